@@ -1,0 +1,150 @@
+"""Settings: `aiinfra.toml` (or `[tool.aiinfra]` of a pyproject.toml) and AIINFRA_* variables, read once per call.
+
+A setting knows where its value came from. Nothing here writes a file.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from .errors import NotFound, UsageProblem, did_you_mean
+from .uris import NOUNS
+
+SECTIONS = (*NOUNS, "store", "jobs")
+FILE = "aiinfra.toml"
+# These name the place itself, or what a child process is; they are no settings.
+_PLACES = ("AIINFRA_WORKSPACE", "AIINFRA_PROJECT", "AIINFRA_JOB", "AIINFRA_JOB_DIR", "AIINFRA_CONTEXT")
+
+# Every switch that keeps a library below us from phoning home. MLflow honours DO_NOT_TRACK only as the word `true`.
+OPT_OUTS = {
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DVC_NO_ANALYTICS": "1",
+    "ITERATIVE_DO_NOT_TRACK": "1",
+    "EVIDENTLY_DISABLE_TELEMETRY": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "FEAST_USAGE": "False",
+}
+
+T = TypeVar("T", str, int, float, bool)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A value and the file or variable it came from."""
+
+    value: object
+    source: str
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where we are and what was set.
+
+    `project` holds the notebooks and recipes, `workspace` everything that is made; they are one folder unless
+    the settings file says `workspace = "…"`.
+    """
+
+    project: Path
+    workspace: Path
+    values: Mapping[str, Setting]
+
+    @property
+    def home(self) -> Path:
+        """The toolkit's own folder inside the workspace."""
+        return self.workspace / ".aiinfra"
+
+    def get(self, key: str, default: T) -> T:
+        """The setting `section.key`, of the default's type.
+
+        UsageProblem when the value cannot be read as that type.
+        """
+        found = self.values.get(key)
+        return default if found is None else _as(type(default), key, found)
+
+    def explain(self) -> Iterator[tuple[str, object, str]]:
+        """(key, value, where it came from) of everything that was set, by key."""
+        for key in sorted(self.values):
+            yield key, self.values[key].value, self.values[key].source
+
+
+def settings(start: Path | None = None) -> Settings:
+    """The settings that hold in `start` (the current folder), found by looking upward.
+
+    AIINFRA_WORKSPACE wins over the search. NotFound when there is no workspace here or above.
+    """
+    named = os.environ.get("AIINFRA_WORKSPACE")
+    if named:
+        workspace = Path(named).absolute()
+        project = Path(os.environ.get("AIINFRA_PROJECT", workspace)).absolute()
+        return Settings(project, workspace, {**_read(project), **_environment()})
+    here = (start or Path.cwd()).absolute()
+    for folder in (here, *here.parents):
+        if (values := _read(folder)) or (folder / FILE).is_file():
+            workspace = folder / str(values.pop("workspace", Setting(".", "")).value)
+            return Settings(folder, Path(os.path.normpath(workspace)), {**values, **_environment()})
+    raise NotFound(
+        f"there is no workspace in {here} or above it",
+        "make one with `%lab start` (in a shell: `aiinfra lab start DIR`), or set AIINFRA_WORKSPACE",
+    )
+
+
+def opt_out() -> None:
+    """Switch off the telemetry of every library below us, unless the user has set the switch himself."""
+    for name, value in OPT_OUTS.items():
+        os.environ.setdefault(name, value)
+
+
+def _read(folder: Path) -> dict[str, Setting]:
+    if (folder / FILE).is_file():
+        return dict(_flat(_parse(folder / FILE), FILE))
+    if (folder / "pyproject.toml").is_file():
+        tools = _parse(folder / "pyproject.toml").get("tool")
+        section = tools.get("aiinfra") if isinstance(tools, dict) else None
+        return dict(_flat(section, "pyproject.toml [tool.aiinfra]")) if isinstance(section, dict) else {}
+    return {}
+
+
+def _parse(path: Path) -> dict[str, object]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
+        raise UsageProblem(f"{path} is not valid TOML: {problem}", "mend that line; strings need quotes") from None
+
+
+def _flat(table: Mapping[str, object], source: str) -> Iterator[tuple[str, Setting]]:
+    for section, value in table.items():
+        if section == "workspace":
+            yield section, Setting(value, source)
+        elif section not in SECTIONS or not isinstance(value, dict):
+            raise UsageProblem(f"{source} has an unknown section {section!r}", did_you_mean(section, SECTIONS))
+        else:
+            for key, inner in value.items():
+                yield f"{section}.{key}", Setting(inner, source)
+
+
+def _environment() -> dict[str, Setting]:
+    found = {}
+    for name, value in os.environ.items():
+        section, _, key = name.removeprefix("AIINFRA_").lower().partition("_")
+        if name.startswith("AIINFRA_") and name not in _PLACES and section in SECTIONS and key:
+            found[f"{section}.{key}"] = Setting(value, name)
+    return found
+
+
+def _as(kind: type[T], key: str, setting: Setting) -> T:
+    value = setting.value
+    if kind is bool and isinstance(value, str):
+        if value.lower() in ("1", "true", "yes", "on", "0", "false", "no", "off"):
+            return kind(value.lower() in ("1", "true", "yes", "on"))
+    elif isinstance(value, kind) or (kind is float and isinstance(value, int)) or isinstance(value, str):
+        try:
+            return kind(value)
+        except ValueError:
+            pass
+    raise UsageProblem(f"{key} = {value!r} ({setting.source}) is no {kind.__name__}", f"give it a {kind.__name__}")

@@ -1,0 +1,97 @@
+"""Every error this package raises at people, in one tree.
+
+* LabError                  what happened, and how to mend it
+  x UsageProblem            the words are wrong: verb, flag, unit, value
+  x NotFound                no such thing, here or in that version
+  x Conflict                somebody else was there first
+  x Denied                  not allowed: file modes, keys, policy
+  x Failed                  it was tried and did not work, or a check said no
+    + Interrupted           the waiting was stopped; what was waited for goes on
+  x Unavailable             not now or not here: capacity, a port, a server
+    + Missing               an extra, a program or a credential is not installed
+    + Damaged               stored state cannot be trusted
+
+Few kinds, since whoever handles one only decides: try again, ask the person, or give up.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class LabError(Exception):
+    """What happened and how to mend it, in two lines.
+
+    Notebooks show the two lines instead of a traceback, and so does papermill's exception.
+    """
+
+    exit_code = 1
+
+    def __init__(self, what: str, fix: str) -> None:
+        super().__init__(what, fix)
+        self.what = what
+        self.fix = fix
+
+    def __str__(self) -> str:
+        return f"{self.what}\n  fix: {self.fix}"
+
+    def _render_traceback_(self) -> list[str]:
+        # IPython and ipykernel show these lines in place of the traceback.
+        return [f"{type(self).__name__}: {self.what}", f"  fix: {self.fix}"]
+
+
+class UsageProblem(LabError):
+    """The words of the command are wrong."""
+
+    exit_code = 2
+
+
+class NotFound(LabError):
+    """No such thing, here or in that version."""
+
+
+class Conflict(LabError):
+    """Somebody else was there first."""
+
+
+class Denied(LabError):
+    """Not allowed."""
+
+
+class Failed(LabError):
+    """It was tried and did not work, or a check said no."""
+
+
+class Interrupted(Failed):
+    """The waiting was stopped; what was waited for goes on."""
+
+
+class Unavailable(LabError):
+    """Not now, or not on this machine."""
+
+    exit_code = 3
+
+
+class Missing(Unavailable):
+    """An extra, a program or a credential is not installed."""
+
+
+class Damaged(Unavailable):
+    """Stored state cannot be trusted."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """The sentence that suggests the nearest known word, or lists what is known.
+
+    >>> did_you_mean("strat", ["start", "stop"])
+    'did you mean start?'
+    """
+    choices = sorted(set(known))
+    near = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
+    if near:
+        return f"did you mean {near[0]}?"
+    if not choices:
+        return "there is none yet"
+    more = ", …" if len(choices) > 12 else ""
+    return "known: " + ", ".join(choices[:12]) + more

@@ -1,0 +1,202 @@
+"""`python -m aiinfra_lab.jobs.supervisor`: the one process that starts, watches and ends a workspace's jobs.
+
+It holds a lock for as long as it lives and goes when nothing has lived for a while. It may be killed at any moment:
+a job's wrapper claims the job and writes its exit code without it, and its successor reads both.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import IO
+
+from ..config import settings
+from ..errors import Conflict
+from ..store import Record, open_store
+from . import KIND, LIVE, child_environment, ended_state, exit_code, process
+
+IDLE_S = 5.0
+GRACE_S = 5.0
+TICK_S = 0.1
+MAX_RESTARTS = 5
+
+# `set -C` makes the pid file a claim: of two wrappers of one job only the first goes on. The trap lets the command
+# get the SIGTERM that is sent to the whole group while the wrapper stays to write down how it ended.
+_WRAPPER = """
+set -C; echo $$ 2>/dev/null > "$AIINFRA_JOB_DIR/pid" || exit 0
+trap : TERM INT HUP
+"$@"
+echo $? > "$AIINFRA_JOB_DIR/exit.part"; mv "$AIINFRA_JOB_DIR/exit.part" "$AIINFRA_JOB_DIR/exit"
+"""
+
+
+class Supervisor:
+    """Brings records and processes together, one tick at a time."""
+
+    def __init__(self) -> None:
+        self.settings = settings()
+        self.home = self.settings.home
+        self.store = open_store()
+        self.live: dict[str, Record] = {}
+        self.seen_rev = 0
+        self.asked_at: dict[str, float] = {}
+        self.spawned_at: dict[str, float] = {}
+
+    def tick(self) -> int:
+        """Look at every live job once; how many there are."""
+        process.reap()
+        for record in reversed(self.store.list(KIND, self.seen_rev)):
+            self.seen_rev = max(self.seen_rev, record.rev)
+            if record.body["state"] in LIVE:
+                self.live[record.name] = record
+            else:
+                self.live.pop(record.name, None)
+        for record in list(self.live.values()):
+            try:
+                self._look(record)
+            except Conflict:
+                continue  # somebody asked for its end just now: the next tick reads that
+        return len(self.live)
+
+    def _look(self, record: Record) -> None:
+        body = record.body
+        if not body["supervised"]:
+            if not process.alive(body["pid"], body["born"]):
+                self._write(record, state="lost", ended_at=time.time())
+        elif body["state"] == "starting":
+            self._bring_up(record)
+        elif not process.alive(body["pid"], body["born"]):
+            self._ended(record)
+        elif self._due(record):
+            self._wind_down(record)
+
+    def _bring_up(self, record: Record) -> None:
+        folder = self._folder(record)
+        claimed = _claim(folder)
+        if claimed and (born := process.birth(claimed)):
+            self._write(record, state="running", pid=claimed, born=born)
+        elif claimed and exit_code(folder) is not None:
+            self._ended(record)
+        elif record.body.get("stop_requested_at") and not claimed:
+            self._write(record, state="stopped", ended_at=time.time())
+        elif time.time() >= record.body.get("not_before", 0) and time.monotonic() - self._spawned(record) > 10:
+            self.spawned_at[record.name] = time.monotonic()
+            _spawn(record.name, folder, self.settings.workspace, self.settings.project)
+
+    def _spawned(self, record: Record) -> float:
+        return self.spawned_at.get(record.name, -1e9)
+
+    def _due(self, record: Record) -> bool:
+        deadline = record.body.get("deadline_at")
+        return bool(record.body.get("stop_requested_at")) or (deadline is not None and time.time() >= deadline)
+
+    def _wind_down(self, record: Record) -> None:
+        pid, born = record.body["pid"], record.body["born"]
+        if record.name not in self.asked_at:
+            # Written first: whoever sees the process end must already be able to read why.
+            self._write(record, state="stopping", ended_by="request" if record.body.get("stop_requested_at") else "deadline")
+            self.asked_at[record.name] = time.monotonic()
+            process.ask_to_end(pid, born)
+        elif time.monotonic() - self.asked_at[record.name] > GRACE_S:
+            process.end(pid, born, record.name)
+
+    def _ended(self, record: Record) -> None:
+        code = exit_code(self._folder(record))
+        process.end(record.body.get("pid", 0), record.body.get("born", 0.0), record.name)  # whatever it left running
+        stopped = bool(record.body.get("stop_requested_at")) or record.body.get("ended_by") == "deadline"
+        state = ended_state(code, stopped=stopped)
+        restarts = record.body.get("restarts", 0)
+        if state in ("failed", "lost") and record.body.get("restart") and restarts < MAX_RESTARTS:
+            self._again(record, restarts + 1)
+        else:
+            ended_by = record.body.get("ended_by") or ("deadline" if code == 124 else None)
+            self._write(record, state=state, exit_code=code, ended_at=time.time(), ended_by=ended_by)
+
+    def _again(self, record: Record, restarts: int) -> None:
+        folder = self._folder(record)
+        for name in ("pid", "exit"):
+            (folder / name).unlink(missing_ok=True)
+        self.spawned_at.pop(record.name, None)
+        pause_s = 0.1 * 2**restarts
+        self._write(record, state="starting", restarts=restarts, not_before=time.time() + pause_s, pid=0, born=0.0)
+
+    def _write(self, record: Record, **changes: object) -> None:
+        written = self.store.put(record.with_(**changes), expected_rev=record.rev)
+        self.live[record.name] = written
+        if written.body["state"] not in LIVE:
+            self.asked_at.pop(record.name, None)
+            self.live.pop(record.name, None)
+
+    def _folder(self, record: Record) -> Path:
+        return self.home / "jobs" / record.name
+
+
+def _claim(folder: Path) -> int:
+    try:
+        return int((folder / "pid").read_text())
+    except (FileNotFoundError, ValueError):
+        return 0
+
+
+def _spawn(job_id: str, folder: Path, workspace: Path, project: Path) -> None:
+    spec = json.loads((folder / "spec.json").read_text())
+    argv = spec["argv"]
+    if spec["deadline_s"]:
+        # The command's own dead man's switch: it holds when no supervisor lives. --foreground: stay in our group.
+        argv = ["timeout", "--foreground", "--kill-after=5", f"{spec['deadline_s']:.3f}", *argv]
+    mine = {"AIINFRA_JOB": job_id, "AIINFRA_JOB_DIR": str(folder), "PYTHONUNBUFFERED": "1"}
+    with (folder / "log").open("ab") as log:
+        subprocess.Popen(
+            ["/bin/sh", "-c", _WRAPPER, "sh", *argv],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            cwd=spec["cwd"],
+            env={**child_environment(workspace, project), **spec["env"], **mine},
+        ).returncode = 0  # its wrapper tells the exit code; `reap` collects the child
+
+
+def _take(home: Path) -> IO[bytes] | None:
+    lock = (home / "supervisor.lock").open("ab")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        return None
+    return lock
+
+
+def main() -> None:
+    """Watch until nothing has lived for IDLE_S, or the workspace is gone."""
+    supervisor = Supervisor()
+    lock = _take(supervisor.home)
+    if lock is None:
+        return
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    process.adopt_orphans()
+    idle_since = time.monotonic()
+    while (supervisor.home / "store.sqlite").exists():
+        if supervisor.tick():
+            idle_since = time.monotonic()
+        elif time.monotonic() - idle_since > IDLE_S:
+            lock.close()
+            # A job committed after the last look and before the lock was free would wait for ever: look once more.
+            if not supervisor.tick():
+                return
+            if (lock := _take(supervisor.home)) is None:
+                return
+        time.sleep(TICK_S)
+    for record in supervisor.live.values():
+        if record.body["supervised"]:
+            process.end(record.body.get("pid", 0), record.body.get("born", 0.0), record.name)
+
+
+if __name__ == "__main__":
+    os.umask(0o077)
+    main()

@@ -1,0 +1,48 @@
+"""Completion of the magics in notebooks, also behind an assignment or inside a loop."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from ..completion import complete
+from ..uris import NOUNS
+
+_LINE = re.compile(r"(?:^|[=:;\s(])%%?(" + "|".join(NOUNS) + r")[ \t]+(.*)$")
+_NOUN = re.compile(r"(?:^|=)\s*(%%?)([a-z]*)$")
+
+
+class Completer:
+    """IPython's matcher for lines that hold one of our magics; silent everywhere else."""
+
+    def __init__(self, ipython: Any) -> None:
+        self.matchers: list[Any] = ipython.Completer.custom_matchers
+
+    def attach(self) -> None:
+        """Add the matcher once."""
+        from IPython.core.completer import context_matcher
+
+        self.detach()
+        matcher = context_matcher()(_match)
+        matcher.matcher_identifier = _match.__qualname__
+        self.matchers.append(matcher)
+
+    def detach(self) -> None:
+        """Remove it."""
+        self.matchers[:] = [item for item in self.matchers if item.__name__ != _match.__name__]
+
+
+def _match(context: Any) -> dict[str, Any]:
+    from IPython.core.completer import SimpleCompletion
+
+    found = _LINE.search(context.line_with_cursor[: context.cursor_position])
+    if found is None:
+        return {"completions": [], "suppress": False}
+    fragment = found[2].rsplit(None, 1)[-1] if found[2] and not found[2][-1].isspace() else ""
+    words = complete(found[1], found[2])
+    # Suppress even when nothing matches: IPython would otherwise offer its own magics and load jedi for 2 s.
+    return {
+        "completions": [SimpleCompletion(text=word, type="magic") for word in words],
+        "matched_fragment": fragment,
+        "suppress": True,
+    }

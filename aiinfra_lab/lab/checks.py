@@ -1,0 +1,163 @@
+"""What `lab check` looks at, without importing any of it: a finding each, with the line that mends it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from .. import audit, providers
+from ..config import Settings
+from ..errors import LabError
+from ..store import open_store
+from ..store.sqlite import copies, restore
+from ..units import show_bytes, show_duration
+
+_LEAST_FREE_BYTES = 2 * 2**30
+_OLDEST_COPY_S = 2 * 86400
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at. `state` is ok, off (works without it) or bad."""
+
+    state: str
+    what: str
+    detail: str
+    fix: str = ""
+
+
+def run(where: Settings, *, with_audit: bool) -> Iterator[Finding]:
+    """Every finding, the machine first."""
+    yield _python()
+    yield _system()
+    yield _workspace(where)
+    yield _disk(where.workspace)
+    yield from _store(where.home)
+    if with_audit:
+        yield _audit(where.home)
+    yield _front_end()
+    yield from _providers()
+    yield from _settings(where)
+    yield from _disagreements(where.home)
+
+
+def known_uris() -> list[str]:
+    """Every URI that an event names, for completion."""
+    named = (uri for logged in open_store().events() for uri in (logged.event.subject, *logged.event.outputs))
+    return sorted(set(named))
+
+
+def restore_store(home: Path) -> str:
+    """Put the newest sound copy back; says what was done."""
+    open_store(home).close()
+    copy, aside = restore(home / "store.sqlite")
+    made = time.strftime("%Y-%m-%d %H:%M", time.localtime(copy.stat().st_mtime))
+    return f"restored the copy of {made}; the damaged store lies in {aside.name}"
+
+
+def mend(where: Settings) -> list[str]:
+    """Bring what other tools hold into line with the store's links; says what was done."""
+    if not any(record.kind == "models" for record in open_store(where.home).list("models")):
+        return []
+    from .. import models
+
+    return models.mend()
+
+
+def _python() -> Finding:
+    if sys.version_info >= (3, 11):
+        return Finding("ok", "python", platform.python_version())
+    return Finding("bad", "python", platform.python_version(), "use Python 3.11 or newer")
+
+
+def _system() -> Finding:
+    if sys.platform == "linux":
+        return Finding("ok", "system", f"{platform.system()} {platform.machine()}")
+    detail = f"{platform.system()}: sessions and endpoints end with the terminal that started them"
+    return Finding("off", "system", detail, "use Linux, or WSL on Windows, for jobs that outlive a kernel")
+
+
+def _workspace(where: Settings) -> Finding:
+    if not where.home.exists():
+        return Finding("off", "workspace", f"{where.workspace} is empty", "`%lab start`")
+    if os.access(where.home, os.W_OK):
+        return Finding("ok", "workspace", str(where.workspace))
+    return Finding("bad", "workspace", f"{where.workspace} may not be written", "check who owns it, or AIINFRA_WORKSPACE=…")
+
+
+def _disk(workspace: Path) -> Finding:
+    existing = next(folder for folder in (workspace, *workspace.parents) if folder.exists())
+    free = shutil.disk_usage(existing).free
+    if free >= _LEAST_FREE_BYTES:
+        return Finding("ok", "disk", f"{show_bytes(free)} free")
+    return Finding("bad", "disk", f"only {show_bytes(free)} free", "free some space: data versions and models need it")
+
+
+def _store(home: Path) -> Iterator[Finding]:
+    if not (home / "store.sqlite").exists() and not (home / "audit.head").exists():
+        return
+    try:
+        found = open_store(home).integrity()
+    except LabError as problem:
+        yield Finding("bad", "store", problem.what, problem.fix)
+        return
+    yield Finding("ok", "store", found) if found == "ok" else Finding("bad", "store", found, "`aiinfra lab start --restore`")
+    newest = next(iter(copies(home / "store.sqlite")), None)
+    age_s = time.time() - newest.stat().st_mtime if newest else None
+    if age_s is None or age_s < _OLDEST_COPY_S:
+        yield Finding("ok", "copy of the store", "none due yet" if age_s is None else f"{show_duration(age_s)} old")
+    else:
+        yield Finding("off", "copy of the store", f"{show_duration(age_s)} old", "the next verb that makes something makes one")
+
+
+def _audit(home: Path) -> Finding:
+    proof = audit.prove(open_store(home))
+    if proof.sound:
+        return Finding("ok", "audit log", proof.why)
+    return Finding("bad", "audit log", proof.why, "compare with your own backup; `aiinfra lab start --restore` puts back a copy")
+
+
+def _front_end() -> Finding:
+    if importlib.util.find_spec("jupyterlab") is None:
+        return Finding("off", "JupyterLab", "not in this environment", "pip install jupyterlab")
+    shared = Path(sys.prefix, "share", "jupyter", "labextensions", "aiinfra-lab")
+    if shared.exists():
+        return Finding("ok", "JupyterLab", "with the side panel")
+    return Finding("off", "JupyterLab", "the side panel is not installed", "pip install aiinfra-lab where JupyterLab runs")
+
+
+def _providers() -> Iterator[Finding]:
+    for noun, table in providers.TABLE.items():
+        for name, provider in table.items():
+            if providers.importable(provider):
+                yield Finding("ok", f"{noun} on {name}", provider.what)
+            else:
+                missing = f"aiinfra-lab[{provider.extra}]" if provider.extra else provider.needs
+                state = "off" if provider.extra else "bad"
+                yield Finding(state, f"{noun} on {name}", f"{provider.needs} is not installed", f"pip install '{missing}'")
+
+
+def _settings(where: Settings) -> Iterator[Finding]:
+    for key, value, source in where.explain():
+        yield Finding("ok", f"setting {key}", f"{value!r} from {source}")
+
+
+def _disagreements(home: Path) -> Iterator[Finding]:
+    """An endpoint serves versions, an alias names one: when they differ, somebody may be surprised."""
+    store = open_store(home)
+    champions = {record.name: record.body.get("aliases", {}).get("champion") for record in store.list("models")}
+    for record in store.list("deploy"):
+        served = str(record.body.get("champion") or "").removeprefix("models:")
+        name, _, version = served.partition("@")
+        champion = champions.get(name)
+        if version and champion and str(champion) != version and not record.body.get("stopped_at"):
+            detail = f"serves models:{served}, while the champion is models:{name}@{champion}"
+            fix = f"%deploy start {record.name} --model models:{name}@{champion}"
+            yield Finding("off", f"deploy:{record.name}", detail, fix)

@@ -1,0 +1,38 @@
+"""The examples that a new workspace can start from: notebooks and recipes, in the wheel or in the checkout."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from ..errors import NotFound, did_you_mean
+
+_PACKAGE = Path(__file__).parent.parent
+
+
+def names() -> list[str]:
+    """What `lab start --from` takes."""
+    return ["example:flights"]
+
+
+def write(source: str, into: Path) -> list[str]:
+    """Copy an example's notebooks and recipes; files that exist already are left alone. Returns the new ones."""
+    if source not in names():
+        raise NotFound(f"there is no example {source!r}", did_you_mean(source, names()))
+    written = []
+    for folder, pattern in (("notebooks", "*.ipynb"), ("recipes", "*.toml")):
+        for file in sorted(_source(folder).glob(pattern)):
+            target = into / folder / file.name
+            if not target.exists():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                aside = target.with_suffix(".part")
+                shutil.copyfile(file, aside)
+                os.replace(aside, target)
+                written.append(f"{folder}/{file.name}")
+    return written
+
+
+def _source(folder: str) -> Path:
+    shipped = _PACKAGE / "examples" / "flights" / folder
+    return shipped if shipped.is_dir() else _PACKAGE.parent / folder

@@ -1,0 +1,349 @@
+"""The default store: one SQLite file in WAL mode, flushed to disk at every commit.
+
+A copy is made by SQLite's backup API once a day and before each migration. The audit log's newest hash is also kept
+in a file of its own, so that a store that lost its newest events is noticed rather than believed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import json
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from ..errors import Conflict, Damaged, Denied, LabError, NotFound, Unavailable
+from .base import GENESIS, Event, LoggedEvent, Record, canonical, chain_hash
+
+# One script per schema version, applied in order and never changed afterwards.
+MIGRATIONS = (
+    """
+    CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
+    INSERT INTO meta VALUES ('rev', 0);
+    CREATE TABLE records (
+        kind TEXT NOT NULL, name TEXT NOT NULL, body TEXT NOT NULL, rev INTEGER NOT NULL, updated_at REAL NOT NULL,
+        PRIMARY KEY (kind, name)) STRICT, WITHOUT ROWID;
+    CREATE INDEX records_rev ON records (rev);
+    CREATE TABLE events (
+        seq INTEGER PRIMARY KEY, at REAL NOT NULL, actor TEXT NOT NULL, body TEXT NOT NULL,
+        prev TEXT NOT NULL, hash TEXT NOT NULL) STRICT;
+    """,
+)
+# File systems on which SQLite's locks cannot be trusted across machines (sqlite.org/wal.html: WAL needs one host).
+NETWORK_FILE_SYSTEMS = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "9p", "afs", "ceph", "glusterfs"}
+_COPIES_KEPT = 7
+
+
+class SqliteStore:
+    """See `Store` for the contract."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.RLock()
+        self._connection: sqlite3.Connection | None = None
+        self._pid = 0
+
+    def get(self, kind: str, name: str) -> Record | None:
+        with self._session() as db:
+            row = db.execute(
+                "SELECT kind, name, body, rev, updated_at FROM records WHERE kind = ? AND name = ?", (kind, name)
+            ).fetchone()
+        return _record(row) if row else None
+
+    def list(self, kind: str | None = None, since_rev: int = 0) -> list[Record]:
+        where, values = ("rev > ? AND kind = ?", (since_rev, kind)) if kind else ("rev > ?", (since_rev,))
+        with self._session() as db:
+            rows = db.execute(
+                f"SELECT kind, name, body, rev, updated_at FROM records WHERE {where} ORDER BY rev DESC",  # noqa: S608
+                values,
+            ).fetchall()
+        return [_record(row) for row in rows]
+
+    def put(self, record: Record, expected_rev: int | None = None) -> Record:
+        with self._transaction() as db:
+            return self._write(db, record, expected_rev)
+
+    def commit(self, records: Sequence[Record], event: Event | None) -> list[Record]:
+        with self._transaction() as db:
+            written = [self._write(db, record, record.rev) for record in records]
+            head = self._append(db, event) if event else None
+        if head:
+            self._keep_head(*head)
+        self._daily_copy()
+        return written
+
+    def events(self, since: int = 0) -> Iterator[LoggedEvent]:
+        with self._session() as db:
+            rows = db.execute(
+                "SELECT seq, at, actor, body, prev, hash FROM events WHERE seq > ? ORDER BY seq", (since,)
+            ).fetchall()
+        for seq, at, actor, body, prev, digest in rows:
+            yield LoggedEvent(seq, at, actor, _event(body), prev, digest)
+
+    def close(self) -> None:
+        with self._lock:
+            if self._connection is not None and self._pid == os.getpid():
+                self._connection.close()
+            self._connection = None
+
+    def copy(self, reason: str) -> Path:
+        """Copy the whole store by SQLite's backup API into `backups/`, checked before it gets its name."""
+        folder = self.path.parent / "backups"
+        folder.mkdir(exist_ok=True)
+        target = folder / f"{self.path.stem}-{time.strftime('%Y%m%d')}-{reason}.sqlite"
+        aside = target.with_suffix(f".{os.getpid()}.part")
+        with self._session() as db:
+            _copy(db, aside)
+        os.replace(aside, target)
+        for old in copies(self.path)[_COPIES_KEPT:]:
+            old.unlink(missing_ok=True)
+        return target
+
+    def integrity(self) -> str:
+        """`ok`, or what SQLite's own full check found."""
+        with self._session() as db:
+            return str(db.execute("PRAGMA integrity_check(1)").fetchone()[0])
+
+    def head(self) -> tuple[int, str]:
+        """Sequence number and hash of the newest event that the head file vouches for."""
+        try:
+            seq, digest = self._head_path.read_text().split()
+            return int(seq), digest
+        except FileNotFoundError:
+            return 0, GENESIS
+        except ValueError:
+            raise Damaged(f"{self._head_path} is damaged", "`aiinfra lab start --restore`") from None
+
+    @property
+    def _head_path(self) -> Path:
+        return self.path.with_name("audit.head")
+
+    def _write(self, db: sqlite3.Connection, record: Record, expected_rev: int | None) -> Record:
+        row = db.execute("SELECT rev FROM records WHERE kind = ? AND name = ?", (record.kind, record.name)).fetchone()
+        stored = row[0] if row else 0
+        if expected_rev is not None and stored != expected_rev:
+            raise Conflict(
+                f"{record.kind} {record.name} was changed by somebody else meanwhile", "look at it again and repeat"
+            )
+        rev = db.execute("UPDATE meta SET value = value + 1 WHERE key = 'rev' RETURNING value").fetchone()[0]
+        now = time.time()
+        db.execute(
+            "INSERT INTO records VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET body = excluded.body, "
+            "rev = excluded.rev, updated_at = excluded.updated_at",
+            (record.kind, record.name, canonical(record.body), rev, now),
+        )
+        return Record(record.kind, record.name, record.body, rev, now)
+
+    def _append(self, db: sqlite3.Connection, event: Event) -> tuple[int, str]:
+        row = db.execute("SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1").fetchone()
+        seq, prev = (row[0] + 1, row[1]) if row else (1, GENESIS)
+        at, actor = round(time.time(), 6), _actor()
+        body = canonical(asdict(event))
+        digest = chain_hash(seq, at, actor, _event(body), prev)
+        db.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", (seq, at, actor, body, prev, digest))
+        return seq, digest
+
+    def _keep_head(self, seq: int, digest: str) -> None:
+        # Written after the commit is on disk: it may lag behind after a crash, it can never run ahead.
+        aside = self._head_path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.part")
+        aside.write_text(f"{seq} {digest}\n")
+        os.replace(aside, self._head_path)
+
+    def _daily_copy(self) -> None:
+        newest = next(iter(copies(self.path)), None)
+        if newest and time.strftime("%Y%m%d") in newest.name:
+            return
+        # A commit that is on disk must not be reported as failed because its spare copy could not be made;
+        # `lab check` reports a copy that is too old.
+        with contextlib.suppress(OSError, LabError):
+            self.copy("daily")
+
+    @contextlib.contextmanager
+    def _session(self) -> Iterator[sqlite3.Connection]:
+        with self._lock, _plainly(self.path):
+            if self._connection is None or self._pid != os.getpid():
+                # A forked child must not use its parent's connection.
+                self._connection, self._pid = self._connect(), os.getpid()
+            yield self._connection
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._session() as db:
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                yield db
+                db.execute("COMMIT")
+            except BaseException:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                raise
+
+    def _connect(self) -> sqlite3.Connection:
+        refuse_network_drive(self.path.parent)
+        lost = self.head()[0] > 0 and (not self.path.exists() or self.path.stat().st_size == 0)
+        if lost:
+            raise _damaged(self.path, "the file is missing or empty, although events were recorded in it")
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        if not os.access(self.path.parent, os.W_OK) or _read_only(self.path.parent):
+            return _read_only_connection(self.path)
+        db = sqlite3.connect(self.path, timeout=30, isolation_level=None, check_same_thread=False)
+        try:
+            mode = db.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+            if mode != "wal":
+                raise Unavailable(f"{self.path.parent} cannot hold a shared store", "use a folder on a local disk")
+            db.execute("PRAGMA synchronous=FULL")
+            self._migrate(db)
+            self._believe(db)
+        except BaseException:
+            db.close()
+            raise
+        os.chmod(self.path, 0o600)
+        return db
+
+    def _migrate(self, db: sqlite3.Connection) -> None:
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        if version > len(MIGRATIONS):
+            raise Unavailable(
+                f"{self.path} was written by a newer aiinfra_lab (schema {version}, this one knows {len(MIGRATIONS)})",
+                "upgrade with `pip install -U aiinfra-lab`",
+            )
+        if 0 < version < len(MIGRATIONS):
+            (self.path.parent / "backups").mkdir(exist_ok=True)
+            _copy(db, self.path.parent / "backups" / f"{self.path.stem}-{time.strftime('%Y%m%d')}-schema{version}.sqlite")
+        while version < len(MIGRATIONS):
+            db.execute("BEGIN IMMEDIATE")
+            version = db.execute("PRAGMA user_version").fetchone()[0]
+            if version < len(MIGRATIONS):
+                for statement in filter(str.strip, MIGRATIONS[version].split(";")):
+                    db.execute(statement)
+                db.execute(f"PRAGMA user_version={version + 1}")
+            db.execute("COMMIT")
+            version += 1
+
+    def _believe(self, db: sqlite3.Connection) -> None:
+        seq = db.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()[0]
+        if seq < self.head()[0]:
+            raise _damaged(self.path, f"it ends at event {seq}, but event {self.head()[0]} was recorded")
+
+
+def copies(path: Path) -> list[Path]:
+    """The store's copies, newest first."""
+    found = (path.parent / "backups").glob(f"{path.stem}-*.sqlite")
+    return sorted(found, key=lambda copy: copy.stat().st_mtime, reverse=True)
+
+
+def restore(path: Path) -> tuple[Path, Path]:
+    """Put the newest sound copy in the store's place and the damaged store aside; returns (copy, set aside).
+
+    NotFound when there is no sound copy.
+    """
+    for copy in copies(path):
+        if _sound(copy):
+            break
+    else:
+        raise NotFound(f"{path.parent} holds no sound copy of the store", "take the folder from your own backup")
+    aside = path.with_name(f"{path.stem}-damaged-{time.strftime('%Y%m%d-%H%M%S')}")
+    aside.mkdir()
+    for part in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm"), path.with_name("audit.head")):
+        if part.exists():
+            os.replace(part, aside / part.name)
+    with contextlib.closing(sqlite3.connect(copy)) as db:
+        _copy(db, path.with_suffix(".part"))
+    os.replace(path.with_suffix(".part"), path)
+    return copy, aside
+
+
+def refuse_network_drive(folder: Path) -> None:
+    """Unavailable when the folder lies on a network file system, where two machines' locks do not meet."""
+    kind, best = "", -1
+    mounts = Path("/proc/mounts")
+    target = str(folder.absolute())
+    for line in mounts.read_text().splitlines() if mounts.exists() else ():
+        _, point, name, *_ = line.split()
+        point = point.encode().decode("unicode_escape")
+        inside = target == point or target.startswith(point.rstrip("/") + "/")
+        if inside and len(point) > best:
+            kind, best = name, len(point)
+    if kind in NETWORK_FILE_SYSTEMS:
+        raise Unavailable(
+            f"{folder} lies on a network drive ({kind}), where the store's locks cannot be trusted",
+            "put the workspace on a local disk: AIINFRA_WORKSPACE=/local/folder",
+        )
+
+
+def _read_only(folder: Path) -> bool:
+    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    return bool(os.statvfs(existing).f_flag & os.ST_RDONLY)
+
+
+def _read_only_connection(path: Path) -> sqlite3.Connection:
+    if not path.exists():
+        raise Denied(f"{path.parent} may not be written", "choose a folder of your own: AIINFRA_WORKSPACE=…")
+    # Without a -wal file nobody writes: the file may be read as it lies, which also works on a read-only medium.
+    mode = "mode=ro" if path.with_name(path.name + "-wal").exists() else "immutable=1"
+    return sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True, isolation_level=None, check_same_thread=False)
+
+
+@contextlib.contextmanager
+def _plainly(path: Path) -> Iterator[None]:
+    """Say what SQLite and the file system mean in our own errors."""
+    try:
+        yield
+    except PermissionError as problem:
+        raise Denied(f"{problem.filename or path} may not be written", "check who owns the workspace") from problem
+    except sqlite3.OperationalError as problem:
+        words = str(problem)
+        if "readonly" in words or "unable to open" in words:
+            raise Denied(f"the workspace {path.parent} may not be written", "check who owns it, or use another") from problem
+        raise Unavailable(f"the store {path} cannot be used now: {words}", "free space or wait, then repeat") from problem
+    except sqlite3.DatabaseError as problem:
+        if isinstance(problem, sqlite3.IntegrityError):
+            raise
+        raise _damaged(path, str(problem)) from problem
+
+
+def _damaged(path: Path, why: str) -> Damaged:
+    copy = next(iter(copies(path)), None)
+    if copy is None:
+        return Damaged(f"the store {path} is damaged: {why}", "there is no copy of it: take one from your own backup")
+    day = time.strftime("%Y-%m-%d %H:%M", time.localtime(copy.stat().st_mtime))
+    return Damaged(f"the store {path} is damaged: {why}", f"`aiinfra lab start --restore` puts back the copy of {day}")
+
+
+def _sound(copy: Path) -> bool:
+    try:
+        with contextlib.closing(sqlite3.connect(copy)) as db:
+            return bool(db.execute("PRAGMA integrity_check(1)").fetchone()[0] == "ok")
+    except sqlite3.DatabaseError:
+        return False
+
+
+def _copy(source: sqlite3.Connection, target: Path) -> None:
+    with contextlib.closing(sqlite3.connect(target)) as copy:
+        source.backup(copy)
+        if copy.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+            raise sqlite3.DatabaseError("a copy of the store is not sound")
+
+
+def _record(row: tuple[str, str, str, int, float]) -> Record:
+    kind, name, body, rev, updated_at = row
+    return Record(kind, name, json.loads(body), rev, updated_at)
+
+
+def _event(body: str) -> Event:
+    fields = json.loads(body)
+    return Event(**{**fields, "inputs": tuple(fields["inputs"]), "outputs": tuple(fields["outputs"])})
+
+
+def _actor() -> str:
+    context = os.environ.get("AIINFRA_CONTEXT")
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = f"uid {os.getuid()}"
+    return f"{user} ({context})" if context else user

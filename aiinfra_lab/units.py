@@ -1,0 +1,150 @@
+"""The grammar of quantities: durations, money, shares and sizes, read from words and shown as words."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+from .errors import UsageProblem
+
+_DURATIONS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+_SIZES_GIB = {"mib": 1 / 1024, "gib": 1.0, "tib": 1024.0, "mb": 1e6 / 2**30, "gb": 1e9 / 2**30}
+_PART = re.compile(r"([0-9]*\.?[0-9]+)\s*([a-z]+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """How a verb's parameter of this kind is read: carried in its annotation."""
+
+    name: str
+    read: Callable[[object], float]
+
+
+def parse_duration(value: object) -> float:
+    """Seconds from `90`, `20s`, `1h30m` or `2d`; more than 0.
+
+    >>> parse_duration("1h30m")
+    5400.0
+    """
+    fix = "write 30s, 20m, 2h or 1h30m"
+    return _positive(value, _sum(value, _DURATIONS_S, "duration", fix), "duration", fix)
+
+
+def parse_usd(value: object) -> float:
+    """US dollars from `5`, `0.5usd` or `$5`; 0 or more.
+
+    >>> parse_usd("5usd")
+    5.0
+    """
+    text = str(value).strip().lower()
+    number = _number(text.removeprefix("$").removesuffix("usd").strip(), "amount of money", "write 5 or 5usd")
+    if number < 0:
+        raise UsageProblem(f"{value!r} is less than nothing", "write 5 or 5usd")
+    return number
+
+
+def parse_share(value: object) -> float:
+    """A share from 0 to 1, from `0.05` or `5%`.
+
+    >>> parse_share("5%")
+    0.05
+    """
+    text = str(value).strip()
+    percent = text.endswith("%")
+    number = _number(text.removesuffix("%"), "share", "write 0.05 or 5%") / (100 if percent else 1)
+    if not 0 <= number <= 1:
+        raise UsageProblem(f"{value!r} is no share: it must lie between 0 and 1", "write 0.05 or 5%")
+    return number
+
+
+def parse_gib(value: object) -> float:
+    """GiB from `16`, `16gib` or `500mb`; more than 0."""
+    fix = "write 16gib or 500mib"
+    return _positive(value, _sum(value, _SIZES_GIB, "size", fix), "size", fix)
+
+
+Duration = Annotated[float, Unit("duration", parse_duration)]
+Usd = Annotated[float, Unit("usd", parse_usd)]
+Share = Annotated[float, Unit("share", parse_share)]
+Gib = Annotated[float, Unit("gib", parse_gib)]
+
+
+def show_duration(seconds: float) -> str:
+    """The two largest parts of a duration.
+
+    >>> show_duration(5400)
+    '1 h 30 min'
+    """
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    for size, unit, small, part in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if seconds >= size:
+            rest = int(seconds % size // small)
+            return f"{int(seconds // size)} {unit}" + (f" {rest} {part}" if rest else "")
+    raise AssertionError(seconds)
+
+
+def show_usd(amount: float) -> str:
+    """Dollars with as many digits as the amount needs.
+
+    >>> show_usd(0.00042)
+    '0.00042 USD'
+    """
+    if amount == 0 or amount >= 1:
+        return f"{amount:.2f} USD"
+    return f"{amount:.{max(2, 1 - math.floor(math.log10(amount)))}f} USD"
+
+
+def show_bytes(count: float) -> str:
+    """A size in binary units.
+
+    >>> show_bytes(1536)
+    '1.5 KiB'
+    """
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"
+
+
+def show_share(share: float) -> str:
+    """A share in percent.
+
+    >>> show_share(0.05)
+    '5 %'
+    """
+    return f"{share * 100:.3g} %"
+
+
+def _number(text: str, what: str, fix: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        raise UsageProblem(f"{text!r} is no {what}", fix) from None
+    if not math.isfinite(number):
+        raise UsageProblem(f"{text!r} is no {what}", fix)
+    return number
+
+
+def _positive(value: object, number: float, what: str, fix: str) -> float:
+    if number <= 0:
+        raise UsageProblem(f"{value!r} is no {what}: it must be more than 0", fix)
+    return number
+
+
+def _sum(value: object, units: dict[str, float], what: str, fix: str) -> float:
+    text = str(value).strip().lower()
+    parts = _PART.findall(text)
+    if not parts:
+        return _number(text, what, fix)
+    if "".join(number + unit for number, unit in parts) != text.replace(" ", ""):
+        raise UsageProblem(f"{value!r} is no {what}", fix)
+    if unknown := [unit for _, unit in parts if unit not in units]:
+        raise UsageProblem(f"{unknown[0]!r} in {value!r} is no unit of a {what}", fix)
+    return sum(float(number) * units[unit] for number, unit in parts)

@@ -1,0 +1,408 @@
+"""The language: one typed function per verb, from whose signature come every face of it.
+
+`@verb("gpu")` on a function makes it the Python call, the `%gpu` magic, the `aiinfra gpu` command, their help and
+their completion. Words become values here, by the annotations; `words.py` takes a line apart.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib
+import inspect
+import re
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, ParamSpec, TypeVar
+
+from .config import opt_out
+from .errors import UsageProblem, did_you_mean
+from .show import Card, Result
+from .units import Unit
+from .uris import NOUNS
+
+VERBS = {
+    "ls": "list, newest first",
+    "show": "one thing in full",
+    "start": "bring something that lives on into being; on a live name: update it",
+    "stop": "end what lives on",
+    "run": "work that ends",
+    "add": "record something that exists as a new version",
+    "rm": "delete, keeping the record that it was",
+    "get": "hand a thing to the cell or to disk",
+    "diff": "two things, compared by meaning",
+    "check": "judge, change nothing, raise with the fix when the verdict is bad or cannot be told",
+    "log": "history: output, events, lineage",
+    "promote": "move traffic or an alias forward",
+    "rollback": "move traffic or an alias back",
+    "export": "write files for another system",
+}
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """Annotation of a parameter that names a thing of that noun: completes the names that exist."""
+
+    noun: str
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """Annotation of a parameter with values that are only known at run time."""
+
+    find: Callable[[], Iterable[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    name: str
+
+
+_ROWS, _CODE, _PARAMS = _Kind("rows"), _Kind("code"), _Kind("params")
+
+Rows = Annotated[object, _ROWS]
+"""Rows: a URI, a path, or in Python and notebooks a DataFrame or a handle."""
+
+Code = Annotated[str, _CODE]
+"""The body of the cell; `--code FILE` on the command line."""
+
+Params = Annotated[dict[str, str], _PARAMS]
+"""`-p key=value`, any number of times."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of a verb, as the annotations describe it."""
+
+    name: str
+    kind: str  # text, int, float, bool, path, choice, rows, code, params, list, or a unit's name
+    default: Any
+    positional: bool
+    doc: str
+    choices: tuple[str, ...] = ()
+    live: str | None = None
+    find: Callable[[], Iterable[str]] | None = None
+    unit: Unit | None = None
+
+    @property
+    def flag(self) -> str:
+        """How it is written as a flag, without a verb that fixes its place."""
+        return "-p" if self.kind == "params" else "--" + self.name.rstrip("_").replace("_", "-")
+
+    @property
+    def word(self) -> str:
+        """How it is called in a usage line."""
+        return self.name.rstrip("_").upper().replace("_", "-")
+
+    @property
+    def required(self) -> bool:
+        return self.default is inspect.Parameter.empty
+
+    def read(self, value: Any) -> Any:
+        """The value that a word, or a Python object, stands for; UsageProblem when it stands for none."""
+        if value is None or (not self.required and value is self.default):
+            return value
+        if self.unit is not None:
+            return self.unit.read(value)
+        return _READERS[self.kind](self, value)
+
+    def problem(self, value: object, wanted: str) -> UsageProblem:
+        given = f"{value!r}" if isinstance(value, str | int | float | bool) else f"a {type(value).__name__}"
+        return UsageProblem(f"{self.flag} {given} is no {wanted}", f"give {self.flag} a {wanted}; {self.doc}".rstrip("; "))
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A verb of a noun: its function and everything its signature says."""
+
+    noun: str
+    name: str
+    function: Callable[..., Any]
+
+    @functools.cached_property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """In the order of the signature."""
+        docs = _parameter_docs(self.function.__doc__ or "")
+        signature = inspect.signature(self.function, eval_str=True)
+        return tuple(_parameter(item, docs) for item in signature.parameters.values())
+
+    @property
+    def summary(self) -> str:
+        """The first line of the docstring."""
+        return (self.function.__doc__ or "").strip().partition("\n")[0]
+
+    @property
+    def positionals(self) -> list[Parameter]:
+        return [item for item in self.parameters if item.positional and item.kind != "code"]
+
+    @property
+    def flags(self) -> list[Parameter]:
+        return [item for item in self.parameters if not item.positional]
+
+    @property
+    def code(self) -> Parameter | None:
+        """The parameter that takes the cell's body, if there is one."""
+        return next((item for item in self.parameters if item.kind == "code"), None)
+
+    def usage(self) -> str:
+        """One line: `%gpu start NAME [--for DURATION]`."""
+        words = [item.word if item.required else f"[{item.word}]" for item in self.positionals]
+        words += [_flag_usage(item) for item in self.parameters if not item.positional]
+        return " ".join([f"{'%%' if self.code else '%'}{self.noun}", self.name, *words])
+
+    def help(self) -> str:
+        """The usage line, the docstring's text and a line per parameter."""
+        lines = [self.usage(), "", *_prose(self.function.__doc__ or "")]
+        described = [(item.word if item.positional else item.flag, item) for item in self.parameters]
+        width = max((len(word) for word, _ in described), default=0)
+        lines += [f"  {word:<{width}}  {item.doc}{_default(item)}" for word, item in described]
+        return "\n".join(lines)
+
+    def call(self, **values: Any) -> Any:
+        """Call it with words or objects, read by the annotations."""
+        known = {item.name: item for item in self.parameters}
+        for name in values:
+            if name not in known:
+                raise UsageProblem(f"{self.noun} {self.name} takes no {name!r}", did_you_mean(name, known))
+        missing = [item.word for item in self.parameters if item.required and item.name not in values]
+        if missing:
+            raise UsageProblem(f"{self.noun} {self.name} needs {' and '.join(missing)}", self.usage())
+        opt_out()
+        return self.function(**{name: known[name].read(value) for name, value in values.items()})
+
+
+@dataclass(frozen=True)
+class Help(Result):
+    """A help text as a result, so that every face shows it in its own way."""
+
+    uri: str
+    content: str
+
+    def card(self) -> Card:
+        first, _, rest = self.content.partition("\n")
+        return Card(first, details=[("help", rest.strip("\n"))])
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        return {"text/plain": self.content}
+
+
+_registry: dict[str, dict[str, Verb]] = {}
+
+
+def verb(noun: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Make a function a verb of that noun. Its name must stand in the closed list; its words are read on every call."""
+
+    def register(function: Callable[P, R]) -> Callable[P, R]:
+        name = function.__name__
+        if noun not in NOUNS or name not in VERBS:
+            raise TypeError(f"{noun} {name} is not in the language")
+        entry = Verb(noun, name, function)
+        _registry.setdefault(noun, {})[name] = entry
+
+        @functools.wraps(function)
+        def called(*args: P.args, **kwargs: P.kwargs) -> R:
+            names = [item.name for item in entry.parameters]
+            if len(args) > len([item for item in entry.parameters if item.positional]):
+                raise UsageProblem(f"{noun} {name} takes fewer positional arguments", entry.usage())
+            given = dict(zip(names, args, strict=False))
+            if twice := given.keys() & kwargs.keys():
+                raise UsageProblem(f"{noun} {name} got {min(twice)} twice", entry.usage())
+            result: R = entry.call(**given, **kwargs)
+            return result
+
+        return called
+
+    return register
+
+
+def verbs_of(noun: str) -> Mapping[str, Verb]:
+    """The verbs of a noun; imports the noun's folder, which is light."""
+    if noun not in NOUNS:
+        raise UsageProblem(f"there is no noun {noun!r}", did_you_mean(noun, NOUNS))
+    importlib.import_module(f"{__package__}.{noun}")
+    return _registry.get(noun, {})
+
+
+def find_verb(noun: str, name: str) -> Verb:
+    """The verb, or UsageProblem with a suggestion."""
+    verbs = verbs_of(noun)
+    if name not in verbs:
+        hint = did_you_mean(name, verbs)
+        if name in VERBS and "did you mean" not in hint:
+            hint = f"{noun} has: {', '.join(sorted(verbs))}"
+        raise UsageProblem(f"{noun} has no verb {name!r}", hint)
+    return verbs[name]
+
+
+def help_of(noun: str, name: str | None = None) -> Help:
+    """The help of a noun (one line a verb) or of one verb."""
+    if name is not None:
+        return Help(f"{noun}:help", find_verb(noun, name).help())
+    verbs = verbs_of(noun)
+    module = importlib.import_module(f"{__package__}.{noun}")
+    width = max(map(len, verbs), default=0)
+    lines = [f"%{noun}: {(module.__doc__ or '').strip().partition(chr(10))[0]}", ""]
+    lines += [f"  {name:<{width}}  {verbs[name].summary}" for name in VERBS if name in verbs]
+    lines += ["", f"`%{noun} VERB --help` says more."]
+    return Help(f"{noun}:help", "\n".join(lines))
+
+
+def _parameter(item: inspect.Parameter, docs: Mapping[str, str]) -> Parameter:
+    marks, base = _marks(item.annotation)
+    kinds = [mark.name for mark in marks if isinstance(mark, _Kind)]
+    unit = next((mark for mark in marks if isinstance(mark, Unit)), None)
+    kind = unit.name if unit else kinds[0] if kinds else _KINDS.get(base, "text")
+    choices: tuple[str, ...] = ()
+    if typing.get_origin(base) is Literal:
+        kind, choices = "choice", tuple(str(value) for value in typing.get_args(base))
+    elif typing.get_origin(base) in (tuple, list):
+        kind = "list"
+    return Parameter(
+        name=item.name,
+        kind=kind,
+        default=item.default,
+        positional=item.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD,
+        doc=docs.get(item.name, docs.get(item.name.rstrip("_"), "")),
+        choices=choices,
+        live=next((mark.noun for mark in marks if isinstance(mark, Live)), None),
+        find=next((mark.find for mark in marks if isinstance(mark, Choices)), None),
+        unit=unit,
+    )
+
+
+def _marks(annotation: Any) -> tuple[list[Any], Any]:
+    """What Annotated carries, at any depth of `X | None`, and the bare type."""
+    if typing.get_origin(annotation) is Annotated:
+        base, *marks = typing.get_args(annotation)
+        inner, bare = _marks(base)
+        return [*marks, *inner], bare
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        members = [member for member in typing.get_args(annotation) if member is not type(None)]
+        if len(members) == 1:
+            return _marks(members[0])
+    return [], annotation
+
+
+def _text(parameter: Parameter, value: Any) -> str:
+    if isinstance(value, str | Path | Result | int | float) and not isinstance(value, bool):
+        return str(value)
+    raise parameter.problem(value, "name")
+
+
+def _int(parameter: Parameter, value: Any) -> int:
+    try:
+        if isinstance(value, bool) or float(value) != int(float(value)):
+            raise ValueError
+        return int(value) if isinstance(value, int | str) and "." not in str(value) else int(float(value))
+    except (TypeError, ValueError, OverflowError):
+        raise parameter.problem(value, "whole number") from None
+
+
+def _float(parameter: Parameter, value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise parameter.problem(value, "number") from None
+
+
+def _bool(parameter: Parameter, value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    if str(value).lower() in ("true", "yes", "1", "false", "no", "0"):
+        return str(value).lower() in ("true", "yes", "1")
+    raise parameter.problem(value, "yes or no")
+
+
+def _choice(parameter: Parameter, value: Any) -> str:
+    if str(value) in parameter.choices:
+        return str(value)
+    raise UsageProblem(f"{parameter.flag} {str(value)!r} is not one of its values", did_you_mean(str(value), parameter.choices))
+
+
+def _list(parameter: Parameter, value: Any) -> tuple[str, ...]:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    if isinstance(value, Iterable):
+        return tuple(str(part) for part in value)
+    raise parameter.problem(value, "list of names separated by commas")
+
+
+def _params(parameter: Parameter, value: Any) -> dict[str, str]:
+    if isinstance(value, Mapping):
+        return {str(key): str(item) for key, item in value.items()}
+    raise parameter.problem(value, "mapping of names to values")
+
+
+def _path(parameter: Parameter, value: Any) -> Path:
+    return Path(_text(parameter, value)).expanduser()
+
+
+_KINDS: dict[Any, str] = {str: "text", int: "int", float: "float", bool: "bool", Path: "path", object: "rows"}
+_READERS: dict[str, Callable[[Parameter, Any], Any]] = {
+    "text": _text,
+    "code": _text,
+    "int": _int,
+    "float": _float,
+    "bool": _bool,
+    "choice": _choice,
+    "list": _list,
+    "params": _params,
+    "path": _path,
+    "rows": lambda parameter, value: value,
+}
+
+
+def _parameter_docs(doc: str) -> dict[str, str]:
+    """`name: meaning` lines; a line that is indented deeper goes on with the one before."""
+    found: dict[str, str] = {}
+    name = ""
+    for line in inspect.cleandoc(doc).splitlines()[1:]:
+        if match := re.match(r"([a-z][a-z0-9_]*): (.+)", line):
+            name = match[1]
+            found[name] = match[2].strip()
+        elif name and line.startswith("  "):
+            found[name] += " " + line.strip()
+        else:
+            name = ""
+    return found
+
+
+def _prose(doc: str) -> list[str]:
+    """The docstring without its parameter lines."""
+    kept, inside = [], False
+    for line in inspect.cleandoc(doc).splitlines():
+        inside = bool(re.match(r"[a-z][a-z0-9_]*: ", line)) or (inside and line.startswith("  "))
+        if not inside:
+            kept.append(line)
+    text = re.sub(r"\n{3,}", "\n\n", "\n".join(kept)).strip("\n")
+    return [*text.splitlines(), ""]
+
+
+def _flag_usage(item: Parameter) -> str:
+    if item.kind == "params":
+        return "[-p KEY=VALUE …]"
+    if item.kind == "code":
+        return ""
+    if item.kind == "bool":
+        return f"[--no-{item.flag[2:]}]" if item.default is True else f"[{item.flag}]"
+    value = "|".join(item.choices) if item.choices else "FILE" if item.kind == "path" else item.kind.upper()
+    return f"{item.flag} {value}" if item.required else f"[{item.flag} {value}]"
+
+
+def _default(item: Parameter) -> str:
+    if item.required or item.default in (None, "", False, True) or item.default in ({}, ()):
+        return ""
+    return f" (default {item.default:g})" if isinstance(item.default, float) else f" (default {item.default})"
+
+
+def as_json(value: object) -> Any:
+    """A verb's answer as JSON values."""
+    if isinstance(value, Result):
+        return value.as_json()
+    return dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value

@@ -1,0 +1,161 @@
+"""Taking a line apart: words, quotes, `$name`, flags, and the call they make."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .errors import NotFound, UsageProblem, did_you_mean
+from .verbs import Help, Parameter, Verb, find_verb, help_of, verbs_of
+
+_VARIABLE = re.compile(r"\$\$|\$([A-Za-z_]\w*)")
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A word that is a variable of the caller: the object itself, not its text."""
+
+    value: Any
+
+
+Word = str | Given
+
+
+@dataclass(frozen=True)
+class Call:
+    """A line understood: the verb, its values, and the name that its result is bound to."""
+
+    verb: Verb
+    values: Mapping[str, Any]
+    bind: str | None
+
+    def run(self) -> Any:
+        return self.verb.call(**self.values)
+
+
+def split(line: str, names: Mapping[str, Any] | None = None) -> list[Word]:
+    """The words of a line. `$name` is replaced from `names`: as the object where it is a whole word.
+
+    A `#` that starts a word starts a comment. UsageProblem for an unclosed quote or an unknown name.
+    """
+    lexer = shlex.shlex(line, posix=True)
+    lexer.whitespace_split, lexer.commenters = True, ""
+    words: list[Word] = []
+    try:
+        for token in lexer:
+            if token.startswith("#"):
+                break
+            words.append(token if names is None else _interpolate(token, names))
+    except ValueError as problem:
+        raise UsageProblem(f"a quote is not closed in {line.strip()!r}", "close it, or leave it out") from problem
+    return words
+
+
+def understand(noun: str, words: Sequence[Word], body: str | None = None) -> Call | Help:
+    """The call that the words make, or the help they ask for. A bare noun looks."""
+    if not words:
+        return Call(find_verb(noun, "ls" if "ls" in verbs_of(noun) else "show"), {}, None)
+    name, rest = words[0], list(words[1:])
+    if not isinstance(name, str):
+        raise UsageProblem(f"a verb must follow %{noun}", f"one of: {', '.join(verbs_of(noun))}")
+    if name in ("--help", "-h"):
+        return help_of(noun)
+    verb = find_verb(noun, name)
+    if any(word in ("--help", "-h") for word in rest if isinstance(word, str)):
+        return help_of(noun, name)
+    values, bind = _values(verb, rest)
+    if verb.code is not None and body is not None:
+        values[verb.code.name] = body
+    elif body is not None and body.strip():
+        raise UsageProblem(f"%%{noun} {name} takes no cell body", f"write it with one %: %{noun} {name} …")
+    return Call(verb, values, bind)
+
+
+def _interpolate(token: str, names: Mapping[str, Any]) -> Word:
+    whole = _VARIABLE.fullmatch(token)
+    if whole and whole[1]:
+        return Given(_look_up(whole[1], names))
+    return _VARIABLE.sub(lambda match: str(_look_up(match[1], names)) if match[1] else "$", token)
+
+
+def _look_up(name: str, names: Mapping[str, Any]) -> Any:
+    if name not in names:
+        visible = [known for known in names if not known.startswith("_")]
+        raise NotFound(f"there is no variable ${name}", did_you_mean(name, visible))
+    return names[name]
+
+
+def _values(verb: Verb, words: list[Word]) -> tuple[dict[str, Any], str | None]:
+    values: dict[str, Any] = {}
+    bind = None
+    places = list(verb.positionals)
+    while words:
+        word = words.pop(0)
+        if word == "-o":
+            bind = _identifier(verb, _next(words, "-o", verb))
+        elif word == "-p" and (params := _of_kind(verb, "params")):
+            key, equals, value = str(_plain(_next(words, "-p", verb))).partition("=")
+            if not equals or not key:
+                raise UsageProblem(f"-p {key!r} gives no value", "write -p key=value")
+            values.setdefault(params.name, {})[key] = value
+        elif isinstance(word, str) and word.startswith("--"):
+            _flag(verb, word, words, values)
+        elif isinstance(word, str) and re.match(r"-[a-z]$", word):
+            raise UsageProblem(f"{verb.noun} {verb.name} takes no {word}", did_you_mean(word, _flags(verb)))
+        elif places:
+            values[places.pop(0).name] = _plain(word)
+        else:
+            raise UsageProblem(f"{_plain(word)!s} is one word too many for {verb.noun} {verb.name}", verb.usage())
+    return values, bind
+
+
+def _flag(verb: Verb, word: str, words: list[Word], values: dict[str, Any]) -> None:
+    name, equals, inline = word.partition("=")
+    known = {item.flag: item for item in verb.parameters}
+    negated = known.get("--" + name.removeprefix("--no-")) if name.startswith("--no-") else None
+    if name not in known and negated is not None and negated.kind == "bool" and not equals:
+        values[negated.name] = False
+        return
+    if name not in known:
+        raise UsageProblem(f"{verb.noun} {verb.name} has no flag {name}", did_you_mean(name, _flags(verb)))
+    item = known[name]
+    if item.kind == "bool" and not equals:
+        values[item.name] = True
+        return
+    given = inline if equals else _plain(_next(words, name, verb))
+    values[item.name] = _file_text(Path(str(given))) if item.kind == "code" else given
+
+
+def _next(words: list[Word], flag: str, verb: Verb) -> Word:
+    if not words or (isinstance(words[0], str) and words[0].startswith("--")):
+        raise UsageProblem(f"{flag} needs a value", verb.usage())
+    return words.pop(0)
+
+
+def _plain(word: Word) -> Any:
+    return word.value if isinstance(word, Given) else word
+
+
+def _of_kind(verb: Verb, kind: str) -> Parameter | None:
+    return next((item for item in verb.parameters if item.kind == kind), None)
+
+
+def _flags(verb: Verb) -> list[str]:
+    return ["-o", *(item.flag for item in verb.parameters)]
+
+
+def _identifier(verb: Verb, word: Word) -> str:
+    if not isinstance(word, str) or not word.isidentifier():
+        raise UsageProblem(f"-o {_plain(word)!s} cannot be a variable's name", f"%%{verb.noun} {verb.name} … -o name")
+    return word
+
+
+def _file_text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as problem:
+        raise NotFound(f"the code in {path} cannot be read: {problem}", "give --code a file of Python text") from problem
