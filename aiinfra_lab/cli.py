@@ -1,4 +1,7 @@
-"""`aiinfra NOUN VERB …`: the language in a shell, made of the verbs. Exit code 1: the user's error, 2: usage, 3: unavailable."""
+"""`aiinfra NOUN VERB …`: the language in a shell, made of the verbs.
+
+Exit code 1: the user's error, 2: usage, 3: something is unavailable.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +53,9 @@ def _run(words: list[str]) -> object:
 def overview() -> str:
     """The nouns, and how to read on."""
     lines = ["aiinfra NOUN VERB [NAME] [--flags]", "", "nouns: " + "  ".join(NOUNS), ""]
-    return "\n".join([*lines, "`aiinfra NOUN --help` lists a noun's verbs; --json answers in JSON; --debug shows tracebacks."])
+    return "\n".join(
+        [*lines, "`aiinfra NOUN --help` lists a noun's verbs; --json answers in JSON; --debug shows tracebacks."]
+    )
 
 
 def _print(answer: object, *, as_text: bool) -> None:
@@ -66,7 +71,9 @@ def _print(answer: object, *, as_text: bool) -> None:
 
 def _complain(problem: LabError, as_text: bool) -> int:
     if as_text:
-        print(json.dumps({"error": type(problem).__name__, "what": problem.what, "fix": problem.fix}, ensure_ascii=False))
+        print(
+            json.dumps({"error": type(problem).__name__, "what": problem.what, "fix": problem.fix}, ensure_ascii=False)
+        )
     else:
         print(f"{type(problem).__name__}: {problem.what}\n  fix: {problem.fix}", file=sys.stderr)
     return problem.exit_code

@@ -5,12 +5,13 @@ A setting knows where its value came from. Nothing here writes a file.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from .errors import NotFound, UsageProblem, did_you_mean
 from .uris import NOUNS
@@ -30,6 +31,8 @@ OPT_OUTS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "FEAST_USAGE": "False",
 }
+
+_BOOLS = {"1": 1, "true": 1, "yes": 1, "on": 1, "0": 0, "false": 0, "no": 0, "off": 0}
 
 T = TypeVar("T", str, int, float, bool)
 
@@ -74,12 +77,12 @@ class Settings:
 
 
 def settings(start: Path | None = None) -> Settings:
-    """The settings that hold in `start` (the current folder), found by looking upward.
+    """The settings that hold here: those of AIINFRA_WORKSPACE, or found by looking upward from the current folder.
 
-    AIINFRA_WORKSPACE wins over the search. NotFound when there is no workspace here or above.
+    `start` looks upward from there instead. NotFound when there is no workspace there or above.
     """
     named = os.environ.get("AIINFRA_WORKSPACE")
-    if named:
+    if named and start is None:
         workspace = Path(named).absolute()
         project = Path(os.environ.get("AIINFRA_PROJECT", workspace)).absolute()
         return Settings(project, workspace, {**_read(project), **_environment()})
@@ -138,13 +141,12 @@ def _environment() -> dict[str, Setting]:
 
 
 def _as(kind: type[T], key: str, setting: Setting) -> T:
-    value = setting.value
-    if kind is bool and isinstance(value, str):
-        if value.lower() in ("1", "true", "yes", "on", "0", "false", "no", "off"):
-            return kind(value.lower() in ("1", "true", "yes", "on"))
-    elif isinstance(value, kind) or (kind is float and isinstance(value, int)) or isinstance(value, str):
-        try:
+    value: Any = setting.value
+    if kind.__name__ == "bool":
+        value = _BOOLS.get(str(value).lower())
+    if value is not None and not (isinstance(setting.value, bool) and kind.__name__ != "bool"):
+        with contextlib.suppress(ValueError, TypeError):
             return kind(value)
-        except ValueError:
-            pass
-    raise UsageProblem(f"{key} = {value!r} ({setting.source}) is no {kind.__name__}", f"give it a {kind.__name__}")
+    raise UsageProblem(
+        f"{key} = {setting.value!r} ({setting.source}) is no {kind.__name__}", f"give it a {kind.__name__}"
+    )

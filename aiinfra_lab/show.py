@@ -12,7 +12,7 @@ import dataclasses
 import html
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,13 @@ from .units import show_bytes, show_duration, show_share, show_usd
 MAX_ROWS = 20
 _INK = "#808080"  # readable on white and on JupyterLab's dark background alike
 _LINES = ("#2f7fc1", "#d9822b", "#3d9a50", "#b4539b")
-_SHOWN_AS = {"_s": show_duration, "_usd": show_usd, "_bytes": show_bytes, "_share": show_share, "_gib": lambda x: f"{x:g} GiB"}
+_SHOWN_AS: dict[str, Callable[[float], str]] = {
+    "_s": show_duration,
+    "_usd": show_usd,
+    "_bytes": show_bytes,
+    "_share": show_share,
+    "_gib": lambda x: f"{x:g} GiB",
+}
 
 
 @dataclass(frozen=True)
@@ -54,19 +60,29 @@ class Card:
 
     def html(self) -> str:
         """At most 5 KB without the picture for an ordinary result."""
-        state = f' <span class="aiinfra-state aiinfra-state-{_word(self.state)}">{_e(self.state)}</span>' if self.state else ""
+        state = (
+            f' <span class="aiinfra-state aiinfra-state-{_word(self.state)}">{_e(self.state)}</span>'
+            if self.state
+            else ""
+        )
         parts = [f'<p class="aiinfra-title"><strong>{_e(self.title)}</strong>{state}</p>']
         if self.facts:
-            facts = "".join(f'<tr><th scope="row">{_e(label)}</th><td>{_e(value)}</td></tr>' for label, value in self.facts)
+            facts = "".join(
+                f'<tr><th scope="row">{_e(label)}</th><td>{_e(value)}</td></tr>' for label, value in self.facts
+            )
             parts.append(f'<table class="aiinfra-facts"><tbody>{facts}</tbody></table>')
         if self.rows:
             head = "".join(f"<th>{_e(name)}</th>" for name in self.header)
-            body = "".join("<tr>" + "".join(f"<td>{_e(cell)}</td>" for cell in row) + "</tr>" for row in self._shown_rows())
+            body = "".join(
+                "<tr>" + "".join(f"<td>{_e(cell)}</td>" for cell in row) + "</tr>" for row in self._shown_rows()
+            )
             parts.append(f'<table class="aiinfra-table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>')
         if self.picture:
             parts.append(f'<p><img alt="{_e(self.picture_alt)}" src="{data_url(self.picture)}"></p>')
         parts += [f'<p class="aiinfra-note">{_e(note)}</p>' for note in (*self._more(), *self.notes)]
-        parts += [f"<details><summary>{_e(name)}</summary><pre>{_e(text)}</pre></details>" for name, text in self.details]
+        parts += [
+            f"<details><summary>{_e(name)}</summary><pre>{_e(text)}</pre></details>" for name, text in self.details
+        ]
         return f'<section class="aiinfra-card">{"".join(parts)}</section>'
 
     def bundle(self) -> dict[str, str]:
@@ -148,7 +164,7 @@ class LiveFrame:
         if in_notebook():
             from IPython.display import display
 
-            self._handle = display(first.bundle(), raw=True, display_id=True)
+            self._handle = display(first.bundle(), raw=True, display_id=True)  # type: ignore[no-untyped-call]
 
     def update(self, card: Card) -> None:
         """Show this frame, unless the last one is too young."""
@@ -164,7 +180,7 @@ class LiveFrame:
 
 def in_notebook() -> bool:
     """Whether outputs of this process go to a notebook."""
-    ipython = sys.modules.get("IPython")
+    ipython: Any = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
     return shell is not None and getattr(shell, "kernel", None) is not None
 
@@ -173,7 +189,8 @@ def can_answer() -> bool:
     """Whether a person can be asked: papermill and other headless runs forbid input."""
     if not in_notebook():
         return False
-    shell = sys.modules["IPython"].get_ipython()
+    ipython: Any = sys.modules["IPython"]
+    shell = ipython.get_ipython()
     return bool(shell.kernel.get_parent("shell").get("content", {}).get("allow_stdin"))
 
 
@@ -192,7 +209,7 @@ def shown(name: str, value: Any) -> str:
         return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(value))
     for suffix, show in _SHOWN_AS.items():
         if name.endswith(suffix) and isinstance(value, int | float):
-            return str(show(value))
+            return show(value)
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
@@ -225,7 +242,8 @@ def line_chart(series: Mapping[str, Sequence[tuple[float, float]]], *, x: str = 
         drawn.append(f'<text x="{left + 90 * len(drawn) // 2 - 40}" y="11" fill="{colour}">{_e(name)}</text>')
     axes = (
         f'<path d="M{left} 16V{height - bottom}H{width - 8}" fill="none" stroke="{_INK}"/>'
-        f'<text x="2" y="24" fill="{_INK}">{y1:.3g}</text><text x="2" y="{height - bottom}" fill="{_INK}">{y0:.3g}</text>'
+        f'<text x="2" y="24" fill="{_INK}">{y1:.3g}</text>'
+        f'<text x="2" y="{height - bottom}" fill="{_INK}">{y0:.3g}</text>'
         f'<text x="{left}" y="{height - 10}" fill="{_INK}">{x0:g}</text>'
         f'<text x="{width - 8}" y="{height - 10}" text-anchor="end" fill="{_INK}">{x1:g} {_e(x)}</text>'
         f'<text x="2" y="11" fill="{_INK}">{_e(y)}</text>'

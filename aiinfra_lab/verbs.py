@@ -114,7 +114,9 @@ class Parameter:
 
     def problem(self, value: object, wanted: str) -> UsageProblem:
         given = f"{value!r}" if isinstance(value, str | int | float | bool) else f"a {type(value).__name__}"
-        return UsageProblem(f"{self.flag} {given} is no {wanted}", f"give {self.flag} a {wanted}; {self.doc}".rstrip("; "))
+        return UsageProblem(
+            f"{self.flag} {given} is no {wanted}", f"give {self.flag} a {wanted}; {self.doc}".rstrip("; ")
+        )
 
 
 @dataclass(frozen=True)
@@ -322,7 +324,9 @@ def _bool(parameter: Parameter, value: Any) -> bool:
 def _choice(parameter: Parameter, value: Any) -> str:
     if str(value) in parameter.choices:
         return str(value)
-    raise UsageProblem(f"{parameter.flag} {str(value)!r} is not one of its values", did_you_mean(str(value), parameter.choices))
+    raise UsageProblem(
+        f"{parameter.flag} {str(value)!r} is not one of its values", did_you_mean(str(value), parameter.choices)
+    )
 
 
 def _list(parameter: Parameter, value: Any) -> tuple[str, ...]:

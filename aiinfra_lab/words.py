@@ -158,4 +158,6 @@ def _file_text(path: Path) -> str:
     try:
         return path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as problem:
-        raise NotFound(f"the code in {path} cannot be read: {problem}", "give --code a file of Python text") from problem
+        raise NotFound(
+            f"the code in {path} cannot be read: {problem}", "give --code a file of Python text"
+        ) from problem

@@ -181,10 +181,12 @@ def wait(job_id: str, timeout_s: float | None = None, *, again: str = "") -> Job
     until = None if timeout_s is None else time.monotonic() + timeout_s
     try:
         while (job := poll(job_id)).live or (job.supervised and job.ended_at is None):
-            if not job.live:
-                launch()  # its leader is gone: a supervisor clears away the rest
+            if job.supervised:
+                launch()  # one may have been killed since
             if until is not None and time.monotonic() > until:
-                raise Unavailable(f"{job.subject} still goes on after {show_duration(timeout_s or 0)}", _again(job, again))
+                raise Unavailable(
+                    f"{job.subject} still goes on after {show_duration(timeout_s or 0)}", _again(job, again)
+                )
             time.sleep(0.05)
     except KeyboardInterrupt:
         raise Interrupted(f"you stopped waiting; {job_id} goes on", _again(poll(job_id), again)) from None
@@ -321,16 +323,18 @@ def _await_supervisor(home: Path, log: Path) -> None:
                 return
         time.sleep(0.02)
     words = log.read_text(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
-    raise Unavailable(f"the workspace's supervisor does not start: {words[0]}", f"see {log}; is the machine overloaded?")
+    raise Unavailable(
+        f"the workspace's supervisor does not start: {words[0]}", f"see {log}; is the machine overloaded?"
+    )
 
 
 @contextlib.contextmanager
 def _supervisor_lock(home: Path) -> Iterator[bool]:
-    """Whether the supervisor's lock is free; held while the block runs."""
+    """Whether no supervisor holds its lock. Shared among those who only ask, so that askers see just the supervisor."""
     home.mkdir(parents=True, exist_ok=True)
     with (home / "supervisor.lock").open("ab") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             yield False
         else:

@@ -60,7 +60,7 @@ def ask_to_end(leader: int, born: float) -> None:
 
 
 def end(leader: int, born: float, mark: str) -> None:
-    """SIGKILL to the whole tree, the leader last so that it can still write the exit code. Returns when all are gone."""
+    """SIGKILL to the whole tree; returns when all are gone. The leader is last: it can still write the exit code."""
     for _ in range(50):
         left = [pid for pid in tree(leader, born, mark) if pid != leader]
         for pid in left:

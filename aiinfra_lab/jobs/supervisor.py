@@ -99,7 +99,9 @@ class Supervisor:
         pid, born = record.body["pid"], record.body["born"]
         if record.name not in self.asked_at:
             # Written first: whoever sees the process end must already be able to read why.
-            self._write(record, state="stopping", ended_by="request" if record.body.get("stop_requested_at") else "deadline")
+            self._write(
+                record, state="stopping", ended_by="request" if record.body.get("stop_requested_at") else "deadline"
+            )
             self.asked_at[record.name] = time.monotonic()
             process.ask_to_end(pid, born)
         elif time.monotonic() - self.asked_at[record.name] > GRACE_S:
@@ -163,13 +165,17 @@ def _spawn(job_id: str, folder: Path, workspace: Path, project: Path) -> None:
 
 
 def _take(home: Path) -> IO[bytes] | None:
+    """The workspace's lock, or None when another supervisor holds it."""
     lock = (home / "supervisor.lock").open("ab")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.close()
-        return None
-    return lock
+    for _ in range(50):  # somebody who only asks holds it for a moment
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.02)
+        else:
+            return lock
+    lock.close()
+    return None
 
 
 def main() -> None:

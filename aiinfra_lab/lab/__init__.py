@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,11 @@ class Workspace(Result):
     notes: tuple[str, ...] = ()
 
     def card(self) -> Card:
-        facts = [("where", self.path), ("lives", ", ".join(self.lives) or "nothing"), ("spent", shown("x_usd", self.spent_usd))]
+        facts = [
+            ("where", self.path),
+            ("lives", ", ".join(self.lives) or "nothing"),
+            ("spent", shown("x_usd", self.spent_usd)),
+        ]
         if self.wrote:
             facts.append(("wrote", ", ".join(self.wrote)))
         rows = [(noun, str(count)) for noun, count in self.exists.items()]
@@ -89,10 +94,9 @@ def start(
     store = open_store(where.home)
     if store.get("lab", "workspace") is None:
         body = {"path": str(where.workspace), "made_at": time.time()}
-        try:
-            store.commit([Record.new("lab", "workspace", body)], Event("lab start", "lab:workspace", outputs=("lab:workspace",)))
-        except Conflict:
-            pass  # another process made it in this very moment
+        event = Event("lab start", "lab:workspace", outputs=("lab:workspace",))
+        with contextlib.suppress(Conflict):  # another process made it in this very moment
+            store.commit([Record.new("lab", "workspace", body)], event)
     notes += checks.mend(where)
     return _workspace(where.home, str(where.workspace), tuple(wrote), tuple(notes))
 
@@ -150,8 +154,12 @@ def log(uri: Annotated[str, Choices(checks.known_uris)] | None = None) -> Lineag
     own = audit.about(events, uri)
     if not own:
         raise NotFound(f"nothing was ever recorded about {uri}", "list what exists with `%lab ls`")
-    came = tuple(dict.fromkeys(f"{step.used}  → {step.event.event.verb} → {step.made}" for step in audit.upstream(events, uri)))
-    led = tuple(dict.fromkeys(f"{step.used}  → {step.event.event.verb} → {step.made}" for step in audit.downstream(events, uri)))
+    came = tuple(
+        dict.fromkeys(f"{step.used}  → {step.event.event.verb} → {step.made}" for step in audit.upstream(events, uri))
+    )
+    led = tuple(
+        dict.fromkeys(f"{step.used}  → {step.event.event.verb} → {step.made}" for step in audit.downstream(events, uri))
+    )
     return Lineage(uri, came, led, tuple(_told(item) for item in own))
 
 
@@ -165,7 +173,7 @@ def _told(item: object) -> str:
 
 def _existing(folder: Path) -> Path:
     try:
-        return settings(folder.absolute()).project
+        return settings().project
     except NotFound:
         return folder.absolute()
 

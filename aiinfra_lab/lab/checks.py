@@ -72,13 +72,11 @@ def mend(where: Settings) -> list[str]:
 
 
 def _python() -> Finding:
-    if sys.version_info >= (3, 11):
-        return Finding("ok", "python", platform.python_version())
-    return Finding("bad", "python", platform.python_version(), "use Python 3.11 or newer")
+    return Finding("ok", "python", f"{platform.python_version()} in {sys.prefix}")
 
 
 def _system() -> Finding:
-    if sys.platform == "linux":
+    if platform.system() == "Linux":
         return Finding("ok", "system", f"{platform.system()} {platform.machine()}")
     detail = f"{platform.system()}: sessions and endpoints end with the terminal that started them"
     return Finding("off", "system", detail, "use Linux, or WSL on Windows, for jobs that outlive a kernel")
@@ -89,7 +87,9 @@ def _workspace(where: Settings) -> Finding:
         return Finding("off", "workspace", f"{where.workspace} is empty", "`%lab start`")
     if os.access(where.home, os.W_OK):
         return Finding("ok", "workspace", str(where.workspace))
-    return Finding("bad", "workspace", f"{where.workspace} may not be written", "check who owns it, or AIINFRA_WORKSPACE=…")
+    return Finding(
+        "bad", "workspace", f"{where.workspace} may not be written", "check who owns it, or AIINFRA_WORKSPACE=…"
+    )
 
 
 def _disk(workspace: Path) -> Finding:
@@ -108,20 +108,28 @@ def _store(home: Path) -> Iterator[Finding]:
     except LabError as problem:
         yield Finding("bad", "store", problem.what, problem.fix)
         return
-    yield Finding("ok", "store", found) if found == "ok" else Finding("bad", "store", found, "`aiinfra lab start --restore`")
+    yield (
+        Finding("ok", "store", found)
+        if found == "ok"
+        else Finding("bad", "store", found, "`aiinfra lab start --restore`")
+    )
     newest = next(iter(copies(home / "store.sqlite")), None)
     age_s = time.time() - newest.stat().st_mtime if newest else None
     if age_s is None or age_s < _OLDEST_COPY_S:
         yield Finding("ok", "copy of the store", "none due yet" if age_s is None else f"{show_duration(age_s)} old")
     else:
-        yield Finding("off", "copy of the store", f"{show_duration(age_s)} old", "the next verb that makes something makes one")
+        yield Finding(
+            "off", "copy of the store", f"{show_duration(age_s)} old", "the next verb that makes something makes one"
+        )
 
 
 def _audit(home: Path) -> Finding:
     proof = audit.prove(open_store(home))
     if proof.sound:
         return Finding("ok", "audit log", proof.why)
-    return Finding("bad", "audit log", proof.why, "compare with your own backup; `aiinfra lab start --restore` puts back a copy")
+    return Finding(
+        "bad", "audit log", proof.why, "compare with your own backup; `aiinfra lab start --restore` puts back a copy"
+    )
 
 
 def _front_end() -> Finding:
@@ -130,7 +138,9 @@ def _front_end() -> Finding:
     shared = Path(sys.prefix, "share", "jupyter", "labextensions", "aiinfra-lab")
     if shared.exists():
         return Finding("ok", "JupyterLab", "with the side panel")
-    return Finding("off", "JupyterLab", "the side panel is not installed", "pip install aiinfra-lab where JupyterLab runs")
+    return Finding(
+        "off", "JupyterLab", "the side panel is not installed", "pip install aiinfra-lab where JupyterLab runs"
+    )
 
 
 def _providers() -> Iterator[Finding]:
@@ -141,7 +151,9 @@ def _providers() -> Iterator[Finding]:
             else:
                 missing = f"aiinfra-lab[{provider.extra}]" if provider.extra else provider.needs
                 state = "off" if provider.extra else "bad"
-                yield Finding(state, f"{noun} on {name}", f"{provider.needs} is not installed", f"pip install '{missing}'")
+                yield Finding(
+                    state, f"{noun} on {name}", f"{provider.needs} is not installed", f"pip install '{missing}'"
+                )
 
 
 def _settings(where: Settings) -> Iterator[Finding]:

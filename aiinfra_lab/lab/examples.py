@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
@@ -28,7 +27,7 @@ def write(source: str, into: Path) -> list[str]:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 aside = target.with_suffix(".part")
                 shutil.copyfile(file, aside)
-                os.replace(aside, target)
+                aside.replace(target)
                 written.append(f"{folder}/{file.name}")
     return written
 

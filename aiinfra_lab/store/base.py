@@ -65,13 +65,13 @@ class Store(Protocol):
     def get(self, kind: str, name: str) -> Record | None:
         """The record as last committed, or None."""
 
-    def list(self, kind: str | None = None, since_rev: int = 0) -> list[Record]:
+    def list(self, kind: str | None = None, since_rev: int = 0) -> Sequence[Record]:
         """Records written after that revision, newest first; of one kind or of all."""
 
     def put(self, record: Record, expected_rev: int | None = None) -> Record:
         """Write one record without an event. Conflict unless the stored revision is `expected_rev` (None: whatever)."""
 
-    def commit(self, records: Sequence[Record], event: Event | None) -> list[Record]:
+    def commit(self, records: Sequence[Record], event: Event | None) -> Sequence[Record]:
         """Write all records and one event, or nothing, and return when it is on disk.
 
         Conflict unless each record's `rev` is the stored one (0: must not exist).

@@ -36,6 +36,7 @@ MIGRATIONS = (
 )
 # File systems on which SQLite's locks cannot be trusted across machines (sqlite.org/wal.html: WAL needs one host).
 NETWORK_FILE_SYSTEMS = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "9p", "afs", "ceph", "glusterfs"}
+MOUNTS = Path("/proc/mounts")
 _COPIES_KEPT = 7
 
 
@@ -55,7 +56,7 @@ class SqliteStore:
             ).fetchone()
         return _record(row) if row else None
 
-    def list(self, kind: str | None = None, since_rev: int = 0) -> list[Record]:
+    def list(self, kind: str | None = None, since_rev: int = 0) -> Sequence[Record]:
         where, values = ("rev > ? AND kind = ?", (since_rev, kind)) if kind else ("rev > ?", (since_rev,))
         with self._session() as db:
             rows = db.execute(
@@ -68,7 +69,7 @@ class SqliteStore:
         with self._transaction() as db:
             return self._write(db, record, expected_rev)
 
-    def commit(self, records: Sequence[Record], event: Event | None) -> list[Record]:
+    def commit(self, records: Sequence[Record], event: Event | None) -> Sequence[Record]:
         with self._transaction() as db:
             written = [self._write(db, record, record.rev) for record in records]
             head = self._append(db, event) if event else None
@@ -99,7 +100,7 @@ class SqliteStore:
         aside = target.with_suffix(f".{os.getpid()}.part")
         with self._session() as db:
             _copy(db, aside)
-        os.replace(aside, target)
+        aside.replace(target)
         for old in copies(self.path)[_COPIES_KEPT:]:
             old.unlink(missing_ok=True)
         return target
@@ -152,7 +153,7 @@ class SqliteStore:
         # Written after the commit is on disk: it may lag behind after a crash, it can never run ahead.
         aside = self._head_path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.part")
         aside.write_text(f"{seq} {digest}\n")
-        os.replace(aside, self._head_path)
+        aside.replace(self._head_path)
 
     def _daily_copy(self) -> None:
         newest = next(iter(copies(self.path)), None)
@@ -202,7 +203,7 @@ class SqliteStore:
         except BaseException:
             db.close()
             raise
-        os.chmod(self.path, 0o600)
+        self.path.chmod(0o600)
         return db
 
     def _migrate(self, db: sqlite3.Connection) -> None:
@@ -214,7 +215,9 @@ class SqliteStore:
             )
         if 0 < version < len(MIGRATIONS):
             (self.path.parent / "backups").mkdir(exist_ok=True)
-            _copy(db, self.path.parent / "backups" / f"{self.path.stem}-{time.strftime('%Y%m%d')}-schema{version}.sqlite")
+            _copy(
+                db, self.path.parent / "backups" / f"{self.path.stem}-{time.strftime('%Y%m%d')}-schema{version}.sqlite"
+            )
         while version < len(MIGRATIONS):
             db.execute("BEGIN IMMEDIATE")
             version = db.execute("PRAGMA user_version").fetchone()[0]
@@ -249,21 +252,25 @@ def restore(path: Path) -> tuple[Path, Path]:
         raise NotFound(f"{path.parent} holds no sound copy of the store", "take the folder from your own backup")
     aside = path.with_name(f"{path.stem}-damaged-{time.strftime('%Y%m%d-%H%M%S')}")
     aside.mkdir()
-    for part in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm"), path.with_name("audit.head")):
+    for part in (
+        path,
+        path.with_name(path.name + "-wal"),
+        path.with_name(path.name + "-shm"),
+        path.with_name("audit.head"),
+    ):
         if part.exists():
-            os.replace(part, aside / part.name)
+            part.replace(aside / part.name)
     with contextlib.closing(sqlite3.connect(copy)) as db:
         _copy(db, path.with_suffix(".part"))
-    os.replace(path.with_suffix(".part"), path)
+    path.with_suffix(".part").replace(path)
     return copy, aside
 
 
 def refuse_network_drive(folder: Path) -> None:
     """Unavailable when the folder lies on a network file system, where two machines' locks do not meet."""
     kind, best = "", -1
-    mounts = Path("/proc/mounts")
     target = str(folder.absolute())
-    for line in mounts.read_text().splitlines() if mounts.exists() else ():
+    for line in MOUNTS.read_text().splitlines() if MOUNTS.exists() else ():
         _, point, name, *_ = line.split()
         point = point.encode().decode("unicode_escape")
         inside = target == point or target.startswith(point.rstrip("/") + "/")
@@ -286,7 +293,9 @@ def _read_only_connection(path: Path) -> sqlite3.Connection:
         raise Denied(f"{path.parent} may not be written", "choose a folder of your own: AIINFRA_WORKSPACE=…")
     # Without a -wal file nobody writes: the file may be read as it lies, which also works on a read-only medium.
     mode = "mode=ro" if path.with_name(path.name + "-wal").exists() else "immutable=1"
-    return sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True, isolation_level=None, check_same_thread=False)
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}?{mode}", uri=True, isolation_level=None, check_same_thread=False
+    )
 
 
 @contextlib.contextmanager
@@ -299,8 +308,12 @@ def _plainly(path: Path) -> Iterator[None]:
     except sqlite3.OperationalError as problem:
         words = str(problem)
         if "readonly" in words or "unable to open" in words:
-            raise Denied(f"the workspace {path.parent} may not be written", "check who owns it, or use another") from problem
-        raise Unavailable(f"the store {path} cannot be used now: {words}", "free space or wait, then repeat") from problem
+            raise Denied(
+                f"the workspace {path.parent} may not be written", "check who owns it, or use another"
+            ) from problem
+        raise Unavailable(
+            f"the store {path} cannot be used now: {words}", "free space or wait, then repeat"
+        ) from problem
     except sqlite3.DatabaseError as problem:
         if isinstance(problem, sqlite3.IntegrityError):
             raise

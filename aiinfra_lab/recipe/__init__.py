@@ -1,0 +1,222 @@
+"""Notebooks as pipelines: the files that JupyterLab edits are what runs, and what did not change is not run again."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from .. import jobs
+from ..config import settings
+from ..errors import Failed, NotFound, UsageProblem, did_you_mean
+from ..providers import load
+from ..show import Card, Listing, LiveFrame, Result, in_notebook, shown
+from ..store import Record, open_store
+from ..units import show_duration
+from ..uris import Uri
+from ..verbs import Choices, Params, verb
+from . import declaration, plan
+from .run import Run
+
+_MARKS = {"done": "✓", "skipped": "=", "failed": "✗", "blocked": "·", "stopped": "■", "running": "▸", "waiting": " "}
+
+
+@dataclass(frozen=True)
+class RecipeRun(Result):
+    """One run of a recipe: its steps, how each ended, and what they made."""
+
+    uri: str
+    state: str
+    title: str
+    started_at: float
+    duration_s: float | None
+    steps: dict[str, dict[str, Any]]
+    archive: str
+
+    @property
+    def outputs(self) -> dict[str, str]:
+        """`step.output` → URI of everything made."""
+        return {f"{name}.{key}": uri for name, step in self.steps.items() for key, uri in step["outputs"].items()}
+
+    def card(self) -> Card:
+        rows = [
+            (_MARKS[step["state"]], name, step["state"], shown("time_s", step.get("seconds")), _made(step))
+            for name, step in self.steps.items()
+        ]
+        notes = [f"{name}: {_first(step['error'])}" for name, step in self.steps.items() if step.get("error")]
+        if self.state not in ("running", "waiting"):
+            notes += [f"executed notebooks: {self.archive}", *_next_looks(self)]
+        title = f"{self.uri} · {self.title}"
+        took = f"{self.state} in {show_duration(self.duration_s)}" if self.duration_s is not None else self.state
+        return Card(title, took, header=("", "step", "", "time", "made"), rows=rows, notes=notes)
+
+
+@dataclass(frozen=True)
+class RecipeInfo(Result):
+    """A recipe as it is declared, with the state of its newest run."""
+
+    uri: str
+    title: str
+    state: str
+    parameters: dict[str, Any]
+    steps: tuple[str, ...]
+    runs: int
+
+
+@verb("recipe")
+def ls() -> Listing:
+    """List the project's recipes with the state of their newest run."""
+    items = tuple(_info(name) for name in declaration.names())
+    return Listing(
+        "recipe:recipes", items, ("uri", "title", "state", "runs"), f"put a NAME.toml into {declaration.folder()}"
+    )
+
+
+@verb("recipe")
+def show(name: Annotated[str, Choices(declaration.names)]) -> RecipeInfo | RecipeRun:
+    """Show a recipe, or one of its runs (NAME@N).
+
+    name: the recipe, or one of its runs
+    """
+    uri = Uri.parse(name, "recipe")
+    return _run_of(_record(uri)) if uri.version else _info(uri.name)
+
+
+@verb("recipe")
+def check(name: Annotated[str, Choices(declaration.names)]) -> RecipeInfo:
+    """Check a recipe without running it: its keys, steps, references, notebooks and their parameters.
+
+    name: the recipe
+    """
+    declaration.read(Uri.parse(name, "recipe").name)
+    return _info(Uri.parse(name, "recipe").name)
+
+
+@verb("recipe")
+def run(
+    name: Annotated[str, Choices(declaration.names)],
+    *,
+    param: Params = {},  # noqa: B006  # never changed
+    keep: bool = True,
+    force: bool = False,
+    report: bool = False,
+) -> RecipeRun:
+    """Run a recipe; steps that did not change are skipped, and a failed step stops those that need it.
+
+    name: the recipe
+    param: a parameter of the recipe
+    keep: leave running what the recipe started, such as an endpoint; otherwise end it when the run ends
+    force: run every step, changed or not
+    report: return a run that failed instead of raising
+    """
+    recipe = declaration.read(Uri.parse(name, "recipe").name)
+    for key in param:
+        if key not in recipe.parameters:
+            raise UsageProblem(f"recipe {recipe.name} has no parameter {key!r}", did_you_mean(key, recipe.parameters))
+    provider = load("recipe", settings().get("recipe.provider", "local"))
+    going = Run(recipe, _typed(recipe.parameters, param), provider(), keep=keep, force=force)
+    body = going.go(_progress(going, recipe.title))
+    done = _as_run(going.uri, recipe.title, body, going.folder)
+    if body["state"] != "done" and not report:
+        raise _failure(done)
+    return done
+
+
+@verb("recipe")
+def stop(name: Annotated[str, Choices(declaration.names)]) -> RecipeRun:
+    """Stop a running recipe: the cell that runs is interrupted, and no further step begins.
+
+    name: the recipe, or one of its runs
+    """
+    uri = Uri.parse(name, "recipe")
+    job = next((job for job in jobs.ls(str(uri), live=True)), None)
+    if job is None:
+        raise NotFound(f"{uri} is not running", "list the runs with `%recipe log`")
+    jobs.cancel(job.id)
+    return _run_of(_record(Uri.parse(job.subject)))
+
+
+@verb("recipe")
+def log(name: Annotated[str, Choices(declaration.names)]) -> Listing:
+    """List a recipe's runs, newest first.
+
+    name: the recipe
+    """
+    uri = Uri.parse(name, "recipe")
+    items = tuple(_run_of(record) for record in plan.runs(open_store(), uri.name))
+    return Listing(f"{uri}", items, ("uri", "state", "started_at", "duration_s"), "it has not run yet")
+
+
+def _progress(going: Run, title: str) -> Any:
+    frame: list[LiveFrame] = []
+    told: dict[str, str] = {}
+
+    def show(body: dict[str, Any]) -> None:
+        card = _as_run(going.uri, title, body, going.folder).card()
+        if in_notebook():
+            frame[0].close(card) if frame else frame.append(LiveFrame(card))
+            return
+        for name, step in body["steps"].items():
+            if step["state"] not in ("waiting", told.get(name)):
+                told[name] = step["state"]
+                time = f" {show_duration(step['seconds'])}" if step.get("seconds") else ""
+                sys.stderr.write(f"{_MARKS[step['state']]} {name} {step['state']}{time}\n")
+
+    return show
+
+
+def _failure(done: RecipeRun) -> Failed:
+    bad = {name: step for name, step in done.steps.items() if step["state"] in ("failed", "stopped")}
+    name, step = next(iter(bad.items()))
+    what = f"{done.uri}: {name} {step['state']}" + (f": {step['error']}" if step.get("error") else "")
+    archive = step.get("archive", done.archive)
+    return Failed(what, f"see {archive}; mend the notebook and run the recipe again: what succeeded is skipped")
+
+
+def _typed(defaults: Any, given: dict[str, str]) -> dict[str, Any]:
+    return {key: declaration.typed(key, type(defaults[key]).__name__, value) for key, value in given.items()}
+
+
+def _info(name: str) -> RecipeInfo:
+    recipe = declaration.read(name)
+    runs = plan.runs(open_store(), name)
+    state = _run_of(runs[0]).state if runs else "never ran"
+    steps = tuple(f"{step.name} ({step.notebook.name})" for step in recipe.steps)
+    return RecipeInfo(f"recipe:{name}", recipe.title, state, dict(recipe.parameters), steps, len(runs))
+
+
+def _record(uri: Uri) -> Record:
+    record = open_store().get(plan.KIND, uri.label)
+    if record is None:
+        raise NotFound(f"there is no {uri}", f"list its runs with `%recipe log {uri.name}`")
+    return record
+
+
+def _run_of(record: Record) -> RecipeRun:
+    name = record.name.partition("@")[0]
+    title = declaration.read(name).title if name in declaration.names() else name
+    body = dict(record.body)
+    job = jobs.find(f"recipe:{record.name}")
+    if body["state"] == "running" and (job is None or not job.live):
+        body["state"] = "lost"  # the process that ran it vanished
+    return _as_run(f"recipe:{record.name}", title, body, settings().home / "recipe" / record.name)
+
+
+def _as_run(uri: str, title: str, body: dict[str, Any], folder: Path) -> RecipeRun:
+    took = body["ended_at"] - body["started_at"] if body.get("ended_at") else None
+    return RecipeRun(uri, body["state"], title, body["started_at"], took, body["steps"], str(folder))
+
+
+def _made(step: dict[str, Any]) -> str:
+    return " ".join(step["outputs"].values())
+
+
+def _first(error: str) -> str:
+    return error.strip().partition("\n")[0][:200]
+
+
+def _next_looks(done: RecipeRun) -> list[str]:
+    made = list(done.outputs.values())
+    looks = [f"`%{uri.partition(':')[0]} show {uri.partition(':')[2]}`" for uri in made[-3:]]
+    return [f"where to look next: {', '.join(looks)}, `%lab log {made[-1]}`"] if made else []

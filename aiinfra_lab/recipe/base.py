@@ -1,0 +1,73 @@
+"""What a recipe is made of, and the contract of whatever runs one of its steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+Value = str | int | float | bool
+
+
+@dataclass(frozen=True)
+class Step:
+    """One notebook of a recipe.
+
+    parameters: what the notebook is given as it is. inputs: its parameter → the `step.output` it is taken from.
+    outputs: name → URI without version of what the notebook makes. after: steps that must have run before.
+    """
+
+    name: str
+    notebook: Path
+    parameters: Mapping[str, Value] = field(default_factory=dict)
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    after: tuple[str, ...] = ()
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Every step that comes before this one."""
+        return tuple(dict.fromkeys([*(source.partition(".")[0] for source in self.inputs.values()), *self.after]))
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A declaration, read and checked: its own parameters with their defaults, and its steps in running order."""
+
+    name: str
+    title: str
+    path: Path
+    parameters: Mapping[str, Value]
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a notebook ended: done, failed or stopped; `error` in the words that the notebook shows."""
+
+    state: str
+    error: str = ""
+    cell: int | None = None
+
+
+class Runner(Protocol):
+    """Runs one notebook to its end."""
+
+    def run(
+        self,
+        notebook: Path,
+        parameters: Mapping[str, Value],
+        archive: Path,
+        env: Mapping[str, str],
+        stop_requested: Callable[[], bool],
+    ) -> Outcome:
+        """Execute the file as it is with these parameters and leave the executed notebook at `archive`.
+
+        Returns when the notebook has ended, whichever way; the archive then says the truth about every cell, also
+        when the kernel died. Raises only when the notebook could not be started at all (LabError). May be called
+        again with another archive.
+        """
+
+    def parameters(self, notebook: Path) -> Mapping[str, tuple[str, Any]]:
+        """Name → (annotated type, default) of the notebook's parameters cell, without running anything."""

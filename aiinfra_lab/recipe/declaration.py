@@ -1,0 +1,183 @@
+"""Reading `recipes/NAME.toml`: every mistake in it is found before a kernel exists."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+from typing import Any
+
+from ..config import settings
+from ..errors import Failed, NotFound, UsageProblem, did_you_mean
+from ..uris import Uri
+from .base import Recipe, Step, Value
+
+_RECIPE_KEYS = ("title", "parameters", "steps")
+_STEP_KEYS = ("notebook", "parameters", "in", "out", "after")
+
+
+def folder() -> Path:
+    """Where the project keeps its recipes."""
+    return settings().project / "recipes"
+
+
+def names() -> list[str]:
+    """The recipes there are."""
+    return sorted(file.stem for file in folder().glob("*.toml"))
+
+
+def read(name: str) -> Recipe:
+    """The recipe of that name, checked: keys, steps, references, cycles, and the notebooks' own parameters."""
+    path = folder() / f"{name}.toml"
+    if not path.is_file():
+        raise NotFound(f"there is no recipe {name!r} in {path.parent}", did_you_mean(name, names()))
+    try:
+        table = tomllib.loads(path.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
+        raise UsageProblem(f"{path.name} is not valid TOML: {problem}", "mend that line") from None
+    _known(path.name, table, _RECIPE_KEYS)
+    steps = {key: _step(path, key, value) for key, value in _table(path.name, table.get("steps"), "steps").items()}
+    if not steps:
+        raise UsageProblem(f"{path.name} has no steps", "add a [steps.NAME] with a notebook")
+    recipe = Recipe(
+        name, str(table.get("title", name)), path, dict(table.get("parameters", {})), _ordered(path.name, steps)
+    )
+    if problems := list(mistakes(recipe)):
+        raise Failed(f"{path.name}: {'; '.join(what for what, _ in problems)}", "; ".join(fix for _, fix in problems))
+    return recipe
+
+
+def mistakes(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """(what is wrong, how to mend it), for everything that names something else."""
+    steps = {step.name: step for step in recipe.steps}
+    for step in recipe.steps:
+        known = notebook_parameters(step.notebook)
+        for name in (*step.parameters, *step.inputs):
+            if name not in known:
+                yield f"{step.name}: {step.notebook.name} has no parameter {name!r}", did_you_mean(name, known)
+        for name, source in step.inputs.items():
+            origin, _, output = source.partition(".")
+            if output not in steps[origin].outputs:
+                yield (
+                    f"{step.name}: {name} = {source!r} is no output of {origin}",
+                    did_you_mean(output, steps[origin].outputs),
+                )
+        for value in step.parameters.values():
+            if (wanted := reference(value)) and wanted not in recipe.parameters:
+                yield f"{step.name}: ${wanted} is no parameter of the recipe", did_you_mean(wanted, recipe.parameters)
+        for uri in step.outputs.values():
+            Uri.parse(uri)
+
+
+def resolve(recipe: Recipe, step: Step, given: Mapping[str, Value], outputs: Mapping[str, str]) -> dict[str, Value]:
+    """The values that a step's notebook is run with: the recipe's parameters and what earlier steps made."""
+    known = notebook_parameters(step.notebook)
+    values: dict[str, Value] = {}
+    for name, value in step.parameters.items():
+        wanted = reference(value)
+        values[name] = typed(name, known[name][0], {**recipe.parameters, **given}[wanted] if wanted else value)
+    return {**values, **{name: outputs[source] for name, source in step.inputs.items()}}
+
+
+def reference(value: object) -> str | None:
+    """`months` when the value is `"$months"`."""
+    found = re.fullmatch(r"\$([A-Za-z_]\w*)", value) if isinstance(value, str) else None
+    return found[1] if found else None
+
+
+def typed(name: str, kind: str, value: Any) -> Value:
+    """A value as the notebook's annotation wants it. UsageProblem when it cannot be that."""
+    try:
+        if kind == "bool":
+            return {"true": True, "false": False}[str(value).lower()]
+        if kind == "int":
+            return int(str(value))
+        if kind == "float":
+            return float(value)
+    except (KeyError, ValueError, TypeError):
+        raise UsageProblem(
+            f"parameter {name} = {value!r} is no {kind}", f"give -p {name}= a value of type {kind}"
+        ) from None
+    return str(value) if kind == "str" else value
+
+
+def notebook_parameters(notebook: Path) -> dict[str, tuple[str, Any]]:
+    """Name → (annotated type, default) of the cell tagged `parameters`; read, not run."""
+    for cell in cells(notebook):
+        if "parameters" in cell.get("metadata", {}).get("tags", []):
+            return dict(_assignments(notebook, "".join(cell["source"])))
+    return {}
+
+
+def cells(notebook: Path) -> list[dict[str, Any]]:
+    """The code cells of a notebook file."""
+    try:
+        found = json.loads(notebook.read_text("utf-8"))["cells"]
+    except FileNotFoundError:
+        raise NotFound(f"there is no notebook {notebook}", "mend `notebook = …` in the recipe") from None
+    except (json.JSONDecodeError, KeyError, UnicodeDecodeError) as problem:
+        raise Failed(f"{notebook.name} is no notebook: {problem}", "open it in JupyterLab and save it again") from None
+    return [cell for cell in found if cell["cell_type"] == "code"]
+
+
+def _assignments(notebook: Path, source: str) -> Iterator[tuple[str, tuple[str, Any]]]:
+    try:
+        body = ast.parse(source).body
+    except SyntaxError as problem:
+        raise Failed(
+            f"the parameters cell of {notebook.name} is no Python: {problem}", "one `name: type = value` a line"
+        ) from None
+    for node in body:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None:
+            yield node.target.id, (ast.unparse(node.annotation), ast.literal_eval(node.value))
+        elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            value = ast.literal_eval(node.value)
+            yield node.targets[0].id, (type(value).__name__, value)
+
+
+def _step(path: Path, name: str, table: Any) -> Step:
+    where = f"{path.name} [steps.{name}]"
+    table = _table(path.name, table, f"steps.{name}")
+    _known(where, table, _STEP_KEYS)
+    if not isinstance(table.get("notebook"), str):
+        raise UsageProblem(f"{where} names no notebook", 'add notebook = "NAME.ipynb"')
+    return Step(
+        name=name,
+        notebook=(path.parent.parent / "notebooks" / table["notebook"]).resolve(),
+        parameters=_table(where, table.get("parameters", {}), "parameters"),
+        inputs=_table(where, table.get("in", {}), "in"),
+        outputs=_table(where, table.get("out", {}), "out"),
+        after=tuple(table.get("after", ())),
+    )
+
+
+def _ordered(where: str, steps: dict[str, Step]) -> tuple[Step, ...]:
+    for step in steps.values():
+        for needed in step.needs:
+            if needed not in steps:
+                raise UsageProblem(
+                    f"{where}: {step.name} needs {needed!r}, which is no step", did_you_mean(needed, steps)
+                )
+    try:
+        # Steps that do not depend on each other keep the order in which they are written.
+        order = TopologicalSorter({name: step.needs for name, step in steps.items()}).static_order()
+        return tuple(steps[name] for name in order)
+    except CycleError as problem:
+        circle = " → ".join(problem.args[1])
+        raise UsageProblem(f"{where}: the steps wait for each other: {circle}", "take one of these `in` away") from None
+
+
+def _known(where: str, table: Mapping[str, Any], keys: tuple[str, ...]) -> None:
+    for key in table:
+        if key not in keys:
+            raise UsageProblem(f"{where} has an unknown key {key!r}", did_you_mean(key, keys))
+
+
+def _table(where: str, value: Any, key: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise UsageProblem(f"{where}: {key} must be a table", f"write [{key}]")
+    return value

@@ -1,0 +1,154 @@
+"""Papermill with an archive that tells the truth. Imported only when a notebook is to be run.
+
+Papermill 2.7 marks every cell as completed when the kernel dies or a cell times out, and writes the archive in place,
+so that a kill can leave it empty. `Truthful` corrects both; everything else is papermill's own.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+from nbclient.exceptions import CellTimeoutError, DeadKernelError
+from papermill.clientwrap import PapermillNotebookClient
+from papermill.engines import NBClientEngine, NotebookExecutionManager, papermill_engines
+from papermill.exceptions import PapermillExecutionError
+
+from ..errors import LabError
+from .base import Outcome, Value
+
+_NAME = "aiinfra"
+
+
+class StopRequested(Exception):
+    """Somebody asked for the end before this cell began."""
+
+
+class Truthful(NotebookExecutionManager):  # type: ignore[misc]  # papermill has no types
+    """Cell states as they were, and an archive that is whole at every moment."""
+
+    stop_requested: Callable[[], bool] = staticmethod(lambda: False)
+
+    def save(self, **kwargs: Any) -> None:
+        aside = Path(f"{self.output_path}.part")
+        with aside.open("w", encoding="utf-8") as file:
+            nbformat.write(self.nb, file)  # type: ignore[no-untyped-call]
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(self.output_path)
+        self.last_save_time = self.now()
+
+    def cell_start(self, cell: Any, cell_index: int | None = None, **kwargs: Any) -> None:
+        if self.stop_requested():
+            raise StopRequested
+        super().cell_start(cell, cell_index, **kwargs)
+
+    def cell_complete(self, cell: Any, cell_index: int | None = None, **kwargs: Any) -> None:
+        # The client calls this in a `finally`: what is in flight there did not complete the cell.
+        problem = sys.exc_info()[1]
+        if problem is not None:
+            if cell.metadata.papermill["status"] != self.RUNNING:
+                return
+            self.cell_exception(cell, cell_index)
+            if cell.cell_type == "code":
+                cell.outputs.append(nbformat.from_dict(_error(problem)))  # type: ignore[no-untyped-call]
+        super().cell_complete(cell, cell_index, **kwargs)
+
+    def notebook_complete(self, **kwargs: Any) -> None:
+        never_ran = [cell for cell in self.nb.cells if cell.metadata.papermill["status"] == self.PENDING]
+        super().notebook_complete(**kwargs)
+        for cell in never_ran:
+            cell.metadata.papermill["status"] = self.PENDING
+        self.save()
+
+
+class Engine(NBClientEngine):  # type: ignore[misc]
+    """Papermill's own engine with our manager, an environment for the kernel, and a Stop that reaches a busy cell."""
+
+    @classmethod
+    def execute_notebook(
+        cls, nb: Any, kernel_name: str, output_path: str, start_timeout: int = 60, **kwargs: Any
+    ) -> Any:
+        manager = Truthful(nb, output_path=output_path, progress_bar=False)
+        manager.stop_requested = kwargs["stop_requested"]
+        manager.notebook_start()
+        try:
+            client = PapermillNotebookClient(manager, kernel_name=kernel_name, startup_timeout=start_timeout)
+            with _interrupting(client, manager.stop_requested):
+                client.execute(env=kwargs["kernel_env"])
+        finally:
+            manager.notebook_complete()
+        return manager.nb
+
+
+def execute(
+    notebook: Path,
+    parameters: Mapping[str, Value],
+    archive: Path,
+    env: Mapping[str, str],
+    stop_requested: Callable[[], bool],
+) -> Outcome:
+    """Run the file as it is; see `Runner.run`."""
+    papermill_engines.register(_NAME, Engine)
+    try:
+        papermill.execute_notebook(
+            str(notebook),
+            str(archive),
+            parameters=dict(parameters),
+            engine_name=_NAME,
+            progress_bar=False,
+            cwd=str(notebook.parent),
+            kernel_env={**os.environ, **env, "JUPYTER_PREFER_ENV_PATH": "1"},
+            stop_requested=stop_requested,
+        )
+    except PapermillExecutionError as problem:
+        state = "stopped" if stop_requested() else "failed"
+        return Outcome(state, _words(problem.ename, problem.evalue), problem.exec_count)
+    except StopRequested:
+        return Outcome("stopped")
+    except (CellTimeoutError, DeadKernelError) as problem:
+        return Outcome("stopped" if stop_requested() else "failed", _words(type(problem).__name__, str(problem)))
+    return Outcome("done")
+
+
+def _words(name: str, value: str) -> str:
+    return f"{name}: {value}" if value else name
+
+
+def _error(problem: BaseException) -> dict[str, Any]:
+    """The output that a notebook shows for an exception that the kernel could not report itself."""
+    words = str(problem).strip() or "it ended without a word"
+    return {"output_type": "error", "ename": type(problem).__name__, "evalue": words, "traceback": [words]}
+
+
+@contextmanager
+def _interrupting(client: Any, stop_requested: Callable[[], bool]) -> Iterator[None]:
+    """While the block runs, pass a stop request on to the kernel as the interrupt that JupyterLab would send."""
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.3):
+            try:
+                asked = stop_requested()
+            except LabError:
+                continue  # the store may be busy: ask again
+            process = getattr(getattr(client.km, "provisioner", None), "process", None)
+            if asked and process is not None and process.poll() is None:
+                process.send_signal(signal.SIGINT)
+                over.wait(2)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()

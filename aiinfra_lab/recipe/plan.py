@@ -1,0 +1,92 @@
+"""Deciding what runs: a step whose notebook, parameters, inputs and toolkit did not change is not run again."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from .. import __version__, jobs
+from ..errors import Failed
+from ..store import Record, Store, canonical
+from ..uris import Uri
+from .base import Step, Value
+from .declaration import cells
+
+KIND = "recipe"
+
+
+def step_key(step: Step, values: Mapping[str, Value], made_by: Mapping[str, str]) -> str:
+    """The digest of everything that decides what a step makes.
+
+    made_by: the key of the step that made each input. An input such as an endpoint has no version of its own, so the
+    key of its maker stands for its state.
+    """
+    code = ["".join(cell["source"]).strip() for cell in cells(step.notebook)]
+    parts = {
+        "code": code,
+        "values": dict(values),
+        "inputs": {name: made_by[source.partition(".")[0]] for name, source in step.inputs.items()},
+        "after": {name: made_by[name] for name in step.after},
+        "outputs": dict(step.outputs),
+        "toolkit": __version__,
+        "python": platform.python_version(),
+    }
+    return hashlib.sha256(canonical(parts).encode()).hexdigest()
+
+
+def runs(store: Store, name: str) -> list[Record]:
+    """The runs of a recipe, newest first."""
+    found = [record for record in store.list(KIND) if record.name.partition("@")[0] == name]
+    return sorted(found, key=lambda record: int(record.name.partition("@")[2]), reverse=True)
+
+
+def earlier(store: Store, name: str, step: str, key: str, *, alive: bool) -> dict[str, Any] | None:
+    """The newest successful outcome of the step with that very key whose outputs still stand, or None.
+
+    alive: whether an output that lives (an endpoint) must be living to count.
+    """
+    for record in runs(store, name):
+        found: dict[str, Any] = record.body["steps"].get(step, {})
+        if found.get("key") == key and found.get("state") in ("done", "skipped"):
+            if all(_stands(store, uri, alive=alive) for uri in found["outputs"].values()):
+                return found
+            return None
+    return None
+
+
+def made(store: Store, step: Step) -> dict[str, str]:
+    """The step's outputs with the version that is newest now. Failed when one of them does not exist."""
+    return {name: _newest(store, step, Uri.parse(uri)) for name, uri in step.outputs.items()}
+
+
+def notebook_digest(notebook: Path) -> str:
+    """The SHA-256 of the file as it is."""
+    return hashlib.sha256(notebook.read_bytes()).hexdigest()
+
+
+def _newest(store: Store, step: Step, uri: Uri) -> str:
+    if store.get(uri.noun, uri.name) is not None and uri.noun != "models":
+        return str(uri)
+    versions = [
+        int(tag)
+        for record in store.list(uri.noun)
+        for name, _, tag in [record.name.partition("@")]
+        if name == uri.name and tag.isdigit() and not record.body.get("removed_at")
+    ]
+    if not versions:
+        raise Failed(f"{step.name} ran, but made no {uri}", f"mend {step.notebook.name}, or `out` of the step")
+    return str(uri.at(max(versions)))
+
+
+def _stands(store: Store, text: str, *, alive: bool) -> bool:
+    uri = Uri.parse(text)
+    record = store.get(uri.noun, uri.label)
+    if record is None or record.body.get("removed_at"):
+        return False
+    if uri.version is None and alive:
+        job = jobs.find(text)
+        return job is not None and job.live
+    return True

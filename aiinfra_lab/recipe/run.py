@@ -1,0 +1,163 @@
+"""Running a recipe: step after step, each outcome recorded as it happens, dependents of a failure left alone."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from .. import jobs
+from ..config import settings
+from ..errors import Conflict, LabError
+from ..store import Event, Record, Store, open_store
+from ..uris import Uri
+from .base import Recipe, Runner, Step, Value
+from .declaration import resolve
+from .plan import KIND, earlier, made, notebook_digest, runs, step_key
+
+Shown = Callable[[dict[str, Any]], None]
+
+
+class Run:
+    """One run of a recipe, `recipe:NAME@N`, from its record to its last step."""
+
+    def __init__(self, recipe: Recipe, given: Mapping[str, Value], runner: Runner, *, keep: bool, force: bool) -> None:
+        self.recipe = recipe
+        self.given = dict(given)
+        self.runner = runner
+        self.keep = keep
+        self.force = force
+        self.store: Store = open_store()
+        self.record = self._begin()
+        self.outputs: dict[str, str] = {}
+        self.keys: dict[str, str] = {}
+
+    @property
+    def uri(self) -> str:
+        return f"{KIND}:{self.record.name}"
+
+    @property
+    def folder(self) -> Path:
+        """Where the executed notebooks are kept."""
+        return settings().home / "recipe" / self.record.name
+
+    def go(self, show: Shown) -> dict[str, Any]:
+        """Run every step that must; returns the record's body. Ctrl-C ends the run and records it as stopped."""
+        with jobs.here(self.uri) as job:
+            try:
+                for step in self.recipe.steps:
+                    show(self.record.body)
+                    self._step(step, job)
+                state = self._state()
+            except KeyboardInterrupt:
+                self._mark_rest("stopped")
+                state = "stopped"
+            if not self.keep:
+                self._end_what_lives()
+            self._finish(state)
+        show(self.record.body)
+        return self.record.body
+
+    def _begin(self) -> Record:
+        """Commit the intent under the next free number; two runs at once get two numbers."""
+        for _ in range(50):
+            last = runs(self.store, self.recipe.name)
+            number = int(last[0].name.partition("@")[2]) + 1 if last else 1
+            steps = {step.name: {"state": "waiting", "outputs": {}} for step in self.recipe.steps}
+            body = {"state": "running", "started_at": time.time(), "parameters": self.given, "steps": steps}
+            try:
+                record = Record.new(KIND, f"{self.recipe.name}@{number}", body)
+                event = Event("recipe start", f"{KIND}:{record.name}", detail={"parameters": self.given})
+                return self.store.commit([record], event)[0]
+            except Conflict:
+                continue
+        raise Conflict(f"{self.recipe.name} is being started too often at once", "repeat in a moment")
+
+    def _step(self, step: Step, job: jobs.Here) -> None:
+        broken = [name for name in step.needs if self._of(name)["state"] not in ("done", "skipped")]
+        if job.stop_requested():
+            self._write(step, state="stopped")
+        elif broken:
+            self._write(step, state="blocked", error=f"{', '.join(broken)} did not succeed")
+        else:
+            self._run_or_skip(step, job)
+
+    def _run_or_skip(self, step: Step, job: jobs.Here) -> None:
+        values = resolve(self.recipe, step, self.given, self.outputs)
+        key = self.keys[step.name] = step_key(step, values, self.keys)
+        found = None if self.force else earlier(self.store, self.recipe.name, step.name, key, alive=self.keep)
+        if found is not None:
+            self._take(step, found["outputs"])
+            self._write(step, state="skipped", key=key, outputs=found["outputs"], archive=found["archive"], seconds=0.0)
+            return
+        archive = self.folder / f"{step.name}.ipynb"
+        began = time.time()
+        self._write(step, state="running", key=key, values=values, archive=str(archive), began_at=began)
+        context = {"AIINFRA_CONTEXT": f"{self.uri}/{step.name}", **_place()}
+        try:
+            outcome = self.runner.run(step.notebook, values, archive, context, job.stop_requested)
+            outputs = made(self.store, step) if outcome.state == "done" else {}
+            state, error = outcome.state, outcome.error
+        except LabError as problem:
+            outputs, state, error = {}, "failed", str(problem)
+        self._take(step, outputs)
+        self._write(step, state=state, error=error, outputs=outputs, seconds=time.time() - began)
+        self.store.commit([], self._event(step, values, state, outputs))
+
+    def _event(self, step: Step, values: Mapping[str, Value], state: str, outputs: Mapping[str, str]) -> Event:
+        used = [self.outputs[source] for source in step.inputs.values()]
+        detail = {"state": state, "values": dict(values), "notebook": step.notebook.name}
+        detail["notebook_sha256"] = notebook_digest(step.notebook)
+        return Event(
+            "recipe run", f"{self.uri}", tuple(used), (self.uri, *outputs.values()), {"step": step.name, **detail}
+        )
+
+    def _take(self, step: Step, outputs: Mapping[str, str]) -> None:
+        self.outputs.update({f"{step.name}.{name}": uri for name, uri in outputs.items()})
+
+    def _of(self, step: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.record.body["steps"][step]
+        return found
+
+    def _write(self, step: Step, **changes: Any) -> None:
+        steps = {**self.record.body["steps"], step.name: {**self._of(step.name), **changes}}
+        self.record = self.store.put(self.record.with_(steps=steps), expected_rev=self.record.rev)
+
+    def _mark_rest(self, state: str) -> None:
+        for step in self.recipe.steps:
+            if self._of(step.name)["state"] in ("waiting", "running"):
+                self._write(step, state=state)
+
+    def _state(self) -> str:
+        states = {step["state"] for step in self.record.body["steps"].values()}
+        return next((bad for bad in ("failed", "stopped") if bad in states), "done")
+
+    def _end_what_lives(self) -> None:
+        for uri in self._living():
+            if (job := jobs.find(uri)) is not None and job.live:
+                jobs.cancel(job.id)
+                jobs.wait(job.id, timeout_s=30)
+
+    def _living(self) -> Iterator[str]:
+        """What this run started and still lives, newest first."""
+        for job in jobs.ls(live=True):
+            if job.started_at >= self.record.body["started_at"] and Uri.parse(job.subject).noun != KIND:
+                yield job.subject
+
+    def _finish(self, state: str) -> None:
+        finished = self.record.with_(state=state, ended_at=time.time())
+        outputs = tuple(self.outputs.values())
+        event = Event("recipe end", self.uri, outputs=(self.uri,), detail={"state": state, "made": list(outputs)})
+        self.record = self.store.commit([finished], event)[0]
+
+
+def forget(record: Record) -> None:
+    """Remove the executed notebooks of a run whose record was removed."""
+    shutil.rmtree(settings().home / "recipe" / record.name, ignore_errors=True)
+
+
+def _place() -> dict[str, str]:
+    where = settings()
+    return {"AIINFRA_WORKSPACE": str(where.workspace), "AIINFRA_PROJECT": str(where.project)}

@@ -1,0 +1,143 @@
+"""What every test gets: a workspace of its own, nothing of it alive afterwards, and no word to the outside."""
+
+import contextlib
+import ipaddress
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# Set before anything is imported, and inherited by every process that a test starts. That the product needs none of
+# this is shown by tests/slow/test_quiet.py, which runs without.
+OPT_OUTS = {
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DVC_NO_ANALYTICS": "1",
+    "ITERATIVE_DO_NOT_TRACK": "1",
+    "EVIDENTLY_DISABLE_TELEMETRY": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AUTH_MODE": "disabled",
+    "BENTOML_DO_NOT_TRACK": "True",
+    "CHECKPOINT_DISABLE": "1",
+    "NML_DISABLE_USAGE_LOGGING": "1",
+    "FEAST_USAGE": "False",
+}
+os.environ.update(OPT_OUTS)
+for name in [name for name in os.environ if name.startswith("AIINFRA_")]:
+    del os.environ[name]  # a developer's own settings must not decide a test
+
+# Folders that programs below us would otherwise put into the home of whoever runs the tests.
+FOLDERS = {
+    "JUPYTER_CONFIG_DIR": "jupyter/config",
+    "JUPYTER_DATA_DIR": "jupyter/data",
+    "JUPYTER_RUNTIME_DIR": "jupyter/run",
+    "JUPYTERLAB_SETTINGS_DIR": "jupyter/settings",
+    "JUPYTERLAB_WORKSPACES_DIR": "jupyter/workspaces",
+    "IPYTHONDIR": "ipython",
+    "DVC_GLOBAL_CONFIG_DIR": "dvc/global",
+    "DVC_SYSTEM_CONFIG_DIR": "dvc/system",
+    "DVC_SITE_CACHE_DIR": "dvc/site",
+}
+
+outside: list[str] = []
+
+
+def _watch(event: str, arguments: tuple[object, ...]) -> None:
+    if event == "socket.connect":
+        address = arguments[1]
+    elif event in ("socket.getaddrinfo", "socket.gethostbyname"):
+        address = arguments
+    else:
+        return
+    if isinstance(address, tuple) and not is_local(address[0]):
+        outside.append(f"{event} {address[:2]}")
+
+
+def is_local(host: object) -> bool:
+    """Whether a host's name or address means this machine."""
+    name = host.decode() if isinstance(host, bytes) else str(host or "localhost")
+    if name in ("localhost", socket.gethostname()):
+        return True
+    try:
+        return ipaddress.ip_address(name.partition("%")[0]).is_loopback
+    except ValueError:
+        return False
+
+
+sys.addaudithook(_watch)  # cannot be taken away again, so it is added once, here
+
+
+@pytest.fixture(autouse=True)
+def no_outside() -> Iterator[None]:
+    """Fail a test that spoke to anything but this machine, or asked for somebody else's address."""
+    before = len(outside)
+    yield
+    assert outside[before:] == [], "this test reached for the network"
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A fresh workspace, which is also the current folder. Afterwards its jobs are cancelled and none may be left."""
+    home = tmp_path / "workspace"
+    home.mkdir()
+    monkeypatch.chdir(home)
+    monkeypatch.setenv("AIINFRA_WORKSPACE", str(home))
+    for name, folder in FOLDERS.items():
+        (tmp_path / folder).mkdir(parents=True)
+        monkeypatch.setenv(name, str(tmp_path / folder))
+    yield home
+    monkeypatch.setenv("AIINFRA_WORKSPACE", str(home))  # a test may have moved on
+    stop_jobs(home)
+    left = end_survivors(home)
+    assert left == [], "these processes outlived their test (ended now)"
+
+
+def stop_jobs(home: Path) -> None:
+    """Cancel every supervised job of the workspace, wait for its end, and dismiss the supervisor."""
+    if not (home / ".aiinfra" / "store.sqlite").exists():
+        return
+    from aiinfra_lab import jobs
+    from aiinfra_lab.errors import LabError
+    from aiinfra_lab.store import open_store
+
+    with contextlib.suppress(LabError):  # a test of damage leaves a store that cannot be read
+        live = [job for job in jobs.ls(live=True) if job.supervised]
+        for job in live:
+            jobs.cancel(job.id)
+        for job in live:
+            jobs.wait(job.id, timeout_s=30)
+    open_store().close()
+    for pid, command in processes_of(home):
+        if "aiinfra_lab.jobs.supervisor" in command:
+            end(pid)
+
+
+def end_survivors(home: Path) -> list[str]:
+    """Command lines of the workspace's processes that are still there after five seconds; they are ended."""
+    until = time.monotonic() + 5
+    while (found := processes_of(home)) and time.monotonic() < until:
+        time.sleep(0.05)
+    for pid, _ in found:
+        end(pid)
+    return [command for _, command in found]
+
+
+def processes_of(home: Path) -> list[tuple[int, str]]:
+    """(pid, command line) of all processes but this one that were started for a workspace; Linux only."""
+    wanted, found = f"AIINFRA_WORKSPACE={home}".encode(), []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if int(entry.name) != os.getpid() and wanted in (entry / "environ").read_bytes().split(b"\0"):
+                found.append((int(entry.name), (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()))
+    return found
+
+
+def end(pid: int) -> None:
+    """Kill a process that a test started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)

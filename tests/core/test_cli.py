@@ -1,0 +1,59 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from aiinfra_lab import cli
+from aiinfra_lab.errors import LabError
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["lab", "ls"], 0),
+        ([], 0),
+        (["--version"], 0),
+        (["labb"], 2),
+        (["lab", "sho"], 2),
+        (["lab", "log", "data:x"], 1),
+    ],
+)
+def test_exit_codes(workspace, words, code, capsys):
+    assert cli.main(words) == code
+
+
+def test_no_workspace_is_the_users_error(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["lab", "ls"]) == 1
+    assert "aiinfra lab start DIR" in capsys.readouterr().err
+
+
+def test_unavailable_is_three(workspace, capsys):
+    (workspace / ".aiinfra").mkdir()
+    (workspace / ".aiinfra" / "audit.head").write_text("5 abc\n")
+    assert cli.main(["lab", "ls"]) == 3
+
+
+def test_json_answers_in_json_also_when_it_fails(workspace, capsys):
+    assert cli.main(["lab", "ls", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["items"] == []
+    assert cli.main(["lab", "log", "data:x", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["error"] == "NotFound"
+
+
+def test_debug_gives_the_traceback(workspace):
+    with pytest.raises(LabError):
+        cli.main(["lab", "log", "data:x", "--debug"])
+
+
+def test_help_of_everything(workspace, capsys):
+    for words in (["--help"], ["lab", "--help"], ["lab", "start", "--help"]):
+        assert cli.main(words) == 0
+    assert "put back the newest sound copy" in capsys.readouterr().out
+
+
+def test_a_closed_pipe_is_no_traceback(workspace):
+    command = f"{sys.executable} -m aiinfra_lab.cli lab --help | head -1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,59 @@
+from pathlib import Path
+
+import pytest
+
+from aiinfra_lab.config import settings
+from aiinfra_lab.errors import NotFound, UsageProblem
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch) -> Path:
+    monkeypatch.delenv("AIINFRA_WORKSPACE", raising=False)
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "deep" / "er")
+    return tmp_path
+
+
+def test_a_workspace_is_found_from_any_folder_below_it(project):
+    (project / "aiinfra.toml").write_text("")
+    assert settings().workspace == settings().project == project
+
+
+def test_without_one_the_fix_is_named(project):
+    with pytest.raises(NotFound, match="%lab start"):
+        settings()
+
+
+def test_a_project_may_keep_its_workspace_elsewhere(project):
+    (project / "pyproject.toml").write_text('[tool.aiinfra]\nworkspace = "build/ws"')
+    assert (settings().project, settings().workspace) == (project, project / "build" / "ws")
+
+
+def test_a_pyproject_of_somebody_else_is_no_workspace(project):
+    (project / "pyproject.toml").write_text("[tool.other]\n")
+    with pytest.raises(NotFound):
+        settings()
+
+
+def test_a_setting_knows_where_it_came_from_and_the_environment_wins(project, monkeypatch):
+    (project / "aiinfra.toml").write_text("[deploy]\nport = 8000\nhost = 'a'")
+    monkeypatch.setenv("AIINFRA_DEPLOY_PORT", "9000")
+    assert list(settings().explain()) == [
+        ("deploy.host", "a", "aiinfra.toml"),
+        ("deploy.port", "9000", "AIINFRA_DEPLOY_PORT"),
+    ]
+    assert settings().get("deploy.port", 1) == 9000
+
+
+@pytest.mark.parametrize(("text", "default"), [("port = 'many'", 1), ("port = 'maybe'", True), ("port = true", 1.0)])
+def test_a_setting_of_the_wrong_type_is_refused(project, text, default):
+    (project / "aiinfra.toml").write_text(f"[deploy]\n{text}")
+    with pytest.raises(UsageProblem, match=r"deploy\.port"):
+        settings().get("deploy.port", default)
+
+
+@pytest.mark.parametrize(("text", "says"), [("[delpoy]", "did you mean deploy"), ("[deploy", "not valid TOML")])
+def test_a_mistake_in_the_file_is_named(project, text, says):
+    (project / "aiinfra.toml").write_text(text)
+    with pytest.raises(UsageProblem, match=says):
+        settings()

@@ -1,0 +1,221 @@
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from aiinfra_lab import jobs
+from aiinfra_lab.errors import Interrupted, NotFound, Unavailable
+from aiinfra_lab.jobs import process
+from aiinfra_lab.store import open_store
+
+SLEEP = ["sleep", "60"]
+
+
+def shell(text: str) -> list[str]:
+    return ["/bin/sh", "-c", text]
+
+
+def until(ready, seconds: float = 20):
+    """What `ready` gives once it gives something."""
+    end = time.monotonic() + seconds
+    while not (found := ready()):
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.02)
+    return found
+
+
+def running(job: jobs.Job) -> jobs.Job:
+    until(lambda: jobs.poll(job.id).state == "running")
+    return jobs.poll(job.id)
+
+
+def supervisor_pids(workspace: Path) -> list[int]:
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            command, env = (entry / "cmdline").read_bytes(), (entry / "environ").read_bytes()
+        except OSError:
+            continue
+        if b"jobs.supervisor" in command and f"AIINFRA_WORKSPACE={workspace}".encode() in env.split(b"\0"):
+            found.append(int(entry.name))
+    return found
+
+
+@pytest.mark.parametrize(("code", "state"), [(0, "done"), (3, "failed"), (124, "stopped")])
+def test_a_job_ends_with_its_exit_code_and_log(workspace, code, state):
+    job = jobs.wait(jobs.start("train:a", shell(f"echo out; echo err >&2; exit {code}")).id, 20)
+    assert (job.state, job.exit_code, jobs.log(job.id)) == (state, code, "out\nerr")
+
+
+def test_a_command_that_does_not_exist_fails_and_says_so(workspace):
+    job = jobs.wait(jobs.start("train:a", ["no-such-program"]).id, 20)
+    assert job.state == "failed"
+    assert "no-such-program" in jobs.log(job.id)
+
+
+def test_a_job_knows_its_id_and_workspace(workspace):
+    job = jobs.wait(jobs.start("train:a", shell("echo $AIINFRA_JOB $AIINFRA_WORKSPACE $X"), env={"X": "y"}).id, 20)
+    assert jobs.log(job.id) == f"{job.id} {workspace} y"
+
+
+def test_cancel_ends_the_whole_tree_also_what_left_its_session(workspace):
+    job = running(jobs.start("gpu:a", shell("(setsid sleep 61 &); sleep 62")))
+    until(lambda: len(list(process.tree(job.pid, process.birth(job.pid), job.id))) >= 3)
+    jobs.cancel(job.id)
+    ended = jobs.wait(job.id, 20)
+    assert ended.state == "stopped"
+    assert list(process.tree(job.pid, 0.0, job.id)) == []
+
+
+def test_a_job_that_ignores_the_request_is_killed(workspace):
+    job = running(jobs.start("gpu:a", [sys.executable, "-c", "import signal,time; signal.signal(15, signal.SIG_IGN); print(1); time.sleep(60)"]))  # fmt: skip
+    until(lambda: jobs.log(job.id))
+    jobs.cancel(job.id)
+    assert jobs.wait(job.id, 20).state == "stopped"
+
+
+def test_a_job_gets_the_chance_to_end_cleanly(workspace):
+    job = running(jobs.start("gpu:a", shell("trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.05; done")))
+    until(lambda: "up" in jobs.log(job.id))
+    jobs.cancel(job.id)
+    assert jobs.wait(job.id, 20).state == "stopped"
+    assert jobs.log(job.id).endswith("bye")
+
+
+def test_the_deadline_ends_a_job(workspace):
+    job = jobs.wait(jobs.start("gpu:a", SLEEP, deadline_s=0.5).id, 20)
+    assert job.state == "stopped"
+    assert open_store().get("job", job.id).body["ended_by"] == "deadline"
+
+
+def test_the_deadline_holds_without_a_supervisor(workspace):
+    job = running(jobs.start("gpu:a", SLEEP, deadline_s=1.5))
+    for pid in supervisor_pids(workspace):
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: jobs.poll(job.id).state == "stopped")
+
+
+def test_a_failing_job_is_restarted_a_bounded_number_of_times(workspace, monkeypatch):
+    job = jobs.start(
+        "deploy:a", shell("n=$(cat n 2>/dev/null || echo 0); echo $((n+1)) > n; [ $n -ge 2 ]"), restart=True
+    )
+    ended = jobs.wait(job.id, 30)
+    assert (ended.state, ended.restarts) == ("done", 2)
+
+
+def test_a_stopped_job_is_not_restarted(workspace):
+    job = running(jobs.start("deploy:a", SLEEP, restart=True))
+    jobs.cancel(job.id)
+    assert (jobs.wait(job.id, 20).state, jobs.poll(job.id).restarts) == ("stopped", 0)
+
+
+def test_jobs_survive_the_supervisor_and_are_adopted(workspace):
+    job = running(jobs.start("deploy:a", SLEEP))
+    for pid in supervisor_pids(workspace):
+        os.kill(pid, signal.SIGKILL)
+    assert jobs.poll(job.id).state == "running"
+    other = jobs.wait(jobs.start("train:b", shell("exit 0")).id, 20)
+    jobs.cancel(job.id)
+    assert (other.state, jobs.wait(job.id, 20).state) == ("done", "stopped")
+
+
+def test_the_exit_code_is_known_though_no_supervisor_saw_the_end(workspace):
+    job = running(jobs.start("train:a", shell("sleep 0.5; exit 7")))
+    for pid in supervisor_pids(workspace):
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: not jobs.poll(job.id).live)
+    assert (jobs.poll(job.id).state, jobs.poll(job.id).exit_code) == ("failed", 7)
+
+
+def test_a_job_whose_whole_tree_is_killed_is_lost(workspace):
+    job = running(jobs.start("train:a", SLEEP))
+    for pid in supervisor_pids(workspace):
+        os.kill(pid, signal.SIGKILL)
+    os.killpg(job.pid, signal.SIGKILL)
+    until(lambda: not jobs.poll(job.id).live)
+    assert jobs.poll(job.id).state == "lost"
+
+
+def test_a_job_is_started_once_though_supervisors_die_at_the_worst_moment(workspace):
+    for _ in range(5):
+        job = jobs.start("train:a", shell("echo once; sleep 0.3"))
+        for pid in supervisor_pids(workspace):
+            os.kill(pid, signal.SIGKILL)
+        assert jobs.wait(job.id, 20).state == "done"
+        assert jobs.log(job.id) == "once"
+
+
+def test_one_supervisor_however_many_ask(workspace):
+    open_store().list()
+    threads = [threading.Thread(target=jobs.launch) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    until(lambda: len(supervisor_pids(workspace)) == 1)
+
+
+def test_the_supervisor_goes_when_nothing_lives(workspace):
+    jobs.wait(jobs.start("train:a", ["true"]).id, 20)
+    until(lambda: not supervisor_pids(workspace), 20)
+
+
+def test_waiting_has_an_end(workspace):
+    job = jobs.start("train:a", SLEEP)
+    with pytest.raises(Unavailable, match="still goes on"):
+        jobs.wait(job.id, 0.2)
+
+
+def test_ctrl_c_ends_the_waiting_and_leaves_the_job(workspace):
+    job = running(jobs.start("train:a", SLEEP))
+    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(Interrupted, match=r"goes on\n  fix: look at it with `%train log a`"):
+        jobs.wait(job.id, again="%train log a")
+    assert jobs.poll(job.id).state == "running"
+
+
+def test_find_gives_the_newest_job_of_a_subject(workspace):
+    jobs.start("train:a@1", ["true"])
+    second = jobs.start("train:a@2", ["true"])
+    assert jobs.find("train:a").id == second.id
+    assert jobs.find("train:zzz") is None
+
+
+def test_an_unknown_job(workspace):
+    with pytest.raises(NotFound):
+        jobs.poll("nothing")
+
+
+def test_this_process_as_a_job(workspace):
+    with jobs.here("train:a@1") as here:
+        assert jobs.find("train:a@1").state == "running"
+        jobs.cancel(here.id)
+        until(here.stop_requested)
+    assert jobs.find("train:a@1").state == "stopped"
+
+
+def test_a_process_that_dies_in_the_middle_is_seen_as_lost(workspace):
+    code = "import time\nfrom aiinfra_lab import jobs\nwith jobs.here('train:a@1'):\n    time.sleep(60)"
+    child = subprocess.Popen([sys.executable, "-c", code])
+    until(lambda: jobs.find("train:a@1"))
+    child.kill()
+    child.wait()
+    assert jobs.find("train:a@1").state == "lost"
+
+
+def test_an_error_here_is_recorded_as_failed(workspace):
+    with pytest.raises(ValueError, match="x"), jobs.here("train:a@1"):
+        raise ValueError("x")
+    assert jobs.find("train:a@1").state == "failed"
+
+
+def test_the_heartbeat_says_how_long_a_job_is_silent(workspace):
+    code = "import time\nfrom aiinfra_lab import jobs\njobs.beat()\ntime.sleep(60)"
+    job = jobs.start("deploy:a", [sys.executable, "-c", code])
+    until(lambda: jobs.poll(job.id).silent_s is not None)
+    assert jobs.poll(job.id).silent_s < 20

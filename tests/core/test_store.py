@@ -1,0 +1,230 @@
+import contextlib
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from aiinfra_lab import audit, lab
+from aiinfra_lab.errors import Conflict, Damaged, Denied, NotFound, Unavailable
+from aiinfra_lab.store import Event, Record, open_store, sqlite, update
+from aiinfra_lab.store.sqlite import MIGRATIONS, SqliteStore, copies, restore
+from tests.contract.store import StoreContract
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> SqliteStore:
+    opened = SqliteStore(tmp_path / "store.sqlite")
+    yield opened
+    opened.close()
+
+
+class TestSqlite(StoreContract):
+    pass
+
+
+def add(store: SqliteStore, name: str) -> None:
+    store.commit([Record.new("data", name, {})], Event("data add", f"data:{name}", outputs=(f"data:{name}",)))
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from aiinfra_lab.store import Event, Record
+from aiinfra_lab.store.sqlite import SqliteStore
+store = SqliteStore(Path(sys.argv[1]))
+for n in range(10_000):
+    name = f"{sys.argv[2]}-{n}"
+    store.commit([Record.new("data", name, {"n": n})], Event("data add", f"data:{name}", outputs=(f"data:{name}",)))
+    print(n, flush=True)
+"""
+
+
+def test_kill_9_loses_nothing_that_was_reported_and_tears_nothing(store, tmp_path):
+    add(store, "first")
+    for round_ in range(4):
+        writers = [
+            subprocess.Popen([sys.executable, "-c", WRITER, str(store.path), f"{round_}-{who}"], stdout=subprocess.PIPE)
+            for who in "ab"
+        ]
+        time.sleep(0.5)
+        for writer in writers:
+            os.kill(writer.pid, signal.SIGKILL)
+        said = [writer.communicate()[0].split() for writer in writers]
+        for who, numbers in zip("ab", said, strict=True):
+            assert numbers, "nothing was written before the kill"
+            assert store.get("data", f"{round_}-{who}-{numbers[-1].decode()}") is not None
+    assert (audit.prove(store).sound, store.integrity()) == (True, "ok")
+    assert len(store.list("data")) == len(list(store.events()))
+
+
+def test_a_store_that_vanished_is_refused_not_empty(store):
+    add(store, "a")
+    store.close()
+    store.path.unlink()
+    with pytest.raises(Damaged, match="puts back the copy"):
+        store.get("data", "a")
+
+
+@pytest.mark.parametrize("content", [b"", b"not a database at all, but long enough to be read" * 100])
+def test_a_store_that_holds_something_else_is_refused(store, content):
+    add(store, "a")
+    store.close()
+    for suffix in ("", "-wal", "-shm"):
+        Path(f"{store.path}{suffix}").unlink(missing_ok=True)
+    store.path.write_bytes(content)
+    with pytest.raises(Damaged, match="lab start --restore"):
+        store.get("data", "a")
+
+
+def test_a_store_that_lost_its_newest_events_is_refused(store, tmp_path):
+    add(store, "a")
+    old = store.copy("test").read_bytes()
+    add(store, "b")
+    store.close()
+    store.path.write_bytes(old)
+    with pytest.raises(Damaged, match="ends at event 1, but event 2 was recorded"):
+        store.list()
+
+
+def test_restore_puts_the_newest_sound_copy_back_and_keeps_the_damaged_one(store):
+    add(store, "a")
+    good = store.copy("good")
+    add(store, "b")
+    (good.parent / "store-29990101-daily.sqlite").write_bytes(b"rubbish")
+    store.close()
+    store.path.write_bytes(b"rubbish")
+    copy, aside = restore(store.path)
+    assert copy == good
+    assert (aside / "store.sqlite").read_bytes() == b"rubbish"
+    assert [record.name for record in store.list("data")] == ["a"]
+
+
+def test_restore_without_a_copy_says_so(store):
+    with pytest.raises(NotFound, match="no sound copy"):
+        restore(store.path)
+
+
+def test_lab_start_restores(workspace):
+    lab.start()
+    store = open_store()
+    store.copy("daily")
+    store.close()
+    store.path.write_bytes(b"rubbish")
+    assert any("restored the copy" in note for note in lab.start(restore=True).notes)
+    assert store.get("lab", "workspace") is not None
+
+
+def test_a_copy_is_made_once_a_day(store):
+    add(store, "a")
+    add(store, "b")
+    assert [copy.name.rpartition("-")[2] for copy in copies(store.path)] == ["daily.sqlite"]
+
+
+def test_a_copy_that_cannot_be_made_does_not_fail_the_commit(store, tmp_path):
+    (tmp_path / "backups").write_text("a file where the folder should be")
+    add(store, "a")
+    assert store.get("data", "a") is not None
+
+
+def test_a_newer_schema_is_refused(store):
+    add(store, "a")
+    store.close()
+    with contextlib.closing(sqlite3.connect(store.path)) as db:
+        db.execute(f"PRAGMA user_version={len(MIGRATIONS) + 1}")
+    with pytest.raises(Unavailable, match="written by a newer aiinfra_lab"):
+        store.list()
+
+
+def test_a_migration_goes_forward_and_leaves_a_copy(store, monkeypatch):
+    add(store, "a")
+    store.close()
+    monkeypatch.setattr(sqlite, "MIGRATIONS", (*MIGRATIONS, "CREATE TABLE more (x INTEGER) STRICT;"))
+    assert [record.name for record in store.list()] == ["a"]
+    assert any("schema1" in copy.name for copy in copies(store.path))
+
+
+@pytest.mark.parametrize("statement", ["UPDATE events SET body = replace(body, 'data:a', 'data:x') WHERE seq = 1",
+    "DELETE FROM events WHERE seq = 2", "UPDATE events SET actor = 'nobody' WHERE seq = 3"])  # fmt: skip
+def test_an_altered_audit_log_is_found(store, statement):
+    for name in "abc":
+        add(store, name)
+    with contextlib.closing(sqlite3.connect(store.path)) as db, db:
+        db.execute(statement)
+    assert not audit.prove(store).sound
+
+
+def test_a_cut_off_audit_log_is_found(store):
+    for name in "abc":
+        add(store, name)
+    with contextlib.closing(sqlite3.connect(store.path)) as db, db:
+        db.execute("DELETE FROM events WHERE seq = 3")
+    assert "event 3" in audit.prove(store).why
+
+
+def test_the_store_is_for_its_owner_only(store):
+    add(store, "a")
+    assert store.path.stat().st_mode & 0o077 == 0
+
+
+def test_a_forked_child_does_not_use_its_parents_connection(store):
+    add(store, "a")
+    if (pid := os.fork()) == 0:
+        add(store, "child")
+        os._exit(0)
+    os.waitpid(pid, 0)
+    add(store, "b")
+    assert {record.name for record in store.list()} == {"a", "child", "b"}
+
+
+def test_update_of_what_is_not_there(store):
+    with pytest.raises(NotFound):
+        update(store, "data", "x", dict)
+
+
+def test_a_network_drive_is_refused(tmp_path, monkeypatch):
+    mounts = tmp_path / "mounts"
+    mounts.write_text(f"host:/share {tmp_path}/net nfs4 rw 0 0\n/dev/x / ext4 rw 0 0\n")
+    monkeypatch.setattr(sqlite, "MOUNTS", mounts)
+    with pytest.raises(Unavailable, match="network drive"):
+        sqlite.refuse_network_drive(tmp_path / "net" / "home")
+    sqlite.refuse_network_drive(tmp_path)
+
+
+AS_NOBODY = "from aiinfra_lab.cli import main; import sys; sys.exit(main(sys.argv[1:]))"
+
+
+def as_nobody(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run a command as a user who may only read; root ignores file modes."""
+    command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", sys.executable, "-c", AS_NOBODY, *words]
+    return subprocess.run(
+        command, capture_output=True, text=True, cwd="/", env={**os.environ, "HOME": "/"}, check=False
+    )
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody else")
+def test_without_permission_to_write_one_may_look_but_not_make(workspace):
+    lab.start()
+    open_store().close()
+    for folder in (workspace, workspace / ".aiinfra", *workspace.parents[:-1]):
+        if folder.owner() == "root" and folder != Path("/tmp"):
+            folder.chmod(0o755)
+    (workspace / ".aiinfra" / "store.sqlite").chmod(0o644)
+    looked = as_nobody(workspace, "lab", "ls")
+    made = as_nobody(workspace, "lab", "start", "--from", "example:flights")
+    assert (looked.returncode, made.returncode) == (0, 1), looked.stderr + made.stderr
+    assert "may not be written" in made.stderr
+    assert "Traceback" not in made.stderr
+
+
+def test_two_writers_of_one_record_one_wins(store, tmp_path):
+    other = SqliteStore(store.path)
+    mine = store.put(Record.new("deploy", "delay", {}), expected_rev=0)
+    other.put(mine.with_(by="other"), expected_rev=mine.rev)
+    with pytest.raises(Conflict, match="changed by somebody else"):
+        store.put(mine.with_(by="me"), expected_rev=mine.rev)
+    other.close()

@@ -1,0 +1,47 @@
+import doctest
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aiinfra_lab import errors, units
+from aiinfra_lab.errors import UsageProblem
+
+
+def test_the_examples_in_the_docstrings_hold():
+    assert doctest.testmod(units).failed == doctest.testmod(errors).failed == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90", 90), ("20s", 20), ("1h30m", 5400), ("2d", 172800), ("500ms", 0.5), (7200, 7200), ("1.5h", 5400)],
+)
+def test_durations(text, seconds):
+    assert units.parse_duration(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("text", ["banana", "", "-2h", "0", "2 bananas", "2h banana", "nan", "inf", None])
+def test_what_is_no_duration_is_refused_with_an_example(text):
+    with pytest.raises(UsageProblem, match="write 30s"):
+        units.parse_duration(text)
+
+
+@pytest.mark.parametrize("text", ["1.5", "-0.1", "150%", "lots", "nan"])
+def test_what_is_no_share_is_refused_with_an_example(text):
+    with pytest.raises(UsageProblem, match=r"write 0\.05 or 5%"):
+        units.parse_share(text)
+
+
+def test_shares_money_and_sizes():
+    assert (units.parse_share("5%"), units.parse_usd("$5"), units.parse_gib("512mib")) == (0.05, 5.0, 0.5)
+
+
+@pytest.mark.parametrize("text", ["-1", "five", "5eur"])
+def test_what_is_no_money_is_refused(text):
+    with pytest.raises(UsageProblem, match="write 5 or 5usd"):
+        units.parse_usd(text)
+
+
+@given(st.floats(min_value=0.001, max_value=1e7))
+def test_every_duration_can_be_shown(seconds):
+    assert units.show_duration(seconds)[0].isdigit()

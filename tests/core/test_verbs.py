@@ -1,0 +1,155 @@
+"""The language, on a verb of its own that is registered for these tests only."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import pytest
+
+from aiinfra_lab import verbs
+from aiinfra_lab.errors import NotFound, UsageProblem
+from aiinfra_lab.show import Result
+from aiinfra_lab.units import Duration, Share
+from aiinfra_lab.verbs import Code, Live, Params, Rows, verb
+from aiinfra_lab.words import Given, split, understand
+
+
+@dataclass(frozen=True)
+class Thing(Result):
+    uri: str
+    given: dict
+
+
+@pytest.fixture(autouse=True)
+def run(monkeypatch):
+    monkeypatch.setitem(verbs._registry, "train", {})
+    monkeypatch.setattr(verbs.importlib, "import_module", lambda name: verbs)
+
+    @verb("train")
+    def run(
+        name: Annotated[str, Live("train")],
+        rows: Rows = None,
+        *,
+        for_: Duration | None = None,
+        canary: Share = 0.05,
+        epochs: int = 3,
+        wait: bool = True,
+        dry: bool = False,
+        mode: Literal["fast", "slow"] = "fast",
+        columns: tuple[str, ...] = (),
+        param: Params = {},  # noqa: B006
+        code: Code = "",
+    ) -> Thing:
+        """Do a thing.
+
+        Longer words about it.
+
+        name: what to call it
+        for: how long,
+          at most
+        """
+        return Thing(f"train:{name}", {k: v for k, v in locals().items() if k != "name"})
+
+    return run
+
+
+def words(line, names=None, body=None):
+    return understand("train", split(line, names or {}), body).run().given
+
+
+def test_words_become_values_by_the_annotations():
+    given = words(
+        "run x data:r --for 1h --canary 5% --epochs 4 --no-wait --dry --mode slow --columns a,b -p lr=1 -p b=c=d"
+    )
+    assert given == {
+        "rows": "data:r", "for_": 3600.0, "canary": 0.05, "epochs": 4, "wait": False, "dry": True, "mode": "slow",
+        "columns": ("a", "b"), "param": {"lr": "1", "b": "c=d"}, "code": "",
+    }  # fmt: skip
+
+
+def test_the_python_call_reads_the_same_words(run):
+    assert run("x", for_="2h", canary="10%").given["for_"] == 7200.0
+
+
+def test_a_result_passes_as_its_uri(run):
+    assert run(Thing("models:a@1", {})).uri == "train:models:a@1"
+
+
+def test_a_variable_is_the_object_where_rows_are_wanted():
+    frame = object()
+    assert words("run x $frame", {"frame": frame})["rows"] is frame
+
+
+def test_a_variable_inside_a_word_is_its_text_and_two_dollars_are_one():
+    assert split("a$n $$n '$n b'", {"n": 7}) == ["a7", "$n", "7 b"]
+
+
+def test_a_whole_word_variable_is_given():
+    assert split("$n", {"n": 7}) == [Given(7)]
+
+
+def test_a_comment_ends_the_line_even_with_an_apostrophe():
+    assert split("run x  # it's that", {}) == ["run", "x"]
+    assert split("get features:a@1#9f", {}) == ["get", "features:a@1#9f"]
+
+
+def test_a_cell_is_the_code():
+    assert words("run x", body="print(1)")["code"] == "print(1)"
+
+
+def test_code_comes_from_a_file_on_the_command_line(tmp_path):
+    (tmp_path / "c.py").write_text("y = 2")
+    assert words(f"run x --code {tmp_path / 'c.py'}")["code"] == "y = 2"
+
+
+def test_the_bind_name_is_no_value():
+    call = understand("train", split("run x -o result", {}))
+    assert (call.bind, call.values) == ("result", {"name": "x"})
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("rum x", "did you mean run"),
+        ("promote x", "train has: run"),
+        ("run", "needs NAME"),
+        ("run x y z", "one word too many"),
+        ("run x --fro 2h", "did you mean --for"),
+        ("run x --for", "--for needs a value"),
+        ("run x --for --dry", "--for needs a value"),
+        ("run x --for banana", "write 30s"),
+        ("run x --canary 1.5", "between 0 and 1"),
+        ("run x --epochs 2.5", "whole number"),
+        ("run x --mode sloow", "did you mean slow"),
+        ("run x -p lr", "write -p key=value"),
+        ("run x -o 1a", "cannot be a variable"),
+        ("run x 'a", "a quote is not closed"),
+        ("run x --dry=maybe", "yes or no"),
+    ],
+)
+def test_wrong_words_are_refused_with_the_fix(line, says):
+    with pytest.raises(UsageProblem, match=says):
+        words(line)
+
+
+def test_an_unknown_variable_suggests_the_nearest():
+    with pytest.raises(NotFound, match="did you mean frame"):
+        words("run x $frme", {"frame": 1})
+
+
+@pytest.mark.parametrize(("kwargs", "says"), [({"epoch": 1}, "did you mean epochs"), ({"epochs": "x"}, "whole number")])
+def test_the_python_call_refuses_as_the_words_do(run, kwargs, says):
+    with pytest.raises(UsageProblem, match=says):
+        run("x", **kwargs)
+
+
+def test_a_verb_outside_the_list_is_a_programming_error():
+    with pytest.raises(TypeError, match="not in the language"):
+        verb("train")(lambda: None)
+
+
+def test_help_holds_every_parameter_and_the_prose():
+    text = verbs.help_of("train", "run").content
+    assert "%%train run NAME [ROWS] [--for DURATION]" in text
+    assert "how long, at most" in text
+    assert "Longer words about it." in text
+    assert "(default 0.05)" in text

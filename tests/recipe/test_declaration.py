@@ -1,0 +1,83 @@
+from pathlib import Path
+
+import pytest
+
+from aiinfra_lab.errors import Failed, LabError, NotFound, UsageProblem
+from aiinfra_lab.recipe import declaration
+from aiinfra_lab.recipe.base import Step
+
+TWO = """
+title = "Two steps"
+[parameters]
+n = 3
+[steps.second]
+notebook = "b.ipynb"
+in = { path = "first.made" }
+[steps.first]
+notebook = "a.ipynb"
+parameters = { n = "$n" }
+out = { made = "data:made" }
+"""
+
+
+@pytest.fixture
+def two(notebook, recipe) -> None:
+    notebook("a", "n: int = 1")
+    notebook("b", "path: str = ''")
+    recipe("two", TWO)
+
+
+def test_steps_come_in_running_order(two):
+    assert [step.name for step in declaration.read("two").steps] == ["first", "second"]
+
+
+def test_a_recipes_parameter_reaches_the_notebook_with_its_type(two):
+    read = declaration.read("two")
+    assert declaration.resolve(read, read.steps[0], {"n": "7"}, {}) == {"n": 7}
+
+
+def test_an_input_is_the_uri_that_was_made(two):
+    read = declaration.read("two")
+    assert declaration.resolve(read, read.steps[1], {}, {"first.made": "data:made@4"}) == {"path": "data:made@4"}
+
+
+def test_an_unknown_recipe_suggests_the_nearest(two):
+    with pytest.raises(NotFound, match="did you mean two"):
+        declaration.read("twoo")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (('title = "Two steps"', 'titel = "x"'), "did you mean title"),
+        (("notebook = ", "notebok = "), "did you mean notebook"),
+        (('"first.made"', '"frist.made"'), "did you mean first"),
+        (('"first.made"', '"first.mode"'), "did you mean made"),
+        (('{ n = "$n" }', '{ m = "$n" }'), "no parameter 'm'"),
+        (('"$n"', '"$nn"'), "is no parameter of the recipe"),
+        (("[steps.first]", "[steps.first]\nafter = ['second']"), "wait for each other"),
+        (('"a.ipynb"', '"c.ipynb"'), "no notebook"),
+        (("n = 3", "n = "), "not valid TOML"),
+    ],
+)
+def test_every_mistake_is_found_before_anything_runs(two, workspace: Path, change, says):
+    path = workspace / "recipes" / "two.toml"
+    path.write_text(path.read_text().replace(*change, 1))
+    with pytest.raises(LabError, match=says):
+        declaration.read("two")
+
+
+def test_a_value_of_the_wrong_type_is_refused():
+    with pytest.raises(UsageProblem, match="n = 'many' is no int"):
+        declaration.typed("n", "int", "many")
+
+
+def test_a_file_that_is_no_notebook_is_said_so(workspace: Path):
+    (workspace / "x.ipynb").write_text("{}")
+    with pytest.raises(Failed, match="is no notebook"):
+        declaration.notebook_parameters(workspace / "x.ipynb")
+
+
+def test_needs_are_inputs_and_after():
+    step = Step("c", Path("c.ipynb"), inputs={"x": "a.one", "y": "a.two"}, after=("b",))
+    assert step.needs == ("a", "b")

@@ -1,0 +1,146 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from aiinfra_lab import jobs, recipe
+from aiinfra_lab.errors import Failed, UsageProblem
+from aiinfra_lab.store import open_store
+
+MAKE = """
+from aiinfra_lab.store import Event, Record, open_store
+store = open_store()
+n = len(store.list("data")) + 1
+store.commit([Record.new("data", f"made@{n}", {})], Event("data add", f"data:made@{n}", outputs=(f"data:made@{n}",)))
+"""
+TWO = """
+[parameters]
+word = "hello"
+[steps.make]
+notebook = "make.ipynb"
+parameters = { word = "$word" }
+out = { made = "data:made" }
+[steps.use]
+notebook = "use.ipynb"
+in = { made = "make.made" }
+"""
+
+
+@pytest.fixture
+def two(notebook, recipe) -> None:
+    notebook("make", "word: str = ''", MAKE)
+    notebook("use", "made: str = 'data:made@9'", "print('used', made)")
+    recipe("two", TWO)
+
+
+def states(run: recipe.RecipeRun) -> dict[str, str]:
+    return {name: step["state"] for name, step in run.steps.items()}
+
+
+def test_the_second_run_skips_what_did_not_change(two):
+    first = recipe.run("two")
+    again = recipe.run("two")
+    assert (first.state, states(first)) == ("done", {"make": "done", "use": "done"})
+    assert states(again) == {"make": "skipped", "use": "skipped"}
+    assert again.outputs == first.outputs == {"make.made": "data:made@1"}
+
+
+def test_a_step_gets_what_the_step_before_it_made(two):
+    run = recipe.run("two")
+    archive = nbformat.read(run.steps["use"]["archive"], as_version=4)
+    assert "used data:made@1" in archive.cells[-1].outputs[0].text
+
+
+def test_a_changed_parameter_runs_its_step_and_the_dependents(two):
+    recipe.run("two")
+    assert states(recipe.run("two", param={"word": "other"})) == {"make": "done", "use": "done"}
+
+
+def test_a_changed_cell_runs_its_step_only_and_a_comment_cell_none(two, notebook):
+    recipe.run("two")
+    notebook("use", "made: str = 'data:made@9'", "print('using', made)")
+    assert states(recipe.run("two")) == {"make": "skipped", "use": "done"}
+
+
+def test_an_output_that_was_removed_is_made_again(two):
+    recipe.run("two")
+    store = open_store()
+    store.put(store.get("data", "made@1").with_(removed_at=1.0))
+    assert states(recipe.run("two")) == {"make": "done", "use": "done"}
+
+
+def test_a_failed_step_stops_its_dependents_and_says_where(two, notebook):
+    notebook("make", "word: str = ''", "1 / 0", "print('never')")
+    with pytest.raises(Failed, match="make failed: ZeroDivisionError"):
+        recipe.run("two")
+    assert states(recipe.show("two@1")) == {"make": "failed", "use": "blocked"}
+
+
+def test_after_mending_only_what_failed_runs(two, notebook):
+    notebook("use", "made: str = 'data:made@9'", "1 / 0")
+    recipe.run("two", report=True)
+    notebook("use", "made: str = 'data:made@9'", "print(1)")
+    assert states(recipe.run("two")) == {"make": "skipped", "use": "done"}
+
+
+def cell_states(archive: str) -> list[str]:
+    cells = json.loads(Path(archive).read_text())["cells"]
+    return [cell["metadata"]["papermill"]["status"] for cell in cells if "papermill" in cell["metadata"]]
+
+
+def test_the_archive_says_which_cells_never_ran(two, notebook):
+    notebook("make", "word: str = ''", "1 / 0", "print('never')")
+    run = recipe.run("two", report=True)
+    assert cell_states(run.steps["make"]["archive"])[-2:] == ["failed", "pending"]
+
+
+def test_a_kernel_that_dies_is_told_as_it_was(two, notebook):
+    notebook("make", "word: str = ''", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "print('never')")
+    run = recipe.run("two", report=True)
+    assert "DeadKernelError" in run.steps["make"]["error"]
+    assert cell_states(run.steps["make"]["archive"])[-2:] == ["failed", "pending"]
+
+
+def test_an_output_that_was_not_made_is_a_failure(two, notebook):
+    notebook("make", "word: str = ''", "print('nothing made')")
+    assert "made no data:made" in recipe.run("two", report=True).steps["make"]["error"]
+
+
+def test_an_unknown_parameter_is_refused_before_anything_runs(two):
+    with pytest.raises(UsageProblem, match="did you mean word"):
+        recipe.run("two", param={"wrod": "x"})
+    assert recipe.log("two").items == ()
+
+
+def test_stop_interrupts_the_cell_that_runs(two, notebook, workspace):
+    notebook("make", "word: str = ''", "import time; time.sleep(60)")
+    going = subprocess.Popen([sys.executable, "-m", "aiinfra_lab.cli", "recipe", "run", "two"], stderr=subprocess.PIPE)
+    wait_for(lambda: jobs.ls("recipe:two", live=True) and (recipe.show("two@1").steps["make"]["state"] == "running"))
+    recipe.stop("two")
+    assert going.wait(40) == 1
+    going.stderr.close()
+    assert states(recipe.show("two@1")) == {"make": "stopped", "use": "stopped"}
+
+
+def test_a_run_whose_process_vanished_is_lost(two, notebook):
+    notebook("make", "word: str = ''", "import time; time.sleep(3)")
+    going = subprocess.Popen(
+        [sys.executable, "-m", "aiinfra_lab.cli", "recipe", "run", "two"], stderr=subprocess.DEVNULL
+    )
+    wait_for(lambda: jobs.ls("recipe:two", live=True))
+    os.kill(going.pid, signal.SIGKILL)
+    going.wait()
+    assert recipe.show("two@1").state == "lost"
+
+
+def wait_for(ready, seconds: float = 30) -> None:
+    until = time.monotonic() + seconds
+    while not ready():
+        assert time.monotonic() < until, "it did not happen"
+        time.sleep(0.1)
