@@ -187,7 +187,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     process.adopt_orphans()
     idle_since = time.monotonic()
-    while (supervisor.home / "store.sqlite").exists():
+    while (supervisor.home / "supervisor.lock").exists():
         if supervisor.tick():
             idle_since = time.monotonic()
         elif time.monotonic() - idle_since > IDLE_S:

@@ -9,7 +9,6 @@ from ..completion import complete
 from ..uris import NOUNS
 
 _LINE = re.compile(r"(?:^|[=:;\s(])%%?(" + "|".join(NOUNS) + r")[ \t]+(.*)$")
-_NOUN = re.compile(r"(?:^|=)\s*(%%?)([a-z]*)$")
 
 
 class Completer:
@@ -39,8 +38,9 @@ def _match(context: Any) -> dict[str, Any]:
     if found is None:
         return {"completions": [], "suppress": False}
     fragment = found[2].rsplit(None, 1)[-1] if found[2] and not found[2][-1].isspace() else ""
-    words = complete(found[1], found[2])
-    # Suppress even when nothing matches: IPython would otherwise offer its own magics and load jedi for 2 s.
+    # Where nothing fits, what was typed is the answer: an empty one suppresses nothing, and IPython would offer every
+    # builtin and load jedi for 2 s.
+    words = complete(found[1], found[2]) or [fragment]
     return {
         "completions": [SimpleCompletion(text=word, type="magic") for word in words],
         "matched_fragment": fragment,

@@ -16,7 +16,7 @@ from .. import audit, providers
 from ..config import Settings
 from ..errors import LabError
 from ..store import open_store
-from ..store.sqlite import copies, restore
+from ..store.sqlite import SqliteStore, copies, restore
 from ..units import show_bytes, show_duration
 
 _LEAST_FREE_BYTES = 2 * 2**30
@@ -41,11 +41,11 @@ def run(where: Settings, *, with_audit: bool) -> Iterator[Finding]:
     yield _disk(where.workspace)
     yield from _store(where.home)
     if with_audit:
-        yield _audit(where.home)
+        yield _audit()
     yield _front_end()
     yield from _providers()
     yield from _settings(where)
-    yield from _disagreements(where.home)
+    yield from _disagreements()
 
 
 def known_uris() -> list[str]:
@@ -101,10 +101,14 @@ def _disk(workspace: Path) -> Finding:
 
 
 def _store(home: Path) -> Iterator[Finding]:
-    if not (home / "store.sqlite").exists() and not (home / "audit.head").exists():
-        return
     try:
-        found = open_store(home).integrity()
+        store = open_store()
+        if not isinstance(store, SqliteStore):
+            yield Finding("ok", "store", f"{len(store.list())} records in PostgreSQL")
+            return
+        if not store.path.exists() and not store.path.with_name("audit.head").exists():
+            return
+        found = store.integrity()
     except LabError as problem:
         yield Finding("bad", "store", problem.what, problem.fix)
         return
@@ -123,8 +127,8 @@ def _store(home: Path) -> Iterator[Finding]:
         )
 
 
-def _audit(home: Path) -> Finding:
-    proof = audit.prove(open_store(home))
+def _audit() -> Finding:
+    proof = audit.prove(open_store())
     if proof.sound:
         return Finding("ok", "audit log", proof.why)
     return Finding(
@@ -161,9 +165,9 @@ def _settings(where: Settings) -> Iterator[Finding]:
         yield Finding("ok", f"setting {key}", f"{value!r} from {source}")
 
 
-def _disagreements(home: Path) -> Iterator[Finding]:
+def _disagreements() -> Iterator[Finding]:
     """An endpoint serves versions, an alias names one: when they differ, somebody may be surprised."""
-    store = open_store(home)
+    store = open_store()
     champions = {record.name: record.body.get("aliases", {}).get("champion") for record in store.list("models")}
     for record in store.list("deploy"):
         served = str(record.body.get("champion") or "").removeprefix("models:")

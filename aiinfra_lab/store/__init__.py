@@ -6,19 +6,36 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..config import settings
-from ..errors import Conflict, NotFound
+from ..errors import Conflict, Missing, NotFound
 from .base import Body, Event, LoggedEvent, Record, Store, canonical, first_break
 from .sqlite import SqliteStore
 
 __all__ = ["Body", "Event", "LoggedEvent", "Record", "Store", "canonical", "first_break", "open_store", "update"]
 
-_opened: dict[Path, SqliteStore] = {}
+_opened: dict[str, Store] = {}
 
 
-def open_store(home: Path | None = None) -> SqliteStore:
-    """The store of the current workspace, or of the workspace whose `.aiinfra` folder is `home`."""
-    path = (home or settings().home) / "store.sqlite"
-    return _opened.setdefault(path, SqliteStore(path))
+def open_store(home: Path | None = None) -> Store:
+    """The store of the current workspace, or of the workspace whose `.aiinfra` folder is `home`.
+
+    `store.url` in the settings names a PostgreSQL database; otherwise it is one file in the workspace.
+    """
+    if home is None:
+        where = settings()
+        if url := where.get("store.url", ""):
+            return _opened.setdefault(url, _postgres(url, where.get("store.schema", "aiinfra")))
+        home = where.home
+    path = home / "store.sqlite"
+    return _opened.setdefault(str(path), SqliteStore(path))
+
+
+def _postgres(url: str, schema: str) -> Store:
+    try:
+        from .postgres import PostgresStore
+    except ImportError as problem:
+        fix = "pip install 'aiinfra-lab[postgres]'"
+        raise Missing("a store in PostgreSQL needs psycopg, which is not installed", fix) from problem
+    return PostgresStore(url, schema)
 
 
 def update(store: Store, kind: str, name: str, change: Callable[[Body], Body], event: Event | None = None) -> Record:

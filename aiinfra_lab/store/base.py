@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import getpass
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
@@ -93,6 +95,22 @@ def chain_hash(seq: int, at: float, actor: str, event: Event, prev: str) -> str:
     """The SHA-256 that ties an event to everything before it."""
     body = canonical({"seq": seq, "at": at, "actor": actor, "event": asdict(event), "prev": prev})
     return hashlib.sha256(body.encode()).hexdigest()
+
+
+def event_of(body: str) -> Event:
+    """The event that its canonical JSON holds."""
+    fields = json.loads(body)
+    return Event(**{**fields, "inputs": tuple(fields["inputs"]), "outputs": tuple(fields["outputs"])})
+
+
+def actor() -> str:
+    """Who acts: the user, and what the process was started for when it was started for something."""
+    context = os.environ.get("AIINFRA_CONTEXT")
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = f"uid {os.getuid()}"
+    return f"{user} ({context})" if context else user
 
 
 def first_break(events: Iterable[LoggedEvent]) -> int | None:

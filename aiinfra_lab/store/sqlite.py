@@ -7,7 +7,6 @@ in a file of its own, so that a store that lost its newest events is noticed rat
 from __future__ import annotations
 
 import contextlib
-import getpass
 import json
 import os
 import sqlite3
@@ -18,7 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ..errors import Conflict, Damaged, Denied, LabError, NotFound, Unavailable
-from .base import GENESIS, Event, LoggedEvent, Record, canonical, chain_hash
+from .base import GENESIS, Event, LoggedEvent, Record, actor, canonical, chain_hash, event_of
 
 # One script per schema version, applied in order and never changed afterwards.
 MIGRATIONS = (
@@ -83,8 +82,8 @@ class SqliteStore:
             rows = db.execute(
                 "SELECT seq, at, actor, body, prev, hash FROM events WHERE seq > ? ORDER BY seq", (since,)
             ).fetchall()
-        for seq, at, actor, body, prev, digest in rows:
-            yield LoggedEvent(seq, at, actor, _event(body), prev, digest)
+        for seq, at, who, body, prev, digest in rows:
+            yield LoggedEvent(seq, at, who, event_of(body), prev, digest)
 
     def close(self) -> None:
         with self._lock:
@@ -143,10 +142,10 @@ class SqliteStore:
     def _append(self, db: sqlite3.Connection, event: Event) -> tuple[int, str]:
         row = db.execute("SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1").fetchone()
         seq, prev = (row[0] + 1, row[1]) if row else (1, GENESIS)
-        at, actor = round(time.time(), 6), _actor()
+        at, who = round(time.time(), 6), actor()
         body = canonical(asdict(event))
-        digest = chain_hash(seq, at, actor, _event(body), prev)
-        db.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", (seq, at, actor, body, prev, digest))
+        digest = chain_hash(seq, at, who, event_of(body), prev)
+        db.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", (seq, at, who, body, prev, digest))
         return seq, digest
 
     def _keep_head(self, seq: int, digest: str) -> None:
@@ -346,17 +345,3 @@ def _copy(source: sqlite3.Connection, target: Path) -> None:
 def _record(row: tuple[str, str, str, int, float]) -> Record:
     kind, name, body, rev, updated_at = row
     return Record(kind, name, json.loads(body), rev, updated_at)
-
-
-def _event(body: str) -> Event:
-    fields = json.loads(body)
-    return Event(**{**fields, "inputs": tuple(fields["inputs"]), "outputs": tuple(fields["outputs"])})
-
-
-def _actor() -> str:
-    context = os.environ.get("AIINFRA_CONTEXT")
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        user = f"uid {os.getuid()}"
-    return f"{user} ({context})" if context else user

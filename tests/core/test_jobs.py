@@ -73,7 +73,8 @@ def test_cancel_ends_the_whole_tree_also_what_left_its_session(workspace):
 
 
 def test_a_job_that_ignores_the_request_is_killed(workspace):
-    job = running(jobs.start("gpu:a", [sys.executable, "-c", "import signal,time; signal.signal(15, signal.SIG_IGN); print(1); time.sleep(60)"]))  # fmt: skip
+    code = "import signal, time; signal.signal(15, signal.SIG_IGN); print(1); time.sleep(60)"
+    job = running(jobs.start("gpu:a", [sys.executable, "-c", code]))
     until(lambda: jobs.log(job.id))
     jobs.cancel(job.id)
     assert jobs.wait(job.id, 20).state == "stopped"

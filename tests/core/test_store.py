@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from aiinfra_lab import audit, lab
-from aiinfra_lab.errors import Conflict, Damaged, Denied, NotFound, Unavailable
+from aiinfra_lab.errors import Conflict, Damaged, NotFound, Unavailable
 from aiinfra_lab.store import Event, Record, open_store, sqlite, update
 from aiinfra_lab.store.sqlite import MIGRATIONS, SqliteStore, copies, restore
 from tests.contract.store import StoreContract

@@ -1,0 +1,175 @@
+"""PostgreSQL as the workspace's memory, for several machines: `[store] url = "postgresql://host/database"`.
+
+A password never stands in the settings: PostgreSQL's own PGPASSWORD, ~/.pgpass or service file give it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import psycopg
+
+from ..errors import Conflict, Denied, Unavailable
+from .base import GENESIS, Event, LoggedEvent, Record, actor, canonical, chain_hash, event_of
+
+# One script per schema version, applied in order and never changed afterwards.
+MIGRATIONS = (
+    """
+    CREATE TABLE meta (key TEXT PRIMARY KEY, value BIGINT NOT NULL);
+    INSERT INTO meta VALUES ('rev', 0);
+    CREATE TABLE records (
+        kind TEXT NOT NULL, name TEXT NOT NULL, body TEXT NOT NULL, rev BIGINT NOT NULL,
+        updated_at DOUBLE PRECISION NOT NULL, PRIMARY KEY (kind, name));
+    CREATE INDEX records_rev ON records (rev);
+    CREATE TABLE events (
+        seq BIGINT PRIMARY KEY, at DOUBLE PRECISION NOT NULL, actor TEXT NOT NULL, body TEXT NOT NULL,
+        prev TEXT NOT NULL, hash TEXT NOT NULL);
+    """,
+)
+_LOCK = 0x61_69_69_6E  # any number that every client of ours agrees on
+
+
+class PostgresStore:
+    """See `Store` for the contract."""
+
+    def __init__(self, url: str, schema: str = "aiinfra") -> None:
+        self.url = url
+        self.schema = schema
+        self._lock = threading.RLock()
+        self._connection: psycopg.Connection[Any] | None = None
+        self._pid = 0
+
+    def get(self, kind: str, name: str) -> Record | None:
+        with self._session() as db:
+            row = db.execute(
+                "SELECT kind, name, body, rev, updated_at FROM records WHERE kind = %s AND name = %s", (kind, name)
+            ).fetchone()
+        return _record(row) if row else None
+
+    def list(self, kind: str | None = None, since_rev: int = 0) -> Sequence[Record]:
+        with self._session() as db:
+            rows = db.execute(
+                "SELECT kind, name, body, rev, updated_at FROM records "
+                "WHERE rev > %s AND (%s::text IS NULL OR kind = %s) ORDER BY rev DESC",
+                (since_rev, kind, kind),
+            ).fetchall()
+        return [_record(row) for row in rows]
+
+    def put(self, record: Record, expected_rev: int | None = None) -> Record:
+        with self._transaction() as db:
+            return self._write(db, record, expected_rev)
+
+    def commit(self, records: Sequence[Record], event: Event | None) -> Sequence[Record]:
+        with self._transaction() as db:
+            written = [self._write(db, record, record.rev) for record in records]
+            if event is not None:
+                self._append(db, event)
+        return written
+
+    def events(self, since: int = 0) -> Iterator[LoggedEvent]:
+        with self._session() as db:
+            rows = db.execute(
+                "SELECT seq, at, actor, body, prev, hash FROM events WHERE seq > %s ORDER BY seq", (since,)
+            ).fetchall()
+        for seq, at, who, body, prev, digest in rows:
+            yield LoggedEvent(seq, at, who, event_of(body), prev, digest)
+
+    def close(self) -> None:
+        with self._lock:
+            if self._connection is not None and self._pid == os.getpid():
+                self._connection.close()
+            self._connection = None
+
+    def _write(self, db: psycopg.Connection[Any], record: Record, expected_rev: int | None) -> Record:
+        row = db.execute("SELECT rev FROM records WHERE kind = %s AND name = %s", (record.kind, record.name)).fetchone()
+        if expected_rev is not None and (row[0] if row else 0) != expected_rev:
+            raise Conflict(
+                f"{record.kind} {record.name} was changed by somebody else meanwhile", "look at it again and repeat"
+            )
+        body, now = canonical(record.body), time.time()
+        rev = _one(db.execute("UPDATE meta SET value = value + 1 WHERE key = 'rev' RETURNING value"))
+        db.execute(
+            "INSERT INTO records VALUES (%s, %s, %s, %s, %s) ON CONFLICT (kind, name) DO UPDATE "
+            "SET body = excluded.body, rev = excluded.rev, updated_at = excluded.updated_at",
+            (record.kind, record.name, body, rev, now),
+        )
+        return Record(record.kind, record.name, record.body, rev, now)
+
+    def _append(self, db: psycopg.Connection[Any], event: Event) -> None:
+        row = db.execute("SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1").fetchone()
+        seq, prev = (row[0] + 1, row[1]) if row else (1, GENESIS)
+        at, who, body = round(time.time(), 6), actor(), canonical(asdict(event))
+        digest = chain_hash(seq, at, who, event_of(body), prev)
+        db.execute("INSERT INTO events VALUES (%s, %s, %s, %s, %s, %s)", (seq, at, who, body, prev, digest))
+
+    @contextlib.contextmanager
+    def _session(self) -> Iterator[psycopg.Connection[Any]]:
+        with self._lock, self._plainly():
+            if self._connection is None or self._connection.closed or self._pid != os.getpid():
+                # A forked child must not use its parent's connection.
+                self._connection, self._pid = self._connect(), os.getpid()
+            yield self._connection
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[psycopg.Connection[Any]]:
+        with self._session() as db, db.transaction():
+            # One writer at a time: revisions and the chain have one order, as in SQLite.
+            db.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+            yield db
+
+    def _connect(self) -> psycopg.Connection[Any]:
+        options = f"-c search_path={self.schema} -c lock_timeout=30000"
+        db = psycopg.connect(self.url, autocommit=True, connect_timeout=10, options=options)
+        try:
+            self._migrate(db)
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    def _migrate(self, db: psycopg.Connection[Any]) -> None:
+        with db.transaction():
+            db.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+            db.execute(f'CREATE SCHEMA IF NOT EXISTS "{self.schema}"'.encode())
+            db.execute("CREATE TABLE IF NOT EXISTS schema_version (version BIGINT PRIMARY KEY)")
+            version = _one(db.execute("SELECT coalesce(max(version), 0) FROM schema_version"))
+            if version > len(MIGRATIONS):
+                raise Unavailable(
+                    f"the store was written by a newer aiinfra_lab (schema {version}, this knows {len(MIGRATIONS)})",
+                    "upgrade with `pip install -U aiinfra-lab`",
+                )
+            for number, script in enumerate(MIGRATIONS[version:], version + 1):
+                db.execute(script.encode())
+                db.execute("INSERT INTO schema_version VALUES (%s)", (number,))
+
+    @contextlib.contextmanager
+    def _plainly(self) -> Iterator[None]:
+        """Say what PostgreSQL means in our own errors."""
+        try:
+            yield
+        except psycopg.errors.InsufficientPrivilege as problem:
+            raise Denied(f"the store's database refuses: {problem}", "grant this user its schema") from problem
+        except psycopg.OperationalError as problem:
+            where = psycopg.conninfo.conninfo_to_dict(self.url)
+            host = f"{where.get('host', 'localhost')}:{where.get('port', 5432)}"
+            raise Unavailable(
+                f"the store at {host} does not answer: {problem}", "start it, or mend store.url"
+            ) from problem
+
+
+def _one(cursor: psycopg.Cursor[Any]) -> int:
+    row = cursor.fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def _record(row: tuple[str, str, str, int, float]) -> Record:
+    kind, name, body, rev, updated_at = row
+    return Record(kind, name, json.loads(body), rev, updated_at)

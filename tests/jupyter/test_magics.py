@@ -1,0 +1,126 @@
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from IPython.core.interactiveshell import InteractiveShell
+
+from aiinfra_lab.errors import LabError
+from aiinfra_lab.store import Event, Record, open_store
+from aiinfra_lab.uris import NOUNS
+
+
+@pytest.fixture
+def shell(workspace) -> Iterator[InteractiveShell]:
+    """A shell of its own, with the extension loaded; its namespace and magics are thrown away."""
+    InteractiveShell.clear_instance()
+    shell = InteractiveShell.instance()
+    shell.run_line_magic("load_ext", "aiinfra_lab")
+    yield shell
+    shell.run_line_magic("unload_ext", "aiinfra_lab")
+    InteractiveShell.clear_instance()
+
+
+def run(shell: InteractiveShell, cell: str) -> Any:
+    return shell.run_cell(cell, store_history=False)
+
+
+def complete(shell: InteractiveShell, line: str) -> list[str]:
+    from IPython.core.completer import provisionalcompleter
+
+    with provisionalcompleter():
+        return [found.text for found in shell.Completer.completions(line, len(line))]
+
+
+def test_every_noun_is_a_line_and_a_cell_magic(shell):
+    for kind in ("line", "cell"):
+        assert set(NOUNS) <= set(shell.magics_manager.magics[kind])
+
+
+def test_unloading_takes_them_away(shell):
+    shell.run_line_magic("unload_ext", "aiinfra_lab")
+    assert not set(NOUNS) & set(shell.magics_manager.magics["line"])
+    assert complete(shell, "%lab st") == []
+    shell.run_line_magic("load_ext", "aiinfra_lab")
+
+
+def test_loading_twice_changes_nothing(shell):
+    before = len(shell.Completer.custom_matchers)
+    shell.run_line_magic("reload_ext", "aiinfra_lab")
+    assert len(shell.Completer.custom_matchers) == before
+
+
+def test_a_result_can_be_assigned_and_nothing_else_is_written(shell):
+    before = set(shell.user_ns)
+    run(shell, "made = %lab start")
+    assert set(shell.user_ns) - before - {"_"} == {"made"}
+    assert str(shell.user_ns["made"]) == "lab:workspace"
+
+
+def test_a_verb_binds_its_result_with_o(shell):
+    run(shell, "%lab start -o made")
+    assert str(shell.user_ns["made"]) == "lab:workspace"
+
+
+def test_a_variable_is_its_uri_in_a_later_line(shell):
+    run(shell, "made = %lab start")
+    run(shell, "found = %lab log $made")
+    assert shell.user_ns["found"].uri == "lab:workspace"
+
+
+def test_braces_are_left_alone(shell):
+    result = run(shell, "%lab log data:{x}")
+    assert "data:{x}" in result.error_in_exec.what
+
+
+@pytest.mark.parametrize(
+    ("cell", "says"),
+    [
+        ("%lab sho", "did you mean show"),
+        ("%lab log $mde", "did you mean made"),
+        ("%lab ls --jsn", "has no flag --jsn"),
+        ("%%lab ls\nprint(1)", "takes no cell body"),
+    ],
+)
+def test_mistakes_are_two_lines_with_the_fix(shell, cell, says):
+    run(shell, "made = 1")
+    problem = run(shell, cell).error_in_exec
+    assert isinstance(problem, LabError)
+    lines = problem._render_traceback_()
+    assert len(lines) == 2
+    assert says in " ".join(lines)
+
+
+def test_help_of_a_noun_and_of_a_verb(shell, capsys):
+    assert "Check what works here" in run(shell, "%lab --help").result.content
+    assert "--restore" in run(shell, "%lab start --help").result.content
+    run(shell, "%lab?")
+    assert "Check what works here" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("line", "has"),
+    [
+        ("%lab st", {"start"}),
+        ("x = %lab st", {"start"}),
+        ("for i in y: %lab st", {"start"}),
+        ("%%lab st", {"start"}),
+        ("%lab start --re", {"--restore"}),
+        ("%lab start --from ex", {"example:flights"}),
+        ("%lab start --from=ex", {"--from=example:flights"}),
+        ("%lab log da", {"data:flights@1"}),
+    ],
+)
+def test_completion(shell, line, has):
+    event = Event("data add", "data:flights@1", outputs=("data:flights@1",))
+    open_store().commit([Record.new("data", "flights@1", {})], event)
+    assert set(complete(shell, line)) == has
+
+
+@pytest.mark.parametrize("line", ["%lab start --zz", "%lab log zzz:", "%lab zzz xx"])
+def test_where_nothing_fits_nothing_else_is_offered(shell, line):
+    assert complete(shell, line) == [line.split()[-1]]
+
+
+def test_other_lines_are_none_of_our_business(shell):
+    run(shell, "laboratory = 1")
+    assert "laboratory" in complete(shell, "labora")
