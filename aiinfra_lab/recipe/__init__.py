@@ -17,6 +17,7 @@ from ..units import show_duration
 from ..uris import Uri
 from ..verbs import Choices, Params, verb
 from . import declaration, plan
+from .base import Recipe
 from .run import Run
 
 _MARKS = {"done": "✓", "skipped": "=", "failed": "✗", "blocked": "·", "stopped": "■", "running": "▸", "waiting": " "}
@@ -62,6 +63,18 @@ class RecipeInfo(Result):
     parameters: dict[str, Any]
     steps: tuple[str, ...]
     runs: int
+
+
+@dataclass(frozen=True)
+class Made(Result):
+    """Something that a recipe makes. `note` says so when it had to be made first."""
+
+    uri: str
+    thing: str
+    note: str
+
+    def card(self) -> Card:
+        return Card(self.thing, notes=(self.note,) if self.note else ())
 
 
 @verb("recipe")
@@ -124,6 +137,32 @@ def run(
 
 
 @verb("recipe")
+def get(name: Annotated[str, Choices(declaration.names)], uri: str) -> Made:
+    """Hand over something that a recipe makes; when there is none yet, make a small one first and say so.
+
+    With this a step's notebook also passes alone: in a pipeline its input is there and nothing happens.
+
+    name: the recipe
+    uri: what is wanted, e.g. data:flights or models:delay@3
+    """
+    wanted = Uri.parse(uri)
+    if found := plan.newest(open_store(), wanted):
+        return Made(found, found, "")
+    recipe = declaration.read(Uri.parse(name, "recipe").name)
+    part = recipe.leading_to(f"{wanted.noun}:{wanted.name}")
+    if part is None or wanted.version not in (None, 1):
+        raise NotFound(f"there is no {wanted}", f"the recipe {recipe.name} makes: {', '.join(_makes(recipe))}")
+    provider = load("recipe", settings().get("recipe.provider", "local"))
+    going = Run(part, dict(recipe.small), provider(), keep=True, force=False)
+    body = going.go(_progress(going, f"{recipe.title} (small, up to {wanted})"))
+    if body["state"] != "done":
+        raise _failure(_as_run(going.uri, recipe.title, body, going.folder))
+    made = plan.newest(open_store(), wanted) or str(wanted)
+    small = ", ".join(f"{key}={value}" for key, value in recipe.small.items())
+    return Made(made, made, f"there was no {wanted}: a small one was made by {going.uri} ({small})")
+
+
+@verb("recipe")
 def stop(name: Annotated[str, Choices(declaration.names)]) -> RecipeRun:
     """Stop a running recipe: the cell that runs is interrupted, and no further step begins.
 
@@ -176,6 +215,10 @@ def _failure(done: RecipeRun) -> Failed:
 
 def _typed(defaults: Any, given: dict[str, str]) -> dict[str, Any]:
     return {key: declaration.typed(key, type(defaults[key]).__name__, value) for key, value in given.items()}
+
+
+def _makes(recipe: Recipe) -> list[str]:
+    return [uri for step in recipe.steps for uri in step.outputs.values()]
 
 
 def _info(name: str) -> RecipeInfo:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -33,13 +33,28 @@ class Step:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A declaration, read and checked: its own parameters with their defaults, and its steps in running order."""
+    """A declaration, read and checked: its own parameters with their defaults, and its steps in running order.
+
+    small: the parameters with which a missing input is prepared when somebody opens one of the notebooks alone.
+    """
 
     name: str
     title: str
     path: Path
     parameters: Mapping[str, Value]
     steps: tuple[Step, ...]
+    small: Mapping[str, Value] = field(default_factory=dict)
+
+    def leading_to(self, uri: str) -> Recipe | None:
+        """The same recipe with only the steps that it takes to make that URI (any version), or None: it makes none."""
+        makers = [step for step in self.steps if uri in step.outputs.values()]
+        if not makers:
+            return None
+        wanted = {makers[0].name}
+        for step in reversed(self.steps):
+            if step.name in wanted:
+                wanted.update(step.needs)
+        return replace(self, steps=tuple(step for step in self.steps if step.name in wanted))
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from ..errors import Failed, NotFound, UsageProblem, did_you_mean
 from ..uris import Uri
 from .base import Recipe, Step, Value
 
-_RECIPE_KEYS = ("title", "parameters", "steps")
+_RECIPE_KEYS = ("title", "parameters", "small", "steps")
 _STEP_KEYS = ("notebook", "parameters", "in", "out", "after")
 
 
@@ -43,9 +43,8 @@ def read(name: str) -> Recipe:
     steps = {key: _step(path, key, value) for key, value in _table(path.name, table.get("steps"), "steps").items()}
     if not steps:
         raise UsageProblem(f"{path.name} has no steps", "add a [steps.NAME] with a notebook")
-    recipe = Recipe(
-        name, str(table.get("title", name)), path, dict(table.get("parameters", {})), _ordered(path.name, steps)
-    )
+    parameters, small = (dict(_table(path.name, table.get(key, {}), key)) for key in ("parameters", "small"))
+    recipe = Recipe(name, str(table.get("title", name)), path, parameters, _ordered(path.name, steps), small)
     if problems := list(mistakes(recipe)):
         raise Failed(f"{path.name}: {'; '.join(what for what, _ in problems)}", "; ".join(fix for _, fix in problems))
     return recipe
@@ -53,24 +52,29 @@ def read(name: str) -> Recipe:
 
 def mistakes(recipe: Recipe) -> Iterator[tuple[str, str]]:
     """(what is wrong, how to mend it), for everything that names something else."""
+    for name in recipe.small:
+        if name not in recipe.parameters:
+            yield f"[small] {name} is no parameter of the recipe", did_you_mean(name, recipe.parameters)
     steps = {step.name: step for step in recipe.steps}
     for step in recipe.steps:
-        known = notebook_parameters(step.notebook)
-        for name in (*step.parameters, *step.inputs):
-            if name not in known:
-                yield f"{step.name}: {step.notebook.name} has no parameter {name!r}", did_you_mean(name, known)
-        for name, source in step.inputs.items():
-            origin, _, output = source.partition(".")
-            if output not in steps[origin].outputs:
-                yield (
-                    f"{step.name}: {name} = {source!r} is no output of {origin}",
-                    did_you_mean(output, steps[origin].outputs),
-                )
-        for value in step.parameters.values():
-            if (wanted := reference(value)) and wanted not in recipe.parameters:
-                yield f"{step.name}: ${wanted} is no parameter of the recipe", did_you_mean(wanted, recipe.parameters)
-        for uri in step.outputs.values():
-            Uri.parse(uri)
+        yield from _mistakes_in(step, recipe, steps)
+
+
+def _mistakes_in(step: Step, recipe: Recipe, steps: Mapping[str, Step]) -> Iterator[tuple[str, str]]:
+    known = notebook_parameters(step.notebook)
+    for name in (*step.parameters, *step.inputs):
+        if name not in known:
+            yield f"{step.name}: {step.notebook.name} has no parameter {name!r}", did_you_mean(name, known)
+    for name, source in step.inputs.items():
+        origin, _, output = source.partition(".")
+        if output not in steps[origin].outputs:
+            hint = did_you_mean(output, steps[origin].outputs)
+            yield f"{step.name}: {name} = {source!r} is no output of {origin}", hint
+    for wanted in filter(None, map(reference, step.parameters.values())):
+        if wanted not in recipe.parameters:
+            yield f"{step.name}: ${wanted} is no parameter of the recipe", did_you_mean(wanted, recipe.parameters)
+    for uri in step.outputs.values():
+        Uri.parse(uri)
 
 
 def resolve(recipe: Recipe, step: Step, given: Mapping[str, Value], outputs: Mapping[str, str]) -> dict[str, Value]:

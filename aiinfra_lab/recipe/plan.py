@@ -59,7 +59,7 @@ def earlier(store: Store, name: str, step: str, key: str, *, alive: bool) -> dic
 
 def made(store: Store, step: Step) -> dict[str, str]:
     """The step's outputs with the version that is newest now. Failed when one of them does not exist."""
-    return {name: _newest(store, step, Uri.parse(uri)) for name, uri in step.outputs.items()}
+    return {name: _made_by(store, step, Uri.parse(uri)) for name, uri in step.outputs.items()}
 
 
 def notebook_digest(notebook: Path) -> str:
@@ -67,24 +67,34 @@ def notebook_digest(notebook: Path) -> str:
     return hashlib.sha256(notebook.read_bytes()).hexdigest()
 
 
-def _newest(store: Store, step: Step, uri: Uri) -> str:
-    if store.get(uri.noun, uri.name) is not None and uri.noun != "models":
-        return str(uri)
+def newest(store: Store, uri: Uri) -> str | None:
+    """The thing itself when the URI names a version, else its newest version; None when there is none."""
+    if uri.version is not None:
+        return str(uri) if _there(store.get(uri.noun, uri.label)) else None
     versions = [
         int(tag)
         for record in store.list(uri.noun)
         for name, _, tag in [record.name.partition("@")]
-        if name == uri.name and tag.isdigit() and not record.body.get("removed_at")
+        if name == uri.name and tag.isdigit() and _there(record)
     ]
-    if not versions:
+    if versions:
+        return str(uri.at(max(versions)))
+    return str(uri) if _there(store.get(uri.noun, uri.name)) else None
+
+
+def _there(record: Record | None) -> bool:
+    return record is not None and not record.body.get("removed_at")
+
+
+def _made_by(store: Store, step: Step, uri: Uri) -> str:
+    if (found := newest(store, uri)) is None:
         raise Failed(f"{step.name} ran, but made no {uri}", f"mend {step.notebook.name}, or `out` of the step")
-    return str(uri.at(max(versions)))
+    return found
 
 
 def _stands(store: Store, text: str, *, alive: bool) -> bool:
     uri = Uri.parse(text)
-    record = store.get(uri.noun, uri.label)
-    if record is None or record.body.get("removed_at"):
+    if not _there(store.get(uri.noun, uri.label)):
         return False
     if uri.version is None and alive:
         job = jobs.find(text)

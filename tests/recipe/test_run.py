@@ -10,7 +10,7 @@ import nbformat
 import pytest
 
 from aiinfra_lab import jobs, recipe
-from aiinfra_lab.errors import Failed, UsageProblem
+from aiinfra_lab.errors import Failed, NotFound, UsageProblem
 from aiinfra_lab.store import open_store
 
 MAKE = """
@@ -116,6 +116,32 @@ def test_an_unknown_parameter_is_refused_before_anything_runs(two):
     with pytest.raises(UsageProblem, match="did you mean word"):
         recipe.run("two", param={"wrod": "x"})
     assert recipe.log("two").items == ()
+
+
+SMALL = """
+[small]
+word = "little"
+"""
+
+
+def test_what_is_there_is_handed_over_and_nothing_runs(two):
+    recipe.run("two")
+    made = recipe.get("two", "data:made")
+    assert (str(made), made.note, len(recipe.log("two").items)) == ("data:made@1", "", 1)
+
+
+def test_what_is_missing_is_made_small_by_the_steps_it_takes(two, workspace):
+    path = workspace / "recipes" / "two.toml"
+    path.write_text(TWO + SMALL)
+    made = recipe.get("two", "data:made")
+    assert str(made) == "data:made@1"
+    assert "word=little" in made.note
+    assert states(recipe.show("two@1")) == {"make": "done"}
+
+
+def test_what_no_step_makes_is_not_found(two):
+    with pytest.raises(NotFound, match="makes: data:made"):
+        recipe.get("two", "data:other")
 
 
 def test_stop_interrupts_the_cell_that_runs(two, notebook, workspace):
