@@ -83,6 +83,8 @@ def start(
     from: an example to write into it, e.g. example:flights
     restore: put back the newest sound copy of a damaged store
     """
+    if from_:
+        examples.check(from_)
     here = _existing(folder) if folder == Path() else folder.absolute()
     marker = here / FILE
     if not marker.exists() and not _is_checkout(here):

@@ -15,10 +15,15 @@ def names() -> list[str]:
     return ["example:flights"]
 
 
-def write(source: str, into: Path) -> list[str]:
-    """Copy an example's notebooks and recipes; files that exist already are left alone. Returns the new ones."""
+def check(source: str) -> None:
+    """NotFound when there is no such example."""
     if source not in names():
         raise NotFound(f"there is no example {source!r}", did_you_mean(source, names()))
+
+
+def write(source: str, into: Path) -> list[str]:
+    """Copy an example's notebooks and recipes; files that exist already are left alone. Returns the new ones."""
+    check(source)
     written = []
     for folder, pattern in (("notebooks", "*.ipynb"), ("recipes", "*.toml")):
         for file in sorted(_source(folder).glob(pattern)):

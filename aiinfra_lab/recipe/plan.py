@@ -51,9 +51,7 @@ def earlier(store: Store, name: str, step: str, key: str, *, alive: bool) -> dic
     for record in runs(store, name):
         found: dict[str, Any] = record.body["steps"].get(step, {})
         if found.get("key") == key and found.get("state") in ("done", "skipped"):
-            if all(_stands(store, uri, alive=alive) for uri in found["outputs"].values()):
-                return found
-            return None
+            return found if stand(store, found["outputs"], alive=alive) else None
     return None
 
 
@@ -67,8 +65,16 @@ def notebook_digest(notebook: Path) -> str:
     return hashlib.sha256(notebook.read_bytes()).hexdigest()
 
 
+def stand(store: Store, outputs: Mapping[str, str], *, alive: bool) -> bool:
+    """Whether everything that a step made is still there; what lives must be living if `alive`."""
+    return all(_stands(store, uri, alive=alive) for uri in outputs.values())
+
+
 def newest(store: Store, uri: Uri) -> str | None:
-    """The thing itself when the URI names a version, else its newest version; None when there is none."""
+    """The thing itself when the URI names a version, else its newest version, or what lives under that name.
+
+    None when there is none.
+    """
     if uri.version is not None:
         return str(uri) if _there(store.get(uri.noun, uri.label)) else None
     versions = [
@@ -79,7 +85,7 @@ def newest(store: Store, uri: Uri) -> str | None:
     ]
     if versions:
         return str(uri.at(max(versions)))
-    return str(uri) if _there(store.get(uri.noun, uri.name)) else None
+    return str(uri) if _stands(store, str(uri), alive=True) else None
 
 
 def _there(record: Record | None) -> bool:

@@ -15,7 +15,7 @@ from ..store import Event, Record, Store, open_store
 from ..uris import Uri
 from .base import Recipe, Runner, Step, Value
 from .declaration import resolve
-from .plan import KIND, earlier, made, notebook_digest, runs, step_key
+from .plan import KIND, earlier, made, notebook_digest, runs, stand, step_key
 
 Shown = Callable[[dict[str, Any]], None]
 
@@ -92,9 +92,24 @@ class Run:
             self._take(step, found["outputs"])
             self._write(step, state="skipped", key=key, outputs=found["outputs"], archive=found["archive"], seconds=0.0)
             return
+        self._revive(step, job)
+        self._execute(step, job, values, key)
+
+    def _revive(self, step: Step, job: jobs.Here) -> None:
+        """A step that was skipped although what it started lives no more must run after all, if this one needs it."""
+        for needed in (item for item in self.recipe.steps if item.name in step.needs):
+            if self._of(needed.name)["state"] == "skipped" and not self._stand(needed):
+                values = resolve(self.recipe, needed, self.given, self.outputs)
+                self._revive(needed, job)
+                self._execute(needed, job, values, self.keys[needed.name])
+
+    def _stand(self, step: Step) -> bool:
+        return stand(self.store, self._of(step.name)["outputs"], alive=True)
+
+    def _execute(self, step: Step, job: jobs.Here, values: Mapping[str, Value], key: str) -> None:
         archive = self.folder / f"{step.name}.ipynb"
         began = time.time()
-        self._write(step, state="running", key=key, values=values, archive=str(archive), began_at=began)
+        self._write(step, state="running", key=key, values=dict(values), archive=str(archive), began_at=began)
         context = {"AIINFRA_CONTEXT": f"{self.uri}/{step.name}", **_place()}
         try:
             outcome = self.runner.run(step.notebook, values, archive, context, job.stop_requested)

@@ -144,6 +144,50 @@ def test_what_no_step_makes_is_not_found(two):
         recipe.get("two", "data:other")
 
 
+SERVE = """
+import sys
+from aiinfra_lab import jobs
+from aiinfra_lab.store import Record, open_store
+store = open_store()
+if store.get("deploy", "web") is None:
+    store.put(Record.new("deploy", "web", {}))
+job = jobs.start("deploy:web", ["sleep", "60"])
+"""
+SERVICE = """
+[steps.serve]
+notebook = "serve.ipynb"
+out = { web = "deploy:web" }
+[steps.use]
+notebook = "use.ipynb"
+in = { made = "serve.web" }
+"""
+
+
+@pytest.fixture
+def service(notebook, recipe) -> None:
+    notebook("serve", "", SERVE)
+    notebook("use", "made: str = ''", "print(made)")
+    recipe("service", SERVICE)
+
+
+def test_what_lives_is_left_running_unless_asked_otherwise(service):
+    recipe.run("service")
+    assert jobs.find("deploy:web").live
+    assert states(recipe.run("service")) == {"serve": "skipped", "use": "skipped"}
+
+
+def test_without_keep_nothing_lives_afterwards_and_nothing_runs_twice(service):
+    recipe.run("service", keep=False)
+    assert not jobs.find("deploy:web").live
+    assert states(recipe.run("service", keep=False)) == {"serve": "skipped", "use": "skipped"}
+
+
+def test_what_must_live_again_for_a_changed_step_is_started_again(service, notebook):
+    recipe.run("service", keep=False)
+    notebook("use", "made: str = ''", "print('changed', made)")
+    assert states(recipe.run("service", keep=False)) == {"serve": "done", "use": "done"}
+
+
 def test_stop_interrupts_the_cell_that_runs(two, notebook, workspace):
     notebook("make", "word: str = ''", "import time; time.sleep(60)")
     going = subprocess.Popen([sys.executable, "-m", "aiinfra_lab.cli", "recipe", "run", "two"], stderr=subprocess.PIPE)

@@ -1,0 +1,63 @@
+import pytest
+
+from aiinfra_lab import audit, lab
+from aiinfra_lab.errors import Failed, NotFound
+from aiinfra_lab.store import Event, open_store
+
+CHAIN = [
+    Event("data add", "data:flights@1", ("example:flights",), ("data:flights@1",)),
+    Event("features add", "features:delay@1", ("data:flights@1",), ("features:delay@1",)),
+    Event("train run", "train:delay@1", ("features:delay@1", "data:flights@1"), ("train:delay@1",)),
+    Event("models add", "models:delay@1", ("train:delay@1",), ("models:delay@1",)),
+    Event("data add", "data:other@1", (), ("data:other@1",)),
+    Event("deploy start", "deploy:delay", ("models:delay@1",), ("deploy:delay",)),
+]
+
+
+@pytest.fixture
+def chain(workspace) -> list:
+    for event in CHAIN:
+        open_store().commit([], event)
+    return list(open_store().events())
+
+
+def test_upstream_reaches_the_raw_data_nearest_first(chain):
+    steps = audit.upstream(chain, "deploy:delay")
+    assert [step.used for step in steps][:2] == ["models:delay@1", "train:delay@1"]
+    assert {step.used for step in steps} == {
+        "models:delay@1", "train:delay@1", "features:delay@1", "data:flights@1", "example:flights",
+    }  # fmt: skip
+
+
+def test_downstream_of_the_data_is_all_that_was_made_of_it(chain):
+    made = {step.made for step in audit.downstream(chain, "data:flights@1")}
+    assert made == {"features:delay@1", "train:delay@1", "models:delay@1", "deploy:delay"}
+
+
+def test_a_name_without_its_version_stands_for_all_versions(chain):
+    assert audit.downstream(chain, "data:flights") == audit.downstream(chain, "data:flights@1")
+
+
+def test_a_circle_ends(workspace):
+    for used, made in (("a:x", "a:y"), ("a:y", "a:x")):
+        open_store().commit([], Event("data add", made, (used,), (made,)))
+    assert len(audit.upstream(open_store().events(), "a:x")) == 2
+
+
+def test_lab_log_tells_both_directions(chain):
+    told = lab.log("models:delay@1")
+    assert any("train:delay@1" in line for line in told.came_from)
+    assert any("deploy:delay" in line for line in told.led_to)
+    assert any("models add" in line for line in told.events)
+
+
+def test_lab_log_of_what_nobody_recorded(chain):
+    with pytest.raises(NotFound, match="nothing was ever recorded about data:zzz"):
+        lab.log("data:zzz")
+
+
+def test_lab_check_proves_the_log_and_finds_a_change(chain):
+    assert any(item.what == "audit log" and item.state == "ok" for item in lab.check(audit=True, report=True).findings)
+    open_store()._session().__enter__().execute("UPDATE events SET actor = 'x' WHERE seq = 2")
+    with pytest.raises(Failed, match="event 2 is not what was written"):
+        lab.check(audit=True)

@@ -1,0 +1,80 @@
+from pathlib import Path
+
+import pytest
+
+from aiinfra_lab import lab, providers
+from aiinfra_lab.errors import Failed, NotFound
+from aiinfra_lab.providers import Provider
+from aiinfra_lab.store import Record, open_store
+
+
+@pytest.fixture
+def empty(tmp_path: Path, monkeypatch) -> Path:
+    monkeypatch.delenv("AIINFRA_WORKSPACE", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_start_makes_a_workspace_and_again_changes_nothing(empty):
+    lab.start()
+    first = (empty / "aiinfra.toml").read_text()
+    (empty / "aiinfra.toml").write_text(first + "[deploy]\nport = 8000\n")
+    lab.start()
+    assert "port = 8000" in (empty / "aiinfra.toml").read_text()
+    assert len(list(open_store().events())) == 1
+
+
+def test_start_in_another_folder(empty):
+    made = lab.start(empty / "new")
+    assert made.path == str(empty / "new")
+    assert (empty / "new" / "aiinfra.toml").exists()
+
+
+def test_start_from_an_example_writes_what_is_missing_only(empty):
+    (empty / "notebooks").mkdir()
+    (empty / "notebooks" / "00-tour.ipynb").write_text("mine")
+    made = lab.start(from_="example:flights")
+    assert (empty / "notebooks" / "00-tour.ipynb").read_text() == "mine"
+    assert "recipes/flight-delays.toml" in made.wrote
+    assert "notebooks/02-data.ipynb" in made.wrote
+
+
+def test_an_unknown_example_leaves_nothing(empty):
+    with pytest.raises(NotFound, match="did you mean example:flights"):
+        lab.start(empty / "new", from_="example:flihgts")
+    assert not (empty / "new").exists()
+
+
+def test_show_counts_what_exists(workspace):
+    for number in (1, 2):
+        open_store().put(Record.new("data", f"flights@{number}", {}))
+    open_store().put(Record.new("data", "gone@1", {"removed_at": 1.0}))
+    assert lab.show().exists == {"data": 2}
+
+
+def test_check_is_well_here(workspace):
+    lab.start()
+    found = {item.what: item.state for item in lab.check(report=True).findings}
+    assert found["store"] == found["workspace"] == found["data on dvc"] == "ok"
+
+
+def test_check_names_the_line_that_mends_a_missing_default(workspace, monkeypatch):
+    broken = {"default": Provider("x:Y", "", "no_such_package", "what it is")}
+    monkeypatch.setitem(providers.TABLE, "data", broken)
+    with pytest.raises(Failed, match="pip install 'no_such_package'"):
+        lab.check()
+
+
+def test_a_missing_extra_is_no_fault(workspace, monkeypatch):
+    extra = {**providers.TABLE["data"], "other": Provider("x:Y", "other", "no_such_package", "what it is")}
+    monkeypatch.setitem(providers.TABLE, "data", extra)
+    found = {item.what: item for item in lab.check(report=True).findings}["data on other"]
+    assert (found.state, found.fix) == ("off", "pip install 'aiinfra-lab[other]'")
+
+
+def test_check_names_an_endpoint_that_does_not_serve_the_champion(workspace):
+    open_store().put(Record.new("models", "delay", {"aliases": {"champion": 8}}))
+    open_store().put(Record.new("deploy", "delay", {"champion": "models:delay@7"}))
+    found = {item.what: item for item in lab.check(report=True).findings}["deploy:delay"]
+    assert "while the champion is models:delay@8" in found.detail
+    assert found.fix == "%deploy start delay --model models:delay@8"
