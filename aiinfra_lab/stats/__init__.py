@@ -1,0 +1,1 @@
+"""Statistics that several nouns share: bounds judged on counts, and tests of two samples."""

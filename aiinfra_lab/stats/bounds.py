@@ -1,0 +1,156 @@
+"""Bounds on what an endpoint may do, judged on counts: breached, kept, or not to be told yet.
+
+A bound is a share that may not be exceeded: `errors > 1%` is breached when surely more than 1 % of the requests fail,
+and `p95_ms > 80` when surely more than 5 % of them take longer than 80 ms. Standard library only, since the endpoint's
+process judges too.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from ..errors import UsageProblem, did_you_mean
+from ..units import parse_share, show_share
+
+Verdict = Literal["breach", "ok", "undecided"]
+METRICS = ("errors", "p50_ms", "p90_ms", "p95_ms", "p99_ms")
+_BOUND = re.compile(r"\s*([a-z_0-9]+)\s*>\s*([0-9.]+\s*%?)\s*")
+_EXAMPLE = 'write "p95_ms > 80 or errors > 1%"'
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """One bound: `metric` over `threshold` (a share for errors, milliseconds for a percentile) is a breach.
+
+    share: the share of requests that may be bad before it is one.
+    """
+
+    metric: str
+    threshold: float
+    share: float
+
+    @property
+    def key(self) -> str:
+        """What is counted for it: `errors`, or `slower_than_80ms`."""
+        return "errors" if self.metric == "errors" else f"slower_than_{self.threshold:g}ms"
+
+    def __str__(self) -> str:
+        limit = show_share(self.threshold) if self.metric == "errors" else f"{self.threshold:g}"
+        return f"{self.metric} > {limit}"
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """The verdict on a rule, with a sentence for every bound."""
+
+    verdict: Verdict
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Bounds joined by `or`: one that is breached breaches the rule."""
+
+    bounds: tuple[Bound, ...]
+
+    def judge(self, counts: Mapping[str, tuple[int, int]], confidence: float = 0.95) -> Judgement:
+        """Judge by `counts[bound.key] = (bad, all)`; a bound without counts is undecided.
+
+        Each bound is compared with the exact interval of its share: breached when all of the interval lies above
+        what is allowed, kept when none of it does. The confidence is that of one look: who looks again and again
+        should ask for more.
+        """
+        judged = [_judge(bound, *counts.get(bound.key, (0, 0)), confidence) for bound in self.bounds]
+        verdicts = [verdict for verdict, _ in judged]
+        overall: Verdict = "ok" if all(verdict == "ok" for verdict in verdicts) else "undecided"
+        return Judgement("breach" if "breach" in verdicts else overall, tuple(reason for _, reason in judged))
+
+    def __str__(self) -> str:
+        return " or ".join(map(str, self.bounds))
+
+
+def parse_rule(text: str) -> Rule:
+    """Read `p95_ms > 80 or errors > 1%`. UsageProblem, with an example, for anything else."""
+    return Rule(tuple(_parse_bound(part) for part in re.split(r"\s+or\s+", text.strip())))
+
+
+def binomial_interval(bad: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
+    """The exact two-sided interval of a share, of which `bad` of `total` were seen (Clopper and Pearson, 1934).
+
+    It covers the true share with at least that confidence, whatever the share. (0, 1) without data.
+    """
+    if not 0 <= bad <= total:
+        raise ValueError(f"{bad} of {total} is no count")
+    tail = (1 - confidence) / 2
+    low = 0.0 if bad == 0 else _beta_quantile(tail, bad, total - bad + 1)
+    high = 1.0 if bad == total else _beta_quantile(1 - tail, bad + 1, total - bad)
+    return low, high
+
+
+def _judge(bound: Bound, bad: int, total: int, confidence: float) -> tuple[Verdict, str]:
+    low, high = binomial_interval(bad, total, confidence)
+    verdict: Verdict = "breach" if low > bound.share else "ok" if high <= bound.share else "undecided"
+    if not total:
+        return verdict, f"{bound}: no requests yet"
+    what = "failed" if bound.metric == "errors" else f"took longer than {bound.threshold:g} ms"
+    seen = (
+        f"{bad} of {total} {what} (between {show_share(low)} and {show_share(high)}, {show_share(bound.share)} allowed)"
+    )
+    return verdict, f"{bound}: {verdict}, {seen}"
+
+
+def _parse_bound(part: str) -> Bound:
+    found = _BOUND.fullmatch(part)
+    if found is None:
+        raise UsageProblem(f"{part.strip()!r} is no bound", _EXAMPLE)
+    metric, limit = found[1], found[2]
+    if metric == "errors":
+        share = parse_share(limit)
+        return Bound(metric, share, share)
+    if metric not in METRICS:
+        raise UsageProblem(f"there is no metric {metric!r} to bound", did_you_mean(metric, METRICS))
+    try:
+        milliseconds = float(limit)
+    except ValueError:
+        raise UsageProblem(f"{limit!r} is no number of milliseconds", _EXAMPLE) from None
+    return Bound(metric, milliseconds, 1 - int(metric[1:3]) / 100)
+
+
+def _beta_quantile(probability: float, a: float, b: float) -> float:
+    """Where the beta distribution's function reaches that probability, by bisection to the last digit."""
+    low, high = 0.0, 1.0
+    while True:
+        middle = (low + high) / 2
+        if middle in (low, high):
+            return middle
+        if _beta_cdf(middle, a, b) < probability:
+            low = middle
+        else:
+            high = middle
+
+
+def _beta_cdf(x: float, a: float, b: float) -> float:
+    """The regularised incomplete beta function I_x(a, b), by its continued fraction (DLMF 8.17.22)."""
+    if x <= 0 or x >= 1:
+        return float(x >= 1)
+    if x > (a + 1) / (a + b + 2):  # the fraction converges fast only on the other side
+        return 1 - _beta_cdf(1 - x, b, a)
+    front = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)
+    return math.exp(front) / a * _fraction(x, a, b)
+
+
+def _fraction(x: float, a: float, b: float) -> float:
+    """1 / (1 + d1 / (1 + d2 / (1 + …))), from its tail; it needs about sqrt(max(a, b)) terms."""
+    value = 1.0
+    for term in range(40 + int(10 * math.sqrt(max(a, b))), 0, -1):
+        m = term // 2
+        if term % 2:
+            d = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
+        else:
+            d = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
+        value = 1 + d / value
+    return 1 / value

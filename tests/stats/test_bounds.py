@@ -1,0 +1,78 @@
+import pytest
+from scipy import stats
+
+from aiinfra_lab.errors import UsageProblem
+from aiinfra_lab.stats.bounds import binomial_interval, parse_rule
+
+RULE = "p95_ms > 80 or errors > 1%"
+
+
+@pytest.mark.parametrize(
+    ("bad", "total"), [(0, 1), (1, 1), (0, 100), (3, 100), (50, 100), (100, 100), (7, 100_000), (99_000, 1_000_000)]
+)
+@pytest.mark.parametrize("confidence", [0.9, 0.95, 0.999])
+def test_the_interval_is_the_exact_one(bad, total, confidence):
+    exact = stats.binomtest(bad, total).proportion_ci(confidence, method="exact")
+    assert binomial_interval(bad, total, confidence) == pytest.approx((exact.low, exact.high), abs=1e-9)
+
+
+def test_without_data_the_interval_says_nothing():
+    assert binomial_interval(0, 0) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("counts", [(-1, 5), (6, 5)])
+def test_what_is_no_count_is_refused(counts):
+    with pytest.raises(ValueError, match="is no count"):
+        binomial_interval(*counts)
+
+
+def test_a_rule_is_read_and_written_alike():
+    rule = parse_rule(RULE)
+    assert str(parse_rule(str(rule))) == str(rule)
+    assert [(bound.key, round(bound.share, 9)) for bound in rule.bounds] == [
+        ("slower_than_80ms", 0.05),
+        ("errors", 0.01),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "is no bound"),
+        ("p95_ms", "is no bound"),
+        ("p95_ms < 80", "is no bound"),
+        ("p59_ms > 80", "did you mean p9"),
+        ("error > 1%", "did you mean errors"),
+        ("errors > 150%", "between 0 and 1"),
+        ("p95_ms > 80 and errors > 1%", "is no bound"),
+        ("p95_ms > 8.0.0", "no number of milliseconds"),
+    ],
+)
+def test_nonsense_is_refused_with_an_example(text, says):
+    with pytest.raises(UsageProblem, match=says):
+        parse_rule(text)
+
+
+@pytest.mark.parametrize(
+    ("errors", "slow", "verdict"),
+    [
+        ((0, 0), (0, 0), "undecided"),
+        ((1, 10), (0, 10_000), "undecided"),
+        ((0, 10_000), (0, 10_000), "ok"),
+        ((300, 10_000), (0, 10_000), "breach"),
+        ((0, 10_000), (600, 10_000), "breach"),
+        ((100, 10_000), (0, 10_000), "undecided"),
+        ((0, 10_000), (0, 0), "undecided"),
+    ],
+)
+def test_verdicts(errors, slow, verdict):
+    judged = parse_rule(RULE).judge({"errors": errors, "slower_than_80ms": slow})
+    assert judged.verdict == verdict
+    assert len(judged.reasons) == 2
+
+
+def test_a_bound_that_holds_is_breached_by_chance_less_often_than_stated():
+    """At the allowed share itself, the chance of a wrong breach is at most half of 5 %."""
+    rule, total, share = parse_rule("errors > 1%"), 2000, 0.01
+    wrong = [bad for bad in range(total + 1) if bad < 100 and rule.judge({"errors": (bad, total)}).verdict == "breach"]
+    assert 0 < stats.binom.sf(min(wrong) - 1, total, share) <= 0.025
