@@ -121,16 +121,15 @@ def _parse_bound(part: str) -> Bound:
 
 
 def _beta_quantile(probability: float, a: float, b: float) -> float:
-    """Where the beta distribution's function reaches that probability, by bisection to the last digit."""
+    """Where the beta distribution's function reaches that probability, by bisection to 12 digits."""
     low, high = 0.0, 1.0
-    while True:
+    while high - low > 1e-12 * high:
         middle = (low + high) / 2
-        if middle in (low, high):
-            return middle
         if _beta_cdf(middle, a, b) < probability:
             low = middle
         else:
             high = middle
+    return high
 
 
 def _beta_cdf(x: float, a: float, b: float) -> float:
@@ -144,13 +143,17 @@ def _beta_cdf(x: float, a: float, b: float) -> float:
 
 
 def _fraction(x: float, a: float, b: float) -> float:
-    """1 / (1 + d1 / (1 + d2 / (1 + …))), from its tail; it needs about sqrt(max(a, b)) terms."""
-    value = 1.0
-    for term in range(40 + int(10 * math.sqrt(max(a, b))), 0, -1):
+    """1 / (1 + d1 / (1 + d2 / (1 + …))) by the modified Lentz method (Thompson and Barnett, 1986)."""
+    ahead, behind, value = 1.0, 0.0, 1.0
+    for term in range(1, 100_000):
         m = term // 2
         if term % 2:
             d = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
         else:
             d = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
-        value = 1 + d / value
+        behind = 1 / (1 + d * behind)
+        ahead = 1 + d / ahead
+        value *= ahead * behind
+        if abs(ahead * behind - 1) < 1e-15:
+            break
     return 1 / value
