@@ -1,0 +1,128 @@
+"""What differs between two versions: files, and in tables rows, columns, types, and each column's summary."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..units import show_share
+from .files import Manifest
+from .handle import Dataset
+
+if TYPE_CHECKING:
+    import polars as pl
+
+Change = tuple[str, str, str]  # what, before, after
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """The names of files that came, went, and hold other bytes."""
+
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+    changed: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TableChange:
+    """How a table differs. rows_added and rows_removed compare whole rows over the columns that both have alike.
+
+    retyped: (column, type before, type after). shifted: (column and measure, before, after), where they differ.
+    """
+
+    name: str
+    rows_before: int
+    rows_after: int
+    rows_added: int
+    rows_removed: int
+    columns_added: tuple[str, ...]
+    columns_removed: tuple[str, ...]
+    retyped: tuple[Change, ...]
+    shifted: tuple[Change, ...]
+
+    def lines(self) -> list[Change]:
+        """The changes of rows, columns and types: what, before, after."""
+        found = [(f"{self.name}: rows", f"{self.rows_before:,}", f"{self.rows_after:,}")]
+        found.append((f"{self.name}: rows only there", f"{self.rows_removed:,}", f"{self.rows_added:,}"))
+        found += [(f"{self.name}.{column}", "a column", "–") for column in self.columns_removed]
+        found += [(f"{self.name}.{column}", "–", "a column") for column in self.columns_added]
+        return found + [(f"{self.name}.{column}: type", old, new) for column, old, new in self.retyped]
+
+    def measures(self) -> list[Change]:
+        """What shifted within the columns: what, before, after."""
+        return [(f"{self.name}.{what}", old, new) for what, old, new in self.shifted]
+
+
+def files(before: Manifest, after: Manifest) -> Files:
+    """The differences between two lists of files."""
+    old, new = ({file.name: file.sha256 for file in one.files} for one in (before, after))
+    return Files(
+        tuple(name for name in new if name not in old),
+        tuple(name for name in old if name not in new),
+        tuple(name for name in new if name in old and old[name] != new[name]),
+    )
+
+
+def tables(before: Dataset, after: Dataset, changed: Files) -> tuple[TableChange, ...]:
+    """The tables that both have, as far as their files differ."""
+    old = {table.name: table for table in before.described}
+    both = [(old[table.name], table) for table in after.described if table.name in old]
+    moved = {*changed.added, *changed.changed}
+    return tuple(_table(before, after, new.name) for _, new in both if new.file in moved)
+
+
+def _table(before: Dataset, after: Dataset, name: str) -> TableChange:
+    old, new = before.describe(name).schema, after.describe(name).schema
+    alike = [column for column in new if old.get(column) == new[column]]
+    one, two = before.table(name), after.table(name)
+    added, removed = _rows(one, two, alike)
+    return TableChange(
+        name=name,
+        rows_before=one.height,
+        rows_after=two.height,
+        rows_added=added,
+        rows_removed=removed,
+        columns_added=tuple(column for column in new if column not in old),
+        columns_removed=tuple(column for column in old if column not in new),
+        retyped=tuple(
+            (column, old[column], new[column]) for column in new if old.get(column, new[column]) != new[column]
+        ),
+        shifted=tuple(change for column in alike for change in _shifts(one[column], two[column])),
+    )
+
+
+def _rows(before: pl.DataFrame, after: pl.DataFrame, columns: list[str]) -> tuple[int, int]:
+    """How many rows only the one and only the other has, equal rows counted as often as they occur."""
+    import polars as pl
+
+    if not columns:
+        return after.height, before.height
+    old, new = (
+        one.select(columns).hash_rows().rename("row").to_frame().group_by("row").len() for one in (before, after)
+    )
+    both = old.join(new, on="row", how="full", coalesce=True, suffix="_after").fill_null(0)
+    more = both["len_after"].cast(pl.Int64) - both["len"].cast(pl.Int64)
+    return int(more.clip(lower_bound=0).sum()), int(-more.clip(upper_bound=0).sum())
+
+
+def _shifts(before: pl.Series, after: pl.Series) -> list[Change]:
+    """The measures of a column that differ, in words."""
+    old, new = _summary(before), _summary(after)
+    return [(f"{after.name}: {what}", old[what], new[what]) for what in new if old.get(what, "–") != new[what]]
+
+
+def _summary(column: pl.Series) -> dict[str, str]:
+    missing = column.null_count() / len(column) if len(column) else 0.0
+    found = {"missing": show_share(missing)}
+    if column.dtype.is_numeric():
+        found["mean"] = _number(column.drop_nans().mean() if column.dtype.is_float() else column.mean())
+    elif column.dtype.is_temporal():
+        found |= {"first": str(column.min() or "–"), "last": str(column.max() or "–")}
+    elif not column.dtype.is_nested():
+        found["distinct"] = f"{column.drop_nulls().n_unique():,}"
+    return found
+
+
+def _number(value: Any) -> str:
+    return "–" if value is None else f"{value:.4g}"

@@ -1,0 +1,170 @@
+"""Content under DVC: its cache, its `.dvc` files, its lock, in this process. The only file that imports dvc."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..config import opt_out
+from ..errors import Failed, NotFound, Unavailable
+from .files import write_aside
+
+_CONFIG = "[core]\n    no_scm = True\n    analytics = False\n    check_update = False\n"
+_IGNORED = "/.aiinfra"
+
+
+class Dvc:
+    """Versions in the workspace's `.dvc/cache`; plain `dvc` commands work on the newest ones under `data/`."""
+
+    def __init__(self, workspace: Path) -> None:
+        self.workspace = workspace
+
+    def ingest(self, folder: Path) -> str:
+        """Build DVC's tree of the folder and move its files into the cache as hard links."""
+        from dvc_data.hashfile.build import build
+        from dvc_data.hashfile.transfer import transfer
+
+        with self._repo() as repo:
+            cache = repo.cache.local
+            staged, _, tree = build(cache, str(folder), repo.fs, "md5")
+            moved = transfer(staged, cache, {tree.hash_info}, shallow=False, hardlink=True)
+            if moved.failed:
+                raise Failed(f"{len(moved.failed)} files could not be stored by DVC", "look at the disk's free space")
+            return str(tree.hash_info.value)
+
+    def place(self, key: str, into: Path) -> None:
+        """Check the tree out as hard links to the cache; where links cannot be made, as copies."""
+        with self._repo() as repo:
+            self._checkout(repo, key, into, ["reflink", "hardlink", "copy"])
+        for path in into.rglob("*"):
+            if path.is_file():
+                path.chmod(0o444)
+
+    def publish(self, name: str, key: str) -> None:
+        """Write `data/NAME.dvc`, then bring the folder to it: DVC's own checkout finishes what a crash leaves."""
+        with self._repo() as repo:
+            tree = self._tree(repo, key)
+            sizes = [Path(repo.cache.local.oid_to_path(entry.value)).stat().st_size for _, _, entry in tree]
+            target = self.workspace / "data" / name
+            write_aside(target.with_name(name + ".dvc"), _pointer(key, sum(sizes), len(sizes), name))
+            self._checkout(repo, key, target, None)
+
+    def withdraw(self, name: str) -> None:
+        """Remove the pointer first, so that a crash leaves an untracked folder and no broken pointer."""
+        with self._repo():
+            (self.workspace / "data" / f"{name}.dvc").unlink(missing_ok=True)
+            shutil.rmtree(self.workspace / "data" / name, ignore_errors=True)
+
+    def unsaved(self, name: str) -> bool:
+        """Whether the folder's tree is one that the cache does not hold."""
+        from dvc_data.hashfile.build import build
+
+        target = self.workspace / "data" / name
+        if not target.exists():
+            return False
+        with self._repo() as repo:
+            cache = repo.cache.local
+            _, _, tree = build(cache, str(target), repo.fs, "md5", dry_run=True, ignore=repo.dvcignore)
+            return not cache.exists(tree.hash_info.value)
+
+    def forget(self, key: str, keep: Sequence[str]) -> None:
+        """Remove the tree's objects that no kept tree and no `.dvc` file of the workspace uses."""
+        with self._repo() as repo:
+            kept = {info.value for infos in repo.used_objs(all_branches=False).values() for info in infos}
+            for other in keep:
+                with contextlib.suppress(NotFound):
+                    kept |= _objects(other, self._tree(repo, other))
+            try:
+                gone = _objects(key, self._tree(repo, key)) - kept
+            except NotFound:
+                return
+            for oid in gone:
+                Path(repo.cache.local.oid_to_path(oid)).unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _repo(self) -> Iterator[Any]:
+        """DVC's repository of the workspace, locked and quiet."""
+        opt_out()
+        with _quiet():
+            from dvc.exceptions import DvcException
+            from dvc.lock import LockError
+            from dvc.repo import Repo, lock_repo
+
+            self._initialise()
+            # DVC's own default is a folder below /var/tmp that every user of the machine may write to.
+            private = {"core": {"site_cache_dir": str(self.workspace / ".dvc" / "tmp" / "site")}}
+            repo = Repo(str(self.workspace), config=private)
+            try:
+                with lock_repo(repo):
+                    yield repo
+            except LockError as problem:
+                raise Unavailable(
+                    "another DVC command is at work in this workspace", "repeat when it is done"
+                ) from problem
+            except DvcException as problem:
+                raise Failed(f"DVC says: {problem}", "`dvc status` in the workspace shows how it stands") from problem
+            finally:
+                repo.close()
+
+    def _initialise(self) -> None:
+        config = self.workspace / ".dvc" / "config"
+        if not config.exists():
+            write_aside(config, _CONFIG)
+            write_aside(config.with_name(".gitignore"), "/config.local\n/tmp\n/cache\n")
+        ignore = self.workspace / ".dvcignore"
+        lines = ignore.read_text("utf-8").splitlines() if ignore.exists() else []
+        if _IGNORED not in lines:
+            write_aside(ignore, "\n".join([*lines, _IGNORED, ""]))
+
+    def _tree(self, repo: Any, key: str) -> Any:
+        from dvc_data.hashfile import load
+        from dvc_data.hashfile.hash_info import HashInfo
+        from dvc_objects.errors import ObjectFormatError
+
+        try:
+            return load(repo.cache.local, HashInfo("md5", key))
+        except (FileNotFoundError, ObjectFormatError) as problem:
+            raise _not_here(key) from problem
+
+    def _checkout(self, repo: Any, key: str, target: Path, links: list[str] | None) -> None:
+        from dvc_data.hashfile.checkout import CheckoutError, checkout
+
+        tree, cache = self._tree(repo, key), repo.cache.local
+        cache.cache_types = links or cache.cache_types
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            checkout(str(target), repo.fs, tree, cache, force=True, state=repo.state)
+        except (CheckoutError, FileNotFoundError) as problem:
+            raise _not_here(key) from problem
+
+
+def _not_here(key: str) -> NotFound:
+    return NotFound(f"content {key[:12]} is not in this workspace's DVC cache", "`dvc pull` it, or `data add` it again")
+
+
+def _objects(key: str, tree: Any) -> set[str]:
+    return {key, *(str(entry.value) for _, _, entry in tree)}
+
+
+def _pointer(key: str, size: int, files: int, name: str) -> str:
+    return f"outs:\n- md5: {key}\n  size: {size}\n  nfiles: {files}\n  hash: md5\n  path: {name}\n"
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep DVC's own log lines and progress bars out of the notebook while we hold it."""
+    import dvc  # noqa: F401  # its import sets up its loggers, so it must come before they are lowered
+
+    loggers = [logging.getLogger(name) for name in ("dvc", "dvc_data", "dvc_objects")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL)
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

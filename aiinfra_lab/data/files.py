@@ -1,0 +1,203 @@
+"""Taking files in: every byte read once, copied aside and digested, before anything is made of them."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import Conflict, Damaged, Denied, Failed, NotFound, Unavailable
+from ..store import canonical
+
+_MANY = 200
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One file of a version: its name with forward slashes, its size, and the SHA-256 of its bytes."""
+
+    name: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """All files of a version, by name. Its digest covers every name and every byte."""
+
+    files: tuple[File, ...]
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(self.text().encode()).hexdigest()
+
+    @property
+    def size(self) -> int:
+        return sum(file.size for file in self.files)
+
+    def text(self) -> str:
+        """The text that the digest is taken of, and that is kept beside the version."""
+        return canonical([[file.name, file.size, file.sha256] for file in self.files])
+
+
+def copy_in(source: Path, into: Path) -> None:
+    """Copy a file or the files of a folder into the empty folder `into`.
+
+    NotFound when there is nothing, Failed for a folder without files, a link to a folder, or a special file.
+    """
+    if source.is_file():
+        _copy(source, into / source.name)
+        return
+    if not source.is_dir():
+        raise NotFound(f"there is no file or folder {source}", "look at the path: it is read from the current folder")
+    for path in walk(source):
+        _copy(path, into / path.relative_to(source))
+
+
+def walk(folder: Path) -> list[Path]:
+    """The files below a folder, by name; Failed when there are none, or when something there is no file."""
+    found: list[Path] = []
+    for root, folders, names in os.walk(folder):
+        for name in (*folders, *names):
+            path = Path(root, name)
+            if path.is_symlink() and path.is_dir():
+                raise Failed(f"{path} is a link to a folder", "put the folder itself there, or add it on its own")
+            if path.is_file():
+                found.append(path)
+            elif not path.is_dir():
+                raise Failed(f"{path} is a broken link or no ordinary file", "take it out of the folder")
+    if not found:
+        raise Failed(f"there is no file in {folder}", "put the data there first")
+    return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read every byte below a folder."""
+    return Manifest(tuple(_file(path, folder) for path in walk(folder)))
+
+
+def read_list(path: Path, digest: str) -> Manifest:
+    """A manifest from its kept text. Damaged when it is gone or is not the text that the digest was taken of."""
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError):
+        text = ""
+    if hashlib.sha256(text.encode()).hexdigest() != digest:
+        raise Damaged(f"the list of files {path} is gone or altered", "`data add` the content again")
+    return Manifest(tuple(File(*entry) for entry in json.loads(text)))
+
+
+def move_in(folder: Path, target: Path) -> None:
+    """Move a finished folder to its place, over what a crash may have left there."""
+    shutil.rmtree(target, ignore_errors=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    folder.replace(target)
+
+
+def sizes_agree(manifest: Manifest, folder: Path) -> bool:
+    """Whether the folder has the manifest's files in their sizes: cheap, and finds what is cut off or gone."""
+    try:
+        return all((folder / file.name).stat().st_size == file.size for file in manifest.files)
+    except OSError:
+        return False
+
+
+def write_aside(path: Path, text: str) -> None:
+    """Write a file so that a crash leaves the old one or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def copy_out(source: Path, target: Path) -> None:
+    """Copy a version to a place that must be free, writable there, whole or not at all."""
+    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+        raise Conflict(f"{target} is there already", "name another place, or take it away first")
+    with _writing(target.parent):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+        try:
+            new = aside / target.name
+            if source.is_dir():
+                shutil.copytree(source, new, copy_function=_copy)
+            else:
+                _copy(source, new)
+            new.replace(target)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def incoming(home: Path) -> Iterator[Path]:
+    """An empty folder for content that is being taken in, gone afterwards unless it was moved on.
+
+    One process of a workspace takes in at a time. What a killed one left is cleared away first.
+    """
+    place = home / "data" / "incoming"
+    with _writing(home):
+        place.mkdir(parents=True, exist_ok=True)
+        with (home / "data" / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            for left in place.iterdir():
+                shutil.rmtree(left, ignore_errors=True)
+            folder = Path(tempfile.mkdtemp(dir=place))
+            try:
+                (folder / "new").mkdir()
+                yield folder / "new"
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _writing(place: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as problem:
+        if isinstance(problem, PermissionError) or problem.errno == errno.EROFS:
+            where = problem.filename or place
+            raise Denied(f"{where} may not be written", "make it writable, or choose another workspace") from problem
+        if problem.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise Unavailable(f"no space is left for {place}", "free some space and repeat") from problem
+        raise
+
+
+def _copy(source: Path | str, target: Path | str) -> None:
+    Path(target).parent.mkdir(parents=True, exist_ok=True)
+    try:
+        shutil.copyfile(source, target)
+    except PermissionError as problem:
+        raise Denied(f"{problem.filename} may not be read or written", "look at its mode and owner") from problem
+
+
+def flush(folder: Path) -> None:
+    """Return when the files below are on the disk, as far as it tells the truth."""
+    paths = walk(folder)
+    if len(paths) > _MANY:
+        os.sync()  # one by one, each would wait for the file system's journal
+        return
+    for path in paths:
+        with path.open("rb") as stream:
+            os.fsync(stream.fileno())
+
+
+def _file(path: Path, folder: Path) -> File:
+    with path.open("rb", buffering=0) as stream:
+        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+    return File(path.relative_to(folder).as_posix(), path.stat().st_size, sha256)

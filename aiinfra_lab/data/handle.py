@@ -1,0 +1,95 @@
+"""The handle of a version: what `data add` and `data get` give to the cell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import NotFound, UsageProblem, did_you_mean
+from ..show import Card, Result, shown
+from .tables import Table, scan
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+@dataclass(frozen=True)
+class Dataset(Result):
+    """A version of data. `digest` covers every byte; `rows` are the main table's, None when there is none.
+
+    path: the folder with its files, read-only, or the one file that was added. tables: the names of its tables.
+    """
+
+    uri: str
+    digest: str
+    rows: int | None
+    tables: tuple[str, ...]
+    files: int
+    size_bytes: int
+    source: str
+    added_at: float
+    path: Path
+    note: str = ""
+    described: tuple[Table, ...] = field(default=(), repr=False, metadata={"json": False})
+
+    def df(self, table: str | None = None) -> Any:
+        """A table as a pandas data frame: the main one unless another is named."""
+        return self.scan(table).collect().to_pandas()
+
+    def table(self, name: str | None = None) -> pl.DataFrame:
+        """A table as a polars data frame."""
+        return self.scan(name).collect()
+
+    def scan(self, name: str | None = None) -> pl.LazyFrame:
+        """A table as a polars lazy frame: nothing is read before it is collected."""
+        table = self.describe(name)
+        folder = self.path.parent if self.path.is_file() else self.path
+        return scan(folder, table)
+
+    def describe(self, name: str | None = None) -> Table:
+        """The columns and types of a table. NotFound when there is none of that name."""
+        known = {table.name: table for table in self.described}
+        if name is None:
+            return known[self.main()]
+        if name not in known:
+            raise NotFound(f"{self.uri} has no table {name!r}", did_you_mean(name, known))
+        return known[name]
+
+    def main(self) -> str:
+        """The table that is meant when none is named: the one that the data is called after, or the only one."""
+        main = main_table(self.uri.partition(":")[2].partition("@")[0], self.tables)
+        if main is None and not self.tables:
+            raise NotFound(f"{self.uri} holds no table", f"its files are in {self.path}")
+        if main is None:
+            raise UsageProblem(
+                f"{self.uri} has {len(self.tables)} tables", f"name one of {', '.join(self.tables[:12])}"
+            )
+        return main
+
+    def card(self) -> Card:
+        facts = [
+            ("content", f"{self.files} file{'s' * (self.files != 1)}, {shown('size_bytes', self.size_bytes)}"),
+            ("digest", self.digest[:12]),
+            ("source", self.source),
+            ("added", shown("added_at", self.added_at)),
+        ]
+        rows = [[table.name, f"{table.rows:,}", str(len(table.columns))] for table in self.described]
+        details = [(f"columns of {table.name}", _schema(table.columns)) for table in self.described[:8]]
+        notes = [self.note] if self.note else []
+        return Card(self.uri, "", facts, ("table", "rows", "columns"), rows, notes, details=details)
+
+
+def main_table(name: str, tables: Sequence[str]) -> str | None:
+    """The table that the data is called after, as `flights-july` is after `flights`, or the only one."""
+    called_after = [table for table in tables if name == table or name.startswith(f"{table}-")]
+    if called_after:
+        return max(called_after, key=len)
+    return tables[0] if len(tables) == 1 else None
+
+
+def _schema(columns: Sequence[tuple[str, str]], most: int = 60) -> str:
+    width = max((len(name) for name, _ in columns), default=0)
+    lines = [f"{name:<{width}}  {kind}" for name, kind in columns[:most]]
+    return "\n".join([*lines, *([f"… and {len(columns) - most} more"] if len(columns) > most else [])])

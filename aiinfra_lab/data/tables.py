@@ -1,0 +1,104 @@
+"""Files as tables: which are, what is in them, and reading them as the types that were recorded with the version."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import Failed, UsageProblem, did_you_mean
+from . import typed
+from .lines import check_csv, check_json_lines
+
+if TYPE_CHECKING:
+    import polars as pl
+
+SUFFIXES = (".parquet", ".csv", ".tsv", ".jsonl", ".ndjson")
+MOST_DESCRIBED = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A file that is a table. `columns` holds (name, type) in order; `separator` is how a CSV is written."""
+
+    name: str
+    file: str
+    rows: int
+    columns: tuple[tuple[str, str], ...]
+    separator: str = ""
+
+    @property
+    def schema(self) -> dict[str, str]:
+        return dict(self.columns)
+
+
+def names(files: list[str]) -> dict[str, str]:
+    """File → table: the file's name without its ending, unless two files would then be called alike."""
+    stems = [file.rpartition(".")[0] for file in files]
+    return {file: file if stems.count(stem) > 1 else stem for file, stem in zip(files, stems, strict=True)}
+
+
+def is_table(file: str) -> bool:
+    """Whether the file's name says that it is a table."""
+    return Path(file).suffix.lower() in SUFFIXES
+
+
+def describe(folder: Path, files: list[str], text: tuple[str, ...] = ()) -> list[Table]:
+    """The tables among the files, at most 500 of them, read whole; the columns in `text` are text in any case.
+
+    Failed with the line when one cannot be read.
+    """
+    called = names([file for file in files if is_table(file)][:MOST_DESCRIBED])
+    tables = [_described(folder, file, name, text) for file, name in called.items()]
+    known = {column for table in tables for column, _ in table.columns}
+    if unknown := [column for column in text if column not in known]:
+        raise UsageProblem(f"--text {unknown[0]} is no column of this data", did_you_mean(unknown[0], known))
+    return tables
+
+
+def scan(folder: Path, table: Table) -> pl.LazyFrame:
+    """The table as a lazy frame of its recorded types; nothing is read yet."""
+    import polars as pl
+
+    path = folder / table.file
+    match path.suffix.lower():
+        case ".parquet":
+            return pl.scan_parquet(path)
+        case ".csv" | ".tsv":
+            text = typed.as_text(path, table.separator, table.rows)
+            return text.select(typed.cast(name, kind) for name, kind in table.columns)
+        case _:
+            return pl.scan_ndjson(path, infer_schema_length=None)
+
+
+def type_name(dtype: Any) -> str:
+    """A column type in the words of this project: int64, float64, text, bool, date, timestamp[us, UTC]."""
+    import polars as pl
+
+    if isinstance(dtype, pl.Datetime):
+        return f"timestamp[{dtype.time_unit}{', ' + dtype.time_zone if dtype.time_zone else ''}]"
+    words = {"String": "text", "Boolean": "bool", "Categorical": "category", "Enum": "category"}
+    base = str(dtype).partition("(")[0]
+    return words.get(base, str(dtype).lower())
+
+
+def _described(folder: Path, file: str, name: str, text: tuple[str, ...]) -> Table:
+    import polars as pl
+
+    path = folder / file
+    if not path.stat().st_size:
+        raise Failed(f"{file} is empty", "write the table anew")
+    try:
+        if path.suffix.lower() in (".csv", ".tsv"):
+            shape = check_csv(path)
+            return Table(name, file, shape.rows, tuple(typed.types(path, shape, text)), shape.separator)
+        if path.suffix.lower() != ".parquet":
+            check_json_lines(path)
+        frame = scan(folder, Table(name, file, 0, ()))
+        columns = tuple((column, type_name(dtype)) for column, dtype in frame.collect_schema().items())
+        return Table(name, file, int(frame.select(pl.len()).collect().item()), columns)
+    except (pl.exceptions.PolarsError, OSError) as problem:
+        first = str(problem).strip().partition("\n")[0]
+        raise Failed(
+            f"{file} cannot be read as a table: {first}", "write the table anew, or rename the file"
+        ) from problem

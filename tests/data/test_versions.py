@@ -1,0 +1,189 @@
+"""Looking at versions: get, ls, show, log, rm, and rows for other nouns."""
+
+import pandas as pd
+import pytest
+
+from aiinfra_lab import data
+from aiinfra_lab.errors import Conflict, Damaged, NotFound, UsageProblem
+from aiinfra_lab.store import open_store
+from tests.contract.data import content_of, folder
+
+
+@pytest.fixture
+def cats(workspace, tmp_path):
+    """Three versions of a CSV: one cat, two cats, three."""
+    for count in (1, 2, 3):
+        rows = "".join(f"Tom{n},{n}\n" for n in range(count))
+        data.add("cats", folder(tmp_path / "cats", {"cats.csv": "name,age\n" + rows}))
+    return workspace
+
+
+def test_an_older_version_is_there_after_a_newer_one(cats):
+    assert [data.get(f"cats@{n}").rows for n in (1, 2, 3)] == [1, 2, 3]
+    assert (str(data.get("cats")), data.get("data:cats@2").df().age.max()) == ("data:cats@3", 1)
+
+
+def test_a_version_that_is_not_in_place_comes_out_of_the_cache(cats):
+    path = data.get("cats@1").path
+    for file in path.iterdir():
+        file.unlink()
+    assert data.get("cats@1").table()["age"].to_list() == [0]
+
+
+def test_content_that_is_nowhere_is_an_error_with_a_fix(cats):
+    path = data.get("cats@1").path
+    for file in [*path.iterdir(), *(cats / ".dvc" / "cache" / "files").rglob("*")]:
+        if file.is_file():
+            file.unlink()
+    with pytest.raises(NotFound, match="not in this workspace's DVC cache") as caught:
+        data.get("cats@1")
+    assert "dvc pull" in caught.value.fix
+
+
+def test_stored_bytes_that_were_altered_are_never_handed_out(cats):
+    path = data.get("cats@1").path
+    stored = next(file for file in (cats / ".dvc" / "cache" / "files").rglob("*") if file.samefile(path / "cats.csv"))
+    (path / "cats.csv").unlink()
+    stored.chmod(0o644)
+    stored.write_text("name,age\nTom0,9\n")
+    stored.chmod(0o444)
+    with pytest.raises(Damaged, match="other bytes"):
+        data.get("cats@1")
+
+
+def test_a_damaged_list_of_files_is_not_trusted(cats):
+    digest = data.get("cats@1").digest
+    (cats / ".aiinfra" / "data" / "manifests" / f"{digest}.json").write_text("[]")
+    with pytest.raises(Damaged):
+        data.get("cats@1")
+
+
+def test_a_copy_into_a_free_place(cats, tmp_path):
+    data.get("cats@2", into=tmp_path / "new" / "cats")
+    copied = tmp_path / "new" / "cats" / "cats.csv"
+    copied.write_text(copied.read_text() + "Mine,1\n")
+    assert data.get("cats@2").table().height == 2
+
+
+def test_a_copy_over_something_is_refused(cats, tmp_path):
+    folder(tmp_path / "there", {"a": ""})
+    with pytest.raises(Conflict, match="is there already"):
+        data.get("cats", into=tmp_path / "there")
+    assert content_of(tmp_path / "there") == {"a": ""}
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "fix"),
+    [("cast", NotFound, "did you mean cats?"), ("cats@9", NotFound, "@3, @2, @1"), ("cats@best", UsageProblem, "@N")],
+)
+def test_what_is_not_there(cats, name, kind, fix):
+    with pytest.raises(kind) as caught:
+        data.get(name)
+    assert fix in caught.value.fix
+
+
+def test_a_table_that_is_not_there(cats):
+    with pytest.raises(NotFound, match="no table 'cat'") as caught:
+        data.get("cats").df("cat")
+    assert "did you mean cats" in caught.value.fix
+
+
+def test_several_tables_and_none_called_like_the_data(workspace, tmp_path):
+    got = data.add("zoo", folder(tmp_path / "zoo", {"a.csv": "x\n1\n", "b.csv": "x\n2\n"}))
+    with pytest.raises(UsageProblem, match="2 tables"):
+        got.df()
+    assert got.scan("b").collect()["x"].to_list() == [2]
+
+
+def test_the_list_is_newest_first(cats):
+    assert [item.uri for item in data.ls()] == ["data:cats@3", "data:cats@2", "data:cats@1"]
+    assert len(data.ls("cats")) == 3
+    assert len(data.ls("dogs")) == 0
+
+
+def test_show_says_everything(cats):
+    shown = data.show("cats@2")
+    assert (shown.rows, shown.files, shown.tables[0].columns) == (2, 1, (("name", "text"), ("age", "int64")))
+    assert "cats: name text, age int64" in shown.card().text()
+    assert shown.as_json()["tables"][0]["columns"] == [["name", "text"], ["age", "int64"]]
+
+
+def test_the_html_of_a_wide_version_stays_small(workspace):
+    got = data.add("wide", pd.DataFrame({f"column_{n}": [n] for n in range(300)}))
+    assert len(got.card().html()) < 5_000
+    assert len(data.show("wide").card().html()) < 5_000
+
+
+def test_the_log_tells_what_was_made_of_it(cats):
+    data.add("copy", "data:cats@2")
+    assert [item.outputs for item in data.log("cats@2")] == [("data:copy@1",), ("data:cats@2",)]
+    assert len(data.log("cats")) == 4
+    with pytest.raises(NotFound):
+        data.log("dogs")
+
+
+def test_removing_keeps_the_record(cats):
+    gone = data.rm("cats@2")
+    assert (gone.uri, gone.newest) == ("data:cats@2", "data:cats@3")
+    with pytest.raises(NotFound, match="was removed"):
+        data.get("cats@2")
+    assert data.show("cats@2").state == "removed"
+    assert data.log("cats@2")[0].verb == "data rm"
+    assert [data.get(f"cats@{n}").table().height for n in (1, 3)] == [1, 3]
+
+
+def test_removing_the_newest_brings_back_the_one_before(cats):
+    data.rm("cats@3")
+    assert str(data.get("cats")) == "data:cats@2"
+    assert (cats / "data" / "cats" / "cats.csv").read_text() == "name,age\nTom0,0\nTom1,1\n"
+
+
+def test_a_number_is_never_used_again(cats, tmp_path):
+    data.rm("cats@3")
+    assert data.add("cats", folder(tmp_path / "cats", {"cats.csv": "name,age\nNew,1\n"})).uri == "data:cats@4"
+
+
+def test_removing_all_leaves_no_content(cats):
+    for version in (1, 2, 3):
+        data.rm(f"cats@{version}")
+    assert [path for path in (cats / ".dvc" / "cache" / "files").rglob("*") if path.is_file()] == []
+    assert [path.name for path in (cats / "data").iterdir()] == []
+    with pytest.raises(NotFound, match="was removed"):
+        data.get("cats")
+
+
+def test_removing_twice_and_removing_everything_at_once_are_refused(cats):
+    data.rm("cats@1")
+    with pytest.raises(NotFound, match="already"):
+        data.rm("cats@1")
+    with pytest.raises(UsageProblem, match="which version"):
+        data.rm("cats")
+
+
+def test_content_that_another_version_has_stays(cats):
+    data.add("copy", "data:cats@3")
+    data.rm("copy@1")
+    for file in data.get("cats@3").path.iterdir():
+        file.unlink()
+    assert data.get("cats@3").table().height == 3
+
+
+def test_rows_are_found_wherever_they_are(cats, tmp_path):
+    folder(tmp_path, {"more.csv": "a\n1\n"})
+    handle = data.get("cats@1")
+    assert data.open_rows(handle) is handle
+    assert data.open_rows("data:cats@2").rows == 2
+    assert data.open_rows(str(tmp_path / "more.csv")).uri == "data:rows@1"
+    assert data.open_rows(pd.DataFrame({"a": [5]}), name="mine").uri == "data:mine@1"
+
+
+@pytest.mark.parametrize("rows", [None, 7, "features:delay@1"])
+def test_what_is_no_rows(workspace, rows):
+    with pytest.raises(UsageProblem):
+        data.open_rows(rows)
+
+
+def test_without_a_version_nothing_is_written_by_looking(workspace):
+    data.ls()
+    open_store().close()
+    assert not (workspace / ".dvc").exists()
