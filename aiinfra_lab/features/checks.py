@@ -1,0 +1,139 @@
+"""The two proofs of `features check`: no row sees its future, and online says what the history says."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from ..store import Record
+from .join import Events, as_key, as_time, point_in_time, prepare
+from .online import provider, vector
+from .rows import tables_of
+from .sets import Spec, conform, run_views, spec_of
+from .views import View, load
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from ..data import Dataset
+
+GOOD, BAD, UNCLEAR = "good", "bad", "cannot tell"
+MOMENTS, ENTITIES = 5, 200
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One thing that was judged: good, bad or cannot tell, and what was seen."""
+
+    what: str
+    verdict: str
+    why: str
+
+
+def judge(record: Record, rows: Dataset, tables: Dataset) -> list[Verdict]:
+    """Both proofs, on rows and moments drawn with a fixed seed."""
+    spec = spec_of(record)
+    frame, events = rows.table(), run_views(spec, tables_of(tables))
+    views, _ = load(spec.name, spec.code)
+    found = [
+        _no_future(view, item, spec, place, frame, tables)
+        for place, (view, item) in enumerate(zip(views, events, strict=True))
+    ]
+    return [*found, _same_online(record, spec, events, frame)] if spec.views else found
+
+
+def _no_future(view: View, events: Events, spec: Spec, place: int, rows: pl.DataFrame, tables: Dataset) -> Verdict:
+    """Take away what the tables learned after a moment, run the view again, and ask both at that moment."""
+    what, column = f"{view.name}: no future", view.times[-1]
+    dated = [name for name in view.tables if column in tables.scan(name).collect_schema().names()]
+    if not dated:
+        return Verdict(what, UNCLEAR, f"no table that it reads has the column {column}: let the table carry it")
+    compared = 0
+    for moment in _moments(spec, rows):
+        before = dict(tables_of(tables)) | {name: _until(tables.table(name), column, moment).lazy() for name in dated}
+        again = conform(prepare(view, view.run(before)), spec.views[place])
+        asked = _ask(rows, events, moment)
+        now, then = (point_in_time(asked, "at", item) for item in (events, again))
+        if name := _differs(now, then):
+            return Verdict(what, BAD, f"{name} at {moment:%Y-%m-%d %H:%M} changes when what came later is taken away")
+        compared += asked.height
+    if not compared:
+        return Verdict(what, UNCLEAR, "there is no row with its entity")
+    return Verdict(what, GOOD, f"{compared} answers at {MOMENTS} moments are the same without what came later")
+
+
+def _same_online(record: Record, spec: Spec, events: list[Events], rows: pl.DataFrame) -> Verdict:
+    """Ask the online store and the join about the same entities: now, at each time to live, and just after it."""
+    import polars as pl
+
+    what, as_of = "online is offline", datetime.fromisoformat(record.body["online"]["as_of"])
+    keys = rows.select(as_key(rows, name, "the rows") for name in spec.entity).drop_nulls().unique(maintain_order=True)
+    keys = keys.sample(min(ENTITIES, keys.height), seed=0)
+    if keys.is_empty():
+        return Verdict(what, UNCLEAR, "there is no row with all its keys")
+    known = provider().read(spec, {name: keys[name].to_list() for name in keys.columns})
+    moments = list(_moments_after(spec, as_of))
+    for at in moments:
+        asked = keys.with_columns(pl.lit(at).alias("at"))
+        offline = pl.concat([point_in_time(asked, "at", _known_by(item, as_of)) for item in events], how="horizontal")
+        for place, row in enumerate(offline.iter_rows(named=True)):
+            online = vector(spec, {}, {view: found[place] for view, found in known.items()}, at)
+            if any(online[name] != row[name] for name in row):
+                name = next(name for name in row if online[name] != row[name])
+                key = ", ".join(f"{name}={value}" for name, value in keys.row(place, named=True).items())
+                return Verdict(what, BAD, f"{name} of {key}: {online[name]} online, {row[name]} in the history")
+    return Verdict(what, GOOD, f"{len(moments) * keys.height} vectors are equal, as of {as_of:%Y-%m-%d %H:%M}")
+
+
+def _moments(spec: Spec, rows: pl.DataFrame) -> list[datetime]:
+    times = (
+        rows.select(as_time(rows, spec.timestamp, "the rows"))[spec.timestamp].drop_nulls().unique().sort().to_list()
+    )
+    return random.Random(0).sample(times, min(MOMENTS, len(times)))  # noqa: S311  # a sample, no secret
+
+
+def _moments_after(spec: Spec, as_of: datetime) -> Iterator[datetime]:
+    yield as_of
+    for ttl_s in sorted({view.ttl_s for view in spec.views if view.ttl_s is not None}):
+        yield as_of + timedelta(seconds=ttl_s / 2)
+        yield as_of + timedelta(seconds=ttl_s)
+    yield as_of + timedelta(days=400)
+
+
+def _until(table: pl.DataFrame, column: str, moment: datetime) -> pl.DataFrame:
+    return table.filter(as_time(table, column, "the table", later=True) <= moment)
+
+
+def _differs(now: pl.DataFrame, then: pl.DataFrame) -> str | None:
+    """The first column that differs by more than the last digits, which the order of a sum may change."""
+    import polars as pl
+
+    for name, dtype in now.schema.items():
+        one, other = now[name], then[name]
+        if dtype == pl.Float64:
+            near = (one - other).abs() <= 1e-9 * one.abs().clip(1.0)
+            same = bool((near.fill_null(False) | (one.is_null() & other.is_null())).all())
+        else:
+            same = one.equals(other)
+        if not same:
+            return name
+    return None
+
+
+def _ask(rows: pl.DataFrame, events: Events, moment: datetime) -> pl.DataFrame:
+    import polars as pl
+
+    keys = (
+        rows.select(as_key(rows, name, "the rows") for name in events.entity).drop_nulls().unique(maintain_order=True)
+    )
+    return keys.sample(min(ENTITIES, keys.height), seed=0).with_columns(pl.lit(moment).alias("at"))
+
+
+def _known_by(events: Events, as_of: datetime) -> Events:
+    import polars as pl
+
+    known = [pl.col(name) <= as_of for name in (events.timestamp, events.known_at) if name]
+    return Events(**{**vars(events), "frame": events.frame.filter(*known)})

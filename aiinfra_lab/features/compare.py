@@ -1,0 +1,68 @@
+"""Two feature sets, compared by meaning: what a model would get, and from where."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from dataclasses import fields
+
+from ..store import Record
+from ..uris import Uri
+from .results import Difference
+from .sets import KIND, Spec, ViewSpec, find, spec_of
+
+Change = tuple[str, str, str]
+
+
+def difference(before: Record | None, after: Record | None, name: str, other: str) -> Difference:
+    """What happened from one to the other; where one does not exist, everything is new, or gone. NotFound for two."""
+    if before is None and after is None:
+        find(name)
+    old, new = (spec_of(record) if record else None for record in (before, after))
+    had, has = (spec.types if spec else {} for spec in (old, new))
+    missing = [text for text, spec in ((name, old), (other, new)) if spec is None]
+    return Difference(
+        uri=old.uri if old else str(Uri.parse(name, noun=KIND)),
+        other=new.uri if new else str(Uri.parse(other, noun=KIND)),
+        gone=tuple(feature for feature in had if feature not in has),
+        new=tuple(feature for feature in has if feature not in had),
+        changed=tuple(_changed(old, new)) if old and new else (),
+        code=_code_diff(old, new) if old and new else "",
+        note=f"{missing[0]} does not exist" if missing else "",
+    )
+
+
+def _code_diff(before: Spec, after: Spec) -> str:
+    old, new = before.code.splitlines(), after.code.splitlines()
+    return "\n".join(difflib.unified_diff(old, new, before.label_in_store, after.label_in_store, lineterm=""))
+
+
+def _changed(before: Spec, after: Spec) -> Iterator[Change]:
+    for name in ("timestamp", "label", "row_id"):
+        yield from _differs(name, getattr(before, name), getattr(after, name))
+    for name, kind in before.types.items():
+        if name in after.types:
+            yield from _differs(name, kind, after.types[name])
+    kept = [name for name in before.features if name in after.types]
+    if kept != [name for name in after.features if name in before.types]:
+        yield "order", ", ".join(before.features), ", ".join(after.features)
+    views = {view.name: view for view in after.views}
+    for view in before.views:
+        if view.name in views:
+            yield from _view_changes(view, views[view.name])
+
+
+def _view_changes(before: ViewSpec, after: ViewSpec) -> Iterator[Change]:
+    for field in fields(ViewSpec):
+        if field.name not in ("name", "features"):
+            old, new = getattr(before, field.name), getattr(after, field.name)
+            yield from _differs(f"{before.name}: {field.name}", old, new)
+
+
+def _differs(what: str, before: object, after: object) -> Iterator[Change]:
+    if before != after:
+        yield what, _words(before), _words(after)
+
+
+def _words(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, tuple | dict) else str(value) if value else "–"

@@ -1,0 +1,379 @@
+"""Features under Feast: our point-in-time join as its offline store, its registry and its SQLite online store.
+
+The only file that imports feast. The repository in WORKSPACE/.aiinfra/features/feast is an ordinary one: the `feast`
+command and `FeatureStore(repo_path=…)` work on it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import io
+import os
+import sqlite3
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+import polars as pl
+
+from ..config import opt_out, settings
+from ..errors import NotFound, Unavailable
+from .base import Known, Value
+from .join import AT, TIME, Events, as_feature, as_key, as_time, point_in_time, time_column
+from .sets import KIND, Spec, ViewSpec
+
+opt_out()
+with warnings.catch_warnings():  # importing Feast changes the filters of the whole process
+    warnings.simplefilter("ignore")
+    from feast import Entity, FeatureService, FeatureStore, FeatureView, Field, FileSource
+    from feast.data_source import DataSource
+    from feast.errors import FeastObjectNotFoundException
+    from feast.infra.offline_stores.offline_store import OfflineStore, RetrievalJob, RetrievalMetadata
+    from feast.infra.offline_stores.offline_utils import infer_event_timestamp_from_entity_df
+    from feast.on_demand_feature_view import OnDemandFeatureView
+    from feast.repo_config import FeastConfigBaseModel, RepoConfig
+    from feast.types import Bool, Float64, Int64, String
+    from feast.value_type import ValueType
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+PROJECT = "aiinfra"
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_TYPES = {"number": Float64, "integer": Int64, "text": String, "truth": Bool}
+_KEYS = {"integer": ValueType.INT64, "text": ValueType.STRING, "truth": ValueType.BOOL}
+
+
+class PitOfflineStoreConfig(FeastConfigBaseModel):
+    """Chosen by `offline_store: {type: aiinfra_lab.features.feast.PitOfflineStore}`; it has no settings."""
+
+    type: Literal["aiinfra_lab.features.feast.PitOfflineStore"] = "aiinfra_lab.features.feast.PitOfflineStore"
+
+
+class PitRetrievalJob(RetrievalJob):
+    """A frame that is computed when it is asked for."""
+
+    def __init__(
+        self,
+        compute: Callable[[], pl.DataFrame],
+        full_feature_names: bool = False,
+        on_demand: Sequence[OnDemandFeatureView] = (),
+        metadata: RetrievalMetadata | None = None,
+    ) -> None:
+        self._compute = compute
+        self._full_feature_names = full_feature_names
+        self._on_demand = list(on_demand)
+        self._metadata = metadata
+
+    @property
+    def full_feature_names(self) -> bool:
+        return self._full_feature_names
+
+    @property
+    def on_demand_feature_views(self) -> list[OnDemandFeatureView]:
+        return self._on_demand
+
+    @property
+    def metadata(self) -> RetrievalMetadata | None:
+        return self._metadata
+
+    def _to_arrow_internal(self, timeout: int | None = None) -> Any:  # nothing here can hang
+        # In one piece: Feast writes only the first batch of a table to an online store, and loses the others.
+        return self._compute().rechunk().to_arrow()
+
+    def _to_df_internal(self, timeout: int | None = None) -> Any:
+        return self._to_arrow_internal(timeout).to_pandas()
+
+
+class PitOfflineStore(OfflineStore):
+    """Feast's offline store over parquet files, by our join: keeps every row in order, and never looks ahead.
+
+    When a source has a `created_timestamp_column`, it is when a value became known, and is always honoured.
+    """
+
+    @staticmethod
+    def get_historical_features(
+        config: RepoConfig,
+        feature_views: list[FeatureView],
+        feature_refs: list[str],
+        entity_df: Any,
+        registry: Any,
+        project: str,
+        full_feature_names: bool = False,
+        **dates: Any,
+    ) -> RetrievalJob:
+        """The rows of a pandas frame with the features; a row's time is its only time, or `event_timestamp`."""
+        if entity_df is None or isinstance(entity_df, str) or dates.get("start_date") or dates.get("end_date"):
+            raise Unavailable(
+                "this offline store joins features to the rows of a data frame", "give entity_df a DataFrame"
+            )
+        at = infer_event_timestamp_from_entity_df(dict(entity_df.dtypes))
+        rows = pl.from_pandas(entity_df)
+        on_demand = OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry)
+
+        def compute() -> pl.DataFrame:
+            parts = [rows]
+            for view in feature_views:
+                events = _events(view, _requested(view, feature_refs), config)
+                part = point_in_time(rows, at, events)
+                prefix = f"{_called(view)}__" if full_feature_names else ""
+                parts.append(part.rename({name: prefix + name for name in part.columns}))
+            return pl.concat(parts, how="horizontal")
+
+        metadata = RetrievalMetadata(feature_refs, [name for name in rows.columns if name != at])
+        return PitRetrievalJob(compute, full_feature_names, on_demand, metadata)
+
+    @staticmethod
+    def pull_latest_from_table_or_query(
+        config: RepoConfig,
+        data_source: DataSource,
+        join_key_columns: list[str],
+        feature_name_columns: list[str],
+        timestamp_field: str,
+        created_timestamp_column: str | None,
+        start_date: datetime,
+        end_date: datetime,
+    ) -> RetrievalJob:
+        """The newest event of each entity since `start_date` that was known at `end_date`."""
+
+        def compute() -> pl.DataFrame:
+            names = (tuple(join_key_columns), timestamp_field, created_timestamp_column, tuple(feature_name_columns))
+            frame = _source_events(data_source, config, "", *names, ttl_s=None).latest(_aware(end_date))
+            frame = frame.filter(pl.col(TIME) >= _aware(start_date)).rename({TIME: timestamp_field})
+            return frame.rename({AT: created_timestamp_column}) if created_timestamp_column else frame.drop(AT)
+
+        return PitRetrievalJob(compute)
+
+    @staticmethod
+    def pull_all_from_table_or_query(
+        config: RepoConfig,
+        data_source: DataSource,
+        join_key_columns: list[str],
+        feature_name_columns: list[str],
+        timestamp_field: str,
+        created_timestamp_column: str | None = None,
+        start_date: datetime | None = None,
+        end_date: datetime | None = None,
+    ) -> RetrievalJob:
+        """All events between the two times, both included, that were known at the second."""
+
+        def compute() -> pl.DataFrame:
+            frame = _read(data_source, config)
+            created = [created_timestamp_column] if created_timestamp_column else []
+            times = [as_time(frame, name, "the source", later=True) for name in (timestamp_field, *created)]
+            within = [times[0] >= _aware(start_date)] if start_date else []
+            within += [time <= _aware(end_date) for time in times] if end_date else []
+            return frame.filter(*within).select(*join_key_columns, *feature_name_columns, timestamp_field, *created)
+
+        return PitRetrievalJob(compute)
+
+
+class Feast:
+    """The Feast repository of the current workspace. See `OnlineStore` for the contract."""
+
+    def __init__(self) -> None:
+        self.folder = settings().home / KIND / "feast"
+
+    def load(self, spec: Spec, sources: Mapping[str, Path], until: datetime) -> None:
+        """Apply entities, views and a service of the version, after what was there of it; then Feast's materialize."""
+        with self._store() as store:
+            self._forget(store, spec)
+            # Relative paths: the workspace may be moved.
+            places = {name: os.path.relpath(path, self.folder) for name, path in sources.items()}
+            views = [_feature_view(spec, view, places[view.name]) for view in spec.views]
+            store.apply([*_entities(spec.entity), *views, FeatureService(name=_name(spec), features=[*views])])
+            # Feast cannot materialize a view in which nothing is known yet.
+            full = [view.name for view in spec.views if _anything(sources[view.name], view, until)]
+            if full:
+                store.materialize(EPOCH, until, [_name(spec, view) for view in full])
+
+    def read(self, spec: Spec, keys: Mapping[str, Sequence[Value]]) -> dict[str, list[Known]]:
+        """Feast's get_online_features, view by view."""
+        with self._store() as store:
+            return {view.name: self._read_view(store, spec, view, keys) for view in spec.views}
+
+    def forget(self, spec: Spec) -> None:
+        """Take the version's views, service and tables out of the registry and the online store."""
+        with self._store() as store:
+            self._forget(store, spec)
+
+    def open(self) -> FeatureStore:
+        """The repository as Feast's own object."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        config = self.folder / "feature_store.yaml"
+        if not config.exists():
+            config.write_text(_CONFIG)
+        return FeatureStore(repo_path=str(self.folder))
+
+    @contextlib.contextmanager
+    def _store(self) -> Iterator[FeatureStore]:
+        """The repository, for one process at a time: Feast's file registry is read, changed and written whole."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "lock").open("w") as lock, _quiet():
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            try:
+                yield self.open()
+            except (DecodeError, sqlite3.Error) as problem:
+                raise Unavailable(
+                    f"Feast's files in {self.folder} cannot be used: {problem}",
+                    "move that folder away: `features get --online` makes it again from what is recorded",
+                ) from problem
+
+    def _forget(self, store: FeatureStore, spec: Spec) -> None:
+        old: list[Any] = []
+        for view in spec.views:
+            with contextlib.suppress(FeastObjectNotFoundException):
+                old.append(store.get_feature_view(_name(spec, view.name)))
+        with contextlib.suppress(FeastObjectNotFoundException):
+            old.append(store.get_feature_service(_name(spec)))
+        if old:
+            store.apply([], objects_to_delete=old, partial=False)
+
+    def _read_view(
+        self, store: FeatureStore, spec: Spec, view: ViewSpec, keys: Mapping[str, Sequence[Value]]
+    ) -> list[Known]:
+        name, time = _name(spec, view.name), time_column(view.name)
+        rows = {key: list(keys[key]) for key in view.entity}
+        try:
+            answer = store.get_online_features([f"{name}:{item}" for item in (*view.features, time)], entity_rows=rows)
+        except FeastObjectNotFoundException:
+            raise NotFound(
+                f"{spec.uri} is not in the online store", f"`%features get {spec.name} --online …`"
+            ) from None
+        columns = answer.to_dict()
+        places = range(len(columns[time]))
+        values = [{item: columns[item][place] for item in view.features} for place in places]
+        return [_known(columns[time][place], values[place]) for place in places]
+
+
+_CONFIG = f"""\
+project: {PROJECT}
+provider: local
+registry: registry.db
+online_store:
+  type: sqlite
+  path: online.db
+offline_store:
+  type: aiinfra_lab.features.feast.PitOfflineStore
+entity_key_serialization_version: 3
+materialization:
+  pull_latest_features: true
+"""
+
+
+def _known(microseconds: int | None, values: dict[str, Value]) -> Known:
+    return None if microseconds is None else (EPOCH + timedelta(microseconds=microseconds), values)
+
+
+def _entities(keys: Mapping[str, str]) -> list[Entity]:
+    return [Entity(name=_entity(key, kind), join_keys=[key], value_type=_KEYS[kind]) for key, kind in keys.items()]
+
+
+def _entity(key: str, kind: str) -> str:
+    # Entities are the whole repository's: a key that is a text in one set and a number in another is two of them.
+    return key if kind == "text" else f"{key}_{kind}"
+
+
+def _feature_view(spec: Spec, view: ViewSpec, source: str) -> FeatureView:
+    keys = [Field(name=name, dtype=_TYPES[kind]) for name, kind in view.entity.items()]
+    fields = [Field(name=name, dtype=_TYPES[kind]) for name, kind in view.features.items()]
+    return FeatureView(
+        name=_name(spec, view.name),
+        entities=_entities(view.entity),
+        ttl=timedelta(seconds=view.ttl_s or 0),
+        # Feast's SQLite store keeps an event's time in whole seconds, read in the machine's zone: so once more, exact.
+        schema=[*keys, *fields, Field(name=time_column(view.name), dtype=Int64)],
+        source=FileSource(path=source, timestamp_field=view.timestamp, created_timestamp_column=view.known_at or ""),
+        tags={"aiinfra": spec.uri},
+    )
+
+
+def _name(spec: Spec, view: str = "") -> str:
+    # No "@": in a feature's reference Feast takes it for a version of its own.
+    return ".".join(part for part in (spec.name, f"v{spec.version}", view) if part)
+
+
+def _anything(source: Path, view: ViewSpec, until: datetime) -> bool:
+    times = [pl.col(name) <= until for name in (view.timestamp, view.known_at) if name]
+    keys = [pl.col(name).is_not_null() for name in view.entity]
+    return not pl.scan_parquet(source).filter(*times, *keys).head(1).collect().is_empty()
+
+
+def _events(view: FeatureView, features: tuple[str, ...], config: RepoConfig) -> Events:
+    source = view.batch_source
+    if source is None:
+        raise Unavailable(f"view {view.name} has no history", "give it a batch source")
+    keys = tuple(column.name for column in view.entity_columns)
+    ttl_s = view.ttl.total_seconds() if view.ttl else None
+    events = _source_events(
+        source,
+        config,
+        view.name,
+        keys,
+        source.timestamp_field,
+        source.created_timestamp_column or None,
+        features,
+        ttl_s,
+    )
+    renamed = view.projection.join_key_map
+    return Events(
+        **{
+            **vars(events),
+            "entity": tuple(renamed.get(key, key) for key in keys),
+            "frame": events.frame.rename(renamed),
+        }
+    )
+
+
+def _source_events(
+    source: DataSource,
+    config: RepoConfig,
+    view: str,
+    keys: tuple[str, ...],
+    timestamp: str,
+    known_at: str | None,
+    features: tuple[str, ...],
+    ttl_s: float | None,
+) -> Events:
+    frame, what = _read(source, config), "the source"
+    times = (timestamp, known_at) if known_at else (timestamp,)
+    frame = frame.select(
+        *(as_key(frame, name, what) for name in keys),
+        *(as_time(frame, name, what, later=True) for name in times),
+        *(as_feature(frame, name, what) for name in features),
+    )
+    return Events(view, keys, timestamp, known_at, ttl_s, features, frame)
+
+
+def _called(view: FeatureView) -> str:
+    return str(view.projection.name_alias or view.projection.name)
+
+
+def _requested(view: FeatureView, feature_refs: list[str]) -> tuple[str, ...]:
+    prefix = _called(view) + ":"
+    asked = {reference.removeprefix(prefix) for reference in feature_refs if reference.startswith(prefix)}
+    return tuple(feature.name for feature in view.features if feature.name in asked)
+
+
+def _read(source: DataSource, config: RepoConfig) -> pl.DataFrame:
+    if not isinstance(source, FileSource):
+        raise Unavailable(f"this offline store reads parquet files, not a {type(source).__name__}", "use a FileSource")
+    frame = pl.read_parquet(FileSource.get_uri_for_file_path(config.repo_path, source.path))
+    return frame.rename({old: new for old, new in (source.field_mapping or {}).items() if old in frame.columns})
+
+
+def _aware(time: datetime) -> datetime:
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Feast prints what it does and shows progress bars; a notebook's cell is not the place for them."""
+    with (
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")
+        yield

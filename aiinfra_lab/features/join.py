@@ -1,0 +1,217 @@
+"""The point-in-time join: for each row, what was known of its entity at the row's time, and nothing later.
+
+Every row stays, in its order. This file knows frames; it knows neither Feast nor where tables come from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..errors import Failed, NotFound, did_you_mean
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    import polars as pl
+
+    from .views import View
+
+# What a feature can be, and the polars type that carries it.
+DTYPES = {"number": "Float64", "integer": "Int64", "text": "String", "truth": "Boolean"}
+VERSION = 1  # of the join's meaning: stored answers of another one are not taken
+AT, TIME, ROW = "__at", "__time", "__row"
+ROW_ID = "row_id"
+
+
+@dataclass(frozen=True)
+class Events:
+    """What a view returned, in the few types that features have. The names are the frame's columns."""
+
+    view: str
+    entity: tuple[str, ...]
+    timestamp: str
+    known_at: str | None
+    ttl_s: float | None
+    features: tuple[str, ...]
+    frame: pl.DataFrame
+
+    def known(self) -> pl.DataFrame:
+        """Keys, TIME (since when it holds), AT (since when it is known) and features, in order of AT.
+
+        An event that was old news when it became known is left out. Among events of one entity and one time that
+        which became known last counts, then the last by the features' values: the order of a file never matters.
+        """
+        import polars as pl
+
+        learned = self.known_at or self.timestamp
+        at = pl.max_horizontal(self.timestamp, learned).alias(AT)
+        frame = self.frame.drop_nulls([*self.entity, self.timestamp, learned])
+        frame = frame.sort(at, self.timestamp, learned, *self.entity, *self.features)
+        frame = frame.select(*self.entity, pl.col(self.timestamp).alias(TIME), at, *self.features)
+        if self.known_at:
+            frame = frame.filter(pl.col(TIME) == pl.col(TIME).cum_max().over(*self.entity))
+        return frame
+
+    def microseconds(self) -> pl.Expr:
+        """The events' time as a whole number, to be kept beside the features by stores that keep times less well."""
+        import polars as pl
+
+        return pl.col(self.timestamp).dt.epoch("us").alias(time_column(self.view))
+
+    def latest(self, at: datetime | None) -> pl.DataFrame:
+        """The one event of each entity that counts at that time (None: of all times)."""
+        import polars as pl
+
+        frame = self.known() if at is None else self.known().filter(pl.col(AT) <= at)
+        return frame.group_by(*self.entity, maintain_order=True).last()
+
+
+def time_column(view: str) -> str:
+    """What `Events.microseconds` is called."""
+    return f"{view}__time"
+
+
+def prepare(view: View, frame: pl.DataFrame) -> Events:
+    """A view's answer as events; Failed when a column has a type that nothing can be learned from."""
+    features = view.features(frame.columns)
+    what = f"view {view.name}"
+    frame = frame.select(
+        *(as_key(frame, name, what) for name in view.entity),
+        *(as_time(frame, name, what, later=True) for name in view.times),
+        *(as_feature(frame, name, what) for name in features),
+    )
+    return Events(view.name, view.entity, view.timestamp, view.known_at, view.ttl_s, features, frame)
+
+
+def point_in_time(rows: pl.DataFrame, at: str, events: Events) -> pl.DataFrame:
+    """The events' features as they were known at each row's time `at`: as many rows, in the same order.
+
+    A value is missing where the entity or the time of the row is, where nothing was known yet, and where the newest
+    value is older than the time to live. NotFound when the rows lack a key.
+    """
+    import polars as pl
+
+    what = "the rows"
+    right = events.known()
+    left = rows.select(*(as_key(rows, name, what) for name in events.entity), as_time(rows, at, what).alias(AT))
+    left = left.with_columns(_same_type(left, right, name, events.view) for name in events.entity)
+    joined = (
+        left.with_row_index(ROW)
+        .sort(AT)
+        .join_asof(right.drop(AT).with_columns(right[AT]), on=AT, by=list(events.entity), check_sortedness=False)
+    )
+    fresh = pl.col(TIME).is_not_null()
+    if events.ttl_s is not None:
+        fresh &= pl.col(AT) - pl.col(TIME) <= pl.duration(microseconds=round(events.ttl_s * 1e6))
+    return joined.sort(ROW).select(pl.when(fresh).then(pl.col(name)).alias(name) for name in events.features)
+
+
+def as_key(frame: pl.DataFrame, name: str, what: str) -> pl.Expr:
+    """An entity's column as text, whole numbers or truth values."""
+    import polars as pl
+
+    if need(frame, name, what).is_float():
+        # pandas makes whole numbers with a gap floats; 7.5 is nobody's number.
+        if not (frame[name].fill_nan(None).drop_nulls() % 1 == 0).all():
+            raise Failed(f"{name} of {what} is a key and holds fractions", "use a text or a whole number as key")
+        return pl.col(name).fill_nan(None).cast(pl.Int64)
+    return _plain(frame, name, what)
+
+
+def as_feature(frame: pl.DataFrame, name: str, what: str) -> pl.Expr:
+    """A feature's column as text, whole numbers, floats or truth values; not-a-number is missing."""
+    import polars as pl
+
+    dtype = need(frame, name, what)
+    if dtype.is_float() or dtype.is_decimal() or dtype == pl.Null:
+        column = pl.col(name).cast(pl.Float64)
+        return column.fill_nan(None)
+    return _plain(frame, name, what)
+
+
+def as_kind(frame: pl.DataFrame, name: str, kind: str, what: str) -> pl.Expr:
+    """A feature's column as the type it had when its set was added. Failed when something would be lost by it."""
+    import polars as pl
+
+    values = frame.select(as_feature(frame, name, what))[name]
+    given = plain_types(values.to_frame(), [name])[name]
+    whole = (given, kind) == ("number", "integer") and (values.drop_nulls() % 1 == 0).all()
+    if given != kind and not whole and (given, kind) != ("integer", "number") and values.null_count() < len(values):
+        raise Failed(
+            f"{name} of {what} is {given}, and was {kind} when the feature set was added",
+            "cast it, or add the feature set again: it becomes a new version",
+        )
+    return as_feature(frame, name, what).cast(getattr(pl, DTYPES[kind]))
+
+
+def as_time(frame: pl.DataFrame, name: str, what: str, *, later: bool = False) -> pl.Expr:
+    """A column of times in UTC to the microsecond; what is finer is cut off, or with `later` rounded up.
+
+    So an event never counts for a row that was nanoseconds before it. A time without a zone is UTC.
+    """
+    import polars as pl
+
+    dtype = need(frame, name, what)
+    column = pl.col(name)
+    if dtype == pl.Date:
+        return column.cast(pl.Datetime("us", "UTC"))
+    if not isinstance(dtype, pl.Datetime):
+        raise Failed(
+            f"{name} of {what} says when, and is {_words(dtype)}", f"make it a time: pl.col({name!r}).str.to_datetime()"
+        )
+    column = column.dt.replace_time_zone("UTC") if dtype.time_zone is None else column.dt.convert_time_zone("UTC")
+    if dtype.time_unit == "ns" and later:
+        column = column + pl.duration(nanoseconds=999)
+    return column.cast(pl.Datetime("us", "UTC"))
+
+
+def need(frame: pl.DataFrame, name: str, what: str) -> pl.DataType:
+    """The type of a column, or NotFound with the nearest name."""
+    if name not in frame.columns:
+        raise NotFound(f"there is no column {name!r} in {what}", did_you_mean(name, frame.columns))
+    return frame.schema[name]
+
+
+def once(names: Sequence[str], where: str) -> None:
+    """Failed when a name is there twice."""
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise Failed(f"{where} has the feature {min(twice)!r} twice", f'rename one: pl.col("{min(twice)}").alias("…")')
+
+
+def plain_types(frame: pl.DataFrame, names: Iterable[str]) -> dict[str, str]:
+    """Feature → number, integer, text or truth: what is stored of a type."""
+    words = {dtype: word for word, dtype in DTYPES.items()}
+    return {name: words[str(frame.schema[name])] for name in names}
+
+
+def _plain(frame: pl.DataFrame, name: str, what: str) -> pl.Expr:
+    import polars as pl
+
+    column, dtype = pl.col(name), frame.schema[name]
+    if dtype.is_integer():
+        if dtype == pl.UInt64 and (frame[name] >= 2**63).any():
+            raise Failed(f"{name} of {what} holds whole numbers of more than 63 bits", "make it a text")
+        return column.cast(pl.Int64)
+    if dtype == pl.Boolean:
+        return column
+    if isinstance(dtype, pl.String | pl.Categorical | pl.Enum | pl.Null):
+        return column.cast(pl.String)
+    raise Failed(f"{name} of {what} is {_words(dtype)}", "make it a number, a text or a truth value")
+
+
+def _same_type(left: pl.DataFrame, right: pl.DataFrame, name: str, view: str) -> pl.Expr:
+    import polars as pl
+
+    given, wanted = left.schema[name], right.schema[name]
+    if given != wanted and left[name].null_count() < left.height and right.height:
+        raise Failed(
+            f"{name} is {_words(given)} in the rows and {_words(wanted)} in view {view}", "cast one of the two"
+        )
+    return pl.col(name).cast(wanted, strict=False)
+
+
+def _words(dtype: pl.DataType) -> str:
+    names = {"String": "a text", "Int64": "a whole number", "Float64": "a number", "Boolean": "a truth value"}
+    return names.get(str(dtype), f"a {dtype}")

@@ -1,0 +1,178 @@
+"""The newest values of entities: kept in the online store as of one moment, read as one vector in contract order."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..config import settings
+from ..errors import Failed, UsageProblem, did_you_mean
+from ..providers import load as load_provider
+from ..store import Event, Record, open_store, update
+from .join import Events, as_time
+from .rows import tables_of, write
+from .sets import KIND, Spec, run_views, spec_of
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from ..data import Dataset
+    from .base import Known, OnlineStore, Value
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One row's features in contract order, at a time, out of what the store held `as_of` a time not after it."""
+
+    at: datetime
+    as_of: datetime
+    data_uri: str
+    values: dict[str, Value]
+
+
+def provider() -> OnlineStore:
+    """The online store that the settings name."""
+    found: OnlineStore = load_provider(KIND, settings().get("features.provider", "feast"))()
+    return found
+
+
+def fill(record: Record, dataset: Dataset, events: Sequence[Events] | None, verb: str | None) -> Record:
+    """Bring the online store to this data version, as of the newest row's time in it; nothing to do when it is there.
+
+    `events`: what the views return for it, when they have run already. `verb`: under which the event is logged.
+    """
+    if _holds(record, dataset):
+        return record
+    spec = spec_of(record)
+    until = newest(spec, dataset.table())
+    events = events if events is not None else run_views(spec, tables_of(dataset))
+    with _alone():
+        record = open_store().get(KIND, record.name) or record
+        if _holds(record, dataset):
+            return record
+        emptied(record)  # whoever finds it so after a crash fills it again
+        _load(spec, events, spec.folder / dataset.digest[:12], until)
+        state = {"uri": dataset.uri, "digest": dataset.digest, "as_of": until.isoformat()}
+        event = Event(verb, spec.uri, (spec.uri, dataset.uri), (spec.uri,), {"online": state}) if verb else None
+        return update(open_store(), KIND, record.name, lambda body: body | {"online": state}, event)
+
+
+def emptied(record: Record) -> Record:
+    """The record, saying from now on that the online store holds nothing of it."""
+    return update(open_store(), KIND, record.name, lambda body: body | {"online": None})
+
+
+def newest(spec: Spec, rows: pl.DataFrame) -> datetime:
+    """The time of the newest row: the present, as this data version knows it."""
+    times = rows.select(as_time(rows, spec.timestamp, "the rows"))[spec.timestamp]
+    found = times.max()
+    if not isinstance(found, datetime):
+        raise Failed(f"no row has a {spec.timestamp}", "give data whose rows have one")
+    return found
+
+
+def read(record: Record, row: Mapping[str, Value], at: datetime | None = None) -> Answer:
+    """The features of one row, at the store's own time or a later one."""
+    spec, online = spec_of(record), record.body["online"]
+    as_of = datetime.fromisoformat(online["as_of"])
+    at = at or as_of
+    if at < as_of:
+        raise UsageProblem(
+            f"the online store knows how things stood at {as_of:%Y-%m-%d %H:%M:%S}, and {at} is earlier",
+            f"ask the history: `%features get {spec.name} --rows …`",
+        )
+    found = provider().read(spec, {key: [row[key]] for key in spec.entity}) if spec.views else {}
+    return Answer(at, as_of, online["uri"], vector(spec, row, {view: places[0] for view, places in found.items()}, at))
+
+
+def vector(spec: Spec, row: Mapping[str, Value], known: Mapping[str, Known], at: datetime) -> dict[str, Value]:
+    """The row's own columns and, of what is known, what is not older than its time to live; in contract order."""
+    values: dict[str, Value] = {name: row.get(name) for name in spec.columns}
+    for view in spec.views:
+        fresh = known[view.name]
+        if fresh and view.ttl_s is not None and at - fresh[0] > timedelta(seconds=view.ttl_s):
+            fresh = None
+        values |= {name: fresh[1][name] if fresh else None for name in view.features}
+    return {name: values[name] for name in spec.features}
+
+
+def parse_key(spec: Spec, text: str) -> tuple[dict[str, Value], datetime | None]:
+    """The row that `origin=JFK,carrier=UA` or a JSON object describes, and its time if it names one.
+
+    UsageProblem for a key that is missing, a column that the set does not use, or a value of the wrong type.
+    """
+    types = {**spec.columns, **spec.entity}
+    given = _pairs(text)
+    fix = f"--online {','.join(f'{key}=…' for key in spec.entity)}"
+    if unknown := [name for name in given if name not in types and name != spec.timestamp]:
+        raise UsageProblem(f"{spec.uri} uses no {unknown[0]!r}", did_you_mean(unknown[0], [*types, spec.timestamp]))
+    if missing := [key for key in spec.entity if given.get(key) is None]:
+        raise UsageProblem(f"--online does not say which {missing[0]}", fix)
+    at = _time(given.pop(spec.timestamp)) if given.get(spec.timestamp) is not None else None
+    return {name: _value(name, types[name], value) for name, value in given.items()}, at
+
+
+def _holds(record: Record, dataset: Dataset) -> bool:
+    return bool(record.body["online"]) and record.body["online"]["digest"] == dataset.digest
+
+
+def _load(spec: Spec, events: Sequence[Events], folder: Path, until: datetime) -> None:
+    sources = {item.view: folder / f"{item.view}.parquet" for item in events}
+    for item in events:
+        write(item.frame.with_columns(item.microseconds()), sources[item.view])
+    if sources:
+        provider().load(spec, sources, until)
+        for old in folder.parent.iterdir():
+            if old != folder:
+                shutil.rmtree(old)
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """One process of the workspace fills at a time, so that the record says what the store holds."""
+    place = settings().home / KIND
+    place.mkdir(parents=True, exist_ok=True)
+    with (place / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _pairs(text: str) -> dict[str, Any]:
+    fix = 'write --online origin=JFK,carrier=UA or --online \'{"origin": "JFK"}\''
+    if text.lstrip().startswith("{"):
+        try:
+            found = json.loads(text)
+        except json.JSONDecodeError as problem:
+            raise UsageProblem(f"--online is no JSON: {problem}", fix) from None
+        return dict(found)
+    pairs = [part.partition("=") for part in text.split(",") if part.strip()]
+    if not pairs or not all(equals and name.strip() for name, equals, _ in pairs):
+        raise UsageProblem(f"--online {text!r} is no list of names and values", fix)
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def _time(value: Any) -> datetime:
+    try:
+        time = datetime.fromisoformat(str(value))
+    except ValueError:
+        raise UsageProblem(f"{value!r} is no time", "write it as 2013-03-31T18:00, in UTC") from None
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def _value(name: str, kind: str, value: Any) -> Value:
+    if value is None or value == "":
+        return None
+    words = str(value).strip()
+    try:
+        if kind == "truth":
+            return {"true": True, "false": False}[words.lower()]
+        return words if kind == "text" else int(words) if kind == "integer" else float(words)
+    except (ValueError, KeyError):
+        raise UsageProblem(f"{name}={value} is no {kind}", f"give {name} a {kind}") from None

@@ -1,0 +1,131 @@
+"""Feast with our offline store and our repository: its own calls give our answers."""
+
+import sys
+from datetime import UTC, datetime, timedelta
+
+import pandas as pd
+import polars as pl
+import pytest
+
+from aiinfra_lab import features
+from aiinfra_lab.errors import Unavailable
+from aiinfra_lab.features.feast import Feast
+from aiinfra_lab.features.sets import find, spec_of
+from aiinfra_lab.store import open_store
+
+from ..contract.features import OnlineStoreContract
+from .conftest import after, small_tables
+
+VIEWS = ["lateness.v1.weather_now:temp", "lateness.v1.line_delay:delay_6h"]
+
+
+class TestFeast(OnlineStoreContract):
+    @pytest.fixture
+    def store(self, workspace) -> Feast:
+        return Feast()
+
+
+@pytest.fixture
+def rows() -> pd.DataFrame:
+    return small_tables()["trips"].select("trip", "line", "place", event_timestamp="asked_at").to_pandas()
+
+
+def test_feasts_history_is_ours_row_for_row(lateness, trips, rows):
+    theirs = Feast().open().get_historical_features(rows, VIEWS).to_df()
+    ours = features.get("lateness", rows=trips).df()
+    assert theirs[["temp", "delay_6h"]].equals(ours[["temp", "delay_6h"]])
+    assert theirs["trip"].tolist() == [11, 12, 13, 14]
+
+
+def test_feast_keeps_every_row_in_its_order(lateness, rows):
+    many = pd.concat([rows.assign(event_timestamp=after(hour)) for hour in (-100, 1, 4, -5)], ignore_index=True)
+    found = Feast().open().get_historical_features(many, VIEWS).to_df()
+    assert found["event_timestamp"].tolist() == many["event_timestamp"].tolist()
+    assert found["trip"].tolist() == many["trip"].tolist()
+
+
+def test_feast_knows_the_set_as_a_service_and_full_names(lateness, rows):
+    store = Feast().open()
+    service = store.get_feature_service("lateness.v1")
+    found = store.get_historical_features(rows, service, full_feature_names=True).to_df()
+    assert found["lateness.v1.weather_now__temp"].tolist()[2] == 21.5
+
+
+def test_the_time_may_have_any_name_and_no_zone(lateness, rows):
+    naive = rows.assign(when=rows["event_timestamp"].dt.tz_localize(None)).drop(columns="event_timestamp")
+    assert Feast().open().get_historical_features(naive, VIEWS).to_df()["temp"].tolist()[0] == 20.0
+
+
+def test_feast_pulls_all_events_between_two_times(lateness):
+    store, view = Feast().open(), "lateness.v1.weather_now"
+    source = store.get_feature_view(view).batch_source
+    job = store._get_provider().offline_store.pull_all_from_table_or_query(
+        store.config, source, ["place"], ["temp"], "observed_at", None, after(0), after(3)
+    )
+    assert job.to_df()["temp"].tolist() == [20.0, 21.5]
+
+
+def test_a_query_in_words_is_refused(lateness):
+    with pytest.raises(Unavailable, match="data frame"):
+        Feast().open().get_historical_features("SELECT 1", VIEWS)
+
+
+def test_damaged_files_are_told_and_made_again(lateness, workspace):
+    folder = workspace / ".aiinfra" / "features" / "feast"
+    (folder / "registry.db").write_bytes(b"\xff" * 100)
+    with pytest.raises(Unavailable, match="cannot be used") as problem:
+        features.get("lateness", online="line=red,place=north")
+    assert "move that folder away" in problem.value.fix
+    folder.rename(workspace / "aside")
+    assert features.get("lateness", online="line=red,place=north").values == ("red", "north", 21.5, 10.0)
+
+
+def test_a_workspace_can_be_moved(lateness, trips, rows, workspace, monkeypatch):
+    found = features.get("lateness", rows=trips)
+    open_store().close()
+    moved = workspace.rename(workspace.with_name("moved"))
+    monkeypatch.setenv("AIINFRA_WORKSPACE", str(moved))
+    monkeypatch.chdir(moved)
+    assert features.open_rows(found.uri).df()["temp"].tolist()[2] == 21.5
+    assert Feast().open().get_historical_features(rows, VIEWS).to_df()["temp"].tolist()[2] == 21.5
+    assert features.get("lateness", online="line=red,place=north").values == ("red", "north", 21.5, 10.0)
+
+
+def test_what_feast_prints_stays_out_of_the_cell(lateness, trips, capfd):
+    features.add("quiet", data=trips, code=lateness.code, timestamp="asked_at")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_events_of_a_whole_year_all_go_online(workspace, tmp_path):
+    """Feast writes the first batch of an Arrow table only; ours comes in one piece."""
+    store, spec = Feast(), spec_of_one_view()
+    times = [datetime(2024, 1, 1, tzinfo=UTC) + timedelta(minutes=n) for n in range(3)]
+    parts = [pl.DataFrame({"k": [f"{n}"], "t": [time], "v": [float(n)]}) for n, time in enumerate(times)]
+    frame = pl.concat(parts, rechunk=False).with_columns(w__time=pl.col("t").dt.epoch("us"))
+    frame.write_parquet(tmp_path / "w.parquet", row_group_size=1)
+    store.load(spec, {"w": tmp_path / "w.parquet"}, times[-1])
+    assert [item[1]["v"] for item in store.read(spec, {"k": ["0", "1", "2"]})["w"]] == [0.0, 1.0, 2.0]
+
+
+def spec_of_one_view():
+    from aiinfra_lab.features.sets import Spec, ViewSpec
+
+    return Spec("w", 1, "", "at", "", "", {}, (ViewSpec("w", {"k": "text"}, "t", None, None, {"v": "number"}, ("x",)),))
+
+
+def test_history_needs_no_feast(lateness, trips):
+    """`features get --rows` in a process of its own: Feast costs seconds, and is not asked."""
+    import subprocess
+
+    code = (
+        "import sys; from aiinfra_lab import features; features.get('lateness', rows='data:trips');"
+        "print('feast' in sys.modules, 'torch' in sys.modules, 'mlflow' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False"] * 3
+
+
+def test_the_record_says_what_the_store_holds(lateness):
+    record = find("lateness")
+    assert record.body["online"]["as_of"] == after(5).isoformat()
+    assert spec_of(record).uri == lateness.uri
