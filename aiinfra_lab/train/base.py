@@ -1,0 +1,55 @@
+"""What a tracking server does for a run. Our own record of the run is complete without it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from .history import Point
+
+Ending = Literal["done", "failed", "stopped", "killed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """A run before its code starts: what a tracking server is told.
+
+    uri: the run. rows, digest: what it learns from, and the digest of every byte of it.
+    """
+
+    uri: str
+    rows: str
+    digest: str
+    params: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Tracked:
+    """A run as the server knows it; `state` is `running` or how it ended."""
+
+    state: str
+    params: Mapping[str, str]
+    tags: Mapping[str, str]
+    metrics: Mapping[str, float]
+    points: int
+
+
+class Tracker(Protocol):
+    """A tracking server. Every method returns when the server has it on disk, and raises Unavailable when it cannot."""
+
+    def begin(self, intent: Intent) -> str:
+        """The server's id of a run, made when there is none of that URI yet; so it may be called twice."""
+
+    def log(self, run_id: str, points: Sequence[Point]) -> None:
+        """Add points; those it has already are not doubled, so it may be called twice. NotFound for an unknown id."""
+
+    def end(self, run_id: str, ending: Ending) -> None:
+        """Close a run; a second call changes how it ended. NotFound for an unknown id."""
+
+    def read(self, run_id: str) -> Tracked | None:
+        """What the server has, or None when it knows no such id."""
+
+    def look(self) -> str:
+        """The command with which a person opens the server's own page."""

@@ -1,0 +1,128 @@
+"""What training code sees as `run`: its parameters, its rows, and where it puts what it learned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import UsageProblem
+from . import checkpoint
+from .code import Stopped
+from .history import FILE, History, Point
+from .parameters import Parameters
+
+if TYPE_CHECKING:
+    from ..features.contract import Columns
+    from .table import Table, Tensors
+
+
+class Context:
+    """The object `run` inside a training cell.
+
+    uri: the run, e.g. train:delay@3. params: what was passed with -p. seed: what all generators were seeded with.
+    resumed: the state of the checkpoint that this run goes on from, or None.
+    """
+
+    def __init__(
+        self,
+        uri: str,
+        folder: Path,
+        *,
+        params: Mapping[str, bool | int | float | str],
+        seed: int,
+        open_rows: Callable[[], Any],
+        stop_requested: Callable[[], bool],
+        resumed: dict[str, Any] | None = None,
+        logged: Callable[[Sequence[Point]], None] = lambda points: None,
+    ) -> None:
+        self.uri = uri
+        self.params = Parameters(params)
+        self.seed = seed
+        self.resumed = resumed
+        self.history = History(folder / FILE, (resumed or {}).get("steps"))
+        self._folder = folder
+        self._open_rows = open_rows
+        self._stop_requested = stop_requested
+        self._logged = logged
+
+    def __repr__(self) -> str:
+        return f"{self.uri} ({self.params!r})"
+
+    @cached_property
+    def rows(self) -> Any:
+        """The rows' handle: `.df()` reads them, `.columns`, `.label` and `.timestamp` name their parts."""
+        return self._open_rows()
+
+    @property
+    def columns(self) -> Columns:
+        """The columns contract. `.numbers` and `.categories` are its columns, `.sizes` the embeddings' sizes."""
+        return self._table.columns()
+
+    def tensors(self) -> Tensors:
+        """All rows as (numbers, codes, y), in their order."""
+        return self._table.tensors()
+
+    def split(self, holdout: float = 0.2) -> tuple[Tensors, Tensors]:
+        """The rows to learn from, and the latest share of them as a hold-out that nothing was fitted on."""
+        return self._table.split(holdout)
+
+    def log(self, step: int | None = None, **metrics: Any) -> None:
+        """Record numbers: `run.log(loss=loss, auc=…)`. Without a step each metric counts its own.
+
+        Here the run also ends when somebody asked it to stop.
+        """
+        points = self.history.add(step, metrics)
+        self._logged(points)
+        self._stop_if_asked()
+
+    def checkpoint(self, model: Any, optimizer: Any = None, *, epoch: int, **more: Any) -> None:
+        """Keep the state after an epoch, in place of the one before: weights, optimizer, random generators and `more`.
+
+        `more` may hold tensors, numbers, texts and state dicts, such as a scheduler's.
+        """
+        state = {
+            "epoch": int(epoch),
+            "model": model.state_dict(),
+            "optimizer": optimizer.state_dict() if optimizer is not None else None,
+            "random": checkpoint.random_state(),
+            "steps": self.history.steps,
+        }
+        if clash := state.keys() & more.keys():
+            raise UsageProblem(f"run.checkpoint keeps {min(clash)!r} already", "give yours another name")
+        checkpoint.save(self._folder / checkpoint.FILE, {**state, **more}, int(epoch))
+        self._stop_if_asked()
+
+    def resume(self, model: Any, optimizer: Any = None) -> int:
+        """Put back what the last checkpoint holds, and return the epoch to go on with; 0 without --resume."""
+        if self.resumed is None:
+            return 0
+        try:
+            model.load_state_dict(self.resumed["model"])
+            if optimizer is not None and self.resumed["optimizer"] is not None:
+                optimizer.load_state_dict(self.resumed["optimizer"])
+        except (RuntimeError, ValueError) as problem:
+            first = str(problem).partition("\n")[0]
+            raise UsageProblem(
+                f"the checkpoint is of another network: {first}",
+                "resume with the network it was made with, or start anew without --resume",
+            ) from problem
+        checkpoint.set_random_state(self.resumed["random"])
+        return int(self.resumed["epoch"]) + 1
+
+    def save(self, model: Any) -> None:
+        """Export the trained network: ONNX that is checked against torch, weights, contract, signature, an example."""
+        from . import export
+
+        export.save(model, self._table, self._folder / "model")
+
+    @cached_property
+    def _table(self) -> Table:
+        from .table import Table
+
+        return Table(self.rows)
+
+    def _stop_if_asked(self) -> None:
+        if self._stop_requested():
+            raise Stopped

@@ -1,0 +1,111 @@
+"""What a run measured: one JSON line a point in the run's folder, so that looking at a run needs no tracking server."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..errors import Failed, UsageProblem
+
+FILE = "metrics.jsonl"
+Curve = list[tuple[float, float]]
+
+
+class Point(NamedTuple):
+    """One measurement of one metric."""
+
+    at: float
+    name: str
+    step: int
+    value: float
+
+
+class History:
+    """The points of a run while it goes on. Every point is in the file when `add` returns."""
+
+    def __init__(self, path: Path, steps: Mapping[str, int] | None = None) -> None:
+        self.points: list[Point] = []
+        self.steps = dict(steps or {})
+        self._file = path.open("a", encoding="utf-8")
+
+    def add(self, step: int | None, metrics: Mapping[str, Any]) -> list[Point]:
+        """Write one point per metric; without a step, each metric counts its own.
+
+        UsageProblem when a value is no number, Failed when it is NaN or infinite.
+        """
+        now = time.time()
+        new = [Point(now, name, self._step(name, step), _number(name, value)) for name, value in metrics.items()]
+        for point in new:
+            if not math.isfinite(point.value):
+                raise _diverged(point)
+        for point in new:
+            self.steps[point.name] = point.step + 1
+            self._file.write(json.dumps(point._asdict()) + "\n")
+        self._file.flush()
+        self.points += new
+        return new
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()
+
+    def _step(self, name: str, step: int | None) -> int:
+        return self.steps.get(name, 0) if step is None else int(step)
+
+
+def read(path: Path) -> list[Point]:
+    """The points in a file, oldest first; a last line that was cut off by the end of its process is left out."""
+    if not path.exists():
+        return []
+    lines = path.read_text("utf-8").split("\n")
+    return [Point(**json.loads(line)) for line in lines[:-1]]
+
+
+def latest(points: Iterable[Point]) -> dict[str, float]:
+    """The last value of every metric."""
+    return {point.name: point.value for point in points}
+
+
+def curves(points: Sequence[Point], most: int = 120) -> dict[str, Curve]:
+    """The losses, or the first metric when none is called a loss: at most 4 lines of at most `most` averaged points.
+
+    They share an axis, the steps of the metric that was measured most often: a hold-out's loss, measured once an
+    epoch, stands where its epoch ended.
+    """
+    counts = Counter(point.name for point in points)
+    chosen = [name for name in counts if "loss" in name][:4] or list(counts)[:1]
+    lines: dict[str, Curve] = {name: [] for name in chosen}
+    beat, step = max(chosen, key=lambda name: counts[name], default=""), 0
+    for point in points:
+        step = point.step if point.name == beat else step
+        if point.name in lines:
+            lines[point.name].append((step, point.value))
+    return {name: _averaged(line, most) for name, line in lines.items()}
+
+
+def _averaged(line: Sequence[tuple[float, float]], most: int) -> Curve:
+    size = max(1, -(-len(line) // most))
+    parts = [line[start : start + size] for start in range(0, len(line), size)]
+    return [(part[-1][0], sum(y for _, y in part) / len(part)) for part in parts]
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        return float(value.detach() if hasattr(value, "detach") else value)
+    except (TypeError, ValueError, RuntimeError):  # RuntimeError: a torch tensor of several elements
+        raise UsageProblem(
+            f"{name} is no number but a {type(value).__name__}", f"log one number: run.log({name}={name}.mean())"
+        ) from None
+
+
+def _diverged(point: Point) -> Failed:
+    word = "NaN (not a number)" if math.isnan(point.value) else "infinite"
+    return Failed(
+        f"{point.name} is {word} at step {point.step}: the training diverged",
+        "lower the learning rate, clip the gradients (torch.nn.utils.clip_grad_norm_), or look for NaN in the rows",
+    )

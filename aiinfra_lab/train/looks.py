@@ -1,0 +1,36 @@
+"""How a run and its curve look."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+from ..show import Card, line_chart, shown
+from ..store import Record
+from .history import Point, curves, latest
+
+
+class Told(Card):
+    """A card whose folded texts are also part of its plain form: they are what was asked for."""
+
+    def text(self) -> str:
+        return "\n".join([super().text(), *(text for _, text in self.details)])
+
+
+def frame(run: Record, points: Sequence[Point], state: str) -> Card:
+    """A run while it goes on: where its numbers stand, and the curve so far."""
+    picture, words = curve(points)
+    facts = [(name, shown(name, value)) for name, value in latest(points).items()]
+    return Card(f"train:{run.name}", state=state, facts=facts, picture=picture, picture_alt=words)
+
+
+def curve(points: Sequence[Point]) -> tuple[str, str]:
+    """The picture of the losses, and the same in words."""
+    lines = curves(points)
+    words = "; ".join(f"{name} went from {line[0][1]:.4g} to {line[-1][1]:.4g}" for name, line in lines.items())
+    return line_chart(lines, x="steps"), words
+
+
+def code_diff(ours: str, theirs: str, names: tuple[str, str]) -> str:
+    """What differs between two codes, as a unified diff."""
+    return "\n".join(difflib.unified_diff(ours.splitlines(), theirs.splitlines(), *names, lineterm="", n=1))

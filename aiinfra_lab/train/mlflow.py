@@ -1,0 +1,124 @@
+"""Runs in MLflow: one MLflow run per run of ours, in an experiment of the run's name. Also opens MLflow's client.
+
+Embedded, MLflow is a SQLite file in the workspace; `train.tracking_uri` in the settings names a server instead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from ..config import opt_out, settings
+from ..errors import NotFound, Unavailable
+from ..uris import Uri
+from .base import Ending, Intent, Tracked
+from .history import Point
+
+_BATCH = 1000  # MLflow's own limit for one call
+_STATES = {"done": "FINISHED", "failed": "FAILED", "stopped": "KILLED", "killed": "KILLED"}
+_NAMES = {"FINISHED": "done", "FAILED": "failed", "KILLED": "stopped", "RUNNING": "running", "SCHEDULED": "running"}
+
+
+def tracking_uri() -> str:
+    """Where MLflow keeps what it knows."""
+    home = settings().home / "mlflow"
+    uri = settings().get("train.tracking_uri", "")
+    if not uri:
+        home.mkdir(parents=True, exist_ok=True)
+    return uri or f"sqlite:///{home / 'mlflow.db'}"
+
+
+@contextlib.contextmanager
+def client() -> Iterator[Any]:
+    """MLflow's client, silent; its errors become Unavailable, and NotFound for what it does not have."""
+    opt_out()  # before the import, which reads the switches
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    logger = logging.getLogger("mlflow")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    uri = tracking_uri()
+    try:
+        yield MlflowClient(tracking_uri=uri, registry_uri=uri)
+    except (MlflowException, SQLAlchemyError) as problem:
+        words = str(problem).partition("\n")[0][:300]
+        if isinstance(problem, MlflowException) and problem.error_code == "RESOURCE_DOES_NOT_EXIST":
+            raise NotFound(f"MLflow does not have it: {words}", "`%lab start` tells it what it missed") from problem
+        raise Unavailable(
+            f"MLflow at {uri} cannot be used: {words}", "see whether it is damaged, full or down"
+        ) from problem
+    finally:
+        logger.setLevel(level)
+
+
+class Tracking:
+    """MLflow's tracking API."""
+
+    def begin(self, intent: Intent) -> str:
+        name = Uri.parse(intent.uri).name
+        with client() as mlflow:
+            experiment = _experiment(mlflow, name)
+            known = mlflow.search_runs([experiment], f"tags.`lab.uri` = '{intent.uri}'", max_results=1)
+            if known:
+                return str(known[0].info.run_id)
+            tags = {**intent.tags, "lab.uri": intent.uri, "lab.data.uri": intent.rows, "lab.data.digest": intent.digest}
+            run = mlflow.create_run(experiment, tags=tags, run_name=intent.uri.partition(":")[2])
+            _describe(mlflow, run.info.run_id, intent)
+            return str(run.info.run_id)
+
+    def log(self, run_id: str, points: Sequence[Point]) -> None:
+        from mlflow.entities import Metric
+
+        metrics = [Metric(point.name, point.value, int(point.at * 1000), point.step) for point in points]
+        with client() as mlflow:
+            for start in range(0, len(metrics), _BATCH):
+                mlflow.log_batch(run_id, metrics=metrics[start : start + _BATCH])
+
+    def end(self, run_id: str, ending: Ending) -> None:
+        with client() as mlflow:
+            if ending == "killed":
+                mlflow.set_tag(run_id, "lab.killed", "true")
+            mlflow.set_terminated(run_id, _STATES[ending], int(time.time() * 1000))
+
+    def read(self, run_id: str) -> Tracked | None:
+        try:
+            with client() as mlflow:
+                run = mlflow.get_run(run_id)
+                points = sum(len(mlflow.get_metric_history(run_id, name)) for name in run.data.metrics)
+        except NotFound:
+            return None
+        state = "killed" if run.data.tags.get("lab.killed") else _NAMES[run.info.status]
+        return Tracked(state, dict(run.data.params), dict(run.data.tags), dict(run.data.metrics), points)
+
+    def look(self) -> str:
+        return f"mlflow ui --host 127.0.0.1 --backend-store-uri {tracking_uri()}"
+
+
+def _experiment(mlflow: Any, name: str) -> str:
+    from mlflow.exceptions import MlflowException
+
+    known = mlflow.get_experiment_by_name(name)
+    if known is not None:
+        return str(known.experiment_id)
+    place = None if settings().get("train.tracking_uri", "") else (settings().home / "mlflow" / "artifacts").as_uri()
+    try:
+        return str(mlflow.create_experiment(name, artifact_location=place))
+    except MlflowException:
+        known = mlflow.get_experiment_by_name(name)  # another process was faster
+        if known is None:
+            raise
+        return str(known.experiment_id)
+
+
+def _describe(mlflow: Any, run_id: str, intent: Intent) -> None:
+    """Parameters, and the rows as MLflow's data set with our digest: MLflow's own covers only the first rows."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag, Param
+
+    mlflow.log_batch(run_id, params=[Param(key, value[:6000]) for key, value in intent.params.items()])
+    data = Dataset(name=intent.rows[:500], digest=intent.digest[:36], source_type="aiinfra_lab", source=intent.rows)
+    mlflow.log_inputs(run_id, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])])

@@ -1,0 +1,109 @@
+"""A run as the workspace remembers it: its record, its folder, and the state that can really be observed."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from .. import jobs
+from ..config import settings
+from ..errors import Conflict, NotFound, did_you_mean
+from ..jobs import process
+from ..store import Event, Record, open_store, update
+from ..uris import Uri
+
+KIND = "train"
+LIVE = ("starting", "running", "stopping")
+
+
+def folder(label: str) -> Path:
+    """Where a run's files are: `delay@3` → its folder in the workspace."""
+    return settings().home / "train" / label
+
+
+def records(name: str | None = None) -> list[Record]:
+    """Runs, newest first: all, or those of one name."""
+    found = [record for record in open_store().list(KIND) if name in (None, record.name.partition("@")[0])]
+    return sorted(found, key=lambda record: record.body["started_at"], reverse=True)
+
+
+def find(words: object) -> Record:
+    """The run that a URI means; without a version the newest, `@champion` the run behind the models alias.
+
+    NotFound says what there is.
+    """
+    uri = Uri.parse(words, noun=KIND)
+    if uri.alias is not None:
+        uri = Uri.parse(_behind(uri), noun=KIND)
+    if uri.version is None:
+        found = next(iter(records(uri.name)), None)
+    else:
+        found = open_store().get(KIND, uri.label)
+    if found is None:
+        raise NotFound(f"there is no run {uri}", _known(uri))
+    return found
+
+
+def commit(name: str, body: Mapping[str, Any], inputs: tuple[str, ...]) -> Record:
+    """Write down what is about to be run, before any of it runs; the next free version is its own."""
+    for _ in range(50):
+        label = f"{name}@{_newest(name) + 1}"
+        full = {**body, "planned_by": [os.getpid(), process.birth(os.getpid())], "started_at": time.time()}
+        detail = {key: body[key] for key in ("params", "seed", "code_digest", "rows_digest", "on")}
+        event = Event("train run", f"train:{label}", inputs, (f"train:{label}",), detail)
+        try:
+            return open_store().commit([Record.new(KIND, label, full)], event)[0]
+        except Conflict:
+            continue
+    raise Conflict(f"too many runs of {name} start at once", "repeat in a moment")
+
+
+def change(label: str, **changes: Any) -> Record:
+    """Write what became of a run."""
+    return update(open_store(), KIND, label, lambda body: {**body, **changes})
+
+
+def state(record: Record) -> str:
+    """What a run really does: a run whose process is gone was killed, whatever was written last."""
+    written: str = record.body["state"]
+    if written not in LIVE:
+        return written
+    job = jobs.find(f"train:{record.name}")
+    if job is None:
+        return "starting" if process.alive(*record.body["planned_by"]) else "killed"
+    if not job.live:
+        return "killed"
+    return "stopping" if job.stop_requested_at else "running"
+
+
+def machine() -> dict[str, str]:
+    """The versions that a run's numbers depend on."""
+    return {"python": platform.python_version(), "torch": version("torch"), "platform": platform.platform(terse=True)}
+
+
+def _newest(name: str) -> int:
+    known = (record.name for record in open_store().list(KIND))
+    return max((int(label.rpartition("@")[2]) for label in known if label.partition("@")[0] == name), default=0)
+
+
+def _behind(uri: Uri) -> str:
+    """The run behind a models alias; later nouns are heard of only through their records."""
+    record = open_store().get("models", uri.name)
+    holder = record.body.get("aliases", {}).get(uri.alias) if record else None
+    behind = open_store().get("models", f"{uri.name}@{holder}") if holder else None
+    if behind is None:
+        raise NotFound(f"there is no {uri.alias} of {uri.name} yet", f"`%models promote {uri.name}@N` makes one")
+    return str(behind.body["run"])
+
+
+def _known(uri: Uri) -> str:
+    versions = [record.name for record in records(uri.name)]
+    if versions:
+        return "its runs: " + ", ".join(versions[:8])
+    names = {record.name.partition("@")[0] for record in records()}
+    return did_you_mean(uri.name, names) if names else "there is none yet: train one with %%train run NAME --rows ROWS"

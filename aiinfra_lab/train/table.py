@@ -1,0 +1,108 @@
+"""A run's rows as tensors, by the columns contract."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..errors import Failed, UsageProblem
+from ..features.contract import Columns, is_missing
+
+if TYPE_CHECKING:
+    import torch
+
+EXAMPLE_ROWS = 5
+PROBE_ROWS = 256
+
+
+class Tensors(NamedTuple):
+    """What a network of a table takes, and what it should answer."""
+
+    numbers: torch.Tensor
+    codes: torch.Tensor
+    y: torch.Tensor
+
+
+class Table:
+    """The rows of a run. The contract is fitted on first use, on the part that is learned from."""
+
+    def __init__(self, rows: Any) -> None:
+        for wanted in ("columns", "label"):
+            if not getattr(rows, wanted, None):
+                raise UsageProblem(
+                    f"{rows} has no {wanted} that a network could learn from",
+                    "take the rows through their features first: X = %features get NAME --rows …, then --rows $X",
+                )
+        self.frame = rows.df()
+        self.contract: Columns | None = None
+        self._rows = rows
+        if self.frame[rows.label].isna().any():
+            missing = int(self.frame[rows.label].isna().sum())
+            raise Failed(
+                f"{missing} of {len(self.frame)} rows have no {rows.label}", "leave them out of the rows, or label them"
+            )
+
+    def columns(self) -> Columns:
+        """The contract, fitted on all rows unless it was fitted before."""
+        return self._fit(self.frame)
+
+    def tensors(self) -> Tensors:
+        """All rows, in their order."""
+        return self._encode(self.frame, self.columns())
+
+    def split(self, holdout: float) -> tuple[Tensors, Tensors]:
+        """The earlier rows to learn from, and the latest share as the hold-out; the contract knows only the former."""
+        if not 0 < holdout < 1:
+            raise UsageProblem(f"a hold-out of {holdout} leaves nothing on one side", "write run.split(holdout=0.2)")
+        time = getattr(self._rows, "timestamp", None)
+        if not time:
+            raise UsageProblem("these rows have no time to split by", "use run.tensors() and split them yourself")
+        ordered = self.frame.sort_values(time, kind="stable")
+        kept = max(1, min(len(ordered) - 1, round(len(ordered) * (1 - holdout))))
+        early, late = ordered.iloc[:kept], ordered.iloc[kept:]
+        contract = self._fit(early)
+        return self._encode(early, contract), self._encode(late, contract)
+
+    def example(self) -> list[dict[str, Any]]:
+        """A few rows as an endpoint gets them."""
+        contract = self.columns()
+        return [
+            {name: _json(value) for name, value in zip(contract.names, row, strict=True)}
+            for row in self.frame[list(contract.names)].head(EXAMPLE_ROWS).itertuples(index=False, name=None)
+        ]
+
+    def probe(self) -> Any:
+        """Rows spread over all of them, on which two forms of a model are compared."""
+        return self.frame.iloc[:: max(1, len(self.frame) // PROBE_ROWS)].head(PROBE_ROWS)
+
+    def save(self, path: Path) -> None:
+        """Write the contract next to the run's other files."""
+        path.write_text(self.columns().to_json(), "utf-8")
+
+    def _fit(self, frame: Any) -> Columns:
+        if self.contract is None:
+            uri = str(self._rows.uri).partition("#")[0]
+            optional = getattr(self._rows, "optional", ())
+            self.contract = Columns.fit(
+                frame, self._rows.columns, self._rows.label, features_uri=uri, optional=optional
+            )
+        return self.contract
+
+    def _encode(self, frame: Any, contract: Columns) -> Tensors:
+        import torch
+
+        numbers, codes = contract.encode(frame)
+        y = frame[self._rows.label].to_numpy(dtype="float32", copy=True)
+        return Tensors(torch.from_numpy(numbers), torch.from_numpy(codes), torch.from_numpy(y))
+
+
+def write_json(path: Path, value: object) -> None:
+    """JSON for people and programs, without NaN."""
+    path.write_text(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
+
+
+def _json(value: Any) -> Any:
+    if is_missing(value):
+        return None
+    return value.item() if hasattr(value, "item") else value

@@ -1,0 +1,69 @@
+import json
+import math
+
+import pytest
+import torch
+
+from aiinfra_lab.errors import Failed, UsageProblem
+from aiinfra_lab.train import history
+from aiinfra_lab.train.history import History
+
+
+@pytest.fixture
+def written(tmp_path):
+    history = History(tmp_path / "m")
+    yield history
+    history.close()
+
+
+def test_every_metric_counts_its_own_steps(written, tmp_path):
+    written.add(None, {"loss": 3})
+    written.add(None, {"loss": torch.tensor(2.0, requires_grad=True), "auc": 0.5})
+    written.add(9, {"loss": 1})
+    found = [(point.name, point.step, point.value) for point in history.read(tmp_path / "m")]
+    assert found == [("loss", 0, 3.0), ("loss", 1, 2.0), ("auc", 0, 0.5), ("loss", 9, 1.0)]
+
+
+def test_a_resumed_run_counts_on(tmp_path):
+    resumed = History(tmp_path / "m", {"loss": 40})
+    assert resumed.add(None, {"loss": 1})[0].step == 40
+    resumed.close()
+
+
+@pytest.mark.parametrize(
+    ("value", "word"), [(math.nan, "NaN"), (math.inf, "infinite"), (torch.tensor(math.nan), "NaN")]
+)
+def test_a_loss_that_is_no_number_ends_the_run_and_says_so(written, tmp_path, value, word):
+    with pytest.raises(Failed, match=f"loss is {word}.*at step 0: the training diverged"):
+        written.add(None, {"auc": 1.0, "loss": value})
+    assert history.read(tmp_path / "m") == []
+
+
+@pytest.mark.parametrize("value", ["a", None, torch.ones(2), [1]])
+def test_what_is_no_single_number_is_refused(written, value):
+    with pytest.raises(UsageProblem, match="loss is no number"):
+        written.add(None, {"loss": value})
+
+
+def test_a_line_that_was_cut_off_is_left_out(written, tmp_path):
+    written.add(None, {"loss": 1})
+    with (tmp_path / "m").open("a") as file:
+        file.write(json.dumps({"at": 1})[:-3])
+    assert [point.value for point in history.read(tmp_path / "m")] == [1.0]
+
+
+def test_curves_are_the_losses_averaged_on_one_axis(written):
+    for step in range(1000):
+        written.add(None, {"loss": step % 2})
+        if step % 100 == 99:
+            written.add(None, {"auc": 0.5, "holdout_loss": 1})
+    lines = history.curves(written.points, most=50)
+    assert {name: len(line) for name, line in lines.items()} == {"loss": 50, "holdout_loss": 10}
+    assert {value for _, value in lines["loss"]} == {0.5}
+    assert lines["holdout_loss"][-1] == (999, 1.0)
+
+
+def test_without_a_loss_the_first_metric_is_drawn(written):
+    written.add(None, {"reward": 1, "length": 2})
+    assert list(history.curves(written.points)) == ["reward"]
+    assert history.curves([]) == {}

@@ -1,0 +1,287 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from aiinfra_lab import jobs, train
+from aiinfra_lab.errors import Conflict, Failed, LabError, NotFound, UsageProblem
+from aiinfra_lab.store import open_store
+from aiinfra_lab.train import mirror, record, worker
+from aiinfra_lab.train.mlflow import Tracking
+
+from .conftest import CODE
+
+# One epoch a line: what is measured, kept, and done afterwards.
+LOOP = """
+import torch, time, os, signal
+model = torch.nn.Linear(1, 1)
+for epoch in range(run.resume(model), run.params.get("epochs", 3)):
+    run.log(loss=1 / (epoch + 1))
+    run.checkpoint(model, epoch=epoch)
+    {then}
+"""
+
+
+def tracked(run: train.Run):
+    return Tracking().read(run.tracked_as)
+
+
+def weights(run: train.Run):
+    return load_file(run.path / "model" / "weights.safetensors")
+
+
+def test_a_run_learns_and_is_recorded_with_all_it_was_given(rows):
+    run = train.run("delay", rows=rows, code=CODE, params={"epochs": 4}, seed=7)
+    assert (run.uri, run.state, run.params, run.seed, run.rows) == ("train:delay@1", "done", {"epochs": 4}, 7, rows)
+    assert run.metrics["auc"] > 0.7
+    assert (run.checkpoint, run.model) == (3, True)
+    assert (run.path / "code.py").read_text() == CODE
+    points = [point.value for point in run.points() if point.name == "loss"]
+    assert sum(points[-5:]) < sum(points[:5])
+    assert list(run.df().columns) == ["at", "name", "step", "value"]
+    assert len(run.rows_df()) == 400
+
+
+def test_one_event_tells_what_went_in_and_what_came_out(rows):
+    train.run("delay", rows=rows, code="run.log(loss=1)")
+    *_, logged = open_store().events()
+    assert (logged.event.verb, logged.event.inputs, logged.event.outputs) == ("train run", (rows,), ("train:delay@1",))
+    assert logged.event.detail["seed"] == 0
+    assert len(logged.event.detail["code_digest"]) == 64
+
+
+def test_the_record_stands_before_the_code_runs(rows):
+    code = "from aiinfra_lab import train\nprint(train.show(run.uri).state, len(train.ls()))"
+    run = train.run("delay", rows=rows, code=code)
+    assert train.log(run).lines == ("running 1",)
+
+
+def test_mlflow_has_all_of_it(rows):
+    run = train.run(
+        "delay", rows=rows, code="for n in range(2500):\n    run.log(loss=n)\nrun.log(auc=0.5)", params={"lr": 0.1}
+    )
+    found = tracked(run)
+    assert (found.state, found.points, found.metrics) == ("done", 2501, {"loss": 2499.0, "auc": 0.5})
+    assert found.params == {"lr": "0.1"}
+    assert (found.tags["lab.uri"], found.tags["lab.data.uri"], found.tags["lab.seed"]) == (run.uri, rows, "0")
+    assert found.tags["lab.code.digest"] == run.code_digest
+
+
+def test_the_same_seed_gives_the_same_network_and_another_one_another(rows):
+    first, again, other = (train.run("delay", rows=rows, code=CODE, params={"epochs": 1}, seed=s) for s in (1, 1, 2))
+    name = "layers.0.weight"
+    assert weights(first)[name].equal(weights(again)[name])
+    assert not weights(first)[name].equal(weights(other)[name])
+
+
+def test_a_resumed_run_ends_where_an_uninterrupted_one_does(rows):
+    straight = train.run("delay", rows=rows, code=CODE, params={"epochs": 4})
+    train.run("half", rows=rows, code=CODE, params={"epochs": 2})
+    resumed = train.run("half", rows=rows, code=CODE, params={"epochs": 4}, resume=True)
+    assert resumed.resumed_from == "train:half@1"
+    assert all(value.equal(weights(straight)[name]) for name, value in weights(resumed).items())
+    assert resumed.points()[0].step == max(p.step for p in train.show("half@1").points() if p.name == "loss") + 1
+    assert tracked(resumed).tags["lab.resumed_from"] == "train:half@1"
+
+
+def test_stop_from_elsewhere_ends_it_and_keeps_the_last_checkpoint(rows):
+    def stop():
+        while not (found := record.records("delay")) or train.show("delay").checkpoint is None:
+            time.sleep(0.05)
+        subprocess.run([sys.executable, "-m", "aiinfra_lab.cli", "train", "stop", found[0].name], check=True)
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    with pytest.raises(Failed, match=r"train:delay@1 was stopped; its checkpoint of epoch \d+ is kept\n.*--resume"):
+        train.run("delay", rows=rows, code=LOOP.format(then="time.sleep(0.05)"), params={"epochs": 1000})
+    thread.join()
+    assert (train.show("delay").state, jobs.find("train:delay@1").state) == ("stopped", "stopped")
+    assert tracked(train.show("delay")).state == "stopped"
+
+
+def test_ctrl_c_records_it_as_stopped_and_says_how_to_go_on(rows):
+    interrupt = "if epoch == 1 and run.resumed is None: os.kill(os.getpid(), signal.SIGINT); time.sleep(5)"
+    with pytest.raises(Failed, match=r"stopped; its checkpoint of epoch 1 is kept"):
+        train.run("delay", rows=rows, code=LOOP.format(then=interrupt))
+    assert (train.show("delay").state, tracked(train.show("delay")).state) == ("stopped", "stopped")
+    resumed = train.run("delay", rows=rows, code=LOOP.format(then=interrupt), resume=True)
+    assert (resumed.state, resumed.checkpoint, len(resumed.points())) == ("done", 2, 1)
+
+
+def test_stopped_before_a_checkpoint_it_says_so(rows):
+    code = "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(5)"
+    with pytest.raises(Failed, match="stopped before its first checkpoint"):
+        train.run("delay", rows=rows, code=code)
+
+
+def killed(rows: str, workspace: Path) -> None:
+    """Train in another process, and kill that in the middle of its second epoch."""
+    code = LOOP.format(then="time.sleep(60) if epoch == 1 else None")
+    program = f"from aiinfra_lab import train\ntrain.run('delay', rows={rows!r}, code={code!r})"
+    child = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE, env=os.environ)
+    until = time.monotonic() + 60
+    while not (record.records("delay") and train.show("delay").checkpoint == 1):
+        assert time.monotonic() < until
+        assert child.poll() is None, child.stderr.read()
+        time.sleep(0.05)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    child.stderr.close()
+
+
+def test_a_killed_run_is_seen_as_killed_and_goes_on_from_its_checkpoint(rows, workspace):
+    killed(rows, workspace)
+    found = train.show("delay")
+    assert (found.state, found.checkpoint, found.metrics) == ("killed", 1, {"loss": 0.5})
+    assert train.ls()[0].state == "killed"
+    resumed = train.run("delay", rows=rows, code=LOOP.format(then=""), resume=True)
+    assert (resumed.state, [point.step for point in resumed.points()]) == ("done", [2])
+    first = record.find("delay@1").body
+    assert (first["state"], tracked(train.show("delay@1")).state, first["tracked"]) == ("killed", "killed", True)
+    assert tracked(train.show("delay@1")).points == 2
+
+
+def test_what_the_tracking_server_missed_is_told_later(rows):
+    run = train.run("delay", rows=rows, code="run.log(loss=1)")
+    record.change("delay@1", tracked=False)
+    assert mirror.behind() == ["the tracking server does not know how train:delay@1 ended"]
+    assert mirror.settle() == ["told the tracking server about train:delay@1"]
+    assert (mirror.behind(), tracked(run).points) == ([], 1)
+
+
+@pytest.mark.parametrize(
+    ("code", "what", "fix"),
+    [
+        ("x = 1\nprint(batch_size)", r"line 2, `print\(batch_size\)`: NameError", "-p batch_size="),
+        ("run.log(loss=float('nan'))", "loss is NaN .* the training diverged", "learning rate"),
+        ("range(run.params.epochs)", "TypeError", "-p epochs=many is a text"),
+        ("run.params.lr", "the run has no parameter lr", "-p lr="),
+        ("run.params.get('epochs', 3)", "-p epochs=many is no whole number", "like epochs=3"),
+        ("import torch\nrun.save(torch.nn.Linear(1, 1))", "the model cannot be called", "forward"),
+    ],
+)
+def test_an_error_in_the_code_is_raised_and_recorded(rows, code, what, fix):
+    with pytest.raises(Failed, match=f"train:delay@1 failed in .*{what}") as problem:
+        train.run("delay", rows=rows, code=code, params={"epochs": "many"})
+    assert fix in problem.value.fix
+    found = train.show("delay")
+    assert (found.state, found.problem, found.model) == ("failed", problem.value.what, False)
+    assert tracked(found).state == "failed"
+    assert any("<train:delay@1>" in line for line in train.log("delay").lines)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"code": "x = ("},
+        {"params": {"lr": "inf"}},
+        {"name": "Delay!"},
+        {"resume": True},
+        {"from_": "train:other@1"},
+        {"rows": "features:delay@1#000000000000"},
+        {"on": "gpu:nobody"},
+        {"on": "models:x"},
+        {"seed": -1},
+    ],
+)
+def test_bad_input_leaves_no_run(rows, given):
+    with pytest.raises(LabError):
+        train.run(**{"name": "delay", "rows": rows, "code": "run.log(loss=1)", **given})
+    assert record.records() == []
+
+
+def test_nothing_is_resumed_while_it_goes_on(rows):
+    code = LOOP.format(then="from aiinfra_lab import train; train.run('delay', rows=run.rows, code='1', resume=True)")
+    with pytest.raises(Failed, match="train:delay@1 is still going on"):
+        train.run("delay", rows=rows, code=code)
+
+
+def test_a_run_that_has_not_begun_yet_is_stopped_when_it_does(rows):
+    machine = {"python": "", "torch": ""}
+    body = {"params": {}, "seed": 0, "code": "1 / 0", "code_digest": "", "rows": rows, "rows_digest": "", "on": ""}
+    record.commit("delay", {**body, "state": "starting", "resumed_from": "", "machine": machine}, (rows,))
+    assert train.stop("delay").state == "starting"
+    with pytest.raises(Failed, match="was stopped before its first checkpoint"):
+        worker.execute("train:delay@1")
+    assert train.show("delay").state == "stopped"
+
+
+def test_stop_of_what_is_over_changes_nothing(rows):
+    train.run("delay", rows=rows, code="run.log(loss=1)")
+    assert train.stop("delay").state == "done"
+
+
+def test_diff_shows_what_differs_by_meaning(rows):
+    old = train.run("delay", rows=rows, code="run.log(auc=0.7)\n", params={"lr": "0.1"})
+    new = train.run("delay", rows=rows, code="run.log(auc=0.8)\n", params={"lr": "0.2"})
+    found = train.diff(new, old)
+    assert {what: (a, b) for what, a, b in found.changes if what != "code"} == {
+        "parameter lr": ("0.1", "0.2"),
+        "metric auc": ("0.7", "0.8"),
+    }
+    assert "+run.log(auc=0.8)" in found.code
+    assert train.diff(new, new).card().notes == ["nothing differs"]
+
+
+def test_diff_against_a_champion_that_is_not_there_says_so(rows):
+    run = train.run("delay", rows=rows, code="run.log(loss=1)")
+    assert train.diff(run, "delay@champion").note == "there is no champion of delay yet: nothing to compare with"
+    assert "nothing to compare with" in train.diff(run, "other@3").note
+
+
+def test_get_copies_a_runs_files(rows, tmp_path):
+    train.run("delay", rows=rows, code="run.log(loss=1)")
+    train.get("delay", into=tmp_path / "copy")
+    assert {"code.py", "metrics.jsonl"} <= {path.name for path in (tmp_path / "copy").iterdir()}
+    with pytest.raises(Conflict):
+        train.get("delay", into=tmp_path / "copy")
+
+
+def test_an_unknown_run_says_what_there_is(rows):
+    with pytest.raises(NotFound, match="none yet"):
+        train.show("delay")
+    train.run("delay", rows=rows, code="run.log(loss=1)")
+    with pytest.raises(NotFound, match="its runs: delay@1"):
+        train.show("delay@7")
+    with pytest.raises(NotFound, match="did you mean delay"):
+        train.show("dealy")
+
+
+def test_the_card_is_small_and_holds_the_curve(rows):
+    run = train.run("delay", rows=rows, code="for n in range(1000):\n    run.log(loss=n, holdout_loss=n)")
+    html = train.show(run).card().html()
+    assert "data:image/svg+xml;base64," in html
+    assert len(html) < 60_000
+    assert "data:image" not in run.card().html()
+    assert json.dumps(run.as_json())
+
+
+def test_rows_of_another_kind_are_refused_in_the_code(rows):
+    with pytest.raises(Failed, match="take the rows through their features first"):
+        train.run("delay", rows="data:flights@1", code="run.tensors()")
+
+
+def test_a_version_is_never_given_twice(rows):
+    threads = [threading.Thread(target=plan, args=(rows,)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(found.name for found in record.records()) == ["delay@1", "delay@2", "delay@3", "delay@4"]
+
+
+def plan(rows: str) -> None:
+    body = {"params": {}, "seed": 0, "code_digest": "", "rows_digest": "", "on": "", "state": "starting"}
+    record.commit("delay", body, (rows,))
+
+
+def test_an_unreadable_parameter_word_is_a_usage_problem(rows):
+    with pytest.raises(UsageProblem):
+        train.run("delay", rows=rows, code="1", params={"lr": ""})

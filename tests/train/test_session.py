@@ -1,0 +1,72 @@
+"""Training in the kernel of a gpu session."""
+
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from aiinfra_lab import gpu, kernels, train
+from aiinfra_lab.errors import Failed, Interrupted
+from aiinfra_lab.train import record
+
+from .test_run import LOOP, tracked
+
+
+@pytest.fixture
+def session(rows):
+    yield gpu.start("trainer").uri
+    gpu.stop("trainer")
+
+
+def started(name: str) -> None:
+    """Wait until its first checkpoint is there."""
+    until = time.monotonic() + 60
+    while not (record.records(name) and train.show(name).checkpoint is not None):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def test_the_code_runs_over_there_and_is_recorded_here(rows, session, capsys):
+    code = "import os\nprint('pid', os.getpid())\nrun.log(loss=0.5)"
+    run = train.run("delay", rows=rows, code=code, on=session)
+    assert (run.state, run.on, run.metrics, tracked(run).tags["lab.on"]) == ("done", session, {"loss": 0.5}, session)
+    assert train.log(run).lines == (f"pid {kernels.Place.of(session).state().kernel_pid}",)
+    assert "pid" in capsys.readouterr().err
+    # The same session, since starting one takes seconds: an error over there is raised here with its lines.
+    with pytest.raises(Failed, match=r"train:delay@2 failed in line 1, `1 / 0`: ZeroDivisionError") as problem:
+        train.run("delay", rows=rows, code="1 / 0", on=session)
+    assert any('"<train:delay@2>", line 1' in line for line in problem.value._render_traceback_())
+
+
+def test_ctrl_c_leaves_it_going_and_stop_reaches_it(rows, session):
+    def interrupt():
+        started("delay")
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    code = LOOP.format(then="time.sleep(0.05)")
+    with pytest.raises(Interrupted, match=r"train:delay@1 goes on in gpu:trainer\n.*%train log delay@1.*%train stop"):
+        train.run("delay", rows=rows, code=code, params={"epochs": 10_000}, on=session)
+    assert train.show("delay").state == "running"
+    train.stop("delay")
+    until = time.monotonic() + 20
+    while train.show("delay").state != "stopped":
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_a_session_that_ends_in_the_middle_leaves_a_killed_run_that_is_resumed_here(rows, session):
+    def end():
+        started("delay")
+        gpu.stop("trainer")
+
+    threading.Thread(target=end).start()
+    with pytest.raises(Failed):
+        train.run("delay", rows=rows, code=LOOP.format(then="time.sleep(0.2)"), params={"epochs": 100}, on=session)
+    assert train.show("delay").state == "killed"
+    kept = train.show("delay").checkpoint
+    resumed = train.run("delay", rows=rows, code=LOOP.format(then=""), params={"epochs": kept + 3}, resume=True)
+    assert (resumed.state, resumed.checkpoint) == ("done", kept + 2)
