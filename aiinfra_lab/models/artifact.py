@@ -1,0 +1,68 @@
+"""A version's folder: files that can be read without trust, and the digest of every byte of them."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import secrets
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..errors import Conflict, Failed
+from .record import folder, records
+
+FROM_RUN = ("columns.json", "environment.txt", "example.json", "model.onnx", "signature.json", "weights.safetensors")
+
+
+def build(source: Path, card: str) -> Path:
+    """A folder aside with the run's files and the card; Failed when the run lacks one."""
+    if missing := [name for name in FROM_RUN if not (source / name).is_file()]:
+        raise Failed(f"the run's model lacks {', '.join(missing)}", "train it again: the files of the run were touched")
+    aside = folder(f"{secrets.token_hex(4)}.part")
+    aside.mkdir(parents=True)
+    for name in FROM_RUN:
+        shutil.copy2(source / name, aside / name)
+    (aside / "card.md").write_text(card, "utf-8")
+    for path in aside.iterdir():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+    return aside
+
+
+def place(aside: Path, name: str) -> str:
+    """Give the folder the next free version's name, which thereby is taken; the version's label."""
+    taken = [record.name for record in records(name, removed=True)]
+    taken += [path.name for path in folder(name).parent.glob(f"{name}@*")]
+    version = max((int(label.rpartition("@")[2]) for label in taken), default=0)
+    for _ in range(50):
+        version += 1
+        try:
+            aside.rename(folder(f"{name}@{version}"))
+        except OSError as problem:
+            if problem.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        else:
+            return f"{name}@{version}"
+    raise Conflict(f"too many versions of {name} are added at once", "repeat in a moment")
+
+
+def digests(path: Path) -> dict[str, str]:
+    """File → SHA-256, of every file in the folder."""
+    return {
+        file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(path.iterdir()) if file.is_file()
+    }
+
+
+def differences(path: Path, recorded: Mapping[str, str]) -> list[str]:
+    """What is not as it was recorded, one sentence a file."""
+    found = digests(path) if path.is_dir() else {}
+    said = [f"{name} is missing" for name in recorded if name not in found]
+    said += [f"{name} was changed" for name in recorded if name in found and found[name] != recorded[name]]
+    return said + [f"{name} was added" for name in found if name not in recorded]
+
+
+def size(path: Path) -> int:
+    """Bytes of all files in the folder."""
+    return sum(file.stat().st_size for file in path.iterdir()) if path.is_dir() else 0

@@ -1,0 +1,209 @@
+"""Judging a version: its files, its answers, its numbers, and where it came from. Nothing here changes anything."""
+
+from __future__ import annotations
+
+import json
+import operator
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ..errors import LabError, UsageProblem
+from ..store import LoggedEvent, Record, open_store
+from ..uris import Uri
+from . import artifact, record
+
+State = Literal["good", "bad", "cannot tell"]
+TOLERANCE = 1e-5
+
+# Which way is better, for the measures whose name says so.
+HIGHER = ("auc", "accuracy", "precision", "recall", "f1", "r2", "average_precision")
+LOWER = ("loss", "brier", "error", "rmse", "mae", "mse")
+_COMPARE: dict[str, Callable[[float, float], bool]] = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    ">": operator.gt,
+    "<": operator.lt,
+}
+_TERM = re.compile(r"([A-Za-z_][\w.-]*)\s*(>=|<=|>|<)\s*(-?[0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at. `fix` says what to do when it is not good."""
+
+    what: str
+    state: State
+    detail: str
+    fix: str = ""
+
+
+@dataclass(frozen=True)
+class Bound:
+    """`auc > 0.7`."""
+
+    metric: str
+    sign: str
+    value: float
+
+    def holds(self, measured: float) -> bool:
+        """Whether the measured value satisfies it."""
+        return _COMPARE[self.sign](measured, self.value)
+
+    @property
+    def higher(self) -> bool:
+        """Whether more is better."""
+        return self.sign.startswith(">")
+
+
+def bounds(text: str) -> list[Bound]:
+    """Read `auc > 0.7 and loss < 0.5`. UsageProblem when it is anything else."""
+    found = []
+    for part in re.split(r"\s+and\s+|,", text.strip()) if text.strip() else []:
+        match = _TERM.fullmatch(part.strip())
+        if match is None:
+            raise UsageProblem(
+                f"{part.strip()!r} is no bound on a metric", "write --require 'auc > 0.7 and loss < 0.5'"
+            )
+        found.append(Bound(match[1], match[2], float(match[3])))
+    return found
+
+
+def judge(version: Record, required: list[Bound], margin: float) -> Iterator[Finding]:
+    """Every finding about a version, one after the other."""
+    place = record.folder(version.name)
+    off = artifact.differences(place, version.body["files"])
+    if off:
+        yield Finding(
+            "files", "bad", "; ".join(off), f"add the model again: %models add {version.name.partition('@')[0]}"
+        )
+        return
+    yield Finding("files", "good", f"{len(version.body['files'])} files are as they were recorded")
+    yield _example(place)
+    yield _data(version)
+    yield from _metrics(version, required)
+    yield from _champion(version, required, margin)
+
+
+def verdict(findings: list[Finding]) -> State:
+    """The worst of all: bad, else cannot tell, else good."""
+    states = {finding.state for finding in findings}
+    return "bad" if "bad" in states else "cannot tell" if "cannot tell" in states else "good"
+
+
+def ancestors(uri: str, events: list[LoggedEvent]) -> list[str]:
+    """Every URI that this one was made from, nearest first, by the audit log."""
+    made = {output: logged.event.inputs for logged in events for output in logged.event.outputs}
+    found: list[str] = []
+    waiting = [uri]
+    while waiting:
+        for source in made.get(waiting.pop(0), ()):
+            if source not in found:
+                found.append(source)
+                waiting.append(source)
+    return found
+
+
+def data_behind(rows: str) -> list[str]:
+    """The data versions that a run's rows were made from."""
+    chain = [rows, *ancestors(rows, list(open_store().events()))]
+    return [uri for uri in chain if uri.startswith("data:")]
+
+
+def _example(place: Path) -> Finding:
+    """Whether the example still gives the scores that torch gave when the model was saved."""
+    import numpy as np
+
+    from ..features.contract import Columns
+    from ..train.export import scores
+
+    said = json.loads((place / "example.json").read_text("utf-8"))
+    wanted = np.array(said["scores"], np.float32)
+    try:
+        encoded = Columns.from_json((place / "columns.json").read_text("utf-8")).encode(said["rows"])
+        found = scores(place / "model.onnx", *encoded)
+    except (LabError, RuntimeError, ValueError, KeyError) as problem:
+        first = str(problem).partition("\n")[0]
+        return Finding("example", "bad", f"the example does not run: {first[:200]}", "train and add the model again")
+    if len(wanted) == 0 or found.shape != wanted.shape:
+        return Finding("example", "bad", f"{len(found)} scores for {len(wanted)} recorded ones", "add the model again")
+    off = float(np.abs(found - wanted).max())
+    if not off <= TOLERANCE * max(1.0, float(np.abs(wanted).max())):
+        return Finding("example", "bad", f"the scores are off by {off:.2g}", "train and add it again on this machine")
+    return Finding("example", "good", f"{len(found)} rows give the scores that were recorded")
+
+
+def _data(version: Record) -> Finding:
+    """Whether the data that it learned from is known, still there, and the same."""
+    rows = version.body["rows"]
+    behind = data_behind(rows)
+    if not behind:
+        return Finding(
+            "data", "cannot tell", f"no data version stands behind {rows}", "train on rows made from `%data get`"
+        )
+    for uri in (rows, *behind):
+        known = open_store().get(Uri.parse(uri).noun, Uri.parse(uri).label)
+        if known is None or known.body.get("removed_at"):
+            return Finding("data", "bad", f"{uri} is gone", "add that data again, and train on it")
+        if uri == rows and known.body.get("digest", version.body["rows_digest"]) != version.body["rows_digest"]:
+            return Finding(
+                "data", "bad", f"{uri} is not what the model learned from", "train again on what is there now"
+            )
+    return Finding("data", "good", ", ".join(behind))
+
+
+def _metrics(version: Record, required: list[Bound]) -> Iterator[Finding]:
+    metrics: Mapping[str, float] = version.body["metrics"]
+    if not metrics:
+        yield Finding("metrics", "cannot tell", "its run measured nothing", "log some: run.log(auc=…) on a hold-out")
+        return
+    for bound in required:
+        asked = f"{bound.metric} {bound.sign} {bound.value:g}"
+        if bound.metric not in metrics:
+            known = ", ".join(metrics)
+            yield Finding(asked, "cannot tell", f"its run has no {bound.metric}, only {known}", "require one of those")
+        elif bound.holds(metrics[bound.metric]):
+            yield Finding(asked, "good", f"it is {metrics[bound.metric]:.4g}")
+        else:
+            yield Finding(
+                asked, "bad", f"it is {metrics[bound.metric]:.4g}", "train it better, or lower what is required"
+            )
+
+
+def _champion(version: Record, required: list[Bound], margin: float) -> Iterator[Finding]:
+    name = version.name.partition("@")[0]
+    holder = record.aliases(name).get("champion")
+    if holder is None or holder == record.number(version):
+        return
+    champion = record.find(f"models:{name}@{holder}")
+    what = f"champion {champion.name}"
+    ours, theirs = version.body["metrics"], champion.body["metrics"]
+    compared = _measure(required, {key: value for key, value in ours.items() if key in theirs})
+    if compared is None:
+        yield Finding(
+            what, "cannot tell", "the two runs share no measure of quality", "log the same one, e.g. run.log(auc=…)"
+        )
+        return
+    metric, higher = compared
+    gain = (ours[metric] - theirs[metric]) * (1 if higher else -1)
+    rows = "" if version.body["rows"] == champion.body["rows"] else ", on rows of its own"
+    detail = f"{metric} is {ours[metric]:.4g}, the champion's is {theirs[metric]:.4g}{rows}"
+    if gain >= -margin:
+        yield Finding(what, "good", detail)
+    else:
+        yield Finding(what, "bad", detail, f"train it better, or allow it with --margin {-gain:.2g}")
+
+
+def _measure(required: list[Bound], shared: Mapping[str, Any]) -> tuple[str, bool] | None:
+    """The measure to compare by: what was required first, else the best known one that both have."""
+    for bound in required:
+        if bound.metric in shared:
+            return bound.metric, bound.higher
+    for words, higher in ((HIGHER, True), (LOWER, False)):
+        for word in words:
+            for metric in shared:
+                if metric == word or (word == "loss" and metric.endswith("_loss")):
+                    return metric, higher
+    return None

@@ -1,0 +1,132 @@
+"""Model versions in MLflow's registry, in its ONNX flavour: whatever speaks MLflow loads them, without a pickle."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import NotFound
+from ..train.mlflow import client
+from ..uris import Uri
+from .base import Entry
+
+_URI = "lab.uri"
+
+
+class Registry:
+    """MLflow's model registry."""
+
+    def register(self, entry: Entry) -> str:
+        name = Uri.parse(entry.uri).name
+        with client() as mlflow:
+            _ensure(mlflow, name)
+            if known := _version(mlflow, entry.uri):
+                return known
+            run = mlflow.get_run(entry.tracked_as)
+            place = f"models/{entry.uri.partition(':')[2]}"
+            with tempfile.TemporaryDirectory() as folder:
+                _write(entry.folder, Path(folder) / "model")
+                mlflow.log_artifacts(entry.tracked_as, str(Path(folder) / "model"), place)
+            made = mlflow.create_model_version(
+                name,
+                f"{run.info.artifact_uri}/{place}",
+                entry.tracked_as,
+                tags={**entry.tags, _URI: entry.uri},
+                description=entry.note or None,
+            )
+            return str(made.version)
+
+    def alias(self, name: str, alias: str, uri: str | None) -> None:
+        with client() as mlflow:
+            if uri is None:
+                mlflow.delete_registered_model_alias(name, alias)
+                return
+            version = _version(mlflow, uri)
+            if version is None:
+                raise NotFound(f"MLflow's registry has no {uri}", "`%lab start` mends it")
+            mlflow.set_registered_model_alias(name, alias, version)
+
+    def aliases(self, name: str) -> Mapping[str, str]:
+        try:
+            with client() as mlflow:
+                known = mlflow.get_registered_model(name).aliases
+                return {alias: _uri(mlflow, name, version) for alias, version in known.items()}
+        except NotFound:
+            return {}
+
+    def versions(self, name: str) -> set[str]:
+        with client() as mlflow:
+            return {found.tags[_URI] for found in _search(mlflow, name) if _URI in found.tags}
+
+    def remove(self, uri: str) -> None:
+        with client() as mlflow:
+            if version := _version(mlflow, uri):
+                mlflow.delete_model_version(Uri.parse(uri).name, version)
+
+
+def _ensure(mlflow: Any, name: str) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        mlflow.create_registered_model(name)
+    except MlflowException as problem:
+        if problem.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def _search(mlflow: Any, name: str) -> list[Any]:
+    return list(mlflow.search_model_versions(f"name = '{name}'"))
+
+
+def _version(mlflow: Any, uri: str) -> str | None:
+    found = _search(mlflow, Uri.parse(uri).name)
+    return next((str(item.version) for item in found if item.tags.get(_URI) == uri), None)
+
+
+def _uri(mlflow: Any, name: str, version: str) -> str:
+    """Our name of an MLflow version; MLflow's own when somebody else registered it."""
+    return str(mlflow.get_model_version(name, version).tags.get(_URI, f"MLflow's {name} version {version}"))
+
+
+def _write(source: Path, target: Path) -> None:
+    """The version as an MLflow model: the ONNX file, its signature and the example as tensors."""
+    import mlflow.onnx
+    import numpy as np
+    import onnx
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    said = json.loads((source / "signature.json").read_text("utf-8"))
+
+    def schema(side: Mapping[str, Any]) -> Schema:
+        specs = [
+            (name, np.dtype(item["dtype"]), [-1 if n is None else n for n in item["shape"]])
+            for name, item in side.items()
+        ]
+        return Schema([TensorSpec(kind, tuple(shape), name) for name, kind, shape in specs])
+
+    mlflow.onnx.save_model(
+        onnx.load(source / "model.onnx"),
+        str(target),
+        signature=ModelSignature(schema(said["inputs"]), schema(said["outputs"])),
+        input_example=_example(source),
+        # Named here, since MLflow would otherwise start a process that guesses them, and CUDA is no given.
+        pip_requirements=[line for line in _environment(source) if line.partition("==")[0] in ("numpy", "onnxruntime")],
+        onnx_execution_providers=["CPUExecutionProvider"],
+        save_as_external_data=False,
+    )
+
+
+def _example(source: Path) -> dict[str, Any]:
+    from ..features.contract import Columns
+
+    rows = json.loads((source / "example.json").read_text("utf-8"))["rows"]
+    numbers, codes = Columns.from_json((source / "columns.json").read_text("utf-8")).encode(rows)
+    return {"numbers": numbers, "codes": codes}
+
+
+def _environment(source: Path) -> list[str]:
+    return (source / "environment.txt").read_text("utf-8").splitlines()

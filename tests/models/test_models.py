@@ -1,0 +1,297 @@
+import json
+import threading
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from aiinfra_lab import models, train
+from aiinfra_lab.errors import Conflict, Failed, LabError, NotFound, UsageProblem
+from aiinfra_lab.models import record
+from aiinfra_lab.store import Record, open_store
+
+from ..train.conftest import flights
+
+FILES = {
+    *(
+        "card.md",
+        "columns.json",
+        "environment.txt",
+        "example.json",
+        "model.onnx",
+        "signature.json",
+        "weights.safetensors",
+    ),
+}
+
+
+SILENT = """
+import torch
+
+class First(torch.nn.Module):
+    def forward(self, numbers, codes):
+        return numbers[:, 0]
+
+run.save(First())
+"""
+
+
+def good(run: train.Run, name: str = "delay") -> models.Model:
+    """A version that was checked."""
+    made = models.add(name, run=run, note=f"from {run}")
+    models.check(made, margin=1)
+    return models.show(made)
+
+
+def tampered(model: models.Model, name: str, text: str) -> None:
+    (model.path / name).write_text(text)
+
+
+def test_a_version_holds_all_that_serving_needs(model, run):
+    assert (model.uri, model.run, model.metrics, model.checked) == ("models:delay@1", run.uri, run.metrics, "")
+    assert {path.name for path in model.path.iterdir()} == FILES
+    assert model.columns.names == ("carrier", "origin", "temp", "hour")
+    assert model.signature["outputs"]["score"]["shape"] == [None]
+    assert model.said == ""
+
+
+def test_it_predicts_rows_and_frames_alike(model):
+    frame = flights(20, seed=5)
+    names = list(model.columns.names)
+    rows = [
+        {key: None if pd.isna(value) else value for key, value in row.items()}
+        for row in frame[names].to_dict("records")
+    ]
+    scores = model.predict(frame)
+    assert scores.shape == (20,)
+    assert ((scores > 0) & (scores < 1)).all()
+    assert np.allclose(model.predict(rows), scores)
+    with pytest.raises(LabError, match=r"unknown column"):
+        model.predict([{**rows[0], "weather": 1}])
+
+
+def test_the_card_tells_data_numbers_seed_and_use(run):
+    card = models.add("delay", run=run, note="tell late flights two hours before").model_card
+    assert "Intended use: tell late flights two hours before" in card
+    for fact in (
+        run.rows,
+        run.rows_digest,
+        "data:flights@1",
+        run.code_digest,
+        f"{run.metrics['auc']:.6g}",
+        "| seed | 0 |",
+    ):
+        assert fact in card
+    assert "| carrier | category, 5 values | yes |" in card
+
+
+def test_the_same_run_gives_the_same_version(model, run):
+    again = models.add("delay", run=run)
+    assert (again.uri, again.said) == (model.uri, "train:delay@1 was added before")
+
+
+def test_adding_is_one_event(model, run):
+    *_, logged = open_store().events()
+    assert (logged.event.verb, logged.event.inputs, logged.event.outputs) == ("models add", (run.uri,), (model.uri,))
+    assert logged.event.detail["files"].keys() == FILES
+
+
+def test_a_run_without_a_finished_model_is_refused(rows):
+    train.run("plain", rows=rows, code="run.log(loss=1)")
+    with pytest.raises(Failed, match=r"saved no model\n.*run.save"):
+        models.add("delay", run="plain")
+    with pytest.raises(Failed):
+        train.run("bad", rows=rows, code="1 / 0")
+    with pytest.raises(Failed, match=r"train:bad@1 is failed: its model is not finished"):
+        models.add("delay", run="bad")
+    with pytest.raises(NotFound):
+        models.add("delay", run="nobody@3")
+    assert not (record.folder("x").parent).exists()
+
+
+def test_a_run_whose_files_were_touched_is_refused(run):
+    (run.path / "model" / "example.json").unlink()
+    with pytest.raises(Failed, match=r"lacks example.json"):
+        models.add("delay", run=run)
+    assert models.ls().items == ()
+
+
+def test_many_at_once_get_versions_of_their_own(run):
+    threads = [
+        threading.Thread(target=models.add, args=("delay",), kwargs={"run": run, "note": str(n)}) for n in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(item.uri for item in models.ls("delay")) == [f"models:delay@{n}" for n in (1, 2, 3, 4)]
+    assert [path.name for path in record.folder("x").parent.iterdir() if path.suffix == ".part"] == []
+
+
+def test_a_good_version_is_good(model):
+    verdict = models.check(model, require="auc > 0.6 and loss < 0.7")
+    assert (verdict.state, models.show(model).checked) == ("good", "good")
+    assert [(item.what, item.state) for item in verdict.findings] == [
+        *(("files", "good"), ("example", "good"), ("data", "good"), ("auc > 0.6", "good"), ("loss < 0.7", "good")),
+    ]
+    assert verdict.findings[2].detail == "data:flights@1"
+
+
+@pytest.mark.parametrize(
+    ("require", "state", "what"),
+    [("auc > 0.999", "bad", "it is 0."), ("accuracy > 0.5", "cannot tell", "its run has no accuracy, only auc, loss")],
+)
+def test_bounds_that_do_not_hold_or_cannot_be_told_raise(model, require, state, what):
+    assert models.check(model, require=require, report=True).state == state
+    head = "is not good" if state == "bad" else "cannot tell whether models:delay@1 is good"
+    with pytest.raises(Failed, match=rf"{head}.*{what}"):
+        models.check(model, require=require)
+    assert models.show(model).checked == state
+
+
+@pytest.mark.parametrize("require", ["auc", "auc = 1", "auc > high", "auc > 0.5 or loss < 1"])
+def test_what_is_no_bound_is_refused(model, require):
+    with pytest.raises(UsageProblem, match=r"is no bound"):
+        models.check(model, require=require)
+
+
+def test_a_run_that_measured_nothing_cannot_be_judged(rows):
+    made = models.add("delay", run=train.run("delay", rows=rows, code=SILENT))
+    with pytest.raises(Failed, match=r"cannot tell .*metrics: its run measured nothing"):
+        models.check(made)
+
+
+def test_a_changed_file_is_found(model):
+    tampered(model, "columns.json", (model.path / "columns.json").read_text().replace('"late"', '"early"'))
+    (model.path / "weights.safetensors").unlink()
+    (model.path / "more.py").write_text("print()")
+    with pytest.raises(Failed, match=r"weights.safetensors is missing; columns.json was changed; more.py was added"):
+        models.check(model)
+
+
+def test_an_example_that_answers_differently_is_found(model):
+    example = json.loads((model.path / "example.json").read_text())
+    example["scores"][0] += 0.1
+    tampered(model, "example.json", json.dumps(example))
+    made = open_store().get("models", "delay@1")
+    open_store().put(made.with_(files=models.artifact.digests(model.path)))  # as if it had been added so
+    with pytest.raises(Failed, match=r"example: the scores are off by 0.1"):
+        models.check(model)
+
+
+def test_data_that_is_gone_is_found(model):
+    data = open_store().get("data", "flights@1")
+    open_store().put(data.with_(removed_at=1.0))
+    with pytest.raises(Failed, match=r"data: data:flights@1 is gone"):
+        models.check(model)
+
+
+def test_a_worse_one_than_the_champion_is_bad_within_no_margin(run, another):
+    models.promote(good(run))
+    worse = models.add("delay", run=another)
+    verdict = models.check(worse, report=True)
+    assert (verdict.state, verdict.findings[-1].what) == ("bad", "champion delay@1")
+    gap = run.metrics["auc"] - another.metrics["auc"]
+    assert models.check(worse, margin=gap + 0.001).state == "good"
+    with pytest.raises(Failed, match=r"--margin"):
+        models.check(worse)
+
+
+def test_only_what_was_found_good_is_promoted(model):
+    with pytest.raises(Failed, match=r"models:delay@1 has not been checked"):
+        models.promote(model)
+    models.check(model, require="auc > 0.999", report=True)
+    with pytest.raises(Failed, match=r"the verdict was: bad"):
+        models.promote(model)
+    with pytest.raises(NotFound, match=r"its versions: delay@1"):
+        models.promote("delay@9")
+    assert record.aliases("delay") == {}
+
+
+def test_promote_moves_the_alias_and_says_that_no_traffic_moves(run):
+    first = models.promote(good(run))
+    assert first.aliases == ("champion",)
+    assert "no traffic moved" in first.said
+    assert models.show("delay@champion").uri == first.uri
+    assert train.show("delay@champion").uri == run.uri
+
+
+def test_promoting_the_holder_again_writes_nothing(run):
+    models.promote(good(run))
+    before = len(list(open_store().events()))
+    assert "was this version before" in models.promote("delay@1").said
+    assert len(list(open_store().events())) == before
+
+
+def test_rollback_goes_back_step_by_step_and_keeps_the_history(run):
+    for note in ("a", "b", "c"):
+        made = models.add("delay", run=run, note=note)
+        models.check(made)
+        models.promote(made)
+    assert [models.rollback("delay").uri for _ in range(2)] == ["models:delay@2", "models:delay@1"]
+    with pytest.raises(NotFound, match=r"no version held champion of models:delay before"):
+        models.rollback("delay")
+    history = open_store().get("models", "delay").body["history"]
+    assert [(entry["by"], entry["version"]) for entry in history] == [
+        *(("promote", 1), ("promote", 2), ("promote", 3), ("rollback", 2), ("rollback", 1)),
+    ]
+
+
+def test_a_version_is_not_rolled_back(model):
+    with pytest.raises(UsageProblem, match=r"a model is rolled back"):
+        models.rollback(model)
+
+
+def test_an_alias_is_a_word(run):
+    with pytest.raises(UsageProblem, match=r"an alias is a word"):
+        models.promote(good(run), to="3")
+
+
+def test_rollback_passes_over_what_was_removed(run):
+    for note in ("a", "b", "c"):
+        made = models.add("delay", run=run, note=note)
+        models.check(made)
+        models.promote(made)
+    models.rm("delay@2")
+    assert models.rollback("delay").uri == "models:delay@1"
+
+
+def test_the_champion_and_what_an_endpoint_serves_are_not_removed(run):
+    models.promote(good(run))
+    with pytest.raises(Conflict, match=r"is the champion"):
+        models.rm("delay@1")
+    other = models.add("delay", run=run, note="other")
+    open_store().put(Record.new("deploy", "delay", {"champion": "models:delay@1", "canary": other.uri}))
+    with pytest.raises(Conflict, match=r"deploy:delay serves models:delay@2"):
+        models.rm(other)
+
+
+def test_a_removed_version_is_gone_and_its_number_is_not_used_again(model, run):
+    models.rm(model)
+    with pytest.raises(NotFound, match=r"was removed on"):
+        models.show("delay@1")
+    assert models.ls().items == ()
+    assert models.add("delay", run=run).uri == "models:delay@2"
+
+
+def test_diff_shows_what_differs_by_meaning(model, another):
+    found = models.diff(models.add("delay", run=another), model)
+    changed = {what for what, _, _ in found.changes}
+    assert {"metric auc", "run", "file model.onnx"} <= changed
+    assert not {"rows", "data", "column carrier", "file columns.json"} & changed
+    assert (
+        models.diff(model, "delay@champion").note == "there is no champion of models:delay yet: nothing to compare with"
+    )
+
+
+def test_get_copies_a_versions_files(model, tmp_path):
+    models.get("delay@1", into=tmp_path / "copy")
+    assert {path.name for path in (tmp_path / "copy").iterdir()} == FILES
+    with pytest.raises(Conflict):
+        models.get("delay@1", into=tmp_path / "copy")
+
+
+def test_results_are_small_and_json(model):
+    for result in (model, models.ls(), models.check(model)):
+        assert json.dumps(result.as_json())
+    assert len(models.check(model).card().html()) < 5000
