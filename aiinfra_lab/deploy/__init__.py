@@ -1,0 +1,214 @@
+"""Endpoints: a model version behind HTTP, a canary beside it, and the way back."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from ..errors import Conflict, Failed, LabError, NotFound
+from ..show import Listing
+from ..store import Event, Record, open_store
+from ..units import Duration, Share
+from ..uris import Uri, check_name
+from ..verbs import Choices, Live, Rows, verb
+from . import lifecycle, orders, results
+from .results import Endpoint, Load, Log, Served
+
+__all__ = [
+    "Endpoint", "Load", "Log", "Served",
+    "get", "log", "ls", "promote", "rollback", "run", "show", "start", "stop",
+]  # fmt: skip
+
+Name = Annotated[str, Live("deploy")]
+
+
+def _places() -> list[str]:
+    from ..providers import names
+
+    return names("deploy")
+
+
+@verb("deploy")
+def start(
+    name: Name,
+    *,
+    model: Annotated[str, Live("models")],
+    canary: Share | None = None,
+    rollback_if: str = "",
+    port: int | None = None,
+    on: Annotated[str, Choices(_places)] | None = None,
+    wait: bool = True,
+) -> Endpoint:
+    """Start an endpoint with a model version, or change what a live one serves.
+
+    It answers on 127.0.0.1 only. A live endpoint swaps versions without losing a request: with --canary the version
+    is tried beside the champion, without it takes all traffic at once.
+
+    name: what to call the endpoint
+    model: the version, e.g. models:delay@7; an alias is resolved now and not followed
+    canary: the share of keys that this version gets, e.g. 5%; without a champion it gets all
+    rollback_if: when the canary loses its traffic again, e.g. "p95_ms > 80 or errors > 1%"
+    port: where it listens; by default a free one, kept over restarts
+    on: the provider
+    wait: return when the version is live
+    """
+    from ..config import settings
+    from . import versions
+
+    check_name(_name(name))
+    uri = versions.resolve(model)
+    wish = orders.Wish(uri, canary, rollback_if)
+    where = on or settings().get("deploy.provider", "local")
+    record, note = _start(_name(name), wish, on, where, port)
+    if wait:
+        record = lifecycle.wait(record.name, record.body["generation"])
+    resolved = f"{Uri.parse(model, noun='models')} is {uri}" if str(Uri.parse(model, noun="models")) != uri else ""
+    return _seen(record, resolved, note)
+
+
+@verb("deploy")
+def stop(name: Name) -> Endpoint:
+    """Stop an endpoint: it answers what it has taken; returns when its process is gone.
+
+    name: the endpoint
+    """
+    return _seen(lifecycle.end(lifecycle.find(_name(name))))
+
+
+@verb("deploy")
+def ls() -> Listing:
+    """List the endpoints, newest first."""
+    found = sorted(open_store().list("deploy"), key=lambda record: record.body["started_at"], reverse=True)
+    header = ("uri", "state", "champion", "canary", "canary_share", "count", "url")
+    empty = "there is none yet: `%deploy start NAME --model models:NAME@N`"
+    return Listing("deploy", tuple(_seen(record) for record in found), header, empty)
+
+
+@verb("deploy")
+def show(name: Name) -> Endpoint:
+    """Show an endpoint: its versions with their traffic, errors and latencies, and what its rollback rule says.
+
+    name: the endpoint
+    """
+    return _get(name)
+
+
+@verb("deploy")
+def get(name: Name) -> Endpoint:
+    """Get an endpoint's handle, which has `.url` and `.predict(rows)`.
+
+    name: the endpoint
+    """
+    return _get(name)
+
+
+@verb("deploy")
+def log(name: Name, *, rows: int = 20) -> Log:
+    """Show the newest predicted rows, what happened to the endpoint, and its process's output.
+
+    name: the endpoint
+    rows: how many rows
+    """
+    from ..show import shown
+    from . import predictions_log
+
+    record = lifecycle.find(_name(name))
+    uri = f"deploy:{record.name}"
+    events = [item for item in open_store().events() if item.event.subject == uri][::-1]
+    told = tuple(f"{shown('x_at', item.at)}  {item.event.verb}  {_why(item.event)}".rstrip() for item in events)
+    newest = predictions_log.newest(lifecycle.log_folder(record), max(rows, 0))
+    output = lifecycle.place_of(record).output(record.body["job"], 50)
+    return Log(uri, tuple(newest), told, output, record.body["log_dir"])
+
+
+@verb("deploy")
+def promote(name: Name) -> Endpoint:
+    """Give the canary all traffic, then make it the model's champion.
+
+    name: the endpoint
+    """
+    from .. import models
+
+    record = lifecycle.find(_name(name))
+    canary = orders.promoted(record.body)["champion"]
+    if (checked := models.show(canary).checked) != "good":
+        state = "has not been checked" if not checked else f"was checked, and the verdict was: {checked}"
+        raise Failed(f"{canary} {state}", f"check it first: `%models check {canary}`")
+    event = Event("deploy promote", f"deploy:{record.name}", (canary,), (f"deploy:{record.name}",))
+
+    def decide(body: dict[str, Any]) -> dict[str, Any]:
+        if body["canary"] != canary:
+            raise Conflict(f"{canary} is no longer the canary of {record.name}", f"look: `%deploy show {record.name}`")
+        return orders.promoted(body)
+
+    record = lifecycle.order(record, decide, event)
+    record = lifecycle.wait(record.name, record.body["generation"])
+    try:
+        said = models.promote(canary).said
+    except LabError as problem:
+        raise Failed(f"{canary} has all traffic, but not the alias: {problem.what}", problem.fix) from problem
+    return _seen(record, f"{canary} serves all traffic", said.partition(";")[0])
+
+
+@verb("deploy")
+def rollback(name: Name) -> Endpoint:
+    """Take the canary's traffic away; without a canary, go back to the champion before this one.
+
+    name: the endpoint
+    """
+    record = lifecycle.find(_name(name))
+    _, gone, note = orders.rolled_back(record.body)
+    told = {"reason": "ordered", "by": "rollback"}
+    event = Event("deploy rollback", f"deploy:{record.name}", (gone,), (f"deploy:{record.name}",), told)
+    record = lifecycle.order(record, lambda body: orders.rolled_back(body)[0], event)
+    return _seen(lifecycle.wait(record.name, record.body["generation"]), note)
+
+
+@verb("deploy")
+def run(name: Name, *, rows: Rows, rate: float = 50.0, for_: Duration = 10.0, batch: int = 1) -> Load:
+    """Send real rows to an endpoint at a steady rate, and say what came back.
+
+    name: the endpoint
+    rows: where the rows come from: features:…, data:…, a file, a DataFrame; they are sent again and again
+    rate: requests a second
+    for: for how long
+    batch: rows in a request
+    """
+    from . import visits
+
+    record = lifecycle.find(_name(name))
+    if not lifecycle.is_live(record):
+        raise NotFound(f"{record.name} is not running", f"start it: `%deploy start {record.name} --model …`")
+    return visits.pay(lifecycle.wait(record.name, record.body["generation"]), rows, rate, for_, batch)
+
+
+def _start(name: str, wish: Any, on: str | None, where: str, port: int | None) -> tuple[Record, str]:
+    """Bring it up or change it; again when somebody else was faster."""
+    for _ in range(20):
+        record = open_store().get("deploy", name)
+        if record is not None and lifecycle.is_live(record):
+            return lifecycle.change(record, wish, on, port)
+        try:
+            return lifecycle.bring_up(name, record, wish, where, port)
+        except lifecycle.Overtaken:
+            continue
+    raise Conflict(f"{name} is started and stopped all the time by somebody else", "repeat in a moment")
+
+
+def _name(words: str) -> str:
+    return Uri.parse(words, noun="deploy").name
+
+
+def _get(name: str) -> Endpoint:
+
+    return _seen(lifecycle.find(_name(name)))
+
+
+def _seen(record: Record, *said: str) -> Endpoint:
+
+    return results.endpoint(record, lifecycle.place_of(record).observe(record.body["job"]), *said)
+
+
+def _why(event: Event) -> str:
+    """What an event was about, in a few words."""
+    detail = event.detail
+    return str(detail.get("reason") or detail.get("canary") or detail.get("champion") or ", ".join(event.inputs))

@@ -1,0 +1,72 @@
+"""What happened on each version: requests, rows, errors, and latencies in buckets fine enough for a quantile."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+# Steps of about 12 %, so that a quantile is at most that far off; 0.01 ms to 90 s.
+_STEPS = (1, 1.12, 1.25, 1.4, 1.6, 1.8, 2, 2.2, 2.5, 2.8, 3.2, 3.6, 4, 4.5, 5, 5.6, 6.3, 7, 8, 9)
+EDGES_MS = tuple(round(step * 10.0**power, 6) for power in range(-2, 5) for step in _STEPS)
+# Those that Prometheus gets: fewer, and round.
+SHOWN_MS = tuple(edge for edge in EDGES_MS if f"{edge:e}"[:3] in ("1.0", "2.5", "5.0"))
+
+
+@dataclass
+class Counts:
+    """Of one version since the endpoint was started.
+
+    errors: requests of which at least one row got no finite score. refused: requests whose rows broke the contract.
+    """
+
+    requests: int = 0
+    rows: int = 0
+    errors: int = 0
+    refused: int = 0
+    busy_ms: float = 0.0
+    buckets: list[int] = field(default_factory=lambda: [0] * (len(EDGES_MS) + 1))
+
+    def add(self, latency_ms: float, rows: int, failed: bool) -> None:
+        """Count one answered request."""
+        self.requests += 1
+        self.rows += rows
+        self.errors += failed
+        self.busy_ms += latency_ms
+        self.buckets[bisect_left(EDGES_MS, latency_ms)] += 1
+
+    def quantile_ms(self, share: float) -> float | None:
+        """The latency that this share of the requests stayed within; None without requests."""
+        total, seen = sum(self.buckets), 0
+        for at, count in enumerate(self.buckets):
+            if count and seen + count >= share * total:
+                low = EDGES_MS[at - 1] if at else 0.0
+                high = EDGES_MS[min(at, len(EDGES_MS) - 1)]
+                return low + (high - low) * max(0.0, share * total - seen) / count
+            seen += count
+        return None
+
+    def at_most(self, edge_ms: float) -> int:
+        """How many requests took no longer than that edge."""
+        return sum(self.buckets[: bisect_left(EDGES_MS, edge_ms) + 1])
+
+    def to_body(self) -> dict[str, Any]:
+        """As JSON: empty buckets are left out."""
+        filled = {str(at): count for at, count in enumerate(self.buckets) if count}
+        return {
+            "requests": self.requests,
+            "rows": self.rows,
+            "errors": self.errors,
+            "refused": self.refused,
+            "busy_ms": round(self.busy_ms, 3),
+            "buckets": filled,
+        }
+
+    @classmethod
+    def from_body(cls, body: Mapping[str, Any]) -> Counts:
+        """What `to_body` gave."""
+        counts = cls(*(body[name] for name in ("requests", "rows", "errors", "refused", "busy_ms")))
+        for at, count in body["buckets"].items():
+            counts.buckets[int(at)] = count
+        return counts

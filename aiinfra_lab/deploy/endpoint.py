@@ -1,0 +1,214 @@
+"""What an endpoint does with a request: choose the version, predict, answer, log and count. It knows no sockets.
+
+A version is chosen by a salted hash of the request's key, so that a key stays where it is, and a key that is in the
+canary at 5 % is in it at 20 %. Everything here runs on the event loop's thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import math
+import os
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import msgspec
+
+from .batching import Answer, Batcher, Work
+from .counts import Counts
+from .judge import Judge
+from .model import Model
+from .predictions_log import Line, PredictionsLog
+from .rows import Envelope, Parsed, Refusal, open_envelope
+
+MAX_WAITING_ROWS = 16_384
+NO_SCORE = "the model gave no finite score"
+
+Respond = Callable[[int, bytes], None]
+
+
+class Prediction(msgspec.Struct, omit_defaults=True):
+    """One row's answer."""
+
+    row_id: str
+    score: float | None
+    error: str | None = None
+
+
+class Predictions(msgspec.Struct):
+    """The answer to a request."""
+
+    request_id: str
+    model: str
+    predictions: list[Prediction]
+
+
+@dataclass
+class Version:
+    """A model that serves, with its own queue and counts."""
+
+    model: Model
+    batcher: Batcher
+    counts: Counts
+
+
+@dataclass
+class Routes:
+    """Who gets the traffic: all to the champion but `share` of the keys; all to the canary while there is no champion.
+
+    generation: which change of the endpoint's record this is. judge: the canary's rule, if it has one.
+    """
+
+    champion: Version | None = None
+    canary: Version | None = None
+    share: float = 0.0
+    salt: str = ""
+    generation: int = 0
+    judge: Judge | None = None
+
+    @property
+    def live(self) -> list[Version]:
+        """The versions that serve."""
+        return [version for version in (self.champion, self.canary) if version is not None]
+
+    @property
+    def canary_share(self) -> float:
+        """The share that the canary really gets."""
+        if self.canary is None:
+            return 0.0
+        return self.share if self.champion else 1.0
+
+
+def place(salt: str, key: str) -> float:
+    """Where a key lies between 0 and 1: fixed for a salt, and spread evenly."""
+    digest = hashlib.blake2b(key.encode(), digest_size=8, key=salt.encode()[:64]).digest()
+    return int.from_bytes(digest) / 2**64
+
+
+@dataclass
+class _Request:
+    """A request on its way."""
+
+    id: str
+    parsed: Parsed
+    version: Version
+    canary: bool
+    started: float
+    respond: Respond
+
+
+@dataclass
+class Endpoint:
+    """Predicts with whatever `routes` says at the moment; a request keeps the version that it was given."""
+
+    log: PredictionsLog
+    loop: asyncio.AbstractEventLoop
+    routes: Routes = field(default_factory=Routes)
+    draining: bool = False
+    counts: dict[str, Counts] = field(default_factory=dict)
+    refused: Counter[int] = field(default_factory=Counter)
+    waiting: int = 0
+
+    def __post_init__(self) -> None:
+        self._executor = ThreadPoolExecutor(1, "predict")
+        self._prefix = os.urandom(4).hex()
+        self._taken = 0
+        self._encode = msgspec.json.Encoder().encode
+
+    @property
+    def ready(self) -> bool:
+        """Whether it takes requests."""
+        return bool(self.routes.live) and not self.draining
+
+    def version(self, model: Model) -> Version:
+        """A model as something that can serve here; it goes on counting where it was."""
+        counts = self.counts.setdefault(model.uri, Counts())
+        return Version(model, Batcher(model, self.loop, self._executor), counts)
+
+    def predict(self, body: bytes, respond: Respond) -> None:
+        """Answer a request: `respond` is called exactly once, now or when its batch has run."""
+        started = time.perf_counter()
+        try:
+            if not self.ready:
+                raise Refusal(503, "the endpoint is not ready" if not self.draining else "the endpoint is stopping")
+            if self.waiting_rows > MAX_WAITING_ROWS:
+                raise Refusal(503, "too many rows are waiting; try again in a moment")
+            envelope = open_envelope(body)
+            self._taken += 1
+            request_id = f"{self._prefix}-{self._taken:08x}"
+            version, canary = self._choose(request_id if envelope.key is None else str(envelope.key))
+            version, canary, parsed = self._read(envelope, version, canary)
+        except Refusal as refusal:
+            self.refused[refusal.status] += 1
+            respond(refusal.status, refusal.body())
+            return
+        self.waiting += 1
+        request = _Request(request_id, parsed, version, canary, started, respond)
+        version.batcher.submit(Work(parsed.values, lambda answer: self._answer(request, answer)))
+
+    @property
+    def waiting_rows(self) -> int:
+        """Rows that were taken and not yet answered."""
+        return sum(version.batcher.rows_waiting for version in self.routes.live)
+
+    def _choose(self, key: str) -> tuple[Version, bool]:
+        routes = self.routes
+        if routes.canary is not None and (routes.champion is None or place(routes.salt, key) < routes.share):
+            return routes.canary, True
+        assert routes.champion is not None  # ready says that one of the two is there
+        return routes.champion, False
+
+    def _read(self, envelope: Envelope, version: Version, canary: bool) -> tuple[Version, bool, Parsed]:
+        """Read the rows. What only the canary refuses is the canary's error, and the champion answers it."""
+        try:
+            return version, canary, version.model.reader.read(envelope.rows)
+        except Refusal:
+            version.counts.refused += 1
+            champion = self.routes.champion
+            if not canary or champion is None:
+                raise
+            parsed = champion.model.reader.read(envelope.rows)
+            version.counts.errors += 1
+            if self.routes.judge:
+                self.routes.judge.add(0.0, failed=True)
+            return champion, False, parsed
+
+    def _answer(self, request: _Request, answer: Answer) -> None:
+        latency_ms = (time.perf_counter() - request.started) * 1000
+        problem = _words(answer) if isinstance(answer, Exception) else None
+        scores: list[float | None] = [None] * len(request.parsed.ids) if isinstance(answer, Exception) else list(answer)
+        predictions = [
+            _prediction(row_id or f"{request.id}-{at}", score, problem)
+            for at, (row_id, score) in enumerate(zip(request.parsed.ids, scores, strict=True))
+        ]
+        failed = any(item.error for item in predictions)
+        uri = request.version.model.uri
+        request.respond(
+            500 if all(item.error for item in predictions) else 200,
+            self._encode(Predictions(request.id, uri, predictions)),
+        )
+        self.waiting -= 1
+        request.version.counts.add(latency_ms, len(predictions), failed)
+        judge = self.routes.judge
+        if judge and request.canary and request.version is self.routes.canary:
+            judge.add(latency_ms, failed=failed)
+        self._note(request, predictions, latency_ms)
+
+    def _note(self, request: _Request, predictions: list[Prediction], latency_ms: float) -> None:
+        at, took, uri = round(time.time(), 4), round(latency_ms, 3), request.version.model.uri
+        for item, inputs in zip(predictions, request.parsed.inputs, strict=True):
+            self.log.add(Line(at, request.id, item.row_id, uri, request.canary, took, inputs, item.score, item.error))
+
+
+def _prediction(row_id: str, score: float | None, problem: str | None) -> Prediction:
+    if score is not None and math.isfinite(score):
+        return Prediction(row_id, score)
+    return Prediction(row_id, None, problem or NO_SCORE)
+
+
+def _words(problem: Exception) -> str:
+    return f"the model failed: {str(problem)[:200]}"

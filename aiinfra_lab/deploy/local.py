@@ -1,0 +1,49 @@
+"""Our server on this machine: one supervised process for each endpoint, on the loopback address."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Sequence
+
+from .. import jobs
+from ..config import settings
+from ..errors import NotFound
+from ..store import Record, open_store
+from .base import State
+
+
+class Local:
+    """See `Place` for the contract. A claim is a job's id."""
+
+    def claim(self, name: str) -> tuple[str, Sequence[Record]]:
+        command = [sys.executable, "-m", "aiinfra_lab.deploy.serve", name]
+        record = jobs.prepare(f"deploy:{name}", command, restart=True)
+        return record.name, [record]
+
+    def start(self, claim: str) -> None:
+        jobs.launch()
+
+    def observe(self, claim: str) -> State:
+        try:
+            job = jobs.poll(claim)
+        except NotFound:
+            return State("lost")
+        # An endpoint that ended by itself has failed at being one, whatever its exit code.
+        word = "stopping" if job.live and job.stop_requested_at else {"done": "stopped"}.get(job.state, job.state)
+        return State(word, job.restarts)
+
+    def stop(self, claim: str, timeout_s: float) -> None:
+        if self.observe(claim).live:
+            jobs.cancel(claim)
+            jobs.wait(claim, timeout_s=timeout_s)
+
+    def output(self, claim: str, lines: int) -> str:
+        try:
+            return jobs.log(claim, lines)
+        except NotFound:
+            return ""
+
+    def forget(self, claim: str) -> None:
+        if open_store().get(jobs.KIND, claim) is None:
+            shutil.rmtree(settings().home / "jobs" / claim, ignore_errors=True)

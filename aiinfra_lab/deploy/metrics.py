@@ -1,0 +1,59 @@
+"""The endpoint's counts in Prometheus' text format."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from .counts import SHOWN_MS, Counts
+from .endpoint import Endpoint
+
+KIND = b"text/plain; version=0.0.4; charset=utf-8"
+
+
+def text(name: str, endpoint: Endpoint, counts: Mapping[str, Counts], refused: Mapping[int, int]) -> bytes:
+    """All metrics of an endpoint: by version, then its own."""
+    lines: list[str] = []
+    by_version = sorted(counts.items())
+    for metric, what, field in (
+        ("requests_total", "Requests that were predicted.", "requests"),
+        ("rows_total", "Rows that were predicted.", "rows"),
+        ("errors_total", "Requests of which at least one row got no finite score.", "errors"),
+        ("contract_refusals_total", "Requests whose rows broke the version's columns contract.", "refused"),
+    ):
+        samples = ((_labels(name, model=uri), getattr(item, field)) for uri, item in by_version)
+        lines += _metric(metric, "counter", what, samples)
+    lines += _metric("request_seconds", "histogram", "Time from a request's last byte to its scores.", ())
+    for uri, item in by_version:
+        lines += _histogram(name, uri, item)
+    own = _labels(name)
+    statuses = ((_labels(name, status=str(status)), count) for status, count in sorted(refused.items()))
+    lines += _metric("refused_total", "counter", "Requests that were answered without a prediction.", statuses)
+    for metric, kind, what, value in (
+        ("canary_share", "gauge", "Share of the keys that the canary gets.", endpoint.routes.canary_share),
+        ("waiting_rows", "gauge", "Rows taken and not yet answered.", endpoint.waiting_rows),
+        ("log_lost_rows_total", "counter", "Predicted rows that are missing in the log.", endpoint.log.lost),
+        ("ready", "gauge", "Whether requests are taken.", int(endpoint.ready)),
+    ):
+        lines += _metric(metric, kind, what, [(own, value)])
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _metric(metric: str, kind: str, what: str, samples: Iterable[tuple[str, float]]) -> Iterator[str]:
+    yield f"# HELP aiinfra_endpoint_{metric} {what}"
+    yield f"# TYPE aiinfra_endpoint_{metric} {kind}"
+    for labels, value in samples:
+        yield f"aiinfra_endpoint_{metric}{labels} {value}"
+
+
+def _histogram(name: str, uri: str, counts: Counts) -> Iterator[str]:
+    metric = "aiinfra_endpoint_request_seconds"
+    for edge in SHOWN_MS:
+        yield f"{metric}_bucket{_labels(name, model=uri, le=f'{edge / 1000:g}')} {counts.at_most(edge)}"
+    yield f"{metric}_bucket{_labels(name, model=uri, le='+Inf')} {sum(counts.buckets)}"
+    yield f"{metric}_sum{_labels(name, model=uri)} {counts.busy_ms / 1000:.6f}"
+    yield f"{metric}_count{_labels(name, model=uri)} {sum(counts.buckets)}"
+
+
+def _labels(name: str, **labels: str) -> str:
+    pairs = {"endpoint": name, **labels}
+    return "{" + ",".join(f'{key}="{value}"' for key, value in pairs.items()) + "}"

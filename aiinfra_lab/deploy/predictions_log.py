@@ -1,0 +1,132 @@
+"""Every predicted row as a line of JSON on disk: encoded at once, written by a thread of its own at least every 0.2 s.
+
+Files are for their owner only, a new one begins at every start and whenever one is full, and the oldest go when the
+folder is full. Lines that cannot be written are counted, never waited for: predictions go on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+FLUSH_S = 0.2
+FILE_BYTES = 16 << 20
+FILES_KEPT = 64
+MOST_WAITING = 100_000
+
+
+class Line(msgspec.Struct, omit_defaults=True):
+    """One row: when, which request and row, who answered, how long it took, what went in and what came out."""
+
+    at: float
+    request_id: str
+    row_id: str
+    model: str
+    canary: bool
+    latency_ms: float
+    inputs: Any
+    score: float | None
+    error: str | None = None
+
+
+class PredictionsLog:
+    """Takes lines on the event loop's thread and writes them from its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._encode = msgspec.json.Encoder().encode
+        self._lines: deque[bytes] = deque()
+        self._turned_away = self._unwritten = 0
+        self._file = -1
+        self._file_bytes = 0
+        self._done = threading.Event()
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._thread = threading.Thread(target=self._write_on, name="predictions-log", daemon=True)
+        self._thread.start()
+
+    @property
+    def lost(self) -> int:
+        """How many lines are nowhere: the disk refused them, or was too slow."""
+        return self._turned_away + self._unwritten
+
+    def add(self, line: Line) -> None:
+        """Take one line; it is on disk within FLUSH_S."""
+        if len(self._lines) < MOST_WAITING:
+            self._lines.append(self._encode(line))
+        else:
+            self._turned_away += 1
+
+    def close(self) -> None:
+        """Write what is there and end; nothing may be added afterwards."""
+        self._done.set()
+        self._thread.join()
+        if self._file >= 0:
+            os.close(self._file)
+
+    def _write_on(self) -> None:
+        while not self._done.wait(FLUSH_S):
+            self._flush()
+        self._flush()
+
+    def _flush(self) -> None:
+        # popleft and append are atomic: no line is lost between the two threads, and no lock is in a request's way.
+        lines = [self._lines.popleft() for _ in range(len(self._lines))]
+        if not lines:
+            return
+        try:
+            self._write(b"\n".join(lines) + b"\n")
+        except OSError:
+            self._unwritten += len(lines)
+            self._take_back()
+
+    def _write(self, block: bytes) -> None:
+        if self._file < 0 or self._file_bytes > FILE_BYTES:
+            self._next_file()
+        rest = memoryview(block)
+        while rest:
+            rest = rest[os.write(self._file, rest) :]
+        self._file_bytes += len(block)
+
+    def _take_back(self) -> None:
+        """Cut off what a failed write left, so that the next line does not continue half of another."""
+        if self._file >= 0:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._file, self._file_bytes)
+
+    def _next_file(self) -> None:
+        path = self.folder / f"{time.time_ns() // 1000}.jsonl"
+        opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        if self._file >= 0:
+            os.close(self._file)
+        self._file, self._file_bytes = opened, 0
+        for old in files(self.folder)[:-FILES_KEPT]:
+            old.unlink(missing_ok=True)
+
+
+def files(folder: Path) -> list[Path]:
+    """The log's files, oldest first."""
+    return sorted(folder.glob("*.jsonl"), key=lambda path: (len(path.name), path.name))
+
+
+def newest(folder: Path, rows: int) -> list[dict[str, Any]]:
+    """The last lines, newest first. A line that a crash cut short is passed over."""
+    found: list[dict[str, Any]] = []
+    for path in reversed(files(folder)):
+        found += list(_backwards(path))[: rows - len(found)]
+        if len(found) >= rows:
+            break
+    return found
+
+
+def _backwards(path: Path) -> Iterator[dict[str, Any]]:
+    for line in reversed(path.read_bytes().splitlines()):
+        with contextlib.suppress(msgspec.DecodeError):
+            yield msgspec.json.decode(line)

@@ -1,0 +1,286 @@
+"""HTTP on a socket: one parser for each connection, answers in the order of the requests, and limits on everything.
+
+llhttp (httptools) parses. A body that is announced as too long is refused before it is read, a request that does
+not arrive in time is dropped, and a client that does not read its answers is not read from.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+import traceback
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import cast
+
+import httptools
+
+MAX_BODY = 1 << 20
+MAX_HEAD = 16 << 10
+HEAD_S = 5.0
+BODY_S = 15.0
+IDLE_S = 75.0
+LINGER_S = 1.0
+SWEEP_S = 0.5
+MAX_CONNECTIONS = 512
+MAX_PIPELINED = 64
+
+_REASONS = {
+    200: "OK", 400: "Bad Request", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed",
+    408: "Request Timeout", 413: "Content Too Large", 422: "Unprocessable Content",
+    431: "Request Header Fields Too Large", 500: "Internal Server Error", 503: "Service Unavailable",
+}  # fmt: skip
+_HEADS = {status: f"HTTP/1.1 {status} {reason}\r\ncontent-type: ".encode() for status, reason in _REASONS.items()}
+_LONG_HEAD = (431, f"the head of a request may have at most {MAX_HEAD} bytes")
+_LONG_BODY = (413, f"a body may have at most {MAX_BODY} bytes; send the rows in several requests")
+JSON = b"application/json"
+
+Handler = Callable[["Request"], None]
+
+
+@dataclass(slots=True, eq=False)
+class Request:
+    """One request, complete, and the place of its answer in the connection's order.
+
+    from_page: whether a browser sent it on behalf of a page. keep: whether the connection stays open afterwards.
+    """
+
+    connection: Connection
+    method: bytes
+    path: bytes
+    body: bytes
+    from_page: bool
+    keep: bool
+    answer: bytes = b""
+
+    def respond(self, status: int, body: bytes, kind: bytes = JSON, extra: bytes = b"") -> None:
+        """Answer it; to be called once. It is sent when every request before it has been answered."""
+        if status == 503:
+            extra += b"retry-after: 1\r\n"
+        if not self.keep:
+            extra += b"connection: close\r\n"
+        self.answer = b"%b%b\r\ncontent-length: %d\r\n%b\r\n%b" % (_HEADS[status], kind, len(body), extra, body)
+        self.connection.flush()
+
+
+class Server:
+    """All connections of one listening socket. `handler` gets each complete request."""
+
+    def __init__(self, handler: Handler, loop: asyncio.AbstractEventLoop) -> None:
+        self.handler = handler
+        self.loop = loop
+        self.connections: set[Connection] = set()
+        self.draining = False
+        self._sweeper = loop.call_later(SWEEP_S, self._sweep)
+
+    def connect(self) -> Connection:
+        """The protocol of a new connection."""
+        return Connection(self)
+
+    def drain(self) -> None:
+        """Close idle connections now, and every other one after its last answer."""
+        self.draining = True
+        for connection in list(self.connections):
+            connection.close_when_idle()
+
+    def close(self) -> None:
+        """Cut what is left."""
+        self._sweeper.cancel()
+        for connection in list(self.connections):
+            connection.cut()
+
+    def _sweep(self) -> None:
+        now = self.loop.time()
+        for connection in list(self.connections):
+            connection.expire(now)
+        self._sweeper = self.loop.call_later(SWEEP_S, self._sweep)
+
+
+class Connection(asyncio.Protocol):
+    """One client."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._parser = httptools.HttpRequestParser(self)
+        self._pending: deque[Request] = deque()
+        self._transport: asyncio.Transport | None = None
+        self._deadline = 0.0
+        self._refused = self._last = self._choked = False
+        self._fault: tuple[int, str] | None = None
+        self._clear()
+
+    def _clear(self) -> None:
+        self._url = b""
+        self._body: list[bytes] = []
+        self._head_bytes = self._head_parts = self._body_bytes = 0
+        self._started = self._in_head = self._from_page = self._expects = False
+
+    # ---- what the event loop calls ----
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # A stream's transport always: uvloop's has no common base class with asyncio's.
+        self._transport = cast(asyncio.Transport, transport)
+        if len(self._server.connections) >= MAX_CONNECTIONS or self._server.draining:
+            self._transport.abort()
+            return
+        self._server.connections.add(self)
+        self._deadline = self._server.loop.time() + HEAD_S
+
+    def connection_lost(self, problem: Exception | None) -> None:
+        self._server.connections.discard(self)
+        self._transport = None
+        self._pending.clear()
+
+    def data_received(self, data: bytes) -> None:
+        if self._refused or self._last:
+            return  # what still comes is let go, so that the client can read its answer
+        if self._in_head:
+            self._head_bytes += len(data)  # a header that does not end is never given to on_header
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            pass  # the request was answered as it is; what would follow is of another protocol
+        except httptools.HttpParserError:
+            self._fault = self._fault or (400, "this is no HTTP request")
+        if self._in_head and self._head_bytes > MAX_HEAD:
+            self._fault = self._fault or _LONG_HEAD
+        if self._fault and not self._last:
+            self._refuse(*self._fault)
+        elif len(self._pending) > MAX_PIPELINED:
+            self._pace()
+
+    def eof_received(self) -> bool:
+        self._last = True
+        return bool(self._pending)  # answers that are due are sent before the close
+
+    def pause_writing(self) -> None:
+        self._choked = True
+        self._pace()
+
+    def resume_writing(self) -> None:
+        self._choked = False
+        self._pace()
+
+    # ---- what the parser calls; an exception ends its work on the data ----
+
+    def on_message_begin(self) -> None:
+        self._clear()
+        self._started = self._in_head = True
+        self._deadline = self._server.loop.time() + HEAD_S
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+        self._count_head(len(url))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count_head(len(name) + len(value))
+        lower = name.lower()
+        if lower == b"content-length" and len(value) < 20 and int(value) > MAX_BODY:
+            self._stop(*_LONG_BODY)
+        elif lower == b"origin":
+            self._from_page = True
+        elif lower == b"expect":
+            self._expects = True
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        self._deadline = self._server.loop.time() + BODY_S
+        if self._expects and not self._pending and self._transport:
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_body(self, body: bytes) -> None:
+        self._body_bytes += len(body)
+        if self._body_bytes > MAX_BODY:
+            self._stop(*_LONG_BODY)
+        self._body.append(body)
+
+    def on_message_complete(self) -> None:
+        self._started = False
+        keep = self._parser.should_keep_alive() and not self._parser.should_upgrade() and not self._server.draining
+        self._last = not keep
+        parts, method = self._body, self._parser.get_method()
+        body = parts[0] if len(parts) == 1 else b"".join(parts)
+        request = Request(self, method, self._url, body, self._from_page, keep)
+        self._pending.append(request)
+        try:
+            self._server.handler(request)
+        except Exception:  # noqa: BLE001  # a fault of ours must reach the log and the client, not end the server
+            traceback.print_exc(file=sys.stderr)
+            if not request.answer:
+                request.respond(500, b'{"error":{"what":"the endpoint failed; its log says more"}}')
+
+    # ---- ours ----
+
+    def flush(self) -> None:
+        """Send every answer whose turn it is."""
+        pending, ready = self._pending, []
+        while pending and pending[0].answer:
+            ready.append(pending.popleft().answer)
+        if self._transport is None or not ready:
+            return
+        self._transport.write(ready[0] if len(ready) == 1 else b"".join(ready))
+        if not pending and not self._started:
+            self._rest()
+        elif len(pending) <= MAX_PIPELINED:
+            self._pace()
+
+    def close_when_idle(self) -> None:
+        """Close now, or after the answers that are due."""
+        if not self._pending and not self._started and self._transport:
+            self._transport.close()
+
+    def cut(self) -> None:
+        """Close without a word."""
+        if self._transport:
+            self._transport.abort()
+
+    def expire(self, now: float) -> None:
+        """Drop the connection when its time for what it is doing is over."""
+        if self._pending or now < self._deadline:
+            return
+        if self._refused or not self._started:
+            self.cut()
+        else:
+            self._refuse(408, f"the head must arrive within {HEAD_S:g} s and the body within {BODY_S:g} s")
+
+    def _rest(self) -> None:
+        """Everything is answered: wait for more, or end."""
+        assert self._transport is not None
+        if self._refused:
+            # Closing now would reset the connection, and the client would lose the answer it has not read yet.
+            with contextlib.suppress(OSError, RuntimeError):
+                self._transport.write_eof()
+            self._deadline = self._server.loop.time() + LINGER_S
+        elif self._last or self._server.draining:
+            self._transport.close()
+        else:
+            self._deadline = self._server.loop.time() + IDLE_S
+            self._pace()
+
+    def _count_head(self, length: int) -> None:
+        # Counted by its parts too: head and body may come in one piece of data.
+        self._head_parts += length
+        if self._head_parts > MAX_HEAD:
+            self._stop(*_LONG_HEAD)
+
+    def _stop(self, status: int, what: str) -> None:
+        self._fault = (status, what)
+        raise httptools.HttpParserError(what)
+
+    def _refuse(self, status: int, what: str) -> None:
+        """Answer with the refusal after what is due, and take nothing more from this client."""
+        self._refused, self._started, self._in_head = True, False, False
+        request = Request(self, b"", b"", b"", from_page=False, keep=False)
+        self._pending.append(request)
+        request.respond(status, b'{"error":{"what":"%b"}}' % what.encode())
+
+    def _pace(self) -> None:
+        """Read from the client only while it reads its answers and has not asked too much at once."""
+        if self._transport is None or self._transport.is_closing():
+            return
+        if self._choked or len(self._pending) > MAX_PIPELINED:
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()

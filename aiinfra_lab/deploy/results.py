@@ -1,0 +1,205 @@
+"""What the verbs return: an endpoint as it is at this moment, traffic that was sent, and the log."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..show import Card, Result, shown
+from ..store import Record
+from ..units import show_share
+from . import client
+from .base import State
+from .counts import Counts
+
+
+@dataclass(frozen=True)
+class Served:
+    """What one version did since the endpoint was started. refused: requests that broke its columns contract."""
+
+    model: str
+    role: str
+    share: float
+    requests: int
+    rows: int
+    errors: int
+    refused: int
+    p50_ms: float | None
+    p95_ms: float | None
+
+
+@dataclass(frozen=True)
+class Endpoint(Result):
+    """An endpoint as it is now; `predict` asks it.
+
+    state: starting, running, stopping, stopped, failed, or lost (its process vanished). canary_share: what the canary
+    really gets. verdict: what the rollback rule says of the canary, with its reasons. count: rows predicted since it
+    was started.
+    """
+
+    uri: str
+    state: str
+    url: str
+    champion: str | None
+    canary: str | None
+    canary_share: float
+    previous: str | None
+    rollback_if: str
+    verdict: str
+    reasons: tuple[str, ...]
+    versions: tuple[Served, ...]
+    count: int
+    started_at: float
+    log_dir: str
+    notes: tuple[str, ...] = ()
+
+    def predict(self, rows: Any, *, key: str | None = None) -> list[float | None]:
+        """The scores of these rows (dicts, or a data frame with the model's columns), asked over HTTP.
+
+        key: what decides, for as long as a canary runs, which version answers. A row without a score is None. Failed
+        when a row is refused, Unavailable when nobody answers.
+        """
+        listed = rows.to_dict("records") if hasattr(rows, "to_dict") else list(rows)
+        clean = [{name: _plain(value) for name, value in row.items()} for row in listed]
+        return [item["score"] for item in client.predict(self.url, clean, key)]
+
+    def card(self) -> Card:
+        facts = [("url", self.url or "none yet"), ("champion", self.champion or "none yet")]
+        if self.canary:
+            facts.append(("canary", f"{self.canary} gets {show_share(self.canary_share)}"))
+        if self.previous:
+            facts.append(("before", self.previous))
+        if self.rollback_if:
+            facts.append(("rolls back if", f"{self.rollback_if}: {self.verdict}"))
+        facts.append(("predicted", f"{self.count:,} rows since {shown('started_at', self.started_at)}"))
+        header = ("version", "", "share", "requests", "rows", "errors", "refused", "p50", "p95")
+        rows = [
+            (item.model, item.role, show_share(item.share), *map(str, (item.requests, item.rows, item.errors)),
+             str(item.refused), _ms(item.p50_ms), _ms(item.p95_ms))
+            for item in self.versions
+        ]  # fmt: skip
+        return Card(self.uri, self.state, facts, header, rows, notes=(*self.notes, *self.reasons))
+
+
+@dataclass(frozen=True)
+class Load(Result):
+    """Traffic that was sent. refused: answers that blamed the request; errors: failures, no score, or no answer.
+
+    per_s: answers a second. Latencies count from when a request was due, so that waiting is not hidden.
+    """
+
+    uri: str
+    rows: str
+    sent: int
+    ok: int
+    refused: int
+    errors: int
+    for_s: float
+    per_s: float
+    p50_ms: float | None
+    p95_ms: float | None
+    p99_ms: float | None
+    versions: dict[str, int]
+    first_problem: str = ""
+
+    def card(self) -> Card:
+        facts = [
+            ("sent", f"{self.sent:,} requests in {self.for_s:.1f} s, {self.per_s:,.0f} a second"),
+            ("answers", f"{self.ok:,} ok, {self.refused:,} refused, {self.errors:,} errors"),
+            ("latency", f"p50 {_ms(self.p50_ms)}, p95 {_ms(self.p95_ms)}, p99 {_ms(self.p99_ms)}"),
+            ("rows of", self.rows),
+        ]
+        notes = (f"the first problem: {self.first_problem}",) if self.first_problem else ()
+        versions = [(uri, f"{count:,}") for uri, count in self.versions.items()]
+        return Card(f"traffic to {self.uri}", facts=facts, header=("version", "answered"), rows=versions, notes=notes)
+
+
+@dataclass(frozen=True)
+class Log(Result):
+    """The newest predicted rows, what happened to the endpoint, and the end of what its process said."""
+
+    uri: str
+    rows: tuple[dict[str, Any], ...]
+    events: tuple[str, ...]
+    output: str
+    log_dir: str
+
+    def card(self) -> Card:
+        header = ("at", "row", "version", "", "ms", "score")
+        rows = [
+            (shown("logged_at", row["at"]), row["row_id"], row["model"], "canary" if row["canary"] else "",
+             f"{row['latency_ms']:.2f}", row.get("error") or shown("score", row["score"]))
+            for row in self.rows
+        ]  # fmt: skip
+        details = [("events", "\n".join(self.events)), ("output of the process", self.output)]
+        notes = () if rows else ("nothing was predicted yet: `%deploy run NAME --rows …` sends traffic",)
+        facts = [("all rows", self.log_dir)]
+        return Card(self.uri, facts=facts, header=header, rows=rows, notes=notes, details=[x for x in details if x[1]])
+
+
+def endpoint(record: Record, state: State, *said: str) -> Endpoint:
+    """The endpoint of a record: asked itself while it lives, else as its record last said."""
+    body = record.body
+    now = (client.status(body["url"]) if state.live else None) or {}
+    verdict = now.get("verdict") or body["verdict"] or {}
+    served = now.get("versions") or body["versions"]
+    share: float = now["canary_share"] if now else body["share"] if body["champion"] else float(bool(body["canary"]))
+    versions = tuple(_served(body, uri, counts, share) for uri, counts in reversed(served.items()))
+    return Endpoint(
+        uri=f"deploy:{record.name}",
+        state="starting" if state.word == "running" and not now.get("ready") else state.word,
+        url=body["url"],
+        champion=body["champion"],
+        canary=body["canary"],
+        canary_share=share,
+        previous=next(reversed(body["earlier"]), None),
+        rollback_if=body["rollback_if"],
+        verdict=verdict.get("state", "undecided") if body["rollback_if"] else "",
+        reasons=tuple(verdict.get("reasons", ())) if body["rollback_if"] and body["canary"] else (),
+        versions=versions,
+        count=sum(item.rows for item in versions),
+        started_at=body["started_at"],
+        log_dir=body["log_dir"],
+        notes=tuple(dict.fromkeys(filter(None, (*said, *_notes(body, state, now))))),
+    )
+
+
+def _served(body: Mapping[str, Any], uri: str, counted: Mapping[str, Any], canary_share: float) -> Served:
+    counts = Counts.from_body(counted)
+    role = "champion" if uri == body["champion"] else "canary" if uri == body["canary"] else ""
+    share = {"champion": 1 - canary_share, "canary": canary_share, "": 0.0}[role]
+    return Served(
+        uri, role, share, counts.requests, counts.rows, counts.errors, counts.refused,
+        counts.quantile_ms(0.5), counts.quantile_ms(0.95),
+    )  # fmt: skip
+
+
+def _notes(body: Mapping[str, Any], state: State, now: Mapping[str, Any]) -> list[str]:
+    notes = []
+    if body["canary"] and not body["champion"]:
+        notes.append("no champion yet: the canary serves 100 %, and there is nothing to roll back to")
+    if told := body["rolled_back"]:
+        when = time.strftime("%H:%M:%S", time.localtime(told["at"]))
+        notes.append(f"{told['model']} was rolled back at {when} by {told['by']}: {told['reason']}")
+    if body["problem"]:
+        notes.append(str(body["problem"]).replace("\n  ", "; "))
+    if state.restarts:
+        notes.append(f"its process died and was started again {state.restarts} times")
+    if state.word in ("lost", "failed"):
+        notes.append("its process is gone: `%deploy log` says more, `%deploy start` brings it back")
+    if lost := now.get("log_lost_rows", body["log_lost_rows"]):
+        notes.append(f"{lost} predicted rows could not be logged")
+    return notes
+
+
+def _plain(value: Any) -> Any:
+    """A value out of a data frame as JSON has it."""
+    if hasattr(value, "item"):
+        value = value.item()
+    return None if value is None or value != value else value  # noqa: PLR0124  # only NaN differs from itself
+
+
+def _ms(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3g} ms"

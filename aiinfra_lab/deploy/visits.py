@@ -1,0 +1,103 @@
+"""`deploy run`: rows of a data version or of features become requests, and what came back becomes a result."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from ..errors import Failed, NotFound, UsageProblem, did_you_mean
+from ..features.contract import ROW_ID, Columns
+from ..show import Card, LiveFrame
+from ..store import Event, Record, open_store
+from ..units import show_duration
+from . import traffic
+from .results import Load
+from .versions import artifact
+
+MOST_BODIES = 20_000
+MOST_S = 24 * 3600.0
+MOST_RATE = 20_000.0
+
+
+def pay(record: Record, rows: object, rate: float, for_s: float, batch: int) -> Load:
+    """Send the rows, commit the event that says so, and return what came back. Failed when no row got a score."""
+    from .. import features
+
+    if not 0 < rate <= MOST_RATE or not 1 <= batch <= 4096 or for_s > MOST_S:
+        raise UsageProblem(
+            f"--rate {rate:g} --batch {batch} --for {show_duration(for_s)} is out of reach",
+            f"at most {MOST_RATE:g} requests a second, 4096 rows a request, {show_duration(MOST_S)}",
+        )
+    source = features.open_rows(rows)
+    contract = Columns.from_json(
+        (artifact(record.body["champion"] or record.body["canary"]) / "columns.json").read_bytes()
+    )
+    bodies = list(_bodies(source, contract, batch, math.ceil(rate * for_s)))
+    uri = f"deploy:{record.name}"
+    frame = LiveFrame(Card(f"traffic to {uri}", "running"))
+    tally = traffic.send(record.body["url"], bodies, rate, for_s, lambda now: frame.update(_progress(uri, now)))
+    found = _result(uri, str(source.uri), tally)
+    frame.close(found.card())
+    counted = {name: value for name, value in dataclasses.asdict(found).items() if name not in ("uri", "rows")}
+    open_store().commit([], Event("deploy run", uri, (str(source.uri),), (uri,), counted))
+    if not found.ok:
+        raise Failed(
+            f"of {found.sent} requests none was answered with a score: {found.first_problem}", "correct the rows"
+        )
+    return found
+
+
+def _bodies(source: Any, contract: Columns, batch: int, most: int) -> Iterator[bytes]:
+    """At most that many requests with the contract's columns only; the entity of a request's first row is its key.
+
+    The rows are drawn at random, always the same, so that a short visit is a fair sample of them all.
+    """
+    import orjson
+
+    df = source.df()
+    df = df.sample(min(len(df), min(most, MOST_BODIES) * batch), random_state=0)
+    if absent := [item.name for item in contract if item.required and item.name not in df.columns]:
+        raise NotFound(
+            f"the rows have no column {absent[0]!r}, which the model needs",
+            did_you_mean(absent[0], map(str, df.columns)),
+        )
+    if df.empty:
+        raise Failed("there are no rows to send", "give --rows something with rows in it")
+    names = [name for name in (*contract.names, ROW_ID) if name in df.columns]
+    keys = [name for name in getattr(source, "entity", ()) if name in df.columns]
+    listed = [dict(zip(names, values, strict=True)) for values in _values(df, names)]
+    entities = ["|".join(map(str, values)) for values in _values(df, keys)] if keys else []
+    for at in range(0, len(listed), batch):
+        body = {"rows": listed[at : at + batch]} | ({"key": entities[at]} if entities else {})
+        yield orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _values(df: Any, names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+    columns = [df[name].astype(object).where(df[name].notna(), None) for name in names]
+    return zip(*columns, strict=True)
+
+
+def _progress(uri: str, tally: traffic.Tally) -> Card:
+    facts = [("sent", f"{tally.sent:,}"), ("ok", f"{tally.ok:,}"), ("refused", f"{tally.refused:,}")]
+    return Card(f"traffic to {uri}", "running", facts=[*facts, ("errors", f"{tally.errors:,}")])
+
+
+def _result(uri: str, rows: str, tally: traffic.Tally) -> Load:
+    answered = tally.ok + tally.refused + tally.errors
+    return Load(
+        uri=uri,
+        rows=rows,
+        sent=tally.sent,
+        ok=tally.ok,
+        refused=tally.refused,
+        errors=tally.errors,
+        for_s=tally.took_s,
+        per_s=answered / tally.took_s if tally.took_s else 0.0,
+        p50_ms=tally.quantile_ms(0.50),
+        p95_ms=tally.quantile_ms(0.95),
+        p99_ms=tally.quantile_ms(0.99),
+        versions=dict(tally.versions),
+        first_problem=tally.first_problem,
+    )

@@ -1,0 +1,101 @@
+"""The log of predictions: every line once, in order, for the owner only, and never in the way."""
+
+import contextlib
+import resource
+import signal
+import stat
+
+from aiinfra_lab.deploy import predictions_log
+from aiinfra_lab.deploy.predictions_log import Line, PredictionsLog, files, newest
+
+
+def line(number, **changes):
+    return Line(**{
+        "at": 1.0, "request_id": "r", "row_id": str(number), "model": "models:delay@1", "canary": False,
+        "latency_ms": 0.5, "inputs": {"x": number}, "score": 0.5, **changes,
+    })  # fmt: skip
+
+
+def test_every_line_is_there_after_the_close_newest_first(tmp_path):
+    log = PredictionsLog(tmp_path / "log")
+    for number in range(1000):
+        log.add(line(number))
+    log.close()
+    assert [found["row_id"] for found in newest(tmp_path / "log", 2000)] == [str(at) for at in reversed(range(1000))]
+    assert log.lost == 0
+
+
+def test_a_line_is_what_it_promises(tmp_path):
+    log = PredictionsLog(tmp_path)
+    log.add(line(1))
+    log.add(line(2, score=None, error="no"))
+    log.close()
+    bad, good = newest(tmp_path, 10)
+    assert list(good) == ["at", "request_id", "row_id", "model", "canary", "latency_ms", "inputs", "score"]
+    assert (bad["score"], bad["error"]) == (None, "no")
+
+
+def test_files_are_for_their_owner_only(tmp_path):
+    log = PredictionsLog(tmp_path / "log")
+    log.add(line(1))
+    log.close()
+    assert stat.S_IMODE(files(tmp_path / "log")[0].stat().st_mode) == 0o600
+    assert stat.S_IMODE((tmp_path / "log").stat().st_mode) == 0o700
+
+
+def test_full_files_are_followed_by_new_ones_and_the_oldest_go(tmp_path, monkeypatch):
+    monkeypatch.setattr(predictions_log, "FILE_BYTES", 100)
+    monkeypatch.setattr(predictions_log, "FILES_KEPT", 3)
+    monkeypatch.setattr(predictions_log, "FLUSH_S", 0.001)
+    log = PredictionsLog(tmp_path)
+    for number in range(8):
+        log.add(line(number))
+        while not (found := newest(tmp_path, 1)) or found[0]["row_id"] != str(number):
+            pass
+    log.close()
+    assert len(files(tmp_path)) == 3
+    assert newest(tmp_path, 1)[0]["row_id"] == "7"
+
+
+def test_a_torn_line_is_passed_over(tmp_path):
+    (tmp_path / "1.jsonl").write_text('{"row_id": "whole"}\n{"row_id": "to')
+    assert newest(tmp_path, 10) == [{"row_id": "whole"}]
+
+
+def test_the_newest_come_out_of_several_files(tmp_path):
+    for number in (9, 10, 11):
+        (tmp_path / f"{number}.jsonl").write_text(f'{{"n": {number}}}\n{{"n": {number}.5}}\n')
+    assert [found["n"] for found in newest(tmp_path, 3)] == [11.5, 11, 10.5]
+
+
+def test_lines_that_come_too_fast_are_counted(tmp_path, monkeypatch):
+    monkeypatch.setattr(predictions_log, "MOST_WAITING", 10)
+    monkeypatch.setattr(predictions_log, "FLUSH_S", 30)
+    log = PredictionsLog(tmp_path)
+    for number in range(25):
+        log.add(line(number))
+    assert log.lost == 15
+    log.close()
+    assert len(newest(tmp_path, 100)) == 10
+
+
+@contextlib.contextmanager
+def small_files(most_bytes):
+    """Files of this process may not grow beyond that: a write fails, as on a full disk."""
+    before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_a_full_disk_loses_lines_counts_them_and_tears_none(tmp_path):
+    log = PredictionsLog(tmp_path)
+    with small_files(300):
+        for number in range(20):
+            log.add(line(number))
+        log.close()
+    assert log.lost == 20
+    assert [path.stat().st_size for path in files(tmp_path)] == [0]

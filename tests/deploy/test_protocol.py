@@ -1,0 +1,313 @@
+"""HTTP on real sockets: order, limits and patience. The server runs in a thread; what answers is a few lines."""
+
+import asyncio
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import httptools
+import pytest
+import uvloop
+
+from aiinfra_lab.deploy import protocol
+from aiinfra_lab.deploy.ports import bind
+from aiinfra_lab.deploy.protocol import MAX_BODY, MAX_HEAD, Request, Server
+
+
+class Echo:
+    """Answers with the body; `/slow` later than what comes after it, `/broken` not at all."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.seen = 0
+
+    def __call__(self, request: Request) -> None:
+        self.seen += 1
+        if request.path == b"/broken":
+            raise RuntimeError("a fault in the handler")
+        if request.path == b"/slow":
+            self.loop.call_later(0.2, request.respond, 200, request.body)
+        else:
+            request.respond(200, request.body or request.path)
+
+
+class Running:
+    """A server in a thread."""
+
+    def __init__(self) -> None:
+        self.loop = uvloop.new_event_loop()
+        listener = bind(0)
+        self.port = listener.getsockname()[1]
+        self.echo = Echo(self.loop)
+        self.server = Server(self.echo, self.loop)
+        self.loop.run_until_complete(self.loop.create_server(self.server.connect, sock=listener))
+        self.thread = threading.Thread(target=self.loop.run_forever)
+        self.thread.start()
+
+    def call(self, function):
+        self.loop.call_soon_threadsafe(function)
+
+    def stop(self) -> None:
+        self.call(self.server.close)
+        self.call(self.loop.stop)
+        self.thread.join()
+        self.loop.close()
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Running]:
+    found = Running()
+    yield found
+    found.stop()
+
+
+@pytest.fixture
+def talk(running):
+    """Opens connections to the server; each is closed at the end."""
+    opened = []
+
+    def connect() -> socket.socket:
+        opened.append(socket.create_connection(("127.0.0.1", running.port), timeout=20))
+        return opened[-1]
+
+    yield connect
+    for item in opened:
+        item.close()
+
+
+class Answers:
+    """Reads answers off a socket until there are `count`, or the other side closes."""
+
+    def __init__(self, connection: socket.socket, count: int = 1) -> None:
+        self.statuses: list[int] = []
+        self.bodies: list[bytes] = []
+        self.closed = False
+        self._body = b""
+        self._parser = httptools.HttpResponseParser(self)
+        while len(self.statuses) < count and not self.closed:
+            data = connection.recv(65_536)
+            self.closed = not data
+            if data:
+                self._parser.feed_data(data)
+
+    def on_body(self, data: bytes) -> None:
+        self._body += data
+
+    def on_message_complete(self) -> None:
+        self.statuses.append(self._parser.get_status_code())
+        self.bodies.append(self._body)
+        self._body = b""
+
+
+def post(path: str, body: bytes, head: str = "") -> bytes:
+    return f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n{head}\r\n".encode() + body
+
+
+def ended(connection: socket.socket) -> bool:
+    """Whether the other side closes without a word, in either of the ways that there are."""
+    try:
+        return connection.recv(10) == b""
+    except ConnectionResetError:
+        return True
+
+
+def what(answers: Answers) -> str:
+    return json.loads(answers.bodies[-1])["error"]["what"]
+
+
+def test_answers_keep_the_order_of_pipelined_requests(talk):
+    connection = talk()
+    connection.sendall(post("/slow", b"first") + post("/", b"second") + post("/", b"third"))
+    assert Answers(connection, 3).bodies == [b"first", b"second", b"third"]
+
+
+def test_a_thousand_pipelined_requests_are_all_answered(talk):
+    connection = talk()
+    threading.Thread(target=connection.sendall, args=(b"".join(post("/", b"%d" % at) for at in range(1000)),)).start()
+    assert Answers(connection, 1000).bodies == [b"%d" % at for at in range(1000)]
+
+
+def test_a_request_may_come_byte_by_byte(talk):
+    connection = talk()
+    for at in range(len(data := post("/", b"slowly"))):
+        connection.sendall(data[at : at + 1])
+    assert Answers(connection).bodies == [b"slowly"]
+
+
+def test_a_chunked_body_is_put_together(talk):
+    connection = talk()
+    connection.sendall(b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
+    assert Answers(connection).bodies == [b"abcde"]
+
+
+def test_an_announced_long_body_is_refused_before_it_is_sent(talk, running):
+    connection, before = talk(), running.echo.seen
+    connection.sendall(f"POST / HTTP/1.1\r\ncontent-length: {MAX_BODY + 1}\r\n\r\n".encode())
+    answers = Answers(connection)
+    assert answers.statuses == [413]
+    assert "several requests" in what(answers)
+    assert running.echo.seen == before
+
+
+def test_a_long_body_without_announcement_is_refused_and_the_client_can_read_why(talk):
+    connection = talk()
+    connection.sendall(b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n")
+    chunk = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
+    for _ in range(MAX_BODY // 0x10000 + 2):
+        connection.sendall(chunk)
+    assert Answers(connection).statuses == [413]
+
+
+def test_a_body_of_the_longest_size_is_taken(talk):
+    connection = talk()
+    connection.sendall(post("/", b"x" * MAX_BODY))
+    assert len(Answers(connection).bodies[0]) == MAX_BODY
+
+
+@pytest.mark.parametrize("step", [200_000, 4096])
+def test_long_headers_are_refused(talk, step):
+    connection, data = talk(), b"GET / HTTP/1.1\r\nx: " + b"y" * 200_000
+    for at in range(0, MAX_HEAD * 3, step):
+        connection.sendall(data[at : at + step])
+    assert Answers(connection).statuses == [431]
+
+
+def test_many_headers_are_refused(talk):
+    connection = talk()
+    connection.sendall(b"GET / HTTP/1.1\r\n" + b"name: value\r\n" * 2000 + b"\r\n")
+    assert Answers(connection).statuses == [431]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01",
+        b"nonsense\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"POST / HTTP/1.1\r\ncontent-length: -5\r\n\r\n",
+        b"POST / HTTP/1.1\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\nhello",
+        b"POST / HTTP/1.1\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+    ],
+)
+def test_what_is_no_plain_request_is_refused(talk, data):
+    connection = talk()
+    connection.sendall(data)
+    assert Answers(connection).statuses == [400]
+
+
+@pytest.mark.parametrize(
+    "head", [b"GET /plain HTTP/1.1\r\nupgrade: h2c\r\nconnection: upgrade\r\n", b"CONNECT /plain HTTP/1.1\r\n"]
+)
+def test_another_protocol_is_not_begun(talk, head):
+    connection = talk()
+    connection.sendall(head + b"\r\n" + b"\x00\x01")
+    assert Answers(connection).bodies == [b"/plain"]
+    assert ended(connection)
+
+
+def test_a_request_before_nonsense_is_answered(talk):
+    connection = talk()
+    connection.sendall(post("/slow", b"fine") + b"\x00\x00\r\n\r\n")
+    answers = Answers(connection, 2)
+    assert (answers.statuses, answers.bodies[0]) == ([200, 400], b"fine")
+
+
+def test_connection_close_is_honoured(talk):
+    connection = talk()
+    connection.sendall(post("/", b"last", "connection: close\r\n"))
+    assert Answers(connection).bodies == [b"last"]
+    assert ended(connection)
+
+
+def test_http_1_0_gets_its_answer_and_the_end(talk):
+    connection = talk()
+    connection.sendall(b"GET /old HTTP/1.0\r\n\r\n")
+    assert Answers(connection).bodies == [b"/old"]
+    assert ended(connection)
+
+
+def test_a_half_closed_client_still_gets_its_answer(talk):
+    connection = talk()
+    connection.sendall(post("/slow", b"late"))
+    connection.shutdown(socket.SHUT_WR)
+    assert Answers(connection).bodies == [b"late"]
+    assert ended(connection)
+
+
+def test_expect_continue_is_answered_first(talk):
+    connection = talk()
+    connection.sendall(b"POST / HTTP/1.1\r\ncontent-length: 2\r\nexpect: 100-continue\r\n\r\n")
+    assert connection.recv(100).startswith(b"HTTP/1.1 100 Continue")
+    connection.sendall(b"ok")
+    assert Answers(connection).bodies == [b"ok"]
+
+
+def test_a_fault_of_the_handler_is_a_500_and_the_server_goes_on(talk, capfd):
+    connection = talk()
+    connection.sendall(post("/broken", b"") + post("/", b"next"))
+    answers = Answers(connection, 2)
+    assert (answers.statuses, answers.bodies[1]) == ([500, 200], b"next")
+    assert "a fault in the handler" in capfd.readouterr().err
+
+
+def test_a_client_that_reads_nothing_is_not_read_from(talk):
+    connection, sent = talk(), 0
+    connection.setblocking(False)
+    last = time.monotonic()
+    while time.monotonic() - last < 0.5 and sent < 1 << 30:
+        try:
+            sent += connection.send(post("/", b"x" * 50_000))
+            last = time.monotonic()
+        except BlockingIOError:
+            time.sleep(0.01)
+    assert sent < 100 << 20  # what the sockets hold, and not all of it
+
+
+def test_slow_heads_and_slow_bodies_are_dropped(talk, monkeypatch):
+    monkeypatch.setattr(protocol, "HEAD_S", 0.3)
+    monkeypatch.setattr(protocol, "BODY_S", 0.3)
+    silent, head, body = talk(), talk(), talk()
+    head.sendall(b"POST / HTTP/1.1\r\nhost")
+    body.sendall(b"POST / HTTP/1.1\r\ncontent-length: 100\r\n\r\nabc")
+    assert Answers(head).statuses == [408]
+    assert Answers(body).statuses == [408]
+    assert ended(silent)
+
+
+def test_a_slow_answer_is_not_mistaken_for_a_slow_client(talk, monkeypatch):
+    monkeypatch.setattr(protocol, "HEAD_S", 0.05)
+    connection = talk()
+    connection.sendall(post("/slow", b"patient"))
+    assert Answers(connection).bodies == [b"patient"]
+
+
+def test_more_connections_than_allowed_are_closed(monkeypatch):
+    monkeypatch.setattr(protocol, "MAX_CONNECTIONS", 2)
+    running = Running()
+    first, second, third = (socket.create_connection(("127.0.0.1", running.port), timeout=20) for _ in range(3))
+    assert ended(third)
+    for connection in (first, second):
+        connection.sendall(post("/", b"in"))
+        assert Answers(connection).bodies == [b"in"]
+        connection.close()
+    running.stop()
+    third.close()
+
+
+def test_draining_answers_what_was_taken_and_closes(monkeypatch):
+    running = Running()
+    busy, idle = (socket.create_connection(("127.0.0.1", running.port), timeout=20) for _ in range(2))
+    idle.sendall(post("/", b"x"))
+    Answers(idle)
+    busy.sendall(post("/slow", b"taken"))
+    while running.echo.seen < 2:
+        time.sleep(0.01)
+    running.call(running.server.drain)
+    assert ended(idle)
+    assert Answers(busy).bodies == [b"taken"]
+    assert ended(busy)
+    running.stop()
+    busy.close()
+    idle.close()

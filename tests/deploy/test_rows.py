@@ -1,0 +1,123 @@
+"""A request's body: the compiled reader accepts and refuses exactly what the contract does, and says the same."""
+
+import json
+
+import msgspec
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from aiinfra_lab.deploy.rows import MAX_ROWS, Reader, Refusal, open_envelope
+from aiinfra_lab.features.contract import BadRow, Column, Columns
+
+from .conftest import COLUMNS, ROW
+
+READER = Reader(COLUMNS)
+
+
+def read(rows, reader=READER):
+    return reader.read(open_envelope(json.dumps({"rows": rows}).encode()).rows)
+
+
+def test_values_come_in_the_contracts_order():
+    assert read([ROW, {"distance": 1, "carrier": "ZZ"}]).values == [("AA", 3.0, 250.0), ("ZZ", None, 1.0)]
+
+
+def test_a_rows_own_id_is_kept_and_is_no_input():
+    parsed = read([{**ROW, "row_id": 7}, ROW])
+    assert parsed.ids == ["7", None]
+    assert json.loads(msgspec.json.encode(parsed.inputs[0])) == ROW
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "words"),
+    [
+        (b'{"rows": [{"temp": NaN}]}', 400, "NaN"),
+        (b'{"rows": [{"temp": Infinity}]}', 400, "Infinity"),
+        (b"rows", 400, "JSON"),
+        (b"\xff\xfe", 400, "JSON"),
+        (b"", 400, "JSON"),
+        (b"[]", 422, "rows"),
+        (b"{}", 422, "rows"),
+        (b'{"rows": [], "rws": 1}', 422, "rws"),
+        (b'{"rows": [], "key": 1.5}', 422, "key"),
+    ],
+)
+def test_a_body_of_another_shape_is_refused(body, status, words):
+    with pytest.raises(Refusal) as caught:
+        open_envelope(body)
+    assert caught.value.status == status
+    assert words in caught.value.what
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [([], "1 to"), ({}, "list"), ("x", "list"), ([1], "object"), ([ROW] * (MAX_ROWS + 1), "1 to"), (None, "list")],
+)
+def test_rows_of_another_shape_are_refused(rows, words):
+    with pytest.raises(Refusal, match=words) as caught:
+        read(rows)
+    assert caught.value.status == 422
+
+
+@pytest.mark.parametrize("bad", ['[{"temp": 1e999}]', '[{"temp": 1}', "[" * 100_000])
+def test_json_that_breaks_inside_the_rows_is_refused(bad):
+    with pytest.raises(Refusal) as caught:
+        READER.read(msgspec.Raw(bad.encode()))
+    assert caught.value.status in (400, 422)
+
+
+@pytest.mark.parametrize(
+    ("change", "column", "words"),
+    [
+        ({"temp": "warm"}, "temp", "the text 'warm'"),
+        ({"distance": True}, "distance", "number"),
+        ({"distance": None}, "distance", "missing"),
+        ({"distance": 1e300}, "distance", "finite"),
+        ({"carrier": 1.5}, "carrier", "category"),
+        ({"carrier": ["UA"]}, "carrier", "category"),
+        ({"tmp": 1}, "tmp", "did you mean temp?"),
+        ({"row_id": [1]}, "row_id", "id"),
+    ],
+)
+def test_a_refusal_names_row_and_column(change, column, words):
+    with pytest.raises(Refusal) as caught:
+        read([ROW, {**ROW, **change}])
+    error = json.loads(caught.value.body())["error"]
+    assert (error["row"], error["column"]) == (1, column)
+    assert words in error["what"]
+
+
+def test_a_missing_required_column_is_named():
+    with pytest.raises(Refusal) as caught:
+        read([{"carrier": "UA"}])
+    assert (caught.value.row, caught.value.column) == (0, "distance")
+
+
+def test_names_that_are_no_identifiers_work():
+    strange = Columns("", "y", (Column("a b.c", "number", True), Column("class", "category", False, ("x",))))
+    assert read([{"a b.c": 1, "class": "x"}], Reader(strange)).values == [(1.0, "x")]
+
+
+def test_one_column_alone_works():
+    only = Columns("", "y", (Column("x", "number", True),))
+    assert read([{"x": 1}, {"x": 2}], Reader(only)).values == [(1.0,), (2.0,)]
+
+
+SCALARS = st.one_of(
+    st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.floats(allow_nan=False), st.text(max_size=3), st.just([])
+)
+
+
+@given(st.dictionaries(st.sampled_from(["carrier", "temp", "distance", "other"]), SCALARS))
+@example({"carrier": 7, "distance": 10**4000})
+@example({"carrier": True, "distance": -0.0})
+def test_the_reader_and_the_contract_agree(row):
+    raw = msgspec.Raw(json.dumps([row]).replace("Infinity", "1e999").encode())
+    try:
+        expected = COLUMNS.validate([row])
+    except BadRow:
+        with pytest.raises(Refusal):
+            READER.read(raw)
+    else:
+        assert READER.read(raw).values == expected

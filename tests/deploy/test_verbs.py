@@ -1,0 +1,324 @@
+"""The verbs against real processes; the workspace ends whatever a test leaves running."""
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from aiinfra_lab import deploy, jobs
+from aiinfra_lab.cli import main
+from aiinfra_lab.deploy import client, lifecycle
+from aiinfra_lab.errors import Conflict, Failed, Interrupted, NotFound, Unavailable, UsageProblem
+from aiinfra_lab.store import open_store
+
+from .conftest import FAR, ROW, server_pid
+
+RULE = "errors > 5%"
+
+
+def events():
+    return [(item.event.verb, item.event.inputs) for item in open_store().events()]
+
+
+def until(true, most_s=30.0):
+    """Wait for something that another process does; what it gave."""
+    end = time.monotonic() + most_s
+    while not (found := true()):
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.02)
+    return found
+
+
+def test_an_endpoint_from_start_to_stop(register):
+    register(1)
+    started = deploy.start("delay", model="models:delay@1")
+    assert (started.uri, started.state, started.champion) == ("deploy:delay", "running", "models:delay@1")
+    assert deploy.get("delay").predict([ROW])[0] == pytest.approx(0.7350, abs=1e-4)
+    assert [(item.role, item.requests, item.rows) for item in deploy.show("delay").versions] == [("champion", 1, 1)]
+    assert deploy.ls()[0].uri == "deploy:delay"
+    stopped = deploy.stop("delay")
+    assert (stopped.state, stopped.count, jobs.ls(live=True)) == ("stopped", 1, [])
+    row = deploy.log("delay").rows[0]
+    assert (row["model"], row["inputs"]) == ("models:delay@1", ROW)
+    assert events() == [("deploy start", ("models:delay@1",)), ("deploy stop", ("models:delay@1",))]
+    body = open_store().get("deploy", "delay").body
+    assert body["count"] == 1
+    assert body["started_at"] < body["ended_at"] <= body["stopped_at"]
+
+
+def test_every_result_has_a_small_face(register):
+    register(1)
+    endpoint = deploy.start("delay", model="models:delay@1")
+    endpoint.predict([ROW])
+    for result in (endpoint, deploy.show("delay"), deploy.ls(), deploy.log("delay")):
+        assert "delay" in result.card().text()
+        assert len(result.card().html()) < 5000
+        assert isinstance(result.as_json(), dict)
+
+
+def test_a_bad_value_is_refused_by_row_and_column(register):
+    register(1)
+    endpoint = deploy.start("delay", model="models:delay@1")
+    with pytest.raises(Failed, match="row 1, column temp"):
+        endpoint.predict([ROW, {**ROW, "temp": "warm"}])
+    assert client.ask(endpoint.url, "/predict", {"rows": []})[0] == 422
+    assert client.ask(endpoint.url, "/nothing")[0] == 404
+    assert client.ask(endpoint.url, "/predict")[0] == 405
+    assert endpoint.predict([{**ROW, "temp": float("nan")}])  # a data frame's missing value is sent as null
+
+
+def test_metrics_are_what_prometheus_reads(register):
+    register(1)
+    endpoint = deploy.start("delay", model="models:delay@1")
+    endpoint.predict([ROW, ROW])
+    with socket.create_connection(("127.0.0.1", int(endpoint.url.rpartition(":")[2]))) as connection:
+        connection.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+        text = b"".join(iter(lambda: connection.recv(65_536), b"")).decode()
+    labels = '{endpoint="delay",model="models:delay@1"}'
+    assert f"aiinfra_endpoint_rows_total{labels} 2\n" in text
+    assert f"aiinfra_endpoint_request_seconds_count{labels} 1\n" in text
+    assert text.count("# TYPE aiinfra_endpoint_canary_share gauge") == 1
+
+
+def test_a_canary_is_tried_stepped_up_and_promoted_with_the_alias(register):
+    register(1), register(2)
+    deploy.start("delay", model="models:delay@1")
+    tried = deploy.start("delay", model="models:delay@2", canary="5%", rollback_if=RULE)
+    assert (tried.champion, tried.canary, tried.canary_share) == ("models:delay@1", "models:delay@2", 0.05)
+    assert tried.verdict == "undecided"
+    assert deploy.start("delay", model="models:delay@2", canary="20%", rollback_if=RULE).canary_share == 0.2
+    promoted = deploy.promote("delay")
+    assert (promoted.champion, promoted.canary, promoted.previous) == ("models:delay@2", None, "models:delay@1")
+    assert open_store().get("models", "delay").body["aliases"] == {"champion": 2}
+    assert promoted.predict([ROW])[0] > 0.85
+    back = deploy.rollback("delay")
+    assert (back.champion, back.predict([ROW])[0] < 0.85) == ("models:delay@1", True)
+    assert [verb for verb, _ in events()].count("deploy start") == 3
+
+
+def test_an_unchecked_canary_is_not_promoted_and_no_traffic_moves(register):
+    register(1)
+    deploy.start("delay", model="models:delay@1", canary="5%")
+    record = open_store().get("models", "delay@1")
+    open_store().put(record.with_(checked={"verdict": "cannot tell"}))
+    with pytest.raises(Failed, match="cannot tell"):
+        deploy.promote("delay")
+    assert deploy.show("delay").canary == "models:delay@1"
+
+
+def test_a_canary_without_a_champion_serves_everything_and_says_so(register):
+    register(1)
+    endpoint = deploy.start("delay", model="models:delay@1", canary="5%", rollback_if=RULE)
+    assert (endpoint.champion, endpoint.canary_share) == (None, 1.0)
+    assert any("100 %" in note for note in endpoint.notes)
+    assert client.predict(endpoint.url, [ROW])[0]["score"]
+    with pytest.raises(Conflict, match="no version to go back to"):
+        deploy.rollback("delay")
+
+
+def test_a_canary_that_gives_no_scores_is_rolled_back_and_the_reason_is_kept(register):
+    register(1), register(2, "nan")
+    deploy.start("delay", model="models:delay@1")
+    endpoint = deploy.start("delay", model="models:delay@2", canary="50%", rollback_if=RULE)
+    for number in range(60):
+        client.ask(endpoint.url, "/predict", {"rows": [FAR], "key": str(number)})
+    until(lambda: deploy.show("delay").canary is None)
+    after = deploy.show("delay")
+    assert (after.champion, after.canary_share) == ("models:delay@1", 0.0)
+    assert any("rolled back" in note and "errors > 5 %" in note for note in after.notes)
+    told = next(item.event for item in open_store().events() if item.event.verb == "deploy rollback")
+    assert (told.inputs, told.detail["by"]) == (("models:delay@2",), "rule")
+    assert None not in endpoint.predict([FAR] * 10)
+
+
+def test_a_slow_canary_is_rolled_back(register):
+    register(1), register(2, "slow")
+    deploy.start("delay", model="models:delay@1")
+    endpoint = deploy.start("delay", model="models:delay@2", canary="50%", rollback_if="p95_ms > 5")
+    for number in range(40):
+        client.ask(endpoint.url, "/predict", {"rows": [ROW], "key": str(number)})
+    until(lambda: deploy.show("delay").canary is None)
+    assert "took longer than 5 ms" in " ".join(deploy.show("delay").notes)
+
+
+def test_a_breach_without_a_champion_leaves_the_only_version_serving(register):
+    register(1, "nan")
+    endpoint = deploy.start("delay", model="models:delay@1", canary="5%", rollback_if=RULE)
+    for _ in range(20):
+        client.ask(endpoint.url, "/predict", {"rows": [FAR]})
+    until(lambda: deploy.show("delay").verdict == "breach")
+    assert deploy.show("delay").canary == "models:delay@1"
+    assert deploy.get("delay").predict([ROW])[0]
+
+
+def test_a_version_that_cannot_be_served_leaves_the_live_one_serving(register):
+    register(1), register(2)
+    endpoint = deploy.start("delay", model="models:delay@1")
+    (lifecycle.settings().home / "models" / "delay@2" / "model.onnx").write_bytes(b"touched")
+    with pytest.raises(Failed, match=r"model\.onnx was changed"):
+        deploy.start("delay", model="models:delay@2")
+    after = deploy.show("delay")
+    assert (after.champion, after.previous, after.state) == ("models:delay@1", None, "running")
+    assert endpoint.predict([ROW])
+
+
+def test_a_first_version_that_cannot_be_served_leaves_nothing_running(register):
+    register(1), register(2)
+    (lifecycle.settings().home / "models" / "delay@1" / "model.onnx").write_bytes(b"touched")
+    with pytest.raises(Failed, match="changed"):
+        deploy.start("delay", model="models:delay@1")
+    assert jobs.ls(live=True) == []
+    assert open_store().get("deploy", "delay").body["stopped_at"]
+    assert deploy.start("delay", model="models:delay@2", canary="5%").champion is None
+
+
+def test_a_taken_port_is_a_conflict_and_nothing_is_written(register):
+    register(1)
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(Conflict, match="port"):
+        deploy.start("delay", model="models:delay@1", port=taken.getsockname()[1])
+    assert open_store().list("deploy") == []
+    assert open_store().list(jobs.KIND) == []
+
+
+def test_the_port_stays_over_a_restart_when_it_is_free(register):
+    register(1)
+    first = deploy.start("delay", model="models:delay@1")
+    deploy.stop("delay")
+    assert deploy.start("delay", model="models:delay@1").url == first.url
+    deploy.stop("delay")
+    with socket.create_server(("127.0.0.1", int(first.url.rpartition(":")[2]))):
+        assert deploy.start("delay", model="models:delay@1").url != first.url
+
+
+def test_two_starts_at_once_make_one_process(register):
+    register(1)
+    code = "from aiinfra_lab import deploy; print(deploy.start('delay', model='models:delay@1').url)"
+    both = [
+        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    said = [process.communicate(timeout=60) for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert len({out for out, _ in said}) == 1
+    assert len(jobs.ls("deploy:delay")) == 1
+    assert len(list((lifecycle.settings().home / "jobs").iterdir())) == 1
+
+
+def test_a_killed_process_comes_back_goes_on_counting_and_show_says_so(register):
+    register(1)
+    endpoint = deploy.start("delay", model="models:delay@1")
+    endpoint.predict([ROW] * 3)
+    until(lambda: open_store().get("deploy", "delay").body["count"] == 3)
+    os.kill(server_pid(jobs.find("deploy:delay").id), signal.SIGKILL)
+    until(lambda: jobs.find("deploy:delay").restarts == 1)
+    until(lambda: deploy.show("delay").state == "running")
+    after = deploy.show("delay")
+    assert (after.url, after.count) == (endpoint.url, 3)
+    assert any("started again 1 time" in note for note in after.notes)
+    assert endpoint.predict([ROW])
+
+
+def test_the_panels_stop_ends_it_and_the_record_says_so(register):
+    register(1)
+    deploy.start("delay", model="models:delay@1")
+    job = jobs.find("deploy:delay")
+    jobs.cancel(job.id)
+    assert jobs.wait(job.id, timeout_s=20).exit_code == 0
+    assert open_store().get("deploy", "delay").body["stopped_at"]
+    assert deploy.show("delay").state == "stopped"
+    assert deploy.stop("delay").state == "stopped"  # once more is fine
+
+
+def test_an_alias_is_resolved_once_and_said(register):
+    register(1), register(2)
+    open_store().put(lifecycle.Record.new("models", "delay", {"aliases": {"champion": 1}, "history": []}))
+    endpoint = deploy.start("delay", model="delay@champion")
+    assert endpoint.champion == "models:delay@1"
+    assert "models:delay@champion is models:delay@1" in endpoint.notes
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "words"),
+    [
+        ({"model": "models:delay@9"}, NotFound, "delay@9"),
+        ({"model": "models:dely"}, NotFound, "did you mean delay"),
+        ({"model": "models:delay@1", "canary": "1.5"}, UsageProblem, "1.5"),
+        ({"model": "models:delay@1", "canary": "0"}, UsageProblem, "no traffic"),
+        ({"model": "models:delay@1", "rollback_if": RULE}, UsageProblem, "canary"),
+        ({"model": "models:delay@1", "canary": "5%", "rollback_if": "p95 > 5"}, UsageProblem, "p95"),
+        ({"model": "models:delay@1", "port": 99_999}, UsageProblem, "port"),
+        ({"model": "models:delay@1", "on": "moon"}, NotFound, "moon"),
+        ({"model": "data:delay@1"}, UsageProblem, "models"),
+    ],
+)
+def test_a_start_that_makes_no_sense_leaves_nothing_behind(register, given, error, words):
+    register(1)
+    with pytest.raises(error, match=words):
+        deploy.start("delay", **given)
+    assert open_store().list("deploy") == []
+    assert open_store().list(jobs.KIND) == []
+
+
+@pytest.mark.parametrize("call", [deploy.show, deploy.stop, deploy.get, deploy.log, deploy.promote, deploy.rollback])
+def test_an_unknown_endpoint_is_not_found(workspace, call):
+    with pytest.raises(NotFound, match="there is no endpoint delay"):
+        call("delay")
+
+
+def test_a_stopped_endpoint_takes_no_orders(register):
+    register(1), register(2)
+    deploy.start("delay", model="models:delay@1")
+    deploy.start("delay", model="models:delay@2")
+    deploy.stop("delay")
+    with pytest.raises(Unavailable, match="not running"):
+        deploy.rollback("delay")
+    with pytest.raises(Unavailable):
+        deploy.get("delay").predict([ROW])
+
+
+def test_pages_in_a_browser_are_turned_away(register):
+    register(1)
+    endpoint = deploy.start("delay", model="models:delay@1")
+    connection = http.client.HTTPConnection(endpoint.url.removeprefix("http://"))
+    connection.request("POST", "/predict", json.dumps({"rows": [ROW]}), {"origin": "http://elsewhere.example"})
+    assert connection.getresponse().status == 403
+    connection.close()
+    assert deploy.show("delay").count == 0
+
+
+def test_ctrl_c_ends_the_waiting_and_not_the_endpoint(register):
+    register(1)
+    deploy.start("delay", model="models:delay@1")
+    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(Interrupted, match="goes on"):
+        lifecycle.wait("delay", generation=99)
+    assert deploy.show("delay").state == "running"
+
+
+def test_without_waiting_the_endpoint_becomes_ready_by_itself(register):
+    register(1)
+    assert deploy.start("delay", model="models:delay@1", wait=False).state == "starting"
+    until(lambda: deploy.show("delay").state == "running")
+
+
+def test_the_command_line_speaks_the_same(register, capsys):
+    register(1)
+    assert main(["deploy", "start", "delay", "--model", "delay@1", "--canary", "5%", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["canary_share"] == 1.0
+    assert main(["deploy", "start", "delay", "--model", "delay@1", "--canary", "banana"]) == 2
+    assert main(["deploy", "stop", "delay"]) == 0
+
+
+def test_the_server_loads_nothing_heavy():
+    code = "import sys, onnxruntime, aiinfra_lab.deploy.serve; print(*{name.partition('.')[0] for name in sys.modules})"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    heavy = {"torch", "mlflow", "feast", "pandas", "polars", "scipy", "IPython", "jupyter_server", "pyarrow", "dvc"}
+    assert heavy & set(loaded) == set()
+    assert {"numpy", "uvloop", "msgspec"} <= set(loaded)
