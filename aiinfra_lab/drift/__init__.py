@@ -1,0 +1,224 @@
+"""What changed since training, and whether it matters: a verdict with a known share of false alarms."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+from ..errors import Conflict, Failed, NotFound, UsageProblem, did_you_mean
+from ..show import Card, Listing, Result, bar_chart
+from ..store import Event, Record, open_store
+from ..units import Share, show_share
+from ..uris import Uri
+from ..verbs import Live, Rows, verb
+from . import exports, served
+from .verdict import LEAST_EFFECT, Shifted, judge, overall
+
+__all__ = ["DriftReport", "Shifted", "check", "get", "log", "ls", "show"]
+
+KIND = "drift"
+
+
+@dataclass(frozen=True)
+class DriftReport(Result):
+    """A verdict: `drift`, `no drift` or `cannot tell`, and every column's change, the largest first."""
+
+    uri: str
+    state: str
+    endpoint: str
+    model: str
+    against: str
+    rows_before: int
+    rows_now: int
+    alpha: float
+    checked_at: float
+    columns: tuple[Shifted, ...] = field(repr=False)
+    sample: str = field(default="", repr=False, metadata={"json": False})
+
+    @property
+    def drifted(self) -> tuple[str, ...]:
+        """The columns that drifted, the largest change first."""
+        return tuple(one.column for one in self.columns if one.drifted)
+
+    def card(self) -> Card:
+        header = ("", "column", "effect", "p", "missing", "unseen", "why")
+        facts = [("endpoint", f"{self.endpoint}, {self.rows_now:,} rows"), ("model", self.model)]
+        facts.append(("against", f"{self.against}, {self.rows_before:,} rows"))
+        notes = [f"without a change, a column is called drifted in {show_share(self.alpha)} of such checks at most"]
+        bars = [(one.column, one.effect) for one in self.columns[:12]]
+        said = f"{len(self.drifted)} of {len(self.columns)} columns drifted: {', '.join(self.drifted) or 'none'}"
+        picture = bar_chart(bars, mark=self.drifted, limit=LEAST_EFFECT) if self.rows_now else ""
+        return Card(
+            f"{self.uri}: {said}",
+            self.state,
+            facts,
+            header,
+            [_row(one) for one in self.columns],
+            notes,
+            picture,
+            f"how far each column moved; {said}",
+        )
+
+
+@verb("drift")
+def check(
+    name: Annotated[str, Live("deploy")],
+    *,
+    against: Rows,
+    rows: Rows | None = None,
+    since: str | None = None,
+    alpha: Share = 0.05,
+    report: bool = False,
+) -> DriftReport:
+    """Judge whether what an endpoint is asked, and what it answers, is still what its model learned from.
+
+    Numbers, categories, missing and unseen values and the prediction are compared. It raises on drift, and when it
+    cannot tell, so that a pipeline stops there.
+
+    name: the endpoint
+    against: the reference, taken through the model's features first, e.g. data:flights@1
+    rows: judge these rows instead of the endpoint's log
+    since: only the log since then: 15m for the last 15 minutes, or an epoch time
+    alpha: the share of checks that may call a column drifted although nothing changed
+    report: hand the verdict back instead of raising
+    """
+    if not 0 < alpha < 1:
+        raise UsageProblem(f"--alpha {alpha} leaves nothing to judge by", "write 5%")
+    record = served.endpoint(name)
+    model = served.model_of(record)
+    reference, reference_uri = served.feature_rows(against, model)
+    if rows is None:
+        current, used = served.log_rows(record, model, served.moment(since)), f"deploy:{record.name}"
+    else:
+        current, used = served.feature_rows(rows, model)
+    columns = judge(reference, current, alpha)
+    body = {
+        "state": overall(columns),
+        "endpoint": f"deploy:{record.name}",
+        "model": model.uri,
+        "against": reference_uri,
+        "rows_before": reference.height,
+        "rows_now": current.height,
+        "alpha": alpha,
+        "checked_at": time.time(),
+        "columns": [_plain(one) for one in columns],
+        "sample": exports.keep(reference, current),
+    }
+    found = _report(_record(record.name, body, (used, model.uri, reference_uri)))
+    if found.state != "no drift" and not report:
+        raise _failed(found)
+    return found
+
+
+@verb("drift")
+def ls(name: Annotated[str, Live("deploy")] | None = None) -> Listing:
+    """List the verdicts, newest first.
+
+    name: only those on this endpoint
+    """
+    wanted = Uri.parse(name, KIND).name if name else None
+    items = tuple(_report(record) for record in _records(wanted))
+    header = ("uri", "state", "drifted", "rows_now", "against", "checked_at")
+    return Listing("drift:verdicts", items, header, "`%drift check NAME --against data:NAME@N` makes one")
+
+
+@verb("drift")
+def show(name: Annotated[str, Live(KIND)]) -> DriftReport:
+    """Show a verdict in full.
+
+    name: an endpoint's newest verdict, or one of them: delay@3
+    """
+    return _report(_find(name))
+
+
+@verb("drift")
+def get(
+    name: Annotated[str, Live(KIND)], *, as_: Literal["json", "evidently"] = "json", into: Path | None = None
+) -> DriftReport:
+    """Get a verdict's handle, or write it to a file: as JSON, or as Evidently's own report on the same two samples.
+
+    Evidently judges by its own rules, which are not ours: where the two differ, its defaults know no false-alarm rate.
+
+    name: an endpoint's newest verdict, or one of them
+    as_: json, or evidently for an HTML page
+    into: the file to write
+    """
+    found = _report(_find(name))
+    if into is None:
+        if as_ == "evidently":
+            raise UsageProblem("Evidently's report is a page of several MB", "say where: --into report.html")
+        return found
+    exports.write(found.as_json(), found.sample, as_, into)
+    return found
+
+
+@verb("drift")
+def log(name: Annotated[str, Live("deploy")]) -> Listing:
+    """List how an endpoint's verdicts changed, newest first.
+
+    name: the endpoint
+    """
+    return ls(name)
+
+
+def _row(one: Shifted) -> tuple[str, ...]:
+    missing = show_share(one.missing_now)
+    if one.missing_before != one.missing_now:
+        missing = f"{show_share(one.missing_before)} → {missing}"
+    p = "–" if one.p is None else f"{one.p:.2g}"
+    mark = "drift" if one.drifted else "?" if one.p is None else ""
+    return (mark, one.column, f"{one.effect:.3f}", p, missing, show_share(one.unseen), one.why)
+
+
+def _failed(found: DriftReport) -> Failed:
+    if found.state == "cannot tell":
+        why = next((one.why for one in found.columns if one.p is None), "there is nothing to compare")
+        return Failed(
+            f"cannot tell whether deploy:{found.uri.partition(':')[2]} drifted: {why}",
+            "send it rows (`%deploy run NAME --rows …`), or judge rows with --rows; --report hands the verdict over",
+        )
+    shown_ = ", ".join(found.drifted[:5])
+    return Failed(
+        f"{found.endpoint} drifted from {found.against}: {shown_}",
+        f"look at `%drift show {found.uri.partition(':')[2]}`; train on newer data, or go on with --report",
+    )
+
+
+def _record(name: str, body: dict[str, object], used: tuple[str, ...]) -> Record:
+    store = open_store()
+    for _ in range(20):
+        last = _records(name)
+        number = int(last[0].name.partition("@")[2]) + 1 if last else 1
+        uri = f"{KIND}:{name}@{number}"
+        event = Event("drift check", uri, tuple(dict.fromkeys(used)), (uri,), {"state": body["state"]})
+        try:
+            return store.commit([Record.new(KIND, f"{name}@{number}", body)], event)[0]
+        except Conflict:
+            continue
+    raise Conflict(f"too many checks of {name} at once", "repeat in a moment")
+
+
+def _records(name: str | None) -> list[Record]:
+    found = [record for record in open_store().list(KIND) if name in (None, record.name.partition("@")[0])]
+    return sorted(found, key=lambda record: (record.body["checked_at"], record.rev), reverse=True)
+
+
+def _find(name: str) -> Record:
+    uri = Uri.parse(name, KIND)
+    records = _records(uri.name)
+    wanted = next((record for record in records if uri.version is None or record.name == uri.label), None)
+    if wanted is None:
+        known = [record.name for record in _records(None)]
+        raise NotFound(f"there is no {uri}", f"`%drift check` makes one; {did_you_mean(uri.label, known)}")
+    return wanted
+
+
+def _report(record: Record) -> DriftReport:
+    body = {**record.body, "columns": tuple(Shifted(**one) for one in record.body["columns"])}
+    return DriftReport(f"{KIND}:{record.name}", **body)
+
+
+def _plain(one: Shifted) -> dict[str, object]:
+    return {name: getattr(one, name) for name in Shifted.__slots__}

@@ -1,0 +1,54 @@
+"""Writing a verdict to a file, and the two samples that it was made of."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..config import settings
+from ..errors import Denied, NotFound
+
+if TYPE_CHECKING:
+    import polars as pl
+
+_NAMES = ("reference", "current")
+
+
+def keep(reference: pl.DataFrame, current: pl.DataFrame) -> str:
+    """Keep both samples as files, so that the verdict can be looked into later; returns their folder's name."""
+    name = secrets.token_hex(6)
+    folder = settings().home / "drift" / name
+    folder.mkdir(parents=True, mode=0o700)
+    for part, frame in zip(_NAMES, (reference, current), strict=True):
+        frame.write_parquet(folder / f"{part}.parquet")
+    return name
+
+
+def samples(name: str) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Both samples again. NotFound when their files are gone."""
+    import polars as pl
+
+    folder = settings().home / "drift" / name
+    if not (folder / "current.parquet").exists():
+        raise NotFound(f"the samples in {folder} are gone", "check again: `%drift check NAME --against …`")
+    reference, current = (pl.read_parquet(folder / f"{part}.parquet") for part in _NAMES)
+    return reference, current
+
+
+def write(verdict: dict[str, object], sample: str, form: str, into: Path) -> None:
+    """Write the verdict as `json`, or `evidently`'s page on its samples, whole or not at all."""
+    try:
+        into.parent.mkdir(parents=True, exist_ok=True)
+        if form == "evidently":
+            from .evidently import write_html
+
+            write_html(*samples(sample), into)
+            return
+        aside = into.with_name(f".{into.name}.{os.getpid()}.part")
+        aside.write_text(json.dumps(verdict, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        aside.replace(into)
+    except OSError as problem:
+        raise Denied(f"{into} cannot be written: {problem.strerror}", "choose another --into") from problem

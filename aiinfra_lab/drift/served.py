@@ -1,0 +1,111 @@
+"""The two samples: what an endpoint was asked and answered, and what its model learned from."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import features, models
+from ..errors import NotFound, UsageProblem, did_you_mean
+from ..store import Record, open_store
+from ..units import parse_duration
+from ..uris import Uri
+from .verdict import SCORE
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from ..models import Model
+
+MOST_ROWS = 200_000
+"""Of a longer log the newest rows are taken."""
+
+
+def endpoint(name: str) -> Record:
+    """The endpoint's record. NotFound when there never was one."""
+    uri = Uri.parse(name, "deploy")
+    store = open_store()
+    record = store.get("deploy", uri.name)
+    if record is None:
+        known = [found.name for found in store.list("deploy")]
+        raise NotFound(f"there is no endpoint {uri.name}", did_you_mean(uri.name, known))
+    return record
+
+
+def model_of(record: Record) -> Model:
+    """The version that the endpoint serves: the champion, or the canary that serves all."""
+    served = record.body.get("champion") or record.body.get("canary")
+    if not served:
+        raise NotFound(
+            f"endpoint {record.name} serves no model yet", f"%deploy start {record.name} --model models:NAME"
+        )
+    return models.get(served)
+
+
+def log_rows(record: Record, model: Model, since: float) -> pl.DataFrame:
+    """What the model was asked since then and what it answered: its columns and the score, newest rows first."""
+    rows = []
+    for line in _lines(Path(record.body["log_dir"])):
+        if line["at"] < since:
+            break
+        if line.get("score") is not None and line["model"] == model.uri and isinstance(line["inputs"], dict):
+            rows.append({**line["inputs"], SCORE: line["score"]})
+        if len(rows) >= MOST_ROWS:
+            break
+    return _frame(rows, model)
+
+
+def feature_rows(rows: object, model: Model, data: str | None = None) -> tuple[pl.DataFrame, str]:
+    """Rows taken through the model's features, with the model's scores; and the URI of what they are.
+
+    Rows that were taken through them before, `features:…`, are used as they are.
+    """
+    joined = isinstance(rows, features.FeatureRows) or str(rows).startswith("features:")
+    found = features.open_rows(rows) if joined else features.get(model.columns.features_uri, rows=rows, data=data)
+    if not isinstance(found, features.FeatureRows):
+        raise UsageProblem(f"{found} are no rows with features", "give --against data:NAME@N")
+    table = found.table().select(model.columns.names)
+    return table.with_columns(**{SCORE: model.predict(table.to_pandas())}), found.uri
+
+
+def moment(text: str | None) -> float:
+    """When the sample begins, in epoch seconds: `15m` ago, an epoch time, or the beginning of the log."""
+    if text is None:
+        return 0.0
+    if re.fullmatch(r"[0-9]{9,}(\.[0-9]+)?", text.strip()):
+        return float(text)
+    try:
+        return time.time() - parse_duration(text)
+    except UsageProblem as problem:
+        raise UsageProblem(
+            f"--since {text!r} is no moment", "write 15m for the last 15 minutes, or time.time()"
+        ) from problem
+
+
+def _lines(folder: Path) -> Iterator[dict[str, Any]]:
+    """The log's lines, newest first; one that a crash cut short is passed over."""
+    for path in sorted(folder.glob("*.jsonl"), key=lambda path: (len(path.name), path.name), reverse=True):
+        for line in reversed(path.read_bytes().splitlines()):
+            try:
+                yield json.loads(line)
+            except ValueError:
+                continue
+
+
+def _frame(rows: list[dict[str, Any]], model: Model) -> pl.DataFrame:
+    import polars as pl
+
+    schema: dict[str, Any] = {
+        column.name: pl.Float64 if column.type == "number" else pl.String for column in model.columns
+    }
+    wanted = [{name: _value(row.get(name), kind == pl.String) for name, kind in schema.items()} for row in rows]
+    frame = pl.DataFrame(wanted, schema=schema)
+    return frame.with_columns(pl.Series(SCORE, [row[SCORE] for row in rows], dtype=pl.Float64))
+
+
+def _value(value: Any, as_text: bool) -> Any:
+    return None if value is None else str(value) if as_text else float(value)

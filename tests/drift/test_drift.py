@@ -1,0 +1,133 @@
+import json
+import time
+
+import numpy as np
+import pytest
+
+from aiinfra_lab import data, drift
+from aiinfra_lab.errors import Failed, NotFound, UsageProblem
+from aiinfra_lab.store import open_store
+from tests.drift.conftest import frame
+
+
+def test_the_same_world_is_no_drift(endpoint):
+    endpoint(frame(4))
+    found = drift.check(endpoint.name, against="data:t@1")
+    assert (found.state, found.drifted, found.rows_now) == ("no drift", (), 600)
+    assert {one.column for one in found.columns} == {"x", "colour", "score"}
+
+
+def test_a_column_that_moved_is_named_first_and_raises(endpoint):
+    endpoint(frame(2, moved=0.5))
+    with pytest.raises(Failed, match=r"drifted from features:f@1#\w+: (x, score|score, x)"):
+        drift.check(endpoint.name, against="data:t@1")
+
+
+def test_with_report_the_verdict_is_handed_over(endpoint):
+    endpoint(frame(2, moved=0.5))
+    found = drift.check(endpoint.name, against="data:t@1", report=True)
+    assert found.state == "drift"
+    assert found.columns[0].column in ("x", "score")
+
+
+@pytest.mark.parametrize(
+    ("change", "column"),
+    [
+        (lambda df: df.assign(colour=np.where(df.index % 10 == 0, "violet", df["colour"])), "colour"),
+        (lambda df: df.assign(x=np.where(df.index % 5 == 0, np.nan, df["x"])), "x"),
+        (lambda df: df.assign(x=np.nan), "x"),
+    ],
+    ids=["unseen", "missing", "gone"],
+)
+def test_missing_and_unseen_values_are_drift(endpoint, change, column):
+    endpoint(change(frame(4)))
+    assert column in drift.check(endpoint.name, against="data:t@1", report=True).drifted
+
+
+@pytest.mark.parametrize("rows", [0, 10])
+def test_too_little_traffic_cannot_tell_and_raises(endpoint, rows):
+    if rows:
+        endpoint(frame(2, rows))
+    with pytest.raises(Failed, match="cannot tell"):
+        drift.check(endpoint.name, against="data:t@1")
+    assert drift.check(endpoint.name, against="data:t@1", report=True).state == "cannot tell"
+
+
+def test_rows_may_be_judged_instead_of_the_log(endpoint):
+    data.add("later", frame(3, moved=1.0))
+    found = drift.check(endpoint.name, against="data:t@1", rows="data:later", report=True)
+    assert "x" in found.drifted
+
+
+def test_since_takes_the_newest_part_of_the_log(endpoint):
+    endpoint(frame(2), at=time.time() - 3600)
+    moment = time.time()
+    endpoint(frame(3, 100), at=moment + 1)
+    assert drift.check(endpoint.name, against="data:t@1", since=str(moment), report=True).rows_now == 100
+    assert drift.check(endpoint.name, against="data:t@1", since="10m", report=True).rows_now == 100
+    assert drift.check(endpoint.name, against="data:t@1", report=True).rows_now == 700
+
+
+def test_rows_that_another_version_answered_do_not_count(endpoint):
+    endpoint(frame(4))
+    endpoint(frame(3, 50), by="models:m@9")
+    assert drift.check(endpoint.name, against="data:t@1", report=True).rows_now == 600
+
+
+def test_a_log_line_that_a_crash_cut_short_is_passed_over(endpoint):
+    endpoint(frame(4))
+    path = next(endpoint.log.glob("*.jsonl"))
+    path.write_text(path.read_text() + '{"at": 1, "mod')
+    assert drift.check(endpoint.name, against="data:t@1", report=True).rows_now == 600
+
+
+def test_every_verdict_is_kept_with_its_lineage(endpoint, model):
+    endpoint(frame(4))
+    drift.check(endpoint.name, against="data:t@1", report=True)
+    drift.check(endpoint.name, against="data:t@1", report=True)
+    assert [found.uri for found in drift.ls(endpoint.name)] == [f"drift:{endpoint.name}@2", f"drift:{endpoint.name}@1"]
+    assert drift.show(f"{endpoint.name}@1").rows_now == 600
+    last = list(open_store().events())[-1].event
+    assert set(last.inputs) >= {f"deploy:{endpoint.name}", model.uri}
+    assert last.outputs == (f"drift:{endpoint.name}@2",)
+
+
+def test_the_verdict_as_json(endpoint, tmp_path):
+    endpoint(frame(4))
+    drift.check(endpoint.name, against="data:t@1", report=True)
+    drift.get(endpoint.name, into=tmp_path / "v.json")
+    assert json.loads((tmp_path / "v.json").read_text())["state"] == "no drift"
+
+
+@pytest.mark.slow
+def test_evidentlys_own_report_of_the_same_samples(endpoint, tmp_path, capsys, recwarn):
+    endpoint(frame(4))
+    drift.check(endpoint.name, against="data:t@1", report=True)
+    drift.get(endpoint.name, as_="evidently", into=tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert "colour" in page
+    assert len(page) > 100_000
+    assert capsys.readouterr().out == ""
+
+
+def test_a_result_is_small_and_holds_its_picture(endpoint):
+    endpoint(frame(4))
+    html = drift.check(endpoint.name, against="data:t@1", report=True).card().html()
+    assert "<img" in html
+    assert len(html) < 20_000
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "says"),
+    [
+        (lambda name: drift.check(name + "x", against="data:t@1"), NotFound, "did you mean e"),
+        (lambda name: drift.check(name, against="data:zzz"), NotFound, "zzz"),
+        (lambda name: drift.check(name, against="data:t@1", since="banana"), UsageProblem, "15m for the last"),
+        (lambda name: drift.check(name, against="data:t@1", alpha=0), UsageProblem, "write 5%"),
+        (drift.show, NotFound, "drift check"),
+        (lambda name: drift.get(name, as_="evidently"), (UsageProblem, NotFound), "--into|drift check"),
+    ],
+)
+def test_bad_input_is_named_with_the_fix(endpoint, call, error, says):
+    with pytest.raises(error, match=says):
+        call(endpoint.name)

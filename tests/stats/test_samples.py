@@ -1,0 +1,111 @@
+"""The tests hold the level they state, and see what they should."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from aiinfra_lab.stats.samples import adjusted, categories, numbers
+
+REPLICATES = 400
+ALPHA = 0.05
+
+
+def at_most(flags: int, replicates: int = REPLICATES, alpha: float = ALPHA) -> bool:
+    """Whether that many false alarms are what chance gives at that level, in 999 of 1000 runs."""
+    return flags <= stats.binom.ppf(0.999, replicates, alpha)
+
+
+DRAWS = {
+    "normal": lambda rng, n: rng.normal(size=n),
+    "heavy tails": lambda rng, n: rng.standard_t(2, size=n),
+    "skewed": lambda rng, n: rng.lognormal(sigma=1.5, size=n),
+    "few values": lambda rng, n: rng.integers(0, 3, size=n).astype(float),
+    "a fifth missing": lambda rng, n: np.where(rng.random(n) < 0.2, np.nan, rng.normal(size=n)),
+    "rarely missing": lambda rng, n: np.where(rng.random(n) < 0.01, np.nan, rng.normal(size=n)),
+    "constant": lambda rng, n: np.zeros(n),
+    "all missing": lambda rng, n: np.full(n, np.nan),
+}
+
+
+@pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
+@pytest.mark.parametrize("n", [(100, 100), (1000, 200)])
+def test_numbers_without_a_change_are_flagged_no_more_often_than_stated(draw, n):
+    rng = np.random.default_rng(1)
+    assert at_most(sum(numbers(draw(rng, n[0]), draw(rng, n[1])).p <= ALPHA for _ in range(REPLICATES)))
+
+
+@pytest.mark.parametrize("classes", [2, 10, 50, 200, 1000])
+def test_categories_without_a_change_are_flagged_no_more_often_than_stated(classes):
+    """With 50 classes and more, a goodness-of-fit test against the reference sample flags nearly all of these."""
+    rng = np.random.default_rng(2)
+    share = 1 / np.arange(1, classes + 1)
+
+    def draw(n: int) -> list[str]:
+        return rng.choice(classes, size=n, p=share / share.sum()).astype(str).tolist()
+
+    assert at_most(sum(categories(draw(500), draw(500)).p <= ALPHA for _ in range(REPLICATES)))
+
+
+def test_a_table_without_a_change_has_a_flag_no_more_often_than_stated():
+    rng = np.random.default_rng(3)
+    flags, replicates = 0, 150
+    for _ in range(replicates):
+        found = [numbers(rng.normal(size=100), rng.normal(size=100)).p for _ in range(5)]
+        flags += min(adjusted(found)) <= ALPHA
+    assert at_most(flags, replicates)
+
+
+def draw(seed: int, n: int = 2000) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=n)
+
+
+CHANGES = {
+    "it moved by 0.2 sd": draw(5) + 0.2,
+    "its spread grew by 20 %": draw(5) * 1.2,
+    "10 % went missing": np.where(np.arange(2000) % 10 == 0, np.nan, draw(5)),
+    "5 % went to the tail": np.where(np.arange(2000) % 20 == 0, 6.0, draw(5)),
+    "all of it went missing": np.full(2000, np.nan),
+}
+
+
+@pytest.mark.parametrize("current", CHANGES.values(), ids=CHANGES)
+def test_a_change_of_a_number_is_seen(current):
+    assert numbers(draw(4), current).p < 0.001
+
+
+def test_an_outlier_in_the_reference_hides_nothing():
+    assert numbers(np.append(draw(4), 1e4), draw(5) + 0.5).p < 1e-9
+
+
+@pytest.mark.parametrize(
+    ("current", "why"),
+    [
+        (["a"] * 340 + ["b"] * 660, "distributed differently"),
+        (["a"] * 400 + ["b"] * 570 + ["new"] * 30, "never seen before"),
+        (["a"] * 400 + ["b"] * 500 + [None] * 100, "is missing"),
+    ],
+)
+def test_a_change_of_a_category_is_seen_and_named(current, why):
+    shift = categories(["a"] * 400 + ["b"] * 600, current)
+    assert shift.p < 0.01
+    assert why in shift.why
+
+
+def test_shares_and_effects_are_what_they_say():
+    shift = categories(["a"] * 50 + ["b"] * 50, ["a"] * 65 + ["c"] * 10 + [None] * 25)
+    assert (shift.missing, shift.unseen, shift.effect) == ((0.0, 0.25), 0.1, 0.5)
+    assert numbers(np.arange(100.0), np.arange(100.0) + 50).effect == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("compare", [numbers, categories])
+def test_too_few_rows_cannot_tell(compare):
+    few = np.arange(29.0) if compare is numbers else ["a"] * 29
+    many = np.arange(100.0) if compare is numbers else ["a"] * 100
+    assert compare(many, few).p is compare(few, many).p is None
+    assert "29 rows are too few" in compare(many, few).why
+
+
+def test_adjusted_is_benjamini_and_hochbergs():
+    found = [0.001, 0.04, 0.03, 0.5, 0.9]
+    assert adjusted(found) == pytest.approx(stats.false_discovery_control(found, method="bh"))
+    assert adjusted([]) == []
