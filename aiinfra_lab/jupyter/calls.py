@@ -1,0 +1,146 @@
+"""A verb called over REST: the body becomes words, the words a job, and the job's output an answer.
+
+The words are an argument list and never pass a shell. No value can turn into an option: flags are written
+`--flag=value`, and a positional word that starts with '-' is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from .. import jobs
+from ..errors import NotFound, UsageProblem, did_you_mean
+from ..jobs import Job
+from ..uris import NOUNS, Uri
+from ..verbs import VERBS
+from .items import CALL
+
+SHAPE = 'send {"args": ["words"], "flags": {"name": "value"}}'
+MAX_WORDS = 200
+MAX_LETTERS = 20_000
+_MAX_ANSWER_BYTES = 8 * 2**20
+
+_FLAG = re.compile(r"[a-z][a-z0-9-]{0,40}")
+_KEY = re.compile(r"[A-Za-z_]\w{0,100}")
+_OWN_FLAGS = ("json", "debug", "help")
+
+
+def start(noun: str, verb: str, body: object) -> Job:
+    """Run the verb as a job of its own and return it at once.
+
+    NotFound for a noun or verb that the language does not have, UsageProblem for a body that is no call.
+    """
+    argv = [sys.executable, "-m", "aiinfra_lab.cli", *words(noun, verb, body)]
+    return jobs.start(f"{CALL}{noun}-{verb}.{secrets.token_hex(2)}", argv)
+
+
+def words(noun: str, verb: str, body: object) -> list[str]:
+    """What is typed after `aiinfra` for a body `{"args": [words], "flags": {name: value}}`."""
+    check_words(noun, verb)
+    args, flags = _parts(body)
+    found = [noun, verb, "--json", *(flag for name, value in flags.items() for flag in _flag(name, value))]
+    found += [_positional(value) for value in args]
+    if len(found) > MAX_WORDS:
+        raise UsageProblem(f"a call of {len(found)} words is too long", f"send at most {MAX_WORDS}")
+    return found
+
+
+def check_words(noun: str, verb: str) -> None:
+    """NotFound unless the language has this noun and this verb; whether the noun has the verb, the noun itself says."""
+    if noun not in NOUNS:
+        raise NotFound(f"there is no noun {noun!r}", did_you_mean(noun, NOUNS))
+    if verb not in VERBS:
+        raise NotFound(f"there is no verb {verb!r}", did_you_mean(verb, VERBS))
+
+
+def stop(noun: str, body: object) -> list[Job]:
+    """Write the request to end into every live job of one thing, and return at once.
+
+    NotFound when nothing of that name lives.
+    """
+    args, flags = _parts(body)
+    if len(args) != 1 or flags:
+        raise UsageProblem(f"{noun} stop takes one name and no flags", 'send {"args": ["NAME"]}')
+    subject = str(Uri.parse(_positional(args[0]), noun=noun))
+    live = jobs.ls(subject, live=True)
+    if not live:
+        names = [job.subject.partition(":")[2] for job in jobs.ls(live=True) if job.subject.startswith(f"{noun}:")]
+        raise NotFound(f"nothing called {subject} lives", did_you_mean(subject.partition(":")[2], names))
+    return [jobs.cancel(job.id) for job in live]
+
+
+def answer(job: Job) -> dict[str, Any]:
+    """The answer to `GET /aiinfra/jobs/ID`: its state and, once it has ended, the verb's result or its error."""
+    found = {"job": job.id, "subject": job.subject, "state": job.state, "exit_code": job.exit_code}
+    said = _last_json(job) if job.subject.startswith(CALL) and not job.live else None
+    done = job.state == "done"
+    return {**found, "result": said if done else None, "error": None if done or job.live else _error(job, said)}
+
+
+def _error(job: Job, said: Any) -> dict[str, str]:
+    if isinstance(said, dict) and {"error", "what", "fix"} <= said.keys():
+        return {key: str(said[key]) for key in ("error", "what", "fix")}
+    code = f" with exit code {job.exit_code}" if job.exit_code is not None else ""
+    last = next(iter(reversed(jobs.log(job.id, lines=20).strip().splitlines())), "it said nothing")
+    return {"error": "Failed", "what": f"{job.subject} {job.state}{code}: {last[:300]}", "fix": f"read {job.log_path}"}
+
+
+def _last_json(job: Job) -> Any:
+    """The command prints its answer as one line; libraries may have written others before and after it."""
+    if not job.log_path.exists():
+        return None
+    with job.log_path.open("rb") as file:
+        file.seek(max(0, job.log_path.stat().st_size - _MAX_ANSWER_BYTES))
+        lines = file.read().decode("utf-8", "replace").splitlines()
+    for line in reversed(lines):
+        try:
+            return json.loads(line)
+        except ValueError:
+            continue
+    return None
+
+
+def _parts(body: object) -> tuple[list[object], dict[str, object]]:
+    if not isinstance(body, dict) or (unknown := sorted(map(str, body.keys() - {"args", "flags"}))):
+        what = f"the body has an unknown key {unknown[0]!r}" if isinstance(body, dict) else "the body is no JSON object"
+        raise UsageProblem(what, SHAPE)
+    args, flags = body.get("args", []), body.get("flags", {})
+    if not isinstance(args, list) or not isinstance(flags, dict):
+        raise UsageProblem("args is no list, or flags no object", SHAPE)
+    return args, flags
+
+
+def _flag(name: object, value: object) -> Iterator[str]:
+    if name == "p" and isinstance(value, dict):
+        for key, item in value.items():
+            if not _KEY.fullmatch(str(key)):
+                raise UsageProblem(f"{key!r} cannot be a parameter's name", "use letters, digits and '_'")
+            yield from ("-p", f"{key}={_text(item)}")
+    elif not _FLAG.fullmatch(str(name)) or name in _OWN_FLAGS:
+        raise UsageProblem(f"{name!r} cannot be a flag", 'write its name without dashes, e.g. {"for": "2h"}')
+    elif isinstance(value, bool):
+        yield f"--{name}" if value else f"--no-{name}"
+    else:
+        yield f"--{name}={_text(value)}"
+
+
+def _positional(value: object) -> str:
+    text = _text(value)
+    if text.startswith("-"):
+        raise UsageProblem(f"the word {text!r} starts with '-'", "flags go into \"flags\"; no name starts with '-'")
+    return text
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise UsageProblem(f"{value!r} is no word", "send texts and numbers")
+    text = str(value)
+    # What no argument list can carry: the process could not be started with it.
+    if len(text) > MAX_LETTERS or "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise UsageProblem(f"{text[:40]!r} cannot be a word", f"send at most {MAX_LETTERS} letters of plain text")
+    return text

@@ -1,0 +1,153 @@
+"""The Jupyter server's half: REST for the side panel and for programs, behind Jupyter's own authentication and XSRF.
+
+    GET  /aiinfra/items?since=REV    what lives or ended lately
+    POST /aiinfra/NOUN/stop          a request to end, written at once: it works while a kernel is busy
+    POST /aiinfra/NOUN/VERB          `aiinfra NOUN VERB --json` as a job
+    GET  /aiinfra/jobs/ID            that job's state, and the verb's answer
+
+It imports the core only; a kernel never imports it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from jupyter_server.auth.decorator import authorized
+from jupyter_server.base.handlers import APIHandler
+from jupyter_server.utils import url_path_join
+from tornado import web
+
+from .. import jobs
+from ..config import Settings, settings
+from ..errors import Conflict, Denied, LabError, NotFound, Unavailable, UsageProblem
+from ..store import open_store
+from . import calls
+from .items import Watch, items_since
+
+_STATUS: dict[type[LabError], int] = {UsageProblem: 400, NotFound: 404, Denied: 403, Conflict: 409, Unavailable: 503}
+
+T = TypeVar("T")
+
+
+class _Handler(APIHandler):
+    """What they share: the workspace at the server's root, work off the event loop, and errors that say the fix."""
+
+    auth_resource = "aiinfra"
+
+    def place(self) -> Settings:
+        """The workspace of the server's root folder; NotFound when there is none."""
+        found = settings(Path(str(self.settings["server_root_dir"])).expanduser())
+        try:
+            same = settings().workspace == found.workspace
+        except NotFound:
+            same = False
+        if not same:
+            # The server was started elsewhere than in its root: jobs, and the kernels, must mean the panel's workspace.
+            os.environ |= {"AIINFRA_WORKSPACE": str(found.workspace), "AIINFRA_PROJECT": str(found.project)}
+        return found
+
+    async def reply(self, work: Callable[[], T], status: int = 200) -> None:
+        """Answer with what the work returns, or with what went wrong and how to mend it."""
+        try:
+            answer: object = await asyncio.to_thread(work)
+        except LabError as problem:
+            status = next((code for kind, code in _STATUS.items() if isinstance(problem, kind)), 422)
+            answer = {"error": type(problem).__name__, "what": problem.what, "fix": problem.fix}
+        self.set_status(status)
+        self.finish(json.dumps(answer, ensure_ascii=False))
+
+    def body(self) -> object:
+        try:
+            return json.loads(self.request.body or b"{}")
+        except ValueError:  # also bytes that are no UTF-8
+            raise UsageProblem("the body is not JSON", calls.SHAPE) from None
+
+
+class ItemsHandler(_Handler):
+    """What lives or ended lately."""
+
+    # A panel that is left open must not keep a server from being culled as idle.
+    _track_activity = False
+
+    @web.authenticated
+    @authorized
+    async def get(self) -> None:
+        await self.reply(self._items)
+
+    def _items(self) -> dict[str, object]:
+        since = self.get_query_argument("since", "0")
+        if not since.isdecimal() or len(since) > 15:
+            raise UsageProblem(f"since={since!r} is no revision", "send the rev of the last answer, or 0")
+        try:
+            place = self.place()
+        except NotFound as problem:
+            return {"rev": 0, "workspace": None, "items": [], "hint": problem.fix}
+        if not (place.home / "store.sqlite").exists():  # looking must not make one
+            return {"rev": 0, "workspace": place.workspace.name, "items": []}
+        watch = self.settings["aiinfra_watches"].setdefault(place.home, Watch(open_store(place.home)))
+        return items_since(watch, int(since), place.workspace)
+
+
+class JobHandler(_Handler):
+    """The state of one job and the answer of the verb it ran."""
+
+    @web.authenticated
+    @authorized
+    async def get(self, job_id: str) -> None:
+        def look() -> dict[str, Any]:
+            self.place()
+            return calls.answer(jobs.poll(job_id))
+
+        await self.reply(look)
+
+
+class VerbHandler(_Handler):
+    """A verb of a noun: stop is written into the job's record, everything else becomes a job."""
+
+    @web.authenticated
+    @authorized
+    async def post(self, noun: str, verb: str) -> None:
+        await self.reply(lambda: self._call(noun, verb), status=200 if verb == "stop" else 202)
+
+    def _call(self, noun: str, verb: str) -> dict[str, Any]:
+        calls.check_words(noun, verb)
+        body = self.body()
+        self.place()
+        if verb == "stop":
+            return {"stopping": [job.id for job in calls.stop(noun, body)]}
+        return {"job": calls.start(noun, verb, body).id}
+
+
+class NothingHandler(_Handler):
+    """Every other path: a plain 404, in the same form."""
+
+    @web.authenticated
+    @authorized
+    async def get(self, path: str) -> None:
+        await self.reply(lambda: self._nothing(path))
+
+    @web.authenticated
+    @authorized
+    async def post(self, path: str) -> None:
+        await self.reply(lambda: self._nothing(path))
+
+    def _nothing(self, path: str) -> None:
+        raise NotFound(f"there is nothing at /aiinfra/{path}", "GET items, GET jobs/ID or POST NOUN/VERB")
+
+
+def _load_jupyter_server_extension(server: Any) -> None:
+    """Called by the Jupyter server at its start."""
+    server.web_app.settings["aiinfra_watches"] = {}
+    base = url_path_join(server.web_app.settings["base_url"], "aiinfra")
+    routes = [
+        (r"/items", ItemsHandler),
+        (r"/jobs/([^/]+)", JobHandler),
+        (r"/([^/]+)/([^/]+)", VerbHandler),
+        (r"/(.*)", NothingHandler),
+    ]
+    server.web_app.add_handlers(".*$", [(base + path, handler) for path, handler in routes])

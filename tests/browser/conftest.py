@@ -1,0 +1,30 @@
+"""One JupyterLab and one browser for all browser tests."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.browser.lab import Lab, chromium, end_all, started
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """JupyterLab on a fresh workspace. Open a notebook file in its `root`, run all, wait, take a picture."""
+    if chromium() is None:
+        pytest.skip("no Chromium on this machine: apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+
+    root = tmp_path_factory.mktemp("root")
+    with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
+        patch.setenv("AIINFRA_WORKSPACE", str(root))
+        with started(playwright, tmp_path_factory.mktemp("lab"), root) as running:
+            yield running
+            end_all()
+
+
+@pytest.fixture
+def in_lab(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
+    """The same, with this process in its workspace; whatever lives there is ended afterwards."""
+    monkeypatch.setenv("AIINFRA_WORKSPACE", str(lab.root))
+    yield lab
+    end_all()

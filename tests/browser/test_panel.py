@@ -1,0 +1,200 @@
+"""The side panel in a real JupyterLab: what it lists, and a Stop that works while the kernel is busy."""
+
+import sys
+import time
+
+import pytest
+from playwright.sync_api import Page, Route, expect
+
+from aiinfra_lab import jobs
+from tests.browser.lab import AXE, Lab, faults, notebook, screenshot
+from tests.browser.serving import wait_until
+
+pytestmark = pytest.mark.browser
+
+SLEEP = [sys.executable, "-c", "import time; time.sleep(300)"]
+STUBBORN = """import signal, time
+from aiinfra_lab import jobs
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+jobs.beat()
+time.sleep(300)"""
+BUSY = """import time
+from aiinfra_lab import jobs
+with jobs.here("train:busy@1") as job:
+    while not job.stop_requested():
+        time.sleep(0.05)
+print("ended by the panel")"""
+CARD = """from IPython.display import display
+from aiinfra_lab.show import Card, line_chart
+lines = {"loss": [(1, .9), (2, .5), (3, .4)], "validation": [(1, 1.0), (2, .7), (3, .65)]}
+curve = line_chart(lines, x="epoch")
+card = Card("train:delay@3", state="done", facts=[("rows", "81,432"), ("seconds", "12 s")], header=["epoch", "loss"],
+            rows=[["1", "0.9"], ["2", "0.5"]], notes=["2 of 3 checks passed"], picture=curve,
+            picture_alt="loss falls from 0.9 to 0.4", details=[("parameters", "epochs=3")])
+display(card.bundle(), raw=True)"""
+
+
+def test_stop_works_while_the_kernel_is_busy(in_lab: Lab) -> None:
+    notebook(in_lab.root / "busy.ipynb", BUSY)
+    with in_lab.page() as page:
+        in_lab.open(page, "busy.ipynb")
+        in_lab.start_all(page)
+        stop = in_lab.panel(page).get_by_role("button", name="Stop training run busy@1")
+        expect(stop).to_be_visible(timeout=20_000)
+        expect(page.locator(".jp-Notebook-ExecutionIndicator[data-status='busy']")).to_have_count(1)
+        screenshot(page, "panel-busy")
+        stop.click()
+        in_lab.wait_idle(page, timeout_s=5)
+        expect(page.locator(".jp-OutputArea-output")).to_contain_text("ended by the panel")
+        expect(in_lab.panel(page).get_by_label("Ended lately")).to_contain_text("busy@1 stopped")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_panel_by_keyboard_and_by_axe(in_lab: Lab, theme: str) -> None:
+    endpoint = jobs.start("deploy:delay", SLEEP)
+    session = jobs.start("gpu:trainer", SLEEP, deadline_s=7200)
+    jobs.wait(jobs.start("recipe:broken", [sys.executable, "-c", "raise SystemExit(3)"]).id, timeout_s=30)
+    wait_until(lambda: jobs.poll(session.id).state == "running", 20, "the session does not run")
+    with in_lab.page(theme) as page:
+        panel = in_lab.panel(page)
+        expect(panel.get_by_role("status")).to_have_text("2 things live")
+        expect(panel).to_contain_text("exit code 3")
+        assert faults(page, "#aiinfra-lab-panel") == []
+        page.keyboard.press("Tab")
+        expect(panel.get_by_role("button", name="Stop session trainer")).to_be_focused()
+        page.keyboard.press("Tab")
+        expect(panel.get_by_role("button", name="Stop endpoint delay")).to_be_focused()
+        screenshot(page, f"panel-{theme}")
+        page.keyboard.press("Enter")
+        expect(panel.get_by_label("Ended lately")).to_contain_text("delay stopped", timeout=15_000)
+        expect(panel.get_by_role("button", name="Stop session trainer")).to_be_focused()
+        assert faults(page, "#aiinfra-lab-panel") == []
+    assert jobs.poll(endpoint.id).state == "stopped"
+    assert jobs.poll(session.id).live
+
+
+def test_stop_says_that_it_waits_and_keeps_the_focus(in_lab: Lab) -> None:
+    job = jobs.start("train:stubborn@1", [sys.executable, "-c", STUBBORN])
+    with in_lab.page() as page:
+        panel = in_lab.panel(page)
+        stop = panel.get_by_role("button", name="Stop training run stubborn@1")
+        wait_until(lambda: jobs.poll(job.id).silent_s is not None, 20, "the job does not run")
+        stop.press("Enter")
+        waits = panel.get_by_role("button", name="Stopping training run stubborn@1")
+        expect(waits).to_have_attribute("aria-disabled", "true")
+        expect(waits).to_be_focused()
+        expect(panel.get_by_role("status")).to_contain_text("stopping stubborn@1")
+        screenshot(page, "panel-stopping")
+        expect(panel.get_by_label("Ended lately")).to_contain_text("stubborn@1 stopped", timeout=15_000)
+
+
+def test_an_empty_panel_says_what_to_run(in_lab: Lab) -> None:
+    with in_lab.page() as page:
+        answer = {"rev": 0, "workspace": "w", "items": []}
+        page.route("**/aiinfra/items*", lambda route: route.fulfill(json=answer))
+        panel = in_lab.panel(page)
+        expect(panel).to_contain_text("%gpu start trainer")
+        assert faults(page, "#aiinfra-lab-panel") == []
+        screenshot(page, "panel-empty")
+
+
+def test_a_server_without_our_half_is_asked_once(in_lab: Lab) -> None:
+    asked: list[float] = []
+
+    def refuse(route: Route) -> None:
+        asked.append(time.monotonic())
+        route.fulfill(status=404, json={"message": "Not Found"})
+
+    with in_lab.page() as page:
+        page.route("**/aiinfra/items*", refuse)
+        panel = in_lab.panel(page)
+        expect(panel.get_by_role("alert")).to_contain_text("server half of aiinfra-lab is not running")
+        before = len(asked)
+        page.wait_for_timeout(5000)
+        assert len(asked) == before == 1
+        assert faults(page, "#aiinfra-lab-panel") == []
+        screenshot(page, "panel-no-server")
+        page.unroute("**/aiinfra/items*")
+        panel.get_by_role("button", name="Try again").click()
+        expect(panel.get_by_role("status")).to_contain_text("live")
+        expect(panel.locator(".aiinfra-Panel-trouble")).to_be_empty()
+
+
+def test_a_server_that_is_gone_is_asked_again(in_lab: Lab) -> None:
+    with in_lab.page() as page:
+        page.route("**/aiinfra/items*", lambda route: route.abort())
+        panel = in_lab.panel(page)
+        expect(panel.get_by_role("alert")).to_contain_text("The Jupyter server does not answer.")
+        page.unroute("**/aiinfra/items*")
+        expect(panel.get_by_role("status")).to_contain_text("live", timeout=15_000)
+        expect(panel.locator(".aiinfra-Panel-trouble")).to_be_empty()
+
+
+def test_a_stop_that_is_refused_says_why(in_lab: Lab) -> None:
+    refused = {"error": "Denied", "what": "not yours", "fix": "ask its owner"}
+    jobs.start("gpu:theirs", SLEEP)
+    with in_lab.page() as page:
+        page.route("**/gpu/stop*", lambda route: route.fulfill(status=403, json=refused))
+        panel = in_lab.panel(page)
+        panel.get_by_role("button", name="Stop session theirs").click()
+        expect(panel.get_by_role("alert")).to_contain_text("session theirs was not stopped. not yours")
+        expect(panel.get_by_role("button", name="Stop session theirs")).to_have_attribute("aria-disabled", "false")
+
+
+def test_a_hidden_panel_asks_nothing(in_lab: Lab) -> None:
+    asked: list[str] = []
+    with in_lab.page() as page:
+        page.on("request", lambda request: asked.append(request.url) if "/aiinfra/" in request.url else None)
+        page.wait_for_timeout(3000)
+        assert asked == []
+        in_lab.panel(page)
+        wait_until(lambda: page.wait_for_timeout(100) or asked, 10, "an open panel asks")
+
+
+def test_the_view_menu_opens_it(in_lab: Lab) -> None:
+    with in_lab.page() as page:
+        page.locator(".lm-MenuBar-itemLabel", has_text="View").click()
+        page.locator(".lm-Menu-itemLabel", has_text="AI Infrastructure").click()
+        expect(page.locator("#aiinfra-lab-panel")).to_be_visible()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_static_result_fits_the_theme(in_lab: Lab, theme: str) -> None:
+    notebook(in_lab.root / f"result-{theme}.ipynb", CARD)
+    with in_lab.page(theme) as page:
+        in_lab.open(page, f"result-{theme}.ipynb")
+        in_lab.run_all(page)
+        card = page.locator(".aiinfra-card")
+        expect(card).to_be_visible()
+        assert colour(page, ".aiinfra-card", "color") == variable(page, "--jp-content-font-color1")
+        assert faults(page, ".aiinfra-card") == []
+        screenshot(page, f"result-{theme}")
+
+
+def colour(page: Page, selector: str, name: str) -> str:
+    """A computed style of the first match."""
+    return page.evaluate("([s, n]) => getComputedStyle(document.querySelector(s))[n]", [selector, name])
+
+
+def variable(page: Page, name: str) -> str:
+    """A theme's colour, as the browser computes it."""
+    return page.evaluate(
+        "name => { const probe = document.createElement('i'); probe.style.color = `var(${name})`;"
+        " document.body.append(probe); const found = getComputedStyle(probe).color; probe.remove(); return found; }",
+        name,
+    )
+
+
+def test_what_a_cell_raised_is_told(in_lab: Lab) -> None:
+    notebook(in_lab.root / "raises.ipynb", "print('fine')", "1 / 0")
+    with in_lab.page() as page:
+        in_lab.open(page, "raises.ipynb")
+        in_lab.run_all(page)
+        assert in_lab.errors(page) == ["ZeroDivisionError: division by zero"]
+
+
+def test_axe_finds_faults_where_there_are_some(in_lab: Lab) -> None:
+    with in_lab.page() as page:
+        page.evaluate("() => document.body.insertAdjacentHTML('beforeend', '<div id=bad><button></button></div>')")
+        assert AXE.exists()
+        assert any(fault.startswith("button-name") for fault in faults(page, "#bad"))

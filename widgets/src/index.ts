@@ -1,0 +1,57 @@
+// The plugin: the panel on the left, and one command that opens it (palette, View menu).
+
+import { ILayoutRestorer, type JupyterFrontEnd, type JupyterFrontEndPlugin } from '@jupyterlab/application';
+import { ICommandPalette } from '@jupyterlab/apputils';
+import { ISettingRegistry } from '@jupyterlab/settingregistry';
+import { LabIcon } from '@jupyterlab/ui-components';
+import { Api } from './api';
+import { Panel } from './panel';
+
+const ID = 'aiinfra-lab:plugin';
+const OPEN = 'aiinfra-lab:open';
+const INTERVAL_S = 2;
+
+const icon = new LabIcon({
+  name: 'aiinfra-lab:icon',
+  svgstr:
+    '<svg xmlns="http://www.w3.org/2000/svg" width="16" height="16" viewBox="0 0 16 16"><path class="jp-icon3" fill="#616161" d="M2 2h12v3H2zm0 4.5h12v3H2zM2 11h12v3H2zm2-8v1h1V3zm0 4.5v1h1v-1zM4 12v1h1v-1z" fill-rule="evenodd"/></svg>'
+});
+
+const plugin: JupyterFrontEndPlugin<void> = {
+  id: ID,
+  description: 'A side panel with what lives in the workspace, and a Stop that a busy kernel cannot delay.',
+  autoStart: true,
+  optional: [ICommandPalette, ILayoutRestorer, ISettingRegistry],
+  activate
+};
+
+function activate(
+  app: JupyterFrontEnd,
+  palette: ICommandPalette | null,
+  restorer: ILayoutRestorer | null,
+  registry: ISettingRegistry | null
+): void {
+  const panel = new Panel(new Api(app.serviceManager.serverSettings), INTERVAL_S * 1000);
+  panel.id = 'aiinfra-lab-panel';
+  panel.title.icon = icon;
+  panel.title.caption = 'AI infrastructure: what lives in the workspace';
+  app.shell.add(panel, 'left', { rank: 550, type: 'AI infrastructure' });
+  restorer?.add(panel, panel.id);
+  app.commands.addCommand(OPEN, {
+    label: 'AI Infrastructure',
+    caption: 'Show what lives in the workspace, and stop it',
+    icon,
+    describedBy: { args: { type: 'object', properties: {} } },
+    execute: () => app.shell.activateById(panel.id)
+  });
+  palette?.addItem({ command: OPEN, category: 'AI Infrastructure' });
+  void registry?.load(ID).then(settings => {
+    const read = (): void => {
+      panel.interval = Number(settings.get('interval_s').composite ?? INTERVAL_S) * 1000;
+    };
+    settings.changed.connect(read);
+    read();
+  });
+}
+
+export default plugin;
