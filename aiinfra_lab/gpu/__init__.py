@@ -1,0 +1,131 @@
+"""Sessions: a machine that is a Jupyter kernel, kept until its time or its budget is over."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+from ..cost import prices
+from ..kernels import Place
+from ..providers import names
+from ..show import Card, Listing, Result, label, shown
+from ..store import Record
+from ..units import Duration, Usd
+from ..uris import check_name
+from ..verbs import Choices, Live, verb
+from . import sessions, starting
+from .base import Machines, Offer, Plan, Status
+
+__all__ = ["Machines", "Offer", "Plan", "Session", "Status", "ls", "show", "start", "stop"]
+
+
+def _accelerators() -> list[str]:
+    return ["cpu", *prices.accelerators()]
+
+
+def _providers() -> list[str]:
+    return names("gpu")
+
+
+@dataclass(frozen=True)
+class Session(Result):
+    """A session. `state` is starting, running, stopping, or `ended (why)`.
+
+    kernel: its name in JupyterLab and for papermill. spot: whether it may be taken away. spent_usd: of this start.
+    """
+
+    uri: str
+    state: str
+    gpu: str
+    on: str
+    kernel: str
+    started_at: float
+    ended_at: float | None
+    deadline_at: float | None
+    usd_per_hour: float
+    spent_usd: float
+    budget_usd: float | None
+    spot: bool
+    ends: str = ""
+    notes: tuple[str, ...] = ()
+
+    def card(self) -> Card:
+        fields = ("gpu", "on", "kernel", "started_at", "ended_at", "spent_usd", "budget_usd", "ends")
+        facts = [(label(name), shown(name, getattr(self, name))) for name in fields]
+        price = f"{shown('x_usd', self.usd_per_hour)} an hour"
+        return Card(
+            self.uri, self.state, [*(fact for fact in facts if fact[1] != "–"), ("price", price)], notes=self.notes
+        )
+
+
+@verb("gpu")
+def start(
+    name: Annotated[str, Live("gpu")],
+    *,
+    gpu: Annotated[str, Choices(_accelerators)] | None = None,
+    spot: bool = False,
+    for_: Duration | None = None,
+    budget: Usd | None = None,
+    on: Annotated[str, Choices(_providers)] | None = None,
+) -> Session:
+    """Start a session: a machine that is a kernel, which notebooks can leave and come back to.
+
+    It ends by itself at what comes first, its time or its budget. On a name that lives, both are set anew.
+
+    name: what to call the session
+    gpu: accelerator, e.g. A10G; cpu when left out
+    spot: take a machine that may be taken away for a lower price, if there is one
+    for: end it after this time, counted from now, e.g. 2h
+    budget: end it when it has cost this much, e.g. 5
+    on: the provider of the machine; `gpu.provider` of the settings when left out, which is local unless set
+    """
+    record, notes = starting.bring_up(starting.Wish(check_name(name), gpu, spot, for_, budget, on))
+    return _session(record, notes)
+
+
+@verb("gpu")
+def ls() -> Listing:
+    """List sessions, the last started first."""
+    header = ("uri", "state", "gpu", "on", "started_at", "deadline_at", "usd_per_hour", "spent_usd")
+    empty = "there is none yet: `%gpu start NAME` makes one"
+    return Listing("gpu", tuple(_session(record) for record in sessions.records()), header, empty)
+
+
+@verb("gpu")
+def show(name: Annotated[str, Live("gpu")]) -> Session:
+    """Show one session in full.
+
+    name: the session
+    """
+    return _session(sessions.find(name))
+
+
+@verb("gpu")
+def stop(name: Annotated[str, Live("gpu")]) -> Session:
+    """End a session: its kernel and every process that it started. One that has ended stays as it is.
+
+    name: the session
+    """
+    return _session(starting.bring_down(sessions.find(name)))
+
+
+def _session(record: Record, notes: Sequence[str] = ()) -> Session:
+    body, status = record.body, sessions.status(record)
+    words = {"ready": "running", "ended": f"ended ({status.why})"}
+    return Session(
+        uri=f"gpu:{record.name}",
+        state=words.get(status.state, status.state),
+        gpu=body["gpu"],
+        on=body["provider"],
+        kernel=Place.of(record.name).state().kernel if status.state == "ready" else "",
+        started_at=body["started_at"],
+        ended_at=status.at,
+        deadline_at=body["deadline_at"],
+        usd_per_hour=body["usd_per_hour"],
+        spent_usd=sessions.spent_usd(body, status.at),
+        budget_usd=body["budget_usd"],
+        spot=body["spot"],
+        ends=sessions.limit_words(body) if status.state != "ended" else "",
+        notes=tuple(notes),
+    )

@@ -1,0 +1,73 @@
+"""What a provider of machines does for a session. The gpu verbs keep the record; a provider keeps machines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A machine, or a part of one, that could be had now.
+
+    gpu: the accelerator's short name, its parts joined by `-`, e.g. A100-SXM4-80GB; or cpu
+    device: how the provider itself calls it, empty when it need not
+    spot: whether it may be taken away again, for a lower price
+    taken_by: the session that has it now; nobody else can
+    """
+
+    gpu: str
+    usd_per_hour: float
+    memory_gib: float | None = None
+    device: str = ""
+    spot: bool = False
+    taken_by: str = ""
+
+    def is_a(self, wanted: str) -> bool:
+        """Whether it is what was asked for: A100 is any A100, A100-80GB only the larger one, and A10 is no A10G."""
+        return set(wanted.lower().split("-")) <= set(self.gpu.lower().split("-"))
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A session whose intent is on disk already. `deadline_at` (epoch seconds) must travel in the creating call."""
+
+    name: str
+    offer: Offer
+    deadline_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What a machine does. `why` says how it ended, in a few words, and `at` when, as far as that is known."""
+
+    state: Literal["starting", "ready", "stopping", "ended"]
+    why: str = ""
+    at: float | None = None
+
+
+class Machines(Protocol):
+    """Where sessions live. Every method raises Unavailable when the provider cannot be reached."""
+
+    def offers(self) -> Sequence[Offer]:
+        """All that could be had now, the cheapest first; what is taken is listed too. Creates nothing."""
+
+    def create(self, plan: Plan) -> str:
+        """Bring a session's machine into being and return its handle as soon as that is known, before it is ready.
+
+        Called after the intent is committed, by whoever may crash at any point: a second call for a name whose machine
+        lives returns that machine's handle.
+        """
+
+    def status(self, handle: str) -> Status:
+        """What it does now. A machine that is gone, or was never there, has ended; that is no error."""
+
+    def renew(self, handle: str, deadline_at: float | None) -> None:
+        """Move the deadline, in both directions; returns when the machine will keep to it. If it is gone: returns."""
+
+    def terminate(self, handle: str) -> None:
+        """Ask for the end and return at once; `status` tells when it is over. May be repeated; if gone: returns."""
+
+    def list_owned(self) -> Mapping[str, str]:
+        """Handle and session name of every machine of this workspace that has not ended."""

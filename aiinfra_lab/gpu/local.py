@@ -1,0 +1,106 @@
+"""This machine: sessions are jobs whose kernel is kept, and its accelerators are those that `nvidia-smi` lists."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+
+from .. import jobs
+from ..cost import machine_usd_per_hour
+from ..errors import NotFound
+from ..kernels import Place
+from ..store import Body, open_store, update
+from .base import Offer, Plan, Status
+
+_QUERY = ["nvidia-smi", "--query-gpu=uuid,name,memory.total", "--format=csv,noheader,nounits"]
+_VENDOR_WORDS = {"nvidia", "tesla", "geforce", "quadro"}
+
+
+class Local:
+    """See `Machines` for the contract."""
+
+    def offers(self) -> Sequence[Offer]:
+        price, taken = machine_usd_per_hour(), self._taken()
+        cards = [
+            Offer(_short(name), price, round(float(mib) / 1024, 1), uuid, taken_by=taken.get(uuid, ""))
+            for uuid, name, mib in _cards()
+        ]
+        return [Offer("cpu", price), *cards]
+
+    def create(self, plan: Plan) -> str:
+        subject = f"gpu:{plan.name}"
+        if living := jobs.ls(subject, live=True):
+            return living[0].id
+        argv = [sys.executable, "-m", "aiinfra_lab.kernels.keeper", subject]
+        record = jobs.prepare(subject, argv, env=_environment(plan.offer))
+        open_store().put(record.with_(deadline_at=plan.deadline_at), expected_rev=0)
+        jobs.launch()
+        return record.name
+
+    def status(self, handle: str) -> Status:
+        try:
+            job = jobs.poll(handle)
+        except NotFound:
+            return Status("ended", "it is not known here")
+        place = Place.of(job.subject)
+        said = place.state()
+        if not job.live:
+            return Status("ended", said.why if said.at > job.started_at and said.why else _how(job), job.ended_at)
+        if said.at < job.started_at or said.phase in ("none", "starting"):
+            return Status("stopping" if job.stop_requested_at else "starting")
+        return Status("ready" if place.alive() and not job.stop_requested_at else "stopping")
+
+    def renew(self, handle: str, deadline_at: float | None) -> None:
+        def change(body: Body) -> Body:
+            return {**body, "deadline_at": deadline_at}
+
+        with contextlib.suppress(NotFound):
+            update(open_store(), jobs.KIND, handle, change)
+
+    def terminate(self, handle: str) -> None:
+        with contextlib.suppress(NotFound):
+            jobs.cancel(handle)
+
+    def list_owned(self) -> Mapping[str, str]:
+        live = jobs.ls(live=True)
+        return {job.id: job.subject.removeprefix("gpu:") for job in live if job.subject.startswith("gpu:")}
+
+    def _taken(self) -> dict[str, str]:
+        """Which session has which device."""
+        owned = self.list_owned().values()
+        records = [record for record in open_store().list("gpu") if record.name in owned]
+        return {record.body.get("device", ""): record.name for record in records}
+
+
+def _cards() -> Iterator[list[str]]:
+    """(uuid, name, MiB) of each accelerator; none when there is no driver."""
+    try:
+        listed = subprocess.run(_QUERY, capture_output=True, text=True, timeout=20, check=True).stdout
+    except (FileNotFoundError, PermissionError, subprocess.SubprocessError):
+        return
+    yield from (row for row in csv.reader(listed.splitlines(), skipinitialspace=True) if len(row) == 3)
+
+
+def _short(name: str) -> str:
+    return "-".join(word for word in name.replace("-", " ").split() if word.lower() not in _VENDOR_WORDS)
+
+
+def _environment(offer: Offer) -> dict[str, str]:
+    """A session sees the accelerator that it asked for and no other. Jupyter's folder is that of who asks: its
+    launcher is where the session shall appear."""
+    from jupyter_core.paths import jupyter_data_dir
+
+    return {"CUDA_VISIBLE_DEVICES": offer.device, "JUPYTER_DATA_DIR": jupyter_data_dir()}
+
+
+def _how(job: jobs.Job) -> str:
+    """How a job ended that left no word."""
+    if job.state == "lost" or job.exit_code == 137:
+        return "its keeper was killed"
+    if job.state == "failed":
+        last = jobs.log(job.id, lines=3).strip().splitlines()[-1:]
+        return f"its keeper failed: {last[0]}" if last else f"its keeper failed with exit code {job.exit_code}"
+    return job.state

@@ -1,0 +1,146 @@
+"""Where a kept kernel lives in the workspace: its connection file, its keeper's lock, and what its keeper last said."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from ..config import settings
+from ..errors import Conflict, Unavailable
+from ..uris import Uri
+
+# Sockets by their "port": Jupyter names an ipc socket `IP-PORT`. Clients reach `control` at the keeper's gate.
+CHANNELS = {"shell_port": 1, "iopub_port": 2, "stdin_port": 3, "hb_port": 4, "control_port": 5}
+KERNELS_OWN_CONTROL = 6
+_OWN = "kernel-own.json"
+# A unix socket's path may have 107 bytes; ours continue the root by `/aiinfra-xxxxxxxx/xxxxxxxx/k-6`.
+_LONGEST_ROOT = 75
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What the keeper last wrote.
+
+    life: how many kernels it has started. kernel: what Jupyter calls it. why: how it ended.
+    """
+
+    phase: str = "none"  # none, starting, ready, ended
+    life: int = 0
+    kernel_pid: int = 0
+    kernel: str = ""
+    why: str = ""
+    exit_code: int | None = None
+    at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The folder of one kept kernel."""
+
+    name: str
+    folder: Path
+
+    @classmethod
+    def of(cls, session: object, workspace: Path | None = None) -> Place:
+        """The place of `gpu:NAME` in a workspace (the current one)."""
+        name = Uri.parse(session, noun="gpu").name
+        home = workspace / ".aiinfra" if workspace else settings().home
+        return cls(name, home / "gpu" / name)
+
+    @property
+    def connection(self) -> Path:
+        """The connection file for clients. Its `ip` is the common beginning of the sockets' paths."""
+        return self.folder / "kernel.json"
+
+    def alive(self) -> bool:
+        """Whether a keeper holds the place now. The lock says so: it goes with its process, however that ends."""
+        try:
+            with (self.folder / "lock").open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except BlockingIOError:
+            return True
+        return False
+
+    def take(self) -> IO[bytes]:
+        """Hold the place for this process until the file is closed. Conflict when another keeper does."""
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        file = (self.folder / "lock").open("ab")
+        for _ in range(100):  # somebody who only looks holds it for a moment
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(0.01)
+            else:
+                return file
+        file.close()
+        raise Conflict(f"another keeper holds gpu:{self.name}", f"look at it with `%gpu show {self.name}`")
+
+    def state(self) -> State:
+        """What the keeper last wrote; phase none when it wrote nothing yet."""
+        try:
+            return State(**json.loads((self.folder / "state.json").read_text()))
+        except FileNotFoundError:
+            return State()
+
+    def say(self, state: State) -> None:
+        """Write the keeper's state."""
+        _write(self.folder / "state.json", asdict(state))
+
+    def connect(self) -> dict[str, Any]:
+        """The connection information for clients. Unavailable while there is none."""
+        try:
+            return dict(json.loads(self.connection.read_text()))
+        except FileNotFoundError:
+            raise Unavailable(
+                f"the kernel of gpu:{self.name} has not begun yet", f"look again with `%gpu show {self.name}`"
+            ) from None
+
+    def open_sockets(self) -> Path:
+        """Make a folder for the sockets, short enough for them, and write the connection files; give the kernel's own.
+
+        Sockets and not ports: no port can be taken, and only this user can connect.
+        """
+        root = Path(tempfile.gettempdir())
+        # mkdtemp makes it for its owner only, wherever it is.
+        within = root if len(str(root)) <= _LONGEST_ROOT else Path("/tmp")  # noqa: S108
+        sockets = Path(tempfile.mkdtemp(prefix="aiinfra-", dir=within))
+        info = {
+            "transport": "ipc",
+            "ip": str(sockets / "k"),
+            **CHANNELS,
+            "key": secrets.token_hex(32),
+            "signature_scheme": "hmac-sha256",
+        }
+        _write(self.connection, info)
+        return sockets
+
+    def own_connection(self) -> Path:
+        """The connection file that the kernel itself reads: the clients', but with its own control socket."""
+        path = self.folder / _OWN  # written again for every kernel: it deletes its file when it ends
+        _write(path, {**self.connect(), "control_port": KERNELS_OWN_CONTROL})
+        return path
+
+    def forget_connection(self) -> None:
+        """Delete the connection files; may be repeated."""
+        for path in (self.connection, self.folder / _OWN):
+            path.unlink(missing_ok=True)
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    """For this user only; whole, or not at all."""
+    aside = path.with_name(f"{path.name}.{os.getpid()}.part")
+    handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "w") as file:
+        json.dump(content, file)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)

@@ -1,0 +1,130 @@
+"""How Jupyter reaches a kept kernel: the entry `aiinfra` of the group `jupyter_client.kernel_provisioners`.
+
+Jupyter believes that it starts, stops and restarts a kernel of its own. Here starting attaches to the session's living
+kernel, stopping lets go of it, and restarting asks the keeper for a fresh one in the same session. This is the only
+file that is a part of jupyter_client, so it is imported by Jupyter alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import signal
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from jupyter_client.connect import KernelConnectionInfo
+from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
+from traitlets import Unicode
+
+from ..errors import Failed
+from .client import gone, tell
+from .place import CHANNELS, Place
+
+RESTART_S = 30.0
+
+
+class SessionProvisioner(KernelProvisionerBase):
+    """Attaches one of Jupyter's kernel managers to a session. Many may be attached at once, to one namespace."""
+
+    session = Unicode(help="the session's name")
+    workspace = Unicode(help="the workspace that the session lives in")
+
+    _attached = False
+    _letting_go = False  # from Jupyter's wish to shut down until it attaches again
+    _restart: str = ""  # "", "asked" when the keeper has been asked already, "due" when it has not
+    _life = 0
+    _links: Path | None = None
+
+    @property
+    def place(self) -> Place:
+        """Where the session lives."""
+        return Place.of(self.session, Path(self.workspace))
+
+    @property
+    def has_process(self) -> bool:
+        """Whether a kernel is attached."""
+        return self._attached
+
+    async def poll(self) -> int | None:
+        """None as long as the session lives and Jupyter did not let go: any number makes Jupyter restart the kernel."""
+        if self._letting_go:
+            return 0
+        return None if self.place.alive() else 1
+
+    async def wait(self) -> int | None:
+        """Returns at once: letting go takes no time."""
+        self._attached = False
+        return 0
+
+    async def send_signal(self, signum: int) -> None:
+        """An interrupt goes to the kernel as a message. The one that Jupyter sends before it shuts down does not:
+        closing a notebook must not stop what runs in the session."""
+        if signum == signal.SIGINT and not getattr(self.parent, "shutting_down", False) and self.place.alive():
+            tell(self.place, "interrupt_request")
+
+    async def kill(self, restart: bool = False) -> None:  # Jupyter passes False also before restarts
+        """Let go."""
+        self._letting_go = True
+
+    async def terminate(self, restart: bool = False) -> None:
+        """Let go."""
+        self._letting_go = True
+
+    async def shutdown_requested(self, restart: bool = False) -> None:
+        """Jupyter has sent its `shutdown_request`, which the keeper's gate has read in our sense."""
+        self._letting_go = True
+        self._restart = "asked" if restart else ""
+
+    async def cleanup(self, restart: bool = False) -> None:
+        """Whether this was a restart is only certain here."""
+        if restart:
+            self._restart = self._restart or "due"
+        elif self._links is not None:
+            shutil.rmtree(self._links, ignore_errors=True)
+            self._links = None
+
+    async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
+        """There is no command: the keeper has started the kernel."""
+        return {**kwargs, "cmd": []}
+
+    async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
+        """Attach. Unavailable when the session is over, unless Jupyter restarts by itself what it found dead: then it
+        shall find it dead again, and tell the user so after its last attempt."""
+        restart, self._restart = self._restart, ""
+        if self.place.alive():
+            self.connection_info = self._connect()
+            await self._fresh(restart)
+        elif restart != "due":
+            raise gone(self.place)
+        self._attached, self._letting_go = True, False
+        return self.connection_info
+
+    async def _fresh(self, restart: str) -> None:
+        """Wait for the kernel that a restart brings."""
+        if restart == "due":
+            tell(self.place, "shutdown_request", restart=True)
+        until = time.monotonic() + RESTART_S
+        while restart and self.place.state().life <= self._life:
+            if time.monotonic() > until or not self.place.alive():
+                raise Failed(f"gpu:{self.session} did not start its kernel again", f"see `%gpu show {self.session}`")
+            await asyncio.sleep(0.05)
+        self._life = self.place.state().life
+
+    def _connect(self) -> KernelConnectionInfo:
+        """The kernel's connection, through links of our own: Jupyter deletes the sockets of a kernel it lets go."""
+        info = self.place.connect()
+        sockets = Path(info["ip"]).parent
+        if self._links is None or not self._links.is_dir():
+            self._links = Path(tempfile.mkdtemp(dir=sockets, prefix=""))
+        for port in CHANNELS.values():
+            with contextlib.suppress(FileExistsError):
+                (self._links / f"k-{port}").symlink_to(sockets / f"k-{port}")
+        return {**info, "ip": str(self._links / "k"), "key": info["key"].encode()}  # type: ignore[typeddict-item]
+
+    def get_shutdown_wait_time(self, recommended: float = 5.0) -> float:
+        """Letting go is not waited for."""
+        return min(recommended, 1.0)

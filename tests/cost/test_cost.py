@@ -1,0 +1,233 @@
+import time
+
+import pytest
+
+from aiinfra_lab import cost
+from aiinfra_lab.cost import prices, spending
+from aiinfra_lab.errors import NotFound, UsageProblem
+from aiinfra_lab.store import Record, open_store
+
+HOUR = 3600.0
+HEADER = ",".join(prices.COLUMNS)
+
+
+def record(kind: str, name: str, start: float, end: float, **body) -> None:
+    open_store().put(Record.new(kind, name, {"started_at": start, "ended_at": end, **body}))
+
+
+def endpoint(rows: int, busy_ms: float, **body) -> None:
+    versions = {"models:delay@1": {"rows": rows, "busy_ms": busy_ms}}
+    record("deploy", "delay", 1000.0, 1000.0 + HOUR, count=rows, versions=versions, **body)
+
+
+@pytest.fixture
+def own_table(workspace, monkeypatch):
+    """`own_table(line, …)` makes these the price table."""
+
+    def write(*lines: str) -> None:
+        (workspace / "mine.csv").write_text("\n".join([HEADER, *lines]) + "\n")
+        monkeypatch.setenv("AIINFRA_COST_PRICES", "mine.csv")
+
+    return write
+
+
+# ---- what was spent ----
+
+
+def test_money_is_time_at_its_price(workspace):
+    record("gpu", "trainer", 0.0, 2 * HOUR, usd_per_hour=1.5)
+    shown = cost.show("gpu:trainer")
+    assert (shown.duration_s, shown.spent_usd, shown.usd_per_hour) == (2 * HOUR, 3.0, 1.5)
+
+
+def test_earlier_starts_are_not_forgotten(workspace):
+    earlier = [{"started_at": 0.0, "ended_at": HOUR, "usd_per_hour": 2.0}]
+    record("gpu", "trainer", 5 * HOUR, 6 * HOUR, usd_per_hour=1.0, earlier=earlier)
+    assert cost.show("gpu:trainer").spent_usd == 3.0
+
+
+def test_all_runs_of_a_name_or_one_of_them(workspace):
+    for version in (1, 2):
+        record("train", f"delay@{version}", 0.0, version * HOUR, usd_per_hour=1.0)
+    assert cost.show("train:delay").spent_usd == 3.0
+    assert cost.show("train:delay@2").spent_usd == 2.0
+
+
+def test_this_machine_is_paid_once_however_much_runs_on_it(workspace):
+    record("gpu", "a", 0.0, 2 * HOUR, usd_per_hour=1.0)
+    record("train", "b@1", 1 * HOUR, 3 * HOUR, usd_per_hour=1.0)
+    record("gpu", "rented", 0.0, HOUR, usd_per_hour=7.0, provider="aws")
+    assert cost.spent_usd() == pytest.approx(3.0 + 7.0)
+
+
+def test_a_moment_costs_what_the_dearest_thing_on_the_machine_says(workspace):
+    record("gpu", "a", 0.0, 2 * HOUR, usd_per_hour=1.0)
+    record("gpu", "b", HOUR, 3 * HOUR, usd_per_hour=4.0)
+    assert cost.spent_usd() == pytest.approx(1.0 + 4.0 + 4.0)
+
+
+def test_a_run_in_a_session_is_paid_by_the_session(workspace):
+    record("gpu", "trainer", 0.0, 2 * HOUR, usd_per_hour=3.0, provider="aws")
+    record("train", "delay@1", 0.0, HOUR, on="gpu:trainer")
+    assert cost.show("train:delay@1").spent_usd == 3.0
+    assert cost.spent_usd() == 6.0
+    assert [part.note for part in cost.show().parts if part.uri == "train:delay@1"] == ["paid by gpu:trainer"]
+
+
+def test_without_a_price_the_settings_price_of_this_machine_counts(workspace, monkeypatch):
+    record("train", "delay@1", 0.0, HOUR)
+    assert cost.show().notes == (
+        "this machine counts as free: `cost.machine_usd_per_hour` in aiinfra.toml says what an hour of it costs",
+    )
+    monkeypatch.setenv("AIINFRA_COST_MACHINE_USD_PER_HOUR", "0.2")
+    assert cost.show().spent_usd == pytest.approx(0.2)
+
+
+def test_what_goes_on_costs_until_now(workspace):
+    from aiinfra_lab import jobs
+
+    with jobs.here("train:delay@1"):
+        record("train", "delay@1", time.time() - 60, None, usd_per_hour=HOUR)
+        now = cost.show("train:delay@1")
+        assert now.spent_usd == pytest.approx(60, abs=5)
+        assert now.parts[0].note == "goes on"
+
+
+def test_what_vanished_without_a_word_costs_nothing_after_its_end(workspace):
+    record("train", "delay@1", time.time() - 5 * HOUR, None, usd_per_hour=1.0)
+    assert cost.show("train:delay@1").spent_usd == 0.0
+
+
+def test_an_empty_workspace_has_cost_nothing(workspace):
+    assert (cost.spent_usd(), cost.show().parts) == (0.0, ())
+
+
+def test_the_cost_of_what_nobody_knows_is_an_error(workspace):
+    with pytest.raises(NotFound, match="a cost of deploy:delay"):
+        cost.show("deploy:delay")
+
+
+def test_a_negative_price_of_the_machine_is_refused(workspace, monkeypatch):
+    monkeypatch.setenv("AIINFRA_COST_MACHINE_USD_PER_HOUR", "-1")
+    with pytest.raises(UsageProblem, match="is no price"):
+        cost.machine_usd_per_hour()
+
+
+# ---- 1,000 predictions ----
+
+
+def test_a_thousand_predictions_when_busy_and_at_the_use_so_far(workspace):
+    endpoint(rows=50_000, busy_ms=100_000, usd_per_hour=1.8)
+    here = cost.show("deploy:delay").thousand[0]
+    assert cost.show("deploy:delay").rows_per_s == 500
+    assert here.when_busy_usd == pytest.approx(1.8 / (3.6 * 500))
+    assert here.so_far_usd == pytest.approx(1.8 / 50)
+
+
+def test_on_a_free_machine_a_clouds_price_says_something(workspace):
+    endpoint(rows=1000, busy_ms=1000)
+    here, cloud = cost.show("deploy:delay").thousand
+    assert here.when_busy_usd == here.so_far_usd == 0
+    assert cloud.whose == "aws g4dn.xlarge (2025-03-02)"
+    assert cloud.when_busy_usd == pytest.approx(0.526 / (3.6 * 1000))
+
+
+def test_the_machine_to_compare_with_can_be_chosen(workspace, monkeypatch):
+    endpoint(rows=1000, busy_ms=1000)
+    monkeypatch.setenv("AIINFRA_COST_COMPARE", "aws.p5.4xlarge")
+    assert cost.show("deploy:delay").thousand[1].usd_per_hour == 6.88
+    monkeypatch.setenv("AIINFRA_COST_COMPARE", "aws.p5.4xlagre")
+    with pytest.raises(NotFound) as problem:
+        cost.show("deploy:delay")
+    assert problem.value.fix == "did you mean aws.p5.4xlarge?"
+
+
+def test_without_predictions_it_cannot_be_told(workspace):
+    endpoint(rows=0, busy_ms=0, usd_per_hour=1.0)
+    shown = cost.show("deploy:delay")
+    assert shown.thousand == ()
+    assert "no predictions yet" in shown.card().text()
+
+
+def test_predictions_without_a_measured_time_have_no_rate(workspace):
+    endpoint(rows=1000, busy_ms=0, usd_per_hour=1.0)
+    shown = cost.show("deploy:delay")
+    assert shown.rows_per_s is None
+    assert shown.thousand[0].when_busy_usd is None
+    assert shown.thousand[0].so_far_usd == pytest.approx(1.0)
+
+
+# ---- the price table ----
+
+
+def test_every_shipped_row_is_usable_and_says_where_it_is_from(workspace):
+    rows = prices.SHIPPED.read_text().splitlines()[1:]
+    table = prices.table()
+    assert len(table) == len(rows)
+    assert all(price.source and price.as_of and price.count > 0 for price in table)
+    assert len({price.uri for price in table}) == len(rows)
+
+
+def test_prices_are_listed_the_cheapest_first(workspace):
+    found = [price.usd_per_hour for price in cost.ls(gpu="L4")]
+    assert found == sorted(found)
+    assert len(found) == 4
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [("A100", {"A100-40GB", "A100-80GB"}), ("a10g", {"A10G"}), ("A10", set()), ("A100-80GB", {"A100-80GB"})],
+)
+def test_an_accelerator_is_found_by_its_name(workspace, wanted, found):
+    assert {price.accelerator for price in prices.having(wanted)} == found
+
+
+def test_an_accelerator_that_nobody_has_says_what_there_is(workspace):
+    assert "it has no Z80, but A100-40GB" in cost.ls(gpu="Z80").card().text()
+
+
+@pytest.mark.parametrize("usd", ["0", "-1", "", "nan", "inf"])
+def test_a_price_that_cannot_be_true_is_none(own_table, usd):
+    own_table(f"x,a,T4,1,{usd},,,r,s,2026-01-01", "x,b,T4,1,1.0,,,r,s,2026-01-01", "x,c,T4,0,1.0,,,r,s,2026-01-01")
+    assert [price.type for price in prices.table()] == ["b"]
+
+
+@pytest.mark.parametrize("spot", ["1.0", "0.1", "0", "2"])
+def test_a_spot_price_that_cannot_be_the_markets_is_unknown(own_table, spot):
+    own_table(f"x,a,T4,1,1.0,{spot},{spot},r,s,2026-01-01")
+    assert prices.table()[0].spot_low_usd is None
+
+
+def test_old_prices_say_so(own_table):
+    own_table("x,a,T4,1,1.0,,,r,s,2020-01-01", "x,b,T4,1,1.0,,,r,s,2999-01-01")
+    assert "1 of 2 are older than 180 days" in cost.ls().card().text()
+
+
+def test_fresh_prices_say_nothing(own_table):
+    own_table("x,b,T4,1,1.0,,,r,s,2999-01-01")
+    assert list(cost.ls().card().notes) == []
+
+
+def test_a_table_that_cannot_be_read_names_the_line(own_table, workspace):
+    own_table("x,a,T4,1,1.0,,,r,s,2026-01-01", "x,a,T4,many,1.0,,,r,s,2026-01-01")
+    with pytest.raises(UsageProblem, match="mine.csv line 3"):
+        prices.table()
+    (workspace / "mine.csv").write_text("provider,type\n")
+    with pytest.raises(UsageProblem, match="lacks the column accelerator"):
+        prices.table()
+    (workspace / "mine.csv").unlink()
+    with pytest.raises(NotFound, match="no price table"):
+        prices.table()
+
+
+def test_a_changed_table_is_read_again(own_table):
+    own_table("x,a,T4,1,1.0,,,r,s,2026-01-01")
+    assert prices.table()[0].usd_per_hour == 1.0
+    own_table("x,a,T4,1,2.0,,,r,s,2026-01-01")
+    assert prices.table()[0].usd_per_hour == 2.0
+
+
+def test_spans_know_what_they_are_of(workspace):
+    record("data", "flights@1", 0.0, HOUR)
+    record("train", "delay@1", 0.0, HOUR)
+    assert [span.uri for span in spending.spans()] == ["train:delay@1"]

@@ -1,0 +1,205 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from aiinfra_lab import gpu, jobs, kernels
+from aiinfra_lab.cli import main
+from aiinfra_lab.errors import Conflict, Failed, NotFound, Unavailable, UsageProblem
+from aiinfra_lab.gpu import sessions
+from aiinfra_lab.store import Record, open_store
+
+
+def until(ready, seconds: float = 20):
+    end = time.monotonic() + seconds
+    while not (found := ready()):
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.05)
+    return found
+
+
+@pytest.fixture
+def paid(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This machine costs a dollar a second."""
+    monkeypatch.setenv("AIINFRA_COST_MACHINE_USD_PER_HOUR", "3600")
+
+
+def test_a_session_says_what_it_is(workspace):
+    session = gpu.start("trainer", for_="2h", budget=5)
+    assert str(session) == "gpu:trainer"
+    assert (session.state, session.gpu, session.on, session.kernel) == ("running", "cpu", "local", "aiinfra-trainer")
+    assert session.deadline_at == pytest.approx(session.started_at + 7200, abs=5)
+    assert gpu.show("gpu:trainer").ends.startswith("in 1 h 59 min, when its time is over")
+
+
+def test_what_was_asked_for_is_refused_before_anything_is_made(workspace):
+    for wrong in ({"gpu": "A10G"}, {"on": "moon"}, {"for_": "banana"}, {"budget": "-1"}):
+        with pytest.raises((Unavailable, NotFound, UsageProblem)):
+            gpu.start("trainer", **wrong)
+    with pytest.raises(UsageProblem, match="cannot be a name"):
+        gpu.start("../trainer")
+    assert open_store().list() == []
+
+
+def test_what_is_not_there_says_what_is_and_who_would_have_it(workspace):
+    with pytest.raises(Unavailable, match="local has no A10G; it has cpu") as problem:
+        gpu.start("trainer", gpu="A10G")
+    assert "aws g5.xlarge has it for about 1.01 USD an hour" in problem.value.fix
+
+
+def test_its_time_ends_it(workspace):
+    session = gpu.start("short", for_="3s")
+    until(lambda: gpu.show("short").state == "ended (deadline)")
+    ended = gpu.show("short")
+    assert session.deadline_at <= ended.ended_at < session.deadline_at + 10
+
+
+def test_its_budget_ends_it(paid):
+    session = gpu.start("dear", for_="2h", budget=4)
+    assert session.deadline_at == pytest.approx(session.started_at + 4)
+    until(lambda: gpu.show("dear").state == "ended (budget)")
+    assert gpu.show("dear").spent_usd == pytest.approx(4, abs=3)
+
+
+def test_a_budget_of_nothing_buys_nothing(paid):
+    with pytest.raises(UsageProblem, match="spent already"):
+        gpu.start("dear", budget=0)
+    assert open_store().list() == []
+
+
+def test_a_budget_on_a_free_machine_says_that_it_ends_nothing(workspace):
+    session = gpu.start("trainer", budget=5)
+    assert session.deadline_at is None
+    assert "neither a time nor, at this price, a budget ends it" in session.card().text()
+
+
+def test_spot_is_a_wish(workspace):
+    assert gpu.start("trainer", spot=True).notes == (
+        "local has no spot machine for it, so it cannot be taken away and costs the usual price",
+    )
+
+
+def test_starting_a_live_name_moves_its_end_and_keeps_its_state(workspace):
+    gpu.start("trainer", for_="5s")
+    kernels.execute("trainer", "x = 1", print)
+    again = gpu.start("trainer", for_="1h")
+    time.sleep(max(0.0, again.started_at + 6 - time.time()))
+    assert kernels.execute("trainer", "x", print)["status"] == "ok"
+    assert len(jobs.ls("gpu:trainer")) == 1
+
+
+def test_a_live_session_does_not_change_its_machine(workspace):
+    gpu.start("trainer")
+    with pytest.raises(Conflict, match="lives with cpu, not with A10G"):
+        gpu.start("trainer", gpu="A10G")
+    with pytest.raises(Conflict, match="lives on local"):
+        gpu.start("trainer", on="moon")
+
+
+def test_two_starts_of_one_name_at_once_make_one_session(workspace):
+    command = [sys.executable, "-m", "aiinfra_lab.cli", "gpu", "start", "trainer"]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    assert [one.wait(60) for one in both] == [0, 0]
+    assert all("[running]" in one.stdout.read() for one in both)
+    assert len(jobs.ls("gpu:trainer")) == 1
+
+
+def test_stop_ends_it_and_may_be_repeated(workspace):
+    gpu.start("trainer")
+    first, second = gpu.stop("trainer"), gpu.stop("trainer")
+    assert first.state == second.state == "ended (stopped)"
+    assert first.ended_at == second.ended_at
+    assert jobs.ls(live=True) == []
+
+
+def test_a_stopped_name_starts_again_with_a_new_namespace_and_keeps_what_it_cost(workspace):
+    gpu.start("trainer")
+    kernels.execute("trainer", "x = 1", print)
+    gpu.stop("trainer")
+    gpu.start("trainer")
+    assert kernels.execute("trainer", "x", print)["ename"] == "NameError"
+    assert len(open_store().get("gpu", "trainer").body["earlier"]) == 1
+
+
+def test_what_nobody_knows_cannot_be_stopped(workspace):
+    gpu.start("trainer")
+    with pytest.raises(NotFound) as problem:
+        gpu.stop("trainr")
+    assert problem.value.fix == "did you mean trainer?"
+
+
+def test_each_start_and_stop_is_one_event(workspace):
+    gpu.start("trainer")
+    gpu.stop("trainer")
+    told = [(logged.event.verb, logged.event.subject, logged.event.outputs) for logged in open_store().events()]
+    assert told == [("gpu start", "gpu:trainer", ("gpu:trainer",)), ("gpu stop", "gpu:trainer", ())]
+
+
+def test_sessions_are_listed_the_last_started_first(workspace):
+    gpu.start("a")
+    gpu.start("b")
+    gpu.stop("b")
+    gpu.start("b")
+    assert [str(session) for session in gpu.ls()] == ["gpu:b", "gpu:a"]
+
+
+def test_a_start_that_crashed_after_its_intent_is_taken_up_again(workspace):
+    sessions.intend("trainer", "local", gpu.Offer("cpu", 0.0), time.time() - 120, sessions.limits(0, 0, None, None))
+    assert gpu.show("trainer").state == "ended (it was given up before there was a machine)"
+    assert gpu.start("trainer").state == "running"
+
+
+def test_a_machine_whose_start_crashed_before_it_was_written_down_is_found_and_stopped(workspace):
+    from aiinfra_lab.gpu.local import Local
+
+    record = sessions.intend("trainer", "local", gpu.Offer("cpu", 0.0), time.time(), sessions.limits(0, 0, None, None))
+    Local().create(gpu.Plan("trainer", gpu.Offer("cpu", 0.0), None))
+    assert record.body["handle"] is None
+    gpu.stop("trainer")
+    until(lambda: jobs.ls("gpu:trainer", live=True) == [])
+    assert gpu.show("trainer").state.startswith("ended")
+
+
+def test_ctrl_c_leaves_the_session_alive_and_says_how_to_find_it(workspace):
+    command = [sys.executable, "-m", "aiinfra_lab.cli", "gpu", "start", "trainer"]
+    waiting = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    until(lambda: jobs.ls("gpu:trainer"))
+    waiting.send_signal(signal.SIGINT)
+    assert "%gpu stop trainer" in waiting.communicate(timeout=30)[1]
+    until(lambda: gpu.show("trainer").state == "running")
+
+
+def test_the_command_line_has_the_same_words(workspace, capsys):
+    assert main(["gpu", "start", "trainer", "--gpu", "cpu", "--for", "1h", "--json"]) == 0
+    assert '"state": "running"' in capsys.readouterr().out
+    assert main(["gpu", "start", "trainer", "--gpu", "A10G"]) == 1
+    assert "gpu stop trainer" in capsys.readouterr().err
+
+
+def test_a_session_of_a_workspace_that_goes_away_ends(workspace, tmp_path):
+    gpu.start("trainer")
+    kernel = kernels.Place.of("trainer").state().kernel_pid
+    (workspace / ".aiinfra").rename(tmp_path / "elsewhere")
+    until(lambda: not Path(f"/proc/{kernel}").exists())
+    os.rename(tmp_path / "elsewhere", workspace / ".aiinfra")
+
+
+def test_an_unknown_provider_in_a_record_is_an_error_with_a_name(workspace):
+    body = sessions.intend("x", "local", gpu.Offer("cpu", 0.0), time.time(), sessions.limits(0, 0, None, None)).body
+    open_store().put(Record("gpu", "x", {**body, "provider": "moon", "handle": "h"}))
+    with pytest.raises(NotFound, match="no provider 'moon'"):
+        gpu.show("x")
+
+
+def test_a_session_that_is_stopped_while_it_starts_leaves_no_machine(workspace, monkeypatch):
+    from aiinfra_lab.gpu.local import Local
+
+    create = Local.create
+    monkeypatch.setattr(Local, "create", lambda self, plan: (gpu.stop("trainer"), create(self, plan))[1])
+    with pytest.raises(Failed, match="stopped while it started"):
+        gpu.start("trainer")
+    until(lambda: jobs.ls("gpu:trainer", live=True) == [])

@@ -1,0 +1,66 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from aiinfra_lab import gpu, jobs, kernels
+from aiinfra_lab.errors import Unavailable
+from aiinfra_lab.gpu.local import Local
+from tests.contract.gpu import GpuContract
+
+
+@pytest.fixture
+def machines(workspace: Path) -> Local:
+    return Local()
+
+
+class TestLocal(GpuContract):
+    pass
+
+
+@pytest.fixture
+def two_cards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The driver's program as it answers on a machine with two accelerators; nothing else of them is here."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    lines = "GPU-1, NVIDIA A10G, 23028\nGPU-2, NVIDIA A100-SXM4-80GB, 81920\n"
+    (folder / "nvidia-smi").write_text(f"#!/bin/sh\nprintf '%s' '{lines}'\n")
+    (folder / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+
+def test_without_a_driver_there_is_the_processor(machines, monkeypatch):
+    monkeypatch.setenv("PATH", "/nonexistent")
+    assert [offer.gpu for offer in machines.offers()] == ["cpu"]
+
+
+def test_a_driver_that_fails_is_no_accelerator(machines, two_cards, tmp_path):
+    (tmp_path / "bin" / "nvidia-smi").write_text("#!/bin/sh\necho 'no devices were found'; exit 9\n")
+    assert [offer.gpu for offer in machines.offers()] == ["cpu"]
+
+
+def test_the_drivers_accelerators_are_offered(machines, two_cards):
+    found = [(offer.gpu, offer.memory_gib, offer.device) for offer in machines.offers()]
+    assert found == [("cpu", None, ""), ("A10G", 22.5, "GPU-1"), ("A100-SXM4-80GB", 80.0, "GPU-2")]
+
+
+def test_a_session_sees_its_own_accelerator_only_and_has_it_alone(workspace, two_cards):
+    session = gpu.start("trainer", gpu="A100")
+    outputs: list[kernels.Output] = []
+    kernels.execute("trainer", "import os\nprint(os.environ['CUDA_VISIBLE_DEVICES'])", outputs.append)
+    assert session.gpu == "A100-SXM4-80GB"
+    assert outputs[0]["content"]["text"] == "GPU-2\n"
+    with pytest.raises(Unavailable, match="taken, one by gpu:trainer"):
+        gpu.start("other", gpu="A100-80GB")
+
+
+def test_a_processor_session_sees_no_accelerator(workspace, two_cards):
+    gpu.start("trainer")
+    outputs: list[kernels.Output] = []
+    kernels.execute("trainer", "import os\nprint(repr(os.environ['CUDA_VISIBLE_DEVICES']))", outputs.append)
+    assert outputs[0]["content"]["text"] == "''\n"
+
+
+def test_a_machine_is_a_job_that_can_be_found(machines):
+    handle = machines.create(gpu.Plan("one", machines.offers()[0], None))
+    assert jobs.find("gpu:one").id == handle

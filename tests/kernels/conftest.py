@@ -1,0 +1,43 @@
+"""A living session, made by the verb as a user makes it, and Jupyter's own kernel managers on it."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from jupyter_client import KernelManager
+
+from aiinfra_lab import gpu, kernels
+from aiinfra_lab.kernels import Place
+
+
+@pytest.fixture
+def place(workspace) -> Place:
+    gpu.start("trainer")
+    return Place.of("trainer")
+
+
+@pytest.fixture
+def run(place) -> Callable[[str], str]:
+    """Run code in the session and return what it prints."""
+
+    def run(code: str) -> str:
+        outputs: list[kernels.Output] = []
+        kernels.execute("trainer", code, outputs.append)
+        return "".join(output["content"].get("text", "") for output in outputs)
+
+    return run
+
+
+@pytest.fixture
+def attach(place) -> Iterator[Callable[[], KernelManager]]:
+    """Attach as Jupyter does; whoever is still attached afterwards lets go."""
+    attached: list[KernelManager] = []
+
+    def attach() -> KernelManager:
+        km = KernelManager(kernel_name="aiinfra-trainer")
+        km.start_kernel()
+        attached.append(km)
+        return km
+
+    yield attach
+    for km in attached:
+        km.shutdown_kernel(now=True)

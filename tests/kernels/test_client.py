@@ -1,0 +1,106 @@
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from aiinfra_lab import gpu, kernels
+from aiinfra_lab.errors import Failed, Unavailable
+
+
+def outputs_of(code: str, **options) -> tuple[dict, list[kernels.Output]]:
+    outputs: list[kernels.Output] = []
+    return kernels.execute("trainer", code, outputs.append, **options), outputs
+
+
+def soon(action, *arguments) -> None:
+    threading.Timer(0.7, action, arguments).start()
+
+
+def test_outputs_come_in_order_and_whole(place):
+    reply, outputs = outputs_of("for n in range(2000): print(n)")
+    text = "".join(output["content"]["text"] for output in outputs)
+    assert reply["status"] == "ok"
+    assert text == "".join(f"{n}\n" for n in range(2000))
+
+
+def test_the_kind_of_an_output_is_kept(place):
+    _, outputs = outputs_of("import sys\nprint('a', file=sys.stderr)\ndisplay({'b': 1})\n40 + 2")
+    assert [output["msg_type"] for output in outputs] == ["stream", "display_data", "execute_result"]
+    assert outputs[2]["content"]["data"]["text/plain"] == "42"
+
+
+def test_an_error_of_the_code_is_in_the_reply_and_among_the_outputs(place):
+    reply, outputs = outputs_of("1 / 0")
+    assert (reply["status"], reply["ename"]) == ("error", "ZeroDivisionError")
+    assert outputs[-1]["msg_type"] == "error"
+
+
+def test_the_state_stays_between_two_calls(place):
+    outputs_of("x = 41")
+    assert outputs_of("x + 1")[1][0]["content"]["data"]["text/plain"] == "42"
+
+
+def test_code_waits_for_the_code_before_it(place):
+    thread = threading.Thread(target=outputs_of, args=("import time\ntime.sleep(1.5)\ny = 1",))
+    thread.start()
+    time.sleep(0.7)
+    assert outputs_of("print(y)")[1][0]["content"]["text"] == "1\n"
+    thread.join()
+
+
+def test_without_a_session_it_says_how_to_start_one(workspace):
+    with pytest.raises(Unavailable, match="no live session gpu:trainer") as problem:
+        kernels.execute("trainer", "1")
+    assert problem.value.fix == "start it: `%gpu start trainer`"
+
+
+def test_a_session_that_has_ended_says_why(place):
+    gpu.stop("trainer")
+    with pytest.raises(Unavailable, match="ended \\(stopped\\)"):
+        kernels.execute("gpu:trainer", "1")
+
+
+def test_a_kernel_that_dies_in_the_middle_is_an_error(place):
+    soon(os.kill, place.state().kernel_pid, signal.SIGKILL)
+    with pytest.raises(Failed, match="ended in the middle of the code: its kernel ended by SIGKILL"):
+        outputs_of("import time\ntime.sleep(60)")
+
+
+def test_a_restart_in_the_middle_is_an_error(place):
+    soon(lambda: kernels.tell(place, "shutdown_request", restart=True))
+    with pytest.raises(Failed, match="restarted in the middle"):
+        outputs_of("import time\ntime.sleep(60)")
+
+
+def test_waiting_ends_after_the_time_that_was_given_and_the_code_goes_on(place):
+    with pytest.raises(Unavailable, match="still runs in gpu:trainer"):
+        outputs_of("import time\ntime.sleep(2)\nz = 1", timeout_s=0.5)
+    assert outputs_of("print(z)")[1][0]["content"]["text"] == "1\n"
+
+
+@pytest.mark.parametrize(("interrupt", "slept"), [(False, "True"), (True, "False")])
+def test_ctrl_c_ends_the_waiting_and_only_when_asked_the_code(place, interrupt, slept):
+    soon(os.kill, os.getpid(), signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        outputs_of("import time\nslept = False\ntime.sleep(2)\nslept = True", interrupt=interrupt)
+    assert outputs_of("print(slept)")[1][0]["content"]["text"] == f"{slept}\n"
+
+
+def test_outside_a_notebook_outputs_go_to_standard_error(place, capsys):
+    kernels.execute("trainer", "print('hello')\n6 * 7")
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err == "hello\n42\n"
+
+
+def test_outputs_are_shown_in_the_notebook_that_asked(place):
+    inner = "display({'text/plain': 'old'}, raw=True, display_id='it')\nupdate_display({'text/plain': 'new'}, raw=True, display_id='it')\nprint('hi')"
+    gpu.start("other")
+    outputs: list[kernels.Output] = []
+    kernels.execute(
+        "other", f"from aiinfra_lab import kernels\n_ = kernels.execute('trainer', {inner!r})", outputs.append
+    )
+    kinds = [(item["msg_type"], item["content"].get("transient", {}).get("display_id")) for item in outputs]
+    assert kinds == [("display_data", "it"), ("update_display_data", "it"), ("stream", None)]

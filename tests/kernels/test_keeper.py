@@ -1,0 +1,140 @@
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from aiinfra_lab import gpu, jobs
+from aiinfra_lab.jobs import process
+from aiinfra_lab.kernels import specs
+from aiinfra_lab.store import open_store
+
+# A child in a session of its own, of a parent that is gone, which has thrown its environment away.
+HIDING = """
+import subprocess
+subprocess.run(["setsid", "sh", "-c", "env -i sleep 300 >/dev/null 2>&1 & echo $! > child"], check=True)
+"""
+
+
+def until(ready, seconds: float = 20):
+    end = time.monotonic() + seconds
+    while not (found := ready()):
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.02)
+    return found
+
+
+def hiding_child(run, workspace: Path) -> int:
+    run(HIDING)
+    pid = int((workspace / "child").read_text())
+    assert b"sleep" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    assert Path(f"/proc/{pid}/environ").read_bytes() == b""
+    return pid
+
+
+def gone(pid: int) -> bool:
+    return not process.birth(pid)
+
+
+def job_of(name: str) -> jobs.Job:
+    return jobs.find(f"gpu:{name}")
+
+
+def keeper_pid(place) -> int:
+    return int(Path(f"/proc/{place.state().kernel_pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def test_stopping_ends_the_whole_tree(place, run, workspace):
+    child, kernel = hiding_child(run, workspace), place.state().kernel_pid
+    gpu.stop("trainer")
+    assert gone(child)
+    assert gone(kernel)
+
+
+def test_stopping_lets_the_kernel_run_its_exit_handlers(place, run, workspace):
+    run("import atexit, pathlib\natexit.register(pathlib.Path('bye').touch)")
+    gpu.stop("trainer")
+    assert (workspace / "bye").exists()
+
+
+def test_nothing_of_a_stopped_session_is_left(place):
+    sockets = Path(place.connect()["ip"]).parent
+    gpu.stop("trainer")
+    assert not sockets.exists()
+    assert not place.connection.exists()
+    assert not (Path(os.environ["JUPYTER_DATA_DIR"]) / "kernels" / "aiinfra-trainer").exists()
+
+
+def test_a_restart_ends_what_the_kernel_before_left_running(place, run, workspace, attach):
+    child = hiding_child(run, workspace)
+    attach().restart_kernel()
+    until(lambda: gone(child))
+
+
+def test_a_killed_kernel_ends_the_session_and_says_so(place):
+    os.kill(place.state().kernel_pid, signal.SIGKILL)
+    until(lambda: gpu.show("trainer").state == "ended (its kernel ended by SIGKILL)")
+    assert open_store().get("gpu", "trainer").body["exit_code"] == -9
+
+
+def test_a_killed_keeper_takes_its_kernel_along(place):
+    kernel = place.state().kernel_pid
+    os.kill(keeper_pid(place), signal.SIGKILL)
+    until(lambda: gone(kernel))
+    until(lambda: gpu.show("trainer").state == "ended (its keeper was killed)")
+
+
+def test_the_deadline_holds_without_a_supervisor(workspace):
+    gpu.start("short", for_="4s")
+    kernel = gpu.Place.of("short").state().kernel_pid
+    end_supervisor(workspace)
+    until(lambda: gone(kernel))
+    assert open_store().get("gpu", "short").body["ended_by"] == "deadline"
+
+
+def end_supervisor(workspace: Path) -> None:
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            ours = f"AIINFRA_WORKSPACE={workspace}".encode() in (entry / "environ").read_bytes()
+            if ours and b"aiinfra_lab.jobs.supervisor" in (entry / "cmdline").read_bytes():
+                os.kill(int(entry.name), signal.SIGKILL)
+        except OSError:
+            continue
+
+
+def test_it_beats(place):
+    assert until(lambda: job_of("trainer").silent_s is not None)
+    assert job_of("trainer").silent_s < 10
+
+
+def test_a_kernel_that_cannot_start_ends_the_session_with_the_reason(workspace, monkeypatch):
+    monkeypatch.setenv("IPYTHONDIR", "/proc/nothing")  # the kernel wants to write there
+    monkeypatch.setenv("PYTHONPATH", str(workspace))
+    (workspace / "ipykernel_launcher.py").write_text("raise SystemExit('no kernel today')")
+    with pytest.raises(gpu.starting.Failed, match="its kernel ended with exit code 1"):
+        gpu.start("trainer")
+    assert gpu.show("trainer").state.startswith("ended")
+
+
+def test_two_workspaces_with_one_name_have_two_entries_in_the_launcher(place, tmp_path, monkeypatch):
+    other = tmp_path / "other"
+    other.mkdir()
+    assert specs.spec_name(type(place).of("trainer", other)) != "aiinfra-trainer"
+    assert specs.spec_name(place) == "aiinfra-trainer"
+
+
+def test_an_entry_of_a_session_that_is_gone_is_used_again(place, tmp_path):
+    folder = Path(os.environ["JUPYTER_DATA_DIR"]) / "kernels" / "aiinfra-trainer"
+    stale = (folder / "kernel.json").read_text().replace(str(place.folder.parents[2]), str(tmp_path / "gone"))
+    (folder / "kernel.json").write_text(stale)
+    assert specs.write_spec(place, "trainer · cpu") == "aiinfra-trainer"
+    assert str(tmp_path / "gone") not in (folder / "kernel.json").read_text()
+
+
+def test_entries_of_others_are_not_removed(place):
+    kernels = Path(os.environ["JUPYTER_DATA_DIR"]) / "kernels"
+    (kernels / "aiinfra-trainer2").mkdir()
+    (kernels / "aiinfra-trainer2" / "kernel.json").write_text("{}")
+    gpu.stop("trainer")
+    assert (kernels / "aiinfra-trainer2").exists()

@@ -1,0 +1,146 @@
+import contextlib
+import threading
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+from jupyter_client import KernelManager
+from jupyter_client.kernelspec import KernelSpecManager
+from nbformat.v4 import new_code_cell, new_notebook
+
+from aiinfra_lab import gpu
+from aiinfra_lab.errors import Unavailable
+
+
+@contextlib.contextmanager
+def client(km):
+    opened = km.client()
+    opened.start_channels()
+    opened.wait_for_ready(timeout=30)
+    yield opened
+    opened.stop_channels()
+
+
+def reply(km, code: str) -> dict:
+    with client(km) as opened:
+        return opened.execute_interactive(code, timeout=30, output_hook=lambda message: None)["content"]
+
+
+def sleeping(km) -> None:
+    """Make the kernel busy with something that can be interrupted, and return once it is."""
+    with client(km) as opened:
+        opened.execute("import time\nslept = False\ntime.sleep(2)\nslept = True")
+        until = time.monotonic() + 20
+        while time.monotonic() < until:
+            message = opened.get_iopub_msg(timeout=20)
+            if message["msg_type"] == "execute_input":
+                return
+
+
+def test_jupyter_lists_the_session_with_a_name_for_people(place):
+    found = KernelSpecManager().get_all_specs()["aiinfra-trainer"]["spec"]
+    assert found["display_name"] == "trainer · cpu"
+
+
+def test_the_kernel_is_reached_by_sockets_that_only_this_user_can_open(place):
+    info = place.connect()
+    assert info["transport"] == "ipc"
+    assert Path(info["ip"]).parent.stat().st_mode & 0o077 == 0
+    assert place.connection.stat().st_mode & 0o077 == 0
+
+
+def test_two_notebooks_share_one_namespace(attach):
+    assert reply(attach(), "x = 41")["status"] == "ok"
+    assert reply(attach(), "assert x == 41")["status"] == "ok"
+
+
+@pytest.mark.parametrize("now", [False, True], ids=["politely", "now"])
+def test_shutting_down_lets_go_and_keeps_the_state(attach, place, run, now):
+    km = attach()
+    reply(km, "x = 41")
+    km.shutdown_kernel(now=now)
+    assert place.alive()
+    assert run("print(x)") == "41\n"
+
+
+def test_closing_a_notebook_does_not_interrupt_what_runs(attach, run):
+    km = attach()
+    sleeping(km)
+    km.shutdown_kernel()
+    assert run("print(slept)") == "True\n"
+
+
+def test_a_notebook_that_lets_go_leaves_the_others_connected(attach):
+    first, second = attach(), attach()
+    first.shutdown_kernel()
+    assert second.is_alive()
+    assert reply(second, "1")["status"] == "ok"
+
+
+def test_interrupt_reaches_the_running_cell(attach, run):
+    km = attach()
+    sleeping(km)
+    km.interrupt_kernel()
+    assert run("print(slept)") == "False\n"
+
+
+@pytest.mark.parametrize("now", [False, True], ids=["politely", "now"])
+def test_restart_gives_a_fresh_namespace_in_the_same_session(attach, place, now):
+    km = attach()
+    reply(km, "x = 41")
+    km.restart_kernel(now=now)
+    assert reply(km, "x")["ename"] == "NameError"
+    assert place.state().life == 2
+
+
+def test_others_stay_connected_over_a_restart(attach, place):
+    first, second = attach(), attach()
+    first.restart_kernel()
+    assert second.is_alive()
+    assert reply(second, "1")["status"] == "ok"
+    assert place.state().life == 2
+
+
+def test_a_session_that_has_ended_is_dead_for_jupyter_and_cannot_be_attached(attach, place):
+    km = attach()
+    gpu.stop("trainer")
+    assert not km.is_alive()
+    with pytest.raises(Unavailable, match="stopped"):
+        km.restart_kernel()
+
+
+def test_a_kernel_found_dead_stays_dead_when_jupyter_restarts_it_by_itself(attach):
+    km = attach()
+    gpu.stop("trainer")
+    km.restart_kernel(now=True)  # the restarter's way: it must come to an end, and report the kernel dead
+    assert not km.is_alive()
+
+
+def test_papermill_runs_in_the_session_and_leaves_it_alive(place, run, tmp_path):
+    import papermill
+
+    run("secret = 'kept'")
+    cells = [new_code_cell("n = 1", metadata={"tags": ["parameters"]}), new_code_cell("print(secret, n)\nm = n + 1")]
+    nbformat.write(new_notebook(cells=cells), tmp_path / "in.ipynb")
+    done = papermill.execute_notebook(
+        tmp_path / "in.ipynb", tmp_path / "out.ipynb", {"n": 5}, kernel_name="aiinfra-trainer", progress_bar=False
+    )
+    assert done.cells[-1].outputs[0].text == "kept 5\n"
+    assert run("print(m)") == "6\n"
+
+
+def test_the_session_stays_while_many_come_and_go(attach, run):
+    def visit() -> None:
+        km = KernelManager(kernel_name="aiinfra-trainer")
+        km.start_kernel()
+        reply(km, "visits.append(1)")
+        km.shutdown_kernel()
+
+    run("visits = []")
+    visitors = [threading.Thread(target=visit) for _ in range(3)]
+    for visitor in visitors:
+        visitor.start()
+    for visitor in visitors:
+        visitor.join()
+    assert run("print(len(visits))") == "3\n"
