@@ -137,7 +137,8 @@ def promote(name: Name) -> Endpoint:
 
     def decide(body: dict[str, Any]) -> dict[str, Any]:
         if body["canary"] != canary:
-            raise Conflict(f"{canary} is no longer the canary of {record.name}", f"look: `%deploy show {record.name}`")
+            # No Conflict: the store takes one for a lost race, and would ask again and again.
+            raise Failed(f"{canary} is no longer the canary of {record.name}", f"look: `%deploy show {record.name}`")
         return orders.promoted(body)
 
     record = lifecycle.order(record, decide, event)
@@ -186,7 +187,10 @@ def _start(name: str, wish: Any, on: str | None, where: str, port: int | None) -
     for _ in range(20):
         record = open_store().get("deploy", name)
         if record is not None and lifecycle.is_live(record):
-            return lifecycle.change(record, wish, on, port)
+            if not lifecycle.is_ending(record):
+                return lifecycle.change(record, wish, on, port)
+            lifecycle.end(record)
+            continue
         try:
             return lifecycle.bring_up(name, record, wish, where, port)
         except lifecycle.Overtaken:

@@ -108,6 +108,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._deadline = 0.0
         self._refused = self._last = self._choked = False
+        self._complete = 0
         self._fault: tuple[int, str] | None = None
         self._clear()
 
@@ -136,16 +137,18 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._refused or self._last:
             return  # what still comes is let go, so that the client can read its answer
-        if self._in_head:
-            self._head_bytes += len(data)  # a header that does not end is never given to on_header
+        complete = self._complete
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             pass  # the request was answered as it is; what would follow is of another protocol
         except httptools.HttpParserError:
             self._fault = self._fault or (400, "this is no HTTP request")
-        if self._in_head and self._head_bytes > MAX_HEAD:
-            self._fault = self._fault or _LONG_HEAD
+        if self._in_head and self._complete == complete:
+            # All of the data belongs to a head that has not ended: a header without an end never gets to on_header.
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD:
+                self._fault = self._fault or _LONG_HEAD
         if self._fault and not self._last:
             self._refuse(*self._fault)
         elif len(self._pending) > MAX_PIPELINED:
@@ -198,6 +201,7 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         self._started = False
+        self._complete += 1
         keep = self._parser.should_keep_alive() and not self._parser.should_upgrade() and not self._server.draining
         self._last = not keep
         parts, method = self._body, self._parser.get_method()

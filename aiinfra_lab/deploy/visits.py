@@ -39,7 +39,7 @@ def pay(record: Record, rows: object, rate: float, for_s: float, batch: int) -> 
     frame = LiveFrame(Card(f"traffic to {uri}", "running"))
     tally = traffic.send(record.body["url"], bodies, rate, for_s, lambda now: frame.update(_progress(uri, now)))
     found = _result(uri, str(source.uri), tally)
-    frame.close(found.card())
+    frame.close(Card(f"traffic to {uri}", "done"))  # the result says the rest
     counted = {name: value for name, value in dataclasses.asdict(found).items() if name not in ("uri", "rows")}
     open_store().commit([], Event("deploy run", uri, (str(source.uri),), (uri,), counted))
     if not found.ok:

@@ -25,14 +25,30 @@ from .base import Known, Value
 from .join import AT, TIME, Events, as_feature, as_key, as_time, point_in_time, time_column
 from .sets import KIND, Spec, ViewSpec
 
+
+@contextlib.contextmanager
+def _as_it_was() -> Iterator[None]:
+    """Feast changes the warnings' filters, and how SQLite keeps times, of the whole process; so does IPython. Each gets
+    its own back."""
+    adapters, converters = dict(sqlite3.adapters), dict(sqlite3.converters)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        sqlite3.adapters.update(adapters)
+        sqlite3.converters.update(converters)
+
+
 opt_out()
-with warnings.catch_warnings():  # importing Feast changes the filters of the whole process
+with _as_it_was():
     warnings.simplefilter("ignore")
     from feast import Entity, FeatureService, FeatureStore, FeatureView, Field, FileSource
     from feast.data_source import DataSource
     from feast.errors import FeastObjectNotFoundException
     from feast.infra.offline_stores.offline_store import OfflineStore, RetrievalJob, RetrievalMetadata
     from feast.infra.offline_stores.offline_utils import infer_event_timestamp_from_entity_df
+    from feast.infra.online_stores import sqlite as feasts_sqlite
     from feast.on_demand_feature_view import OnDemandFeatureView
     from feast.repo_config import FeastConfigBaseModel, RepoConfig
     from feast.types import Bool, Float64, Int64, String
@@ -210,7 +226,7 @@ class Feast:
     def _store(self) -> Iterator[FeatureStore]:
         """The repository, for one process at a time: Feast's file registry is read, changed and written whole."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "lock").open("w") as lock, _quiet():
+        with (self.folder / "lock").open("w") as lock, _feasts_way():
             fcntl.flock(lock, fcntl.LOCK_EX)
             try:
                 yield self.open()
@@ -368,12 +384,9 @@ def _aware(time: datetime) -> datetime:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Feast prints what it does and shows progress bars; a notebook's cell is not the place for them."""
-    with (
-        contextlib.redirect_stdout(io.StringIO()),
-        contextlib.redirect_stderr(io.StringIO()),
-        warnings.catch_warnings(),
-    ):
-        warnings.simplefilter("ignore")
+def _feasts_way() -> Iterator[None]:
+    """Feast's own ways with SQLite's times, and no word: it prints what it does and shows progress bars."""
+    with _as_it_was(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        sqlite3.register_adapter(datetime, feasts_sqlite.adapt_datetime_epoch)
+        sqlite3.register_converter("timestamp", feasts_sqlite.convert_timestamp)
         yield

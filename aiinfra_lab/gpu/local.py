@@ -33,6 +33,7 @@ class Local:
     def create(self, plan: Plan) -> str:
         subject = f"gpu:{plan.name}"
         if living := jobs.ls(subject, live=True):
+            jobs.launch()  # whoever made the job may have come no further
             return living[0].id
         argv = [sys.executable, "-m", "aiinfra_lab.kernels.keeper", subject]
         record = jobs.prepare(subject, argv, env=_environment(plan.offer))

@@ -80,11 +80,15 @@ def _create(wish: Wish) -> tuple[Record, list[str]]:
         record = sessions.intend(wish.name, provider, offer, now, limits)
     except Conflict:
         raise _Overtaken from None
+    plan = Plan(wish.name, offer, limits["deadline_at"])
     try:
-        handle = machines.create(Plan(wish.name, offer, limits["deadline_at"]))
+        handle = machines.create(plan)
     except LabError as problem:
         sessions.close(record, f"there was no machine: {problem.what}")
         raise
+    except KeyboardInterrupt:  # there may be a machine already: it must not stay unknown
+        sessions.bind(record, machines.create(plan))
+        raise _interrupted(wish.name) from None
     record = sessions.bind(record, handle)
     if record.body["handle"] != handle:
         machines.terminate(handle)
@@ -155,9 +159,13 @@ def _await(record: Record, state: str, patience_s: float) -> Record:
             time.sleep(0.05)
             record = sessions.find(name)
     except KeyboardInterrupt:
-        fix = f"look at it with `%gpu show {name}`; end it with `%gpu stop {name}`"
-        raise Interrupted(f"you stopped waiting for gpu:{name}; it goes on", fix) from None
+        raise _interrupted(name) from None
     return record
+
+
+def _interrupted(name: str) -> Interrupted:
+    fix = f"look at it with `%gpu show {name}`; end it with `%gpu stop {name}`"
+    return Interrupted(f"you stopped waiting for gpu:{name}; it goes on", fix)
 
 
 class _Overtaken(Exception):

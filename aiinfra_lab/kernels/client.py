@@ -148,14 +148,23 @@ class _Execution:
         self._looked_at = time.monotonic()
 
     def run(self, code: str, *, interrupt: bool) -> dict[str, Any]:
-        self._id = self._client.execute(code, allow_stdin=False)
         try:
-            self._pass_outputs_on()
-            return self._reply()
+            reply = self._once(code)
+            while (
+                reply["status"] == "aborted"
+            ):  # some notebook's code failed, and all that waited behind it was dropped
+                reply = self._once(code)
+            return reply
         except KeyboardInterrupt:
             if interrupt:
                 tell(self._place, "interrupt_request")
             raise
+
+    def _once(self, code: str) -> dict[str, Any]:
+        # Ours must not drop what others have sent, when it fails.
+        self._id = self._client.execute(code, allow_stdin=False, stop_on_error=False)
+        self._pass_outputs_on()
+        return dict(self._next(self._client.get_shell_msg)["content"])
 
     def _pass_outputs_on(self) -> None:
         """Until the kernel says that it is idle again: every output was sent before that."""
@@ -166,9 +175,6 @@ class _Execution:
                 return
             if kind in _OUTPUTS:
                 self._on_output({"msg_type": kind, "content": content, "metadata": message["metadata"]})
-
-    def _reply(self) -> dict[str, Any]:
-        return dict(self._next(self._client.get_shell_msg)["content"])
 
     def _next(self, receive: Callable[..., dict[str, Any]]) -> dict[str, Any]:
         """The next message about our code; looks in between whether the kernel still is the one that got it."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, NotebookExecutionManager, papermill_engines
 from papermill.exceptions import PapermillExecutionError
+from traitlets.config import Config
 
 from ..errors import LabError
 from .base import Outcome, Value
@@ -36,6 +38,7 @@ class Truthful(NotebookExecutionManager):  # type: ignore[misc]  # papermill has
     """Cell states as they were, and an archive that is whole at every moment."""
 
     stop_requested: Callable[[], bool] = staticmethod(lambda: False)
+    in_a_cell = False
 
     def save(self, **kwargs: Any) -> None:
         aside = Path(f"{self.output_path}.part")
@@ -50,9 +53,11 @@ class Truthful(NotebookExecutionManager):  # type: ignore[misc]  # papermill has
         if self.stop_requested():
             raise StopRequested
         super().cell_start(cell, cell_index, **kwargs)
+        self.in_a_cell = cell.cell_type == "code"
 
     def cell_complete(self, cell: Any, cell_index: int | None = None, **kwargs: Any) -> None:
         # The client calls this in a `finally`: what is in flight there did not complete the cell.
+        self.in_a_cell = False
         problem = sys.exc_info()[1]
         if problem is not None:
             if cell.metadata.papermill["status"] != self.RUNNING:
@@ -81,9 +86,17 @@ class Engine(NBClientEngine):  # type: ignore[misc]
         manager.stop_requested = kwargs["stop_requested"]
         manager.notebook_start()
         try:
-            client = PapermillNotebookClient(manager, kernel_name=kernel_name, startup_timeout=start_timeout)
-            with _interrupting(client, manager.stop_requested):
-                client.execute(env=kwargs["kernel_env"])
+            # Sockets in a folder of our own: no port can clash with another run's, and nobody else can connect.
+            with tempfile.TemporaryDirectory(prefix="aiinfra-") as sockets:
+                own = {"transport": "ipc", "connection_file": f"{sockets}/kernel.json"}
+                client = PapermillNotebookClient(
+                    manager,
+                    kernel_name=kernel_name,
+                    startup_timeout=start_timeout,
+                    config=Config(AsyncKernelManager=own),
+                )
+                with _interrupting(client, manager):
+                    client.execute(env=kwargs["kernel_env"])
         finally:
             manager.notebook_complete()
         return manager.nb
@@ -114,7 +127,7 @@ def execute(
         return Outcome(state, _words(problem.ename, problem.evalue), problem.exec_count)
     except StopRequested:
         return Outcome("stopped")
-    except (CellTimeoutError, DeadKernelError) as problem:
+    except (CellTimeoutError, DeadKernelError, RuntimeError) as problem:  # the last: no kernel came up
         return Outcome("stopped" if stop_requested() else "failed", _words(type(problem).__name__, str(problem)))
     return Outcome("done")
 
@@ -130,14 +143,14 @@ def _error(problem: BaseException) -> dict[str, Any]:
 
 
 @contextmanager
-def _interrupting(client: Any, stop_requested: Callable[[], bool]) -> Iterator[None]:
-    """While the block runs, pass a stop request on to the kernel as the interrupt that JupyterLab would send."""
+def _interrupting(client: Any, manager: Truthful) -> Iterator[None]:
+    """While a cell runs, pass a stop request on to the kernel as the interrupt that JupyterLab would send."""
     over = threading.Event()
 
     def watch() -> None:
         while not over.wait(0.3):
             try:
-                asked = stop_requested()
+                asked = manager.in_a_cell and manager.stop_requested()
             except LabError:
                 continue  # the store may be busy: ask again
             process = getattr(getattr(client.km, "provisioner", None), "process", None)

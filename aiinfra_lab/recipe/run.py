@@ -54,6 +54,10 @@ class Run:
             except KeyboardInterrupt:
                 self._mark_rest("stopped")
                 state = "stopped"
+            except BaseException:
+                self._mark_rest("failed")  # the record must not say that it still runs
+                self._finish("failed")
+                raise
             if not self.keep:
                 self._end_what_lives()
             self._finish(state)

@@ -83,7 +83,9 @@ class Table:
     def _fit(self, frame: Any) -> Columns:
         if self.contract is None:
             uri = str(self._rows.uri).partition("#")[0]
-            optional = getattr(self._rows, "optional", ())
+            # Also what only the hold-out lacks: a row without it is then nothing to refuse.
+            lacking = [name for name in self._rows.columns if self.frame[name].isna().any()]
+            optional = {*getattr(self._rows, "optional", ()), *lacking}
             self.contract = Columns.fit(
                 frame, self._rows.columns, self._rows.label, features_uri=uri, optional=optional
             )
@@ -93,7 +95,12 @@ class Table:
         import torch
 
         numbers, codes = contract.encode(frame)
-        y = frame[self._rows.label].to_numpy(dtype="float32", copy=True)
+        try:
+            y = frame[self._rows.label].to_numpy(dtype="float32", copy=True)
+        except (TypeError, ValueError):
+            raise Failed(
+                f"the label {self._rows.label} holds what is no number", "make it 0 and 1, or the number to predict"
+            ) from None
         return Tensors(torch.from_numpy(numbers), torch.from_numpy(codes), torch.from_numpy(y))
 
 

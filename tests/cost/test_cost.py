@@ -210,7 +210,7 @@ def test_fresh_prices_say_nothing(own_table):
 
 def test_a_table_that_cannot_be_read_names_the_line(own_table, workspace):
     own_table("x,a,T4,1,1.0,,,r,s,2026-01-01", "x,a,T4,many,1.0,,,r,s,2026-01-01")
-    with pytest.raises(UsageProblem, match="mine.csv line 3"):
+    with pytest.raises(UsageProblem, match=r"mine\.csv line 3"):
         prices.table()
     (workspace / "mine.csv").write_text("provider,type\n")
     with pytest.raises(UsageProblem, match="lacks the column accelerator"):

@@ -236,6 +236,16 @@ def test_the_panels_stop_ends_it_and_the_record_says_so(register):
     assert deploy.stop("delay").state == "stopped"  # once more is fine
 
 
+def test_a_start_while_the_old_process_still_ends_waits_for_it(register):
+    register(1)
+    deploy.start("delay", model="models:delay@1")
+    old = jobs.find("deploy:delay")
+    jobs.cancel(old.id)
+    again = deploy.start("delay", model="models:delay@1")
+    assert again.state == "running"
+    assert [job.live for job in jobs.ls("deploy:delay")] == [True, False]
+
+
 def test_an_alias_is_resolved_once_and_said(register):
     register(1), register(2)
     open_store().put(lifecycle.Record.new("models", "delay", {"aliases": {"champion": 1}, "history": []}))

@@ -1,5 +1,8 @@
 """Feast with our offline store and our repository: its own calls give our answers."""
 
+import importlib
+import sqlite3
+import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 
@@ -96,6 +99,26 @@ def test_what_feast_prints_stays_out_of_the_cell(lateness, trips, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+def test_feast_and_ipython_each_keep_times_in_sqlite_their_own_way(lateness, monkeypatch):
+    """Both set the one converter that a process has for times; whoever came last used to break the other."""
+    from IPython.core import history
+
+    importlib.reload(history)
+    before = dict(sqlite3.adapters), dict(sqlite3.converters)
+    assert features.get("lateness", online="line=red,place=north").values == ("red", "north", 21.5, 10.0)
+    assert (sqlite3.adapters, sqlite3.converters) == before
+
+
+def test_importing_our_feast_leaves_the_process_as_it_was():
+    code = (
+        "import sqlite3, warnings; before = dict(sqlite3.adapters), dict(sqlite3.converters), list(warnings.filters);"
+        "import aiinfra_lab.features.feast;"
+        "print(before[:2] == (sqlite3.adapters, sqlite3.converters), before[2] == warnings.filters)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "True"]
+
+
 def test_events_of_a_whole_year_all_go_online(workspace, tmp_path):
     """Feast writes the first batch of an Arrow table only; ours comes in one piece."""
     store, spec = Feast(), spec_of_one_view()
@@ -115,8 +138,6 @@ def spec_of_one_view():
 
 def test_history_needs_no_feast(lateness, trips):
     """`features get --rows` in a process of its own: Feast costs seconds, and is not asked."""
-    import subprocess
-
     code = (
         "import sys; from aiinfra_lab import features; features.get('lateness', rows='data:trips');"
         "print('feast' in sys.modules, 'torch' in sys.modules, 'mlflow' in sys.modules)"

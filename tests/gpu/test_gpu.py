@@ -1,4 +1,3 @@
-import os
 import signal
 import subprocess
 import sys
@@ -185,7 +184,7 @@ def test_a_session_of_a_workspace_that_goes_away_ends(workspace, tmp_path):
     kernel = kernels.Place.of("trainer").state().kernel_pid
     (workspace / ".aiinfra").rename(tmp_path / "elsewhere")
     until(lambda: not Path(f"/proc/{kernel}").exists())
-    os.rename(tmp_path / "elsewhere", workspace / ".aiinfra")
+    (tmp_path / "elsewhere").rename(workspace / ".aiinfra")
 
 
 def test_an_unknown_provider_in_a_record_is_an_error_with_a_name(workspace):

@@ -27,8 +27,9 @@ def test_outputs_come_in_order_and_whole(place):
 
 def test_the_kind_of_an_output_is_kept(place):
     _, outputs = outputs_of("import sys\nprint('a', file=sys.stderr)\ndisplay({'b': 1})\n40 + 2")
-    assert [output["msg_type"] for output in outputs] == ["stream", "display_data", "execute_result"]
-    assert outputs[2]["content"]["data"]["text/plain"] == "42"
+    kinds = dict.fromkeys(output["msg_type"] for output in outputs)
+    assert list(kinds) == ["stream", "display_data", "execute_result"]
+    assert outputs[-1]["content"]["data"]["text/plain"] == "42"
 
 
 def test_an_error_of_the_code_is_in_the_reply_and_among_the_outputs(place):
@@ -47,6 +48,14 @@ def test_code_waits_for_the_code_before_it(place):
     thread.start()
     time.sleep(0.7)
     assert outputs_of("print(y)")[1][0]["content"]["text"] == "1\n"
+    thread.join()
+
+
+def test_code_is_not_dropped_when_the_code_before_it_fails(place):
+    thread = threading.Thread(target=outputs_of, args=("import time\ntime.sleep(1.5)\n1 / 0",))
+    thread.start()
+    time.sleep(0.7)
+    assert outputs_of("print('still here')")[1][0]["content"]["text"] == "still here\n"
     thread.join()
 
 
@@ -95,12 +104,18 @@ def test_outside_a_notebook_outputs_go_to_standard_error(place, capsys):
     assert printed.err == "hello\n42\n"
 
 
+SHOW = """
+from IPython.display import update_display
+display({'text/plain': 'old'}, raw=True, display_id='it')
+update_display({'text/plain': 'new'}, raw=True, display_id='it')
+print('hi')
+"""
+
+
 def test_outputs_are_shown_in_the_notebook_that_asked(place):
-    inner = "display({'text/plain': 'old'}, raw=True, display_id='it')\nupdate_display({'text/plain': 'new'}, raw=True, display_id='it')\nprint('hi')"
     gpu.start("other")
     outputs: list[kernels.Output] = []
-    kernels.execute(
-        "other", f"from aiinfra_lab import kernels\n_ = kernels.execute('trainer', {inner!r})", outputs.append
-    )
+    asking = f"from aiinfra_lab import kernels\n_ = kernels.execute('trainer', {SHOW!r})"
+    kernels.execute("other", asking, outputs.append)
     kinds = [(item["msg_type"], item["content"].get("transient", {}).get("display_id")) for item in outputs]
     assert kinds == [("display_data", "it"), ("update_display_data", "it"), ("stream", None)]

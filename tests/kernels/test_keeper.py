@@ -28,7 +28,7 @@ def until(ready, seconds: float = 20):
 def hiding_child(run, workspace: Path) -> int:
     run(HIDING)
     pid = int((workspace / "child").read_text())
-    assert b"sleep" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    until(lambda: b"sleep" in Path(f"/proc/{pid}/cmdline").read_bytes())
     assert Path(f"/proc/{pid}/environ").read_bytes() == b""
     return pid
 
@@ -90,7 +90,7 @@ def test_the_deadline_holds_without_a_supervisor(workspace):
     kernel = gpu.Place.of("short").state().kernel_pid
     end_supervisor(workspace)
     until(lambda: gone(kernel))
-    assert open_store().get("gpu", "short").body["ended_by"] == "deadline"
+    until(lambda: open_store().get("gpu", "short").body["ended_by"] == "deadline")
 
 
 def end_supervisor(workspace: Path) -> None:

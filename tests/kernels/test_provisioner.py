@@ -122,7 +122,8 @@ def test_papermill_runs_in_the_session_and_leaves_it_alive(place, run, tmp_path)
 
     run("secret = 'kept'")
     cells = [new_code_cell("n = 1", metadata={"tags": ["parameters"]}), new_code_cell("print(secret, n)\nm = n + 1")]
-    nbformat.write(new_notebook(cells=cells), tmp_path / "in.ipynb")
+    language = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(new_notebook(cells=cells, metadata=language), tmp_path / "in.ipynb")
     done = papermill.execute_notebook(
         tmp_path / "in.ipynb", tmp_path / "out.ipynb", {"n": 5}, kernel_name="aiinfra-trainer", progress_bar=False
     )

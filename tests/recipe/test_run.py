@@ -194,8 +194,9 @@ def test_stop_interrupts_the_cell_that_runs(two, notebook, workspace):
     wait_for(lambda: jobs.ls("recipe:two", live=True) and (recipe.show("two@1").steps["make"]["state"] == "running"))
     recipe.stop("two")
     assert going.wait(40) == 1
+    said = going.stderr.read().decode()
     going.stderr.close()
-    assert states(recipe.show("two@1")) == {"make": "stopped", "use": "stopped"}
+    assert states(recipe.show("two@1")) == {"make": "stopped", "use": "stopped"}, said
 
 
 def test_a_run_whose_process_vanished_is_lost(two, notebook):

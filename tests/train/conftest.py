@@ -36,6 +36,7 @@ class SmallRows:
     columns: tuple[str, ...] = FEATURES
     label: str = "late"
     timestamp: str = "sched_dep"
+    optional: tuple[str, ...] = ()
     uri: str = "features:delay@1#0123456789ab"
 
     def df(self) -> pd.DataFrame:

@@ -146,6 +146,24 @@ def test_rows_without_a_label_are_counted():
         Table(SmallRows(frame))
 
 
+def test_a_label_of_texts_is_refused():
+    frame = flights(20).assign(late="yes")
+    with pytest.raises(Failed, match=r"the label late holds what is no number"):
+        Table(SmallRows(frame)).tensors()
+
+
+def test_a_column_that_may_be_missing_later_is_not_required():
+    required = {item.name: item.required for item in Table(SmallRows(optional=("hour",))).columns()}
+    assert required == {"carrier": True, "origin": True, "temp": False, "hour": False}
+
+
+def test_a_value_that_only_the_holdout_lacks_is_no_obstacle():
+    frame = flights(100)
+    frame.loc[99, "hour"] = np.nan
+    learn, held = Table(SmallRows(frame)).split(0.2)
+    assert len(learn.y) + len(held.y) == 100
+
+
 def test_the_holdout_is_the_latest_part_and_unknown_to_the_contract():
     frame = flights(100).sample(frac=1, random_state=1)
     frame.loc[frame["sched_dep"] == frame["sched_dep"].max(), "carrier"] = "ZZ"

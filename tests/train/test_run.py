@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from aiinfra_lab import jobs, train
+from aiinfra_lab import features, jobs, train
 from aiinfra_lab.errors import Conflict, Failed, LabError, NotFound, UsageProblem
 from aiinfra_lab.store import open_store
 from aiinfra_lab.train import mirror, record, worker
@@ -266,6 +266,24 @@ def test_the_card_is_small_and_holds_the_curve(rows):
 def test_rows_of_another_kind_are_refused_in_the_code(rows):
     with pytest.raises(Failed, match="take the rows through their features first"):
         train.run("delay", rows="data:flights@1", code="run.tensors()")
+
+
+@pytest.mark.slow
+def test_what_a_view_gives_is_not_required_of_later_rows(rows):
+    cell = """
+import polars as pl
+from aiinfra_lab.features import view
+
+@view(entity="origin", timestamp="seen_at", ttl="900d")
+def weather(flights: pl.LazyFrame) -> pl.LazyFrame:
+    return flights.select("origin", pl.col("sched_dep").alias("seen_at"), wind=pl.col("hour").cast(pl.Float64))
+
+columns = ["carrier", "origin"]
+"""
+    features.add("windy", data="data:flights@1", timestamp="sched_dep", label="late", id_="flight_id", code=cell)
+    known = features.get("windy", rows="data:flights@1")
+    run = train.run("windy", rows=known, code="print({item.name: item.required for item in run.columns})")
+    assert train.log(run).lines == ("{'carrier': True, 'origin': True, 'wind': False}",)
 
 
 def test_a_version_is_never_given_twice(rows):

@@ -1,0 +1,110 @@
+"""A session through a real Jupyter server, as JupyterLab uses it: REST and the websocket."""
+
+import asyncio
+import json
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+from jupyter_client.session import Session
+from tornado.httpclient import HTTPRequest
+from tornado.websocket import websocket_connect
+
+from aiinfra_lab import gpu
+
+TOKEN = "a-token-of-this-test"
+
+
+class Server:
+    """Jupyter's REST interface, with the token in every request."""
+
+    def __init__(self, port: int) -> None:
+        self.root = f"127.0.0.1:{port}"
+
+    def call(self, method: str, path: str, body: object = None) -> object:
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"http://{self.root}{path}", data, method=method)
+        request.add_header("Authorization", f"token {TOKEN}")
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            text = answer.read()
+        return json.loads(text) if text else None
+
+    def printed(self, kernel: str, code: str) -> str:
+        return asyncio.run(self._printed(kernel, code))
+
+    async def _printed(self, kernel: str, code: str) -> str:
+        url = f"ws://{self.root}/api/kernels/{kernel}/channels?token={TOKEN}"
+        socket_ = await websocket_connect(HTTPRequest(url))
+        content = {"code": code, "silent": False, "store_history": True, "allow_stdin": False, "user_expressions": {}}
+        message = Session().msg("execute_request", content)
+        await socket_.write_message(json.dumps({**message, "channel": "shell", "buffers": []}, default=str))
+        text = ""
+        while True:
+            got = json.loads(await asyncio.wait_for(socket_.read_message(), 30))
+            if got["parent_header"].get("msg_id") != message["header"]["msg_id"]:
+                continue
+            text += got["content"].get("text", "")
+            if got["msg_type"] == "execute_reply":
+                break
+        await asyncio.sleep(0.2)
+        socket_.close()
+        return text + got["content"].get("ename", "")
+
+
+@pytest.fixture
+def server(place, workspace) -> Iterator[Server]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = [f"--port={port}", "--port-retries=0", f"--IdentityProvider.token={TOKEN}", "--allow-root"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "jupyter_server", *options, f"--ServerApp.root_dir={workspace}"],
+        stderr=(workspace / "server.log").open("w"),
+    )
+    found = Server(port)
+    until = time.monotonic() + 60
+    while True:
+        try:
+            found.call("GET", "/api/status")
+            break
+        except OSError:
+            assert process.poll() is None, (workspace / "server.log").read_text()
+            assert time.monotonic() < until
+            time.sleep(0.1)
+    yield found
+    process.terminate()
+    process.wait(20)
+
+
+def open_notebook(server: Server, path: str) -> str:
+    wanted = {"path": path, "type": "notebook", "name": path, "kernel": {"name": "aiinfra-trainer"}}
+    return server.call("POST", "/api/sessions", wanted)["kernel"]["id"]
+
+
+def test_a_notebooks_whole_life_in_a_session(server, run, place):
+    assert "trainer · cpu" in json.dumps(server.call("GET", "/api/kernelspecs"), ensure_ascii=False)
+    run("x = 41")
+    first, second = open_notebook(server, "a.ipynb"), open_notebook(server, "b.ipynb")
+    assert server.printed(first, "print(x); y = 1") == "41\n"
+    server.call("DELETE", f"/api/kernels/{first}")
+    assert server.printed(second, "print(y)") == "1\n"
+    server.call("POST", f"/api/kernels/{second}/restart", {})
+    assert server.printed(second, "print(y)").endswith("NameError")
+    server.call("POST", f"/api/kernels/{second}/interrupt", {})
+    server.call("DELETE", f"/api/kernels/{second}")
+    assert place.alive()
+    assert run("print('still here')") == "still here\n"
+
+
+def test_a_server_that_ends_leaves_the_session_alive_and_one_that_stops_it_is_told(server, run, place):
+    kernel = open_notebook(server, "a.ipynb")
+    assert server.printed(kernel, "z = 3; print(z)") == "3\n"
+    gpu.stop("trainer")
+    until = time.monotonic() + 60
+    while server.call("GET", f"/api/kernels/{kernel}")["execution_state"] != "dead":
+        assert time.monotonic() < until, "the server never noticed"
+        time.sleep(0.5)
