@@ -94,7 +94,7 @@ def _spans(record: Record, newest: Mapping[str, jobs.Job], rates: Mapping[str, f
     now = Span(uri, body["started_at"], ended_at, rate, live, local, within, rows, busy_s)
     before = [
         Span(uri, item["started_at"], item["ended_at"], item["usd_per_hour"], False, local)
-        for item in body.get("earlier", ())
+        for item in body.get("earlier_spans", ())
     ]
     return [now, *before]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -136,4 +136,4 @@ def _known_by(events: Events, as_of: datetime) -> Events:
     import polars as pl
 
     known = [pl.col(name) <= as_of for name in (events.timestamp, events.known_at) if name]
-    return Events(**{**vars(events), "frame": events.frame.filter(*known)})
+    return replace(events, frame=events.frame.filter(*known))

@@ -22,27 +22,30 @@ import polars as pl
 from ..config import opt_out, settings
 from ..errors import NotFound, Unavailable
 from .base import Known, Value
-from .join import AT, TIME, Events, as_feature, as_key, as_time, point_in_time, time_column
+from .join import AT, TIME, Events, as_time, point_in_time, time_column
 from .sets import KIND, Spec, ViewSpec
 
 
 @contextlib.contextmanager
 def _as_it_was() -> Iterator[None]:
-    """Feast changes the warnings' filters, and how SQLite keeps times, of the whole process; so does IPython. Each gets
-    its own back."""
+    """Undo what Feast does to the whole process: it changes the warnings' filters, and how SQLite keeps times.
+
+    IPython sets the very same converters for its history: whichever came last would break the other.
+    """
     adapters, converters = dict(sqlite3.adapters), dict(sqlite3.converters)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
+        sqlite3.adapters.clear()
         sqlite3.adapters.update(adapters)
+        sqlite3.converters.clear()
         sqlite3.converters.update(converters)
 
 
 opt_out()
 with _as_it_was():
-    warnings.simplefilter("ignore")
     from feast import Entity, FeatureService, FeatureStore, FeatureView, Field, FileSource
     from feast.data_source import DataSource
     from feast.errors import FeastObjectNotFoundException
@@ -154,9 +157,12 @@ class PitOfflineStore(OfflineStore):
         """The newest event of each entity since `start_date` that was known at `end_date`."""
 
         def compute() -> pl.DataFrame:
-            names = (tuple(join_key_columns), timestamp_field, created_timestamp_column, tuple(feature_name_columns))
-            frame = _source_events(data_source, config, "", *names, ttl_s=None).latest(_aware(end_date))
-            frame = frame.filter(pl.col(TIME) >= _aware(start_date)).rename({TIME: timestamp_field})
+            keys, features = tuple(join_key_columns), tuple(feature_name_columns)
+            given = Events(
+                "", keys, timestamp_field, created_timestamp_column, None, features, _read(data_source, config)
+            )
+            frame = given.typed("the source").latest(_aware(end_date)).filter(pl.col(TIME) >= _aware(start_date))
+            frame = frame.rename({TIME: timestamp_field})
             return frame.rename({AT: created_timestamp_column}) if created_timestamp_column else frame.drop(AT)
 
         return PitRetrievalJob(compute)
@@ -317,49 +323,15 @@ def _anything(source: Path, view: ViewSpec, until: datetime) -> bool:
 
 
 def _events(view: FeatureView, features: tuple[str, ...], config: RepoConfig) -> Events:
-    source = view.batch_source
+    source, new = view.batch_source, view.projection.join_key_map
     if source is None:
         raise Unavailable(f"view {view.name} has no history", "give it a batch source")
-    keys = tuple(column.name for column in view.entity_columns)
+    keys = tuple(new.get(column.name, column.name) for column in view.entity_columns)
     ttl_s = view.ttl.total_seconds() if view.ttl else None
-    events = _source_events(
-        source,
-        config,
-        view.name,
-        keys,
-        source.timestamp_field,
-        source.created_timestamp_column or None,
-        features,
-        ttl_s,
-    )
-    renamed = view.projection.join_key_map
-    return Events(
-        **{
-            **vars(events),
-            "entity": tuple(renamed.get(key, key) for key in keys),
-            "frame": events.frame.rename(renamed),
-        }
-    )
-
-
-def _source_events(
-    source: DataSource,
-    config: RepoConfig,
-    view: str,
-    keys: tuple[str, ...],
-    timestamp: str,
-    known_at: str | None,
-    features: tuple[str, ...],
-    ttl_s: float | None,
-) -> Events:
-    frame, what = _read(source, config), "the source"
-    times = (timestamp, known_at) if known_at else (timestamp,)
-    frame = frame.select(
-        *(as_key(frame, name, what) for name in keys),
-        *(as_time(frame, name, what, later=True) for name in times),
-        *(as_feature(frame, name, what) for name in features),
-    )
-    return Events(view, keys, timestamp, known_at, ttl_s, features, frame)
+    created = source.created_timestamp_column or None
+    frame = _read(source, config).rename(new)
+    given = Events(view.name, keys, source.timestamp_field, created, ttl_s, features, frame)
+    return given.typed("the source")
 
 
 def _called(view: FeatureView) -> str:

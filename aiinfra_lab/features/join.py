@@ -6,7 +6,7 @@ Every row stays, in its order. This file knows frames; it knows neither Feast no
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..errors import Failed, NotFound, did_you_mean
@@ -27,7 +27,7 @@ ROW_ID = "row_id"
 
 @dataclass(frozen=True)
 class Events:
-    """What a view returned, in the few types that features have. The names are the frame's columns."""
+    """What a view returned. The names are the frame's columns."""
 
     view: str
     entity: tuple[str, ...]
@@ -36,6 +36,15 @@ class Events:
     ttl_s: float | None
     features: tuple[str, ...]
     frame: pl.DataFrame
+
+    def typed(self, what: str) -> Events:
+        """The same with keys, times and features in the few types that they can have, and nothing else."""
+        frame = self.frame.select(
+            *(as_key(self.frame, name, what) for name in self.entity),
+            *(as_time(self.frame, name, what, later=True) for name in (self.timestamp, self.known_at) if name),
+            *(as_feature(self.frame, name, what) for name in self.features),
+        )
+        return replace(self, frame=frame)
 
     def known(self) -> pl.DataFrame:
         """Keys, TIME (since when it holds), AT (since when it is known) and features, in order of AT.
@@ -75,14 +84,10 @@ def time_column(view: str) -> str:
 
 def prepare(view: View, frame: pl.DataFrame) -> Events:
     """A view's answer as events; Failed when a column has a type that nothing can be learned from."""
-    features = view.features(frame.columns)
-    what = f"view {view.name}"
-    frame = frame.select(
-        *(as_key(frame, name, what) for name in view.entity),
-        *(as_time(frame, name, what, later=True) for name in view.times),
-        *(as_feature(frame, name, what) for name in features),
+    given = Events(
+        view.name, view.entity, view.timestamp, view.known_at, view.ttl_s, view.features(frame.columns), frame
     )
-    return Events(view.name, view.entity, view.timestamp, view.known_at, view.ttl_s, features, frame)
+    return given.typed(f"view {view.name}")
 
 
 def point_in_time(rows: pl.DataFrame, at: str, events: Events) -> pl.DataFrame:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -147,7 +147,7 @@ def conform(events: Events, said: ViewSpec) -> Events:
             "add the feature set again: it becomes a new version",
         )
     casts = [as_kind(events.frame, name, kind, f"view {said.name}") for name, kind in said.features.items()]
-    return Events(**{**vars(events), "frame": events.frame.with_columns(casts)})
+    return replace(events, frame=events.frame.with_columns(casts))
 
 
 def path_of(name: str) -> Path:
@@ -214,7 +214,7 @@ def keep(spec: Spec, events: list[Events], data_uri: str) -> tuple[Record, bool]
         if newest and same(newest, spec, events):
             return newest, False
         taken = [r.body["version"] for r in store.list(KIND) if r.body.get("name") == spec.name and "code" in r.body]
-        new = Spec(**{**vars(spec), "version": max(taken, default=0) + 1})
+        new = replace(spec, version=max(taken, default=0) + 1)
         body = {**new.body(), "digest": new.digest, "data_uri": data_uri, "online": None, "created_at": time.time()}
         event = Event("features add", new.uri, (data_uri,), (new.uri,), {"digest": new.digest})
         try:

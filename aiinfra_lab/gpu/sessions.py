@@ -77,7 +77,7 @@ def intend(name: str, provider: str, offer: Offer, started_at: float, limits: Bo
         "ended_by": "",
         "exit_code": None,
         "handle": None,
-        "earlier": _earlier(before),
+        "earlier_spans": _earlier(before),
         **limits,
     }
     if before is not None and not before.body["ended_at"]:
@@ -163,7 +163,7 @@ def _earlier(before: Record | None) -> list[Body]:
         return []
     body = before.body
     span = {"started_at": body["started_at"], "ended_at": body["ended_at"], "usd_per_hour": body["usd_per_hour"]}
-    return [*body["earlier"], span]
+    return [*body["earlier_spans"], span]
 
 
 def _told(body: Body) -> Body:

@@ -47,8 +47,9 @@ def update(store: Store, kind: str, name: str, change: Callable[[Body], Body], e
         record = store.get(kind, name)
         if record is None:
             raise NotFound(f"there is no {kind} {name}", f"list them with `{kind} ls`")
+        changed = Record(kind, name, change(dict(record.body)), record.rev)
         try:
-            return store.commit([Record(kind, name, change(dict(record.body)), record.rev)], event)[0]
+            return store.commit([changed], event)[0]
         except Conflict:
             continue
     raise Conflict(f"{kind} {name} changes too fast to be updated", "repeat in a moment")

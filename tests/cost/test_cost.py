@@ -42,7 +42,7 @@ def test_money_is_time_at_its_price(workspace):
 
 def test_earlier_starts_are_not_forgotten(workspace):
     earlier = [{"started_at": 0.0, "ended_at": HOUR, "usd_per_hour": 2.0}]
-    record("gpu", "trainer", 5 * HOUR, 6 * HOUR, usd_per_hour=1.0, earlier=earlier)
+    record("gpu", "trainer", 5 * HOUR, 6 * HOUR, usd_per_hour=1.0, earlier_spans=earlier)
     assert cost.show("gpu:trainer").spent_usd == 3.0
 
 

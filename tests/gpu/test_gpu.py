@@ -121,7 +121,7 @@ def test_a_stopped_name_starts_again_with_a_new_namespace_and_keeps_what_it_cost
     gpu.stop("trainer")
     gpu.start("trainer")
     assert kernels.execute("trainer", "x", print)["ename"] == "NameError"
-    assert len(open_store().get("gpu", "trainer").body["earlier"]) == 1
+    assert len(open_store().get("gpu", "trainer").body["earlier_spans"]) == 1
 
 
 def test_what_nobody_knows_cannot_be_stopped(workspace):

@@ -93,6 +93,14 @@ def test_the_deadline_holds_without_a_supervisor(workspace):
     until(lambda: open_store().get("gpu", "short").body["ended_by"] == "deadline")
 
 
+def test_a_job_that_code_in_the_session_started_outlives_the_session(place, run, workspace):
+    end_supervisor(workspace)  # so that the session's own kernel brings up the next one
+    run("from aiinfra_lab import jobs\njobs.start('deploy:x', ['sleep', '60'])")
+    until(lambda: jobs.find("deploy:x").state == "running")
+    gpu.stop("trainer")
+    assert jobs.find("deploy:x").state == "running"
+
+
 def end_supervisor(workspace: Path) -> None:
     for entry in Path("/proc").glob("[0-9]*"):
         try:

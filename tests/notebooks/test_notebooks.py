@@ -1,0 +1,79 @@
+"""The notebooks as people meet them: alone, in order, by nbval and by papermill. No cell may raise."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from aiinfra_lab import lab
+
+STEPS = ("07-drift", "02-data", "03-features", "04-train", "05-models", "06-deploy")
+# What a result may hold, so that it stays readable in a file that is reopened or converted (and no widget does).
+MIME_TYPES = {"text/plain", "text/html", "image/png"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A new workspace from the example, shared by the tests of this file: an input is prepared once."""
+    return tmp_path_factory.mktemp("flights")
+
+
+@pytest.fixture
+def example(folder: Path, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("AIINFRA_WORKSPACE", str(folder))
+    monkeypatch.chdir(folder)
+    lab.start(folder, from_="example:flights")
+    return folder
+
+
+def pytest_of(notebook: Path) -> subprocess.CompletedProcess[str]:
+    words = ["--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=300", "-q", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", *words, f"--rootdir={notebook.parent}", str(notebook)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=notebook.parent, check=False)
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_step_passes_alone(example, name):
+    """The first of them finds nothing there, and prepares small inputs by running the steps before it."""
+    done = pytest_of(example / "notebooks" / f"{name}.ipynb")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
+    stop_endpoint()
+
+
+def test_the_tour_runs_under_papermill_and_its_results_are_static(example, tmp_path):
+    out = tmp_path / "tour.ipynb"
+    command = [sys.executable, "-m", "papermill", "notebooks/00-tour.ipynb", str(out), "--cwd", "notebooks"]
+    done = subprocess.run([*command, "--no-progress-bar"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-4000:]
+    outputs = [output for cell in nbformat.read(out, 4).cells for output in cell.get("outputs", ())]
+    assert {kind for output in outputs for kind in output.get("data", {})} <= MIME_TYPES
+    assert [output.text for output in outputs if output.output_type == "stream"] == []
+    sizes = [
+        without_pictures(output["data"]["text/html"]) for output in outputs if "text/html" in output.get("data", {})
+    ]
+    assert len(sizes) > 8
+    assert max(sizes) <= 8_000
+
+
+def without_pictures(html: str) -> int:
+    return len(re.sub(r'src="data:[^"]+"', "", html))
+
+
+def stop_endpoint() -> None:
+    from aiinfra_lab import jobs
+
+    for job in jobs.ls(live=True):
+        if job.supervised:
+            jobs.cancel(job.id)
+            jobs.wait(job.id, 30)
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(example, request):
+    yield
+    stop_endpoint()
+    assert os.environ["AIINFRA_WORKSPACE"] == str(example)
