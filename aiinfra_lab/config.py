@@ -9,6 +9,7 @@ import contextlib
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -35,6 +36,8 @@ OPT_OUTS = {
 _BOOLS = {"1": 1, "true": 1, "yes": 1, "on": 1, "0": 0, "false": 0, "no": 0, "off": 0}
 
 T = TypeVar("T", str, int, float, bool)
+
+_inside: ContextVar[Path | None] = ContextVar("inside", default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,7 @@ def settings(start: Path | None = None) -> Settings:
 
     `start` looks upward from there instead. NotFound when there is no workspace there or above.
     """
+    start = start or _inside.get()
     named = os.environ.get("AIINFRA_WORKSPACE")
     if named and start is None:
         workspace = Path(named).absolute()
@@ -95,6 +99,16 @@ def settings(start: Path | None = None) -> Settings:
         f"there is no workspace in {here} or above it",
         "make one with `%lab start` (in a shell: `aiinfra lab start DIR`), or set AIINFRA_WORKSPACE",
     )
+
+
+@contextlib.contextmanager
+def inside(folder: Path) -> Iterator[None]:
+    """While the block runs, `settings()` of this thread or task are those that hold in that folder."""
+    token = _inside.set(folder)
+    try:
+        yield
+    finally:
+        _inside.reset(token)
 
 
 def opt_out() -> None:

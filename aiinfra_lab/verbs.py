@@ -6,20 +6,22 @@ their completion. Words become values here, by the annotations; `words.py` takes
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import errno
 import functools
 import importlib
 import inspect
 import re
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar
 
 from .config import opt_out
-from .errors import UsageProblem, did_you_mean
+from .errors import Denied, Unavailable, UsageProblem, did_you_mean
 from .show import Card, Result
 from .units import Unit
 from .uris import NOUNS
@@ -176,7 +178,23 @@ class Verb:
         if missing:
             raise UsageProblem(f"{self.noun} {self.name} needs {' and '.join(missing)}", self.usage())
         opt_out()
-        return self.function(**{name: known[name].read(value) for name, value in values.items()})
+        with _plainly():
+            return self.function(**{name: known[name].read(value) for name, value in values.items()})
+
+
+@contextlib.contextmanager
+def _plainly() -> Iterator[None]:
+    """What the file system refuses is said in our own errors, wherever in a verb it happened."""
+    try:
+        yield
+    except PermissionError as problem:
+        raise Denied(f"{problem.filename} may not be read or written", "check who owns it") from problem
+    except OSError as problem:
+        if problem.errno == errno.EROFS:
+            raise Denied(f"{problem.filename} lies on a read-only drive", "use a folder of your own") from problem
+        if problem.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise Unavailable(f"the disk is full: {problem.filename}", "free some space, then repeat") from problem
+        raise
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from .. import jobs
 from ..cost import machine_usd_per_hour
 from ..errors import NotFound
-from ..kernels import Place
+from ..kernels import Place, sweep
 from ..store import Body, open_store, update
 from .base import Offer, Plan, Status
 
@@ -63,7 +63,9 @@ class Local:
 
     def terminate(self, handle: str) -> None:
         with contextlib.suppress(NotFound):
-            jobs.cancel(handle)
+            job = jobs.cancel(handle)
+            if not job.live:
+                sweep(Place.of(job.subject))
 
     def list_owned(self) -> Mapping[str, str]:
         live = jobs.ls(live=True)

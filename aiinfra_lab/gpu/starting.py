@@ -54,7 +54,7 @@ def bring_down(record: Record) -> Record:
     owned = [handle for handle, owner in machines.list_owned().items() if owner == record.name]
     if not record.body["handle"]:  # whoever started it has not come further, or never will
         record = sessions.bind(record, owned[0]) if owned else sessions.close(record, "stopped before it had a machine")
-    for handle in owned:
+    for handle in {*owned, record.body["handle"]} - {None}:
         machines.terminate(handle)
     return _ended(record)
 

@@ -23,7 +23,7 @@ from jupyter_server.utils import url_path_join
 from tornado import web
 
 from .. import jobs
-from ..config import Settings, settings
+from ..config import Settings, inside, settings
 from ..errors import Conflict, Denied, LabError, NotFound, Unavailable, UsageProblem
 from ..store import open_store
 from . import calls
@@ -40,21 +40,20 @@ class _Handler(APIHandler):
     auth_resource = "aiinfra"
 
     def place(self) -> Settings:
-        """The workspace of the server's root folder; NotFound when there is none."""
-        found = settings(Path(str(self.settings["server_root_dir"])).expanduser())
-        try:
-            same = settings().workspace == found.workspace
-        except NotFound:
-            same = False
-        if not same:
-            # The server was started elsewhere than in its root: jobs, and the kernels, must mean the panel's workspace.
-            os.environ |= {"AIINFRA_WORKSPACE": str(found.workspace), "AIINFRA_PROJECT": str(found.project)}
-        return found
+        """The workspace of the server's root folder; NotFound when there is none. Asked for inside `reply`."""
+        return settings()
+
+    def _work(self, work: Callable[[], T]) -> T:
+        # The server may have been started elsewhere than in its root; a workspace named by the environment holds.
+        if os.environ.get("AIINFRA_WORKSPACE"):
+            return work()
+        with inside(Path(str(self.settings["server_root_dir"])).expanduser()):
+            return work()
 
     async def reply(self, work: Callable[[], T], status: int = 200) -> None:
         """Answer with what the work returns, or with what went wrong and how to mend it."""
         try:
-            answer: object = await asyncio.to_thread(work)
+            answer: object = await asyncio.to_thread(self._work, work)
         except LabError as problem:
             status = next((code for kind, code in _STATUS.items() if isinstance(problem, kind)), 422)
             answer = {"error": type(problem).__name__, "what": problem.what, "fix": problem.fix}

@@ -6,5 +6,6 @@ are entered through their own modules: `python -m aiinfra_lab.kernels.keeper` an
 
 from .client import Output, execute, republish, tell
 from .place import Place, State
+from .specs import sweep
 
-__all__ = ["Output", "Place", "State", "execute", "republish", "tell"]
+__all__ = ["Output", "Place", "State", "execute", "republish", "sweep", "tell"]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -41,8 +40,7 @@ class Keeper:
 
     def __init__(self, subject: Uri, place: Place, store: Store) -> None:
         self.subject, self.place, self.store = subject, place, store
-        self.sockets = place.open_sockets()
-        self.gate = Gate(place, self.sockets)
+        self.gate = Gate(place, place.open_sockets())
         self.kernel: subprocess.Popen[bytes] | None = None
         self.state = State(phase="starting")
         self.deadline_at: float | None = None
@@ -146,8 +144,7 @@ class Keeper:
         exit_code = self._end_kernel() if self.kernel else None
         self.gate.close()
         remove_spec(self.place)
-        shutil.rmtree(self.sockets, ignore_errors=True)
-        self.place.forget_connection()
+        self.place.close_sockets()
         self._say(phase="ended", why=why, exit_code=exit_code, kernel_pid=0)
         with contextlib.suppress(LabError):  # the state file says it too, and whoever looks next reads that
             close_record(self.store, self.subject, self.state)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
 import secrets
+import shutil
 import tempfile
 import time
 from dataclasses import asdict, dataclass
@@ -109,6 +111,7 @@ class Place:
 
         Sockets and not ports: no port can be taken, and only this user can connect.
         """
+        self.close_sockets()  # a keeper that was killed left its own behind
         root = Path(tempfile.gettempdir())
         # mkdtemp makes it for its owner only, wherever it is.
         within = root if len(str(root)) <= _LONGEST_ROOT else Path("/tmp")  # noqa: S108
@@ -129,8 +132,10 @@ class Place:
         _write(path, {**self.connect(), "control_port": KERNELS_OWN_CONTROL})
         return path
 
-    def forget_connection(self) -> None:
-        """Delete the connection files; may be repeated."""
+    def close_sockets(self) -> None:
+        """Delete the sockets and the connection files, of a kernel that is gone; may be repeated."""
+        with contextlib.suppress(Unavailable, KeyError):
+            shutil.rmtree(Path(self.connect()["ip"]).parent, ignore_errors=True)
         for path in (self.connection, self.folder / _OWN):
             path.unlink(missing_ok=True)
 

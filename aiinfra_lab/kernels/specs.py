@@ -55,6 +55,13 @@ def remove_spec(place: Place) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def sweep(place: Place) -> None:
+    """Clear away what a keeper left that was killed; nothing while one lives."""
+    if not place.alive():
+        remove_spec(place)
+        place.close_sockets()
+
+
 def _folder(name: str) -> Path:
     from jupyter_core.paths import jupyter_data_dir
 

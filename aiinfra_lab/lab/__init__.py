@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 from .. import audit, jobs
-from ..config import FILE, settings
+from ..config import FILE, Settings, inside, settings
 from ..errors import Conflict, Failed, NotFound
 from ..show import Card, Listing, Result, shown
 from ..store import Event, Record, open_store
@@ -90,24 +90,14 @@ def start(
     if not marker.exists() and not _is_checkout(here):
         here.mkdir(parents=True, exist_ok=True)
         marker.write_text("# The workspace's settings; `aiinfra lab check` explains each value.\n")
-    where = settings(here)
-    notes = [checks.restore_store(where.home)] if restore else []
-    wrote = examples.write(from_, where.project) if from_ else ()
-    store = open_store(where.home)
-    if store.get("lab", "workspace") is None:
-        body = {"path": str(where.workspace), "made_at": time.time()}
-        event = Event("lab start", "lab:workspace", outputs=("lab:workspace",))
-        with contextlib.suppress(Conflict):  # another process made it in this very moment
-            store.commit([Record.new("lab", "workspace", body)], event)
-    notes += checks.mend(where)
-    return _workspace(where.home, str(where.workspace), tuple(wrote), tuple(notes))
+    with inside(here):
+        return _made(settings(), from_, restore)
 
 
 @verb("lab")
 def show() -> Workspace:
     """Show what exists in this workspace, what lives, and what it has cost."""
-    where = settings()
-    return _workspace(where.home, str(where.workspace))
+    return _workspace(settings())
 
 
 @verb("lab")
@@ -173,6 +163,19 @@ def _told(item: object) -> str:
     return f"{item.seq:>5}  {shown('x_at', item.at)}  {event.verb}  {event.subject}  by {item.actor}"
 
 
+def _made(where: Settings, from_: str | None, restore: bool) -> Workspace:
+    notes = [checks.restore_store(where.home)] if restore else []
+    wrote = examples.write(from_, where.project) if from_ else ()
+    store = open_store()
+    if store.get("lab", "workspace") is None:
+        body = {"path": str(where.workspace), "made_at": time.time()}
+        event = Event("lab start", "lab:workspace", outputs=("lab:workspace",))
+        with contextlib.suppress(Conflict):  # another process made it in this very moment
+            store.commit([Record.new("lab", "workspace", body)], event)
+    notes += checks.mend()
+    return _workspace(where, tuple(wrote), tuple(notes))
+
+
 def _existing(folder: Path) -> Path:
     try:
         return settings().project
@@ -187,11 +190,10 @@ def _is_checkout(folder: Path) -> bool:
         return False
 
 
-def _workspace(home: Path, path: str, wrote: tuple[str, ...] = (), notes: tuple[str, ...] = ()) -> Workspace:
+def _workspace(where: Settings, wrote: tuple[str, ...] = (), notes: tuple[str, ...] = ()) -> Workspace:
     from .. import cost
 
-    store = open_store(home)
-    kinds = [record.kind for record in store.list() if not record.body.get("removed_at")]
+    kinds = [record.kind for record in open_store().list() if not record.body.get("removed_at")]
     exists = {noun: kinds.count(noun) for noun in NOUNS if noun != "lab" and noun in kinds}
     lives = tuple(f"{job.subject} ({job.state})" for job in jobs.ls(live=True))
-    return Workspace("lab:workspace", path, exists, lives, cost.spent_usd(), wrote, notes)
+    return Workspace("lab:workspace", str(where.workspace), exists, lives, cost.spent_usd(), wrote, notes)

@@ -56,15 +56,15 @@ def known_uris() -> list[str]:
 
 def restore_store(home: Path) -> str:
     """Put the newest sound copy back; says what was done."""
-    open_store(home).close()
+    open_store().close()
     copy, aside = restore(home / "store.sqlite")
     made = time.strftime("%Y-%m-%d %H:%M", time.localtime(copy.stat().st_mtime))
     return f"restored the copy of {made}; the damaged store lies in {aside.name}"
 
 
-def mend(where: Settings) -> list[str]:
+def mend() -> list[str]:
     """Bring what other tools hold into line with the store's links; says what was done."""
-    if not any(record.kind == "models" for record in open_store(where.home).list("models")):
+    if not any(record.kind == "models" for record in open_store().list("models")):
         return []
     from .. import models
 

@@ -85,6 +85,16 @@ def test_a_killed_keeper_takes_its_kernel_along(place):
     until(lambda: gpu.show("trainer").state == "ended (its keeper was killed)")
 
 
+def test_what_a_killed_keeper_left_is_cleared_away_by_stop(place):
+    sockets = Path(place.connect()["ip"]).parent
+    os.kill(keeper_pid(place), signal.SIGKILL)
+    until(lambda: gpu.show("trainer").state == "ended (its keeper was killed)")
+    assert gpu.stop("trainer").state == "ended (its keeper was killed)"
+    assert not sockets.exists()
+    assert not place.connection.exists()
+    assert not (Path(os.environ["JUPYTER_DATA_DIR"]) / "kernels" / "aiinfra-trainer").exists()
+
+
 def test_the_deadline_holds_without_a_supervisor(workspace):
     gpu.start("short", for_="4s")
     kernel = gpu.Place.of("short").state().kernel_pid
