@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -40,16 +41,17 @@ class Keeper:
 
     def __init__(self, subject: Uri, place: Place, store: Store) -> None:
         self.subject, self.place, self.store = subject, place, store
-        self.gate = Gate(place, place.open_sockets())
+        self.asked_to_end = False
+        signal.signal(signal.SIGTERM, self._on_term)  # before there is anything to clear away
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        self.sockets = place.open_sockets()
+        self.gate = Gate(place, self.sockets)
         self.kernel: subprocess.Popen[bytes] | None = None
         self.state = State(phase="starting")
         self.deadline_at: float | None = None
-        self.asked_to_end = False
 
     def keep(self) -> int:
         """Hold the kernel until it is over; the exit code of the job."""
-        signal.signal(signal.SIGTERM, self._on_term)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
         process.adopt_orphans()
         why, code = "the keeper failed", 1
         try:
@@ -144,6 +146,7 @@ class Keeper:
         exit_code = self._end_kernel() if self.kernel else None
         self.gate.close()
         remove_spec(self.place)
+        shutil.rmtree(self.sockets, ignore_errors=True)  # the workspace, and with it our own note of it, may be gone
         self.place.close_sockets()
         self._say(phase="ended", why=why, exit_code=exit_code, kernel_pid=0)
         with contextlib.suppress(LabError):  # the state file says it too, and whoever looks next reads that
