@@ -26,6 +26,8 @@ from ..store import Record, Store, open_store
 from ..units import show_duration
 from . import process
 
+_OWN = ("AIINFRA_JOB", "AIINFRA_JOB_DIR", "AIINFRA_CONTEXT")
+
 LIVE = ("starting", "running", "stopping")
 KIND = "job"
 
@@ -80,6 +82,8 @@ def prepare(
     cwd: Path | None = None,
 ) -> Record:
     """A job's record, to be committed together with the record of what it is for; then call `launch`.
+
+    The job runs in the environment of the workspace's supervisor, which is that of whoever needed it first.
 
     subject: URI of the thing the job is for
     argv: the command, no shell
@@ -292,8 +296,9 @@ def exit_code(folder: Path) -> int | None:
 
 
 def child_environment(workspace: Path, project: Path) -> dict[str, str]:
-    """The environment of anything that must find this workspace again."""
-    return {**os.environ, "AIINFRA_WORKSPACE": str(workspace), "AIINFRA_PROJECT": str(project)}
+    """The environment of anything that must find this workspace again, and is no part of what runs here."""
+    kept = {name: value for name, value in os.environ.items() if name not in _OWN}
+    return {**kept, "AIINFRA_WORKSPACE": str(workspace), "AIINFRA_PROJECT": str(project)}
 
 
 def _mark(store: Store, job_id: str, **changes: Any) -> Job:

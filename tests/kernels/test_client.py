@@ -1,7 +1,6 @@
 import os
 import signal
 import threading
-import time
 
 import pytest
 
@@ -14,8 +13,23 @@ def outputs_of(code: str, **options) -> tuple[dict, list[kernels.Output]]:
     return kernels.execute("trainer", code, outputs.append, **options), outputs
 
 
-def soon(action, *arguments) -> None:
-    threading.Timer(0.7, action, arguments).start()
+LONG = "import time\nslept = False\nprint('now')\ntime.sleep({})\nslept = True"
+
+
+def in_the_middle(action, *arguments, seconds: float = 60, **options) -> None:
+    """Run long code, and do something to it once it runs."""
+    kernels.execute("trainer", LONG.format(seconds), lambda output: action(*arguments), **options)
+
+
+def busy(code: str) -> threading.Thread:
+    """A thread that runs the code, which has begun."""
+    begun = threading.Event()
+    run = threading.Thread(
+        target=kernels.execute, args=("trainer", f"print('now')\n{code}", lambda output: begun.set())
+    )
+    run.start()
+    assert begun.wait(30)
+    return run
 
 
 def test_outputs_come_in_order_and_whole(place):
@@ -44,17 +58,13 @@ def test_the_state_stays_between_two_calls(place):
 
 
 def test_code_waits_for_the_code_before_it(place):
-    thread = threading.Thread(target=outputs_of, args=("import time\ntime.sleep(1.5)\ny = 1",))
-    thread.start()
-    time.sleep(0.7)
+    thread = busy("import time\ntime.sleep(1)\ny = 1")
     assert outputs_of("print(y)")[1][0]["content"]["text"] == "1\n"
     thread.join()
 
 
 def test_code_is_not_dropped_when_the_code_before_it_fails(place):
-    thread = threading.Thread(target=outputs_of, args=("import time\ntime.sleep(1.5)\n1 / 0",))
-    thread.start()
-    time.sleep(0.7)
+    thread = busy("import time\ntime.sleep(1)\n1 / 0")
     assert outputs_of("print('still here')")[1][0]["content"]["text"] == "still here\n"
     thread.join()
 
@@ -72,15 +82,13 @@ def test_a_session_that_has_ended_says_why(place):
 
 
 def test_a_kernel_that_dies_in_the_middle_is_an_error(place):
-    soon(os.kill, place.state().kernel_pid, signal.SIGKILL)
     with pytest.raises(Failed, match="ended in the middle of the code: its kernel ended by SIGKILL"):
-        outputs_of("import time\ntime.sleep(60)")
+        in_the_middle(os.kill, place.state().kernel_pid, signal.SIGKILL)
 
 
 def test_a_restart_in_the_middle_is_an_error(place):
-    soon(lambda: kernels.tell(place, "shutdown_request", restart=True))
     with pytest.raises(Failed, match="restarted in the middle"):
-        outputs_of("import time\ntime.sleep(60)")
+        in_the_middle(lambda: kernels.tell(place, "shutdown_request", restart=True))
 
 
 def test_waiting_ends_after_the_time_that_was_given_and_the_code_goes_on(place):
@@ -91,9 +99,8 @@ def test_waiting_ends_after_the_time_that_was_given_and_the_code_goes_on(place):
 
 @pytest.mark.parametrize(("interrupt", "slept"), [(False, "True"), (True, "False")])
 def test_ctrl_c_ends_the_waiting_and_only_when_asked_the_code(place, interrupt, slept):
-    soon(os.kill, os.getpid(), signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
-        outputs_of("import time\nslept = False\ntime.sleep(2)\nslept = True", interrupt=interrupt)
+        in_the_middle(os.kill, os.getpid(), signal.SIGINT, seconds=2, interrupt=interrupt)
     assert outputs_of("print(slept)")[1][0]["content"]["text"] == f"{slept}\n"
 
 

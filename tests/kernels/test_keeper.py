@@ -28,7 +28,7 @@ def until(ready, seconds: float = 20):
 def hiding_child(run, workspace: Path) -> int:
     run(HIDING)
     pid = int((workspace / "child").read_text())
-    until(lambda: b"sleep" in Path(f"/proc/{pid}/cmdline").read_bytes())
+    until(lambda: Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"sleep"))
     assert Path(f"/proc/{pid}/environ").read_bytes() == b""
     return pid
 

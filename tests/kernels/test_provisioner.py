@@ -30,11 +30,11 @@ def reply(km, code: str) -> dict:
 def sleeping(km) -> None:
     """Make the kernel busy with something that can be interrupted, and return once it is."""
     with client(km) as opened:
-        opened.execute("import time\nslept = False\ntime.sleep(2)\nslept = True")
+        opened.execute("import time\nslept = False\nprint('now')\ntime.sleep(2)\nslept = True")
         until = time.monotonic() + 20
         while time.monotonic() < until:
             message = opened.get_iopub_msg(timeout=20)
-            if message["msg_type"] == "execute_input":
+            if message["msg_type"] == "stream":
                 return
 
 
