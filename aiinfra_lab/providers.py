@@ -6,6 +6,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from typing import Any
 
 from .errors import Missing, NotFound, did_you_mean
@@ -53,6 +54,11 @@ def names(noun: str) -> list[str]:
     return sorted({*TABLE.get(noun, {}), *_foreign(noun)})
 
 
+def foreign() -> dict[str, str]:
+    """`NOUN.NAME` → the package that brings that provider, for all that are not ours."""
+    return {point.name: point.dist.name if point.dist else point.module for point in entry_points(group=GROUP)}
+
+
 def load(noun: str, name: str) -> Any:
     """The provider's class, imported now. NotFound for an unknown name, Missing when what it needs is not installed."""
     own = TABLE.get(noun, {}).get(name)
@@ -72,7 +78,5 @@ def importable(provider: Provider) -> bool:
 
 
 def _foreign(noun: str) -> dict[str, str]:
-    from importlib.metadata import entry_points
-
     found = {point.name: point.value for point in entry_points(group=GROUP)}
     return {name.partition(".")[2]: value for name, value in found.items() if name.startswith(noun + ".")}
