@@ -6,7 +6,6 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from typing import Any
 
 from .errors import Missing, NotFound, did_you_mean
@@ -56,7 +55,7 @@ def names(noun: str) -> list[str]:
 
 def foreign() -> dict[str, str]:
     """`NOUN.NAME` → the package that brings that provider, for all that are not ours."""
-    return {point.name: point.dist.name if point.dist else point.module for point in entry_points(group=GROUP)}
+    return {point.name: point.dist.name if point.dist else point.module for point in _entry_points()}
 
 
 def load(noun: str, name: str) -> Any:
@@ -78,5 +77,11 @@ def importable(provider: Provider) -> bool:
 
 
 def _foreign(noun: str) -> dict[str, str]:
-    found = {point.name: point.value for point in entry_points(group=GROUP)}
+    found = {point.name: point.value for point in _entry_points()}
     return {name.partition(".")[2]: value for name, value in found.items() if name.startswith(noun + ".")}
+
+
+def _entry_points() -> Any:
+    from importlib.metadata import entry_points  # reads every installed package's metadata
+
+    return entry_points(group=GROUP)

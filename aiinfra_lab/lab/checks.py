@@ -158,6 +158,8 @@ def _providers() -> Iterator[Finding]:
                 yield Finding(
                     state, f"{noun} on {name}", f"{provider.needs} is not installed", f"pip install '{missing}'"
                 )
+    for name, package in sorted(providers.foreign().items()):
+        yield Finding("ok", name.replace(".", " on ", 1), f"brought by {package}")
 
 
 def _settings(where: Settings) -> Iterator[Finding]:

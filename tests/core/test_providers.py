@@ -1,4 +1,4 @@
-import importlib.metadata
+import importlib
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ def third_party(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: somebody\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[aiinfra_lab.providers]\ngpu.moon = somebody:Moon\n")
     monkeypatch.syspath_prepend(tmp_path)
-    importlib.metadata.MetadataPathFinder.invalidate_caches()
+    importlib.invalidate_caches()
 
 
 def test_a_provider_of_another_package_enters_by_the_same_door(third_party):
