@@ -48,7 +48,8 @@ class DriftReport(Result):
         facts.append(("against", f"{self.against}, {self.rows_before:,} rows"))
         notes = [f"without a change, a column is called drifted in {show_share(self.alpha)} of such checks at most"]
         bars = [(one.column, one.effect) for one in self.columns[:12]]
-        said = f"{len(self.drifted)} of {len(self.columns)} columns drifted: {', '.join(self.drifted) or 'none'}"
+        first = ", ".join(self.drifted[:5]) + (", …" if len(self.drifted) > 5 else "")
+        said = f"{len(self.drifted)} of {len(self.columns)} columns drifted" + (f": {first}" if first else "")
         picture = bar_chart(bars, mark=self.drifted, limit=LEAST_EFFECT) if self.rows_now else ""
         return Card(
             f"{self.uri}: {said}",
@@ -118,7 +119,7 @@ def ls(name: Annotated[str, Live("deploy")] | None = None) -> Listing:
 
     name: only those on this endpoint
     """
-    wanted = Uri.parse(name, KIND).name if name else None
+    wanted = Uri.parse(name, "deploy").name if name else None
     items = tuple(_report(record) for record in _records(wanted))
     header = ("uri", "state", "drifted", "rows_now", "against", "checked_at")
     return Listing("drift:verdicts", items, header, "`%drift check NAME --against data:NAME@N` makes one")
@@ -176,7 +177,7 @@ def _failed(found: DriftReport) -> Failed:
     if found.state == "cannot tell":
         why = next((one.why for one in found.columns if one.p is None), "there is nothing to compare")
         return Failed(
-            f"cannot tell whether deploy:{found.uri.partition(':')[2]} drifted: {why}",
+            f"cannot tell whether {found.endpoint} drifted: {why}",
             "send it rows (`%deploy run NAME --rows …`), or judge rows with --rows; --report hands the verdict over",
         )
     shown_ = ", ".join(found.drifted[:5])
@@ -208,7 +209,7 @@ def _records(name: str | None) -> list[Record]:
 def _find(name: str) -> Record:
     uri = Uri.parse(name, KIND)
     records = _records(uri.name)
-    wanted = next((record for record in records if uri.version is None or record.name == uri.label), None)
+    wanted = next((record for record in records if not uri.tag or record.name == uri.label), None)
     if wanted is None:
         known = [record.name for record in _records(None)]
         raise NotFound(f"there is no {uri}", f"`%drift check` makes one; {did_you_mean(uri.label, known)}")

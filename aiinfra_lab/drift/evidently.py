@@ -44,8 +44,11 @@ def write_html(reference: pl.DataFrame, current: pl.DataFrame, into: Path) -> No
         except Exception as problem:  # whatever it raises on samples it cannot handle
             raise Failed(f"Evidently makes no report of this: {problem}", "take --as json") from problem
         aside = into.with_name(f".{into.name}.{os.getpid()}.part")
-        made.save_html(str(aside))
-    aside.replace(into)
+        try:
+            made.save_html(str(aside))
+            aside.replace(into)
+        finally:
+            aside.unlink(missing_ok=True)
 
 
 def _drawn(frame: pl.DataFrame) -> object:

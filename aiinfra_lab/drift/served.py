@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import features, models
 from ..errors import NotFound, UsageProblem, did_you_mean
+from ..features.contract import CATEGORY, category_text
 from ..store import Record, open_store
 from ..units import parse_duration
 from ..uris import Uri
@@ -19,6 +20,7 @@ from .verdict import SCORE
 if TYPE_CHECKING:
     import polars as pl
 
+    from ..features.contract import Column
     from ..models import Model
 
 MOST_ROWS = 200_000
@@ -47,13 +49,20 @@ def model_of(record: Record) -> Model:
 
 
 def log_rows(record: Record, model: Model, since: float) -> pl.DataFrame:
-    """What the model was asked since then and what it answered: its columns and the score, newest rows first."""
-    rows = []
+    """What the model was asked since then and what it answered: its columns and the score, newest rows first.
+
+    A row that was asked again, with the same id and values, counts once: repetition is no evidence of anything, and
+    every test here takes its rows to be independent.
+    """
+    rows, asked = [], set()
     for line in _lines(Path(record.body["log_dir"])):
         if line["at"] < since:
             break
         if line.get("score") is not None and line["model"] == model.uri and isinstance(line["inputs"], dict):
-            rows.append({**line["inputs"], SCORE: line["score"]})
+            question = (line["row_id"], json.dumps(line["inputs"], sort_keys=True))
+            if question not in asked:
+                asked.add(question)
+                rows.append({**line["inputs"], SCORE: line["score"]})
         if len(rows) >= MOST_ROWS:
             break
     return _frame(rows, model)
@@ -64,12 +73,15 @@ def feature_rows(rows: object, model: Model, data: str | None = None) -> tuple[p
 
     Rows that were taken through them before, `features:…`, are used as they are.
     """
+    import polars as pl
+
     joined = isinstance(rows, features.FeatureRows) or str(rows).startswith("features:")
     found = features.open_rows(rows) if joined else features.get(model.columns.features_uri, rows=rows, data=data)
     if not isinstance(found, features.FeatureRows):
         raise UsageProblem(f"{found} are no rows with features", "give --against data:NAME@N")
     table = found.table().select(model.columns.names)
-    return table.with_columns(**{SCORE: model.predict(table.to_pandas())}), found.uri
+    scored = table.with_columns(pl.Series(SCORE, model.predict(table.to_pandas())))
+    return _read(scored, model), found.uri
 
 
 def moment(text: str | None) -> float:
@@ -99,13 +111,23 @@ def _lines(folder: Path) -> Iterator[dict[str, Any]]:
 def _frame(rows: list[dict[str, Any]], model: Model) -> pl.DataFrame:
     import polars as pl
 
-    schema: dict[str, Any] = {
-        column.name: pl.Float64 if column.type == "number" else pl.String for column in model.columns
-    }
-    wanted = [{name: _value(row.get(name), kind == pl.String) for name, kind in schema.items()} for row in rows]
-    frame = pl.DataFrame(wanted, schema=schema)
-    return frame.with_columns(pl.Series(SCORE, [row[SCORE] for row in rows], dtype=pl.Float64))
+    series = {column.name: [row.get(column.name) for row in rows] for column in model.columns}
+    frame = pl.DataFrame([_series(column, series[column.name]) for column in model.columns])
+    return _read(frame.with_columns(pl.Series(SCORE, [row[SCORE] for row in rows], dtype=pl.Float64)), model)
 
 
-def _value(value: Any, as_text: bool) -> Any:
-    return None if value is None else str(value) if as_text else float(value)
+def _read(frame: pl.DataFrame, model: Model) -> pl.DataFrame:
+    """The frame as the model reads it: a category has one spelling however it was sent, and scores are compared to
+    five digits, since the last ones differ with the size of the batch."""
+    import polars as pl
+
+    categories = [_series(column, frame[column.name]) for column in model.columns if column.type == CATEGORY]
+    return frame.with_columns(*categories, pl.col(SCORE).cast(pl.Float64).round_sig_figs(5))
+
+
+def _series(column: Column, values: Iterable[Any]) -> pl.Series:
+    import polars as pl
+
+    if column.type == CATEGORY:
+        return pl.Series(column.name, [category_text(value) for value in values], dtype=pl.String)
+    return pl.Series(column.name, list(values), dtype=pl.Float64, strict=False)

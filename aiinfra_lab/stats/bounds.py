@@ -110,6 +110,8 @@ def _parse_bound(part: str) -> Bound:
     metric, limit = found[1], found[2]
     if metric == "errors":
         share = parse_share(limit)
+        if share == 1:
+            raise UsageProblem(f"{part.strip()!r} can never be breached: it is 100 %", 'write "errors > 1%"')
         return Bound(metric, share, share)
     if metric not in METRICS:
         raise UsageProblem(f"there is no metric {metric!r} to bound", did_you_mean(metric, METRICS))
@@ -117,7 +119,9 @@ def _parse_bound(part: str) -> Bound:
         milliseconds = float(limit)
     except ValueError:
         raise UsageProblem(f"{limit!r} is no number of milliseconds", _EXAMPLE) from None
-    return Bound(metric, milliseconds, 1 - int(metric[1:3]) / 100)
+    if milliseconds <= 0:
+        raise UsageProblem(f"{part.strip()!r} is breached by every request", _EXAMPLE)
+    return Bound(metric, milliseconds, round(1 - int(metric[1:3]) / 100, 2))
 
 
 def _beta_quantile(probability: float, a: float, b: float) -> float:

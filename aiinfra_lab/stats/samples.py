@@ -1,7 +1,8 @@
 """Are two samples of one column from one distribution? Missing and unseen values count as values.
 
 Each test of a column holds the level it states on data without a change: tests within a column are combined by
-Bonferroni's rule, columns by Benjamini and Hochberg's. numpy and scipy are imported when a test runs.
+Bonferroni's rule, columns by Benjamini and Hochberg's. That level is for rows that are independent of each other: a row
+that counts twice makes false alarms. numpy and scipy are imported when a test runs.
 """
 
 from __future__ import annotations
@@ -20,7 +21,11 @@ LEAST_ROWS = 30
 LEAST_EXPECTED = 5.0
 """Cochran's rule: cells in which fewer are expected are pooled, or the chi-square distribution does not hold."""
 
+LEAST_EFFECT = 0.02
+"""A change smaller than this is real when many rows say so, and matters to nobody."""
+
 _MISSING, _RARE = "\0missing", "\0rare"
+_Test = tuple[float, float]  # p and effect
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +33,10 @@ class Shift:
     """What separates the current sample from the reference.
 
     p: the chance of such a difference without a change, corrected for the tests within the column; None: cannot tell.
-    effect: how far apart they are, from 0 to 1: the largest difference of the distribution functions of a number
-    (Kolmogorov's distance), the total variation distance of a category, or the difference in what is missing, when
-    that is larger. why: the test that decided, in words.
+    effect: how far apart they are in what the deciding test looks at, from 0 to 1: the largest difference of the
+    distribution functions of a number (Kolmogorov's distance), the total variation distance of a category, its rare
+    values' Cramér's V, or the difference in what is missing. why: the test that decided, in words.
+    blind: what could not be compared, if anything; without a change elsewhere such a column cannot be told.
     """
 
     p: float | None
@@ -38,6 +44,7 @@ class Shift:
     missing: tuple[float, float]
     unseen: float
     why: str
+    blind: str = ""
 
 
 def numbers(reference: NDArray[Any], current: NDArray[Any]) -> Shift:
@@ -54,24 +61,26 @@ def numbers(reference: NDArray[Any], current: NDArray[Any]) -> Shift:
     missing = _missing(len(reference) - len(old), len(reference), len(current) - len(new), len(current))
     if min(len(reference), len(current)) < LEAST_ROWS:
         return _too_few(len(reference), len(current), missing)
-    tests = {"more or less is missing": _missing_p(reference, old, current, new)}
-    distance = 0.0
-    if min(len(old), len(new)) >= LEAST_ROWS:
-        smirnov = stats.ks_2samp(old, new, method="asymp")
-        distance = float(smirnov.statistic)
-        tests["its shape changed"] = float(smirnov.pvalue)
-        if np.ptp(old) or np.ptp(new):
-            tests["it moved"] = float(stats.mannwhitneyu(old, new, method="asymptotic").pvalue)
-            tests["its spread changed"] = _spread_p(old, new)
-    effect = max(distance, abs(missing[1] - missing[0]))
-    return _combined(tests, effect, missing, 0.0)
+    gone = abs(missing[1] - missing[0])
+    tests = {"more or less is missing": (_missing_p(reference, old, current, new), gone)}
+    if min(len(old), len(new)) < LEAST_ROWS:
+        few = f"{min(len(old), len(new))} values are too few: {LEAST_ROWS} are needed"
+        return _combined(tests, missing, 0.0, few if len(old) or len(new) else "")
+    smirnov = stats.ks_2samp(old, new, method="asymp")
+    distance = float(smirnov.statistic)
+    tests["its shape changed"] = (float(smirnov.pvalue), distance)
+    if np.ptp(old) or np.ptp(new):
+        tests["it moved"] = (float(stats.mannwhitneyu(old, new, method="asymptotic").pvalue), distance)
+        tests["its spread changed"] = (_spread_p(old, new), distance)
+    return _combined(tests, missing, 0.0)
 
 
 def categories(reference: Sequence[str | None], current: Sequence[str | None]) -> Shift:
     """Compare two sequences of texts; None is a missing value.
 
     Pearson's chi-square test of homogeneity of both samples, where what is missing is a cell of its own and cells too
-    rare for it are pooled. It treats neither sample as the truth.
+    rare for it are pooled. It treats neither sample as the truth. Whether both share their rare values is a test of its
+    own; it cannot tell when every rare value occurs once, as with keys.
     """
     old = Counter(_MISSING if value is None else value for value in reference)
     new = Counter(_MISSING if value is None else value for value in current)
@@ -79,18 +88,17 @@ def categories(reference: Sequence[str | None], current: Sequence[str | None]) -
     unseen = sum(count for value, count in new.items() if value not in old and value != _MISSING) / max(1, len(current))
     if min(len(reference), len(current)) < LEAST_ROWS:
         return _too_few(len(reference), len(current), missing)
-    table = _pooled(old, new)
-    if len(table) < 2:
-        return Shift(1.0, 0.0, missing, unseen, "it has one value")
-    from scipy import stats
-
-    p = float(stats.chi2_contingency(list(zip(*table, strict=True)), correction=False).pvalue)
-    distance = sum(abs(b / len(current) - a / len(reference)) for a, b in table) / 2
-    gone = abs(missing[1] - missing[0])
-    why = "its values are distributed differently"
-    if max(unseen, gone) > distance / 2:
-        why = "values were never seen before" if unseen > gone else "more or less is missing"
-    return Shift(p, max(distance, gone), missing, unseen, why)
+    table, rare = _pooled(old, new)
+    tests, blind = {}, ""
+    if len(table) > 1:
+        tests[_cells_differ(table, missing, unseen)] = _cells_test(table)
+    if rare:
+        found = _rare_test(rare, len(reference) + len(current))
+        if found:
+            tests["other rare values occur"] = found
+        elif sum(a + b for a, b in rare) > (len(reference) + len(current)) / 2:
+            blind = "nearly every value occurs only once, as a key does"
+    return _combined(tests or {"it has one value": (1.0, 0.0)}, missing, unseen, blind)
 
 
 def adjusted(p_values: Sequence[float]) -> list[float]:
@@ -107,16 +115,64 @@ def adjusted(p_values: Sequence[float]) -> list[float]:
     return found
 
 
-def _pooled(old: Counter[str], new: Counter[str]) -> list[tuple[int, int]]:
-    """Counts by value in both samples, the rare values pooled into as few cells as the test allows."""
+def _cells_test(table: list[tuple[int, int]]) -> _Test:
+    from scipy import stats
+
+    befores, nows = zip(*table, strict=True)
+    distance = sum(abs(b / sum(nows) - a / sum(befores)) for a, b in table) / 2
+    return float(stats.chi2_contingency([befores, nows], correction=False).pvalue), distance
+
+
+def _cells_differ(table: list[tuple[int, int]], missing: tuple[float, float], unseen: float) -> str:
+    gone = abs(missing[1] - missing[0])
+    if max(unseen, gone) <= _cells_test(table)[1] / 2:
+        return "its values are distributed differently"
+    return "values were never seen before" if unseen > gone else "more or less is missing"
+
+
+def _rare_test(rare: list[tuple[int, int]], rows: int) -> _Test | None:
+    """Whether both samples share their rare values, from the counts of each value; None when that cannot be told.
+
+    Pearson's statistic again, but against its distribution over all ways to deal the same rows to two samples: its
+    exact mean and variance (factorial moments of the multivariate hypergeometric distribution; Haldane, 1940), and a
+    gamma distribution with these, since the chi-square distribution does not hold for small counts.
+    """
+    import numpy as np
+    from scipy import stats
+
+    before, both = np.array([a for a, _ in rare], float), np.array([a + b for a, b in rare], float)
+    drawn, total = before.sum(), both.sum()
+    if not 0 < drawn < total or total < 2 * LEAST_ROWS:
+        return None
+    f1, f2, f3, f4 = np.cumprod((drawn - np.arange(4)) / (total - np.arange(4)))
+    others, cells = both - 1, len(rare)
+    mean = f2 * others.sum() + f1 * cells
+    falling = both * others
+    own = falling * (both - 2) * (both - 3) * f4 + 6 * falling * (both - 2) * f3 + 7 * falling * f2 + both * f1
+    pairs = (others.sum() ** 2 - (others**2).sum()) * f4 + 2 * (cells - 1) * others.sum() * f3
+    variance = (own / both**2).sum() + pairs + cells * (cells - 1) * f2 - mean**2
+    if variance < 1e-6 * cells:
+        return None
+    # The sum of before²/both, as Pearson's statistic: the same up to a factor and a shift.
+    factor, shift = total**2 / (drawn * (total - drawn)), drawn**2 / total
+    seen, expected, spread = ((before**2 / both).sum() - shift) * factor, (mean - shift) * factor, variance * factor**2
+    p = float(stats.gamma.sf(seen, expected**2 / spread, scale=spread / expected))
+    return p, float(np.sqrt(max(0.0, seen - expected) / total) * total / rows)
+
+
+def _pooled(old: Counter[str], new: Counter[str]) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """Counts in both samples: by value, the rare ones pooled into as few cells as the test allows; and of each rare."""
     total_old, total_new = old.total(), new.total()
     smaller = min(total_old, total_new) / (total_old + total_new)
     cells: Counter[str] = Counter()
     pairs: dict[str, tuple[int, int]] = {}
+    rares = []
     for value in {**old, **new}:
         seen = old[value] + new[value]
         cell = value if seen * smaller >= LEAST_EXPECTED else _RARE
         cells[cell] += seen
+        if cell == _RARE:
+            rares.append((old[value], new[value]))
         before = pairs.get(cell, (0, 0))
         pairs[cell] = (before[0] + old[value], before[1] + new[value])
     if _RARE in pairs and cells[_RARE] * smaller < LEAST_EXPECTED and len(pairs) > 1:
@@ -124,12 +180,13 @@ def _pooled(old: Counter[str], new: Counter[str]) -> list[tuple[int, int]]:
         rare = pairs.pop(_RARE)
         host = min(pairs, key=lambda value: cells[value])
         pairs[host] = (pairs[host][0] + rare[0], pairs[host][1] + rare[1])
-    return list(pairs.values())
+    return list(pairs.values()), rares
 
 
-def _combined(tests: dict[str, float], effect: float, missing: tuple[float, float], unseen: float) -> Shift:
-    why, p = min(tests.items(), key=lambda item: item[1])
-    return Shift(min(1.0, p * len(tests)), effect, missing, unseen, why)
+def _combined(tests: dict[str, _Test], missing: tuple[float, float], unseen: float, blind: str = "") -> Shift:
+    """The smallest p of the tests whose effect matters, or of all when none does."""
+    why, (p, effect) = min(tests.items(), key=lambda item: (item[1][1] < LEAST_EFFECT, item[1][0]))
+    return Shift(min(1.0, p * len(tests)), effect, missing, unseen, why, blind)
 
 
 def _missing(old: int, all_old: int, new: int, all_new: int) -> tuple[float, float]:
@@ -151,6 +208,7 @@ def _spread_p(old: Any, new: Any) -> float:
     import numpy as np
     from scipy import stats
 
+    old, new = old[np.isfinite(old)], new[np.isfinite(new)]  # with an infinite one there is no spread, and p is NaN
     if not np.any(old != np.median(old)) and not np.any(new != np.median(new)):
         return 1.0
     return float(stats.levene(old, new, center="median").pvalue)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from aiinfra_lab.stats.samples import adjusted, categories, numbers
+from aiinfra_lab.stats.samples import LEAST_EFFECT, _rare_test, adjusted, categories, numbers
 
 REPLICATES = 400
 ALPHA = 0.05
@@ -109,3 +109,62 @@ def test_adjusted_is_benjamini_and_hochbergs():
     found = [0.001, 0.04, 0.03, 0.5, 0.9]
     assert adjusted(found) == pytest.approx(stats.false_discovery_control(found, method="bh"))
     assert adjusted([]) == []
+
+
+@pytest.mark.parametrize("n", [(500, 500), (2000, 300)])
+@pytest.mark.parametrize("classes", [200, 1000, 5000])
+def test_rare_values_that_both_samples_share_are_flagged_no_more_often_than_stated(classes, n):
+    rng = np.random.default_rng(6)
+
+    def draw(rows: int) -> list[str]:
+        return rng.integers(0, classes, rows).astype(str).tolist()
+
+    assert at_most(sum(categories(draw(n[0]), draw(n[1])).p <= ALPHA for _ in range(REPLICATES)))
+
+
+@pytest.mark.parametrize("replaced", [1.0, 0.5])
+def test_other_rare_values_are_seen(replaced):
+    """Every value alone is too rare for a cell of its own, and yet nothing is as it was."""
+    rng = np.random.default_rng(7)
+    old = [f"a{value}" for value in rng.integers(0, 500, 500)]
+    new = [f"{'b' if rng.random() < replaced else 'a'}{value}" for value in rng.integers(0, 500, 500)]
+    shift = categories(old, new)
+    assert shift.p < 1e-6
+    assert shift.effect > 0.2
+    assert shift.why == "other rare values occur"
+
+
+def test_the_rare_test_knows_its_own_mean_and_spread():
+    """Dealt anew a thousand times, the rows give p-values that are spread evenly."""
+    rng = np.random.default_rng(8)
+    values = rng.integers(0, 300, 900)
+    found = []
+    for _ in range(1000):
+        before = np.bincount(rng.permutation(values)[:400], minlength=300)
+        both = np.bincount(values, minlength=300)
+        found.append(_rare_test([(a, b - a) for a, b in zip(before, both, strict=True) if b], 900)[0])
+    assert stats.kstest(found, "uniform").pvalue > 0.001
+
+
+def test_keys_cannot_tell():
+    shift = categories([f"a{n}" for n in range(500)], [f"b{n}" for n in range(500)])
+    assert "only once" in shift.blind
+
+
+def test_a_few_values_among_missing_ones_cannot_tell():
+    old, new = np.full(600, np.nan), np.full(600, np.nan)
+    old[:24], new[:24] = np.arange(24), np.arange(24) + 1e6
+    assert "24 values are too few" in numbers(old, new).blind
+    assert numbers(old, np.arange(600.0)).p < 1e-6
+
+
+def test_a_significant_trifle_is_not_lent_the_effect_of_another_test():
+    old, new = draw(4), draw(5)
+    new[:12] = np.nan
+    shift = numbers(old, new)
+    assert shift.p > ALPHA or shift.effect < LEAST_EFFECT
+
+
+def test_an_infinite_number_does_not_blind_the_others():
+    shift = numbers(draw(4), np.append(draw(5) * 1.5, np.inf))
+    assert shift.p < 1e-9

@@ -1,0 +1,123 @@
+import json
+import time
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+
+from aiinfra_lab import data, drift, features, models, train
+from aiinfra_lab.drift.verdict import judge, overall
+from aiinfra_lab.errors import Failed, NotFound
+from aiinfra_lab.store import Record, open_store
+from tests.drift.conftest import frame
+
+KINDS = """
+import torch
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.one = torch.nn.Embedding(4, 16)
+        self.two = torch.nn.Embedding(4, 16)
+        self.line = torch.nn.Sequential(torch.nn.Linear(32, 64), torch.nn.Tanh(), torch.nn.Linear(64, 1))
+
+    def forward(self, numbers, codes):
+        both = torch.cat([self.one(codes[:, 0]), self.two(codes[:, 1])], 1)
+        return torch.sigmoid(self.line(both)).squeeze(1) + 0 * numbers.sum(1)
+
+run.tensors()
+run.log(auc=0.9)
+run.save(Net())
+"""
+
+
+def kinds(seed: int, rows: int = 600) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    at = pd.date_range("2026-01-01", periods=rows, freq="min", tz="UTC")
+    truth, colour = rng.random(rows) < 0.5, rng.choice(["red", "green"], size=rows)
+    return pd.DataFrame({"at": at, "truth": truth, "colour": colour, "y": (rng.random(rows) < 0.5).astype("int8")})
+
+
+def log(folder, model, rows, one_by_one=False):
+    inputs = rows.to_dict("records")
+    scores = [float(model.predict([row])[0]) for row in inputs] if one_by_one else model.predict(rows)
+    lines = [
+        json.dumps(
+            {
+                "at": time.time(),
+                "request_id": "r",
+                "row_id": str(at),
+                "model": model.uri,
+                "canary": False,
+                "latency_ms": 1.0,
+                "inputs": row,
+                "score": float(score),
+            }
+        )
+        for at, (row, score) in enumerate(zip(inputs, scores, strict=True))
+    ]
+    (folder / f"{time.time_ns()}.jsonl").write_text("\n".join(lines) + "\n")
+
+
+def test_a_truth_value_is_the_same_in_the_log_and_in_the_data(place):
+    data.add("k", kinds(1))
+    features.add("kf", data="data:k", timestamp="at", label="y", code='columns = ["truth", "colour"]')
+    model = models.add("k", run=train.run("k", rows=features.get("kf", rows="data:k").uri, code=KINDS).uri)
+    folder = place / "klog"
+    folder.mkdir()
+    open_store().put(Record.new("deploy", "k", {"champion": model.uri, "canary": None, "log_dir": str(folder)}))
+    log(folder, model, kinds(2)[["truth", "colour"]], one_by_one=True)
+    found = drift.check("k", against="data:k@1", report=True)
+    assert {one.column: one.kind for one in found.columns} == {
+        "truth": "category",
+        "colour": "category",
+        "score": "number",
+    }
+    assert found.drifted == ()
+    assert drift.check("k", against="data:k@1", rows="data:k@1", report=True).drifted == ()
+
+
+def test_rows_that_were_asked_again_count_once(endpoint):
+    for _ in range(3):
+        endpoint(frame(4, 200))
+    assert drift.check(endpoint.name, against="data:t@1", report=True).rows_now == 200
+
+
+def test_numbers_in_32_bits_are_no_drift():
+    rng, values = np.random.default_rng(0), np.array([0.1, 0.2, 0.3, 0.7])
+    old = pl.DataFrame({"x": rng.choice(values, 600).astype("float32")})
+    new = pl.DataFrame({"x": rng.choice(values, 600)})
+    assert overall(judge(old, new, 0.05)) == "no drift"
+
+
+def test_what_could_not_be_compared_is_no_pass():
+    old = pl.DataFrame({"key": [f"a{n}" for n in range(500)]})
+    new = pl.DataFrame({"key": [f"b{n}" for n in range(500)]})
+    (one,) = judge(old, new, 0.05)
+    assert (one.p, one.drifted, overall([one])) == (None, False, "cannot tell")
+
+
+@pytest.mark.parametrize("columns", [1, 20])
+def test_a_whole_check_without_a_change_is_drift_no_more_often_than_stated(columns):
+    from scipy import stats
+
+    rng, checks, alpha = np.random.default_rng(9), 200, 0.05
+
+    def table(rows: int) -> pl.DataFrame:
+        share = 1 / np.arange(1, 51)
+        numbers = {f"n{at}": rng.normal(size=rows) for at in range(-(-columns // 2))}
+        texts = {f"c{at}": rng.choice(50, size=rows, p=share / share.sum()).astype(str) for at in range(columns // 2)}
+        return pl.DataFrame({**numbers, **texts})
+
+    alarms = sum(overall(judge(table(300), table(200), alpha)) == "drift" for _ in range(checks))
+    assert alarms <= stats.binom.ppf(0.999, checks, alpha)
+
+
+def test_the_endpoint_may_be_named_by_its_uri(endpoint):
+    endpoint(frame(2, 10))
+    with pytest.raises(Failed, match=rf"cannot tell whether deploy:{endpoint.name} drifted"):
+        drift.check(f"deploy:{endpoint.name}", against="data:t@1")
+    assert len(drift.ls(f"deploy:{endpoint.name}")) == len(drift.log(f"deploy:{endpoint.name}")) == 1
+    with pytest.raises(NotFound):
+        drift.show(f"{endpoint.name}@champion")
