@@ -7,7 +7,7 @@ import pytest
 from tests.browser.lab import Lab, chromium, end_all, started
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")  # playwright keeps an event loop running in this thread while it lives
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """JupyterLab on a fresh workspace. Open a notebook file in its `root`, run all, wait, take a picture."""
     if chromium() is None:
