@@ -41,10 +41,17 @@ def _name(question: bytes) -> str:
     return ".".join(labels)
 
 
-def listen(ear: socket.socket, heard: dict[str, int]) -> None:
-    """Count what is wanted, until the process ends."""
+def listen(ear: socket.socket, heard: dict[str, int], ended: threading.Event) -> None:
+    """Count what is wanted, until the command has ended and nothing more comes."""
+    ear.settimeout(0.3)
     while True:
-        if words := describe(ear.recv(65536)):
+        try:
+            words = describe(ear.recv(65536))
+        except TimeoutError:
+            if ended.is_set():
+                return
+            continue
+        if words:
             heard[words] = heard.get(words, 0) + 1
 
 
@@ -54,8 +61,12 @@ def main(report: Path, command: list[str]) -> int:
         subprocess.run(["ip", *line.split()], check=True)
     heard: dict[str, int] = {}
     ear = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_ALL))
-    threading.Thread(target=listen, args=(ear, heard), daemon=True).start()
+    ended = threading.Event()
+    listener = threading.Thread(target=listen, args=(ear, heard, ended))
+    listener.start()
     code = subprocess.run(command, check=False).returncode
+    ended.set()
+    listener.join()
     report.write_text(json.dumps(heard))
     return code
 
