@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..config import settings
+from ..config import OPT_OUTS, settings
 from ..errors import Conflict, Interrupted, NotFound, Unavailable
 from ..store import Record, Store, open_store
 from ..units import show_duration
@@ -298,7 +298,7 @@ def exit_code(folder: Path) -> int | None:
 def child_environment(workspace: Path, project: Path) -> dict[str, str]:
     """The environment of anything that must find this workspace again, and is no part of what runs here."""
     kept = {name: value for name, value in os.environ.items() if name not in _OWN}
-    return {**kept, "AIINFRA_WORKSPACE": str(workspace), "AIINFRA_PROJECT": str(project)}
+    return {**OPT_OUTS, **kept, "AIINFRA_WORKSPACE": str(workspace), "AIINFRA_PROJECT": str(project)}
 
 
 def _mark(store: Store, job_id: str, **changes: Any) -> Job:

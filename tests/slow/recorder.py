@@ -12,10 +12,12 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 ETH_P_ALL = 3
 DNS = 53
+PATIENCE_S = 10
 PROTOCOLS = {6: "tcp", 17: "udp"}
 
 
@@ -42,9 +44,11 @@ def _name(question: bytes) -> str:
 
 
 def listen(ear: socket.socket, heard: dict[str, int], ended: threading.Event) -> None:
-    """Count what is wanted, until the command has ended and nothing more comes."""
+    """Count what is wanted, until the command has ended and for a moment nothing more comes."""
     ear.settimeout(0.3)
-    while True:
+    ended_at = None
+    while ended_at is None or time.monotonic() - ended_at < PATIENCE_S:
+        ended_at = ended_at or (time.monotonic() if ended.is_set() else None)
         try:
             words = describe(ear.recv(65536))
         except TimeoutError:
