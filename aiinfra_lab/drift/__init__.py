@@ -170,7 +170,7 @@ def _row(one: Shifted) -> tuple[str, ...]:
         missing = f"{show_share(one.missing_before)} → {missing}"
     p = "–" if one.p is None else f"{one.p:.2g}"
     mark = "drift" if one.drifted else "?" if one.p is None else ""
-    return (mark, one.column, f"{one.effect:.3f}", p, missing, show_share(one.unseen), one.why)
+    return (mark, one.column, f"{one.effect:.3f}", p, missing, show_share(one.unseen), one.why if mark else "")
 
 
 def _failed(found: DriftReport) -> Failed:
