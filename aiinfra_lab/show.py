@@ -8,9 +8,11 @@ decides nothing.
 from __future__ import annotations
 
 import base64
+import contextlib
 import dataclasses
 import html
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -56,6 +58,8 @@ class Card:
         lines += [f"  {label:<{width}}  {value}" for label, value in self.facts]
         lines += [f"  {line}" for line in _columns(self.header, self._shown_rows())]
         lines += [f"  {note}" for note in (*self._more(), *self.notes)]
+        for name, text in self.details:
+            lines += [f"  {name}:", textwrap.indent(text, "    ")]
         return "\n".join(lines)
 
     def html(self) -> str:
@@ -206,7 +210,8 @@ def shown(name: str, value: Any) -> str:
     if value is None or value == "":
         return "–"
     if name.endswith("_at") and isinstance(value, int | float):
-        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(value))
+        with contextlib.suppress(OSError, OverflowError, ValueError):  # no calendar reaches that far
+            return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(value))
     for suffix, show in _SHOWN_AS.items():
         if name.endswith(suffix) and isinstance(value, int | float):
             return show(value)

@@ -12,6 +12,7 @@ from .errors import UsageProblem
 
 _DURATIONS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZES_GIB = {"mib": 1 / 1024, "gib": 1.0, "tib": 1024.0, "mb": 1e6 / 2**30, "gb": 1e9 / 2**30}
+_LONGEST_S = 10 * 366 * 86400.0
 _PART = re.compile(r"([0-9]*\.?[0-9]+)\s*([a-z]+)")
 
 
@@ -30,7 +31,10 @@ def parse_duration(value: object) -> float:
     5400.0
     """
     fix = "write 30s, 20m, 2h or 1h30m"
-    return _positive(value, _sum(value, _DURATIONS_S, "duration", fix), "duration", fix)
+    seconds = _positive(value, _sum(value, _DURATIONS_S, "duration", fix), "duration", fix)
+    if seconds > _LONGEST_S:
+        raise UsageProblem(f"{value!r} is longer than ten years", fix)
+    return seconds
 
 
 def parse_usd(value: object) -> float:
@@ -78,6 +82,8 @@ def show_duration(seconds: float) -> str:
     >>> show_duration(5400)
     '1 h 30 min'
     """
+    if not math.isfinite(seconds):
+        return "–"
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 60:
@@ -95,9 +101,11 @@ def show_usd(amount: float) -> str:
     >>> show_usd(0.00042)
     '0.00042 USD'
     """
-    if amount == 0 or amount >= 1:
+    if not math.isfinite(amount):
+        return "–"
+    if amount == 0 or abs(amount) >= 1:
         return f"{amount:.2f} USD"
-    return f"{amount:.{max(2, 1 - math.floor(math.log10(amount)))}f} USD"
+    return f"{amount:.{max(2, 1 - math.floor(math.log10(abs(amount))))}f} USD"
 
 
 def show_bytes(count: float) -> str:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar
 
 from .config import opt_out
-from .errors import Denied, Unavailable, UsageProblem, did_you_mean
+from .errors import Denied, Failed, Unavailable, UsageProblem, did_you_mean
 from .show import Card, Result
 from .units import Unit
 from .uris import NOUNS
@@ -189,6 +189,8 @@ def _plainly() -> Iterator[None]:
         yield
     except PermissionError as problem:
         raise Denied(f"{problem.filename} may not be read or written", "check who owns it") from problem
+    except (FileExistsError, NotADirectoryError, IsADirectoryError) as problem:
+        raise Failed(f"{problem.filename}: {problem.strerror}", "choose another path") from problem
     except OSError as problem:
         if problem.errno == errno.EROFS:
             raise Denied(f"{problem.filename} lies on a read-only drive", "use a folder of your own") from problem

@@ -32,7 +32,6 @@ OPT_OUTS = {
     "CHECKPOINT_DISABLE": "1",
     "NML_DISABLE_USAGE_LOGGING": "1",
     "FEAST_USAGE": "False",
-    "ORT_DISABLE_TELEMETRY": "1",
 }
 os.environ.update(OPT_OUTS)
 for name in [name for name in os.environ if name.startswith("AIINFRA_")]:

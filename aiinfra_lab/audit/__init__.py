@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from ..errors import Damaged
 from ..store import LoggedEvent, Store, first_break
 from ..store.sqlite import SqliteStore
 
@@ -55,7 +56,10 @@ def about(events: Iterable[LoggedEvent], uri: str) -> list[LoggedEvent]:
 
 def prove(store: Store) -> Proof:
     """Check every hash from the first event on, and that the newest events are still there."""
-    events = list(store.events())
+    try:
+        events = list(store.events())
+    except Damaged as problem:
+        return Proof(False, 0, problem.what)
     if (broken := first_break(events)) is not None:
         return Proof(False, len(events), f"event {broken} is not what was written, or is missing")
     if isinstance(store, SqliteStore):

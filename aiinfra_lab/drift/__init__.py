@@ -121,6 +121,8 @@ def ls(name: Annotated[str, Live("deploy")] | None = None) -> Listing:
     """
     wanted = Uri.parse(name, "deploy").name if name else None
     items = tuple(_report(record) for record in _records(wanted))
+    if wanted and not items:
+        served.endpoint(wanted)  # an endpoint without a verdict is one thing, a name that nothing has another
     header = ("uri", "state", "drifted", "rows_now", "against", "checked_at")
     return Listing("drift:verdicts", items, header, "`%drift check NAME --against data:NAME@N` makes one")
 

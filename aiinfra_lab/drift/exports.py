@@ -48,7 +48,10 @@ def write(verdict: dict[str, object], sample: str, form: str, into: Path) -> Non
             write_html(*samples(sample), into)
             return
         aside = into.with_name(f".{into.name}.{os.getpid()}.part")
-        aside.write_text(json.dumps(verdict, indent=1, ensure_ascii=False) + "\n", "utf-8")
-        aside.replace(into)
+        try:
+            aside.write_text(json.dumps(verdict, indent=1, ensure_ascii=False) + "\n", "utf-8")
+            aside.replace(into)
+        finally:
+            aside.unlink(missing_ok=True)
     except OSError as problem:
         raise Denied(f"{into} cannot be written: {problem.strerror}", "choose another --into") from problem

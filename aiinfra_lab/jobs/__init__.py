@@ -36,6 +36,7 @@ KIND = "job"
 class Job:
     """A job as it was observed: the record, corrected by what the process table and the job's folder say.
 
+    `context` is what it was started for, such as a recipe's step.
     `state` is one of starting, running, stopping, done, failed, stopped, lost (its process vanished without a word).
     """
 
@@ -51,6 +52,7 @@ class Job:
     restarts: int
     folder: Path
     supervised: bool
+    context: str
     rev: int
 
     @property
@@ -105,6 +107,7 @@ def prepare(
         "deadline_at": now + deadline_s if deadline_s else None,
         "restart": restart,
         "supervised": True,
+        "context": os.environ.get("AIINFRA_CONTEXT", ""),
     }
     return Record.new(KIND, job_id, body)
 
@@ -274,6 +277,7 @@ def observe(record: Record) -> Job:
         restarts=body.get("restarts", 0),
         folder=folder,
         supervised=body.get("supervised", True),
+        context=body.get("context", ""),
         rev=record.rev,
     )
 

@@ -52,6 +52,14 @@ def tree(leader: int, born: float, mark: str) -> Iterator[int]:
             continue
 
 
+def belongs(pid: int, mark: str) -> bool:
+    """Whether a process carries the job's mark: a number alone may be a stranger's by now."""
+    try:
+        return f"AIINFRA_JOB={mark}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return not Path("/proc/self").exists()
+
+
 def ask_to_end(leader: int, born: float) -> None:
     """SIGTERM to the job's process group; a group that is gone is fine."""
     if alive(leader, born):

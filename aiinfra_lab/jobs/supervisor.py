@@ -6,6 +6,7 @@ a job's wrapper claims the job and writes its exit code without it, and its succ
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from ..config import settings
-from ..errors import Conflict
+from ..errors import Conflict, Unavailable
 from ..store import Record, open_store
 from . import KIND, LIVE, child_environment, ended_state, exit_code, process
 
@@ -46,10 +47,15 @@ class Supervisor:
         self.seen_rev = 0
         self.asked_at: dict[str, float] = {}
         self.spawned_at: dict[str, float] = {}
+        self.file = _identity(self.home)
 
     def tick(self) -> int:
         """Look at every live job once; how many there are."""
         process.reap()
+        if (file := _identity(self.home)) != self.file:
+            # The store was put back from a copy: what was read before may be of another past.
+            self.file, self.seen_rev = file, 0
+            self.live.clear()
         for record in reversed(self.store.list(KIND, self.seen_rev)):
             self.seen_rev = max(self.seen_rev, record.rev)
             if record.body["state"] in LIVE:
@@ -59,8 +65,8 @@ class Supervisor:
         for record in list(self.live.values()):
             try:
                 self._look(record)
-            except Conflict:
-                continue  # somebody asked for its end just now: the next tick reads that
+            except (Conflict, Unavailable):
+                continue  # somebody asked for its end just now, or the store is busy: the next tick looks again
         return len(self.live)
 
     def _look(self, record: Record) -> None:
@@ -78,15 +84,20 @@ class Supervisor:
     def _bring_up(self, record: Record) -> None:
         folder = self._folder(record)
         claimed = _claim(folder)
-        if claimed and (born := process.birth(claimed)):
+        if claimed and process.belongs(claimed, record.name) and (born := process.birth(claimed)):
             self._write(record, state="running", pid=claimed, born=born)
-        elif claimed and exit_code(folder) is not None:
-            self._ended(record)
+        elif claimed:
+            self._ended(record)  # before anybody saw it run, with its exit code or without a word
         elif record.body.get("stop_requested_at") and not claimed:
             self._write(record, state="stopped", ended_at=time.time())
         elif time.time() >= record.body.get("not_before", 0) and time.monotonic() - self._spawned(record) > 10:
             self.spawned_at[record.name] = time.monotonic()
-            _spawn(record.name, folder, self.settings.workspace, self.settings.project)
+            try:
+                _spawn(record.name, folder, self.settings.workspace, self.settings.project)
+            except (OSError, ValueError, KeyError) as problem:  # its folder is gone, its words are too long, …
+                with contextlib.suppress(OSError), (folder / "log").open("a") as log:
+                    log.write(f"it could not be started: {problem}\n")
+                self._write(record, state="failed", ended_at=time.time(), ended_by=str(problem))
 
     def _spawned(self, record: Record) -> float:
         return self.spawned_at.get(record.name, -1e9)
@@ -136,6 +147,14 @@ class Supervisor:
 
     def _folder(self, record: Record) -> Path:
         return self.home / "jobs" / record.name
+
+
+def _identity(home: Path) -> int:
+    """Which file the store is; 0 when it is elsewhere."""
+    try:
+        return (home / "store.sqlite").stat().st_ino
+    except OSError:
+        return 0
 
 
 def _claim(folder: Path) -> int:

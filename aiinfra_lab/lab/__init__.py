@@ -10,12 +10,14 @@ from typing import Annotated
 
 from .. import audit, jobs
 from ..config import FILE, Settings, inside, settings
-from ..errors import Conflict, Failed, NotFound
+from ..errors import Conflict, Failed, NotFound, did_you_mean
 from ..show import Card, Listing, Result, shown
 from ..store import Event, Record, open_store
 from ..uris import NOUNS
 from ..verbs import Choices, verb
 from . import checks, examples
+
+_SHOWN = 30
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class Lineage(Result):
     def card(self) -> Card:
         details = [(name, "\n".join(lines)) for name, lines in (("events", self.events),) if lines]
         rows = [("came from", line) for line in self.came_from] + [("led to", line) for line in self.led_to]
-        notes = () if rows else ("no event links it to anything else",)
+        notes = () if rows or self.uri == "lab:log" else ("no event links it to anything else",)
         return Card(self.uri, header=("", "lineage"), rows=rows, notes=notes, details=details)
 
 
@@ -85,7 +87,9 @@ def start(
     """
     if from_:
         examples.check(from_)
-    here = _existing(folder) if folder == Path() else folder.absolute()
+    if folder == Path() and (found := _existing()) is not None:
+        return _made(found, from_, restore)
+    here = folder.absolute()
     marker = here / FILE
     if not marker.exists() and not _is_checkout(here):
         here.mkdir(parents=True, exist_ok=True)
@@ -142,17 +146,18 @@ def log(uri: Annotated[str, Choices(checks.known_uris)] | None = None) -> Lineag
     """
     events = list(open_store().events())
     if uri is None:
-        return Lineage("lab:log", (), (), tuple(_told(item) for item in events[:-51:-1]))
+        return Lineage("lab:log", (), (), tuple(_told(item) for item in events[: -_SHOWN - 1 : -1]))
     own = audit.about(events, uri)
     if not own:
-        raise NotFound(f"nothing was ever recorded about {uri}", "list what exists with `%lab ls`")
+        raise NotFound(f"nothing was ever recorded about {uri}", did_you_mean(uri, checks.known_uris()))
     came = tuple(
         dict.fromkeys(f"{step.used}  → {step.event.event.verb} → {step.made}" for step in audit.upstream(events, uri))
     )
     led = tuple(
         dict.fromkeys(f"{step.used}  → {step.event.event.verb} → {step.made}" for step in audit.downstream(events, uri))
     )
-    return Lineage(uri, came, led, tuple(_told(item) for item in own))
+    told = [_told(item) for item in own[:_SHOWN]] + [f"… and {len(own) - _SHOWN} more"] * (len(own) > _SHOWN)
+    return Lineage(uri, came, led, tuple(told))
 
 
 def _told(item: object) -> str:
@@ -164,6 +169,7 @@ def _told(item: object) -> str:
 
 
 def _made(where: Settings, from_: str | None, restore: bool) -> Workspace:
+    where.project.mkdir(parents=True, exist_ok=True)
     notes = [checks.restore_store(where.home)] if restore else []
     wrote = examples.write(from_, where.project) if from_ else ()
     store = open_store()
@@ -176,11 +182,11 @@ def _made(where: Settings, from_: str | None, restore: bool) -> Workspace:
     return _workspace(where, tuple(wrote), tuple(notes))
 
 
-def _existing(folder: Path) -> Path:
+def _existing() -> Settings | None:
     try:
-        return settings().project
+        return settings()
     except NotFound:
-        return folder.absolute()
+        return None
 
 
 def _is_checkout(folder: Path) -> bool:

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from .. import audit, providers
 from ..config import Settings
-from ..errors import LabError
-from ..store import open_store
+from ..errors import Conflict, LabError
+from ..store import Store, open_store
 from ..store.sqlite import SqliteStore, copies, restore
 from ..units import show_bytes, show_duration
 
@@ -55,11 +55,23 @@ def known_uris() -> list[str]:
 
 
 def restore_store(home: Path) -> str:
-    """Put the newest sound copy back; says what was done."""
-    open_store().close()
+    """Put the newest sound copy back; says what was done. Conflict when nothing is wrong with the store."""
+    store = open_store()
+    if _is_sound(store):
+        raise Conflict("the store is sound: a copy would lose what was done since", "`%lab check --audit` says so")
+    store.close()
     copy, aside = restore(home / "store.sqlite")
     made = time.strftime("%Y-%m-%d %H:%M", time.localtime(copy.stat().st_mtime))
     return f"restored the copy of {made}; the damaged store lies in {aside.name}"
+
+
+def _is_sound(store: Store) -> bool:
+    if not isinstance(store, SqliteStore):
+        return True
+    try:
+        return bool(store.list()) and store.integrity() == "ok" and audit.prove(store).sound
+    except LabError:
+        return False
 
 
 def mend() -> list[str]:

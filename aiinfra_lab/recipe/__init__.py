@@ -184,6 +184,8 @@ def log(name: Annotated[str, Choices(declaration.names)]) -> Listing:
     """
     uri = Uri.parse(name, "recipe")
     items = tuple(_run_of(record) for record in plan.runs(open_store(), uri.name))
+    if not items and uri.name not in declaration.names():
+        raise NotFound(f"there is no recipe {uri.name}", did_you_mean(uri.name, declaration.names()))
     return Listing(f"{uri}", items, ("uri", "state", "started_at", "duration_s"), "it has not run yet")
 
 

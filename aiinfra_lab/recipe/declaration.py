@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import math
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -70,9 +71,12 @@ def _mistakes_in(step: Step, recipe: Recipe, steps: Mapping[str, Step]) -> Itera
         if output not in steps[origin].outputs:
             hint = did_you_mean(output, steps[origin].outputs)
             yield f"{step.name}: {name} = {source!r} is no output of {origin}", hint
-    for wanted in filter(None, map(reference, step.parameters.values())):
-        if wanted not in recipe.parameters:
+    for name, value in step.parameters.items():
+        wanted = reference(value)
+        if wanted and wanted not in recipe.parameters:
             yield f"{step.name}: ${wanted} is no parameter of the recipe", did_you_mean(wanted, recipe.parameters)
+        elif name in known:
+            typed(name, known[name][0], recipe.parameters[wanted] if wanted else value)
     for uri in step.outputs.values():
         Uri.parse(uri)
 
@@ -100,12 +104,14 @@ def typed(name: str, kind: str, value: Any) -> Value:
             return {"true": True, "false": False}[str(value).lower()]
         if kind == "int":
             return int(str(value))
-        if kind == "float":
+        if kind == "float" and math.isfinite(float(value)):
             return float(value)
     except (KeyError, ValueError, TypeError):
         raise UsageProblem(
             f"parameter {name} = {value!r} is no {kind}", f"give -p {name}= a value of type {kind}"
         ) from None
+    if kind == "float":
+        raise UsageProblem(f"parameter {name} = {value!r} is no number", f"give -p {name}= a finite one")
     return str(value) if kind == "str" else value
 
 
@@ -135,6 +141,14 @@ def _assignments(notebook: Path, source: str) -> Iterator[tuple[str, tuple[str, 
         raise Failed(
             f"the parameters cell of {notebook.name} is no Python: {problem}", "one `name: type = value` a line"
         ) from None
+    try:
+        yield from _defaults(body)
+    except ValueError as problem:
+        fix = "give every parameter a plain value, and compute in a later cell"
+        raise Failed(f"the parameters cell of {notebook.name} computes: {problem}", fix) from None
+
+
+def _defaults(body: list[ast.stmt]) -> Iterator[tuple[str, tuple[str, Any]]]:
     for node in body:
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None:
             yield node.target.id, (ast.unparse(node.annotation), ast.literal_eval(node.value))
@@ -153,10 +167,24 @@ def _step(path: Path, name: str, table: Any) -> Step:
         name=name,
         notebook=(path.parent.parent / "notebooks" / table["notebook"]).resolve(),
         parameters=_table(where, table.get("parameters", {}), "parameters"),
-        inputs=_table(where, table.get("in", {}), "in"),
-        outputs=_table(where, table.get("out", {}), "out"),
-        after=tuple(table.get("after", ())),
+        inputs=_texts(where, table.get("in", {}), "in"),
+        outputs=_texts(where, table.get("out", {}), "out"),
+        after=_list(where, table.get("after", [])),
     )
+
+
+def _texts(where: str, value: Any, key: str) -> dict[str, str]:
+    table = _table(where, value, key)
+    for name, text in table.items():
+        if not isinstance(text, str):
+            raise UsageProblem(f"{where}: {key}.{name} = {text!r} is no text", f'write {key} = {{ {name} = "…" }}')
+    return table
+
+
+def _list(where: str, value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise UsageProblem(f"{where}: after = {value!r} is no list of steps", 'write after = ["step"]')
+    return tuple(value)
 
 
 def _ordered(where: str, steps: dict[str, Step]) -> tuple[Step, ...]:
@@ -167,12 +195,16 @@ def _ordered(where: str, steps: dict[str, Step]) -> tuple[Step, ...]:
                     f"{where}: {step.name} needs {needed!r}, which is no step", did_you_mean(needed, steps)
                 )
     try:
-        # Steps that do not depend on each other keep the order in which they are written.
-        order = TopologicalSorter({name: step.needs for name, step in steps.items()}).static_order()
-        return tuple(steps[name] for name in order)
+        TopologicalSorter({name: step.needs for name, step in steps.items()}).prepare()
     except CycleError as problem:
         circle = " → ".join(problem.args[1])
         raise UsageProblem(f"{where}: the steps wait for each other: {circle}", "take one of these `in` away") from None
+    order: list[Step] = []
+    while len(order) < len(steps):
+        # The first as written whose needs are met: what does not depend on each other keeps its order.
+        done = {step.name for step in order}
+        order.append(next(step for step in steps.values() if step.name not in done and done.issuperset(step.needs)))
+    return tuple(order)
 
 
 def _known(where: str, table: Mapping[str, Any], keys: tuple[str, ...]) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 
 import nbformat
 import papermill
+from jupyter_client.kernelspec import NoSuchKernel
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, NotebookExecutionManager, papermill_engines
@@ -127,7 +128,8 @@ def execute(
         return Outcome(state, _words(problem.ename, problem.evalue), problem.exec_count)
     except StopRequested:
         return Outcome("stopped")
-    except (CellTimeoutError, DeadKernelError, RuntimeError) as problem:  # the last: no kernel came up
+    except (CellTimeoutError, DeadKernelError, RuntimeError, NoSuchKernel, ValueError) as problem:
+        # The last three: no kernel came up, there is none of that name, the notebook names none.
         return Outcome("stopped" if stop_requested() else "failed", _words(type(problem).__name__, str(problem)))
     return Outcome("done")
 

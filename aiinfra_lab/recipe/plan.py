@@ -77,6 +77,10 @@ def newest(store: Store, uri: Uri) -> str | None:
     """
     if uri.version is not None:
         return str(uri) if _there(store.get(uri.noun, uri.label)) else None
+    if uri.alias is not None:
+        record = store.get(uri.noun, uri.name)
+        version = record.body.get("aliases", {}).get(uri.alias) if record else None
+        return str(uri.at(version)) if version else None
     versions = [
         int(tag)
         for record in store.list(uri.noun)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ from .. import jobs
 from ..config import settings
 from ..errors import Conflict, LabError
 from ..store import Event, Record, Store, open_store
-from ..uris import Uri
 from .base import Recipe, Runner, Step, Value
 from .declaration import resolve
 from .plan import KIND, earlier, made, notebook_digest, runs, stand, step_key
@@ -56,16 +56,19 @@ class Run:
                 state = "stopped"
             except BaseException:
                 self._mark_rest("failed")  # the record must not say that it still runs
-                self._finish("failed")
+                self._end("failed")
                 raise
-            if not self.keep:
-                self._end_what_lives()
-            self._finish(state)
+            self._end(state)
         show(self.record.body)
         return self.record.body
 
     def _begin(self) -> Record:
-        """Commit the intent under the next free number; two runs at once get two numbers."""
+        """Commit the intent under the next free number.
+
+        Conflict while another run of the recipe goes on: each takes what is newest, and would take the other's.
+        """
+        if going := jobs.ls(f"{KIND}:{self.recipe.name}", live=True):
+            raise Conflict(f"{going[0].subject} is running", f"wait for it, or `%recipe stop {self.recipe.name}`")
         for _ in range(50):
             last = runs(self.store, self.recipe.name)
             number = int(last[0].name.partition("@")[2]) + 1 if last else 1
@@ -153,17 +156,18 @@ class Run:
         states = {step["state"] for step in self.record.body["steps"].values()}
         return next((bad for bad in ("failed", "stopped") if bad in states), "done")
 
-    def _end_what_lives(self) -> None:
-        for uri in self._living():
-            if (job := jobs.find(uri)) is not None and job.live:
-                jobs.cancel(job.id)
-                jobs.wait(job.id, timeout_s=30)
+    def _end(self, state: str) -> None:
+        if not self.keep:
+            self._end_what_lives()
+        self._finish(state)
 
-    def _living(self) -> Iterator[str]:
-        """What this run started and still lives, newest first."""
+    def _end_what_lives(self) -> None:
+        """End what this run's notebooks started and still lives; somebody else's is none of its business."""
         for job in jobs.ls(live=True):
-            if job.started_at >= self.record.body["started_at"] and Uri.parse(job.subject).noun != KIND:
-                yield job.subject
+            if job.supervised and job.context.startswith(f"{self.uri}/"):
+                with contextlib.suppress(LabError):  # one that does not end must not keep the others alive
+                    jobs.cancel(job.id)
+                    jobs.wait(job.id, timeout_s=30)
 
     def _finish(self, state: str) -> None:
         finished = self.record.with_(state=state, ended_at=time.time())

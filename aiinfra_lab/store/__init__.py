@@ -23,7 +23,8 @@ def open_store(home: Path | None = None) -> Store:
     if home is None:
         where = settings()
         if url := where.get("store.url", ""):
-            return _opened.setdefault(url, _postgres(url, where.get("store.schema", "aiinfra")))
+            schema = where.get("store.schema", "aiinfra")
+            return _opened.setdefault(f"{url}#{schema}", _postgres(url, schema))
         home = where.home
     path = home / "store.sqlite"
     return _opened.setdefault(str(path), SqliteStore(path))

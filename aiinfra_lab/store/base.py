@@ -10,8 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
+from ..errors import Damaged
+
 Body = dict[str, Any]
 GENESIS = "0" * 64
+RESTORE = "`aiinfra lab start --restore` puts back the newest sound copy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +101,21 @@ def chain_hash(seq: int, at: float, actor: str, event: Event, prev: str) -> str:
 
 
 def event_of(body: str) -> Event:
-    """The event that its canonical JSON holds."""
-    fields = json.loads(body)
-    return Event(**{**fields, "inputs": tuple(fields["inputs"]), "outputs": tuple(fields["outputs"])})
+    """The event that its canonical JSON holds. Damaged when it is none."""
+    try:
+        fields = json.loads(body)
+        return Event(**{**fields, "inputs": tuple(fields["inputs"]), "outputs": tuple(fields["outputs"])})
+    except (ValueError, TypeError, KeyError) as problem:
+        raise Damaged("an event of the audit log cannot be read", RESTORE) from problem
+
+
+def body_of(text: str) -> Body:
+    """The body that its canonical JSON holds. Damaged when it is none."""
+    try:
+        body: Body = json.loads(text)
+    except ValueError as problem:
+        raise Damaged("a record of the store cannot be read", RESTORE) from problem
+    return body
 
 
 def actor() -> str:

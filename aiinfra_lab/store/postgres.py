@@ -6,7 +6,6 @@ A password never stands in the settings: PostgreSQL's own PGPASSWORD, ~/.pgpass 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import threading
 import time
@@ -16,8 +15,8 @@ from typing import Any
 
 import psycopg
 
-from ..errors import Conflict, Denied, Unavailable
-from .base import GENESIS, Event, LoggedEvent, Record, actor, canonical, chain_hash, event_of
+from ..errors import Conflict, Denied, Unavailable, UsageProblem
+from .base import GENESIS, Event, LoggedEvent, Record, actor, body_of, canonical, chain_hash, event_of
 
 # One script per schema version, applied in order and never changed afterwards.
 MIGRATIONS = (
@@ -156,6 +155,8 @@ class PostgresStore:
             yield
         except psycopg.errors.InsufficientPrivilege as problem:
             raise Denied(f"the store's database refuses: {problem}", "grant this user its schema") from problem
+        except psycopg.ProgrammingError as problem:
+            raise UsageProblem(f"store.url is no database: {problem}", "postgresql://host/database") from problem
         except psycopg.OperationalError as problem:
             where = psycopg.conninfo.conninfo_to_dict(self.url)
             host = f"{where.get('host', 'localhost')}:{where.get('port', 5432)}"
@@ -172,4 +173,4 @@ def _one(cursor: psycopg.Cursor[Any]) -> int:
 
 def _record(row: tuple[str, str, str, int, float]) -> Record:
     kind, name, body, rev, updated_at = row
-    return Record(kind, name, json.loads(body), rev, updated_at)
+    return Record(kind, name, body_of(body), rev, updated_at)

@@ -7,7 +7,6 @@ in a file of its own, so that a store that lost its newest events is noticed rat
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import sqlite3
 import threading
@@ -17,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ..errors import Conflict, Damaged, Denied, LabError, NotFound, Unavailable
-from .base import GENESIS, Event, LoggedEvent, Record, actor, canonical, chain_hash, event_of
+from .base import GENESIS, Event, LoggedEvent, Record, actor, body_of, canonical, chain_hash, event_of
 
 # One script per schema version, applied in order and never changed afterwards.
 MIGRATIONS = (
@@ -47,6 +46,7 @@ class SqliteStore:
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
         self._pid = 0
+        self._file: tuple[int, int] | None = None
 
     def get(self, kind: str, name: str) -> Record | None:
         with self._session() as db:
@@ -114,10 +114,16 @@ class SqliteStore:
         try:
             seq, digest = self._head_path.read_text().split()
             return int(seq), digest
-        except FileNotFoundError:
-            return 0, GENESIS
-        except ValueError:
-            raise Damaged(f"{self._head_path} is damaged", "`aiinfra lab start --restore`") from None
+        except (OSError, ValueError):
+            return 0, GENESIS  # it vouches for nothing: the next commit writes it anew
+
+    def vouch(self) -> None:
+        """Write the head file for what the store holds now."""
+        with self._session() as db:
+            row = db.execute("SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1").fetchone()
+        if row:
+            self._keep_head(*row)
+        self.close()
 
     @property
     def _head_path(self) -> Path:
@@ -151,8 +157,13 @@ class SqliteStore:
     def _keep_head(self, seq: int, digest: str) -> None:
         # Written after the commit is on disk: it may lag behind after a crash, it can never run ahead.
         aside = self._head_path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.part")
-        aside.write_text(f"{seq} {digest}\n")
-        aside.replace(self._head_path)
+        # And a commit that is on disk must not be reported as failed because this could not be written.
+        with contextlib.suppress(OSError):
+            with aside.open("w") as file:
+                file.write(f"{seq} {digest}\n")
+                file.flush()
+                os.fsync(file.fileno())
+            aside.replace(self._head_path)
 
     def _daily_copy(self) -> None:
         newest = next(iter(copies(self.path)), None)
@@ -166,9 +177,11 @@ class SqliteStore:
     @contextlib.contextmanager
     def _session(self) -> Iterator[sqlite3.Connection]:
         with self._lock, _plainly(self.path):
-            if self._connection is None or self._pid != os.getpid():
-                # A forked child must not use its parent's connection.
+            if self._connection is None or self._pid != os.getpid() or self._file != _file(self.path):
+                # A forked child must not use its parent's connection, and nobody one to a file that was replaced.
+                self.close()
                 self._connection, self._pid = self._connect(), os.getpid()
+                self._file = _file(self.path)
             yield self._connection
 
     @contextlib.contextmanager
@@ -262,13 +275,14 @@ def restore(path: Path) -> tuple[Path, Path]:
     with contextlib.closing(sqlite3.connect(copy)) as db:
         _copy(db, path.with_suffix(".part"))
     path.with_suffix(".part").replace(path)
+    SqliteStore(path).vouch()
     return copy, aside
 
 
 def refuse_network_drive(folder: Path) -> None:
     """Unavailable when the folder lies on a network file system, where two machines' locks do not meet."""
     kind, best = "", -1
-    target = str(folder.absolute())
+    target = str(folder.resolve())
     for line in MOUNTS.read_text().splitlines() if MOUNTS.exists() else ():
         _, point, name, *_ = line.split()
         point = point.encode().decode("unicode_escape")
@@ -280,6 +294,15 @@ def refuse_network_drive(folder: Path) -> None:
             f"{folder} lies on a network drive ({kind}), where the store's locks cannot be trusted",
             "put the workspace on a local disk: AIINFRA_WORKSPACE=/local/folder",
         )
+
+
+def _file(path: Path) -> tuple[int, int] | None:
+    """Which file lies there."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _read_only(folder: Path) -> bool:
@@ -344,4 +367,4 @@ def _copy(source: sqlite3.Connection, target: Path) -> None:
 
 def _record(row: tuple[str, str, str, int, float]) -> Record:
     kind, name, body, rev, updated_at = row
-    return Record(kind, name, json.loads(body), rev, updated_at)
+    return Record(kind, name, body_of(body), rev, updated_at)

@@ -220,3 +220,47 @@ def test_the_heartbeat_says_how_long_a_job_is_silent(workspace):
     job = jobs.start("deploy:a", [sys.executable, "-c", code])
     until(lambda: jobs.poll(job.id).silent_s is not None)
     assert jobs.poll(job.id).silent_s < 20
+
+
+def test_a_wrapper_that_dies_before_anybody_saw_it_run_is_lost_not_starting_for_ever(workspace):
+    job = running(jobs.start("train:a", SLEEP))
+    for pid in supervisor_pids(workspace):
+        os.kill(pid, signal.SIGKILL)
+    os.killpg(job.pid, signal.SIGKILL)
+    store = open_store()
+    record = store.get("job", job.id)
+    store.put(record.with_(state="starting", pid=0, born=0.0))
+    assert jobs.wait(job.id, 20).state == "lost"
+
+
+def test_a_leftover_claim_never_reaches_a_stranger(workspace):
+    stranger = subprocess.Popen(SLEEP)
+    record = jobs.prepare("train:a", ["true"])
+    (workspace / ".aiinfra" / "jobs" / record.name / "pid").write_text(str(stranger.pid))
+    open_store().put(record, expected_rev=0)
+    jobs.launch()
+    jobs.cancel(record.name)
+    jobs.wait(record.name, 20)
+    assert stranger.poll() is None
+    stranger.kill()
+    stranger.wait()
+
+
+def test_a_job_that_cannot_be_started_fails_and_the_others_can_still_be_stopped(workspace):
+    good = running(jobs.start("deploy:good", SLEEP))
+    bad = jobs.wait(jobs.start("train:bad", SLEEP, cwd=workspace / "nowhere").id, 20)
+    assert (bad.state, "could not be started" in jobs.log(bad.id)) == ("failed", True)
+    jobs.cancel(good.id)
+    assert jobs.wait(good.id, 20).state == "stopped"
+
+
+def test_after_the_store_was_put_back_the_supervisor_goes_on(workspace):
+    from aiinfra_lab.store.sqlite import SqliteStore, restore
+
+    jobs.wait(jobs.start("train:a", ["true"]).id, 20)
+    store = open_store()
+    assert isinstance(store, SqliteStore)
+    store.copy("test")
+    store.path.write_bytes(b"rubbish")
+    restore(store.path)
+    assert jobs.wait(jobs.start("train:b", ["true"]).id, 20).state == "done"

@@ -104,6 +104,34 @@ def test_restore_puts_the_newest_sound_copy_back_and_keeps_the_damaged_one(store
     assert [record.name for record in store.list("data")] == ["a"]
 
 
+def test_whoever_had_the_store_open_goes_on_with_the_restored_one(store):
+    add(store, "a")
+    store.copy("good")
+    other = SqliteStore(store.path)
+    add(other, "b")
+    store.close()
+    store.path.write_bytes(b"rubbish")
+    restore(store.path)
+    add(other, "c")
+    assert {record.name for record in store.list()} == {"a", "c"}
+    assert audit.prove(store).sound
+    other.close()
+
+
+def test_a_sound_store_is_not_rolled_back(workspace):
+    lab.start()
+    with pytest.raises(Conflict, match="the store is sound"):
+        lab.start(restore=True)
+
+
+def test_a_torn_head_file_vouches_for_nothing_and_stops_nobody(store):
+    add(store, "a")
+    store.close()
+    store.path.with_name("audit.head").write_text("")
+    add(store, "b")
+    assert store.head()[0] == 2
+
+
 def test_restore_without_a_copy_says_so(store):
     with pytest.raises(NotFound, match="no sound copy"):
         restore(store.path)
@@ -149,7 +177,8 @@ def test_a_migration_goes_forward_and_leaves_a_copy(store, monkeypatch):
 
 
 @pytest.mark.parametrize("statement", ["UPDATE events SET body = replace(body, 'data:a', 'data:x') WHERE seq = 1",
-    "DELETE FROM events WHERE seq = 2", "UPDATE events SET actor = 'nobody' WHERE seq = 3"])  # fmt: skip
+    "DELETE FROM events WHERE seq = 2", "UPDATE events SET actor = 'nobody' WHERE seq = 3",
+    "UPDATE events SET body = 'x' WHERE seq = 2"])  # fmt: skip
 def test_an_altered_audit_log_is_found(store, statement):
     for name in "abc":
         add(store, name)

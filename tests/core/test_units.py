@@ -20,7 +20,9 @@ def test_durations(text, seconds):
     assert units.parse_duration(text) == pytest.approx(seconds)
 
 
-@pytest.mark.parametrize("text", ["banana", "", "-2h", "0", "2 bananas", "2h banana", "nan", "inf", None])
+@pytest.mark.parametrize(
+    "text", ["99999999999999d", "banana", "", "-2h", "0", "2 bananas", "2h banana", "nan", "inf", None]
+)
 def test_what_is_no_duration_is_refused_with_an_example(text):
     with pytest.raises(UsageProblem, match="write 30s"):
         units.parse_duration(text)
@@ -45,3 +47,8 @@ def test_what_is_no_money_is_refused(text):
 @given(st.floats(min_value=0.001, max_value=1e7))
 def test_every_duration_can_be_shown(seconds):
     assert units.show_duration(seconds)[0].isdigit()
+
+
+def test_what_is_no_number_is_shown_as_nothing():
+    assert units.show_duration(float("nan")) == units.show_usd(float("inf")) == "–"
+    assert units.show_usd(-0.5) == "-0.50 USD"

@@ -57,6 +57,10 @@ def test_an_unknown_recipe_suggests_the_nearest(two):
         (('"$n"', '"$nn"'), "is no parameter of the recipe"),
         (("[steps.first]", "[steps.first]\nafter = ['second']"), "wait for each other"),
         (('"a.ipynb"', '"c.ipynb"'), "no notebook"),
+        (('"first.made"', "3"), "is no text"),
+        (("[steps.first]", "[steps.first]\nafter = 'second'"), "is no list of steps"),
+        (('{ n = "$n" }', '{ n = "abc" }'), "is no int"),
+        (("n = 3", "n = 'many'"), "is no int"),
         (("n = 3", "n = "), "not valid TOML"),
     ],
 )
@@ -81,3 +85,23 @@ def test_a_file_that_is_no_notebook_is_said_so(workspace: Path):
 def test_needs_are_inputs_and_after():
     step = Step("c", Path("c.ipynb"), inputs={"x": "a.one", "y": "a.two"}, after=("b",))
     assert step.needs == ("a", "b")
+
+
+def test_a_parameters_cell_that_computes_is_refused(notebook):
+    with pytest.raises(Failed, match="computes"):
+        declaration.notebook_parameters(notebook("c", "x: float = 1 / 2"))
+
+
+def test_no_number_is_no_float():
+    with pytest.raises(UsageProblem, match="finite"):
+        declaration.typed("x", "float", "nan")
+
+
+def test_steps_that_do_not_need_each_other_keep_their_order(notebook, recipe):
+    notebook("a", "x: str = ''")
+    text = "".join(
+        f'[steps.{name}]\nnotebook = "a.ipynb"\n{more}\n'
+        for name, more in (("a", ""), ("b", 'after = ["a"]'), ("c", ""))
+    )
+    recipe("three", text)
+    assert [step.name for step in declaration.read("three").steps] == ["a", "b", "c"]

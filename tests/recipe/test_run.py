@@ -10,7 +10,7 @@ import nbformat
 import pytest
 
 from aiinfra_lab import jobs, recipe
-from aiinfra_lab.errors import Failed, NotFound, UsageProblem
+from aiinfra_lab.errors import Conflict, Failed, NotFound, UsageProblem
 from aiinfra_lab.store import open_store
 
 MAKE = """
@@ -186,6 +186,23 @@ def test_what_must_live_again_for_a_changed_step_is_started_again(service, noteb
     recipe.run("service", keep=False)
     notebook("use", "made: str = ''", "print('changed', made)")
     assert states(recipe.run("service", keep=False)) == {"serve": "done", "use": "done"}
+
+
+def test_somebody_elses_job_is_left_alone(service):
+    mine = jobs.start("gpu:mine", ["sleep", "60"])
+    recipe.run("service", keep=False)
+    assert jobs.poll(mine.id).live
+
+
+def test_one_run_of_a_recipe_at_a_time(two):
+    with jobs.here("recipe:two@9"), pytest.raises(Conflict, match="recipe:two@9 is running"):
+        recipe.run("two")
+
+
+def test_a_kernel_that_is_not_there_is_a_failure(two, workspace):
+    path = workspace / "notebooks" / "make.ipynb"
+    path.write_text(path.read_text().replace('"name": "python3"', '"name": "no-such-kernel"'))
+    assert "NoSuchKernel" in recipe.run("two", report=True).steps["make"]["error"]
 
 
 def test_stop_interrupts_the_cell_that_runs(two, notebook, workspace):
