@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from .. import features, models
 from ..errors import NotFound, UsageProblem, did_you_mean
-from ..features.contract import CATEGORY, category_text
 from ..store import Record, open_store
 from ..units import parse_duration
 from ..uris import Uri
@@ -121,12 +120,16 @@ def _read(frame: pl.DataFrame, model: Model) -> pl.DataFrame:
     five digits, since the last ones differ with the size of the batch."""
     import polars as pl
 
+    from ..features.contract import CATEGORY
+
     categories = [_series(column, frame[column.name]) for column in model.columns if column.type == CATEGORY]
     return frame.with_columns(*categories, pl.col(SCORE).cast(pl.Float64).round_sig_figs(5))
 
 
 def _series(column: Column, values: Iterable[Any]) -> pl.Series:
     import polars as pl
+
+    from ..features.contract import CATEGORY, category_text
 
     if column.type == CATEGORY:
         return pl.Series(column.name, [category_text(value) for value in values], dtype=pl.String)
