@@ -102,7 +102,7 @@ class RunLog(Result):
 
     def card(self) -> Card:
         texts = [("printed", "\n".join(self.lines)), ("measured", "\n".join(self.measured))]
-        return looks.Told(self.uri, state=self.state, details=[text for text in texts if text[1]])
+        return Card(self.uri, state=self.state, details=[text for text in texts if text[1]])
 
 
 @verb("train")

@@ -10,13 +10,6 @@ from ..store import Record
 from .history import Point, curves, latest
 
 
-class Told(Card):
-    """A card whose folded texts are also part of its plain form: they are what was asked for."""
-
-    def text(self) -> str:
-        return "\n".join([super().text(), *(text for _, text in self.details)])
-
-
 def frame(run: Record, points: Sequence[Point], state: str) -> Card:
     """A run while it goes on: where its numbers stand, and the curve so far."""
     picture, words = curve(points)
