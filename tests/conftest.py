@@ -7,8 +7,9 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -118,9 +119,27 @@ def stop_jobs(home: Path) -> None:
         for job in live:
             jobs.wait(job.id, timeout_s=30)
     open_store().close()
-    for pid, command in processes_of(home):
-        if "aiinfra_lab.jobs.supervisor" in command:
-            end(pid)
+    end_supervisor(home)
+
+
+def until(ready: Callable[[], Any], most_s: float = 30) -> Any:
+    """Wait for something that another process does; what `ready` gave when it was true."""
+    end_at = time.monotonic() + most_s
+    while not (found := ready()):
+        assert time.monotonic() < end_at, "it did not happen"
+        time.sleep(0.02)
+    return found
+
+
+def end_supervisor(home: Path) -> None:
+    """Kill the workspace's supervisor; its jobs go on."""
+    for pid in supervisors(home):
+        end(pid)
+
+
+def supervisors(home: Path) -> list[int]:
+    """The workspace's supervisors: one, or none."""
+    return [pid for pid, command in processes_of(home) if "aiinfra_lab.jobs.supervisor" in command]
 
 
 def end_survivors(home: Path) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from ..errors import Conflict, Failed, LabError, NotFound
+from ..errors import Conflict, Failed, LabError
 from ..show import Listing
 from ..store import Event, Record, open_store
 from ..units import Duration, Share
@@ -41,7 +41,7 @@ def start(
     """Start an endpoint with a model version, or change what a live one serves.
 
     It answers on 127.0.0.1 only. A live endpoint swaps versions without losing a request: with --canary the version
-    is tried beside the champion, without it takes all traffic at once.
+    is tried beside the champion, without it takes all traffic at once. A version that was found bad serves nobody.
 
     name: what to call the endpoint
     model: the version, e.g. models:delay@7; an alias is resolved now and not followed
@@ -52,17 +52,18 @@ def start(
     wait: return when the version is live
     """
     from ..config import settings
-    from . import versions
+    from . import gate, versions
 
     check_name(_name(name))
     uri = versions.resolve(model)
+    doubt = gate.may_serve(uri)
     wish = orders.Wish(uri, canary, rollback_if)
     where = on or settings().get("deploy.provider", "local")
     record, note = _start(_name(name), wish, on, where, port)
     if wait:
         record = lifecycle.wait(record.name, record.body["generation"])
     resolved = f"{Uri.parse(model, noun='models')} is {uri}" if str(Uri.parse(model, noun="models")) != uri else ""
-    return _seen(record, resolved, note)
+    return _seen(record, resolved, note, doubt)
 
 
 @verb("deploy")
@@ -78,7 +79,7 @@ def stop(name: Name) -> Endpoint:
 def ls() -> Listing:
     """List the endpoints, newest first."""
     found = sorted(open_store().list("deploy"), key=lambda record: record.body["started_at"], reverse=True)
-    header = ("uri", "state", "champion", "canary", "canary_share", "count", "url")
+    header = ("uri", "state", "champion", "canary", "count", "url")
     empty = "there is none yet: `%deploy start NAME --model models:NAME@N`"
     return Listing("deploy", tuple(_seen(record) for record in found), header, empty)
 
@@ -124,15 +125,16 @@ def log(name: Name, *, rows: int = 20) -> Log:
 def promote(name: Name) -> Endpoint:
     """Give the canary all traffic, then make it the model's champion.
 
+    It must have been found good, and its rule, where it has one, must have seen requests of it.
+
     name: the endpoint
     """
     from .. import models
+    from . import gate
 
-    record = lifecycle.find(_name(name))
+    record = lifecycle.running(_name(name))
     canary = orders.promoted(record.body)["champion"]
-    if (checked := models.show(canary).checked) != "good":
-        state = "has not been checked" if not checked else f"was checked, and the verdict was: {checked}"
-        raise Failed(f"{canary} {state}", f"check it first: `%models check {canary}`")
+    note = gate.may_take_all(record, canary)
     event = Event("deploy promote", f"deploy:{record.name}", (canary,), (f"deploy:{record.name}",))
 
     def decide(body: dict[str, Any]) -> dict[str, Any]:
@@ -147,21 +149,26 @@ def promote(name: Name) -> Endpoint:
         said = models.promote(canary).said
     except LabError as problem:
         raise Failed(f"{canary} has all traffic, but not the alias: {problem.what}", problem.fix) from problem
-    return _seen(record, f"{canary} serves all traffic", said.partition(";")[0])
+    return _seen(record, f"{canary} serves all traffic", said.partition(";")[0], note)
 
 
 @verb("deploy")
 def rollback(name: Name) -> Endpoint:
-    """Take the canary's traffic away; without a canary, go back to the champion before this one.
+    """Take the canary's traffic away; without a canary, go back to the champion before this one, alias included.
 
     name: the endpoint
     """
-    record = lifecycle.find(_name(name))
+    from . import versions
+
+    record = lifecycle.running(_name(name))
     _, gone, note = orders.rolled_back(record.body)
+    was_champion = gone == record.body["champion"]
     told = {"reason": "ordered", "by": "rollback"}
     event = Event("deploy rollback", f"deploy:{record.name}", (gone,), (f"deploy:{record.name}",), told)
     record = lifecycle.order(record, lambda body: orders.rolled_back(body)[0], event)
-    return _seen(lifecycle.wait(record.name, record.body["generation"]), note)
+    record = lifecycle.wait(record.name, record.body["generation"])
+    alias = versions.alias_back(gone, record.body["champion"]) if was_champion else ""
+    return _seen(record, note, alias)
 
 
 @verb("deploy")
@@ -169,16 +176,14 @@ def run(name: Name, *, rows: Rows, rate: float = 50.0, for_: Duration = 10.0, ba
     """Send real rows to an endpoint at a steady rate, and say what came back.
 
     name: the endpoint
-    rows: where the rows come from: features:…, data:…, a file, a DataFrame; they are sent again and again
+    rows: features:…, data:… (taken through the model's features first), a file, a DataFrame; sent again and again
     rate: requests a second
     for: for how long
     batch: rows in a request
     """
     from . import visits
 
-    record = lifecycle.find(_name(name))
-    if not lifecycle.is_live(record):
-        raise NotFound(f"{record.name} is not running", f"start it: `%deploy start {record.name} --model …`")
+    record = lifecycle.running(_name(name))
     return visits.pay(lifecycle.wait(record.name, record.body["generation"]), rows, rate, for_, batch)
 
 

@@ -10,9 +10,14 @@ import msgspec
 
 from . import metrics
 from .endpoint import Endpoint
+from .judge import Judge
 from .protocol import Request
 
 _encode = msgspec.json.Encoder().encode
+
+
+def _said(judge: Judge) -> dict[str, Any]:
+    return {"state": judge.said.verdict, "reasons": judge.said.reasons, "requests": judge.requests}
 
 
 class Answers:
@@ -55,7 +60,7 @@ class Answers:
             "log_lost_rows": endpoint.log.lost,
             "refused": {str(status): count for status, count in endpoint.refused.items()},
             "versions": {uri: counts.to_body() for uri, counts in endpoint.counts.copy().items()},
-            "verdict": {"state": judge.said.verdict, "reasons": judge.said.reasons} if judge else None,
+            "verdict": _said(judge) if judge else None,
         }
 
     def _readiness(self) -> dict[str, Any]:

@@ -27,8 +27,11 @@ class State:
 class Place(Protocol):
     """A place for endpoints. A *claim* names one process of one endpoint; the endpoint's record keeps it."""
 
-    def claim(self, name: str) -> tuple[str, Sequence[Record]]:
-        """A new claim, and the records that must be committed together with the endpoint's. Starts nothing."""
+    def claim(self, name: str, before: str | None = None) -> tuple[str, Sequence[Record]]:
+        """A new claim, and the records that must be committed together with the endpoint's. Starts nothing.
+
+        `before`: the endpoint's claim until now, which is not live; it is never started again.
+        """
 
     def start(self, claim: str) -> None:
         """Start what was claimed and committed. Returns at once; may be called again, then it changes nothing.

@@ -59,7 +59,7 @@ def bring_up(name: str, before: Record | None, wish: orders.Wish, on: str, port:
     place: Place = load(KIND, on)()
     folder = settings().home / KIND / name / "log"
     chosen = _free_port(before, port)
-    claim, records = place.claim(name)
+    claim, records = place.claim(name, before.body["job"] if before else None)
     body, note = orders.fresh(
         before.body if before else None, wish, on=on, job=claim, url="", port=chosen, log_dir=str(folder)
     )
@@ -91,10 +91,17 @@ def change(record: Record, wish: orders.Wish, on: str | None, port: int | None) 
     return order(record, lambda now: orders.updated(now, wish)[0], event), note
 
 
-def order(record: Record, decide: Callable[[Body], Body], event: Event) -> Record:
-    """Commit a change of what is served. Unavailable when the endpoint is not running."""
+def running(name: str) -> Record:
+    """The record of an endpoint that takes orders; NotFound when there is none, Unavailable when it is not running."""
+    record = find(name)
     if not is_live(record):
-        raise Unavailable(f"{record.name} is not running", f"start it: `%deploy start {record.name} --model …`")
+        last = record.body["champion"] or record.body["canary"] or "models:NAME@N"
+        raise Unavailable(f"{name} is not running", f"start it: `%deploy start {name} --model {last}`")
+    return record
+
+
+def order(record: Record, decide: Callable[[Body], Body], event: Event) -> Record:
+    """Commit a change of what is served."""
     return update(open_store(), KIND, record.name, decide, event)
 
 
@@ -107,9 +114,11 @@ def wait(name: str, generation: int) -> Record:
     try:
         while time.monotonic() < until:
             record = find(name)
-            _refuse_problem(record, generation)
             ready = client.readiness(record.body["url"]) or {}
-            if ready.get("ready") and ready["generation"] >= generation:
+            serves = ready["generation"] if ready.get("ready") else -1
+            if serves != generation:  # an order that was refused is followed by another, which takes it back
+                _refuse_problem(record, generation)
+            if serves >= generation:
                 return find(name)
             time.sleep(0.05)
     except KeyboardInterrupt:
@@ -152,7 +161,7 @@ def _refuse_problem(record: Record, generation: int) -> None:
 
 def _free_port(before: Record | None, port: int | None) -> int:
     """The port that was asked for, when it is free; the one it had before, when that is; else 0: any."""
-    if port is not None and not 0 < port < 65_536:
+    if port is not None and not 1024 <= port < 65_536:
         raise UsageProblem(f"{port} is no port", "choose one from 1024 to 65535, or leave --port out")
     wanted = port or (before.body["port"] if before else 0)
     try:

@@ -16,10 +16,10 @@ from .base import State
 class Local:
     """See `Place` for the contract. A claim is a job's id."""
 
-    def claim(self, name: str) -> tuple[str, Sequence[Record]]:
+    def claim(self, name: str, before: str | None = None) -> tuple[str, Sequence[Record]]:
         command = [sys.executable, "-m", "aiinfra_lab.deploy.serve", name]
         record = jobs.prepare(f"deploy:{name}", command, restart=True)
-        return record.name, [record]
+        return record.name, [record, *(jobs.given_up(before) if before else ())]
 
     def start(self, claim: str) -> None:
         jobs.launch()

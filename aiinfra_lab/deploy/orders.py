@@ -17,7 +17,7 @@ from ..store import Body
 from ..units import show_share
 
 KIND = "deploy"
-NO_CHAMPION = "there is no champion yet: the canary serves 100 %"
+NO_CHAMPION = "there is no champion yet: the canary serves 100 %, and there is nothing to roll back to"
 
 
 @dataclass(frozen=True)

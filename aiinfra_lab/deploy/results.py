@@ -13,6 +13,7 @@ from ..units import show_share
 from . import client
 from .base import State
 from .counts import Counts
+from .orders import NO_CHAMPION
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,7 @@ class Load(Result):
     p99_ms: float | None
     versions: dict[str, int]
     first_problem: str = ""
+    notes: tuple[str, ...] = ()
 
     def card(self) -> Card:
         facts = [
@@ -111,7 +113,7 @@ class Load(Result):
             ("latency", f"p50 {_ms(self.p50_ms)}, p95 {_ms(self.p95_ms)}, p99 {_ms(self.p99_ms)}"),
             ("rows of", self.rows),
         ]
-        notes = (f"the first problem: {self.first_problem}",) if self.first_problem else ()
+        notes = [f"the first problem: {self.first_problem}"] * bool(self.first_problem) + [*self.notes]
         versions = [(uri, f"{count:,}") for uri, count in self.versions.items()]
         return Card(f"traffic to {self.uri}", facts=facts, header=("version", "answered"), rows=versions, notes=notes)
 
@@ -179,7 +181,7 @@ def _served(body: Mapping[str, Any], uri: str, counted: Mapping[str, Any], canar
 def _notes(body: Mapping[str, Any], state: State, now: Mapping[str, Any]) -> list[str]:
     notes = []
     if body["canary"] and not body["champion"]:
-        notes.append("no champion yet: the canary serves 100 %, and there is nothing to roll back to")
+        notes.append(NO_CHAMPION)
     if told := body["rolled_back"]:
         when = time.strftime("%H:%M:%S", time.localtime(told["at"]))
         notes.append(f"{told['model']} was rolled back at {when} by {told['by']}: {told['reason']}")

@@ -25,7 +25,7 @@ from .orders import KIND
 from .ports import HOST, bind
 from .predictions_log import PredictionsLog
 from .protocol import Server
-from .watch import Watch
+from .watch import Watch, is_named
 
 DRAIN_S = 4.0
 
@@ -77,17 +77,21 @@ def main(name: str) -> int:
     if record is None:
         sys.stderr.write(f"there is no endpoint {name}\n")
         return 1
+    if not is_named(record.body):
+        # The supervisor may bring back a job that was killed together with it, after another took its place.
+        sys.stderr.write(f"another process serves {name} now\n")
+        return 0
     try:
         listener = bind(record.body["port"])
         port = listener.getsockname()[1]
         where = {"port": port, "url": f"http://{HOST}:{port}", "ended_at": None, "stopped_at": None}
-        record = update(store, KIND, name, lambda body: {**body, **where})
+        record = update(store, KIND, name, lambda body: {**body, **where} if is_named(body) else body)
         return uvloop.run(serve(name, store, record, listener))
     except LabError as problem:
         sys.stderr.write(f"{problem}\n")
         with contextlib.suppress(LabError):  # the store itself may be what is the matter; the log has the words
             told = {"problem": str(problem), "problem_generation": record.body["generation"]}
-            update(store, KIND, name, lambda body: {**body, **told})
+            update(store, KIND, name, lambda body: {**body, **told} if is_named(body) else body)
         return 1
 
 

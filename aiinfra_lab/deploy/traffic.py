@@ -31,6 +31,7 @@ class Tally:
     versions: Counter[str] = field(default_factory=Counter)
     latencies_ms: list[float] = field(default_factory=list)
     first_problem: str = ""
+    interrupted: bool = False
 
     def quantile_ms(self, share: float) -> float | None:
         """The latency that this share of the answers stayed within."""
@@ -48,7 +49,8 @@ def send(
 ) -> Tally:
     """Send the bodies in turn, `rate` a second for that long, and wait for the answers.
 
-    It works on a thread of its own, since a notebook has an event loop already. Ctrl-C ends the sending.
+    It works on a thread of its own, since a notebook has an event loop already. Ctrl-C ends the sending; the tally
+    says so.
     """
     tally, stop, problems = Tally(), threading.Event(), []
     wanted = min(int(rate * for_s), most or 1 << 62)
@@ -66,6 +68,8 @@ def send(
         while thread.is_alive():
             thread.join(0.1)
             progress(tally)
+    except KeyboardInterrupt:
+        tally.interrupted = True
     finally:
         stop.set()
         thread.join()
@@ -81,8 +85,10 @@ async def _send(
         connection = _Visitor(where.hostname, where.port)
         while (number := next(numbers)) < wanted and not stop.is_set():
             due = started + number / rate
-            if (pause := due - time.perf_counter()) > 0:
-                await asyncio.sleep(pause)
+            while (pause := due - time.perf_counter()) > 0 and not stop.is_set():
+                await asyncio.sleep(min(pause, 0.2))
+            if stop.is_set():
+                break
             tally.sent += 1
             status, body = await connection.post(bodies[number % len(bodies)])
             _count(tally, status, body, (time.perf_counter() - due) * 1000)

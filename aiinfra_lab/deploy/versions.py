@@ -4,14 +4,43 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..errors import Damaged
+from ..errors import Damaged, NotFound
 from ..models import record as registry
 from ..models.artifact import differences
+from ..store import open_store
+from ..uris import Uri
+
+ALIAS = "champion"
 
 
 def resolve(words: object) -> str:
     """The version that a models URI means now: an endpoint serves versions, never an alias. NotFound says what is."""
     return f"models:{registry.find(words).name}"
+
+
+def verdict(uri: str) -> str:
+    """How the last check of a version ended: good, bad, cannot tell, or nothing when there was none."""
+    return str(registry.find(uri).body.get("checked", {}).get("verdict", ""))
+
+
+def alias_back(gone: str, back: str) -> str:
+    """Point the champion alias from one version back to the other, where that undoes its last move; what came of it."""
+    from .. import models
+
+    name = Uri.parse(gone).name
+    if ALIAS not in registry.held(registry.find(gone)):
+        return ""
+    if _held_before(name) == back:
+        return models.rollback(name).said.partition(";")[0]
+    return f"{gone} is still the {ALIAS}: `%models promote {back}` moves the alias too"
+
+
+def _held_before(name: str) -> str:
+    record = open_store().get(registry.KIND, name)
+    try:
+        return f"models:{name}@{registry.before(record.body, ALIAS, name)}" if record else ""
+    except NotFound:
+        return ""
 
 
 def artifact(uri: str) -> Path:

@@ -30,23 +30,49 @@ def pay(record: Record, rows: object, rate: float, for_s: float, batch: int) -> 
             f"--rate {rate:g} --batch {batch} --for {show_duration(for_s)} is out of reach",
             f"at most {MOST_RATE:g} requests a second, 4096 rows a request, {show_duration(MOST_S)}",
         )
-    source = features.open_rows(rows)
     contract = Columns.from_json(
         (artifact(record.body["champion"] or record.body["canary"]) / "columns.json").read_bytes()
     )
+    source = _through_features(features.open_rows(rows), contract)
+    absent = [name for name in contract.names if name not in _columns(source)]
     bodies = list(_bodies(source, contract, batch, math.ceil(rate * for_s)))
     uri = f"deploy:{record.name}"
     frame = LiveFrame(Card(f"traffic to {uri}", "running"))
     tally = traffic.send(record.body["url"], bodies, rate, for_s, lambda now: frame.update(_progress(uri, now)))
     found = _result(uri, str(source.uri), tally)
-    frame.close(Card(f"traffic to {uri}", "done"))  # the result says the rest
+    if absent:
+        found = dataclasses.replace(found, notes=(f"the rows have no {', '.join(absent)}: sent as missing",))
+    frame.close(Card(f"traffic to {uri}", "stopped" if tally.interrupted else "done"))  # the result says the rest
     counted = {name: value for name, value in dataclasses.asdict(found).items() if name not in ("uri", "rows")}
     open_store().commit([], Event("deploy run", uri, (str(source.uri),), (uri,), counted))
+    if tally.interrupted:
+        raise Failed(
+            f"you stopped the traffic after {show_duration(found.for_s)}: {found.sent:,} sent, {found.ok:,} ok, "
+            f"{found.refused:,} refused, {found.errors:,} errors",
+            f"`%deploy show {record.name}` counts all of it; run it again for the rest",
+        )
     if not found.ok:
         raise Failed(
             f"of {found.sent} requests none was answered with a score: {found.first_problem}", "correct the rows"
         )
     return found
+
+
+def _through_features(source: Any, contract: Columns) -> Any:
+    """The rows as they are when they have all columns, or cannot have them; else taken through the model's features."""
+    from .. import features
+    from ..features.sets import find_or_none
+
+    have = _columns(source)
+    record = find_or_none(contract.features_uri) if contract.features_uri else None
+    if record is None or record.body["timestamp"] not in have or set(contract.names) <= set(have):
+        return source
+    return features.get(contract.features_uri, rows=source)
+
+
+def _columns(source: Any) -> list[str]:
+    names: list[str] = source.scan().collect_schema().names()
+    return names
 
 
 def _bodies(source: Any, contract: Columns, batch: int, most: int) -> Iterator[bytes]:

@@ -31,6 +31,12 @@ JUDGE_S = 1.0
 WRITE_S = 2.0
 
 
+def is_named(body: Body) -> bool:
+    """Whether the record names this process's job as the one that serves; outside a job every process may."""
+    job = os.environ.get("AIINFRA_JOB")
+    return job is None or bool(body["job"] == job)
+
+
 class Watch:
     """Follows the record of one endpoint. `leave` is called, on this thread, when the process has to end."""
 
@@ -44,7 +50,6 @@ class Watch:
         self._judge_at = self._write_at = 0.0
         self._written: Body = {}
         self._owed: Callable[[], None] | None = None
-        self._job = os.environ.get("AIINFRA_JOB")
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
 
@@ -83,7 +88,7 @@ class Watch:
             self._owed()
             self._owed = None
         record = self.store.get(KIND, self.name)
-        if record is None or not self._mine(record.body):
+        if record is None or not is_named(record.body):
             _say("another process serves this endpoint now")
             self._end(0)
             return
@@ -208,12 +213,8 @@ class Watch:
         state = {**self._state(), **more}
         if state == self._written:
             return
-        update(self.store, KIND, self.name, lambda body: {**body, **state} if self._mine(body) else body)
+        update(self.store, KIND, self.name, lambda body: {**body, **state} if is_named(body) else body)
         self._written = state
-
-    def _mine(self, body: Body) -> bool:
-        """Whether the record still names this process as the one that serves; outside a job every process does."""
-        return self._job is None or bool(body["job"] == self._job)
 
     def _state(self) -> Body:
         endpoint, live = self.endpoint, self._live

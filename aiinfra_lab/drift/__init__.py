@@ -172,7 +172,8 @@ def _row(one: Shifted) -> tuple[str, ...]:
         missing = f"{show_share(one.missing_before)} → {missing}"
     p = "–" if one.p is None else f"{one.p:.2g}"
     mark = "drift" if one.drifted else "?" if one.p is None else ""
-    return (mark, one.column, f"{one.effect:.3f}", p, missing, show_share(one.unseen), one.why if mark else "")
+    effect = "–" if one.p is None else f"{one.effect:.3f}"
+    return (mark, one.column, effect, p, missing, show_share(one.unseen), one.why if mark else "")
 
 
 def _failed(found: DriftReport) -> Failed:

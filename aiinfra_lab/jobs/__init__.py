@@ -112,6 +112,17 @@ def prepare(
     return Record.new(KIND, job_id, body)
 
 
+def given_up(job_id: str) -> list[Record]:
+    """The record of a job that died unseen, ended, to be committed with whatever takes its place; else nothing.
+
+    Without it the next supervisor would start the job again, where it may be.
+    """
+    record = open_store().get(KIND, job_id)
+    if record is None or record.body["state"] not in LIVE or (job := observe(record)).live:
+        return []
+    return [record.with_(state=job.state, exit_code=job.exit_code, ended_at=time.time())]
+
+
 def launch() -> None:
     """See to it that the workspace's supervisor lives; it starts every job whose record was committed."""
     home = settings().home

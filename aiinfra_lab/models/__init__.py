@@ -75,7 +75,8 @@ class Model(Result):
         plain = super().card()
         facts = [(name, value) for name, value in plain.facts if name not in ("path", "digest", "said", "checked")]
         notes = [self.said] if self.said else []
-        details = [("model card", self.model_card)] if (self.path / "card.md").exists() else []
+        # What a verb changed is said in a line; the model card is for whoever looks.
+        details = [("model card", self.model_card)] if not self.said and (self.path / "card.md").exists() else []
         return Card(self.uri, state=self.checked or "not checked", facts=facts, notes=notes, details=details)
 
 

@@ -3,8 +3,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from pathlib import Path
 
 import pytest
 
@@ -12,6 +10,7 @@ from aiinfra_lab import jobs
 from aiinfra_lab.errors import Interrupted, NotFound, Unavailable
 from aiinfra_lab.jobs import process
 from aiinfra_lab.store import open_store
+from tests.conftest import end_supervisor, supervisors, until
 
 SLEEP = ["sleep", "60"]
 
@@ -20,30 +19,9 @@ def shell(text: str) -> list[str]:
     return ["/bin/sh", "-c", text]
 
 
-def until(ready, seconds: float = 20):
-    """What `ready` gives once it gives something."""
-    end = time.monotonic() + seconds
-    while not (found := ready()):
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.02)
-    return found
-
-
 def running(job: jobs.Job) -> jobs.Job:
     until(lambda: jobs.poll(job.id).state == "running")
     return jobs.poll(job.id)
-
-
-def supervisor_pids(workspace: Path) -> list[int]:
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            command, env = (entry / "cmdline").read_bytes(), (entry / "environ").read_bytes()
-        except OSError:
-            continue
-        if b"jobs.supervisor" in command and f"AIINFRA_WORKSPACE={workspace}".encode() in env.split(b"\0"):
-            found.append(int(entry.name))
-    return found
 
 
 @pytest.mark.parametrize(("code", "state"), [(0, "done"), (3, "failed"), (124, "stopped")])
@@ -96,8 +74,7 @@ def test_the_deadline_ends_a_job(workspace):
 
 def test_the_deadline_holds_without_a_supervisor(workspace):
     job = running(jobs.start("gpu:a", SLEEP, deadline_s=1.5))
-    for pid in supervisor_pids(workspace):
-        os.kill(pid, signal.SIGKILL)
+    end_supervisor(workspace)
     until(lambda: jobs.poll(job.id).state == "stopped")
 
 
@@ -117,8 +94,7 @@ def test_a_stopped_job_is_not_restarted(workspace):
 
 def test_jobs_survive_the_supervisor_and_are_adopted(workspace):
     job = running(jobs.start("deploy:a", SLEEP))
-    for pid in supervisor_pids(workspace):
-        os.kill(pid, signal.SIGKILL)
+    end_supervisor(workspace)
     assert jobs.poll(job.id).state == "running"
     other = jobs.wait(jobs.start("train:b", shell("exit 0")).id, 20)
     jobs.cancel(job.id)
@@ -127,26 +103,34 @@ def test_jobs_survive_the_supervisor_and_are_adopted(workspace):
 
 def test_the_exit_code_is_known_though_no_supervisor_saw_the_end(workspace):
     job = running(jobs.start("train:a", shell("sleep 0.5; exit 7")))
-    for pid in supervisor_pids(workspace):
-        os.kill(pid, signal.SIGKILL)
+    end_supervisor(workspace)
     until(lambda: not jobs.poll(job.id).live)
     assert (jobs.poll(job.id).state, jobs.poll(job.id).exit_code) == ("failed", 7)
 
 
 def test_a_job_whose_whole_tree_is_killed_is_lost(workspace):
     job = running(jobs.start("train:a", SLEEP))
-    for pid in supervisor_pids(workspace):
-        os.kill(pid, signal.SIGKILL)
+    end_supervisor(workspace)
     os.killpg(job.pid, signal.SIGKILL)
     until(lambda: not jobs.poll(job.id).live)
     assert jobs.poll(job.id).state == "lost"
 
 
+def test_what_was_given_up_is_not_started_again(workspace):
+    job = running(jobs.start("deploy:a", SLEEP, restart=True))
+    assert jobs.given_up(job.id) == []
+    end_supervisor(workspace)
+    os.killpg(job.pid, signal.SIGKILL)
+    until(lambda: not jobs.poll(job.id).live)
+    open_store().commit(jobs.given_up(job.id), None)
+    assert jobs.wait(jobs.start("train:b", ["sleep", "1"]).id, 20).state == "done"
+    assert (jobs.poll(job.id).state, jobs.poll(job.id).restarts) == ("lost", 0)
+
+
 def test_a_job_is_started_once_though_supervisors_die_at_the_worst_moment(workspace):
     for _ in range(5):
         job = jobs.start("train:a", shell("echo once; sleep 0.3"))
-        for pid in supervisor_pids(workspace):
-            os.kill(pid, signal.SIGKILL)
+        end_supervisor(workspace)
         assert jobs.wait(job.id, 20).state == "done"
         assert jobs.log(job.id) == "once"
 
@@ -158,12 +142,12 @@ def test_one_supervisor_however_many_ask(workspace):
         thread.start()
     for thread in threads:
         thread.join()
-    until(lambda: len(supervisor_pids(workspace)) == 1)
+    until(lambda: len(supervisors(workspace)) == 1)
 
 
 def test_the_supervisor_goes_when_nothing_lives(workspace):
     jobs.wait(jobs.start("train:a", ["true"]).id, 20)
-    until(lambda: not supervisor_pids(workspace), 20)
+    until(lambda: not supervisors(workspace), 20)
 
 
 def test_waiting_has_an_end(workspace):
@@ -224,8 +208,7 @@ def test_the_heartbeat_says_how_long_a_job_is_silent(workspace):
 
 def test_a_wrapper_that_dies_before_anybody_saw_it_run_is_lost_not_starting_for_ever(workspace):
     job = running(jobs.start("train:a", SLEEP))
-    for pid in supervisor_pids(workspace):
-        os.kill(pid, signal.SIGKILL)
+    end_supervisor(workspace)
     os.killpg(job.pid, signal.SIGKILL)
     store = open_store()
     record = store.get("job", job.id)

@@ -111,9 +111,9 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, float]
 
 @pytest.fixture
 def register(workspace: Path, artifacts: Callable[[str, float], Path]) -> Callable[..., str]:
-    """Registers `delay@version` of that kind and gives its URI."""
+    """Registers `delay@version` of that kind, with the verdict of its last check, and gives its URI."""
 
-    def add(version: int, kind: str = "plain", bias: float | None = None) -> str:
+    def add(version: int, kind: str = "plain", bias: float | None = None, checked: str = "good") -> str:
         folder = workspace / ".aiinfra" / "models" / f"delay@{version}"
         shutil.copytree(artifacts(kind, float(version) if bias is None else bias), folder)
         body = {
@@ -123,7 +123,7 @@ def register(workspace: Path, artifacts: Callable[[str, float], Path]) -> Callab
             "files": digests(folder),
             "note": "",
             "created_at": time.time(),
-            "checked": {"verdict": "good"},
+            "checked": {"verdict": checked},
         }
         open_store().put(Record.new("models", f"delay@{version}", body))
         return f"models:delay@{version}"

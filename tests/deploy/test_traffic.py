@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import os
+import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -9,13 +11,24 @@ from concurrent.futures import ThreadPoolExecutor
 import pandas as pd
 import pytest
 
-from aiinfra_lab import deploy
+from aiinfra_lab import data, deploy, features
 from aiinfra_lab.deploy import client, lifecycle, predictions_log, traffic
-from aiinfra_lab.errors import Failed, LabError, NotFound, UsageProblem
+from aiinfra_lab.errors import Failed, LabError, NotFound, Unavailable, UsageProblem
 from aiinfra_lab.store import open_store
 
 from .conftest import DF, FAR, ROW
 
+# A model that takes carrier, temp and distance, of which the rows themselves have no temp.
+HEAT = """
+import polars as pl
+from aiinfra_lab.features import view
+
+columns = ["carrier", "distance"]
+
+@view(entity="carrier", timestamp="at")
+def heat(trips: pl.LazyFrame) -> pl.LazyFrame:
+    return trips.select("carrier", pl.col("at").dt.offset_by("-1d"), temp=pl.lit(7.0)).unique()
+"""
 BODIES = [json.dumps({"rows": [ROW], "key": number}).encode() for number in range(50)]
 
 
@@ -97,8 +110,9 @@ def test_no_traffic_to_what_does_not_run(register):
     register(1)
     deploy.start("delay", model="models:delay@1")
     deploy.stop("delay")
-    with pytest.raises(NotFound, match="not running"):
+    with pytest.raises(Unavailable, match="not running") as problem:
         deploy.run("delay", rows=DF)
+    assert "--model models:delay@1" in problem.value.fix
 
 
 def test_a_server_that_is_gone_is_told_as_errors():
@@ -120,6 +134,33 @@ def test_ctrl_c_ends_the_sending():
             raise KeyboardInterrupt
 
     before = threading.active_count()
-    with pytest.raises(KeyboardInterrupt):
-        traffic.send("http://127.0.0.1:9", BODIES, 20, 3600, interrupt)
+    tally = traffic.send("http://127.0.0.1:9", BODIES, 0.05, 3600, interrupt)  # the next is due in 20 s
+    assert (tally.interrupted, tally.sent, tally.took_s < 10) == (True, 1, True)
     assert threading.active_count() == before
+
+
+def test_ctrl_c_keeps_the_count_of_what_was_sent(register):
+    register(1)
+    endpoint = deploy.start("delay", model="models:delay@1")
+    threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(Failed, match=r"you stopped the traffic after .*: [0-9]+ sent, [0-9]+ ok, 0 refused, 0 errors"):
+        deploy.run("delay", rows=DF, rate=50, for_="1h")
+    told = list(open_store().events())[-1].event
+    assert (told.verb, told.detail["ok"], endpoint.state) == ("deploy run", deploy.show("delay").count, "running")
+
+
+def test_columns_that_the_rows_lack_are_named(register):
+    register(1)
+    deploy.start("delay", model="models:delay@1")
+    load = deploy.run("delay", rows=DF.drop(columns="temp"), rate=50, for_="0.2s")
+    assert (load.ok, load.notes) == (10, ("the rows have no temp: sent as missing",))
+
+
+def test_rows_of_data_go_through_the_features_of_the_model(register):
+    register(1)
+    trips = data.add("trips", DF[["carrier", "distance"]].assign(at=pd.Timestamp("2026-01-02", tz="UTC")))
+    features.add("delay", data=trips, timestamp="at", code=HEAT)
+    deploy.start("delay", model="models:delay@1")
+    load = deploy.run("delay", rows=trips, rate=50, for_="0.2s")
+    assert (load.ok, load.notes, load.rows[:17]) == (10, (), "features:delay@1#")
+    assert {row["inputs"]["temp"] for row in deploy.log("delay").rows} == {7.0}

@@ -17,23 +17,15 @@ from aiinfra_lab.cli import main
 from aiinfra_lab.deploy import client, lifecycle
 from aiinfra_lab.errors import Conflict, Failed, Interrupted, NotFound, Unavailable, UsageProblem
 from aiinfra_lab.store import open_store
+from tests.conftest import end_supervisor, until
 
-from .conftest import FAR, ROW, server_pid
+from .conftest import DF, FAR, ROW, server_pid
 
 RULE = "errors > 5%"
 
 
 def events():
     return [(item.event.verb, item.event.inputs) for item in open_store().events()]
-
-
-def until(true, most_s=30.0):
-    """Wait for something that another process does; what it gave."""
-    end = time.monotonic() + most_s
-    while not (found := true()):
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.02)
-    return found
 
 
 def test_an_endpoint_from_start_to_stop(register):
@@ -94,23 +86,15 @@ def test_a_canary_is_tried_stepped_up_and_promoted_with_the_alias(register):
     assert (tried.champion, tried.canary, tried.canary_share) == ("models:delay@1", "models:delay@2", 0.05)
     assert tried.verdict == "undecided"
     assert deploy.start("delay", model="models:delay@2", canary="20%", rollback_if=RULE).canary_share == 0.2
+    tried.predict([ROW] * 3, key="a"), [tried.predict([ROW], key=str(key)) for key in range(40)]
     promoted = deploy.promote("delay")
     assert (promoted.champion, promoted.canary, promoted.previous) == ("models:delay@2", None, "models:delay@1")
     assert open_store().get("models", "delay").body["aliases"] == {"champion": 2}
     assert promoted.predict([ROW])[0] > 0.85
     back = deploy.rollback("delay")
     assert (back.champion, back.predict([ROW])[0] < 0.85) == ("models:delay@1", True)
+    assert any("still the champion" in note for note in back.notes)  # no version held the alias before
     assert [verb for verb, _ in events()].count("deploy start") == 3
-
-
-def test_an_unchecked_canary_is_not_promoted_and_no_traffic_moves(register):
-    register(1)
-    deploy.start("delay", model="models:delay@1", canary="5%")
-    record = open_store().get("models", "delay@1")
-    open_store().put(record.with_(checked={"verdict": "cannot tell"}))
-    with pytest.raises(Failed, match="cannot tell"):
-        deploy.promote("delay")
-    assert deploy.show("delay").canary == "models:delay@1"
 
 
 def test_a_canary_without_a_champion_serves_everything_and_says_so(register):
@@ -225,6 +209,40 @@ def test_a_killed_process_comes_back_goes_on_counting_and_show_says_so(register)
     assert endpoint.predict([ROW])
 
 
+def test_what_takes_the_place_of_a_killed_process_is_left_alone_by_it(register, workspace):
+    register(1)
+    deploy.start("delay", model="models:delay@1")
+    old = jobs.find("deploy:delay")
+    end_supervisor(workspace)
+    os.killpg(old.pid, signal.SIGKILL)
+    until(lambda: deploy.show("delay").state == "lost")
+    again = deploy.start("delay", model="models:delay@1")
+    time.sleep(1)  # a supervisor that knew of the old job would have brought it back by now
+    assert (jobs.poll(old.id).state, jobs.poll(old.id).restarts, again.state) == ("lost", 0, "running")
+    assert deploy.run("delay", rows=DF, rate=20, for_="0.5s").ok == 10
+
+
+def test_a_process_whose_place_was_taken_ends_at_once(register, workspace):
+    register(1)
+    deploy.start("delay", model="models:delay@1")
+    before = open_store().get("deploy", "delay").body["url"]
+    env = {**os.environ, "AIINFRA_JOB": "deploy-delay-old"}
+    command = [sys.executable, "-m", "aiinfra_lab.deploy.serve", "delay"]
+    late = subprocess.run(command, env=env, capture_output=True, text=True, timeout=30, check=False)
+    assert (late.returncode, late.stderr) == (0, "another process serves delay now\n")
+    assert (open_store().get("deploy", "delay").body["url"], deploy.show("delay").state) == (before, "running")
+
+
+def test_a_rollback_takes_the_alias_back_that_promote_moved(register):
+    register(1), register(2)
+    for version in (1, 2):
+        deploy.start("delay", model=f"models:delay@{version}", canary="50%")
+        deploy.promote("delay")
+    back = deploy.rollback("delay")
+    assert open_store().get("models", "delay").body["aliases"] == {"champion": 1}
+    assert "champion is now this version, and was delay@2" in back.notes
+
+
 def test_the_panels_stop_ends_it_and_the_record_says_so(register):
     register(1)
     deploy.start("delay", model="models:delay@1")
@@ -264,6 +282,7 @@ def test_an_alias_is_resolved_once_and_said(register):
         ({"model": "models:delay@1", "rollback_if": RULE}, UsageProblem, "canary"),
         ({"model": "models:delay@1", "canary": "5%", "rollback_if": "p95 > 5"}, UsageProblem, "p95"),
         ({"model": "models:delay@1", "port": 99_999}, UsageProblem, "port"),
+        ({"model": "models:delay@1", "port": 22}, UsageProblem, "port"),
         ({"model": "models:delay@1", "on": "moon"}, NotFound, "moon"),
         ({"model": "data:delay@1"}, UsageProblem, "models"),
     ],

@@ -11,14 +11,7 @@ from aiinfra_lab.cli import main
 from aiinfra_lab.errors import Conflict, Failed, NotFound, Unavailable, UsageProblem
 from aiinfra_lab.gpu import sessions
 from aiinfra_lab.store import Record, open_store
-
-
-def until(ready, seconds: float = 20):
-    end = time.monotonic() + seconds
-    while not (found := ready()):
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.05)
-    return found
+from tests.conftest import until
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 import os
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -9,20 +8,13 @@ from aiinfra_lab import gpu, jobs
 from aiinfra_lab.jobs import process
 from aiinfra_lab.kernels import specs
 from aiinfra_lab.store import open_store
+from tests.conftest import end_supervisor, until
 
 # A child in a session of its own, of a parent that is gone, which has thrown its environment away.
 HIDING = """
 import subprocess
 subprocess.run(["setsid", "sh", "-c", "env -i sleep 300 >/dev/null 2>&1 & echo $! > child"], check=True)
 """
-
-
-def until(ready, seconds: float = 20):
-    end = time.monotonic() + seconds
-    while not (found := ready()):
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.02)
-    return found
 
 
 def hiding_child(run, workspace: Path) -> int:
@@ -109,16 +101,6 @@ def test_a_job_that_code_in_the_session_started_outlives_the_session(place, run,
     until(lambda: jobs.find("deploy:x").state == "running")
     gpu.stop("trainer")
     assert jobs.find("deploy:x").state == "running"
-
-
-def end_supervisor(workspace: Path) -> None:
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            ours = f"AIINFRA_WORKSPACE={workspace}".encode() in (entry / "environ").read_bytes()
-            if ours and b"aiinfra_lab.jobs.supervisor" in (entry / "cmdline").read_bytes():
-                os.kill(int(entry.name), signal.SIGKILL)
-        except OSError:
-            continue
 
 
 def test_it_beats(place):

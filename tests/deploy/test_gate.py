@@ -1,0 +1,66 @@
+"""Which versions get traffic, and what is said of those that do."""
+
+import pytest
+
+from aiinfra_lab import deploy
+from aiinfra_lab.deploy import client
+from aiinfra_lab.errors import Failed
+from aiinfra_lab.store import open_store
+from tests.conftest import until
+
+from .conftest import FAR, ROW
+
+RULE = "errors > 5%"
+
+
+def found(uri: str, verdict: str) -> None:
+    """Write down how the last check of a version ended."""
+    record = open_store().get("models", uri.partition(":")[2])
+    open_store().put(record.with_(checked={"verdict": verdict}))
+
+
+def test_what_was_found_bad_serves_nobody(register):
+    register(1, checked="bad")
+    with pytest.raises(Failed, match="found bad") as problem:
+        deploy.start("delay", model="models:delay@1")
+    assert "%models check models:delay@1 --report" in problem.value.fix
+    assert open_store().list("deploy") == []
+
+
+@pytest.mark.parametrize(("checked", "said"), [("", "has not been checked"), ("cannot tell", "cannot tell")])
+def test_a_doubt_is_said_and_serves(register, checked, said):
+    register(1, checked=checked)
+    started = deploy.start("delay", model="models:delay@1")
+    assert (started.state, any(said in note for note in started.notes)) == ("running", True)
+
+
+def test_a_canary_must_be_found_good_to_take_all(register):
+    canary = register(1)
+    deploy.start("delay", model=canary, canary="5%")
+    for verdict, fix in (("cannot tell", f"`%models check {canary}`"), ("bad", "`%deploy rollback delay`")):
+        found(canary, verdict)
+        with pytest.raises(Failed, match=verdict) as problem:
+            deploy.promote("delay")
+        assert fix in problem.value.fix
+    assert deploy.show("delay").canary == canary
+
+
+def test_a_rule_that_saw_nothing_lets_nobody_through(register):
+    register(1), register(2)
+    deploy.start("delay", model="models:delay@1")
+    endpoint = deploy.start("delay", model="models:delay@2", canary="100%", rollback_if=RULE)
+    with pytest.raises(Failed, match="has answered no request"):
+        deploy.promote("delay")
+    endpoint.predict([ROW])
+    promoted = deploy.promote("delay")
+    assert (promoted.champion, "the rule was undecided after 1 requests" in promoted.notes) == ("models:delay@2", True)
+
+
+def test_a_broken_rule_lets_nobody_through(register):
+    register(1, "nan")
+    endpoint = deploy.start("delay", model="models:delay@1", canary="5%", rollback_if=RULE)
+    for _ in range(20):
+        client.ask(endpoint.url, "/predict", {"rows": [FAR]})
+    until(lambda: deploy.show("delay").verdict == "breach")
+    with pytest.raises(Failed, match="breaks its rule"):
+        deploy.promote("delay")
