@@ -5,17 +5,20 @@ Exit code 1: the user's error, 2: usage, 3: something is unavailable.
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import re
 import sys
 from collections.abc import Sequence
 
 from .errors import LabError, UsageProblem, did_you_mean
-from .show import Result
+from .show import Card, Result
 from .uris import NOUNS
 from .verbs import Help, as_json
 from .words import understand
 
 _OWN_FLAGS = ("--json", "--debug")
+_MAGIC = re.compile(rf"%%?(?=({'|'.join(NOUNS)})\b)")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         return _complain(problem, "--json" in asked)
     except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
         sys.stderr.close()  # the reader has gone, e.g. `| head`
@@ -46,7 +50,7 @@ def _run(words: list[str]) -> object:
         return version("aiinfra-lab")
     if noun not in NOUNS:
         raise UsageProblem(f"there is no noun {noun!r}", did_you_mean(noun, NOUNS))
-    call = understand(noun, rest)
+    call = understand(noun, rest, also=_OWN_FLAGS)
     return call if isinstance(call, Help) else call.run()
 
 
@@ -62,21 +66,31 @@ def _print(answer: object, *, as_text: bool) -> None:
     if not as_text:
         print(json.dumps(as_json(answer), ensure_ascii=False))
     elif isinstance(answer, Help):
-        print(answer.content)
+        print(_in_shell(answer.content))
     elif isinstance(answer, Result):
-        print(answer.card().text())
+        print(_card_in_shell(answer.card()).text())
     elif answer is not None:
         print(answer)
 
 
-def _complain(problem: LabError, as_text: bool) -> int:
-    if as_text:
-        print(
-            json.dumps({"error": type(problem).__name__, "what": problem.what, "fix": problem.fix}, ensure_ascii=False)
-        )
+def _complain(problem: LabError, as_json_: bool) -> int:
+    kind, what, fix = type(problem).__name__, _in_shell(problem.what), _in_shell(problem.fix)
+    if as_json_:
+        print(json.dumps({"error": kind, "what": what, "fix": fix}, ensure_ascii=False))
     else:
-        print(f"{type(problem).__name__}: {problem.what}\n  fix: {problem.fix}", file=sys.stderr)
+        print(f"{kind}: {what}\n  fix: {fix}", file=sys.stderr)
     return problem.exit_code
+
+
+def _in_shell(text: str) -> str:
+    """Commands as they are written here: `%gpu ls` is a notebook's way to say `aiinfra gpu ls`."""
+    return _MAGIC.sub("aiinfra ", text)
+
+
+def _card_in_shell(card: Card) -> Card:
+    """The same for what a card says itself; what it quotes, in its details, stays as it is."""
+    rows = [tuple(map(_in_shell, row)) for row in card.rows]
+    return dataclasses.replace(card, rows=rows, notes=[_in_shell(note) for note in card.notes])
 
 
 if __name__ == "__main__":

@@ -81,8 +81,8 @@ class Damaged(Unavailable):
     """Stored state cannot be trusted."""
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """The sentence that suggests the nearest known word, or lists what is known.
+def did_you_mean(word: str, known: Iterable[str], first: str = "") -> str:
+    """The sentence that suggests the nearest known word, or lists what is known; `first` makes the first of them.
 
     >>> did_you_mean("strat", ["start", "stop"])
     'did you mean start?'
@@ -92,6 +92,6 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     if near:
         return f"did you mean {near[0]}?"
     if not choices:
-        return "there is none yet"
+        return f"there is none yet: {first}" if first else "there is none yet"
     more = ", …" if len(choices) > 12 else ""
     return "known: " + ", ".join(choices[:12]) + more

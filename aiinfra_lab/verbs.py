@@ -13,6 +13,7 @@ import functools
 import importlib
 import inspect
 import re
+import textwrap
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -42,6 +43,8 @@ VERBS = {
     "rollback": "move traffic or an alias back",
     "export": "write files for another system",
 }
+
+_HELP_WIDTH = 110
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -96,6 +99,11 @@ class Parameter:
     def flag(self) -> str:
         """How it is written as a flag, without a verb that fixes its place."""
         return "-p" if self.kind == "params" else "--" + self.name.rstrip("_").replace("_", "-")
+
+    @property
+    def switch(self) -> str:
+        """How its help calls it: what is on by default can be switched off."""
+        return f"--[no-]{self.flag[2:]}" if self.kind == "bool" and self.default is True else self.flag
 
     @property
     def word(self) -> str:
@@ -163,9 +171,13 @@ class Verb:
     def help(self) -> str:
         """The usage line, the docstring's text and a line per parameter."""
         lines = [self.usage(), "", *_prose(self.function.__doc__ or "")]
-        described = [(item.word if item.positional else item.flag, item) for item in self.parameters]
+        described = [(item.word if item.positional else item.switch, item) for item in self.parameters]
         width = max((len(word) for word, _ in described), default=0)
-        lines += [f"  {word:<{width}}  {item.doc}{_default(item)}" for word, item in described]
+        for word, item in described:
+            text = textwrap.wrap(item.doc + _default(item), max(40, _HELP_WIDTH - width)) or [""]
+            lines += [f"  {word:<{width}}  {text[0]}", *(" " * (width + 4) + more for more in text[1:])]
+        if self.code:
+            lines += ["", "In a notebook the cell below the line is the code; --code FILE gives it in a shell."]
         return "\n".join(lines)
 
     def call(self, **values: Any) -> Any:
@@ -412,7 +424,7 @@ def _flag_usage(item: Parameter) -> str:
     if item.kind == "params":
         return "[-p KEY=VALUE …]"
     if item.kind == "code":
-        return ""
+        return "[--code FILE]"
     if item.kind == "bool":
         return f"[--no-{item.flag[2:]}]" if item.default is True else f"[{item.flag}]"
     value = "|".join(item.choices) if item.choices else "FILE" if item.kind == "path" else item.kind.upper()
@@ -420,7 +432,9 @@ def _flag_usage(item: Parameter) -> str:
 
 
 def _default(item: Parameter) -> str:
-    if item.required or item.default in (None, "", False, True) or item.default in ({}, ()):
+    if item.default is True:
+        return " (the default)"
+    if item.required or item.default in (None, "", False) or item.default in ({}, ()):
         return ""
     return f" (default {item.default:g})" if isinstance(item.default, float) else f" (default {item.default})"
 

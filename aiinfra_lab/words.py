@@ -55,8 +55,11 @@ def split(line: str, names: Mapping[str, Any] | None = None) -> list[Word]:
     return words
 
 
-def understand(noun: str, words: Sequence[Word], body: str | None = None) -> Call | Help:
-    """The call that the words make, or the help they ask for. A bare noun looks."""
+def understand(noun: str, words: Sequence[Word], body: str | None = None, also: Sequence[str] = ()) -> Call | Help:
+    """The call that the words make, or the help they ask for. A bare noun looks.
+
+    `also`: flags that the caller took out of the line, to be suggested when one of them is misspelled.
+    """
     if not words:
         return Call(find_verb(noun, "ls" if "ls" in verbs_of(noun) else "show"), {}, None)
     name, rest = words[0], list(words[1:])
@@ -67,7 +70,7 @@ def understand(noun: str, words: Sequence[Word], body: str | None = None) -> Cal
     verb = find_verb(noun, name)
     if any(word in ("--help", "-h") for word in rest if isinstance(word, str)):
         return help_of(noun, name)
-    values, bind = _values(verb, rest)
+    values, bind = _values(verb, rest, also)
     if verb.code is not None and body is not None:
         values[verb.code.name] = body
     elif body is not None and body.strip():
@@ -89,7 +92,7 @@ def _look_up(name: str, names: Mapping[str, Any]) -> Any:
     return names[name]
 
 
-def _values(verb: Verb, words: list[Word]) -> tuple[dict[str, Any], str | None]:
+def _values(verb: Verb, words: list[Word], also: Sequence[str]) -> tuple[dict[str, Any], str | None]:
     values: dict[str, Any] = {}
     bind = None
     places = list(verb.positionals)
@@ -103,7 +106,7 @@ def _values(verb: Verb, words: list[Word]) -> tuple[dict[str, Any], str | None]:
                 raise UsageProblem(f"-p {key!r} gives no value", "write -p key=value")
             values.setdefault(params.name, {})[key] = value
         elif isinstance(word, str) and word.startswith("--"):
-            _flag(verb, word, words, values)
+            _flag(verb, word, words, values, also)
         elif isinstance(word, str) and re.match(r"-[a-z]$", word):
             raise UsageProblem(f"{verb.noun} {verb.name} takes no {word}", did_you_mean(word, _flags(verb)))
         elif places:
@@ -113,7 +116,7 @@ def _values(verb: Verb, words: list[Word]) -> tuple[dict[str, Any], str | None]:
     return values, bind
 
 
-def _flag(verb: Verb, word: str, words: list[Word], values: dict[str, Any]) -> None:
+def _flag(verb: Verb, word: str, words: list[Word], values: dict[str, Any], also: Sequence[str]) -> None:
     name, equals, inline = word.partition("=")
     known = {item.flag: item for item in verb.parameters}
     negated = known.get("--" + name.removeprefix("--no-")) if name.startswith("--no-") else None
@@ -121,7 +124,7 @@ def _flag(verb: Verb, word: str, words: list[Word], values: dict[str, Any]) -> N
         values[negated.name] = False
         return
     if name not in known:
-        raise UsageProblem(f"{verb.noun} {verb.name} has no flag {name}", did_you_mean(name, _flags(verb)))
+        raise UsageProblem(f"{verb.noun} {verb.name} has no flag {name}", did_you_mean(name, [*_flags(verb), *also]))
     item = known[name]
     if item.kind == "bool" and not equals:
         values[item.name] = True

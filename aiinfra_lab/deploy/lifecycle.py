@@ -33,8 +33,8 @@ def find(name: str) -> Record:
     record = open_store().get(KIND, name)
     if record is None:
         known = [item.name for item in open_store().list(KIND)]
-        fix = did_you_mean(name, known) if known else f"start it: `%deploy start {name} --model models:NAME@N`"
-        raise NotFound(f"there is no endpoint {name}", fix)
+        first = f"`%deploy start {name} --model models:NAME@N`"
+        raise NotFound(f"there is no endpoint {name}", did_you_mean(name, known, first))
     return record
 
 

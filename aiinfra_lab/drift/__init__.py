@@ -215,7 +215,8 @@ def _find(name: str) -> Record:
     wanted = next((record for record in records if not uri.tag or record.name == uri.label), None)
     if wanted is None:
         known = [record.name for record in _records(None)]
-        raise NotFound(f"there is no {uri}", f"`%drift check` makes one; {did_you_mean(uri.label, known)}")
+        fix = f"`%drift check {uri.name} --against data:NAME@N` makes one"
+        raise NotFound(f"there is no {uri}", f"{fix}; {did_you_mean(uri.label, known)}" if known else fix)
     return wanted
 
 

@@ -33,7 +33,8 @@ def endpoint(name: str) -> Record:
     record = store.get("deploy", uri.name)
     if record is None:
         known = [found.name for found in store.list("deploy")]
-        raise NotFound(f"there is no endpoint {uri.name}", did_you_mean(uri.name, known))
+        first = f"`%deploy start {uri.name} --model models:NAME@N`"
+        raise NotFound(f"there is no endpoint {uri.name}", did_you_mean(uri.name, known, first))
     return record
 
 
@@ -42,7 +43,7 @@ def model_of(record: Record) -> Model:
     served = record.body.get("champion") or record.body.get("canary")
     if not served:
         raise NotFound(
-            f"endpoint {record.name} serves no model yet", f"%deploy start {record.name} --model models:NAME"
+            f"endpoint {record.name} serves no model yet", f"`%deploy start {record.name} --model models:NAME`"
         )
     return models.get(served)
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from .. import train
-from ..errors import Conflict, Failed, NotFound, UsageProblem
+from ..audit.needs import refuse_needed
+from ..errors import Failed, NotFound, UsageProblem
 from ..show import Card, Listing, Result, shown
 from ..store import Event, Record, open_store
 from ..uris import Uri, check_name
@@ -219,7 +220,7 @@ def promote(model: Annotated[str, Live("models")], *, to: str = "champion") -> M
     checked = version.body.get("checked", {}).get("verdict")
     if checked != "good":
         why = "has not been checked" if checked is None else f"was checked, and the verdict was: {checked}"
-        raise Failed(f"{uri} {why}", f"%models check {version.name} must find it good first")
+        raise Failed(f"{uri} {why}", f"`%models check {version.name}` must find it good first")
     before, after = record.move(uri.name, alias, "promote", lambda body: record.number(version))
     return _moved(version, alias, before, after)
 
@@ -235,7 +236,7 @@ def rollback(name: Annotated[str, Live("models")], *, alias: str = "champion") -
     if asked.tag:
         raise UsageProblem(
             f"{asked} is a version, and a model is rolled back",
-            f"%models rollback {asked.name}; or %models promote {asked.label}",
+            f"`%models rollback {asked.name}`; or `%models promote {asked.label}`",
         )
     model = asked.name
     before, after = record.move(model, alias, "rollback", lambda body: record.before(body, alias, model))
@@ -266,12 +267,7 @@ def rm(model: Annotated[str, Live("models")]) -> Model:
     """
     version = record.find(Uri.parse(model, noun="models"))
     uri = f"models:{version.name}"
-    if held := record.held(version):
-        raise Conflict(
-            f"{uri} is the {held[0]}", f"promote another version first: %models promote NAME@N --to {held[0]}"
-        )
-    if serving := _serving(uri):
-        raise Conflict(f"{serving} serves {uri}", f"stop it or move its traffic first: %deploy show {serving}")
+    refuse_needed(open_store(), uri)
     gone = record.change(version.name, Event("models rm", uri, (uri,)), removed_at=time.time())
     return _model(gone, said=mirror.forget(gone) or "removed; its record stays")
 
@@ -290,14 +286,6 @@ def _moved(version: Record, alias: str, before: int | None, after: int) -> Model
     behind = mirror.point(version.name.partition("@")[0], alias, after)
     hint = "no traffic moved: endpoints serve what they served; `%deploy promote` moves traffic"
     return _model(version, said="; ".join(part for part in (said, hint, behind) if part))
-
-
-def _serving(uri: str) -> str | None:
-    """The endpoint that serves a version; later nouns are heard of only through their records."""
-    for found in open_store().list("deploy"):
-        if uri in (found.body.get("champion"), found.body.get("canary")) and not found.body.get("stopped_at"):
-            return f"deploy:{found.name}"
-    return None
 
 
 def _model(found: Record, *, said: str = "") -> Model:

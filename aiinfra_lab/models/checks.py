@@ -76,9 +76,8 @@ def judge(version: Record, required: list[Bound], margin: float) -> Iterator[Fin
     place = record.folder(version.name)
     off = artifact.differences(place, version.body["files"])
     if off:
-        yield Finding(
-            "files", "bad", "; ".join(off), f"add the model again: %models add {version.name.partition('@')[0]}"
-        )
+        again = f"add the model again: `%models add {version.name.partition('@')[0]} --run {version.body['run']}`"
+        yield Finding("files", "bad", "; ".join(off), again)
         return
     yield Finding("files", "good", f"{len(version.body['files'])} files are as they were recorded")
     yield _example(place)

@@ -142,4 +142,4 @@ def _known(uri: Uri) -> str:
     if versions:
         return "its versions: " + ", ".join(versions[:8])
     names = {record.name.partition("@")[0] for record in records()}
-    return did_you_mean(uri.name, names) if names else "there is none yet: %models add NAME --run train:NAME"
+    return did_you_mean(uri.name, names, f"`%models add {uri.name} --run train:NAME`")

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -7,6 +8,7 @@ import pytest
 
 from aiinfra_lab import cli
 from aiinfra_lab.errors import LabError
+from aiinfra_lab.show import Card
 
 
 @pytest.mark.parametrize(
@@ -52,6 +54,31 @@ def test_help_of_everything(workspace, capsys):
     for words in (["--help"], ["lab", "--help"], ["lab", "start", "--help"]):
         assert cli.main(words) == 0
     assert "put back the newest sound copy" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("line", ["data get x", "gpu --help", "deploy ls", "train run --help"])
+def test_commands_are_written_as_a_shell_takes_them(workspace, line, capsys):
+    cli.main(line.split())
+    said = "".join(capsys.readouterr())
+    assert "aiinfra " in said
+    assert not re.search(r"%(lab|gpu|data|features|train|models|deploy)", said)
+
+
+def test_what_a_card_quotes_stays_as_it_is(capsys):
+    card = Card(
+        "x",
+        header=("", "fix"),
+        rows=[("x", "`%lab start`")],
+        notes=["`%%train run x`"],
+        details=[("printed", "%data add")],
+    )
+    text = cli._card_in_shell(card).text()
+    assert ("`aiinfra lab start`" in text, "`aiinfra train run x`" in text, "%data add" in text) == (True, True, True)
+
+
+def test_its_own_flags_are_suggested(workspace, capsys):
+    assert cli.main(["data", "ls", "--jso"]) == 2
+    assert "did you mean --json?" in capsys.readouterr().err
 
 
 def test_a_closed_pipe_is_no_traceback(workspace):

@@ -258,7 +258,7 @@ def test_rollback_passes_over_what_was_removed(run):
 
 def test_the_champion_and_what_an_endpoint_serves_are_not_removed(run):
     models.promote(good(run))
-    with pytest.raises(Conflict, match=r"is the champion"):
+    with pytest.raises(Conflict, match=r"models:delay@champion is models:delay@1"):
         models.rm("delay@1")
     other = models.add("delay", run=run, note="other")
     open_store().put(Record.new("deploy", "delay", {"champion": "models:delay@1", "canary": other.uri}))
