@@ -55,8 +55,8 @@ def test_a_verbs_docstring_describes_no_parameter_that_it_lacks(verb: Verb) -> N
 def test_the_command_line_helps_with_every_flag(verb: Verb) -> None:
     text = run("--help", verb.noun, verb.name)
     flags = [item for item in verb.parameters if not item.positional]
-    assert text.startswith(f"{'%%' if verb.code else '%'}{verb.noun} {verb.name}")
-    assert [item.flag for item in flags if f"{item.flag} " not in text + " "] == []
+    assert text.startswith(f"aiinfra {verb.noun} {verb.name}")
+    assert [item.switch for item in flags if f"{item.switch} " not in text + " "] == []
 
 
 @pytest.mark.parametrize("noun", NOUNS)
