@@ -8,15 +8,13 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator
 from typing import Any
 
 import psycopg
 
-from ..errors import Conflict, Denied, Unavailable, UsageProblem
-from .base import GENESIS, Event, LoggedEvent, Record, actor, body_of, canonical, chain_hash, event_of
+from ..errors import Denied, Unavailable, UsageProblem
+from .sql import SqlStore
 
 # One script per schema version, applied in order and never changed afterwards.
 MIGRATIONS = (
@@ -35,8 +33,10 @@ MIGRATIONS = (
 _LOCK = 0x61_69_69_6E  # any number that every client of ours agrees on
 
 
-class PostgresStore:
+class PostgresStore(SqlStore):
     """See `Store` for the contract."""
+
+    mark = "%s"
 
     def __init__(self, url: str, schema: str = "aiinfra") -> None:
         self.url = url
@@ -45,68 +45,11 @@ class PostgresStore:
         self._connection: psycopg.Connection[Any] | None = None
         self._pid = 0
 
-    def get(self, kind: str, name: str) -> Record | None:
-        with self._session() as db:
-            row = db.execute(
-                "SELECT kind, name, body, rev, updated_at FROM records WHERE kind = %s AND name = %s", (kind, name)
-            ).fetchone()
-        return _record(row) if row else None
-
-    def list(self, kind: str | None = None, since_rev: int = 0) -> Sequence[Record]:
-        with self._session() as db:
-            rows = db.execute(
-                "SELECT kind, name, body, rev, updated_at FROM records "
-                "WHERE rev > %s AND (%s::text IS NULL OR kind = %s) ORDER BY rev DESC",
-                (since_rev, kind, kind),
-            ).fetchall()
-        return [_record(row) for row in rows]
-
-    def put(self, record: Record, expected_rev: int | None = None) -> Record:
-        with self._transaction() as db:
-            return self._write(db, record, expected_rev)
-
-    def commit(self, records: Sequence[Record], event: Event | None) -> Sequence[Record]:
-        with self._transaction() as db:
-            written = [self._write(db, record, record.rev) for record in records]
-            if event is not None:
-                self._append(db, event)
-        return written
-
-    def events(self, since: int = 0) -> Iterator[LoggedEvent]:
-        with self._session() as db:
-            rows = db.execute(
-                "SELECT seq, at, actor, body, prev, hash FROM events WHERE seq > %s ORDER BY seq", (since,)
-            ).fetchall()
-        for seq, at, who, body, prev, digest in rows:
-            yield LoggedEvent(seq, at, who, event_of(body), prev, digest)
-
     def close(self) -> None:
         with self._lock:
             if self._connection is not None and self._pid == os.getpid():
                 self._connection.close()
             self._connection = None
-
-    def _write(self, db: psycopg.Connection[Any], record: Record, expected_rev: int | None) -> Record:
-        row = db.execute("SELECT rev FROM records WHERE kind = %s AND name = %s", (record.kind, record.name)).fetchone()
-        if expected_rev is not None and (row[0] if row else 0) != expected_rev:
-            raise Conflict(
-                f"{record.kind} {record.name} was changed by somebody else meanwhile", "look at it again and repeat"
-            )
-        body, now = canonical(record.body), time.time()
-        rev = _one(db.execute("UPDATE meta SET value = value + 1 WHERE key = 'rev' RETURNING value"))
-        db.execute(
-            "INSERT INTO records VALUES (%s, %s, %s, %s, %s) ON CONFLICT (kind, name) DO UPDATE "
-            "SET body = excluded.body, rev = excluded.rev, updated_at = excluded.updated_at",
-            (record.kind, record.name, body, rev, now),
-        )
-        return Record(record.kind, record.name, record.body, rev, now)
-
-    def _append(self, db: psycopg.Connection[Any], event: Event) -> None:
-        row = db.execute("SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1").fetchone()
-        seq, prev = (row[0] + 1, row[1]) if row else (1, GENESIS)
-        at, who, body = round(time.time(), 6), actor(), canonical(asdict(event))
-        digest = chain_hash(seq, at, who, event_of(body), prev)
-        db.execute("INSERT INTO events VALUES (%s, %s, %s, %s, %s, %s)", (seq, at, who, body, prev, digest))
 
     @contextlib.contextmanager
     def _session(self) -> Iterator[psycopg.Connection[Any]]:
@@ -169,8 +112,3 @@ def _one(cursor: psycopg.Cursor[Any]) -> int:
     row = cursor.fetchone()
     assert row is not None
     return int(row[0])
-
-
-def _record(row: tuple[str, str, str, int, float]) -> Record:
-    kind, name, body, rev, updated_at = row
-    return Record(kind, name, body_of(body), rev, updated_at)

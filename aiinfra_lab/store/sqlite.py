@@ -11,12 +11,12 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator
 from pathlib import Path
 
-from ..errors import Conflict, Damaged, Denied, LabError, NotFound, Unavailable
-from .base import GENESIS, Event, LoggedEvent, Record, actor, body_of, canonical, chain_hash, event_of
+from ..errors import Damaged, Denied, LabError, NotFound, Unavailable
+from .base import GENESIS
+from .sql import Head, SqlStore
 
 # One script per schema version, applied in order and never changed afterwards.
 MIGRATIONS = (
@@ -38,7 +38,7 @@ MOUNTS = Path("/proc/mounts")
 _COPIES_KEPT = 7
 
 
-class SqliteStore:
+class SqliteStore(SqlStore):
     """See `Store` for the contract."""
 
     def __init__(self, path: Path) -> None:
@@ -47,43 +47,6 @@ class SqliteStore:
         self._connection: sqlite3.Connection | None = None
         self._pid = 0
         self._file: tuple[int, int] | None = None
-
-    def get(self, kind: str, name: str) -> Record | None:
-        with self._session() as db:
-            row = db.execute(
-                "SELECT kind, name, body, rev, updated_at FROM records WHERE kind = ? AND name = ?", (kind, name)
-            ).fetchone()
-        return _record(row) if row else None
-
-    def list(self, kind: str | None = None, since_rev: int = 0) -> Sequence[Record]:
-        where, values = ("rev > ? AND kind = ?", (since_rev, kind)) if kind else ("rev > ?", (since_rev,))
-        with self._session() as db:
-            rows = db.execute(
-                f"SELECT kind, name, body, rev, updated_at FROM records WHERE {where} ORDER BY rev DESC",  # noqa: S608
-                values,
-            ).fetchall()
-        return [_record(row) for row in rows]
-
-    def put(self, record: Record, expected_rev: int | None = None) -> Record:
-        with self._transaction() as db:
-            return self._write(db, record, expected_rev)
-
-    def commit(self, records: Sequence[Record], event: Event | None) -> Sequence[Record]:
-        with self._transaction() as db:
-            written = [self._write(db, record, record.rev) for record in records]
-            head = self._append(db, event) if event else None
-        if head:
-            self._keep_head(*head)
-        self._daily_copy()
-        return written
-
-    def events(self, since: int = 0) -> Iterator[LoggedEvent]:
-        with self._session() as db:
-            rows = db.execute(
-                "SELECT seq, at, actor, body, prev, hash FROM events WHERE seq > ? ORDER BY seq", (since,)
-            ).fetchall()
-        for seq, at, who, body, prev, digest in rows:
-            yield LoggedEvent(seq, at, who, event_of(body), prev, digest)
 
     def close(self) -> None:
         with self._lock:
@@ -120,39 +83,19 @@ class SqliteStore:
     def vouch(self) -> None:
         """Write the head file for what the store holds now."""
         with self._session() as db:
-            row = db.execute("SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1").fetchone()
-        if row:
-            self._keep_head(*row)
+            newest = self._newest(db)
+        if newest:
+            self._keep_head(*newest)
         self.close()
 
     @property
     def _head_path(self) -> Path:
         return self.path.with_name("audit.head")
 
-    def _write(self, db: sqlite3.Connection, record: Record, expected_rev: int | None) -> Record:
-        row = db.execute("SELECT rev FROM records WHERE kind = ? AND name = ?", (record.kind, record.name)).fetchone()
-        stored = row[0] if row else 0
-        if expected_rev is not None and stored != expected_rev:
-            raise Conflict(
-                f"{record.kind} {record.name} was changed by somebody else meanwhile", "look at it again and repeat"
-            )
-        rev = db.execute("UPDATE meta SET value = value + 1 WHERE key = 'rev' RETURNING value").fetchone()[0]
-        now = time.time()
-        db.execute(
-            "INSERT INTO records VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET body = excluded.body, "
-            "rev = excluded.rev, updated_at = excluded.updated_at",
-            (record.kind, record.name, canonical(record.body), rev, now),
-        )
-        return Record(record.kind, record.name, record.body, rev, now)
-
-    def _append(self, db: sqlite3.Connection, event: Event) -> tuple[int, str]:
-        row = db.execute("SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1").fetchone()
-        seq, prev = (row[0] + 1, row[1]) if row else (1, GENESIS)
-        at, who = round(time.time(), 6), actor()
-        body = canonical(asdict(event))
-        digest = chain_hash(seq, at, who, event_of(body), prev)
-        db.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", (seq, at, who, body, prev, digest))
-        return seq, digest
+    def _committed(self, head: Head | None) -> None:
+        if head:
+            self._keep_head(*head)
+        self._daily_copy()
 
     def _keep_head(self, seq: int, digest: str) -> None:
         # Written after the commit is on disk: it may lag behind after a crash, it can never run ahead.
@@ -361,8 +304,3 @@ def _copy(source: sqlite3.Connection, target: Path) -> None:
         source.backup(copy)
         if copy.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
             raise sqlite3.DatabaseError("a copy of the store is not sound")
-
-
-def _record(row: tuple[str, str, str, int, float]) -> Record:
-    kind, name, body, rev, updated_at = row
-    return Record(kind, name, body_of(body), rev, updated_at)
