@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from ..errors import Failed, NotFound, UsageProblem
-from ..show import Card, Listing, Result
+from ..show import Card, Listing, Result, shown
 from ..store import open_store
 from ..units import Share
 from ..uris import Uri
@@ -81,6 +81,11 @@ class Removal(Result):
     size_bytes: int
     newest: str
 
+    def card(self) -> Card:
+        name = self.uri.partition("@")[0]
+        left = f"{name} now means {self.newest}" if self.newest else f"no version of {name} is left"
+        return Card(self.uri, "removed", [("size", shown("size_bytes", self.size_bytes))], notes=[left])
+
 
 @dataclass(frozen=True)
 class Description(Result):
@@ -144,7 +149,7 @@ def ls(name: Annotated[str, Live("data")] | None = None) -> Listing:
     wanted = Uri.parse(name, noun="data").name if name else None
     items = tuple(versions.described(record) for record in versions.records(wanted))
     header = ("uri", "rows", "files", "size_bytes", "source", "added_at")
-    return Listing("data", items, header, "there is none yet: `data add NAME PATH` makes one")
+    return Listing("data", items, header, "there is none yet: `%data add NAME PATH` makes one")
 
 
 @verb("data")
@@ -233,14 +238,15 @@ def log(name: Annotated[str, Live("data")]) -> Listing:
 def rm(name: Annotated[str, Live("data")]) -> Removal:
     """Delete the content of a version, keeping the record that it was.
 
-    What other versions share with it stays. The name then means the newest version that is left.
+    What other versions share with it stays. The name then means the newest version that is left. What an endpoint
+    serves, or an alias points at, keeps the data that it was made of.
 
     name: the version, e.g. flights@1
     """
     uri = Uri.parse(name, noun="data")
     if uri.version is None:
         raise UsageProblem(
-            f"data rm {name} does not say which version", f"write {uri}@N: `data ls {uri.name}` lists them"
+            f"data rm {name} does not say which version", f"write {uri}@N: `%data ls {uri.name}` lists them"
         )
     return Removal(str(uri), *removal.remove(uri))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config import Settings, settings
-from ..errors import Conflict, UsageProblem
+from ..errors import Conflict, NotFound, UsageProblem
 from ..store import Event, Record, open_store
 from ..uris import check_name
 from . import files as _files
@@ -49,7 +49,7 @@ def open_rows(rows: object, name: str = "rows") -> Dataset:
     What is not stored yet is stored first, as data:NAME, so that everything has a URI.
     """
     if rows is None:
-        raise UsageProblem("no rows were given", "give a URI like data:flights, a path or a data frame")
+        raise UsageProblem("no rows were given", _WAYS)
     return as_version(rows) or add(name, rows, None, ())
 
 
@@ -65,20 +65,46 @@ def _bring(where: Settings, name: str, rows: object, source: str | None, folder:
     if isinstance(rows, Dataset):
         _files.copy_in(rows.path, folder)
         return rows.uri, rows.path.name if rows.path.is_file() else ""
-    path = _path(where, name, rows)
+    path = _own(where, name) if rows is None else _given(rows)
     _files.copy_in(path, folder)
     return f"file:{path}", path.name if path.is_file() else ""
 
 
-def _path(where: Settings, name: str, rows: object) -> Path:
-    if rows is not None and not isinstance(rows, str | Path):
-        raise UsageProblem(
-            f"a {type(rows).__name__} is no data", "give a URI like data:flights, a path or a data frame"
-        )
+def _own(where: Settings, name: str) -> Path:
     own = where.workspace / "data" / name
-    if rows is None and not own.exists():
-        raise UsageProblem(f"`data add {name}` does not say what to add", "give a path, a data frame, or --from SOURCE")
-    return own if rows is None else Path(rows).expanduser().absolute()
+    if not own.exists():
+        raise UsageProblem(
+            f"`%data add {name}` does not say what to add", "give a path, a data frame, or --from SOURCE"
+        )
+    return own
+
+
+def _given(rows: object) -> Path:
+    """The file or folder that a path names. NotFound when there is none; the fix says what may have been meant."""
+    if not isinstance(rows, str | Path):
+        raise UsageProblem(f"an object of type {type(rows).__name__} is no data", _WAYS)
+    if not str(rows).strip():  # as a path, it would be the whole current folder
+        raise UsageProblem("no rows were given: the text is empty", _WAYS)
+    path = Path(rows)
+    try:
+        path = path.expanduser().absolute()
+        if path.exists():
+            return path
+    except PermissionError:
+        raise
+    except (OSError, RuntimeError):  # longer than a name can be, or in the home of nobody
+        pass
+    raise NotFound(f"there is no file or folder {path}", _meant(str(rows)))
+
+
+_WAYS = "give a URI like data:flights, a path like flights.csv, or in Python a data frame"
+
+
+def _meant(word: str) -> str:
+    if "://" in word:
+        return "what lies on another machine must be fetched first: give the path of a file here"
+    hint = "look at the path: it is read from the current folder"
+    return f"did you mean {KIND}:{word}? If not, {hint}" if records(word.partition("@")[0]) else hint
 
 
 def _kept_alone(newest: Record | None, found: _files.Manifest) -> str:
@@ -98,7 +124,7 @@ def _record(
     if content.unsaved(name):
         raise Conflict(
             f"data/{name} has changes that no version holds, and they would be overwritten",
-            f"record them with `data add {name}`, or take them away",
+            f"record them with `%data add {name}`, or take them away",
         )
     _files.write_aside(manifest_path(where, found.digest), found.text())
     body = {

@@ -143,7 +143,9 @@ class Dvc:
 
 
 def _not_here(key: str) -> NotFound:
-    return NotFound(f"content {key[:12]} is not in this workspace's DVC cache", "`dvc pull` it, or `data add` it again")
+    return NotFound(
+        f"content {key[:12]} is not in this workspace's DVC cache", "`dvc pull` it, or `%data add` it again"
+    )
 
 
 def _objects(key: str, tree: Any) -> set[str]:

@@ -91,7 +91,7 @@ def read_list(path: Path, digest: str) -> Manifest:
     except (OSError, UnicodeDecodeError):
         text = ""
     if hashlib.sha256(text.encode()).hexdigest() != digest:
-        raise Damaged(f"the list of files {path} is gone or altered", "`data add` the content again")
+        raise Damaged(f"the list of files {path} is gone or altered", "`%data add` the content again")
     return Manifest(tuple(File(*entry) for entry in json.loads(text)))
 
 

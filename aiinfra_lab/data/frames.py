@@ -31,18 +31,46 @@ def write_frame(frame: Any, path: Path) -> None:
 
 
 def to_polars(frame: Any) -> pl.DataFrame:
-    """The same table for polars: a named index becomes columns, a nameless one is a row number and is left out."""
+    """The same table for polars: a named index becomes columns, a nameless one is a row number and is left out.
+
+    Failed when it holds what polars cannot hold, or is lazy and fails now.
+    """
+    import polars as pl
+
+    try:
+        return _to_polars(frame)
+    except (TypeError, ValueError, NotImplementedError, pl.exceptions.PolarsError) as problem:
+        first = str(problem).strip().partition("\n")[0]
+        raise Failed(
+            f"the data frame cannot be stored: {first}", "give it columns of plain types, each with a name of its own"
+        ) from problem
+
+
+def _to_polars(frame: Any) -> pl.DataFrame:
     import polars as pl
 
     if isinstance(frame, pl.LazyFrame):
-        return frame.collect()
+        return _collected(frame)
     if isinstance(frame, pl.DataFrame):
         return frame
     if not hasattr(frame, "columns"):
-        raise UsageProblem(f"a {type(frame).__name__} is no data frame", "make it one: series.to_frame()")
+        raise UsageProblem(
+            f"an object of type {type(frame).__name__} is no data frame",
+            "make it one, as series.to_frame() does of a series",
+        )
     if type(frame).__module__.startswith("pyarrow"):
         return pl.DataFrame(pl.from_arrow(frame))
     return _from_pandas(frame)
+
+
+def _collected(frame: pl.LazyFrame) -> pl.DataFrame:
+    import polars as pl
+
+    try:
+        return frame.collect()
+    except pl.exceptions.PolarsError as problem:
+        first = str(problem).strip().partition("\n")[0]
+        raise Failed(f"the lazy frame cannot be computed: {first}", "correct it until .collect() works") from problem
 
 
 def _from_pandas(frame: Any) -> pl.DataFrame:
@@ -58,12 +86,7 @@ def _from_pandas(frame: Any) -> pl.DataFrame:
     for name in names:
         if frame[name].dtype == object:
             _check_objects(frame[name].dropna(), name)
-    try:
-        return pl.from_pandas(frame)
-    except (TypeError, ValueError, pl.exceptions.PolarsError) as problem:
-        raise Failed(
-            f"the data frame cannot be stored: {problem}", "give its columns plain types: df.astype(…)"
-        ) from problem
+    return pl.from_pandas(frame)
 
 
 def _check_objects(values: Any, name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import NotFound, UsageProblem, did_you_mean
 from ..show import Card, Result, shown
-from .tables import Table, scan
+from ..uris import check_name
+from .tables import SUFFIXES, Table, scan
 
 if TYPE_CHECKING:
     import polars as pl
@@ -51,7 +53,7 @@ class Dataset(Result):
     def describe(self, name: str | None = None) -> Table:
         """The columns and types of a table. NotFound when there is none of that name."""
         known = {table.name: table for table in self.described}
-        if name is None:
+        if name is None or not known:
             return known[self.main()]
         if name not in known:
             raise NotFound(f"{self.uri} has no table {name!r}", did_you_mean(name, known))
@@ -61,12 +63,21 @@ class Dataset(Result):
         """The table that is meant when none is named: the one that the data is called after, or the only one."""
         main = main_table(self.uri.partition(":")[2].partition("@")[0], self.tables)
         if main is None and not self.tables:
-            raise NotFound(f"{self.uri} holds no table", f"its files are in {self.path}")
+            raise NotFound(f"{self.uri} holds no table", f"write {_KINDS} from what is in {self.path}, and add that")
         if main is None:
+            listed = ", ".join(self.tables[:12]) + (", …" if len(self.tables) > 12 else "")
             raise UsageProblem(
-                f"{self.uri} has {len(self.tables)} tables", f"name one of {', '.join(self.tables[:12])}"
+                f"{self.uri} has {len(self.tables)} tables, and none is called like it: {listed}",
+                f'name one in Python, as in .df("{self.tables[0]}"); to have one as rows, {self._alone()}',
             )
         return main
+
+    def _alone(self) -> str:
+        """What makes a table the one that is meant: data of its name or, where that can be no name, its file alone."""
+        for table in self.tables:
+            with contextlib.suppress(UsageProblem):
+                return f"add the data under its name: `%data add {check_name(table)} {self.uri}`"
+        return f"add its file alone: `%data add NAME {self.path / self.described[0].file}`"
 
     def card(self) -> Card:
         facts = [
@@ -79,6 +90,9 @@ class Dataset(Result):
         details = [(f"columns of {table.name}", _schema(table.columns)) for table in self.described[:8]]
         notes = [self.note] if self.note else []
         return Card(self.uri, "", facts, ("table", "rows", "columns"), rows, notes, details=details)
+
+
+_KINDS = f"a table ({', '.join(SUFFIXES)})"
 
 
 def main_table(name: str, tables: Sequence[str]) -> str | None:

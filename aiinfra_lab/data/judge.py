@@ -49,7 +49,7 @@ def worst(findings: Sequence[Finding]) -> State:
 def judge(data: Dataset, like: Dataset | None, bounds: Bounds) -> list[Finding]:
     """Everything that can be said of the tables. UsageProblem when no table has the key."""
     if not data.described:
-        fix = "`check` judges parquet, CSV and JSON lines"
+        fix = "`%data check` judges parquet, CSV and JSON lines"
         return [Finding(data.uri, "tables", "cannot tell", "there is no table among its files", fix)]
     columns = {column for table in data.described for column in table.schema}
     if unknown := [column for column in bounds.key if column not in columns]:

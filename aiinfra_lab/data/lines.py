@@ -28,6 +28,8 @@ def check_csv(path: Path) -> Shape:
     with path.open(encoding="utf-8-sig", newline="") as stream:
         try:
             first = next(stream, "")
+            if first.endswith("\r") and first.count('"') % 2 == 0:
+                raise Failed(f"the lines of {path.name} end in a carriage return alone", "save it with other line ends")
             separator = max(_SEPARATORS, key=first.count)
             header = _header(path, first, stream, separator)
             rows = 0
@@ -57,7 +59,7 @@ def check_json_lines(path: Path) -> None:
     with path.open("rb") as stream:
         for number, line in enumerate(stream, 1):
             try:
-                row = json.loads(line)
+                row = json.loads(line, parse_constant=_no_number)
             except ValueError as problem:
                 raise _broken(path, number, f"is no JSON: {problem}") from None
             if not isinstance(row, dict):
@@ -65,7 +67,7 @@ def check_json_lines(path: Path) -> None:
             for key, value in row.items():
                 kind = _kind(value)
                 if kind and kinds.setdefault(key, kind) != kind:
-                    raise _broken(path, number, f"has a {kind} in {key!r}, which held a {kinds[key]} before")
+                    raise _broken(path, number, f"has {kind} in {key!r}, which held {kinds[key]} before")
 
 
 _FIX = "mend that line, or write the table anew"
@@ -113,11 +115,15 @@ def _parsed(lines: Iterator[str], separator: str, before: int) -> Iterator[tuple
             yield before + reader.line_num, len(row)
 
 
+def _no_number(word: str) -> None:
+    raise ValueError(f"{word} is none of its numbers; a missing one is null")
+
+
 def _kind(value: object) -> str:
     if value is None:
         return ""
     if isinstance(value, bool):
-        return "yes or no"
+        return "true or false"
     if isinstance(value, int | float):
-        return "number"
-    return "text" if isinstance(value, str) else "list" if isinstance(value, list) else "object"
+        return "a number"
+    return "a text" if isinstance(value, str) else "a list" if isinstance(value, list) else "an object"

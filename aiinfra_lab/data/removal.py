@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 
+from ..audit.needs import refuse_needed
 from ..config import settings
 from ..errors import NotFound
 from ..store import Event, Record, open_store
@@ -16,14 +17,16 @@ from .versions import KIND, content_store, find, folder_of, records
 def remove(uri: Uri) -> tuple[int, str]:
     """Record the removal, then delete; a crash between is mended by removing again. Bytes and the newest that is left.
 
-    NotFound when there is no such version, or when it was removed completely.
+    NotFound when there is no such version, or when it was removed completely; Conflict when something that serves was
+    made of it.
     """
     where, record = settings(), find(uri, removed=True)
     folder = folder_of(where, record)
     with _files.incoming(where.home):
         if record.body.get("removed_at") and not folder.exists():
-            raise NotFound(f"{uri} was removed already", f"`data ls {uri.name}` lists what is left")
+            raise NotFound(f"{uri} was removed already", f"`%data ls {uri.name}` lists what is left")
         if not record.body.get("removed_at"):
+            refuse_needed(open_store(), str(uri))
             event = Event("data rm", str(uri), (str(uri),), (), {"digest": record.body["digest"]})
             open_store().commit([record.with_(removed_at=time.time())], event)
         newest = next(iter(records(uri.name)), None)

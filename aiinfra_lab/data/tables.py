@@ -52,7 +52,8 @@ def describe(folder: Path, files: list[str], text: tuple[str, ...] = ()) -> list
     tables = [_described(folder, file, name, text) for file, name in called.items()]
     known = {column for table in tables for column, _ in table.columns}
     if unknown := [column for column in text if column not in known]:
-        raise UsageProblem(f"--text {unknown[0]} is no column of this data", did_you_mean(unknown[0], known))
+        hint = did_you_mean(unknown[0], known) if known else "leave it out: none of the files is a table"
+        raise UsageProblem(f"--text {unknown[0]} is no column of this data", hint)
     return tables
 
 
@@ -96,9 +97,19 @@ def _described(folder: Path, file: str, name: str, text: tuple[str, ...]) -> Tab
             check_json_lines(path)
         frame = scan(folder, Table(name, file, 0, ()))
         columns = tuple((column, type_name(dtype)) for column, dtype in frame.collect_schema().items())
-        return Table(name, file, int(frame.select(pl.len()).collect().item()), columns)
+        frame.select(pl.all().null_count()).collect()  # the schema stands at a file's end, and may be all that is whole
+        return Table(name, file, int(frame.select(pl.len()).collect().item()), _known(file, columns))
     except (pl.exceptions.PolarsError, OSError) as problem:
         first = str(problem).strip().partition("\n")[0]
         raise Failed(
-            f"{file} cannot be read as a table: {first}", "write the table anew, or rename the file"
+            f"{file} cannot be read as a table: {first}",
+            "write it anew, or give it an ending that no table has",
         ) from problem
+
+
+def _known(file: str, columns: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    """The columns themselves. Failed for whole numbers that neither pandas nor numpy can hold."""
+    for name, kind in columns:
+        if "int128" in kind:
+            raise Failed(f"column {name} of {file} holds whole numbers of more than 64 bits", "write them as texts")
+    return columns

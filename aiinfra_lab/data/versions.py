@@ -39,18 +39,22 @@ def find(text: object, removed: bool = False) -> Record:
     NotFound says what there is.
     """
     uri = Uri.parse(text, noun=KIND)
-    if uri.alias:
-        raise UsageProblem(f"data has no aliases, and {uri.alias!r} is one", f"write {uri.name}@N, or only {uri.name}")
+    if uri.alias or uri.part:
+        what = f"aliases, and {uri.alias!r}" if uri.alias else f"parts, and {uri.part!r}"
+        raise UsageProblem(f"data has no {what} is one", f"write {uri.name}@N, or only {uri.name}")
     have = records(uri.name, removed=True)
     if not have:
-        raise NotFound(f"there is no data:{uri.name}", did_you_mean(uri.name, {one.body["name"] for one in records()}))
+        names = {one.body["name"] for one in records()}
+        raise NotFound(
+            f"there is no data:{uri.name}", did_you_mean(uri.name, names, f"`%data add {uri.name} PATH` makes one")
+        )
     live = [record for record in have if not record.body.get("removed_at")]
     wanted = live[:1] if uri.version is None else [one for one in have if one.body["version"] == uri.version]
     if wanted and (removed or not wanted[0].body.get("removed_at")):
         return wanted[0]
     gone = "was removed" if wanted or not live else "does not exist"
     listed = ", ".join(f"@{record.body['version']}" for record in live) or "none"
-    raise NotFound(f"{uri} {gone}", f"there are: {listed}; `data add {uri.name}` makes a new one")
+    raise NotFound(f"{uri} {gone}", f"there are: {listed}; `%data add {uri.name} PATH` makes a new one")
 
 
 def before(record: Record) -> Record | None:
@@ -71,7 +75,7 @@ def handle(record: Record, note: str = "") -> Dataset:
     return described(record, note)
 
 
-_AGAIN = "`data add` it again from its source"
+_AGAIN = "`%data add` it again from its source"
 
 
 def intact(record: Record) -> Finding:

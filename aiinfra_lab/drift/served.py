@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import features, models
 from ..errors import NotFound, UsageProblem, did_you_mean
+from ..show import Result
 from ..store import Record, open_store
 from ..units import parse_duration
 from ..uris import Uri
@@ -75,7 +76,7 @@ def feature_rows(rows: object, model: Model, data: str | None = None) -> tuple[p
     """
     import polars as pl
 
-    joined = isinstance(rows, features.FeatureRows) or str(rows).startswith("features:")
+    joined = isinstance(rows, str | Result) and str(rows).startswith("features:")
     found = features.open_rows(rows) if joined else features.get(model.columns.features_uri, rows=rows, data=data)
     if not isinstance(found, features.FeatureRows):
         raise UsageProblem(f"{found} are no rows with features", "give --against data:NAME@N")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from .. import audit
+from ..audit.needs import refuse_needed
 from ..errors import Conflict, Failed, NotFound, UsageProblem
 from ..show import Listing
 from ..store import Record, open_store
@@ -19,6 +20,7 @@ from .results import (
     FeatureSet,
     History,
     OnlineRow,
+    Removal,
     Report,
     event_line,
     feature_rows,
@@ -28,7 +30,7 @@ from .results import (
 from .views import View, view
 
 __all__ = [
-    "Difference", "FeatureRows", "FeatureSet", "History", "OnlineRow", "Report", "View",
+    "Difference", "FeatureRows", "FeatureSet", "History", "OnlineRow", "Removal", "Report", "View",
     "add", "check", "diff", "get", "log", "ls", "open_rows", "rm", "show", "view",
 ]  # fmt: skip
 
@@ -82,7 +84,7 @@ def get(
     from . import sets
 
     if bool(online) == (rows is not None) and "#" not in name:
-        raise UsageProblem("features get needs either --rows or --online", f"%features get {name} --rows data:…")
+        raise UsageProblem("features get needs either --rows or --online", f"`%features get {name} --rows data:…`")
     if online:
         return _online(sets.find(name), online, data)
     if "#" in name:
@@ -129,7 +131,7 @@ def ls() -> Listing:
     from . import sets
 
     found = tuple(feature_set(record) for record in sets.sets())
-    empty = "there is none yet: a cell that starts with `%%features add NAME` makes one"
+    empty = "there is none yet: `%%features add NAME` makes one"
     return Listing("features", found, ("uri", "label", "data", "online_as_of", "created_at"), empty)
 
 
@@ -172,8 +174,11 @@ def diff(name: Name, other: Name) -> Difference:
 
 
 @verb("features")
-def rm(name: Name) -> FeatureSet | FeatureRows:
+def rm(name: Name) -> Removal:
     """Remove a version of a feature set from Feast, or the file of rows; the record that it was stays.
+
+    The rows of a version stay when it is removed. The name then means the newest version that is left. What an endpoint
+    serves, or an alias points at, keeps the version that it was made with.
 
     name: the version, NAME@N (without @N the only one), or rows (features:NAME@N#…)
     """
@@ -183,16 +188,18 @@ def rm(name: Name) -> FeatureSet | FeatureRows:
         found = feature_rows(rows.stored(name))
         sets.remove(open_store(), found.uri)
         found.path.unlink(missing_ok=True)
-        return found
+        return Removal(found.uri, f"{found.rows:,} rows")
     record = sets.find(name)
     if Uri.parse(name, noun="features").version is None and len(sets.versions(record.body["name"])) > 1:
-        raise Conflict(f"{name} has several versions", f"say which: %features rm {record.name}")
+        raise Conflict(f"{name} has several versions", f"say which: `%features rm {record.name}`")
     spec = sets.spec_of(record)
+    refuse_needed(open_store(), spec.uri)
     sets.remove(open_store(), spec.uri)
     if record.body["online"] and spec.views:
         online.provider().forget(spec)
     shutil.rmtree(spec.folder, ignore_errors=True)
-    return feature_set(record)
+    left = next(iter(sets.versions(spec.name)), None)
+    return Removal(spec.uri, "feature set", f"features:{left.name}" if left else "")
 
 
 def _online(record: Record, key: str, data: object) -> OnlineRow:

@@ -239,7 +239,7 @@ class Feast:
             except (DecodeError, sqlite3.Error) as problem:
                 raise Unavailable(
                     f"Feast's files in {self.folder} cannot be used: {problem}",
-                    "move that folder away: `features get --online` makes it again from what is recorded",
+                    "move that folder away: `%features get NAME --online …` makes it again from what is recorded",
                 ) from problem
 
     def _forget(self, store: FeatureStore, spec: Spec) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 # What a feature can be, and the polars type that carries it.
 DTYPES = {"number": "Float64", "integer": "Int64", "text": "String", "truth": "Boolean"}
+WORDS = {"number": "a number", "integer": "a whole number", "text": "a text", "truth": "true or false"}
 VERSION = 1  # of the join's meaning: stored answers of another one are not taken
 AT, TIME, ROW = "__at", "__time", "__row"
 ROW_ID = "row_id"
@@ -218,5 +219,4 @@ def _same_type(left: pl.DataFrame, right: pl.DataFrame, name: str, view: str) ->
 
 
 def _words(dtype: pl.DataType) -> str:
-    names = {"String": "a text", "Int64": "a whole number", "Float64": "a number", "Boolean": "a truth value"}
-    return names.get(str(dtype), f"a {dtype}")
+    return {DTYPES[kind]: word for kind, word in WORDS.items()}.get(str(dtype), f"of type {dtype}")

@@ -16,7 +16,7 @@ from ..config import settings
 from ..errors import Failed, UsageProblem, did_you_mean
 from ..providers import load as load_provider
 from ..store import Event, Record, open_store, update
-from .join import Events, as_time
+from .join import WORDS, Events, as_time
 from .rows import tables_of, write
 from .sets import KIND, Spec, run_views, spec_of
 
@@ -175,4 +175,4 @@ def _value(name: str, kind: str, value: Any) -> Value:
             return {"true": True, "false": False}[words.lower()]
         return words if kind == "text" else int(words) if kind == "integer" else float(words)
     except (ValueError, KeyError):
-        raise UsageProblem(f"{name}={value} is no {kind}", f"give {name} a {kind}") from None
+        raise UsageProblem(f"{name}={value} is not {WORDS[kind]}", f"give {name} as {WORDS[kind]}") from None

@@ -88,6 +88,21 @@ class FeatureRows(Result):
 
 
 @dataclass(frozen=True)
+class Removal(Result):
+    """A version, or rows, that were removed; the record stays. newest: what the name means now, of a version."""
+
+    uri: str
+    removed: str
+    newest: str = ""
+
+    def card(self) -> Card:
+        name = self.uri.partition("@")[0]
+        left = f"{name} now means {self.newest}" if self.newest else f"no version of {name} is left"
+        again = "`%features get` of the same rows makes them again"
+        return Card(self.uri, "removed", [("what", self.removed)], notes=[again if "#" in self.uri else left])
+
+
+@dataclass(frozen=True)
 class OnlineRow(Result):
     """One row's features out of the online store. `values` are in the order of `columns`, which is a model's."""
 

@@ -112,6 +112,13 @@ def stored(text: object) -> Record:
     return record
 
 
+def made_with(features_uri: str) -> list[Record]:
+    """The records of the rows that a version gave and that are still there, newest first."""
+    records = [record for record in open_store().list(KIND) if record.body.get("features_uri") == features_uri]
+    there = [one for one in records if not one.body.get("removed_at") and path_of(one.name).exists()]
+    return sorted(there, key=lambda one: float(one.body["ended_at"]), reverse=True)
+
+
 def _row_ids(spec: Spec, rows: pl.DataFrame) -> pl.Expr:
     import polars as pl
 

@@ -13,7 +13,7 @@ from ..config import settings
 from ..errors import Conflict, Failed, NotFound, did_you_mean
 from ..store import Body, Event, Record, Store, canonical, open_store, update
 from ..uris import Uri
-from .join import ROW_ID, Events, as_feature, as_kind, as_time, once, plain_types, prepare
+from .join import ROW_ID, Events, as_feature, as_kind, as_time, need, once, plain_types, prepare
 from .views import View, load
 
 if TYPE_CHECKING:
@@ -112,6 +112,8 @@ def describe(
     once(columns, "`columns`")
     frame = rows.select(as_feature(rows, column, "the rows") for column in columns)
     rows.select(as_time(rows, timestamp, "the rows"))
+    for column in filter(None, (label, row_id)):
+        need(rows, column, "the rows")
     events = [prepare(view, view.run(tables)) for view in views]
     names = [*columns, *(feature for item in events for feature in item.features)]
     once(names, "the cell")
@@ -170,7 +172,8 @@ def find(text: object) -> Record:
             return record
         raise NotFound(f"{uri} was removed", "add it again with `%%features add`")
     known = {record.name if uri.version else record.body["name"] for record in sets()}
-    raise NotFound(f"there is no feature set {uri.label}", did_you_mean(uri.label, known))
+    first = f"`%%features add {uri.name}` makes one"
+    raise NotFound(f"there is no feature set {uri.label}", did_you_mean(uri.label, known, first))
 
 
 def find_or_none(text: object) -> Record | None:

@@ -159,7 +159,8 @@ def _frame(item: View, returned: Any) -> pl.DataFrame:
     if type(returned).__module__.startswith("pandas") and hasattr(returned, "columns"):
         return pl.from_pandas(returned)
     raise Failed(
-        f"view {item.name} returns a {type(returned).__name__}", "return a polars LazyFrame or DataFrame, or pandas"
+        f"view {item.name} returns an object of type {type(returned).__name__}",
+        "return a polars LazyFrame or DataFrame, or pandas",
     )
 
 

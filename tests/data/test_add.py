@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pytest
 
 from aiinfra_lab import data
@@ -183,6 +184,10 @@ def test_a_bad_version_leaves_the_good_one(workspace, pets, bad):
         (pd.DataFrame([[1, 2]], columns=["x", "x"]), "a column 'x' twice"),
         (pd.DataFrame(), "no columns"),
         (pl.DataFrame({"x": [object()]}), "column x mixes types"),
+        (pd.DataFrame({"x": [1j]}), "cannot be stored"),
+        (pa.table([[1], [2]], names=["x", "x"]), "column appears more than once"),
+        (pl.LazyFrame({"x": [1]}).select("y"), 'cannot be computed: unable to find column "y"'),
+        (pl.DataFrame({"x": [2**70]}), "column x of x.parquet holds whole numbers of more than 64 bits"),
     ],
 )
 def test_a_frame_that_is_no_table(workspace, frame, says):
@@ -197,8 +202,10 @@ def test_a_frame_that_is_no_table(workspace, frame, says):
         ({"name": "No Name", "rows": "x.csv"}, "cannot be a name"),
         ({"name": "../x", "rows": "x.csv"}, "cannot be a name"),
         ({"name": "x"}, "does not say what to add"),
-        ({"name": "x", "rows": 7}, "a int is no data"),
-        ({"name": "x", "rows": pd.Series([1])}, "a Series is no data frame"),
+        ({"name": "x", "rows": ""}, "no rows were given: the text is empty"),
+        ({"name": "x", "rows": " "}, "no rows were given: the text is empty"),
+        ({"name": "x", "rows": 7}, "an object of type int is no data"),
+        ({"name": "x", "rows": pd.Series([1])}, "an object of type Series is no data frame"),
         ({"name": "x", "rows": "models:delay@1"}, "a data one is needed"),
         ({"name": "x", "from_": "exmaple:nycflights13/2013-01"}, "no scheme 'exmaple'"),
         ({"name": "x", "from_": "nycflights13"}, "is no source"),
@@ -208,6 +215,26 @@ def test_a_frame_that_is_no_table(workspace, frame, says):
 def test_words_that_say_nothing(workspace, words, says):
     with pytest.raises(UsageProblem, match=says):
         data.add(**words)
+
+
+@pytest.mark.parametrize("rows", ["pets", "pets@1"])
+def test_the_bare_name_of_a_version_suggests_its_uri(workspace, pets, rows):
+    data.add("pets", pets)
+    with pytest.raises(NotFound, match=f"there is no file or folder .*{rows}") as caught:
+        data.add("copy", rows)
+    assert f"did you mean data:{rows}?" in caught.value.fix
+
+
+@pytest.mark.parametrize("rows", ["~nobody-of-that-name/x.csv", "x" * 300])
+def test_a_path_that_cannot_be_one_is_not_there(workspace, rows):
+    with pytest.raises(NotFound, match="there is no file or folder"):
+        data.add("x", rows)
+
+
+def test_an_address_is_no_path(workspace):
+    with pytest.raises(NotFound) as caught:
+        data.add("x", "https://example.org/x.csv")
+    assert "fetched first" in caught.value.fix
 
 
 def test_an_unknown_scheme_suggests_the_known_one(workspace):

@@ -102,6 +102,12 @@ def test_a_declared_column_that_is_not_there(read):
     assert "--text zpi" in caught.value.what
 
 
+def test_a_declared_column_where_there_is_no_table(tmp_path):
+    with pytest.raises(UsageProblem) as caught:
+        describe(tmp_path, ["picture.png"], ("zip",))
+    assert "none of the files is a table" in caught.value.fix
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
@@ -116,6 +122,7 @@ def test_a_declared_column_that_is_not_there(read):
         ("\n1,2\n", "line 1 of t.csv is empty"),
         ("", "t.csv is empty"),
         (b"a,b\n1,\xff\n", "not text in UTF-8"),
+        ("a,b\r1,2\r", "the lines of t.csv end in a carriage return alone"),
     ],
 )
 def test_a_broken_csv_is_refused_and_the_line_named(read, content, says):
@@ -152,6 +159,9 @@ def test_json_lines(read):
         ('{"a": 1}\n{"a": \n', "line 2 of t.jsonl is no JSON"),
         ('{"a": 1}\n[1]\n', "line 2 of t.jsonl is no JSON object"),
         ('{"a": 1}\n{"a": null}\n{"a": "x"}\n', "line 3 of t.jsonl has a text in 'a', which held a number before"),
+        ('{"a": {}}\n{"a": true}\n', "line 2 of t.jsonl has true or false in 'a', which held an object before"),
+        ('{"a": NaN}\n', "line 1 of t.jsonl is no JSON: NaN"),
+        (f'{{"a": {2**70}}}\n', "column a of t.jsonl holds whole numbers of more than 64 bits"),
         ("", "t.jsonl is empty"),
     ],
 )
@@ -163,6 +173,13 @@ def test_broken_json_lines_are_refused_and_the_line_named(read, content, says):
 def test_a_broken_parquet_file_is_refused(read):
     with pytest.raises(Failed, match="cannot be read as a table"):
         read(b"PAR1 nothing of the kind PAR1", "t.parquet")
+
+
+def test_a_parquet_file_that_is_damaged_before_its_end_is_refused(read, tmp_path):
+    pl.DataFrame({"x": range(1000)}).write_parquet(tmp_path / "whole.parquet")
+    content = (tmp_path / "whole.parquet").read_bytes()
+    with pytest.raises(Failed, match="cannot be read as a table"):
+        read(content[:20] + bytes(60) + content[80:], "t.parquet")
 
 
 def test_types_that_parquet_knows_are_told_in_plain_words(tmp_path):

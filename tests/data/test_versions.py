@@ -5,7 +5,7 @@ import pytest
 
 from aiinfra_lab import data
 from aiinfra_lab.errors import Conflict, Damaged, NotFound, UsageProblem
-from aiinfra_lab.store import open_store
+from aiinfra_lab.store import Event, Record, open_store
 from tests.contract.data import content_of, folder
 
 
@@ -74,12 +74,24 @@ def test_a_copy_over_something_is_refused(cats, tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "kind", "fix"),
-    [("cast", NotFound, "did you mean cats?"), ("cats@9", NotFound, "@3, @2, @1"), ("cats@best", UsageProblem, "@N")],
+    [
+        ("cast", NotFound, "did you mean cats?"),
+        ("cats@9", NotFound, "@3, @2, @1; `%data add cats PATH`"),
+        ("cats@best", UsageProblem, "@N"),
+        ("cats@1#cats", UsageProblem, "@N"),
+    ],
 )
 def test_what_is_not_there(cats, name, kind, fix):
     with pytest.raises(kind) as caught:
         data.get(name)
     assert fix in caught.value.fix
+
+
+def test_where_there_is_nothing_yet_the_fix_makes_something(workspace):
+    with pytest.raises(NotFound) as caught:
+        data.get("cats")
+    assert caught.value.fix == "there is none yet: `%data add cats PATH` makes one"
+    assert "`%data add NAME PATH`" in data.ls().card().text()
 
 
 def test_a_table_that_is_not_there(cats):
@@ -90,9 +102,26 @@ def test_a_table_that_is_not_there(cats):
 
 def test_several_tables_and_none_called_like_the_data(workspace, tmp_path):
     got = data.add("zoo", folder(tmp_path / "zoo", {"a.csv": "x\n1\n", "b.csv": "x\n2\n"}))
-    with pytest.raises(UsageProblem, match="2 tables"):
+    with pytest.raises(UsageProblem, match="2 tables") as caught:
         got.df()
-    assert got.scan("b").collect()["x"].to_list() == [2]
+    assert 'as in .df("a")' in caught.value.fix
+    assert "`%data add a data:zoo@1`" in caught.value.fix
+    assert data.add("a", "data:zoo@1").df()["x"].to_list() == got.df("a")["x"].to_list() == [1]
+
+
+def test_several_tables_with_names_that_data_cannot_have(workspace, tmp_path):
+    got = data.add("zoo", folder(tmp_path / "zoo", {"A.csv": "x\n1\n", "B.csv": "x\n2\n"}))
+    with pytest.raises(UsageProblem) as caught:
+        got.df()
+    assert f"`%data add NAME {got.path}/A.csv`" in caught.value.fix
+
+
+@pytest.mark.parametrize("table", [None, "cats"])
+def test_files_that_are_no_tables(workspace, tmp_path, table):
+    got = data.add("zoo", folder(tmp_path / "zoo", {"cats.xlsx": "PK"}))
+    with pytest.raises(NotFound, match="holds no table") as caught:
+        got.df(table)
+    assert "(.parquet, .csv, .tsv, .jsonl, .ndjson)" in caught.value.fix
 
 
 def test_the_list_is_newest_first(cats):
@@ -125,6 +154,8 @@ def test_the_log_tells_what_was_made_of_it(cats):
 def test_removing_keeps_the_record(cats):
     gone = data.rm("cats@2")
     assert (gone.uri, gone.newest) == ("data:cats@2", "data:cats@3")
+    assert "data:cats@2  [removed]" in gone.card().text()
+    assert "data:cats now means data:cats@3" in gone.card().text()
     with pytest.raises(NotFound, match="was removed"):
         data.get("cats@2")
     assert data.show("cats@2").state == "removed"
@@ -144,20 +175,31 @@ def test_a_number_is_never_used_again(cats, tmp_path):
 
 
 def test_removing_all_leaves_no_content(cats):
-    for version in (1, 2, 3):
-        data.rm(f"cats@{version}")
+    removed = [data.rm(f"cats@{version}") for version in (1, 2, 3)]
+    assert "no version of data:cats is left" in removed[-1].card().text()
     assert [path for path in (cats / ".dvc" / "cache" / "files").rglob("*") if path.is_file()] == []
     assert [path.name for path in (cats / "data").iterdir()] == []
     with pytest.raises(NotFound, match="was removed"):
         data.get("cats")
 
 
+def test_what_a_served_model_was_made_of_is_not_removed(cats):
+    made = Event("models add", "models:m@1", ("data:cats@1",), ("models:m@1",))
+    endpoint = {"champion": "models:m@1", "canary": None, "stopped_at": None}
+    open_store().commit([Record.new("deploy", "m", endpoint)], made)
+    with pytest.raises(Conflict, match="deploy:m serves models:m@1, which was made of data:cats@1"):
+        data.rm("cats@1")
+    assert data.get("cats@1").df().shape
+
+
 def test_removing_twice_and_removing_everything_at_once_are_refused(cats):
     data.rm("cats@1")
-    with pytest.raises(NotFound, match="already"):
+    with pytest.raises(NotFound, match="already") as twice:
         data.rm("cats@1")
-    with pytest.raises(UsageProblem, match="which version"):
+    with pytest.raises(UsageProblem, match="which version") as all_of_them:
         data.rm("cats")
+    assert "`%data ls cats`" in twice.value.fix
+    assert "`%data ls cats`" in all_of_them.value.fix
 
 
 def test_content_that_another_version_has_stays(cats):
@@ -177,7 +219,7 @@ def test_rows_are_found_wherever_they_are(cats, tmp_path):
     assert data.open_rows(pd.DataFrame({"a": [5]}), name="mine").uri == "data:mine@1"
 
 
-@pytest.mark.parametrize("rows", [None, 7, "features:delay@1"])
+@pytest.mark.parametrize("rows", [None, "", 7, "features:delay@1"])
 def test_what_is_no_rows(workspace, rows):
     with pytest.raises(UsageProblem):
         data.open_rows(rows)

@@ -76,6 +76,48 @@ def test_rows_are_opened_by_uri_and_handle_and_anything_else_by_data(lateness, t
     assert features.open_rows(pd.DataFrame({"x": [1]}), name="mine").uri == "data:mine@1"
 
 
+@pytest.mark.parametrize("name", ["features:lateness", "features:lateness@1"])
+def test_a_version_as_rows_means_those_that_were_made_with_it_last(lateness, trips, name):
+    older = features.get("lateness", rows=trips)
+    newer = features.get("lateness", rows=asked(), data=trips)
+    assert features.open_rows(name).uri == newer.uri
+    features.rm(newer.uri)
+    assert features.open_rows(name).uri == older.uri
+    assert features.open_rows(lateness).uri == older.uri
+
+
+def test_rows_of_another_version_are_not_meant(lateness, trips):
+    older = features.get("lateness", rows=trips)
+    features.add("lateness", data=trips, code=CELL, timestamp="asked_at")
+    newer = features.get("lateness", rows=trips)
+    assert features.open_rows("features:lateness@1").uri == older.uri
+    assert features.open_rows("features:lateness").uri == newer.uri
+
+
+def test_a_version_without_rows_says_how_to_make_them(lateness, trips):
+    lost = features.get("lateness", rows=trips)
+    lost.path.unlink()
+    with pytest.raises(NotFound, match="no rows were made with features:lateness@1") as problem:
+        features.open_rows("features:lateness")
+    assert problem.value.fix == "make some: `%features get lateness@1 --rows data:trips@1`"
+    with pytest.raises(NotFound, match="no feature set nothing"):
+        features.open_rows("features:nothing")
+
+
+@pytest.mark.parametrize("name", ["lateness", "lateness@1"])
+def test_the_bare_name_of_a_set_suggests_its_uri(lateness, name):
+    with pytest.raises(NotFound, match="there is no file or folder") as problem:
+        features.open_rows(name)
+    assert f"write features:{name} for the rows of that feature set" in problem.value.fix
+
+
+def test_no_words_are_no_rows(lateness, trips):
+    with pytest.raises(UsageProblem, match="no rows were given"):
+        features.open_rows("")
+    with pytest.raises(UsageProblem, match="no rows were given"):
+        features.get("lateness", rows="")
+
+
 def test_into_writes_them_to_disk(lateness, trips, workspace):
     found = features.get("lateness", rows=trips, into="out/rows.parquet")
     features.get(found.uri, into="out/rows.csv")
@@ -87,8 +129,9 @@ def test_into_writes_them_to_disk(lateness, trips, workspace):
 
 def test_removed_rows_are_gone_and_can_be_made_again(lateness, trips):
     found = features.get("lateness", rows=trips)
-    features.rm(found.uri)
-    assert not found.path.exists()
+    removed = features.rm(found.uri)
+    assert (removed.uri, removed.removed, found.path.exists()) == (found.uri, "4 rows", False)
+    assert "`%features get` of the same rows makes them again" in removed.card().text()
     with pytest.raises(NotFound):
         features.open_rows(found.uri)
     assert features.get("lateness", rows=trips).uri == found.uri

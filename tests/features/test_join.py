@@ -122,7 +122,7 @@ def test_not_a_number_is_missing_and_categories_are_text():
         (pl.DataFrame({"k": [1], "at": [at(0)]}), "k is a whole number in the rows and a text in view"),
         (pl.DataFrame({"k": [0.5], "at": [at(0)]}), "holds fractions"),
         (pl.DataFrame({"k": ["a"], "at": ["yesterday"]}), "at of the rows says when, and is a text"),
-        (pl.DataFrame({"k": [[1]], "at": [at(0)]}), "is a List"),
+        (pl.DataFrame({"k": [[1]], "at": [at(0)]}), "is of type List"),
     ],
 )
 def test_columns_of_the_wrong_type_are_refused(rows, problem):

@@ -4,7 +4,7 @@ import pytest
 
 from aiinfra_lab import data, features
 from aiinfra_lab.errors import Conflict, Failed, LabError, NotFound, UsageProblem
-from aiinfra_lab.store import open_store
+from aiinfra_lab.store import Event, Record, open_store
 
 from .conftest import CELL, put, small_tables
 
@@ -84,6 +84,12 @@ def test_what_is_not_there_is_told_with_what_is(lateness, name):
     assert "lateness" in problem.value.fix
 
 
+def test_where_there_is_none_yet_the_fix_makes_one(workspace):
+    with pytest.raises(NotFound) as problem:
+        features.show("lateness")
+    assert "`%%features add lateness` makes one" in problem.value.fix
+
+
 def test_diff_by_meaning(lateness, trips):
     other = CELL.replace('ttl="3h"', 'ttl="2h"').replace('"line", "place"', '"place"').replace("temp", "warmth")
     features.add("lateness", data=trips, **OPTIONS, code=other.replace('"warmth"', 'pl.col("temp").alias("warmth")'))
@@ -102,17 +108,28 @@ def test_diff_of_the_same_and_with_nothing(lateness):
 
 
 def test_rm_keeps_the_record_and_the_number(lateness, trips):
-    features.rm("lateness")
-    assert len(features.ls()) == 0
+    removed = features.rm("lateness")
+    assert (removed.uri, removed.newest, len(features.ls())) == ("features:lateness@1", "", 0)
+    assert "features:lateness@1  [removed]" in removed.card().text()
+    assert "no version of features:lateness is left" in removed.card().text()
     with pytest.raises(NotFound, match="was removed"):
         features.show("lateness@1")
     assert features.add("lateness", data=trips, code=CELL, **OPTIONS).uri == "features:lateness@2"
+
+
+def test_a_set_that_a_champion_was_made_with_is_not_removed(lateness):
+    made = Event("models add", "models:m@1", (lateness.uri,), ("models:m@1",))
+    open_store().commit([Record.new("models", "m", {"aliases": {"champion": 1}, "history": []})], made)
+    with pytest.raises(Conflict, match="which was made of features:lateness@1"):
+        features.rm("lateness")
+    assert features.show("lateness") == lateness
 
 
 def test_rm_without_a_number_needs_a_single_version(lateness, trips):
     features.add("lateness", data=trips, code=CELL, timestamp="asked_at")
     with pytest.raises(Conflict, match="several versions"):
         features.rm("lateness")
+    assert features.rm("lateness@1").newest == "features:lateness@2"
 
 
 def test_log_tells_what_happened(lateness, trips):
@@ -139,6 +156,8 @@ BAD = {
     "the label as a feature": (CELL.replace('"line", "place"', '"late"'), OPTIONS, "take it out"),
     "a time as a feature": (CELL.replace('"line", "place"', '"arrived_at"'), OPTIONS, "make it a number"),
     "no such timestamp": (CELL, OPTIONS | {"timestamp": "asked"}, "did you mean asked_at?"),
+    "no such label": (CELL, OPTIONS | {"label": "latte"}, "did you mean late?"),
+    "no such id": (CELL, OPTIONS | {"id_": "trips"}, "did you mean trip?"),
     "a timestamp that is none": (CELL, OPTIONS | {"timestamp": "trip"}, "make it a time"),
     "no cell": ("", OPTIONS, "%features add --help"),
 }

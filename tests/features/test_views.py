@@ -59,8 +59,8 @@ def test_the_cell_gives_views_and_columns_in_its_order():
 @pytest.mark.parametrize(
     ("body", "problem"),
     [
-        ("return 7", "view seen returns a int"),
-        ("return None", "view seen returns a NoneType"),
+        ("return 7", "view seen returns an object of type int"),
+        ("return None", "view seen returns an object of type NoneType"),
         ("return table.select('k', 't')", "view seen returns no feature"),
         ("return table.select('nonsense')", "view seen failed: ColumnNotFoundError"),
         ("return 1 / 0", r"view seen failed in line 6 \(return 1 / 0\): ZeroDivisionError"),
