@@ -124,9 +124,7 @@ class Parameter:
 
     def problem(self, value: object, wanted: str) -> UsageProblem:
         given = f"{value!r}" if isinstance(value, str | int | float | bool) else f"a {type(value).__name__}"
-        return UsageProblem(
-            f"{self.flag} {given} is no {wanted}", f"give {self.flag} a {wanted}; {self.doc}".rstrip("; ")
-        )
+        return UsageProblem(f"{self.flag} {given} is not {wanted}", f"give {self.flag} {wanted}; {self.doc}".rstrip("; "))
 
 
 @dataclass(frozen=True)
@@ -326,7 +324,7 @@ def _marks(annotation: Any) -> tuple[list[Any], Any]:
 def _text(parameter: Parameter, value: Any) -> str:
     if isinstance(value, str | Path | Result | int | float) and not isinstance(value, bool):
         return str(value)
-    raise parameter.problem(value, "name")
+    raise parameter.problem(value, "a name")
 
 
 def _int(parameter: Parameter, value: Any) -> int:
@@ -335,14 +333,14 @@ def _int(parameter: Parameter, value: Any) -> int:
             raise ValueError
         return int(value) if isinstance(value, int | str) and "." not in str(value) else int(float(value))
     except (TypeError, ValueError, OverflowError):
-        raise parameter.problem(value, "whole number") from None
+        raise parameter.problem(value, "a whole number") from None
 
 
 def _float(parameter: Parameter, value: Any) -> float:
     try:
         return float(value)
     except (TypeError, ValueError):
-        raise parameter.problem(value, "number") from None
+        raise parameter.problem(value, "a number") from None
 
 
 def _bool(parameter: Parameter, value: Any) -> bool:
@@ -366,13 +364,13 @@ def _list(parameter: Parameter, value: Any) -> tuple[str, ...]:
         return tuple(part.strip() for part in value.split(",") if part.strip())
     if isinstance(value, Iterable):
         return tuple(str(part) for part in value)
-    raise parameter.problem(value, "list of names separated by commas")
+    raise parameter.problem(value, "a list of names separated by commas")
 
 
 def _params(parameter: Parameter, value: Any) -> dict[str, str]:
     if isinstance(value, Mapping):
         return {str(key): str(item) for key, item in value.items()}
-    raise parameter.problem(value, "mapping of names to values")
+    raise parameter.problem(value, "a mapping of names to values")
 
 
 def _path(parameter: Parameter, value: Any) -> Path:
