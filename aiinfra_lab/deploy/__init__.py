@@ -110,7 +110,7 @@ def log(name: Name, *, rows: int = 20) -> Log:
     rows: how many rows
     """
     from ..show import shown
-    from . import predictions_log
+    from .server import predictions_log
 
     record = lifecycle.find(_name(name))
     uri = f"deploy:{record.name}"

@@ -17,7 +17,7 @@ class Local:
     """See `Place` for the contract. A claim is a job's id."""
 
     def claim(self, name: str, before: str | None = None) -> tuple[str, Sequence[Record]]:
-        command = [sys.executable, "-m", "aiinfra_lab.deploy.serve", name]
+        command = [sys.executable, "-m", "aiinfra_lab.deploy.server", name]
         record = jobs.prepare(f"deploy:{name}", command, restart=True)
         return record.name, [record, *(jobs.given_up(before) if before else ())]
 

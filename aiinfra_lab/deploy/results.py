@@ -12,8 +12,8 @@ from ..store import Record
 from ..units import show_share
 from . import client
 from .base import State
-from .counts import Counts
 from .orders import NO_CHAMPION
+from .server.counts import Counts
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from aiinfra_lab.deploy.batching import INLINE_S, Batcher, Work
-from aiinfra_lab.deploy.model import MAX_BATCH
+from aiinfra_lab.deploy.server.batching import INLINE_S, Batcher, Work
+from aiinfra_lab.deploy.server.model import MAX_BATCH
 
 
 class Doubling:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiinfra_lab.deploy.counts import EDGES_MS, SHOWN_MS, Counts
+from aiinfra_lab.deploy.server.counts import EDGES_MS, SHOWN_MS, Counts
 
 
 def counted(latencies):

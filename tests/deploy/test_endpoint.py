@@ -6,10 +6,10 @@ import math
 
 import pytest
 
-from aiinfra_lab.deploy import model
-from aiinfra_lab.deploy.endpoint import NO_SCORE, Endpoint, Routes, place
-from aiinfra_lab.deploy.judge import Judge
-from aiinfra_lab.deploy.predictions_log import PredictionsLog, newest
+from aiinfra_lab.deploy.server import model
+from aiinfra_lab.deploy.server.endpoint import NO_SCORE, Endpoint, Routes, place
+from aiinfra_lab.deploy.server.judge import Judge
+from aiinfra_lab.deploy.server.predictions_log import PredictionsLog, newest
 from aiinfra_lab.features.contract import Columns
 from aiinfra_lab.stats.bounds import parse_rule
 

@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 
-from aiinfra_lab.deploy import model
-from aiinfra_lab.deploy.batching import INLINE_S
+from aiinfra_lab.deploy.server import model
+from aiinfra_lab.deploy.server.batching import INLINE_S
 from aiinfra_lab.errors import Damaged, Failed, Unavailable
 
 from .conftest import COLUMNS, ROW

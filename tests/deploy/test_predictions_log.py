@@ -5,8 +5,8 @@ import resource
 import signal
 import stat
 
-from aiinfra_lab.deploy import predictions_log
-from aiinfra_lab.deploy.predictions_log import Line, PredictionsLog, files, newest
+from aiinfra_lab.deploy.server import predictions_log
+from aiinfra_lab.deploy.server.predictions_log import Line, PredictionsLog, files, newest
 
 
 def line(number, **changes):

@@ -11,9 +11,9 @@ import httptools
 import pytest
 import uvloop
 
-from aiinfra_lab.deploy import protocol
 from aiinfra_lab.deploy.ports import bind
-from aiinfra_lab.deploy.protocol import MAX_BODY, MAX_HEAD, Request, Server
+from aiinfra_lab.deploy.server import protocol
+from aiinfra_lab.deploy.server.protocol import MAX_BODY, MAX_HEAD, Request, Server
 
 
 class Echo:

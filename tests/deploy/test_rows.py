@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from aiinfra_lab.deploy.rows import MAX_ROWS, Reader, Refusal, open_envelope
+from aiinfra_lab.deploy.server.rows import MAX_ROWS, Reader, Refusal, open_envelope
 from aiinfra_lab.features.contract import BadRow, Column, Columns
 
 from .conftest import COLUMNS, ROW

@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 
 from aiinfra_lab import data, deploy, features
-from aiinfra_lab.deploy import client, lifecycle, predictions_log, traffic
+from aiinfra_lab.deploy import client, lifecycle, traffic
+from aiinfra_lab.deploy.server import predictions_log
 from aiinfra_lab.errors import Failed, LabError, NotFound, Unavailable, UsageProblem
 from aiinfra_lab.store import open_store
 

@@ -227,7 +227,7 @@ def test_a_process_whose_place_was_taken_ends_at_once(register, workspace):
     deploy.start("delay", model="models:delay@1")
     before = open_store().get("deploy", "delay").body["url"]
     env = {**os.environ, "AIINFRA_JOB": "deploy-delay-old"}
-    command = [sys.executable, "-m", "aiinfra_lab.deploy.serve", "delay"]
+    command = [sys.executable, "-m", "aiinfra_lab.deploy.server", "delay"]
     late = subprocess.run(command, env=env, capture_output=True, text=True, timeout=30, check=False)
     assert (late.returncode, late.stderr) == (0, "another process serves delay now\n")
     assert (open_store().get("deploy", "delay").body["url"], deploy.show("delay").state) == (before, "running")
@@ -346,7 +346,8 @@ def test_the_command_line_speaks_the_same(register, capsys):
 
 
 def test_the_server_loads_nothing_heavy():
-    code = "import sys, onnxruntime, aiinfra_lab.deploy.serve; print(*{name.partition('.')[0] for name in sys.modules})"
+    names = "*{name.partition('.')[0] for name in sys.modules}"
+    code = f"import sys, onnxruntime, aiinfra_lab.deploy.server.__main__; print({names})"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     heavy = {"torch", "mlflow", "feast", "pandas", "polars", "scipy", "IPython", "jupyter_server", "pyarrow", "dvc"}
     assert heavy & set(loaded) == set()

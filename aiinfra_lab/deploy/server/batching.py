@@ -13,7 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 
-from ..features.contract import Value
+from ...features.contract import Value
 from .model import MAX_BATCH, Model
 
 INLINE_S = 0.001

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from ..features.contract import CATEGORY, ROW_ID, BadRow, Column, Columns, Value
+from ...features.contract import CATEGORY, ROW_ID, BadRow, Column, Columns, Value
 
 MAX_ROWS = 4096
 

@@ -15,16 +15,16 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from .. import jobs
-from ..errors import LabError
-from ..stats.bounds import Judgement, parse_rule
-from ..store import Body, Event, Record, Store, update
+from ... import jobs
+from ...errors import LabError
+from ...stats.bounds import Judgement, parse_rule
+from ...store import Body, Event, Record, Store, update
+from ..orders import KIND, Traffic
+from ..versions import artifact
 from . import model
 from .counts import Counts
 from .endpoint import Endpoint, Routes, Version
 from .judge import Judge
-from .orders import KIND, Traffic
-from .versions import artifact
 
 POLL_S = 0.2
 JUDGE_S = 1.0

@@ -1,4 +1,4 @@
-"""`python -m aiinfra_lab.deploy.serve NAME`: the process of one endpoint, on 127.0.0.1 and nowhere else.
+"""`python -m aiinfra_lab.deploy.server NAME`: the process of one endpoint, on 127.0.0.1 and nowhere else.
 
 It binds its port first, then loads the versions that its record orders, and serves until SIGTERM: then it takes no
 new connection, answers what it has taken, writes its log and counts, and exits with 0.
@@ -17,12 +17,12 @@ from pathlib import Path
 
 import uvloop
 
-from ..errors import LabError
-from ..store import Record, Store, open_store, update
+from ...errors import LabError
+from ...store import Record, Store, open_store, update
+from ..orders import KIND
+from ..ports import HOST, bind
 from .answers import Answers
 from .endpoint import Endpoint
-from .orders import KIND
-from .ports import HOST, bind
 from .predictions_log import PredictionsLog
 from .protocol import Server
 from .watch import Watch, is_named

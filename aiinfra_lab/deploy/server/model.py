@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import Failed, LabError, Unavailable
-from ..features.contract import NUMBER, Columns, Value
+from ...errors import Failed, LabError, Unavailable
+from ...features.contract import NUMBER, Columns, Value
 from .rows import Reader
 
 MAX_BATCH = 64

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..stats.bounds import Judgement, Rule
+from ...stats.bounds import Judgement, Rule
 
 CONFIDENCE = 0.99
 
