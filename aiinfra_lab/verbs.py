@@ -124,7 +124,9 @@ class Parameter:
 
     def problem(self, value: object, wanted: str) -> UsageProblem:
         given = f"{value!r}" if isinstance(value, str | int | float | bool) else f"a {type(value).__name__}"
-        return UsageProblem(f"{self.flag} {given} is not {wanted}", f"give {self.flag} {wanted}; {self.doc}".rstrip("; "))
+        return UsageProblem(
+            f"{self.flag} {given} is not {wanted}", f"give {self.flag} {wanted}; {self.doc}".rstrip("; ")
+        )
 
 
 @dataclass(frozen=True)

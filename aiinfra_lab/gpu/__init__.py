@@ -112,10 +112,9 @@ def stop(name: Annotated[str, Live("gpu")]) -> Session:
 
 def _session(record: Record, notes: Sequence[str] = ()) -> Session:
     body, status = record.body, sessions.status(record)
-    words = {"ready": "running", "ended": f"ended ({status.why})"}
     return Session(
         uri=f"gpu:{record.name}",
-        state=words.get(status.state, status.state),
+        state=sessions.said(status),
         gpu=body["gpu"],
         on=body["provider"],
         kernel=Place.of(record.name).state().kernel if status.state == "ready" else "",

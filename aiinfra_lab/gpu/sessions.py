@@ -33,7 +33,10 @@ def find(name: object) -> Record:
     wanted = Uri.parse(name, noun=KIND).name
     record = get(wanted)
     if record is None:
-        raise NotFound(f"there is no session gpu:{wanted}", did_you_mean(wanted, [each.name for each in records()]))
+        raise NotFound(
+            f"there is no session gpu:{wanted}",
+            did_you_mean(wanted, [each.name for each in records()], f"`%gpu start {wanted}` starts it"),
+        )
     return record
 
 
@@ -60,6 +63,12 @@ def status(record: Record) -> Status:
         return Status("ended", body["ended_by"], body["ended_at"])
     given_up = time.time() - body["started_at"] > INTENT_S
     return Status("ended", "it was given up before there was a machine") if given_up else Status("starting")
+
+
+def said(status: Status) -> str:
+    """A session's state as people read it: starting, running, stopping, or `ended (why)`."""
+    words = {"ready": "running", "ended": f"ended ({status.why})"}
+    return words.get(status.state, status.state)
 
 
 def intend(name: str, provider: str, offer: Offer, started_at: float, limits: Body) -> Record:

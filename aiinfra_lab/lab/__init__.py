@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 from .. import audit, jobs
 from ..config import FILE, Settings, inside, settings
-from ..errors import Conflict, Failed, NotFound, did_you_mean
-from ..show import Card, Listing, Result, shown
-from ..store import Event, Record, open_store
-from ..uris import NOUNS
+from ..errors import Conflict, Failed, NotFound, UsageProblem, did_you_mean
+from ..show import MAX_ROWS, Card, Listing, Result, shown
+from ..store import Event, LoggedEvent, Record, open_store
+from ..uris import NOUNS, Uri
 from ..verbs import Choices, verb
 from . import checks, examples
-
-_SHOWN = 30
+from .things import things
 
 
 @dataclass(frozen=True)
 class Workspace(Result):
-    """A workspace: what exists (how many of each noun), what lives, and what it cost so far."""
+    """A workspace: what exists (of each noun, as many as its `ls` lists), what lives, and what it cost so far."""
 
     uri: str
     path: str
@@ -61,18 +61,22 @@ class Checkup(Result):
 
 @dataclass(frozen=True)
 class Lineage(Result):
-    """Where a thing came from, what came of it, and what happened to it."""
+    """Where a thing came from, what came of it, and what happened to it. `more` says how to see what is left out."""
 
     uri: str
     came_from: tuple[str, ...]
     led_to: tuple[str, ...]
     events: tuple[str, ...]
+    more: str = ""
 
     def card(self) -> Card:
-        details = [(name, "\n".join(lines)) for name, lines in (("events", self.events),) if lines]
         rows = [("came from", line) for line in self.came_from] + [("led to", line) for line in self.led_to]
-        notes = () if rows or self.uri == "lab:log" else ("no event links it to anything else",)
-        return Card(self.uri, header=("", "lineage"), rows=rows, notes=notes, details=details)
+        rest = ["  ".join(row) for row in rows[MAX_ROWS:]]
+        folded = {"more of the lineage": rest, "events": self.events}
+        details = [(name, "\n".join(lines)) for name, lines in folded.items() if lines]
+        notes = [] if rows or self.uri == "lab:log" else ["no event links it to anything else"]
+        notes += [self.more] if self.more else []
+        return Card(self.uri, header=("", "lineage"), rows=rows[:MAX_ROWS], notes=notes, details=details)
 
 
 @verb("lab")
@@ -106,22 +110,8 @@ def show() -> Workspace:
 
 @verb("lab")
 def ls() -> Listing:
-    """List everything that was made here, newest first."""
-    things = [
-        Thing(f"{record.kind}:{record.name}", record.updated_at, str(record.body.get("state", "")))
-        for record in open_store().list()
-        if record.kind in NOUNS and not record.body.get("removed_at")
-    ]
-    return Listing("lab:things", tuple(things), ("uri", "changed_at", "state"))
-
-
-@dataclass(frozen=True)
-class Thing(Result):
-    """Anything the workspace knows, in one line."""
-
-    uri: str
-    changed_at: float
-    state: str
+    """List what every noun's own `ls` lists, the last changed first."""
+    return Listing("lab:things", tuple(things()), ("uri", "changed_at", "state"))
 
 
 @verb("lab")
@@ -139,31 +129,40 @@ def check(*, audit: bool = False, report: bool = False) -> Checkup:
 
 
 @verb("lab")
-def log(uri: Annotated[str, Choices(checks.known_uris)] | None = None) -> Lineage:
+def log(uri: Annotated[str, Choices(checks.known_uris)] | None = None, *, events: int = 30) -> Lineage:
     """Follow a thing both ways: what it was made of, and what was made of it.
 
     uri: the thing, e.g. deploy:delay or data:flights@1; without it, the latest events of all
+    events: at most this many events, the latest ones
     """
-    events = list(open_store().events())
+    if events < 1:
+        raise UsageProblem(f"--events {events} shows none", "give a whole number from 1 on")
+    logged = list(open_store().events())
     if uri is None:
-        return Lineage("lab:log", (), (), tuple(_told(item) for item in events[: -_SHOWN - 1 : -1]))
-    own = audit.about(events, uri)
+        return Lineage("lab:log", (), (), _told(logged[::-1], events), _more(len(logged), events, "%lab log"))
+    own = audit.about(logged, uri)
     if not own:
-        raise NotFound(f"nothing was ever recorded about {uri}", did_you_mean(uri, checks.known_uris()))
-    came = tuple(
-        dict.fromkeys(f"{step.used}  → {step.event.event.verb} → {step.made}" for step in audit.upstream(events, uri))
-    )
-    led = tuple(
-        dict.fromkeys(f"{step.used}  → {step.event.event.verb} → {step.made}" for step in audit.downstream(events, uri))
-    )
-    told = [_told(item) for item in own[:_SHOWN]] + [f"… and {len(own) - _SHOWN} more"] * (len(own) > _SHOWN)
-    return Lineage(uri, came, led, tuple(told))
+        raise NotFound(
+            f"nothing was ever recorded about {uri}", did_you_mean(uri, checks.known_uris(), "make something first")
+        )
+    came = dict.fromkeys(_step(step) for step in audit.upstream(logged, uri))
+    led = dict.fromkeys(_step(step) for step in audit.downstream(logged, uri))
+    return Lineage(uri, tuple(came), tuple(led), _told(own, events), _more(len(own), events, f"%lab log {uri}"))
 
 
-def _told(item: object) -> str:
-    from ..store import LoggedEvent
+def _step(step: audit.Step) -> str:
+    return f"{step.used}  → {step.event.event.verb} → {step.made}"
 
-    assert isinstance(item, LoggedEvent)
+
+def _told(logged: Sequence[LoggedEvent], most: int) -> tuple[str, ...]:
+    return tuple(map(_event, logged[:most]))
+
+
+def _more(count: int, shown: int, command: str) -> str:
+    return f"these are the latest {shown} of {count} events: `{command} --events {count}` shows all" * (count > shown)
+
+
+def _event(item: LoggedEvent) -> str:
     event = item.event
     return f"{item.seq:>5}  {shown('x_at', item.at)}  {event.verb}  {event.subject}  by {item.actor}"
 
@@ -199,7 +198,7 @@ def _is_checkout(folder: Path) -> bool:
 def _workspace(where: Settings, wrote: tuple[str, ...] = (), notes: tuple[str, ...] = ()) -> Workspace:
     from .. import cost
 
-    kinds = [record.kind for record in open_store().list() if not record.body.get("removed_at")]
-    exists = {noun: kinds.count(noun) for noun in NOUNS if noun != "lab" and noun in kinds}
+    nouns = [Uri.parse(thing.uri).noun for thing in things()]
+    exists = {noun: nouns.count(noun) for noun in NOUNS if noun in nouns}
     lives = tuple(f"{job.subject} ({job.state})" for job in jobs.ls(live=True))
     return Workspace("lab:workspace", str(where.workspace), exists, lives, cost.spent_usd(), wrote, notes)

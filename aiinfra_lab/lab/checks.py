@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import platform
@@ -21,6 +22,7 @@ from ..units import show_bytes, show_duration
 
 _LEAST_FREE_BYTES = 2 * 2**30
 _OLDEST_COPY_S = 2 * 86400
+_BUILDER = Path(__file__).parents[2] / ".ci" / "front"  # only a checkout has it
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,8 @@ def run(where: Settings, *, with_audit: bool) -> Iterator[Finding]:
     yield _front_end()
     yield from _providers()
     yield from _settings(where)
-    yield from _disagreements()
+    with contextlib.suppress(LabError):  # what the store cannot give was found above
+        yield from _disagreements()
 
 
 def known_uris() -> list[str]:
@@ -100,7 +103,10 @@ def _workspace(where: Settings) -> Finding:
     if os.access(where.home, os.W_OK):
         return Finding("ok", "workspace", str(where.workspace))
     return Finding(
-        "bad", "workspace", f"{where.workspace} may not be written", "check who owns it, or AIINFRA_WORKSPACE=…"
+        "bad",
+        "workspace",
+        f"{where.workspace} may not be written",
+        "make it yours, or name another folder in the variable AIINFRA_WORKSPACE",
     )
 
 
@@ -124,11 +130,7 @@ def _store(home: Path) -> Iterator[Finding]:
     except LabError as problem:
         yield Finding("bad", "store", problem.what, problem.fix)
         return
-    yield (
-        Finding("ok", "store", found)
-        if found == "ok"
-        else Finding("bad", "store", found, "`aiinfra lab start --restore`")
-    )
+    yield Finding("ok", "store", found) if found == "ok" else Finding("bad", "store", found, "`%lab start --restore`")
     newest = next(iter(copies(home / "store.sqlite")), None)
     age_s = time.time() - newest.stat().st_mtime if newest else None
     if age_s is None or age_s < _OLDEST_COPY_S:
@@ -144,19 +146,19 @@ def _audit() -> Finding:
     if proof.sound:
         return Finding("ok", "audit log", proof.why)
     return Finding(
-        "bad", "audit log", proof.why, "compare with your own backup; `aiinfra lab start --restore` puts back a copy"
+        "bad", "audit log", proof.why, "compare with your own backup; `%lab start --restore` puts back a copy"
     )
 
 
 def _front_end() -> Finding:
     if importlib.util.find_spec("jupyterlab") is None:
-        return Finding("off", "JupyterLab", "not in this environment", "pip install jupyterlab")
+        return Finding("off", "JupyterLab", "not in this environment", "`pip install jupyterlab`")
     shared = Path(sys.prefix, "share", "jupyter", "labextensions", "aiinfra-lab")
     if shared.exists():
         return Finding("ok", "JupyterLab", "with the side panel")
-    return Finding(
-        "off", "JupyterLab", "the side panel is not installed", "pip install aiinfra-lab where JupyterLab runs"
-    )
+    again = "`pip install --force-reinstall --no-deps aiinfra-lab`"
+    fix = "`make front` in the checkout" if _BUILDER.is_file() else again
+    return Finding("off", "JupyterLab", "the side panel is not installed", fix)
 
 
 def _providers() -> Iterator[Finding]:
@@ -168,7 +170,7 @@ def _providers() -> Iterator[Finding]:
                 missing = f"aiinfra-lab[{provider.extra}]" if provider.extra else provider.needs
                 state = "off" if provider.extra else "bad"
                 yield Finding(
-                    state, f"{noun} on {name}", f"{provider.needs} is not installed", f"pip install '{missing}'"
+                    state, f"{noun} on {name}", f"{provider.needs} is not installed", f"`pip install '{missing}'`"
                 )
     for name, package in sorted(providers.foreign().items()):
         yield Finding("ok", name.replace(".", " on ", 1), f"brought by {package}")
@@ -189,5 +191,5 @@ def _disagreements() -> Iterator[Finding]:
         champion = champions.get(name)
         if version and champion and str(champion) != version and not record.body.get("stopped_at"):
             detail = f"serves models:{served}, while the champion is models:{name}@{champion}"
-            fix = f"%deploy start {record.name} --model models:{name}@{champion}"
+            fix = f"`%deploy start {record.name} --model models:{name}@{champion}`"
             yield Finding("off", f"deploy:{record.name}", detail, fix)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +47,7 @@ class RecipeRun(Result):
             for name, step in self.steps.items()
         ]
         notes = [f"{name}: {_first(step['error'])}" for name, step in self.steps.items() if step.get("error")]
-        if self.state not in ("running", "waiting"):
+        if self.state not in ("running", "stopping"):
             notes += [f"executed notebooks: {self.archive}", *_next_looks(self)]
         title = f"{self.uri} · {self.title}"
         took = f"{self.state} in {show_duration(self.duration_s)}" if self.duration_s is not None else self.state
@@ -132,7 +133,8 @@ def run(
     body = going.go(_progress(going, recipe.title))
     done = _as_run(going.uri, recipe.title, body, going.folder)
     if body["state"] != "done" and not report:
-        raise _failure(done)
+        given = "".join(f" -p {shlex.quote(f'{key}={value}')}" for key, value in param.items())
+        raise _failure(done, f"`%recipe run {recipe.name}{given}`")
     return done
 
 
@@ -156,7 +158,7 @@ def get(name: Annotated[str, Choices(declaration.names)], uri: str) -> Made:
     going = Run(part, dict(recipe.small), provider(), keep=True, force=False)
     body = going.go(_progress(going, f"{recipe.title} (small, up to {wanted})"))
     if body["state"] != "done":
-        raise _failure(_as_run(going.uri, recipe.title, body, going.folder))
+        raise _failure(_as_run(going.uri, recipe.title, body, going.folder), f"`%recipe get {recipe.name} {wanted}`")
     made = plan.newest(open_store(), wanted) or str(wanted)
     small = ", ".join(f"{key}={value}" for key, value in recipe.small.items())
     return Made(made, made, f"there was no {wanted}: a small one was made by {going.uri} ({small})")
@@ -164,16 +166,15 @@ def get(name: Annotated[str, Choices(declaration.names)], uri: str) -> Made:
 
 @verb("recipe")
 def stop(name: Annotated[str, Choices(declaration.names)]) -> RecipeRun:
-    """Stop a running recipe: the cell that runs is interrupted, and no further step begins.
+    """Stop a running recipe: the cell that runs is interrupted, and no further step begins. One that is over stays so.
 
     name: the recipe, or one of its runs
     """
     uri = Uri.parse(name, "recipe")
-    job = next((job for job in jobs.ls(str(uri), live=True)), None)
-    if job is None:
-        raise NotFound(f"{uri} is not running", "list the runs with `%recipe log`")
-    jobs.cancel(job.id)
-    return _run_of(_record(Uri.parse(job.subject)))
+    if going := jobs.ls(str(uri), live=True):
+        jobs.cancel(going[0].id)
+        uri = Uri.parse(going[0].subject)
+    return _run_of(_record(uri))
 
 
 @verb("recipe")
@@ -185,7 +186,7 @@ def log(name: Annotated[str, Choices(declaration.names)]) -> Listing:
     uri = Uri.parse(name, "recipe")
     items = tuple(_run_of(record) for record in plan.runs(open_store(), uri.name))
     if not items and uri.name not in declaration.names():
-        raise NotFound(f"there is no recipe {uri.name}", did_you_mean(uri.name, declaration.names()))
+        raise _unknown(Uri("recipe", uri.name))
     return Listing(f"{uri}", items, ("uri", "state", "started_at", "duration_s"), "it has not run yet")
 
 
@@ -198,7 +199,7 @@ def _progress(going: Run, title: str) -> Any:
         if in_notebook():
             frame[0].close(card) if frame else frame.append(LiveFrame(card))
             return
-        for name, step in body["steps"].items():
+        for name, step in plan.in_order(body).items():
             if step["state"] not in ("waiting", told.get(name)):
                 told[name] = step["state"]
                 time = f" {show_duration(step['seconds'])}" if step.get("seconds") else ""
@@ -207,12 +208,16 @@ def _progress(going: Run, title: str) -> Any:
     return show
 
 
-def _failure(done: RecipeRun) -> Failed:
-    bad = {name: step for name, step in done.steps.items() if step["state"] in ("failed", "stopped")}
-    name, step = next(iter(bad.items()))
+def _failure(done: RecipeRun, again: str) -> Failed:
+    """What to tell about a run that did not come to its end; `again` is the command that goes on with it."""
+    ended = [(name, step) for name, step in done.steps.items() if step["state"] == done.state]
+    if done.state == "stopped":
+        where = f" at {ended[0][0]}" if ended else ""
+        return Failed(f"{done.uri} was stopped{where}", f"{again} goes on from there: unchanged steps are skipped")
+    name, step = ended[0]
     what = f"{done.uri}: {name} {step['state']}" + (f": {step['error']}" if step.get("error") else "")
     archive = step.get("archive", done.archive)
-    return Failed(what, f"see {archive}; mend the notebook and run the recipe again: what succeeded is skipped")
+    return Failed(what, f"see {archive}; mend the notebook, then {again}: what succeeded is skipped")
 
 
 def _typed(defaults: Any, given: dict[str, str]) -> dict[str, Any]:
@@ -226,31 +231,39 @@ def _makes(recipe: Recipe) -> list[str]:
 def _info(name: str) -> RecipeInfo:
     recipe = declaration.read(name)
     runs = plan.runs(open_store(), name)
-    state = _run_of(runs[0]).state if runs else "never ran"
+    state = plan.state(runs[0] if runs else None)
     steps = tuple(f"{step.name} ({step.notebook.name})" for step in recipe.steps)
     return RecipeInfo(f"recipe:{name}", recipe.title, state, dict(recipe.parameters), steps, len(runs))
 
 
 def _record(uri: Uri) -> Record:
-    record = open_store().get(plan.KIND, uri.label)
-    if record is None:
-        raise NotFound(f"there is no {uri}", f"list its runs with `%recipe log {uri.name}`")
-    return record
+    """The run that a URI means; without a version the newest. NotFound says what there is."""
+    store = open_store()
+    found = store.get(plan.KIND, uri.label) if uri.version else next(iter(plan.runs(store, uri.name)), None)
+    if found is None:
+        raise _unknown(uri)
+    return found
+
+
+def _unknown(uri: Uri) -> NotFound:
+    known = declaration.names()
+    if uri.version:
+        return NotFound(f"there is no {uri}", f"list its runs with `%recipe log {uri.name}`")
+    if uri.name in known:
+        return NotFound(f"{uri} never ran", f"run it: `%recipe run {uri.name}`")
+    return NotFound(f"there is no recipe {uri.name}", did_you_mean(uri.name, known, declaration.FIRST))
 
 
 def _run_of(record: Record) -> RecipeRun:
     name = record.name.partition("@")[0]
     title = declaration.read(name).title if name in declaration.names() else name
-    body = dict(record.body)
-    job = jobs.find(f"recipe:{record.name}")
-    if body["state"] == "running" and (job is None or not job.live):
-        body["state"] = "lost"  # the process that ran it vanished
+    body = {**record.body, "state": plan.state(record)}
     return _as_run(f"recipe:{record.name}", title, body, settings().home / "recipe" / record.name)
 
 
 def _as_run(uri: str, title: str, body: dict[str, Any], folder: Path) -> RecipeRun:
     took = body["ended_at"] - body["started_at"] if body.get("ended_at") else None
-    return RecipeRun(uri, body["state"], title, body["started_at"], took, body["steps"], str(folder))
+    return RecipeRun(uri, body["state"], title, body["started_at"], took, plan.in_order(body), str(folder))
 
 
 def _made(step: dict[str, Any]) -> str:

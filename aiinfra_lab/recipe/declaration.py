@@ -18,6 +18,7 @@ from ..uris import Uri
 from .base import Recipe, Step, Value
 
 _RECIPE_KEYS = ("title", "parameters", "small", "steps")
+FIRST = "`%lab start --from example:flights` writes one"
 _STEP_KEYS = ("notebook", "parameters", "in", "out", "after")
 
 
@@ -35,7 +36,7 @@ def read(name: str) -> Recipe:
     """The recipe of that name, checked: keys, steps, references, cycles, and the notebooks' own parameters."""
     path = folder() / f"{name}.toml"
     if not path.is_file():
-        raise NotFound(f"there is no recipe {name!r} in {path.parent}", did_you_mean(name, names()))
+        raise NotFound(f"there is no recipe {name!r} in {path.parent}", did_you_mean(name, names(), FIRST))
     try:
         table = tomllib.loads(path.read_text("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:

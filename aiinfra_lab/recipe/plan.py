@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from .. import __version__, jobs
 from ..errors import Failed
-from ..store import Record, Store, canonical
+from ..store import Body, Record, Store, canonical
 from ..uris import Uri
 from .base import Step, Value
 from .declaration import cells
@@ -41,6 +41,30 @@ def runs(store: Store, name: str) -> list[Record]:
     """The runs of a recipe, newest first."""
     found = [record for record in store.list(KIND) if record.name.partition("@")[0] == name]
     return sorted(found, key=lambda record: int(record.name.partition("@")[2]), reverse=True)
+
+
+def state(record: Record | None) -> str:
+    """What a recipe's run really does: one whose process vanished is lost, whatever was written last."""
+    if record is None:
+        return "never ran"
+    written: str = record.body["state"]
+    if written != "running":
+        return written
+    job = jobs.find(f"{KIND}:{record.name}")
+    if job is None or not job.live:
+        return "lost"
+    return "stopping" if job.stop_requested_at else written
+
+
+def in_order(body: Body) -> dict[str, dict[str, Any]]:
+    """A run's steps, and what each made, in the order of the recipe: the store sorts the keys of whatever it keeps."""
+    steps = body["steps"]
+    order = body.get("order") or [[name, list(step["outputs"])] for name, step in steps.items()]
+    return {name: {**steps[name], "outputs": _picked(steps[name]["outputs"], outputs)} for name, outputs in order}
+
+
+def _picked(table: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:
+    return {name: table[name] for name in names if name in table}
 
 
 def earlier(store: Store, name: str, step: str, key: str, *, alive: bool) -> dict[str, Any] | None:

@@ -73,9 +73,10 @@ class Run:
             last = runs(self.store, self.recipe.name)
             number = int(last[0].name.partition("@")[2]) + 1 if last else 1
             steps = {step.name: {"state": "waiting", "outputs": {}} for step in self.recipe.steps}
-            body = {"state": "running", "started_at": time.time(), "parameters": self.given, "steps": steps}
+            order = [[step.name, list(step.outputs)] for step in self.recipe.steps]
+            body = {"state": "running", "started_at": time.time(), "parameters": self.given}
             try:
-                record = Record.new(KIND, f"{self.recipe.name}@{number}", body)
+                record = Record.new(KIND, f"{self.recipe.name}@{number}", {**body, "steps": steps, "order": order})
                 event = Event("recipe start", f"{KIND}:{record.name}", detail={"parameters": self.given})
                 return self.store.commit([record], event)[0]
             except Conflict:
@@ -137,7 +138,7 @@ class Run:
         )
 
     def _take(self, step: Step, outputs: Mapping[str, str]) -> None:
-        self.outputs.update({f"{step.name}.{name}": uri for name, uri in outputs.items()})
+        self.outputs.update({f"{step.name}.{name}": outputs[name] for name in step.outputs if name in outputs})
 
     def _of(self, step: str) -> dict[str, Any]:
         found: dict[str, Any] = self.record.body["steps"][step]

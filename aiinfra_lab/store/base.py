@@ -14,7 +14,7 @@ from ..errors import Damaged
 
 Body = dict[str, Any]
 GENESIS = "0" * 64
-RESTORE = "`aiinfra lab start --restore` puts back the newest sound copy"
+RESTORE = "`%lab start --restore` puts back the newest sound copy"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -203,8 +204,7 @@ def restore(path: Path) -> tuple[Path, Path]:
             break
     else:
         raise NotFound(f"{path.parent} holds no sound copy of the store", "take the folder from your own backup")
-    aside = path.with_name(f"{path.stem}-damaged-{time.strftime('%Y%m%d-%H%M%S')}")
-    aside.mkdir()
+    aside = Path(tempfile.mkdtemp(prefix=f"{path.stem}-damaged-{time.strftime('%Y%m%d-%H%M%S')}-", dir=path.parent))
     for part in (
         path,
         path.with_name(path.name + "-wal"),
@@ -288,7 +288,7 @@ def _damaged(path: Path, why: str) -> Damaged:
     if copy is None:
         return Damaged(f"the store {path} is damaged: {why}", "there is no copy of it: take one from your own backup")
     day = time.strftime("%Y-%m-%d %H:%M", time.localtime(copy.stat().st_mtime))
-    return Damaged(f"the store {path} is damaged: {why}", f"`aiinfra lab start --restore` puts back the copy of {day}")
+    return Damaged(f"the store {path} is damaged: {why}", f"`%lab start --restore` puts back the copy of {day}")
 
 
 def _sound(copy: Path) -> bool:

@@ -19,14 +19,15 @@ from . import code as _code
 __all__ = ["Comparison", "Run", "RunLog", "diff", "get", "log", "ls", "run", "show", "stop"]
 
 
-_FOLDED = ("code digest", "rows digest", "tracked as", "machine", "path")
+_FOLDED = ("code digest", "rows digest", "tracked as", "machine", "path", "metrics from")
 
 
 @dataclass(frozen=True)
 class Run(Result):
     """A training run. `state` is starting, running, stopping, done, failed, stopped, or killed (its process vanished).
 
-    metrics: the last value of each. checkpoint: the epoch of the last checkpoint. model: whether it saved one.
+    metrics: the last value of each. metrics_from: the run that measured them, when this one had no epoch left to train.
+    checkpoint: the epoch of the last checkpoint. model: whether it saved one.
     """
 
     uri: str
@@ -43,6 +44,7 @@ class Run(Result):
     rows_digest: str = ""
     on: str = ""
     resumed_from: str = ""
+    metrics_from: str = ""
     problem: str = ""
     tracked_as: str = ""
     machine: dict[str, str] = field(default_factory=dict)
@@ -64,14 +66,22 @@ class Run(Result):
         return _open_rows(self.rows).df()
 
     def card(self) -> Card:
-        """The facts, and the curve unless the cell has drawn it already."""
+        """The facts, how to go on, and the curve unless the cell has drawn it already."""
         plain = super().card()
         facts = [item for item in plain.facts if item[0] not in _FOLDED]
         facts.append(("code", self.code_digest[:12]))
-        if self.drawn:
-            return Card(self.uri, state=self.state, facts=facts)
-        picture, words = looks.curve(self.points())
-        return Card(self.uri, state=self.state, facts=facts, picture=picture, picture_alt=words)
+        picture, words = ("", "") if self.drawn else looks.curve(self.points())
+        notes = [note for note in (looks.about_metrics(self.metrics_from), self._way_on()) if note]
+        return Card(self.uri, state=self.state, facts=facts, notes=notes, picture=picture, picture_alt=words)
+
+    def _way_on(self) -> str:
+        """How to go on with a run that did not come to its end, from the checkpoint that it kept."""
+        if self.checkpoint is None or self.state not in ("killed", "stopped", "failed"):
+            return ""
+        label = self.uri.removeprefix("train:")
+        name = label.partition("@")[0]
+        flag = "--resume" if record.records(name)[0].name == label else f"--from {label}"
+        return f"its checkpoint of epoch {self.checkpoint} is kept: go on with `%%train run {name} {flag} …`"
 
 
 @dataclass(frozen=True)
@@ -128,7 +138,8 @@ def run(
     params: values for the code, read there as run.params.NAME
     on: where to run, e.g. gpu:trainer; this very kernel when left out
     seed: what Python's, NumPy's and torch's random generators start from
-    resume: go on from the last checkpoint of the newest run of that name
+    resume: go on from the last checkpoint of the newest run of that name; if that is of the last epoch, the code has
+        nothing left to train, and a run that measures nothing takes over the metrics measured up to the checkpoint
     from_: go on from the last checkpoint of this run
     """
     from . import elsewhere, mirror, worker
@@ -215,7 +226,7 @@ def stop(run: Annotated[str, Live("train")]) -> Run:
 
 @verb("train")
 def log(run: Annotated[str, Live("train")], *, lines: int = 40) -> RunLog:
-    """Show what a run printed and measured.
+    """Show what a run printed and measured, and the error that ended it.
 
     run: e.g. delay@3
     lines: at most this many of each, the last ones
@@ -225,7 +236,7 @@ def log(run: Annotated[str, Live("train")], *, lines: int = 40) -> RunLog:
     printed = (
         (place / "output.txt").read_text("utf-8", "replace").splitlines() if (place / "output.txt").exists() else []
     )
-    printed += str(found.body.get("trace", "")).splitlines()
+    printed += [*found.body.get("trace", "").splitlines(), *found.body.get("problem", {}).get("what", "").splitlines()]
     points = history.read(place / history.FILE)
     measured = [f"{shown('_at', point.at)}  {point.name}[{point.step}] = {point.value:.6g}" for point in points]
     return RunLog(f"train:{found.name}", record.state(found), tuple(printed[-lines:]), tuple(measured[-lines:]))
@@ -264,14 +275,13 @@ def _changes(ours: Record, theirs: Record) -> list[tuple[str, str, str]]:
 
 
 def _run(found: Record, *, drawn: bool = False) -> Run:
-    body, place = found.body, record.folder(found.name)
-    state = record.state(found)
-    points = body["metrics"] if "metrics" in body else history.latest(history.read(place / history.FILE))
-    ended_at = body.get("ended_at") or (time.time() if state in record.LIVE else body["started_at"])
+    place, state = record.folder(found.name), record.state(found)
+    body = found.body if "metrics" in found.body else {**record.end_of(found), **found.body}
+    ended_at = time.time() if state in record.LIVE else body["ended_at"]
     return Run(
         uri=f"train:{found.name}",
         state=state,
-        metrics=points,
+        metrics=body["metrics"],
         params=body["params"],
         rows=body["rows"],
         seed=body["seed"],
@@ -283,6 +293,7 @@ def _run(found: Record, *, drawn: bool = False) -> Run:
         rows_digest=body["rows_digest"],
         on=body["on"],
         resumed_from=body["resumed_from"],
+        metrics_from=body.get("metrics_from", ""),
         problem=body.get("problem", {}).get("what", ""),
         tracked_as=body.get("tracked_as", ""),
         machine=body["machine"],
@@ -312,5 +323,5 @@ def _source(name: str, from_: str | None) -> Record:
             "start anew without --resume; the code keeps one with run.checkpoint(model, optimizer, epoch=epoch)",
         )
     if record.state(kept[0]) in record.LIVE:
-        raise Conflict(f"train:{kept[0].name} is still going on", f"stop it first: %train stop {kept[0].name}")
+        raise Conflict(f"train:{kept[0].name} is still going on", f"stop it first: `%train stop {kept[0].name}`")
     return kept[0]

@@ -72,14 +72,15 @@ def explain(problem: BaseException, uri: str, source: str, params: dict[str, Any
 
 
 def _trace(problem: BaseException, source: str) -> str:
-    """The traceback from the first line of the user's code on."""
+    """The traceback from the first line of the user's code on; its last words stand in the error that tells it."""
     trace = traceback.TracebackException.from_exception(problem)
     names = [frame.filename for frame in trace.stack]
     if source in names:
         del trace.stack[: names.index(source)]
-    if isinstance(problem, LabError):
-        return "".join(["Traceback (most recent call last):\n", *trace.stack.format()])
-    return "".join(trace.format(chain=True))
+    text = "".join(trace.format(chain=not isinstance(problem, LabError)))
+    words = list(trace.format_exception_only())
+    # More than one: notes, or where the syntax is wrong, which the error does not tell.
+    return text.removesuffix(words[0]) if len(words) == 1 else text
 
 
 def _fix(problem: BaseException, params: dict[str, Any]) -> str:

@@ -22,7 +22,7 @@ class Context:
     """The object `run` inside a training cell.
 
     uri: the run, e.g. train:delay@3. params: what was passed with -p. seed: what all generators were seeded with.
-    resumed: the state of the checkpoint that this run goes on from, or None.
+    resumed: the state of the checkpoint that this run goes on from, or None. went_on: whether the code put it back.
     """
 
     def __init__(
@@ -41,6 +41,7 @@ class Context:
         self.params = Parameters(params)
         self.seed = seed
         self.resumed = resumed
+        self.went_on = False
         self.history = History(folder / FILE, (resumed or {}).get("steps"))
         self._folder = folder
         self._open_rows = open_rows
@@ -109,6 +110,7 @@ class Context:
                 "resume with the network it was made with, or start anew without --resume",
             ) from problem
         checkpoint.set_random_state(self.resumed["random"])
+        self.went_on = True
         return int(self.resumed["epoch"]) + 1
 
     def save(self, model: Any) -> None:

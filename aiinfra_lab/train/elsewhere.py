@@ -18,7 +18,7 @@ def session(on: str | None) -> str:
         return ""
     place = kernels.Place.of(on)
     if not place.alive():
-        raise NotFound(f"there is no living session gpu:{place.name}", f"start it: %gpu start {place.name}")
+        raise NotFound(f"there is no living session gpu:{place.name}", f"start it: `%gpu start {place.name}`")
     return f"gpu:{place.name}"
 
 
@@ -59,5 +59,5 @@ def _as_it_ended(uri: str, said: str) -> None:
         raise worker.stopped(found)
     if state != "done":
         raise Failed(
-            f"{uri} is {state}: {said or 'its kernel ended in the middle of it'}", f"see %train log {found.name}"
+            f"{uri} is {state}: {said or 'its kernel ended in the middle of it'}", f"see `%train log {found.name}`"
         )

@@ -43,12 +43,16 @@ class History:
         for point in new:
             if not math.isfinite(point.value):
                 raise _diverged(point)
-        for point in new:
+        self.take(new)
+        return new
+
+    def take(self, points: Sequence[Point]) -> None:
+        """Write points as they are, such as those that another run measured."""
+        for point in points:
             self.steps[point.name] = point.step + 1
             self._file.write(json.dumps(point._asdict()) + "\n")
         self._file.flush()
-        self.points += new
-        return new
+        self.points += points
 
     def close(self) -> None:
         """Let go of the file."""

@@ -24,6 +24,11 @@ def curve(points: Sequence[Point]) -> tuple[str, str]:
     return line_chart(lines, x="steps"), words
 
 
+def about_metrics(measured_by: str) -> str:
+    """Whose metrics a run shows, when they are not its own."""
+    return measured_by and f"no epoch was left to train: the metrics are those of {measured_by} at its checkpoint"
+
+
 def code_diff(ours: str, theirs: str, names: tuple[str, str]) -> str:
     """What differs between two codes, as a unified diff."""
     return "\n".join(difflib.unified_diff(ours.splitlines(), theirs.splitlines(), *names, lineterm="", n=1))

@@ -90,7 +90,7 @@ def settle(*, ask: bool = False) -> list[str]:
         if state in record.LIVE:
             continue
         if run.body["state"] != state:
-            record.change(run.name, state=state, **_end_of(run))
+            record.change(run.name, state=state, **record.end_of(run))
             done.append(f"train:{run.name} was {state}")
         if not _tracked(run, ask=ask):
             _retell(run, state)
@@ -120,10 +120,3 @@ def _retell(run: Record, state: Any) -> None:
     server.log(run_id, history.read(record.folder(run.name) / history.FILE))
     server.end(run_id, state)
     record.change(run.name, tracked=True, tracked_as=run_id)
-
-
-def _end_of(run: Record) -> dict[str, Any]:
-    """What the files of a run that cannot speak any more say about its end."""
-    points = history.read(record.folder(run.name) / history.FILE)
-    ended_at = points[-1].at if points else run.body["started_at"]
-    return {"ended_at": ended_at, "metrics": history.latest(points)}

@@ -16,6 +16,7 @@ from ..errors import Conflict, NotFound, did_you_mean
 from ..jobs import process
 from ..store import Event, Record, open_store, update
 from ..uris import Uri
+from . import history
 
 KIND = "train"
 LIVE = ("starting", "running", "stopping")
@@ -81,6 +82,13 @@ def state(record: Record) -> str:
     return "stopping" if job.stop_requested_at else "running"
 
 
+def end_of(record: Record) -> dict[str, Any]:
+    """What the files of a run say about its end, for one that could not write it down itself."""
+    points = history.read(folder(record.name) / history.FILE)
+    ended_at = points[-1].at if points else record.body["started_at"]
+    return {"ended_at": ended_at, "metrics": history.latest(points)}
+
+
 def machine() -> dict[str, str]:
     """The versions that a run's numbers depend on."""
     return {"python": platform.python_version(), "torch": version("torch"), "platform": platform.platform(terse=True)}
@@ -106,4 +114,4 @@ def _known(uri: Uri) -> str:
     if versions:
         return "its runs: " + ", ".join(versions[:8])
     names = {record.name.partition("@")[0] for record in records()}
-    return did_you_mean(uri.name, names) if names else "there is none yet: train one with %%train run NAME --rows ROWS"
+    return did_you_mean(uri.name, names, f"`%%train run {uri.name} --rows ROWS` trains one")

@@ -32,7 +32,7 @@ class Table:
             if not getattr(rows, wanted, None):
                 raise UsageProblem(
                     f"{rows} has no {wanted} that a network could learn from",
-                    "take the rows through their features first: X = %features get NAME --rows …, then --rows $X",
+                    "take the rows through their features first: `X = %features get NAME --rows …`, then --rows $X",
                 )
         self.frame = rows.df()
         self.contract: Columns | None = None

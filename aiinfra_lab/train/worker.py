@@ -20,7 +20,7 @@ from ..store import Record
 from . import checkpoint, code, record
 from .base import Ending
 from .context import Context
-from .history import Point, latest
+from .history import FILE, Point, latest, read
 from .looks import frame
 from .mirror import Mirror
 
@@ -104,6 +104,20 @@ class _Execution:
             contextlib.redirect_stdout(_Tee(sys.stdout, file)),
         ):
             code.run(made, {"run": self._context})
+        self._take_over(self._context)
+
+    def _take_over(self, context: Context) -> None:
+        """A run that found no epoch left is the network of its checkpoint: what was measured of that is true of it."""
+        if context.resumed is None or not context.went_on or context.history.points:
+            return
+        if checkpoint.epoch(self._place / checkpoint.FILE) is not None:
+            return  # it trained, and measured nothing
+        source, steps = self._run.body["resumed_from"], context.resumed["steps"]
+        points = read(record.folder(record.find(source).name) / FILE)
+        last = {point.name: point for point in points if point.step < steps.get(point.name, 0)}
+        context.history.take(list(last.values()))
+        self._logged(context.history.points)
+        record.change(self._run.name, metrics_from=source if last else "")
 
     def _logged(self, points: Sequence[Point]) -> None:
         self._mirror.add(points)

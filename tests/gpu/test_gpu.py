@@ -161,7 +161,7 @@ def test_ctrl_c_leaves_the_session_alive_and_says_how_to_find_it(workspace):
     waiting = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     until(lambda: jobs.ls("gpu:trainer"))
     waiting.send_signal(signal.SIGINT)
-    assert "%gpu stop trainer" in waiting.communicate(timeout=30)[1]
+    assert "`aiinfra gpu stop trainer`" in waiting.communicate(timeout=30)[1]
     until(lambda: gpu.show("trainer").state == "running")
 
 

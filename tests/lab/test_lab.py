@@ -1,11 +1,14 @@
+import json
 from pathlib import Path
 
 import pytest
 
-from aiinfra_lab import lab, providers
-from aiinfra_lab.errors import Failed, NotFound
+from aiinfra_lab import audit, lab, providers
+from aiinfra_lab.cli import main
+from aiinfra_lab.errors import Failed, NotFound, UsageProblem
+from aiinfra_lab.lab import checks
 from aiinfra_lab.providers import Provider
-from aiinfra_lab.store import Record, open_store
+from aiinfra_lab.store import Event, Record, open_store
 
 
 @pytest.fixture
@@ -61,7 +64,7 @@ def test_check_is_well_here(workspace):
 def test_check_names_the_line_that_mends_a_missing_default(workspace, monkeypatch):
     broken = {"default": Provider("x:Y", "", "no_such_package", "what it is")}
     monkeypatch.setitem(providers.TABLE, "data", broken)
-    with pytest.raises(Failed, match="pip install 'no_such_package'"):
+    with pytest.raises(Failed, match="`pip install 'no_such_package'`"):
         lab.check()
 
 
@@ -69,7 +72,7 @@ def test_a_missing_extra_is_no_fault(workspace, monkeypatch):
     extra = {**providers.TABLE["data"], "other": Provider("x:Y", "other", "no_such_package", "what it is")}
     monkeypatch.setitem(providers.TABLE, "data", extra)
     found = {item.what: item for item in lab.check(report=True).findings}["data on other"]
-    assert (found.state, found.fix) == ("off", "pip install 'aiinfra-lab[other]'")
+    assert (found.state, found.fix) == ("off", "`pip install 'aiinfra-lab[other]'`")
 
 
 def test_check_names_an_endpoint_that_does_not_serve_the_champion(workspace):
@@ -77,4 +80,52 @@ def test_check_names_an_endpoint_that_does_not_serve_the_champion(workspace):
     open_store().put(Record.new("deploy", "delay", {"champion": "models:delay@7"}))
     found = {item.what: item for item in lab.check(report=True).findings}["deploy:delay"]
     assert "while the champion is models:delay@8" in found.detail
-    assert found.fix == "%deploy start delay --model models:delay@8"
+    assert found.fix == "`%deploy start delay --model models:delay@8`"
+
+
+def test_a_damaged_store_is_a_finding_with_the_command_that_mends_it(workspace):
+    lab.start()
+    open_store().close()
+    (workspace / ".aiinfra" / "store.sqlite").write_bytes(b"no database" * 1000)
+    found = {item.what: item for item in lab.check(report=True).findings}["store"]
+    assert (found.state, "lab start --restore`" in found.fix) == ("bad", True)
+    lab.start(restore=True)
+    assert lab.check().ok
+
+
+def test_an_altered_audit_log_names_the_command_that_puts_back_a_copy(workspace, monkeypatch):
+    monkeypatch.setattr(checks.audit, "prove", lambda store: audit.Proof(False, 0, "event 1 is missing"))
+    with pytest.raises(Failed, match="`%lab start --restore` puts back a copy"):
+        lab.check(audit=True)
+
+
+def test_a_missing_side_panel_names_what_brings_it(workspace, monkeypatch):
+    monkeypatch.setattr(checks.sys, "prefix", str(workspace))
+    for builder, fix in ((__file__, "`make front` in the checkout"), ("none", "--no-deps aiinfra-lab`")):
+        monkeypatch.setattr(checks, "_BUILDER", Path(builder))
+        found = {item.what: item for item in lab.check(report=True).findings}["JupyterLab"]
+        assert (found.state, found.fix.endswith(fix)) == ("off", True)
+
+
+@pytest.fixture
+def busy(workspace) -> None:
+    """Forty events about data:flights@1, which led to twenty-five versions."""
+    for number in range(1, 41):
+        made = (f"data:made@{number}",) if number <= 25 else ()
+        open_store().commit([], Event("data add", "data:flights@1", ("data:flights@1",), made))
+
+
+def test_the_log_shows_as_many_events_as_asked_for_and_says_how_to_see_all(busy, capsys):
+    assert [len(lab.log(uri).events) for uri in (None, "data:flights@1")] == [30, 30]
+    assert lab.log(events=2).more == "these are the latest 2 of 40 events: `%lab log --events 40` shows all"
+    assert "`%lab log data:flights@1 --events 40`" in lab.log("data:flights@1").card().notes[0]
+    assert (len(lab.log("data:flights@1", events=40).events), lab.log(events=40).more) == (40, "")
+    assert main(["lab", "log", "--events", "35", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["events"]) == 35
+    with pytest.raises(UsageProblem):
+        lab.log(events=0)
+
+
+def test_a_long_lineage_is_shown_to_its_end(busy):
+    text = lab.log("data:flights@1").card().text()
+    assert all(f"→ data:made@{number}\n" in text for number in range(1, 26))

@@ -11,6 +11,7 @@ import pytest
 
 from aiinfra_lab import jobs, recipe
 from aiinfra_lab.errors import Conflict, Failed, NotFound, UsageProblem
+from aiinfra_lab.recipe.local import Local
 from aiinfra_lab.store import open_store
 
 MAKE = """
@@ -29,6 +30,18 @@ out = { made = "data:made" }
 [steps.use]
 notebook = "use.ipynb"
 in = { made = "make.made" }
+"""
+
+ORDER = """
+[steps.make]
+notebook = "make.ipynb"
+out = { zeroth = "data:made", first = "data:made" }
+[steps.check]
+notebook = "use.ipynb"
+in = { made = "make.zeroth" }
+[steps.again]
+notebook = "use.ipynb"
+in = { made = "make.first" }
 """
 
 
@@ -77,8 +90,9 @@ def test_an_output_that_was_removed_is_made_again(two):
 
 def test_a_failed_step_stops_its_dependents_and_says_where(two, notebook):
     notebook("make", "word: str = ''", "1 / 0", "print('never')")
-    with pytest.raises(Failed, match="make failed: ZeroDivisionError"):
-        recipe.run("two")
+    with pytest.raises(Failed, match="make failed: ZeroDivisionError") as problem:
+        recipe.run("two", param={"word": "good day"})
+    assert "mend the notebook, then `%recipe run two -p 'word=good day'`" in problem.value.fix
     assert states(recipe.show("two@1")) == {"make": "failed", "use": "blocked"}
 
 
@@ -209,11 +223,63 @@ def test_stop_interrupts_the_cell_that_runs(two, notebook, workspace):
     notebook("make", "word: str = ''", "import time; time.sleep(60)")
     going = subprocess.Popen([sys.executable, "-m", "aiinfra_lab.cli", "recipe", "run", "two"], stderr=subprocess.PIPE)
     wait_for(lambda: jobs.ls("recipe:two", live=True) and (recipe.show("two@1").steps["make"]["state"] == "running"))
-    recipe.stop("two")
+    assert recipe.stop("two").state == "stopping"
     assert going.wait(40) == 1
     said = going.stderr.read().decode()
     going.stderr.close()
     assert states(recipe.show("two@1")) == {"make": "stopped", "use": "stopped"}, said
+    assert "recipe:two@1 was stopped at make" in said
+    assert "recipe run two` goes on from there" in said
+
+
+def test_ctrl_c_says_how_to_go_on(two, monkeypatch):
+    monkeypatch.setattr(Local, "run", interrupt)
+    with pytest.raises(Failed, match="recipe:two@1 was stopped at make") as problem:
+        recipe.run("two", param={"word": "other"})
+    assert problem.value.fix.startswith("`%recipe run two -p word=other` goes on from there")
+    with pytest.raises(Failed) as problem:
+        recipe.get("two", "data:made")
+    assert problem.value.fix.startswith("`%recipe get two data:made` goes on from there")
+
+
+def interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_stop_of_what_is_over_shows_it_and_changes_nothing(two):
+    recipe.run("two")
+    done = recipe.show("two@1")
+    assert done.state == "done"
+    assert recipe.stop("two") == recipe.stop("two@1") == done
+
+
+@pytest.mark.parametrize(
+    ("name", "what", "fix"),
+    [
+        ("twoo", "there is no recipe twoo", "did you mean two?"),
+        ("two", "recipe:two never ran", "run it: `%recipe run two`"),
+        ("two@7", "there is no recipe:two@7", "list its runs with `%recipe log two`"),
+    ],
+)
+def test_what_never_ran_cannot_be_stopped(two, name, what, fix):
+    with pytest.raises(NotFound) as problem:
+        recipe.stop(name)
+    assert (problem.value.what, problem.value.fix) == (what, fix)
+
+
+@pytest.fixture
+def order(notebook, recipe) -> None:
+    notebook("make", "", MAKE)
+    notebook("use", "made: str = ''")
+    recipe("order", ORDER)
+
+
+def test_steps_and_what_they_made_are_shown_in_the_order_of_the_recipe(order, capsys):
+    recipe.run("order")
+    for run in (recipe.show("order@1"), recipe.stop("order"), recipe.log("order")[0], recipe.run("order")):
+        assert [row[1] for row in run.card().rows] == ["make", "check", "again"]
+        assert list(run.outputs) == ["make.zeroth", "make.first"]
+    assert [line.split()[1] for line in capsys.readouterr().err.splitlines()] == ["make", "check", "again"] * 2
 
 
 def test_a_run_whose_process_vanished_is_lost(two, notebook):

@@ -54,8 +54,27 @@ def test_our_own_errors_keep_their_fix():
 
 def test_the_cause_of_an_error_is_shown_too():
     problem = failure("try:\n    {}['a']\nexcept KeyError as e:\n    raise ValueError('b') from e")
-    assert "KeyError: 'a'" in problem.trace
-    assert "ValueError: b" in problem.trace
+    shown = "\n".join(problem._render_traceback_())
+    assert "KeyError: 'a'" in shown
+    assert shown.count("ValueError: b") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+        ("raise ValueError('one\\ntwo')", "one\ntwo"),
+        ("import json\njson.loads('{')", "JSONDecodeError: Expecting"),
+        ("from aiinfra_lab.errors import Failed\nraise Failed('it is full', 'empty it')", "it is full\n"),
+    ],
+)
+def test_the_words_of_an_error_are_said_once(text, said):
+    assert "\n".join(failure(text)._render_traceback_()).count(said) == 1
+
+
+def test_what_only_the_traceback_says_is_kept():
+    assert "x = (" in failure("compile('x = (', 'inner', 'exec')").trace
+    assert "try it again" in failure("e = ValueError('b')\ne.add_note('try it again')\nraise e").trace
 
 
 @pytest.mark.parametrize(

@@ -140,12 +140,34 @@ def test_a_killed_run_is_seen_as_killed_and_goes_on_from_its_checkpoint(rows, wo
     killed(rows, workspace)
     found = train.show("delay")
     assert (found.state, found.checkpoint, found.metrics) == ("killed", 1, {"loss": 0.5})
+    assert found.duration_s == found.points()[-1].at - found.started_at > 0
+    assert found.card().notes == ["its checkpoint of epoch 1 is kept: go on with `%%train run delay --resume …`"]
     assert train.ls()[0].state == "killed"
     resumed = train.run("delay", rows=rows, code=LOOP.format(then=""), resume=True)
     assert (resumed.state, [point.step for point in resumed.points()]) == ("done", [2])
     first = record.find("delay@1").body
     assert (first["state"], tracked(train.show("delay@1")).state, first["tracked"]) == ("killed", "killed", True)
     assert tracked(train.show("delay@1")).points == 2
+    assert "--from delay@1 …" in train.show("delay@1").card().notes[0]
+
+
+def test_a_run_with_no_epoch_left_takes_over_what_was_measured_up_to_the_checkpoint(rows):
+    more = "run.log(loss=99, late=1)\nraise SystemExit"
+    with pytest.raises(Failed):
+        train.run("delay", rows=rows, code=LOOP.format(then="") + more)
+    resumed = train.run("delay", rows=rows, code=LOOP.format(then=""), resume=True)
+    assert (resumed.metrics, resumed.metrics_from) == ({"loss": 1 / 3}, "train:delay@1")
+    assert tracked(resumed).metrics == resumed.metrics
+    assert resumed.card().notes == [
+        "no epoch was left to train: the metrics are those of train:delay@1 at its checkpoint"
+    ]
+
+
+@pytest.mark.parametrize("code", ["pass", LOOP.format(then="").replace("    run.log(loss=1 / (epoch + 1))\n", "")])
+def test_a_resumed_run_that_is_another_network_takes_nothing_over(rows, code):
+    train.run("delay", rows=rows, code=LOOP.format(then=""), params={"epochs": 2})
+    resumed = train.run("delay", rows=rows, code=code, resume=True)
+    assert (resumed.metrics, resumed.metrics_from) == ({}, "")
 
 
 def test_what_the_tracking_server_missed_is_told_later(rows):
@@ -174,7 +196,9 @@ def test_an_error_in_the_code_is_raised_and_recorded(rows, code, what, fix):
     found = train.show("delay")
     assert (found.state, found.problem, found.model) == ("failed", problem.value.what, False)
     assert tracked(found).state == "failed"
-    assert any("<train:delay@1>" in line for line in train.log("delay").lines)
+    lines = train.log("delay").lines
+    assert any("<train:delay@1>" in line for line in lines)
+    assert (lines[-1], lines.count(lines[-1])) == (problem.value.what, 1)
 
 
 @pytest.mark.parametrize(
@@ -199,7 +223,7 @@ def test_bad_input_leaves_no_run(rows, given):
 
 def test_nothing_is_resumed_while_it_goes_on(rows):
     code = LOOP.format(then="from aiinfra_lab import train; train.run('delay', rows=run.rows, code='1', resume=True)")
-    with pytest.raises(Failed, match="train:delay@1 is still going on"):
+    with pytest.raises(Failed, match=r"train:delay@1 is still going on\n.*`%train stop delay@1`"):
         train.run("delay", rows=rows, code=code)
 
 
@@ -245,7 +269,7 @@ def test_get_copies_a_runs_files(rows, tmp_path):
 
 
 def test_an_unknown_run_says_what_there_is(rows):
-    with pytest.raises(NotFound, match="none yet"):
+    with pytest.raises(NotFound, match="none yet: `%%train run delay --rows ROWS` trains one"):
         train.show("delay")
     train.run("delay", rows=rows, code="run.log(loss=1)")
     with pytest.raises(NotFound, match="its runs: delay@1"):
@@ -264,7 +288,7 @@ def test_the_card_is_small_and_holds_the_curve(rows):
 
 
 def test_rows_of_another_kind_are_refused_in_the_code(rows):
-    with pytest.raises(Failed, match="take the rows through their features first"):
+    with pytest.raises(Failed, match="take the rows through their features first: `X = %features get NAME --rows …`"):
         train.run("delay", rows="data:flights@1", code="run.tensors()")
 
 

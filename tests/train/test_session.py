@@ -8,8 +8,9 @@ import time
 import pytest
 
 from aiinfra_lab import gpu, kernels, train
-from aiinfra_lab.errors import Failed, Interrupted
-from aiinfra_lab.train import record
+from aiinfra_lab.errors import Failed, Interrupted, NotFound
+from aiinfra_lab.store import Record, open_store
+from aiinfra_lab.train import elsewhere, record
 
 from .test_run import LOOP, tracked
 
@@ -38,6 +39,17 @@ def test_the_code_runs_over_there_and_is_recorded_here(rows, session, capsys):
     with pytest.raises(Failed, match=r"train:delay@2 failed in line 1, `1 / 0`: ZeroDivisionError") as problem:
         train.run("delay", rows=rows, code="1 / 0", on=session)
     assert any('"<train:delay@2>", line 1' in line for line in problem.value._render_traceback_())
+
+
+def test_a_session_that_does_not_live_names_the_command_that_starts_it(rows):
+    with pytest.raises(NotFound, match=r"no living session gpu:nobody\n.*`%gpu start nobody`"):
+        train.run("delay", rows=rows, code="1", on="gpu:nobody")
+
+
+def test_a_run_that_left_no_word_names_the_command_that_shows_it(workspace):
+    open_store().put(Record.new("train", "delay@1", {"state": "running", "planned_by": [0, 0.0]}))
+    with pytest.raises(Failed, match=r"is killed: its kernel ended in the middle of it\n.*`%train log delay@1`"):
+        elsewhere._as_it_ended("train:delay@1", "")
 
 
 def test_ctrl_c_leaves_it_going_and_stop_reaches_it(rows, session):

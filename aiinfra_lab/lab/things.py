@@ -1,0 +1,76 @@
+"""What there is in a workspace: one line for each thing that a noun's own `ls` lists, with what it does now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from ..errors import LabError
+from ..show import Result
+from ..store import Record, open_store
+from ..uris import NOUNS
+
+_KINDS = {*NOUNS} - {"lab", "recipe"}
+
+
+@dataclass(frozen=True)
+class Thing(Result):
+    """Anything the workspace knows, in one line."""
+
+    uri: str
+    changed_at: float
+    state: str
+
+
+def things() -> list[Thing]:
+    """Everything, the last changed first."""
+    records = [record for record in open_store().list() if record.kind in _KINDS and not record.body.get("removed_at")]
+    found = [Thing(f"{each.kind}:{each.name}", each.updated_at, _state(each)) for each in records if not _is_part(each)]
+    return sorted([*found, *_recipes()], key=lambda thing: thing.changed_at, reverse=True)
+
+
+def _is_part(record: Record) -> bool:
+    """Whether it belongs to a thing: rows to their feature set, aliases to the versions of their model."""
+    return "#" in record.name or (record.kind == "models" and "@" not in record.name)
+
+
+def _recipes() -> Iterator[Thing]:
+    """A recipe is a thing with a file of its own; its runs are its history."""
+    from ..recipe import declaration, plan
+
+    for name in declaration.names():
+        newest = next(iter(plan.runs(open_store(), name)), None)
+        changed_at = newest.updated_at if newest else (declaration.folder() / f"{name}.toml").stat().st_mtime
+        yield Thing(f"recipe:{name}", changed_at, plan.state(newest))
+
+
+def _state(record: Record) -> str:
+    """As the noun's own `ls` says it: what lives is observed, whatever was written last."""
+    observe = _OBSERVED.get(record.kind)
+    if observe is None:
+        return str(record.body.get("state", ""))
+    try:
+        return observe(record)
+    except LabError:
+        return "cannot tell"  # its place cannot be asked, and the others still can
+
+
+def _session(record: Record) -> str:
+    from ..gpu import sessions
+
+    return sessions.said(sessions.status(record))
+
+
+def _run(record: Record) -> str:
+    from ..train.record import state
+
+    return state(record)
+
+
+def _endpoint(record: Record) -> str:
+    from ..deploy import lifecycle
+
+    return lifecycle.place_of(record).observe(record.body["job"]).word
+
+
+_OBSERVED: dict[str, Callable[[Record], str]] = {"gpu": _session, "train": _run, "deploy": _endpoint}

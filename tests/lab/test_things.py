@@ -1,0 +1,82 @@
+import importlib
+import time
+
+import pandas as pd
+import pytest
+
+from aiinfra_lab import data, features, gpu, jobs, lab
+from aiinfra_lab.store import Record, open_store
+from tests.structure.source import HEAVY, loaded_by
+
+
+def put(uri: str, **body) -> None:
+    kind, _, name = uri.partition(":")
+    open_store().put(Record.new(kind, name, body))
+
+
+def states() -> dict[str, str]:
+    return {thing.uri: thing.state for thing in lab.ls()}
+
+
+def recipe(workspace, name: str) -> None:
+    (workspace / "recipes").mkdir(exist_ok=True)
+    (workspace / "recipes" / f"{name}.toml").touch()
+
+
+def test_what_belongs_to_a_thing_is_no_thing(workspace):
+    lab.start()
+    put("models:delay@1")
+    put("models:delay", aliases={"champion": 1})
+    put("features:delay@1#0a")
+    put("data:gone@1", removed_at=1.0)
+    assert (list(states()), lab.show().exists) == (["models:delay@1"], {"models": 1})
+
+
+def test_show_counts_what_each_nouns_own_list_holds(workspace):
+    frame = pd.DataFrame({"id": [1, 2], "at": pd.to_datetime(["2024-01-01", "2024-01-02"], utc=True), "late": [0, 1]})
+    rows = data.add("flights", frame)
+    features.add("delay", data=rows, timestamp="at", label="late", id_="id", code="columns = ['id']")
+    features.get("delay", rows=rows)
+    gpu.start("trainer")
+    exists = lab.show().exists
+    assert exists == {"gpu": 1, "data": 1, "features": 1}
+    assert exists == {noun: len(importlib.import_module(f"aiinfra_lab.{noun}").ls()) for noun in exists}
+
+
+def test_what_lives_is_observed(workspace):
+    job = jobs.start("deploy:web", ["sleep", "60"])
+    put("deploy:web", on="local", job=job.id)
+    put("deploy:far", on="moon", job="x")
+    gpu.start("trainer")
+    until = time.monotonic() + 20
+    while states()["deploy:web"] != "running":
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    assert (states()["gpu:trainer"], states()["deploy:far"]) == (gpu.show("trainer").state, "cannot tell")
+    gpu.stop("trainer")
+    jobs.cancel(job.id)
+    jobs.wait(job.id)
+    assert (states()["gpu:trainer"], states()["deploy:web"]) == ("ended (stopped)", "stopped")
+
+
+@pytest.mark.parametrize(("written", "state"), [("running", "killed"), ("done", "done")])
+def test_a_run_whose_process_is_gone_was_killed(workspace, written, state):
+    put("train:delay@1", state=written, planned_by=[0, 0.0])
+    assert states() == {"train:delay@1": state}
+
+
+def test_a_recipe_is_one_thing_with_the_state_of_its_newest_run(workspace):
+    recipe(workspace, "new")
+    recipe(workspace, "old")
+    put("recipe:old@1", state="done")
+    put("recipe:old@2", state="running")
+    assert states() == {"recipe:new": "never ran", "recipe:old": "lost"}
+    assert lab.show().exists == {"recipe": 2}
+
+
+def test_looking_loads_nothing_heavy(workspace):
+    put("deploy:web", on="local", job="x")
+    put("gpu:trainer", provider="local", handle="x", ended_at=None, ended_by="", started_at=1.0)
+    put("train:delay@1", state="running", planned_by=[0, 0.0])
+    recipe(workspace, "new")
+    assert loaded_by("from aiinfra_lab import lab\nassert len(lab.ls()) == 4") & set(HEAVY) == set()
