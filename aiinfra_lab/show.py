@@ -15,7 +15,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +124,23 @@ class Result:
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
         return self.card().bundle()
+
+
+@dataclass(frozen=True)
+class Comparison(Result):
+    """Two things compared by meaning. `changes` holds (what, before, after) of what differs; `code` the lines."""
+
+    uri: str
+    other: str
+    changes: tuple[tuple[str, str, str], ...]
+    note: str = ""
+    code: str = field(default="", repr=False)
+
+    def card(self) -> Card:
+        notes = [self.note] if self.note else [] if self.changes else ["nothing differs"]
+        details = [("the code that differs", self.code)] if self.code else []
+        header = ["", self.other, self.uri] if self.changes else []
+        return Card(f"{self.uri} against {self.other}", header=header, rows=self.changes, notes=notes, details=details)
 
 
 @dataclass(frozen=True, repr=False)

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from ..errors import Conflict, Failed, NotFound, UsageProblem, did_you_mean
+from ..errors import Failed, NotFound, UsageProblem, did_you_mean
 from ..show import Card, Listing, Result, bar_chart
-from ..store import Event, Record, open_store
+from ..store import Event, Record, add_version, open_store
 from ..units import Share, show_share
 from ..uris import Uri
 from ..verbs import Live, Rows, verb
@@ -191,17 +191,8 @@ def _failed(found: DriftReport) -> Failed:
 
 
 def _record(name: str, body: dict[str, object], used: tuple[str, ...]) -> Record:
-    store = open_store()
-    for _ in range(20):
-        last = _records(name)
-        number = int(last[0].name.partition("@")[2]) + 1 if last else 1
-        uri = f"{KIND}:{name}@{number}"
-        event = Event("drift check", uri, tuple(dict.fromkeys(used)), (uri,), {"state": body["state"]})
-        try:
-            return store.commit([Record.new(KIND, f"{name}@{number}", body)], event)[0]
-        except Conflict:
-            continue
-    raise Conflict(f"too many checks of {name} at once", "repeat in a moment")
+    told, once = {"state": body["state"]}, tuple(dict.fromkeys(used))
+    return add_version(open_store(), KIND, name, body, lambda uri: Event("drift check", uri, once, (uri,), told))
 
 
 def _records(name: str | None) -> list[Record]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from .. import train
 from ..audit.needs import refuse_needed
 from ..errors import Failed, NotFound, UsageProblem
-from ..show import Card, Listing, Result, shown
+from ..show import Card, Comparison, Listing, Result, shown
 from ..store import Event, Record, open_store
 from ..uris import Uri, check_name
 from ..verbs import Live, verb
@@ -93,21 +93,6 @@ class Verdict(Result):
         rows = [(item.what, item.state, item.detail) for item in self.findings]
         notes = [f"{item.what}: {item.fix}" for item in self.findings if item.fix]
         return Card(self.uri, state=self.state, header=["check", "", "what was found"], rows=rows, notes=notes)
-
-
-@dataclass(frozen=True)
-class Comparison(Result):
-    """Two versions compared by meaning. `changes` holds (what, before, after) of what differs."""
-
-    uri: str
-    other: str
-    changes: tuple[tuple[str, str, str], ...]
-    note: str = ""
-
-    def card(self) -> Card:
-        notes = [self.note] if self.note else [] if self.changes else ["nothing differs"]
-        header = ["", self.other, self.uri] if self.changes else []
-        return Card(f"{self.uri} against {self.other}", header=header, rows=self.changes, notes=notes)
 
 
 @verb("models")

@@ -12,10 +12,10 @@ from typing import Any
 from .. import jobs
 from ..config import settings
 from ..errors import Conflict, LabError
-from ..store import Event, Record, Store, open_store
+from ..store import Event, Record, Store, add_version, open_store
 from .base import Recipe, Runner, Step, Value
 from .declaration import resolve
-from .plan import KIND, earlier, made, notebook_digest, runs, stand, step_key
+from .plan import KIND, earlier, made, notebook_digest, stand, step_key
 
 Shown = Callable[[dict[str, Any]], None]
 
@@ -69,19 +69,17 @@ class Run:
         """
         if going := jobs.ls(f"{KIND}:{self.recipe.name}", live=True):
             raise Conflict(f"{going[0].subject} is running", f"wait for it, or `%recipe stop {self.recipe.name}`")
-        for _ in range(50):
-            last = runs(self.store, self.recipe.name)
-            number = int(last[0].name.partition("@")[2]) + 1 if last else 1
-            steps = {step.name: {"state": "waiting", "outputs": {}} for step in self.recipe.steps}
-            order = [[step.name, list(step.outputs)] for step in self.recipe.steps]
-            body = {"state": "running", "started_at": time.time(), "parameters": self.given}
-            try:
-                record = Record.new(KIND, f"{self.recipe.name}@{number}", {**body, "steps": steps, "order": order})
-                event = Event("recipe start", f"{KIND}:{record.name}", detail={"parameters": self.given})
-                return self.store.commit([record], event)[0]
-            except Conflict:
-                continue
-        raise Conflict(f"{self.recipe.name} is being started too often at once", "repeat in a moment")
+        body = {
+            "state": "running",
+            "started_at": time.time(),
+            "parameters": self.given,
+            "steps": {step.name: {"state": "waiting", "outputs": {}} for step in self.recipe.steps},
+            "order": [[step.name, list(step.outputs)] for step in self.recipe.steps],
+        }
+        told = {"parameters": self.given}
+        return add_version(
+            self.store, KIND, self.recipe.name, body, lambda uri: Event("recipe start", uri, detail=told)
+        )
 
     def _step(self, step: Step, job: jobs.Here) -> None:
         broken = [name for name in step.needs if self._of(name)["state"] not in ("done", "skipped")]

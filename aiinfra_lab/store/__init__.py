@@ -10,7 +10,10 @@ from ..errors import Conflict, Missing, NotFound
 from .base import Body, Event, LoggedEvent, Record, Store, canonical, first_break
 from .sqlite import SqliteStore
 
-__all__ = ["Body", "Event", "LoggedEvent", "Record", "Store", "canonical", "first_break", "open_store", "update"]
+__all__ = [
+    "Body", "Event", "LoggedEvent", "Record", "Store",
+    "add_version", "canonical", "first_break", "open_store", "update",
+]  # fmt: skip
 
 _opened: dict[str, Store] = {}
 
@@ -39,6 +42,18 @@ def _postgres(url: str, schema: str) -> Store:
     return PostgresStore(url, schema)
 
 
+def add_version(store: Store, kind: str, name: str, body: Body, event: Callable[[str], Event]) -> Record:
+    """Commit the body as the next free `NAME@N`, with the event for its URI; again when somebody else was faster."""
+    for _ in range(50):
+        taken = [int(one.name.partition("@")[2]) for one in store.list(kind) if one.name.partition("@")[0] == name]
+        label = f"{name}@{max(taken, default=0) + 1}"
+        try:
+            return store.commit([Record.new(kind, label, body)], event(f"{kind}:{label}"))[0]
+        except Conflict:
+            continue
+    raise Conflict(f"{kind} {name} gets too many versions at once", "repeat in a moment")
+
+
 def update(store: Store, kind: str, name: str, change: Callable[[Body], Body], event: Event | None = None) -> Record:
     """Read a record, change its body and commit it; again when somebody else was faster.
 
@@ -47,7 +62,7 @@ def update(store: Store, kind: str, name: str, change: Callable[[Body], Body], e
     for _ in range(50):
         record = store.get(kind, name)
         if record is None:
-            raise NotFound(f"there is no {kind} {name}", f"list them with `{kind} ls`")
+            raise NotFound(f"there is no {kind} {name}", f"list them with `%{kind} ls`")
         changed = Record(kind, name, change(dict(record.body)), record.rev)
         try:
             return store.commit([changed], event)[0]

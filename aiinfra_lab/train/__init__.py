@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from .. import jobs
 from ..errors import Conflict, NotFound, UsageProblem
-from ..show import Card, Listing, Result, shown
+from ..show import Card, Comparison, Listing, Result, shown
 from ..store import Record
 from ..uris import Uri, check_name
 from ..verbs import Code, Live, Params, Rows, verb
@@ -82,23 +82,6 @@ class Run(Result):
         name = label.partition("@")[0]
         flag = "--resume" if record.records(name)[0].name == label else f"--from {label}"
         return f"its checkpoint of epoch {self.checkpoint} is kept: go on with `%%train run {name} {flag} …`"
-
-
-@dataclass(frozen=True)
-class Comparison(Result):
-    """Two runs compared by meaning. `changes` holds (what, before, after) of what differs."""
-
-    uri: str
-    other: str
-    changes: tuple[tuple[str, str, str], ...]
-    note: str = ""
-    code: str = field(default="", repr=False)
-
-    def card(self) -> Card:
-        notes = [self.note] if self.note else [] if self.changes else ["nothing differs"]
-        details = [("the code that differs", self.code)] if self.code else []
-        header = ["", self.other, self.uri] if self.changes else []
-        return Card(f"{self.uri} against {self.other}", header=header, rows=self.changes, notes=notes, details=details)
 
 
 @dataclass(frozen=True)

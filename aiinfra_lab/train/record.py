@@ -12,9 +12,9 @@ from typing import Any
 
 from .. import jobs
 from ..config import settings
-from ..errors import Conflict, NotFound, did_you_mean
+from ..errors import NotFound, did_you_mean
 from ..jobs import process
-from ..store import Event, Record, open_store, update
+from ..store import Event, Record, add_version, open_store, update
 from ..uris import Uri
 from . import history
 
@@ -52,16 +52,9 @@ def find(words: object) -> Record:
 
 def commit(name: str, body: Mapping[str, Any], inputs: tuple[str, ...]) -> Record:
     """Write down what is about to be run, before any of it runs; the next free version is its own."""
-    for _ in range(50):
-        label = f"{name}@{_newest(name) + 1}"
-        full = {**body, "planned_by": [os.getpid(), process.birth(os.getpid())], "started_at": time.time()}
-        detail = {key: body[key] for key in ("params", "seed", "code_digest", "rows_digest", "on")}
-        event = Event("train run", f"train:{label}", inputs, (f"train:{label}",), detail)
-        try:
-            return open_store().commit([Record.new(KIND, label, full)], event)[0]
-        except Conflict:
-            continue
-    raise Conflict(f"too many runs of {name} start at once", "repeat in a moment")
+    full = {**body, "planned_by": [os.getpid(), process.birth(os.getpid())], "started_at": time.time()}
+    detail = {key: body[key] for key in ("params", "seed", "code_digest", "rows_digest", "on")}
+    return add_version(open_store(), KIND, name, full, lambda uri: Event("train run", uri, inputs, (uri,), detail))
 
 
 def change(label: str, **changes: Any) -> Record:
@@ -92,11 +85,6 @@ def end_of(record: Record) -> dict[str, Any]:
 def machine() -> dict[str, str]:
     """The versions that a run's numbers depend on."""
     return {"python": platform.python_version(), "torch": version("torch"), "platform": platform.platform(terse=True)}
-
-
-def _newest(name: str) -> int:
-    known = (record.name for record in open_store().list(KIND))
-    return max((int(label.rpartition("@")[2]) for label in known if label.partition("@")[0] == name), default=0)
 
 
 def _behind(uri: Uri) -> str:

@@ -5,13 +5,14 @@ import sqlite3
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from aiinfra_lab import audit, lab
 from aiinfra_lab.errors import Conflict, Damaged, NotFound, Unavailable
-from aiinfra_lab.store import Event, Record, open_store, sqlite, update
+from aiinfra_lab.store import Event, Record, add_version, open_store, sqlite, update
 from aiinfra_lab.store.sqlite import MIGRATIONS, SqliteStore, copies, restore
 from tests.contract.store import StoreContract
 
@@ -33,6 +34,7 @@ def add(store: SqliteStore, name: str) -> None:
 
 WRITER = """
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from aiinfra_lab.store import Event, Record
 from aiinfra_lab.store.sqlite import SqliteStore
@@ -257,3 +259,14 @@ def test_two_writers_of_one_record_one_wins(store, tmp_path):
     with pytest.raises(Conflict, match="changed by somebody else"):
         store.put(mine.with_(by="me"), expected_rev=mine.rev)
     other.close()
+
+
+def test_versions_are_numbered_and_nobody_gets_a_number_twice(store):
+    def next_one(_: int) -> str:
+        return add_version(store, "train", "a", {}, lambda uri: Event("train run", uri, (), (uri,))).name
+
+    store.put(Record.new("train", "ab@7", {}))
+    with ThreadPoolExecutor(4) as pool:
+        names = sorted(pool.map(next_one, range(8)))
+    assert names == [f"a@{number}" for number in range(1, 9)]
+    assert {item.event.subject for item in store.events()} == {f"train:{name}" for name in names}
