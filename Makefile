@@ -56,7 +56,7 @@ run: env  ## run the whole example; KEEP=1 leaves its endpoint running
 	@$(TOOK) loop.3 $(BEGAN) --recipe flight-delays
 
 lab: env front  ## open JupyterLab on the tour
-	jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate --LabApp.news_url=None notebooks/00-tour.ipynb
+	jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate --LabApp.default_url=/lab/tree/notebooks/00-tour.ipynb
 
 # ---- tests ----
 

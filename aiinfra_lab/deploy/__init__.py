@@ -63,7 +63,8 @@ def start(
     if wait:
         record = lifecycle.wait(record.name, record.body["generation"])
     resolved = f"{Uri.parse(model, noun='models')} is {uri}" if str(Uri.parse(model, noun="models")) != uri else ""
-    return _seen(record, resolved, note, doubt)
+    alias = "" if record.body["canary"] else versions.alias_elsewhere(_name(name), uri)
+    return _seen(record, resolved, note, doubt, alias)
 
 
 @verb("deploy")
@@ -123,7 +124,7 @@ def log(name: Name, *, rows: int = 20) -> Log:
 
 @verb("deploy")
 def promote(name: Name) -> Endpoint:
-    """Give the canary all traffic, then make it the model's champion.
+    """Give the canary all traffic, then make it the model's champion; again, it changes nothing.
 
     It must have been found good, and its rule, where it has one, must have seen requests of it.
 
@@ -133,23 +134,25 @@ def promote(name: Name) -> Endpoint:
     from . import gate
 
     record = lifecycle.running(_name(name))
-    canary = orders.promoted(record.body)["champion"]
-    note = gate.may_take_all(record, canary)
-    event = Event("deploy promote", f"deploy:{record.name}", (canary,), (f"deploy:{record.name}",))
+    wanted = orders.promoted(record.body)
+    model = wanted["champion"]
+    note = gate.may_take_all(record, model)
 
     def decide(body: dict[str, Any]) -> dict[str, Any]:
-        if body["canary"] != canary:
-            # No Conflict: the store takes one for a lost race, and would ask again and again.
-            raise Failed(f"{canary} is no longer the canary of {record.name}", f"look: `%deploy show {record.name}`")
-        return orders.promoted(body)
+        new = orders.promoted(body)
+        if new["champion"] != model:
+            raise Failed(f"{model} is no longer the canary of {record.name}", f"look: `%deploy show {record.name}`")
+        return new
 
-    record = lifecycle.order(record, decide, event)
+    if wanted["generation"] != record.body["generation"]:
+        event = Event("deploy promote", f"deploy:{record.name}", (model,), (f"deploy:{record.name}",))
+        record = lifecycle.order(record, decide, event)
     record = lifecycle.wait(record.name, record.body["generation"])
     try:
-        said = models.promote(canary).said
+        said = models.promote(model).said
     except LabError as problem:
-        raise Failed(f"{canary} has all traffic, but not the alias: {problem.what}", problem.fix) from problem
-    return _seen(record, f"{canary} serves all traffic", said.partition(";")[0], note)
+        raise Failed(f"{model} has all traffic, but not the alias: {problem.what}", problem.fix) from problem
+    return _seen(record, f"{model} serves all traffic", said.partition(";")[0], note)
 
 
 @verb("deploy")

@@ -100,7 +100,7 @@ def updated(body: Mapping[str, Any], wish: Wish) -> tuple[Body, str]:
         return _with_champion(body, wish.model), f"{wish.model} serves all traffic"
     if wish.model == body["champion"]:
         note = f"{wish.model} is the champion already: it needs no canary and serves all traffic"
-        return _next(body, canary=None, share=0.0, rollback_if="", judged=None, verdict=None), note
+        return _with_champion(body, wish.model), note
     same = body["canary"] == wish.model
     if same and (body["share"], body["rollback_if"]) == (wish.canary, wish.rollback_if):
         return dict(body), f"{wish.model} is the canary already"
@@ -120,10 +120,19 @@ def updated(body: Mapping[str, Any], wish: Wish) -> tuple[Body, str]:
 
 
 def promoted(body: Mapping[str, Any]) -> Body:
-    """The canary takes all traffic. Conflict when there is none."""
-    if body["canary"] is None:
+    """The canary takes all traffic; without one, the champion that has it keeps it.
+
+    Conflict when the canary lost its traffic, or when there is nothing to promote.
+    """
+    told = body["rolled_back"]
+    if body["canary"] is None and told:
+        raise Conflict(
+            f"{told['model']} was rolled back by {told['by']}: {told['reason']}",
+            "start it again, or a better version: `%deploy start NAME --model M --canary 5%`",
+        )
+    if not (model := body["canary"] or body["champion"]):
         raise Conflict("there is no canary to promote", "start one: `%deploy start NAME --model M --canary 5%`")
-    return _with_champion(body, body["canary"])
+    return _with_champion(body, model)
 
 
 def rolled_back(body: Mapping[str, Any]) -> tuple[Body, str, str]:
@@ -148,9 +157,9 @@ def _with_champion(body: Mapping[str, Any], model: str) -> Body:
     champion, earlier = body["champion"], body["earlier"]
     if champion not in (None, model):
         earlier = [*earlier, champion][-20:]
-    alone = {"canary": None, "share": 0.0, "rollback_if": "", "judged": None, "verdict": None}
-    if champion == model and body["canary"] is None and body["generation"]:
+    if champion == model and body["canary"] is None and not body["rolled_back"] and body["generation"]:
         return dict(body)
+    alone = {"canary": None, "share": 0.0, "rollback_if": "", "judged": None, "verdict": None}
     return _next(body, champion=model, earlier=earlier, rolled_back=None, **alone)
 
 

@@ -23,6 +23,17 @@ def verdict(uri: str) -> str:
     return str(registry.find(uri).body.get("checked", {}).get("verdict", ""))
 
 
+def alias_elsewhere(endpoint: str, uri: str) -> str:
+    """What to say when a version serves all traffic and the champion alias does not mean it; else nothing."""
+    version = registry.find(uri)
+    if ALIAS in registry.held(version):
+        return ""
+    name = Uri.parse(uri).name
+    holder = registry.aliases(name).get(ALIAS)
+    means = f"means models:{name}@{holder}" if holder else "does not exist yet"
+    return f"models:{name}@{ALIAS} {means}: `%deploy promote {endpoint}` makes it this version"
+
+
 def alias_back(gone: str, back: str) -> str:
     """Point the champion alias from one version back to the other, where that undoes its last move; what came of it."""
     from .. import models

@@ -1,5 +1,7 @@
 """What a verb orders: pure changes of a record's body."""
 
+from unittest.mock import ANY
+
 import pytest
 
 from aiinfra_lab.deploy import orders
@@ -55,9 +57,21 @@ def test_promote_makes_the_canary_champion():
     assert (body["champion"], body["canary"], body["earlier"]) == ("models:delay@2", None, ["models:delay@1"])
 
 
-def test_promote_without_a_canary_is_refused():
-    with pytest.raises(Conflict):
-        orders.promoted(live())
+def test_promote_of_what_has_all_traffic_already_changes_nothing():
+    assert orders.promoted(live()) == live() | {"started_at": ANY}
+
+
+def test_promote_of_what_was_rolled_back_is_refused_until_a_version_is_started_again():
+    told = {"model": "models:delay@2", "by": "rule", "reason": "errors > 1 %", "at": 0.0}
+    with pytest.raises(Conflict, match="models:delay@2 was rolled back by rule: errors > 1 %"):
+        orders.promoted(live(rolled_back=told))
+    again, _ = orders.updated(live(rolled_back=told), Wish("models:delay@1", 0.1, ""))
+    assert orders.promoted(again)["champion"] == "models:delay@1"
+
+
+def test_promote_without_anything_to_promote_is_refused():
+    with pytest.raises(Conflict, match="no canary to promote"):
+        orders.promoted(live(champion=None))
 
 
 def test_rollback_takes_the_canary_off_first_and_then_goes_back():

@@ -97,6 +97,14 @@ def test_a_canary_is_tried_stepped_up_and_promoted_with_the_alias(register):
     assert [verb for verb, _ in events()].count("deploy start") == 3
 
 
+def test_promote_again_changes_nothing_and_a_champion_without_its_alias_is_said(register):
+    register(1)
+    started = deploy.start("delay", model="models:delay@1")
+    assert "models:delay@champion does not exist yet: `%deploy promote delay` makes it this version" in started.notes
+    assert [deploy.promote("delay").champion for _ in range(2)] == ["models:delay@1"] * 2
+    assert [verb for verb, _ in events()] == ["deploy start", "models promote"]
+
+
 def test_a_canary_without_a_champion_serves_everything_and_says_so(register):
     register(1)
     endpoint = deploy.start("delay", model="models:delay@1", canary="5%", rollback_if=RULE)
