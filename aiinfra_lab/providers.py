@@ -25,7 +25,7 @@ class Provider:
 
 TABLE: dict[str, dict[str, Provider]] = {
     "data": {
-        "dvc": Provider("aiinfra_lab.data.dvc:Dvc", "", "dvc", "versions in DVC's own cache, local remote"),
+        "dvc": Provider("aiinfra_lab.data.dvc:Dvc", "", "dvc", "versions in DVC's own cache"),
     },
     "deploy": {
         "local": Provider("aiinfra_lab.deploy.local:Local", "", "onnxruntime", "our server on this machine"),

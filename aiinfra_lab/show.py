@@ -140,7 +140,7 @@ class Comparison(Result):
         notes = [self.note] if self.note else [] if self.changes else ["nothing differs"]
         details = [("the code that differs", self.code)] if self.code else []
         header = ["", self.other, self.uri] if self.changes else []
-        return Card(f"{self.uri} against {self.other}", header=header, rows=self.changes, notes=notes, details=details)
+        return Card(f"{self.other} → {self.uri}", header=header, rows=self.changes, notes=notes, details=details)
 
 
 @dataclass(frozen=True, repr=False)

@@ -42,7 +42,7 @@ class Comparison(Result):
             lines += [(f"file {name}", "", "changed") for name in self.files.changed if Path(name).stem not in told]
         notes = [self.note] if self.note else [] if lines else ["nothing differs"]
         header = ("", self.other, self.uri) if lines else ()
-        return Card(f"{self.uri} against {self.other}", "", (), header, [*lines, *measures], notes)
+        return Card(f"{self.other} → {self.uri}", "", (), header, [*lines, *measures], notes)
 
 
 @dataclass(frozen=True)

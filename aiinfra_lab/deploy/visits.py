@@ -39,11 +39,9 @@ def pay(record: Record, rows: object, rate: float, for_s: float, batch: int) -> 
     uri = f"deploy:{record.name}"
     frame = LiveFrame(Card(f"traffic to {uri}", "running"))
     tally = traffic.send(record.body["url"], bodies, rate, for_s, lambda now: frame.update(_progress(uri, now)))
-    found = _result(uri, str(source.uri), tally)
-    if absent:
-        found = dataclasses.replace(found, notes=(f"the rows have no {', '.join(absent)}: sent as missing",))
+    found = _result(uri, str(source.uri), tally, _notes(record, absent))
     frame.close(Card(f"traffic to {uri}", "stopped" if tally.interrupted else "done"))  # the result says the rest
-    counted = {name: value for name, value in dataclasses.asdict(found).items() if name not in ("uri", "rows")}
+    counted = {name: value for name, value in dataclasses.asdict(found).items() if name not in ("uri", "rows", "notes")}
     open_store().commit([], Event("deploy run", uri, (str(source.uri),), (uri,), counted))
     if tally.interrupted:
         raise Failed(
@@ -56,6 +54,16 @@ def pay(record: Record, rows: object, rate: float, for_s: float, batch: int) -> 
             f"of {found.sent} requests none was answered with a score: {found.first_problem}", "correct the rows"
         )
     return found
+
+
+def _notes(before: Record, absent: Sequence[str]) -> tuple[str, ...]:
+    """What the counts do not say: columns that were not there, and a canary that lost its traffic meanwhile."""
+    notes = [f"the rows have no {', '.join(absent)}: sent as missing"] if absent else []
+    now = open_store().get(before.kind, before.name)
+    told = now.body["rolled_back"] if now else None
+    if told and told != before.body["rolled_back"]:
+        notes.append(f"meanwhile {told['model']} was rolled back by {told['by']}: {told['reason']}")
+    return tuple(notes)
 
 
 def _through_features(source: Any, contract: Columns) -> Any:
@@ -110,7 +118,7 @@ def _progress(uri: str, tally: traffic.Tally) -> Card:
     return Card(f"traffic to {uri}", "running", facts=[*facts, ("errors", f"{tally.errors:,}")])
 
 
-def _result(uri: str, rows: str, tally: traffic.Tally) -> Load:
+def _result(uri: str, rows: str, tally: traffic.Tally, notes: tuple[str, ...]) -> Load:
     answered = tally.ok + tally.refused + tally.errors
     return Load(
         uri=uri,
@@ -126,4 +134,5 @@ def _result(uri: str, rows: str, tally: traffic.Tally) -> Load:
         p99_ms=tally.quantile_ms(0.99),
         versions=dict(tally.versions),
         first_problem=tally.first_problem,
+        notes=notes,
     )

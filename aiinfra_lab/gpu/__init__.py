@@ -32,7 +32,8 @@ def _providers() -> list[str]:
 class Session(Result):
     """A session. `state` is starting, running, stopping, or `ended (why)`.
 
-    kernel: its name in JupyterLab and for papermill. spot: whether it may be taken away. spent_usd: of this start.
+    kernel: its name in JupyterLab and for papermill. deadline_at: when it will be ended, while it lives. hourly_usd: its
+    price. spot: whether it may be taken away. spent_usd: of this start.
     """
 
     uri: str
@@ -43,7 +44,7 @@ class Session(Result):
     started_at: float
     ended_at: float | None
     deadline_at: float | None
-    usd_per_hour: float
+    hourly_usd: float
     spent_usd: float
     budget_usd: float | None
     spot: bool
@@ -53,7 +54,7 @@ class Session(Result):
     def card(self) -> Card:
         fields = ("gpu", "on", "kernel", "started_at", "ended_at", "spent_usd", "budget_usd", "ends")
         facts = [(label(name), shown(name, getattr(self, name))) for name in fields]
-        price = f"{shown('x_usd', self.usd_per_hour)} an hour"
+        price = f"{shown('hourly_usd', self.hourly_usd)} an hour"
         return Card(
             self.uri, self.state, [*(fact for fact in facts if fact[1] != "–"), ("price", price)], notes=self.notes
         )
@@ -87,7 +88,7 @@ def start(
 @verb("gpu")
 def ls() -> Listing:
     """List sessions, the last started first."""
-    header = ("uri", "state", "gpu", "on", "started_at", "deadline_at", "usd_per_hour", "spent_usd")
+    header = ("uri", "state", "gpu", "on", "started_at", "deadline_at", "ended_at", "hourly_usd", "spent_usd")
     empty = "there is none yet: `%gpu start NAME` makes one"
     return Listing("gpu", tuple(_session(record) for record in sessions.records()), header, empty)
 
@@ -120,8 +121,8 @@ def _session(record: Record, notes: Sequence[str] = ()) -> Session:
         kernel=Place.of(record.name).state().kernel if status.state == "ready" else "",
         started_at=body["started_at"],
         ended_at=status.at,
-        deadline_at=body["deadline_at"],
-        usd_per_hour=body["usd_per_hour"],
+        deadline_at=body["deadline_at"] if status.state != "ended" else None,
+        hourly_usd=body["usd_per_hour"],
         spent_usd=sessions.spent_usd(body, status.at),
         budget_usd=body["budget_usd"],
         spot=body["spot"],

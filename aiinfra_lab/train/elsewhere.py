@@ -8,7 +8,7 @@ from typing import Any
 from .. import kernels
 from ..errors import Failed, Interrupted, LabError, NotFound
 from ..store import Record
-from . import record, worker
+from . import checkpoint, record, worker
 from .code import CodeFailed
 
 
@@ -38,6 +38,8 @@ def execute(planned: Record, session: str) -> None:
             record.change(
                 planned.name, state="failed", ended_at=time.time(), problem={"what": problem.what, "fix": problem.fix}
             )
+        if checkpoint.epoch(record.folder(planned.name) / checkpoint.FILE) is not None:
+            raise Failed(problem.what, f"{problem.fix}; then {worker.way_on(planned.name)}") from problem
         raise
     _as_it_ended(uri, f"{reply.get('ename', '')}: {reply.get('evalue', '')}".strip(": "))
 

@@ -28,9 +28,11 @@ def folder(label: str) -> Path:
 
 
 def records(name: str | None = None) -> list[Record]:
-    """Runs, newest first: all, or those of one name."""
+    """Runs, newest first: all by when they began, or those of one name by number, since one may begin late."""
     found = [record for record in open_store().list(KIND) if name in (None, record.name.partition("@")[0])]
-    return sorted(found, key=lambda record: record.body["started_at"], reverse=True)
+    if name is None:
+        return sorted(found, key=lambda record: record.body["started_at"], reverse=True)
+    return sorted(found, key=lambda record: int(record.name.rpartition("@")[2]), reverse=True)
 
 
 def find(words: object) -> Record:

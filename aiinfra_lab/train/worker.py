@@ -35,7 +35,8 @@ def execute(uri: str) -> None:
     (place / "code.py").write_text(planned.body["code"], "utf-8")
     try:
         with jobs.here(uri) as job:
-            running = record.change(planned.name, state="running")
+            # In a busy session it may have waited for long: its time begins now.
+            running = record.change(planned.name, state="running", started_at=time.time())
             asked = bool(running.body.get("stop_requested_at"))
             _Execution(running, place, lambda: asked or job.stop_requested()).go()
     except (code.Stopped, KeyboardInterrupt):
@@ -47,11 +48,12 @@ def stopped(run: Record) -> Failed:
     epoch = checkpoint.epoch(record.folder(run.name) / checkpoint.FILE)
     if epoch is None:
         return Failed(f"train:{run.name} was stopped before its first checkpoint", "run the cell again")
-    name = run.name.partition("@")[0]
-    return Failed(
-        f"train:{run.name} was stopped; its checkpoint of epoch {epoch} is kept",
-        f"go on from there: add --resume to `%%train run {name}`, and run the cell again",
-    )
+    return Failed(f"train:{run.name} was stopped; its checkpoint of epoch {epoch} is kept", way_on(run.name))
+
+
+def way_on(label: str) -> str:
+    """How to go on from the last checkpoint of a run."""
+    return f"go on from there: `%%train run {label.partition('@')[0]} --resume …` with the same code"
 
 
 class _Execution:

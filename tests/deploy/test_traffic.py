@@ -157,6 +157,15 @@ def test_columns_that_the_rows_lack_are_named(register):
     assert (load.ok, load.notes) == (10, ("the rows have no temp: sent as missing",))
 
 
+def test_a_rollback_in_the_middle_is_told_with_the_counts(register):
+    register(1), register(2, "nan")
+    deploy.start("delay", model="models:delay@1")
+    deploy.start("delay", model="models:delay@2", canary="50%", rollback_if="errors > 5%")
+    load = deploy.run("delay", rows=pd.DataFrame([FAR]), rate=40, for_="4s")
+    assert load.errors > 0
+    assert any("meanwhile models:delay@2 was rolled back by rule: errors > 5 %" in note for note in load.notes)
+
+
 def test_rows_of_data_go_through_the_features_of_the_model(register):
     register(1)
     trips = data.add("trips", DF[["carrier", "distance"]].assign(at=pd.Timestamp("2026-01-02", tz="UTC")))

@@ -41,6 +41,16 @@ def test_the_code_runs_over_there_and_is_recorded_here(rows, session, capsys):
     assert any('"<train:delay@2>", line 1' in line for line in problem.value._render_traceback_())
 
 
+def test_the_time_of_a_run_begins_when_the_busy_session_turns_to_it(rows, session):
+    busy = threading.Thread(target=kernels.execute, args=(session, "import time; time.sleep(3)", lambda output: None))
+    busy.start()
+    time.sleep(0.5)
+    ordered_at = time.time()
+    run = train.run("delay", rows=rows, code="run.log(loss=1)", on=session)
+    busy.join()
+    assert run.started_at - ordered_at > 1
+
+
 def test_a_session_that_does_not_live_names_the_command_that_starts_it(rows):
     with pytest.raises(NotFound, match=r"no living session gpu:nobody\n.*`%gpu start nobody`"):
         train.run("delay", rows=rows, code="1", on="gpu:nobody")
@@ -76,7 +86,7 @@ def test_a_session_that_ends_in_the_middle_leaves_a_killed_run_that_is_resumed_h
         gpu.stop("trainer")
 
     threading.Thread(target=end).start()
-    with pytest.raises(Failed):
+    with pytest.raises(Failed, match=r"fix: .*`%%train run delay --resume …`"):
         train.run("delay", rows=rows, code=LOOP.format(then="time.sleep(0.2)"), params={"epochs": 100}, on=session)
     assert train.show("delay").state == "killed"
     kept = train.show("delay").checkpoint
