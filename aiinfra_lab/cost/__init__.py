@@ -11,9 +11,10 @@ from ..show import Card, Listing, Result, shown
 from ..units import show_duration, show_usd
 from ..verbs import Choices, verb
 from . import prices
+from .pipeline import Step
 from .prices import STALE_DAYS, Price, machine_usd_per_hour
 from .spending import Span, spans, spent_usd, total_usd
-from .thousand import Thousand, compared_with, thousands
+from .thousand import Thousand, compared_with, thousands, use
 
 __all__ = ["Cost", "Part", "Price", "Prices", "Thousand", "ls", "machine_usd_per_hour", "prices", "show", "spent_usd"]
 
@@ -22,9 +23,13 @@ _ALL = "cost:all"
 
 @dataclass(frozen=True)
 class Part:
-    """What one session, run or endpoint has cost; `note` says who pays, or that it goes on."""
+    """What one start of a session or an endpoint, one run, or one step of a pipeline has cost.
+
+    note: who pays, that it goes on, or what became of the step.
+    """
 
     uri: str
+    started_at: float | None
     duration_s: float
     spent_usd: float
     note: str
@@ -32,7 +37,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Cost(Result):
-    """Seconds and money of a session, of runs or of an endpoint; of everything with the URI `cost:all`.
+    """Seconds and money of a session, of runs, of a pipeline or of an endpoint; of everything with the URI `cost:all`.
 
     rows_per_s: predicted rows per second of answering. thousand: 1,000 predictions, at the price here and at a cloud's.
     """
@@ -48,13 +53,17 @@ class Cost(Result):
     notes: tuple[str, ...] = field(default=(), metadata={"json": False})
 
     def card(self) -> Card:
-        facts = [("time", show_duration(self.duration_s)), ("spent", show_usd(self.spent_usd))]
+        facts = [("time", show_duration(self.duration_s) + self._starts()), ("spent", show_usd(self.spent_usd))]
         if self.usd_per_hour is not None:
             facts.append(("price", f"{show_usd(self.usd_per_hour)} an hour"))
         if self.predictions:
             facts += [("predictions", f"{self.predictions:,}"), ("measured rate", _rate_words(self.rows_per_s))]
         header, rows = self._thousand_table() if self.thousand else self._parts_table()
         return Card(self.uri, facts=facts, header=header, rows=rows, notes=self.notes)
+
+    def _starts(self) -> str:
+        again = len(self.parts) > 1 and {part.uri for part in self.parts} == {self.uri}
+        return f" in {len(self.parts)} starts" if again else ""
 
     def _thousand_table(self) -> tuple[list[str], list[list[str]]]:
         header = ["1,000 predictions at the price of", "an hour", "when busy all the time", "at the use so far"]
@@ -64,8 +73,9 @@ class Cost(Result):
     def _parts_table(self) -> tuple[list[str], list[list[str]]]:
         if len(self.parts) == 1 and self.uri == self.parts[0].uri:
             return [], []
-        rows = [[part.uri, show_duration(part.duration_s), show_usd(part.spent_usd), part.note] for part in self.parts]
-        return ["what", "time", "spent", ""], rows
+        names = ("uri", "started_at", "duration_s", "spent_usd")
+        rows = [[*(shown(name, getattr(part, name)) for name in names), part.note] for part in self.parts]
+        return ["what", "started", "time", "spent", ""], rows
 
 
 @dataclass(frozen=True, repr=False)
@@ -74,22 +84,31 @@ class Prices(Listing):
 
     def card(self) -> Card:
         plain = super().card()
+        place = self.header.index("usd_per_hour")
+        rows = [list(row) for row in plain.rows]
+        for row, price in zip(rows, self.items, strict=True):
+            row[place] = show_usd(price.usd_per_hour)
+        header = [*plain.header[:place], "an hour", *plain.header[place + 1 :]]
         ages = [price.age_days for price in self.items if price.stale]
         notes = list(plain.notes)
         if ages:
             notes.append(f"{len(ages)} of {len(self)} are older than {STALE_DAYS} days, up to {max(ages)}")
-        return Card(plain.title, header=plain.header, rows=plain.rows, notes=notes)
+        return Card(plain.title, header=header, rows=rows, notes=notes)
 
 
 def _uris() -> list[str]:
-    return [span.uri for span in spans()]
+    return list(dict.fromkeys(span.uri for span in spans()))
 
 
 @verb("cost")
 def show(uri: Annotated[str, Choices(_uris)] | None = None) -> Cost:
-    """Show what a session, a run or an endpoint has cost so far, and an endpoint's cost per 1,000 predictions.
+    """Show what a session, a run, a pipeline or an endpoint has cost so far, and an endpoint's 1,000 predictions.
 
-    uri: e.g. deploy:delay, gpu:trainer, train:delay@3, or train:delay for all its runs; everything when left out
+    All starts of a name count. A pipeline's run costs its time on this machine, step by step, and a skipped step
+    nothing; a session or an endpoint that it started is a thing of its own.
+
+    uri: e.g. deploy:delay, gpu:trainer, train:delay@3, train:delay for all its runs, or recipe:flight-delays@2, without
+        the version its newest run; everything when left out
     """
     found = spans()
     if uri is None:
@@ -97,6 +116,8 @@ def show(uri: Annotated[str, Choices(_uris)] | None = None) -> Cost:
     mine = [span for span in found if uri in (span.uri, span.uri.partition("@")[0])]
     if not mine:
         raise NotFound(f"nothing is known about a cost of {uri}", "`%cost show` lists what has cost something")
+    if uri == mine[0].uri.partition("@")[0] and mine[0].steps:
+        return _cost(mine[0].uri, mine[:1])
     return _cost(uri, mine)
 
 
@@ -113,25 +134,45 @@ def ls(*, gpu: Annotated[str, Choices(prices.accelerators)] | None = None) -> Pr
 
 def _cost(uri: str, found: list[Span]) -> Cost:
     everything = uri == _ALL
-    endpoint = found[0] if uri.startswith("deploy:") else None
-    rates = {span.usd_per_hour for span in found}
+    lives = found if uri.startswith("deploy:") else []
+    done, rates = use(lives), {span.usd_per_hour for span in found}
     return Cost(
         uri,
         sum(span.duration_s for span in found),
         total_usd(found) if everything else sum(span.usd for span in found),
-        tuple(Part(span.uri, span.duration_s, span.usd, _who_pays(span)) for span in found),
+        _steps(found[0]) if uri.startswith("recipe:") else tuple(map(_part, found)),
         rates.pop() if len(rates) == 1 and not everything else None,
-        endpoint.rows if endpoint else 0,
-        endpoint.rows_per_s if endpoint else None,
-        thousands(endpoint) if endpoint else (),
-        tuple(_notes(found, endpoint, everything)),
+        done.rows,
+        done.rows_per_s,
+        thousands(lives),
+        tuple(_notes(found, done.rows if lives else None, everything)),
     )
 
 
-def _notes(found: list[Span], endpoint: Span | None, everything: bool) -> Iterator[str]:
-    if endpoint and not endpoint.rows:
+def _part(span: Span) -> Part:
+    return Part(span.uri, span.started_at, span.duration_s, span.usd, _who_pays(span))
+
+
+def _steps(run: Span) -> tuple[Part, ...]:
+    """A pipeline's run by its steps."""
+    took = [(step, step.took_s(run.live)) for step in run.steps]
+    usd_per_s = run.usd_per_hour / 3600
+    return tuple(
+        Part(f"{run.uri}/{step.name}", step.began_at, seconds, seconds * usd_per_s, _became(step, run))
+        for step, seconds in took
+    )
+
+
+def _became(step: Step, run: Span) -> str:
+    if step.state == "running":
+        return "goes on" if run.live else "its process is gone"
+    return "" if step.state == "done" else step.state
+
+
+def _notes(found: list[Span], rows: int | None, everything: bool) -> Iterator[str]:
+    if rows == 0:
         yield "no predictions yet, so no cost of 1,000 of them: send some with `%deploy run`"
-    if endpoint and endpoint.rows and compared_with().stale:
+    if rows and compared_with().stale:
         yield f"the cloud's price is older than {STALE_DAYS} days; `cost.prices` in aiinfra.toml takes a table of yours"
     if any(span.on_machine and not span.usd_per_hour for span in found):
         yield "this machine counts as free: `cost.machine_usd_per_hour` in aiinfra.toml says what an hour of it costs"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..config import settings
@@ -26,15 +27,35 @@ class Thousand:
     so_far_usd: float
 
 
-def thousands(span: Span) -> tuple[Thousand, ...]:
+@dataclass(frozen=True)
+class Use:
+    """What an endpoint did in all its starts together: its time, predicted rows, and the time spent on answering."""
+
+    duration_s: float
+    rows: int
+    busy_s: float
+
+    @property
+    def rows_per_s(self) -> float | None:
+        """Predicted rows per second of answering; None when it cannot be told."""
+        return self.rows / self.busy_s if self.rows and self.busy_s > 0 else None
+
+
+def use(lives: Sequence[Span]) -> Use:
+    """Of these starts together."""
+    return Use(sum(one.duration_s for one in lives), sum(one.rows for one in lives), sum(one.busy_s for one in lives))
+
+
+def thousands(lives: Sequence[Span]) -> tuple[Thousand, ...]:
     """At the price of where it runs, and at a cloud machine's for comparison; nothing without predictions."""
-    if not span.rows:
+    done = use(lives)
+    if not done.rows:
         return ()
     cloud = compared_with()
-    here = "this machine" if span.on_machine else "where it runs"
+    here = "this machine" if lives[0].on_machine else "where it runs"
     return (
-        _at(here, span.usd_per_hour, span),
-        _at(f"{cloud.provider} {cloud.type} ({cloud.as_of})", cloud.usd_per_hour, span),
+        _at(here, lives[0].usd_per_hour, done),
+        _at(f"{cloud.provider} {cloud.type} ({cloud.as_of})", cloud.usd_per_hour, done),
     )
 
 
@@ -43,8 +64,8 @@ def compared_with() -> Price:
     return prices.of(settings().get("cost.compare", COMPARED_WITH))
 
 
-def _at(whose: str, usd_per_hour: float, span: Span) -> Thousand:
+def _at(whose: str, usd_per_hour: float, done: Use) -> Thousand:
     # An hour has 3,600 s, and 1,000 rows are bought at a time.
-    when_busy = usd_per_hour / (3.6 * span.rows_per_s) if span.rows_per_s else None
-    so_far = usd_per_hour * span.duration_s / 3600 / span.rows * 1000
+    when_busy = usd_per_hour / (3.6 * done.rows_per_s) if done.rows_per_s else None
+    so_far = usd_per_hour * done.duration_s / 3600 / done.rows * 1000
     return Thousand(whose, usd_per_hour, when_busy, so_far)

@@ -86,12 +86,22 @@ def fresh(before: Mapping[str, Any] | None, wish: Wish, **place: Any) -> tuple[B
         "started_at": time.time(),
         "ended_at": None,
         "stopped_at": None,
+        "earlier_spans": _lives_before(before),
         "count": 0,
         "versions": {},
         "log_lost_rows": 0,
         **place,
     }
     return updated(body, wish)
+
+
+def _lives_before(before: Mapping[str, Any] | None) -> list[Body]:
+    """What earlier starts of this name took and did is not forgotten. One that was killed has no end but its job's."""
+    if before is None:
+        return []
+    busy_ms = sum(counts.get("busy_ms", 0.0) for counts in before["versions"].values())
+    life = {name: before.get(name) for name in ("started_at", "ended_at", "job", "count")}
+    return [*before.get("earlier_spans", ()), {**life, "busy_ms": busy_ms}]
 
 
 def updated(body: Mapping[str, Any], wish: Wish) -> tuple[Body, str]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from ..errors import Failed, NotFound, UsageProblem, did_you_mean
-from ..show import Card, Listing, Result, bar_chart
+from ..show import Card, Listing, Result, bar_chart, shown
 from ..store import Event, Record, add_version, open_store
 from ..units import Share, show_share
 from ..uris import Uri
@@ -16,14 +16,25 @@ from ..verbs import Live, Rows, verb
 from . import exports, served
 from .verdict import LEAST_EFFECT, Shifted, judge, overall
 
+if TYPE_CHECKING:
+    import polars as pl
+
+    from ..models import Model
+
 __all__ = ["DriftReport", "Shifted", "check", "get", "log", "ls", "show"]
 
 KIND = "drift"
+LEAST_P = 1e-6
+"""A smaller p says no more: the tests' own assumptions do not hold to that many digits."""
 
 
 @dataclass(frozen=True)
 class DriftReport(Result):
-    """A verdict: `drift`, `no drift` or `cannot tell`, and every column's change, the largest first."""
+    """A verdict: `drift`, `no drift` or `cannot tell`, and every column's change, the largest first.
+
+    judged: the rows that were compared with `against`, `deploy:NAME` for the endpoint's own log. since_at: where that
+    log was taken from. A verdict from before these were kept has neither.
+    """
 
     uri: str
     state: str
@@ -36,6 +47,9 @@ class DriftReport(Result):
     checked_at: float
     columns: tuple[Shifted, ...] = field(repr=False)
     sample: str = field(default="", repr=False, metadata={"json": False})
+    judged: str = ""
+    since_at: float | None = None
+    said: str = field(default="", repr=False, metadata={"json": False})
 
     @property
     def drifted(self) -> tuple[str, ...]:
@@ -44,9 +58,11 @@ class DriftReport(Result):
 
     def card(self) -> Card:
         header = ("", "column", "effect", "p", "missing", "unseen", "why")
-        facts = [("endpoint", f"{self.endpoint}, {self.rows_now:,} rows"), ("model", self.model)]
+        since = f" since {shown('since_at', self.since_at)}" if self.since_at else ""
+        facts = [("judged", f"{self.judged or self.endpoint}, {self.rows_now:,} rows{since}")]
         facts.append(("against", f"{self.against}, {self.rows_before:,} rows"))
-        notes = [f"without a change, a column is called drifted in {show_share(self.alpha)} of such checks at most"]
+        facts += [("endpoint", self.endpoint)] if self.judged not in ("", self.endpoint) else []
+        facts.append(("model", self.model))
         bars = [(one.column, one.effect) for one in self.columns[:12]]
         first = ", ".join(self.drifted[:5]) + (", …" if len(self.drifted) > 5 else "")
         said = f"{len(self.drifted)} of {len(self.columns)} columns drifted" + (f": {first}" if first else "")
@@ -57,10 +73,22 @@ class DriftReport(Result):
             facts,
             header,
             [_row(one) for one in self.columns],
-            notes,
+            self._notes(),
             picture,
             f"how far each column moved; {said}",
         )
+
+    def _notes(self) -> list[str]:
+        least = f"{LEAST_EFFECT:g} (the dashed line of the picture)" if self._crossed() else f"{LEAST_EFFECT:g}"
+        notes = [
+            f"a column drifted when its effect reaches {least} and its p is at most {self.alpha:g}: both",
+            f"without a change, a column is called drifted in {show_share(self.alpha)} of such checks at most",
+        ]
+        return [*notes, self.said] if self.said else notes
+
+    def _crossed(self) -> bool:
+        """Whether the picture has the line: it has where a bar is as long."""
+        return self.rows_now > 0 and any(one.effect >= LEAST_EFFECT for one in self.columns)
 
 
 @verb("drift")
@@ -81,7 +109,8 @@ def check(
     name: the endpoint
     against: the reference, taken through the model's features first, e.g. data:flights@1
     rows: judge these rows instead of the endpoint's log
-    since: only the log since then: 15m for the last 15 minutes, or an epoch time
+    since: only the log since then: 15m for the last 15 minutes, or an epoch time; by default since the endpoint was
+        last started, and 365d takes what earlier starts logged too
     alpha: the share of checks that may call a column drifted although nothing changed
     report: hand the verdict back instead of raising
     """
@@ -90,14 +119,13 @@ def check(
     record = served.endpoint(name)
     model = served.model_of(record)
     reference, reference_uri = served.feature_rows(against, model)
-    if rows is None:
-        current, used = served.log_rows(record, model, served.moment(since)), f"deploy:{record.name}"
-    else:
-        current, used = served.feature_rows(rows, model)
+    current, used, since_at = _judged_rows(record, model, rows, since)
     columns = judge(reference, current, alpha)
-    body = {
+    body: dict[str, object] = {
         "state": overall(columns),
         "endpoint": f"deploy:{record.name}",
+        "judged": used,
+        "since_at": since_at,
         "model": model.uri,
         "against": reference_uri,
         "rows_before": reference.height,
@@ -154,7 +182,7 @@ def get(
             raise UsageProblem("Evidently's report is a page of several MB", "say where: --into report.html")
         return found
     exports.write(found.as_json(), found.sample, as_, into)
-    return found
+    return replace(found, said=f"written to {into.absolute()}")
 
 
 @verb("drift")
@@ -166,11 +194,21 @@ def log(name: Annotated[str, Live("deploy")]) -> Listing:
     return ls(name)
 
 
+def _judged_rows(
+    record: Record, model: Model, rows: object, since: str | None
+) -> tuple[pl.DataFrame, str, float | None]:
+    """The rows to judge, what they are, and since when they were logged."""
+    if rows is not None:
+        return *served.feature_rows(rows, model), None
+    since_at = served.moment(since, record)
+    return served.log_rows(record, model, since_at), f"deploy:{record.name}", since_at
+
+
 def _row(one: Shifted) -> tuple[str, ...]:
     missing = show_share(one.missing_now)
     if one.missing_before != one.missing_now:
         missing = f"{show_share(one.missing_before)} → {missing}"
-    p = "–" if one.p is None else f"{one.p:.2g}"
+    p = "–" if one.p is None else "< 1e-6" if one.p < LEAST_P else f"{one.p:.2g}"
     mark = "drift" if one.drifted else "?" if one.p is None else ""
     effect = "–" if one.p is None else f"{one.effect:.3f}"
     return (mark, one.column, effect, p, missing, show_share(one.unseen), one.why if mark else "")
@@ -179,13 +217,16 @@ def _row(one: Shifted) -> tuple[str, ...]:
 def _failed(found: DriftReport) -> Failed:
     if found.state == "cannot tell":
         why = next((one.why for one in found.columns if one.p is None), "there is nothing to compare")
+        name = found.endpoint.partition(":")[2]
+        more = f"send it rows (`%deploy run {name} --rows …`), take older ones (--since 365d), or judge others (--rows)"
+        fix = more if found.judged == found.endpoint else "judge other rows with --rows"
+        since = f"; judged since {shown('since_at', found.since_at)}" if found.since_at else ""
         return Failed(
-            f"cannot tell whether {found.endpoint} drifted: {why}",
-            "send it rows (`%deploy run NAME --rows …`), or judge rows with --rows; --report hands the verdict over",
+            f"cannot tell whether {found.judged} drifted: {why}{since}", f"{fix}; --report hands the verdict over"
         )
-    shown_ = ", ".join(found.drifted[:5])
+    names = ", ".join(found.drifted[:5])
     return Failed(
-        f"{found.endpoint} drifted from {found.against}: {shown_}",
+        f"{found.judged} drifted from {found.against}: {names}",
         f"look at `%drift show {found.uri.partition(':')[2]}`; train on newer data, or go on with --report",
     )
 

@@ -85,10 +85,10 @@ def feature_rows(rows: object, model: Model, data: str | None = None) -> tuple[p
     return _read(scored, model), found.uri
 
 
-def moment(text: str | None) -> float:
-    """When the sample begins, in epoch seconds: `15m` ago, an epoch time, or the beginning of the log."""
+def moment(text: str | None, record: Record) -> float:
+    """When the sample begins, in epoch seconds: `15m` ago, an epoch time, or when the endpoint was last started."""
     if text is None:
-        return 0.0
+        return float(record.body["started_at"])
     if re.fullmatch(r"[0-9]{9,}(\.[0-9]+)?", text.strip()):
         return float(text)
     try:

@@ -1,8 +1,9 @@
+import os
 import time
 
 import pytest
 
-from aiinfra_lab import cost
+from aiinfra_lab import cost, jobs
 from aiinfra_lab.cost import prices, spending
 from aiinfra_lab.errors import NotFound, UsageProblem
 from aiinfra_lab.store import Record, open_store
@@ -11,13 +12,28 @@ HOUR = 3600.0
 HEADER = ",".join(prices.COLUMNS)
 
 
-def record(kind: str, name: str, start: float, end: float, **body) -> None:
+def record(kind: str, name: str, start: float, end: float | None, **body) -> None:
     open_store().put(Record.new(kind, name, {"started_at": start, "ended_at": end, **body}))
 
 
 def endpoint(rows: int, busy_ms: float, **body) -> None:
     versions = {"models:delay@1": {"rows": rows, "busy_ms": busy_ms}}
     record("deploy", "delay", 1000.0, 1000.0 + HOUR, count=rows, versions=versions, **body)
+
+
+def job(beat: float, ended: float) -> str:
+    """The id of an endpoint's job that beat last then; its end was written down later."""
+    made = jobs.prepare("deploy:delay", [])
+    open_store().put(made.with_(state="lost", started_at=0.0, ended_at=ended))
+    path = jobs.observe(made).folder / "heartbeat"
+    path.touch()
+    os.utime(path, (beat, beat))
+    return made.name
+
+
+def pipeline(name: str, start: float, end: float | None, **steps) -> None:
+    order = [[step, []] for step in steps]
+    record("recipe", name, start, end, state="done", steps=steps, order=order)
 
 
 @pytest.fixture
@@ -46,11 +62,75 @@ def test_earlier_starts_are_not_forgotten(workspace):
     assert cost.show("gpu:trainer").spent_usd == 3.0
 
 
+def test_the_earlier_starts_of_an_endpoint_count_with_their_rows(workspace, monkeypatch):
+    monkeypatch.setenv("AIINFRA_COST_MACHINE_USD_PER_HOUR", "1")
+    life = {"started_at": 9 * HOUR, "ended_at": 10 * HOUR, "job": "gone", "count": 3000, "busy_ms": 4000.0}
+    endpoint(rows=1000, busy_ms=4000, earlier_spans=[life])
+    shown = cost.show("deploy:delay")
+    assert (shown.duration_s, shown.spent_usd, shown.predictions) == (2 * HOUR, 2.0, 4000)
+    assert shown.rows_per_s == 500
+    assert shown.thousand[0].so_far_usd == pytest.approx(0.5)
+    assert "in 2 starts" in shown.card().text()
+    assert cost.spent_usd() == 2.0
+
+
+@pytest.mark.parametrize("told", [None, 9 * HOUR])
+def test_an_endpoint_that_was_killed_costs_nothing_after_its_last_heartbeat(workspace, told):
+    life = {"started_at": 0.0, "ended_at": told, "job": job(beat=HOUR, ended=9 * HOUR)}
+    record("deploy", "now", 0.0, told, job=life["job"])
+    record("deploy", "then", 9 * HOUR, 10 * HOUR, earlier_spans=[life])
+    assert cost.show("deploy:now").duration_s == pytest.approx(HOUR)
+    assert cost.show("deploy:then").duration_s == pytest.approx(2 * HOUR)
+
+
+def test_an_endpoint_that_ended_soon_after_its_last_heartbeat_ended_when_it_says(workspace):
+    record("deploy", "delay", 0.0, HOUR, job=job(beat=HOUR - 5, ended=HOUR))
+    assert cost.show("deploy:delay").duration_s == HOUR
+
+
 def test_all_runs_of_a_name_or_one_of_them(workspace):
     for version in (1, 2):
         record("train", f"delay@{version}", 0.0, version * HOUR, usd_per_hour=1.0)
     assert cost.show("train:delay").spent_usd == 3.0
     assert cost.show("train:delay@2").spent_usd == 2.0
+
+
+def test_a_pipelines_run_costs_its_time_step_by_step(workspace, monkeypatch):
+    monkeypatch.setenv("AIINFRA_COST_MACHINE_USD_PER_HOUR", "2")
+    skipped = {"state": "skipped", "seconds": 0.0}
+    pipeline("flights@1", 0.0, 3 * HOUR, train={"state": "done", "began_at": 0.0, "seconds": 3 * HOUR})
+    pipeline("flights@2", 5 * HOUR, 6 * HOUR, data=skipped, b={"state": "failed", "began_at": 5.0, "seconds": HOUR})
+    shown = cost.show("recipe:flights@2")
+    steps = [(part.uri, part.spent_usd, part.note) for part in shown.parts]
+    assert steps == [("recipe:flights@2/data", 0.0, "skipped"), ("recipe:flights@2/b", 2.0, "failed")]
+    assert (shown.spent_usd, cost.show("recipe:flights@1").spent_usd, cost.spent_usd()) == (2.0, 6.0, 8.0)
+    assert cost.show("recipe:flights") == shown
+
+
+def test_a_pipelines_step_that_runs_costs_until_now(workspace):
+    with jobs.here("recipe:flights@1"):
+        began = time.time() - 60
+        pipeline("flights@1", began, None, train={"state": "running", "began_at": began})
+        shown = cost.show("recipe:flights")
+    assert (shown.parts[0].duration_s, shown.duration_s) == (pytest.approx(60, abs=5), pytest.approx(60, abs=5))
+    assert shown.parts[0].note == "goes on"
+
+
+def test_a_pipelines_run_that_vanished_costs_until_the_last_that_is_known(workspace):
+    noticed = jobs.prepare("recipe:flights@1", []).with_(state="lost", started_at=10.0, ended_at=HOUR)
+    open_store().put(noticed)
+    done = {"state": "done", "began_at": 10.0, "seconds": 50.0}
+    pipeline("flights@1", 10.0, None, data=done, train={"state": "running", "began_at": 61.0})
+    shown = cost.show("recipe:flights@1")
+    assert shown.duration_s == 51.0
+    assert [(part.duration_s, part.note) for part in shown.parts] == [(50.0, ""), (0.0, "its process is gone")]
+
+
+def test_what_a_run_of_a_pipeline_and_its_notebooks_share_is_paid_once(workspace, monkeypatch):
+    monkeypatch.setenv("AIINFRA_COST_MACHINE_USD_PER_HOUR", "1")
+    pipeline("flights@1", 0.0, HOUR, train={"state": "done", "began_at": 0.0, "seconds": HOUR})
+    record("train", "delay@1", 0.0, HOUR)
+    assert cost.spent_usd() == pytest.approx(1.0)
 
 
 def test_this_machine_is_paid_once_however_much_runs_on_it(workspace):
@@ -84,8 +164,6 @@ def test_without_a_price_the_settings_price_of_this_machine_counts(workspace, mo
 
 
 def test_what_goes_on_costs_until_now(workspace):
-    from aiinfra_lab import jobs
-
     with jobs.here("train:delay@1"):
         record("train", "delay@1", time.time() - 60, None, usd_per_hour=HOUR)
         now = cost.show("train:delay@1")
@@ -180,6 +258,13 @@ def test_prices_are_listed_the_cheapest_first(workspace):
 )
 def test_an_accelerator_is_found_by_its_name(workspace, wanted, found):
     assert {price.accelerator for price in prices.having(wanted)} == found
+
+
+def test_every_price_is_shown_as_money(own_table):
+    own_table("x,a,T4,1,0.526,0.16,0.3,r,s,2999-01-01")
+    card = cost.ls().card()
+    assert card.header == ["provider", "type", "accelerator", "count", "an hour", "spot low", "spot high", "as of"]
+    assert card.rows[0][4:7] == ["0.53 USD", "0.16 USD", "0.30 USD"]
 
 
 def test_an_accelerator_that_nobody_has_says_what_there_is(workspace):

@@ -91,6 +91,16 @@ def test_a_restart_remembers_the_champion_that_served():
     assert (body["count"], body["versions"]) == (0, {})
 
 
+def test_a_restart_remembers_what_the_starts_before_it_took_and_did():
+    first = live(started_at=10.0, ended_at=20.0, job="a", count=5, versions={"models:delay@1": {"busy_ms": 3.0}})
+    second, _ = orders.fresh(first, Wish("models:delay@1", None, ""), job="b")
+    third, _ = orders.fresh({**second, "started_at": 30.0, "count": 7}, Wish("models:delay@1", None, ""), job="c")
+    assert third["earlier_spans"] == [
+        {"started_at": 10.0, "ended_at": 20.0, "job": "a", "count": 5, "busy_ms": 3.0},
+        {"started_at": 30.0, "ended_at": None, "job": "b", "count": 7, "busy_ms": 0},
+    ]
+
+
 def test_a_restart_does_not_believe_in_a_champion_that_never_served():
     broken = live(champion="models:delay@9", earlier=["models:delay@1"])
     body, _ = orders.fresh(broken, Wish("models:delay@2", 0.1, ""))

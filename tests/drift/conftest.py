@@ -71,7 +71,8 @@ def endpoint(model: models.Model, place: Path, request: pytest.FixtureRequest) -
     name = f"e{abs(hash(request.node.name))}"
     log = place / name
     log.mkdir()
-    open_store().put(Record.new("deploy", name, {"champion": model.uri, "canary": None, "log_dir": str(log)}))
+    body = {"champion": model.uri, "canary": None, "log_dir": str(log), "started_at": time.time() - 7200}
+    open_store().put(Record.new("deploy", name, body))
     return Served(name, log, model)
 
 

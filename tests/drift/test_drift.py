@@ -6,7 +6,7 @@ import pytest
 
 from aiinfra_lab import data, drift
 from aiinfra_lab.errors import Failed, NotFound, UsageProblem
-from aiinfra_lab.store import open_store
+from aiinfra_lab.store import Record, open_store
 from tests.drift.conftest import frame
 
 
@@ -57,6 +57,35 @@ def test_rows_may_be_judged_instead_of_the_log(endpoint):
     data.add("later", frame(3, moved=1.0))
     found = drift.check(endpoint.name, against="data:t@1", rows="data:later", report=True)
     assert "x" in found.drifted
+    assert found.judged.startswith("features:f@1#")
+    assert f"judged    {found.judged}, 600 rows\n" in found.card().text()
+    assert (found.as_json()["judged"], found.since_at) == (found.judged, None)
+    with pytest.raises(Failed, match=f"^{found.judged} drifted from {found.against}: "):
+        drift.check(endpoint.name, against="data:t@1", rows="data:later")
+
+
+def test_too_few_rows_that_are_no_log_are_named(endpoint):
+    data.add("few", frame(3, 10))
+    with pytest.raises(Failed, match=r"cannot tell whether features:f@1#\w+ drifted: ") as problem:
+        drift.check(endpoint.name, against="data:t@1", rows="data:few")
+    assert problem.value.fix == "judge other rows with --rows; --report hands the verdict over"
+
+
+def test_a_verdict_from_before_it_kept_what_was_judged_is_read(endpoint):
+    endpoint(frame(4))
+    uri = drift.check(endpoint.name, against="data:t@1", report=True).uri
+    record = open_store().get("drift", uri.partition(":")[2])
+    old = {key: value for key, value in record.body.items() if key not in ("judged", "since_at")}
+    open_store().put(Record(record.kind, record.name, old))
+    assert f"judged   deploy:{endpoint.name}, 600 rows\n" in drift.show(uri).card().text()
+
+
+def test_a_verdict_says_what_it_takes_to_have_drifted(endpoint):
+    endpoint(frame(2, moved=0.5))
+    text = drift.check(endpoint.name, against="data:t@1", report=True).card().text()
+    assert "its effect reaches 0.02 (the dashed line of the picture) and its p is at most 0.05: both" in text
+    assert "< 1e-6" in text
+    assert "e-" not in text.replace("< 1e-6", "").partition("a column drifted")[0]
 
 
 def test_since_takes_the_newest_part_of_the_log(endpoint):
@@ -95,7 +124,8 @@ def test_every_verdict_is_kept_with_its_lineage(endpoint, model):
 def test_the_verdict_as_json(endpoint, tmp_path):
     endpoint(frame(4))
     drift.check(endpoint.name, against="data:t@1", report=True)
-    drift.get(endpoint.name, into=tmp_path / "v.json")
+    found = drift.get(endpoint.name, into=tmp_path / "v.json")
+    assert f"written to {tmp_path / 'v.json'}" in found.card().text()
     assert json.loads((tmp_path / "v.json").read_text())["state"] == "no drift"
 
 

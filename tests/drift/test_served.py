@@ -9,6 +9,7 @@ import pytest
 from aiinfra_lab import data, drift, features, models, train
 from aiinfra_lab.drift.verdict import judge, overall
 from aiinfra_lab.errors import Failed, NotFound
+from aiinfra_lab.show import shown
 from aiinfra_lab.store import Record, open_store
 from tests.drift.conftest import frame
 
@@ -66,7 +67,8 @@ def test_a_truth_value_is_the_same_in_the_log_and_in_the_data(place):
     model = models.add("k", run=train.run("k", rows=features.get("kf", rows="data:k").uri, code=KINDS).uri)
     folder = place / "klog"
     folder.mkdir()
-    open_store().put(Record.new("deploy", "k", {"champion": model.uri, "canary": None, "log_dir": str(folder)}))
+    body = {"champion": model.uri, "canary": None, "log_dir": str(folder), "started_at": time.time()}
+    open_store().put(Record.new("deploy", "k", body))
     log(folder, model, kinds(2)[["truth", "colour"]], one_by_one=True)
     found = drift.check("k", against="data:k@1", report=True)
     assert {one.column: one.kind for one in found.columns} == {
@@ -82,6 +84,24 @@ def test_rows_that_were_asked_again_count_once(endpoint):
     for _ in range(3):
         endpoint(frame(4, 200))
     assert drift.check(endpoint.name, against="data:t@1", report=True).rows_now == 200
+
+
+def test_what_was_logged_before_the_endpoint_was_last_started_does_not_count(endpoint):
+    started_at = open_store().get("deploy", endpoint.name).body["started_at"]
+    endpoint(frame(3, moved=1.0), at=started_at - 60)
+    endpoint(frame(4, 200))
+    found = drift.check(endpoint.name, against="data:t@1", report=True)
+    assert (found.state, found.rows_now, found.since_at) == ("no drift", 200, started_at)
+    assert f"200 rows since {shown('x_at', started_at)}" in found.card().text()
+    everything = drift.check(endpoint.name, against="data:t@1", since="365d", report=True)
+    assert (everything.state, everything.rows_now) == ("drift", 800)
+
+
+def test_a_log_with_too_few_rows_says_since_when_and_how_to_take_more(endpoint):
+    with pytest.raises(Failed, match=r"0 rows are too few.*; judged since 2\d{3}-") as problem:
+        drift.check(endpoint.name, against="data:t@1")
+    assert f"deploy run {endpoint.name} --rows" in problem.value.fix
+    assert "older ones (--since 365d)" in problem.value.fix
 
 
 def test_numbers_in_32_bits_are_no_drift():
