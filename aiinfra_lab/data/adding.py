@@ -9,7 +9,7 @@ from typing import Any
 
 from ..config import Settings, settings
 from ..errors import Conflict, NotFound, UsageProblem
-from ..store import Event, Record, open_store
+from ..store import Event, Record, next_version, open_store
 from ..uris import check_name
 from . import files as _files
 from . import frames, sources
@@ -143,13 +143,13 @@ def _record(
 
 def _commit(where: Settings, body: dict[str, Any], folder: Path) -> Record:
     """Number the version and record it. Its folder is there before, since a record must never point to nothing."""
-    name = body["name"]
-    version = 1 + max((one.body["version"] for one in records(name, removed=True)), default=0)
+    name, store = body["name"], open_store()
+    version = next_version(store, KIND, name)
     record = Record.new(KIND, f"{name}@{version}", {**body, "version": version, "added_at": time.time()})
     _files.move_in(folder, folder_of(where, record))
     uri = f"{KIND}:{record.name}"
     detail = {"digest": body["digest"], "rows": body["rows"]}
-    return open_store().commit([record], Event("data add", uri, (body["source"],), (uri,), detail))[0]
+    return store.commit([record], Event("data add", uri, (body["source"],), (uri,), detail))[0]
 
 
 def _publish(where: Settings, record: Record, must: bool) -> None:

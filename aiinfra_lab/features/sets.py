@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..config import settings
 from ..errors import Conflict, Failed, NotFound, did_you_mean
-from ..store import Body, Event, Record, Store, canonical, open_store, update
+from ..store import Body, Event, Record, Store, canonical, next_version, open_store, update
 from ..uris import Uri
 from .join import ROW_ID, Events, as_feature, as_kind, as_time, need, once, plain_types, prepare
 from .views import View, load
@@ -216,8 +216,7 @@ def keep(spec: Spec, events: list[Events], data_uri: str) -> tuple[Record, bool]
         newest = next(iter(versions(spec.name)), None)
         if newest and same(newest, spec, events):
             return newest, False
-        taken = [r.body["version"] for r in store.list(KIND) if r.body.get("name") == spec.name and "code" in r.body]
-        new = replace(spec, version=max(taken, default=0) + 1)
+        new = replace(spec, version=next_version(store, KIND, spec.name))
         body = {**new.body(), "digest": new.digest, "data_uri": data_uri, "online": None, "created_at": time.time()}
         event = Event("features add", new.uri, (data_uri,), (new.uri,), {"digest": new.digest})
         try:

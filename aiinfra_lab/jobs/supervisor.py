@@ -26,6 +26,10 @@ GRACE_S = 5.0
 TICK_S = 0.1
 MAX_RESTARTS = 5
 
+LOCK = "supervisor.lock"
+# Who holds this file for himself alone asks the supervisor to leave; a lock, so that the wish goes with its process.
+LEAVE = "supervisor.leave"
+
 # `set -C` makes the pid file a claim: of two wrappers of one job only the first goes on. The trap lets the command
 # get the SIGTERM that is sent to the whole group while the wrapper stays to write down how it ended.
 _WRAPPER = """
@@ -83,7 +87,7 @@ class Supervisor:
 
     def _bring_up(self, record: Record) -> None:
         folder = self._folder(record)
-        claimed = _claim(folder)
+        claimed = claim(folder)
         if claimed and process.belongs(claimed, record.name) and (born := process.birth(claimed)):
             self._write(record, state="running", pid=claimed, born=born)
         elif claimed:
@@ -157,7 +161,8 @@ def _identity(home: Path) -> int:
         return 0
 
 
-def _claim(folder: Path) -> int:
+def claim(folder: Path) -> int:
+    """The process that the job's wrapper said it is, or 0."""
     try:
         return int((folder / "pid").read_text())
     except (FileNotFoundError, ValueError):
@@ -183,10 +188,11 @@ def _spawn(job_id: str, folder: Path, workspace: Path, project: Path) -> None:
         ).returncode = 0  # its wrapper tells the exit code; `reap` collects the child
 
 
-def _take(home: Path) -> IO[bytes] | None:
-    """The workspace's lock, or None when another supervisor holds it."""
-    lock = (home / "supervisor.lock").open("ab")
-    for _ in range(50):  # somebody who only asks holds it for a moment
+def take(path: Path, patience_s: float = 1.0) -> IO[bytes] | None:
+    """The file, held by this process alone until it is closed; None when another one keeps it."""
+    lock = path.open("ab")
+    until = time.monotonic() + patience_s  # somebody who only asks holds it for a moment
+    while time.monotonic() < until:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -197,16 +203,29 @@ def _take(home: Path) -> IO[bytes] | None:
     return None
 
 
+def _asked_to_leave(home: Path) -> bool:
+    try:
+        with (home / LEAVE).open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
 def main() -> None:
-    """Watch until nothing has lived for IDLE_S, or the workspace is gone."""
+    """Watch until nothing has lived for IDLE_S, somebody asks it to leave, or the workspace is gone."""
     supervisor = Supervisor()
-    lock = _take(supervisor.home)
+    lock = take(supervisor.home / LOCK)
     if lock is None:
         return
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     process.adopt_orphans()
     idle_since = time.monotonic()
-    while (supervisor.home / "supervisor.lock").exists():
+    while (supervisor.home / LOCK).exists():
+        if _asked_to_leave(supervisor.home):
+            return  # and what lives goes on
         if supervisor.tick():
             idle_since = time.monotonic()
         elif time.monotonic() - idle_since > IDLE_S:
@@ -214,7 +233,7 @@ def main() -> None:
             # A job committed after the last look and before the lock was free would wait for ever: look once more.
             if not supervisor.tick():
                 return
-            if (lock := _take(supervisor.home)) is None:
+            if (lock := take(supervisor.home / LOCK)) is None:
                 return
         time.sleep(TICK_S)
     for record in supervisor.live.values():

@@ -164,12 +164,13 @@ def _more(count: int, shown: int, command: str) -> str:
 
 def _event(item: LoggedEvent) -> str:
     event = item.event
-    return f"{item.seq:>5}  {shown('x_at', item.at)}  {event.verb}  {event.subject}  by {item.actor}"
+    note = f": {event.detail['restored']}" if "restored" in event.detail else ""
+    return f"{item.seq:>5}  {shown('x_at', item.at)}  {event.verb}  {event.subject}  by {item.actor}{note}"
 
 
 def _made(where: Settings, from_: str | None, restore: bool) -> Workspace:
     where.project.mkdir(parents=True, exist_ok=True)
-    notes = [checks.restore_store(where.home)] if restore else []
+    notes = checks.restore_store(where.home) if restore else []
     wrote = examples.write(from_, where.project) if from_ else ()
     store = open_store()
     if store.get("lab", "workspace") is None:

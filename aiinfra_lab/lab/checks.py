@@ -16,7 +16,8 @@ from pathlib import Path
 from .. import audit, providers
 from ..config import Settings
 from ..errors import Conflict, LabError
-from ..store import Store, open_store
+from ..jobs import restored
+from ..store import Event, open_store
 from ..store.sqlite import SqliteStore, copies, restore
 from ..units import show_bytes, show_duration
 
@@ -57,20 +58,48 @@ def known_uris() -> list[str]:
     return sorted(set(named))
 
 
-def restore_store(home: Path) -> str:
-    """Put the newest sound copy back; says what was done. Conflict when nothing is wrong with the store."""
+def restore_store(home: Path) -> list[str]:
+    """Put the newest sound copy back, and in order what lives; says what was done and what is lost.
+
+    Conflict when nothing is wrong with the store.
+    """
+    if job := os.environ.get("AIINFRA_JOB"):  # the copy may not know it, and then it would have to end itself
+        raise Conflict(f"this runs in the job {job}", "`%lab start --restore` in a terminal, or a kernel of its own")
+    with restored.unsupervised(home):
+        store = _damaged_store()
+        newest = store.head()[0]
+        copy, aside = restore(store.path)
+        first = store.head()[0] + 1
+        ended = restored.end_unknown(home)
+        restored.settle(home)
+    made = time.strftime("%Y-%m-%d %H:%M", time.localtime(copy.stat().st_mtime))
+    notes = [f"restored the copy of {made}; the damaged store is kept in {aside.name}", _lost(first, newest)]
+    if ended:
+        count = f"{len(ended)} process" + "es" * (len(ended) > 1)
+        notes.append(f"ended {count} that the copy knows nothing of: {', '.join(ended)}")
+    detail = {"restored": "; ".join(notes), "copy_of": made, "lost": _lost(first, newest)}
+    store.commit([], Event("lab start", "lab:workspace", tuple(ended), detail=detail))
+    return notes
+
+
+def _damaged_store() -> SqliteStore:
+    """The store, closed. Conflict when nothing is wrong with it."""
     store = open_store()
-    if _is_sound(store):
+    if not isinstance(store, SqliteStore) or _is_sound(store):
         raise Conflict("the store is sound: a copy would lose what was done since", "`%lab check --audit` says so")
     store.close()
-    copy, aside = restore(home / "store.sqlite")
-    made = time.strftime("%Y-%m-%d %H:%M", time.localtime(copy.stat().st_mtime))
-    return f"restored the copy of {made}; the damaged store lies in {aside.name}"
+    return store
 
 
-def _is_sound(store: Store) -> bool:
-    if not isinstance(store, SqliteStore):
-        return True
+def _lost(first: int, newest: int) -> str:
+    if newest < first:
+        return "no event is known to be lost"
+    if newest == first:
+        return f"event {first}, recorded after that copy, is lost"
+    return f"events {first} to {newest}, recorded after that copy, are lost"
+
+
+def _is_sound(store: SqliteStore) -> bool:
     try:
         return bool(store.list()) and store.integrity() == "ok" and audit.prove(store).sound
     except LabError:
@@ -142,9 +171,11 @@ def _store(home: Path) -> Iterator[Finding]:
 
 
 def _audit() -> Finding:
-    proof = audit.prove(open_store())
+    store = open_store()
+    proof = audit.prove(store)
     if proof.sound:
-        return Finding("ok", "audit log", proof.why)
+        gaps = [str(logged.event.detail["lost"]) for logged in store.events() if "lost" in logged.event.detail]
+        return Finding("ok", "audit log", "; ".join([proof.why, *gaps]))
     return Finding(
         "bad", "audit log", proof.why, "compare with your own backup; `%lab start --restore` puts back a copy"
     )

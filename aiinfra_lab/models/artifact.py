@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import Conflict, Failed
-from .record import folder, records
+from ..store import next_version, open_store
+from .record import KIND, folder
 
 FROM_RUN = ("columns.json", "environment.txt", "example.json", "model.onnx", "signature.json", "weights.safetensors")
 
@@ -33,18 +34,15 @@ def build(source: Path, card: str) -> Path:
 
 def place(aside: Path, name: str) -> str:
     """Give the folder the next free version's name, which thereby is taken; the version's label."""
-    taken = [record.name for record in records(name, removed=True)]
-    taken += [path.name for path in folder(name).parent.glob(f"{name}@*")]
-    version = max((int(label.rpartition("@")[2]) for label in taken), default=0)
     for _ in range(50):
-        version += 1
+        label = f"{name}@{next_version(open_store(), KIND, name)}"
         try:
-            aside.rename(folder(f"{name}@{version}"))
+            aside.rename(folder(label))
         except OSError as problem:
             if problem.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
         else:
-            return f"{name}@{version}"
+            return label
     raise Conflict(f"too many versions of {name} are added at once", "repeat in a moment")
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ..config import settings
@@ -12,7 +13,7 @@ from .sqlite import SqliteStore
 
 __all__ = [
     "Body", "Event", "LoggedEvent", "Record", "Store",
-    "add_version", "canonical", "first_break", "open_store", "update",
+    "add_version", "canonical", "first_break", "next_version", "open_store", "update",
 ]  # fmt: skip
 
 _opened: dict[str, Store] = {}
@@ -45,13 +46,30 @@ def _postgres(url: str, schema: str) -> Store:
 def add_version(store: Store, kind: str, name: str, body: Body, event: Callable[[str], Event]) -> Record:
     """Commit the body as the next free `NAME@N`, with the event for its URI; again when somebody else was faster."""
     for _ in range(50):
-        taken = [int(one.name.partition("@")[2]) for one in store.list(kind) if one.name.partition("@")[0] == name]
-        label = f"{name}@{max(taken, default=0) + 1}"
+        label = f"{name}@{next_version(store, kind, name)}"
         try:
             return store.commit([Record.new(kind, label, body)], event(f"{kind}:{label}"))[0]
         except Conflict:
             continue
     raise Conflict(f"{kind} {name} gets too many versions at once", "repeat in a moment")
+
+
+def next_version(store: Store, kind: str, name: str) -> int:
+    """The next free N of `NAME@N`: above every record, also of what was removed, and above whatever lies on disk.
+
+    A store that was put back from a copy has forgotten versions whose bytes are still there, and somebody may hold
+    their names.
+    """
+    names = [record.name for record in store.list(kind)]
+    names += [path.name for path in _lying(settings().home / kind, name)]
+    found = (re.match(rf"{re.escape(name)}@(\d+)", taken) for taken in names)
+    return 1 + max((int(one[1]) for one in found if one), default=0)
+
+
+def _lying(folder: Path, name: str) -> Iterator[Path]:
+    """Files and folders of that name's versions: in the kind's folder, or one below, which is of no version."""
+    for place in (folder, *(one for one in folder.glob("*/") if "@" not in one.name)):
+        yield from place.glob(f"{name}@*")
 
 
 def update(store: Store, kind: str, name: str, change: Callable[[Body], Body], event: Event | None = None) -> Record:

@@ -8,8 +8,9 @@ import pytest
 
 from aiinfra_lab import jobs
 from aiinfra_lab.errors import Interrupted, NotFound, Unavailable
-from aiinfra_lab.jobs import process
+from aiinfra_lab.jobs import process, restored, supervisor
 from aiinfra_lab.store import open_store
+from aiinfra_lab.store.sqlite import restore
 from tests.conftest import end_supervisor, supervisors, until
 
 SLEEP = ["sleep", "60"]
@@ -238,12 +239,63 @@ def test_a_job_that_cannot_be_started_fails_and_the_others_can_still_be_stopped(
 
 
 def test_after_the_store_was_put_back_the_supervisor_goes_on(workspace):
-    from aiinfra_lab.store.sqlite import SqliteStore, restore
-
     jobs.wait(jobs.start("train:a", ["true"]).id, 20)
     store = open_store()
-    assert isinstance(store, SqliteStore)
     store.copy("test")
     store.path.write_bytes(b"rubbish")
     restore(store.path)
     assert jobs.wait(jobs.start("train:b", ["true"]).id, 20).state == "done"
+
+
+def put_back(home) -> list[str]:
+    """Put the newest copy of the store back, as `lab start --restore` does."""
+    with restored.unsupervised(home / ".aiinfra"):
+        until(lambda: supervisors(home) == [])
+        restore(open_store().path)
+        ended = restored.end_unknown(home / ".aiinfra")
+        restored.settle(home / ".aiinfra")
+    return ended
+
+
+def test_what_a_restored_store_does_not_know_is_ended_and_named(workspace):
+    jobs.wait(jobs.start("train:b", ["true"]).id, 20)
+    open_store().copy("test")
+    polite = running(jobs.start("gpu:my-a", shell("trap 'echo bye; exit' TERM; echo up; while :; do sleep 0.05; done")))
+    deaf = running(jobs.start("deploy:c", shell("trap '' TERM; echo up; sleep 60"), restart=True))
+    until(lambda: jobs.log(polite.id) and jobs.log(deaf.id))
+    assert put_back(workspace) == ["deploy:c", "gpu:my-a"]
+    assert [list(process.tree(0, 0.0, job.id)) for job in (polite, deaf)] == [[], []]
+    assert polite.log_path.read_text().endswith("bye\n")
+    assert jobs.ls(live=True) == []
+
+
+@pytest.mark.parametrize("then", [{}, {"state": "starting", "pid": 0, "born": 0.0}, {"pid": 1, "born": 1.0}])
+def test_what_a_restored_store_knows_of_old_and_still_lives_goes_on(workspace, then):
+    job = running(jobs.start("deploy:a", SLEEP, restart=True))
+    end_supervisor(workspace)
+    store = open_store()
+    store.put(store.get("job", job.id).with_(**then))
+    store.copy("test")
+    assert put_back(workspace) == []
+    until(lambda: len(supervisors(workspace)) == 1)
+    now = jobs.wait(jobs.start("train:b", ["true"]).id, 20) and jobs.poll(job.id)
+    assert (now.state, now.pid, now.restarts) == ("running", job.pid, 0)
+
+
+def test_what_was_stopped_after_the_copy_is_not_started_again(workspace):
+    job = running(jobs.start("deploy:a", SLEEP, restart=True))
+    open_store().copy("test")
+    jobs.cancel(job.id)
+    jobs.wait(job.id, 20)
+    assert put_back(workspace) == []
+    jobs.wait(jobs.start("train:b", ["sleep", "1"]).id, 20)
+    assert (jobs.poll(job.id).live, jobs.poll(job.id).restarts) == (False, 0)
+
+
+def test_a_supervisor_that_does_not_leave_is_an_error(workspace, monkeypatch):
+    monkeypatch.setattr(restored, "PATIENCE_S", 0.1)
+    open_store().list()
+    home = workspace / ".aiinfra"
+    asked = pytest.raises(Unavailable, match="does not leave")
+    with supervisor.take(home / supervisor.LOCK), asked, restored.unsupervised(home):
+        raise AssertionError("it was let in")

@@ -12,7 +12,7 @@ import pytest
 
 from aiinfra_lab import audit, lab
 from aiinfra_lab.errors import Conflict, Damaged, NotFound, Unavailable
-from aiinfra_lab.store import Event, Record, add_version, open_store, sqlite, update
+from aiinfra_lab.store import Event, Record, add_version, next_version, open_store, sqlite, update
 from aiinfra_lab.store.sqlite import MIGRATIONS, SqliteStore, copies, restore
 from tests.contract.store import StoreContract
 
@@ -261,7 +261,7 @@ def test_two_writers_of_one_record_one_wins(store, tmp_path):
     other.close()
 
 
-def test_versions_are_numbered_and_nobody_gets_a_number_twice(store):
+def test_versions_are_numbered_and_nobody_gets_a_number_twice(workspace, store):
     def next_one(_: int) -> str:
         return add_version(store, "train", "a", {}, lambda uri: Event("train run", uri, (), (uri,))).name
 
@@ -270,3 +270,13 @@ def test_versions_are_numbered_and_nobody_gets_a_number_twice(store):
         names = sorted(pool.map(next_one, range(8)))
     assert names == [f"a@{number}" for number in range(1, 9)]
     assert {item.event.subject for item in store.events()} == {f"train:{name}" for name in names}
+
+
+@pytest.mark.parametrize("lies", ["train/a@3", "data/versions/a@3", "features/rows/a@3-0f12.parquet"])
+def test_a_number_whose_bytes_lie_on_disk_is_not_given_again(workspace, lies):
+    kind = lies.partition("/")[0]
+    (workspace / ".aiinfra" / lies).mkdir(parents=True)
+    (workspace / ".aiinfra" / kind / "b@1" / "a@9").mkdir(parents=True)
+    open_store().put(Record.new(kind, "a@2#0f12", {"removed_at": 1.0}))
+    open_store().put(Record.new(kind, "a", {}))
+    assert [next_version(open_store(), kind, name) for name in ("a", "b", "aa")] == [4, 2, 1]

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from aiinfra_lab import gpu, jobs, kernels
-from aiinfra_lab.errors import Unavailable
+from aiinfra_lab.errors import Failed, Unavailable
 from aiinfra_lab.gpu.local import Local
 from tests.contract.gpu import GpuContract
 
@@ -64,3 +64,10 @@ def test_a_processor_session_sees_no_accelerator(workspace, two_cards):
 def test_a_machine_is_a_job_that_can_be_found(machines):
     handle = machines.create(gpu.Plan("one", machines.offers()[0], None))
     assert jobs.find("gpu:one").id == handle
+
+
+def test_a_keeper_that_fails_says_what_happened_and_what_mends_it(workspace):
+    with kernels.Place.of("gpu:one").take(), pytest.raises(Failed) as problem:
+        gpu.start("one")
+    why = "its keeper failed: another keeper holds gpu:one (look at it with `%gpu show one`)"
+    assert problem.value.what == f"gpu:one did not become ready: {why}"

@@ -1,11 +1,12 @@
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from aiinfra_lab import audit, lab, providers
+from aiinfra_lab import audit, data, features, gpu, lab, providers
 from aiinfra_lab.cli import main
-from aiinfra_lab.errors import Failed, NotFound, UsageProblem
+from aiinfra_lab.errors import Conflict, Failed, NotFound, UsageProblem
 from aiinfra_lab.lab import checks
 from aiinfra_lab.providers import Provider
 from aiinfra_lab.store import Event, Record, open_store
@@ -91,6 +92,64 @@ def test_a_damaged_store_is_a_finding_with_the_command_that_mends_it(workspace):
     assert (found.state, "lab start --restore`" in found.fix) == ("bad", True)
     lab.start(restore=True)
     assert lab.check().ok
+
+
+def damage() -> None:
+    """As if a disk had lost the store: what was done since its copy is unknown."""
+    open_store().close()
+    for path in Path(".aiinfra").glob("store.sqlite*"):
+        path.unlink()
+
+
+def test_restore_says_which_events_are_lost_and_is_an_event_itself(workspace):
+    lab.start()
+    for _ in range(2):
+        open_store().commit([], Event("data add", "data:flights@1"))
+    damage()
+    (made, lost) = lab.start(restore=True).notes
+    assert lost == "events 2 to 3, recorded after that copy, are lost"
+    (folder,) = workspace.glob(".aiinfra/store-damaged-*")
+    assert made.endswith(f"the damaged store is kept in {folder.name}")
+    assert lab.log().events[0].endswith(f": {made}; {lost}")
+    found = {item.what: item for item in lab.check(audit=True).findings}["audit log"]
+    assert (found.state, found.detail) == ("ok", f"2 events, every hash holds; {lost}")
+
+
+def test_restore_that_loses_nothing_says_so(workspace):
+    lab.start()
+    damage()
+    assert lab.start(restore=True).notes[1] == "no event is known to be lost"
+
+
+def test_restore_ends_the_session_that_the_copy_does_not_know(workspace):
+    lab.start()
+    gpu.start("trainer")
+    damage()
+    made = lab.start(restore=True)
+    assert made.notes[-1] == "ended 1 process that the copy knows nothing of: gpu:trainer"
+    assert (made.lives, "lab start" in lab.log("gpu:trainer").events[-1]) == ((), True)
+    assert gpu.start("trainer").state == "running"
+
+
+def test_a_restored_workspace_gives_no_number_again(workspace):
+    lab.start()
+    frame = pd.DataFrame({"id": [1, 2], "at": pd.to_datetime(["2024-01-01", "2024-01-02"], utc=True), "late": [0, 1]})
+    options = {"timestamp": "at", "label": "late", "id_": "id", "code": "columns = ['id']"}
+    rows = data.add("flights", frame)
+    features.add("delay", data=rows, **options)
+    features.get("delay", rows=rows)
+    before = [path.read_bytes() for path in rows.path.rglob("*.parquet")]
+    damage()
+    lab.start(restore=True)
+    again = data.add("flights", frame.assign(late=1))
+    assert (again.uri, features.add("delay", data=again, **options).uri) == ("data:flights@2", "features:delay@2")
+    assert [path.read_bytes() for path in rows.path.rglob("*.parquet")] == before != []
+
+
+def test_restore_is_refused_within_a_job_that_it_might_have_to_end(workspace, monkeypatch):
+    monkeypatch.setenv("AIINFRA_JOB", "gpu-trainer-0a")
+    with pytest.raises(Conflict, match="this runs in the job gpu-trainer-0a"):
+        lab.start(restore=True)
 
 
 def test_an_altered_audit_log_names_the_command_that_puts_back_a_copy(workspace, monkeypatch):

@@ -1,0 +1,99 @@
+"""After the store was put back from a copy: what lives and what is written are brought together again.
+
+The copy is of another past. It may not know a job that lives, call one live that has ended, or know an earlier process
+of it. Until that is put right no supervisor may act on what it reads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..errors import LabError, Unavailable
+from ..store import Record, open_store
+from . import KIND, LIVE, ended_state, exit_code, launch, ls, process
+from .supervisor import GRACE_S, LEAVE, LOCK, claim, take
+
+PATIENCE_S = 20.0
+
+
+@contextlib.contextmanager
+def unsupervised(home: Path) -> Iterator[None]:
+    """Have no supervisor while this lasts: it leaves, jobs go on, and afterwards they are watched again.
+
+    Unavailable when it does not leave.
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    try:
+        with _held(home / LEAVE), _held(home / LOCK):
+            yield
+    finally:
+        with contextlib.suppress(LabError):  # a store that cannot be read names nothing to watch
+            if any(job.supervised for job in ls(live=True)):
+                launch()
+
+
+@contextlib.contextmanager
+def _held(path: Path) -> Iterator[None]:
+    file = take(path, PATIENCE_S)
+    if file is None:
+        fix = "end the process `aiinfra_lab.jobs.supervisor` (what it watches goes on), then repeat"
+        raise Unavailable("the workspace's supervisor does not leave", fix)
+    with file:
+        yield
+
+
+def end_unknown(home: Path) -> list[str]:
+    """End the jobs that the store does not know, politely first; returns what they were for, e.g. gpu:trainer."""
+    known = {record.name for record in open_store().list(KIND)}
+    folders = [folder for folder in (home / "jobs").glob("*/") if folder.name not in known and _lives(folder)]
+    leaders = {folder.name: _leader(folder) for folder in folders}
+    for leader in leaders.values():
+        process.ask_to_end(*leader)
+    until = time.monotonic() + GRACE_S
+    while time.monotonic() < until and any(process.alive(*leader) for leader in leaders.values()):
+        time.sleep(0.05)
+    for job_id, leader in leaders.items():
+        process.end(*leader, job_id)
+    return sorted(map(_subject, leaders))
+
+
+def settle(home: Path) -> None:
+    """Write down what became of the jobs that the store calls live.
+
+    Those that have ended since stay ended: they may have been stopped, and a supervisor would start them again.
+    """
+    store = open_store()
+    for record in store.list(KIND):
+        if record.body["state"] in LIVE and record.body["supervised"]:
+            store.put(_observed(record, home / "jobs" / record.name), expected_rev=record.rev)
+
+
+def _observed(record: Record, folder: Path) -> Record:
+    pid, born = _leader(folder)
+    if born:
+        return record.with_(state="running", pid=pid, born=born)
+    if record.body["state"] == "starting" and not claim(folder):
+        return record  # nobody has begun it
+    process.end(0, 0.0, record.name)  # whatever it left running
+    code = exit_code(folder)
+    stopped = bool(record.body.get("stop_requested_at"))
+    return record.with_(state=ended_state(code, stopped=stopped), exit_code=code, ended_at=time.time())
+
+
+def _lives(folder: Path) -> bool:
+    return exit_code(folder) is None and any(process.tree(0, 0.0, folder.name))
+
+
+def _leader(folder: Path) -> tuple[int, float]:
+    """The job's wrapper and when it was born; zeros when it is gone."""
+    pid = claim(folder)
+    born = process.birth(pid) if pid and process.belongs(pid, folder.name) else 0.0
+    return (pid, born) if born else (0, 0.0)
+
+
+def _subject(job_id: str) -> str:
+    """What the job was for, by its id: the record that said so is lost."""
+    return job_id.rpartition("-")[0].replace("-", ":", 1)
