@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -68,8 +69,9 @@ def next_version(store: Store, kind: str, name: str) -> int:
 
 def _lying(folder: Path, name: str) -> Iterator[Path]:
     """Files and folders of that name's versions: in the kind's folder, or one below, which is of no version."""
-    for place in (folder, *(one for one in folder.glob("*/") if "@" not in one.name)):
-        yield from place.glob(f"{name}@*")
+    for place in (folder, *(one for one in folder.glob("[!.]*/") if "@" not in one.name)):
+        with contextlib.suppress(FileNotFoundError):  # it went while we looked
+            yield from place.glob(f"{name}@*")
 
 
 def update(store: Store, kind: str, name: str, change: Callable[[Body], Body], event: Event | None = None) -> Record:

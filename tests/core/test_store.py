@@ -4,6 +4,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -34,6 +35,7 @@ def add(store: SqliteStore, name: str) -> None:
 
 WRITER = """
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from aiinfra_lab.store import Event, Record
@@ -280,3 +282,21 @@ def test_a_number_whose_bytes_lie_on_disk_is_not_given_again(workspace, lies):
     open_store().put(Record.new(kind, "a@2#0f12", {"removed_at": 1.0}))
     open_store().put(Record.new(kind, "a", {}))
     assert [next_version(open_store(), kind, name) for name in ("a", "b", "aa")] == [4, 2, 1]
+
+
+def test_the_next_number_can_be_told_while_folders_come_and_go(workspace):
+    made, going = workspace / ".aiinfra" / "models" / "passing", threading.Event()
+    made.parent.mkdir(parents=True)
+
+    def come_and_go():
+        while not going.is_set():
+            made.mkdir()
+            made.rmdir()
+
+    thread = threading.Thread(target=come_and_go)
+    thread.start()
+    try:
+        assert {next_version(open_store(), "models", "m") for _ in range(500)} == {1}
+    finally:
+        going.set()
+        thread.join()
