@@ -171,7 +171,8 @@ def _event(item: LoggedEvent) -> str:
 def _made(where: Settings, from_: str | None, restore: bool) -> Workspace:
     where.project.mkdir(parents=True, exist_ok=True)
     notes = checks.restore_store(where.home) if restore else []
-    wrote = examples.write(from_, where.project) if from_ else ()
+    wrote, other = examples.write(from_, where.project) if from_ else ([], [])
+    notes += [f"left as it was, though the example's differs: {', '.join(other)}"] if other else []
     store = open_store()
     if store.get("lab", "workspace") is None:
         body = {"path": str(where.workspace), "made_at": time.time()}

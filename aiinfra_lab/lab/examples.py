@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import shutil
 from pathlib import Path
 
@@ -21,10 +22,13 @@ def check(source: str) -> None:
         raise NotFound(f"there is no example {source!r}", did_you_mean(source, names()))
 
 
-def write(source: str, into: Path) -> list[str]:
-    """Copy an example's notebooks and recipes; files that exist already are left alone. Returns the new ones."""
+def write(source: str, into: Path) -> tuple[list[str], list[str]]:
+    """Copy an example's notebooks and recipes; files that exist already are left alone.
+
+    Returns the new ones, and of those that were there the ones that differ from the example's.
+    """
     check(source)
-    written = []
+    written, other = [], []
     for folder, pattern in (("notebooks", "*.ipynb"), ("recipes", "*.toml")):
         for file in sorted(_source(folder).glob(pattern)):
             target = into / folder / file.name
@@ -34,7 +38,9 @@ def write(source: str, into: Path) -> list[str]:
                 shutil.copyfile(file, aside)
                 aside.replace(target)
                 written.append(f"{folder}/{file.name}")
-    return written
+            elif not filecmp.cmp(file, target, shallow=False):
+                other.append(f"{folder}/{file.name}")
+    return written, other
 
 
 def _source(folder: str) -> Path:

@@ -41,6 +41,8 @@ def test_start_from_an_example_writes_what_is_missing_only(empty):
     assert (empty / "notebooks" / "00-tour.ipynb").read_text() == "mine"
     assert "recipes/flight-delays.toml" in made.wrote
     assert "notebooks/02-data.ipynb" in made.wrote
+    assert "left as it was, though the example's differs: notebooks/00-tour.ipynb" in made.notes
+    assert lab.start(from_="example:flights").wrote == ()
 
 
 def test_an_unknown_example_leaves_nothing(empty):
