@@ -32,8 +32,8 @@ def _providers() -> list[str]:
 class Session(Result):
     """A session. `state` is starting, running, stopping, or `ended (why)`.
 
-    kernel: its name in JupyterLab and for papermill. deadline_at: when it will be ended, while it lives. hourly_usd: its
-    price. spot: whether it may be taken away. spent_usd: of this start.
+    kernel: its name in JupyterLab and for papermill. deadline_at: when it will be ended, while it lives.
+    hourly_usd: its price. spot: whether it may be taken away. spent_usd: of this start.
     """
 
     uri: str

@@ -233,6 +233,7 @@ class Here:
 
     def __init__(self, job_id: str, store: Store) -> None:
         self.id = job_id
+        self.ended = ""  # done, failed or stopped, when whoever works here knows better than by what was raised
         self._store = store
         self._looked = 0.0
         self._asked = False
@@ -264,7 +265,8 @@ def here(subject: str) -> Iterator[Here]:
         stopped = this.stop_requested() or isinstance(problem, KeyboardInterrupt)
         _mark(store, this.id, state="stopped" if stopped else "failed", ended_at=time.time())
         raise
-    _mark(store, this.id, state="stopped" if this.stop_requested() else "done", ended_at=time.time())
+    state = this.ended or ("stopped" if this.stop_requested() else "done")
+    _mark(store, this.id, state=state, ended_at=time.time())
 
 
 def observe(record: Record) -> Job:

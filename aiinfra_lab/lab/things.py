@@ -25,7 +25,9 @@ class Thing(Result):
 def things() -> list[Thing]:
     """Everything, the last changed first."""
     records = [record for record in open_store().list() if record.kind in _KINDS and not record.body.get("removed_at")]
-    found = [Thing(f"{each.kind}:{each.name}", each.updated_at, _state(each)) for each in records if not _is_part(each)]
+    found = [
+        Thing(f"{each.kind}:{each.name}", each.updated_at, state_of(each)) for each in records if not _is_part(each)
+    ]
     return sorted([*found, *_recipes()], key=lambda thing: thing.changed_at, reverse=True)
 
 
@@ -44,7 +46,7 @@ def _recipes() -> Iterator[Thing]:
         yield Thing(f"recipe:{name}", changed_at, plan.state(newest))
 
 
-def _state(record: Record) -> str:
+def state_of(record: Record) -> str:
     """As the noun's own `ls` says it: what lives is observed, whatever was written last."""
     observe = _OBSERVED.get(record.kind)
     if observe is None:
@@ -73,4 +75,15 @@ def _endpoint(record: Record) -> str:
     return lifecycle.place_of(record).observe(record.body["job"]).word
 
 
-_OBSERVED: dict[str, Callable[[Record], str]] = {"gpu": _session, "train": _run, "deploy": _endpoint}
+def _recipe(record: Record) -> str:
+    from ..recipe import plan
+
+    return plan.state(record)
+
+
+_OBSERVED: dict[str, Callable[[Record], str]] = {
+    "gpu": _session,
+    "train": _run,
+    "deploy": _endpoint,
+    "recipe": _recipe,
+}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,12 +21,25 @@ from . import declaration, plan
 from .base import Recipe
 from .run import Run
 
-_MARKS = {"done": "✓", "skipped": "=", "failed": "✗", "blocked": "·", "stopped": "■", "running": "▸", "waiting": " "}
+_MARKS = {
+    "done": "✓",
+    "skipped": "=",
+    "failed": "✗",
+    "lost": "✗",
+    "stopped": "■",
+    "running": "▸",
+    "waiting": " ",
+    "blocked": "·",
+    plan.NOT_RUN: "·",
+}
 
 
 @dataclass(frozen=True)
 class RecipeRun(Result):
-    """One run of a recipe: its steps, how each ended, and what they made."""
+    """One run of a recipe: its steps, how each ended, and what they made.
+
+    archive: the folder of its executed notebooks, empty when it executed none.
+    """
 
     uri: str
     state: str
@@ -35,6 +48,7 @@ class RecipeRun(Result):
     duration_s: float | None
     steps: dict[str, dict[str, Any]]
     archive: str
+    drawn: bool = field(default=False, repr=False, metadata={"json": False})
 
     @property
     def outputs(self) -> dict[str, str]:
@@ -42,16 +56,28 @@ class RecipeRun(Result):
         return {f"{name}.{key}": uri for name, step in self.steps.items() for key, uri in step["outputs"].items()}
 
     def card(self) -> Card:
+        """The steps unless the cell has drawn them already, and where to look on."""
+        over = self.state not in ("running", "stopping")
+        drawn = Card("") if self.drawn else self.frame()
+        notes = [*drawn.notes, *(_where(self) if over else ()), *(_next_looks(self) if over else ())]
+        return Card(self._title, self._took, header=drawn.header, rows=drawn.rows, notes=notes)
+
+    def frame(self) -> Card:
+        """The steps as they are, for the cell in which they run."""
         rows = [
             (_MARKS[step["state"]], name, step["state"], shown("time_s", step.get("seconds")), _made(step))
             for name, step in self.steps.items()
         ]
         notes = [f"{name}: {_first(step['error'])}" for name, step in self.steps.items() if step.get("error")]
-        if self.state not in ("running", "stopping"):
-            notes += [f"executed notebooks: {self.archive}", *_next_looks(self)]
-        title = f"{self.uri} · {self.title}"
-        took = f"{self.state} in {show_duration(self.duration_s)}" if self.duration_s is not None else self.state
-        return Card(title, took, header=("", "step", "", "time", "made"), rows=rows, notes=notes)
+        return Card(self._title, self._took, header=("", "step", "", "time", "made"), rows=rows, notes=notes)
+
+    @property
+    def _title(self) -> str:
+        return f"{self.uri} · {self.title}"
+
+    @property
+    def _took(self) -> str:
+        return f"{self.state} in {show_duration(self.duration_s)}" if self.duration_s is not None else self.state
 
 
 @dataclass(frozen=True)
@@ -135,7 +161,7 @@ def run(
     if body["state"] != "done" and not report:
         given = "".join(f" -p {shlex.quote(f'{key}={value}')}" for key, value in param.items())
         raise _failure(done, f"`%recipe run {recipe.name}{given}`")
-    return done
+    return replace(done, drawn=in_notebook())
 
 
 @verb("recipe")
@@ -195,8 +221,8 @@ def _progress(going: Run, title: str) -> Any:
     told: dict[str, str] = {}
 
     def show(body: dict[str, Any]) -> None:
-        card = _as_run(going.uri, title, body, going.folder).card()
         if in_notebook():
+            card = _as_run(going.uri, title, body, going.folder).frame()
             frame[0].close(card) if frame else frame.append(LiveFrame(card))
             return
         for name, step in plan.in_order(body).items():
@@ -257,13 +283,26 @@ def _unknown(uri: Uri) -> NotFound:
 def _run_of(record: Record) -> RecipeRun:
     name = record.name.partition("@")[0]
     title = declaration.read(name).title if name in declaration.names() else name
-    body = {**record.body, "state": plan.state(record)}
-    return _as_run(f"recipe:{record.name}", title, body, settings().home / "recipe" / record.name)
+    return _as_run(f"recipe:{record.name}", title, plan.observed(record), settings().home / "recipe" / record.name)
 
 
 def _as_run(uri: str, title: str, body: dict[str, Any], folder: Path) -> RecipeRun:
     took = body["ended_at"] - body["started_at"] if body.get("ended_at") else None
-    return RecipeRun(uri, body["state"], title, body["started_at"], took, plan.in_order(body), str(folder))
+    steps = plan.in_order(body)
+    executed = any(_archived_in(step) == folder for step in steps.values())
+    return RecipeRun(uri, body["state"], title, body["started_at"], took, steps, str(folder) if executed else "")
+
+
+def _archived_in(step: dict[str, Any]) -> Path | None:
+    """The folder of the run that executed the step's notebook: an earlier one's for a step that was skipped."""
+    return Path(step["archive"]).parent if step.get("archive") else None
+
+
+def _where(run: RecipeRun) -> list[str]:
+    if run.archive:
+        return [f"executed notebooks: {run.archive}"]
+    folders = dict.fromkeys(filter(None, map(_archived_in, run.steps.values())))
+    return [f"skipped as in recipe:{place.name}; executed notebooks: {place}" for place in folders]
 
 
 def _made(step: dict[str, Any]) -> str:

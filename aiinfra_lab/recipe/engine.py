@@ -1,7 +1,9 @@
 """Papermill with an archive that tells the truth. Imported only when a notebook is to be run.
 
 Papermill 2.7 marks every cell as completed when the kernel dies or a cell times out, and writes the archive in place,
-so that a kill can leave it empty. `Truthful` corrects both; everything else is papermill's own.
+so that a kill can leave it empty. `Truthful` corrects both. What the kernel's process itself says, such as complaints
+about being interrupted, reaches nobody, unless the process died: then it is all there is. Everything else is
+papermill's own.
 """
 
 from __future__ import annotations
@@ -11,10 +13,11 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import nbformat
 import papermill
@@ -28,7 +31,9 @@ from traitlets.config import Config
 from ..errors import LabError
 from .base import Outcome, Value
 
+PATIENCE_S = 20.0
 _NAME = "aiinfra"
+_MAX_SAID = 8000
 
 
 class StopRequested(Exception):
@@ -96,8 +101,8 @@ class Engine(NBClientEngine):  # type: ignore[misc]
                     startup_timeout=start_timeout,
                     config=Config(AsyncKernelManager=own),
                 )
-                with _interrupting(client, manager):
-                    client.execute(env=kwargs["kernel_env"])
+                with _listening(Path(sockets, "said"), manager) as said, _interrupting(client, manager):
+                    client.execute(env=kwargs["kernel_env"], stdout=said, stderr=said)
         finally:
             manager.notebook_complete()
         return manager.nb
@@ -144,12 +149,34 @@ def _error(problem: BaseException) -> dict[str, Any]:
     return {"output_type": "error", "ename": type(problem).__name__, "evalue": words, "traceback": [words]}
 
 
+def _signal(leader: int, number: signal.Signals) -> None:
+    """To the kernel and what its cell started: every kernel has a process group of its own."""
+    with suppress(ProcessLookupError):
+        os.killpg(leader, number)
+
+
+@contextmanager
+def _listening(path: Path, manager: Truthful) -> Iterator[IO[bytes]]:
+    """A file for what the kernel's process says past the notebook; told when it died although nobody asked for it."""
+    with path.open("wb") as said:
+        try:
+            yield said
+        except RuntimeError:
+            if not manager.stop_requested():
+                sys.stderr.write(path.read_text("utf-8", "replace")[-_MAX_SAID:])
+            raise
+
+
 @contextmanager
 def _interrupting(client: Any, manager: Truthful) -> Iterator[None]:
-    """While a cell runs, pass a stop request on to the kernel as the interrupt that JupyterLab would send."""
+    """While a cell runs, pass a stop request on to the kernel as the interrupt that JupyterLab would send.
+
+    A cell that does not heed it ends with its kernel.
+    """
     over = threading.Event()
 
     def watch() -> None:
+        asked_at = 0.0
         while not over.wait(0.3):
             try:
                 asked = manager.in_a_cell and manager.stop_requested()
@@ -157,8 +184,9 @@ def _interrupting(client: Any, manager: Truthful) -> Iterator[None]:
                 continue  # the store may be busy: ask again
             process = getattr(getattr(client.km, "provisioner", None), "process", None)
             if asked and process is not None and process.poll() is None:
-                process.send_signal(signal.SIGINT)
-                over.wait(2)
+                asked_at = asked_at or time.monotonic()
+                _signal(process.pid, signal.SIGINT if time.monotonic() - asked_at < PATIENCE_S else signal.SIGKILL)
+                over.wait(min(2, PATIENCE_S))
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()

@@ -16,6 +16,7 @@ from .base import Step, Value
 from .declaration import cells
 
 KIND = "recipe"
+NOT_RUN = "not run"
 
 
 def step_key(step: Step, values: Mapping[str, Value], made_by: Mapping[str, str]) -> str:
@@ -56,6 +57,15 @@ def state(record: Record | None) -> str:
     return "stopping" if job.stop_requested_at else written
 
 
+def observed(record: Record) -> Body:
+    """A run's body as it is: in one whose process vanished no step runs or waits."""
+    now, steps = state(record), record.body["steps"]
+    if now == "lost":
+        ends = {"running": "lost", "waiting": NOT_RUN}
+        steps = {name: {**step, "state": ends.get(step["state"], step["state"])} for name, step in steps.items()}
+    return {**record.body, "state": now, "steps": steps}
+
+
 def in_order(body: Body) -> dict[str, dict[str, Any]]:
     """A run's steps, and what each made, in the order of the recipe: the store sorts the keys of whatever it keeps."""
     steps = body["steps"]
@@ -68,14 +78,21 @@ def _picked(table: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:
 
 
 def earlier(store: Store, name: str, step: str, key: str, *, alive: bool) -> dict[str, Any] | None:
-    """The newest successful outcome of the step with that very key whose outputs still stand, or None.
+    """The outcome of the step's newest attempt with that very key when it succeeded and its outputs still stand.
 
-    alive: whether an output that lives (an endpoint) must be living to count.
+    None otherwise: an attempt that failed, was stopped or whose process vanished may have left its work half done, so
+    nothing older stands in for it. Nor does anything for what lives (an endpoint) once the step was given something
+    else: every attempt changes the one thing of that name.
+
+    alive: whether an output that lives must be living to count.
     """
+    overtaken = False
     for record in runs(store, name):
         found: dict[str, Any] = record.body["steps"].get(step, {})
-        if found.get("key") == key and found.get("state") in ("done", "skipped"):
-            return found if stand(store, found["outputs"], alive=alive) else None
+        if found.get("key") == key:
+            good = found["state"] in ("done", "skipped") and not (overtaken and _lives(found["outputs"]))
+            return found if good and stand(store, found["outputs"], alive=alive) else None
+        overtaken = overtaken or "key" in found  # one that never began has none
     return None
 
 
@@ -114,6 +131,11 @@ def newest(store: Store, uri: Uri) -> str | None:
     if versions:
         return str(uri.at(max(versions)))
     return str(uri) if _stands(store, str(uri), alive=True) else None
+
+
+def _lives(outputs: Mapping[str, str]) -> bool:
+    """Whether there is something without versions among them."""
+    return any(Uri.parse(uri).version is None for uri in outputs.values())
 
 
 def _there(record: Record | None) -> bool:

@@ -15,9 +15,11 @@ from ..errors import Conflict, LabError
 from ..store import Event, Record, Store, add_version, open_store
 from .base import Recipe, Runner, Step, Value
 from .declaration import resolve
-from .plan import KIND, earlier, made, notebook_digest, stand, step_key
+from .plan import KIND, NOT_RUN, earlier, made, notebook_digest, stand, step_key
+from .stopping import stop_requests
 
 Shown = Callable[[dict[str, Any]], None]
+Stop = Callable[[], bool]
 
 
 class Run:
@@ -45,11 +47,11 @@ class Run:
 
     def go(self, show: Shown) -> dict[str, Any]:
         """Run every step that must; returns the record's body. Ctrl-C ends the run and records it as stopped."""
-        with jobs.here(self.uri) as job:
+        with jobs.here(self.uri) as job, stop_requests(job) as stop:
             try:
                 for step in self.recipe.steps:
                     show(self.record.body)
-                    self._step(step, job)
+                    self._step(step, stop)
                 state = self._state()
             except KeyboardInterrupt:
                 self._mark_rest("stopped")
@@ -59,6 +61,7 @@ class Run:
                 self._end("failed")
                 raise
             self._end(state)
+            job.ended = state
         show(self.record.body)
         return self.record.body
 
@@ -81,16 +84,16 @@ class Run:
             self.store, KIND, self.recipe.name, body, lambda uri: Event("recipe start", uri, detail=told)
         )
 
-    def _step(self, step: Step, job: jobs.Here) -> None:
+    def _step(self, step: Step, stop: Stop) -> None:
         broken = [name for name in step.needs if self._of(name)["state"] not in ("done", "skipped")]
-        if job.stop_requested():
-            self._write(step, state="stopped")
+        if stop():
+            self._write(step, state=NOT_RUN)
         elif broken:
             self._write(step, state="blocked", error=f"{', '.join(broken)} did not succeed")
         else:
-            self._run_or_skip(step, job)
+            self._run_or_skip(step, stop)
 
-    def _run_or_skip(self, step: Step, job: jobs.Here) -> None:
+    def _run_or_skip(self, step: Step, stop: Stop) -> None:
         values = resolve(self.recipe, step, self.given, self.outputs)
         key = self.keys[step.name] = step_key(step, values, self.keys)
         found = None if self.force else earlier(self.store, self.recipe.name, step.name, key, alive=self.keep)
@@ -98,27 +101,27 @@ class Run:
             self._take(step, found["outputs"])
             self._write(step, state="skipped", key=key, outputs=found["outputs"], archive=found["archive"], seconds=0.0)
             return
-        self._revive(step, job)
-        self._execute(step, job, values, key)
+        self._revive(step, stop)
+        self._execute(step, stop, values, key)
 
-    def _revive(self, step: Step, job: jobs.Here) -> None:
+    def _revive(self, step: Step, stop: Stop) -> None:
         """A step that was skipped although what it started lives no more must run after all, if this one needs it."""
         for needed in (item for item in self.recipe.steps if item.name in step.needs):
             if self._of(needed.name)["state"] == "skipped" and not self._stand(needed):
                 values = resolve(self.recipe, needed, self.given, self.outputs)
-                self._revive(needed, job)
-                self._execute(needed, job, values, self.keys[needed.name])
+                self._revive(needed, stop)
+                self._execute(needed, stop, values, self.keys[needed.name])
 
     def _stand(self, step: Step) -> bool:
         return stand(self.store, self._of(step.name)["outputs"], alive=True)
 
-    def _execute(self, step: Step, job: jobs.Here, values: Mapping[str, Value], key: str) -> None:
+    def _execute(self, step: Step, stop: Stop, values: Mapping[str, Value], key: str) -> None:
         archive = self.folder / f"{step.name}.ipynb"
         began = time.time()
         self._write(step, state="running", key=key, values=dict(values), archive=str(archive), began_at=began)
         context = {"AIINFRA_CONTEXT": f"{self.uri}/{step.name}", **_place()}
         try:
-            outcome = self.runner.run(step.notebook, values, archive, context, job.stop_requested)
+            outcome = self.runner.run(step.notebook, values, archive, context, stop)
             outputs = made(self.store, step) if outcome.state == "done" else {}
             state, error = outcome.state, outcome.error
         except LabError as problem:
@@ -147,13 +150,17 @@ class Run:
         self.record = self.store.put(self.record.with_(steps=steps), expected_rev=self.record.rev)
 
     def _mark_rest(self, state: str) -> None:
+        """Write how the step that was running ended; those that did not begin will not."""
+        ends = {"running": state, "waiting": NOT_RUN}
         for step in self.recipe.steps:
-            if self._of(step.name)["state"] in ("waiting", "running"):
-                self._write(step, state=state)
+            if end := ends.get(self._of(step.name)["state"]):
+                self._write(step, state=end)
 
     def _state(self) -> str:
         states = {step["state"] for step in self.record.body["steps"].values()}
-        return next((bad for bad in ("failed", "stopped") if bad in states), "done")
+        if "failed" in states:
+            return "failed"
+        return "stopped" if states & {"stopped", NOT_RUN} else "done"
 
     def _end(self, state: str) -> None:
         if not self.keep:

@@ -121,6 +121,39 @@ def test_a_kernel_that_dies_is_told_as_it_was(two, notebook):
     assert cell_states(run.steps["make"]["archive"])[-2:] == ["failed", "pending"]
 
 
+TWICE = """
+from pathlib import Path
+if Path("broken").exists():
+    1 / 0
+"""
+
+
+def test_after_an_attempt_that_failed_nothing_older_stands_in_for_it(two, notebook, workspace):
+    notebook("make", "word: str = ''", MAKE, TWICE)
+    recipe.run("two")
+    (workspace / "notebooks" / "broken").touch()
+    recipe.run("two", force=True, report=True)
+    (workspace / "notebooks" / "broken").unlink()
+    assert states(recipe.run("two")) == {"make": "done", "use": "done"}
+    assert states(recipe.run("two")) == {"make": "skipped", "use": "skipped"}
+
+
+def test_the_job_of_a_run_ends_as_the_run_did(two, notebook, monkeypatch):
+    notebook("make", "word: str = ''", "1 / 0")
+    recipe.run("two", report=True)
+    assert jobs.find("recipe:two").state == "failed"
+    monkeypatch.setattr(Local, "run", interrupt)
+    recipe.run("two", report=True)
+    assert jobs.find("recipe:two").state == "stopped"
+
+
+def test_executed_notebooks_are_named_by_the_run_that_executed_them(two):
+    ran, again = recipe.run("two"), recipe.run("two")
+    assert f"executed notebooks: {ran.archive}" in ran.card().notes
+    assert again.archive == ""
+    assert f"skipped as in recipe:two@1; executed notebooks: {ran.archive}" in again.card().notes
+
+
 def test_an_output_that_was_not_made_is_a_failure(two, notebook):
     notebook("make", "word: str = ''", "print('nothing made')")
     assert "made no data:made" in recipe.run("two", report=True).steps["make"]["error"]
@@ -196,6 +229,14 @@ def test_without_keep_nothing_lives_afterwards_and_nothing_runs_twice(service):
     assert states(recipe.run("service", keep=False)) == {"serve": "skipped", "use": "skipped"}
 
 
+def test_what_lives_is_made_again_once_it_was_given_something_else(service, notebook, workspace):
+    def told(word: str) -> dict[str, str]:
+        notebook("serve", "", SERVE, f"print({word!r})")
+        return states(recipe.run("service"))
+
+    assert [told(word)["serve"] for word in ("a", "b", "a", "a")] == ["done", "done", "done", "skipped"]
+
+
 def test_what_must_live_again_for_a_changed_step_is_started_again(service, notebook):
     recipe.run("service", keep=False)
     notebook("use", "made: str = ''", "print('changed', made)")
@@ -227,7 +268,7 @@ def test_stop_interrupts_the_cell_that_runs(two, notebook, workspace):
     assert going.wait(40) == 1
     said = going.stderr.read().decode()
     going.stderr.close()
-    assert states(recipe.show("two@1")) == {"make": "stopped", "use": "stopped"}, said
+    assert states(recipe.show("two@1")) == {"make": "stopped", "use": "not run"}, said
     assert "recipe:two@1 was stopped at make" in said
     assert "recipe run two` goes on from there" in said
 
@@ -290,7 +331,8 @@ def test_a_run_whose_process_vanished_is_lost(two, notebook):
     wait_for(lambda: jobs.ls("recipe:two", live=True))
     os.kill(going.pid, signal.SIGKILL)
     going.wait()
-    assert recipe.show("two@1").state == "lost"
+    lost = recipe.show("two@1")
+    assert (lost.state, states(lost)) == ("lost", {"make": "lost", "use": "not run"})
 
 
 def wait_for(ready, seconds: float = 30) -> None:

@@ -1,0 +1,33 @@
+"""Ctrl-C as a request. Raised in the middle of a library it would leave its work undone; so it is only taken note of,
+and whoever runs a notebook interrupts the notebook's kernel instead."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from .. import jobs
+
+
+@contextmanager
+def stop_requests(job: jobs.Here) -> Iterator[Callable[[], bool]]:
+    """Whether somebody asked for the end, by Stop or, while this lasts, by Ctrl-C."""
+    pressed: list[int] = []
+    with _on_ctrl_c(pressed.append):
+        yield lambda: bool(pressed) or job.stop_requested()
+
+
+@contextmanager
+def _on_ctrl_c(take: Callable[[int], None]) -> Iterator[None]:
+    before = signal.getsignal(signal.SIGINT)
+    # Only the main thread hears it, and a process that was told to ignore it goes on doing so.
+    if threading.current_thread() is not threading.main_thread() or before in (signal.SIG_IGN, None):
+        yield
+        return
+    signal.signal(signal.SIGINT, lambda number, _: take(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

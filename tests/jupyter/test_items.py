@@ -1,0 +1,112 @@
+"""What the panel lists, against what the nouns say of the same things."""
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aiinfra_lab import gpu, jobs
+from aiinfra_lab.jupyter.items import Item, Watch
+from aiinfra_lab.kernels.place import Place
+from aiinfra_lab.store import Record, Store, open_store
+from aiinfra_lab.train import record
+from tests.conftest import end_supervisor, until
+
+
+@pytest.fixture
+def store(workspace: Path) -> Store:
+    return open_store()
+
+
+def listed(store: Store) -> dict[str, Item]:
+    return {item.uri: item for item in Watch(store).look()}
+
+
+@pytest.mark.parametrize("victim", ["kernel", "keeper"])
+def test_a_session_that_was_killed_ends_in_the_words_of_its_noun(store: Store, victim: str) -> None:
+    gpu.start("trainer")
+    place = Place.of("gpu:trainer")
+    os.kill(place.state().kernel_pid if victim == "kernel" else keeper(), signal.SIGKILL)
+    until(lambda: not jobs.ls("gpu:trainer", live=True))
+    item = listed(store)["gpu:trainer"]
+    assert item.state == gpu.show("trainer").state
+    assert item.state.startswith("ended (its ")
+    assert item.detail == ""
+
+
+def keeper() -> int:
+    """The process of the keeper itself; that of its job is the wrapper around it."""
+    job = jobs.find("gpu:trainer")
+    children = Path(f"/proc/{job.pid}/task/{job.pid}/children").read_text().split()
+    return int(children[0])
+
+
+def test_a_session_that_starts_is_not_said_to_run(store: Store) -> None:
+    job = running("gpu:trainer")
+    now = {"provider": "local", "handle": job.id, "started_at": time.time(), "ended_at": None, "ended_by": ""}
+    store.put(Record.new("gpu", "trainer", now))
+    assert (job.state, listed(store)["gpu:trainer"].state) == ("running", "starting")
+
+
+def running(subject: str) -> jobs.Job:
+    job = jobs.start(subject, ["sleep", "60"])
+    until(lambda: jobs.poll(job.id).state == "running")
+    return jobs.poll(job.id)
+
+
+def test_an_earlier_start_of_a_session_keeps_its_own_end(store: Store) -> None:
+    gpu.start("trainer")
+    gpu.stop("trainer")
+    gpu.start("trainer")
+    states = {item.job: item.state for item in Watch(store).look()}
+    assert sorted(states.values()) == ["running", "stopped"]
+
+
+RUN: dict[str, Any] = {"state": "running", "started_at": 1.0, "planned_by": [2**22 - 1, 1.0], "params": {}}
+
+
+def test_a_run_whose_process_is_gone_was_killed(store: Store) -> None:
+    store.put(Record.new("train", "delay@1", RUN))
+    gone = {"subject": "train:delay@1", "state": "running", "started_at": time.time(), "supervised": False}
+    store.put(Record.new("job", "train-delay-1", {**gone, "pid": 2**22 - 1, "born": 1.0}))
+    item = listed(store)["train:delay@1"]
+    assert item.state == record.state(store.get("train", "delay@1")) == "killed"
+    assert not item.stoppable
+
+
+@pytest.fixture
+def endpoint(store: Store) -> jobs.Job:
+    """An endpoint as far as the panel sees it: a job, and the record that names it."""
+    job = running("deploy:delay")
+    store.put(Record.new("deploy", "delay", {"on": "local", "job": job.id, "rolled_back": None}))
+    return job
+
+
+def test_a_rollback_is_news_and_says_why(store: Store, endpoint: jobs.Job) -> None:
+    watch = Watch(store)
+    before = watch.look()
+    told = {"model": "models:delay@2", "reason": "errors 4% > 1%", "by": "rule", "at": 1.0}
+    store.put(store.get("deploy", "delay").with_(rolled_back=told))
+    (item,) = watch.look(watch.rev)
+    assert (before[0].detail, item.state) == ("", "running")
+    assert item.detail == "models:delay@2 was rolled back: errors 4% > 1%"
+
+
+def test_what_changed_unwritten_is_told_to_whoever_read_the_same_revision(
+    store: Store, endpoint: jobs.Job, workspace: Path
+) -> None:
+    watch = Watch(store)
+    watch.look()
+    assert watch.look(watch.rev) == []
+    end_supervisor(workspace)
+    os.killpg(endpoint.pid, signal.SIGKILL)
+    until(lambda: not jobs.poll(endpoint.id).live)
+    assert [[item.state for item in watch.look(watch.rev)] for _ in range(2)] == [["lost"], ["lost"]]
+
+
+def test_a_place_that_cannot_be_asked_hides_nothing(store: Store, endpoint: jobs.Job) -> None:
+    store.put(store.get("deploy", "delay").with_(on="nowhere"))
+    assert listed(store)["deploy:delay"].state == "cannot tell"

@@ -1,0 +1,146 @@
+"""Stop and Ctrl-C while notebooks run: nothing but our own words, and a record and an archive that tell the truth."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jupyter_client.blocking import BlockingKernelClient
+from jupyter_client.manager import KernelManager, start_new_kernel
+
+from aiinfra_lab import jobs, recipe
+from aiinfra_lab.recipe import engine
+from aiinfra_lab.recipe.stopping import stop_requests
+from tests.conftest import until
+
+SLOW = "from pathlib import Path; import time; Path('begun').touch(); time.sleep(60)"
+CHAIN = """
+[steps.quick]
+notebook = "quick.ipynb"
+[steps.slow]
+notebook = "slow.ipynb"
+after = ["quick"]
+[steps.other]
+notebook = "quick.ipynb"
+parameters = { x = 2 }
+"""
+
+
+@pytest.fixture
+def begun(notebook, recipe) -> Callable[[], bool]:
+    """A recipe whose second step is slow; whether that has begun."""
+    notebook("quick", "x: int = 1", "print(x)")
+    slow = notebook("slow", "x: int = 1", SLOW, "print('never')")
+    recipe("chain", CHAIN)
+    return (slow.parent / "begun").exists
+
+
+def assert_stopped_at_slow() -> None:
+    run = recipe.show("chain@1")
+    states = [step["state"] for step in run.steps.values()]
+    cells = json.loads(Path(run.steps["slow"]["archive"]).read_text())["cells"]
+    assert (run.state, states) == ("stopped", ["done", "stopped", "not run"])
+    assert [cell["metadata"]["papermill"]["status"] for cell in cells[-2:]] == ["failed", "pending"]
+    assert cells[-2]["outputs"][-1]["ename"] == "KeyboardInterrupt"
+    assert jobs.find("recipe:chain").state == "stopped"
+
+
+def test_ctrl_c_in_a_shell_says_nothing_but_our_own_words(begun):
+    command = [sys.executable, "-m", "aiinfra_lab.cli", "recipe", "run", "chain"]
+    going = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, process_group=0)
+    until(begun)
+    os.killpg(going.pid, signal.SIGINT)  # as a terminal does: to all of its foreground
+    said = going.communicate(timeout=40)[0].splitlines()
+    assert [line.split()[:3] for line in said[:3]] == [
+        *(["✓", "quick", "done"], ["■", "slow", "stopped"], ["·", "other", "not"])
+    ]
+    assert said[3] == "Failed: recipe:chain@1 was stopped at slow"
+    assert (said[4].split()[0], len([line for line in said if line])) == ("fix:", 5)
+    assert_stopped_at_slow()
+
+
+@pytest.fixture
+def kernel(workspace: Path) -> Iterator[tuple[KernelManager, BlockingKernelClient]]:
+    """The kernel of a notebook in which the magics are loaded."""
+    with Path("said").open("wb") as said:
+        manager, client = start_new_kernel(kernel_name="python3", stdout=said, stderr=said)
+    shown(client, "%load_ext aiinfra_lab")
+    yield manager, client
+    client.stop_channels()
+    manager.shutdown_kernel()
+
+
+def shown(client: BlockingKernelClient, code: str) -> list[dict[str, Any]]:
+    """What a cell shows: streams, results and errors; a frame that was updated counts once."""
+    messages: list[dict[str, Any]] = []
+    client.execute_interactive(code, output_hook=messages.append, timeout=60, allow_stdin=False)
+    found = [{**message["content"], "kind": message["msg_type"]} for message in messages]
+    frames = [each for each in found if each["kind"] == "update_display_data"][-1:]
+    return [*frames, *(each for each in found if each["kind"] in ("stream", "execute_result", "error"))]
+
+
+def test_the_stop_button_says_nothing_but_our_own_words(begun, kernel):
+    manager, client = kernel
+    stopper = threading.Thread(target=lambda: until(begun) and manager.interrupt_kernel())
+    stopper.start()
+    frame, error = shown(client, "%recipe run chain")
+    stopper.join()
+    assert "slow   stopped" in frame["data"]["text/plain"]
+    assert error["evalue"].startswith("recipe:chain@1 was stopped at slow")
+    assert shown(client, "import gc, time; time.sleep(1.5); gc.collect(); print(1)")[0]["text"] == "1\n"
+    assert "ERROR" not in Path("said").read_text()
+    assert_stopped_at_slow()
+
+
+def test_the_steps_are_drawn_once_in_a_cell(notebook, recipe, kernel):
+    notebook("quick", "x: int = 1")
+    recipe("short", '[steps.quick]\nnotebook = "quick.ipynb"')
+    frame, result = (each["data"]["text/plain"] for each in shown(kernel[1], "%recipe run short"))
+    assert ("quick" in frame, "executed notebooks" in frame) == (True, False)
+    assert ("quick" in result, "executed notebooks" in result) == (False, True)
+
+
+def test_a_cell_that_does_not_heed_ends_with_its_kernel(notebook, begun, monkeypatch):
+    monkeypatch.setattr(engine, "PATIENCE_S", 0.5)
+    notebook("slow", "x: int = 1", f"import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n{SLOW}")
+    stopper = threading.Thread(target=lambda: until(begun) and recipe.stop("chain"))
+    stopper.start()
+    run = recipe.run("chain", report=True)
+    stopper.join()
+    assert (run.state, run.steps["slow"]["error"]) == ("stopped", "DeadKernelError: Kernel died")
+
+
+def test_what_a_kernel_said_that_never_came_up_is_told(begun, capfd, tmp_path):
+    folder = tmp_path / "jupyter" / "data" / "kernels" / "mute"
+    folder.mkdir(parents=True)
+    argv = [sys.executable, "-c", "raise SystemExit('there is no ipykernel here')"]
+    (folder / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": "mute", "language": "python"}))
+    path = Path("notebooks/quick.ipynb")
+    path.write_text(path.read_text().replace('"name": "python3"', '"name": "mute"'))
+    assert recipe.run("chain", report=True).steps["quick"]["state"] == "failed"
+    assert "there is no ipykernel here" in capfd.readouterr().err
+
+
+def test_ctrl_c_is_taken_note_of_and_then_again_what_it_was(workspace):
+    with jobs.here("recipe:a@1") as job:
+        with stop_requests(job) as stop:
+            before = stop()
+            os.kill(os.getpid(), signal.SIGINT)
+            assert (before, stop()) == (False, True)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_process_that_ignores_ctrl_c_goes_on_doing_so(workspace, monkeypatch):
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with jobs.here("recipe:a@1") as job, stop_requests(job) as stop:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert not stop()
+    finally:
+        signal.signal(signal.SIGINT, before)
