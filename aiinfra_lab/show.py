@@ -198,6 +198,11 @@ class LiveFrame:
         if self._handle is not None:
             self._handle.update(card.bundle(), raw=True)
 
+    def clear(self) -> None:
+        """Take the frame away, when the result that follows says all of it."""
+        if self._handle is not None:
+            self._handle.update({"text/plain": ""}, raw=True)
+
 
 def in_notebook() -> bool:
     """Whether outputs of this process go to a notebook."""

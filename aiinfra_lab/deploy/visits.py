@@ -40,7 +40,7 @@ def pay(record: Record, rows: object, rate: float, for_s: float, batch: int) -> 
     frame = LiveFrame(Card(f"traffic to {uri}", "running"))
     tally = traffic.send(record.body["url"], bodies, rate, for_s, lambda now: frame.update(_progress(uri, now)))
     found = _result(uri, str(source.uri), tally, _notes(record, absent))
-    frame.close(Card(f"traffic to {uri}", "stopped" if tally.interrupted else "done"))  # the result says the rest
+    frame.clear()  # the result, or the error, says the rest
     counted = {name: value for name, value in dataclasses.asdict(found).items() if name not in ("uri", "rows", "notes")}
     open_store().commit([], Event("deploy run", uri, (str(source.uri),), (uri,), counted))
     if tally.interrupted:

@@ -3,7 +3,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from aiinfra_lab.show import Card, Listing, Result, bar_chart, line_chart, shown
+from aiinfra_lab.show import Card, Listing, LiveFrame, Result, bar_chart, line_chart, shown
 
 # What JupyterLab's sanitizer keeps in a notebook that is not trusted (measured on 4.6.6).
 TAGS = {
@@ -86,3 +86,16 @@ def test_an_empty_listing_says_what_to_do():
 def test_values_are_shown_with_their_units():
     assert (shown("a_s", 0.5), shown("b_usd", 0.002), shown("c_share", 0.051)) == ("500 ms", "0.0020 USD", "5.1 %")
     assert (shown("d", True), shown("e", None), shown("f", 12345)) == ("yes", "–", "12,345")
+
+
+def test_a_frame_ends_with_its_last_card_or_is_taken_away():
+    class Handle:
+        def update(self, bundle, raw):
+            self.shown = bundle
+
+    frame = LiveFrame(Card("first"))  # outside a notebook it has nothing to draw on
+    frame._handle = handle = Handle()
+    frame.close(Card("last"))
+    assert handle.shown["text/plain"] == "last"
+    frame.clear()
+    assert handle.shown == {"text/plain": ""}
