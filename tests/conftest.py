@@ -38,6 +38,9 @@ os.environ.update(OPT_OUTS)
 for name in [name for name in os.environ if name.startswith("AIINFRA_")]:
     del os.environ[name]  # a developer's own settings must not decide a test
 
+# Whatever a shell starts in the background ignores Ctrl-C, and so do its children; some tests press it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 # Folders that programs below us would otherwise put into the home of whoever runs the tests.
 FOLDERS = {
     "JUPYTER_CONFIG_DIR": "jupyter/config",

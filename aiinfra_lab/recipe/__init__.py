@@ -241,9 +241,10 @@ def _failure(done: RecipeRun, again: str) -> Failed:
         where = f" at {ended[0][0]}" if ended else ""
         return Failed(f"{done.uri} was stopped{where}", f"{again} goes on from there: unchanged steps are skipped")
     name, step = ended[0]
-    what = f"{done.uri}: {name} {step['state']}" + (f": {step['error']}" if step.get("error") else "")
-    archive = step.get("archive", done.archive)
-    return Failed(what, f"see {archive}; mend the notebook, then {again}: what succeeded is skipped")
+    error, _, fix = step.get("error", "").partition("\n  fix: ")  # one of ours brings its own
+    what = f"{done.uri}: {name} {step['state']}" + (f": {error}" if error else "")
+    look = f"see {step.get('archive', done.archive)}; mend the notebook"
+    return Failed(what, f"{f'{fix}; ' if fix else ''}{look}, then {again}: what succeeded is skipped")
 
 
 def _typed(defaults: Any, given: dict[str, str]) -> dict[str, Any]:

@@ -33,6 +33,7 @@ class Run:
         self.force = force
         self.store: Store = open_store()
         self.record = self._begin()
+        self._show: Shown = lambda body: None
         self.outputs: dict[str, str] = {}
         self.keys: dict[str, str] = {}
 
@@ -46,11 +47,15 @@ class Run:
         return settings().home / "recipe" / self.record.name
 
     def go(self, show: Shown) -> dict[str, Any]:
-        """Run every step that must; returns the record's body. Ctrl-C ends the run and records it as stopped."""
+        """Run every step that must; returns the record's body, and shows it whenever a step's state changes.
+
+        Ctrl-C ends the run and records it as stopped.
+        """
+        self._show = show
+        show(self.record.body)
         with jobs.here(self.uri) as job, stop_requests(job) as stop:
             try:
                 for step in self.recipe.steps:
-                    show(self.record.body)
                     self._step(step, stop)
                 state = self._state()
             except KeyboardInterrupt:
@@ -148,6 +153,7 @@ class Run:
     def _write(self, step: Step, **changes: Any) -> None:
         steps = {**self.record.body["steps"], step.name: {**self._of(step.name), **changes}}
         self.record = self.store.put(self.record.with_(steps=steps), expected_rev=self.record.rev)
+        self._show(self.record.body)
 
     def _mark_rest(self, state: str) -> None:
         """Write how the step that was running ended; those that did not begin will not."""

@@ -16,6 +16,7 @@ from aiinfra_lab.deploy import client, lifecycle, traffic
 from aiinfra_lab.deploy.server import predictions_log
 from aiinfra_lab.errors import Failed, LabError, NotFound, Unavailable, UsageProblem
 from aiinfra_lab.store import open_store
+from tests.conftest import until
 
 from .conftest import DF, FAR, ROW
 
@@ -143,9 +144,14 @@ def test_ctrl_c_ends_the_sending():
 def test_ctrl_c_keeps_the_count_of_what_was_sent(register):
     register(1)
     endpoint = deploy.start("delay", model="models:delay@1")
-    threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+
+    def press():
+        until(lambda: deploy.show("delay").count)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=press).start()
     with pytest.raises(Failed, match=r"you stopped the traffic after .*: [0-9]+ sent, [0-9]+ ok, 0 refused, 0 errors"):
-        deploy.run("delay", rows=DF, rate=50, for_="1h")
+        deploy.run("delay", rows=DF, rate=50, for_="60s")
     told = list(open_store().events())[-1].event
     assert (told.verb, told.detail["ok"], endpoint.state) == ("deploy run", deploy.show("delay").count, "running")
 

@@ -96,6 +96,14 @@ def test_a_failed_step_stops_its_dependents_and_says_where(two, notebook):
     assert states(recipe.show("two@1")) == {"make": "failed", "use": "blocked"}
 
 
+def test_an_error_of_ours_in_a_step_brings_its_own_fix(two, notebook):
+    notebook("make", "word: str = ''", "from aiinfra_lab import data\ndata.get('nothing')")
+    with pytest.raises(Failed, match="make failed: NotFound: there is no data:nothing") as problem:
+        recipe.run("two")
+    assert str(problem.value).count("fix:") == 1
+    assert "`%data add nothing PATH`" in problem.value.fix
+
+
 def test_after_mending_only_what_failed_runs(two, notebook):
     notebook("use", "made: str = 'data:made@9'", "1 / 0")
     recipe.run("two", report=True)
@@ -320,7 +328,9 @@ def test_steps_and_what_they_made_are_shown_in_the_order_of_the_recipe(order, ca
     for run in (recipe.show("order@1"), recipe.stop("order"), recipe.log("order")[0], recipe.run("order")):
         assert [row[1] for row in run.card().rows] == ["make", "check", "again"]
         assert list(run.outputs) == ["make.zeroth", "make.first"]
-    assert [line.split()[1] for line in capsys.readouterr().err.splitlines()] == ["make", "check", "again"] * 2
+    told = [line.split()[1:3] for line in capsys.readouterr().err.splitlines()]
+    assert told[:6] == [[step, state] for step in ("make", "check", "again") for state in ("running", "done")]
+    assert told[6:] == [[step, "skipped"] for step in ("make", "check", "again")]
 
 
 def test_a_run_whose_process_vanished_is_lost(two, notebook):

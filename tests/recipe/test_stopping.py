@@ -57,11 +57,12 @@ def test_ctrl_c_in_a_shell_says_nothing_but_our_own_words(begun):
     until(begun)
     os.killpg(going.pid, signal.SIGINT)  # as a terminal does: to all of its foreground
     said = going.communicate(timeout=40)[0].splitlines()
-    assert [line.split()[:3] for line in said[:3]] == [
-        *(["✓", "quick", "done"], ["■", "slow", "stopped"], ["·", "other", "not"])
+    assert [line.split()[:3] for line in said[:5]] == [
+        *(["▸", "quick", "running"], ["✓", "quick", "done"]),
+        *(["▸", "slow", "running"], ["■", "slow", "stopped"], ["·", "other", "not"]),
     ]
-    assert said[3] == "Failed: recipe:chain@1 was stopped at slow"
-    assert (said[4].split()[0], len([line for line in said if line])) == ("fix:", 5)
+    assert said[5] == "Failed: recipe:chain@1 was stopped at slow"
+    assert (said[6].split()[0], len([line for line in said if line])) == ("fix:", 7)
     assert_stopped_at_slow()
 
 
