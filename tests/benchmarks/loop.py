@@ -117,14 +117,19 @@ def whole_test(full: bool) -> Iterator[Figure]:
 
 
 def _siege(home: Path) -> int:
-    """Let the writers write and kill them; returns how many were killed in the middle of their work."""
+    """Let the writers write and kill them; returns how many were killed in the middle of their work.
+
+    Each kill is due at a share of all commits, so that a fast machine sees as many as a slow one.
+    """
     SqliteStore(home / "store.sqlite").list()  # the schema is there before the first writer is
     dice, killed = random.Random(7), 0
+    due = sorted(dice.uniform(0.02, 0.8) * WRITERS * COMMITS for _ in range(KILLS))
     writers = {name: _start(home, name) for name in map(str, range(WRITERS))}
     while any(process.poll() is None for process in writers.values()):
-        time.sleep(dice.uniform(0.05, 0.4))
-        busy = [name for name, process in writers.items() if process.poll() is None and _acknowledged(home, name)]
-        if busy and killed < KILLS:
+        time.sleep(0.01)
+        done = {name: len(_acknowledged(home, name)) for name in writers}
+        busy = [name for name, process in writers.items() if process.poll() is None and done[name]]
+        if busy and killed < KILLS and sum(done.values()) >= due[killed]:
             name = dice.choice(busy)
             writers[name].send_signal(signal.SIGKILL)
             killed += writers[name].wait() == -signal.SIGKILL
