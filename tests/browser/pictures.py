@@ -43,6 +43,7 @@ def take(lab: Lab, name: str) -> None:
         page.screenshot(path=PICTURES / "panel.png")
         lab.wait_idle(page, timeout_s=300)
         assert lab.errors(page) == []
+        page.set_viewport_size({"width": 1280, "height": 1400})  # a result is pictured whole
         show_newest(page).screenshot(path=PICTURES / "result.png")
 
 
