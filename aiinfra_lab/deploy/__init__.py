@@ -131,7 +131,7 @@ def promote(name: Name) -> Endpoint:
     name: the endpoint
     """
     from .. import models
-    from . import gate
+    from . import gate, versions
 
     record = lifecycle.running(_name(name))
     wanted = orders.promoted(record.body)
@@ -149,10 +149,10 @@ def promote(name: Name) -> Endpoint:
         record = lifecycle.order(record, decide, event)
     record = lifecycle.wait(record.name, record.body["generation"])
     try:
-        said = models.promote(model).said
+        models.promote(model)
     except LabError as problem:
         raise Failed(f"{model} has all traffic, but not the alias: {problem.what}", problem.fix) from problem
-    return _seen(record, f"{model} serves all traffic", said.partition(";")[0], note)
+    return _seen(record, f"{model} serves all traffic", versions.alias_means(model), note)
 
 
 @verb("deploy")

@@ -34,6 +34,11 @@ def alias_elsewhere(endpoint: str, uri: str) -> str:
     return f"models:{name}@{ALIAS} {means}: `%deploy promote {endpoint}` makes it this version"
 
 
+def alias_means(uri: str) -> str:
+    """What to say of a version that the champion alias means now."""
+    return f"models:{Uri.parse(uri).name}@{ALIAS} means {uri}"
+
+
 def alias_back(gone: str, back: str) -> str:
     """Point the champion alias from one version back to the other, where that undoes its last move; what came of it."""
     from .. import models
@@ -42,7 +47,8 @@ def alias_back(gone: str, back: str) -> str:
     if ALIAS not in registry.held(registry.find(gone)):
         return ""
     if _held_before(name) == back:
-        return models.rollback(name).said.partition(";")[0]
+        models.rollback(name)
+        return alias_means(back)
     return f"{gone} is still the {ALIAS}: `%models promote {back}` moves the alias too"
 
 

@@ -248,7 +248,7 @@ def test_a_rollback_takes_the_alias_back_that_promote_moved(register):
         deploy.promote("delay")
     back = deploy.rollback("delay")
     assert open_store().get("models", "delay").body["aliases"] == {"champion": 1}
-    assert "champion is now this version, and was delay@2" in back.notes
+    assert "models:delay@champion means models:delay@1" in back.notes
 
 
 def test_the_panels_stop_ends_it_and_the_record_says_so(register):
