@@ -89,7 +89,7 @@ def _in_shell(text: str) -> str:
 
 def _card_in_shell(card: Card) -> Card:
     """The same for what a card says itself; what it quotes, in its details, stays as it is."""
-    rows = [tuple(map(_in_shell, row)) for row in card.rows]
+    rows = [tuple(_in_shell(str(cell)) for cell in row) for row in card.rows]
     return dataclasses.replace(card, rows=rows, notes=[_in_shell(note) for note in card.notes])
 
 

@@ -8,7 +8,6 @@ the process. Jobs survive the supervisor's death and the next one adopts them. A
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import secrets
@@ -24,12 +23,13 @@ from ..config import OPT_OUTS, settings
 from ..errors import Conflict, Interrupted, NotFound, Unavailable
 from ..store import Record, Store, open_store
 from ..units import show_duration
-from . import process
+from . import locks, process
 
 _OWN = ("AIINFRA_JOB", "AIINFRA_JOB_DIR", "AIINFRA_CONTEXT")
 
 LIVE = ("starting", "running", "stopping")
 KIND = "job"
+LOCK = "supervisor.lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +126,9 @@ def given_up(job_id: str) -> list[Record]:
 def launch() -> None:
     """See to it that the workspace's supervisor lives; it starts every job whose record was committed."""
     home = settings().home
-    with _supervisor_lock(home) as free:
-        if not free:
-            return
+    if locks.held(home / LOCK):
+        return
+    home.mkdir(parents=True, exist_ok=True)
     # Through a shell that ends at once: the supervisor must be nobody's child, or it would be left as a zombie.
     command = [sys.executable, "-m", "aiinfra_lab.jobs.supervisor"]
     log = home / "supervisor.log"
@@ -340,24 +340,10 @@ def _again(job: Job, again: str) -> str:
 def _await_supervisor(home: Path, log: Path) -> None:
     until = time.monotonic() + 20
     while time.monotonic() < until:
-        with _supervisor_lock(home) as free:
-            if not free:
-                return
+        if locks.held(home / LOCK):
+            return
         time.sleep(0.02)
     words = log.read_text(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
     raise Unavailable(
         f"the workspace's supervisor does not start: {words[0]}", f"see {log}; is the machine overloaded?"
     )
-
-
-@contextlib.contextmanager
-def _supervisor_lock(home: Path) -> Iterator[bool]:
-    """Whether no supervisor holds its lock. Shared among those who only ask, so that askers see just the supervisor."""
-    home.mkdir(parents=True, exist_ok=True)
-    with (home / "supervisor.lock").open("ab") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from ..errors import LabError, Unavailable
 from ..store import Record, open_store
-from . import KIND, LIVE, ended_state, exit_code, launch, ls, process
-from .supervisor import GRACE_S, LEAVE, LOCK, claim, take
+from . import KIND, LIVE, LOCK, ended_state, exit_code, launch, locks, ls, process
+from .supervisor import GRACE_S, LEAVE, claim
 
 PATIENCE_S = 20.0
 
@@ -37,7 +37,7 @@ def unsupervised(home: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _held(path: Path) -> Iterator[None]:
-    file = take(path, PATIENCE_S)
+    file = locks.take(path, PATIENCE_S)
     if file is None:
         fix = "end the process `aiinfra_lab.jobs.supervisor` (what it watches goes on), then repeat"
         raise Unavailable("the workspace's supervisor does not leave", fix)

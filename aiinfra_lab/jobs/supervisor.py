@@ -7,26 +7,23 @@ a job's wrapper claims the job and writes its exit code without it, and its succ
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import signal
 import subprocess
 import time
 from pathlib import Path
-from typing import IO
 
 from ..config import settings
 from ..errors import Conflict, Unavailable
 from ..store import Record, open_store
-from . import KIND, LIVE, child_environment, ended_state, exit_code, process
+from . import KIND, LIVE, LOCK, child_environment, ended_state, exit_code, locks, process
 
 IDLE_S = 5.0
 GRACE_S = 5.0
 TICK_S = 0.1
 MAX_RESTARTS = 5
 
-LOCK = "supervisor.lock"
 # Who holds this file for himself alone asks the supervisor to leave; a lock, so that the wish goes with its process.
 LEAVE = "supervisor.leave"
 
@@ -188,43 +185,17 @@ def _spawn(job_id: str, folder: Path, workspace: Path, project: Path) -> None:
         ).returncode = 0  # its wrapper tells the exit code; `reap` collects the child
 
 
-def take(path: Path, patience_s: float = 1.0) -> IO[bytes] | None:
-    """The file, held by this process alone until it is closed; None when another one keeps it."""
-    lock = path.open("ab")
-    until = time.monotonic() + patience_s  # somebody who only asks holds it for a moment
-    while time.monotonic() < until:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(0.02)
-        else:
-            return lock
-    lock.close()
-    return None
-
-
-def _asked_to_leave(home: Path) -> bool:
-    try:
-        with (home / LEAVE).open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False
-
-
 def main() -> None:
     """Watch until nothing has lived for IDLE_S, somebody asks it to leave, or the workspace is gone."""
     supervisor = Supervisor()
-    lock = take(supervisor.home / LOCK)
+    lock = locks.take(supervisor.home / LOCK)
     if lock is None:
         return
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     process.adopt_orphans()
     idle_since = time.monotonic()
     while (supervisor.home / LOCK).exists():
-        if _asked_to_leave(supervisor.home):
+        if locks.held(supervisor.home / LEAVE):
             return  # and what lives goes on
         if supervisor.tick():
             idle_since = time.monotonic()
@@ -233,7 +204,7 @@ def main() -> None:
             # A job committed after the last look and before the lock was free would wait for ever: look once more.
             if not supervisor.tick():
                 return
-            if (lock := take(supervisor.home / LOCK)) is None:
+            if (lock := locks.take(supervisor.home / LOCK)) is None:
                 return
         time.sleep(TICK_S)
     for record in supervisor.live.values():

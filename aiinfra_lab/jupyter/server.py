@@ -5,7 +5,7 @@
     POST /aiinfra/NOUN/VERB          `aiinfra NOUN VERB --json` as a job
     GET  /aiinfra/jobs/ID            that job's state, and the verb's answer
 
-It imports the core only, and a noun when one of its things is listed; a kernel never imports it.
+It imports the core and the lab noun, another noun when one of its things is listed; a kernel never imports it.
 """
 
 from __future__ import annotations

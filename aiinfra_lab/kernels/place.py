@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import secrets
 import shutil
 import tempfile
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from ..config import settings
 from ..errors import Conflict, Unavailable
+from ..jobs import locks
 from ..uris import Uri
 
 # Sockets by their "port": Jupyter names an ipc socket `IP-PORT`. Clients reach `control` at the keeper's gate.
@@ -63,28 +62,15 @@ class Place:
 
     def alive(self) -> bool:
         """Whether a keeper holds the place now. The lock says so: it goes with its process, however that ends."""
-        try:
-            with (self.folder / "lock").open("rb") as file:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except FileNotFoundError:
-            return False
-        except BlockingIOError:
-            return True
-        return False
+        return locks.held(self.folder / "lock")
 
     def take(self) -> IO[bytes]:
         """Hold the place for this process until the file is closed. Conflict when another keeper does."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        file = (self.folder / "lock").open("ab")
-        for _ in range(100):  # somebody who only looks holds it for a moment
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                time.sleep(0.01)
-            else:
-                return file
-        file.close()
-        raise Conflict(f"another keeper holds gpu:{self.name}", f"look at it with `%gpu show {self.name}`")
+        file = locks.take(self.folder / "lock")
+        if file is None:
+            raise Conflict(f"another keeper holds gpu:{self.name}", f"look at it with `%gpu show {self.name}`")
+        return file
 
     def state(self) -> State:
         """What the keeper last wrote; phase none when it wrote nothing yet."""
