@@ -36,6 +36,7 @@ MIGRATIONS = (
 # File systems on which SQLite's locks cannot be trusted across machines (sqlite.org/wal.html: WAL needs one host).
 NETWORK_FILE_SYSTEMS = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "9p", "afs", "ceph", "glusterfs"}
 MOUNTS = Path("/proc/mounts")
+WAIT_S = 30.0  # for another process, as the contract says
 _COPIES_KEPT = 7
 
 
@@ -146,10 +147,9 @@ class SqliteStore(SqlStore):
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if not os.access(self.path.parent, os.W_OK) or _read_only(self.path.parent):
             return _read_only_connection(self.path)
-        db = sqlite3.connect(self.path, timeout=30, isolation_level=None, check_same_thread=False)
+        db = sqlite3.connect(self.path, timeout=WAIT_S, isolation_level=None, check_same_thread=False)
         try:
-            mode = db.execute("PRAGMA journal_mode=WAL").fetchone()[0]
-            if mode != "wal":
+            if _use_wal(db) != "wal":
                 raise Unavailable(f"{self.path.parent} cannot hold a shared store", "use a folder on a local disk")
             db.execute("PRAGMA synchronous=FULL")
             self._migrate(db)
@@ -244,6 +244,18 @@ def _file(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino
+
+
+def _use_wal(db: sqlite3.Connection) -> str:
+    """Switch to WAL; the mode it then has. SQLite does not wait while another process switches, so it is done here."""
+    until = time.monotonic() + WAIT_S
+    while True:
+        try:
+            return str(db.execute("PRAGMA journal_mode=WAL").fetchone()[0])
+        except sqlite3.OperationalError as problem:
+            if problem.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(0.01)
 
 
 def _read_only(folder: Path) -> bool:

@@ -300,3 +300,11 @@ def test_the_next_number_can_be_told_while_folders_come_and_go(workspace):
     finally:
         going.set()
         thread.join()
+
+
+def test_who_opens_a_new_store_waits_for_the_other_who_does(store):
+    other = sqlite3.connect(store.path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")  # the lock with which SQLite does not wait when it is to switch to WAL
+    threading.Timer(0.3, other.execute, ["COMMIT"]).start()
+    assert store.list() == []
+    other.close()
