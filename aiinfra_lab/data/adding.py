@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from .. import files
 from ..config import Settings, settings
 from ..errors import Conflict, NotFound, UsageProblem
 from ..store import Event, Record, next_version, open_store
@@ -119,14 +120,14 @@ def _record(
     tables = describe(folder, [file.name for file in found.files], text)
     main = main_table(name, [table.name for table in tables])
     content = content_store(where)
-    _files.flush(folder)
+    files.flush_tree(folder)
     key = content.ingest(folder)
     if content.unsaved(name):
         raise Conflict(
             f"data/{name} has changes that no version holds, and they would be overwritten",
             f"record them with `%data add {name}`, or take them away",
         )
-    _files.write_aside(manifest_path(where, found.digest), found.text())
+    files.write(manifest_path(where, found.digest), found.text())
     body = {
         "name": name,
         "key": key,

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..config import opt_out
 from ..errors import Failed, NotFound, Unavailable
-from .files import write_aside
+from ..files import write
 
 _CONFIG = "[core]\n    no_scm = True\n    analytics = False\n    check_update = False\n"
 _IGNORED = "/.aiinfra"
@@ -50,7 +50,7 @@ class Dvc:
             tree = self._tree(repo, key)
             sizes = [Path(repo.cache.local.oid_to_path(entry.value)).stat().st_size for _, _, entry in tree]
             target = self.workspace / "data" / name
-            write_aside(target.with_name(name + ".dvc"), _pointer(key, sum(sizes), len(sizes), name))
+            write(target.with_name(name + ".dvc"), _pointer(key, sum(sizes), len(sizes), name))
             self._checkout(repo, key, target, None)
 
     def withdraw(self, name: str) -> None:
@@ -113,12 +113,12 @@ class Dvc:
     def _initialise(self) -> None:
         config = self.workspace / ".dvc" / "config"
         if not config.exists():
-            write_aside(config, _CONFIG)
-            write_aside(config.with_name(".gitignore"), "/config.local\n/tmp\n/cache\n")
+            write(config, _CONFIG)
+            write(config.with_name(".gitignore"), "/config.local\n/tmp\n/cache\n")
         ignore = self.workspace / ".dvcignore"
         lines = ignore.read_text("utf-8").splitlines() if ignore.exists() else []
         if _IGNORED not in lines:
-            write_aside(ignore, "\n".join([*lines, _IGNORED, ""]))
+            write(ignore, "\n".join([*lines, _IGNORED, ""]))
 
     def _tree(self, repo: Any, key: str) -> Any:
         from dvc_data.hashfile import load

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -14,10 +12,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import Conflict, Damaged, Denied, Failed, NotFound, Unavailable
+from .. import files
+from ..errors import Conflict, Damaged, Denied, Failed, NotFound
 from ..store import canonical
 
-_MANY = 200
+_FIX = "make it writable, or choose another workspace"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +96,7 @@ def read_list(path: Path, digest: str) -> Manifest:
 
 def move_in(folder: Path, target: Path) -> None:
     """Move a finished folder to its place, over what a crash may have left there."""
-    shutil.rmtree(target, ignore_errors=True)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    folder.replace(target)
+    files.publish(folder, target, replace=True, flush=False)
 
 
 def sizes_agree(manifest: Manifest, folder: Path) -> bool:
@@ -110,38 +107,17 @@ def sizes_agree(manifest: Manifest, folder: Path) -> bool:
         return False
 
 
-def write_aside(path: Path, text: str) -> None:
-    """Write a file so that a crash leaves the old one or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
 def copy_out(source: Path, target: Path) -> None:
     """Copy a version to a place that must be free, writable there, whole or not at all."""
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise Conflict(f"{target} is there already", "name another place, or take it away first")
-    with _writing(target.parent):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
-        try:
-            new = aside / target.name
-            if source.is_dir():
-                shutil.copytree(source, new, copy_function=_copy)
-            else:
-                _copy(source, new)
-            new.replace(target)
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
+    if source.is_file():
+        with files.writing(target) as aside:
+            _copy(source, aside)
+        return
+    with files.building(target) as folder:
+        copy_in(source, folder)
+        files.publish(folder, target)
 
 
 @contextlib.contextmanager
@@ -151,10 +127,9 @@ def incoming(home: Path) -> Iterator[Path]:
     One process of a workspace takes in at a time. What a killed one left is cleared away first.
     """
     place = home / "data" / "incoming"
-    with _writing(home):
+    with files.lab_errors(home, _FIX):
         place.mkdir(parents=True, exist_ok=True)
-        with (home / "data" / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with files.lock(home / "data" / "lock"):
             for left in place.iterdir():
                 shutil.rmtree(left, ignore_errors=True)
             folder = Path(tempfile.mkdtemp(dir=place))
@@ -165,36 +140,12 @@ def incoming(home: Path) -> Iterator[Path]:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-@contextlib.contextmanager
-def _writing(place: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as problem:
-        if isinstance(problem, PermissionError) or problem.errno == errno.EROFS:
-            where = problem.filename or place
-            raise Denied(f"{where} may not be written", "make it writable, or choose another workspace") from problem
-        if problem.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise Unavailable(f"no space is left for {place}", "free some space and repeat") from problem
-        raise
-
-
 def _copy(source: Path | str, target: Path | str) -> None:
     Path(target).parent.mkdir(parents=True, exist_ok=True)
     try:
         shutil.copyfile(source, target)
     except PermissionError as problem:
         raise Denied(f"{problem.filename} may not be read or written", "look at its mode and owner") from problem
-
-
-def flush(folder: Path) -> None:
-    """Return when the files below are on the disk, as far as it tells the truth."""
-    paths = walk(folder)
-    if len(paths) > _MANY:
-        os.sync()  # one by one, each would wait for the file system's journal
-        return
-    for path in paths:
-        with path.open("rb") as stream:
-            os.fsync(stream.fileno())
 
 
 def _file(path: Path, folder: Path) -> File:

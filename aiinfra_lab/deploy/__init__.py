@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from ..errors import Conflict, Failed, LabError
+from ..files import retry
 from ..show import Listing
 from ..store import Event, Record, open_store
 from ..units import Duration, Share
@@ -192,18 +193,17 @@ def run(name: Name, *, rows: Rows, rate: float = 50.0, for_: Duration = 10.0, ba
 
 def _start(name: str, wish: Any, on: str | None, where: str, port: int | None) -> tuple[Record, str]:
     """Bring it up or change it; again when somebody else was faster."""
-    for _ in range(20):
+
+    def step() -> tuple[Record, str]:
         record = open_store().get("deploy", name)
         if record is not None and lifecycle.is_live(record):
             if not lifecycle.is_ending(record):
                 return lifecycle.change(record, wish, on, port)
-            lifecycle.end(record)
-            continue
-        try:
-            return lifecycle.bring_up(name, record, wish, where, port)
-        except lifecycle.Overtaken:
-            continue
-    raise Conflict(f"{name} is started and stopped all the time by somebody else", "repeat in a moment")
+            record = lifecycle.end(record)
+        return lifecycle.bring_up(name, record, wish, where, port)
+
+    problem = Conflict(f"{name} is started and stopped all the time by somebody else", "repeat in a moment")
+    return retry(step, problem, on=lifecycle.Overtaken, attempts=20)
 
 
 def _name(words: str) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,12 +42,7 @@ def write_html(reference: pl.DataFrame, current: pl.DataFrame, into: Path) -> No
             made = Report([DataDriftPreset()]).run(new, old)
         except Exception as problem:  # whatever it raises on samples it cannot handle
             raise Failed(f"Evidently makes no report of this: {problem}", "take --as json") from problem
-        aside = into.with_name(f".{into.name}.{os.getpid()}.part")
-        try:
-            made.save_html(str(aside))
-            aside.replace(into)
-        finally:
-            aside.unlink(missing_ok=True)
+        made.save_html(str(into))
 
 
 def _drawn(frame: pl.DataFrame) -> object:

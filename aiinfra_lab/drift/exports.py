@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..config import settings
-from ..errors import Denied, NotFound
+from ..errors import NotFound
+from ..files import writing
 
 if TYPE_CHECKING:
     import polars as pl
@@ -40,18 +40,10 @@ def samples(name: str) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 def write(verdict: dict[str, object], sample: str, form: str, into: Path) -> None:
     """Write the verdict as `json`, or `evidently`'s page on its samples, whole or not at all."""
-    try:
-        into.parent.mkdir(parents=True, exist_ok=True)
+    with writing(into, fix="choose another --into") as aside:
         if form == "evidently":
             from .evidently import write_html
 
-            write_html(*samples(sample), into)
-            return
-        aside = into.with_name(f".{into.name}.{os.getpid()}.part")
-        try:
+            write_html(*samples(sample), aside)
+        else:
             aside.write_text(json.dumps(verdict, indent=1, ensure_ascii=False) + "\n", "utf-8")
-            aside.replace(into)
-        finally:
-            aside.unlink(missing_ok=True)
-    except OSError as problem:
-        raise Denied(f"{into} cannot be written: {problem.strerror}", "choose another --into") from problem

@@ -7,7 +7,6 @@ command and `FeatureStore(repo_path=…)` work on it.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import io
 import os
 import sqlite3
@@ -19,6 +18,7 @@ from typing import Any, Literal
 
 import polars as pl
 
+from .. import files
 from ..config import opt_out, settings
 from ..errors import NotFound, Unavailable
 from .base import Known, Value
@@ -222,18 +222,15 @@ class Feast:
 
     def open(self) -> FeatureStore:
         """The repository as Feast's own object."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         config = self.folder / "feature_store.yaml"
         if not config.exists():
-            config.write_text(_CONFIG)
+            files.write(config, _CONFIG)
         return FeatureStore(repo_path=str(self.folder))
 
     @contextlib.contextmanager
     def _store(self) -> Iterator[FeatureStore]:
         """The repository, for one process at a time: Feast's file registry is read, changed and written whole."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "lock").open("w") as lock, _feasts_way():
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with files.lock(self.folder / "lock"), _feasts_way():
             try:
                 yield self.open()
             except (DecodeError, sqlite3.Error) as problem:
@@ -329,7 +326,7 @@ def _events(view: FeatureView, features: tuple[str, ...], config: RepoConfig) ->
     keys = tuple(new.get(column.name, column.name) for column in view.entity_columns)
     ttl_s = view.ttl.total_seconds() if view.ttl else None
     created = source.created_timestamp_column or None
-    frame = _read(source, config).rename(new)
+    frame = _read(source, config).rename({**new})
     given = Events(view.name, keys, source.timestamp_field, created, ttl_s, features, frame)
     return given.typed("the source")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .. import files
 from ..config import settings
 from ..errors import Failed, UsageProblem, did_you_mean
 from ..providers import load as load_provider
@@ -137,10 +137,7 @@ def _load(spec: Spec, events: Sequence[Events], folder: Path, until: datetime) -
 @contextlib.contextmanager
 def _alone() -> Iterator[None]:
     """One process of the workspace fills at a time, so that the record says what the store holds."""
-    place = settings().home / KIND
-    place.mkdir(parents=True, exist_ok=True)
-    with (place / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with files.lock(settings().home / KIND / "lock"):
         yield
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import Denied, Failed, NotFound, UsageProblem
+from .. import files
+from ..errors import Failed, NotFound, UsageProblem
 from ..store import Body, Event, Record, canonical, open_store
 from ..uris import Uri
 from .join import ROW_ID, VERSION, Events, as_key, as_kind, as_time, point_in_time
@@ -85,18 +84,9 @@ def join(spec: Spec, rows: pl.DataFrame, events: list[Events]) -> tuple[pl.DataF
 
 def write(frame: pl.DataFrame, path: Path) -> str:
     """Put a frame in its place whole, as parquet; the file's SHA-256."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
-    try:
-        with aside.open("wb") as file:
-            frame.write_parquet(file)
-            file.flush()
-            os.fsync(file.fileno())
-        digest = hashlib.sha256(aside.read_bytes()).hexdigest()
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
-    return digest
+    with files.writing(path) as aside:
+        frame.write_parquet(aside)
+        return hashlib.sha256(aside.read_bytes()).hexdigest()
 
 
 def stored(text: object) -> Record:
@@ -145,17 +135,11 @@ def _kept(spec: Spec, name: str, frame: pl.DataFrame) -> Body:
 
 def copy(frame: pl.LazyFrame, into: Path) -> None:
     """Write joined rows to a parquet or a CSV file, whole or not at all."""
-    aside = into.with_name(f".{into.name}.{os.getpid()}.part")
     if into.suffix not in (".parquet", ".csv"):
         raise UsageProblem(f"--into {into} is neither .parquet nor .csv", f"--into {into}.parquet")
-    try:
-        into.parent.mkdir(parents=True, exist_ok=True)
+    rows = frame.collect()
+    with files.writing(into, fix="choose another --into") as aside:
         if into.suffix == ".csv":
-            frame.collect().write_csv(aside)
+            rows.write_csv(aside)
         else:
-            frame.collect().write_parquet(aside)
-        aside.replace(into)
-    except OSError as problem:
-        raise Denied(f"{into} cannot be written: {problem.strerror}", "choose another --into") from problem
-    finally:
-        aside.unlink(missing_ok=True)
+            rows.write_parquet(aside)

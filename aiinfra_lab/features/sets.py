@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..config import settings
 from ..errors import Conflict, Failed, NotFound, did_you_mean
+from ..files import retry
 from ..store import Body, Event, Record, Store, canonical, next_version, open_store, update
 from ..uris import Uri
 from .join import ROW_ID, Events, as_feature, as_kind, as_time, need, once, plain_types, prepare
@@ -212,18 +213,17 @@ def same(record: Record, spec: Spec, events: Iterable[Events]) -> bool:
 def keep(spec: Spec, events: list[Events], data_uri: str) -> tuple[Record, bool]:
     """The spec as the next version, stored with its event, and True; or the newest one, when it is the same."""
     store = open_store()
-    for _ in range(20):
+
+    def add() -> tuple[Record, bool]:
         newest = next(iter(versions(spec.name)), None)
         if newest and same(newest, spec, events):
             return newest, False
         new = replace(spec, version=next_version(store, KIND, spec.name))
         body = {**new.body(), "digest": new.digest, "data_uri": data_uri, "online": None, "created_at": time.time()}
         event = Event("features add", new.uri, (data_uri,), (new.uri,), {"digest": new.digest})
-        try:
-            return store.commit([Record.new(KIND, new.label_in_store, body)], event)[0], True
-        except Conflict:
-            continue
-    raise Conflict(f"features {spec.name} is being added by many at once", "repeat in a moment")
+        return store.commit([Record.new(KIND, new.label_in_store, body)], event)[0], True
+
+    return retry(add, Conflict(f"features {spec.name} is being added by many at once", "repeat in a moment"))
 
 
 def remove(store: Store, uri: str) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from ..cost import prices
 from ..errors import Conflict, Failed, Interrupted, LabError, Unavailable
+from ..files import retry
 from ..providers import load, names
 from ..store import Record
 from ..units import show_duration, show_usd
@@ -32,20 +33,22 @@ class Wish:
 
 def bring_up(wish: Wish) -> tuple[Record, list[str]]:
     """The ready session, and what to say about it. A session of that name that lives gets the new limits."""
-    for _ in range(20):
+
+    def step() -> tuple[Record, list[str]]:
         found = sessions.get(wish.name)
         state = sessions.status(found).state if found else "ended"
         if found and state == "stopping":
             _ended(found)
-        elif found and state != "ended":
+            raise _Overtaken
+        if found and state != "ended":
             return _again(found, wish)
-        try:
-            if found:
-                _over(found)
-            return _create(wish)
-        except _Overtaken:
-            continue  # somebody starts the same name at this moment: theirs is used
-    raise Conflict(f"gpu:{wish.name} is started and stopped too often", "repeat in a moment")
+        if found:
+            _over(found)
+        return _create(wish)
+
+    # Whoever starts the same name at this moment was first: theirs is used.
+    problem = Conflict(f"gpu:{wish.name} is started and stopped too often", "repeat in a moment")
+    return retry(step, problem, on=_Overtaken, attempts=20)
 
 
 def bring_down(record: Record) -> Record:

@@ -19,11 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .. import files
 from ..config import OPT_OUTS, settings
 from ..errors import Conflict, Interrupted, NotFound, Unavailable
 from ..store import Record, Store, open_store
 from ..units import show_duration
-from . import locks, process
+from . import process
 
 _OWN = ("AIINFRA_JOB", "AIINFRA_JOB_DIR", "AIINFRA_CONTEXT")
 
@@ -126,7 +127,7 @@ def given_up(job_id: str) -> list[Record]:
 def launch() -> None:
     """See to it that the workspace's supervisor lives; it starts every job whose record was committed."""
     home = settings().home
-    if locks.held(home / LOCK):
+    if files.is_locked(home / LOCK):
         return
     home.mkdir(parents=True, exist_ok=True)
     # Through a shell that ends at once: the supervisor must be nobody's child, or it would be left as a zombie.
@@ -338,12 +339,9 @@ def _again(job: Job, again: str) -> str:
 
 
 def _await_supervisor(home: Path, log: Path) -> None:
-    until = time.monotonic() + 20
-    while time.monotonic() < until:
-        if locks.held(home / LOCK):
-            return
-        time.sleep(0.02)
-    words = log.read_text(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
-    raise Unavailable(
-        f"the workspace's supervisor does not start: {words[0]}", f"see {log}; is the machine overloaded?"
-    )
+    def problem() -> Unavailable:
+        last = log.read_text(errors="replace").strip().splitlines()[-1:] or ["it printed nothing"]
+        what = f"the workspace's supervisor does not start: {last[0]}"
+        return Unavailable(what, f"see {log}; is the machine overloaded?")
+
+    files.until(lambda: files.is_locked(home / LOCK), problem, within_s=20, every_s=0.02)

@@ -11,9 +11,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from .. import files
 from ..errors import LabError, Unavailable
 from ..store import Record, open_store
-from . import KIND, LIVE, LOCK, ended_state, exit_code, launch, locks, ls, process
+from . import KIND, LIVE, LOCK, ended_state, exit_code, launch, ls, process
 from .supervisor import GRACE_S, LEAVE, claim
 
 PATIENCE_S = 20.0
@@ -37,7 +38,7 @@ def unsupervised(home: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _held(path: Path) -> Iterator[None]:
-    file = locks.take(path, PATIENCE_S)
+    file = files.take_lock(path, PATIENCE_S)
     if file is None:
         fix = "end the process `aiinfra_lab.jobs.supervisor` (what it watches goes on), then repeat"
         raise Unavailable("the workspace's supervisor does not leave", fix)

@@ -14,10 +14,11 @@ import subprocess
 import time
 from pathlib import Path
 
+from .. import files
 from ..config import settings
 from ..errors import Conflict, Unavailable
 from ..store import Record, open_store
-from . import KIND, LIVE, LOCK, child_environment, ended_state, exit_code, locks, process
+from . import KIND, LIVE, LOCK, child_environment, ended_state, exit_code, process
 
 IDLE_S = 5.0
 GRACE_S = 5.0
@@ -188,14 +189,14 @@ def _spawn(job_id: str, folder: Path, workspace: Path, project: Path) -> None:
 def main() -> None:
     """Watch until nothing has lived for IDLE_S, somebody asks it to leave, or the workspace is gone."""
     supervisor = Supervisor()
-    lock = locks.take(supervisor.home / LOCK)
+    lock = files.take_lock(supervisor.home / LOCK)
     if lock is None:
         return
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     process.adopt_orphans()
     idle_since = time.monotonic()
     while (supervisor.home / LOCK).exists():
-        if locks.held(supervisor.home / LEAVE):
+        if files.is_locked(supervisor.home / LEAVE):
             return  # and what lives goes on
         if supervisor.tick():
             idle_since = time.monotonic()
@@ -204,7 +205,7 @@ def main() -> None:
             # A job committed after the last look and before the lock was free would wait for ever: look once more.
             if not supervisor.tick():
                 return
-            if (lock := locks.take(supervisor.home / LOCK)) is None:
+            if (lock := files.take_lock(supervisor.home / LOCK)) is None:
                 return
         time.sleep(TICK_S)
     for record in supervisor.live.values():

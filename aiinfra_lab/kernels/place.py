@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import secrets
 import shutil
 import tempfile
@@ -12,9 +11,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from .. import files
 from ..config import settings
 from ..errors import Conflict, Unavailable
-from ..jobs import locks
 from ..uris import Uri
 
 # Sockets by their "port": Jupyter names an ipc socket `IP-PORT`. Clients reach `control` at the keeper's gate.
@@ -62,12 +61,12 @@ class Place:
 
     def alive(self) -> bool:
         """Whether a keeper holds the place now. The lock says so: it goes with its process, however that ends."""
-        return locks.held(self.folder / "lock")
+        return files.is_locked(self.folder / "lock")
 
     def take(self) -> IO[bytes]:
         """Hold the place for this process until the file is closed. Conflict when another keeper does."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        file = locks.take(self.folder / "lock")
+        file = files.take_lock(self.folder / "lock")
         if file is None:
             raise Conflict(f"another keeper holds gpu:{self.name}", f"look at it with `%gpu show {self.name}`")
         return file
@@ -127,11 +126,4 @@ class Place:
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
-    """For this user only; whole, or not at all."""
-    aside = path.with_name(f"{path.name}.{os.getpid()}.part")
-    handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "w") as file:
-        json.dump(content, file)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
+    files.write_json(path, content, mode=files.OWNER_ONLY)

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ..files import write_json
 from .place import Place
 
 
@@ -38,11 +39,7 @@ def write_spec(place: Place, shown_as: str) -> str:
             },
         },
     }
-    folder = _folder(name)
-    folder.mkdir(parents=True, exist_ok=True)
-    aside = folder / "kernel.json.part"
-    aside.write_text(json.dumps(spec, indent=1))
-    aside.replace(folder / "kernel.json")
+    write_json(_folder(name) / "kernel.json", spec)
     return name
 
 

@@ -12,6 +12,7 @@ from typing import Annotated
 from .. import audit, jobs
 from ..config import FILE, Settings, inside, settings
 from ..errors import Conflict, Failed, NotFound, UsageProblem, did_you_mean
+from ..files import write
 from ..show import MAX_ROWS, Card, Listing, Result, shown
 from ..store import Event, LoggedEvent, Record, open_store
 from ..uris import NOUNS, Uri
@@ -96,8 +97,7 @@ def start(
     here = folder.absolute()
     marker = here / FILE
     if not marker.exists() and not _is_checkout(here):
-        here.mkdir(parents=True, exist_ok=True)
-        marker.write_text("# The workspace's settings; `aiinfra lab check` explains each value.\n")
+        write(marker, "# The workspace's settings; `aiinfra lab check` explains each value.\n")
     with inside(here):
         return _made(settings(), from_, restore)
 

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 from ..errors import NotFound, did_you_mean
+from ..files import writing
 
 _PACKAGE = Path(__file__).parent.parent
 
@@ -33,10 +34,8 @@ def write(source: str, into: Path) -> tuple[list[str], list[str]]:
         for file in sorted(_source(folder).glob(pattern)):
             target = into / folder / file.name
             if not target.exists():
-                target.parent.mkdir(parents=True, exist_ok=True)
-                aside = target.with_suffix(".part")
-                shutil.copyfile(file, aside)
-                aside.replace(target)
+                with writing(target, flush=False) as aside:
+                    shutil.copyfile(file, aside)
                 written.append(f"{folder}/{file.name}")
             elif not filecmp.cmp(file, target, shallow=False):
                 other.append(f"{folder}/{file.name}")

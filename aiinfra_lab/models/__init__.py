@@ -112,9 +112,9 @@ def add(name: Annotated[str, Live("models")], *, run: Annotated[str, Live("train
     from . import card
 
     data = checks.data_behind(source.rows)
-    aside = artifact.build(source.path / "model", card.write(name, source, data, note))
-    files = artifact.digests(aside)
-    label = artifact.place(aside, name)
+    with artifact.built(name, source.path / "model", card.write(name, source, data, note)) as aside:
+        files = artifact.digests(aside)
+        label = artifact.place(aside, name)
     body = {
         "run": source.uri,
         "rows": source.rows,

@@ -2,48 +2,41 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import os
-import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import Conflict, Failed
+from ..files import building, publish, retry
 from ..store import next_version, open_store
 from .record import KIND, folder
 
 FROM_RUN = ("columns.json", "environment.txt", "example.json", "model.onnx", "signature.json", "weights.safetensors")
 
 
-def build(source: Path, card: str) -> Path:
-    """A folder aside with the run's files and the card; Failed when the run lacks one."""
-    if missing := [name for name in FROM_RUN if not (source / name).is_file()]:
+@contextmanager
+def built(name: str, source: Path, card: str) -> Iterator[Path]:
+    """A folder aside with the run's files and the card, until it is placed; Failed when the run lacks one."""
+    if missing := [file for file in FROM_RUN if not (source / file).is_file()]:
         raise Failed(f"the run's model lacks {', '.join(missing)}", "train it again: the files of the run were touched")
-    aside = folder(f"{secrets.token_hex(4)}.part")
-    aside.mkdir(parents=True)
-    for name in FROM_RUN:
-        shutil.copy2(source / name, aside / name)
-    (aside / "card.md").write_text(card, "utf-8")
-    for path in aside.iterdir():
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-    return aside
+    with building(folder(name)) as aside:
+        for file in FROM_RUN:
+            shutil.copy2(source / file, aside / file)
+        (aside / "card.md").write_text(card, "utf-8")
+        yield aside
 
 
 def place(aside: Path, name: str) -> str:
     """Give the folder the next free version's name, which thereby is taken; the version's label."""
-    for _ in range(50):
+
+    def take() -> str:
         label = f"{name}@{next_version(open_store(), KIND, name)}"
-        try:
-            aside.rename(folder(label))
-        except OSError as problem:
-            if problem.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                raise
-        else:
-            return label
-    raise Conflict(f"too many versions of {name} are added at once", "repeat in a moment")
+        publish(aside, folder(label))
+        return label
+
+    return retry(take, Conflict(f"too many versions of {name} are added at once", "repeat in a moment"))
 
 
 def digests(path: Path) -> dict[str, str]:

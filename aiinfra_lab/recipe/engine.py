@@ -29,6 +29,7 @@ from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
 from ..errors import LabError
+from ..files import writing
 from .base import Outcome, Value
 
 PATIENCE_S = 20.0
@@ -47,12 +48,8 @@ class Truthful(NotebookExecutionManager):  # type: ignore[misc]  # papermill has
     in_a_cell = False
 
     def save(self, **kwargs: Any) -> None:
-        aside = Path(f"{self.output_path}.part")
-        with aside.open("w", encoding="utf-8") as file:
-            nbformat.write(self.nb, file)  # type: ignore[no-untyped-call]
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(self.output_path)
+        with writing(Path(self.output_path)) as aside:
+            nbformat.write(self.nb, aside)  # type: ignore[no-untyped-call]
         self.last_save_time = self.now()
 
     def cell_start(self, cell: Any, cell_index: int | None = None, **kwargs: Any) -> None:

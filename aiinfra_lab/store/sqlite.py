@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from .. import files
 from ..errors import Damaged, Denied, LabError, NotFound, Unavailable
 from .base import GENESIS
 from .sql import Head, SqlStore
@@ -58,13 +59,9 @@ class SqliteStore(SqlStore):
 
     def copy(self, reason: str) -> Path:
         """Copy the whole store by SQLite's backup API into `backups/`, checked before it gets its name."""
-        folder = self.path.parent / "backups"
-        folder.mkdir(exist_ok=True)
-        target = folder / f"{self.path.stem}-{time.strftime('%Y%m%d')}-{reason}.sqlite"
-        aside = target.with_suffix(f".{os.getpid()}.part")
-        with self._session() as db:
+        target = self.path.parent / "backups" / f"{self.path.stem}-{time.strftime('%Y%m%d')}-{reason}.sqlite"
+        with self._session() as db, files.writing(target, mode=files.OWNER_ONLY) as aside:
             _copy(db, aside)
-        aside.replace(target)
         for old in copies(self.path)[_COPIES_KEPT:]:
             old.unlink(missing_ok=True)
         return target
@@ -101,12 +98,10 @@ class SqliteStore(SqlStore):
 
     def _keep_head(self, seq: int, digest: str) -> None:
         # Written after the commit is on disk: it may lag behind after a crash, it can never run ahead.
-        aside = self._head_path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.part")
         # Not flushed: what a power cut leaves of it vouches for less, never for more. And a commit that is on disk must
         # not be reported as failed because this could not be written.
-        with contextlib.suppress(OSError):
-            aside.write_text(f"{seq} {digest}\n")
-            aside.replace(self._head_path)
+        with contextlib.suppress(OSError, LabError):
+            files.write(self._head_path, f"{seq} {digest}\n", flush=False)
 
     def _daily_copy(self) -> None:
         newest = next(iter(copies(self.path)), None)
@@ -212,10 +207,9 @@ def restore(path: Path) -> tuple[Path, Path]:
         path.with_name("audit.head"),
     ):
         if part.exists():
-            part.replace(aside / part.name)
-    with contextlib.closing(sqlite3.connect(copy)) as db:
-        _copy(db, path.with_suffix(".part"))
-    path.with_suffix(".part").replace(path)
+            files.publish(part, aside / part.name, flush=False)
+    with contextlib.closing(sqlite3.connect(copy)) as db, files.writing(path, mode=files.OWNER_ONLY) as new:
+        _copy(db, new)
     SqliteStore(path).vouch()
     return copy, aside
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import struct
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import Damaged, UsageProblem
+from ..files import writing
 
 FILE = "checkpoint.safetensors"
 _HEADER = 100_000_000  # what the safetensors format allows
@@ -53,16 +53,12 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Any], notes: Mapping[str, str]) -> None:
-    """Write named tensors and texts as a safetensors file: aside, flushed, renamed."""
+    """Write named tensors and texts as a safetensors file, whole or not at all."""
     from safetensors.torch import save_file
 
-    aside = path.with_suffix(".part")
-    save_file(
-        {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, aside, dict(notes)
-    )
-    with aside.open("rb") as file:
-        os.fsync(file.fileno())
-    aside.replace(path)
+    copied = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    with writing(path) as aside:
+        save_file(copied, aside, dict(notes))
 
 
 def random_state() -> dict[str, Any]:

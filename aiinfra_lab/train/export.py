@@ -11,7 +11,6 @@ import copy
 import io
 import logging
 import re
-import shutil
 import warnings
 from collections.abc import Iterator
 from importlib.metadata import distributions
@@ -19,8 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Failed, UsageProblem
+from ..files import building, publish, write_json
 from . import checkpoint
-from .table import Table, write_json
+from .table import Table
 
 if TYPE_CHECKING:
     import torch
@@ -39,17 +39,10 @@ def save(model: Any, table: Table, target: Path) -> None:
         raise UsageProblem(
             f"run.save was given a {type(model).__name__}", "give it the torch.nn.Module that was trained"
         )
-    with _evaluating(model) as still, torch.no_grad():
-        aside = target.with_name(target.name + ".part")
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir(parents=True)
-        try:
-            _write(still, table, aside)
-        except BaseException:
-            shutil.rmtree(aside)
-            raise
-    shutil.rmtree(target, ignore_errors=True)
-    aside.replace(target)
+    with building(target) as folder:
+        with _evaluating(model) as still, torch.no_grad():
+            _write(still, table, folder)
+        publish(folder, target, replace=True)
 
 
 def environment() -> str:

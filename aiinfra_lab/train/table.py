@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .. import files
 from ..errors import Failed, UsageProblem
 from ..features.contract import Columns, is_missing
 
@@ -78,7 +78,7 @@ class Table:
 
     def save(self, path: Path) -> None:
         """Write the contract next to the run's other files."""
-        path.write_text(self.columns().to_json(), "utf-8")
+        files.write(path, self.columns().to_json(), flush=False)
 
     def _fit(self, frame: Any) -> Columns:
         if self.contract is None:
@@ -102,11 +102,6 @@ class Table:
                 f"the label {self._rows.label} holds what is no number", "make it 0 and 1, or the number to predict"
             ) from None
         return Tensors(torch.from_numpy(numbers), torch.from_numpy(codes), torch.from_numpy(y))
-
-
-def write_json(path: Path, value: object) -> None:
-    """JSON for people and programs, without NaN."""
-    path.write_text(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
 
 
 def _json(value: Any) -> Any:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from .. import jobs
+from .. import files, jobs
 from ..errors import Failed, LabError
 from ..show import LiveFrame, in_notebook
 from ..store import Record
@@ -32,7 +32,7 @@ def execute(uri: str) -> None:
     planned = record.find(uri)
     place = record.folder(planned.name)
     place.mkdir(parents=True, exist_ok=True)
-    (place / "code.py").write_text(planned.body["code"], "utf-8")
+    files.write(place / "code.py", planned.body["code"])
     try:
         with jobs.here(uri) as job:
             # In a busy session it may have waited for long: its time begins now.

@@ -6,9 +6,9 @@ import threading
 
 import pytest
 
-from aiinfra_lab import jobs
+from aiinfra_lab import files, jobs
 from aiinfra_lab.errors import Interrupted, NotFound, Unavailable
-from aiinfra_lab.jobs import locks, process, restored
+from aiinfra_lab.jobs import process, restored
 from aiinfra_lab.store import open_store
 from aiinfra_lab.store.sqlite import restore
 from tests.conftest import end_supervisor, supervisors, until
@@ -297,5 +297,5 @@ def test_a_supervisor_that_does_not_leave_is_an_error(workspace, monkeypatch):
     open_store().list()
     home = workspace / ".aiinfra"
     asked = pytest.raises(Unavailable, match="does not leave")
-    with locks.take(home / jobs.LOCK), asked, restored.unsupervised(home):
+    with files.take_lock(home / jobs.LOCK), asked, restored.unsupervised(home):
         raise AssertionError("it was let in")

@@ -1,0 +1,289 @@
+"""Files written whole or not at all, folders that appear when they are finished, locks, and bounded retry.
+
+The only module that renames over a file or asks for a file lock; the others say what they want written or held.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import random
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, TypeVar
+
+from .errors import Conflict, Denied, LabError, Unavailable
+
+READABLE = 0o644
+OWNER_ONLY = 0o600
+FIX = "make it writable, or choose another place"
+_MANY = 200
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
+_REFUSED = (*_TAKEN, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP)
+
+T = TypeVar("T")
+
+# ---- files ----
+
+
+def write(path: Path, content: str | bytes, *, mode: int = READABLE, flush: bool = True, fix: str = FIX) -> None:
+    """Write a file so that a crash leaves the old one or the new one; see `writing`."""
+    with writing(path, mode=mode, flush=flush, fix=fix) as aside:
+        aside.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def write_json(path: Path, value: object, *, mode: int = READABLE, fix: str = FIX) -> None:
+    """Write JSON for people and programs; see `writing`. ValueError for NaN and infinity, which JSON does not have."""
+    write(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n", mode=mode, fix=fix)
+
+
+@contextlib.contextmanager
+def writing(path: Path, *, mode: int = READABLE, flush: bool = True, fix: str = FIX) -> Iterator[Path]:
+    """The path of an empty file in the same folder, for whoever writes by path; it takes the place of `path` when the
+    block ends well, and is gone when it does not. What a killed writer left goes with the next write of that file.
+
+    mode: lowered by the process's umask, as for any file
+    flush: return when file and name are on the disk, as far as it tells the truth
+    fix: what Denied advises when the place may not be written. Unavailable when the disk is full
+    """
+    with lab_errors(path, fix):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside, handle = _aside(path, lambda new: os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
+        try:
+            yield aside
+            if flush:
+                _flush(aside)  # opened anew: a library may have put another file there
+            aside.replace(path)
+            if flush:
+                _flush(path.parent)
+        finally:
+            aside.unlink(missing_ok=True)
+            os.close(handle)
+
+
+@contextlib.contextmanager
+def lab_errors(place: Path, fix: str = FIX) -> Iterator[None]:
+    """What the file system refuses at or beside `place` becomes Denied with that fix; a full disk Unavailable."""
+    try:
+        yield
+    except OSError as problem:
+        number = _number(problem)
+        if number in _NO_SPACE:
+            raise Unavailable(f"no space is left for {place}", "free some space and repeat") from problem
+        if number in _REFUSED and _concerns(problem, place):
+            why = os.strerror(number)
+            raise Denied(f"{problem.filename or place} may not be written: {why}", fix) from problem
+        raise
+
+
+# ---- folders ----
+
+
+@contextlib.contextmanager
+def building(target: Path) -> Iterator[Path]:
+    """An empty folder beside `target`, to be filled and published; gone when the block ends unless it was."""
+    with lab_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        aside, handle = _aside(target, _open_new_folder)
+        try:
+            yield aside
+        finally:
+            _remove(aside)
+            os.close(handle)
+
+
+def publish(finished: Path, target: Path, *, replace: bool = False, flush: bool = True) -> None:
+    """Give a finished folder or file its name, on the same file system; it is on the disk when this returns.
+
+    Conflict when the name is taken, unless `replace`. flush: False for contents that are flushed already, or that can
+    be made again; the name is flushed all the same.
+    """
+    if flush:
+        flush_tree(finished)
+    with lab_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        old = _beside(target)
+        if target.is_file() and not replace:
+            raise _taken(target)
+        if target.exists() and replace:
+            target.rename(old)  # away first: a full folder cannot be renamed over, and removing it takes a while
+        try:
+            finished.rename(target)
+        except OSError as problem:
+            if old.exists():
+                old.rename(target)
+            if problem.errno not in _TAKEN:
+                raise
+            raise _taken(target) from problem
+        _flush(target.parent)
+        _remove(old)
+
+
+def flush_tree(path: Path) -> None:
+    """Return when a file, or all that lies below a folder, is on the disk, as far as it tells the truth."""
+    found = [path, *path.rglob("*")]
+    if len(found) > _MANY:
+        os.sync()  # one by one, each would wait for the file system's journal
+        return
+    for each in found:
+        if each.is_file() or (each.is_dir() and not each.is_symlink()):
+            _flush(each)
+
+
+# ---- locks: they go with their process, however that ends; the file stays ----
+
+
+def take_lock(path: Path, patience_s: float = 1.0) -> IO[bytes] | None:
+    """The file, held by this process alone until it is closed; None when another one keeps it that long."""
+    file = path.open("ab")
+    until_at = time.monotonic() + patience_s  # somebody who only asks holds it for a moment
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= until_at:
+                file.close()
+                return None
+            time.sleep(0.02)
+        else:
+            return file
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process holds the file alone. Askers share it, so that they never see each other."""
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+@contextlib.contextmanager
+def lock(path: Path) -> Iterator[None]:
+    """Hold the file alone, waiting for whoever holds it now, as long as that takes; its folder is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
+def shared_lock(path: Path) -> Iterator[None]:
+    """Hold the file together with others who share it, waiting for whoever holds it alone. OSError without a file."""
+    with path.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        yield
+
+
+# ---- bounded retry ----
+
+
+def retry(step: Callable[[], T], problem: LabError, *, on: type[Exception] = Conflict, attempts: int = 50) -> T:
+    """What `step` returns, called again while it raises `on`; `problem` when the last attempt did too."""
+    for attempt in range(attempts):
+        try:
+            return step()
+        except on:
+            # Those who got into each other's way once would do so again in step.
+            time.sleep(random.uniform(0, 0.001 * min(attempt, 10)))  # noqa: S311
+    raise problem
+
+
+def until(
+    ready: Callable[[], T | None],
+    problem: LabError | Callable[[], LabError],
+    *,
+    within_s: float,
+    every_s: float = 0.05,
+) -> T:
+    """What `ready` returns once that is true, asked every so often; `problem` when the time is over."""
+    until_at = time.monotonic() + within_s
+    while not (found := ready()):
+        if time.monotonic() >= until_at:
+            raise problem if isinstance(problem, LabError) else problem()
+        time.sleep(every_s)
+    return found
+
+
+# ---- what lies aside ----
+
+
+def _aside(path: Path, make: Callable[[Path], int]) -> tuple[Path, int]:
+    """Something new beside `path`, and its handle, whose lock says that its writer lives."""
+    _clear_left(path)
+    while True:
+        new = _beside(path)
+        handle = make(new)
+        with contextlib.suppress(OSError):  # not every file system locks; then nothing there is cleared away either
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        if new.exists():
+            return new, handle
+        os.close(handle)  # another writer took it for a dead one's before it was locked
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f"{_stem(path)}{os.urandom(4).hex()}.part")
+
+
+def _stem(path: Path) -> str:
+    return f".{path.name.encode()[:200].decode(errors='ignore')}."
+
+
+def _clear_left(path: Path) -> None:
+    """Remove what writers of this file left that were killed: nobody holds its lock."""
+    stem = _stem(path)
+    with os.scandir(path.parent) as entries:
+        left = [Path(each) for each in entries if each.name.startswith(stem) and each.name.endswith(".part")]
+    for each in left:
+        with contextlib.suppress(OSError):
+            handle = os.open(each, os.O_RDONLY)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _remove(each)
+            finally:
+                os.close(handle)
+
+
+def _open_new_folder(path: Path) -> int:
+    path.mkdir()
+    return os.open(path, os.O_RDONLY)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _taken(target: Path) -> Conflict:
+    return Conflict(f"{target} is there already", "name another place, or take it away first")
+
+
+def _number(problem: OSError) -> int:
+    """The error number; libraries in Rust give it in words only."""
+    named = re.search(r"\(os error (\d+)\)", str(problem))
+    return problem.errno or (int(named[1]) if named else 0)
+
+
+def _concerns(problem: OSError, place: Path) -> bool:
+    """Whether it is about that place or its folder, and not about what was read meanwhile."""
+    return problem.filename is None or Path(os.fsdecode(problem.filename)).is_relative_to(place.parent)

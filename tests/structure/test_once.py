@@ -1,0 +1,67 @@
+"""Files are replaced, flushed and locked by one module."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .source import PACKAGE, imports, modules, short
+
+ONE = PACKAGE / "files.py"
+OTHERS = [path for path in modules() if path != ONE]
+# What renames, flushes or makes a file that is to be renamed; `os.replace` and `shutil.move` are among them.
+CALLS = {"fsync", "fdatasync", "flock", "lockf", "mkstemp", "NamedTemporaryFile", "move", "renames"}
+
+
+def by_hand(code: str) -> Iterator[int]:
+    """Lines of a module that replace, flush or lock a file by themselves."""
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and _is_replacement(node, node.func):
+            yield node.lineno
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.endswith(".part"):
+            yield node.lineno
+
+
+def _is_replacement(call: ast.Call, function: ast.Attribute) -> bool:
+    module = getattr(function.value, "id", "")
+    if function.attr in ("replace", "rename"):
+        # Texts take two arguments; dataclasses, dates and data frames take keywords or a mapping.
+        plain = len(call.args) == 1 and not call.keywords and not isinstance(call.args[0], ast.Dict | ast.DictComp)
+        return module == "os" or (plain and not _is_text(call.args[0]))
+    return function.attr in CALLS and module in ("os", "fcntl", "tempfile", "shutil")
+
+
+def _is_text(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant)
+
+
+@pytest.mark.parametrize("path", OTHERS, ids=short)
+def test_no_other_module_replaces_or_locks_files_by_hand(path: Path) -> None:
+    assert list(by_hand(path.read_text())) == []
+    assert not any(name.partition(".")[0] == "fcntl" for name in imports(path))
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "aside.replace(path)",
+        "folder.rename(folder_of(label))",
+        "os.replace(a, b)",
+        "os.fsync(3)",
+        "tempfile.mkstemp(dir=d)",
+        "shutil.move(a, b)",
+        "fcntl.flock(f, 2)",
+        "x = path.with_suffix('.part')",
+        "x = f'{path}.part'",
+    ],
+)
+def test_a_replacement_by_hand_is_found(code: str) -> None:
+    assert list(by_hand(code)) == [1]
+
+
+@pytest.mark.parametrize(
+    "code", ["text.replace('a', 'b')", "time.replace(tzinfo=UTC)", "frame.rename({'a': 'b'})", "rows.rename('row')"]
+)
+def test_what_only_sounds_like_it_is_not(code: str) -> None:
+    assert list(by_hand(code)) == []
