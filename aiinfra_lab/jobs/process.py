@@ -1,4 +1,7 @@
-"""Processes as the supervisor sees them: identity that survives pid reuse, trees, and their end. Linux first."""
+"""Processes: identity that survives pid reuse, trees, and their end. Linux first.
+
+The only module that signals a process: the supervisor ends a job's tree, a keeper all that is below it.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,15 @@ import ctypes
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 _PR_SET_CHILD_SUBREAPER = 36
+_SUPERVISOR = "aiinfra_lab.jobs.supervisor"
+_KILL_S = 2.0  # killed processes vanish at once, unless the kernel holds one in a system call
+_WRITE_S = 0.5  # for a job's wrapper to write the exit code
+_LOOK_S = 0.02
 
 
 def birth(pid: int) -> float:
@@ -63,24 +71,42 @@ def belongs(pid: int, mark: str) -> bool:
 def ask_to_end(leader: int, born: float) -> None:
     """SIGTERM to the job's process group; a group that is gone is fine."""
     if alive(leader, born):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(leader, signal.SIGTERM)
+        signal_group(leader, signal.SIGTERM)
+
+
+def signal_group(leader: int, number: signal.Signals) -> None:
+    """A signal to a process group; one that is gone, or is somebody else's by now, is fine."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader, number)
 
 
 def end(leader: int, born: float, mark: str) -> None:
-    """SIGKILL to the whole tree; returns when all are gone. The leader is last: it can still write the exit code."""
-    for _ in range(50):
-        left = [pid for pid in tree(leader, born, mark) if pid != leader]
-        for pid in left:
-            _kill(pid)
-        if not left:
-            break
-        time.sleep(0.02)
-    for _ in range(25):
-        if not alive(leader, born):
-            return
-        time.sleep(0.02)
-    _kill(leader)
+    """SIGKILL to a job's whole tree; returns when all are gone. The leader is last: it can still write the exit code.
+
+    leader, born: zeros when it is not known; what carries the mark is ended all the same
+    """
+    _kill_all(lambda: (pid for pid in tree(leader, born, mark) if pid != leader))
+    if not wait_ended([(leader, born)], _WRITE_S):
+        _kill(leader)
+
+
+def end_descendants() -> None:
+    """SIGKILL to every process below this one, whatever session or environment it made itself, until none is left.
+
+    The workspace's supervisor and its jobs are spared: code in a kernel may have been what brought it up. Call
+    `adopt_orphans` first, or what lost its parent escapes.
+    """
+    _kill_all(_descendants)
+
+
+def wait_ended(processes: Iterable[tuple[int, float]], within_s: float) -> bool:
+    """Wait until none of the processes, each a pid and its birth, runs; False when one still does."""
+    until_at = time.monotonic() + within_s
+    left = [each for each in processes if alive(*each)]
+    while left and time.monotonic() < until_at:
+        time.sleep(_LOOK_S)
+        left = [each for each in left if alive(*each)]
+    return not left
 
 
 def adopt_orphans() -> None:
@@ -94,6 +120,40 @@ def reap() -> None:
     with contextlib.suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
+
+
+def _kill_all(find: Callable[[], Iterable[int]]) -> None:
+    """SIGKILL to what `find` gives until it gives nothing: what is found may have started others meanwhile."""
+    until_at = time.monotonic() + _KILL_S
+    while (left := list(find())) and time.monotonic() < until_at:
+        for pid in left:
+            _kill(pid)
+        time.sleep(_LOOK_S)
+
+
+def _descendants() -> Iterator[int]:
+    import psutil
+
+    below = psutil.Process().children(recursive=True)
+    spared = {pid for each in below if _SUPERVISOR in _command(each) for pid in _with_children(each)}
+    # Ended children stay as zombies until they are collected; whoever started them reads their exit code.
+    yield from (each.pid for each in below if each.pid not in spared and birth(each.pid))
+
+
+def _with_children(process: Any) -> list[int]:
+    import psutil
+
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return [process.pid, *(child.pid for child in process.children(recursive=True))]
+    return [process.pid]
+
+
+def _command(process: Any) -> str:
+    import psutil
+
+    with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+        return " ".join(process.cmdline())
+    return ""
 
 
 def _kill(pid: int) -> None:

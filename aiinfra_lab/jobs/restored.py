@@ -53,9 +53,7 @@ def end_unknown(home: Path) -> list[str]:
     leaders = {folder.name: _leader(folder) for folder in folders}
     for leader in leaders.values():
         process.ask_to_end(*leader)
-    until = time.monotonic() + GRACE_S
-    while time.monotonic() < until and any(process.alive(*leader) for leader in leaders.values()):
-        time.sleep(0.05)
+    process.wait_ended(leaders.values(), GRACE_S)
     for job_id, leader in leaders.items():
         process.end(*leader, job_id)
     return sorted(map(_subject, leaders))

@@ -26,7 +26,6 @@ from ..uris import Uri
 from .gate import Gate
 from .place import Place, State
 from .specs import remove_spec, write_spec
-from .tree import end_descendants
 
 READY_S = 60.0
 LOOK_S = 1.0
@@ -138,7 +137,7 @@ class Keeper:
             self.gate.shut_down_kernel()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.kernel.wait(POLITE_S)
-        end_descendants()
+        process.end_descendants()
         return self.kernel.poll()
 
     def _end(self, why: str) -> None:

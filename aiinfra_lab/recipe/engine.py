@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -30,6 +30,7 @@ from traitlets.config import Config
 
 from ..errors import LabError
 from ..files import writing
+from ..jobs.process import signal_group
 from .base import Outcome, Value
 
 PATIENCE_S = 20.0
@@ -146,12 +147,6 @@ def _error(problem: BaseException) -> dict[str, Any]:
     return {"output_type": "error", "ename": type(problem).__name__, "evalue": words, "traceback": [words]}
 
 
-def _signal(leader: int, number: signal.Signals) -> None:
-    """To the kernel and what its cell started: every kernel has a process group of its own."""
-    with suppress(ProcessLookupError):
-        os.killpg(leader, number)
-
-
 @contextmanager
 def _listening(path: Path, manager: Truthful) -> Iterator[IO[bytes]]:
     """A file for what the kernel's process says past the notebook; told when it died although nobody asked for it."""
@@ -182,7 +177,9 @@ def _interrupting(client: Any, manager: Truthful) -> Iterator[None]:
             process = getattr(getattr(client.km, "provisioner", None), "process", None)
             if asked and process is not None and process.poll() is None:
                 asked_at = asked_at or time.monotonic()
-                _signal(process.pid, signal.SIGINT if time.monotonic() - asked_at < PATIENCE_S else signal.SIGKILL)
+                patient = time.monotonic() - asked_at < PATIENCE_S
+                # And to what its cell started: every kernel has a process group of its own.
+                signal_group(process.pid, signal.SIGINT if patient else signal.SIGKILL)
                 over.wait(min(2, PATIENCE_S))
 
     thread = threading.Thread(target=watch, daemon=True)

@@ -1,4 +1,4 @@
-"""Files are replaced, flushed and locked by one module."""
+"""What one module does for all: files.py replaces, flushes and locks files, jobs/process.py signals processes."""
 
 import ast
 from collections.abc import Iterator
@@ -65,3 +65,12 @@ def test_a_replacement_by_hand_is_found(code: str) -> None:
 )
 def test_what_only_sounds_like_it_is_not(code: str) -> None:
     assert list(by_hand(code)) == []
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in modules() if short(path) != "aiinfra_lab/jobs/process.py"], ids=short
+)
+def test_no_other_module_signals_a_process(path: Path) -> None:
+    calls = [node.func for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    signalling = {"kill", "killpg", "send_signal"}
+    assert [call.lineno for call in calls if isinstance(call, ast.Attribute) and call.attr in signalling] == []
