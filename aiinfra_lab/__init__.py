@@ -6,6 +6,7 @@ package loads neither of them.
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -13,6 +14,9 @@ __all__ = ["cost", "data", "deploy", "drift", "features", "gpu", "lab", "models"
 
 if TYPE_CHECKING:
     from . import cost, data, deploy, drift, features, gpu, lab, models, recipe, train
+
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())  # a library's log is for those who ask for it
 
 
 def __getattr__(name: str) -> Any:

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..config import settings
 from ..errors import Conflict, Failed, Interrupted, NotFound, Unavailable, UsageProblem, did_you_mean
+from ..logs import last_problem
 from ..providers import load
 from ..store import Body, Event, Record, open_store, update
 from . import client, orders
@@ -155,7 +156,7 @@ def _refuse_problem(record: Record, generation: int) -> None:
             update(open_store(), KIND, record.name, _stopped)
         raise Failed(what, fix or "choose another version")
     if not state.live:
-        last = (place.output(body["job"], 5).strip().splitlines() or ["it said nothing"])[-1]
+        last = last_problem(place.output(body["job"], 5)) or "it printed nothing"
         raise Failed(f"the endpoint ended before it served: {last}", f"`%deploy log {record.name}` shows its output")
 
 

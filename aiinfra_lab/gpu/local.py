@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 
-from .. import jobs
+from .. import jobs, logs
 from ..cost import machine_usd_per_hour
 from ..errors import NotFound
 from ..kernels import Place, sweep
@@ -104,13 +104,6 @@ def _how(job: jobs.Job) -> str:
     if job.state == "lost" or job.exit_code == 137:
         return "its keeper was killed"
     if job.state == "failed":
-        said = _last_words(jobs.log(job.id, lines=3).splitlines())
-        return f"its keeper failed: {said}" if said else f"its keeper failed with exit code {job.exit_code}"
+        problem = logs.last_problem(jobs.log(job.id, lines=3))
+        return f"its keeper failed: {problem}" if problem else f"its keeper failed with exit code {job.exit_code}"
     return job.state
-
-
-def _last_words(lines: Sequence[str]) -> str:
-    """The error that output ends with: its last line, or both lines of one of ours."""
-    *before, last = ["", *filter(None, map(str.strip, lines))]
-    fix = last.removeprefix("fix: ")
-    return f"{before[-1]} ({fix})" if fix != last and before else last

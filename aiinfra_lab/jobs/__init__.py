@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import files
+from .. import files, logs
 from ..config import OPT_OUTS, settings
-from ..errors import Conflict, Interrupted, NotFound, Unavailable
+from ..errors import Conflict, Interrupted, NotFound, Unavailable, UsageProblem
 from ..store import Record, Store, open_store
 from ..units import show_duration
 from . import process
@@ -31,6 +31,8 @@ _OWN = ("AIINFRA_JOB", "AIINFRA_JOB_DIR", "AIINFRA_CONTEXT")
 LIVE = ("starting", "running", "stopping")
 KIND = "job"
 LOCK = "supervisor.lock"
+LOG_MIB = 32
+_ANSWER_BYTES = 262_144
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ class Job:
 
     @property
     def log_path(self) -> Path:
-        """Where its output goes."""
+        """Where its output goes; `log.1` beside it holds what came before, once there is much."""
         return self.folder / "log"
 
     @property
@@ -96,6 +98,7 @@ def prepare(
     cwd: where it runs; the project folder when not given
     """
     home, now = settings().home, time.time()
+    log_bytes()  # a bound that makes no sense is refused before anything starts
     job_id = f"{subject.partition('@')[0].replace(':', '-')}-{secrets.token_hex(4)}"
     folder = home / "jobs" / job_id
     folder.mkdir(parents=True, mode=0o700)
@@ -133,6 +136,7 @@ def launch() -> None:
     # Through a shell that ends at once: the supervisor must be nobody's child, or it would be left as a zombie.
     command = [sys.executable, "-m", "aiinfra_lab.jobs.supervisor"]
     log = home / "supervisor.log"
+    logs.bound(log, log_bytes())  # supervisors that fail at once would fill it
     with log.open("ab") as output:
         subprocess.run(
             ["/bin/sh", "-c", '"$@" &', "sh", *command],
@@ -214,13 +218,16 @@ def wait(job_id: str, timeout_s: float | None = None, *, again: str = "") -> Job
 
 def log(job_id: str, lines: int = 200) -> str:
     """The end of the job's output, at most that many lines and 256 KiB."""
-    path = poll(job_id).log_path
-    if not path.exists():
-        return ""
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - 262_144))
-        text = file.read().decode("utf-8", "replace")
+    text = logs.tail(poll(job_id).log_path, _ANSWER_BYTES).decode("utf-8", "replace")
     return "\n".join(text.splitlines()[-lines:])
+
+
+def log_bytes() -> int:
+    """What a job's log may take on disk, by the setting `jobs.log_mib`. UsageProblem when that is no size."""
+    mib = settings().get("jobs.log_mib", LOG_MIB)
+    if mib < 1:
+        raise UsageProblem(f"jobs.log_mib = {mib} holds nothing", f"give it 1 or more; {LOG_MIB} is the default")
+    return mib << 20
 
 
 def beat() -> None:
@@ -340,8 +347,8 @@ def _again(job: Job, again: str) -> str:
 
 def _await_supervisor(home: Path, log: Path) -> None:
     def problem() -> Unavailable:
-        last = log.read_text(errors="replace").strip().splitlines()[-1:] or ["it printed nothing"]
-        what = f"the workspace's supervisor does not start: {last[0]}"
+        last = logs.last_problem(logs.tail(log, _ANSWER_BYTES).decode("utf-8", "replace")) or "it printed nothing"
+        what = f"the workspace's supervisor does not start: {last}"
         return Unavailable(what, f"see {log}; is the machine overloaded?")
 
     files.until(lambda: files.is_locked(home / LOCK), problem, within_s=20, every_s=0.02)

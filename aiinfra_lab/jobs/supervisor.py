@@ -8,22 +8,25 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import signal
 import subprocess
 import time
 from pathlib import Path
 
-from .. import files
+from .. import files, logs
 from ..config import settings
-from ..errors import Conflict, Unavailable
+from ..errors import Conflict, Unavailable, UsageProblem
 from ..store import Record, open_store
-from . import KIND, LIVE, LOCK, child_environment, ended_state, exit_code, process
+from . import KIND, LIVE, LOCK, LOG_MIB, child_environment, ended_state, exit_code, log_bytes, process
 
 IDLE_S = 5.0
 GRACE_S = 5.0
 TICK_S = 0.1
 MAX_RESTARTS = 5
+
+_log = logging.getLogger("aiinfra_lab.jobs.supervisor")  # __name__ is __main__ here
 
 # Who holds this file for himself alone asks the supervisor to leave; a lock, so that the wish goes with its process.
 LEAVE = "supervisor.leave"
@@ -50,10 +53,12 @@ class Supervisor:
         self.asked_at: dict[str, float] = {}
         self.spawned_at: dict[str, float] = {}
         self.file = _identity(self.home)
+        self.log_bytes = _log_bytes()
 
     def tick(self) -> int:
         """Look at every live job once; how many there are."""
         process.reap()
+        logs.bound(self.home / "supervisor.log", self.log_bytes)
         if (file := _identity(self.home)) != self.file:
             # The store was put back from a copy: what was read before may be of another past.
             self.file, self.seen_rev = file, 0
@@ -73,6 +78,7 @@ class Supervisor:
 
     def _look(self, record: Record) -> None:
         body = record.body
+        logs.bound(self._folder(record) / "log", self.log_bytes)
         if not body["supervised"]:
             if not process.alive(body["pid"], body["born"]):
                 self._write(record, state="lost", ended_at=time.time())
@@ -97,6 +103,7 @@ class Supervisor:
             try:
                 _spawn(record.name, folder, self.settings.workspace, self.settings.project)
             except (OSError, ValueError, KeyError) as problem:  # its folder is gone, its words are too long, …
+                _log.warning("%s could not be started: %s", record.name, problem)
                 with contextlib.suppress(OSError), (folder / "log").open("a") as log:
                     log.write(f"it could not be started: {problem}\n")
                 self._write(record, state="failed", ended_at=time.time(), ended_by=str(problem))
@@ -123,6 +130,7 @@ class Supervisor:
     def _ended(self, record: Record) -> None:
         code = exit_code(self._folder(record))
         process.end(record.body.get("pid", 0), record.body.get("born", 0.0), record.name)  # whatever it left running
+        logs.bound(self._folder(record) / "log", self.log_bytes)
         stopped = bool(record.body.get("stop_requested_at")) or record.body.get("ended_by") == "deadline"
         state = ended_state(code, stopped=stopped)
         restarts = record.body.get("restarts", 0)
@@ -159,6 +167,15 @@ def _identity(home: Path) -> int:
         return 0
 
 
+def _log_bytes() -> int:
+    """A bound that makes no sense must not keep what lives from being watched."""
+    try:
+        return log_bytes()
+    except UsageProblem as problem:
+        _log.warning("%s", problem)
+        return LOG_MIB << 20
+
+
 def claim(folder: Path) -> int:
     """The process that the job's wrapper said it is, or 0."""
     try:
@@ -188,6 +205,7 @@ def _spawn(job_id: str, folder: Path, workspace: Path, project: Path) -> None:
 
 def main() -> None:
     """Watch until nothing has lived for IDLE_S, somebody asks it to leave, or the workspace is gone."""
+    logs.configure()
     supervisor = Supervisor()
     lock = files.take_lock(supervisor.home / LOCK)
     if lock is None:

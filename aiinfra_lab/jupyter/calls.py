@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from .. import jobs
+from .. import jobs, logs
 from ..errors import NotFound, UsageProblem, did_you_mean
 from ..jobs import Job
 from ..uris import NOUNS, Uri
@@ -86,17 +86,13 @@ def _error(job: Job, said: Any) -> dict[str, str]:
     if isinstance(said, dict) and {"error", "what", "fix"} <= said.keys():
         return {key: str(said[key]) for key in ("error", "what", "fix")}
     code = f" with exit code {job.exit_code}" if job.exit_code is not None else ""
-    last = next(iter(reversed(jobs.log(job.id, lines=20).strip().splitlines())), "it said nothing")
+    last = logs.last_problem(jobs.log(job.id, lines=20)) or "it printed nothing"
     return {"error": "Failed", "what": f"{job.subject} {job.state}{code}: {last[:300]}", "fix": f"read {job.log_path}"}
 
 
 def _last_json(job: Job) -> Any:
     """The command prints its answer as one line; libraries may have written others before and after it."""
-    if not job.log_path.exists():
-        return None
-    with job.log_path.open("rb") as file:
-        file.seek(max(0, job.log_path.stat().st_size - _MAX_ANSWER_BYTES))
-        lines = file.read().decode("utf-8", "replace").splitlines()
+    lines = logs.tail(job.log_path, _MAX_ANSWER_BYTES).decode("utf-8", "replace").splitlines()
     for line in reversed(lines):
         try:
             return json.loads(line)

@@ -7,6 +7,7 @@ and writes down how it ended. It needs nobody: neither a supervisor nor a client
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import shutil
 import signal
@@ -17,7 +18,7 @@ from dataclasses import replace
 from types import FrameType
 from typing import Any
 
-from .. import jobs
+from .. import jobs, logs
 from ..config import settings
 from ..errors import LabError
 from ..jobs import process
@@ -26,6 +27,8 @@ from ..uris import Uri
 from .gate import Gate
 from .place import Place, State
 from .specs import remove_spec, write_spec
+
+_log = logging.getLogger("aiinfra_lab.kernels.keeper")  # __name__ is __main__ here
 
 READY_S = 60.0
 LOOK_S = 1.0
@@ -111,8 +114,8 @@ class Keeper:
         and the session serves `--on` all the same."""
         try:
             return write_spec(self.place, self._body().get("shown_as", self.subject.name))
-        except OSError as problem:
-            sys.stderr.write(f"not in JupyterLab's launcher: {problem}\n")
+        except (OSError, LabError) as problem:
+            _log.warning("not in JupyterLab's launcher: %s", problem)
             return ""
 
     def _begin_life(self) -> None:
@@ -189,13 +192,14 @@ def _words(status: int) -> str:
 
 def main(subject: str) -> int:
     """Keep the kernel of that session."""
+    logs.configure()
     uri = Uri.parse(subject, noun="gpu")
     place = Place.of(uri)
     try:
         with place.take():
             return Keeper(uri, place, open_store()).keep()
     except LabError as problem:
-        sys.stderr.write(f"{problem}\n")
+        _log.error("%s", problem)
         return problem.exit_code
 
 

@@ -237,7 +237,7 @@ def test_a_process_whose_place_was_taken_ends_at_once(register, workspace):
     env = {**os.environ, "AIINFRA_JOB": "deploy-delay-old"}
     command = [sys.executable, "-m", "aiinfra_lab.deploy.server", "delay"]
     late = subprocess.run(command, env=env, capture_output=True, text=True, timeout=30, check=False)
-    assert (late.returncode, late.stderr) == (0, "another process serves delay now\n")
+    assert (late.returncode, "another process serves delay now" in late.stderr) == (0, True)
     assert (open_store().get("deploy", "delay").body["url"], deploy.show("delay").state) == (before, "running")
 
 

@@ -74,3 +74,14 @@ def test_no_other_module_signals_a_process(path: Path) -> None:
     calls = [node.func for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
     signalling = {"kill", "killpg", "send_signal"}
     assert [call.lineno for call in calls if isinstance(call, ast.Attribute) and call.attr in signalling] == []
+
+
+# Where output is meant for the person who runs the command or the cell.
+PRINTING = {"cli.py", "logs.py", "kernels/client.py", "recipe/__init__.py", "recipe/engine.py", "train/worker.py"}
+
+
+@pytest.mark.parametrize("path", modules(), ids=short)
+def test_what_a_process_notes_for_itself_is_logged(path: Path) -> None:
+    text = path.read_text()
+    printing = "sys.stderr" in text or "print_exc" in text
+    assert not printing or path.relative_to(PACKAGE).as_posix() in PRINTING

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import logging
 import signal
 import socket
 import sys
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import uvloop
 
+from ... import logs
 from ...errors import LabError
 from ...store import Record, Store, open_store, update
 from ..orders import KIND
@@ -26,6 +28,8 @@ from .endpoint import Endpoint
 from .predictions_log import PredictionsLog
 from .protocol import Server
 from .watch import Watch, is_named
+
+_log = logging.getLogger("aiinfra_lab.deploy.server")  # __name__ is __main__ here
 
 DRAIN_S = 4.0
 
@@ -72,14 +76,15 @@ async def _drain(endpoint: Endpoint, server: Server) -> None:
 
 def main(name: str) -> int:
     """Bind, say where, and serve."""
+    logs.configure()
     store = open_store()
     record = store.get(KIND, name)
     if record is None:
-        sys.stderr.write(f"there is no endpoint {name}\n")
+        _log.error("there is no endpoint %s", name)
         return 1
     if not is_named(record.body):
         # The supervisor may bring back a job that was killed together with it, after another took its place.
-        sys.stderr.write(f"another process serves {name} now\n")
+        _log.info("another process serves %s now", name)
         return 0
     try:
         listener = bind(record.body["port"])
@@ -88,7 +93,7 @@ def main(name: str) -> int:
         record = update(store, KIND, name, lambda body: {**body, **where} if is_named(body) else body)
         return uvloop.run(serve(name, store, record, listener))
     except LabError as problem:
-        sys.stderr.write(f"{problem}\n")
+        _log.error("%s", problem)
         with contextlib.suppress(LabError):  # the store itself may be what is the matter; the log has the words
             told = {"problem": str(problem), "problem_generation": record.body["generation"]}
             update(store, KIND, name, lambda body: {**body, **told} if is_named(body) else body)

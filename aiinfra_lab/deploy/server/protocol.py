@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
-import traceback
+import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,6 +35,8 @@ _HEADS = {status: f"HTTP/1.1 {status} {reason}\r\ncontent-type: ".encode() for s
 _LONG_HEAD = (431, f"the head of a request may have at most {MAX_HEAD} bytes")
 _LONG_BODY = (413, f"a body may have at most {MAX_BODY} bytes; send the rows in several requests")
 JSON = b"application/json"
+
+_log = logging.getLogger(__name__)
 
 Handler = Callable[["Request"], None]
 
@@ -211,7 +212,7 @@ class Connection(asyncio.Protocol):
         try:
             self._server.handler(request)
         except Exception:  # noqa: BLE001  # a fault of ours must reach the log and the client, not end the server
-            traceback.print_exc(file=sys.stderr)
+            _log.exception("a request failed")
             if not request.answer:
                 request.respond(500, b'{"error":{"what":"the endpoint failed; its log says more"}}')
 

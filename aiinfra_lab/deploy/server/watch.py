@@ -7,11 +7,10 @@ only then handed to the event loop. A store that cannot be reached for a while c
 from __future__ import annotations
 
 import gc
+import logging
 import os
-import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -25,6 +24,8 @@ from . import model
 from .counts import Counts
 from .endpoint import Endpoint, Routes, Version
 from .judge import Judge
+
+_log = logging.getLogger(__name__)
 
 POLL_S = 0.2
 JUDGE_S = 1.0
@@ -66,16 +67,16 @@ class Watch:
         try:
             self._write(ended_at=time.time(), **({} if code else {"stopped_at": time.time()}))
         except LabError as problem:
-            _say(problem)
+            _log.warning("%s", problem)
 
     def _run(self) -> None:
         while not self._stop.is_set():
             try:
                 self._tick(time.monotonic())
             except LabError as problem:
-                _say(problem)
+                _log.warning("%s", problem)
             except Exception:  # noqa: BLE001  # serving on without following the record would be worse than ending
-                _say(traceback.format_exc())
+                _log.exception("the endpoint ends: it cannot follow its record")
                 self._end(1)
             self._stop.wait(POLL_S)
 
@@ -89,7 +90,7 @@ class Watch:
             self._owed = None
         record = self.store.get(KIND, self.name)
         if record is None or not is_named(record.body):
-            _say("another process serves this endpoint now")
+            _log.info("another process serves this endpoint now")
             self._end(0)
             return
         if self._live is None or record.body["generation"] != self._live.generation:
@@ -142,7 +143,7 @@ class Watch:
 
     def _reject(self, traffic: Traffic, problem: LabError) -> None:
         """A version that cannot be served: go on with what is live, or end when nothing is."""
-        _say(problem)
+        _log.warning("%s", problem)
         live = self._live
         if live is None:
             self._write(problem=str(problem), problem_generation=traffic.generation)
@@ -176,7 +177,7 @@ class Watch:
         safe = Routes(champion=routes.champion, generation=routes.generation)
         self.endpoint.loop.call_soon_threadsafe(self._switch, safe)
         reason = "; ".join(said.reasons)
-        _say(f"rollback: {live.canary} broke the rule: {reason}")
+        _log.warning("rollback: %s broke the rule: %s", live.canary, reason)
         told = {"model": live.canary, "reason": reason, "at": time.time(), "by": "rule"}
         # Should the store be out of reach now, it is tried again until it is written.
         self._owed = lambda: self._order(
@@ -204,7 +205,7 @@ class Watch:
         try:
             self._follow(update(self.store, KIND, self.name, change, event))
         except _Overtaken:
-            _say("somebody ordered something else meanwhile")
+            _log.info("somebody ordered something else meanwhile")
 
     # ---- what happened ----
 
@@ -239,8 +240,3 @@ def _back_to(traffic: Traffic, body: Body) -> Body:
     live = {name: getattr(traffic, name) for name in Traffic.__dataclass_fields__ if name != "generation"}
     earlier = body["earlier"]
     return {**live, "earlier": earlier[:-1] if earlier[-1:] == [traffic.champion] else earlier}
-
-
-def _say(words: object) -> None:
-    sys.stderr.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {words}\n")
-    sys.stderr.flush()
