@@ -9,6 +9,7 @@ import contextlib
 import errno
 import fcntl
 import json
+import math
 import os
 import random
 import re
@@ -203,11 +204,11 @@ def until(
     ready: Callable[[], T | None],
     problem: LabError | Callable[[], LabError],
     *,
-    within_s: float,
+    within_s: float | None,
     every_s: float = 0.05,
 ) -> T:
-    """What `ready` returns once that is true, asked every so often; `problem` when the time is over."""
-    until_at = time.monotonic() + within_s
+    """What `ready` returns once that is true, asked every so often; `problem` when the time is over (None: never)."""
+    until_at = math.inf if within_s is None else time.monotonic() + within_s
     while not (found := ready()):
         if time.monotonic() >= until_at:
             raise problem if isinstance(problem, LabError) else problem()

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..config import settings
 from ..errors import Conflict, Failed, Interrupted, NotFound, Unavailable, UsageProblem, did_you_mean
+from ..files import until
 from ..logs import last_problem
 from ..providers import load
 from ..store import Body, Event, Record, open_store, update
@@ -111,23 +112,23 @@ def wait(name: str, generation: int) -> Record:
 
     Failed with the reason when it cannot, Unavailable when it takes longer than READY_S. Ctrl-C ends only the waiting.
     """
-    until = time.monotonic() + READY_S
+
+    def serving() -> Record | None:
+        record = find(name)
+        ready = client.readiness(record.body["url"]) or {}
+        serves = ready["generation"] if ready.get("ready") else -1
+        if serves != generation:  # an order that was refused is followed by another, which takes it back
+            _refuse_problem(record, generation)
+        return find(name) if serves >= generation else None
+
+    problem = Unavailable(f"{name} does not serve after {READY_S:g} s", f"look with `%deploy log {name}`")
     try:
-        while time.monotonic() < until:
-            record = find(name)
-            ready = client.readiness(record.body["url"]) or {}
-            serves = ready["generation"] if ready.get("ready") else -1
-            if serves != generation:  # an order that was refused is followed by another, which takes it back
-                _refuse_problem(record, generation)
-            if serves >= generation:
-                return find(name)
-            time.sleep(0.05)
+        return until(serving, problem, within_s=READY_S)
     except KeyboardInterrupt:
         raise Interrupted(
             f"you stopped waiting; {name} goes on",
             f"look with `%deploy show {name}`; end it with `%deploy stop {name}`",
         ) from None
-    raise Unavailable(f"{name} does not serve after {READY_S:g} s", f"look with `%deploy log {name}`")
 
 
 def end(record: Record) -> Record:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ..cost import prices
 from ..errors import Conflict, Failed, Interrupted, LabError, Unavailable
-from ..files import retry
+from ..files import retry, until
 from ..providers import load, names
 from ..store import Record
 from ..units import show_duration, show_usd
@@ -150,20 +150,24 @@ def _about_spot(wish: Wish, spot: bool, provider: str) -> list[str]:
 
 def _await(record: Record, state: str, patience_s: float) -> Record:
     """The record once its machine is in that state; Failed when it ended instead."""
-    name, until = record.name, time.monotonic() + patience_s
+    name = record.name
+
+    def reached() -> Record | None:
+        nonlocal record
+        now = sessions.status(record)
+        if now.state == state:
+            return record
+        if now.state == "ended":
+            sessions.close(record, now.why, now.at)
+            raise Failed(f"gpu:{name} did not become {state}: {now.why}", f"start it again: `%gpu start {name}`")
+        record = sessions.find(name)
+        return None
+
+    what = f"gpu:{name} is not {state} after {show_duration(patience_s)}"
     try:
-        while (now := sessions.status(record)).state != state:
-            if now.state == "ended":
-                sessions.close(record, now.why, now.at)
-                raise Failed(f"gpu:{name} did not become {state}: {now.why}", f"start it again: `%gpu start {name}`")
-            if time.monotonic() > until:
-                waited = show_duration(patience_s)
-                raise Unavailable(f"gpu:{name} is not {state} after {waited}", f"look again: `%gpu show {name}`")
-            time.sleep(0.05)
-            record = sessions.find(name)
+        return until(reached, Unavailable(what, f"look again: `%gpu show {name}`"), within_s=patience_s)
     except KeyboardInterrupt:
         raise _interrupted(name) from None
-    return record
 
 
 def _interrupted(name: str) -> Interrupted:

@@ -201,19 +201,23 @@ def wait(job_id: str, timeout_s: float | None = None, *, again: str = "") -> Job
     Unavailable after timeout_s. On Ctrl-C only the waiting ends: Interrupted says how to find the job again, with
     `again`, the command that shows it.
     """
-    until = None if timeout_s is None else time.monotonic() + timeout_s
+
+    def ended() -> Job | None:
+        job = poll(job_id)
+        if not job.live and (job.ended_at is not None or not job.supervised):
+            return job
+        if job.supervised:
+            launch()  # one may have been killed since
+        return None
+
+    def problem() -> Unavailable:
+        job = poll(job_id)
+        return Unavailable(f"{job.subject} still goes on after {show_duration(timeout_s or 0)}", _again(job, again))
+
     try:
-        while (job := poll(job_id)).live or (job.supervised and job.ended_at is None):
-            if job.supervised:
-                launch()  # one may have been killed since
-            if until is not None and time.monotonic() > until:
-                raise Unavailable(
-                    f"{job.subject} still goes on after {show_duration(timeout_s or 0)}", _again(job, again)
-                )
-            time.sleep(0.05)
+        return files.until(ended, problem, within_s=timeout_s)
     except KeyboardInterrupt:
         raise Interrupted(f"you stopped waiting; {job_id} goes on", _again(poll(job_id), again)) from None
-    return job
 
 
 def log(job_id: str, lines: int = 200) -> str:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ..errors import Failed, Unavailable
+from ..files import until
 from ..show import in_notebook
 from ..units import show_duration
 from .place import Place
@@ -113,20 +114,19 @@ def _await_outputs(place: Place, client: Any) -> None:
 
     The control channel answers also while a cell runs, and every answer is announced on the output channel.
     """
-    until = time.monotonic() + 30
-    while time.monotonic() < until:
+
+    def hears() -> bool:
         client.control_channel.send(client.session.msg("kernel_info_request"))
         try:
             client.get_iopub_msg(timeout=_LOOK_S)
         except queue.Empty:
             if not place.alive():
                 raise gone(place) from None
-        else:
-            return
-    raise Unavailable(
-        f"the kernel of gpu:{place.name} does not answer",
-        f"see what it prints with `%gpu show {place.name}`; end it with `%gpu stop {place.name}`",
-    )
+            return False
+        return True
+
+    fix = f"see what it prints with `%gpu show {place.name}`; end it with `%gpu stop {place.name}`"
+    until(hears, Unavailable(f"the kernel of gpu:{place.name} does not answer", fix), within_s=30)
 
 
 def gone(place: Place) -> Unavailable:
