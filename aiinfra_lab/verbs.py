@@ -23,9 +23,9 @@ from typing import Annotated, Any, Literal, ParamSpec, TypeVar
 
 from .config import opt_out
 from .errors import Denied, Failed, Unavailable, UsageProblem, did_you_mean
+from .nouns import TABLE as NOUNS
 from .show import Card, Result
 from .units import Unit
-from .uris import NOUNS
 
 VERBS = {
     "ls": "list, newest first",

@@ -24,7 +24,7 @@ Name = Annotated[str, Live("deploy")]
 def _places() -> list[str]:
     from ..providers import names
 
-    return names("deploy")
+    return names("deploy.target")
 
 
 @verb("deploy")
@@ -51,14 +51,14 @@ def start(
     on: the provider
     wait: return when the version is live
     """
-    from ..config import settings
+    from ..providers import chosen
     from . import gate, versions
 
     check_name(_name(name))
     uri = versions.resolve(model)
     doubt = gate.may_serve(uri)
     wish = orders.Wish(uri, canary, rollback_if)
-    where = on or settings().get("deploy.provider", "local")
+    where = on or chosen("deploy.target")
     record, note = _start(_name(name), wish, on, where, port)
     if wait:
         record = lifecycle.wait(record.name, record.body["generation"])

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from ..config import settings
 from ..errors import Denied, NotFound
+from ..providers import make
+from .base import Report
 
 if TYPE_CHECKING:
     import polars as pl
@@ -39,13 +41,12 @@ def samples(name: str) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 
 def write(verdict: dict[str, object], sample: str, form: str, into: Path) -> None:
-    """Write the verdict as `json`, or `evidently`'s page on its samples, whole or not at all."""
+    """Write the verdict as `json`, or a report's page on its samples, whole or not at all."""
     try:
         into.parent.mkdir(parents=True, exist_ok=True)
-        if form == "evidently":
-            from .evidently import write_html
-
-            write_html(*samples(sample), into)
+        if form != "json":
+            report: Report = make("drift.report", form)
+            report.write(*samples(sample), into)
             return
         aside = into.with_name(f".{into.name}.{os.getpid()}.part")
         try:

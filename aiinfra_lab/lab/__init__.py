@@ -12,9 +12,10 @@ from typing import Annotated
 from .. import audit, jobs
 from ..config import FILE, Settings, inside, settings
 from ..errors import Conflict, Failed, NotFound, UsageProblem, did_you_mean
+from ..nouns import TABLE as NOUNS
 from ..show import MAX_ROWS, Card, Listing, Result, shown
 from ..store import Event, LoggedEvent, Record, open_store
-from ..uris import NOUNS, Uri
+from ..uris import Uri
 from ..verbs import Choices, verb
 from . import checks, examples
 from .things import things
