@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -247,7 +248,7 @@ def _failure(done: RecipeRun, again: str) -> Failed:
     return Failed(what, f"{f'{fix}; ' if fix else ''}{look}, then {again}: what succeeded is skipped")
 
 
-def _typed(defaults: Any, given: dict[str, str]) -> dict[str, Any]:
+def _typed(defaults: Any, given: Mapping[str, object]) -> dict[str, Any]:
     return {key: declaration.typed(key, type(defaults[key]).__name__, value) for key, value in given.items()}
 
 
