@@ -62,6 +62,11 @@ class Uri:
         """Whether a URI or a label names neither a version, an alias nor a part."""
         return "@" not in text and "#" not in text
 
+    @staticmethod
+    def covers(uri: str, text: str) -> bool:
+        """Whether a text is that URI or, when the URI has no version, any version or part of it."""
+        return text == uri or (Uri.is_bare(uri) and text.startswith((f"{uri}@", f"{uri}#")))
+
     @property
     def tag(self) -> str:
         """`7`, `champion`, or the empty string for the newest."""

@@ -325,7 +325,7 @@ def _marks(annotation: Any) -> tuple[list[Any], Any]:
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
         members = [_marks(member) for member in typing.get_args(annotation) if member is not type(None)]
         bare = [base for _, base in members]
-        # `Path | str`, `str | Result`, `float | str`: what a caller may give; the first that says how it is read counts.
+        # `Path | str`, `str | Result`: what a caller may give; the first that says how it is read counts.
         kinds = [base for base in bare if base in _KINDS and base is not str]
         return [mark for marks, _ in members for mark in marks], (kinds or bare)[0]
     return [], annotation

@@ -37,9 +37,8 @@ def needs(store: Store) -> Iterator[Need]:
 def refuse_needed(store: Store, uri: str) -> None:
     """Conflict when something that serves or holds an alias is `uri`, or was made of it."""
     wanted = list(needs(store))
-    events = list(store.events()) if wanted else []
     for need in wanted:
         if need.model == uri:
             raise Conflict(f"{need.who} {uri}", need.release)
-        if any(step.used == uri for step in upstream(events, need.model)):
+        if any(step.used == uri for step in upstream(store, need.model)):
             raise Conflict(f"{need.who} {need.model}, which was made of {uri}", need.release)

@@ -14,11 +14,25 @@ from ..config import Settings, settings
 from ..errors import Conflict, NotFound
 from ..providers import make
 from ..uris import leading_version
-from .base import B, Body, Event, Key, LoggedEvent, Loose, Record, Store, canonical, first_break
+from .base import (
+    GENESIS,
+    B,
+    Body,
+    Event,
+    HeadKeeper,
+    Key,
+    LoggedEvent,
+    Loose,
+    Record,
+    Store,
+    canonical,
+    chain_hash,
+    first_break,
+)
 
 __all__ = [
-    "B", "Body", "Event", "Key", "LoggedEvent", "Loose", "Record", "Store",
-    "add_version", "canonical", "first_break", "has_store", "next_version", "open_store", "update",
+    "GENESIS", "B", "Body", "Event", "HeadKeeper", "Key", "LoggedEvent", "Loose", "Record", "Store",
+    "add_version", "canonical", "chain_hash", "first_break", "has_store", "next_version", "open_store", "update",
 ]  # fmt: skip
 
 # So often somebody else may be faster before one gives up: each try takes about a millisecond.

@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 import msgspec
 
@@ -187,6 +187,14 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Let go of the connection; may be called twice, and the store used again afterwards."""
+
+
+@runtime_checkable
+class HeadKeeper(Protocol):
+    """A store that keeps a second note of its newest event, outside the log that it proves."""
+
+    def head(self) -> tuple[int, str]:
+        """Sequence number and hash of the newest event that was noted; (0, GENESIS) when none was."""
 
 
 def canonical(value: object) -> str:
