@@ -12,8 +12,8 @@ import sys
 from collections.abc import Sequence
 
 from .errors import LabError, UsageProblem, did_you_mean
+from .nouns import TABLE as NOUNS
 from .show import Card, Result
-from .uris import NOUNS
 from .verbs import Help, as_json
 from .words import understand
 

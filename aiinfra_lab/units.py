@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, overload
 
 from .errors import UsageProblem
 
@@ -70,10 +70,19 @@ def parse_gib(value: object) -> float:
     return _positive(value, _sum(value, _SIZES_GIB, "size", fix), "size", fix)
 
 
-Duration = Annotated[float, Unit("duration", parse_duration)]
-Usd = Annotated[float, Unit("usd", parse_usd)]
-Share = Annotated[float, Unit("share", parse_share)]
-Gib = Annotated[float, Unit("gib", parse_gib)]
+Duration = Annotated[float | str, Unit("duration", parse_duration)]
+Usd = Annotated[float | str, Unit("usd", parse_usd)]
+Share = Annotated[float | str, Unit("share", parse_share)]
+
+
+@overload
+def number(quantity: float | str) -> float: ...
+@overload
+def number(quantity: None) -> None: ...
+def number(quantity: float | str | None) -> float | None:
+    """The number that a verb's quantity is in its body: callers may write `"2h"`, and it was read before the call."""
+    assert not isinstance(quantity, str), "the verb's decorator reads quantities"
+    return quantity
 
 
 def show_duration(seconds: float) -> str:

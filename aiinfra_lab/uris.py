@@ -1,21 +1,21 @@
 """The grammar of names: `noun:name[@version|@alias][#part]`, e.g. `models:delay@7` or `models:delay@champion`.
 
-A part, like a URL's fragment, is one thing made by that version: `features:delay@2#9f03…` are the rows that
-version 2 of the feature set gave for one set of rows.
+The only place that takes a URI apart. A part, like a URL's fragment, is one thing made by that version:
+`features:delay@2#9f03…` are the rows that version 2 of the feature set gave for one set of rows.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .errors import UsageProblem, did_you_mean
-
-NOUNS = ("lab", "gpu", "data", "features", "train", "models", "deploy", "drift", "cost", "recipe")
+from .nouns import TABLE
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
 _ALIAS = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 _PART = re.compile(r"[0-9a-z]{1,64}")
+_LABEL = re.compile(r"([^@#]*)(?:@([0-9]+))?(?:#(.*))?", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +40,8 @@ class Uri:
             if noun is None:
                 raise UsageProblem(f"{words!r} does not say what kind of thing it is", f"write NOUN:{words or 'NAME'}")
             head, rest = noun, words
-        if head not in NOUNS:
-            raise UsageProblem(f"there is no noun {head!r} in {words!r}", did_you_mean(head, NOUNS))
+        if head not in TABLE:
+            raise UsageProblem(f"there is no noun {head!r} in {words!r}", did_you_mean(head, TABLE))
         if noun is not None and head != noun:
             raise UsageProblem(f"{words!r} is a {head} thing, and a {noun} one is needed", f"write {noun}:NAME")
         rest, hash_, part = rest.partition("#")
@@ -50,6 +50,22 @@ class Uri:
         if hash_ and not _PART.fullmatch(part):
             raise UsageProblem(f"{part!r} in {words!r} is no part of anything", "copy the URI as it was shown")
         return cls(head, name, *(_tag(words, tag) if at else (None, None)), part if hash_ else None)
+
+    @staticmethod
+    def is_one(text: object) -> bool:
+        """Whether a text begins with a noun and a colon, so that it can be nothing but a URI."""
+        head, colon, _ = str(text).partition(":")
+        return bool(colon) and head in TABLE
+
+    @staticmethod
+    def is_bare(text: str) -> bool:
+        """Whether a URI or a label names neither a version, an alias nor a part."""
+        return "@" not in text and "#" not in text
+
+    @staticmethod
+    def covers(uri: str, text: str) -> bool:
+        """Whether a text is that URI or, when the URI has no version, any version or part of it."""
+        return text == uri or (Uri.is_bare(uri) and text.startswith((f"{uri}@", f"{uri}#")))
 
     @property
     def tag(self) -> str:
@@ -60,6 +76,16 @@ class Uri:
     def label(self) -> str:
         """The name with its version or alias and part, without the noun: how a record is called."""
         return self.name + (f"@{self.tag}" if self.tag else "") + (f"#{self.part}" if self.part else "")
+
+    @property
+    def bare(self) -> Uri:
+        """The name alone: every version of it."""
+        return Uri(self.noun, self.name)
+
+    @property
+    def whole(self) -> Uri:
+        """The version that a part belongs to; itself when it is no part."""
+        return replace(self, part=None)
 
     def at(self, version: int) -> Uri:
         """The same name at that version."""
@@ -77,6 +103,23 @@ def check_name(name: str) -> str:
             "use lower-case letters, digits, '-', '_' and '.', starting with a letter or digit, at most 63",
         )
     return name
+
+
+def split_label(label: str) -> tuple[str, int | None, str | None]:
+    """(name, version, part) of a record's label, e.g. `delay@2#9f03`; what it does not have is None.
+
+    Unlike `Uri.parse` it takes any text, since the store also keeps records whose labels are no names.
+    """
+    match = _LABEL.fullmatch(label)
+    if match is None:
+        return label, None, None
+    return match[1], int(match[2]) if match[2] else None, match[3]
+
+
+def leading_version(file_name: str, name: str) -> int:
+    """N where a file's name begins with `name@N`, as what belongs to a version is called on disk; else 0."""
+    found = re.match(rf"{re.escape(name)}@([0-9]+)", file_name)
+    return int(found[1]) if found else 0
 
 
 def _tag(words: str, tag: str) -> tuple[int | None, str | None]:

@@ -16,16 +16,16 @@ import re
 import textwrap
 import types
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar
 
 from .config import opt_out
 from .errors import Denied, Failed, Unavailable, UsageProblem, did_you_mean
+from .nouns import TABLE as NOUNS
 from .show import Card, Result
 from .units import Unit
-from .uris import NOUNS
 
 VERBS = {
     "ls": "list, newest first",
@@ -77,8 +77,14 @@ Rows = Annotated[object, _ROWS]
 Code = Annotated[str, _CODE]
 """The body of the cell; `--code FILE` on the command line."""
 
-Params = Annotated[dict[str, str], _PARAMS]
-"""`-p key=value`, any number of times."""
+Params = Annotated[Mapping[str, object], _PARAMS]
+"""`-p key=value`, any number of times; a verb gets every value as text."""
+
+Name = str | Result
+"""A thing's name or URI, or its handle. A verb gets the text; `Annotated[Name, Live("gpu")]` completes it."""
+
+FilePath = Path | str
+"""A path. A verb gets a Path."""
 
 
 @dataclass(frozen=True)
@@ -295,7 +301,7 @@ def _parameter(item: inspect.Parameter, docs: Mapping[str, str]) -> Parameter:
     choices: tuple[str, ...] = ()
     if typing.get_origin(base) is Literal:
         kind, choices = "choice", tuple(str(value) for value in typing.get_args(base))
-    elif typing.get_origin(base) in (tuple, list):
+    elif typing.get_origin(base) in (tuple, list, Sequence):
         kind = "list"
     return Parameter(
         name=item.name,
@@ -317,9 +323,11 @@ def _marks(annotation: Any) -> tuple[list[Any], Any]:
         inner, bare = _marks(base)
         return [*marks, *inner], bare
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        members = [member for member in typing.get_args(annotation) if member is not type(None)]
-        if len(members) == 1:
-            return _marks(members[0])
+        members = [_marks(member) for member in typing.get_args(annotation) if member is not type(None)]
+        bare = [base for _, base in members]
+        # `Path | str`, `str | Result`: what a caller may give; the first that says how it is read counts.
+        kinds = [base for base in bare if base in _KINDS and base is not str]
+        return [mark for marks, _ in members for mark in marks], (kinds or bare)[0]
     return [], annotation
 
 

@@ -1,17 +1,19 @@
 """The audit log read back: lineage in both directions, and the proof that nothing was altered.
 
-The events themselves are written by the store, in the transaction of what they tell of.
+The events themselves are written by the store, in the transaction of what they record.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..errors import Damaged
-from ..store import LoggedEvent, Store, first_break
-from ..store.sqlite import SqliteStore
+from ..store import GENESIS, HeadKeeper, LoggedEvent, Store, chain_hash
+from ..uris import Uri
+
+__all__ = ["Proof", "Step", "downstream", "prove", "upstream"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,65 +35,57 @@ class Proof:
     why: str
 
 
-def upstream(events: Iterable[LoggedEvent], uri: str) -> list[Step]:
-    """What `uri` was made of, nearest first; each edge once."""
-    return list(_walk([(made, used, logged) for used, made, logged in _edges(events)], uri, backwards=True))
+def upstream(store: Store, uri: str) -> Iterator[Step]:
+    """What `uri` was made of, nearest first; without a version, what any version of it was made of."""
+    return _walk(store, uri, backwards=True)
 
 
-def downstream(events: Iterable[LoggedEvent], uri: str) -> list[Step]:
-    """What was made of `uri`, nearest first; each edge once."""
-    return list(_walk(list(_edges(events)), uri, backwards=False))
-
-
-def about(events: Iterable[LoggedEvent], uri: str) -> list[LoggedEvent]:
-    """The events that name the thing, in whatever version, newest first."""
-    bare = _bare(uri)
-
-    def names(logged: LoggedEvent) -> bool:
-        named = (logged.event.subject, *logged.event.inputs, *logged.event.outputs)
-        return uri in named or (uri == bare and bare in map(_bare, named))
-
-    return sorted(filter(names, events), key=lambda logged: logged.seq, reverse=True)
+def downstream(store: Store, uri: str) -> Iterator[Step]:
+    """What was made of `uri`, nearest first; without a version, what was made of any version of it."""
+    return _walk(store, uri, backwards=False)
 
 
 def prove(store: Store) -> Proof:
     """Check every hash from the first event on, and that the newest events are still there."""
+    head_seq, head_hash = store.head() if isinstance(store, HeadKeeper) else (0, GENESIS)
+    prev, count = GENESIS, 0
     try:
-        events = list(store.events())
+        for logged in store.events():
+            count += 1
+            sound = chain_hash(logged.seq, logged.at, logged.actor, logged.event, prev) == logged.hash
+            if not sound or (logged.seq, logged.prev) != (count, prev):
+                return Proof(False, count, f"event {count} is not what was written, or is missing")
+            if logged.seq == head_seq and logged.hash != head_hash:
+                return Proof(False, count, f"event {head_seq} was recorded with another content, or is missing")
+            prev = logged.hash
     except Damaged as problem:
-        return Proof(False, 0, problem.what)
-    if (broken := first_break(events)) is not None:
-        return Proof(False, len(events), f"event {broken} is not what was written, or is missing")
-    if isinstance(store, SqliteStore):
-        seq, digest = store.head()
-        if seq and (seq > len(events) or events[seq - 1].hash != digest):
-            return Proof(False, len(events), f"event {seq} was recorded with another content, or is missing")
-    return Proof(True, len(events), f"{len(events)} events, every hash holds")
+        return Proof(False, count, problem.what)
+    if head_seq > count:
+        return Proof(False, count, f"event {head_seq} was recorded with another content, or is missing")
+    return Proof(True, count, f"{count} events, every hash holds")
 
 
-def _edges(events: Iterable[LoggedEvent]) -> Iterator[tuple[str, str, LoggedEvent]]:
-    for logged in events:
-        for made in logged.event.outputs:
-            for used in logged.event.inputs:
-                if used != made:
-                    yield used, made, logged
-
-
-def _walk(edges: list[tuple[str, str, LoggedEvent]], start: str, *, backwards: bool) -> Iterator[Step]:
-    leaving: dict[str, list[tuple[str, LoggedEvent]]] = {}
-    for here, there, logged in edges:
-        leaving.setdefault(here, []).append((there, logged))
-    # A name without its version stands for all its versions.
-    begin = [node for node in leaving if node == start or ("@" not in start and _bare(node) == start)]
-    queue, seen = deque((node, 1) for node in begin), set(begin)
+def _walk(store: Store, start: str, *, backwards: bool) -> Iterator[Step]:
+    """Breadth first, one question to the store's index for each thing that is met; each edge once."""
+    begin = dict.fromkeys(near for near, _ in _edges(store, start, backwards))
+    queue, met = deque((near, 1) for near in begin), set(begin)
     while queue:
         here, distance = queue.popleft()
-        for there, logged in leaving.get(here, ()):
-            yield Step(there, here, logged, distance) if backwards else Step(here, there, logged, distance)
-            if there not in seen:
-                seen.add(there)
+        for near, step in _edges(store, here, backwards, distance):
+            if near != here:  # an endpoint's URI has no version and means itself alone, once the walk has begun
+                continue
+            yield step
+            there = step.used if backwards else step.made
+            if there not in met:
+                met.add(there)
                 queue.append((there, distance + 1))
 
 
-def _bare(uri: str) -> str:
-    return uri.partition("@")[0].partition("#")[0]
+def _edges(store: Store, uri: str, backwards: bool, distance: int = 0) -> Iterator[tuple[str, Step]]:
+    """The edges that leave a thing, or any version of it, each with the end that lies there."""
+    for logged in store.events(naming=uri):
+        for made in logged.event.outputs:
+            for used in logged.event.inputs:
+                near = made if backwards else used
+                if used != made and Uri.covers(uri, near):
+                    yield near, Step(used, made, logged, distance)

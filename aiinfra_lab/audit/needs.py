@@ -28,8 +28,8 @@ def needs(store: Store) -> Iterator[Need]:
         for role in ("champion", "canary"):
             if (model := record.body.get(role)) and not record.body.get("stopped_at"):
                 yield Need(model, f"deploy:{record.name} serves", f"stop it first: `%deploy stop {record.name}`")
-    for record in store.list("models"):
-        for alias, version in record.body.get("aliases", {}).items():
+    for record in store.list("models.aliases"):
+        for alias, version in record.body["aliases"].items():
             fix = f"promote another version first: `%models promote {record.name}@N --to {alias}`"
             yield Need(f"models:{record.name}@{version}", f"models:{record.name}@{alias} is", fix)
 
@@ -37,9 +37,8 @@ def needs(store: Store) -> Iterator[Need]:
 def refuse_needed(store: Store, uri: str) -> None:
     """Conflict when something that serves or holds an alias is `uri`, or was made of it."""
     wanted = list(needs(store))
-    events = list(store.events()) if wanted else []
     for need in wanted:
         if need.model == uri:
             raise Conflict(f"{need.who} {uri}", need.release)
-        if any(step.used == uri for step in upstream(events, need.model)):
+        if any(step.used == uri for step in upstream(store, need.model)):
             raise Conflict(f"{need.who} {need.model}, which was made of {uri}", need.release)

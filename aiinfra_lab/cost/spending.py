@@ -48,7 +48,7 @@ class Span:
 
 def spans() -> list[Span]:
     """Everything that took time, newest first; an earlier start of a session or an endpoint is a span of its own."""
-    records = [record for record in open_store().list() if record.kind in KINDS and "started_at" in record.body]
+    records = [record for kind in KINDS for record in open_store().list(kind) if "started_at" in record.body]
     known: dict[str, jobs.Job] = {}  # by their ids, and of each subject the newest
     for job in jobs.ls():
         known[job.id] = job

@@ -9,7 +9,7 @@ from typing import Annotated
 from ..errors import Failed, NotFound, UsageProblem
 from ..show import Card, Listing, Result, shown
 from ..store import open_store
-from ..units import Share
+from ..units import Share, number
 from ..uris import Uri
 from ..verbs import Live, Rows, verb
 from . import adding, compare, judge, removal, versions
@@ -207,7 +207,7 @@ def check(
     record = versions.find(name)
     data = versions.handle(record)
     standard = versions.find(like) if like else versions.before(record)
-    bounds = judge.Bounds(key, max_missing, max_duplicates)
+    bounds = judge.Bounds(key, number(max_missing), number(max_duplicates))
     findings = [versions.intact(record)]
     if findings[0].state == "good":
         findings += judge.judge(data, versions.described(standard) if standard else None, bounds)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..config import opt_out
+from ..config import Settings, opt_out
 from ..errors import Failed, NotFound, Unavailable
 from ..files import write
 
@@ -20,8 +20,8 @@ _IGNORED = "/.aiinfra"
 class Dvc:
     """Versions in the workspace's `.dvc/cache`; plain `dvc` commands work on the newest ones under `data/`."""
 
-    def __init__(self, workspace: Path) -> None:
-        self.workspace = workspace
+    def __init__(self, where: Settings) -> None:
+        self.workspace = where.workspace
 
     def ingest(self, folder: Path) -> str:
         """Build DVC's tree of the folder and move its files into the cache as hard links."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
+from ..config import Settings
 from ..errors import Missing, UsageProblem, did_you_mean
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ _MONTHS = re.compile(r"2013-(\d\d)(?:\.\.(?:2013-)?(\d\d))?")
 
 class Example:
     """`nycflights13/2013-01..03`: flights, weather, planes, airlines and airports of those months."""
+
+    def __init__(self, where: Settings) -> None:
+        pass
 
     def read(self, words: str, into: Path) -> str:
         """Write five parquet files. The same words give the same bytes."""

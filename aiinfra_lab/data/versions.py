@@ -7,10 +7,11 @@ from typing import Any
 
 from ..config import Settings, settings
 from ..errors import Damaged, NotFound, UsageProblem, did_you_mean
-from ..providers import load
+from ..nouns import TABLE as NOUNS
+from ..providers import make
 from ..show import Result
 from ..store import Record, open_store
-from ..uris import NOUNS, Uri
+from ..uris import Uri
 from . import files as _files
 from .base import VersionStore
 from .handle import Dataset
@@ -22,7 +23,7 @@ KIND = "data"
 
 def content_store(where: Settings) -> VersionStore:
     """What keeps the content in this workspace."""
-    store: VersionStore = load(KIND, where.get("data.provider", "dvc"))(where.workspace)
+    store: VersionStore = make("data.versions", where=where)
     return store
 
 

@@ -8,7 +8,7 @@ from ..errors import Conflict, Failed, LabError
 from ..files import retry
 from ..show import Listing
 from ..store import Event, Record, open_store
-from ..units import Duration, Share
+from ..units import Duration, Share, number
 from ..uris import Uri, check_name
 from ..verbs import Choices, Live, Rows, verb
 from . import lifecycle, orders, results
@@ -25,7 +25,7 @@ Name = Annotated[str, Live("deploy")]
 def _places() -> list[str]:
     from ..providers import names
 
-    return names("deploy")
+    return names("deploy.target")
 
 
 @verb("deploy")
@@ -52,14 +52,14 @@ def start(
     on: the provider
     wait: return when the version is live
     """
-    from ..config import settings
+    from ..providers import chosen
     from . import gate, versions
 
     check_name(_name(name))
     uri = versions.resolve(model)
     doubt = gate.may_serve(uri)
-    wish = orders.Wish(uri, canary, rollback_if)
-    where = on or settings().get("deploy.provider", "local")
+    wish = orders.Wish(uri, number(canary), rollback_if)
+    where = on or chosen("deploy.target")
     record, note = _start(_name(name), wish, on, where, port)
     if wait:
         record = lifecycle.wait(record.name, record.body["generation"])
@@ -188,7 +188,7 @@ def run(name: Name, *, rows: Rows, rate: float = 50.0, for_: Duration = 10.0, ba
     from . import visits
 
     record = lifecycle.running(_name(name))
-    return visits.pay(lifecycle.wait(record.name, record.body["generation"]), rows, rate, for_, batch)
+    return visits.pay(lifecycle.wait(record.name, record.body["generation"]), rows, rate, number(for_), batch)
 
 
 def _start(name: str, wish: Any, on: str | None, where: str, port: int | None) -> tuple[Record, str]:

@@ -24,7 +24,7 @@ class State:
         return self.word in LIVE
 
 
-class Place(Protocol):
+class Target(Protocol):
     """A place for endpoints. A *claim* names one process of one endpoint; the endpoint's record keeps it."""
 
     def claim(self, name: str, before: str | None = None) -> tuple[str, Sequence[Record]]:

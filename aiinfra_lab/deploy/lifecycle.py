@@ -15,10 +15,10 @@ from ..config import settings
 from ..errors import Conflict, Failed, Interrupted, NotFound, Unavailable, UsageProblem, did_you_mean
 from ..files import until
 from ..logs import last_problem
-from ..providers import load
-from ..store import Body, Event, Record, open_store, update
+from ..providers import make
+from ..store import Event, Loose, Record, open_store, update
 from . import client, orders
-from .base import Place
+from .base import Target
 from .orders import KIND
 from .ports import bind
 
@@ -40,9 +40,9 @@ def find(name: str) -> Record:
     return record
 
 
-def place_of(record: Record) -> Place:
+def place_of(record: Record) -> Target:
     """Where the endpoint runs."""
-    provider: Place = load(KIND, record.body["on"])()
+    provider: Target = make("deploy.target", record.body["on"])
     return provider
 
 
@@ -58,7 +58,7 @@ def is_ending(record: Record) -> bool:
 
 def bring_up(name: str, before: Record | None, wish: orders.Wish, on: str, port: int | None) -> tuple[Record, str]:
     """Start an endpoint that is not live. Overtaken when another starts it at this moment."""
-    place: Place = load(KIND, on)()
+    place: Target = make("deploy.target", on)
     folder = settings().home / KIND / name / "log"
     chosen = _free_port(before, port)
     claim, records = place.claim(name, before.body["job"] if before else None)
@@ -102,7 +102,7 @@ def running(name: str) -> Record:
     return record
 
 
-def order(record: Record, decide: Callable[[Body], Body], event: Event) -> Record:
+def order(record: Record, decide: Callable[[Loose], Loose], event: Event) -> Record:
     """Commit a change of what is served."""
     return update(open_store(), KIND, record.name, decide, event)
 
@@ -140,7 +140,7 @@ def end(record: Record) -> Record:
     return update(open_store(), KIND, record.name, _stopped, event)
 
 
-def _stopped(body: Body) -> Body:
+def _stopped(body: Loose) -> Loose:
     now = time.time()
     return {**body, "stopped_at": body["stopped_at"] or now, "ended_at": body["ended_at"] or now}
 
@@ -175,7 +175,7 @@ def _free_port(before: Record | None, port: int | None) -> int:
         return 0
 
 
-def _detail(body: Body) -> dict[str, Any]:
+def _detail(body: Loose) -> dict[str, Any]:
     names = ("champion", "canary", "share", "rollback_if", "generation")
     return {name: body[name] for name in names}
 

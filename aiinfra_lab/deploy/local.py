@@ -7,14 +7,17 @@ import sys
 from collections.abc import Sequence
 
 from .. import jobs
-from ..config import settings
+from ..config import Settings
 from ..errors import NotFound
 from ..store import Record, open_store
 from .base import State
 
 
 class Local:
-    """See `Place` for the contract. A claim is a job's id."""
+    """See `Target` for the contract. A claim is a job's id."""
+
+    def __init__(self, where: Settings) -> None:
+        self.home = where.home
 
     def claim(self, name: str, before: str | None = None) -> tuple[str, Sequence[Record]]:
         command = [sys.executable, "-m", "aiinfra_lab.deploy.server", name]
@@ -45,5 +48,5 @@ class Local:
             return ""
 
     def forget(self, claim: str) -> None:
-        if open_store().get(jobs.KIND, claim) is None:
-            shutil.rmtree(settings().home / "jobs" / claim, ignore_errors=True)
+        if open_store().get(jobs.JobRecord, claim) is None:
+            shutil.rmtree(self.home / "jobs" / claim, ignore_errors=True)

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..errors import Conflict, UsageProblem
 from ..stats.bounds import parse_rule
-from ..store import Body
+from ..store import Loose
 from ..units import show_share
 
 KIND = "deploy"
@@ -64,13 +64,13 @@ class Wish:
             parse_rule(self.rollback_if)
 
 
-def fresh(before: Mapping[str, Any] | None, wish: Wish, **place: Any) -> tuple[Body, str]:
+def fresh(before: Mapping[str, Any] | None, wish: Wish, **place: Any) -> tuple[Loose, str]:
     """The body of an endpoint that starts; it remembers the champion that served when it was last stopped."""
     known = before or {"champion": None, "earlier": [], "generation": 0, "versions": {}}
     champion, earlier = known["champion"], known["earlier"]
     if champion not in known["versions"]:  # it was ordered and never came to serve
         champion, earlier = next(reversed(earlier), None), earlier[:-1]
-    body: Body = {
+    body: Loose = {
         "champion": champion,
         "earlier": earlier,
         "generation": known["generation"],
@@ -95,7 +95,7 @@ def fresh(before: Mapping[str, Any] | None, wish: Wish, **place: Any) -> tuple[B
     return updated(body, wish)
 
 
-def _lives_before(before: Mapping[str, Any] | None) -> list[Body]:
+def _lives_before(before: Mapping[str, Any] | None) -> list[Loose]:
     """What earlier starts of this name took and did is not forgotten. One that was killed has no end but its job's."""
     if before is None:
         return []
@@ -104,7 +104,7 @@ def _lives_before(before: Mapping[str, Any] | None) -> list[Body]:
     return [*before.get("earlier_spans", ()), {**life, "busy_ms": busy_ms}]
 
 
-def updated(body: Mapping[str, Any], wish: Wish) -> tuple[Body, str]:
+def updated(body: Mapping[str, Any], wish: Wish) -> tuple[Loose, str]:
     """The body with the wished version as champion, or as canary beside it; and what that means."""
     if wish.canary is None:
         return _with_champion(body, wish.model), f"{wish.model} serves all traffic"
@@ -129,7 +129,7 @@ def updated(body: Mapping[str, Any], wish: Wish) -> tuple[Body, str]:
     return new, f"{wish.model} gets {show_share(wish.canary)} of the keys, {body['champion']} the others"
 
 
-def promoted(body: Mapping[str, Any]) -> Body:
+def promoted(body: Mapping[str, Any]) -> Loose:
     """The canary takes all traffic; without one, the champion that has it keeps it.
 
     Conflict when the canary lost its traffic, or when there is nothing to promote.
@@ -145,7 +145,7 @@ def promoted(body: Mapping[str, Any]) -> Body:
     return _with_champion(body, model)
 
 
-def rolled_back(body: Mapping[str, Any]) -> tuple[Body, str, str]:
+def rolled_back(body: Mapping[str, Any]) -> tuple[Loose, str, str]:
     """The canary off, or the champion before this one back; with the version that loses its traffic, and the words.
 
     Conflict when there is nothing to go back to.
@@ -163,7 +163,7 @@ def rolled_back(body: Mapping[str, Any]) -> tuple[Body, str, str]:
     return new, gone, f"{earlier[-1]} serves all traffic again, {gone} none"
 
 
-def _with_champion(body: Mapping[str, Any], model: str) -> Body:
+def _with_champion(body: Mapping[str, Any], model: str) -> Loose:
     champion, earlier = body["champion"], body["earlier"]
     if champion not in (None, model):
         earlier = [*earlier, champion][-20:]
@@ -173,5 +173,5 @@ def _with_champion(body: Mapping[str, Any], model: str) -> Body:
     return _next(body, champion=model, earlier=earlier, rolled_back=None, **alone)
 
 
-def _next(body: Mapping[str, Any], **changes: Any) -> Body:
+def _next(body: Mapping[str, Any], **changes: Any) -> Loose:
     return {**body, "problem": None, **changes, "generation": body["generation"] + 1}

@@ -53,7 +53,7 @@ def alias_back(gone: str, back: str) -> str:
 
 
 def _held_before(name: str) -> str:
-    record = open_store().get(registry.KIND, name)
+    record = open_store().get(registry.ALIASES, name)
     try:
         return f"models:{name}@{registry.before(record.body, ALIAS, name)}" if record else ""
     except NotFound:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from ..errors import Failed, NotFound, UsageProblem, did_you_mean
 from ..show import Card, Listing, Result, bar_chart, shown
 from ..store import Event, Record, add_version, open_store
-from ..units import Share, show_share
+from ..units import Share, number, show_share
 from ..uris import Uri
 from ..verbs import Live, Rows, verb
 from . import exports, served
@@ -114,13 +114,14 @@ def check(
     alpha: the share of checks that may call a column drifted although nothing changed
     report: hand the verdict back instead of raising
     """
-    if not 0 < alpha < 1:
+    level = number(alpha)
+    if not 0 < level < 1:
         raise UsageProblem(f"--alpha {alpha} leaves nothing to judge by", "write 5%")
     record = served.endpoint(name)
     model = served.model_of(record)
     reference, reference_uri = served.feature_rows(against, model)
     current, used, since_at = _judged_rows(record, model, rows, since)
-    columns = judge(reference, current, alpha)
+    columns = judge(reference, current, level)
     body: dict[str, object] = {
         "state": overall(columns),
         "endpoint": f"deploy:{record.name}",
@@ -130,7 +131,7 @@ def check(
         "against": reference_uri,
         "rows_before": reference.height,
         "rows_now": current.height,
-        "alpha": alpha,
+        "alpha": level,
         "checked_at": time.time(),
         "columns": [_plain(one) for one in columns],
         "sample": exports.keep(reference, current),

@@ -12,7 +12,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..config import opt_out
+from ..config import Settings, opt_out
 from ..errors import Failed
 
 if TYPE_CHECKING:
@@ -22,8 +22,18 @@ MOST_ROWS = 50_000
 """Evidently holds every row in memory several times over; of a longer sample that many rows are drawn."""
 
 
-def write_html(reference: pl.DataFrame, current: pl.DataFrame, into: Path) -> None:
-    """Write its drift report on the two samples as one page that needs nothing else. Failed when it cannot make one."""
+class Evidently:
+    """Its drift report as one page that needs nothing else. See `Report` for the contract."""
+
+    def __init__(self, where: Settings) -> None:
+        pass
+
+    def write(self, reference: pl.DataFrame, current: pl.DataFrame, into: Path) -> None:
+        """By its preset of drift tests."""
+        _write_html(reference, current, into)
+
+
+def _write_html(reference: pl.DataFrame, current: pl.DataFrame, into: Path) -> None:
     opt_out()
     with (
         warnings.catch_warnings(),

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from ..config import settings
 from ..errors import NotFound
 from ..files import writing
+from ..providers import make
+from .base import Report
 
 if TYPE_CHECKING:
     import polars as pl
@@ -39,11 +41,10 @@ def samples(name: str) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 
 def write(verdict: dict[str, object], sample: str, form: str, into: Path) -> None:
-    """Write the verdict as `json`, or `evidently`'s page on its samples, whole or not at all."""
+    """Write the verdict as `json`, or a report's page on its samples, whole or not at all."""
     with writing(into, fix="choose another --into") as aside:
-        if form == "evidently":
-            from .evidently import write_html
-
-            write_html(*samples(sample), aside)
+        if form != "json":
+            report: Report = make("drift.report", form)
+            report.write(*samples(sample), aside)
         else:
             aside.write_text(json.dumps(verdict, indent=1, ensure_ascii=False) + "\n", "utf-8")

@@ -6,7 +6,6 @@ import shutil
 from pathlib import Path
 from typing import Annotated
 
-from .. import audit
 from ..audit.needs import refuse_needed
 from ..errors import Conflict, Failed, NotFound, UsageProblem
 from ..show import Listing
@@ -155,7 +154,7 @@ def log(name: Name) -> History:
     from . import sets
 
     uri = str(Uri.parse(name, noun="features"))
-    found = audit.about(open_store().events(), uri)
+    found = list(open_store().events(naming=uri))[::-1]
     if not found:
         sets.find(name)  # says what there is
     return History(uri, tuple(event_line(each) for each in found))

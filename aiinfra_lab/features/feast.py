@@ -19,7 +19,7 @@ from typing import Any, Literal
 import polars as pl
 
 from .. import files
-from ..config import opt_out, settings
+from ..config import Settings, opt_out
 from ..errors import NotFound, Unavailable
 from .base import Known, Value
 from .join import AT, TIME, Events, as_time, point_in_time, time_column
@@ -194,8 +194,8 @@ class PitOfflineStore(OfflineStore):
 class Feast:
     """The Feast repository of the current workspace. See `OnlineStore` for the contract."""
 
-    def __init__(self) -> None:
-        self.folder = settings().home / KIND / "feast"
+    def __init__(self, where: Settings) -> None:
+        self.folder = where.home / KIND / "feast"
 
     def load(self, spec: Spec, sources: Mapping[str, Path], until: datetime) -> None:
         """Apply entities, views and a service of the version, after what was there of it; then Feast's materialize."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from .. import files
 from ..config import settings
 from ..errors import Failed, UsageProblem, did_you_mean
-from ..providers import load as load_provider
+from ..providers import make
 from ..store import Event, Record, open_store, update
 from .join import WORDS, Events, as_time
 from .rows import tables_of, write
@@ -39,7 +39,7 @@ class Answer:
 
 def provider() -> OnlineStore:
     """The online store that the settings name."""
-    found: OnlineStore = load_provider(KIND, settings().get("features.provider", "feast"))()
+    found: OnlineStore = make("features.store")
     return found
 
 

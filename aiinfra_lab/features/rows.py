@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from .. import files
 from ..errors import Failed, NotFound, UsageProblem
-from ..store import Body, Event, Record, canonical, open_store
+from ..store import Event, Loose, Record, canonical, open_store
 from ..uris import Uri
 from .join import ROW_ID, VERSION, Events, as_key, as_kind, as_time, point_in_time
-from .sets import KIND, Spec, path_of, run_views
+from .sets import KIND, ROWS, Spec, path_of, run_views
 
 if TYPE_CHECKING:
     import polars as pl
@@ -43,7 +43,7 @@ def answer(spec: Spec, rows: Dataset, tables: Dataset) -> Record:
     asked = {"set": spec.digest, "rows": [rows.digest, rows.main()], "data": tables.digest, "join": VERSION}
     part = hashlib.sha256(canonical(asked).encode()).hexdigest()[:12]
     name = f"{spec.label_in_store}#{part}"
-    known = store.get(KIND, name)
+    known = store.get(ROWS, name)
     if known and not known.body.get("removed_at") and path_of(name).exists():
         return known
     started = time.time()
@@ -58,7 +58,7 @@ def answer(spec: Spec, rows: Dataset, tables: Dataset) -> Record:
     }
     used = tuple(dict.fromkeys((spec.uri, rows.uri, tables.uri)))
     event = Event("features get", f"{KIND}:{name}", used, (f"{KIND}:{name}",), {"digest": body["digest"]})
-    return store.commit([Record(KIND, name, body, known.rev if known else 0)], event)[0]
+    return store.commit([Record(ROWS, name, body, known.rev if known else 0)], event)[0]
 
 
 def join(spec: Spec, rows: pl.DataFrame, events: list[Events]) -> tuple[pl.DataFrame, dict[str, float]]:
@@ -92,7 +92,7 @@ def write(frame: pl.DataFrame, path: Path) -> str:
 def stored(text: object) -> Record:
     """The record of `features:NAME@N#…`; NotFound when there is none."""
     uri = Uri.parse(text, noun=KIND)
-    record = open_store().get(KIND, uri.label) if uri.part else None
+    record = open_store().get(ROWS, uri.label) if uri.part else None
     if record is None or record.body.get("removed_at"):
         raise NotFound(f"there are no rows {uri}", f"make them: `%features get {uri.name} --rows …`")
     if not path_of(record.name).exists():
@@ -104,7 +104,7 @@ def stored(text: object) -> Record:
 
 def made_with(features_uri: str) -> list[Record]:
     """The records of the rows that a version gave and that are still there, newest first."""
-    records = [record for record in open_store().list(KIND) if record.body.get("features_uri") == features_uri]
+    records = [record for record in open_store().list(ROWS) if record.body.get("features_uri") == features_uri]
     there = [one for one in records if not one.body.get("removed_at") and path_of(one.name).exists()]
     return sorted(there, key=lambda one: float(one.body["ended_at"]), reverse=True)
 
@@ -121,7 +121,7 @@ def _row_ids(spec: Spec, rows: pl.DataFrame) -> pl.Expr:
     return as_key(rows, name, "the rows").alias(ROW_ID)
 
 
-def _kept(spec: Spec, name: str, frame: pl.DataFrame) -> Body:
+def _kept(spec: Spec, name: str, frame: pl.DataFrame) -> Loose:
     return {
         "rows": frame.height,
         "columns": spec.features,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ..config import settings
 from ..errors import Conflict, Failed, NotFound, did_you_mean
 from ..files import retry
-from ..store import Body, Event, Record, Store, canonical, next_version, open_store, update
+from ..store import Event, Loose, Record, Store, canonical, next_version, open_store, update
 from ..uris import Uri
 from .join import ROW_ID, Events, as_feature, as_kind, as_time, need, once, plain_types, prepare
 from .views import View, load
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .views import Tables
 
 KIND = "features"
+ROWS = "features.rows"
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class Spec:
         """Where what the views returned is kept."""
         return settings().home / KIND / "views" / self.label_in_store
 
-    def body(self) -> Body:
+    def body(self) -> Loose:
         """As a record keeps it; names and order of features stay lists, for JSON sorts its keys."""
         body = asdict(self)
         body["columns"] = list(self.columns.items())
@@ -188,7 +189,7 @@ def find_or_none(text: object) -> Record | None:
 def sets() -> list[Record]:
     """All versions of all feature sets that were not removed, newest first."""
     records = open_store().list(KIND)
-    return [record for record in records if "code" in record.body and not record.body.get("removed_at")]
+    return [record for record in records if not record.body.get("removed_at")]
 
 
 def versions(name: str) -> list[Record]:
@@ -229,10 +230,11 @@ def keep(spec: Spec, events: list[Events], data_uri: str) -> tuple[Record, bool]
 def remove(store: Store, uri: str) -> None:
     """Mark a version, or rows, as removed, with the event."""
     name = uri.partition(":")[2]
-    update(store, KIND, name, lambda body: body | {"removed_at": time.time()}, Event("features rm", uri, (uri,)))
+    kind = ROWS if "#" in name else KIND
+    update(store, kind, name, lambda body: body | {"removed_at": time.time()}, Event("features rm", uri, (uri,)))
 
 
-def _stored_view(body: Body) -> ViewSpec:
+def _stored_view(body: Loose) -> ViewSpec:
     mappings = {name: dict(body[name]) for name in ("entity", "features")}
     return ViewSpec(**{**body, **mappings, "tables": tuple(body["tables"])})
 

@@ -11,7 +11,7 @@ from ..kernels import Place
 from ..providers import names
 from ..show import Card, Listing, Result, label, shown
 from ..store import Record
-from ..units import Duration, Usd
+from ..units import Duration, Usd, number
 from ..uris import check_name
 from ..verbs import Choices, Live, verb
 from . import sessions, starting
@@ -25,7 +25,7 @@ def _accelerators() -> list[str]:
 
 
 def _providers() -> list[str]:
-    return names("gpu")
+    return names("gpu.machines")
 
 
 @dataclass(frozen=True)
@@ -79,9 +79,9 @@ def start(
     spot: take a machine that may be taken away for a lower price, if there is one
     for: end it after this time, counted from now, e.g. 2h
     budget: end it when it has cost this much, e.g. 5
-    on: the provider of the machine; `gpu.provider` of the settings when left out, which is local unless set
+    on: the provider of the machine; `gpu.machines` of the settings when left out, which is local unless set
     """
-    record, notes = starting.bring_up(starting.Wish(check_name(name), gpu, spot, for_, budget, on))
+    record, notes = starting.bring_up(starting.Wish(check_name(name), gpu, spot, number(for_), number(budget), on))
     return _session(record, notes)
 
 

@@ -8,11 +8,14 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 
+from msgspec.structs import replace
+
 from .. import jobs, logs
+from ..config import Settings
 from ..cost import machine_usd_per_hour
 from ..errors import NotFound
 from ..kernels import Place, sweep
-from ..store import Body, open_store, update
+from ..store import open_store, update
 from .base import Offer, Plan, Status
 
 _QUERY = ["nvidia-smi", "--query-gpu=uuid,name,memory.total", "--format=csv,noheader,nounits"]
@@ -21,6 +24,9 @@ _VENDOR_WORDS = {"nvidia", "tesla", "geforce", "quadro"}
 
 class Local:
     """See `Machines` for the contract."""
+
+    def __init__(self, where: Settings) -> None:
+        pass
 
     def offers(self) -> Sequence[Offer]:
         price, taken = machine_usd_per_hour(), self._taken()
@@ -37,7 +43,7 @@ class Local:
             return living[0].id
         argv = [sys.executable, "-m", "aiinfra_lab.kernels.keeper", subject]
         record = jobs.prepare(subject, argv, env=_environment(plan.offer))
-        open_store().put(record.with_(deadline_at=plan.deadline_at), expected_rev=0)
+        open_store().commit([record.with_(deadline_at=plan.deadline_at)])
         jobs.launch()
         return record.name
 
@@ -55,11 +61,8 @@ class Local:
         return Status("ready" if place.alive() and not job.stop_requested_at else "stopping")
 
     def renew(self, handle: str, deadline_at: float | None) -> None:
-        def change(body: Body) -> Body:
-            return {**body, "deadline_at": deadline_at}
-
         with contextlib.suppress(NotFound):
-            update(open_store(), jobs.KIND, handle, change)
+            update(open_store(), jobs.JobRecord, handle, lambda body: replace(body, deadline_at=deadline_at))
 
     def terminate(self, handle: str) -> None:
         with contextlib.suppress(NotFound):

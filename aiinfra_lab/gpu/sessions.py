@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from ..config import settings
 from ..errors import Conflict, NotFound, UsageProblem, did_you_mean
-from ..providers import load
-from ..store import Body, Event, Record, open_store, update
+from ..providers import chosen, make
+from ..store import Event, Loose, Record, open_store, update
 from ..units import show_duration, show_usd
 from ..uris import Uri
 from .base import Machines, Offer, Status
@@ -41,13 +40,13 @@ def find(name: object) -> Record:
 
 
 def default_provider() -> str:
-    """Where sessions live when nobody says: `gpu.provider` of the settings."""
-    return settings().get("gpu.provider", "local")
+    """Where sessions live when nobody says: `gpu.machines` of the settings."""
+    return chosen("gpu.machines")
 
 
 def machines(record: Record) -> Machines:
     """The provider of a session's machine."""
-    provider: Machines = load(KIND, record.body["provider"])()
+    provider: Machines = make("gpu.machines", record.body["provider"])
     return provider
 
 
@@ -71,7 +70,7 @@ def said(status: Status) -> str:
     return words.get(status.state, status.state)
 
 
-def intend(name: str, provider: str, offer: Offer, started_at: float, limits: Body) -> Record:
+def intend(name: str, provider: str, offer: Offer, started_at: float, limits: Loose) -> Record:
     """Write down that a machine will be created. Conflict when somebody else writes this session at the same time."""
     before = open_store().get(KIND, name)
     body = {
@@ -100,7 +99,7 @@ def bind(record: Record, handle: str) -> Record:
     return _change(record, None, handle=handle)
 
 
-def move(record: Record, limits: Body) -> Record:
+def move(record: Record, limits: Loose) -> Record:
     """Give a living session other limits."""
     subject = f"gpu:{record.name}"
     return _change(record, Event("gpu start", subject, outputs=(subject,), detail=_told(limits)), **limits)
@@ -114,7 +113,7 @@ def close(record: Record, why: str, at: float | None = None) -> Record:
     return _change(record, event, ended_at=at or time.time(), ended_by=why)
 
 
-def limits(rate: float, started_at: float, until_at: float | None, budget_usd: float | None) -> Body:
+def limits(rate: float, started_at: float, until_at: float | None, budget_usd: float | None) -> Loose:
     """Where it ends: at what comes first, the time that was given or the money. UsageProblem when that is now."""
     money_at = started_at + budget_usd / rate * 3600 if budget_usd is not None and rate > 0 else None
     if money_at is not None and money_at <= time.time():
@@ -132,13 +131,13 @@ def limits(rate: float, started_at: float, until_at: float | None, budget_usd: f
     }
 
 
-def spent_usd(body: Body, ended_at: float | None) -> float:
+def spent_usd(body: Loose, ended_at: float | None) -> float:
     """The money of this start, so far."""
     seconds: float = max(0.0, (ended_at or time.time()) - body["started_at"])
     return seconds / 3600 * float(body["usd_per_hour"])
 
 
-def limit_words(body: Body) -> str:
+def limit_words(body: Loose) -> str:
     """What ends it, for a person."""
     if body["deadline_at"] is None:
         return "when it is stopped: neither a time nor, at this price, a budget ends it"
@@ -151,7 +150,7 @@ def limit_words(body: Body) -> str:
 def _change(record: Record, event: Event | None, **changes: Any) -> Record:
     """Change the record of this very start; one that has ended or was started again since stays as it is."""
 
-    def change(body: Body) -> Body:
+    def change(body: Loose) -> Loose:
         if body["ended_at"] or body["started_at"] != record.body["started_at"]:
             raise _Over
         return {**body, **changes}
@@ -166,7 +165,7 @@ class _Over(Exception):
     """This start has ended."""
 
 
-def _earlier(before: Record | None) -> list[Body]:
+def _earlier(before: Record | None) -> list[Loose]:
     """What earlier starts of this name cost is not forgotten."""
     if before is None:
         return []
@@ -175,6 +174,6 @@ def _earlier(before: Record | None) -> list[Body]:
     return [*body["earlier_spans"], span]
 
 
-def _told(body: Body) -> Body:
+def _told(body: Loose) -> Loose:
     keys = ("gpu", "provider", "spot", "usd_per_hour", "budget_usd", "deadline_at", "deadline_by")
     return {key: body[key] for key in keys if key in body}

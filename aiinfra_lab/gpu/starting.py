@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ..cost import prices
 from ..errors import Conflict, Failed, Interrupted, LabError, Unavailable
 from ..files import retry, until
-from ..providers import load, names
+from ..providers import make, names
 from ..store import Record
 from ..units import show_duration, show_usd
 from . import sessions
@@ -74,7 +74,7 @@ def _over(record: Record) -> Record:
 
 def _create(wish: Wish) -> tuple[Record, list[str]]:
     provider = wish.on or sessions.default_provider()
-    machines: Machines = load(sessions.KIND, provider)()
+    machines: Machines = make("gpu.machines", provider)
     offer = _choose(machines.offers(), wish, provider)
     now = time.time()
     until_at = now + wish.for_s if wish.for_s else None
@@ -138,7 +138,7 @@ def _elsewhere(wanted: str, offers: Sequence[Offer]) -> str:
     if known is None:
         return f"{use}; `%cost ls` lists the accelerators that clouds rent out"
     where = f"{known.provider} {known.type} has it for about {show_usd(known.usd_per_hour)} an hour"
-    reach = f"--on {known.provider}" if known.provider in names(sessions.KIND) else "nothing here can rent it"
+    reach = f"--on {known.provider}" if known.provider in names("gpu.machines") else "nothing here can rent it"
     return f"{use}; {where} ({reach})"
 
 

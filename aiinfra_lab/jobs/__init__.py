@@ -15,7 +15,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,57 +23,21 @@ from ..config import OPT_OUTS, settings
 from ..errors import Conflict, Interrupted, NotFound, Unavailable, UsageProblem
 from ..store import Record, Store, open_store
 from ..units import show_duration
+from ..uris import Uri
 from . import process
+from .record import LIVE, Job, JobRecord, State, ended_state, exit_code, folder_of, observe
+
+__all__ = [
+    "LIVE", "LOCK", "Here", "Job", "JobRecord",
+    "beat", "cancel", "child_environment", "ended_state", "exit_code", "find", "given_up", "here", "launch", "log",
+    "log_bytes", "ls", "observe", "poll", "prepare", "start", "wait",
+]  # fmt: skip
 
 _OWN = ("AIINFRA_JOB", "AIINFRA_JOB_DIR", "AIINFRA_CONTEXT")
 
-LIVE = ("starting", "running", "stopping")
-KIND = "job"
 LOCK = "supervisor.lock"
 LOG_MIB = 32
 _ANSWER_BYTES = 262_144
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A job as it was observed: the record, corrected by what the process table and the job's folder say.
-
-    `context` is what it was started for, such as a recipe's step.
-    `state` is one of starting, running, stopping, done, failed, stopped, lost (its process vanished without a word).
-    """
-
-    id: str
-    subject: str
-    state: str
-    started_at: float
-    ended_at: float | None
-    exit_code: int | None
-    pid: int
-    deadline_at: float | None
-    stop_requested_at: float | None
-    restarts: int
-    folder: Path
-    supervised: bool
-    context: str
-    rev: int
-
-    @property
-    def live(self) -> bool:
-        """Whether it still goes on."""
-        return self.state in LIVE
-
-    @property
-    def log_path(self) -> Path:
-        """Where its output goes; `log.1` beside it holds what came before, once there is much."""
-        return self.folder / "log"
-
-    @property
-    def silent_s(self) -> float | None:
-        """Seconds since its last heartbeat; None when it never gave one."""
-        try:
-            return max(0.0, time.time() - (self.folder / "heartbeat").stat().st_mtime)
-        except FileNotFoundError:
-            return None
 
 
 def prepare(
@@ -85,7 +48,7 @@ def prepare(
     restart: bool = False,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
-) -> Record:
+) -> Record[JobRecord]:
     """A job's record, to be committed together with the record of what it is for; then call `launch`.
 
     The job runs in the environment of the workspace's supervisor, which is that of whoever needed it first.
@@ -97,32 +60,31 @@ def prepare(
     env: variables to add; never secrets' values: they are written to disk
     cwd: where it runs; the project folder when not given
     """
-    home, now = settings().home, time.time()
+    now, uri = time.time(), Uri.parse(subject)
     log_bytes()  # a bound that makes no sense is refused before anything starts
-    job_id = f"{subject.partition('@')[0].replace(':', '-')}-{secrets.token_hex(4)}"
-    folder = home / "jobs" / job_id
+    job_id = f"{uri.noun}-{uri.name}-{secrets.token_hex(4)}"
+    folder = folder_of(job_id)
     folder.mkdir(parents=True, mode=0o700)
     spec = {"argv": list(argv), "env": dict(env or {}), "cwd": str(cwd or settings().project)}
     (folder / "spec.json").write_text(json.dumps({**spec, "deadline_s": deadline_s}))
-    body = {
-        "subject": subject,
-        "state": "starting",
-        "started_at": now,
-        "deadline_at": now + deadline_s if deadline_s else None,
-        "restart": restart,
-        "supervised": True,
-        "context": os.environ.get("AIINFRA_CONTEXT", ""),
-    }
-    return Record.new(KIND, job_id, body)
+    body = JobRecord(
+        subject=subject,
+        state="starting",
+        started_at=now,
+        deadline_at=now + deadline_s if deadline_s else None,
+        restart=restart,
+        context=os.environ.get("AIINFRA_CONTEXT", ""),
+    )
+    return Record.new(job_id, body)
 
 
-def given_up(job_id: str) -> list[Record]:
+def given_up(job_id: str) -> list[Record[JobRecord]]:
     """The record of a job that died unseen, ended, to be committed with whatever takes its place; else nothing.
 
     Without it the next supervisor would start the job again, where it may be.
     """
-    record = open_store().get(KIND, job_id)
-    if record is None or record.body["state"] not in LIVE or (job := observe(record)).live:
+    record = open_store().get(JobRecord, job_id)
+    if record is None or not record.body.is_open or (job := observe(record)).live:
         return []
     return [record.with_(state=job.state, exit_code=job.exit_code, ended_at=time.time())]
 
@@ -154,14 +116,14 @@ def launch() -> None:
 def start(subject: str, argv: Sequence[str], **options: Any) -> Job:
     """Commit a job and start it; see `prepare` for the options. Returns at once, with state starting."""
     store = open_store()
-    record = store.put(prepare(subject, argv, **options), expected_rev=0)
+    record = store.commit([prepare(subject, argv, **options)])[0]
     launch()
     return observe(record)
 
 
 def poll(job_id: str) -> Job:
     """The job as it is now. NotFound when there never was one of that id."""
-    record = open_store().get(KIND, job_id)
+    record = open_store().get(JobRecord, job_id)
     if record is None:
         raise NotFound(f"there is no job {job_id}", "list what lives with `%lab show`")
     return observe(record)
@@ -169,19 +131,15 @@ def poll(job_id: str) -> Job:
 
 def ls(subject: str | None = None, *, live: bool = False) -> list[Job]:
     """Jobs, newest first: all, or those of one subject (a URI; without its version: of every version)."""
-    found = []
-    for record in open_store().list(KIND):
-        theirs = record.body["subject"]
-        if subject is None or subject in (theirs, theirs.partition("@")[0]):
-            job = observe(record)
-            if job.live or not live:
-                found.append(job)
-    return sorted(found, key=lambda job: job.started_at, reverse=True)
+    # What is written down as ended has ended; of the others some may have died unseen.
+    records = open_store().list(JobRecord, about=subject, is_open=True if live else None)
+    return [job for job in map(observe, records) if job.live or not live]
 
 
 def find(subject: str) -> Job | None:
     """The newest job of a subject, or None."""
-    return next(iter(ls(subject)), None)
+    records = open_store().list(JobRecord, about=subject, limit=1)
+    return observe(records[0]) if records else None
 
 
 def cancel(job_id: str) -> Job:
@@ -245,7 +203,8 @@ class Here:
 
     def __init__(self, job_id: str, store: Store) -> None:
         self.id = job_id
-        self.ended = ""  # done, failed or stopped, when whoever works here knows better than by what was raised
+        # How it ended, when whoever works here knows better than by what was raised.
+        self.ended: State | None = None
         self._store = store
         self._looked = 0.0
         self._asked = False
@@ -254,8 +213,8 @@ class Here:
         """Whether somebody asked for the end; cheap: it looks at most five times a second."""
         if not self._asked and time.monotonic() - self._looked >= 0.2:
             self._looked = time.monotonic()
-            record = self._store.get(KIND, self.id)
-            self._asked = record is not None and bool(record.body.get("stop_requested_at"))
+            record = self._store.get(JobRecord, self.id)
+            self._asked = record is not None and record.body.stop_requested_at is not None
         return self._asked
 
 
@@ -268,8 +227,7 @@ def here(subject: str) -> Iterator[Here]:
     store = open_store()
     record = prepare(subject, [])
     pid = os.getpid()
-    body = {**record.body, "state": "running", "supervised": False, "pid": pid, "born": process.birth(pid)}
-    store.put(Record.new(KIND, record.name, body), expected_rev=0)
+    store.commit([record.with_(state="running", supervised=False, pid=pid, born=process.birth(pid))])
     this = Here(record.name, store)
     try:
         yield this
@@ -281,49 +239,6 @@ def here(subject: str) -> Iterator[Here]:
     _mark(store, this.id, state=state, ended_at=time.time())
 
 
-def observe(record: Record) -> Job:
-    """What a record says, corrected by the process table: a dead process is not running, whatever was written last."""
-    body = record.body
-    folder = settings().home / "jobs" / record.name
-    state, code, pid = body["state"], body.get("exit_code"), body.get("pid", 0)
-    if state in ("running", "stopping") and not process.alive(pid, body.get("born", 0.0)):
-        code = exit_code(folder)
-        state = ended_state(code, stopped=state == "stopping" or bool(body.get("stop_requested_at")))
-    return Job(
-        id=record.name,
-        subject=body["subject"],
-        state=state,
-        started_at=body["started_at"],
-        ended_at=body.get("ended_at"),
-        exit_code=code,
-        pid=pid,
-        deadline_at=body.get("deadline_at"),
-        stop_requested_at=body.get("stop_requested_at"),
-        restarts=body.get("restarts", 0),
-        folder=folder,
-        supervised=body.get("supervised", True),
-        context=body.get("context", ""),
-        rev=record.rev,
-    )
-
-
-def ended_state(code: int | None, *, stopped: bool) -> str:
-    """How a job ended, by its exit code (124: its time was over; None: it left none)."""
-    if stopped or code == 124:
-        return "stopped"
-    if code is None:
-        return "lost"
-    return "done" if code == 0 else "failed"
-
-
-def exit_code(folder: Path) -> int | None:
-    """The exit code that the job's wrapper wrote, or None."""
-    try:
-        return int((folder / "exit").read_text())
-    except (FileNotFoundError, ValueError):
-        return None
-
-
 def child_environment(workspace: Path, project: Path) -> dict[str, str]:
     """The environment of anything that must find this workspace again, and is no part of what runs here."""
     kept = {name: value for name, value in os.environ.items() if name not in _OWN}
@@ -332,21 +247,22 @@ def child_environment(workspace: Path, project: Path) -> dict[str, str]:
 
 def _mark(store: Store, job_id: str, **changes: Any) -> Job:
     for _ in range(50):
-        record = store.get(KIND, job_id)
+        record = store.get(JobRecord, job_id)
         if record is None:
             raise NotFound(f"there is no job {job_id}", "list what lives with `%lab show`")
         if not observe(record).live and "state" not in changes:
             return observe(record)
         try:
-            return observe(store.put(record.with_(**changes), expected_rev=record.rev))
+            return observe(store.commit([record.with_(**changes)])[0])
         except Conflict:
             continue
     raise Conflict(f"job {job_id} changes too fast", "repeat in a moment")
 
 
 def _again(job: Job, again: str) -> str:
-    noun, _, name = job.subject.partition(":")
-    return f"look at it with `{again or f'%{noun} show {name}'}`; end it with `%{noun} stop {name}`"
+    subject = Uri.parse(job.subject)
+    show, stop = (f"%{subject.noun} {verb} {subject.label}" for verb in ("show", "stop"))
+    return f"look at it with `{again or show}`; end it with `{stop}`"
 
 
 def _await_supervisor(home: Path, log: Path) -> None:

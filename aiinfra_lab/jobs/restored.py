@@ -14,7 +14,8 @@ from pathlib import Path
 from .. import files
 from ..errors import LabError, Unavailable
 from ..store import Record, open_store
-from . import KIND, LIVE, LOCK, ended_state, exit_code, launch, ls, process
+from . import LOCK, launch, ls, process
+from .record import JobRecord, ended_state, exit_code
 from .supervisor import GRACE_S, LEAVE, claim
 
 PATIENCE_S = 20.0
@@ -48,7 +49,7 @@ def _held(path: Path) -> Iterator[None]:
 
 def end_unknown(home: Path) -> list[str]:
     """End the jobs that the store does not know, politely first; returns what they were for, e.g. gpu:trainer."""
-    known = {record.name for record in open_store().list(KIND)}
+    known = {record.name for record in open_store().list(JobRecord)}
     folders = [folder for folder in (home / "jobs").glob("*/") if folder.name not in known and _lives(folder)]
     leaders = {folder.name: _leader(folder) for folder in folders}
     for leader in leaders.values():
@@ -65,20 +66,20 @@ def settle(home: Path) -> None:
     Those that have ended since stay ended: they may have been stopped, and a supervisor would start them again.
     """
     store = open_store()
-    for record in store.list(KIND):
-        if record.body["state"] in LIVE and record.body["supervised"]:
-            store.put(_observed(record, home / "jobs" / record.name), expected_rev=record.rev)
+    for record in store.list(JobRecord, is_open=True):
+        if record.body.supervised:
+            store.commit([_observed(record, home / "jobs" / record.name)])
 
 
-def _observed(record: Record, folder: Path) -> Record:
+def _observed(record: Record[JobRecord], folder: Path) -> Record[JobRecord]:
     pid, born = _leader(folder)
     if born:
         return record.with_(state="running", pid=pid, born=born)
-    if record.body["state"] == "starting" and not claim(folder):
+    if record.body.state == "starting" and not claim(folder):
         return record  # nobody has begun it
     process.end(0, 0.0, record.name)  # whatever it left running
     code = exit_code(folder)
-    stopped = bool(record.body.get("stop_requested_at"))
+    stopped = record.body.stop_requested_at is not None
     return record.with_(state=ended_state(code, stopped=stopped), exit_code=code, ended_at=time.time())
 
 

@@ -19,7 +19,8 @@ from .. import files, logs
 from ..config import settings
 from ..errors import Conflict, Unavailable, UsageProblem
 from ..store import Record, open_store
-from . import KIND, LIVE, LOCK, LOG_MIB, child_environment, ended_state, exit_code, log_bytes, process
+from . import LOCK, LOG_MIB, child_environment, log_bytes, process
+from .record import JobRecord, ended_state, exit_code
 
 IDLE_S = 5.0
 GRACE_S = 5.0
@@ -48,7 +49,7 @@ class Supervisor:
         self.settings = settings()
         self.home = self.settings.home
         self.store = open_store()
-        self.live: dict[str, Record] = {}
+        self.live: dict[str, Record[JobRecord]] = {}
         self.seen_rev = 0
         self.asked_at: dict[str, float] = {}
         self.spawned_at: dict[str, float] = {}
@@ -63,9 +64,9 @@ class Supervisor:
             # The store was put back from a copy: what was read before may be of another past.
             self.file, self.seen_rev = file, 0
             self.live.clear()
-        for record in reversed(self.store.list(KIND, self.seen_rev)):
+        for record in reversed(self.store.list(JobRecord, since_rev=self.seen_rev, order="written")):
             self.seen_rev = max(self.seen_rev, record.rev)
-            if record.body["state"] in LIVE:
+            if record.body.is_open:
                 self.live[record.name] = record
             else:
                 self.live.pop(record.name, None)
@@ -76,29 +77,29 @@ class Supervisor:
                 continue  # somebody asked for its end just now, or the store is busy: the next tick looks again
         return len(self.live)
 
-    def _look(self, record: Record) -> None:
+    def _look(self, record: Record[JobRecord]) -> None:
         body = record.body
         logs.bound(self._folder(record) / "log", self.log_bytes)
-        if not body["supervised"]:
-            if not process.alive(body["pid"], body["born"]):
+        if not body.supervised:
+            if not process.alive(body.pid, body.born):
                 self._write(record, state="lost", ended_at=time.time())
-        elif body["state"] == "starting":
+        elif body.state == "starting":
             self._bring_up(record)
-        elif not process.alive(body["pid"], body["born"]):
+        elif not process.alive(body.pid, body.born):
             self._ended(record)
         elif self._due(record):
             self._wind_down(record)
 
-    def _bring_up(self, record: Record) -> None:
+    def _bring_up(self, record: Record[JobRecord]) -> None:
         folder = self._folder(record)
         claimed = claim(folder)
         if claimed and process.belongs(claimed, record.name) and (born := process.birth(claimed)):
             self._write(record, state="running", pid=claimed, born=born)
         elif claimed:
             self._ended(record)  # before anybody saw it run, with its exit code or without a word
-        elif record.body.get("stop_requested_at") and not claimed:
+        elif record.body.stop_requested_at and not claimed:
             self._write(record, state="stopped", ended_at=time.time())
-        elif time.time() >= record.body.get("not_before", 0) and time.monotonic() - self._spawned(record) > 10:
+        elif time.time() >= record.body.not_before and time.monotonic() - self._spawned(record) > 10:
             self.spawned_at[record.name] = time.monotonic()
             try:
                 _spawn(record.name, folder, self.settings.workspace, self.settings.project)
@@ -108,39 +109,37 @@ class Supervisor:
                     log.write(f"it could not be started: {problem}\n")
                 self._write(record, state="failed", ended_at=time.time(), ended_by=str(problem))
 
-    def _spawned(self, record: Record) -> float:
+    def _spawned(self, record: Record[JobRecord]) -> float:
         return self.spawned_at.get(record.name, -1e9)
 
-    def _due(self, record: Record) -> bool:
-        deadline = record.body.get("deadline_at")
-        return bool(record.body.get("stop_requested_at")) or (deadline is not None and time.time() >= deadline)
+    def _due(self, record: Record[JobRecord]) -> bool:
+        deadline_at = record.body.deadline_at
+        return record.body.stop_requested_at is not None or (deadline_at is not None and time.time() >= deadline_at)
 
-    def _wind_down(self, record: Record) -> None:
-        pid, born = record.body["pid"], record.body["born"]
+    def _wind_down(self, record: Record[JobRecord]) -> None:
+        pid, born = record.body.pid, record.body.born
         if record.name not in self.asked_at:
             # Written first: whoever sees the process end must already be able to read why.
-            self._write(
-                record, state="stopping", ended_by="request" if record.body.get("stop_requested_at") else "deadline"
-            )
+            self._write(record, state="stopping", ended_by="request" if record.body.stop_requested_at else "deadline")
             self.asked_at[record.name] = time.monotonic()
             process.ask_to_end(pid, born)
         elif time.monotonic() - self.asked_at[record.name] > GRACE_S:
             process.end(pid, born, record.name)
 
-    def _ended(self, record: Record) -> None:
+    def _ended(self, record: Record[JobRecord]) -> None:
         code = exit_code(self._folder(record))
-        process.end(record.body.get("pid", 0), record.body.get("born", 0.0), record.name)  # whatever it left running
+        process.end(record.body.pid, record.body.born, record.name)  # whatever it left running
         logs.bound(self._folder(record) / "log", self.log_bytes)
-        stopped = bool(record.body.get("stop_requested_at")) or record.body.get("ended_by") == "deadline"
+        stopped = record.body.stop_requested_at is not None or record.body.ended_by == "deadline"
         state = ended_state(code, stopped=stopped)
-        restarts = record.body.get("restarts", 0)
-        if state in ("failed", "lost") and record.body.get("restart") and restarts < MAX_RESTARTS:
+        restarts = record.body.restarts
+        if state in ("failed", "lost") and record.body.restart and restarts < MAX_RESTARTS:
             self._again(record, restarts + 1)
         else:
-            ended_by = record.body.get("ended_by") or ("deadline" if code == 124 else None)
+            ended_by = record.body.ended_by or ("deadline" if code == 124 else None)
             self._write(record, state=state, exit_code=code, ended_at=time.time(), ended_by=ended_by)
 
-    def _again(self, record: Record, restarts: int) -> None:
+    def _again(self, record: Record[JobRecord], restarts: int) -> None:
         folder = self._folder(record)
         for name in ("pid", "exit"):
             (folder / name).unlink(missing_ok=True)
@@ -148,14 +147,14 @@ class Supervisor:
         pause_s = 0.1 * 2**restarts
         self._write(record, state="starting", restarts=restarts, not_before=time.time() + pause_s, pid=0, born=0.0)
 
-    def _write(self, record: Record, **changes: object) -> None:
-        written = self.store.put(record.with_(**changes), expected_rev=record.rev)
+    def _write(self, record: Record[JobRecord], **changes: object) -> None:
+        written = self.store.commit([record.with_(**changes)])[0]
         self.live[record.name] = written
-        if written.body["state"] not in LIVE:
+        if not written.body.is_open:
             self.asked_at.pop(record.name, None)
             self.live.pop(record.name, None)
 
-    def _folder(self, record: Record) -> Path:
+    def _folder(self, record: Record[JobRecord]) -> Path:
         return self.home / "jobs" / record.name
 
 
@@ -227,8 +226,8 @@ def main() -> None:
                 return
         time.sleep(TICK_S)
     for record in supervisor.live.values():
-        if record.body["supervised"]:
-            process.end(record.body.get("pid", 0), record.body.get("born", 0.0), record.name)
+        if record.body.supervised:
+            process.end(record.body.pid, record.body.born, record.name)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,8 @@ from typing import Any
 from .. import jobs, logs
 from ..errors import NotFound, UsageProblem, did_you_mean
 from ..jobs import Job
-from ..uris import NOUNS, Uri
+from ..nouns import TABLE as NOUNS
+from ..uris import Uri
 from ..verbs import VERBS
 from .items import CALL
 

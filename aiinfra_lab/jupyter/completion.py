@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from ..completion import complete
-from ..uris import NOUNS
+from ..nouns import TABLE as NOUNS
 
 _LINE = re.compile(r"(?:^|[=:;\s(])%%?(" + "|".join(NOUNS) + r")[ \t]+(.*)$")
 

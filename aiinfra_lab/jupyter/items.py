@@ -68,13 +68,16 @@ class Watch:
 
     def _read(self) -> None:
         if not self.rev:  # the first look: everything that is no job may be much
-            self._take(self._store.list(jobs.KIND))
-        self._take(self._store.list(since_rev=self.rev))
+            self._take(self._store.list(jobs.JobRecord))
+        for key in reversed(self._store.changed(self.rev)):
+            kind = jobs.JobRecord if key.kind == jobs.JobRecord.kind else key.kind
+            self._take([found] if (found := self._store.get(kind, key.name)) else [])
+            self.rev = max(self.rev, key.rev)
 
     def _take(self, records: Sequence[Record]) -> None:
         for record in records:
             self.rev = max(self.rev, record.rev)
-            if record.kind == jobs.KIND:
+            if record.kind == jobs.JobRecord.kind:
                 self._records[record.name] = record
             elif (uri := f"{record.kind}:{record.name}") in self._things:
                 self._things[uri] = record
@@ -86,7 +89,7 @@ class Watch:
         found = item(job, thing)
         written = max(record.rev, thing.rev if thing else 0)
         before, then, noticed = self._seen_before.get(job.id, (found.state, written, 0))
-        vanished = job.id not in self._seen_before and job.state != record.body["state"]
+        vanished = job.id not in self._seen_before and job.state != record.body.state
         if vanished or (found.state != before and written == then):
             noticed = self.rev + 1  # whoever read this very revision may not know it yet
         self._seen_before[job.id] = (found.state, written, noticed)
@@ -101,13 +104,13 @@ class Watch:
         return self._things[uri]
 
     def _forget_old(self) -> None:
-        ended = [record for record in self._records.values() if record.body["state"] not in jobs.LIVE]
+        ended = [record for record in self._records.values() if not record.body.is_open]
         ended.sort(key=_ended_at, reverse=True)
         for place, record in enumerate(ended):
             if place >= ENDED_SHOWN or time.time() - _ended_at(record) > ENDED_SHOWN_S:
                 del self._records[record.name]
                 self._seen_before.pop(record.name, None)
-        named = {record.body["subject"] for record in self._records.values()}
+        named = {record.body.subject for record in self._records.values()}
         self._things = {uri: record for uri, record in self._things.items() if uri in named}
 
 
@@ -151,4 +154,4 @@ def _detail(job: Job, state: str, thing: Record | None) -> str:
 
 
 def _ended_at(record: Record) -> float:
-    return float(record.body.get("ended_at") or record.body["started_at"])
+    return float(record.body.ended_at or record.body.started_at)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..uris import NOUNS
+from ..nouns import TABLE as NOUNS
 from ..verbs import Help, help_of
 from ..words import split, understand
 from .completion import Completer

@@ -25,7 +25,7 @@ from tornado import web
 from .. import jobs
 from ..config import Settings, inside, settings
 from ..errors import Conflict, Denied, LabError, NotFound, Unavailable, UsageProblem
-from ..store import open_store
+from ..store import has_store, open_store
 from . import calls
 from .items import Watch, items_since
 
@@ -86,9 +86,9 @@ class ItemsHandler(_Handler):
             place = self.place()
         except NotFound as problem:
             return {"rev": 0, "workspace": None, "items": [], "hint": problem.fix}
-        if not (place.home / "store.sqlite").exists():  # looking must not make one
+        if not has_store(place):  # looking must not make one
             return {"rev": 0, "workspace": place.workspace.name, "items": []}
-        watch = self.settings["aiinfra_watches"].setdefault(place.home, Watch(open_store(place.home)))
+        watch = self.settings["aiinfra_watches"].setdefault(place.home, Watch(open_store(place)))
         return items_since(watch, int(since), place.workspace)
 
 

@@ -22,7 +22,7 @@ from .. import jobs, logs
 from ..config import settings
 from ..errors import LabError
 from ..jobs import process
-from ..store import Body, Event, Store, open_store, update
+from ..store import Event, Loose, Store, open_store, update
 from ..uris import Uri
 from .gate import Gate
 from .place import Place, State
@@ -99,10 +99,10 @@ class Keeper:
         jobs.beat()
         self._reap()
         with contextlib.suppress(LabError):  # a store out of reach changes no deadline that is known
-            job = self.store.get(jobs.KIND, os.environ.get("AIINFRA_JOB", ""))
-            self.deadline_at = job.body["deadline_at"] if job else self.deadline_at
+            job = self.store.get(jobs.JobRecord, os.environ.get("AIINFRA_JOB", ""))
+            self.deadline_at = job.body.deadline_at if job else self.deadline_at
 
-    def _body(self) -> Body:
+    def _body(self) -> Loose:
         """The session's record, as far as it can be read."""
         with contextlib.suppress(LabError):
             record = self.store.get(self.subject.noun, self.subject.name)
@@ -172,7 +172,7 @@ def close_record(store: Store, subject: Uri, state: State) -> None:
     """Write a session's end into its record, with one event; does nothing when that stands there already."""
     mine = os.environ.get("AIINFRA_JOB")
 
-    def close(body: Body) -> Body:
+    def close(body: Loose) -> Loose:
         if body.get("ended_at") or (mine and body.get("handle") not in (None, mine)):
             raise _ClosedAlready
         return {**body, "ended_at": state.at, "ended_by": state.why, "exit_code": state.exit_code}

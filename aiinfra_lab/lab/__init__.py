@@ -13,9 +13,10 @@ from .. import audit, jobs
 from ..config import FILE, Settings, inside, settings
 from ..errors import Conflict, Failed, NotFound, UsageProblem, did_you_mean
 from ..files import write
+from ..nouns import TABLE as NOUNS
 from ..show import MAX_ROWS, Card, Listing, Result, shown
 from ..store import Event, LoggedEvent, Record, open_store
-from ..uris import NOUNS, Uri
+from ..uris import Uri
 from ..verbs import Choices, verb
 from . import checks, examples
 from .things import things
@@ -137,16 +138,18 @@ def log(uri: Annotated[str, Choices(checks.known_uris)] | None = None, *, events
     """
     if events < 1:
         raise UsageProblem(f"--events {events} shows none", "give a whole number from 1 on")
-    logged = list(open_store().events())
+    store = open_store()
     if uri is None:
-        return Lineage("lab:log", (), (), _told(logged[::-1], events), _more(len(logged), events, "%lab log"))
-    own = audit.about(logged, uri)
+        latest = list(store.events(last=events))[::-1]
+        count = latest[0].seq if latest else 0
+        return Lineage("lab:log", (), (), _told(latest, events), _more(count, events, "%lab log"))
+    own = list(store.events(naming=uri))[::-1]
     if not own:
         raise NotFound(
             f"nothing was ever recorded about {uri}", did_you_mean(uri, checks.known_uris(), "make something first")
         )
-    came = dict.fromkeys(_step(step) for step in audit.upstream(logged, uri))
-    led = dict.fromkeys(_step(step) for step in audit.downstream(logged, uri))
+    came = dict.fromkeys(_step(step) for step in audit.upstream(store, uri))
+    led = dict.fromkeys(_step(step) for step in audit.downstream(store, uri))
     return Lineage(uri, tuple(came), tuple(led), _told(own, events), _more(len(own), events, f"%lab log {uri}"))
 
 

@@ -101,14 +101,14 @@ def _lost(first: int, newest: int) -> str:
 
 def _is_sound(store: SqliteStore) -> bool:
     try:
-        return bool(store.list()) and store.integrity() == "ok" and audit.prove(store).sound
+        return bool(store.changed()) and store.integrity() == "ok" and audit.prove(store).sound
     except LabError:
         return False
 
 
 def mend() -> list[str]:
     """Bring what other tools hold into line with the store's links; says what was done."""
-    if not any(record.kind == "models" for record in open_store().list("models")):
+    if not open_store().list("models"):
         return []
     from .. import models
 
@@ -151,7 +151,7 @@ def _store(home: Path) -> Iterator[Finding]:
     try:
         store = open_store()
         if not isinstance(store, SqliteStore):
-            yield Finding("ok", "store", f"{len(store.list())} records in PostgreSQL")
+            yield Finding("ok", "store", f"{len(store.changed())} records in PostgreSQL")
             return
         if not store.path.exists() and not store.path.with_name("audit.head").exists():
             return
@@ -193,18 +193,21 @@ def _front_end() -> Finding:
 
 
 def _providers() -> Iterator[Finding]:
-    for noun, table in providers.TABLE.items():
+    for contract, table in providers.TABLE.items():
         for name, provider in table.items():
             if providers.importable(provider):
-                yield Finding("ok", f"{noun} on {name}", provider.what)
+                yield Finding("ok", f"{contract} on {name}", provider.what)
             else:
-                missing = f"aiinfra-lab[{provider.extra}]" if provider.extra else provider.needs
                 state = "off" if provider.extra else "bad"
-                yield Finding(
-                    state, f"{noun} on {name}", f"{provider.needs} is not installed", f"`pip install '{missing}'`"
-                )
-    for name, package in sorted(providers.foreign().items()):
-        yield Finding("ok", name.replace(".", " on ", 1), f"brought by {package}")
+                detail, fix = f"{provider.needs} is not installed", f"`{providers.install(provider)}`"
+                yield Finding(state, f"{contract} on {name}", detail, fix)
+    unusable = dict(providers.problems())
+    for each in providers.foreign():
+        what, problem = f"{each.contract} on {each.name}", unusable.get(each)
+        if problem is None:
+            yield Finding("ok", what, f"brought by {each.package}")
+        else:
+            yield Finding("off", what, problem.what, problem.fix)
 
 
 def _settings(where: Settings) -> Iterator[Finding]:
@@ -215,7 +218,7 @@ def _settings(where: Settings) -> Iterator[Finding]:
 def _disagreements() -> Iterator[Finding]:
     """An endpoint serves versions, an alias names one: when they differ, somebody may be surprised."""
     store = open_store()
-    champions = {record.name: record.body.get("aliases", {}).get("champion") for record in store.list("models")}
+    champions = {record.name: record.body["aliases"].get("champion") for record in store.list("models.aliases")}
     for record in store.list("deploy"):
         served = str(record.body.get("champion") or "").removeprefix("models:")
         name, _, version = served.partition("@")

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from ..errors import LabError
+from ..nouns import TABLE as NOUNS
 from ..show import Result
 from ..store import Record, open_store
-from ..uris import NOUNS
 
 _KINDS = {*NOUNS} - {"lab", "recipe"}
 
@@ -24,16 +24,9 @@ class Thing(Result):
 
 def things() -> list[Thing]:
     """Everything, the last changed first."""
-    records = [record for record in open_store().list() if record.kind in _KINDS and not record.body.get("removed_at")]
-    found = [
-        Thing(f"{each.kind}:{each.name}", each.updated_at, state_of(each)) for each in records if not _is_part(each)
-    ]
+    records = [each for kind in _KINDS for each in open_store().list(kind) if not each.body.get("removed_at")]
+    found = [Thing(f"{each.kind}:{each.name}", each.updated_at, state_of(each)) for each in records]
     return sorted([*found, *_recipes()], key=lambda thing: thing.changed_at, reverse=True)
-
-
-def _is_part(record: Record) -> bool:
-    """Whether it belongs to a thing: rows to their feature set, aliases to the versions of their model."""
-    return "#" in record.name or (record.kind == "models" and "@" not in record.name)
 
 
 def _recipes() -> Iterator[Thing]:

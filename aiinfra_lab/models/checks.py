@@ -143,7 +143,8 @@ def _data(version: Record) -> Finding:
             "data", "cannot tell", f"no data version stands behind {rows}", "train on rows made from `%data get`"
         )
     for uri in (rows, *behind):
-        known = open_store().get(Uri.parse(uri).noun, Uri.parse(uri).label)
+        parsed = Uri.parse(uri)
+        known = open_store().get(f"{parsed.noun}.rows" if parsed.part else parsed.noun, parsed.label)
         if known is None or known.body.get("removed_at"):
             return Finding("data", "bad", f"{uri} is gone", "add that data again, and train on it")
         if uri == rows and known.body.get("digest", version.body["rows_digest"]) != version.body["rows_digest"]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from .. import train
-from ..config import settings
 from ..errors import LabError, NotFound
-from ..providers import load
+from ..providers import make
 from ..store import Record
 from ..train import mirror as runs
 from . import record
@@ -14,7 +13,7 @@ from .base import Entry, ModelRegistry
 
 def registry() -> ModelRegistry:
     """The workspace's other registry."""
-    made: ModelRegistry = load("models", settings().get("models.provider", "mlflow"))()
+    made: ModelRegistry = make("models.registry")
     return made
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..config import Settings
 from ..errors import NotFound
 from ..train.mlflow import client
 from ..uris import Uri
@@ -17,7 +18,10 @@ _URI = "lab.uri"
 
 
 class Registry:
-    """MLflow's model registry."""
+    """MLflow's model registry. See `ModelRegistry` for the contract."""
+
+    def __init__(self, where: Settings) -> None:
+        pass
 
     def register(self, entry: Entry) -> str:
         name = Uri.parse(entry.uri).name

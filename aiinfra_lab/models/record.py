@@ -16,6 +16,7 @@ from ..store import Event, Record, open_store
 from ..uris import Uri
 
 KIND = "models"
+ALIASES = "models.aliases"
 
 
 def folder(label: str) -> Path:
@@ -25,8 +26,7 @@ def folder(label: str) -> Path:
 
 def records(name: str | None = None, *, removed: bool = False) -> list[Record]:
     """Versions, newest first: all, or those of one name; removed ones only when asked for."""
-    versions = [record for record in open_store().list(KIND) if "@" in record.name]
-    found = [record for record in versions if name in (None, record.name.partition("@")[0])]
+    found = [record for record in open_store().list(KIND) if name in (None, record.name.partition("@")[0])]
     kept = [record for record in found if removed or not record.body.get("removed_at")]
     return sorted(kept, key=lambda record: (record.body["created_at"], number(record)), reverse=True)
 
@@ -58,7 +58,7 @@ def find(words: object) -> Record:
 
 def aliases(name: str) -> dict[str, int]:
     """Alias → version of a model."""
-    record = open_store().get(KIND, name)
+    record = open_store().get(ALIASES, name)
     return dict(record.body["aliases"]) if record else {}
 
 
@@ -126,7 +126,8 @@ def _again(label: str, step: Callable[[Record], tuple[list[Record], Event | None
     """Read, decide and commit, and again when somebody else was faster. A model's own record is made on first use."""
     store = open_store()
     for _ in range(50):
-        record = store.get(KIND, label) or Record.new(KIND, label, {"aliases": {}, "history": []})
+        kind = KIND if "@" in label else ALIASES
+        record = store.get(kind, label) or Record.new(kind, label, {"aliases": {}, "history": []})
         changed, event = step(record)
         if not changed:
             return [record]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +12,7 @@ from typing import Annotated, Any
 from .. import jobs
 from ..config import settings
 from ..errors import Failed, NotFound, UsageProblem, did_you_mean
-from ..providers import load
+from ..providers import make
 from ..show import Card, Listing, LiveFrame, Result, in_notebook, shown
 from ..store import Record, open_store
 from ..units import show_duration
@@ -154,8 +155,8 @@ def run(
     for key in param:
         if key not in recipe.parameters:
             raise UsageProblem(f"recipe {recipe.name} has no parameter {key!r}", did_you_mean(key, recipe.parameters))
-    provider = load("recipe", settings().get("recipe.provider", "local"))
-    going = Run(recipe, _typed(recipe.parameters, param), provider(), keep=keep, force=force)
+    executor = make("recipe.executor")
+    going = Run(recipe, _typed(recipe.parameters, param), executor, keep=keep, force=force)
     body = going.go(_progress(going, recipe.title))
     done = _as_run(going.uri, recipe.title, body, going.folder)
     if body["state"] != "done" and not report:
@@ -180,8 +181,8 @@ def get(name: Annotated[str, Choices(declaration.names)], uri: str) -> Made:
     part = recipe.leading_to(f"{wanted.noun}:{wanted.name}")
     if part is None or wanted.version not in (None, 1):
         raise NotFound(f"there is no {wanted}", f"the recipe {recipe.name} makes: {', '.join(_makes(recipe))}")
-    provider = load("recipe", settings().get("recipe.provider", "local"))
-    going = Run(part, dict(recipe.small), provider(), keep=True, force=False)
+    executor = make("recipe.executor")
+    going = Run(part, dict(recipe.small), executor, keep=True, force=False)
     body = going.go(_progress(going, f"{recipe.title} (small, up to {wanted})"))
     if body["state"] != "done":
         raise _failure(_as_run(going.uri, recipe.title, body, going.folder), f"`%recipe get {recipe.name} {wanted}`")
@@ -247,7 +248,7 @@ def _failure(done: RecipeRun, again: str) -> Failed:
     return Failed(what, f"{f'{fix}; ' if fix else ''}{look}, then {again}: what succeeded is skipped")
 
 
-def _typed(defaults: Any, given: dict[str, str]) -> dict[str, Any]:
+def _typed(defaults: Any, given: Mapping[str, object]) -> dict[str, Any]:
     return {key: declaration.typed(key, type(defaults[key]).__name__, value) for key, value in given.items()}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 Value = str | int | float | bool
 
@@ -66,7 +66,7 @@ class Outcome:
     cell: int | None = None
 
 
-class Runner(Protocol):
+class Executor(Protocol):
     """Runs one notebook to its end."""
 
     def run(
@@ -83,6 +83,3 @@ class Runner(Protocol):
         when the kernel died. Raises only when the notebook could not be started at all (LabError). May be called
         again with another archive.
         """
-
-    def parameters(self, notebook: Path) -> Mapping[str, tuple[str, Any]]:
-        """Name → (annotated type, default) of the notebook's parameters cell, without running anything."""

@@ -113,7 +113,7 @@ def execute(
     env: Mapping[str, str],
     stop_requested: Callable[[], bool],
 ) -> Outcome:
-    """Run the file as it is; see `Runner.run`."""
+    """Run the file as it is; see `Executor.run`."""
     papermill_engines.register(_NAME, Engine)
     try:
         papermill.execute_notebook(

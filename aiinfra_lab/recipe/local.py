@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
+from ..config import Settings
 from .base import Outcome, Value
-from .declaration import notebook_parameters
 
 
 class Local:
-    """See `Runner` for the contract."""
+    """See `Executor` for the contract."""
+
+    def __init__(self, where: Settings) -> None:
+        pass
 
     def run(
         self,
@@ -25,6 +27,3 @@ class Local:
 
         archive.parent.mkdir(parents=True, exist_ok=True)
         return execute(notebook, parameters, archive, env, stop_requested)
-
-    def parameters(self, notebook: Path) -> Mapping[str, tuple[str, Any]]:
-        return notebook_parameters(notebook)

@@ -10,7 +10,7 @@ from typing import Any
 
 from .. import __version__, jobs
 from ..errors import Failed
-from ..store import Body, Record, Store, canonical
+from ..store import Loose, Record, Store, canonical
 from ..uris import Uri
 from .base import Step, Value
 from .declaration import cells
@@ -57,7 +57,7 @@ def state(record: Record | None) -> str:
     return "stopping" if job.stop_requested_at else written
 
 
-def observed(record: Record) -> Body:
+def observed(record: Record) -> Loose:
     """A run's body as it is: in one whose process vanished no step runs or waits."""
     now, steps = state(record), record.body["steps"]
     if now == "lost":
@@ -66,7 +66,7 @@ def observed(record: Record) -> Body:
     return {**record.body, "state": now, "steps": steps}
 
 
-def in_order(body: Body) -> dict[str, dict[str, Any]]:
+def in_order(body: Loose) -> dict[str, dict[str, Any]]:
     """A run's steps, and what each made, in the order of the recipe: the store sorts the keys of whatever it keeps."""
     steps = body["steps"]
     order = body.get("order") or [[name, list(step["outputs"])] for name, step in steps.items()]
@@ -117,9 +117,9 @@ def newest(store: Store, uri: Uri) -> str | None:
     None when there is none.
     """
     if uri.version is not None:
-        return str(uri) if _there(store.get(uri.noun, uri.label)) else None
+        return str(uri) if _there(_record(store, uri)) else None
     if uri.alias is not None:
-        record = store.get(uri.noun, uri.name)
+        record = store.get(f"{uri.noun}.aliases", uri.name)
         version = record.body.get("aliases", {}).get(uri.alias) if record else None
         return str(uri.at(version)) if version else None
     versions = [
@@ -138,6 +138,10 @@ def _lives(outputs: Mapping[str, str]) -> bool:
     return any(Uri.parse(uri).version is None for uri in outputs.values())
 
 
+def _record(store: Store, uri: Uri) -> Record | None:
+    return store.get(f"{uri.noun}.rows" if uri.part else uri.noun, uri.label)
+
+
 def _there(record: Record | None) -> bool:
     return record is not None and not record.body.get("removed_at")
 
@@ -150,7 +154,7 @@ def _made_by(store: Store, step: Step, uri: Uri) -> str:
 
 def _stands(store: Store, text: str, *, alive: bool) -> bool:
     uri = Uri.parse(text)
-    if not _there(store.get(uri.noun, uri.label)):
+    if not _there(_record(store, uri)):
         return False
     if uri.version is None and alive:
         job = jobs.find(text)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,7 +12,7 @@ from .. import jobs
 from ..config import settings
 from ..errors import Conflict, LabError
 from ..store import Event, Record, Store, add_version, open_store
-from .base import Recipe, Runner, Step, Value
+from .base import Executor, Recipe, Step, Value
 from .declaration import resolve
 from .plan import KIND, NOT_RUN, earlier, made, notebook_digest, stand, step_key
 from .stopping import stop_requests
@@ -25,10 +24,12 @@ Stop = Callable[[], bool]
 class Run:
     """One run of a recipe, `recipe:NAME@N`, from its record to its last step."""
 
-    def __init__(self, recipe: Recipe, given: Mapping[str, Value], runner: Runner, *, keep: bool, force: bool) -> None:
+    def __init__(
+        self, recipe: Recipe, given: Mapping[str, Value], executor: Executor, *, keep: bool, force: bool
+    ) -> None:
         self.recipe = recipe
         self.given = dict(given)
-        self.runner = runner
+        self.executor = executor
         self.keep = keep
         self.force = force
         self.store: Store = open_store()
@@ -66,9 +67,10 @@ class Run:
                 self._end("failed")
                 raise
             self._end(state)
-            job.ended = state
+            job.ended = state  # type: ignore[assignment]
         show(self.record.body)
-        return self.record.body
+        body: dict[str, Any] = self.record.body
+        return body
 
     def _begin(self) -> Record:
         """Commit the intent under the next free number.
@@ -126,7 +128,7 @@ class Run:
         self._write(step, state="running", key=key, values=dict(values), archive=str(archive), began_at=began)
         context = {"AIINFRA_CONTEXT": f"{self.uri}/{step.name}", **_place()}
         try:
-            outcome = self.runner.run(step.notebook, values, archive, context, stop)
+            outcome = self.executor.run(step.notebook, values, archive, context, stop)
             outputs = made(self.store, step) if outcome.state == "done" else {}
             state, error = outcome.state, outcome.error
         except LabError as problem:
@@ -152,7 +154,7 @@ class Run:
 
     def _write(self, step: Step, **changes: Any) -> None:
         steps = {**self.record.body["steps"], step.name: {**self._of(step.name), **changes}}
-        self.record = self.store.put(self.record.with_(steps=steps), expected_rev=self.record.rev)
+        self.record = self.store.commit([self.record.with_(steps=steps)])[0]
         self._show(self.record.body)
 
     def _mark_rest(self, state: str) -> None:
@@ -186,11 +188,6 @@ class Run:
         outputs = tuple(self.outputs.values())
         event = Event("recipe end", self.uri, outputs=(self.uri,), detail={"state": state, "made": list(outputs)})
         self.record = self.store.commit([finished], event)[0]
-
-
-def forget(record: Record) -> None:
-    """Remove the executed notebooks of a run whose record was removed."""
-    shutil.rmtree(settings().home / "recipe" / record.name, ignore_errors=True)
 
 
 def _place() -> dict[str, str]:

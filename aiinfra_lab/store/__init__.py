@@ -1,70 +1,88 @@
-"""The workspace's memory: records with revisions, and the chained audit log. Big things are files records point to."""
+"""The workspace's memory: typed records with revisions, and the chained audit log.
+
+Big things are files that records point to.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
-from ..config import settings
-from ..errors import Conflict, Missing, NotFound
-from .base import Body, Event, LoggedEvent, Record, Store, canonical, first_break
-from .sqlite import SqliteStore
+from ..config import Settings, settings
+from ..errors import Conflict, NotFound
+from ..providers import make
+from ..uris import leading_version
+from .base import (
+    GENESIS,
+    B,
+    Body,
+    Event,
+    HeadKeeper,
+    Key,
+    LoggedEvent,
+    Loose,
+    Record,
+    Store,
+    canonical,
+    chain_hash,
+    first_break,
+)
 
 __all__ = [
-    "Body", "Event", "LoggedEvent", "Record", "Store",
-    "add_version", "canonical", "first_break", "next_version", "open_store", "update",
+    "GENESIS", "B", "Body", "Event", "HeadKeeper", "Key", "LoggedEvent", "Loose", "Record", "Store",
+    "add_version", "canonical", "chain_hash", "first_break", "has_store", "next_version", "open_store", "update",
 ]  # fmt: skip
 
-_opened: dict[str, Store] = {}
+# So often somebody else may be faster before one gives up: each try takes about a millisecond.
+ATTEMPTS = 50
+
+_opened: dict[tuple[str, ...], Store] = {}
 
 
-def open_store(home: Path | None = None) -> Store:
-    """The store of the current workspace, or of the workspace whose `.aiinfra` folder is `home`.
+def open_store(where: Settings | None = None) -> Store:
+    """The store of the current workspace, or of the one that these settings are of; one object for each in a process.
 
     `store.url` in the settings names a PostgreSQL database; otherwise it is one file in the workspace.
     """
-    if home is None:
-        where = settings()
-        if url := where.get("store.url", ""):
-            schema = where.get("store.schema", "aiinfra")
-            return _opened.setdefault(f"{url}#{schema}", _postgres(url, schema))
-        home = where.home
-    path = home / "store.sqlite"
-    return _opened.setdefault(str(path), SqliteStore(path))
+    where = where or settings()
+    url = where.get("store.url", "")
+    name = where.get("store.provider", "") or ("postgres" if url else "sqlite")
+    which = (name, url, where.get("store.schema", ""), str(where.home))
+    if which not in _opened:
+        _opened[which] = make("store", name, where)
+    return _opened[which]
 
 
-def _postgres(url: str, schema: str) -> Store:
-    try:
-        from .postgres import PostgresStore
-    except ImportError as problem:
-        fix = "pip install 'aiinfra-lab[postgres]'"
-        raise Missing("a store in PostgreSQL needs psycopg, which is not installed", fix) from problem
-    return PostgresStore(url, schema)
+def has_store(where: Settings) -> bool:
+    """Whether there is a store already, as far as that can be told without opening it: a database may be elsewhere."""
+    return bool(where.get("store.url", "") or where.get("store.provider", "")) or (where.home / "store.sqlite").exists()
 
 
-def add_version(store: Store, kind: str, name: str, body: Body, event: Callable[[str], Event]) -> Record:
+def add_version(store: Store, *words: Any) -> Record[Any]:
     """Commit the body as the next free `NAME@N`, with the event for its URI; again when somebody else was faster."""
-    for _ in range(50):
-        label = f"{name}@{next_version(store, kind, name)}"
+    *kind, name, body, event = words
+    for _ in range(ATTEMPTS):
+        label = f"{name}@{next_version(store, kind[0] if kind else type(body), name)}"
+        record = Record.new(*kind, label, body)
         try:
-            return store.commit([Record.new(kind, label, body)], event(f"{kind}:{label}"))[0]
+            return store.commit([record], event(record.uri))[0]
         except Conflict:
             continue
-    raise Conflict(f"{kind} {name} gets too many versions at once", "repeat in a moment")
+    raise Conflict(f"{record.kind} {name} gets too many versions at once", "repeat in a moment")
 
 
-def next_version(store: Store, kind: str, name: str) -> int:
+def next_version(store: Store, kind: Any, name: str) -> int:
     """The next free N of `NAME@N`: above every record, also of what was removed, and above whatever lies on disk.
 
     A store that was put back from a copy has forgotten versions whose bytes are still there, and somebody may hold
     their names.
     """
-    names = [record.name for record in store.list(kind)]
-    names += [path.name for path in _lying(settings().home / kind, name)]
-    found = (re.match(rf"{re.escape(name)}@(\d+)", taken) for taken in names)
-    return 1 + max((int(one[1]) for one in found if one), default=0)
+    noun = kind if isinstance(kind, str) else kind.kind
+    newest = next(iter(store.list(kind, name=name, limit=1)), None)
+    numbers = [leading_version(path.name, name) for path in _lying(settings().home / noun, name)]
+    return 1 + max([newest.version if newest else 0, *numbers])
 
 
 def _lying(folder: Path, name: str) -> Iterator[Path]:
@@ -74,18 +92,22 @@ def _lying(folder: Path, name: str) -> Iterator[Path]:
             yield from place.glob(f"{name}@*")
 
 
-def update(store: Store, kind: str, name: str, change: Callable[[Body], Body], event: Event | None = None) -> Record:
+def update(store: Store, kind: Any, name: str, change: Callable[[Any], Any], event: Event | None = None) -> Record[Any]:
     """Read a record, change its body and commit it; again when somebody else was faster.
 
-    NotFound when there is no such record. `change` may be called more than once and must not keep state.
+    `change` returns the new body, or None when nothing is to be changed: then nothing is written, the event neither. It
+    may be called more than once and must not keep state. NotFound when there is no such record.
     """
-    for _ in range(50):
+    for _ in range(ATTEMPTS):
         record = store.get(kind, name)
         if record is None:
-            raise NotFound(f"there is no {kind} {name}", f"list them with `%{kind} ls`")
-        changed = Record(kind, name, change(dict(record.body)), record.rev)
+            noun = kind if isinstance(kind, str) else kind.kind
+            raise NotFound(f"there is no {noun} {name}", f"list them with `%{noun} ls`")
+        body = change(dict(record.body) if isinstance(record.body, dict) else record.body)
+        if body is None:
+            return record
         try:
-            return store.commit([changed], event)[0]
+            return store.commit([record.of(body)], event)[0]
         except Conflict:
             continue
-    raise Conflict(f"{kind} {name} changes too fast to be updated", "repeat in a moment")
+    raise Conflict(f"{name} changes too fast to be updated", "repeat in a moment")

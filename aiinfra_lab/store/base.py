@@ -8,33 +8,109 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
-from ..errors import Damaged
+import msgspec
 
-Body = dict[str, Any]
+from ..errors import Damaged, Unavailable
+from ..uris import split_label
+
+Loose = dict[str, Any]
 GENESIS = "0" * 64
 RESTORE = "`%lab start --restore` puts back the newest sound copy"
 
 
+class Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a record of one kind holds. Each kind is a subclass in its noun's folder.
+
+    kind: the kind's name, which is the noun or `noun.part`. schema_version: grows when the fields change; then
+    `upgrade` brings an older record's JSON up.
+    """
+
+    kind: ClassVar[str]
+    schema_version: ClassVar[int] = 1
+
+    @classmethod
+    def upgrade(cls, fields: dict[str, Any], version: int) -> dict[str, Any]:  # noqa: ARG003  # subclasses ask
+        """The fields as this version has them, given those that a record of that older version has on disk."""
+        return fields
+
+    @property
+    def about(self) -> str:
+        """The URI of the thing that the record belongs to, for `Store.list`; empty when it stands for itself."""
+        return ""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the end of what it describes is still to be written."""
+        return False
+
+    @property
+    def removed_on(self) -> float | None:
+        """When what it describes was removed, in epoch seconds; None while it is there."""
+        return None
+
+    @property
+    def is_removed(self) -> bool:
+        """Whether only the record is left."""
+        return self.removed_on is not None
+
+
+B = TypeVar("B", bound=Body)
+K = TypeVar("K")
+
+
 @dataclass(frozen=True, slots=True)
-class Record:
+class Record(Generic[K]):
     """One thing the workspace knows: `kind` and `name` identify it, `rev` is the revision that last wrote it."""
 
     kind: str
     name: str
-    body: Body
+    body: K
     rev: int = 0
     updated_at: float = 0.0
 
     @classmethod
-    def new(cls, kind: str, name: str, body: Body) -> Record:
+    def new(cls, *words: Any) -> Record[Any]:
         """A record that must not exist yet when it is committed."""
-        return cls(kind, name, body)
+        if len(words) == 3:
+            return Record(*words)
+        name, body = words
+        return Record(body.kind, name, body)
 
-    def with_(self, **changes: Any) -> Record:
-        """The same record at the same revision with these keys of its body changed."""
-        return Record(self.kind, self.name, {**self.body, **changes}, self.rev, self.updated_at)
+    @property
+    def uri(self) -> str:
+        """The thing's URI: its noun, and the record's name."""
+        return f"{self.kind.partition('.')[0]}:{self.name}"
+
+    @property
+    def base(self) -> str:
+        """The name without its version and part."""
+        return split_label(self.name)[0]
+
+    @property
+    def version(self) -> int:
+        """N of `NAME@N`; 0 for what has no version."""
+        return split_label(self.name)[1] or 0
+
+    def with_(self, **changes: Any) -> Record[K]:
+        """The same record at the same revision with these fields of its body changed."""
+        if isinstance(self.body, dict):
+            return self.of({**self.body, **changes})  # type: ignore[arg-type]
+        return self.of(msgspec.structs.replace(self.body, **changes))  # type: ignore[type-var]
+
+    def of(self, body: K) -> Record[K]:
+        """The same record at the same revision with another body."""
+        return Record(self.kind, self.name, body, self.rev, self.updated_at)
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """Which record was written, and by which revision."""
+
+    kind: str
+    name: str
+    rev: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +123,15 @@ class Event:
     outputs: tuple[str, ...] = ()
     detail: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def uris(self) -> tuple[str, ...]:
+        """Every URI that it names, each once."""
+        return tuple(dict.fromkeys((self.subject, *self.inputs, *self.outputs)))
+
 
 @dataclass(frozen=True, slots=True)
 class LoggedEvent:
-    """An event with its place in the chain. `hash` covers everything here and the hash before it."""
+    """An event with its position in the chain. `hash` covers everything here and the hash before it."""
 
     seq: int
     at: float
@@ -64,34 +145,90 @@ class Store(Protocol):
     """The workspace's memory. Any number of processes and threads may use it at once.
 
     Every method raises Damaged when what is stored cannot be trusted, Denied when it may not be read or written,
-    and Unavailable when the place is gone, full or locked for longer than 30 s.
+    and Unavailable when the database is gone, full, locked for longer than 30 s, or holds a record that a newer
+    version of this package wrote.
     """
 
-    def get(self, kind: str, name: str) -> Record | None:
+    def get(self, kind: Any, name: str) -> Record[Any] | None:
         """The record as last committed, or None."""
 
-    def list(self, kind: str | None = None, since_rev: int = 0) -> Sequence[Record]:
-        """Records written after that revision, newest first; of one kind or of all."""
+    def list(
+        self,
+        kind: Any,
+        *,
+        name: str | None = None,
+        about: str | None = None,
+        is_open: bool | None = None,
+        since_rev: int = 0,
+        limit: int | None = None,
+        order: Literal["made", "written"] = "made",
+    ) -> Sequence[Record[Any]]:
+        """Records of a kind, the last made (or the last written) first. Each condition that is given must hold.
 
-    def put(self, record: Record, expected_rev: int | None = None) -> Record:
-        """Write one record without an event. Conflict unless the stored revision is `expected_rev` (None: whatever)."""
+        name: NAME of `NAME@N`, all its versions. about: the body's `about` is that URI or, when the URI has no version,
+        any version of it. since_rev: written after that revision. limit: at most so many.
+        """
 
-    def commit(self, records: Sequence[Record], event: Event | None) -> Sequence[Record]:
+    def changed(self, since_rev: int = 0) -> Sequence[Key]:
+        """What was written after that revision, of all kinds, the last written first; each record once."""
+
+    def commit(self, records: Sequence[Record[Any]], event: Event | None = None) -> Sequence[Record[Any]]:
         """Write all records and one event, or nothing, and return when it is on disk.
 
         Conflict unless each record's `rev` is the stored one (0: must not exist).
         """
 
-    def events(self, since: int = 0) -> Iterable[LoggedEvent]:
-        """The audit log after that sequence number, oldest first."""
+    def events(self, since: int = 0, *, naming: str | None = None, last: int | None = None) -> Iterable[LoggedEvent]:
+        """The audit log after that sequence number, oldest first.
+
+        naming: only events that name that URI or, when it has no version, any version of it. last: only so many, the
+        newest ones.
+        """
 
     def close(self) -> None:
         """Let go of the connection; may be called twice, and the store used again afterwards."""
 
 
+@runtime_checkable
+class HeadKeeper(Protocol):
+    """A store that keeps a second note of its newest event, outside the log that it proves."""
+
+    def head(self) -> tuple[int, str]:
+        """Sequence number and hash of the newest event that was noted; (0, GENESIS) when none was."""
+
+
 def canonical(value: object) -> str:
     """JSON with one spelling for one value, so that a digest of it means something."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def encode(body: Any) -> str:
+    """A body as it is stored. ValueError for NaN and infinities, which JSON does not have."""
+    if isinstance(body, dict):
+        return canonical(body)
+    return canonical(msgspec.to_builtins(body))
+
+
+def decode(kind: Any, name: str, text: str, version: int) -> Any:
+    """The body that a stored text holds, brought up from an older version.
+
+    Unavailable when a newer version wrote it, Damaged when it is no body of that kind.
+    """
+    if isinstance(kind, str):
+        return json.loads(text)
+    newest = kind.schema_version
+    if version > newest:
+        raise Unavailable(
+            f"{kind.kind} {name} was written by a newer aiinfra_lab (version {version} of the record, this one knows "
+            f"{newest})",
+            "upgrade with `pip install -U aiinfra-lab`",
+        )
+    try:
+        if version == newest:
+            return msgspec.json.decode(text, type=kind)
+        return msgspec.convert(kind.upgrade(json.loads(text), version), kind)
+    except (ValueError, KeyError, TypeError) as problem:  # msgspec's own errors are ValueErrors
+        raise Damaged(f"the record {kind.kind} {name} cannot be read: {problem}", RESTORE) from problem
 
 
 def chain_hash(seq: int, at: float, actor: str, event: Event, prev: str) -> str:
@@ -107,15 +244,6 @@ def event_of(body: str) -> Event:
         return Event(**{**fields, "inputs": tuple(fields["inputs"]), "outputs": tuple(fields["outputs"])})
     except (ValueError, TypeError, KeyError) as problem:
         raise Damaged("an event of the audit log cannot be read", RESTORE) from problem
-
-
-def body_of(text: str) -> Body:
-    """The body that its canonical JSON holds. Damaged when it is none."""
-    try:
-        body: Body = json.loads(text)
-    except ValueError as problem:
-        raise Damaged("a record of the store cannot be read", RESTORE) from problem
-    return body
 
 
 def actor() -> str:

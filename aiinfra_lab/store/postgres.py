@@ -8,12 +8,14 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import psycopg
 
+from ..config import Settings
 from ..errors import Denied, Unavailable, UsageProblem
+from .first_schema import fill_index
 from .sql import SqlStore
 
 # One script per schema version, applied in order and never changed afterwards.
@@ -29,7 +31,24 @@ MIGRATIONS = (
         seq BIGINT PRIMARY KEY, at DOUBLE PRECISION NOT NULL, actor TEXT NOT NULL, body TEXT NOT NULL,
         prev TEXT NOT NULL, hash TEXT NOT NULL);
     """,
+    # COLLATE "C": ranges of URIs are compared byte by byte, whatever the database's own order of letters is.
+    """
+    ALTER TABLE records ADD COLUMN schema_version BIGINT NOT NULL DEFAULT 1;
+    ALTER TABLE records ADD COLUMN base TEXT COLLATE "C" NOT NULL DEFAULT '';
+    ALTER TABLE records ADD COLUMN number BIGINT NOT NULL DEFAULT 0;
+    ALTER TABLE records ADD COLUMN about TEXT COLLATE "C" NOT NULL DEFAULT '';
+    ALTER TABLE records ADD COLUMN is_open BIGINT NOT NULL DEFAULT 0;
+    ALTER TABLE records ADD COLUMN made_rev BIGINT NOT NULL DEFAULT 0;
+    CREATE INDEX records_made ON records (kind, made_rev);
+    CREATE INDEX records_written ON records (kind, rev);
+    CREATE INDEX records_base ON records (kind, base, number);
+    CREATE INDEX records_about ON records (kind, about) WHERE about <> '';
+    CREATE INDEX records_open ON records (kind) WHERE is_open = 1;
+    CREATE TABLE event_uris (uri TEXT COLLATE "C" NOT NULL, seq BIGINT NOT NULL, PRIMARY KEY (uri, seq));
+    """,
 )
+# What a script cannot do, after the script of that schema version.
+AFTERWARDS: dict[int, Callable[[SqlStore, psycopg.Connection[Any]], None]] = {2: fill_index}
 _LOCK = 0x61_69_69_6E  # any number that every client of ours agrees on
 
 
@@ -89,6 +108,8 @@ class PostgresStore(SqlStore):
                 )
             for number, script in enumerate(MIGRATIONS[version:], version + 1):
                 db.execute(script.encode())
+                if number in AFTERWARDS:
+                    AFTERWARDS[number](self, db)
                 db.execute("INSERT INTO schema_version VALUES (%s)", (number,))
 
     @contextlib.contextmanager
@@ -106,6 +127,14 @@ class PostgresStore(SqlStore):
             raise Unavailable(
                 f"the store at {host} does not answer: {problem}", "start it, or mend store.url"
             ) from problem
+
+
+def opened(where: Settings) -> PostgresStore:
+    """The store that `store.url` and `store.schema` of the settings name. UsageProblem without a URL."""
+    url = where.get("store.url", "")
+    if not url:
+        raise UsageProblem("a store in PostgreSQL needs a URL", 'set [store] url = "postgresql://host/database"')
+    return PostgresStore(url, where.get("store.schema", "aiinfra"))
 
 
 def _one(cursor: psycopg.Cursor[Any]) -> int:

@@ -10,19 +10,28 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Literal
 
 from ..errors import Conflict
-from .base import GENESIS, Event, LoggedEvent, Record, actor, body_of, canonical, chain_hash, event_of
+from ..uris import Uri, split_label
+from .base import GENESIS, Event, Key, LoggedEvent, Record, actor, canonical, chain_hash, decode, encode
+from .base import event_of as _event_of
 
-_RECORDS = "SELECT kind, name, body, rev, updated_at FROM records"
-_REV = "SELECT rev FROM records WHERE kind = ? AND name = ?"
+_RECORDS = "SELECT name, body, rev, updated_at, schema_version FROM records"
+_REVS = "SELECT rev, made_rev FROM records WHERE kind = ? AND name = ?"
 _NEXT_REV = "UPDATE meta SET value = value + 1 WHERE key = 'rev' RETURNING value"
-_WRITE = """INSERT INTO records VALUES (?, ?, ?, ?, ?) ON CONFLICT (kind, name) DO UPDATE
-    SET body = excluded.body, rev = excluded.rev, updated_at = excluded.updated_at"""
-_EVENTS = "SELECT seq, at, actor, body, prev, hash FROM events WHERE seq > ? ORDER BY seq"
+_WRITE = """INSERT INTO records
+    (kind, name, body, rev, updated_at, schema_version, base, number, about, is_open, made_rev)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (kind, name) DO UPDATE
+    SET body = excluded.body, rev = excluded.rev, updated_at = excluded.updated_at,
+    schema_version = excluded.schema_version, about = excluded.about, is_open = excluded.is_open"""
+_CHANGED = "SELECT kind, name, rev FROM records WHERE rev > ? ORDER BY rev DESC"
+_EVENTS = "SELECT seq, at, actor, body, prev, hash FROM events"
 _HEAD = "SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1"
 _APPEND = "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)"
+_NAME = "INSERT INTO event_uris (uri, seq) VALUES (?, ?)"
+# So many events are in memory at a time: a proof reads every event that there ever was.
+_BATCH = 500
 
 Head = tuple[int, str]
 """Sequence number and hash of an event."""
@@ -33,33 +42,65 @@ class SqlStore(ABC):
 
     mark = "?"
 
-    def get(self, kind: str, name: str) -> Record | None:
+    def get(self, kind: Any, name: str) -> Record[Any] | None:
         with self._session() as db:
-            row = self._run(db, f"{_RECORDS} WHERE kind = ? AND name = ?", kind, name).fetchone()
-        return _record(row) if row else None
+            row = self.run(db, f"{_RECORDS} WHERE kind = ? AND name = ?", _kind_name(kind), name).fetchone()
+        return _record(kind, row) if row else None
 
-    def list(self, kind: str | None = None, since_rev: int = 0) -> Sequence[Record]:
-        where, values = ("rev > ? AND kind = ?", (since_rev, kind)) if kind else ("rev > ?", (since_rev,))
+    def list(
+        self,
+        kind: Any,
+        *,
+        name: str | None = None,
+        about: str | None = None,
+        is_open: bool | None = None,
+        since_rev: int = 0,
+        limit: int | None = None,
+        order: Literal["made", "written"] = "made",
+    ) -> Sequence[Record[Any]]:
+        where = _Where("kind = ?", _kind_name(kind))
+        where.add("rev > ?", since_rev or None)
+        where.add("base = ?", name)
+        where.add("is_open = ?", None if is_open is None else int(is_open))
+        if about is not None:
+            where.add(*_naming("about", about))
+        # Of one name the number decides: of two that were numbered at once, the later may have been made first.
+        by = "rev DESC" if order == "written" else "number DESC, made_rev DESC" if name else "made_rev DESC"
         with self._session() as db:
-            rows = self._run(db, f"{_RECORDS} WHERE {where} ORDER BY rev DESC", *values).fetchall()
-        return [_record(row) for row in rows]
+            rows = self.run(db, f"{_RECORDS} {where} ORDER BY {by}{_limit(limit)}", *where.values).fetchall()
+        return [_record(kind, row) for row in rows]
 
-    def put(self, record: Record, expected_rev: int | None = None) -> Record:
-        with self._transaction() as db:
-            return self._write(db, record, expected_rev)
+    def changed(self, since_rev: int = 0) -> Sequence[Key]:
+        with self._session() as db:
+            return [Key(*row) for row in self.run(db, _CHANGED, since_rev).fetchall()]
 
-    def commit(self, records: Sequence[Record], event: Event | None) -> Sequence[Record]:
+    def commit(self, records: Sequence[Record[Any]], event: Event | None = None) -> Sequence[Record[Any]]:
         with self._transaction() as db:
-            written = [self._write(db, record, record.rev) for record in records]
+            written = [self._write(db, record) for record in records]
             head = self._append(db, event) if event else None
         self._committed(head)
         return written
 
-    def events(self, since: int = 0) -> Iterator[LoggedEvent]:
+    def events(self, since: int = 0, *, naming: str | None = None, last: int | None = None) -> Iterator[LoggedEvent]:
+        if last is not None:
+            yield from reversed(list(self._select_events(since, naming, f"DESC LIMIT {int(last)}")))
+            return
+        while True:
+            batch = list(self._select_events(since, naming, f"LIMIT {_BATCH}"))
+            yield from batch
+            if len(batch) < _BATCH:
+                return
+            since = batch[-1].seq
+
+    def _select_events(self, since: int, naming: str | None, tail: str) -> Iterator[LoggedEvent]:
+        where = _Where("seq > ?", since)
+        if naming is not None:
+            condition, *values = _naming("uri", naming)
+            where.add(f"seq IN (SELECT seq FROM event_uris WHERE {condition})", *values)  # noqa: S608  # no text of users
         with self._session() as db:
-            rows = self._run(db, _EVENTS, since).fetchall()
+            rows = self.run(db, f"{_EVENTS} {where} ORDER BY seq {tail}", *where.values).fetchall()
         for seq, at, who, body, prev, digest in rows:
-            yield LoggedEvent(seq, at, who, event_of(body), prev, digest)
+            yield LoggedEvent(seq, at, who, _event_of(body), prev, digest)
 
     @abstractmethod
     def _session(self) -> contextlib.AbstractContextManager[Any]:
@@ -72,32 +113,85 @@ class SqlStore(ABC):
     def _committed(self, head: Head | None) -> None:  # noqa: B027  # most databases need nothing more
         """Called when a commit is on disk, with the event that it appended."""
 
-    def _run(self, db: Any, statement: str, *values: Any) -> Any:
+    def run(self, db: Any, statement: str, *values: Any) -> Any:
+        """Execute a statement whose values are marked by `?`."""
         return db.execute(statement.replace("?", self.mark), values)
 
+    @staticmethod
+    def index_of(label: str) -> tuple[str, int]:
+        """Name and number of a record's label, as the index keeps them; 0 where it has no number."""
+        name, version, _ = split_label(label)
+        return name, version or 0
+
     def _newest(self, db: Any) -> Head | None:
-        found: Head | None = self._run(db, _HEAD).fetchone()
+        found: Head | None = self.run(db, _HEAD).fetchone()
         return found
 
-    def _write(self, db: Any, record: Record, expected_rev: int | None) -> Record:
-        row = self._run(db, _REV, record.kind, record.name).fetchone()
-        if expected_rev is not None and (row[0] if row else 0) != expected_rev:
+    def _write(self, db: Any, record: Record[Any]) -> Record[Any]:
+        rev, made_rev = self.run(db, _REVS, record.kind, record.name).fetchone() or (0, 0)
+        if rev != record.rev:
             raise Conflict(
                 f"{record.kind} {record.name} was changed by somebody else meanwhile", "look at it again and repeat"
             )
-        body, now = canonical(record.body), time.time()
-        (rev,) = self._run(db, _NEXT_REV).fetchone()
-        self._run(db, _WRITE, record.kind, record.name, body, rev, now)
-        return Record(record.kind, record.name, record.body, rev, now)
+        now, body = time.time(), record.body
+        (rev,) = self.run(db, _NEXT_REV).fetchone()
+        index = (*self.index_of(record.name), *_facts(body), made_rev or rev)
+        text = encode(body)
+        self.run(db, _WRITE, record.kind, record.name, text, rev, now, _version(body), *index)
+        return Record(record.kind, record.name, body, rev, now)
 
     def _append(self, db: Any, event: Event) -> Head:
         last, prev = self._newest(db) or (0, GENESIS)
         seq, at, who, body = last + 1, round(time.time(), 6), actor(), canonical(asdict(event))
-        digest = chain_hash(seq, at, who, event_of(body), prev)
-        self._run(db, _APPEND, seq, at, who, body, prev, digest)
+        digest = chain_hash(seq, at, who, _event_of(body), prev)
+        self.run(db, _APPEND, seq, at, who, body, prev, digest)
+        for uri in event.uris:
+            self.run(db, _NAME, uri, seq)
         return seq, digest
 
 
-def _record(row: tuple[str, str, str, int, float]) -> Record:
-    kind, name, body, rev, updated_at = row
-    return Record(kind, name, body_of(body), rev, updated_at)
+def _facts(body: Any) -> tuple[str, int]:
+    if isinstance(body, dict):
+        return str(body.get("subject", "")), 0
+    return body.about, int(body.is_open)
+
+
+def _version(body: Any) -> int:
+    return 1 if isinstance(body, dict) else body.schema_version
+
+
+def _kind_name(kind: Any) -> str:
+    return kind if isinstance(kind, str) else kind.kind
+
+
+class _Where:
+    """The conditions of a statement and their values, in order."""
+
+    def __init__(self, condition: str, *values: object) -> None:
+        self.conditions, self.values = [condition], list(values)
+
+    def add(self, condition: str, *values: object) -> None:
+        """One more condition, unless a value of it is None: then it was not given."""
+        if None not in values:
+            self.conditions.append(condition)
+            self.values += values
+
+    def __str__(self) -> str:
+        return "WHERE " + " AND ".join(self.conditions)
+
+
+def _naming(column: str, uri: str) -> tuple[str, ...]:
+    """The condition that a column names that URI or, when it has no version, any version of it; and its values."""
+    if Uri.is_bare(uri):
+        # A range and no pattern, so that the index serves: 'A' is the letter after '@'.
+        return f"({column} = ? OR ({column} >= ? AND {column} < ?))", uri, f"{uri}@", f"{uri}A"
+    return f"{column} = ?", uri
+
+
+def _limit(limit: int | None) -> str:
+    return "" if limit is None else f" LIMIT {int(limit)}"
+
+
+def _record(kind: Any, row: tuple[str, str, int, float, int]) -> Record[Any]:
+    name, text, rev, updated_at, version = row
+    return Record(_kind_name(kind), name, decode(kind, name, text, version), rev, updated_at)

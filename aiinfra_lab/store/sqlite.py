@@ -12,12 +12,14 @@ import sqlite3
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from .. import files
+from ..config import Settings
 from ..errors import Damaged, Denied, LabError, NotFound, Unavailable
 from .base import GENESIS
+from .first_schema import fill_index
 from .sql import Head, SqlStore
 
 # One script per schema version, applied in order and never changed afterwards.
@@ -33,7 +35,23 @@ MIGRATIONS = (
         seq INTEGER PRIMARY KEY, at REAL NOT NULL, actor TEXT NOT NULL, body TEXT NOT NULL,
         prev TEXT NOT NULL, hash TEXT NOT NULL) STRICT;
     """,
+    """
+    ALTER TABLE records ADD COLUMN schema_version INTEGER NOT NULL DEFAULT 1;
+    ALTER TABLE records ADD COLUMN base TEXT NOT NULL DEFAULT '';
+    ALTER TABLE records ADD COLUMN number INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE records ADD COLUMN about TEXT NOT NULL DEFAULT '';
+    ALTER TABLE records ADD COLUMN is_open INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE records ADD COLUMN made_rev INTEGER NOT NULL DEFAULT 0;
+    CREATE INDEX records_made ON records (kind, made_rev);
+    CREATE INDEX records_written ON records (kind, rev);
+    CREATE INDEX records_base ON records (kind, base, number);
+    CREATE INDEX records_about ON records (kind, about) WHERE about <> '';
+    CREATE INDEX records_open ON records (kind) WHERE is_open = 1;
+    CREATE TABLE event_uris (uri TEXT NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (uri, seq)) STRICT, WITHOUT ROWID;
+    """,
 )
+# What a script cannot do, after the script of that schema version.
+AFTERWARDS: dict[int, Callable[[SqlStore, sqlite3.Connection], None]] = {2: fill_index}
 # File systems on which SQLite's locks cannot be trusted across machines (sqlite.org/wal.html: WAL needs one host).
 NETWORK_FILE_SYSTEMS = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "9p", "afs", "ceph", "glusterfs"}
 MOUNTS = Path("/proc/mounts")
@@ -72,14 +90,14 @@ class SqliteStore(SqlStore):
             return str(db.execute("PRAGMA integrity_check(1)").fetchone()[0])
 
     def head(self) -> tuple[int, str]:
-        """Sequence number and hash of the newest event that the head file vouches for."""
+        """Sequence number and hash of the newest event that the head file holds."""
         try:
             seq, digest = self._head_path.read_text().split()
             return int(seq), digest
         except (OSError, ValueError):
-            return 0, GENESIS  # it vouches for nothing: the next commit writes it anew
+            return 0, GENESIS  # it proves nothing: the next commit writes it anew
 
-    def vouch(self) -> None:
+    def write_head(self) -> None:
         """Write the head file for what the store holds now."""
         with self._session() as db:
             newest = self._newest(db)
@@ -98,7 +116,7 @@ class SqliteStore(SqlStore):
 
     def _keep_head(self, seq: int, digest: str) -> None:
         # Written after the commit is on disk: it may lag behind after a crash, it can never run ahead.
-        # Not flushed: what a power cut leaves of it vouches for less, never for more. And a commit that is on disk must
+        # Not flushed: what a power cut leaves of it proves less, never more. And a commit that is on disk must
         # not be reported as failed because this could not be written.
         with contextlib.suppress(OSError, LabError):
             files.write(self._head_path, f"{seq} {digest}\n", flush=False)
@@ -148,7 +166,7 @@ class SqliteStore(SqlStore):
                 raise Unavailable(f"{self.path.parent} cannot hold a shared store", "use a folder on a local disk")
             db.execute("PRAGMA synchronous=FULL")
             self._migrate(db)
-            self._believe(db)
+            self._verify_head(db)
         except BaseException:
             db.close()
             raise
@@ -173,14 +191,21 @@ class SqliteStore(SqlStore):
             if version < len(MIGRATIONS):
                 for statement in filter(str.strip, MIGRATIONS[version].split(";")):
                     db.execute(statement)
+                if version + 1 in AFTERWARDS:
+                    AFTERWARDS[version + 1](self, db)
                 db.execute(f"PRAGMA user_version={version + 1}")
             db.execute("COMMIT")
             version += 1
 
-    def _believe(self, db: sqlite3.Connection) -> None:
+    def _verify_head(self, db: sqlite3.Connection) -> None:
         seq = db.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()[0]
         if seq < self.head()[0]:
             raise _damaged(self.path, f"it ends at event {seq}, but event {self.head()[0]} was recorded")
+
+
+def opened(where: Settings) -> SqliteStore:
+    """The store of a workspace."""
+    return SqliteStore(where.home / "store.sqlite")
 
 
 def copies(path: Path) -> list[Path]:
@@ -210,7 +235,7 @@ def restore(path: Path) -> tuple[Path, Path]:
             files.publish(part, aside / part.name, flush=False)
     with contextlib.closing(sqlite3.connect(copy)) as db, files.writing(path, mode=files.OWNER_ONLY) as new:
         _copy(db, new)
-    SqliteStore(path).vouch()
+    SqliteStore(path).write_head()
     return copy, aside
 
 

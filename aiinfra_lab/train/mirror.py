@@ -6,9 +6,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from ..config import settings
 from ..errors import LabError
-from ..providers import load
+from ..providers import make
 from ..store import Record
 from . import history, record
 from .base import Ending, Intent, Tracker
@@ -20,7 +19,7 @@ AT_MOST = 1000
 
 def tracker() -> Tracker:
     """The workspace's tracking server."""
-    made: Tracker = load("train", settings().get("train.provider", "mlflow"))()
+    made: Tracker = make("train.tracker")
     return made
 
 

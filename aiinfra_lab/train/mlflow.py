@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ..config import opt_out, settings
+from ..config import Settings, opt_out, settings
 from ..errors import NotFound, Unavailable
 from ..uris import Uri
 from .base import Ending, Intent, Tracked
@@ -57,7 +57,10 @@ def client() -> Iterator[Any]:
 
 
 class Tracking:
-    """MLflow's tracking API."""
+    """MLflow's tracking API. See `Tracker` for the contract."""
+
+    def __init__(self, where: Settings) -> None:
+        pass
 
     def begin(self, intent: Intent) -> str:
         name = Uri.parse(intent.uri).name

@@ -12,7 +12,7 @@ Value = bool | int | float | str
 T = TypeVar("T", bool, int, float, str)
 
 
-def read(words: Mapping[str, str]) -> dict[str, Value]:
+def read(words: Mapping[str, object]) -> dict[str, Value]:
     """What the words mean: true or false, a whole number, a number, else a text.
 
     UsageProblem for a key that is no Python name, and for a value that is empty or not finite.

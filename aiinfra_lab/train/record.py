@@ -91,7 +91,7 @@ def machine() -> dict[str, str]:
 
 def _behind(uri: Uri) -> str:
     """The run behind a models alias; later nouns are heard of only through their records."""
-    record = open_store().get("models", uri.name)
+    record = open_store().get("models.aliases", uri.name)
     holder = record.body.get("aliases", {}).get(uri.alias) if record else None
     behind = open_store().get("models", f"{uri.name}@{holder}") if holder else None
     if behind is None:

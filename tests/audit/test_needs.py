@@ -12,7 +12,9 @@ def served(workspace) -> dict:
     """deploy:delay serves models:delay@1, which was made of data:flights@1 by way of features and a run."""
     for event in CHAIN:
         open_store().commit([], event)
-    open_store().put(Record.new("deploy", "delay", {"champion": "models:delay@1", "canary": None, "stopped_at": None}))
+    open_store().commit(
+        [Record.new("deploy", "delay", {"champion": "models:delay@1", "canary": None, "stopped_at": None})]
+    )[0]
 
 
 @pytest.mark.parametrize("uri", ["models:delay@1", "train:delay@1", "features:delay@1", "data:flights@1"])
@@ -28,12 +30,12 @@ def test_nobody_needs_what_nothing_was_made_of(served):
 
 def test_what_a_stopped_endpoint_served_may_go(served):
     record = open_store().get("deploy", "delay")
-    open_store().put(record.with_(stopped_at=1.0))
+    open_store().commit([record.with_(stopped_at=1.0)])
     refuse_needed(open_store(), "data:flights@1")
 
 
 def test_what_an_alias_points_at_is_needed(workspace):
-    open_store().put(Record.new("models", "delay", {"aliases": {"champion": 2}, "history": []}))
+    open_store().commit([Record.new("models.aliases", "delay", {"aliases": {"champion": 2}, "history": []})])
     with pytest.raises(Conflict, match="models:delay@champion is models:delay@2"):
         refuse_needed(open_store(), "models:delay@2")
     refuse_needed(open_store(), "models:delay@1")

@@ -45,7 +45,7 @@ def first_answer(full: bool) -> Iterator[Figure]:
         env = {"AIINFRA_WORKSPACE": folder}
         store = SqliteStore(Path(folder, ".aiinfra", "store.sqlite"))
         for number in range(200):
-            store.put(Record.new("data", f"table-{number}@1", {"rows": number}), expected_rev=0)
+            store.commit([Record.new("data", f"table-{number}@1", {"rows": number})])
         store.close()
         show = 'shell.display_formatter.format(shell.run_line_magic("lab", "show"))'
         cost = statement(show, before=f"{SHELL}\n{LOAD_EXT}", env=env)
@@ -121,7 +121,7 @@ def _siege(home: Path) -> int:
 
     Each kill is due at a share of all commits, so that a fast machine sees as many as a slow one.
     """
-    SqliteStore(home / "store.sqlite").list()  # the schema is there before the first writer is
+    SqliteStore(home / "store.sqlite").changed()  # the schema is there before the first writer is
     dice, killed = random.Random(7), 0
     due = sorted(dice.uniform(0.02, 0.8) * WRITERS * COMMITS for _ in range(KILLS))
     writers = {name: _start(home, name) for name in map(str, range(WRITERS))}
@@ -173,7 +173,7 @@ class _Aftermath:
 def _alone(home: Path) -> Figure:
     """One writer beside the floor, a page flushed to the same disk; in turns, since disks have moods."""
     quiet = open_store(home)
-    quiet.list()
+    quiet.changed()
     page = os.open(home / "page", os.O_CREAT | os.O_WRONLY)
     rounds = [(_commits(quiet, turn), _flushes(page)) for turn in range(RUNS)]
     os.close(page)

@@ -39,7 +39,7 @@ class DeployContract:
 
     def test_a_claim_commits_nothing_and_starts_nothing(self, place: Place):
         claim, records = place.claim("delay")
-        assert open_store().list() == []
+        assert open_store().changed() == []
         assert place.observe(claim).word == "lost"
         assert all(record.rev == 0 for record in records)
 

@@ -70,7 +70,7 @@ def test_a_job_gets_the_chance_to_end_cleanly(workspace):
 def test_the_deadline_ends_a_job(workspace):
     job = jobs.wait(jobs.start("gpu:a", SLEEP, deadline_s=0.5).id, 20)
     assert job.state == "stopped"
-    assert open_store().get("job", job.id).body["ended_by"] == "deadline"
+    assert open_store().get(jobs.JobRecord, job.id).body.ended_by == "deadline"
 
 
 def test_the_deadline_holds_without_a_supervisor(workspace):
@@ -137,7 +137,7 @@ def test_a_job_is_started_once_though_supervisors_die_at_the_worst_moment(worksp
 
 
 def test_one_supervisor_however_many_ask(workspace):
-    open_store().list()
+    open_store().changed()
     threads = [threading.Thread(target=jobs.launch) for _ in range(8)]
     for thread in threads:
         thread.start()
@@ -212,8 +212,8 @@ def test_a_wrapper_that_dies_before_anybody_saw_it_run_is_lost_not_starting_for_
     end_supervisor(workspace)
     os.killpg(job.pid, signal.SIGKILL)
     store = open_store()
-    record = store.get("job", job.id)
-    store.put(record.with_(state="starting", pid=0, born=0.0))
+    record = store.get(jobs.JobRecord, job.id)
+    store.commit([record.with_(state="starting", pid=0, born=0.0)])
     assert jobs.wait(job.id, 20).state == "lost"
 
 
@@ -221,7 +221,7 @@ def test_a_leftover_claim_never_reaches_a_stranger(workspace):
     stranger = subprocess.Popen(SLEEP)
     record = jobs.prepare("train:a", ["true"])
     (workspace / ".aiinfra" / "jobs" / record.name / "pid").write_text(str(stranger.pid))
-    open_store().put(record, expected_rev=0)
+    open_store().commit([record])
     jobs.launch()
     jobs.cancel(record.name)
     jobs.wait(record.name, 20)
@@ -274,7 +274,7 @@ def test_what_a_restored_store_knows_of_old_and_still_lives_goes_on(workspace, t
     job = running(jobs.start("deploy:a", SLEEP, restart=True))
     end_supervisor(workspace)
     store = open_store()
-    store.put(store.get("job", job.id).with_(**then))
+    store.commit([store.get(jobs.JobRecord, job.id).with_(**then)])
     store.copy("test")
     assert put_back(workspace) == []
     until(lambda: len(supervisors(workspace)) == 1)
@@ -294,7 +294,7 @@ def test_what_was_stopped_after_the_copy_is_not_started_again(workspace):
 
 def test_a_supervisor_that_does_not_leave_is_an_error(workspace, monkeypatch):
     monkeypatch.setattr(restored, "PATIENCE_S", 0.1)
-    open_store().list()
+    open_store().changed()
     home = workspace / ".aiinfra"
     asked = pytest.raises(Unavailable, match="does not leave")
     with files.take_lock(home / jobs.LOCK), asked, restored.unsupervised(home):

@@ -12,7 +12,7 @@ import pytest
 from aiinfra_lab.audit import prove
 from aiinfra_lab.errors import Unavailable
 from aiinfra_lab.store import Event, Record, open_store
-from tests.contract.store import StoreContract
+from aiinfra_lab.testing.store import Note, StoreContract
 
 psycopg = pytest.importorskip("psycopg")
 
@@ -73,9 +73,9 @@ class TestPostgres(StoreContract):
 
 def test_the_setting_puts_a_workspace_on_it(server, workspace):
     (workspace / "aiinfra.toml").write_text(f'[store]\nurl = "{server}"\nschema = "by_setting"')
-    open_store().put(Record.new("data", "a", {}))
+    open_store().commit([Record.new("a", Note())])
     open_store().close()
-    assert open_store().get("data", "a") is not None
+    assert open_store().get(Note, "a") is not None
     assert not (workspace / ".aiinfra" / "store.sqlite").exists()
     open_store().close()
 
@@ -83,4 +83,4 @@ def test_the_setting_puts_a_workspace_on_it(server, workspace):
 def test_a_server_that_is_not_there_is_said_so(workspace):
     (workspace / "aiinfra.toml").write_text(f'[store]\nurl = "postgresql://lab@127.0.0.1:{free_port()}/postgres"')
     with pytest.raises(Unavailable, match="does not answer"):
-        open_store().list()
+        open_store().list(Note)

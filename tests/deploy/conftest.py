@@ -125,7 +125,7 @@ def register(workspace: Path, artifacts: Callable[[str, float], Path]) -> Callab
             "created_at": time.time(),
             "checked": {"verdict": checked},
         }
-        open_store().put(Record.new("models", f"delay@{version}", body))
+        open_store().commit([Record.new("models", f"delay@{version}", body)])
         return f"models:delay@{version}"
 
     return add

@@ -16,7 +16,7 @@ RULE = "errors > 5%"
 def found(uri: str, verdict: str) -> None:
     """Write down how the last check of a version ended."""
     record = open_store().get("models", uri.partition(":")[2])
-    open_store().put(record.with_(checked={"verdict": verdict}))
+    open_store().commit([record.with_(checked={"verdict": verdict})])
 
 
 def test_what_was_found_bad_serves_nobody(register):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from aiinfra_lab.config import settings
 from aiinfra_lab.deploy import orders
 from aiinfra_lab.deploy.local import Local
 from aiinfra_lab.store import Record, open_store
@@ -13,7 +14,7 @@ from .conftest import server_pid
 class TestLocal(DeployContract):
     @pytest.fixture
     def place(self, workspace):
-        return Local()
+        return Local(settings())
 
     @pytest.fixture
     def commit(self, workspace, register):

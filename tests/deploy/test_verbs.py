@@ -176,7 +176,7 @@ def test_a_taken_port_is_a_conflict_and_nothing_is_written(register):
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(Conflict, match="port"):
         deploy.start("delay", model="models:delay@1", port=taken.getsockname()[1])
     assert open_store().list("deploy") == []
-    assert open_store().list(jobs.KIND) == []
+    assert open_store().list(jobs.JobRecord) == []
 
 
 def test_the_port_stays_over_a_restart_when_it_is_free(register):
@@ -274,7 +274,7 @@ def test_a_start_while_the_old_process_still_ends_waits_for_it(register):
 
 def test_an_alias_is_resolved_once_and_said(register):
     register(1), register(2)
-    open_store().put(lifecycle.Record.new("models", "delay", {"aliases": {"champion": 1}, "history": []}))
+    open_store().commit([lifecycle.Record.new("models", "delay", {"aliases": {"champion": 1}, "history": []})])
     endpoint = deploy.start("delay", model="delay@champion")
     assert endpoint.champion == "models:delay@1"
     assert "models:delay@champion is models:delay@1" in endpoint.notes
@@ -300,7 +300,7 @@ def test_a_start_that_makes_no_sense_leaves_nothing_behind(register, given, erro
     with pytest.raises(error, match=words):
         deploy.start("delay", **given)
     assert open_store().list("deploy") == []
-    assert open_store().list(jobs.KIND) == []
+    assert open_store().list(jobs.JobRecord) == []
 
 
 @pytest.mark.parametrize("call", [deploy.show, deploy.stop, deploy.get, deploy.log, deploy.promote, deploy.rollback])

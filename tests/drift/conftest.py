@@ -72,7 +72,7 @@ def endpoint(model: models.Model, place: Path, request: pytest.FixtureRequest) -
     log = place / name
     log.mkdir()
     body = {"champion": model.uri, "canary": None, "log_dir": str(log), "started_at": time.time() - 7200}
-    open_store().put(Record.new("deploy", name, body))
+    open_store().commit([Record.new("deploy", name, body)])
     return Served(name, log, model)
 
 

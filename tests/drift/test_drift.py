@@ -76,7 +76,7 @@ def test_a_verdict_from_before_it_kept_what_was_judged_is_read(endpoint):
     uri = drift.check(endpoint.name, against="data:t@1", report=True).uri
     record = open_store().get("drift", uri.partition(":")[2])
     old = {key: value for key, value in record.body.items() if key not in ("judged", "since_at")}
-    open_store().put(Record(record.kind, record.name, old))
+    open_store().commit([Record(record.kind, record.name, old)])
     assert f"judged   deploy:{endpoint.name}, 600 rows\n" in drift.show(uri).card().text()
 
 

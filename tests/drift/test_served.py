@@ -68,7 +68,7 @@ def test_a_truth_value_is_the_same_in_the_log_and_in_the_data(place):
     folder = place / "klog"
     folder.mkdir()
     body = {"champion": model.uri, "canary": None, "log_dir": str(folder), "started_at": time.time()}
-    open_store().put(Record.new("deploy", "k", body))
+    open_store().commit([Record.new("deploy", "k", body)])
     log(folder, model, kinds(2)[["truth", "colour"]], one_by_one=True)
     found = drift.check("k", against="data:k@1", report=True)
     assert {one.column: one.kind for one in found.columns} == {

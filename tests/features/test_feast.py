@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from aiinfra_lab import features
+from aiinfra_lab.config import settings
 from aiinfra_lab.errors import Unavailable
 from aiinfra_lab.features.feast import Feast
 from aiinfra_lab.features.sets import find, spec_of
@@ -24,7 +25,7 @@ VIEWS = ["lateness.v1.weather_now:temp", "lateness.v1.line_delay:delay_6h"]
 class TestFeast(OnlineStoreContract):
     @pytest.fixture
     def store(self, workspace) -> Feast:
-        return Feast()
+        return Feast(settings())
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def rows() -> pd.DataFrame:
 
 
 def test_feasts_history_is_ours_row_for_row(lateness, trips, rows):
-    theirs = Feast().open().get_historical_features(rows, VIEWS).to_df()
+    theirs = Feast(settings()).open().get_historical_features(rows, VIEWS).to_df()
     ours = features.get("lateness", rows=trips).df()
     assert theirs[["temp", "delay_6h"]].equals(ours[["temp", "delay_6h"]])
     assert theirs["trip"].tolist() == [11, 12, 13, 14]
@@ -41,13 +42,13 @@ def test_feasts_history_is_ours_row_for_row(lateness, trips, rows):
 
 def test_feast_keeps_every_row_in_its_order(lateness, rows):
     many = pd.concat([rows.assign(event_timestamp=after(hour)) for hour in (-100, 1, 4, -5)], ignore_index=True)
-    found = Feast().open().get_historical_features(many, VIEWS).to_df()
+    found = Feast(settings()).open().get_historical_features(many, VIEWS).to_df()
     assert found["event_timestamp"].tolist() == many["event_timestamp"].tolist()
     assert found["trip"].tolist() == many["trip"].tolist()
 
 
 def test_feast_knows_the_set_as_a_service_and_full_names(lateness, rows):
-    store = Feast().open()
+    store = Feast(settings()).open()
     service = store.get_feature_service("lateness.v1")
     found = store.get_historical_features(rows, service, full_feature_names=True).to_df()
     assert found["lateness.v1.weather_now__temp"].tolist()[2] == 21.5
@@ -55,11 +56,11 @@ def test_feast_knows_the_set_as_a_service_and_full_names(lateness, rows):
 
 def test_the_time_may_have_any_name_and_no_zone(lateness, rows):
     naive = rows.assign(when=rows["event_timestamp"].dt.tz_localize(None)).drop(columns="event_timestamp")
-    assert Feast().open().get_historical_features(naive, VIEWS).to_df()["temp"].tolist()[0] == 20.0
+    assert Feast(settings()).open().get_historical_features(naive, VIEWS).to_df()["temp"].tolist()[0] == 20.0
 
 
 def test_feast_pulls_all_events_between_two_times(lateness):
-    store, view = Feast().open(), "lateness.v1.weather_now"
+    store, view = Feast(settings()).open(), "lateness.v1.weather_now"
     source = store.get_feature_view(view).batch_source
     job = store._get_provider().offline_store.pull_all_from_table_or_query(
         store.config, source, ["place"], ["temp"], "observed_at", None, after(0), after(3)
@@ -69,7 +70,7 @@ def test_feast_pulls_all_events_between_two_times(lateness):
 
 def test_a_query_in_words_is_refused(lateness):
     with pytest.raises(Unavailable, match="data frame"):
-        Feast().open().get_historical_features("SELECT 1", VIEWS)
+        Feast(settings()).open().get_historical_features("SELECT 1", VIEWS)
 
 
 def test_damaged_files_are_told_and_made_again(lateness, workspace):
@@ -89,7 +90,7 @@ def test_a_workspace_can_be_moved(lateness, trips, rows, workspace, monkeypatch)
     monkeypatch.setenv("AIINFRA_WORKSPACE", str(moved))
     monkeypatch.chdir(moved)
     assert features.open_rows(found.uri).df()["temp"].tolist()[2] == 21.5
-    assert Feast().open().get_historical_features(rows, VIEWS).to_df()["temp"].tolist()[2] == 21.5
+    assert Feast(settings()).open().get_historical_features(rows, VIEWS).to_df()["temp"].tolist()[2] == 21.5
     assert features.get("lateness", online="line=red,place=north").values == ("red", "north", 21.5, 10.0)
 
 
@@ -118,7 +119,7 @@ def test_importing_our_feast_leaves_the_process_as_it_was():
 
 def test_events_of_a_whole_year_all_go_online(workspace, tmp_path):
     """Feast writes the first batch of an Arrow table only; ours comes in one piece."""
-    store, spec = Feast(), spec_of_one_view()
+    store, spec = Feast(settings()), spec_of_one_view()
     times = [datetime(2024, 1, 1, tzinfo=UTC) + timedelta(minutes=n) for n in range(3)]
     parts = [pl.DataFrame({"k": [f"{n}"], "t": [time], "v": [float(n)]}) for n, time in enumerate(times)]
     frame = pl.concat(parts, rechunk=False).with_columns(w__time=pl.col("t").dt.epoch("us"))

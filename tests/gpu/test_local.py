@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from aiinfra_lab import gpu, jobs, kernels
+from aiinfra_lab.config import settings
 from aiinfra_lab.errors import Failed, Unavailable
 from aiinfra_lab.gpu.local import Local
 from tests.contract.gpu import GpuContract
@@ -11,7 +12,7 @@ from tests.contract.gpu import GpuContract
 
 @pytest.fixture
 def machines(workspace: Path) -> Local:
-    return Local()
+    return Local(settings())
 
 
 class TestLocal(GpuContract):

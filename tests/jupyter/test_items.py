@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from aiinfra_lab import gpu, jobs
+from aiinfra_lab.jobs import JobRecord
 from aiinfra_lab.jupyter.items import Item, Watch
 from aiinfra_lab.kernels.place import Place
 from aiinfra_lab.store import Record, Store, open_store
@@ -47,7 +48,7 @@ def keeper() -> int:
 def test_a_session_that_starts_is_not_said_to_run(store: Store) -> None:
     job = running("gpu:trainer")
     now = {"provider": "local", "handle": job.id, "started_at": time.time(), "ended_at": None, "ended_by": ""}
-    store.put(Record.new("gpu", "trainer", now))
+    store.commit([Record.new("gpu", "trainer", now)])
     assert (job.state, listed(store)["gpu:trainer"].state) == ("running", "starting")
 
 
@@ -69,9 +70,9 @@ RUN: dict[str, Any] = {"state": "running", "started_at": 1.0, "planned_by": [2**
 
 
 def test_a_run_whose_process_is_gone_was_killed(store: Store) -> None:
-    store.put(Record.new("train", "delay@1", RUN))
+    store.commit([Record.new("train", "delay@1", RUN)])
     gone = {"subject": "train:delay@1", "state": "running", "started_at": time.time(), "supervised": False}
-    store.put(Record.new("job", "train-delay-1", {**gone, "pid": 2**22 - 1, "born": 1.0}))
+    store.commit([Record.new("train-delay-1", JobRecord(**{**gone, "pid": 2**22 - 1, "born": 1.0}))])
     item = listed(store)["train:delay@1"]
     assert item.state == record.state(store.get("train", "delay@1")) == "killed"
     assert not item.stoppable
@@ -81,7 +82,7 @@ def test_a_run_whose_process_is_gone_was_killed(store: Store) -> None:
 def endpoint(store: Store) -> jobs.Job:
     """An endpoint as far as the panel sees it: a job, and the record that names it."""
     job = running("deploy:delay")
-    store.put(Record.new("deploy", "delay", {"on": "local", "job": job.id, "rolled_back": None}))
+    store.commit([Record.new("deploy", "delay", {"on": "local", "job": job.id, "rolled_back": None})])
     return job
 
 
@@ -89,7 +90,7 @@ def test_a_rollback_is_news_and_says_why(store: Store, endpoint: jobs.Job) -> No
     watch = Watch(store)
     before = watch.look()
     told = {"model": "models:delay@2", "reason": "errors 4% > 1%", "by": "rule", "at": 1.0}
-    store.put(store.get("deploy", "delay").with_(rolled_back=told))
+    store.commit([store.get("deploy", "delay").with_(rolled_back=told)])
     (item,) = watch.look(watch.rev)
     assert (before[0].detail, item.state) == ("", "running")
     assert item.detail == "models:delay@2 was rolled back: errors 4% > 1%"
@@ -108,5 +109,5 @@ def test_what_changed_unwritten_is_told_to_whoever_read_the_same_revision(
 
 
 def test_a_place_that_cannot_be_asked_hides_nothing(store: Store, endpoint: jobs.Job) -> None:
-    store.put(store.get("deploy", "delay").with_(on="nowhere"))
+    store.commit([store.get("deploy", "delay").with_(on="nowhere")])
     assert listed(store)["deploy:delay"].state == "cannot tell"

@@ -5,8 +5,8 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
 from aiinfra_lab.errors import LabError
+from aiinfra_lab.nouns import TABLE as NOUNS
 from aiinfra_lab.store import Event, Record, open_store
-from aiinfra_lab.uris import NOUNS
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import pytest
 
 from aiinfra_lab import jobs
 from aiinfra_lab.errors import NotFound, UsageProblem
+from aiinfra_lab.jobs import JobRecord
 from aiinfra_lab.jupyter import calls
 from aiinfra_lab.jupyter.items import CALL, ENDED_SHOWN, Watch
 from aiinfra_lab.store import Record, open_store
@@ -92,7 +93,7 @@ def test_the_newest_is_first(here: Served) -> None:
 
 def test_a_process_found_dead_surfaces_although_nothing_was_written(here: Served) -> None:
     body = {"subject": "train:gone@1", "state": "running", "started_at": time.time(), "supervised": False}
-    open_store().put(Record.new("job", "train-gone-1", {**body, "pid": 2**22 - 1, "born": 1.0}))
+    open_store().commit([Record.new("train-gone-1", JobRecord(**{**body, "pid": 2**22 - 1, "born": 1.0}))])
     rev, first = items(here)
     _, later = items(here, rev)
     assert first["train:gone@1"]["state"] == "lost"
@@ -111,9 +112,9 @@ def test_only_so_many_ended_things_are_shown(workspace: Path) -> None:
     store = open_store()
     for number in range(ENDED_SHOWN + 5):
         body = {"subject": f"train:a@{number + 1}", "state": "done", "started_at": 0, "ended_at": time.time() + number}
-        store.put(Record.new("job", f"train-a-{number}", body))
+        store.commit([Record.new(f"train-a-{number}", JobRecord(**body))])
     old = {"subject": "train:old@1", "state": "done", "started_at": 0, "ended_at": 1}
-    store.put(Record.new("job", "train-old", old))
+    store.commit([Record.new("train-old", JobRecord(**old))])
     shown = {item.uri for item in Watch(store).look()}
     assert len(shown) == ENDED_SHOWN
     assert "train:a@25" in shown

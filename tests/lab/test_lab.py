@@ -53,34 +53,34 @@ def test_an_unknown_example_leaves_nothing(empty):
 
 def test_show_counts_what_exists(workspace):
     for number in (1, 2):
-        open_store().put(Record.new("data", f"flights@{number}", {}))
-    open_store().put(Record.new("data", "gone@1", {"removed_at": 1.0}))
+        open_store().commit([Record.new("data", f"flights@{number}", {})])
+    open_store().commit([Record.new("data", "gone@1", {"removed_at": 1.0})])
     assert lab.show().exists == {"data": 2}
 
 
 def test_check_is_well_here(workspace):
     lab.start()
     found = {item.what: item.state for item in lab.check(report=True).findings}
-    assert found["store"] == found["workspace"] == found["data on dvc"] == "ok"
+    assert found["store"] == found["workspace"] == found["data.versions on dvc"] == "ok"
 
 
 def test_check_names_the_line_that_mends_a_missing_default(workspace, monkeypatch):
     broken = {"default": Provider("x:Y", "", "no_such_package", "what it is")}
-    monkeypatch.setitem(providers.TABLE, "data", broken)
+    monkeypatch.setitem(providers.TABLE, "data.versions", broken)
     with pytest.raises(Failed, match="`pip install 'no_such_package'`"):
         lab.check()
 
 
 def test_a_missing_extra_is_no_fault(workspace, monkeypatch):
-    extra = {**providers.TABLE["data"], "other": Provider("x:Y", "other", "no_such_package", "what it is")}
-    monkeypatch.setitem(providers.TABLE, "data", extra)
-    found = {item.what: item for item in lab.check(report=True).findings}["data on other"]
+    extra = {**providers.TABLE["data.versions"], "other": Provider("x:Y", "other", "no_such_package", "what it is")}
+    monkeypatch.setitem(providers.TABLE, "data.versions", extra)
+    found = {item.what: item for item in lab.check(report=True).findings}["data.versions on other"]
     assert (found.state, found.fix) == ("off", "`pip install 'aiinfra-lab[other]'`")
 
 
 def test_check_names_an_endpoint_that_does_not_serve_the_champion(workspace):
-    open_store().put(Record.new("models", "delay", {"aliases": {"champion": 8}}))
-    open_store().put(Record.new("deploy", "delay", {"champion": "models:delay@7"}))
+    open_store().commit([Record.new("models.aliases", "delay", {"aliases": {"champion": 8}})])
+    open_store().commit([Record.new("deploy", "delay", {"champion": "models:delay@7"})])
     found = {item.what: item for item in lab.check(report=True).findings}["deploy:delay"]
     assert "while the champion is models:delay@8" in found.detail
     assert found.fix == "`%deploy start delay --model models:delay@8`"

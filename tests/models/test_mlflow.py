@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from aiinfra_lab import models
+from aiinfra_lab.config import settings
 from aiinfra_lab.models.base import Entry
 from aiinfra_lab.models.mlflow import Registry
 from aiinfra_lab.train.mlflow import client, tracking_uri
@@ -15,7 +16,7 @@ from ..contract.models import RegistryContract
 class TestMlflow(RegistryContract):
     @pytest.fixture
     def registry(self, run):
-        return Registry()
+        return Registry(settings())
 
     @pytest.fixture
     def entry(self, run):
@@ -61,7 +62,10 @@ def test_versions_aliases_and_removals_are_mirrored(model, run):
     models.promote(model)
     other = models.add("delay", run=run, note="other")
     models.rm(other)
-    assert (Registry().versions("delay"), dict(Registry().aliases("delay"))) == ({model.uri}, {"champion": model.uri})
+    assert (Registry(settings()).versions("delay"), dict(Registry(settings()).aliases("delay"))) == (
+        {model.uri},
+        {"champion": model.uri},
+    )
     assert models.disagreements() == []
 
 
@@ -84,7 +88,7 @@ def test_an_alias_that_somebody_moved_in_mlflow_is_found_and_put_back(model, run
     models.check(model)
     models.promote(model)
     other = models.add("delay", run=run, note="other")
-    Registry().alias("delay", "champion", other.uri)
+    Registry(settings()).alias("delay", "champion", other.uri)
     (said,) = models.disagreements()
     assert said == "champion of models:delay is models:delay@1 here and models:delay@2 in the other registry"
     assert models.mend() == ["champion of models:delay is models:delay@1 again in the other registry"]

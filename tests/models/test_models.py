@@ -174,14 +174,14 @@ def test_an_example_that_answers_differently_is_found(model):
     example["scores"][0] += 0.1
     tampered(model, "example.json", json.dumps(example))
     made = open_store().get("models", "delay@1")
-    open_store().put(made.with_(files=models.artifact.digests(model.path)))  # as if it had been added so
+    open_store().commit([made.with_(files=models.artifact.digests(model.path))])[0]  # as if it had been added so
     with pytest.raises(Failed, match=r"example: the scores are off by 0.1"):
         models.check(model)
 
 
 def test_data_that_is_gone_is_found(model):
     data = open_store().get("data", "flights@1")
-    open_store().put(data.with_(removed_at=1.0))
+    open_store().commit([data.with_(removed_at=1.0)])
     with pytest.raises(Failed, match=r"data: data:flights@1 is gone"):
         models.check(model)
 
@@ -231,7 +231,7 @@ def test_rollback_goes_back_step_by_step_and_keeps_the_history(run):
     assert [models.rollback("delay").uri for _ in range(2)] == ["models:delay@2", "models:delay@1"]
     with pytest.raises(NotFound, match=r"no version held champion of models:delay before"):
         models.rollback("delay")
-    history = open_store().get("models", "delay").body["history"]
+    history = open_store().get("models.aliases", "delay").body["history"]
     assert [(entry["by"], entry["version"]) for entry in history] == [
         *(("promote", 1), ("promote", 2), ("promote", 3), ("rollback", 2), ("rollback", 1)),
     ]
@@ -261,7 +261,7 @@ def test_the_champion_and_what_an_endpoint_serves_are_not_removed(run):
     with pytest.raises(Conflict, match=r"models:delay@champion is models:delay@1"):
         models.rm("delay@1")
     other = models.add("delay", run=run, note="other")
-    open_store().put(Record.new("deploy", "delay", {"champion": "models:delay@1", "canary": other.uri}))
+    open_store().commit([Record.new("deploy", "delay", {"champion": "models:delay@1", "canary": other.uri})])
     with pytest.raises(Conflict, match=r"deploy:delay serves models:delay@2"):
         models.rm(other)
 

@@ -84,7 +84,7 @@ def test_a_changed_cell_runs_its_step_only_and_a_comment_cell_none(two, notebook
 def test_an_output_that_was_removed_is_made_again(two):
     recipe.run("two")
     store = open_store()
-    store.put(store.get("data", "made@1").with_(removed_at=1.0))
+    store.commit([store.get("data", "made@1").with_(removed_at=1.0)])
     assert states(recipe.run("two")) == {"make": "done", "use": "done"}
 
 
@@ -205,7 +205,7 @@ from aiinfra_lab import jobs
 from aiinfra_lab.store import Record, open_store
 store = open_store()
 if store.get("deploy", "web") is None:
-    store.put(Record.new("deploy", "web", {}))
+    store.commit([Record.new("deploy", "web", {})])
 job = jobs.start("deploy:web", ["sleep", "60"])
 """
 SERVICE = """

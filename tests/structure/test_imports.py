@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from aiinfra_lab.nouns import TABLE as NOUNS
 from aiinfra_lab.providers import TABLE
-from aiinfra_lab.uris import NOUNS
 
 from .source import PACKAGE, folder_of, foreign_imports, imports, modules, own_imports, short
 
 CORE = (
     *("errors", "uris", "units", "verbs", "words", "completion", "providers", "show", "config", "scaling", "secrets"),
-    *("files", "logs", "store", "jobs", "kernels", "stats", "alerts"),
+    *("nouns", "resolve", "files", "logs", "store", "jobs", "kernels", "stats", "alerts"),
 )
 ORDER = (
     CORE,
@@ -27,6 +27,7 @@ ORDER = (
     ("lab",),
     ("jupyter",),
     ("cli",),
+    ("testing",),
 )
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 # SDKs that a provider wraps, besides those that the table of providers names.

@@ -12,7 +12,7 @@ import pytest
 import aiinfra_lab
 from aiinfra_lab import cli
 from aiinfra_lab.errors import LabError
-from aiinfra_lab.uris import NOUNS
+from aiinfra_lab.nouns import TABLE as NOUNS
 from aiinfra_lab.verbs import VERBS, Verb, help_of, verbs_of
 
 from .source import PACKAGE, ROOT, modules, short

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from aiinfra_lab.uris import NOUNS
+from aiinfra_lab.nouns import TABLE as NOUNS
 
 from .source import PACKAGE, ROOT, modules, short, tracked
 

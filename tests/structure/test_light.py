@@ -15,7 +15,7 @@ assert "gpu" in shell.magics_manager.magics["line"]
 """
 AFTER_EVERY_NOUN = """
 import importlib
-from aiinfra_lab.uris import NOUNS
+from aiinfra_lab.nouns import TABLE as NOUNS
 for noun in NOUNS:
     importlib.import_module(f"aiinfra_lab.{noun}")
 """

@@ -11,6 +11,7 @@ import pytest
 from safetensors.torch import load_file
 
 from aiinfra_lab import features, jobs, train
+from aiinfra_lab.config import settings
 from aiinfra_lab.errors import Conflict, Failed, LabError, NotFound, UsageProblem
 from aiinfra_lab.store import open_store
 from aiinfra_lab.train import mirror, record, worker
@@ -30,7 +31,7 @@ for epoch in range(run.resume(model), run.params.get("epochs", 3)):
 
 
 def tracked(run: train.Run):
-    return Tracking().read(run.tracked_as)
+    return Tracking(settings()).read(run.tracked_as)
 
 
 def weights(run: train.Run):

@@ -57,7 +57,7 @@ def test_a_session_that_does_not_live_names_the_command_that_starts_it(rows):
 
 
 def test_a_run_that_left_no_word_names_the_command_that_shows_it(workspace):
-    open_store().put(Record.new("train", "delay@1", {"state": "running", "planned_by": [0, 0.0]}))
+    open_store().commit([Record.new("train", "delay@1", {"state": "running", "planned_by": [0, 0.0]})])
     with pytest.raises(Failed, match=r"is killed: its kernel ended in the middle of it\n.*`%train log delay@1`"):
         elsewhere._as_it_ended("train:delay@1", "")
 

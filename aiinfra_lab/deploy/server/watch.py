@@ -17,7 +17,7 @@ from typing import Any
 from ... import jobs
 from ...errors import LabError
 from ...stats.bounds import Judgement, parse_rule
-from ...store import Body, Event, Record, Store, update
+from ...store import Event, Loose, Record, Store, update
 from ..orders import KIND, Traffic
 from ..versions import artifact
 from . import model
@@ -32,7 +32,7 @@ JUDGE_S = 1.0
 WRITE_S = 2.0
 
 
-def is_named(body: Body) -> bool:
+def is_named(body: Loose) -> bool:
     """Whether the record names this process's job as the one that serves; outside a job every process may."""
     job = os.environ.get("AIINFRA_JOB")
     return job is None or bool(body["job"] == job)
@@ -49,7 +49,7 @@ class Watch:
         self._versions: dict[str, Version] = {}
         self._live: Traffic | None = None
         self._judge_at = self._write_at = 0.0
-        self._written: Body = {}
+        self._written: Loose = {}
         self._owed: Callable[[], None] | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
@@ -131,7 +131,7 @@ class Watch:
     def _load(self, uri: str) -> Version:
         return self.endpoint.version(model.load(uri, artifact(uri)))
 
-    def _judge_for(self, traffic: Traffic, earlier: Body | None) -> Judge | None:
+    def _judge_for(self, traffic: Traffic, earlier: Loose | None) -> Judge | None:
         """The judge of this canary under this rule: the same as before while both and the salt stay the same."""
         if not traffic.rollback_if or not traffic.canary:
             return None
@@ -194,10 +194,10 @@ class Watch:
         self._owed()
         self._owed = None
 
-    def _order(self, changes: Callable[[Body], Body], event: Event, generation: int) -> None:
+    def _order(self, changes: Callable[[Loose], Loose], event: Event, generation: int) -> None:
         """Change what the record orders, unless somebody ordered something else meanwhile."""
 
-        def change(body: Body) -> Body:
+        def change(body: Loose) -> Loose:
             if body["generation"] != generation:
                 raise _Overtaken
             return {**body, **changes(body), "generation": generation + 1}
@@ -217,10 +217,10 @@ class Watch:
         update(self.store, KIND, self.name, lambda body: {**body, **state} if is_named(body) else body)
         self._written = state
 
-    def _state(self) -> Body:
+    def _state(self) -> Loose:
         endpoint, live = self.endpoint, self._live
         versions = {uri: counts.to_body() for uri, counts in endpoint.counts.copy().items()}
-        state: Body = {
+        state: Loose = {
             "versions": versions,
             "count": sum(counts["rows"] for counts in versions.values()),
             "log_lost_rows": endpoint.log.lost,
@@ -235,7 +235,7 @@ class _Overtaken(Exception):
     """The record orders something else by now."""
 
 
-def _back_to(traffic: Traffic, body: Body) -> Body:
+def _back_to(traffic: Traffic, body: Loose) -> Loose:
     """What makes a body order the traffic that is live again."""
     live = {name: getattr(traffic, name) for name in Traffic.__dataclass_fields__ if name != "generation"}
     earlier = body["earlier"]

@@ -1,0 +1,140 @@
+"""A job as the workspace remembers it, and as it is observed: a dead process does not run, whatever was written."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from ..config import settings
+from ..store import Body, Record
+from . import process
+
+State = Literal["starting", "running", "stopping", "done", "failed", "stopped", "lost"]
+
+LIVE = ("starting", "running", "stopping")
+
+
+class JobRecord(Body, frozen=True, kw_only=True):
+    """A process that outlives the cell that started it.
+
+    subject: URI of the thing that the job is for. context: what it was started for, such as a recipe's step.
+    supervised: whether the supervisor starts and ends it; else it is a notebook's own process. pid, born: its leader
+    and when that was born, as `process.birth` tells. ended_by: request, deadline, or why it could not be started.
+    not_before: the earliest time of its next start, after it failed.
+    """
+
+    kind: ClassVar[str] = "job"
+
+    subject: str
+    state: State
+    started_at: float
+    supervised: bool = True
+    restart: bool = False
+    context: str = ""
+    deadline_at: float | None = None
+    stop_requested_at: float | None = None
+    pid: int = 0
+    born: float = 0.0
+    restarts: int = 0
+    not_before: float = 0.0
+    exit_code: int | None = None
+    ended_at: float | None = None
+    ended_by: str | None = None
+
+    @property
+    def about(self) -> str:
+        return self.subject
+
+    @property
+    def is_open(self) -> bool:
+        return self.state in LIVE
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job as it was observed: the record, corrected by what the process table and the job's folder say.
+
+    `state` is one of starting, running, stopping, done, failed, stopped, lost (its process vanished without a word).
+    """
+
+    id: str
+    subject: str
+    state: State
+    started_at: float
+    ended_at: float | None
+    exit_code: int | None
+    pid: int
+    deadline_at: float | None
+    stop_requested_at: float | None
+    restarts: int
+    folder: Path
+    supervised: bool
+    context: str
+    rev: int
+
+    @property
+    def live(self) -> bool:
+        """Whether it still goes on."""
+        return self.state in LIVE
+
+    @property
+    def log_path(self) -> Path:
+        """Where its output goes; `log.1` beside it holds what came before, once there is much."""
+        return self.folder / "log"
+
+    @property
+    def silent_s(self) -> float | None:
+        """Seconds since its last heartbeat; None when it never gave one."""
+        try:
+            return max(0.0, time.time() - (self.folder / "heartbeat").stat().st_mtime)
+        except FileNotFoundError:
+            return None
+
+
+def observe(record: Record[JobRecord]) -> Job:
+    """What a record says, corrected by the process table."""
+    body, folder = record.body, folder_of(record.name)
+    state, code = body.state, body.exit_code
+    if state in ("running", "stopping") and not process.alive(body.pid, body.born):
+        code = exit_code(folder)
+        state = ended_state(code, stopped=state == "stopping" or body.stop_requested_at is not None)
+    return Job(
+        id=record.name,
+        subject=body.subject,
+        state=state,
+        started_at=body.started_at,
+        ended_at=body.ended_at,
+        exit_code=code,
+        pid=body.pid,
+        deadline_at=body.deadline_at,
+        stop_requested_at=body.stop_requested_at,
+        restarts=body.restarts,
+        folder=folder,
+        supervised=body.supervised,
+        context=body.context,
+        rev=record.rev,
+    )
+
+
+def folder_of(job_id: str) -> Path:
+    """Where a job's own files are."""
+    return settings().home / "jobs" / job_id
+
+
+def ended_state(code: int | None, *, stopped: bool) -> State:
+    """How a job ended, by its exit code (124: its time was over; None: it left none)."""
+    if stopped or code == 124:
+        return "stopped"
+    if code is None:
+        return "lost"
+    return "done" if code == 0 else "failed"
+
+
+def exit_code(folder: Path) -> int | None:
+    """The exit code that the job's wrapper wrote, or None."""
+    try:
+        return int((folder / "exit").read_text())
+    except (FileNotFoundError, ValueError):
+        return None

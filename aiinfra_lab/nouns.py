@@ -1,0 +1,188 @@
+"""The one table of nouns, and what each noun tells of its things to those who know none of them.
+
+`lab`, `cost`, `audit`, completion and the panel ask `find(noun)`; none of them has a list of nouns or opens a noun's
+record. A noun answers in its own folder: `noun.py` holds a subclass of `Noun` and its instance `NOUN`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from .errors import UsageProblem, did_you_mean
+
+if TYPE_CHECKING:
+    from .store import Body, Record
+
+# Noun → its package, in the order in which help and lists show them.
+TABLE: dict[str, str] = {
+    "lab": "aiinfra_lab.lab",
+    "gpu": "aiinfra_lab.gpu",
+    "data": "aiinfra_lab.data",
+    "features": "aiinfra_lab.features",
+    "train": "aiinfra_lab.train",
+    "models": "aiinfra_lab.models",
+    "deploy": "aiinfra_lab.deploy",
+    "drift": "aiinfra_lab.drift",
+    "cost": "aiinfra_lab.cost",
+    "recipe": "aiinfra_lab.recipe",
+}
+
+B = TypeVar("B", bound="Body")
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What a thing does now, whatever was written last.
+
+    state: in the words of the noun's own `ls`. detail: why, in a few words, when that is worth saying. can_stop:
+    whether a request to end it would be new. job: the id of the job that does it, when there is one.
+    """
+
+    uri: str
+    state: str
+    is_live: bool = False
+    started_at: float = 0.0
+    ended_at: float | None = None
+    deadline_at: float | None = None
+    detail: str = ""
+    can_stop: bool = False
+    job: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Thing:
+    """One line of what a noun's own `ls` lists."""
+
+    uri: str
+    changed_at: float
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepSpan:
+    """One step of a span. began_at: None when it did not run; duration_s: None while it runs."""
+
+    name: str
+    state: str
+    began_at: float | None
+    duration_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Something that took time. usd_per_hour: its price; None for the price of this machine.
+
+    within: the session (a URI) whose time it was; then the money is the session's. on_machine: whether it ran on this
+    machine. rows, busy_s: what an endpoint predicted, and the seconds that it took to answer. steps: those of a
+    pipeline's run.
+    """
+
+    uri: str
+    started_at: float
+    ended_at: float
+    is_live: bool
+    usd_per_hour: float | None = None
+    on_machine: bool = True
+    within: str = ""
+    rows: int = 0
+    busy_s: float = 0.0
+    steps: tuple[StepSpan, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A thing that must stay because something else uses it, and the command that ends that.
+
+    uri: what must stay, with all that it was made of. user: who needs it, e.g. `deploy:delay serves`.
+    """
+
+    uri: str
+    user: str
+    release: str
+
+
+class Noun(Generic[B]):
+    """What a noun tells of its things. A method raises LabError when a place that it asks cannot answer.
+
+    The defaults are those of a noun whose things are records that neither live nor cost anything.
+    """
+
+    name: str
+    kind: type[B] | None = None
+    """The record of one of its things; None for a noun that keeps none."""
+    part_kind: type[Body] | None = None
+    """The record of `NAME@N#part`; None when its things have no parts."""
+    has_versions = False
+    """Whether its things are called `NAME@N`, or by their name alone."""
+    plural = "things"
+    """What several of its things are called, in messages."""
+
+    def first(self, name: str) -> str:
+        """The command that makes the first thing of that name, for the fix of an error."""
+        return f"`%{self.name} --help` says how to make one"
+
+    def aliased(self, name: str, alias: str) -> int | None:
+        """The version that an alias of that name means now. UsageProblem when the noun has no aliases."""
+        raise UsageProblem(f"{self.name} has no aliases, and {alias!r} is one", f"write {self.name}:{name}@N")
+
+    def things(self) -> Sequence[Thing]:
+        """What its own `ls` lists, the last made first."""
+        records = self._present()
+        seen = {item.uri: item.state for item in self.observe(records)}
+        return [Thing(record.uri, record.updated_at, seen.get(record.uri, "")) for record in records]
+
+    def names(self) -> Sequence[str]:
+        """What may be written where a thing of it is wanted: names and, where there are any, their versions."""
+        names: dict[str, None] = {}
+        for record in self._present():
+            if self.has_versions:
+                names.setdefault(record.base)
+            names.setdefault(record.name)
+        return list(names)
+
+    def observe(self, records: Sequence[Record[B]]) -> Sequence[Observation]:
+        """What these do now, in their order. Where that shows that one has ended, the end is written down."""
+        return [Observation(record.uri, "") for record in records]
+
+    def watched(self, ended: int = 20) -> Sequence[Observation]:
+        """What lives, and what ended last, at most that many of the latter."""
+        return []
+
+    def stop(self, uri: str) -> Sequence[str]:
+        """Write down the request to end it, and return at once; the jobs that were asked, by their ids.
+
+        NotFound when nothing of that name lives, UsageProblem when its things do not live.
+        """
+        raise UsageProblem(f"{self.name} has nothing that can be stopped", f"`%{self.name} --help` lists its verbs")
+
+    def spans(self) -> Sequence[Span]:
+        """What took time and so may cost money, in any order; each start of one name is a span of its own."""
+        return []
+
+    def references(self) -> Sequence[Reference]:
+        """What must not be removed because a thing of this noun uses it."""
+        return []
+
+    def _present(self) -> list[Record[B]]:
+        """The records of what was not removed."""
+        from .store import open_store
+
+        if self.kind is None:
+            return []
+        return [record for record in open_store().list(self.kind) if not record.body.is_removed]
+
+
+def find(noun: str) -> Noun[Any]:
+    """What that noun tells; its `noun.py` is imported now. UsageProblem with a suggestion for an unknown noun."""
+    if noun not in TABLE:
+        raise UsageProblem(f"there is no noun {noun!r}", did_you_mean(noun, TABLE))
+    found: Noun[Any] = importlib.import_module(f"{TABLE[noun]}.noun").NOUN
+    return found
+
+
+def every() -> Iterator[Noun[Any]]:
+    """All nouns, in the order of the table."""
+    return map(find, TABLE)

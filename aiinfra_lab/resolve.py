@@ -1,0 +1,95 @@
+"""From a URI to the record that it means: the newest version, a numbered one, what an alias points at, or a part."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from . import nouns
+from .errors import NotFound, UsageProblem, did_you_mean
+from .store import B, Record, open_store
+from .uris import Uri
+
+
+def resolve(text: object, kind: type[B], *, removed: bool = False) -> Record[B]:
+    """The record that a URI, or a name where the kind fixes the noun, means now.
+
+    removed: also one that was removed, which keeps its record. NotFound says what there is, UsageProblem what is wrong
+    with the words, such as a version where the noun has none.
+    """
+    noun = nouns.find(noun_of(kind))
+    uri = Uri.parse(text, noun=noun.name)
+    wanted: Any = noun.part_kind if uri.part else noun.kind
+    if wanted is not kind:
+        raise UsageProblem(f"{uri} is no {_what(kind)}", f"write {_form(noun, kind)}")
+    return _resolve(noun, uri, kind, removed=removed)
+
+
+def resolve_any(text: object, *, removed: bool = False) -> Record[Any]:
+    """The record that a URI of any noun means now; see `resolve`."""
+    uri = Uri.parse(text)
+    noun = nouns.find(uri.noun)
+    kind: Any = noun.part_kind if uri.part else noun.kind
+    if kind is None:
+        raise UsageProblem(f"{uri} names nothing that {uri.noun} keeps", f"`%{uri.noun} --help` lists its verbs")
+    return _resolve(noun, uri, kind, removed=removed)
+
+
+def exists(text: object) -> bool:
+    """Whether a URI means something that was not removed."""
+    try:
+        resolve_any(text)
+    except NotFound:
+        return False
+    return True
+
+
+def noun_of(kind: type[Any]) -> str:
+    """The noun that a kind of record belongs to."""
+    name: str = kind.kind
+    return name.partition(".")[0]
+
+
+def _resolve(noun: nouns.Noun[Any], uri: Uri, kind: type[B], *, removed: bool) -> Record[B]:
+    if uri.tag and not noun.has_versions:
+        raise UsageProblem(f"{noun.name} has no versions, and {uri} names one", f"write {uri.bare}")
+    if uri.alias is not None:
+        version = noun.aliased(uri.name, uri.alias)
+        if version is None:
+            raise NotFound(f"there is no {uri.alias} of {uri.bare} yet", _known(noun, uri))
+        uri = uri.at(version)
+    found = _newest(uri, kind) if noun.has_versions and not uri.tag else open_store().get(kind, uri.label)
+    if found is None:
+        raise NotFound(f"there is no {uri}", _known(noun, uri))
+    if found.body.is_removed and not removed:
+        at = time.strftime("%Y-%m-%d", time.localtime(found.body.removed_on))
+        raise NotFound(f"{uri} was removed on {at}", _known(noun, uri))
+    return found
+
+
+def _newest(uri: Uri, kind: type[B]) -> Record[B] | None:
+    """The newest version that is still there; one that was removed only when there is no other."""
+    store = open_store()
+    newest = store.list(kind, name=uri.name, limit=1)  # nearly always enough, and a name may have thousands
+    if not newest or not newest[0].body.is_removed:
+        return next(iter(newest), None)
+    versions = store.list(kind, name=uri.name)
+    return next((record for record in versions if not record.body.is_removed), versions[0])
+
+
+def _known(noun: nouns.Noun[Any], uri: Uri) -> str:
+    """What there is of that name, or which names there are, or how to make the first."""
+    assert noun.kind is not None
+    if noun.has_versions:
+        versions = [record for record in open_store().list(noun.kind, name=uri.name) if not record.body.is_removed]
+        if versions:
+            return "there are: " + ", ".join(record.name for record in versions[:8])
+    return did_you_mean(uri.name, noun.names(), noun.first(uri.name))
+
+
+def _what(kind: type[Any]) -> str:
+    return str(kind.kind)
+
+
+def _form(noun: nouns.Noun[Any], kind: type[Any]) -> str:
+    return f"{noun.name}:NAME@N#part" if kind is noun.part_kind else f"{noun.name}:NAME" + "@N" * noun.has_versions

@@ -1,0 +1,247 @@
+"""What every store keeps."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, ClassVar
+
+import msgspec
+import pytest
+
+from ..errors import Conflict, Damaged, Unavailable
+from ..store import Body, Event, Record, Store, first_break, update
+from ..store.base import Key
+
+
+class Note(Body, frozen=True, kw_only=True):
+    """A kind of record that belongs to no noun."""
+
+    kind: ClassVar[str] = "testing.note"
+
+    n: int = 0
+    text: str = ""
+    share: float = 0.0
+    more: dict[str, Any] = msgspec.field(default_factory=dict)
+    of: str = ""
+    ended: bool = True
+
+    @property
+    def about(self) -> str:
+        return self.of
+
+    @property
+    def is_open(self) -> bool:
+        return not self.ended
+
+
+class Other(Body, frozen=True, kw_only=True):
+    """A second kind."""
+
+    kind: ClassVar[str] = "testing.other"
+
+
+class NoteBefore(Body, frozen=True, kw_only=True):
+    """What `NoteNow` was two versions ago."""
+
+    kind: ClassVar[str] = "testing.changed"
+    count: int = 0
+
+
+class NoteNow(Body, frozen=True, kw_only=True):
+    """A kind whose fields have changed twice."""
+
+    kind: ClassVar[str] = "testing.changed"
+    schema_version: ClassVar[int] = 3
+    n: int
+    unit: str
+
+    @classmethod
+    def upgrade(cls, fields: dict[str, Any], version: int) -> dict[str, Any]:
+        if version == 1:
+            fields = {"n": fields["count"]}
+        return {**fields, "unit": "piece"}
+
+
+def made(store: Store, name: str, **fields: Any) -> Record[Note]:
+    """A record that was committed without an event."""
+    return store.commit([Record.new(name, Note(**fields))])[0]
+
+
+def names(records: Any) -> list[str]:
+    return [record.name for record in records]
+
+
+class StoreContract:
+    """A provider's test inherits this and gives the fixture `store`, empty and its own."""
+
+    def test_what_is_committed_is_read_back(self, store: Store) -> None:
+        written = made(store, "a@1", more={"x": [1, {"y": None}]}, share=0.1)
+        assert store.get(Note, "a@1") == written
+
+    def test_what_is_not_there_is_none(self, store: Store) -> None:
+        assert store.get(Note, "nothing") is None
+
+    def test_two_kinds_may_have_one_name(self, store: Store) -> None:
+        made(store, "a", n=1)
+        store.commit([Record.new("a", Other())])
+        found = store.get(Note, "a")
+        assert found is not None
+        assert found.body.n == 1
+
+    def test_a_new_record_must_not_exist(self, store: Store) -> None:
+        made(store, "a")
+        with pytest.raises(Conflict):
+            made(store, "a")
+
+    def test_a_stale_revision_is_refused(self, store: Store) -> None:
+        first = made(store, "a", n=1)
+        store.commit([first.with_(n=2)])
+        with pytest.raises(Conflict):
+            store.commit([first.with_(n=3)])
+        found = store.get(Note, "a")
+        assert found is not None
+        assert found.body.n == 2
+
+    def test_all_records_and_the_event_or_none(self, store: Store) -> None:
+        made(store, "a")
+        both = [Record.new("b", Note()), Record.new("a", Note())]
+        with pytest.raises(Conflict):
+            store.commit(both, Event("data add", "data:b"))
+        assert store.get(Note, "b") is None
+        assert list(store.events()) == []
+
+    def test_lists_begin_with_the_last_made_or_the_last_written(self, store: Store) -> None:
+        first, *_ = [made(store, name) for name in "abc"]
+        store.commit([first.with_(n=1)])
+        store.commit([Record.new("z", Other())])
+        assert names(store.list(Note)) == ["c", "b", "a"]
+        assert names(store.list(Note, order="written")) == ["a", "c", "b"]
+
+    def test_a_list_can_be_of_one_name_and_then_the_highest_version_comes_first(self, store: Store) -> None:
+        for name in ("a@1", "ab@1", "a@10", "a@2", "a", "a@2#0f"):
+            made(store, name)
+        assert names(store.list(Note, name="a"))[:2] == ["a@10", "a@2#0f"]
+        assert sorted(names(store.list(Note, name="a"))) == ["a", "a@1", "a@10", "a@2", "a@2#0f"]
+        assert names(store.list(Note, name="a", limit=1)) == ["a@10"]
+
+    def test_a_list_can_be_about_one_thing_or_any_version_of_it(self, store: Store) -> None:
+        for name, of in (("1", "x:a@1"), ("2", "x:a@2"), ("3", "x:ab"), ("4", "x:a"), ("5", "x:A@1"), ("6", "")):
+            made(store, name, of=of)
+        assert names(store.list(Note, about="x:a")) == ["4", "2", "1"]
+        assert names(store.list(Note, about="x:a@1")) == ["1"]
+        assert names(store.list(Note, about="x:none")) == []
+
+    def test_a_list_can_be_of_what_is_open(self, store: Store) -> None:
+        going = made(store, "a", ended=False)
+        made(store, "b")
+        assert (names(store.list(Note, is_open=True)), names(store.list(Note, is_open=False))) == (["a"], ["b"])
+        store.commit([going.with_(ended=True)])
+        assert names(store.list(Note, is_open=True)) == []
+
+    def test_a_list_can_begin_after_a_revision(self, store: Store) -> None:
+        revs = [made(store, name).rev for name in "abc"]
+        assert names(store.list(Note, since_rev=revs[0])) == ["c", "b"]
+
+    def test_what_changed_is_told_once_each_the_last_first(self, store: Store) -> None:
+        first, second = made(store, "a"), made(store, "b")
+        other = store.commit([Record.new("z", Other())])[0]
+        again = store.commit([first.with_(n=1)])[0]
+        assert list(store.changed(first.rev)) == [
+            Key(each.kind, each.name, each.rev) for each in (again, other, second)
+        ]
+        assert list(store.changed(again.rev)) == []
+
+    def test_events_are_a_chain(self, store: Store) -> None:
+        for number in range(5):
+            store.commit([], Event("data add", f"data:a@{number}", inputs=("x",), detail={"n": number}))
+        events = list(store.events())
+        assert [logged.event.detail["n"] for logged in events] == [0, 1, 2, 3, 4]
+        assert first_break(events) is None
+        assert [logged.seq for logged in store.events(since=3)] == [4, 5]
+
+    def test_the_last_events_come_oldest_first_too(self, store: Store) -> None:
+        for number in range(4):
+            store.commit([], Event("data add", f"data:a@{number}"))
+        assert [logged.seq for logged in store.events(last=2)] == [3, 4]
+
+    def test_more_events_than_one_reading_holds_all_come(self, store: Store) -> None:
+        for _ in range(1_003):
+            store.commit([], Event("data add", "data:a@1"))
+        assert [logged.seq for logged in store.events()] == list(range(1, 1_004))
+
+    def test_events_can_be_asked_for_by_what_they_name(self, store: Store) -> None:
+        store.commit([], Event("data add", "data:a@1", ("file:x",), ("data:a@1",)))
+        store.commit([], Event("features get", "features:f@1#0f", ("data:a@1",), ("features:f@1#0f",)))
+        store.commit([], Event("data add", "data:ab@1"))
+        found = {uri: [one.seq for one in store.events(naming=uri)] for uri in ("data:a", "data:a@1", "features:f")}
+        assert found == {"data:a": [1, 2], "data:a@1": [1, 2], "features:f": [2]}
+        assert [one.seq for one in store.events(naming="data:a", last=1)] == [2]
+        assert list(store.events(naming="data:a@2")) == []
+
+    def test_text_of_any_script_and_quotes_survive(self, store: Store) -> None:
+        text = "日本 'x' \"y\" \\ \u0000 \n"
+        made(store, "ü", text=text, n=2**53, more={"näme": "é"})
+        found = store.get(Note, "ü")
+        assert found is not None
+        assert (found.body.text, found.body.n, found.body.more) == (text, 2**53, {"näme": "é"})
+
+    def test_a_body_that_is_no_json_changes_nothing(self, store: Store) -> None:
+        with pytest.raises((TypeError, ValueError)):
+            store.commit([Record.new("a", Note()), Record.new("b", Note(share=float("nan")))])
+        assert store.get(Note, "a") is None
+
+    def test_a_record_of_an_older_version_is_brought_up_when_it_is_read(self, store: Store) -> None:
+        store.commit([Record.new("a", NoteBefore(count=3))])
+        found = store.get(NoteNow, "a")
+        assert found is not None
+        assert found.body == NoteNow(n=3, unit="piece")
+        assert [record.body for record in store.list(NoteNow)] == [found.body]
+
+    def test_a_record_that_was_brought_up_is_written_in_the_new_version(self, store: Store) -> None:
+        store.commit([Record.new("a", NoteBefore(count=3))])
+        update(store, NoteNow, "a", lambda body: NoteNow(n=body.n + 1, unit=body.unit))
+        with pytest.raises(Unavailable):
+            store.get(NoteBefore, "a")
+
+    def test_a_record_of_a_newer_version_is_refused_with_both_versions(self, store: Store) -> None:
+        store.commit([Record.new("a", NoteNow(n=1, unit="m"))])
+        with pytest.raises(Unavailable, match=r"version 3 .* knows 1") as told:
+            store.get(NoteBefore, "a")
+        assert "pip install -U aiinfra-lab" in told.value.fix
+
+    def test_a_record_with_an_unknown_field_is_damaged(self, store: Store) -> None:
+        class Stranger(Body, frozen=True, kw_only=True):
+            kind: ClassVar[str] = "testing.other"
+            odd: int = 1
+
+        store.commit([Record.new("a", Stranger())])
+        with pytest.raises(Damaged, match="odd"):
+            store.get(Other, "a")
+
+    def test_update_repeats_until_it_fits(self, store: Store) -> None:
+        made(store, "n")
+        threads = [threading.Thread(target=count, args=(store, 10)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        found = store.get(Note, "n")
+        assert found is not None
+        assert found.body.n == 40
+
+    def test_an_update_that_changes_nothing_writes_nothing(self, store: Store) -> None:
+        before = made(store, "n")
+        assert update(store, Note, "n", lambda body: None, Event("data add", "data:n")) == before
+        assert list(store.events()) == []
+
+    def test_a_closed_store_may_be_used_again(self, store: Store) -> None:
+        made(store, "a")
+        store.close()
+        store.close()
+        assert store.get(Note, "a") is not None
+
+
+def count(store: Store, times: int) -> None:
+    """Add one, so many times."""
+    for _ in range(times):
+        update(store, Note, "n", lambda body: Note(n=body.n + 1))

@@ -1,0 +1,100 @@
+"""A workspace that the version before this one wrote opens, and every `ls`, `show` and `log` says the same.
+
+The workspace and its answers were stored by `tests/fixtures/make_workspace.py` with that version's own code.
+"""
+
+import contextlib
+import hashlib
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from aiinfra_lab.store import first_break, open_store, sqlite
+from tests.fixtures import answers
+
+VERSION = "0.1.0"
+RECORDED = answers.recorded(VERSION)
+COMMANDS = 164
+Rows = dict[str, list[tuple[object, ...]]]
+
+
+@pytest.fixture(scope="module")
+def restored() -> Iterator[Path]:
+    """The stored workspace, put back once for the file."""
+    with answers.restored(VERSION) as place, answers.inside(place):
+        yield place
+
+
+@pytest.fixture(scope="module")
+def now(restored: Path) -> dict[str, answers.Answer]:
+    """What the code under test answers."""
+    return answers.ask_all(RECORDED, restored, VERSION)
+
+
+@pytest.mark.parametrize("command", RECORDED)
+def test_an_answer_in_json_holds_what_it_held(now, command):
+    old, new = RECORDED[command], now[command]
+    assert new.get("error") == old.get("error")
+    assert answers.differences(old.get("json"), new.get("json")) == []
+
+
+@pytest.mark.parametrize("command", RECORDED)
+def test_an_answer_reads_as_it_read(now, command):
+    assert now[command]["text"] == RECORDED[command]["text"]
+
+
+def test_every_look_at_everything_in_it_is_compared(first_schema):
+    assert sorted(answers.commands(first_schema)) == sorted(RECORDED)
+    assert len(RECORDED) == COMMANDS
+
+
+def test_looking_changes_nothing(restored, now):
+    before = contents(restored), rows_of(restored / ".aiinfra" / "store.sqlite")
+    again = answers.ask_all(RECORDED, restored, VERSION)
+    assert [command for command in RECORDED if answers.differences(now[command], again[command])] == []
+    assert (contents(restored), rows_of(restored / ".aiinfra" / "store.sqlite")) == before
+
+
+def test_its_audit_log_is_whole(restored):
+    events = list(open_store().events())
+    assert (first_break(events), len(events) > 40) == (None, True)
+
+
+@pytest.fixture
+def first_schema() -> Iterator[Path]:
+    """The store as that version left it, opened by nobody."""
+    with answers.restored(VERSION) as place:
+        yield place / ".aiinfra" / "store.sqlite"
+
+
+def test_a_store_of_the_first_schema_is_copied_before_it_is_brought_up(first_schema):
+    before = rows_of(first_schema)
+    assert schema(first_schema) == 1
+    store = sqlite.SqliteStore(first_schema)
+    assert sorted(key.name for key in store.changed()) == sorted(row[1] for row in before["records"])
+    assert [one.hash for one in store.events()] == [row[-1] for row in before["events"]]
+    store.close()
+    (copy,) = (first_schema.parent / "backups").glob("store-*-schema1.sqlite")
+    assert (schema(copy), rows_of(copy)) == (1, before)
+    assert schema(first_schema) == len(sqlite.MIGRATIONS)
+
+
+def contents(workspace: Path) -> dict[str, str]:
+    """File → digest of everything but the store, which is compared by its rows."""
+    files = [path for path in workspace.rglob("*") if path.is_file() and "store" not in path.name]
+    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def rows_of(store: Path) -> Rows:
+    """Every record, and every event, as they lie in the file."""
+    with contextlib.closing(sqlite3.connect(store)) as db:
+        records = db.execute("SELECT kind, name, body, rev FROM records ORDER BY kind, name").fetchall()
+        return {"records": records, "events": db.execute("SELECT seq, body, hash FROM events ORDER BY seq").fetchall()}
+
+
+def schema(store: Path) -> int:
+    """Which schema the file has."""
+    with contextlib.closing(sqlite3.connect(store)) as db:
+        return int(db.execute("PRAGMA user_version").fetchone()[0])
