@@ -10,6 +10,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+# For type checkers, which cannot read the table of nouns; a test holds the two together.
 __all__ = ["cost", "data", "deploy", "drift", "features", "gpu", "lab", "models", "recipe", "train"]
 
 if TYPE_CHECKING:

@@ -12,13 +12,12 @@ import sys
 from collections.abc import Sequence
 
 from .errors import LabError, UsageProblem, did_you_mean
-from .nouns import TABLE as NOUNS
+from .nouns import TABLE
 from .show import Card, Result
 from .verbs import Help, as_json
 from .words import understand
 
 _OWN_FLAGS = ("--json", "--debug")
-_MAGIC = re.compile(rf"%%?(?=({'|'.join(NOUNS)})\b)")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -48,15 +47,15 @@ def _run(words: list[str]) -> object:
         from importlib.metadata import version
 
         return version("aiinfra-lab")
-    if noun not in NOUNS:
-        raise UsageProblem(f"there is no noun {noun!r}", did_you_mean(noun, NOUNS))
+    if noun not in TABLE:
+        raise UsageProblem(f"there is no noun {noun!r}", did_you_mean(noun, TABLE))
     call = understand(noun, rest, also=_OWN_FLAGS)
     return call if isinstance(call, Help) else call.run()
 
 
 def overview() -> str:
     """The nouns, and how to read on."""
-    lines = ["aiinfra NOUN VERB [NAME] [--flags]", "", "nouns: " + "  ".join(NOUNS), ""]
+    lines = ["aiinfra NOUN VERB [NAME] [--flags]", "", "nouns: " + "  ".join(TABLE), ""]
     return "\n".join(
         [*lines, "`aiinfra NOUN --help` lists a noun's verbs; --json answers in JSON; --debug shows tracebacks."]
     )
@@ -84,7 +83,7 @@ def _complain(problem: LabError, as_json_: bool) -> int:
 
 def _in_shell(text: str) -> str:
     """Commands as they are written here: `%gpu ls` is a notebook's way to say `aiinfra gpu ls`."""
-    return _MAGIC.sub("aiinfra ", text)
+    return re.sub(rf"%%?(?=({'|'.join(TABLE)})\b)", "aiinfra ", text)
 
 
 def _card_in_shell(card: Card) -> Card:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
+from . import nouns
 from .errors import LabError
-from .store import open_store
 from .verbs import Parameter, Verb, verbs_of
-
-_NO_VERSION = ("gpu", "deploy", "recipe", "cost", "lab")
 
 
 def complete(noun: str, text: str) -> list[str]:
@@ -76,13 +74,6 @@ def live_names(noun: str, last: str = "") -> list[str]:
     """The names of what exists of a noun, as they are written: with the noun in front when it was typed so."""
     prefix = f"{noun}:" if last.startswith(f"{noun}:") else ""
     try:
-        records = open_store().list(noun)
+        return [prefix + name for name in nouns.find(noun).names()]
     except LabError:
         return []  # no workspace yet: nothing has a name
-    names: dict[str, None] = {}
-    for record in records:
-        if not record.body.get("removed_at"):
-            if noun not in _NO_VERSION:
-                names.setdefault(record.name.partition("@")[0])
-            names.setdefault(record.name)
-    return [prefix + name for name in names]

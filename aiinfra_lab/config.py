@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from .errors import NotFound, UsageProblem, did_you_mean
-from .nouns import TABLE as NOUNS
+from .nouns import TABLE
 
-SECTIONS = (*NOUNS, "store", "jobs")
+# Sections of the settings besides those of the nouns.
+_SECTIONS = ("store", "jobs")
 FILE = "aiinfra.toml"
 # These name the place itself, or what a child process is; they are no settings.
 _PLACES = ("AIINFRA_WORKSPACE", "AIINFRA_PROJECT", "AIINFRA_JOB", "AIINFRA_JOB_DIR", "AIINFRA_CONTEXT")
@@ -112,6 +113,11 @@ def inside(folder: Path) -> Iterator[None]:
         _inside.reset(token)
 
 
+def sections() -> tuple[str, ...]:
+    """The sections that `aiinfra.toml` may have."""
+    return (*TABLE, *_SECTIONS)
+
+
 def opt_out() -> None:
     """Switch off the telemetry of every library below us, unless the user has set the switch himself."""
     for name, value in OPT_OUTS.items():
@@ -139,8 +145,8 @@ def _flat(table: Mapping[str, object], source: str) -> Iterator[tuple[str, Setti
     for section, value in table.items():
         if section == "workspace":
             yield section, Setting(value, source)
-        elif section not in SECTIONS or not isinstance(value, dict):
-            raise UsageProblem(f"{source} has an unknown section {section!r}", did_you_mean(section, SECTIONS))
+        elif section not in sections() or not isinstance(value, dict):
+            raise UsageProblem(f"{source} has an unknown section {section!r}", did_you_mean(section, sections()))
         else:
             for key, inner in value.items():
                 yield f"{section}.{key}", Setting(inner, source)
@@ -150,7 +156,7 @@ def _environment() -> dict[str, Setting]:
     found = {}
     for name, value in os.environ.items():
         section, _, key = name.removeprefix("AIINFRA_").lower().partition("_")
-        if name.startswith("AIINFRA_") and name not in _PLACES and section in SECTIONS and key:
+        if name.startswith("AIINFRA_") and name not in _PLACES and section in sections() and key:
             found[f"{section}.{key}"] = Setting(value, name)
     return found
 

@@ -7,11 +7,12 @@ record. A noun answers in its own folder: `noun.py` holds a subclass of `Noun` a
 from __future__ import annotations
 
 import importlib
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from .errors import UsageProblem, did_you_mean
+from .errors import NotFound, UsageProblem, did_you_mean
 
 if TYPE_CHECKING:
     from .store import Body, Record
@@ -70,6 +71,12 @@ class StepSpan:
     began_at: float | None
     duration_s: float | None
 
+    def took_s(self, is_live: bool) -> float:
+        """Its seconds; of one that has not ended until now when its run is live, else none that could be told."""
+        if self.duration_s is None and self.began_at is not None and is_live:
+            return max(0.0, time.time() - self.began_at)
+        return self.duration_s or 0.0
+
 
 @dataclass(frozen=True, slots=True)
 class Span:
@@ -91,6 +98,10 @@ class Span:
     busy_s: float = 0.0
     steps: tuple[StepSpan, ...] = ()
 
+    @property
+    def duration_s(self) -> float:
+        return max(0.0, self.ended_at - self.started_at)
+
 
 @dataclass(frozen=True, slots=True)
 class Reference:
@@ -102,6 +113,15 @@ class Reference:
     uri: str
     user: str
     release: str
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something about a thing that may surprise somebody, and the command that puts it right."""
+
+    uri: str
+    detail: str
+    fix: str
 
 
 class Noun(Generic[B]):
@@ -154,9 +174,23 @@ class Noun(Generic[B]):
     def stop(self, uri: str) -> Sequence[str]:
         """Write down the request to end it, and return at once; the jobs that were asked, by their ids.
 
-        NotFound when nothing of that name lives, UsageProblem when its things do not live.
+        The default asks the jobs that are for it. NotFound when nothing of that name lives.
         """
-        raise UsageProblem(f"{self.name} has nothing that can be stopped", f"`%{self.name} --help` lists its verbs")
+        from . import jobs
+
+        living = jobs.ls(uri, live=True)
+        if not living:
+            live = [job.subject for job in jobs.ls(live=True) if job.subject.startswith(f"{self.name}:")]
+            raise NotFound(f"nothing called {uri} lives", did_you_mean(uri, live))
+        return [jobs.cancel(job.id).id for job in living]
+
+    def reconcile(self) -> Sequence[str]:
+        """Bring what other tools hold of its things into line with our records; what was done, a sentence each."""
+        return []
+
+    def notices(self) -> Sequence[Notice]:
+        """What is worth a line of `lab check` about its things."""
+        return []
 
     def spans(self) -> Sequence[Span]:
         """What took time and so may cost money, in any order; each start of one name is a span of its own."""

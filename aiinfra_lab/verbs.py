@@ -23,7 +23,7 @@ from typing import Annotated, Any, Literal, ParamSpec, TypeVar
 
 from .config import opt_out
 from .errors import Denied, Failed, Unavailable, UsageProblem, did_you_mean
-from .nouns import TABLE as NOUNS
+from .nouns import TABLE
 from .show import Card, Result
 from .units import Unit
 
@@ -240,7 +240,7 @@ def verb(noun: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
     def register(function: Callable[P, R]) -> Callable[P, R]:
         name = function.__name__
-        if noun not in NOUNS or name not in VERBS:
+        if noun not in TABLE or name not in VERBS:
             raise TypeError(f"{noun} {name} is not in the language")
         entry = Verb(noun, name, function)
         _registry.setdefault(noun, {})[name] = entry
@@ -263,9 +263,9 @@ def verb(noun: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
 def verbs_of(noun: str) -> Mapping[str, Verb]:
     """The verbs of a noun; imports the noun's folder, which is light."""
-    if noun not in NOUNS:
-        raise UsageProblem(f"there is no noun {noun!r}", did_you_mean(noun, NOUNS))
-    importlib.import_module(f"{__package__}.{noun}")
+    if noun not in TABLE:
+        raise UsageProblem(f"there is no noun {noun!r}", did_you_mean(noun, TABLE))
+    importlib.import_module(TABLE[noun])
     return _registry.get(noun, {})
 
 
@@ -285,7 +285,7 @@ def help_of(noun: str, name: str | None = None) -> Help:
     if name is not None:
         return Help(f"{noun}:help", find_verb(noun, name).help())
     verbs = verbs_of(noun)
-    module = importlib.import_module(f"{__package__}.{noun}")
+    module = importlib.import_module(TABLE[noun])
     width = max(map(len, verbs), default=0)
     lines = [f"%{noun}: {(module.__doc__ or '').strip().partition(chr(10))[0]}", ""]
     lines += [f"  {name:<{width}}  {verbs[name].summary}" for name in VERBS if name in verbs]

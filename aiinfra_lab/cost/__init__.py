@@ -7,16 +7,17 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from ..errors import NotFound
+from ..nouns import Span, StepSpan
 from ..show import Card, Listing, Result, shown
 from ..units import show_duration, show_usd
-from ..verbs import Choices, verb
+from ..uris import Uri
+from ..verbs import Choices, Name, verb
 from . import prices
-from .pipeline import Step
 from .prices import STALE_DAYS, Price, machine_usd_per_hour
-from .spending import Span, spans, spent_usd, total_usd
-from .thousand import Thousand, compared_with, thousands, use
+from .spending import Spending, spendings, spent_usd, total_usd
+from .unit_cost import UnitCost, compared_with, unit_costs, use
 
-__all__ = ["Cost", "Part", "Price", "Prices", "Thousand", "ls", "machine_usd_per_hour", "prices", "show", "spent_usd"]
+__all__ = ["Cost", "Part", "Price", "Prices", "UnitCost", "ls", "machine_usd_per_hour", "prices", "show", "spent_usd"]
 
 _ALL = "cost:all"
 
@@ -49,7 +50,7 @@ class Cost(Result):
     usd_per_hour: float | None = None
     predictions: int = 0
     rows_per_s: float | None = None
-    thousand: tuple[Thousand, ...] = ()
+    thousand: tuple[UnitCost, ...] = ()
     notes: tuple[str, ...] = field(default=(), metadata={"json": False})
 
     def card(self) -> Card:
@@ -58,14 +59,14 @@ class Cost(Result):
             facts.append(("price", f"{show_usd(self.usd_per_hour)} an hour"))
         if self.predictions:
             facts += [("predictions", f"{self.predictions:,}"), ("measured rate", _rate_words(self.rows_per_s))]
-        header, rows = self._thousand_table() if self.thousand else self._parts_table()
+        header, rows = self._unit_cost_table() if self.thousand else self._parts_table()
         return Card(self.uri, facts=facts, header=header, rows=rows, notes=self.notes)
 
     def _starts(self) -> str:
         again = len(self.parts) > 1 and {part.uri for part in self.parts} == {self.uri}
         return f" in {len(self.parts)} starts" if again else ""
 
-    def _thousand_table(self) -> tuple[list[str], list[list[str]]]:
+    def _unit_cost_table(self) -> tuple[list[str], list[list[str]]]:
         header = ["1,000 predictions at the price of", "an hour", "when busy all the time", "at the use so far"]
         money = [(item.whose, item.usd_per_hour, item.when_busy_usd, item.so_far_usd) for item in self.thousand]
         return header, [[whose, *(shown("x_usd", amount) for amount in amounts)] for whose, *amounts in money]
@@ -97,11 +98,11 @@ class Prices(Listing):
 
 
 def _uris() -> list[str]:
-    return list(dict.fromkeys(span.uri for span in spans()))
+    return list(dict.fromkeys(item.span.uri for item in spendings()))
 
 
 @verb("cost")
-def show(uri: Annotated[str, Choices(_uris)] | None = None) -> Cost:
+def show(uri: Annotated[Name, Choices(_uris)] | None = None) -> Cost:
     """Show what a session, a run, a pipeline or an endpoint has cost so far, and an endpoint's 1,000 predictions.
 
     All starts of a name count. A pipeline's run costs its time on this machine, step by step, and a skipped step
@@ -110,15 +111,15 @@ def show(uri: Annotated[str, Choices(_uris)] | None = None) -> Cost:
     uri: e.g. deploy:delay, gpu:trainer, train:delay@3, train:delay for all its runs, or recipe:flight-delays@2, without
         the version its newest run; everything when left out
     """
-    found = spans()
+    found, wanted = spendings(), str(uri)
     if uri is None:
         return _cost(_ALL, found)
-    mine = [span for span in found if uri in (span.uri, span.uri.partition("@")[0])]
+    mine = [item for item in found if Uri.covers(wanted, item.span.uri)]
     if not mine:
-        raise NotFound(f"nothing is known about a cost of {uri}", "`%cost show` lists what has cost something")
-    if uri == mine[0].uri.partition("@")[0] and mine[0].steps:
-        return _cost(mine[0].uri, mine[:1])
-    return _cost(uri, mine)
+        raise NotFound(f"nothing is known about a cost of {wanted}", "`%cost show` lists what has cost something")
+    if Uri.is_bare(wanted) and mine[0].span.steps:  # a pipeline's newest run stands for it: earlier ones are history
+        return _cost(mine[0].span.uri, mine[:1])
+    return _cost(wanted, mine)
 
 
 @verb("cost")
@@ -132,56 +133,56 @@ def ls(*, gpu: Annotated[str, Choices(prices.accelerators)] | None = None) -> Pr
     return Prices("cost:prices", found, header, f"it has no {gpu}, but {', '.join(prices.accelerators())}")
 
 
-def _cost(uri: str, found: list[Span]) -> Cost:
+def _cost(uri: str, found: list[Spending]) -> Cost:
     everything = uri == _ALL
-    lives = found if uri.startswith("deploy:") else []
-    done, rates = use(lives), {span.usd_per_hour for span in found}
+    starts = found if uri.startswith("deploy:") else []
+    done, rates = use(starts), {item.usd_per_hour for item in found}
     return Cost(
-        uri,
-        sum(span.duration_s for span in found),
-        total_usd(found) if everything else sum(span.usd for span in found),
-        _steps(found[0]) if uri.startswith("recipe:") else tuple(map(_part, found)),
-        rates.pop() if len(rates) == 1 and not everything else None,
-        done.rows,
-        done.rows_per_s,
-        thousands(lives),
-        tuple(_notes(found, done.rows if lives else None, everything)),
+        uri=uri,
+        duration_s=sum(item.span.duration_s for item in found),
+        spent_usd=total_usd(found) if everything else sum(item.usd for item in found),
+        parts=_steps(found[0]) if not everything and found[0].span.steps else tuple(map(_part, found)),
+        usd_per_hour=rates.pop() if len(rates) == 1 and not everything else None,
+        predictions=done.rows,
+        rows_per_s=done.rows_per_s,
+        thousand=unit_costs(starts),
+        notes=tuple(_notes(found, done.rows if starts else None, everything)),
     )
 
 
-def _part(span: Span) -> Part:
-    return Part(span.uri, span.started_at, span.duration_s, span.usd, _who_pays(span))
+def _part(item: Spending) -> Part:
+    return Part(item.span.uri, item.span.started_at, item.span.duration_s, item.usd, _who_pays(item.span))
 
 
-def _steps(run: Span) -> tuple[Part, ...]:
+def _steps(item: Spending) -> tuple[Part, ...]:
     """A pipeline's run by its steps."""
-    took = [(step, step.took_s(run.live)) for step in run.steps]
-    usd_per_s = run.usd_per_hour / 3600
+    run, usd_per_s = item.span, item.usd_per_hour / 3600
+    took = [(step, step.took_s(run.is_live)) for step in run.steps]
     return tuple(
         Part(f"{run.uri}/{step.name}", step.began_at, seconds, seconds * usd_per_s, _became(step, run))
         for step, seconds in took
     )
 
 
-def _became(step: Step, run: Span) -> str:
+def _became(step: StepSpan, run: Span) -> str:
     if step.state == "running":
-        return "goes on" if run.live else "its process is gone"
+        return "goes on" if run.is_live else "its process is gone"
     return "" if step.state == "done" else step.state
 
 
-def _notes(found: list[Span], rows: int | None, everything: bool) -> Iterator[str]:
+def _notes(found: list[Spending], rows: int | None, everything: bool) -> Iterator[str]:
     if rows == 0:
         yield "no predictions yet, so no cost of 1,000 of them: send some with `%deploy run`"
     if rows and compared_with().stale:
         yield f"the cloud's price is older than {STALE_DAYS} days; `cost.prices` in aiinfra.toml takes a table of yours"
-    if any(span.on_machine and not span.usd_per_hour for span in found):
+    if any(item.span.on_machine and not item.usd_per_hour for item in found):
         yield "this machine counts as free: `cost.machine_usd_per_hour` in aiinfra.toml says what an hour of it costs"
     if everything and len(found) > 1:
         yield "what ran on this machine at the same time is paid once"
 
 
 def _who_pays(span: Span) -> str:
-    return f"paid by {span.within}" if span.within else "goes on" if span.live else ""
+    return f"paid by {span.within}" if span.within else "goes on" if span.is_live else ""
 
 
 def _rate_words(rows_per_s: float | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 
-from ..audit.needs import refuse_needed
+from ..audit.references import refuse_referenced
 from ..config import settings
 from ..errors import NotFound
 from ..store import Event, Record, open_store
@@ -26,7 +26,7 @@ def remove(uri: Uri) -> tuple[int, str]:
         if record.body.get("removed_at") and not folder.exists():
             raise NotFound(f"{uri} was removed already", f"`%data ls {uri.name}` lists what is left")
         if not record.body.get("removed_at"):
-            refuse_needed(open_store(), str(uri))
+            refuse_referenced(open_store(), str(uri))
             event = Event("data rm", str(uri), (str(uri),), (), {"digest": record.body["digest"]})
             open_store().commit([record.with_(removed_at=time.time())], event)
         newest = next(iter(records(uri.name)), None)

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Annotated
 
-from ..audit.needs import refuse_needed
+from ..audit.references import refuse_referenced
 from ..errors import Conflict, Failed, NotFound, UsageProblem
 from ..show import Listing
 from ..store import Record, open_store
@@ -192,7 +192,7 @@ def rm(name: Name) -> Removal:
     if Uri.parse(name, noun="features").version is None and len(sets.versions(record.body["name"])) > 1:
         raise Conflict(f"{name} has several versions", f"say which: `%features rm {record.name}`")
     spec = sets.spec_of(record)
-    refuse_needed(open_store(), spec.uri)
+    refuse_referenced(open_store(), spec.uri)
     sets.remove(open_store(), spec.uri)
     if record.body["online"] and spec.views:
         online.provider().forget(spec)

@@ -13,10 +13,9 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from .. import jobs, logs
+from .. import jobs, logs, nouns
 from ..errors import NotFound, UsageProblem, did_you_mean
 from ..jobs import Job
-from ..nouns import TABLE as NOUNS
 from ..uris import Uri
 from ..verbs import VERBS
 from .items import CALL
@@ -53,14 +52,14 @@ def words(noun: str, verb: str, body: object) -> list[str]:
 
 def check_words(noun: str, verb: str) -> None:
     """NotFound unless the language has this noun and this verb; whether the noun has the verb, the noun itself says."""
-    if noun not in NOUNS:
-        raise NotFound(f"there is no noun {noun!r}", did_you_mean(noun, NOUNS))
+    if noun not in nouns.TABLE:
+        raise NotFound(f"there is no noun {noun!r}", did_you_mean(noun, nouns.TABLE))
     if verb not in VERBS:
         raise NotFound(f"there is no verb {verb!r}", did_you_mean(verb, VERBS))
 
 
-def stop(noun: str, body: object) -> list[Job]:
-    """Write the request to end into every live job of one thing, and return at once.
+def stop(noun: str, body: object) -> list[str]:
+    """Write down the request to end one thing, and return at once; the jobs that were asked, by their ids.
 
     NotFound when nothing of that name lives.
     """
@@ -68,11 +67,7 @@ def stop(noun: str, body: object) -> list[Job]:
     if len(args) != 1 or flags:
         raise UsageProblem(f"{noun} stop takes one name and no flags", 'send {"args": ["NAME"]}')
     subject = str(Uri.parse(_positional(args[0]), noun=noun))
-    live = jobs.ls(subject, live=True)
-    if not live:
-        names = [job.subject.partition(":")[2] for job in jobs.ls(live=True) if job.subject.startswith(f"{noun}:")]
-        raise NotFound(f"nothing called {subject} lives", did_you_mean(subject.partition(":")[2], names))
-    return [jobs.cancel(job.id) for job in live]
+    return list(nouns.find(noun).stop(subject))
 
 
 def answer(job: Job) -> dict[str, Any]:

@@ -6,9 +6,7 @@ import re
 from typing import Any
 
 from ..completion import complete
-from ..nouns import TABLE as NOUNS
-
-_LINE = re.compile(r"(?:^|[=:;\s(])%%?(" + "|".join(NOUNS) + r")[ \t]+(.*)$")
+from ..nouns import TABLE
 
 
 class Completer:
@@ -34,7 +32,8 @@ class Completer:
 def _match(context: Any) -> dict[str, Any]:
     from IPython.core.completer import SimpleCompletion
 
-    found = _LINE.search(context.line_with_cursor[: context.cursor_position])
+    line = context.line_with_cursor[: context.cursor_position]
+    found = re.search(rf"(?:^|[=:;\s(])%%?({'|'.join(TABLE)})[ \t]+(.*)$", line)
     if found is None:
         return {"completions": [], "suppress": False}
     fragment = found[2].rsplit(None, 1)[-1] if found[2] and not found[2][-1].isspace() else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..nouns import TABLE as NOUNS
+from ..nouns import TABLE
 from ..verbs import Help, help_of
 from ..words import split, understand
 from .completion import Completer
@@ -40,7 +40,7 @@ class NounMagic:
 
 def load(ipython: Any) -> None:
     """Register every noun; loading again changes nothing."""
-    for noun in NOUNS:
+    for noun in TABLE:
         magic = NounMagic(noun, ipython)
         for kind in ("line", "cell"):
             ipython.register_magic_function(magic, kind, noun)
@@ -49,7 +49,7 @@ def load(ipython: Any) -> None:
 
 def unload(ipython: Any) -> None:
     """Take the magics and the completer away."""
-    for noun in NOUNS:
+    for noun in TABLE:
         for kind in ("line", "cell"):
             ipython.magics_manager.magics[kind].pop(noun, None)
     Completer(ipython).detach()

@@ -5,7 +5,7 @@
     POST /aiinfra/NOUN/VERB          `aiinfra NOUN VERB --json` as a job
     GET  /aiinfra/jobs/ID            that job's state, and the verb's answer
 
-It imports the core and the lab noun, another noun when one of its things is listed; a kernel never imports it.
+It imports the core only, and what a noun tells of its things when they are listed; a kernel never imports it.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class ItemsHandler(_Handler):
         if not has_store(place):  # looking must not make one
             return {"rev": 0, "workspace": place.workspace.name, "items": []}
         watch = self.settings["aiinfra_watches"].setdefault(place.home, Watch(open_store(place)))
-        return items_since(watch, int(since), place.workspace)
+        return items_since(watch, int(since), place)
 
 
 class JobHandler(_Handler):
@@ -118,7 +118,7 @@ class VerbHandler(_Handler):
         body = self.body()
         self.place()
         if verb == "stop":
-            return {"stopping": [job.id for job in calls.stop(noun, body)]}
+            return {"stopping": calls.stop(noun, body)}
         return {"job": calls.start(noun, verb, body).id}
 
 

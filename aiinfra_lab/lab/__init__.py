@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from .. import audit, jobs
+from .. import audit
 from ..config import FILE, Settings, inside, settings
 from ..errors import Conflict, Failed, NotFound, UsageProblem, did_you_mean
 from ..files import write
-from ..nouns import TABLE as NOUNS
+from ..nouns import TABLE
 from ..show import MAX_ROWS, Card, Listing, Result, shown
 from ..store import Event, LoggedEvent, Record, open_store
 from ..uris import Uri
-from ..verbs import Choices, verb
+from ..verbs import Choices, FilePath, Name, verb
 from . import checks, examples
-from .things import things
+from .noun import WORKSPACE, WorkspaceRecord
+from .things import living, things
+
+_URI = "lab:workspace"
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ class Checkup(Result):
 
     uri: str
     ok: bool
-    findings: tuple[checks.Finding, ...]
+    findings: tuple[checks.HealthFinding, ...]
 
     def card(self) -> Card:
         rows = [(finding.state, finding.what, finding.detail, finding.fix) for finding in self.findings]
@@ -83,7 +87,7 @@ class Lineage(Result):
 
 @verb("lab")
 def start(
-    folder: Path = Path(), *, from_: Annotated[str, Choices(examples.names)] | None = None, restore: bool = False
+    folder: FilePath = Path(), *, from_: Annotated[str, Choices(examples.names)] | None = None, restore: bool = False
 ) -> Workspace:
     """Make a workspace, or mend the one that is there; what exists is left as it is.
 
@@ -93,7 +97,7 @@ def start(
     """
     if from_:
         examples.check(from_)
-    if folder == Path() and (found := _existing()) is not None:
+    if (folder := Path(folder)) == Path() and (found := _existing()) is not None:
         return _made(found, from_, restore)
     here = folder.absolute()
     marker = here / FILE
@@ -130,7 +134,7 @@ def check(*, audit: bool = False, report: bool = False) -> Checkup:
 
 
 @verb("lab")
-def log(uri: Annotated[str, Choices(checks.known_uris)] | None = None, *, events: int = 30) -> Lineage:
+def log(uri: Annotated[Name, Choices(checks.known_uris)] | None = None, *, events: int = 30) -> Lineage:
     """Follow a thing both ways: what it was made of, and what was made of it.
 
     uri: the thing, e.g. deploy:delay or data:flights@1; without it, the latest events of all
@@ -143,6 +147,7 @@ def log(uri: Annotated[str, Choices(checks.known_uris)] | None = None, *, events
         latest = list(store.events(last=events))[::-1]
         count = latest[0].seq if latest else 0
         return Lineage("lab:log", (), (), _told(latest, events), _more(count, events, "%lab log"))
+    uri = str(uri)
     own = list(store.events(naming=uri))[::-1]
     if not own:
         raise NotFound(
@@ -177,12 +182,11 @@ def _made(where: Settings, from_: str | None, restore: bool) -> Workspace:
     wrote, other = examples.write(from_, where.project) if from_ else ([], [])
     notes += [f"left as it was, though the example's differs: {', '.join(other)}"] if other else []
     store = open_store()
-    if store.get("lab", "workspace") is None:
-        body = {"path": str(where.workspace), "made_at": time.time()}
-        event = Event("lab start", "lab:workspace", outputs=("lab:workspace",))
+    if store.get(WorkspaceRecord, WORKSPACE) is None:
+        body = WorkspaceRecord(path=str(where.workspace), made_at=time.time())
         with contextlib.suppress(Conflict):  # another process made it in this very moment
-            store.commit([Record.new("lab", "workspace", body)], event)
-    notes += checks.mend()
+            store.commit([Record.new(WORKSPACE, body)], Event("lab start", _URI, outputs=(_URI,)))
+    notes += checks.reconcile()
     return _workspace(where, tuple(wrote), tuple(notes))
 
 
@@ -203,7 +207,7 @@ def _is_checkout(folder: Path) -> bool:
 def _workspace(where: Settings, wrote: tuple[str, ...] = (), notes: tuple[str, ...] = ()) -> Workspace:
     from .. import cost
 
-    nouns = [Uri.parse(thing.uri).noun for thing in things()]
-    exists = {noun: nouns.count(noun) for noun in NOUNS if noun in nouns}
-    lives = tuple(f"{job.subject} ({job.state})" for job in jobs.ls(live=True))
-    return Workspace("lab:workspace", str(where.workspace), exists, lives, cost.spent_usd(), wrote, notes)
+    counts = Counter(Uri.parse(thing.uri).noun for thing in things())
+    exists = {noun: counts[noun] for noun in TABLE if noun in counts}
+    lives = tuple(f"{item.uri} ({item.state})" for item in living())
+    return Workspace(_URI, str(where.workspace), exists, lives, cost.spent_usd(), wrote, notes)

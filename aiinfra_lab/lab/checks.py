@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .. import audit, providers
+from .. import audit, nouns, providers
 from ..config import Settings
 from ..errors import Conflict, LabError
 from ..jobs import restored
@@ -27,7 +27,7 @@ _BUILDER = Path(__file__).parents[2] / ".ci" / "front"  # only a checkout has it
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class HealthFinding:
     """One thing looked at. `state` is ok, off (works without it) or bad."""
 
     state: str
@@ -36,7 +36,7 @@ class Finding:
     fix: str = ""
 
 
-def run(where: Settings, *, with_audit: bool) -> Iterator[Finding]:
+def run(where: Settings, *, with_audit: bool) -> Iterator[HealthFinding]:
     """Every finding, the machine first."""
     yield _python()
     yield _system()
@@ -48,14 +48,13 @@ def run(where: Settings, *, with_audit: bool) -> Iterator[Finding]:
     yield _front_end()
     yield from _providers()
     yield from _settings(where)
-    with contextlib.suppress(LabError):  # what the store cannot give was found above
-        yield from _disagreements()
+    yield from _notices()
 
 
 def known_uris() -> list[str]:
-    """Every URI that an event names, for completion."""
-    named = (uri for logged in open_store().events() for uri in (logged.event.subject, *logged.event.outputs))
-    return sorted(set(named))
+    """The URI of everything there is, for completion and suggestions."""
+    found = (f"{noun.name}:{name}" for noun in nouns.every() for name in noun.names() if noun.kind is not None)
+    return sorted(set(found))
 
 
 def restore_store(home: Path) -> list[str]:
@@ -106,32 +105,28 @@ def _is_sound(store: SqliteStore) -> bool:
         return False
 
 
-def mend() -> list[str]:
-    """Bring what other tools hold into line with the store's links; says what was done."""
-    if not open_store().list("models"):
-        return []
-    from .. import models
-
-    return models.mend()
+def reconcile() -> list[str]:
+    """Bring what other tools hold into line with the store's links; what was done, a sentence each."""
+    return [sentence for noun in nouns.every() for sentence in noun.reconcile()]
 
 
-def _python() -> Finding:
-    return Finding("ok", "python", f"{platform.python_version()} in {sys.prefix}")
+def _python() -> HealthFinding:
+    return HealthFinding("ok", "python", f"{platform.python_version()} in {sys.prefix}")
 
 
-def _system() -> Finding:
+def _system() -> HealthFinding:
     if platform.system() == "Linux":
-        return Finding("ok", "system", f"{platform.system()} {platform.machine()}")
+        return HealthFinding("ok", "system", f"{platform.system()} {platform.machine()}")
     detail = f"{platform.system()}: sessions and endpoints end with the terminal that started them"
-    return Finding("off", "system", detail, "use Linux, or WSL on Windows, for jobs that outlive a kernel")
+    return HealthFinding("off", "system", detail, "use Linux, or WSL on Windows, for jobs that outlive a kernel")
 
 
-def _workspace(where: Settings) -> Finding:
+def _workspace(where: Settings) -> HealthFinding:
     if not where.home.exists():
-        return Finding("off", "workspace", f"{where.workspace} is empty", "`%lab start`")
+        return HealthFinding("off", "workspace", f"{where.workspace} is empty", "`%lab start`")
     if os.access(where.home, os.W_OK):
-        return Finding("ok", "workspace", str(where.workspace))
-    return Finding(
+        return HealthFinding("ok", "workspace", str(where.workspace))
+    return HealthFinding(
         "bad",
         "workspace",
         f"{where.workspace} may not be written",
@@ -139,91 +134,93 @@ def _workspace(where: Settings) -> Finding:
     )
 
 
-def _disk(workspace: Path) -> Finding:
+def _disk(workspace: Path) -> HealthFinding:
     existing = next(folder for folder in (workspace, *workspace.parents) if folder.exists())
     free = shutil.disk_usage(existing).free
     if free >= _LEAST_FREE_BYTES:
-        return Finding("ok", "disk", f"{show_bytes(free)} free")
-    return Finding("bad", "disk", f"only {show_bytes(free)} free", "free some space: data versions and models need it")
+        return HealthFinding("ok", "disk", f"{show_bytes(free)} free")
+    return HealthFinding(
+        "bad", "disk", f"only {show_bytes(free)} free", "free some space: data versions and models need it"
+    )
 
 
-def _store(home: Path) -> Iterator[Finding]:
+def _store(home: Path) -> Iterator[HealthFinding]:
     try:
         store = open_store()
         if not isinstance(store, SqliteStore):
-            yield Finding("ok", "store", f"{len(store.changed())} records in PostgreSQL")
+            yield HealthFinding("ok", "store", f"{len(store.changed())} records in PostgreSQL")
             return
         if not store.path.exists() and not store.path.with_name("audit.head").exists():
             return
         found = store.integrity()
     except LabError as problem:
-        yield Finding("bad", "store", problem.what, problem.fix)
+        yield HealthFinding("bad", "store", problem.what, problem.fix)
         return
-    yield Finding("ok", "store", found) if found == "ok" else Finding("bad", "store", found, "`%lab start --restore`")
+    yield (
+        HealthFinding("ok", "store", found)
+        if found == "ok"
+        else HealthFinding("bad", "store", found, "`%lab start --restore`")
+    )
     newest = next(iter(copies(home / "store.sqlite")), None)
     age_s = time.time() - newest.stat().st_mtime if newest else None
     if age_s is None or age_s < _OLDEST_COPY_S:
-        yield Finding("ok", "copy of the store", "none due yet" if age_s is None else f"{show_duration(age_s)} old")
+        yield HealthFinding(
+            "ok", "copy of the store", "none due yet" if age_s is None else f"{show_duration(age_s)} old"
+        )
     else:
-        yield Finding(
+        yield HealthFinding(
             "off", "copy of the store", f"{show_duration(age_s)} old", "the next verb that makes something makes one"
         )
 
 
-def _audit() -> Finding:
+def _audit() -> HealthFinding:
     store = open_store()
     proof = audit.prove(store)
     if proof.sound:
         gaps = [str(logged.event.detail["lost"]) for logged in store.events() if "lost" in logged.event.detail]
-        return Finding("ok", "audit log", "; ".join([proof.why, *gaps]))
-    return Finding(
+        return HealthFinding("ok", "audit log", "; ".join([proof.why, *gaps]))
+    return HealthFinding(
         "bad", "audit log", proof.why, "compare with your own backup; `%lab start --restore` puts back a copy"
     )
 
 
-def _front_end() -> Finding:
+def _front_end() -> HealthFinding:
     if importlib.util.find_spec("jupyterlab") is None:
-        return Finding("off", "JupyterLab", "not in this environment", "`pip install jupyterlab`")
+        return HealthFinding("off", "JupyterLab", "not in this environment", "`pip install jupyterlab`")
     shared = Path(sys.prefix, "share", "jupyter", "labextensions", "aiinfra-lab")
     if shared.exists():
-        return Finding("ok", "JupyterLab", "with the side panel")
+        return HealthFinding("ok", "JupyterLab", "with the side panel")
     again = "`pip install --force-reinstall --no-deps aiinfra-lab`"
     fix = "`make front` in the checkout" if _BUILDER.is_file() else again
-    return Finding("off", "JupyterLab", "the side panel is not installed", fix)
+    return HealthFinding("off", "JupyterLab", "the side panel is not installed", fix)
 
 
-def _providers() -> Iterator[Finding]:
+def _providers() -> Iterator[HealthFinding]:
     for contract, table in providers.TABLE.items():
         for name, provider in table.items():
             if providers.importable(provider):
-                yield Finding("ok", f"{contract} on {name}", provider.what)
+                yield HealthFinding("ok", f"{contract} on {name}", provider.what)
             else:
                 state = "off" if provider.extra else "bad"
                 detail, fix = f"{provider.needs} is not installed", f"`{providers.install(provider)}`"
-                yield Finding(state, f"{contract} on {name}", detail, fix)
+                yield HealthFinding(state, f"{contract} on {name}", detail, fix)
     unusable = dict(providers.problems())
     for each in providers.foreign():
         what, problem = f"{each.contract} on {each.name}", unusable.get(each)
         if problem is None:
-            yield Finding("ok", what, f"brought by {each.package}")
+            yield HealthFinding("ok", what, f"brought by {each.package}")
         else:
-            yield Finding("off", what, problem.what, problem.fix)
+            yield HealthFinding("off", what, problem.what, problem.fix)
 
 
-def _settings(where: Settings) -> Iterator[Finding]:
+def _settings(where: Settings) -> Iterator[HealthFinding]:
     for key, value, source in where.explain():
-        yield Finding("ok", f"setting {key}", f"{value!r} from {source}")
+        yield HealthFinding("ok", f"setting {key}", f"{value!r} from {source}")
 
 
-def _disagreements() -> Iterator[Finding]:
-    """An endpoint serves versions, an alias names one: when they differ, somebody may be surprised."""
-    store = open_store()
-    champions = {record.name: record.body["aliases"].get("champion") for record in store.list("models.aliases")}
-    for record in store.list("deploy"):
-        served = str(record.body.get("champion") or "").removeprefix("models:")
-        name, _, version = served.partition("@")
-        champion = champions.get(name)
-        if version and champion and str(champion) != version and not record.body.get("stopped_at"):
-            detail = f"serves models:{served}, while the champion is models:{name}@{champion}"
-            fix = f"`%deploy start {record.name} --model models:{name}@{champion}`"
-            yield Finding("off", f"deploy:{record.name}", detail, fix)
+def _notices() -> Iterator[HealthFinding]:
+    """What the nouns find worth saying of their things."""
+    for noun in nouns.every():
+        with contextlib.suppress(LabError):  # what the store or a provider cannot give was found above
+            for notice in noun.notices():
+                yield HealthFinding("off", notice.uri, notice.detail, notice.fix)

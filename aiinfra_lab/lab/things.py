@@ -2,81 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-
+from .. import nouns
 from ..errors import LabError
-from ..nouns import TABLE as NOUNS
-from ..show import Result
-from ..store import Record, open_store
-
-_KINDS = {*NOUNS} - {"lab", "recipe"}
-
-
-@dataclass(frozen=True)
-class Thing(Result):
-    """Anything the workspace knows, in one line."""
-
-    uri: str
-    changed_at: float
-    state: str
+from ..nouns import Noun, Observation, Thing
 
 
 def things() -> list[Thing]:
     """Everything, the last changed first."""
-    records = [each for kind in _KINDS for each in open_store().list(kind) if not each.body.get("removed_at")]
-    found = [Thing(f"{each.kind}:{each.name}", each.updated_at, state_of(each)) for each in records]
-    return sorted([*found, *_recipes()], key=lambda thing: thing.changed_at, reverse=True)
+    found = [thing for noun in nouns.every() for thing in noun.things()]
+    return sorted(found, key=lambda thing: thing.changed_at, reverse=True)
 
 
-def _recipes() -> Iterator[Thing]:
-    """A recipe is a thing with a file of its own; its runs are its history."""
-    from ..recipe import declaration, plan
-
-    for name in declaration.names():
-        newest = next(iter(plan.runs(open_store(), name)), None)
-        changed_at = newest.updated_at if newest else (declaration.folder() / f"{name}.toml").stat().st_mtime
-        yield Thing(f"recipe:{name}", changed_at, plan.state(newest))
+def living() -> list[Observation]:
+    """Everything that lives, in the order of the nouns."""
+    return [item for noun in nouns.every() for item in _watched(noun) if item.is_live]
 
 
-def state_of(record: Record) -> str:
-    """As the noun's own `ls` says it: what lives is observed, whatever was written last."""
-    observe = _OBSERVED.get(record.kind)
-    if observe is None:
-        return str(record.body.get("state", ""))
+def _watched(noun: Noun) -> list[Observation]:
     try:
-        return observe(record)
+        return list(noun.watched(ended=0))
     except LabError:
-        return "cannot tell"  # its place cannot be asked, and the others still can
-
-
-def _session(record: Record) -> str:
-    from ..gpu import sessions
-
-    return sessions.said(sessions.status(record))
-
-
-def _run(record: Record) -> str:
-    from ..train.record import state
-
-    return state(record)
-
-
-def _endpoint(record: Record) -> str:
-    from ..deploy import lifecycle
-
-    return lifecycle.place_of(record).observe(record.body["job"]).word
-
-
-def _recipe(record: Record) -> str:
-    from ..recipe import plan
-
-    return plan.state(record)
-
-
-_OBSERVED: dict[str, Callable[[Record], str]] = {
-    "gpu": _session,
-    "train": _run,
-    "deploy": _endpoint,
-    "recipe": _recipe,
-}
+        return []  # its provider cannot be asked now, and the others still can

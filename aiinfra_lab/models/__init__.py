@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from .. import train
-from ..audit.needs import refuse_needed
+from ..audit.references import refuse_referenced
 from ..errors import Failed, NotFound, UsageProblem
 from ..show import Card, Comparison, Listing, Result, shown
 from ..store import Event, Record, open_store
@@ -252,7 +252,7 @@ def rm(model: Annotated[str, Live("models")]) -> Model:
     """
     version = record.find(Uri.parse(model, noun="models"))
     uri = f"models:{version.name}"
-    refuse_needed(open_store(), uri)
+    refuse_referenced(open_store(), uri)
     gone = record.change(version.name, Event("models rm", uri, (uri,)), removed_at=time.time())
     return _model(gone, said=mirror.forget(gone) or "removed; its record stays")
 

@@ -1,39 +1,37 @@
-import os
 import time
+from collections.abc import Callable
 
 import pytest
 
-from aiinfra_lab import cost, jobs
+from aiinfra_lab import cost, nouns
 from aiinfra_lab.cost import prices, spending
 from aiinfra_lab.errors import NotFound, UsageProblem
-from aiinfra_lab.store import Record, open_store
+from aiinfra_lab.nouns import Span, StepSpan
+from tests.fakes.timed.noun import NOUN
 
 HOUR = 3600.0
 HEADER = ",".join(prices.COLUMNS)
+Took = Callable[..., None]
 
 
-def record(kind: str, name: str, start: float, end: float | None, **body) -> None:
-    open_store().commit([Record.new(kind, name, {"started_at": start, "ended_at": end, **body})])
+@pytest.fixture
+def took(workspace, monkeypatch) -> Took:
+    """`took(uri, start, end, …)`: some noun's thing took that time."""
+    monkeypatch.setitem(nouns.TABLE, "timed", "tests.fakes.timed")
+    monkeypatch.setattr(NOUN, "took", [])
+
+    def add(uri: str, start: float, end: float, *, is_live: bool = False, **fields) -> None:
+        NOUN.took.append(Span(uri, start, end, is_live, **fields))
+
+    return add
 
 
-def endpoint(rows: int, busy_ms: float, **body) -> None:
-    versions = {"models:delay@1": {"rows": rows, "busy_ms": busy_ms}}
-    record("deploy", "delay", 1000.0, 1000.0 + HOUR, count=rows, versions=versions, **body)
-
-
-def job(beat: float, ended: float) -> str:
-    """The id of an endpoint's job that beat last then; its end was written down later."""
-    made = jobs.prepare("deploy:delay", [])
-    open_store().commit([made.with_(state="lost", started_at=0.0, ended_at=ended)])
-    path = jobs.observe(made).folder / "heartbeat"
-    path.touch()
-    os.utime(path, (beat, beat))
-    return made.name
-
-
-def pipeline(name: str, start: float, end: float | None, **steps) -> None:
-    order = [[step, []] for step in steps]
-    record("recipe", name, start, end, state="done", steps=steps, order=order)
+@pytest.fixture
+def endpoint(took) -> Took:
+    """`endpoint(rows, busy_s, …)`: an endpoint lived for an hour, and predicted."""
+    return lambda rows, busy_s, **fields: took(
+        "deploy:delay", 1000.0, 1000.0 + HOUR, rows=rows, busy_s=busy_s, **fields
+    )
 
 
 @pytest.fixture
@@ -50,56 +48,43 @@ def own_table(workspace, monkeypatch):
 # ---- what was spent ----
 
 
-def test_money_is_time_at_its_price(workspace):
-    record("gpu", "trainer", 0.0, 2 * HOUR, usd_per_hour=1.5)
+def test_money_is_time_at_its_price(took):
+    took("gpu:trainer", 0.0, 2 * HOUR, usd_per_hour=1.5)
     shown = cost.show("gpu:trainer")
     assert (shown.duration_s, shown.spent_usd, shown.usd_per_hour) == (2 * HOUR, 3.0, 1.5)
 
 
-def test_earlier_starts_are_not_forgotten(workspace):
-    earlier = [{"started_at": 0.0, "ended_at": HOUR, "usd_per_hour": 2.0}]
-    record("gpu", "trainer", 5 * HOUR, 6 * HOUR, usd_per_hour=1.0, earlier_spans=earlier)
-    assert cost.show("gpu:trainer").spent_usd == 3.0
+def test_earlier_starts_are_not_forgotten(took):
+    took("gpu:trainer", 5 * HOUR, 6 * HOUR, usd_per_hour=1.0)
+    took("gpu:trainer", 0.0, HOUR, usd_per_hour=2.0)
+    shown = cost.show("gpu:trainer")
+    assert (shown.spent_usd, shown.usd_per_hour) == (3.0, None)
+    assert "in 2 starts" in shown.card().text()
 
 
-def test_the_earlier_starts_of_an_endpoint_count_with_their_rows(workspace, monkeypatch):
+def test_the_earlier_starts_of_an_endpoint_count_with_their_rows(took, endpoint, monkeypatch):
     monkeypatch.setenv("AIINFRA_COST_MACHINE_USD_PER_HOUR", "1")
-    life = {"started_at": 9 * HOUR, "ended_at": 10 * HOUR, "job": "gone", "count": 3000, "busy_ms": 4000.0}
-    endpoint(rows=1000, busy_ms=4000, earlier_spans=[life])
+    took("deploy:delay", 9 * HOUR, 10 * HOUR, rows=3000, busy_s=4.0)
+    endpoint(rows=1000, busy_s=4.0)
     shown = cost.show("deploy:delay")
     assert (shown.duration_s, shown.spent_usd, shown.predictions) == (2 * HOUR, 2.0, 4000)
-    assert shown.rows_per_s == 500
+    assert (shown.rows_per_s, cost.spent_usd()) == (500, 2.0)
     assert shown.thousand[0].so_far_usd == pytest.approx(0.5)
-    assert "in 2 starts" in shown.card().text()
-    assert cost.spent_usd() == 2.0
 
 
-@pytest.mark.parametrize("told", [None, 9 * HOUR])
-def test_an_endpoint_that_was_killed_costs_nothing_after_its_last_heartbeat(workspace, told):
-    life = {"started_at": 0.0, "ended_at": told, "job": job(beat=HOUR, ended=9 * HOUR)}
-    record("deploy", "now", 0.0, told, job=life["job"])
-    record("deploy", "then", 9 * HOUR, 10 * HOUR, earlier_spans=[life])
-    assert cost.show("deploy:now").duration_s == pytest.approx(HOUR)
-    assert cost.show("deploy:then").duration_s == pytest.approx(2 * HOUR)
-
-
-def test_an_endpoint_that_ended_soon_after_its_last_heartbeat_ended_when_it_says(workspace):
-    record("deploy", "delay", 0.0, HOUR, job=job(beat=HOUR - 5, ended=HOUR))
-    assert cost.show("deploy:delay").duration_s == HOUR
-
-
-def test_all_runs_of_a_name_or_one_of_them(workspace):
+def test_all_runs_of_a_name_or_one_of_them(took):
     for version in (1, 2):
-        record("train", f"delay@{version}", 0.0, version * HOUR, usd_per_hour=1.0)
+        took(f"train:delay@{version}", 0.0, version * HOUR, usd_per_hour=1.0)
+    took("train:delays@1", 0.0, HOUR, usd_per_hour=1.0)
     assert cost.show("train:delay").spent_usd == 3.0
     assert cost.show("train:delay@2").spent_usd == 2.0
 
 
-def test_a_pipelines_run_costs_its_time_step_by_step(workspace, monkeypatch):
+def test_a_pipelines_run_costs_its_time_step_by_step(took, monkeypatch):
     monkeypatch.setenv("AIINFRA_COST_MACHINE_USD_PER_HOUR", "2")
-    skipped = {"state": "skipped", "seconds": 0.0}
-    pipeline("flights@1", 0.0, 3 * HOUR, train={"state": "done", "began_at": 0.0, "seconds": 3 * HOUR})
-    pipeline("flights@2", 5 * HOUR, 6 * HOUR, data=skipped, b={"state": "failed", "began_at": 5.0, "seconds": HOUR})
+    skipped, failed = StepSpan("data", "skipped", None, 0.0), StepSpan("b", "failed", 5.0, HOUR)
+    took("recipe:flights@1", 0.0, 3 * HOUR, steps=(StepSpan("train", "done", 0.0, 3 * HOUR),))
+    took("recipe:flights@2", 5 * HOUR, 6 * HOUR, steps=(skipped, failed))
     shown = cost.show("recipe:flights@2")
     steps = [(part.uri, part.spent_usd, part.note) for part in shown.parts]
     assert steps == [("recipe:flights@2/data", 0.0, "skipped"), ("recipe:flights@2/b", 2.0, "failed")]
@@ -107,55 +92,50 @@ def test_a_pipelines_run_costs_its_time_step_by_step(workspace, monkeypatch):
     assert cost.show("recipe:flights") == shown
 
 
-def test_a_pipelines_step_that_runs_costs_until_now(workspace):
-    with jobs.here("recipe:flights@1"):
-        began = time.time() - 60
-        pipeline("flights@1", began, None, train={"state": "running", "began_at": began})
-        shown = cost.show("recipe:flights")
-    assert (shown.parts[0].duration_s, shown.duration_s) == (pytest.approx(60, abs=5), pytest.approx(60, abs=5))
-    assert shown.parts[0].note == "goes on"
+@pytest.mark.parametrize(("is_live", "took_s", "note"), [(True, 60, "goes on"), (False, 0, "its process is gone")])
+def test_a_pipelines_step_that_has_no_end_costs_until_now_if_its_run_lives(took, is_live, took_s, note):
+    began = time.time() - 60
+    step = StepSpan("train", "running", began, None)
+    took("recipe:flights@1", began, began + 60, is_live=is_live, steps=(step,))
+    (part,) = cost.show("recipe:flights").parts
+    assert (part.duration_s, part.note) == (pytest.approx(took_s, abs=30), note)
 
 
-def test_a_pipelines_run_that_vanished_costs_until_the_last_that_is_known(workspace):
-    noticed = jobs.prepare("recipe:flights@1", []).with_(state="lost", started_at=10.0, ended_at=HOUR)
-    open_store().commit([noticed])
-    done = {"state": "done", "began_at": 10.0, "seconds": 50.0}
-    pipeline("flights@1", 10.0, None, data=done, train={"state": "running", "began_at": 61.0})
-    shown = cost.show("recipe:flights@1")
-    assert shown.duration_s == 51.0
-    assert [(part.duration_s, part.note) for part in shown.parts] == [(50.0, ""), (0.0, "its process is gone")]
-
-
-def test_what_a_run_of_a_pipeline_and_its_notebooks_share_is_paid_once(workspace, monkeypatch):
+def test_what_a_run_of_a_pipeline_and_its_notebooks_share_is_paid_once(took, monkeypatch):
     monkeypatch.setenv("AIINFRA_COST_MACHINE_USD_PER_HOUR", "1")
-    pipeline("flights@1", 0.0, HOUR, train={"state": "done", "began_at": 0.0, "seconds": HOUR})
-    record("train", "delay@1", 0.0, HOUR)
+    took("recipe:flights@1", 0.0, HOUR, steps=(StepSpan("train", "done", 0.0, HOUR),))
+    took("train:delay@1", 0.0, HOUR)
     assert cost.spent_usd() == pytest.approx(1.0)
 
 
-def test_this_machine_is_paid_once_however_much_runs_on_it(workspace):
-    record("gpu", "a", 0.0, 2 * HOUR, usd_per_hour=1.0)
-    record("train", "b@1", 1 * HOUR, 3 * HOUR, usd_per_hour=1.0)
-    record("gpu", "rented", 0.0, HOUR, usd_per_hour=7.0, provider="aws")
+def test_this_machine_is_paid_once_however_much_runs_on_it(took):
+    took("gpu:a", 0.0, 2 * HOUR, usd_per_hour=1.0)
+    took("train:b@1", 1 * HOUR, 3 * HOUR, usd_per_hour=1.0)
+    took("gpu:rented", 0.0, HOUR, usd_per_hour=7.0, on_machine=False)
     assert cost.spent_usd() == pytest.approx(3.0 + 7.0)
 
 
-def test_a_moment_costs_what_the_dearest_thing_on_the_machine_says(workspace):
-    record("gpu", "a", 0.0, 2 * HOUR, usd_per_hour=1.0)
-    record("gpu", "b", HOUR, 3 * HOUR, usd_per_hour=4.0)
+def test_a_moment_costs_what_the_dearest_thing_on_the_machine_says(took):
+    took("gpu:a", 0.0, 2 * HOUR, usd_per_hour=1.0)
+    took("gpu:b", HOUR, 3 * HOUR, usd_per_hour=4.0)
     assert cost.spent_usd() == pytest.approx(1.0 + 4.0 + 4.0)
 
 
-def test_a_run_in_a_session_is_paid_by_the_session(workspace):
-    record("gpu", "trainer", 0.0, 2 * HOUR, usd_per_hour=3.0, provider="aws")
-    record("train", "delay@1", 0.0, HOUR, on="gpu:trainer")
+def test_a_run_in_a_session_is_paid_by_the_session(took):
+    took("gpu:trainer", 0.0, 2 * HOUR, usd_per_hour=3.0, on_machine=False)
+    took("train:delay@1", 0.0, HOUR, within="gpu:trainer")
     assert cost.show("train:delay@1").spent_usd == 3.0
     assert cost.spent_usd() == 6.0
     assert [part.note for part in cost.show().parts if part.uri == "train:delay@1"] == ["paid by gpu:trainer"]
 
 
-def test_without_a_price_the_settings_price_of_this_machine_counts(workspace, monkeypatch):
-    record("train", "delay@1", 0.0, HOUR)
+def test_a_run_in_a_session_that_nobody_knows_any_more_costs_nothing(took):
+    took("train:delay@1", 0.0, HOUR, within="gpu:gone")
+    assert cost.show("train:delay@1").spent_usd == 0.0
+
+
+def test_without_a_price_the_settings_price_of_this_machine_counts(took, monkeypatch):
+    took("train:delay@1", 0.0, HOUR)
     assert cost.show().notes == (
         "this machine counts as free: `cost.machine_usd_per_hour` in aiinfra.toml says what an hour of it costs",
     )
@@ -163,17 +143,9 @@ def test_without_a_price_the_settings_price_of_this_machine_counts(workspace, mo
     assert cost.show().spent_usd == pytest.approx(0.2)
 
 
-def test_what_goes_on_costs_until_now(workspace):
-    with jobs.here("train:delay@1"):
-        record("train", "delay@1", time.time() - 60, None, usd_per_hour=HOUR)
-        now = cost.show("train:delay@1")
-        assert now.spent_usd == pytest.approx(60, abs=5)
-        assert now.parts[0].note == "goes on"
-
-
-def test_what_vanished_without_a_word_costs_nothing_after_its_end(workspace):
-    record("train", "delay@1", time.time() - 5 * HOUR, None, usd_per_hour=1.0)
-    assert cost.show("train:delay@1").spent_usd == 0.0
+def test_what_goes_on_says_so(took):
+    took("train:delay@1", 0.0, HOUR, is_live=True)
+    assert cost.show("train:delay@1").parts[0].note == "goes on"
 
 
 def test_an_empty_workspace_has_cost_nothing(workspace):
@@ -194,24 +166,24 @@ def test_a_negative_price_of_the_machine_is_refused(workspace, monkeypatch):
 # ---- 1,000 predictions ----
 
 
-def test_a_thousand_predictions_when_busy_and_at_the_use_so_far(workspace):
-    endpoint(rows=50_000, busy_ms=100_000, usd_per_hour=1.8)
+def test_a_thousand_predictions_when_busy_and_at_the_use_so_far(endpoint):
+    endpoint(rows=50_000, busy_s=100.0, usd_per_hour=1.8)
     here = cost.show("deploy:delay").thousand[0]
     assert cost.show("deploy:delay").rows_per_s == 500
     assert here.when_busy_usd == pytest.approx(1.8 / (3.6 * 500))
     assert here.so_far_usd == pytest.approx(1.8 / 50)
 
 
-def test_on_a_free_machine_a_clouds_price_says_something(workspace):
-    endpoint(rows=1000, busy_ms=1000)
+def test_on_a_free_machine_a_clouds_price_says_something(endpoint):
+    endpoint(rows=1000, busy_s=1.0)
     here, cloud = cost.show("deploy:delay").thousand
     assert here.when_busy_usd == here.so_far_usd == 0
     assert cloud.whose == "aws g4dn.xlarge (2025-03-02)"
     assert cloud.when_busy_usd == pytest.approx(0.526 / (3.6 * 1000))
 
 
-def test_the_machine_to_compare_with_can_be_chosen(workspace, monkeypatch):
-    endpoint(rows=1000, busy_ms=1000)
+def test_the_machine_to_compare_with_can_be_chosen(endpoint, monkeypatch):
+    endpoint(rows=1000, busy_s=1.0)
     monkeypatch.setenv("AIINFRA_COST_COMPARE", "aws.p5.4xlarge")
     assert cost.show("deploy:delay").thousand[1].usd_per_hour == 6.88
     monkeypatch.setenv("AIINFRA_COST_COMPARE", "aws.p5.4xlagre")
@@ -220,18 +192,17 @@ def test_the_machine_to_compare_with_can_be_chosen(workspace, monkeypatch):
     assert problem.value.fix == "did you mean aws.p5.4xlarge?"
 
 
-def test_without_predictions_it_cannot_be_told(workspace):
-    endpoint(rows=0, busy_ms=0, usd_per_hour=1.0)
+def test_without_predictions_it_cannot_be_told(endpoint):
+    endpoint(rows=0, busy_s=0.0, usd_per_hour=1.0)
     shown = cost.show("deploy:delay")
     assert shown.thousand == ()
     assert "no predictions yet" in shown.card().text()
 
 
-def test_predictions_without_a_measured_time_have_no_rate(workspace):
-    endpoint(rows=1000, busy_ms=0, usd_per_hour=1.0)
+def test_predictions_without_a_measured_time_have_no_rate(endpoint):
+    endpoint(rows=1000, busy_s=0.0, usd_per_hour=1.0)
     shown = cost.show("deploy:delay")
-    assert shown.rows_per_s is None
-    assert shown.thousand[0].when_busy_usd is None
+    assert (shown.rows_per_s, shown.thousand[0].when_busy_usd) == (None, None)
     assert shown.thousand[0].so_far_usd == pytest.approx(1.0)
 
 
@@ -312,7 +283,7 @@ def test_a_changed_table_is_read_again(own_table):
     assert prices.table()[0].usd_per_hour == 2.0
 
 
-def test_spans_know_what_they_are_of(workspace):
-    record("data", "flights@1", 0.0, HOUR)
-    record("train", "delay@1", 0.0, HOUR)
-    assert [span.uri for span in spending.spans()] == ["train:delay@1"]
+def test_spendings_are_the_last_started_first(took):
+    took("train:a@1", 0.0, HOUR)
+    took("train:b@1", HOUR, 2 * HOUR)
+    assert [item.span.uri for item in spending.spendings()] == ["train:b@1", "train:a@1"]

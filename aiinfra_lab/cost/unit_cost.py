@@ -1,4 +1,4 @@
-"""The price of 1,000 predictions of an endpoint."""
+"""The unit cost of an endpoint: the price of 1,000 of its predictions."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from ..config import settings
 from . import prices
 from .prices import Price
-from .spending import Span
+from .spending import Spending
 
 COMPARED_WITH = "aws.g4dn.xlarge"
 
 
 @dataclass(frozen=True)
-class Thousand:
+class UnitCost:
     """The price of 1,000 predictions at an hourly price and at the rates that were really measured.
 
     when_busy_usd: if it answered all the time at the measured rate. so_far_usd: at the use that it really had, idle
@@ -41,20 +41,21 @@ class Use:
         return self.rows / self.busy_s if self.rows and self.busy_s > 0 else None
 
 
-def use(lives: Sequence[Span]) -> Use:
+def use(starts: Sequence[Spending]) -> Use:
     """Of these starts together."""
-    return Use(sum(one.duration_s for one in lives), sum(one.rows for one in lives), sum(one.busy_s for one in lives))
+    spans = [start.span for start in starts]
+    return Use(sum(one.duration_s for one in spans), sum(one.rows for one in spans), sum(one.busy_s for one in spans))
 
 
-def thousands(lives: Sequence[Span]) -> tuple[Thousand, ...]:
+def unit_costs(starts: Sequence[Spending]) -> tuple[UnitCost, ...]:
     """At the price of where it runs, and at a cloud machine's for comparison; nothing without predictions."""
-    done = use(lives)
+    done = use(starts)
     if not done.rows:
         return ()
     cloud = compared_with()
-    here = "this machine" if lives[0].on_machine else "where it runs"
+    here = "this machine" if starts[0].span.on_machine else "where it runs"
     return (
-        _at(here, lives[0].usd_per_hour, done),
+        _at(here, starts[0].usd_per_hour, done),
         _at(f"{cloud.provider} {cloud.type} ({cloud.as_of})", cloud.usd_per_hour, done),
     )
 
@@ -64,8 +65,8 @@ def compared_with() -> Price:
     return prices.of(settings().get("cost.compare", COMPARED_WITH))
 
 
-def _at(whose: str, usd_per_hour: float, done: Use) -> Thousand:
+def _at(whose: str, usd_per_hour: float, done: Use) -> UnitCost:
     # An hour has 3,600 s, and 1,000 rows are bought at a time.
     when_busy = usd_per_hour / (3.6 * done.rows_per_s) if done.rows_per_s else None
     so_far = usd_per_hour * done.duration_s / 3600 / done.rows * 1000
-    return Thousand(whose, usd_per_hour, when_busy, so_far)
+    return UnitCost(whose, usd_per_hour, when_busy, so_far)

@@ -1,6 +1,6 @@
 import pytest
 
-from aiinfra_lab.audit.needs import refuse_needed
+from aiinfra_lab.audit.references import refuse_referenced
 from aiinfra_lab.errors import Conflict
 from aiinfra_lab.store import Record, open_store
 
@@ -20,22 +20,22 @@ def served(workspace) -> dict:
 @pytest.mark.parametrize("uri", ["models:delay@1", "train:delay@1", "features:delay@1", "data:flights@1"])
 def test_what_a_served_version_was_made_of_is_needed(served, uri):
     with pytest.raises(Conflict, match=f"deploy:delay serves models:delay@1.*{uri.partition('@')[0]}|{uri}") as problem:
-        refuse_needed(open_store(), uri)
+        refuse_referenced(open_store(), uri)
     assert problem.value.fix == "stop it first: `%deploy stop delay`"
 
 
 def test_nobody_needs_what_nothing_was_made_of(served):
-    refuse_needed(open_store(), "data:other@1")
+    refuse_referenced(open_store(), "data:other@1")
 
 
 def test_what_a_stopped_endpoint_served_may_go(served):
     record = open_store().get("deploy", "delay")
     open_store().commit([record.with_(stopped_at=1.0)])
-    refuse_needed(open_store(), "data:flights@1")
+    refuse_referenced(open_store(), "data:flights@1")
 
 
 def test_what_an_alias_points_at_is_needed(workspace):
     open_store().commit([Record.new("models.aliases", "delay", {"aliases": {"champion": 2}, "history": []})])
     with pytest.raises(Conflict, match="models:delay@champion is models:delay@2"):
-        refuse_needed(open_store(), "models:delay@2")
-    refuse_needed(open_store(), "models:delay@1")
+        refuse_referenced(open_store(), "models:delay@2")
+    refuse_referenced(open_store(), "models:delay@1")

@@ -1,0 +1,1 @@
+"""A noun whose things took the time that a test says."""

@@ -1,0 +1,21 @@
+"""What took time is a list that a test fills."""
+
+from collections.abc import Sequence
+
+from aiinfra_lab.nouns import Noun, Span
+from aiinfra_lab.store import Body
+
+
+class Timed(Noun[Body]):
+    """The noun `timed`."""
+
+    name = "timed"
+
+    def __init__(self) -> None:
+        self.took: list[Span] = []
+
+    def spans(self) -> Sequence[Span]:
+        return self.took
+
+
+NOUN = Timed()
