@@ -10,6 +10,7 @@ import importlib
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from .errors import NotFound, UsageProblem, did_you_mean
@@ -124,6 +125,25 @@ class Notice:
     fix: str
 
 
+@dataclass(frozen=True, slots=True)
+class KeptFile:
+    """A file or a folder that no record needs, kept for people: a log. last_at: when it was last written."""
+
+    uri: str
+    path: Path
+    last_at: float
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """Files that fall under one pair of settings, `SETTING_days` and `SETTING_gib`, with the size's default."""
+
+    setting: str
+    default_gib: float
+    files: tuple[KeptFile, ...]
+
+
 class Noun(Generic[B]):
     """What a noun tells of its things. A method raises LabError when a place that it asks cannot answer.
 
@@ -183,6 +203,10 @@ class Noun(Generic[B]):
             live = [job.subject for job in jobs.ls(live=True) if job.subject.startswith(f"{self.name}:")]
             raise NotFound(f"nothing called {uri} lives", did_you_mean(uri, live))
         return [jobs.cancel(job.id).id for job in living]
+
+    def keepings(self) -> Sequence[Keeping]:
+        """The files that it keeps for people for a while, and under which settings."""
+        return []
 
     def reconcile(self) -> Sequence[str]:
         """Bring what other tools hold of its things into line with our records; what was done, a sentence each."""

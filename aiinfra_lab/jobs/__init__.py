@@ -21,6 +21,7 @@ from typing import Any
 from .. import files, logs
 from ..config import OPT_OUTS, settings
 from ..errors import Conflict, Interrupted, NotFound, Unavailable, UsageProblem
+from ..nouns import KeptFile
 from ..store import Record, Store, open_store
 from ..units import show_duration
 from ..uris import Uri
@@ -29,8 +30,8 @@ from .record import LIVE, Job, JobRecord, State, ended_state, exit_code, folder_
 
 __all__ = [
     "LIVE", "LOCK", "Here", "Job", "JobRecord",
-    "beat", "cancel", "child_environment", "ended_state", "exit_code", "find", "given_up", "here", "launch", "log",
-    "log_bytes", "ls", "observe", "poll", "prepare", "start", "wait",
+    "beat", "cancel", "child_environment", "ended_state", "exit_code", "find", "given_up", "here", "kept_files",
+    "launch", "log", "log_bytes", "ls", "observe", "poll", "prepare", "start", "wait",
 ]  # fmt: skip
 
 _OWN = ("AIINFRA_JOB", "AIINFRA_JOB_DIR", "AIINFRA_CONTEXT")
@@ -190,6 +191,15 @@ def log_bytes() -> int:
     if mib < 1:
         raise UsageProblem(f"jobs.log_mib = {mib} holds nothing", f"give it 1 or more; {LOG_MIB} is the default")
     return mib << 20
+
+
+def kept_files() -> Iterator[KeptFile]:
+    """The folders of the jobs that have ended, which hold their logs: nothing needs them but people."""
+    for record in open_store().list(JobRecord, is_open=False):
+        folder = folder_of(record.name)
+        with contextlib.suppress(FileNotFoundError):  # freed before, or just now
+            size = sum(path.stat().st_size for path in folder.iterdir())
+            yield KeptFile(record.body.subject, folder, record.body.ended_at or record.body.started_at, size)
 
 
 def beat() -> None:

@@ -19,7 +19,7 @@ from ..show import MAX_ROWS, Card, Listing, Result, shown
 from ..store import Event, LoggedEvent, Record, open_store
 from ..uris import Uri
 from ..verbs import Choices, FilePath, Name, verb
-from . import checks, examples
+from . import checks, examples, retention
 from .noun import WORKSPACE, WorkspaceRecord
 from .things import living, things
 
@@ -63,6 +63,30 @@ class Checkup(Result):
         rows = [(finding.state, finding.what, finding.detail, finding.fix) for finding in self.findings]
         state = "ok" if self.ok else "needs mending"
         return Card(self.uri, state, header=("", "what", "found", "mend it with"), rows=rows)
+
+
+@dataclass(frozen=True)
+class Freed(Result):
+    """Files that were freed or, with `dry`, would be. notes: what could not be deleted, and why."""
+
+    uri: str
+    dry: bool
+    files: tuple[retention.FreedFile, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all of them together."""
+        return sum(file.size_bytes for file in self.files)
+
+    def card(self) -> Card:
+        rows = [(file.uri, file.path, shown("last_at", file.last_at), shown("x_bytes", file.size_bytes), file.why)
+                for file in self.files]  # fmt: skip
+        facts = [("files", f"{len(rows):,}"), ("size", shown("x_bytes", self.size_bytes))]
+        notes = self.notes or (() if rows else ("everything is within what the settings keep",))
+        return Card(
+            self.uri, "listed" if self.dry else "freed", facts, ("of", "where", "last", "size", "why"), rows, notes
+        )
 
 
 @dataclass(frozen=True)
@@ -131,6 +155,24 @@ def check(*, audit: bool = False, report: bool = False) -> Checkup:
     if bad and not report:
         raise Failed("; ".join(f"{item.what}: {item.detail}" for item in bad), "; ".join(item.fix for item in bad))
     return Checkup("lab:check", not bad, findings)
+
+
+@verb("lab")
+def rm(*, expired: bool = False, dry: bool = False) -> Freed:
+    """Free the files that nothing needs any more: logs older than the settings keep them, or beyond their size.
+
+    Records stay, and with them that there was such a thing.
+
+    expired: what the settings `jobs.log_days`, `jobs.log_gib`, `deploy.log_days` and `deploy.log_gib` keep no longer
+    dry: only list it
+    """
+    if not expired:
+        raise UsageProblem(
+            "lab rm does not say what", "`%lab rm --expired --dry` lists what the settings keep no longer"
+        )
+    found = retention.expired()
+    rows = tuple(retention.FreedFile.of(rule, file) for rule, files in found.items() for file in files)
+    return Freed("lab:expired", dry, rows, tuple(retention.free(found)) if not dry else ())
 
 
 @verb("lab")

@@ -20,6 +20,7 @@ from ..jobs import restored
 from ..store import Event, open_store
 from ..store.sqlite import SqliteStore, copies, restore
 from ..units import show_bytes, show_duration
+from . import retention
 
 _LEAST_FREE_BYTES = 2 * 2**30
 _OLDEST_COPY_S = 2 * 86400
@@ -49,6 +50,7 @@ def run(where: Settings, *, with_audit: bool) -> Iterator[HealthFinding]:
     yield from _providers()
     yield from _settings(where)
     yield from _notices()
+    yield from _expired()
 
 
 def known_uris() -> list[str]:
@@ -216,6 +218,18 @@ def _providers() -> Iterator[HealthFinding]:
 def _settings(where: Settings) -> Iterator[HealthFinding]:
     for key, value, source in where.explain():
         yield HealthFinding("ok", f"setting {key}", f"{value!r} from {source}")
+
+
+def _expired() -> Iterator[HealthFinding]:
+    """What `lab rm --expired` would free: nothing is deleted before it was said here."""
+    try:
+        found = retention.expired()
+    except LabError as problem:
+        yield HealthFinding("bad", "retention", problem.what, problem.fix)
+        return
+    for rule, files in found.items():
+        size = show_bytes(sum(file.size_bytes for file in files))
+        yield HealthFinding("off", f"old {rule.setting}", f"{len(files)} of {size}, {rule}", "`%lab rm --expired`")
 
 
 def _notices() -> Iterator[HealthFinding]:

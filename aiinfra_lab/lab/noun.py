@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from ..nouns import Noun, Thing
+from .. import jobs
+from ..nouns import Keeping, Noun, Thing
 from ..store import Body
 
 WORKSPACE = "workspace"
+JOBS_GIB = 2.0
 
 
 class WorkspaceRecord(Body, frozen=True, kw_only=True):
@@ -28,6 +30,9 @@ class LabNoun(Noun[WorkspaceRecord]):
 
     def things(self) -> Sequence[Thing]:
         return []
+
+    def keepings(self) -> Sequence[Keeping]:
+        return [Keeping("jobs.log", JOBS_GIB, tuple(jobs.kept_files()))]
 
     def first(self, name: str) -> str:
         return "`%lab start` makes a workspace"

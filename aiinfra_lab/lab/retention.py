@@ -1,0 +1,86 @@
+"""How long logs are kept: the one owner of what may be deleted, by settings in days and GiB.
+
+`lab check` says what is past them and `lab rm --expired` frees it; nothing else deletes what people may still read, but
+for an endpoint that would fill the disk: it keeps its own log within the same size.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .. import nouns
+from ..config import settings
+from ..nouns import Keeping, KeptFile
+
+DAYS = 90.0
+_DAY_S = 86_400.0
+_GIB = 2**30
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What a pair of settings keeps."""
+
+    setting: str
+    days: float
+    gib: float
+
+    @classmethod
+    def of(cls, keeping: Keeping) -> Rule:
+        """As the settings say it, or the defaults."""
+        where, name = settings(), keeping.setting
+        return cls(name, where.get(f"{name}_days", DAYS), where.get(f"{name}_gib", keeping.default_gib))
+
+    def __str__(self) -> str:
+        return f"older than {self.days:g} days or beyond {self.gib:g} GiB"
+
+    def past(self, files: Sequence[KeptFile]) -> list[KeptFile]:
+        """What it keeps no longer, the oldest first: what is too old, and the oldest of what is too much."""
+        now, used, found = time.time(), 0, []
+        for file in sorted(files, key=lambda each: each.last_at, reverse=True):
+            used += file.size_bytes
+            if now - file.last_at > self.days * _DAY_S or used > self.gib * _GIB:
+                found.append(file)
+        return found[::-1]
+
+
+@dataclass(frozen=True, slots=True)
+class FreedFile:
+    """A file that a rule keeps no longer."""
+
+    uri: str
+    path: str
+    last_at: float
+    size_bytes: int
+    why: str
+
+    @classmethod
+    def of(cls, rule: Rule, file: KeptFile) -> FreedFile:
+        return cls(file.uri, str(file.path), file.last_at, file.size_bytes, str(rule))
+
+
+def expired() -> dict[Rule, list[KeptFile]]:
+    """Rule → the files that it keeps no longer, for every rule that has some. UsageProblem for a wrong setting."""
+    keepings = [keeping for noun in nouns.every() for keeping in noun.keepings()]
+    found = {rule: rule.past(keeping.files) for keeping in keepings for rule in [Rule.of(keeping)]}
+    return {rule: files for rule, files in found.items() if files}
+
+
+def free(found: Mapping[Rule, Sequence[KeptFile]]) -> Iterator[str]:
+    """Delete these; a sentence for each that could not be."""
+    for file in (file for files in found.values() for file in files):
+        try:
+            _delete(file.path)
+        except OSError as problem:
+            yield f"{file.path} could not be deleted: {problem.strerror}"
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
