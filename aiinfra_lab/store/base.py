@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import getpass
 import hashlib
 import json
@@ -231,10 +232,12 @@ def decode(kind: Any, name: str, text: str, version: int) -> Any:
         raise Damaged(f"the record {kind.kind} {name} cannot be read: {problem}", RESTORE) from problem
 
 
-def chain_hash(seq: int, at: float, actor: str, event: Event, prev: str) -> str:
-    """The SHA-256 that ties an event to everything before it."""
-    body = canonical({"seq": seq, "at": at, "actor": actor, "event": asdict(event), "prev": prev})
-    return hashlib.sha256(body.encode()).hexdigest()
+def chain_hash(seq: int, at: float, actor: str, event: Event | str, prev: str) -> str:
+    """The SHA-256 that ties an event, or its canonical JSON, to everything before it."""
+    body = event if isinstance(event, str) else canonical(asdict(event))
+    # The canonical JSON of all of it, in which the event's own stands as it is: keys are sorted.
+    around = f'{{"actor":{canonical(actor)},"at":{canonical(at)},"event":{body},"prev":"{prev}","seq":{seq}}}'
+    return hashlib.sha256(around.encode()).hexdigest()
 
 
 def event_of(body: str) -> Event:
@@ -249,11 +252,15 @@ def event_of(body: str) -> Event:
 def actor() -> str:
     """Who acts: the user, and what the process was started for when it was started for something."""
     context = os.environ.get("AIINFRA_CONTEXT")
+    return f"{_user()} ({context})" if context else _user()
+
+
+@functools.cache
+def _user() -> str:
     try:
-        user = getpass.getuser()
+        return getpass.getuser()
     except (KeyError, OSError):
-        user = f"uid {os.getuid()}"
-    return f"{user} ({context})" if context else user
+        return f"uid {os.getuid()}"
 
 
 def first_break(events: Iterable[LoggedEvent]) -> int | None:

@@ -143,7 +143,7 @@ class SqlStore(ABC):
     def _append(self, db: Any, event: Event) -> Head:
         last, prev = self._newest(db) or (0, GENESIS)
         seq, at, who, body = last + 1, round(time.time(), 6), actor(), canonical(asdict(event))
-        digest = chain_hash(seq, at, who, _event_of(body), prev)
+        digest = chain_hash(seq, at, who, body, prev)
         self.run(db, _APPEND, seq, at, who, body, prev, digest)
         for uri in event.uris:
             self.run(db, _NAME, uri, seq)

@@ -68,6 +68,7 @@ class SqliteStore(SqlStore):
         self._connection: sqlite3.Connection | None = None
         self._pid = 0
         self._file: tuple[int, int] | None = None
+        self._copied_on = ""  # the day of the last copy that was seen: looking for it costs more than a commit
 
     def close(self) -> None:
         with self._lock:
@@ -122,8 +123,12 @@ class SqliteStore(SqlStore):
             files.write(self._head_path, f"{seq} {digest}\n", flush=False)
 
     def _daily_copy(self) -> None:
+        today = time.strftime("%Y%m%d")
+        if self._copied_on == today:
+            return
         newest = next(iter(copies(self.path)), None)
-        if newest and time.strftime("%Y%m%d") in newest.name:
+        if newest and today in newest.name:
+            self._copied_on = today
             return
         # A commit that is on disk must not be reported as failed because its spare copy could not be made;
         # `lab check` reports a copy that is too old.

@@ -7,10 +7,18 @@ Started again, it goes on behind the last commit that the store has.
 import os
 import sys
 from pathlib import Path
+from typing import ClassVar
 
-from aiinfra_lab.store import Event, Record, open_store
+from aiinfra_lab.store import Body, Event, Record
+from aiinfra_lab.store.sqlite import SqliteStore
 
-KIND = "bench"
+
+class Sample(Body, frozen=True, kw_only=True):
+    """What is written."""
+
+    kind: ClassVar[str] = "bench"
+
+    number: int
 
 
 def names(writer: str, number: int) -> tuple[str, str]:
@@ -25,11 +33,11 @@ def subject(writer: str, number: int) -> str:
 
 def main(home: Path, writer: str, commits: int) -> None:
     """Commit until all are there."""
-    store = open_store(home)
+    store = SqliteStore(home / "store.sqlite")
     noted = os.open(home / f"acknowledged-{writer}", os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
     for number in range(commits):
-        if store.get(KIND, names(writer, number)[0]) is None:
-            pair = [Record.new(KIND, name, {"number": number}) for name in names(writer, number)]
+        if store.get(Sample, names(writer, number)[0]) is None:
+            pair = [Record.new(name, Sample(number=number)) for name in names(writer, number)]
             store.commit(pair, Event("bench", subject(writer, number)))
             os.write(noted, f"{number}\n".encode())
 
