@@ -109,7 +109,10 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 
 def stop_jobs(home: Path) -> None:
     """Cancel every supervised job of the workspace, wait for its end, and dismiss the supervisor."""
-    if not (home / ".aiinfra" / "store.sqlite").exists():
+    from aiinfra_lab.config import settings
+    from aiinfra_lab.store import has_store
+
+    if not has_store(settings()):
         return
     from aiinfra_lab import jobs
     from aiinfra_lab.errors import LabError

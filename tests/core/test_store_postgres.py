@@ -1,59 +1,16 @@
 """The store's contract on a real PostgreSQL of our own, on loopback."""
 
-import os
-import shutil
-import socket
-import subprocess
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from aiinfra_lab.audit import prove
 from aiinfra_lab.errors import Unavailable
 from aiinfra_lab.store import Event, Record, open_store
 from aiinfra_lab.testing.store import Note, StoreContract
+from tests.postgres import free_port, needs_postgres, server
 
-psycopg = pytest.importorskip("psycopg")
-
-
-def programs() -> Path | None:
-    """Where initdb is: Debian keeps it out of PATH."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    on_path = shutil.which("initdb")
-    return Path(on_path).parent if on_path else found[-1].parent if found else None
-
-
-BIN = programs()
-pytestmark = pytest.mark.skipif(
-    BIN is None or os.geteuid() != 0, reason="needs a PostgreSQL server, and root to start it"
-)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    """A server's URL; its files lie where the user postgres may reach them."""
-    home = Path(subprocess.run(["mktemp", "-d"], capture_output=True, text=True, check=True).stdout.strip())
-    home.chmod(0o755)
-    subprocess.run(["install", "-d", "-o", "postgres", "-m", "700", str(home / "pg")], check=True)
-    as_postgres = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", "env", f"HOME={home}/pg"]
-    pg, port = str(home / "pg"), free_port()
-    init = ["initdb", "-D", pg, "-U", "lab", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"]
-    subprocess.run([*as_postgres, str(BIN / init[0]), *init[1:]], check=True, capture_output=True)
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={pg} -c fsync=off"
-    control = [*as_postgres, str(BIN / "pg_ctl"), "-D", pg]
-    subprocess.run(
-        [*control, "-w", "-t", "30", "-l", f"{pg}/log", "-o", options, "start"], check=True, capture_output=True
-    )
-    yield f"postgresql://lab@127.0.0.1:{port}/postgres"
-    subprocess.run([*control, "-m", "immediate", "stop"], check=True, capture_output=True)
-    shutil.rmtree(home)
+pytest.importorskip("psycopg")
+pytestmark = needs_postgres
+__all__ = ["server"]
 
 
 class TestPostgres(StoreContract):
