@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from . import nouns
 from .errors import LabError
+from .uris import Uri
 from .verbs import Parameter, Verb, verbs_of
 
 
@@ -72,7 +73,7 @@ def _values(item: Parameter, last: str = "") -> Iterable[str]:
 
 def live_names(noun: str, last: str = "") -> list[str]:
     """The names of what exists of a noun, as they are written: with the noun in front when it was typed so."""
-    prefix = f"{noun}:" if last.startswith(f"{noun}:") else ""
+    prefix = f"{noun}:" if Uri.is_one(last, noun) else ""
     try:
         return [prefix + name for name in nouns.find(noun).names()]
     except LabError:

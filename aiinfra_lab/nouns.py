@@ -197,10 +197,11 @@ class Noun(Generic[B]):
         The default asks the jobs that are for it. NotFound when nothing of that name lives.
         """
         from . import jobs
+        from .uris import Uri
 
         living = jobs.ls(uri, live=True)
         if not living:
-            live = [job.subject for job in jobs.ls(live=True) if job.subject.startswith(f"{self.name}:")]
+            live = [job.subject for job in jobs.ls(live=True) if Uri.is_one(job.subject, self.name)]
             raise NotFound(f"nothing called {uri} lives", did_you_mean(uri, live))
         return [jobs.cancel(job.id).id for job in living]
 

@@ -52,10 +52,10 @@ class Uri:
         return cls(head, name, *(_tag(words, tag) if at else (None, None)), part if hash_ else None)
 
     @staticmethod
-    def is_one(text: object) -> bool:
-        """Whether a text begins with a noun and a colon, so that it can be nothing but a URI."""
+    def is_one(text: object, noun: str | None = None) -> bool:
+        """Whether a text begins with a noun, or with that noun, and a colon, so that it can be nothing but a URI."""
         head, colon, _ = str(text).partition(":")
-        return bool(colon) and head in TABLE
+        return bool(colon) and (head in TABLE if noun is None else head == noun)
 
     @staticmethod
     def is_bare(text: str) -> bool:

@@ -135,7 +135,7 @@ def ls(*, gpu: Annotated[str, Choices(prices.accelerators)] | None = None) -> Pr
 
 def _cost(uri: str, found: list[Spending]) -> Cost:
     everything = uri == _ALL
-    starts = found if uri.startswith("deploy:") else []
+    starts = found if Uri.is_one(uri, "deploy") else []
     done, rates = use(starts), {item.usd_per_hour for item in found}
     return Cost(
         uri=uri,

@@ -81,7 +81,7 @@ def read(path: Path, _written_at: int = 0) -> tuple[Price, ...]:
 
 def of(name: str) -> Price:
     """The price called PROVIDER.TYPE. NotFound with a suggestion."""
-    prices = {price.uri.partition(":")[2]: price for price in table()}
+    prices = {f"{price.provider}.{price.type}": price for price in table()}
     if name not in prices:
         raise NotFound(f"the price table has no {name!r}", did_you_mean(name, prices))
     return prices[name]

@@ -73,14 +73,14 @@ def stop(noun: str, body: object) -> list[str]:
 def answer(job: Job) -> dict[str, Any]:
     """The answer to `GET /aiinfra/jobs/ID`: its state and, once it has ended, the verb's result or its error."""
     found = {"job": job.id, "subject": job.subject, "state": job.state, "exit_code": job.exit_code}
-    said = _last_json(job) if job.subject.startswith(CALL) and not job.live else None
+    output = _last_json(job) if job.subject.startswith(CALL) and not job.live else None
     done = job.state == "done"
-    return {**found, "result": said if done else None, "error": None if done or job.live else _error(job, said)}
+    return {**found, "result": output if done else None, "error": None if done or job.live else _error(job, output)}
 
 
-def _error(job: Job, said: Any) -> dict[str, str]:
-    if isinstance(said, dict) and {"error", "what", "fix"} <= said.keys():
-        return {key: str(said[key]) for key in ("error", "what", "fix")}
+def _error(job: Job, output: Any) -> dict[str, str]:
+    if isinstance(output, dict) and {"error", "what", "fix"} <= output.keys():
+        return {key: str(output[key]) for key in ("error", "what", "fix")}
     code = f" with exit code {job.exit_code}" if job.exit_code is not None else ""
     last = logs.last_problem(jobs.log(job.id, lines=20)) or "it printed nothing"
     return {"error": "Failed", "what": f"{job.subject} {job.state}{code}: {last[:300]}", "fix": f"read {job.log_path}"}

@@ -188,7 +188,7 @@ def log(uri: Annotated[Name, Choices(checks.known_uris)] | None = None, *, event
     if uri is None:
         latest = list(store.events(last=events))[::-1]
         count = latest[0].seq if latest else 0
-        return Lineage("lab:log", (), (), _told(latest, events), _more(count, events, "%lab log"))
+        return Lineage("lab:log", (), (), _event_lines(latest, events), _more(count, events, "%lab log"))
     uri = str(uri)
     own = list(store.events(naming=uri))[::-1]
     if not own:
@@ -197,14 +197,14 @@ def log(uri: Annotated[Name, Choices(checks.known_uris)] | None = None, *, event
         )
     came = dict.fromkeys(_step(step) for step in audit.upstream(store, uri))
     led = dict.fromkeys(_step(step) for step in audit.downstream(store, uri))
-    return Lineage(uri, tuple(came), tuple(led), _told(own, events), _more(len(own), events, f"%lab log {uri}"))
+    return Lineage(uri, tuple(came), tuple(led), _event_lines(own, events), _more(len(own), events, f"%lab log {uri}"))
 
 
 def _step(step: audit.Step) -> str:
     return f"{step.used}  → {step.event.event.verb} → {step.made}"
 
 
-def _told(logged: Sequence[LoggedEvent], most: int) -> tuple[str, ...]:
+def _event_lines(logged: Sequence[LoggedEvent], most: int) -> tuple[str, ...]:
     return tuple(map(_event, logged[:most]))
 
 

@@ -142,7 +142,7 @@ class StoreContract:
         revs = [made(store, name).rev for name in "abc"]
         assert names(store.list(Note, since_rev=revs[0])) == ["c", "b"]
 
-    def test_what_changed_is_told_once_each_the_last_first(self, store: Store) -> None:
+    def test_what_changed_is_listed_once_each_the_last_first(self, store: Store) -> None:
         first, second = made(store, "a"), made(store, "b")
         other = store.commit([Record.new("z", Other())])[0]
         again = store.commit([first.with_(n=1)])[0]
@@ -205,9 +205,9 @@ class StoreContract:
 
     def test_a_record_of_a_newer_version_is_refused_with_both_versions(self, store: Store) -> None:
         store.commit([Record.new("a", NoteNow(n=1, unit="m"))])
-        with pytest.raises(Unavailable, match=r"version 3 .* knows 1") as told:
+        with pytest.raises(Unavailable, match=r"version 3 .* knows 1") as expected:
             store.get(NoteBefore, "a")
-        assert "pip install -U aiinfra-lab" in told.value.fix
+        assert "pip install -U aiinfra-lab" in expected.value.fix
 
     def test_a_record_with_an_unknown_field_is_damaged(self, store: Store) -> None:
         class Stranger(Body, frozen=True, kw_only=True):

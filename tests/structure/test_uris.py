@@ -10,10 +10,11 @@ from aiinfra_lab.nouns import TABLE
 
 from .source import PACKAGE, modules, short
 
-SPLITS = {"split", "rsplit", "partition", "rpartition", "index", "find", "removeprefix", "removesuffix", "startswith"}
+SPLITS = {"split", "rsplit", "partition", "rpartition", "removeprefix", "removesuffix", "startswith"}
 # Colons that separate something else: a provider's `module:Class`, a header line, a time of day.
 ELSEWHERE = {
     "providers.py": "module:Class",
+    "words.py": "a comment",
     "data/sources.py": "SCHEME:WORDS of --from",
 }
 
