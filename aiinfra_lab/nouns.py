@@ -155,6 +155,8 @@ class Noun(Generic[B]):
     """The record of one of its things; None for a noun that keeps none."""
     part_kind: type[Body] | None = None
     """The record of `NAME@N#part`; None when its things have no parts."""
+    more_kinds: tuple[type[Body], ...] = ()
+    """Further kinds of records that it keeps, which are no things of their own."""
     has_versions = False
     """Whether its things are called `NAME@N`, or by their name alone."""
     plural = "things"
@@ -240,6 +242,12 @@ def find(noun: str) -> Noun[Any]:
         raise UsageProblem(f"there is no noun {noun!r}", did_you_mean(noun, TABLE))
     found: Noun[Any] = importlib.import_module(f"{TABLE[noun]}.noun").NOUN
     return found
+
+
+def kinds() -> Iterator[type[Body]]:
+    """Every kind of record that a noun keeps."""
+    for noun in every():
+        yield from filter(None, (noun.kind, noun.part_kind, *noun.more_kinds))
 
 
 def every() -> Iterator[Noun[Any]]:

@@ -9,6 +9,7 @@ import platform
 import shutil
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +17,8 @@ from pathlib import Path
 from .. import audit, nouns, providers
 from ..config import Settings
 from ..errors import Conflict, LabError
-from ..jobs import restored
-from ..store import Event, open_store
+from ..jobs import JobRecord, restored
+from ..store import Body, Event, open_store
 from ..store.sqlite import SqliteStore, copies, restore
 from ..units import show_bytes, show_duration
 from . import retention
@@ -44,6 +45,7 @@ def run(where: Settings, *, with_audit: bool) -> Iterator[HealthFinding]:
     yield _workspace(where)
     yield _disk(where.workspace)
     yield from _store(where.home)
+    yield from _records()
     if with_audit:
         yield _audit()
     yield _front_end()
@@ -173,6 +175,26 @@ def _store(home: Path) -> Iterator[HealthFinding]:
         yield HealthFinding(
             "off", "copy of the store", f"{show_duration(age_s)} old", "the next verb that makes something makes one"
         )
+
+
+def _records() -> Iterator[HealthFinding]:
+    """Records that this version cannot read, and those of a kind that nobody here knows."""
+    try:
+        store = open_store()
+        there = Counter(key.kind for key in store.changed())
+    except LabError:
+        return  # said above
+    kinds: list[type[Body]] = [*nouns.kinds(), JobRecord]
+    known = {kind.kind: kind for kind in kinds}
+    for name, count in there.items():
+        if name not in known:
+            detail = f"{count} of a kind that nothing here knows"
+            yield HealthFinding("off", f"records {name}", detail, "install the package that wrote them, or upgrade")
+            continue
+        try:
+            store.list(known[name])
+        except LabError as problem:
+            yield HealthFinding("bad", f"records {name}", problem.what, problem.fix)
 
 
 def _audit() -> HealthFinding:

@@ -138,7 +138,14 @@ class SqliteStore(SqlStore):
     @contextlib.contextmanager
     def _session(self) -> Iterator[sqlite3.Connection]:
         with self._lock, _plainly(self.path):
-            if self._connection is None or self._pid != os.getpid() or self._file != _file(self.path):
+            there = _file(self.path)
+            if self._connection is not None and self._pid == os.getpid() and there is None:
+                # Not made anew: what is written now would be lost to whoever moved the other.
+                raise Unavailable(
+                    f"the store {self.path} was moved or deleted while it was open",
+                    "put it back, or restart this process where the workspace is now",
+                )
+            if self._connection is None or self._pid != os.getpid() or self._file != there:
                 # A forked child must not use its parent's connection, and nobody one to a file that was replaced.
                 self.close()
                 self._connection, self._pid = self._connect(), os.getpid()

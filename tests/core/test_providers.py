@@ -1,10 +1,11 @@
 import importlib
+import sys
 from pathlib import Path
 
 import pytest
 
 from aiinfra_lab import lab, providers
-from aiinfra_lab.errors import Missing, NotFound
+from aiinfra_lab.errors import Conflict, Missing, NotFound, Unavailable
 from aiinfra_lab.providers import Provider
 
 MOON = """
@@ -19,16 +20,22 @@ class Moon:
 """
 
 
+def install(folder: Path, monkeypatch: pytest.MonkeyPatch, code: str, *entries: str, package: str = "somebody") -> None:
+    """A package of somebody else: a module, and the metadata that names its providers."""
+    (folder / f"{package}.py").write_text(code)
+    info = folder / f"{package}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[aiinfra_lab.providers]\n" + "\n".join(entries) + "\n")
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.delitem(sys.modules, package, raising=False)
+    importlib.invalidate_caches()
+
+
 @pytest.fixture
 def third_party(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A package of somebody else, installed: a module, and the metadata that names its provider."""
-    (tmp_path / "somebody.py").write_text(MOON)
-    info = tmp_path / "somebody-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: somebody\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[aiinfra_lab.providers]\ngpu.machines.moon = somebody:Moon\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    importlib.invalidate_caches()
+    """A package that fills the contract of machines."""
+    install(tmp_path, monkeypatch, MOON, "gpu.machines.moon = somebody:Moon")
 
 
 def test_a_provider_of_another_package_enters_by_the_same_door(third_party):
@@ -52,3 +59,66 @@ def test_a_missing_extra_is_named(monkeypatch, extra, fix):
     monkeypatch.setitem(providers.TABLE, "gpu.machines", table)
     with pytest.raises(Missing, match=f"pip install '{fix}'"):
         providers.load("gpu.machines", "moon")
+
+
+def test_what_a_package_brings_is_made_with_the_settings(third_party, workspace):
+    assert type(providers.make("gpu.machines", "moon")).__name__ == "Moon"
+
+
+@pytest.mark.parametrize(
+    ("code", "entry", "kind", "what"),
+    [
+        ("import nothing_of_that_name", "gpu.machines.moon = somebody:Moon", Unavailable, "cannot be imported"),
+        ("x = 1 / 0", "gpu.machines.moon = somebody:Moon", Unavailable, "ZeroDivisionError"),
+        ("class Sun: ...", "gpu.machines.moon = somebody:Moon", Unavailable, "AttributeError"),
+        ("class Moon:\n    def offers(self): ...", "gpu.machines.moon = somebody:Moon", Unavailable, "lacks create"),
+        ("Moon = 1", "gpu.machines.moon = somebody:Moon", Unavailable, "nothing that can be called"),
+        (MOON, "gpu.machine.moon = somebody:Moon", NotFound, "there is no such contract"),
+        (MOON, "gpu.machines.local = somebody:Moon", Conflict, "aiinfra-lab and somebody both bring"),
+    ],
+)
+def test_a_package_that_is_wrong_is_said_with_its_name_and_a_fix(
+    tmp_path, workspace, monkeypatch, code, entry, kind, what
+):
+    install(tmp_path, monkeypatch, code, entry)
+    with pytest.raises(kind, match=what) as problem:
+        providers.make("gpu.machines", entry.partition(" ")[0].rpartition(".")[2])
+    assert "somebody" in problem.value.fix or "gpu.machines" in problem.value.fix
+
+
+def test_lab_check_names_a_package_that_is_wrong_and_goes_on(tmp_path, workspace, monkeypatch):
+    install(tmp_path, monkeypatch, "class Moon: ...", "gpu.machines.moon = somebody:Moon")
+    found = {item.what: item for item in lab.check(report=True).findings}
+    assert found["gpu.machines on moon"].state == "off"
+    assert found["gpu.machines on local"].state == "ok"
+
+
+def test_two_packages_with_one_name_are_both_named(tmp_path, workspace, monkeypatch):
+    for package in ("somebody", "anybody"):
+        folder = tmp_path / package
+        folder.mkdir()
+        install(folder, monkeypatch, MOON, f"gpu.machines.moon = {package}:Moon", package=package)
+    with pytest.raises(Conflict, match=r"anybody and somebody both bring gpu\.machines on moon"):
+        providers.make("gpu.machines", "moon")
+
+
+def test_a_contract_that_nobody_has_suggests_the_nearest():
+    with pytest.raises(NotFound) as problem:
+        providers.load("gpu.machine", "local")
+    assert problem.value.fix == "did you mean gpu.machines?"
+
+
+def test_the_settings_choose_by_contract_and_the_former_name_still_holds(third_party, workspace, monkeypatch):
+    assert providers.chosen("gpu.machines") == "local"
+    (workspace / "aiinfra.toml").write_text('[gpu]\nprovider = "moon"')
+    assert providers.chosen("gpu.machines") == "moon"
+    monkeypatch.setenv("AIINFRA_GPU_MACHINES", "local")
+    assert providers.chosen("gpu.machines") == "local"
+
+
+@pytest.mark.parametrize("contract", sorted(providers.CONTRACTS))
+def test_every_contract_has_a_protocol_a_default_that_exists_and_a_suite(contract):
+    row = providers.CONTRACTS[contract]
+    module, _, name = row.protocol.partition(":")
+    assert getattr(getattr(importlib.import_module(module), name), "_is_protocol", False)
+    assert row.default in ("", *providers.TABLE[contract])

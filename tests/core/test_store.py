@@ -309,3 +309,15 @@ def test_who_opens_a_new_store_waits_for_the_other_who_does(store):
     threading.Timer(0.3, other.execute, ["COMMIT"]).start()
     assert store.list(Note) == []
     other.close()
+
+
+def test_a_store_that_is_moved_while_it_is_open_is_not_made_anew(store, tmp_path):
+    add(store, "a")
+    store.path.rename(tmp_path / "moved.sqlite")
+    with pytest.raises(Unavailable, match="moved or deleted") as problem:
+        add(store, "b")
+    assert "put it back" in problem.value.fix
+    assert not store.path.exists()
+    (tmp_path / "moved.sqlite").rename(store.path)
+    add(store, "b")
+    assert len(store.list(Note)) == 2

@@ -5,10 +5,11 @@ import pytest
 from aiinfra_lab.audit import prove
 from aiinfra_lab.errors import Unavailable
 from aiinfra_lab.store import Event, Record, open_store
+from aiinfra_lab.store.postgres import PostgresStore
 from aiinfra_lab.testing.store import Note, StoreContract
 from tests.postgres import free_port, needs_postgres, server
 
-pytest.importorskip("psycopg")
+psycopg = pytest.importorskip("psycopg")
 pytestmark = needs_postgres
 __all__ = ["server"]
 
@@ -16,8 +17,6 @@ __all__ = ["server"]
 class TestPostgres(StoreContract):
     @pytest.fixture
     def store(self, server, request):
-        from aiinfra_lab.store.postgres import PostgresStore
-
         store = PostgresStore(server, f"s{abs(hash(request.node.name))}")
         yield store
         store.close()
@@ -41,3 +40,15 @@ def test_a_server_that_is_not_there_is_said_so(workspace):
     (workspace / "aiinfra.toml").write_text(f'[store]\nurl = "postgresql://lab@127.0.0.1:{free_port()}/postgres"')
     with pytest.raises(Unavailable, match="does not answer"):
         open_store().list(Note)
+
+
+def test_a_server_that_ends_our_connection_is_an_error_once(server, workspace):
+    store = PostgresStore(server, "cut")
+    store.commit([Record.new("a", Note())])
+    with psycopg.connect(server, autocommit=True) as other:
+        other.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
+    with pytest.raises(Unavailable, match="does not answer") as problem:
+        store.get(Note, "a")
+    assert "start it" in problem.value.fix
+    assert store.get(Note, "a") is not None
+    store.close()

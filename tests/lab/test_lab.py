@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import ClassVar
 
 import pandas as pd
 import pytest
@@ -8,8 +9,10 @@ from aiinfra_lab import audit, data, features, gpu, lab, providers
 from aiinfra_lab.cli import main
 from aiinfra_lab.errors import Conflict, Failed, NotFound, UsageProblem
 from aiinfra_lab.lab import checks
+from aiinfra_lab.lab.noun import WorkspaceRecord
 from aiinfra_lab.providers import Provider
 from aiinfra_lab.store import Event, Record, open_store
+from aiinfra_lab.testing.store import Note
 
 
 @pytest.fixture
@@ -190,3 +193,13 @@ def test_the_log_shows_as_many_events_as_asked_for_and_says_how_to_see_all(busy,
 def test_a_long_lineage_is_shown_to_its_end(busy):
     text = lab.log("data:flights@1").card().text()
     assert all(f"→ data:made@{number}\n" in text for number in range(1, 26))
+
+
+def test_check_names_records_that_nobody_here_knows_or_can_read(workspace):
+    class Newer(WorkspaceRecord, frozen=True, kw_only=True):
+        schema_version: ClassVar[int] = 99
+
+    open_store().commit([Record.new("a", Note()), Record.new("other", Newer(path="x", made_at=1.0))])
+    found = {item.what: item for item in lab.check(report=True).findings if item.what.startswith("records")}
+    assert {name: item.state for name, item in found.items()} == {"records testing.note": "off", "records lab": "bad"}
+    assert "upgrade with" in found["records lab"].fix

@@ -78,6 +78,11 @@ def tracked() -> list[Path]:
 
 def loaded_by(code: str) -> set[str]:
     """Top-level packages in memory after that code ran in an interpreter of its own."""
-    tail = "\nimport sys, json; print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))"
+    return {name.partition(".")[0] for name in modules_loaded_by(code)}
+
+
+def modules_loaded_by(code: str) -> set[str]:
+    """All modules in memory after that code ran in an interpreter of its own."""
+    tail = "\nimport sys, json; print(json.dumps(sorted(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code + tail], capture_output=True, text=True, check=True)
     return set(json.loads(done.stdout.splitlines()[-1]))

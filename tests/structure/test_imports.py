@@ -8,7 +8,7 @@ import pytest
 from aiinfra_lab.nouns import TABLE as NOUNS
 from aiinfra_lab.providers import TABLE
 
-from .source import PACKAGE, folder_of, foreign_imports, imports, modules, own_imports, short
+from .source import HEAVY, PACKAGE, folder_of, foreign_imports, modules, modules_loaded_by, own_imports, short
 
 CORE = (
     *("errors", "uris", "units", "verbs", "words", "completion", "providers", "show", "config", "scaling", "secrets"),
@@ -64,10 +64,16 @@ def test_the_rules_say_no() -> None:
     assert not allowed("store", "cost")
 
 
-def test_the_server_extension_imports_core_only() -> None:
-    for path in (PACKAGE / "jupyter").glob("*.py"):
-        if any(name.startswith(("jupyter_server", "tornado")) for name in imports(path)):
-            assert own_imports(path) <= {*CORE, "jupyter"}, short(path)
+def test_the_server_extension_loads_core_only() -> None:
+    loaded = modules_loaded_by("import aiinfra_lab.jupyter.server")
+    ours = {name.split(".")[1] for name in loaded if name.startswith("aiinfra_lab.")}
+    assert "jupyter" in ours
+    assert ours <= {*CORE, "jupyter"}
+
+
+def test_listing_what_lives_loads_what_the_nouns_tell_and_nothing_heavy(workspace: Path) -> None:
+    code = "from aiinfra_lab import lab; lab.start()\nfrom aiinfra_lab.jupyter.items import current; current()"
+    assert {name.partition(".")[0] for name in modules_loaded_by(code)} & set(HEAVY) <= {"jupyter_server"}
 
 
 @pytest.mark.parametrize("package", ["jupyter_server", "ipywidgets", "anywidget"])
