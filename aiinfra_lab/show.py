@@ -211,15 +211,6 @@ def in_notebook() -> bool:
     return shell is not None and getattr(shell, "kernel", None) is not None
 
 
-def can_answer() -> bool:
-    """Whether a person can be asked: papermill and other headless runs forbid input."""
-    if not in_notebook():
-        return False
-    ipython: Any = sys.modules["IPython"]
-    shell = ipython.get_ipython()
-    return bool(shell.kernel.get_parent("shell").get("content", {}).get("allow_stdin"))
-
-
 def label(name: str) -> str:
     """A field's name as a person reads it: without its unit."""
     for suffix in (*_SHOWN_AS, "_at"):

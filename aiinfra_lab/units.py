@@ -11,7 +11,6 @@ from typing import Annotated, overload
 from .errors import UsageProblem
 
 _DURATIONS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
-_SIZES_GIB = {"mib": 1 / 1024, "gib": 1.0, "tib": 1024.0, "mb": 1e6 / 2**30, "gb": 1e9 / 2**30}
 _LONGEST_S = 10 * 366 * 86400.0
 _PART = re.compile(r"([0-9]*\.?[0-9]+)\s*([a-z]+)")
 
@@ -62,12 +61,6 @@ def parse_share(value: object) -> float:
     if not 0 <= number <= 1:
         raise UsageProblem(f"{value!r} is no share: it must lie between 0 and 1", "write 0.05 or 5%")
     return number
-
-
-def parse_gib(value: object) -> float:
-    """GiB from `16`, `16gib` or `500mb`; more than 0."""
-    fix = "write 16gib or 500mib"
-    return _positive(value, _sum(value, _SIZES_GIB, "size", fix), "size", fix)
 
 
 Duration = Annotated[float | str, Unit("duration", parse_duration)]

@@ -31,6 +31,11 @@ def at_most(limit: float) -> Reach:
     return Reach(f"<= {limit:g}", lambda value: value <= limit)
 
 
+def at_least(limit: float) -> Reach:
+    """The limit or more."""
+    return Reach(f">= {limit:g}", lambda value: value >= limit)
+
+
 def exactly(wanted: float) -> Reach:
     """That number and no other."""
     return Reach(f"= {wanted:g}", lambda value: value == wanted)

@@ -1,9 +1,22 @@
+import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
-from aiinfra_lab.show import Card, Listing, LiveFrame, Result, bar_chart, line_chart, shown
+from aiinfra_lab.show import (
+    Card,
+    Comparison,
+    Listing,
+    LiveFrame,
+    Result,
+    bar_chart,
+    in_notebook,
+    label,
+    line_chart,
+    shown,
+)
 
 # What JupyterLab's sanitizer keeps in a notebook that is not trusted (measured on 4.6.6).
 TAGS = {
@@ -99,3 +112,90 @@ def test_a_frame_ends_with_its_last_card_or_is_taken_away():
     assert handle.shown["text/plain"] == "last"
     frame.clear()
     assert handle.shown == {"text/plain": ""}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("x_bytes", 1536, "1.5 KiB"),
+        ("x_gib", 16, "16 GiB"),
+        ("x_usd", 0, "0.00 USD"),
+        ("x_at", 1e30, "1e+30"),
+        ("x", 0.123456, "0.1235"),
+        ("x", "", "–"),
+        ("x", ("a", 1), "a, 1"),
+        ("x", {"rate_s": 2.0}, "rate_s=2.0 s"),
+        ("x_s", "soon", "soon"),
+    ],
+)
+def test_every_value_has_one_way_to_be_read(name, value, words):
+    assert shown(name, value) == words
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("started_at", "started"), ("spent_usd", "spent"), ("for_", "for"), ("a_b", "a b")]
+)
+def test_a_label_leaves_the_unit_to_the_value(name, text):
+    assert label(name) == text
+
+
+@dataclass(frozen=True)
+class Nested(Result):
+    uri: str
+    path: Path
+    inner: tuple[Session, ...]
+    table: dict[int, object]
+    hidden: str = field(default="", metadata={"json": False})
+
+
+def test_a_result_as_json_is_plain_down_to_the_last_value():
+    nested = Nested("x:a", Path("/tmp/x"), (Session("gpu:a", "running", 1.0, 0.0),), {1: (2, None)}, "secret")
+    found = nested.as_json()
+    assert json.loads(json.dumps(found)) == found
+    assert (found["path"], found["inner"][0]["uri"], found["table"]) == ("/tmp/x", "gpu:a", {"1": [2, None]})
+    assert "hidden" not in found
+
+
+def test_a_comparison_shows_what_differs_or_that_nothing_does():
+    same = Comparison("a:x@2", "a:x@1", ())
+    other = Comparison("a:x@2", "a:x@1", (("rows", "1", "2"),), code="- old\n+ new")
+    assert "nothing differs" in same.card().text()
+    assert other.card().text().splitlines()[2].split() == ["rows", "1", "2"]
+    assert "+ new" in other.card().text()
+
+
+def test_a_listing_is_a_sequence_of_its_items():
+    items = tuple(Session(f"gpu:{name}", "running", 1.0, 0.0) for name in "ab")
+    listing = Listing("gpu", items, ("uri", "state"))
+    assert (len(listing), listing[0], [item.uri for item in listing]) == (2, items[0], ["gpu:a", "gpu:b"])
+    assert repr(listing) == listing.card().text()
+
+
+def test_a_frame_that_comes_too_soon_is_left_out(monkeypatch):
+    drawn: list[str] = []
+    frame = LiveFrame(Card("first"))
+    frame._handle = type("Handle", (), {"update": lambda self, bundle, raw: drawn.append(bundle["text/plain"])})()
+    frame.update(Card("too soon"))
+    monkeypatch.setattr(LiveFrame, "MIN_S", 0.0)
+    frame.update(Card("second"))
+    assert drawn == ["second"]
+
+
+def test_a_test_runs_outside_a_notebook():
+    assert not in_notebook()
+
+
+def test_two_lines_of_a_chart_have_two_colours_and_their_names():
+    svg = line_chart({"loss": [(0, 1.0), (1, 0.5)], "val<loss>": [(0, 2.0), (1, 1.5)]}, x="epochs", y="nats")
+    assert svg.count("<polyline") == 2
+    assert "val&lt;loss&gt;" in svg
+    assert "epochs" in svg
+    assert len(set(re.findall(r'stroke="(#\w+)" stroke-width', svg))) == 2
+
+
+def test_a_bar_chart_marks_what_stands_out_and_draws_its_limit():
+    svg = bar_chart([("a", 1.0), ("b", 0.2)], mark=["b"], limit=0.5)
+    assert svg.count("<rect") == 2
+    assert len(set(re.findall(r'height="13" fill="(#\w+)"', svg))) == 2
+    assert "stroke-dasharray" in svg
+    assert "stroke-dasharray" not in bar_chart([("a", 0.1)], limit=0.5)

@@ -34,8 +34,40 @@ def test_what_is_no_share_is_refused_with_an_example(text):
         units.parse_share(text)
 
 
-def test_shares_money_and_sizes():
-    assert (units.parse_share("5%"), units.parse_usd("$5"), units.parse_gib("512mib")) == (0.05, 5.0, 0.5)
+@pytest.mark.parametrize(("text", "share"), [("5%", 0.05), ("0.05", 0.05), (0.5, 0.5), ("100%", 1.0), (0, 0.0)])
+def test_shares(text, share):
+    assert units.parse_share(text) == pytest.approx(share)
+
+
+@pytest.mark.parametrize(("text", "usd"), [("$5", 5.0), ("5", 5.0), ("0.5usd", 0.5), (2, 2.0), ("5 USD", 5.0)])
+def test_money(text, usd):
+    assert units.parse_usd(text) == usd
+
+
+@given(st.floats(min_value=0.001, max_value=1e8))
+def test_what_was_read_is_read_again_as_itself(number):
+    assert units.parse_duration(number) == units.parse_usd(number) == number
+
+
+def test_a_quantity_in_a_verbs_body_is_a_number():
+    assert (units.number(2.5), units.number(None)) == (2.5, None)
+    with pytest.raises(AssertionError):
+        units.number("2h")
+
+
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1.0 KiB"),
+        (5 * 2**20, "5.0 MiB"),
+        (2**40, "1.0 TiB"),
+        (2**50, "1024.0 TiB"),
+    ],
+)
+def test_sizes_are_shown_in_binary_units(count, words):
+    assert units.show_bytes(count) == words
 
 
 @pytest.mark.parametrize("text", ["-1", "five", "5eur"])

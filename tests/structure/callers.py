@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,6 +36,20 @@ recipe.run("flight-delays", param={"epochs": 2})
 cost.show(session)
 lab.log(version)
 """
+
+
+def check(folder: Path) -> tuple[list[str], int]:
+    """What `mypy --strict` says of all documented calls, as programs in that folder; and how many calls there are."""
+    programs = {document.name: script(document) for document in documents()} | {"also.py": HEAD + ALSO}
+    files = []
+    for name, text in programs.items():
+        if text:
+            files.append(folder / f"{re.sub('[.-]', '_', name)}.py")
+            files[-1].write_text(text)
+    command = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", *map(str, files)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    found = (done.stdout + done.stderr).replace(f"{folder}/", "").splitlines()
+    return found, sum(text.count("(") for text in programs.values())
 
 
 class _Variables(dict[str, object]):
