@@ -17,6 +17,7 @@ from pathlib import Path
 from ..config import settings
 from ..errors import NotFound, UsageProblem, did_you_mean
 from ..show import Result
+from .accelerators import fits
 
 SHIPPED = Path(__file__).with_name("prices.csv")
 STALE_DAYS = 180
@@ -94,11 +95,7 @@ def accelerators() -> list[str]:
 
 def having(gpu: str, prices: Iterable[Price] | None = None) -> Iterator[Price]:
     """Prices of machines with that accelerator: `A100` finds A100-40GB too, and not A10G."""
-    wanted = gpu.lower()
-    for price in table() if prices is None else prices:
-        name = price.accelerator.lower()
-        if name == wanted or name.startswith(wanted + "-"):
-            yield price
+    return (price for price in (table() if prices is None else prices) if fits(gpu, price.accelerator))
 
 
 def machine_usd_per_hour() -> float:
@@ -121,17 +118,17 @@ def _price(path: Path, line: int, row: dict[str, str]) -> Price:
     if not _spot(low, usd) or not _spot(high, usd):
         low = high = None
     return Price(
-        f"cost:{row['provider']}.{row['type']}",
-        row["provider"],
-        row["type"],
-        row["accelerator"],
-        count,
-        usd,
-        low,
-        high,
-        row["region"],
-        row["source"],
-        row["date"],
+        uri=f"cost:{row['provider']}.{row['type']}",
+        provider=row["provider"],
+        type=row["type"],
+        accelerator=row["accelerator"],
+        count=count,
+        usd_per_hour=usd,
+        spot_low_usd=low,
+        spot_high_usd=high,
+        region=row["region"],
+        source=row["source"],
+        as_of=row["date"],
     )
 
 

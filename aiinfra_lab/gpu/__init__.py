@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from ..cost import prices
-from ..kernels import Place
+from ..kernels import KeptKernel
 from ..providers import names
 from ..show import Card, Listing, Result, label, shown
-from ..store import Record
 from ..units import Duration, Usd, number
 from ..uris import check_name
-from ..verbs import Choices, Live, verb
+from ..verbs import Choices, Live, Name, verb
 from . import sessions, starting
 from .base import Machines, Offer, Plan, Status
 
@@ -62,7 +61,7 @@ class Session(Result):
 
 @verb("gpu")
 def start(
-    name: Annotated[str, Live("gpu")],
+    name: Annotated[Name, Live("gpu")],
     *,
     gpu: Annotated[str, Choices(_accelerators)] | None = None,
     spot: bool = False,
@@ -81,8 +80,8 @@ def start(
     budget: end it when it has cost this much, e.g. 5
     on: the provider of the machine; `gpu.machines` of the settings when left out, which is local unless set
     """
-    record, notes = starting.bring_up(starting.Wish(check_name(name), gpu, spot, number(for_), number(budget), on))
-    return _session(record, notes)
+    request = starting.SessionRequest(check_name(str(name)), gpu, spot, number(for_), number(budget), on)
+    return _session(*starting.bring_up(request))
 
 
 @verb("gpu")
@@ -94,7 +93,7 @@ def ls() -> Listing:
 
 
 @verb("gpu")
-def show(name: Annotated[str, Live("gpu")]) -> Session:
+def show(name: Annotated[Name, Live("gpu")]) -> Session:
     """Show one session in full.
 
     name: the session
@@ -103,7 +102,7 @@ def show(name: Annotated[str, Live("gpu")]) -> Session:
 
 
 @verb("gpu")
-def stop(name: Annotated[str, Live("gpu")]) -> Session:
+def stop(name: Annotated[Name, Live("gpu")]) -> Session:
     """End a session: its kernel and every process that it started. One that has ended stays as it is.
 
     name: the session
@@ -111,21 +110,22 @@ def stop(name: Annotated[str, Live("gpu")]) -> Session:
     return _session(starting.bring_down(sessions.find(name)))
 
 
-def _session(record: Record, notes: Sequence[str] = ()) -> Session:
-    body, status = record.body, sessions.status(record)
+def _session(record: sessions.Session, notes: Sequence[str] = ()) -> Session:
+    record, status = sessions.settled(record)
+    body, has_ended = record.body, status.state == "ended"
     return Session(
-        uri=f"gpu:{record.name}",
-        state=sessions.said(status),
-        gpu=body["gpu"],
-        on=body["provider"],
-        kernel=Place.of(record.name).state().kernel if status.state == "ready" else "",
-        started_at=body["started_at"],
+        uri=record.uri,
+        state=sessions.state_text(status),
+        gpu=body.gpu,
+        on=body.provider,
+        kernel=KeptKernel.of(record.name).state().kernel if status.state == "ready" else "",
+        started_at=body.started_at,
         ended_at=status.at,
-        deadline_at=body["deadline_at"] if status.state != "ended" else None,
-        hourly_usd=body["usd_per_hour"],
+        deadline_at=None if has_ended else body.deadline_at,
+        hourly_usd=body.usd_per_hour,
         spent_usd=sessions.spent_usd(body, status.at),
-        budget_usd=body["budget_usd"],
-        spot=body["spot"],
-        ends=sessions.limit_words(body) if status.state != "ended" else "",
+        budget_usd=body.budget_usd,
+        spot=body.spot,
+        ends="" if has_ended else sessions.limit_text(body),
         notes=tuple(notes),
     )

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
+
+from ..cost.accelerators import fits
+from ..kernels import KeptKernel
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +28,8 @@ class Offer:
     taken_by: str = ""
 
     def is_a(self, wanted: str) -> bool:
-        """Whether it is what was asked for: A100 is any A100, A100-80GB only the larger one, and A10 is no A10G."""
-        return set(wanted.lower().split("-")) <= set(self.gpu.lower().split("-"))
+        """Whether it is what was asked for."""
+        return fits(wanted, self.gpu)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,3 +74,11 @@ class Machines(Protocol):
 
     def list_owned(self) -> Mapping[str, str]:
         """Handle and session name of every machine of this workspace that has not ended."""
+
+
+@runtime_checkable
+class KernelHost(Protocol):
+    """Machines whose sessions have a kernel that code can be sent to from here. Others start and end machines only."""
+
+    def kernel(self, handle: str) -> KeptKernel:
+        """The kernel of a machine that is ready. Unavailable when it cannot be reached now."""

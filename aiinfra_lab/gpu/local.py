@@ -14,9 +14,11 @@ from .. import jobs, logs
 from ..config import Settings
 from ..cost import machine_usd_per_hour
 from ..errors import NotFound
-from ..kernels import Place, sweep
+from ..kernels import KeptKernel, sweep
 from ..store import open_store, update
+from ..uris import Uri
 from .base import Offer, Plan, Status
+from .record import SessionRecord
 
 _QUERY = ["nvidia-smi", "--query-gpu=uuid,name,memory.total", "--format=csv,noheader,nounits"]
 _VENDOR_WORDS = {"nvidia", "tesla", "geforce", "quadro"}
@@ -41,7 +43,7 @@ class Local:
         if living := jobs.ls(subject, live=True):
             jobs.launch()  # whoever made the job may have come no further
             return living[0].id
-        argv = [sys.executable, "-m", "aiinfra_lab.kernels.keeper", subject]
+        argv = [sys.executable, "-m", "aiinfra_lab.gpu.keeper", plan.name]
         record = jobs.prepare(subject, argv, env=_environment(plan.offer))
         open_store().commit([record.with_(deadline_at=plan.deadline_at)])
         jobs.launch()
@@ -52,13 +54,13 @@ class Local:
             job = jobs.poll(handle)
         except NotFound:
             return Status("ended", "it is not known here")
-        place = Place.of(job.subject)
-        said = place.state()
+        kept = KeptKernel.of(job.subject)
+        state = kept.state()
         if not job.live:
-            return Status("ended", said.why if said.at > job.started_at and said.why else _how(job), job.ended_at)
-        if said.at < job.started_at or said.phase in ("none", "starting"):
+            return Status("ended", state.why if state.at > job.started_at and state.why else _how(job), job.ended_at)
+        if state.at < job.started_at or state.phase in ("none", "starting"):
             return Status("stopping" if job.stop_requested_at else "starting")
-        return Status("ready" if place.alive() and not job.stop_requested_at else "stopping")
+        return Status("ready" if kept.alive() and not job.stop_requested_at else "stopping")
 
     def renew(self, handle: str, deadline_at: float | None) -> None:
         with contextlib.suppress(NotFound):
@@ -68,17 +70,21 @@ class Local:
         with contextlib.suppress(NotFound):
             job = jobs.cancel(handle)
             if not job.live:
-                sweep(Place.of(job.subject))
+                sweep(KeptKernel.of(job.subject))
 
     def list_owned(self) -> Mapping[str, str]:
         live = jobs.ls(live=True)
-        return {job.id: job.subject.removeprefix("gpu:") for job in live if job.subject.startswith("gpu:")}
+        return {job.id: Uri.parse(job.subject).name for job in live if Uri.is_one(job.subject, "gpu")}
+
+    def kernel(self, handle: str) -> KeptKernel:
+        """See `KernelHost` for the contract."""
+        return KeptKernel.of(jobs.poll(handle).subject)
 
     def _taken(self) -> dict[str, str]:
         """Which session has which device."""
         owned = self.list_owned().values()
-        records = [record for record in open_store().list("gpu") if record.name in owned]
-        return {record.body.get("device", ""): record.name for record in records}
+        records = open_store().list(SessionRecord, is_open=True)
+        return {record.body.device: record.name for record in records if record.name in owned}
 
 
 def _cards() -> Iterator[list[str]]:

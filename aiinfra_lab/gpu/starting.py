@@ -10,17 +10,17 @@ from ..cost import prices
 from ..errors import Conflict, Failed, Interrupted, LabError, Unavailable
 from ..files import retry, until
 from ..providers import make, names
-from ..store import Record
 from ..units import show_duration, show_usd
 from . import sessions
 from .base import Machines, Offer, Plan
+from .sessions import Session
 
 READY_S = 120.0
 STOPPED_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class SessionRequest:
     """What a session was asked to be. `gpu` and `on` are None where it does not matter."""
 
     name: str
@@ -31,59 +31,59 @@ class Wish:
     on: str | None
 
 
-def bring_up(wish: Wish) -> tuple[Record, list[str]]:
+def bring_up(request: SessionRequest) -> tuple[Session, list[str]]:
     """The ready session, and what to say about it. A session of that name that lives gets the new limits."""
 
-    def step() -> tuple[Record, list[str]]:
-        found = sessions.get(wish.name)
+    def step() -> tuple[Session, list[str]]:
+        found = sessions.get(request.name)
         state = sessions.status(found).state if found else "ended"
         if found and state == "stopping":
             _ended(found)
             raise _Overtaken
         if found and state != "ended":
-            return _again(found, wish)
+            return _again(found, request)
         if found:
             _over(found)
-        return _create(wish)
+        return _create(request)
 
     # Whoever starts the same name at this moment was first: theirs is used.
-    problem = Conflict(f"gpu:{wish.name} is started and stopped too often", "repeat in a moment")
+    problem = Conflict(f"gpu:{request.name} is started and stopped too often", "repeat in a moment")
     return retry(step, problem, on=_Overtaken, attempts=20)
 
 
-def bring_down(record: Record) -> Record:
+def bring_down(record: Session) -> Session:
     """The session once its machine is gone, and machines that nobody wrote down for it too."""
     machines = sessions.machines(record)
     owned = [handle for handle, owner in machines.list_owned().items() if owner == record.name]
-    if not record.body["handle"]:  # whoever started it has not come further, or never will
+    if not record.body.handle:  # whoever started it has not come further, or never will
         record = sessions.bind(record, owned[0]) if owned else sessions.close(record, "stopped before it had a machine")
-    for handle in {*owned, record.body["handle"]} - {None}:
+    for handle in filter(None, {*owned, record.body.handle}):
         machines.terminate(handle)
     return _ended(record)
 
 
-def _ended(record: Record) -> Record:
+def _ended(record: Session) -> Session:
     """Wait until a session's machine is gone, and see to it that its record says so. Unavailable when it takes long."""
     return _over(_await(record, "ended", STOPPED_S))
 
 
-def _over(record: Record) -> Record:
+def _over(record: Session) -> Session:
     now = sessions.status(record)
     return sessions.close(record, now.why, now.at)
 
 
-def _create(wish: Wish) -> tuple[Record, list[str]]:
-    provider = wish.on or sessions.default_provider()
+def _create(request: SessionRequest) -> tuple[Session, list[str]]:
+    provider = request.on or sessions.default_provider()
     machines: Machines = make("gpu.machines", provider)
-    offer = _choose(machines.offers(), wish, provider)
+    offer = _choose(machines.offers(), request, provider)
     now = time.time()
-    until_at = now + wish.for_s if wish.for_s else None
-    limits = sessions.limits(offer.usd_per_hour, now, until_at, wish.budget_usd)
+    until_at = now + request.for_s if request.for_s else None
+    limits = sessions.limits(offer.usd_per_hour, now, until_at, request.budget_usd)
     try:
-        record = sessions.intend(wish.name, provider, offer, now, limits)
+        record = sessions.intend(request.name, provider, offer, now, limits)
     except Conflict:
         raise _Overtaken from None
-    plan = Plan(wish.name, offer, limits["deadline_at"])
+    plan = Plan(request.name, offer, limits.deadline_at)
     try:
         handle = machines.create(plan)
     except LabError as problem:
@@ -91,47 +91,47 @@ def _create(wish: Wish) -> tuple[Record, list[str]]:
         raise
     except KeyboardInterrupt:  # there may be a machine already: it must not stay unknown
         sessions.bind(record, machines.create(plan))
-        raise _interrupted(wish.name) from None
+        raise _interrupted(request.name) from None
     record = sessions.bind(record, handle)
-    if record.body["handle"] != handle:
+    if record.body.handle != handle:
         machines.terminate(handle)
-        raise Failed(f"gpu:{wish.name} was stopped while it started", f"start it again: `%gpu start {wish.name}`")
-    return _await(record, "ready", READY_S), _about_spot(wish, offer.spot, provider)
+        raise Failed(f"gpu:{request.name} was stopped while it started", f"start it again: `%gpu start {request.name}`")
+    return _await(record, "ready", READY_S), _about_spot(request, offer.spot, provider)
 
 
-def _again(found: Record, wish: Wish) -> tuple[Record, list[str]]:
+def _again(found: Session, request: SessionRequest) -> tuple[Session, list[str]]:
     """Change when a living session ends, and nothing else of it."""
     body, name = found.body, found.name
-    if wish.on not in (None, body["provider"]):
-        raise Conflict(f"gpu:{name} lives on {body['provider']}, not on {wish.on}", f"first: `%gpu stop {name}`")
-    if wish.gpu is not None and not Offer(body["gpu"], 0.0).is_a(wish.gpu):
-        raise Conflict(f"gpu:{name} lives with {body['gpu']}, not with {wish.gpu}", f"first: `%gpu stop {name}`")
+    if request.on not in (None, body.provider):
+        raise Conflict(f"gpu:{name} lives on {body.provider}, not on {request.on}", f"first: `%gpu stop {name}`")
+    if request.gpu is not None and not Offer(body.gpu, 0.0).is_a(request.gpu):
+        raise Conflict(f"gpu:{name} lives with {body.gpu}, not with {request.gpu}", f"first: `%gpu stop {name}`")
     notes = ["it lived already"]
-    if wish.for_s or wish.budget_usd is not None:
-        until_at = time.time() + wish.for_s if wish.for_s else body["until_at"]
-        budget = body["budget_usd"] if wish.budget_usd is None else wish.budget_usd
-        found = sessions.move(found, sessions.limits(body["usd_per_hour"], body["started_at"], until_at, budget))
-        if handle := found.body["handle"]:
-            sessions.machines(found).renew(handle, found.body["deadline_at"])
+    if request.for_s or request.budget_usd is not None:
+        until_at = time.time() + request.for_s if request.for_s else body.until_at
+        budget = body.budget_usd if request.budget_usd is None else request.budget_usd
+        found = sessions.move(found, sessions.limits(body.usd_per_hour, body.started_at, until_at, budget))
+        if handle := found.body.handle:
+            sessions.machines(found).renew(handle, found.body.deadline_at)
         notes = ["it lived already; when it ends was set anew"]
-    return _await(found, "ready", READY_S), [*notes, *_about_spot(wish, body["spot"], body["provider"])]
+    return _await(found, "ready", READY_S), [*notes, *_about_spot(request, body.spot, body.provider)]
 
 
-def _choose(offers: Sequence[Offer], wish: Wish, provider: str) -> Offer:
+def _choose(offers: Sequence[Offer], request: SessionRequest, provider: str) -> Offer:
     """The cheapest offer that is what was asked for; one that may be taken away only when that was asked for."""
-    wanted = wish.gpu or "cpu"
-    fitting = [offer for offer in offers if offer.is_a(wanted) and (wish.spot or not offer.spot)]
+    wanted = request.gpu or "cpu"
+    fitting = [offer for offer in offers if offer.is_a(wanted) and (request.spot or not offer.spot)]
     free = [offer for offer in fitting if not offer.taken_by]
     if free:
-        return min(free, key=lambda offer: (not offer.spot if wish.spot else False, offer.usd_per_hour))
+        return min(free, key=lambda offer: (not offer.spot if request.spot else False, offer.usd_per_hour))
     if fitting:
         holder = fitting[0].taken_by
         raise Unavailable(f"every {wanted} of {provider} is taken, one by gpu:{holder}", f"`%gpu stop {holder}`")
     has = ", ".join(dict.fromkeys(offer.gpu for offer in offers)) or "nothing"
-    raise Unavailable(f"{provider} has no {wanted}; it has {has}", _elsewhere(wanted, offers))
+    raise Unavailable(f"{provider} has no {wanted}; it has {has}", _other_provider(wanted, offers))
 
 
-def _elsewhere(wanted: str, offers: Sequence[Offer]) -> str:
+def _other_provider(wanted: str, offers: Sequence[Offer]) -> str:
     """Who would have it: by the price table, and as far as this installation can ask them."""
     use = f"use --gpu {offers[0].gpu}" if offers else "ask for another accelerator"
     known = next(prices.having(wanted), None)
@@ -142,17 +142,17 @@ def _elsewhere(wanted: str, offers: Sequence[Offer]) -> str:
     return f"{use}; {where} ({reach})"
 
 
-def _about_spot(wish: Wish, spot: bool, provider: str) -> list[str]:
-    if wish.spot and not spot:
+def _about_spot(request: SessionRequest, spot: bool, provider: str) -> list[str]:
+    if request.spot and not spot:
         return [f"{provider} has no spot machine for it, so it cannot be taken away and costs the usual price"]
     return []
 
 
-def _await(record: Record, state: str, patience_s: float) -> Record:
+def _await(record: Session, state: str, patience_s: float) -> Session:
     """The record once its machine is in that state; Failed when it ended instead."""
     name = record.name
 
-    def reached() -> Record | None:
+    def reached() -> Session | None:
         nonlocal record
         now = sessions.status(record)
         if now.state == state:

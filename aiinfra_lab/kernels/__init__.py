@@ -1,11 +1,11 @@
 """The kept kernel: a Jupyter kernel that an owner process, the keeper, holds for as long as its session lives.
 
 Notebooks, JupyterLab and verbs attach to it and let go of it again; the namespace stays. The keeper and the provisioner
-are entered through their own modules: `python -m aiinfra_lab.kernels.keeper` and Jupyter's entry point.
+are entered through their own modules: `kernels.keeper.keep`, in a job of its own, and Jupyter's entry point.
 """
 
-from .client import Output, execute, republish, tell
-from .place import Place, State
+from .client import Output, execute, republish, send_control_message
+from .kept import KeptKernel, State
 from .specs import sweep
 
-__all__ = ["Output", "Place", "State", "execute", "republish", "sweep", "tell"]
+__all__ = ["KeptKernel", "Output", "State", "execute", "republish", "send_control_message", "sweep"]

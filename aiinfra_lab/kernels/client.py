@@ -13,7 +13,7 @@ from ..errors import Failed, Unavailable
 from ..files import until
 from ..show import in_notebook
 from ..units import show_duration
-from .place import Place
+from .kept import KeptKernel
 
 Output = dict[str, Any]
 """One output as Jupyter's messages have it: `msg_type`, `content`, `metadata`."""
@@ -41,17 +41,17 @@ def execute(
 
     Unavailable when no such session lives, Failed when its kernel ends or is restarted in the middle.
     """
-    place = Place.of(session)
-    with _client(place) as client:
-        return _Execution(place, client, on_output or republish, timeout_s).run(code, interrupt=interrupt)
+    kept = KeptKernel.of(session)
+    with _client(kept) as client:
+        return _Execution(kept, client, on_output or republish, timeout_s).run(code, interrupt=interrupt)
 
 
-def tell(place: Place, message: str, **content: Any) -> None:
+def send_control_message(kept: KeptKernel, message: str, **content: Any) -> None:
     """Send a message to the kernel's control channel, where it arrives also while the kernel is busy."""
     import zmq
     from jupyter_client.session import Session
 
-    info = place.connect()
+    info = kept.connect()
     session = Session(key=info["key"].encode(), signature_scheme=info["signature_scheme"])
     socket: Any
     with zmq.Context.instance().socket(zmq.DEALER) as socket:
@@ -93,23 +93,23 @@ def _publish(kind: str, content: dict[str, Any], metadata: dict[str, Any]) -> No
 
 
 @contextmanager
-def _client(place: Place) -> Iterator[Any]:
+def _client(kept: KeptKernel) -> Iterator[Any]:
     """A connected client whose output channel is known to be open."""
     from jupyter_client.blocking.client import BlockingKernelClient
 
-    if not place.alive():
-        raise gone(place)
+    if not kept.alive():
+        raise gone(kept)
     client: Any = BlockingKernelClient()
-    client.load_connection_info(place.connect())
+    client.load_connection_info(kept.connect())
     client.start_channels(hb=False)
     try:
-        _await_outputs(place, client)
+        _await_outputs(kept, client)
         yield client
     finally:
         client.stop_channels()
 
 
-def _await_outputs(place: Place, client: Any) -> None:
+def _await_outputs(kept: KeptKernel, client: Any) -> None:
     """Wait until outputs arrive: what a kernel published before a client was subscribed is lost to that client.
 
     The control channel answers also while a cell runs, and every answer is announced on the output channel.
@@ -120,28 +120,30 @@ def _await_outputs(place: Place, client: Any) -> None:
         try:
             client.get_iopub_msg(timeout=_LOOK_S)
         except queue.Empty:
-            if not place.alive():
-                raise gone(place) from None
+            if not kept.alive():
+                raise gone(kept) from None
             return False
         return True
 
-    fix = f"see what it prints with `%gpu show {place.name}`; end it with `%gpu stop {place.name}`"
-    until(hears, Unavailable(f"the kernel of gpu:{place.name} does not answer", fix), within_s=30)
+    fix = f"see what it prints with `%gpu show {kept.name}`; end it with `%gpu stop {kept.name}`"
+    until(hears, Unavailable(f"the kernel of gpu:{kept.name} does not answer", fix), within_s=30)
 
 
-def gone(place: Place) -> Unavailable:
+def gone(kept: KeptKernel) -> Unavailable:
     """The error for a session that is not there, with why it ended when that is known."""
-    why = place.state().why
-    words = f"the session gpu:{place.name} has ended ({why})" if why else f"there is no live session gpu:{place.name}"
-    return Unavailable(words, f"start it: `%gpu start {place.name}`")
+    why = kept.state().why
+    words = f"the session gpu:{kept.name} has ended ({why})" if why else f"there is no live session gpu:{kept.name}"
+    return Unavailable(words, f"start it: `%gpu start {kept.name}`")
 
 
 class _Execution:
     """One run of code and the messages that belong to it."""
 
-    def __init__(self, place: Place, client: Any, on_output: Callable[[Output], None], timeout_s: float | None) -> None:
-        self._place, self._client, self._on_output = place, client, on_output
-        self._life = place.state().life
+    def __init__(
+        self, kept: KeptKernel, client: Any, on_output: Callable[[Output], None], timeout_s: float | None
+    ) -> None:
+        self._kept, self._client, self._on_output = kept, client, on_output
+        self._incarnation = kept.state().incarnation
         self._timeout_s = timeout_s
         self._until = None if timeout_s is None else time.monotonic() + timeout_s
         self._id = ""
@@ -157,7 +159,7 @@ class _Execution:
             return reply
         except KeyboardInterrupt:
             if interrupt:
-                tell(self._place, "interrupt_request")
+                send_control_message(self._kept, "interrupt_request")
             raise
 
     def _once(self, code: str) -> dict[str, Any]:
@@ -189,11 +191,11 @@ class _Execution:
                 self._look()
 
     def _look(self) -> None:
-        name, self._looked_at = self._place.name, time.monotonic()
-        if not self._place.alive():
-            why = self._place.state().why or "its keeper is gone"
+        name, self._looked_at = self._kept.name, time.monotonic()
+        if not self._kept.alive():
+            why = self._kept.state().why or "its keeper is gone"
             raise Failed(f"gpu:{name} ended in the middle of the code: {why}", f"start it again: `%gpu start {name}`")
-        if self._place.state().life != self._life:
+        if self._kept.state().incarnation != self._incarnation:
             raise Failed(f"the kernel of gpu:{name} was restarted in the middle of the code", "run the code again")
         if self._until is not None and time.monotonic() > self._until:
             waited = show_duration(self._timeout_s or 0)

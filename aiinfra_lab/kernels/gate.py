@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from .place import CHANNELS, KERNELS_OWN_CONTROL, Place
+from .kept import CHANNELS, KERNELS_OWN_CONTROL, KeptKernel
 
 _DELIMITER = b"<IDS|MSG>"
 
@@ -19,11 +19,11 @@ _DELIMITER = b"<IDS|MSG>"
 class Gate:
     """Binds the clients' control socket, and passes messages on to the kernel's own."""
 
-    def __init__(self, place: Place, sockets: Path) -> None:
+    def __init__(self, kept: KeptKernel, sockets: Path) -> None:
         import zmq
         from jupyter_client.session import Session
 
-        info = place.connect()
+        info = kept.connect()
         self._sockets = sockets
         self._context = zmq.Context()
         self._session = Session(key=info["key"].encode(), signature_scheme=info["signature_scheme"])
@@ -33,7 +33,7 @@ class Gate:
         self.answered = False
 
     def open(self) -> None:
-        """Connect to a kernel that was just started, and ask it for a sign of life: `answered` tells of it."""
+        """Connect to a kernel that was just started, and ask it for a sign of incarnation: `answered` tells of it."""
         import zmq
 
         self._close_kernel()

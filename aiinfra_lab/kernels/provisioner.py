@@ -21,8 +21,8 @@ from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
 from traitlets import Unicode
 
 from ..errors import Failed
-from .client import gone, tell
-from .place import CHANNELS, Place
+from .client import gone, send_control_message
+from .kept import CHANNELS, KeptKernel
 
 RESTART_S = 30.0
 
@@ -36,13 +36,13 @@ class SessionProvisioner(KernelProvisionerBase):
     _attached = False
     _letting_go = False  # from Jupyter's wish to shut down until it attaches again
     _restart: str = ""  # "", "asked" when the keeper has been asked already, "due" when it has not
-    _life = 0
+    _incarnation = 0
     _links: Path | None = None
 
     @property
-    def place(self) -> Place:
+    def kept(self) -> KeptKernel:
         """Where the session lives."""
-        return Place.of(self.session, Path(self.workspace))
+        return KeptKernel.of(self.session, Path(self.workspace))
 
     @property
     def has_process(self) -> bool:
@@ -53,7 +53,7 @@ class SessionProvisioner(KernelProvisionerBase):
         """None as long as the session lives and Jupyter did not let go: any number makes Jupyter restart the kernel."""
         if self._letting_go:
             return 0
-        return None if self.place.alive() else 1
+        return None if self.kept.alive() else 1
 
     async def wait(self) -> int | None:
         """Returns at once: letting go takes no time."""
@@ -63,8 +63,8 @@ class SessionProvisioner(KernelProvisionerBase):
     async def send_signal(self, signum: int) -> None:
         """An interrupt goes to the kernel as a message. The one that Jupyter sends before it shuts down does not:
         closing a notebook must not stop what runs in the session."""
-        if signum == signal.SIGINT and not getattr(self.parent, "shutting_down", False) and self.place.alive():
-            tell(self.place, "interrupt_request")
+        if signum == signal.SIGINT and not getattr(self.parent, "shutting_down", False) and self.kept.alive():
+            send_control_message(self.kept, "interrupt_request")
 
     async def kill(self, restart: bool = False) -> None:  # Jupyter passes False also before restarts
         """Let go."""
@@ -95,28 +95,28 @@ class SessionProvisioner(KernelProvisionerBase):
         """Attach. Unavailable when the session is over, unless Jupyter restarts by itself what it found dead: then it
         shall find it dead again, and tell the user so after its last attempt."""
         restart, self._restart = self._restart, ""
-        if self.place.alive():
+        if self.kept.alive():
             self.connection_info = self._connect()
             await self._fresh(restart)
         elif restart != "due":
-            raise gone(self.place)
+            raise gone(self.kept)
         self._attached, self._letting_go = True, False
         return self.connection_info
 
     async def _fresh(self, restart: str) -> None:
         """Wait for the kernel that a restart brings."""
         if restart == "due":
-            tell(self.place, "shutdown_request", restart=True)
+            send_control_message(self.kept, "shutdown_request", restart=True)
         until = time.monotonic() + RESTART_S
-        while restart and self.place.state().life <= self._life:
-            if time.monotonic() > until or not self.place.alive():
+        while restart and self.kept.state().incarnation <= self._incarnation:
+            if time.monotonic() > until or not self.kept.alive():
                 raise Failed(f"gpu:{self.session} did not start its kernel again", f"see `%gpu show {self.session}`")
             await asyncio.sleep(0.05)
-        self._life = self.place.state().life
+        self._incarnation = self.kept.state().incarnation
 
     def _connect(self) -> KernelConnectionInfo:
         """The kernel's connection, through links of our own: Jupyter deletes the sockets of a kernel it lets go."""
-        info = self.place.connect()
+        info = self.kept.connect()
         sockets = Path(info["ip"]).parent
         if self._links is None or not self._links.is_dir():
             self._links = Path(tempfile.mkdtemp(dir=sockets, prefix=""))

@@ -10,21 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from ..files import write_json
-from .place import Place
+from .kept import KeptKernel
 
 
-def spec_name(place: Place) -> str:
+def spec_name(kept: KeptKernel) -> str:
     """What the kernel is called: `aiinfra-NAME`, or with a suffix while another workspace's session has that name."""
-    plain = f"aiinfra-{place.name}"
-    other = _place_of(_folder(plain))
-    if other is None or other.folder == place.folder or not other.alive():
+    plain = f"aiinfra-{kept.name}"
+    other = _kept_by(_folder(plain))
+    if other is None or other.folder == kept.folder or not other.alive():
         return plain
-    return f"{plain}-{hashlib.sha256(str(place.folder).encode()).hexdigest()[:6]}"
+    return f"{plain}-{hashlib.sha256(str(kept.folder).encode()).hexdigest()[:6]}"
 
 
-def write_spec(place: Place, shown_as: str) -> str:
+def write_spec(kept: KeptKernel, shown_as: str) -> str:
     """Put the session into the launcher, and return the kernel's name; may be repeated."""
-    name = spec_name(place)
+    name = spec_name(kept)
     spec: dict[str, Any] = {
         # Nothing is started by this: the provisioner attaches. Jupyter wants an argv, and this one says what it is.
         "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
@@ -35,7 +35,7 @@ def write_spec(place: Place, shown_as: str) -> str:
             "debugger": True,
             "kernel_provisioner": {
                 "provisioner_name": "aiinfra",
-                "config": {"session": place.name, "workspace": str(_workspace(place))},
+                "config": {"session": kept.name, "workspace": str(_workspace(kept))},
             },
         },
     }
@@ -43,20 +43,20 @@ def write_spec(place: Place, shown_as: str) -> str:
     return name
 
 
-def remove_spec(place: Place) -> None:
+def remove_spec(kept: KeptKernel) -> None:
     """Take the session out of the launcher. Entries of others stay; one that is gone is fine."""
     kernels = _folder("x").parent
-    for folder in kernels.glob(f"aiinfra-{place.name}*"):
-        found = _place_of(folder)
-        if found is not None and found.folder == place.folder:
+    for folder in kernels.glob(f"aiinfra-{kept.name}*"):
+        found = _kept_by(folder)
+        if found is not None and found.folder == kept.folder:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def sweep(place: Place) -> None:
+def sweep(kept: KeptKernel) -> None:
     """Clear away what a keeper left that was killed; nothing while one lives."""
-    if not place.alive():
-        remove_spec(place)
-        place.close_sockets()
+    if not kept.alive():
+        remove_spec(kept)
+        kept.close_sockets()
 
 
 def _folder(name: str) -> Path:
@@ -65,17 +65,17 @@ def _folder(name: str) -> Path:
     return Path(jupyter_data_dir()) / "kernels" / name
 
 
-def _workspace(place: Place) -> Path:
-    return place.folder.parents[2]
+def _workspace(kept: KeptKernel) -> Path:
+    return kept.folder.parents[2]
 
 
-def _place_of(folder: Path) -> Place | None:
-    """The place that a kernelspec of ours attaches to; None for anything else."""
+def _kept_by(folder: Path) -> KeptKernel | None:
+    """The kept kernel that a kernelspec of ours attaches to; None for anything else."""
     try:
         provisioner = json.loads((folder / "kernel.json").read_text())["metadata"]["kernel_provisioner"]
         if provisioner["provisioner_name"] != "aiinfra":
             return None
         config = provisioner["config"]
-        return Place.of(config["session"], Path(config["workspace"]))
+        return KeptKernel.of(config["session"], Path(config["workspace"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -6,7 +6,8 @@ import time
 from typing import Any
 
 from .. import kernels
-from ..errors import Failed, Interrupted, LabError, NotFound
+from ..errors import Failed, Interrupted, LabError
+from ..gpu import sessions
 from ..store import Record
 from . import checkpoint, record, worker
 from .code import CodeFailed
@@ -16,10 +17,7 @@ def session(on: str | None) -> str:
     """The session's URI, or nothing for this process."""
     if on is None or on == "local":
         return ""
-    place = kernels.Place.of(on)
-    if not place.alive():
-        raise NotFound(f"there is no living session gpu:{place.name}", f"start it: `%gpu start {place.name}`")
-    return f"gpu:{place.name}"
+    return f"gpu:{sessions.kernel_of(on).name}"
 
 
 def execute(planned: Record, session: str) -> None:

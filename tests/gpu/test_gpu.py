@@ -11,6 +11,7 @@ from aiinfra_lab.cli import main
 from aiinfra_lab.config import settings
 from aiinfra_lab.errors import Conflict, Failed, NotFound, Unavailable, UsageProblem
 from aiinfra_lab.gpu import sessions
+from aiinfra_lab.gpu.record import SessionRecord
 from aiinfra_lab.store import open_store
 from tests.conftest import until
 
@@ -115,7 +116,7 @@ def test_a_stopped_name_starts_again_with_a_new_namespace_and_keeps_what_it_cost
     gpu.stop("trainer")
     gpu.start("trainer")
     assert kernels.execute("trainer", "x", print)["ename"] == "NameError"
-    assert len(open_store().get("gpu", "trainer").body["earlier_spans"]) == 1
+    assert len(open_store().get(SessionRecord, "trainer").body.earlier_spans) == 1
 
 
 def test_what_nobody_knows_cannot_be_stopped(workspace):
@@ -151,7 +152,7 @@ def test_a_machine_whose_start_crashed_before_it_was_written_down_is_found_and_s
 
     record = sessions.intend("trainer", "local", gpu.Offer("cpu", 0.0), time.time(), sessions.limits(0, 0, None, None))
     Local(settings()).create(gpu.Plan("trainer", gpu.Offer("cpu", 0.0), None))
-    assert record.body["handle"] is None
+    assert record.body.handle is None
     gpu.stop("trainer")
     until(lambda: jobs.ls("gpu:trainer", live=True) == [])
     assert gpu.show("trainer").state.startswith("ended")
@@ -175,7 +176,7 @@ def test_the_command_line_has_the_same_words(workspace, capsys):
 
 def test_a_session_of_a_workspace_that_goes_away_ends(workspace, tmp_path):
     gpu.start("trainer")
-    kernel = kernels.Place.of("trainer").state().kernel_pid
+    kernel = kernels.KeptKernel.of("trainer").state().kernel_pid
     (workspace / ".aiinfra").rename(tmp_path / "elsewhere")
     until(lambda: not Path(f"/proc/{kernel}").exists())
     (tmp_path / "elsewhere").rename(workspace / ".aiinfra")

@@ -7,7 +7,7 @@ from aiinfra_lab import gpu, jobs, kernels
 from aiinfra_lab.config import settings
 from aiinfra_lab.errors import Failed, Unavailable
 from aiinfra_lab.gpu.local import Local
-from tests.contract.gpu import GpuContract
+from aiinfra_lab.testing.gpu import MachinesContract
 
 
 @pytest.fixture
@@ -15,7 +15,7 @@ def machines(workspace: Path) -> Local:
     return Local(settings())
 
 
-class TestLocal(GpuContract):
+class TestLocal(MachinesContract):
     pass
 
 
@@ -68,7 +68,7 @@ def test_a_machine_is_a_job_that_can_be_found(machines):
 
 
 def test_a_keeper_that_fails_says_what_happened_and_what_mends_it(workspace):
-    with kernels.Place.of("gpu:one").take(), pytest.raises(Failed) as problem:
+    with kernels.KeptKernel.of("gpu:one").take(), pytest.raises(Failed) as problem:
         gpu.start("one")
     why = "its keeper failed: another keeper holds gpu:one (look at it with `%gpu show one`)"
     assert problem.value.what == f"gpu:one did not become ready: {why}"

@@ -11,7 +11,7 @@ import pytest
 from aiinfra_lab import gpu, jobs
 from aiinfra_lab.jobs import JobRecord
 from aiinfra_lab.jupyter.items import Item, Watch
-from aiinfra_lab.kernels.place import Place
+from aiinfra_lab.kernels.kept import KeptKernel
 from aiinfra_lab.store import Record, Store, open_store
 from aiinfra_lab.train import record
 from tests.conftest import end_supervisor, until
@@ -29,8 +29,8 @@ def listed(store: Store) -> dict[str, Item]:
 @pytest.mark.parametrize("victim", ["kernel", "keeper"])
 def test_a_session_that_was_killed_ends_in_the_words_of_its_noun(store: Store, victim: str) -> None:
     gpu.start("trainer")
-    place = Place.of("gpu:trainer")
-    os.kill(place.state().kernel_pid if victim == "kernel" else keeper(), signal.SIGKILL)
+    kept = KeptKernel.of("gpu:trainer")
+    os.kill(kept.state().kernel_pid if victim == "kernel" else keeper(), signal.SIGKILL)
     until(lambda: not jobs.ls("gpu:trainer", live=True))
     item = listed(store)["gpu:trainer"]
     assert item.state == gpu.show("trainer").state

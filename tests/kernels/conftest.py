@@ -6,17 +6,17 @@ import pytest
 from jupyter_client import KernelManager
 
 from aiinfra_lab import gpu, kernels
-from aiinfra_lab.kernels import Place
+from aiinfra_lab.kernels import KeptKernel
 
 
 @pytest.fixture
-def place(workspace) -> Place:
+def kept(workspace) -> KeptKernel:
     gpu.start("trainer")
-    return Place.of("trainer")
+    return KeptKernel.of("trainer")
 
 
 @pytest.fixture
-def run(place) -> Callable[[str], str]:
+def run(kept) -> Callable[[str], str]:
     """Run code in the session and return what it prints."""
 
     def run(code: str) -> str:
@@ -28,7 +28,7 @@ def run(place) -> Callable[[str], str]:
 
 
 @pytest.fixture
-def attach(place) -> Iterator[Callable[[], KernelManager]]:
+def attach(kept) -> Iterator[Callable[[], KernelManager]]:
     """Attach as Jupyter does; whoever is still attached afterwards lets go."""
     attached: list[KernelManager] = []
 

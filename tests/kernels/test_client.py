@@ -32,38 +32,38 @@ def busy(code: str) -> threading.Thread:
     return run
 
 
-def test_outputs_come_in_order_and_whole(place):
+def test_outputs_come_in_order_and_whole(kept):
     reply, outputs = outputs_of("for n in range(2000): print(n)")
     text = "".join(output["content"]["text"] for output in outputs)
     assert reply["status"] == "ok"
     assert text == "".join(f"{n}\n" for n in range(2000))
 
 
-def test_the_kind_of_an_output_is_kept(place):
+def test_the_kind_of_an_output_is_kept(kept):
     _, outputs = outputs_of("import sys\nprint('a', file=sys.stderr)\ndisplay({'b': 1})\n40 + 2")
     kinds = dict.fromkeys(output["msg_type"] for output in outputs)
     assert list(kinds) == ["stream", "display_data", "execute_result"]
     assert outputs[-1]["content"]["data"]["text/plain"] == "42"
 
 
-def test_an_error_of_the_code_is_in_the_reply_and_among_the_outputs(place):
+def test_an_error_of_the_code_is_in_the_reply_and_among_the_outputs(kept):
     reply, outputs = outputs_of("1 / 0")
     assert (reply["status"], reply["ename"]) == ("error", "ZeroDivisionError")
     assert outputs[-1]["msg_type"] == "error"
 
 
-def test_the_state_stays_between_two_calls(place):
+def test_the_state_stays_between_two_calls(kept):
     outputs_of("x = 41")
     assert outputs_of("x + 1")[1][0]["content"]["data"]["text/plain"] == "42"
 
 
-def test_code_waits_for_the_code_before_it(place):
+def test_code_waits_for_the_code_before_it(kept):
     thread = busy("import time\ntime.sleep(1)\ny = 1")
     assert printed("print(y)") == "1\n"
     thread.join()
 
 
-def test_code_is_not_dropped_when_the_code_before_it_fails(place):
+def test_code_is_not_dropped_when_the_code_before_it_fails(kept):
     thread = busy("import time\ntime.sleep(1)\n1 / 0")
     assert printed("print('still here')") == "still here\n"
     thread.join()
@@ -75,36 +75,36 @@ def test_without_a_session_it_says_how_to_start_one(workspace):
     assert problem.value.fix == "start it: `%gpu start trainer`"
 
 
-def test_a_session_that_has_ended_says_why(place):
+def test_a_session_that_has_ended_says_why(kept):
     gpu.stop("trainer")
     with pytest.raises(Unavailable, match="ended \\(stopped\\)"):
         kernels.execute("gpu:trainer", "1")
 
 
-def test_a_kernel_that_dies_in_the_middle_is_an_error(place):
+def test_a_kernel_that_dies_in_the_middle_is_an_error(kept):
     with pytest.raises(Failed, match="ended in the middle of the code: its kernel ended by SIGKILL"):
-        in_the_middle(os.kill, place.state().kernel_pid, signal.SIGKILL)
+        in_the_middle(os.kill, kept.state().kernel_pid, signal.SIGKILL)
 
 
-def test_a_restart_in_the_middle_is_an_error(place):
+def test_a_restart_in_the_middle_is_an_error(kept):
     with pytest.raises(Failed, match="restarted in the middle"):
-        in_the_middle(lambda: kernels.tell(place, "shutdown_request", restart=True))
+        in_the_middle(lambda: kernels.send_control_message(kept, "shutdown_request", restart=True))
 
 
-def test_waiting_ends_after_the_time_that_was_given_and_the_code_goes_on(place):
+def test_waiting_ends_after_the_time_that_was_given_and_the_code_goes_on(kept):
     with pytest.raises(Unavailable, match="still runs in gpu:trainer"):
         outputs_of("import time\ntime.sleep(2)\nz = 1", timeout_s=0.5)
     assert printed("print(z)") == "1\n"
 
 
 @pytest.mark.parametrize(("interrupt", "slept"), [(False, "True"), (True, "False")])
-def test_ctrl_c_ends_the_waiting_and_only_when_asked_the_code(place, interrupt, slept):
+def test_ctrl_c_ends_the_waiting_and_only_when_asked_the_code(kept, interrupt, slept):
     with pytest.raises(KeyboardInterrupt):
         in_the_middle(os.kill, os.getpid(), signal.SIGINT, seconds=2, interrupt=interrupt)
     assert printed("print(slept)") == f"{slept}\n"
 
 
-def test_outside_a_notebook_outputs_go_to_standard_error(place, capsys):
+def test_outside_a_notebook_outputs_go_to_standard_error(kept, capsys):
     kernels.execute("trainer", "print('hello')\n6 * 7")
     printed = capsys.readouterr()
     assert printed.out == ""
@@ -119,7 +119,7 @@ print('hi')
 """
 
 
-def test_outputs_are_shown_in_the_notebook_that_asked(place):
+def test_outputs_are_shown_in_the_notebook_that_asked(kept):
     gpu.start("other")
     outputs: list[kernels.Output] = []
     asking = f"from aiinfra_lab import kernels\n_ = kernels.execute('trainer', {SHOW!r})"

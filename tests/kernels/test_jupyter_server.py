@@ -54,7 +54,7 @@ class Server:
 
 
 @pytest.fixture
-def server(place, workspace) -> Iterator[Server]:
+def server(kept, workspace) -> Iterator[Server]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -84,7 +84,7 @@ def open_notebook(server: Server, path: str) -> str:
     return server.call("POST", "/api/sessions", wanted)["kernel"]["id"]
 
 
-def test_a_notebooks_whole_life_in_a_session(server, run, place):
+def test_a_notebooks_whole_life_in_a_session(server, run, kept):
     assert "trainer · cpu" in json.dumps(server.call("GET", "/api/kernelspecs"), ensure_ascii=False)
     run("x = 41")
     first, second = open_notebook(server, "a.ipynb"), open_notebook(server, "b.ipynb")
@@ -95,11 +95,11 @@ def test_a_notebooks_whole_life_in_a_session(server, run, place):
     assert server.printed(second, "print(y)") == "NameError"
     server.call("POST", f"/api/kernels/{second}/interrupt", {})
     server.call("DELETE", f"/api/kernels/{second}")
-    assert place.alive()
+    assert kept.alive()
     assert run("print('still here')") == "still here\n"
 
 
-def test_a_session_that_ends_is_reported_dead(server, place):
+def test_a_session_that_ends_is_reported_dead(server, kept):
     kernel = open_notebook(server, "a.ipynb")
     gpu.stop("trainer")
     until = time.monotonic() + 60
@@ -108,7 +108,7 @@ def test_a_session_that_ends_is_reported_dead(server, place):
         time.sleep(0.1)
 
 
-def test_a_server_that_ends_leaves_the_session_alive(place, run, server):
+def test_a_server_that_ends_leaves_the_session_alive(kept, run, server):
     assert server.printed(open_notebook(server, "a.ipynb"), "z = 3") == ""
     server.process.terminate()
     assert server.process.wait(20) == 0

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from aiinfra_lab import gpu, jobs
+from aiinfra_lab.gpu.record import SessionRecord
 from aiinfra_lab.jobs import process
 from aiinfra_lab.kernels import specs
 from aiinfra_lab.store import open_store
@@ -33,69 +34,69 @@ def job_of(name: str) -> jobs.Job:
     return jobs.find(f"gpu:{name}")
 
 
-def keeper_pid(place) -> int:
-    return int(Path(f"/proc/{place.state().kernel_pid}/stat").read_text().rpartition(")")[2].split()[1])
+def keeper_pid(kept) -> int:
+    return int(Path(f"/proc/{kept.state().kernel_pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
-def test_stopping_ends_the_whole_tree(place, run, workspace):
-    child, kernel = hiding_child(run, workspace), place.state().kernel_pid
+def test_stopping_ends_the_whole_tree(kept, run, workspace):
+    child, kernel = hiding_child(run, workspace), kept.state().kernel_pid
     gpu.stop("trainer")
     assert gone(child)
     assert gone(kernel)
 
 
-def test_stopping_lets_the_kernel_run_its_exit_handlers(place, run, workspace):
+def test_stopping_lets_the_kernel_run_its_exit_handlers(kept, run, workspace):
     run("import atexit, pathlib\natexit.register(pathlib.Path('bye').touch)")
     gpu.stop("trainer")
     assert (workspace / "bye").exists()
 
 
-def test_nothing_of_a_stopped_session_is_left(place):
-    sockets = Path(place.connect()["ip"]).parent
+def test_nothing_of_a_stopped_session_is_left(kept):
+    sockets = Path(kept.connect()["ip"]).parent
     gpu.stop("trainer")
     assert not sockets.exists()
-    assert not place.connection.exists()
+    assert not kept.connection.exists()
     assert not (Path(os.environ["JUPYTER_DATA_DIR"]) / "kernels" / "aiinfra-trainer").exists()
 
 
-def test_a_restart_ends_what_the_kernel_before_left_running(place, run, workspace, attach):
+def test_a_restart_ends_what_the_kernel_before_left_running(kept, run, workspace, attach):
     child = hiding_child(run, workspace)
     attach().restart_kernel()
     until(lambda: gone(child))
 
 
-def test_a_killed_kernel_ends_the_session_and_says_so(place):
-    os.kill(place.state().kernel_pid, signal.SIGKILL)
+def test_a_killed_kernel_ends_the_session_and_says_so(kept):
+    os.kill(kept.state().kernel_pid, signal.SIGKILL)
     until(lambda: gpu.show("trainer").state == "ended (its kernel ended by SIGKILL)")
-    assert open_store().get("gpu", "trainer").body["exit_code"] == -9
+    assert open_store().get(SessionRecord, "trainer").body.exit_code == -9
 
 
-def test_a_killed_keeper_takes_its_kernel_along(place):
-    kernel = place.state().kernel_pid
-    os.kill(keeper_pid(place), signal.SIGKILL)
+def test_a_killed_keeper_takes_its_kernel_along(kept):
+    kernel = kept.state().kernel_pid
+    os.kill(keeper_pid(kept), signal.SIGKILL)
     until(lambda: gone(kernel))
     until(lambda: gpu.show("trainer").state == "ended (its keeper was killed)")
 
 
-def test_what_a_killed_keeper_left_is_cleared_away_by_stop(place):
-    sockets = Path(place.connect()["ip"]).parent
-    os.kill(keeper_pid(place), signal.SIGKILL)
+def test_what_a_killed_keeper_left_is_cleared_away_by_stop(kept):
+    sockets = Path(kept.connect()["ip"]).parent
+    os.kill(keeper_pid(kept), signal.SIGKILL)
     until(lambda: gpu.show("trainer").state == "ended (its keeper was killed)")
     assert gpu.stop("trainer").state == "ended (its keeper was killed)"
     assert not sockets.exists()
-    assert not place.connection.exists()
+    assert not kept.connection.exists()
     assert not (Path(os.environ["JUPYTER_DATA_DIR"]) / "kernels" / "aiinfra-trainer").exists()
 
 
 def test_the_deadline_holds_without_a_supervisor(workspace):
     gpu.start("short", for_="4s")
-    kernel = gpu.Place.of("short").state().kernel_pid
+    kernel = gpu.KeptKernel.of("short").state().kernel_pid
     end_supervisor(workspace)
     until(lambda: gone(kernel))
-    until(lambda: open_store().get("gpu", "short").body["ended_by"] == "deadline")
+    until(lambda: open_store().get(SessionRecord, "short").body.ended_by == "deadline")
 
 
-def test_a_job_that_code_in_the_session_started_outlives_the_session(place, run, workspace):
+def test_a_job_that_code_in_the_session_started_outlives_the_session(kept, run, workspace):
     end_supervisor(workspace)  # so that the session's own kernel brings up the next one
     run("from aiinfra_lab import jobs\njobs.start('deploy:x', ['sleep', '60'])")
     until(lambda: jobs.find("deploy:x").state == "running")
@@ -103,7 +104,7 @@ def test_a_job_that_code_in_the_session_started_outlives_the_session(place, run,
     assert jobs.find("deploy:x").state == "running"
 
 
-def test_it_beats(place):
+def test_it_beats(kept):
     assert until(lambda: job_of("trainer").silent_s is not None)
     assert job_of("trainer").silent_s < 10
 
@@ -117,22 +118,22 @@ def test_a_kernel_that_cannot_start_ends_the_session_with_the_reason(workspace, 
     assert gpu.show("trainer").state.startswith("ended")
 
 
-def test_two_workspaces_with_one_name_have_two_entries_in_the_launcher(place, tmp_path, monkeypatch):
+def test_two_workspaces_with_one_name_have_two_entries_in_the_launcher(kept, tmp_path, monkeypatch):
     other = tmp_path / "other"
     other.mkdir()
-    assert specs.spec_name(type(place).of("trainer", other)) != "aiinfra-trainer"
-    assert specs.spec_name(place) == "aiinfra-trainer"
+    assert specs.spec_name(type(kept).of("trainer", other)) != "aiinfra-trainer"
+    assert specs.spec_name(kept) == "aiinfra-trainer"
 
 
-def test_an_entry_of_a_session_that_is_gone_is_used_again(place, tmp_path):
+def test_an_entry_of_a_session_that_is_gone_is_used_again(kept, tmp_path):
     folder = Path(os.environ["JUPYTER_DATA_DIR"]) / "kernels" / "aiinfra-trainer"
-    stale = (folder / "kernel.json").read_text().replace(str(place.folder.parents[2]), str(tmp_path / "gone"))
+    stale = (folder / "kernel.json").read_text().replace(str(kept.folder.parents[2]), str(tmp_path / "gone"))
     (folder / "kernel.json").write_text(stale)
-    assert specs.write_spec(place, "trainer · cpu") == "aiinfra-trainer"
+    assert specs.write_spec(kept, "trainer · cpu") == "aiinfra-trainer"
     assert str(tmp_path / "gone") not in (folder / "kernel.json").read_text()
 
 
-def test_entries_of_others_are_not_removed(place):
+def test_entries_of_others_are_not_removed(kept):
     kernels = Path(os.environ["JUPYTER_DATA_DIR"]) / "kernels"
     (kernels / "aiinfra-trainer2").mkdir()
     (kernels / "aiinfra-trainer2" / "kernel.json").write_text("{}")

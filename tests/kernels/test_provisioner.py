@@ -38,16 +38,16 @@ def sleeping(km) -> None:
                 return
 
 
-def test_jupyter_lists_the_session_with_a_name_for_people(place):
+def test_jupyter_lists_the_session_with_a_name_for_people(kept):
     found = KernelSpecManager().get_all_specs()["aiinfra-trainer"]["spec"]
     assert found["display_name"] == "trainer · cpu"
 
 
-def test_the_kernel_is_reached_by_sockets_that_only_this_user_can_open(place):
-    info = place.connect()
+def test_the_kernel_is_reached_by_sockets_that_only_this_user_can_open(kept):
+    info = kept.connect()
     assert info["transport"] == "ipc"
     assert Path(info["ip"]).parent.stat().st_mode & 0o077 == 0
-    assert place.connection.stat().st_mode & 0o077 == 0
+    assert kept.connection.stat().st_mode & 0o077 == 0
 
 
 def test_two_notebooks_share_one_namespace(attach):
@@ -56,11 +56,11 @@ def test_two_notebooks_share_one_namespace(attach):
 
 
 @pytest.mark.parametrize("now", [False, True], ids=["politely", "now"])
-def test_shutting_down_lets_go_and_keeps_the_state(attach, place, run, now):
+def test_shutting_down_lets_go_and_keeps_the_state(attach, kept, run, now):
     km = attach()
     reply(km, "x = 41")
     km.shutdown_kernel(now=now)
-    assert place.alive()
+    assert kept.alive()
     assert run("print(x)") == "41\n"
 
 
@@ -86,23 +86,23 @@ def test_interrupt_reaches_the_running_cell(attach, run):
 
 
 @pytest.mark.parametrize("now", [False, True], ids=["politely", "now"])
-def test_restart_gives_a_fresh_namespace_in_the_same_session(attach, place, now):
+def test_restart_gives_a_fresh_namespace_in_the_same_session(attach, kept, now):
     km = attach()
     reply(km, "x = 41")
     km.restart_kernel(now=now)
     assert reply(km, "x")["ename"] == "NameError"
-    assert place.state().life == 2
+    assert kept.state().incarnation == 2
 
 
-def test_others_stay_connected_over_a_restart(attach, place):
+def test_others_stay_connected_over_a_restart(attach, kept):
     first, second = attach(), attach()
     first.restart_kernel()
     assert second.is_alive()
     assert reply(second, "1")["status"] == "ok"
-    assert place.state().life == 2
+    assert kept.state().incarnation == 2
 
 
-def test_a_session_that_has_ended_is_dead_for_jupyter_and_cannot_be_attached(attach, place):
+def test_a_session_that_has_ended_is_dead_for_jupyter_and_cannot_be_attached(attach, kept):
     km = attach()
     gpu.stop("trainer")
     assert not km.is_alive()
@@ -117,7 +117,7 @@ def test_a_kernel_found_dead_stays_dead_when_jupyter_restarts_it_by_itself(attac
     assert not km.is_alive()
 
 
-def test_papermill_runs_in_the_session_and_leaves_it_alive(place, run, tmp_path):
+def test_papermill_runs_in_the_session_and_leaves_it_alive(kept, run, tmp_path):
     import papermill
 
     run("secret = 'kept'")

@@ -1,4 +1,4 @@
-"""Where a kept kernel lives in the workspace: its connection file, its keeper's lock, and what its keeper last said."""
+"""A kept kernel as everybody finds it: its connection file, its keeper's lock, and the state that its keeper wrote."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import json
 import secrets
 import shutil
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
+
+import msgspec
 
 from .. import files
 from ..config import settings
@@ -24,15 +26,16 @@ _OWN = "kernel-own.json"
 _LONGEST_ROOT = 75
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(msgspec.Struct, frozen=True, kw_only=True):
     """What the keeper last wrote.
 
-    life: how many kernels it has started. kernel: what Jupyter calls it. why: how it ended.
+    phase: none, starting, ready or ended. incarnation: how many kernels it has started. kernel: what Jupyter calls it.
+    why: how it ended.
     """
 
-    phase: str = "none"  # none, starting, ready, ended
-    life: int = 0
+    phase: str = "none"
+    # The name in the file is that of the version before, whose keepers may still live.
+    incarnation: int = msgspec.field(default=0, name="life")
     kernel_pid: int = 0
     kernel: str = ""
     why: str = ""
@@ -41,15 +44,15 @@ class State:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """The folder of one kept kernel."""
+class KeptKernel:
+    """One kept kernel, by the name of its session and its folder in the workspace."""
 
     name: str
     folder: Path
 
     @classmethod
-    def of(cls, session: object, workspace: Path | None = None) -> Place:
-        """The place of `gpu:NAME` in a workspace (the current one)."""
+    def of(cls, session: object, workspace: Path | None = None) -> KeptKernel:
+        """The kernel of the session `gpu:NAME` in a workspace (the current one)."""
         name = Uri.parse(session, noun="gpu").name
         home = workspace / ".aiinfra" if workspace else settings().home
         return cls(name, home / "gpu" / name)
@@ -60,11 +63,11 @@ class Place:
         return self.folder / "kernel.json"
 
     def alive(self) -> bool:
-        """Whether a keeper holds the place now. The lock says so: it goes with its process, however that ends."""
+        """Whether a keeper holds it now. The lock says so: it goes with its process, however that ends."""
         return files.is_locked(self.folder / "lock")
 
     def take(self) -> IO[bytes]:
-        """Hold the place for this process until the file is closed. Conflict when another keeper does."""
+        """Hold it for this process until the file is closed. Conflict when another keeper does."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         file = files.take_lock(self.folder / "lock")
         if file is None:
@@ -74,13 +77,13 @@ class Place:
     def state(self) -> State:
         """What the keeper last wrote; phase none when it wrote nothing yet."""
         try:
-            return State(**json.loads((self.folder / "state.json").read_text()))
+            return msgspec.json.decode((self.folder / "state.json").read_bytes(), type=State)
         except FileNotFoundError:
             return State()
 
-    def say(self, state: State) -> None:
+    def write_state(self, state: State) -> None:
         """Write the keeper's state."""
-        _write(self.folder / "state.json", asdict(state))
+        _write(self.folder / "state.json", msgspec.to_builtins(state))
 
     def connect(self) -> dict[str, Any]:
         """The connection information for clients. Unavailable while there is none."""

@@ -1,0 +1,95 @@
+"""What every provider of machines (`gpu.machines`) keeps."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from ..gpu import Machines, Offer, Plan
+
+
+class MachinesContract:
+    """A provider's test inherits this and gives the fixture `machines`, which owns none yet.
+
+    patience_s bounds every wait. lead_s: how long before its deadline a machine must have been asked for, so that the
+    deadline and not its birth is what the tests see; raise it where a machine takes long to come.
+    """
+
+    patience_s = 60.0
+    lead_s = 4.0
+
+    @pytest.fixture
+    def offer(self, machines: Machines) -> Offer:
+        """What can be had for the least money."""
+        return next(offer for offer in machines.offers() if not offer.taken_by)
+
+    def becomes(self, machines: Machines, handle: str, state: str) -> str:
+        """Wait until the machine is in that state; why it ended, when it did."""
+        until = time.monotonic() + self.patience_s
+        while (now := machines.status(handle)).state != state:
+            assert now.state != "ended", now.why
+            assert time.monotonic() < until, f"still {now.state}"
+            time.sleep(0.05)
+        return now.why
+
+    def test_offers_have_prices_and_the_cheapest_comes_first(self, machines: Machines) -> None:
+        prices = [offer.usd_per_hour for offer in machines.offers()]
+        assert prices == sorted(prices)
+        assert prices[0] >= 0
+
+    def test_looking_at_offers_creates_nothing(self, machines: Machines) -> None:
+        machines.offers()
+        assert machines.list_owned() == {}
+
+    def test_a_machine_becomes_ready_and_is_owned_until_it_has_ended(self, machines: Machines, offer: Offer) -> None:
+        handle = machines.create(Plan("one", offer, None))
+        self.becomes(machines, handle, "ready")
+        assert machines.list_owned() == {handle: "one"}
+        machines.terminate(handle)
+        self.becomes(machines, handle, "ended")
+        assert machines.list_owned() == {}
+
+    def test_a_machine_that_has_ended_says_when_and_why(self, machines: Machines, offer: Offer) -> None:
+        handle = machines.create(Plan("one", offer, None))
+        self.becomes(machines, handle, "ready")
+        machines.terminate(handle)
+        assert self.becomes(machines, handle, "ended")
+        ended_at = machines.status(handle).at
+        assert ended_at is None or abs(ended_at - time.time()) < self.patience_s
+
+    def test_creating_twice_gives_one_machine(self, machines: Machines, offer: Offer) -> None:
+        plan = Plan("one", offer, None)
+        assert machines.create(plan) == machines.create(plan)
+        assert list(machines.list_owned().values()) == ["one"]
+
+    def test_the_deadline_of_the_creating_call_ends_it(self, machines: Machines, offer: Offer) -> None:
+        deadline_at = time.time() + self.lead_s
+        handle = machines.create(Plan("one", offer, deadline_at))
+        self.becomes(machines, handle, "ended")
+        assert time.time() >= deadline_at
+
+    def test_a_deadline_can_be_taken_away_and_set_anew(self, machines: Machines, offer: Offer) -> None:
+        handle = machines.create(Plan("one", offer, time.time() + 3 * self.lead_s))
+        machines.renew(handle, None)
+        self.becomes(machines, handle, "ready")
+        time.sleep(3 * self.lead_s)
+        assert machines.status(handle).state == "ready"
+        machines.renew(handle, time.time())
+        self.becomes(machines, handle, "ended")
+
+    def test_terminating_may_be_repeated(self, machines: Machines, offer: Offer) -> None:
+        handle = machines.create(Plan("one", offer, None))
+        machines.terminate(handle)
+        machines.terminate(handle)
+        self.becomes(machines, handle, "ended")
+        machines.terminate(handle)
+
+    def test_a_machine_that_never_was_has_ended(self, machines: Machines) -> None:
+        assert machines.status("never-was").state == "ended"
+        machines.terminate("never-was")
+        machines.renew("never-was", None)
+
+    def test_two_names_are_two_machines(self, machines: Machines, offer: Offer) -> None:
+        handles = {machines.create(Plan(name, offer, None)) for name in ("one", "two")}
+        assert set(machines.list_owned()) == handles

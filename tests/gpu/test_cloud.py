@@ -1,0 +1,108 @@
+"""Machines of another package, on another machine: every verb works with them, or says what it cannot do."""
+
+import importlib
+
+import pytest
+
+from aiinfra_lab import cost, gpu, lab, providers
+from aiinfra_lab.config import settings
+from aiinfra_lab.errors import Denied, LabError, Unavailable
+from aiinfra_lab.gpu import sessions
+from aiinfra_lab.gpu.record import SessionRecord
+from aiinfra_lab.jupyter import calls, items
+from aiinfra_lab.store import open_store
+from aiinfra_lab.testing.gpu import MachinesContract
+from tests.conftest import until
+from tests.fakes import cloud
+
+
+@pytest.fixture(autouse=True)
+def rented(workspace, tmp_path, monkeypatch):
+    """The cloud, installed as a package of somebody else, without a machine."""
+    info = tmp_path / "cloud-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: cloud\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[aiinfra_lab.providers]\ngpu.machines.cloud = tests.fakes.cloud:Cloud\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.invalidate_caches()
+    monkeypatch.setattr(cloud, "machines", {})
+    monkeypatch.setattr(cloud, "reachable", [True])
+
+
+class TestCloud(MachinesContract):
+    lead_s = 0.3
+
+    @pytest.fixture
+    def machines(self):
+        return providers.make("gpu.machines", "cloud", settings())
+
+
+def test_a_session_is_rented_shown_and_given_back():
+    started = gpu.start("far", gpu="A10G", on="cloud", for_="1h")
+    assert (started.state, started.gpu, started.on, started.hourly_usd) == ("running", "A10G", "cloud", 1.0)
+    assert started.kernel == ""
+    assert [(str(item), item.state) for item in gpu.ls()] == [("gpu:far", "running")]
+    assert gpu.stop("far").state == "ended (stopped)"
+    assert gpu.stop("far").state == "ended (stopped)"
+
+
+def test_its_deadline_is_kept_by_the_cloud_and_written_down_once():
+    gpu.start("far", gpu="T4", on="cloud", for_="1s")
+    until(lambda: gpu.show("far").state == "ended (deadline)")
+    record = open_store().get(SessionRecord, "far")
+    assert (record.body.ended_by, record.body.is_open) == ("deadline", False)
+    gpu.ls()
+    assert open_store().get(SessionRecord, "far").rev == record.rev
+
+
+def test_a_live_name_gets_a_new_end():
+    gpu.start("far", gpu="T4", on="cloud", for_="1h")
+    gpu.start("far", for_="2h")
+    (machine,) = cloud.machines.values()
+    assert machine.deadline_at == pytest.approx(gpu.show("far").deadline_at)
+
+
+def test_its_kernel_cannot_be_reached_and_that_is_said():
+    gpu.start("far", gpu="T4", on="cloud")
+    with pytest.raises(Unavailable, match="cannot be reached from here") as problem:
+        sessions.kernel_of("gpu:far")
+    assert "--on local" in problem.value.fix
+
+
+def test_workspace_cost_and_panel_know_it():
+    gpu.start("far", gpu="A10G", on="cloud")
+    assert lab.show().lives == ("gpu:far (running)",)
+    assert [(thing.uri, thing.state) for thing in lab.ls()] == [("gpu:far", "running")]
+    assert cost.show("gpu:far").usd_per_hour == 1.0
+    (item,) = items.Watch(open_store()).look()
+    assert (item.uri, item.state, item.stoppable) == ("gpu:far", "running", True)
+    assert calls.stop("gpu", {"args": ["far"]}) == [open_store().get(SessionRecord, "far").body.handle]
+    assert gpu.show("far").state == "ended (stopped)"
+
+
+def test_a_cloud_that_does_not_answer_hides_nothing():
+    gpu.start("far", gpu="T4", on="cloud")
+    cloud.reachable[0] = False
+    assert [(thing.uri, thing.state) for thing in lab.ls()] == [("gpu:far", "cannot tell")]
+    assert [item.state for item in items.Watch(open_store()).look()] == ["cannot tell"]
+    with pytest.raises(Unavailable, match="does not answer"):
+        gpu.show("far")
+
+
+def test_a_store_that_may_not_be_written_still_tells_how_a_session_ended(monkeypatch):
+    gpu.start("far", gpu="T4", on="cloud")
+    (handle,) = cloud.machines
+    cloud.Cloud(settings()).terminate(handle)
+
+    def refuse(*_: object) -> None:
+        raise Denied("the workspace may not be written", "check who owns it")
+
+    monkeypatch.setattr(sessions, "close", refuse)
+    assert gpu.show("far").state == "ended (stopped)"
+
+
+@pytest.mark.parametrize("on", ["clodu", "aws"])
+def test_a_provider_that_is_not_there_is_suggested(on):
+    with pytest.raises(LabError) as problem:
+        gpu.start("far", gpu="T4", on=on)
+    assert "cloud" in problem.value.fix
