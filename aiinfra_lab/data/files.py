@@ -99,6 +99,12 @@ def move_in(folder: Path, target: Path) -> None:
     files.publish(folder, target, replace=True, flush=False)
 
 
+def protect(folder: Path) -> None:
+    """Make the files below read-only: whoever opens one to write gets an error, and no version changes unnoticed."""
+    for path in walk(folder):
+        path.chmod(0o444)
+
+
 def sizes_agree(manifest: Manifest, folder: Path) -> bool:
     """Whether the folder has the manifest's files in their sizes: cheap, and finds what is cut off or gone."""
     try:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import NotFound, UsageProblem, did_you_mean
 from ..show import Card, Result, shown
-from ..uris import check_name
-from .tables import SUFFIXES, Table, scan
+from ..uris import Uri, check_name
+from .tables import SUFFIXES, DataTable, scan
 
 if TYPE_CHECKING:
     import polars as pl
@@ -34,7 +34,7 @@ class Dataset(Result):
     added_at: float
     path: Path
     note: str = ""
-    described: tuple[Table, ...] = field(default=(), repr=False, metadata={"json": False})
+    described: tuple[DataTable, ...] = field(default=(), repr=False, metadata={"json": False})
 
     def df(self, table: str | None = None) -> Any:
         """A table as a pandas data frame: the main one unless another is named."""
@@ -50,7 +50,7 @@ class Dataset(Result):
         folder = self.path.parent if self.path.is_file() else self.path
         return scan(folder, table)
 
-    def describe(self, name: str | None = None) -> Table:
+    def describe(self, name: str | None = None) -> DataTable:
         """The columns and types of a table. NotFound when there is none of that name."""
         known = {table.name: table for table in self.described}
         if name is None or not known:
@@ -61,7 +61,7 @@ class Dataset(Result):
 
     def main(self) -> str:
         """The table that is meant when none is named: the one that the data is called after, or the only one."""
-        main = main_table(self.uri.partition(":")[2].partition("@")[0], self.tables)
+        main = main_table(Uri.parse(self.uri).name, self.tables)
         if main is None and not self.tables:
             raise NotFound(f"{self.uri} holds no table", f"write {_KINDS} from what is in {self.path}, and add that")
         if main is None:

@@ -70,7 +70,7 @@ def check_json_lines(path: Path) -> None:
                     raise _broken(path, number, f"has {kind} in {key!r}, which held {kinds[key]} before")
 
 
-_FIX = "mend that line, or write the table anew"
+_FIX = "correct that line, or write the table anew"
 
 
 def _broken(path: Path, number: int, what: str) -> Failed:
@@ -115,8 +115,8 @@ def _parsed(lines: Iterator[str], separator: str, before: int) -> Iterator[tuple
             yield before + reader.line_num, len(row)
 
 
-def _no_number(word: str) -> None:
-    raise ValueError(f"{word} is none of its numbers; a missing one is null")
+def _no_number(text: str) -> None:
+    raise ValueError(f"{text} is none of its numbers; a missing one is null")
 
 
 def _kind(value: object) -> str:

@@ -6,7 +6,7 @@ too long for 64 bits, stays text.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,7 @@ _DAY, _SECOND = "%Y-%m-%d", "%Y-%m-%d %H:%M:%S%.f"
 _FIRST = 1000
 
 
-def types(path: Path, shape: Shape, text: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+def types(path: Path, shape: Shape, text: Sequence[str]) -> Iterator[tuple[str, str]]:
     """(name, type) of each column; those in `text` are text. Failed with the line when a column mixes types.
 
     What the first rows suggest is held against all rows, which is one test a column; where it does not hold, all
@@ -94,7 +94,7 @@ def as_text(path: Path, separator: str, rows: int) -> pl.LazyFrame:
 
 
 def _value(name: str) -> pl.Expr:
-    """The text of a column, trimmed, with the words for a missing value as null."""
+    """The text of a column, trimmed, with what stands for a missing value as null."""
     import polars as pl
 
     trimmed = pl.col(name).str.strip_chars()
@@ -138,7 +138,7 @@ def _mixed(path: Path, shape: Shape, name: str, kind: str) -> Failed:
     line = line_of(path, row, shape.separator)
     return Failed(
         f"column {name} of {path.name} holds {_PLAIN[kind]}, but line {line} says {value!r}",
-        f"mend that line, or say `--text {name}` to take the whole column as text",
+        f"correct that line, or give `--text {name}` to take the whole column as text",
     )
 
 
