@@ -275,17 +275,17 @@ def _checked(column: Column, value: object, row: int) -> Value:
         return None
     if column.type == CATEGORY:
         if (text := category_text(value)) is None:
-            raise BadRow(row, column.name, f"a category is a text or a whole number, not {_said(value)}")
+            raise BadRow(row, column.name, f"a category is a text or a whole number, not {_shown_value(value)}")
         return text
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating):
-        raise BadRow(row, column.name, f"a number is needed, not {_said(value)}")
+        raise BadRow(row, column.name, f"a number is needed, not {_shown_value(value)}")
     low, high = column.bounds
     if not low <= value <= high:
         raise BadRow(row, column.name, "the number is not finite, or beyond the model's reach")
     return float(value)
 
 
-def _said(value: object) -> str:
+def _shown_value(value: object) -> str:
     return f"the text {value[:40]!r}" if isinstance(value, str) else f"{str(value)[:40]} ({type(value).__name__})"
 
 

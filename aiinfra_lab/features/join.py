@@ -165,7 +165,8 @@ def as_time(frame: pl.DataFrame, name: str, what: str, *, later: bool = False) -
         return column.cast(pl.Datetime("us", "UTC"))
     if not isinstance(dtype, pl.Datetime):
         raise Failed(
-            f"{name} of {what} says when, and is {_words(dtype)}", f"make it a time: pl.col({name!r}).str.to_datetime()"
+            f"{name} of {what} must be a time, and is {_type_shown(dtype)}",
+            f"make it a time: pl.col({name!r}).str.to_datetime()",
         )
     column = column.dt.replace_time_zone("UTC") if dtype.time_zone is None else column.dt.convert_time_zone("UTC")
     if dtype.time_unit == "ns" and later:
@@ -204,7 +205,7 @@ def _plain(frame: pl.DataFrame, name: str, what: str) -> pl.Expr:
         return column
     if isinstance(dtype, pl.String | pl.Categorical | pl.Enum | pl.Null):
         return column.cast(pl.String)
-    raise Failed(f"{name} of {what} is {_words(dtype)}", "make it a number, a text or a truth value")
+    raise Failed(f"{name} of {what} is {_type_shown(dtype)}", "make it a number, a text or a truth value")
 
 
 def _same_type(left: pl.DataFrame, right: pl.DataFrame, name: str, view: str) -> pl.Expr:
@@ -213,10 +214,11 @@ def _same_type(left: pl.DataFrame, right: pl.DataFrame, name: str, view: str) ->
     given, wanted = left.schema[name], right.schema[name]
     if given != wanted and left[name].null_count() < left.height and right.height:
         raise Failed(
-            f"{name} is {_words(given)} in the rows and {_words(wanted)} in view {view}", "cast one of the two"
+            f"{name} is {_type_shown(given)} in the rows and {_type_shown(wanted)} in view {view}",
+            "cast one of the two",
         )
     return pl.col(name).cast(wanted, strict=False)
 
 
-def _words(dtype: pl.DataType) -> str:
+def _type_shown(dtype: pl.DataType) -> str:
     return {DTYPES[kind]: word for kind, word in WORDS.items()}.get(str(dtype), f"of type {dtype}")

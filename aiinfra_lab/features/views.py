@@ -120,7 +120,7 @@ def load(name: str, code: str) -> tuple[tuple[View, ...], tuple[str, ...]]:
     except LabError:
         raise
     except Exception as problem:  # whatever the user's code raises
-        raise _said(problem, file, "the cell") from problem
+        raise _failed(problem, file, "the cell") from problem
     views = tuple({id(item): item for item in vars(module).values() if isinstance(item, View)}.values())
     columns = vars(module).get("columns", ())
     if isinstance(columns, str) or not all(isinstance(column, str) for column in columns):
@@ -134,7 +134,7 @@ def _call(item: View, tables: Tables) -> Any:
     try:
         return item(**{table: _given(item, table, tables[table]) for table in item.tables})
     except Exception as problem:  # whatever the user's code raises
-        raise _said(problem, item.function.__code__.co_filename, f"view {item.name}") from problem
+        raise _failed(problem, item.function.__code__.co_filename, f"view {item.name}") from problem
 
 
 def _given(item: View, table: str, frame: pl.LazyFrame) -> Any:
@@ -153,7 +153,7 @@ def _frame(item: View, returned: Any) -> pl.DataFrame:
         if isinstance(returned, pl.LazyFrame):
             return returned.collect()
     except Exception as problem:  # a lazy frame does the user's work only now
-        raise _said(problem, item.function.__code__.co_filename, f"view {item.name}") from problem
+        raise _failed(problem, item.function.__code__.co_filename, f"view {item.name}") from problem
     if isinstance(returned, pl.DataFrame):
         return returned
     if type(returned).__module__.startswith("pandas") and hasattr(returned, "columns"):
@@ -164,9 +164,9 @@ def _frame(item: View, returned: Any) -> pl.DataFrame:
     )
 
 
-def _said(problem: Exception, file: str, what: str) -> Failed:
+def _failed(problem: Exception, file: str, what: str) -> Failed:
     lines = [frame.lineno for frame in traceback.extract_tb(problem.__traceback__) if frame.filename == file]
     line = problem.lineno if isinstance(problem, SyntaxError) else lines[-1] if lines else None
-    words = str(problem).strip().partition("\n")[0]
+    message = str(problem).strip().partition("\n")[0]
     place = f" in line {line} ({linecache.getline(file, line).strip()})" if line else ""
-    return Failed(f"{what} failed{place}: {type(problem).__name__}: {words}", "correct it and run the cell again")
+    return Failed(f"{what} failed{place}: {type(problem).__name__}: {message}", "correct it and run the cell again")
