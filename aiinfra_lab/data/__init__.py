@@ -49,7 +49,7 @@ def get(name: DataName, *, into: FilePath | None = None) -> Dataset:
     """Hand a version to the cell as a handle: `.df()` reads it, `.path` is where its files are.
 
     name: the data, e.g. flights or flights@1
-    into: a place to copy the files to, which must be free
+    into: where to copy the files to, which must be free
     """
     found = versions.handle(resolve(name, DataVersion))
     if into is not None:

@@ -26,7 +26,7 @@ def add(name: str, rows: object, source: str | None, text: Sequence[str]) -> Dat
     """Take content in and record it as the next version of that name; the newest one when it is the same."""
     check_name(name)
     where = settings()
-    given = as_version(rows)  # before the lock: it may have to put a version in place
+    given = as_version(rows)  # before the lock: it may have to take a version out of the store
     with _files.incoming(where.home) as folder:
         origin, only = _bring(where, name, given or rows, source, folder)
         found = _files.read_manifest(folder)

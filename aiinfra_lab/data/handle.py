@@ -47,6 +47,7 @@ class Dataset(Result):
     def scan(self, name: str | None = None) -> pl.LazyFrame:
         """A table as a polars lazy frame: nothing is read before it is collected."""
         table = self.describe(name)
+        # Tables name their file from the version's folder, also when the version was a single file.
         folder = self.path.parent if self.path.is_file() else self.path
         return scan(folder, table)
 
@@ -74,6 +75,7 @@ class Dataset(Result):
 
     def _alone(self) -> str:
         """What makes a table the one that is meant: data of its name or, where that can be no name, its file alone."""
+        # Not every table has a name that data may have, e.g. with capital letters; any one that has will do.
         for table in self.tables:
             with contextlib.suppress(UsageProblem):
                 return f"add the data under its name: `%data add {check_name(table)} {self.uri}`"
@@ -97,8 +99,10 @@ _KINDS = f"a table ({', '.join(SUFFIXES)})"
 
 def main_table(name: str, tables: Sequence[str]) -> str | None:
     """The table that the data is called after, as `flights-july` is after `flights`, or the only one."""
+    # `flights-july` is most likely flights of a month, beside the tables that it needs.
     called_after = [table for table in tables if name == table or name.startswith(f"{table}-")]
     if called_after:
+        # The longest, so that `flights-july-late` means the table flights-july and not flights.
         return max(called_after, key=len)
     return tables[0] if len(tables) == 1 else None
 

@@ -39,7 +39,7 @@ class Bounds:
 
 
 def worst(findings: Sequence[DataFinding]) -> State:
-    """Bad if anything is, else cannot tell if anything is; nothing judged cannot be told either."""
+    """The worst state among the findings; "cannot tell" when there are none."""
     states = {finding.state for finding in findings}
     if "bad" in states:
         return "bad"
@@ -47,7 +47,7 @@ def worst(findings: Sequence[DataFinding]) -> State:
 
 
 def judge(data: Dataset, like: Dataset | None, bounds: Bounds) -> list[DataFinding]:
-    """Everything that can be said of the tables. UsageProblem when no table has the key."""
+    """All findings about the tables. UsageProblem when no table has the key."""
     if not data.described:
         fix = "`%data check` judges parquet, CSV and JSON lines"
         return [DataFinding(data.uri, "tables", "cannot tell", "there is no table among its files", fix)]
@@ -92,9 +92,11 @@ def _table(data: Dataset, table: DataTable, bounds: Bounds) -> Iterator[DataFind
     frame = data.table(table.name)
     yield _types(table, frame)
     yield _missing(table.name, frame, bounds.max_missing)
+    # In a version of several tables the key belongs to some of them; a table that has only a part of it is not meant.
     own = [column for column in bounds.key if column in table.schema]
     if not bounds.key or len(own) == len(bounds.key):
         yield _duplicates(table.name, frame, own, bounds.max_duplicates)
+        # Rows without a key would count as duplicates of each other, or not at all: a finding of its own says so.
         if own:
             yield _nameless(table.name, frame, own)
 
@@ -103,6 +105,7 @@ def _types(table: DataTable, frame: pl.DataFrame) -> DataFinding:
     """Whether the columns are read as what was recorded, and each has a type at all."""
     from .tables import type_name
 
+    # The types are read again, for a file may be read otherwise by another version of polars.
     now = {name: type_name(dtype) for name, dtype in frame.schema.items()}
     odd = [
         f"{name} is read as {now.get(name, 'nothing')}, recorded as {kind}"
@@ -120,6 +123,7 @@ def _types(table: DataTable, frame: pl.DataFrame) -> DataFinding:
 def _missing(where: str, frame: pl.DataFrame, limit: float | None) -> DataFinding:
     """A missing value is a null or a NaN. Without a limit, only a column that has no value at all is bad."""
     shares = {column.name: _gaps(column) / frame.height for column in frame}
+    # A column that is wholly empty says nothing in any table; how much else may be missing depends on the use.
     over = {name: share for name, share in shares.items() if (share > limit if limit is not None else share == 1)}
     ordered = sorted(shares, key=lambda name: -shares[name])
     seen = ", ".join(f"{name} in {show_share(shares[name])}" for name in ordered[: min(5, len(over) or 1)])
@@ -136,6 +140,7 @@ def _gaps(column: pl.Series) -> int:
 
 def _duplicates(where: str, frame: pl.DataFrame, key: list[str], limit: float) -> DataFinding:
     wanted = frame.select(key) if key else frame
+    # By hash: comparing rows of many columns needs several times the memory.
     twice = frame.height - int(wanted.hash_rows().n_unique())
     what = f"{'rows' if not key else 'values of ' + ' and '.join(key)}"
     if twice / frame.height <= limit:

@@ -18,6 +18,7 @@ class DataVersion(Body, frozen=True, kw_only=True):
 
     kind: ClassVar[str] = "data"
 
+    # Also in the record's name; they are here since workspaces of before have them here.
     name: str
     version: int
     key: str

@@ -45,6 +45,7 @@ class DataCheck(Result):
     note: str = ""
 
     def card(self) -> Card:
+        # A card shows few rows and nobody reads the good ones first.
         ordered = sorted(self.findings, key=lambda one: ("bad", "cannot tell", "good").index(one.state))
         rows = [(one.where, one.what, one.state, one.seen) for one in ordered]
         fixes = [f"{one.where}, {one.what}: {one.fix}" for one in ordered if one.fix]

@@ -18,6 +18,7 @@ def fetch(text: str, into: Path) -> str:
     scheme, location = split_scheme(text)
     if location is None or scheme not in names("data.source"):
         raise UsageProblem(f"{text!r} names no source: there is no scheme {scheme!r}", _hint(scheme))
+    # Only now, for a provider's module may be slow to import.
     source: Source = make("data.source", scheme)
     return f"{scheme}:{source.read(location, into)}"
 

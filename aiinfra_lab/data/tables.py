@@ -49,6 +49,7 @@ def describe(folder: Path, files: list[str], text: Sequence[str] = ()) -> list[D
 
     Failed with the line when one cannot be read.
     """
+    # A folder of thousands of shards would take minutes and make a record of megabytes.
     called = table_names([file for file in files if is_table(file)][:MOST_DESCRIBED])
     tables = [_described(folder, file, name, text) for file, name in called.items()]
     known = {column for table in tables for column, _ in table.columns}
@@ -67,6 +68,7 @@ def scan(folder: Path, table: DataTable) -> pl.LazyFrame:
         case ".parquet":
             return pl.scan_parquet(path)
         case ".csv" | ".tsv":
+            # As text and then cast to the recorded types: a reader's guess may change with its version.
             text = typed.as_text(path, table.separator, table.rows)
             return text.select(typed.cast(name, kind) for name, kind in table.columns)
         case _:
@@ -88,6 +90,7 @@ def _described(folder: Path, file: str, name: str, text: Sequence[str]) -> DataT
     import polars as pl
 
     path = folder / file
+    # polars' own message for an empty file names neither the file nor what is wrong.
     if not path.stat().st_size:
         raise Failed(f"{file} is empty", "write the table anew")
     try:
@@ -96,6 +99,7 @@ def _described(folder: Path, file: str, name: str, text: Sequence[str]) -> DataT
             return DataTable(name, file, shape.rows, tuple(typed.types(path, shape, text)), shape.separator)
         if path.suffix.lower() != ".parquet":
             check_json_lines(path)
+        # Without types yet: parquet carries its own, and those of JSON lines are taken from all of them.
         frame = scan(folder, DataTable(name, file, 0, ()))
         columns = tuple((column, type_name(dtype)) for column, dtype in frame.collect_schema().items())
         frame.select(pl.all().null_count()).collect()  # the schema stands at a file's end, and may be all that is whole

@@ -37,7 +37,7 @@ def before(record: Record[DataVersion]) -> Record[DataVersion] | None:
 
 
 def handle(record: Record[DataVersion], note: str = "") -> Dataset:
-    """The handle of a version; its files are in place: taken out of the content store when they are not.
+    """The handle of a version; its files are there: taken out of the content store when they were not.
 
     Damaged when what is stored is not what was recorded.
     """
@@ -46,8 +46,8 @@ def handle(record: Record[DataVersion], note: str = "") -> Dataset:
     # `data check` reads them.
     if not _files.sizes_agree(manifest(record), folder_of(where, record)):
         with _files.incoming(where.home) as folder:
-            aside = folder / "placed"
-            content_store(where).place(record.body.key, aside)
+            aside = folder / "content"
+            content_store(where).checkout(record.body.key, aside)
             if _files.read_manifest(aside).digest != record.body.digest:
                 raise Damaged(f"what is stored of {record.uri} has other bytes than were recorded", _AGAIN)
             _files.protect(aside)
@@ -58,6 +58,7 @@ def handle(record: Record[DataVersion], note: str = "") -> Dataset:
 def intact(record: Record[DataVersion]) -> DataFinding:
     """Whether every byte of a version is as it was recorded."""
     folder, recorded = folder_of(settings(), record), manifest(record)
+    # Every byte, since a disk's error or an editor leaves a file's size as it was.
     now = {file.name: file for file in _files.read_manifest(folder).files}
     odd = [file.name for file in recorded.files if now.get(file.name) != file]
     if odd:

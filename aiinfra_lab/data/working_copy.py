@@ -32,5 +32,6 @@ def follow(where: Settings, name: str, newest: Record[DataVersion] | None, *, ov
 
 
 def _copies(where: Settings) -> WorkingCopies | None:
+    # A store may have no copies at all, and then the folder `data/NAME` is the user's alone.
     store = content_store(where)
     return store if isinstance(store, WorkingCopies) else None

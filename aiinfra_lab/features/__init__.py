@@ -52,7 +52,7 @@ def add(name: SetName, *, data: Rows, timestamp: str, label: str = "", id_: str 
     data: the data version whose tables the views read
     timestamp: the rows' column that says when their features are asked for
     label: the rows' column that is to be predicted
-    id_: the rows' column that names a row; by default row_id, or the row's place
+    id_: the rows' column that names a row; by default row_id, or the row's position
     code: Python with functions under @view, and a list `columns`
     """
     from .. import data as data_noun
@@ -170,7 +170,7 @@ def diff(name: SetName, other: SetName) -> FeatureDifference:
     """Compare two feature sets, or two versions of one: features, views, and the cells' text.
 
     name: the one before
-    other: the one after; one that does not exist yet is said to be so
+    other: the one after; one that does not exist yet is noted as such
     """
     from . import compare
 

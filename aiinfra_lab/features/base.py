@@ -30,7 +30,7 @@ class OnlineStore(Protocol):
         """
 
     def read(self, spec: Spec, keys: Mapping[str, Sequence[Value]]) -> dict[str, list[Known]]:
-        """View → what is stored, one for each place in the columns of `keys`, however old it is.
+        """View → what is stored, one for each position in the columns of `keys`, however old it is.
 
         NotFound when the version was not loaded.
         """

@@ -46,6 +46,7 @@ def _changed(before: Spec, after: Spec) -> Iterator[Change]:
     for name, kind in before.types.items():
         if name in after.types:
             yield from _differs(name, kind, after.types[name])
+    # A model reads features by position, so the same ones in another order are a change.
     kept = [name for name in before.features if name in after.types]
     if kept != [name for name in after.features if name in before.types]:
         yield "order", ", ".join(before.features), ", ".join(after.features)
@@ -57,6 +58,7 @@ def _changed(before: Spec, after: Spec) -> Iterator[Change]:
 
 def _view_changes(before: ViewSpec, after: ViewSpec) -> Iterator[Change]:
     for field in msgspec.structs.fields(ViewSpec):
+        # Features are compared across views: one that moved to another view is the same to a model.
         if field.name not in ("name", "features"):
             old, new = getattr(before, field.name), getattr(after, field.name)
             yield from _differs(f"{before.name}: {field.name}", old, new)

@@ -60,6 +60,7 @@ with _as_it_was():
 
 PROJECT = "aiinfra"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# Feast's names for our few types; a key is never a float.
 _TYPES = {"number": Float64, "integer": Int64, "text": String, "truth": Bool}
 _KEYS = {"integer": ValueType.INT64, "text": ValueType.STRING, "truth": ValueType.BOOL}
 
@@ -140,6 +141,7 @@ class PitOfflineStore(OfflineStore):
                 parts.append(part.rename({name: prefix + name for name in part.columns}))
             return pl.concat(parts, how="horizontal")
 
+        # Feast's on-demand views ask it for the names of the rows' own columns.
         metadata = RetrievalMetadata(feature_refs, [name for name in rows.columns if name != at])
         return PitRetrievalJob(compute, full_feature_names, on_demand, metadata)
 
@@ -161,6 +163,7 @@ class PitOfflineStore(OfflineStore):
             given = Events(
                 "", keys, timestamp_field, created_timestamp_column, None, features, _read(data_source, config)
             )
+            # First what counts at the end, then the start: an older event that became known late must not come back.
             frame = given.typed("the source").latest(_aware(end_date)).filter(pl.col(TIME) >= _aware(start_date))
             frame = frame.rename({TIME: timestamp_field})
             return frame.rename({AT: created_timestamp_column}) if created_timestamp_column else frame.drop(AT)
@@ -200,10 +203,11 @@ class Feast:
     def load(self, spec: Spec, sources: Mapping[str, Path], until: datetime) -> None:
         """Apply entities, views and a service of the version, after what was there of it; then Feast's materialize."""
         with self._store() as store:
+            # Feast adds to what is there: a value that the new data lacks would otherwise stay.
             self._forget(store, spec)
             # Relative paths: the workspace may be moved.
-            places = {name: os.path.relpath(path, self.folder) for name, path in sources.items()}
-            views = [_feature_view(spec, view, places[view.name]) for view in spec.views]
+            paths = {name: os.path.relpath(path, self.folder) for name, path in sources.items()}
+            views = [_feature_view(spec, view, paths[view.name]) for view in spec.views]
             store.apply([*_entities(spec.entity.items()), *views, FeatureService(name=_name(spec), features=[*views])])
             # Feast cannot materialize a view in which nothing is known yet.
             full = [view.name for view in spec.views if _anything(sources[view.name], view, until)]
@@ -246,6 +250,7 @@ class Feast:
                 old.append(store.get_feature_view(_name(spec, view.name)))
         with contextlib.suppress(FeastObjectNotFoundException):
             old.append(store.get_feature_service(_name(spec)))
+        # Feast rewrites its registry even when there is nothing to delete.
         if old:
             store.apply([], objects_to_delete=old, partial=False)
 
@@ -263,9 +268,9 @@ class Feast:
                 f"{spec.uri} is not in the online store", f"`%features get {spec.name} --online …`"
             ) from None
         columns = answer.to_dict()
-        places = range(len(columns[time]))
-        values = [{item: columns[item][place] for item in view.feature_names} for place in places]
-        return [_known(columns[time][place], values[place]) for place in places]
+        positions = range(len(columns[time]))
+        values = [{item: columns[item][at] for item in view.feature_names} for at in positions]
+        return [_known(columns[time][at], values[at]) for at in positions]
 
 
 _CONFIG = f"""\

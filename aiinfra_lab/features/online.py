@@ -18,7 +18,7 @@ from .. import files
 from ..errors import Failed, UsageProblem, did_you_mean
 from ..providers import make
 from ..store import Event, Record, open_store, update
-from .join import WORDS, Events, as_time
+from .join import TYPE_NAMES, Events, as_time
 from .record import FeatureSetVersion, OnlineState, Spec, features_home
 from .rows import tables_of, write
 from .sets import run_views
@@ -58,6 +58,7 @@ def fill(
     spec = record.body
     until = newest(spec, dataset.table())
     events = events if events is not None else run_views(spec, tables_of(dataset))
+    # Only now, for running the views may take minutes and needs no lock.
     with _alone():
         record = open_store().get(FeatureSetVersion, record.name) or record  # another process may have been faster
         if _holds(record, dataset):
@@ -88,6 +89,7 @@ def read(spec: Spec, online: OnlineState, row: Mapping[str, Value], at: datetime
     """The features of one row, at the store's own time or a later one."""
     as_of = datetime.fromisoformat(online.as_of)
     at = at or as_of
+    # It keeps the newest values alone, and has forgotten those that held before.
     if at < as_of:
         raise UsageProblem(
             f"the online store knows how things stood at {as_of:%Y-%m-%d %H:%M:%S}, and {at} is earlier",
@@ -95,7 +97,7 @@ def read(spec: Spec, online: OnlineState, row: Mapping[str, Value], at: datetime
         )
     found = provider().read(spec, {key: [row[key]] for key in spec.entity}) if spec.views else {}
     return OnlineVector(
-        at, as_of, online.uri, vector(spec, row, {view: places[0] for view, places in found.items()}, at)
+        at, as_of, online.uri, vector(spec, row, {view: answers[0] for view, answers in found.items()}, at)
     )
 
 
@@ -122,6 +124,7 @@ def parse_key(spec: Spec, text: str) -> tuple[dict[str, Value], datetime | None]
         raise UsageProblem(f"{spec.uri} uses no {unknown[0]!r}", did_you_mean(unknown[0], [*types, spec.timestamp]))
     if missing := [key for key in spec.entity if given.get(key) is None]:
         raise UsageProblem(f"--online does not say which {missing[0]}", fix)
+    # It is a moment and no value: what is left are the row's own columns.
     at = _time(given.pop(spec.timestamp)) if given.get(spec.timestamp) is not None else None
     return {name: _value(name, types[name], value) for name, value in given.items()}, at
 
@@ -137,6 +140,7 @@ def _load(spec: Spec, events: Sequence[Events], folder: Path, until: datetime) -
         write(item.frame.with_columns(item.microseconds()), sources[item.view])
     if sources:
         provider().load(spec, sources, until)
+        # What was loaded before is no longer read by anything, and may be large.
         for old in folder.parent.iterdir():
             if old != folder:
                 shutil.rmtree(old)
@@ -180,4 +184,4 @@ def _value(name: str, kind: str, value: Any) -> Value:
             return {"true": True, "false": False}[text.lower()]
         return text if kind == "text" else int(text) if kind == "integer" else float(text)
     except (ValueError, KeyError):
-        raise UsageProblem(f"{name}={value} is not {WORDS[kind]}", f"give {name} as {WORDS[kind]}") from None
+        raise UsageProblem(f"{name}={value} is not {TYPE_NAMES[kind]}", f"give {name} as {TYPE_NAMES[kind]}") from None

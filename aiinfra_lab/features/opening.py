@@ -29,6 +29,7 @@ def open_rows(rows: object, name: str = "rows") -> FeatureRows | Dataset:
         uri = Uri.parse(rows)
         if uri.noun == FeatureSetVersion.kind:
             return feature_rows(joined.stored(uri) if uri.part else _newest(uri))
+    # Anything else than a feature set's rows is data, or becomes a version of it.
     try:
         return data_noun.open_rows(rows, name=name)
     except NotFound as problem:

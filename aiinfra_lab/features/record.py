@@ -41,7 +41,7 @@ class ViewSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """The names of the columns that say whom a row tells of."""
+        """The names of the columns that identify the entity of a row."""
         return tuple(column.name for column in self.entity)
 
     @property
@@ -149,6 +149,7 @@ class JoinedRows(Body, frozen=True, kw_only=True):
     label: str
     entity: tuple[str, ...]
     timestamp: str
+    # By name, not in the views' order: JSON objects in a record are sorted.
     coverage: Mapping[str, float]
     digest: str
     features_uri: str

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FeatureSet(Result):
-    """A version of a feature set. `features` stand in the order in which a model gets them; `views` say whence."""
+    """A version of a feature set. `features` are in a model's order; `views` are where they come from."""
 
     uri: str
     features: tuple[str, ...]
@@ -37,6 +37,7 @@ class FeatureSet(Result):
     code: str
 
     def card(self) -> Card:
+        # By feature, as a model's owner asks: from which view, and how long it is valid.
         origin = {name: each for each in self.views for name in each["features"]}
         rows = [[name, self.types[name], *_origin(origin.get(name))] for name in self.features]
         facts = [("label", self.label or "–"), ("timestamp", self.timestamp), ("data", self.data)]
@@ -222,8 +223,8 @@ def _cut(code: str, most: int = 1500) -> str:
 def _origin(each: Mapping[str, Any] | None) -> list[str]:
     if each is None:
         return ["the row itself", "", ""]
-    lives = shown("ttl_s", each["ttl_s"]) if each["ttl_s"] is not None else "for ever"
-    return [each["name"], ", ".join(each["entity"]), lives]
+    ttl = shown("ttl_s", each["ttl_s"]) if each["ttl_s"] is not None else "for ever"
+    return [each["name"], ", ".join(each["entity"]), ttl]
 
 
 def event_line(logged: LoggedEvent) -> tuple[float, str, str, str]:

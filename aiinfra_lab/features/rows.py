@@ -79,6 +79,7 @@ def join(spec: Spec, rows: pl.DataFrame, events: list[Events]) -> tuple[pl.DataF
 
     if rows.is_empty():
         raise Failed("there are no rows to find features for", "give --rows something with rows in it")
+    # Gathered first: a feature of a view may be a row's own column elsewhere, and order comes last.
     parts: dict[str, pl.Series] = {}
     coverage: dict[str, float] = {}
     for item in events:
@@ -89,13 +90,14 @@ def join(spec: Spec, rows: pl.DataFrame, events: list[Events]) -> tuple[pl.DataF
     keys = [as_key(rows, name, "the rows") for name in spec.entity if name not in parts]
     found = rows.select(_row_ids(spec, rows), *keys, as_time(rows, spec.timestamp, "the rows"))
     found = found.with_columns(parts[name].alias(name) for name in spec.features)
+    # Rows that are to be predicted have no label yet.
     if spec.label and spec.label in rows.columns:
         found = found.with_columns(rows[spec.label])
     return found, coverage
 
 
 def write(frame: pl.DataFrame, path: Path) -> str:
-    """Put a frame in its place whole, as parquet; the file's SHA-256."""
+    """Write a frame as parquet, whole or not at all; the file's SHA-256."""
     with files.writing(path) as aside:
         frame.write_parquet(aside)
         return hashlib.sha256(aside.read_bytes()).hexdigest()
@@ -135,6 +137,7 @@ def _row_ids(spec: Spec, rows: pl.DataFrame) -> pl.Expr:
     if not name:
         return pl.int_range(rows.height, dtype=pl.Int64).alias(ROW_ID)
     ids = rows.select(as_key(rows, name, "the rows"))[name]
+    # Predictions are joined to what came true by this id, and a second row of an id would get the first one's.
     if ids.null_count() or ids.n_unique() < rows.height:
         raise Failed(f"{name} does not name each row: it has gaps, or a value twice", "choose another --id")
     return as_key(rows, name, "the rows").alias(ROW_ID)
@@ -144,6 +147,7 @@ def copy(frame: pl.LazyFrame, into: Path) -> None:
     """Write joined rows to a parquet or a CSV file, whole or not at all."""
     if into.suffix not in (".parquet", ".csv"):
         raise UsageProblem(f"--into {into} is neither .parquet nor .csv", f"--into {into}.parquet")
+    # Before the file is begun: what cannot be computed leaves nothing behind.
     rows = frame.collect()
     with files.writing(into, fix="choose another --into") as aside:
         if into.suffix == ".csv":

@@ -38,13 +38,16 @@ def describe(
     rows.select(as_time(rows, timestamp, "the rows"))
     for column in filter(None, (label, row_id)):
         need(rows, column, "the rows")
+    # The types of features are found by running the views once, for nothing else knows them.
     events = [prepare(view, view.run(tables)) for view in views]
     names = [*columns, *(feature for item in events for feature in item.features)]
     once(names, "the cell")
     once([item.name for item in views], "the cell")
     keys = {key for item in events for key in item.entity}
+    # The online store has one namespace: the feature would be taken for the key.
     if hidden := keys & {feature for item in events for feature in item.features}:
         raise Failed(f"{min(hidden)!r} is a key of one view and a feature of another", "rename the feature")
+    # A feature of that name would hand the label, or the time, to the model.
     if taken := ({label, timestamp, ROW_ID} - {""}) & {*names, *keys}:
         raise Failed(
             f"{min(taken)!r} cannot be a feature or a key: it is the label, the timestamp or a row's id", "take it out"
@@ -77,6 +80,7 @@ def run_views(spec: Spec, tables: Tables) -> list[Events]:
 
 def conform(events: Events, view: ViewSpec) -> Events:
     """The same events in the types of the registered view, where nothing is lost by it."""
+    # The order counts too, since a model reads features by position.
     if events.features != view.feature_names:
         now, then = ", ".join(events.features), ", ".join(view.feature_names)
         raise Failed(

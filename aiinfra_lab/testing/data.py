@@ -35,14 +35,14 @@ class VersionStoreContract:
     """
 
     def test_what_is_taken_in_comes_out(self, content: VersionStore, tmp_path: Path) -> None:
-        content.place(content.ingest(folder(tmp_path / "in", ONE)), tmp_path / "out")
+        content.checkout(content.ingest(folder(tmp_path / "in", ONE)), tmp_path / "out")
         assert content_of(tmp_path / "out") == ONE
 
     def test_bytes_that_are_no_text_come_out(self, content: VersionStore, tmp_path: Path) -> None:
         given = bytes(range(256)) * 5_000
         (folder(tmp_path / "in", {}) / "in").mkdir(parents=True)
         (tmp_path / "in" / "in" / "x").write_bytes(given)
-        content.place(content.ingest(tmp_path / "in"), tmp_path / "out")
+        content.checkout(content.ingest(tmp_path / "in"), tmp_path / "out")
         assert (tmp_path / "out" / "in" / "x").read_bytes() == given
 
     def test_the_content_decides_the_key(self, content: VersionStore, tmp_path: Path) -> None:
@@ -56,22 +56,22 @@ class VersionStoreContract:
     def test_what_was_taken_in_may_be_deleted(self, content: VersionStore, tmp_path: Path) -> None:
         key = content.ingest(folder(tmp_path / "in", ONE))
         shutil.rmtree(tmp_path / "in")
-        content.place(key, tmp_path / "out")
+        content.checkout(key, tmp_path / "out")
         assert content_of(tmp_path / "out") == ONE
 
-    def test_content_can_be_placed_again_and_deleted_where_it_is(self, content: VersionStore, tmp_path: Path) -> None:
+    def test_content_can_be_checked_out_again_and_deleted_there(self, content: VersionStore, tmp_path: Path) -> None:
         key = content.ingest(folder(tmp_path / "in", ONE))
         for name in ("one", "two"):
-            content.place(key, tmp_path / name)
+            content.checkout(key, tmp_path / name)
         shutil.rmtree(tmp_path / "one")
-        content.place(key, tmp_path / "three")
+        content.checkout(key, tmp_path / "three")
         assert content_of(tmp_path / "two") == content_of(tmp_path / "three") == ONE
 
-    def test_what_is_not_stored_cannot_be_placed(self, content: VersionStore, tmp_path: Path) -> None:
+    def test_what_is_not_stored_cannot_be_checked_out(self, content: VersionStore, tmp_path: Path) -> None:
         key = content.ingest(folder(tmp_path / "in", ONE))
         content.forget(key, [])
         with pytest.raises(NotFound):
-            content.place(key, tmp_path / "out")
+            content.checkout(key, tmp_path / "out")
         assert not (tmp_path / "out").exists()
 
     def test_what_is_forgotten_is_gone_but_for_what_others_share(self, content: VersionStore, tmp_path: Path) -> None:
@@ -79,15 +79,15 @@ class VersionStoreContract:
         for _ in range(2):
             content.forget(one, [two])
         with pytest.raises(NotFound):
-            content.place(one, tmp_path / "one")
-        content.place(two, tmp_path / "two")
+            content.checkout(one, tmp_path / "one")
+        content.checkout(two, tmp_path / "two")
         assert content_of(tmp_path / "two") == TWO
 
     def test_what_was_forgotten_can_be_taken_in_again(self, content: VersionStore, tmp_path: Path) -> None:
         key = content.ingest(folder(tmp_path / "in", ONE))
         content.forget(key, [])
         assert content.ingest(folder(tmp_path / "again", ONE)) == key
-        content.place(key, tmp_path / "out")
+        content.checkout(key, tmp_path / "out")
         assert content_of(tmp_path / "out") == ONE
 
     def test_a_kept_key_that_is_not_stored_keeps_nothing(self, content: VersionStore, tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ class VersionStoreContract:
         content.forget(two, [])
         content.forget(one, [two])
         with pytest.raises(NotFound):
-            content.place(one, tmp_path / "out")
+            content.checkout(one, tmp_path / "out")
 
 
 class SourceContract:

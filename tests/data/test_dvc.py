@@ -41,7 +41,7 @@ def test_writing_to_what_is_published_changes_no_version(content, workspace, tmp
     key = content.ingest(folder(tmp_path / "in", ONE))
     content.publish("x", key)
     (workspace / "data" / "x" / "a.txt").write_text("mine")
-    content.place(key, tmp_path / "out")
+    content.checkout(key, tmp_path / "out")
     assert content_of(tmp_path / "out") == ONE
 
 
@@ -70,7 +70,7 @@ def test_what_is_published_must_be_stored(content, workspace):
 
 
 def test_what_is_stored_is_linked_and_not_copied(content, workspace, tmp_path):
-    content.place(content.ingest(folder(tmp_path / "in", ONE)), workspace / "out")
+    content.checkout(content.ingest(folder(tmp_path / "in", ONE)), workspace / "out")
     assert (workspace / "out" / "a.txt").stat().st_nlink > 1
 
 

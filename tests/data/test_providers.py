@@ -80,7 +80,7 @@ def test_a_removed_version_is_gone_from_the_store_too(cats):
     key = data.show("cats@1").key
     assert data.rm("cats@1").newest == "data:cats@2"
     with pytest.raises(NotFound):
-        store.place(key, cats / "out")
+        store.checkout(key, cats / "out")
     assert data.get("cats").table().height == 2
 
 

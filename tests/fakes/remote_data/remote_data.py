@@ -25,7 +25,7 @@ class Objects:
         listed = {name: self._put(content) for name, content in sorted(files.items())}
         return "list-" + self._put(json.dumps(listed).encode())
 
-    def place(self, key: str, into: Path) -> None:
+    def checkout(self, key: str, into: Path) -> None:
         files = self._listed(key)
         if files is None:
             raise NotFound(f"the bucket has no {key}", "`%data add` it again")
