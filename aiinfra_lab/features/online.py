@@ -122,7 +122,7 @@ def parse_key(spec: Spec, text: str) -> tuple[dict[str, Value], datetime | None]
     fix = f"--online {','.join(f'{key}=…' for key in spec.entity)}"
     if unknown := [name for name in given if name not in types and name != spec.timestamp]:
         raise UsageProblem(f"{spec.uri} uses no {unknown[0]!r}", did_you_mean(unknown[0], [*types, spec.timestamp]))
-    if missing := [key for key in spec.entity if given.get(key) is None]:
+    if missing := [key for key in spec.entity if given.get(key) in (None, "")]:
         raise UsageProblem(f"--online does not say which {missing[0]}", fix)
     # It is a moment and no value: what is left are the row's own columns.
     at = _time(given.pop(spec.timestamp)) if given.get(spec.timestamp) is not None else None
