@@ -58,7 +58,8 @@ def _resolve(noun: nouns.Noun[Any], uri: Uri, kind: type[B], *, removed: bool) -
         if version is None:
             raise NotFound(f"there is no {uri.alias} of {uri.bare} yet", _known(noun, uri))
         uri = uri.at(version)
-    found = _newest(uri, kind) if noun.has_versions and not uri.tag else open_store().get(kind, uri.label)
+    newest = noun.has_versions and not uri.tag and not uri.part  # a part without its version names nothing
+    found = _newest(uri, kind) if newest else open_store().get(kind, uri.label)
     if found is None:
         raise NotFound(f"there is no {uri}", _known(noun, uri))
     if found.body.is_removed and not removed:

@@ -116,6 +116,12 @@ def split_label(label: str) -> tuple[str, int | None, str | None]:
     return match[1], int(match[2]) if match[2] else None, match[3]
 
 
+def split_scheme(text: str) -> tuple[str, str | None]:
+    """(scheme, location) of `SCHEME:LOCATION`, where data is brought from; location is None without a colon."""
+    scheme, colon, location = text.partition(":")
+    return scheme, location if colon else None
+
+
 def leading_version(file_name: str, name: str) -> int:
     """N where a file's name begins with `name@N`, as what belongs to a version is called on disk; else 0."""
     found = re.match(rf"{re.escape(name)}@([0-9]+)", file_name)

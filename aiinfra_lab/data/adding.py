@@ -3,45 +3,41 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from .. import files
 from ..config import Settings, settings
-from ..errors import Conflict, NotFound, UsageProblem
+from ..errors import LabError, NotFound, UsageProblem
+from ..resolve import resolve
 from ..store import Event, Record, next_version, open_store
-from ..uris import check_name
+from ..uris import Uri, check_name
 from . import files as _files
-from . import frames, sources
+from . import frames, sources, working_copy
 from .handle import Dataset, main_table
+from .record import DataVersion
 from .tables import describe
-from .versions import (
-    KIND,
-    as_version,
-    content_store,
-    folder_of,
-    handle,
-    manifest_path,
-    records,
-)
+from .versions import as_version, content_store, folder_of, handle, manifest_path, versions
+
+_WAYS = "give a URI like data:flights, a path like flights.csv, or in Python a data frame"
 
 
-def add(name: str, rows: object, source: str | None, text: tuple[str, ...]) -> Dataset:
+def add(name: str, rows: object, source: str | None, text: Sequence[str]) -> Dataset:
     """Take content in and record it as the next version of that name; the newest one when it is the same."""
     check_name(name)
     where = settings()
-    given = as_version(rows)  # before the lock: it may have to put a version in place
+    given = as_version(rows)  # before the lock: it may have to take a version out of the store
     with _files.incoming(where.home) as folder:
-        said, only = _bring(where, name, given or rows, source, folder)
+        origin, only = _bring(where, name, given or rows, source, folder)
         found = _files.read_manifest(folder)
-        newest = next(iter(records(name)), None)
-        if newest and newest.body["digest"] == found.digest:
-            record, note = newest, f"nothing new: this is the content of data:{newest.name}"
-        else:
-            record, note = _record(where, name, folder, found, said, only or _kept_alone(newest, found), text), ""
-        _publish(where, record, must=not note)
-    return handle(record, note)
+        newest = next(iter(versions(name)), None)
+        if newest and newest.body.digest == found.digest:
+            # A working copy with changes of the user's own stays as it is: no new version holds them.
+            working_copy.follow(where, name, newest)
+            return handle(newest, f"nothing new: this is the content of {newest.uri}")
+        record = _record(where, name, folder, found, origin, only or _kept_alone(newest, found), text)
+        working_copy.follow(where, name, record, overwrite=True)
+    return handle(record)
 
 
 def open_rows(rows: object, name: str = "rows") -> Dataset:
@@ -55,7 +51,7 @@ def open_rows(rows: object, name: str = "rows") -> Dataset:
 
 
 def _bring(where: Settings, name: str, rows: object, source: str | None, folder: Path) -> tuple[str, str]:
-    """Fill the folder; return the source in words, and the name of the file when it was a single one."""
+    """Fill the folder; return where it came from, and the name of the file when it was a single one."""
     if source is not None:
         if rows is not None:
             raise UsageProblem("both --from and rows were given", "give one of them")
@@ -83,7 +79,7 @@ def _own(where: Settings, name: str) -> Path:
 def _given(rows: object) -> Path:
     """The file or folder that a path names. NotFound when there is none; the fix says what may have been meant."""
     if not isinstance(rows, str | Path):
-        raise UsageProblem(f"an object of type {type(rows).__name__} is no data", _WAYS)
+        raise UsageProblem(f"an object of type {type(rows).__name__} cannot be read as data", _WAYS)
     if not str(rows).strip():  # as a path, it would be the whole current folder
         raise UsageProblem("no rows were given: the text is empty", _WAYS)
     path = Path(rows)
@@ -98,63 +94,54 @@ def _given(rows: object) -> Path:
     raise NotFound(f"there is no file or folder {path}", _meant(str(rows)))
 
 
-_WAYS = "give a URI like data:flights, a path like flights.csv, or in Python a data frame"
-
-
-def _meant(word: str) -> str:
-    if "://" in word:
-        return "what lies on another machine must be fetched first: give the path of a file here"
+def _meant(text: str) -> str:
+    if "://" in text:
+        return "what is on another machine must be fetched first: give the path of a file here"
     hint = "look at the path: it is read from the current folder"
-    return f"did you mean {KIND}:{word}? If not, {hint}" if records(word.partition("@")[0]) else hint
+    try:
+        resolve(text, DataVersion)
+    except LabError:  # most paths could not even be a name
+        return hint
+    return f"did you mean {Uri.parse(text, noun=DataVersion.kind)}? If not, {hint}"
 
 
-def _kept_alone(newest: Record | None, found: _files.Manifest) -> str:
+def _kept_alone(newest: Record[DataVersion] | None, found: _files.Manifest) -> str:
     """A version that was a single file stays one when its copy in `data/` is recorded anew."""
-    only = str(newest.body["only"]) if newest else ""
+    only = newest.body.only if newest else ""
     return only if [file.name for file in found.files] == [only] else ""
 
 
 def _record(
-    where: Settings, name: str, folder: Path, found: _files.Manifest, said: str, only: str, text: tuple[str, ...]
-) -> Record:
+    where: Settings, name: str, folder: Path, found: _files.Manifest, origin: str, only: str, text: Sequence[str]
+) -> Record[DataVersion]:
+    """Store the content, number the version and record it.
+
+    Content, list of files and folder are there before the record, since a record must never point to nothing; what a
+    crash leaves without a record is overwritten by whoever gets that number.
+    """
     tables = describe(folder, [file.name for file in found.files], text)
     main = main_table(name, [table.name for table in tables])
-    content = content_store(where)
     files.flush_tree(folder)
-    key = content.ingest(folder)
-    if content.unsaved(name):
-        raise Conflict(
-            f"data/{name} has changes that no version holds, and they would be overwritten",
-            f"record them with `%data add {name}`, or take them away",
-        )
+    key = content_store(where).ingest(folder)
+    # After the content is stored: a copy that has just this content is not modified, and need not be refused.
+    working_copy.refuse_modified(where, name)
     files.write(manifest_path(where, found.digest), found.text())
-    body = {
-        "name": name,
-        "key": key,
-        "digest": found.digest,
-        "rows": next((table.rows for table in tables if table.name == main), None),
-        "files": len(found.files),
-        "size_bytes": found.size,
-        "source": said,
-        "only": only,
-        "described": [asdict(table) for table in tables],
-    }
-    return _commit(where, body, folder)
-
-
-def _commit(where: Settings, body: dict[str, Any], folder: Path) -> Record:
-    """Number the version and record it. Its folder is there before, since a record must never point to nothing."""
-    name, store = body["name"], open_store()
-    version = next_version(store, KIND, name)
-    record = Record.new(KIND, f"{name}@{version}", {**body, "version": version, "added_at": time.time()})
+    store = open_store()
+    body = DataVersion(
+        name=name,
+        version=next_version(store, DataVersion, name),
+        key=key,
+        digest=found.digest,
+        rows=next((table.rows for table in tables if table.name == main), None),
+        files=len(found.files),
+        size_bytes=found.size,
+        source=origin,
+        only=only,
+        described=tuple(tables),
+        added_at=time.time(),
+    )
+    record = Record.new(Uri(DataVersion.kind, name, body.version).label, body)
+    _files.protect(folder)
     _files.move_in(folder, folder_of(where, record))
-    uri = f"{KIND}:{record.name}"
-    detail = {"digest": body["digest"], "rows": body["rows"]}
-    return store.commit([record], Event("data add", uri, (body["source"],), (uri,), detail))[0]
-
-
-def _publish(where: Settings, record: Record, must: bool) -> None:
-    """Show the newest version under `data/`; what the user changed there is left when nothing new was recorded."""
-    content = content_store(where)
-    if must or not content.unsaved(record.body["name"]):
-        content.publish(record.body["name"], record.body["key"])
+    detail = {"digest": body.digest, "rows": body.rows}
+    return store.commit([record], Event("data add", record.uri, (origin,), (record.uri,), detail))[0]

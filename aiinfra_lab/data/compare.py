@@ -16,7 +16,7 @@ Change = tuple[str, str, str]  # what, before, after
 
 
 @dataclass(frozen=True, slots=True)
-class Files:
+class FileChanges:
     """The names of files that came, went, and hold other bytes."""
 
     added: tuple[str, ...]
@@ -54,20 +54,21 @@ class TableChange:
         return [(f"{self.name}.{what}", old, new) for what, old, new in self.shifted]
 
 
-def files(before: Manifest, after: Manifest) -> Files:
+def files(before: Manifest, after: Manifest) -> FileChanges:
     """The differences between two lists of files."""
     old, new = ({file.name: file.sha256 for file in one.files} for one in (before, after))
-    return Files(
+    return FileChanges(
         tuple(name for name in new if name not in old),
         tuple(name for name in old if name not in new),
         tuple(name for name in new if name in old and old[name] != new[name]),
     )
 
 
-def tables(before: Dataset, after: Dataset, changed: Files) -> tuple[TableChange, ...]:
+def tables(before: Dataset, after: Dataset, changed: FileChanges) -> tuple[TableChange, ...]:
     """The tables that both have, as far as their files differ."""
     old = {table.name: table for table in before.described}
     both = [(old[table.name], table) for table in after.described if table.name in old]
+    # A file whose digest is unchanged need not be read: its tables are equal.
     moved = {*changed.added, *changed.changed}
     return tuple(_table(before, after, new.name) for _, new in both if new.file in moved)
 
@@ -96,26 +97,30 @@ def _rows(before: pl.DataFrame, after: pl.DataFrame, columns: list[str]) -> tupl
     """How many rows only the one and only the other has, equal rows counted as often as they occur."""
     import polars as pl
 
+    # Without a column in common no row can be the same.
     if not columns:
         return after.height, before.height
     old, new = (
         one.select(columns).hash_rows().rename("row").to_frame().group_by("row").len() for one in (before, after)
     )
     both = old.join(new, on="row", how="full", coalesce=True, suffix="_after").fill_null(0)
+    # Signed, for counts are unsigned and their difference would wrap around.
     more = both["len_after"].cast(pl.Int64) - both["len"].cast(pl.Int64)
     return int(more.clip(lower_bound=0).sum()), int(-more.clip(upper_bound=0).sum())
 
 
 def _shifts(before: pl.Series, after: pl.Series) -> list[Change]:
-    """The measures of a column that differ, in words."""
+    """The measures of a column that differ, as they are shown."""
     old, new = _summary(before), _summary(after)
     return [(f"{after.name}: {what}", old[what], new[what]) for what in new if old.get(what, "–") != new[what]]
 
 
 def _summary(column: pl.Series) -> dict[str, str]:
+    # Few measures that need one pass: a version may have hundreds of columns.
     missing = column.null_count() / len(column) if len(column) else 0.0
     found = {"missing": show_share(missing)}
     if column.dtype.is_numeric():
+        # A single NaN would make the mean of a whole column NaN.
         found["mean"] = _number(column.drop_nans().mean() if column.dtype.is_float() else column.mean())
     elif column.dtype.is_temporal():
         found |= {"first": str(column.min() or "–"), "last": str(column.max() or "–")}

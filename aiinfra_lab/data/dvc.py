@@ -30,25 +30,24 @@ class Dvc:
 
         with self._repo() as repo:
             cache = repo.cache.local
+            # DVC's `add` would work on `data/NAME` itself; its parts work on any folder, before there is a version.
             staged, _, tree = build(cache, str(folder), repo.fs, "md5")
             moved = transfer(staged, cache, {tree.hash_info}, shallow=False, hardlink=True)
             if moved.failed:
                 raise Failed(f"{len(moved.failed)} files could not be stored by DVC", "look at the disk's free space")
             return str(tree.hash_info.value)
 
-    def place(self, key: str, into: Path) -> None:
+    def checkout(self, key: str, into: Path) -> None:
         """Check the tree out as hard links to the cache; where links cannot be made, as copies."""
         with self._repo() as repo:
             self._checkout(repo, key, into, ["reflink", "hardlink", "copy"])
-        for path in into.rglob("*"):
-            if path.is_file():
-                path.chmod(0o444)
 
     def publish(self, name: str, key: str) -> None:
         """Write `data/NAME.dvc`, then bring the folder to it: DVC's own checkout finishes what a crash leaves."""
         with self._repo() as repo:
             tree = self._tree(repo, key)
             sizes = [Path(repo.cache.local.oid_to_path(entry.value)).stat().st_size for _, _, entry in tree]
+            # The pointer first: after a crash, `dvc checkout` brings the folder to it.
             target = self.workspace / "data" / name
             write(target.with_name(name + ".dvc"), _pointer(key, sum(sizes), len(sizes), name))
             self._checkout(repo, key, target, None)
@@ -59,7 +58,7 @@ class Dvc:
             (self.workspace / "data" / f"{name}.dvc").unlink(missing_ok=True)
             shutil.rmtree(self.workspace / "data" / name, ignore_errors=True)
 
-    def unsaved(self, name: str) -> bool:
+    def is_modified(self, name: str) -> bool:
         """Whether the folder's tree is one that the cache does not hold."""
         from dvc_data.hashfile.build import build
 
@@ -74,6 +73,7 @@ class Dvc:
     def forget(self, key: str, keep: Sequence[str]) -> None:
         """Remove the tree's objects that no kept tree and no `.dvc` file of the workspace uses."""
         with self._repo() as repo:
+            # What the user tracks with plain `dvc add` shares the cache and is not ours to delete.
             kept = {info.value for infos in repo.used_objs(all_branches=False).values() for info in infos}
             for other in keep:
                 with contextlib.suppress(NotFound):
@@ -111,10 +111,12 @@ class Dvc:
                 repo.close()
 
     def _initialise(self) -> None:
+        # As `dvc init --no-scm` writes them, without its check for a Git repository and its message.
         config = self.workspace / ".dvc" / "config"
         if not config.exists():
             write(config, _CONFIG)
             write(config.with_name(".gitignore"), "/config.local\n/tmp\n/cache\n")
+        # Else `dvc status` walks through our own files, which change all the time.
         ignore = self.workspace / ".dvcignore"
         lines = ignore.read_text("utf-8").splitlines() if ignore.exists() else []
         if _IGNORED not in lines:
@@ -134,6 +136,7 @@ class Dvc:
         from dvc_data.hashfile.checkout import CheckoutError, checkout
 
         tree, cache = self._tree(repo, key), repo.cache.local
+        # A working copy gets the link types that the user configured; DVC's default may be written to.
         cache.cache_types = links or cache.cache_types
         target.parent.mkdir(parents=True, exist_ok=True)
         try:

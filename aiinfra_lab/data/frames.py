@@ -27,6 +27,7 @@ def write_frame(frame: Any, path: Path) -> None:
         raise Failed("the data frame has no columns", "give it at least one")
     if odd := [name for name, dtype in table.schema.items() if dtype == pl.Object]:
         raise _mixed(odd[0])
+    # In one chunk, so that the same rows give the same bytes, and so no new version.
     table.rechunk().write_parquet(path)
 
 
@@ -76,6 +77,7 @@ def _collected(frame: pl.LazyFrame) -> pl.DataFrame:
 def _from_pandas(frame: Any) -> pl.DataFrame:
     import polars as pl
 
+    # A named index was set on purpose and holds data; a nameless one is what pandas numbers rows with.
     if any(name is not None for name in frame.index.names):
         frame = frame.reset_index()
     names = list(frame.columns)
@@ -84,6 +86,7 @@ def _from_pandas(frame: Any) -> pl.DataFrame:
             what = "twice" if isinstance(name, str) else "with a name that is no text"
             raise Failed(f"the data frame has a column {name!r} {what}", "rename it: df.rename(columns=…)")
     for name in names:
+        # Only there can values of several types be; polars would turn them all into texts, or fail without the name.
         if frame[name].dtype == object:
             _check_objects(frame[name].dropna(), name)
     return pl.from_pandas(frame)
@@ -91,6 +94,7 @@ def _from_pandas(frame: Any) -> pl.DataFrame:
 
 def _check_objects(values: Any, name: str) -> None:
     kinds = set(values.map(type))
+    # Whole numbers among floats are what a missing value makes of them; a truth value among numbers is a mistake.
     if len(kinds) > 1 and not all(issubclass(kind, int | float) and kind is not bool for kind in kinds):
         raise _mixed(name)
 

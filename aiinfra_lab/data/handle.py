@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import NotFound, UsageProblem, did_you_mean
 from ..show import Card, Result, shown
-from ..uris import check_name
-from .tables import SUFFIXES, Table, scan
+from ..uris import Uri, check_name
+from .tables import SUFFIXES, DataTable, scan
 
 if TYPE_CHECKING:
     import polars as pl
@@ -34,7 +34,7 @@ class Dataset(Result):
     added_at: float
     path: Path
     note: str = ""
-    described: tuple[Table, ...] = field(default=(), repr=False, metadata={"json": False})
+    described: tuple[DataTable, ...] = field(default=(), repr=False, metadata={"json": False})
 
     def df(self, table: str | None = None) -> Any:
         """A table as a pandas data frame: the main one unless another is named."""
@@ -47,10 +47,11 @@ class Dataset(Result):
     def scan(self, name: str | None = None) -> pl.LazyFrame:
         """A table as a polars lazy frame: nothing is read before it is collected."""
         table = self.describe(name)
+        # Tables name their file from the version's folder, also when the version was a single file.
         folder = self.path.parent if self.path.is_file() else self.path
         return scan(folder, table)
 
-    def describe(self, name: str | None = None) -> Table:
+    def describe(self, name: str | None = None) -> DataTable:
         """The columns and types of a table. NotFound when there is none of that name."""
         known = {table.name: table for table in self.described}
         if name is None or not known:
@@ -61,7 +62,7 @@ class Dataset(Result):
 
     def main(self) -> str:
         """The table that is meant when none is named: the one that the data is called after, or the only one."""
-        main = main_table(self.uri.partition(":")[2].partition("@")[0], self.tables)
+        main = main_table(Uri.parse(self.uri).name, self.tables)
         if main is None and not self.tables:
             raise NotFound(f"{self.uri} holds no table", f"write {_KINDS} from what is in {self.path}, and add that")
         if main is None:
@@ -74,6 +75,7 @@ class Dataset(Result):
 
     def _alone(self) -> str:
         """What makes a table the one that is meant: data of its name or, where that can be no name, its file alone."""
+        # Not every table has a name that data may have, e.g. with capital letters; any one that has will do.
         for table in self.tables:
             with contextlib.suppress(UsageProblem):
                 return f"add the data under its name: `%data add {check_name(table)} {self.uri}`"
@@ -97,8 +99,10 @@ _KINDS = f"a table ({', '.join(SUFFIXES)})"
 
 def main_table(name: str, tables: Sequence[str]) -> str | None:
     """The table that the data is called after, as `flights-july` is after `flights`, or the only one."""
+    # `flights-july` is most likely flights of a month, beside the tables that it needs.
     called_after = [table for table in tables if name == table or name.startswith(f"{table}-")]
     if called_after:
+        # The longest, so that `flights-july-late` means the table flights-july and not flights.
         return max(called_after, key=len)
     return tables[0] if len(tables) == 1 else None
 

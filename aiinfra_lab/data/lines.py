@@ -28,8 +28,10 @@ def check_csv(path: Path) -> Shape:
     with path.open(encoding="utf-8-sig", newline="") as stream:
         try:
             first = next(stream, "")
+            # Such a file would be one single line, and a table without rows.
             if first.endswith("\r") and first.count('"') % 2 == 0:
                 raise Failed(f"the lines of {path.name} end in a carriage return alone", "save it with other line ends")
+            # The header decides: it is the one line in which values cannot contain a separator by chance.
             separator = max(_SEPARATORS, key=first.count)
             header = _header(path, first, stream, separator)
             rows = 0
@@ -65,12 +67,13 @@ def check_json_lines(path: Path) -> None:
             if not isinstance(row, dict):
                 raise _broken(path, number, "is no JSON object")
             for key, value in row.items():
+                # What a reader makes of mixed values depends on its version; a line's number helps in any case.
                 kind = _kind(value)
                 if kind and kinds.setdefault(key, kind) != kind:
                     raise _broken(path, number, f"has {kind} in {key!r}, which held {kinds[key]} before")
 
 
-_FIX = "mend that line, or write the table anew"
+_FIX = "correct that line, or write the table anew"
 
 
 def _broken(path: Path, number: int, what: str) -> Failed:
@@ -95,11 +98,13 @@ def _counted(stream: Iterator[str], separator: str) -> Iterator[tuple[int, int]]
     number = 1
     for line in stream:
         number += 1
+        # From here on a line break may stand inside a field, which only the slower csv module knows about.
         if '"' in line:
             yield from _parsed(chain([line], stream), separator, number - 1)
             return
         if line.strip("\r\n"):
             yield number, line.count(separator) + 1
+        # Empty lines at the end are how editors leave files; in between, a reader would skip them silently.
         elif any(rest.strip() for rest in stream):
             yield number, 0
 
@@ -115,8 +120,8 @@ def _parsed(lines: Iterator[str], separator: str, before: int) -> Iterator[tuple
             yield before + reader.line_num, len(row)
 
 
-def _no_number(word: str) -> None:
-    raise ValueError(f"{word} is none of its numbers; a missing one is null")
+def _no_number(text: str) -> None:
+    raise ValueError(f"{text} is none of its numbers; a missing one is null")
 
 
 def _kind(value: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ MOST_DESCRIBED = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class DataTable:
     """A file that is a table. `columns` holds (name, type) in order; `separator` is how a CSV is written."""
 
     name: str
@@ -32,7 +33,7 @@ class Table:
         return dict(self.columns)
 
 
-def names(files: list[str]) -> dict[str, str]:
+def table_names(files: list[str]) -> dict[str, str]:
     """File → table: the file's name without its ending, unless two files would then be called alike."""
     stems = [file.rpartition(".")[0] for file in files]
     return {file: file if stems.count(stem) > 1 else stem for file, stem in zip(files, stems, strict=True)}
@@ -43,12 +44,13 @@ def is_table(file: str) -> bool:
     return Path(file).suffix.lower() in SUFFIXES
 
 
-def describe(folder: Path, files: list[str], text: tuple[str, ...] = ()) -> list[Table]:
+def describe(folder: Path, files: list[str], text: Sequence[str] = ()) -> list[DataTable]:
     """The tables among the files, at most 500 of them, read whole; the columns in `text` are text in any case.
 
     Failed with the line when one cannot be read.
     """
-    called = names([file for file in files if is_table(file)][:MOST_DESCRIBED])
+    # A folder of thousands of shards would take minutes and make a record of megabytes.
+    called = table_names([file for file in files if is_table(file)][:MOST_DESCRIBED])
     tables = [_described(folder, file, name, text) for file, name in called.items()]
     known = {column for table in tables for column, _ in table.columns}
     if unknown := [column for column in text if column not in known]:
@@ -57,7 +59,7 @@ def describe(folder: Path, files: list[str], text: tuple[str, ...] = ()) -> list
     return tables
 
 
-def scan(folder: Path, table: Table) -> pl.LazyFrame:
+def scan(folder: Path, table: DataTable) -> pl.LazyFrame:
     """The table as a lazy frame of its recorded types; nothing is read yet."""
     import polars as pl
 
@@ -66,6 +68,7 @@ def scan(folder: Path, table: Table) -> pl.LazyFrame:
         case ".parquet":
             return pl.scan_parquet(path)
         case ".csv" | ".tsv":
+            # As text and then cast to the recorded types: a reader's guess may change with its version.
             text = typed.as_text(path, table.separator, table.rows)
             return text.select(typed.cast(name, kind) for name, kind in table.columns)
         case _:
@@ -73,32 +76,34 @@ def scan(folder: Path, table: Table) -> pl.LazyFrame:
 
 
 def type_name(dtype: Any) -> str:
-    """A column type in the words of this project: int64, float64, text, bool, date, timestamp[us, UTC]."""
+    """A column type as this project calls it: int64, float64, text, bool, date, timestamp[us, UTC]."""
     import polars as pl
 
     if isinstance(dtype, pl.Datetime):
         return f"timestamp[{dtype.time_unit}{', ' + dtype.time_zone if dtype.time_zone else ''}]"
-    words = {"String": "text", "Boolean": "bool", "Categorical": "category", "Enum": "category"}
+    names = {"String": "text", "Boolean": "bool", "Categorical": "category", "Enum": "category"}
     base = str(dtype).partition("(")[0]
-    return words.get(base, str(dtype).lower())
+    return names.get(base, str(dtype).lower())
 
 
-def _described(folder: Path, file: str, name: str, text: tuple[str, ...]) -> Table:
+def _described(folder: Path, file: str, name: str, text: Sequence[str]) -> DataTable:
     import polars as pl
 
     path = folder / file
+    # polars' own message for an empty file names neither the file nor what is wrong.
     if not path.stat().st_size:
         raise Failed(f"{file} is empty", "write the table anew")
     try:
         if path.suffix.lower() in (".csv", ".tsv"):
             shape = check_csv(path)
-            return Table(name, file, shape.rows, tuple(typed.types(path, shape, text)), shape.separator)
+            return DataTable(name, file, shape.rows, tuple(typed.types(path, shape, text)), shape.separator)
         if path.suffix.lower() != ".parquet":
             check_json_lines(path)
-        frame = scan(folder, Table(name, file, 0, ()))
+        # Without types yet: parquet carries its own, and those of JSON lines are taken from all of them.
+        frame = scan(folder, DataTable(name, file, 0, ()))
         columns = tuple((column, type_name(dtype)) for column, dtype in frame.collect_schema().items())
         frame.select(pl.all().null_count()).collect()  # the schema stands at a file's end, and may be all that is whole
-        return Table(name, file, int(frame.select(pl.len()).collect().item()), _known(file, columns))
+        return DataTable(name, file, int(frame.select(pl.len()).collect().item()), _known(file, columns))
     except (pl.exceptions.PolarsError, OSError) as problem:
         first = str(problem).strip().partition("\n")[0]
         raise Failed(

@@ -1,12 +1,12 @@
 """The types of a CSV's columns, decided over all rows and never by guessing from the first ones.
 
-A column of numbers in which some line holds a word is an error, and one with leading zeros, or with numbers that are
+A column of numbers in which some line holds a text is an error, and one with leading zeros, or with numbers that are
 too long for 64 bits, stays text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,7 @@ _DAY, _SECOND = "%Y-%m-%d", "%Y-%m-%d %H:%M:%S%.f"
 _FIRST = 1000
 
 
-def types(path: Path, shape: Shape, text: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+def types(path: Path, shape: Shape, text: Sequence[str]) -> Iterator[tuple[str, str]]:
     """(name, type) of each column; those in `text` are text. Failed with the line when a column mixes types.
 
     What the first rows suggest is held against all rows, which is one test a column; where it does not hold, all
@@ -30,6 +30,7 @@ def types(path: Path, shape: Shape, text: tuple[str, ...]) -> Iterator[tuple[str
     """
     frame = as_text(path, shape.separator, shape.rows)
     columns = [name for name in shape.header if name not in text]
+    # All tests on all rows would read every value six times; most columns hold what their first rows suggest.
     first = _counted(frame.head(_FIRST), {name: _votes(name) for name in columns})
     guess = {name: _elected(first[name]) or "text" for name in columns}
     firm = _counted(frame, {name: _test(name, guess[name]) for name in columns})
@@ -49,9 +50,11 @@ def _counted(frame: pl.LazyFrame, tests: dict[str, pl.Expr]) -> dict[str, dict[s
 
 def _elected(votes: dict[str, int]) -> str | None:
     """The type that all values have, text when most have none, None when most have one and some have not."""
+    # One value like 007 makes the column an identifier, whatever the others are.
     if votes["n"] == 0 or votes["lossy"]:
         return "text"
     kind = next((kind for kind in KINDS if votes[kind] == votes["n"]), None)
+    # Where most values are of one type, the rest are mistakes that the user must hear of; else it is text anyway.
     return kind or ("text" if max(votes[kind] for kind in KINDS) * 2 < votes["n"] else None)
 
 
@@ -72,6 +75,7 @@ def _test(name: str, kind: str) -> pl.Expr:
         holds = value.str.contains(r"^[-+.0-9tTfF]").sum() * 2 < value.count()
     else:
         holds = cast(name, kind, strict=False).count() == value.count()
+        # Of the first rows none may have had a leading zero.
         if kind in ("int64", "float64"):
             holds &= _lossy(name).sum() == 0
     return pl.struct(holds=holds)
@@ -94,7 +98,7 @@ def as_text(path: Path, separator: str, rows: int) -> pl.LazyFrame:
 
 
 def _value(name: str) -> pl.Expr:
-    """The text of a column, trimmed, with the words for a missing value as null."""
+    """The text of a column, trimmed, with what stands for a missing value as null."""
     import polars as pl
 
     trimmed = pl.col(name).str.strip_chars()
@@ -138,7 +142,7 @@ def _mixed(path: Path, shape: Shape, name: str, kind: str) -> Failed:
     line = line_of(path, row, shape.separator)
     return Failed(
         f"column {name} of {path.name} holds {_PLAIN[kind]}, but line {line} says {value!r}",
-        f"mend that line, or say `--text {name}` to take the whole column as text",
+        f"correct that line, or give `--text {name}` to take the whole column as text",
     )
 
 

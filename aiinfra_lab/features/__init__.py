@@ -4,43 +4,47 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from ..audit.references import refuse_referenced
 from ..errors import Conflict, Failed, NotFound, UsageProblem
+from ..resolve import resolve
 from ..show import Listing
 from ..store import Record, open_store
 from ..uris import Uri, check_name
-from ..verbs import Code, Live, Rows, verb
+from ..verbs import Code, FilePath, Live, Name, Rows, verb
 from .opening import open_rows
+from .record import FeatureSetVersion, OnlineState, path_of
 from .results import (
-    Difference,
+    FeatureCheck,
+    FeatureDifference,
+    FeatureHistory,
+    FeatureRemoval,
     FeatureRows,
     FeatureSet,
-    History,
     OnlineRow,
-    Removal,
-    Report,
     event_line,
     feature_rows,
     feature_set,
-    newest_data,
 )
 from .views import View, view
 
+if TYPE_CHECKING:
+    from ..data import Dataset
+
 __all__ = [
-    "Difference", "FeatureRows", "FeatureSet", "History", "OnlineRow", "Removal", "Report", "View",
-    "add", "check", "diff", "get", "log", "ls", "open_rows", "rm", "show", "view",
+    "FeatureCheck", "FeatureDifference", "FeatureHistory", "FeatureRemoval", "FeatureRows", "FeatureSet", "OnlineRow",
+    "View", "add", "check", "diff", "get", "log", "ls", "open_rows", "rm", "show", "view",
 ]  # fmt: skip
 
-Name = Annotated[str, Live("features")]
+SetName = Annotated[Name, Live("features")]
 
 
 @verb("features")
-def add(name: Name, *, data: Rows, timestamp: str, label: str = "", id_: str = "", code: Code = "") -> FeatureSet:
+def add(name: SetName, *, data: Rows, timestamp: str, label: str = "", id_: str = "", code: Code = "") -> FeatureSet:
     """Add a feature set: the cell's views, and the columns of the rows themselves that it names in `columns`.
 
-    The views run once over the data version, so that what cannot work is told now; they are registered in Feast, and
+    The views run once over the data version, so that what cannot work fails now; they are registered in Feast, and
     the newest values go to its online store. The same cell and options again are the same version. What the cell
     imports is not part of the version.
 
@@ -48,24 +52,26 @@ def add(name: Name, *, data: Rows, timestamp: str, label: str = "", id_: str = "
     data: the data version whose tables the views read
     timestamp: the rows' column that says when their features are asked for
     label: the rows' column that is to be predicted
-    id_: the rows' column that names a row; by default row_id, or the row's place
+    id_: the rows' column that names a row; by default row_id, or the row's position
     code: Python with functions under @view, and a list `columns`
     """
     from .. import data as data_noun
     from . import online, sets
     from .rows import tables_of
 
-    check_name(name)
+    name = check_name(str(name))
     dataset = data_noun.open_rows(data, name=name)
     spec, events = sets.describe(name, code, timestamp, label, id_, dataset.table(), tables_of(dataset))
     record, new = sets.keep(spec, events, dataset.uri)
-    events = sets.conformed(sets.spec_of(record), events)
+    # The version that was there already may have wider types than what the views return now.
+    events = sets.conformed(record.body, events)
+    # A new version's own event names the data; when an old one gets newer data, that needs an event of its own.
     return feature_set(online.fill(record, dataset, events, None if new else "features add"))
 
 
 @verb("features")
 def get(
-    name: Name, *, rows: Rows = None, online: str = "", data: Rows = None, into: Path | None = None
+    name: SetName, *, rows: Rows = None, online: str = "", data: Rows = None, into: FilePath | None = None
 ) -> FeatureRows | OnlineRow:
     """Get features: of rows, as they were known at each row's time, or the newest ones of one entity.
 
@@ -80,23 +86,23 @@ def get(
     """
     from .. import data as data_noun
     from . import rows as joined
-    from . import sets
 
-    if bool(online) == (rows is not None) and "#" not in name:
+    uri = Uri.parse(name, noun="features")
+    if uri.part:
+        return _written(feature_rows(joined.stored(uri)), into)
+    if bool(online) == (rows is not None):
         raise UsageProblem("features get needs either --rows or --online", f"`%features get {name} --rows data:…`")
+    record = resolve(uri, FeatureSetVersion)
     if online:
-        return _online(sets.find(name), online, data)
-    if "#" in name:
-        return _written(feature_rows(joined.stored(name)), into)
-    record = sets.find(name)
-    spec, asked = sets.spec_of(record), data_noun.open_rows(rows)
+        return _online(record, online, data)
+    asked = data_noun.open_rows(rows)
     tables = asked if data is None else data_noun.open_rows(data)
-    joined.need_tables(spec, tables, newest_data(record))
-    return _written(feature_rows(joined.answer(spec, asked, tables)), into)
+    joined.need_tables(record.body, tables, record.body.newest_data)
+    return _written(feature_rows(joined.answer(record, asked, tables)), into)
 
 
 @verb("features")
-def check(name: Name, *, rows: Rows = None, data: Rows = None, report: bool = False) -> Report:
+def check(name: SetName, *, rows: Rows = None, data: Rows = None, report: bool = False) -> FeatureCheck:
     """Check a feature set on a sample: that no row sees its future, and that online and history agree.
 
     Raises unless both are proven. A view whose tables do not carry the column of its times cannot be proven.
@@ -107,21 +113,20 @@ def check(name: Name, *, rows: Rows = None, data: Rows = None, report: bool = Fa
     report: hand the verdict back instead of raising
     """
     from .. import data as data_noun
-    from . import checks, online, sets
+    from . import checks
 
-    record = sets.find(name)
-    tables = data_noun.open_rows(data if data is not None else newest_data(record))
-    record = online.fill(record, tables, None, "features check")
-    verdicts = checks.judge(record, tables if rows is None else data_noun.open_rows(rows), tables)
-    states = [each.verdict for each in verdicts]
-    state = next((word for word in (checks.BAD, checks.UNCLEAR) if word in states), checks.GOOD)
-    found = Report(f"features:{record.name}", state, tuple(vars(each) for each in verdicts))
-    if state != checks.GOOD and not report:
-        worst = next(each for each in verdicts if each.verdict == state)
+    record = resolve(name, FeatureSetVersion)
+    tables = data_noun.open_rows(data if data is not None else record.body.newest_data)
+    record, state = _filled(record, tables, "features check")
+    findings = checks.judge(record.body, state, tables if rows is None else data_noun.open_rows(rows), tables)
+    states = [each.verdict for each in findings]
+    worst = next((state for state in (checks.BAD, checks.UNCLEAR) if state in states), checks.GOOD)
+    if worst != checks.GOOD and not report:
+        first = findings[states.index(worst)]
         raise Failed(
-            f"{worst.what}: {state}: {worst.why}", f"mend the view; `%features check {name} --report` shows all"
+            f"{first.what}: {worst}: {first.why}", f"correct the view; `%features check {name} --report` shows all"
         )
-    return found
+    return FeatureCheck(record.uri, worst, tuple(vars(each) for each in findings))
 
 
 @verb("features")
@@ -129,51 +134,51 @@ def ls() -> Listing:
     """List the feature sets, newest first."""
     from . import sets
 
-    found = tuple(feature_set(record) for record in sets.sets())
+    found = tuple(feature_set(record) for record in sets.versions())
     empty = "there is none yet: `%%features add NAME` makes one"
     return Listing("features", found, ("uri", "label", "data", "online_as_of", "created_at"), empty)
 
 
 @verb("features")
-def show(name: Name) -> FeatureSet | FeatureRows:
+def show(name: SetName) -> FeatureSet | FeatureRows:
     """Show a feature set: its features in order, the views that give them, and the cell; or rows made by it.
 
     name: the feature set, or rows (features:NAME@N#…)
     """
-    from . import rows, sets
+    from . import rows
 
-    return feature_rows(rows.stored(name)) if "#" in name else feature_set(sets.find(name))
+    uri = Uri.parse(name, noun="features")
+    return feature_rows(rows.stored(uri)) if uri.part else feature_set(resolve(uri, FeatureSetVersion))
 
 
 @verb("features")
-def log(name: Name) -> History:
+def log(name: SetName) -> FeatureHistory:
     """Show what happened with a feature set, newest first.
 
     name: the feature set
     """
-    from . import sets
-
     uri = str(Uri.parse(name, noun="features"))
-    found = list(open_store().events(naming=uri))[::-1]
+    found = list(open_store().events(naming=uri))
     if not found:
-        sets.find(name)  # says what there is
-    return History(uri, tuple(event_line(each) for each in found))
+        # What was removed still has its history; what never was there has none, and then the error says what there is.
+        resolve(uri, FeatureSetVersion)
+    return FeatureHistory(uri, tuple(event_line(each) for each in reversed(found)))
 
 
 @verb("features")
-def diff(name: Name, other: Name) -> Difference:
+def diff(name: SetName, other: SetName) -> FeatureDifference:
     """Compare two feature sets, or two versions of one: features, views, and the cells' text.
 
     name: the one before
-    other: the one after; one that does not exist yet is said to be so
+    other: the one after; one that does not exist yet is noted as such
     """
-    from . import compare, sets
+    from . import compare
 
-    return compare.difference(sets.find_or_none(name), sets.find_or_none(other), name, other)
+    return compare.difference(name, other)
 
 
 @verb("features")
-def rm(name: Name) -> Removal:
+def rm(name: SetName) -> FeatureRemoval:
     """Remove a version of a feature set from Feast, or the file of rows; the record that it was stays.
 
     The rows of a version stay when it is removed. The name then means the newest version that is left. What an endpoint
@@ -183,44 +188,59 @@ def rm(name: Name) -> Removal:
     """
     from . import online, rows, sets
 
-    if "#" in name:
-        found = feature_rows(rows.stored(name))
-        sets.remove(open_store(), found.uri)
-        found.path.unlink(missing_ok=True)
-        return Removal(found.uri, f"{found.rows:,} rows")
-    record = sets.find(name)
-    if Uri.parse(name, noun="features").version is None and len(sets.versions(record.body["name"])) > 1:
+    uri = Uri.parse(name, noun="features")
+    if uri.part:
+        made = rows.stored(uri)
+        sets.remove(made)
+        path_of(made.name).unlink(missing_ok=True)
+        return FeatureRemoval(made.uri, f"{made.body.rows:,} rows")
+    record = resolve(uri, FeatureSetVersion)
+    if uri.version is None and len(sets.versions(uri.name)) > 1:
         raise Conflict(f"{name} has several versions", f"say which: `%features rm {record.name}`")
-    spec = sets.spec_of(record)
-    refuse_referenced(open_store(), spec.uri)
-    sets.remove(open_store(), spec.uri)
-    if record.body["online"] and spec.views:
-        online.provider().forget(spec)
-    shutil.rmtree(spec.folder, ignore_errors=True)
-    left = next(iter(sets.versions(spec.name)), None)
-    return Removal(spec.uri, "feature set", f"features:{left.name}" if left else "")
+    refuse_referenced(open_store(), record.uri)
+    # The record first: whoever asks in between must find nothing rather than half of a version.
+    sets.remove(record)
+    if record.body.online and record.body.views:
+        online.provider().forget(record.body)
+    shutil.rmtree(record.body.folder, ignore_errors=True)
+    left = next(iter(sets.versions(uri.name)), None)
+    return FeatureRemoval(record.uri, "feature set", left.uri if left else "")
 
 
-def _online(record: Record, key: str, data: object) -> OnlineRow:
+def _online(record: Record[FeatureSetVersion], key: str, data: object) -> OnlineRow:
     from .. import data as data_noun
-    from . import online, sets
+    from . import online
 
-    row, at = online.parse_key(sets.spec_of(record), key)
-    if data is not None or not record.body["online"]:
-        dataset = data_noun.open_rows(newest_data(record) if data is None else data)
-        record = online.fill(record, dataset, None, "features get")
+    row, at = online.parse_key(record.body, key)
+    state = record.body.online
+    if data is not None or state is None:
+        dataset = data_noun.open_rows(record.body.newest_data if data is None else data)
+        record, state = _filled(record, dataset, "features get")
     try:
-        found = online.read(record, row, at)
+        found = online.read(record.body, state, row, at)
     except NotFound:  # somebody took away what our record says was there
-        dataset = data_noun.open_rows(newest_data(record))
-        found = online.read(online.fill(online.emptied(record), dataset, None, "features get"), row, at)
-    uri, values = f"features:{record.name}", tuple(found.values.values())
-    return OnlineRow(uri, tuple(found.values), values, found.at.isoformat(), found.as_of.isoformat(), found.data_uri)
+        dataset = data_noun.open_rows(record.body.newest_data)
+        record, state = _filled(online.emptied(record), dataset, "features get")
+        found = online.read(record.body, state, row, at)
+    values = tuple(found.values.values())
+    moments = found.at.isoformat(), found.as_of.isoformat()
+    return OnlineRow(record.uri, tuple(found.values), values, *moments, found.data_uri)
 
 
-def _written(found: FeatureRows, into: Path | None) -> FeatureRows:
+def _filled(
+    record: Record[FeatureSetVersion], dataset: Dataset, verb: str
+) -> tuple[Record[FeatureSetVersion], OnlineState]:
+    """The record when the online store holds that data version, and what it holds."""
+    from . import online
+
+    record = online.fill(record, dataset, None, verb)
+    assert record.body.online is not None  # for the type checker: `fill` wrote it
+    return record, record.body.online
+
+
+def _written(found: FeatureRows, into: FilePath | None) -> FeatureRows:
     if into is not None:
         from . import rows
 
-        rows.copy(found.scan(), into)
+        rows.copy(found.scan(), Path(into))
     return found

@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from .sets import Spec
+from .record import Spec
 
 Value = float | int | str | bool | None
 Known = tuple[datetime, dict[str, Value]] | None
@@ -17,18 +17,20 @@ Known = tuple[datetime, dict[str, Value]] | None
 class OnlineStore(Protocol):
     """Holds, for each view of a version, the newest values of each entity as of one moment.
 
-    Every method may be called again after a crash at any point, and raises Unavailable when the store cannot be used.
+    The files are on this machine; where the values are kept is for the store to decide. Every method may be called
+    again after a crash at any point, and raises Unavailable when the store cannot be used.
     """
 
     def load(self, spec: Spec, sources: Mapping[str, Path], until: datetime) -> None:
         """Register the version, and make its content what was known at `until`, and nothing else.
 
         `sources` maps each view to a parquet file of its events: keys, times, features, and the event's time once
-        more in microseconds as `VIEW__time`. Returns when the values can be read.
+        more in microseconds as `VIEW__time`. Returns when the values can be read. The files stay where they are until
+        the version is loaded again or forgotten.
         """
 
     def read(self, spec: Spec, keys: Mapping[str, Sequence[Value]]) -> dict[str, list[Known]]:
-        """View → what is stored, one for each place in the columns of `keys`, however old it is.
+        """View → what is stored, one for each position in the columns of `keys`, however old it is.
 
         NotFound when the version was not loaded.
         """

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from ..store import Record
 from .join import Events, as_key, as_time, point_in_time, prepare
 from .online import provider, vector
+from .record import OnlineState, Spec
 from .rows import tables_of
-from .sets import Spec, conform, run_views, spec_of
+from .sets import conform, run_views
 from .views import View, load
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ MOMENTS, ENTITIES = 5, 200
 
 
 @dataclass(frozen=True)
-class Verdict:
+class FeatureFinding:
     """One thing that was judged: good, bad or cannot tell, and what was seen."""
 
     what: str
@@ -33,59 +33,65 @@ class Verdict:
     why: str
 
 
-def judge(record: Record, rows: Dataset, tables: Dataset) -> list[Verdict]:
-    """Both proofs, on rows and moments drawn with a fixed seed."""
-    spec = spec_of(record)
+def judge(spec: Spec, online: OnlineState, rows: Dataset, tables: Dataset) -> list[FeatureFinding]:
+    """Both proofs, on rows and moments drawn with a fixed seed; `online` is what the online store holds."""
     frame, events = rows.table(), run_views(spec, tables_of(tables))
     views, _ = load(spec.name, spec.code)
     found = [
-        _no_future(view, item, spec, place, frame, tables)
-        for place, (view, item) in enumerate(zip(views, events, strict=True))
+        _no_future(view, item, spec, position, frame, tables)
+        for position, (view, item) in enumerate(zip(views, events, strict=True))
     ]
-    return [*found, _same_online(record, spec, events, frame)] if spec.views else found
+    return [*found, _same_online(online, spec, events, frame)] if spec.views else found
 
 
-def _no_future(view: View, events: Events, spec: Spec, place: int, rows: pl.DataFrame, tables: Dataset) -> Verdict:
+def _no_future(
+    view: View, events: Events, spec: Spec, position: int, rows: pl.DataFrame, tables: Dataset
+) -> FeatureFinding:
     """Take away what the tables learned after a moment, run the view again, and ask both at that moment."""
     what, column = f"{view.name}: no future", view.times[-1]
     dated = [name for name in view.tables if column in tables.scan(name).collect_schema().names()]
+    # Nothing can be taken away by a time that no table has; what cannot be tried is not proven.
     if not dated:
-        return Verdict(what, UNCLEAR, f"no table that it reads has the column {column}: let the table carry it")
+        return FeatureFinding(what, UNCLEAR, f"no table that it reads has the column {column}: let the table carry it")
     compared = 0
     for moment in _moments(spec, rows):
         before = dict(tables_of(tables)) | {name: _until(tables.table(name), column, moment).lazy() for name in dated}
-        again = conform(prepare(view, view.run(before)), spec.views[place])
+        again = conform(prepare(view, view.run(before)), spec.views[position])
+        # All entities are asked at that one moment, whatever moments their own rows have.
         asked = _ask(rows, events, moment)
         now, then = (point_in_time(asked, "at", item) for item in (events, again))
         if name := _differs(now, then):
-            return Verdict(what, BAD, f"{name} at {moment:%Y-%m-%d %H:%M} changes when what came later is taken away")
+            return FeatureFinding(
+                what, BAD, f"{name} at {moment:%Y-%m-%d %H:%M} changes when what came later is taken away"
+            )
         compared += asked.height
     if not compared:
-        return Verdict(what, UNCLEAR, "there is no row with its entity")
-    return Verdict(what, GOOD, f"{compared} answers at {MOMENTS} moments are the same without what came later")
+        return FeatureFinding(what, UNCLEAR, "there is no row with its entity")
+    return FeatureFinding(what, GOOD, f"{compared} answers at {MOMENTS} moments are the same without what came later")
 
 
-def _same_online(record: Record, spec: Spec, events: list[Events], rows: pl.DataFrame) -> Verdict:
+def _same_online(state: OnlineState, spec: Spec, events: list[Events], rows: pl.DataFrame) -> FeatureFinding:
     """Ask the online store and the join about the same entities: now, at each time to live, and just after it."""
     import polars as pl
 
-    what, as_of = "online is offline", datetime.fromisoformat(record.body["online"]["as_of"])
+    what, as_of = "online is offline", datetime.fromisoformat(state.as_of)
     keys = rows.select(as_key(rows, name, "the rows") for name in spec.entity).drop_nulls().unique(maintain_order=True)
+    # Drawn with a fixed seed: a check that is repeated must come to the same verdict.
     keys = keys.sample(min(ENTITIES, keys.height), seed=0)
     if keys.is_empty():
-        return Verdict(what, UNCLEAR, "there is no row with all its keys")
+        return FeatureFinding(what, UNCLEAR, "there is no row with all its keys")
     known = provider().read(spec, {name: keys[name].to_list() for name in keys.columns})
     moments = list(_moments_after(spec, as_of))
     for at in moments:
         asked = keys.with_columns(pl.lit(at).alias("at"))
         offline = pl.concat([point_in_time(asked, "at", _known_by(item, as_of)) for item in events], how="horizontal")
-        for place, row in enumerate(offline.iter_rows(named=True)):
-            online = vector(spec, {}, {view: found[place] for view, found in known.items()}, at)
+        for position, row in enumerate(offline.iter_rows(named=True)):
+            online = vector(spec, {}, {view: found[position] for view, found in known.items()}, at)
             if any(online[name] != row[name] for name in row):
                 name = next(name for name in row if online[name] != row[name])
-                key = ", ".join(f"{name}={value}" for name, value in keys.row(place, named=True).items())
-                return Verdict(what, BAD, f"{name} of {key}: {online[name]} online, {row[name]} in the history")
-    return Verdict(what, GOOD, f"{len(moments) * keys.height} vectors are equal, as of {as_of:%Y-%m-%d %H:%M}")
+                key = ", ".join(f"{name}={value}" for name, value in keys.row(position, named=True).items())
+                return FeatureFinding(what, BAD, f"{name} of {key}: {online[name]} online, {row[name]} in the history")
+    return FeatureFinding(what, GOOD, f"{len(moments) * keys.height} vectors are equal, as of {as_of:%Y-%m-%d %H:%M}")
 
 
 def _moments(spec: Spec, rows: pl.DataFrame) -> list[datetime]:
@@ -97,9 +103,11 @@ def _moments(spec: Spec, rows: pl.DataFrame) -> list[datetime]:
 
 def _moments_after(spec: Spec, as_of: datetime) -> Iterator[datetime]:
     yield as_of
+    # On both sides of each time to live: that is where the two may treat a boundary differently.
     for ttl_s in sorted({view.ttl_s for view in spec.views if view.ttl_s is not None}):
         yield as_of + timedelta(seconds=ttl_s / 2)
         yield as_of + timedelta(seconds=ttl_s)
+    # Long after every time to live, when only values without one are left.
     yield as_of + timedelta(days=400)
 
 

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
-from dataclasses import fields
 
-from ..store import Record
+import msgspec
+
+from ..resolve import resolve
 from ..uris import Uri
-from .results import Difference
-from .sets import KIND, Spec, ViewSpec, find, spec_of
+from .record import FeatureSetVersion, Spec, TypedColumn, ViewSpec
+from .results import FeatureDifference
+from .sets import find_or_none
 
 Change = tuple[str, str, str]
 
 
-def difference(before: Record | None, after: Record | None, name: str, other: str) -> Difference:
+def difference(name: object, other: object) -> FeatureDifference:
     """What happened from one to the other; where one does not exist, everything is new, or gone. NotFound for two."""
+    before, after = find_or_none(name), find_or_none(other)
     if before is None and after is None:
-        find(name)
-    old, new = (spec_of(record) if record else None for record in (before, after))
+        resolve(name, FeatureSetVersion)
+    old, new = (record.body if record else None for record in (before, after))
     had, has = (spec.types if spec else {} for spec in (old, new))
     missing = [text for text, spec in ((name, old), (other, new)) if spec is None]
-    return Difference(
-        uri=old.uri if old else str(Uri.parse(name, noun=KIND)),
-        other=new.uri if new else str(Uri.parse(other, noun=KIND)),
+    return FeatureDifference(
+        uri=old.uri if old else str(Uri.parse(name, noun=FeatureSetVersion.kind)),
+        other=new.uri if new else str(Uri.parse(other, noun=FeatureSetVersion.kind)),
         gone=tuple(feature for feature in had if feature not in has),
         new=tuple(feature for feature in has if feature not in had),
         changed=tuple(_changed(old, new)) if old and new else (),
@@ -34,7 +37,7 @@ def difference(before: Record | None, after: Record | None, name: str, other: st
 
 def _code_diff(before: Spec, after: Spec) -> str:
     old, new = before.code.splitlines(), after.code.splitlines()
-    return "\n".join(difflib.unified_diff(old, new, before.label_in_store, after.label_in_store, lineterm=""))
+    return "\n".join(difflib.unified_diff(old, new, before.record_name, after.record_name, lineterm=""))
 
 
 def _changed(before: Spec, after: Spec) -> Iterator[Change]:
@@ -43,6 +46,7 @@ def _changed(before: Spec, after: Spec) -> Iterator[Change]:
     for name, kind in before.types.items():
         if name in after.types:
             yield from _differs(name, kind, after.types[name])
+    # A model reads features by position, so the same ones in another order are a change.
     kept = [name for name in before.features if name in after.types]
     if kept != [name for name in after.features if name in before.types]:
         yield "order", ", ".join(before.features), ", ".join(after.features)
@@ -53,7 +57,8 @@ def _changed(before: Spec, after: Spec) -> Iterator[Change]:
 
 
 def _view_changes(before: ViewSpec, after: ViewSpec) -> Iterator[Change]:
-    for field in fields(ViewSpec):
+    for field in msgspec.structs.fields(ViewSpec):
+        # Features are compared across views: one that moved to another view is the same to a model.
         if field.name not in ("name", "features"):
             old, new = getattr(before, field.name), getattr(after, field.name)
             yield from _differs(f"{before.name}: {field.name}", old, new)
@@ -61,8 +66,10 @@ def _view_changes(before: ViewSpec, after: ViewSpec) -> Iterator[Change]:
 
 def _differs(what: str, before: object, after: object) -> Iterator[Change]:
     if before != after:
-        yield what, _words(before), _words(after)
+        yield what, _shown(before), _shown(after)
 
 
-def _words(value: object) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, tuple | dict) else str(value) if value else "–"
+def _shown(value: object) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(item.name if isinstance(item, TypedColumn) else str(item) for item in value)
+    return str(value) if value else "–"

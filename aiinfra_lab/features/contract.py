@@ -24,7 +24,7 @@ ROW_ID = "row_id"
 Value = float | str | None
 Encoded = tuple[NDArray[np.float32], NDArray[np.int64]]
 
-# Standardised numbers are float32 in the model: what lies further out would silently become infinite.
+# Standardised numbers are float32 in the model: what is further out would silently become infinite.
 _REACH_STD = 1e37
 
 
@@ -59,7 +59,7 @@ class Column:
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """The smallest and largest number that the model's float32 can tell from infinity."""
+        """The smallest and largest number that the model's float32 can distinguish from infinity."""
         reach = min(_REACH_STD * self.std, 1e307)
         return max(self.mean - reach, -1e308), min(self.mean + reach, 1e308)
 
@@ -111,6 +111,7 @@ class Columns:
 
     def to_json(self) -> str:
         """The contract as text; the same contract always has the same text."""
+        # Only what its kind has: defaults of the other kind would make a contract longer and say nothing.
         columns = [{key: value for key, value in asdict(item).items() if key in _KEYS[item.type]} for item in self]
         body = {"features_uri": self.features_uri, "label": self.label, "columns": columns}
         return json.dumps(body, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
@@ -138,7 +139,7 @@ class Columns:
         return tuple(len(item.categories) + 1 for item in self.categories)
 
     def validate(self, rows: Sequence[Mapping[str, Any]]) -> list[tuple[Value, ...]]:
-        """Each row's values in contract order; a missing one is None. Raises BadRow, and never mends a value.
+        """Each row's values in contract order; a missing one is None. Raises BadRow, and never corrects a value.
 
         A category may be written as text, truth value or whole number. NaN and Infinity are no numbers, and a column
         that the contract does not know is refused; `row_id` may be there.
@@ -161,6 +162,7 @@ class Columns:
 
     def encode_values(self, values: Sequence[tuple[Value, ...]]) -> Encoded:
         """The same from what `validate` returned."""
+        # float64 until they are scaled: a large mean would cost a float32 its last digits.
         numbers = np.array([self._pick_numbers(row) for row in values], dtype=np.float64)
         codes = [
             [item.codes.get(value, 0) for item, value in zip(self.categories, self._pick_categories(row), strict=True)]
@@ -183,9 +185,11 @@ class Columns:
     def _standardise(self, numbers: NDArray[np.float64]) -> NDArray[np.float32]:
         mean, std = self._scale
         scaled = (numbers - mean) / std
+        # The mean of training: a missing number then says nothing to a linear model.
         np.nan_to_num(scaled, copy=False, nan=0.0)
         return scaled.astype(np.float32)
 
+    # Made once: the endpoint encodes thousands of rows a second.
     @cached_property
     def _scale(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         return np.array([item.mean for item in self.numbers]), np.array([item.std for item in self.numbers])
@@ -265,6 +269,7 @@ def _categories(name: str, present: Sequence[object]) -> tuple[str, ...]:
     texts = {category_text(value) for value in present}
     if None in texts:
         raise Failed(f"column {name} holds values that are no categories", "use texts or whole numbers")
+    # Sorted, so that the codes do not depend on the order of the training rows.
     return tuple(sorted(text for text in texts if text is not None))
 
 
@@ -275,17 +280,17 @@ def _checked(column: Column, value: object, row: int) -> Value:
         return None
     if column.type == CATEGORY:
         if (text := category_text(value)) is None:
-            raise BadRow(row, column.name, f"a category is a text or a whole number, not {_said(value)}")
+            raise BadRow(row, column.name, f"a category is a text or a whole number, not {_shown_value(value)}")
         return text
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating):
-        raise BadRow(row, column.name, f"a number is needed, not {_said(value)}")
+        raise BadRow(row, column.name, f"a number is needed, not {_shown_value(value)}")
     low, high = column.bounds
     if not low <= value <= high:
         raise BadRow(row, column.name, "the number is not finite, or beyond the model's reach")
     return float(value)
 
 
-def _said(value: object) -> str:
+def _shown_value(value: object) -> str:
     return f"the text {value[:40]!r}" if isinstance(value, str) else f"{str(value)[:40]} ({type(value).__name__})"
 
 
@@ -317,8 +322,8 @@ def _code_column(column: Column, df: Any) -> NDArray[np.int64]:
     return np.fromiter((column.codes.get(text, 0) for text in texts), np.int64, len(df))  # type: ignore[arg-type]
 
 
-def _picker(places: Sequence[int]) -> Any:
-    """A function that takes these places out of a row, as a tuple."""
-    if len(places) > 1:
-        return itemgetter(*places)
-    return (lambda row: (row[places[0]],)) if places else (lambda row: ())
+def _picker(positions: Sequence[int]) -> Any:
+    """A function that takes these positions out of a row, as a tuple."""
+    if len(positions) > 1:
+        return itemgetter(*positions)
+    return (lambda row: (row[positions[0]],)) if positions else (lambda row: ())

@@ -11,7 +11,7 @@ import io
 import os
 import sqlite3
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -23,7 +23,7 @@ from ..config import Settings, opt_out
 from ..errors import NotFound, Unavailable
 from .base import Known, Value
 from .join import AT, TIME, Events, as_time, point_in_time, time_column
-from .sets import KIND, Spec, ViewSpec
+from .record import FeatureSetVersion, Spec, ViewSpec
 
 
 @contextlib.contextmanager
@@ -60,6 +60,7 @@ with _as_it_was():
 
 PROJECT = "aiinfra"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# Feast's names for our few types; a key is never a float.
 _TYPES = {"number": Float64, "integer": Int64, "text": String, "truth": Bool}
 _KEYS = {"integer": ValueType.INT64, "text": ValueType.STRING, "truth": ValueType.BOOL}
 
@@ -140,6 +141,7 @@ class PitOfflineStore(OfflineStore):
                 parts.append(part.rename({name: prefix + name for name in part.columns}))
             return pl.concat(parts, how="horizontal")
 
+        # Feast's on-demand views ask it for the names of the rows' own columns.
         metadata = RetrievalMetadata(feature_refs, [name for name in rows.columns if name != at])
         return PitRetrievalJob(compute, full_feature_names, on_demand, metadata)
 
@@ -161,6 +163,7 @@ class PitOfflineStore(OfflineStore):
             given = Events(
                 "", keys, timestamp_field, created_timestamp_column, None, features, _read(data_source, config)
             )
+            # First what counts at the end, then the start: an older event that became known late must not come back.
             frame = given.typed("the source").latest(_aware(end_date)).filter(pl.col(TIME) >= _aware(start_date))
             frame = frame.rename({TIME: timestamp_field})
             return frame.rename({AT: created_timestamp_column}) if created_timestamp_column else frame.drop(AT)
@@ -195,16 +198,17 @@ class Feast:
     """The Feast repository of the current workspace. See `OnlineStore` for the contract."""
 
     def __init__(self, where: Settings) -> None:
-        self.folder = where.home / KIND / "feast"
+        self.folder = where.home / FeatureSetVersion.kind / "feast"
 
     def load(self, spec: Spec, sources: Mapping[str, Path], until: datetime) -> None:
         """Apply entities, views and a service of the version, after what was there of it; then Feast's materialize."""
         with self._store() as store:
+            # Feast adds to what is there: a value that the new data lacks would otherwise stay.
             self._forget(store, spec)
             # Relative paths: the workspace may be moved.
-            places = {name: os.path.relpath(path, self.folder) for name, path in sources.items()}
-            views = [_feature_view(spec, view, places[view.name]) for view in spec.views]
-            store.apply([*_entities(spec.entity), *views, FeatureService(name=_name(spec), features=[*views])])
+            paths = {name: os.path.relpath(path, self.folder) for name, path in sources.items()}
+            views = [_feature_view(spec, view, paths[view.name]) for view in spec.views]
+            store.apply([*_entities(spec.entity.items()), *views, FeatureService(name=_name(spec), features=[*views])])
             # Feast cannot materialize a view in which nothing is known yet.
             full = [view.name for view in spec.views if _anything(sources[view.name], view, until)]
             if full:
@@ -246,6 +250,7 @@ class Feast:
                 old.append(store.get_feature_view(_name(spec, view.name)))
         with contextlib.suppress(FeastObjectNotFoundException):
             old.append(store.get_feature_service(_name(spec)))
+        # Feast rewrites its registry even when there is nothing to delete.
         if old:
             store.apply([], objects_to_delete=old, partial=False)
 
@@ -253,17 +258,19 @@ class Feast:
         self, store: FeatureStore, spec: Spec, view: ViewSpec, keys: Mapping[str, Sequence[Value]]
     ) -> list[Known]:
         name, time = _name(spec, view.name), time_column(view.name)
-        rows = {key: list(keys[key]) for key in view.entity}
+        rows = {key: list(keys[key]) for key in view.keys}
         try:
-            answer = store.get_online_features([f"{name}:{item}" for item in (*view.features, time)], entity_rows=rows)
+            answer = store.get_online_features(
+                [f"{name}:{item}" for item in (*view.feature_names, time)], entity_rows=rows
+            )
         except FeastObjectNotFoundException:
             raise NotFound(
                 f"{spec.uri} is not in the online store", f"`%features get {spec.name} --online …`"
             ) from None
         columns = answer.to_dict()
-        places = range(len(columns[time]))
-        values = [{item: columns[item][place] for item in view.features} for place in places]
-        return [_known(columns[time][place], values[place]) for place in places]
+        positions = range(len(columns[time]))
+        values = [{item: columns[item][at] for item in view.feature_names} for at in positions]
+        return [_known(columns[time][at], values[at]) for at in positions]
 
 
 _CONFIG = f"""\
@@ -285,8 +292,8 @@ def _known(microseconds: int | None, values: dict[str, Value]) -> Known:
     return None if microseconds is None else (EPOCH + timedelta(microseconds=microseconds), values)
 
 
-def _entities(keys: Mapping[str, str]) -> list[Entity]:
-    return [Entity(name=_entity(key, kind), join_keys=[key], value_type=_KEYS[kind]) for key, kind in keys.items()]
+def _entities(keys: Iterable[tuple[str, str]]) -> list[Entity]:
+    return [Entity(name=_entity(key, kind), join_keys=[key], value_type=_KEYS[kind]) for key, kind in keys]
 
 
 def _entity(key: str, kind: str) -> str:
@@ -295,8 +302,8 @@ def _entity(key: str, kind: str) -> str:
 
 
 def _feature_view(spec: Spec, view: ViewSpec, source: str) -> FeatureView:
-    keys = [Field(name=name, dtype=_TYPES[kind]) for name, kind in view.entity.items()]
-    fields = [Field(name=name, dtype=_TYPES[kind]) for name, kind in view.features.items()]
+    keys = [Field(name=name, dtype=_TYPES[kind]) for name, kind in view.entity]
+    fields = [Field(name=name, dtype=_TYPES[kind]) for name, kind in view.features]
     return FeatureView(
         name=_name(spec, view.name),
         entities=_entities(view.entity),
@@ -315,7 +322,7 @@ def _name(spec: Spec, view: str = "") -> str:
 
 def _anything(source: Path, view: ViewSpec, until: datetime) -> bool:
     times = [pl.col(name) <= until for name in (view.timestamp, view.known_at) if name]
-    keys = [pl.col(name).is_not_null() for name in view.entity]
+    keys = [pl.col(name).is_not_null() for name in view.keys]
     return not pl.scan_parquet(source).filter(*times, *keys).head(1).collect().is_empty()
 
 
@@ -354,7 +361,7 @@ def _aware(time: datetime) -> datetime:
 
 @contextlib.contextmanager
 def _feasts_way() -> Iterator[None]:
-    """Feast's own ways with SQLite's times, and no word: it prints what it does and shows progress bars."""
+    """Feast's own ways with SQLite's times, and no output: it prints what it does and shows progress bars."""
     with _as_it_was(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         sqlite3.register_adapter(datetime, feasts_sqlite.adapt_datetime_epoch)
         sqlite3.register_converter("timestamp", feasts_sqlite.convert_timestamp)

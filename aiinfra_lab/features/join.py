@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # What a feature can be, and the polars type that carries it.
 DTYPES = {"number": "Float64", "integer": "Int64", "text": "String", "truth": "Boolean"}
-WORDS = {"number": "a number", "integer": "a whole number", "text": "a text", "truth": "true or false"}
+TYPE_NAMES = {"number": "a number", "integer": "a whole number", "text": "a text", "truth": "true or false"}
 VERSION = 1  # of the join's meaning: stored answers of another one are not taken
 AT, TIME, ROW = "__at", "__time", "__row"
 ROW_ID = "row_id"
@@ -58,6 +58,7 @@ class Events:
         learned = self.known_at or self.timestamp
         at = pl.max_horizontal(self.timestamp, learned).alias(AT)
         frame = self.frame.drop_nulls([*self.entity, self.timestamp, learned])
+        # By the values last, so that a tie does not depend on the order in a file.
         frame = frame.sort(at, self.timestamp, learned, *self.entity, *self.features)
         frame = frame.select(*self.entity, pl.col(self.timestamp).alias(TIME), at, *self.features)
         if self.known_at:
@@ -105,10 +106,12 @@ def point_in_time(rows: pl.DataFrame, at: str, events: Events) -> pl.DataFrame:
     left = left.with_columns(_same_type(left, right, name, events.view) for name in events.entity)
     joined = (
         left.with_row_index(ROW)
+        # The join needs rows in order of time; ROW brings them back into the order in which they came.
         .sort(AT)
         .join_asof(right.drop(AT).with_columns(right[AT]), on=AT, by=list(events.entity), check_sortedness=False)
     )
     fresh = pl.col(TIME).is_not_null()
+    # Here and not in `known`: how old a value is depends on the row that asks.
     if events.ttl_s is not None:
         fresh &= pl.col(AT) - pl.col(TIME) <= pl.duration(microseconds=round(events.ttl_s * 1e6))
     return joined.sort(ROW).select(pl.when(fresh).then(pl.col(name)).alias(name) for name in events.features)
@@ -119,7 +122,7 @@ def as_key(frame: pl.DataFrame, name: str, what: str) -> pl.Expr:
     import polars as pl
 
     if need(frame, name, what).is_float():
-        # pandas makes whole numbers with a gap floats; 7.5 is nobody's number.
+        # pandas makes whole numbers with a gap floats; 7.5 identifies nothing.
         if not (frame[name].fill_nan(None).drop_nulls() % 1 == 0).all():
             raise Failed(f"{name} of {what} is a key and holds fractions", "use a text or a whole number as key")
         return pl.col(name).fill_nan(None).cast(pl.Int64)
@@ -143,6 +146,7 @@ def as_kind(frame: pl.DataFrame, name: str, kind: str, what: str) -> pl.Expr:
 
     values = frame.select(as_feature(frame, name, what))[name]
     given = plain_types(values.to_frame(), [name])[name]
+    # pandas makes whole numbers with a gap floats, and they fit as long as none has a fraction.
     whole = (given, kind) == ("number", "integer") and (values.drop_nulls() % 1 == 0).all()
     if given != kind and not whole and (given, kind) != ("integer", "number") and values.null_count() < len(values):
         raise Failed(
@@ -161,11 +165,13 @@ def as_time(frame: pl.DataFrame, name: str, what: str, *, later: bool = False) -
 
     dtype = need(frame, name, what)
     column = pl.col(name)
+    # A date is its first moment in UTC, as if it had been written as a time.
     if dtype == pl.Date:
         return column.cast(pl.Datetime("us", "UTC"))
     if not isinstance(dtype, pl.Datetime):
         raise Failed(
-            f"{name} of {what} says when, and is {_words(dtype)}", f"make it a time: pl.col({name!r}).str.to_datetime()"
+            f"{name} of {what} must be a time, and is {_type_shown(dtype)}",
+            f"make it a time: pl.col({name!r}).str.to_datetime()",
         )
     column = column.dt.replace_time_zone("UTC") if dtype.time_zone is None else column.dt.convert_time_zone("UTC")
     if dtype.time_unit == "ns" and later:
@@ -188,8 +194,8 @@ def once(names: Sequence[str], where: str) -> None:
 
 def plain_types(frame: pl.DataFrame, names: Iterable[str]) -> dict[str, str]:
     """Feature → number, integer, text or truth: what is stored of a type."""
-    words = {dtype: word for word, dtype in DTYPES.items()}
-    return {name: words[str(frame.schema[name])] for name in names}
+    kinds = {dtype: kind for kind, dtype in DTYPES.items()}
+    return {name: kinds[str(frame.schema[name])] for name in names}
 
 
 def _plain(frame: pl.DataFrame, name: str, what: str) -> pl.Expr:
@@ -204,19 +210,21 @@ def _plain(frame: pl.DataFrame, name: str, what: str) -> pl.Expr:
         return column
     if isinstance(dtype, pl.String | pl.Categorical | pl.Enum | pl.Null):
         return column.cast(pl.String)
-    raise Failed(f"{name} of {what} is {_words(dtype)}", "make it a number, a text or a truth value")
+    raise Failed(f"{name} of {what} is {_type_shown(dtype)}", "make it a number, a text or a truth value")
 
 
 def _same_type(left: pl.DataFrame, right: pl.DataFrame, name: str, view: str) -> pl.Expr:
     import polars as pl
 
     given, wanted = left.schema[name], right.schema[name]
+    # A column without any value has whatever type its library gave it, and matches everything.
     if given != wanted and left[name].null_count() < left.height and right.height:
         raise Failed(
-            f"{name} is {_words(given)} in the rows and {_words(wanted)} in view {view}", "cast one of the two"
+            f"{name} is {_type_shown(given)} in the rows and {_type_shown(wanted)} in view {view}",
+            "cast one of the two",
         )
     return pl.col(name).cast(wanted, strict=False)
 
 
-def _words(dtype: pl.DataType) -> str:
-    return {DTYPES[kind]: word for kind, word in WORDS.items()}.get(str(dtype), f"of type {dtype}")
+def _type_shown(dtype: pl.DataType) -> str:
+    return {DTYPES[kind]: name for kind, name in TYPE_NAMES.items()}.get(str(dtype), f"of type {dtype}")

@@ -11,14 +11,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+from msgspec.structs import replace
+
 from .. import files
-from ..config import settings
 from ..errors import Failed, UsageProblem, did_you_mean
 from ..providers import make
 from ..store import Event, Record, open_store, update
-from .join import WORDS, Events, as_time
+from .join import TYPE_NAMES, Events, as_time
+from .record import FeatureSetVersion, OnlineState, Spec, features_home
 from .rows import tables_of, write
-from .sets import KIND, Spec, run_views, spec_of
+from .sets import run_views
 
 if TYPE_CHECKING:
     import polars as pl
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Answer:
+class OnlineVector:
     """One row's features in contract order, at a time, out of what the store held `as_of` a time not after it."""
 
     at: datetime
@@ -43,30 +46,34 @@ def provider() -> OnlineStore:
     return found
 
 
-def fill(record: Record, dataset: Dataset, events: Sequence[Events] | None, verb: str | None) -> Record:
+def fill(
+    record: Record[FeatureSetVersion], dataset: Dataset, events: Sequence[Events] | None, verb: str | None
+) -> Record[FeatureSetVersion]:
     """Bring the online store to this data version, as of the newest row's time in it; nothing to do when it is there.
 
     `events`: what the views return for it, when they have run already. `verb`: under which the event is logged.
     """
     if _holds(record, dataset):
         return record
-    spec = spec_of(record)
+    spec = record.body
     until = newest(spec, dataset.table())
     events = events if events is not None else run_views(spec, tables_of(dataset))
+    # Only now, for running the views may take minutes and needs no lock.
     with _alone():
-        record = open_store().get(KIND, record.name) or record
+        record = open_store().get(FeatureSetVersion, record.name) or record  # another process may have been faster
         if _holds(record, dataset):
             return record
         emptied(record)  # whoever finds it so after a crash fills it again
         _load(spec, events, spec.folder / dataset.digest[:12], until)
-        state = {"uri": dataset.uri, "digest": dataset.digest, "as_of": until.isoformat()}
-        event = Event(verb, spec.uri, (spec.uri, dataset.uri), (spec.uri,), {"online": state}) if verb else None
-        return update(open_store(), KIND, record.name, lambda body: body | {"online": state}, event)
+        state = OnlineState(dataset.uri, dataset.digest, until.isoformat())
+        detail = {"online": msgspec.structs.asdict(state)}
+        event = Event(verb, spec.uri, (spec.uri, dataset.uri), (spec.uri,), detail) if verb else None
+        return update(open_store(), FeatureSetVersion, record.name, lambda body: replace(body, online=state), event)
 
 
-def emptied(record: Record) -> Record:
+def emptied(record: Record[FeatureSetVersion]) -> Record[FeatureSetVersion]:
     """The record, saying from now on that the online store holds nothing of it."""
-    return update(open_store(), KIND, record.name, lambda body: body | {"online": None})
+    return update(open_store(), FeatureSetVersion, record.name, lambda body: replace(body, online=None))
 
 
 def newest(spec: Spec, rows: pl.DataFrame) -> datetime:
@@ -78,28 +85,30 @@ def newest(spec: Spec, rows: pl.DataFrame) -> datetime:
     return found
 
 
-def read(record: Record, row: Mapping[str, Value], at: datetime | None = None) -> Answer:
+def read(spec: Spec, online: OnlineState, row: Mapping[str, Value], at: datetime | None = None) -> OnlineVector:
     """The features of one row, at the store's own time or a later one."""
-    spec, online = spec_of(record), record.body["online"]
-    as_of = datetime.fromisoformat(online["as_of"])
+    as_of = datetime.fromisoformat(online.as_of)
     at = at or as_of
+    # It keeps the newest values alone, and has forgotten those that held before.
     if at < as_of:
         raise UsageProblem(
             f"the online store knows how things stood at {as_of:%Y-%m-%d %H:%M:%S}, and {at} is earlier",
             f"ask the history: `%features get {spec.name} --rows …`",
         )
     found = provider().read(spec, {key: [row[key]] for key in spec.entity}) if spec.views else {}
-    return Answer(at, as_of, online["uri"], vector(spec, row, {view: places[0] for view, places in found.items()}, at))
+    return OnlineVector(
+        at, as_of, online.uri, vector(spec, row, {view: answers[0] for view, answers in found.items()}, at)
+    )
 
 
 def vector(spec: Spec, row: Mapping[str, Value], known: Mapping[str, Known], at: datetime) -> dict[str, Value]:
     """The row's own columns and, of what is known, what is not older than its time to live; in contract order."""
-    values: dict[str, Value] = {name: row.get(name) for name in spec.columns}
+    values: dict[str, Value] = {column.name: row.get(column.name) for column in spec.columns}
     for view in spec.views:
         fresh = known[view.name]
         if fresh and view.ttl_s is not None and at - fresh[0] > timedelta(seconds=view.ttl_s):
             fresh = None
-        values |= {name: fresh[1][name] if fresh else None for name in view.features}
+        values |= {name: fresh[1][name] if fresh else None for name in view.feature_names}
     return {name: values[name] for name in spec.features}
 
 
@@ -108,19 +117,21 @@ def parse_key(spec: Spec, text: str) -> tuple[dict[str, Value], datetime | None]
 
     UsageProblem for a key that is missing, a column that the set does not use, or a value of the wrong type.
     """
-    types = {**spec.columns, **spec.entity}
+    types = {**dict(spec.columns), **spec.entity}
     given = _pairs(text)
     fix = f"--online {','.join(f'{key}=…' for key in spec.entity)}"
     if unknown := [name for name in given if name not in types and name != spec.timestamp]:
         raise UsageProblem(f"{spec.uri} uses no {unknown[0]!r}", did_you_mean(unknown[0], [*types, spec.timestamp]))
-    if missing := [key for key in spec.entity if given.get(key) is None]:
+    if missing := [key for key in spec.entity if given.get(key) in (None, "")]:
         raise UsageProblem(f"--online does not say which {missing[0]}", fix)
+    # It is a moment and no value: what is left are the row's own columns.
     at = _time(given.pop(spec.timestamp)) if given.get(spec.timestamp) is not None else None
     return {name: _value(name, types[name], value) for name, value in given.items()}, at
 
 
-def _holds(record: Record, dataset: Dataset) -> bool:
-    return bool(record.body["online"]) and record.body["online"]["digest"] == dataset.digest
+def _holds(record: Record[FeatureSetVersion], dataset: Dataset) -> bool:
+    online = record.body.online
+    return online is not None and online.digest == dataset.digest
 
 
 def _load(spec: Spec, events: Sequence[Events], folder: Path, until: datetime) -> None:
@@ -129,6 +140,7 @@ def _load(spec: Spec, events: Sequence[Events], folder: Path, until: datetime) -
         write(item.frame.with_columns(item.microseconds()), sources[item.view])
     if sources:
         provider().load(spec, sources, until)
+        # What was loaded before is no longer read by anything, and may be large.
         for old in folder.parent.iterdir():
             if old != folder:
                 shutil.rmtree(old)
@@ -137,7 +149,7 @@ def _load(spec: Spec, events: Sequence[Events], folder: Path, until: datetime) -
 @contextlib.contextmanager
 def _alone() -> Iterator[None]:
     """One process of the workspace fills at a time, so that the record says what the store holds."""
-    with files.lock(settings().home / KIND / "lock"):
+    with files.lock(features_home() / "lock"):
         yield
 
 
@@ -166,10 +178,10 @@ def _time(value: Any) -> datetime:
 def _value(name: str, kind: str, value: Any) -> Value:
     if value is None or value == "":
         return None
-    words = str(value).strip()
+    text = str(value).strip()
     try:
         if kind == "truth":
-            return {"true": True, "false": False}[words.lower()]
-        return words if kind == "text" else int(words) if kind == "integer" else float(words)
+            return {"true": True, "false": False}[text.lower()]
+        return text if kind == "text" else int(text) if kind == "integer" else float(text)
     except (ValueError, KeyError):
-        raise UsageProblem(f"{name}={value} is not {WORDS[kind]}", f"give {name} as {WORDS[kind]}") from None
+        raise UsageProblem(f"{name}={value} is not {TYPE_NAMES[kind]}", f"give {name} as {TYPE_NAMES[kind]}") from None

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..errors import NotFound
+from ..errors import LabError, NotFound
+from ..resolve import resolve
 from ..show import Result
 from ..store import Record
-from .results import FeatureRows, feature_rows, newest_data
+from ..uris import Uri
+from .record import FeatureSetVersion, JoinedRows
+from .results import FeatureRows, feature_rows
 
 if TYPE_CHECKING:
     from ..data import Dataset
@@ -22,34 +25,36 @@ def open_rows(rows: object, name: str = "rows") -> FeatureRows | Dataset:
     from .. import data as data_noun
     from . import rows as joined
 
-    words = str(rows) if isinstance(rows, str | Result) else ""
-    if words.startswith("features:"):
-        return feature_rows(joined.stored(words) if "#" in words else _newest(words))
+    if isinstance(rows, str | Result) and Uri.is_one(rows):
+        uri = Uri.parse(rows)
+        if uri.noun == FeatureSetVersion.kind:
+            return feature_rows(joined.stored(uri) if uri.part else _newest(uri))
+    # Anything else than a feature set's rows is data, or becomes a version of it.
     try:
         return data_noun.open_rows(rows, name=name)
     except NotFound as problem:
         raise _meant(rows, problem) from problem
 
 
-def _newest(version: str) -> Record:
+def _newest(uri: Uri) -> Record[JoinedRows]:
     """The rows that were made last with a version, and are still there."""
     from . import rows as joined
-    from . import sets
 
-    record = sets.find(version)
-    found = joined.made_with(f"{sets.KIND}:{record.name}")
+    record = resolve(uri, FeatureSetVersion)
+    found = joined.made_with(record)
     if not found:
         raise NotFound(
-            f"no rows were made with {sets.KIND}:{record.name} yet",
-            f"make some: `%features get {record.name} --rows {newest_data(record)}`",
+            f"no rows were made with {record.uri} yet",
+            f"make some: `%features get {record.name} --rows {record.body.newest_data}`",
         )
     return found[0]
 
 
 def _meant(rows: object, problem: NotFound) -> NotFound:
     """The same problem; where a feature set is called so, the fix names it."""
-    from . import sets
-
-    if isinstance(rows, str) and sets.versions(rows.partition("@")[0]):
-        return NotFound(problem.what, f"write {sets.KIND}:{rows} for the rows of that feature set; {problem.fix}")
-    return problem
+    try:
+        resolve(rows, FeatureSetVersion)
+    except LabError:  # most paths could not even be a name
+        return problem
+    uri = Uri.parse(rows, noun=FeatureSetVersion.kind)
+    return NotFound(problem.what, f"write {uri} for the rows of that feature set; {problem.fix}")

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from ..show import Card, Result, shown
 from ..store import LoggedEvent, Record
-from . import sets
+from ..uris import Uri
+from .record import FeatureSetVersion, JoinedRows, ViewSpec, path_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FeatureSet(Result):
-    """A version of a feature set. `features` stand in the order in which a model gets them; `views` say whence."""
+    """A version of a feature set. `features` are in a model's order; `views` are where they come from."""
 
     uri: str
     features: tuple[str, ...]
@@ -34,6 +37,7 @@ class FeatureSet(Result):
     code: str
 
     def card(self) -> Card:
+        # By feature, as a model's owner asks: from which view, and how long it is valid.
         origin = {name: each for each in self.views for name in each["features"]}
         rows = [[name, self.types[name], *_origin(origin.get(name))] for name in self.features]
         facts = [("label", self.label or "–"), ("timestamp", self.timestamp), ("data", self.data)]
@@ -88,7 +92,7 @@ class FeatureRows(Result):
 
 
 @dataclass(frozen=True)
-class Removal(Result):
+class FeatureRemoval(Result):
     """A version, or rows, that were removed; the record stays. newest: what the name means now, of a version."""
 
     uri: str
@@ -96,10 +100,10 @@ class Removal(Result):
     newest: str = ""
 
     def card(self) -> Card:
-        name = self.uri.partition("@")[0]
-        left = f"{name} now means {self.newest}" if self.newest else f"no version of {name} is left"
+        uri = Uri.parse(self.uri)
+        left = f"{uri.bare} now means {self.newest}" if self.newest else f"no version of {uri.bare} is left"
         again = "`%features get` of the same rows makes them again"
-        return Card(self.uri, "removed", [("what", self.removed)], notes=[again if "#" in self.uri else left])
+        return Card(self.uri, "removed", [("what", self.removed)], notes=[again if uri.part else left])
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,7 @@ class OnlineRow(Result):
 
 
 @dataclass(frozen=True)
-class Report(Result):
+class FeatureCheck(Result):
     """What `check` found. `state` is good, bad or cannot tell: the worst of its verdicts."""
 
     uri: str
@@ -129,12 +133,12 @@ class Report(Result):
 
     def card(self) -> Card:
         rows = [[each["what"], each["verdict"], each["why"]] for each in self.verdicts]
-        note = "a row's own columns are believed to be known at its time"
+        note = "a row's own columns are taken to be known at its time"
         return Card(f"check of {self.uri}", self.state, header=("what", "verdict", "why"), rows=rows, notes=[note])
 
 
 @dataclass(frozen=True)
-class Difference(Result):
+class FeatureDifference(Result):
     """How two feature sets differ: features that went and came, what changed about the others, and the cells."""
 
     uri: str
@@ -156,7 +160,7 @@ class Difference(Result):
 
 
 @dataclass(frozen=True)
-class History(Result):
+class FeatureHistory(Result):
     """The events of a feature set, newest first."""
 
     uri: str
@@ -167,42 +171,48 @@ class History(Result):
         return Card(f"log of {self.uri}", header=("when", "who", "what", "with"), rows=rows)
 
 
-def feature_set(record: Record) -> FeatureSet:
+def feature_set(record: Record[FeatureSetVersion]) -> FeatureSet:
     """A version as its record keeps it."""
-    spec, body = sets.spec_of(record), record.body
+    body = record.body
     return FeatureSet(
-        uri=spec.uri,
-        features=spec.features,
-        types=spec.types,
-        views=tuple(vars(each) for each in spec.views),
-        timestamp=spec.timestamp,
-        label=spec.label,
-        row_id=spec.row_id,
-        digest=body["digest"],
-        data=newest_data(record),
-        online_as_of=(body["online"] or {}).get("as_of", ""),
-        created_at=body["created_at"],
-        code=spec.code,
+        uri=record.uri,
+        features=body.features,
+        types=body.types,
+        views=tuple(_view(each) for each in body.views),
+        timestamp=body.timestamp,
+        label=body.label,
+        row_id=body.row_id,
+        digest=body.digest,
+        data=body.newest_data,
+        online_as_of=body.online.as_of if body.online else "",
+        created_at=body.created_at,
+        code=body.code,
     )
 
 
-def feature_rows(record: Record) -> FeatureRows:
+def feature_rows(record: Record[JoinedRows]) -> FeatureRows:
     """Joined rows as their record keeps them."""
     body = record.body
-    same = ("rows", "label", "timestamp", "coverage", "digest", "features_uri", "rows_uri", "data_uri")
     return FeatureRows(
-        uri=f"features:{record.name}",
-        columns=tuple(body["columns"]),
-        optional=tuple(body["optional"]),
-        entity=tuple(body["entity"]),
-        path=sets.path_of(record.name),
-        **{name: body[name] for name in same},
+        uri=record.uri,
+        rows=body.rows,
+        columns=body.columns,
+        optional=body.optional,
+        label=body.label,
+        entity=body.entity,
+        timestamp=body.timestamp,
+        coverage=body.coverage,
+        digest=body.digest,
+        path=path_of(record.name),
+        features_uri=body.features_uri,
+        rows_uri=body.rows_uri,
+        data_uri=body.data_uri,
     )
 
 
-def newest_data(record: Record) -> str:
-    """The data version that the online store holds, or that the set was added with."""
-    return str((record.body["online"] or {}).get("uri") or record.body["data_uri"])
+def _view(view: ViewSpec) -> Mapping[str, Any]:
+    """A view's fields, with its columns as name → type."""
+    return {**msgspec.structs.asdict(view), "entity": dict(view.entity), "features": dict(view.features)}
 
 
 def _cut(code: str, most: int = 1500) -> str:
@@ -213,12 +223,12 @@ def _cut(code: str, most: int = 1500) -> str:
 def _origin(each: Mapping[str, Any] | None) -> list[str]:
     if each is None:
         return ["the row itself", "", ""]
-    lives = shown("ttl_s", each["ttl_s"]) if each["ttl_s"] is not None else "for ever"
-    return [each["name"], ", ".join(each["entity"]), lives]
+    ttl = shown("ttl_s", each["ttl_s"]) if each["ttl_s"] is not None else "for ever"
+    return [each["name"], ", ".join(each["entity"]), ttl]
 
 
 def event_line(logged: LoggedEvent) -> tuple[float, str, str, str]:
-    """An event as `History` shows it."""
+    """An event as `FeatureHistory` shows it."""
     event = logged.event
     things = " → ".join(part for part in (", ".join(event.inputs), ", ".join(event.outputs)) if part)
     return logged.at, logged.actor, event.verb, things

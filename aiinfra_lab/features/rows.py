@@ -5,15 +5,18 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import files
-from ..errors import Failed, NotFound, UsageProblem
-from ..store import Event, Loose, Record, canonical, open_store
+from ..errors import Conflict, Failed, NotFound, UsageProblem
+from ..resolve import resolve
+from ..store import Event, Record, canonical, open_store
 from ..uris import Uri
 from .join import ROW_ID, VERSION, Events, as_key, as_kind, as_time, point_in_time
-from .sets import KIND, ROWS, Spec, path_of, run_views
+from .record import FeatureSetVersion, JoinedRows, Spec, path_of
+from .sets import run_views
 
 if TYPE_CHECKING:
     import polars as pl
@@ -37,28 +40,44 @@ def need_tables(spec: Spec, tables: Dataset, known: str) -> None:
                 )
 
 
-def answer(spec: Spec, rows: Dataset, tables: Dataset) -> Record:
+def answer(record: Record[FeatureSetVersion], rows: Dataset, tables: Dataset) -> Record[JoinedRows]:
     """The record of these rows with these features: the stored one, or a new one with its file and its event."""
-    store = open_store()
+    store, spec = open_store(), record.body
+    # What is asked, by content and not by name: the same rows under another name are the same question.
     asked = {"set": spec.digest, "rows": [rows.digest, rows.main()], "data": tables.digest, "join": VERSION}
     part = hashlib.sha256(canonical(asked).encode()).hexdigest()[:12]
-    name = f"{spec.label_in_store}#{part}"
-    known = store.get(ROWS, name)
-    if known and not known.body.get("removed_at") and path_of(name).exists():
+    uri = replace(Uri.parse(record.uri), part=part)
+    known = store.get(JoinedRows, uri.label)
+    if known and not known.body.is_removed and path_of(uri.label).exists():
         return known
-    started = time.time()
+    started_at = time.time()
     frame, coverage = join(spec, rows.table(), run_views(spec, tables_of(tables)))
-    body = _kept(spec, name, frame) | {
-        "features_uri": spec.uri,
-        "rows_uri": rows.uri,
-        "data_uri": tables.uri,
-        "coverage": coverage,
-        "started_at": started,
-        "ended_at": time.time(),
-    }
-    used = tuple(dict.fromkeys((spec.uri, rows.uri, tables.uri)))
-    event = Event("features get", f"{KIND}:{name}", used, (f"{KIND}:{name}",), {"digest": body["digest"]})
-    return store.commit([Record(ROWS, name, body, known.rev if known else 0)], event)[0]
+    own = dict(spec.columns)
+    body = JoinedRows(
+        rows=frame.height,
+        columns=spec.features,
+        optional=tuple(feature for feature in spec.features if feature not in own),
+        label=spec.label if spec.label in frame.columns else "",
+        entity=tuple(spec.entity),
+        timestamp=spec.timestamp,
+        coverage=coverage,
+        digest=write(frame, path_of(uri.label)),
+        features_uri=record.uri,
+        rows_uri=rows.uri,
+        data_uri=tables.uri,
+        started_at=started_at,
+        ended_at=time.time(),
+    )
+    used = tuple(dict.fromkeys((record.uri, rows.uri, tables.uri)))
+    event = Event("features get", str(uri), used, (str(uri),), {"digest": body.digest})
+    try:
+        return store.commit([known.of(body) if known else Record.new(uri.label, body)], event)[0]
+    except Conflict:
+        # Somebody asked the same meanwhile. The join of the same content gives the same file, so theirs is as good.
+        made = store.get(JoinedRows, uri.label)
+        if made is None or made.body.is_removed:
+            raise
+        return made
 
 
 def join(spec: Spec, rows: pl.DataFrame, events: list[Events]) -> tuple[pl.DataFrame, dict[str, float]]:
@@ -67,46 +86,55 @@ def join(spec: Spec, rows: pl.DataFrame, events: list[Events]) -> tuple[pl.DataF
 
     if rows.is_empty():
         raise Failed("there are no rows to find features for", "give --rows something with rows in it")
+    # Gathered first: a feature of a view may be a row's own column elsewhere, and order comes last.
     parts: dict[str, pl.Series] = {}
     coverage: dict[str, float] = {}
     for item in events:
         part = point_in_time(rows, spec.timestamp, item)
         coverage[item.view] = float(part.select(pl.any_horizontal(pl.all().is_not_null()).mean()).item())
         parts |= {name: part[name] for name in item.features}
-    parts |= {name: rows.select(as_kind(rows, name, kind, "the rows"))[name] for name, kind in spec.columns.items()}
+    parts |= {name: rows.select(as_kind(rows, name, kind, "the rows"))[name] for name, kind in spec.columns}
     keys = [as_key(rows, name, "the rows") for name in spec.entity if name not in parts]
     found = rows.select(_row_ids(spec, rows), *keys, as_time(rows, spec.timestamp, "the rows"))
     found = found.with_columns(parts[name].alias(name) for name in spec.features)
+    # Rows that are to be predicted have no label yet.
     if spec.label and spec.label in rows.columns:
         found = found.with_columns(rows[spec.label])
     return found, coverage
 
 
 def write(frame: pl.DataFrame, path: Path) -> str:
-    """Put a frame in its place whole, as parquet; the file's SHA-256."""
+    """Write a frame as parquet, whole or not at all; the file's SHA-256."""
     with files.writing(path) as aside:
         frame.write_parquet(aside)
         return hashlib.sha256(aside.read_bytes()).hexdigest()
 
 
-def stored(text: object) -> Record:
-    """The record of `features:NAME@N#…`; NotFound when there is none."""
-    uri = Uri.parse(text, noun=KIND)
-    record = open_store().get(ROWS, uri.label) if uri.part else None
-    if record is None or record.body.get("removed_at"):
-        raise NotFound(f"there are no rows {uri}", f"make them: `%features get {uri.name} --rows …`")
+def stored(text: object) -> Record[JoinedRows]:
+    """The record of `features:NAME@N#PART`; NotFound when there is none, or its file is gone."""
+    uri = Uri.parse(text, noun=FeatureSetVersion.kind)
+    try:
+        record = resolve(uri, JoinedRows)
+    except NotFound as problem:
+        # Rows have no name that one could mistype, only a key: the way to them is to ask for them again.
+        raise NotFound(problem.what, f"make them: `%features get {uri.name} --rows …`") from problem
     if not path_of(record.name).exists():
         raise NotFound(
-            f"the file of {uri} is gone", f"make it again: `%features get {uri.name} --rows {record.body['rows_uri']}`"
+            f"the file of {uri} is gone", f"make it again: `%features get {uri.name} --rows {record.body.rows_uri}`"
         )
     return record
 
 
-def made_with(features_uri: str) -> list[Record]:
+def made_with(version: Record[FeatureSetVersion]) -> list[Record[JoinedRows]]:
     """The records of the rows that a version gave and that are still there, newest first."""
-    records = [record for record in open_store().list(ROWS) if record.body.get("features_uri") == features_uri]
-    there = [one for one in records if not one.body.get("removed_at") and path_of(one.name).exists()]
-    return sorted(there, key=lambda one: float(one.body["ended_at"]), reverse=True)
+    # By name and not by `about`: stores of before have no index of what rows were made with.
+    records = open_store().list(JoinedRows, name=version.base)
+    mine = [record for record in records if record.body.features_uri == version.uri and not record.body.is_removed]
+    return sorted(filter(_is_there, mine), key=lambda record: record.body.ended_at, reverse=True)
+
+
+def _is_there(record: Record[JoinedRows]) -> bool:
+    return path_of(record.name).exists()
 
 
 def _row_ids(spec: Spec, rows: pl.DataFrame) -> pl.Expr:
@@ -116,27 +144,17 @@ def _row_ids(spec: Spec, rows: pl.DataFrame) -> pl.Expr:
     if not name:
         return pl.int_range(rows.height, dtype=pl.Int64).alias(ROW_ID)
     ids = rows.select(as_key(rows, name, "the rows"))[name]
+    # Predictions are joined to what came true by this id, and a second row of an id would get the first one's.
     if ids.null_count() or ids.n_unique() < rows.height:
         raise Failed(f"{name} does not name each row: it has gaps, or a value twice", "choose another --id")
     return as_key(rows, name, "the rows").alias(ROW_ID)
-
-
-def _kept(spec: Spec, name: str, frame: pl.DataFrame) -> Loose:
-    return {
-        "rows": frame.height,
-        "columns": spec.features,
-        "optional": [feature for feature in spec.features if feature not in spec.columns],
-        "label": spec.label if spec.label in frame.columns else "",
-        "entity": tuple(spec.entity),
-        "timestamp": spec.timestamp,
-        "digest": write(frame, path_of(name)),
-    }
 
 
 def copy(frame: pl.LazyFrame, into: Path) -> None:
     """Write joined rows to a parquet or a CSV file, whole or not at all."""
     if into.suffix not in (".parquet", ".csv"):
         raise UsageProblem(f"--into {into} is neither .parquet nor .csv", f"--into {into}.parquet")
+    # Before the file is begun: what cannot be computed leaves nothing behind.
     rows = frame.collect()
     with files.writing(into, fix="choose another --into") as aside:
         if into.suffix == ".csv":

@@ -85,7 +85,7 @@ def view(
     """Make a function over tables a view. Its parameters name the tables, and are polars LazyFrames unless annotated
     as `pl.DataFrame` or `pd.DataFrame`; it returns any of the three.
 
-    entity: the column, or columns, that say whom a row tells of
+    entity: the column, or columns, that identify the entity of a row
     timestamp: the column that says since when the row holds, which must also be when it became KNOWN: an arrival
       delay holds and is known at arrival, not at departure. A time without a zone is UTC
     ttl: how old a value may grow before it counts as missing, e.g. "3h"; without it, never
@@ -113,16 +113,18 @@ def load(name: str, code: str) -> tuple[tuple[View, ...], tuple[str, ...]]:
     """
     file = f"<features {name}>"
     module = types.ModuleType(f"aiinfra_features_{name}")
-    # So that tracebacks and `inspect` find the lines of code that lies in no file.
+    # So that tracebacks and `inspect` find the lines of code that is in no file.
     linecache.cache[file] = (len(code), None, code.splitlines(keepends=True), file)
     try:
         exec(compile(code, file, "exec"), module.__dict__)  # noqa: S102  # the notebook's own code
     except LabError:
         raise
     except Exception as problem:  # whatever the user's code raises
-        raise _said(problem, file, "the cell") from problem
+        raise _failed(problem, file, "the cell") from problem
+    # Once each, though a cell may bind a view to several names; in order of definition.
     views = tuple({id(item): item for item in vars(module).values() if isinstance(item, View)}.values())
     columns = vars(module).get("columns", ())
+    # A text is a sequence of letters, each of which would be looked for as a column.
     if isinstance(columns, str) or not all(isinstance(column, str) for column in columns):
         raise Failed("`columns` of the cell is no list of names", 'columns = ["carrier", "distance"]')
     if not views and not columns:
@@ -134,7 +136,7 @@ def _call(item: View, tables: Tables) -> Any:
     try:
         return item(**{table: _given(item, table, tables[table]) for table in item.tables})
     except Exception as problem:  # whatever the user's code raises
-        raise _said(problem, item.function.__code__.co_filename, f"view {item.name}") from problem
+        raise _failed(problem, item.function.__code__.co_filename, f"view {item.name}") from problem
 
 
 def _given(item: View, table: str, frame: pl.LazyFrame) -> Any:
@@ -153,7 +155,7 @@ def _frame(item: View, returned: Any) -> pl.DataFrame:
         if isinstance(returned, pl.LazyFrame):
             return returned.collect()
     except Exception as problem:  # a lazy frame does the user's work only now
-        raise _said(problem, item.function.__code__.co_filename, f"view {item.name}") from problem
+        raise _failed(problem, item.function.__code__.co_filename, f"view {item.name}") from problem
     if isinstance(returned, pl.DataFrame):
         return returned
     if type(returned).__module__.startswith("pandas") and hasattr(returned, "columns"):
@@ -164,9 +166,10 @@ def _frame(item: View, returned: Any) -> pl.DataFrame:
     )
 
 
-def _said(problem: Exception, file: str, what: str) -> Failed:
+def _failed(problem: Exception, file: str, what: str) -> Failed:
+    # The deepest line that is the cell's own: below it are polars' lines, which say nothing to the user.
     lines = [frame.lineno for frame in traceback.extract_tb(problem.__traceback__) if frame.filename == file]
     line = problem.lineno if isinstance(problem, SyntaxError) else lines[-1] if lines else None
-    words = str(problem).strip().partition("\n")[0]
-    place = f" in line {line} ({linecache.getline(file, line).strip()})" if line else ""
-    return Failed(f"{what} failed{place}: {type(problem).__name__}: {words}", "correct it and run the cell again")
+    message = str(problem).strip().partition("\n")[0]
+    where = f" in line {line} ({linecache.getline(file, line).strip()})" if line else ""
+    return Failed(f"{what} failed{where}: {type(problem).__name__}: {message}", "correct it and run the cell again")

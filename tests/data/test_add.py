@@ -14,8 +14,8 @@ from aiinfra_lab import data
 from aiinfra_lab.cli import main
 from aiinfra_lab.errors import Conflict, Failed, NotFound, UsageProblem
 from aiinfra_lab.store import open_store
+from aiinfra_lab.testing.data import content_of, folder
 from aiinfra_lab.words import split, understand
-from tests.contract.data import content_of, folder
 
 
 def events() -> list[tuple[str, tuple[str, ...], tuple[str, ...]]]:
@@ -196,25 +196,29 @@ def test_a_frame_that_is_no_table(workspace, frame, says):
     assert len(data.ls()) == 0
 
 
+NO_NAME, WAYS = "use lower-case letters", "give a URI like data:flights, a path like flights.csv"
+
+
 @pytest.mark.parametrize(
-    ("words", "says"),
+    ("given", "fix"),
     [
-        ({"name": "No Name", "rows": "x.csv"}, "cannot be a name"),
-        ({"name": "../x", "rows": "x.csv"}, "cannot be a name"),
-        ({"name": "x"}, "does not say what to add"),
-        ({"name": "x", "rows": ""}, "no rows were given: the text is empty"),
-        ({"name": "x", "rows": " "}, "no rows were given: the text is empty"),
-        ({"name": "x", "rows": 7}, "an object of type int is no data"),
-        ({"name": "x", "rows": pd.Series([1])}, "an object of type Series is no data frame"),
-        ({"name": "x", "rows": "models:delay@1"}, "a data one is needed"),
-        ({"name": "x", "from_": "exmaple:nycflights13/2013-01"}, "no scheme 'exmaple'"),
-        ({"name": "x", "from_": "nycflights13"}, "is no source"),
-        ({"name": "x", "rows": "x.csv", "from_": "example:nycflights13"}, "both --from and rows"),
+        ({"name": "No Name", "rows": "x.csv"}, NO_NAME),
+        ({"name": "../x", "rows": "x.csv"}, NO_NAME),
+        ({"name": "x"}, "give a path, a data frame, or --from SOURCE"),
+        ({"name": "x", "rows": ""}, WAYS),
+        ({"name": "x", "rows": " "}, WAYS),
+        ({"name": "x", "rows": 7}, WAYS),
+        ({"name": "x", "rows": pd.Series([1])}, "series.to_frame()"),
+        ({"name": "x", "rows": "models:delay@1"}, "write data:NAME"),
+        ({"name": "x", "from_": "exmaple:nycflights13/2013-01"}, "did you mean example?"),
+        ({"name": "x", "from_": "nycflights13"}, "a path needs no --from"),
+        ({"name": "x", "rows": "x.csv", "from_": "example:nycflights13"}, "give one of them"),
     ],
 )
-def test_words_that_say_nothing(workspace, words, says):
-    with pytest.raises(UsageProblem, match=says):
-        data.add(**words)
+def test_a_command_that_names_no_content_says_what_to_give(workspace, given, fix):
+    with pytest.raises(UsageProblem) as caught:
+        data.add(**given)
+    assert fix in caught.value.fix
 
 
 @pytest.mark.parametrize("rows", ["pets", "pets@1"])
@@ -237,19 +241,14 @@ def test_an_address_is_no_path(workspace):
     assert "fetched first" in caught.value.fix
 
 
-def test_an_unknown_scheme_suggests_the_known_one(workspace):
-    with pytest.raises(UsageProblem) as caught:
-        data.add("x", from_="exmaple:nycflights13/2013-01")
-    assert "did you mean example?" in caught.value.fix
-
-
 DYING = """
 import os, sys
 from aiinfra_lab import data
 from aiinfra_lab.data import adding
 from aiinfra_lab.data.dvc import Dvc
 die = lambda *given, **named: os.kill(os.getpid(), 9)
-setattr(*{"stored": (Dvc, "unsaved"), "placed": (adding, "open_store"), "recorded": (Dvc, "publish")}[sys.argv[1]], die)
+moments = {"stored": (Dvc, "is_modified"), "placed": (adding, "open_store"), "recorded": (Dvc, "publish")}
+setattr(*moments[sys.argv[1]], die)
 data.add("pets", sys.argv[2])
 """
 
@@ -278,6 +277,18 @@ def test_two_at_once_make_two_versions(workspace, pets):
     problems = [process.communicate()[1] for process in started]
     assert problems == [b"", b""]
     assert sorted(item.uri for item in data.ls()) == ["data:pets@1", "data:pets@2"]
+
+
+def test_an_object_that_is_no_frame_of_a_known_library_is_refused(workspace):
+    with pytest.raises(UsageProblem) as caught:
+        data.add("x", {"x": [1]})
+    assert WAYS in caught.value.fix
+
+
+@pytest.mark.parametrize("text", [("zip",), "zip", ["zip"]])
+def test_one_column_or_several_can_be_declared_text(workspace, tmp_path, text):
+    added = data.add("t", folder(tmp_path / "t", {"t.csv": "zip\n12345\n"}), text=text)
+    assert added.table()["zip"].to_list() == ["12345"]
 
 
 READ_ONLY = 'mount --bind "$0" "$0" && mount -o remount,ro,bind "$0" && cd "$0" && exec "$@"'

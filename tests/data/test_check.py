@@ -6,7 +6,7 @@ import pytest
 
 from aiinfra_lab import data
 from aiinfra_lab.errors import Failed, UsageProblem
-from tests.contract.data import folder
+from aiinfra_lab.testing.data import folder
 
 BASE = pd.DataFrame({"id": [1, 2, 3, 4], "x": [1.0, 2.0, 3.0, None], "who": ["a", "a", "b", "c"]})
 

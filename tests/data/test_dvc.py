@@ -9,7 +9,8 @@ import pytest
 from aiinfra_lab import data
 from aiinfra_lab.config import settings
 from aiinfra_lab.data.dvc import Dvc
-from tests.contract.data import DataContract, content_of, folder
+from aiinfra_lab.errors import NotFound
+from aiinfra_lab.testing.data import ONE, TWO, VersionStoreContract, content_of, folder
 
 DVC = Path(sys.executable).with_name("dvc")
 
@@ -20,10 +21,57 @@ def dvc(*words: str) -> str:
     return done.stdout
 
 
-class TestDvc(DataContract):
-    @pytest.fixture
-    def content(self, workspace):
-        return Dvc(settings())
+@pytest.fixture
+def content(workspace: Path) -> Dvc:
+    return Dvc(settings())
+
+
+class TestDvc(VersionStoreContract):
+    """What every store of versions keeps."""
+
+
+def test_publishing_goes_forth_and_back(content, workspace, tmp_path):
+    one, two = (content.ingest(folder(tmp_path / str(n), files)) for n, files in enumerate((ONE, TWO)))
+    for key, files in ((one, ONE), (two, TWO), (two, TWO), (one, ONE)):
+        content.publish("x", key)
+        assert content_of(workspace / "data" / "x") == files
+
+
+def test_writing_to_what_is_published_changes_no_version(content, workspace, tmp_path):
+    key = content.ingest(folder(tmp_path / "in", ONE))
+    content.publish("x", key)
+    (workspace / "data" / "x" / "a.txt").write_text("mine")
+    content.checkout(key, tmp_path / "out")
+    assert content_of(tmp_path / "out") == ONE
+
+
+def test_a_working_copy_is_modified_until_its_content_is_taken_in(content, workspace, tmp_path):
+    assert not content.is_modified("x")
+    content.publish("x", content.ingest(folder(tmp_path / "in", ONE)))
+    assert not content.is_modified("x")
+    (workspace / "data" / "x" / "new.txt").write_text("mine")
+    assert content.is_modified("x")
+    content.ingest(folder(tmp_path / "again", {**ONE, "new.txt": "mine"}))
+    assert not content.is_modified("x")
+
+
+def test_withdrawing_is_silent_when_there_is_nothing(content, workspace, tmp_path):
+    content.publish("x", content.ingest(folder(tmp_path / "in", ONE)))
+    for _ in range(2):
+        content.withdraw("x")
+    assert list((workspace / "data").iterdir()) == []
+
+
+def test_what_is_published_must_be_stored(content, workspace):
+    with pytest.raises(NotFound) as caught:
+        content.publish("x", "0" * 32 + ".dir")
+    assert "dvc pull" in caught.value.fix
+    assert not (workspace / "data" / "x").exists()
+
+
+def test_what_is_stored_is_linked_and_not_copied(content, workspace, tmp_path):
+    content.checkout(content.ingest(folder(tmp_path / "in", ONE)), workspace / "out")
+    assert (workspace / "out" / "a.txt").stat().st_nlink > 1
 
 
 def test_the_dvc_command_sees_pushes_and_restores_what_was_added(workspace, tmp_path):

@@ -6,7 +6,7 @@ import pytest
 from aiinfra_lab import data
 from aiinfra_lab.errors import Conflict, Damaged, NotFound, UsageProblem
 from aiinfra_lab.store import Event, Record, open_store
-from tests.contract.data import content_of, folder
+from aiinfra_lab.testing.data import content_of, folder
 
 
 @pytest.fixture
@@ -75,8 +75,8 @@ def test_a_copy_over_something_is_refused(cats, tmp_path):
 @pytest.mark.parametrize(
     ("name", "kind", "fix"),
     [
-        ("cast", NotFound, "did you mean cats?"),
-        ("cats@9", NotFound, "@3, @2, @1; `%data add cats PATH`"),
+        ("cast", NotFound, "did you mean cats"),
+        ("cats@9", NotFound, "there are: cats@3, cats@2, cats@1"),
         ("cats@best", UsageProblem, "@N"),
         ("cats@1#cats", UsageProblem, "@N"),
     ],
@@ -223,6 +223,45 @@ def test_rows_are_found_wherever_they_are(cats, tmp_path):
 def test_what_is_no_rows(workspace, rows):
     with pytest.raises(UsageProblem):
         data.open_rows(rows)
+
+
+def test_the_log_of_one_version_and_of_what_was_removed(cats):
+    data.rm("cats@1")
+    assert [item.verb for item in data.log("cats@1")] == ["data rm", "data add"]
+    assert [item.outputs for item in data.log("data:cats@2")] == [("data:cats@2",)]
+    with pytest.raises(NotFound) as caught:
+        data.log("cats@9")
+    assert caught.value.fix == "there are: cats@3, cats@2"
+
+
+def test_the_log_of_a_name_leaves_out_longer_names(cats):
+    data.add("cats-two", "data:cats@1")
+    assert [item.outputs for item in data.log("cats-two")] == [("data:cats-two@1",)]
+    assert len(data.log("cats")) == 4
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_the_files_of_a_version_cannot_be_written_by_accident(cats, lost):
+    path = data.get("cats@1").path
+    if lost:
+        for file in path.iterdir():
+            file.unlink()
+        data.get("cats@1")
+    assert [file.stat().st_mode & 0o222 for file in path.iterdir()] == [0]
+
+
+def test_a_handle_is_a_name_too(cats):
+    one, two = data.get("cats@1"), data.get("cats@2")
+    assert data.show(one).uri == one.uri
+    assert data.diff(two, one).other == one.uri
+    assert data.check(two, like=one, key=["name"]).state == "good"
+    assert data.rm(one).uri == one.uri
+
+
+def test_a_version_that_was_removed_is_still_shown(cats):
+    for number in (1, 2, 3):
+        data.rm(f"cats@{number}")
+    assert (data.show("cats").uri, data.show("cats@1").state) == ("data:cats@3", "removed")
 
 
 def test_without_a_version_nothing_is_written_by_looking(workspace):

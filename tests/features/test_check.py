@@ -13,7 +13,7 @@ from .conftest import CELL, put, small_tables
 HEAD = "import polars as pl\nfrom aiinfra_lab.features import view\n"
 
 
-def verdict(body: str, data: object, timestamp: str = "arrived_at") -> features.Report:
+def verdict(body: str, data: object, timestamp: str = "arrived_at") -> features.FeatureCheck:
     """The report on a set of one view of trips, with this body."""
     code = f"{HEAD}@view(entity='line', timestamp='{timestamp}')\ndef seen(trips):\n    return {body}\n"
     features.add("judged", data=data, code=code, timestamp="asked_at")

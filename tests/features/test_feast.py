@@ -13,10 +13,11 @@ from aiinfra_lab import features
 from aiinfra_lab.config import settings
 from aiinfra_lab.errors import Unavailable
 from aiinfra_lab.features.feast import Feast
-from aiinfra_lab.features.sets import find, spec_of
+from aiinfra_lab.features.record import FeatureSetVersion, Spec, TypedColumn, ViewSpec
+from aiinfra_lab.resolve import resolve
 from aiinfra_lab.store import open_store
+from aiinfra_lab.testing.features import OnlineStoreContract
 
-from ..contract.features import OnlineStoreContract
 from .conftest import after, small_tables
 
 VIEWS = ["lateness.v1.weather_now:temp", "lateness.v1.line_delay:delay_6h"]
@@ -128,10 +129,10 @@ def test_events_of_a_whole_year_all_go_online(workspace, tmp_path):
     assert [item[1]["v"] for item in store.read(spec, {"k": ["0", "1", "2"]})["w"]] == [0.0, 1.0, 2.0]
 
 
-def spec_of_one_view():
-    from aiinfra_lab.features.sets import Spec, ViewSpec
-
-    return Spec("w", 1, "", "at", "", "", {}, (ViewSpec("w", {"k": "text"}, "t", None, None, {"v": "number"}, ("x",)),))
+def spec_of_one_view() -> Spec:
+    keys, values = (TypedColumn("k", "text"),), (TypedColumn("v", "number"),)
+    views = (ViewSpec("w", keys, "t", None, None, values, ("x",)),)
+    return Spec(name="w", version=1, code="", timestamp="at", label="", row_id="", columns=(), views=views)
 
 
 def test_history_needs_no_feast(lateness, trips):
@@ -145,6 +146,6 @@ def test_history_needs_no_feast(lateness, trips):
 
 
 def test_the_record_says_what_the_store_holds(lateness):
-    record = find("lateness")
-    assert record.body["online"]["as_of"] == after(5).isoformat()
-    assert spec_of(record).uri == lateness.uri
+    record = resolve("lateness", FeatureSetVersion)
+    assert record.body.online is not None
+    assert (record.body.online.as_of, record.body.uri) == (after(5).isoformat(), lateness.uri)

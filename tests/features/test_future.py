@@ -7,6 +7,7 @@ import pytest
 
 from aiinfra_lab.data.example import Example
 from aiinfra_lab.features import sets
+from aiinfra_lab.features.record import Spec
 from aiinfra_lab.features.rows import join
 
 from .flights import CELL
@@ -26,16 +27,16 @@ def january(tmp_path_factory) -> Tables:
 
 
 @pytest.fixture(scope="module")
-def spec(january) -> sets.Spec:
+def spec(january) -> Spec:
     return describe(january, CELL)
 
 
-def describe(tables: Tables, code: str) -> sets.Spec:
+def describe(tables: Tables, code: str) -> Spec:
     lazy = {name: frame.lazy() for name, frame in tables.items()}
     return sets.describe("delay", code, "predicted_at", "late", "flight_id", tables["flights"], lazy)[0]
 
 
-def features_of(spec: sets.Spec, rows: pl.DataFrame, tables: Tables) -> pl.DataFrame:
+def features_of(spec: Spec, rows: pl.DataFrame, tables: Tables) -> pl.DataFrame:
     events = sets.run_views(spec, {name: frame.lazy() for name, frame in tables.items()})
     return join(spec, rows, events)[0].select("row_id", *spec.features).sort("row_id")
 

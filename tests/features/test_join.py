@@ -121,7 +121,7 @@ def test_not_a_number_is_missing_and_categories_are_text():
     [
         (pl.DataFrame({"k": [1], "at": [at(0)]}), "k is a whole number in the rows and a text in view"),
         (pl.DataFrame({"k": [0.5], "at": [at(0)]}), "holds fractions"),
-        (pl.DataFrame({"k": ["a"], "at": ["yesterday"]}), "at of the rows says when, and is a text"),
+        (pl.DataFrame({"k": ["a"], "at": ["yesterday"]}), "at of the rows must be a time, and is a text"),
         (pl.DataFrame({"k": [[1]], "at": [at(0)]}), "is of type List"),
     ],
 )

@@ -7,8 +7,10 @@ import pytest
 from aiinfra_lab import features
 from aiinfra_lab.config import settings
 from aiinfra_lab.errors import LabError, UsageProblem
-from aiinfra_lab.features import online, sets
+from aiinfra_lab.features import online
 from aiinfra_lab.features.feast import Feast
+from aiinfra_lab.features.record import FeatureSetVersion
+from aiinfra_lab.resolve import resolve
 from aiinfra_lab.store import open_store
 
 from .conftest import after, put, small_tables
@@ -92,9 +94,9 @@ def test_values_are_read_as_the_type_they_have(trips):
 
 def test_a_load_that_was_cut_off_is_made_good_when_it_is_needed(lateness):
     """What a kill in the middle leaves: a record that says that nothing is there, beside half of something."""
-    record = sets.find("lateness")
+    record = resolve("lateness", FeatureSetVersion)
     online.emptied(record)
-    Feast(settings()).forget(sets.spec_of(record))
+    Feast(settings()).forget(record.body)
     assert features.show("lateness").online_as_of == ""
     assert features.get("lateness", online="place=north,line=red").values[2:] == (21.5, 10.0)
     assert features.show("lateness") == lateness

@@ -77,11 +77,21 @@ def test_a_set_without_views_needs_no_feast(lateness, trips):
     assert found.online_as_of == lateness.online_as_of
 
 
-@pytest.mark.parametrize("name", ["latenes", "lateness@2", "lateness@champion"])
-def test_what_is_not_there_is_told_with_what_is(lateness, name):
-    with pytest.raises(NotFound) as problem:
+@pytest.mark.parametrize(
+    ("name", "kind", "fix"),
+    [
+        ("latenes", NotFound, "did you mean lateness?"),
+        ("lateness@2", NotFound, "there are: lateness@1"),
+        ("lateness@1#0f", NotFound, "make them: `%features get lateness --rows …`"),
+        ("lateness#0f", NotFound, "make them: `%features get lateness --rows …`"),
+        ("lateness@champion", UsageProblem, "write features:lateness@N"),
+        ("data:lateness", UsageProblem, "write features:NAME"),
+    ],
+)
+def test_what_is_not_there_is_an_error_that_names_what_is(lateness, name, kind, fix):
+    with pytest.raises(kind) as problem:
         features.show(name)
-    assert "lateness" in problem.value.fix
+    assert problem.value.fix == fix
 
 
 def test_where_there_is_none_yet_the_fix_makes_one(workspace):
@@ -119,7 +129,7 @@ def test_rm_keeps_the_record_and_the_number(lateness, trips):
 
 def test_a_set_that_a_champion_was_made_with_is_not_removed(lateness):
     made = Event("models add", "models:m@1", (lateness.uri,), ("models:m@1",))
-    open_store().commit([Record.new("models", "m", {"aliases": {"champion": 1}, "history": []})], made)
+    open_store().commit([Record.new("models.aliases", "m", {"aliases": {"champion": 1}, "history": []})], made)
     with pytest.raises(Conflict, match="which was made of features:lateness@1"):
         features.rm("lateness")
     assert features.show("lateness") == lateness
@@ -135,8 +145,18 @@ def test_rm_without_a_number_needs_a_single_version(lateness, trips):
 def test_log_tells_what_happened(lateness, trips):
     features.get("lateness", rows=trips)
     assert [what for _, _, what, _ in features.log("lateness").events] == ["features get", "features add"]
-    with pytest.raises(NotFound, match="no feature set"):
+    with pytest.raises(NotFound) as problem:
         features.log("latenes")
+    assert problem.value.fix == "did you mean lateness?"
+    features.rm("lateness")
+    assert features.log("lateness@1").events[0][2] == "features rm"
+
+
+def test_a_handle_is_a_name_too(lateness, trips):
+    other = features.add("other", data=trips, code="columns = ['line']", timestamp="asked_at")
+    assert features.diff(lateness, other).other == other.uri
+    assert features.get(other, rows=trips).features_uri == other.uri
+    assert features.rm(other).uri == other.uri
 
 
 def test_cards_stay_small(lateness, trips):

@@ -1,0 +1,122 @@
+"""What everything promises that keeps the content of data, or brings data from elsewhere."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from ..data.base import Source, VersionStore
+from ..data.files import read_manifest
+from ..errors import NotFound, UsageProblem
+
+ONE = {"a.txt": "a", "deep/er/b.txt": "b", "same.txt": "a", "white space.txt": "ü", "empty": ""}
+TWO = {"a.txt": "a", "deep/er/b.txt": "changed"}
+
+
+def folder(at: Path, files: dict[str, str]) -> Path:
+    """The folder `at`, with these texts as files in it."""
+    for name, text in files.items():
+        (at / name).parent.mkdir(parents=True, exist_ok=True)
+        (at / name).write_text(text)
+    return at
+
+
+def content_of(at: Path) -> dict[str, str]:
+    """The texts of all files below a folder."""
+    return {path.relative_to(at).as_posix(): path.read_text() for path in at.rglob("*") if path.is_file()}
+
+
+class VersionStoreContract:
+    """A provider's test inherits this and gives the fixture `content`, empty.
+
+    It looks at what comes out alone, never at where the store keeps it.
+    """
+
+    def test_what_is_taken_in_comes_out(self, content: VersionStore, tmp_path: Path) -> None:
+        content.checkout(content.ingest(folder(tmp_path / "in", ONE)), tmp_path / "out")
+        assert content_of(tmp_path / "out") == ONE
+
+    def test_bytes_that_are_no_text_come_out(self, content: VersionStore, tmp_path: Path) -> None:
+        given = bytes(range(256)) * 5_000
+        (folder(tmp_path / "in", {}) / "in").mkdir(parents=True)
+        (tmp_path / "in" / "in" / "x").write_bytes(given)
+        content.checkout(content.ingest(tmp_path / "in"), tmp_path / "out")
+        assert (tmp_path / "out" / "in" / "x").read_bytes() == given
+
+    def test_the_content_decides_the_key(self, content: VersionStore, tmp_path: Path) -> None:
+        keys = [content.ingest(folder(tmp_path / str(n), files)) for n, files in enumerate((ONE, dict(ONE), TWO))]
+        assert keys[0] == keys[1] != keys[2]
+
+    def test_a_name_is_part_of_the_content(self, content: VersionStore, tmp_path: Path) -> None:
+        one = content.ingest(folder(tmp_path / "1", {"x": "same"}))
+        assert content.ingest(folder(tmp_path / "2", {"y": "same"})) != one
+
+    def test_what_was_taken_in_may_be_deleted(self, content: VersionStore, tmp_path: Path) -> None:
+        key = content.ingest(folder(tmp_path / "in", ONE))
+        shutil.rmtree(tmp_path / "in")
+        content.checkout(key, tmp_path / "out")
+        assert content_of(tmp_path / "out") == ONE
+
+    def test_content_can_be_checked_out_again_and_deleted_there(self, content: VersionStore, tmp_path: Path) -> None:
+        key = content.ingest(folder(tmp_path / "in", ONE))
+        for name in ("one", "two"):
+            content.checkout(key, tmp_path / name)
+        shutil.rmtree(tmp_path / "one")
+        content.checkout(key, tmp_path / "three")
+        assert content_of(tmp_path / "two") == content_of(tmp_path / "three") == ONE
+
+    def test_what_is_not_stored_cannot_be_checked_out(self, content: VersionStore, tmp_path: Path) -> None:
+        key = content.ingest(folder(tmp_path / "in", ONE))
+        content.forget(key, [])
+        with pytest.raises(NotFound):
+            content.checkout(key, tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+
+    def test_what_is_forgotten_is_gone_but_for_what_others_share(self, content: VersionStore, tmp_path: Path) -> None:
+        one, two = (content.ingest(folder(tmp_path / str(n), files)) for n, files in enumerate((ONE, TWO)))
+        for _ in range(2):
+            content.forget(one, [two])
+        with pytest.raises(NotFound):
+            content.checkout(one, tmp_path / "one")
+        content.checkout(two, tmp_path / "two")
+        assert content_of(tmp_path / "two") == TWO
+
+    def test_what_was_forgotten_can_be_taken_in_again(self, content: VersionStore, tmp_path: Path) -> None:
+        key = content.ingest(folder(tmp_path / "in", ONE))
+        content.forget(key, [])
+        assert content.ingest(folder(tmp_path / "again", ONE)) == key
+        content.checkout(key, tmp_path / "out")
+        assert content_of(tmp_path / "out") == ONE
+
+    def test_a_kept_key_that_is_not_stored_keeps_nothing(self, content: VersionStore, tmp_path: Path) -> None:
+        one, two = (content.ingest(folder(tmp_path / str(n), files)) for n, files in enumerate((ONE, TWO)))
+        content.forget(two, [])
+        content.forget(one, [two])
+        with pytest.raises(NotFound):
+            content.checkout(one, tmp_path / "out")
+
+
+class SourceContract:
+    """A provider's test inherits this and gives the fixtures `source`, `location` (one that it has) and `nowhere`
+    (one that it has not).
+    """
+
+    def test_a_location_becomes_files(self, source: Source, location: str, tmp_path: Path) -> None:
+        source.read(location, tmp_path)
+        assert read_manifest(tmp_path).size > 0
+
+    def test_the_location_as_it_is_best_written_gives_the_same(
+        self, source: Source, location: str, tmp_path: Path
+    ) -> None:
+        for name in ("one", "two"):
+            (tmp_path / name).mkdir()
+        best = source.read(location, tmp_path / "one")
+        assert source.read(best, tmp_path / "two") == best
+        assert read_manifest(tmp_path / "one") == read_manifest(tmp_path / "two")
+
+    def test_a_location_that_names_nothing_leaves_nothing(self, source: Source, nowhere: str, tmp_path: Path) -> None:
+        with pytest.raises(UsageProblem):
+            source.read(nowhere, tmp_path)
+        assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,86 @@
+"""What the verbs hand back: cards, their small size, and JSON that stays."""
+
+import pytest
+
+from aiinfra_lab import features
+from aiinfra_lab.features.results import FeatureCheck, FeatureDifference, FeatureHistory, FeatureRemoval, OnlineRow
+
+VERDICTS = ({"what": "weather: no future", "verdict": "good", "why": "12 answers are the same"},)
+
+
+def test_a_sets_card_says_when_nothing_is_online(lateness):
+    offline = {**vars(lateness), "online_as_of": "", "label": ""}
+    facts = dict(features.FeatureSet(**offline).card().facts)
+    assert (facts["online"], facts["label"]) == ("–", "–")
+    assert dict(lateness.card().facts)["online"] == "as of 2024-05-01 17:00 UTC"
+
+
+def test_the_json_of_a_set_holds_its_views_as_mappings(lateness):
+    first = lateness.as_json()["views"][0]
+    assert first == {
+        "name": "weather_now",
+        "entity": {"place": "text"},
+        "timestamp": "observed_at",
+        "known_at": None,
+        "ttl_s": 10800.0,
+        "features": {"temp": "number"},
+        "tables": ["weather"],
+    }
+
+
+def test_a_long_cell_is_cut_in_the_card_and_whole_in_the_result(lateness):
+    code = lateness.code + "# more\n" * 1000
+    details = features.FeatureSet(**{**vars(lateness), "code": code}).card().details
+    assert details[0][1].endswith("\n…")
+    assert len(details[0][1]) < 1600
+
+
+def test_rows_show_the_share_that_each_view_knew(lateness, trips):
+    card = features.get("lateness", rows=trips).card()
+    assert card.rows == [["weather_now", "50.0%"], ["line_delay", "50.0%"]]
+    assert dict(card.facts)["of"] == "data:trips@1"
+
+
+def test_rows_in_pandas_in_polars_and_not_read_yet_are_the_same(lateness, trips):
+    found = features.get("lateness", rows=trips)
+    assert found.scan().collect().equals(found.table())
+    assert found.df()["row_id"].tolist() == found.table()["row_id"].to_list()
+
+
+@pytest.mark.parametrize(
+    ("uri", "newest", "note"),
+    [
+        ("features:late@2", "features:late@1", "features:late now means features:late@1"),
+        ("features:late@2", "", "no version of features:late is left"),
+        ("features:late@2#0f", "", "`%features get` of the same rows makes them again"),
+    ],
+)
+def test_a_removal_says_what_follows_from_it(uri, newest, note):
+    assert FeatureRemoval(uri, "feature set", newest).card().notes == [note]
+
+
+def test_a_check_shows_each_proof_and_what_it_takes_for_granted():
+    card = FeatureCheck("features:late@1", "good", VERDICTS).card()
+    assert (card.state, card.rows) == ("good", [["weather: no future", "good", "12 answers are the same"]])
+    assert card.notes == ["a row's own columns are taken to be known at its time"]
+
+
+def test_a_difference_marks_what_went_came_and_changed():
+    found = FeatureDifference("features:a@1", "features:a@2", ("old",), ("new",), (("label", "x", "y"),), "-a\n+b")
+    assert found.card().rows == [["–", "old", "", ""], ["+", "new", "", ""], ["~", "label", "x", "y"]]
+    assert (found.card().details, found.card().notes) == ([("the cell", "-a\n+b")], [])
+
+
+def test_an_online_row_names_each_value_and_the_moment():
+    at = "2024-05-01T17:00:00+00:00"
+    text = OnlineRow("features:a@1", ("temp", "line"), (21.5, None), at, at, "data:trips@1").card().text()
+    assert "features:a@1 online" in text
+    assert "temp     21.5" in text
+    assert "2024-05-01T17:00:00 UTC" in text
+
+
+def test_a_history_is_one_line_for_each_event(lateness, trips):
+    made = features.get("lateness", rows=trips)
+    lines = [line for *_, line in features.log("lateness").events]
+    assert lines == [f"features:lateness@1, data:trips@1 → {made.uri}", "data:trips@1 → features:lateness@1"]
+    assert len(FeatureHistory("features:a", ()).card().rows) == 0
