@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .. import audit, providers
+from .. import audit, nouns, providers
 from ..config import Settings
 from ..errors import Conflict, LabError
 from ..jobs import restored
@@ -108,11 +108,7 @@ def _is_sound(store: SqliteStore) -> bool:
 
 def mend() -> list[str]:
     """Bring what other tools hold into line with the store's links; says what was done."""
-    if not open_store().list("models"):
-        return []
-    from .. import models
-
-    return models.mend()
+    return [note for noun in ("train", "models") for note in nouns.find(noun).reconcile()]
 
 
 def _python() -> Finding:

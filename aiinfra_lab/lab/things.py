@@ -57,9 +57,9 @@ def _session(record: Record) -> str:
 
 
 def _run(record: Record) -> str:
-    from ..train.record import state
+    from ..train.observing import find
 
-    return state(record)
+    return find(f"train:{record.name}").state
 
 
 def _endpoint(record: Record) -> str:

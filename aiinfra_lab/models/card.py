@@ -16,7 +16,7 @@ def write(name: str, run: Run, data: list[str], note: str) -> str:
     made = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(run.started_at))
     parts = [
         f"# Model card: {name}",
-        f"Intended use: {note or 'not stated; say it with `models add --note`'}",
+        f"Intended use: {note or 'not stated; `models add --note` states it'}",
         "## What it was measured at",
         _table(("measure", "value"), [(key, f"{value:.6g}") for key, value in run.metrics.items()]),
         "## What it learned from",

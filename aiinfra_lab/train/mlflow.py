@@ -46,11 +46,11 @@ def client() -> Iterator[Any]:
     try:
         yield MlflowClient(tracking_uri=uri, registry_uri=uri)
     except (MlflowException, SQLAlchemyError) as problem:
-        words = str(problem).partition("\n")[0][:300]
+        reason = str(problem).partition("\n")[0][:300]
         if isinstance(problem, MlflowException) and problem.error_code == "RESOURCE_DOES_NOT_EXIST":
-            raise NotFound(f"MLflow does not have it: {words}", "`%lab start` tells it what it missed") from problem
+            raise NotFound(f"MLflow does not have it: {reason}", "`%lab start` sends it what it missed") from problem
         raise Unavailable(
-            f"MLflow at {uri} cannot be used: {words}", "see whether it is damaged, full or down"
+            f"MLflow at {uri} cannot be used: {reason}", "see whether it is damaged, full or down"
         ) from problem
     finally:
         logger.setLevel(level)
@@ -70,7 +70,7 @@ class Tracking:
             if known:
                 return str(known[0].info.run_id)
             tags = {**intent.tags, "lab.uri": intent.uri, "lab.data.uri": intent.rows, "lab.data.digest": intent.digest}
-            run = mlflow.create_run(experiment, tags=tags, run_name=intent.uri.partition(":")[2])
+            run = mlflow.create_run(experiment, tags=tags, run_name=Uri.parse(intent.uri).label)
             _describe(mlflow, run.info.run_id, intent)
             return str(run.info.run_id)
 
@@ -98,6 +98,16 @@ class Tracking:
         state = "killed" if run.data.tags.get("lab.killed") else _NAMES[run.info.status]
         return Tracked(state, dict(run.data.params), dict(run.data.tags), dict(run.data.metrics), points)
 
+    def known(self, run_ids: Sequence[str]) -> set[str]:
+        found: set[str] = set()
+        with client() as mlflow:
+            experiments = [each.experiment_id for each in mlflow.search_experiments()]
+            for start in range(0, len(run_ids), _BATCH):
+                wanted = ", ".join(f"'{run_id}'" for run_id in run_ids[start : start + _BATCH])
+                runs = mlflow.search_runs(experiments, f"attributes.run_id IN ({wanted})", max_results=_BATCH)
+                found |= {str(run.info.run_id) for run in runs}
+        return found
+
     def look(self) -> str:
         return f"mlflow ui --host 127.0.0.1 --backend-store-uri {tracking_uri()}"
 
@@ -108,9 +118,11 @@ def _experiment(mlflow: Any, name: str) -> str:
     known = mlflow.get_experiment_by_name(name)
     if known is not None:
         return str(known.experiment_id)
-    place = None if settings().get("train.tracking_uri", "") else (settings().home / "mlflow" / "artifacts").as_uri()
+    # A server keeps artifacts where it was set up to; embedded, MLflow would take the current folder.
+    own_server = settings().get("train.tracking_uri", "")
+    artifacts = None if own_server else (settings().home / "mlflow" / "artifacts").as_uri()
     try:
-        return str(mlflow.create_experiment(name, artifact_location=place))
+        return str(mlflow.create_experiment(name, artifact_location=artifacts))
     except MlflowException:
         known = mlflow.get_experiment_by_name(name)  # another process was faster
         if known is None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .. import files
 from ..errors import Failed, UsageProblem
 from ..features.contract import Columns, is_missing
+from ..uris import Uri
 
 if TYPE_CHECKING:
     import torch
@@ -82,7 +83,7 @@ class Table:
 
     def _fit(self, frame: Any) -> Columns:
         if self.contract is None:
-            uri = str(self._rows.uri).partition("#")[0]
+            uri = str(Uri.parse(self._rows.uri).whole)
             # Also what only the hold-out lacks: a row without it is then nothing to refuse.
             lacking = [name for name in self._rows.columns if self.frame[name].isna().any()]
             optional = {*getattr(self._rows, "optional", ()), *lacking}
