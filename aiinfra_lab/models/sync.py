@@ -11,7 +11,7 @@ from functools import partial
 
 from .. import train
 from ..errors import LabError, NotFound
-from ..providers import make
+from ..providers import chosen, make
 from ..store import Record
 from ..uris import Uri
 from . import record
@@ -97,8 +97,13 @@ def reconcile() -> list[str]:
     """Bring the other registry to what our records say; what was done, one sentence each."""
     done = []
     for found in disagreements():
-        found.repair()
-        done.append(found.repaired)
+        try:
+            found.repair()
+        except NotFound as problem:
+            # A registry that needs the run cannot take a version whose run another server tracks; the rest goes on.
+            done.append(f"{found.what}: {_without_its_run(problem)}")
+        else:
+            done.append(found.repaired)
     return done
 
 
@@ -132,5 +137,14 @@ def _aliases(server: ModelRegistry, model: Uri, ours: dict[str, int]) -> Iterato
 
 
 def _not_synced(problem: LabError) -> str:
-    reason = "it does not know the run" if isinstance(problem, NotFound) else problem.what
-    return f"the other registry does not have it yet ({reason}); `%lab start` sends it"
+    if isinstance(problem, NotFound):
+        return f"the other registry does not have it yet: {_without_its_run(problem)}"
+    return f"the other registry does not have it yet ({problem.what}); `%lab start` sends it"
+
+
+def _without_its_run(problem: NotFound) -> str:
+    """Why a registry that keeps versions with their runs refused one, and what helps."""
+    tracker, other = chosen("train.tracker"), chosen("models.registry")
+    if tracker == other:
+        return "it does not know the run; `%lab start` sends both"
+    return f"{problem.what}; runs are tracked by {tracker}: choose a registry that goes with it, `registry` in [models]"
