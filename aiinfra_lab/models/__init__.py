@@ -198,7 +198,7 @@ def _moved(version: Record[ModelVersion], alias: str, before: int | None, after:
     moved = f"{alias} was this version before" if before == after else f"{alias} is now this version"
     if before not in (None, after):
         moved += f", and was {version.base}@{before}"
-    # An alias is often taken for traffic: it is said each time that this is another thing.
+    # An alias is often taken for traffic: each answer names the difference.
     hint = "no traffic moved: endpoints serve what they served; `%deploy promote` moves traffic"
     unsynced = sync.move_alias(version.base, alias, after)
     return model_of(version, message="; ".join(part for part in (moved, hint, unsynced) if part))

@@ -13,6 +13,7 @@ from ..files import building, publish, retry
 from ..store import next_version, open_store
 from .record import ModelVersion, folder
 
+# What can be read without trust: no pickle, no code. A model whose run lacks one of these cannot be served.
 FROM_RUN = ("columns.json", "environment.txt", "example.json", "model.onnx", "signature.json", "weights.safetensors")
 
 
@@ -23,6 +24,7 @@ def built(name: str, source: Path, card: str) -> Iterator[Path]:
         raise Failed(f"the run's model lacks {', '.join(missing)}", "train it again: the files of the run were touched")
     with building(folder(name)) as aside:
         for file in FROM_RUN:
+            # Copied, not linked: a version stays as it is, whatever happens to the run's folder.
             shutil.copy2(source / file, aside / file)
         (aside / "card.md").write_text(card, "utf-8")
         yield aside

@@ -23,7 +23,10 @@ class Entry:
 
 
 class ModelRegistry(Protocol):
-    """A registry that mirrors ours. A method returns when it is done for good there, and raises Unavailable if not."""
+    """A registry that is kept in line with ours.
+
+    A method returns when it is done for good there, and raises Unavailable when it cannot be.
+    """
 
     def register(self, entry: Entry) -> str:
         """The registry's own name of the version, made when it has none of that URI; so it may be called twice.

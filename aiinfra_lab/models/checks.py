@@ -20,7 +20,7 @@ from .record import CheckVerdict, ModelVersion
 # ONNX Runtime's kernels add up in another order on another CPU: a float32 score of that example may differ so much.
 TOLERANCE = 1e-5
 
-# Which way is better, for the measures whose name says so.
+# Which way is better, for the measures whose name has it.
 HIGHER = ("auc", "accuracy", "precision", "recall", "f1", "r2", "average_precision")
 LOWER = ("loss", "brier", "error", "rmse", "mae", "mse")
 _COMPARE: dict[str, Callable[[float, float], bool]] = {
@@ -78,7 +78,7 @@ def judge(version: Record[ModelVersion], required: list[Bound], margin: float) -
     folder = record.folder(version.name)
     off = artifact.differences(folder, version.body.files)
     if off:
-        # Nothing that changed files answer says anything about the version: no further look.
+        # What changed files answer is no evidence about the version: no further look.
         again = f"add the model again: `%models add {version.base} --run {version.body.run}`"
         yield Finding("files", "bad", "; ".join(off), again)
         return
@@ -119,6 +119,7 @@ def _example(folder: Path) -> Finding:
     if len(wanted) == 0 or found.shape != wanted.shape:
         return Finding("example", "bad", f"{len(found)} scores for {len(wanted)} recorded ones", "add the model again")
     off = float(np.abs(found - wanted).max())
+    # `not … <=`, since NaN compares false with everything.
     if not off <= TOLERANCE * max(1.0, float(np.abs(wanted).max())):
         return Finding("example", "bad", f"the scores are off by {off:.2g}", "train and add it again on this machine")
     return Finding("example", "good", f"{len(found)} rows give the scores that were recorded")
@@ -170,6 +171,7 @@ def _champion(version: Record[ModelVersion], required: list[Bound], margin: floa
     what = f"champion {champion.name}"
     ours, theirs = version.body.metrics, champion.body.metrics
     compared = _measure(required, {key: value for key, value in ours.items() if key in theirs})
+    # Not "good": that no comparison is possible must not let a version pass in place of a better champion.
     if compared is None:
         yield Finding(
             what, "cannot tell", "the two runs share no measure of quality", "log the same one, e.g. run.log(auc=…)"
@@ -177,7 +179,7 @@ def _champion(version: Record[ModelVersion], required: list[Bound], margin: floa
         return
     metric, higher = compared
     gain = (ours[metric] - theirs[metric]) * (1 if higher else -1)
-    # Two measures on different rows are still the best there is to compare: it is said, and people judge.
+    # Measures on different rows are still the best there is to compare: the finding names it, and people judge.
     rows = "" if version.body.rows == champion.body.rows else ", on rows of its own"
     detail = f"{metric} is {ours[metric]:.4g}, the champion's is {theirs[metric]:.4g}{rows}"
     if gain >= -margin:
@@ -188,6 +190,7 @@ def _champion(version: Record[ModelVersion], required: list[Bound], margin: floa
 
 def _measure(required: list[Bound], shared: Mapping[str, float]) -> tuple[str, bool] | None:
     """The measure to compare by: what was required first, else the best known one that both have."""
+    # What somebody asked for by name is what they care about, whatever else was measured.
     for bound in required:
         if bound.metric in shared:
             return bound.metric, bound.higher

@@ -46,6 +46,7 @@ class Registry:
 
     def alias(self, name: str, alias: str, uri: str | None) -> None:
         with client() as mlflow:
+            # MLflow is silent about an alias that it does not have.
             if uri is None:
                 mlflow.delete_registered_model_alias(name, alias)
                 return
@@ -87,6 +88,7 @@ def _search(mlflow: Any, name: str) -> list[Any]:
 
 
 def _version(mlflow: Any, uri: str) -> str | None:
+    # MLflow numbers by itself, and after a removal or a repair its numbers are not ours: the tag decides.
     found = _search(mlflow, Uri.parse(uri).name)
     return next((str(item.version) for item in found if item.tags.get(_URI) == uri), None)
 

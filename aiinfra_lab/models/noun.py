@@ -26,6 +26,7 @@ class ModelsNoun(Noun[ModelVersion]):
         return None if number is None else Uri(self.name, name, number)
 
     def references(self) -> Sequence[Reference]:
+        # Only what an alias holds: other versions may go, and whoever serves one has a reference of its own.
         return [
             Reference(
                 uri=str(Uri(self.name, model.name, number)),

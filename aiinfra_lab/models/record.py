@@ -14,13 +14,11 @@ import msgspec
 
 from ..config import settings
 from ..errors import Conflict, NotFound
+from ..files import retry
 from ..store import Body, Event, Record, open_store, update
 from ..uris import Uri
 
 CheckVerdict = Literal["good", "bad", "cannot tell"]
-
-# So often somebody else may move an alias of the same model at the same moment.
-_TRIES = 50
 
 
 class LastCheck(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -49,6 +47,7 @@ class ModelVersion(Body, frozen=True, kw_only=True):
     files: dict[str, str] = msgspec.field(default_factory=dict)
     note: str = ""
     created_at: float = 0.0
+    # Kept, so that a list of thousands need not ask the file system for each file of each version.
     size_bytes: int | None = None
     checked: LastCheck | None = None
     registered_as: str = ""
@@ -123,20 +122,19 @@ def move(
 
     Nothing is written when it points there already.
     """
-    store = open_store()
-    for _ in range(_TRIES):
+    model, store = Uri("models", name), open_store()
+
+    def step() -> tuple[int | None, int]:
+        # Chosen anew each time: a rollback goes by the history, which somebody else may just have made longer.
         record = store.get(ModelAliases, name) or Record.new(name, ModelAliases())
         before, after = record.body.aliases.get(alias), choose(record.body)
-        if before == after:
-            return before, after
-        entry = AliasMove(alias=alias, version=after, before=before, by=by, at=time.time())
-        moved = record.with_(aliases={**record.body.aliases, alias: after}, history=(*record.body.history, entry))
-        try:
-            store.commit([moved], _moved(Uri("models", name), alias, entry))
-        except Conflict:
-            continue
+        if before != after:
+            entry = AliasMove(alias=alias, version=after, before=before, by=by, at=time.time())
+            moved = record.with_(aliases={**record.body.aliases, alias: after}, history=(*record.body.history, entry))
+            store.commit([moved], _event(model, alias, entry))
         return before, after
-    raise Conflict(f"the aliases of models:{name} change too fast to be moved", "repeat in a moment")
+
+    return retry(step, Conflict(f"the aliases of {model} change too fast to be moved", "repeat in a moment"))
 
 
 def before(known: ModelAliases, alias: str, name: str) -> int:
@@ -147,10 +145,12 @@ def before(known: ModelAliases, alias: str, name: str) -> int:
     stack: list[int] = []
     for entry in known.history:
         if entry.alias == alias and entry.by == "rollback":
+            # What was promoted since is no version before: it was taken back.
             while stack and stack[-1] != entry.version:
                 stack.pop()
         elif entry.alias == alias:
             stack.append(entry.version)
+    # The last of the stack holds the alias now; who was removed since cannot hold it again.
     there = {version.version for version in versions(name)}
     for number in reversed(stack[:-1]):
         if number in there:
@@ -160,7 +160,7 @@ def before(known: ModelAliases, alias: str, name: str) -> int:
     )
 
 
-def _moved(model: Uri, alias: str, entry: AliasMove) -> Event:
+def _event(model: Uri, alias: str, entry: AliasMove) -> Event:
     pointed = str(Uri(model.noun, model.name, alias=alias))
     detail = {"before": entry.before, "after": entry.version}
     return Event(f"models {entry.by}", str(model), (str(model.at(entry.version)),), (pointed,), detail)

@@ -113,6 +113,7 @@ def changes(ours: Record[ModelVersion], theirs: Record[ModelVersion]) -> list[tu
         (f"metric {key}", old.metrics.get(key), new.metrics.get(key)) for key in {**old.metrics, **new.metrics}
     ]
     pairs += [(key, getattr(old, key), getattr(new, key)) for key in ("run", "rows", "note")]
+    # Columns by what they mean to a caller, since the digest of columns.json tells no more than that it differs.
     pairs += [("data", list(old.data), list(new.data)), *_columns(model_of(theirs).columns, model_of(ours).columns)]
     pairs += [(f"file {key}", old.files.get(key, "")[:12], new.files.get(key, "")[:12]) for key in new.files]
     return [(what, shown(what, a), shown(what, b)) for what, a, b in pairs if a != b]

@@ -39,6 +39,7 @@ def registry() -> ModelRegistry:
 
 def register(version: Record[ModelVersion]) -> str:
     """Register a version there; why it could not be, else nothing."""
+    # Whatever the other registry does: our version is there, and the verb that made it has succeeded.
     try:
         registered = registry().register(entry(version))
     except LabError as problem:
@@ -85,6 +86,7 @@ def disagreements() -> Iterator[Disagreement]:
     ours: dict[str, list[Record[ModelVersion]]] = {}
     for version in record.versions(removed=True):
         ours.setdefault(version.base, []).append(version)
+    # Without a model nobody is asked: opening a registry may take seconds.
     server, known = registry() if ours else None, record.all_aliases()
     for name in sorted(ours):
         assert server is not None, "there are models"

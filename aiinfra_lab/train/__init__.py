@@ -74,6 +74,7 @@ def run(
     )
     planned = record.plan(name, requested, (handle.uri, *([source.uri] if source else [])))
     if session:
+        # The session's process writes the record from here on; this one waits, and may be interrupted.
         remote.execute(planned, session)
     else:
         worker.execute(planned.uri)
@@ -122,7 +123,7 @@ def stop(run: Annotated[Name, Live("train")]) -> Run:
 
     run: e.g. delay (the newest) or delay@3
     """
-    found = resolve(run, TrainingRun)
+    found = resolve(run, TrainingRun)  # once: a newer run of the name may begin between asking and looking
     request_stop(found)
     return run_of(find(found.uri))
 

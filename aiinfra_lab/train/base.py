@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 
 from .history import Point
 
+# Killed is none of the others: nobody asked for it, and no error of the code ended it.
 Ending = Literal["done", "failed", "stopped", "killed"]
 
 

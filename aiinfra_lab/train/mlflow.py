@@ -39,6 +39,7 @@ def client() -> Iterator[Any]:
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
+    # MLflow logs migrations and warnings into the cell; what goes wrong is raised.
     logger = logging.getLogger("mlflow")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -84,6 +85,7 @@ class Tracking:
 
     def end(self, run_id: str, ending: Ending) -> None:
         with client() as mlflow:
+            # MLflow has one state for stopped and killed: a tag tells them apart.
             if ending == "killed":
                 mlflow.set_tag(run_id, "lab.killed", "true")
             mlflow.set_terminated(run_id, _STATES[ending], int(time.time() * 1000))
@@ -134,6 +136,7 @@ def _describe(mlflow: Any, run_id: str, intent: Intent) -> None:
     """Parameters, and the rows as MLflow's data set with our digest: MLflow's own covers only the first rows."""
     from mlflow.entities import Dataset, DatasetInput, InputTag, Param
 
+    # The lengths are MLflow's limits: cut off here rather than refused there.
     mlflow.log_batch(run_id, params=[Param(key, value[:6000]) for key, value in intent.params.items()])
     data = Dataset(name=intent.rows[:500], digest=intent.digest[:36], source_type="aiinfra_lab", source=intent.rows)
     mlflow.log_inputs(run_id, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])])

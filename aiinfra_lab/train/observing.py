@@ -22,6 +22,7 @@ from .record import TrainingRun
 
 RunState = Literal["starting", "running", "stopping", "done", "failed", "stopped", "killed"]
 
+# Looking must end, however often others write: after so many times it answers with what it saw last.
 _TRIES = 5
 
 

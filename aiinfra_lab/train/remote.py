@@ -26,6 +26,7 @@ def session(on: str | None) -> str:
 
 def execute(planned: Record[TrainingRun], session: str) -> None:
     """Run it in a session's kernel and pass its outputs on. Failed as it failed there."""
+    # By its URI alone: all that the run needs stands in its record, which both processes read.
     text = f"from aiinfra_lab.train.worker import execute\nexecute({planned.uri!r})"
     try:
         reply = kernels.execute(session, text, _but_errors)

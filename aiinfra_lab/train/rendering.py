@@ -11,6 +11,7 @@ from .history import Point, curves, latest
 
 def frame(uri: str, points: Sequence[Point], state: str) -> Card:
     """A run while it goes on: where its numbers stand, and the curve so far."""
+    # The same card as the result's, so that the last frame reads like what a later look shows.
     picture, alt = curve(points)
     facts = [(name, shown(name, value)) for name, value in latest(points).items()]
     return Card(uri, state=state, facts=facts, picture=picture, picture_alt=alt)

@@ -146,6 +146,7 @@ def changes(ours: Record[TrainingRun], theirs: Record[TrainingRun]) -> list[tupl
     for what, before, after in (("parameter", old.params, new.params), ("metric", old.metrics, new.metrics)):
         pairs += [(f"{what} {key}", before.get(key), after.get(key)) for key in {**before, **after}]
     pairs += [(key, getattr(old, key), getattr(new, key)) for key in ("rows", "rows_digest", "seed", "on")]
+    # A difference of digests is enough here: the lines that differ stand below, as a diff.
     pairs += [("code", old.code_digest[:12], new.code_digest[:12])]
     pairs += [(key, old.machine.get(key), value) for key, value in new.machine.items()]
     return [

@@ -59,9 +59,11 @@ class Table:
         time = getattr(self._rows, "timestamp", None)
         if not time:
             raise UsageProblem("these rows have no time to split by", "use run.tensors() and split them yourself")
+        # By time and not at random: a model is asked about rows that come after all it has seen.
         ordered = self.frame.sort_values(time, kind="stable")
         kept = max(1, min(len(ordered) - 1, round(len(ordered) * (1 - holdout))))
         early, late = ordered.iloc[:kept], ordered.iloc[kept:]
+        # Fitted on the earlier part alone: means or categories of the hold-out would leak what is to be predicted.
         contract = self._fit(early)
         return self._encode(early, contract), self._encode(late, contract)
 

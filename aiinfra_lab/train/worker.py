@@ -103,6 +103,7 @@ class _Execution:
             resumed=_resumed(body.resumed_from),
             logged=self._logged,
         )
+        # Compiled again: a session's kernel is another process than the one that checked it.
         made = code.compiled(body.code, self._source)
         with (
             (self._folder / OUTPUT).open("a", encoding="utf-8") as file,
