@@ -17,6 +17,7 @@ from .errors import NotFound, UsageProblem, did_you_mean
 
 if TYPE_CHECKING:
     from .store import Body, Record
+    from .uris import Uri
 
 # Noun → its package, in the order in which help and lists show them.
 TABLE: dict[str, str] = {
@@ -166,8 +167,12 @@ class Noun(Generic[B]):
         """The command that makes the first thing of that name, for the fix of an error."""
         return f"`%{self.name} --help` says how to make one"
 
-    def aliased(self, name: str, alias: str) -> int | None:
-        """The version that an alias of that name means now. UsageProblem when the noun has no aliases."""
+    def aliased(self, name: str, alias: str) -> Uri | None:
+        """The version that an alias of that name means now, which may have another name: a run behind a model's alias.
+
+        None when it means nothing yet, or NotFound where the noun knows the way to one. UsageProblem when the noun has
+        no aliases.
+        """
         raise UsageProblem(f"{self.name} has no aliases, and {alias!r} is one", f"write {self.name}:{name}@N")
 
     def things(self) -> Sequence[Thing]:
@@ -221,6 +226,10 @@ class Noun(Generic[B]):
 
     def spans(self) -> Sequence[Span]:
         """What took time and so may cost money, in any order; each start of one name is a span of its own."""
+        return []
+
+    def reconcile(self) -> Sequence[str]:
+        """Bring what other tools hold of its things into line with our records; what was done, a sentence each."""
         return []
 
     def references(self) -> Sequence[Reference]:

@@ -57,7 +57,7 @@ def _resolve(noun: nouns.Noun[Any], uri: Uri, kind: type[B], *, removed: bool) -
         version = noun.aliased(uri.name, uri.alias)
         if version is None:
             raise NotFound(f"there is no {uri.alias} of {uri.bare} yet", _known(noun, uri))
-        uri = uri.at(version)
+        uri = version
     newest = noun.has_versions and not uri.tag and not uri.part  # a part without its version names nothing
     found = _newest(uri, kind) if newest else open_store().get(kind, uri.label)
     if found is None:

@@ -7,7 +7,8 @@ from pathlib import Path
 from ..errors import Damaged, NotFound
 from ..models import record as registry
 from ..models.artifact import differences
-from ..store import open_store
+from ..resolve import resolve as resolved
+from ..store import Record, open_store
 from ..uris import Uri
 
 ALIAS = "champion"
@@ -15,17 +16,17 @@ ALIAS = "champion"
 
 def resolve(words: object) -> str:
     """The version that a models URI means now: an endpoint serves versions, never an alias. NotFound says what is."""
-    return f"models:{registry.find(words).name}"
+    return _version(words).uri
 
 
 def verdict(uri: str) -> str:
     """How the last check of a version ended: good, bad, cannot tell, or nothing when there was none."""
-    return str(registry.find(uri).body.get("checked", {}).get("verdict", ""))
+    return _version(uri).body.verdict
 
 
 def alias_elsewhere(endpoint: str, uri: str) -> str:
     """What to say when a version serves all traffic and the champion alias does not mean it; else nothing."""
-    version = registry.find(uri)
+    version = _version(uri)
     if ALIAS in registry.held(version):
         return ""
     name = Uri.parse(uri).name
@@ -44,7 +45,7 @@ def alias_back(gone: str, back: str) -> str:
     from .. import models
 
     name = Uri.parse(gone).name
-    if ALIAS not in registry.held(registry.find(gone)):
+    if ALIAS not in registry.held(_version(gone)):
         return ""
     if _held_before(name) == back:
         models.rollback(name)
@@ -53,7 +54,7 @@ def alias_back(gone: str, back: str) -> str:
 
 
 def _held_before(name: str) -> str:
-    record = open_store().get(registry.ALIASES, name)
+    record = open_store().get(registry.ModelAliases, name)
     try:
         return f"models:{name}@{registry.before(record.body, ALIAS, name)}" if record else ""
     except NotFound:
@@ -62,8 +63,12 @@ def _held_before(name: str) -> str:
 
 def artifact(uri: str) -> Path:
     """The folder of a version's files, every one as it was recorded. Damaged when it is not."""
-    record = registry.find(uri)
-    path = registry.folder(record.name)
-    if said := differences(path, record.body["files"]):
-        raise Damaged(f"the files of {uri} are not what was registered: {'; '.join(said)}", "add the model again")
+    version = _version(uri)
+    path = registry.folder(version.name)
+    if reasons := differences(path, version.body.files):
+        raise Damaged(f"the files of {uri} are not what was registered: {'; '.join(reasons)}", "add the model again")
     return path
+
+
+def _version(text: object) -> Record[registry.ModelVersion]:
+    return resolved(text, registry.ModelVersion)

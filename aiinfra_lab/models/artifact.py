@@ -11,28 +11,30 @@ from pathlib import Path
 from ..errors import Conflict, Failed
 from ..files import building, publish, retry
 from ..store import next_version, open_store
-from .record import KIND, folder
+from .record import ModelVersion, folder
 
+# What can be read without trust: no pickle, no code. A model whose run lacks one of these cannot be served.
 FROM_RUN = ("columns.json", "environment.txt", "example.json", "model.onnx", "signature.json", "weights.safetensors")
 
 
 @contextmanager
 def built(name: str, source: Path, card: str) -> Iterator[Path]:
-    """A folder aside with the run's files and the card, until it is placed; Failed when the run lacks one."""
+    """A folder aside with the run's files and the card, until it is published; Failed when the run lacks one."""
     if missing := [file for file in FROM_RUN if not (source / file).is_file()]:
         raise Failed(f"the run's model lacks {', '.join(missing)}", "train it again: the files of the run were touched")
     with building(folder(name)) as aside:
         for file in FROM_RUN:
+            # Copied, not linked: a version stays as it is, whatever happens to the run's folder.
             shutil.copy2(source / file, aside / file)
         (aside / "card.md").write_text(card, "utf-8")
         yield aside
 
 
-def place(aside: Path, name: str) -> str:
+def publish_next(aside: Path, name: str) -> str:
     """Give the folder the next free version's name, which thereby is taken; the version's label."""
 
     def take() -> str:
-        label = f"{name}@{next_version(open_store(), KIND, name)}"
+        label = f"{name}@{next_version(open_store(), ModelVersion, name)}"
         publish(aside, folder(label))
         return label
 
@@ -49,9 +51,9 @@ def digests(path: Path) -> dict[str, str]:
 def differences(path: Path, recorded: Mapping[str, str]) -> list[str]:
     """What is not as it was recorded, one sentence a file."""
     found = digests(path) if path.is_dir() else {}
-    said = [f"{name} is missing" for name in recorded if name not in found]
-    said += [f"{name} was changed" for name in recorded if name in found and found[name] != recorded[name]]
-    return said + [f"{name} was added" for name in found if name not in recorded]
+    reasons = [f"{name} is missing" for name in recorded if name not in found]
+    reasons += [f"{name} was changed" for name in recorded if name in found and found[name] != recorded[name]]
+    return reasons + [f"{name} was added" for name in found if name not in recorded]
 
 
 def size(path: Path) -> int:

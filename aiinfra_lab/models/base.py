@@ -10,7 +10,7 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A version as another registry is told of it.
+    """A version as another registry is to know it.
 
     uri: the version. folder: its files. tracked_as: the tracking server's id of its run. note: what it is meant for.
     """
@@ -23,12 +23,15 @@ class Entry:
 
 
 class ModelRegistry(Protocol):
-    """A registry that mirrors ours. A method returns when it is done for good there, and raises Unavailable if not."""
+    """A registry that is kept in line with ours.
+
+    A method returns when it is done for good there, and raises Unavailable when it cannot be.
+    """
 
     def register(self, entry: Entry) -> str:
         """The registry's own name of the version, made when it has none of that URI; so it may be called twice.
 
-        NotFound when it does not know the run.
+        NotFound when it keeps a version with its run, and does not know that.
         """
 
     def alias(self, name: str, alias: str, uri: str | None) -> None:
@@ -41,4 +44,4 @@ class ModelRegistry(Protocol):
         """The URIs of the model's versions; empty for an unknown model."""
 
     def remove(self, uri: str) -> None:
-        """Forget a version; silent when there is none."""
+        """Remove a version; silent when there is none."""

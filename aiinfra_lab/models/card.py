@@ -12,11 +12,12 @@ from ..train import Run
 
 def write(name: str, run: Run, data: list[str], note: str) -> str:
     """Markdown: intended use, numbers, what it learned from, what it takes, and how to make it again."""
+    # From the run's own files and record only: a card must hold for the version that it lies beside.
     columns = json.loads((run.path / "model" / "columns.json").read_text("utf-8"))
     made = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(run.started_at))
     parts = [
         f"# Model card: {name}",
-        f"Intended use: {note or 'not stated; say it with `models add --note`'}",
+        f"Intended use: {note or 'not stated; `models add --note` states it'}",
         "## What it was measured at",
         _table(("measure", "value"), [(key, f"{value:.6g}") for key, value in run.metrics.items()]),
         "## What it learned from",
@@ -47,6 +48,6 @@ def _column(item: Mapping[str, Any]) -> tuple[str, str, str]:
 
 def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     if not rows:
-        return "Nothing was recorded."
+        return "Nothing was recorded."  # a table without rows would not be rendered as one
     lines = [header, tuple("---" for _ in header), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

@@ -8,17 +8,19 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
+from ..audit import upstream
 from ..errors import LabError, UsageProblem
-from ..store import LoggedEvent, Record, open_store
+from ..resolve import resolve
+from ..store import Record, open_store
 from ..uris import Uri
 from . import artifact, record
+from .record import CheckVerdict, ModelVersion
 
-State = Literal["good", "bad", "cannot tell"]
+# ONNX Runtime's kernels add up in another order on another CPU: a float32 score of that example may differ so much.
 TOLERANCE = 1e-5
 
-# Which way is better, for the measures whose name says so.
+# Which way is better, for the measures whose name has it.
 HIGHER = ("auc", "accuracy", "precision", "recall", "f1", "r2", "average_precision")
 LOWER = ("loss", "brier", "error", "rmse", "mae", "mse")
 _COMPARE: dict[str, Callable[[float, float], bool]] = {
@@ -35,7 +37,7 @@ class Finding:
     """One thing that was looked at. `fix` says what to do when it is not good."""
 
     what: str
-    state: State
+    state: CheckVerdict
     detail: str
     fix: str = ""
 
@@ -71,72 +73,61 @@ def bounds(text: str) -> list[Bound]:
     return found
 
 
-def judge(version: Record, required: list[Bound], margin: float) -> Iterator[Finding]:
+def judge(version: Record[ModelVersion], required: list[Bound], margin: float) -> Iterator[Finding]:
     """Every finding about a version, one after the other."""
-    place = record.folder(version.name)
-    off = artifact.differences(place, version.body["files"])
+    folder = record.folder(version.name)
+    off = artifact.differences(folder, version.body.files)
     if off:
-        again = f"add the model again: `%models add {version.name.partition('@')[0]} --run {version.body['run']}`"
+        # What changed files answer is no evidence about the version: no further look.
+        again = f"add the model again: `%models add {version.base} --run {version.body.run}`"
         yield Finding("files", "bad", "; ".join(off), again)
         return
-    yield Finding("files", "good", f"{len(version.body['files'])} files are as they were recorded")
-    yield _example(place)
+    yield Finding("files", "good", f"{len(version.body.files)} files are as they were recorded")
+    yield _example(folder)
     yield _data(version)
     yield from _metrics(version, required)
     yield from _champion(version, required, margin)
 
 
-def verdict(findings: list[Finding]) -> State:
+def verdict(findings: list[Finding]) -> CheckVerdict:
     """The worst of all: bad, else cannot tell, else good."""
     states = {finding.state for finding in findings}
     return "bad" if "bad" in states else "cannot tell" if "cannot tell" in states else "good"
 
 
-def ancestors(uri: str, events: list[LoggedEvent]) -> list[str]:
-    """Every URI that this one was made from, nearest first, by the audit log."""
-    made = {output: logged.event.inputs for logged in events for output in logged.event.outputs}
-    found: list[str] = []
-    waiting = [uri]
-    while waiting:
-        for source in made.get(waiting.pop(0), ()):
-            if source not in found:
-                found.append(source)
-                waiting.append(source)
-    return found
-
-
 def data_behind(rows: str) -> list[str]:
-    """The data versions that a run's rows were made from."""
-    chain = [rows, *ancestors(rows, list(open_store().events()))]
-    return [uri for uri in chain if uri.startswith("data:")]
+    """The data versions that a run's rows were made from, nearest first, each once."""
+    chain = dict.fromkeys((rows, *(step.used for step in upstream(open_store(), rows))))
+    return [uri for uri in chain if Uri.is_one(uri) and Uri.parse(uri).noun == "data"]
 
 
-def _example(place: Path) -> Finding:
+def _example(folder: Path) -> Finding:
     """Whether the example still gives the scores that torch gave when the model was saved."""
     import numpy as np
 
     from ..features.contract import Columns
     from ..train.export import scores
 
-    said = json.loads((place / "example.json").read_text("utf-8"))
-    wanted = np.array(said["scores"], np.float32)
+    example = json.loads((folder / "example.json").read_text("utf-8"))
+    wanted = np.array(example["scores"], np.float32)
     try:
-        encoded = Columns.from_json((place / "columns.json").read_text("utf-8")).encode(said["rows"])
-        found = scores(place / "model.onnx", *encoded)
+        encoded = Columns.from_json((folder / "columns.json").read_text("utf-8")).encode(example["rows"])
+        found = scores(folder / "model.onnx", *encoded)
     except (LabError, RuntimeError, ValueError, KeyError) as problem:
         first = str(problem).partition("\n")[0]
         return Finding("example", "bad", f"the example does not run: {first[:200]}", "train and add the model again")
     if len(wanted) == 0 or found.shape != wanted.shape:
         return Finding("example", "bad", f"{len(found)} scores for {len(wanted)} recorded ones", "add the model again")
     off = float(np.abs(found - wanted).max())
+    # `not … <=`, since NaN compares false with everything.
     if not off <= TOLERANCE * max(1.0, float(np.abs(wanted).max())):
         return Finding("example", "bad", f"the scores are off by {off:.2g}", "train and add it again on this machine")
     return Finding("example", "good", f"{len(found)} rows give the scores that were recorded")
 
 
-def _data(version: Record) -> Finding:
+def _data(version: Record[ModelVersion]) -> Finding:
     """Whether the data that it learned from is known, still there, and the same."""
-    rows = version.body["rows"]
+    rows = version.body.rows
     behind = data_behind(rows)
     if not behind:
         return Finding(
@@ -147,15 +138,15 @@ def _data(version: Record) -> Finding:
         known = open_store().get(f"{parsed.noun}.rows" if parsed.part else parsed.noun, parsed.label)
         if known is None or known.body.get("removed_at"):
             return Finding("data", "bad", f"{uri} is gone", "add that data again, and train on it")
-        if uri == rows and known.body.get("digest", version.body["rows_digest"]) != version.body["rows_digest"]:
+        if uri == rows and known.body.get("digest", version.body.rows_digest) != version.body.rows_digest:
             return Finding(
                 "data", "bad", f"{uri} is not what the model learned from", "train again on what is there now"
             )
     return Finding("data", "good", ", ".join(behind))
 
 
-def _metrics(version: Record, required: list[Bound]) -> Iterator[Finding]:
-    metrics: Mapping[str, float] = version.body["metrics"]
+def _metrics(version: Record[ModelVersion], required: list[Bound]) -> Iterator[Finding]:
+    metrics = version.body.metrics
     if not metrics:
         yield Finding("metrics", "cannot tell", "its run measured nothing", "log some: run.log(auc=…) on a hold-out")
         return
@@ -172,15 +163,15 @@ def _metrics(version: Record, required: list[Bound]) -> Iterator[Finding]:
             )
 
 
-def _champion(version: Record, required: list[Bound], margin: float) -> Iterator[Finding]:
-    name = version.name.partition("@")[0]
-    holder = record.aliases(name).get("champion")
-    if holder is None or holder == record.number(version):
+def _champion(version: Record[ModelVersion], required: list[Bound], margin: float) -> Iterator[Finding]:
+    holder = record.aliases(version.base).get("champion")
+    if holder is None or holder == version.version:
         return
-    champion = record.find(f"models:{name}@{holder}")
+    champion = resolve(Uri.parse(version.uri).at(holder), ModelVersion)
     what = f"champion {champion.name}"
-    ours, theirs = version.body["metrics"], champion.body["metrics"]
+    ours, theirs = version.body.metrics, champion.body.metrics
     compared = _measure(required, {key: value for key, value in ours.items() if key in theirs})
+    # Not "good": that no comparison is possible must not let a version pass in place of a better champion.
     if compared is None:
         yield Finding(
             what, "cannot tell", "the two runs share no measure of quality", "log the same one, e.g. run.log(auc=…)"
@@ -188,7 +179,8 @@ def _champion(version: Record, required: list[Bound], margin: float) -> Iterator
         return
     metric, higher = compared
     gain = (ours[metric] - theirs[metric]) * (1 if higher else -1)
-    rows = "" if version.body["rows"] == champion.body["rows"] else ", on rows of its own"
+    # Measures on different rows are still the best there is to compare: the finding names it, and people judge.
+    rows = "" if version.body.rows == champion.body.rows else ", on rows of its own"
     detail = f"{metric} is {ours[metric]:.4g}, the champion's is {theirs[metric]:.4g}{rows}"
     if gain >= -margin:
         yield Finding(what, "good", detail)
@@ -196,14 +188,15 @@ def _champion(version: Record, required: list[Bound], margin: float) -> Iterator
         yield Finding(what, "bad", detail, f"train it better, or allow it with --margin {-gain:.2g}")
 
 
-def _measure(required: list[Bound], shared: Mapping[str, Any]) -> tuple[str, bool] | None:
+def _measure(required: list[Bound], shared: Mapping[str, float]) -> tuple[str, bool] | None:
     """The measure to compare by: what was required first, else the best known one that both have."""
+    # What somebody asked for by name is what they care about, whatever else was measured.
     for bound in required:
         if bound.metric in shared:
             return bound.metric, bound.higher
-    for words, higher in ((HIGHER, True), (LOWER, False)):
-        for word in words:
+    for names, higher in ((HIGHER, True), (LOWER, False)):
+        for name in names:
             for metric in shared:
-                if metric == word or (word == "loss" and metric.endswith("_loss")):
+                if metric == name or (name == "loss" and metric.endswith("_loss")):
                     return metric, higher
     return None

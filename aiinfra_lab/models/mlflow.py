@@ -30,13 +30,14 @@ class Registry:
             if known := _version(mlflow, entry.uri):
                 return known
             run = mlflow.get_run(entry.tracked_as)
-            place = f"models/{entry.uri.partition(':')[2]}"
+            # With the run's artifacts: MLflow's own page then shows the model where it shows the run.
+            target = f"models/{Uri.parse(entry.uri).label}"
             with tempfile.TemporaryDirectory() as folder:
                 _write(entry.folder, Path(folder) / "model")
-                mlflow.log_artifacts(entry.tracked_as, str(Path(folder) / "model"), place)
+                mlflow.log_artifacts(entry.tracked_as, str(Path(folder) / "model"), target)
             made = mlflow.create_model_version(
                 name,
-                f"{run.info.artifact_uri}/{place}",
+                f"{run.info.artifact_uri}/{target}",
                 entry.tracked_as,
                 tags={**entry.tags, _URI: entry.uri},
                 description=entry.note or None,
@@ -45,12 +46,13 @@ class Registry:
 
     def alias(self, name: str, alias: str, uri: str | None) -> None:
         with client() as mlflow:
+            # MLflow is silent about an alias that it does not have.
             if uri is None:
                 mlflow.delete_registered_model_alias(name, alias)
                 return
             version = _version(mlflow, uri)
             if version is None:
-                raise NotFound(f"MLflow's registry has no {uri}", "`%lab start` mends it")
+                raise NotFound(f"MLflow's registry has no {uri}", "`%lab start` sends it")
             mlflow.set_registered_model_alias(name, alias, version)
 
     def aliases(self, name: str) -> Mapping[str, str]:
@@ -86,6 +88,7 @@ def _search(mlflow: Any, name: str) -> list[Any]:
 
 
 def _version(mlflow: Any, uri: str) -> str | None:
+    # MLflow numbers by itself, and after a removal or a repair its numbers are not ours: the tag decides.
     found = _search(mlflow, Uri.parse(uri).name)
     return next((str(item.version) for item in found if item.tags.get(_URI) == uri), None)
 
@@ -103,7 +106,7 @@ def _write(source: Path, target: Path) -> None:
     from mlflow.models import ModelSignature
     from mlflow.types import Schema, TensorSpec
 
-    said = json.loads((source / "signature.json").read_text("utf-8"))
+    signature = json.loads((source / "signature.json").read_text("utf-8"))
 
     def schema(side: Mapping[str, Any]) -> Schema:
         specs = [
@@ -115,7 +118,7 @@ def _write(source: Path, target: Path) -> None:
     mlflow.onnx.save_model(
         onnx.load(source / "model.onnx"),
         str(target),
-        signature=ModelSignature(schema(said["inputs"]), schema(said["outputs"])),
+        signature=ModelSignature(schema(signature["inputs"]), schema(signature["outputs"])),
         input_example=_example(source),
         # Named here, since MLflow would otherwise start a process that guesses them, and CUDA is no given.
         pip_requirements=[line for line in _environment(source) if line.partition("==")[0] in ("numpy", "onnxruntime")],

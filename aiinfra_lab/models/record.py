@@ -1,22 +1,85 @@
 """Versions and aliases as the workspace remembers them.
 
-A version is the record `delay@7`; the model's own record `delay` says which version holds which alias, and since when.
+A version is the record `delay@7`; the model's own record `delay` has which version holds which alias, and since when.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
+
+import msgspec
 
 from ..config import settings
-from ..errors import Conflict, NotFound, did_you_mean
-from ..store import Event, Record, open_store
+from ..errors import Conflict, NotFound
+from ..files import retry
+from ..store import Body, Event, Record, open_store, update
 from ..uris import Uri
 
-KIND = "models"
-ALIASES = "models.aliases"
+CheckVerdict = Literal["good", "bad", "cannot tell"]
+
+
+class LastCheck(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a version was checked last: the verdict, what was required for it, and when."""
+
+    verdict: CheckVerdict
+    require: str = ""
+    margin: float = 0.0
+    at: float = 0.0
+
+
+class ModelVersion(Body, frozen=True, kw_only=True):
+    """A version: the run that it came from, what it learned from, and the digest of every file.
+
+    data: the data versions behind its rows. files: file → SHA-256. registered_as: the other registry's name of it.
+    size_bytes: of its files; None in records from before that was kept.
+    """
+
+    kind: ClassVar[str] = "models"
+
+    run: str = ""
+    rows: str = ""
+    rows_digest: str = ""
+    data: tuple[str, ...] = ()
+    metrics: dict[str, float] = msgspec.field(default_factory=dict)
+    files: dict[str, str] = msgspec.field(default_factory=dict)
+    note: str = ""
+    created_at: float = 0.0
+    # Kept, so that a list of thousands need not ask the file system for each file of each version.
+    size_bytes: int | None = None
+    checked: LastCheck | None = None
+    registered_as: str = ""
+    removed_at: float | None = None
+
+    @property
+    def removed_on(self) -> float | None:
+        return self.removed_at
+
+    @property
+    def verdict(self) -> CheckVerdict | Literal[""]:
+        """How its last check ended; nothing when there was none."""
+        return self.checked.verdict if self.checked else ""
+
+
+class AliasMove(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One move of an alias. before: the version that it left, if any; by: the verb that moved it."""
+
+    alias: str
+    version: int
+    before: int | None
+    by: Literal["promote", "rollback"]
+    at: float
+
+
+class ModelAliases(Body, frozen=True, kw_only=True):
+    """A model's aliases, each with the version that holds it, and every move of one, oldest first."""
+
+    kind: ClassVar[str] = "models.aliases"
+
+    aliases: dict[str, int] = msgspec.field(default_factory=dict)
+    history: tuple[AliasMove, ...] = ()
 
 
 def folder(label: str) -> Path:
@@ -24,123 +87,80 @@ def folder(label: str) -> Path:
     return settings().home / "models" / label
 
 
-def records(name: str | None = None, *, removed: bool = False) -> list[Record]:
+def versions(name: str | None = None, *, removed: bool = False) -> list[Record[ModelVersion]]:
     """Versions, newest first: all, or those of one name; removed ones only when asked for."""
-    found = [record for record in open_store().list(KIND) if name in (None, record.name.partition("@")[0])]
-    kept = [record for record in found if removed or not record.body.get("removed_at")]
-    return sorted(kept, key=lambda record: (record.body["created_at"], number(record)), reverse=True)
-
-
-def number(record: Record) -> int:
-    """The version's number."""
-    return int(record.name.rpartition("@")[2])
-
-
-def find(words: object) -> Record:
-    """The version that a URI means: `@7`, the holder of `@champion`, or the newest. NotFound says what there is."""
-    uri = Uri.parse(words, noun=KIND)
-    if uri.alias is not None:
-        holder = aliases(uri.name).get(uri.alias)
-        if holder is None:
-            raise NotFound(f"there is no {uri.alias} of models:{uri.name} yet", _known(uri))
-        uri = uri.at(holder)
-    if uri.version is None:
-        found = next(iter(records(uri.name)), None)
-    else:
-        found = open_store().get(KIND, uri.label)
-    if found is None:
-        raise NotFound(f"there is no model {uri}", _known(uri))
-    if found.body.get("removed_at"):
-        when = time.strftime("%Y-%m-%d", time.localtime(found.body["removed_at"]))
-        raise NotFound(f"{uri} was removed on {when}", _known(uri))
-    return found
+    found = open_store().list(ModelVersion, name=name)
+    return [version for version in found if removed or not version.body.is_removed]
 
 
 def aliases(name: str) -> dict[str, int]:
     """Alias → version of a model."""
-    record = open_store().get(ALIASES, name)
-    return dict(record.body["aliases"]) if record else {}
+    record = open_store().get(ModelAliases, name)
+    return dict(record.body.aliases) if record else {}
 
 
-def held(record: Record) -> tuple[str, ...]:
-    """The aliases that point at a version."""
-    return tuple(
-        sorted(alias for alias, version in aliases(record.name.partition("@")[0]).items() if version == number(record))
-    )
+def all_aliases() -> dict[str, dict[str, int]]:
+    """Model → its aliases, of all models in one query."""
+    return {record.name: record.body.aliases for record in open_store().list(ModelAliases)}
 
 
-def change(label: str, event: Event | None = None, **changes: Any) -> Record:
-    """Write something about a version, with at most one event."""
-    return _again(label, lambda record: ([record.with_(**changes)], event))[0]
+def held(version: Record[ModelVersion], known: Mapping[str, int] | None = None) -> tuple[str, ...]:
+    """The aliases that point at a version. known: its model's aliases, when the caller has them."""
+    known = aliases(version.base) if known is None else known
+    return tuple(sorted(alias for alias, number in known.items() if number == version.version))
+
+
+def change(label: str, event: Event | None = None, **changes: Any) -> Record[ModelVersion]:
+    """Write something about a version: fields of its record, with at most one event."""
+    return update(open_store(), ModelVersion, label, lambda body: msgspec.structs.replace(body, **changes), event)
 
 
 def move(
-    name: str, alias: str, by: str, choose: Callable[[Mapping[str, Any]], int], inputs: Iterable[str] = ()
+    name: str, alias: str, by: Literal["promote", "rollback"], choose: Callable[[ModelAliases], int]
 ) -> tuple[int | None, int]:
     """Point an alias at the version that `choose` picks from the model's record; returns (before, after).
 
     Nothing is written when it points there already.
     """
-    moved: list[tuple[int | None, int]] = []
+    model, store = Uri("models", name), open_store()
 
-    def step(record: Record) -> tuple[list[Record], Event | None]:
-        before, after = record.body["aliases"].get(alias), choose(record.body)
-        moved[:] = [(before, after)]
-        if before == after:
-            return [], None
-        entry = {"alias": alias, "version": after, "before": before, "by": by, "at": time.time()}
-        new = record.with_(aliases={**record.body["aliases"], alias: after}, history=[*record.body["history"], entry])
-        uri = f"models:{name}@{after}"
-        event = Event(
-            f"models {by}",
-            f"models:{name}",
-            (uri, *inputs),
-            (f"models:{name}@{alias}",),
-            {"before": before, "after": after},
-        )
-        return [new], event
+    def step() -> tuple[int | None, int]:
+        # Chosen anew each time: a rollback goes by the history, which somebody else may just have made longer.
+        record = store.get(ModelAliases, name) or Record.new(name, ModelAliases())
+        before, after = record.body.aliases.get(alias), choose(record.body)
+        if before != after:
+            entry = AliasMove(alias=alias, version=after, before=before, by=by, at=time.time())
+            moved = record.with_(aliases={**record.body.aliases, alias: after}, history=(*record.body.history, entry))
+            store.commit([moved], _event(model, alias, entry))
+        return before, after
 
-    _again(name, step)
-    return moved[0]
+    return retry(step, Conflict(f"the aliases of {model} change too fast to be moved", "repeat in a moment"))
 
 
-def before(body: Mapping[str, Any], alias: str, name: str) -> int:
-    """The version that held the alias before its holder, by the history; removed ones are passed over."""
+def before(known: ModelAliases, alias: str, name: str) -> int:
+    """The version that held the alias before its holder, by the history; removed ones are passed over.
+
+    A rollback takes its promotion back: so several in a row go further back, rather than to and fro.
+    """
     stack: list[int] = []
-    for entry in body["history"]:
-        if entry["alias"] == alias and entry["by"] == "rollback":
-            while stack and stack[-1] != entry["version"]:
+    for entry in known.history:
+        if entry.alias == alias and entry.by == "rollback":
+            # What was promoted since is no version before: it was taken back.
+            while stack and stack[-1] != entry.version:
                 stack.pop()
-        elif entry["alias"] == alias:
-            stack.append(entry["version"])
-    there = {number(record) for record in records(name)}
-    for version in reversed(stack[:-1]):
-        if version in there:
-            return version
+        elif entry.alias == alias:
+            stack.append(entry.version)
+    # The last of the stack holds the alias now; who was removed since cannot hold it again.
+    there = {version.version for version in versions(name)}
+    for number in reversed(stack[:-1]):
+        if number in there:
+            return number
     raise NotFound(
         f"no version held {alias} of models:{name} before", f"choose one: `%models promote {name}@N --to {alias}`"
     )
 
 
-def _again(label: str, step: Callable[[Record], tuple[list[Record], Event | None]]) -> list[Record]:
-    """Read, decide and commit, and again when somebody else was faster. A model's own record is made on first use."""
-    store = open_store()
-    for _ in range(50):
-        kind = KIND if "@" in label else ALIASES
-        record = store.get(kind, label) or Record.new(kind, label, {"aliases": {}, "history": []})
-        changed, event = step(record)
-        if not changed:
-            return [record]
-        try:
-            return list(store.commit(changed, event))
-        except Conflict:
-            continue
-    raise Conflict(f"models:{label} changes too fast to be updated", "repeat in a moment")
-
-
-def _known(uri: Uri) -> str:
-    versions = [record.name for record in records(uri.name)]
-    if versions:
-        return "its versions: " + ", ".join(versions[:8])
-    names = {record.name.partition("@")[0] for record in records()}
-    return did_you_mean(uri.name, names, f"`%models add {uri.name} --run train:NAME`")
+def _event(model: Uri, alias: str, entry: AliasMove) -> Event:
+    pointed = str(Uri(model.noun, model.name, alias=alias))
+    detail = {"before": entry.before, "after": entry.version}
+    return Event(f"models {entry.by}", str(model), (str(model.at(entry.version)),), (pointed,), detail)

@@ -49,6 +49,7 @@ def _kind(kind: str, name: str) -> str:
 
 def _is_open(kind: str, body: dict[str, Any]) -> bool:
     if kind in ("job", "train", "recipe"):
-        return body.get("state") in _LIVE
+        # A run stays open until the tracking server knows how it ended.
+        return body.get("state") in _LIVE or (kind == "train" and not body.get("tracked"))
     ends = {"gpu": "ended_at", "deploy": "stopped_at"}
     return kind in ends and not body.get(ends[kind])

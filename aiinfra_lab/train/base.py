@@ -8,12 +8,13 @@ from typing import Literal, Protocol
 
 from .history import Point
 
+# Killed is none of the others: nobody asked for it, and no error of the code ended it.
 Ending = Literal["done", "failed", "stopped", "killed"]
 
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """A run before its code starts: what a tracking server is told.
+    """A run before its code starts, as a tracking server is to know it.
 
     uri: the run. rows, digest: what it learns from, and the digest of every byte of it.
     """
@@ -50,6 +51,9 @@ class Tracker(Protocol):
 
     def read(self, run_id: str) -> Tracked | None:
         """What the server has, or None when it knows no such id."""
+
+    def known(self, run_ids: Sequence[str]) -> set[str]:
+        """Those of these ids that the server has, asked in as few calls as it can answer: there may be thousands."""
 
     def look(self) -> str:
         """The command with which a person opens the server's own page."""

@@ -56,6 +56,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Any], notes: Mapping[str, str
     """Write named tensors and texts as a safetensors file, whole or not at all."""
     from safetensors.torch import save_file
 
+    # Copies: safetensors refuses tensors that share memory, as tied weights do.
     copied = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     with writing(path) as aside:
         save_file(copied, aside, dict(notes))
@@ -84,6 +85,7 @@ def set_random_state(state: Mapping[str, Any]) -> None:
     random.setstate(state["python"])
     np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
     torch.set_rng_state(state["torch"])
+    # With another number of GPUs there is no saying whose generator is whose; the run goes on with fresh ones.
     if "cuda" in state and torch.cuda.device_count() == len(state["cuda"]):
         torch.cuda.set_rng_state_all(state["cuda"])
 
@@ -102,6 +104,7 @@ def _flatten(value: Any, tensors: dict[str, Any], path: str) -> Any:
     if isinstance(value, _PLAIN):
         return value
     if isinstance(value, Mapping):
+        # As pairs: the keys of a JSON object are texts, and those of an optimizer's state are numbers.
         return {"items": [[_key(key, path), _flatten(item, tensors, f"{path}.{key}")] for key, item in value.items()]}
     if isinstance(value, list | tuple):
         kind = "list" if isinstance(value, list) else "tuple"

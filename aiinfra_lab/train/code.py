@@ -1,4 +1,4 @@
-"""Running a cell's text on its own: what its errors point at, and what they say."""
+"""Running a cell's text on its own: what its errors point at, and how they are explained."""
 
 from __future__ import annotations
 
@@ -45,10 +45,11 @@ def compiled(code: str, source: str) -> CodeType:
         made = compile(code, source, "exec")
     except SyntaxError as problem:
         line = (problem.text or "").strip()
-        fix = "mend that line"
+        fix = "correct that line"
         if line.startswith(("%", "!")):
             fix = "training code is plain Python: put lines with % or ! into a cell of their own"
         raise UsageProblem(f"line {problem.lineno} of the training code, `{line}`: {problem.msg}", fix) from None
+    # Python looks here for the lines of a traceback; there is no file that it could read.
     linecache.cache[source] = (len(code), None, code.splitlines(keepends=True), source)
     return made
 
@@ -62,25 +63,25 @@ def explain(problem: BaseException, uri: str, source: str, params: dict[str, Any
     """What happened in the user's code, with its line and the fix."""
     frames = traceback.extract_tb(problem.__traceback__)
     own = [frame for frame in frames if frame.filename == source]
-    place = f" in line {own[-1].lineno}, `{(own[-1].line or '').strip()}`" if own else ""
+    line = f" in line {own[-1].lineno}, `{(own[-1].line or '').strip()}`" if own else ""
     if isinstance(problem, LabError):
-        said, fix = problem.what, problem.fix
+        reason, fix = problem.what, problem.fix  # ours say how to fix them; the user's line is still worth naming
     else:
-        said = f"{type(problem).__name__}: {problem}".rstrip(": ")
+        reason = f"{type(problem).__name__}: {problem}".rstrip(": ")
         fix = _fix(problem, params)
-    return CodeFailed(f"{uri} failed{place}: {said}", fix, _trace(problem, source))
+    return CodeFailed(f"{uri} failed{line}: {reason}", fix, _trace(problem, source))
 
 
 def _trace(problem: BaseException, source: str) -> str:
-    """The traceback from the first line of the user's code on; its last words stand in the error that tells it."""
+    """The traceback from the first line of the user's code on, without the last line, which the error repeats."""
     trace = traceback.TracebackException.from_exception(problem)
     names = [frame.filename for frame in trace.stack]
     if source in names:
-        del trace.stack[: names.index(source)]
+        del trace.stack[: names.index(source)]  # our own frames above the user's explain nothing
     text = "".join(trace.format(chain=not isinstance(problem, LabError)))
-    words = list(trace.format_exception_only())
-    # More than one: notes, or where the syntax is wrong, which the error does not tell.
-    return text.removesuffix(words[0]) if len(words) == 1 else text
+    last = list(trace.format_exception_only())
+    # More than one: notes, or where the syntax is wrong, which the error does not repeat.
+    return text.removesuffix(last[0]) if len(last) == 1 else text
 
 
 def _fix(problem: BaseException, params: dict[str, Any]) -> str:
@@ -95,9 +96,10 @@ def _fix(problem: BaseException, params: dict[str, Any]) -> str:
     if isinstance(problem, SystemExit):
         return "let the code run to its end; a run that is over needs no exit()"
     if isinstance(problem, TypeError) and "str" in str(problem):
+        # What is passed with -p is read as text when it looks like no number: a typing slip shows only here.
         texts = [f"-p {name}={value}" for name, value in params.items() if isinstance(value, str)]
         if texts:
             return f"{' and '.join(texts)} is a text: give a number where one is wanted"
     if "out of memory" in str(problem).lower():
         return "make the batch or the network smaller, or train on a bigger machine with --on gpu:NAME"
-    return "mend the code and run the cell again"
+    return "correct the code and run the cell again"

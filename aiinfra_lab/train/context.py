@@ -75,7 +75,7 @@ class Context:
         Here the run also ends when somebody asked it to stop.
         """
         points = self.history.add(step, metrics)
-        self._logged(points)
+        self._logged(points)  # before the stop: what was measured is kept
         self._stop_if_asked()
 
     def checkpoint(self, model: Any, optimizer: Any = None, *, epoch: int, **more: Any) -> None:
@@ -87,6 +87,7 @@ class Context:
             "epoch": int(epoch),
             "model": model.state_dict(),
             "optimizer": optimizer.state_dict() if optimizer is not None else None,
+            # Both, so that a resumed run draws and counts as an uninterrupted one would have.
             "random": checkpoint.random_state(),
             "steps": self.history.steps,
         }
@@ -109,6 +110,7 @@ class Context:
                 f"the checkpoint is of another network: {first}",
                 "resume with the network it was made with, or start anew without --resume",
             ) from problem
+        # Last: building the model and the optimizer has drawn random numbers.
         checkpoint.set_random_state(self.resumed["random"])
         self.went_on = True
         return int(self.resumed["epoch"]) + 1

@@ -1,6 +1,6 @@
 """A network as files that nothing needs torch or trust to read: ONNX, safetensors and JSON.
 
-The ONNX form is believed only after it gave the same scores as torch, on other rows and batch sizes than those that
+The ONNX form is accepted only after it gave the same scores as torch, on other rows and batch sizes than those that
 it was traced with.
 """
 
@@ -56,7 +56,7 @@ def scores(path: Path, numbers: Any, codes: Any) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
+    options.intra_op_num_threads = 1  # rows are few here: threads cost more than they give
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     given = {"numbers": numbers, "codes": codes}
@@ -110,6 +110,7 @@ def _answer(model: Any, numbers: Any, codes: Any) -> Any:
 def _to_onnx(model: Any, numbers: Any, codes: Any, path: Path) -> None:
     import torch
 
+    # Never one row: torch.export takes 0 and 1 for constants of the network instead of for a number of rows.
     few = tuple(
         torch.from_numpy(part[: min(len(part), 7)].repeat(1 if len(part) > 1 else 2, axis=0))
         for part in (numbers, codes)
@@ -148,10 +149,12 @@ def _same(path: Path, model: Any, numbers: Any, codes: Any, expected: Any) -> No
     """Failed unless ONNX Runtime gives torch's scores, for one row and for many."""
     import numpy as np
 
+    # One row too: a network that was traced with many may have their number as a constant.
     for size in (1, len(numbers)):
         given = scores(path, numbers[-size:], codes[-size:])
         wanted = expected if size == len(numbers) else _answer(model, numbers[-size:], codes[-size:])
         off = float(np.abs(given - wanted).max()) if given.shape == wanted.shape else float("inf")
+        # `not … <=`, since NaN compares false with everything.
         if not off <= TOLERANCE * max(1.0, float(np.abs(wanted).max())):
             raise Failed(
                 f"the ONNX form of the model answers differently from torch (by {off:.2g} for {size} rows)",
@@ -161,19 +164,20 @@ def _same(path: Path, model: Any, numbers: Any, codes: Any, expected: Any) -> No
 
 def _not_exportable(problem: Exception) -> Failed:
     """Which operation or line stands in the way."""
-    words = f"{problem}\n{problem.__cause__ or ''}"
-    operator = re.search(r"No ONNX function found for <OpOverload\(op='aten[.:]+(\w+)'", words)
+    # torch's exporter raises texts of many pages and no kinds of its own: what helps has to be read out of them.
+    text = f"{problem}\n{problem.__cause__ or ''}"
+    operator = re.search(r"No ONNX function found for <OpOverload\(op='aten[.:]+(\w+)'", text)
     if operator:
         return Failed(f"ONNX has no operation for torch's {operator[1]}", f"write forward without {operator[1]}")
-    line = re.search(r"File \"(?P<file>[^\"]+)\", line (?P<line>\d+), in forward\s+(?P<text>.+)", words)
-    place = f" (line {line['line']}: `{line['text'].strip()}`)" if line else ""
-    if "data-dependent" in words:
-        return Failed(f"forward decides by the values of its inputs{place}", "use torch.where in place of `if`")
-    if "specialized it to be a constant" in words:
-        return Failed(f"forward only works for one number of rows{place}", "do not compare or fix numbers.shape[0]")
+    line = re.search(r"File \"(?P<file>[^\"]+)\", line (?P<line>\d+), in forward\s+(?P<text>.+)", text)
+    where = f" (line {line['line']}: `{line['text'].strip()}`)" if line else ""
+    if "data-dependent" in text:
+        return Failed(f"forward decides by the values of its inputs{where}", "use torch.where in place of `if`")
+    if "specialized it to be a constant" in text:
+        return Failed(f"forward only works for one number of rows{where}", "do not compare or fix numbers.shape[0]")
     first = str(problem).strip().partition("\n")[0]
     return Failed(
-        f"the model cannot be exported to ONNX{place}: {first[:300]}", "keep forward to torch operations on tensors"
+        f"the model cannot be exported to ONNX{where}: {first[:300]}", "keep forward to torch operations on tensors"
     )
 
 

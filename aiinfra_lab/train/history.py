@@ -41,6 +41,7 @@ class History:
         now = time.time()
         new = [Point(now, name, self._step(name, step), _number(name, value)) for name, value in metrics.items()]
         for point in new:
+            # Before anything is written: JSON has no NaN, and a curve with one cannot be drawn.
             if not math.isfinite(point.value):
                 raise _diverged(point)
         self.take(new)
@@ -51,7 +52,7 @@ class History:
         for point in points:
             self.steps[point.name] = point.step + 1
             self._file.write(json.dumps(point._asdict()) + "\n")
-        self._file.flush()
+        self._file.flush()  # to the kernel, which survives the process: a killed run's points are what is left of it
         self.points += points
 
     def close(self) -> None:
@@ -66,6 +67,7 @@ def read(path: Path) -> list[Point]:
     """The points in a file, oldest first; a last line that was cut off by the end of its process is left out."""
     if not path.exists():
         return []
+    # Behind the last line break stands nothing, or a line whose process was killed in the middle of it.
     lines = path.read_text("utf-8").split("\n")
     return [Point(**json.loads(line)) for line in lines[:-1]]
 
@@ -84,9 +86,9 @@ def curves(points: Sequence[Point], most: int = 120) -> dict[str, Curve]:
     counts = Counter(point.name for point in points)
     chosen = [name for name in counts if "loss" in name][:4] or list(counts)[:1]
     lines: dict[str, Curve] = {name: [] for name in chosen}
-    beat, step = max(chosen, key=lambda name: counts[name], default=""), 0
+    finest, step = max(chosen, key=lambda name: counts[name], default=""), 0
     for point in points:
-        step = point.step if point.name == beat else step
+        step = point.step if point.name == finest else step
         if point.name in lines:
             lines[point.name].append((step, point.value))
     return {name: _averaged(line, most) for name, line in lines.items()}
@@ -108,8 +110,8 @@ def _number(name: str, value: Any) -> float:
 
 
 def _diverged(point: Point) -> Failed:
-    word = "NaN (not a number)" if math.isnan(point.value) else "infinite"
+    value = "NaN (not a number)" if math.isnan(point.value) else "infinite"
     return Failed(
-        f"{point.name} is {word} at step {point.step}: the training diverged",
+        f"{point.name} is {value} at step {point.step}: the training diverged",
         "lower the learning rate, clip the gradients (torch.nn.utils.clip_grad_norm_), or look for NaN in the rows",
     )

@@ -39,6 +39,7 @@ def client() -> Iterator[Any]:
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
+    # MLflow logs migrations and warnings into the cell; what goes wrong is raised.
     logger = logging.getLogger("mlflow")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -46,11 +47,11 @@ def client() -> Iterator[Any]:
     try:
         yield MlflowClient(tracking_uri=uri, registry_uri=uri)
     except (MlflowException, SQLAlchemyError) as problem:
-        words = str(problem).partition("\n")[0][:300]
+        reason = str(problem).partition("\n")[0][:300]
         if isinstance(problem, MlflowException) and problem.error_code == "RESOURCE_DOES_NOT_EXIST":
-            raise NotFound(f"MLflow does not have it: {words}", "`%lab start` tells it what it missed") from problem
+            raise NotFound(f"MLflow does not have it: {reason}", "`%lab start` sends it what it missed") from problem
         raise Unavailable(
-            f"MLflow at {uri} cannot be used: {words}", "see whether it is damaged, full or down"
+            f"MLflow at {uri} cannot be used: {reason}", "see whether it is damaged, full or down"
         ) from problem
     finally:
         logger.setLevel(level)
@@ -70,7 +71,7 @@ class Tracking:
             if known:
                 return str(known[0].info.run_id)
             tags = {**intent.tags, "lab.uri": intent.uri, "lab.data.uri": intent.rows, "lab.data.digest": intent.digest}
-            run = mlflow.create_run(experiment, tags=tags, run_name=intent.uri.partition(":")[2])
+            run = mlflow.create_run(experiment, tags=tags, run_name=Uri.parse(intent.uri).label)
             _describe(mlflow, run.info.run_id, intent)
             return str(run.info.run_id)
 
@@ -84,6 +85,7 @@ class Tracking:
 
     def end(self, run_id: str, ending: Ending) -> None:
         with client() as mlflow:
+            # MLflow has one state for stopped and killed: a tag tells them apart.
             if ending == "killed":
                 mlflow.set_tag(run_id, "lab.killed", "true")
             mlflow.set_terminated(run_id, _STATES[ending], int(time.time() * 1000))
@@ -98,6 +100,16 @@ class Tracking:
         state = "killed" if run.data.tags.get("lab.killed") else _NAMES[run.info.status]
         return Tracked(state, dict(run.data.params), dict(run.data.tags), dict(run.data.metrics), points)
 
+    def known(self, run_ids: Sequence[str]) -> set[str]:
+        found: set[str] = set()
+        with client() as mlflow:
+            experiments = [each.experiment_id for each in mlflow.search_experiments()]
+            for start in range(0, len(run_ids), _BATCH):
+                wanted = ", ".join(f"'{run_id}'" for run_id in run_ids[start : start + _BATCH])
+                runs = mlflow.search_runs(experiments, f"attributes.run_id IN ({wanted})", max_results=_BATCH)
+                found |= {str(run.info.run_id) for run in runs}
+        return found
+
     def look(self) -> str:
         return f"mlflow ui --host 127.0.0.1 --backend-store-uri {tracking_uri()}"
 
@@ -108,9 +120,11 @@ def _experiment(mlflow: Any, name: str) -> str:
     known = mlflow.get_experiment_by_name(name)
     if known is not None:
         return str(known.experiment_id)
-    place = None if settings().get("train.tracking_uri", "") else (settings().home / "mlflow" / "artifacts").as_uri()
+    # A server keeps artifacts where it was set up to; embedded, MLflow would take the current folder.
+    own_server = settings().get("train.tracking_uri", "")
+    artifacts = None if own_server else (settings().home / "mlflow" / "artifacts").as_uri()
     try:
-        return str(mlflow.create_experiment(name, artifact_location=place))
+        return str(mlflow.create_experiment(name, artifact_location=artifacts))
     except MlflowException:
         known = mlflow.get_experiment_by_name(name)  # another process was faster
         if known is None:
@@ -122,6 +136,7 @@ def _describe(mlflow: Any, run_id: str, intent: Intent) -> None:
     """Parameters, and the rows as MLflow's data set with our digest: MLflow's own covers only the first rows."""
     from mlflow.entities import Dataset, DatasetInput, InputTag, Param
 
+    # The lengths are MLflow's limits: cut off here rather than refused there.
     mlflow.log_batch(run_id, params=[Param(key, value[:6000]) for key, value in intent.params.items()])
     data = Dataset(name=intent.rows[:500], digest=intent.digest[:36], source_type="aiinfra_lab", source=intent.rows)
     mlflow.log_inputs(run_id, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])])

@@ -12,16 +12,16 @@ Value = bool | int | float | str
 T = TypeVar("T", bool, int, float, str)
 
 
-def read(words: Mapping[str, object]) -> dict[str, Value]:
-    """What the words mean: true or false, a whole number, a number, else a text.
+def read(texts: Mapping[str, object]) -> dict[str, Value]:
+    """What the texts mean: true or false, a whole number, a number, else a text.
 
     UsageProblem for a key that is no Python name, and for a value that is empty or not finite.
     """
-    return {_name(key): _value(key, str(word).strip()) for key, word in words.items()}
+    return {_name(key): _value(key, str(text).strip()) for key, text in texts.items()}
 
 
 class Parameters(Mapping[str, Value]):
-    """The parameters by attribute or key. `get` with a default also says what kind of value is wanted."""
+    """The parameters by attribute or key. `get` with a default also fixes the kind of the value."""
 
     def __init__(self, values: Mapping[str, Value]) -> None:
         self._values = dict(values)
@@ -52,6 +52,7 @@ class Parameters(Mapping[str, Value]):
         value = self._values.get(name, default)
         if type(default) is float and type(value) is int:
             return type(default)(value)
+        # Not isinstance: True is an int in Python, and `-p epochs=true` a mistake.
         if type(value) is not type(default):
             raise UsageProblem(
                 f"-p {name}={value} is no {_KINDS[type(default)]}", f"give it one, like {name}={default}"
@@ -68,17 +69,17 @@ def _name(key: str) -> str:
     return key
 
 
-def _value(key: str, word: str) -> Value:
-    if not word:
+def _value(key: str, text: str) -> Value:
+    if not text:
         raise UsageProblem(f"-p {key}= has no value", f"write -p {key}=VALUE")
-    if word.lower() in ("true", "false"):
-        return word.lower() == "true"
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
     for kind in (int, float):
         try:
-            number = kind(word)
+            number = kind(text)
         except ValueError:
             continue
         if not math.isfinite(number):
-            raise UsageProblem(f"-p {key}={word} is not a finite number", "give it a finite one")
+            raise UsageProblem(f"-p {key}={text} is not a finite number", "give it a finite one")
         return number
-    return word
+    return text

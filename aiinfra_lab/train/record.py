@@ -1,107 +1,107 @@
-"""A run as the workspace remembers it: its record, its folder, and the state that can really be observed."""
+"""A run as the workspace remembers it: what its record holds, and where its files are."""
 
 from __future__ import annotations
 
 import os
 import platform
 import time
-from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
-from .. import jobs
+import msgspec
+
 from ..config import settings
-from ..errors import NotFound, did_you_mean
 from ..jobs import process
-from ..store import Event, Record, add_version, open_store, update
-from ..uris import Uri
-from . import history
+from ..store import Body, Event, Record, add_version, open_store, update
+from .parameters import Value
 
-KIND = "train"
-LIVE = ("starting", "running", "stopping")
+LIVE = ("starting", "running")
+
+
+class RunProblem(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """What went wrong and how to fix it; both empty when nothing did."""
+
+    what: str = ""
+    fix: str = ""
+
+
+class TrainingRun(Body, frozen=True, kw_only=True):
+    """What a run was given, and what came of it.
+
+    state: as last written; `observing` tells what it does now. rows, rows_digest: what it learns from, and the digest
+    of every byte of it. machine: the versions that its numbers depend on. on: the session's URI, or nothing for a
+    notebook's own process. planned_by: that process, as `process.birth` tells it from others of its number.
+    started_at: when it was planned and, once its code runs, since when that does. tracked_as: the tracking server's id
+    of it; tracked: whether that server knows how it ended. metrics: the last value of each.
+    metrics_from: the run that measured them, when this one had no epoch left to train.
+    trace: the traceback of the problem, from the first line of the user's code on.
+    """
+
+    kind: ClassVar[str] = "train"
+
+    state: Literal["starting", "running", "done", "failed", "stopped", "killed"]
+    params: dict[str, Value] = msgspec.field(default_factory=dict)
+    seed: int = 0
+    code: str = ""
+    code_digest: str = ""
+    rows: str = ""
+    rows_digest: str = ""
+    machine: dict[str, str] = msgspec.field(default_factory=dict)
+    on: str = ""
+    resumed_from: str = ""
+    planned_by: tuple[int, float] = (0, 0.0)
+    started_at: float = 0.0
+    stop_requested_at: float | None = None
+    tracked: bool = False
+    tracked_as: str = ""
+    ended_at: float | None = None
+    metrics: dict[str, float] = msgspec.field(default_factory=dict)
+    metrics_from: str = ""
+    problem: RunProblem = RunProblem()
+    trace: str = ""
+
+    @property
+    def is_live(self) -> bool:
+        """Whether no end of it was written yet."""
+        return self.state in LIVE
+
+    @property
+    def is_open(self) -> bool:
+        # Also what has ended stays open until the tracking server knows that: the index then finds the few runs that
+        # anything is left to do for, however many there ever were.
+        return self.is_live or not self.tracked
+
+
+def home() -> Path:
+    """Where the runs' folders are. Finding the workspace reads its settings: ask once for many runs."""
+    return settings().home / "train"
 
 
 def folder(label: str) -> Path:
     """Where a run's files are: `delay@3` → its folder in the workspace."""
-    return settings().home / "train" / label
+    return home() / label
 
 
-def records(name: str | None = None) -> list[Record]:
+def runs(name: str | None = None) -> list[Record[TrainingRun]]:
     """Runs, newest first: all by when they began, or those of one name by number, since one may begin late."""
-    found = [record for record in open_store().list(KIND) if name in (None, record.name.partition("@")[0])]
-    if name is None:
-        return sorted(found, key=lambda record: record.body["started_at"], reverse=True)
-    return sorted(found, key=lambda record: int(record.name.rpartition("@")[2]), reverse=True)
+    found = list(open_store().list(TrainingRun, name=name))
+    return found if name else sorted(found, key=lambda run: run.body.started_at, reverse=True)
 
 
-def find(words: object) -> Record:
-    """The run that a URI means; without a version the newest, `@champion` the run behind the models alias.
-
-    NotFound says what there is.
-    """
-    uri = Uri.parse(words, noun=KIND)
-    if uri.alias is not None:
-        uri = Uri.parse(_behind(uri), noun=KIND)
-    if uri.version is None:
-        found = next(iter(records(uri.name)), None)
-    else:
-        found = open_store().get(KIND, uri.label)
-    if found is None:
-        raise NotFound(f"there is no run {uri}", _known(uri))
-    return found
-
-
-def commit(name: str, body: Mapping[str, Any], inputs: tuple[str, ...]) -> Record:
+def plan(name: str, run: TrainingRun, inputs: tuple[str, ...]) -> Record[TrainingRun]:
     """Write down what is about to be run, before any of it runs; the next free version is its own."""
-    full = {**body, "planned_by": [os.getpid(), process.birth(os.getpid())], "started_at": time.time()}
-    detail = {key: body[key] for key in ("params", "seed", "code_digest", "rows_digest", "on")}
-    return add_version(open_store(), KIND, name, full, lambda uri: Event("train run", uri, inputs, (uri,), detail))
+    by = (os.getpid(), process.birth(os.getpid()))
+    planned = msgspec.structs.replace(run, planned_by=by, started_at=time.time())
+    detail = {key: getattr(run, key) for key in ("params", "seed", "code_digest", "rows_digest", "on")}
+    return add_version(open_store(), name, planned, lambda uri: Event("train run", uri, inputs, (uri,), detail))
 
 
-def change(label: str, **changes: Any) -> Record:
-    """Write what became of a run."""
-    return update(open_store(), KIND, label, lambda body: {**body, **changes})
-
-
-def state(record: Record) -> str:
-    """What a run really does: a run whose process is gone was killed, whatever was written last."""
-    written: str = record.body["state"]
-    if written not in LIVE:
-        return written
-    job = jobs.find(f"train:{record.name}")
-    if job is None:
-        return "starting" if process.alive(*record.body["planned_by"]) else "killed"
-    if not job.live:
-        return "killed"
-    return "stopping" if job.stop_requested_at else "running"
-
-
-def end_of(record: Record) -> dict[str, Any]:
-    """What the files of a run say about its end, for one that could not write it down itself."""
-    points = history.read(folder(record.name) / history.FILE)
-    ended_at = points[-1].at if points else record.body["started_at"]
-    return {"ended_at": ended_at, "metrics": history.latest(points)}
+def change(label: str, **changes: Any) -> Record[TrainingRun]:
+    """Write what became of a run: fields of its record."""
+    return update(open_store(), TrainingRun, label, lambda run: msgspec.structs.replace(run, **changes))
 
 
 def machine() -> dict[str, str]:
     """The versions that a run's numbers depend on."""
     return {"python": platform.python_version(), "torch": version("torch"), "platform": platform.platform(terse=True)}
-
-
-def _behind(uri: Uri) -> str:
-    """The run behind a models alias; later nouns are heard of only through their records."""
-    record = open_store().get("models.aliases", uri.name)
-    holder = record.body.get("aliases", {}).get(uri.alias) if record else None
-    behind = open_store().get("models", f"{uri.name}@{holder}") if holder else None
-    if behind is None:
-        raise NotFound(f"there is no {uri.alias} of {uri.name} yet", f"`%models promote {uri.name}@N` makes one")
-    return str(behind.body["run"])
-
-
-def _known(uri: Uri) -> str:
-    versions = [record.name for record in records(uri.name)]
-    if versions:
-        return "its runs: " + ", ".join(versions[:8])
-    names = {record.name.partition("@")[0] for record in records()}
-    return did_you_mean(uri.name, names, f"`%%train run {uri.name} --rows ROWS` trains one")

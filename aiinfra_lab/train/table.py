@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .. import files
 from ..errors import Failed, UsageProblem
 from ..features.contract import Columns, is_missing
+from ..uris import Uri
 
 if TYPE_CHECKING:
     import torch
@@ -58,9 +59,11 @@ class Table:
         time = getattr(self._rows, "timestamp", None)
         if not time:
             raise UsageProblem("these rows have no time to split by", "use run.tensors() and split them yourself")
+        # By time and not at random: a model is asked about rows that come after all it has seen.
         ordered = self.frame.sort_values(time, kind="stable")
         kept = max(1, min(len(ordered) - 1, round(len(ordered) * (1 - holdout))))
         early, late = ordered.iloc[:kept], ordered.iloc[kept:]
+        # Fitted on the earlier part alone: means or categories of the hold-out would leak what is to be predicted.
         contract = self._fit(early)
         return self._encode(early, contract), self._encode(late, contract)
 
@@ -82,7 +85,7 @@ class Table:
 
     def _fit(self, frame: Any) -> Columns:
         if self.contract is None:
-            uri = str(self._rows.uri).partition("#")[0]
+            uri = str(Uri.parse(self._rows.uri).whole)
             # Also what only the hold-out lacks: a row without it is then nothing to refuse.
             lacking = [name for name in self._rows.columns if self.frame[name].isna().any()]
             optional = {*getattr(self._rows, "optional", ()), *lacking}

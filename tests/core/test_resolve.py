@@ -8,6 +8,7 @@ from aiinfra_lab import nouns
 from aiinfra_lab.errors import NotFound, UsageProblem
 from aiinfra_lab.resolve import exists, resolve, resolve_any
 from aiinfra_lab.store import Body, Record, open_store
+from aiinfra_lab.uris import Uri
 
 
 class Book(Body, frozen=True, kw_only=True):
@@ -43,7 +44,7 @@ class Books(nouns.Noun[Book]):
         return f"`%books add {name}` buys one"
 
     def aliased(self, name, alias):
-        return 1 if alias == "first" else None
+        return Uri("books", name, 1) if alias == "first" else None
 
 
 class Shelves(nouns.Noun[Shelf]):

@@ -123,7 +123,7 @@ def register(workspace: Path, artifacts: Callable[[str, float], Path]) -> Callab
             "files": digests(folder),
             "note": "",
             "created_at": time.time(),
-            "checked": {"verdict": checked},
+            **({"checked": {"verdict": checked}} if checked else {}),
         }
         open_store().commit([Record.new("models", f"delay@{version}", body)])
         return f"models:delay@{version}"

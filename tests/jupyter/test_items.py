@@ -4,7 +4,6 @@ import os
 import signal
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,7 +12,8 @@ from aiinfra_lab.jobs import JobRecord
 from aiinfra_lab.jupyter.items import Item, Watch
 from aiinfra_lab.kernels.kept import KeptKernel
 from aiinfra_lab.store import Record, Store, open_store
-from aiinfra_lab.train import record
+from aiinfra_lab.train.observing import find
+from aiinfra_lab.train.record import TrainingRun
 from tests.conftest import end_supervisor, until
 
 
@@ -66,15 +66,12 @@ def test_an_earlier_start_of_a_session_keeps_its_own_end(store: Store) -> None:
     assert sorted(states.values()) == ["running", "stopped"]
 
 
-RUN: dict[str, Any] = {"state": "running", "started_at": 1.0, "planned_by": [2**22 - 1, 1.0], "params": {}}
-
-
 def test_a_run_whose_process_is_gone_was_killed(store: Store) -> None:
-    store.commit([Record.new("train", "delay@1", RUN)])
+    store.commit([Record.new("delay@1", TrainingRun(state="running", started_at=1.0))])
     gone = {"subject": "train:delay@1", "state": "running", "started_at": time.time(), "supervised": False}
     store.commit([Record.new("train-delay-1", JobRecord(**{**gone, "pid": 2**22 - 1, "born": 1.0}))])
     item = listed(store)["train:delay@1"]
-    assert item.state == record.state(store.get("train", "delay@1")) == "killed"
+    assert item.state == find("train:delay@1").state == "killed"
     assert not item.stoppable
 
 

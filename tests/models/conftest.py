@@ -10,9 +10,9 @@ import pytest
 from aiinfra_lab import models, train
 from aiinfra_lab.store import open_store
 
-from ..train.conftest import CODE, empty_mlflow, made_rows
+from ..train.conftest import CODE, empty_mlflow, ledger, made_rows
 
-__all__ = ["empty_mlflow"]
+__all__ = ["empty_mlflow", "ledger"]
 
 
 @pytest.fixture(scope="session")

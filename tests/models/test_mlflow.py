@@ -4,13 +4,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aiinfra_lab import models
+from aiinfra_lab import models, nouns
 from aiinfra_lab.config import settings
+from aiinfra_lab.errors import NotFound
+from aiinfra_lab.models import sync
 from aiinfra_lab.models.base import Entry
 from aiinfra_lab.models.mlflow import Registry
+from aiinfra_lab.testing.models import RegistryContract
 from aiinfra_lab.train.mlflow import client, tracking_uri
-
-from ..contract.models import RegistryContract
+from aiinfra_lab.train.sync import behind
 
 
 class TestMlflow(RegistryContract):
@@ -24,6 +26,12 @@ class TestMlflow(RegistryContract):
             return Entry(f"models:delay@{version}", run.path / "model", run.tracked_as, "a note", {"lab.run": run.uri})
 
         return make
+
+    def test_a_version_of_an_unknown_run_is_refused(self, registry, entry):
+        known = entry(1)
+        with pytest.raises(NotFound):
+            registry.register(Entry(known.uri, known.folder, "f" * 32, known.note, known.tags))
+        assert registry.versions("delay") == set()
 
 
 def broken(workspace) -> None:
@@ -57,7 +65,7 @@ def test_what_mlflow_holds_can_run_no_code(model):
     assert not any(name.endswith((".pkl", ".pickle", ".py", ".pt")) for name in names)
 
 
-def test_versions_aliases_and_removals_are_mirrored(model, run):
+def test_versions_aliases_and_removals_are_kept_in_mlflow_too(model, run):
     models.check(model)
     models.promote(model)
     other = models.add("delay", run=run, note="other")
@@ -66,22 +74,29 @@ def test_versions_aliases_and_removals_are_mirrored(model, run):
         {model.uri},
         {"champion": model.uri},
     )
-    assert models.disagreements() == []
+    assert differences() == []
 
 
-def test_our_record_stands_when_mlflow_does_not_listen_and_is_told_later(run, rows, workspace, empty_mlflow):
+def test_our_record_stands_when_mlflow_cannot_be_used_and_is_sent_later(run, rows, workspace, empty_mlflow):
     broken(workspace)
     made = models.add("delay", run=run)
-    assert "the other registry was not told" in made.said
+    assert "the other registry does not have it yet" in made.said
     models.check(made)
-    assert "the other registry was not told" in models.promote(made).said
+    assert "the other registry does not have it yet" in models.promote(made).said
     shutil.copy(empty_mlflow, workspace / ".aiinfra" / "mlflow" / "mlflow.db")
-    said = models.disagreements()
-    assert "the tracking server does not know how train:delay@1 ended" in said
-    assert "the other registry does not have models:delay@1" in said
-    assert "champion of models:delay is models:delay@1 here and nothing in the other registry" in said
-    assert models.mend()
-    assert models.disagreements() == []
+    assert "the tracking server does not know how train:delay@1 ended" in behind(verify=True)
+    assert differences() == [
+        "the other registry does not have models:delay@1",
+        "champion of models:delay is models:delay@1 here and nothing in the other registry",
+    ]
+    notes = [note for noun in ("train", "models") for note in nouns.find(noun).reconcile()]
+    assert "sent train:delay@1, which was done, to the tracking server" in notes
+    assert (behind(verify=True), differences()) == ([], [])
+
+
+def differences() -> list[str]:
+    """Where MLflow and our records do not agree."""
+    return [found.what for found in sync.disagreements()]
 
 
 def test_an_alias_that_somebody_moved_in_mlflow_is_found_and_put_back(model, run):
@@ -89,7 +104,7 @@ def test_an_alias_that_somebody_moved_in_mlflow_is_found_and_put_back(model, run
     models.promote(model)
     other = models.add("delay", run=run, note="other")
     Registry(settings()).alias("delay", "champion", other.uri)
-    (said,) = models.disagreements()
-    assert said == "champion of models:delay is models:delay@1 here and models:delay@2 in the other registry"
-    assert models.mend() == ["champion of models:delay is models:delay@1 again in the other registry"]
-    assert models.disagreements() == []
+    (what,) = differences()
+    assert what == "champion of models:delay is models:delay@1 here and models:delay@2 in the other registry"
+    assert sync.reconcile() == ["champion of models:delay is models:delay@1 again in the other registry"]
+    assert differences() == []

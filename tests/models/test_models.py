@@ -7,7 +7,8 @@ import pytest
 
 from aiinfra_lab import models, train
 from aiinfra_lab.errors import Conflict, Failed, LabError, NotFound, UsageProblem
-from aiinfra_lab.models import record
+from aiinfra_lab.models import artifact, record
+from aiinfra_lab.models.record import ModelAliases
 from aiinfra_lab.store import Record, open_store
 
 from ..train.conftest import flights
@@ -173,8 +174,7 @@ def test_an_example_that_answers_differently_is_found(model):
     example = json.loads((model.path / "example.json").read_text())
     example["scores"][0] += 0.1
     tampered(model, "example.json", json.dumps(example))
-    made = open_store().get("models", "delay@1")
-    open_store().commit([made.with_(files=models.artifact.digests(model.path))])[0]  # as if it had been added so
+    record.change("delay@1", files=artifact.digests(model.path))  # as if it had been added so
     with pytest.raises(Failed, match=r"example: the scores are off by 0.1"):
         models.check(model)
 
@@ -203,7 +203,7 @@ def test_only_what_was_found_good_is_promoted(model):
     models.check(model, require="auc > 0.999", report=True)
     with pytest.raises(Failed, match=r"the verdict was: bad"):
         models.promote(model)
-    with pytest.raises(NotFound, match=r"its versions: delay@1"):
+    with pytest.raises(NotFound, match=r"there are: delay@1"):
         models.promote("delay@9")
     assert record.aliases("delay") == {}
 
@@ -231,8 +231,8 @@ def test_rollback_goes_back_step_by_step_and_keeps_the_history(run):
     assert [models.rollback("delay").uri for _ in range(2)] == ["models:delay@2", "models:delay@1"]
     with pytest.raises(NotFound, match=r"no version held champion of models:delay before"):
         models.rollback("delay")
-    history = open_store().get("models.aliases", "delay").body["history"]
-    assert [(entry["by"], entry["version"]) for entry in history] == [
+    history = open_store().get(ModelAliases, "delay").body.history
+    assert [(entry.by, entry.version) for entry in history] == [
         *(("promote", 1), ("promote", 2), ("promote", 3), ("rollback", 2), ("rollback", 1)),
     ]
 

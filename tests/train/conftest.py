@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -121,3 +123,17 @@ def made_rows(workspace: Path, empty_mlflow: Path) -> str:
     cell = f"columns = {list(FEATURES)}\n"
     features.add("delay", data=flown, timestamp="sched_dep", label="late", id_="flight_id", code=cell)
     return features.get("delay", rows=flown).uri
+
+
+LEDGER = Path(__file__).parents[1] / "fakes" / "ledger"
+
+
+@pytest.fixture
+def ledger(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The package `ledger` is installed, its server runs, and the settings choose it for runs and for models."""
+    monkeypatch.syspath_prepend(LEDGER)
+    with importlib.import_module("ledger").serving() as url:
+        for name, value in (("LEDGER_URL", url), ("TRACKER", "ledger")):
+            monkeypatch.setenv(f"AIINFRA_TRAIN_{name}", value)
+        monkeypatch.setenv("AIINFRA_MODELS_REGISTRY", "ledger")
+        yield url

@@ -23,7 +23,7 @@ def test_the_error_shows_the_cells_own_lines():
     shown = "\n".join(problem._render_traceback_())
     assert '"<train:delay@1>", line 4' in shown
     assert "exec(" not in shown
-    assert shown.endswith("fix: mend the code and run the cell again")
+    assert shown.endswith("fix: correct the code and run the cell again")
 
 
 def test_a_variable_of_the_notebook_is_explained():

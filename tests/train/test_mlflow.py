@@ -4,9 +4,8 @@ import pytest
 
 from aiinfra_lab.config import settings
 from aiinfra_lab.errors import Unavailable
+from aiinfra_lab.testing.train import INTENT, TrackerContract
 from aiinfra_lab.train.mlflow import Tracking, client, tracking_uri
-
-from ..contract.train import INTENT, TrackerContract
 
 
 class TestMlflow(TrackerContract):

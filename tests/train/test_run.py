@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,8 +15,9 @@ from aiinfra_lab import features, jobs, train
 from aiinfra_lab.config import settings
 from aiinfra_lab.errors import Conflict, Failed, LabError, NotFound, UsageProblem
 from aiinfra_lab.store import open_store
-from aiinfra_lab.train import mirror, record, worker
+from aiinfra_lab.train import record, sync, worker
 from aiinfra_lab.train.mlflow import Tracking
+from aiinfra_lab.train.record import TrainingRun
 
 from .conftest import CODE
 
@@ -92,9 +94,9 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(rows):
     assert tracked(resumed).tags["lab.resumed_from"] == "train:half@1"
 
 
-def test_stop_from_elsewhere_ends_it_and_keeps_the_last_checkpoint(rows):
+def test_stop_from_another_process_ends_it_and_keeps_the_last_checkpoint(rows):
     def stop():
-        while not (found := record.records("delay")) or train.show("delay").checkpoint is None:
+        while not (found := record.runs("delay")) or train.show("delay").checkpoint is None:
             time.sleep(0.05)
         subprocess.run([sys.executable, "-m", "aiinfra_lab.cli", "train", "stop", found[0].name], check=True)
 
@@ -128,7 +130,7 @@ def killed(rows: str, workspace: Path) -> None:
     program = f"from aiinfra_lab import train\ntrain.run('delay', rows={rows!r}, code={code!r})"
     child = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE, env=os.environ)
     until = time.monotonic() + 60
-    while not (record.records("delay") and train.show("delay").checkpoint == 1):
+    while not (record.runs("delay") and train.show("delay").checkpoint == 1):
         assert time.monotonic() < until
         assert child.poll() is None, child.stderr.read()
         time.sleep(0.05)
@@ -146,8 +148,8 @@ def test_a_killed_run_is_seen_as_killed_and_goes_on_from_its_checkpoint(rows, wo
     assert train.ls()[0].state == "killed"
     resumed = train.run("delay", rows=rows, code=LOOP.format(then=""), resume=True)
     assert (resumed.state, [point.step for point in resumed.points()]) == ("done", [2])
-    first = record.find("delay@1").body
-    assert (first["state"], tracked(train.show("delay@1")).state, first["tracked"]) == ("killed", "killed", True)
+    first = record.runs("delay")[-1].body
+    assert (first.state, tracked(train.show("delay@1")).state, first.is_open) == ("killed", "killed", False)
     assert tracked(train.show("delay@1")).points == 2
     assert "--from delay@1 …" in train.show("delay@1").card().notes[0]
 
@@ -171,12 +173,30 @@ def test_a_resumed_run_that_is_another_network_takes_nothing_over(rows, code):
     assert (resumed.metrics, resumed.metrics_from) == ({}, "")
 
 
-def test_what_the_tracking_server_missed_is_told_later(rows):
+def test_what_the_tracking_server_missed_is_sent_later(rows):
     run = train.run("delay", rows=rows, code="run.log(loss=1)")
     record.change("delay@1", tracked=False)
-    assert mirror.behind() == ["the tracking server does not know how train:delay@1 ended"]
-    assert mirror.settle() == ["told the tracking server about train:delay@1"]
-    assert (mirror.behind(), tracked(run).points) == ([], 1)
+    assert sync.behind() == ["the tracking server does not know how train:delay@1 ended"]
+    assert sync.catch_up() == ["sent train:delay@1, which was done, to the tracking server"]
+    assert (sync.behind(), tracked(run).points) == ([], 1)
+
+
+def test_what_the_tracking_server_lost_is_sent_again_when_it_is_asked(rows, workspace, empty_mlflow):
+    train.run("delay", rows=rows, code="run.log(loss=1)")
+    shutil.copy(empty_mlflow, workspace / ".aiinfra" / "mlflow" / "mlflow.db")
+    assert sync.behind() == []
+    assert sync.behind(verify=True) == ["the tracking server does not know how train:delay@1 ended"]
+    assert len(sync.catch_up(verify=True)) == 1
+    assert sync.behind(verify=True) == []
+
+
+def test_only_so_many_are_sent_before_a_run_and_the_newest_first(rows):
+    for _ in range(3):
+        train.run("delay", rows=rows, code="run.log(loss=1)")
+    for run in record.runs():
+        record.change(run.name, tracked=False)
+    assert sync.catch_up(at_most=1) == ["sent train:delay@3, which was done, to the tracking server"]
+    assert len(sync.behind()) == 2
 
 
 @pytest.mark.parametrize(
@@ -219,7 +239,7 @@ def test_an_error_in_the_code_is_raised_and_recorded(rows, code, what, fix):
 def test_bad_input_leaves_no_run(rows, given):
     with pytest.raises(LabError):
         train.run(**{"name": "delay", "rows": rows, "code": "run.log(loss=1)", **given})
-    assert record.records() == []
+    assert record.runs() == []
 
 
 def test_nothing_is_resumed_while_it_goes_on(rows):
@@ -229,9 +249,7 @@ def test_nothing_is_resumed_while_it_goes_on(rows):
 
 
 def test_a_run_that_has_not_begun_yet_is_stopped_when_it_does(rows):
-    machine = {"python": "", "torch": ""}
-    body = {"params": {}, "seed": 0, "code": "1 / 0", "code_digest": "", "rows": rows, "rows_digest": "", "on": ""}
-    record.commit("delay", {**body, "state": "starting", "resumed_from": "", "machine": machine}, (rows,))
+    record.plan("delay", TrainingRun(state="starting", code="1 / 0", rows=rows), (rows,))
     assert train.stop("delay").state == "starting"
     with pytest.raises(Failed, match="was stopped before its first checkpoint"):
         worker.execute("train:delay@1")
@@ -257,7 +275,7 @@ def test_diff_shows_what_differs_by_meaning(rows):
 
 def test_diff_against_a_champion_that_is_not_there_says_so(rows):
     run = train.run("delay", rows=rows, code="run.log(loss=1)")
-    assert train.diff(run, "delay@champion").note == "there is no champion of delay yet: nothing to compare with"
+    assert train.diff(run, "delay@champion").note == "there is no champion of models:delay yet: nothing to compare with"
     assert "nothing to compare with" in train.diff(run, "other@3").note
 
 
@@ -273,7 +291,7 @@ def test_an_unknown_run_says_what_there_is(rows):
     with pytest.raises(NotFound, match="none yet: `%%train run delay --rows ROWS` trains one"):
         train.show("delay")
     train.run("delay", rows=rows, code="run.log(loss=1)")
-    with pytest.raises(NotFound, match="its runs: delay@1"):
+    with pytest.raises(NotFound, match="there are: delay@1"):
         train.show("delay@7")
     with pytest.raises(NotFound, match="did you mean delay"):
         train.show("dealy")
@@ -317,12 +335,11 @@ def test_a_version_is_never_given_twice(rows):
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(found.name for found in record.records()) == ["delay@1", "delay@2", "delay@3", "delay@4"]
+    assert sorted(found.name for found in record.runs()) == ["delay@1", "delay@2", "delay@3", "delay@4"]
 
 
 def plan(rows: str) -> None:
-    body = {"params": {}, "seed": 0, "code_digest": "", "rows_digest": "", "on": "", "state": "starting"}
-    record.commit("delay", body, (rows,))
+    record.plan("delay", TrainingRun(state="starting"), (rows,))
 
 
 def test_an_unreadable_parameter_word_is_a_usage_problem(rows):

@@ -10,7 +10,8 @@ import pytest
 from aiinfra_lab import gpu, kernels, train
 from aiinfra_lab.errors import Failed, Interrupted, NotFound
 from aiinfra_lab.store import Record, open_store
-from aiinfra_lab.train import elsewhere, record
+from aiinfra_lab.train import record, remote
+from aiinfra_lab.train.record import TrainingRun
 
 from .test_run import LOOP, tracked
 
@@ -24,7 +25,7 @@ def session(rows):
 def started(name: str) -> None:
     """Wait until its first checkpoint is there."""
     until = time.monotonic() + 60
-    while not (record.records(name) and train.show(name).checkpoint is not None):
+    while not (record.runs(name) and train.show(name).checkpoint is not None):
         assert time.monotonic() < until
         time.sleep(0.05)
 
@@ -57,9 +58,9 @@ def test_a_session_that_does_not_live_names_the_command_that_starts_it(rows):
 
 
 def test_a_run_that_left_no_word_names_the_command_that_shows_it(workspace):
-    open_store().commit([Record.new("train", "delay@1", {"state": "running", "planned_by": [0, 0.0]})])
+    open_store().commit([Record.new("delay@1", TrainingRun(state="running"))])
     with pytest.raises(Failed, match=r"is killed: its kernel ended in the middle of it\n.*`%train log delay@1`"):
-        elsewhere._as_it_ended("train:delay@1", "")
+        remote._raise_its_end("train:delay@1", "")
 
 
 def test_ctrl_c_leaves_it_going_and_stop_reaches_it(rows, session):

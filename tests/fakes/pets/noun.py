@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from aiinfra_lab.nouns import Notice, Noun, Observation, Reference, Span
 from aiinfra_lab.store import Body, Record, open_store
+from aiinfra_lab.uris import Uri
 
 stopped: list[str] = []
 
@@ -27,8 +28,8 @@ class Pets(Noun[Pet]):
     def first(self, name: str) -> str:
         return f"`%pets add {name}` takes one in"
 
-    def aliased(self, name: str, alias: str) -> int | None:
-        return 1 if alias == "eldest" else None
+    def aliased(self, name: str, alias: str) -> Uri | None:
+        return Uri("pets", name, 1) if alias == "eldest" else None
 
     def observe(self, records: Sequence[Record[Pet]]) -> Sequence[Observation]:
         return [Observation(each.uri, "purring", is_live=True, started_at=1.0, can_stop=True) for each in records]

@@ -1,4 +1,4 @@
-"""How a run and its curve look."""
+"""How a run and its curve are drawn."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import difflib
 from collections.abc import Sequence
 
 from ..show import Card, line_chart, shown
-from ..store import Record
 from .history import Point, curves, latest
 
 
-def frame(run: Record, points: Sequence[Point], state: str) -> Card:
+def frame(uri: str, points: Sequence[Point], state: str) -> Card:
     """A run while it goes on: where its numbers stand, and the curve so far."""
-    picture, words = curve(points)
+    # The same card as the result's, so that the last frame reads like what a later look shows.
+    picture, alt = curve(points)
     facts = [(name, shown(name, value)) for name, value in latest(points).items()]
-    return Card(f"train:{run.name}", state=state, facts=facts, picture=picture, picture_alt=words)
+    return Card(uri, state=state, facts=facts, picture=picture, picture_alt=alt)
 
 
 def curve(points: Sequence[Point]) -> tuple[str, str]:
-    """The picture of the losses, and the same in words."""
+    """The picture of the losses, and a text for whoever cannot see it."""
     lines = curves(points)
-    words = "; ".join(f"{name} went from {line[0][1]:.4g} to {line[-1][1]:.4g}" for name, line in lines.items())
-    return line_chart(lines, x="steps"), words
+    alt = "; ".join(f"{name} went from {line[0][1]:.4g} to {line[-1][1]:.4g}" for name, line in lines.items())
+    return line_chart(lines, x="steps"), alt
 
 
 def about_metrics(measured_by: str) -> str:

@@ -1,0 +1,47 @@
+"""What the noun tells of models: versions, the aliases that point at them, and what an alias keeps from removal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..nouns import Noun, Reference
+from ..store import open_store
+from ..uris import Uri
+from .record import ModelAliases, ModelVersion, aliases
+
+
+class ModelsNoun(Noun[ModelVersion]):
+    """See `Noun`."""
+
+    name = "models"
+    kind = ModelVersion
+    has_versions = True
+    plural = "model versions"
+
+    def first(self, name: str) -> str:
+        return f"`%models add {name} --run train:NAME` makes one"
+
+    def aliased(self, name: str, alias: str) -> Uri | None:
+        number = aliases(name).get(alias)
+        return None if number is None else Uri(self.name, name, number)
+
+    def references(self) -> Sequence[Reference]:
+        # Only what an alias holds: other versions may go, and whoever serves one has a reference of its own.
+        return [
+            Reference(
+                uri=str(Uri(self.name, model.name, number)),
+                user=f"{Uri(self.name, model.name, alias=alias)} is",
+                release=f"promote another version first: `%models promote {model.name}@N --to {alias}`",
+            )
+            for model in open_store().list(ModelAliases)
+            for alias, number in model.body.aliases.items()
+        ]
+
+    def reconcile(self) -> Sequence[str]:
+        """Bring the other registry to what our records say; what was done, a sentence each."""
+        from . import sync
+
+        return sync.reconcile()
+
+
+NOUN = ModelsNoun()

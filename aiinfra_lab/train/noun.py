@@ -1,0 +1,91 @@
+"""What the noun tells of runs: each is a version of its name, lives in a notebook or a session, and ends there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from .. import nouns
+from ..errors import NotFound
+from ..nouns import Noun, Observation, Span
+from ..resolve import resolve, resolve_any
+from ..store import Record, open_store
+from ..uris import Uri
+from .observing import ObservedTraining, observe, request_stop
+from .record import TrainingRun
+
+_DETAILS = {"starting": "waiting for its process", "stopping": "was asked to end"}
+
+
+class TrainNoun(Noun[TrainingRun]):
+    """See `Noun`."""
+
+    name = "train"
+    kind = TrainingRun
+    has_versions = True
+    plural = "runs"
+
+    def first(self, name: str) -> str:
+        return f"`%%train run {name} --rows ROWS` trains one"
+
+    def aliased(self, name: str, alias: str) -> Uri | None:
+        """The run behind the model version that holds the alias. Its name may be another than the model's."""
+        version = nouns.find("models").aliased(name, alias)
+        if version is None:
+            raise NotFound(
+                f"there is no {alias} of {Uri('models', name)} yet",
+                f"`%models promote {name}@N --to {alias}` makes one",
+            )
+        return Uri.parse(resolve_any(version).body.run, self.name)
+
+    def observe(self, records: Sequence[Record[TrainingRun]]) -> Sequence[Observation]:
+        return list(map(_observation, observe(records)))
+
+    def watched(self, ended: int = 20) -> Sequence[Observation]:
+        store = open_store()
+        open_runs = observe(store.list(TrainingRun, is_open=True))
+        # Of those that the tracking server knows to their end, the last ones that were written ended last.
+        closed = observe(store.list(TrainingRun, is_open=False, limit=ended, order="written"))
+        over = [run for run in (*open_runs, *closed) if not run.is_live]
+        over.sort(key=lambda run: run.ended_at or 0.0, reverse=True)
+        return [*map(_observation, (run for run in open_runs if run.is_live)), *map(_observation, over[:ended])]
+
+    def stop(self, uri: str) -> Sequence[str]:
+        run = resolve(uri, TrainingRun)
+        if not observe([run])[0].is_live:
+            raise NotFound(f"{run.uri} is over", f"`%train show {run.name}` says how it ended")
+        return request_stop(run)
+
+    def spans(self) -> Sequence[Span]:
+        return list(map(_span, observe(open_store().list(TrainingRun))))
+
+    def reconcile(self) -> Sequence[str]:
+        """Send the tracking server what it missed or lost; what was done, a sentence each."""
+        from . import sync
+
+        return sync.catch_up(verify=True)
+
+
+def _observation(run: ObservedTraining) -> Observation:
+    asked_at = run.job.body.stop_requested_at if run.job else run.record.body.stop_requested_at
+    return Observation(
+        uri=run.record.uri,
+        state=run.state,
+        is_live=run.is_live,
+        started_at=run.record.body.started_at,
+        ended_at=run.ended_at,
+        detail=_DETAILS.get(run.state, ""),
+        can_stop=run.is_live and asked_at is None,
+        job=run.job.name if run.job else "",
+    )
+
+
+def _span(run: ObservedTraining) -> Span:
+    body = run.record.body
+    # One that waits for a busy session takes nobody's time yet: it has a span once its job is there.
+    is_live = run.job is not None
+    ended_at = time.time() if is_live else run.ended_at or body.started_at
+    return Span(run.record.uri, body.started_at, ended_at, is_live, within=body.on)
+
+
+NOUN = TrainNoun()

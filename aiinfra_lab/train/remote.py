@@ -1,0 +1,63 @@
+"""A run in the kernel of a gpu session: the same record, the same code, and what it outputs is shown here."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from .. import kernels
+from ..errors import Failed, Interrupted, LabError
+from ..gpu import sessions
+from ..store import Record
+from . import checkpoint, record, worker
+from .code import CodeFailed
+from .observing import find
+from .record import RunProblem, TrainingRun
+
+
+def session(on: str | None) -> str:
+    """The session's URI, or nothing for this process."""
+    if on is None or on == "local":
+        return ""
+    return f"gpu:{sessions.kernel_of(on).name}"
+
+
+def execute(planned: Record[TrainingRun], session: str) -> None:
+    """Run it in a session's kernel and pass its outputs on. Failed as it failed there."""
+    # By its URI alone: all that the run needs stands in its record, which both processes read.
+    text = f"from aiinfra_lab.train.worker import execute\nexecute({planned.uri!r})"
+    try:
+        reply = kernels.execute(session, text, _but_errors)
+    except KeyboardInterrupt:
+        raise Interrupted(
+            f"you stopped waiting; {planned.uri} goes on in {session}",
+            f"see it with `%train log {planned.name}`, end it with `%train stop {planned.name}`",
+        ) from None
+    except LabError as problem:
+        if find(planned.uri).state == "starting":
+            # The session never began it, so nobody over there writes its end.
+            message = RunProblem(problem.what, problem.fix)
+            record.change(planned.name, state="failed", ended_at=time.time(), problem=message)
+        if checkpoint.epoch(record.folder(planned.name) / checkpoint.FILE) is not None:
+            raise Failed(problem.what, f"{problem.fix}; then {worker.how_to_resume(planned)}") from problem
+        raise
+    _raise_its_end(planned.uri, f"{reply.get('ename', '')}: {reply.get('evalue', '')}".strip(": "))
+
+
+def _but_errors(output: dict[str, Any]) -> None:
+    """Show a session's output here; its errors are raised here instead."""
+    if output["msg_type"] != "error":
+        kernels.republish(output)
+
+
+def _raise_its_end(uri: str, reply: str) -> None:
+    """Raise here what ended a run over there. reply: the kernel's own error, for a run that could write nothing."""
+    seen = find(uri)
+    body = seen.record.body
+    if body.problem.what:
+        raise CodeFailed(body.problem.what, body.problem.fix, body.trace)
+    if seen.state == "stopped":
+        raise worker.stopped(seen.record)
+    if seen.state != "done":
+        reason = reply or "its kernel ended in the middle of it"
+        raise Failed(f"{uri} is {seen.state}: {reason}", f"see `%train log {seen.record.name}`")

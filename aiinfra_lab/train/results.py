@@ -1,0 +1,156 @@
+"""What the verbs of `train` return, and how it is shown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..show import Card, Result, shown
+from ..store import Record, open_store
+from ..uris import Uri
+from . import checkpoint, history, record, rendering
+from .observing import ObservedTraining, RunState
+from .record import TrainingRun
+
+# What stands in the card as something else, or helps nobody who reads it.
+_FOLDED = ("code digest", "rows digest", "tracked as", "machine", "path", "metrics from")
+
+
+@dataclass(frozen=True)
+class Run(Result):
+    """A training run. `state` is starting, running, stopping, done, failed, stopped, or killed (its process vanished).
+
+    metrics: the last value of each. metrics_from: the run that measured them, when this one had no epoch left to train.
+    checkpoint: the epoch of the last checkpoint. model: whether it saved one.
+    """
+
+    uri: str
+    state: RunState
+    metrics: dict[str, float]
+    params: dict[str, Any]
+    rows: str
+    seed: int
+    started_at: float
+    duration_s: float
+    code_digest: str
+    checkpoint: int | None
+    model: bool
+    rows_digest: str = ""
+    on: str = ""
+    resumed_from: str = ""
+    metrics_from: str = ""
+    problem: str = ""
+    tracked_as: str = ""
+    machine: dict[str, str] = field(default_factory=dict)
+    path: Path = field(default=Path(), repr=False)
+    drawn: bool = field(default=False, repr=False, metadata={"json": False})
+
+    def points(self) -> list[history.Point]:
+        """Every measurement, oldest first."""
+        return history.read(self.path / history.FILE)
+
+    def df(self) -> Any:
+        """Every measurement as a pandas data frame: at, name, step, value."""
+        import pandas as pd
+
+        return pd.DataFrame(self.points(), columns=list(history.Point._fields))
+
+    def rows_df(self) -> Any:
+        """The rows that it learned from, as a pandas data frame."""
+        from .. import features
+
+        return features.open_rows(self.rows).df()
+
+    def card(self) -> Card:
+        """The facts, how to go on, and the curve unless the cell has drawn it already."""
+        plain = super().card()
+        facts = [item for item in plain.facts if item[0] not in _FOLDED]
+        facts.append(("code", self.code_digest[:12]))
+        picture, alt = ("", "") if self.drawn else rendering.curve(self.points())
+        notes = [note for note in (rendering.about_metrics(self.metrics_from), self._how_to_resume()) if note]
+        return Card(self.uri, state=self.state, facts=facts, notes=notes, picture=picture, picture_alt=alt)
+
+    def _how_to_resume(self) -> str:
+        """How to go on with a run that did not come to its end, from the checkpoint that it kept."""
+        if self.checkpoint is None or self.state not in ("killed", "stopped", "failed"):
+            return ""
+        uri = Uri.parse(self.uri)
+        newest = open_store().list(TrainingRun, name=uri.name, limit=1)[0]
+        # --resume means the newest run of the name, so an older one has to be named.
+        flag = "--resume" if newest.uri == self.uri else f"--from {uri.label}"
+        return f"its checkpoint of epoch {self.checkpoint} is kept: go on with `%%train run {uri.name} {flag} …`"
+
+
+@dataclass(frozen=True)
+class RunLog(Result):
+    """What a run printed and measured, and how it went wrong."""
+
+    uri: str
+    state: RunState
+    lines: tuple[str, ...]
+    measured: tuple[str, ...]
+
+    def card(self) -> Card:
+        texts = [("printed", "\n".join(self.lines)), ("measured", "\n".join(self.measured))]
+        return Card(self.uri, state=self.state, details=[text for text in texts if text[1]])
+
+
+def run_of(seen: ObservedTraining, *, drawn: bool = False, home: Path | None = None) -> Run:
+    """The result that describes a run. home: where the runs' folders are, for whoever asks for many.
+
+    drawn: whether the cell shows its curve already
+    """
+    body, folder = seen.record.body, (home or record.home()) / seen.record.name
+    # While it goes on, its record has no metrics yet, and its file has the newest ones.
+    metrics = history.latest(history.read(folder / history.FILE)) if seen.is_live else body.metrics
+    return Run(
+        uri=seen.record.uri,
+        state=seen.state,
+        metrics=metrics,
+        params=dict(body.params),
+        rows=body.rows,
+        seed=body.seed,
+        started_at=body.started_at,
+        duration_s=seen.duration_s,
+        code_digest=body.code_digest,
+        checkpoint=checkpoint.epoch(folder / checkpoint.FILE),
+        model=(folder / "model" / "model.onnx").exists(),
+        rows_digest=body.rows_digest,
+        on=body.on,
+        resumed_from=body.resumed_from,
+        metrics_from=body.metrics_from,
+        problem=body.problem.what,
+        tracked_as=body.tracked_as,
+        machine=dict(body.machine),
+        path=folder,
+        drawn=drawn,
+    )
+
+
+def log_of(seen: ObservedTraining, lines: int) -> RunLog:
+    """The last lines that a run printed, with the error that ended it, and the last points that it measured."""
+    body, folder = seen.record.body, record.folder(seen.record.name)
+    output = folder / "output.txt"
+    printed = output.read_text("utf-8", "replace").splitlines() if output.exists() else []
+    printed += [*body.trace.splitlines(), *body.problem.what.splitlines()]
+    points = history.read(folder / history.FILE)
+    measured = [f"{shown('_at', point.at)}  {point.name}[{point.step}] = {point.value:.6g}" for point in points]
+    return RunLog(seen.record.uri, seen.state, tuple(printed[-lines:]), tuple(measured[-lines:]))
+
+
+def changes(ours: Record[TrainingRun], theirs: Record[TrainingRun]) -> list[tuple[str, str, str]]:
+    """(what, theirs, ours) of all that differs, as it is shown."""
+    new, old = ours.body, theirs.body
+    pairs: list[tuple[str, Any, Any]] = []
+    for what, before, after in (("parameter", old.params, new.params), ("metric", old.metrics, new.metrics)):
+        pairs += [(f"{what} {key}", before.get(key), after.get(key)) for key in {**before, **after}]
+    pairs += [(key, getattr(old, key), getattr(new, key)) for key in ("rows", "rows_digest", "seed", "on")]
+    # A difference of digests is enough here: the lines that differ stand below, as a diff.
+    pairs += [("code", old.code_digest[:12], new.code_digest[:12])]
+    pairs += [(key, old.machine.get(key), value) for key, value in new.machine.items()]
+    return [
+        (what.replace("_", " "), shown(what, before), shown(what, after))
+        for what, before, after in pairs
+        if before != after
+    ]

@@ -1,0 +1,154 @@
+"""Judging a version, each question for itself."""
+
+import pytest
+
+from aiinfra_lab.errors import UsageProblem
+from aiinfra_lab.models import checks
+from aiinfra_lab.models.checks import Bound, Finding, bounds, data_behind, verdict
+from aiinfra_lab.models.record import ModelAliases, ModelVersion
+from aiinfra_lab.store import Event, Record, open_store
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("", []),
+        ("auc > 0.7", [Bound("auc", ">", 0.7)]),
+        ("auc >= .7 and loss<0.5", [Bound("auc", ">=", 0.7), Bound("loss", "<", 0.5)]),
+        ("val.loss <= -1e-3, f1>1", [Bound("val.loss", "<=", -0.001), Bound("f1", ">", 1.0)]),
+    ],
+)
+def test_what_is_required_is_one_bound_or_several(text, found):
+    assert bounds(text) == found
+
+
+@pytest.mark.parametrize("text", ["auc", "auc > ", "auc = 1", "auc > 1 or loss < 1", "> 1", "auc > 1 and"])
+def test_anything_else_is_refused_with_an_example(text):
+    with pytest.raises(UsageProblem) as caught:
+        bounds(text)
+    assert caught.value.fix == "write --require 'auc > 0.7 and loss < 0.5'"
+
+
+@pytest.mark.parametrize(
+    ("bound", "holds"),
+    [(">= 1", True), ("> 1", False), ("<= 1", True), ("< 1", False)],
+)
+def test_a_bound_holds_at_its_edge_when_it_says_so(bound, holds):
+    (found,) = bounds(f"auc {bound}")
+    assert (found.holds(1.0), found.higher) == (holds, bound.startswith(">"))
+
+
+@pytest.mark.parametrize(
+    ("states", "worst"),
+    [(["good"], "good"), (["good", "cannot tell"], "cannot tell"), (["cannot tell", "bad"], "bad"), ([], "good")],
+)
+def test_the_verdict_is_the_worst_finding(states, worst):
+    assert verdict([Finding("x", state, "") for state in states]) == worst
+
+
+def version(number: int, metrics: dict[str, float], rows: str = "data:a@1") -> Record:
+    body = ModelVersion(run=f"train:delay@{number}", rows=rows, metrics=metrics)
+    return open_store().commit([Record.new(f"delay@{number}", body)])[0]
+
+
+@pytest.fixture
+def champion(workspace) -> Record:
+    """models:delay@1 holds the alias."""
+    open_store().commit([Record.new("delay", ModelAliases(aliases={"champion": 1}))])
+    return version(1, {"auc": 0.8, "loss": 0.4, "odd": 1.0})
+
+
+def compared(ours: Record, require: str = "", margin: float = 0.0) -> list[Finding]:
+    return list(checks._champion(ours, bounds(require), margin))
+
+
+@pytest.mark.parametrize(
+    ("metrics", "require", "state", "by"),
+    [
+        ({"auc": 0.9}, "", "good", "auc"),
+        ({"auc": 0.7, "loss": 0.3}, "", "bad", "auc"),
+        ({"auc": 0.7, "loss": 0.3}, "loss < 1", "good", "loss"),
+        ({"loss": 0.5}, "", "bad", "loss"),
+        ({"odd": 0.5}, "odd > 0", "bad", "odd"),
+    ],
+)
+def test_a_version_is_compared_with_the_champion_by_what_was_required_first(champion, metrics, require, state, by):
+    (finding,) = compared(version(2, metrics), require)
+    assert (finding.what, finding.state, finding.detail.split()[0]) == ("champion delay@1", state, by)
+
+
+def test_a_worse_one_is_good_within_the_margin_that_the_finding_names(champion):
+    worse = version(2, {"auc": 0.7})
+    (finding,) = compared(worse)
+    assert finding.fix.endswith("--margin 0.1")
+    assert compared(worse, margin=0.11)[0].state == "good"
+
+
+def test_without_a_measure_that_both_have_nothing_can_be_told(champion):
+    assert [finding.state for finding in compared(version(2, {"odd": 5.0}))] == ["cannot tell"]
+
+
+def test_another_set_of_rows_is_named(champion):
+    assert compared(version(2, {"auc": 0.9}, rows="data:b@1"))[0].detail.endswith("on rows of its own")
+
+
+def test_the_champion_is_not_compared_with_itself_and_the_first_with_nobody(champion):
+    assert compared(champion) == []
+    other = open_store().commit([Record.new("other@1", ModelVersion(metrics={"auc": 0.1}))])[0]
+    assert compared(other) == []
+
+
+@pytest.mark.parametrize(
+    ("require", "states"),
+    [("auc > 0.7", ["good"]), ("auc > 0.9", ["bad"]), ("f1 > 0.5 and auc > 0.5", ["cannot tell", "good"]), ("", [])],
+)
+def test_each_bound_is_a_finding(champion, require, states):
+    assert [finding.state for finding in checks._metrics(champion, bounds(require))] == states
+
+
+def test_a_run_that_measured_nothing_cannot_be_judged(workspace):
+    (finding,) = checks._metrics(version(1, {}), [])
+    assert (finding.what, finding.state) == ("metrics", "cannot tell")
+
+
+@pytest.fixture
+def lineage(workspace) -> None:
+    """features:f@1#0a was made of data:b@1, which was made of data:a@1, which came from a file."""
+    for verb, made, used in (
+        ("data add", "data:a@1", ("file:x",)),
+        ("data add", "data:b@1", ("data:a@1", "example:flights")),
+        ("features add", "features:f@1", ("data:a@1",)),
+        ("features get", "features:f@1#0a", ("data:b@1", "features:f@1")),
+    ):
+        open_store().commit([], Event(verb, made, used, (made,)))
+
+
+@pytest.mark.parametrize(
+    ("rows", "behind"),
+    [
+        ("features:f@1#0a", ["data:b@1", "data:a@1"]),
+        ("data:b@1", ["data:b@1", "data:a@1"]),
+        ("data:a@1", ["data:a@1"]),
+        ("features:g@1#0b", []),
+    ],
+)
+def test_the_data_behind_rows_is_found_nearest_first_and_each_once(lineage, rows, behind):
+    assert data_behind(rows) == behind
+
+
+def test_the_lineage_of_one_version_does_not_read_the_whole_log(lineage, monkeypatch):
+    asked = []
+    store = type(open_store())
+    monkeypatch.setattr(
+        store, "events", lambda self, *a, real=store.events, **given: asked.append(given) or real(self, *a, **given)
+    )
+    data_behind("features:f@1#0a")
+    assert [given for given in asked if not given.get("naming")] == []
+    assert len(asked) > 3
+
+
+@pytest.mark.parametrize("rows", ["features:g@1#0b", "data:gone@1"])
+def test_rows_without_data_or_whose_data_is_gone_are_not_good(workspace, rows):
+    finding = checks._data(version(1, {"auc": 1.0}, rows=rows))
+    assert finding.state in ("bad", "cannot tell")
+    assert finding.fix

@@ -1,0 +1,67 @@
+"""What the noun tells of models to those who know none of them."""
+
+import pytest
+
+from aiinfra_lab import nouns
+from aiinfra_lab.errors import NotFound, UsageProblem
+from aiinfra_lab.models.noun import NOUN
+from aiinfra_lab.models.record import ModelAliases, ModelVersion
+from aiinfra_lab.nouns import Reference
+from aiinfra_lab.resolve import resolve, resolve_any
+from aiinfra_lab.store import Record, open_store
+
+
+@pytest.fixture
+def versions(workspace) -> None:
+    """models:delay@1, @2 and @3, of which the last was removed; the champion is the first."""
+    for number in (1, 2, 3):
+        body = ModelVersion(run=f"train:late@{number}", removed_at=1.0 if number == 3 else None)
+        open_store().commit([Record.new(f"delay@{number}", body)])
+    open_store().commit([Record.new("delay", ModelAliases(aliases={"champion": 1}))])
+
+
+def test_the_table_has_it():
+    assert nouns.find("models") is NOUN
+
+
+def test_it_lists_versions_that_are_there_and_no_aliases(versions):
+    assert [thing.uri for thing in NOUN.things()] == ["models:delay@2", "models:delay@1"]
+    assert list(NOUN.names()) == ["delay", "delay@2", "delay@1"]
+
+
+@pytest.mark.parametrize(("text", "version"), [("delay", 2), ("delay@1", 1), ("models:delay@champion", 1)])
+def test_a_version_is_found_by_number_alias_or_as_the_newest_that_is_there(versions, text, version):
+    assert resolve(text, ModelVersion).version == version
+
+
+def test_an_alias_that_nobody_holds_says_what_there_is(versions):
+    with pytest.raises(NotFound) as caught:
+        resolve("delay@candidate", ModelVersion)
+    assert caught.value.fix == "there are: delay@2, delay@1"
+
+
+def test_a_removed_version_is_found_by_whoever_asks_for_it(versions):
+    with pytest.raises(NotFound):
+        resolve("delay@3", ModelVersion)
+    assert resolve_any("models:delay@3", removed=True).body.run == "train:late@3"
+
+
+def test_the_first_model_is_made_of_a_run(workspace):
+    with pytest.raises(NotFound) as caught:
+        resolve("delay", ModelVersion)
+    assert "`%models add delay --run train:NAME`" in caught.value.fix
+
+
+def test_what_an_alias_points_at_must_stay(versions):
+    release = "promote another version first: `%models promote delay@N --to champion`"
+    assert NOUN.references() == [Reference("models:delay@1", "models:delay@champion is", release)]
+
+
+def test_a_model_does_not_live(versions):
+    assert (NOUN.watched(), NOUN.spans()) == ([], [])
+    with pytest.raises((UsageProblem, NotFound)):
+        NOUN.stop("models:delay@1")
+
+
+def test_where_nothing_is_there_is_nothing_to_reconcile(workspace):
+    assert NOUN.reconcile() == []

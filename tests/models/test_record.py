@@ -1,0 +1,118 @@
+"""What the records of versions and aliases hold on disk, and how an alias moves."""
+
+import json
+import threading
+
+import pytest
+
+from aiinfra_lab.errors import Damaged, NotFound
+from aiinfra_lab.models import record
+from aiinfra_lab.models.record import AliasMove, LastCheck, ModelAliases, ModelVersion
+from aiinfra_lab.store import Record, open_store
+from aiinfra_lab.store.base import encode
+
+# As version 0.1.0 wrote them.
+VERSION = {
+    "checked": {"at": 5.0, "margin": 0.0, "require": "auc > 0.7", "verdict": "good"}, "created_at": 4.0,
+    "data": ["data:trips@2", "data:trips@1"], "files": {"model.onnx": "3f"}, "metrics": {"auc": 0.8},
+    "note": "version 2", "registered_as": "2", "rows": "features:late@1#6f", "rows_digest": "0c", "run": "train:late@2",
+}  # fmt: skip
+MOVE = {"alias": "champion", "at": 6.0, "before": None, "by": "promote", "version": 2}
+ALIASES = {"aliases": {"champion": 2}, "history": [MOVE]}
+
+
+def stored(kind: str, name: str, body: dict) -> None:
+    """A record as it lies on disk."""
+    with open_store()._transaction() as db:
+        columns = "kind, name, body, rev, updated_at"
+        db.execute(f"INSERT INTO records ({columns}) VALUES (?, ?, ?, 1, 1.0)", (kind, name, json.dumps(body)))
+
+
+def test_a_version_of_the_first_version_is_read_as_it_is(workspace):
+    stored("models", "late@2", VERSION)
+    body = open_store().get(ModelVersion, "late@2").body
+    assert (body.verdict, body.data, body.size_bytes) == ("good", ("data:trips@2", "data:trips@1"), None)
+    assert body.checked == LastCheck(verdict="good", require="auc > 0.7", margin=0.0, at=5.0)
+
+
+def test_aliases_of_the_first_version_are_read_as_they_are(workspace):
+    stored("models.aliases", "late", ALIASES)
+    body = open_store().get(ModelAliases, "late").body
+    assert (body.aliases, body.history) == ({"champion": 2}, (AliasMove(**MOVE),))
+    assert (record.aliases("late"), record.all_aliases()) == ({"champion": 2}, {"late": {"champion": 2}})
+
+
+def test_they_are_written_with_the_names_and_shapes_of_the_first_version():
+    version = json.loads(encode(ModelVersion(**{**VERSION, "checked": LastCheck(**VERSION["checked"])})))
+    assert VERSION.items() <= version.items()
+    assert json.loads(encode(ModelAliases(aliases={"champion": 2}, history=(AliasMove(**MOVE),)))) == ALIASES
+
+
+def test_a_version_that_was_not_checked_has_no_verdict():
+    assert ModelVersion().verdict == ""
+
+
+@pytest.mark.parametrize("odd", [{"nite": "x"}, {"checked": {"verdict": "fine"}}, {"data": "data:trips@1"}])
+def test_a_field_or_a_verdict_that_it_does_not_know_is_damage(workspace, odd):
+    stored("models", "late@2", {**VERSION, **odd})
+    with pytest.raises(Damaged):
+        open_store().get(ModelVersion, "late@2")
+
+
+def moves(*entries: tuple[str, int]) -> ModelAliases:
+    found = tuple(AliasMove(alias="champion", version=to, before=None, by=by, at=0.0) for by, to in entries)
+    return ModelAliases(history=found)
+
+
+@pytest.fixture
+def three(workspace) -> None:
+    """models:delay@1 to @3."""
+    open_store().commit([Record.new(f"delay@{number}", ModelVersion()) for number in (1, 2, 3)])
+
+
+@pytest.mark.parametrize(
+    ("known", "before"),
+    [
+        (moves(("promote", 1), ("promote", 2)), 1),
+        (moves(("promote", 1), ("promote", 2), ("promote", 3), ("rollback", 2)), 1),
+        (moves(("promote", 3), ("promote", 9), ("promote", 2)), 3),
+    ],
+)
+def test_the_version_before_is_the_one_that_was_not_taken_back_and_is_there(three, known, before):
+    assert record.before(known, "champion", "delay") == before
+
+
+def test_where_nothing_held_the_alias_before_one_is_chosen(three):
+    with pytest.raises(NotFound) as caught:
+        record.before(moves(("promote", 1)), "champion", "delay")
+    assert caught.value.fix == "choose one: `%models promote delay@N --to champion`"
+
+
+def test_aliases_that_are_moved_at_once_are_all_kept(three):
+    names = ["champion", "candidate", "spare"]
+    threads = [
+        threading.Thread(target=record.move, args=("delay", alias, "promote", lambda known: 2)) for alias in names
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert record.aliases("delay") == dict.fromkeys(names, 2)
+    assert len(open_store().get(ModelAliases, "delay").body.history) == 3
+
+
+def test_a_move_is_one_event_and_none_when_nothing_moves(three):
+    assert record.move("delay", "champion", "promote", lambda known: 2) == (None, 2)
+    assert record.move("delay", "champion", "promote", lambda known: 2) == (2, 2)
+    (logged,) = open_store().events()
+    assert (logged.event.subject, logged.event.inputs, logged.event.outputs) == (
+        *("models:delay", ("models:delay@2",), ("models:delay@champion",)),
+    )
+
+
+def test_a_version_holds_the_aliases_that_point_at_it(three):
+    for alias in ("champion", "candidate"):
+        record.move("delay", alias, "promote", lambda known: 2)
+    version = open_store().get(ModelVersion, "delay@2")
+    assert record.held(version) == record.held(version, {"champion": 2, "candidate": 2}) == ("candidate", "champion")
+    assert record.held(version, {}) == ()

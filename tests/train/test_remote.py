@@ -1,0 +1,67 @@
+"""What ended a run over there is raised here."""
+
+import pytest
+
+from aiinfra_lab import train
+from aiinfra_lab.errors import Failed, LabError, NotFound
+from aiinfra_lab.store import Record, open_store
+from aiinfra_lab.train import checkpoint, record, remote
+from aiinfra_lab.train.code import CodeFailed
+from aiinfra_lab.train.record import RunProblem, TrainingRun
+
+
+def put(**fields) -> Record:
+    return open_store().commit([Record.new("delay@1", TrainingRun(**fields))])[0]
+
+
+@pytest.mark.parametrize("on", [None, "local"])
+def test_this_process_is_no_session(workspace, on):
+    assert remote.session(on) == ""
+
+
+def test_an_error_of_the_code_comes_with_its_lines(workspace):
+    put(state="failed", trace="line 1", problem=RunProblem("it failed", "fix it"))
+    with pytest.raises(CodeFailed) as caught:
+        remote._raise_its_end("train:delay@1", "ValueError: x")
+    assert (caught.value.what, caught.value.fix, caught.value.trace) == ("it failed", "fix it", "line 1")
+
+
+def test_a_run_that_was_stopped_is_not_taken_for_one_that_is_done(workspace):
+    put(state="stopped")
+    with pytest.raises(Failed) as caught:
+        remote._raise_its_end("train:delay@1", "")
+    assert caught.value.fix == "run the cell again"
+
+
+def test_a_kernels_own_error_is_the_reason_where_the_run_could_write_none(workspace):
+    put(state="running")
+    with pytest.raises(Failed, match="is killed: ImportError: no torch") as caught:
+        remote._raise_its_end("train:delay@1", "ImportError: no torch")
+    assert caught.value.fix == "see `%train log delay@1`"
+
+
+def test_a_run_that_is_done_raises_nothing(workspace):
+    put(state="done")
+    remote._raise_its_end("train:delay@1", "")
+
+
+def test_a_session_that_never_began_the_run_leaves_it_failed_with_the_reason(workspace):
+    planned = record.plan("delay", TrainingRun(state="starting"), ())
+    with pytest.raises(LabError) as caught:
+        remote.execute(planned, "gpu:nobody")
+    found = train.show("delay")
+    assert (found.state, found.problem) == ("failed", caught.value.what)
+
+
+def test_with_a_checkpoint_the_fix_also_names_the_command_that_goes_on(workspace):
+    planned = record.plan("delay", TrainingRun(state="starting"), ())
+    record.folder(planned.name).mkdir(parents=True)
+    checkpoint.save(record.folder(planned.name) / checkpoint.FILE, {}, 3)
+    with pytest.raises(Failed) as caught:
+        remote.execute(planned, "gpu:nobody")
+    assert "`%%train run delay --resume …`" in caught.value.fix
+
+
+def test_a_run_that_nobody_knows_has_no_end(workspace):
+    with pytest.raises(NotFound):
+        remote._raise_its_end("train:delay@1", "")

@@ -1,0 +1,111 @@
+"""What the verbs return of a run: read from its record and its files alone."""
+
+import json
+
+import pytest
+
+from aiinfra_lab import train
+from aiinfra_lab.store import Record, open_store
+from aiinfra_lab.train import checkpoint, record, rendering
+from aiinfra_lab.train.history import FILE, History, Point
+from aiinfra_lab.train.record import RunProblem, TrainingRun
+
+
+def put(label: str, *, epoch: int | None = None, losses: tuple[float, ...] = (), **fields) -> Record:
+    """A run with its folder; killed unless something else is given."""
+    body = TrainingRun(**{"state": "killed", "started_at": 10.0, "ended_at": 15.0, **fields})
+    folder = record.folder(label)
+    folder.mkdir(parents=True)
+    history = History(folder / FILE)
+    for loss in losses:
+        history.add(None, {"loss": loss})
+    history.close()
+    if epoch is not None:
+        checkpoint.save(folder / checkpoint.FILE, {}, epoch)
+    return open_store().commit([Record.new(label, body)])[0]
+
+
+def test_a_run_is_what_its_record_and_its_folder_have(workspace):
+    put("delay@1", epoch=3, losses=(2, 1), metrics={"loss": 1.0}, seed=4, params={"lr": 0.1})
+    run = train.show("delay")
+    assert (run.uri, run.duration_s, run.checkpoint, run.model) == ("train:delay@1", 5.0, 3, False)
+    assert (run.metrics, run.seed, run.params, str(run)) == ({"loss": 1.0}, 4, {"lr": 0.1}, run.uri)
+    assert list(run.df()["value"]) == [2.0, 1.0]
+
+
+def test_the_fields_of_the_answer_are_those_of_the_first_version(workspace):
+    put("delay@1")
+    assert set(json.loads(json.dumps(train.show("delay").as_json()))) == {
+        *("uri", "state", "metrics", "params", "rows", "seed", "started_at", "duration_s", "code_digest"),
+        *("checkpoint", "model", "rows_digest", "on", "resumed_from", "metrics_from", "problem", "tracked_as"),
+        *("machine", "path"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("fields", "flag"),
+    [({"state": "stopped"}, "--resume"), ({"state": "failed"}, "--resume"), ({}, "--resume"), ({"state": "done"}, "")],
+)
+def test_a_run_that_did_not_come_to_its_end_names_the_command_that_goes_on(workspace, fields, flag):
+    put("delay@1", epoch=2, **fields)
+    notes = train.show("delay").card().notes
+    assert [flag in note and "`%%train run delay" in note for note in notes] == [True] * bool(flag)
+
+
+def test_an_older_run_is_named_and_one_without_a_checkpoint_cannot_go_on(workspace):
+    put("delay@1", epoch=2)
+    put("delay@2")
+    assert "--from delay@1" in train.show("delay@1").card().notes[0]
+    assert train.show("delay@2").card().notes == []
+
+
+def test_a_card_holds_what_helps_a_reader_and_the_curve(workspace):
+    put("delay@1", losses=(2, 1), machine={"torch": "2"}, tracked_as="x", code_digest="c" * 64)
+    card = train.show("delay").card()
+    labels = [label for label, _ in card.facts]
+    assert not {"machine", "tracked as", "path", "code digest"} & set(labels)
+    assert dict(card.facts)["code"] == "c" * 12
+    assert (card.picture_alt, card.picture.startswith("<svg")) == ("loss went from 2 to 1", True)
+
+
+def test_a_log_ends_with_what_ended_the_run(workspace):
+    put("delay@1", losses=(2, 1), state="failed", trace="line 1\nline 2", problem=RunProblem("it failed", "fix it"))
+    (record.folder("delay@1") / "output.txt").write_text("hello\nthere\n")
+    log = train.log("delay")
+    assert log.lines == ("hello", "there", "line 1", "line 2", "it failed")
+    assert [line.split("  ")[1] for line in log.measured] == ["loss[0] = 2", "loss[1] = 1"]
+    assert (train.log("delay", lines=1).lines, [name for name, _ in log.card().details]) == (
+        *(("it failed",), ["printed", "measured"]),
+    )
+
+
+def test_runs_differ_in_what_they_were_given_and_what_came_of_it(workspace):
+    put("delay@1", params={"lr": 0.1, "old": 1}, metrics={"auc": 0.7}, rows="data:a@1", machine={"torch": "1"})
+    put("delay@2", params={"lr": 0.2}, metrics={"auc": 0.8}, rows="data:a@2", machine={"torch": "2"}, seed=1)
+    changes = {what: (old, new) for what, old, new in train.diff("delay@2", "delay@1").changes}
+    assert changes == {
+        "parameter lr": ("0.1", "0.2"), "parameter old": ("1", "–"), "metric auc": ("0.7", "0.8"), "seed": ("0", "1"),
+        "rows": ("data:a@1", "data:a@2"), "torch": ("1", "2"),
+    }  # fmt: skip
+
+
+def test_what_is_there_is_not_compared_with_what_is_not(workspace):
+    put("delay@1")
+    assert train.diff("delay", "delay@7").note.endswith("nothing to compare with")
+
+
+def test_a_frame_of_a_run_that_goes_on_has_its_last_numbers():
+    points = [Point(float(step), "loss", step, 1.0 / (step + 1)) for step in range(4)]
+    card = rendering.frame("train:delay@1", points, "running")
+    assert (card.title, card.state, card.facts) == ("train:delay@1", "running", [("loss", "0.25")])
+    assert rendering.frame("train:delay@1", [], "running").picture_alt == ""
+
+
+def test_metrics_of_another_run_are_not_passed_off_as_its_own():
+    assert rendering.about_metrics("") == ""
+    assert "train:delay@1" in rendering.about_metrics("train:delay@1")
+
+
+def test_codes_differ_by_lines():
+    text = rendering.code_diff("a = 1\nb = 2", "a = 1\nb = 3", ("old", "new"))
+    assert text.splitlines()[-2:] == ["-b = 2", "+b = 3"]

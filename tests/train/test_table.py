@@ -1,0 +1,91 @@
+"""A run's rows as tensors."""
+
+import json
+
+import numpy as np
+import pytest
+
+from aiinfra_lab.errors import Failed, UsageProblem
+from aiinfra_lab.train.table import EXAMPLE_ROWS, PROBE_ROWS, Table
+
+from .conftest import FEATURES, SmallRows, flights
+
+
+def test_all_rows_come_in_their_order():
+    rows = SmallRows()
+    numbers, codes, y = Table(rows).tensors()
+    assert len(numbers) == len(codes) == len(y) == 400
+    assert y.tolist() == rows.frame["late"].tolist()
+
+
+def test_the_hold_out_is_what_came_last():
+    rows = SmallRows(frame=flights().sample(frac=1, random_state=1))
+    learn, held = Table(rows).split(0.25)
+    ordered = rows.frame.sort_values("sched_dep")["late"].tolist()
+    assert (learn.y.tolist(), held.y.tolist()) == (ordered[:300], ordered[300:])
+
+
+def test_the_contract_knows_the_earlier_part_alone():
+    frame = flights()
+    frame.loc[frame.index[350:], "carrier"] = "Z"
+    table = Table(SmallRows(frame=frame))
+    table.split(0.25)
+    (carrier,) = [item for item in table.columns().categories if item.name == "carrier"]
+    assert "Z" not in carrier.categories
+
+
+def test_what_only_the_hold_out_lacks_is_not_required():
+    frame = flights()
+    frame["temp"] = 1.0
+    frame.loc[frame.index[390:], "temp"] = np.nan
+    table = Table(SmallRows(frame=frame))
+    table.split(0.25)
+    assert {item.name: item.required for item in table.columns()}["temp"] is False
+
+
+@pytest.mark.parametrize("holdout", [0, 1, 1.5, -0.1])
+def test_a_hold_out_leaves_rows_on_both_sides(holdout):
+    with pytest.raises(UsageProblem):
+        Table(SmallRows()).split(holdout)
+
+
+@pytest.mark.parametrize("field", ["columns", "label"])
+def test_rows_that_are_no_features_are_refused(field):
+    with pytest.raises(UsageProblem) as caught:
+        Table(SmallRows(**{field: ""}))
+    assert "%features get" in caught.value.fix
+
+
+def test_rows_without_a_time_are_split_by_the_code_itself():
+    with pytest.raises(UsageProblem) as caught:
+        Table(SmallRows(timestamp="")).split(0.2)
+    assert "run.tensors()" in caught.value.fix
+
+
+def test_rows_without_a_label_are_refused():
+    frame = flights().astype({"late": "float"})
+    frame.loc[3, "late"] = np.nan
+    with pytest.raises(Failed):
+        Table(SmallRows(frame=frame))
+
+
+def test_a_label_that_is_a_text_is_refused():
+    frame = flights()
+    frame["late"] = frame["late"].map({0: "no", 1: "yes"})
+    with pytest.raises(Failed):
+        Table(SmallRows(frame=frame)).tensors()
+
+
+def test_the_example_is_json_without_nan_and_the_probe_is_spread(tmp_path):
+    table = Table(SmallRows(frame=flights(2_000)))
+    example = table.example()
+    assert (len(example), set(example[0])) == (EXAMPLE_ROWS, {*FEATURES})
+    assert json.dumps(example, allow_nan=False)
+    assert len(table.probe()) == PROBE_ROWS
+    assert table.probe().index[-1] > 1_500
+
+
+def test_the_contract_names_the_version_of_the_features_and_not_its_rows(tmp_path):
+    table = Table(SmallRows())
+    table.save(tmp_path / "columns.json")
+    assert json.loads((tmp_path / "columns.json").read_text())["features_uri"] == "features:delay@1"
