@@ -25,8 +25,10 @@ class Step:
 
 
 def steps(body: Mapping[str, Any]) -> tuple[Step, ...]:
-    """The steps in the order of the recipe, as far as the record knows it."""
+    """The steps in the order of the recipe; records of before kept them as a table, with their order beside it."""
     known = body.get("steps") or {}
+    if isinstance(known, list):
+        return tuple(_step(step["name"], step) for step in known)
     names = [name for name, *_ in body.get("order") or known.items()]
     return tuple(_step(name, known[name]) for name in names)
 

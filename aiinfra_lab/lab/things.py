@@ -31,12 +31,9 @@ def things() -> list[Thing]:
 
 def _recipes() -> Iterator[Thing]:
     """A recipe is a thing with a file of its own; its runs are its history."""
-    from ..recipe import declaration, plan
+    from ..recipe.noun import NOUN
 
-    for name in declaration.names():
-        newest = next(iter(plan.runs(open_store(), name)), None)
-        changed_at = newest.updated_at if newest else (declaration.folder() / f"{name}.toml").stat().st_mtime
-        yield Thing(f"recipe:{name}", changed_at, plan.state(newest))
+    yield from (Thing(each.uri, each.changed_at, each.state) for each in NOUN.things())
 
 
 def state_of(record: Record) -> str:
@@ -69,9 +66,11 @@ def _endpoint(record: Record) -> str:
 
 
 def _recipe(record: Record) -> str:
-    from ..recipe import plan
+    from ..recipe.noun import NOUN
+    from ..recipe.record import RunRecord
 
-    return plan.state(record)
+    run = open_store().get(RunRecord, record.name)
+    return NOUN.observe([run])[0].state if run else ""
 
 
 _OBSERVED: dict[str, Callable[[Record], str]] = {

@@ -82,9 +82,9 @@ def test_a_file_that_is_no_notebook_is_said_so(workspace: Path):
         declaration.notebook_parameters(workspace / "x.ipynb")
 
 
-def test_needs_are_inputs_and_after():
+def test_a_step_depends_on_its_inputs_and_on_what_it_comes_after():
     step = Step("c", Path("c.ipynb"), inputs={"x": "a.one", "y": "a.two"}, after=("b",))
-    assert step.needs == ("a", "b")
+    assert step.depends_on == ("a", "b")
 
 
 def test_a_parameters_cell_that_computes_is_refused(notebook):

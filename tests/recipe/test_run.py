@@ -11,7 +11,7 @@ import pytest
 
 from aiinfra_lab import jobs, recipe
 from aiinfra_lab.errors import Conflict, Failed, NotFound, UsageProblem
-from aiinfra_lab.recipe.local import Local
+from aiinfra_lab.recipe.local import LocalExecutor
 from aiinfra_lab.store import open_store
 
 MAKE = """
@@ -92,7 +92,7 @@ def test_a_failed_step_stops_its_dependents_and_says_where(two, notebook):
     notebook("make", "word: str = ''", "1 / 0", "print('never')")
     with pytest.raises(Failed, match="make failed: ZeroDivisionError") as problem:
         recipe.run("two", param={"word": "good day"})
-    assert "mend the notebook, then `%recipe run two -p 'word=good day'`" in problem.value.fix
+    assert "correct the notebook, then `%recipe run two -p 'word=good day'`" in problem.value.fix
     assert states(recipe.show("two@1")) == {"make": "failed", "use": "blocked"}
 
 
@@ -150,7 +150,7 @@ def test_the_job_of_a_run_ends_as_the_run_did(two, notebook, monkeypatch):
     notebook("make", "word: str = ''", "1 / 0")
     recipe.run("two", report=True)
     assert jobs.find("recipe:two").state == "failed"
-    monkeypatch.setattr(Local, "run", interrupt)
+    monkeypatch.setattr(LocalExecutor, "run", interrupt)
     recipe.run("two", report=True)
     assert jobs.find("recipe:two").state == "stopped"
 
@@ -282,7 +282,7 @@ def test_stop_interrupts_the_cell_that_runs(two, notebook, workspace):
 
 
 def test_ctrl_c_says_how_to_go_on(two, monkeypatch):
-    monkeypatch.setattr(Local, "run", interrupt)
+    monkeypatch.setattr(LocalExecutor, "run", interrupt)
     with pytest.raises(Failed, match="recipe:two@1 was stopped at make") as problem:
         recipe.run("two", param={"word": "other"})
     assert problem.value.fix.startswith("`%recipe run two -p word=other` goes on from there")
