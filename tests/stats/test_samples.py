@@ -146,15 +146,15 @@ def test_the_rare_test_knows_its_own_mean_and_spread():
     assert stats.kstest(found, "uniform").pvalue > 0.001
 
 
-def test_keys_cannot_tell():
+def test_keys_are_inconclusive():
     shift = categories([f"a{n}" for n in range(500)], [f"b{n}" for n in range(500)])
-    assert "only once" in shift.blind
+    assert "only once" in shift.inconclusive
 
 
-def test_a_few_values_among_missing_ones_cannot_tell():
+def test_a_few_values_among_missing_ones_are_inconclusive():
     old, new = np.full(600, np.nan), np.full(600, np.nan)
     old[:24], new[:24] = np.arange(24), np.arange(24) + 1e6
-    assert "24 values are too few" in numbers(old, new).blind
+    assert "24 values are too few" in numbers(old, new).inconclusive
     assert numbers(old, np.arange(600.0)).p < 1e-6
 
 
@@ -165,6 +165,6 @@ def test_a_significant_trifle_is_not_lent_the_effect_of_another_test():
     assert shift.p > ALPHA or shift.effect < LEAST_EFFECT
 
 
-def test_an_infinite_number_does_not_blind_the_others():
+def test_an_infinite_number_hides_nothing():
     shift = numbers(draw(4), np.append(draw(5) * 1.5, np.inf))
     assert shift.p < 1e-9
