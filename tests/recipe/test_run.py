@@ -338,7 +338,7 @@ def test_a_run_whose_process_vanished_is_lost(two, notebook):
     going = subprocess.Popen(
         [sys.executable, "-m", "aiinfra_lab.cli", "recipe", "run", "two"], stderr=subprocess.DEVNULL
     )
-    wait_for(lambda: jobs.ls("recipe:two", live=True))
+    wait_for(lambda: jobs.ls("recipe:two", live=True) and recipe.show("two@1").steps["make"]["state"] == "running")
     os.kill(going.pid, signal.SIGKILL)
     going.wait()
     lost = recipe.show("two@1")
