@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import time
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from aiinfra_lab import data, drift, features, models, train
 from aiinfra_lab.store import Record, open_store
 from tests.conftest import FOLDERS, end_survivors, stop_jobs
 
+TEXT_REPORT = Path(__file__).parents[1] / "fakes" / "text_report"
 VIEWS = 'columns = ["x", "colour"]'
 NET = """
 import torch
@@ -81,6 +83,13 @@ def verdict(endpoint: Served) -> drift.DriftReport:
     """A verdict on an endpoint whose log is as its model knows the world."""
     endpoint(frame(4))
     return drift.check(endpoint.name, against="data:t@1", report=True)
+
+
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody's package with a report."""
+    monkeypatch.syspath_prepend(TEXT_REPORT)
+    importlib.invalidate_caches()
 
 
 class Served:

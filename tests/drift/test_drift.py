@@ -129,6 +129,25 @@ def test_evidentlys_own_report_of_the_same_samples(verdict, tmp_path):
     assert len(page) > 100_000
 
 
+def test_a_misspelled_report_suggests_the_nearest(verdict):
+    with pytest.raises(UsageProblem) as problem:
+        drift.get(verdict.uri, as_="evidentyl")
+    assert problem.value.fix == "did you mean evidently?"
+
+
+def test_a_report_is_a_file(verdict):
+    with pytest.raises(UsageProblem) as problem:
+        drift.get(verdict.uri, as_="evidently")
+    assert problem.value.fix == "say where: --into report.html"
+
+
+def test_a_report_of_another_package_is_written_like_ours(verdict, installed, tmp_path):
+    found = drift.get(verdict.uri, as_="text", into=tmp_path / "new" / "report.txt")
+    assert f"written to {tmp_path / 'new' / 'report.txt'}" in found.card().text()
+    lines = (tmp_path / "new" / "report.txt").read_text().splitlines()
+    assert [line.partition(":")[0] for line in lines[1:]] == ["x", "colour", "score"]
+
+
 def test_a_result_is_small_and_holds_its_picture(endpoint):
     endpoint(frame(4))
     html = drift.check(endpoint.name, against="data:t@1", report=True).card().html()

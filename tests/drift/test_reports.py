@@ -1,19 +1,16 @@
 """Both reports keep the contract: Evidently's, and one from a package of its own that every verb finds."""
 
-import importlib
 from pathlib import Path
 
 import pytest
 
-from aiinfra_lab import cli, completion, drift, providers
+from aiinfra_lab import cli, completion, providers
 from aiinfra_lab.config import settings
 from aiinfra_lab.drift import exports
 from aiinfra_lab.drift.base import Report
 from aiinfra_lab.drift.evidently import Evidently
-from aiinfra_lab.errors import Denied, Failed, NotFound, UsageProblem
+from aiinfra_lab.errors import Denied, Failed, NotFound
 from aiinfra_lab.testing.drift import ReportContract, sample
-
-TEXT = Path(__file__).parents[1] / "fakes" / "text_report"
 
 
 @pytest.mark.slow
@@ -21,13 +18,6 @@ class TestEvidently(ReportContract):
     @pytest.fixture
     def report(self, workspace: Path) -> Report:
         return Evidently(settings())
-
-
-@pytest.fixture
-def installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody's package with a report."""
-    monkeypatch.syspath_prepend(TEXT)
-    importlib.invalidate_caches()
 
 
 class TestTextReport(ReportContract):
@@ -46,25 +36,6 @@ def test_a_verdict_can_be_written_as_json_and_as_every_report(installed):
 def test_the_help_names_every_report(installed, capsys):
     assert cli.main(["drift", "get", "--help"]) == 0
     assert "[--as json|evidently|text]" in capsys.readouterr().out
-
-
-def test_a_misspelled_report_suggests_the_nearest(verdict):
-    with pytest.raises(UsageProblem) as problem:
-        drift.get(verdict.uri, as_="evidentyl")
-    assert problem.value.fix == "did you mean evidently?"
-
-
-def test_a_report_is_a_file(verdict):
-    with pytest.raises(UsageProblem) as problem:
-        drift.get(verdict.uri, as_="evidently")
-    assert problem.value.fix == "say where: --into report.html"
-
-
-def test_a_report_of_another_package_is_written_like_ours(verdict, installed, tmp_path):
-    found = drift.get(verdict.uri, as_="text", into=tmp_path / "new" / "report.txt")
-    assert f"written to {tmp_path / 'new' / 'report.txt'}" in found.card().text()
-    lines = (tmp_path / "new" / "report.txt").read_text().splitlines()
-    assert [line.partition(":")[0] for line in lines[1:]] == ["x", "colour", "score"]
 
 
 def test_a_report_on_samples_that_are_gone_says_how_to_make_them_again(workspace):

@@ -9,10 +9,12 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from aiinfra_lab import jobs, recipe
+from aiinfra_lab import jobs, nouns, recipe
 from aiinfra_lab.errors import Conflict, Failed, NotFound, UsageProblem
 from aiinfra_lab.recipe.local import LocalExecutor
 from aiinfra_lab.store import open_store
+
+FAKES = Path(__file__).parents[1] / "fakes"
 
 MAKE = """
 from aiinfra_lab.store import Event, Record, open_store
@@ -199,19 +201,16 @@ def test_what_no_step_makes_is_not_found(two):
         recipe.get("two", "data:other")
 
 
-SERVE = """
+SERVE = f"""
 import sys
-from aiinfra_lab import jobs
-from aiinfra_lab.store import Record, open_store
-store = open_store()
-if store.get("deploy", "web") is None:
-    store.commit([Record.new("deploy", "web", {})])
-job = jobs.start("deploy:web", ["sleep", "60"])
+sys.path.insert(0, {str(FAKES)!r})
+import living_noun
+living_noun.start("web")
 """
 SERVICE = """
 [steps.serve]
 notebook = "serve.ipynb"
-out = { web = "deploy:web" }
+out = { web = "service:web" }
 [steps.use]
 notebook = "use.ipynb"
 in = { made = "serve.web" }
@@ -219,7 +218,9 @@ in = { made = "serve.web" }
 
 
 @pytest.fixture
-def service(notebook, recipe) -> None:
+def service(notebook, recipe, monkeypatch) -> None:
+    monkeypatch.syspath_prepend(FAKES)
+    monkeypatch.setitem(nouns.TABLE, "service", "living_noun")
     notebook("serve", "", SERVE)
     notebook("use", "made: str = ''", "print(made)")
     recipe("service", SERVICE)
@@ -227,13 +228,13 @@ def service(notebook, recipe) -> None:
 
 def test_what_lives_is_left_running_unless_asked_otherwise(service):
     recipe.run("service")
-    assert jobs.find("deploy:web").live
+    assert jobs.find("service:web").live
     assert states(recipe.run("service")) == {"serve": "skipped", "use": "skipped"}
 
 
 def test_without_keep_nothing_lives_afterwards_and_nothing_runs_twice(service):
     recipe.run("service", keep=False)
-    assert not jobs.find("deploy:web").live
+    assert not jobs.find("service:web").live
     assert states(recipe.run("service", keep=False)) == {"serve": "skipped", "use": "skipped"}
 
 
