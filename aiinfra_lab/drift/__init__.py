@@ -75,7 +75,7 @@ def check(
         alpha=level,
         checked_at=time.time(),
         columns=tuple(columns),
-        sample=exports.keep(reference, current),
+        sample=exports.keep(reference, current),  # before the record: a verdict never lacks its samples
     )
     found = DriftReport.of(_add(endpoint.name, verdict))
     if found.state != "no drift" and not report:
@@ -178,4 +178,5 @@ def _add(name: str, verdict: DriftRecord) -> Record[DriftRecord]:
 
 
 def _newest_first(records: Sequence[Record[DriftRecord]]) -> list[Record[DriftRecord]]:
+    # By the check, not by the number: versions of different endpoints are listed together.
     return sorted(records, key=lambda record: (record.body.checked_at, record.rev), reverse=True)

@@ -24,6 +24,7 @@ _SAMPLES = ("reference", "current")
 
 def forms() -> list[str]:
     """What a verdict can be written as: JSON, and every report that is installed here."""
+    # Ours is the first: a package that calls its report so cannot take its place.
     return list(dict.fromkeys([JSON, *names(_CONTRACT)]))
 
 

@@ -20,6 +20,7 @@ class DriftNoun(Noun[DriftRecord]):
     def first(self, name: str) -> str:
         return f"`%drift check {name} --against data:NAME@N` makes one"
 
+    # A verdict never changes: what was written is what it says now.
     def observe(self, records: Sequence[Record[DriftRecord]]) -> Sequence[Observation]:
         return [Observation(record.uri, record.body.state, ended_at=record.body.checked_at) for record in records]
 

@@ -59,8 +59,10 @@ class DriftReport(Result):
         since = f" since {shown('since_at', self.since_at)}" if self.since_at else ""
         facts = [("judged", f"{self.judged or self.endpoint}, {self.rows_now:,} rows{since}")]
         facts.append(("against", f"{self.against}, {self.rows_before:,} rows"))
+        # When rows were judged instead of its log, the endpoint has still said which model and which features.
         facts += [("endpoint", self.endpoint)] if self.judged not in ("", self.endpoint) else []
         facts.append(("model", self.model))
+        # Twelve bars can be read; the table below has the rest.
         bars = [(change.column, change.effect) for change in self.columns[:12]]
         first = ", ".join(self.drifted[:5]) + (", …" if len(self.drifted) > 5 else "")
         summary = f"{len(self.drifted)} of {len(self.columns)} columns drifted" + (f": {first}" if first else "")

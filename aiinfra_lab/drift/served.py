@@ -98,6 +98,7 @@ def feature_rows(rows: object, model: Model, data: str | None = None) -> tuple[p
     if not isinstance(found, features.FeatureRows):
         raise UsageProblem(f"{found} are no rows with features", "give --against data:NAME@N")
     table = found.table().select(model.columns.names)
+    # Scored by this very model, so that the prediction is compared although the rows were never served.
     scored = table.with_columns(pl.Series(SCORE, model.predict(table.to_pandas())))
     return _read(scored, model), found.uri
 

@@ -122,6 +122,7 @@ def stop(name: RunName) -> RecipeRun:
     name: the recipe, or one of its runs
     """
     uri = Uri.parse(name, KIND)
+    # The recipe's name alone means the run that goes on, which need not be the newest by the time it is shown.
     if going := jobs.ls(str(uri), live=True):
         NOUN.stop(going[0].subject)
         uri = Uri.parse(going[0].subject)

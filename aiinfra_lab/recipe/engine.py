@@ -76,6 +76,7 @@ class AtomicNotebookManager(NotebookExecutionManager):  # type: ignore[misc]  # 
         super().cell_complete(cell, cell_index, **kwargs)
 
     def notebook_complete(self, **kwargs: Any) -> None:
+        # Papermill marks whatever is pending here as completed.
         never_ran = [cell for cell in self.nb.cells if cell.metadata.papermill["status"] == self.PENDING]
         super().notebook_complete(**kwargs)
         for cell in never_ran:
@@ -126,7 +127,8 @@ def execute(
             parameters=dict(parameters),
             engine_name=_ENGINE,
             progress_bar=False,
-            cwd=str(notebook.parent),
+            cwd=str(notebook.parent),  # as JupyterLab does, so that the same relative paths work
+            # And kernels of this environment come before the user's of the same name, as in JupyterLab too.
             kernel_env={**os.environ, **env, "JUPYTER_PREFER_ENV_PATH": "1"},
             stop_requested=stop_requested,
         )

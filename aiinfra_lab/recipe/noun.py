@@ -47,6 +47,7 @@ class RecipeNoun(Noun[RunRecord]):
     def watched(self, ended: int = 20) -> Sequence[Observation]:
         store = open_store()
         going = self.observe(store.list(RunRecord, is_open=True))
+        # By when they were written last, which for what has ended is its end.
         over = self.observe(store.list(RunRecord, is_open=False, limit=ended, order="written"))
         # A run that was found lost just now stands in both: it was open, and then its end was written.
         return list({each.uri: each for each in (*going, *over)}.values())

@@ -29,6 +29,7 @@ def is_there(text: str, *, alive: bool) -> bool:
     uri = Uri.parse(text)
     if not _is_present(_record(uri)):
         return False
+    # What has versions stays as it was made: it is there or it is not.
     return not alive or not can_live(text) or _is_live(text)
 
 

@@ -23,6 +23,7 @@ def step_key(step: Step, values: Mapping[str, Value], made_by: Mapping[str, str]
     made_by: the key of the step that made each input. An input such as an endpoint has no version of its own, so the
     key of its maker stands for its state.
     """
+    # Code only: neither a stored output nor a changed sentence between the cells is a reason to run.
     code = ["".join(cell["source"]).strip() for cell in cells(step.notebook)]
     parts = {
         "code": code,
@@ -30,6 +31,7 @@ def step_key(step: Step, values: Mapping[str, Value], made_by: Mapping[str, str]
         "inputs": {name: made_by[source.partition(".")[0]] for name, source in step.inputs.items()},
         "after": {name: made_by[name] for name in step.after},
         "outputs": dict(step.outputs),
+        # Another version of either may make another thing of the same code.
         "toolkit": __version__,
         "python": platform.python_version(),
     }

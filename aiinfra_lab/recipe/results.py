@@ -65,6 +65,7 @@ class RecipeRun(Result):
 
     def card(self) -> Card:
         """The steps unless the cell has drawn them already, and where to look on."""
+        # While it runs the frame alone is shown, again and again: where to look comes once, at the end.
         is_over = self.state not in ("running", "stopping")
         frame = Card("") if self.is_drawn else self.frame()
         notes = [*frame.notes, *(_archives(self) if is_over else ()), *(_next_looks(self) if is_over else ())]

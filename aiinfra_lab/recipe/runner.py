@@ -49,7 +49,7 @@ class RecipeRunner:
         self._force = force
         self._store = open_store()
         self._steps = {step.name: step for step in recipe.steps}
-        self._earlier = runs(recipe.name)
+        self._earlier = runs(recipe.name)  # read once: no other run of this recipe ends while this one goes on
         self._outputs: dict[str, str] = {}
         self._keys: dict[str, str] = {}
         self._run: Run
@@ -121,6 +121,7 @@ class RecipeRunner:
 
     def _run_or_skip(self, step: Step, stop: Stop) -> None:
         values = resolve(self._recipe, step, self._given, self._outputs)
+        # Also kept of a step that is skipped: what comes after is keyed by it.
         key = self._keys[step.name] = step_key(step, values, self._keys)
         found = None if self._force else earlier(self._earlier, step.name, key, alive=self._keep)
         if found is None:
@@ -170,6 +171,7 @@ class RecipeRunner:
             "AIINFRA_PROJECT": str(where.project),
         }
         try:
+            # The notebook may have ended well and yet have made nothing: only what is there counts.
             outcome = self._executor.run(step.notebook, values, archive, env, stop)
             return outcome, made(step) if outcome.state == "done" else ()
         except LabError as problem:
