@@ -15,9 +15,9 @@ ColumnKind = Literal["number", "category"]
 class ColumnChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What separates a column of the current sample from the reference.
 
-    effect: how far they are apart, 0 to 1. p: corrected for all tests of the check; None: it cannot be told.
+    effect: how far they are apart, 0 to 1. p: corrected for all tests of the check; None: inconclusive.
     missing_before, missing_now: shares of the reference and of the current sample. unseen: the share of current values
-    that the reference has none of. why: the test that decided, or what keeps it from being told.
+    that the reference has none of. why: the test that decided, or what made it inconclusive.
     """
 
     column: str

@@ -69,7 +69,7 @@ def mistakes(recipe: Recipe) -> Iterator[tuple[str, str]]:
     """(what is wrong, the fix), for everything that names something else."""
     for name in recipe.small:
         if name not in recipe.parameters:
-            yield f"[small] {name} is no parameter of the recipe", did_you_mean(name, recipe.parameters)
+            yield f"[small] sets {name}, a parameter that the recipe lacks", did_you_mean(name, recipe.parameters)
     steps = {step.name: step for step in recipe.steps}
     for step in recipe.steps:
         yield from _mistakes_in(step, recipe, steps)
@@ -84,11 +84,11 @@ def _mistakes_in(step: Step, recipe: Recipe, steps: Mapping[str, Step]) -> Itera
         origin, _, output = source.partition(".")
         if output not in steps[origin].outputs:
             hint = did_you_mean(output, steps[origin].outputs)
-            yield f"{step.name}: {name} = {source!r} is no output of {origin}", hint
+            yield f"{step.name}: {name} takes {source!r}, and {origin} has no such output", hint
     for name, value in step.parameters.items():
         wanted = reference(value)
         if wanted and wanted not in recipe.parameters:
-            yield f"{step.name}: ${wanted} is no parameter of the recipe", did_you_mean(wanted, recipe.parameters)
+            yield f"{step.name}: the recipe has no parameter ${wanted}", did_you_mean(wanted, recipe.parameters)
         elif name in known:
             typed(name, known[name][0], recipe.parameters[wanted] if wanted else value)
     for uri in step.outputs.values():
@@ -122,10 +122,11 @@ def typed(name: str, kind: str, value: Any) -> Value:
             return float(value)
     except (KeyError, ValueError, TypeError):
         raise UsageProblem(
-            f"parameter {name} = {value!r} is no {kind}", f"give -p {name}= a value of type {kind}"
+            f"parameter {name} must be of type {kind}, and {value!r} was given",
+            f"give -p {name}= a value of type {kind}",
         ) from None
     if kind == "float":
-        raise UsageProblem(f"parameter {name} = {value!r} is no number", f"give -p {name}= a finite one")
+        raise UsageProblem(f"parameter {name} = {value!r} is not finite", f"give -p {name}= a finite number")
     return str(value) if kind == "str" else value
 
 
@@ -144,7 +145,9 @@ def cells(notebook: Path) -> list[dict[str, Any]]:
     except FileNotFoundError:
         raise NotFound(f"there is no notebook {notebook}", "correct `notebook = …` in the recipe") from None
     except (json.JSONDecodeError, KeyError, UnicodeDecodeError) as problem:
-        raise Failed(f"{notebook.name} is no notebook: {problem}", "open it in JupyterLab and save it again") from None
+        raise Failed(
+            f"{notebook.name} cannot be read as a notebook: {problem}", "open it in JupyterLab and save it again"
+        ) from None
     return [cell for cell in found if cell["cell_type"] == "code"]
 
 
@@ -153,7 +156,8 @@ def _assignments(notebook: Path, source: str) -> Iterator[tuple[str, tuple[str, 
         body = ast.parse(source).body
     except SyntaxError as problem:
         raise Failed(
-            f"the parameters cell of {notebook.name} is no Python: {problem}", "one `name: type = value` a line"
+            f"the parameters cell of {notebook.name} cannot be read as Python: {problem}",
+            "one `name: type = value` a line",
         ) from None
     try:
         yield from _defaults(body)
@@ -191,13 +195,15 @@ def _texts(where: str, value: Any, key: str) -> dict[str, str]:
     table = _table(where, value, key)
     for name, text in table.items():
         if not isinstance(text, str):
-            raise UsageProblem(f"{where}: {key}.{name} = {text!r} is no text", f'write {key} = {{ {name} = "…" }}')
+            raise UsageProblem(
+                f"{where}: {key}.{name} must be a text, and {text!r} was given", f'write {key} = {{ {name} = "…" }}'
+            )
     return table
 
 
 def _list(where: str, value: Any) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise UsageProblem(f"{where}: after = {value!r} is no list of steps", 'write after = ["step"]')
+        raise UsageProblem(f"{where}: after must be a list of steps, and {value!r} was given", 'write after = ["step"]')
     return tuple(value)
 
 
@@ -206,7 +212,8 @@ def _ordered(where: str, steps: dict[str, Step]) -> tuple[Step, ...]:
         for needed in step.depends_on:
             if needed not in steps:
                 raise UsageProblem(
-                    f"{where}: {step.name} needs {needed!r}, which is no step", did_you_mean(needed, steps)
+                    f"{where}: {step.name} depends on {needed!r}, and there is no such step",
+                    did_you_mean(needed, steps),
                 )
     try:
         TopologicalSorter({name: step.depends_on for name, step in steps.items()}).prepare()

@@ -88,7 +88,7 @@ class RunRecord(Body, frozen=True, kw_only=True):
         return next((step for step in self.steps if step.name == name), None)
 
     def with_step(self, step: StepRecord) -> RunRecord:
-        """The same run with that step in the place of the one of its name."""
+        """The same run with that step instead of the one of its name."""
         return replace(self, steps=tuple(step if one.name == step.name else one for one in self.steps))
 
     def with_end(self, ended: StepState) -> RunRecord:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LEAST_ROWS = 30
-"""Fewer rows than this on either side cannot tell."""
+"""Fewer rows than this in either sample are inconclusive."""
 
 LEAST_EXPECTED = 5.0
 """Cochran's rule: cells in which fewer are expected are pooled, or the chi-square distribution does not hold."""
@@ -32,11 +32,11 @@ _Test = tuple[float, float]  # p and effect
 class Shift:
     """What separates the current sample from the reference.
 
-    p: the chance of such a difference without a change, corrected for the tests within the column; None: cannot tell.
+    p: the chance of such a difference without a change, corrected for the tests within the column; None: inconclusive.
     effect: how far apart they are in what the deciding test looks at, from 0 to 1: the largest difference of the
     distribution functions of a number (Kolmogorov's distance), the total variation distance of a category, its rare
     values' Cramér's V, or the difference in what is missing. why: the test that decided.
-    inconclusive: what could not be compared, if anything; without a change elsewhere such a column cannot be told.
+    inconclusive: what could not be compared, if anything; such a column has no verdict unless the rest of it changed.
     """
 
     p: float | None
@@ -50,7 +50,7 @@ class Shift:
 def numbers(reference: NDArray[Any], current: NDArray[Any]) -> Shift:
     """Compare two float vectors; NaN is a missing value.
 
-    Kolmogorov–Smirnov sees any change of shape, Mann–Whitney a change of place, Brown–Forsythe (1974) of spread, and
+    Kolmogorov–Smirnov sees any change of shape, Mann–Whitney a change of location, Brown–Forsythe (1974) of spread, and
     Fisher's exact test one of what is missing. The first two go by ranks and the third by medians, so that a single
     outlier hides nothing.
     """
@@ -82,7 +82,7 @@ def categories(reference: Sequence[str | None], current: Sequence[str | None]) -
 
     Pearson's chi-square test of homogeneity of both samples, where what is missing is a cell of its own and cells too
     rare for it are pooled. It treats neither sample as the truth. Whether both share their rare values is a test of its
-    own; it cannot tell when every rare value occurs once, as with keys.
+    own; it is inconclusive when every rare value occurs once, as with keys.
     """
     counts = Counter(_MISSING if value is None else value for value in reference)
     counts_now = Counter(_MISSING if value is None else value for value in current)
@@ -135,7 +135,7 @@ def _cells_differ(table: list[tuple[int, int]], missing: tuple[float, float], un
 
 
 def _rare_test(rare: list[tuple[int, int]], rows: int) -> _Test | None:
-    """Whether both samples share their rare values, from the counts of each value; None when that cannot be told.
+    """Whether both samples share their rare values, from the counts of each value; None when the samples do not say.
 
     Pearson's statistic again, but against its distribution over all ways to deal the same rows to two samples: its
     exact mean and variance (factorial moments of the multivariate hypergeometric distribution; Haldane, 1940), and a
