@@ -228,10 +228,6 @@ class Noun(Generic[B]):
         """What took time and so may cost money, in any order; each start of one name is a span of its own."""
         return []
 
-    def reconcile(self) -> Sequence[str]:
-        """Bring what other tools hold of its things into line with our records; what was done, a sentence each."""
-        return []
-
     def references(self) -> Sequence[Reference]:
         """What must not be removed because a thing of this noun uses it."""
         return []

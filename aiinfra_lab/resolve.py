@@ -85,7 +85,9 @@ def _known(noun: nouns.Noun[Any], uri: Uri) -> str:
         versions = [record for record in open_store().list(noun.kind, name=uri.name) if not record.body.is_removed]
         if versions:
             return "there are: " + ", ".join(record.name for record in versions[:8])
-    return did_you_mean(uri.name, noun.names(), noun.first(uri.name))
+    names, first = noun.names(), noun.first(uri.name)
+    # A recipe is there before it has run: its own name would be no suggestion.
+    return first if uri.name in names else did_you_mean(uri.name, names, first)
 
 
 def _what(kind: type[Any]) -> str:

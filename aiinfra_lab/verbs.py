@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar
 
 from .config import opt_out
-from .errors import Denied, Failed, Unavailable, UsageProblem, did_you_mean
+from .errors import Denied, Failed, LabError, Unavailable, UsageProblem, did_you_mean
 from .nouns import TABLE
 from .show import Card, Result
 from .units import Unit
@@ -45,6 +45,7 @@ VERBS = {
 }
 
 _HELP_WIDTH = 110
+_MOST_CHOICES = 6
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -435,8 +436,18 @@ def _flag_usage(item: Parameter) -> str:
         return "[--code FILE]"
     if item.kind == "bool":
         return f"[--no-{item.flag[2:]}]" if item.default is True else f"[{item.flag}]"
-    value = "|".join(item.choices) if item.choices else "FILE" if item.kind == "path" else item.kind.upper()
+    value = "|".join(_few_choices(item)) or ("FILE" if item.kind == "path" else item.kind.upper())
     return f"{item.flag} {value}" if item.required else f"[{item.flag} {value}]"
+
+
+def _few_choices(item: Parameter) -> Sequence[str]:
+    """The values that a flag may have, where they are few enough for a usage line."""
+    if item.choices or item.find is None:
+        return item.choices
+    with contextlib.suppress(LabError):  # outside a workspace there may be nothing to look in, and help is for all
+        found = list(item.find())
+        return found if len(found) <= _MOST_CHOICES else ()
+    return ()
 
 
 def _default(item: Parameter) -> str:

@@ -23,18 +23,17 @@ MOST_ROWS = 50_000
 
 
 class Evidently:
-    """Its drift report as one page that needs nothing else. See `Report` for the contract."""
+    """Its drift report as one page that needs nothing else, by its preset of drift tests. See `Report`."""
 
     def __init__(self, where: Settings) -> None:
         pass
 
     def write(self, reference: pl.DataFrame, current: pl.DataFrame, into: Path) -> None:
-        """By its preset of drift tests."""
         _write_html(reference, current, into)
 
 
 def _write_html(reference: pl.DataFrame, current: pl.DataFrame, into: Path) -> None:
-    opt_out()
+    opt_out()  # before the import: Evidently reads the switch then
     with (
         warnings.catch_warnings(),
         contextlib.redirect_stdout(io.StringIO()),
@@ -47,9 +46,9 @@ def _write_html(reference: pl.DataFrame, current: pl.DataFrame, into: Path) -> N
         numbers = [name for name in reference.columns if reference[name].dtype.is_numeric()]
         texts = [name for name in reference.columns if name not in numbers]
         definition = DataDefinition(numerical_columns=numbers, categorical_columns=texts)
-        old, new = (Dataset.from_pandas(_drawn(frame), data_definition=definition) for frame in (reference, current))
+        before, now = (Dataset.from_pandas(_drawn(frame), data_definition=definition) for frame in (reference, current))
         try:
-            made = Report([DataDriftPreset()]).run(new, old)
+            made = Report([DataDriftPreset()]).run(now, before)
         except Exception as problem:  # whatever it raises on samples it cannot handle
             raise Failed(f"Evidently makes no report of this: {problem}", "take --as json") from problem
         made.save_html(str(into))

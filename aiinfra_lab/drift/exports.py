@@ -4,47 +4,65 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..config import settings
 from ..errors import NotFound
 from ..files import writing
-from ..providers import make
+from ..providers import make, names
 from .base import Report
 
 if TYPE_CHECKING:
     import polars as pl
 
-_NAMES = ("reference", "current")
+JSON = "json"
+_CONTRACT = "drift.report"
+_SAMPLES = ("reference", "current")
+
+
+def forms() -> list[str]:
+    """What a verdict can be written as: JSON, and every report that is installed here."""
+    # Ours is the first: a package that calls its report so cannot take its place.
+    return list(dict.fromkeys([JSON, *names(_CONTRACT)]))
 
 
 def keep(reference: pl.DataFrame, current: pl.DataFrame) -> str:
     """Keep both samples as files, so that the verdict can be looked into later; returns their folder's name."""
     name = secrets.token_hex(6)
-    folder = settings().home / "drift" / name
+    folder = _folder(name)
+    # The rows may be about people, and the log that they came from is as private.
     folder.mkdir(parents=True, mode=0o700)
-    for part, frame in zip(_NAMES, (reference, current), strict=True):
-        frame.write_parquet(folder / f"{part}.parquet")
+    for sample, frame in zip(_SAMPLES, (reference, current), strict=True):
+        frame.write_parquet(folder / f"{sample}.parquet")
     return name
 
 
 def samples(name: str) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Both samples again. NotFound when their files are gone."""
+    """Both samples again: the reference, the current one. NotFound when their files are gone."""
     import polars as pl
 
-    folder = settings().home / "drift" / name
-    if not (folder / "current.parquet").exists():
-        raise NotFound(f"the samples in {folder} are gone", "check again: `%drift check NAME --against …`")
-    reference, current = (pl.read_parquet(folder / f"{part}.parquet") for part in _NAMES)
+    paths = [_folder(name) / f"{sample}.parquet" for sample in _SAMPLES]
+    if not name or not all(path.exists() for path in paths):
+        raise NotFound(f"the samples in {_folder(name)} are gone", "check again: `%drift check NAME --against …`")
+    reference, current = map(pl.read_parquet, paths)
     return reference, current
 
 
-def write(verdict: dict[str, object], sample: str, form: str, into: Path) -> None:
-    """Write the verdict as `json`, or a report's page on its samples, whole or not at all."""
+def write(verdict: Mapping[str, object], sample: str, form: str, into: Path) -> None:
+    """Write the verdict as JSON, or a report on its samples, whole or not at all.
+
+    Denied when the file cannot be written, NotFound when the samples are gone, Failed when the report makes nothing of
+    them.
+    """
     with writing(into, fix="choose another --into") as aside:
-        if form != "json":
-            report: Report = make("drift.report", form)
-            report.write(*samples(sample), aside)
-        else:
+        if form == JSON:
             aside.write_text(json.dumps(verdict, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        else:
+            report: Report = make(_CONTRACT, form)
+            report.write(*samples(sample), aside)
+
+
+def _folder(name: str) -> Path:
+    return settings().home / "drift" / name

@@ -1,4 +1,4 @@
-"""The two samples: what an endpoint was asked and answered, and what its model learned from."""
+"""The two samples: what an endpoint was asked and answered (current), and what its model learned from (reference)."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import json
 import re
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import features, models
 from ..errors import NotFound, UsageProblem, did_you_mean
 from ..show import Result
-from ..store import Record, open_store
+from ..store import open_store
 from ..units import parse_duration
 from ..uris import Uri
 from .verdict import SCORE
@@ -27,37 +28,54 @@ MOST_ROWS = 200_000
 """Of a longer log the newest rows are taken."""
 
 
-def endpoint(name: str) -> Record:
-    """The endpoint's record. NotFound when there never was one."""
+@dataclass(frozen=True, slots=True)
+class ServedEndpoint:
+    """What drift asks of an endpoint. model_uri: what it serves; empty when it serves nothing yet."""
+
+    name: str
+    model_uri: str
+    log_folder: Path
+    started_at: float
+
+    @property
+    def uri(self) -> str:
+        """Its own."""
+        return str(Uri("deploy", self.name))
+
+
+def endpoint(name: object) -> ServedEndpoint:
+    """The endpoint, whether it lives or not. NotFound when there never was one."""
     uri = Uri.parse(name, "deploy")
     store = open_store()
-    record = store.get("deploy", uri.name)
+    record = store.get("deploy", uri.label)
     if record is None:
         known = [found.name for found in store.list("deploy")]
         first = f"`%deploy start {uri.name} --model models:NAME@N`"
         raise NotFound(f"there is no endpoint {uri.name}", did_you_mean(uri.name, known, first))
-    return record
+    body = record.body
+    # One that was just started has its first model on trial and no champion yet.
+    model_uri = body.get("champion") or body.get("canary") or ""
+    return ServedEndpoint(uri.name, model_uri, Path(body["log_dir"]), float(body["started_at"]))
 
 
-def model_of(record: Record) -> Model:
-    """The version that the endpoint serves: the champion, or the canary that serves all."""
-    served = record.body.get("champion") or record.body.get("canary")
-    if not served:
+def model_of(served: ServedEndpoint) -> Model:
+    """The version that the endpoint serves. NotFound when it serves none yet."""
+    if not served.model_uri:
         raise NotFound(
-            f"endpoint {record.name} serves no model yet", f"`%deploy start {record.name} --model models:NAME`"
+            f"endpoint {served.name} serves no model yet", f"`%deploy start {served.name} --model models:NAME`"
         )
-    return models.get(served)
+    return models.get(served.model_uri)
 
 
-def log_rows(record: Record, model: Model, since: float) -> pl.DataFrame:
+def log_rows(served: ServedEndpoint, model: Model, since_at: float) -> pl.DataFrame:
     """What the model was asked since then and what it answered: its columns and the score, newest rows first.
 
     A row that was asked again, with the same id and values, counts once: repetition is no evidence of anything, and
     every test here takes its rows to be independent.
     """
     rows, asked = [], set()
-    for line in _lines(Path(record.body["log_dir"])):
-        if line["at"] < since:
+    for line in _lines(served.log_folder):
+        if line["at"] < since_at:
             break
         if line.get("score") is not None and line["model"] == model.uri and isinstance(line["inputs"], dict):
             question = (line["row_id"], json.dumps(line["inputs"], sort_keys=True))
@@ -76,19 +94,19 @@ def feature_rows(rows: object, model: Model, data: str | None = None) -> tuple[p
     """
     import polars as pl
 
-    joined = isinstance(rows, str | Result) and str(rows).startswith("features:")
-    found = features.open_rows(rows) if joined else features.get(model.columns.features_uri, rows=rows, data=data)
+    found = features.open_rows(rows) if _are_joined(rows) else _join(rows, model, data)
     if not isinstance(found, features.FeatureRows):
         raise UsageProblem(f"{found} are no rows with features", "give --against data:NAME@N")
     table = found.table().select(model.columns.names)
+    # Scored by this very model, so that the prediction is compared although the rows were never served.
     scored = table.with_columns(pl.Series(SCORE, model.predict(table.to_pandas())))
     return _read(scored, model), found.uri
 
 
-def moment(text: str | None, record: Record) -> float:
+def moment(text: str | None, served: ServedEndpoint) -> float:
     """When the sample begins, in epoch seconds: `15m` ago, an epoch time, or when the endpoint was last started."""
     if text is None:
-        return float(record.body["started_at"])
+        return served.started_at
     if re.fullmatch(r"[0-9]{9,}(\.[0-9]+)?", text.strip()):
         return float(text)
     try:
@@ -99,8 +117,17 @@ def moment(text: str | None, record: Record) -> float:
         ) from problem
 
 
+def _are_joined(rows: object) -> bool:
+    return isinstance(rows, str | Result) and Uri.is_one(rows) and Uri.parse(rows).noun == "features"
+
+
+def _join(rows: object, model: Model, data: str | None) -> object:
+    return features.get(model.columns.features_uri, rows=rows, data=data)
+
+
 def _lines(folder: Path) -> Iterator[dict[str, Any]]:
     """The log's lines, newest first; one that a crash cut short is passed over."""
+    # A file is called by the microsecond in which it was begun, and texts sort as numbers only when they are as long.
     for path in sorted(folder.glob("*.jsonl"), key=lambda path: (len(path.name), path.name), reverse=True):
         for line in reversed(path.read_bytes().splitlines()):
             try:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
+
 from ..stats import samples
+from .record import ColumnChange, ColumnKind, DriftState
 
 if TYPE_CHECKING:
     import polars as pl
@@ -16,62 +18,63 @@ SCORE = "score"
 LEAST_EFFECT = samples.LEAST_EFFECT
 
 
-@dataclass(frozen=True, slots=True)
-class Shifted:
-    """One column's change. `p` is corrected for all tests of the check; None: it cannot be told."""
-
-    column: str
-    kind: str
-    drifted: bool
-    effect: float
-    p: float | None
-    missing_before: float
-    missing_now: float
-    unseen: float
-    why: str
-
-
-def judge(reference: pl.DataFrame, current: pl.DataFrame, alpha: float) -> list[Shifted]:
+def judge(reference: pl.DataFrame, current: pl.DataFrame, alpha: float) -> list[ColumnChange]:
     """Compare the columns that both frames have, the largest effect first.
 
     Without any change, the chance that a single column is called drifted is at most alpha.
     """
     shared = [name for name in reference.columns if name in current.columns]
     found = [_compare(name, reference, current) for name in shared]
-    told = [one for one in found if one[0].p is not None]
-    corrected = samples.adjusted([one.p for one, _ in told if one.p is not None])
-    judged = [_judged(one, p, alpha, blind) for (one, blind), p in zip(told, corrected, strict=True)]
-    untold = [one for one, _ in found if one.p is None]
-    return sorted([*judged, *untold], key=lambda one: (one.drifted, one.effect), reverse=True)
+    tested = [(change, change.p, inconclusive) for change, inconclusive in found if change.p is not None]
+    corrected = samples.adjusted([p for _, p, _ in tested])
+    judged = [
+        _judged(change, p, alpha, inconclusive) for (change, _, inconclusive), p in zip(tested, corrected, strict=True)
+    ]
+    untested = [change for change, _ in found if change.p is None]
+    return sorted([*judged, *untested], key=lambda change: (change.drifted, change.effect), reverse=True)
 
 
-def overall(columns: Sequence[Shifted]) -> str:
+def overall(columns: Sequence[ColumnChange]) -> DriftState:
     """`drift` when a column drifted, `cannot tell` when one could not be judged, else `no drift`."""
-    if any(one.drifted for one in columns):
+    if any(change.drifted for change in columns):
         return "drift"
-    return "no drift" if columns and all(one.p is not None for one in columns) else "cannot tell"
+    return "no drift" if columns and all(change.p is not None for change in columns) else "cannot tell"
 
 
-def _judged(one: Shifted, p: float, alpha: float, blind: str) -> Shifted:
-    if p <= alpha and one.effect >= LEAST_EFFECT:
-        return replace(one, p=p, drifted=True)
-    return replace(one, p=None, why=blind) if blind else replace(one, p=p)
+def _judged(change: ColumnChange, p: float, alpha: float, inconclusive: str) -> ColumnChange:
+    # Both: with many rows a trifle is significant, and with few a large difference may be chance.
+    if p <= alpha and change.effect >= LEAST_EFFECT:
+        return replace(change, p=p, drifted=True)
+    # What could be compared did not change, but not all could: that is no verdict either way.
+    return replace(change, p=None, why=inconclusive) if inconclusive else replace(change, p=p)
 
 
-def _compare(name: str, reference: pl.DataFrame, current: pl.DataFrame) -> tuple[Shifted, str]:
+def _compare(name: str, reference_table: pl.DataFrame, current_table: pl.DataFrame) -> tuple[ColumnChange, str]:
+    """The column's change with its own p, and what could not be compared."""
     import polars as pl
 
-    old, new = reference[name], current[name]
-    if pl.Float32 in (old.dtype, new.dtype) and new.dtype.is_float():
+    reference, current = reference_table[name], current_table[name]
+    if pl.Float32 in (reference.dtype, current.dtype) and current.dtype.is_float():
         # 0.1 is another number in 32 bits than in 64: both are compared as what the coarser one can hold.
-        old, new = old.cast(pl.Float32), new.cast(pl.Float32)
+        reference, current = reference.cast(pl.Float32), current.cast(pl.Float32)
+    kind: ColumnKind
     # A column that is empty now has no type of its own: it is compared as what it was.
-    if old.dtype.is_numeric() and (new.dtype.is_numeric() or new.dtype == pl.Null):
-        kind, shift = "number", samples.numbers(_floats(old), _floats(new))
+    if reference.dtype.is_numeric() and (current.dtype.is_numeric() or current.dtype == pl.Null):
+        kind, shift = "number", samples.numbers(_floats(reference), _floats(current))
     else:
-        kind, shift = "category", samples.categories(_texts(old), _texts(new))
-    before, now = shift.missing
-    return Shifted(name, kind, False, shift.effect, shift.p, before, now, shift.unseen, shift.why), shift.blind
+        kind, shift = "category", samples.categories(_texts(reference), _texts(current))
+    change = ColumnChange(
+        column=name,
+        kind=kind,
+        drifted=False,
+        effect=shift.effect,
+        p=shift.p,
+        missing_before=shift.missing[0],
+        missing_now=shift.missing[1],
+        unseen=shift.unseen,
+        why=shift.why,
+    )
+    return change, shift.inconclusive
 
 
 def _floats(series: pl.Series) -> NDArray[Any]:

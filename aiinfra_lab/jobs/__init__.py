@@ -22,7 +22,7 @@ from .. import files, logs
 from ..config import OPT_OUTS, settings
 from ..errors import Conflict, Interrupted, NotFound, Unavailable, UsageProblem
 from ..nouns import KeptFile
-from ..store import Record, Store, open_store
+from ..store import Event, Record, Store, open_store
 from ..units import show_duration
 from ..uris import Uri
 from . import process
@@ -229,15 +229,22 @@ class Here:
 
 
 @contextlib.contextmanager
-def here(subject: str) -> Iterator[Here]:
+def here(subject: str, *also: Record[Any], event: Event | None = None) -> Iterator[Here]:
     """Work in this very process as a job: listed while it lasts, and reached by Stop through `stop_requested`.
 
-    When the process dies in the middle the job is observed as lost.
+    When the process dies in the middle the job is observed as lost. `also` and `event` are committed together with the
+    job's record, so that nobody sees what the job is for without the job. Conflict, and no job, when they cannot be.
     """
     store = open_store()
     record = prepare(subject, [])
     pid = os.getpid()
-    store.commit([record.with_(state="running", supervised=False, pid=pid, born=process.birth(pid))])
+    running = record.with_(state="running", supervised=False, pid=pid, born=process.birth(pid))
+    try:
+        store.commit([*also, running], event)
+    except Conflict:
+        folder_of(record.name).joinpath("spec.json").unlink()
+        folder_of(record.name).rmdir()
+        raise
     this = Here(record.name, store)
     try:
         yield this

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Literal, Protocol
 
-Value = str | int | float | bool
+Value = str | int | float | bool | list[Any] | dict[str, Any]
+"""A parameter's value: what TOML, JSON and a notebook's first cell can all write."""
+
+OutcomeState = Literal["done", "failed", "stopped"]
 
 
 @dataclass(frozen=True)
@@ -26,8 +29,8 @@ class Step:
     after: tuple[str, ...] = ()
 
     @property
-    def needs(self) -> tuple[str, ...]:
-        """Every step that comes before this one."""
+    def depends_on(self) -> tuple[str, ...]:
+        """The steps whose outputs it takes, and those that it is to come after; each once."""
         return tuple(dict.fromkeys([*(source.partition(".")[0] for source in self.inputs.values()), *self.after]))
 
 
@@ -53,15 +56,18 @@ class Recipe:
         wanted = {makers[0].name}
         for step in reversed(self.steps):
             if step.name in wanted:
-                wanted.update(step.needs)
+                wanted.update(step.depends_on)
         return replace(self, steps=tuple(step for step in self.steps if step.name in wanted))
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a notebook ended: done, failed or stopped; `error` in the words that the notebook shows."""
+    """How a notebook ended.
 
-    state: str
+    error: as the notebook shows it. cell: the execution count of the cell that failed, where that is known.
+    """
+
+    state: OutcomeState
     error: str = ""
     cell: int | None = None
 
@@ -79,7 +85,11 @@ class Executor(Protocol):
     ) -> Outcome:
         """Execute the file as it is with these parameters and leave the executed notebook at `archive`.
 
-        Returns when the notebook has ended, whichever way; the archive then says the truth about every cell, also
-        when the kernel died. Raises only when the notebook could not be started at all (LabError). May be called
-        again with another archive.
+        Both are files of the caller's; where the cells run need not see them. `env` is added to the environment of the
+        cells, and its values must reach them. `stop_requested` is cheap, and may be asked from any thread until this
+        returns: once it is true the cell that runs is interrupted, no further one begins, and the outcome is stopped.
+
+        Returns when the notebook has ended, whichever way. The archive is then a whole notebook in which only the cells
+        that ran have outputs or an execution count, also when the process that ran them died. Raises LabError only when
+        the notebook could not be started at all. May be called again with another archive, and by several threads.
         """

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config import settings
-from ..errors import Failed, NotFound, UsageProblem, did_you_mean
+from ..errors import Failed, LabError, NotFound, UsageProblem, did_you_mean
 from ..uris import Uri
 from .base import Recipe, Step, Value
 
@@ -32,15 +32,28 @@ def names() -> list[str]:
     return sorted(file.stem for file in folder().glob("*.toml"))
 
 
+def path_of(name: str) -> Path:
+    """The file in which that recipe is declared, whether there is one or not."""
+    return folder() / f"{name}.toml"
+
+
+def title(name: str) -> str:
+    """What a recipe is called; its name when its file is gone, or cannot be read."""
+    try:
+        return read(name).title
+    except LabError:
+        return name  # what has run can be shown whatever became of the file
+
+
 def read(name: str) -> Recipe:
     """The recipe of that name, checked: keys, steps, references, cycles, and the notebooks' own parameters."""
-    path = folder() / f"{name}.toml"
+    path = path_of(name)
     if not path.is_file():
         raise NotFound(f"there is no recipe {name!r} in {path.parent}", did_you_mean(name, names(), FIRST))
     try:
         table = tomllib.loads(path.read_text("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
-        raise UsageProblem(f"{path.name} is not valid TOML: {problem}", "mend that line") from None
+        raise UsageProblem(f"{path.name} is not valid TOML: {problem}", "correct that line") from None
     _known(path.name, table, _RECIPE_KEYS)
     steps = {key: _step(path, key, value) for key, value in _table(path.name, table.get("steps"), "steps").items()}
     if not steps:
@@ -53,10 +66,10 @@ def read(name: str) -> Recipe:
 
 
 def mistakes(recipe: Recipe) -> Iterator[tuple[str, str]]:
-    """(what is wrong, how to mend it), for everything that names something else."""
+    """(what is wrong, the fix), for everything that names something else."""
     for name in recipe.small:
         if name not in recipe.parameters:
-            yield f"[small] {name} is no parameter of the recipe", did_you_mean(name, recipe.parameters)
+            yield f"[small] sets {name}, a parameter that the recipe lacks", did_you_mean(name, recipe.parameters)
     steps = {step.name: step for step in recipe.steps}
     for step in recipe.steps:
         yield from _mistakes_in(step, recipe, steps)
@@ -71,11 +84,11 @@ def _mistakes_in(step: Step, recipe: Recipe, steps: Mapping[str, Step]) -> Itera
         origin, _, output = source.partition(".")
         if output not in steps[origin].outputs:
             hint = did_you_mean(output, steps[origin].outputs)
-            yield f"{step.name}: {name} = {source!r} is no output of {origin}", hint
+            yield f"{step.name}: {name} takes {source!r}, and {origin} has no such output", hint
     for name, value in step.parameters.items():
         wanted = reference(value)
         if wanted and wanted not in recipe.parameters:
-            yield f"{step.name}: ${wanted} is no parameter of the recipe", did_you_mean(wanted, recipe.parameters)
+            yield f"{step.name}: the recipe has no parameter ${wanted}", did_you_mean(wanted, recipe.parameters)
         elif name in known:
             typed(name, known[name][0], recipe.parameters[wanted] if wanted else value)
     for uri in step.outputs.values():
@@ -109,10 +122,11 @@ def typed(name: str, kind: str, value: Any) -> Value:
             return float(value)
     except (KeyError, ValueError, TypeError):
         raise UsageProblem(
-            f"parameter {name} = {value!r} is no {kind}", f"give -p {name}= a value of type {kind}"
+            f"parameter {name} must be of type {kind}, and {value!r} was given",
+            f"give -p {name}= a value of type {kind}",
         ) from None
     if kind == "float":
-        raise UsageProblem(f"parameter {name} = {value!r} is no number", f"give -p {name}= a finite one")
+        raise UsageProblem(f"parameter {name} = {value!r} is not finite", f"give -p {name}= a finite number")
     return str(value) if kind == "str" else value
 
 
@@ -129,9 +143,11 @@ def cells(notebook: Path) -> list[dict[str, Any]]:
     try:
         found = json.loads(notebook.read_text("utf-8"))["cells"]
     except FileNotFoundError:
-        raise NotFound(f"there is no notebook {notebook}", "mend `notebook = …` in the recipe") from None
+        raise NotFound(f"there is no notebook {notebook}", "correct `notebook = …` in the recipe") from None
     except (json.JSONDecodeError, KeyError, UnicodeDecodeError) as problem:
-        raise Failed(f"{notebook.name} is no notebook: {problem}", "open it in JupyterLab and save it again") from None
+        raise Failed(
+            f"{notebook.name} cannot be read as a notebook: {problem}", "open it in JupyterLab and save it again"
+        ) from None
     return [cell for cell in found if cell["cell_type"] == "code"]
 
 
@@ -140,7 +156,8 @@ def _assignments(notebook: Path, source: str) -> Iterator[tuple[str, tuple[str, 
         body = ast.parse(source).body
     except SyntaxError as problem:
         raise Failed(
-            f"the parameters cell of {notebook.name} is no Python: {problem}", "one `name: type = value` a line"
+            f"the parameters cell of {notebook.name} cannot be read as Python: {problem}",
+            "one `name: type = value` a line",
         ) from None
     try:
         yield from _defaults(body)
@@ -178,25 +195,28 @@ def _texts(where: str, value: Any, key: str) -> dict[str, str]:
     table = _table(where, value, key)
     for name, text in table.items():
         if not isinstance(text, str):
-            raise UsageProblem(f"{where}: {key}.{name} = {text!r} is no text", f'write {key} = {{ {name} = "…" }}')
+            raise UsageProblem(
+                f"{where}: {key}.{name} must be a text, and {text!r} was given", f'write {key} = {{ {name} = "…" }}'
+            )
     return table
 
 
 def _list(where: str, value: Any) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise UsageProblem(f"{where}: after = {value!r} is no list of steps", 'write after = ["step"]')
+        raise UsageProblem(f"{where}: after must be a list of steps, and {value!r} was given", 'write after = ["step"]')
     return tuple(value)
 
 
 def _ordered(where: str, steps: dict[str, Step]) -> tuple[Step, ...]:
     for step in steps.values():
-        for needed in step.needs:
+        for needed in step.depends_on:
             if needed not in steps:
                 raise UsageProblem(
-                    f"{where}: {step.name} needs {needed!r}, which is no step", did_you_mean(needed, steps)
+                    f"{where}: {step.name} depends on {needed!r}, and there is no such step",
+                    did_you_mean(needed, steps),
                 )
     try:
-        TopologicalSorter({name: step.needs for name, step in steps.items()}).prepare()
+        TopologicalSorter({name: step.depends_on for name, step in steps.items()}).prepare()
     except CycleError as problem:
         circle = " → ".join(problem.args[1])
         raise UsageProblem(f"{where}: the steps wait for each other: {circle}", "take one of these `in` away") from None
@@ -204,7 +224,9 @@ def _ordered(where: str, steps: dict[str, Step]) -> tuple[Step, ...]:
     while len(order) < len(steps):
         # The first as written whose needs are met: what does not depend on each other keeps its order.
         done = {step.name for step in order}
-        order.append(next(step for step in steps.values() if step.name not in done and done.issuperset(step.needs)))
+        order.append(
+            next(step for step in steps.values() if step.name not in done and done.issuperset(step.depends_on))
+        )
     return tuple(order)
 
 

@@ -1,9 +1,8 @@
-"""Papermill with an archive that tells the truth. Imported only when a notebook is to be run.
+"""Papermill with an archive that is whole and right at every moment. Imported only when a notebook is to be run.
 
 Papermill 2.7 marks every cell as completed when the kernel dies or a cell times out, and writes the archive in place,
-so that a kill can leave it empty. `Truthful` corrects both. What the kernel's process itself says, such as complaints
-about being interrupted, reaches nobody, unless the process died: then it is all there is. Everything else is
-papermill's own.
+so that a kill can leave it empty. `AtomicNotebookManager` corrects both. What the kernel's process itself writes, such
+as complaints about being interrupted, reaches nobody, unless the process died: then it is all there is.
 """
 
 from __future__ import annotations
@@ -31,18 +30,23 @@ from traitlets.config import Config
 from ..errors import LabError
 from ..files import writing
 from ..jobs.process import signal_group
-from .base import Outcome, Value
+from .base import Outcome, OutcomeState, Value
 
-PATIENCE_S = 20.0
-_NAME = "aiinfra"
-_MAX_SAID = 8000
+# How long a cell may take to heed the interrupt before its kernel is killed: enough to leave a `with` or a commit.
+INTERRUPT_TIMEOUT_S = 20.0
+_ENGINE = "aiinfra"
+_MAX_OUTPUT_CHARS = 8000
+# Between two looks for a stop request: each costs a read of the store.
+_LOOK_S = 0.3
+# Between two interrupts: a library may swallow the first one.
+_INTERRUPT_AGAIN_S = 2.0
 
 
 class StopRequested(Exception):
     """Somebody asked for the end before this cell began."""
 
 
-class Truthful(NotebookExecutionManager):  # type: ignore[misc]  # papermill has no types
+class AtomicNotebookManager(NotebookExecutionManager):  # type: ignore[misc]  # papermill has no types
     """Cell states as they were, and an archive that is whole at every moment."""
 
     stop_requested: Callable[[], bool] = staticmethod(lambda: False)
@@ -68,10 +72,11 @@ class Truthful(NotebookExecutionManager):  # type: ignore[misc]  # papermill has
                 return
             self.cell_exception(cell, cell_index)
             if cell.cell_type == "code":
-                cell.outputs.append(nbformat.from_dict(_error(problem)))  # type: ignore[no-untyped-call]
+                cell.outputs.append(nbformat.from_dict(_error_output(problem)))  # type: ignore[no-untyped-call]
         super().cell_complete(cell, cell_index, **kwargs)
 
     def notebook_complete(self, **kwargs: Any) -> None:
+        # Papermill marks whatever is pending here as completed.
         never_ran = [cell for cell in self.nb.cells if cell.metadata.papermill["status"] == self.PENDING]
         super().notebook_complete(**kwargs)
         for cell in never_ran:
@@ -79,14 +84,14 @@ class Truthful(NotebookExecutionManager):  # type: ignore[misc]  # papermill has
         self.save()
 
 
-class Engine(NBClientEngine):  # type: ignore[misc]
+class StoppableEngine(NBClientEngine):  # type: ignore[misc]
     """Papermill's own engine with our manager, an environment for the kernel, and a Stop that reaches a busy cell."""
 
     @classmethod
     def execute_notebook(
         cls, nb: Any, kernel_name: str, output_path: str, start_timeout: int = 60, **kwargs: Any
     ) -> Any:
-        manager = Truthful(nb, output_path=output_path, progress_bar=False)
+        manager = AtomicNotebookManager(nb, output_path=output_path, progress_bar=False)
         manager.stop_requested = kwargs["stop_requested"]
         manager.notebook_start()
         try:
@@ -99,8 +104,8 @@ class Engine(NBClientEngine):  # type: ignore[misc]
                     startup_timeout=start_timeout,
                     config=Config(AsyncKernelManager=own),
                 )
-                with _listening(Path(sockets, "said"), manager) as said, _interrupting(client, manager):
-                    client.execute(env=kwargs["kernel_env"], stdout=said, stderr=said)
+                with _process_output(Path(sockets, "output"), manager) as output, _interrupting(client, manager):
+                    client.execute(env=kwargs["kernel_env"], stdout=output, stderr=output)
         finally:
             manager.notebook_complete()
         return manager.nb
@@ -114,53 +119,58 @@ def execute(
     stop_requested: Callable[[], bool],
 ) -> Outcome:
     """Run the file as it is; see `Executor.run`."""
-    papermill_engines.register(_NAME, Engine)
+    papermill_engines.register(_ENGINE, StoppableEngine)
     try:
         papermill.execute_notebook(
             str(notebook),
             str(archive),
             parameters=dict(parameters),
-            engine_name=_NAME,
+            engine_name=_ENGINE,
             progress_bar=False,
-            cwd=str(notebook.parent),
+            cwd=str(notebook.parent),  # as JupyterLab does, so that the same relative paths work
+            # And kernels of this environment come before the user's of the same name, as in JupyterLab too.
             kernel_env={**os.environ, **env, "JUPYTER_PREFER_ENV_PATH": "1"},
             stop_requested=stop_requested,
         )
     except PapermillExecutionError as problem:
-        state = "stopped" if stop_requested() else "failed"
-        return Outcome(state, _words(problem.ename, problem.evalue), problem.exec_count)
+        return Outcome(_state(stop_requested), _error_text(problem.ename, problem.evalue), problem.exec_count)
     except StopRequested:
         return Outcome("stopped")
     except (CellTimeoutError, DeadKernelError, RuntimeError, NoSuchKernel, ValueError) as problem:
         # The last three: no kernel came up, there is none of that name, the notebook names none.
-        return Outcome("stopped" if stop_requested() else "failed", _words(type(problem).__name__, str(problem)))
+        return Outcome(_state(stop_requested), _error_text(type(problem).__name__, str(problem)))
     return Outcome("done")
 
 
-def _words(name: str, value: str) -> str:
+def _state(stop_requested: Callable[[], bool]) -> OutcomeState:
+    """How a notebook ended that did not come to its end."""
+    return "stopped" if stop_requested() else "failed"
+
+
+def _error_text(name: str, value: str) -> str:
     return f"{name}: {value}" if value else name
 
 
-def _error(problem: BaseException) -> dict[str, Any]:
+def _error_output(problem: BaseException) -> dict[str, Any]:
     """The output that a notebook shows for an exception that the kernel could not report itself."""
-    words = str(problem).strip() or "it ended without a word"
-    return {"output_type": "error", "ename": type(problem).__name__, "evalue": words, "traceback": [words]}
+    text = str(problem).strip() or "it ended without a message"
+    return {"output_type": "error", "ename": type(problem).__name__, "evalue": text, "traceback": [text]}
 
 
 @contextmanager
-def _listening(path: Path, manager: Truthful) -> Iterator[IO[bytes]]:
-    """A file for what the kernel's process says past the notebook; told when it died although nobody asked for it."""
-    with path.open("wb") as said:
+def _process_output(path: Path, manager: AtomicNotebookManager) -> Iterator[IO[bytes]]:
+    """A file for what the kernel's process writes past the notebook; shown when it died unasked."""
+    with path.open("wb") as output:
         try:
-            yield said
+            yield output
         except RuntimeError:
             if not manager.stop_requested():
-                sys.stderr.write(path.read_text("utf-8", "replace")[-_MAX_SAID:])
+                sys.stderr.write(path.read_text("utf-8", "replace")[-_MAX_OUTPUT_CHARS:])
             raise
 
 
 @contextmanager
-def _interrupting(client: Any, manager: Truthful) -> Iterator[None]:
+def _interrupting(client: Any, manager: AtomicNotebookManager) -> Iterator[None]:
     """While a cell runs, pass a stop request on to the kernel as the interrupt that JupyterLab would send.
 
     A cell that does not heed it ends with its kernel.
@@ -169,7 +179,7 @@ def _interrupting(client: Any, manager: Truthful) -> Iterator[None]:
 
     def watch() -> None:
         asked_at = 0.0
-        while not over.wait(0.3):
+        while not over.wait(_LOOK_S):
             try:
                 asked = manager.in_a_cell and manager.stop_requested()
             except LabError:
@@ -177,10 +187,10 @@ def _interrupting(client: Any, manager: Truthful) -> Iterator[None]:
             process = getattr(getattr(client.km, "provisioner", None), "process", None)
             if asked and process is not None and process.poll() is None:
                 asked_at = asked_at or time.monotonic()
-                patient = time.monotonic() - asked_at < PATIENCE_S
+                patient = time.monotonic() - asked_at < INTERRUPT_TIMEOUT_S
                 # And to what its cell started: every kernel has a process group of its own.
                 signal_group(process.pid, signal.SIGINT if patient else signal.SIGKILL)
-                over.wait(min(2, PATIENCE_S))
+                over.wait(min(_INTERRUPT_AGAIN_S, INTERRUPT_TIMEOUT_S))
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()

@@ -9,7 +9,7 @@ from ..config import Settings
 from .base import Outcome, Value
 
 
-class Local:
+class LocalExecutor:
     """See `Executor` for the contract."""
 
     def __init__(self, where: Settings) -> None:

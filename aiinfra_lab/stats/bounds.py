@@ -1,4 +1,4 @@
-"""Bounds on what an endpoint may do, judged on counts: breached, kept, or not to be told yet.
+"""Bounds on what an endpoint may do, judged on counts: breached, kept, or undecided yet.
 
 A bound is a share that may not be exceeded: `errors > 1%` is breached when surely more than 1 % of the requests fail,
 and `p95_ms > 80` when surely more than 5 % of them take longer than 80 ms. Standard library only, since the endpoint's

@@ -7,9 +7,9 @@ import threading
 import pytest
 
 from aiinfra_lab import files, jobs
-from aiinfra_lab.errors import Interrupted, NotFound, Unavailable
-from aiinfra_lab.jobs import process, restored
-from aiinfra_lab.store import open_store
+from aiinfra_lab.errors import Conflict, Interrupted, NotFound, Unavailable
+from aiinfra_lab.jobs import JobRecord, process, restored
+from aiinfra_lab.store import Event, Record, open_store
 from aiinfra_lab.store.sqlite import restore
 from tests.conftest import end_supervisor, supervisors, until
 
@@ -192,6 +192,23 @@ def test_a_process_that_dies_in_the_middle_is_seen_as_lost(workspace):
     child.kill()
     child.wait()
     assert jobs.find("train:a@1").state == "lost"
+
+
+def test_what_a_job_here_is_for_is_committed_together_with_it(workspace):
+    thing = Record.new("job-of-nobody", JobRecord(subject="recipe:r@1", state="done", started_at=1.0))
+    with jobs.here("recipe:r@1", thing, event=Event("recipe start", "recipe:r@1")) as job:
+        both = open_store().list(JobRecord, about="recipe:r@1")
+        assert {record.name for record in both} == {thing.name, job.id}
+    assert [logged.event.verb for logged in open_store().events()] == ["recipe start"]
+
+
+def test_when_it_cannot_be_committed_there_is_no_job(workspace):
+    thing = Record.new("job-of-nobody", JobRecord(subject="recipe:r@1", state="done", started_at=1.0))
+    open_store().commit([thing])
+    with pytest.raises(Conflict), jobs.here("recipe:r@1", thing):
+        pass
+    assert [job.id for job in jobs.ls()] == [thing.name]
+    assert list((workspace / ".aiinfra" / "jobs").iterdir()) == []
 
 
 def test_an_error_here_is_recorded_as_failed(workspace):

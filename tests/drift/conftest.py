@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import time
 from collections.abc import Iterator
@@ -11,10 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aiinfra_lab import data, features, models, train
+from aiinfra_lab import data, drift, features, models, train
 from aiinfra_lab.store import Record, open_store
 from tests.conftest import FOLDERS, end_survivors, stop_jobs
 
+TEXT_REPORT = Path(__file__).parents[1] / "fakes" / "text_report"
 VIEWS = 'columns = ["x", "colour"]'
 NET = """
 import torch
@@ -42,7 +44,7 @@ def frame(seed: int, rows: int = 600, *, moved: float = 0.0) -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def module_workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """One workspace for a file of tests: training a model for each would take most of their time."""
     home = tmp_path_factory.mktemp("workspace")
     with pytest.MonkeyPatch.context() as patch:
@@ -57,7 +59,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def model(place: Path) -> models.Model:
+def model(module_workspace: Path) -> models.Model:
     """models:m@1 over the columns x and colour, learned from data:t@1."""
     table = data.add("t", frame(1))
     features.add("f", data=table.uri, timestamp="at", label="y", code=VIEWS)
@@ -66,14 +68,28 @@ def model(place: Path) -> models.Model:
 
 
 @pytest.fixture
-def endpoint(model: models.Model, place: Path, request: pytest.FixtureRequest) -> Served:
+def endpoint(model: models.Model, module_workspace: Path, request: pytest.FixtureRequest) -> Served:
     """An endpoint of the test's own, with an empty log."""
     name = f"e{abs(hash(request.node.name))}"
-    log = place / name
+    log = module_workspace / name
     log.mkdir()
     body = {"champion": model.uri, "canary": None, "log_dir": str(log), "started_at": time.time() - 7200}
     open_store().commit([Record.new("deploy", name, body)])
     return Served(name, log, model)
+
+
+@pytest.fixture
+def verdict(endpoint: Served) -> drift.DriftReport:
+    """A verdict on an endpoint whose log is as its model knows the world."""
+    endpoint(frame(4))
+    return drift.check(endpoint.name, against="data:t@1", report=True)
+
+
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody's package with a report."""
+    monkeypatch.syspath_prepend(TEXT_REPORT)
+    importlib.invalidate_caches()
 
 
 class Served:

@@ -8,7 +8,7 @@ import pytest
 
 from aiinfra_lab import data, drift, features, models, train
 from aiinfra_lab.drift.verdict import judge, overall
-from aiinfra_lab.errors import Failed, NotFound
+from aiinfra_lab.errors import Failed, UsageProblem
 from aiinfra_lab.show import shown
 from aiinfra_lab.store import Record, open_store
 from tests.drift.conftest import frame
@@ -61,11 +61,11 @@ def log(folder, model, rows, one_by_one=False):
     (folder / f"{time.time_ns()}.jsonl").write_text("\n".join(lines) + "\n")
 
 
-def test_a_truth_value_is_the_same_in_the_log_and_in_the_data(place):
+def test_a_truth_value_is_the_same_in_the_log_and_in_the_data(module_workspace):
     data.add("k", kinds(1))
     features.add("kf", data="data:k", timestamp="at", label="y", code='columns = ["truth", "colour"]')
     model = models.add("k", run=train.run("k", rows=features.get("kf", rows="data:k").uri, code=KINDS).uri)
-    folder = place / "klog"
+    folder = module_workspace / "klog"
     folder.mkdir()
     body = {"champion": model.uri, "canary": None, "log_dir": str(folder), "started_at": time.time()}
     open_store().commit([Record.new("deploy", "k", body)])
@@ -106,16 +106,16 @@ def test_a_log_with_too_few_rows_says_since_when_and_how_to_take_more(endpoint):
 
 def test_numbers_in_32_bits_are_no_drift():
     rng, values = np.random.default_rng(0), np.array([0.1, 0.2, 0.3, 0.7])
-    old = pl.DataFrame({"x": rng.choice(values, 600).astype("float32")})
-    new = pl.DataFrame({"x": rng.choice(values, 600)})
-    assert overall(judge(old, new, 0.05)) == "no drift"
+    reference = pl.DataFrame({"x": rng.choice(values, 600).astype("float32")})
+    current = pl.DataFrame({"x": rng.choice(values, 600)})
+    assert overall(judge(reference, current, 0.05)) == "no drift"
 
 
 def test_what_could_not_be_compared_is_no_pass():
-    old = pl.DataFrame({"key": [f"a{n}" for n in range(500)]})
-    new = pl.DataFrame({"key": [f"b{n}" for n in range(500)]})
-    (one,) = judge(old, new, 0.05)
-    assert (one.p, one.drifted, overall([one])) == (None, False, "cannot tell")
+    reference = pl.DataFrame({"key": [f"a{n}" for n in range(500)]})
+    current = pl.DataFrame({"key": [f"b{n}" for n in range(500)]})
+    (change,) = judge(reference, current, 0.05)
+    assert (change.p, change.drifted, overall([change])) == (None, False, "cannot tell")
 
 
 @pytest.mark.parametrize("columns", [1, 20])
@@ -139,5 +139,5 @@ def test_the_endpoint_may_be_named_by_its_uri(endpoint):
     with pytest.raises(Failed, match=rf"cannot tell whether deploy:{endpoint.name} drifted"):
         drift.check(f"deploy:{endpoint.name}", against="data:t@1")
     assert len(drift.ls(f"deploy:{endpoint.name}")) == len(drift.log(f"deploy:{endpoint.name}")) == 1
-    with pytest.raises(NotFound):
+    with pytest.raises(UsageProblem):
         drift.show(f"{endpoint.name}@champion")

@@ -69,8 +69,8 @@ def test_a_run_whose_process_is_gone_was_killed(workspace, written, state):
 def test_a_recipe_is_one_thing_with_the_state_of_its_newest_run(workspace):
     recipe(workspace, "new")
     recipe(workspace, "old")
-    put("recipe:old@1", state="done")
-    put("recipe:old@2", state="running")
+    put("recipe:old@1", state="done", started_at=1.0, ended_at=2.0, steps={})
+    put("recipe:old@2", state="running", started_at=3.0, steps={})
     assert states() == {"recipe:new": "never ran", "recipe:old": "lost"}
     assert lab.show().exists == {"recipe": 2}
 

@@ -47,53 +47,54 @@ def test_an_unknown_recipe_suggests_the_nearest(two):
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "fix"),
     [
         (('title = "Two steps"', 'titel = "x"'), "did you mean title"),
         (("notebook = ", "notebok = "), "did you mean notebook"),
         (('"first.made"', '"frist.made"'), "did you mean first"),
         (('"first.made"', '"first.mode"'), "did you mean made"),
-        (('{ n = "$n" }', '{ m = "$n" }'), "no parameter 'm'"),
-        (('"$n"', '"$nn"'), "is no parameter of the recipe"),
-        (("[steps.first]", "[steps.first]\nafter = ['second']"), "wait for each other"),
-        (('"a.ipynb"', '"c.ipynb"'), "no notebook"),
-        (('"first.made"', "3"), "is no text"),
-        (("[steps.first]", "[steps.first]\nafter = 'second'"), "is no list of steps"),
-        (('{ n = "$n" }', '{ n = "abc" }'), "is no int"),
-        (("n = 3", "n = 'many'"), "is no int"),
-        (("n = 3", "n = "), "not valid TOML"),
+        (('{ n = "$n" }', '{ m = "$n" }'), "known: n"),
+        (('"$n"', '"$nn"'), "did you mean n"),
+        (("[steps.first]", "[steps.first]\nafter = ['second']"), "take one of these `in` away"),
+        (('"a.ipynb"', '"c.ipynb"'), "correct `notebook = …`"),
+        (('"first.made"', "3"), "write in = { path ="),
+        (("[steps.first]", "[steps.first]\nafter = 'second'"), "write after = "),
+        (('{ n = "$n" }', '{ n = "abc" }'), "a value of type int"),
+        (("n = 3", "n = 'many'"), "a value of type int"),
+        (("n = 3", "n = "), "correct that line"),
     ],
 )
-def test_every_mistake_is_found_before_anything_runs(two, workspace: Path, change, says):
+def test_every_mistake_is_found_before_anything_runs(two, workspace: Path, change, fix):
     path = workspace / "recipes" / "two.toml"
     path.write_text(path.read_text().replace(*change, 1))
-    with pytest.raises(LabError, match=says):
+    with pytest.raises(LabError) as problem:
         declaration.read("two")
+    assert fix in problem.value.fix
 
 
 def test_a_value_of_the_wrong_type_is_refused():
-    with pytest.raises(UsageProblem, match="n = 'many' is no int"):
+    with pytest.raises(UsageProblem, match="a value of type int"):
         declaration.typed("n", "int", "many")
 
 
 def test_a_file_that_is_no_notebook_is_said_so(workspace: Path):
     (workspace / "x.ipynb").write_text("{}")
-    with pytest.raises(Failed, match="is no notebook"):
+    with pytest.raises(Failed, match="save it again"):
         declaration.notebook_parameters(workspace / "x.ipynb")
 
 
-def test_needs_are_inputs_and_after():
+def test_a_step_depends_on_its_inputs_and_on_what_it_comes_after():
     step = Step("c", Path("c.ipynb"), inputs={"x": "a.one", "y": "a.two"}, after=("b",))
-    assert step.needs == ("a", "b")
+    assert step.depends_on == ("a", "b")
 
 
 def test_a_parameters_cell_that_computes_is_refused(notebook):
-    with pytest.raises(Failed, match="computes"):
+    with pytest.raises(Failed, match="give every parameter a plain value"):
         declaration.notebook_parameters(notebook("c", "x: float = 1 / 2"))
 
 
 def test_no_number_is_no_float():
-    with pytest.raises(UsageProblem, match="finite"):
+    with pytest.raises(UsageProblem, match="a finite number"):
         declaration.typed("x", "float", "nan")
 
 

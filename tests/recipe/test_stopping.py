@@ -108,7 +108,7 @@ def test_the_steps_are_drawn_once_in_a_cell(notebook, recipe, kernel):
 
 
 def test_a_cell_that_does_not_heed_ends_with_its_kernel(notebook, begun, monkeypatch):
-    monkeypatch.setattr(engine, "PATIENCE_S", 0.5)
+    monkeypatch.setattr(engine, "INTERRUPT_TIMEOUT_S", 0.5)
     notebook("slow", "x: int = 1", f"import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n{SLOW}")
     stopper = threading.Thread(target=lambda: until(begun) and recipe.stop("chain"))
     stopper.start()

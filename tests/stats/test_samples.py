@@ -1,10 +1,12 @@
 """The tests hold the level they state, and see what they should."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from scipy import stats
 
-from aiinfra_lab.stats.samples import LEAST_EFFECT, _rare_test, adjusted, categories, numbers
+from aiinfra_lab.stats.samples import LEAST_EFFECT, _pooled, _rare_test, adjusted, categories, numbers
 
 REPLICATES = 400
 ALPHA = 0.05
@@ -146,15 +148,15 @@ def test_the_rare_test_knows_its_own_mean_and_spread():
     assert stats.kstest(found, "uniform").pvalue > 0.001
 
 
-def test_keys_cannot_tell():
+def test_keys_are_inconclusive():
     shift = categories([f"a{n}" for n in range(500)], [f"b{n}" for n in range(500)])
-    assert "only once" in shift.blind
+    assert "only once" in shift.inconclusive
 
 
-def test_a_few_values_among_missing_ones_cannot_tell():
+def test_a_few_values_among_missing_ones_are_inconclusive():
     old, new = np.full(600, np.nan), np.full(600, np.nan)
     old[:24], new[:24] = np.arange(24), np.arange(24) + 1e6
-    assert "24 values are too few" in numbers(old, new).blind
+    assert "24 values are too few" in numbers(old, new).inconclusive
     assert numbers(old, np.arange(600.0)).p < 1e-6
 
 
@@ -165,6 +167,70 @@ def test_a_significant_trifle_is_not_lent_the_effect_of_another_test():
     assert shift.p > ALPHA or shift.effect < LEAST_EFFECT
 
 
-def test_an_infinite_number_does_not_blind_the_others():
+def test_an_infinite_number_hides_nothing():
     shift = numbers(draw(4), np.append(draw(5) * 1.5, np.inf))
     assert shift.p < 1e-9
+
+
+@pytest.mark.parametrize("compare", [numbers, categories])
+def test_neither_sample_is_the_truth(compare):
+    """Exchanged, both samples are as far apart, with the same p."""
+    one, other = (draw(4), draw(5) + 0.1) if compare is numbers else (["a", "b"] * 200, ["a", "b", "b", None] * 100)
+    there, back = compare(one, other), compare(other, one)
+    assert there.p == pytest.approx(back.p)
+    assert (there.effect, there.missing) == (pytest.approx(back.effect), back.missing[::-1])
+
+
+def test_a_sample_compared_with_itself_has_not_changed():
+    values = draw(4)
+    assert (numbers(values, values).p, numbers(values, values).effect) == (1.0, 0.0)
+    texts = ["a", "b", None] * 100
+    assert (categories(texts, texts).p, categories(texts, texts).effect) == (1.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("reference", "current", "p_is_small"),
+    [(np.zeros(100), np.zeros(50), False), (np.zeros(100), np.ones(50), True), (np.zeros(100), draw(4), True)],
+    ids=["the same", "another", "no longer one"],
+)
+def test_a_constant_column(reference, current, p_is_small):
+    assert (numbers(reference, current).p < 1e-6) == p_is_small
+
+
+def test_a_column_that_was_always_empty_and_still_is_has_not_changed():
+    empty = numbers(np.full(100, np.nan), np.full(50, np.nan))
+    assert (empty.p, empty.missing, empty.inconclusive) == (1.0, (1.0, 1.0), "")
+
+
+def test_with_many_rows_the_test_of_what_is_missing_is_quick_and_as_strict():
+    """Above 1,000 in every cell the chi-square test stands in for Fisher's exact one."""
+    few = numbers(with_missing(9_990, 999), with_missing(9_000, 1_400))
+    many = numbers(with_missing(99_900, 9_990), with_missing(90_000, 14_000))
+    assert many.p < few.p < 1e-12
+    assert many.why == few.why == "more or less is missing"
+
+
+def with_missing(known: int, missing: int) -> np.ndarray:
+    return np.concatenate([np.arange(known) / known, np.full(missing, np.nan)])
+
+
+def test_rare_values_are_pooled_until_the_test_may_be_used():
+    reference = Counter({"common": 100, **{f"rare {n}": 1 for n in range(20)}})
+    current = Counter({"common": 90, **{f"rare {n}": 1 for n in range(10, 30)}})
+    cells, rare = _pooled(reference, current)
+    assert cells == [(100, 90), (20, 20)]
+    assert (len(rare), sum(a for a, _ in rare), sum(b for _, b in rare)) == (30, 20, 20)
+
+
+def test_what_is_still_too_rare_together_goes_with_the_rarest_of_the_others():
+    reference, current = Counter({"a": 100, "b": 50, "c": 1}), Counter({"a": 90, "b": 60, "d": 1})
+    cells, _ = _pooled(reference, current)
+    assert sorted(cells) == [(51, 61), (100, 90)]
+
+
+@pytest.mark.parametrize("p_values", [[0.5], [0.01, 0.01, 0.01], [0.9, 0.1, 1.0, 0.0]])
+def test_adjusted_p_values_are_no_smaller_and_keep_their_order(p_values):
+    found = adjusted(p_values)
+    assert all(p <= q <= 1 for p, q in zip(p_values, found, strict=True))
+    ranked = sorted(range(len(found)), key=lambda index: p_values[index])
+    assert [found[index] for index in ranked] == sorted(found)

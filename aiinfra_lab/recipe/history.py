@@ -1,0 +1,82 @@
+"""A recipe's runs: listed, and observed. The end of one whose process vanished is written by whoever observes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from msgspec.structs import replace
+
+from .. import jobs
+from ..errors import Conflict, Denied, Unavailable
+from ..store import Record, open_store, update
+from .record import RunRecord, RunState
+
+KIND = RunRecord.kind
+NEVER_RAN = "never ran"
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedRun:
+    """A run as it is now. `job` is its process, while that lives."""
+
+    record: Record[RunRecord]
+    job: jobs.Job | None = None
+
+    @property
+    def state(self) -> RunState | Literal["stopping"]:
+        """As its lists say it."""
+        return "stopping" if self.job and self.job.stop_requested_at else self.record.body.state
+
+
+def runs(name: str) -> Sequence[Record[RunRecord]]:
+    """The runs of a recipe as they were written last, newest first."""
+    return open_store().list(RunRecord, name=name)
+
+
+def newest(name: str) -> ObservedRun | None:
+    """A recipe's newest run; None when it never ran."""
+    return next(iter(observe(open_store().list(RunRecord, name=name, limit=1))), None)
+
+
+def state_of(run: ObservedRun | None) -> str:
+    """A recipe's state: that of its newest run."""
+    return run.state if run else NEVER_RAN
+
+
+def observe(records: Sequence[Record[RunRecord]]) -> list[ObservedRun]:
+    """What these runs do now, in their order. One without a living process has ended, and then that is written down."""
+    if not any(record.body.is_open for record in records):
+        return [ObservedRun(record) for record in records]
+    # The runs were read before the jobs: a run and its job begin in one commit, so none of these lacks its job yet.
+    live = {job.subject: job for job in jobs.ls(live=True)}
+    lost = [record for record in records if record.body.is_open and record.uri not in live]
+    ended = {record.name: record for record in _write_ends(lost)}
+    return [_observed(ended.get(record.name, record), live) for record in records]
+
+
+def as_lost(body: RunRecord) -> RunRecord:
+    """How a run ended whose process vanished: when it last gave a sign, and no step of it runs or waits."""
+    return replace(body.with_end("lost"), state="lost", ended_at=body.last_sign_at)
+
+
+def _observed(record: Record[RunRecord], live: Mapping[str, jobs.Job]) -> ObservedRun:
+    # A run writes its end a moment before its job does: then it is over all the same.
+    return ObservedRun(record, live.get(record.uri) if record.body.is_open else None)
+
+
+def _write_ends(lost: Sequence[Record[RunRecord]]) -> Sequence[Record[RunRecord]]:
+    ended = [record.of(as_lost(record.body)) for record in lost]
+    if not ended:
+        return []
+    try:
+        return open_store().commit(ended)
+    except Conflict:  # another observer was faster, or one of them has written its own end since it was read
+        return [_write_end(record.name) for record in lost]
+    except (Denied, Unavailable):
+        return ended  # looking must work where nothing can be written
+
+
+def _write_end(name: str) -> Record[RunRecord]:
+    return update(open_store(), RunRecord, name, lambda body: as_lost(body) if body.is_open else None)

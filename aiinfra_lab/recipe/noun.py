@@ -1,0 +1,98 @@
+"""What the noun tells of recipes: each is a thing with a file of its own, and its runs are its versions."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from .. import jobs
+from ..errors import NotFound
+from ..nouns import Noun, Observation, Span, StepSpan, Thing
+from ..resolve import resolve
+from ..store import Record, open_store
+from ..uris import Uri
+from . import declaration, history
+from .history import ObservedRun
+from .record import RunRecord, StepRecord
+
+_DETAILS = {"lost": "its process vanished without a word", "stopping": "was asked to end"}
+# Steps in these states never began: one that is skipped says when an earlier run's began.
+_NEVER_BEGAN = ("waiting", "blocked", "skipped")
+
+
+class RecipeNoun(Noun[RunRecord]):
+    """See `Noun`."""
+
+    name = "recipe"
+    kind = RunRecord
+    has_versions = True
+    plural = "recipes"
+
+    def first(self, name: str) -> str:
+        """How to make it run for the first time, or, when there is no such recipe, how to get one."""
+        return f"run it: `%recipe run {name}`" if name in declaration.names() else declaration.FIRST
+
+    def things(self) -> Sequence[Thing]:
+        """The recipes; one that never ran changed when its file did."""
+        found = [_thing(name, history.newest(name)) for name in declaration.names()]
+        return sorted(found, key=lambda thing: thing.changed_at, reverse=True)
+
+    def names(self) -> Sequence[str]:
+        """The recipes, and every run."""
+        return [*declaration.names(), *(record.name for record in open_store().list(RunRecord))]
+
+    def observe(self, records: Sequence[Record[RunRecord]]) -> Sequence[Observation]:
+        return list(map(_observation, history.observe(records)))
+
+    def watched(self, ended: int = 20) -> Sequence[Observation]:
+        store = open_store()
+        going = self.observe(store.list(RunRecord, is_open=True))
+        # By when they were written last, which for what has ended is its end.
+        over = self.observe(store.list(RunRecord, is_open=False, limit=ended, order="written"))
+        # A run that was found lost just now stands in both: it was open, and then its end was written.
+        return list({each.uri: each for each in (*going, *over)}.values())
+
+    def stop(self, uri: str) -> Sequence[str]:
+        """See `Noun.stop`: the cell that runs is interrupted, and no further step begins."""
+        going = jobs.ls(str(Uri.parse(uri, self.name)), live=True)
+        if not going:
+            run = resolve(uri, RunRecord)
+            raise NotFound(f"{run.uri} is over", f"`%recipe show {run.name}` says how it ended")
+        return [jobs.cancel(job.id).id for job in going]
+
+    def spans(self) -> Sequence[Span]:
+        return list(map(_span, history.observe(open_store().list(RunRecord))))
+
+
+def _thing(name: str, run: ObservedRun | None) -> Thing:
+    changed_at = run.record.updated_at if run else declaration.path_of(name).stat().st_mtime
+    return Thing(str(Uri(history.KIND, name)), changed_at, history.state_of(run))
+
+
+def _observation(run: ObservedRun) -> Observation:
+    body, job = run.record.body, run.job
+    return Observation(
+        uri=run.record.uri,
+        state=run.state,
+        is_live=job is not None,
+        started_at=body.started_at,
+        ended_at=body.ended_at,
+        detail=_DETAILS.get(run.state, ""),
+        can_stop=job is not None and not job.stop_requested_at,
+        job=job.id if job else "",
+    )
+
+
+def _span(run: ObservedRun) -> Span:
+    body, is_live = run.record.body, run.job is not None
+    ended_at = time.time() if is_live else body.ended_at or body.last_sign_at
+    return Span(run.record.uri, body.started_at, ended_at, is_live, steps=tuple(map(_step_span, body.steps)))
+
+
+def _step_span(step: StepRecord) -> StepSpan:
+    if step.state in _NEVER_BEGAN:
+        return StepSpan(step.name, step.state, None, 0.0)
+    return StepSpan(step.name, step.state, step.began_at, step.seconds)
+
+
+NOUN = RecipeNoun()

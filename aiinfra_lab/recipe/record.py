@@ -1,0 +1,102 @@
+"""What the workspace remembers of a recipe's run: its steps in the order of the recipe, and how each ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+import msgspec
+from msgspec.structs import replace
+
+from ..store import Body
+from .base import OutcomeState, Value
+
+EndState = Literal["done", "failed", "stopped", "lost"]
+RunState = Literal["running", "done", "failed", "stopped", "lost"]
+StepState = Literal["waiting", "running", "skipped", "blocked", "not run"] | OutcomeState | Literal["lost"]
+
+
+class Output(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Something that a step made: the output's name in the recipe, and the URI of the thing."""
+
+    name: str
+    uri: str
+
+
+class StepRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One step of a run.
+
+    outputs: what it made, in the order of the recipe. key: the digest of all that decides what it makes; empty when the
+    run did not get to it. values: its notebook's parameters. archive: the executed notebook, an earlier run's for a
+    step that was skipped. seconds: None until it has ended. cell: the execution count of the cell that failed.
+    """
+
+    name: str
+    state: StepState = "waiting"
+    outputs: tuple[Output, ...] = ()
+    key: str = ""
+    values: dict[str, Value] = msgspec.field(default_factory=dict)
+    archive: str = ""
+    began_at: float | None = None
+    seconds: float | None = None
+    error: str = ""
+    cell: int | None = None
+
+    @property
+    def made(self) -> dict[str, str]:
+        """Output → URI."""
+        return {output.name: output.uri for output in self.outputs}
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether what it makes is there, from this run or from an earlier one."""
+        return self.state in ("done", "skipped")
+
+
+class RunRecord(Body, frozen=True, kw_only=True):
+    """One run of a recipe, `recipe:NAME@N`."""
+
+    kind: ClassVar[str] = "recipe"
+    schema_version: ClassVar[int] = 2
+
+    state: RunState = "running"
+    started_at: float
+    ended_at: float | None = None
+    parameters: dict[str, Value] = msgspec.field(default_factory=dict)
+    steps: tuple[StepRecord, ...]
+
+    @classmethod
+    def upgrade(cls, fields: dict[str, Any], version: int) -> dict[str, Any]:  # noqa: ARG003  # 1 is the only one
+        """Version 1 kept the steps as a table, whose keys the store sorts, and their order beside it."""
+        steps = fields["steps"]
+        # The very first runs kept no order.
+        order = fields.get("order") or [[name, list(step["outputs"])] for name, step in steps.items()]
+        kept = {name: value for name, value in fields.items() if name != "order"}
+        return {**kept, "steps": [_upgraded(name, steps[name], outputs) for name, outputs in order]}
+
+    @property
+    def is_open(self) -> bool:
+        return self.state == "running"
+
+    @property
+    def last_sign_at(self) -> float:
+        """When it was last known to go on, for a run that could not write down its end."""
+        return max([self.started_at, *(step.began_at + (step.seconds or 0.0) for step in self.steps if step.began_at)])
+
+    def step(self, name: str) -> StepRecord | None:
+        """The step of that name; None when the recipe had none when it ran."""
+        return next((step for step in self.steps if step.name == name), None)
+
+    def with_step(self, step: StepRecord) -> RunRecord:
+        """The same run with that step instead of the one of its name."""
+        return replace(self, steps=tuple(step if one.name == step.name else one for one in self.steps))
+
+    def with_end(self, ended: StepState) -> RunRecord:
+        """The same run with its running step ended so; what did not begin will not."""
+        ends: Mapping[StepState, StepState] = {"running": ended, "waiting": "not run"}
+        return replace(self, steps=tuple(replace(step, state=ends.get(step.state, step.state)) for step in self.steps))
+
+
+def _upgraded(name: str, step: dict[str, Any], outputs: list[str]) -> dict[str, Any]:
+    made = step["outputs"]
+    return {**step, "name": name, "outputs": [{"name": key, "uri": made[key]} for key in outputs if key in made]}

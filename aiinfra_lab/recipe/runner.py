@@ -1,0 +1,236 @@
+"""Running a recipe: step after step, each outcome recorded as it happens, dependents of a failure left alone."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from .. import jobs
+from ..config import settings
+from ..errors import Conflict, LabError
+from ..store import Event, Record, next_version, open_store, update
+from ..uris import Uri
+from . import outputs
+from .base import Executor, Outcome, Recipe, Step, Value
+from .declaration import resolve
+from .history import KIND, runs
+from .plan import earlier, made, notebook_digest, step_key
+from .record import EndState, Output, RunRecord, StepRecord
+from .stopping import stop_requests
+
+Show = Callable[[Record[RunRecord]], None]
+Stop = Callable[[], bool]
+Run = Record[RunRecord]
+
+# Whoever loses the race for a number finds the winner running; it can lose again only to a run that was very short.
+_ATTEMPTS = 10
+_STOP_TIMEOUT_S = 30.0
+
+
+def folder_of(run: Run) -> Path:
+    """Where a run's executed notebooks are kept."""
+    return settings().home / KIND / run.name
+
+
+class RecipeRunner:
+    """One run of a recipe, `recipe:NAME@N`, from its record to its last step."""
+
+    def __init__(
+        self, recipe: Recipe, given: Mapping[str, Value], executor: Executor, *, keep: bool, force: bool
+    ) -> None:
+        self._recipe = recipe
+        self._given = dict(given)
+        self._executor = executor
+        self._keep = keep
+        self._force = force
+        self._store = open_store()
+        self._steps = {step.name: step for step in recipe.steps}
+        self._earlier = runs(recipe.name)  # read once: no other run of this recipe ends while this one goes on
+        self._outputs: dict[str, str] = {}
+        self._keys: dict[str, str] = {}
+        self._run: Run
+        self._show: Show
+
+    def go(self, show: Show) -> Run:
+        """Run every step that must; returns the run's record, and shows it whenever a step's state changes.
+
+        Ctrl-C ends the run and records it as stopped. Conflict while another run of the recipe goes on: each takes what
+        is newest, and would take the other's.
+        """
+        self._show = show
+        with self._job() as job, stop_requests(job) as stop:
+            show(self._run)
+            job.ended = self._go(stop)
+        show(self._run)
+        return self._run
+
+    def _go(self, stop: Stop) -> EndState:
+        state: EndState
+        try:
+            for step in self._recipe.steps:
+                self._step(step, stop)
+            state = self._state()
+        except KeyboardInterrupt:
+            self._write(self._run.body.with_end("stopped"))
+            state = "stopped"
+        except BaseException:
+            self._write(self._run.body.with_end("failed"))  # the record must not say that it still runs
+            self._end("failed")
+            raise
+        self._end(state)
+        return state
+
+    @contextlib.contextmanager
+    def _job(self) -> Iterator[jobs.Here]:
+        """The run and its job, begun in one commit: whoever sees a run without a living job writes its end."""
+        with contextlib.ExitStack() as stack:
+            for _ in range(_ATTEMPTS):
+                # The number first: who takes it between here and the commit makes this commit a conflict.
+                uri = Uri(KIND, self._recipe.name, next_version(self._store, RunRecord, self._recipe.name))
+                self._refuse_second()
+                self._run = Record.new(uri.label, self._body())
+                event = Event("recipe start", str(uri), detail={"parameters": self._given})
+                with contextlib.suppress(Conflict):
+                    job = stack.enter_context(jobs.here(str(uri), self._run, event=event))
+                    break
+            else:
+                raise Conflict(f"recipe {self._recipe.name} is started too often at once", "repeat in a moment")
+            yield job
+
+    def _refuse_second(self) -> None:
+        if going := jobs.ls(str(Uri(KIND, self._recipe.name)), live=True):
+            raise Conflict(f"{going[0].subject} is running", f"wait for it, or `%recipe stop {self._recipe.name}`")
+
+    def _body(self) -> RunRecord:
+        steps = tuple(StepRecord(name=step.name) for step in self._recipe.steps)
+        return RunRecord(started_at=time.time(), parameters=self._given, steps=steps)
+
+    def _step(self, step: Step, stop: Stop) -> None:
+        failed = [name for name in step.depends_on if not self._of(name).succeeded]
+        if stop():
+            self._write_step(replace(self._of(step.name), state="not run"))
+        elif failed:
+            error = f"{', '.join(failed)} did not succeed"
+            self._write_step(replace(self._of(step.name), state="blocked", error=error))
+        else:
+            self._run_or_skip(step, stop)
+
+    def _run_or_skip(self, step: Step, stop: Stop) -> None:
+        values = resolve(self._recipe, step, self._given, self._outputs)
+        # Also kept of a step that is skipped: what comes after is keyed by it.
+        key = self._keys[step.name] = step_key(step, values, self._keys)
+        found = None if self._force else earlier(self._earlier, step.name, key, alive=self._keep)
+        if found is None:
+            self._revive(step, stop)
+            self._execute(step, stop, values)
+            return
+        self._take(step, found.outputs)
+        skipped = StepRecord(
+            name=step.name, state="skipped", key=key, outputs=found.outputs, archive=found.archive, seconds=0.0
+        )
+        self._write_step(skipped)
+
+    def _revive(self, step: Step, stop: Stop) -> None:
+        """A step that was skipped although what it started lives no more must run after all, if this one needs it."""
+        for needed in (self._steps[name] for name in step.depends_on):
+            found = self._of(needed.name)
+            if found.state == "skipped" and not outputs.are_there(found.made.values(), alive=True):
+                self._revive(needed, stop)
+                self._execute(needed, stop, resolve(self._recipe, needed, self._given, self._outputs))
+
+    def _execute(self, step: Step, stop: Stop, values: Mapping[str, Value]) -> None:
+        archive = folder_of(self._run) / f"{step.name}.ipynb"
+        running = StepRecord(
+            name=step.name,
+            state="running",
+            key=self._keys[step.name],
+            values=dict(values),
+            archive=str(archive),
+            began_at=time.time(),
+        )
+        self._write_step(running)
+        outcome, found = self._outcome(step, stop, values, archive)
+        self._take(step, found)
+        seconds = time.time() - (running.began_at or 0.0)
+        ended = replace(
+            running, state=outcome.state, error=outcome.error, cell=outcome.cell, outputs=found, seconds=seconds
+        )
+        self._write_step(ended, self._event(step, ended))
+
+    def _outcome(
+        self, step: Step, stop: Stop, values: Mapping[str, Value], archive: Path
+    ) -> tuple[Outcome, tuple[Output, ...]]:
+        where = settings()
+        env = {
+            "AIINFRA_CONTEXT": f"{self._context}{step.name}",
+            "AIINFRA_WORKSPACE": str(where.workspace),
+            "AIINFRA_PROJECT": str(where.project),
+        }
+        try:
+            # The notebook may have ended well and yet have made nothing: only what is there counts.
+            outcome = self._executor.run(step.notebook, values, archive, env, stop)
+            return outcome, made(step) if outcome.state == "done" else ()
+        except LabError as problem:
+            return Outcome("failed", str(problem)), ()
+
+    @property
+    def _context(self) -> str:
+        """What the context of everything that this run's notebooks start begins with."""
+        return f"{self._run.uri}/"
+
+    def _event(self, step: Step, ended: StepRecord) -> Event:
+        used = tuple(self._outputs[source] for source in step.inputs.values())
+        detail = {
+            "step": step.name,
+            "state": ended.state,
+            "values": ended.values,
+            "notebook": step.notebook.name,
+            "notebook_sha256": notebook_digest(step.notebook),
+        }
+        return Event("recipe run", self._run.uri, used, (self._run.uri, *ended.made.values()), detail)
+
+    def _take(self, step: Step, found: tuple[Output, ...]) -> None:
+        self._outputs.update({f"{step.name}.{output.name}": output.uri for output in found})
+
+    def _of(self, name: str) -> StepRecord:
+        found = self._run.body.step(name)
+        assert found is not None, "a run has a record of each of its steps from its first commit on"
+        return found
+
+    def _write_step(self, step: StepRecord, event: Event | None = None) -> None:
+        self._write(self._run.body.with_step(step), event)
+        self._show(self._run)
+
+    def _write(self, body: RunRecord, event: Event | None = None) -> None:
+        # Nobody but the run knows what becomes of it, so what is stored gives way: on another machine, where its
+        # process cannot be seen, somebody may have written it down as lost.
+        self._run = update(self._store, RunRecord, self._run.name, lambda _: body, event)
+
+    def _state(self) -> EndState:
+        states = {step.state for step in self._run.body.steps}
+        if "failed" in states:
+            return "failed"
+        return "stopped" if states & {"stopped", "not run"} else "done"
+
+    def _end(self, state: EndState) -> None:
+        if not self._keep:
+            self._stop_jobs()
+        event = Event(
+            "recipe end",
+            self._run.uri,
+            outputs=(self._run.uri,),
+            detail={"state": state, "made": list(self._outputs.values())},
+        )
+        self._write(replace(self._run.body, state=state, ended_at=time.time()), event)
+
+    def _stop_jobs(self) -> None:
+        """End what this run's notebooks started and still lives; somebody else's is none of its business."""
+        for job in jobs.ls(live=True):
+            if job.supervised and job.context.startswith(self._context):
+                with contextlib.suppress(LabError):  # one that does not end must not keep the others alive
+                    jobs.cancel(job.id)
+                    jobs.wait(job.id, timeout_s=_STOP_TIMEOUT_S)

@@ -1,0 +1,147 @@
+"""A verdict's record, as this version and the one before write it, and what drift tells those who know no noun."""
+
+import contextlib
+import json
+import sqlite3
+from typing import Any
+
+import pytest
+
+from aiinfra_lab import completion, drift, nouns
+from aiinfra_lab.drift.noun import NOUN
+from aiinfra_lab.drift.record import ColumnChange, DriftRecord
+from aiinfra_lab.errors import Damaged, NotFound, UsageProblem
+from aiinfra_lab.nouns import Observation
+from aiinfra_lab.resolve import resolve, resolve_any
+from aiinfra_lab.store import Record, open_store
+from aiinfra_lab.store.base import decode, encode
+from tests.fixtures import answers
+
+COLUMN = ColumnChange(
+    column="x",
+    kind="number",
+    drifted=True,
+    effect=0.5,
+    p=0.001,
+    missing_before=0.1,
+    missing_now=0.2,
+    unseen=0.0,
+    why="it moved",
+)
+
+
+def verdict_at(at: float, state: str = "drift", **changes: Any) -> DriftRecord:
+    fields = {
+        "state": state,
+        "endpoint": "deploy:delay",
+        "model": "models:delay@1",
+        "against": "features:delay@1#0a",
+        "rows_before": 100,
+        "rows_now": 200,
+        "alpha": 0.05,
+        "checked_at": at,
+        "columns": (COLUMN,),
+    }
+    return DriftRecord(**{**fields, **changes})
+
+
+def put(name: str, body: DriftRecord) -> Record[DriftRecord]:
+    return open_store().commit([Record.new(name, body)])[0]
+
+
+def test_a_verdict_is_written_as_the_version_before_wrote_it():
+    written = json.loads(encode(verdict_at(1.0, judged="deploy:delay", since_at=0.5, sample="ab")))
+    assert set(written) == {
+        *("state", "endpoint", "model", "against", "rows_before", "rows_now", "alpha", "checked_at", "columns"),
+        *("sample", "judged", "since_at"),
+    }
+    assert set(written["columns"][0]) == {
+        *("column", "kind", "drifted", "effect", "p", "missing_before", "missing_now", "unseen", "why")
+    }
+
+
+def records_before() -> list[tuple[str, str]]:
+    """The verdicts in the workspace that version 0.1.0 wrote."""
+    with (
+        answers.restored("0.1.0") as workspace,
+        contextlib.closing(sqlite3.connect(workspace / ".aiinfra" / "store.sqlite")) as db,
+    ):
+        return db.execute("SELECT name, body FROM records WHERE kind = 'drift' ORDER BY name").fetchall()
+
+
+def test_the_verdicts_of_version_0_1_0_are_read_and_written_unchanged():
+    records = records_before()
+    assert [name for name, _ in records] == ["late@1", "late@2", "late@3", "second@1"]
+    for name, text in records:
+        assert json.loads(encode(decode(DriftRecord, name, text, 1))) == json.loads(text)
+
+
+def test_a_verdict_from_before_it_kept_what_was_judged_is_read(workspace):
+    body = verdict_at(1.0)
+    assert (body.judged, body.since_at, body.sample) == ("", None, "")
+    put("delay@1", body)
+    assert ("judged", "deploy:delay, 200 rows") in drift.show("delay").card().facts
+
+
+def test_a_verdict_with_an_unknown_state_is_damaged():
+    text = encode(verdict_at(1.0)).replace('"state":"drift"', '"state":"maybe"')
+    with pytest.raises(Damaged, match="drift delay@1 cannot be read"):
+        decode(DriftRecord, "delay@1", text, 1)
+
+
+def test_the_answer_holds_every_field_of_the_record(workspace):
+    record = put("delay@1", verdict_at(1.0, judged="data:x@1"))
+    answer = drift.show("delay").as_json()
+    stored = json.loads(encode(record.body))
+    del stored["sample"]
+    assert answer == {**stored, "uri": "drift:delay@1"}
+
+
+def test_lists_begin_with_the_newest_verdict(workspace):
+    for number in range(1, 12):
+        put(f"delay@{number}", verdict_at(float(number)))
+    put("other@1", verdict_at(5.5))
+    assert [found.uri for found in drift.ls()][:2] == ["drift:delay@11", "drift:delay@10"]
+    assert [found.uri for found in drift.log("delay")] == [f"drift:delay@{number}" for number in range(11, 0, -1)]
+    assert [found.uri for found in drift.ls()].index("drift:other@1") == 6
+
+
+def test_the_table_of_nouns_finds_it(workspace):
+    first = put("delay@1", verdict_at(1.0))
+    second = put("delay@2", verdict_at(2.0, "no drift"))
+    assert nouns.find("drift") is NOUN
+    assert [(thing.uri, thing.state) for thing in NOUN.things()] == [
+        ("drift:delay@2", "no drift"),
+        ("drift:delay@1", "drift"),
+    ]
+    assert NOUN.observe([first]) == [Observation(first.uri, "drift", ended_at=1.0)]
+    assert (resolve_any("drift:delay").body, list(NOUN.names())) == (second.body, ["delay", "delay@2", "delay@1"])
+    assert completion.complete("drift", "show d") == ["delay", "delay@1", "delay@2"]
+
+
+def test_nothing_of_it_lives_or_costs(workspace):
+    put("delay@1", verdict_at(1.0))
+    assert (NOUN.watched(), NOUN.spans(), NOUN.references()) == ([], [], [])
+    with pytest.raises(UsageProblem):
+        NOUN.stop("drift:delay@1")
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "fix"),
+    [
+        ("delya", NotFound, "did you mean delay?"),
+        ("delay@9", NotFound, "there are: delay@1"),
+        ("delay@champion", UsageProblem, "write drift:delay@N"),
+    ],
+)
+def test_what_does_not_resolve_says_how_to_go_on(workspace, text, error, fix):
+    put("delay@1", verdict_at(1.0))
+    with pytest.raises(error) as problem:
+        resolve(text, DriftRecord)
+    assert problem.value.fix == fix
+
+
+def test_without_any_verdict_the_fix_makes_one(workspace):
+    with pytest.raises(NotFound) as problem:
+        drift.show("delay")
+    assert problem.value.fix == "there is none yet: `%drift check delay --against data:NAME@N` makes one"

@@ -1,0 +1,68 @@
+"""Both reports keep the contract: Evidently's, and one from a package of its own that every verb finds."""
+
+from pathlib import Path
+
+import pytest
+
+from aiinfra_lab import cli, completion, providers
+from aiinfra_lab.config import settings
+from aiinfra_lab.drift import exports
+from aiinfra_lab.drift.base import Report
+from aiinfra_lab.drift.evidently import Evidently
+from aiinfra_lab.errors import Denied, Failed, NotFound
+from aiinfra_lab.testing.drift import ReportContract, sample
+
+
+@pytest.mark.slow
+class TestEvidently(ReportContract):
+    @pytest.fixture
+    def report(self, workspace: Path) -> Report:
+        return Evidently(settings())
+
+
+class TestTextReport(ReportContract):
+    @pytest.fixture
+    def report(self, workspace: Path, installed: None) -> Report:
+        made: Report = providers.make("drift.report", "text")
+        return made
+
+
+def test_a_verdict_can_be_written_as_json_and_as_every_report(installed):
+    assert exports.forms() == ["json", "evidently", "text"]
+    assert completion.complete("drift", "get delay --as ") == ["evidently", "json", "text"]
+    assert completion.complete("drift", "get delay --as=e") == ["--as=evidently"]
+
+
+def test_the_help_names_every_report(installed, capsys):
+    assert cli.main(["drift", "get", "--help"]) == 0
+    assert "[--as json|evidently|text]" in capsys.readouterr().out
+
+
+def test_a_report_on_samples_that_are_gone_says_how_to_make_them_again(workspace):
+    with pytest.raises(NotFound) as problem:
+        exports.write({}, "gone", "evidently", workspace / "report")
+    assert problem.value.fix == "check again: `%drift check NAME --against …`"
+
+
+def test_a_report_that_makes_nothing_of_the_samples_writes_nothing(workspace, installed):
+    name = exports.keep(sample(0), sample(0))
+    with pytest.raises(Failed) as problem:
+        exports.write({}, name, "text", workspace / "report")
+    assert (problem.value.fix, (workspace / "report").exists()) == ("take --as json", False)
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_a_file_that_cannot_be_written_is_denied(workspace, installed, form):
+    name = exports.keep(sample(), sample())
+    (workspace / "there").mkdir()
+    with pytest.raises(Denied) as problem:
+        exports.write({"state": "drift"}, name, form, workspace / "there")
+    assert problem.value.fix == "choose another --into"
+
+
+def test_the_samples_come_back_as_they_were_and_are_nobody_elses(workspace):
+    name = exports.keep(sample(), sample(50, moved=1.0))
+    reference, current = exports.samples(name)
+    assert reference.equals(sample())
+    assert current.equals(sample(50, moved=1.0))
+    assert (workspace / ".aiinfra" / "drift" / name).stat().st_mode & 0o777 == 0o700

@@ -1,0 +1,64 @@
+"""What steps make, with a noun whose things live and one whose things have versions."""
+
+from pathlib import Path
+
+import pytest
+
+from aiinfra_lab import jobs, nouns
+from aiinfra_lab.recipe import outputs
+from aiinfra_lab.recipe.record import RunRecord
+from aiinfra_lab.store import Record, open_store
+from aiinfra_lab.uris import Uri
+
+FAKES = Path(__file__).parents[1] / "fakes"
+
+
+@pytest.fixture
+def service(workspace, monkeypatch) -> str:
+    """The URI of something that lives."""
+    monkeypatch.syspath_prepend(FAKES)
+    monkeypatch.setitem(nouns.TABLE, "service", "living_noun")
+    import living_noun
+
+    living_noun.start("web")
+    return "service:web"
+
+
+@pytest.fixture
+def versions(workspace) -> None:
+    """Two versions of one thing: a recipe's runs have versions too."""
+    for number in (1, 10):
+        body = RunRecord(state="done", started_at=1.0, ended_at=2.0, steps=())
+        open_store().commit([Record.new(f"r@{number}", body)])
+
+
+@pytest.mark.parametrize(
+    ("uri", "found"),
+    [("recipe:r", "recipe:r@10"), ("recipe:r@1", "recipe:r@1"), ("recipe:r@2", None), ("recipe:x", None)],
+)
+def test_the_newest_version_is_the_highest_that_is_there(versions, uri, found):
+    assert outputs.newest(Uri.parse(uri)) == found
+
+
+def test_a_version_is_there_or_not(versions):
+    assert outputs.is_there("recipe:r@10", alive=True)
+    assert not outputs.is_there("recipe:r@2", alive=False)
+
+
+def test_what_has_versions_does_not_live(service):
+    assert (outputs.can_live("recipe:r@1"), outputs.can_live(service)) == (False, True)
+
+
+def test_what_lives_is_its_own_newest_version_while_it_lives(service):
+    assert outputs.newest(Uri.parse(service)) == service
+    assert outputs.is_there(service, alive=True)
+    jobs.cancel(jobs.find(service).id)
+    jobs.wait(jobs.find(service).id)
+    assert outputs.newest(Uri.parse(service)) is None
+    assert (outputs.is_there(service, alive=True), outputs.is_there(service, alive=False)) == (False, True)
+
+
+def test_all_of_several_must_be_there(versions):
+    assert outputs.are_there(["recipe:r@1", "recipe:r@10"], alive=True)
+    assert not outputs.are_there(["recipe:r@1", "recipe:r@2"], alive=True)
+    assert outputs.are_there([], alive=True)

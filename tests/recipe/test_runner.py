@@ -1,0 +1,159 @@
+"""A run and its record, with executors that need no kernel."""
+
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aiinfra_lab import jobs
+from aiinfra_lab.config import settings
+from aiinfra_lab.errors import Conflict, Unavailable
+from aiinfra_lab.recipe import declaration, history, runner
+from aiinfra_lab.recipe.base import Outcome, Value
+from aiinfra_lab.recipe.record import RunRecord
+from aiinfra_lab.recipe.runner import RecipeRunner
+from aiinfra_lab.store import Record, open_store
+
+CHAIN = """
+[steps.a]
+notebook = "a.ipynb"
+[steps.b]
+notebook = "a.ipynb"
+after = ["a"]
+parameters = { x = 2 }
+"""
+
+
+class Scripted:
+    """An executor whose notebooks end as `act` says, given the run's number of the notebook and the stop request."""
+
+    def __init__(self, act: Callable[[int, Callable[[], bool]], Outcome]) -> None:
+        self.count = 0
+        self._act = act
+
+    def run(
+        self,
+        notebook: Path,
+        parameters: Mapping[str, Value],
+        archive: Path,
+        env: Mapping[str, str],
+        stop_requested: Callable[[], bool],
+    ) -> Outcome:
+        self.count += 1
+        return self._act(self.count, stop_requested)
+
+
+@pytest.fixture
+def chain(notebook, recipe) -> None:
+    notebook("a", "x: int = 1")
+    recipe("chain", CHAIN)
+
+
+def go(act: Callable[..., Any] = lambda *_: Outcome("done"), show=lambda run: None) -> Record[RunRecord]:
+    made = RecipeRunner(declaration.read("chain"), {}, Scripted(act), keep=True, force=True)
+    return made.go(show)
+
+
+def states(run: Record[RunRecord]) -> list[str]:
+    return [run.body.state, *(step.state for step in run.body.steps)]
+
+
+def test_what_is_returned_is_what_was_written(chain):
+    run = go()
+    assert states(run) == ["done", "done", "done"]
+    assert open_store().get(RunRecord, run.name) == run
+    assert run.body.is_open is False
+
+
+def test_a_run_is_shown_from_its_first_commit_to_its_last(chain):
+    shown = []
+    go(show=lambda run: shown.append((run.name, states(run))))
+    assert shown[0] == ("chain@1", ["running", "waiting", "waiting"])
+    assert shown[1] == ("chain@1", ["running", "running", "waiting"])
+    assert shown[-1] == ("chain@1", ["done", "done", "done"])
+
+
+def test_a_failed_step_says_in_which_cell_and_blocks_what_depends_on_it(chain):
+    run = go(lambda *_: Outcome("failed", "it broke", 3))
+    first, second = run.body.steps
+    assert states(run) == ["failed", "failed", "blocked"]
+    assert (first.error, first.cell, second.error) == ("it broke", 3, "a did not succeed")
+
+
+def test_an_executor_that_cannot_start_a_notebook_fails_the_step_with_the_fix(chain):
+    def refuse(*_: object) -> Outcome:
+        raise Unavailable("no machine is free", "ask again later")
+
+    assert go(refuse).body.steps[0].error == "no machine is free\n  fix: ask again later"
+
+
+def test_what_nobody_foresaw_ends_the_run_as_failed(chain):
+    with pytest.raises(ZeroDivisionError):
+        go(lambda *_: 1 / 0)
+    (run,) = history.runs("chain")
+    assert states(run) == ["failed", "failed", "not run"]
+    assert (run.body.ended_at is not None, jobs.find("recipe:chain@1").state) == (True, "failed")
+
+
+def test_a_stop_request_reaches_the_executor_and_ends_the_run(chain):
+    def stopped(_: int, stop_requested: Callable[[], bool]) -> Outcome:
+        jobs.cancel(jobs.find("recipe:chain").id)
+        while not stop_requested():
+            pass
+        return Outcome("stopped")
+
+    assert states(go(stopped)) == ["stopped", "stopped", "not run"]
+
+
+def test_a_run_is_never_there_without_its_job(chain):
+    def look(*_: object) -> Outcome:
+        assert [run.state for run in history.observe(history.runs("chain"))] == ["running"]
+        return Outcome("done")
+
+    shown = []
+    go(look, lambda run: shown.append(history.newest("chain").state))
+    assert shown[0] == "running"
+
+
+def test_a_run_that_somebody_took_for_lost_says_how_it_really_ended(chain):
+    def lose(*_: object) -> Outcome:
+        (run,) = history.runs("chain")
+        open_store().commit([run.of(history.as_lost(run.body))])
+        return Outcome("done")
+
+    assert states(go(lose)) == ["done", "done", "done"]
+
+
+def test_who_loses_the_race_for_a_number_takes_the_next(chain, monkeypatch):
+    go()
+    numbers = iter([1, 2])
+    monkeypatch.setattr(runner, "next_version", lambda *_: next(numbers))
+    assert go().name == "chain@2"
+    folders = {path.name for path in (settings().home / "jobs").iterdir()}
+    assert folders == {job.id for job in jobs.ls()}, "the job that lost has left nothing behind"
+
+
+def test_of_two_that_begin_at_once_one_runs(chain):
+    both, found = threading.Barrier(2), []
+    going = threading.Event()
+
+    def wait(*_: object) -> Outcome:
+        going.wait(10)
+        return Outcome("done")
+
+    def begin() -> None:
+        both.wait()
+        try:
+            found.append(states(go(wait))[0])
+        except Conflict as problem:
+            found.append(problem.fix)
+            going.set()
+
+    threads = [threading.Thread(target=begin) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(found) == ["done", "wait for it, or `%recipe stop chain`"]
