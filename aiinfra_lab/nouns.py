@@ -208,8 +208,8 @@ class Noun(Generic[B]):
 
         living = jobs.ls(uri, live=True)
         if not living:
-            live = [job.subject for job in jobs.ls(live=True) if Uri.is_one(job.subject, self.name)]
-            raise NotFound(f"nothing called {uri} lives", did_you_mean(uri, live))
+            live = [Uri.parse(job.subject).label for job in jobs.ls(live=True) if Uri.is_one(job.subject, self.name)]
+            raise NotFound(f"nothing called {uri} lives", did_you_mean(Uri.parse(uri).label, live))
         return [jobs.cancel(job.id).id for job in living]
 
     def keepings(self) -> Sequence[Keeping]:

@@ -67,7 +67,14 @@ def stop(noun: str, body: object) -> list[str]:
     if len(args) != 1 or flags:
         raise UsageProblem(f"{noun} stop takes one name and no flags", 'send {"args": ["NAME"]}')
     subject = str(Uri.parse(_positional(args[0]), noun=noun))
-    return list(nouns.find(noun).stop(subject))
+    try:
+        return list(nouns.find(noun).stop(subject))
+    except NotFound:
+        # A job whose record is lost, or not there yet, is listed in the panel and must be stopped from there.
+        living = jobs.ls(subject, live=True)
+        if not living:
+            raise
+        return [jobs.cancel(job.id).id for job in living]
 
 
 def answer(job: Job) -> dict[str, Any]:

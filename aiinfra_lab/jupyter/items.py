@@ -96,9 +96,10 @@ def items_since(watch: Watch, since: int, where: Settings) -> dict[str, object]:
 
 def _jobs() -> Iterator[Job]:
     """Every live job and the last that ended: also those that no noun's record names, such as an earlier start."""
-    yield from jobs.ls(live=True)
-    ended = open_store().list(JobRecord, is_open=False, limit=ENDED_SHOWN, order="written")
-    yield from map(jobs.observe, ended)
+    store = open_store()
+    yield from map(jobs.observe, store.list(JobRecord, is_open=True))
+    # What was written last need not have ended last: twice as many as are shown leaves room for those.
+    yield from map(jobs.observe, store.list(JobRecord, is_open=False, limit=2 * ENDED_SHOWN, order="written"))
 
 
 def _of_job(job: Job) -> Observation:
