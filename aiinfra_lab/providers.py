@@ -55,7 +55,7 @@ CONTRACTS: dict[str, Contract] = {
     "data.source": Contract("aiinfra_lab.data.base:Source", ""),
     "data.versions": Contract("aiinfra_lab.data.base:VersionStore", "dvc", "data.provider"),
     "deploy.target": Contract("aiinfra_lab.deploy.base:Target", "local", "deploy.provider"),
-    "drift.report": Contract("aiinfra_lab.drift.base:Report", "evidently"),
+    "drift.report": Contract("aiinfra_lab.drift.base:SampleReport", "evidently"),
     "features.store": Contract("aiinfra_lab.features.base:OnlineStore", "feast", "features.provider"),
     "gpu.machines": Contract("aiinfra_lab.gpu.base:Machines", "local", "gpu.provider"),
     "models.registry": Contract("aiinfra_lab.models.base:ModelRegistry", "mlflow", "models.provider"),

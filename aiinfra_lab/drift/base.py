@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 
-class Report(Protocol):
+class SampleReport(Protocol):
     """Somebody else's report on the same two samples. It decides nothing: the verdict is ours."""
 
     def write(self, reference: pl.DataFrame, current: pl.DataFrame, into: Path) -> None:

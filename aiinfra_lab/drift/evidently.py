@@ -23,7 +23,7 @@ MOST_ROWS = 50_000
 
 
 class Evidently:
-    """Its drift report as one page that needs nothing else, by its preset of drift tests. See `Report`."""
+    """Its drift report as one page that needs nothing else, by its preset of drift tests. See `SampleReport`."""
 
     def __init__(self, where: Settings) -> None:
         pass

@@ -12,7 +12,7 @@ from ..config import settings
 from ..errors import NotFound
 from ..files import writing
 from ..providers import make, names
-from .base import Report
+from .base import SampleReport
 
 if TYPE_CHECKING:
     import polars as pl
@@ -60,7 +60,7 @@ def write(verdict: Mapping[str, object], sample: str, form: str, into: Path) -> 
         if form == JSON:
             aside.write_text(json.dumps(verdict, indent=1, ensure_ascii=False) + "\n", "utf-8")
         else:
-            report: Report = make(_CONTRACT, form)
+            report: SampleReport = make(_CONTRACT, form)
             report.write(*samples(sample), aside)
 
 

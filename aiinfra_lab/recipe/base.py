@@ -14,7 +14,7 @@ OutcomeState = Literal["done", "failed", "stopped"]
 
 
 @dataclass(frozen=True)
-class Step:
+class RecipeStep:
     """One notebook of a recipe.
 
     parameters: what the notebook is given as it is. inputs: its parameter → the `step.output` it is taken from.
@@ -45,7 +45,7 @@ class Recipe:
     title: str
     path: Path
     parameters: Mapping[str, Value]
-    steps: tuple[Step, ...]
+    steps: tuple[RecipeStep, ...]
     small: Mapping[str, Value] = field(default_factory=dict)
 
     def leading_to(self, uri: str) -> Recipe | None:

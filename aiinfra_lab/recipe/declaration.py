@@ -15,7 +15,7 @@ from typing import Any
 from ..config import settings
 from ..errors import Failed, LabError, NotFound, UsageProblem, did_you_mean
 from ..uris import Uri
-from .base import Recipe, Step, Value
+from .base import Recipe, RecipeStep, Value
 
 _RECIPE_KEYS = ("title", "parameters", "small", "steps")
 FIRST = "`%lab start --from example:flights` writes one"
@@ -75,7 +75,7 @@ def mistakes(recipe: Recipe) -> Iterator[tuple[str, str]]:
         yield from _mistakes_in(step, recipe, steps)
 
 
-def _mistakes_in(step: Step, recipe: Recipe, steps: Mapping[str, Step]) -> Iterator[tuple[str, str]]:
+def _mistakes_in(step: RecipeStep, recipe: Recipe, steps: Mapping[str, RecipeStep]) -> Iterator[tuple[str, str]]:
     known = notebook_parameters(step.notebook)
     for name in (*step.parameters, *step.inputs):
         if name not in known:
@@ -95,7 +95,9 @@ def _mistakes_in(step: Step, recipe: Recipe, steps: Mapping[str, Step]) -> Itera
         Uri.parse(uri)
 
 
-def resolve(recipe: Recipe, step: Step, given: Mapping[str, Value], outputs: Mapping[str, str]) -> dict[str, Value]:
+def resolve(
+    recipe: Recipe, step: RecipeStep, given: Mapping[str, Value], outputs: Mapping[str, str]
+) -> dict[str, Value]:
     """The values that a step's notebook is run with: the recipe's parameters and what earlier steps made."""
     known = notebook_parameters(step.notebook)
     values: dict[str, Value] = {}
@@ -175,13 +177,13 @@ def _defaults(body: list[ast.stmt]) -> Iterator[tuple[str, tuple[str, Any]]]:
             yield node.targets[0].id, (type(value).__name__, value)
 
 
-def _step(path: Path, name: str, table: Any) -> Step:
+def _step(path: Path, name: str, table: Any) -> RecipeStep:
     where = f"{path.name} [steps.{name}]"
     table = _table(path.name, table, f"steps.{name}")
     _known(where, table, _STEP_KEYS)
     if not isinstance(table.get("notebook"), str):
         raise UsageProblem(f"{where} names no notebook", 'add notebook = "NAME.ipynb"')
-    return Step(
+    return RecipeStep(
         name=name,
         notebook=(path.parent.parent / "notebooks" / table["notebook"]).resolve(),
         parameters=_table(where, table.get("parameters", {}), "parameters"),
@@ -207,7 +209,7 @@ def _list(where: str, value: Any) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _ordered(where: str, steps: dict[str, Step]) -> tuple[Step, ...]:
+def _ordered(where: str, steps: dict[str, RecipeStep]) -> tuple[RecipeStep, ...]:
     for step in steps.values():
         for needed in step.depends_on:
             if needed not in steps:
@@ -220,7 +222,7 @@ def _ordered(where: str, steps: dict[str, Step]) -> tuple[Step, ...]:
     except CycleError as problem:
         circle = " → ".join(problem.args[1])
         raise UsageProblem(f"{where}: the steps wait for each other: {circle}", "take one of these `in` away") from None
-    order: list[Step] = []
+    order: list[RecipeStep] = []
     while len(order) < len(steps):
         # The first as written whose needs are met: what does not depend on each other keeps its order.
         done = {step.name for step in order}

@@ -12,12 +12,12 @@ from ..errors import Failed
 from ..store import Record, canonical
 from ..uris import Uri
 from . import outputs
-from .base import Step, Value
+from .base import RecipeStep, Value
 from .declaration import cells
 from .record import Output, RunRecord, StepRecord
 
 
-def step_key(step: Step, values: Mapping[str, Value], made_by: Mapping[str, str]) -> str:
+def step_key(step: RecipeStep, values: Mapping[str, Value], made_by: Mapping[str, str]) -> str:
     """The digest of everything that decides what a step makes.
 
     made_by: the key of the step that made each input. An input such as an endpoint has no version of its own, so the
@@ -58,7 +58,7 @@ def earlier(runs: Iterable[Record[RunRecord]], name: str, key: str, *, alive: bo
     return None
 
 
-def made(step: Step) -> tuple[Output, ...]:
+def made(step: RecipeStep) -> tuple[Output, ...]:
     """The step's outputs with the version that is newest now. Failed when one of them does not exist."""
     return tuple(Output(name, _newest(step, Uri.parse(uri))) for name, uri in step.outputs.items())
 
@@ -75,7 +75,7 @@ def _stands(step: StepRecord, *, is_overtaken: bool, alive: bool) -> bool:
     return outputs.are_there(uris, alive=alive)
 
 
-def _newest(step: Step, uri: Uri) -> str:
+def _newest(step: RecipeStep, uri: Uri) -> str:
     if (found := outputs.newest(uri)) is None:
         raise Failed(f"{step.name} ran, but made no {uri}", f"correct {step.notebook.name}, or `out` of the step")
     return found

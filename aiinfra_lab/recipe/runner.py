@@ -15,7 +15,7 @@ from ..errors import Conflict, LabError
 from ..store import Event, Record, next_version, open_store, update
 from ..uris import Uri
 from . import outputs
-from .base import Executor, Outcome, Recipe, Step, Value
+from .base import Executor, Outcome, Recipe, RecipeStep, Value
 from .declaration import resolve
 from .history import KIND, runs
 from .plan import earlier, made, notebook_digest, step_key
@@ -109,7 +109,7 @@ class RecipeRunner:
         steps = tuple(StepRecord(name=step.name) for step in self._recipe.steps)
         return RunRecord(started_at=time.time(), parameters=self._given, steps=steps)
 
-    def _step(self, step: Step, stop: Stop) -> None:
+    def _step(self, step: RecipeStep, stop: Stop) -> None:
         failed = [name for name in step.depends_on if not self._of(name).succeeded]
         if stop():
             self._write_step(replace(self._of(step.name), state="not run"))
@@ -119,7 +119,7 @@ class RecipeRunner:
         else:
             self._run_or_skip(step, stop)
 
-    def _run_or_skip(self, step: Step, stop: Stop) -> None:
+    def _run_or_skip(self, step: RecipeStep, stop: Stop) -> None:
         values = resolve(self._recipe, step, self._given, self._outputs)
         # Also kept of a step that is skipped: what comes after is keyed by it.
         key = self._keys[step.name] = step_key(step, values, self._keys)
@@ -134,7 +134,7 @@ class RecipeRunner:
         )
         self._write_step(skipped)
 
-    def _revive(self, step: Step, stop: Stop) -> None:
+    def _revive(self, step: RecipeStep, stop: Stop) -> None:
         """A step that was skipped although what it started lives no more must run after all, if this one needs it."""
         for needed in (self._steps[name] for name in step.depends_on):
             found = self._of(needed.name)
@@ -142,7 +142,7 @@ class RecipeRunner:
                 self._revive(needed, stop)
                 self._execute(needed, stop, resolve(self._recipe, needed, self._given, self._outputs))
 
-    def _execute(self, step: Step, stop: Stop, values: Mapping[str, Value]) -> None:
+    def _execute(self, step: RecipeStep, stop: Stop, values: Mapping[str, Value]) -> None:
         archive = folder_of(self._run) / f"{step.name}.ipynb"
         running = StepRecord(
             name=step.name,
@@ -162,7 +162,7 @@ class RecipeRunner:
         self._write_step(ended, self._event(step, ended))
 
     def _outcome(
-        self, step: Step, stop: Stop, values: Mapping[str, Value], archive: Path
+        self, step: RecipeStep, stop: Stop, values: Mapping[str, Value], archive: Path
     ) -> tuple[Outcome, tuple[Output, ...]]:
         where = settings()
         env = {
@@ -182,7 +182,7 @@ class RecipeRunner:
         """What the context of everything that this run's notebooks start begins with."""
         return f"{self._run.uri}/"
 
-    def _event(self, step: Step, ended: StepRecord) -> Event:
+    def _event(self, step: RecipeStep, ended: StepRecord) -> Event:
         used = tuple(self._outputs[source] for source in step.inputs.values())
         detail = {
             "step": step.name,
@@ -193,7 +193,7 @@ class RecipeRunner:
         }
         return Event("recipe run", self._run.uri, used, (self._run.uri, *ended.made.values()), detail)
 
-    def _take(self, step: Step, found: tuple[Output, ...]) -> None:
+    def _take(self, step: RecipeStep, found: tuple[Output, ...]) -> None:
         self._outputs.update({f"{step.name}.{output.name}": output.uri for output in found})
 
     def _of(self, name: str) -> StepRecord:

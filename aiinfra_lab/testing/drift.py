@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ..drift.base import Report
+from ..drift.base import SampleReport
 from ..errors import Failed
 
 if TYPE_CHECKING:
@@ -37,39 +37,41 @@ def empty_folder(tmp_path: Path) -> Path:
 class ReportContract:
     """A provider's test inherits this and gives the fixture `report`."""
 
-    def test_the_report_is_one_file_and_nothing_beside_it(self, report: Report, tmp_path: Path) -> None:
+    def test_the_report_is_one_file_and_nothing_beside_it(self, report: SampleReport, tmp_path: Path) -> None:
         into = empty_folder(tmp_path) / "report"
         report.write(sample(), sample(moved=0.5), into)
         assert into.stat().st_size > 0
         assert list(into.parent.iterdir()) == [into]
 
-    def test_it_says_something_of_every_column(self, report: Report, tmp_path: Path) -> None:
+    def test_it_says_something_of_every_column(self, report: SampleReport, tmp_path: Path) -> None:
         report.write(sample(), sample(moved=0.5), tmp_path / "report")
         written = (tmp_path / "report").read_bytes()
         assert [name for name in ("x", "colour", "score") if name.encode() not in written] == []
 
-    def test_written_again_it_takes_the_place_of_the_old_one(self, report: Report, tmp_path: Path) -> None:
+    def test_written_again_it_takes_the_place_of_the_old_one(self, report: SampleReport, tmp_path: Path) -> None:
         into = empty_folder(tmp_path) / "report"
         into.write_text("what was there before")
         report.write(sample(), sample(), into)
         assert b"what was there before" not in into.read_bytes()
 
-    def test_other_samples_give_another_report(self, report: Report, tmp_path: Path) -> None:
+    def test_other_samples_give_another_report(self, report: SampleReport, tmp_path: Path) -> None:
         report.write(sample(), sample(), tmp_path / "one")
         report.write(sample(), sample(moved=3.0), tmp_path / "two")
         assert (tmp_path / "one").read_bytes() != (tmp_path / "two").read_bytes()
 
-    def test_the_samples_stay_as_they_are(self, report: Report, tmp_path: Path) -> None:
+    def test_the_samples_stay_as_they_are(self, report: SampleReport, tmp_path: Path) -> None:
         reference, current = sample(), sample(moved=0.5)
         report.write(reference, current, tmp_path / "report")
         assert reference.equals(sample())
         assert current.equals(sample(moved=0.5))
 
-    def test_nothing_is_printed(self, report: Report, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    def test_nothing_is_printed(self, report: SampleReport, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
         report.write(sample(), sample(), tmp_path / "report")
         assert capfd.readouterr() == ("", "")
 
-    def test_samples_without_rows_make_a_report_or_an_error_with_a_fix(self, report: Report, tmp_path: Path) -> None:
+    def test_samples_without_rows_make_a_report_or_an_error_with_a_fix(
+        self, report: SampleReport, tmp_path: Path
+    ) -> None:
         into = empty_folder(tmp_path) / "report"
         try:
             report.write(sample(0), sample(0), into)
@@ -77,7 +79,9 @@ class ReportContract:
             into.write_text(problem.fix)
         assert into.stat().st_size > 0
 
-    def test_a_file_that_cannot_be_written_is_said_and_nothing_is_left(self, report: Report, tmp_path: Path) -> None:
+    def test_a_file_that_cannot_be_written_is_said_and_nothing_is_left(
+        self, report: SampleReport, tmp_path: Path
+    ) -> None:
         into = empty_folder(tmp_path) / "report"
         into.mkdir()
         with pytest.raises(OSError, match=r".+"):

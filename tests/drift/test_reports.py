@@ -7,7 +7,7 @@ import pytest
 from aiinfra_lab import cli, completion, providers
 from aiinfra_lab.config import settings
 from aiinfra_lab.drift import exports
-from aiinfra_lab.drift.base import Report
+from aiinfra_lab.drift.base import SampleReport
 from aiinfra_lab.drift.evidently import Evidently
 from aiinfra_lab.errors import Denied, Failed, NotFound
 from aiinfra_lab.testing.drift import ReportContract, sample
@@ -16,14 +16,14 @@ from aiinfra_lab.testing.drift import ReportContract, sample
 @pytest.mark.slow
 class TestEvidently(ReportContract):
     @pytest.fixture
-    def report(self, workspace: Path) -> Report:
+    def report(self, workspace: Path) -> SampleReport:
         return Evidently(settings())
 
 
 class TestTextReport(ReportContract):
     @pytest.fixture
-    def report(self, workspace: Path, installed: None) -> Report:
-        made: Report = providers.make("drift.report", "text")
+    def report(self, workspace: Path, installed: None) -> SampleReport:
+        made: SampleReport = providers.make("drift.report", "text")
         return made
 
 

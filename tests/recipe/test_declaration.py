@@ -4,7 +4,7 @@ import pytest
 
 from aiinfra_lab.errors import Failed, LabError, NotFound, UsageProblem
 from aiinfra_lab.recipe import declaration
-from aiinfra_lab.recipe.base import Step
+from aiinfra_lab.recipe.base import RecipeStep
 
 TWO = """
 title = "Two steps"
@@ -84,7 +84,7 @@ def test_a_file_that_is_no_notebook_is_said_so(workspace: Path):
 
 
 def test_a_step_depends_on_its_inputs_and_on_what_it_comes_after():
-    step = Step("c", Path("c.ipynb"), inputs={"x": "a.one", "y": "a.two"}, after=("b",))
+    step = RecipeStep("c", Path("c.ipynb"), inputs={"x": "a.one", "y": "a.two"}, after=("b",))
     assert step.depends_on == ("a", "b")
 
 

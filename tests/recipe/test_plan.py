@@ -7,22 +7,22 @@ import pytest
 
 from aiinfra_lab.errors import Failed
 from aiinfra_lab.recipe import plan
-from aiinfra_lab.recipe.base import Recipe, Step
+from aiinfra_lab.recipe.base import Recipe, RecipeStep
 from aiinfra_lab.recipe.record import Output, RunRecord, StepRecord
 from aiinfra_lab.store import Record, open_store
 
 
 @pytest.fixture
-def step(notebook) -> Step:
+def step(notebook) -> RecipeStep:
     """A step with a parameter, an input, something that it comes after, and an output."""
     path = notebook("a", "n: int = 1", "print(n)")
-    return Step("a", path, {"n": 1}, {"rows": "first.rows"}, {"made": "recipe:made"}, ("other",))
+    return RecipeStep("a", path, {"n": 1}, {"rows": "first.rows"}, {"made": "recipe:made"}, ("other",))
 
 
 MADE_BY = {"first": "1" * 64, "other": "2" * 64}
 
 
-def key(step: Step, values=None, made_by=None) -> str:
+def key(step: RecipeStep, values=None, made_by=None) -> str:
     return plan.step_key(step, values or {"n": 1}, made_by or MADE_BY)
 
 
@@ -101,8 +101,8 @@ def test_a_step_that_made_nothing_is_told_where_to_correct_it(workspace, step):
 
 
 def test_a_part_of_a_recipe_has_only_the_steps_that_lead_to_what_is_wanted():
-    def made(name: str, *after: str) -> Step:
-        return Step(name, Path(f"{name}.ipynb"), outputs={"x": f"data:{name}"}, after=after)
+    def made(name: str, *after: str) -> RecipeStep:
+        return RecipeStep(name, Path(f"{name}.ipynb"), outputs={"x": f"data:{name}"}, after=after)
 
     whole = Recipe("r", "R", Path("r.toml"), {}, (made("a"), made("b"), made("c", "a"), made("d", "c")))
     assert [step.name for step in whole.leading_to("data:c").steps] == ["a", "c"]

@@ -11,7 +11,7 @@ from aiinfra_lab.errors import Failed
 
 
 class TextReport:
-    """See `Report` for the contract."""
+    """See `SampleReport` for the contract."""
 
     def __init__(self, where: Settings) -> None:
         self._name = where.workspace.name
