@@ -16,6 +16,7 @@ from typing import Any
 from .. import jobs, logs, nouns
 from ..errors import NotFound, UsageProblem, did_you_mean
 from ..jobs import Job
+from ..nouns import Noun
 from ..uris import Uri
 from ..verbs import VERBS
 from .items import CALL
@@ -71,10 +72,7 @@ def stop(noun: str, body: object) -> list[str]:
         return list(nouns.find(noun).stop(subject))
     except NotFound:
         # A job whose record is lost, or not there yet, is listed in the panel and must be stopped from there.
-        living = jobs.ls(subject, live=True)
-        if not living:
-            raise
-        return [jobs.cancel(job.id).id for job in living]
+        return list(Noun.stop(nouns.find(noun), subject))
 
 
 def answer(job: Job) -> dict[str, Any]:

@@ -2,7 +2,8 @@ import pytest
 
 from aiinfra_lab.audit.references import refuse_referenced
 from aiinfra_lab.errors import Conflict
-from aiinfra_lab.store import Record, open_store
+from aiinfra_lab.store import open_store
+from tests import records
 
 from .test_lineage import CHAIN
 
@@ -12,9 +13,7 @@ def served(workspace) -> dict:
     """deploy:delay serves models:delay@1, which was made of data:flights@1 by way of features and a run."""
     for event in CHAIN:
         open_store().commit([], event)
-    open_store().commit(
-        [Record.new("deploy", "delay", {"champion": "models:delay@1", "canary": None, "stopped_at": None})]
-    )[0]
+    records.endpoint("delay", champion="models:delay@1", canary=None, stopped_at=None)
 
 
 @pytest.mark.parametrize("uri", ["models:delay@1", "train:delay@1", "features:delay@1", "data:flights@1"])
@@ -35,7 +34,7 @@ def test_what_a_stopped_endpoint_served_may_go(served):
 
 
 def test_what_an_alias_points_at_is_needed(workspace):
-    open_store().commit([Record.new("models.aliases", "delay", {"aliases": {"champion": 2}, "history": []})])
+    records.aliases("delay", champion=2)
     with pytest.raises(Conflict, match="models:delay@champion is models:delay@2"):
         refuse_referenced(open_store(), "models:delay@2")
     refuse_referenced(open_store(), "models:delay@1")

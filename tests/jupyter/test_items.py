@@ -14,6 +14,7 @@ from aiinfra_lab.kernels.kept import KeptKernel
 from aiinfra_lab.store import Record, Store, open_store
 from aiinfra_lab.train.observing import find
 from aiinfra_lab.train.record import TrainingRun
+from tests import records
 from tests.conftest import end_supervisor, until
 
 
@@ -47,8 +48,7 @@ def keeper() -> int:
 
 def test_a_session_that_starts_is_not_said_to_run(store: Store) -> None:
     job = running("gpu:trainer")
-    now = {"provider": "local", "handle": job.id, "started_at": time.time(), "ended_at": None, "ended_by": ""}
-    store.commit([Record.new("gpu", "trainer", now)])
+    records.session("trainer", handle=job.id, started_at=time.time())
     assert (job.state, listed(store)["gpu:trainer"].state) == ("running", "starting")
 
 
@@ -67,7 +67,7 @@ def test_an_earlier_start_of_a_session_keeps_its_own_end(store: Store) -> None:
 
 
 def test_a_run_whose_process_is_gone_was_killed(store: Store) -> None:
-    store.commit([Record.new("delay@1", TrainingRun(state="running", started_at=1.0))])
+    store.commit([Record.new("delay@1", TrainingRun(state="running", started_at=time.time()))])
     gone = {"subject": "train:delay@1", "state": "running", "started_at": time.time(), "supervised": False}
     store.commit([Record.new("train-delay-1", JobRecord(**{**gone, "pid": 2**22 - 1, "born": 1.0}))])
     item = listed(store)["train:delay@1"]
@@ -79,7 +79,7 @@ def test_a_run_whose_process_is_gone_was_killed(store: Store) -> None:
 def endpoint(store: Store) -> jobs.Job:
     """An endpoint as far as the panel sees it: a job, and the record that names it."""
     job = running("deploy:delay")
-    store.commit([Record.new("deploy", "delay", {"on": "local", "job": job.id, "rolled_back": None})])
+    records.endpoint("delay", job=job.id, rolled_back=None)
     return job
 
 

@@ -6,7 +6,7 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from aiinfra_lab.errors import LabError
 from aiinfra_lab.nouns import TABLE as NOUNS
-from aiinfra_lab.store import Event, Record, open_store
+from tests import records
 
 
 @pytest.fixture
@@ -107,12 +107,11 @@ def test_help_of_a_noun_and_of_a_verb(shell, capsys):
         ("%lab start --re", {"--restore"}),
         ("%lab start --from ex", {"example:flights"}),
         ("%lab start --from=ex", {"--from=example:flights"}),
-        ("%lab log da", {"data:flights@1"}),
+        ("%lab log da", {"data:flights", "data:flights@1"}),
     ],
 )
 def test_completion(shell, line, has):
-    event = Event("data add", "data:flights@1", outputs=("data:flights@1",))
-    open_store().commit([Record.new("data", "flights@1", {})], event)
+    records.data("flights@1")
     assert set(complete(shell, line)) == has
 
 

@@ -13,6 +13,7 @@ from aiinfra_lab.lab.noun import WorkspaceRecord
 from aiinfra_lab.providers import Provider
 from aiinfra_lab.store import Event, Record, open_store
 from aiinfra_lab.testing.store import Note
+from tests import records
 
 
 @pytest.fixture
@@ -56,8 +57,8 @@ def test_an_unknown_example_leaves_nothing(empty):
 
 def test_show_counts_what_exists(workspace):
     for number in (1, 2):
-        open_store().commit([Record.new("data", f"flights@{number}", {})])
-    open_store().commit([Record.new("data", "gone@1", {"removed_at": 1.0})])
+        records.data(f"flights@{number}")
+    records.data("gone@1", removed_at=1.0)
     assert lab.show().exists == {"data": 2}
 
 
@@ -82,8 +83,8 @@ def test_a_missing_extra_is_no_fault(workspace, monkeypatch):
 
 
 def test_check_names_an_endpoint_that_does_not_serve_the_champion(workspace):
-    open_store().commit([Record.new("models.aliases", "delay", {"aliases": {"champion": 8}})])
-    open_store().commit([Record.new("deploy", "delay", {"champion": "models:delay@7"})])
+    records.aliases("delay", champion=8)
+    records.endpoint("delay", champion="models:delay@7")
     found = {item.what: item for item in lab.check(report=True).findings}["deploy:delay"]
     assert "while the champion is models:delay@8" in found.detail
     assert found.fix == "`%deploy start delay --model models:delay@8`"

@@ -5,14 +5,8 @@ import pandas as pd
 import pytest
 
 from aiinfra_lab import data, features, gpu, jobs, lab
-from aiinfra_lab.store import Record, open_store
+from tests import records
 from tests.structure.source import HEAVY, loaded_by
-
-
-def put(uri: str, **body) -> None:
-    kind, _, name = uri.partition(":")
-    kind += ".aliases" * ("aliases" in body) + ".rows" * ("#" in name)
-    open_store().commit([Record.new(kind, name, body)])
 
 
 def states() -> dict[str, str]:
@@ -26,10 +20,9 @@ def recipe(workspace, name: str) -> None:
 
 def test_what_belongs_to_a_thing_is_no_thing(workspace):
     lab.start()
-    put("models:delay@1")
-    put("models:delay", aliases={"champion": 1})
-    put("features:delay@1#0a")
-    put("data:gone@1", removed_at=1.0)
+    records.model("delay@1")
+    records.aliases("delay", champion=1)
+    records.data("gone@1", removed_at=1.0)
     assert (list(states()), lab.show().exists) == (["models:delay@1"], {"models": 1})
 
 
@@ -46,8 +39,8 @@ def test_show_counts_what_each_nouns_own_list_holds(workspace):
 
 def test_what_lives_is_observed(workspace):
     job = jobs.start("deploy:web", ["sleep", "60"])
-    put("deploy:web", on="local", job=job.id)
-    put("deploy:far", on="moon", job="x")
+    records.endpoint("web", job=job.id)
+    records.endpoint("far", on="moon", job="x")
     gpu.start("trainer")
     until = time.monotonic() + 20
     while states()["deploy:web"] != "running":
@@ -62,22 +55,22 @@ def test_what_lives_is_observed(workspace):
 
 @pytest.mark.parametrize(("written", "state"), [("running", "killed"), ("done", "done")])
 def test_a_run_whose_process_is_gone_was_killed(workspace, written, state):
-    put("train:delay@1", state=written, planned_by=[0, 0.0])
+    records.run("delay@1", state=written)
     assert states() == {"train:delay@1": state}
 
 
 def test_a_recipe_is_one_thing_with_the_state_of_its_newest_run(workspace):
     recipe(workspace, "new")
     recipe(workspace, "old")
-    put("recipe:old@1", state="done", started_at=1.0, ended_at=2.0, steps={})
-    put("recipe:old@2", state="running", started_at=3.0, steps={})
+    records.recipe_run("old@1", state="done", ended_at=2.0)
+    records.recipe_run("old@2", started_at=3.0)
     assert states() == {"recipe:new": "never ran", "recipe:old": "lost"}
     assert lab.show().exists == {"recipe": 2}
 
 
 def test_looking_loads_nothing_heavy(workspace):
-    put("deploy:web", on="local", job="x")
-    put("gpu:trainer", provider="local", handle="x", ended_at=None, ended_by="", started_at=1.0)
-    put("train:delay@1", state="running", planned_by=[0, 0.0])
+    records.session("trainer", handle="x")
+    records.run("delay@1")
+    records.endpoint("web", job="x")
     recipe(workspace, "new")
     assert loaded_by("from aiinfra_lab import lab\nassert len(lab.ls()) == 4") & set(HEAVY) == set()

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from aiinfra_lab.data.record import DataVersion
 
 from aiinfra_lab import jobs, nouns, recipe
+from aiinfra_lab.data.record import DataVersion
 from aiinfra_lab.errors import Conflict, Failed, NotFound, UsageProblem
 from aiinfra_lab.recipe.local import LocalExecutor
 from aiinfra_lab.resolve import resolve

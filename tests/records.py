@@ -1,0 +1,56 @@
+"""Records of every noun with only what a test cares about: the rest is as plain as it may be."""
+
+from typing import Any
+
+from aiinfra_lab.data.record import DataVersion
+from aiinfra_lab.gpu.record import SessionRecord
+from aiinfra_lab.models.record import ModelAliases, ModelVersion
+from aiinfra_lab.recipe.record import RunRecord
+from aiinfra_lab.store import Body, Record, open_store
+from aiinfra_lab.train.record import TrainingRun
+from aiinfra_lab.uris import split_label
+
+
+def put(label: str, body: Body) -> Record[Any]:
+    """Commit a record that is not there yet."""
+    return open_store().commit([Record.new(label, body)])[0]
+
+
+def data(label: str, **fields: Any) -> Record[DataVersion]:
+    """A version of data without a file."""
+    name, version, _ = split_label(label)
+    plain = {"key": "k", "digest": "d", "rows": 1, "files": 1, "size_bytes": 1, "source": "file:x", "only": ""}
+    body = {"name": name, "version": version or 1, "described": (), "added_at": 1.0, **plain, **fields}
+    return put(label, DataVersion(**body))
+
+
+def run(label: str, **fields: Any) -> Record[TrainingRun]:
+    """A run whose process is gone."""
+    return put(label, TrainingRun(**{"state": "running", "started_at": 1.0, **fields}))
+
+
+def model(label: str, **fields: Any) -> Record[ModelVersion]:
+    """A version of a model without a file."""
+    return put(label, ModelVersion(**fields))
+
+
+def aliases(name: str, **held: int) -> Record[ModelAliases]:
+    """Which version holds which alias."""
+    return put(name, ModelAliases(aliases=held))
+
+
+def session(name: str, **fields: Any) -> Record[SessionRecord]:
+    """A session on this machine."""
+    return put(
+        name, SessionRecord(**{"provider": "local", "gpu": "cpu", "usd_per_hour": 0.0, "started_at": 1.0, **fields})
+    )
+
+
+def recipe_run(label: str, **fields: Any) -> Record[RunRecord]:
+    """A recipe's run without steps."""
+    return put(label, RunRecord(**{"state": "running", "started_at": 1.0, "steps": (), **fields}))
+
+
+def endpoint(name: str, **fields: Any) -> Record[Any]:
+    """An endpoint that serves nothing, on this machine."""
+    return open_store().commit([Record.new("deploy", name, {"on": "local", "job": "", **fields})])[0]
