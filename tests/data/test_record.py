@@ -45,9 +45,11 @@ def test_a_record_that_lacks_a_field_is_damaged(field):
     assert "%lab start --restore" in caught.value.fix
 
 
-def test_a_record_with_an_unknown_field_is_damaged():
+def test_a_record_with_an_unknown_field_is_damaged_at_any_depth():
     with pytest.raises(Damaged, match="odd"):
         read(json.dumps({**json.loads(OLD), "odd": 1}))
+    with pytest.raises(Damaged, match="odd"):
+        read(OLD.replace('"file":', '"odd":1,"file":'))
 
 
 def test_what_is_added_is_recorded_in_that_form(workspace):
