@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from .units import show_bytes, show_duration, show_share, show_usd
 
 MAX_ROWS = 20
@@ -329,6 +331,8 @@ def _plain(value: Any) -> Any:
         return value.as_json()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {key: _plain(item) for key, item in dataclasses.asdict(value).items()}
+    if isinstance(value, msgspec.Struct):
+        return {key: _plain(item) for key, item in msgspec.structs.asdict(value).items()}
     if isinstance(value, tuple | list):
         return [_plain(item) for item in value]
     if isinstance(value, dict):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from ..errors import Failed, UsageProblem, did_you_mean
 from . import typed
@@ -18,8 +19,7 @@ SUFFIXES = (".parquet", ".csv", ".tsv", ".jsonl", ".ndjson")
 MOST_DESCRIBED = 500
 
 
-@dataclass(frozen=True, slots=True)
-class DataTable:
+class DataTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A file that is a table. `columns` holds (name, type) in order; `separator` is how a CSV is written."""
 
     name: str

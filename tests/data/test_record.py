@@ -7,7 +7,9 @@ import pandas as pd
 import pytest
 
 from aiinfra_lab import data, nouns
+from aiinfra_lab.completion import complete
 from aiinfra_lab.data.record import DataVersion
+from aiinfra_lab.data.versions import before
 from aiinfra_lab.errors import Damaged, NotFound, UsageProblem
 from aiinfra_lab.resolve import exists, resolve
 from aiinfra_lab.store import Record, open_store
@@ -43,9 +45,11 @@ def test_a_record_that_lacks_a_field_is_damaged(field):
     assert "%lab start --restore" in caught.value.fix
 
 
-def test_a_record_with_an_unknown_field_is_damaged():
+def test_a_record_with_an_unknown_field_is_damaged_at_any_depth():
     with pytest.raises(Damaged, match="odd"):
         read(json.dumps({**json.loads(OLD), "odd": 1}))
+    with pytest.raises(Damaged, match="odd"):
+        read(OLD.replace('"file":', '"odd":1,"file":'))
 
 
 def test_what_is_added_is_recorded_in_that_form(workspace):
@@ -85,3 +89,21 @@ def test_a_name_means_its_newest_version_that_is_left(cats):
     with pytest.raises(NotFound) as caught:
         resolve("cats@2", DataVersion)
     assert caught.value.fix == "there are: cats@1"
+
+
+def test_names_complete_with_and_without_the_noun(cats):
+    assert complete("data", "get ca") == ["cats", "cats@1", "cats@3"]
+    assert complete("data", "get data:do") == ["data:dogs", "data:dogs@1"]
+
+
+@pytest.mark.parametrize("name", ["cats@1#0f", "cats@best", "features:cats", "No Name"])
+def test_what_can_be_no_version_of_data_is_a_wrong_word(cats, name):
+    with pytest.raises(UsageProblem):
+        resolve(name, DataVersion)
+
+
+def test_the_version_before_is_the_one_that_is_left(cats):
+    found = before(resolve("cats@3", DataVersion))
+    assert found is not None
+    assert found.uri == "data:cats@1"
+    assert before(found) is None

@@ -5,12 +5,13 @@ import json
 import pytest
 
 from aiinfra_lab import features, nouns
-from aiinfra_lab.errors import Damaged, UsageProblem
+from aiinfra_lab.errors import Damaged, NotFound, UsageProblem
 from aiinfra_lab.features.record import FeatureSetVersion, JoinedRows, Spec, TypedColumn, ViewSpec, path_of
 from aiinfra_lab.features.rows import made_with
 from aiinfra_lab.resolve import exists, resolve
 from aiinfra_lab.store import open_store
 from aiinfra_lab.store.base import decode, encode
+from aiinfra_lab.uris import Uri
 from tests.fixtures import answers
 
 # As version 0.1.0 wrote them: what was not removed had no `removed_at`. The digest is the one that it computed.
@@ -132,6 +133,14 @@ def test_sets_neither_live_nor_cost_and_cannot_be_stopped(lateness):
     assert (noun.watched(), noun.spans(), noun.references()) == ([], [], [])
     with pytest.raises(UsageProblem):
         noun.stop(lateness.uri)
+
+
+def test_rows_are_named_with_the_version_that_made_them(lateness, trips):
+    made = features.get("lateness", rows=trips)
+    part = Uri.parse(made.uri).part
+    assert resolve(f"lateness@1#{part}", JoinedRows).uri == made.uri
+    with pytest.raises(NotFound):
+        resolve(f"lateness#{part}", JoinedRows)
 
 
 @pytest.mark.parametrize(("name", "kind"), [("lateness@1", JoinedRows), ("lateness@1#0f", FeatureSetVersion)])
