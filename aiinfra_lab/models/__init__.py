@@ -16,10 +16,10 @@ from ..uris import Uri, check_name
 from ..verbs import FilePath, Live, Name, verb
 from . import artifact, checks, record, sync
 from .record import LastCheck, ModelVersion
-from .results import Model, Verdict, changes, model_of
+from .results import Model, ModelVerdict, changes, model_of
 
 __all__ = [
-    "Comparison", "Model", "Verdict", "add", "check", "diff", "get", "ls", "promote", "rm", "rollback", "show",
+    "Comparison", "Model", "ModelVerdict", "add", "check", "diff", "get", "ls", "promote", "rm", "rollback", "show",
 ]  # fmt: skip
 
 
@@ -98,7 +98,7 @@ def get(model: Annotated[Name, Live("models")], *, into: FilePath | None = None)
 @verb("models")
 def check(
     model: Annotated[Name, Live("models")], *, require: str = "", margin: float = 0.0, report: bool = False
-) -> Verdict:
+) -> ModelVerdict:
     """Judge a version: its files, its example, its origin, its numbers, the champion's. Raises when it is not good.
 
     model: e.g. delay (the newest) or delay@7
@@ -115,7 +115,7 @@ def check(
     detail = {"verdict": state, "require": require, "margin": margin}
     record.change(version.name, Event("models check", uri, (uri,), (), detail), checked=checked)
     if state == "good" or report:
-        return Verdict(uri, state, findings)
+        return ModelVerdict(uri, state, findings)
     off = [item for item in findings if item.state == state]
     reasons = "; ".join(f"{item.what}: {item.detail}" for item in off)
     head = f"{uri} is not good" if state == "bad" else f"cannot tell whether {uri} is good"

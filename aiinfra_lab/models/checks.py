@@ -33,7 +33,7 @@ _TERM = re.compile(r"([A-Za-z_][\w.-]*)\s*(>=|<=|>|<)\s*(-?[0-9]*\.?[0-9]+(?:[eE
 
 
 @dataclass(frozen=True)
-class Finding:
+class ModelFinding:
     """One thing that was looked at. `fix` says what to do when it is not good."""
 
     what: str
@@ -73,23 +73,23 @@ def bounds(text: str) -> list[Bound]:
     return found
 
 
-def judge(version: Record[ModelVersion], required: list[Bound], margin: float) -> Iterator[Finding]:
+def judge(version: Record[ModelVersion], required: list[Bound], margin: float) -> Iterator[ModelFinding]:
     """Every finding about a version, one after the other."""
     folder = record.folder(version.name)
     off = artifact.differences(folder, version.body.files)
     if off:
         # What changed files answer is no evidence about the version: no further look.
         again = f"add the model again: `%models add {version.base} --run {version.body.run}`"
-        yield Finding("files", "bad", "; ".join(off), again)
+        yield ModelFinding("files", "bad", "; ".join(off), again)
         return
-    yield Finding("files", "good", f"{len(version.body.files)} files are as they were recorded")
+    yield ModelFinding("files", "good", f"{len(version.body.files)} files are as they were recorded")
     yield _example(folder)
     yield _data(version)
     yield from _metrics(version, required)
     yield from _champion(version, required, margin)
 
 
-def verdict(findings: list[Finding]) -> CheckVerdict:
+def verdict(findings: list[ModelFinding]) -> CheckVerdict:
     """The worst of all: bad, else cannot tell, else good."""
     states = {finding.state for finding in findings}
     return "bad" if "bad" in states else "cannot tell" if "cannot tell" in states else "good"
@@ -101,7 +101,7 @@ def data_behind(rows: str) -> list[str]:
     return [uri for uri in chain if Uri.is_one(uri) and Uri.parse(uri).noun == "data"]
 
 
-def _example(folder: Path) -> Finding:
+def _example(folder: Path) -> ModelFinding:
     """Whether the example still gives the scores that torch gave when the model was saved."""
     import numpy as np
 
@@ -115,55 +115,65 @@ def _example(folder: Path) -> Finding:
         found = scores(folder / "model.onnx", *encoded)
     except (LabError, RuntimeError, ValueError, KeyError) as problem:
         first = str(problem).partition("\n")[0]
-        return Finding("example", "bad", f"the example does not run: {first[:200]}", "train and add the model again")
+        return ModelFinding(
+            "example", "bad", f"the example does not run: {first[:200]}", "train and add the model again"
+        )
     if len(wanted) == 0 or found.shape != wanted.shape:
-        return Finding("example", "bad", f"{len(found)} scores for {len(wanted)} recorded ones", "add the model again")
+        return ModelFinding(
+            "example", "bad", f"{len(found)} scores for {len(wanted)} recorded ones", "add the model again"
+        )
     off = float(np.abs(found - wanted).max())
     # `not … <=`, since NaN compares false with everything.
     if not off <= TOLERANCE * max(1.0, float(np.abs(wanted).max())):
-        return Finding("example", "bad", f"the scores are off by {off:.2g}", "train and add it again on this machine")
-    return Finding("example", "good", f"{len(found)} rows give the scores that were recorded")
+        return ModelFinding(
+            "example", "bad", f"the scores are off by {off:.2g}", "train and add it again on this machine"
+        )
+    return ModelFinding("example", "good", f"{len(found)} rows give the scores that were recorded")
 
 
-def _data(version: Record[ModelVersion]) -> Finding:
+def _data(version: Record[ModelVersion]) -> ModelFinding:
     """Whether the data that it learned from is known, still there, and the same."""
     rows = version.body.rows
     behind = data_behind(rows)
     if not behind:
-        return Finding(
+        return ModelFinding(
             "data", "cannot tell", f"no data version stands behind {rows}", "train on rows made from `%data get`"
         )
     for uri in (rows, *behind):
         parsed = Uri.parse(uri)
         known = open_store().get(f"{parsed.noun}.rows" if parsed.part else parsed.noun, parsed.label)
         if known is None or known.body.get("removed_at"):
-            return Finding("data", "bad", f"{uri} is gone", "add that data again, and train on it")
+            return ModelFinding("data", "bad", f"{uri} is gone", "add that data again, and train on it")
         if uri == rows and known.body.get("digest", version.body.rows_digest) != version.body.rows_digest:
-            return Finding(
+            return ModelFinding(
                 "data", "bad", f"{uri} is not what the model learned from", "train again on what is there now"
             )
-    return Finding("data", "good", ", ".join(behind))
+    return ModelFinding("data", "good", ", ".join(behind))
 
 
-def _metrics(version: Record[ModelVersion], required: list[Bound]) -> Iterator[Finding]:
+def _metrics(version: Record[ModelVersion], required: list[Bound]) -> Iterator[ModelFinding]:
     metrics = version.body.metrics
     if not metrics:
-        yield Finding("metrics", "cannot tell", "its run measured nothing", "log some: run.log(auc=…) on a hold-out")
+        yield ModelFinding(
+            "metrics", "cannot tell", "its run measured nothing", "log some: run.log(auc=…) on a hold-out"
+        )
         return
     for bound in required:
         asked = f"{bound.metric} {bound.sign} {bound.value:g}"
         if bound.metric not in metrics:
             known = ", ".join(metrics)
-            yield Finding(asked, "cannot tell", f"its run has no {bound.metric}, only {known}", "require one of those")
+            yield ModelFinding(
+                asked, "cannot tell", f"its run has no {bound.metric}, only {known}", "require one of those"
+            )
         elif bound.holds(metrics[bound.metric]):
-            yield Finding(asked, "good", f"it is {metrics[bound.metric]:.4g}")
+            yield ModelFinding(asked, "good", f"it is {metrics[bound.metric]:.4g}")
         else:
-            yield Finding(
+            yield ModelFinding(
                 asked, "bad", f"it is {metrics[bound.metric]:.4g}", "train it better, or lower what is required"
             )
 
 
-def _champion(version: Record[ModelVersion], required: list[Bound], margin: float) -> Iterator[Finding]:
+def _champion(version: Record[ModelVersion], required: list[Bound], margin: float) -> Iterator[ModelFinding]:
     holder = record.aliases(version.base).get("champion")
     if holder is None or holder == version.version:
         return
@@ -173,7 +183,7 @@ def _champion(version: Record[ModelVersion], required: list[Bound], margin: floa
     compared = _measure(required, {key: value for key, value in ours.items() if key in theirs})
     # Not "good": that no comparison is possible must not let a version pass in place of a better champion.
     if compared is None:
-        yield Finding(
+        yield ModelFinding(
             what, "cannot tell", "the two runs share no measure of quality", "log the same one, e.g. run.log(auc=…)"
         )
         return
@@ -183,9 +193,9 @@ def _champion(version: Record[ModelVersion], required: list[Bound], margin: floa
     rows = "" if version.body.rows == champion.body.rows else ", on rows of its own"
     detail = f"{metric} is {ours[metric]:.4g}, the champion's is {theirs[metric]:.4g}{rows}"
     if gain >= -margin:
-        yield Finding(what, "good", detail)
+        yield ModelFinding(what, "good", detail)
     else:
-        yield Finding(what, "bad", detail, f"train it better, or allow it with --margin {-gain:.2g}")
+        yield ModelFinding(what, "bad", detail, f"train it better, or allow it with --margin {-gain:.2g}")
 
 
 def _measure(required: list[Bound], shared: Mapping[str, float]) -> tuple[str, bool] | None:

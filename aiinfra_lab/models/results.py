@@ -71,12 +71,12 @@ class Model(Result):
 
 
 @dataclass(frozen=True)
-class Verdict(Result):
+class ModelVerdict(Result):
     """What a check found. `state` is good, bad or cannot tell."""
 
     uri: str
     state: str
-    findings: tuple[checks.Finding, ...]
+    findings: tuple[checks.ModelFinding, ...]
 
     def card(self) -> Card:
         rows = [(item.what, item.state, item.detail) for item in self.findings]

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from ..errors import UsageProblem
 from . import checkpoint
 from .code import Stopped
-from .history import FILE, History, Point
+from .history import FILE, MetricLog, Point
 from .parameters import Parameters
 
 if TYPE_CHECKING:
     from ..features.contract import Columns
-    from .table import Table, Tensors
+    from .table import Tensors, TrainingTable
 
 
 class Context:
@@ -42,7 +42,7 @@ class Context:
         self.seed = seed
         self.resumed = resumed
         self.went_on = False
-        self.history = History(folder / FILE, (resumed or {}).get("steps"))
+        self.history = MetricLog(folder / FILE, (resumed or {}).get("steps"))
         self._folder = folder
         self._open_rows = open_rows
         self._stop_requested = stop_requested
@@ -122,10 +122,10 @@ class Context:
         export.save(model, self._table, self._folder / "model")
 
     @cached_property
-    def _table(self) -> Table:
-        from .table import Table
+    def _table(self) -> TrainingTable:
+        from .table import TrainingTable
 
-        return Table(self.rows)
+        return TrainingTable(self.rows)
 
     def _stop_if_asked(self) -> None:
         if self._stop_requested():

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import Failed, UsageProblem
 from ..files import building, publish, write_json
 from . import checkpoint
-from .table import Table
+from .table import TrainingTable
 
 if TYPE_CHECKING:
     import torch
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 TOLERANCE = 1e-4
 
 
-def save(model: Any, table: Table, target: Path) -> None:
+def save(model: Any, table: TrainingTable, target: Path) -> None:
     """Write the model's folder, whole or not at all; a folder that is there is replaced.
 
     UsageProblem when it is no module or its output has the wrong shape, Failed when it cannot be exported.
@@ -63,7 +63,7 @@ def scores(path: Path, numbers: Any, codes: Any) -> Any:
     return session.run(["score"], {item.name: given[item.name] for item in session.get_inputs()})[0]
 
 
-def _write(model: Any, table: Table, folder: Path) -> None:
+def _write(model: Any, table: TrainingTable, folder: Path) -> None:
     contract = table.columns()
     numbers, codes = contract.encode(table.probe())
     expected = _answer(model, numbers, codes)

@@ -25,7 +25,7 @@ class Point(NamedTuple):
     value: float
 
 
-class History:
+class MetricLog:
     """The points of a run while it goes on. Every point is in the file when `add` returns."""
 
     def __init__(self, path: Path, steps: Mapping[str, int] | None = None) -> None:

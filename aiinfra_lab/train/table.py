@@ -25,7 +25,7 @@ class Tensors(NamedTuple):
     y: torch.Tensor
 
 
-class Table:
+class TrainingTable:
     """The rows of a run. The contract is fitted on first use, on the part that is learned from."""
 
     def __init__(self, rows: Any) -> None:

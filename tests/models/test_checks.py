@@ -4,7 +4,7 @@ import pytest
 
 from aiinfra_lab.errors import UsageProblem
 from aiinfra_lab.models import checks
-from aiinfra_lab.models.checks import Bound, Finding, bounds, data_behind, verdict
+from aiinfra_lab.models.checks import Bound, ModelFinding, bounds, data_behind, verdict
 from aiinfra_lab.models.record import ModelAliases, ModelVersion
 from aiinfra_lab.store import Event, Record, open_store
 
@@ -43,7 +43,7 @@ def test_a_bound_holds_at_its_edge_when_it_says_so(bound, holds):
     [(["good"], "good"), (["good", "cannot tell"], "cannot tell"), (["cannot tell", "bad"], "bad"), ([], "good")],
 )
 def test_the_verdict_is_the_worst_finding(states, worst):
-    assert verdict([Finding("x", state, "") for state in states]) == worst
+    assert verdict([ModelFinding("x", state, "") for state in states]) == worst
 
 
 def version(number: int, metrics: dict[str, float], rows: str = "data:a@1") -> Record:
@@ -58,7 +58,7 @@ def champion(workspace) -> Record:
     return version(1, {"auc": 0.8, "loss": 0.4, "odd": 1.0})
 
 
-def compared(ours: Record, require: str = "", margin: float = 0.0) -> list[Finding]:
+def compared(ours: Record, require: str = "", margin: float = 0.0) -> list[ModelFinding]:
     return list(checks._champion(ours, bounds(require), margin))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from aiinfra_lab.config import settings
 from aiinfra_lab.jobs import JobRecord
 from aiinfra_lab.store import Record, open_store
-from aiinfra_lab.train.history import FILE, History
+from aiinfra_lab.train.history import FILE, MetricLog
 from aiinfra_lab.train.record import TrainingRun, folder
 
 # No process ever has this number: Linux counts to 2**22.
@@ -42,7 +42,7 @@ def _run(label: str, started_at: float, killed: bool) -> list[Record]:
 
 def _measure(into: Path, points: int) -> None:
     into.mkdir(parents=True)
-    history = History(into / FILE)
+    history = MetricLog(into / FILE)
     for step in range(points):
         history.add(None, {"loss": 1 / (step + 1)})
     history.close()

@@ -9,14 +9,14 @@ from safetensors.torch import load_file
 from aiinfra_lab.errors import Failed, LabError, UsageProblem
 from aiinfra_lab.features.contract import Columns
 from aiinfra_lab.train import export
-from aiinfra_lab.train.table import Table
+from aiinfra_lab.train.table import TrainingTable
 
 from .conftest import NETWORK, SmallRows, flights
 
 
 @pytest.fixture(scope="module")
 def table():
-    return Table(SmallRows())
+    return TrainingTable(SmallRows())
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def test_example_signature_and_environment_are_beside_it(table, delay, tmp_path)
 def test_a_missing_value_of_the_example_is_null(delay, tmp_path):
     frame = flights()
     frame.loc[0, "temp"] = float("nan")
-    export.save(delay, Table(SmallRows(frame)), tmp_path / "model")
+    export.save(delay, TrainingTable(SmallRows(frame)), tmp_path / "model")
     assert json.loads((tmp_path / "model" / "example.json").read_text())["rows"][0]["temp"] is None
 
 
@@ -93,7 +93,7 @@ def test_nothing_is_said_while_it_exports(table, delay, tmp_path, capfd):
 
 def test_a_model_without_categories_is_fine(tmp_path):
     rows = SmallRows(columns=("temp", "hour"))
-    export.save(Forward(lambda numbers, codes: numbers.sum(1)), Table(rows), tmp_path / "model")
+    export.save(Forward(lambda numbers, codes: numbers.sum(1)), TrainingTable(rows), tmp_path / "model")
     found = export.scores(tmp_path / "model" / "model.onnx", np.ones((2, 2), np.float32), np.zeros((2, 0), np.int64))
     assert found.tolist() == [2, 2]
 
@@ -136,38 +136,38 @@ def test_what_is_no_module_is_refused(table, tmp_path):
 
 def test_rows_without_features_are_refused():
     with pytest.raises(UsageProblem, match=r"has no columns"):
-        Table(SmallRows(columns=()))
+        TrainingTable(SmallRows(columns=()))
 
 
 def test_rows_without_a_label_are_counted():
     frame = flights().astype({"late": "float"})
     frame.loc[3:5, "late"] = np.nan
     with pytest.raises(Failed, match=r"3 of 400 rows have no late"):
-        Table(SmallRows(frame))
+        TrainingTable(SmallRows(frame))
 
 
 def test_a_label_of_texts_is_refused():
     frame = flights(20).assign(late="yes")
     with pytest.raises(Failed, match=r"the label late holds what is no number"):
-        Table(SmallRows(frame)).tensors()
+        TrainingTable(SmallRows(frame)).tensors()
 
 
 def test_a_column_that_may_be_missing_later_is_not_required():
-    required = {item.name: item.required for item in Table(SmallRows(optional=("hour",))).columns()}
+    required = {item.name: item.required for item in TrainingTable(SmallRows(optional=("hour",))).columns()}
     assert required == {"carrier": True, "origin": True, "temp": False, "hour": False}
 
 
 def test_a_value_that_only_the_holdout_lacks_is_no_obstacle():
     frame = flights(100)
     frame.loc[99, "hour"] = np.nan
-    learn, held = Table(SmallRows(frame)).split(0.2)
+    learn, held = TrainingTable(SmallRows(frame)).split(0.2)
     assert len(learn.y) + len(held.y) == 100
 
 
 def test_the_holdout_is_the_latest_part_and_unknown_to_the_contract():
     frame = flights(100).sample(frac=1, random_state=1)
     frame.loc[frame["sched_dep"] == frame["sched_dep"].max(), "carrier"] = "ZZ"
-    table = Table(SmallRows(frame))
+    table = TrainingTable(SmallRows(frame))
     learn, held = table.split(0.2)
     assert (len(learn.y), len(held.y)) == (80, 20)
     late = frame.sort_values("sched_dep")["late"].iloc[80:]
@@ -179,16 +179,16 @@ def test_the_holdout_is_the_latest_part_and_unknown_to_the_contract():
 @pytest.mark.parametrize("share", [0, 1, 1.5, -0.1])
 def test_a_holdout_that_leaves_nothing_is_refused(share):
     with pytest.raises(UsageProblem, match=r"leaves nothing"):
-        Table(SmallRows()).split(share)
+        TrainingTable(SmallRows()).split(share)
 
 
 def test_rows_without_a_time_cannot_be_split_by_it():
     with pytest.raises(UsageProblem, match=r"no time to split by"):
-        Table(SmallRows(timestamp="")).split(0.2)
+        TrainingTable(SmallRows(timestamp="")).split(0.2)
 
 
 def test_tensors_keep_the_rows_order():
-    table = Table(SmallRows(flights(10)))
+    table = TrainingTable(SmallRows(flights(10)))
     numbers, codes, y = table.tensors()
     assert (numbers.dtype, codes.dtype, y.dtype) == (torch.float32, torch.int64, torch.float32)
     assert y.tolist() == table.frame["late"].tolist()

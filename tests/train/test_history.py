@@ -6,12 +6,12 @@ import torch
 
 from aiinfra_lab.errors import Failed, UsageProblem
 from aiinfra_lab.train import history
-from aiinfra_lab.train.history import History
+from aiinfra_lab.train.history import MetricLog
 
 
 @pytest.fixture
 def written(tmp_path):
-    history = History(tmp_path / "m")
+    history = MetricLog(tmp_path / "m")
     yield history
     history.close()
 
@@ -25,7 +25,7 @@ def test_every_metric_counts_its_own_steps(written, tmp_path):
 
 
 def test_a_resumed_run_counts_on(tmp_path):
-    resumed = History(tmp_path / "m", {"loss": 40})
+    resumed = MetricLog(tmp_path / "m", {"loss": 40})
     assert resumed.add(None, {"loss": 1})[0].step == 40
     resumed.close()
 

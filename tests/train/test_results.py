@@ -7,7 +7,7 @@ import pytest
 from aiinfra_lab import train
 from aiinfra_lab.store import Record, open_store
 from aiinfra_lab.train import checkpoint, record, rendering
-from aiinfra_lab.train.history import FILE, History, Point
+from aiinfra_lab.train.history import FILE, MetricLog, Point
 from aiinfra_lab.train.record import RunProblem, TrainingRun
 
 
@@ -16,7 +16,7 @@ def put(label: str, *, epoch: int | None = None, losses: tuple[float, ...] = (),
     body = TrainingRun(**{"state": "killed", "started_at": 10.0, "ended_at": 15.0, **fields})
     folder = record.folder(label)
     folder.mkdir(parents=True)
-    history = History(folder / FILE)
+    history = MetricLog(folder / FILE)
     for loss in losses:
         history.add(None, {"loss": loss})
     history.close()

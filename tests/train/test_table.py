@@ -6,21 +6,21 @@ import numpy as np
 import pytest
 
 from aiinfra_lab.errors import Failed, UsageProblem
-from aiinfra_lab.train.table import EXAMPLE_ROWS, PROBE_ROWS, Table
+from aiinfra_lab.train.table import EXAMPLE_ROWS, PROBE_ROWS, TrainingTable
 
 from .conftest import FEATURES, SmallRows, flights
 
 
 def test_all_rows_come_in_their_order():
     rows = SmallRows()
-    numbers, codes, y = Table(rows).tensors()
+    numbers, codes, y = TrainingTable(rows).tensors()
     assert len(numbers) == len(codes) == len(y) == 400
     assert y.tolist() == rows.frame["late"].tolist()
 
 
 def test_the_hold_out_is_what_came_last():
     rows = SmallRows(frame=flights().sample(frac=1, random_state=1))
-    learn, held = Table(rows).split(0.25)
+    learn, held = TrainingTable(rows).split(0.25)
     ordered = rows.frame.sort_values("sched_dep")["late"].tolist()
     assert (learn.y.tolist(), held.y.tolist()) == (ordered[:300], ordered[300:])
 
@@ -28,7 +28,7 @@ def test_the_hold_out_is_what_came_last():
 def test_the_contract_knows_the_earlier_part_alone():
     frame = flights()
     frame.loc[frame.index[350:], "carrier"] = "Z"
-    table = Table(SmallRows(frame=frame))
+    table = TrainingTable(SmallRows(frame=frame))
     table.split(0.25)
     (carrier,) = [item for item in table.columns().categories if item.name == "carrier"]
     assert "Z" not in carrier.categories
@@ -38,7 +38,7 @@ def test_what_only_the_hold_out_lacks_is_not_required():
     frame = flights()
     frame["temp"] = 1.0
     frame.loc[frame.index[390:], "temp"] = np.nan
-    table = Table(SmallRows(frame=frame))
+    table = TrainingTable(SmallRows(frame=frame))
     table.split(0.25)
     assert {item.name: item.required for item in table.columns()}["temp"] is False
 
@@ -46,19 +46,19 @@ def test_what_only_the_hold_out_lacks_is_not_required():
 @pytest.mark.parametrize("holdout", [0, 1, 1.5, -0.1])
 def test_a_hold_out_leaves_rows_on_both_sides(holdout):
     with pytest.raises(UsageProblem):
-        Table(SmallRows()).split(holdout)
+        TrainingTable(SmallRows()).split(holdout)
 
 
 @pytest.mark.parametrize("field", ["columns", "label"])
 def test_rows_that_are_no_features_are_refused(field):
     with pytest.raises(UsageProblem) as caught:
-        Table(SmallRows(**{field: ""}))
+        TrainingTable(SmallRows(**{field: ""}))
     assert "%features get" in caught.value.fix
 
 
 def test_rows_without_a_time_are_split_by_the_code_itself():
     with pytest.raises(UsageProblem) as caught:
-        Table(SmallRows(timestamp="")).split(0.2)
+        TrainingTable(SmallRows(timestamp="")).split(0.2)
     assert "run.tensors()" in caught.value.fix
 
 
@@ -66,18 +66,18 @@ def test_rows_without_a_label_are_refused():
     frame = flights().astype({"late": "float"})
     frame.loc[3, "late"] = np.nan
     with pytest.raises(Failed):
-        Table(SmallRows(frame=frame))
+        TrainingTable(SmallRows(frame=frame))
 
 
 def test_a_label_that_is_a_text_is_refused():
     frame = flights()
     frame["late"] = frame["late"].map({0: "no", 1: "yes"})
     with pytest.raises(Failed):
-        Table(SmallRows(frame=frame)).tensors()
+        TrainingTable(SmallRows(frame=frame)).tensors()
 
 
 def test_the_example_is_json_without_nan_and_the_probe_is_spread(tmp_path):
-    table = Table(SmallRows(frame=flights(2_000)))
+    table = TrainingTable(SmallRows(frame=flights(2_000)))
     example = table.example()
     assert (len(example), set(example[0])) == (EXAMPLE_ROWS, {*FEATURES})
     assert json.dumps(example, allow_nan=False)
@@ -86,6 +86,6 @@ def test_the_example_is_json_without_nan_and_the_probe_is_spread(tmp_path):
 
 
 def test_the_contract_names_the_version_of_the_features_and_not_its_rows(tmp_path):
-    table = Table(SmallRows())
+    table = TrainingTable(SmallRows())
     table.save(tmp_path / "columns.json")
     assert json.loads((tmp_path / "columns.json").read_text())["features_uri"] == "features:delay@1"
