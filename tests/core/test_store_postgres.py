@@ -49,7 +49,7 @@ def server() -> Iterator[str]:
     options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={pg} -c fsync=off"
     control = [*as_postgres, str(BIN / "pg_ctl"), "-D", pg]
     subprocess.run(
-        [*control, "-w", "-t", "30", "-l", f"{pg}/log", "-o", options, "start"], check=True, capture_output=True
+        [*control, "-w", "-t", "120", "-l", f"{pg}/log", "-o", options, "start"], check=True, capture_output=True
     )
     yield f"postgresql://lab@127.0.0.1:{port}/postgres"
     subprocess.run([*control, "-m", "immediate", "stop"], check=True, capture_output=True)

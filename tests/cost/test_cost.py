@@ -112,7 +112,7 @@ def test_a_pipelines_step_that_runs_costs_until_now(workspace):
         began = time.time() - 60
         pipeline("flights@1", began, None, train={"state": "running", "began_at": began})
         shown = cost.show("recipe:flights")
-    assert (shown.parts[0].duration_s, shown.duration_s) == (pytest.approx(60, abs=5), pytest.approx(60, abs=5))
+    assert (shown.parts[0].duration_s, shown.duration_s) == (pytest.approx(60, abs=30), pytest.approx(60, abs=30))
     assert shown.parts[0].note == "goes on"
 
 
@@ -167,7 +167,7 @@ def test_what_goes_on_costs_until_now(workspace):
     with jobs.here("train:delay@1"):
         record("train", "delay@1", time.time() - 60, None, usd_per_hour=HOUR)
         now = cost.show("train:delay@1")
-        assert now.spent_usd == pytest.approx(60, abs=5)
+        assert now.spent_usd == pytest.approx(60, abs=30)
         assert now.parts[0].note == "goes on"
 
 

@@ -8,7 +8,7 @@ from aiinfra_lab import gpu, jobs
 from aiinfra_lab.jobs import process
 from aiinfra_lab.kernels import specs
 from aiinfra_lab.store import open_store
-from tests.conftest import end_supervisor, until
+from tests.conftest import PATIENCE_S, end_supervisor, until
 
 # A child in a session of its own, of a parent that is gone, which has thrown its environment away.
 HIDING = """
@@ -88,9 +88,10 @@ def test_what_a_killed_keeper_left_is_cleared_away_by_stop(place):
 
 
 def test_the_deadline_holds_without_a_supervisor(workspace):
-    gpu.start("short", for_="4s")
+    gpu.start("short")
     kernel = gpu.Place.of("short").state().kernel_pid
     end_supervisor(workspace)
+    gpu.start("short", for_="2s")
     until(lambda: gone(kernel))
     until(lambda: open_store().get("gpu", "short").body["ended_by"] == "deadline")
 
@@ -105,7 +106,7 @@ def test_a_job_that_code_in_the_session_started_outlives_the_session(place, run,
 
 def test_it_beats(place):
     assert until(lambda: job_of("trainer").silent_s is not None)
-    assert job_of("trainer").silent_s < 10
+    assert job_of("trainer").silent_s < PATIENCE_S
 
 
 def test_a_kernel_that_cannot_start_ends_the_session_with_the_reason(workspace, monkeypatch):

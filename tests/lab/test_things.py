@@ -1,11 +1,11 @@
 import importlib
-import time
 
 import pandas as pd
 import pytest
 
 from aiinfra_lab import data, features, gpu, jobs, lab
 from aiinfra_lab.store import Record, open_store
+from tests.conftest import until
 from tests.structure.source import HEAVY, loaded_by
 
 
@@ -49,10 +49,7 @@ def test_what_lives_is_observed(workspace):
     put("deploy:web", on="local", job=job.id)
     put("deploy:far", on="moon", job="x")
     gpu.start("trainer")
-    until = time.monotonic() + 20
-    while states()["deploy:web"] != "running":
-        assert time.monotonic() < until
-        time.sleep(0.05)
+    until(lambda: states()["deploy:web"] == "running")
     assert (states()["gpu:trainer"], states()["deploy:far"]) == (gpu.show("trainer").state, "cannot tell")
     gpu.stop("trainer")
     jobs.cancel(job.id)

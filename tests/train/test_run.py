@@ -4,7 +4,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from aiinfra_lab.errors import Conflict, Failed, LabError, NotFound, UsageProble
 from aiinfra_lab.store import open_store
 from aiinfra_lab.train import mirror, record, worker
 from aiinfra_lab.train.mlflow import Tracking
+from tests.conftest import until
 
 from .conftest import CODE
 
@@ -94,9 +94,9 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(rows):
 
 def test_stop_from_elsewhere_ends_it_and_keeps_the_last_checkpoint(rows):
     def stop():
-        while not (found := record.records("delay")) or train.show("delay").checkpoint is None:
-            time.sleep(0.05)
-        subprocess.run([sys.executable, "-m", "aiinfra_lab.cli", "train", "stop", found[0].name], check=True)
+        until(lambda: record.records("delay") and train.show("delay").checkpoint is not None)
+        name = record.records("delay")[0].name
+        subprocess.run([sys.executable, "-m", "aiinfra_lab.cli", "train", "stop", name], check=True)
 
     thread = threading.Thread(target=stop)
     thread.start()
@@ -127,11 +127,12 @@ def killed(rows: str, workspace: Path) -> None:
     code = LOOP.format(then="time.sleep(60) if epoch == 1 else None")
     program = f"from aiinfra_lab import train\ntrain.run('delay', rows={rows!r}, code={code!r})"
     child = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE, env=os.environ)
-    until = time.monotonic() + 60
-    while not (record.records("delay") and train.show("delay").checkpoint == 1):
-        assert time.monotonic() < until
+
+    def checkpointed():
         assert child.poll() is None, child.stderr.read()
-        time.sleep(0.05)
+        return record.records("delay") and train.show("delay").checkpoint == 1
+
+    until(checkpointed)
     child.send_signal(signal.SIGKILL)
     child.wait()
     child.stderr.close()
