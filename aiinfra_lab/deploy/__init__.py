@@ -117,7 +117,7 @@ def log(name: Name, *, rows: int = 20) -> Log:
     uri = f"deploy:{record.name}"
     events = [item for item in open_store().events() if item.event.subject == uri][::-1]
     told = tuple(f"{shown('x_at', item.at)}  {item.event.verb}  {_why(item.event)}".rstrip() for item in events)
-    newest = predictions_log.newest(lifecycle.log_folder(record), max(rows, 0))
+    newest = predictions_log.newest(lifecycle.settled_log(record), max(rows, 0))
     output = lifecycle.place_of(record).output(record.body["job"], 50)
     return Log(uri, tuple(newest), told, output, record.body["log_dir"])
 

@@ -22,6 +22,7 @@ from .ports import bind
 
 READY_S = 60.0
 STOP_S = 20.0
+SETTLE_S = 10.0
 
 
 class Overtaken(Conflict):
@@ -181,3 +182,17 @@ def _detail(body: Loose) -> dict[str, Any]:
 def log_folder(record: Record) -> Path:
     """Where the endpoint's predictions are logged."""
     return Path(record.body["log_dir"])
+
+
+def settled_log(record: Record) -> Path:
+    """The same, once every row that was answered before this call is there: the process writes them a moment later.
+
+    Waits at most SETTLE_S, since a disk that takes no more must not hide what it has.
+    """
+    end_at = time.monotonic() + SETTLE_S
+    now = (client.status(record.body["url"]) if is_live(record) else None) or {}
+    taken = now.get("log_taken_rows", 0)
+    while now.get("log_settled_rows", taken) < taken and time.monotonic() < end_at:
+        time.sleep(0.05)
+        now = client.status(record.body["url"]) or {}
+    return log_folder(record)

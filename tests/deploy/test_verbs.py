@@ -64,6 +64,14 @@ def test_a_bad_value_is_refused_by_row_and_column(register):
     assert endpoint.predict([{**ROW, "temp": float("nan")}])  # a data frame's missing value is sent as null
 
 
+def test_the_log_shows_every_row_that_was_answered(register):
+    register(1)
+    endpoint = deploy.start("delay", model="models:delay@1")
+    for number in range(1, 6):
+        endpoint.predict([ROW] * number)
+        assert len(deploy.log("delay").rows) == number * (number + 1) / 2
+
+
 def test_metrics_are_what_prometheus_reads(register):
     register(1)
     endpoint = deploy.start("delay", model="models:delay@1")
