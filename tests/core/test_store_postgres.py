@@ -25,9 +25,10 @@ def programs() -> Path | None:
 
 
 BIN = programs()
-pytestmark = pytest.mark.skipif(
-    BIN is None or os.geteuid() != 0, reason="needs a PostgreSQL server, and root to start it"
-)
+pytestmark = [
+    pytest.mark.skipif(BIN is None or os.geteuid() != 0, reason="needs a PostgreSQL server, and root to start it"),
+    pytest.mark.xdist_group("postgres"),
+]
 
 
 def free_port() -> int:

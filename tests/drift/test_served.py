@@ -16,6 +16,8 @@ from tests.drift.conftest import frame
 KINDS = """
 import torch
 
+pytestmark = pytest.mark.xdist_group("served")
+
 class Net(torch.nn.Module):
     def __init__(self):
         super().__init__()

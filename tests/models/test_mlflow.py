@@ -12,6 +12,8 @@ from aiinfra_lab.train.mlflow import client, tracking_uri
 
 from ..contract.models import RegistryContract
 
+pytestmark = pytest.mark.xdist_group("models")
+
 
 class TestMlflow(RegistryContract):
     @pytest.fixture

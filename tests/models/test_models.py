@@ -28,6 +28,8 @@ FILES = {
 SILENT = """
 import torch
 
+pytestmark = pytest.mark.xdist_group("models")
+
 class First(torch.nn.Module):
     def forward(self, numbers, codes):
         return numbers[:, 0]
