@@ -12,12 +12,12 @@ from tests.conftest import PATIENCE_S, until
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
-SLEEP = [sys.executable, "-c", "import time; time.sleep(300)"]
+SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
 STUBBORN = """import signal, time
 from aiinfra_lab import jobs
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 jobs.beat()
-time.sleep(300)"""
+time.sleep(600)"""
 BUSY = """import time
 from aiinfra_lab import jobs
 with jobs.here("train:busy@1") as job:

@@ -19,7 +19,7 @@ from tests.conftest import PATIENCE_S, until
 
 pytestmark = pytest.mark.xdist_group("jupyter")
 
-SLEEP = [sys.executable, "-c", "import time; time.sleep(120)"]
+SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
 
 
 @pytest.fixture(scope="module")

@@ -45,7 +45,7 @@ def test_show_counts_what_each_nouns_own_list_holds(workspace):
 
 
 def test_what_lives_is_observed(workspace):
-    job = jobs.start("deploy:web", ["sleep", "60"])
+    job = jobs.start("deploy:web", ["sleep", "600"])
     put("deploy:web", on="local", job=job.id)
     put("deploy:far", on="moon", job="x")
     gpu.start("trainer")

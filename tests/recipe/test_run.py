@@ -206,7 +206,7 @@ from aiinfra_lab.store import Record, open_store
 store = open_store()
 if store.get("deploy", "web") is None:
     store.commit([Record.new("deploy", "web", {})])
-job = jobs.start("deploy:web", ["sleep", "60"])
+job = jobs.start("deploy:web", ["sleep", "600"])
 """
 SERVICE = """
 [steps.serve]
@@ -252,7 +252,7 @@ def test_what_must_live_again_for_a_changed_step_is_started_again(service, noteb
 
 
 def test_somebody_elses_job_is_left_alone(service):
-    mine = jobs.start("gpu:mine", ["sleep", "60"])
+    mine = jobs.start("gpu:mine", ["sleep", "600"])
     recipe.run("service", keep=False)
     assert jobs.poll(mine.id).live
 
