@@ -94,6 +94,15 @@ def test_a_store_that_lost_its_newest_events_is_refused(store, tmp_path):
         store.list(Note)
 
 
+def test_what_another_commits_while_the_store_is_opened_is_no_damage(store, monkeypatch):
+    add(store, "a")
+    reader, names = SqliteStore(store.path), iter("bcdef")
+    head = reader.head
+    monkeypatch.setattr(reader, "head", lambda: (add(store, next(names)), head())[1])
+    assert len(reader.list(Note)) > 1
+    reader.close()
+
+
 def test_restore_puts_the_newest_sound_copy_back_and_keeps_the_damaged_one(store):
     add(store, "a")
     good = store.copy("good")
