@@ -12,6 +12,8 @@ from aiinfra_lab.store import Record, open_store
 
 from ..train.conftest import flights
 
+pytestmark = pytest.mark.xdist_group("models")
+
 FILES = {
     *(
         "card.md",
@@ -27,8 +29,6 @@ FILES = {
 
 SILENT = """
 import torch
-
-pytestmark = pytest.mark.xdist_group("models")
 
 class First(torch.nn.Module):
     def forward(self, numbers, codes):
