@@ -58,7 +58,9 @@ class Local:
             return Status("ended", said.why if said.at > job.started_at and said.why else _how(job), job.ended_at)
         if said.at < job.started_at or said.phase in ("none", "starting"):
             return Status("stopping" if job.stop_requested_at else "starting")
-        return Status("ready" if place.alive() and not job.stop_requested_at else "stopping")
+        # A keeper holds its place for a moment after it wrote that the session has ended.
+        ready = said.phase == "ready" and place.alive() and not job.stop_requested_at
+        return Status("ready" if ready else "stopping")
 
     def renew(self, handle: str, deadline_at: float | None) -> None:
         with contextlib.suppress(NotFound):
