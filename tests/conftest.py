@@ -37,6 +37,8 @@ OPT_OUTS = {
     "FEAST_USAGE": "False",
 }
 os.environ.update(OPT_OUTS)
+# Side by side, threads that wait for one another take longer than one thread alone.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 for name in [name for name in os.environ if name.startswith("AIINFRA_")]:
     del os.environ[name]  # a developer's own settings must not decide a test
 
@@ -56,10 +58,36 @@ FOLDERS = {
     "DVC_SITE_CACHE_DIR": "dvc/site",
 }
 
+# Tests that share something which takes long to start: each of these, by its beginning, is run by one process.
+TOGETHER = (
+    "tests/browser/",
+    "tests/core/test_store_postgres.py",
+    "tests/core/test_version_before.py",
+    "tests/data/test_example.py",
+    "tests/drift/test_drift.py",
+    "tests/drift/test_served.py",
+    "tests/features/test_future.py",
+    "tests/jupyter/test_server.py",
+    "tests/models/",
+    "tests/notebooks/",
+)
+
 # Bounds a wait for something that will happen. Never what a test measures: a machine with other work may be slow.
 PATIENCE_S = 60.0
 
 outside: list[str] = []
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Hand out one test at a time, but those of TOGETHER as one. xdist_group does not work with pytest 9.2."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Together(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return next((start for start in TOGETHER if nodeid.startswith(start)), nodeid)
+
+    return Together(config, log)
 
 
 def _watch(event: str, arguments: tuple[object, ...]) -> None:

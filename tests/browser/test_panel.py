@@ -10,7 +10,7 @@ from aiinfra_lab import jobs
 from tests.browser.lab import AXE, Lab, faults, notebook, screenshot
 from tests.conftest import PATIENCE_S, until
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+pytestmark = pytest.mark.browser
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
 STUBBORN = """import signal, time

@@ -8,7 +8,7 @@ import pytest
 from tests.browser.lab import screenshot
 from tests.browser.serving import ROOT
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+pytestmark = pytest.mark.browser
 
 
 def test_the_tour_runs_in_jupyterlab(in_lab):

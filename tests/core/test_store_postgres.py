@@ -25,10 +25,9 @@ def programs() -> Path | None:
 
 
 BIN = programs()
-pytestmark = [
-    pytest.mark.skipif(BIN is None or os.geteuid() != 0, reason="needs a PostgreSQL server, and root to start it"),
-    pytest.mark.xdist_group("postgres"),
-]
+pytestmark = pytest.mark.skipif(
+    BIN is None or os.geteuid() != 0, reason="needs a PostgreSQL server, and root to start it"
+)
 
 
 def free_port() -> int:

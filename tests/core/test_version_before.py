@@ -14,8 +14,6 @@ import pytest
 from aiinfra_lab.store import first_break, open_store, sqlite
 from tests.fixtures import answers
 
-pytestmark = pytest.mark.xdist_group("before")
-
 VERSION = "0.1.0"
 RECORDED = answers.recorded(VERSION)
 COMMANDS = 164

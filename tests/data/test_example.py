@@ -10,8 +10,6 @@ import pytest
 from aiinfra_lab.data.example import Example
 from aiinfra_lab.errors import Missing, UsageProblem
 
-pytestmark = pytest.mark.xdist_group("example")
-
 
 def tables(words: str, into: Path) -> dict[str, pl.DataFrame]:
     Example(None).read(words, into)

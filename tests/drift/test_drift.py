@@ -9,8 +9,6 @@ from aiinfra_lab.errors import Failed, NotFound, UsageProblem
 from aiinfra_lab.store import Record, open_store
 from tests.drift.conftest import frame
 
-pytestmark = pytest.mark.xdist_group("drift")
-
 
 def test_the_same_world_is_no_drift(endpoint):
     endpoint(frame(4))

@@ -13,8 +13,6 @@ from aiinfra_lab.show import shown
 from aiinfra_lab.store import Record, open_store
 from tests.drift.conftest import frame
 
-pytestmark = pytest.mark.xdist_group("served")
-
 KINDS = """
 import torch
 

@@ -11,8 +11,6 @@ from aiinfra_lab.features.rows import join
 
 from .flights import CELL
 
-pytestmark = pytest.mark.xdist_group("january")
-
 # When each column of the example's flights becomes known. The others are known when a seat can be booked.
 LEARNED = {"departed_at": ["dep_time", "dep_delay"], "arrived_at": ["arr_time", "arr_delay", "air_time", "late"]}
 Tables = dict[str, pl.DataFrame]

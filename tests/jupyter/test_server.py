@@ -17,8 +17,6 @@ from aiinfra_lab.store import Record, open_store
 from tests.browser.serving import Served, serve
 from tests.conftest import PATIENCE_S, until
 
-pytestmark = pytest.mark.xdist_group("jupyter")
-
 SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
 
 

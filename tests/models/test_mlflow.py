@@ -12,8 +12,6 @@ from aiinfra_lab.train.mlflow import client, tracking_uri
 
 from ..contract.models import RegistryContract
 
-pytestmark = pytest.mark.xdist_group("models")
-
 
 class TestMlflow(RegistryContract):
     @pytest.fixture

@@ -12,8 +12,6 @@ from aiinfra_lab.store import Record, open_store
 
 from ..train.conftest import flights
 
-pytestmark = pytest.mark.xdist_group("models")
-
 FILES = {
     *(
         "card.md",

@@ -12,8 +12,6 @@ import pytest
 from aiinfra_lab import lab
 from tests.conftest import PATIENCE_S
 
-pytestmark = pytest.mark.xdist_group("notebooks")
-
 STEPS = ("07-drift", "02-data", "03-features", "04-train", "05-models", "06-deploy")
 # What a result may hold, so that it stays readable in a file that is reopened or converted (and no widget does).
 MIME_TYPES = {"text/plain", "text/html", "image/png"}
