@@ -194,8 +194,10 @@ def _start(name: str, wish: Any, on: str | None, where: str, port: int | None) -
     """Bring it up or change it; again when somebody else was faster."""
     for _ in range(20):
         record = open_store().get("deploy", name)
-        if record is not None and lifecycle.is_live(record):
-            if not lifecycle.is_ending(record):
+        # One look decides: with a second one, a process that ends in between would be given an order.
+        state = lifecycle.place_of(record).observe(record.body["job"]) if record is not None else None
+        if record is not None and state is not None and state.live:
+            if state.word != "stopping":
                 return lifecycle.change(record, wish, on, port)
             lifecycle.end(record)
             continue

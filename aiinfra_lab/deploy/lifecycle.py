@@ -50,11 +50,6 @@ def is_live(record: Record | None) -> bool:
     return record is not None and place_of(record).observe(record.body["job"]).live
 
 
-def is_ending(record: Record) -> bool:
-    """Whether it still lives, but was told to end: it takes no more orders."""
-    return place_of(record).observe(record.body["job"]).word == "stopping"
-
-
 def bring_up(name: str, before: Record | None, wish: orders.Wish, on: str, port: int | None) -> tuple[Record, str]:
     """Start an endpoint that is not live. Overtaken when another starts it at this moment."""
     place: Target = make("deploy.target", on)
