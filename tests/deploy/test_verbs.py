@@ -268,6 +268,17 @@ def test_the_panels_stop_ends_it_and_the_record_says_so(register):
     assert deploy.stop("delay").state == "stopped"  # once more is fine
 
 
+def test_a_stop_right_after_its_process_died_is_not_undone(register):
+    register(1)
+    deploy.start("delay", model="models:delay@1")
+    job = jobs.find("deploy:delay")
+    os.kill(server_pid(job.id), signal.SIGKILL)
+    until(lambda: not jobs.poll(job.id).live or jobs.poll(job.id).restarts)
+    deploy.stop("delay")
+    jobs.wait(jobs.start("train:after", ["sleep", "1"]).id)  # by then it would have been brought back
+    assert not jobs.poll(job.id).live
+
+
 def test_a_start_while_the_old_process_still_ends_waits_for_it(register):
     register(1)
     deploy.start("delay", model="models:delay@1")
