@@ -67,12 +67,12 @@ check: env front  ## what needs no running: ruff, mypy, tsc, structure, help and
 	cd widgets && npx --no-install tsc --noEmit
 	$(PYTEST) -q tests/structure
 
-test: env tools check  ## the tests, at most 20 minutes
+test: env tools check  ## the tests side by side, at most 12 minutes
 	$(PYTEST) -m "not slow" --ignore=tests/structure
 	@$(TOOK) loop.6 $(BEGAN)
 
 test-slow: env tools front  ## the tests that need engines or environments of their own, at most 45 minutes
-	$(PYTEST) -m slow
+	$(PYTEST) -m slow -n 0
 
 # ---- figures and pictures ----
 

@@ -6,9 +6,11 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -35,6 +37,8 @@ OPT_OUTS = {
     "FEAST_USAGE": "False",
 }
 os.environ.update(OPT_OUTS)
+# Side by side, threads that wait for one another take longer than one thread alone.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 for name in [name for name in os.environ if name.startswith("AIINFRA_")]:
     del os.environ[name]  # a developer's own settings must not decide a test
 
@@ -54,7 +58,36 @@ FOLDERS = {
     "DVC_SITE_CACHE_DIR": "dvc/site",
 }
 
+# Tests that share something which takes long to start: each of these, by its beginning, is run by one process.
+TOGETHER = (
+    "tests/browser/",
+    "tests/core/test_store_postgres.py",
+    "tests/core/test_version_before.py",
+    "tests/data/test_example.py",
+    "tests/drift/test_drift.py",
+    "tests/drift/test_served.py",
+    "tests/features/test_future.py",
+    "tests/jupyter/test_server.py",
+    "tests/models/",
+    "tests/notebooks/",
+)
+
+# Bounds a wait for something that will happen. Never what a test measures: a machine with other work may be slow.
+PATIENCE_S = 60.0
+
 outside: list[str] = []
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Hand out one test at a time, but those of TOGETHER as one. xdist_group does not work with pytest 9.2."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Together(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return next((start for start in TOGETHER if nodeid.startswith(start)), nodeid)
+
+    return Together(config, log)
 
 
 def _watch(event: str, arguments: tuple[object, ...]) -> None:
@@ -123,18 +156,36 @@ def stop_jobs(home: Path) -> None:
         for job in live:
             jobs.cancel(job.id)
         for job in live:
-            jobs.wait(job.id, timeout_s=30)
+            jobs.wait(job.id, timeout_s=PATIENCE_S)
     open_store().close()
     end_supervisor(home)
 
 
-def until(ready: Callable[[], Any], most_s: float = 30) -> Any:
+def until(ready: Callable[[], Any], otherwise: str = "it did not happen", most_s: float = PATIENCE_S) -> Any:
     """Wait for something that another process does; what `ready` gave when it was true."""
     end_at = time.monotonic() + most_s
     while not (found := ready()):
-        assert time.monotonic() < end_at, "it did not happen"
+        assert time.monotonic() < end_at, otherwise
         time.sleep(0.02)
     return found
+
+
+def press_ctrl_c_in(function: Callable[..., Any]) -> None:
+    """Press Ctrl-C in this process once the calling thread runs that function; returns at once."""
+    caller = threading.get_ident()
+
+    def press() -> None:
+        until(lambda: _runs(sys._current_frames()[caller], function))
+        time.sleep(0.1)  # past its first lines: it is to be interrupted while it waits
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=press, daemon=True).start()
+
+
+def _runs(frame: FrameType | None, function: Callable[..., Any]) -> bool:
+    while frame is not None and frame.f_code is not function.__code__:
+        frame = frame.f_back
+    return frame is not None
 
 
 def end_supervisor(home: Path) -> None:
@@ -149,9 +200,9 @@ def supervisors(home: Path) -> list[int]:
 
 
 def end_survivors(home: Path) -> list[str]:
-    """Command lines of the workspace's processes that are still there after five seconds; they are ended."""
-    until = time.monotonic() + 5
-    while (found := processes_of(home)) and time.monotonic() < until:
+    """Command lines of the workspace's processes that do not end by themselves; they are ended."""
+    end_at = time.monotonic() + PATIENCE_S / 2
+    while (found := processes_of(home)) and time.monotonic() < end_at:
         time.sleep(0.05)
     for pid, _ in found:
         end(pid)

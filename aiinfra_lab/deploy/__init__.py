@@ -118,7 +118,7 @@ def log(name: Name, *, rows: int = 20) -> Log:
     uri = f"deploy:{record.name}"
     events = [item for item in open_store().events() if item.event.subject == uri][::-1]
     told = tuple(f"{shown('x_at', item.at)}  {item.event.verb}  {_why(item.event)}".rstrip() for item in events)
-    newest = predictions_log.newest(lifecycle.log_folder(record), max(rows, 0))
+    newest = predictions_log.newest(lifecycle.settled_log(record), max(rows, 0))
     output = lifecycle.place_of(record).output(record.body["job"], 50)
     return Log(uri, tuple(newest), told, output, record.body["log_dir"])
 
@@ -196,8 +196,10 @@ def _start(name: str, wish: Any, on: str | None, where: str, port: int | None) -
 
     def step() -> tuple[Record, str]:
         record = open_store().get("deploy", name)
-        if record is not None and lifecycle.is_live(record):
-            if not lifecycle.is_ending(record):
+        # One look decides: with a second one, a process that ends in between would be given an order.
+        state = lifecycle.place_of(record).observe(record.body["job"]) if record is not None else None
+        if record is not None and state is not None and state.live:
+            if state.word != "stopping":
                 return lifecycle.change(record, wish, on, port)
             record = lifecycle.end(record)
         return lifecycle.bring_up(name, record, wish, where, port)

@@ -24,6 +24,7 @@ from .ports import bind
 
 READY_S = 60.0
 STOP_S = 20.0
+SETTLE_S = 10.0
 
 
 class Overtaken(Conflict):
@@ -49,11 +50,6 @@ def place_of(record: Record) -> Target:
 def is_live(record: Record | None) -> bool:
     """Whether its process lives, or is about to."""
     return record is not None and place_of(record).observe(record.body["job"]).live
-
-
-def is_ending(record: Record) -> bool:
-    """Whether it still lives, but was told to end: it takes no more orders."""
-    return place_of(record).observe(record.body["job"]).word == "stopping"
 
 
 def bring_up(name: str, before: Record | None, wish: orders.Wish, on: str, port: int | None) -> tuple[Record, str]:
@@ -183,3 +179,17 @@ def _detail(body: Loose) -> dict[str, Any]:
 def log_folder(record: Record) -> Path:
     """Where the endpoint's predictions are logged."""
     return Path(record.body["log_dir"])
+
+
+def settled_log(record: Record) -> Path:
+    """The same, once every row that was answered before this call is there: the process writes them a moment later.
+
+    Waits at most SETTLE_S, since a disk that takes no more must not hide what it has.
+    """
+    end_at = time.monotonic() + SETTLE_S
+    now = (client.status(record.body["url"]) if is_live(record) else None) or {}
+    taken = now.get("log_taken_rows", 0)
+    while now.get("log_settled_rows", taken) < taken and time.monotonic() < end_at:
+        time.sleep(0.05)
+        now = client.status(record.body["url"]) or {}
+    return log_folder(record)

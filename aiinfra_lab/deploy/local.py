@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sys
 from collections.abc import Sequence
 
 from .. import jobs
 from ..config import Settings
-from ..errors import NotFound
+from ..errors import Conflict, NotFound
 from ..store import Record, open_store
 from .base import State
 
@@ -37,9 +38,14 @@ class Local:
         return State(word, job.restarts)
 
     def stop(self, claim: str, timeout_s: float) -> None:
-        if self.observe(claim).live:
-            jobs.cancel(claim)
-            jobs.wait(claim, timeout_s=timeout_s)
+        while (record := open_store().get(jobs.JobRecord, claim)) and record.body.is_open:
+            if self.observe(claim).live:
+                jobs.cancel(claim)
+                jobs.wait(claim, timeout_s=timeout_s)
+            else:
+                # Its process has just died: the supervisor would start it again, or does so at this moment.
+                with contextlib.suppress(Conflict):
+                    open_store().commit(jobs.given_up(claim))
 
     def output(self, claim: str, lines: int) -> str:
         try:

@@ -52,26 +52,26 @@ def send(
     It works on a thread of its own, since a notebook has an event loop already. Ctrl-C ends the sending; the tally
     says so.
     """
-    tally, stop, problems = Tally(), threading.Event(), []
+    tally, stop, done = Tally(), threading.Event(), threading.Event()
     wanted = min(int(rate * for_s), most or 1 << 62)
 
     def work() -> None:
         try:
             asyncio.run(_send(urlsplit(url), bodies, rate, wanted, tally, stop))
-        except BaseException as problem:  # handed to the thread that waits
-            problems.append(problem)
-            raise
+        finally:
+            done.set()
 
     thread = threading.Thread(target=work, name="traffic", daemon=True)
     thread.start()
     try:
-        while thread.is_alive():
-            thread.join(0.1)
+        # Not by join(timeout): after Ctrl-C in it, Python 3.11 takes the thread for ended, and answers go uncounted.
+        while not done.wait(0.1):
             progress(tally)
     except KeyboardInterrupt:
         tally.interrupted = True
     finally:
         stop.set()
+        done.wait()
         thread.join()
     return tally
 

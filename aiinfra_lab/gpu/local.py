@@ -60,7 +60,9 @@ class Local:
             return Status("ended", state.why if state.at > job.started_at and state.why else _how(job), job.ended_at)
         if state.at < job.started_at or state.phase in ("none", "starting"):
             return Status("stopping" if job.stop_requested_at else "starting")
-        return Status("ready" if kept.alive() and not job.stop_requested_at else "stopping")
+        # A keeper holds its lock for a moment after it wrote that the session has ended.
+        ready = state.phase == "ready" and kept.alive() and not job.stop_requested_at
+        return Status("ready" if ready else "stopping")
 
     def renew(self, handle: str, deadline_at: float | None) -> None:
         with contextlib.suppress(NotFound):

@@ -210,9 +210,10 @@ class SqliteStore(SqlStore):
             version += 1
 
     def _verify_head(self, db: sqlite3.Connection) -> None:
+        recorded = self.head()[0]  # first: another process may commit, and write its head, between the two looks
         seq = db.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()[0]
-        if seq < self.head()[0]:
-            raise _damaged(self.path, f"it ends at event {seq}, but event {self.head()[0]} was recorded")
+        if seq < recorded:
+            raise _damaged(self.path, f"it ends at event {seq}, but event {recorded} was recorded")
 
 
 def opened(where: Settings) -> SqliteStore:

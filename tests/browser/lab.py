@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 from playwright.sync_api import Browser, Page, Playwright, expect
 
 from aiinfra_lab import jobs
-from tests.browser.serving import ROOT, TOKEN, Served, serve, wait_until
+from tests.browser.serving import ROOT, TOKEN, Served, serve
+from tests.conftest import PATIENCE_S, until
 
 SCREENSHOTS = ROOT / "build/screenshots"
 AXE = ROOT / "widgets/node_modules/axe-core/axe.min.js"
@@ -42,6 +43,7 @@ class Lab:
         outside: list[str] = []
         thrown: list[str] = []
         context = self._browser.new_context(viewport={"width": width, "height": height})
+        context.set_default_timeout(PATIENCE_S * 1000)
         page = context.new_page()
         page.on("request", lambda request: outside.append(request.url) if not is_here(request.url) else None)
         page.on("pageerror", lambda error: thrown.append(str(error)))
@@ -50,7 +52,6 @@ class Lab:
             "() => window.jupyterapp && !document.querySelector('#jupyterlab-splash')"
             " && ['notebook:run-all-cells', 'aiinfra-lab:open', 'apputils:change-theme']"
             ".every(name => window.jupyterapp.commands.hasCommand(name))",
-            timeout=60_000,
         )
         page.evaluate("() => window.jupyterapp.restored.then(() => true)")
         # Lab opens its launcher a moment later, and that takes the focus.
@@ -108,6 +109,7 @@ def started(playwright: Playwright, folder: Path, root: Path) -> Iterator[Lab]:
     assert (ROOT / "aiinfra_lab/labextension/package.json").exists(), "build the front end first: make front"
     (root / "aiinfra.toml").touch()
     options = ("--LabApp.expose_app_in_browser=True", "--LabApp.extension_manager=readonly")
+    expect.set_options(timeout=PATIENCE_S * 1000)
     served = serve("jupyterlab", folder, root, *options)
     try:
         browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
@@ -161,4 +163,4 @@ def end_all() -> None:
     """Ask every live job of this process's workspace to end, and wait for it."""
     for job in jobs.ls(live=True):
         jobs.cancel(job.id)
-    wait_until(lambda: not jobs.ls(live=True), 30, "a job does not end")
+    until(lambda: not jobs.ls(live=True), "a job does not end")

@@ -8,10 +8,11 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tests.conftest import PATIENCE_S, until
 
 ROOT = Path(__file__).parents[2]
 TOKEN = "t"
@@ -41,7 +42,7 @@ class Served:
         headers: dict[str, str] | None = None,
     ) -> tuple[int, Any, http.client.HTTPMessage]:
         """Status, JSON (or text) and headers of one request; the path is sent as it is. A body of bytes too."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
         sent = {"Authorization": f"token {token}"} if token else {}
         raw = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         connection.request(method, path, raw, {**sent, **(headers or {})})
@@ -54,7 +55,7 @@ class Served:
         """End the server and the kernels it started."""
         os.killpg(self.process.pid, signal.SIGTERM)
         try:
-            self.process.wait(timeout=20)
+            self.process.wait(timeout=PATIENCE_S)
         except subprocess.TimeoutExpired:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
@@ -78,7 +79,7 @@ def serve(module: str, folder: Path, root: Path, *options: str) -> Served:
         process = subprocess.Popen(command, env=environment, cwd=folder, stdout=log, stderr=log, start_new_session=True)
     served = Served(port, process, folder, root)
     try:
-        wait_until(lambda: answers(served), 90, f"{module} does not answer, see {folder / 'server.log'}")
+        until(lambda: answers(served), f"{module} does not answer, see {folder / 'server.log'}")
     except BaseException:
         served.stop()
         raise
@@ -108,12 +109,3 @@ def answers(served: Served) -> bool:
         return served.call("GET", "/api/status")[0] == 200
     except OSError:
         return False
-
-
-def wait_until(true: Any, most_s: float, otherwise: str) -> Any:
-    """Wait until a call returns something true, and return it."""
-    until = time.monotonic() + most_s
-    while not (found := true()):
-        assert time.monotonic() < until, otherwise
-        time.sleep(0.1)
-    return found

@@ -8,16 +8,16 @@ from playwright.sync_api import Page, Route, expect
 
 from aiinfra_lab import jobs
 from tests.browser.lab import AXE, Lab, faults, notebook, screenshot
-from tests.browser.serving import wait_until
+from tests.conftest import PATIENCE_S, until
 
 pytestmark = pytest.mark.browser
 
-SLEEP = [sys.executable, "-c", "import time; time.sleep(300)"]
+SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
 STUBBORN = """import signal, time
 from aiinfra_lab import jobs
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 jobs.beat()
-time.sleep(300)"""
+time.sleep(600)"""
 BUSY = """import time
 from aiinfra_lab import jobs
 with jobs.here("train:busy@1") as job:
@@ -40,11 +40,11 @@ def test_stop_works_while_the_kernel_is_busy(in_lab: Lab) -> None:
         in_lab.open(page, "busy.ipynb")
         in_lab.start_all(page)
         stop = in_lab.panel(page).get_by_role("button", name="Stop training run busy@1")
-        expect(stop).to_be_visible(timeout=20_000)
+        expect(stop).to_be_visible()
         expect(page.locator(".jp-Notebook-ExecutionIndicator[data-status='busy']")).to_have_count(1)
         screenshot(page, "panel-busy")
         stop.click()
-        in_lab.wait_idle(page, timeout_s=5)
+        in_lab.wait_idle(page)
         expect(page.locator(".jp-OutputArea-output")).to_contain_text("ended by the panel")
         expect(in_lab.panel(page).get_by_label("Ended lately")).to_contain_text("busy@1 stopped")
 
@@ -53,8 +53,8 @@ def test_stop_works_while_the_kernel_is_busy(in_lab: Lab) -> None:
 def test_the_panel_by_keyboard_and_by_axe(in_lab: Lab, theme: str) -> None:
     endpoint = jobs.start("deploy:delay", SLEEP)
     session = jobs.start("gpu:trainer", SLEEP, deadline_s=7200)
-    jobs.wait(jobs.start("recipe:broken", [sys.executable, "-c", "raise SystemExit(3)"]).id, timeout_s=30)
-    wait_until(lambda: jobs.poll(session.id).state == "running", 20, "the session does not run")
+    jobs.wait(jobs.start("recipe:broken", [sys.executable, "-c", "raise SystemExit(3)"]).id, timeout_s=PATIENCE_S)
+    until(lambda: jobs.poll(session.id).state == "running", "the session does not run")
     with in_lab.page(theme) as page:
         panel = in_lab.panel(page)
         expect(panel.get_by_role("status")).to_have_text("2 things live")
@@ -66,7 +66,7 @@ def test_the_panel_by_keyboard_and_by_axe(in_lab: Lab, theme: str) -> None:
         expect(panel.get_by_role("button", name="Stop endpoint delay")).to_be_focused()
         screenshot(page, f"panel-{theme}")
         page.keyboard.press("Enter")
-        expect(panel.get_by_label("Ended lately")).to_contain_text("delay stopped", timeout=15_000)
+        expect(panel.get_by_label("Ended lately")).to_contain_text("delay stopped")
         expect(panel.get_by_role("button", name="Stop session trainer")).to_be_focused()
         assert faults(page, "#aiinfra-lab-panel") == []
     assert jobs.poll(endpoint.id).state == "stopped"
@@ -78,14 +78,14 @@ def test_stop_says_that_it_waits_and_keeps_the_focus(in_lab: Lab) -> None:
     with in_lab.page() as page:
         panel = in_lab.panel(page)
         stop = panel.get_by_role("button", name="Stop training run stubborn@1")
-        wait_until(lambda: jobs.poll(job.id).silent_s is not None, 20, "the job does not run")
+        until(lambda: jobs.poll(job.id).silent_s is not None, "the job does not run")
         stop.press("Enter")
         waits = panel.get_by_role("button", name="Stopping training run stubborn@1")
         expect(waits).to_have_attribute("aria-disabled", "true")
         expect(waits).to_be_focused()
         expect(panel.get_by_role("status")).to_contain_text("stopping stubborn@1")
         screenshot(page, "panel-stopping")
-        expect(panel.get_by_label("Ended lately")).to_contain_text("stubborn@1 stopped", timeout=15_000)
+        expect(panel.get_by_label("Ended lately")).to_contain_text("stubborn@1 stopped")
 
 
 def test_an_empty_panel_says_what_to_run(in_lab: Lab) -> None:
@@ -126,7 +126,7 @@ def test_a_server_that_is_gone_is_asked_again(in_lab: Lab) -> None:
         panel = in_lab.panel(page)
         expect(panel.get_by_role("alert")).to_contain_text("The Jupyter server does not answer.")
         page.unroute("**/aiinfra/items*")
-        expect(panel.get_by_role("status")).to_contain_text("live", timeout=15_000)
+        expect(panel.get_by_role("status")).to_contain_text("live")
         expect(panel.locator(".aiinfra-Panel-trouble")).to_be_empty()
 
 
@@ -148,7 +148,7 @@ def test_a_hidden_panel_asks_nothing(in_lab: Lab) -> None:
         page.wait_for_timeout(3000)
         assert asked == []
         in_lab.panel(page)
-        wait_until(lambda: page.wait_for_timeout(100) or asked, 10, "an open panel asks")
+        until(lambda: page.wait_for_timeout(100) or asked, "an open panel asks")
 
 
 def test_the_view_menu_opens_it(in_lab: Lab) -> None:

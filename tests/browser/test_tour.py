@@ -3,15 +3,19 @@
 import json
 import shutil
 
+import pytest
+
 from tests.browser.lab import screenshot
 from tests.browser.serving import ROOT
+
+pytestmark = pytest.mark.browser
 
 
 def test_the_tour_runs_in_jupyterlab(in_lab):
     shutil.copy(ROOT / "notebooks/00-tour.ipynb", in_lab.root)
     with in_lab.page(height=2400) as page:
         in_lab.open(page, "00-tour.ipynb")
-        in_lab.run_all(page, timeout_s=300)
+        in_lab.run_all(page, timeout_s=600)
         assert in_lab.errors(page) == []
         page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
         page.wait_for_timeout(1000)

@@ -11,7 +11,7 @@ from aiinfra_lab.deploy import client, lifecycle
 from aiinfra_lab.deploy.base import Place
 from aiinfra_lab.store import open_store
 
-MOST_S = 30.0
+MOST_S = 60.0
 
 
 def ready(name="delay"):

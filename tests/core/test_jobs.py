@@ -11,9 +11,9 @@ from aiinfra_lab.errors import Conflict, Interrupted, NotFound, Unavailable
 from aiinfra_lab.jobs import JobRecord, process, restored
 from aiinfra_lab.store import Event, Record, open_store
 from aiinfra_lab.store.sqlite import restore
-from tests.conftest import end_supervisor, supervisors, until
+from tests.conftest import PATIENCE_S, end_supervisor, press_ctrl_c_in, supervisors, until
 
-SLEEP = ["sleep", "60"]
+SLEEP = ["sleep", "600"]
 
 
 def shell(text: str) -> list[str]:
@@ -27,18 +27,19 @@ def running(job: jobs.Job) -> jobs.Job:
 
 @pytest.mark.parametrize(("code", "state"), [(0, "done"), (3, "failed"), (124, "stopped")])
 def test_a_job_ends_with_its_exit_code_and_log(workspace, code, state):
-    job = jobs.wait(jobs.start("train:a", shell(f"echo out; echo err >&2; exit {code}")).id, 20)
+    job = jobs.wait(jobs.start("train:a", shell(f"echo out; echo err >&2; exit {code}")).id, PATIENCE_S)
     assert (job.state, job.exit_code, jobs.log(job.id)) == (state, code, "out\nerr")
 
 
 def test_a_command_that_does_not_exist_fails_and_says_so(workspace):
-    job = jobs.wait(jobs.start("train:a", ["no-such-program"]).id, 20)
+    job = jobs.wait(jobs.start("train:a", ["no-such-program"]).id, PATIENCE_S)
     assert job.state == "failed"
     assert "no-such-program" in jobs.log(job.id)
 
 
 def test_a_job_knows_its_id_and_workspace(workspace):
-    job = jobs.wait(jobs.start("train:a", shell("echo $AIINFRA_JOB $AIINFRA_WORKSPACE $X"), env={"X": "y"}).id, 20)
+    started = jobs.start("train:a", shell("echo $AIINFRA_JOB $AIINFRA_WORKSPACE $X"), env={"X": "y"})
+    job = jobs.wait(started.id, PATIENCE_S)
     assert jobs.log(job.id) == f"{job.id} {workspace} y"
 
 
@@ -46,7 +47,7 @@ def test_cancel_ends_the_whole_tree_also_what_left_its_session(workspace):
     job = running(jobs.start("gpu:a", shell("(setsid sleep 61 &); sleep 62")))
     until(lambda: len(list(process.tree(job.pid, process.birth(job.pid), job.id))) >= 3)
     jobs.cancel(job.id)
-    ended = jobs.wait(job.id, 20)
+    ended = jobs.wait(job.id, PATIENCE_S)
     assert ended.state == "stopped"
     assert list(process.tree(job.pid, 0.0, job.id)) == []
 
@@ -56,25 +57,26 @@ def test_a_job_that_ignores_the_request_is_killed(workspace):
     job = running(jobs.start("gpu:a", [sys.executable, "-c", code]))
     until(lambda: jobs.log(job.id))
     jobs.cancel(job.id)
-    assert jobs.wait(job.id, 20).state == "stopped"
+    assert jobs.wait(job.id, PATIENCE_S).state == "stopped"
 
 
 def test_a_job_gets_the_chance_to_end_cleanly(workspace):
     job = running(jobs.start("gpu:a", shell("trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.05; done")))
     until(lambda: "up" in jobs.log(job.id))
     jobs.cancel(job.id)
-    assert jobs.wait(job.id, 20).state == "stopped"
+    assert jobs.wait(job.id, PATIENCE_S).state == "stopped"
     assert jobs.log(job.id).endswith("bye")
 
 
 def test_the_deadline_ends_a_job(workspace):
-    job = jobs.wait(jobs.start("gpu:a", SLEEP, deadline_s=0.5).id, 20)
+    job = jobs.wait(jobs.start("gpu:a", SLEEP, deadline_s=0.5).id, PATIENCE_S)
     assert job.state == "stopped"
     assert open_store().get(jobs.JobRecord, job.id).body.ended_by == "deadline"
 
 
 def test_the_deadline_holds_without_a_supervisor(workspace):
-    job = running(jobs.start("gpu:a", SLEEP, deadline_s=1.5))
+    job = jobs.start("gpu:a", SLEEP, deadline_s=1.5)
+    until(lambda: jobs.poll(job.id).state != "starting")  # running; ended already, where this process was slow
     end_supervisor(workspace)
     until(lambda: jobs.poll(job.id).state == "stopped")
 
@@ -83,28 +85,29 @@ def test_a_failing_job_is_restarted_a_bounded_number_of_times(workspace, monkeyp
     job = jobs.start(
         "deploy:a", shell("n=$(cat n 2>/dev/null || echo 0); echo $((n+1)) > n; [ $n -ge 2 ]"), restart=True
     )
-    ended = jobs.wait(job.id, 30)
+    ended = jobs.wait(job.id, PATIENCE_S)
     assert (ended.state, ended.restarts) == ("done", 2)
 
 
 def test_a_stopped_job_is_not_restarted(workspace):
     job = running(jobs.start("deploy:a", SLEEP, restart=True))
     jobs.cancel(job.id)
-    assert (jobs.wait(job.id, 20).state, jobs.poll(job.id).restarts) == ("stopped", 0)
+    assert (jobs.wait(job.id, PATIENCE_S).state, jobs.poll(job.id).restarts) == ("stopped", 0)
 
 
 def test_jobs_survive_the_supervisor_and_are_adopted(workspace):
     job = running(jobs.start("deploy:a", SLEEP))
     end_supervisor(workspace)
     assert jobs.poll(job.id).state == "running"
-    other = jobs.wait(jobs.start("train:b", shell("exit 0")).id, 20)
+    other = jobs.wait(jobs.start("train:b", shell("exit 0")).id, PATIENCE_S)
     jobs.cancel(job.id)
-    assert (other.state, jobs.wait(job.id, 20).state) == ("done", "stopped")
+    assert (other.state, jobs.wait(job.id, PATIENCE_S).state) == ("done", "stopped")
 
 
 def test_the_exit_code_is_known_though_no_supervisor_saw_the_end(workspace):
-    job = running(jobs.start("train:a", shell("sleep 0.5; exit 7")))
+    job = running(jobs.start("train:a", shell("while [ ! -e go ]; do sleep 0.05; done; exit 7")))
     end_supervisor(workspace)
+    (workspace / "go").touch()
     until(lambda: not jobs.poll(job.id).live)
     assert (jobs.poll(job.id).state, jobs.poll(job.id).exit_code) == ("failed", 7)
 
@@ -124,7 +127,7 @@ def test_what_was_given_up_is_not_started_again(workspace):
     os.killpg(job.pid, signal.SIGKILL)
     until(lambda: not jobs.poll(job.id).live)
     open_store().commit(jobs.given_up(job.id), None)
-    assert jobs.wait(jobs.start("train:b", ["sleep", "1"]).id, 20).state == "done"
+    assert jobs.wait(jobs.start("train:b", ["sleep", "1"]).id, PATIENCE_S).state == "done"
     assert (jobs.poll(job.id).state, jobs.poll(job.id).restarts) == ("lost", 0)
 
 
@@ -132,7 +135,7 @@ def test_a_job_is_started_once_though_supervisors_die_at_the_worst_moment(worksp
     for _ in range(5):
         job = jobs.start("train:a", shell("echo once; sleep 0.3"))
         end_supervisor(workspace)
-        assert jobs.wait(job.id, 20).state == "done"
+        assert jobs.wait(job.id, PATIENCE_S).state == "done"
         assert jobs.log(job.id) == "once"
 
 
@@ -147,8 +150,8 @@ def test_one_supervisor_however_many_ask(workspace):
 
 
 def test_the_supervisor_goes_when_nothing_lives(workspace):
-    jobs.wait(jobs.start("train:a", ["true"]).id, 20)
-    until(lambda: not supervisors(workspace), 20)
+    jobs.wait(jobs.start("train:a", ["true"]).id, PATIENCE_S)
+    until(lambda: not supervisors(workspace))
 
 
 def test_waiting_has_an_end(workspace):
@@ -159,7 +162,7 @@ def test_waiting_has_an_end(workspace):
 
 def test_ctrl_c_ends_the_waiting_and_leaves_the_job(workspace):
     job = running(jobs.start("train:a", SLEEP))
-    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+    press_ctrl_c_in(jobs.wait)
     with pytest.raises(Interrupted, match=r"goes on\n  fix: look at it with `%train log a`"):
         jobs.wait(job.id, again="%train log a")
     assert jobs.poll(job.id).state == "running"
@@ -221,7 +224,7 @@ def test_the_heartbeat_says_how_long_a_job_is_silent(workspace):
     code = "import time\nfrom aiinfra_lab import jobs\njobs.beat()\ntime.sleep(60)"
     job = jobs.start("deploy:a", [sys.executable, "-c", code])
     until(lambda: jobs.poll(job.id).silent_s is not None)
-    assert jobs.poll(job.id).silent_s < 20
+    assert jobs.poll(job.id).silent_s < PATIENCE_S
 
 
 def test_a_wrapper_that_dies_before_anybody_saw_it_run_is_lost_not_starting_for_ever(workspace):
@@ -231,7 +234,7 @@ def test_a_wrapper_that_dies_before_anybody_saw_it_run_is_lost_not_starting_for_
     store = open_store()
     record = store.get(jobs.JobRecord, job.id)
     store.commit([record.with_(state="starting", pid=0, born=0.0)])
-    assert jobs.wait(job.id, 20).state == "lost"
+    assert jobs.wait(job.id, PATIENCE_S).state == "lost"
 
 
 def test_a_leftover_claim_never_reaches_a_stranger(workspace):
@@ -241,7 +244,7 @@ def test_a_leftover_claim_never_reaches_a_stranger(workspace):
     open_store().commit([record])
     jobs.launch()
     jobs.cancel(record.name)
-    jobs.wait(record.name, 20)
+    jobs.wait(record.name, PATIENCE_S)
     assert stranger.poll() is None
     stranger.kill()
     stranger.wait()
@@ -249,19 +252,19 @@ def test_a_leftover_claim_never_reaches_a_stranger(workspace):
 
 def test_a_job_that_cannot_be_started_fails_and_the_others_can_still_be_stopped(workspace):
     good = running(jobs.start("deploy:good", SLEEP))
-    bad = jobs.wait(jobs.start("train:bad", SLEEP, cwd=workspace / "nowhere").id, 20)
+    bad = jobs.wait(jobs.start("train:bad", SLEEP, cwd=workspace / "nowhere").id, PATIENCE_S)
     assert (bad.state, "could not be started" in jobs.log(bad.id)) == ("failed", True)
     jobs.cancel(good.id)
-    assert jobs.wait(good.id, 20).state == "stopped"
+    assert jobs.wait(good.id, PATIENCE_S).state == "stopped"
 
 
 def test_after_the_store_was_put_back_the_supervisor_goes_on(workspace):
-    jobs.wait(jobs.start("train:a", ["true"]).id, 20)
+    jobs.wait(jobs.start("train:a", ["true"]).id, PATIENCE_S)
     store = open_store()
     store.copy("test")
     store.path.write_bytes(b"rubbish")
     restore(store.path)
-    assert jobs.wait(jobs.start("train:b", ["true"]).id, 20).state == "done"
+    assert jobs.wait(jobs.start("train:b", ["true"]).id, PATIENCE_S).state == "done"
 
 
 def put_back(home) -> list[str]:
@@ -275,7 +278,7 @@ def put_back(home) -> list[str]:
 
 
 def test_what_a_restored_store_does_not_know_is_ended_and_named(workspace):
-    jobs.wait(jobs.start("train:b", ["true"]).id, 20)
+    jobs.wait(jobs.start("train:b", ["true"]).id, PATIENCE_S)
     open_store().copy("test")
     polite = running(jobs.start("gpu:my-a", shell("trap 'echo bye; exit' TERM; echo up; while :; do sleep 0.05; done")))
     deaf = running(jobs.start("deploy:c", shell("trap '' TERM; echo up; sleep 60"), restart=True))
@@ -295,7 +298,7 @@ def test_what_a_restored_store_knows_of_old_and_still_lives_goes_on(workspace, t
     store.copy("test")
     assert put_back(workspace) == []
     until(lambda: len(supervisors(workspace)) == 1)
-    now = jobs.wait(jobs.start("train:b", ["true"]).id, 20) and jobs.poll(job.id)
+    now = jobs.wait(jobs.start("train:b", ["true"]).id, PATIENCE_S) and jobs.poll(job.id)
     assert (now.state, now.pid, now.restarts) == ("running", job.pid, 0)
 
 
@@ -303,9 +306,9 @@ def test_what_was_stopped_after_the_copy_is_not_started_again(workspace):
     job = running(jobs.start("deploy:a", SLEEP, restart=True))
     open_store().copy("test")
     jobs.cancel(job.id)
-    jobs.wait(job.id, 20)
+    jobs.wait(job.id, PATIENCE_S)
     assert put_back(workspace) == []
-    jobs.wait(jobs.start("train:b", ["sleep", "1"]).id, 20)
+    jobs.wait(jobs.start("train:b", ["sleep", "1"]).id, PATIENCE_S)
     assert (jobs.poll(job.id).live, jobs.poll(job.id).restarts) == (False, 0)
 
 

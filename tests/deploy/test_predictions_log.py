@@ -97,5 +97,5 @@ def test_a_full_disk_loses_lines_counts_them_and_tears_none(tmp_path):
         for number in range(20):
             log.add(line(number))
         log.close()
-    assert log.lost == 20
+    assert (log.lost, log.settled) == (20, log.taken)
     assert [path.stat().st_size for path in files(tmp_path)] == [0]

@@ -14,6 +14,10 @@ import uvloop
 from aiinfra_lab.deploy.ports import bind
 from aiinfra_lab.deploy.server import protocol
 from aiinfra_lab.deploy.server.protocol import MAX_BODY, MAX_HEAD, Request, Server
+from tests.conftest import PATIENCE_S, until
+
+# How long the answer to `/slow` takes: enough that this thread may be kept waiting for half of it.
+SLOW_S = 1.5
 
 
 class Echo:
@@ -28,7 +32,7 @@ class Echo:
         if request.path == b"/broken":
             raise RuntimeError("a fault in the handler")
         if request.path == b"/slow":
-            self.loop.call_later(0.2, request.respond, 200, request.body)
+            self.loop.call_later(SLOW_S, request.respond, 200, request.body)
         else:
             request.respond(200, request.body or request.path)
 
@@ -69,7 +73,7 @@ def talk(running):
     opened = []
 
     def connect() -> socket.socket:
-        opened.append(socket.create_connection(("127.0.0.1", running.port), timeout=20))
+        opened.append(socket.create_connection(("127.0.0.1", running.port), timeout=PATIENCE_S))
         return opened[-1]
 
     yield connect
@@ -268,8 +272,8 @@ def test_a_client_that_reads_nothing_is_not_read_from(talk):
 
 
 def test_slow_heads_and_slow_bodies_are_dropped(talk, monkeypatch):
-    monkeypatch.setattr(protocol, "HEAD_S", 0.3)
-    monkeypatch.setattr(protocol, "BODY_S", 0.3)
+    monkeypatch.setattr(protocol, "HEAD_S", 1.0)
+    monkeypatch.setattr(protocol, "BODY_S", 1.0)
     silent, head, body = talk(), talk(), talk()
     head.sendall(b"POST / HTTP/1.1\r\nhost")
     body.sendall(b"POST / HTTP/1.1\r\ncontent-length: 100\r\n\r\nabc")
@@ -279,7 +283,7 @@ def test_slow_heads_and_slow_bodies_are_dropped(talk, monkeypatch):
 
 
 def test_a_slow_answer_is_not_mistaken_for_a_slow_client(talk, monkeypatch):
-    monkeypatch.setattr(protocol, "HEAD_S", 0.05)
+    monkeypatch.setattr(protocol, "HEAD_S", SLOW_S / 2)
     connection = talk()
     connection.sendall(post("/slow", b"patient"))
     assert Answers(connection).bodies == [b"patient"]
@@ -288,7 +292,7 @@ def test_a_slow_answer_is_not_mistaken_for_a_slow_client(talk, monkeypatch):
 def test_more_connections_than_allowed_are_closed(monkeypatch):
     monkeypatch.setattr(protocol, "MAX_CONNECTIONS", 2)
     running = Running()
-    first, second, third = (socket.create_connection(("127.0.0.1", running.port), timeout=20) for _ in range(3))
+    first, second, third = (socket.create_connection(("127.0.0.1", running.port), timeout=PATIENCE_S) for _ in range(3))
     assert ended(third)
     for connection in (first, second):
         connection.sendall(post("/", b"in"))
@@ -300,12 +304,11 @@ def test_more_connections_than_allowed_are_closed(monkeypatch):
 
 def test_draining_answers_what_was_taken_and_closes(monkeypatch):
     running = Running()
-    busy, idle = (socket.create_connection(("127.0.0.1", running.port), timeout=20) for _ in range(2))
+    busy, idle = (socket.create_connection(("127.0.0.1", running.port), timeout=PATIENCE_S) for _ in range(2))
     idle.sendall(post("/", b"x"))
     Answers(idle)
     busy.sendall(post("/slow", b"taken"))
-    while running.echo.seen < 2:
-        time.sleep(0.01)
+    until(lambda: running.echo.seen == 2)
     running.call(running.server.drain)
     assert ended(idle)
     assert Answers(busy).bodies == [b"taken"]

@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pandas as pd
@@ -16,7 +15,7 @@ from aiinfra_lab.deploy import client, lifecycle, traffic
 from aiinfra_lab.deploy.server import predictions_log
 from aiinfra_lab.errors import Failed, LabError, NotFound, Unavailable, UsageProblem
 from aiinfra_lab.store import open_store
-from tests.conftest import until
+from tests.conftest import PATIENCE_S, until
 
 from .conftest import DF, FAR, ROW
 
@@ -35,14 +34,19 @@ BODIES = [json.dumps({"rows": [ROW], "key": number}).encode() for number in rang
 
 
 class Sending:
-    """Traffic in the background of a test."""
+    """Traffic in the background of a test, until it has seen those versions."""
 
-    def __init__(self, url: str, rate: float, for_s: float) -> None:
-        self.thread = threading.Thread(target=self._send, args=(url, rate, for_s))
+    def __init__(self, url: str, rate: float, versions: set[str]) -> None:
+        self.versions = versions
+        self.thread = threading.Thread(target=self._send, args=(url, rate))
         self.thread.start()
 
-    def _send(self, url, rate, for_s):
-        self.tally = traffic.send(url, BODIES, rate, for_s, lambda _: None)
+    def _send(self, url, rate):
+        self.tally = traffic.send(url, BODIES, rate, PATIENCE_S, self._look)
+
+    def _look(self, tally):
+        if set(tally.versions) >= self.versions:
+            raise KeyboardInterrupt
 
     def result(self):
         self.thread.join()
@@ -53,13 +57,13 @@ def test_no_request_fails_while_versions_are_swapped(register):
     for version in range(1, 5):
         register(version)
     endpoint = deploy.start("delay", model="models:delay@1")
-    sending = Sending(endpoint.url, rate=300, for_s=3)
+    every = {f"models:delay@{version}" for version in range(1, 5)}
+    sending = Sending(endpoint.url, 300, every)
     for version in (2, 3, 4):
         deploy.start("delay", model=f"models:delay@{version}")
     tally = sending.result()
     assert (tally.ok, tally.errors, tally.refused) == (tally.sent, 0, 0)
-    assert tally.sent == 900
-    assert set(tally.versions) == {f"models:delay@{version}" for version in range(1, 5)}
+    assert set(tally.versions) == every
 
 
 def ask_until_it_ends(url: str) -> int:
@@ -76,8 +80,7 @@ def test_a_stop_answers_what_it_took_and_loses_no_logged_row(register):
     endpoint = deploy.start("delay", model="models:delay@1")
     with ThreadPoolExecutor(4) as pool:
         asking = [pool.submit(ask_until_it_ends, endpoint.url) for _ in range(4)]
-        while deploy.show("delay").count < 100:
-            time.sleep(0.01)
+        until(lambda: deploy.show("delay").count >= 100)
         stopped = deploy.stop("delay")
         answered = sum(future.result() for future in asking)
     folder = lifecycle.log_folder(open_store().get("deploy", "delay"))
@@ -137,7 +140,7 @@ def test_ctrl_c_ends_the_sending():
 
     before = threading.active_count()
     tally = traffic.send("http://127.0.0.1:9", BODIES, 0.05, 3600, interrupt)  # the next is due in 20 s
-    assert (tally.interrupted, tally.sent, tally.took_s < 10) == (True, 1, True)
+    assert (tally.interrupted, tally.sent, tally.took_s < 20) == (True, 1, True)
     assert threading.active_count() == before
 
 

@@ -7,8 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
-import time
 
 import pytest
 
@@ -17,7 +15,7 @@ from aiinfra_lab.cli import main
 from aiinfra_lab.deploy import client, lifecycle
 from aiinfra_lab.errors import Conflict, Failed, Interrupted, NotFound, Unavailable, UsageProblem
 from aiinfra_lab.store import open_store
-from tests.conftest import end_supervisor, until
+from tests.conftest import PATIENCE_S, end_supervisor, press_ctrl_c_in, until
 
 from .conftest import DF, FAR, ROW, server_pid
 
@@ -64,6 +62,14 @@ def test_a_bad_value_is_refused_by_row_and_column(register):
     assert client.ask(endpoint.url, "/nothing")[0] == 404
     assert client.ask(endpoint.url, "/predict")[0] == 405
     assert endpoint.predict([{**ROW, "temp": float("nan")}])  # a data frame's missing value is sent as null
+
+
+def test_the_log_shows_every_row_that_was_answered(register):
+    register(1)
+    endpoint = deploy.start("delay", model="models:delay@1")
+    for number in range(1, 6):
+        endpoint.predict([ROW] * number)
+        assert len(deploy.log("delay").rows) == number * (number + 1) / 2
 
 
 def test_metrics_are_what_prometheus_reads(register):
@@ -196,7 +202,7 @@ def test_two_starts_at_once_make_one_process(register):
         subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
-    said = [process.communicate(timeout=60) for process in both]
+    said = [process.communicate(timeout=PATIENCE_S) for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     assert len({out for out, _ in said}) == 1
     assert len(jobs.ls("deploy:delay")) == 1
@@ -225,7 +231,7 @@ def test_what_takes_the_place_of_a_killed_process_is_left_alone_by_it(register, 
     os.killpg(old.pid, signal.SIGKILL)
     until(lambda: deploy.show("delay").state == "lost")
     again = deploy.start("delay", model="models:delay@1")
-    time.sleep(1)  # a supervisor that knew of the old job would have brought it back by now
+    jobs.wait(jobs.start("train:after", ["sleep", "1"]).id)  # by then the old one would have been brought back
     assert (jobs.poll(old.id).state, jobs.poll(old.id).restarts, again.state) == ("lost", 0, "running")
     assert deploy.run("delay", rows=DF, rate=20, for_="0.5s").ok == 10
 
@@ -236,7 +242,7 @@ def test_a_process_whose_place_was_taken_ends_at_once(register, workspace):
     before = open_store().get("deploy", "delay").body["url"]
     env = {**os.environ, "AIINFRA_JOB": "deploy-delay-old"}
     command = [sys.executable, "-m", "aiinfra_lab.deploy.server", "delay"]
-    late = subprocess.run(command, env=env, capture_output=True, text=True, timeout=30, check=False)
+    late = subprocess.run(command, env=env, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert (late.returncode, "another process serves delay now" in late.stderr) == (0, True)
     assert (open_store().get("deploy", "delay").body["url"], deploy.show("delay").state) == (before, "running")
 
@@ -256,10 +262,21 @@ def test_the_panels_stop_ends_it_and_the_record_says_so(register):
     deploy.start("delay", model="models:delay@1")
     job = jobs.find("deploy:delay")
     jobs.cancel(job.id)
-    assert jobs.wait(job.id, timeout_s=20).exit_code == 0
+    assert jobs.wait(job.id, timeout_s=PATIENCE_S).exit_code == 0
     assert open_store().get("deploy", "delay").body["stopped_at"]
     assert deploy.show("delay").state == "stopped"
     assert deploy.stop("delay").state == "stopped"  # once more is fine
+
+
+def test_a_stop_right_after_its_process_died_is_not_undone(register):
+    register(1)
+    deploy.start("delay", model="models:delay@1")
+    job = jobs.find("deploy:delay")
+    os.kill(server_pid(job.id), signal.SIGKILL)
+    until(lambda: not jobs.poll(job.id).live or jobs.poll(job.id).restarts)
+    deploy.stop("delay")
+    jobs.wait(jobs.start("train:after", ["sleep", "1"]).id)  # by then it would have been brought back
+    assert not jobs.poll(job.id).live
 
 
 def test_a_start_while_the_old_process_still_ends_waits_for_it(register):
@@ -333,7 +350,7 @@ def test_pages_in_a_browser_are_turned_away(register):
 def test_ctrl_c_ends_the_waiting_and_not_the_endpoint(register):
     register(1)
     deploy.start("delay", model="models:delay@1")
-    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+    press_ctrl_c_in(lifecycle.wait)
     with pytest.raises(Interrupted, match="goes on"):
         lifecycle.wait("delay", generation=99)
     assert deploy.show("delay").state == "running"

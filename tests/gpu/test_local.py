@@ -1,4 +1,5 @@
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,14 @@ def test_a_processor_session_sees_no_accelerator(workspace, two_cards):
 def test_a_machine_is_a_job_that_can_be_found(machines):
     handle = machines.create(gpu.Plan("one", machines.offers()[0], None))
     assert jobs.find("gpu:one").id == handle
+
+
+def test_a_session_that_has_ended_is_not_ready_while_its_keeper_still_goes(workspace, machines):
+    gpu.start("one")
+    place, handle = kernels.Place.of("gpu:one"), jobs.find("gpu:one").id
+    assert machines.status(handle).state == "ready"
+    place.say(replace(place.state(), phase="ended", why="its kernel ended with exit code 1"))
+    assert machines.status(handle).state == "stopping"
 
 
 def test_a_keeper_that_fails_says_what_happened_and_what_mends_it(workspace):

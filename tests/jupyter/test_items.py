@@ -53,7 +53,7 @@ def test_a_session_that_starts_is_not_said_to_run(store: Store) -> None:
 
 
 def running(subject: str) -> jobs.Job:
-    job = jobs.start(subject, ["sleep", "60"])
+    job = jobs.start(subject, ["sleep", "600"])
     until(lambda: jobs.poll(job.id).state == "running")
     return jobs.poll(job.id)
 

@@ -14,9 +14,10 @@ from aiinfra_lab.jobs import JobRecord
 from aiinfra_lab.jupyter import calls
 from aiinfra_lab.jupyter.items import CALL, ENDED_SHOWN, Watch
 from aiinfra_lab.store import Record, open_store
-from tests.browser.serving import Served, serve, wait_until
+from tests.browser.serving import Served, serve
+from tests.conftest import PATIENCE_S, until
 
-SLEEP = [sys.executable, "-c", "import time; time.sleep(120)"]
+SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
 
 
 @pytest.fixture(scope="module")
@@ -36,12 +37,12 @@ def here(server: Served, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
     for job in jobs.ls(live=True):
         jobs.cancel(job.id)
         if job.supervised:
-            jobs.wait(job.id, timeout_s=20)
+            jobs.wait(job.id, timeout_s=PATIENCE_S)
 
 
 def running(subject: str) -> jobs.Job:
     job = jobs.start(subject, SLEEP)
-    wait_until(lambda: jobs.poll(job.id).state == "running", 20, "the job does not run")
+    until(lambda: jobs.poll(job.id).state == "running", "the job does not run")
     return job
 
 
@@ -142,7 +143,7 @@ def test_stop_is_written_at_once_and_ends_the_job(here: Served) -> None:
     status, answer, _ = here.call("POST", "/aiinfra/deploy/stop", {"args": ["delay"]})
     assert (status, answer) == (200, {"stopping": [job.id]})
     assert jobs.poll(job.id).stop_requested_at
-    assert jobs.wait(job.id, timeout_s=20).state == "stopped"
+    assert jobs.wait(job.id, timeout_s=PATIENCE_S).state == "stopped"
 
 
 def test_stop_takes_a_uri_and_one_version(here: Served) -> None:
@@ -171,7 +172,7 @@ def test_stop_wants_one_name(here: Served, body: Any) -> None:
 def test_a_verb_runs_as_a_job_whose_answer_is_its_json(here: Served) -> None:
     status, answer, _ = here.call("POST", "/aiinfra/lab/show", {"args": [], "flags": {}})
     assert status == 202
-    jobs.wait(answer["job"], timeout_s=60)
+    jobs.wait(answer["job"], timeout_s=PATIENCE_S)
     status, answer, _ = here.call("GET", f"/aiinfra/jobs/{answer['job']}")
     assert (status, answer["state"], answer["error"]) == (200, "done", None)
     assert isinstance(answer["result"], dict)
@@ -179,7 +180,7 @@ def test_a_verb_runs_as_a_job_whose_answer_is_its_json(here: Served) -> None:
 
 def test_the_error_of_a_verb_comes_with_its_fix(here: Served) -> None:
     _, answer, _ = here.call("POST", "/aiinfra/lab/show", {"flags": {"colour": "red"}})
-    jobs.wait(answer["job"], timeout_s=60)
+    jobs.wait(answer["job"], timeout_s=PATIENCE_S)
     _, answer, _ = here.call("GET", f"/aiinfra/jobs/{answer['job']}")
     assert (answer["state"], answer["result"], answer["error"]["error"]) == ("failed", None, "UsageProblem")
     assert "--colour" in answer["error"]["what"]
@@ -188,7 +189,7 @@ def test_the_error_of_a_verb_comes_with_its_fix(here: Served) -> None:
 
 def test_a_job_that_says_nothing_is_explained_by_its_log(here: Served) -> None:
     job = jobs.start(f"{CALL}test", [sys.executable, "-c", "raise SystemExit('boom')"])
-    jobs.wait(job.id, timeout_s=20)
+    jobs.wait(job.id, timeout_s=PATIENCE_S)
     error = calls.answer(jobs.poll(job.id))["error"]
     assert "boom" in error["what"]
     assert str(job.log_path) in error["fix"]
@@ -308,7 +309,7 @@ def test_parameters_are_pairs() -> None:
 def test_a_word_for_a_shell_reaches_the_verb_as_it_is(here: Served, tmp_path: Path) -> None:
     word = f"x; touch {tmp_path}/made $(touch {tmp_path}/made)"
     _, answer, _ = here.call("POST", "/aiinfra/lab/show", {"args": [word]})
-    assert jobs.wait(answer["job"], timeout_s=60).state == "failed"
+    assert jobs.wait(answer["job"], timeout_s=PATIENCE_S).state == "failed"
     assert list(tmp_path.iterdir()) == []
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from aiinfra_lab import gpu, kernels
 from aiinfra_lab.errors import Failed, Unavailable
+from tests.conftest import PATIENCE_S
 
 
 def outputs_of(code: str, **options) -> tuple[dict, list[kernels.Output]]:
@@ -28,7 +29,7 @@ def busy(code: str) -> threading.Thread:
         target=kernels.execute, args=("trainer", f"print('now')\n{code}", lambda output: begun.set())
     )
     run.start()
-    assert begun.wait(30)
+    assert begun.wait(PATIENCE_S)
     return run
 
 
@@ -97,10 +98,10 @@ def test_waiting_ends_after_the_time_that_was_given_and_the_code_goes_on(kept):
     assert printed("print(z)") == "1\n"
 
 
-@pytest.mark.parametrize(("interrupt", "slept"), [(False, "True"), (True, "False")])
-def test_ctrl_c_ends_the_waiting_and_only_when_asked_the_code(kept, interrupt, slept):
+@pytest.mark.parametrize(("interrupt", "sleeps_s", "slept"), [(False, 2, "True"), (True, 2 * PATIENCE_S, "False")])
+def test_ctrl_c_ends_the_waiting_and_only_when_asked_the_code(kept, interrupt, sleeps_s, slept):
     with pytest.raises(KeyboardInterrupt):
-        in_the_middle(os.kill, os.getpid(), signal.SIGINT, seconds=2, interrupt=interrupt)
+        in_the_middle(os.kill, os.getpid(), signal.SIGINT, seconds=sleeps_s, interrupt=interrupt)
     assert printed("print(slept)") == f"{slept}\n"
 
 

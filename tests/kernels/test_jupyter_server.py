@@ -1,13 +1,14 @@
 """A session through a real Jupyter server, as JupyterLab uses it: REST and the websocket."""
 
 import asyncio
+import contextlib
 import json
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from jupyter_client.session import Session
@@ -15,6 +16,7 @@ from tornado.httpclient import HTTPRequest
 from tornado.websocket import websocket_connect
 
 from aiinfra_lab import gpu
+from tests.conftest import PATIENCE_S, until
 
 TOKEN = "a-token-of-this-test"
 
@@ -30,7 +32,7 @@ class Server:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"http://{self.root}{path}", data, method=method)
         request.add_header("Authorization", f"token {TOKEN}")
-        with urllib.request.urlopen(request, timeout=60) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
             text = answer.read()
         return json.loads(text) if text else None
 
@@ -45,12 +47,21 @@ class Server:
         await socket_.write_message(json.dumps({**message, "channel": "shell", "buffers": []}, default=str))
         text, missing = "", {"reply", "idle"}  # they come by two channels, in either order
         while missing:
-            got = json.loads(await asyncio.wait_for(socket_.read_message(), 30))
+            got = json.loads(await asyncio.wait_for(socket_.read_message(), PATIENCE_S))
             if got["parent_header"].get("msg_id") == message["header"]["msg_id"]:
                 text += got["content"].get("text", "") + got["content"].get("ename", "") * (got["msg_type"] == "error")
                 missing -= {got["msg_type"].removeprefix("execute_"), got["content"].get("execution_state")}
         socket_.close()
         return text
+
+
+def answers(server: Server, log: Path) -> bool:
+    """Whether it is up; an error when it has ended."""
+    assert server.process.poll() is None, log.read_text()
+    with contextlib.suppress(OSError):
+        server.call("GET", "/api/status")
+        return True
+    return False
 
 
 @pytest.fixture
@@ -65,18 +76,10 @@ def server(kept, workspace) -> Iterator[Server]:
         stderr=(workspace / "server.log").open("w"),
     )
     found = Server(port, process)
-    until = time.monotonic() + 60
-    while True:
-        try:
-            found.call("GET", "/api/status")
-            break
-        except OSError:
-            assert process.poll() is None, (workspace / "server.log").read_text()
-            assert time.monotonic() < until
-            time.sleep(0.1)
+    until(lambda: answers(found, workspace / "server.log"))
     yield found
     process.terminate()
-    process.wait(20)
+    process.wait(PATIENCE_S)
 
 
 def open_notebook(server: Server, path: str) -> str:
@@ -102,14 +105,12 @@ def test_a_notebooks_whole_life_in_a_session(server, run, kept):
 def test_a_session_that_ends_is_reported_dead(server, kept):
     kernel = open_notebook(server, "a.ipynb")
     gpu.stop("trainer")
-    until = time.monotonic() + 60
-    while kernel in [known["id"] for known in server.call("GET", "/api/kernels")]:  # it forgets one that it gave up
-        assert time.monotonic() < until, "the server never noticed"
-        time.sleep(0.1)
+    # It forgets a kernel that it gave up.
+    until(lambda: all(known["id"] != kernel for known in server.call("GET", "/api/kernels")), "it never noticed")
 
 
 def test_a_server_that_ends_leaves_the_session_alive(kept, run, server):
     assert server.printed(open_notebook(server, "a.ipynb"), "z = 3") == ""
     server.process.terminate()
-    assert server.process.wait(20) == 0
+    assert server.process.wait(PATIENCE_S) == 0
     assert run("print(z)") == "3\n"

@@ -1,6 +1,5 @@
 import contextlib
 import threading
-import time
 from pathlib import Path
 
 import nbformat
@@ -11,31 +10,29 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from aiinfra_lab import gpu
 from aiinfra_lab.errors import Unavailable
+from tests.conftest import PATIENCE_S
 
 
 @contextlib.contextmanager
 def client(km):
     opened = km.client()
     opened.start_channels()
-    opened.wait_for_ready(timeout=30)
+    opened.wait_for_ready(timeout=PATIENCE_S)
     yield opened
     opened.stop_channels()
 
 
 def reply(km, code: str) -> dict:
     with client(km) as opened:
-        return opened.execute_interactive(code, timeout=30, output_hook=lambda message: None)["content"]
+        return opened.execute_interactive(code, timeout=PATIENCE_S, output_hook=lambda message: None)["content"]
 
 
-def sleeping(km) -> None:
+def sleeping(km, for_s: float) -> None:
     """Make the kernel busy with something that can be interrupted, and return once it is."""
     with client(km) as opened:
-        opened.execute("import time\nslept = False\nprint('now')\ntime.sleep(2)\nslept = True")
-        until = time.monotonic() + 20
-        while time.monotonic() < until:
-            message = opened.get_iopub_msg(timeout=20)
-            if message["msg_type"] == "stream":
-                return
+        opened.execute(f"import time\nslept = False\nprint('now')\ntime.sleep({for_s})\nslept = True")
+        while opened.get_iopub_msg(timeout=PATIENCE_S)["msg_type"] != "stream":
+            pass
 
 
 def test_jupyter_lists_the_session_with_a_name_for_people(kept):
@@ -66,7 +63,7 @@ def test_shutting_down_lets_go_and_keeps_the_state(attach, kept, run, now):
 
 def test_closing_a_notebook_does_not_interrupt_what_runs(attach, run):
     km = attach()
-    sleeping(km)
+    sleeping(km, 2)
     km.shutdown_kernel()
     assert run("print(slept)") == "True\n"
 
@@ -80,7 +77,7 @@ def test_a_notebook_that_lets_go_leaves_the_others_connected(attach):
 
 def test_interrupt_reaches_the_running_cell(attach, run):
     km = attach()
-    sleeping(km)
+    sleeping(km, 2 * PATIENCE_S)
     km.interrupt_kernel()
     assert run("print(slept)") == "False\n"
 

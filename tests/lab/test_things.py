@@ -1,11 +1,11 @@
 import importlib
-import time
 
 import pandas as pd
 import pytest
 
 from aiinfra_lab import data, features, gpu, jobs, lab
 from tests import records
+from tests.conftest import until
 from tests.structure.source import HEAVY, loaded_by
 
 
@@ -38,14 +38,11 @@ def test_show_counts_what_each_nouns_own_list_holds(workspace):
 
 
 def test_what_lives_is_observed(workspace):
-    job = jobs.start("deploy:web", ["sleep", "60"])
+    job = jobs.start("deploy:web", ["sleep", "600"])
     records.endpoint("web", job=job.id)
     records.endpoint("far", on="moon", job="x")
     gpu.start("trainer")
-    until = time.monotonic() + 20
-    while states()["deploy:web"] != "running":
-        assert time.monotonic() < until
-        time.sleep(0.05)
+    until(lambda: states()["deploy:web"] == "running")
     assert (states()["gpu:trainer"], states()["deploy:far"]) == (gpu.show("trainer").state, "cannot tell")
     gpu.stop("trainer")
     jobs.cancel(job.id)

@@ -10,6 +10,7 @@ import nbformat
 import pytest
 
 from aiinfra_lab import lab
+from tests.conftest import PATIENCE_S
 
 STEPS = ("07-drift", "02-data", "03-features", "04-train", "05-models", "06-deploy")
 # What a result may hold, so that it stays readable in a file that is reopened or converted (and no widget does).
@@ -69,7 +70,7 @@ def stop_endpoint() -> None:
     for job in jobs.ls(live=True):
         if job.supervised:
             jobs.cancel(job.id)
-            jobs.wait(job.id, 30)
+            jobs.wait(job.id, PATIENCE_S)
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import nbformat
@@ -15,6 +14,7 @@ from aiinfra_lab.errors import Conflict, Failed, NotFound, UsageProblem
 from aiinfra_lab.recipe.local import LocalExecutor
 from aiinfra_lab.resolve import resolve
 from aiinfra_lab.store import open_store
+from tests.conftest import PATIENCE_S, until
 
 FAKES = Path(__file__).parents[1] / "fakes"
 
@@ -258,7 +258,7 @@ def test_what_must_live_again_for_a_changed_step_is_started_again(service, noteb
 
 
 def test_somebody_elses_job_is_left_alone(service):
-    mine = jobs.start("gpu:mine", ["sleep", "60"])
+    mine = jobs.start("gpu:mine", ["sleep", "600"])
     recipe.run("service", keep=False)
     assert jobs.poll(mine.id).live
 
@@ -277,9 +277,9 @@ def test_a_kernel_that_is_not_there_is_a_failure(two, workspace):
 def test_stop_interrupts_the_cell_that_runs(two, notebook, workspace):
     notebook("make", "word: str = ''", "import time; time.sleep(60)")
     going = subprocess.Popen([sys.executable, "-m", "aiinfra_lab.cli", "recipe", "run", "two"], stderr=subprocess.PIPE)
-    wait_for(lambda: jobs.ls("recipe:two", live=True) and (recipe.show("two@1").steps["make"]["state"] == "running"))
+    until(lambda: jobs.ls("recipe:two", live=True) and recipe.show("two@1").steps["make"]["state"] == "running")
     assert recipe.stop("two").state == "stopping"
-    assert going.wait(40) == 1
+    assert going.wait(PATIENCE_S) == 1
     output = going.stderr.read().decode()
     going.stderr.close()
     assert states(recipe.show("two@1")) == {"make": "stopped", "use": "not run"}, output
@@ -344,15 +344,8 @@ def test_a_run_whose_process_vanished_is_lost(two, notebook):
     going = subprocess.Popen(
         [sys.executable, "-m", "aiinfra_lab.cli", "recipe", "run", "two"], stderr=subprocess.DEVNULL
     )
-    wait_for(lambda: jobs.ls("recipe:two", live=True) and recipe.show("two@1").steps["make"]["state"] == "running")
+    until(lambda: jobs.ls("recipe:two", live=True) and recipe.show("two@1").steps["make"]["state"] == "running")
     os.kill(going.pid, signal.SIGKILL)
     going.wait()
     lost = recipe.show("two@1")
     assert (lost.state, states(lost)) == ("lost", {"make": "lost", "use": "not run"})
-
-
-def wait_for(ready, seconds: float = 30) -> None:
-    until = time.monotonic() + seconds
-    while not ready():
-        assert time.monotonic() < until, "it did not happen"
-        time.sleep(0.1)

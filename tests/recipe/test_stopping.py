@@ -17,7 +17,7 @@ from jupyter_client.manager import KernelManager, start_new_kernel
 from aiinfra_lab import jobs, recipe
 from aiinfra_lab.recipe import engine
 from aiinfra_lab.recipe.stopping import stop_requests
-from tests.conftest import until
+from tests.conftest import PATIENCE_S, until
 
 SLOW = "from pathlib import Path; import time; Path('begun').touch(); time.sleep(60)"
 CHAIN = """
@@ -56,7 +56,7 @@ def test_ctrl_c_in_a_shell_says_nothing_but_our_own_words(begun):
     going = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, process_group=0)
     until(begun)
     os.killpg(going.pid, signal.SIGINT)  # as a terminal does: to all of its foreground
-    said = going.communicate(timeout=40)[0].splitlines()
+    said = going.communicate(timeout=PATIENCE_S)[0].splitlines()
     assert [line.split()[:3] for line in said[:5]] == [
         *(["▸", "quick", "running"], ["✓", "quick", "done"]),
         *(["▸", "slow", "running"], ["■", "slow", "stopped"], ["·", "other", "not"]),
@@ -80,7 +80,7 @@ def kernel(workspace: Path) -> Iterator[tuple[KernelManager, BlockingKernelClien
 def shown(client: BlockingKernelClient, code: str) -> list[dict[str, Any]]:
     """What a cell shows: streams, results and errors; a frame that was updated counts once."""
     messages: list[dict[str, Any]] = []
-    client.execute_interactive(code, output_hook=messages.append, timeout=60, allow_stdin=False)
+    client.execute_interactive(code, output_hook=messages.append, timeout=PATIENCE_S, allow_stdin=False)
     found = [{**message["content"], "kind": message["msg_type"]} for message in messages]
     frames = [each for each in found if each["kind"] == "update_display_data"][-1:]
     return [*frames, *(each for each in found if each["kind"] in ("stream", "execute_result", "error"))]

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from aiinfra_lab.store import open_store
 from aiinfra_lab.train import record, sync, worker
 from aiinfra_lab.train.mlflow import Tracking
 from aiinfra_lab.train.record import TrainingRun
+from tests.conftest import until
 
 from .conftest import CODE
 
@@ -96,9 +96,9 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(rows):
 
 def test_stop_from_another_process_ends_it_and_keeps_the_last_checkpoint(rows):
     def stop():
-        while not (found := record.runs("delay")) or train.show("delay").checkpoint is None:
-            time.sleep(0.05)
-        subprocess.run([sys.executable, "-m", "aiinfra_lab.cli", "train", "stop", found[0].name], check=True)
+        until(lambda: record.runs("delay") and train.show("delay").checkpoint is not None)
+        name = record.runs("delay")[0].name
+        subprocess.run([sys.executable, "-m", "aiinfra_lab.cli", "train", "stop", name], check=True)
 
     thread = threading.Thread(target=stop)
     thread.start()
@@ -129,11 +129,12 @@ def killed(rows: str, workspace: Path) -> None:
     code = LOOP.format(then="time.sleep(60) if epoch == 1 else None")
     program = f"from aiinfra_lab import train\ntrain.run('delay', rows={rows!r}, code={code!r})"
     child = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE, env=os.environ)
-    until = time.monotonic() + 60
-    while not (record.runs("delay") and train.show("delay").checkpoint == 1):
-        assert time.monotonic() < until
+
+    def checkpointed():
         assert child.poll() is None, child.stderr.read()
-        time.sleep(0.05)
+        return record.runs("delay") and train.show("delay").checkpoint == 1
+
+    until(checkpointed)
     child.send_signal(signal.SIGKILL)
     child.wait()
     child.stderr.close()

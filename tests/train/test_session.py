@@ -3,7 +3,7 @@
 import os
 import signal
 import threading
-import time
+from pathlib import Path
 
 import pytest
 
@@ -12,8 +12,15 @@ from aiinfra_lab.errors import Failed, Interrupted, NotFound
 from aiinfra_lab.store import Record, open_store
 from aiinfra_lab.train import record, remote
 from aiinfra_lab.train.record import TrainingRun
+from tests.conftest import PATIENCE_S, until
 
 from .test_run import LOOP, tracked
+
+# Says that it has begun, is busy for a while, and leaves the moment of its end in a file.
+BUSY = """import pathlib, time
+print('now')
+time.sleep(3)
+pathlib.Path({file!r}).write_text(str(time.time()))"""
 
 
 @pytest.fixture
@@ -24,10 +31,7 @@ def session(rows):
 
 def started(name: str) -> None:
     """Wait until its first checkpoint is there."""
-    until = time.monotonic() + 60
-    while not (record.runs(name) and train.show(name).checkpoint is not None):
-        assert time.monotonic() < until
-        time.sleep(0.05)
+    until(lambda: record.runs(name) and train.show(name).checkpoint is not None)
 
 
 def test_the_code_runs_over_there_and_is_recorded_here(rows, session, capsys):
@@ -43,13 +47,14 @@ def test_the_code_runs_over_there_and_is_recorded_here(rows, session, capsys):
 
 
 def test_the_time_of_a_run_begins_when_the_busy_session_turns_to_it(rows, session):
-    busy = threading.Thread(target=kernels.execute, args=(session, "import time; time.sleep(3)", lambda output: None))
+    begun, ended_at = threading.Event(), Path("ended_at").resolve()
+    work = BUSY.format(file=str(ended_at))
+    busy = threading.Thread(target=kernels.execute, args=(session, work, lambda output: begun.set()))
     busy.start()
-    time.sleep(0.5)
-    ordered_at = time.time()
+    assert begun.wait(PATIENCE_S)
     run = train.run("delay", rows=rows, code="run.log(loss=1)", on=session)
     busy.join()
-    assert run.started_at - ordered_at > 1
+    assert run.started_at >= float(ended_at.read_text())
 
 
 def test_a_session_that_does_not_live_names_the_command_that_starts_it(rows):
@@ -74,10 +79,7 @@ def test_ctrl_c_leaves_it_going_and_stop_reaches_it(rows, session):
         train.run("delay", rows=rows, code=code, params={"epochs": 10_000}, on=session)
     assert train.show("delay").state == "running"
     train.stop("delay")
-    until = time.monotonic() + 20
-    while train.show("delay").state != "stopped":
-        assert time.monotonic() < until
-        time.sleep(0.05)
+    until(lambda: train.show("delay").state == "stopped")
 
 
 @pytest.mark.slow

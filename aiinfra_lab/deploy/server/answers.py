@@ -58,6 +58,8 @@ class Answers:
             "up_s": round(time.time() - self.started_at, 3),
             "waiting_rows": endpoint.waiting_rows,
             "log_lost_rows": endpoint.log.lost,
+            "log_taken_rows": endpoint.log.taken,
+            "log_settled_rows": endpoint.log.settled,
             "refused": {str(status): count for status, count in endpoint.refused.items()},
             "versions": {uri: counts.to_body() for uri, counts in endpoint.counts.copy().items()},
             "verdict": _said(judge) if judge else None,

@@ -45,6 +45,7 @@ class PredictionsLog:
         self._encode = msgspec.json.Encoder().encode
         self._lines: deque[bytes] = deque()
         self._turned_away = self._unwritten = 0
+        self.taken = self.settled = 0  # lines so far: to be written, and written or given up
         self._file = -1
         self._file_bytes = 0
         self._done = threading.Event()
@@ -61,6 +62,7 @@ class PredictionsLog:
         """Take one line; it is on disk within FLUSH_S."""
         if len(self._lines) < MOST_WAITING:
             self._lines.append(self._encode(line))
+            self.taken += 1
         else:
             self._turned_away += 1
 
@@ -86,6 +88,7 @@ class PredictionsLog:
         except OSError:
             self._unwritten += len(lines)
             self._take_back()
+        self.settled += len(lines)
 
     def _write(self, block: bytes) -> None:
         if self._file < 0 or self._file_bytes > FILE_BYTES:
