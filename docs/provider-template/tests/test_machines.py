@@ -27,7 +27,7 @@ def machines(project: Path) -> template.Machines:
 
 
 class TestMachines(MachinesContract):
-    reachable_s = 10
+    patience_s = 10.0
 
 
 def test_it_enters_by_its_entry_point(project: Path) -> None:
