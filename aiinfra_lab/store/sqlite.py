@@ -172,6 +172,9 @@ class SqliteStore(SqlStore):
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if not os.access(self.path.parent, os.W_OK) or _read_only(self.path.parent):
             return _read_only_connection(self.path)
+        if not self.path.exists():
+            # SQLite's log, which holds the newest records, gets the modes that the file has when both are made.
+            self.path.touch(mode=files.OWNER_ONLY)
         db = sqlite3.connect(self.path, timeout=WAIT_S, isolation_level=None, check_same_thread=False)
         try:
             if _use_wal(db) != "wal":

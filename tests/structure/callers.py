@@ -12,7 +12,7 @@ from aiinfra_lab.nouns import TABLE
 from aiinfra_lab.verbs import Help, Parameter, Verb
 from aiinfra_lab.words import Given, split, understand
 
-from .source import ROOT
+from .source import ROOT, short
 
 _LINE = re.compile(rf"^\s*(?:([A-Za-z_]\w*) = )?%%?({'|'.join(TABLE)})\s+(.+)$")
 _CODE_BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
@@ -40,11 +40,12 @@ lab.log(version)
 
 def check(folder: Path) -> tuple[list[str], int]:
     """What `mypy --strict` says of all documented calls, as programs in that folder; and how many calls there are."""
-    programs = {document.name: script(document) for document in documents()} | {"also.py": HEAD + ALSO}
+    # By the whole path: several documents are called README.md.
+    programs = {short(document): script(document) for document in documents()} | {"also.py": HEAD + ALSO}
     files = []
     for name, text in programs.items():
         if text:
-            files.append(folder / f"{re.sub('[.-]', '_', name)}.py")
+            files.append(folder / f"{re.sub('[^A-Za-z0-9]', '_', name)}.py")
             files[-1].write_text(text)
     command = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", *map(str, files)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

@@ -16,6 +16,7 @@ MOST_METHODS = 6
 TOP = {
     *("pyproject.toml", "aiinfra_lab", "notebooks", "widgets", "recipes", "infra", "tests", "README.md", "Makefile"),
     *("constraints.txt", "constraints", "CHANGELOG.md", "LICENSE", ".gitignore", ".ci", "docs"),
+    *("CONTRIBUTING.md", "SECURITY.md", ".pre-commit-config.yaml", ".github"),
 }
 NOUN_FOLDERS = [PACKAGE / noun / "__init__.py" for noun in NOUNS]
 

@@ -1,0 +1,1 @@
+"""Machines of a cloud, for aiinfra-lab: `%gpu start NAME --on template`."""
