@@ -27,7 +27,7 @@ def machines(project: Path) -> template.Machines:
 
 
 class TestMachines(MachinesContract):
-    patience_s = 10.0
+    patience_s, lead_s = 10.0, 1.0
 
 
 def test_it_enters_by_its_entry_point(project: Path) -> None:
