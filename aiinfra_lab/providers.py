@@ -81,7 +81,7 @@ TABLE: dict[str, dict[str, Provider]] = {
         "feast": Provider("aiinfra_lab.features.feast:Feast", "", "feast", "Feast, local files and SQLite"),
     },
     "gpu.machines": {
-        "local": Provider("aiinfra_lab.gpu.local:Local", "", "ipykernel", "this machine"),
+        "local": Provider("aiinfra_lab.gpu.local:LocalMachines", "", "ipykernel", "this machine"),
     },
     "models.registry": {
         "mlflow": Provider("aiinfra_lab.models.mlflow:Registry", "", "mlflow", "MLflow's registry on SQLite"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from ..kernels import State
+from ..kernels import KeeperState
 from ..kernels.keeper import keep
 from . import sessions
 
@@ -24,7 +24,7 @@ class SessionLedger:
         record = sessions.get(self.name)
         return record.body.deadline_by if record else ""
 
-    def close(self, state: State) -> None:
+    def close(self, state: KeeperState) -> None:
         sessions.close_own(self.name, os.environ.get("AIINFRA_JOB"), state.why, state.at, state.exit_code)
 
 

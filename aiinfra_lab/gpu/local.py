@@ -24,7 +24,7 @@ _QUERY = ["nvidia-smi", "--query-gpu=uuid,name,memory.total", "--format=csv,nohe
 _VENDOR_WORDS = {"nvidia", "tesla", "geforce", "quadro"}
 
 
-class Local:
+class LocalMachines:
     """See `Machines` for the contract."""
 
     def __init__(self, where: Settings) -> None:

@@ -46,7 +46,7 @@ class Item:
     job: str
 
 
-class Watch:
+class ItemFeed:
     """Follows what lives in a workspace, and tells what is new since a revision of its store."""
 
     def __init__(self, store: Store) -> None:
@@ -85,7 +85,7 @@ def current() -> list[Item]:
     return [_item(key, one) for key, one in newest if one.is_live or id(one) in recent]
 
 
-def items_since(watch: Watch, since: int, where: Settings) -> dict[str, object]:
+def items_since(watch: ItemFeed, since: int, where: Settings) -> dict[str, object]:
     """The answer to `GET /aiinfra/items`: everything, when the caller knows a revision that is not ours."""
     found = watch.look(since)
     if since > watch.rev:  # the store was put back from a copy

@@ -27,7 +27,7 @@ from ..config import Settings, inside, settings
 from ..errors import Conflict, Denied, LabError, NotFound, Unavailable, UsageProblem
 from ..store import has_store, open_store
 from . import calls
-from .items import Watch, items_since
+from .items import ItemFeed, items_since
 
 _STATUS: dict[type[LabError], int] = {UsageProblem: 400, NotFound: 404, Denied: 403, Conflict: 409, Unavailable: 503}
 
@@ -88,7 +88,7 @@ class ItemsHandler(_Handler):
             return {"rev": 0, "workspace": None, "items": [], "hint": problem.fix}
         if not has_store(place):  # looking must not make one
             return {"rev": 0, "workspace": place.workspace.name, "items": []}
-        watch = self.settings["aiinfra_watches"].setdefault(place.home, Watch(open_store(place)))
+        watch = self.settings["aiinfra_watches"].setdefault(place.home, ItemFeed(open_store(place)))
         return items_since(watch, int(since), place)
 
 

@@ -5,7 +5,7 @@ are entered through their own modules: `kernels.keeper.keep`, in a job of its ow
 """
 
 from .client import Output, execute, republish, send_control_message
-from .kept import KeptKernel, State
+from .kept import KeeperState, KeptKernel
 from .specs import sweep
 
-__all__ = ["KeptKernel", "Output", "State", "execute", "republish", "send_control_message", "sweep"]
+__all__ = ["KeeperState", "KeptKernel", "Output", "execute", "republish", "send_control_message", "sweep"]

@@ -26,7 +26,7 @@ from ..errors import LabError
 from ..jobs import process
 from ..store import open_store
 from .gate import Gate
-from .kept import KeptKernel, State
+from .kept import KeeperState, KeptKernel
 from .specs import remove_spec, write_spec
 
 _log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ class Ledger(Protocol):
     def limit(self) -> str:
         """What a deadline that has passed was: its time, or its budget; empty when that is not known."""
 
-    def close(self, state: State) -> None:
+    def close(self, state: KeeperState) -> None:
         """Record that the session has ended; without effect when its end is recorded already."""
 
 
@@ -63,7 +63,7 @@ class Keeper:
         self.sockets = kept.open_sockets()
         self.gate = Gate(kept, self.sockets)
         self.kernel: subprocess.Popen[bytes] | None = None
-        self.state = State(phase="starting")
+        self.state = KeeperState(phase="starting")
         self.deadline_at: float | None = None
 
     def keep(self) -> int:

@@ -26,7 +26,7 @@ _OWN = "kernel-own.json"
 _LONGEST_ROOT = 75
 
 
-class State(msgspec.Struct, frozen=True, kw_only=True):
+class KeeperState(msgspec.Struct, frozen=True, kw_only=True):
     """What the keeper last wrote.
 
     phase: none, starting, ready or ended. incarnation: how many kernels it has started. kernel: what Jupyter calls it.
@@ -74,14 +74,14 @@ class KeptKernel:
             raise Conflict(f"another keeper holds gpu:{self.name}", f"look at it with `%gpu show {self.name}`")
         return file
 
-    def state(self) -> State:
+    def state(self) -> KeeperState:
         """What the keeper last wrote; phase none when it wrote nothing yet."""
         try:
-            return msgspec.json.decode((self.folder / "state.json").read_bytes(), type=State)
+            return msgspec.json.decode((self.folder / "state.json").read_bytes(), type=KeeperState)
         except FileNotFoundError:
-            return State()
+            return KeeperState()
 
-    def write_state(self, state: State) -> None:
+    def write_state(self, state: KeeperState) -> None:
         """Write the keeper's state."""
         _write(self.folder / "state.json", msgspec.to_builtins(state))
 

@@ -22,7 +22,7 @@ _GIB = 2**30
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class RetentionRule:
     """What a pair of settings keeps."""
 
     setting: str
@@ -30,7 +30,7 @@ class Rule:
     gib: float
 
     @classmethod
-    def of(cls, keeping: Keeping) -> Rule:
+    def of(cls, keeping: Keeping) -> RetentionRule:
         """As the settings say it, or the defaults."""
         where, name = settings(), keeping.setting
         return cls(name, where.get(f"{name}_days", DAYS), where.get(f"{name}_gib", keeping.default_gib))
@@ -59,18 +59,18 @@ class FreedFile:
     why: str
 
     @classmethod
-    def of(cls, rule: Rule, file: KeptFile) -> FreedFile:
+    def of(cls, rule: RetentionRule, file: KeptFile) -> FreedFile:
         return cls(file.uri, str(file.path), file.last_at, file.size_bytes, str(rule))
 
 
-def expired() -> dict[Rule, list[KeptFile]]:
+def expired() -> dict[RetentionRule, list[KeptFile]]:
     """Rule → the files that it keeps no longer, for every rule that has some. UsageProblem for a wrong setting."""
     keepings = [keeping for noun in nouns.every() for keeping in noun.keepings()]
-    found = {rule: rule.past(keeping.files) for keeping in keepings for rule in [Rule.of(keeping)]}
+    found = {rule: rule.past(keeping.files) for keeping in keepings for rule in [RetentionRule.of(keeping)]}
     return {rule: files for rule, files in found.items() if files}
 
 
-def free(found: Mapping[Rule, Sequence[KeptFile]]) -> Iterator[str]:
+def free(found: Mapping[RetentionRule, Sequence[KeptFile]]) -> Iterator[str]:
     """Delete these; a sentence for each that could not be."""
     for file in (file for files in found.values() for file in files):
         try:

@@ -79,7 +79,7 @@ class ReportContract:
             into.write_text(problem.fix)
         assert into.stat().st_size > 0
 
-    def test_a_file_that_cannot_be_written_is_said_and_nothing_is_left(
+    def test_a_file_that_cannot_be_written_is_an_error_and_nothing_is_left(
         self, report: SampleReport, tmp_path: Path
     ) -> None:
         into = empty_folder(tmp_path) / "report"

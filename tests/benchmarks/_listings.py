@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 from aiinfra_lab import nouns
 from aiinfra_lab.jobs import JobRecord
-from aiinfra_lab.jupyter.items import Watch
+from aiinfra_lab.jupyter.items import ItemFeed
 from aiinfra_lab.store import Record, open_store
 from aiinfra_lab.train.record import TrainingRun, home
 from aiinfra_lab.verbs import verbs_of
@@ -62,7 +62,7 @@ def main(runs: int, records: int) -> dict[str, float]:
         importlib.import_module(f"{nouns.TABLE[noun]}.noun")
     found = {"%train ls, the first": _cpu_s(listed["train"])}
     found |= {f"%{noun} ls": _cpu_s(call) for noun, call in listed.items()}
-    watch = Watch(open_store())
+    watch = ItemFeed(open_store())
     return {**found, "the panel's items": _cpu_s(watch.look), "the panel's items again": _cpu_s(watch.look)}
 
 

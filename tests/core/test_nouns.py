@@ -60,7 +60,7 @@ def test_the_workspace_lists_counts_and_prices_it(pets):
 
 
 def test_the_panel_shows_it_and_its_stop_is_its_own(pets):
-    (item,) = items.Watch(open_store()).look()
+    (item,) = items.ItemFeed(open_store()).look()
     assert (item.uri, item.noun, item.name, item.state, item.stoppable) == (
         "pets:tom@1",
         "pets",

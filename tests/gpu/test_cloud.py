@@ -74,7 +74,7 @@ def test_workspace_cost_and_panel_know_it():
     assert lab.show().lives == ("gpu:far (running)",)
     assert [(thing.uri, thing.state) for thing in lab.ls()] == [("gpu:far", "running")]
     assert cost.show("gpu:far").usd_per_hour == 1.0
-    (item,) = items.Watch(open_store()).look()
+    (item,) = items.ItemFeed(open_store()).look()
     assert (item.uri, item.state, item.stoppable) == ("gpu:far", "running", True)
     assert calls.stop("gpu", {"args": ["far"]}) == [open_store().get(SessionRecord, "far").body.handle]
     assert gpu.show("far").state == "ended (stopped)"
@@ -84,7 +84,7 @@ def test_a_cloud_that_does_not_answer_hides_nothing():
     gpu.start("far", gpu="T4", on="cloud")
     cloud.reachable[0] = False
     assert [(thing.uri, thing.state) for thing in lab.ls()] == [("gpu:far", "cannot tell")]
-    assert [item.state for item in items.Watch(open_store()).look()] == ["cannot tell"]
+    assert [item.state for item in items.ItemFeed(open_store()).look()] == ["cannot tell"]
     with pytest.raises(Unavailable, match="does not answer"):
         gpu.show("far")
 

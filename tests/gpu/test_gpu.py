@@ -151,10 +151,10 @@ def test_a_start_that_crashed_after_its_intent_is_taken_up_again(workspace):
 
 
 def test_a_machine_whose_start_crashed_before_it_was_written_down_is_found_and_stopped(workspace):
-    from aiinfra_lab.gpu.local import Local
+    from aiinfra_lab.gpu.local import LocalMachines
 
     record = sessions.intend("trainer", "local", gpu.Offer("cpu", 0.0), time.time(), sessions.limits(0, 0, None, None))
-    Local(settings()).create(gpu.Plan("trainer", gpu.Offer("cpu", 0.0), None))
+    LocalMachines(settings()).create(gpu.Plan("trainer", gpu.Offer("cpu", 0.0), None))
     assert record.body.handle is None
     gpu.stop("trainer")
     until(lambda: jobs.ls("gpu:trainer", live=True) == [])
@@ -193,10 +193,10 @@ def test_an_unknown_provider_in_a_record_is_an_error_with_a_name(workspace):
 
 
 def test_a_session_that_is_stopped_while_it_starts_leaves_no_machine(workspace, monkeypatch):
-    from aiinfra_lab.gpu.local import Local
+    from aiinfra_lab.gpu.local import LocalMachines
 
-    create = Local.create
-    monkeypatch.setattr(Local, "create", lambda self, plan: (gpu.stop("trainer"), create(self, plan))[1])
+    create = LocalMachines.create
+    monkeypatch.setattr(LocalMachines, "create", lambda self, plan: (gpu.stop("trainer"), create(self, plan))[1])
     with pytest.raises(Failed, match="stopped while it started"):
         gpu.start("trainer")
     until(lambda: jobs.ls("gpu:trainer", live=True) == [])

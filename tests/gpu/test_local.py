@@ -7,13 +7,13 @@ import pytest
 from aiinfra_lab import gpu, jobs, kernels
 from aiinfra_lab.config import settings
 from aiinfra_lab.errors import Failed, Unavailable
-from aiinfra_lab.gpu.local import Local
+from aiinfra_lab.gpu.local import LocalMachines
 from aiinfra_lab.testing.gpu import MachinesContract
 
 
 @pytest.fixture
-def machines(workspace: Path) -> Local:
-    return Local(settings())
+def machines(workspace: Path) -> LocalMachines:
+    return LocalMachines(settings())
 
 
 class TestLocal(MachinesContract):

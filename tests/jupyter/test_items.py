@@ -9,7 +9,7 @@ import pytest
 
 from aiinfra_lab import gpu, jobs
 from aiinfra_lab.jobs import JobRecord
-from aiinfra_lab.jupyter.items import Item, Watch
+from aiinfra_lab.jupyter.items import Item, ItemFeed
 from aiinfra_lab.kernels.kept import KeptKernel
 from aiinfra_lab.store import Record, Store, open_store
 from aiinfra_lab.train.observing import find
@@ -24,7 +24,7 @@ def store(workspace: Path) -> Store:
 
 
 def listed(store: Store) -> dict[str, Item]:
-    return {item.uri: item for item in Watch(store).look()}
+    return {item.uri: item for item in ItemFeed(store).look()}
 
 
 @pytest.mark.parametrize("victim", ["kernel", "keeper"])
@@ -62,7 +62,7 @@ def test_an_earlier_start_of_a_session_keeps_its_own_end(store: Store) -> None:
     gpu.start("trainer")
     gpu.stop("trainer")
     gpu.start("trainer")
-    states = {item.job: item.state for item in Watch(store).look()}
+    states = {item.job: item.state for item in ItemFeed(store).look()}
     assert sorted(states.values()) == ["running", "stopped"]
 
 
@@ -84,7 +84,7 @@ def endpoint(store: Store) -> jobs.Job:
 
 
 def test_a_rollback_is_news_and_says_why(store: Store, endpoint: jobs.Job) -> None:
-    watch = Watch(store)
+    watch = ItemFeed(store)
     before = watch.look()
     told = {"model": "models:delay@2", "reason": "errors 4% > 1%", "by": "rule", "at": 1.0}
     store.commit([store.get("deploy", "delay").with_(rolled_back=told)])
@@ -96,7 +96,7 @@ def test_a_rollback_is_news_and_says_why(store: Store, endpoint: jobs.Job) -> No
 def test_what_changed_unwritten_is_told_to_whoever_read_the_same_revision(
     store: Store, endpoint: jobs.Job, workspace: Path
 ) -> None:
-    watch = Watch(store)
+    watch = ItemFeed(store)
     watch.look()
     assert watch.look(watch.rev) == []
     end_supervisor(workspace)

@@ -12,7 +12,7 @@ from aiinfra_lab import jobs
 from aiinfra_lab.errors import NotFound, UsageProblem
 from aiinfra_lab.jobs import JobRecord
 from aiinfra_lab.jupyter import calls
-from aiinfra_lab.jupyter.items import CALL, ENDED_SHOWN, Watch
+from aiinfra_lab.jupyter.items import CALL, ENDED_SHOWN, ItemFeed
 from aiinfra_lab.store import Record, open_store
 from tests.browser.serving import Served, serve
 from tests.conftest import PATIENCE_S, until
@@ -113,7 +113,7 @@ def test_only_so_many_ended_things_are_shown(workspace: Path) -> None:
         store.commit([Record.new(f"train-a-{number}", JobRecord(**body))])
     old = {"subject": "train:old@1", "state": "done", "started_at": 0, "ended_at": 1}
     store.commit([Record.new("train-old", JobRecord(**old))])
-    shown = {item.uri for item in Watch(store).look()}
+    shown = {item.uri for item in ItemFeed(store).look()}
     assert len(shown) == ENDED_SHOWN
     assert "train:a@25" in shown
     assert "train:old@1" not in shown
