@@ -107,10 +107,10 @@ def check(
     report: hand the verdict back, whatever it is
     """
     version = resolve(model, ModelVersion)
-    required = checks.bounds(require)
-    findings = tuple(checks.judge(version, required, margin))
+    rule = checks.required(require)
+    findings = tuple(checks.judge(version, rule, margin))
     state, uri = checks.verdict(list(findings)), version.uri
-    checked = LastCheck(verdict=state, require=require, margin=margin, at=time.time())
+    checked = LastCheck(verdict=state, require=rule, margin=margin, at=time.time())
     # Written whatever it is: promote and endpoints ask how the last check ended.
     detail = {"verdict": state, "require": require, "margin": margin}
     record.change(version.name, Event("models check", uri, (uri,), (), detail), checked=checked)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import operator
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from .. import rules
 from ..audit import upstream
-from ..errors import LabError, UsageProblem
+from ..errors import LabError
 from ..resolve import resolve
+from ..rules import Rule, Term
 from ..store import Record, open_store
 from ..uris import Uri
 from . import artifact, record
@@ -23,13 +23,7 @@ TOLERANCE = 1e-5
 # Which way is better, for the measures whose name has it.
 HIGHER = ("auc", "accuracy", "precision", "recall", "f1", "r2", "average_precision")
 LOWER = ("loss", "brier", "error", "rmse", "mae", "mse")
-_COMPARE: dict[str, Callable[[float, float], bool]] = {
-    ">=": operator.ge,
-    "<=": operator.le,
-    ">": operator.gt,
-    "<": operator.lt,
-}
-_TERM = re.compile(r"([A-Za-z_][\w.-]*)\s*(>=|<=|>|<)\s*(-?[0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)")
+_ONLY_AND: tuple[rules.Connective, ...] = ("and",)
 
 
 @dataclass(frozen=True)
@@ -42,39 +36,15 @@ class ModelFinding:
     fix: str = ""
 
 
-@dataclass(frozen=True)
-class Bound:
-    """`auc > 0.7`."""
-
-    metric: str
-    sign: str
-    value: float
-
-    def holds(self, measured: float) -> bool:
-        """Whether the measured value satisfies it."""
-        return _COMPARE[self.sign](measured, self.value)
-
-    @property
-    def higher(self) -> bool:
-        """Whether more is better."""
-        return self.sign.startswith(">")
+def required(text: str) -> Rule | None:
+    """Read `auc > 0.7 and loss < 0.5`; None for an empty text. UsageProblem when it is anything else."""
+    # No `or`: a version that fails one of two bounds would pass, and the finding could not name what it lacks.
+    return rules.parse(text, connectives=_ONLY_AND, example=f"--require '{rules.EXAMPLE}'") if text.strip() else None
 
 
-def bounds(text: str) -> list[Bound]:
-    """Read `auc > 0.7 and loss < 0.5`. UsageProblem when it is anything else."""
-    found = []
-    for part in re.split(r"\s+and\s+|,", text.strip()) if text.strip() else []:
-        match = _TERM.fullmatch(part.strip())
-        if match is None:
-            raise UsageProblem(
-                f"{part.strip()!r} is no bound on a metric", "write --require 'auc > 0.7 and loss < 0.5'"
-            )
-        found.append(Bound(match[1], match[2], float(match[3])))
-    return found
-
-
-def judge(version: Record[ModelVersion], required: list[Bound], margin: float) -> Iterator[ModelFinding]:
+def judge(version: Record[ModelVersion], rule: Rule | None, margin: float) -> Iterator[ModelFinding]:
     """Every finding about a version, one after the other."""
+    terms = rule.terms if rule else ()
     folder = record.folder(version.name)
     off = artifact.differences(folder, version.body.files)
     if off:
@@ -85,8 +55,8 @@ def judge(version: Record[ModelVersion], required: list[Bound], margin: float) -
     yield ModelFinding("files", "good", f"{len(version.body.files)} files are as they were recorded")
     yield _example(folder)
     yield _data(version)
-    yield from _metrics(version, required)
-    yield from _champion(version, required, margin)
+    yield from _metrics(version, terms)
+    yield from _champion(version, terms, margin)
 
 
 def verdict(findings: list[ModelFinding]) -> CheckVerdict:
@@ -151,15 +121,15 @@ def _data(version: Record[ModelVersion]) -> ModelFinding:
     return ModelFinding("data", "good", ", ".join(behind))
 
 
-def _metrics(version: Record[ModelVersion], required: list[Bound]) -> Iterator[ModelFinding]:
+def _metrics(version: Record[ModelVersion], terms: Sequence[Term]) -> Iterator[ModelFinding]:
     metrics = version.body.metrics
     if not metrics:
         yield ModelFinding(
             "metrics", "cannot tell", "its run measured nothing", "log some: run.log(auc=…) on a hold-out"
         )
         return
-    for bound in required:
-        asked = f"{bound.metric} {bound.sign} {bound.value:g}"
+    for bound in terms:
+        asked = str(bound)
         if bound.metric not in metrics:
             known = ", ".join(metrics)
             yield ModelFinding(
@@ -173,14 +143,14 @@ def _metrics(version: Record[ModelVersion], required: list[Bound]) -> Iterator[M
             )
 
 
-def _champion(version: Record[ModelVersion], required: list[Bound], margin: float) -> Iterator[ModelFinding]:
+def _champion(version: Record[ModelVersion], terms: Sequence[Term], margin: float) -> Iterator[ModelFinding]:
     holder = record.aliases(version.base).get("champion")
     if holder is None or holder == version.version:
         return
     champion = resolve(Uri.parse(version.uri).at(holder), ModelVersion)
     what = f"champion {champion.name}"
     ours, theirs = version.body.metrics, champion.body.metrics
-    compared = _measure(required, {key: value for key, value in ours.items() if key in theirs})
+    compared = _measure(terms, {key: value for key, value in ours.items() if key in theirs})
     # Not "good": that no comparison is possible must not let a version pass in place of a better champion.
     if compared is None:
         yield ModelFinding(
@@ -198,12 +168,12 @@ def _champion(version: Record[ModelVersion], required: list[Bound], margin: floa
         yield ModelFinding(what, "bad", detail, f"train it better, or allow it with --margin {-gain:.2g}")
 
 
-def _measure(required: list[Bound], shared: Mapping[str, float]) -> tuple[str, bool] | None:
+def _measure(terms: Sequence[Term], shared: Mapping[str, float]) -> tuple[str, bool] | None:
     """The measure to compare by: what was required first, else the best known one that both have."""
     # What somebody asked for by name is what they care about, whatever else was measured.
-    for bound in required:
+    for bound in terms:
         if bound.metric in shared:
-            return bound.metric, bound.higher
+            return bound.metric, bound.wants_more
     for names, higher in ((HIGHER, True), (LOWER, False)):
         for name in names:
             for metric in shared:

@@ -15,6 +15,7 @@ import msgspec
 from ..config import settings
 from ..errors import Conflict, NotFound
 from ..files import retry
+from ..rules import Rule, parse
 from ..store import Body, Event, Record, open_store, update
 from ..uris import Uri
 
@@ -25,7 +26,7 @@ class LastCheck(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How a version was checked last: the verdict, what was required for it, and when."""
 
     verdict: CheckVerdict
-    require: str = ""
+    require: Rule | None = None
     margin: float = 0.0
     at: float = 0.0
 
@@ -38,6 +39,7 @@ class ModelVersion(Body, frozen=True, kw_only=True):
     """
 
     kind: ClassVar[str] = "models"
+    schema_version: ClassVar[int] = 2
 
     run: str = ""
     rows: str = ""
@@ -52,6 +54,15 @@ class ModelVersion(Body, frozen=True, kw_only=True):
     checked: LastCheck | None = None
     registered_as: str = ""
     removed_at: float | None = None
+
+    @classmethod
+    def upgrade(cls, fields: dict[str, Any], version: int) -> dict[str, Any]:
+        """Version 1 had the text of what was required for the last check."""
+        checked = fields.get("checked")
+        if version == 1 and checked and "require" in checked:
+            rule = parse(checked["require"]) if checked["require"].strip() else None
+            return {**fields, "checked": {**checked, "require": msgspec.to_builtins(rule)}}
+        return fields
 
     @property
     def removed_on(self) -> float | None:

@@ -41,9 +41,9 @@ MIGRATIONS = (
     ALTER TABLE records ADD COLUMN made_rev BIGINT NOT NULL DEFAULT 0;
     CREATE INDEX records_made ON records (kind, made_rev);
     CREATE INDEX records_written ON records (kind, rev);
-    CREATE INDEX records_base ON records (kind, base, number);
-    CREATE INDEX records_about ON records (kind, about) WHERE about <> '';
-    CREATE INDEX records_open ON records (kind) WHERE is_open = 1;
+    CREATE INDEX records_base ON records (kind, base, number, made_rev);
+    CREATE INDEX records_about ON records (kind, about, made_rev) WHERE about <> '';
+    CREATE INDEX records_open ON records (kind, made_rev) WHERE is_open = 1;
     CREATE TABLE event_uris (uri TEXT COLLATE "C" NOT NULL, seq BIGINT NOT NULL, PRIMARY KEY (uri, seq));
     """,
 )

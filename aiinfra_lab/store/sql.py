@@ -61,8 +61,11 @@ class SqlStore(ABC):
         where = _Where("kind = ?", _kind_name(kind))
         where.add("rev > ?", since_rev or None)
         where.add("base = ?", name)
-        where.add("is_open = ?", None if is_open is None else int(is_open))
+        # Spelled out, as the partial indexes are: a database does not see that a value it is given later would fit.
+        if is_open is not None:
+            where.add(f"is_open = {int(is_open)}")
         if about is not None:
+            where.add("about <> ''")
             where.add(*_naming("about", about))
         # Of one name the number decides: of two that were numbered at once, the later may have been made first.
         by = "rev DESC" if order == "written" else "number DESC, made_rev DESC" if name else "made_rev DESC"

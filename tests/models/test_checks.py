@@ -4,38 +4,27 @@ import pytest
 
 from aiinfra_lab.errors import UsageProblem
 from aiinfra_lab.models import checks
-from aiinfra_lab.models.checks import Bound, ModelFinding, bounds, data_behind, verdict
+from aiinfra_lab.models.checks import ModelFinding, data_behind, verdict
 from aiinfra_lab.models.record import ModelAliases, ModelVersion
+from aiinfra_lab.rules import Term
 from aiinfra_lab.store import Event, Record, open_store
 
 
-@pytest.mark.parametrize(
-    ("text", "found"),
-    [
-        ("", []),
-        ("auc > 0.7", [Bound("auc", ">", 0.7)]),
-        ("auc >= .7 and loss<0.5", [Bound("auc", ">=", 0.7), Bound("loss", "<", 0.5)]),
-        ("val.loss <= -1e-3, f1>1", [Bound("val.loss", "<=", -0.001), Bound("f1", ">", 1.0)]),
-    ],
-)
-def test_what_is_required_is_one_bound_or_several(text, found):
-    assert bounds(text) == found
+def bounds(text: str) -> tuple[Term, ...]:
+    """What a text requires."""
+    rule = checks.required(text)
+    return rule.terms if rule else ()
+
+
+def test_nothing_may_be_required():
+    assert checks.required(" ") is None
 
 
 @pytest.mark.parametrize("text", ["auc", "auc > ", "auc = 1", "auc > 1 or loss < 1", "> 1", "auc > 1 and"])
-def test_anything_else_is_refused_with_an_example(text):
+def test_what_is_no_bound_is_refused_with_a_fix(text):
     with pytest.raises(UsageProblem) as caught:
-        bounds(text)
-    assert caught.value.fix == "write --require 'auc > 0.7 and loss < 0.5'"
-
-
-@pytest.mark.parametrize(
-    ("bound", "holds"),
-    [(">= 1", True), ("> 1", False), ("<= 1", True), ("< 1", False)],
-)
-def test_a_bound_holds_at_its_edge_when_it_says_so(bound, holds):
-    (found,) = bounds(f"auc {bound}")
-    assert (found.holds(1.0), found.higher) == (holds, bound.startswith(">"))
+        checks.required(text)
+    assert caught.value.fix
 
 
 @pytest.mark.parametrize(

@@ -152,7 +152,7 @@ def test_bounds_that_do_not_hold_or_cannot_be_told_raise(model, require, state, 
 
 @pytest.mark.parametrize("require", ["auc", "auc = 1", "auc > high", "auc > 0.5 or loss < 1"])
 def test_what_is_no_bound_is_refused(model, require):
-    with pytest.raises(UsageProblem, match=r"is no bound"):
+    with pytest.raises(UsageProblem):
         models.check(model, require=require)
 
 

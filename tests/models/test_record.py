@@ -8,6 +8,7 @@ import pytest
 from aiinfra_lab.errors import Damaged, NotFound
 from aiinfra_lab.models import record
 from aiinfra_lab.models.record import AliasMove, LastCheck, ModelAliases, ModelVersion
+from aiinfra_lab.rules import parse
 from aiinfra_lab.store import Record, open_store
 from aiinfra_lab.store.base import encode
 
@@ -32,7 +33,7 @@ def test_a_version_of_the_first_version_is_read_as_it_is(workspace):
     stored("models", "late@2", VERSION)
     body = open_store().get(ModelVersion, "late@2").body
     assert (body.verdict, body.data, body.size_bytes) == ("good", ("data:trips@2", "data:trips@1"), None)
-    assert body.checked == LastCheck(verdict="good", require="auc > 0.7", margin=0.0, at=5.0)
+    assert body.checked == LastCheck(verdict="good", require=parse("auc > 0.7"), margin=0.0, at=5.0)
 
 
 def test_aliases_of_the_first_version_are_read_as_they_are(workspace):
@@ -43,9 +44,19 @@ def test_aliases_of_the_first_version_are_read_as_they_are(workspace):
 
 
 def test_they_are_written_with_the_names_and_shapes_of_the_first_version():
-    version = json.loads(encode(ModelVersion(**{**VERSION, "checked": LastCheck(**VERSION["checked"])})))
-    assert VERSION.items() <= version.items()
+    checked = LastCheck(**{**VERSION["checked"], "require": parse("auc > 0.7")})
+    version = json.loads(encode(ModelVersion(**{**VERSION, "checked": checked})))
+    assert {key for key in VERSION if version[key] != VERSION[key]} == {"checked"}
+    rule = {"terms": [{"metric": "auc", "sign": ">", "value": 0.7}]}
+    assert version["checked"] == {**VERSION["checked"], "require": rule}
     assert json.loads(encode(ModelAliases(aliases={"champion": 2}, history=(AliasMove(**MOVE),)))) == ALIASES
+
+
+@pytest.mark.parametrize("checked", [None, {"verdict": "good"}, {"verdict": "good", "require": ""}])
+def test_nothing_that_was_required_stays_nothing(workspace, checked):
+    stored("models", "late@2", {**VERSION, "checked": checked})
+    found = open_store().get(ModelVersion, "late@2").body.checked
+    assert found is None or found.require is None
 
 
 def test_a_version_that_was_not_checked_has_no_verdict():

@@ -1,0 +1,198 @@
+"""Threshold texts such as `p95_ms > 80 or errors > 1%`: one grammar for every flag and file that takes one.
+
+`and` binds tighter than `or`, a comma is an `and`, and there are no parentheses. Which metrics, signs and connectives
+make sense, and what a rule means for measured values, is for the caller to say.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Literal, cast
+
+import msgspec
+
+from .errors import UsageProblem, did_you_mean
+
+__all__ = ["CONNECTIVES", "SIGNS", "Connective", "Rule", "Sign", "Term", "Unit", "parse"]
+
+Sign = Literal[">=", "<=", ">", "<"]
+Unit = Literal["", "%", "ms", "s"]
+Connective = Literal["and", "or"]
+
+SIGNS: tuple[Sign, ...] = (">=", "<=", ">", "<")
+CONNECTIVES: tuple[Connective, ...] = ("and", "or")
+EXAMPLE = "auc > 0.7 and loss < 0.5"
+
+_METRIC = re.compile(r"[A-Za-z_][\w./-]*")
+_SIGN = re.compile(r"[<>=!]+")
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_WORD = re.compile(r"[^\W\d]+|%")
+_CONNECTIVE = re.compile(r",|[^\W\d]+")
+_SPACE = re.compile(r"\s*")
+_SECONDS: dict[str, float] = {"ms": 0.001, "s": 1.0}
+_HOLDS: dict[str, Callable[[float, float], bool]] = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    ">": operator.gt,
+    "<": operator.lt,
+}
+
+
+class Term(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """One comparison. value: as it was written, in `unit`. connective: what joins it to the term before."""
+
+    metric: str
+    sign: Sign
+    value: float
+    unit: Unit = ""
+    connective: Connective = "and"
+
+    @property
+    def threshold(self) -> float:
+        """The value as the metric is measured: `1%` is 0.01, and a duration is in the unit that ends its name."""
+        if self.unit == "%":
+            return self.value / 100
+        own = _own_unit(self.metric)
+        if not self.unit or self.unit == own:
+            return self.value
+        return self.value * 1000 if self.unit == "s" else self.value / 1000
+
+    def holds(self, measured: float) -> bool:
+        """Whether a measured value satisfies it; NaN satisfies nothing."""
+        return _HOLDS[self.sign](measured, self.threshold)
+
+    @property
+    def wants_more(self) -> bool:
+        """Whether a higher value satisfies it sooner."""
+        return self.sign.startswith(">")
+
+    def __str__(self) -> str:
+        return f"{self.metric} {self.sign} {repr(self.value).removesuffix('.0')}{self.unit}"
+
+
+class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Terms in the order in which they were written; at least one. Its text is the canonical spelling."""
+
+    terms: tuple[Term, ...]
+
+    @property
+    def groups(self) -> Sequence[Sequence[Term]]:
+        """The terms that `and` joins, group by group: the rule holds when all of one group do."""
+        found: list[list[Term]] = []
+        for term in self.terms:
+            if not found or term.connective == "or":
+                found.append([])
+            found[-1].append(term)
+        return found
+
+    def holds(self, measured: Mapping[str, float]) -> bool:
+        """Whether the measured values satisfy it. A metric that was not measured satisfies nothing."""
+        return any(all(term.holds(measured.get(term.metric, math.nan)) for term in group) for group in self.groups)
+
+    def __str__(self) -> str:
+        first, *others = self.terms
+        return " ".join([str(first), *(f"{term.connective} {term}" for term in others)])
+
+
+def parse(
+    text: str,
+    *,
+    metrics: Collection[str] | None = None,
+    signs: Collection[Sign] = SIGNS,
+    connectives: Collection[Connective] = CONNECTIVES,
+    example: str = EXAMPLE,
+) -> Rule:
+    """Read a threshold text.
+
+    UsageProblem for anything else, with the position and what may stand there.
+
+    metrics: the names that make sense; None for any
+    signs, connectives: those that the caller can use
+    example: what the fix of an error shows
+    """
+    scanner = _Scanner(text, f'write "{example}"')
+    terms = [scanner.term(metrics, signs, "and")]
+    while scanner.is_open:
+        terms.append(scanner.term(metrics, signs, scanner.connective(connectives)))
+    return Rule(tuple(terms))
+
+
+class _Scanner:
+    """Goes through a text once; `at` is the first character that was not read yet."""
+
+    def __init__(self, text: str, fix: str) -> None:
+        self.text = text
+        self.at = 0
+        self._fix = fix
+        self._skip_space()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether something is left to read."""
+        return self.at < len(self.text)
+
+    def term(self, metrics: Collection[str] | None, signs: Collection[Sign], connective: Connective) -> Term:
+        at = self.at
+        metric = self._take(_METRIC, "the name of a metric")
+        if metrics is not None and metric not in metrics:
+            raise self._problem(f"there is no metric {metric!r}", at, did_you_mean(metric, metrics))
+        sign = cast(Sign, self._one_of(_SIGN, signs, f"a comparison of {metric}"))
+        at = self.at
+        value = float(self._take(_NUMBER, f"the number that {metric} is compared with"))
+        if not math.isfinite(value):
+            raise self._problem("the number is too large", at, self._fix)
+        return Term(metric, sign, value, self._unit(metric), connective)
+
+    def connective(self, connectives: Collection[Connective]) -> Connective:
+        """The word before the next term; a comma is an `and`."""
+        known = [*connectives, *[","] * ("and" in connectives)]
+        word = self._one_of(_CONNECTIVE, known, " or ".join(map(repr, connectives)))
+        return cast(Connective, "and" if word == "," else word)
+
+    def _unit(self, metric: str) -> Unit:
+        """The unit right behind a number; a word after a space is one only when it is known."""
+        before, word = self.at, self._peek(_WORD)
+        is_attached = self.text[before - 1 : before].strip() != ""
+        if not word or (word not in ("%", *_SECONDS) and not is_attached):
+            return ""
+        unit = cast(Unit, self._one_of(_WORD, ("%", *_SECONDS), "a unit"))
+        own = _own_unit(metric)
+        if unit in _SECONDS and own is None:
+            names = " or ".join(f"{metric}_{known}" for known in _SECONDS)
+            raise self._problem(f"{metric} is no duration", before, f"leave {unit!r} out, or compare {names}")
+        if unit == "%" and own:
+            raise self._problem(f"{metric} is a duration and no share", before, f"write {own} for '%'")
+        return unit
+
+    def _one_of(self, pattern: re.Pattern[str], known: Collection[str], what: str) -> str:
+        at, found = self.at, self._take(pattern, what)
+        if found not in known:
+            raise self._problem(f"{found!r} is not {what}", at, did_you_mean(found, known))
+        return found
+
+    def _peek(self, pattern: re.Pattern[str]) -> str:
+        found = pattern.match(self.text, self.at)
+        return found[0] if found else ""
+
+    def _take(self, pattern: re.Pattern[str], what: str) -> str:
+        found = self._peek(pattern)
+        if not found:
+            rest = repr(self.text[self.at :][:20]) if self.is_open else "the end"
+            raise self._problem(f"{what} is missing before {rest}", self.at, self._fix)
+        self.at += len(found)
+        self._skip_space()
+        return found
+
+    def _skip_space(self) -> None:
+        self.at += len(self._peek(_SPACE))
+
+    def _problem(self, what: str, at: int, fix: str) -> UsageProblem:
+        return UsageProblem(f"{what} (character {at + 1} of {self.text!r})", fix)
+
+
+def _own_unit(metric: str) -> str | None:
+    """The unit that a duration's name ends in."""
+    return next((unit for unit in _SECONDS if metric.endswith(f"_{unit}")), None)
