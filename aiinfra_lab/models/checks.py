@@ -10,7 +10,7 @@ from pathlib import Path
 from .. import rules
 from ..audit import upstream
 from ..errors import LabError
-from ..resolve import resolve
+from ..resolve import resolve, resolve_any
 from ..rules import Rule, Term
 from ..store import Record, open_store
 from ..uris import Uri
@@ -110,11 +110,11 @@ def _data(version: Record[ModelVersion]) -> ModelFinding:
             "data", "cannot tell", f"no data version stands behind {rows}", "train on rows made from `%data get`"
         )
     for uri in (rows, *behind):
-        parsed = Uri.parse(uri)
-        known = open_store().get(f"{parsed.noun}.rows" if parsed.part else parsed.noun, parsed.label)
-        if known is None or known.body.get("removed_at"):
+        try:
+            known = resolve_any(uri)
+        except NotFound:
             return ModelFinding("data", "bad", f"{uri} is gone", "add that data again, and train on it")
-        if uri == rows and known.body.get("digest", version.body.rows_digest) != version.body.rows_digest:
+        if uri == rows and getattr(known.body, "digest", version.body.rows_digest) != version.body.rows_digest:
             return ModelFinding(
                 "data", "bad", f"{uri} is not what the model learned from", "train again on what is there now"
             )
