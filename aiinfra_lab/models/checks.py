@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .. import rules
 from ..audit import upstream
-from ..errors import LabError
+from ..errors import LabError, NotFound
 from ..resolve import resolve, resolve_any
 from ..rules import Rule, Term
 from ..store import Record, open_store
