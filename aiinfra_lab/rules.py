@@ -74,7 +74,7 @@ class Term(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_field
 
 
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Terms in the order in which they were written; at least one. Its text is the canonical spelling."""
+    """Terms in the order in which they stand in the text; at least one. Its text is the canonical spelling."""
 
     terms: tuple[Term, ...]
 

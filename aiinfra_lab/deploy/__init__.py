@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from ..errors import Conflict, Failed, LabError
-from ..files import retry
 from ..show import Listing
 from ..store import Event, Record, open_store
 from ..units import Duration, Share, number
-from ..uris import Uri, check_name
-from ..verbs import Choices, Live, Rows, verb
-from . import lifecycle, orders, results
+from ..uris import Uri
+from ..verbs import Choices, Live, Name, Rows, verb
+from . import desired_state, lifecycle, results
+from .record import EndpointRecord
 from .results import Endpoint, Load, Log, Served
 
 __all__ = [
@@ -19,10 +19,14 @@ __all__ = [
     "get", "log", "ls", "promote", "rollback", "run", "show", "start", "stop",
 ]  # fmt: skip
 
-Name = Annotated[str, Live("deploy")]
+EndpointName = Annotated[Name, Live("deploy")]
 
 
-def _places() -> list[str]:
+# So often somebody else may start or stop the same name at the same moment.
+_ATTEMPTS = 20
+
+
+def _targets() -> list[str]:
     from ..providers import names
 
     return names("deploy.target")
@@ -30,19 +34,20 @@ def _places() -> list[str]:
 
 @verb("deploy")
 def start(
-    name: Name,
+    name: EndpointName,
     *,
-    model: Annotated[str, Live("models")],
+    model: Annotated[Name, Live("models")],
     canary: Share | None = None,
     rollback_if: str = "",
     port: int | None = None,
-    on: Annotated[str, Choices(_places)] | None = None,
+    on: Annotated[str, Choices(_targets)] | None = None,
     wait: bool = True,
 ) -> Endpoint:
     """Start an endpoint with a model version, or change what a live one serves.
 
-    It answers on 127.0.0.1 only. A live endpoint swaps versions without losing a request: with --canary the version
-    is tried beside the champion, without it takes all traffic at once. A version that was found bad serves nobody.
+    On this machine it answers on 127.0.0.1 only. A live endpoint swaps versions without losing a request: with
+    --canary the version is tried beside the champion, without it takes all traffic at once. A version that was found
+    bad serves nobody.
 
     name: what to call the endpoint
     model: the version, e.g. models:delay@7; an alias is resolved now and not followed
@@ -53,78 +58,84 @@ def start(
     wait: return when the version is live
     """
     from ..providers import chosen
-    from . import gate, versions
+    from ..stats.bounds import parse_bounds
+    from . import admission, versions
 
-    check_name(_name(name))
+    called = Uri.parse(name, noun="deploy").name
     uri = versions.resolve(model)
-    doubt = gate.may_serve(uri)
-    wish = orders.Wish(uri, number(canary), rollback_if)
-    where = on or chosen("deploy.target")
-    record, note = _start(_name(name), wish, on, where, port)
+    doubt = admission.may_serve(uri)
+    rule = parse_bounds(rollback_if) if rollback_if else None
+    request = desired_state.ServeRequest(uri, number(canary), rule)
+    before, record, note = _start(called, request, on, on or chosen("deploy.target"), port)
     if wait:
-        record = lifecycle.wait(record.name, record.body["generation"])
-    resolved = f"{Uri.parse(model, noun='models')} is {uri}" if str(Uri.parse(model, noun="models")) != uri else ""
-    alias = "" if record.body["canary"] else versions.alias_elsewhere(_name(name), uri)
+        record = lifecycle.wait(record, before.body.desired if before else None)
+    asked = str(Uri.parse(model, noun="models"))
+    resolved = f"{asked} is {uri}" if asked != uri else ""
+    alias = "" if record.body.canary else versions.alias_differs(called, uri)
     return _seen(record, resolved, note, doubt, alias)
 
 
 @verb("deploy")
-def stop(name: Name) -> Endpoint:
-    """Stop an endpoint: it answers what it has taken; returns when its process is gone.
+def stop(name: EndpointName) -> Endpoint:
+    """Stop an endpoint: it answers what it has taken; returns when it is gone.
 
     name: the endpoint
     """
-    return _seen(lifecycle.end(lifecycle.find(_name(name))))
+    return _seen(lifecycle.end(lifecycle.find(name)))
 
 
 @verb("deploy")
 def ls() -> Listing:
     """List the endpoints, newest first."""
-    found = sorted(open_store().list("deploy"), key=lambda record: record.body["started_at"], reverse=True)
+    records = open_store().list(EndpointRecord)
+    records = sorted(records, key=lambda record: record.body.started_at, reverse=True)
+    found = [results.endpoint(record, state) for record, state in lifecycle.observe_all(records)]
     header = ("uri", "state", "champion", "canary", "count", "url")
     empty = "there is none yet: `%deploy start NAME --model models:NAME@N`"
-    return Listing("deploy", tuple(_seen(record) for record in found), header, empty)
+    return Listing("deploy", tuple(found), header, empty)
 
 
 @verb("deploy")
-def show(name: Name) -> Endpoint:
+def show(name: EndpointName) -> Endpoint:
     """Show an endpoint: its versions with their traffic, errors and latencies, and what its rollback rule says.
 
     name: the endpoint
     """
-    return _get(name)
+    return _seen(lifecycle.find(name))
 
 
 @verb("deploy")
-def get(name: Name) -> Endpoint:
+def get(name: EndpointName) -> Endpoint:
     """Get an endpoint's handle, which has `.url` and `.predict(rows)`.
 
     name: the endpoint
     """
-    return _get(name)
+    return _seen(lifecycle.find(name))
 
 
 @verb("deploy")
-def log(name: Name, *, rows: int = 20) -> Log:
+def log(name: EndpointName, *, rows: int = 20) -> Log:
     """Show the newest predicted rows, what happened to the endpoint, and its process's output.
 
     name: the endpoint
     rows: how many rows
     """
     from ..show import shown
-    from .server import predictions_log
+    from .base import PredictionLog
 
-    record = lifecycle.find(_name(name))
-    uri = f"deploy:{record.name}"
-    events = [item for item in open_store().events() if item.event.subject == uri][::-1]
-    told = tuple(f"{shown('x_at', item.at)}  {item.event.verb}  {_why(item.event)}".rstrip() for item in events)
-    newest = predictions_log.newest(lifecycle.settled_log(record), max(rows, 0))
-    output = lifecycle.place_of(record).output(record.body["job"], 50)
-    return Log(uri, tuple(newest), told, output, record.body["log_dir"])
+    record = lifecycle.find(name)
+    body, target = record.body, lifecycle.target_of(record)
+    events = [item for item in open_store().events(naming=record.uri) if item.event.subject == record.uri][::-1]
+    lines = tuple(f"{shown('x_at', item.at)}  {item.event.verb}  {_about(item.event)}".rstrip() for item in events)
+    output = target.output(body.job, 50)
+    if not isinstance(target, PredictionLog):
+        return Log(record.uri, (), lines, output, "", (f"{body.on} keeps no log of predictions that can be read here",))
+    newest = target.predictions(body.job, body.log_dir, max(rows, 0))
+    return Log(record.uri, tuple(map(dict, newest)), lines, output, body.log_dir)
 
 
 @verb("deploy")
-def promote(name: Name) -> Endpoint:
+def promote(name: EndpointName) -> Endpoint:
     """Give the canary all traffic, then make it the model's champion; again, it changes nothing.
 
     It must have been found good, and its rule, where it has one, must have seen requests of it.
@@ -132,23 +143,22 @@ def promote(name: Name) -> Endpoint:
     name: the endpoint
     """
     from .. import models
-    from . import gate, versions
+    from . import admission, versions
 
-    record = lifecycle.running(_name(name))
-    wanted = orders.promoted(record.body)
-    model = wanted["champion"]
-    note = gate.may_take_all(record, model)
+    record = lifecycle.running(name)
+    before, wanted = record.body.desired, desired_state.promoted(record.body)
+    model = str(wanted.champion)
+    note = admission.may_take_all(record, model)
 
-    def decide(body: dict[str, Any]) -> dict[str, Any]:
-        new = orders.promoted(body)
-        if new["champion"] != model:
+    def decide(body: EndpointRecord) -> EndpointRecord:
+        new = desired_state.promoted(body)
+        if new.champion != model:
             raise Failed(f"{model} is no longer the canary of {record.name}", f"look: `%deploy show {record.name}`")
         return new
 
-    if wanted["generation"] != record.body["generation"]:
-        event = Event("deploy promote", f"deploy:{record.name}", (model,), (f"deploy:{record.name}",))
-        record = lifecycle.order(record, decide, event)
-    record = lifecycle.wait(record.name, record.body["generation"])
+    if wanted.generation != before.generation:
+        record = lifecycle.reconcile(record, decide, Event("deploy promote", record.uri, (model,), (record.uri,)))
+    record = lifecycle.wait(record, before)
     try:
         models.promote(model)
     except LabError as problem:
@@ -157,26 +167,26 @@ def promote(name: Name) -> Endpoint:
 
 
 @verb("deploy")
-def rollback(name: Name) -> Endpoint:
+def rollback(name: EndpointName) -> Endpoint:
     """Take the canary's traffic away; without a canary, go back to the champion before this one, alias included.
 
     name: the endpoint
     """
     from . import versions
 
-    record = lifecycle.running(_name(name))
-    _, gone, note = orders.rolled_back(record.body)
-    was_champion = gone == record.body["champion"]
-    told = {"reason": "ordered", "by": "rollback"}
-    event = Event("deploy rollback", f"deploy:{record.name}", (gone,), (f"deploy:{record.name}",), told)
-    record = lifecycle.order(record, lambda body: orders.rolled_back(body)[0], event)
-    record = lifecycle.wait(record.name, record.body["generation"])
-    alias = versions.alias_back(gone, record.body["champion"]) if was_champion else ""
+    record = lifecycle.running(name)
+    before = record.body.desired
+    _, lost, note = desired_state.rolled_back(record.body)
+    detail = {"reason": "ordered", "by": "rollback"}
+    event = Event("deploy rollback", record.uri, (lost,), (record.uri,), detail)
+    record = lifecycle.reconcile(record, lambda body: desired_state.rolled_back(body)[0], event)
+    record = lifecycle.wait(record, before)
+    alias = versions.alias_back(lost, str(record.body.champion)) if lost == before.champion else ""
     return _seen(record, note, alias)
 
 
 @verb("deploy")
-def run(name: Name, *, rows: Rows, rate: float = 50.0, for_: Duration = 10.0, batch: int = 1) -> Load:
+def run(name: EndpointName, *, rows: Rows, rate: float = 50.0, for_: Duration = 10.0, batch: int = 1) -> Load:
     """Send real rows to an endpoint at a steady rate, and say what came back.
 
     name: the endpoint
@@ -185,44 +195,37 @@ def run(name: Name, *, rows: Rows, rate: float = 50.0, for_: Duration = 10.0, ba
     for: for how long
     batch: rows in a request
     """
-    from . import visits
+    from . import load_test
 
-    record = lifecycle.running(_name(name))
-    return visits.pay(lifecycle.wait(record.name, record.body["generation"]), rows, rate, number(for_), batch)
-
-
-def _start(name: str, wish: Any, on: str | None, where: str, port: int | None) -> tuple[Record, str]:
-    """Bring it up or change it; again when somebody else was faster."""
-
-    def step() -> tuple[Record, str]:
-        record = open_store().get("deploy", name)
-        # One look decides: with a second one, a process that ends in between would be given an order.
-        state = lifecycle.place_of(record).observe(record.body["job"]) if record is not None else None
-        if record is not None and state is not None and state.live:
-            if state.word != "stopping":
-                return lifecycle.change(record, wish, on, port)
-            record = lifecycle.end(record)
-        return lifecycle.bring_up(name, record, wish, where, port)
-
-    problem = Conflict(f"{name} is started and stopped all the time by somebody else", "repeat in a moment")
-    return retry(step, problem, on=lifecycle.Overtaken, attempts=20)
+    record = lifecycle.wait(lifecycle.running(name))
+    return load_test.run(record, rows, rate, number(for_), batch)
 
 
-def _name(words: str) -> str:
-    return Uri.parse(words, noun="deploy").name
+def _start(
+    name: str, request: desired_state.ServeRequest, on: str | None, target: str, port: int | None
+) -> tuple[Record[EndpointRecord] | None, Record[EndpointRecord], str]:
+    """Bring it up or change it, again when somebody else was faster: what served before, what is to serve, a note."""
+    for _ in range(_ATTEMPTS):
+        record = open_store().get(EndpointRecord, name)
+        if record is not None and record.body.is_open:
+            record, state = lifecycle.observe(record)
+            if state.word == "stopping":
+                lifecycle.end(record)
+                continue
+            if state.is_live:
+                return record, *lifecycle.change(record, request, on, port)
+        try:
+            return None, *lifecycle.bring_up(name, record, request, target, port)
+        except lifecycle.Overtaken:
+            continue
+    raise Conflict(f"{name} is started and stopped all the time by somebody else", "repeat in a moment")
 
 
-def _get(name: str) -> Endpoint:
-
-    return _seen(lifecycle.find(_name(name)))
-
-
-def _seen(record: Record, *said: str) -> Endpoint:
-
-    return results.endpoint(record, lifecycle.place_of(record).observe(record.body["job"]), *said)
+def _seen(record: Record[EndpointRecord], *notes: str) -> Endpoint:
+    return results.endpoint(*lifecycle.observe(record), *notes)
 
 
-def _why(event: Event) -> str:
-    """What an event was about, in a few words."""
+def _about(event: Event) -> str:
+    """What an event was about, briefly."""
     detail = event.detail
     return str(detail.get("reason") or detail.get("canary") or detail.get("champion") or ", ".join(event.inputs))

@@ -1,55 +1,135 @@
-"""Where an endpoint runs: the contract of whatever starts, observes and ends an endpoint's process."""
+"""Where an endpoint runs: the contract of whatever brings an endpoint up, serves its models, and ends it.
+
+The endpoint answers `POST URL/predict` with a body `{"rows": [{column: value}, …], "key": …}` (the key may be left out)
+by `{"request_id": …, "model": URI, "predictions": [{"row_id": …, "score": …}, …]}`, and a request that it refuses by a
+status from 400 on with `{"error": {"what": …}}`. The files of a model version are in the folder `artifact(uri)`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from ..store import Record
+from .record import DesiredState, Verdict, VersionCounts
+from .versions import artifact
 
-LIVE = ("starting", "running", "stopping")
+__all__ = ["LIVE", "Claim", "PredictionLog", "Report", "Reporting", "Serving", "State", "Target", "Word", "artifact"]
+
+Word = Literal["starting", "running", "stopping", "stopped", "failed", "lost"]
+LIVE: tuple[Word, ...] = ("starting", "running", "stopping")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One start of one endpoint, as its target calls it; the endpoint's record keeps `id`.
+
+    records: what must be committed together with the endpoint's record. port: where it will listen, 0 when that is not
+    known yet. log_dir: the folder on this machine where it will log its predictions, if it does.
+    """
+
+    id: str
+    records: Sequence[Record[Any]] = ()
+    port: int = 0
+    log_dir: str = ""
 
 
 @dataclass(frozen=True)
 class State:
-    """How a process is: starting, running, stopping, stopped, failed, or lost; and how often it was started again."""
+    """How what was claimed is at this moment; `running` although it may not serve yet.
 
-    word: str
+    restarts: how often it came back after it had died. detail: more about it, briefly. ended_at: epoch seconds of
+    its last sign of life, when it has ended and that is known. job: the id of the job of ours that does it, if any.
+    """
+
+    word: Word
     restarts: int = 0
+    detail: str = ""
+    ended_at: float | None = None
+    job: str = ""
 
     @property
-    def live(self) -> bool:
+    def is_live(self) -> bool:
         """Whether it serves, or will, or still does."""
         return self.word in LIVE
 
 
+@dataclass(frozen=True)
+class Serving:
+    """What an endpoint serves. url: empty while it is not known. generation: 0 while it serves nothing.
+
+    problem: why the generation `problem_generation` cannot be served, with the fix in a second line as a LabError has
+    it; what was served before is served on.
+    """
+
+    url: str = ""
+    generation: int = 0
+    problem: str = ""
+    problem_generation: int = 0
+
+
 class Target(Protocol):
-    """A place for endpoints. A *claim* names one process of one endpoint; the endpoint's record keeps it."""
+    """Something that endpoints run on."""
 
-    def claim(self, name: str, before: str | None = None) -> tuple[str, Sequence[Record]]:
-        """A new claim, and the records that must be committed together with the endpoint's. Starts nothing.
+    def claim(self, name: str, port: int | None) -> Claim:
+        """A new claim for the endpoint of that name, which is not live. Starts nothing, commits nothing.
 
-        `before`: the endpoint's claim until now, which is not live; it is never started again.
+        port: where it has to listen; None for any. Conflict when that is taken, UsageProblem when it cannot be chosen.
         """
 
-    def start(self, claim: str) -> None:
-        """Start what was claimed and committed. Returns at once; may be called again, then it changes nothing.
+    def apply(self, claim: str, desired: DesiredState) -> None:
+        """See to it that the claim's endpoint comes up and serves this. Returns at once; `serving` says when it does.
 
-        Unavailable when the place cannot start anything now.
+        Called after every change, and again with the same when somebody may have died in between: then it changes
+        nothing. UsageProblem for what it can never serve, Unavailable when it cannot now; it serves on as before.
         """
 
-    def observe(self, claim: str) -> State:
-        """How it is at this moment. A claim that nothing is known of is lost."""
+    def observe(self, claims: Sequence[str]) -> Mapping[str, State]:
+        """How these are, in as few questions as possible. A claim that nothing is known of is lost.
+
+        Unavailable when the target cannot be asked.
+        """
+
+    def serving(self, claim: str) -> Serving:
+        """What it serves, asked of the endpoint itself; within 2 s. Nothing is served by what is not live."""
 
     def stop(self, claim: str, timeout_s: float) -> None:
-        """End it, giving it time to answer what it has taken; returns when it is gone, at once when it is gone already.
+        """End it, giving it time to answer what it has taken, and forget a claim that was never applied.
 
-        Unavailable when it still lives after timeout_s.
+        Returns when it is gone, at once when it is gone already; with 0 as soon as its end is under way. Unavailable
+        when it still lives after timeout_s.
         """
 
     def output(self, claim: str, lines: int) -> str:
-        """The end of what its process wrote; empty when nothing is known of it."""
+        """The end of what it printed; empty when nothing is known of it."""
 
-    def forget(self, claim: str) -> None:
-        """Undo a claim that was never committed; without effect on any other."""
+
+@dataclass(frozen=True)
+class Report:
+    """What a live endpoint counted since it was started, by version, and how its rule is judged.
+
+    requests: those that the rule has judged by.
+    """
+
+    versions: Mapping[str, VersionCounts]
+    canary_share: float
+    verdict: Verdict | None = None
+    requests: int = 0
+    log_lost_rows: int = 0
+
+
+@runtime_checkable
+class Reporting(Protocol):
+    """What a target may be able to do besides: count by version, and so carry out a rollback rule."""
+
+    def report(self, claim: str) -> Report | None:
+        """What was counted; None when the endpoint does not answer. The record has it too, a little later."""
+
+
+@runtime_checkable
+class PredictionLog(Protocol):
+    """What a target may be able to do besides: log every predicted row."""
+
+    def predictions(self, claim: str, log_dir: str, rows: int) -> Sequence[Mapping[str, Any]]:
+        """The last rows, the newest first, up to what was answered before this call."""

@@ -1,54 +1,84 @@
-"""Talking to an endpoint over HTTP from verbs: one question at a time. No proxy is asked: the address is loopback."""
+"""Talking to an endpoint over HTTP from verbs, one request at a time. No proxy is used."""
 
 from __future__ import annotations
 
 import contextlib
 import http.client
 import json
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
+
 from ..errors import Failed, Unavailable
+from .base import Report
+from .record import Verdict, VersionCounts
+
+QUICK_S = 2.0
+_CONNECTIONS: dict[str, type[http.client.HTTPConnection]] = {
+    "http": http.client.HTTPConnection,
+    "https": http.client.HTTPSConnection,
+}
 
 
 def ask(url: str, path: str, body: object = None, timeout_s: float = 10.0) -> tuple[int, Any]:
-    """Status and JSON of one answer. Unavailable when nobody answers in time."""
-    connection = http.client.HTTPConnection(str(urlsplit(url).netloc), timeout=timeout_s)
+    """Status and JSON of one answer. Unavailable when none comes in time, or none that is JSON."""
+    parts = urlsplit(url)
+    connect = _CONNECTIONS.get(parts.scheme)
+    if connect is None:
+        raise Unavailable(f"the endpoint has no address yet ({url!r})", "look with `%deploy show NAME`")
+    data = None if body is None else json.dumps(body, allow_nan=False)
+    connection = connect(parts.netloc, timeout=timeout_s)
     try:
-        data = None if body is None else json.dumps(body, allow_nan=False)
-        connection.request("GET" if body is None else "POST", path, data)
+        connection.request("GET" if body is None else "POST", parts.path.rstrip("/") + path, data)
         answer = connection.getresponse()
         return answer.status, json.loads(answer.read())
-    except (OSError, http.client.HTTPException) as problem:
+    except (OSError, http.client.HTTPException, ValueError) as problem:
         raise Unavailable(f"{url} does not answer: {problem}", "look with `%deploy show NAME`") from None
     finally:
         connection.close()
 
 
 def readiness(url: str) -> dict[str, Any] | None:
-    """What the endpoint says of its readiness; None when nobody answers."""
-    return _quietly(url, "/readyz")
+    """What our server reports of its readiness; None when it does not answer."""
+    answer: dict[str, Any] | None = _quietly(url, "/readyz")
+    return answer
 
 
-def status(url: str) -> dict[str, Any] | None:
-    """Everything the endpoint says of itself; None when nobody answers."""
-    return _quietly(url, "/status")
+def report(url: str) -> Report | None:
+    """What our server has counted; None when it does not answer."""
+    status = _quietly(url, "/status")
+    if status is None:
+        return None
+    verdict = status["verdict"]
+    return Report(
+        versions=msgspec.convert(status["versions"], dict[str, VersionCounts]),
+        canary_share=status["canary_share"],
+        verdict=Verdict(verdict["state"], tuple(verdict["reasons"])) if verdict else None,
+        requests=verdict["requests"] if verdict else 0,
+        log_lost_rows=status["log_lost_rows"],
+    )
 
 
-def predict(url: str, rows: list[dict[str, Any]], key: str | None = None) -> list[dict[str, Any]]:
+def flush(url: str) -> None:
+    """Have our server write what it has logged so far; without effect when it does not answer."""
+    _quietly(url, "/flush", {})
+
+
+def predict(url: str, rows: Sequence[dict[str, Any]], key: str | None = None) -> list[dict[str, Any]]:
     """The predictions for these rows. Failed with row and column when the endpoint refuses one."""
     code, answer = ask(url, "/predict", {"rows": rows} | ({} if key is None else {"key": key}))
     if "error" in answer:
         error = answer["error"]
-        where = f"row {error['row']}, column {error['column']}: " if error.get("column") else ""
-        raise Failed(f"the endpoint refused the rows ({code}): {where}{error['what']}", "correct the rows")
+        column = f"row {error['row']}, column {error['column']}: " if error.get("column") else ""
+        raise Failed(f"the endpoint refused the rows ({code}): {column}{error['what']}", "correct the rows")
     predictions: list[dict[str, Any]] = answer["predictions"]
     return predictions
 
 
-def _quietly(url: str, path: str) -> dict[str, Any] | None:
+def _quietly(url: str, path: str, body: object = None) -> Any:
     if url:
-        with contextlib.suppress(Unavailable, ValueError):
-            answer: dict[str, Any] = ask(url, path, timeout_s=2.0)[1]
-            return answer
+        with contextlib.suppress(Unavailable):
+            return ask(url, path, body, timeout_s=QUICK_S)[1]
     return None

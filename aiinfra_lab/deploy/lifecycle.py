@@ -1,121 +1,192 @@
 """Bringing an endpoint up, changing what it serves, waiting until it does, and ending it.
 
-The record comes first, in one transaction with its event and with whatever the place needs; of two that start one
-name at once, one wins and the other finds it alive.
+The record comes first, in one transaction with its event and with whatever the target needs; then the target applies
+it. Of two that start one name at once, one wins and the other finds it alive.
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from ..config import settings
-from ..errors import Conflict, Failed, Interrupted, NotFound, Unavailable, UsageProblem, did_you_mean
+from msgspec.structs import replace
+
+from ..errors import Conflict, Failed, Interrupted, LabError, Unavailable, UsageProblem
 from ..files import until
 from ..logs import last_problem
 from ..providers import make
-from ..store import Event, Loose, Record, open_store, update
-from . import client, orders
-from .base import Target
-from .orders import KIND
-from .ports import bind
+from ..resolve import resolve
+from ..store import Event, Record, open_store, update
+from . import desired_state
+from .base import Reporting, Serving, State, Target
+from .desired_state import ServeRequest
+from .record import DesiredState, EndpointRecord
 
 READY_S = 60.0
 STOP_S = 20.0
-SETTLE_S = 10.0
+
+Stored = Record[EndpointRecord]
 
 
 class Overtaken(Conflict):
     """Somebody else started it, or wrote its record, at the same moment."""
 
 
-def find(name: str) -> Record:
+def find(name: object) -> Stored:
     """The endpoint's record; NotFound with a suggestion."""
-    record = open_store().get(KIND, name)
-    if record is None:
-        known = [item.name for item in open_store().list(KIND)]
-        first = f"`%deploy start {name} --model models:NAME@N`"
-        raise NotFound(f"there is no endpoint {name}", did_you_mean(name, known, first))
-    return record
+    return resolve(name, EndpointRecord)
 
 
-def place_of(record: Record) -> Target:
+def target_of(record: Stored) -> Target:
     """Where the endpoint runs."""
-    provider: Target = make("deploy.target", record.body["on"])
-    return provider
+    target: Target = make("deploy.target", record.body.on)
+    return target
 
 
-def is_live(record: Record | None) -> bool:
-    """Whether its process lives, or is about to."""
-    return record is not None and place_of(record).observe(record.body["job"]).live
+# ---- observing ----
 
 
-def bring_up(name: str, before: Record | None, wish: orders.Wish, on: str, port: int | None) -> tuple[Record, str]:
-    """Start an endpoint that is not live. Overtaken when another starts it at this moment."""
-    place: Target = make("deploy.target", on)
-    folder = settings().home / KIND / name / "log"
-    chosen = _free_port(before, port)
-    claim, records = place.claim(name, before.body["job"] if before else None)
-    body, note = orders.fresh(
-        before.body if before else None, wish, on=on, job=claim, url="", port=chosen, log_dir=str(folder)
-    )
-    event = Event("deploy start", f"deploy:{name}", (wish.model,), (f"deploy:{name}",), _detail(body))
+def observe_all(records: Sequence[Stored]) -> list[tuple[Stored, State | LabError]]:
+    """Each with its state, or with why its target cannot be asked. Ends that are found are written down, at once."""
+    asked: dict[str, State | LabError] = {}
+    for on in {record.body.on for record in records if record.body.is_open}:
+        asked |= _ask(on, [record for record in records if record.body.is_open and record.body.on == on])
+    found = [(record, asked.get(record.name) or _final(record.body)) for record in records]
+    ended = _written(_with_end(record, state) for record, state in found if _has_ended(record, state))
+    return [(ended.get(record.name, record), state) for record, state in found]
+
+
+def observe(record: Stored) -> tuple[Stored, State]:
+    """The endpoint and its state. Unavailable, or whatever the target raises, when it cannot be asked."""
+    [(record, state)] = observe_all([record])
+    if isinstance(state, LabError):
+        raise state
+    return record, state
+
+
+def _ask(on: str, records: Sequence[Stored]) -> dict[str, State | LabError]:
     try:
-        *_, record = open_store().commit([*records, Record(KIND, name, body, before.rev if before else 0)], event)
+        target: Target = make("deploy.target", on)
+        states = target.observe([record.body.job for record in records])
+    except LabError as problem:
+        return {record.name: problem for record in records}
+    return {record.name: states.get(record.body.job, State("lost")) for record in records}
+
+
+def _final(body: EndpointRecord) -> State:
+    """What was written when the end was observed."""
+    return State(body.outcome or "lost", body.restarts, body.detail, body.ended_at)
+
+
+def _has_ended(record: Stored, state: State | LabError) -> bool:
+    return record.body.is_open and isinstance(state, State) and not state.is_live
+
+
+def _with_end(record: Stored, state: State | LabError) -> Stored:
+    assert isinstance(state, State)
+    return record.of(_ended(record.body, state))
+
+
+def _ended(body: EndpointRecord, state: State) -> EndpointRecord:
+    outcome = state.word
+    assert outcome in ("stopped", "failed", "lost")
+    ended_at = body.ended_at or state.ended_at or time.time()
+    return replace(body, outcome=outcome, detail=state.detail, restarts=state.restarts, ended_at=ended_at)
+
+
+def _written(records: Iterable[Stored]) -> dict[str, Stored]:
+    ended = list(records)
+    # A store that may not be written now, or a record that changed meanwhile: whoever looks next observes it again.
+    with contextlib.suppress(LabError):
+        if ended:
+            return {record.name: record for record in open_store().commit(ended)}
+    return {}
+
+
+# ---- starting and changing ----
+
+
+def bring_up(name: str, before: Stored | None, request: ServeRequest, on: str, port: int | None) -> tuple[Stored, str]:
+    """Start an endpoint that is not live. Overtaken when another starts it at this moment."""
+    target: Target = make("deploy.target", on)
+    _check(request, target, on)
+    body, note = desired_state.fresh(before.body if before else None, request)
+    claim = target.claim(name, port)
+    body = replace(body, on=on, job=claim.id, port=claim.port, log_dir=claim.log_dir)
+    record = Record(EndpointRecord.kind, name, body, before.rev if before else 0)
+    try:
+        *_, record = open_store().commit([*claim.records, record], _started(record, request))
     except Conflict:
-        place.forget(claim)
+        target.stop(claim.id, 0)
         raise Overtaken(f"another {name} is started at this moment", "repeat in a moment") from None
-    place.start(claim)
+    try:
+        target.apply(claim.id, body.desired)
+    except LabError:
+        _give_up(record, target)
+        raise
     return record, note
 
 
-def change(record: Record, wish: orders.Wish, on: str | None, port: int | None) -> tuple[Record, str]:
+def change(record: Stored, request: ServeRequest, on: str | None, port: int | None) -> tuple[Stored, str]:
     """Change what a live endpoint serves; without an event when nothing changes."""
-    body = record.body
-    if port not in (None, 0, body["port"]) and body["port"]:
+    body, target = record.body, target_of(record)
+    if port not in (None, 0, body.port) and body.port:
         raise Conflict(
-            f"{record.name} is running and listens on port {body['port']}",
+            f"{record.name} is running and listens on port {body.port}",
             f"stop it first: `%deploy stop {record.name}`",
         )
-    if on not in (None, body["on"]):
-        raise Conflict(f"{record.name} is running on {body['on']}", f"stop it first: `%deploy stop {record.name}`")
-    place_of(record).start(body["job"])  # whoever claimed it may have died before starting it
-    new, note = orders.updated(body, wish)
-    if new["generation"] == body["generation"]:
+    if on not in (None, body.on):
+        raise Conflict(f"{record.name} is running on {body.on}", f"stop it first: `%deploy stop {record.name}`")
+    _check(request, target, body.on)
+    new, note = desired_state.updated(body, request)
+    if new.generation == body.generation:
+        target.apply(body.job, body.desired)  # whoever committed it may have died before applying it
         return record, note
-    event = Event("deploy start", f"deploy:{record.name}", (wish.model,), (f"deploy:{record.name}",), _detail(new))
-    return order(record, lambda now: orders.updated(now, wish)[0], event), note
+    event = _started(record.of(new), request)
+    return reconcile(record, lambda now: desired_state.updated(now, request)[0], event), note
 
 
-def running(name: str) -> Record:
-    """The record of an endpoint that takes orders; NotFound when there is none, Unavailable when it is not running."""
-    record = find(name)
-    if not is_live(record):
-        last = record.body["champion"] or record.body["canary"] or "models:NAME@N"
-        raise Unavailable(f"{name} is not running", f"start it: `%deploy start {name} --model {last}`")
+def reconcile(record: Stored, decide: Callable[[EndpointRecord], EndpointRecord], event: Event) -> Stored:
+    """Commit a change of what is to be served, and have the target apply it; taken back when it refuses."""
+    before = record.body.desired
+    record = update(open_store(), EndpointRecord, record.name, decide, event)
+    try:
+        target_of(record).apply(record.body.job, record.body.desired)
+    except LabError as problem:
+        _take_back(record, before, problem)
+        raise
     return record
 
 
-def order(record: Record, decide: Callable[[Loose], Loose], event: Event) -> Record:
-    """Commit a change of what is served."""
-    return update(open_store(), KIND, record.name, decide, event)
+def running(name: object) -> Stored:
+    """An endpoint that can be changed; NotFound when there is none, Unavailable when it is not running."""
+    record, state = observe(find(name))
+    if not state.is_live:
+        last = record.body.champion or record.body.canary or "models:NAME@N"
+        raise Unavailable(f"{record.name} is not running", f"start it: `%deploy start {record.name} --model {last}`")
+    return record
 
 
-def wait(name: str, generation: int) -> Record:
-    """Wait until the endpoint serves what was ordered, and return its record.
+# ---- waiting ----
+
+
+def wait(record: Stored, before: DesiredState | None = None) -> Stored:
+    """Wait until the endpoint serves the record's generation, or a later one, and return its record.
 
     Failed with the reason when it cannot, Unavailable when it takes longer than READY_S. Ctrl-C ends only the waiting.
-    """
 
-    def serving() -> Record | None:
-        record = find(name)
-        ready = client.readiness(record.body["url"]) or {}
-        serves = ready["generation"] if ready.get("ready") else -1
-        if serves != generation:  # an order that was refused is followed by another, which takes it back
-            _refuse_problem(record, generation)
-        return find(name) if serves >= generation else None
+    before: what it served until then; it is to serve that again when the target cannot serve the new one
+    """
+    name, generation = record.name, record.body.generation
+
+    def serving() -> Stored | None:
+        now = find(name)
+        served = target_of(now).serving(now.body.job)
+        if served.generation != generation:  # one that was refused is followed by another, which takes it back
+            _raise_problem(now, served, generation, before)
+        return _with_url(name, served.url) if served.generation >= generation else None
 
     problem = Unavailable(f"{name} does not serve after {READY_S:g} s", f"look with `%deploy log {name}`")
     try:
@@ -127,69 +198,88 @@ def wait(name: str, generation: int) -> Record:
         ) from None
 
 
-def end(record: Record) -> Record:
-    """End the endpoint and write that it was ended; returns when its process is gone."""
-    was_live = is_live(record)
-    place_of(record).stop(record.body["job"], STOP_S)
-    served = tuple(uri for uri in (record.body["champion"], record.body["canary"]) if uri)
-    event = Event("deploy stop", f"deploy:{record.name}", served, (f"deploy:{record.name}",)) if was_live else None
-    return update(open_store(), KIND, record.name, _stopped, event)
+def _with_url(name: str, url: str) -> Stored:
+    """The record, with the address that the endpoint was found at."""
+    return update(open_store(), EndpointRecord, name, lambda body: replace(body, url=url) if url != body.url else None)
 
 
-def _stopped(body: Loose) -> Loose:
-    now = time.time()
-    return {**body, "stopped_at": body["stopped_at"] or now, "ended_at": body["ended_at"] or now}
-
-
-def _refuse_problem(record: Record, generation: int) -> None:
-    """Failed when this very order could not be carried out, or the process ended."""
-    body, place = record.body, place_of(record)
-    state = place.observe(body["job"])
-    if body["problem_generation"] == generation:
-        what, _, fix = str(body["problem"]).partition("\n  fix: ")
-        serving = client.readiness(body["url"]) or {}
-        if not serving.get("ready"):
-            place.stop(body["job"], STOP_S)  # it would try again and again
-            update(open_store(), KIND, record.name, _stopped)
-        raise Failed(what, fix or "choose another version")
-    if not state.live:
-        last = last_problem(place.output(body["job"], 5)) or "it printed nothing"
+def _raise_problem(record: Stored, served: Serving, generation: int, before: DesiredState | None) -> None:
+    """Failed when this very generation cannot be served, or the endpoint has ended."""
+    target = target_of(record)
+    if served.problem_generation == generation and served.problem:
+        what, _, fix = served.problem.partition("\n  fix: ")
+        problem = Failed(what, fix or "choose another version")
+        if not served.generation:
+            _give_up(record, target)  # it would try again and again
+        elif record.body.generation == generation and before:
+            _take_back(record, before, problem)
+        raise problem
+    _, state = observe(record)
+    if not state.is_live:
+        last = last_problem(target.output(record.body.job, 5)) or "it printed nothing"
         raise Failed(f"the endpoint ended before it served: {last}", f"`%deploy log {record.name}` shows its output")
 
 
-def _free_port(before: Record | None, port: int | None) -> int:
-    """The port that was asked for, when it is free; the one it had before, when that is; else 0: any."""
-    if port is not None and not 1024 <= port < 65_536:
-        raise UsageProblem(f"{port} is no port", "choose one from 1024 to 65535, or leave --port out")
-    wanted = port or (before.body["port"] if before else 0)
-    try:
-        with bind(wanted) as listener:
-            return int(listener.getsockname()[1]) if port else wanted
-    except Conflict as problem:
-        if port:
-            raise Conflict(problem.what, "choose another --port, or leave it out for a free one") from None
-        return 0
+def _take_back(record: Stored, before: DesiredState, problem: LabError) -> None:
+    """What was served before is to be served again, unless somebody has asked for something else meanwhile."""
+    generation = record.body.generation
+    event = rejection(record.uri, record.body.desired, before, problem)
+
+    def change(body: EndpointRecord) -> EndpointRecord | None:
+        return desired_state.back_to(body, before, str(problem)) if body.generation == generation else None
+
+    record = update(open_store(), EndpointRecord, record.name, change, event)
+    with contextlib.suppress(LabError):  # the first problem is the one that the caller raises
+        target_of(record).apply(record.body.job, record.body.desired)
 
 
-def _detail(body: Loose) -> dict[str, Any]:
-    names = ("champion", "canary", "share", "rollback_if", "generation")
-    return {name: body[name] for name in names}
+def rejection(uri: str, refused: DesiredState, kept: DesiredState, problem: LabError) -> Event:
+    """The event of an endpoint that cannot serve what it should, and goes on with what it serves."""
+    detail = {"reason": problem.what, "by": "the endpoint", "kept": list(kept.models)}
+    return Event("deploy rollback", uri, inputs=refused.models, outputs=(uri,), detail=detail)
 
 
-def log_folder(record: Record) -> Path:
-    """Where the endpoint's predictions are logged."""
-    return Path(record.body["log_dir"])
+# ---- ending ----
 
 
-def settled_log(record: Record) -> Path:
-    """The same, once every row that was answered before this call is there: the process writes them a moment later.
+def end(record: Stored) -> Stored:
+    """End the endpoint and write that it was ended; returns when it is gone."""
+    record, state = observe(record)
+    target_of(record).stop(record.body.job, STOP_S)
+    event = Event("deploy stop", record.uri, record.body.desired.models, (record.uri,)) if state.is_live else None
+    return update(open_store(), EndpointRecord, record.name, lambda body: _stopped(body, state), event)
 
-    Waits at most SETTLE_S, since a disk that takes no more must not hide what it has.
-    """
-    end_at = time.monotonic() + SETTLE_S
-    now = (client.status(record.body["url"]) if is_live(record) else None) or {}
-    taken = now.get("log_taken_rows", 0)
-    while now.get("log_settled_rows", taken) < taken and time.monotonic() < end_at:
-        time.sleep(0.05)
-        now = client.status(record.body["url"]) or {}
-    return log_folder(record)
+
+def _stopped(body: EndpointRecord, before: State) -> EndpointRecord:
+    now = time.time()
+    end = State("stopped", before.restarts, ended_at=now) if before.is_live else before
+    body = _ended(body, end) if body.is_open else body
+    return replace(body, stopped_at=body.stopped_at or now)
+
+
+def _give_up(record: Stored, target: Target) -> None:
+    """End what cannot serve anything."""
+    with contextlib.suppress(LabError):  # why it cannot serve is what the caller raises
+        target.stop(record.body.job, STOP_S)
+    update(open_store(), EndpointRecord, record.name, lambda body: _stopped(body, State("stopping")))
+
+
+def _check(request: ServeRequest, target: Target, on: str) -> None:
+    """UsageProblem when the target cannot do what is asked for."""
+    if request.rollback_if and not isinstance(target, Reporting):
+        raise UsageProblem(
+            f"{on} counts nothing by version, so that --rollback-if has nothing to judge by",
+            "leave it out, and take the canary off with `%deploy rollback`; or choose another target with --on",
+        )
+
+
+def _started(record: Stored, request: ServeRequest) -> Event:
+    body = record.body
+    detail: dict[str, Any] = {
+        "champion": body.champion,
+        "canary": body.canary,
+        "share": body.share,
+        "rollback_if": str(body.rollback_if or ""),
+        "generation": body.generation,
+    }
+    return Event("deploy start", record.uri, (request.model,), (record.uri,), detail)

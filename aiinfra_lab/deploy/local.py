@@ -5,42 +5,70 @@ from __future__ import annotations
 import contextlib
 import shutil
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from .. import jobs
 from ..config import Settings
-from ..errors import Conflict, NotFound
-from ..store import Record, open_store
-from .base import State
+from ..errors import Conflict, UsageProblem
+from ..jobs import Job, JobRecord
+from ..store import open_store
+from ..uris import Uri
+from . import client
+from .base import Claim, Report, Serving, State, Word
+from .ports import bind
+from .record import DesiredState, EndpointRecord
+from .server import predictions_log
+
+_WORDS: Mapping[str, Word] = {
+    "starting": "starting", "running": "running", "stopping": "stopping", "stopped": "stopped", "failed": "failed",
+    # An endpoint that ended by itself has failed at being one, whatever its exit code.
+    "done": "stopped", "lost": "lost",
+}  # fmt: skip
 
 
 class Local:
-    """See `Target` for the contract. A claim is a job's id."""
+    """See `Target`. A claim is a job's id; its process follows the endpoint's record by itself."""
 
     def __init__(self, where: Settings) -> None:
         self.home = where.home
 
-    def claim(self, name: str, before: str | None = None) -> tuple[str, Sequence[Record]]:
+    def claim(self, name: str, port: int | None) -> Claim:
+        before = open_store().get(EndpointRecord, name)
+        chosen = _free_port(before.body.port if before else 0, port)
         command = [sys.executable, "-m", "aiinfra_lab.deploy.server", name]
-        record = jobs.prepare(f"deploy:{name}", command, restart=True)
-        return record.name, [record, *(jobs.given_up(before) if before else ())]
+        job = jobs.prepare(str(Uri("deploy", name)), command, restart=True)
+        # A job that died unseen would be started again, beside the new one.
+        died = jobs.given_up(before.body.job) if before else []
+        return Claim(job.name, (job, *died), chosen, str(self.home / "deploy" / name / "log"))
 
-    def start(self, claim: str) -> None:
+    def apply(self, claim: str, desired: DesiredState) -> None:
         jobs.launch()
 
-    def observe(self, claim: str) -> State:
-        try:
-            job = jobs.poll(claim)
-        except NotFound:
-            return State("lost")
-        # An endpoint that ended by itself has failed at being one, whatever its exit code.
-        word = "stopping" if job.live and job.stop_requested_at else {"done": "stopped"}.get(job.state, job.state)
-        return State(word, job.restarts)
+    def observe(self, claims: Sequence[str]) -> Mapping[str, State]:
+        # One question for all that may live; those that ended are asked for one by one, until their end is written.
+        open_jobs = {job.id: job for job in jobs.ls(live=True)} if len(claims) > 1 else {}
+        found = {claim: open_jobs.get(claim) or _poll(claim) for claim in claims}
+        return {claim: _state(job) if job else State("lost") for claim, job in found.items()}
+
+    def serving(self, claim: str) -> Serving:
+        record = _record(claim)
+        ready = client.readiness(record.url) if record else None
+        generation = int(ready["generation"]) if ready and ready.get("ready") else 0
+        # Read again: a problem is written before the next generation is served, so that none is missed.
+        record = _record(claim) or EndpointRecord()
+        return Serving(record.url, generation, record.problem or "", record.problem_generation or 0)
 
     def stop(self, claim: str, timeout_s: float) -> None:
-        while (record := open_store().get(jobs.JobRecord, claim)) and record.body.is_open:
-            if self.observe(claim).live:
+        if _poll(claim) is None:
+            shutil.rmtree(self.home / "jobs" / claim, ignore_errors=True)
+        while (record := open_store().get(JobRecord, claim)) and record.body.is_open:
+            if jobs.observe(record).live:
                 jobs.cancel(claim)
+                if not timeout_s:
+                    return
                 jobs.wait(claim, timeout_s=timeout_s)
             else:
                 # Its process has just died: the supervisor would start it again, or does so at this moment.
@@ -48,11 +76,60 @@ class Local:
                     open_store().commit(jobs.given_up(claim))
 
     def output(self, claim: str, lines: int) -> str:
-        try:
-            return jobs.log(claim, lines)
-        except NotFound:
-            return ""
+        return jobs.log(claim, lines) if _poll(claim) else ""
 
-    def forget(self, claim: str) -> None:
-        if open_store().get(jobs.JobRecord, claim) is None:
-            shutil.rmtree(self.home / "jobs" / claim, ignore_errors=True)
+    # ---- capabilities ----
+
+    def report(self, claim: str) -> Report | None:
+        record = _record(claim)
+        return client.report(record.url) if record else None
+
+    def predictions(self, claim: str, log_dir: str, rows: int) -> Sequence[Mapping[str, Any]]:
+        if record := _record(claim):
+            client.flush(record.url)
+        return predictions_log.newest(Path(log_dir), rows)
+
+
+def _poll(claim: str) -> Job | None:
+    record = open_store().get(JobRecord, claim)
+    return jobs.observe(record) if record else None
+
+
+def _record(claim: str) -> EndpointRecord | None:
+    """The endpoint's record while the claim is its own and lives."""
+    job = _poll(claim)
+    if job is None or not job.live:
+        return None
+    record = open_store().get(EndpointRecord, Uri.parse(job.subject).name)
+    return record.body if record and record.body.job == claim else None
+
+
+def _state(job: Job) -> State:
+    word: Word = "stopping" if job.live and job.stop_requested_at else _WORDS[job.state]
+    detail = ""
+    if word == "failed" and job.exit_code is not None:
+        detail = f"exit code {job.exit_code}"
+    elif job.live and job.restarts:
+        detail = f"started again {job.restarts} times" if job.restarts > 1 else "started again once"
+    return State(word, job.restarts, detail, None if job.live else _ended_at(job), job.id)
+
+
+def _ended_at(job: Job) -> float:
+    """The last heartbeat: of what died unseen it is nearer to its end than when somebody noticed that."""
+    silent_s = job.silent_s
+    beat_at = None if silent_s is None else time.time() - silent_s
+    return max(job.started_at, beat_at or job.ended_at or 0.0)
+
+
+def _free_port(before: int, port: int | None) -> int:
+    """The port that was asked for, when it is free; the one it had before, when that is; else 0: any."""
+    if port is not None and not 1024 <= port < 65_536:
+        raise UsageProblem(f"{port} is no port", "choose one from 1024 to 65535, or leave --port out")
+    wanted = port or before
+    try:
+        with bind(wanted) as listener:
+            return int(listener.getsockname()[1]) if port else wanted
+    except Conflict as problem:
+        if port:
+            raise Conflict(problem.what, "choose another --port, or leave it out for a free one") from None
+        return 0

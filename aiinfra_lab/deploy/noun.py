@@ -1,157 +1,166 @@
-"""What the noun tells of endpoints: each lives, serves model versions, and takes time that may cost money."""
+"""What the noun tells of endpoints: each lives on its target, serves versions that must stay, and takes time."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from .. import jobs, nouns
 from ..errors import LabError, NotFound, did_you_mean
-from ..nouns import Notice, Noun, Observation, Reference, Span, Thing
-from ..store import Body, Record, open_store
+from ..jobs.record import folder_of
+from ..nouns import Keeping, Notice, Noun, Observation, Reference, Span
+from ..resolve import resolve
+from ..store import Record, open_store
 from ..uris import Uri
+from . import lifecycle
+from .base import State
+from .record import EndpointRecord, EndpointSpan
+from .retention import LOG_GIB, LOG_SETTING, log_files
+from .versions import ALIAS
 
+# A server beats every second or so: an end that was written so long after its last beat is when somebody noticed it.
 SILENT_S = 120.0
-"""An endpoint beats every second or so: an end written so long after the last beat is when somebody noticed it."""
-
 _DETAILS = {
     "lost": "its process vanished without a word",
     "starting": "waiting for its process",
     "stopping": "was asked to end",
 }
-Endpoints = list[Record[dict[str, Any]]]
 
 
-class DeployNoun(Noun[Body]):
+class DeployNoun(Noun[EndpointRecord]):
     """See `Noun`."""
 
     name = "deploy"
+    kind = EndpointRecord
     plural = "endpoints"
 
     def first(self, name: str) -> str:
         return f"`%deploy start {name} --model models:NAME@N` starts it"
 
-    def things(self) -> Sequence[Thing]:
-        found = _records()
-        return [Thing(each.uri, each.updated_at, _observation(each).state) for each in found]
-
-    def names(self) -> Sequence[str]:
-        return [record.name for record in _records()]
+    def observe(self, records: Sequence[Record[EndpointRecord]]) -> Sequence[Observation]:
+        return [_observation(record, state) for record, state in lifecycle.observe_all(records)]
 
     def watched(self, ended: int = 20) -> Sequence[Observation]:
-        seen = list(map(_observation, _records()))
-        over = sorted((item for item in seen if not item.is_live), key=lambda item: item.ended_at or 0.0, reverse=True)
-        return [*(item for item in seen if item.is_live), *over[:ended]]
+        store = open_store()
+        living = self.observe(store.list(EndpointRecord, is_open=True))
+        over = self.observe(store.list(EndpointRecord, is_open=False, limit=ended, order="written"))
+        # One that was found to have ended just now is in both.
+        return list({item.uri: item for item in (*over, *living)}.values())
 
     def stop(self, uri: str) -> Sequence[str]:
-        name = Uri.parse(uri, self.name).name
-        record = open_store().get("deploy", name)
-        if record is None or not (job := _job(record.body)) or not job.live:
-            raise NotFound(f"nothing called {self.name}:{name} lives", did_you_mean(name, self.names()))
-        return [jobs.cancel(job.id).id]
+        record, state = lifecycle.observe(resolve(uri, EndpointRecord))
+        if not state.is_live:
+            live = [item.name for item in open_store().list(EndpointRecord, is_open=True)]
+            raise NotFound(f"nothing called {record.uri} lives", did_you_mean(record.name, live))
+        lifecycle.target_of(record).stop(record.body.job, 0)
+        return [state.job] if state.job else []
 
     def spans(self) -> Sequence[Span]:
-        return [span for record in _records() if "started_at" in record.body for span in _spans(record)]
+        records = open_store().list(EndpointRecord)
+        return [span for record, state in lifecycle.observe_all(records) for span in _spans(record, state)]
 
-    def references(self) -> Sequence[Reference]:
-        return [
-            Reference(model, f"{record.uri} serves", f"stop it first: `%deploy stop {record.name}`")
-            for record in _records()
-            if not record.body.get("stopped_at")
-            for model in (record.body.get("champion"), record.body.get("canary"))
-            if model
-        ]
+    def keepings(self) -> Sequence[Keeping]:
+        return [Keeping(LOG_SETTING, LOG_GIB, tuple(log_files()))]
 
     def notices(self) -> Sequence[Notice]:
         """An endpoint serves versions, an alias names one: when they differ, somebody may be surprised."""
-        return list(_surprises())
+        return list(filter(None, map(_notice, open_store().list(EndpointRecord))))
+
+    def references(self) -> Sequence[Reference]:
+        return [reference for record in open_store().list(EndpointRecord) for reference in _references(record)]
 
 
-def _records() -> Endpoints:
-    return list(open_store().list("deploy"))
-
-
-def _surprises() -> Iterator[Notice]:
-    for record in _records():
-        served = record.body.get("champion")
-        if not served or record.body.get("stopped_at"):
-            continue
-        champion = nouns.find("models").aliased(Uri.parse(served).name, "champion")
-        if champion is not None and str(champion) != served:
-            detail = f"serves {served}, while the champion is {champion}"
-            yield Notice(record.uri, detail, f"`%deploy start {record.name} --model {champion}`")
-
-
-def _observation(record: Record[dict[str, Any]]) -> Observation:
-    from . import lifecycle
-
-    body, job = record.body, _job(record.body)
-    try:
-        state = lifecycle.place_of(record).observe(body["job"])
-    except LabError:
-        # Its provider cannot be asked now, and the others still can.
-        return Observation(record.uri, "cannot tell", job is not None and job.live, body.get("started_at", 0.0))
+def _observation(record: Record[EndpointRecord], state: State | LabError) -> Observation:
+    body = record.body
+    if isinstance(state, LabError):  # it is not known to have ended
+        return Observation(record.uri, "cannot tell", body.is_open, body.started_at, body.ended_at, job=_job(body))
     return Observation(
         uri=record.uri,
         state=state.word,
-        is_live=state.live,
-        started_at=job.started_at if job else body.get("started_at", 0.0),
-        ended_at=job.ended_at if job else body.get("ended_at"),
-        detail="; ".join(_details(body, state.word, job)),
-        can_stop=state.live and job is not None and not job.stop_requested_at,
-        job=job.id if job else "",
+        is_live=state.is_live,
+        started_at=body.started_at,
+        ended_at=None if state.is_live else body.ended_at or state.ended_at,
+        detail=_detail(body, state),
+        can_stop=state.word in ("starting", "running"),
+        job=_job(body),
     )
 
 
-def _details(body: Mapping[str, Any], state: str, job: jobs.Job | None) -> Iterator[str]:
-    if rollback := body.get("rolled_back"):
-        yield f"{rollback['model']} was rolled back: {rollback['reason']}"
-    if state == "failed" and job and job.exit_code is not None:
-        yield f"exit code {job.exit_code}"
-    elif job and job.live and job.restarts:
-        yield f"started again {job.restarts} times" if job.restarts > 1 else "started again once"
-    elif state in _DETAILS:
-        yield _DETAILS[state]
+def _job(body: EndpointRecord) -> str:
+    """Its job on this machine, if it has one: another target's claims are no jobs."""
+    return body.job if body.job and folder_of(body.job).is_dir() else ""
 
 
-def _job(body: Mapping[str, Any]) -> jobs.Job | None:
+def _detail(body: EndpointRecord, state: State) -> str:
+    lost = body.rolled_back
+    rolled_back = f"{lost.model} was rolled back: {lost.reason}" if lost else ""
+    return "; ".join(filter(None, (rolled_back, state.detail or _DETAILS.get(state.word, ""))))
+
+
+def _references(record: Record[EndpointRecord]) -> Iterator[Reference]:
+    if not record.body.stopped_at:  # also of one that died: it may be brought back
+        for model in record.body.desired.models:
+            yield Reference(model, f"{record.uri} serves", f"stop it first: `%deploy stop {record.name}`")
+
+
+def _notice(record: Record[EndpointRecord]) -> Notice | None:
+    served = record.body.champion
+    if not served or record.body.stopped_at:
+        return None
+    champion = nouns.find("models").aliased(Uri.parse(served).name, ALIAS)
+    if champion is None or str(champion) == served:
+        return None
+    detail = f"serves {served}, while the champion is {champion}"
+    return Notice(record.uri, detail, f"`%deploy start {record.name} --model {champion}`")
+
+
+# ---- time ----
+
+
+def _spans(record: Record[EndpointRecord], state: State | LabError) -> Iterator[Span]:
+    """This start and the earlier ones."""
+    body = record.body
+    this = EndpointSpan(body.started_at, body.ended_at, body.job, body.count, body.busy_ms)
+    is_live = isinstance(state, State) and state.is_live and not body.ended_at
+    yield _span(record, this, time.time() if is_live else _ended_at(this), is_live=is_live)
+    for earlier in body.earlier_spans:
+        yield _span(record, earlier, _ended_at(earlier), is_live=False)
+
+
+def _span(record: Record[EndpointRecord], span: EndpointSpan, ended_at: float, *, is_live: bool) -> Span:
+    is_here = record.body.on == "local"
+    return Span(
+        uri=record.uri,
+        started_at=span.started_at,
+        ended_at=ended_at,
+        is_live=is_live,
+        usd_per_hour=None if is_here else 0.0,  # a target elsewhere states no price
+        on_machine=is_here,
+        rows=span.count,
+        busy_s=span.busy_ms / 1000,
+    )
+
+
+def _ended_at(span: EndpointSpan) -> float:
+    """When it ended. Of a process that vanished its last heartbeat counts, not when somebody noticed it."""
+    beat_at = _last_beat_at(span.job)
+    if span.ended_at and not (beat_at and span.ended_at - beat_at > SILENT_S):
+        return span.ended_at
+    return max(span.started_at, beat_at or span.ended_at or _job_ended_at(span.job) or span.started_at)
+
+
+def _last_beat_at(job: str) -> float | None:
     try:
-        return jobs.poll(body.get("job") or "")
-    except NotFound:
+        return (folder_of(job) / "heartbeat").stat().st_mtime if job else None
+    except OSError:
         return None
 
 
-def _spans(record: Record[dict[str, Any]]) -> Iterator[Span]:
-    """This start and the earlier ones."""
-    local = record.body.get("on", "local") == "local"
-    for start in (record.body, *record.body.get("earlier_spans", ())):
-        ended_at, is_live = _end(start)
-        rows, busy_s = _work(start)
-        price = start.get("usd_per_hour")
-        yield Span(record.uri, start["started_at"], ended_at, is_live, price, local, rows=rows, busy_s=busy_s)
-
-
-def _end(start: Mapping[str, Any]) -> tuple[float, bool]:
-    """When a start ended, and whether it still goes on. Of a process that vanished, its last sign of life counts."""
-    began, written, job = float(start["started_at"]), start.get("ended_at"), _job(start)
-    if job is None:
-        return float(written or began), False
-    if job.live and not written:
-        return time.time(), True
-    silent_s = job.silent_s
-    beat = None if silent_s is None else time.time() - silent_s
-    if written and not (beat and written - beat > SILENT_S):
-        return float(written), False
-    # The end of a job that nobody watched is when somebody noticed it: its last heartbeat is nearer to the truth.
-    return max(began, beat or job.ended_at or job.started_at), False
-
-
-def _work(start: Mapping[str, Any]) -> tuple[int, float]:
-    """Predicted rows, and the seconds spent on answering, of a start's versions together."""
-    versions = start.get("versions") or {}
-    busy_ms = start.get("busy_ms") or sum(float(counts.get("busy_ms", 0.0)) for counts in versions.values())
-    return int(start.get("count") or 0), busy_ms / 1000
+def _job_ended_at(job: str) -> float | None:
+    try:
+        return jobs.poll(job).ended_at if job else None
+    except NotFound:
+        return None
 
 
 NOUN = DeployNoun()

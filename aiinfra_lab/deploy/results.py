@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
+from ..errors import LabError
 from ..show import Card, Result, shown
 from ..store import Record
 from ..units import show_share
+from ..uris import Uri
 from . import client
-from .base import State
-from .orders import NO_CHAMPION
+from .base import Reporting, Serving, State
+from .desired_state import NO_CHAMPION
+from .lifecycle import target_of
+from .record import EndpointRecord, Verdict, VersionCounts
 from .server.counts import Counts
+
+__all__ = ["Endpoint", "Load", "Log", "Served", "endpoint"]
 
 
 @dataclass(frozen=True)
@@ -120,13 +126,14 @@ class Load(Result):
 
 @dataclass(frozen=True)
 class Log(Result):
-    """The newest predicted rows, what happened to the endpoint, and the end of what its process said."""
+    """The newest predicted rows, what happened to the endpoint, and the end of what its process printed."""
 
     uri: str
     rows: tuple[dict[str, Any], ...]
     events: tuple[str, ...]
     output: str
     log_dir: str
+    notes: tuple[str, ...] = ()
 
     def card(self) -> Card:
         header = ("at", "row", "version", "", "ms", "score")
@@ -136,41 +143,88 @@ class Log(Result):
             for row in self.rows
         ]  # fmt: skip
         details = [("events", "\n".join(self.events)), ("output of the process", self.output)]
-        notes = () if rows else ("nothing was predicted yet: `%deploy run NAME --rows …` sends traffic",)
-        facts = [("all rows", self.log_dir)]
+        notes = self.notes or ("nothing was predicted yet: `%deploy run NAME --rows …` sends traffic",)
+        notes = () if rows else notes
+        facts = [("all rows", self.log_dir)] if self.log_dir else []
         return Card(self.uri, facts=facts, header=header, rows=rows, notes=notes, details=[x for x in details if x[1]])
 
 
-def endpoint(record: Record, state: State, *said: str) -> Endpoint:
-    """The endpoint of a record: asked itself while it lives, else as its record last said."""
+def endpoint(record: Record[EndpointRecord], state: State | LabError, *notes: str) -> Endpoint:
+    """The endpoint of a record: asked itself while it lives, else as its record was written last.
+
+    state: or why its target cannot be asked
+    """
     body = record.body
-    now = (client.status(body["url"]) if state.live else None) or {}
-    verdict = now.get("verdict") or body["verdict"] or {}
-    served = now.get("versions") or body["versions"]
-    share: float = now["canary_share"] if now else body["share"] if body["champion"] else float(bool(body["canary"]))
-    versions = tuple(_served(body, uri, counts, share) for uri, counts in reversed(served.items()))
+    seen = _Seen.of(record, state)
+    versions = tuple(_served(body, uri, seen.versions[uri], seen.canary_share) for uri in _newest_first(seen.versions))
+    verdict = seen.verdict
     return Endpoint(
-        uri=f"deploy:{record.name}",
-        state="starting" if state.word == "running" and not now.get("ready") else state.word,
-        url=body["url"],
-        champion=body["champion"],
-        canary=body["canary"],
-        canary_share=share,
-        previous=next(reversed(body["earlier"]), None),
-        rollback_if=body["rollback_if"],
-        verdict=verdict.get("state", "undecided") if body["rollback_if"] else "",
-        reasons=tuple(verdict.get("reasons", ())) if body["rollback_if"] and body["canary"] else (),
+        uri=record.uri,
+        state=seen.word,
+        url=seen.url or body.url,
+        champion=body.champion,
+        canary=body.canary,
+        canary_share=seen.canary_share,
+        previous=next(reversed(body.earlier), None),
+        rollback_if=str(body.rollback_if or ""),
+        verdict=(verdict.state if verdict else "undecided") if body.rollback_if else "",
+        reasons=verdict.reasons if verdict and body.rollback_if and body.canary else (),
         versions=versions,
         count=sum(item.rows for item in versions),
-        started_at=body["started_at"],
-        log_dir=body["log_dir"],
-        notes=tuple(dict.fromkeys(filter(None, (*said, *_notes(body, state, now))))),
+        started_at=body.started_at,
+        log_dir=body.log_dir,
+        notes=tuple(dict.fromkeys(filter(None, (*notes, *_notes(body, seen))))),
     )
 
 
-def _served(body: Mapping[str, Any], uri: str, counted: Mapping[str, Any], canary_share: float) -> Served:
-    counts = Counts.from_body(counted)
-    role = "champion" if uri == body["champion"] else "canary" if uri == body["canary"] else ""
+@dataclass(frozen=True)
+class _Seen:
+    """What is known of an endpoint at this moment, from itself or from its record."""
+
+    word: str
+    url: str
+    canary_share: float
+    versions: Mapping[str, VersionCounts]
+    verdict: Verdict | None
+    log_lost_rows: int
+    notes: tuple[str, ...]
+
+    @classmethod
+    def of(cls, record: Record[EndpointRecord], state: State | LabError) -> _Seen:
+        body = record.body
+        written = cls("cannot tell", "", body.desired.canary_share, body.versions, body.verdict, body.log_lost_rows, ())
+        if isinstance(state, LabError):
+            return replace(written, notes=(f"its target cannot be asked: {state.what}; {state.fix}",))
+        written = replace(written, word=state.word, notes=tuple(_state_notes(state)))
+        return written._asked(record) if state.is_live else written
+
+    def _asked(self, record: Record[EndpointRecord]) -> _Seen:
+        """With what the endpoint itself answers."""
+        target = target_of(record)
+        now = target.serving(record.body.job)
+        word = "starting" if self.word == "running" and not now.generation else self.word
+        seen = replace(self, word=word, url=now.url, notes=(*self.notes, *_serving_notes(record.body, now)))
+        if not isinstance(target, Reporting):
+            return replace(seen, notes=(*seen.notes, f"{record.body.on} counts no requests by version"))
+        if (report := target.report(record.body.job)) is None:
+            return seen
+        return replace(
+            seen,
+            canary_share=report.canary_share,
+            versions=report.versions or self.versions,
+            verdict=report.verdict or self.verdict,
+            log_lost_rows=report.log_lost_rows,
+        )
+
+
+def _newest_first(versions: Iterable[str]) -> list[str]:
+    parsed = [Uri.parse(uri) for uri in versions]
+    return [str(uri) for uri in sorted(parsed, key=lambda uri: (uri.name, uri.version or 0), reverse=True)]
+
+
+def _served(body: EndpointRecord, uri: str, counted: VersionCounts, canary_share: float) -> Served:
+    counts = Counts.of(counted)
+    role = "champion" if uri == body.champion else "canary" if uri == body.canary else ""
     share = {"champion": 1 - canary_share, "canary": canary_share, "": 0.0}[role]
     return Served(
         uri, role, share, counts.requests, counts.rows, counts.errors, counts.refused,
@@ -178,22 +232,33 @@ def _served(body: Mapping[str, Any], uri: str, counted: Mapping[str, Any], canar
     )  # fmt: skip
 
 
-def _notes(body: Mapping[str, Any], state: State, now: Mapping[str, Any]) -> list[str]:
-    notes = []
-    if body["canary"] and not body["champion"]:
-        notes.append(NO_CHAMPION)
-    if told := body["rolled_back"]:
-        when = time.strftime("%H:%M:%S", time.localtime(told["at"]))
-        notes.append(f"{told['model']} was rolled back at {when} by {told['by']}: {told['reason']}")
-    if body["problem"]:
-        notes.append(str(body["problem"]).replace("\n  ", "; "))
+def _notes(body: EndpointRecord, seen: _Seen) -> Iterator[str]:
+    if body.canary and not body.champion:
+        yield NO_CHAMPION
+    if lost := body.rolled_back:
+        at = time.strftime("%H:%M:%S", time.localtime(lost.at))
+        yield f"{lost.model} was rolled back at {at} by {lost.by}: {lost.reason}"
+    if body.problem:
+        yield _one_line(body.problem)
+    yield from seen.notes
+    if seen.log_lost_rows:
+        yield f"{seen.log_lost_rows} predicted rows could not be logged"
+
+
+def _state_notes(state: State) -> Iterator[str]:
     if state.restarts:
-        notes.append(f"its process died and was started again {state.restarts} times")
+        yield f"its process died and was started again {state.restarts} times"
     if state.word in ("lost", "failed"):
-        notes.append("its process is gone: `%deploy log` says more, `%deploy start` brings it back")
-    if lost := now.get("log_lost_rows", body["log_lost_rows"]):
-        notes.append(f"{lost} predicted rows could not be logged")
-    return notes
+        yield "its process is gone: `%deploy log` says more, `%deploy start` brings it back"
+
+
+def _serving_notes(body: EndpointRecord, now: Serving) -> Iterator[str]:
+    if now.problem and now.problem != body.problem:
+        yield _one_line(now.problem)
+
+
+def _one_line(problem: str) -> str:
+    return problem.replace("\n  ", "; ")
 
 
 def _plain(value: Any) -> Any:

@@ -14,9 +14,9 @@ from ..uris import Uri
 ALIAS = "champion"
 
 
-def resolve(words: object) -> str:
+def resolve(text: object) -> str:
     """The version that a models URI means now: an endpoint serves versions, never an alias. NotFound says what is."""
-    return _version(words).uri
+    return _version(text).uri
 
 
 def verdict(uri: str) -> str:
@@ -24,8 +24,8 @@ def verdict(uri: str) -> str:
     return _version(uri).body.verdict
 
 
-def alias_elsewhere(endpoint: str, uri: str) -> str:
-    """What to say when a version serves all traffic and the champion alias does not mean it; else nothing."""
+def alias_differs(endpoint: str, uri: str) -> str:
+    """A note for when a version serves all traffic and the champion alias does not mean it; else empty."""
     version = _version(uri)
     if ALIAS in registry.held(version):
         return ""
@@ -36,7 +36,7 @@ def alias_elsewhere(endpoint: str, uri: str) -> str:
 
 
 def alias_means(uri: str) -> str:
-    """What to say of a version that the champion alias means now."""
+    """A note on a version that the champion alias means now."""
     return f"models:{Uri.parse(uri).name}@{ALIAS} means {uri}"
 
 

@@ -8,39 +8,44 @@ process judges too.
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ..errors import UsageProblem, did_you_mean
-from ..units import parse_share, show_share
+from .. import rules
+from ..errors import UsageProblem
+from ..rules import Connective, Rule, Sign, Term
+from ..units import show_share
 
 Verdict = Literal["breach", "ok", "undecided"]
 METRICS = ("errors", "p50_ms", "p90_ms", "p95_ms", "p99_ms")
-_BOUND = re.compile(r"\s*([a-z_0-9]+)\s*>\s*([0-9.]+\s*%?)\s*")
-_EXAMPLE = 'write "p95_ms > 80 or errors > 1%"'
+_SIGNS: tuple[Sign, ...] = (">",)
+_CONNECTIVES: tuple[Connective, ...] = ("or",)
+_EXAMPLE = "p95_ms > 80 or errors > 1%"
 
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """One bound: `metric` over `threshold` (a share for errors, milliseconds for a percentile) is a breach.
+    """One bound: more of the metric than the term's threshold (a share, or milliseconds) is a breach.
 
     share: the share of requests that may be bad before it is one.
     """
 
-    metric: str
-    threshold: float
+    term: Term
     share: float
+
+    @property
+    def limit_ms(self) -> float | None:
+        """The latency beyond which a request is bad; None when what is bad is a request that failed."""
+        return None if self.term.metric == "errors" else self.term.threshold
 
     @property
     def key(self) -> str:
         """What is counted for it: `errors`, or `slower_than_80ms`."""
-        return "errors" if self.metric == "errors" else f"slower_than_{self.threshold:g}ms"
+        return "errors" if self.limit_ms is None else f"slower_than_{self.limit_ms:g}ms"
 
     def __str__(self) -> str:
-        limit = show_share(self.threshold) if self.metric == "errors" else f"{self.threshold:g}"
-        return f"{self.metric} > {limit}"
+        return str(self.term)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,31 +56,29 @@ class Judgement:
     reasons: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """Bounds joined by `or`: one that is breached breaches the rule."""
-
-    bounds: tuple[Bound, ...]
-
-    def judge(self, counts: Mapping[str, tuple[int, int]], confidence: float = 0.95) -> Judgement:
-        """Judge by `counts[bound.key] = (bad, all)`; a bound without counts is undecided.
-
-        Each bound is compared with the exact interval of its share: breached when all of the interval lies above
-        what is allowed, kept when none of it does. The confidence is that of one look: who looks again and again
-        should ask for more.
-        """
-        judged = [_judge(bound, *counts.get(bound.key, (0, 0)), confidence) for bound in self.bounds]
-        verdicts = [verdict for verdict, _ in judged]
-        overall: Verdict = "ok" if all(verdict == "ok" for verdict in verdicts) else "undecided"
-        return Judgement("breach" if "breach" in verdicts else overall, tuple(reason for _, reason in judged))
-
-    def __str__(self) -> str:
-        return " or ".join(map(str, self.bounds))
+def parse_bounds(text: str) -> Rule:
+    """Read `p95_ms > 80 or errors > 1%`; UsageProblem for anything that cannot be judged on counts of requests."""
+    rule = rules.parse(text, metrics=METRICS, signs=_SIGNS, connectives=_CONNECTIVES, example=_EXAMPLE)
+    bounds_of(rule)
+    return rule
 
 
-def parse_rule(text: str) -> Rule:
-    """Read `p95_ms > 80 or errors > 1%`. UsageProblem, with an example, for anything else."""
-    return Rule(tuple(_parse_bound(part) for part in re.split(r"\s+or\s+", text.strip())))
+def bounds_of(rule: Rule) -> tuple[Bound, ...]:
+    """The bounds that a rule of `parse_bounds` states. UsageProblem when one holds always, or never."""
+    return tuple(map(_bound, rule.terms))
+
+
+def judge(bounds: Sequence[Bound], counts: Mapping[str, tuple[int, int]], confidence: float = 0.95) -> Judgement:
+    """Judge by `counts[bound.key] = (bad, all)`; a bound without counts is undecided, one that is breached decides.
+
+    Each bound is compared with the exact interval of its share: breached when all of the interval lies above
+    what is allowed, kept when none of it does. The confidence is that of one look: who looks again and again
+    should ask for more.
+    """
+    judged = [_judge(bound, *counts.get(bound.key, (0, 0)), confidence) for bound in bounds]
+    verdicts = [verdict for verdict, _ in judged]
+    overall: Verdict = "ok" if all(verdict == "ok" for verdict in verdicts) else "undecided"
+    return Judgement("breach" if "breach" in verdicts else overall, tuple(reason for _, reason in judged))
 
 
 def binomial_interval(bad: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -96,32 +99,25 @@ def _judge(bound: Bound, bad: int, total: int, confidence: float) -> tuple[Verdi
     verdict: Verdict = "breach" if low > bound.share else "ok" if high <= bound.share else "undecided"
     if not total:
         return verdict, f"{bound}: no requests yet"
-    what = "failed" if bound.metric == "errors" else f"took longer than {bound.threshold:g} ms"
+    what = "failed" if bound.limit_ms is None else f"took longer than {bound.limit_ms:g} ms"
     seen = (
         f"{bad} of {total} {what} (between {show_share(low)} and {show_share(high)}, {show_share(bound.share)} allowed)"
     )
     return verdict, f"{bound}: {verdict}, {seen}"
 
 
-def _parse_bound(part: str) -> Bound:
-    found = _BOUND.fullmatch(part)
-    if found is None:
-        raise UsageProblem(f"{part.strip()!r} is no bound", _EXAMPLE)
-    metric, limit = found[1], found[2]
-    if metric == "errors":
-        share = parse_share(limit)
-        if share == 1:
-            raise UsageProblem(f"{part.strip()!r} can never be breached: it is 100 %", 'write "errors > 1%"')
-        return Bound(metric, share, share)
-    if metric not in METRICS:
-        raise UsageProblem(f"there is no metric {metric!r} to bound", did_you_mean(metric, METRICS))
-    try:
-        milliseconds = float(limit)
-    except ValueError:
-        raise UsageProblem(f"{limit!r} is no number of milliseconds", _EXAMPLE) from None
-    if milliseconds <= 0:
-        raise UsageProblem(f"{part.strip()!r} is breached by every request", _EXAMPLE)
-    return Bound(metric, milliseconds, round(1 - int(metric[1:3]) / 100, 2))
+def _bound(term: Term) -> Bound:
+    limit = term.threshold
+    if term.metric == "errors":
+        if limit >= 1:
+            raise UsageProblem(f"{str(term)!r} can never be breached: that is 100 %", 'write "errors > 1%"')
+        share = limit
+    else:
+        # Half of the requests may be slower than their median, 5 % slower than the 95th percentile.
+        share = round(1 - int(term.metric[1:3]) / 100, 2)
+    if limit < 0 or (limit == 0 and term.metric != "errors"):
+        raise UsageProblem(f"{str(term)!r} is breached by every request", f'write "{_EXAMPLE}"')
+    return Bound(term, share)
 
 
 def _beta_quantile(probability: float, a: float, b: float) -> float:

@@ -1,14 +1,15 @@
 """Counts: quantiles are as fine as their buckets, and nothing is lost on the way through the record."""
 
-import json
 import math
 import statistics
 from bisect import bisect_left
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aiinfra_lab.deploy.record import VersionCounts
 from aiinfra_lab.deploy.server.counts import EDGES_MS, SHOWN_MS, Counts
 
 
@@ -48,7 +49,7 @@ def test_what_lies_outside_is_counted_at_the_ends(latency):
 
 def test_a_record_gives_the_same_counts_back():
     counts = counted([0.5, 3, 3, 80])
-    assert Counts.from_body(json.loads(json.dumps(counts.to_body()))) == counts
+    assert Counts.of(msgspec.json.decode(msgspec.json.encode(counts.to_record()), type=VersionCounts)) == counts
     assert (counts.requests, counts.rows, counts.errors) == (4, 8, 1)
 
 

@@ -4,9 +4,18 @@ import contextlib
 import resource
 import signal
 import stat
+import threading
 
 from aiinfra_lab.deploy.server import predictions_log
 from aiinfra_lab.deploy.server.predictions_log import Line, PredictionsLog, files, newest
+
+ROOM = 1e9
+
+
+def flushed(log):
+    done = threading.Event()
+    log.flush(done.set)
+    assert done.wait(30)
 
 
 def line(number, **changes):
@@ -17,7 +26,7 @@ def line(number, **changes):
 
 
 def test_every_line_is_there_after_the_close_newest_first(tmp_path):
-    log = PredictionsLog(tmp_path / "log")
+    log = PredictionsLog(tmp_path / "log", ROOM)
     for number in range(1000):
         log.add(line(number))
     log.close()
@@ -26,7 +35,7 @@ def test_every_line_is_there_after_the_close_newest_first(tmp_path):
 
 
 def test_a_line_is_what_it_promises(tmp_path):
-    log = PredictionsLog(tmp_path)
+    log = PredictionsLog(tmp_path, ROOM)
     log.add(line(1))
     log.add(line(2, score=None, error="no"))
     log.close()
@@ -36,25 +45,33 @@ def test_a_line_is_what_it_promises(tmp_path):
 
 
 def test_files_are_for_their_owner_only(tmp_path):
-    log = PredictionsLog(tmp_path / "log")
+    log = PredictionsLog(tmp_path / "log", ROOM)
     log.add(line(1))
     log.close()
     assert stat.S_IMODE(files(tmp_path / "log")[0].stat().st_mode) == 0o600
     assert stat.S_IMODE((tmp_path / "log").stat().st_mode) == 0o700
 
 
-def test_full_files_are_followed_by_new_ones_and_the_oldest_go(tmp_path, monkeypatch):
-    monkeypatch.setattr(predictions_log, "FILE_BYTES", 100)
-    monkeypatch.setattr(predictions_log, "FILES_KEPT", 3)
-    monkeypatch.setattr(predictions_log, "FLUSH_S", 0.001)
-    log = PredictionsLog(tmp_path)
+def test_full_files_are_followed_by_new_ones_and_the_oldest_go_with_a_word(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(predictions_log, "FILE_BYTES", 126)  # a line has 127
+    caplog.set_level("INFO")
+    log = PredictionsLog(tmp_path, 500)
     for number in range(8):
         log.add(line(number))
-        while not (found := newest(tmp_path, 1)) or found[0]["row_id"] != str(number):
-            pass
+        flushed(log)
     log.close()
-    assert len(files(tmp_path)) == 3
-    assert newest(tmp_path, 1)[0]["row_id"] == "7"
+    assert sum(path.stat().st_size for path in files(tmp_path)) <= 500
+    assert [found["row_id"] for found in newest(tmp_path, 100)] == ["7", "6", "5"]
+    assert "deploy.log_gib" in caplog.text
+
+
+def test_a_flush_returns_when_the_lines_are_on_disk(tmp_path, monkeypatch):
+    monkeypatch.setattr(predictions_log, "FLUSH_S", 60)
+    log = PredictionsLog(tmp_path, ROOM)
+    log.add(line(1))
+    flushed(log)
+    assert [found["row_id"] for found in newest(tmp_path, 10)] == ["1"]
+    log.close()
 
 
 def test_a_torn_line_is_passed_over(tmp_path):
@@ -71,7 +88,7 @@ def test_the_newest_come_out_of_several_files(tmp_path):
 def test_lines_that_come_too_fast_are_counted(tmp_path, monkeypatch):
     monkeypatch.setattr(predictions_log, "MOST_WAITING", 10)
     monkeypatch.setattr(predictions_log, "FLUSH_S", 30)
-    log = PredictionsLog(tmp_path)
+    log = PredictionsLog(tmp_path, ROOM)
     for number in range(25):
         log.add(line(number))
     assert log.lost == 15
@@ -92,10 +109,10 @@ def small_files(most_bytes):
 
 
 def test_a_full_disk_loses_lines_counts_them_and_tears_none(tmp_path):
-    log = PredictionsLog(tmp_path)
+    log = PredictionsLog(tmp_path, ROOM)
     with small_files(300):
         for number in range(20):
             log.add(line(number))
         log.close()
-    assert (log.lost, log.settled) == (20, log.taken)
+    assert log.lost == 20
     assert [path.stat().st_size for path in files(tmp_path)] == [0]

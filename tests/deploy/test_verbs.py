@@ -9,17 +9,24 @@ import subprocess
 import sys
 
 import pytest
+from msgspec.structs import replace
 
 from aiinfra_lab import deploy, jobs
 from aiinfra_lab.cli import main
+from aiinfra_lab.config import settings
 from aiinfra_lab.deploy import client, lifecycle
+from aiinfra_lab.deploy.record import EndpointRecord
 from aiinfra_lab.errors import Conflict, Failed, Interrupted, NotFound, Unavailable, UsageProblem
-from aiinfra_lab.store import open_store
+from aiinfra_lab.store import Record, open_store, update
 from tests.conftest import PATIENCE_S, end_supervisor, press_ctrl_c_in, until
 
 from .conftest import DF, FAR, ROW, server_pid
 
 RULE = "errors > 5%"
+
+
+def stored():
+    return open_store().get(EndpointRecord, "delay").body
 
 
 def events():
@@ -38,9 +45,9 @@ def test_an_endpoint_from_start_to_stop(register):
     row = deploy.log("delay").rows[0]
     assert (row["model"], row["inputs"]) == ("models:delay@1", ROW)
     assert events() == [("deploy start", ("models:delay@1",)), ("deploy stop", ("models:delay@1",))]
-    body = open_store().get("deploy", "delay").body
-    assert body["count"] == 1
-    assert body["started_at"] < body["ended_at"] <= body["stopped_at"]
+    body = stored()
+    assert (body.count, body.outcome) == (1, "stopped")
+    assert body.started_at < body.ended_at <= body.stopped_at
 
 
 def test_every_result_has_a_small_face(register):
@@ -95,7 +102,7 @@ def test_a_canary_is_tried_stepped_up_and_promoted_with_the_alias(register):
     tried.predict([ROW] * 3, key="a"), [tried.predict([ROW], key=str(key)) for key in range(40)]
     promoted = deploy.promote("delay")
     assert (promoted.champion, promoted.canary, promoted.previous) == ("models:delay@2", None, "models:delay@1")
-    assert open_store().get("models", "delay").body["aliases"] == {"champion": 2}
+    assert open_store().get("models.aliases", "delay").body["aliases"] == {"champion": 2}
     assert promoted.predict([ROW])[0] > 0.85
     back = deploy.rollback("delay")
     assert (back.champion, back.predict([ROW])[0] < 0.85) == ("models:delay@1", True)
@@ -130,9 +137,9 @@ def test_a_canary_that_gives_no_scores_is_rolled_back_and_the_reason_is_kept(reg
     until(lambda: deploy.show("delay").canary is None)
     after = deploy.show("delay")
     assert (after.champion, after.canary_share) == ("models:delay@1", 0.0)
-    assert any("rolled back" in note and "errors > 5 %" in note for note in after.notes)
-    told = next(item.event for item in open_store().events() if item.event.verb == "deploy rollback")
-    assert (told.inputs, told.detail["by"]) == (("models:delay@2",), "rule")
+    assert any("rolled back" in note and "errors > 5%" in note for note in after.notes)
+    event = next(item.event for item in open_store().events() if item.event.verb == "deploy rollback")
+    assert (event.inputs, event.detail["by"]) == (("models:delay@2",), "rule")
     assert None not in endpoint.predict([FAR] * 10)
 
 
@@ -159,7 +166,7 @@ def test_a_breach_without_a_champion_leaves_the_only_version_serving(register):
 def test_a_version_that_cannot_be_served_leaves_the_live_one_serving(register):
     register(1), register(2)
     endpoint = deploy.start("delay", model="models:delay@1")
-    (lifecycle.settings().home / "models" / "delay@2" / "model.onnx").write_bytes(b"touched")
+    (settings().home / "models" / "delay@2" / "model.onnx").write_bytes(b"touched")
     with pytest.raises(Failed, match=r"model\.onnx was changed"):
         deploy.start("delay", model="models:delay@2")
     after = deploy.show("delay")
@@ -169,11 +176,11 @@ def test_a_version_that_cannot_be_served_leaves_the_live_one_serving(register):
 
 def test_a_first_version_that_cannot_be_served_leaves_nothing_running(register):
     register(1), register(2)
-    (lifecycle.settings().home / "models" / "delay@1" / "model.onnx").write_bytes(b"touched")
+    (settings().home / "models" / "delay@1" / "model.onnx").write_bytes(b"touched")
     with pytest.raises(Failed, match="changed"):
         deploy.start("delay", model="models:delay@1")
     assert jobs.ls(live=True) == []
-    assert open_store().get("deploy", "delay").body["stopped_at"]
+    assert stored().stopped_at
     assert deploy.start("delay", model="models:delay@2", canary="5%").champion is None
 
 
@@ -181,7 +188,7 @@ def test_a_taken_port_is_a_conflict_and_nothing_is_written(register):
     register(1)
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(Conflict, match="port"):
         deploy.start("delay", model="models:delay@1", port=taken.getsockname()[1])
-    assert open_store().list("deploy") == []
+    assert open_store().list(EndpointRecord) == []
     assert open_store().list(jobs.JobRecord) == []
 
 
@@ -202,18 +209,18 @@ def test_two_starts_at_once_make_one_process(register):
         subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
-    said = [process.communicate(timeout=PATIENCE_S) for process in both]
-    assert [process.returncode for process in both] == [0, 0], said
-    assert len({out for out, _ in said}) == 1
+    outputs = [process.communicate(timeout=PATIENCE_S) for process in both]
+    assert [process.returncode for process in both] == [0, 0], outputs
+    assert len({out for out, _ in outputs}) == 1
     assert len(jobs.ls("deploy:delay")) == 1
-    assert len(list((lifecycle.settings().home / "jobs").iterdir())) == 1
+    assert len(list((settings().home / "jobs").iterdir())) == 1
 
 
 def test_a_killed_process_comes_back_goes_on_counting_and_show_says_so(register):
     register(1)
     endpoint = deploy.start("delay", model="models:delay@1")
     endpoint.predict([ROW] * 3)
-    until(lambda: open_store().get("deploy", "delay").body["count"] == 3)
+    until(lambda: stored().count == 3)
     os.kill(server_pid(jobs.find("deploy:delay").id), signal.SIGKILL)
     until(lambda: jobs.find("deploy:delay").restarts == 1)
     until(lambda: deploy.show("delay").state == "running")
@@ -239,12 +246,12 @@ def test_what_takes_the_place_of_a_killed_process_is_left_alone_by_it(register, 
 def test_a_process_whose_place_was_taken_ends_at_once(register, workspace):
     register(1)
     deploy.start("delay", model="models:delay@1")
-    before = open_store().get("deploy", "delay").body["url"]
+    before = stored().url
     env = {**os.environ, "AIINFRA_JOB": "deploy-delay-old"}
     command = [sys.executable, "-m", "aiinfra_lab.deploy.server", "delay"]
     late = subprocess.run(command, env=env, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert (late.returncode, "another process serves delay now" in late.stderr) == (0, True)
-    assert (open_store().get("deploy", "delay").body["url"], deploy.show("delay").state) == (before, "running")
+    assert (stored().url, deploy.show("delay").state) == (before, "running")
 
 
 def test_a_rollback_takes_the_alias_back_that_promote_moved(register):
@@ -253,7 +260,7 @@ def test_a_rollback_takes_the_alias_back_that_promote_moved(register):
         deploy.start("delay", model=f"models:delay@{version}", canary="50%")
         deploy.promote("delay")
     back = deploy.rollback("delay")
-    assert open_store().get("models", "delay").body["aliases"] == {"champion": 1}
+    assert open_store().get("models.aliases", "delay").body["aliases"] == {"champion": 1}
     assert "models:delay@champion means models:delay@1" in back.notes
 
 
@@ -263,7 +270,7 @@ def test_the_panels_stop_ends_it_and_the_record_says_so(register):
     job = jobs.find("deploy:delay")
     jobs.cancel(job.id)
     assert jobs.wait(job.id, timeout_s=PATIENCE_S).exit_code == 0
-    assert open_store().get("deploy", "delay").body["stopped_at"]
+    assert stored().stopped_at
     assert deploy.show("delay").state == "stopped"
     assert deploy.stop("delay").state == "stopped"  # once more is fine
 
@@ -279,6 +286,14 @@ def test_a_stop_right_after_its_process_died_is_not_undone(register):
     assert not jobs.poll(job.id).live
 
 
+def test_an_end_that_was_written_too_early_is_taken_back_by_the_process_that_lives(register):
+    register(1)
+    deploy.start("delay", model="models:delay@1")
+    update(open_store(), EndpointRecord, "delay", lambda body: replace(body, outcome="lost", ended_at=1.0))
+    until(lambda: not stored().outcome)
+    assert (deploy.show("delay").state, stored().ended_at) == ("running", None)
+
+
 def test_a_start_while_the_old_process_still_ends_waits_for_it(register):
     register(1)
     deploy.start("delay", model="models:delay@1")
@@ -291,7 +306,7 @@ def test_a_start_while_the_old_process_still_ends_waits_for_it(register):
 
 def test_an_alias_is_resolved_once_and_said(register):
     register(1), register(2)
-    open_store().commit([lifecycle.Record.new("models", "delay", {"aliases": {"champion": 1}, "history": []})])
+    open_store().commit([Record.new("models.aliases", "delay", {"aliases": {"champion": 1}, "history": []})])
     endpoint = deploy.start("delay", model="delay@champion")
     assert endpoint.champion == "models:delay@1"
     assert "models:delay@champion is models:delay@1" in endpoint.notes
@@ -316,17 +331,18 @@ def test_a_start_that_makes_no_sense_leaves_nothing_behind(register, given, erro
     register(1)
     with pytest.raises(error, match=words):
         deploy.start("delay", **given)
-    assert open_store().list("deploy") == []
+    assert open_store().list(EndpointRecord) == []
     assert open_store().list(jobs.JobRecord) == []
 
 
 @pytest.mark.parametrize("call", [deploy.show, deploy.stop, deploy.get, deploy.log, deploy.promote, deploy.rollback])
 def test_an_unknown_endpoint_is_not_found(workspace, call):
-    with pytest.raises(NotFound, match="there is no endpoint delay"):
+    with pytest.raises(NotFound, match="delay") as problem:
         call("delay")
+    assert "%deploy start delay --model" in problem.value.fix
 
 
-def test_a_stopped_endpoint_takes_no_orders(register):
+def test_a_stopped_endpoint_cannot_be_changed(register):
     register(1), register(2)
     deploy.start("delay", model="models:delay@1")
     deploy.start("delay", model="models:delay@2")
@@ -352,7 +368,7 @@ def test_ctrl_c_ends_the_waiting_and_not_the_endpoint(register):
     deploy.start("delay", model="models:delay@1")
     press_ctrl_c_in(lifecycle.wait)
     with pytest.raises(Interrupted, match="goes on"):
-        lifecycle.wait("delay", generation=99)
+        lifecycle.wait(lifecycle.find("delay").with_(generation=99))
     assert deploy.show("delay").state == "running"
 
 

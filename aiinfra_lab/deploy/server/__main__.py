@@ -1,6 +1,6 @@
 """`python -m aiinfra_lab.deploy.server NAME`: the process of one endpoint, on 127.0.0.1 and nowhere else.
 
-It binds its port first, then loads the versions that its record orders, and serves until SIGTERM: then it takes no
+It binds its port first, then loads the versions that its record asks for, and serves until SIGTERM: then it takes no
 new connection, answers what it has taken, writes its log and counts, and exits with 0.
 """
 
@@ -17,15 +17,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import uvloop
+from msgspec.structs import replace
 
 from ... import logs
+from ...config import settings
 from ...errors import LabError
 from ...store import Record, Store, open_store, update
-from ..orders import KIND
 from ..ports import HOST, bind
-from .answers import Answers
-from .endpoint import Endpoint
+from ..record import EndpointRecord
+from ..retention import log_bytes
+from .http_api import HttpApi
 from .predictions_log import PredictionsLog
+from .predictor import Predictor
 from .protocol import Server
 from .watch import Watch, is_named
 
@@ -34,7 +37,7 @@ _log = logging.getLogger("aiinfra_lab.deploy.server")  # __name__ is __main__ he
 DRAIN_S = 4.0
 
 
-async def serve(name: str, store: Store, record: Record, listener: socket.socket) -> int:
+async def serve(store: Store, record: Record[EndpointRecord], listener: socket.socket, most_bytes: float) -> int:
     """Serve until a signal comes or the watch says that it is over; the exit code."""
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[int] = loop.create_future()
@@ -45,16 +48,16 @@ async def serve(name: str, store: Store, record: Record, listener: socket.socket
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, leave, 0)
-    log = PredictionsLog(Path(record.body["log_dir"]))
-    endpoint = Endpoint(log, loop)
-    server = Server(Answers(name, endpoint).handle, loop)
-    watch = Watch(name, store, endpoint, lambda code: _from_thread(loop, leave, code))
+    log = PredictionsLog(Path(record.body.log_dir), most_bytes)
+    predictor = Predictor(log, loop)
+    server = Server(HttpApi(record.name, predictor).handle, loop)
+    watch = Watch(record.name, store, predictor, lambda code: _from_thread(loop, leave, code))
     gc.collect()
     watch.start(record)
     socket_server = await loop.create_server(server.connect, sock=listener, backlog=512)
     code = await ended
     socket_server.close()
-    await _drain(endpoint, server)
+    await _drain(predictor, server)
     await loop.run_in_executor(None, log.close)
     await loop.run_in_executor(None, watch.close, code)
     return code
@@ -64,12 +67,12 @@ def _from_thread(loop: asyncio.AbstractEventLoop, call: Callable[[int], None], c
     loop.call_soon_threadsafe(call, code)
 
 
-async def _drain(endpoint: Endpoint, server: Server) -> None:
+async def _drain(predictor: Predictor, server: Server) -> None:
     """Answer what was taken; what is not answered after DRAIN_S is cut off."""
-    endpoint.draining = True
+    predictor.draining = True
     server.drain()
     until = asyncio.get_running_loop().time() + DRAIN_S
-    while (endpoint.waiting or server.connections) and asyncio.get_running_loop().time() < until:
+    while (predictor.waiting or server.connections) and asyncio.get_running_loop().time() < until:
         await asyncio.sleep(0.02)
     server.close()
 
@@ -78,7 +81,7 @@ def main(name: str) -> int:
     """Bind, say where, and serve."""
     logs.configure()
     store = open_store()
-    record = store.get(KIND, name)
+    record = store.get(EndpointRecord, name)
     if record is None:
         _log.error("there is no endpoint %s", name)
         return 1
@@ -87,17 +90,30 @@ def main(name: str) -> int:
         _log.info("another process serves %s now", name)
         return 0
     try:
-        listener = bind(record.body["port"])
-        port = listener.getsockname()[1]
-        where = {"port": port, "url": f"http://{HOST}:{port}", "ended_at": None, "stopped_at": None}
-        record = update(store, KIND, name, lambda body: {**body, **where} if is_named(body) else body)
-        return uvloop.run(serve(name, store, record, listener))
+        most_bytes = log_bytes(settings())
+        listener = bind(record.body.port)
+        record = _write_address(store, name, listener.getsockname()[1])
+        return uvloop.run(serve(store, record, listener, most_bytes))
     except LabError as problem:
         _log.error("%s", problem)
-        with contextlib.suppress(LabError):  # the store itself may be what is the matter; the log has the words
-            told = {"problem": str(problem), "problem_generation": record.body["generation"]}
-            update(store, KIND, name, lambda body: {**body, **told} if is_named(body) else body)
+        with contextlib.suppress(LabError):  # the store itself may be what is the matter; the log has the problem
+            _write_problem(store, record, str(problem))
         return 1
+
+
+def _write_address(store: Store, name: str, port: int) -> Record[EndpointRecord]:
+    """Where it listens, and that it lives, as far as anybody may have thought that it had ended."""
+    where = {"port": port, "url": f"http://{HOST}:{port}", "ended_at": None, "stopped_at": None, "outcome": ""}
+    return update(store, EndpointRecord, name, lambda body: replace(body, **where) if is_named(body) else None)
+
+
+def _write_problem(store: Store, record: Record[EndpointRecord], problem: str) -> None:
+    generation = record.body.generation
+
+    def change(body: EndpointRecord) -> EndpointRecord | None:
+        return replace(body, problem=problem, problem_generation=generation) if is_named(body) else None
+
+    update(store, EndpointRecord, record.name, change)
 
 
 if __name__ == "__main__":

@@ -68,7 +68,7 @@ class Batcher:
     def _predict(self, rows: list[tuple[Value, ...]]) -> Answer:
         try:
             return self._model.predict(rows)
-        except Exception as problem:  # noqa: BLE001  # a foreign model may raise anything; its request gets the words
+        except Exception as problem:  # noqa: BLE001  # a foreign model may raise anything; its request gets the message
             return problem
 
     def _back(self, batch: list[Work], future: Future[Answer]) -> None:

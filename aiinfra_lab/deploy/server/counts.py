@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+
+from ..record import VersionCounts
 
 # Steps of about 12 %, so that a quantile is at most that far off; 0.01 ms to 90 s.
 _STEPS = (1, 1.12, 1.25, 1.4, 1.6, 1.8, 2, 2.2, 2.5, 2.8, 3.2, 3.6, 4, 4.5, 5, 5.6, 6.3, 7, 8, 9)
@@ -51,22 +51,16 @@ class Counts:
         """How many requests took no longer than that edge."""
         return sum(self.buckets[: bisect_left(EDGES_MS, edge_ms) + 1])
 
-    def to_body(self) -> dict[str, Any]:
-        """As JSON: empty buckets are left out."""
+    def to_record(self) -> VersionCounts:
+        """As the endpoint's record keeps it: empty buckets are left out."""
         filled = {str(at): count for at, count in enumerate(self.buckets) if count}
-        return {
-            "requests": self.requests,
-            "rows": self.rows,
-            "errors": self.errors,
-            "refused": self.refused,
-            "busy_ms": round(self.busy_ms, 3),
-            "buckets": filled,
-        }
+        busy_ms = round(self.busy_ms, 3)
+        return VersionCounts(self.requests, self.rows, self.errors, self.refused, busy_ms, filled)
 
     @classmethod
-    def from_body(cls, body: Mapping[str, Any]) -> Counts:
-        """What `to_body` gave."""
-        counts = cls(*(body[name] for name in ("requests", "rows", "errors", "refused", "busy_ms")))
-        for at, count in body["buckets"].items():
+    def of(cls, record: VersionCounts) -> Counts:
+        """What `to_record` gave."""
+        counts = cls(record.requests, record.rows, record.errors, record.refused, record.busy_ms)
+        for at, count in record.buckets.items():
             counts.buckets[int(at)] = count
         return counts

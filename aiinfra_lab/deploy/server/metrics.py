@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from .counts import SHOWN_MS, Counts
-from .endpoint import Endpoint
+from .predictor import Predictor
 
 KIND = b"text/plain; version=0.0.4; charset=utf-8"
 
 
-def text(name: str, endpoint: Endpoint, counts: Mapping[str, Counts], refused: Mapping[int, int]) -> bytes:
+def text(name: str, predictor: Predictor, counts: Mapping[str, Counts], refused: Mapping[int, int]) -> bytes:
     """All metrics of an endpoint: by version, then its own."""
     lines: list[str] = []
     by_version = sorted(counts.items())
@@ -29,10 +29,10 @@ def text(name: str, endpoint: Endpoint, counts: Mapping[str, Counts], refused: M
     statuses = ((_labels(name, status=str(status)), count) for status, count in sorted(refused.items()))
     lines += _metric("refused_total", "counter", "Requests that were answered without a prediction.", statuses)
     for metric, kind, what, value in (
-        ("canary_share", "gauge", "Share of the keys that the canary gets.", endpoint.routes.canary_share),
-        ("waiting_rows", "gauge", "Rows taken and not yet answered.", endpoint.waiting_rows),
-        ("log_lost_rows_total", "counter", "Predicted rows that are missing in the log.", endpoint.log.lost),
-        ("ready", "gauge", "Whether requests are taken.", int(endpoint.ready)),
+        ("canary_share", "gauge", "Share of the keys that the canary gets.", predictor.routes.canary_share),
+        ("waiting_rows", "gauge", "Rows taken and not yet answered.", predictor.waiting_rows),
+        ("log_lost_rows_total", "counter", "Predicted rows that are missing in the log.", predictor.log.lost),
+        ("ready", "gauge", "Whether requests are taken.", int(predictor.ready)),
     ):
         lines += _metric(metric, kind, what, [(own, value)])
     return ("\n".join(lines) + "\n").encode()

@@ -1,17 +1,18 @@
 """Every predicted row as a line of JSON on disk: encoded at once, written by a thread of its own at least every 0.2 s.
 
-Files are for their owner only, a new one begins at every start and whenever one is full, and the oldest go when the
-folder is full. Lines that cannot be written are counted, never waited for: predictions go on.
+Files are for their owner only, a new one begins at every start and whenever one is full, and the oldest are deleted
+when the folder holds more than it may. Lines that cannot be written are counted, never waited for: predictions go on.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ import msgspec
 
 FLUSH_S = 0.2
 FILE_BYTES = 16 << 20
-FILES_KEPT = 64
 MOST_WAITING = 100_000
+
+_log = logging.getLogger(__name__)
 
 
 class Line(msgspec.Struct, omit_defaults=True):
@@ -38,17 +40,22 @@ class Line(msgspec.Struct, omit_defaults=True):
 
 
 class PredictionsLog:
-    """Takes lines on the event loop's thread and writes them from its own."""
+    """Takes lines on the event loop's thread and writes them from its own.
 
-    def __init__(self, folder: Path) -> None:
+    most_bytes: what the folder's files may hold together; then the oldest are deleted, the one being written never.
+    """
+
+    def __init__(self, folder: Path, most_bytes: float) -> None:
         self.folder = folder
+        self._most_bytes = most_bytes
         self._encode = msgspec.json.Encoder().encode
         self._lines: deque[bytes] = deque()
         self._turned_away = self._unwritten = 0
-        self.taken = self.settled = 0  # lines so far: to be written, and written or given up
         self._file = -1
         self._file_bytes = 0
-        self._done = threading.Event()
+        self._flushed: deque[Callable[[], None]] = deque()
+        self._wake = threading.Event()
+        self._done = False
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._thread = threading.Thread(target=self._write_on, name="predictions-log", daemon=True)
         self._thread.start()
@@ -62,23 +69,37 @@ class PredictionsLog:
         """Take one line; it is on disk within FLUSH_S."""
         if len(self._lines) < MOST_WAITING:
             self._lines.append(self._encode(line))
-            self.taken += 1
         else:
             self._turned_away += 1
 
+    def flush(self, done: Callable[[], None]) -> None:
+        """Write now what was added before; `done` is called, on the log's thread, when that was tried."""
+        self._flushed.append(done)
+        self._wake.set()
+
     def close(self) -> None:
         """Write what is there and end; nothing may be added afterwards."""
-        self._done.set()
+        self._done = True
+        self._wake.set()
         self._thread.join()
         if self._file >= 0:
             os.close(self._file)
 
     def _write_on(self) -> None:
-        while not self._done.wait(FLUSH_S):
+        while not self._done:
+            self._wake.wait(FLUSH_S)
+            self._wake.clear()
             self._flush()
-        self._flush()
+        self._flush()  # what was added while the last lines were written
 
     def _flush(self) -> None:
+        # Those who wait from here on are served by the next flush: their lines may come after the count below.
+        waiting = [self._flushed.popleft() for _ in range(len(self._flushed))]
+        self._write_lines()
+        for done in waiting:
+            done()
+
+    def _write_lines(self) -> None:
         # popleft and append are atomic: no line is lost between the two threads, and no lock is in a request's way.
         lines = [self._lines.popleft() for _ in range(len(self._lines))]
         if not lines:
@@ -88,7 +109,6 @@ class PredictionsLog:
         except OSError:
             self._unwritten += len(lines)
             self._take_back()
-        self.settled += len(lines)
 
     def _write(self, block: bytes) -> None:
         if self._file < 0 or self._file_bytes > FILE_BYTES:
@@ -110,8 +130,18 @@ class PredictionsLog:
         if self._file >= 0:
             os.close(self._file)
         self._file, self._file_bytes = opened, 0
-        for old in files(self.folder)[:-FILES_KEPT]:
-            old.unlink(missing_ok=True)
+        self._delete_oldest()
+
+    def _delete_oldest(self) -> None:
+        found = files(self.folder)
+        sizes = [path.stat().st_size for path in found]
+        excess = sum(sizes) + FILE_BYTES - self._most_bytes  # the new file will grow to that
+        for path, size in zip(found[:-1], sizes[:-1], strict=True):
+            if excess <= 0:
+                break
+            path.unlink(missing_ok=True)
+            excess -= size
+            _log.info("deleted %s (%d bytes): the log is full, see the setting deploy.log_gib", path, size)
 
 
 def files(folder: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""The endpoint's tie to the workspace: what its record orders is done, and what happened is written back.
+"""The endpoint's tie to the workspace: what its record asks for is served, and what happened is written back.
 
 It runs on a thread of its own, so that no request waits for the disk. A version is loaded and warmed here, aside, and
 only then handed to the event loop. A store that cannot be reached for a while changes nothing about serving.
@@ -12,18 +12,22 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+
+from msgspec.structs import replace
 
 from ... import jobs
 from ...errors import LabError
-from ...stats.bounds import Judgement, parse_rule
-from ...store import Event, Loose, Record, Store, update
-from ..orders import KIND, Traffic
+from ...stats.bounds import Judgement
+from ...store import Event, Record, Store, update
+from ...uris import Uri
+from ..desired_state import back_to, without_canary
+from ..lifecycle import rejection
+from ..record import DesiredState, EndpointRecord, Rollback, RuleCounts, Verdict
 from ..versions import artifact
 from . import model
 from .counts import Counts
-from .endpoint import Endpoint, Routes, Version
 from .judge import Judge
+from .predictor import Predictor, Routes, ServedVersion
 
 _log = logging.getLogger(__name__)
 
@@ -32,40 +36,39 @@ JUDGE_S = 1.0
 WRITE_S = 2.0
 
 
-def is_named(body: Loose) -> bool:
+def is_named(body: EndpointRecord) -> bool:
     """Whether the record names this process's job as the one that serves; outside a job every process may."""
-    job = os.environ.get("AIINFRA_JOB")
-    return job is None or bool(body["job"] == job)
+    return os.environ.get("AIINFRA_JOB") in (None, body.job)
 
 
 class Watch:
     """Follows the record of one endpoint. `leave` is called, on this thread, when the process has to end."""
 
-    def __init__(self, name: str, store: Store, endpoint: Endpoint, leave: Callable[[int], None]) -> None:
+    def __init__(self, name: str, store: Store, predictor: Predictor, leave: Callable[[int], None]) -> None:
         self.name = name
         self.store = store
-        self.endpoint = endpoint
+        self.predictor = predictor
         self._leave = leave
-        self._versions: dict[str, Version] = {}
-        self._live: Traffic | None = None
+        self._versions: dict[str, ServedVersion] = {}
+        self._live: DesiredState | None = None
         self._judge_at = self._write_at = 0.0
-        self._written: Loose = {}
         self._owed: Callable[[], None] | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
 
-    def start(self, record: Record) -> None:
+    def start(self, record: Record[EndpointRecord]) -> None:
         """Go on counting where an earlier process of the same start ended, and begin to follow."""
-        for uri, body in record.body["versions"].items():
-            self.endpoint.counts[uri] = Counts.from_body(body)
+        for uri, counts in record.body.versions.items():
+            self.predictor.counts[uri] = Counts.of(counts)
         self._thread.start()
 
     def close(self, code: int) -> None:
-        """Write the last counts, and that it ended: when `code` is 0, because it was told to."""
+        """Write the last counts, and that it ended: when `code` is 0, because it was asked to."""
         self._stop.set()
         self._thread.join()
         try:
-            self._write(ended_at=time.time(), **({} if code else {"stopped_at": time.time()}))
+            now = time.time()
+            self._write(lambda body: replace(body, ended_at=now, stopped_at=body.stopped_at if code else now))
         except LabError as problem:
             _log.warning("%s", problem)
 
@@ -88,12 +91,14 @@ class Watch:
         if self._owed:
             self._owed()
             self._owed = None
-        record = self.store.get(KIND, self.name)
+        record = self.store.get(EndpointRecord, self.name)
         if record is None or not is_named(record.body):
             _log.info("another process serves this endpoint now")
             self._end(0)
             return
-        if self._live is None or record.body["generation"] != self._live.generation:
+        if record.body.outcome:  # somebody took a process that was about to come back for one that had ended
+            self._write(lambda body: replace(body, outcome="", ended_at=None))
+        if self._live is None or record.body.generation != self._live.generation:
             self._follow(record)
         if now >= self._judge_at:
             jobs.beat()
@@ -104,139 +109,117 @@ class Watch:
             self._write()
             self._write_at = now + WRITE_S
 
-    # ---- the record's orders ----
+    # ---- what is to be served ----
 
-    def _follow(self, record: Record) -> None:
-        traffic = Traffic.of(record.body)
+    def _follow(self, record: Record[EndpointRecord]) -> None:
+        desired = record.body.desired
         try:
-            versions = {uri: self._versions.get(uri) or self._load(uri) for uri in traffic.uris}
+            versions = {uri: self._versions.get(uri) or self._load(uri) for uri in desired.models}
         except LabError as problem:
-            self._reject(traffic, problem)
+            self._reject(desired, problem)
             return
         routes = Routes(
-            champion=versions.get(traffic.champion or ""),
-            canary=versions.get(traffic.canary or ""),
-            share=traffic.share,
-            salt=traffic.salt,
-            generation=traffic.generation,
-            judge=self._judge_for(traffic, record.body.get("judged")),
+            champion=versions.get(desired.champion or ""),
+            canary=versions.get(desired.canary or ""),
+            share=desired.share,
+            salt=desired.salt,
+            generation=desired.generation,
+            judge=self._judge_for(desired, record.body.judged),
         )
-        self._versions, self._live = versions, traffic
+        self._versions, self._live = versions, desired
         gc.freeze()  # what lives now lives long: no collection looks at it again
-        self.endpoint.loop.call_soon_threadsafe(self._switch, routes)
+        self.predictor.loop.call_soon_threadsafe(self._switch, routes)
 
     def _switch(self, routes: Routes) -> None:
-        self.endpoint.routes = routes
+        self.predictor.routes = routes
 
-    def _load(self, uri: str) -> Version:
-        return self.endpoint.version(model.load(uri, artifact(uri)))
+    def _load(self, uri: str) -> ServedVersion:
+        return self.predictor.version(model.load(uri, artifact(uri)))
 
-    def _judge_for(self, traffic: Traffic, earlier: Loose | None) -> Judge | None:
+    def _judge_for(self, desired: DesiredState, earlier: RuleCounts | None) -> Judge | None:
         """The judge of this canary under this rule: the same as before while both and the salt stay the same."""
-        if not traffic.rollback_if or not traffic.canary:
+        if desired.judged is None or desired.rollback_if is None:
             return None
-        running = self.endpoint.routes.judge
-        if running and self._live and self._live.judged == traffic.judged:
+        running = self.predictor.routes.judge
+        if running and self._live and self._live.judged == desired.judged:
             return running
-        rule = parse_rule(traffic.rollback_if)
-        return Judge.from_body(rule, earlier) if earlier and earlier["of"] == traffic.judged else Judge(rule)
+        is_same = earlier is not None and earlier.of == desired.judged
+        return Judge.of(desired.rollback_if, earlier) if earlier and is_same else Judge(desired.rollback_if)
 
-    def _reject(self, traffic: Traffic, problem: LabError) -> None:
+    def _reject(self, desired: DesiredState, problem: LabError) -> None:
         """A version that cannot be served: go on with what is live, or end when nothing is."""
         _log.warning("%s", problem)
         live = self._live
         if live is None:
-            self._write(problem=str(problem), problem_generation=traffic.generation)
+            text, generation = str(problem), desired.generation
+            self._write(lambda body: replace(body, problem=text, problem_generation=generation))
             self._end(1)
             return
-        self._order(
-            lambda body: {**_back_to(live, body), "problem": str(problem), "problem_generation": traffic.generation},
-            Event(
-                "deploy rollback",
-                f"deploy:{self.name}",
-                inputs=tuple(traffic.uris),
-                outputs=(f"deploy:{self.name}",),
-                detail={"reason": problem.what, "by": "the endpoint", "kept": live.uris},
-            ),
-            traffic.generation,
-        )
+        event = rejection(self._uri, desired, live, problem)
+        self._change(lambda body: back_to(body, live, str(problem)), event, desired.generation)
 
     # ---- the rule ----
 
     def _judge(self) -> None:
-        judge, live = self.endpoint.routes.judge, self._live
+        judge, live = self.predictor.routes.judge, self._live
         if judge is None or live is None or live.canary is None:
             return
-        said = judge.look()
-        if said.verdict == "breach" and live.champion is not None:
-            self._roll_back(live, said)
+        judgement = judge.evaluate()
+        if judgement.verdict == "breach" and live.champion is not None:
+            self._roll_back(live, live.canary, judgement)
 
-    def _roll_back(self, live: Traffic, said: Judgement) -> None:
+    def _roll_back(self, live: DesiredState, canary: str, judgement: Judgement) -> None:
         """Take the canary's traffic away at once, then write down that and why."""
-        routes = self.endpoint.routes
+        routes = self.predictor.routes
         safe = Routes(champion=routes.champion, generation=routes.generation)
-        self.endpoint.loop.call_soon_threadsafe(self._switch, safe)
-        reason = "; ".join(said.reasons)
-        _log.warning("rollback: %s broke the rule: %s", live.canary, reason)
-        told = {"model": live.canary, "reason": reason, "at": time.time(), "by": "rule"}
+        self.predictor.loop.call_soon_threadsafe(self._switch, safe)
+        reason = "; ".join(judgement.reasons)
+        _log.warning("rollback: %s broke the rule: %s", canary, reason)
+        why = Rollback(canary, reason, time.time(), "rule")
+        detail = {"reason": reason, "by": "rule", "rule": str(live.rollback_if), "kept": live.champion}
+        event = Event("deploy rollback", self._uri, inputs=(canary,), outputs=(self._uri,), detail=detail)
         # Should the store be out of reach now, it is tried again until it is written.
-        self._owed = lambda: self._order(
-            lambda _: {"canary": None, "share": 0.0, "rolled_back": told, "judged": None},
-            Event(
-                "deploy rollback",
-                f"deploy:{self.name}",
-                inputs=(str(live.canary),),
-                outputs=(f"deploy:{self.name}",),
-                detail={"reason": reason, "by": "rule", "rule": live.rollback_if, "kept": live.champion},
-            ),
-            live.generation,
-        )
+        self._owed = lambda: self._change(lambda body: without_canary(body, why), event, live.generation)
         self._owed()
         self._owed = None
 
-    def _order(self, changes: Callable[[Loose], Loose], event: Event, generation: int) -> None:
-        """Change what the record orders, unless somebody ordered something else meanwhile."""
+    def _change(self, change: Callable[[EndpointRecord], EndpointRecord], event: Event, generation: int) -> None:
+        """Change what is to be served, unless somebody has asked for something else meanwhile."""
+        is_current = False
 
-        def change(body: Loose) -> Loose:
-            if body["generation"] != generation:
-                raise _Overtaken
-            return {**body, **changes(body), "generation": generation + 1}
+        def changed(body: EndpointRecord) -> EndpointRecord | None:
+            nonlocal is_current
+            is_current = body.generation == generation
+            return change(body) if is_current else None
 
-        try:
-            self._follow(update(self.store, KIND, self.name, change, event))
-        except _Overtaken:
-            _log.info("somebody ordered something else meanwhile")
+        record = update(self.store, EndpointRecord, self.name, changed, event)
+        if is_current:
+            self._follow(record)
+        else:
+            _log.info("somebody has asked for something else meanwhile")
 
     # ---- what happened ----
 
-    def _write(self, **more: Any) -> None:
-        """Write counts and verdict into the record when they changed."""
-        state = {**self._state(), **more}
-        if state == self._written:
-            return
-        update(self.store, KIND, self.name, lambda body: {**body, **state} if is_named(body) else body)
-        self._written = state
+    @property
+    def _uri(self) -> str:
+        return str(Uri(EndpointRecord.kind, self.name))
 
-    def _state(self) -> Loose:
-        endpoint, live = self.endpoint, self._live
-        versions = {uri: counts.to_body() for uri, counts in endpoint.counts.copy().items()}
-        state: Loose = {
-            "versions": versions,
-            "count": sum(counts["rows"] for counts in versions.values()),
-            "log_lost_rows": endpoint.log.lost,
-        }
-        if (judge := endpoint.routes.judge) and live:
-            state["judged"] = {"of": live.judged, **judge.to_body()}
-            state["verdict"] = {"state": judge.said.verdict, "reasons": list(judge.said.reasons)}
-        return state
+    def _write(self, more: Callable[[EndpointRecord], EndpointRecord] = lambda body: body) -> None:
+        """Write counts and verdict into the record when they changed, and what more there is."""
 
+        def changed(body: EndpointRecord) -> EndpointRecord | None:
+            new = more(self._observed(body))
+            return new if is_named(body) and new != body else None
 
-class _Overtaken(Exception):
-    """The record orders something else by now."""
+        update(self.store, EndpointRecord, self.name, changed)
 
-
-def _back_to(traffic: Traffic, body: Loose) -> Loose:
-    """What makes a body order the traffic that is live again."""
-    live = {name: getattr(traffic, name) for name in Traffic.__dataclass_fields__ if name != "generation"}
-    earlier = body["earlier"]
-    return {**live, "earlier": earlier[:-1] if earlier[-1:] == [traffic.champion] else earlier}
+    def _observed(self, body: EndpointRecord) -> EndpointRecord:
+        """The record with what was counted until now."""
+        predictor, live = self.predictor, self._live
+        versions = {uri: counts.to_record() for uri, counts in predictor.counts.copy().items()}
+        count = sum(counts.rows for counts in versions.values())
+        body = replace(body, versions=versions, count=count, log_lost_rows=predictor.log.lost)
+        if (judge := predictor.routes.judge) and live and live.judged:
+            verdict = Verdict(judge.judgement.verdict, judge.judgement.reasons)
+            body = replace(body, judged=judge.to_record(live.judged), verdict=verdict)
+        return body

@@ -12,7 +12,9 @@ from ..features.contract import ROW_ID, Columns
 from ..show import Card, LiveFrame
 from ..store import Event, Record, open_store
 from ..units import show_duration
-from . import traffic
+from . import load_generator
+from .load_generator import LoadCounts
+from .record import EndpointRecord
 from .results import Load
 from .versions import artifact
 
@@ -21,7 +23,7 @@ MOST_S = 24 * 3600.0
 MOST_RATE = 20_000.0
 
 
-def pay(record: Record, rows: object, rate: float, for_s: float, batch: int) -> Load:
+def run(record: Record[EndpointRecord], rows: object, rate: float, for_s: float, batch: int) -> Load:
     """Send the rows, commit the event that says so, and return what came back. Failed when no row got a score."""
     from .. import features
 
@@ -30,20 +32,18 @@ def pay(record: Record, rows: object, rate: float, for_s: float, batch: int) -> 
             f"--rate {rate:g} --batch {batch} --for {show_duration(for_s)} is out of reach",
             f"at most {MOST_RATE:g} requests a second, 4096 rows a request, {show_duration(MOST_S)}",
         )
-    contract = Columns.from_json(
-        (artifact(record.body["champion"] or record.body["canary"]) / "columns.json").read_bytes()
-    )
+    contract = Columns.from_json((artifact(record.body.desired.models[0]) / "columns.json").read_bytes())
     source = _through_features(features.open_rows(rows), contract)
     absent = [name for name in contract.names if name not in _columns(source)]
     bodies = list(_bodies(source, contract, batch, math.ceil(rate * for_s)))
-    uri = f"deploy:{record.name}"
+    uri = record.uri
     frame = LiveFrame(Card(f"traffic to {uri}", "running"))
-    tally = traffic.send(record.body["url"], bodies, rate, for_s, lambda now: frame.update(_progress(uri, now)))
-    found = _result(uri, str(source.uri), tally, _notes(record, absent))
+    counts = load_generator.send(record.body.url, bodies, rate, for_s, lambda now: frame.update(_progress(uri, now)))
+    found = _result(uri, str(source.uri), counts, _notes(record, absent))
     frame.clear()  # the result, or the error, says the rest
-    counted = {name: value for name, value in dataclasses.asdict(found).items() if name not in ("uri", "rows", "notes")}
-    open_store().commit([], Event("deploy run", uri, (str(source.uri),), (uri,), counted))
-    if tally.interrupted:
+    detail = {name: value for name, value in dataclasses.asdict(found).items() if name not in ("uri", "rows", "notes")}
+    open_store().commit([], Event("deploy run", uri, (str(source.uri),), (uri,), detail))
+    if counts.interrupted:
         raise Failed(
             f"you stopped the traffic after {show_duration(found.for_s)}: {found.sent:,} sent, {found.ok:,} ok, "
             f"{found.refused:,} refused, {found.errors:,} errors",
@@ -56,13 +56,13 @@ def pay(record: Record, rows: object, rate: float, for_s: float, batch: int) -> 
     return found
 
 
-def _notes(before: Record, absent: Sequence[str]) -> tuple[str, ...]:
+def _notes(before: Record[EndpointRecord], absent: Sequence[str]) -> tuple[str, ...]:
     """What the counts do not say: columns that were not there, and a canary that lost its traffic meanwhile."""
     notes = [f"the rows have no {', '.join(absent)}: sent as missing"] if absent else []
-    now = open_store().get(before.kind, before.name)
-    told = now.body["rolled_back"] if now else None
-    if told and told != before.body["rolled_back"]:
-        notes.append(f"meanwhile {told['model']} was rolled back by {told['by']}: {told['reason']}")
+    now = open_store().get(EndpointRecord, before.name)
+    lost = now.body.rolled_back if now else None
+    if lost and lost != before.body.rolled_back:
+        notes.append(f"meanwhile {lost}")
     return tuple(notes)
 
 
@@ -86,7 +86,7 @@ def _columns(source: Any) -> list[str]:
 def _bodies(source: Any, contract: Columns, batch: int, most: int) -> Iterator[bytes]:
     """At most that many requests with the contract's columns only; the entity of a request's first row is its key.
 
-    The rows are drawn at random, always the same, so that a short visit is a fair sample of them all.
+    The rows are drawn at random, always the same, so that a short test is a fair sample of them all.
     """
     import orjson
 
@@ -113,26 +113,26 @@ def _values(df: Any, names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
     return zip(*columns, strict=True)
 
 
-def _progress(uri: str, tally: traffic.Tally) -> Card:
-    facts = [("sent", f"{tally.sent:,}"), ("ok", f"{tally.ok:,}"), ("refused", f"{tally.refused:,}")]
-    return Card(f"traffic to {uri}", "running", facts=[*facts, ("errors", f"{tally.errors:,}")])
+def _progress(uri: str, counts: LoadCounts) -> Card:
+    facts = [("sent", f"{counts.sent:,}"), ("ok", f"{counts.ok:,}"), ("refused", f"{counts.refused:,}")]
+    return Card(f"traffic to {uri}", "running", facts=[*facts, ("errors", f"{counts.errors:,}")])
 
 
-def _result(uri: str, rows: str, tally: traffic.Tally, notes: tuple[str, ...]) -> Load:
-    answered = tally.ok + tally.refused + tally.errors
+def _result(uri: str, rows: str, counts: LoadCounts, notes: tuple[str, ...]) -> Load:
+    answered = counts.ok + counts.refused + counts.errors
     return Load(
         uri=uri,
         rows=rows,
-        sent=tally.sent,
-        ok=tally.ok,
-        refused=tally.refused,
-        errors=tally.errors,
-        for_s=tally.took_s,
-        per_s=answered / tally.took_s if tally.took_s else 0.0,
-        p50_ms=tally.quantile_ms(0.50),
-        p95_ms=tally.quantile_ms(0.95),
-        p99_ms=tally.quantile_ms(0.99),
-        versions=dict(tally.versions),
-        first_problem=tally.first_problem,
+        sent=counts.sent,
+        ok=counts.ok,
+        refused=counts.refused,
+        errors=counts.errors,
+        for_s=counts.took_s,
+        per_s=answered / counts.took_s if counts.took_s else 0.0,
+        p50_ms=counts.quantile_ms(0.50),
+        p95_ms=counts.quantile_ms(0.95),
+        p99_ms=counts.quantile_ms(0.99),
+        versions=dict(counts.versions),
+        first_problem=counts.first_problem,
         notes=notes,
     )

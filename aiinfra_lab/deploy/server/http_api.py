@@ -9,26 +9,28 @@ from typing import Any
 import msgspec
 
 from . import metrics
-from .endpoint import Endpoint
 from .judge import Judge
+from .predictor import Predictor
 from .protocol import Request
 
 _encode = msgspec.json.Encoder().encode
 
 
-def _said(judge: Judge) -> dict[str, Any]:
-    return {"state": judge.said.verdict, "reasons": judge.said.reasons, "requests": judge.requests}
+def _verdict(judge: Judge) -> dict[str, Any]:
+    judgement = judge.judgement
+    return {"state": judgement.verdict, "reasons": judgement.reasons, "requests": judge.requests}
 
 
-class Answers:
+class HttpApi:
     """Takes each request to what answers it."""
 
-    def __init__(self, name: str, endpoint: Endpoint) -> None:
+    def __init__(self, name: str, predictor: Predictor) -> None:
         self.name = name
-        self.endpoint = endpoint
+        self.predictor = predictor
         self.started_at = time.time()
         self._paths: dict[bytes, tuple[bytes, Callable[[Request], None]]] = {
             b"/predict": (b"POST", self._predict),
+            b"/flush": (b"POST", self._flush),
             b"/healthz": (b"GET", lambda request: request.respond(200, b'{"healthy":true}')),
             b"/readyz": (b"GET", self._ready),
             b"/metrics": (b"GET", self._metrics),
@@ -51,24 +53,22 @@ class Answers:
 
     def status(self) -> dict[str, Any]:
         """Everything about the endpoint at this moment."""
-        endpoint, judge = self.endpoint, self.endpoint.routes.judge
+        predictor, judge = self.predictor, self.predictor.routes.judge
         return {
             **self._readiness(),
             "name": self.name,
             "up_s": round(time.time() - self.started_at, 3),
-            "waiting_rows": endpoint.waiting_rows,
-            "log_lost_rows": endpoint.log.lost,
-            "log_taken_rows": endpoint.log.taken,
-            "log_settled_rows": endpoint.log.settled,
-            "refused": {str(status): count for status, count in endpoint.refused.items()},
-            "versions": {uri: counts.to_body() for uri, counts in endpoint.counts.copy().items()},
-            "verdict": _said(judge) if judge else None,
+            "waiting_rows": predictor.waiting_rows,
+            "log_lost_rows": predictor.log.lost,
+            "refused": {str(status): count for status, count in predictor.refused.items()},
+            "versions": {uri: counts.to_record() for uri, counts in predictor.counts.copy().items()},
+            "verdict": _verdict(judge) if judge else None,
         }
 
     def _readiness(self) -> dict[str, Any]:
-        routes = self.endpoint.routes
+        routes = self.predictor.routes
         return {
-            "ready": self.endpoint.ready,
+            "ready": self.predictor.ready,
             "generation": routes.generation,
             "champion": routes.champion.model.uri if routes.champion else None,
             "canary": routes.canary.model.uri if routes.canary else None,
@@ -76,15 +76,24 @@ class Answers:
         }
 
     def _predict(self, request: Request) -> None:
-        self.endpoint.predict(request.body, request.respond)
+        self.predictor.predict(request.body, request.respond)
+
+    def _flush(self, request: Request) -> None:
+        """Answer when what was predicted before is on disk."""
+
+        def done() -> None:
+            self.predictor.loop.call_soon_threadsafe(request.respond, 200, b'{"flushed":true}')
+
+        self.predictor.log.flush(done)
 
     def _ready(self, request: Request) -> None:
-        request.respond(200 if self.endpoint.ready else 503, _encode(self._readiness()))
+        request.respond(200 if self.predictor.ready else 503, _encode(self._readiness()))
 
     def _metrics(self, request: Request) -> None:
-        endpoint = self.endpoint
-        request.respond(200, metrics.text(self.name, endpoint, endpoint.counts.copy(), endpoint.refused), metrics.KIND)
+        predictor = self.predictor
+        text = metrics.text(self.name, predictor, predictor.counts.copy(), predictor.refused)
+        request.respond(200, text, metrics.KIND)
 
     def _refuse(self, request: Request, status: int, what: str, extra: bytes = b"") -> None:
-        self.endpoint.refused[status] += 1
+        self.predictor.refused[status] += 1
         request.respond(status, _encode({"error": {"what": what}}), extra=extra)

@@ -7,11 +7,11 @@ import math
 import pytest
 
 from aiinfra_lab.deploy.server import model
-from aiinfra_lab.deploy.server.endpoint import NO_SCORE, Endpoint, Routes, place
 from aiinfra_lab.deploy.server.judge import Judge
 from aiinfra_lab.deploy.server.predictions_log import PredictionsLog, newest
+from aiinfra_lab.deploy.server.predictor import NO_SCORE, Predictor, Routes, key_position
 from aiinfra_lab.features.contract import Columns
-from aiinfra_lab.stats.bounds import parse_rule
+from aiinfra_lab.stats.bounds import parse_bounds
 
 from .conftest import FAR, ROW
 
@@ -22,19 +22,19 @@ def ask(tmp_path, artifacts):
 
     def asked(routes, *bodies):
         async def run():
-            endpoint = Endpoint(PredictionsLog(tmp_path / "log"), asyncio.get_running_loop())
+            predictor = Predictor(PredictionsLog(tmp_path / "log", 1e9), asyncio.get_running_loop())
             for role in ("champion", "canary"):
                 if kind := routes.get(role):
-                    routes[role] = endpoint.version(model.load(f"models:{role}@1", artifacts(kind)))
-            endpoint.routes = Routes(**routes)
+                    routes[role] = predictor.version(model.load(f"models:{role}@1", artifacts(kind)))
+            predictor.routes = Routes(**routes)
             answers = []
             for body in bodies:
                 data = body if isinstance(body, bytes) else json.dumps(body).encode()
-                endpoint.predict(data, lambda status, answer: answers.append((status, json.loads(answer))))
+                predictor.predict(data, lambda status, answer: answers.append((status, json.loads(answer))))
             while len(answers) < len(bodies):
                 await asyncio.sleep(0.001)
-            endpoint.log.close()
-            return answers, endpoint
+            predictor.log.close()
+            return answers, predictor
 
         return asyncio.run(run())
 
@@ -49,11 +49,11 @@ def test_an_answer_names_request_version_and_rows(ask):
 
 
 def test_a_row_without_a_score_is_null_and_an_error_and_the_others_are_answered(ask, tmp_path):
-    [(status, answer)], endpoint = ask({"champion": "nan"}, {"rows": [ROW, FAR]})
+    [(status, answer)], predictor = ask({"champion": "nan"}, {"rows": [ROW, FAR]})
     assert status == 200
     assert [item["score"] is None for item in answer["predictions"]] == [False, True]
     assert answer["predictions"][1]["error"] == NO_SCORE
-    assert endpoint.counts["models:champion@1"].errors == 1
+    assert predictor.counts["models:champion@1"].errors == 1
     assert newest(tmp_path / "log", 1)[0]["error"] == NO_SCORE
 
 
@@ -73,9 +73,9 @@ def test_what_is_logged_is_what_was_answered(ask, tmp_path):
 
 
 def test_refusals_are_counted_and_not_logged(ask, tmp_path):
-    answers, endpoint = ask({"champion": "plain"}, {"rows": [{"temp": 1}]}, b"{", {"rows": [ROW]})
+    answers, predictor = ask({"champion": "plain"}, {"rows": [{"temp": 1}]}, b"{", {"rows": [ROW]})
     assert [status for status, _ in answers] == [422, 400, 200]
-    assert endpoint.refused == {422: 1, 400: 1}
+    assert predictor.refused == {422: 1, 400: 1}
     assert len(newest(tmp_path / "log", 10)) == 1
 
 
@@ -87,14 +87,14 @@ def test_an_endpoint_without_a_version_says_so(ask):
 
 def test_keys_in_a_canary_stay_in_it_when_its_share_grows():
     keys = [str(number) for number in range(5000)]
-    small, large = ({key for key in keys if place("salt", key) < share} for share in (0.05, 0.2))
+    small, large = ({key for key in keys if key_position("salt", key) < share} for share in (0.05, 0.2))
     assert small < large
 
 
 def test_places_are_even_and_another_salt_deals_anew():
-    places = [place("salt", str(number)) for number in range(20_000)]
+    places = [key_position("salt", str(number)) for number in range(20_000)]
     assert 0.04 < sum(at < 0.05 for at in places) / len(places) < 0.06
-    both = sum(place("other", str(number)) < 0.05 for number, at in enumerate(places) if at < 0.05)
+    both = sum(key_position("other", str(number)) < 0.05 for number, at in enumerate(places) if at < 0.05)
     assert both / sum(at < 0.05 for at in places) < 0.1
 
 
@@ -113,19 +113,19 @@ def test_a_key_is_always_answered_by_the_same_version(ask):
 
 
 def test_without_a_champion_the_canary_serves_everything(ask):
-    answers, endpoint = ask({"canary": "plain", "share": 0.05}, *[{"rows": [ROW]}] * 50)
+    answers, predictor = ask({"canary": "plain", "share": 0.05}, *[{"rows": [ROW]}] * 50)
     assert {answer["model"] for _, answer in answers} == {"models:canary@1"}
-    assert endpoint.routes.canary_share == 1.0
+    assert predictor.routes.canary_share == 1.0
 
 
 def test_the_judge_sees_the_canarys_requests_and_no_others(ask):
-    judge = Judge(parse_rule("errors > 1% or p95_ms > 1000"))
+    judge = Judge(parse_bounds("errors > 1% or p95_ms > 1000"))
     routes = {"champion": "plain", "canary": "nan", "share": 0.5, "salt": "s", "judge": judge}
     answers, _ = ask(routes, *[{"rows": [FAR], "key": number} for number in range(100)])
     failed = sum(status == 500 for status, _ in answers)
     assert judge.requests == judge.bad["errors"] == failed
     assert 0 < failed < 100
-    assert judge.look().verdict == "breach"
+    assert judge.evaluate().verdict == "breach"
 
 
 def test_rows_that_only_the_canary_refuses_are_its_errors_and_the_champion_answers_them(ask, artifacts, tmp_path):
@@ -136,18 +136,18 @@ def test_rows_that_only_the_canary_refuses_are_its_errors_and_the_champion_answe
     text = (picky / "columns.json").read_text().replace('"required": false', '"required": true')
     assert Columns.from_json(text).columns[1].required
     (picky / "columns.json").write_text(text)
-    judge = Judge(parse_rule("errors > 1%"))
+    judge = Judge(parse_bounds("errors > 1%"))
     lacking = {"carrier": "AA", "distance": 100}
 
     async def run():
-        endpoint, answers = Endpoint(PredictionsLog(tmp_path / "log"), asyncio.get_running_loop()), []
-        versions = [endpoint.version(model.load(uri, path)) for uri, path in (("a", artifacts("plain")), ("b", picky))]
-        endpoint.routes = Routes(versions[0], versions[1], 1.0, "s", judge=judge)
+        predictor, answers = Predictor(PredictionsLog(tmp_path / "log", 1e9), asyncio.get_running_loop()), []
+        versions = [predictor.version(model.load(uri, path)) for uri, path in (("a", artifacts("plain")), ("b", picky))]
+        predictor.routes = Routes(versions[0], versions[1], 1.0, "s", judge=judge)
         for row in (lacking, {"carrier": 5.5}):
-            endpoint.predict(json.dumps({"rows": [row]}).encode(), lambda status, body: answers.append((status, body)))
+            predictor.predict(json.dumps({"rows": [row]}).encode(), lambda status, body: answers.append((status, body)))
         while len(answers) < 2:
             await asyncio.sleep(0.001)
-        endpoint.log.close()
+        predictor.log.close()
         return dict(answers)
 
     answers = asyncio.run(run())

@@ -1,4 +1,4 @@
-"""Under load: no request fails through a swap, a stop loses no row, and the sender tells what it saw."""
+"""Under load: no request fails through a swap, a stop loses no row, and the load generator counts what it got."""
 
 import contextlib
 import json
@@ -6,12 +6,13 @@ import os
 import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from aiinfra_lab import data, deploy, features
-from aiinfra_lab.deploy import client, lifecycle, traffic
+from aiinfra_lab.deploy import client, load_generator
 from aiinfra_lab.deploy.server import predictions_log
 from aiinfra_lab.errors import Failed, LabError, NotFound, Unavailable, UsageProblem
 from aiinfra_lab.store import open_store
@@ -42,15 +43,15 @@ class Sending:
         self.thread.start()
 
     def _send(self, url, rate):
-        self.tally = traffic.send(url, BODIES, rate, PATIENCE_S, self._look)
+        self.counts = load_generator.send(url, BODIES, rate, PATIENCE_S, self._look)
 
-    def _look(self, tally):
-        if set(tally.versions) >= self.versions:
+    def _look(self, counts):
+        if set(counts.versions) >= self.versions:
             raise KeyboardInterrupt
 
     def result(self):
         self.thread.join()
-        return self.tally
+        return self.counts
 
 
 def test_no_request_fails_while_versions_are_swapped(register):
@@ -61,9 +62,9 @@ def test_no_request_fails_while_versions_are_swapped(register):
     sending = Sending(endpoint.url, 300, every)
     for version in (2, 3, 4):
         deploy.start("delay", model=f"models:delay@{version}")
-    tally = sending.result()
-    assert (tally.ok, tally.errors, tally.refused) == (tally.sent, 0, 0)
-    assert set(tally.versions) == every
+    counts = sending.result()
+    assert (counts.ok, counts.errors, counts.refused) == (counts.sent, 0, 0)
+    assert set(counts.versions) == every
 
 
 def ask_until_it_ends(url: str) -> int:
@@ -83,8 +84,7 @@ def test_a_stop_answers_what_it_took_and_loses_no_logged_row(register):
         until(lambda: deploy.show("delay").count >= 100)
         stopped = deploy.stop("delay")
         answered = sum(future.result() for future in asking)
-    folder = lifecycle.log_folder(open_store().get("deploy", "delay"))
-    assert len(predictions_log.newest(folder, 1 << 20)) == answered == stopped.count
+    assert len(predictions_log.newest(Path(stopped.log_dir), 1 << 20)) == answered == stopped.count
 
 
 def test_deploy_run_sends_rows_and_says_what_came_back(register):
@@ -96,8 +96,8 @@ def test_deploy_run_sends_rows_and_says_what_came_back(register):
     assert load.rows.startswith("data:")
     assert 0 < load.p50_ms <= load.p95_ms <= load.p99_ms
     assert deploy.show("delay").count == 200
-    told = [item.event for item in open_store().events() if item.event.verb == "deploy run"]
-    assert [(event.inputs, event.detail["ok"]) for event in told] == [((load.rows,), 100)]
+    runs = [item.event for item in open_store().events() if item.event.verb == "deploy run"]
+    assert [(event.inputs, event.detail["ok"]) for event in runs] == [((load.rows,), 100)]
     with pytest.raises(NotFound, match="distance"):
         deploy.run("delay", rows=DF.drop(columns="distance"))
     with pytest.raises(UsageProblem):
@@ -121,26 +121,26 @@ def test_no_traffic_to_what_does_not_run(register):
 
 
 def test_a_server_that_is_gone_is_told_as_errors():
-    tally = traffic.send("http://127.0.0.1:9", BODIES, 100, 0.2, lambda _: None)
-    assert (tally.sent, tally.errors) == (20, 20)
-    assert "lost" in tally.first_problem
+    counts = load_generator.send("http://127.0.0.1:9", BODIES, 100, 0.2, lambda _: None)
+    assert (counts.sent, counts.errors) == (20, 20)
+    assert "lost" in counts.first_problem
 
 
 def test_waiting_for_a_slow_server_counts_as_latency(register):
     register(1, "slow")
     endpoint = deploy.start("delay", model="models:delay@1")
-    slow = traffic.send(endpoint.url, BODIES, 200, 0.2, lambda _: None)
+    slow = load_generator.send(endpoint.url, BODIES, 200, 0.2, lambda _: None)
     assert slow.quantile_ms(0.95) > 20
 
 
 def test_ctrl_c_ends_the_sending():
-    def interrupt(tally):
-        if tally.sent:
+    def interrupt(counts):
+        if counts.sent:
             raise KeyboardInterrupt
 
     before = threading.active_count()
-    tally = traffic.send("http://127.0.0.1:9", BODIES, 0.05, 3600, interrupt)  # the next is due in 20 s
-    assert (tally.interrupted, tally.sent, tally.took_s < 20) == (True, 1, True)
+    counts = load_generator.send("http://127.0.0.1:9", BODIES, 0.05, 3600, interrupt)  # the next is due in 20 s
+    assert (counts.interrupted, counts.sent, counts.took_s < 20) == (True, 1, True)
     assert threading.active_count() == before
 
 
@@ -155,8 +155,8 @@ def test_ctrl_c_keeps_the_count_of_what_was_sent(register):
     threading.Thread(target=press).start()
     with pytest.raises(Failed, match=r"you stopped the traffic after .*: [0-9]+ sent, [0-9]+ ok, 0 refused, 0 errors"):
         deploy.run("delay", rows=DF, rate=50, for_="60s")
-    told = list(open_store().events())[-1].event
-    assert (told.verb, told.detail["ok"], endpoint.state) == ("deploy run", deploy.show("delay").count, "running")
+    last = list(open_store().events())[-1].event
+    assert (last.verb, last.detail["ok"], endpoint.state) == ("deploy run", deploy.show("delay").count, "running")
 
 
 def test_columns_that_the_rows_lack_are_named(register):
@@ -172,7 +172,7 @@ def test_a_rollback_in_the_middle_is_told_with_the_counts(register):
     deploy.start("delay", model="models:delay@2", canary="50%", rollback_if="errors > 5%")
     load = deploy.run("delay", rows=pd.DataFrame([FAR]), rate=40, for_="4s")
     assert load.errors > 0
-    assert any("meanwhile models:delay@2 was rolled back by rule: errors > 5 %" in note for note in load.notes)
+    assert any("meanwhile models:delay@2 was rolled back by rule: errors > 5%" in note for note in load.notes)
 
 
 def test_rows_of_data_go_through_the_features_of_the_model(register):

@@ -1,5 +1,7 @@
-"""Sends real rows to an endpoint at a steady rate, whether it keeps up or not: latency counts from when a request was
-due, so that a slow endpoint cannot hide by slowing its visitors. Bounded in time, number and connections.
+"""An open-loop load generator: requests are sent at a steady rate, whether the endpoint keeps up or not.
+
+Latency counts from when a request was due, so that a slow endpoint cannot hide by slowing its clients. Bounded in time,
+number and connections.
 """
 
 from __future__ import annotations
@@ -12,14 +14,14 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 CONNECTIONS = 32
 ANSWER_S = 30.0
 
 
 @dataclass
-class Tally:
+class LoadCounts:
     """What came of the requests so far. refused: answered with 4xx. errors: 5xx, no score, or no answer at all."""
 
     sent: int = 0
@@ -44,85 +46,99 @@ def send(
     bodies: Sequence[bytes],
     rate: float,
     for_s: float,
-    progress: Callable[[Tally], None],
-    most: int | None = None,
-) -> Tally:
+    progress: Callable[[LoadCounts], None],
+) -> LoadCounts:
     """Send the bodies in turn, `rate` a second for that long, and wait for the answers.
 
-    It works on a thread of its own, since a notebook has an event loop already. Ctrl-C ends the sending; the tally
-    says so.
+    It works on a thread of its own, since a notebook has an event loop already. Ctrl-C ends the sending; the counts
+    have `interrupted`.
     """
-    tally, stop, done = Tally(), threading.Event(), threading.Event()
-    wanted = min(int(rate * for_s), most or 1 << 62)
+    counts, stop, done = LoadCounts(), threading.Event(), threading.Event()
+    problems: list[BaseException] = []
+    wanted = int(rate * for_s)
 
     def work() -> None:
         try:
-            asyncio.run(_send(urlsplit(url), bodies, rate, wanted, tally, stop))
+            asyncio.run(_send(urlsplit(url), bodies, rate, wanted, counts, stop))
+        except BaseException as problem:  # noqa: BLE001  # handed to the thread that waits
+            problems.append(problem)
         finally:
             done.set()
 
-    thread = threading.Thread(target=work, name="traffic", daemon=True)
+    thread = threading.Thread(target=work, name="load-generator", daemon=True)
     thread.start()
     try:
         # Not by join(timeout): after Ctrl-C in it, Python 3.11 takes the thread for ended, and answers go uncounted.
         while not done.wait(0.1):
-            progress(tally)
+            progress(counts)
     except KeyboardInterrupt:
-        tally.interrupted = True
+        counts.interrupted = True
     finally:
         stop.set()
         done.wait()
         thread.join()
-    return tally
+    if problems:
+        raise problems[0]
+    return counts
 
 
 async def _send(
-    where: Any, bodies: Sequence[bytes], rate: float, wanted: int, tally: Tally, stop: threading.Event
+    address: SplitResult, bodies: Sequence[bytes], rate: float, wanted: int, counts: LoadCounts, stop: threading.Event
 ) -> None:
     numbers, started = itertools.count(), time.perf_counter()
 
-    async def visitor() -> None:
-        connection = _Visitor(where.hostname, where.port)
+    async def client() -> None:
+        connection = _Client(address)
         while (number := next(numbers)) < wanted and not stop.is_set():
             due = started + number / rate
             while (pause := due - time.perf_counter()) > 0 and not stop.is_set():
                 await asyncio.sleep(min(pause, 0.2))
             if stop.is_set():
                 break
-            tally.sent += 1
+            counts.sent += 1
             status, body = await connection.post(bodies[number % len(bodies)])
-            _count(tally, status, body, (time.perf_counter() - due) * 1000)
+            _count(counts, status, body, (time.perf_counter() - due) * 1000)
         connection.close()
 
-    await asyncio.gather(*(visitor() for _ in range(min(CONNECTIONS, max(1, wanted)))))
-    tally.took_s = time.perf_counter() - started
+    await asyncio.gather(*(client() for _ in range(min(CONNECTIONS, max(1, wanted)))))
+    counts.took_s = time.perf_counter() - started
 
 
-def _count(tally: Tally, status: int, body: bytes, latency_ms: float) -> None:
-    import orjson
-
-    answer = orjson.loads(body) if body else {}
+def _count(counts: LoadCounts, status: int, body: bytes, latency_ms: float) -> None:
+    answer = _decoded(body)
     predictions = answer.get("predictions", [])
     problem = next((item["error"] for item in predictions if "error" in item), answer.get("error", {}).get("what"))
-    tally.latencies_ms.append(latency_ms)
+    counts.latencies_ms.append(latency_ms)
     if status == 200 and problem is None:
-        tally.ok += 1
-        tally.rows += len(predictions)
+        counts.ok += 1
+        counts.rows += len(predictions)
     elif 400 <= status < 500:
-        tally.refused += 1
+        counts.refused += 1
     else:
-        tally.errors += 1
+        counts.errors += 1
     if predictions:
-        tally.versions[answer["model"]] += 1
+        counts.versions[answer["model"]] += 1
     if problem is not None or status != 200:
-        tally.first_problem = tally.first_problem or str(problem or "the connection was lost")
+        counts.first_problem = counts.first_problem or str(problem or "the connection was lost")
 
 
-class _Visitor:
+def _decoded(body: bytes) -> dict[str, Any]:
+    """The JSON object that was answered; whatever else came is an error of the endpoint."""
+    import orjson
+
+    try:
+        answer = orjson.loads(body) if body else {}
+    except orjson.JSONDecodeError:
+        answer = None
+    return answer if isinstance(answer, dict) else {"error": {"what": "the answer is no JSON object"}}
+
+
+class _Client:
     """One connection that is kept, and made again when it was lost."""
 
-    def __init__(self, host: str, port: int) -> None:
-        self._host, self._port = host, port
+    def __init__(self, address: SplitResult) -> None:
+        self._address = address
+        self._head = f"POST {address.path.rstrip('/')}/predict HTTP/1.1\r\nhost: {address.netloc}\r\n".encode()
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def post(self, body: bytes) -> tuple[int, bytes]:
@@ -137,9 +153,11 @@ class _Visitor:
         import httptools
 
         if self._streams is None:
-            self._streams = await asyncio.open_connection(self._host, self._port)
+            address, is_tls = self._address, self._address.scheme == "https"
+            port = address.port or (443 if is_tls else 80)
+            self._streams = await asyncio.open_connection(address.hostname, port, ssl=is_tls or None)
         reader, writer = self._streams
-        writer.write(b"POST /predict HTTP/1.1\r\nhost: endpoint\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
+        writer.write(b"%bcontent-length: %d\r\n\r\n%b" % (self._head, len(body), body))
         answer = _Answer()
         parser = httptools.HttpResponseParser(answer)
         while not answer.complete:

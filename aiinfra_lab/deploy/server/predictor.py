@@ -31,7 +31,7 @@ NO_SCORE = "the model gave no finite score"
 Respond = Callable[[int, bytes], None]
 
 
-class Prediction(msgspec.Struct, omit_defaults=True):
+class RowPrediction(msgspec.Struct, omit_defaults=True):
     """One row's answer."""
 
     row_id: str
@@ -44,11 +44,11 @@ class Predictions(msgspec.Struct):
 
     request_id: str
     model: str
-    predictions: list[Prediction]
+    predictions: list[RowPrediction]
 
 
 @dataclass
-class Version:
+class ServedVersion:
     """A model that serves, with its own queue and counts."""
 
     model: Model
@@ -63,15 +63,15 @@ class Routes:
     generation: which change of the endpoint's record this is. judge: the canary's rule, if it has one.
     """
 
-    champion: Version | None = None
-    canary: Version | None = None
+    champion: ServedVersion | None = None
+    canary: ServedVersion | None = None
     share: float = 0.0
     salt: str = ""
     generation: int = 0
     judge: Judge | None = None
 
     @property
-    def live(self) -> list[Version]:
+    def live(self) -> list[ServedVersion]:
         """The versions that serve."""
         return [version for version in (self.champion, self.canary) if version is not None]
 
@@ -83,26 +83,26 @@ class Routes:
         return self.share if self.champion else 1.0
 
 
-def place(salt: str, key: str) -> float:
-    """Where a key lies between 0 and 1: fixed for a salt, and spread evenly."""
+def key_position(salt: str, key: str) -> float:
+    """A number from 0 to 1 for a key: fixed for a salt, and spread evenly."""
     digest = hashlib.blake2b(key.encode(), digest_size=8, key=salt.encode()[:64]).digest()
     return int.from_bytes(digest) / 2**64
 
 
 @dataclass
-class _Request:
+class _Pending:
     """A request on its way."""
 
     id: str
     parsed: Parsed
-    version: Version
+    version: ServedVersion
     canary: bool
     started: float
     respond: Respond
 
 
 @dataclass
-class Endpoint:
+class Predictor:
     """Predicts with whatever `routes` says at the moment; a request keeps the version that it was given."""
 
     log: PredictionsLog
@@ -124,10 +124,10 @@ class Endpoint:
         """Whether it takes requests."""
         return bool(self.routes.live) and not self.draining
 
-    def version(self, model: Model) -> Version:
+    def version(self, model: Model) -> ServedVersion:
         """A model as something that can serve here; it goes on counting where it was."""
         counts = self.counts.setdefault(model.uri, Counts())
-        return Version(model, Batcher(model, self.loop, self._executor), counts)
+        return ServedVersion(model, Batcher(model, self.loop, self._executor), counts)
 
     def predict(self, body: bytes, respond: Respond) -> None:
         """Answer a request: `respond` is called exactly once, now or when its batch has run."""
@@ -147,7 +147,7 @@ class Endpoint:
             respond(refusal.status, refusal.body())
             return
         self.waiting += 1
-        request = _Request(request_id, parsed, version, canary, started, respond)
+        request = _Pending(request_id, parsed, version, canary, started, respond)
         version.batcher.submit(Work(parsed.values, lambda answer: self._answer(request, answer)))
 
     @property
@@ -155,14 +155,14 @@ class Endpoint:
         """Rows that were taken and not yet answered."""
         return sum(version.batcher.rows_waiting for version in self.routes.live)
 
-    def _choose(self, key: str) -> tuple[Version, bool]:
+    def _choose(self, key: str) -> tuple[ServedVersion, bool]:
         routes = self.routes
-        if routes.canary is not None and (routes.champion is None or place(routes.salt, key) < routes.share):
+        if routes.canary is not None and (routes.champion is None or key_position(routes.salt, key) < routes.share):
             return routes.canary, True
         assert routes.champion is not None  # ready says that one of the two is there
         return routes.champion, False
 
-    def _read(self, envelope: Envelope, version: Version, canary: bool) -> tuple[Version, bool, Parsed]:
+    def _read(self, envelope: Envelope, version: ServedVersion, canary: bool) -> tuple[ServedVersion, bool, Parsed]:
         """Read the rows. What only the canary refuses is the canary's error, and the champion answers it."""
         try:
             return version, canary, version.model.reader.read(envelope.rows)
@@ -177,9 +177,9 @@ class Endpoint:
                 self.routes.judge.add(0.0, failed=True)
             return champion, False, parsed
 
-    def _answer(self, request: _Request, answer: Answer) -> None:
+    def _answer(self, request: _Pending, answer: Answer) -> None:
         latency_ms = (time.perf_counter() - request.started) * 1000
-        problem = _words(answer) if isinstance(answer, Exception) else None
+        problem = _message(answer) if isinstance(answer, Exception) else None
         scores: list[float | None] = [None] * len(request.parsed.ids) if isinstance(answer, Exception) else list(answer)
         predictions = [
             _prediction(row_id or f"{request.id}-{at}", score, problem)
@@ -196,19 +196,19 @@ class Endpoint:
         judge = self.routes.judge
         if judge and request.canary and request.version is self.routes.canary:
             judge.add(latency_ms, failed=failed)
-        self._note(request, predictions, latency_ms)
+        self._log(request, predictions, latency_ms)
 
-    def _note(self, request: _Request, predictions: list[Prediction], latency_ms: float) -> None:
+    def _log(self, request: _Pending, predictions: list[RowPrediction], latency_ms: float) -> None:
         at, took, uri = round(time.time(), 4), round(latency_ms, 3), request.version.model.uri
         for item, inputs in zip(predictions, request.parsed.inputs, strict=True):
             self.log.add(Line(at, request.id, item.row_id, uri, request.canary, took, inputs, item.score, item.error))
 
 
-def _prediction(row_id: str, score: float | None, problem: str | None) -> Prediction:
+def _prediction(row_id: str, score: float | None, problem: str | None) -> RowPrediction:
     if score is not None and math.isfinite(score):
-        return Prediction(row_id, score)
-    return Prediction(row_id, None, problem or NO_SCORE)
+        return RowPrediction(row_id, score)
+    return RowPrediction(row_id, None, problem or NO_SCORE)
 
 
-def _words(problem: Exception) -> str:
+def _message(problem: Exception) -> str:
     return f"the model failed: {str(problem)[:200]}"

@@ -1,4 +1,4 @@
-"""Which versions get traffic, and what is said of those that do."""
+"""Which versions get traffic, and what is noted of those that do."""
 
 import pytest
 
@@ -27,11 +27,11 @@ def test_what_was_found_bad_serves_nobody(register):
     assert open_store().list("deploy") == []
 
 
-@pytest.mark.parametrize(("checked", "said"), [("", "has not been checked"), ("cannot tell", "cannot tell")])
-def test_a_doubt_is_said_and_serves(register, checked, said):
+@pytest.mark.parametrize(("checked", "note"), [("", "has not been checked"), ("cannot tell", "cannot tell")])
+def test_a_doubt_is_noted_and_serves(register, checked, note):
     register(1, checked=checked)
     started = deploy.start("delay", model="models:delay@1")
-    assert (started.state, any(said in note for note in started.notes)) == ("running", True)
+    assert (started.state, any(note in one for one in started.notes)) == ("running", True)
 
 
 def test_a_canary_must_be_found_good_to_take_all(register):

@@ -1,0 +1,61 @@
+"""What must hold before a version gets traffic: its last check, and of a canary what its rule has counted."""
+
+from __future__ import annotations
+
+from ..errors import Failed
+from ..store import Record
+from . import versions
+from .base import Reporting
+from .lifecycle import target_of
+from .record import EndpointRecord
+
+
+def may_serve(uri: str) -> str:
+    """A note on a version that is to serve: empty when its last check found it good. Failed when it was bad."""
+    verdict = versions.verdict(uri)
+    if verdict == "bad":
+        raise Failed(f"{uri} was checked and found bad", _check_fix(uri))
+    return "" if verdict == "good" else f"{_doubt(uri, verdict)}: `%models check {uri}`"
+
+
+def may_take_all(record: Record[EndpointRecord], canary: str) -> str:
+    """A note on a canary that is to get all traffic. Failed unless it was found good, and its rule counted something.
+
+    An undecided rule is noted and stops nobody: the interval of a rare error needs many requests to close.
+    """
+    if (verdict := versions.verdict(canary)) == "bad":
+        raise Failed(
+            f"{canary} was checked and found bad",
+            f"take its traffic away: `%deploy rollback {record.name}`; {_check_fix(canary)}",
+        )
+    if verdict != "good":
+        raise Failed(_doubt(canary, verdict), f"check it first: `%models check {canary}`")
+    return _admitted_by_rule(record, canary)
+
+
+def _admitted_by_rule(record: Record[EndpointRecord], canary: str) -> str:
+    target = target_of(record)
+    report = target.report(record.body.job) if isinstance(target, Reporting) else None
+    if report is None or report.verdict is None:
+        return ""
+    if report.verdict.state == "breach":
+        raise Failed(
+            f"{canary} breaks its rule: {'; '.join(report.verdict.reasons)}",
+            f"start another version: `%deploy start {record.name} --model …`",
+        )
+    if not report.requests:
+        raise Failed(
+            f"the rule of {record.name} has nothing to judge by: {canary} has answered no request",
+            f"send some: `%deploy run {record.name} --rows …`; "
+            f"or do without the rule: `%deploy start {record.name} --model {canary}`",
+        )
+    is_undecided = report.verdict.state == "undecided"
+    return f"the rule was undecided after {report.requests:,} requests" if is_undecided else ""
+
+
+def _doubt(uri: str, verdict: str) -> str:
+    return f"{uri} was checked, and the verdict was: {verdict}" if verdict else f"{uri} has not been checked"
+
+
+def _check_fix(uri: str) -> str:
+    return f"`%models check {uri} --report` shows why; --require and --margin say what is good enough"

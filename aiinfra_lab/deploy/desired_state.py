@@ -1,0 +1,154 @@
+"""What a request changes about what an endpoint is to serve: pure functions on its record, with a note for the user."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import dataclass
+
+from msgspec.structs import replace
+
+from ..errors import Conflict, UsageProblem
+from ..rules import Rule
+from ..units import show_share
+from .record import DesiredState, EndpointRecord, EndpointSpan, Rollback
+
+NO_CHAMPION = "there is no champion yet: the canary serves 100 %, and there is nothing to roll back to"
+_EARLIER_KEPT = 20
+
+
+@dataclass(frozen=True)
+class ServeRequest:
+    """A version to be served; `canary` is its share of the keys, None when it shall get all traffic."""
+
+    model: str
+    canary: float | None = None
+    rollback_if: Rule | None = None
+
+    def __post_init__(self) -> None:
+        if self.canary == 0:
+            raise UsageProblem("a canary with no traffic shows nothing", "give --canary a share, e.g. 5%")
+        if self.rollback_if and self.canary is None:
+            raise UsageProblem("--rollback-if judges a canary, and there is none", "add --canary 5%")
+
+
+def fresh(before: EndpointRecord | None, request: ServeRequest) -> tuple[EndpointRecord, str]:
+    """The record of an endpoint that starts; it remembers the champion that served when it was last stopped."""
+    known = before or EndpointRecord()
+    champion, earlier = known.champion, known.earlier
+    # A champion that never came to serve is none: nothing could go back to it.
+    if known.problem_generation == known.generation or (known.versions and champion not in known.versions):
+        champion, earlier = next(reversed(earlier), None), earlier[:-1]
+    new = EndpointRecord(
+        champion=champion,
+        earlier=earlier,
+        generation=known.generation,
+        started_at=time.time(),
+        earlier_spans=_spans_until_now(before),
+    )
+    return updated(new, request)
+
+
+def _spans_until_now(before: EndpointRecord | None) -> tuple[EndpointSpan, ...]:
+    """What earlier starts of this name took and did. One that was killed has no end but its job's."""
+    if before is None:
+        return ()
+    span = EndpointSpan(before.started_at, before.ended_at, before.job, before.count, before.busy_ms)
+    return (*before.earlier_spans, span)
+
+
+def updated(body: EndpointRecord, request: ServeRequest) -> tuple[EndpointRecord, str]:
+    """The record with the requested version as champion, or as canary beside it; and what that means."""
+    model = request.model
+    if request.canary is None:
+        return _with_champion(body, model), f"{model} serves all traffic"
+    if model == body.champion:
+        note = f"{model} is the champion already: it needs no canary and serves all traffic"
+        return _with_champion(body, model), note
+    is_same = body.canary == model
+    if is_same and (body.share, body.rollback_if) == (request.canary, request.rollback_if):
+        return body, f"{model} is the canary already"
+    new = replace(
+        _next(body),
+        canary=model,
+        share=request.canary,
+        rollback_if=request.rollback_if,
+        # The salt stays while the canary does: a key that is in it at 5 % is in it at 20 %.
+        salt=body.salt if is_same else secrets.token_hex(8),
+        rolled_back=None,
+        verdict=None,
+    )
+    if body.champion is None:
+        return new, NO_CHAMPION
+    return new, f"{model} gets {show_share(request.canary)} of the keys, {body.champion} the others"
+
+
+def promoted(body: EndpointRecord) -> EndpointRecord:
+    """The canary takes all traffic; without one, the champion that has it keeps it.
+
+    Conflict when the canary lost its traffic, or when there is nothing to promote.
+    """
+    if body.canary is None and body.rolled_back:
+        raise Conflict(
+            str(body.rolled_back),
+            "start it again, or a better version: `%deploy start NAME --model M --canary 5%`",
+        )
+    if not (model := body.canary or body.champion):
+        raise Conflict("there is no canary to promote", "start one: `%deploy start NAME --model M --canary 5%`")
+    return _with_champion(body, model)
+
+
+def rolled_back(body: EndpointRecord) -> tuple[EndpointRecord, str, str]:
+    """The canary off, or the champion before this one back; with the version that loses its traffic, and a note.
+
+    Conflict when there is nothing to go back to.
+    """
+    canary, champion, earlier = body.canary, body.champion, body.earlier
+    if canary is not None and champion is not None:
+        return without_canary(body, _requested(canary)), canary, f"{canary} is off; {champion} serves all traffic"
+    lost = canary or champion
+    if not earlier or lost is None:
+        raise Conflict("there is no version to go back to", "start another: `%deploy start NAME --model M`")
+    back = earlier[-1]
+    new = replace(without_canary(body, _requested(lost)), champion=back, earlier=earlier[:-1])
+    return new, lost, f"{back} serves all traffic again, {lost} none"
+
+
+def without_canary(body: EndpointRecord, why: Rollback) -> EndpointRecord:
+    """All traffic to the champion, and why."""
+    return replace(_next(body), canary=None, share=0.0, judged=None, rolled_back=why)
+
+
+def back_to(body: EndpointRecord, served: DesiredState, problem: str) -> EndpointRecord:
+    """What is served already, since the newest generation cannot be; `problem` says why."""
+    earlier = body.earlier[:-1] if body.earlier[-1:] == (served.champion,) else body.earlier
+    return replace(
+        _next(body),
+        champion=served.champion,
+        canary=served.canary,
+        share=served.share,
+        salt=served.salt,
+        rollback_if=served.rollback_if,
+        earlier=earlier,
+        problem=problem,
+        problem_generation=body.generation,
+    )
+
+
+def _requested(model: str) -> Rollback:
+    return Rollback(model, "ordered", time.time(), "rollback")
+
+
+def _with_champion(body: EndpointRecord, model: str) -> EndpointRecord:
+    champion, earlier = body.champion, body.earlier
+    if champion not in (None, model):
+        earlier = (*earlier, str(champion))[-_EARLIER_KEPT:]
+    if champion == model and body.canary is None and not body.rolled_back and body.generation:
+        return body
+    new = replace(_next(body), champion=model, earlier=earlier, rolled_back=None)
+    return replace(new, canary=None, share=0.0, rollback_if=None, judged=None, verdict=None)
+
+
+def _next(body: EndpointRecord) -> EndpointRecord:
+    """The next generation, of which no problem is known."""
+    return replace(body, problem=None, generation=body.generation + 1)

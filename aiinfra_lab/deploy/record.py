@@ -1,0 +1,168 @@
+"""An endpoint as the workspace remembers it: what it is to serve, where it runs, and what it did since its start."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+import msgspec
+
+from ..rules import Rule
+from ..store import Body
+
+Outcome = Literal["", "stopped", "failed", "lost"]
+VerdictState = Literal["breach", "ok", "undecided"]
+
+
+class VersionCounts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What one version did since the endpoint was started, see `server.counts`. buckets: only those with requests."""
+
+    requests: int = 0
+    rows: int = 0
+    errors: int = 0
+    refused: int = 0
+    busy_ms: float = 0.0
+    buckets: dict[str, int] = msgspec.field(default_factory=dict)
+
+
+class RuleCounts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a rollback rule counted of one canary. of: the canary, its salt and the rule, to which the counts belong."""
+
+    of: tuple[str, str, str]
+    requests: int
+    bad: dict[str, int]
+
+
+class Verdict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the canary's rule was judged last, with a sentence for each of its bounds."""
+
+    state: VerdictState
+    reasons: tuple[str, ...] = ()
+
+
+class Rollback(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A version that lost its traffic: why, when, and by what (`rule`, or the verb `rollback`)."""
+
+    model: str
+    reason: str
+    at: float = 0.0
+    by: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.model} was rolled back by {self.by}: {self.reason}"
+
+
+class EndpointSpan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An earlier start of the same endpoint. ended_at: None when nobody wrote it down. count: rows predicted."""
+
+    started_at: float = 0.0
+    ended_at: float | None = None
+    job: str = ""
+    count: int = 0
+    busy_ms: float = 0.0
+
+
+class DesiredState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What an endpoint is to serve. `generation` grows by one with every change.
+
+    The canary gets `share` of the request keys, all of them while there is no champion. salt: fixed for as long as the
+    canary is; it decides which keys those are. rollback_if: what takes the canary's traffic away.
+    """
+
+    champion: str | None = None
+    canary: str | None = None
+    share: float = 0.0
+    salt: str = ""
+    rollback_if: Rule | None = None
+    generation: int = 0
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The versions that get traffic."""
+        return tuple(uri for uri in (self.champion, self.canary) if uri)
+
+    @property
+    def canary_share(self) -> float:
+        """The share that the canary really gets."""
+        if self.canary is None:
+            return 0.0
+        return self.share if self.champion else 1.0
+
+    @property
+    def judged(self) -> tuple[str, str, str] | None:
+        """What the counts of the rule belong to: this canary, since it began, under this rule."""
+        if self.canary is None or self.rollback_if is None:
+            return None
+        return self.canary, self.salt, str(self.rollback_if)
+
+
+class EndpointRecord(Body, frozen=True, kw_only=True):
+    """An endpoint: the desired state in its first six fields, then its target, and what was observed.
+
+    earlier: the champions before this one, the oldest first. on: the target. job: the target's claim, which on this
+    machine is a job's id. url, port: where it answers. problem: why `problem_generation` cannot be served.
+    stopped_at: when it ended because it was asked to. outcome, detail, restarts: how it ended, once somebody has
+    observed that. count: rows predicted. log_dir: where its predictions are logged, empty when its target keeps no log.
+    """
+
+    kind: ClassVar[str] = "deploy"
+    schema_version: ClassVar[int] = 2
+
+    champion: str | None = None
+    canary: str | None = None
+    share: float = 0.0
+    salt: str = ""
+    rollback_if: Rule | None = None
+    generation: int = 0
+    earlier: tuple[str, ...] = ()
+    on: str = "local"
+    job: str = ""
+    url: str = ""
+    port: int = 0
+    started_at: float = 0.0
+    ended_at: float | None = None
+    stopped_at: float | None = None
+    outcome: Outcome = ""
+    detail: str = ""
+    restarts: int = 0
+    problem: str | None = None
+    problem_generation: int | None = None
+    rolled_back: Rollback | None = None
+    judged: RuleCounts | None = None
+    verdict: Verdict | None = None
+    versions: dict[str, VersionCounts] = msgspec.field(default_factory=dict)
+    count: int = 0
+    log_dir: str = ""
+    log_lost_rows: int = 0
+    earlier_spans: tuple[EndpointSpan, ...] = ()
+
+    @classmethod
+    def upgrade(cls, fields: dict[str, Any], version: int) -> dict[str, Any]:  # noqa: ARG003  # there is one older
+        """Version 1 kept the rule as it was written, and how an endpoint ended in its job alone."""
+        from ..stats.bounds import parse_bounds
+
+        text, judged = fields.get("rollback_if"), fields.get("judged")
+        rule = parse_bounds(text) if text else None
+        # The counts say by the rule's text to which rule they belong.
+        kept = {**judged, "of": (*judged["of"][:2], str(rule))} if judged and rule else None
+        # Of one that was not stopped its job still says how it ended; that is written when somebody observes it.
+        outcome = "stopped" if fields.get("stopped_at") else ""
+        return {
+            **fields,
+            "rollback_if": msgspec.to_builtins(rule) if rule else None,
+            "judged": kept,
+            "outcome": outcome,
+        }
+
+    @property
+    def is_open(self) -> bool:
+        return not self.outcome
+
+    @property
+    def desired(self) -> DesiredState:
+        """What it is to serve."""
+        return DesiredState(self.champion, self.canary, self.share, self.salt, self.rollback_if, self.generation)
+
+    @property
+    def busy_ms(self) -> float:
+        """Milliseconds spent on answering since the start, of all versions together."""
+        return sum(counts.busy_ms for counts in self.versions.values())

@@ -1,0 +1,124 @@
+"""What a request changes: pure functions on an endpoint's record."""
+
+import pytest
+from msgspec.structs import replace
+
+from aiinfra_lab.deploy import desired_state
+from aiinfra_lab.deploy.desired_state import ServeRequest
+from aiinfra_lab.deploy.record import EndpointSpan, Rollback, VersionCounts
+from aiinfra_lab.errors import Conflict, UsageProblem
+from aiinfra_lab.stats.bounds import parse_bounds
+
+ONE, TWO, THREE = (f"models:delay@{version}" for version in (1, 2, 3))
+RULE = parse_bounds("errors > 1%")
+LOST = Rollback(TWO, "errors > 1 %", 0.0, "rule")
+
+
+def live(model=ONE, **changes):
+    body, _ = desired_state.fresh(None, ServeRequest(model))
+    return replace(body, versions={model: VersionCounts()}, **changes)
+
+
+def test_a_first_version_is_the_champion():
+    body, note = desired_state.fresh(None, ServeRequest(ONE))
+    assert (body.champion, body.canary, body.generation) == (ONE, None, 1)
+    assert "all traffic" in note
+
+
+def test_a_first_canary_has_no_champion_beside_it_and_the_note_says_so():
+    body, note = desired_state.fresh(None, ServeRequest(ONE, 0.05))
+    assert (body.champion, body.canary, body.share, body.desired.canary_share) == (None, ONE, 0.05, 1.0)
+    assert note == desired_state.NO_CHAMPION
+
+
+def test_a_swap_remembers_the_champion_before():
+    body, _ = desired_state.updated(live(), ServeRequest(TWO))
+    assert (body.champion, body.earlier) == (TWO, (ONE,))
+
+
+def test_a_step_up_keeps_the_salt_and_another_canary_does_not():
+    small, _ = desired_state.updated(live(), ServeRequest(TWO, 0.05))
+    large, _ = desired_state.updated(small, ServeRequest(TWO, 0.2))
+    other, _ = desired_state.updated(large, ServeRequest(THREE, 0.2))
+    assert small.salt == large.salt != other.salt
+    assert [body.generation for body in (small, large, other)] == [2, 3, 4]
+
+
+@pytest.mark.parametrize("request_", [ServeRequest(ONE), ServeRequest(TWO, 0.1, RULE)])
+def test_the_same_request_twice_changes_nothing_the_second_time(request_):
+    once, _ = desired_state.updated(live(), request_)
+    twice, _ = desired_state.updated(once, request_)
+    assert twice == once
+
+
+def test_the_champion_needs_no_canary():
+    body, note = desired_state.updated(live(), ServeRequest(ONE, 0.1, RULE))
+    assert body.canary is None
+    assert "already" in note
+
+
+def test_promote_makes_the_canary_champion():
+    body = desired_state.promoted(live(canary=TWO, share=0.1, rollback_if=RULE))
+    assert (body.champion, body.canary, body.earlier, body.rollback_if) == (TWO, None, (ONE,), None)
+
+
+def test_promote_of_what_has_all_traffic_already_changes_nothing():
+    body = live()
+    assert desired_state.promoted(body) is body
+
+
+def test_promote_of_what_was_rolled_back_is_refused_until_a_version_is_started_again():
+    with pytest.raises(Conflict, match=f"{TWO} was rolled back by rule: errors > 1 %"):
+        desired_state.promoted(live(rolled_back=LOST))
+    again, _ = desired_state.updated(live(rolled_back=LOST), ServeRequest(ONE, 0.1))
+    assert desired_state.promoted(again).champion == ONE
+
+
+def test_promote_without_anything_to_promote_is_refused():
+    with pytest.raises(Conflict, match="no canary to promote"):
+        desired_state.promoted(live(champion=None))
+
+
+def test_rollback_takes_the_canary_off_first_and_then_goes_back():
+    swapped, _ = desired_state.updated(live(), ServeRequest(TWO))
+    once, lost, _ = desired_state.rolled_back(replace(swapped, canary=THREE, share=0.1))
+    assert (once.champion, once.canary, lost) == (TWO, None, THREE)
+    twice, lost, _ = desired_state.rolled_back(once)
+    assert (twice.champion, twice.earlier, lost) == (ONE, (), TWO)
+    with pytest.raises(Conflict):
+        desired_state.rolled_back(twice)
+
+
+def test_what_cannot_be_served_is_followed_by_what_was_served_before():
+    before = live()
+    wanted, _ = desired_state.updated(before, ServeRequest(TWO))
+    body = desired_state.back_to(wanted, before.desired, "no file")
+    assert (body.champion, body.earlier, body.generation) == (ONE, (), 3)
+    assert (body.problem, body.problem_generation) == ("no file", 2)
+
+
+def test_a_restart_remembers_the_champion_that_served():
+    body, _ = desired_state.fresh(live(generation=4, count=3), ServeRequest(TWO, 0.1))
+    assert (body.champion, body.canary, body.generation) == (ONE, TWO, 5)
+    assert (body.count, body.versions) == (0, {})
+
+
+def test_a_restart_remembers_what_the_starts_before_it_took_and_did():
+    versions = {ONE: VersionCounts(busy_ms=3.0)}
+    first = replace(live(started_at=10.0, ended_at=20.0, job="a", count=5), versions=versions)
+    second = replace(desired_state.fresh(first, ServeRequest(ONE))[0], started_at=30.0, job="b", count=7)
+    third, _ = desired_state.fresh(second, ServeRequest(ONE))
+    assert third.earlier_spans == (EndpointSpan(10.0, 20.0, "a", 5, 3.0), EndpointSpan(30.0, None, "b", 7, 0.0))
+
+
+@pytest.mark.parametrize("lost", [{"champion": THREE}, {"champion": THREE, "versions": {}, "problem_generation": 1}])
+def test_a_restart_does_not_go_back_to_a_champion_that_never_served(lost):
+    body, _ = desired_state.fresh(replace(live(earlier=(ONE,)), **lost), ServeRequest(TWO, 0.1))
+    assert body.champion == ONE
+
+
+@pytest.mark.parametrize(("canary", "rule", "fix"), [(0.0, None, "5%"), (None, RULE, "add --canary")])
+def test_a_request_that_makes_no_sense_is_refused(canary, rule, fix):
+    with pytest.raises(UsageProblem) as problem:
+        ServeRequest(ONE, canary, rule)
+    assert fix in problem.value.fix

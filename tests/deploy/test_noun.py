@@ -1,0 +1,124 @@
+"""What the noun tells of endpoints to lab, cost, audit and the panel."""
+
+import os
+import time
+
+import pytest
+
+from aiinfra_lab import deploy, jobs, nouns
+from aiinfra_lab.deploy.record import EndpointRecord, EndpointSpan, Rollback, VersionCounts
+from aiinfra_lab.errors import NotFound
+from aiinfra_lab.nouns import Reference
+from aiinfra_lab.store import Record, open_store
+from tests.conftest import until
+
+HOUR = 3600.0
+
+
+@pytest.fixture
+def noun(workspace):
+    return nouns.find("deploy")
+
+
+def put(name, **fields):
+    """An endpoint's record, committed."""
+    return open_store().commit([Record.new(name, EndpointRecord(**fields))])[0]
+
+
+def job(workspace, name, beat_at=None):
+    """A job's folder, with its last heartbeat."""
+    folder = workspace / ".aiinfra" / "jobs" / name
+    folder.mkdir(parents=True)
+    if beat_at is not None:
+        (folder / "heartbeat").touch()
+        os.utime(folder / "heartbeat", (beat_at, beat_at))
+    return name
+
+
+def test_a_live_endpoint_is_observed_with_its_job_until_it_ends(noun, workspace):
+    running = jobs.start("deploy:delay", ["sleep", "60"])
+    until(lambda: jobs.poll(running.id).state == "running")
+    put("delay", job=running.id, started_at=5.0)
+    [seen] = noun.watched()
+    assert (seen.uri, seen.state, seen.is_live, seen.can_stop, seen.job) == (
+        "deploy:delay", "running", True, True, running.id,
+    )  # fmt: skip
+    assert list(noun.stop("deploy:delay")) == [running.id]
+    jobs.wait(running.id, timeout_s=30)
+    [seen] = noun.watched()
+    assert (seen.state, seen.is_live, seen.ended_at is not None) == ("stopped", False, True)
+
+
+def test_an_end_is_written_once_for_all(noun, monkeypatch):
+    for name in ("a", "b"):
+        put(name, job=f"gone-{name}")
+    before = open_store().changed()[0].rev
+    assert [item.state for item in noun.watched()] == ["lost", "lost"]
+    assert {record.body.outcome for record in open_store().list(EndpointRecord)} == {"lost"}
+    written = open_store().changed()[0].rev
+    assert [item.detail for item in noun.watched()] == ["its process vanished without a word"] * 2
+    assert open_store().changed()[0].rev == written > before
+    assert open_store().list(EndpointRecord, is_open=True) == []
+
+
+def test_how_it_failed_is_kept(noun, workspace):
+    failed = jobs.start("deploy:delay", ["sh", "-c", "exit 3"])
+    until(lambda: jobs.poll(failed.id).ended_at)
+    put("delay", job=failed.id)
+    for _ in range(2):
+        assert [(item.state, item.detail) for item in noun.watched()] == [("failed", "exit code 3")]
+
+
+def test_a_rollback_is_part_of_the_detail(noun):
+    put("delay", outcome="stopped", rolled_back=Rollback("models:delay@2", "errors > 1%", 1.0, "rule"))
+    assert noun.watched()[0].detail == "models:delay@2 was rolled back: errors > 1%"
+
+
+def test_what_does_not_live_cannot_be_stopped(noun):
+    put("delay", outcome="lost")
+    with pytest.raises(NotFound, match="nothing called deploy:delay lives"):
+        noun.stop("deploy:delay")
+    with pytest.raises(NotFound):
+        noun.stop("deploy:other")
+
+
+def test_both_versions_are_needed_until_it_was_stopped(noun):
+    put("delay", champion="models:delay@1", canary="models:delay@2", outcome="lost")
+    put("over", champion="models:delay@3", stopped_at=1.0)
+    release = "stop it first: `%deploy stop delay`"
+    assert list(noun.references()) == [
+        Reference(f"models:delay@{version}", "deploy:delay serves", release) for version in (1, 2)
+    ]
+
+
+def test_each_start_is_a_span_with_its_rows(noun):
+    earlier = EndpointSpan(started_at=0.0, ended_at=HOUR, job="", count=5, busy_ms=500.0)
+    versions = {"models:delay@1": VersionCounts(rows=7, busy_ms=2000.0)}
+    put(
+        "delay", outcome="stopped", started_at=2 * HOUR, ended_at=3 * HOUR, count=7, versions=versions,
+        earlier_spans=(earlier,),
+    )  # fmt: skip
+    found = [(span.started_at, span.ended_at, span.rows, span.busy_s, span.is_live) for span in noun.spans()]
+    assert found == [(2 * HOUR, 3 * HOUR, 7, 2.0, False), (0.0, HOUR, 5, 0.5, False)]
+
+
+@pytest.mark.parametrize(("written", "ended"), [(HOUR + 60, HOUR + 60), (9 * HOUR, HOUR), (None, HOUR)])
+def test_an_end_that_was_noticed_late_is_the_last_heartbeat(noun, workspace, written, ended):
+    put("delay", outcome="lost", ended_at=written, job=job(workspace, "x", beat_at=HOUR))
+    assert [span.ended_at for span in noun.spans()] == [ended]
+
+
+def test_what_lives_costs_until_now(noun, workspace):
+    running = jobs.start("deploy:delay", ["sleep", "60"])
+    put("delay", job=running.id, started_at=time.time() - 10)
+    [span] = noun.spans()
+    assert (span.is_live, span.on_machine, span.usd_per_hour) == (True, True, None)
+    assert span.ended_at - span.started_at >= 10
+
+
+def test_names_are_what_may_be_written(noun):
+    put("delay", outcome="stopped")
+    assert list(noun.names()) == ["delay"]
+    assert [(thing.uri, thing.state) for thing in noun.things()] == [("deploy:delay", "stopped")]
+    assert noun.first("x") == "`%deploy start x --model models:NAME@N` starts it"
+    assert deploy.show("deploy:delay").uri == "deploy:delay"

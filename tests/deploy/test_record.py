@@ -1,0 +1,65 @@
+"""An endpoint's record: what its desired state says, and that one of version 1 opens."""
+
+import msgspec
+import pytest
+
+from aiinfra_lab.deploy.record import DesiredState, EndpointRecord, RuleCounts, Verdict, VersionCounts
+from aiinfra_lab.stats.bounds import parse_bounds
+from aiinfra_lab.store import Record, open_store
+
+# As version 1 wrote it.
+OLD = {
+    "canary": "models:late@2", "champion": None, "count": 50, "earlier": [], "earlier_spans": [],
+    "ended_at": 2.0, "generation": 1, "job": "deploy-third-a2",
+    "judged": {"bad": {"errors": 0}, "of": ["models:late@2", "salt", "errors>5 %"], "requests": 50},
+    "log_dir": "/x/log", "log_lost_rows": 0, "on": "local", "port": 40857, "problem": None,
+    "problem_generation": None, "rollback_if": "errors>5 %", "rolled_back": None, "salt": "salt",
+    "share": 0.2, "started_at": 1.0, "stopped_at": 2.0, "url": "http://127.0.0.1:40857",
+    "verdict": {"reasons": ["errors > 5 %: undecided"], "state": "undecided"},
+    "versions": {"models:late@2": {
+        "buckets": {"27": 2}, "busy_ms": 12.5, "errors": 0, "refused": 0, "requests": 2, "rows": 2,
+    }},
+}  # fmt: skip
+
+
+@pytest.fixture
+def stored(workspace):
+    """Commits a body of version 1 and gives it as it is read now."""
+
+    def read(body):
+        open_store().commit([Record("deploy", "third", body)])
+        return open_store().get(EndpointRecord, "third").body
+
+    return read
+
+
+def test_a_record_of_version_1_has_its_rule_parsed(stored):
+    body = stored(OLD)
+    assert body.rollback_if == parse_bounds("errors > 5%")
+    assert body.judged == RuleCounts(("models:late@2", "salt", "errors > 5%"), 50, {"errors": 0})
+    assert body.judged.of == body.desired.judged
+    assert body.verdict == Verdict("undecided", ("errors > 5 %: undecided",))
+    assert body.versions["models:late@2"] == VersionCounts(2, 2, 0, 0, 12.5, {"27": 2})
+
+
+def test_a_record_of_version_1_without_a_rule_opens(stored):
+    body = stored({**OLD, "rollback_if": "", "judged": None, "canary": None, "champion": "models:late@1"})
+    assert (body.rollback_if, body.judged, body.desired.judged) == (None, None, None)
+    assert (body.outcome, body.is_open) == ("stopped", False)
+
+
+def test_how_one_of_version_1_ended_that_nobody_stopped_is_left_to_be_observed(stored):
+    assert stored({**OLD, "stopped_at": None}).is_open
+
+
+def test_what_was_written_is_read_back(stored):
+    body = stored(OLD)
+    text = msgspec.json.encode(body)
+    assert msgspec.json.decode(text, type=EndpointRecord) == body
+
+
+@pytest.mark.parametrize(("champion", "canary", "share"), [("a", "b", 0.2), (None, "b", 1.0), ("a", None, 0.0)])
+def test_the_canary_gets_its_share_or_all_while_there_is_no_champion(champion, canary, share):
+    desired = DesiredState(champion, canary, 0.2)
+    assert desired.canary_share == share
+    assert desired.models == tuple(filter(None, (champion, canary)))
