@@ -8,10 +8,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 from ..config import Settings, settings
 from ..errors import Conflict, NotFound
+from ..files import retry
 from ..providers import make
 from ..uris import leading_version
 from .base import (
@@ -22,7 +22,6 @@ from .base import (
     HeadKeeper,
     Key,
     LoggedEvent,
-    Loose,
     Record,
     Store,
     canonical,
@@ -31,12 +30,9 @@ from .base import (
 )
 
 __all__ = [
-    "GENESIS", "B", "Body", "Event", "HeadKeeper", "Key", "LoggedEvent", "Loose", "Record", "Store",
+    "GENESIS", "B", "Body", "Event", "HeadKeeper", "Key", "LoggedEvent", "Record", "Store",
     "add_version", "canonical", "chain_hash", "first_break", "has_store", "next_version", "open_store", "update",
 ]  # fmt: skip
-
-# So often somebody else may be faster before one gives up: each try takes about a millisecond.
-ATTEMPTS = 50
 
 _opened: dict[tuple[str, ...], Store] = {}
 
@@ -60,28 +56,24 @@ def has_store(where: Settings) -> bool:
     return bool(where.get("store.url", "") or where.get("store.provider", "")) or (where.home / "store.sqlite").exists()
 
 
-def add_version(store: Store, *words: Any) -> Record[Any]:
+def add_version(store: Store, name: str, body: B, event: Callable[[str], Event]) -> Record[B]:
     """Commit the body as the next free `NAME@N`, with the event for its URI; again when somebody else was faster."""
-    *kind, name, body, event = words
-    for _ in range(ATTEMPTS):
-        label = f"{name}@{next_version(store, kind[0] if kind else type(body), name)}"
-        record = Record.new(*kind, label, body)
-        try:
-            return store.commit([record], event(record.uri))[0]
-        except Conflict:
-            continue
-    raise Conflict(f"{record.kind} {name} gets too many versions at once", "repeat in a moment")
+
+    def step() -> Record[B]:
+        record = Record.new(f"{name}@{next_version(store, type(body), name)}", body)
+        return store.commit([record], event(record.uri))[0]
+
+    return retry(step, Conflict(f"{body.kind} {name} gets too many versions at once", "repeat in a moment"))
 
 
-def next_version(store: Store, kind: Any, name: str) -> int:
+def next_version(store: Store, kind: type[Body], name: str) -> int:
     """The next free N of `NAME@N`: above every record, also of what was removed, and above whatever lies on disk.
 
     A store that was put back from a copy has forgotten versions whose bytes are still there, and somebody may hold
     their names.
     """
-    noun = kind if isinstance(kind, str) else kind.kind
     newest = next(iter(store.list(kind, name=name, limit=1)), None)
-    numbers = [leading_version(path.name, name) for path in _lying(settings().home / noun, name)]
+    numbers = [leading_version(path.name, name) for path in _lying(settings().home / kind.kind, name)]
     return 1 + max([newest.version if newest else 0, *numbers])
 
 
@@ -92,22 +84,29 @@ def _lying(folder: Path, name: str) -> Iterator[Path]:
             yield from place.glob(f"{name}@*")
 
 
-def update(store: Store, kind: Any, name: str, change: Callable[[Any], Any], event: Event | None = None) -> Record[Any]:
+def update(
+    store: Store, kind: type[B], name: str, change: Callable[[B], B | None], event: Event | None = None
+) -> Record[B]:
     """Read a record, change its body and commit it; again when somebody else was faster.
 
     `change` returns the new body, or None when nothing is to be changed: then nothing is written, the event neither. It
     may be called more than once and must not keep state. NotFound when there is no such record.
     """
-    for _ in range(ATTEMPTS):
+
+    def step() -> Record[B]:
         record = store.get(kind, name)
         if record is None:
-            noun = kind if isinstance(kind, str) else kind.kind
-            raise NotFound(f"there is no {noun} {name}", f"list them with `%{noun} ls`")
-        body = change(dict(record.body) if isinstance(record.body, dict) else record.body)
+            raise NotFound(f"there is no {kind.kind} {name}", f"list them with `%{kind.kind} ls`")
+        body = change(record.body)
         if body is None:
             return record
         try:
             return store.commit([record.of(body)], event)[0]
-        except Conflict:
-            continue
-    raise Conflict(f"{name} changes too fast to be updated", "repeat in a moment")
+        except Conflict as problem:
+            raise _Stale from problem
+
+    return retry(step, Conflict(f"{name} changes too fast to be updated", "repeat in a moment"), on=_Stale)
+
+
+class _Stale(Exception):
+    """Somebody else wrote the record since it was read. No Conflict: `change` may raise one, which is its last word."""

@@ -16,7 +16,6 @@ import msgspec
 from ..errors import Damaged, Unavailable
 from ..uris import split_label
 
-Loose = dict[str, Any]
 GENESIS = "0" * 64
 RESTORE = "`%lab start --restore` puts back the newest sound copy"
 
@@ -72,11 +71,8 @@ class Record(Generic[K]):
     updated_at: float = 0.0
 
     @classmethod
-    def new(cls, *words: Any) -> Record[Any]:
+    def new(cls, name: str, body: B) -> Record[B]:
         """A record that must not exist yet when it is committed."""
-        if len(words) == 3:
-            return Record(*words)
-        name, body = words
         return Record(body.kind, name, body)
 
     @property
@@ -96,8 +92,6 @@ class Record(Generic[K]):
 
     def with_(self, **changes: Any) -> Record[K]:
         """The same record at the same revision with these fields of its body changed."""
-        if isinstance(self.body, dict):
-            return self.of({**self.body, **changes})  # type: ignore[arg-type]
         return self.of(msgspec.structs.replace(self.body, **changes))  # type: ignore[type-var]
 
     def of(self, body: K) -> Record[K]:
@@ -150,12 +144,12 @@ class Store(Protocol):
     version of this package wrote.
     """
 
-    def get(self, kind: Any, name: str) -> Record[Any] | None:
+    def get(self, kind: type[B], name: str) -> Record[B] | None:
         """The record as last committed, or None."""
 
     def list(
         self,
-        kind: Any,
+        kind: type[B],
         *,
         name: str | None = None,
         about: str | None = None,
@@ -163,7 +157,7 @@ class Store(Protocol):
         since_rev: int = 0,
         limit: int | None = None,
         order: Literal["made", "written"] = "made",
-    ) -> Sequence[Record[Any]]:
+    ) -> Sequence[Record[B]]:
         """Records of a kind, the last made (or the last written) first. Each condition that is given must hold.
 
         name: NAME of `NAME@N`, all its versions. about: the body's `about` is that URI or, when the URI has no version,
@@ -203,20 +197,16 @@ def canonical(value: object) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
-def encode(body: Any) -> str:
+def encode(body: Body) -> str:
     """A body as it is stored. ValueError for NaN and infinities, which JSON does not have."""
-    if isinstance(body, dict):
-        return canonical(body)
     return canonical(msgspec.to_builtins(body))
 
 
-def decode(kind: Any, name: str, text: str, version: int) -> Any:
+def decode(kind: type[B], name: str, text: str, version: int) -> B:
     """The body that a stored text holds, brought up from an older version.
 
     Unavailable when a newer version wrote it, Damaged when it is no body of that kind.
     """
-    if isinstance(kind, str):
-        return json.loads(text)
     newest = kind.schema_version
     if version > newest:
         raise Unavailable(

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from ..errors import Conflict
 from ..uris import Uri, split_label
-from .base import GENESIS, Event, Key, LoggedEvent, Record, actor, canonical, chain_hash, decode, encode
+from .base import GENESIS, B, Event, Key, LoggedEvent, Record, actor, canonical, chain_hash, decode, encode
 from .base import event_of as _event_of
 
 _RECORDS = "SELECT name, body, rev, updated_at, schema_version FROM records"
@@ -42,14 +42,14 @@ class SqlStore(ABC):
 
     mark = "?"
 
-    def get(self, kind: Any, name: str) -> Record[Any] | None:
+    def get(self, kind: type[B], name: str) -> Record[B] | None:
         with self._session() as db:
-            row = self.run(db, f"{_RECORDS} WHERE kind = ? AND name = ?", _kind_name(kind), name).fetchone()
+            row = self.run(db, f"{_RECORDS} WHERE kind = ? AND name = ?", kind.kind, name).fetchone()
         return _record(kind, row) if row else None
 
     def list(
         self,
-        kind: Any,
+        kind: type[B],
         *,
         name: str | None = None,
         about: str | None = None,
@@ -57,8 +57,8 @@ class SqlStore(ABC):
         since_rev: int = 0,
         limit: int | None = None,
         order: Literal["made", "written"] = "made",
-    ) -> Sequence[Record[Any]]:
-        where = _Where("kind = ?", _kind_name(kind))
+    ) -> Sequence[Record[B]]:
+        where = _Where("kind = ?", kind.kind)
         where.add("rev > ?", since_rev or None)
         where.add("base = ?", name)
         # Spelled out, as the partial indexes are: a database does not see that a value it is given later would fit.
@@ -138,9 +138,9 @@ class SqlStore(ABC):
             )
         now, body = time.time(), record.body
         (rev,) = self.run(db, _NEXT_REV).fetchone()
-        index = (*self.index_of(record.name), *_facts(body), made_rev or rev)
+        index = (*self.index_of(record.name), body.about, int(body.is_open), made_rev or rev)
         text = encode(body)
-        self.run(db, _WRITE, record.kind, record.name, text, rev, now, _version(body), *index)
+        self.run(db, _WRITE, record.kind, record.name, text, rev, now, body.schema_version, *index)
         return Record(record.kind, record.name, body, rev, now)
 
     def _append(self, db: Any, event: Event) -> Head:
@@ -151,20 +151,6 @@ class SqlStore(ABC):
         for uri in event.uris:
             self.run(db, _NAME, uri, seq)
         return seq, digest
-
-
-def _facts(body: Any) -> tuple[str, int]:
-    if isinstance(body, dict):
-        return str(body.get("subject", "")), 0
-    return body.about, int(body.is_open)
-
-
-def _version(body: Any) -> int:
-    return 1 if isinstance(body, dict) else body.schema_version
-
-
-def _kind_name(kind: Any) -> str:
-    return kind if isinstance(kind, str) else kind.kind
 
 
 class _Where:
@@ -195,6 +181,6 @@ def _limit(limit: int | None) -> str:
     return "" if limit is None else f" LIMIT {int(limit)}"
 
 
-def _record(kind: Any, row: tuple[str, str, int, float, int]) -> Record[Any]:
+def _record(kind: type[B], row: tuple[str, str, int, float, int]) -> Record[B]:
     name, text, rev, updated_at, version = row
-    return Record(_kind_name(kind), name, decode(kind, name, text, version), rev, updated_at)
+    return Record(kind.kind, name, decode(kind, name, text, version), rev, updated_at)
