@@ -87,24 +87,24 @@ def test_a_bound_that_holds_is_breached_by_chance_less_often_than_stated():
 
 
 def test_a_bound_that_nobody_counted_is_undecided():
-    judged = parse_rule(RULE).judge({"errors": (0, 10_000)})
+    judged = judge(bounds_of(parse_bounds(RULE)), {"errors": (0, 10_000)})
     assert judged.verdict == "undecided"
     assert judged.reasons[0] == "p95_ms > 80: no requests yet"
 
 
 def test_a_reason_says_what_was_seen_and_what_is_allowed():
-    (reason,) = parse_rule("p90_ms > 20").judge({"slower_than_20ms": (300, 1000)}).reasons
+    (reason,) = judge(bounds_of(parse_bounds("p90_ms > 20")), {"slower_than_20ms": (300, 1000)}).reasons
     assert reason.startswith("p90_ms > 20: breach, 300 of 1000 took longer than 20 ms (between 27.2 % and 32.9 %")
     assert reason.endswith("10 % allowed)")
 
 
 def test_more_confidence_takes_more_requests():
     counts = {"errors": (25, 1000)}
-    rule = parse_rule("errors > 1%")
-    assert [rule.judge(counts, confidence).verdict for confidence in (0.95, 0.9999999)] == ["breach", "undecided"]
+    bounds = bounds_of(parse_bounds("errors > 1%"))
+    assert [judge(bounds, counts, confidence).verdict for confidence in (0.95, 0.9999999)] == ["breach", "undecided"]
 
 
 @pytest.mark.parametrize(("metric", "share"), [("p50_ms", 0.5), ("p90_ms", 0.1), ("p95_ms", 0.05), ("p99_ms", 0.01)])
 def test_a_percentile_is_the_share_that_may_be_slower(metric, share):
-    (bound,) = parse_rule(f"{metric} > 12.5").bounds
+    (bound,) = bounds_of(parse_bounds(f"{metric} > 12.5"))
     assert (bound.share, bound.key, str(bound)) == (share, "slower_than_12.5ms", f"{metric} > 12.5")
