@@ -14,7 +14,7 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 
 from ...features.contract import Value
-from .model import MAX_BATCH, Model
+from .model import MAX_BATCH, LoadedModel
 
 INLINE_S = 0.001
 
@@ -32,7 +32,7 @@ class Work:
 class Batcher:
     """Feeds one model, so that no batch mixes versions. To be used on the event loop's thread."""
 
-    def __init__(self, model: Model, loop: asyncio.AbstractEventLoop, executor: Executor) -> None:
+    def __init__(self, model: LoadedModel, loop: asyncio.AbstractEventLoop, executor: Executor) -> None:
         self._model = model
         self._loop = loop
         self._executor = executor

@@ -19,7 +19,7 @@ TOLERANCE = 1e-3
 _WARM = (1, 2, 4, 8, 16, 32, MAX_BATCH)
 
 
-class Model:
+class LoadedModel:
     """One version, ready to predict. `uri` is what answers and the log call it."""
 
     def __init__(self, uri: str, columns: Columns, session: Any) -> None:
@@ -59,7 +59,7 @@ class Model:
         return time.perf_counter() - started
 
 
-def load(uri: str, folder: Path) -> Model:
+def load(uri: str, folder: Path) -> LoadedModel:
     """Load and warm the version whose artifact is in that folder.
 
     Unavailable when files are missing; Failed when they are no model or the model does not run. Only ONNX and JSON are
@@ -76,7 +76,7 @@ def load(uri: str, folder: Path) -> Model:
     options.log_severity_level = 4  # what goes wrong comes back as an exception
     try:
         session = onnxruntime.InferenceSession(folder / "model.onnx", options, providers=["CPUExecutionProvider"])
-        model = Model(uri, columns, session)
+        model = LoadedModel(uri, columns, session)
         _same_signature(model, session)
         examples, expected = _examples(folder, columns)
         _same_scores(model, examples, expected)
@@ -88,7 +88,7 @@ def load(uri: str, folder: Path) -> Model:
     return model
 
 
-def _same_signature(model: Model, session: Any) -> None:
+def _same_signature(model: LoadedModel, session: Any) -> None:
     taken = {item.name for item in session.get_inputs()}
     given = {item.name for item in session.get_outputs()}
     if not taken or taken - {"numbers", "codes"} or "score" not in given:
@@ -108,7 +108,7 @@ def _examples(folder: Path, columns: Columns) -> tuple[list[tuple[Value, ...]], 
     return [tuple(item.mean if item.type == NUMBER else item.categories[0] for item in columns)], []
 
 
-def _same_scores(model: Model, examples: Sequence[tuple[Value, ...]], expected: Sequence[float]) -> None:
+def _same_scores(model: LoadedModel, examples: Sequence[tuple[Value, ...]], expected: Sequence[float]) -> None:
     found = model.predict(examples)[: len(expected)]
     if not np.allclose(found, expected, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True):
         raise Failed(

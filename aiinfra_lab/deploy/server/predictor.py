@@ -21,7 +21,7 @@ import msgspec
 from .batching import Answer, Batcher, Work
 from .counts import Counts
 from .judge import Judge
-from .model import Model
+from .model import LoadedModel
 from .predictions_log import Line, PredictionsLog
 from .rows import Envelope, Parsed, Refusal, open_envelope
 
@@ -51,7 +51,7 @@ class Predictions(msgspec.Struct):
 class ServedVersion:
     """A model that serves, with its own queue and counts."""
 
-    model: Model
+    model: LoadedModel
     batcher: Batcher
     counts: Counts
 
@@ -124,7 +124,7 @@ class Predictor:
         """Whether it takes requests."""
         return bool(self.routes.live) and not self.draining
 
-    def version(self, model: Model) -> ServedVersion:
+    def version(self, model: LoadedModel) -> ServedVersion:
         """A model as something that can serve here; it goes on counting where it was."""
         counts = self.counts.setdefault(model.uri, Counts())
         return ServedVersion(model, Batcher(model, self.loop, self._executor), counts)
