@@ -3,6 +3,7 @@
 from typing import Any
 
 from aiinfra_lab.data.record import DataVersion
+from aiinfra_lab.deploy.record import EndpointRecord
 from aiinfra_lab.gpu.record import SessionRecord
 from aiinfra_lab.models.record import ModelAliases, ModelVersion
 from aiinfra_lab.recipe.record import RunRecord
@@ -51,6 +52,6 @@ def recipe_run(label: str, **fields: Any) -> Record[RunRecord]:
     return put(label, RunRecord(**{"state": "running", "started_at": 1.0, "steps": (), **fields}))
 
 
-def endpoint(name: str, **fields: Any) -> Record[Any]:
+def endpoint(name: str, **fields: Any) -> Record[EndpointRecord]:
     """An endpoint that serves nothing, on this machine."""
-    return open_store().commit([Record.new("deploy", name, {"on": "local", "job": "", **fields})])[0]
+    return put(name, EndpointRecord(**fields))

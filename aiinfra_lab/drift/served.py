@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import features, models
-from ..errors import NotFound, UsageProblem, did_you_mean
+from ..deploy.record import EndpointRecord
+from ..errors import NotFound, UsageProblem
+from ..resolve import resolve
 from ..show import Result
-from ..store import open_store
 from ..units import parse_duration
 from ..uris import Uri
 from .verdict import SCORE
@@ -45,17 +46,10 @@ class ServedEndpoint:
 
 def endpoint(name: object) -> ServedEndpoint:
     """The endpoint, whether it lives or not. NotFound when there never was one."""
-    uri = Uri.parse(name, "deploy")
-    store = open_store()
-    record = store.get("deploy", uri.label)
-    if record is None:
-        known = [found.name for found in store.list("deploy")]
-        first = f"`%deploy start {uri.name} --model models:NAME@N`"
-        raise NotFound(f"there is no endpoint {uri.name}", did_you_mean(uri.name, known, first))
+    record = resolve(name, EndpointRecord)
     body = record.body
     # One that was just started has its first model on trial and no champion yet.
-    model_uri = body.get("champion") or body.get("canary") or ""
-    return ServedEndpoint(uri.name, model_uri, Path(body["log_dir"]), float(body["started_at"]))
+    return ServedEndpoint(record.name, body.champion or body.canary or "", Path(body.log_dir), body.started_at)
 
 
 def model_of(served: ServedEndpoint) -> Model:

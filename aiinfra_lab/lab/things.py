@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from .. import nouns
 from ..errors import LabError
 from ..nouns import Noun, Observation, Thing
@@ -18,7 +20,7 @@ def living() -> list[Observation]:
     return [item for noun in nouns.every() for item in _watched(noun) if item.is_live]
 
 
-def _watched(noun: Noun) -> list[Observation]:
+def _watched(noun: Noun[Any]) -> list[Observation]:
     try:
         return list(noun.watched(ended=0))
     except LabError:

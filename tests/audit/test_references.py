@@ -1,6 +1,7 @@
 import pytest
 
 from aiinfra_lab.audit.references import refuse_referenced
+from aiinfra_lab.deploy.record import EndpointRecord
 from aiinfra_lab.errors import Conflict
 from aiinfra_lab.store import open_store
 from tests import records
@@ -28,7 +29,7 @@ def test_nobody_needs_what_nothing_was_made_of(served):
 
 
 def test_what_a_stopped_endpoint_served_may_go(served):
-    record = open_store().get("deploy", "delay")
+    record = open_store().get(EndpointRecord, "delay")
     open_store().commit([record.with_(stopped_at=1.0)])
     refuse_referenced(open_store(), "data:flights@1")
 

@@ -7,14 +7,18 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from aiinfra_lab import audit, lab
 from aiinfra_lab.errors import Conflict, Damaged, NotFound, Unavailable
+from aiinfra_lab.lab.noun import WorkspaceRecord
+from aiinfra_lab.models.record import ModelVersion
 from aiinfra_lab.store import Event, Record, add_version, next_version, open_store, sqlite, update
 from aiinfra_lab.store.sqlite import MIGRATIONS, SqliteStore, copies, restore
 from aiinfra_lab.testing.store import Note, StoreContract
+from aiinfra_lab.train.record import TrainingRun
 
 
 @pytest.fixture
@@ -156,7 +160,7 @@ def test_lab_start_restores(workspace):
     store.close()
     store.path.write_bytes(b"rubbish")
     assert any("restored the copy" in note for note in lab.start(restore=True).notes)
-    assert store.get("lab", "workspace") is not None
+    assert store.get(WorkspaceRecord, "workspace") is not None
 
 
 def test_a_copy_is_made_once_a_day(store):
@@ -266,18 +270,20 @@ def test_without_permission_to_write_one_may_look_but_not_make(workspace):
 
 def test_two_writers_of_one_record_one_wins(store, tmp_path):
     other = SqliteStore(store.path)
-    mine = store.commit([Record.new("deploy", "delay", {})])[0]
-    other.commit([mine.with_(by="other")])
+    mine = store.commit([Record.new("delay", Note())])[0]
+    other.commit([mine.with_(text="other")])
     with pytest.raises(Conflict, match="changed by somebody else"):
-        store.commit([mine.with_(by="me")])
+        store.commit([mine.with_(text="me")])
     other.close()
 
 
 def test_versions_are_numbered_and_nobody_gets_a_number_twice(workspace, store):
     def next_one(_: int) -> str:
-        return add_version(store, "train", "a", {}, lambda uri: Event("train run", uri, (), (uri,))).name
+        return add_version(
+            store, "a", TrainingRun(state="running"), lambda uri: Event("train run", uri, (), (uri,))
+        ).name
 
-    store.commit([Record.new("train", "ab@7", {})])
+    store.commit([Record.new("ab@7", TrainingRun(state="running"))])
     with ThreadPoolExecutor(4) as pool:
         names = sorted(pool.map(next_one, range(8)))
     assert names == [f"a@{number}" for number in range(1, 9)]
@@ -286,12 +292,15 @@ def test_versions_are_numbered_and_nobody_gets_a_number_twice(workspace, store):
 
 @pytest.mark.parametrize("lies", ["train/a@3", "data/versions/a@3", "features/rows/a@3-0f12.parquet"])
 def test_a_number_whose_bytes_lie_on_disk_is_not_given_again(workspace, lies):
-    kind = lies.partition("/")[0]
+    noun = lies.partition("/")[0]
+
+    class Kind(Note, frozen=True, kw_only=True):
+        kind: ClassVar[str] = noun
+
     (workspace / ".aiinfra" / lies).mkdir(parents=True)
-    (workspace / ".aiinfra" / kind / "b@1" / "a@9").mkdir(parents=True)
-    open_store().commit([Record.new(kind, "a@2#0f12", {"removed_at": 1.0})])
-    open_store().commit([Record.new(kind, "a", {})])
-    assert [next_version(open_store(), kind, name) for name in ("a", "b", "aa")] == [4, 2, 1]
+    (workspace / ".aiinfra" / noun / "b@1" / "a@9").mkdir(parents=True)
+    open_store().commit([Record.new("a@2#0f12", Kind()), Record.new("a", Kind())])
+    assert [next_version(open_store(), Kind, name) for name in ("a", "b", "aa")] == [4, 2, 1]
 
 
 def test_the_next_number_can_be_told_while_folders_come_and_go(workspace):
@@ -306,7 +315,7 @@ def test_the_next_number_can_be_told_while_folders_come_and_go(workspace):
     thread = threading.Thread(target=come_and_go)
     thread.start()
     try:
-        assert {next_version(open_store(), "models", "m") for _ in range(500)} == {1}
+        assert {next_version(open_store(), ModelVersion, "m") for _ in range(500)} == {1}
     finally:
         going.set()
         thread.join()

@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from aiinfra_lab import data
+from aiinfra_lab.deploy.record import EndpointRecord
 from aiinfra_lab.errors import Conflict, Damaged, NotFound, UsageProblem
 from aiinfra_lab.store import Event, Record, open_store
 from aiinfra_lab.testing.data import content_of, folder
@@ -185,8 +186,7 @@ def test_removing_all_leaves_no_content(cats):
 
 def test_what_a_served_model_was_made_of_is_not_removed(cats):
     made = Event("models add", "models:m@1", ("data:cats@1",), ("models:m@1",))
-    endpoint = {"champion": "models:m@1", "canary": None, "stopped_at": None}
-    open_store().commit([Record.new("deploy", "m", endpoint)], made)
+    open_store().commit([Record.new("m", EndpointRecord(champion="models:m@1"))], made)
     with pytest.raises(Conflict, match="deploy:m serves models:m@1, which was made of data:cats@1"):
         data.rm("cats@1")
     assert data.get("cats@1").df().shape

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from aiinfra_lab import data, drift, features, models, train
-from aiinfra_lab.store import Record, open_store
+from tests import records
 from tests.conftest import FOLDERS, end_survivors, stop_jobs
 
 TEXT_REPORT = Path(__file__).parents[1] / "fakes" / "text_report"
@@ -73,8 +73,7 @@ def endpoint(model: models.Model, module_workspace: Path, request: pytest.Fixtur
     name = f"e{abs(hash(request.node.name))}"
     log = module_workspace / name
     log.mkdir()
-    body = {"champion": model.uri, "canary": None, "log_dir": str(log), "started_at": time.time() - 7200}
-    open_store().commit([Record.new("deploy", name, body)])
+    records.endpoint(name, champion=model.uri, log_dir=str(log), started_at=time.time() - 7200)
     return Served(name, log, model)
 
 

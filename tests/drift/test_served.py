@@ -7,10 +7,12 @@ import polars as pl
 import pytest
 
 from aiinfra_lab import data, drift, features, models, train
+from aiinfra_lab.deploy.record import EndpointRecord
 from aiinfra_lab.drift.verdict import judge, overall
 from aiinfra_lab.errors import Failed, UsageProblem
 from aiinfra_lab.show import shown
-from aiinfra_lab.store import Record, open_store
+from aiinfra_lab.store import open_store
+from tests import records
 from tests.drift.conftest import frame
 
 KINDS = """
@@ -67,8 +69,7 @@ def test_a_truth_value_is_the_same_in_the_log_and_in_the_data(module_workspace):
     model = models.add("k", run=train.run("k", rows=features.get("kf", rows="data:k").uri, code=KINDS).uri)
     folder = module_workspace / "klog"
     folder.mkdir()
-    body = {"champion": model.uri, "canary": None, "log_dir": str(folder), "started_at": time.time()}
-    open_store().commit([Record.new("deploy", "k", body)])
+    records.endpoint("k", champion=model.uri, log_dir=str(folder), started_at=time.time())
     log(folder, model, kinds(2)[["truth", "colour"]], one_by_one=True)
     found = drift.check("k", against="data:k@1", report=True)
     assert {one.column: one.kind for one in found.columns} == {
@@ -87,7 +88,7 @@ def test_rows_that_were_asked_again_count_once(endpoint):
 
 
 def test_what_was_logged_before_the_endpoint_was_last_started_does_not_count(endpoint):
-    started_at = open_store().get("deploy", endpoint.name).body["started_at"]
+    started_at = open_store().get(EndpointRecord, endpoint.name).body.started_at
     endpoint(frame(3, moved=1.0), at=started_at - 60)
     endpoint(frame(4, 200))
     found = drift.check(endpoint.name, against="data:t@1", report=True)

@@ -4,6 +4,8 @@ import pytest
 
 from aiinfra_lab import data, features
 from aiinfra_lab.errors import Conflict, Failed, LabError, NotFound, UsageProblem
+from aiinfra_lab.features.record import FeatureSetVersion
+from aiinfra_lab.models.record import ModelAliases
 from aiinfra_lab.store import Event, Record, open_store
 
 from .conftest import CELL, put, small_tables
@@ -129,7 +131,7 @@ def test_rm_keeps_the_record_and_the_number(lateness, trips):
 
 def test_a_set_that_a_champion_was_made_with_is_not_removed(lateness):
     made = Event("models add", "models:m@1", (lateness.uri,), ("models:m@1",))
-    open_store().commit([Record.new("models.aliases", "m", {"aliases": {"champion": 1}, "history": []})], made)
+    open_store().commit([Record.new("m", ModelAliases(aliases={"champion": 1}))], made)
     with pytest.raises(Conflict, match="which was made of features:lateness@1"):
         features.rm("lateness")
     assert features.show("lateness") == lateness
@@ -188,7 +190,7 @@ def test_bad_input_names_the_fix_and_leaves_nothing(trips, code, options, fix):
     with pytest.raises(LabError) as problem:
         features.add("lateness", data=trips, code=code, **options)
     assert fix in problem.value.fix
-    assert open_store().list("features") == []
+    assert open_store().list(FeatureSetVersion) == []
 
 
 def test_a_key_hidden_by_a_feature_and_a_key_of_two_types_are_refused(trips):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from aiinfra_lab import gpu, jobs
+from aiinfra_lab.deploy.record import EndpointRecord, Rollback
 from aiinfra_lab.jobs import JobRecord
 from aiinfra_lab.jupyter.items import Item, ItemFeed
 from aiinfra_lab.kernels.kept import KeptKernel
@@ -86,8 +87,8 @@ def endpoint(store: Store) -> jobs.Job:
 def test_a_rollback_is_news_and_says_why(store: Store, endpoint: jobs.Job) -> None:
     watch = ItemFeed(store)
     before = watch.look()
-    told = {"model": "models:delay@2", "reason": "errors 4% > 1%", "by": "rule", "at": 1.0}
-    store.commit([store.get("deploy", "delay").with_(rolled_back=told)])
+    lost = Rollback("models:delay@2", "errors 4% > 1%", 1.0, "rule")
+    store.commit([store.get(EndpointRecord, "delay").with_(rolled_back=lost)])
     (item,) = watch.look(watch.rev)
     assert (before[0].detail, item.state) == ("", "running")
     assert item.detail == "models:delay@2 was rolled back: errors 4% > 1%"
@@ -102,9 +103,10 @@ def test_what_changed_unwritten_is_told_to_whoever_read_the_same_revision(
     end_supervisor(workspace)
     os.killpg(endpoint.pid, signal.SIGKILL)
     until(lambda: not jobs.poll(endpoint.id).live)
-    assert [[item.state for item in watch.look(watch.rev)] for _ in range(2)] == [["lost"], ["lost"]]
+    rev = watch.rev
+    assert [[item.state for item in watch.look(rev)] for _ in range(2)] == [["lost"], ["lost"]]
 
 
 def test_a_place_that_cannot_be_asked_hides_nothing(store: Store, endpoint: jobs.Job) -> None:
-    store.commit([store.get("deploy", "delay").with_(on="nowhere")])
+    store.commit([store.get(EndpointRecord, "delay").with_(on="nowhere")])
     assert listed(store)["deploy:delay"].state == "cannot tell"

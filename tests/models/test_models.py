@@ -6,10 +6,12 @@ import pandas as pd
 import pytest
 
 from aiinfra_lab import models, train
+from aiinfra_lab.data.record import DataVersion
 from aiinfra_lab.errors import Conflict, Failed, LabError, NotFound, UsageProblem
 from aiinfra_lab.models import artifact, record
 from aiinfra_lab.models.record import ModelAliases
-from aiinfra_lab.store import Record, open_store
+from aiinfra_lab.store import open_store
+from tests import records
 
 from ..train.conftest import flights
 
@@ -180,7 +182,7 @@ def test_an_example_that_answers_differently_is_found(model):
 
 
 def test_data_that_is_gone_is_found(model):
-    data = open_store().get("data", "flights@1")
+    data = open_store().get(DataVersion, "flights@1")
     open_store().commit([data.with_(removed_at=1.0)])
     with pytest.raises(Failed, match=r"data: data:flights@1 is gone"):
         models.check(model)
@@ -261,7 +263,7 @@ def test_the_champion_and_what_an_endpoint_serves_are_not_removed(run):
     with pytest.raises(Conflict, match=r"models:delay@champion is models:delay@1"):
         models.rm("delay@1")
     other = models.add("delay", run=run, note="other")
-    open_store().commit([Record.new("deploy", "delay", {"champion": "models:delay@1", "canary": other.uri})])
+    records.endpoint("delay", champion="models:delay@1", canary=other.uri)
     with pytest.raises(Conflict, match=r"deploy:delay serves models:delay@2"):
         models.rm(other)
 

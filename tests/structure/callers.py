@@ -47,7 +47,7 @@ def check(folder: Path) -> tuple[list[str], int]:
         if text:
             files.append(folder / f"{re.sub('[^A-Za-z0-9]', '_', name)}.py")
             files[-1].write_text(text)
-    command = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", *map(str, files)]
+    command = [sys.executable, "-m", "mypy", "--strict", "--allow-redefinition", "--no-error-summary", *map(str, files)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     found = (done.stdout + done.stderr).replace(f"{folder}/", "").splitlines()
     return found, sum(text.count("(") for text in programs.values())
@@ -80,10 +80,17 @@ def script(document: Path) -> str:
     """The document's calls as a Python program; empty when it has none."""
     calls = list(_calls(document))
     text = "\n".join(calls)
-    known = set(re.findall(r"^(\w+)(?:: \w+)? = ", text, re.MULTILINE)) | {*TABLE}
+    assigned = re.findall(r"^(\w+)(?:: \w+)? = ", text, re.MULTILINE)
+    # A notebook may give a variable a noun's name, or a parameter's variable a new value, as it does in a kernel.
+    hidden = {*assigned} & {*TABLE}
+    text = re.sub(r"\x01(\w+)\x01", lambda found: f"aiinfra_lab.{found[1]}" if found[1] in hidden else found[1], text)
+    for name in {name for name in assigned if assigned.count(name) > 1}:
+        text = re.sub(rf"^{name}: \w+ = ", f"{name} = ", text, flags=re.MULTILINE)
+    known = {*assigned, *TABLE}
     free = sorted(set(re.findall(r"\0(\w+)\0", text)) - known)
     declared = "".join(f'{name}: str = ""\n' for name in free)
-    return HEAD + declared + text.replace("\0", "") + "\n" if calls else ""
+    head = "import aiinfra_lab\n" + "".join(f"from aiinfra_lab import {noun}\n" for noun in TABLE if noun not in hidden)
+    return head + declared + text.replace("\0", "") + "\n" if calls else ""
 
 
 def _calls(document: Path) -> Iterator[str]:
@@ -128,10 +135,12 @@ def _as_python(target: str | None, noun: str, line: str) -> Iterator[str]:
 
 
 def _function(verb: Verb) -> str:
-    return f"{verb.noun}.{verb.name}"
+    return f"\x01{verb.noun}\x01.{verb.name}"
 
 
 def _argument(item: Parameter, value: object) -> str:
+    if item.kind in ("int", "float") and isinstance(value, str):  # in Python one writes the number
+        value = item.read(value)
     return _value(value) if item.positional else f"{item.name}={_value(value)}"
 
 
