@@ -17,6 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 from aiinfra_lab import jobs
 from aiinfra_lab.features.contract import Columns
 from aiinfra_lab.models.artifact import digests
+from aiinfra_lab.models.record import LastCheck, ModelVersion
 from aiinfra_lab.store import Record, open_store
 
 DF = pd.DataFrame(
@@ -116,16 +117,14 @@ def register(workspace: Path, artifacts: Callable[[str, float], Path]) -> Callab
     def add(version: int, kind: str = "plain", bias: float | None = None, checked: str = "good") -> str:
         folder = workspace / ".aiinfra" / "models" / f"delay@{version}"
         shutil.copytree(artifacts(kind, float(version) if bias is None else bias), folder)
-        body = {
-            "run": "train:delay@1",
-            "rows": "features:delay@1",
-            "metrics": {},
-            "files": digests(folder),
-            "note": "",
-            "created_at": time.time(),
-            **({"checked": {"verdict": checked}} if checked else {}),
-        }
-        open_store().commit([Record.new("models", f"delay@{version}", body)])
+        body = ModelVersion(
+            run="train:delay@1",
+            rows="features:delay@1",
+            files=digests(folder),
+            created_at=time.time(),
+            checked=LastCheck(verdict=checked) if checked else None,
+        )
+        open_store().commit([Record.new(f"delay@{version}", body)])
         return f"models:delay@{version}"
 
     return add

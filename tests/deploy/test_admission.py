@@ -4,7 +4,10 @@ import pytest
 
 from aiinfra_lab import deploy
 from aiinfra_lab.deploy import client
+from aiinfra_lab.deploy.record import EndpointRecord
 from aiinfra_lab.errors import Failed
+from aiinfra_lab.models.record import LastCheck, ModelVersion
+from aiinfra_lab.resolve import resolve
 from aiinfra_lab.store import open_store
 from tests.conftest import until
 
@@ -15,8 +18,7 @@ RULE = "errors > 5%"
 
 def found(uri: str, verdict: str) -> None:
     """Write down how the last check of a version ended."""
-    record = open_store().get("models", uri.partition(":")[2])
-    open_store().commit([record.with_(checked={"verdict": verdict})])
+    open_store().commit([resolve(uri, ModelVersion).with_(checked=LastCheck(verdict=verdict))])
 
 
 def test_what_was_found_bad_serves_nobody(register):
@@ -24,7 +26,7 @@ def test_what_was_found_bad_serves_nobody(register):
     with pytest.raises(Failed, match="found bad") as problem:
         deploy.start("delay", model="models:delay@1")
     assert "%models check models:delay@1 --report" in problem.value.fix
-    assert open_store().list("deploy") == []
+    assert open_store().list(EndpointRecord) == []
 
 
 @pytest.mark.parametrize(("checked", "note"), [("", "has not been checked"), ("cannot tell", "cannot tell")])

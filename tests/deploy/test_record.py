@@ -1,11 +1,13 @@
 """An endpoint's record: what its desired state says, and that one of version 1 opens."""
 
+import json
+
 import msgspec
 import pytest
 
 from aiinfra_lab.deploy.record import DesiredState, EndpointRecord, RuleCounts, Verdict, VersionCounts
 from aiinfra_lab.stats.bounds import parse_bounds
-from aiinfra_lab.store import Record, open_store
+from aiinfra_lab.store.base import decode
 
 # As version 1 wrote it.
 OLD = {
@@ -22,18 +24,12 @@ OLD = {
 }  # fmt: skip
 
 
-@pytest.fixture
-def stored(workspace):
-    """Commits a body of version 1 and gives it as it is read now."""
-
-    def read(body):
-        open_store().commit([Record("deploy", "third", body)])
-        return open_store().get(EndpointRecord, "third").body
-
-    return read
+def stored(fields):
+    """A record that version 1 wrote, as it is read now."""
+    return decode(EndpointRecord, "third", json.dumps(fields), 1)
 
 
-def test_a_record_of_version_1_has_its_rule_parsed(stored):
+def test_a_record_of_version_1_has_its_rule_parsed():
     body = stored(OLD)
     assert body.rollback_if == parse_bounds("errors > 5%")
     assert body.judged == RuleCounts(("models:late@2", "salt", "errors > 5%"), 50, {"errors": 0})
@@ -42,17 +38,17 @@ def test_a_record_of_version_1_has_its_rule_parsed(stored):
     assert body.versions["models:late@2"] == VersionCounts(2, 2, 0, 0, 12.5, {"27": 2})
 
 
-def test_a_record_of_version_1_without_a_rule_opens(stored):
+def test_a_record_of_version_1_without_a_rule_opens():
     body = stored({**OLD, "rollback_if": "", "judged": None, "canary": None, "champion": "models:late@1"})
     assert (body.rollback_if, body.judged, body.desired.judged) == (None, None, None)
     assert (body.outcome, body.is_open) == ("stopped", False)
 
 
-def test_how_one_of_version_1_ended_that_nobody_stopped_is_left_to_be_observed(stored):
+def test_how_one_of_version_1_ended_that_nobody_stopped_is_left_to_be_observed():
     assert stored({**OLD, "stopped_at": None}).is_open
 
 
-def test_what_was_written_is_read_back(stored):
+def test_what_was_written_is_read_back():
     body = stored(OLD)
     text = msgspec.json.encode(body)
     assert msgspec.json.decode(text, type=EndpointRecord) == body

@@ -17,6 +17,7 @@ from aiinfra_lab.config import settings
 from aiinfra_lab.deploy import client, lifecycle
 from aiinfra_lab.deploy.record import EndpointRecord
 from aiinfra_lab.errors import Conflict, Failed, Interrupted, NotFound, Unavailable, UsageProblem
+from aiinfra_lab.models.record import ModelAliases
 from aiinfra_lab.store import Record, open_store, update
 from tests.conftest import PATIENCE_S, end_supervisor, press_ctrl_c_in, until
 
@@ -102,7 +103,7 @@ def test_a_canary_is_tried_stepped_up_and_promoted_with_the_alias(register):
     tried.predict([ROW] * 3, key="a"), [tried.predict([ROW], key=str(key)) for key in range(40)]
     promoted = deploy.promote("delay")
     assert (promoted.champion, promoted.canary, promoted.previous) == ("models:delay@2", None, "models:delay@1")
-    assert open_store().get("models.aliases", "delay").body["aliases"] == {"champion": 2}
+    assert open_store().get(ModelAliases, "delay").body.aliases == {"champion": 2}
     assert promoted.predict([ROW])[0] > 0.85
     back = deploy.rollback("delay")
     assert (back.champion, back.predict([ROW])[0] < 0.85) == ("models:delay@1", True)
@@ -260,7 +261,7 @@ def test_a_rollback_takes_the_alias_back_that_promote_moved(register):
         deploy.start("delay", model=f"models:delay@{version}", canary="50%")
         deploy.promote("delay")
     back = deploy.rollback("delay")
-    assert open_store().get("models.aliases", "delay").body["aliases"] == {"champion": 1}
+    assert open_store().get(ModelAliases, "delay").body.aliases == {"champion": 1}
     assert "models:delay@champion means models:delay@1" in back.notes
 
 
@@ -306,7 +307,7 @@ def test_a_start_while_the_old_process_still_ends_waits_for_it(register):
 
 def test_an_alias_is_resolved_once_and_said(register):
     register(1), register(2)
-    open_store().commit([Record.new("models.aliases", "delay", {"aliases": {"champion": 1}, "history": []})])
+    open_store().commit([Record.new("delay", ModelAliases(aliases={"champion": 1}))])
     endpoint = deploy.start("delay", model="delay@champion")
     assert endpoint.champion == "models:delay@1"
     assert "models:delay@champion is models:delay@1" in endpoint.notes

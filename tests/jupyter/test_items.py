@@ -93,7 +93,7 @@ def test_a_rollback_is_news_and_says_why(store: Store, endpoint: jobs.Job) -> No
     assert item.detail == "models:delay@2 was rolled back: errors 4% > 1%"
 
 
-def test_what_changed_unwritten_is_told_to_whoever_read_the_same_revision(
+def test_an_end_that_nobody_wrote_is_told_and_written_by_the_first_who_sees_it(
     store: Store, endpoint: jobs.Job, workspace: Path
 ) -> None:
     watch = ItemFeed(store)
@@ -102,7 +102,7 @@ def test_what_changed_unwritten_is_told_to_whoever_read_the_same_revision(
     end_supervisor(workspace)
     os.killpg(endpoint.pid, signal.SIGKILL)
     until(lambda: not jobs.poll(endpoint.id).live)
-    assert [[item.state for item in watch.look(watch.rev)] for _ in range(2)] == [["lost"], ["lost"]]
+    assert [[item.state for item in watch.look(watch.rev)] for _ in range(2)] == [["lost"], []]
 
 
 def test_a_place_that_cannot_be_asked_hides_nothing(store: Store, endpoint: jobs.Job) -> None:
