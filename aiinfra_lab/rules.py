@@ -27,6 +27,7 @@ CONNECTIVES: tuple[Connective, ...] = ("and", "or")
 EXAMPLE = "auc > 0.7 and loss < 0.5"
 
 _METRIC = re.compile(r"[A-Za-z_][\w./-]*")
+# Wider than what is allowed, so that `=>` or `==` is refused as a whole, with what it may have been meant to be.
 _SIGN = re.compile(r"[<>=!]+")
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _WORD = re.compile(r"[^\W\d]+|%")
@@ -155,6 +156,7 @@ class _Scanner:
     def _unit(self, metric: str) -> Unit:
         """The unit right behind a number; a word after a space is one only when it is known."""
         before, word = self.at, self._peek(_WORD)
+        # "> 80 or" has no unit and "> 80or" has a wrong one: a typing error is better named than guessed.
         is_attached = self.text[before - 1 : before].strip() != ""
         if not word or (word not in ("%", *_SECONDS) and not is_attached):
             return ""

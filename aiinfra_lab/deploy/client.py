@@ -15,6 +15,7 @@ from ..errors import Failed, Unavailable
 from .base import Report
 from .record import Verdict, VersionCounts
 
+# A look must not hang on an endpoint that does: `Target.serving` promises an answer within this.
 QUICK_S = 2.0
 _CONNECTIONS: dict[str, type[http.client.HTTPConnection]] = {
     "http": http.client.HTTPConnection,
@@ -29,6 +30,7 @@ def ask(url: str, path: str, body: object = None, timeout_s: float = 10.0) -> tu
     if connect is None:
         raise Unavailable(f"the endpoint has no address yet ({url!r})", "look with `%deploy show NAME`")
     data = None if body is None else json.dumps(body, allow_nan=False)
+    # http.client knows no proxy settings: an address of this machine must never be sent to one.
     connection = connect(parts.netloc, timeout=timeout_s)
     try:
         connection.request("GET" if body is None else "POST", parts.path.rstrip("/") + path, data)

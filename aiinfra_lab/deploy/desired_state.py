@@ -75,7 +75,7 @@ def updated(body: EndpointRecord, request: ServeRequest) -> tuple[EndpointRecord
         rollback_if=request.rollback_if,
         # The salt stays while the canary does: a key that is in it at 5 % is in it at 20 %.
         salt=body.salt if is_same else secrets.token_hex(8),
-        rolled_back=None,
+        rolled_back=None,  # a version that is tried again starts without a past
         verdict=None,
     )
     if body.champion is None:

@@ -50,6 +50,7 @@ def target_of(record: Stored) -> Target:
 
 def observe_all(records: Sequence[Stored]) -> list[tuple[Stored, State | LabError]]:
     """Each with its state, or with why its target cannot be asked. Ends that are found are written down, at once."""
+    # One question for each target: a workspace may list many endpoints, and a cloud answers for all at once.
     asked: dict[str, State | LabError] = {}
     for on in {record.body.on for record in records if record.body.is_open}:
         asked |= _ask(on, [record for record in records if record.body.is_open and record.body.on == on])
@@ -119,7 +120,7 @@ def bring_up(name: str, before: Stored | None, request: ServeRequest, on: str, p
     try:
         *_, record = open_store().commit([*claim.records, record], _started(record, request))
     except Conflict:
-        target.stop(claim.id, 0)
+        target.stop(claim.id, 0)  # nothing was committed, so nobody else would ever forget it
         raise Overtaken(f"another {name} is started at this moment", "repeat in a moment") from None
     try:
         target.apply(claim.id, body.desired)
@@ -151,6 +152,7 @@ def change(record: Stored, request: ServeRequest, on: str | None, port: int | No
 def reconcile(record: Stored, decide: Callable[[EndpointRecord], EndpointRecord], event: Event) -> Stored:
     """Commit a change of what is to be served, and have the target apply it; taken back when it refuses."""
     before = record.body.desired
+    # Committed first: should this process die before it is applied, the next change or start applies it.
     record = update(open_store(), EndpointRecord, record.name, decide, event)
     try:
         target_of(record).apply(record.body.job, record.body.desired)
@@ -245,6 +247,7 @@ def rejection(uri: str, refused: DesiredState, kept: DesiredState, problem: LabE
 def end(record: Stored) -> Stored:
     """End the endpoint and write that it was ended; returns when it is gone."""
     record, state = observe(record)
+    # Also when it was found dead: its target may be about to bring it back.
     target_of(record).stop(record.body.job, STOP_S)
     event = Event("deploy stop", record.uri, record.body.desired.models, (record.uri,)) if state.is_live else None
     return update(open_store(), EndpointRecord, record.name, lambda body: _stopped(body, state), event)

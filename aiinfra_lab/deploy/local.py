@@ -45,7 +45,7 @@ class Local:
         return Claim(job.name, (job, *died), chosen, str(self.home / "deploy" / name / "log"))
 
     def apply(self, claim: str, desired: DesiredState) -> None:
-        jobs.launch()
+        jobs.launch()  # the job was committed with the record, and its process reads the desired state there
 
     def observe(self, claims: Sequence[str]) -> Mapping[str, State]:
         # One question for all that may live; those that ended are asked for one by one, until their end is written.
@@ -101,6 +101,7 @@ def _record(claim: str) -> EndpointRecord | None:
     if job is None or not job.live:
         return None
     record = open_store().get(EndpointRecord, Uri.parse(job.subject).name)
+    # A later start of the same name has a claim of its own, and this one's process ends by itself.
     return record.body if record and record.body.job == claim else None
 
 

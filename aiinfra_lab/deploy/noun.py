@@ -72,7 +72,7 @@ class DeployNoun(Noun[EndpointRecord]):
 
 def _observation(record: Record[EndpointRecord], state: State | LabError) -> Observation:
     body = record.body
-    if isinstance(state, LabError):  # it is not known to have ended
+    if isinstance(state, LabError):  # its target cannot be asked now: it is not known to have ended
         return Observation(record.uri, "cannot tell", body.is_open, body.started_at, body.ended_at, job=_job(body))
     return Observation(
         uri=record.uri,

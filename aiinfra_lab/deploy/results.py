@@ -202,6 +202,7 @@ class _Seen:
         """With what the endpoint itself answers."""
         target = target_of(record)
         now = target.serving(record.body.job)
+        # A process runs some time before it has loaded its versions: nobody can ask it for a prediction yet.
         word = "starting" if self.word == "running" and not now.generation else self.word
         seen = replace(self, word=word, url=now.url, notes=(*self.notes, *_serving_notes(record.body, now)))
         if not isinstance(target, Reporting):
@@ -218,7 +219,7 @@ class _Seen:
 
 
 def _newest_first(versions: Iterable[str]) -> list[str]:
-    parsed = [Uri.parse(uri) for uri in versions]
+    parsed = [Uri.parse(uri) for uri in versions]  # as text, @10 would come before @9
     return [str(uri) for uri in sorted(parsed, key=lambda uri: (uri.name, uri.version or 0), reverse=True)]
 
 

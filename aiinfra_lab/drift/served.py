@@ -31,11 +31,14 @@ MOST_ROWS = 200_000
 
 @dataclass(frozen=True, slots=True)
 class ServedEndpoint:
-    """What drift asks of an endpoint. model_uri: what it serves; empty when it serves nothing yet."""
+    """What drift asks of an endpoint. model_uri: what it serves; empty when it serves nothing yet.
+
+    log_folder: None when its target keeps no log.
+    """
 
     name: str
     model_uri: str
-    log_folder: Path
+    log_folder: Path | None
     started_at: float
 
     @property
@@ -49,7 +52,9 @@ def endpoint(name: object) -> ServedEndpoint:
     record = resolve(name, EndpointRecord)
     body = record.body
     # One that was just started has its first model on trial and no champion yet.
-    return ServedEndpoint(record.name, body.champion or body.canary or "", Path(body.log_dir), body.started_at)
+    return ServedEndpoint(
+        record.name, body.champion or body.canary or "", Path(body.log_dir) if body.log_dir else None, body.started_at
+    )
 
 
 def model_of(served: ServedEndpoint) -> Model:
@@ -65,8 +70,10 @@ def log_rows(served: ServedEndpoint, model: Model, since_at: float) -> pl.DataFr
     """What the model was asked since then and what it answered: its columns and the score, newest rows first.
 
     A row that was asked again, with the same id and values, counts once: repetition is no evidence of anything, and
-    every test here takes its rows to be independent.
+    every test here takes its rows to be independent. NotFound when the endpoint's target keeps no log.
     """
+    if served.log_folder is None:
+        raise NotFound(f"the target of {served.uri} keeps no log of predictions", "give the rows: `--rows data:NAME@N`")
     rows, asked = [], set()
     for line in _lines(served.log_folder):
         if line["at"] < since_at:

@@ -9,7 +9,7 @@ import pytest
 from aiinfra_lab import data, drift, features, models, train
 from aiinfra_lab.deploy.record import EndpointRecord
 from aiinfra_lab.drift.verdict import judge, overall
-from aiinfra_lab.errors import Failed, UsageProblem
+from aiinfra_lab.errors import Failed, NotFound, UsageProblem
 from aiinfra_lab.show import shown
 from aiinfra_lab.store import open_store
 from tests import records
@@ -96,6 +96,14 @@ def test_what_was_logged_before_the_endpoint_was_last_started_does_not_count(end
     assert f"200 rows since {shown('x_at', started_at)}" in found.card().text()
     everything = drift.check(endpoint.name, against="data:t@1", since="365d", report=True)
     assert (everything.state, everything.rows_now) == ("drift", 800)
+
+
+def test_an_endpoint_whose_target_keeps_no_log_is_judged_by_given_rows(model):
+    records.endpoint("far", champion=model.uri)
+    with pytest.raises(NotFound, match="deploy:far keeps no log") as problem:
+        drift.check("far", against="data:t@1", report=True)
+    assert "--rows" in problem.value.fix
+    assert drift.check("far", against="data:t@1", rows="data:t@1", report=True).state == "no drift"
 
 
 def test_a_log_with_too_few_rows_says_since_when_and_how_to_take_more(endpoint):

@@ -105,6 +105,7 @@ def test_what_changed_unwritten_is_told_to_whoever_read_the_same_revision(
     until(lambda: not jobs.poll(endpoint.id).live)
     rev = watch.rev
     assert [[item.state for item in watch.look(rev)] for _ in range(2)] == [["lost"], ["lost"]]
+    assert watch.look(watch.rev) == []
 
 
 def test_a_place_that_cannot_be_asked_hides_nothing(store: Store, endpoint: jobs.Job) -> None:

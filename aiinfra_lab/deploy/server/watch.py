@@ -171,6 +171,7 @@ class Watch:
     def _roll_back(self, live: DesiredState, canary: str, judgement: Judgement) -> None:
         """Take the canary's traffic away at once, then write down that and why."""
         routes = self.predictor.routes
+        # Still the old generation, since nothing is written yet: whoever waits must not take this for the new one.
         safe = Routes(champion=routes.champion, generation=routes.generation)
         self.predictor.loop.call_soon_threadsafe(self._switch, safe)
         reason = "; ".join(judgement.reasons)
@@ -207,6 +208,7 @@ class Watch:
     def _write(self, more: Callable[[EndpointRecord], EndpointRecord] = lambda body: body) -> None:
         """Write counts and verdict into the record when they changed, and what more there is."""
 
+        # Another process may have taken this one's place: then the counts are its own.
         def changed(body: EndpointRecord) -> EndpointRecord | None:
             new = more(self._observed(body))
             return new if is_named(body) and new != body else None
