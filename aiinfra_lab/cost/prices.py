@@ -65,7 +65,9 @@ def table() -> tuple[Price, ...]:
     try:
         return read(path, path.stat().st_mtime_ns)
     except FileNotFoundError:
-        raise NotFound(f"there is no price table {path}", "mend cost.prices in aiinfra.toml, or take it out") from None
+        raise NotFound(
+            f"there is no price table {path}", "correct cost.prices in aiinfra.toml, or take it out"
+        ) from None
 
 
 @lru_cache(maxsize=4)

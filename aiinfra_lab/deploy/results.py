@@ -121,7 +121,9 @@ class Load(Result):
         ]
         notes = [f"the first problem: {self.first_problem}"] * bool(self.first_problem) + [*self.notes]
         versions = [(uri, f"{count:,}") for uri, count in self.versions.items()]
-        return Card(f"traffic to {self.uri}", facts=facts, header=("version", "answered"), rows=versions, notes=notes)
+        return Card(
+            f"traffic to {self.uri}", facts=facts, header=("version", "requests served"), rows=versions, notes=notes
+        )
 
 
 @dataclass(frozen=True)

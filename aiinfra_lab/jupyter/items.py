@@ -1,4 +1,4 @@
-"""What lives in the workspace or ended lately, as the side panel lists it, in the words of each thing's noun."""
+"""What lives in the workspace or recently ended, as the side panel lists it, in the words of each thing's noun."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The Jupyter server's half: REST for the side panel and for programs, behind Jupyter's own authentication and XSRF.
 
-    GET  /aiinfra/items?since=REV    what lives or ended lately
+    GET  /aiinfra/items?since=REV    what lives or recently ended
     POST /aiinfra/NOUN/stop          a request to end, written at once: it works while a kernel is busy
     POST /aiinfra/NOUN/VERB          `aiinfra NOUN VERB --json` as a job
     GET  /aiinfra/jobs/ID            that job's state, and the verb's answer
@@ -68,7 +68,7 @@ class _Handler(APIHandler):
 
 
 class ItemsHandler(_Handler):
-    """What lives or ended lately."""
+    """What lives or recently ended."""
 
     # A panel that is left open must not keep a server from being culled as idle.
     _track_activity = False

@@ -46,7 +46,7 @@ def test_stop_works_while_the_kernel_is_busy(in_lab: Lab) -> None:
         stop.click()
         in_lab.wait_idle(page)
         expect(page.locator(".jp-OutputArea-output")).to_contain_text("ended by the panel")
-        expect(in_lab.panel(page).get_by_label("Ended lately")).to_contain_text("busy@1 stopped")
+        expect(in_lab.panel(page).get_by_label("Recently ended")).to_contain_text("busy@1 stopped")
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -66,7 +66,7 @@ def test_the_panel_by_keyboard_and_by_axe(in_lab: Lab, theme: str) -> None:
         expect(panel.get_by_role("button", name="Stop endpoint delay")).to_be_focused()
         screenshot(page, f"panel-{theme}")
         page.keyboard.press("Enter")
-        expect(panel.get_by_label("Ended lately")).to_contain_text("delay stopped")
+        expect(panel.get_by_label("Recently ended")).to_contain_text("delay stopped")
         expect(panel.get_by_role("button", name="Stop session trainer")).to_be_focused()
         assert faults(page, "#aiinfra-lab-panel") == []
     assert jobs.poll(endpoint.id).state == "stopped"
@@ -85,7 +85,7 @@ def test_stop_says_that_it_waits_and_keeps_the_focus(in_lab: Lab) -> None:
         expect(waits).to_be_focused()
         expect(panel.get_by_role("status")).to_contain_text("stopping stubborn@1")
         screenshot(page, "panel-stopping")
-        expect(panel.get_by_label("Ended lately")).to_contain_text("stubborn@1 stopped")
+        expect(panel.get_by_label("Recently ended")).to_contain_text("stubborn@1 stopped")
 
 
 def test_an_empty_panel_says_what_to_run(in_lab: Lab) -> None:

@@ -16,7 +16,7 @@ export class Panel extends Widget {
   private readonly status = element('p', 'aiinfra-Panel-status');
   private readonly trouble = element('div', 'aiinfra-Panel-trouble');
   private readonly live = new Section('Live');
-  private readonly ended = new Section('Ended lately');
+  private readonly ended = new Section('Recently ended');
   private readonly empty = element('div', 'aiinfra-Panel-empty');
   private rev = 0;
   private unread = false; // a Stop that was refused is told until the next one is pressed
