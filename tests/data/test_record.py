@@ -77,7 +77,7 @@ def test_the_noun_names_what_there_is(cats):
 def test_versions_neither_live_nor_cost_and_cannot_be_stopped(cats):
     assert (cats.watched(), cats.spans(), cats.references()) == ([], [], [])
     assert {item.state for item in cats.observe(open_store().list(DataVersion))} == {""}
-    with pytest.raises(UsageProblem):
+    with pytest.raises(NotFound):
         cats.stop("data:cats")
 
 

@@ -122,7 +122,7 @@ def test_the_table_of_nouns_finds_it(workspace):
 def test_nothing_of_it_lives_or_costs(workspace):
     put("delay@1", verdict_at(1.0))
     assert (NOUN.watched(), NOUN.spans(), NOUN.references()) == ([], [], [])
-    with pytest.raises(UsageProblem):
+    with pytest.raises(NotFound):
         NOUN.stop("drift:delay@1")
 
 
