@@ -131,7 +131,7 @@ def test_the_noun_names_sets_and_not_their_rows(lateness, trips):
 def test_sets_neither_live_nor_cost_and_cannot_be_stopped(lateness):
     noun = nouns.find("features")
     assert (noun.watched(), noun.spans(), noun.references()) == ([], [], [])
-    with pytest.raises(UsageProblem):
+    with pytest.raises(NotFound):
         noun.stop(lateness.uri)
 
 

@@ -1,8 +1,8 @@
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from aiinfra_lab import gpu, jobs, kernels
 from aiinfra_lab.config import settings
@@ -70,9 +70,9 @@ def test_a_machine_is_a_job_that_can_be_found(machines):
 
 def test_a_session_that_has_ended_is_not_ready_while_its_keeper_still_goes(workspace, machines):
     gpu.start("one")
-    place, handle = kernels.Place.of("gpu:one"), jobs.find("gpu:one").id
+    kept, handle = kernels.KeptKernel.of("gpu:one"), jobs.find("gpu:one").id
     assert machines.status(handle).state == "ready"
-    place.say(replace(place.state(), phase="ended", why="its kernel ended with exit code 1"))
+    kept.write_state(replace(kept.state(), phase="ended", why="its kernel ended with exit code 1"))
     assert machines.status(handle).state == "stopping"
 
 
