@@ -13,6 +13,7 @@ from .verbs import Parameter, Verb, verbs_of
 
 def complete(noun: str, text: str) -> list[str]:
     """Completions of the last word of `text`, which is what stands after the noun; never raises a LabError."""
+    # Not `words.split`: it refuses a quote that is still open, as one is while it is typed.
     words = re.split(r"\s+", text.lstrip())
     *before, last = words
     verbs = verbs_of(noun)

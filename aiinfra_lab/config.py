@@ -94,6 +94,7 @@ def settings(start: Path | None = None) -> Settings:
         return Settings(project, workspace, {**_read(project), **_environment()})
     here = (start or Path.cwd()).absolute()
     for folder in (here, *here.parents):
+        # An aiinfra.toml without a setting marks a workspace too.
         if (values := _read(folder)) or (folder / FILE).is_file():
             workspace = folder / str(values.pop("workspace", Setting(".", "")).value)
             return Settings(folder, Path(os.path.normpath(workspace)), {**values, **_environment()})
@@ -165,6 +166,7 @@ def _as(kind: type[T], key: str, setting: Setting) -> T:
     value: Any = setting.value
     if kind.__name__ == "bool":
         value = _BOOLS.get(str(value).lower())
+    # To Python `true` is the number 1, and a number that was set to it is a mistake.
     if value is not None and not (isinstance(setting.value, bool) and kind.__name__ != "bool"):
         with contextlib.suppress(ValueError, TypeError):
             return kind(value)

@@ -111,6 +111,7 @@ def publish(finished: Path, target: Path, *, replace: bool = False, flush: bool 
     with lab_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         old = _beside(target)
+        # A rename replaces a file without a word; only a folder that holds something is refused.
         if target.is_file() and not replace:
             raise _taken(target)
         if target.exists() and replace:
@@ -123,6 +124,7 @@ def publish(finished: Path, target: Path, *, replace: bool = False, flush: bool 
             if problem.errno not in _TAKEN:
                 raise
             raise _taken(target) from problem
+        # The old one goes last: until the new name is on the disk, a power cut may leave nothing else.
         _flush(target.parent)
         _remove(old)
 
@@ -139,10 +141,12 @@ def flush_tree(path: Path) -> None:
 
 
 # ---- locks: they go with their process, however that ends; the file stays ----
+# flock and not lockf: a POSIX lock goes when any handle of the file closes, and threads do not exclude each other.
 
 
 def take_lock(path: Path, patience_s: float = 1.0) -> IO[bytes] | None:
     """The file, held by this process alone until it is closed; None when another one keeps it that long."""
+    # Appending makes the file when there is none, and cuts nothing: what is locked may be a log.
     file = path.open("ab")
     until_at = time.monotonic() + patience_s  # somebody who only asks holds it for a moment
     while True:
@@ -237,6 +241,7 @@ def _beside(path: Path) -> Path:
 
 
 def _stem(path: Path) -> str:
+    # Cut, since a name may have 255 bytes and ours are 15 longer.
     return f".{path.name.encode()[:200].decode(errors='ignore')}."
 
 

@@ -50,6 +50,7 @@ class Repeats(logging.Filter):
         if now - written_at < REPEAT_S:
             self._known[key] = (written_at, since + 1)
             return False
+        # Problems whose text is never the same must not fill the memory.
         if len(self._known) >= _MOST_KNOWN:
             self._known.clear()
         self._known[key] = (now, 0)
@@ -85,6 +86,7 @@ def bound(path: Path, most_bytes: int) -> None:
         if size > half and (older := take_lock(_older(path), patience_s=0)) is not None:
             with older, path.open("r+b") as log:
                 older.truncate(0)  # first: it may be what fills the disk
+                # A quarter of the half is left for what its writers add while it is copied.
                 log.seek(size - half * 3 // 4)
                 if not _copy(log, older, half):
                     older.write(b"\n")  # what comes next does not continue that line

@@ -234,6 +234,7 @@ class Noun(Generic[B]):
 
     def _present(self) -> list[Record[B]]:
         """The records of what was not removed."""
+        # Imported here: the settings import TABLE, and the store imports the settings.
         from .store import open_store
 
         if self.kind is None:

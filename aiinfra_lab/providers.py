@@ -195,6 +195,7 @@ def _find(contract: str, name: str) -> Provider | Foreign:
 def _check(contract: str, found: Foreign, made: Any) -> None:
     """Unavailable unless what makes the provider can be called and, when it is a class, has all methods."""
     protocol = _attribute(CONTRACTS[contract].protocol)
+    # What a factory returns is only known once it is called, with the settings; a class can be looked at.
     wanted = [name for name, value in _members(protocol).items() if callable(value)]
     lacking = [name for name in wanted if not hasattr(made, name)] if isinstance(made, type) else []
     if not callable(made) or lacking:

@@ -203,11 +203,13 @@ class LiveFrame:
     def clear(self) -> None:
         """Take the frame away, when the result that follows says all of it."""
         if self._handle is not None:
+            # `clear_output` would take all of the cell's outputs.
             self._handle.update({"text/plain": ""}, raw=True)
 
 
 def in_notebook() -> bool:
     """Whether outputs of this process go to a notebook."""
+    # Looked up, not imported: a notebook's process has it in memory, and a command need not wait for it.
     ipython: Any = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
     return shell is not None and getattr(shell, "kernel", None) is not None
@@ -311,6 +313,7 @@ def _thin(line: Sequence[tuple[float, float]], most: int) -> Sequence[tuple[floa
 
 def _range(values: Sequence[float]) -> tuple[float, float]:
     low, high = min(values), max(values)
+    # A range of no width would divide by zero.
     return (low, high) if high > low else (low - 0.5, low + 0.5)
 
 

@@ -153,6 +153,7 @@ def _sum(value: object, units: dict[str, float], what: str, fix: str) -> float:
     parts = _PART.findall(text)
     if not parts:
         return _number(text, what, fix)
+    # `findall` passes over what it does not know, as in `1h?30m`.
     if "".join(number + unit for number, unit in parts) != text.replace(" ", ""):
         raise UsageProblem(f"{value!r} is no {what}", fix)
     if unknown := [unit for _, unit in parts if unit not in units]:

@@ -13,6 +13,7 @@ from .errors import UsageProblem, did_you_mean
 from .nouns import TABLE
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
+# It begins with a letter, so that no version can be one.
 _ALIAS = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 _PART = re.compile(r"[0-9a-z]{1,64}")
 _LABEL = re.compile(r"([^@#]*)(?:@([0-9]+))?(?:#(.*))?", re.DOTALL)
@@ -129,6 +130,7 @@ def leading_version(file_name: str, name: str) -> int:
 
 
 def _tag(words: str, tag: str) -> tuple[int | None, str | None]:
+    # No leading zero: `@07` would be a second spelling of `@7`, and records are found by their spelling.
     if re.fullmatch(r"[1-9][0-9]{0,9}", tag):
         return int(tag), None
     if _ALIAS.fullmatch(tag):

@@ -196,6 +196,7 @@ class Verb:
         missing = [item.word for item in self.parameters if item.required and item.name not in values]
         if missing:
             raise UsageProblem(f"{self.noun} {self.name} needs {' and '.join(missing)}", self.usage())
+        # Before the verb imports the libraries, some of which read these variables as they are imported.
         opt_out()
         with _plainly():
             return self.function(**{name: known[name].read(value) for name, value in values.items()})
@@ -275,6 +276,7 @@ def find_verb(noun: str, name: str) -> Verb:
     verbs = verbs_of(noun)
     if name not in verbs:
         hint = did_you_mean(name, verbs)
+        # A verb of other nouns is no typing error: what this one has instead helps more.
         if name in VERBS and "did you mean" not in hint:
             hint = f"{noun} has: {', '.join(sorted(verbs))}"
         raise UsageProblem(f"{noun} has no verb {name!r}", hint)
@@ -342,6 +344,7 @@ def _int(parameter: Parameter, value: Any) -> int:
     try:
         if isinstance(value, bool) or float(value) != int(float(value)):
             raise ValueError
+        # As a float, 2**53 + 1 would lose its last digit.
         return int(value) if isinstance(value, int | str) and "." not in str(value) else int(float(value))
     except (TypeError, ValueError, OverflowError):
         raise parameter.problem(value, "a whole number") from None

@@ -43,6 +43,7 @@ def split(line: str, names: Mapping[str, Any] | None = None) -> list[Word]:
     A `#` that starts a word starts a comment. UsageProblem for an unclosed quote or an unknown name.
     """
     lexer = shlex.shlex(line, posix=True)
+    # shlex would cut `features:delay@2#9f03` at its `#`: to it a comment may begin inside a word.
     lexer.whitespace_split, lexer.commenters = True, ""
     words: list[Word] = []
     try:
@@ -134,6 +135,7 @@ def _flag(verb: Verb, word: str, words: list[Word], values: dict[str, Any], also
 
 
 def _next(words: list[Word], flag: str, verb: Verb) -> Word:
+    # A forgotten value must not take the next flag; one dash is let through, for negative numbers.
     if not words or (isinstance(words[0], str) and words[0].startswith("--")):
         raise UsageProblem(f"{flag} needs a value", verb.usage())
     return words.pop(0)

@@ -47,6 +47,7 @@ def downstream(store: Store, uri: str) -> Iterator[Step]:
 
 def prove(store: Store) -> Proof:
     """Check every hash from the first event on, and that the newest events are still there."""
+    # The head first: what is committed while the events are read is newer than it, never older.
     head_seq, head_hash = store.head() if isinstance(store, HeadKeeper) else (0, GENESIS)
     prev, count = GENESIS, 0
     try:

@@ -34,6 +34,7 @@ __all__ = [
     "launch", "log", "log_bytes", "ls", "observe", "poll", "prepare", "start", "wait",
 ]  # fmt: skip
 
+# A child with these would be taken for a part of that job by `process.tree`, and be killed when the job ends.
 _OWN = ("AIINFRA_JOB", "AIINFRA_JOB_DIR", "AIINFRA_CONTEXT")
 
 LOCK = "supervisor.lock"
@@ -93,6 +94,7 @@ def given_up(job_id: str) -> list[Record[JobRecord]]:
 def launch() -> None:
     """See to it that the workspace's supervisor lives; it starts every job whose record was committed."""
     home = settings().home
+    # Two who look at once may each start one: the later supervisor finds the lock taken and ends.
     if files.is_locked(home / LOCK):
         return
     home.mkdir(parents=True, exist_ok=True)
@@ -149,6 +151,7 @@ def cancel(job_id: str) -> Job:
     A job in this or another interactive process sees the request at its next step.
     """
     job = _mark(open_store(), job_id, stop_requested_at=time.time())
+    # A supervisor that was killed would never read the request, and a process that nobody watches would go on.
     if job.live and job.supervised:
         launch()
     return job
@@ -163,6 +166,7 @@ def wait(job_id: str, timeout_s: float | None = None, *, again: str = "") -> Job
 
     def ended() -> Job | None:
         job = poll(job_id)
+        # `ended_at` is written when the whole tree has ended; a state may be observed as soon as its leader has.
         if not job.live and (job.ended_at is not None or not job.supervised):
             return job
         if job.supervised:
@@ -259,6 +263,7 @@ def here(subject: str, *also: Record[Any], event: Event | None = None) -> Iterat
 def child_environment(workspace: Path, project: Path) -> dict[str, str]:
     """The environment of anything that must find this workspace again, and is no part of what runs here."""
     kept = {name: value for name, value in os.environ.items() if name not in _OWN}
+    # What the user has set himself overrides our switches, as in `opt_out`.
     return {**OPT_OUTS, **kept, "AIINFRA_WORKSPACE": str(workspace), "AIINFRA_PROJECT": str(project)}
 
 
@@ -267,6 +272,7 @@ def _mark(store: Store, job_id: str, **changes: Any) -> Job:
         record = store.get(JobRecord, job_id)
         if record is None:
             raise NotFound(f"there is no job {job_id}", "list what lives with `%lab show`")
+        # A request to stop that comes after the end must not turn `done` or `failed` into `stopped`.
         if not observe(record).live and "state" not in changes:
             return observe(record)
         try:

@@ -31,7 +31,9 @@ def birth(pid: int) -> float:
     except FileNotFoundError:
         return 0.0 if Path("/proc/self").exists() else _portable_birth(pid)
     except ProcessLookupError:
+        # It ended between opening its file and reading it.
         return 0.0
+    # The command's name, in parentheses, may hold spaces and parentheses; the birth is field 22 of proc(5).
     fields = stat.rpartition(")")[2].split()
     return 0.0 if fields[0] in "ZX" else float(fields[19])
 
@@ -65,6 +67,7 @@ def belongs(pid: int, mark: str) -> bool:
     try:
         return f"AIINFRA_JOB={mark}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     except OSError:
+        # Without /proc nothing can be checked, and the number is taken as it is.
         return not Path("/proc/self").exists()
 
 
@@ -111,6 +114,7 @@ def wait_ended(processes: Iterable[tuple[int, float]], within_s: float) -> bool:
 
 def adopt_orphans() -> None:
     """Make this process the parent of its descendants' orphans, so that none escapes it (Linux)."""
+    # Other systems have no prctl: there what lost its parent escapes.
     with contextlib.suppress(AttributeError, OSError):
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 

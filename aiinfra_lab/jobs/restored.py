@@ -29,6 +29,7 @@ def unsupervised(home: Path) -> Iterator[None]:
     """
     home.mkdir(parents=True, exist_ok=True)
     try:
+        # LEAVE first: it makes the supervisor let go of LOCK, and LOCK then keeps a new one from starting.
         with _held(home / LEAVE), _held(home / LOCK):
             yield
     finally:

@@ -99,6 +99,7 @@ class Supervisor:
             self._ended(record)  # before anybody saw it run, with its exit code or without a word
         elif record.body.stop_requested_at and not claimed:
             self._write(record, state="stopped", ended_at=time.time())
+        # Again when nobody claimed it in 10 s: its wrapper may have been killed first, and of two only one goes on.
         elif time.time() >= record.body.not_before and time.monotonic() - self._spawned(record) > 10:
             self.spawned_at[record.name] = time.monotonic()
             try:
@@ -110,6 +111,7 @@ class Supervisor:
                 self._write(record, state="failed", ended_at=time.time(), ended_by=str(problem))
 
     def _spawned(self, record: Record[JobRecord]) -> float:
+        # Not 0: the monotonic clock counts from boot, and may itself be young.
         return self.spawned_at.get(record.name, -1e9)
 
     def _due(self, record: Record[JobRecord]) -> bool:
@@ -141,9 +143,11 @@ class Supervisor:
 
     def _again(self, record: Record[JobRecord], restarts: int) -> None:
         folder = self._folder(record)
+        # Before the record: one that is `starting` beside an old claim would be read as ended already.
         for name in ("pid", "exit"):
             (folder / name).unlink(missing_ok=True)
         self.spawned_at.pop(record.name, None)
+        # 0.2 s at first, 3.2 s before the last start.
         pause_s = 0.1 * 2**restarts
         self._write(record, state="starting", restarts=restarts, not_before=time.time() + pause_s, pid=0, born=0.0)
 
@@ -189,6 +193,7 @@ def _spawn(job_id: str, folder: Path, workspace: Path, project: Path) -> None:
     if spec["deadline_s"]:
         # The command's own dead man's switch: it holds when no supervisor lives. --foreground: stay in our group.
         argv = ["timeout", "--foreground", "--kill-after=5", f"{spec['deadline_s']:.3f}", *argv]
+    # Unbuffered: a log shows what was printed at once, and keeps it when the job is killed.
     mine = {"AIINFRA_JOB": job_id, "AIINFRA_JOB_DIR": str(folder), "PYTHONUNBUFFERED": "1"}
     with (folder / "log").open("ab") as log:
         subprocess.Popen(
@@ -196,6 +201,7 @@ def _spawn(job_id: str, folder: Path, workspace: Path, project: Path) -> None:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
+            # `ask_to_end` signals the group that this makes, and `tree` finds the session.
             start_new_session=True,
             cwd=spec["cwd"],
             env={**child_environment(workspace, project), **spec["env"], **mine},
@@ -225,6 +231,7 @@ def main() -> None:
             if (lock := files.take_lock(supervisor.home / LOCK)) is None:
                 return
         time.sleep(TICK_S)
+    # The workspace is gone: no record can show any more what lives, and nobody could stop it.
     for record in supervisor.live.values():
         if record.body.supervised:
             process.end(record.body.pid, record.body.born, record.name)

@@ -55,6 +55,7 @@ def send_control_message(kept: KeptKernel, message: str, **content: Any) -> None
     session = Session(key=info["key"].encode(), signature_scheme=info["signature_scheme"])
     socket: Any
     with zmq.Context.instance().socket(zmq.DEALER) as socket:
+        # ms: closing at once must not drop the message, nor wait for ever for a keeper that is gone.
         socket.linger = 1000
         socket.connect(f"ipc://{info['ip']}-{info['control_port']}")
         session.send(socket, message, content=content)

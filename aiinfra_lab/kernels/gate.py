@@ -25,6 +25,7 @@ class Gate:
 
         info = kept.connect()
         self._sockets = sockets
+        # A context of our own: `term` waits for every socket of it, and the shared one may have others'.
         self._context = zmq.Context()
         self._session = Session(key=info["key"].encode(), signature_scheme=info["signature_scheme"])
         self._front = self._context.socket(zmq.ROUTER)
@@ -38,6 +39,7 @@ class Gate:
 
         self._close_kernel()
         self.answered = False
+        # It keeps the client's address that ROUTER put in front, by which the answer finds its way back.
         self._kernel = self._context.socket(zmq.DEALER)
         self._kernel.linger = 0
         self._kernel.connect(f"ipc://{self._sockets}/k-{KERNELS_OWN_CONTROL}")
@@ -78,6 +80,7 @@ class Gate:
     def _from_client(self, frames: list[bytes]) -> bool:
         import zmq
 
+        # After the addresses: delimiter, signature, header, parent header, metadata, content.
         at = frames.index(_DELIMITER) if _DELIMITER in frames else -1
         if at < 1 or len(frames) < at + 6 or _kind(frames[at + 2]) != "shutdown_request":
             with contextlib.suppress(zmq.Again):  # a kernel that reads nothing must not hold up the keeper

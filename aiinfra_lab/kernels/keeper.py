@@ -91,6 +91,7 @@ class Keeper:
                 return "stopped", 0
             if (status := self.kernel.poll() if self.kernel else 0) is not None:
                 return f"its kernel ended {_exit_reason(status)}", 1
+            # Short: pyzmq goes on waiting after a signal's handler (PEP 475), and the kernel's end wakes nobody.
             if self.gate.serve(timeout_s=0.2):
                 self._start_kernel()
                 begun = time.monotonic()

@@ -119,6 +119,7 @@ class SessionProvisioner(KernelProvisionerBase):
         info = self.kept.connect()
         sockets = Path(info["ip"]).parent
         if self._links is None or not self._links.is_dir():
+            # Inside the sockets' own folder: a keeper that ends takes the links of clients that were killed along.
             self._links = Path(tempfile.mkdtemp(dir=sockets, prefix=""))
         for port in CHANNELS.values():
             with contextlib.suppress(FileExistsError):

@@ -30,6 +30,7 @@ def write_spec(kept: KeptKernel, shown_as: str) -> str:
         "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
         "display_name": shown_as,
         "language": "python",
+        # With "message" Jupyter would itself send the interrupt that precedes every shutdown, past `send_signal`.
         "interrupt_mode": "signal",
         "metadata": {
             "debugger": True,

@@ -114,6 +114,7 @@ def _bound(term: Term) -> Bound:
         share = limit
     else:
         # Half of the requests may be slower than their median, 5 % slower than the 95th percentile.
+        # Rounded, since 1 - 0.95 is 0.050000000000000044 as a float.
         share = round(1 - int(term.metric[1:3]) / 100, 2)
     if limit < 0 or (limit == 0 and term.metric != "errors"):
         raise UsageProblem(f"{str(term)!r} is breached by every request", f'write "{_EXAMPLE}"')

@@ -155,6 +155,7 @@ def _rare_test(rare: list[tuple[int, int]], rows: int) -> _Test | None:
     own = falling * (both - 2) * (both - 3) * f4 + 6 * falling * (both - 2) * f3 + 7 * falling * f2 + both * f1
     pairs = (others.sum() ** 2 - (others**2).sum()) * f4 + 2 * (cells - 1) * others.sum() * f3
     variance = (own / both**2).sum() + pairs + cells * (cells - 1) * f2 - mean**2
+    # Only rounding errors: when each value occurs once, every deal gives the same sum.
     if variance < 1e-6 * cells:
         return None
     # The sum of reference²/both, as Pearson's statistic: the same up to a factor and a shift.

@@ -86,7 +86,9 @@ class PostgresStore(SqlStore):
             yield db
 
     def _connect(self) -> psycopg.Connection[Any]:
+        # lock_timeout counts in ms: the 30 s of the contract. It holds for the advisory lock too.
         options = f"-c search_path={self.schema} -c lock_timeout=30000"
+        # Without autocommit a mere read would leave a transaction open, which keeps VACUUM from its work.
         db = psycopg.connect(self.url, autocommit=True, connect_timeout=10, options=options)
         try:
             self._migrate(db)
@@ -97,6 +99,7 @@ class PostgresStore(SqlStore):
 
     def _migrate(self, db: psycopg.Connection[Any]) -> None:
         with db.transaction():
+            # First: of two `CREATE … IF NOT EXISTS` at once, one fails on PostgreSQL's own unique index.
             db.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
             db.execute(f'CREATE SCHEMA IF NOT EXISTS "{self.schema}"'.encode())
             db.execute("CREATE TABLE IF NOT EXISTS schema_version (version BIGINT PRIMARY KEY)")
@@ -107,6 +110,7 @@ class PostgresStore(SqlStore):
                     "upgrade with `pip install -U aiinfra-lab`",
                 )
             for number, script in enumerate(MIGRATIONS[version:], version + 1):
+                # bytes, since psycopg's types want a literal; several statements in one call, since none has values.
                 db.execute(script.encode())
                 if number in AFTERWARDS:
                     AFTERWARDS[number](self, db)
@@ -117,6 +121,7 @@ class PostgresStore(SqlStore):
         """Say what PostgreSQL means in our own errors."""
         try:
             yield
+        # Before ProgrammingError, of which it is a subclass.
         except psycopg.errors.InsufficientPrivilege as problem:
             raise Denied(f"the store's database refuses: {problem}", "grant this user its schema") from problem
         except psycopg.ProgrammingError as problem:

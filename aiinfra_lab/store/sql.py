@@ -20,6 +20,7 @@ from .base import event_of as _event_of
 _RECORDS = "SELECT name, body, rev, updated_at, schema_version FROM records"
 _REVS = "SELECT rev, made_rev FROM records WHERE kind = ? AND name = ?"
 _NEXT_REV = "UPDATE meta SET value = value + 1 WHERE key = 'rev' RETURNING value"
+# `base`, `number` and `made_rev` are not updated: the name gives the first two, and a record is made once.
 _WRITE = """INSERT INTO records
     (kind, name, body, rev, updated_at, schema_version, base, number, about, is_open, made_rev)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (kind, name) DO UPDATE
@@ -59,6 +60,7 @@ class SqlStore(ABC):
         order: Literal["made", "written"] = "made",
     ) -> Sequence[Record[B]]:
         where = _Where("kind = ?", kind.kind)
+        # 0 adds nothing: `rev > 0` holds always, and SQLite would then search by rev and sort all of the kind.
         where.add("rev > ?", since_rev or None)
         where.add("base = ?", name)
         # Spelled out, as the partial indexes are: a database does not see that a value it is given later would fit.
@@ -101,6 +103,7 @@ class SqlStore(ABC):
             condition, *values = _naming("uri", naming)
             where.add(f"seq IN (SELECT seq FROM event_uris WHERE {condition})", *values)  # noqa: S608  # no text of users
         with self._session() as db:
+            # All at once: whoever takes events one by one, or stops in the middle, must not hold the session.
             rows = self.run(db, f"{_EVENTS} {where} ORDER BY seq {tail}", *where.values).fetchall()
         for seq, at, who, body, prev, digest in rows:
             yield LoggedEvent(seq, at, who, _event_of(body), prev, digest)

@@ -155,30 +155,36 @@ class SqliteStore(SqlStore):
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         with self._session() as db:
+            # Not deferred: a reader that turns writer after another has written fails at once, without waiting.
             db.execute("BEGIN IMMEDIATE")
             try:
                 yield db
                 db.execute("COMMIT")
             except BaseException:
+                # A full disk and its like roll back by themselves, and a second ROLLBACK would be the error shown.
                 if db.in_transaction:
                     db.execute("ROLLBACK")
                 raise
 
     def _connect(self) -> sqlite3.Connection:
         refuse_network_drive(self.path.parent)
+        # SQLite would make a new, empty store in its place without a word.
         lost = self.head()[0] > 0 and (not self.path.exists() or self.path.stat().st_size == 0)
         if lost:
             raise _damaged(self.path, "the file is missing or empty, although events were recorded in it")
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        # The folder decides: even a reader in WAL mode makes files beside the store.
         if not os.access(self.path.parent, os.W_OK) or _read_only(self.path.parent):
             return _read_only_connection(self.path)
         if not self.path.exists():
             # SQLite's log, which holds the newest records, gets the modes that the file has when both are made.
             self.path.touch(mode=files.OWNER_ONLY)
+        # Transactions are begun in `_transaction`, never by Python; `_lock` lets one thread in at a time.
         db = sqlite3.connect(self.path, timeout=WAIT_S, isolation_level=None, check_same_thread=False)
         try:
             if _use_wal(db) != "wal":
                 raise Unavailable(f"{self.path.parent} cannot hold a shared store", "use a folder on a local disk")
+            # With NORMAL, which a build may have as its default, a power cut takes the newest commits.
             db.execute("PRAGMA synchronous=FULL")
             self._migrate(db)
             self._verify_head(db)
@@ -202,13 +208,17 @@ class SqliteStore(SqlStore):
             )
         while version < len(MIGRATIONS):
             db.execute("BEGIN IMMEDIATE")
+            # Again, now that nobody else writes: another process may have done this step while we waited.
             version = db.execute("PRAGMA user_version").fetchone()[0]
             if version < len(MIGRATIONS):
+                # One by one: `executescript` would first commit what was begun.
                 for statement in filter(str.strip, MIGRATIONS[version].split(";")):
                     db.execute(statement)
                 if version + 1 in AFTERWARDS:
                     AFTERWARDS[version + 1](self, db)
+                # A part of the file's first page, so it is committed with the script or not at all.
                 db.execute(f"PRAGMA user_version={version + 1}")
+            # No ROLLBACK after an error: `_connect` then closes the connection, which does the same.
             db.execute("COMMIT")
             version += 1
 
@@ -241,6 +251,7 @@ def restore(path: Path) -> tuple[Path, Path]:
     else:
         raise NotFound(f"{path.parent} holds no sound copy of the store", "take the folder from your own backup")
     aside = Path(tempfile.mkdtemp(prefix=f"{path.stem}-damaged-{time.strftime('%Y%m%d-%H%M%S')}-", dir=path.parent))
+    # A log that stays would be read as the new file's own; the old head names events that the copy lacks.
     for part in (
         path,
         path.with_name(path.name + "-wal"),
@@ -261,6 +272,7 @@ def refuse_network_drive(folder: Path) -> None:
     target = str(folder.resolve())
     for line in MOUNTS.read_text().splitlines() if MOUNTS.exists() else ():
         _, point, name, *_ = line.split()
+        # A space in a path stands there as \040.
         point = point.encode().decode("unicode_escape")
         inside = target == point or target.startswith(point.rstrip("/") + "/")
         if inside and len(point) > best:
@@ -288,6 +300,7 @@ def _use_wal(db: sqlite3.Connection) -> str:
         try:
             return str(db.execute("PRAGMA journal_mode=WAL").fetchone()[0])
         except sqlite3.OperationalError as problem:
+            # The low byte is the primary code: SQLITE_BUSY_RECOVERY and its like are busy too.
             if problem.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
                 raise
             time.sleep(0.01)
@@ -325,6 +338,7 @@ def _plainly(path: Path) -> Iterator[None]:
             f"the store {path} cannot be used now: {words}", "free space or wait, then repeat"
         ) from problem
     except sqlite3.DatabaseError as problem:
+        # A constraint that fails is a mistake of ours and no damage to the file, although it is a DatabaseError.
         if isinstance(problem, sqlite3.IntegrityError):
             raise
         raise _damaged(path, str(problem)) from problem
