@@ -24,6 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     asked = {flag for flag in _OWN_FLAGS if flag in words}
+    # Taken out wherever they stand: they are the command's own, and no verb has them as parameters.
     words = [word for word in words if word not in _OWN_FLAGS]
     try:
         _print(_run(words), as_text="--json" not in asked)
@@ -33,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(problem, "--json" in asked)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
+        # 128 and SIGINT's number, as shells report it.
         return 130
     except BrokenPipeError:
         sys.stderr.close()  # the reader has gone, e.g. `| head`

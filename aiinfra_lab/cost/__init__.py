@@ -118,6 +118,7 @@ def show(uri: Annotated[Name, Choices(_uris)] | None = None) -> Cost:
     if not mine:
         raise NotFound(f"nothing is known about a cost of {wanted}", "`%cost show` lists what has cost something")
     if Uri.is_bare(wanted) and mine[0].span.steps:  # a pipeline's newest run stands for it: earlier ones are history
+        # The first is the newest: `spendings` sorts so.
         return _cost(mine[0].span.uri, mine[:1])
     return _cost(wanted, mine)
 
@@ -136,10 +137,12 @@ def ls(*, gpu: Annotated[str, Choices(prices.accelerators)] | None = None) -> Pr
 def _cost(uri: str, found: list[Spending]) -> Cost:
     everything = uri == _ALL
     starts = found if Uri.is_one(uri, "deploy") else []
+    # Starts of one name may have had several prices: then none of them is the price of all.
     done, rates = use(starts), {item.usd_per_hour for item in found}
     return Cost(
         uri=uri,
         duration_s=sum(item.span.duration_s for item in found),
+        # One thing costs its own time; only in the sum of all is a machine that several things share paid once.
         spent_usd=total_usd(found) if everything else sum(item.usd for item in found),
         parts=_steps(found[0]) if not everything and found[0].span.steps else tuple(map(_part, found)),
         usd_per_hour=rates.pop() if len(rates) == 1 and not everything else None,

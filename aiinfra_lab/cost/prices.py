@@ -61,6 +61,7 @@ class Price(Result):
 def table() -> tuple[Price, ...]:
     """The prices that count here, cheapest first: the file that `cost.prices` names, or the shipped one."""
     own = settings().get("cost.prices", "")
+    # An absolute path stays what it is: pathlib lets the right side win.
     path = settings().project / Path(own).expanduser() if own else SHIPPED
     try:
         return read(path, path.stat().st_mtime_ns)
@@ -70,6 +71,7 @@ def table() -> tuple[Price, ...]:
         ) from None
 
 
+# The time of the last write is part of the cache's key: an edited table is read again.
 @lru_cache(maxsize=4)
 def read(path: Path, _written_at: int = 0) -> tuple[Price, ...]:
     """The usable rows of a table, cheapest first. UsageProblem names the line that cannot be read."""
@@ -110,7 +112,9 @@ def machine_usd_per_hour() -> float:
 
 def _price(path: Path, line: int, row: dict[str, str]) -> Price:
     try:
+        # Read for the error only, which here can name the line; `age_days` would raise one without it.
         dt.date.fromisoformat(row["date"])
+        # NaN is no credible price: a row without one is left out, not refused.
         usd = float(row["usd_per_hour"] or "nan")
         low, high = (float(row[name]) if row[name] else None for name in ("spot_low_usd", "spot_high_usd"))
         count = float(row["count"])

@@ -27,6 +27,7 @@ def spendings() -> list[Spending]:
     """Everything that took time, newest first; an earlier start of a session or an endpoint stands for itself."""
     spans = [span for noun in nouns.every() for span in noun.spans()]
     here = machine_usd_per_hour()
+    # The newest start comes last, and so its price holds: a run names its session, not the start of it.
     rates = {span.uri: _rate(span, here) for span in sorted(spans, key=lambda span: span.started_at)}
     found = [Spending(span, _rate(span, here, rates)) for span in spans]
     return sorted(found, key=lambda item: item.span.started_at, reverse=True)
@@ -63,6 +64,7 @@ def _machine_usd(found: Iterable[Spending]) -> float:
             spent += (at - last) / 3600 * max(running)
         running[rate] += step
         if not running[rate]:
+            # Counter keeps a key at 0, and `max` would still count its price.
             del running[rate]
         last = at
     return spent

@@ -53,6 +53,7 @@ def unit_costs(starts: Sequence[Spending]) -> tuple[UnitCost, ...]:
     if not done.rows:
         return ()
     cloud = compared_with()
+    # The newest start stands for all: earlier ones may have been at other prices.
     here = "this machine" if starts[0].span.on_machine else "where it runs"
     return (
         _at(here, starts[0].usd_per_hour, done),

@@ -151,6 +151,7 @@ def promote(name: EndpointName) -> Endpoint:
     note = admission.may_take_all(record, model)
 
     def decide(body: EndpointRecord) -> EndpointRecord:
+        # Once more, on the record as it is now: only what was admitted above may take all traffic.
         new = desired_state.promoted(body)
         if new.champion != model:
             raise Failed(f"{model} is no longer the canary of {record.name}", f"look: `%deploy show {record.name}`")
@@ -160,6 +161,7 @@ def promote(name: EndpointName) -> Endpoint:
         record = lifecycle.reconcile(record, decide, Event("deploy promote", record.uri, (model,), (record.uri,)))
     record = lifecycle.wait(record, before)
     try:
+        # The alias last: it must not mean a version that the endpoint then could not serve.
         models.promote(model)
     except LabError as problem:
         raise Failed(f"{model} has all traffic, but not the alias: {problem.what}", problem.fix) from problem
@@ -210,6 +212,7 @@ def _start(
         if record is not None and record.body.is_open:
             record, state = lifecycle.observe(record)
             if state.word == "stopping":
+                # It takes no other version any more: wait until it is gone, then start anew.
                 lifecycle.end(record)
                 continue
             if state.is_live:

@@ -29,10 +29,12 @@ def ask(url: str, path: str, body: object = None, timeout_s: float = 10.0) -> tu
     connect = _CONNECTIONS.get(parts.scheme)
     if connect is None:
         raise Unavailable(f"the endpoint has no address yet ({url!r})", "look with `%deploy show NAME`")
+    # NaN and Infinity are no JSON, and Python would write them all the same.
     data = None if body is None else json.dumps(body, allow_nan=False)
     # http.client knows no proxy settings: an address of this machine must never be sent to one.
     connection = connect(parts.netloc, timeout=timeout_s)
     try:
+        # An endpoint elsewhere may answer below a path of its server.
         connection.request("GET" if body is None else "POST", parts.path.rstrip("/") + path, data)
         answer = connection.getresponse()
         return answer.status, json.loads(answer.read())

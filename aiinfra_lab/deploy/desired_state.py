@@ -42,6 +42,7 @@ def fresh(before: EndpointRecord | None, request: ServeRequest) -> tuple[Endpoin
     new = EndpointRecord(
         champion=champion,
         earlier=earlier,
+        # Counted on over starts: nobody who waits for a new one takes an earlier start's for it.
         generation=known.generation,
         started_at=time.time(),
         earlier_spans=_spans_until_now(before),
@@ -121,6 +122,7 @@ def without_canary(body: EndpointRecord, why: Rollback) -> EndpointRecord:
 
 def back_to(body: EndpointRecord, served: DesiredState, problem: str) -> EndpointRecord:
     """What is served already, since the newest generation cannot be; `problem` says why."""
+    # The refused change has put the served champion among the earlier ones, and it is none when it stays.
     earlier = body.earlier[:-1] if body.earlier[-1:] == (served.champion,) else body.earlier
     return replace(
         _next(body),
@@ -131,6 +133,7 @@ def back_to(body: EndpointRecord, served: DesiredState, problem: str) -> Endpoin
         rollback_if=served.rollback_if,
         earlier=earlier,
         problem=problem,
+        # The refused one, not the one that this makes: by its number those who wait find out why.
         problem_generation=body.generation,
     )
 
@@ -143,6 +146,7 @@ def _with_champion(body: EndpointRecord, model: str) -> EndpointRecord:
     champion, earlier = body.champion, body.earlier
     if champion not in (None, model):
         earlier = (*earlier, str(champion))[-_EARLIER_KEPT:]
+    # Generation 0 was never asked to serve: it needs its first, whatever the champion.
     if champion == model and body.canary is None and not body.rolled_back and body.generation:
         return body
     new = replace(_next(body), champion=model, earlier=earlier, rolled_back=None)

@@ -85,6 +85,7 @@ def send(
 async def _send(
     address: SplitResult, bodies: Sequence[bytes], rate: float, wanted: int, counts: LoadCounts, stop: threading.Event
 ) -> None:
+    # One count for all: whichever client is free sends the next, so that a slow answer holds up few others.
     numbers, started = itertools.count(), time.perf_counter()
 
     async def client() -> None:
@@ -92,6 +93,7 @@ async def _send(
         while (number := next(numbers)) < wanted and not stop.is_set():
             due = started + number / rate
             while (pause := due - time.perf_counter()) > 0 and not stop.is_set():
+                # In short steps: at a low rate, a stop would else be noticed late.
                 await asyncio.sleep(min(pause, 0.2))
             if stop.is_set():
                 break
@@ -145,6 +147,7 @@ class _Client:
         """Status and body of the answer; status 0 when there was none."""
         try:
             return await asyncio.wait_for(self._post(body), ANSWER_S)
+        # An answer that is late may still come, and on this connection it would be taken for the next request's.
         except (OSError, EOFError, TimeoutError, ValueError):
             self.close()
             return 0, b""

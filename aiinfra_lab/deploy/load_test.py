@@ -35,6 +35,7 @@ def run(record: Record[EndpointRecord], rows: object, rate: float, for_s: float,
     contract = Columns.from_json((artifact(record.body.desired.models[0]) / "columns.json").read_bytes())
     source = _through_features(features.open_rows(rows), contract)
     absent = [name for name in contract.names if name not in _columns(source)]
+    # All are made before the first is sent: making them must not count as latency.
     bodies = list(_bodies(source, contract, batch, math.ceil(rate * for_s)))
     uri = record.uri
     frame = LiveFrame(Card(f"traffic to {uri}", "running"))
@@ -42,6 +43,7 @@ def run(record: Record[EndpointRecord], rows: object, rate: float, for_s: float,
     found = _result(uri, str(source.uri), counts, _notes(record, absent))
     frame.clear()  # the result, or the error, says the rest
     detail = {name: value for name, value in dataclasses.asdict(found).items() if name not in ("uri", "rows", "notes")}
+    # Before the errors below: the traffic was sent, whatever came of it.
     open_store().commit([], Event("deploy run", uri, (str(source.uri),), (uri,), detail))
     if counts.interrupted:
         raise Failed(
@@ -109,6 +111,7 @@ def _bodies(source: Any, contract: Columns, batch: int, most: int) -> Iterator[b
 
 
 def _values(df: Any, names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+    # As objects: in a column of numbers pandas would turn None back into NaN, which is no JSON.
     columns = [df[name].astype(object).where(df[name].notna(), None) for name in names]
     return zip(*columns, strict=True)
 

@@ -63,6 +63,7 @@ class Local:
 
     def stop(self, claim: str, timeout_s: float) -> None:
         if _poll(claim) is None:
+            # A claim that was never committed is but the folder that `jobs.prepare` made.
             shutil.rmtree(self.home / "jobs" / claim, ignore_errors=True)
         while (record := open_store().get(JobRecord, claim)) and record.body.is_open:
             if jobs.observe(record).live:
@@ -128,6 +129,7 @@ def _free_port(before: int, port: int | None) -> int:
         raise UsageProblem(f"{port} is no port", "choose one from 1024 to 65535, or leave --port out")
     wanted = port or before
     try:
+        # Only tried, and let go: the server binds it itself, and fails with a reason when somebody was faster.
         with bind(wanted) as listener:
             return int(listener.getsockname()[1]) if port else wanted
     except Conflict as problem:

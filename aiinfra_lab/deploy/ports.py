@@ -12,6 +12,7 @@ HOST = "127.0.0.1"
 def bind(port: int) -> socket.socket:
     """A bound socket; port 0 takes any free one. Conflict when the port is not to be had."""
     listener = socket.socket()
+    # Else the port of an endpoint that was just stopped is refused while its old connections are in TIME_WAIT.
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((HOST, port))

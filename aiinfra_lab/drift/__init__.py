@@ -77,6 +77,7 @@ def check(
         columns=tuple(columns),
         sample=exports.keep(reference, current),  # before the record: a verdict never lacks its samples
     )
+    # Recorded whatever it is: a pipeline that stops here leaves a verdict to look at.
     found = DriftReport.of(_add(endpoint.name, verdict))
     if found.state != "no drift" and not report:
         raise _failed(found)
@@ -136,6 +137,7 @@ def log(name: EndpointName) -> Listing:
 
     name: the endpoint
     """
+    # A verdict never changes: how they changed is the list of them.
     return ls(name)
 
 

@@ -48,6 +48,7 @@ def _write_html(reference: pl.DataFrame, current: pl.DataFrame, into: Path) -> N
         definition = DataDefinition(numerical_columns=numbers, categorical_columns=texts)
         before, now = (Dataset.from_pandas(_drawn(frame), data_definition=definition) for frame in (reference, current))
         try:
+            # Evidently takes the current data first, then the reference.
             made = Report([DataDriftPreset()]).run(now, before)
         except Exception as problem:  # whatever it raises on samples it cannot handle
             raise Failed(f"Evidently makes no report of this: {problem}", "take --as json") from problem
@@ -55,4 +56,5 @@ def _write_html(reference: pl.DataFrame, current: pl.DataFrame, into: Path) -> N
 
 
 def _drawn(frame: pl.DataFrame) -> object:
+    # Always the same rows: a verdict's report, made again, shows the same.
     return (frame.sample(MOST_ROWS, seed=0) if frame.height > MOST_ROWS else frame).to_pandas()

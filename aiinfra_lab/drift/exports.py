@@ -30,6 +30,7 @@ def forms() -> list[str]:
 
 def keep(reference: pl.DataFrame, current: pl.DataFrame) -> str:
     """Keep both samples as files, so that the verdict can be looked into later; returns their folder's name."""
+    # Not the verdict's own name: its number is known only once the record is committed, which comes after.
     name = secrets.token_hex(6)
     folder = _folder(name)
     # The rows may be about people, and the log that they came from is as private.

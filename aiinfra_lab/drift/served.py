@@ -78,6 +78,7 @@ def log_rows(served: ServedEndpoint, model: Model, since_at: float) -> pl.DataFr
     for line in _lines(served.log_folder):
         if line["at"] < since_at:
             break
+        # A row without a score was not answered; and another version's answers say nothing of this one's.
         if line.get("score") is not None and line["model"] == model.uri and isinstance(line["inputs"], dict):
             question = (line["row_id"], json.dumps(line["inputs"], sort_keys=True))
             if question not in asked:
@@ -163,4 +164,5 @@ def _series(column: Column, values: Iterable[Any]) -> pl.Series:
 
     if column.type == CATEGORY:
         return pl.Series(column.name, [category_text(value) for value in values], dtype=pl.String)
+    # Not strict: what is no number becomes a missing value, and does not end the check.
     return pl.Series(column.name, list(values), dtype=pl.Float64, strict=False)

@@ -25,6 +25,7 @@ def judge(reference: pl.DataFrame, current: pl.DataFrame, alpha: float) -> list[
     """
     shared = [name for name in reference.columns if name in current.columns]
     found = [_compare(name, reference, current) for name in shared]
+    # What could not be tested is no test: it must not make the correction of the others stricter.
     tested = [(change, change.p, inconclusive) for change, inconclusive in found if change.p is not None]
     corrected = samples.adjusted([p for _, p, _ in tested])
     judged = [

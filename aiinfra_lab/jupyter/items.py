@@ -57,6 +57,7 @@ class ItemFeed:
 
     def look(self, since: int = 0) -> list[Item]:
         """Items written after that revision, or changed although nobody wrote it down; the last started first."""
+        # Requests are answered on several threads at once, and a look changes what is known.
         with self._lock:
             found = current()
             newest = next(iter(self._store.changed(self.rev)), None)
@@ -78,6 +79,7 @@ def current() -> list[Item]:
             seen |= {item.job or item.uri: item for item in noun.watched(ENDED_SHOWN)}
         except LabError:
             continue  # its provider cannot be asked now: its jobs are listed all the same
+    # The noun's own view of a job wins: it knows more of its thing than the job does.
     seen = {job.id: _of_job(job) for job in _jobs()} | seen
     newest = sorted(seen.items(), key=lambda pair: pair[1].started_at, reverse=True)
     ended = sorted((one for _, one in newest if not one.is_live), key=_ended_at, reverse=True)[:ENDED_SHOWN]

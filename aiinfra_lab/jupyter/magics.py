@@ -33,6 +33,7 @@ class NounMagic:
             self.ipython.user_ns[call.bind] = result
         return result
 
+    # IPython's inspector asks for this before `__doc__`, which is that of the class.
     def getdoc(self) -> str:
         """What `%NOUN?` shows."""
         return help_of(self.noun).content

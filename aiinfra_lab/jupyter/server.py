@@ -88,6 +88,7 @@ class ItemsHandler(_Handler):
             return {"rev": 0, "workspace": None, "items": [], "hint": problem.fix}
         if not has_store(place):  # looking must not make one
             return {"rev": 0, "workspace": place.workspace.name, "items": []}
+        # One step for two requests that come first at once: both then use one feed, and so one count of revisions.
         watch = self.settings["aiinfra_watches"].setdefault(place.home, ItemFeed(open_store(place)))
         return items_since(watch, int(since), place)
 
@@ -111,6 +112,7 @@ class VerbHandler(_Handler):
     @web.authenticated
     @authorized
     async def post(self, noun: str, verb: str) -> None:
+        # HTTP's 202: accepted, and not done yet. A stop is written once this is answered.
         await self.reply(lambda: self._call(noun, verb), status=200 if verb == "stop" else 202)
 
     def _call(self, noun: str, verb: str) -> dict[str, Any]:
@@ -145,8 +147,10 @@ def _load_jupyter_server_extension(server: Any) -> None:
     base = url_path_join(server.web_app.settings["base_url"], "aiinfra")
     routes = [
         (r"/items", ItemsHandler),
+        # Tornado takes the first that fits, and NOUN/VERB would fit this one too.
         (r"/jobs/([^/]+)", JobHandler),
         (r"/([^/]+)/([^/]+)", VerbHandler),
         (r"/(.*)", NothingHandler),
     ]
+    # Tornado's first argument is a pattern of host names: any.
     server.web_app.add_handlers(".*$", [(base + path, handler) for path, handler in routes])

@@ -125,6 +125,7 @@ def start(
         return _made(found, from_, restore)
     here = folder.absolute()
     marker = here / FILE
+    # A pyproject.toml with our section marks a workspace too: a second file would take its place.
     if not marker.exists() and not _is_checkout(here):
         write(marker, "# The workspace's settings; `aiinfra lab check` explains each value.\n")
     with inside(here):
@@ -187,6 +188,7 @@ def log(uri: Annotated[Name, Choices(checks.known_uris)] | None = None, *, event
     store = open_store()
     if uri is None:
         latest = list(store.events(last=events))[::-1]
+        # Events are numbered without gaps: the last number is how many there are.
         count = latest[0].seq if latest else 0
         return Lineage("lab:log", (), (), _event_lines(latest, events), _more(count, events, "%lab log"))
     uri = str(uri)
@@ -220,6 +222,7 @@ def _event(item: LoggedEvent) -> str:
 
 def _made(where: Settings, from_: str | None, restore: bool) -> Workspace:
     where.project.mkdir(parents=True, exist_ok=True)
+    # First of all: what follows reads the store, and writes into it.
     notes = checks.restore_store(where.home) if restore else []
     wrote, other = examples.write(from_, where.project) if from_ else ([], [])
     notes += [f"left as it was, though the example's differs: {', '.join(other)}"] if other else []

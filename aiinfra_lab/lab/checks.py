@@ -24,6 +24,7 @@ from ..units import show_bytes, show_duration
 from . import retention
 
 _LEAST_FREE_BYTES = 2 * 2**30
+# The first commit of a day makes a copy: without one for two days nothing was committed, or copying fails.
 _OLDEST_COPY_S = 2 * 86400
 _BUILDER = Path(__file__).parents[2] / ".ci" / "front"  # only a checkout has it
 
@@ -73,6 +74,7 @@ def restore_store(home: Path) -> list[str]:
         newest = store.head()[0]
         copy, aside = restore(store.path)
         first = store.head()[0] + 1
+        # Once the copy is in place, since it decides which jobs are known.
         ended = restored.end_unknown(home)
         restored.settle(home)
     made = time.strftime("%Y-%m-%d %H:%M", time.localtime(copy.stat().st_mtime))
@@ -139,6 +141,7 @@ def _workspace(where: Settings) -> HealthFinding:
 
 
 def _disk(workspace: Path) -> HealthFinding:
+    # The workspace may not be made yet: then the disk that it would be on counts.
     existing = next(folder for folder in (workspace, *workspace.parents) if folder.exists())
     free = shutil.disk_usage(existing).free
     if free >= _LEAST_FREE_BYTES:
@@ -154,6 +157,7 @@ def _store(home: Path) -> Iterator[HealthFinding]:
         if not isinstance(store, SqliteStore):
             yield HealthFinding("ok", "store", f"{len(store.changed())} records in PostgreSQL")
             return
+        # To look must not make a store; but where a log's head lies and no store, one is lost.
         if not store.path.exists() and not store.path.with_name("audit.head").exists():
             return
         found = store.integrity()
@@ -181,6 +185,7 @@ def _records() -> Iterator[HealthFinding]:
     """Records that this version cannot read, and those of a kind that nobody here knows."""
     try:
         store = open_store()
+        # By the keys alone: the bodies are what may be unreadable.
         there = Counter(key.kind for key in store.changed())
     except LabError:
         return  # said above
@@ -201,6 +206,7 @@ def _audit() -> HealthFinding:
     store = open_store()
     proof = audit.prove(store)
     if proof.sound:
+        # The chain of a restored store is sound although events are lost: its own event says which.
         gaps = [str(logged.event.detail["lost"]) for logged in store.events() if "lost" in logged.event.detail]
         return HealthFinding("ok", "audit log", "; ".join([proof.why, *gaps]))
     return HealthFinding(

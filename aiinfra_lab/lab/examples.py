@@ -34,6 +34,7 @@ def write(source: str, into: Path) -> tuple[list[str], list[str]]:
         for file in sorted(_source(folder).glob(pattern)):
             target = into / folder / file.name
             if not target.exists():
+                # Not flushed: after a crash it can be copied again.
                 with writing(target, flush=False) as aside:
                     shutil.copyfile(file, aside)
                 written.append(f"{folder}/{file.name}")

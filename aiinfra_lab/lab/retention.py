@@ -83,4 +83,5 @@ def _delete(path: Path) -> None:
     if path.is_dir():
         shutil.rmtree(path)
     else:
+        # An endpoint may have deleted it itself meanwhile, to keep its log within its size.
         path.unlink(missing_ok=True)

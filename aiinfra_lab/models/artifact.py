@@ -34,6 +34,7 @@ def publish_next(aside: Path, name: str) -> str:
     """Give the folder the next free version's name, which thereby is taken; the version's label."""
 
     def take() -> str:
+        # Asked anew each time: who loses the race finds the winner's folder there, and takes the next number.
         label = f"{name}@{next_version(open_store(), ModelVersion, name)}"
         publish(aside, folder(label))
         return label

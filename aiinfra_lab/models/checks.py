@@ -114,6 +114,7 @@ def _data(version: Record[ModelVersion]) -> ModelFinding:
             known = resolve_any(uri)
         except NotFound:
             return ModelFinding("data", "bad", f"{uri} is gone", "add that data again, and train on it")
+        # Not every kind of rows keeps a digest: where none is, that they are there is all that can be checked.
         if uri == rows and getattr(known.body, "digest", version.body.rows_digest) != version.body.rows_digest:
             return ModelFinding(
                 "data", "bad", f"{uri} is not what the model learned from", "train again on what is there now"

@@ -29,6 +29,7 @@ class Registry:
             _ensure(mlflow, name)
             if known := _version(mlflow, entry.uri):
                 return known
+            # Before anything is uploaded: for a run that MLflow does not know this raises NotFound.
             run = mlflow.get_run(entry.tracked_as)
             # With the run's artifacts: MLflow's own page then shows the model where it shows the run.
             target = f"models/{Uri.parse(entry.uri).label}"
@@ -77,6 +78,7 @@ def _ensure(mlflow: Any, name: str) -> None:
     from mlflow.exceptions import MlflowException
 
     try:
+        # Tried rather than asked for first: another process may make it in between.
         mlflow.create_registered_model(name)
     except MlflowException as problem:
         if problem.error_code != "RESOURCE_ALREADY_EXISTS":
@@ -84,6 +86,7 @@ def _ensure(mlflow: Any, name: str) -> None:
 
 
 def _search(mlflow: Any, name: str) -> list[Any]:
+    # Our names have no quotes, so that the filter needs no escaping.
     return list(mlflow.search_model_versions(f"name = '{name}'"))
 
 
@@ -110,6 +113,7 @@ def _write(source: Path, target: Path) -> None:
 
     def schema(side: Mapping[str, Any]) -> Schema:
         specs = [
+            # The number of rows, which is null in our signature, is -1 in MLflow's.
             (name, np.dtype(item["dtype"]), [-1 if n is None else n for n in item["shape"]])
             for name, item in side.items()
         ]

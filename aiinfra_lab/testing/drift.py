@@ -20,7 +20,9 @@ def sample(rows: int = 200, *, moved: float = 0.0) -> pl.DataFrame:
     """Numbers and texts, some of them missing, and a score."""
     import polars as pl
 
+    # 37 and 61 share no factor with 100: every hundredth comes once before any comes twice.
     numbers = [None if row % 20 == 0 else (row * 37 % 100) / 100 + moved for row in range(rows)]
+    # Letters beyond ASCII and markup: what a report gets wrong when it forgets to encode or to escape.
     texts = [None if row % 30 == 0 else ("réd", "green", "<b>&")[row % 3] for row in range(rows)]
     scores = [(row * 61 % 100) / 100 for row in range(rows)]
     schema = {"x": pl.Float64, "colour": pl.String, "score": pl.Float64}

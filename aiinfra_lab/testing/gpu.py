@@ -73,6 +73,7 @@ class MachinesContract:
         handle = machines.create(Plan("one", offer, time.time() + 3 * self.lead_s))
         machines.renew(handle, None)
         self.becomes(machines, handle, "ready")
+        # Until the first deadline is over: only then is it known to have been taken away.
         time.sleep(3 * self.lead_s)
         assert machines.status(handle).state == "ready"
         machines.renew(handle, time.time())

@@ -126,6 +126,7 @@ class ExecutorContract:
 
     def test_stop_reaches_the_cell_that_runs(self, executor: Executor, tmp_path: Path) -> None:
         notebook = write_notebook(tmp_path / "a.ipynb", SLOW, "print('never')")
+        # A kernel takes a second or two to start: before that, no cell would be running.
         outcome = run(executor, notebook, tmp_path / "out.ipynb", after(3.0))
         assert outcome.state == "stopped"
         assert not has_run(code_cells(tmp_path / "out.ipynb")[-1])

@@ -118,6 +118,7 @@ class StoreContract:
         assert names(store.list(Note, order="written")) == ["a", "c", "b"]
 
     def test_a_list_can_be_of_one_name_and_then_the_highest_version_comes_first(self, store: Store) -> None:
+        # a@10 and a@2, since texts sort the other way round than numbers.
         for name in ("a@1", "ab@1", "a@10", "a@2", "a", "a@2#0f"):
             made(store, name)
         assert names(store.list(Note, name="a"))[:2] == ["a@10", "a@2#0f"]
@@ -125,6 +126,7 @@ class StoreContract:
         assert names(store.list(Note, name="a", limit=1)) == ["a@10"]
 
     def test_a_list_can_be_about_one_thing_or_any_version_of_it(self, store: Store) -> None:
+        # x:A@1, since SQLite's LIKE takes capitals for small letters.
         for name, of in (("1", "x:a@1"), ("2", "x:a@2"), ("3", "x:ab"), ("4", "x:a"), ("5", "x:A@1"), ("6", "")):
             made(store, name, of=of)
         assert names(store.list(Note, about="x:a")) == ["4", "2", "1"]
@@ -165,6 +167,7 @@ class StoreContract:
         assert [logged.seq for logged in store.events(last=2)] == [3, 4]
 
     def test_more_events_than_one_reading_holds_all_come(self, store: Store) -> None:
+        # Our SQL stores read 500 at a time: two full readings and a rest.
         for _ in range(1_003):
             store.commit([], Event("data add", "data:a@1"))
         assert [logged.seq for logged in store.events()] == list(range(1, 1_004))
@@ -179,6 +182,7 @@ class StoreContract:
         assert list(store.events(naming="data:a@2")) == []
 
     def test_text_of_any_script_and_quotes_survive(self, store: Store) -> None:
+        # PostgreSQL's texts cannot hold NUL: a store has to keep it in another way.
         text = "日本 'x' \"y\" \\ \u0000 \n"
         made(store, "ü", text=text, n=2**53, more={"näme": "é"})
         found = store.get(Note, "ü")

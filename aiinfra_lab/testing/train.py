@@ -39,6 +39,7 @@ class TrackerContract:
 
     def test_many_points_arrive(self, tracker: Tracker) -> None:
         run = tracker.begin(INTENT)
+        # More than one call may carry: MLflow's takes 1,000.
         tracker.log(run, [*points(1500), *points(10, "auc")])
         found = read(tracker, run)
         assert (found.points, found.metrics) == (1510, {"loss": 749.5, "auc": 4.5})
@@ -76,6 +77,7 @@ class TrackerContract:
     def test_it_has_what_was_begun_of_any_number_that_is_asked_for(self, tracker: Tracker) -> None:
         runs = [tracker.begin(Intent(f"train:delay@{n}", INTENT.rows, INTENT.digest)) for n in (1, 2)]
         tracker.end(runs[0], "failed")
+        # More than MLflow answers in one page, which is 1,000.
         assert tracker.known([*runs, *(f"{n:032x}" for n in range(1500))]) == set(runs)
         assert tracker.known([]) == set()
 

@@ -34,6 +34,7 @@ from .watch import Watch, is_named
 
 _log = logging.getLogger("aiinfra_lab.deploy.server")  # __name__ is __main__ here
 
+# Less than the supervisor's GRACE_S, after which it kills: log and counts must be written by then.
 DRAIN_S = 4.0
 
 
@@ -52,12 +53,14 @@ async def serve(store: Store, record: Record[EndpointRecord], listener: socket.s
     predictor = Predictor(log, loop)
     server = Server(HttpApi(record.name, predictor).handle, loop)
     watch = Watch(record.name, store, predictor, lambda code: _from_thread(loop, leave, code))
+    # The watch freezes what lives then for good: garbage from the start must not be among it.
     gc.collect()
     watch.start(record)
     socket_server = await loop.create_server(server.connect, sock=listener, backlog=512)
     code = await ended
     socket_server.close()
     await _drain(predictor, server)
+    # The log before the watch, whose last counts name the lines that the log has lost.
     await loop.run_in_executor(None, log.close)
     await loop.run_in_executor(None, watch.close, code)
     return code

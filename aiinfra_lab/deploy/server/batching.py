@@ -59,6 +59,7 @@ class Batcher:
 
     def _take(self) -> tuple[list[Work], list[tuple[Value, ...]]]:
         batch = [self._waiting.popleft()]
+        # The first is taken whole, however long it is: a request is never split.
         rows = list(batch[0].values)
         while self._waiting and len(rows) + len(self._waiting[0].values) <= MAX_BATCH:
             batch.append(self._waiting.popleft())

@@ -34,6 +34,7 @@ class Counts:
         self.rows += rows
         self.errors += failed
         self.busy_ms += latency_ms
+        # An edge falls into the bucket below it, as Prometheus' `le` has it.
         self.buckets[bisect_left(EDGES_MS, latency_ms)] += 1
 
     def quantile_ms(self, share: float) -> float | None:
@@ -42,6 +43,7 @@ class Counts:
         for at, count in enumerate(self.buckets):
             if count and seen + count >= share * total:
                 low = EDGES_MS[at - 1] if at else 0.0
+                # The last bucket has no upper edge: what lies in it counts as the last edge.
                 high = EDGES_MS[min(at, len(EDGES_MS) - 1)]
                 return low + (high - low) * max(0.0, share * total - seen) / count
             seen += count

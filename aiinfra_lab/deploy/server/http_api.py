@@ -61,6 +61,7 @@ class HttpApi:
             "waiting_rows": predictor.waiting_rows,
             "log_lost_rows": predictor.log.lost,
             "refused": {str(status): count for status, count in predictor.refused.items()},
+            # A copy, which the GIL makes in one step: the watch adds versions on a thread of its own.
             "versions": {uri: counts.to_record() for uri, counts in predictor.counts.copy().items()},
             "verdict": _verdict(judge) if judge else None,
         }
@@ -82,6 +83,7 @@ class HttpApi:
         """Answer when what was predicted before is on disk."""
 
         def done() -> None:
+            # It is called on the log's thread, and connections belong to the loop's.
             self.predictor.loop.call_soon_threadsafe(request.respond, 200, b'{"flushed":true}')
 
         self.predictor.log.flush(done)
@@ -91,6 +93,7 @@ class HttpApi:
 
     def _metrics(self, request: Request) -> None:
         predictor = self.predictor
+        # Copied, since the watch may add a version on its own thread meanwhile.
         text = metrics.text(self.name, predictor, predictor.counts.copy(), predictor.refused)
         request.respond(200, text, metrics.KIND)
 

@@ -40,6 +40,7 @@ class Judge:
     def evaluate(self) -> Judgement:
         """Judge by what was counted until now; `judgement` keeps it. It takes longer the more there is to judge."""
         requests = self.requests
+        # The loop's thread counts on meanwhile: without `min`, more requests could be bad than there were.
         counts = {key: (min(bad, requests), requests) for key, bad in self.bad.items()}
         self.judgement = bounds.judge(self._bounds, counts, CONFIDENCE)
         return self.judgement

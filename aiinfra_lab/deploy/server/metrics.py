@@ -22,6 +22,7 @@ def text(name: str, predictor: Predictor, counts: Mapping[str, Counts], refused:
     ):
         samples = ((_labels(name, model=uri), getattr(item, field)) for uri, item in by_version)
         lines += _metric(metric, "counter", what, samples)
+    # The head alone: Prometheus takes one for each metric, before the samples of all versions.
     lines += _metric("request_seconds", "histogram", "Time from a request's last byte to its scores.", ())
     for uri, item in by_version:
         lines += _histogram(name, uri, item)
@@ -55,5 +56,6 @@ def _histogram(name: str, uri: str, counts: Counts) -> Iterator[str]:
 
 
 def _labels(name: str, **labels: str) -> str:
+    # Names and URIs have no quotes, backslashes or line ends: nothing is to be escaped.
     pairs = {"endpoint": name, **labels}
     return "{" + ",".join(f'{key}="{value}"' for key, value in pairs.items()) + "}"

@@ -15,6 +15,7 @@ from ...features.contract import NUMBER, Columns, Value
 from .rows import Reader
 
 MAX_BATCH = 64
+# Wider than that of `models check`: here it only has to find files that do not belong together.
 TOLERANCE = 1e-3
 _WARM = (1, 2, 4, 8, 16, 32, MAX_BATCH)
 
@@ -27,6 +28,7 @@ class LoadedModel:
         self.columns = columns
         self.reader = Reader(columns)
         self._session = session
+        # A model may lack one of the two, and ONNX Runtime refuses an input that it does not know.
         self._inputs = {item.name for item in session.get_inputs()}
         self._fixed_s = self._row_s = 0.0
 
@@ -48,9 +50,11 @@ class LoadedModel:
         """Run every batch size a few times, so that no request pays for it, and measure the smallest and largest."""
         for size in _WARM:
             rows = [examples[at % len(examples)] for at in range(size)]
+            # The best of three: whatever disturbs a measurement makes it longer, and the first run allocates.
             took = min(self._timed(rows) for _ in range(3))
             if size == 1:
                 self._fixed_s = took
+        # Noise may make the small batch the slower one; with a negative price a row, long batches would seem short.
         self._row_s = max(0.0, (took - self._fixed_s) / (MAX_BATCH - 1))
 
     def _timed(self, rows: Sequence[tuple[Value, ...]]) -> float:
@@ -72,6 +76,7 @@ def load(uri: str, folder: Path) -> LoadedModel:
             raise Unavailable(f"{uri} has no {name} in {folder}", f"register it again, or take another than {uri}")
     columns = Columns.from_json((folder / "columns.json").read_bytes())
     options = onnxruntime.SessionOptions()
+    # Batches are small: more threads cost more than they give.
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4  # what goes wrong comes back as an exception
     try:

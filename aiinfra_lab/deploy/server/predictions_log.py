@@ -20,6 +20,7 @@ import msgspec
 
 FLUSH_S = 0.2
 FILE_BYTES = 16 << 20
+# Lines in memory while the disk is slow; any more are counted as lost, so that memory stays bounded.
 MOST_WAITING = 100_000
 
 _log = logging.getLogger(__name__)
@@ -88,6 +89,7 @@ class PredictionsLog:
     def _write_on(self) -> None:
         while not self._done:
             self._wake.wait(FLUSH_S)
+            # Cleared before the flush: who asks while it runs wakes the next one.
             self._wake.clear()
             self._flush()
         self._flush()  # what was added while the last lines were written
@@ -115,6 +117,7 @@ class PredictionsLog:
             self._next_file()
         rest = memoryview(block)
         while rest:
+            # The system may write a part only, e.g. when the disk is nearly full.
             rest = rest[os.write(self._file, rest) :]
         self._file_bytes += len(block)
 
@@ -126,6 +129,8 @@ class PredictionsLog:
 
     def _next_file(self) -> None:
         path = self.folder / f"{time.time_ns() // 1000}.jsonl"
+        # Opened before the old one is closed: should that fail, there is still a file to write. O_APPEND, so that
+        # after `_take_back` the next line goes to the new end.
         opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         if self._file >= 0:
             os.close(self._file)
@@ -146,6 +151,7 @@ class PredictionsLog:
 
 def files(folder: Path) -> list[Path]:
     """The log's files, oldest first."""
+    # Names are microseconds, and texts sort as numbers only when they are equally long.
     return sorted(folder.glob("*.jsonl"), key=lambda path: (len(path.name), path.name))
 
 
@@ -160,6 +166,7 @@ def newest(folder: Path, rows: int) -> list[dict[str, Any]]:
 
 
 def _backwards(path: Path) -> Iterator[dict[str, Any]]:
+    # A file is little longer than FILE_BYTES: it can be read whole.
     for line in reversed(path.read_bytes().splitlines()):
         with contextlib.suppress(msgspec.DecodeError):
             yield msgspec.json.decode(line)

@@ -85,6 +85,7 @@ class Routes:
 
 def key_position(salt: str, key: str) -> float:
     """A number from 0 to 1 for a key: fixed for a salt, and spread evenly."""
+    # blake2b takes a key of at most 64 bytes, and raises for a longer one.
     digest = hashlib.blake2b(key.encode(), digest_size=8, key=salt.encode()[:64]).digest()
     return int.from_bytes(digest) / 2**64
 
@@ -115,6 +116,7 @@ class Predictor:
 
     def __post_init__(self) -> None:
         self._executor = ThreadPoolExecutor(1, "predict")
+        # The count starts at 0 again after a restart: without it, request ids would repeat in the log.
         self._prefix = os.urandom(4).hex()
         self._taken = 0
         self._encode = msgspec.json.Encoder().encode
@@ -135,6 +137,7 @@ class Predictor:
         try:
             if not self.ready:
                 raise Refusal(503, "the endpoint is not ready" if not self.draining else "the endpoint is stopping")
+            # Before the body is read: what is refused for too much work should cost the least of it.
             if self.waiting_rows > MAX_WAITING_ROWS:
                 raise Refusal(503, "too many rows are waiting; try again in a moment")
             envelope = open_envelope(body)
@@ -174,6 +177,7 @@ class Predictor:
             parsed = champion.model.reader.read(envelope.rows)
             version.counts.errors += 1
             if self.routes.judge:
+                # Only as an error: the canary has spent no time on it, and so is not slow.
                 self.routes.judge.add(0.0, failed=True)
             return champion, False, parsed
 
@@ -193,6 +197,7 @@ class Predictor:
         )
         self.waiting -= 1
         request.version.counts.add(latency_ms, len(predictions), failed)
+        # The routes may have changed while it was predicted: a canary is not judged by what an earlier one did.
         judge = self.routes.judge
         if judge and request.canary and request.version is self.routes.canary:
             judge.add(latency_ms, failed=failed)

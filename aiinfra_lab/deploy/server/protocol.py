@@ -181,9 +181,11 @@ class Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         self._count_head(len(name) + len(value))
         lower = name.lower()
+        # llhttp lets only digits through; what a longer number announces is refused there, or counted as it comes.
         if lower == b"content-length" and len(value) < 20 and int(value) > MAX_BODY:
             self._stop(*_LONG_BODY)
         elif lower == b"origin":
+            # A browser sets it on what a page posts, and the page cannot take it away.
             self._from_page = True
         elif lower == b"expect":
             self._expects = True
@@ -191,6 +193,7 @@ class Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         self._in_head = False
         self._deadline = self._server.loop.time() + BODY_S
+        # Not while an answer is due: it would come before that one, and seem to belong to its request.
         if self._expects and not self._pending and self._transport:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
@@ -243,6 +246,7 @@ class Connection(asyncio.Protocol):
 
     def expire(self, now: float) -> None:
         """Drop the connection when its time for what it is doing is over."""
+        # While an answer is due, it is the endpoint that takes time, not the client.
         if self._pending or now < self._deadline:
             return
         if self._refused or not self._started:
@@ -276,6 +280,7 @@ class Connection(asyncio.Protocol):
 
     def _refuse(self, status: int, what: str) -> None:
         """Answer with the refusal after what is due, and take nothing more from this client."""
+        # `flush` ends a connection only when no request has begun, and the one that has will never be complete.
         self._refused, self._started, self._in_head = True, False, False
         request = Request(self, b"", b"", b"", from_page=False, keep=False)
         self._pending.append(request)

@@ -69,6 +69,7 @@ class Reader:
 
     def __init__(self, columns: Columns) -> None:
         self._columns = columns
+        # A column's name may be no Python identifier: the fields are numbered, and renamed in JSON only.
         fields = [(f"c{at}", *_field(item)) for at, item in enumerate(columns)]
         fields.sort(key=len)  # what is required has no default and stands first
         names = {f"c{at}": item.name for at, item in enumerate(columns)}
@@ -87,6 +88,7 @@ class Reader:
             rows = self._decode(raw)
         except msgspec.ValidationError as problem:
             return self._read_slowly(raw, problem)
+        # msgspec raises RecursionError for JSON that is nested too deeply, and no error of its own.
         except (msgspec.DecodeError, RecursionError) as problem:
             raise Refusal(400, str(problem)) from None
         _count(rows)
@@ -107,6 +109,7 @@ class Reader:
         for at, row in enumerate(rows):
             if not isinstance(row, dict):
                 raise Refusal(422, "a row is an object: column → value", at)
+            # True and False are numbers to Python, and no ids.
             if not isinstance(row.get(ROW_ID, ""), str | int) or isinstance(row.get(ROW_ID), bool):
                 raise Refusal(422, "a row's id is a text or a whole number", at, ROW_ID)
         try:

@@ -165,6 +165,7 @@ class Watch:
         if judge is None or live is None or live.canary is None:
             return
         judgement = judge.evaluate()
+        # Without a champion nobody could take the traffic: then the breach is only shown.
         if judgement.verdict == "breach" and live.champion is not None:
             self._roll_back(live, live.canary, judgement)
 
