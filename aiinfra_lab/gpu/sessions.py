@@ -88,7 +88,7 @@ def observe(record: Record[SessionRecord]) -> ObservedSession:
         return ObservedSession(record, "running" if now.state == "ready" else now.state)
     try:
         record = close(record, now.why, now.at)
-    except LabError:  # whoever only looks may have a store that cannot be written, and still is told
+    except LabError:  # whoever only looks may have no right to write, and still gets the answer
         return ObservedSession(record, "ended", now.why, now.at)
     # Somebody may have started it again in between: then that start is what is there now.
     return observe(record) if record.body.is_open else ObservedSession(record, "ended", *_end_of(record))

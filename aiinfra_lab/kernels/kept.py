@@ -96,7 +96,7 @@ class KeptKernel:
 
     def write_state(self, state: KernelState) -> None:
         """Replace the keeper's state, for this user only; nothing when the folder is gone with its workspace."""
-        if self.folder.is_dir():  # writing would make it again, at a place that somebody has cleared
+        if self.folder.is_dir():  # writing would make it again where somebody has cleared it away
             files.write_json(self.folder / "state.json", msgspec.to_builtins(state), mode=files.OWNER_ONLY)
 
     def connection_info(self) -> dict[str, Any]:
