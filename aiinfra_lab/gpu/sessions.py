@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -61,14 +62,15 @@ def machines(record: Record[SessionRecord]) -> Machines:
     return provider
 
 
-def status(record: Record[SessionRecord]) -> Status:
+def status(record: Record[SessionRecord], provider: Machines | None = None) -> Status:
     """What its machine does now, whatever was written last. Raises when its machines cannot be asked."""
     body = record.body
     if body.handle is not None:
-        now = machines(record).status(body.handle)
-        if now.state != "ended":
-            return now if body.is_open else Status("stopping")
-        return now if body.is_open else Status("ended", body.ended_by, body.ended_at)
+        now = (provider or machines(record)).status(body.handle)
+        if body.is_open:
+            return now
+        # Another start of the name must wait for the machine, even where the end is written already.
+        return Status("ended", body.ended_by, body.ended_at) if now.state == "ended" else Status("stopping")
     if not body.is_open:
         return Status("ended", body.ended_by, body.ended_at)
     is_given_up = time.time() - body.started_at > INTENT_S
@@ -80,30 +82,47 @@ def observe(record: Record[SessionRecord]) -> ObservedSession:
 
     Raises when its machines cannot be asked.
     """
-    body = record.body
-    if not body.is_open:  # the end was written when nothing was left: nobody need be asked
-        return ObservedSession(record, "ended", body.ended_by, body.ended_at)
-    now = status(record)
-    if now.state != "ended":
-        return ObservedSession(record, "running" if now.state == "ready" else now.state)
+    found = _observed(record, None)
+    if found.is_live or not record.body.is_open:
+        return found
     try:
-        record = close(record, now.why, now.at)
+        closed = close(record, found.why, found.at)
     except LabError:  # whoever only looks may have no right to write, and still gets the answer
-        return ObservedSession(record, "ended", now.why, now.at)
+        return found
     # Somebody may have started it again in between: then that start is what is there now.
-    return observe(record) if record.body.is_open else ObservedSession(record, "ended", *_end_of(record))
+    return _observed(closed, None)
 
 
-def observe_all(found: Sequence[Record[SessionRecord]]) -> list[ObservedSession]:
-    """What these do now, in their order. One whose machines cannot be asked does not hide the others."""
+def observe_all(records: Sequence[Record[SessionRecord]]) -> list[ObservedSession]:
+    """What these do now, in their order; ends that nobody wrote down are written in one commit.
+
+    One whose machines cannot be asked does not hide the others.
+    """
+    providers: dict[str, Machines] = {}
 
     def one(record: Record[SessionRecord]) -> ObservedSession:
         try:
-            return observe(record)
+            if record.body.is_open and record.body.provider not in providers:
+                providers[record.body.provider] = machines(record)
+            return _observed(record, providers.get(record.body.provider))
         except LabError as problem:
             return ObservedSession(record, "cannot tell", problem.what)
 
-    return [one(record) for record in found]
+    found = list(map(one, records))
+    ended = [each for each in found if not each.is_live and each.record.body.is_open]
+    with contextlib.suppress(LabError):  # somebody wrote one meanwhile, or the store is read only: the next look will
+        _close_all(ended)
+    return found
+
+
+def _observed(record: Record[SessionRecord], provider: Machines | None) -> ObservedSession:
+    body = record.body
+    if not body.is_open:  # the end was written when nothing was left: nobody need be asked
+        return ObservedSession(record, "ended", body.ended_by, body.ended_at)
+    now = status(record, provider)
+    if now.state == "ended":
+        return ObservedSession(record, "ended", now.why, now.at or time.time())
+    return ObservedSession(record, "running" if now.state == "ready" else now.state)
 
 
 def kernel_of(session: object) -> KeptKernel:
@@ -167,13 +186,13 @@ def move(record: Record[SessionRecord], limits: Limits) -> Record[SessionRecord]
 def close(
     record: Record[SessionRecord], why: str, at: float | None = None, exit_code: int | None = None
 ) -> Record[SessionRecord]:
-    """Write down the end of this start; one that has an end keeps it. The only place that ends a session's record.
+    """Write down the end of this start; one that has an end keeps it.
 
     at: when it ended, in epoch seconds; now when that is not known
     """
     detail = {"why": why} if exit_code is None else {"why": why, "exit_code": exit_code}
     event = Event("gpu stop", record.uri, detail=detail)
-    return _change(record, event, ended_at=at or time.time(), ended_by=why, exit_code=exit_code)
+    return _change(record, event, **_end(why, at), exit_code=exit_code)
 
 
 def limit_text(body: SessionRecord) -> str:
@@ -201,10 +220,21 @@ def _change(record: Record[SessionRecord], event: Event | None, **changes: Any) 
     return update(open_store(), SessionRecord, record.name, change, event)
 
 
+def _close_all(ended: Sequence[ObservedSession]) -> None:
+    """Write these ends in one commit with one event, since a host that was restarted may have ended hundreds."""
+    if not ended:
+        return
+    uris = [each.record.uri for each in ended]
+    why = ended[0].why if len(ended) == 1 else {each.record.name: each.why for each in ended}
+    event = Event("gpu stop", uris[0], inputs=tuple(uris[1:]), detail={"why": why})
+    open_store().commit([each.record.with_(**_end(each.why, each.at)) for each in ended], event)
+
+
+def _end(why: str, at: float | None) -> dict[str, Any]:
+    """The fields that end a session's record."""
+    return {"ended_at": at or time.time(), "ended_by": why}
+
+
 def _start_event(record: Record[SessionRecord], fields: dict[str, Any]) -> Event:
     detail = {key: fields[key] for key in _EVENT_FIELDS if key in fields}
     return Event("gpu start", record.uri, outputs=(record.uri,), detail=detail)
-
-
-def _end_of(record: Record[SessionRecord]) -> tuple[str, float | None]:
-    return record.body.ended_by, record.body.ended_at

@@ -25,10 +25,6 @@ def vanished(name: str, **fields) -> Record[SessionRecord]:
     return session(name, handle=f"gpu-{name}-never", **fields)
 
 
-def ends() -> list[str]:
-    return [logged.event.subject for logged in open_store().events() if logged.event.verb == "gpu stop"]
-
-
 def test_it_is_found_by_its_name_and_its_uri_and_nothing_else(workspace):
     record = session("trainer")
     assert resolve.resolve("trainer", SessionRecord) == resolve.resolve_any("gpu:trainer") == record
@@ -98,7 +94,9 @@ def test_an_end_is_observed_and_written_once(workspace):
     NOUN.watched()
     gpu.ls()
     assert [key.rev for key in open_store().changed()] == revisions
-    assert sorted(ends()) == ["gpu:a", "gpu:b", "gpu:c"]
+    (event,) = [logged.event for logged in open_store().events() if logged.event.verb == "gpu stop"]
+    assert sorted(event.uris) == ["gpu:a", "gpu:b", "gpu:c"]
+    assert event.detail["why"] == dict.fromkeys("abc", "it is not known here")
 
 
 def test_an_ended_session_asks_no_machines(workspace):
@@ -113,8 +111,9 @@ def test_an_end_is_told_also_where_it_cannot_be_written(workspace, monkeypatch):
     def refuse(*_words: object, **_more: object) -> None:
         raise Denied("the store may not be written", "make it yours")
 
-    monkeypatch.setattr(sessions, "update", refuse)
+    monkeypatch.setattr(type(open_store()), "commit", refuse)
     assert gpu.show("trainer").state == "ended (it is not known here)"
+    assert [found.state for found in gpu.ls()] == ["ended (it is not known here)"]
     assert open_store().get(SessionRecord, "trainer").body.is_open
 
 
