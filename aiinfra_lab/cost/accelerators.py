@@ -1,11 +1,23 @@
-"""Whether an accelerator is the one that was asked for: the one matcher, for price tables and for machines."""
+"""The names of accelerators: which of them are what somebody asked for. The only place that compares two."""
 
 from __future__ import annotations
 
+import re
+
+_SEPARATORS = re.compile(r"[-_\s]+")
+
 
 def fits(wanted: str, offered: str) -> bool:
-    """Whether `offered` is what `wanted` asks for: every part of the wanted name, joined by `-`, is part of it.
+    """Whether an accelerator is what was asked for: it has every part of the name that was given, in any order.
 
-    A100 is any A100, A100-80GB only the larger one, a100-sxm4 one of that form; and A10 is no A10G.
+    A part is compared whole: A10 is not A10G, and H100 not GH100.
+
+    >>> fits("a100", "A100-SXM4-80GB"), fits("A100-80GB", "A100-SXM4-80GB"), fits("A10", "A10G")
+    (True, True, False)
     """
-    return set(wanted.lower().split("-")) <= set(offered.lower().split("-"))
+    parts = _parts(wanted)
+    return bool(parts) and parts <= _parts(offered)
+
+
+def _parts(name: str) -> set[str]:
+    return set(filter(None, _SEPARATORS.split(name.lower())))

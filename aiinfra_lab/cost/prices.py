@@ -27,7 +27,7 @@ COLUMNS = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Price(Result):
     """One machine's price in US dollars an hour, on demand and as a range of spot prices.
 

@@ -7,16 +7,19 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from ..cost import prices
-from ..kernels import KeptKernel
 from ..providers import names
 from ..show import Card, Listing, Result, label, shown
 from ..units import Duration, Usd, number
-from ..uris import check_name
+from ..uris import Uri, check_name
 from ..verbs import Choices, Live, Name, verb
 from . import sessions, starting
-from .base import Machines, Offer, Plan, Status
+from .base import KernelHost, Machines, Offer, Plan, Status
+from .record import SessionRecord
 
-__all__ = ["Machines", "Offer", "Plan", "Session", "Status", "ls", "show", "start", "stop"]
+__all__ = [
+    "KernelHost", "Machines", "Offer", "Plan", "Session", "SessionRecord", "Status",
+    "ls", "show", "start", "stop",
+]  # fmt: skip
 
 
 def _accelerators() -> list[str]:
@@ -29,7 +32,7 @@ def _providers() -> list[str]:
 
 @dataclass(frozen=True)
 class Session(Result):
-    """A session. `state` is starting, running, stopping, or `ended (why)`.
+    """A session. `state` is starting, running, stopping, `ended (why)`, or `cannot tell` in a list.
 
     kernel: its name in JupyterLab and for papermill. deadline_at: when it will be ended, while it lives.
     hourly_usd: its price. spot: whether it may be taken away. spent_usd: of this start.
@@ -80,8 +83,10 @@ def start(
     budget: end it when it has cost this much, e.g. 5
     on: the provider of the machine; `gpu.machines` of the settings when left out, which is local unless set
     """
-    request = starting.SessionRequest(check_name(str(name)), gpu, spot, number(for_), number(budget), on)
-    return _session(*starting.bring_up(request))
+    label = check_name(Uri.parse(name, noun="gpu").label)  # a version, which a session has not, is no name either
+    request = starting.SessionRequest(label, gpu, spot, number(for_), number(budget), on)
+    record, notes = starting.bring_up(request)
+    return _session(sessions.observe(record), notes)
 
 
 @verb("gpu")
@@ -89,7 +94,7 @@ def ls() -> Listing:
     """List sessions, the last started first."""
     header = ("uri", "state", "gpu", "on", "started_at", "deadline_at", "ended_at", "hourly_usd", "spent_usd")
     empty = "there is none yet: `%gpu start NAME` makes one"
-    return Listing("gpu", tuple(_session(record) for record in sessions.records()), header, empty)
+    return Listing("gpu", tuple(map(_session, sessions.observe_all(sessions.records()))), header, empty)
 
 
 @verb("gpu")
@@ -98,7 +103,7 @@ def show(name: Annotated[Name, Live("gpu")]) -> Session:
 
     name: the session
     """
-    return _session(sessions.find(name))
+    return _session(sessions.observe(sessions.find(name)))
 
 
 @verb("gpu")
@@ -107,25 +112,25 @@ def stop(name: Annotated[Name, Live("gpu")]) -> Session:
 
     name: the session
     """
-    return _session(starting.bring_down(sessions.find(name)))
+    return _session(sessions.observe(starting.bring_down(sessions.find(name))))
 
 
-def _session(record: sessions.Session, notes: Sequence[str] = ()) -> Session:
-    record, status = sessions.settled(record)
-    body, has_ended = record.body, status.state == "ended"
+def _session(found: sessions.ObservedSession, notes: Sequence[str] = ()) -> Session:
+    record, body, is_live = found.record, found.record.body, found.is_live
+    kernel = sessions.reachable_kernel(found) if found.state == "running" else None
     return Session(
         uri=record.uri,
-        state=sessions.state_text(status),
+        state=found.label,
         gpu=body.gpu,
         on=body.provider,
-        kernel=KeptKernel.of(record.name).state().kernel if status.state == "ready" else "",
+        kernel=kernel.state().kernel if kernel else "",
         started_at=body.started_at,
-        ended_at=status.at,
-        deadline_at=None if has_ended else body.deadline_at,
+        ended_at=found.at,
+        deadline_at=body.deadline_at if is_live else None,
         hourly_usd=body.usd_per_hour,
-        spent_usd=sessions.spent_usd(body, status.at),
+        spent_usd=body.spent_usd(found.at),
         budget_usd=body.budget_usd,
         spot=body.spot,
-        ends="" if has_ended else sessions.limit_text(body),
+        ends=sessions.limit_text(body) if is_live else "",
         notes=tuple(notes),
     )

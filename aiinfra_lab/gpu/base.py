@@ -27,8 +27,8 @@ class Offer:
     spot: bool = False
     taken_by: str = ""
 
-    def is_a(self, wanted: str) -> bool:
-        """Whether it is what was asked for."""
+    def fits(self, wanted: str) -> bool:
+        """Whether it is the accelerator that was asked for."""
         return fits(wanted, self.gpu)
 
 
@@ -78,7 +78,13 @@ class Machines(Protocol):
 
 @runtime_checkable
 class KernelHost(Protocol):
-    """Machines whose sessions have a kernel that code can be sent to from here. Others start and end machines only."""
+    """An ability of `Machines`, asked by isinstance: processes of this machine can send code to their kernels.
+
+    Without it a session lives, costs and ends like any other, and `--on gpu:NAME` says that nothing can run there.
+    """
 
     def kernel(self, handle: str) -> KeptKernel:
-        """The kernel of a machine that is ready. Unavailable when it cannot be reached now."""
+        """The kernel of a machine that has not ended, for `kernels.execute`; it need not be ready yet.
+
+        NotFound when there is no such machine.
+        """

@@ -6,6 +6,7 @@ import contextlib
 import csv
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 
 from msgspec.structs import replace
@@ -21,11 +22,12 @@ from .base import Offer, Plan, Status
 from .record import SessionRecord
 
 _QUERY = ["nvidia-smi", "--query-gpu=uuid,name,memory.total", "--format=csv,noheader,nounits"]
-_VENDOR_WORDS = {"nvidia", "tesla", "geforce", "quadro"}
+# What the driver puts before a name and nobody asks for.
+_BRANDS = {"nvidia", "tesla", "geforce", "quadro"}
 
 
 class LocalMachines:
-    """See `Machines` for the contract."""
+    """See `Machines` and `KernelHost` for the contracts. A machine's handle is the id of its job."""
 
     def __init__(self, where: Settings) -> None:
         pass
@@ -39,11 +41,11 @@ class LocalMachines:
         return [Offer("cpu", price), *cards]
 
     def create(self, plan: Plan) -> str:
-        subject = f"gpu:{plan.name}"
+        subject = str(Uri(SessionRecord.kind, plan.name))
         if living := jobs.ls(subject, live=True):
             jobs.launch()  # whoever made the job may have come no further
             return living[0].id
-        argv = [sys.executable, "-m", "aiinfra_lab.gpu.keeper", plan.name]
+        argv = [sys.executable, "-m", "aiinfra_lab.gpu.owner", subject]
         record = jobs.prepare(subject, argv, env=_environment(plan.offer))
         open_store().commit([record.with_(deadline_at=plan.deadline_at)])
         jobs.launch()
@@ -54,15 +56,18 @@ class LocalMachines:
             job = jobs.poll(handle)
         except NotFound:
             return Status("ended", "it is not known here")
-        kept = KeptKernel.of(job.subject)
-        state = kept.state()
+        kernel = KeptKernel.of(job.subject)
+        state = kernel.state()
+        is_written = state.at >= job.started_at  # an earlier start of that name left its state behind
         if not job.live:
-            return Status("ended", state.why if state.at > job.started_at and state.why else _how(job), job.ended_at)
-        if state.at < job.started_at or state.phase in ("none", "starting"):
+            if is_written and state.phase == "ended":
+                return Status("ended", state.why, state.at)
+            return Status("ended", _how(job), _last_sign(job))
+        if not is_written or state.phase in ("none", "starting"):
             return Status("stopping" if job.stop_requested_at else "starting")
-        # A keeper holds its lock for a moment after it wrote that the session has ended.
-        ready = state.phase == "ready" and kept.alive() and not job.stop_requested_at
-        return Status("ready" if ready else "stopping")
+        # A keeper that has written the end still holds its lock for a moment.
+        is_ready = state.phase == "ready" and kernel.is_alive() and not job.stop_requested_at
+        return Status("ready" if is_ready else "stopping")
 
     def renew(self, handle: str, deadline_at: float | None) -> None:
         with contextlib.suppress(NotFound):
@@ -75,18 +80,17 @@ class LocalMachines:
                 sweep(KeptKernel.of(job.subject))
 
     def list_owned(self) -> Mapping[str, str]:
-        live = jobs.ls(live=True)
-        return {job.id: Uri.parse(job.subject).name for job in live if Uri.is_one(job.subject, "gpu")}
+        live = {job.id: Uri.parse(job.subject) for job in jobs.ls(live=True)}
+        return {handle: uri.name for handle, uri in live.items() if uri.noun == SessionRecord.kind}
 
     def kernel(self, handle: str) -> KeptKernel:
-        """See `KernelHost` for the contract."""
         return KeptKernel.of(jobs.poll(handle).subject)
 
     def _taken(self) -> dict[str, str]:
         """Which session has which device."""
-        owned = self.list_owned().values()
-        records = open_store().list(SessionRecord, is_open=True)
-        return {record.body.device: record.name for record in records if record.name in owned}
+        open_records = open_store().list(SessionRecord, is_open=True)
+        owned = set(self.list_owned().values()) if open_records else set()
+        return {record.body.device: record.name for record in open_records if record.name in owned}
 
 
 def _cards() -> Iterator[list[str]]:
@@ -99,7 +103,7 @@ def _cards() -> Iterator[list[str]]:
 
 
 def _short(name: str) -> str:
-    return "-".join(word for word in name.replace("-", " ").split() if word.lower() not in _VENDOR_WORDS)
+    return "-".join(part for part in name.replace("-", " ").split() if part.lower() not in _BRANDS)
 
 
 def _environment(offer: Offer) -> dict[str, str]:
@@ -111,10 +115,17 @@ def _environment(offer: Offer) -> dict[str, str]:
 
 
 def _how(job: jobs.Job) -> str:
-    """How a job ended that left no word."""
+    """How a job ended whose keeper did not write it."""
     if job.state == "lost" or job.exit_code == 137:
         return "its keeper was killed"
     if job.state == "failed":
         problem = logs.last_problem(jobs.log(job.id, lines=3))
         return f"its keeper failed: {problem}" if problem else f"its keeper failed with exit code {job.exit_code}"
     return job.state
+
+
+def _last_sign(job: jobs.Job) -> float | None:
+    """When a job ended that did not write it. Nobody may have noticed for days: then its last heartbeat counts."""
+    if job.silent_s is None:
+        return job.ended_at
+    return max(job.started_at, time.time() - job.silent_s)

@@ -1,16 +1,46 @@
-"""A session as the workspace remembers it, from the intent to the end."""
+"""A session's record: one start of it, from the intent to the end, and what its earlier starts cost."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+import time
+from typing import ClassVar, Literal
 
 import msgspec
 
+from ..errors import UsageProblem
 from ..store import Body
+from ..units import show_usd
 
 
-class EarlierStart(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What an earlier start of the same name took, which is not forgotten when the name is started again."""
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a session ends: `deadline_at`, which is the time that was given or, when that is earlier, its budget."""
+
+    until_at: float | None = None
+    budget_usd: float | None = None
+    deadline_at: float | None = None
+    deadline_by: Literal["", "deadline", "budget"] = ""
+
+    @classmethod
+    def of(cls, usd_per_hour: float, started_at: float, until_at: float | None, budget_usd: float | None) -> Limits:
+        """The limits at that price. UsageProblem when the budget is spent already."""
+        spent_at = (
+            started_at + budget_usd / usd_per_hour * 3600 if budget_usd is not None and usd_per_hour > 0 else None
+        )
+        if spent_at is not None and spent_at <= time.time():
+            raise UsageProblem(
+                f"a budget of {show_usd(budget_usd or 0)} is spent already, at {show_usd(usd_per_hour)} an hour",
+                f"give it more than {show_usd((time.time() - started_at) / 3600 * usd_per_hour)}",
+            )
+        limits = cls(until_at=until_at, budget_usd=budget_usd)
+        if spent_at is not None and (until_at is None or spent_at < until_at):
+            return msgspec.structs.replace(limits, deadline_at=spent_at, deadline_by="budget")
+        if until_at is not None:
+            return msgspec.structs.replace(limits, deadline_at=until_at, deadline_by="deadline")
+        return limits
+
+
+class EarlierStart(msgspec.Struct, frozen=True, kw_only=True):
+    """What an earlier start of the same name cost."""
 
     started_at: float
     ended_at: float | None
@@ -18,40 +48,57 @@ class EarlierStart(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class SessionRecord(Body, frozen=True, kw_only=True):
-    """One start of a session: what was asked for, which machine it became, where its time ends, and how it ended.
+    """One start of a session.
 
-    handle: the provider's name of the machine; None until there is one. until_at, budget_usd: the limits that were
-    given; deadline_at, deadline_by: what comes first of them, and which it is.
+    provider: who has its machine. handle: how the provider calls the machine; None while there is only the intent.
+    device: the provider's name of the accelerator. shown_as: what people read in JupyterLab's launcher. ended_by: why
+    it ended, in a few words. The four fields of `Limits` say when it ends by itself.
     """
 
     kind: ClassVar[str] = "gpu"
 
     provider: str
     gpu: str
-    usd_per_hour: float
     started_at: float
-    shown_as: str = ""
+    usd_per_hour: float
     device: str = ""
     spot: bool = False
+    shown_as: str = ""
     handle: str | None = None
-    until_at: float | None = None
-    budget_usd: float | None = None
-    deadline_at: float | None = None
-    deadline_by: str = ""
     ended_at: float | None = None
     ended_by: str = ""
     exit_code: int | None = None
+    until_at: float | None = None
+    budget_usd: float | None = None
+    deadline_at: float | None = None
+    deadline_by: Literal["", "deadline", "budget"] = ""
     earlier_spans: tuple[EarlierStart, ...] = ()
 
     @property
     def is_open(self) -> bool:
         return self.ended_at is None
 
+    @property
+    def is_on_this_machine(self) -> bool:
+        """Whether its machine is the one that the workspace is on; then its handle is the id of a job."""
+        return self.provider == "local"
 
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a session ends: at what comes first, the time that was given or the money."""
+    @property
+    def limits(self) -> Limits:
+        """When it ends by itself."""
+        return Limits(
+            until_at=self.until_at,
+            budget_usd=self.budget_usd,
+            deadline_at=self.deadline_at,
+            deadline_by=self.deadline_by,
+        )
 
-    until_at: float | None = None
-    budget_usd: float | None = None
-    deadline_at: float | None = None
-    deadline_by: str = ""
+    def spent_usd(self, ended_at: float | None) -> float:
+        """The money of this start, until then or, given None, until now."""
+        duration_s = max(0.0, (ended_at or time.time()) - self.started_at)
+        return duration_s / 3600 * self.usd_per_hour
+
+    def starts(self) -> tuple[EarlierStart, ...]:
+        """The earlier starts, to be kept by the next one: this one is the last of them."""
+        span = EarlierStart(started_at=self.started_at, ended_at=self.ended_at, usd_per_hour=self.usd_per_hour)
+        return (*self.earlier_spans, span)

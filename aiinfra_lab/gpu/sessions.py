@@ -1,110 +1,162 @@
-"""A session's record from the intent to the end, what it really does, and where its time and money end."""
+"""Sessions as the workspace remembers them and as they are observed: their intent, their limits, their end."""
 
 from __future__ import annotations
 
+import contextlib
 import time
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from msgspec.structs import asdict, replace
 
-from ..errors import Conflict, LabError, NotFound, Unavailable, UsageProblem
+from ..errors import Conflict, LabError, NotFound, Unavailable
 from ..kernels import KeptKernel
-from ..providers import chosen, make
+from ..providers import make
 from ..resolve import resolve
 from ..store import Event, Record, open_store, update
 from ..units import show_duration, show_usd
+from ..uris import Uri
 from .base import KernelHost, Machines, Offer, Status
-from .record import EarlierStart, Limits, SessionRecord
-
-Session = Record[SessionRecord]
+from .record import Limits, SessionRecord
 
 # So long an intent without a machine counts as being carried out by somebody; after that, as given up.
 INTENT_S = 60.0
+_EVENT_FIELDS = ("gpu", "provider", "spot", "usd_per_hour", "budget_usd", "deadline_at", "deadline_by")
 
 
-def records() -> list[Session]:
+@dataclass(frozen=True, slots=True)
+class ObservedSession:
+    """A session with what it does now. why: how it ended, or why its machines cannot be asked. at: when it ended."""
+
+    record: Record[SessionRecord]
+    state: Literal["starting", "running", "stopping", "ended", "cannot tell"]
+    why: str = ""
+    at: float | None = None
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it has not ended, as far as is known: a machine that cannot be asked may still cost money."""
+        return self.state != "ended"
+
+    @property
+    def label(self) -> str:
+        """The state as people read it; an end says why."""
+        return f"ended ({self.why})" if self.state == "ended" else self.state
+
+
+def records() -> list[Record[SessionRecord]]:
     """Sessions, the last started first."""
-    return sorted(open_store().list(SessionRecord), key=lambda record: record.body.started_at, reverse=True)
+    found = open_store().list(SessionRecord)
+    return sorted(found, key=lambda record: record.body.started_at, reverse=True)
 
 
-def get(name: str) -> Session | None:
+def get(name: str) -> Record[SessionRecord] | None:
     """The session's record, or None."""
     return open_store().get(SessionRecord, name)
 
 
-def find(name: object) -> Session:
-    """The session's record; NotFound with a suggestion."""
-    return resolve(name, SessionRecord)
-
-
-def default_provider() -> str:
-    """Where sessions live when nobody says: `gpu.machines` of the settings."""
-    return chosen("gpu.machines")
-
-
-def machines(record: Session) -> Machines:
+def machines(record: Record[SessionRecord]) -> Machines:
     """The provider of a session's machine."""
     provider: Machines = make("gpu.machines", record.body.provider)
     return provider
 
 
-def status(record: Session) -> Status:
-    """What it does now, whatever was written last: it has ended when its machine is gone, not when it says goodbye."""
+def status(record: Record[SessionRecord], provider: Machines | None = None) -> Status:
+    """What its machine does now, whatever was written last. Raises when its machines cannot be asked."""
     body = record.body
-    if body.handle:
-        now = machines(record).status(body.handle)
-        if now.state != "ended":
-            return Status("stopping") if body.ended_at else now
-        return Status("ended", body.ended_by or now.why, body.ended_at or now.at)
-    if body.ended_at:
+    if body.handle is not None:
+        now = (provider or machines(record)).status(body.handle)
+        if body.is_open:
+            return now
+        # Another start of the name must wait for the machine, even where the end is written already.
+        return Status("ended", body.ended_by, body.ended_at) if now.state == "ended" else Status("stopping")
+    if not body.is_open:
         return Status("ended", body.ended_by, body.ended_at)
-    given_up = time.time() - body.started_at > INTENT_S
-    return Status("ended", "it was given up before there was a machine") if given_up else Status("starting")
+    is_given_up = time.time() - body.started_at > INTENT_S
+    return Status("ended", "it was given up before there was a machine") if is_given_up else Status("starting")
 
 
-def settled(record: Session) -> tuple[Session, Status]:
-    """The record and what it does now. An end that nobody wrote down is written down here, so that it is once."""
-    now = status(record)
-    if now.state == "ended" and not record.body.ended_at:
+def observe(record: Record[SessionRecord]) -> ObservedSession:
+    """What a session does now. An end that nobody wrote down is written down here, so that it is observed once.
+
+    Raises when its machines cannot be asked.
+    """
+    found = _observed(record, None)
+    if found.is_live or not record.body.is_open:
+        return found
+    try:
+        closed = close(record, found.why, found.at)
+    except LabError:  # whoever only looks may have no right to write, and still gets the answer
+        return found
+    # Somebody may have started it again in between: then that start is what is there now.
+    return _observed(closed, None)
+
+
+def observe_all(records: Sequence[Record[SessionRecord]]) -> list[ObservedSession]:
+    """What these do now, in their order; ends that nobody wrote down are written in one commit.
+
+    One whose machines cannot be asked does not hide the others.
+    """
+    providers: dict[str, Machines] = {}
+
+    def one(record: Record[SessionRecord]) -> ObservedSession:
         try:
-            record = close(record, now.why, now.at)
-        except LabError:
-            return record, now  # a store that may not be written: the next who looks observes it again
-    return record, now
+            if record.body.is_open and record.body.provider not in providers:
+                providers[record.body.provider] = machines(record)
+            return _observed(record, providers.get(record.body.provider))
+        except LabError as problem:
+            return ObservedSession(record, "cannot tell", problem.what)
+
+    found = list(map(one, records))
+    ended = [each for each in found if not each.is_live and each.record.body.is_open]
+    with contextlib.suppress(LabError):  # somebody wrote one meanwhile, or the store is read only: the next look will
+        _close_all(ended)
+    return found
+
+
+def _observed(record: Record[SessionRecord], provider: Machines | None) -> ObservedSession:
+    body = record.body
+    if not body.is_open:  # the end was written when nothing was left: nobody need be asked
+        return ObservedSession(record, "ended", body.ended_by, body.ended_at)
+    now = status(record, provider)
+    if now.state == "ended":
+        return ObservedSession(record, "ended", now.why, now.at or time.time())
+    return ObservedSession(record, "running" if now.state == "ready" else now.state)
 
 
 def kernel_of(session: object) -> KeptKernel:
-    """The kernel of a session, for whoever sends it code from here.
+    """The kernel of a living session, to which code can be sent from here.
 
-    NotFound when no such session lives, Unavailable when its machines give no kernel that can be reached from here.
+    NotFound when no such session lives, Unavailable when its machines give no kernel.
     """
-    kept = KeptKernel.of(session)
-    if kept.alive():
-        return kept
-    record, fix = get(kept.name), f"start it: `%gpu start {kept.name}`"
-    if record is None or (now := status(record)).state == "ended":
-        raise NotFound(f"there is no living session gpu:{kept.name}", fix)
-    host = machines(record)
-    if not isinstance(host, KernelHost):
+    name = Uri.parse(session, noun=SessionRecord.kind).name
+    record = get(name)
+    observed = observe(record) if record else None
+    if observed is None or not observed.is_live:
+        raise NotFound(f"there is no living session gpu:{name}", f"start it: `%gpu start {name}`")
+    if (kernel := reachable_kernel(observed)) is None:
+        provider = observed.record.body.provider
         raise Unavailable(
-            f"gpu:{kept.name} lives on {record.body.provider}, whose kernels cannot be reached from here",
-            "run it here, or in a session on local: `%gpu start NAME --on local`, then --on gpu:NAME",
+            f"code cannot be sent to gpu:{name}: {provider} gives no kernel that can be reached from here",
+            f"leave --on out, or move it to this machine: `%gpu stop {name}`, then `%gpu start {name} --on local`",
         )
-    if now.state != "ready" or not record.body.handle:
-        raise Unavailable(f"gpu:{kept.name} is {now.state}", f"look again with `%gpu show {kept.name}`")
-    return host.kernel(record.body.handle)
+    return kernel
 
 
-def state_text(status: Status) -> str:
-    """A session's state as people read it: starting, running, stopping, or `ended (why)`."""
-    texts = {"ready": "running", "ended": f"ended ({status.why})"}
-    return texts.get(status.state, status.state)
+def reachable_kernel(observed: ObservedSession) -> KeptKernel | None:
+    """A living session's kernel; None where its machines give none, or there is no machine yet."""
+    body = observed.record.body
+    provider = machines(observed.record)
+    if body.handle is None or not observed.is_live or not isinstance(provider, KernelHost):
+        return None
+    return provider.kernel(body.handle)
 
 
-def intend(name: str, provider: str, offer: Offer, started_at: float, limits: Limits) -> Session:
+def intend(name: str, provider: str, offer: Offer, started_at: float, limits: Limits) -> Record[SessionRecord]:
     """Write down that a machine will be created. Conflict when somebody else writes this session at the same time."""
     before = get(name)
-    if before is not None and not before.body.ended_at:
+    if before is not None and before.body.is_open:
         raise Conflict(f"gpu:{name} is being started by somebody else", f"look at it with `%gpu show {name}`")
     body = SessionRecord(
         provider=provider,
@@ -114,62 +166,33 @@ def intend(name: str, provider: str, offer: Offer, started_at: float, limits: Li
         usd_per_hour=offer.usd_per_hour,
         shown_as=f"{name} · {offer.gpu}",
         started_at=started_at,
-        earlier_spans=_earlier(before),
+        earlier_spans=before.body.starts() if before else (),
         **asdict(limits),
     )
-    record = Record.new(name, body) if before is None else before.of(body)
-    event = Event("gpu start", record.uri, outputs=(record.uri,), detail={**_terms(body), **asdict(limits)})
-    return open_store().commit([record], event)[0]
+    record = before.of(body) if before else Record.new(name, body)
+    return open_store().commit([record], _start_event(record, asdict(body)))[0]
 
 
-def bind(record: Session, handle: str) -> Session:
+def bind(record: Record[SessionRecord], handle: str) -> Record[SessionRecord]:
     """Write down which machine it became."""
     return _change(record, None, handle=handle)
 
 
-def move(record: Session, limits: Limits) -> Session:
+def move(record: Record[SessionRecord], limits: Limits) -> Record[SessionRecord]:
     """Give a living session other limits."""
-    event = Event("gpu start", record.uri, outputs=(record.uri,), detail=asdict(limits))
-    return _change(record, event, **asdict(limits))
+    return _change(record, _start_event(record, asdict(limits)), **asdict(limits))
 
 
-def close(record: Session, why: str, at: float | None = None) -> Session:
-    """Write down the end of a session whose keeper could not; one that has an end keeps it."""
-    if record.body.ended_at:
-        return record
-    event = Event("gpu stop", record.uri, detail={"why": why})
-    return _change(record, event, ended_at=at or time.time(), ended_by=why)
+def close(
+    record: Record[SessionRecord], why: str, at: float | None = None, exit_code: int | None = None
+) -> Record[SessionRecord]:
+    """Write down the end of this start; one that has an end keeps it.
 
-
-def close_own(name: str, job: str | None, why: str, at: float, exit_code: int | None) -> None:
-    """Write down the end of a session by the very job that kept it; nothing when the record is of a later start."""
-
-    def closed(body: SessionRecord) -> SessionRecord | None:
-        if body.ended_at or (job and body.handle not in (None, job)):
-            return None
-        return replace(body, ended_at=at, ended_by=why, exit_code=exit_code)
-
-    event = Event("gpu stop", f"gpu:{name}", detail={"why": why, "exit_code": exit_code})
-    update(open_store(), SessionRecord, name, closed, event)
-
-
-def limits(rate: float, started_at: float, until_at: float | None, budget_usd: float | None) -> Limits:
-    """Where it ends: at what comes first, the time that was given or the money. UsageProblem when that is now."""
-    money_at = started_at + budget_usd / rate * 3600 if budget_usd is not None and rate > 0 else None
-    if money_at is not None and money_at <= time.time():
-        raise UsageProblem(
-            f"a budget of {show_usd(budget_usd or 0)} is spent already, at {show_usd(rate)} an hour",
-            f"give it more than {show_usd((time.time() - started_at) / 3600 * rate)}",
-        )
-    ends = [(at, by) for at, by in ((until_at, "deadline"), (money_at, "budget")) if at is not None]
-    deadline_at, by = min(ends) if ends else (None, "")
-    return Limits(until_at=until_at, budget_usd=budget_usd, deadline_at=deadline_at, deadline_by=by)
-
-
-def spent_usd(body: SessionRecord, ended_at: float | None) -> float:
-    """The money of this start, so far."""
-    seconds: float = max(0.0, (ended_at or time.time()) - body.started_at)
-    return seconds / 3600 * body.usd_per_hour
+    at: when it ended, in epoch seconds; now when that is not known
+    """
+    detail = {"why": why} if exit_code is None else {"why": why, "exit_code": exit_code}
+    event = Event("gpu stop", record.uri, detail=detail)
+    return _change(record, event, **_end(why, at), exit_code=exit_code)
 
 
 def limit_text(body: SessionRecord) -> str:
@@ -178,30 +201,40 @@ def limit_text(body: SessionRecord) -> str:
         return "when it is stopped: neither a time nor, at this price, a budget ends it"
     left = show_duration(max(1.0, body.deadline_at - time.time()))
     what = "its budget is spent" if body.deadline_by == "budget" else "its time is over"
-    cost = (body.deadline_at - body.started_at) / 3600 * body.usd_per_hour
+    cost = body.spent_usd(body.deadline_at)
     return f"in {left}, when {what}; it will have cost at most {show_usd(cost)}"
 
 
-def _change(record: Session, event: Event | None, **changes: Any) -> Session:
+def find(name: object) -> Record[SessionRecord]:
+    """The session's record; NotFound with a suggestion."""
+    return resolve(name, SessionRecord)
+
+
+def _change(record: Record[SessionRecord], event: Event | None, **changes: Any) -> Record[SessionRecord]:
     """Change the record of this very start; one that has ended or was started again since stays as it is."""
 
     def change(body: SessionRecord) -> SessionRecord | None:
-        if body.ended_at or body.started_at != record.body.started_at:
-            return None
-        return replace(body, **changes)
+        is_this_start = body.is_open and body.started_at == record.body.started_at
+        return replace(body, **changes) if is_this_start else None
 
     return update(open_store(), SessionRecord, record.name, change, event)
 
 
-def _earlier(before: Session | None) -> tuple[EarlierStart, ...]:
-    """What earlier starts of this name cost is not forgotten."""
-    if before is None:
-        return ()
-    body = before.body
-    span = EarlierStart(started_at=body.started_at, ended_at=body.ended_at, usd_per_hour=body.usd_per_hour)
-    return (*body.earlier_spans, span)
+def _close_all(ended: Sequence[ObservedSession]) -> None:
+    """Write these ends in one commit with one event, since a host that was restarted may have ended hundreds."""
+    if not ended:
+        return
+    uris = [each.record.uri for each in ended]
+    why = ended[0].why if len(ended) == 1 else {each.record.name: each.why for each in ended}
+    event = Event("gpu stop", uris[0], inputs=tuple(uris[1:]), detail={"why": why})
+    open_store().commit([each.record.with_(**_end(each.why, each.at)) for each in ended], event)
 
 
-def _terms(body: SessionRecord) -> dict[str, Any]:
-    """What an event tells of a session that starts."""
-    return {key: getattr(body, key) for key in ("gpu", "provider", "spot", "usd_per_hour")}
+def _end(why: str, at: float | None) -> dict[str, Any]:
+    """The fields that end a session's record."""
+    return {"ended_at": at or time.time(), "ended_by": why}
+
+
+def _start_event(record: Record[SessionRecord], fields: dict[str, Any]) -> Event:
+    detail = {key: fields[key] for key in _EVENT_FIELDS if key in fields}
+    return Event("gpu start", record.uri, outputs=(record.uri,), detail=detail)

@@ -5,23 +5,28 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from ..cost import prices
 from ..errors import Conflict, Failed, Interrupted, LabError, Unavailable
 from ..files import retry, until
-from ..providers import make, names
+from ..providers import chosen, make, names
+from ..store import Record
 from ..units import show_duration, show_usd
 from . import sessions
 from .base import Machines, Offer, Plan
-from .sessions import Session
+from .record import Limits, SessionRecord
 
 READY_S = 120.0
 STOPPED_S = 30.0
 
+Started = tuple[Record[SessionRecord], list[str]]
+"""A session's record, and the notes for whoever started it."""
+
 
 @dataclass(frozen=True, slots=True)
 class SessionRequest:
-    """What a session was asked to be. `gpu` and `on` are None where it does not matter."""
+    """What a session shall be. `gpu` and `on` are None where it does not matter."""
 
     name: str
     gpu: str | None
@@ -31,107 +36,118 @@ class SessionRequest:
     on: str | None
 
 
-def bring_up(request: SessionRequest) -> tuple[Session, list[str]]:
-    """The ready session, and what to say about it. A session of that name that lives gets the new limits."""
+def bring_up(request: SessionRequest) -> Started:
+    """The ready session. A session of that name that lives gets the new limits."""
 
-    def step() -> tuple[Session, list[str]]:
+    def step() -> Started:
         found = sessions.get(request.name)
+        # Its machine is asked even when the record has an end: two machines must not have one name.
         state = sessions.status(found).state if found else "ended"
         if found and state == "stopping":
-            _ended(found)
-            raise _Overtaken
+            _await_end(found)
+            raise _OvertakenError
         if found and state != "ended":
-            return _again(found, request)
+            return _change_limits(found, request)
         if found:
-            _over(found)
+            _close(found)
         return _create(request)
 
     # Whoever starts the same name at this moment was first: theirs is used.
     problem = Conflict(f"gpu:{request.name} is started and stopped too often", "repeat in a moment")
-    return retry(step, problem, on=_Overtaken, attempts=20)
+    return retry(step, problem, on=_OvertakenError, attempts=20)
 
 
-def bring_down(record: Session) -> Session:
-    """The session once its machine is gone, and machines that nobody wrote down for it too."""
+def ask_to_end(record: Record[SessionRecord]) -> Record[SessionRecord]:
+    """Ask for the end of a session's machine, and of machines that nobody wrote down for it; returns at once."""
     machines = sessions.machines(record)
     owned = [handle for handle, owner in machines.list_owned().items() if owner == record.name]
-    if not record.body.handle:  # whoever started it has not come further, or never will
+    if record.body.handle is None:  # whoever started it has not come further, or never will
         record = sessions.bind(record, owned[0]) if owned else sessions.close(record, "stopped before it had a machine")
-    for handle in filter(None, {*owned, record.body.handle}):
-        machines.terminate(handle)
-    return _ended(record)
+    for handle in dict.fromkeys([*owned, record.body.handle]):
+        if handle is not None:
+            machines.terminate(handle)
+    return record
 
 
-def _ended(record: Session) -> Session:
-    """Wait until a session's machine is gone, and see to it that its record says so. Unavailable when it takes long."""
-    return _over(_await(record, "ended", STOPPED_S))
+def bring_down(record: Record[SessionRecord]) -> Record[SessionRecord]:
+    """The session once its machine is gone. Unavailable when that takes long."""
+    return _await_end(ask_to_end(record))
 
 
-def _over(record: Session) -> Session:
+def _await_end(record: Record[SessionRecord]) -> Record[SessionRecord]:
+    return _close(_await(record, "ended", STOPPED_S))
+
+
+def _close(record: Record[SessionRecord]) -> Record[SessionRecord]:
     now = sessions.status(record)
     return sessions.close(record, now.why, now.at)
 
 
-def _create(request: SessionRequest) -> tuple[Session, list[str]]:
-    provider = request.on or sessions.default_provider()
+def _create(request: SessionRequest) -> Started:
+    name, provider = request.name, request.on or chosen("gpu.machines")
     machines: Machines = make("gpu.machines", provider)
     offer = _choose(machines.offers(), request, provider)
     now = time.time()
     until_at = now + request.for_s if request.for_s else None
-    limits = sessions.limits(offer.usd_per_hour, now, until_at, request.budget_usd)
+    limits = Limits.of(offer.usd_per_hour, now, until_at, request.budget_usd)
     try:
-        record = sessions.intend(request.name, provider, offer, now, limits)
+        record = sessions.intend(name, provider, offer, now, limits)
     except Conflict:
-        raise _Overtaken from None
-    plan = Plan(request.name, offer, limits.deadline_at)
+        raise _OvertakenError from None
+    record = _create_machine(machines, record, Plan(name, offer, limits.deadline_at))
+    return _await(record, "ready", READY_S), _spot_note(request, offer.spot, provider)
+
+
+def _create_machine(machines: Machines, record: Record[SessionRecord], plan: Plan) -> Record[SessionRecord]:
+    """The record with the handle of its machine. Whatever is raised, no machine is left that nobody knows."""
     try:
         handle = machines.create(plan)
     except LabError as problem:
         sessions.close(record, f"there was no machine: {problem.what}")
         raise
-    except KeyboardInterrupt:  # there may be a machine already: it must not stay unknown
+    except KeyboardInterrupt:  # there may be a machine already: asking again gives its handle
         sessions.bind(record, machines.create(plan))
-        raise _interrupted(request.name) from None
+        raise _interrupted(plan.name) from None
     record = sessions.bind(record, handle)
     if record.body.handle != handle:
         machines.terminate(handle)
-        raise Failed(f"gpu:{request.name} was stopped while it started", f"start it again: `%gpu start {request.name}`")
-    return _await(record, "ready", READY_S), _about_spot(request, offer.spot, provider)
+        raise Failed(f"gpu:{plan.name} was stopped while it started", f"start it again: `%gpu start {plan.name}`")
+    return record
 
 
-def _again(found: Session, request: SessionRequest) -> tuple[Session, list[str]]:
+def _change_limits(found: Record[SessionRecord], request: SessionRequest) -> Started:
     """Change when a living session ends, and nothing else of it."""
     body, name = found.body, found.name
     if request.on not in (None, body.provider):
         raise Conflict(f"gpu:{name} lives on {body.provider}, not on {request.on}", f"first: `%gpu stop {name}`")
-    if request.gpu is not None and not Offer(body.gpu, 0.0).is_a(request.gpu):
+    if request.gpu is not None and not Offer(body.gpu, 0.0).fits(request.gpu):
         raise Conflict(f"gpu:{name} lives with {body.gpu}, not with {request.gpu}", f"first: `%gpu stop {name}`")
     notes = ["it lived already"]
     if request.for_s or request.budget_usd is not None:
         until_at = time.time() + request.for_s if request.for_s else body.until_at
         budget = body.budget_usd if request.budget_usd is None else request.budget_usd
-        found = sessions.move(found, sessions.limits(body.usd_per_hour, body.started_at, until_at, budget))
+        found = sessions.move(found, Limits.of(body.usd_per_hour, body.started_at, until_at, budget))
         if handle := found.body.handle:
             sessions.machines(found).renew(handle, found.body.deadline_at)
         notes = ["it lived already; when it ends was set anew"]
-    return _await(found, "ready", READY_S), [*notes, *_about_spot(request, body.spot, body.provider)]
+    return _await(found, "ready", READY_S), [*notes, *_spot_note(request, body.spot, body.provider)]
 
 
 def _choose(offers: Sequence[Offer], request: SessionRequest, provider: str) -> Offer:
     """The cheapest offer that is what was asked for; one that may be taken away only when that was asked for."""
     wanted = request.gpu or "cpu"
-    fitting = [offer for offer in offers if offer.is_a(wanted) and (request.spot or not offer.spot)]
+    fitting = [offer for offer in offers if offer.fits(wanted) and (request.spot or not offer.spot)]
     free = [offer for offer in fitting if not offer.taken_by]
     if free:
-        return min(free, key=lambda offer: (not offer.spot if request.spot else False, offer.usd_per_hour))
+        return min(free, key=lambda offer: (request.spot and not offer.spot, offer.usd_per_hour))
     if fitting:
         holder = fitting[0].taken_by
         raise Unavailable(f"every {wanted} of {provider} is taken, one by gpu:{holder}", f"`%gpu stop {holder}`")
     has = ", ".join(dict.fromkeys(offer.gpu for offer in offers)) or "nothing"
-    raise Unavailable(f"{provider} has no {wanted}; it has {has}", _other_provider(wanted, offers))
+    raise Unavailable(f"{provider} has no {wanted}; it has {has}", _alternative(wanted, offers))
 
 
-def _other_provider(wanted: str, offers: Sequence[Offer]) -> str:
+def _alternative(wanted: str, offers: Sequence[Offer]) -> str:
     """Who would have it: by the price table, and as far as this installation can ask them."""
     use = f"use --gpu {offers[0].gpu}" if offers else "ask for another accelerator"
     known = next(prices.having(wanted), None)
@@ -142,17 +158,17 @@ def _other_provider(wanted: str, offers: Sequence[Offer]) -> str:
     return f"{use}; {where} ({reach})"
 
 
-def _about_spot(request: SessionRequest, spot: bool, provider: str) -> list[str]:
-    if request.spot and not spot:
+def _spot_note(request: SessionRequest, is_spot: bool, provider: str) -> list[str]:
+    if request.spot and not is_spot:
         return [f"{provider} has no spot machine for it, so it cannot be taken away and costs the usual price"]
     return []
 
 
-def _await(record: Session, state: str, patience_s: float) -> Session:
+def _await(record: Record[SessionRecord], state: Literal["ready", "ended"], patience_s: float) -> Record[SessionRecord]:
     """The record once its machine is in that state; Failed when it ended instead."""
     name = record.name
 
-    def reached() -> Session | None:
+    def reached() -> Record[SessionRecord] | None:
         nonlocal record
         now = sessions.status(record)
         if now.state == state:
@@ -175,5 +191,5 @@ def _interrupted(name: str) -> Interrupted:
     return Interrupted(f"you stopped waiting for gpu:{name}; it goes on", fix)
 
 
-class _Overtaken(Exception):
+class _OvertakenError(Exception):
     """Somebody else started this very name in between."""

@@ -1,11 +1,15 @@
-"""The kept kernel: a Jupyter kernel that an owner process, the keeper, holds for as long as its session lives.
+"""The kept kernel: a Jupyter kernel that one process, the keeper, holds for as long as its owner wants it.
 
-Notebooks, JupyterLab and verbs attach to it and let go of it again; the namespace stays. The keeper and the provisioner
-are entered through their own modules: `kernels.keeper.keep`, in a job of its own, and Jupyter's entry point.
+Notebooks, JupyterLab and verbs attach to it and detach again; the namespace stays. A noun whose things are kept kernels
+runs `keeper.run` in a process of its own; Jupyter enters through the provisioner.
 """
 
-from .client import Output, execute, republish, send_control_message
-from .kept import KeeperState, KeptKernel
+from .base import Lease, Owner
+from .client import Output, execute, republish, send_control
+from .kept import KeptKernel, KernelState
 from .specs import sweep
 
-__all__ = ["KeeperState", "KeptKernel", "Output", "execute", "republish", "send_control_message", "sweep"]
+__all__ = [
+    "KeptKernel", "KernelState", "Lease", "Output", "Owner",
+    "execute", "republish", "send_control", "sweep",
+]  # fmt: skip

@@ -19,39 +19,41 @@ Output = dict[str, Any]
 """One output as Jupyter's messages have it: `msg_type`, `content`, `metadata`."""
 
 _OUTPUTS = ("stream", "display_data", "update_display_data", "execute_result", "clear_output", "error")
-_LOOK_S = 0.25
+READY_S = 30.0
+# How late the end of a kernel is noticed while its code is waited for; each look opens two small files.
+_CHECK_S = 0.25
 
 
 def execute(
-    session: str,
+    kernel: KeptKernel | str,
     code: str,
     on_output: Callable[[Output], None] | None = None,
     timeout_s: float | None = None,
     *,
     interrupt: bool = False,
 ) -> dict[str, Any]:
-    """Run code in a session's kernel after what it runs now, and return the kernel's reply.
+    """Run code in a kept kernel after what it runs now, and return the kernel's reply.
 
     An error of the code is in the reply (`status` error, `ename`, `evalue`, `traceback`) and among the outputs.
 
-    session: NAME or gpu:NAME
+    kernel: the kernel, or the URI of the thing that it belongs to, e.g. gpu:trainer
     on_output: gets every output as it comes; without it they are shown here
     timeout_s: how long to wait; then Unavailable, and the code goes on
     interrupt: Ctrl-C while waiting also interrupts the code; otherwise it goes on
 
-    Unavailable when no such session lives, Failed when its kernel ends or is restarted in the middle.
+    Unavailable when no such kernel lives, Failed when its kernel ends or is restarted in the middle.
     """
-    kept = KeptKernel.of(session)
+    kept = kernel if isinstance(kernel, KeptKernel) else KeptKernel.of(kernel)
     with _client(kept) as client:
         return _Execution(kept, client, on_output or republish, timeout_s).run(code, interrupt=interrupt)
 
 
-def send_control_message(kept: KeptKernel, message: str, **content: Any) -> None:
-    """Send a message to the kernel's control channel, where it arrives also while the kernel is busy."""
+def send_control(kernel: KeptKernel, message: str, **content: Any) -> None:
+    """Send a message to the kernel's control channel, which is read also while the kernel is busy."""
     import zmq
     from jupyter_client.session import Session
 
-    info = kept.connect()
+    info = kernel.connection_info()
     session = Session(key=info["key"].encode(), signature_scheme=info["signature_scheme"])
     socket: Any
     with zmq.Context.instance().socket(zmq.DEALER) as socket:
@@ -94,23 +96,23 @@ def _publish(kind: str, content: dict[str, Any], metadata: dict[str, Any]) -> No
 
 
 @contextmanager
-def _client(kept: KeptKernel) -> Iterator[Any]:
+def _client(kernel: KeptKernel) -> Iterator[Any]:
     """A connected client whose output channel is known to be open."""
     from jupyter_client.blocking.client import BlockingKernelClient
 
-    if not kept.alive():
-        raise gone(kept)
+    if not kernel.is_alive():
+        raise gone(kernel)
     client: Any = BlockingKernelClient()
-    client.load_connection_info(kept.connect())
+    client.load_connection_info(kernel.connection_info())
     client.start_channels(hb=False)
     try:
-        _await_outputs(kept, client)
+        _await_outputs(kernel, client)
         yield client
     finally:
         client.stop_channels()
 
 
-def _await_outputs(kept: KeptKernel, client: Any) -> None:
+def _await_outputs(kernel: KeptKernel, client: Any) -> None:
     """Wait until outputs arrive: what a kernel published before a client was subscribed is lost to that client.
 
     The control channel answers also while a cell runs, and every answer is announced on the output channel.
@@ -119,48 +121,47 @@ def _await_outputs(kept: KeptKernel, client: Any) -> None:
     def hears() -> bool:
         client.control_channel.send(client.session.msg("kernel_info_request"))
         try:
-            client.get_iopub_msg(timeout=_LOOK_S)
+            client.get_iopub_msg(timeout=_CHECK_S)
         except queue.Empty:
-            if not kept.alive():
-                raise gone(kept) from None
+            if not kernel.is_alive():
+                raise gone(kernel) from None
             return False
         return True
 
-    fix = f"see what it prints with `%gpu show {kept.name}`; end it with `%gpu stop {kept.name}`"
-    until(hears, Unavailable(f"the kernel of gpu:{kept.name} does not answer", fix), within_s=30)
+    fix = f"look at it with {kernel.command('show')}; end it with {kernel.command('stop')}"
+    until(hears, Unavailable(f"the kernel of {kernel.uri} does not answer", fix), within_s=READY_S)
 
 
-def gone(kept: KeptKernel) -> Unavailable:
-    """The error for a session that is not there, with why it ended when that is known."""
-    why = kept.state().why
-    words = f"the session gpu:{kept.name} has ended ({why})" if why else f"there is no live session gpu:{kept.name}"
-    return Unavailable(words, f"start it: `%gpu start {kept.name}`")
+def gone(kernel: KeptKernel) -> Unavailable:
+    """The error for a kernel that is not there, with why it ended when that is known."""
+    why = kernel.state().why
+    what = f"{kernel.uri} has ended ({why})" if why else f"there is no live kernel of {kernel.uri}"
+    return Unavailable(what, f"start it: {kernel.command('start')}")
 
 
 class _Execution:
     """One run of code and the messages that belong to it."""
 
     def __init__(
-        self, kept: KeptKernel, client: Any, on_output: Callable[[Output], None], timeout_s: float | None
+        self, kernel: KeptKernel, client: Any, on_output: Callable[[Output], None], timeout_s: float | None
     ) -> None:
-        self._kept, self._client, self._on_output = kept, client, on_output
-        self._incarnation = kept.state().incarnation
+        self._kernel, self._client, self._on_output = kernel, client, on_output
+        self._incarnation = kernel.state().incarnation
         self._timeout_s = timeout_s
         self._until = None if timeout_s is None else time.monotonic() + timeout_s
         self._id = ""
-        self._looked_at = time.monotonic()
+        self._checked_at = time.monotonic()
 
     def run(self, code: str, *, interrupt: bool) -> dict[str, Any]:
         try:
             reply = self._once(code)
-            while (
-                reply["status"] == "aborted"
-            ):  # some notebook's code failed, and all that waited behind it was dropped
+            # Another client's code failed, and the kernel dropped all that waited behind it.
+            while reply["status"] == "aborted":
                 reply = self._once(code)
             return reply
         except KeyboardInterrupt:
             if interrupt:
-                send_control_message(self._kept, "interrupt_request")
+                send_control(self._kernel, "interrupt_request")
             raise
 
     def _once(self, code: str) -> dict[str, Any]:
@@ -183,24 +184,26 @@ class _Execution:
         """The next message about our code; looks in between whether the kernel still is the one that got it."""
         while True:
             try:
-                message = receive(timeout=_LOOK_S)
+                message = receive(timeout=_CHECK_S)
             except queue.Empty:
                 message = None
             if message is not None and message["parent_header"].get("msg_id") == self._id:
                 return message
-            if time.monotonic() - self._looked_at > _LOOK_S:  # other clients' outputs arrive here too, and often
-                self._look()
+            if time.monotonic() - self._checked_at > _CHECK_S:  # other clients' outputs arrive here too, and often
+                self._check()
 
-    def _look(self) -> None:
-        name, self._looked_at = self._kept.name, time.monotonic()
-        if not self._kept.alive():
-            why = self._kept.state().why or "its keeper is gone"
-            raise Failed(f"gpu:{name} ended in the middle of the code: {why}", f"start it again: `%gpu start {name}`")
-        if self._kept.state().incarnation != self._incarnation:
-            raise Failed(f"the kernel of gpu:{name} was restarted in the middle of the code", "run the code again")
+    def _check(self) -> None:
+        kernel, self._checked_at = self._kernel, time.monotonic()
+        if not kernel.is_alive():
+            why = kernel.state().why or "its keeper is gone"
+            raise Failed(
+                f"{kernel.uri} ended in the middle of the code: {why}", f"start it again: {kernel.command('start')}"
+            )
+        if kernel.state().incarnation != self._incarnation:
+            raise Failed(f"the kernel of {kernel.uri} was restarted in the middle of the code", "run the code again")
         if self._until is not None and time.monotonic() > self._until:
             waited = show_duration(self._timeout_s or 0)
             raise Unavailable(
-                f"the code still runs in gpu:{name} after {waited}",
-                f"wait longer, or interrupt it from a notebook on the kernel aiinfra-{name}",
+                f"the code still runs in {kernel.uri} after {waited}",
+                f"wait longer, or interrupt it from a notebook on the kernel {kernel.state().kernel}",
             )

@@ -1,4 +1,4 @@
-"""A kept kernel as everybody finds it: its connection file, its keeper's lock, and the state that its keeper wrote."""
+"""The files of a kept kernel in the workspace: connection, lock and state. Its keeper writes them, others read them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import msgspec
 
@@ -18,7 +18,7 @@ from ..config import settings
 from ..errors import Conflict, Unavailable
 from ..uris import Uri
 
-# Sockets by their "port": Jupyter names an ipc socket `IP-PORT`. Clients reach `control` at the keeper's gate.
+# Sockets by their "port": Jupyter names an ipc socket `IP-PORT`. Clients' `control` is the keeper's proxy, see control.
 CHANNELS = {"shell_port": 1, "iopub_port": 2, "stdin_port": 3, "hb_port": 4, "control_port": 5}
 KERNELS_OWN_CONTROL = 6
 _OWN = "kernel-own.json"
@@ -26,16 +26,15 @@ _OWN = "kernel-own.json"
 _LONGEST_ROOT = 75
 
 
-class KeeperState(msgspec.Struct, frozen=True, kw_only=True):
+class KernelState(msgspec.Struct, frozen=True, kw_only=True):
     """What the keeper last wrote.
 
-    phase: none, starting, ready or ended. incarnation: how many kernels it has started. kernel: what Jupyter calls it.
-    why: how it ended.
+    incarnation: how many kernels it has started, counted from 1. kernel: what Jupyter calls it, empty when it is not
+    in the launcher. why, exit_code: how it ended. at: when this was written, in epoch seconds.
     """
 
-    phase: str = "none"
-    # The name in the file is that of the version before, whose keepers may still live.
-    incarnation: int = msgspec.field(default=0, name="life")
+    phase: Literal["none", "starting", "ready", "ended"] = "none"
+    incarnation: int = 0
     kernel_pid: int = 0
     kernel: str = ""
     why: str = ""
@@ -45,57 +44,72 @@ class KeeperState(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class KeptKernel:
-    """One kept kernel, by the name of its session and its folder in the workspace."""
+    """The kernel of one thing. `folder` holds its files; whether it lives is asked, never remembered."""
 
-    name: str
+    uri: Uri
     folder: Path
 
     @classmethod
-    def of(cls, session: object, workspace: Path | None = None) -> KeptKernel:
-        """The kernel of the session `gpu:NAME` in a workspace (the current one)."""
-        name = Uri.parse(session, noun="gpu").name
+    def of(cls, uri: object, workspace: Path | None = None) -> KeptKernel:
+        """The kernel of a thing, given its URI, in a workspace (the current one)."""
+        parsed = uri if isinstance(uri, Uri) else Uri.parse(uri)
         home = workspace / ".aiinfra" if workspace else settings().home
-        return cls(name, home / "gpu" / name)
+        return cls(parsed, home / parsed.noun / parsed.name)
+
+    @property
+    def name(self) -> str:
+        """The thing's name, without its noun."""
+        return self.uri.name
+
+    @property
+    def workspace(self) -> Path:
+        """The workspace that it lives in."""
+        return self.folder.parents[2]
 
     @property
     def connection(self) -> Path:
         """The connection file for clients. Its `ip` is the common beginning of the sockets' paths."""
         return self.folder / "kernel.json"
 
-    def alive(self) -> bool:
-        """Whether a keeper holds it now. The lock says so: it goes with its process, however that ends."""
+    def command(self, verb: str) -> str:
+        """The line of the language that does this to the thing, for the fix of an error."""
+        return f"`%{self.uri.noun} {verb} {self.name}`"
+
+    def is_alive(self) -> bool:
+        """Whether a keeper holds it now. The lock shows it: it goes with its process, however that ends."""
         return files.is_locked(self.folder / "lock")
 
-    def take(self) -> IO[bytes]:
-        """Hold it for this process until the file is closed. Conflict when another keeper does."""
+    def hold(self) -> IO[bytes]:
+        """Be its keeper until the file is closed. Conflict when another process is."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         file = files.take_lock(self.folder / "lock")
         if file is None:
-            raise Conflict(f"another keeper holds gpu:{self.name}", f"look at it with `%gpu show {self.name}`")
+            raise Conflict(f"another keeper holds {self.uri}", f"look at it with {self.command('show')}")
         return file
 
-    def state(self) -> KeeperState:
-        """What the keeper last wrote; phase none when it wrote nothing yet."""
+    def state(self) -> KernelState:
+        """What the keeper last wrote; phase none when it wrote nothing yet, or nothing that can be read."""
         try:
-            return msgspec.json.decode((self.folder / "state.json").read_bytes(), type=KeeperState)
-        except FileNotFoundError:
-            return KeeperState()
+            return msgspec.json.decode((self.folder / "state.json").read_bytes(), type=KernelState)
+        except (FileNotFoundError, msgspec.MsgspecError):
+            return KernelState()
 
-    def write_state(self, state: KeeperState) -> None:
-        """Write the keeper's state."""
-        _write(self.folder / "state.json", msgspec.to_builtins(state))
+    def write_state(self, state: KernelState) -> None:
+        """Replace the keeper's state, for this user only; nothing when the folder is gone with its workspace."""
+        if self.folder.is_dir():  # writing would make it again where somebody has cleared it away
+            files.write_json(self.folder / "state.json", msgspec.to_builtins(state), mode=files.OWNER_ONLY)
 
-    def connect(self) -> dict[str, Any]:
-        """The connection information for clients. Unavailable while there is none."""
+    def connection_info(self) -> dict[str, Any]:
+        """The connection information for clients, as Jupyter has it. Unavailable while there is none."""
         try:
             return dict(json.loads(self.connection.read_text()))
         except FileNotFoundError:
             raise Unavailable(
-                f"the kernel of gpu:{self.name} has not begun yet", f"look again with `%gpu show {self.name}`"
+                f"the kernel of {self.uri} has not begun yet", f"look again with {self.command('show')}"
             ) from None
 
     def open_sockets(self) -> Path:
-        """Make a folder for the sockets, short enough for them, and write the connection files; give the kernel's own.
+        """Make a folder for the sockets, short enough for them, and write the connection files; returns the folder.
 
         Sockets and not ports: no port can be taken, and only this user can connect.
         """
@@ -111,22 +125,19 @@ class KeptKernel:
             "key": secrets.token_hex(32),
             "signature_scheme": "hmac-sha256",
         }
-        _write(self.connection, info)
+        files.write_json(self.connection, info, mode=files.OWNER_ONLY)
         return sockets
 
     def own_connection(self) -> Path:
         """The connection file that the kernel itself reads: the clients', but with its own control socket."""
         path = self.folder / _OWN  # written again for every kernel: it deletes its file when it ends
-        _write(path, {**self.connect(), "control_port": KERNELS_OWN_CONTROL})
+        content = {**self.connection_info(), "control_port": KERNELS_OWN_CONTROL}
+        files.write_json(path, content, mode=files.OWNER_ONLY)
         return path
 
     def close_sockets(self) -> None:
         """Delete the sockets and the connection files, of a kernel that is gone; may be repeated."""
         with contextlib.suppress(Unavailable, KeyError):
-            shutil.rmtree(Path(self.connect()["ip"]).parent, ignore_errors=True)
+            shutil.rmtree(Path(self.connection_info()["ip"]).parent, ignore_errors=True)
         for path in (self.connection, self.folder / _OWN):
             path.unlink(missing_ok=True)
-
-
-def _write(path: Path, content: dict[str, Any]) -> None:
-    files.write_json(path, content, mode=files.OWNER_ONLY)

@@ -1,8 +1,8 @@
 """How Jupyter reaches a kept kernel: the entry `aiinfra` of the group `jupyter_client.kernel_provisioners`.
 
-Jupyter believes that it starts, stops and restarts a kernel of its own. Here starting attaches to the session's living
-kernel, stopping lets go of it, and restarting asks the keeper for a fresh one in the same session. This is the only
-file that is a part of jupyter_client, so it is imported by Jupyter alone.
+For Jupyter this is a kernel that it starts, stops and restarts by itself. Here starting attaches to the living kernel,
+stopping detaches from it, and restarting asks the keeper for a fresh one. This is the only file that is a part of
+jupyter_client, so it is imported by Jupyter alone.
 """
 
 from __future__ import annotations
@@ -14,35 +14,35 @@ import signal
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
 from traitlets import Unicode
 
 from ..errors import Failed
-from .client import gone, send_control_message
+from .client import gone, send_control
 from .kept import CHANNELS, KeptKernel
 
 RESTART_S = 30.0
 
 
 class SessionProvisioner(KernelProvisionerBase):
-    """Attaches one of Jupyter's kernel managers to a session. Many may be attached at once, to one namespace."""
+    """Attaches one of Jupyter's kernel managers to a kept kernel. Many may be attached at once, to one namespace."""
 
-    session = Unicode(help="the session's name")
-    workspace = Unicode(help="the workspace that the session lives in")
+    uri = Unicode(help="the URI of what the kernel belongs to, e.g. gpu:trainer")
+    workspace = Unicode(help="the workspace that it lives in")
 
     _attached = False
-    _letting_go = False  # from Jupyter's wish to shut down until it attaches again
-    _restart: str = ""  # "", "asked" when the keeper has been asked already, "due" when it has not
+    _detaching = False  # from Jupyter's request to shut down until it attaches again
+    _restart: Literal["", "requested", "due"] = ""  # due: the keeper has not been asked yet
     _incarnation = 0
     _links: Path | None = None
 
     @property
     def kept(self) -> KeptKernel:
-        """Where the session lives."""
-        return KeptKernel.of(self.session, Path(self.workspace))
+        """The kernel that this attaches to."""
+        return KeptKernel.of(self.uri, Path(self.workspace))
 
     @property
     def has_process(self) -> bool:
@@ -50,34 +50,34 @@ class SessionProvisioner(KernelProvisionerBase):
         return self._attached
 
     async def poll(self) -> int | None:
-        """None as long as the session lives and Jupyter did not let go: any number makes Jupyter restart the kernel."""
-        if self._letting_go:
+        """None as long as the kernel lives and Jupyter is attached: any number makes Jupyter restart it."""
+        if self._detaching:
             return 0
-        return None if self.kept.alive() else 1
+        return None if self.kept.is_alive() else 1
 
     async def wait(self) -> int | None:
-        """Returns at once: letting go takes no time."""
+        """Returns at once: detaching takes no time."""
         self._attached = False
         return 0
 
     async def send_signal(self, signum: int) -> None:
         """An interrupt goes to the kernel as a message. The one that Jupyter sends before it shuts down does not:
-        closing a notebook must not stop what runs in the session."""
-        if signum == signal.SIGINT and not getattr(self.parent, "shutting_down", False) and self.kept.alive():
-            send_control_message(self.kept, "interrupt_request")
+        closing a notebook must not stop what runs in the kernel."""
+        if signum == signal.SIGINT and not getattr(self.parent, "shutting_down", False) and self.kept.is_alive():
+            send_control(self.kept, "interrupt_request")
 
     async def kill(self, restart: bool = False) -> None:  # Jupyter passes False also before restarts
-        """Let go."""
-        self._letting_go = True
+        """Detach."""
+        self._detaching = True
 
     async def terminate(self, restart: bool = False) -> None:
-        """Let go."""
-        self._letting_go = True
+        """Detach."""
+        self._detaching = True
 
     async def shutdown_requested(self, restart: bool = False) -> None:
-        """Jupyter has sent its `shutdown_request`, which the keeper's gate has read in our sense."""
-        self._letting_go = True
-        self._restart = "asked" if restart else ""
+        """Jupyter has sent its `shutdown_request`, which the keeper's proxy has read in our sense."""
+        self._detaching = True
+        self._restart = "requested" if restart else ""
 
     async def cleanup(self, restart: bool = False) -> None:
         """Whether this was a restart is only certain here."""
@@ -92,31 +92,32 @@ class SessionProvisioner(KernelProvisionerBase):
         return {**kwargs, "cmd": []}
 
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
-        """Attach. Unavailable when the session is over, unless Jupyter restarts by itself what it found dead: then it
-        shall find it dead again, and tell the user so after its last attempt."""
+        """Attach. Unavailable when the kernel has ended, unless Jupyter restarts by itself what it found dead: then it
+        shall find it dead again, and report that after its last attempt."""
         restart, self._restart = self._restart, ""
-        if self.kept.alive():
+        if self.kept.is_alive():
             self.connection_info = self._connect()
-            await self._fresh(restart)
+            await self._await_restart(restart)
         elif restart != "due":
             raise gone(self.kept)
-        self._attached, self._letting_go = True, False
+        self._attached, self._detaching = True, False
         return self.connection_info
 
-    async def _fresh(self, restart: str) -> None:
+    async def _await_restart(self, restart: str) -> None:
         """Wait for the kernel that a restart brings."""
         if restart == "due":
-            send_control_message(self.kept, "shutdown_request", restart=True)
+            send_control(self.kept, "shutdown_request", restart=True)
         until = time.monotonic() + RESTART_S
         while restart and self.kept.state().incarnation <= self._incarnation:
-            if time.monotonic() > until or not self.kept.alive():
-                raise Failed(f"gpu:{self.session} did not start its kernel again", f"see `%gpu show {self.session}`")
+            if time.monotonic() > until or not self.kept.is_alive():
+                fix = f"look at it with {self.kept.command('show')}"
+                raise Failed(f"{self.uri} did not start its kernel again", fix)
             await asyncio.sleep(0.05)
         self._incarnation = self.kept.state().incarnation
 
     def _connect(self) -> KernelConnectionInfo:
-        """The kernel's connection, through links of our own: Jupyter deletes the sockets of a kernel it lets go."""
-        info = self.kept.connect()
+        """The kernel's connection, through links of our own: Jupyter deletes the sockets of a kernel that it ends."""
+        info = self.kept.connection_info()
         sockets = Path(info["ip"]).parent
         if self._links is None or not self._links.is_dir():
             # Inside the sockets' own folder: a keeper that ends takes the links of clients that were killed along.
@@ -127,5 +128,5 @@ class SessionProvisioner(KernelProvisionerBase):
         return {**info, "ip": str(self._links / "k"), "key": info["key"].encode()}  # type: ignore[typeddict-item]
 
     def get_shutdown_wait_time(self, recommended: float = 5.0) -> float:
-        """Letting go is not waited for."""
+        """Detaching is not waited for."""
         return min(recommended, 1.0)

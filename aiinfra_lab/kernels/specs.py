@@ -1,4 +1,4 @@
-"""A session's entry in JupyterLab's launcher: a kernelspec in the user's Jupyter folder that names our provisioner."""
+"""A kept kernel's entry in JupyterLab's launcher: a kernelspec in the user's Jupyter folder, for our provisioner."""
 
 from __future__ import annotations
 
@@ -9,34 +9,35 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ..errors import LabError
 from ..files import write_json
 from .kept import KeptKernel
 
 
-def spec_name(kept: KeptKernel) -> str:
-    """What the kernel is called: `aiinfra-NAME`, or with a suffix while another workspace's session has that name."""
-    plain = f"aiinfra-{kept.name}"
-    other = _kept_by(_folder(plain))
-    if other is None or other.folder == kept.folder or not other.alive():
+def spec_name(kernel: KeptKernel) -> str:
+    """What Jupyter calls it: `aiinfra-NAME`, or with a suffix while another workspace's kernel has that name."""
+    plain = f"aiinfra-{kernel.name}"
+    other = _kernel_of(_folder(plain))
+    if other is None or other.folder == kernel.folder or not other.is_alive():
         return plain
-    return f"{plain}-{hashlib.sha256(str(kept.folder).encode()).hexdigest()[:6]}"
+    return f"{plain}-{hashlib.sha256(str(kernel.folder).encode()).hexdigest()[:6]}"
 
 
-def write_spec(kept: KeptKernel, shown_as: str) -> str:
-    """Put the session into the launcher, and return the kernel's name; may be repeated."""
-    name = spec_name(kept)
+def write_spec(kernel: KeptKernel, display_name: str) -> str:
+    """Put the kernel into the launcher, and return its name there; may be repeated."""
+    name = spec_name(kernel)
     spec: dict[str, Any] = {
         # Nothing is started by this: the provisioner attaches. Jupyter wants an argv, and this one says what it is.
         "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
-        "display_name": shown_as,
+        "display_name": display_name,
         "language": "python",
-        # With "message" Jupyter would itself send the interrupt that precedes every shutdown, past `send_signal`.
+        # As a message it would reach the kernel also when a notebook is closed; the provisioner tells the two apart.
         "interrupt_mode": "signal",
         "metadata": {
             "debugger": True,
             "kernel_provisioner": {
                 "provisioner_name": "aiinfra",
-                "config": {"session": kept.name, "workspace": str(_workspace(kept))},
+                "config": {"uri": str(kernel.uri), "workspace": str(kernel.workspace)},
             },
         },
     }
@@ -44,20 +45,20 @@ def write_spec(kept: KeptKernel, shown_as: str) -> str:
     return name
 
 
-def remove_spec(kept: KeptKernel) -> None:
-    """Take the session out of the launcher. Entries of others stay; one that is gone is fine."""
+def remove_spec(kernel: KeptKernel) -> None:
+    """Take the kernel out of the launcher. Entries of others stay; one that is gone is fine."""
     kernels = _folder("x").parent
-    for folder in kernels.glob(f"aiinfra-{kept.name}*"):
-        found = _kept_by(folder)
-        if found is not None and found.folder == kept.folder:
+    for folder in kernels.glob(f"aiinfra-{kernel.name}*"):
+        found = _kernel_of(folder)
+        if found is not None and found.folder == kernel.folder:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def sweep(kept: KeptKernel) -> None:
+def sweep(kernel: KeptKernel) -> None:
     """Clear away what a keeper left that was killed; nothing while one lives."""
-    if not kept.alive():
-        remove_spec(kept)
-        kept.close_sockets()
+    if not kernel.is_alive():
+        remove_spec(kernel)
+        kernel.close_sockets()
 
 
 def _folder(name: str) -> Path:
@@ -66,17 +67,13 @@ def _folder(name: str) -> Path:
     return Path(jupyter_data_dir()) / "kernels" / name
 
 
-def _workspace(kept: KeptKernel) -> Path:
-    return kept.folder.parents[2]
-
-
-def _kept_by(folder: Path) -> KeptKernel | None:
-    """The kept kernel that a kernelspec of ours attaches to; None for anything else."""
+def _kernel_of(folder: Path) -> KeptKernel | None:
+    """The kernel that a kernelspec of ours attaches to; None for anything else."""
     try:
         provisioner = json.loads((folder / "kernel.json").read_text())["metadata"]["kernel_provisioner"]
         if provisioner["provisioner_name"] != "aiinfra":
             return None
         config = provisioner["config"]
-        return KeptKernel.of(config["session"], Path(config["workspace"]))
-    except (OSError, ValueError, KeyError, TypeError):
+        return KeptKernel.of(config["uri"], Path(config["workspace"]))
+    except (OSError, ValueError, KeyError, TypeError, LabError):  # not ours, or no entry that this version reads
         return None

@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from ..gpu import Machines, Offer, Plan
+from .. import kernels
+from ..gpu import KernelHost, Machines, Offer, Plan
 
 
 class MachinesContract:
@@ -63,6 +64,14 @@ class MachinesContract:
         assert machines.create(plan) == machines.create(plan)
         assert list(machines.list_owned().values()) == ["one"]
 
+    def test_a_name_whose_machine_has_ended_gets_another_one(self, machines: Machines, offer: Offer) -> None:
+        first = machines.create(Plan("one", offer, None))
+        machines.terminate(first)
+        self.becomes(machines, first, "ended")
+        second = machines.create(Plan("one", offer, None))
+        assert second != first
+        assert machines.list_owned() == {second: "one"}
+
     def test_the_deadline_of_the_creating_call_ends_it(self, machines: Machines, offer: Offer) -> None:
         deadline_at = time.time() + self.lead_s
         handle = machines.create(Plan("one", offer, deadline_at))
@@ -94,3 +103,13 @@ class MachinesContract:
     def test_two_names_are_two_machines(self, machines: Machines, offer: Offer) -> None:
         handles = {machines.create(Plan(name, offer, None)) for name in ("one", "two")}
         assert set(machines.list_owned()) == handles
+
+    def test_a_kernel_that_it_gives_runs_code(self, machines: Machines, offer: Offer) -> None:
+        if not isinstance(machines, KernelHost):
+            pytest.skip("its machines give no kernel")
+        handle = machines.create(Plan("one", offer, None))
+        self.becomes(machines, handle, "ready")
+        outputs: list[kernels.Output] = []
+        reply = kernels.execute(machines.kernel(handle), "print(6 * 7)", outputs.append)
+        assert reply["status"] == "ok"
+        assert "".join(output["content"]["text"] for output in outputs) == "42\n"

@@ -19,7 +19,7 @@ def session(on: str | None) -> str:
     """The session's URI, or nothing for this process."""
     if on is None or on == "local":
         return ""
-    return f"gpu:{sessions.kernel_of(on).name}"
+    return str(sessions.kernel_of(on).uri)
 
 
 def execute(planned: Record[TrainingRun], session: str) -> None:

@@ -70,7 +70,7 @@ def test_a_session_is_seen_and_ended_through_every_face(panel: Served) -> None:
     assert listed(panel) == {"gpu:trainer": "running"}
     assert lab.show().lives == ("gpu:trainer (running)",)
     seen: list[object] = []
-    assert kernels.execute("trainer", "print(6 * 7)", seen.append)["status"] == "ok"
+    assert kernels.execute("gpu:trainer", "print(6 * 7)", seen.append)["status"] == "ok"
     assert "42" in str(seen)
     status, answer, _ = panel.call("POST", "/aiinfra/gpu/stop", {"args": ["trainer"]})
     assert (status, len(answer["stopping"])) == (200, 1)

@@ -127,7 +127,7 @@ def test_code_cannot_be_sent_to_it_and_the_fix_says_where_it_can(shell, workspac
     (workspace / "code.py").write_text("run.log(loss=1)")
     output = shell("gpu start t --on template", "train run x --on gpu:t --rows rows.csv --code code.py")
     assert re.findall(r"\[(\d+)\]", output) == ["0", "3"]
-    assert "aiinfra gpu start NAME --on local" in output
+    assert "aiinfra gpu start t --on local" in output
 
 
 def test_lab_check_lists_it_with_the_package_that_brings_it(shell):

@@ -4,7 +4,7 @@ import importlib
 
 import pytest
 
-from aiinfra_lab import cost, gpu, lab, providers
+from aiinfra_lab import cost, gpu, lab, nouns, providers, train
 from aiinfra_lab.config import settings
 from aiinfra_lab.errors import Denied, LabError, Unavailable
 from aiinfra_lab.gpu import sessions
@@ -64,9 +64,41 @@ def test_a_live_name_gets_a_new_end():
 
 def test_its_kernel_cannot_be_reached_and_that_is_said():
     gpu.start("far", gpu="T4", on="cloud")
-    with pytest.raises(Unavailable, match="cannot be reached from here") as problem:
+    with pytest.raises(Unavailable, match="can be reached from here") as problem:
         sessions.kernel_of("gpu:far")
-    assert "--on local" in problem.value.fix
+    assert problem.value.fix == (
+        "leave --on out, or move it to this machine: `%gpu stop far`, then `%gpu start far --on local`"
+    )
+
+
+def test_the_way_out_of_that_works(workspace):
+    gpu.start("far", gpu="T4", on="cloud")
+    gpu.stop("far")
+    gpu.start("far", on="local")
+    (workspace / "rows.csv").write_text("x,y\n1,2\n3,4\n")
+    assert train.run("delay", rows="rows.csv", code="run.log(loss=1)", on="gpu:far").state == "done"
+
+
+def test_the_settings_choose_it(workspace):
+    (workspace / "aiinfra.toml").write_text('[gpu]\nmachines = "cloud"\n')
+    assert gpu.start("far", gpu="a100-sxm4").gpu == "A100-SXM4-80GB"
+
+
+def test_what_it_does_not_have_names_what_it_has():
+    with pytest.raises(Unavailable, match="cloud has no cpu; it has T4, A10G, A100-SXM4-80GB") as problem:
+        gpu.start("far", on="cloud")
+    assert problem.value.fix.startswith("use --gpu T4")
+    assert gpu.start("far", on="cloud", gpu="T4").state == "running"
+
+
+def test_a_name_that_is_started_again_rents_another_machine():
+    gpu.start("far", gpu="T4", on="cloud")
+    first = open_store().get(SessionRecord, "far").body.handle
+    gpu.stop("far")
+    gpu.start("far", gpu="T4", on="cloud")
+    body = open_store().get(SessionRecord, "far").body
+    assert body.handle != first
+    assert len(body.earlier_spans) == 1
 
 
 def test_workspace_cost_and_panel_know_it():
@@ -76,15 +108,23 @@ def test_workspace_cost_and_panel_know_it():
     assert cost.show("gpu:far").usd_per_hour == 1.0
     (item,) = items.ItemFeed(open_store()).look()
     assert (item.uri, item.state, item.stoppable) == ("gpu:far", "running", True)
-    assert calls.stop("gpu", {"args": ["far"]}) == [open_store().get(SessionRecord, "far").body.handle]
+    assert calls.stop("gpu", {"args": ["far"]}) == []  # what was asked is no job
     assert gpu.show("far").state == "ended (stopped)"
 
 
 def test_a_cloud_that_does_not_answer_hides_nothing():
     gpu.start("far", gpu="T4", on="cloud")
+    gpu.start("near")
+    gpu.stop("near")
     cloud.reachable[0] = False
-    assert [(thing.uri, thing.state) for thing in lab.ls()] == [("gpu:far", "cannot tell")]
-    assert [item.state for item in items.ItemFeed(open_store()).look()] == ["cannot tell"]
+    assert {str(one): one.state for one in gpu.ls()} == {"gpu:near": "ended (stopped)", "gpu:far": "cannot tell"}
+    (span,) = [span for span in nouns.find("gpu").spans() if span.uri == "gpu:far"]
+    assert span.is_live  # it may cost money
+    assert [(thing.uri, thing.state) for thing in lab.ls()] == [
+        ("gpu:near", "ended (stopped)"),
+        ("gpu:far", "cannot tell"),
+    ]
+    assert "cannot tell" in [item.state for item in items.ItemFeed(open_store()).look()]
     with pytest.raises(Unavailable, match="does not answer"):
         gpu.show("far")
 

@@ -11,7 +11,7 @@ from aiinfra_lab.cli import main
 from aiinfra_lab.config import settings
 from aiinfra_lab.errors import Conflict, Failed, NotFound, Unavailable, UsageProblem
 from aiinfra_lab.gpu import sessions
-from aiinfra_lab.gpu.record import SessionRecord
+from aiinfra_lab.gpu.record import Limits, SessionRecord
 from aiinfra_lab.store import open_store
 from tests.conftest import PATIENCE_S, until
 
@@ -73,7 +73,7 @@ def test_a_budget_on_a_free_machine_says_that_it_ends_nothing(workspace):
     assert "neither a time nor, at this price, a budget ends it" in session.card().text()
 
 
-def test_spot_is_a_wish(workspace):
+def test_spot_is_a_preference(workspace):
     assert gpu.start("trainer", spot=True).notes == (
         "local has no spot machine for it, so it cannot be taken away and costs the usual price",
     )
@@ -81,11 +81,11 @@ def test_spot_is_a_wish(workspace):
 
 def test_starting_a_live_name_moves_its_end_and_keeps_its_state(workspace):
     gpu.start("trainer")
-    kernels.execute("trainer", "x = 1", print)
+    kernels.execute("gpu:trainer", "x = 1", print)
     before_at = gpu.start("trainer", for_="4s").deadline_at
     gpu.start("trainer", for_="1h")
     time.sleep(max(0.0, before_at + 1 - time.time()))
-    assert kernels.execute("trainer", "x", print)["status"] == "ok"
+    assert kernels.execute("gpu:trainer", "x", print)["status"] == "ok"
     assert len(jobs.ls("gpu:trainer")) == 1
 
 
@@ -115,10 +115,10 @@ def test_stop_ends_it_and_may_be_repeated(workspace):
 
 def test_a_stopped_name_starts_again_with_a_new_namespace_and_keeps_what_it_cost(workspace):
     gpu.start("trainer")
-    kernels.execute("trainer", "x = 1", print)
+    kernels.execute("gpu:trainer", "x = 1", print)
     gpu.stop("trainer")
     gpu.start("trainer")
-    assert kernels.execute("trainer", "x", print)["ename"] == "NameError"
+    assert kernels.execute("gpu:trainer", "x", print)["ename"] == "NameError"
     assert len(open_store().get(SessionRecord, "trainer").body.earlier_spans) == 1
 
 
@@ -145,7 +145,7 @@ def test_sessions_are_listed_the_last_started_first(workspace):
 
 
 def test_a_start_that_crashed_after_its_intent_is_taken_up_again(workspace):
-    sessions.intend("trainer", "local", gpu.Offer("cpu", 0.0), time.time() - 120, sessions.limits(0, 0, None, None))
+    sessions.intend("trainer", "local", gpu.Offer("cpu", 0.0), time.time() - 120, Limits())
     assert gpu.show("trainer").state == "ended (it was given up before there was a machine)"
     assert gpu.start("trainer").state == "running"
 
@@ -153,7 +153,7 @@ def test_a_start_that_crashed_after_its_intent_is_taken_up_again(workspace):
 def test_a_machine_whose_start_crashed_before_it_was_written_down_is_found_and_stopped(workspace):
     from aiinfra_lab.gpu.local import LocalMachines
 
-    record = sessions.intend("trainer", "local", gpu.Offer("cpu", 0.0), time.time(), sessions.limits(0, 0, None, None))
+    record = sessions.intend("trainer", "local", gpu.Offer("cpu", 0.0), time.time(), Limits())
     LocalMachines(settings()).create(gpu.Plan("trainer", gpu.Offer("cpu", 0.0), None))
     assert record.body.handle is None
     gpu.stop("trainer")
@@ -179,14 +179,14 @@ def test_the_command_line_has_the_same_words(workspace, capsys):
 
 def test_a_session_of_a_workspace_that_goes_away_ends(workspace, tmp_path):
     gpu.start("trainer")
-    kernel = kernels.KeptKernel.of("trainer").state().kernel_pid
+    kernel = kernels.KeptKernel.of("gpu:trainer").state().kernel_pid
     (workspace / ".aiinfra").rename(tmp_path / "elsewhere")
     until(lambda: not Path(f"/proc/{kernel}").exists())
     (tmp_path / "elsewhere").rename(workspace / ".aiinfra")
 
 
 def test_an_unknown_provider_in_a_record_is_an_error_with_a_name(workspace):
-    record = sessions.intend("x", "local", gpu.Offer("cpu", 0.0), time.time(), sessions.limits(0, 0, None, None))
+    record = sessions.intend("x", "local", gpu.Offer("cpu", 0.0), time.time(), Limits())
     open_store().commit([record.with_(provider="moon", handle="h")])
     with pytest.raises(NotFound, match="no provider 'moon'"):
         gpu.show("x")

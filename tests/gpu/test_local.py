@@ -1,4 +1,5 @@
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -6,8 +7,9 @@ from msgspec.structs import replace
 
 from aiinfra_lab import gpu, jobs, kernels
 from aiinfra_lab.config import settings
-from aiinfra_lab.errors import Failed, Unavailable
+from aiinfra_lab.errors import Failed, NotFound, Unavailable
 from aiinfra_lab.gpu.local import LocalMachines
+from aiinfra_lab.store import open_store, update
 from aiinfra_lab.testing.gpu import MachinesContract
 
 
@@ -49,7 +51,7 @@ def test_the_drivers_accelerators_are_offered(machines, two_cards):
 def test_a_session_sees_its_own_accelerator_only_and_has_it_alone(workspace, two_cards):
     session = gpu.start("trainer", gpu="A100")
     outputs: list[kernels.Output] = []
-    kernels.execute("trainer", "import os\nprint(os.environ['CUDA_VISIBLE_DEVICES'])", outputs.append)
+    kernels.execute("gpu:trainer", "import os\nprint(os.environ['CUDA_VISIBLE_DEVICES'])", outputs.append)
     assert session.gpu == "A100-SXM4-80GB"
     assert "".join(output["content"]["text"] for output in outputs) == "GPU-2\n"
     with pytest.raises(Unavailable, match="taken, one by gpu:trainer"):
@@ -59,7 +61,7 @@ def test_a_session_sees_its_own_accelerator_only_and_has_it_alone(workspace, two
 def test_a_processor_session_sees_no_accelerator(workspace, two_cards):
     gpu.start("trainer")
     outputs: list[kernels.Output] = []
-    kernels.execute("trainer", "import os\nprint(repr(os.environ['CUDA_VISIBLE_DEVICES']))", outputs.append)
+    kernels.execute("gpu:trainer", "import os\nprint(repr(os.environ['CUDA_VISIBLE_DEVICES']))", outputs.append)
     assert "".join(output["content"]["text"] for output in outputs) == "''\n"
 
 
@@ -77,7 +79,39 @@ def test_a_session_that_has_ended_is_not_ready_while_its_keeper_still_goes(works
 
 
 def test_a_keeper_that_fails_says_what_happened_and_what_mends_it(workspace):
-    with kernels.KeptKernel.of("gpu:one").take(), pytest.raises(Failed) as problem:
+    with kernels.KeptKernel.of("gpu:one").hold(), pytest.raises(Failed) as problem:
         gpu.start("one")
     why = "its keeper failed: another keeper holds gpu:one (look at it with `%gpu show one`)"
     assert problem.value.what == f"gpu:one did not become ready: {why}"
+
+
+def test_the_state_of_an_earlier_start_counts_for_nothing(machines):
+    kernel = kernels.KeptKernel.of("gpu:one")
+    kernel.hold().close()
+    kernel.write_state(kernels.KernelState(phase="ready", at=time.time() - 60))
+    job = jobs.start("gpu:one", ["sleep", "60"])
+    assert machines.status(job.id).state == "starting"
+
+
+def test_the_end_of_what_was_killed_long_ago_is_its_last_heartbeat(machines):
+    job = jobs.start("gpu:one", ["false"])
+    jobs.wait(job.id, timeout_s=30)
+    update(open_store(), jobs.JobRecord, job.id, lambda body: replace(body, started_at=body.started_at - 1000))
+    heartbeat, ended_at = job.folder / "heartbeat", job.started_at - 500
+    heartbeat.touch()
+    os.utime(heartbeat, (ended_at, ended_at))
+    found = machines.status(job.id)
+    assert (found.why, found.at) == ("its keeper failed with exit code 1", pytest.approx(ended_at, abs=0.1))
+
+
+def test_jobs_of_other_nouns_are_not_its_machines(machines):
+    jobs.start("deploy:one", ["sleep", "60"])
+    assert machines.list_owned() == {}
+
+
+def test_it_gives_the_kernel_of_a_machine(machines):
+    assert isinstance(machines, gpu.KernelHost)
+    handle = machines.create(gpu.Plan("one", machines.offers()[0], None))
+    assert machines.kernel(handle) == kernels.KeptKernel.of("gpu:one")
+    with pytest.raises(NotFound):
+        machines.kernel("gpu-never-was")

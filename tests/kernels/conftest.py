@@ -12,7 +12,7 @@ from aiinfra_lab.kernels import KeptKernel
 @pytest.fixture
 def kept(workspace) -> KeptKernel:
     gpu.start("trainer")
-    return KeptKernel.of("trainer")
+    return KeptKernel.of("gpu:trainer")
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def run(kept) -> Callable[[str], str]:
 
     def run(code: str) -> str:
         outputs: list[kernels.Output] = []
-        kernels.execute("trainer", code, outputs.append)
+        kernels.execute("gpu:trainer", code, outputs.append)
         return "".join(output["content"].get("text", "") for output in outputs)
 
     return run

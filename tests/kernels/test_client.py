@@ -11,7 +11,7 @@ from tests.conftest import PATIENCE_S
 
 def outputs_of(code: str, **options) -> tuple[dict, list[kernels.Output]]:
     outputs: list[kernels.Output] = []
-    return kernels.execute("trainer", code, outputs.append, **options), outputs
+    return kernels.execute("gpu:trainer", code, outputs.append, **options), outputs
 
 
 LONG = "import time\nslept = False\nprint('now')\ntime.sleep({})\nslept = True"
@@ -19,14 +19,14 @@ LONG = "import time\nslept = False\nprint('now')\ntime.sleep({})\nslept = True"
 
 def in_the_middle(action, *arguments, seconds: float = 60, **options) -> None:
     """Run long code, and do something to it once it runs."""
-    kernels.execute("trainer", LONG.format(seconds), lambda output: action(*arguments), **options)
+    kernels.execute("gpu:trainer", LONG.format(seconds), lambda output: action(*arguments), **options)
 
 
 def busy(code: str) -> threading.Thread:
     """A thread that runs the code, which has begun."""
     begun = threading.Event()
     run = threading.Thread(
-        target=kernels.execute, args=("trainer", f"print('now')\n{code}", lambda output: begun.set())
+        target=kernels.execute, args=("gpu:trainer", f"print('now')\n{code}", lambda output: begun.set())
     )
     run.start()
     assert begun.wait(PATIENCE_S)
@@ -71,8 +71,8 @@ def test_code_is_not_dropped_when_the_code_before_it_fails(kept):
 
 
 def test_without_a_session_it_says_how_to_start_one(workspace):
-    with pytest.raises(Unavailable, match="no live session gpu:trainer") as problem:
-        kernels.execute("trainer", "1")
+    with pytest.raises(Unavailable, match="no live kernel of gpu:trainer") as problem:
+        kernels.execute("gpu:trainer", "1")
     assert problem.value.fix == "start it: `%gpu start trainer`"
 
 
@@ -89,7 +89,7 @@ def test_a_kernel_that_dies_in_the_middle_is_an_error(kept):
 
 def test_a_restart_in_the_middle_is_an_error(kept):
     with pytest.raises(Failed, match="restarted in the middle"):
-        in_the_middle(lambda: kernels.send_control_message(kept, "shutdown_request", restart=True))
+        in_the_middle(lambda: kernels.send_control(kept, "shutdown_request", restart=True))
 
 
 def test_waiting_ends_after_the_time_that_was_given_and_the_code_goes_on(kept):
@@ -106,7 +106,7 @@ def test_ctrl_c_ends_the_waiting_and_only_when_asked_the_code(kept, interrupt, s
 
 
 def test_outside_a_notebook_outputs_go_to_standard_error(kept, capsys):
-    kernels.execute("trainer", "print('hello')\n6 * 7")
+    kernels.execute("gpu:trainer", "print('hello')\n6 * 7")
     printed = capsys.readouterr()
     assert printed.out == ""
     assert printed.err == "hello\n42\n"
@@ -123,8 +123,8 @@ print('hi')
 def test_outputs_are_shown_in_the_notebook_that_asked(kept):
     gpu.start("other")
     outputs: list[kernels.Output] = []
-    asking = f"from aiinfra_lab import kernels\n_ = kernels.execute('trainer', {SHOW!r})"
-    kernels.execute("other", asking, outputs.append)
+    asking = f"from aiinfra_lab import kernels\n_ = kernels.execute('gpu:trainer', {SHOW!r})"
+    kernels.execute("gpu:other", asking, outputs.append)
     kinds = [(item["msg_type"], item["content"].get("transient", {}).get("display_id")) for item in outputs]
     assert kinds == [("display_data", "it"), ("update_display_data", "it"), ("stream", None)]
 

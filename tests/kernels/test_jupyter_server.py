@@ -98,7 +98,7 @@ def test_a_notebooks_whole_life_in_a_session(server, run, kept):
     assert server.printed(second, "print(y)") == "NameError"
     server.call("POST", f"/api/kernels/{second}/interrupt", {})
     server.call("DELETE", f"/api/kernels/{second}")
-    assert kept.alive()
+    assert kept.is_alive()
     assert run("print('still here')") == "still here\n"
 
 

@@ -7,7 +7,7 @@ import pytest
 from aiinfra_lab import gpu, jobs
 from aiinfra_lab.gpu.record import SessionRecord
 from aiinfra_lab.jobs import process
-from aiinfra_lab.kernels import specs
+from aiinfra_lab.kernels import KeptKernel, specs
 from aiinfra_lab.store import open_store
 from tests.conftest import PATIENCE_S, end_supervisor, until
 
@@ -52,7 +52,7 @@ def test_stopping_lets_the_kernel_run_its_exit_handlers(kept, run, workspace):
 
 
 def test_nothing_of_a_stopped_session_is_left(kept):
-    sockets = Path(kept.connect()["ip"]).parent
+    sockets = Path(kept.connection_info()["ip"]).parent
     gpu.stop("trainer")
     assert not sockets.exists()
     assert not kept.connection.exists()
@@ -79,7 +79,7 @@ def test_a_killed_keeper_takes_its_kernel_along(kept):
 
 
 def test_what_a_killed_keeper_left_is_cleared_away_by_stop(kept):
-    sockets = Path(kept.connect()["ip"]).parent
+    sockets = Path(kept.connection_info()["ip"]).parent
     os.kill(keeper_pid(kept), signal.SIGKILL)
     until(lambda: gpu.show("trainer").state == "ended (its keeper was killed)")
     assert gpu.stop("trainer").state == "ended (its keeper was killed)"
@@ -90,7 +90,7 @@ def test_what_a_killed_keeper_left_is_cleared_away_by_stop(kept):
 
 def test_the_deadline_holds_without_a_supervisor(workspace):
     gpu.start("short")
-    kernel = gpu.KeptKernel.of("short").state().kernel_pid
+    kernel = KeptKernel.of("gpu:short").state().kernel_pid
     end_supervisor(workspace)
     gpu.start("short", for_="2s")
     until(lambda: gone(kernel))
@@ -122,7 +122,7 @@ def test_a_kernel_that_cannot_start_ends_the_session_with_the_reason(workspace, 
 def test_two_workspaces_with_one_name_have_two_entries_in_the_launcher(kept, tmp_path, monkeypatch):
     other = tmp_path / "other"
     other.mkdir()
-    assert specs.spec_name(type(kept).of("trainer", other)) != "aiinfra-trainer"
+    assert specs.spec_name(type(kept).of("gpu:trainer", other)) != "aiinfra-trainer"
     assert specs.spec_name(kept) == "aiinfra-trainer"
 
 

@@ -41,7 +41,7 @@ def test_jupyter_lists_the_session_with_a_name_for_people(kept):
 
 
 def test_the_kernel_is_reached_by_sockets_that_only_this_user_can_open(kept):
-    info = kept.connect()
+    info = kept.connection_info()
     assert info["transport"] == "ipc"
     assert Path(info["ip"]).parent.stat().st_mode & 0o077 == 0
     assert kept.connection.stat().st_mode & 0o077 == 0
@@ -57,7 +57,7 @@ def test_shutting_down_lets_go_and_keeps_the_state(attach, kept, run, now):
     km = attach()
     reply(km, "x = 41")
     km.shutdown_kernel(now=now)
-    assert kept.alive()
+    assert kept.is_alive()
     assert run("print(x)") == "41\n"
 
 

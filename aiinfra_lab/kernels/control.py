@@ -1,6 +1,6 @@
-"""The gate before a kept kernel's control channel.
+"""A proxy before a kept kernel's control channel.
 
-Clients end a kernel by a `shutdown_request`, and every notebook that closes sends one. Here it means: let go. With
+Clients end a kernel by a `shutdown_request`, and every notebook that closes sends one. Here it means: detach. With
 `restart` set it asks for a fresh kernel in the same session. Everything else passes as it is, in both directions.
 """
 
@@ -16,14 +16,14 @@ from .kept import CHANNELS, KERNELS_OWN_CONTROL, KeptKernel
 _DELIMITER = b"<IDS|MSG>"
 
 
-class Gate:
+class ControlProxy:
     """Binds the clients' control socket, and passes messages on to the kernel's own."""
 
-    def __init__(self, kept: KeptKernel, sockets: Path) -> None:
+    def __init__(self, kernel: KeptKernel, sockets: Path) -> None:
         import zmq
         from jupyter_client.session import Session
 
-        info = kept.connect()
+        info = kernel.connection_info()
         self._sockets = sockets
         # A context of our own: `term` waits for every socket of it, and the shared one may have others'.
         self._context = zmq.Context()
@@ -31,14 +31,14 @@ class Gate:
         self._front = self._context.socket(zmq.ROUTER)
         self._front.bind(f"ipc://{sockets}/k-{CHANNELS['control_port']}")
         self._kernel: Any = None
-        self.answered = False
+        self.is_answered = False
 
-    def open(self) -> None:
-        """Connect to a kernel that was just started, and ask it for a sign of incarnation: `answered` tells of it."""
+    def connect(self) -> None:
+        """Connect to a kernel that was just started, and send it a request: `is_answered` once it has replied."""
         import zmq
 
         self._close_kernel()
-        self.answered = False
+        self.is_answered = False
         # It keeps the client's address that ROUTER put in front, by which the answer finds its way back.
         self._kernel = self._context.socket(zmq.DEALER)
         self._kernel.linger = 0
@@ -46,7 +46,7 @@ class Gate:
         self._session.send(self._kernel, "kernel_info_request")
 
     def serve(self, timeout_s: float) -> bool:
-        """Pass on what comes within that time; whether a client asked for a fresh kernel."""
+        """Pass on what comes within that time; whether a client asked for a restart."""
         import zmq
 
         poller = zmq.Poller()
@@ -62,7 +62,7 @@ class Gate:
         self._session.send(self._kernel, "shutdown_request", {"restart": False})
 
     def close(self) -> None:
-        """Let go of the sockets."""
+        """Close the sockets."""
         self._close_kernel()
         self._front.close(linger=200)
         self._context.term()
@@ -73,7 +73,7 @@ class Gate:
 
     def _from_kernel(self, frames: list[bytes]) -> None:
         if frames[0] == _DELIMITER:  # nobody's address before it: the answer to our own question
-            self.answered = True
+            self.is_answered = True
         else:
             self._front.send_multipart(frames)
 

@@ -1,0 +1,69 @@
+"""`python -m aiinfra_lab.gpu.owner gpu:NAME`: the job of a session on this machine.
+
+It keeps the session's kernel, and writes the session's end into its record, also when nobody looks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+
+from .. import jobs, logs
+from ..errors import LabError
+from ..kernels import KeptKernel, KernelState, Lease, keeper
+from ..store import open_store
+from ..uris import Uri
+from . import sessions
+from .record import SessionRecord
+
+_log = logging.getLogger("aiinfra_lab.gpu.owner")  # __name__ is __main__ here
+
+
+class SessionOwner:
+    """See `kernels.Owner` for the contract. job: the id of the job that runs this."""
+
+    def __init__(self, name: str, job: str) -> None:
+        self._name, self._job = name, job
+        self._lease = Lease()
+
+    def display_name(self) -> str:
+        with contextlib.suppress(LabError):
+            if record := sessions.get(self._name):
+                return record.body.shown_as
+        return self._name
+
+    def lease(self) -> Lease:
+        jobs.beat()
+        with contextlib.suppress(LabError):  # a store out of reach changes no deadline that is known
+            store = open_store()
+            # The job's deadline counts, since that is what was renewed; the session knows what it stands for.
+            job, session = store.get(jobs.JobRecord, self._job), store.get(SessionRecord, self._name)
+            if job is not None:
+                reason = session.body.deadline_by if session else ""
+                self._lease = Lease(job.body.deadline_at, reason or "deadline")
+        return self._lease
+
+    def ended(self, state: KernelState) -> None:
+        with contextlib.suppress(LabError):  # the state file has it too, and whoever looks next reads that
+            record = sessions.get(self._name)
+            # Without a handle it is ours as well: whoever started it has not written down yet which machine it got.
+            if record is not None and record.body.handle in (None, self._job):
+                sessions.close(record, state.why, state.at, state.exit_code)
+
+
+def main(subject: str) -> int:
+    """Keep the kernel of that session until it ends; the exit code of the job."""
+    logs.configure()
+    uri = Uri.parse(subject, noun=SessionRecord.kind)
+    try:
+        return keeper.run(KeptKernel.of(uri), SessionOwner(uri.name, os.environ.get("AIINFRA_JOB", "")))
+    except LabError as problem:
+        _log.error("%s", problem)
+        return problem.exit_code
+
+
+if __name__ == "__main__":
+    os.umask(0o077)
+    sys.exit(main(sys.argv[1]))

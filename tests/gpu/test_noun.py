@@ -1,0 +1,201 @@
+"""What sessions are to those who ask the table of nouns, and that an end is written once."""
+
+import time
+
+import pytest
+
+from aiinfra_lab import gpu, jobs, nouns, resolve
+from aiinfra_lab.errors import Denied, NotFound, UsageProblem
+from aiinfra_lab.gpu import sessions
+from aiinfra_lab.gpu.record import Limits, SessionRecord
+from aiinfra_lab.nouns import Observation
+from aiinfra_lab.store import Record, open_store
+
+NOUN = nouns.find("gpu")
+
+
+def session(name: str, **fields) -> Record[SessionRecord]:
+    """A session's record as it would have been left, committed."""
+    body = {"provider": "local", "gpu": "cpu", "started_at": time.time() - 500, "usd_per_hour": 1.0, **fields}
+    return open_store().commit([Record.new(name, SessionRecord(**body))])[0]
+
+
+def vanished(name: str, **fields) -> Record[SessionRecord]:
+    """A session whose machine is gone, and nobody has looked since."""
+    return session(name, handle=f"gpu-{name}-never", **fields)
+
+
+def test_it_is_found_by_its_name_and_its_uri_and_nothing_else(workspace):
+    record = session("trainer")
+    assert resolve.resolve("trainer", SessionRecord) == resolve.resolve_any("gpu:trainer") == record
+    with pytest.raises(UsageProblem) as problem:
+        gpu.show("trainer@2")
+    assert problem.value.fix == "write gpu:trainer"
+
+
+def test_what_is_not_there_says_how_to_make_it(workspace):
+    with pytest.raises(NotFound) as problem:
+        gpu.show("trainer")
+    assert problem.value.fix == "there is none yet: `%gpu start trainer` starts it"
+
+
+def test_a_handle_is_a_name(workspace):
+    made = gpu.start("trainer")
+    assert gpu.start(made).notes == ("it lived already",)
+    assert gpu.stop(made).uri == gpu.show(made).uri == "gpu:trainer"
+
+
+def test_a_name_with_a_version_is_not_started(workspace):
+    with pytest.raises(UsageProblem, match="cannot be a name"):
+        gpu.start("trainer@2")
+
+
+def test_what_lives_is_observed_with_its_deadline_and_its_job(workspace):
+    made = gpu.start("trainer", for_="1h")
+    (seen,) = NOUN.watched()
+    assert seen == Observation(
+        "gpu:trainer",
+        "running",
+        is_live=True,
+        started_at=made.started_at,
+        deadline_at=made.deadline_at,
+        can_stop=True,
+        job=jobs.find("gpu:trainer").id,
+    )
+
+
+def test_what_was_stopped_is_observed_with_its_end(workspace):
+    gpu.start("trainer")
+    ended = gpu.stop("trainer")
+    (seen,) = NOUN.watched()
+    assert (seen.state, seen.is_live, seen.can_stop) == ("ended (stopped)", False, False)
+    assert (seen.ended_at, seen.deadline_at) == (ended.ended_at, None)
+
+
+def test_a_start_without_a_machine_waits_for_it(workspace):
+    session("trainer", started_at=time.time())
+    (seen,) = NOUN.watched()
+    assert (seen.state, seen.detail, seen.can_stop, seen.job) == ("starting", "waiting for its process", True, "")
+
+
+def test_an_end_that_nobody_wrote_is_written_by_who_observes_it(workspace):
+    record = vanished("trainer")
+    assert gpu.show("trainer").state == "ended (it is not known here)"
+    found = open_store().get(SessionRecord, "trainer")
+    assert (found.body.ended_by, found.body.is_open) == ("it is not known here", False)
+    assert found.rev > record.rev
+
+
+def test_an_end_is_observed_and_written_once(workspace):
+    for name in ("a", "b", "c"):
+        vanished(name)
+    gpu.ls()
+    revisions = [key.rev for key in open_store().changed()]
+    NOUN.watched()
+    gpu.ls()
+    assert [key.rev for key in open_store().changed()] == revisions
+    (event,) = [logged.event for logged in open_store().events() if logged.event.verb == "gpu stop"]
+    assert sorted(event.uris) == ["gpu:a", "gpu:b", "gpu:c"]
+    assert event.detail["why"] == dict.fromkeys("abc", "it is not known here")
+
+
+def test_an_ended_session_asks_no_machines(workspace):
+    session("old", provider="gone", handle="h", ended_at=time.time(), ended_by="stopped")
+    assert [found.state for found in gpu.ls()] == ["ended (stopped)"]
+    assert [span.is_live for span in NOUN.spans()] == [False]
+
+
+def test_an_end_is_told_also_where_it_cannot_be_written(workspace, monkeypatch):
+    vanished("trainer")
+
+    def refuse(*_words: object, **_more: object) -> None:
+        raise Denied("the store may not be written", "make it yours")
+
+    monkeypatch.setattr(type(open_store()), "commit", refuse)
+    assert gpu.show("trainer").state == "ended (it is not known here)"
+    assert [found.state for found in gpu.ls()] == ["ended (it is not known here)"]
+    assert open_store().get(SessionRecord, "trainer").body.is_open
+
+
+def test_the_end_of_an_earlier_start_does_not_end_the_later_one(workspace):
+    before = vanished("trainer")
+    later = open_store().commit([before.with_(started_at=time.time(), handle=None)])[0]
+    assert sessions.close(before, "gone").body == later.body
+    assert sessions.observe(before).state == "starting"
+
+
+def test_the_last_ended_are_watched_and_not_all(workspace):
+    for number in range(30):
+        session(f"s{number}", ended_at=1000.0 + number, ended_by="stopped")
+    session("new", started_at=time.time())
+    seen = [one.uri for one in NOUN.watched(ended=3)]
+    assert seen == ["gpu:new", "gpu:s29", "gpu:s28", "gpu:s27"]
+
+
+def test_stop_asks_and_returns_the_job(workspace):
+    gpu.start("trainer")
+    job = jobs.find("gpu:trainer")
+    assert NOUN.stop("gpu:trainer") == [job.id]
+    assert jobs.poll(job.id).stop_requested_at is not None
+    jobs.wait(job.id, timeout_s=30)
+    assert gpu.show("trainer").state == "ended (stopped)"
+
+
+@pytest.mark.parametrize("uri", ["gpu:nobody", "gpu:over"])
+def test_what_does_not_live_cannot_be_stopped_by_the_panel(workspace, uri):
+    session("over", ended_at=1.0, ended_by="stopped")
+    with pytest.raises(NotFound):
+        NOUN.stop(uri)
+
+
+def test_the_panels_stop_gives_an_intent_up(workspace):
+    session("trainer", started_at=time.time())
+    assert NOUN.stop("gpu:trainer") == []
+    assert gpu.show("trainer").state == "ended (stopped before it had a machine)"
+
+
+def test_every_start_is_a_span_of_its_own(workspace):
+    gpu.start("trainer")
+    gpu.stop("trainer")
+    gpu.start("trainer")
+    now, before = NOUN.spans()
+    assert (now.uri, now.is_live, now.on_machine) == ("gpu:trainer", True, True)
+    assert (before.is_live, before.ended_at > before.started_at) == (False, True)
+
+
+def test_names_are_those_of_every_session(workspace):
+    session("a")
+    session("b", ended_at=1.0)
+    assert sorted(NOUN.names()) == ["a", "b"]
+
+
+def test_asking_for_the_kernel_of_what_does_not_live_names_the_start(workspace):
+    session("over", ended_at=1.0, ended_by="stopped")
+    for name in ("nobody", "over"):
+        with pytest.raises(NotFound) as problem:
+            sessions.kernel_of(f"gpu:{name}")
+        assert problem.value.fix == f"start it: `%gpu start {name}`"
+
+
+def test_a_second_intent_is_refused_while_the_first_is_open(workspace):
+    sessions.intend("trainer", "local", gpu.Offer("cpu", 0.0), time.time(), Limits())
+    with pytest.raises(gpu.starting.Conflict) as problem:
+        sessions.intend("trainer", "local", gpu.Offer("cpu", 0.0), time.time(), Limits())
+    assert problem.value.fix == "look at it with `%gpu show trainer`"
+
+
+def test_a_thousand_ended_sessions_are_listed_by_one_query(workspace, monkeypatch):
+    records = [
+        Record.new(f"s{n}", SessionRecord(provider="local", gpu="cpu", started_at=n, usd_per_hour=0.0, ended_at=n + 1))
+        for n in range(1000)
+    ]
+    open_store().commit(records)
+    asked: list[str] = []
+    kind = type(open_store())
+    for name in ("get", "list", "commit"):
+        method = getattr(kind, name)
+        monkeypatch.setattr(
+            kind, name, lambda *words, _do=method, _as=name, **more: asked.append(_as) or _do(*words, **more)
+        )
+    assert len(gpu.ls()) == 1000
+    assert asked == ["list"]

@@ -1,0 +1,108 @@
+import json
+import sqlite3
+import time
+from contextlib import closing
+
+import pytest
+
+from aiinfra_lab import gpu
+from aiinfra_lab.errors import UsageProblem
+from aiinfra_lab.gpu.record import EarlierStart, Limits, SessionRecord
+from aiinfra_lab.store import Record, open_store
+from aiinfra_lab.store.base import decode, encode
+
+# As the version before this one wrote it.
+OLD = {
+    "budget_usd": None,
+    "deadline_at": 1795650289.9,
+    "deadline_by": "deadline",
+    "device": "",
+    "earlier_spans": [{"ended_at": 1795650287.9, "started_at": 1795650285.4, "usd_per_hour": 0.36}],
+    "ended_at": 1795650290.3,
+    "ended_by": "deadline",
+    "exit_code": 0,
+    "gpu": "cpu",
+    "handle": "gpu-short-16adf506",
+    "provider": "local",
+    "shown_as": "short · cpu",
+    "spot": False,
+    "started_at": 1795650287.9,
+    "until_at": 1795650289.9,
+    "usd_per_hour": 0.36,
+}
+
+
+def body(**fields) -> SessionRecord:
+    return SessionRecord(**{"provider": "local", "gpu": "cpu", "started_at": 100.0, "usd_per_hour": 3600.0, **fields})
+
+
+def test_a_record_of_the_version_before_reads_and_is_written_as_it_was():
+    found = decode(SessionRecord, "short", json.dumps(OLD), 1)
+    assert (found.ended_by, found.is_open, found.earlier_spans[0].started_at) == ("deadline", False, 1795650285.4)
+    assert json.loads(encode(found)) == OLD
+
+
+def test_a_session_that_never_ended_is_open(workspace):
+    open_store().commit([Record.new("a", body()), Record.new("b", body(ended_at=200.0))])
+    assert [record.name for record in open_store().list(SessionRecord, is_open=True)] == ["a"]
+    assert [record.name for record in open_store().list(SessionRecord, is_open=False)] == ["b"]
+
+
+def test_an_unknown_field_is_not_lost_silently():
+    with pytest.raises(Exception, match="colour"):
+        decode(SessionRecord, "x", json.dumps({**OLD, "colour": "red"}), 1)
+
+
+def test_the_json_on_disk_keeps_its_shape(workspace):
+    open_store().commit([Record.new("a", body())])
+    with closing(sqlite3.connect(workspace / ".aiinfra" / "store.sqlite")) as db:
+        (text,) = db.execute("SELECT body FROM records WHERE kind = 'gpu'").fetchone()
+    assert json.loads(text).keys() == OLD.keys()
+
+
+@pytest.mark.parametrize(
+    ("until_in_s", "budget_usd", "deadline_in_s", "by"),
+    [
+        (60, None, 60, "deadline"),
+        (None, 30, 30, "budget"),
+        (60, 30, 30, "budget"),
+        (20, 30, 20, "deadline"),
+        (30, 30, 30, "deadline"),
+        (None, None, None, ""),
+    ],
+)
+def test_it_ends_at_what_comes_first(until_in_s, budget_usd, deadline_in_s, by):
+    now = time.time()
+    found = Limits.of(3600.0, now, now + until_in_s if until_in_s else None, budget_usd)
+    assert found.deadline_by == by
+    assert found.deadline_at == (pytest.approx(now + deadline_in_s) if deadline_in_s else None)
+
+
+def test_a_budget_ends_nothing_on_a_free_machine():
+    assert Limits.of(0.0, time.time(), None, 5.0) == Limits(budget_usd=5.0)
+
+
+def test_a_budget_that_is_spent_names_one_that_is_not():
+    started_at = time.time() - 100
+    with pytest.raises(UsageProblem) as problem:
+        Limits.of(3600.0, started_at, None, 50.0)
+    enough = float(problem.value.fix.removeprefix("give it more than ").removesuffix(" USD"))
+    assert Limits.of(3600.0, started_at, None, enough + 1).deadline_by == "budget"
+
+
+def test_money_is_time_at_its_price():
+    assert body().spent_usd(110.0) == pytest.approx(10.0)
+    assert body(started_at=time.time() - 10).spent_usd(None) == pytest.approx(10.0, abs=1)
+    assert body().spent_usd(90.0) == 0.0
+
+
+def test_a_start_is_kept_by_the_next_one():
+    first = EarlierStart(started_at=1.0, ended_at=2.0, usd_per_hour=0.1)
+    found = body(earlier_spans=(first,), ended_at=200.0).starts()
+    assert found == (first, EarlierStart(started_at=100.0, ended_at=200.0, usd_per_hour=3600.0))
+
+
+def test_what_ends_it_is_said_with_what_it_will_have_cost():
+    now = time.time()
+    text = gpu.sessions.limit_text(body(started_at=now, deadline_at=now + 60, deadline_by="budget"))
+    assert text == "in 60 s, when its budget is spent; it will have cost at most 60.00 USD"
