@@ -68,7 +68,10 @@ def _values(item: Parameter, last: str = "") -> Iterable[str]:
     if item.choices:
         return item.choices
     if item.find is not None:
-        return item.find()
+        try:
+            return list(item.find())
+        except LabError:
+            return []  # nobody can be asked now, for example outside a workspace
     return live_names(item.live, last) if item.live else ()
 
 

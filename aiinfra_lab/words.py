@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -42,14 +43,14 @@ def split(line: str, names: Mapping[str, Any] | None = None) -> list[Word]:
 
     A `#` that starts a word starts a comment. UsageProblem for an unclosed quote or an unknown name.
     """
-    lexer = shlex.shlex(line, posix=True)
+    source = StringIO(line)
+    lexer = shlex.shlex(source, posix=True)
     # shlex would cut `features:delay@2#9f03` at its `#`: to it a comment may begin inside a word.
     lexer.whitespace_split, lexer.commenters = True, ""
     words: list[Word] = []
     try:
-        for token in lexer:
-            if token.startswith("#"):
-                break
+        # By what is typed, since the token has lost its quotes: `'#1f77b4'` is a word.
+        while not line[source.tell() :].lstrip().startswith("#") and (token := lexer.get_token()) is not None:
             words.append(token if names is None else _interpolate(token, names))
     except ValueError as problem:
         raise UsageProblem(f"a quote is not closed in {line.strip()!r}", "close it, or leave it out") from problem

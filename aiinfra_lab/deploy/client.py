@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from ..errors import Failed, Unavailable
+from ..errors import Failed, Unavailable, UsageProblem
 from .base import Report
 from .record import Verdict, VersionCounts
 
@@ -30,7 +30,12 @@ def ask(url: str, path: str, body: object = None, timeout_s: float = 10.0) -> tu
     if connect is None:
         raise Unavailable(f"the endpoint has no address yet ({url!r})", "look with `%deploy show NAME`")
     # NaN and Infinity are no JSON, and Python would write them all the same.
-    data = None if body is None else json.dumps(body, allow_nan=False)
+    try:
+        data = None if body is None else json.dumps(body, allow_nan=False)
+    except ValueError as problem:
+        raise UsageProblem(
+            f"a row cannot be sent: {problem}", "put None where a value is missing or infinite"
+        ) from None
     # http.client knows no proxy settings: an address of this machine must never be sent to one.
     connection = connect(parts.netloc, timeout=timeout_s)
     try:

@@ -33,7 +33,7 @@ MOST_ROWS = 200_000
 class ServedEndpoint:
     """What drift asks of an endpoint. model_uri: what it serves; empty when it serves nothing yet.
 
-    log_folder: None when its target keeps no log.
+    log_folder: None when its target keeps none in the workspace.
     """
 
     name: str
@@ -70,10 +70,12 @@ def log_rows(served: ServedEndpoint, model: Model, since_at: float) -> pl.DataFr
     """What the model was asked since then and what it answered: its columns and the score, newest rows first.
 
     A row that was asked again, with the same id and values, counts once: repetition is no evidence of anything, and
-    every test here takes its rows to be independent. NotFound when the endpoint's target keeps no log.
+    every test here takes its rows to be independent. NotFound when there is no log here.
     """
     if served.log_folder is None:
-        raise NotFound(f"the target of {served.uri} keeps no log of predictions", "give the rows: `--rows data:NAME@N`")
+        raise NotFound(
+            f"no log of what {served.uri} predicted lies in this workspace", "give the rows: `--rows data:NAME@N`"
+        )
     rows, asked = [], set()
     for line in _lines(served.log_folder):
         if line["at"] < since_at:

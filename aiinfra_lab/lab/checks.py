@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .. import audit, nouns, providers
-from ..config import Settings
-from ..errors import Conflict, LabError
+from ..config import Settings, settings
+from ..errors import Conflict, LabError, did_you_mean
 from ..jobs import JobRecord, restored
 from ..store import Body, Event, open_store
 from ..store.sqlite import SqliteStore, copies, restore
@@ -155,7 +155,9 @@ def _store(home: Path) -> Iterator[HealthFinding]:
     try:
         store = open_store()
         if not isinstance(store, SqliteStore):
-            yield HealthFinding("ok", "store", f"{len(store.changed())} records in PostgreSQL")
+            yield HealthFinding(
+                "ok", "store", f"{len(store.changed())} records on {settings().get('store.provider', '') or 'postgres'}"
+            )
             return
         # To look must not make a store; but where a log's head lies and no store, one is lost.
         if not store.path.exists() and not store.path.with_name("audit.head").exists():
@@ -241,6 +243,13 @@ def _providers() -> Iterator[HealthFinding]:
             yield HealthFinding("ok", what, f"brought by {each.package}")
         else:
             yield HealthFinding("off", what, problem.what, problem.fix)
+    for contract in providers.CONTRACTS:
+        name, there = providers.chosen(contract), providers.names(contract)
+        if name and name not in there:
+            fix = f"{did_you_mean(name, there)}; or install the package that brings it"
+            yield HealthFinding(
+                "bad", f"{contract} on {name}", "the settings choose it, and nothing here brings it", fix
+            )
 
 
 def _settings(where: Settings) -> Iterator[HealthFinding]:

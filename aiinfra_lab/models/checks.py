@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import ROUND_CEILING, Context, Decimal
 from pathlib import Path
 
 from .. import rules
 from ..audit import upstream
-from ..errors import LabError, NotFound
+from ..errors import NotFound
 from ..resolve import resolve, resolve_any
 from ..rules import Rule, Term
 from ..store import Record, open_store
@@ -83,7 +84,7 @@ def _example(folder: Path) -> ModelFinding:
     try:
         encoded = Columns.from_json((folder / "columns.json").read_text("utf-8")).encode(example["rows"])
         found = scores(folder / "model.onnx", *encoded)
-    except (LabError, RuntimeError, ValueError, KeyError) as problem:
+    except Exception as problem:  # noqa: BLE001  # the runtime's exceptions share no base class, and a file is foreign
         first = str(problem).partition("\n")[0]
         return ModelFinding(
             "example", "bad", f"the example does not run: {first[:200]}", "train and add the model again"
@@ -166,7 +167,12 @@ def _champion(version: Record[ModelVersion], terms: Sequence[Term], margin: floa
     if gain >= -margin:
         yield ModelFinding(what, "good", detail)
     else:
-        yield ModelFinding(what, "bad", detail, f"train it better, or allow it with --margin {-gain:.2g}")
+        yield ModelFinding(what, "bad", detail, f"train it better, or allow it with --margin {_rounded_up(-gain)}")
+
+
+def _rounded_up(number: float) -> Decimal:
+    """With two digits, and never below the number: a margin that is too small by rounding would not help."""
+    return Context(prec=2, rounding=ROUND_CEILING).create_decimal_from_float(number)
 
 
 def _measure(terms: Sequence[Term], shared: Mapping[str, float]) -> tuple[str, bool] | None:

@@ -15,6 +15,7 @@ class ModelsNoun(Noun[ModelVersion]):
 
     name = "models"
     kind = ModelVersion
+    more_kinds = (ModelAliases,)
     has_versions = True
     plural = "model versions"
 

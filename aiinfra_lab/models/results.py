@@ -122,5 +122,5 @@ def changes(ours: Record[ModelVersion], theirs: Record[ModelVersion]) -> list[tu
 def _columns(old: Columns, new: Columns) -> list[tuple[str, Any, Any]]:
     before, after = ({item.name: item.type for item in side} for side in (old, new))
     pairs = [(f"column {name}", before.get(name), after.get(name)) for name in {**before, **after}]
-    sizes = zip(old.categories, new.categories, strict=False)
-    return pairs + [(f"values of {a.name}", len(a.categories), len(b.categories)) for a, b in sizes if a.name == b.name]
+    sizes = [{item.name: len(item.categories) for item in side.categories} for side in (old, new)]
+    return pairs + [(f"values of {name}", sizes[0][name], sizes[1][name]) for name in sizes[0] if name in sizes[1]]

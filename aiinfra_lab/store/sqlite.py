@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sqlite3
 import tempfile
 import threading
@@ -195,17 +196,11 @@ class SqliteStore(SqlStore):
         return db
 
     def _migrate(self, db: sqlite3.Connection) -> None:
-        version = db.execute("PRAGMA user_version").fetchone()[0]
-        if version > len(MIGRATIONS):
-            raise Unavailable(
-                f"{self.path} was written by a newer aiinfra_lab (schema {version}, this one knows {len(MIGRATIONS)})",
-                "upgrade with `pip install -U aiinfra-lab`",
-            )
+        version = _schema_of(db, self.path)
         if 0 < version < len(MIGRATIONS):
-            (self.path.parent / "backups").mkdir(exist_ok=True)
-            _copy(
-                db, self.path.parent / "backups" / f"{self.path.stem}-{time.strftime('%Y%m%d')}-schema{version}.sqlite"
-            )
+            name = f"{self.path.stem}-{time.strftime('%Y%m%d')}-schema{version}.sqlite"
+            with files.writing(self.path.parent / "backups" / name, mode=files.OWNER_ONLY) as aside:
+                _copy(db, aside)
         while version < len(MIGRATIONS):
             db.execute("BEGIN IMMEDIATE")
             # Again, now that nobody else writes: another process may have done this step while we waited.
@@ -272,10 +267,11 @@ def refuse_network_drive(folder: Path) -> None:
     target = str(folder.resolve())
     for line in MOUNTS.read_text().splitlines() if MOUNTS.exists() else ():
         _, point, name, *_ = line.split()
-        # A space in a path stands there as \040.
-        point = point.encode().decode("unicode_escape")
+        # A space in a path stands there as \040; any other letter as itself.
+        point = re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), point)
         inside = target == point or target.startswith(point.rstrip("/") + "/")
-        if inside and len(point) > best:
+        # The last of equal ones is what is seen there: an automounted drive has two lines.
+        if inside and len(point) >= best:
             kind, best = name, len(point)
     if kind in NETWORK_FILE_SYSTEMS:
         raise Unavailable(
@@ -316,9 +312,28 @@ def _read_only_connection(path: Path) -> sqlite3.Connection:
         raise Denied(f"{path.parent} may not be written", "choose a folder of your own: AIINFRA_WORKSPACE=…")
     # Without a -wal file nobody writes: the file may be read as it lies, which also works on a read-only medium.
     mode = "mode=ro" if path.with_name(path.name + "-wal").exists() else "immutable=1"
-    return sqlite3.connect(
-        f"{path.absolute().as_uri()}?{mode}", uri=True, isolation_level=None, check_same_thread=False
-    )
+    db = sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True, isolation_level=None, check_same_thread=False)
+    try:
+        if (version := _schema_of(db, path)) < len(MIGRATIONS):
+            raise Unavailable(
+                f"{path} has schema {version} of an older aiinfra_lab, and may not be written to bring it up",
+                "open it once as a user who may write it, or look at a copy of the workspace",
+            )
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _schema_of(db: sqlite3.Connection, path: Path) -> int:
+    """How many migrations the file has been through. Unavailable when that are more than are known here."""
+    version: int = db.execute("PRAGMA user_version").fetchone()[0]
+    if version > len(MIGRATIONS):
+        raise Unavailable(
+            f"{path} was written by a newer aiinfra_lab (schema {version}, this one knows {len(MIGRATIONS)})",
+            "upgrade with `pip install -U aiinfra-lab`",
+        )
+    return version
 
 
 @contextlib.contextmanager
@@ -338,8 +353,8 @@ def _plainly(path: Path) -> Iterator[None]:
             f"the store {path} cannot be used now: {words}", "free space or wait, then repeat"
         ) from problem
     except sqlite3.DatabaseError as problem:
-        # A constraint that fails is a mistake of ours and no damage to the file, although it is a DatabaseError.
-        if isinstance(problem, sqlite3.IntegrityError):
+        # A constraint that fails, or a wrong call, is a mistake of ours and no damage to the file.
+        if isinstance(problem, sqlite3.IntegrityError | sqlite3.ProgrammingError):
             raise
         raise _damaged(path, str(problem)) from problem
 
@@ -355,7 +370,9 @@ def _damaged(path: Path, why: str) -> Damaged:
 def _sound(copy: Path) -> bool:
     try:
         with contextlib.closing(sqlite3.connect(copy)) as db:
-            return bool(db.execute("PRAGMA integrity_check(1)").fetchone()[0] == "ok")
+            # To SQLite an empty file is sound: it is what a copy that was never finished leaves.
+            is_filled = db.execute("PRAGMA user_version").fetchone()[0] > 0
+            return bool(is_filled and db.execute("PRAGMA integrity_check(1)").fetchone()[0] == "ok")
     except sqlite3.DatabaseError:
         return False
 

@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 import pytest
 
 from aiinfra_lab import nouns, verbs
-from aiinfra_lab.completion import complete, live_names
+from aiinfra_lab.completion import _values, complete, live_names
 from aiinfra_lab.errors import Unavailable
-from aiinfra_lab.verbs import Choices, Code, Live, Name, Params, verb
+from aiinfra_lab.verbs import Choices, Code, Live, Name, Parameter, Params, verb
 
 
 class Things(nouns.Noun):
@@ -90,3 +90,11 @@ def test_a_store_that_cannot_be_read_offers_nothing_and_raises_nothing(monkeypat
 
     monkeypatch.setattr(Things, "names", refuse)
     assert live_names("train") == complete("train", "run ") == []
+
+
+def test_values_that_nobody_can_give_now_are_none(run):
+    def find() -> list[str]:
+        raise Unavailable("there is no workspace", "make one")
+
+    item = Parameter("gpu", "choice", None, False, "", find=find)
+    assert list(_values(item)) == []

@@ -9,9 +9,10 @@ from aiinfra_lab.cli import main
 from aiinfra_lab.completion import complete
 from aiinfra_lab.config import settings
 from aiinfra_lab.errors import Conflict, NotFound, UsageProblem
+from aiinfra_lab.jobs import JobRecord
 from aiinfra_lab.jupyter import calls, items
 from aiinfra_lab.resolve import resolve, resolve_any
-from aiinfra_lab.store import open_store
+from aiinfra_lab.store import Body, open_store
 from aiinfra_lab.verbs import find_verb, help_of
 
 
@@ -21,6 +22,22 @@ def pets(workspace, monkeypatch):
     monkeypatch.setitem(nouns.TABLE, "pets", "tests.fakes.pets")
     find_verb("pets", "add").call(name="tom", sound="miaow")
     return nouns.find("pets")
+
+
+def test_every_kind_of_record_belongs_to_a_noun_or_to_a_job():
+    known = {*nouns.kinds(), JobRecord}  # importing every noun's folder
+    ours = [
+        kind
+        for kind in _below(Body)
+        if kind.__module__.startswith("aiinfra_lab.") and ".testing" not in kind.__module__
+    ]
+    assert {kind for kind in ours if "kind" in vars(kind)} - known == set()
+
+
+def _below(kind):
+    for each in kind.__subclasses__():
+        yield each
+        yield from _below(each)
 
 
 def test_its_verbs_are_the_languages(pets, capsys):

@@ -93,6 +93,12 @@ def test_lab_check_names_a_package_that_is_wrong_and_goes_on(tmp_path, workspace
     assert found["gpu.machines on local"].state == "ok"
 
 
+def test_lab_check_says_that_what_the_settings_choose_is_not_there(workspace, monkeypatch):
+    monkeypatch.setenv("AIINFRA_DATA_VERSIONS", "dcv")
+    (found,) = [each for each in lab.check(report=True).findings if each.what == "data.versions on dcv"]
+    assert (found.state, "did you mean dvc?" in found.fix) == ("bad", True)
+
+
 def test_two_packages_with_one_name_are_both_named(tmp_path, workspace, monkeypatch):
     for package in ("somebody", "anybody"):
         folder = tmp_path / package

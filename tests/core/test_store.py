@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import ClassVar
@@ -189,7 +190,29 @@ def test_a_migration_goes_forward_and_leaves_a_copy(store, monkeypatch):
     store.close()
     monkeypatch.setattr(sqlite, "MIGRATIONS", (*MIGRATIONS, "CREATE TABLE more (x INTEGER) STRICT;"))
     assert [record.name for record in store.list(Note)] == ["a"]
-    assert any(f"schema{len(MIGRATIONS)}" in copy.name for copy in copies(store.path))
+    (copy,) = [copy for copy in copies(store.path) if f"schema{len(MIGRATIONS)}" in copy.name]
+    assert copy.stat().st_mode & 0o077 == 0
+
+
+def test_an_empty_file_among_the_copies_is_never_put_back(store):
+    add(store, "a")
+    sound = store.copy("day")
+    empty = sound.with_name("store-29991231-schema1.sqlite")
+    empty.touch()
+    os.utime(empty, (time.time() + 60,) * 2)
+    store.close()
+    assert restore(store.path)[0] == sound
+
+
+@pytest.mark.parametrize(("version", "fix"), [(1, "a copy of the workspace"), (99, "upgrade with")])
+def test_a_store_of_another_schema_that_may_not_be_written_says_so(store, version, fix):
+    add(store, "a")
+    store.close()
+    with contextlib.closing(sqlite3.connect(store.path)) as db:
+        db.execute(f"PRAGMA user_version={version}")
+    with pytest.raises(Unavailable) as problem:
+        sqlite._read_only_connection(store.path)
+    assert fix in problem.value.fix
 
 
 @pytest.mark.parametrize("statement", ["UPDATE events SET body = replace(body, 'data:a', 'data:x') WHERE seq = 1",
@@ -240,6 +263,18 @@ def test_a_network_drive_is_refused(tmp_path, monkeypatch):
     with pytest.raises(Unavailable, match="network drive"):
         sqlite.refuse_network_drive(tmp_path / "net" / "home")
     sqlite.refuse_network_drive(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "lines", ["auto {0}/ü autofs rw 0 0\nhost:/x {0}/ü nfs4 rw 0 0", r"h:/x {0}/ü\040x nfs4 rw 0 0"]
+)
+def test_a_network_drive_is_known_by_the_last_line_of_its_folder_in_any_script(tmp_path, monkeypatch, lines):
+    mounts = tmp_path / "mounts"
+    mounts.write_text(lines.format(tmp_path))
+    monkeypatch.setattr(sqlite, "MOUNTS", mounts)
+    folder = tmp_path / ("ü x" if "040" in lines else "ü")
+    with pytest.raises(Unavailable, match="network drive"):
+        sqlite.refuse_network_drive(folder)
 
 
 AS_NOBODY = "from aiinfra_lab.cli import main; import sys; sys.exit(main(sys.argv[1:]))"

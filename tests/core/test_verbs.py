@@ -90,6 +90,7 @@ def test_a_whole_word_variable_is_given():
 def test_a_comment_ends_the_line_even_with_an_apostrophe():
     assert split("run x  # it's that", {}) == ["run", "x"]
     assert split("get features:a@1#9f", {}) == ["get", "features:a@1#9f"]
+    assert split("run '#1f77b4' x #c", {}) == ["run", "#1f77b4", "x"]
 
 
 def test_a_cell_is_the_code():

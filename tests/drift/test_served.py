@@ -100,7 +100,7 @@ def test_what_was_logged_before_the_endpoint_was_last_started_does_not_count(end
 
 def test_an_endpoint_whose_target_keeps_no_log_is_judged_by_given_rows(model):
     records.endpoint("far", champion=model.uri)
-    with pytest.raises(NotFound, match="deploy:far keeps no log") as problem:
+    with pytest.raises(NotFound, match="no log of what deploy:far predicted") as problem:
         drift.check("far", against="data:t@1", report=True)
     assert "--rows" in problem.value.fix
     assert drift.check("far", against="data:t@1", rows="data:t@1", report=True).state == "no drift"

@@ -66,11 +66,12 @@ def test_a_version_is_compared_with_the_champion_by_what_was_required_first(cham
     assert (finding.what, finding.state, finding.detail.split()[0]) == ("champion delay@1", state, by)
 
 
-def test_a_worse_one_is_good_within_the_margin_that_the_finding_names(champion):
-    worse = version(2, {"auc": 0.7})
+@pytest.mark.parametrize("auc", [0.7, 0.7856, 0.79999, 0.1])
+def test_a_worse_one_is_good_within_the_margin_that_the_finding_names(champion, auc):
+    worse = version(2, {"auc": auc})
     (finding,) = compared(worse)
-    assert finding.fix.endswith("--margin 0.1")
-    assert compared(worse, margin=0.11)[0].state == "good"
+    assert finding.state == "bad"
+    assert compared(worse, margin=float(finding.fix.rpartition(" ")[2]))[0].state == "good"
 
 
 def test_without_a_measure_that_both_have_nothing_can_be_told(champion):

@@ -8,7 +8,8 @@ import pytest
 from aiinfra_lab import models, train
 from aiinfra_lab.data.record import DataVersion
 from aiinfra_lab.errors import Conflict, Failed, LabError, NotFound, UsageProblem
-from aiinfra_lab.models import artifact, record
+from aiinfra_lab.features.contract import Columns
+from aiinfra_lab.models import artifact, record, results
 from aiinfra_lab.models.record import ModelAliases
 from aiinfra_lab.store import open_store
 from tests import records
@@ -181,6 +182,13 @@ def test_an_example_that_answers_differently_is_found(model):
         models.check(model)
 
 
+def test_a_file_that_is_no_model_is_a_bad_example(model):
+    tampered(model, "model.onnx", "rubbish")
+    record.change("delay@1", files=artifact.digests(model.path))  # as if it had been added so
+    with pytest.raises(Failed, match="the example does not run"):
+        models.check(model)
+
+
 def test_data_that_is_gone_is_found(model):
     data = open_store().get(DataVersion, "flights@1")
     open_store().commit([data.with_(removed_at=1.0)])
@@ -274,6 +282,13 @@ def test_a_removed_version_is_gone_and_its_number_is_not_used_again(model, run):
         models.show("delay@1")
     assert models.ls().items == ()
     assert models.add("delay", run=run).uri == "models:delay@2"
+
+
+def test_diff_compares_the_values_of_columns_by_their_names():
+    table = pd.DataFrame({"a": ["x", "y"], "b": ["x", "x"], "y": [0, 1]})
+    old = Columns.fit(table, ["a", "b"], "y")
+    new = Columns.fit(table.assign(b=["x", "z"]), ["b"], "y")
+    assert [pair for pair in results._columns(old, new) if pair[0].startswith("values")] == [("values of b", 1, 2)]
 
 
 def test_diff_shows_what_differs_by_meaning(model, another):
