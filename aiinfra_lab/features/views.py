@@ -141,6 +141,7 @@ def _call(item: View, tables: Tables) -> Any:
 
 def _given(item: View, table: str, frame: pl.LazyFrame) -> Any:
     """The table in the form that the parameter is annotated with."""
+    # Annotations are texts here: `compile` hands this file's own future import on to the cell's code.
     wanted = typing.get_type_hints(item.function).get(table)
     kind = f"{getattr(wanted, '__module__', '')}.{getattr(wanted, '__name__', '')}"
     if kind.startswith("polars") and kind.endswith(".DataFrame"):

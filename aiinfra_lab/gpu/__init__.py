@@ -118,6 +118,7 @@ def _session(record: sessions.Session, notes: Sequence[str] = ()) -> Session:
         state=sessions.state_text(status),
         gpu=body.gpu,
         on=body.provider,
+        # Only when it is ready: until then the state on disk may be that of an earlier start.
         kernel=KeptKernel.of(record.name).state().kernel if status.state == "ready" else "",
         started_at=body.started_at,
         ended_at=status.at,

@@ -45,6 +45,7 @@ class LocalMachines:
             return living[0].id
         argv = [sys.executable, "-m", "aiinfra_lab.gpu.keeper", plan.name]
         record = jobs.prepare(subject, argv, env=_environment(plan.offer))
+        # With its deadline before there is a process: whoever crashes here leaves nothing that runs without end.
         open_store().commit([record.with_(deadline_at=plan.deadline_at)])
         jobs.launch()
         return record.name
@@ -58,6 +59,7 @@ class LocalMachines:
         state = kept.state()
         if not job.live:
             return Status("ended", state.why if state.at > job.started_at and state.why else _how(job), job.ended_at)
+        # A state older than the job was written by the keeper of an earlier start.
         if state.at < job.started_at or state.phase in ("none", "starting"):
             return Status("stopping" if job.stop_requested_at else "starting")
         # A keeper holds its lock for a moment after it wrote that the session has ended.
@@ -72,6 +74,7 @@ class LocalMachines:
         with contextlib.suppress(NotFound):
             job = jobs.cancel(handle)
             if not job.live:
+                # A keeper that was killed left its kernel's spec and sockets behind.
                 sweep(KeptKernel.of(job.subject))
 
     def list_owned(self) -> Mapping[str, str]:
@@ -86,6 +89,7 @@ class LocalMachines:
         """Which session has which device."""
         owned = self.list_owned().values()
         records = open_store().list(SessionRecord, is_open=True)
+        # Both are asked: nobody may have written down yet that a session's machine is gone.
         return {record.body.device: record.name for record in records if record.name in owned}
 
 
@@ -112,6 +116,7 @@ def _environment(offer: Offer) -> dict[str, str]:
 
 def _how(job: jobs.Job) -> str:
     """How a job ended that left no word."""
+    # 137 is 128 + SIGKILL, as the shell that wraps a job reports it.
     if job.state == "lost" or job.exit_code == 137:
         return "its keeper was killed"
     if job.state == "failed":

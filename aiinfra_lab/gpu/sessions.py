@@ -54,6 +54,7 @@ def status(record: Session) -> Status:
     if body.handle:
         now = machines(record).status(body.handle)
         if now.state != "ended":
+            # Its keeper writes the end a moment before its process is gone, and until then the name is not free.
             return Status("stopping") if body.ended_at else now
         return Status("ended", body.ended_by or now.why, body.ended_at or now.at)
     if body.ended_at:
@@ -145,6 +146,7 @@ def close_own(name: str, job: str | None, why: str, at: float, exit_code: int | 
     """Write down the end of a session by the very job that kept it; nothing when the record is of a later start."""
 
     def closed(body: SessionRecord) -> SessionRecord | None:
+        # None too: a keeper that fails at once ends before its handle is written.
         if body.ended_at or (job and body.handle not in (None, job)):
             return None
         return replace(body, ended_at=at, ended_by=why, exit_code=exit_code)
@@ -155,6 +157,7 @@ def close_own(name: str, job: str | None, why: str, at: float, exit_code: int | 
 
 def limits(rate: float, started_at: float, until_at: float | None, budget_usd: float | None) -> Limits:
     """Where it ends: at what comes first, the time that was given or the money. UsageProblem when that is now."""
+    # What costs nothing never spends a budget.
     money_at = started_at + budget_usd / rate * 3600 if budget_usd is not None and rate > 0 else None
     if money_at is not None and money_at <= time.time():
         raise UsageProblem(

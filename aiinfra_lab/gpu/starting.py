@@ -39,10 +39,12 @@ def bring_up(request: SessionRequest) -> tuple[Session, list[str]]:
         state = sessions.status(found).state if found else "ended"
         if found and state == "stopping":
             _ended(found)
+            # Looked at anew: while this one waited, somebody else may have started it.
             raise _Overtaken
         if found and state != "ended":
             return _again(found, request)
         if found:
+            # Its end must be in the record: `intend` takes one without an end for a start that is under way.
             _over(found)
         return _create(request)
 
@@ -54,6 +56,7 @@ def bring_up(request: SessionRequest) -> tuple[Session, list[str]]:
 def bring_down(record: Session) -> Session:
     """The session once its machine is gone, and machines that nobody wrote down for it too."""
     machines = sessions.machines(record)
+    # A crash between creating and binding leaves a machine that only the provider knows of.
     owned = [handle for handle, owner in machines.list_owned().items() if owner == record.name]
     if not record.body.handle:  # whoever started it has not come further, or never will
         record = sessions.bind(record, owned[0]) if owned else sessions.close(record, "stopped before it had a machine")
@@ -87,12 +90,14 @@ def _create(request: SessionRequest) -> tuple[Session, list[str]]:
     try:
         handle = machines.create(plan)
     except LabError as problem:
+        # Else the name would look as if it were being started until the intent expires.
         sessions.close(record, f"there was no machine: {problem.what}")
         raise
     except KeyboardInterrupt:  # there may be a machine already: it must not stay unknown
         sessions.bind(record, machines.create(plan))
         raise _interrupted(request.name) from None
     record = sessions.bind(record, handle)
+    # `bind` changes nothing about a session that was stopped meanwhile.
     if record.body.handle != handle:
         machines.terminate(handle)
         raise Failed(f"gpu:{request.name} was stopped while it started", f"start it again: `%gpu start {request.name}`")
@@ -110,6 +115,7 @@ def _again(found: Session, request: SessionRequest) -> tuple[Session, list[str]]
     if request.for_s or request.budget_usd is not None:
         until_at = time.time() + request.for_s if request.for_s else body.until_at
         budget = body.budget_usd if request.budget_usd is None else request.budget_usd
+        # From its start on: a budget includes what the session has cost already.
         found = sessions.move(found, sessions.limits(body.usd_per_hour, body.started_at, until_at, budget))
         if handle := found.body.handle:
             sessions.machines(found).renew(handle, found.body.deadline_at)
@@ -160,6 +166,7 @@ def _await(record: Session, state: str, patience_s: float) -> Session:
         if now.state == "ended":
             sessions.close(record, now.why, now.at)
             raise Failed(f"gpu:{name} did not become {state}: {now.why}", f"start it again: `%gpu start {name}`")
+        # Read again: meanwhile another process may have bound its machine, or written its end.
         record = sessions.find(name)
         return None
 
