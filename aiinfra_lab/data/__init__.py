@@ -64,6 +64,7 @@ def ls(name: DataName | None = None) -> Listing:
     name: only the versions of this one
     """
     wanted = Uri.parse(name, noun="data").name if name else None
+    # `described` and not `handle`, which would take every listed version out of the store.
     items = tuple(versions.described(record) for record in versions.versions(wanted))
     header = ("uri", "rows", "files", "size_bytes", "source", "added_at")
     return Listing("data", items, header, "there is none yet: `%data add NAME PATH` makes one")
@@ -132,6 +133,7 @@ def check(
     report: hand the verdict back when it is bad, instead of raising
     """
     record = resolve(name, DataVersion)
+    # Before the bytes are judged: a version whose files were deleted is restored from the store, and is not bad.
     data = versions.handle(record)
     standard = resolve(like, DataVersion) if like else versions.before(record)
     bounds = judge.Bounds(tuple(key), number(max_missing), number(max_duplicates))

@@ -36,6 +36,7 @@ def add(name: str, rows: object, source: str | None, text: Sequence[str]) -> Dat
             working_copy.follow(where, name, newest)
             return handle(newest, f"nothing new: this is the content of {newest.uri}")
         record = _record(where, name, folder, found, origin, only or _kept_alone(newest, found), text)
+        # `_record` has refused changes of the user's own by now, so that nothing is lost.
         working_copy.follow(where, name, record, overwrite=True)
     return handle(record)
 
@@ -87,6 +88,7 @@ def _given(rows: object) -> Path:
         path = path.expanduser().absolute()
         if path.exists():
             return path
+    # It may well be there: NotFound would be wrong.
     except PermissionError:
         raise
     except (OSError, RuntimeError):  # longer than a name can be, or in the home of nobody
@@ -121,6 +123,7 @@ def _record(
     """
     tables = describe(folder, [file.name for file in found.files], text)
     main = main_table(name, [table.name for table in tables])
+    # DVC flushes nothing, and what its cache will hold are these very files, by hard link.
     files.flush_tree(folder)
     key = content_store(where).ingest(folder)
     # After the content is stored: a copy that has just this content is not modified, and need not be refused.

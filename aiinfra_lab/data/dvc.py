@@ -32,6 +32,7 @@ class Dvc:
             cache = repo.cache.local
             # DVC's `add` would work on `data/NAME` itself; its parts work on any folder, before there is a version.
             staged, _, tree = build(cache, str(folder), repo.fs, "md5")
+            # Not shallow: else DVC takes it for granted that all files of a tree that it has are there too.
             moved = transfer(staged, cache, {tree.hash_info}, shallow=False, hardlink=True)
             if moved.failed:
                 raise Failed(f"{len(moved.failed)} files could not be stored by DVC", "look at the disk's free space")
@@ -140,6 +141,7 @@ class Dvc:
         cache.cache_types = links or cache.cache_types
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
+            # Without `force` DVC refuses to replace what its cache lacks; callers have asked `is_modified`.
             checkout(str(target), repo.fs, tree, cache, force=True, state=repo.state)
         except (CheckoutError, FileNotFoundError) as problem:
             raise _not_here(key) from problem
@@ -156,6 +158,7 @@ def _objects(key: str, tree: Any) -> set[str]:
 
 
 def _pointer(key: str, size: int, files: int, name: str) -> str:
+    # Without `hash: md5` DVC takes it for a file of DVC 2, and looks for the content in another folder.
     return f"outs:\n- md5: {key}\n  size: {size}\n  nfiles: {files}\n  hash: md5\n  path: {name}\n"
 
 

@@ -77,6 +77,7 @@ def _csv(path: Path) -> pl.DataFrame:
         with zipfile.ZipFile(path) as archive:
             content = archive.read(archive.namelist()[0])
         return pl.read_csv(content, null_values="NA", infer_schema_length=None)
+    # Types from all rows: by the first hundred, where it is always missing, the speed of planes would be a text.
     return pl.read_csv(path, null_values="NA", infer_schema_length=None)
 
 
@@ -147,4 +148,5 @@ def _with_arrival(flights: pl.DataFrame) -> pl.DataFrame:
     wait = (shows - clock.dt.hour().cast(pl.Int64) * 60 - clock.dt.minute()) % (24 * 60)
     local = clock + pl.duration(minutes=wait)
     instant = local.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null").dt.convert_time_zone("UTC")
+    # An hour that a change to summer time skips is no instant; there the minutes of the wait are all there is.
     return flights.with_columns(arrived_at=pl.coalesce(instant, pl.col("landed") + pl.duration(minutes=wait)))

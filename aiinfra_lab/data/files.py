@@ -77,6 +77,7 @@ def walk(folder: Path) -> list[Path]:
     if not found:
         # An empty version is nearly always a wrong path, and could not be told from one whose files are gone.
         raise Failed(f"there is no file in {folder}", "put the data there first")
+    # The digest is taken in this order, and must not depend on the one in which a file system lists.
     return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
 
 
@@ -99,6 +100,7 @@ def read_list(path: Path, digest: str) -> Manifest:
 
 def move_in(folder: Path, target: Path) -> None:
     """Give a finished folder its path, over what a crash may have left there."""
+    # Not flushed: what is taken in was flushed before, and what the store gives out it can give out again.
     files.publish(folder, target, replace=True, flush=False)
 
 
@@ -139,6 +141,7 @@ def incoming(home: Path) -> Iterator[Path]:
     with files.lab_errors(home, _FIX):
         parent.mkdir(parents=True, exist_ok=True)
         with files.lock(home / "data" / "lock"):
+            # Under the lock, so none of these belongs to a process that is still at work.
             for left in parent.iterdir():
                 shutil.rmtree(left, ignore_errors=True)
             folder = Path(tempfile.mkdtemp(dir=parent))
@@ -152,6 +155,7 @@ def incoming(home: Path) -> Iterator[Path]:
 def _copy(source: Path | str, target: Path | str) -> None:
     Path(target).parent.mkdir(parents=True, exist_ok=True)
     try:
+        # Content without mode: a version's files are read-only, and copies of them must not be.
         shutil.copyfile(source, target)
     except PermissionError as problem:
         raise Denied(f"{problem.filename} may not be read or written", "look at its mode and owner") from problem

@@ -130,6 +130,7 @@ def _missing(where: str, frame: pl.DataFrame, limit: float | None) -> DataFindin
     if not over:
         return DataFinding(where, "missing", "good", f"at most: {seen}")
     bound = f"more than {show_share(limit)} of the rows lack" if limit is not None else "no row has"
+    # Rounded up, so that the share in the fix is one that passes.
     fix = f"fill or drop these columns, or allow it: --max-missing {math.ceil(shares[ordered[0]] * 100)}%"
     return DataFinding(where, "missing", "bad", f"{bound} a value: {seen}", fix)
 

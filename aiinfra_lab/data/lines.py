@@ -25,6 +25,7 @@ class Shape:
 
 def check_csv(path: Path) -> Shape:
     """Its separator and header, when every line has as many fields; Failed names the first that has not."""
+    # Spreadsheets begin a file with a byte order mark, which would become part of the first column's name.
     with path.open(encoding="utf-8-sig", newline="") as stream:
         try:
             first = next(stream, "")
@@ -110,6 +111,7 @@ def _counted(stream: Iterator[str], separator: str) -> Iterator[tuple[int, int]]
 
 
 def _parsed(lines: Iterator[str], separator: str, before: int) -> Iterator[tuple[int, int]]:
+    # Only when strict does csv raise for a quoted field that never ends; else the rest of the file is one field.
     reader = csv.reader(lines, delimiter=separator, strict=True)
     blank = 0
     for row in reader:

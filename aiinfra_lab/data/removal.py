@@ -35,6 +35,7 @@ def remove(uri: Uri) -> DataRemoval:
             event = Event("data rm", record.uri, (record.uri,), (), {"digest": record.body.digest})
             open_store().commit([record.with_(removed_at=time.time())], event)
         newest = next(iter(versions(uri.name)), None)
+        # First, since DVC keeps what a `.dvc` file in the workspace points to.
         working_copy.follow(where, uri.name, newest)
         content_store(where).forget(record.body.key, [one.body.key for one in versions()])
         # Last, since its absence is what says that a removal was completed.

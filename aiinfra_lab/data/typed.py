@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 MISSING = ("NA", "N/A", "NaN", "nan", "null", "NULL", "None")
+# In this order: the first type that all values have is taken, and whole numbers are also numbers.
 KINDS = ("bool", "int64", "float64", "date", "timestamp[us]", "timestamp[us, UTC]")
 _DAY, _SECOND = "%Y-%m-%d", "%Y-%m-%d %H:%M:%S%.f"
 _FIRST = 1000
@@ -106,6 +107,7 @@ def _value(name: str) -> pl.Expr:
 
 
 def _moment(value: pl.Expr) -> pl.Expr:
+    # The %z of polars reads an offset, and no Z.
     return value.str.replace("T", " ", literal=True).str.replace("Z$", "+00:00")
 
 

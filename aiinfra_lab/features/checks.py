@@ -48,6 +48,7 @@ def _no_future(
     view: View, events: Events, spec: Spec, position: int, rows: pl.DataFrame, tables: Dataset
 ) -> FeatureFinding:
     """Take away what the tables learned after a moment, run the view again, and ask both at that moment."""
+    # The last one: `known_at` where a view has it, since that is when it learned of a row.
     what, column = f"{view.name}: no future", view.times[-1]
     dated = [name for name in view.tables if column in tables.scan(name).collect_schema().names()]
     # Nothing can be taken away by a time that no table has; what cannot be tried is not proven.
@@ -134,6 +135,7 @@ def _differs(now: pl.DataFrame, then: pl.DataFrame) -> str | None:
 def _ask(rows: pl.DataFrame, events: Events, moment: datetime) -> pl.DataFrame:
     import polars as pl
 
+    # In the rows' order: `unique` alone returns another one each time, and the sample would change with it.
     keys = (
         rows.select(as_key(rows, name, "the rows") for name in events.entity).drop_nulls().unique(maintain_order=True)
     )

@@ -60,6 +60,7 @@ class Column:
     @property
     def bounds(self) -> tuple[float, float]:
         """The smallest and largest number that the model's float32 can distinguish from infinity."""
+        # Within float64, which ends at 1.8e308: a bound that overflowed would let infinity pass.
         reach = min(_REACH_STD * self.std, 1e307)
         return max(self.mean - reach, -1e308), min(self.mean + reach, 1e308)
 
@@ -211,6 +212,7 @@ _KEYS = {
 
 def is_missing(value: object) -> bool:
     """Whether a value out of a data frame stands for nothing: None, NaN, pandas' NA and NaT."""
+    # By the type's name, since pandas may not be installed where this runs.
     if value is None or type(value).__name__ in ("NAType", "NaTType"):
         return True
     return isinstance(value, float | np.floating) and math.isnan(value)
@@ -220,10 +222,12 @@ def category_text(value: object) -> str | None:
     """The one spelling of a category: text, `true`/`false`, or a whole number; None when it is none of these."""
     if isinstance(value, str):
         return str(value)
+    # Before int, which bool is a subclass of.
     if isinstance(value, bool | np.bool_):
         return "true" if value else "false"
     if isinstance(value, int | np.integer):
         return str(int(value))
+    # pandas makes whole numbers with a gap floats.
     if isinstance(value, float | np.floating) and float(value).is_integer():
         return str(int(value))
     return None
@@ -245,6 +249,7 @@ def _values(df: Any, name: str) -> NDArray[Any]:
 
 
 def _fit(name: str, values: NDArray[Any], required: bool, as_category: bool) -> Column:
+    # `tolist` gives Python's own numbers: NumPy's whole ones are no int, and its truth values no bool.
     present = [value for value in values.tolist() if not is_missing(value)]
     if not present:
         raise Failed(f"column {name} holds no value at all", "leave it out, or take more rows")
@@ -308,6 +313,7 @@ def _number_column(column: Column, df: Any) -> NDArray[np.float64]:
         bad |= missing
     if bad.any():
         at = int(bad.argmax())
+        # For its error alone, which is then the one that the same row in an endpoint gets.
         _checked(column, None if missing[at] else float(numbers[at]), at)
     return numbers
 
@@ -324,6 +330,7 @@ def _code_column(column: Column, df: Any) -> NDArray[np.int64]:
 
 def _picker(positions: Sequence[int]) -> Any:
     """A function that takes these positions out of a row, as a tuple."""
+    # `itemgetter` of a single position returns the value itself and no tuple.
     if len(positions) > 1:
         return itemgetter(*positions)
     return (lambda row: (row[positions[0]],)) if positions else (lambda row: ())

@@ -212,6 +212,7 @@ class Feast:
             # Feast cannot materialize a view in which nothing is known yet.
             full = [view.name for view in spec.views if _anything(sources[view.name], view, until)]
             if full:
+                # From the very beginning: without a time to live, the newest value may be of any age.
                 store.materialize(EPOCH, until, [_name(spec, view) for view in full])
 
     def read(self, spec: Spec, keys: Mapping[str, Sequence[Value]]) -> dict[str, list[Known]]:
@@ -252,6 +253,7 @@ class Feast:
             old.append(store.get_feature_service(_name(spec)))
         # Feast rewrites its registry even when there is nothing to delete.
         if old:
+            # `partial=False`, since Feast otherwise ignores what it is to delete.
             store.apply([], objects_to_delete=old, partial=False)
 
     def _read_view(
@@ -273,6 +275,7 @@ class Feast:
         return [_known(columns[time][at], values[at]) for at in positions]
 
 
+# Without pull_latest_features Feast materializes all events, those too that a newer one has replaced.
 _CONFIG = f"""\
 project: {PROJECT}
 provider: local
@@ -307,6 +310,7 @@ def _feature_view(spec: Spec, view: ViewSpec, source: str) -> FeatureView:
     return FeatureView(
         name=_name(spec, view.name),
         entities=_entities(view.entity),
+        # For Feast, zero means no time to live.
         ttl=timedelta(seconds=view.ttl_s or 0),
         # Feast's SQLite store keeps an event's time in whole seconds, read in the machine's zone: so once more, exact.
         schema=[*keys, *fields, Field(name=time_column(view.name), dtype=Int64)],

@@ -108,6 +108,7 @@ def point_in_time(rows: pl.DataFrame, at: str, events: Events) -> pl.DataFrame:
         left.with_row_index(ROW)
         # The join needs rows in order of time; ROW brings them back into the order in which they came.
         .sort(AT)
+        # polars cannot check the order within groups, and would only warn of that.
         .join_asof(right.drop(AT).with_columns(right[AT]), on=AT, by=list(events.entity), check_sortedness=False)
     )
     fresh = pl.col(TIME).is_not_null()
@@ -223,6 +224,7 @@ def _same_type(left: pl.DataFrame, right: pl.DataFrame, name: str, view: str) ->
             f"{name} is {_type_shown(given)} in the rows and {_type_shown(wanted)} in view {view}",
             "cast one of the two",
         )
+    # Not strict: what still differs has no value here, or nothing in the view to match.
     return pl.col(name).cast(wanted, strict=False)
 
 

@@ -135,6 +135,7 @@ def _holds(record: Record[FeatureSetVersion], dataset: Dataset) -> bool:
 
 
 def _load(spec: Spec, events: Sequence[Events], folder: Path, until: datetime) -> None:
+    # A folder for each content: until the new files are loaded, the store reads the old ones.
     sources = {item.view: folder / f"{item.view}.parquet" for item in events}
     for item in events:
         write(item.frame.with_columns(item.microseconds()), sources[item.view])

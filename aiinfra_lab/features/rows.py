@@ -61,6 +61,7 @@ def answer(record: Record[FeatureSetVersion], rows: Dataset, tables: Dataset) ->
         entity=tuple(spec.entity),
         timestamp=spec.timestamp,
         coverage=coverage,
+        # The file before its record, which must never point to nothing.
         digest=write(frame, path_of(uri.label)),
         features_uri=record.uri,
         rows_uri=rows.uri,

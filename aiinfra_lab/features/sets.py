@@ -31,10 +31,12 @@ def describe(
 
     A LabError when it does not run, reads what is not there, names a feature twice, or hands out the label.
     """
+    # Empty lines at the end of a cell make no new version.
     code = code.rstrip() + "\n"
     views, columns = load(name, code)
     once(columns, "`columns`")
     frame = rows.select(as_feature(rows, column, "the rows") for column in columns)
+    # For its error alone: the first `get` would be late to find that it is no time.
     rows.select(as_time(rows, timestamp, "the rows"))
     for column in filter(None, (label, row_id)):
         need(rows, column, "the rows")

@@ -116,7 +116,7 @@ def load(name: str, code: str) -> tuple[tuple[View, ...], tuple[str, ...]]:
     # So that tracebacks and `inspect` find the lines of code that is in no file.
     linecache.cache[file] = (len(code), None, code.splitlines(keepends=True), file)
     try:
-        exec(compile(code, file, "exec"), module.__dict__)  # noqa: S102  # the notebook's own code
+        exec(compile(code, file, "exec", dont_inherit=True), module.__dict__)  # noqa: S102  # the notebook's own code
     except LabError:
         raise
     except Exception as problem:  # whatever the user's code raises
@@ -141,6 +141,7 @@ def _call(item: View, tables: Tables) -> Any:
 
 def _given(item: View, table: str, frame: pl.LazyFrame) -> Any:
     """The table in the form that the parameter is annotated with."""
+    # Annotations are texts here: `compile` hands this file's own future import on to the cell's code.
     wanted = typing.get_type_hints(item.function).get(table)
     kind = f"{getattr(wanted, '__module__', '')}.{getattr(wanted, '__name__', '')}"
     if kind.startswith("polars") and kind.endswith(".DataFrame"):

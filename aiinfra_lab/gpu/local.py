@@ -35,7 +35,7 @@ class LocalMachines:
     def offers(self) -> Sequence[Offer]:
         price, taken = machine_usd_per_hour(), self._taken()
         cards = [
-            Offer(_short(name), price, round(float(mib) / 1024, 1), uuid, taken_by=taken.get(uuid, ""))
+            Offer(_short(name), price, _gib(mib), uuid, taken_by=taken.get(uuid, ""))
             for uuid, name, mib in _cards()
         ]
         return [Offer("cpu", price), *cards]
@@ -47,6 +47,7 @@ class LocalMachines:
             return living[0].id
         argv = [sys.executable, "-m", "aiinfra_lab.gpu.owner", subject]
         record = jobs.prepare(subject, argv, env=_environment(plan.offer))
+        # With its deadline before there is a process: whoever crashes here leaves nothing that runs without end.
         open_store().commit([record.with_(deadline_at=plan.deadline_at)])
         jobs.launch()
         return record.name
@@ -77,6 +78,7 @@ class LocalMachines:
         with contextlib.suppress(NotFound):
             job = jobs.cancel(handle)
             if not job.live:
+                # A keeper that was killed left its kernel's spec and sockets behind.
                 sweep(KeptKernel.of(job.subject))
 
     def list_owned(self) -> Mapping[str, str]:
@@ -90,6 +92,7 @@ class LocalMachines:
         """Which session has which device."""
         open_records = open_store().list(SessionRecord, is_open=True)
         owned = set(self.list_owned().values()) if open_records else set()
+        # Both are asked: nobody may have written down yet that a session's machine is gone.
         return {record.body.device: record.name for record in open_records if record.name in owned}
 
 
@@ -100,6 +103,13 @@ def _cards() -> Iterator[list[str]]:
     except (FileNotFoundError, PermissionError, subprocess.SubprocessError):
         return
     yield from (row for row in csv.reader(listed.splitlines(), skipinitialspace=True) if len(row) == 3)
+
+
+def _gib(mib: str) -> float | None:
+    """None where the driver cannot tell: an accelerator that shares the processor's memory shows `[N/A]`."""
+    with contextlib.suppress(ValueError):
+        return round(float(mib) / 1024, 1)
+    return None
 
 
 def _short(name: str) -> str:
@@ -116,6 +126,7 @@ def _environment(offer: Offer) -> dict[str, str]:
 
 def _how(job: jobs.Job) -> str:
     """How a job ended whose keeper did not write it."""
+    # 137 is 128 + SIGKILL, as the shell that wraps a job reports it.
     if job.state == "lost" or job.exit_code == 137:
         return "its keeper was killed"
     if job.state == "failed":

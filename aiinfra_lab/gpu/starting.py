@@ -60,6 +60,7 @@ def bring_up(request: SessionRequest) -> Started:
 def ask_to_end(record: Record[SessionRecord]) -> Record[SessionRecord]:
     """Ask for the end of a session's machine, and of machines that nobody wrote down for it; returns at once."""
     machines = sessions.machines(record)
+    # A crash between creating and binding leaves a machine that only the provider knows of.
     owned = [handle for handle, owner in machines.list_owned().items() if owner == record.name]
     if record.body.handle is None:  # whoever started it has not come further, or never will
         record = sessions.bind(record, owned[0]) if owned else sessions.close(record, "stopped before it had a machine")
@@ -103,12 +104,14 @@ def _create_machine(machines: Machines, record: Record[SessionRecord], plan: Pla
     try:
         handle = machines.create(plan)
     except LabError as problem:
+        # Else the name would look as if it were being started until the intent expires.
         sessions.close(record, f"there was no machine: {problem.what}")
         raise
     except KeyboardInterrupt:  # there may be a machine already: asking again gives its handle
         sessions.bind(record, machines.create(plan))
         raise _interrupted(plan.name) from None
     record = sessions.bind(record, handle)
+    # `bind` changes nothing about a session that was stopped meanwhile.
     if record.body.handle != handle:
         machines.terminate(handle)
         raise Failed(f"gpu:{plan.name} was stopped while it started", f"start it again: `%gpu start {plan.name}`")
@@ -176,6 +179,7 @@ def _await(record: Record[SessionRecord], state: Literal["ready", "ended"], pati
         if now.state == "ended":
             sessions.close(record, now.why, now.at)
             raise Failed(f"gpu:{name} did not become {state}: {now.why}", f"start it again: `%gpu start {name}`")
+        # Read again: meanwhile another process may have bound its machine, or written its end.
         record = sessions.find(name)
         return None
 

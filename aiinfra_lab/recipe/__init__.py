@@ -104,6 +104,7 @@ def get(name: RecipeName, uri: Name) -> Made:
         return Made(found, found, "")
     recipe = declaration.read(Uri.parse(name, KIND).name)
     part = recipe.leading_to(str(wanted.bare))
+    # Where there is none yet, what is made now becomes version 1.
     if part is None or wanted.version not in (None, 1):
         raise NotFound(f"there is no {wanted}", f"the recipe {recipe.name} makes: {', '.join(_makes(recipe))}")
     runner = RecipeRunner(part, dict(recipe.small), make("recipe.executor"), keep=True, force=False)
@@ -152,6 +153,7 @@ def _progress(title: str) -> Callable[[Record[RunRecord]], None]:
     def show(record: Record[RunRecord]) -> None:
         if in_notebook():
             card = recipe_run(ObservedRun(record), title).frame()
+            # `close` and not `update`, which leaves out a frame that follows the last one too soon.
             frames[0].close(card) if frames else frames.append(LiveFrame(card))
             return
         for step in record.body.steps:

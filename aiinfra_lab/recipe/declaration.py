@@ -90,6 +90,7 @@ def _mistakes_in(step: RecipeStep, recipe: Recipe, steps: Mapping[str, RecipeSte
         if wanted and wanted not in recipe.parameters:
             yield f"{step.name}: the recipe has no parameter ${wanted}", did_you_mean(wanted, recipe.parameters)
         elif name in known:
+            # For its error alone, which would otherwise come when earlier steps have run.
             typed(name, known[name][0], recipe.parameters[wanted] if wanted else value)
     for uri in step.outputs.values():
         Uri.parse(uri)
@@ -119,6 +120,7 @@ def typed(name: str, kind: str, value: Any) -> Value:
         if kind == "bool":
             return {"true": True, "false": False}[str(value).lower()]
         if kind == "int":
+            # As text, since `int` would cut 2.7 down to 2 without an error.
             return int(str(value))
         if kind == "float" and math.isfinite(float(value)):
             return float(value)

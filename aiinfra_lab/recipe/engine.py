@@ -55,6 +55,7 @@ class AtomicNotebookManager(NotebookExecutionManager):  # type: ignore[misc]  # 
     def save(self, **kwargs: Any) -> None:
         with writing(Path(self.output_path)) as aside:
             nbformat.write(self.nb, aside)  # type: ignore[no-untyped-call]
+        # Papermill decides by it whether to save again.
         self.last_save_time = self.now()
 
     def cell_start(self, cell: Any, cell_index: int | None = None, **kwargs: Any) -> None:
@@ -184,6 +185,7 @@ def _interrupting(client: Any, manager: AtomicNotebookManager) -> Iterator[None]
                 asked = manager.in_a_cell and manager.stop_requested()
             except LabError:
                 continue  # the store may be busy: ask again
+            # There is none before the kernel has started.
             process = getattr(getattr(client.km, "provisioner", None), "process", None)
             if asked and process is not None and process.poll() is None:
                 asked_at = asked_at or time.monotonic()

@@ -23,6 +23,7 @@ def stop_requests(job: jobs.Here) -> Iterator[Callable[[], bool]]:
 def _on_ctrl_c(take: Callable[[int], None]) -> Iterator[None]:
     before = signal.getsignal(signal.SIGINT)
     # Only the main thread hears it, and a process that was told to ignore it goes on doing so.
+    # None is a handler that Python did not install, and could not put back.
     if threading.current_thread() is not threading.main_thread() or before in (signal.SIG_IGN, None):
         yield
         return

@@ -32,6 +32,7 @@ def epoch(path: Path) -> int | None:
     try:
         with path.open("rb") as file:
             (size,) = struct.unpack("<Q", file.read(8))
+            # At most what the format allows: in another kind of file the first bytes may stand for any size.
             return int(json.loads(file.read(min(size, _HEADER)))["__metadata__"]["epoch"])
     except (OSError, struct.error, ValueError, KeyError, TypeError):
         return None
@@ -97,6 +98,7 @@ def seed_all(seed: int) -> None:
 
     random.seed(seed)
     np.random.seed(seed)
+    # This seeds the generators of all GPUs too.
     torch.manual_seed(seed)
 
 

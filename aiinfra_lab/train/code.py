@@ -42,7 +42,8 @@ def compiled(code: str, source: str) -> CodeType:
     if not code.strip():
         raise UsageProblem("there is no training code", "write it below the %%train line (in a shell: --code FILE)")
     try:
-        made = compile(code, source, "exec")
+        # Not inherited: this module's `from __future__` would change what the user's annotations are.
+        made = compile(code, source, "exec", dont_inherit=True)
     except SyntaxError as problem:
         line = (problem.text or "").strip()
         fix = "correct that line"

@@ -94,6 +94,7 @@ class Context:
         if clash := state.keys() & more.keys():
             raise UsageProblem(f"run.checkpoint keeps {min(clash)!r} already", "give yours another name")
         checkpoint.save(self._folder / checkpoint.FILE, {**state, **more}, int(epoch))
+        # After the save: what this epoch learned is kept.
         self._stop_if_asked()
 
     def resume(self, model: Any, optimizer: Any = None) -> int:

@@ -69,6 +69,7 @@ def _write(model: Any, table: TrainingTable, folder: Path) -> None:
     expected = _answer(model, numbers, codes)
     _to_onnx(model, numbers, codes, folder / "model.onnx")
     _same(folder / "model.onnx", model, numbers, codes, expected)
+    # A state dict also holds a module's extra state, which may be any object.
     state = {name: tensor for name, tensor in model.state_dict().items() if hasattr(tensor, "detach")}
     checkpoint.save_tensors(folder / "weights.safetensors", state, {"format": "pt"})
     rows = table.example()

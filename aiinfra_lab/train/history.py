@@ -102,6 +102,7 @@ def _averaged(line: Sequence[tuple[float, float]], most: int) -> Curve:
 
 def _number(name: str, value: Any) -> float:
     try:
+        # Detached, since torch warns of making a float of what a gradient is kept for.
         return float(value.detach() if hasattr(value, "detach") else value)
     except (TypeError, ValueError, RuntimeError):  # RuntimeError: a torch tensor of several elements
         raise UsageProblem(

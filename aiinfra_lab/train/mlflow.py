@@ -71,6 +71,7 @@ class Tracking:
             if known:
                 return str(known[0].info.run_id)
             tags = {**intent.tags, "lab.uri": intent.uri, "lab.data.uri": intent.rows, "lab.data.digest": intent.digest}
+            # With its tags in one call: after a crash the search above finds the run, and no second one is made.
             run = mlflow.create_run(experiment, tags=tags, run_name=Uri.parse(intent.uri).label)
             _describe(mlflow, run.info.run_id, intent)
             return str(run.info.run_id)
@@ -78,6 +79,7 @@ class Tracking:
     def log(self, run_id: str, points: Sequence[Point]) -> None:
         from mlflow.entities import Metric
 
+        # MLflow's key of a point is all of this, time included: what is sent twice is there once.
         metrics = [Metric(point.name, point.value, int(point.at * 1000), point.step) for point in points]
         with client() as mlflow:
             for start in range(0, len(metrics), _BATCH):
@@ -106,6 +108,7 @@ class Tracking:
             experiments = [each.experiment_id for each in mlflow.search_experiments()]
             for start in range(0, len(run_ids), _BATCH):
                 wanted = ", ".join(f"'{run_id}'" for run_id in run_ids[start : start + _BATCH])
+                # MLflow leaves out runs that somebody deleted: they count as lost, and are sent again.
                 runs = mlflow.search_runs(experiments, f"attributes.run_id IN ({wanted})", max_results=_BATCH)
                 found |= {str(run.info.run_id) for run in runs}
         return found

@@ -98,6 +98,7 @@ def _open_jobs(runs: Sequence[Record[TrainingRun]]) -> Mapping[str, Record[JobRe
     if not live:
         return {}
     about = live[0].uri if len(live) == 1 else None
+    # The list begins with the newest, and the last of a key stays: so a run's newest job counts.
     return {job.body.subject: job for job in reversed(open_store().list(JobRecord, about=about, is_open=True))}
 
 

@@ -64,6 +64,7 @@ _KINDS: dict[type, str] = {bool: "true or false", int: "whole number", float: "n
 
 
 def _name(key: str) -> str:
+    # `run.params.get` and the like are the mapping's own methods, and would never reach the value.
     if not key.isidentifier() or key in ("get", "items", "keys", "values") or key.startswith("_"):
         raise UsageProblem(f"{key!r} cannot be a parameter's name", "use a Python name, like -p learning_rate=0.01")
     return key

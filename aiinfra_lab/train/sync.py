@@ -61,6 +61,7 @@ class RunSync:
             record.change(self._run.name, tracked=True)
 
     def _send(self) -> bool:
+        # Also when it fails: a server that is down must not be asked at every step.
         self._sent_at = time.monotonic()
         try:
             self._tracker.log(self._id, self._waiting)

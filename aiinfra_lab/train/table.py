@@ -60,6 +60,7 @@ class TrainingTable:
         if not time:
             raise UsageProblem("these rows have no time to split by", "use run.tensors() and split them yourself")
         # By time and not at random: a model is asked about rows that come after all it has seen.
+        # Stable, so that rows of the same time fall on the same side each time.
         ordered = self.frame.sort_values(time, kind="stable")
         kept = max(1, min(len(ordered) - 1, round(len(ordered) * (1 - holdout))))
         early, late = ordered.iloc[:kept], ordered.iloc[kept:]
@@ -81,6 +82,7 @@ class TrainingTable:
 
     def save(self, path: Path) -> None:
         """Write the contract next to the run's other files."""
+        # Not flushed alone: publishing the model's folder flushes all of it.
         files.write(path, self.columns().to_json(), flush=False)
 
     def _fit(self, frame: Any) -> Columns:
@@ -99,6 +101,7 @@ class TrainingTable:
 
         numbers, codes = contract.encode(frame)
         try:
+            # A copy: pandas may hand out memory that is read-only, which torch warns of.
             y = frame[self._rows.label].to_numpy(dtype="float32", copy=True)
         except (TypeError, ValueError):
             raise Failed(

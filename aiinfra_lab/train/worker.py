@@ -106,7 +106,8 @@ class _Execution:
         # Compiled again: a session's kernel is another process than the one that checked it.
         made = code.compiled(body.code, self._source)
         with (
-            (self._folder / OUTPUT).open("a", encoding="utf-8") as file,
+            # By lines: whoever looks while it runs sees what was printed, and a kill loses none of it.
+            (self._folder / OUTPUT).open("a", buffering=1, encoding="utf-8") as file,
             contextlib.redirect_stdout(_Tee(sys.stdout, file)),
         ):
             code.run(made, {"run": self._context})

@@ -43,6 +43,11 @@ def test_a_driver_that_fails_is_no_accelerator(machines, two_cards, tmp_path):
     assert [offer.gpu for offer in machines.offers()] == ["cpu"]
 
 
+def test_an_accelerator_whose_memory_the_driver_cannot_tell_is_offered(machines, two_cards, tmp_path):
+    (tmp_path / "bin" / "nvidia-smi").write_text("#!/bin/sh\necho 'GPU-1, NVIDIA GB10, [N/A]'\n")
+    assert [(offer.gpu, offer.memory_gib) for offer in machines.offers()] == [("cpu", None), ("GB10", None)]
+
+
 def test_the_drivers_accelerators_are_offered(machines, two_cards):
     found = [(offer.gpu, offer.memory_gib, offer.device) for offer in machines.offers()]
     assert found == [("cpu", None, ""), ("A10G", 22.5, "GPU-1"), ("A100-SXM4-80GB", 80.0, "GPU-2")]

@@ -26,6 +26,12 @@ def test_the_error_shows_the_cells_own_lines():
     assert shown.endswith("fix: correct the code and run the cell again")
 
 
+def test_annotations_are_what_they_are_in_a_notebook():
+    names = {}
+    code.run(code.compiled("def f(x: int): ...\nkind = f.__annotations__['x']", SOURCE), names)
+    assert names["kind"] is int
+
+
 def test_a_variable_of_the_notebook_is_explained():
     assert "pass it with -p batch=…, or define it in the cell" in failure("print(batch)").fix
 
