@@ -40,6 +40,12 @@ def weights(run: train.Run):
     return load_file(run.path / "model" / "weights.safetensors")
 
 
+def test_what_was_printed_can_be_read_while_it_runs(rows):
+    peek = "print('first')\nrun.log(seen=len(open({!r}).read()))"
+    file = settings().home / "train" / "delay@1" / "output.txt"
+    assert train.run("delay", rows=rows, code=peek.format(str(file))).metrics["seen"] == len("first\n")
+
+
 def test_a_run_learns_and_is_recorded_with_all_it_was_given(rows):
     run = train.run("delay", rows=rows, code=CODE, params={"epochs": 4}, seed=7)
     assert (run.uri, run.state, run.params, run.seed, run.rows) == ("train:delay@1", "done", {"epochs": 4}, 7, rows)
