@@ -35,8 +35,7 @@ class LocalMachines:
     def offers(self) -> Sequence[Offer]:
         price, taken = machine_usd_per_hour(), self._taken()
         cards = [
-            Offer(_short(name), price, _gib(mib), uuid, taken_by=taken.get(uuid, ""))
-            for uuid, name, mib in _cards()
+            Offer(_short(name), price, _gib(mib), uuid, taken_by=taken.get(uuid, "")) for uuid, name, mib in _cards()
         ]
         return [Offer("cpu", price), *cards]
 
