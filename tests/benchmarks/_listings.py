@@ -8,10 +8,14 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from aiinfra_lab import nouns
+from aiinfra_lab.deploy.record import EndpointRecord
+from aiinfra_lab.gpu.record import SessionRecord
 from aiinfra_lab.jobs import JobRecord
 from aiinfra_lab.jupyter.items import ItemFeed
+from aiinfra_lab.models.record import ModelVersion
 from aiinfra_lab.store import Record, open_store
 from aiinfra_lab.train.record import TrainingRun, home
 from aiinfra_lab.verbs import verbs_of
@@ -32,7 +36,7 @@ def fill(runs: int, records: int) -> None:
         (folder / "metrics.jsonl").write_text("".join(json.dumps(point) + "\n" for point in points))
 
 
-def _records(runs: int, records: int) -> Iterator[Record[TrainingRun] | Record[JobRecord]]:
+def _records(runs: int, records: int) -> Iterator[Record[Any]]:
     for number in range(1, runs + 1):
         killed = number % 2 == 1
         run = TrainingRun(
@@ -42,8 +46,20 @@ def _records(runs: int, records: int) -> Iterator[Record[TrainingRun] | Record[J
         )  # fmt: skip
         yield Record.new(f"delay@{number}", run)
         yield _job(f"train:delay@{number}", number, killed)
-    for number in range(2 * runs, records):
-        yield _job(f"gpu:session-{number % 100}", number, killed=False)
+    # What has ended is asked nothing again, whatever its noun.
+    for number in range(2 * runs, records, 4):
+        at, over = float(number), number + 60.0
+        yield _job(f"gpu:session-{number}", number, killed=False)
+        session = SessionRecord(
+            provider="local", gpu="cpu", usd_per_hour=1.0, started_at=at, ended_at=over, ended_by="stopped",
+            handle=f"job-{number:06}-gpu",
+        )  # fmt: skip
+        yield Record.new(f"session-{number}", session)
+        ended = EndpointRecord(
+            champion="models:delay@1", started_at=at, ended_at=over, outcome="stopped", stopped_at=over
+        )
+        yield Record.new(f"endpoint-{number}", ended)
+        yield Record.new(f"delay@{number}", ModelVersion(run="train:delay@1", created_at=at, removed_at=over))
 
 
 def _job(subject: str, number: int, killed: bool) -> Record[JobRecord]:
