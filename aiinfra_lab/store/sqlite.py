@@ -94,7 +94,9 @@ class SqliteStore(SqlStore):
     def head(self) -> tuple[int, str]:
         """Sequence number and hash of the newest event that the head file holds."""
         try:
-            seq, digest = self._head_path.read_text().split()
+            seq, digest, *more = (text := self._head_path.read_text()).split()
+            if more:  # the version before wrote two words, as a new file each time
+                files.checked(text)
             return int(seq), digest
         except (OSError, ValueError):
             return 0, GENESIS  # it proves nothing: the next commit writes it anew
@@ -121,7 +123,7 @@ class SqliteStore(SqlStore):
         # Not flushed: what a power cut leaves of it proves less, never more. And a commit that is on disk must
         # not be reported as failed because this could not be written.
         with contextlib.suppress(OSError, LabError):
-            files.write(self._head_path, f"{seq} {digest}\n", flush=False)
+            files.overwrite(self._head_path, f"{seq:020d} {digest}")
 
     def _daily_copy(self) -> None:
         today = time.strftime("%Y%m%d")

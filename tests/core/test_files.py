@@ -263,3 +263,14 @@ def test_until_gives_what_it_waited_for_or_the_problem(problem):
     assert files.until(lambda: next(answers), problem, within_s=30, every_s=0) == "there"
     with pytest.raises(Unavailable):
         files.until(lambda: None, problem, within_s=0)
+
+
+def test_a_line_is_written_over_the_one_before_and_a_torn_one_is_noticed(tmp_path):
+    path = tmp_path / "head"
+    for number in range(3):
+        files.overwrite(path, f"{number:020d} abc", mode=0o600)
+    assert files.checked(path.read_text()) == f"{2:020d} abc"
+    assert path.stat().st_mode & 0o077 == 0
+    path.write_text(path.read_text().replace("2 abc", "3 abc"))
+    with pytest.raises(ValueError, match="torn"):
+        files.checked(path.read_text())

@@ -141,12 +141,21 @@ def test_a_sound_store_is_not_rolled_back(workspace):
         lab.start(restore=True)
 
 
-def test_a_torn_head_file_vouches_for_nothing_and_stops_nobody(store):
+@pytest.mark.parametrize("torn", ["", "0000", "{0:020d} {1} 00000000\n"])
+def test_a_torn_head_file_vouches_for_nothing_and_stops_nobody(store, torn):
     add(store, "a")
     store.close()
-    store.path.with_name("audit.head").write_text("")
+    store.path.with_name("audit.head").write_text(torn.format(9, "f" * 64))
     add(store, "b")
     assert store.head()[0] == 2
+
+
+def test_a_head_file_of_the_version_before_still_proves_that_events_are_gone(store):
+    add(store, "a")
+    store.close()
+    store.path.with_name("audit.head").write_text(f"9 {'f' * 64}\n")
+    with pytest.raises(Damaged):
+        store.list(Note)
 
 
 def test_restore_without_a_copy_says_so(store):
