@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -123,7 +123,9 @@ def make(contract: str, name: str | None = None, where: Settings | None = None) 
     """
     where = where or settings()
     name = name or chosen(contract, where)
-    return load(contract, name)(where)
+    maker = load(contract, name)
+    found = _find(contract, name)
+    return maker(where) if isinstance(found, Provider) else _made(found, maker, where)
 
 
 def load(contract: str, name: str) -> Any:
@@ -138,12 +140,24 @@ def load(contract: str, name: str) -> Any:
     try:
         made = _attribute(found.target)
     except Exception as problem:  # the module is somebody else's and may raise anything
-        why = f"{type(problem).__name__}: {problem}"
-        raise Unavailable(
-            f"{contract} on {name}, brought by {found.package}, cannot be imported: {why}", _renew(found)
-        ) from problem
-    _check(contract, found, made)
+        raise _unusable(found, f"cannot be imported: {type(problem).__name__}: {problem}") from problem
+    if not callable(made):
+        raise _unusable(found, "is nothing that can be called")
+    if isinstance(made, type):  # what a function returns is only known once it is called
+        _check(found, made)
     return made
+
+
+def _made(found: Foreign, maker: Callable[[Settings], Any], where: Settings) -> Any:
+    """What somebody else's provider is with these settings. Unavailable when it cannot be made, or lacks a method."""
+    try:
+        provider = maker(where)
+    except LabError:
+        raise
+    except Exception as problem:  # as above
+        raise _unusable(found, f"cannot be made with the settings: {type(problem).__name__}: {problem}") from problem
+    _check(found, provider)
+    return provider
 
 
 def importable(provider: Provider) -> bool:
@@ -208,15 +222,16 @@ def _find(contract: str, name: str) -> Provider | Foreign:
     raise NotFound(f"{contract} has no provider {name!r}", did_you_mean(name, names(contract)))
 
 
-def _check(contract: str, found: Foreign, made: Any) -> None:
-    """Unavailable unless what makes the provider can be called and, when it is a class, has all methods."""
-    protocol = _attribute(CONTRACTS[contract].protocol)
-    # What a factory returns is only known once it is called, with the settings; a class can be looked at.
+def _check(found: Foreign, made: Any) -> None:
+    """Unavailable unless a provider, or its class, has every method of the contract."""
+    protocol = _attribute(CONTRACTS[found.contract].protocol)
     wanted = [name for name, value in _members(protocol).items() if callable(value)]
-    lacking = [name for name in wanted if not hasattr(made, name)] if isinstance(made, type) else []
-    if not callable(made) or lacking:
-        what = f"lacks {', '.join(lacking)}" if lacking else "is nothing that can be called"
-        raise Unavailable(f"{contract} on {found.name}, brought by {found.package}, {what}", _renew(found))
+    if lacking := [name for name in wanted if not callable(getattr(made, name, None))]:
+        raise _unusable(found, f"lacks {', '.join(lacking)}")
+
+
+def _unusable(found: Foreign, why: str) -> Unavailable:
+    return Unavailable(f"{found.contract} on {found.name}, brought by {found.package}, {why}", _renew(found))
 
 
 def _members(protocol: type) -> Mapping[str, Any]:
