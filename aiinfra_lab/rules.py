@@ -172,7 +172,7 @@ class _Scanner:
     def _one_of(self, pattern: re.Pattern[str], known: Collection[str], what: str) -> str:
         at, found = self.at, self._take(pattern, what)
         if found not in known:
-            raise self._problem(f"{found!r} is not {what}", at, did_you_mean(found, known))
+            raise self._problem(f"{found!r} is not {what}", at, _nearest(found, known))
         return found
 
     def _peek(self, pattern: re.Pattern[str]) -> str:
@@ -198,3 +198,13 @@ class _Scanner:
 def _own_unit(metric: str) -> str | None:
     """The unit that a duration's name ends in."""
     return next((unit for unit in _SECONDS if metric.endswith(f"_{unit}")), None)
+
+
+def _nearest(found: str, known: Collection[str]) -> str:
+    """What was meant: `=>` is `>=` and no `>`, and capitals are no mistake of another kind."""
+    for meant in (found[::-1], found.lower()):
+        if meant in known:
+            return f"did you mean {meant}?"
+    if len(known) == 1:
+        return f"only {next(iter(known))} is read here"
+    return did_you_mean(found, known)

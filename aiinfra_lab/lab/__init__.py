@@ -53,7 +53,7 @@ class Workspace(Result):
 
 @dataclass(frozen=True)
 class Checkup(Result):
-    """What works here, and the one line that mends each thing that does not."""
+    """What works here, and the one line that puts right each thing that does not."""
 
     uri: str
     ok: bool
@@ -61,8 +61,8 @@ class Checkup(Result):
 
     def card(self) -> Card:
         rows = [(finding.state, finding.what, finding.detail, finding.fix) for finding in self.findings]
-        state = "ok" if self.ok else "needs mending"
-        return Card(self.uri, state, header=("", "what", "found", "mend it with"), rows=rows)
+        state = "ok" if self.ok else "has problems"
+        return Card(self.uri, state, header=("", "what", "found", "fix"), rows=rows)
 
 
 @dataclass(frozen=True)

@@ -94,7 +94,8 @@ def test_what_was_not_measured_satisfies_nothing():
         ("", "character 1", "write"),
         ("auc", "a comparison of auc is missing before the end", "write"),
         ("auc > ", "the number that auc", "write"),
-        ("auc => 1", "'=>' is not a comparison of auc (character 5", "did you mean >?"),
+        ("auc => 1", "'=>' is not a comparison of auc (character 5", "did you mean >=?"),
+        ("auc > 1 AND loss < 1", "'AND' is not", "did you mean and?"),
         ("auc > 0.7 adn loss < 1", "character 11", "did you mean and?"),
         ("auc > 0.7 and", "before the end", "write"),
         ("auc > 0.7,", "before the end", "write"),
@@ -117,9 +118,9 @@ def test_what_is_no_rule_is_refused_with_the_place_and_a_fix(text, what, fix):
     ("text", "fix"),
     [
         ("aux > 1", "did you mean auc?"),
-        ("auc < 1", "known: >"),
-        ("auc > 1 and auc > 1", "known: or"),
-        ("auc > 1, auc > 1", "known: or"),
+        ("auc < 1", "only > is read here"),
+        ("auc > 1 and auc > 1", "only or is read here"),
+        ("auc > 1, auc > 1", "only or is read here"),
     ],
 )
 def test_what_the_caller_cannot_use_is_refused_with_what_it_can(text, fix):
