@@ -136,7 +136,10 @@ def promote(model: Annotated[Name, Live("models")], *, to: str = "champion") -> 
     if version.body.verdict != "good":
         checked = version.body.verdict
         reason = f"was checked, and the verdict was: {checked}" if checked else "has not been checked"
-        raise Failed(f"{version.uri} {reason}", f"`%models check {version.name}` must find it good first")
+        # With the same bounds: without them a weaker check would let through what was found bad.
+        rule = version.body.checked.require if version.body.checked else None
+        bounds = f" --require '{rule}'" if rule else ""
+        raise Failed(f"{version.uri} {reason}", f"`%models check {version.name}{bounds}` must find it good first")
     before, after = record.move(version.base, alias, "promote", lambda known: version.version)
     return _moved(version, alias, before, after)
 

@@ -207,6 +207,13 @@ def test_a_worse_one_than_the_champion_is_bad_within_no_margin(run, another):
         models.check(worse)
 
 
+def test_what_was_found_bad_is_to_be_checked_by_the_same_bounds(model):
+    assert models.check(model, require="auc > 0.9999", report=True).state == "bad"
+    with pytest.raises(Failed) as problem:
+        models.promote(model)
+    assert problem.value.fix.startswith("`%models check delay@1 --require 'auc > 0.9999'`")
+
+
 def test_only_what_was_found_good_is_promoted(model):
     with pytest.raises(Failed, match=r"models:delay@1 has not been checked"):
         models.promote(model)
