@@ -130,8 +130,10 @@ def building(target: Path) -> Iterator[Path]:
 def publish(finished: Path, target: Path, *, replace: bool = False, flush: bool = True) -> None:
     """Give a finished folder or file its name, on the same file system; it is on the disk when this returns.
 
-    Conflict when the name is taken, unless `replace`. flush: False for contents that are flushed already, or that can
-    be made again; the name is flushed all the same.
+    Conflict when the name is taken, unless `replace`, which is for what can be made again: a folder cannot be
+    renamed over another, so a kill between the two renames leaves no name, and the next write beside it clears the old.
+
+    flush: False for contents that are flushed already, or that can be made again; the name is flushed all the same.
     """
     if flush:
         flush_tree(finished)

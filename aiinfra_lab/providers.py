@@ -154,7 +154,7 @@ def _made(found: Foreign, maker: Callable[[Settings], Any], where: Settings) -> 
         provider = maker(where)
     except LabError:
         raise
-    except Exception as problem:  # as above
+    except Exception as problem:  # it is somebody else's and may raise anything
         raise _unusable(found, f"cannot be made with the settings: {type(problem).__name__}: {problem}") from problem
     _check(found, provider)
     return provider

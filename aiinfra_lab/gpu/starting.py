@@ -100,7 +100,10 @@ def _create(request: SessionRequest) -> Started:
 
 
 def _create_machine(machines: Machines, record: Record[SessionRecord], plan: Plan) -> Record[SessionRecord]:
-    """The record with the handle of its machine. Whatever is raised, no machine is left that nobody knows."""
+    """The record with the handle of its machine. Ctrl-C leaves no machine that nobody knows.
+
+    A provider that raises LabError has to leave none by itself.
+    """
     try:
         handle = machines.create(plan)
     except LabError as problem:
