@@ -194,6 +194,17 @@ def end_supervisor(home: Path) -> None:
         end(pid)
 
 
+@contextlib.contextmanager
+def no_supervisor() -> Iterator[None]:
+    """A supervisor that is asked for meanwhile does not come up."""
+    from aiinfra_lab import jobs
+
+    with pytest.MonkeyPatch.context() as broken:
+        broken.setattr(jobs, "_SUPERVISOR_S", 0.2)
+        broken.setattr(sys, "executable", "/bin/false")
+        yield
+
+
 def supervisors(home: Path) -> list[int]:
     """The workspace's supervisors: one, or none."""
     return [pid for pid, command in processes_of(home) if "aiinfra_lab.jobs.supervisor" in command]

@@ -48,7 +48,7 @@ class LocalMachines:
         record = jobs.prepare(subject, argv, env=_environment(plan.offer))
         # With its deadline before there is a process: whoever crashes here leaves nothing that runs without end.
         open_store().commit([record.with_(deadline_at=plan.deadline_at)])
-        jobs.launch()
+        jobs.launch_or_withdraw(record.name)
         return record.name
 
     def status(self, handle: str) -> Status:

@@ -20,18 +20,18 @@ from typing import Any
 
 from .. import files, logs
 from ..config import OPT_OUTS, settings
-from ..errors import Conflict, Interrupted, NotFound, Unavailable, UsageProblem
+from ..errors import Conflict, Interrupted, LabError, NotFound, Unavailable, UsageProblem
 from ..nouns import KeptFile
 from ..store import Event, Record, Store, open_store
 from ..units import show_duration
 from ..uris import Uri
 from . import process
-from .record import LIVE, Job, JobRecord, State, ended_state, exit_code, folder_of, observe
+from .record import LIVE, STOP, Job, JobRecord, State, ended_state, exit_code, folder_of, observe
 
 __all__ = [
     "LIVE", "LOCK", "Here", "Job", "JobRecord",
     "beat", "cancel", "child_environment", "ended_state", "exit_code", "find", "given_up", "here", "kept_files",
-    "launch", "log", "log_bytes", "ls", "observe", "poll", "prepare", "start", "wait",
+    "launch", "launch_or_withdraw", "log", "log_bytes", "ls", "observe", "poll", "prepare", "start", "wait", "withdraw",
 ]  # fmt: skip
 
 # A child with these would be taken for a part of that job by `process.tree`, and be killed when the job ends.
@@ -39,6 +39,7 @@ _OWN = ("AIINFRA_JOB", "AIINFRA_JOB_DIR", "AIINFRA_CONTEXT")
 
 LOCK = "supervisor.lock"
 LOG_MIB = 32
+_SUPERVISOR_S = 20.0  # until it lives
 _ANSWER_BYTES = 262_144
 
 
@@ -83,11 +84,12 @@ def prepare(
 def given_up(job_id: str) -> list[Record[JobRecord]]:
     """The record of a job that died unseen, ended, to be committed with whatever takes its place; else nothing.
 
-    Without it the next supervisor would start the job again, where it may be.
+    Without it the next supervisor would start the job again, where it may be. What the job left running is ended.
     """
     record = open_store().get(JobRecord, job_id)
     if record is None or not record.body.is_open or (job := observe(record)).live:
         return []
+    process.end(record.body.pid, record.body.born, job_id)
     return [record.with_(state=job.state, exit_code=job.exit_code, ended_at=time.time())]
 
 
@@ -117,11 +119,35 @@ def launch() -> None:
 
 
 def start(subject: str, argv: Sequence[str], **options: Any) -> Job:
-    """Commit a job and start it; see `prepare` for the options. Returns at once, with state starting."""
+    """Commit a job and start it; see `prepare` for the options. Returns at once, with state starting.
+
+    Unavailable, and no job, when the workspace's supervisor does not start.
+    """
     store = open_store()
     record = store.commit([prepare(subject, argv, **options)])[0]
-    launch()
+    launch_or_withdraw(record.name)
     return observe(record)
+
+
+def launch_or_withdraw(job_id: str) -> None:
+    """Start a job whose record was committed. When that raises, no later supervisor starts the job."""
+    try:
+        launch()
+    except (LabError, OSError, subprocess.SubprocessError):
+        withdraw(job_id)
+        raise
+
+
+def withdraw(job_id: str) -> None:
+    """End a job that may not have begun yet: it never begins, and one that does already is asked to end."""
+    store = open_store()
+    try:
+        # The claim of its wrapper: whoever has it first decides, and whoever comes later ends.
+        (folder_of(job_id) / "pid").touch(exist_ok=False)
+    except FileExistsError:
+        _mark(store, job_id, stop_requested_at=time.time())
+    else:
+        _mark(store, job_id, state="stopped", ended_at=time.time(), ended_by="it could not be started")
 
 
 def poll(job_id: str) -> Job:
@@ -148,12 +174,21 @@ def find(subject: str) -> Job | None:
 def cancel(job_id: str) -> Job:
     """Ask the job to end: SIGTERM, and SIGKILL to its whole tree 5 s later. Returns at once; may be repeated.
 
-    A job in this or another interactive process sees the request at its next step.
+    A job in this or another interactive process sees the request at its next step. What a job that has ended left
+    running is ended too. Unavailable when the store cannot be read; a request that could not be written holds.
     """
-    job = _mark(open_store(), job_id, stop_requested_at=time.time())
-    # A supervisor that was killed would never read the request, and a process that nobody watches would go on.
+    try:
+        job = _mark(open_store(), job_id, stop_requested_at=time.time())
+    except Unavailable:
+        # A full disk, or a database that is away, must not keep alive what costs money.
+        with contextlib.suppress(OSError):
+            (folder_of(job_id) / STOP).touch()
+        job = poll(job_id)
     if job.live and job.supervised:
+        # A supervisor that was killed would never read the request, and a process that nobody watches would go on.
         launch()
+    elif job.supervised:
+        process.end(0, 0.0, job_id)
     return job
 
 
@@ -294,4 +329,4 @@ def _await_supervisor(home: Path, log: Path) -> None:
         what = f"the workspace's supervisor does not start: {last}"
         return Unavailable(what, f"see {log}; is the machine overloaded?")
 
-    files.until(lambda: files.is_locked(home / LOCK), problem, within_s=20, every_s=0.02)
+    files.until(lambda: files.is_locked(home / LOCK), problem, within_s=_SUPERVISOR_S, every_s=0.02)

@@ -71,10 +71,13 @@ def belongs(pid: int, mark: str) -> bool:
         return not Path("/proc/self").exists()
 
 
-def ask_to_end(leader: int, born: float) -> None:
-    """SIGTERM to the job's process group; a group that is gone is fine."""
+def ask_to_end(leader: int, born: float, mark: str) -> None:
+    """SIGTERM to the job's process group, or to each process of it when its leader was killed; none is fine."""
     if alive(leader, born):
         signal_group(leader, signal.SIGTERM)
+        return
+    for pid in tree(leader, born, mark):
+        _signal(pid, signal.SIGTERM)
 
 
 def signal_group(leader: int, number: signal.Signals) -> None:
@@ -161,8 +164,12 @@ def _command(process: Any) -> str:
 
 
 def _kill(pid: int) -> None:
+    _signal(pid, signal.SIGKILL)
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, number)
 
 
 def _portable_birth(pid: int) -> float:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from .. import files
 from ..config import settings
 from ..store import Body, Record
 from . import process
@@ -14,6 +15,11 @@ from . import process
 State = Literal["starting", "running", "stopping", "done", "failed", "stopped", "lost"]
 
 LIVE = ("starting", "running", "stopping")
+
+# Files of a job's folder. ALIVE is locked by the wrapper and by the command, which has the same handle of it: a command
+# that outlives its wrapper still counts as running. STOP is made by a stop that cannot be written to the store.
+ALIVE = "alive"
+STOP = "stop"
 
 
 class JobRecord(Body, frozen=True, kw_only=True):
@@ -97,7 +103,7 @@ def observe(record: Record[JobRecord]) -> Job:
     """What a record says, corrected by the process table."""
     body, folder = record.body, folder_of(record.name)
     state, code = body.state, body.exit_code
-    if state in ("running", "stopping") and not process.alive(body.pid, body.born):
+    if state in ("running", "stopping") and not runs(record):
         code = exit_code(folder)
         state = ended_state(code, stopped=state == "stopping" or body.stop_requested_at is not None)
     return Job(
@@ -116,6 +122,20 @@ def observe(record: Record[JobRecord]) -> Job:
         context=body.context,
         rev=record.rev,
     )
+
+
+def runs(record: Record[JobRecord]) -> bool:
+    """Whether its process runs: the wrapper, or the command alone when the wrapper was killed."""
+    body, folder = record.body, folder_of(record.name)
+    if process.alive(body.pid, body.born):
+        return True
+    # What the command forked may hold the lock after its end, which the wrapper wrote then.
+    return body.supervised and files.is_locked(folder / ALIVE) and exit_code(folder) is None
+
+
+def stop_requested(record: Record[JobRecord]) -> bool:
+    """Whether somebody asked for its end, be it where the store could not be written."""
+    return record.body.stop_requested_at is not None or (folder_of(record.name) / STOP).exists()
 
 
 def folder_of(job_id: str) -> Path:

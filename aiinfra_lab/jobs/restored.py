@@ -15,7 +15,7 @@ from .. import files
 from ..errors import LabError, Unavailable
 from ..store import Record, open_store
 from . import LOCK, launch, ls, process
-from .record import JobRecord, ended_state, exit_code
+from .record import JobRecord, ended_state, exit_code, runs, stop_requested
 from .supervisor import GRACE_S, LEAVE, claim
 
 PATIENCE_S = 20.0
@@ -53,8 +53,8 @@ def end_unknown(home: Path) -> list[str]:
     known = {record.name for record in open_store().list(JobRecord)}
     folders = [folder for folder in (home / "jobs").glob("*/") if folder.name not in known and _lives(folder)]
     leaders = {folder.name: _leader(folder) for folder in folders}
-    for leader in leaders.values():
-        process.ask_to_end(*leader)
+    for job_id, leader in leaders.items():
+        process.ask_to_end(*leader, job_id)
     process.wait_ended(leaders.values(), GRACE_S)
     for job_id, leader in leaders.items():
         process.end(*leader, job_id)
@@ -74,14 +74,14 @@ def settle(home: Path) -> None:
 
 def _observed(record: Record[JobRecord], folder: Path) -> Record[JobRecord]:
     pid, born = _leader(folder)
-    if born:
-        return record.with_(state="running", pid=pid, born=born)
-    if record.body.state == "starting" and not claim(folder):
+    running = record.with_(state="running", pid=pid, born=born)
+    if runs(running):
+        return running
+    if record.body.state == "starting" and claim(folder) is None:
         return record  # nobody has begun it
     process.end(0, 0.0, record.name)  # whatever it left running
     code = exit_code(folder)
-    stopped = record.body.stop_requested_at is not None
-    return record.with_(state=ended_state(code, stopped=stopped), exit_code=code, ended_at=time.time())
+    return record.with_(state=ended_state(code, stopped=stop_requested(record)), exit_code=code, ended_at=time.time())
 
 
 def _lives(folder: Path) -> bool:
@@ -90,7 +90,7 @@ def _lives(folder: Path) -> bool:
 
 def _leader(folder: Path) -> tuple[int, float]:
     """The job's wrapper and when it was born; zeros when it is gone."""
-    pid = claim(folder)
+    pid = claim(folder) or 0
     born = process.birth(pid) if pid and process.belongs(pid, folder.name) else 0.0
     return (pid, born) if born else (0, 0.0)
 

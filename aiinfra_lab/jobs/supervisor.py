@@ -20,7 +20,7 @@ from ..config import settings
 from ..errors import Conflict, Unavailable, UsageProblem
 from ..store import Record, open_store
 from . import LOCK, LOG_MIB, child_environment, log_bytes, process
-from .record import JobRecord, ended_state, exit_code
+from .record import ALIVE, JobRecord, ended_state, exit_code, runs, stop_requested
 
 IDLE_S = 5.0
 GRACE_S = 5.0
@@ -32,13 +32,18 @@ _log = logging.getLogger("aiinfra_lab.jobs.supervisor")  # __name__ is __main__ 
 # Who holds this file for himself alone asks the supervisor to leave; a lock, so that the wish goes with its process.
 LEAVE = "supervisor.leave"
 
+# How long a wrapper may take until it claims its job.
+CLAIM_S = 10.0
+
 # `set -C` makes the pid file a claim: of two wrappers of one job only the first goes on. The trap lets the command
-# get the SIGTERM that is sent to the whole group while the wrapper stays to write down how it ended.
+# get the SIGTERM that is sent to the whole group while the wrapper stays to write down how it ended: over spaces that
+# have their room on the disk already, since it may be full by then.
 _WRAPPER = """
 set -C; echo $$ 2>/dev/null > "$AIINFRA_JOB_DIR/pid" || exit 0
+printf '%4s' ' ' >| "$AIINFRA_JOB_DIR/exit.part"
 trap : TERM INT HUP
 "$@"
-echo $? > "$AIINFRA_JOB_DIR/exit.part"; mv "$AIINFRA_JOB_DIR/exit.part" "$AIINFRA_JOB_DIR/exit"
+printf '%3d\\n' $? 1<> "$AIINFRA_JOB_DIR/exit.part" && mv "$AIINFRA_JOB_DIR/exit.part" "$AIINFRA_JOB_DIR/exit"
 """
 
 
@@ -60,22 +65,32 @@ class Supervisor:
         """Look at every live job once; how many there are."""
         process.reap()
         logs.bound(self.home / "supervisor.log", self.log_bytes)
-        if (file := _identity(self.home)) != self.file:
-            # The store was put back from a copy: what was read before may be of another past.
-            self.file, self.seen_rev = file, 0
-            self.live.clear()
-        for record in reversed(self.store.list(JobRecord, since_rev=self.seen_rev, order="written")):
-            self.seen_rev = max(self.seen_rev, record.rev)
-            if record.body.is_open:
-                self.live[record.name] = record
-            else:
-                self.live.pop(record.name, None)
+        try:
+            self._read()
+        except Unavailable as problem:
+            # The database is away or the disk is full: what is known to live is watched all the same.
+            _log.warning("the store cannot be read: %s", problem)
         for record in list(self.live.values()):
             try:
                 self._look(record)
             except (Conflict, Unavailable):
                 continue  # somebody asked for its end just now, or the store is busy: the next tick looks again
         return len(self.live)
+
+    def _read(self) -> None:
+        if (file := _identity(self.home)) != self.file:
+            # The store was put back from a copy: what was read before may be of another past.
+            self.file, self.seen_rev = file, 0
+            self.live.clear()
+        # Of the first look only what is open matters, of later ones also what others have ended.
+        only_open = None if self.seen_rev else True
+        found = self.store.list(JobRecord, since_rev=self.seen_rev, is_open=only_open, order="written")
+        for record in reversed(found):
+            self.seen_rev = max(self.seen_rev, record.rev)
+            if record.body.is_open:
+                self.live[record.name] = record
+            else:
+                self.live.pop(record.name, None)
 
     def _look(self, record: Record[JobRecord]) -> None:
         body = record.body
@@ -85,7 +100,7 @@ class Supervisor:
                 self._write(record, state="lost", ended_at=time.time())
         elif body.state == "starting":
             self._bring_up(record)
-        elif not process.alive(body.pid, body.born):
+        elif not runs(record):
             self._ended(record)
         elif self._due(record):
             self._wind_down(record)
@@ -95,12 +110,12 @@ class Supervisor:
         claimed = claim(folder)
         if claimed and process.belongs(claimed, record.name) and (born := process.birth(claimed)):
             self._write(record, state="running", pid=claimed, born=born)
-        elif claimed:
+        elif claimed is not None:
             self._ended(record)  # before anybody saw it run, with its exit code or without a word
-        elif record.body.stop_requested_at and not claimed:
+        elif stop_requested(record):
             self._write(record, state="stopped", ended_at=time.time())
-        # Again when nobody claimed it in 10 s: its wrapper may have been killed first, and of two only one goes on.
-        elif time.time() >= record.body.not_before and time.monotonic() - self._spawned(record) > 10:
+        # Again when nobody claimed it: its wrapper may have been killed first, and of two only one goes on.
+        elif time.time() >= record.body.not_before and time.monotonic() - self._spawned(record) > CLAIM_S:
             self.spawned_at[record.name] = time.monotonic()
             try:
                 _spawn(record.name, folder, self.settings.workspace, self.settings.project)
@@ -116,15 +131,16 @@ class Supervisor:
 
     def _due(self, record: Record[JobRecord]) -> bool:
         deadline_at = record.body.deadline_at
-        return record.body.stop_requested_at is not None or (deadline_at is not None and time.time() >= deadline_at)
+        return stop_requested(record) or (deadline_at is not None and time.time() >= deadline_at)
 
     def _wind_down(self, record: Record[JobRecord]) -> None:
         pid, born = record.body.pid, record.body.born
         if record.name not in self.asked_at:
             # Written first: whoever sees the process end must already be able to read why.
-            self._write(record, state="stopping", ended_by="request" if record.body.stop_requested_at else "deadline")
+            with contextlib.suppress(Unavailable):  # but a full disk keeps nothing alive
+                self._write(record, state="stopping", ended_by="request" if stop_requested(record) else "deadline")
             self.asked_at[record.name] = time.monotonic()
-            process.ask_to_end(pid, born)
+            process.ask_to_end(pid, born, record.name)
         elif time.monotonic() - self.asked_at[record.name] > GRACE_S:
             process.end(pid, born, record.name)
 
@@ -132,7 +148,7 @@ class Supervisor:
         code = exit_code(self._folder(record))
         process.end(record.body.pid, record.body.born, record.name)  # whatever it left running
         logs.bound(self._folder(record) / "log", self.log_bytes)
-        stopped = record.body.stop_requested_at is not None or record.body.ended_by == "deadline"
+        stopped = stop_requested(record) or record.body.ended_by == "deadline"
         state = ended_state(code, stopped=stopped)
         restarts = record.body.restarts
         if state in ("failed", "lost") and record.body.restart and restarts < MAX_RESTARTS:
@@ -179,12 +195,19 @@ def _log_bytes() -> int:
         return LOG_MIB << 20
 
 
-def claim(folder: Path) -> int:
-    """The process that the job's wrapper said it is, or 0."""
+def claim(folder: Path) -> int | None:
+    """The process that the job's wrapper said it is; None while nobody claimed the job.
+
+    0 when whoever claimed it never wrote who it is: it was killed, or the job was withdrawn.
+    """
+    path = folder / "pid"
     try:
-        return int((folder / "pid").read_text())
-    except (FileNotFoundError, ValueError):
-        return 0
+        return int(path.read_text())
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        # It may be about to write it.
+        return 0 if time.time() - path.stat().st_mtime > CLAIM_S else None
 
 
 def _spawn(job_id: str, folder: Path, workspace: Path, project: Path) -> None:
@@ -195,12 +218,15 @@ def _spawn(job_id: str, folder: Path, workspace: Path, project: Path) -> None:
         argv = ["timeout", "--foreground", "--kill-after=5", f"{spec['deadline_s']:.3f}", *argv]
     # Unbuffered: a log shows what was printed at once, and keeps it when the job is killed.
     mine = {"AIINFRA_JOB": job_id, "AIINFRA_JOB_DIR": str(folder), "PYTHONUNBUFFERED": "1"}
-    with (folder / "log").open("ab") as log:
+    if (alive := files.take_lock(folder / ALIVE)) is None:
+        return  # an earlier wrapper, which has not claimed it yet
+    with alive, (folder / "log").open("ab") as log:
         subprocess.Popen(
             ["/bin/sh", "-c", _WRAPPER, "sh", *argv],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
+            pass_fds=[alive.fileno()],
             # `ask_to_end` signals the group that this makes, and `tree` finds the session.
             start_new_session=True,
             cwd=spec["cwd"],

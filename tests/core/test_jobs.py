@@ -8,10 +8,11 @@ import pytest
 
 from aiinfra_lab import files, jobs
 from aiinfra_lab.errors import Conflict, Interrupted, NotFound, Unavailable
-from aiinfra_lab.jobs import JobRecord, process, restored
+from aiinfra_lab.jobs import JobRecord, process, restored, supervisor
+from aiinfra_lab.jobs.supervisor import Supervisor
 from aiinfra_lab.store import Event, Record, open_store
 from aiinfra_lab.store.sqlite import restore
-from tests.conftest import PATIENCE_S, end_supervisor, press_ctrl_c_in, supervisors, until
+from tests.conftest import PATIENCE_S, end, end_supervisor, no_supervisor, press_ctrl_c_in, supervisors, until
 
 SLEEP = ["sleep", "600"]
 
@@ -118,6 +119,107 @@ def test_a_job_whose_whole_tree_is_killed_is_lost(workspace):
     os.killpg(job.pid, signal.SIGKILL)
     until(lambda: not jobs.poll(job.id).live)
     assert jobs.poll(job.id).state == "lost"
+
+
+def orphaned(workspace) -> jobs.Job:
+    """A job whose supervisor and wrapper were killed: its command goes on alone."""
+    job = running(jobs.start("deploy:a", SLEEP, restart=True))
+    end_supervisor(workspace)
+    end(job.pid)
+    until(lambda: not process.birth(job.pid))
+    return job
+
+
+def test_a_command_that_outlives_its_wrapper_and_the_supervisor_still_runs_and_is_adopted(workspace):
+    job = orphaned(workspace)
+    assert jobs.poll(job.id).state == "running"
+    jobs.wait(jobs.start("train:b", ["sleep", "1"]).id, PATIENCE_S)
+    assert (jobs.poll(job.id).state, jobs.poll(job.id).restarts) == ("running", 0)
+    jobs.cancel(job.id)
+    assert (jobs.wait(job.id, PATIENCE_S).state, list(process.tree(0, 0.0, job.id))) == ("stopped", [])
+
+
+def test_a_command_that_outlived_its_wrapper_is_started_again_when_it_ends(workspace):
+    job = orphaned(workspace)
+    jobs.launch()
+    end(*process.tree(0, 0.0, job.id))
+    until(lambda: jobs.poll(job.id).restarts == 1)
+
+
+def test_what_a_job_left_running_that_died_unseen_is_ended_when_it_is_given_up(workspace):
+    job = running(jobs.start("deploy:a", shell("setsid sleep 61 & exec sleep 62"), restart=True))
+    until(lambda: len(list(process.tree(0, 0.0, job.id))) == 3)
+    end_supervisor(workspace)
+    (workspace / ".aiinfra" / "jobs" / job.id / "alive").unlink()
+    end(job.pid)
+    until(lambda: not jobs.poll(job.id).live)
+    assert [record.body.state for record in jobs.given_up(job.id)] == ["lost"]
+    assert list(process.tree(0, 0.0, job.id)) == []
+
+
+def test_a_start_that_failed_does_not_come_to_life_later(workspace):
+    with no_supervisor(), pytest.raises(Unavailable):
+        jobs.start("gpu:a", shell("touch began; sleep 60"))
+    assert jobs.find("gpu:a").state == "stopped"
+    jobs.wait(jobs.start("train:b", ["sleep", "1"]).id, PATIENCE_S)
+    assert not (workspace / "began").exists()
+
+
+def test_a_job_that_runs_is_asked_to_end_when_it_is_withdrawn(workspace):
+    job = running(jobs.start("gpu:a", SLEEP))
+    jobs.withdraw(job.id)
+    assert jobs.wait(job.id, PATIENCE_S).state == "stopped"
+
+
+def test_a_stop_reaches_a_job_though_the_store_cannot_be_written(workspace, monkeypatch):
+    job = running(jobs.start("deploy:a", SLEEP, restart=True))
+
+    def full(*_: object) -> None:
+        raise Unavailable("the disk is full", "free some space")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(type(open_store()), "commit", full)
+        assert jobs.cancel(job.id).live
+    ended = jobs.wait(job.id, PATIENCE_S)
+    assert (ended.state, ended.restarts) == ("stopped", 0)
+
+
+def test_a_supervisor_ends_what_is_due_though_the_store_is_away(workspace, monkeypatch):
+    job = running(jobs.start("gpu:a", SLEEP))
+    end_supervisor(workspace)
+    watching = Supervisor()
+    watching.tick()
+
+    def away(*_: object, **__: object) -> None:
+        raise Unavailable("the database is away", "start it")
+
+    monkeypatch.setattr(supervisor, "GRACE_S", 0.0)
+    with monkeypatch.context() as store:
+        for name in ("list", "commit"):
+            store.setattr(type(watching.store), name, away)
+        (job.folder / "stop").touch()
+        until(lambda: watching.tick() and not process.birth(job.pid))
+    until(lambda: not watching.tick())
+    assert jobs.poll(job.id).state == "stopped"
+
+
+def test_a_claim_whose_wrapper_was_killed_while_it_wrote_it_counts_as_lost(workspace, monkeypatch):
+    monkeypatch.setattr(supervisor, "CLAIM_S", 0.0)
+    record = jobs.prepare("train:a", ["true"])
+    (jobs.record.folder_of(record.name) / "pid").touch()
+    open_store().commit([record])
+    watching = Supervisor()
+    until(lambda: not watching.tick())
+    assert jobs.poll(record.name).state == "lost"
+
+
+def test_an_end_is_written_over_room_that_was_taken_before(workspace):
+    job = running(jobs.start("train:a", shell("until [ -e go ]; do sleep 0.05; done; exit 17")))
+    room = job.folder / "exit.part"
+    inode = until(lambda: room.exists() and room.stat().st_size == 4 and room.stat().st_ino)
+    (workspace / "go").touch()
+    assert jobs.wait(job.id, PATIENCE_S).exit_code == 17
+    assert (job.folder / "exit").stat().st_ino == inode
 
 
 def test_what_was_given_up_is_not_started_again(workspace):

@@ -17,10 +17,11 @@ from aiinfra_lab.config import settings
 from aiinfra_lab.deploy import client, lifecycle
 from aiinfra_lab.deploy.record import EndpointRecord
 from aiinfra_lab.errors import Conflict, Failed, Interrupted, NotFound, Unavailable, UsageProblem
+from aiinfra_lab.jobs import process
 from aiinfra_lab.models.record import ModelAliases
 from aiinfra_lab.store import open_store, update
 from tests import records
-from tests.conftest import PATIENCE_S, end_supervisor, press_ctrl_c_in, until
+from tests.conftest import PATIENCE_S, end, end_supervisor, press_ctrl_c_in, until
 
 from .conftest import DF, FAR, ROW, server_pid
 
@@ -243,6 +244,18 @@ def test_what_takes_the_place_of_a_killed_process_is_left_alone_by_it(register, 
     jobs.wait(jobs.start("train:after", ["sleep", "1"]).id)  # by then the old one would have been brought back
     assert (jobs.poll(old.id).state, jobs.poll(old.id).restarts, again.state) == ("lost", 0, "running")
     assert deploy.run("delay", rows=DF, rate=20, for_="0.5s").ok == 10
+
+
+def test_an_endpoint_whose_supervisor_and_wrapper_were_killed_serves_and_can_be_stopped(register, workspace):
+    register(1)
+    endpoint = deploy.start("delay", model="models:delay@1")
+    job = jobs.find("deploy:delay")
+    end_supervisor(workspace)
+    end(job.pid)
+    until(lambda: not process.birth(job.pid))
+    assert (deploy.show("delay").state, len(endpoint.predict([ROW]))) == ("running", 1)
+    assert deploy.stop("delay").state == "stopped"
+    assert list(process.tree(0, 0.0, job.id)) == []
 
 
 def test_a_process_whose_place_was_taken_ends_at_once(register, workspace):

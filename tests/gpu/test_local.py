@@ -9,8 +9,10 @@ from aiinfra_lab import gpu, jobs, kernels
 from aiinfra_lab.config import settings
 from aiinfra_lab.errors import Failed, NotFound, Unavailable
 from aiinfra_lab.gpu.local import LocalMachines
+from aiinfra_lab.jobs import process
 from aiinfra_lab.store import open_store, update
 from aiinfra_lab.testing.gpu import MachinesContract
+from tests.conftest import end, end_supervisor, no_supervisor, until
 
 
 @pytest.fixture
@@ -88,6 +90,36 @@ def test_a_keeper_that_fails_says_what_happened_and_what_mends_it(workspace):
         gpu.start("one")
     why = "its keeper failed: another keeper holds gpu:one (look at it with `%gpu show one`)"
     assert problem.value.what == f"gpu:one did not become ready: {why}"
+
+
+def test_a_session_whose_supervisor_and_wrapper_were_killed_lives_and_can_be_stopped(workspace):
+    gpu.start("one")
+    job = jobs.find("gpu:one")
+    end_supervisor(workspace)
+    end(job.pid)
+    until(lambda: not process.birth(job.pid))
+    assert gpu.show("one").state == "running"
+    assert gpu.stop("one").state.startswith("ended")
+    assert list(process.tree(0, 0.0, job.id)) == []
+
+
+def test_a_kernel_that_outlives_its_keeper_and_the_supervisor_is_ended_by_a_stop(workspace):
+    gpu.start("one")
+    job = jobs.find("gpu:one")
+    end_supervisor(workspace)
+    for pid in [job.pid, *process.tree(job.pid, process.birth(job.pid), job.id)]:
+        if "ipykernel" not in Path(f"/proc/{pid}/cmdline").read_text():
+            end(pid)
+    until(lambda: not jobs.poll(job.id).live)
+    gpu.stop("one")
+    assert list(process.tree(0, 0.0, job.id)) == []
+
+
+def test_a_start_that_failed_leaves_no_machine_that_comes_later(workspace):
+    with no_supervisor(), pytest.raises(Unavailable):
+        gpu.start("one", for_="1h")
+    assert (gpu.ls()[0].state.startswith("ended"), jobs.ls(live=True)) == (True, [])
+    assert gpu.start("one").state == "running"
 
 
 def test_the_state_of_an_earlier_start_counts_for_nothing(machines):
