@@ -159,9 +159,13 @@ def poll(job_id: str) -> Job:
 
 
 def ls(subject: str | None = None, *, live: bool = False) -> list[Job]:
-    """Jobs, newest first: all, or those of one subject (a URI; without its version: of every version)."""
+    """Jobs, newest first: all, or those of one subject (a URI; without its version: of every version).
+
+    Those whose record cannot be read are left out: `%lab check` names them.
+    """
     # What is written down as ended has ended; of the others some may have died unseen.
-    records = open_store().list(JobRecord, about=subject, is_open=True if live else None)
+    only_open = True if live else None
+    records = open_store().list(JobRecord, about=subject, is_open=only_open, skip_unreadable=True)
     return [job for job in map(observe, records) if job.live or not live]
 
 
@@ -234,7 +238,7 @@ def log_bytes() -> int:
 
 def kept_files() -> Iterator[KeptFile]:
     """The folders of the jobs that have ended, which hold their logs: nothing needs them but people."""
-    for record in open_store().list(JobRecord, is_open=False):
+    for record in open_store().list(JobRecord, is_open=False, skip_unreadable=True):
         folder = folder_of(record.name)
         with contextlib.suppress(FileNotFoundError):  # freed before, or just now
             size = sum(path.stat().st_size for path in folder.iterdir())

@@ -84,7 +84,9 @@ class Supervisor:
             self.live.clear()
         # Of the first look only what is open matters, of later ones also what others have ended.
         only_open = None if self.seen_rev else True
-        found = self.store.list(JobRecord, since_rev=self.seen_rev, is_open=only_open, order="written")
+        found = self.store.list(
+            JobRecord, since_rev=self.seen_rev, is_open=only_open, order="written", skip_unreadable=True
+        )
         for record in reversed(found):
             self.seen_rev = max(self.seen_rev, record.rev)
             if record.body.is_open:

@@ -1,5 +1,6 @@
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -201,6 +202,16 @@ def test_a_supervisor_ends_what_is_due_though_the_store_is_away(workspace, monke
         until(lambda: watching.tick() and not process.birth(job.pid))
     until(lambda: not watching.tick())
     assert jobs.poll(job.id).state == "stopped"
+
+
+@pytest.mark.parametrize("is_open", [True, False])
+def test_a_job_record_that_cannot_be_read_keeps_no_other_from_being_watched(workspace, is_open):
+    broken = jobs.wait(jobs.start("train:a", ["true"]).id, PATIENCE_S)
+    end_supervisor(workspace)
+    with sqlite3.connect(open_store().path) as store:
+        store.execute("UPDATE records SET body = '{', is_open = ? WHERE name = ?", (is_open, broken.id))
+    store.close()
+    assert jobs.wait(jobs.start("train:b", ["true"]).id, PATIENCE_S).state == "done"
 
 
 def test_a_claim_whose_wrapper_was_killed_while_it_wrote_it_counts_as_lost(workspace, monkeypatch):
