@@ -51,7 +51,8 @@ class Local:
         # One question for all that may live; those that ended are asked for one by one, until their end is written.
         open_jobs = {job.id: job for job in jobs.ls(live=True)} if len(claims) > 1 else {}
         found = {claim: open_jobs.get(claim) or _poll(claim) for claim in claims}
-        return {claim: _state(job) if job else State("lost") for claim, job in found.items()}
+        # One that died unseen is closed together with its endpoint: what is told as lost does not come back by itself.
+        return {claim: _state(jobs.close_unseen(job)) if job else State("lost") for claim, job in found.items()}
 
     def serving(self, claim: str) -> Serving:
         record = _record(claim)
@@ -108,6 +109,9 @@ def _record(claim: str) -> EndpointRecord | None:
 
 def _state(job: Job) -> State:
     word: Word = "stopping" if job.live and job.stop_requested_at else _WORDS[job.state]
+    if not job.live and job.ended_at is None and jobs.is_watched():
+        # In a moment its supervisor starts it again, or writes its end.
+        return State("starting", job.restarts, job=job.id)
     detail = ""
     if word == "failed" and job.exit_code is not None:
         detail = f"exit code {job.exit_code}"

@@ -86,5 +86,5 @@ class KernelHost(Protocol):
     def kernel(self, handle: str) -> KeptKernel:
         """The kernel of a machine that has not ended, for `kernels.execute`; it need not be ready yet.
 
-        NotFound when there is no such machine.
+        NotFound when there is no such machine. Unavailable when its kernel cannot be reached from here.
         """

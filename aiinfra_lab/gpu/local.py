@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from .. import jobs, logs
 from ..config import Settings
 from ..cost import machine_usd_per_hour
-from ..errors import NotFound
+from ..errors import NotFound, Unavailable
 from ..kernels import KeptKernel, sweep
 from ..store import open_store, update
 from ..uris import Uri
@@ -53,9 +53,11 @@ class LocalMachines:
 
     def status(self, handle: str) -> Status:
         try:
-            job = jobs.poll(handle)
+            job = jobs.close_unseen(jobs.poll(handle))
         except NotFound:
             return Status("ended", "it is not known here")
+        if not job.is_here:
+            return _status_elsewhere(job)
         kernel = KeptKernel.of(job.subject)
         state = kernel.state()
         is_written = state.at >= job.started_at  # an earlier start of that name left its state behind
@@ -76,7 +78,7 @@ class LocalMachines:
     def terminate(self, handle: str) -> None:
         with contextlib.suppress(NotFound):
             job = jobs.cancel(handle)
-            if not job.live:
+            if not job.live and job.is_here:
                 # A keeper that was killed left its kernel's spec and sockets behind.
                 sweep(KeptKernel.of(job.subject))
 
@@ -85,7 +87,11 @@ class LocalMachines:
         return {handle: uri.name for handle, uri in live.items() if uri.noun == SessionRecord.kind}
 
     def kernel(self, handle: str) -> KeptKernel:
-        return KeptKernel.of(jobs.poll(handle).subject)
+        job = jobs.poll(handle)
+        if not job.is_here:
+            fix = f"use it there, or start one here by another name: `%gpu start {Uri.parse(job.subject).name}-2`"
+            raise Unavailable(f"the kernel of {job.subject} is in another folder that shares this store", fix)
+        return KeptKernel.of(job.subject)
 
     def _taken(self) -> dict[str, str]:
         """Which session has which device."""
@@ -121,6 +127,15 @@ def _environment(offer: Offer) -> dict[str, str]:
     from jupyter_core.paths import jupyter_data_dir
 
     return {"CUDA_VISIBLE_DEVICES": offer.device, "JUPYTER_DATA_DIR": jupyter_data_dir()}
+
+
+def _status_elsewhere(job: jobs.Job) -> Status:
+    """What the supervisor of another folder wrote: neither its processes nor its kernel can be looked at from here."""
+    if not job.live:
+        return Status("ended", _how(job), job.ended_at)
+    if job.stop_requested_at or job.state == "stopping":
+        return Status("stopping")
+    return Status("ready" if job.state == "running" else "starting")
 
 
 def _how(job: jobs.Job) -> str:

@@ -26,12 +26,25 @@ from ..store import Event, Record, Store, open_store
 from ..units import show_duration
 from ..uris import Uri
 from . import process
-from .record import LIVE, STOP, Job, JobRecord, State, ended_state, exit_code, folder_of, observe
+from .record import (
+    LIVE,
+    STOP,
+    Job,
+    JobRecord,
+    State,
+    ended_state,
+    exit_code,
+    folder_of,
+    make_home_id,
+    observe,
+    stop_requested,
+)
 
 __all__ = [
     "LIVE", "LOCK", "Here", "Job", "JobRecord",
-    "beat", "cancel", "child_environment", "ended_state", "exit_code", "find", "given_up", "here", "kept_files",
-    "launch", "launch_or_withdraw", "log", "log_bytes", "ls", "observe", "poll", "prepare", "start", "wait", "withdraw",
+    "beat", "cancel", "child_environment", "close_unseen", "ended_state", "exit_code", "find", "given_up", "here",
+    "is_watched", "kept_files", "launch", "launch_or_withdraw", "log", "log_bytes", "ls", "observe", "poll", "prepare",
+    "start", "wait", "withdraw",
 ]  # fmt: skip
 
 # A child with these would be taken for a part of that job by `process.tree`, and be killed when the job ends.
@@ -40,6 +53,7 @@ _OWN = ("AIINFRA_JOB", "AIINFRA_JOB_DIR", "AIINFRA_CONTEXT")
 LOCK = "supervisor.lock"
 LOG_MIB = 32
 _SUPERVISOR_S = 20.0  # until it lives
+_STORE_S = 20.0  # for a database to come back
 _ANSWER_BYTES = 262_144
 
 
@@ -77,6 +91,7 @@ def prepare(
         deadline_at=now + deadline_s if deadline_s else None,
         restart=restart,
         context=os.environ.get("AIINFRA_CONTEXT", ""),
+        home=make_home_id(settings().home),
     )
     return Record.new(job_id, body)
 
@@ -93,11 +108,16 @@ def given_up(job_id: str) -> list[Record[JobRecord]]:
     return [record.with_(state=job.state, exit_code=job.exit_code, ended_at=time.time())]
 
 
+def is_watched() -> bool:
+    """Whether the workspace's supervisor lives, which sees every end and starts again what shall be."""
+    return files.is_locked(settings().home / LOCK)
+
+
 def launch() -> None:
     """See to it that the workspace's supervisor lives; it starts every job whose record was committed."""
     home = settings().home
     # Two who look at once may each start one: the later supervisor finds the lock taken and ends.
-    if files.is_locked(home / LOCK):
+    if is_watched():
         return
     home.mkdir(parents=True, exist_ok=True)
     # Through a shell that ends at once: the supervisor must be nobody's child, or it would be left as a zombie.
@@ -127,6 +147,20 @@ def start(subject: str, argv: Sequence[str], **options: Any) -> Job:
     record = store.commit([prepare(subject, argv, **options)])[0]
     launch_or_withdraw(record.name)
     return observe(record)
+
+
+def close_unseen(job: Job) -> Job:
+    """The job, with its end written when it died unseen: whoever tells its end must not have a supervisor undo it.
+
+    While one lives it stays as it is: it writes the end, or starts the job again. Nothing is written by whoever may
+    not write.
+    """
+    is_seen = job.live or job.ended_at is not None
+    if is_seen or not job.supervised or not job.is_here or is_watched():
+        return job
+    with contextlib.suppress(LabError):
+        open_store().commit(given_up(job.id))
+    return poll(job.id)
 
 
 def launch_or_withdraw(job_id: str) -> None:
@@ -188,10 +222,12 @@ def cancel(job_id: str) -> Job:
         with contextlib.suppress(OSError):
             (folder_of(job_id) / STOP).touch()
         job = poll(job_id)
-    if job.live and job.supervised:
+    if not (job.supervised and job.is_here):
+        return job
+    if job.live:
         # A supervisor that was killed would never read the request, and a process that nobody watches would go on.
         launch()
-    elif job.supervised:
+    else:
         process.end(0, 0.0, job_id)
     return job
 
@@ -208,7 +244,7 @@ def wait(job_id: str, timeout_s: float | None = None, *, again: str = "") -> Job
         # `ended_at` is written when the whole tree has ended; a state may be observed as soon as its leader has.
         if not job.live and (job.ended_at is not None or not job.supervised):
             return job
-        if job.supervised:
+        if job.supervised and job.is_here:
             launch()  # one may have been killed since
         return None
 
@@ -223,8 +259,11 @@ def wait(job_id: str, timeout_s: float | None = None, *, again: str = "") -> Job
 
 
 def log(job_id: str, lines: int = 200) -> str:
-    """The end of the job's output, at most that many lines and 256 KiB."""
-    text = logs.tail(poll(job_id).log_path, _ANSWER_BYTES).decode("utf-8", "replace")
+    """The end of the job's output, at most that many lines and 256 KiB; of a job of another folder, where it is."""
+    job = poll(job_id)
+    if not job.is_here:
+        return f"the output of {job.subject} is in the folder that started it, which shares this store"
+    text = logs.tail(job.log_path, _ANSWER_BYTES).decode("utf-8", "replace")
     return "\n".join(text.splitlines()[-lines:])
 
 
@@ -266,8 +305,9 @@ class Here:
         """Whether somebody asked for the end; cheap: it looks at most five times a second."""
         if not self._asked and time.monotonic() - self._looked >= 0.2:
             self._looked = time.monotonic()
-            record = self._store.get(JobRecord, self.id)
-            self._asked = record is not None and record.body.stop_requested_at is not None
+            with contextlib.suppress(Unavailable):  # a database that restarts ends no work
+                record = self._store.get(JobRecord, self.id)
+                self._asked = record is not None and stop_requested(record)
         return self._asked
 
 
@@ -293,10 +333,9 @@ def here(subject: str, *also: Record[Any], event: Event | None = None) -> Iterat
         yield this
     except BaseException as problem:
         stopped = this.stop_requested() or isinstance(problem, KeyboardInterrupt)
-        _mark(store, this.id, state="stopped" if stopped else "failed", ended_at=time.time())
+        _end_here(store, this.id, "stopped" if stopped else "failed")
         raise
-    state = this.ended or ("stopped" if this.stop_requested() else "done")
-    _mark(store, this.id, state=state, ended_at=time.time())
+    _end_here(store, this.id, this.ended or ("stopped" if this.stop_requested() else "done"))
 
 
 def child_environment(workspace: Path, project: Path) -> dict[str, str]:
@@ -304,6 +343,20 @@ def child_environment(workspace: Path, project: Path) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name not in _OWN}
     # What the user has set himself overrides our switches, as in `opt_out`.
     return {**OPT_OUTS, **kept, "AIINFRA_WORKSPACE": str(workspace), "AIINFRA_PROJECT": str(project)}
+
+
+def _end_here(store: Store, job_id: str, state: State) -> None:
+    """Write the end of this process's own job. A database that restarts has a while for it; then it is seen as lost."""
+    until_at = time.monotonic() + _STORE_S
+    while True:
+        try:
+            _mark(store, job_id, state=state, ended_at=time.time())
+        except Unavailable:
+            if time.monotonic() > until_at:
+                raise
+            time.sleep(0.2)
+        else:
+            return
 
 
 def _mark(store: Store, job_id: str, **changes: Any) -> Job:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import secrets
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +30,8 @@ class JobRecord(Body, frozen=True, kw_only=True):
     subject: URI of the thing that the job is for. context: what it was started for, such as a recipe's step.
     supervised: whether the supervisor starts and ends it; else it is a notebook's own process. pid, born: its leader
     and when that was born, as `process.birth` tells. ended_by: request, deadline, or why it could not be started.
-    not_before: the earliest time of its next start, after it failed.
+    not_before: the earliest time of its next start, after it failed. home: the folder whose supervisor watches it, as
+    `home_id` tells; "" for the only one there is.
     """
 
     kind: ClassVar[str] = "job"
@@ -45,6 +48,7 @@ class JobRecord(Body, frozen=True, kw_only=True):
     born: float = 0.0
     restarts: int = 0
     not_before: float = 0.0
+    home: str = ""
     exit_code: int | None = None
     ended_at: float | None = None
     ended_by: str | None = None
@@ -79,6 +83,7 @@ class Job:
     supervised: bool
     context: str
     rev: int
+    is_here: bool
 
     @property
     def live(self) -> bool:
@@ -100,10 +105,10 @@ class Job:
 
 
 def observe(record: Record[JobRecord]) -> Job:
-    """What a record says, corrected by the process table."""
+    """What a record says, corrected by the process table. A job of another folder is what its supervisor wrote."""
     body, folder = record.body, folder_of(record.name)
-    state, code = body.state, body.exit_code
-    if state in ("running", "stopping") and not runs(record):
+    state, code, here = body.state, body.exit_code, is_here(record)
+    if here and state in ("running", "stopping") and not runs(record):
         code = exit_code(folder)
         state = ended_state(code, stopped=state == "stopping" or body.stop_requested_at is not None)
     return Job(
@@ -121,7 +126,37 @@ def observe(record: Record[JobRecord]) -> Job:
         supervised=body.supervised,
         context=body.context,
         rev=record.rev,
+        is_here=here,
     )
+
+
+def is_here(record: Record[JobRecord]) -> bool:
+    """Whether it is this folder's: several folders, or machines, may share one store, and each has a supervisor."""
+    return record.body.home in ("", home_id(settings().home))
+
+
+def home_id(home: Path) -> str:
+    """The word that tells this folder from others which share its store; "" when it has begun no job yet."""
+    path = home / "id"
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return ""
+    return _read_id(path, found.st_ino, found.st_size)
+
+
+def make_home_id(home: Path) -> str:
+    """The folder's word, made once: it is the same when the folder is moved."""
+    path = home / "id"
+    with files.lock(path):
+        if not path.read_text():
+            path.write_text(secrets.token_hex(8))
+    return home_id(home)
+
+
+@functools.lru_cache(maxsize=64)
+def _read_id(path: Path, _inode: int, _size: int) -> str:
+    return path.read_text()  # another one only when the folder was made anew
 
 
 def runs(record: Record[JobRecord]) -> bool:

@@ -20,7 +20,7 @@ from ..config import settings
 from ..errors import Conflict, Unavailable, UsageProblem
 from ..store import Record, open_store
 from . import LOCK, LOG_MIB, child_environment, log_bytes, process
-from .record import ALIVE, JobRecord, ended_state, exit_code, runs, stop_requested
+from .record import ALIVE, JobRecord, ended_state, exit_code, is_here, runs, stop_requested
 
 IDLE_S = 5.0
 GRACE_S = 5.0
@@ -89,7 +89,7 @@ class Supervisor:
         )
         for record in reversed(found):
             self.seen_rev = max(self.seen_rev, record.rev)
-            if record.body.is_open:
+            if record.body.is_open and is_here(record):
                 self.live[record.name] = record
             else:
                 self.live.pop(record.name, None)

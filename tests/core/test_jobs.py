@@ -6,6 +6,7 @@ import sys
 import threading
 
 import pytest
+from msgspec.structs import replace
 
 from aiinfra_lab import files, jobs
 from aiinfra_lab.errors import Conflict, Interrupted, NotFound, Unavailable
@@ -202,6 +203,64 @@ def test_a_supervisor_ends_what_is_due_though_the_store_is_away(workspace, monke
         until(lambda: watching.tick() and not process.birth(job.pid))
     until(lambda: not watching.tick())
     assert jobs.poll(job.id).state == "stopped"
+
+
+def elsewhere(job_id: str, state: str = "running") -> jobs.Job:
+    """A job of another folder that shares this store."""
+    record = jobs.prepare("gpu:a", SLEEP)
+    open_store().commit([Record.new(job_id, replace(record.body, home="another", state=state, pid=1, born=1.0))])
+    return jobs.poll(job_id)
+
+
+@pytest.mark.parametrize("state", ["starting", "running", "stopping"])
+def test_a_job_of_another_folder_is_what_its_supervisor_wrote(workspace, state):
+    theirs = elsewhere("gpu-a-1", state)
+    assert jobs.wait(jobs.start("train:b", ["sleep", "0.5"]).id, PATIENCE_S).state == "done"
+    assert (theirs.state, jobs.poll(theirs.id)) == (state, theirs)
+    assert "in the folder that started it" in jobs.log(theirs.id)
+
+
+def test_a_stop_of_a_job_of_another_folder_is_written_for_its_supervisor(workspace):
+    asked = jobs.cancel(elsewhere("gpu-a-1").id)
+    assert (asked.live, asked.stop_requested_at is not None) == (True, True)
+    assert supervisors(workspace) == []
+
+
+def test_a_folder_keeps_its_id_when_it_is_moved(workspace):
+    first = jobs.prepare("train:a", ["true"]).body.home
+    moved = workspace.rename(workspace.with_name("moved"))
+    assert (len(first), jobs.record.home_id(moved / ".aiinfra")) == (16, first)
+
+
+def test_an_end_that_was_told_is_not_undone_by_the_next_supervisor(workspace):
+    job = running(jobs.start("deploy:a", SLEEP, restart=True))
+    end_supervisor(workspace)
+    os.killpg(job.pid, signal.SIGKILL)
+    until(lambda: not jobs.poll(job.id).live)
+    closed = jobs.close_unseen(jobs.poll(job.id))
+    jobs.wait(jobs.start("train:b", ["sleep", "1"]).id, PATIENCE_S)
+    assert (jobs.poll(job.id), closed.state) == (closed, "lost")
+
+
+def test_a_store_that_is_away_for_a_while_ends_no_work_here(workspace, monkeypatch):
+    away = 3
+
+    def commit(store, *records, **options):
+        nonlocal away
+        if away := max(0, away - 1):
+            raise Unavailable("the database is away", "start it")
+        return was(store, *records, **options)
+
+    def get(*_: object) -> None:
+        raise Unavailable("the database is away", "start it")
+
+    was = type(open_store()).commit
+    with jobs.here("train:a@1") as here, monkeypatch.context() as store:
+        store.setattr(type(open_store()), "get", get)
+        assert not here.stop_requested()
+        store.undo()
+        monkeypatch.setattr(type(open_store()), "commit", commit)
+    assert jobs.poll(here.id).state == "done"
 
 
 @pytest.mark.parametrize("is_open", [True, False])

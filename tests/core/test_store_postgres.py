@@ -2,11 +2,13 @@
 
 import pytest
 
+from aiinfra_lab import jobs
 from aiinfra_lab.audit import prove
 from aiinfra_lab.errors import Unavailable
 from aiinfra_lab.store import Event, Record, open_store
 from aiinfra_lab.store.postgres import PostgresStore
 from aiinfra_lab.testing.store import Note, StoreContract
+from tests.conftest import PATIENCE_S, end_supervisor, until
 from tests.postgres import free_port, needs_postgres, server
 
 psycopg = pytest.importorskip("psycopg")
@@ -34,6 +36,23 @@ def test_the_setting_puts_a_workspace_on_it(server, workspace):
     assert open_store().get(Note, "a") is not None
     assert not (workspace / ".aiinfra" / "store.sqlite").exists()
     open_store().close()
+
+
+def test_two_folders_share_a_store_and_each_watches_its_own_jobs(server, workspace, tmp_path, monkeypatch):
+    def enter(folder):
+        folder.mkdir(exist_ok=True)
+        (folder / "aiinfra.toml").write_text(f'[store]\nurl = "{server}"\nschema = "shared"')
+        monkeypatch.setenv("AIINFRA_WORKSPACE", str(folder))
+
+    enter(workspace)
+    first = jobs.start("deploy:a", ["sleep", "600"], restart=True)
+    enter(tmp_path / "second")
+    assert jobs.wait(jobs.start("train:b", ["sleep", "1"]).id, PATIENCE_S).state == "done"
+    until(lambda: jobs.poll(first.id).state == "running")
+    jobs.cancel(first.id)
+    assert (jobs.wait(first.id, PATIENCE_S).state, jobs.poll(first.id).restarts) == ("stopped", 0)
+    open_store().close()
+    end_supervisor(tmp_path / "second")
 
 
 def test_a_server_that_is_not_there_is_said_so(workspace):

@@ -258,6 +258,17 @@ def test_an_endpoint_whose_supervisor_and_wrapper_were_killed_serves_and_can_be_
     assert list(process.tree(0, 0.0, job.id)) == []
 
 
+def test_an_endpoint_that_was_told_as_lost_does_not_come_back_by_itself(register, workspace):
+    register(1)
+    deploy.start("delay", model="models:delay@1")
+    job = jobs.find("deploy:delay")
+    end_supervisor(workspace)
+    os.killpg(job.pid, signal.SIGKILL)
+    until(lambda: deploy.show("delay").state == "lost")
+    jobs.wait(jobs.start("train:after", ["sleep", "1"]).id)
+    assert (deploy.show("delay").state, jobs.ls("deploy:delay", live=True)) == ("lost", [])
+
+
 def test_a_process_whose_place_was_taken_ends_at_once(register, workspace):
     register(1)
     deploy.start("delay", model="models:delay@1")

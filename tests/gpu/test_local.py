@@ -115,6 +115,16 @@ def test_a_kernel_that_outlives_its_keeper_and_the_supervisor_is_ended_by_a_stop
     assert list(process.tree(0, 0.0, job.id)) == []
 
 
+def test_a_session_of_another_folder_is_listed_and_its_kernel_is_not_reached(workspace):
+    gpu.start("one")
+    job = jobs.find("gpu:one")
+    update(open_store(), jobs.JobRecord, job.id, lambda body: replace(body, home="another"))
+    assert (gpu.show("one").state, gpu.ls()[0].state) == ("running", "running")
+    with pytest.raises(Unavailable, match="code cannot be sent"):
+        gpu.sessions.kernel_of("one")
+    update(open_store(), jobs.JobRecord, job.id, lambda body: replace(body, home=""))
+
+
 def test_a_start_that_failed_leaves_no_machine_that_comes_later(workspace):
     with no_supervisor(), pytest.raises(Unavailable):
         gpu.start("one", for_="1h")
