@@ -17,7 +17,7 @@ from ..errors import Damaged, Unavailable
 from ..uris import split_label
 
 GENESIS = "0" * 64
-RESTORE = "`%lab start --restore` puts back the newest sound copy"
+CHECK = "`%lab check` names what cannot be read, and what helps"
 
 
 class Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -157,11 +157,14 @@ class Store(Protocol):
         since_rev: int = 0,
         limit: int | None = None,
         order: Literal["made", "written"] = "made",
+        skip_unreadable: bool = False,
     ) -> Sequence[Record[B]]:
         """Records of a kind, the last made (or the last written) first. Each condition that is given must hold.
 
         name: NAME of `NAME@N`, all its versions. about: the body's `about` is that URI or, when the URI has no version,
-        any version of it. since_rev: written after that revision. limit: at most so many.
+        any version of it. since_rev: written after that revision. limit: at most so many. skip_unreadable: leave out a
+        record that is damaged or of a newer version, which is logged once as a warning, rather than raise: for what
+        people look at, never for what decides (what may be removed, which number is next).
         """
 
     def changed(self, since_rev: int = 0) -> Sequence[Key]:
@@ -220,7 +223,7 @@ def decode(kind: type[B], name: str, text: str, version: int) -> B:
             return msgspec.json.decode(text, type=kind)
         return msgspec.convert(kind.upgrade(json.loads(text), version), kind)
     except (ValueError, KeyError, TypeError) as problem:  # msgspec's own errors are ValueErrors
-        raise Damaged(f"the record {kind.kind} {name} cannot be read: {problem}", RESTORE) from problem
+        raise Damaged(f"the record {kind.kind} {name} cannot be read: {problem}", CHECK) from problem
 
 
 def chain_hash(seq: int, at: float, actor: str, event: Event | str, prev: str) -> str:
@@ -237,7 +240,7 @@ def event_of(body: str) -> Event:
         fields = json.loads(body)
         return Event(**{**fields, "inputs": tuple(fields["inputs"]), "outputs": tuple(fields["outputs"])})
     except (ValueError, TypeError, KeyError) as problem:
-        raise Damaged("an event of the audit log cannot be read", RESTORE) from problem
+        raise Damaged("an event of the audit log cannot be read", CHECK) from problem
 
 
 def actor() -> str:

@@ -58,6 +58,7 @@ class PostgresStore(SqlStore):
     mark = "%s"
 
     def __init__(self, url: str, schema: str = "aiinfra") -> None:
+        super().__init__()
         self.url = url
         self.schema = schema
         self._lock = threading.RLock()

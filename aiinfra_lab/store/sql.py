@@ -6,13 +6,14 @@ A database's own module gives the connections, the schema, and its own words for
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any, Literal
 
-from ..errors import Conflict
+from ..errors import Conflict, LabError
 from ..uris import Uri, split_label
 from .base import GENESIS, B, Event, Key, LoggedEvent, Record, actor, canonical, chain_hash, decode, encode
 from .base import event_of as _event_of
@@ -34,6 +35,8 @@ _NAME = "INSERT INTO event_uris (uri, seq) VALUES (?, ?)"
 # So many events are in memory at a time: a proof reads every event that there ever was.
 _BATCH = 500
 
+_log = logging.getLogger(__name__)
+
 Head = tuple[int, str]
 """Sequence number and hash of an event."""
 
@@ -42,6 +45,9 @@ class SqlStore(ABC):
     """See `Store` for the contract. `mark` is how the database marks a value in a statement."""
 
     mark = "?"
+
+    def __init__(self) -> None:
+        self._reported: set[Key] = set()
 
     def get(self, kind: type[B], name: str) -> Record[B] | None:
         with self._session() as db:
@@ -58,6 +64,7 @@ class SqlStore(ABC):
         since_rev: int = 0,
         limit: int | None = None,
         order: Literal["made", "written"] = "made",
+        skip_unreadable: bool = False,
     ) -> Sequence[Record[B]]:
         where = _Where("kind = ?", kind.kind)
         # 0 adds nothing: `rev > 0` holds always, and SQLite would then search by rev and sort all of the kind.
@@ -73,7 +80,7 @@ class SqlStore(ABC):
         by = "rev DESC" if order == "written" else "number DESC, made_rev DESC" if name else "made_rev DESC"
         with self._session() as db:
             rows = self.run(db, f"{_RECORDS} {where} ORDER BY {by}{_limit(limit)}", *where.values).fetchall()
-        return [_record(kind, row) for row in rows]
+        return list(self._readable(kind, rows) if skip_unreadable else (_record(kind, row) for row in rows))
 
     def changed(self, since_rev: int = 0) -> Sequence[Key]:
         with self._session() as db:
@@ -132,6 +139,17 @@ class SqlStore(ABC):
     def _newest(self, db: Any) -> Head | None:
         found: Head | None = self.run(db, _HEAD).fetchone()
         return found
+
+    def _readable(self, kind: type[B], rows: Sequence[Any]) -> Iterator[Record[B]]:
+        for row in rows:
+            try:
+                yield _record(kind, row)
+            except LabError as problem:
+                name, _, rev, *_ = row
+                # Once: the panel and the supervisor list again and again.
+                if (key := Key(kind.kind, name, rev)) not in self._reported:
+                    self._reported.add(key)
+                    _log.warning("%s; fix: %s", problem.what, problem.fix)
 
     def _write(self, db: Any, record: Record[Any]) -> Record[Any]:
         rev, made_rev = self.run(db, _REVS, record.kind, record.name).fetchone() or (0, 0)

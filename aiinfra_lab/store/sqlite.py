@@ -64,6 +64,7 @@ class SqliteStore(SqlStore):
     """See `Store` for the contract."""
 
     def __init__(self, path: Path) -> None:
+        super().__init__()
         self.path = path
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None

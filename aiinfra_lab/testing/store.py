@@ -34,6 +34,14 @@ class Note(Body, frozen=True, kw_only=True):
         return not self.ended
 
 
+class Unreadable(Body, frozen=True, kw_only=True):
+    """What no `Note` is."""
+
+    kind: ClassVar[str] = "testing.note"
+
+    odd: int = 1
+
+
 class Other(Body, frozen=True, kw_only=True):
     """A second kind."""
 
@@ -221,6 +229,24 @@ class StoreContract:
         store.commit([Record.new("a", Stranger())])
         with pytest.raises(Damaged, match="odd"):
             store.get(Other, "a")
+
+    def test_a_list_can_leave_out_what_cannot_be_read_and_logs_it_once(
+        self, store: Store, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        made(store, "a")
+        store.commit([Record.new("b", Unreadable())])
+        with pytest.raises(Damaged):
+            store.list(Note)
+        assert [names(store.list(Note, skip_unreadable=True)) for _ in range(2)] == [["a"], ["a"]]
+        (logged,) = caplog.messages
+        assert ("testing.note b" in logged, "lab check" in logged) == (True, True)
+
+    def test_a_record_that_cannot_be_read_is_not_written_over(self, store: Store) -> None:
+        store.commit([Record.new("b", Unreadable())])
+        with pytest.raises(Conflict):
+            made(store, "b")
+        with pytest.raises(Damaged):
+            update(store, Note, "b", lambda body: body)
 
     def test_update_repeats_until_it_fits(self, store: Store) -> None:
         made(store, "n")
