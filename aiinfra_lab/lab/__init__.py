@@ -19,7 +19,7 @@ from ..show import MAX_ROWS, Card, Listing, Result, shown
 from ..store import Event, LoggedEvent, Record, open_store
 from ..uris import Uri
 from ..verbs import Choices, FilePath, Name, verb
-from . import checks, examples, retention
+from . import checks, damage, examples, retention
 from .noun import WORKSPACE, WorkspaceRecord
 from .things import living, things
 
@@ -154,7 +154,9 @@ def check(*, audit: bool = False, report: bool = False) -> Checkup:
     findings = tuple(checks.run(settings(), with_audit=audit))
     bad = [finding for finding in findings if finding.state == "bad"]
     if bad and not report:
-        raise Failed("; ".join(f"{item.what}: {item.detail}" for item in bad), "; ".join(item.fix for item in bad))
+        raise Failed(
+            "; ".join(f"{item.what}: {item.detail}" for item in bad), "; ".join(dict.fromkeys(item.fix for item in bad))
+        )
     return Checkup("lab:check", not bad, findings)
 
 
@@ -223,7 +225,7 @@ def _event(item: LoggedEvent) -> str:
 def _made(where: Settings, from_: str | None, restore: bool) -> Workspace:
     where.project.mkdir(parents=True, exist_ok=True)
     # First of all: what follows reads the store, and writes into it.
-    notes = checks.restore_store(where.home) if restore else []
+    notes = damage.restore_store(where.home) if restore else []
     wrote, other = examples.write(from_, where.project) if from_ else ([], [])
     notes += [f"left as it was, though the example's differs: {', '.join(other)}"] if other else []
     store = open_store()

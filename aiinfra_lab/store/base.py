@@ -18,6 +18,7 @@ from ..uris import split_label
 
 GENESIS = "0" * 64
 CHECK = "`%lab check` names what cannot be read, and what helps"
+AUDIT = "`%lab check --audit` says what helps"
 
 
 class Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -240,7 +241,7 @@ def event_of(body: str) -> Event:
         fields = json.loads(body)
         return Event(**{**fields, "inputs": tuple(fields["inputs"]), "outputs": tuple(fields["outputs"])})
     except (ValueError, TypeError, KeyError) as problem:
-        raise Damaged("an event of the audit log cannot be read", CHECK) from problem
+        raise Damaged("an event of the audit log cannot be read", AUDIT) from problem
 
 
 def actor() -> str:
