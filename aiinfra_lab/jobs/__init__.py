@@ -199,7 +199,7 @@ def log_bytes() -> int:
 
 def kept_files() -> Iterator[KeptFile]:
     """The folders of the jobs that have ended, which hold their logs: nothing needs them but people."""
-    for record in open_store().list(JobRecord, is_open=False):
+    for record in open_store().list(JobRecord, is_open=False, skip_unreadable=True):
         folder = folder_of(record.name)
         with contextlib.suppress(FileNotFoundError):  # freed before, or just now
             size = sum(path.stat().st_size for path in folder.iterdir())

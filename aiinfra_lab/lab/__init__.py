@@ -15,8 +15,9 @@ from ..config import FILE, Settings, inside, settings
 from ..errors import Conflict, Failed, NotFound, UsageProblem, did_you_mean
 from ..files import write
 from ..nouns import TABLE
-from ..show import MAX_ROWS, Card, Listing, Result, shown
+from ..show import MAX_ROWS, Card, Listing, Result, lacking, shown
 from ..store import Event, LoggedEvent, Record, open_store
+from ..store.base import left_out
 from ..uris import Uri
 from ..verbs import Choices, FilePath, Name, verb
 from . import checks, damage, examples, retention
@@ -254,7 +255,10 @@ def _is_checkout(folder: Path) -> bool:
 def _workspace(where: Settings, wrote: tuple[str, ...] = (), notes: tuple[str, ...] = ()) -> Workspace:
     from .. import cost
 
-    counts = Counter(Uri.parse(thing.uri).noun for thing in things())
-    exists = {noun: counts[noun] for noun in TABLE if noun in counts}
-    lives = tuple(f"{item.uri} ({item.state})" for item in living())
-    return Workspace(_URI, str(where.workspace), exists, lives, cost.spent_usd(), wrote, notes)
+    with left_out() as lacks:
+        counts = Counter(Uri.parse(thing.uri).noun for thing in things())
+        exists = {noun: counts[noun] for noun in TABLE if noun in counts}
+        lives = tuple(f"{item.uri} ({item.state})" for item in living())
+        spent_usd = cost.spent_usd()
+    notes += (lacking(len(lacks)),) if lacks else ()
+    return Workspace(_URI, str(where.workspace), exists, lives, spent_usd, wrote, notes)

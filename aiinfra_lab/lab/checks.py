@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from .. import audit, nouns, providers
 from ..config import Settings, settings
@@ -64,7 +65,14 @@ def known_uris() -> list[str]:
 
 def reconcile() -> list[str]:
     """Bring what other tools hold into line with the store's links; what was done, a sentence each."""
-    return [sentence for noun in nouns.every() for sentence in noun.reconcile()]
+    return [sentence for noun in nouns.every() for sentence in _reconcile(noun)]
+
+
+def _reconcile(noun: nouns.Noun[Any]) -> Iterator[str]:
+    try:
+        yield from noun.reconcile()
+    except Damaged as problem:  # without all records nothing is known to be too much there
+        yield f"{noun.name} was not brought into line: {problem.what}; {problem.fix}"
 
 
 def _python() -> HealthFinding:

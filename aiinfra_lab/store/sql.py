@@ -17,7 +17,21 @@ import msgspec
 
 from ..errors import Conflict, Damaged, LabError
 from ..uris import Uri, split_label
-from .base import CHECK, GENESIS, B, Event, Key, LoggedEvent, Record, actor, canonical, chain_hash, decode, encode
+from .base import (
+    CHECK,
+    GENESIS,
+    B,
+    Event,
+    Key,
+    LoggedEvent,
+    Record,
+    actor,
+    canonical,
+    chain_hash,
+    decode,
+    encode,
+    leave_out,
+)
 from .base import event_of as _event_of
 
 _RECORDS = "SELECT name, body, rev, updated_at, schema_version FROM records"
@@ -153,6 +167,7 @@ class SqlStore(ABC):
             try:
                 yield _record(kind, row)
             except LabError as problem:
+                leave_out(kind.kind, str(row[0]))
                 # Once: the panel and the supervisor list again and again.
                 if problem.what not in self._reported:
                     self._reported.add(problem.what)
