@@ -203,11 +203,17 @@ def is_locked(path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def lock(path: Path) -> Iterator[None]:
-    """Hold the file alone, waiting for whoever holds it now, as long as that takes; its folder is made."""
+def lock(path: Path, *, on_wait: Callable[[], object] | None = None) -> Iterator[None]:
+    """Hold the file alone, waiting for whoever holds it now, as long as that takes; its folder is made.
+
+    on_wait: called once when that takes longer than a second
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    file = take_lock(path) if on_wait else None
+    if on_wait and file is None:
+        on_wait()
+    with file or path.open("ab") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)  # at once where it is held already
         yield
 
 

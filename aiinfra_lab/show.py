@@ -215,6 +215,15 @@ class LiveFrame:
             self._handle.update({"text/plain": ""}, raw=True)
 
 
+def waiting(uri: str, what: str) -> None:
+    """Say what a verb waits for, before it has a result: an output of the cell, outside a notebook a line of stderr."""
+    if in_notebook():
+        LiveFrame(Card(uri, "waiting", notes=[what]))
+    else:
+        sys.stderr.write(f"{what}\n")
+        sys.stderr.flush()
+
+
 def in_notebook() -> bool:
     """Whether outputs of this process go to a notebook."""
     # Looked up, not imported: a notebook's process has it in memory, and a command need not wait for it.
