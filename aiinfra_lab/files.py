@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TypeVar
 
+from .config import HOME
 from .errors import Conflict, Denied, LabError, Unavailable
 
 READABLE = 0o644
@@ -84,7 +85,7 @@ def writing(path: Path, *, mode: int = READABLE, flush: bool = True, fix: str = 
     fix: what Denied advises when the place may not be written. Unavailable when the disk is full
     """
     with lab_errors(path, fix):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         aside, handle = _aside(path, lambda new: os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
         try:
             yield aside
@@ -116,11 +117,22 @@ def lab_errors(place: Path, fix: str = FIX) -> Iterator[None]:
 # ---- folders ----
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it, unless it is there. The toolkit's own folder in a workspace is made for its
+    owner only: nobody else then reaches what lies below, whatever modes that has.
+    """
+    for above in (path, *path.parents):
+        if above.name == HOME:
+            above.parent.mkdir(parents=True, exist_ok=True)
+            above.mkdir(mode=0o700, exist_ok=True)
+    path.mkdir(parents=True, exist_ok=True)
+
+
 @contextlib.contextmanager
 def building(target: Path) -> Iterator[Path]:
     """An empty folder beside `target`, to be filled and published; gone when the block ends unless it was."""
     with lab_errors(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
         aside, handle = _aside(target, _open_new_folder)
         try:
             yield aside
@@ -141,7 +153,7 @@ def publish(finished: Path, target: Path, *, replace: bool = False, flush: bool 
     if flush:
         flush_tree(finished)
     with lab_errors(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
         _put_back(target)
         # A rename replaces a file without a word; only a folder that holds something is refused.
         if target.is_file() and not replace:
@@ -208,7 +220,7 @@ def lock(path: Path, *, on_wait: Callable[[], object] | None = None) -> Iterator
 
     on_wait: called once when that takes longer than a second
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     file = take_lock(path) if on_wait else None
     if on_wait and file is None:
         on_wait()

@@ -139,8 +139,8 @@ def incoming(home: Path) -> Iterator[Path]:
     """
     parent = home / "data" / "incoming"
     with files.lab_errors(home, _FIX):
-        parent.mkdir(parents=True, exist_ok=True)
-        with files.lock(home / "data" / "lock", on_wait=_say_what_is_waited_for):
+        files.make_folder(parent)
+        with files.lock(home / "data" / "lock", on_wait=_show_waiting):
             # Under the lock, so none of these belongs to a process that is still at work.
             for left in parent.iterdir():
                 shutil.rmtree(left, ignore_errors=True)
@@ -152,7 +152,7 @@ def incoming(home: Path) -> Iterator[Path]:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def _say_what_is_waited_for() -> None:
+def _show_waiting() -> None:
     show.waiting("data", "waits until another process of this workspace has taken its data in; Ctrl-C changes nothing")
 
 

@@ -27,7 +27,7 @@ def unsupervised(home: Path) -> Iterator[None]:
 
     Unavailable when it does not leave.
     """
-    home.mkdir(parents=True, exist_ok=True)
+    files.make_folder(home)
     try:
         # LEAVE first: it makes the supervisor let go of LOCK, and LOCK then keeps a new one from starting.
         with _held(home / LEAVE), _held(home / LOCK):

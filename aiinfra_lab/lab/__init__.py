@@ -118,7 +118,8 @@ def start(
 
     folder: where; the current workspace when there is one, else the current folder
     from: an example to write into it, e.g. example:flights
-    restore: put back the newest sound copy of a damaged store
+    restore: put back the newest sound copy of a damaged store. One is made at the first change of a day: what was done
+        since is lost, and `lab check` names the files that no record names then
     """
     if from_:
         examples.check(from_)

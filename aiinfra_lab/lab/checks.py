@@ -7,6 +7,7 @@ import functools
 import importlib.util
 import os
 import platform
+import shlex
 import shutil
 import sys
 import time
@@ -23,6 +24,7 @@ from ..store import open_store
 from ..store.sqlite import SqliteStore, copies
 from ..units import show_bytes, show_duration
 from . import damage, retention
+from .orphans import orphans
 
 _LEAST_FREE_BYTES = 2 * 2**30
 # The first commit of a day makes a copy: without one for two days nothing was committed, or copying fails.
@@ -47,7 +49,7 @@ def run(where: Settings, *, with_audit: bool) -> Iterator[HealthFinding]:
     yield _workspace(where)
     yield _disk(where.workspace)
     yield from _store(where.home)
-    yield from _records()
+    yield from _records(where.home)
     if with_audit:
         yield _audit()
     yield _front_end()
@@ -89,14 +91,13 @@ def _system() -> HealthFinding:
 def _workspace(where: Settings) -> HealthFinding:
     if not where.home.exists():
         return HealthFinding("off", "workspace", f"{where.workspace} is empty", "`%lab start`")
-    if os.access(where.home, os.W_OK):
-        return HealthFinding("ok", "workspace", str(where.workspace))
-    return HealthFinding(
-        "bad",
-        "workspace",
-        f"{where.workspace} may not be written",
-        "make it yours, or name another folder in the variable AIINFRA_WORKSPACE",
-    )
+    if not os.access(where.home, os.W_OK):
+        fix = "make it yours, or name another folder in the variable AIINFRA_WORKSPACE"
+        return HealthFinding("bad", "workspace", f"{where.workspace} may not be written", fix)
+    if where.home.stat().st_mode & 0o077:
+        fix = f"`chmod 700 {shlex.quote(str(where.home))}`, unless they are to read it"
+        return HealthFinding("off", "workspace", f"others may open {where.home}", fix)
+    return HealthFinding("ok", "workspace", str(where.workspace))
 
 
 def _disk(workspace: Path) -> HealthFinding:
@@ -142,8 +143,8 @@ def _store(home: Path) -> Iterator[HealthFinding]:
         )
 
 
-def _records() -> Iterator[HealthFinding]:
-    """Records that this version cannot read, and those of a kind that nobody here knows."""
+def _records(home: Path) -> Iterator[HealthFinding]:
+    """Records that cannot be read, those of a kind that nobody here knows, and files that no record names."""
     try:
         store = open_store()
         # By the keys alone: the bodies are what may be unreadable.
@@ -160,6 +161,13 @@ def _records() -> Iterator[HealthFinding]:
     for key, problem in found:
         helps = fix() if isinstance(problem, Damaged) else problem.fix
         yield HealthFinding("bad", f"record {key.kind} {key.name}", problem.what, helps)
+    for path in orphans(home, store):
+        detail = "no record names it: the store was put back from an older copy, or a crash left it"
+        yield HealthFinding("off", str(path.relative_to(home)), detail, f"keep what you need: {_removal(path)}")
+
+
+def _removal(path: Path) -> str:
+    return f"`rm -rf {shlex.quote(str(path))}` removes it, and the number of a version is then given again"
 
 
 def _fix(problem: LabError) -> str:

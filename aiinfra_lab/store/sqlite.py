@@ -1,7 +1,8 @@
 """The default store: one SQLite file in WAL mode, flushed to disk at every commit.
 
-A copy is made by SQLite's backup API once a day and before each migration. The audit log's newest hash is also kept
-in a file of its own, so that a store that lost its newest events is noticed rather than believed.
+A copy is made by SQLite's backup API at the first commit of a day and before each migration: it lacks what is done
+later that day. The audit log's newest hash is also kept in a file of its own, so that a store that lost its newest
+events is noticed rather than believed.
 """
 
 from __future__ import annotations
@@ -181,7 +182,7 @@ class SqliteStore(SqlStore):
         lost = self.head()[0] > 0 and (not self.path.exists() or self.path.stat().st_size == 0)
         if lost:
             raise _damaged(self.path, "the file is missing or empty, although events were recorded in it")
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        files.make_folder(self.path.parent)
         # The folder decides: even a reader in WAL mode makes files beside the store.
         if not os.access(self.path.parent, os.W_OK) or _read_only(self.path.parent):
             return _read_only_connection(self.path)

@@ -1,11 +1,13 @@
 import json
+import os
+import subprocess
 from pathlib import Path
 from typing import ClassVar
 
 import pandas as pd
 import pytest
 
-from aiinfra_lab import data, features, gpu, lab, providers
+from aiinfra_lab import data, features, gpu, jobs, lab, providers
 from aiinfra_lab.cli import main
 from aiinfra_lab.errors import Conflict, Failed, NotFound, UsageProblem
 from aiinfra_lab.lab import checks
@@ -201,3 +203,46 @@ def test_check_names_records_that_nobody_here_knows_or_can_read(workspace):
         "record lab other": "bad",
     }
     assert "upgrade with" in found["record lab other"].fix
+
+
+def test_check_names_what_a_restored_store_has_forgotten_with_the_line_that_removes_it(workspace):
+    lab.start()
+    frame = pd.DataFrame({"id": [1, 2], "at": pd.to_datetime(["2024-01-01", "2024-01-02"], utc=True), "late": [0, 1]})
+    rows = data.add("flights", frame)
+    features.add("delay", data=rows, timestamp="at", label="late", id_="id", code="columns = ['id']")
+    features.get("delay", rows=rows)
+    gpu.start("trainer")
+    gpu.stop("trainer")
+    assert forgotten() == {}
+    damage()
+    lab.start(restore=True)
+    kinds = {"/".join(name.split("/")[:-1]) for name in forgotten()}
+    assert kinds == {"data/versions", "features/rows", "jobs"}
+    for fix in forgotten().values():
+        subprocess.run(fix.split("`")[1], shell=True, check=True)
+    assert forgotten() == {}
+
+
+def forgotten() -> dict[str, str]:
+    """Where it lies → the fix."""
+    return {item.what: item.fix for item in lab.check(report=True).findings if "no record names it" in item.detail}
+
+
+@pytest.mark.parametrize("first", [lab.start, lambda: data.add("a", Path("a.csv")), lambda: jobs.prepare("gpu:a", [])])
+def test_the_toolkits_own_folder_is_for_its_owner_only_whatever_makes_it(workspace, first):
+    (workspace / "a.csv").write_text("x\n1\n")
+    before = os.umask(0)
+    try:
+        first()
+    finally:
+        os.umask(before)
+    assert (workspace / ".aiinfra").stat().st_mode & 0o777 == 0o700
+
+
+def test_check_names_a_folder_that_others_may_open_and_what_closes_it(workspace):
+    lab.start()
+    (workspace / ".aiinfra").chmod(0o755)
+    found = {item.what: item for item in lab.check(report=True).findings}["workspace"]
+    subprocess.run(found.fix.split("`")[1], shell=True, check=True)
+    now = {item.what: item for item in lab.check(report=True).findings}["workspace"]
+    assert (found.state, now.state) == ("off", "ok")
