@@ -3,6 +3,9 @@
 The endpoint answers `POST URL/predict` with a body `{"rows": [{column: value}, …], "key": …}` (the key may be left out)
 by `{"request_id": …, "model": URI, "predictions": [{"row_id": …, "score": …}, …]}`, and a request that it refuses by a
 status from 400 on with `{"error": {"what": …}}`. The files of a model version are in the folder `artifact(uri)`.
+
+The key decides who answers: all requests with one key get the same version until something else is to be served. A
+request without a key may get either.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ class Machines(Protocol):
         """Bring a session's machine into being and return its handle as soon as that is known, before it is ready.
 
         Called after the intent is committed, by whoever may crash at any point: a second call for a name whose machine
-        lives returns that machine's handle.
+        of this workspace lives returns that machine's handle. One that has ended is never given out again.
         """
 
     def status(self, handle: str) -> Status:

@@ -53,6 +53,11 @@ def answering(url: str, row: Mapping[str, object], requests: int = 60) -> Counte
     return Counter(str(answer["model"]) for _, answer in answers)
 
 
+def answering_key(url: str, row: Mapping[str, object], key: str, requests: int = 5) -> set[str]:
+    """The versions that answered so many requests with that key."""
+    return {client.ask(url, "/predict", {"rows": [row], "key": key})[1]["model"] for _ in range(requests)}
+
+
 class DeployTargetContract:
     """A provider's test inherits this and gives three fixtures, in a workspace of its own.
 
@@ -130,6 +135,18 @@ class DeployTargetContract:
         url = served(target, record.body.job, record.body.generation).url
         found = answering(url, row)
         assert min(found[uri] for uri in versions) > 5  # of 60: less often than once in a thousand million runs
+
+    def test_a_key_gets_the_same_version_again_and_again(
+        self,
+        target: Target,
+        started: Record[EndpointRecord],
+        versions: tuple[str, str],
+        row: dict[str, object],
+    ) -> None:
+        record = change(started, target, ServeRequest(versions[1], 0.5))
+        url = served(target, record.body.job, record.body.generation).url
+        # 12 keys, since of one alone all five would come to one version by chance once in 16 times.
+        assert [len(answering_key(url, row, str(key))) for key in range(12)] == [1] * 12
 
     def test_what_lives_is_observed_and_what_was_stopped_too(
         self, target: Target, started: Record[EndpointRecord]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from .. import kernels
+from ..config import Settings, inside, settings
 from ..gpu import KernelHost, Machines, Offer, Plan
 
 
@@ -19,6 +22,11 @@ class MachinesContract:
 
     patience_s = 60.0
     lead_s = 4.0
+
+    @pytest.fixture
+    def make(self, machines: Machines) -> Callable[[Settings], Machines]:
+        """What the entry point names. To be given where that is not the provider's class."""
+        return type(machines)
 
     @pytest.fixture
     def offer(self, machines: Machines) -> Offer:
@@ -69,8 +77,16 @@ class MachinesContract:
         machines.terminate(first)
         self.becomes(machines, first, "ended")
         second = machines.create(Plan("one", offer, None))
+        self.becomes(machines, second, "ready")
         assert second != first
         assert machines.list_owned() == {second: "one"}
+
+    def test_a_name_whose_machine_came_to_its_deadline_gets_another_one(self, machines: Machines, offer: Offer) -> None:
+        first = machines.create(Plan("one", offer, time.time() + self.lead_s))
+        self.becomes(machines, first, "ended")
+        second = machines.create(Plan("one", offer, None))
+        self.becomes(machines, second, "ready")
+        assert second != first
 
     def test_the_deadline_of_the_creating_call_ends_it(self, machines: Machines, offer: Offer) -> None:
         deadline_at = time.time() + self.lead_s
@@ -103,6 +119,16 @@ class MachinesContract:
     def test_two_names_are_two_machines(self, machines: Machines, offer: Offer) -> None:
         handles = {machines.create(Plan(name, offer, None)) for name in ("one", "two")}
         assert set(machines.list_owned()) == handles
+
+    def test_what_another_workspace_has_is_not_owned(
+        self, make: Callable[[Settings], Machines], machines: Machines, offer: Offer, tmp_path: Path
+    ) -> None:
+        machines.create(Plan("one", offer, None))
+        (tmp_path / "another").mkdir()
+        (tmp_path / "another" / "aiinfra.toml").touch()
+        # Providers may also look at the current workspace, and in that one this is.
+        with inside(tmp_path / "another"):
+            assert make(settings()).list_owned() == {}
 
     def test_a_kernel_that_it_gives_runs_code(self, machines: Machines, offer: Offer) -> None:
         if not isinstance(machines, KernelHost):

@@ -8,6 +8,7 @@ import itertools
 import json
 import random
 import threading
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -28,7 +29,7 @@ class Handler(BaseHTTPRequestHandler):
         if not isinstance(rows, list):
             self.answer(422, {"error": {"what": "rows must be a list"}})
             return
-        model = self.server.service.choose()  # type: ignore[attr-defined]
+        model = self.server.service.choose(body.get("key"))  # type: ignore[attr-defined]
         score = float(model.rpartition("@")[2]) / 10
         found = [{"row_id": row.get("row_id", "0"), "score": score} for row in rows]
         self.answer(200, {"request_id": "r", "model": model, "predictions": found})
@@ -65,8 +66,10 @@ class Service:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.http.server_port}/endpoints/one"
 
-    def choose(self) -> str:
-        is_canary = random.random() < self.served.canary_share
+    def choose(self, key: object) -> str:
+        """The version that answers requests with that key."""
+        text = f"{self.served.salt}{random.random() if key is None else key}"
+        is_canary = zlib.crc32(text.encode()) / 2**32 < self.served.canary_share
         return str(self.served.canary if is_canary else self.served.champion)
 
     def catch_up(self) -> None:
