@@ -13,7 +13,7 @@ from ..store import Record
 from ..units import show_share
 from ..uris import Uri
 from . import client
-from .base import Reporting, Serving, State
+from .base import PredictedRow, Reporting, Serving, State
 from .desired_state import NO_CHAMPION
 from .lifecycle import target_of
 from .record import EndpointRecord, Verdict, VersionCounts
@@ -131,7 +131,7 @@ class Log(Result):
     """The newest predicted rows, what happened to the endpoint, and the end of what its process printed."""
 
     uri: str
-    rows: tuple[dict[str, Any], ...]
+    rows: tuple[PredictedRow, ...]
     events: tuple[str, ...]
     output: str
     log_dir: str

@@ -10,7 +10,7 @@ from aiinfra_lab.config import settings
 from aiinfra_lab.deploy.record import EndpointRecord
 from aiinfra_lab.errors import Conflict, Failed, NotFound, Unavailable, UsageProblem
 from aiinfra_lab.store import open_store
-from aiinfra_lab.testing.deploy import DeployTargetContract
+from aiinfra_lab.testing.deploy import DeployTargetContract, PredictionLogContract, ReportingContract
 
 from .conftest import DF, ROW
 
@@ -46,13 +46,11 @@ class TestFar(DeployTargetContract):
     def target(self, cloud, workspace):
         return providers.make("deploy.target", "far", settings())
 
-    @pytest.fixture
-    def versions(self, register):
-        return register(1), register(2)
 
+class TestFarCounting(ReportingContract, PredictionLogContract):
     @pytest.fixture
-    def row(self):
-        return ROW
+    def target(self, cloud, workspace):
+        return providers.make("deploy.target", "far_counting", settings())
 
 
 def test_it_is_started_found_and_asked_without_a_job(started, cloud):
@@ -153,3 +151,14 @@ def test_the_noun_stops_it_and_names_no_job(started, cloud):
     assert list(noun.stop("deploy:delay")) == []
     assert [(item.state, item.is_live) for item in noun.watched()] == [("stopped", False)]
     assert [(span.on_machine, span.is_live) for span in noun.spans()] == [(False, False)]
+
+
+def test_what_another_target_counts_and_logs_is_shown(cloud, register):
+    register(1), register(2)
+    deploy.start("delay", model="models:delay@1", on="far_counting")
+    started = deploy.start("delay", model="models:delay@2", canary="50%", rollback_if="errors > 5%")
+    started.predict([ROW, ROW], key="k")
+    shown, log = deploy.show("delay"), deploy.log("delay")
+    assert sum(version.rows for version in shown.versions) == 2
+    assert [row["inputs"] for row in log.rows] == [ROW, ROW]
+    assert "cannot be read" not in log.card().text()

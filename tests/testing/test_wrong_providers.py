@@ -6,15 +6,14 @@ from itertools import count
 import pytest
 
 from aiinfra_lab.config import settings
+from aiinfra_lab.deploy.desired_state import ServeRequest
 from aiinfra_lab.deploy.record import EndpointRecord
 from aiinfra_lab.gpu import Plan
 from aiinfra_lab.store import Record
-from aiinfra_lab.testing.deploy import DeployTargetContract, endpoint, served
+from aiinfra_lab.testing.artifacts import ROW, model_version
+from aiinfra_lab.testing.deploy import DeployTargetContract, change, endpoint, served
 from aiinfra_lab.testing.gpu import MachinesContract
-from tests.deploy.conftest import ROW, artifacts, register
 from tests.fakes import cloud
-
-__all__ = ["artifacts", "register"]
 
 
 @pytest.fixture
@@ -89,9 +88,9 @@ def far(monkeypatch):
 
 
 @pytest.fixture
-def started(far, register) -> Record[EndpointRecord]:
+def started(far, workspace) -> Record[EndpointRecord]:
     """An endpoint that serves the first of two versions."""
-    register(1), register(2)
+    model_version("delay@1", 0.0), model_version("delay@2", 1.0)
     target = far.Far(settings())
     claim = target.claim("delay", None)
     record = endpoint(claim, "models:delay@1")
@@ -101,8 +100,10 @@ def started(far, register) -> Record[EndpointRecord]:
 
 
 def test_a_target_may_not_ignore_the_key(far, started, monkeypatch):
-    suite, versions = DeployTargetContract(), ("models:delay@1", "models:delay@2")
+    request, target = ServeRequest("models:delay@2", 0.5), far.Far(settings())
+    record = change(started, target, request)
+    url = served(target, record.body.job, record.body.generation).url
     numbers, right = count(), far.Service.choose
     monkeypatch.setattr(far.Service, "choose", lambda self, key: right(self, next(numbers)))
     with pytest.raises(AssertionError):
-        suite.test_a_key_gets_the_same_version_again_and_again(far.Far(settings()), started, versions, ROW)
+        DeployTargetContract().test_a_key_gets_the_same_version_again_and_again(lambda: url, ROW)
