@@ -10,11 +10,12 @@ import pytest
 
 from .. import kernels
 from ..config import Settings, inside, settings
+from ..errors import NotFound, Unavailable
 from ..gpu import KernelHost, Machines, Offer, Plan
 
 
-class MachinesContract:
-    """A provider's test inherits this and gives the fixture `machines`, which owns none yet.
+class _Machines:
+    """What the suites of machines, and of what they may be able to do besides, start from.
 
     patience_s bounds every wait. lead_s: how long before its deadline a machine must have been asked for, so that the
     deadline and not its birth is what the tests see; raise it where a machine takes long to come.
@@ -41,6 +42,13 @@ class MachinesContract:
             assert time.monotonic() < until, f"still {now.state}"
             time.sleep(0.05)
         return now.why
+
+
+class MachinesContract(_Machines):
+    """A provider's test inherits this and gives the fixture `machines`, which owns none yet.
+
+    See `patience_s` and `lead_s` for machines that take longer to come.
+    """
 
     def test_offers_have_prices_and_the_cheapest_comes_first(self, machines: Machines) -> None:
         prices = [offer.usd_per_hour for offer in machines.offers()]
@@ -130,12 +138,46 @@ class MachinesContract:
         with inside(tmp_path / "another"):
             assert make(settings()).list_owned() == {}
 
-    def test_a_kernel_that_it_gives_runs_code(self, machines: Machines, offer: Offer) -> None:
-        if not isinstance(machines, KernelHost):
-            pytest.skip("its machines give no kernel")
+
+class KernelHostContract(_Machines):
+    """For machines that give kernels: a provider's test inherits this too, with the same fixture `machines`."""
+
+    @pytest.fixture
+    def host(self, machines: Machines) -> KernelHost:
+        """The same provider, as what gives kernels."""
+        assert isinstance(machines, KernelHost)
+        return machines
+
+    def run(self, kernel: kernels.KeptKernel, code: str) -> str:
+        """What the code prints there."""
+        outputs: list[kernels.Output] = []
+        assert kernels.execute(kernel, code, outputs.append)["status"] == "ok"
+        return "".join(output["content"]["text"] for output in outputs)
+
+    def test_a_kernel_runs_code_and_keeps_its_names(self, machines: Machines, host: KernelHost, offer: Offer) -> None:
         handle = machines.create(Plan("one", offer, None))
         self.becomes(machines, handle, "ready")
-        outputs: list[kernels.Output] = []
-        reply = kernels.execute(machines.kernel(handle), "print(6 * 7)", outputs.append)
-        assert reply["status"] == "ok"
-        assert "".join(output["content"]["text"] for output in outputs) == "42\n"
+        self.run(host.kernel(handle), "x = 6")
+        assert self.run(host.kernel(handle), "print(x * 7)") == "42\n"
+
+    def test_machines_have_kernels_of_their_own(self, machines: Machines, host: KernelHost, offer: Offer) -> None:
+        handles = [machines.create(Plan(name, offer, None)) for name in ("one", "two")]
+        for handle in handles:
+            self.becomes(machines, handle, "ready")
+            self.run(host.kernel(handle), f"x = {handle!r}")
+        assert [self.run(host.kernel(handle), "print(x)") for handle in handles] == [f"{each}\n" for each in handles]
+
+    def test_the_kernel_of_a_machine_that_has_ended_cannot_be_asked(
+        self, machines: Machines, host: KernelHost, offer: Offer
+    ) -> None:
+        handle = machines.create(Plan("one", offer, None))
+        self.becomes(machines, handle, "ready")
+        kernel = host.kernel(handle)
+        machines.terminate(handle)
+        self.becomes(machines, handle, "ended")
+        with pytest.raises(Unavailable):
+            kernels.execute(kernel, "1")
+
+    def test_a_machine_that_never_was_has_no_kernel(self, host: KernelHost) -> None:
+        with pytest.raises(NotFound):
+            host.kernel("never-was")

@@ -10,7 +10,7 @@ from aiinfra_lab.config import settings
 from aiinfra_lab.errors import Failed, NotFound, Unavailable
 from aiinfra_lab.gpu.local import LocalMachines
 from aiinfra_lab.store import open_store, update
-from aiinfra_lab.testing.gpu import MachinesContract
+from aiinfra_lab.testing.gpu import KernelHostContract, MachinesContract
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def machines(workspace: Path) -> LocalMachines:
     return LocalMachines(settings())
 
 
-class TestLocal(MachinesContract):
+class TestLocal(MachinesContract, KernelHostContract):
     pass
 
 
