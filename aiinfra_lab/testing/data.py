@@ -175,8 +175,9 @@ class SourceContract:
     """
 
     def test_a_location_becomes_files(self, source: Source, location: str, tmp_path: Path) -> None:
-        source.read(location, tmp_path)
-        assert read_manifest(tmp_path).size > 0
+        (into := tmp_path / "into").mkdir()
+        source.read(location, into)
+        assert read_manifest(into).size > 0
 
     def test_the_location_as_it_is_best_written_gives_the_same(
         self, source: Source, location: str, tmp_path: Path
@@ -188,6 +189,7 @@ class SourceContract:
         assert read_manifest(tmp_path / "one") == read_manifest(tmp_path / "two")
 
     def test_a_location_that_names_nothing_leaves_nothing(self, source: Source, nowhere: str, tmp_path: Path) -> None:
+        (into := tmp_path / "into").mkdir()
         with pytest.raises(UsageProblem):
-            source.read(nowhere, tmp_path)
-        assert list(tmp_path.iterdir()) == []
+            source.read(nowhere, into)
+        assert list(into.iterdir()) == []

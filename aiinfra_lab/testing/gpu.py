@@ -15,11 +15,7 @@ from ..gpu import KernelHost, Machines, Offer, Plan
 
 
 class _Machines:
-    """What the suites of machines, and of what they may be able to do besides, start from.
-
-    patience_s bounds every wait. lead_s: how long before its deadline a machine must have been asked for, so that the
-    deadline and not its birth is what the tests see; raise it where a machine takes long to come.
-    """
+    """What the suites of machines, and of what they may be able to do besides, start from: see `MachinesContract`."""
 
     patience_s = 60.0
     lead_s = 4.0
@@ -47,7 +43,8 @@ class _Machines:
 class MachinesContract(_Machines):
     """A provider's test inherits this and gives the fixture `machines`, which owns none yet.
 
-    See `patience_s` and `lead_s` for machines that take longer to come.
+    patience_s bounds every wait. lead_s: how long before its deadline a machine must have been asked for, so that the
+    deadline and not its birth is what the tests see; raise it where a machine takes long to come.
     """
 
     def test_offers_have_prices_and_the_cheapest_comes_first(self, machines: Machines) -> None:
