@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from aiinfra_lab import audit, data, lab, providers, store
+from aiinfra_lab.config import settings
 from aiinfra_lab.store import Event, open_store
 from aiinfra_lab.testing.data import folder
 from aiinfra_lab.testing.store import HeadKeeperContract, StoreContract
@@ -44,9 +45,9 @@ def test_a_workspace_lives_on_it(memory, workspace, tmp_path):
 
 
 def test_its_head_proves_that_nothing_was_cut_off(memory):
-    memory = open_store()
+    memory = importlib.import_module("memory_store").opened(settings())
     for number in range(3):
         memory.commit([], Event("data add", f"data:a@{number}"))
-    assert audit.prove(memory).sound
+    assert audit.prove(open_store()).sound
     memory.log.pop()
-    assert not audit.prove(memory).sound
+    assert not audit.prove(open_store()).sound

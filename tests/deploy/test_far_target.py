@@ -162,3 +162,17 @@ def test_what_another_target_counts_and_logs_is_shown(cloud, register):
     assert sum(version.rows for version in shown.versions) == 2
     assert [row["inputs"] for row in log.rows] == [ROW, ROW]
     assert "cannot be read" not in log.card().text()
+
+
+@pytest.mark.parametrize("method", ["observe", "serving", "report"])
+def test_a_vendors_client_that_raises_hides_no_endpoint_and_names_itself(cloud, register, monkeypatch, method):
+    def fail(*_: object) -> None:
+        raise RuntimeError("HTTP 500")
+
+    register(1)
+    for name, on in (("one", "far"), ("two", "far_counting")):
+        deploy.start(name, model="models:delay@1", on=on)
+    monkeypatch.setattr(cloud.FarCounting, method, fail)
+    two, one = deploy.ls()
+    assert (one.uri, one.state, two.uri) == ("deploy:one", "running", "deploy:two")
+    assert f"deploy.target on far_counting failed in {method}: RuntimeError: HTTP 500" in two.card().text()

@@ -36,6 +36,10 @@ class TestCloud(MachinesContract):
     def machines(self):
         return providers.make("gpu.machines", "cloud", settings())
 
+    @pytest.fixture
+    def make(self):
+        return lambda where: providers.make("gpu.machines", "cloud", where)
+
 
 def test_a_session_is_rented_shown_and_given_back():
     started = gpu.start("far", gpu="A10G", on="cloud", for_="1h")
@@ -127,6 +131,29 @@ def test_a_cloud_that_does_not_answer_hides_nothing():
     assert "cannot tell" in [item.state for item in items.ItemFeed(open_store()).look()]
     with pytest.raises(Unavailable, match="does not answer"):
         gpu.show("far")
+
+
+@pytest.mark.parametrize("method", ["status", "list_owned", "terminate"])
+def test_a_vendors_client_that_raises_hides_nothing_and_names_itself(monkeypatch, method):
+    def fail(*_: object) -> None:
+        raise RuntimeError("HTTP 500")
+
+    gpu.start("far", gpu="T4", on="cloud")
+    monkeypatch.setattr(cloud.Cloud, method, fail)
+    assert [str(one) for one in gpu.ls()] == ["gpu:far"]
+    assert [thing.uri for thing in lab.ls()] == ["gpu:far"]
+    with pytest.raises(Unavailable, match=rf"gpu\.machines on cloud failed in {method}: RuntimeError: HTTP 500"):
+        gpu.stop("far") if method != "status" else gpu.show("far")
+
+
+def test_a_session_whose_machine_cannot_be_made_says_why_and_is_no_session(monkeypatch):
+    def fail(*_: object) -> None:
+        raise ConnectionError("reset by peer")
+
+    monkeypatch.setattr(cloud.Cloud, "create", fail)
+    with pytest.raises(Unavailable, match="failed in create: ConnectionError"):
+        gpu.start("far", gpu="T4", on="cloud")
+    assert gpu.ls().items[0].state.startswith("ended (there was no machine: ")
 
 
 def test_a_store_that_may_not_be_written_still_tells_how_a_session_ended(monkeypatch):

@@ -42,3 +42,15 @@ def test_code_is_sent_to_its_sessions(installed, workspace):
     kernels.execute(sessions.kernel_of("gpu:far"), "print(6 * 7)", outputs.append)
     assert outputs[0]["content"]["text"] == "42\n"
     assert gpu.stop("far").state == "ended (stopped)"
+
+
+def test_a_kernel_that_cannot_be_asked_hides_no_session(installed, monkeypatch):
+    def fail(*_: object) -> None:
+        raise RuntimeError("no tunnel")
+
+    gpu.start("far", on="kernels")
+    monkeypatch.setattr(installed.Machines, "kernel", fail)
+    monkeypatch.setattr(installed.Machines, "status", lambda *_: gpu.Status("ready"))
+    [found] = gpu.ls()
+    assert (found.state, found.kernel) == ("running", "")
+    assert "failed in kernel: RuntimeError: no tunnel" in found.card().text()

@@ -26,7 +26,7 @@ class TestMachines(MachinesContract):
 
 
 def test_it_enters_by_its_entry_point(workspace: Path) -> None:
-    assert type(providers.make("gpu.machines", "template")) is template.Machines
+    assert providers.load("gpu.machines", "template") is template.Machines
 
 
 def test_workspaces_of_one_account_own_their_own_machines(workspace: Path, machines: template.Machines) -> None:
