@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from .config import Settings, settings
 from .errors import Conflict, LabError, Missing, NotFound, Unavailable, UsageProblem, did_you_mean
@@ -61,6 +61,37 @@ class Foreign:
     name: str
     target: str
     package: str
+
+
+@runtime_checkable
+class Paced(Protocol):
+    """A capability of `gpu.machines` and `deploy.target`: how long it takes until what they bring up is ready or over.
+
+    Without it, verbs wait as long as this machine's processes need: 120 s for a session and 60 s for an endpoint to be
+    ready, 30 s and 20 s for their ends. Both methods are asked once for each wait, and answer at once.
+    """
+
+    def ready_within_s(self) -> float:
+        """After so long, a verb gives up waiting; what it waited for goes on."""
+
+    def ended_within_s(self) -> float:
+        """The same for an end that was asked for."""
+
+
+class Patience(NamedTuple):
+    """How long a verb waits, and how often it asks meanwhile."""
+
+    within_s: float
+    every_s: float = 0.05
+
+    @classmethod
+    def of(cls, provider: object, state: Literal["ready", "ended"], default_s: float) -> Patience:
+        """The provider's own, or that default where it states none."""
+        if not isinstance(provider, Paced):
+            return cls(default_s)
+        within_s = provider.ready_within_s() if state == "ready" else provider.ended_within_s()
+        # Vendors count, and limit, what they are asked.
+        return cls(within_s, max(cls(within_s).every_s, within_s / 600))
 
 
 CONTRACTS: dict[str, Contract] = {

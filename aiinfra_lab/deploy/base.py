@@ -14,13 +14,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NotRequired, Protocol, TypedDict, runtime_checkable
 
+from ..providers import Paced
 from ..store import Record
 from .record import DesiredState, Verdict, VersionCounts
 from .versions import artifact
 
 __all__ = [
-    "LIVE", "Claim", "PredictedRow", "PredictionLog", "Report", "Reporting", "Serving", "State", "Target", "Word",
-    "artifact",
+    "LIVE", "Claim", "Paced", "PredictedRow", "PredictionLog", "Report", "Reporting", "Serving", "State", "Target",
+    "Word", "artifact",
 ]  # fmt: skip
 
 Word = Literal["starting", "running", "stopping", "stopped", "failed", "lost"]
@@ -76,7 +77,10 @@ class Serving:
 
 
 class Target(Protocol):
-    """Something that endpoints run on."""
+    """Something that endpoints run on.
+
+    One that takes longer than a minute to serve, or 20 s to end, says so: see `Paced`.
+    """
 
     def claim(self, name: str, port: int | None) -> Claim:
         """A new claim for the endpoint of that name, which is not live. Starts nothing, commits nothing.

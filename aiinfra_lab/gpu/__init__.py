@@ -14,11 +14,11 @@ from ..units import Duration, Usd, number
 from ..uris import Uri, check_name
 from ..verbs import Choices, Live, Name, verb
 from . import sessions, starting
-from .base import KernelHost, Machines, Offer, Plan, Status
+from .base import KernelHost, Machines, Offer, Paced, Plan, Status
 from .record import SessionRecord
 
 __all__ = [
-    "KernelHost", "Machines", "Offer", "Plan", "Session", "SessionRecord", "Status",
+    "KernelHost", "Machines", "Offer", "Paced", "Plan", "Session", "SessionRecord", "Status",
     "ls", "show", "start", "stop",
 ]  # fmt: skip
 

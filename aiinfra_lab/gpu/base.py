@@ -8,6 +8,9 @@ from typing import Literal, Protocol, runtime_checkable
 
 from ..cost.accelerators import fits
 from ..kernels import KeptKernel
+from ..providers import Paced
+
+__all__ = ["KernelHost", "Machines", "Offer", "Paced", "Plan", "Status"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,10 @@ class Status:
 
 
 class Machines(Protocol):
-    """Where sessions live. Every method raises Unavailable when the provider cannot be reached."""
+    """Where sessions live. Every method raises Unavailable when the provider cannot be reached.
+
+    Machines that take longer than two minutes to be ready, or 30 s to end, say so: see `Paced`.
+    """
 
     def offers(self) -> Sequence[Offer]:
         """All that could be had now, the cheapest first; what is taken is listed too. Creates nothing."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -12,11 +13,12 @@ import msgspec
 import pytest
 
 from ..deploy import client, desired_state
-from ..deploy.base import LIVE, Claim, PredictedRow, PredictionLog, Report, Reporting, Serving, Target
+from ..deploy.base import LIVE, Claim, Paced, PredictedRow, PredictionLog, Report, Reporting, Serving, Target
 from ..deploy.desired_state import ServeRequest
 from ..deploy.record import EndpointRecord
 from ..errors import LabError, Unavailable
 from ..files import until
+from ..providers import Patience
 from ..stats.bounds import parse_bounds
 from ..store import Record, open_store
 from .artifacts import ROW, model_version
@@ -51,7 +53,8 @@ def served(target: Target, claim: str, generation: int) -> Serving:
         now = target.serving(claim)
         return now if now.generation >= generation else None
 
-    return until(reached, Unavailable(f"{claim} never served {generation}", "look at its output"), within_s=MOST_S)
+    patience = Patience.of(target, "ready", MOST_S)
+    return until(reached, Unavailable(f"{claim} never served {generation}", "look at its output"), **patience._asdict())
 
 
 def answering(url: str, row: Mapping[str, object], requests: int = 60) -> Counter[str]:
@@ -333,3 +336,19 @@ class PredictionLogContract(_Endpoints):
     def test_what_was_never_claimed_has_logged_nothing(self, target: Target, tmp_path: Path) -> None:
         assert isinstance(target, PredictionLog)
         assert list(target.predictions("nothing", str(tmp_path / "nothing"), 10)) == []
+
+
+class PacedTargetContract(_Endpoints):
+    """For a target that says how long it takes: a provider's test inherits this too, with the same fixture."""
+
+    def test_an_endpoint_serves_and_is_over_within_the_times_that_are_stated(
+        self, target: Target, claim: Claim, versions: tuple[str, str]
+    ) -> None:
+        assert isinstance(target, Paced)
+        record, begun = endpoint(claim, versions[0]), time.monotonic()
+        target.apply(claim.id, record.body.desired)
+        served(target, claim.id, 1)
+        assert time.monotonic() - begun <= target.ready_within_s() < math.inf
+        assert 0 < target.ended_within_s() < math.inf
+        target.stop(claim.id, target.ended_within_s())
+        assert target.observe([claim.id])[claim.id].word not in LIVE

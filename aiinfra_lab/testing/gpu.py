@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from .. import kernels
 from ..config import Settings, inside, settings
 from ..errors import NotFound, Unavailable
-from ..gpu import KernelHost, Machines, Offer, Plan
+from ..gpu import KernelHost, Machines, Offer, Paced, Plan
 
 
 class _Machines:
@@ -178,3 +179,18 @@ class KernelHostContract(_Machines):
     def test_a_machine_that_never_was_has_no_kernel(self, host: KernelHost) -> None:
         with pytest.raises(NotFound):
             host.kernel("never-was")
+
+
+class PacedMachinesContract(_Machines):
+    """For machines that say how long they take: a provider's test inherits this too, with the same fixture."""
+
+    def test_a_machine_is_ready_and_over_within_the_times_that_are_stated(
+        self, machines: Machines, offer: Offer
+    ) -> None:
+        assert isinstance(machines, Paced)
+        handle = machines.create(Plan("one", offer, None))
+        for state, within_s in (("ready", machines.ready_within_s()), ("ended", machines.ended_within_s())):
+            begun = time.monotonic()
+            self.becomes(machines, handle, state)
+            assert time.monotonic() - begun <= within_s < math.inf
+            machines.terminate(handle)

@@ -7,10 +7,16 @@ import pytest
 
 from aiinfra_lab import deploy, jobs, nouns, providers
 from aiinfra_lab.config import settings
+from aiinfra_lab.deploy import lifecycle
 from aiinfra_lab.deploy.record import EndpointRecord
 from aiinfra_lab.errors import Conflict, Failed, NotFound, Unavailable, UsageProblem
 from aiinfra_lab.store import open_store
-from aiinfra_lab.testing.deploy import DeployTargetContract, PredictionLogContract, ReportingContract
+from aiinfra_lab.testing.deploy import (
+    DeployTargetContract,
+    PacedTargetContract,
+    PredictionLogContract,
+    ReportingContract,
+)
 
 from .conftest import DF, ROW
 
@@ -47,7 +53,7 @@ class TestFar(DeployTargetContract):
         return providers.make("deploy.target", "far", settings())
 
 
-class TestFarCounting(ReportingContract, PredictionLogContract):
+class TestFarCounting(ReportingContract, PredictionLogContract, PacedTargetContract):
     @pytest.fixture
     def target(self, cloud, workspace):
         return providers.make("deploy.target", "far_counting", settings())
@@ -176,3 +182,35 @@ def test_a_vendors_client_that_raises_hides_no_endpoint_and_names_itself(cloud, 
     two, one = deploy.ls()
     assert (one.uri, one.state, two.uri) == ("deploy:one", "running", "deploy:two")
     assert f"deploy.target on far_counting failed in {method}: RuntimeError: HTTP 500" in two.card().text()
+
+
+def test_a_verb_waits_as_long_as_the_target_says(cloud, register, monkeypatch):
+    register(1)
+    monkeypatch.setattr(lifecycle, "READY_S", 0.0)
+    with pytest.raises(Unavailable, match="does not serve after"):
+        deploy.start("one", model="models:delay@1", on="far")
+    assert deploy.start("two", model="models:delay@1", on="far_counting").state == "running"
+
+
+def test_an_end_is_given_the_time_that_the_target_says(cloud, register, monkeypatch):
+    register(1)
+    deploy.start("delay", model="models:delay@1", on="far_counting")
+    given, stop = [], cloud.Far.stop
+    monkeypatch.setattr(cloud.Far, "stop", lambda *how: given.append(how[-1]) or stop(*how))
+    deploy.stop("delay")
+    assert given == [5.0]
+
+
+def test_a_target_is_not_made_anew_while_it_is_waited_for(cloud, register, monkeypatch):
+    register(1)
+    made, asked, catch_up = [], [], cloud.Service.catch_up
+
+    def slow(service):
+        asked.append(len(made))
+        if len(asked) > 8:
+            catch_up(service)
+
+    monkeypatch.setattr(cloud.Far, "__init__", lambda self, where: made.append(where))
+    monkeypatch.setattr(cloud.Service, "catch_up", slow)
+    deploy.start("delay", model="models:delay@1", on="far")
+    assert len(set(asked[:8])) == 1

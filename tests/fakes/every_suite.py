@@ -18,10 +18,15 @@ from lab_template import machines as template
 
 from aiinfra_lab.config import settings
 from aiinfra_lab.testing.data import SourceContract, VersionStoreContract, WorkingCopiesContract
-from aiinfra_lab.testing.deploy import DeployTargetContract, PredictionLogContract, ReportingContract
+from aiinfra_lab.testing.deploy import (
+    DeployTargetContract,
+    PacedTargetContract,
+    PredictionLogContract,
+    ReportingContract,
+)
 from aiinfra_lab.testing.drift import ReportContract
 from aiinfra_lab.testing.features import OnlineStoreContract
-from aiinfra_lab.testing.gpu import KernelHostContract, MachinesContract
+from aiinfra_lab.testing.gpu import KernelHostContract, MachinesContract, PacedMachinesContract
 from aiinfra_lab.testing.models import RegistryContract
 from aiinfra_lab.testing.recipe import ExecutorContract
 from aiinfra_lab.testing.store import HeadKeeperContract, StoreContract
@@ -31,7 +36,7 @@ from aiinfra_lab.testing.workspace import workspace
 __all__ = ["workspace"]
 
 
-class TestMachines(MachinesContract):
+class TestMachines(MachinesContract, PacedMachinesContract):
     patience_s, lead_s = 10.0, 1.0
 
     @pytest.fixture
@@ -49,7 +54,7 @@ class TestKernels(KernelHostContract):
             self.becomes(made, handle, "ended")
 
 
-class TestTarget(DeployTargetContract, ReportingContract, PredictionLogContract):
+class TestTarget(DeployTargetContract, ReportingContract, PredictionLogContract, PacedTargetContract):
     @pytest.fixture
     def target(self, workspace: Path) -> Iterator[far_target.FarCounting]:
         yield far_target.FarCounting(settings())

@@ -8,7 +8,7 @@ import pytest
 from aiinfra_lab import gpu, providers
 from aiinfra_lab.config import settings
 from aiinfra_lab.errors import Unavailable, UsageProblem
-from aiinfra_lab.testing.gpu import MachinesContract
+from aiinfra_lab.testing.gpu import MachinesContract, PacedMachinesContract
 from aiinfra_lab.testing.workspace import workspace
 from lab_template import machines as template
 
@@ -21,7 +21,7 @@ def machines(workspace: Path) -> template.Machines:
     return template.Machines(settings())
 
 
-class TestMachines(MachinesContract):
+class TestMachines(MachinesContract, PacedMachinesContract):
     patience_s, lead_s = 10.0, 1.0
 
 

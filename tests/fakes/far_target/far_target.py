@@ -151,7 +151,13 @@ class Far:
 
 
 class FarCounting(Far):
-    """See `Reporting` and `PredictionLog`."""
+    """See `Reporting`, `PredictionLog` and `Paced`."""
+
+    def ready_within_s(self) -> float:
+        return 60.0
+
+    def ended_within_s(self) -> float:
+        return 5.0
 
     def report(self, claim: str) -> Report | None:
         service = CLOUD.get(claim)
