@@ -1,17 +1,14 @@
 """The shipped suites refuse providers that are wrong: each of these breaks one sentence of its contract."""
 
-import importlib
 from itertools import count
 
 import pytest
 
 from aiinfra_lab.config import settings
 from aiinfra_lab.deploy.desired_state import ServeRequest
-from aiinfra_lab.deploy.record import EndpointRecord
 from aiinfra_lab.gpu import Plan
-from aiinfra_lab.store import Record
-from aiinfra_lab.testing.artifacts import ROW, model_version
-from aiinfra_lab.testing.deploy import DeployTargetContract, change, endpoint, served
+from aiinfra_lab.testing.artifacts import ROW
+from aiinfra_lab.testing.deploy import DeployTargetContract, change, served
 from aiinfra_lab.testing.gpu import MachinesContract
 from tests.fakes import cloud
 
@@ -73,34 +70,8 @@ def test_machines_of_another_workspace_may_not_be_owned(rented, tmp_path):
         check(OfNobody, tmp_path / "wrong")
 
 
-@pytest.fixture
-def far(monkeypatch):
-    """The package of the foreign target; its services are ended afterwards."""
-    from tests.deploy.test_far_target import PACKAGE
-
-    monkeypatch.syspath_prepend(PACKAGE)
-    module = importlib.import_module("far_target")
-    yield module
-    for service in module.CLOUD.values():
-        if service.is_up:
-            service.end()
-    module.CLOUD.clear()
-
-
-@pytest.fixture
-def started(far, workspace) -> Record[EndpointRecord]:
-    """An endpoint that serves the first of two versions."""
-    model_version("delay@1", 0.0), model_version("delay@2", 1.0)
-    target = far.Far(settings())
-    claim = target.claim("delay", None)
-    record = endpoint(claim, "models:delay@1")
-    target.apply(claim.id, record.body.desired)
-    served(target, claim.id, 1)
-    return record
-
-
 def test_a_target_may_not_ignore_the_key(far, started, monkeypatch):
-    request, target = ServeRequest("models:delay@2", 0.5), far.Far(settings())
+    request, target = ServeRequest("models:delay@2", 0.5), far.FarCounting(settings())
     record = change(started, target, request)
     url = served(target, record.body.job, record.body.generation).url
     numbers, right = count(), far.Service.choose
