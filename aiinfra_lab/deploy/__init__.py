@@ -131,7 +131,7 @@ def log(name: EndpointName, *, rows: int = 20) -> Log:
     if not isinstance(target, PredictionLog):
         return Log(record.uri, (), lines, output, "", (f"{body.on} keeps no log of predictions that can be read here",))
     newest = target.predictions(body.job, body.log_dir, max(rows, 0))
-    return Log(record.uri, tuple(map(dict, newest)), lines, output, body.log_dir)
+    return Log(record.uri, tuple(newest), lines, output, body.log_dir)
 
 
 @verb("deploy")

@@ -13,7 +13,7 @@ from ..store import Record
 from ..units import show_share
 from ..uris import Uri
 from . import client
-from .base import Reporting, Serving, State
+from .base import PredictedRow, Reporting, Serving, State
 from .desired_state import NO_CHAMPION
 from .lifecycle import target_of
 from .record import EndpointRecord, Verdict, VersionCounts
@@ -131,7 +131,7 @@ class Log(Result):
     """The newest predicted rows, what happened to the endpoint, and the end of what its process printed."""
 
     uri: str
-    rows: tuple[dict[str, Any], ...]
+    rows: tuple[PredictedRow, ...]
     events: tuple[str, ...]
     output: str
     log_dir: str
@@ -196,9 +196,12 @@ class _Seen:
         body = record.body
         written = cls("cannot tell", "", body.desired.canary_share, body.versions, body.verdict, body.log_lost_rows, ())
         if isinstance(state, LabError):
-            return replace(written, notes=(f"its target cannot be asked: {state.what}; {state.fix}",))
+            return replace(written, notes=(_unasked(state),))
         written = replace(written, word=state.word, notes=tuple(_state_notes(state)))
-        return written._asked(record) if state.is_live else written
+        try:
+            return written._asked(record) if state.is_live else written
+        except LabError as problem:  # the others of a list are shown all the same
+            return replace(written, notes=(*written.notes, _unasked(problem)))
 
     def _asked(self, record: Record[EndpointRecord]) -> _Seen:
         """With what the endpoint itself answers."""
@@ -218,6 +221,10 @@ class _Seen:
             verdict=report.verdict or self.verdict,
             log_lost_rows=report.log_lost_rows,
         )
+
+
+def _unasked(problem: LabError) -> str:
+    return f"its target cannot be asked: {problem.what}; {problem.fix}"
 
 
 def _newest_first(versions: Iterable[str]) -> list[str]:

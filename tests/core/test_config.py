@@ -1,3 +1,6 @@
+import os
+import time
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -57,3 +60,36 @@ def test_a_mistake_in_the_file_is_named(project, text, says):
     (project / "aiinfra.toml").write_text(text)
     with pytest.raises(UsageProblem, match=says):
         settings()
+
+
+@pytest.fixture
+def parsed(monkeypatch):
+    """What was parsed, in order."""
+    texts, parse = [], tomllib.loads
+    monkeypatch.setattr(tomllib, "loads", lambda text: texts.append(text) or parse(text))
+    return texts
+
+
+def write_long_ago(path, text, ago_s):
+    path.write_text(text)
+    os.utime(path, ns=(0, time.time_ns() - int(ago_s * 1e9)))
+
+
+def test_a_file_that_stays_as_it_is_is_parsed_once(project, parsed):
+    write_long_ago(project / "aiinfra.toml", "[deploy]\nport = 1", 60)
+    assert [settings().get("deploy.port", 0) for _ in range(5)] == [1] * 5
+    assert len(parsed) == 1
+
+
+def test_a_file_that_was_written_again_is_read_again(project, parsed):
+    for number, ago_s in ((1, 60), (2, 50)):
+        write_long_ago(project / "aiinfra.toml", f"[deploy]\nport = {number}", ago_s)
+        assert settings().get("deploy.port", 0) == number
+
+
+def test_two_writes_within_one_tick_of_the_file_system_are_both_seen(project):
+    now = time.time_ns()
+    for number in range(3):
+        (project / "aiinfra.toml").write_text(f"[deploy]\nport = {number}")
+        os.utime(project / "aiinfra.toml", ns=(now, now))
+        assert settings().get("deploy.port", 9) == number
