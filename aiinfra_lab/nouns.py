@@ -190,6 +190,10 @@ class Noun(Generic[B]):
             names.setdefault(record.name)
         return list(names)
 
+    def aliases(self) -> Sequence[str]:
+        """The aliases that mean something now, as they are written: `delay@champion`."""
+        return []
+
     def observe(self, records: Sequence[Record[B]]) -> Sequence[Observation]:
         """What these do now, in their order. Where that shows that one has ended, the end is written down."""
         return [Observation(record.uri, "") for record in records]

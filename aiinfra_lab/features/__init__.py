@@ -41,7 +41,7 @@ SetName = Annotated[Name, Live("features")]
 
 
 @verb("features")
-def add(name: SetName, *, data: Rows, timestamp: str, label: str = "", id_: str = "", code: Code = "") -> FeatureSet:
+def add(name: SetName, *, data: Rows, timestamp: str, label: str = "", id_: str = "", code: Code) -> FeatureSet:
     """Add a feature set: the cell's views, and the columns of the rows themselves that it names in `columns`.
 
     The views run once over the data version, so that what cannot work fails now; they are registered in Feast, and

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ..nouns import Noun, Reference
 from ..store import open_store
 from ..uris import Uri
-from .record import ModelAliases, ModelVersion, aliases
+from .record import ModelAliases, ModelVersion, aliases, all_aliases
 
 
 class ModelsNoun(Noun[ModelVersion]):
@@ -25,6 +25,10 @@ class ModelsNoun(Noun[ModelVersion]):
     def aliased(self, name: str, alias: str) -> Uri | None:
         number = aliases(name).get(alias)
         return None if number is None else Uri(self.name, name, number)
+
+    def aliases(self) -> Sequence[str]:
+        known = all_aliases()
+        return [Uri(self.name, name, alias=alias).label for name in sorted(known) for alias in sorted(known[name])]
 
     def references(self) -> Sequence[Reference]:
         # Only what an alias holds: other versions may go, and whoever serves one has a reference of its own.

@@ -28,6 +28,9 @@ class TrainNoun(Noun[TrainingRun]):
     def first(self, name: str) -> str:
         return f"`%%train run {name} --rows ROWS` trains one"
 
+    def aliases(self) -> Sequence[str]:
+        return nouns.find("models").aliases()
+
     def aliased(self, name: str, alias: str) -> Uri | None:
         """The run behind the model version that holds the alias. Its name may be another than the model's."""
         version = nouns.find("models").aliased(name, alias)
