@@ -160,6 +160,8 @@ class Noun(Generic[B]):
     """Further kinds of records that it keeps, which are no things of their own."""
     has_versions = False
     """Whether its things are called `NAME@N`, or by their name alone."""
+    usual_alias = ""
+    """The alias that is meant to be there, also before it is set."""
     plural = "things"
     """What several of its things are called, in messages."""
 

@@ -68,7 +68,9 @@ class Endpoint(Result):
         key: what decides, for as long as a canary runs, which version answers. A row without a score is None. Failed
         when a row is refused, Unavailable when nobody answers.
         """
-        listed = rows.to_dict("records") if hasattr(rows, "to_dict") else list(rows)
+        from ..features.contract import as_dicts
+
+        listed = as_dicts(rows.to_dict("records") if hasattr(rows, "to_dict") else rows)
         clean = [{name: _plain(value) for name, value in row.items()} for row in listed]
         return [item["score"] for item in client.predict(self.url, clean, key)]
 

@@ -27,7 +27,7 @@ def test_the_examples_in_the_docstrings_hold():
         ("1 Week", 604800),
         ("3 days", 259200),
         ("10 secs", 10),
-    ],  # fmt: skip
+    ],
 )
 def test_durations(text, seconds):
     assert units.parse_duration(text) == pytest.approx(seconds)
