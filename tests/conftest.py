@@ -128,6 +128,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     """A fresh workspace, which is also the current folder. Afterwards its jobs are cancelled and none may be left."""
     home = tmp_path / "workspace"
     home.mkdir()
+    (home / "aiinfra.toml").touch()
     monkeypatch.chdir(home)
     monkeypatch.setenv("AIINFRA_WORKSPACE", str(home))
     for name, folder in FOLDERS.items():
