@@ -85,8 +85,8 @@ class Span:
     """Something that took time. usd_per_hour: its price; None for the price of this machine.
 
     within: the session (a URI) whose time it was; then the money is the session's. on_machine: whether it ran on this
-    machine. rows, busy_s: what an endpoint predicted, and the seconds that it took to answer. steps: those of a
-    pipeline's run.
+    machine. rows, busy_s: what an endpoint predicted, and the seconds that it took to answer. counted_at: until when
+    these were written down, while they still grow. steps: those of a pipeline's run.
     """
 
     uri: str
@@ -98,6 +98,7 @@ class Span:
     within: str = ""
     rows: int = 0
     busy_s: float = 0.0
+    counted_at: float | None = None
     steps: tuple[StepSpan, ...] = ()
 
     @property

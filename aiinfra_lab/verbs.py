@@ -218,7 +218,7 @@ class Verb:
         return UsageProblem(what, f"{self._as_cell()}: {self.usage()}")
 
     def _as_cell(self) -> str:
-        return f"begin the cell with `%%{self.noun} {self.name}` and write the code below (in a shell: --code FILE)"
+        return f"begin the cell with %%{self.noun} {self.name} and write the code below (in a shell: --code FILE)"
 
 
 @contextlib.contextmanager

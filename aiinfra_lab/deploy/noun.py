@@ -138,6 +138,7 @@ def _span(record: Record[EndpointRecord], span: EndpointSpan, ended_at: float, *
         on_machine=is_here,
         rows=span.count,
         busy_s=span.busy_ms / 1000,
+        counted_at=record.updated_at if is_live else None,
     )
 
 

@@ -217,7 +217,10 @@ def rm(model: Annotated[Name, Live("models")]) -> Model:
 
 def _refuse_unfinished(run: train.Run) -> None:
     if run.state != "done":
-        raise Failed(f"{run.uri} is {run.state}: its model is not finished", "finish it first, e.g. with --resume")
+        done = next((other.uri for other in train.ls(Uri.parse(run.uri).name) if other.state == "done"), "")
+        other = f"; or take one that is done: --run {done}" if done else ""
+        again = "run its cell again, with --resume where it kept a checkpoint"
+        raise Failed(f"{run.uri} is {run.state}: its model is not finished", again + other)
     if not run.model:
         raise Failed(f"{run.uri} saved no model", "end its code with run.save(model), and train again")
 

@@ -122,3 +122,13 @@ def test_names_are_what_may_be_written(noun):
     assert [(thing.uri, thing.state) for thing in noun.things()] == [("deploy:delay", "stopped")]
     assert noun.first("x") == "`%deploy start x --model models:NAME@N` starts it"
     assert deploy.show("deploy:delay").uri == "deploy:delay"
+
+
+def test_what_lives_has_counted_until_its_record_was_written(noun, workspace):
+    running = jobs.start("deploy:delay", ["sleep", "60"])
+    until(lambda: jobs.poll(running.id).state == "running")
+    written = put("delay", job=running.id, started_at=time.time(), count=5)
+    assert [span.counted_at for span in noun.spans()] == [written.updated_at]
+    jobs.cancel(running.id)
+    jobs.wait(running.id, timeout_s=30)
+    assert [span.counted_at for span in noun.spans()] == [None]
