@@ -61,6 +61,7 @@ FOLDERS = {
 # Tests that share something which takes long to start: each of these, by its beginning, is run by one process.
 TOGETHER = (
     "tests/browser/",
+    "tests/core/test_fixes.py",
     "tests/core/test_store_postgres.py",
     "tests/core/test_version_before.py",
     "tests/data/test_example.py",

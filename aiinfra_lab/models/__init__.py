@@ -211,7 +211,8 @@ def rm(model: Annotated[Name, Live("models")]) -> Model:
         version = record.change(version.name, event, removed_at=time.time())
     # Copies of its own, which no other version or run shares.
     freed = artifact.size(files)
-    shutil.rmtree(files)
+    if files.exists():
+        shutil.rmtree(files)
     return model_of(version, message=sync.remove(version) or f"removed: {show_bytes(freed)} freed; its record stays")
 
 

@@ -10,6 +10,7 @@ from aiinfra_lab.deploy.record import EndpointRecord, EndpointSpan, Rollback, Ve
 from aiinfra_lab.errors import NotFound
 from aiinfra_lab.nouns import Reference
 from aiinfra_lab.store import Record, open_store
+from tests import records
 from tests.conftest import until
 
 HOUR = 3600.0
@@ -120,7 +121,9 @@ def test_names_are_what_may_be_written(noun):
     put("delay", outcome="stopped")
     assert list(noun.names()) == ["delay"]
     assert [(thing.uri, thing.state) for thing in noun.things()] == [("deploy:delay", "stopped")]
-    assert noun.first("x") == "`%deploy start x --model models:NAME@N` starts it"
+    assert noun.first("x") == "train one first, in a cell that begins with %%train run x"
+    records.model("delay@2")
+    assert noun.first("x") == "`%deploy start x --model models:delay@2` starts it"
     assert deploy.show("deploy:delay").uri == "deploy:delay"
 
 
