@@ -88,14 +88,18 @@ class Settings:
 def settings(start: Path | None = None) -> Settings:
     """The settings that hold here: those of AIINFRA_WORKSPACE, or found by looking upward from the current folder.
 
-    `start` looks upward from there instead. NotFound when there is no workspace there or above.
+    `start` looks upward from there instead. NotFound when there is no workspace there or above: `lab start` alone makes
+    one.
     """
     start = start or _inside.get()
-    named = os.environ.get("AIINFRA_WORKSPACE")
-    if named and start is None:
-        workspace = Path(named).absolute()
-        project = Path(os.environ.get("AIINFRA_PROJECT", workspace)).absolute()
-        return Settings(project, workspace, {**_read(project), **_environment()})
+    if start is None and (where := named_place()) is not None:
+        # A mistyped variable must not begin an empty workspace somewhere.
+        if not (is_marked(where.project) or where.home.is_dir()):
+            raise NotFound(
+                f"AIINFRA_WORKSPACE names {where.workspace}, and there is no workspace there",
+                "correct the variable; or `%lab start` makes one there",
+            )
+        return where
     here = (start or Path.cwd()).absolute()
     for folder in (here, *here.parents):
         # An aiinfra.toml without a setting marks a workspace too.
@@ -106,6 +110,21 @@ def settings(start: Path | None = None) -> Settings:
         f"there is no workspace in {here} or above it",
         "make one with `%lab start` (in a shell: `aiinfra lab start DIR`), or set AIINFRA_WORKSPACE",
     )
+
+
+def named_place() -> Settings | None:
+    """The settings of the folder that AIINFRA_WORKSPACE names, whether it is a workspace or not; None without it."""
+    named = os.environ.get("AIINFRA_WORKSPACE")
+    if not named:
+        return None
+    workspace = Path(named).absolute()
+    project = Path(os.environ.get("AIINFRA_PROJECT", workspace)).absolute()
+    return Settings(project, workspace, {**_read(project), **_environment()})
+
+
+def is_marked(folder: Path) -> bool:
+    """Whether the folder is a project: an aiinfra.toml, also an empty one, or our section of a pyproject.toml."""
+    return (folder / FILE).is_file() or bool(_read(folder))
 
 
 @contextlib.contextmanager

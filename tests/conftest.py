@@ -61,6 +61,7 @@ FOLDERS = {
 # Tests that share something which takes long to start: each of these, by its beginning, is run by one process.
 TOGETHER = (
     "tests/browser/",
+    "tests/core/test_fixes.py",
     "tests/core/test_store_postgres.py",
     "tests/core/test_version_before.py",
     "tests/data/test_example.py",
@@ -128,6 +129,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     """A fresh workspace, which is also the current folder. Afterwards its jobs are cancelled and none may be left."""
     home = tmp_path / "workspace"
     home.mkdir()
+    (home / "aiinfra.toml").touch()
     monkeypatch.chdir(home)
     monkeypatch.setenv("AIINFRA_WORKSPACE", str(home))
     for name, folder in FOLDERS.items():

@@ -41,7 +41,7 @@ SetName = Annotated[Name, Live("features")]
 
 
 @verb("features")
-def add(name: SetName, *, data: Rows, timestamp: str, label: str = "", id_: str = "", code: Code = "") -> FeatureSet:
+def add(name: SetName, *, data: Rows, timestamp: str, label: str = "", id_: str = "", code: Code) -> FeatureSet:
     """Add a feature set: the cell's views, and the columns of the rows themselves that it names in `columns`.
 
     The views run once over the data version, so that what cannot work fails now; they are registered in Feast, and
@@ -90,9 +90,10 @@ def get(
     uri = Uri.parse(name, noun="features")
     if uri.part:
         return _written(feature_rows(joined.stored(uri)), into)
-    if bool(online) == (rows is not None):
-        raise UsageProblem("features get needs either --rows or --online", f"`%features get {name} --rows data:…`")
     record = resolve(uri, FeatureSetVersion)
+    if bool(online) == (rows is not None):
+        fix = f"`%features get {record.name} --rows {record.body.newest_data}`"
+        raise UsageProblem("features get needs either --rows or --online", fix)
     if online:
         return _online(record, online, data)
     asked = data_noun.open_rows(rows)
@@ -200,7 +201,8 @@ def rm(name: SetName) -> FeatureRemoval:
     refuse_referenced(open_store(), record.uri)
     # The record first: whoever asks in between must find nothing rather than half of a version.
     sets.remove(record)
-    if record.body.online and record.body.views:
+    # Also where nothing is recorded: a process may have been killed while it filled the store.
+    if record.body.views:
         online.provider().forget(record.body)
     shutil.rmtree(record.body.folder, ignore_errors=True)
     left = next(iter(sets.versions(uri.name)), None)

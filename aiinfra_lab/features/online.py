@@ -93,7 +93,7 @@ def read(spec: Spec, online: OnlineState, row: Mapping[str, Value], at: datetime
     if at < as_of:
         raise UsageProblem(
             f"the online store knows how things stood at {as_of:%Y-%m-%d %H:%M:%S}, and {at} is earlier",
-            f"ask the history: `%features get {spec.name} --rows …`",
+            f"ask the history: `%features get {spec.record_name} --rows {online.uri}`, or rows of your own",
         )
     found = provider().read(spec, {key: [row[key]] for key in spec.entity}) if spec.views else {}
     return OnlineVector(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from aiinfra_lab import data, lab
 from aiinfra_lab.config import settings
 from aiinfra_lab.errors import NotFound, UsageProblem
 
@@ -25,6 +26,23 @@ def test_a_workspace_is_found_from_any_folder_below_it(project):
 def test_without_one_the_fix_is_named(project):
     with pytest.raises(NotFound, match="%lab start"):
         settings()
+
+
+@pytest.mark.parametrize("folder", ["typo", "deep"])
+def test_a_variable_that_names_no_workspace_makes_none(project, monkeypatch, folder):
+    monkeypatch.setenv("AIINFRA_WORKSPACE", str(project / folder))
+    before = sorted(project.rglob("*"))
+    with pytest.raises(NotFound, match="`%lab start` makes one there"):
+        data.ls()
+    assert sorted(project.rglob("*")) == before
+    assert lab.start().path == str(project / folder)
+    assert (settings().workspace, settings(project / folder).workspace) == (project / folder, project / folder)
+
+
+def test_what_is_a_workspace_already_may_lack_its_marker(project, monkeypatch):
+    (project / "old" / ".aiinfra").mkdir(parents=True)
+    monkeypatch.setenv("AIINFRA_WORKSPACE", str(project / "old"))
+    assert settings().workspace == project / "old"
 
 
 def test_a_project_may_keep_its_workspace_elsewhere(project):
