@@ -217,10 +217,8 @@ class Verb:
         what = f"{self.noun} {self.name} needs {' and '.join(item.word for item in missing)}"
         if self.code is None or self.code not in missing:
             return UsageProblem(what, self.usage())
-        return UsageProblem(what, f"{self._as_cell()}: {self.usage()}")
-
-    def _as_cell(self) -> str:
-        return f"begin the cell with %%{self.noun} {self.name} and write the code below (in a shell: --code FILE)"
+        how = "write the code below the line, which then begins with %% (in a shell: --code FILE)"
+        return UsageProblem(what, f"{how}: {self.usage()}")
 
 
 @contextlib.contextmanager

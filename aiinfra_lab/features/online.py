@@ -101,6 +101,23 @@ def read(spec: Spec, online: OnlineState, row: Mapping[str, Value], at: datetime
     )
 
 
+def read_held(
+    record: Record[FeatureSetVersion], row: Mapping[str, Value], at: datetime | None = None
+) -> OnlineVector | None:
+    """`read` of what the record says, while nobody fills the store; None when it does not hold that any more.
+
+    Another process has filled it since, or was killed while it did. Then the record as it is now says so.
+    """
+    lock = features_home() / "lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    lock.touch()
+    with files.shared_lock(lock):
+        now, online = open_store().get(FeatureSetVersion, record.name), record.body.online
+        if online is None or now is None or now.body.online != online:
+            return None
+        return read(record.body, online, row, at)
+
+
 def vector(spec: Spec, row: Mapping[str, Value], known: Mapping[str, Known], at: datetime) -> dict[str, Value]:
     """The row's own columns and, of what is known, what is not older than its time to live; in contract order."""
     values: dict[str, Value] = {column.name: row.get(column.name) for column in spec.columns}

@@ -24,7 +24,7 @@ class ModelsNoun(Noun[ModelVersion]):
         runs = find("train").names()
         run = name if name in runs else next(iter(runs), "")
         if not run:
-            return f"train one first, in a cell that begins with %%train run {name}"
+            return f"train one first: %%train run {name} --rows features:…"
         return f"`%models add {name} --run train:{run}` makes one"
 
     def aliased(self, name: str, alias: str) -> Uri | None:

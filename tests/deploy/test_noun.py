@@ -121,7 +121,7 @@ def test_names_are_what_may_be_written(noun):
     put("delay", outcome="stopped")
     assert list(noun.names()) == ["delay"]
     assert [(thing.uri, thing.state) for thing in noun.things()] == [("deploy:delay", "stopped")]
-    assert noun.first("x") == "train one first, in a cell that begins with %%train run x"
+    assert noun.first("x") == "train one first: %%train run x --rows features:…"
     records.model("delay@2")
     assert noun.first("x") == "`%deploy start x --model models:delay@2` starts it"
     assert deploy.show("deploy:delay").uri == "deploy:delay"

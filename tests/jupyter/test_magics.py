@@ -81,8 +81,8 @@ def test_braces_are_left_alone(shell):
         ("%%lab ls\nprint(1)", "takes no cell body"),
         ("%lab log made", "if the variable is meant: `$made`"),
         ("x = 1\n%%train run x --rows y\nz = 2", "`%%train run x --rows y`"),
-        ("%train run x --rows y", "begin the cell with %%train run"),
-        ("%features add x --data y --timestamp t", "begin the cell with %%features add"),
+        ("%train run x --rows y", "begins with %%"),
+        ("%features add x --data y --timestamp t", "begins with %%"),
     ],
 )
 def test_mistakes_are_two_lines_with_the_fix(shell, cell, says):
