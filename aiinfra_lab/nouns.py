@@ -41,7 +41,8 @@ class Observation:
     """What a thing does now, whatever was written last.
 
     state: in the words of the noun's own `ls`. detail: why, in a few words, when that is worth saying. can_stop:
-    whether a request to end it would be new. job: the id of the job that does it, when there is one.
+    whether a request to end it would be new. job: the id of the job that does it, when there is one. context: what the
+    process that started it was started for (`config.context`).
     """
 
     uri: str
@@ -53,6 +54,7 @@ class Observation:
     detail: str = ""
     can_stop: bool = False
     job: str = ""
+    context: str = ""
 
 
 @dataclass(frozen=True, slots=True)

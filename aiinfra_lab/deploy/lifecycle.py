@@ -13,6 +13,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from ..config import context
 from ..errors import Conflict, Failed, Interrupted, LabError, Unavailable, UsageProblem
 from ..files import until
 from ..logs import last_problem
@@ -115,7 +116,7 @@ def bring_up(name: str, before: Stored | None, request: ServeRequest, on: str, p
     _check(request, target, on)
     body, note = desired_state.fresh(before.body if before else None, request)
     claim = target.claim(name, port)
-    body = replace(body, on=on, job=claim.id, port=claim.port, log_dir=claim.log_dir)
+    body = replace(body, on=on, job=claim.id, port=claim.port, log_dir=claim.log_dir, context=context())
     record = Record(EndpointRecord.kind, name, body, before.rev if before else 0)
     try:
         *_, record = open_store().commit([*claim.records, record], _started(record, request))

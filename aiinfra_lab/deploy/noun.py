@@ -73,7 +73,15 @@ class DeployNoun(Noun[EndpointRecord]):
 def _observation(record: Record[EndpointRecord], state: State | LabError) -> Observation:
     body = record.body
     if isinstance(state, LabError):  # its target cannot be asked now: it is not known to have ended
-        return Observation(record.uri, "cannot tell", body.is_open, body.started_at, body.ended_at, job=_job(body))
+        return Observation(
+            record.uri,
+            "cannot tell",
+            body.is_open,
+            body.started_at,
+            body.ended_at,
+            job=_job(body),
+            context=body.context,
+        )
     return Observation(
         uri=record.uri,
         state=state.word,
@@ -83,6 +91,7 @@ def _observation(record: Record[EndpointRecord], state: State | LabError) -> Obs
         detail=_detail(body, state),
         can_stop=state.word in ("starting", "running"),
         job=_job(body),
+        context=body.context,
     )
 
 

@@ -64,6 +64,7 @@ def _observation(found: sessions.ObservedSession) -> Observation:
         detail=found.why if found.state == "cannot tell" else _DETAILS.get(found.state, ""),
         can_stop=is_live and found.state != "stopping",
         job=body.handle or "" if body.is_on_this_machine else "",
+        context=body.context,
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from msgspec.structs import asdict, replace
 
+from ..config import context
 from ..errors import Conflict, LabError, NotFound, Unavailable
 from ..kernels import KeptKernel
 from ..providers import make
@@ -166,6 +167,7 @@ def intend(name: str, provider: str, offer: Offer, started_at: float, limits: Li
         usd_per_hour=offer.usd_per_hour,
         shown_as=f"{name} · {offer.gpu}",
         started_at=started_at,
+        context=context(),
         earlier_spans=before.body.starts() if before else (),
         **asdict(limits),
     )

@@ -11,6 +11,7 @@ from aiinfra_lab.deploy.record import EndpointRecord
 from aiinfra_lab.errors import Conflict, Failed, NotFound, Unavailable, UsageProblem
 from aiinfra_lab.store import open_store
 from aiinfra_lab.testing.deploy import DeployTargetContract
+from tests.fakes import one_step
 
 from .conftest import DF, ROW
 
@@ -153,3 +154,13 @@ def test_the_noun_stops_it_and_names_no_job(started, cloud):
     assert list(noun.stop("deploy:delay")) == []
     assert [(item.state, item.is_live) for item in noun.watched()] == [("stopped", False)]
     assert [(span.on_machine, span.is_live) for span in noun.spans()] == [(False, False)]
+
+
+def test_a_recipe_that_keeps_nothing_ends_its_endpoint_and_no_other(started, cloud, workspace):
+    def step() -> None:
+        deploy.start("late", model="models:delay@1", on="far")
+        deploy.start("delay", model="models:delay@2")
+
+    one_step.run(step, workspace, keep=False)
+    assert {item.uri: item.state for item in deploy.ls()} == {"deploy:late": "stopped", "deploy:delay": "running"}
+    assert [claim.split("-")[1] for claim, service in cloud.CLOUD.items() if service.is_up] == ["delay"]

@@ -13,7 +13,7 @@ from aiinfra_lab.jupyter import calls, items
 from aiinfra_lab.store import open_store
 from aiinfra_lab.testing.gpu import MachinesContract
 from tests.conftest import until
-from tests.fakes import cloud
+from tests.fakes import cloud, one_step
 
 
 @pytest.fixture(autouse=True)
@@ -139,6 +139,34 @@ def test_a_store_that_may_not_be_written_still_tells_how_a_session_ended(monkeyp
 
     monkeypatch.setattr(sessions, "close", refuse)
     assert gpu.show("far").state == "ended (stopped)"
+
+
+def test_a_recipe_that_keeps_nothing_gives_its_machine_back(workspace):
+    gpu.start("before", gpu="T4", on="cloud")
+
+    def step() -> None:
+        gpu.start("far", gpu="A10G", on="cloud")
+        gpu.start("before", for_="1h")  # it lived already: another end does not make it the run's
+
+    one_step.run(step, workspace, keep=False)
+    assert {item.uri: item.state for item in gpu.ls()} == {"gpu:far": "ended (stopped)", "gpu:before": "running"}
+    assert [machine.name for machine in cloud.machines.values() if machine.ended_at is None] == ["before"]
+
+
+def test_a_recipe_leaves_its_machine_where_nothing_else_is_asked(workspace):
+    one_step.run(lambda: gpu.start("far", gpu="A10G", on="cloud"), workspace, keep=True)
+    one_step.run(lambda: None, workspace, keep=False)
+    assert gpu.show("far").state == "running"
+
+
+def test_a_machine_that_a_recipe_could_not_end_is_named_in_its_event(workspace):
+    def step() -> None:
+        gpu.start("far", gpu="A10G", on="cloud")
+        cloud.reachable[0] = False
+
+    assert one_step.run(step, workspace, keep=False).body.state == "done"
+    (event,) = open_store().events(last=1)
+    assert (event.event.verb, event.event.detail["still_live"]) == ("recipe end", ["gpu:far"])
 
 
 @pytest.mark.parametrize("on", ["clodu", "aws"])
