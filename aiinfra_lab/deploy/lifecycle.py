@@ -7,6 +7,7 @@ it. Of two that start one name at once, one wins and the other finds it alive.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -74,7 +75,14 @@ def _ask(on: str, records: Sequence[Stored]) -> dict[str, State | LabError]:
         states = target.observe([record.body.job for record in records])
     except LabError as problem:
         return {record.name: problem for record in records}
-    return {record.name: states.get(record.body.job, State("lost")) for record in records}
+    return {record.name: _as_requested(record.body, states.get(record.body.job, State("lost"))) for record in records}
+
+
+def _as_requested(body: EndpointRecord, state: State) -> State:
+    """Of one that was asked to end: it does so, whether its target has heard of it or not, and has when it is gone."""
+    if body.stop_requested_at is None:
+        return state
+    return dataclasses.replace(state, word="stopping" if state.is_live else "stopped")
 
 
 def _final(body: EndpointRecord) -> State:
@@ -95,7 +103,8 @@ def _ended(body: EndpointRecord, state: State) -> EndpointRecord:
     outcome = state.word
     assert outcome in ("stopped", "failed", "lost")
     ended_at = body.ended_at or state.ended_at or time.time()
-    return replace(body, outcome=outcome, detail=state.detail, restarts=state.restarts, ended_at=ended_at)
+    body = replace(body, outcome=outcome, detail=state.detail, restarts=state.restarts, ended_at=ended_at)
+    return replace(body, stopped_at=body.stopped_at or ended_at) if body.stop_requested_at else body
 
 
 def _written(records: Iterable[Stored]) -> dict[str, Stored]:
@@ -164,9 +173,9 @@ def reconcile(record: Stored, decide: Callable[[EndpointRecord], EndpointRecord]
 
 
 def running(name: object) -> Stored:
-    """An endpoint that can be changed; NotFound when there is none, Unavailable when it is not running."""
+    """An endpoint that can be changed; NotFound when there is none, Unavailable when it has ended or is about to."""
     record, state = observe(find(name))
-    if not state.is_live:
+    if not state.is_live or record.body.stop_requested_at:
         last = record.body.champion or record.body.canary or "models:NAME@N"
         raise Unavailable(f"{record.name} is not running", f"start it: `%deploy start {record.name} --model {last}`")
     return record
@@ -248,15 +257,31 @@ def rejection(uri: str, refused: DesiredState, kept: DesiredState, problem: LabE
 def end(record: Stored) -> Stored:
     """End the endpoint and write that it was ended; returns when it is gone."""
     record, state = observe(record)
+    if record.body.stopped_at and not record.body.is_open:
+        return record
+    record = request_stop(record) if state.is_live else record
     # Also when it was found dead: its target may be about to bring it back.
     target_of(record).stop(record.body.job, STOP_S)
-    event = Event("deploy stop", record.uri, record.body.desired.models, (record.uri,)) if state.is_live else None
-    return update(open_store(), EndpointRecord, record.name, lambda body: _stopped(body, state), event)
+    return update(open_store(), EndpointRecord, record.name, lambda body: _stopped(body, state))
 
 
-def _stopped(body: EndpointRecord, before: State) -> EndpointRecord:
+def request_stop(record: Stored) -> Stored:
+    """Write down that the endpoint is to end, before its target is asked; when that is written already: nothing."""
+    event = Event("deploy stop", record.uri, record.body.desired.models, (record.uri,))
+
+    def change(body: EndpointRecord) -> EndpointRecord | None:
+        is_new = body.is_open and body.job == record.body.job and body.stop_requested_at is None
+        return replace(body, stop_requested_at=time.time()) if is_new else None
+
+    return update(open_store(), EndpointRecord, record.name, change, event)
+
+
+def _stopped(body: EndpointRecord, before: State) -> EndpointRecord | None:
+    """The record with its end; None when it has that already."""
     now = time.time()
     end = State("stopped", before.restarts, ended_at=now) if before.is_live else before
+    if body.stopped_at and not body.is_open:
+        return None
     body = _ended(body, end) if body.is_open else body
     return replace(body, stopped_at=body.stopped_at or now)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from .. import jobs, nouns
 from ..errors import LabError, NotFound, did_you_mean
 from ..jobs.record import folder_of
-from ..nouns import Keeping, Notice, Noun, Observation, Reference, Span
+from ..nouns import Keeping, Notice, Noun, Observation, Reference, Span, is_overdue
 from ..resolve import resolve
 from ..store import Record, open_store
 from ..uris import Uri
@@ -52,6 +52,7 @@ class DeployNoun(Noun[EndpointRecord]):
         if not state.is_live:
             live = [item.name for item in open_store().list(EndpointRecord, is_open=True)]
             raise NotFound(f"nothing called {record.uri} lives", did_you_mean(record.name, live))
+        record = lifecycle.request_stop(record)
         lifecycle.target_of(record).stop(record.body.job, 0)
         return [state.job] if state.job else []
 
@@ -89,7 +90,7 @@ def _observation(record: Record[EndpointRecord], state: State | LabError) -> Obs
         started_at=body.started_at,
         ended_at=None if state.is_live else body.ended_at or state.ended_at,
         detail=_detail(body, state),
-        can_stop=state.word in ("starting", "running"),
+        can_stop=state.word in ("starting", "running") or (state.is_live and is_overdue(body.stop_requested_at)),
         job=_job(body),
         context=body.context,
     )

@@ -8,7 +8,7 @@ import pytest
 from aiinfra_lab import deploy, jobs, nouns, providers
 from aiinfra_lab.config import settings
 from aiinfra_lab.deploy.record import EndpointRecord
-from aiinfra_lab.errors import Conflict, Failed, NotFound, Unavailable, UsageProblem
+from aiinfra_lab.errors import Conflict, Denied, Failed, NotFound, Unavailable, UsageProblem
 from aiinfra_lab.store import open_store
 from aiinfra_lab.testing.deploy import DeployTargetContract
 from tests.fakes import one_step
@@ -164,3 +164,51 @@ def test_a_recipe_that_keeps_nothing_ends_its_endpoint_and_no_other(started, clo
     one_step.run(step, workspace, keep=False)
     assert {item.uri: item.state for item in deploy.ls()} == {"deploy:late": "stopped", "deploy:delay": "running"}
     assert [claim.split("-")[1] for claim, service in cloud.CLOUD.items() if service.is_up] == ["delay"]
+
+
+@pytest.fixture
+def cut_off(started, cloud, monkeypatch):
+    """Its stop was cut off before the cloud heard of it."""
+
+    def cut(*_: object) -> None:
+        raise Unavailable("the cloud does not answer", "try again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cloud.Far, "stop", cut)
+        with pytest.raises(Unavailable):
+            deploy.stop("delay")
+
+
+def test_a_stop_that_was_cut_off_is_shown_and_finished_by_the_next(cut_off, cloud):
+    (service,) = cloud.CLOUD.values()
+    (seen,) = nouns.find("deploy").watched()
+    assert (deploy.show("delay").state, seen.state, seen.can_stop, service.is_up) == (
+        "stopping", "stopping", False, True,
+    )  # fmt: skip
+    with pytest.raises(Unavailable, match="not running"):
+        deploy.promote("delay")
+    assert (deploy.stop("delay").state, service.is_up) == ("stopped", False)
+    assert [item.event.verb for item in open_store().events()] == ["deploy start", "deploy stop"]
+
+
+def test_a_start_finishes_the_stop_before_it(cut_off, cloud):
+    assert deploy.start("delay", model="models:delay@2", on="far").state == "running"
+    assert [service.is_up for service in cloud.CLOUD.values()] == [False, True]
+
+
+def test_whoever_looks_first_writes_the_end_that_was_asked_for(started, cloud):
+    nouns.find("deploy").stop("deploy:delay")
+    cloud.CLOUD.clear()  # and the cloud knows nothing of it any more
+    assert [deploy.show("delay").state for _ in range(2)] == ["stopped", "stopped"]
+    assert (stored().outcome, stored().stopped_at) == ("stopped", stored().ended_at)
+    assert list(nouns.find("deploy").references()) == []
+
+
+def test_to_stop_what_was_stopped_says_so_and_writes_nothing(started, monkeypatch):
+    deploy.stop("delay")
+
+    def refuse(*_: object) -> None:
+        raise Denied("the store may not be written", "make it yours")
+
+    monkeypatch.setattr(type(open_store()), "commit", refuse)
+    assert deploy.stop("delay").state == "stopped"
