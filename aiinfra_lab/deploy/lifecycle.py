@@ -21,7 +21,7 @@ from ..logs import last_problem
 from ..providers import make
 from ..resolve import resolve
 from ..store import Event, Record, open_store, update
-from . import desired_state
+from . import desired_state, reports
 from .base import Reporting, Serving, State, Target
 from .desired_state import ServeRequest
 from .record import DesiredState, EndpointRecord
@@ -51,7 +51,21 @@ def target_of(record: Stored) -> Target:
 
 
 def observe_all(records: Sequence[Stored]) -> list[tuple[Stored, State | LabError]]:
-    """Each with its state, or with why its target cannot be asked. Ends that are found are written down, at once."""
+    """Each with its state, or with why its target cannot be asked.
+
+    Ends that are found are written down, at once, and so is what another's target counted, judged and rolled back.
+    """
+    return [(_with_report(record, state), state) for record, state in _states(records)]
+
+
+def _with_report(record: Stored, state: State | LabError) -> Stored:
+    # A job of ours is our own server, which writes what it does into the record by itself.
+    is_asked = isinstance(state, State) and state.is_live and not state.job
+    return reports.bring_in(record, target_of(record)) if is_asked else record
+
+
+def _states(records: Sequence[Stored]) -> list[tuple[Stored, State | LabError]]:
+    """Each with its state, or with why its target cannot be asked; ends that are found are written down."""
     # One question for each target: a workspace may list many endpoints, and a cloud answers for all at once.
     asked: dict[str, State | LabError] = {}
     for on in {record.body.on for record in records if record.body.is_open}:
@@ -226,7 +240,9 @@ def _raise_problem(record: Stored, served: Serving, generation: int, before: Des
         elif record.body.generation == generation and before:
             _take_back(record, before, problem)
         raise problem
-    _, state = observe(record)
+    [(_, state)] = _states([record])
+    if isinstance(state, LabError):
+        raise state
     if not state.is_live:
         last = last_problem(target.output(record.body.job, 5)) or "it printed nothing"
         raise Failed(f"the endpoint ended before it served: {last}", f"`%deploy log {record.name}` shows its output")

@@ -198,10 +198,10 @@ class _Seen:
         if isinstance(state, LabError):
             return replace(written, notes=(f"its target cannot be asked: {state.what}; {state.fix}",))
         written = replace(written, word=state.word, notes=tuple(_state_notes(state)))
-        return written._asked(record) if state.is_live else written
+        return written._asked(record, is_ours=bool(state.job)) if state.is_live else written
 
-    def _asked(self, record: Record[EndpointRecord]) -> _Seen:
-        """With what the endpoint itself answers."""
+    def _asked(self, record: Record[EndpointRecord], *, is_ours: bool) -> _Seen:
+        """With what the endpoint itself answers. is_ours: whether our own server does it."""
         target = target_of(record)
         now = target.serving(record.body.job)
         # A process runs some time before it has loaded its versions: nobody can ask it for a prediction yet.
@@ -209,7 +209,8 @@ class _Seen:
         seen = replace(self, word=word, url=now.url, notes=(*self.notes, *_serving_notes(record.body, now)))
         if not isinstance(target, Reporting):
             return replace(seen, notes=(*seen.notes, f"{record.body.on} counts no requests by version"))
-        if (report := target.report(record.body.job)) is None:
+        # What another's target reports stands in the record since it was observed; our server writes its own later.
+        if not is_ours or (report := target.report(record.body.job)) is None:
             return seen
         return replace(
             seen,

@@ -1,20 +1,25 @@
 """Another package's target for endpoints: a cloud that knows no job, no process of ours, and none of our records.
 
 It lives as long as the process. What it serves scores every row by its version's number. It comes up at the second
-question, counts nothing, and keeps no log.
+question. `Far` counts nothing and keeps no log, `Counting` does both.
 """
 
 import itertools
 import json
 import random
 import threading
+import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import msgspec
 
 from aiinfra_lab.config import Settings
-from aiinfra_lab.deploy.base import Claim, Serving, State, artifact
-from aiinfra_lab.deploy.record import DesiredState
+from aiinfra_lab.deploy.base import Claim, Report, Serving, State, artifact
+from aiinfra_lab.deploy.record import DesiredState, Verdict, VersionCounts
 from aiinfra_lab.errors import LabError, UsageProblem
 
 CLOUD: dict[str, "Service"] = {}
@@ -30,6 +35,7 @@ class Handler(BaseHTTPRequestHandler):
             return
         model = self.server.service.choose()  # type: ignore[attr-defined]
         score = float(model.rpartition("@")[2]) / 10
+        self.server.service.log(model, rows, score)  # type: ignore[attr-defined]
         found = [{"row_id": row.get("row_id", "0"), "score": score} for row in rows]
         self.answer(200, {"request_id": "r", "model": model, "predictions": found})
 
@@ -55,6 +61,8 @@ class Service:
     questions: int = 0
     is_up: bool = True
     lines: list[str] = field(default_factory=list)
+    predictions: list[dict[str, Any]] = field(default_factory=list)
+    verdict: Verdict | None = None
 
     def __post_init__(self) -> None:
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -69,6 +77,18 @@ class Service:
         is_canary = random.random() < self.served.canary_share
         return str(self.served.canary if is_canary else self.served.champion)
 
+    def log(self, model: str, rows: list[dict[str, Any]], score: float) -> None:
+        for row in rows:
+            line = {"at": time.time(), "request_id": "r", "row_id": row.get("row_id", "0"), "model": model}
+            inputs = {name: value for name, value in row.items() if name != "row_id"}
+            canary = model == self.served.canary
+            self.predictions.append({**line, "canary": canary, "latency_ms": 1.0, "inputs": inputs, "score": score})
+
+    def break_rule(self) -> None:
+        """The cloud takes the canary's traffic away, as its rule says."""
+        self.served = msgspec.structs.replace(self.served, canary=None, share=0.0)
+        self.verdict = Verdict("breach", ("errors are 9 %, above 1 %",))
+
     def catch_up(self) -> None:
         """Serve what is wanted, at the second question about it."""
         self.questions += 1
@@ -77,7 +97,7 @@ class Service:
         try:
             for uri in self.desired.models:
                 artifact(uri)
-            self.served = self.desired
+            self.served, self.verdict = self.desired, None
         except LabError as problem:
             self.problem, self.problem_generation = str(problem), self.desired.generation
 
@@ -124,3 +144,16 @@ class Far:
 
     def output(self, claim: str, lines: int) -> str:
         return "\n".join(CLOUD[claim].lines[-lines:]) if claim in CLOUD else ""
+
+
+class Counting(Far):
+    """See `Reporting` and `PredictionLog`. Nothing of it lies where the workspace is."""
+
+    def report(self, claim: str) -> Report | None:
+        service = CLOUD[claim]
+        counts = Counter(line["model"] for line in service.predictions)
+        versions = {model: VersionCounts(count, count, 0, 0, float(count)) for model, count in counts.items()}
+        return Report(versions, service.served.canary_share, service.verdict, sum(counts.values()))
+
+    def predictions(self, claim: str, log_dir: str, rows: int) -> Sequence[Mapping[str, Any]]:
+        return CLOUD[claim].predictions[::-1][:rows] if claim in CLOUD else []
