@@ -1,4 +1,4 @@
-"""What another package's target counts, judges and rolls back stands in the endpoint's record, as with the local one."""
+"""What another package's target counts, judges and rolls back stands in the endpoint's record, as the local one's."""
 
 import importlib
 from pathlib import Path
