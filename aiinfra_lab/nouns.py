@@ -92,7 +92,8 @@ class StepSpan:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Something that took time. usd_per_hour: its price; None for the price of this machine.
+    """Something that took time. usd_per_hour: its price; None for the price of this machine, or, when it ran elsewhere
+    and in no session, for one that nobody knows.
 
     within: the session (a URI) whose time it was; then the money is the session's. on_machine: whether it ran on this
     machine. rows, busy_s: what an endpoint predicted, and the seconds that it took to answer. steps: those of a

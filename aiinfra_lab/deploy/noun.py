@@ -131,21 +131,21 @@ def _spans(record: Record[EndpointRecord], state: State | LabError) -> Iterator[
     """This start and the earlier ones."""
     body = record.body
     this = EndpointSpan(body.started_at, body.ended_at, body.job, body.count, body.busy_ms)
-    is_live = isinstance(state, State) and state.is_live and not body.ended_at
+    # What cannot be asked counts as if it went on: it may cost money.
+    is_live = (state.is_live if isinstance(state, State) else body.is_open) and not body.ended_at
     yield _span(record, this, time.time() if is_live else _ended_at(this), is_live=is_live)
     for earlier in body.earlier_spans:
         yield _span(record, earlier, _ended_at(earlier), is_live=False)
 
 
 def _span(record: Record[EndpointRecord], span: EndpointSpan, ended_at: float, *, is_live: bool) -> Span:
-    is_here = record.body.on == "local"
+    # Without a price: this machine's counts, and a target elsewhere states none.
     return Span(
         uri=record.uri,
         started_at=span.started_at,
         ended_at=ended_at,
         is_live=is_live,
-        usd_per_hour=None if is_here else 0.0,  # a target elsewhere states no price
-        on_machine=is_here,
+        on_machine=record.body.on == "local",
         rows=span.count,
         busy_s=span.busy_ms / 1000,
     )

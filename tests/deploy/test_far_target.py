@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from aiinfra_lab import deploy, jobs, nouns, providers
+from aiinfra_lab import cost, deploy, jobs, nouns, providers
 from aiinfra_lab.config import settings
 from aiinfra_lab.deploy.record import EndpointRecord
 from aiinfra_lab.errors import Conflict, Denied, Failed, NotFound, Unavailable, UsageProblem
@@ -212,3 +212,11 @@ def test_to_stop_what_was_stopped_says_so_and_writes_nothing(started, monkeypatc
 
     monkeypatch.setattr(type(open_store()), "commit", refuse)
     assert deploy.stop("delay").state == "stopped"
+
+
+def test_what_it_costs_is_unknown_and_goes_on_while_it_cannot_be_asked(started, monkeypatch):
+    shown = cost.show("deploy:delay")
+    assert (shown.spent_usd, shown.duration_s > 0) == (None, True)
+    monkeypatch.setattr(providers, "foreign", list)
+    [span] = nouns.find("deploy").spans()
+    assert (span.is_live, span.usd_per_hour, span.on_machine, span.duration_s > 0) == (True, None, False, True)
