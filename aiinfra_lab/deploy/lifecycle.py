@@ -20,7 +20,7 @@ from ..files import until
 from ..logs import last_problem
 from ..providers import make
 from ..resolve import resolve
-from ..store import Event, Record, open_store, update
+from ..store import Event, LoggedEvent, Record, open_store, update
 from . import desired_state, reports
 from .base import Reporting, Serving, State, Target
 from .desired_state import ServeRequest
@@ -45,6 +45,18 @@ def target_of(record: Stored) -> Target:
     """Where the endpoint runs."""
     target: Target = make("deploy.target", record.body.on)
     return target
+
+
+def newest_events(record: Stored, most: int) -> tuple[list[LoggedEvent], bool]:
+    """What happened to the endpoint, the newest first, and whether that is all of it."""
+    asked = most + 1
+    while True:
+        naming = list(open_store().events(naming=record.uri, last=asked))
+        # A check for drift and the like name it too, and are no history of its own.
+        own = [item for item in naming if item.event.subject == record.uri][::-1]
+        if len(own) > most or len(naming) < asked:
+            return own[:most], len(own) <= most
+        asked *= 4
 
 
 # ---- observing ----

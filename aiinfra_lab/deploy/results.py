@@ -128,7 +128,10 @@ class Load(Result):
 
 @dataclass(frozen=True)
 class Log(Result):
-    """The newest predicted rows, what happened to the endpoint, and the end of what its process printed."""
+    """The newest predicted rows, what happened to the endpoint, and the end of what its process printed.
+
+    more: how to see more events, where there are any.
+    """
 
     uri: str
     rows: tuple[dict[str, Any], ...]
@@ -136,6 +139,7 @@ class Log(Result):
     output: str
     log_dir: str
     notes: tuple[str, ...] = ()
+    more: str = ""
 
     def card(self) -> Card:
         header = ("at", "row", "version", "", "ms", "score")
@@ -146,7 +150,7 @@ class Log(Result):
         ]  # fmt: skip
         details = [("events", "\n".join(self.events)), ("output of the process", self.output)]
         notes = self.notes or ("nothing was predicted yet: `%deploy run NAME --rows …` sends traffic",)
-        notes = () if rows else notes
+        notes = (*(() if rows else notes), *([self.more] if self.more else []))
         facts = [("all rows", self.log_dir)] if self.log_dir else []
         return Card(self.uri, facts=facts, header=header, rows=rows, notes=notes, details=[x for x in details if x[1]])
 
