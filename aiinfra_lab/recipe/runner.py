@@ -155,13 +155,14 @@ class RecipeRunner:
             began_at=time.time(),
         )
         self._write_step(running)
+        digest = notebook_digest(step.notebook)  # of what runs: somebody may edit the file meanwhile
         outcome, found = self._outcome(step, stop, values, archive)
         self._take(step, found)
         seconds = time.time() - (running.began_at or 0.0)
         ended = replace(
             running, state=outcome.state, error=outcome.error, cell=outcome.cell, outputs=found, seconds=seconds
         )
-        self._write_step(ended, self._event(step, ended))
+        self._write_step(ended, self._event(step, ended, digest))
 
     def _outcome(
         self, step: RecipeStep, stop: Stop, values: Mapping[str, Value], archive: Path
@@ -184,14 +185,14 @@ class RecipeRunner:
         """What the context of everything that this run's notebooks start begins with."""
         return f"{self._run.uri}/"
 
-    def _event(self, step: RecipeStep, ended: StepRecord) -> Event:
+    def _event(self, step: RecipeStep, ended: StepRecord, digest: str) -> Event:
         used = tuple(self._outputs[source] for source in step.inputs.values())
         detail = {
             "step": step.name,
             "state": ended.state,
             "values": ended.values,
             "notebook": step.notebook.name,
-            "notebook_sha256": notebook_digest(step.notebook),
+            "notebook_sha256": digest,
         }
         return Event("recipe run", self._run.uri, used, (self._run.uri, *ended.made.values()), detail)
 
