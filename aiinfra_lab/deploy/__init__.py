@@ -126,7 +126,8 @@ def log(name: EndpointName, *, rows: int = 20, events: int = 20) -> Log:
 
     if events < 1:
         raise UsageProblem(f"--events {events} shows none", "give a whole number from 1 on")
-    record = lifecycle.find(name)
+    # Observed first: a rollback that another's target did is an event from then on.
+    [(record, _)] = lifecycle.observe_all([lifecycle.find(name)])
     body, target = record.body, lifecycle.target_of(record)
     found, is_all = lifecycle.newest_events(record, events)
     lines = tuple(f"{shown('x_at', item.at)}  {item.event.verb}  {_about(item.event)}".rstrip() for item in found)

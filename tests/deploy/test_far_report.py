@@ -71,6 +71,11 @@ def test_a_rollback_that_it_did_is_written_once_with_its_event(service):
     assert observed.detail == f"{TWO} was rolled back: errors are 9 %, above 1 %"
 
 
+def test_the_log_has_a_rollback_that_nobody_has_looked_at_before(service):
+    service.break_rule()
+    assert any("deploy rollback  errors are 9 %" in line for line in deploy.log("delay").events)
+
+
 def test_after_its_rollback_it_is_changed_and_asked_like_any_other(service):
     service.break_rule()
     with pytest.raises(Conflict, match="was rolled back by rule"):
