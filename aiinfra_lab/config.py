@@ -142,6 +142,11 @@ def sections() -> tuple[str, ...]:
     return (*TABLE, *_SECTIONS)
 
 
+def context() -> str:
+    """What this process was started for, e.g. `recipe:nightly@3/train`; empty when a person started it."""
+    return os.environ.get("AIINFRA_CONTEXT", "")
+
+
 def opt_out() -> None:
     """Switch off the telemetry of every library below us, unless the user has set the switch himself."""
     for name, value in OPT_OUTS.items():

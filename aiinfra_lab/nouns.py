@@ -35,13 +35,17 @@ TABLE: dict[str, str] = {
 
 B = TypeVar("B", bound="Body")
 
+# A request to end that brought no end for so long may not have reached whoever was to carry it out.
+STOP_AGAIN_S = 30.0
+
 
 @dataclass(frozen=True, slots=True)
 class Observation:
     """What a thing does now, whatever was written last.
 
     state: in the words of the noun's own `ls`. detail: why, in a few words, when that is worth saying. can_stop:
-    whether a request to end it would be new. job: the id of the job that does it, when there is one.
+    whether a request to end it would be new, or may be needed again. job: the id of the job that does it, when there is
+    one. context: what the process that started it was started for (`config.context`).
     """
 
     uri: str
@@ -53,6 +57,12 @@ class Observation:
     detail: str = ""
     can_stop: bool = False
     job: str = ""
+    context: str = ""
+
+
+def is_overdue(stop_requested_at: float | None) -> bool:
+    """Whether what was asked to end then should have ended by now, so that it may be asked again."""
+    return stop_requested_at is not None and time.time() - stop_requested_at > STOP_AGAIN_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +92,8 @@ class StepSpan:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Something that took time. usd_per_hour: its price; None for the price of this machine.
+    """Something that took time. usd_per_hour: its price; None for the price of this machine, or, when it ran elsewhere
+    and in no session, for one that nobody knows.
 
     within: the session (a URI) whose time it was; then the money is the session's. on_machine: whether it ran on this
     machine. rows, busy_s: what an endpoint predicted, and the seconds that it took to answer. counted_at: until when

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -21,19 +21,20 @@ from .unit_cost import UnitCost, compared_with, unit_costs, use
 __all__ = ["Cost", "Part", "Price", "Prices", "UnitCost", "ls", "machine_usd_per_hour", "prices", "show", "spent_usd"]
 
 _ALL = "cost:all"
+_UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
 class Part:
     """What one start of a session or an endpoint, one run, or one step of a pipeline has cost.
 
-    note: who pays, that it goes on, or what became of the step.
+    spent_usd: None where nobody knows the price. note: who pays, that it goes on, or what became of the step.
     """
 
     uri: str
     started_at: float | None
     duration_s: float
-    spent_usd: float
+    spent_usd: float | None
     note: str
 
 
@@ -41,13 +42,14 @@ class Part:
 class Cost(Result):
     """Seconds and money of a session, of runs, of a pipeline or of an endpoint; of everything with the URI `cost:all`.
 
-    counted_at: until when an endpoint that lives had written down its predictions; `deploy show` may know of more.
-    rows_per_s: predicted rows per second of answering. thousand: 1,000 predictions, at the price here and at a cloud's.
+    spent_usd: as far as prices are known; None when none is. counted_at: until when an endpoint that lives had written
+    down its predictions; `deploy show` may know of more. rows_per_s: predicted rows per second of answering.
+    thousand: 1,000 predictions, at the price here and at a cloud's.
     """
 
     uri: str
     duration_s: float
-    spent_usd: float
+    spent_usd: float | None
     parts: tuple[Part, ...]
     usd_per_hour: float | None = None
     predictions: int = 0
@@ -57,13 +59,19 @@ class Cost(Result):
     notes: tuple[str, ...] = field(default=(), metadata={"json": False})
 
     def card(self) -> Card:
-        facts = [("time", show_duration(self.duration_s) + self._starts()), ("spent", show_usd(self.spent_usd))]
+        facts = [("time", show_duration(self.duration_s) + self._starts()), ("spent", self._spent())]
         if self.usd_per_hour is not None:
             facts.append(("price", f"{show_usd(self.usd_per_hour)} an hour"))
+        elif self.spent_usd is None:
+            facts.append(("price", _UNKNOWN))
         if self.predictions:
             facts += [("predictions", f"{self.predictions:,}"), ("measured rate", _rate_words(self.rows_per_s))]
         header, rows = self._unit_cost_table() if self.thousand else self._parts_table()
         return Card(self.uri, facts=facts, header=header, rows=rows, notes=self.notes)
+
+    def _spent(self) -> str:
+        more = ", and what is unknown" if any(part.spent_usd is None for part in self.parts) else ""
+        return _usd(self.spent_usd) + (more if self.spent_usd is not None else "")
 
     def _starts(self) -> str:
         again = len(self.parts) > 1 and {part.uri for part in self.parts} == {self.uri}
@@ -72,13 +80,19 @@ class Cost(Result):
     def _unit_cost_table(self) -> tuple[list[str], list[list[str]]]:
         header = ["1,000 predictions at the price of", "an hour", "when busy all the time", "at the use so far"]
         money = [(item.whose, item.usd_per_hour, item.when_busy_usd, item.so_far_usd) for item in self.thousand]
-        return header, [[whose, *(shown("x_usd", amount) for amount in amounts)] for whose, *amounts in money]
+        return header, [
+            [whose, *(_UNKNOWN if price is None else shown("x_usd", amount) for amount in (price, *amounts))]
+            for whose, price, *amounts in money
+        ]
 
     def _parts_table(self) -> tuple[list[str], list[list[str]]]:
         if len(self.parts) == 1 and self.uri == self.parts[0].uri:
             return [], []
-        names = ("uri", "started_at", "duration_s", "spent_usd")
-        rows = [[*(shown(name, getattr(part, name)) for name in names), part.note] for part in self.parts]
+        names = ("uri", "started_at", "duration_s")
+        rows = [
+            [*(shown(name, getattr(part, name)) for name in names), _usd(part.spent_usd), part.note]
+            for part in self.parts
+        ]
         return ["what", "started", "time", "spent", ""], rows
 
 
@@ -146,7 +160,7 @@ def _cost(uri: str, found: list[Spending]) -> Cost:
         uri=uri,
         duration_s=sum(item.span.duration_s for item in found),
         # One thing costs its own time; only in the sum of all is a machine that several things share paid once.
-        spent_usd=total_usd(found) if everything else sum(item.usd for item in found),
+        spent_usd=total_usd(found) if everything else _sum(item.usd for item in found),
         parts=_steps(found[0]) if not everything and found[0].span.steps else tuple(map(_part, found)),
         usd_per_hour=rates.pop() if len(rates) == 1 and not everything else None,
         predictions=done.rows,
@@ -161,13 +175,19 @@ def _counted_at(starts: list[Spending]) -> float | None:
     return next((item.span.counted_at for item in starts if item.span.counted_at), None)
 
 
+def _sum(amounts: Iterable[float | None]) -> float | None:
+    """The sum of what is known; None when nothing is."""
+    known = [amount for amount in amounts if amount is not None]
+    return sum(known) if known else None
+
+
 def _part(item: Spending) -> Part:
     return Part(item.span.uri, item.span.started_at, item.span.duration_s, item.usd, _who_pays(item.span))
 
 
 def _steps(item: Spending) -> tuple[Part, ...]:
     """A pipeline's run by its steps."""
-    run, usd_per_s = item.span, item.usd_per_hour / 3600
+    run, usd_per_s = item.span, (item.usd_per_hour or 0.0) / 3600  # a pipeline runs on this machine
     took = [(step, step.took_s(run.is_live)) for step in run.steps]
     return tuple(
         Part(f"{run.uri}/{step.name}", step.began_at, seconds, seconds * usd_per_s, _became(step, run))
@@ -191,12 +211,18 @@ def _notes(found: list[Spending], rows: int | None, everything: bool) -> Iterato
         yield f"the cloud's price is older than {STALE_DAYS} days; `cost.prices` in aiinfra.toml takes a table of yours"
     if any(item.span.on_machine and not item.usd_per_hour for item in found):
         yield "this machine counts as free: `cost.machine_usd_per_hour` in aiinfra.toml says what an hour of it costs"
+    if unknown := dict.fromkeys(item.span.uri for item in found if item.usd_per_hour is None):
+        yield f"the price of {', '.join(unknown)} is unknown: what it has cost is in no sum here"
     if everything and len(found) > 1:
         yield "what ran on this machine at the same time is paid once"
 
 
 def _who_pays(span: Span) -> str:
     return f"paid by {span.within}" if span.within else "goes on" if span.is_live else ""
+
+
+def _usd(amount: float | None) -> str:
+    return _UNKNOWN if amount is None else show_usd(amount)
 
 
 def _rate_words(rows_per_s: float | None) -> str:

@@ -13,14 +13,17 @@ from .prices import machine_usd_per_hour
 
 @dataclass(frozen=True, slots=True)
 class Spending:
-    """A span of time with its price. `usd` is the money; of a run within a session it is paid by the session."""
+    """A span of time with its price. `usd` is the money; of a run within a session it is paid by the session.
+
+    Both are None where nobody knows the price.
+    """
 
     span: Span
-    usd_per_hour: float
+    usd_per_hour: float | None
 
     @property
-    def usd(self) -> float:
-        return self.span.duration_s / 3600 * self.usd_per_hour
+    def usd(self) -> float | None:
+        return None if self.usd_per_hour is None else self.span.duration_s / 3600 * self.usd_per_hour
 
 
 def spendings() -> list[Spending]:
@@ -34,29 +37,33 @@ def spendings() -> list[Spending]:
 
 
 def spent_usd() -> float:
-    """What everything in this workspace has cost so far."""
+    """What everything in this workspace has cost so far, as far as its price is known."""
     return total_usd(spendings())
 
 
 def total_usd(found: Iterable[Spending]) -> float:
-    """The sum: a rented machine each for itself, and this machine once, however much ran on it at a time."""
+    """The sum: a rented machine each for itself, and this machine once, however much ran on it at a time.
+
+    What has an unknown price is not in it.
+    """
     paid = [item for item in found if not item.span.within]
-    rented = sum(item.usd for item in paid if not item.span.on_machine)
+    rented = sum(item.usd or 0.0 for item in paid if not item.span.on_machine)
     return rented + _machine_usd(item for item in paid if item.span.on_machine)
 
 
-def _rate(span: Span, here: float, sessions: Mapping[str, float] | None = None) -> float:
-    """What an hour of it costs; of a run in a session, what an hour of the session costs."""
+def _rate(span: Span, here: float, sessions: Mapping[str, float | None] | None = None) -> float | None:
+    """What an hour of it costs; of a run in a session, what an hour of the session costs; None: nobody knows."""
     if sessions and span.within:
         return sessions.get(span.within, 0.0)
-    return here if span.usd_per_hour is None else span.usd_per_hour
+    return here if span.usd_per_hour is None and span.on_machine else span.usd_per_hour
 
 
 def _machine_usd(found: Iterable[Spending]) -> float:
     """Sweep over time; at any moment the machine costs what the dearest span on it says."""
     edges: list[tuple[float, int, float]] = []
     for item in found:
-        edges += [(item.span.started_at, 1, item.usd_per_hour), (item.span.ended_at, -1, item.usd_per_hour)]
+        rate = item.usd_per_hour or 0.0
+        edges += [(item.span.started_at, 1, rate), (item.span.ended_at, -1, rate)]
     running: Counter[float] = Counter()
     spent, last = 0.0, 0.0
     for at, step, rate in sorted(edges):

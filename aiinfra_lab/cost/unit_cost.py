@@ -18,13 +18,13 @@ class UnitCost:
     """The price of 1,000 predictions at an hourly price and at the rates that were really measured.
 
     when_busy_usd: if it answered all the time at the measured rate. so_far_usd: at the use that it really had, idle
-    time included.
+    time included. All are None where nobody knows the price.
     """
 
     whose: str
-    usd_per_hour: float
+    usd_per_hour: float | None
     when_busy_usd: float | None
-    so_far_usd: float
+    so_far_usd: float | None
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,9 @@ def compared_with() -> Price:
     return prices.of(settings().get("cost.compare", COMPARED_WITH))
 
 
-def _at(whose: str, usd_per_hour: float, done: Use) -> UnitCost:
+def _at(whose: str, usd_per_hour: float | None, done: Use) -> UnitCost:
+    if usd_per_hour is None:
+        return UnitCost(whose, None, None, None)
     # An hour has 3,600 s, and 1,000 rows are bought at a time.
     when_busy = usd_per_hour / (3.6 * done.rows_per_s) if done.rows_per_s else None
     so_far = usd_per_hour * done.duration_s / 3600 / done.rows * 1000

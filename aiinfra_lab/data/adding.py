@@ -18,7 +18,7 @@ from . import frames, sources, working_copy
 from .handle import Dataset, main_table
 from .record import DataVersion
 from .tables import describe
-from .versions import as_version, content_store, folder_of, handle, manifest_path, versions
+from .versions import as_version, content_store, folder_of, handle, holder, manifest_path, versions
 
 _WAYS = "give a URI like data:flights, a path like flights.csv, or in Python a data frame"
 
@@ -143,6 +143,7 @@ def _record(
         source=origin,
         only=only,
         described=tuple(tables),
+        held_by=holder(where),
         added_at=time.time(),
     )
     record = Record.new(Uri(DataVersion.kind, name, body.version).label, body)

@@ -14,6 +14,7 @@ from ..errors import Failed, NotFound, Unavailable
 from ..files import write
 
 _CONFIG = "[core]\n    no_scm = True\n    analytics = False\n    check_update = False\n"
+_TREE = ".dir"
 _IGNORED = "/.aiinfra"
 
 
@@ -128,6 +129,12 @@ class Dvc:
         from dvc_data.hashfile.hash_info import HashInfo
         from dvc_objects.errors import ObjectFormatError
 
+        if not key.endswith(_TREE):
+            # DVC would take it for a file's, and find out only when somebody reads the tree.
+            raise NotFound(
+                f"{key[:12]} is no content of DVC: another store took it in",
+                'choose that store again: in aiinfra.toml, `[data]` with `versions = "NAME"`',
+            )
         try:
             return load(repo.cache.local, HashInfo("md5", key))
         except (FileNotFoundError, ObjectFormatError) as problem:

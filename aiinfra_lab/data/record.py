@@ -13,10 +13,12 @@ class DataVersion(Body, frozen=True, kw_only=True):
 
     key: the content's name in the version store. digest: SHA-256 over every name and every byte. rows: those of the
     main table, None when there is none. source: where it was brought from. only: the file's name when a single file
-    was added, else empty. described: the tables among its files.
+    was added, else empty. described: the tables among its files. held_by: the provider of `data.versions` that holds
+    its content; empty where version 1 did not write it, and then it is the one that the settings choose.
     """
 
     kind: ClassVar[str] = "data"
+    schema_version: ClassVar[int] = 2
 
     # Also in the record's name; they are here since workspaces of before have them here.
     name: str
@@ -30,6 +32,7 @@ class DataVersion(Body, frozen=True, kw_only=True):
     only: str
     described: tuple[DataTable, ...]
     added_at: float
+    held_by: str = ""
     removed_at: float | None = None
 
     @property

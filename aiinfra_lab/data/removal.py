@@ -15,7 +15,7 @@ from . import files as _files
 from . import working_copy
 from .record import DataVersion
 from .results import DataRemoval
-from .versions import content_store, folder_of, versions
+from .versions import content_store, folder_of, holder, versions
 
 
 def remove(uri: Uri) -> DataRemoval:
@@ -36,8 +36,9 @@ def remove(uri: Uri) -> DataRemoval:
             open_store().commit([record.with_(removed_at=time.time())], event)
         newest = next(iter(versions(uri.name)), None)
         # First, since DVC keeps what a `.dvc` file in the workspace points to.
-        working_copy.follow(where, uri.name, newest)
-        content_store(where).forget(record.body.key, [one.body.key for one in versions()])
+        working_copy.follow(where, uri.name, newest, removed=record)
+        kept = [one.body.key for one in versions() if holder(where, one) == holder(where, record)]
+        content_store(where, record).forget(record.body.key, kept)
         # Last, since its absence is what says that a removal was completed.
         shutil.rmtree(folder, ignore_errors=True)
     return DataRemoval(record.uri, record.body.size_bytes, newest.uri if newest else "")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..config import Settings, settings
 from ..errors import Damaged
-from ..providers import make
+from ..providers import chosen, make
 from ..resolve import resolve
 from ..show import Result
 from ..store import Record, open_store
@@ -20,9 +20,14 @@ from .record import DataVersion
 _AGAIN = "`%data add` it again from its source"
 
 
-def content_store(where: Settings) -> VersionStore:
-    """What keeps the content in this workspace."""
-    store: VersionStore = make("data.versions", where=where)
+def holder(where: Settings, record: Record[DataVersion] | None = None) -> str:
+    """The provider that holds a version's content; without one, that which takes in what is added now."""
+    return (record.body.held_by if record else "") or chosen("data.versions", where)
+
+
+def content_store(where: Settings, record: Record[DataVersion] | None = None) -> VersionStore:
+    """What keeps a version's content; without one, what takes in the content that is added now."""
+    store: VersionStore = make("data.versions", holder(where, record), where)
     return store
 
 
@@ -48,7 +53,7 @@ def handle(record: Record[DataVersion], note: str = "") -> Dataset:
     if not _files.sizes_agree(manifest(record), folder_of(where, record)):
         with _files.incoming(where.home) as folder:
             aside = folder / "content"
-            content_store(where).checkout(record.body.key, aside)
+            content_store(where, record).checkout(record.body.key, aside)
             if _files.read_manifest(aside).digest != record.body.digest:
                 raise Damaged(f"what is stored of {record.uri} has other bytes than were recorded", _AGAIN)
             _files.protect(aside)

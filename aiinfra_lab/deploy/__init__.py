@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from ..errors import Conflict, Failed, LabError
+from ..errors import Conflict, Failed, LabError, UsageProblem
 from ..show import Listing
 from ..store import Event, Record, open_store
 from ..units import Duration, Share, number
@@ -114,24 +114,31 @@ def get(name: EndpointName) -> Endpoint:
 
 
 @verb("deploy")
-def log(name: EndpointName, *, rows: int = 20) -> Log:
+def log(name: EndpointName, *, rows: int = 20, events: int = 20) -> Log:
     """Show the newest predicted rows, what happened to the endpoint, and its process's output.
 
     name: the endpoint
     rows: how many rows
+    events: at most this many events, the latest ones
     """
     from ..show import shown
     from .base import PredictionLog
 
-    record = lifecycle.find(name)
+    if events < 1:
+        raise UsageProblem(f"--events {events} shows none", "give a whole number from 1 on")
+    # Observed first: a rollback that another's target did is an event from then on.
+    [(record, _)] = lifecycle.observe_all([lifecycle.find(name)])
     body, target = record.body, lifecycle.target_of(record)
-    events = [item for item in open_store().events(naming=record.uri) if item.event.subject == record.uri][::-1]
-    lines = tuple(f"{shown('x_at', item.at)}  {item.event.verb}  {_about(item.event)}".rstrip() for item in events)
+    found, is_all = lifecycle.newest_events(record, events)
+    lines = tuple(f"{shown('x_at', item.at)}  {item.event.verb}  {_about(item.event)}".rstrip() for item in found)
+    wider = f"`%deploy log {record.name} --events {4 * events}`"
+    more = "" if is_all else f"these are the latest {events} events: {wider} shows more"
     output = target.output(body.job, 50)
     if not isinstance(target, PredictionLog):
-        return Log(record.uri, (), lines, output, "", (f"{body.on} keeps no log of predictions that can be read here",))
+        notes = (f"{body.on} keeps no log of predictions that can be read here",)
+        return Log(record.uri, (), lines, output, "", notes, more)
     newest = target.predictions(body.job, body.log_dir, max(rows, 0))
-    return Log(record.uri, tuple(newest), lines, output, body.log_dir)
+    return Log(record.uri, tuple(newest), lines, output, body.log_dir, more=more)
 
 
 @verb("deploy")

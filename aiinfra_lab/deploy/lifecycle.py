@@ -7,20 +7,22 @@ it. Of two that start one name at once, one wins and the other finds it alive.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from msgspec.structs import replace
 
+from ..config import context
 from ..errors import Conflict, Failed, Interrupted, LabError, Unavailable, UsageProblem
 from ..files import until
 from ..logs import last_problem
 from ..providers import Patience, make
 from ..resolve import resolve
-from ..store import Event, Record, open_store, update
+from ..store import Event, LoggedEvent, Record, open_store, update
 from ..units import show_duration
-from . import desired_state
+from . import desired_state, reports
 from .base import Reporting, Serving, State, Target
 from .desired_state import ServeRequest
 from .record import DesiredState, EndpointRecord
@@ -47,14 +49,39 @@ def target_of(record: Stored) -> Target:
     return target
 
 
+def newest_events(record: Stored, most: int) -> tuple[list[LoggedEvent], bool]:
+    """What happened to the endpoint, the newest first, and whether that is all of it."""
+    asked = most + 1
+    while True:
+        naming = list(open_store().events(naming=record.uri, last=asked))
+        # A check for drift and the like name it too, and are no history of its own.
+        own = [item for item in naming if item.event.subject == record.uri][::-1]
+        if len(own) > most or len(naming) < asked:
+            return own[:most], len(own) <= most
+        asked *= 4
+
+
 # ---- observing ----
 
 
 def observe_all(records: Sequence[Stored], target: Target | None = None) -> list[tuple[Stored, State | LabError]]:
-    """Each with its state, or with why its target cannot be asked. Ends that are found are written down, at once.
+    """Each with its state, or with why its target cannot be asked.
+
+    Ends that are found are written down, at once, and so is what another's target counted, judged and rolled back.
 
     target: where all of them run, for whoever has it already.
     """
+    return [(_with_report(record, state, target), state) for record, state in _states(records, target)]
+
+
+def _with_report(record: Stored, state: State | LabError, target: Target | None) -> Stored:
+    # A job of ours is our own server, which writes what it does into the record by itself.
+    is_asked = isinstance(state, State) and state.is_live and not state.job
+    return reports.bring_in(record, target or target_of(record)) if is_asked else record
+
+
+def _states(records: Sequence[Stored], target: Target | None) -> list[tuple[Stored, State | LabError]]:
+    """Each with its state, or with why its target cannot be asked; ends that are found are written down."""
     # One question for each target: a workspace may list many endpoints, and a cloud answers for all at once.
     asked: dict[str, State | LabError] = {}
     for on in {record.body.on for record in records if record.body.is_open}:
@@ -78,7 +105,14 @@ def _ask(on: str, records: Sequence[Stored], target: Target | None) -> dict[str,
         states = target.observe([record.body.job for record in records])
     except LabError as problem:
         return {record.name: problem for record in records}
-    return {record.name: states.get(record.body.job, State("lost")) for record in records}
+    return {record.name: _as_requested(record.body, states.get(record.body.job, State("lost"))) for record in records}
+
+
+def _as_requested(body: EndpointRecord, state: State) -> State:
+    """Of one that was asked to end: it does so, whether its target has heard of it or not, and has when it is gone."""
+    if body.stop_requested_at is None:
+        return state
+    return dataclasses.replace(state, word="stopping" if state.is_live else "stopped")
 
 
 def _final(body: EndpointRecord) -> State:
@@ -99,7 +133,8 @@ def _ended(body: EndpointRecord, state: State) -> EndpointRecord:
     outcome = state.word
     assert outcome in ("stopped", "failed", "lost")
     ended_at = body.ended_at or state.ended_at or time.time()
-    return replace(body, outcome=outcome, detail=state.detail, restarts=state.restarts, ended_at=ended_at)
+    body = replace(body, outcome=outcome, detail=state.detail, restarts=state.restarts, ended_at=ended_at)
+    return replace(body, stopped_at=body.stopped_at or ended_at) if body.stop_requested_at else body
 
 
 def _written(records: Iterable[Stored]) -> dict[str, Stored]:
@@ -120,7 +155,7 @@ def bring_up(name: str, before: Stored | None, request: ServeRequest, on: str, p
     _check(request, target, on)
     body, note = desired_state.fresh(before.body if before else None, request)
     claim = target.claim(name, port)
-    body = replace(body, on=on, job=claim.id, port=claim.port, log_dir=claim.log_dir)
+    body = replace(body, on=on, job=claim.id, port=claim.port, log_dir=claim.log_dir, context=context())
     record = Record(EndpointRecord.kind, name, body, before.rev if before else 0)
     try:
         *_, record = open_store().commit([*claim.records, record], _started(record, request))
@@ -168,9 +203,9 @@ def reconcile(record: Stored, decide: Callable[[EndpointRecord], EndpointRecord]
 
 
 def running(name: object) -> Stored:
-    """An endpoint that can be changed; NotFound when there is none, Unavailable when it is not running."""
+    """An endpoint that can be changed; NotFound when there is none, Unavailable when it has ended or is about to."""
     record, state = observe(find(name))
-    if not state.is_live:
+    if not state.is_live or record.body.stop_requested_at:
         last = record.body.champion or record.body.canary or "models:NAME@N"
         raise Unavailable(f"{record.name} is not running", f"start it: `%deploy start {record.name} --model {last}`")
     return record
@@ -227,7 +262,9 @@ def _raise_problem(
         elif record.body.generation == generation and before:
             _take_back(record, before, problem)
         raise problem
-    _, state = observe(record, target)
+    [(_, state)] = _states([record], target)
+    if isinstance(state, LabError):
+        raise state
     if not state.is_live:
         last = last_problem(target.output(record.body.job, 5)) or "it printed nothing"
         raise Failed(f"the endpoint ended before it served: {last}", f"`%deploy log {record.name}` shows its output")
@@ -259,15 +296,31 @@ def end(record: Stored) -> Stored:
     """End the endpoint and write that it was ended; returns when it is gone."""
     target = target_of(record)
     record, state = observe(record, target)
+    if record.body.stopped_at and not record.body.is_open:
+        return record
+    record = request_stop(record) if state.is_live else record
     # Also when it was found dead: its target may be about to bring it back.
     target.stop(record.body.job, Patience.of(target, "ended", STOP_S).within_s)
-    event = Event("deploy stop", record.uri, record.body.desired.models, (record.uri,)) if state.is_live else None
-    return update(open_store(), EndpointRecord, record.name, lambda body: _stopped(body, state), event)
+    return update(open_store(), EndpointRecord, record.name, lambda body: _stopped(body, state))
 
 
-def _stopped(body: EndpointRecord, before: State) -> EndpointRecord:
+def request_stop(record: Stored) -> Stored:
+    """Write down that the endpoint is to end, before its target is asked; when that is written already: nothing."""
+    event = Event("deploy stop", record.uri, record.body.desired.models, (record.uri,))
+
+    def change(body: EndpointRecord) -> EndpointRecord | None:
+        is_new = body.is_open and body.job == record.body.job and body.stop_requested_at is None
+        return replace(body, stop_requested_at=time.time()) if is_new else None
+
+    return update(open_store(), EndpointRecord, record.name, change, event)
+
+
+def _stopped(body: EndpointRecord, before: State) -> EndpointRecord | None:
+    """The record with its end; None when it has that already."""
     now = time.time()
     end = State("stopped", before.restarts, ended_at=now) if before.is_live else before
+    if body.stopped_at and not body.is_open:
+        return None
     body = _ended(body, end) if body.is_open else body
     return replace(body, stopped_at=body.stopped_at or now)
 

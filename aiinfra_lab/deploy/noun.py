@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from .. import jobs, nouns
 from ..errors import LabError, NotFound, did_you_mean
 from ..jobs.record import folder_of
-from ..nouns import Keeping, Notice, Noun, Observation, Reference, Span
+from ..nouns import Keeping, Notice, Noun, Observation, Reference, Span, is_overdue
 from ..resolve import resolve
 from ..store import Record, open_store
 from ..uris import Uri
@@ -57,6 +57,7 @@ class DeployNoun(Noun[EndpointRecord]):
         if not state.is_live:
             live = [item.name for item in open_store().list(EndpointRecord, is_open=True)]
             raise NotFound(f"nothing called {record.uri} lives", did_you_mean(record.name, live))
+        record = lifecycle.request_stop(record)
         lifecycle.target_of(record).stop(record.body.job, 0)
         return [state.job] if state.job else []
 
@@ -78,7 +79,15 @@ class DeployNoun(Noun[EndpointRecord]):
 def _observation(record: Record[EndpointRecord], state: State | LabError) -> Observation:
     body = record.body
     if isinstance(state, LabError):  # its target cannot be asked now: it is not known to have ended
-        return Observation(record.uri, "cannot tell", body.is_open, body.started_at, body.ended_at, job=_job(body))
+        return Observation(
+            record.uri,
+            "cannot tell",
+            body.is_open,
+            body.started_at,
+            body.ended_at,
+            job=_job(body),
+            context=body.context,
+        )
     return Observation(
         uri=record.uri,
         state=state.word,
@@ -86,8 +95,9 @@ def _observation(record: Record[EndpointRecord], state: State | LabError) -> Obs
         started_at=body.started_at,
         ended_at=None if state.is_live else body.ended_at or state.ended_at,
         detail=_detail(body, state),
-        can_stop=state.word in ("starting", "running"),
+        can_stop=state.word in ("starting", "running") or (state.is_live and is_overdue(body.stop_requested_at)),
         job=_job(body),
+        context=body.context,
     )
 
 
@@ -126,21 +136,21 @@ def _spans(record: Record[EndpointRecord], state: State | LabError) -> Iterator[
     """This start and the earlier ones."""
     body = record.body
     this = EndpointSpan(body.started_at, body.ended_at, body.job, body.count, body.busy_ms)
-    is_live = isinstance(state, State) and state.is_live and not body.ended_at
+    # What cannot be asked counts as if it went on: it may cost money.
+    is_live = (state.is_live if isinstance(state, State) else body.is_open) and not body.ended_at
     yield _span(record, this, time.time() if is_live else _ended_at(this), is_live=is_live)
     for earlier in body.earlier_spans:
         yield _span(record, earlier, _ended_at(earlier), is_live=False)
 
 
 def _span(record: Record[EndpointRecord], span: EndpointSpan, ended_at: float, *, is_live: bool) -> Span:
-    is_here = record.body.on == "local"
+    # Without a price: this machine's counts, and a target elsewhere states none.
     return Span(
         uri=record.uri,
         started_at=span.started_at,
         ended_at=ended_at,
         is_live=is_live,
-        usd_per_hour=None if is_here else 0.0,  # a target elsewhere states no price
-        on_machine=is_here,
+        on_machine=record.body.on == "local",
         rows=span.count,
         busy_s=span.busy_ms / 1000,
         counted_at=record.updated_at if is_live else None,

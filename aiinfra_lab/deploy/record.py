@@ -99,13 +99,14 @@ class EndpointRecord(Body, frozen=True, kw_only=True):
     """An endpoint: the desired state in its first six fields, then its target, and what was observed.
 
     earlier: the champions before this one, the oldest first. on: the target. job: the target's claim, which on this
-    machine is a job's id. url, port: where it answers. problem: why `problem_generation` cannot be served.
+    machine is a job's id. context: what started it, as `config.context` says. url, port: where it answers. problem: why
+    `problem_generation` cannot be served. stop_requested_at: when somebody asked for its end, before its target was.
     stopped_at: when it ended because it was asked to. outcome, detail, restarts: how it ended, once somebody has
     observed that. count: rows predicted. log_dir: where its predictions are logged, empty when its target keeps no log.
     """
 
     kind: ClassVar[str] = "deploy"
-    schema_version: ClassVar[int] = 2
+    schema_version: ClassVar[int] = 3
 
     champion: str | None = None
     canary: str | None = None
@@ -116,10 +117,12 @@ class EndpointRecord(Body, frozen=True, kw_only=True):
     earlier: tuple[str, ...] = ()
     on: str = "local"
     job: str = ""
+    context: str = ""
     url: str = ""
     port: int = 0
     started_at: float = 0.0
     ended_at: float | None = None
+    stop_requested_at: float | None = None
     stopped_at: float | None = None
     outcome: Outcome = ""
     detail: str = ""
@@ -136,8 +139,13 @@ class EndpointRecord(Body, frozen=True, kw_only=True):
     earlier_spans: tuple[EndpointSpan, ...] = ()
 
     @classmethod
-    def upgrade(cls, fields: dict[str, Any], version: int) -> dict[str, Any]:  # noqa: ARG003  # there is one older
-        """Version 1 kept the rule as it was written, and how an endpoint ended in its job alone."""
+    def upgrade(cls, fields: dict[str, Any], version: int) -> dict[str, Any]:
+        """Version 1 kept the rule as it was written, and how an endpoint ended in its job alone.
+
+        Version 2 lacked `context` and `stop_requested_at`.
+        """
+        if version > 1:
+            return fields
         from ..stats.bounds import parse_bounds
 
         text, judged = fields.get("rollback_if"), fields.get("judged")

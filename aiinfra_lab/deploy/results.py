@@ -130,7 +130,10 @@ class Load(Result):
 
 @dataclass(frozen=True)
 class Log(Result):
-    """The newest predicted rows, what happened to the endpoint, and the end of what its process printed."""
+    """The newest predicted rows, what happened to the endpoint, and the end of what its process printed.
+
+    more: how to see more events, where there are any.
+    """
 
     uri: str
     rows: tuple[PredictedRow, ...]
@@ -138,6 +141,7 @@ class Log(Result):
     output: str
     log_dir: str
     notes: tuple[str, ...] = ()
+    more: str = ""
 
     def card(self) -> Card:
         header = ("at", "row", "version", "", "ms", "score")
@@ -148,7 +152,7 @@ class Log(Result):
         ]  # fmt: skip
         details = [("events", "\n".join(self.events)), ("output of the process", self.output)]
         notes = self.notes or ("nothing was predicted yet: `%deploy run NAME --rows …` sends traffic",)
-        notes = () if rows else notes
+        notes = (*(() if rows else notes), *([self.more] if self.more else []))
         facts = [("all rows", self.log_dir)] if self.log_dir else []
         return Card(self.uri, facts=facts, header=header, rows=rows, notes=notes, details=[x for x in details if x[1]])
 
@@ -201,12 +205,12 @@ class _Seen:
             return replace(written, notes=(_unasked(state),))
         written = replace(written, word=state.word, notes=tuple(_state_notes(state)))
         try:
-            return written._asked(record) if state.is_live else written
+            return written._asked(record, is_ours=bool(state.job)) if state.is_live else written
         except LabError as problem:  # the others of a list are shown all the same
             return replace(written, notes=(*written.notes, _unasked(problem)))
 
-    def _asked(self, record: Record[EndpointRecord]) -> _Seen:
-        """With what the endpoint itself answers."""
+    def _asked(self, record: Record[EndpointRecord], *, is_ours: bool) -> _Seen:
+        """With what the endpoint itself answers. is_ours: whether our own server does it."""
         target = target_of(record)
         now = target.serving(record.body.job)
         # A process runs some time before it has loaded its versions: nobody can ask it for a prediction yet.
@@ -214,7 +218,8 @@ class _Seen:
         seen = replace(self, word=word, url=now.url, notes=(*self.notes, *_serving_notes(record.body, now)))
         if not isinstance(target, Reporting):
             return replace(seen, notes=(*seen.notes, f"{record.body.on} counts no requests by version"))
-        if (report := target.report(record.body.job)) is None:
+        # What another's target reports stands in the record since it was observed; our server writes its own later.
+        if not is_ours or (report := target.report(record.body.job)) is None:
             return seen
         return replace(
             seen,

@@ -13,6 +13,7 @@ from ..errors import NotFound
 from ..files import make_folder, writing
 from ..providers import make, names
 from .base import SampleReport
+from .record import DriftRecord
 
 if TYPE_CHECKING:
     import polars as pl
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 JSON = "json"
 _CONTRACT = "drift.report"
 _SAMPLES = ("reference", "current")
+# Not the kind's own folder, as once: whoever numbers a verdict looks through that one for what its record lost, and a
+# verdict's number comes from the records alone.
+_PLACE = "samples"
 
 
 def forms() -> list[str]:
@@ -67,4 +71,6 @@ def write(verdict: Mapping[str, object], sample: str, form: str, into: Path) -> 
 
 
 def _folder(name: str) -> Path:
-    return settings().home / "drift" / name
+    home = settings().home
+    former = home / DriftRecord.kind / name
+    return former if name and former.is_dir() else home / _PLACE / name

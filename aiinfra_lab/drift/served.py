@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import features, models
+from ..deploy.base import PredictionLog
+from ..deploy.lifecycle import target_of
 from ..deploy.record import EndpointRecord
 from ..errors import NotFound, UsageProblem
 from ..resolve import resolve
 from ..show import Result
+from ..store import Record
 from ..units import parse_duration
 from ..uris import Uri
 from .verdict import SCORE
@@ -27,34 +30,41 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 200_000
 """Of a longer log the newest rows are taken."""
+ROWS_AT_FIRST = 20_000
+"""Most samples begin within so many; only then is a target asked for all."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServedEndpoint:
-    """What drift asks of an endpoint. model_uri: what it serves; empty when it serves nothing yet.
+    """What drift asks of an endpoint."""
 
-    log_folder: None when its target keeps none in the workspace.
-    """
+    record: Record[EndpointRecord]
 
-    name: str
-    model_uri: str
-    log_folder: Path | None
-    started_at: float
+    @property
+    def name(self) -> str:
+        """Without its noun."""
+        return self.record.name
 
     @property
     def uri(self) -> str:
         """Its own."""
-        return str(Uri("deploy", self.name))
+        return self.record.uri
+
+    @property
+    def model_uri(self) -> str:
+        """The version that it serves; empty when it serves nothing yet."""
+        # One that was just started has its first model on trial and no champion yet.
+        return self.record.body.champion or self.record.body.canary or ""
+
+    @property
+    def started_at(self) -> float:
+        """When it was last started, in epoch seconds."""
+        return self.record.body.started_at
 
 
 def endpoint(name: object) -> ServedEndpoint:
     """The endpoint, whether it lives or not. NotFound when there never was one."""
-    record = resolve(name, EndpointRecord)
-    body = record.body
-    # One that was just started has its first model on trial and no champion yet.
-    return ServedEndpoint(
-        record.name, body.champion or body.canary or "", Path(body.log_dir) if body.log_dir else None, body.started_at
-    )
+    return ServedEndpoint(resolve(name, EndpointRecord))
 
 
 def model_of(served: ServedEndpoint) -> Model:
@@ -70,24 +80,17 @@ def log_rows(served: ServedEndpoint, model: Model, since_at: float) -> pl.DataFr
     """What the model was asked since then and what it answered: its columns and the score, newest rows first.
 
     A row that was asked again, with the same id and values, counts once: repetition is no evidence of anything, and
-    every test here takes its rows to be independent. NotFound when there is no log here.
+    every test here takes its rows to be independent. NotFound when its target keeps no log, Unavailable when it does
+    not answer.
     """
-    if served.log_folder is None:
-        raise NotFound(
-            f"no log of what {served.uri} predicted lies in this workspace", "give the rows: `--rows data:NAME@N`"
-        )
     rows, asked = [], set()
-    for line in _lines(served.log_folder):
-        if line["at"] < since_at:
-            break
+    for line in _lines(served, since_at):
         # A row without a score was not answered; and another version's answers say nothing of this one's.
-        if line.get("score") is not None and line["model"] == model.uri and isinstance(line["inputs"], dict):
-            question = (line["row_id"], json.dumps(line["inputs"], sort_keys=True))
+        if line.get("score") is not None and line["model"] == model.uri and isinstance(line.get("inputs"), Mapping):
+            question = (line.get("row_id"), json.dumps(line["inputs"], sort_keys=True))
             if question not in asked:
                 asked.add(question)
                 rows.append({**line["inputs"], SCORE: line["score"]})
-        if len(rows) >= MOST_ROWS:
-            break
     return _frame(rows, model)
 
 
@@ -129,15 +132,17 @@ def _join(rows: object, model: Model, data: str | None) -> object:
     return features.get(model.columns.features_uri, rows=rows, data=data)
 
 
-def _lines(folder: Path) -> Iterator[dict[str, Any]]:
-    """The log's lines, newest first; one that a crash cut short is passed over."""
-    # A file is called by the microsecond in which it was begun, and texts sort as numbers only when they are as long.
-    for path in sorted(folder.glob("*.jsonl"), key=lambda path: (len(path.name), path.name), reverse=True):
-        for line in reversed(path.read_bytes().splitlines()):
-            try:
-                yield json.loads(line)
-            except ValueError:
-                continue
+def _lines(served: ServedEndpoint, since_at: float) -> Iterator[Mapping[str, Any]]:
+    """What was logged since then, newest first, asked of the target: the log may lie anywhere."""
+    body, target = served.record.body, target_of(served.record)
+    if not isinstance(target, PredictionLog):
+        raise NotFound(f"{body.on} keeps no log of what {served.uri} predicted", "give the rows: `--rows data:NAME@N`")
+    found: Sequence[Mapping[str, Any]] = ()
+    for rows in (ROWS_AT_FIRST, MOST_ROWS):
+        found = target.predictions(body.job, body.log_dir, rows)
+        if len(found) < rows or found[-1]["at"] < since_at:
+            break
+    return itertools.takewhile(lambda line: line["at"] >= since_at, found)
 
 
 def _frame(rows: list[dict[str, Any]], model: Model) -> pl.DataFrame:

@@ -113,7 +113,10 @@ def stop(name: Annotated[Name, Live("gpu")]) -> Session:
 
     name: the session
     """
-    return _session(sessions.observe(starting.bring_down(sessions.find(name))))
+    found = sessions.observe(sessions.find(name))
+    if found.is_live or sessions.has_machine(found.record):
+        found = sessions.observe(starting.bring_down(sessions.request_stop(found.record)))
+    return _session(found)
 
 
 def _session(found: sessions.ObservedSession, notes: Sequence[str] = ()) -> Session:

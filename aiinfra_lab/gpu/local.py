@@ -62,6 +62,7 @@ class LocalMachines:
         state = kernel.state()
         is_written = state.at >= job.started_at  # an earlier start of that name left its state behind
         if not job.live:
+            sweep(kernel)  # a keeper that was killed left its entry in the launcher and its sockets
             if is_written and state.phase == "ended":
                 return Status("ended", state.why, state.at)
             return Status("ended", _how(job), _last_sign(job))

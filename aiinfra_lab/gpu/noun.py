@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 
 from ..errors import NotFound
-from ..nouns import Noun, Observation, Span
+from ..nouns import Noun, Observation, Span, is_overdue
 from ..resolve import resolve
 from ..store import Record, open_store
 from . import sessions, starting
@@ -41,7 +41,7 @@ class GpuNoun(Noun[SessionRecord]):
         record = resolve(uri, SessionRecord)
         if not record.body.is_open:
             raise NotFound(f"{record.uri} has ended", f"start it: `%gpu start {record.name}`")
-        asked = starting.ask_to_end(record).body
+        asked = starting.ask_to_end(sessions.request_stop(record)).body
         return [asked.handle] if asked.handle and asked.is_on_this_machine else []
 
     def spans(self) -> Sequence[Span]:
@@ -62,8 +62,9 @@ def _observation(found: sessions.ObservedSession) -> Observation:
         ended_at=found.at,
         deadline_at=body.deadline_at if is_live else None,
         detail=found.why if found.state == "cannot tell" else _DETAILS.get(found.state, ""),
-        can_stop=is_live and found.state != "stopping",
+        can_stop=is_live and (found.state != "stopping" or is_overdue(body.stop_requested_at)),
         job=body.handle or "" if body.is_on_this_machine else "",
+        context=body.context,
     )
 
 

@@ -51,11 +51,13 @@ class SessionRecord(Body, frozen=True, kw_only=True):
     """One start of a session.
 
     provider: who has its machine. handle: how the provider calls the machine; None while there is only the intent.
-    device: the provider's name of the accelerator. shown_as: what people read in JupyterLab's launcher. ended_by: why
-    it ended, in a few words. The four fields of `Limits` say when it ends by itself.
+    device: the provider's name of the accelerator. shown_as: what people read in JupyterLab's launcher. context: what
+    started it, as `config.context` says. stop_requested_at: when somebody asked for its end, before its machine was.
+    ended_by: why it ended, in a few words. The four fields of `Limits` say when it ends by itself.
     """
 
     kind: ClassVar[str] = "gpu"
+    schema_version: ClassVar[int] = 2  # version 1 lacked `context` and `stop_requested_at`
 
     provider: str
     gpu: str
@@ -64,7 +66,9 @@ class SessionRecord(Body, frozen=True, kw_only=True):
     device: str = ""
     spot: bool = False
     shown_as: str = ""
+    context: str = ""
     handle: str | None = None
+    stop_requested_at: float | None = None
     ended_at: float | None = None
     ended_by: str = ""
     exit_code: int | None = None

@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 from msgspec.structs import asdict, replace
 
+from .. import files, jobs
+from ..config import context, settings
 from ..errors import Conflict, LabError, NotFound, Unavailable
 from ..kernels import KeptKernel
 from ..providers import make
@@ -68,13 +70,25 @@ def status(record: Record[SessionRecord], provider: Machines | None = None) -> S
     if body.handle is not None:
         now = (provider or machines(record)).status(body.handle)
         if body.is_open:
-            return now
+            return _as_requested(body, now)
         # Another start of the name must wait for the machine, even where the end is written already.
         return Status("ended", body.ended_by, body.ended_at) if now.state == "ended" else Status("stopping")
     if not body.is_open:
         return Status("ended", body.ended_by, body.ended_at)
     is_given_up = time.time() - body.started_at > INTENT_S
-    return Status("ended", "it was given up before there was a machine") if is_given_up else Status("starting")
+    if is_given_up:
+        return Status("ended", "it was given up before there was a machine")
+    return _as_requested(body, Status("starting"))
+
+
+def _as_requested(body: SessionRecord, now: Status) -> Status:
+    """A machine that has not heard yet that it is to end: nobody should count on it any more."""
+    return now if now.state == "ended" or body.stop_requested_at is None else Status("stopping")
+
+
+def has_machine(record: Record[SessionRecord]) -> bool:
+    """Whether a machine lives under that name, written down or not. Raises when its machines cannot be asked."""
+    return record.name in machines(record).list_owned().values()
 
 
 def observe(record: Record[SessionRecord]) -> ObservedSession:
@@ -86,11 +100,12 @@ def observe(record: Record[SessionRecord]) -> ObservedSession:
     if found.is_live or not record.body.is_open:
         return found
     try:
-        closed = close(record, found.why, found.at)
+        with contextlib.suppress(Conflict):
+            _close_all([found])
     except LabError:  # whoever only looks may have no right to write, and still gets the answer
         return found
     # Somebody may have started it again in between: then that start is what is there now.
-    return _observed(closed, None)
+    return _observed(find(record.name), None)
 
 
 def observe_all(records: Sequence[Record[SessionRecord]]) -> list[ObservedSession]:
@@ -168,6 +183,7 @@ def intend(name: str, provider: str, offer: Offer, started_at: float, limits: Li
         usd_per_hour=offer.usd_per_hour,
         shown_as=f"{name} · {offer.gpu}",
         started_at=started_at,
+        context=context(),
         earlier_spans=before.body.starts() if before else (),
         **asdict(limits),
     )
@@ -183,6 +199,13 @@ def bind(record: Record[SessionRecord], handle: str) -> Record[SessionRecord]:
 def move(record: Record[SessionRecord], limits: Limits) -> Record[SessionRecord]:
     """Give a living session other limits."""
     return _change(record, _start_event(record, asdict(limits)), **asdict(limits))
+
+
+def request_stop(record: Record[SessionRecord]) -> Record[SessionRecord]:
+    """Write down that a session is to end, before its machine is asked; when that is written already: nothing."""
+    if record.body.stop_requested_at is not None:
+        return record
+    return _change(record, None, stop_requested_at=time.time())
 
 
 def close(
@@ -229,7 +252,16 @@ def _close_all(ended: Sequence[ObservedSession]) -> None:
     uris = [each.record.uri for each in ended]
     why = ended[0].why if len(ended) == 1 else {each.record.name: each.why for each in ended}
     event = Event("gpu stop", uris[0], inputs=tuple(uris[1:]), detail={"why": why})
-    open_store().commit([each.record.with_(**_end(each.why, each.at)) for each in ended], event)
+    records = [each.record.with_(**_end(each.why, each.at)) for each in ended]
+    open_store().commit([*records, *(job for record in records for job in _ended_jobs(record))], event)
+
+
+def _ended_jobs(record: Record[SessionRecord]) -> list[Record[jobs.JobRecord]]:
+    """The job of a session that has ended on this machine, ended with it; none when the supervisor lives to do that."""
+    body = record.body
+    if not body.is_on_this_machine or body.handle is None or files.is_locked(settings().home / jobs.LOCK):
+        return []
+    return [job.with_(ended_at=body.ended_at) for job in jobs.given_up(body.handle)]
 
 
 def _end(why: str, at: float | None) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def bring_up(request: SessionRequest) -> Started:
         # Its machine is asked even when the record has an end: two machines must not have one name.
         state = sessions.status(found).state if found else "ended"
         if found and state == "stopping":
-            _await_end(found)
+            bring_down(found)  # whoever asked for the end may have died before its machine was asked
             raise _OvertakenError
         if found and state != "ended":
             return _change_limits(found, request)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -14,7 +15,7 @@ from ..config import settings
 from ..errors import Conflict, LabError
 from ..store import Event, Record, next_version, open_store, update
 from ..uris import Uri
-from . import outputs
+from . import outputs, started
 from .base import Executor, Outcome, Recipe, RecipeStep, Value
 from .declaration import resolve
 from .history import KIND, runs
@@ -22,13 +23,14 @@ from .plan import earlier, made, notebook_digest, step_key
 from .record import EndState, Output, RunRecord, StepRecord
 from .stopping import stop_requests
 
+_log = logging.getLogger(__name__)
+
 Show = Callable[[Record[RunRecord]], None]
 Stop = Callable[[], bool]
 Run = Record[RunRecord]
 
 # Whoever loses the race for a number finds the winner running; it can lose again only to a run that was very short.
 _ATTEMPTS = 10
-_STOP_TIMEOUT_S = 30.0
 
 
 def folder_of(run: Run) -> Path:
@@ -153,13 +155,14 @@ class RecipeRunner:
             began_at=time.time(),
         )
         self._write_step(running)
+        digest = notebook_digest(step.notebook)  # of what runs: somebody may edit the file meanwhile
         outcome, found = self._outcome(step, stop, values, archive)
         self._take(step, found)
         seconds = time.time() - (running.began_at or 0.0)
         ended = replace(
             running, state=outcome.state, error=outcome.error, cell=outcome.cell, outputs=found, seconds=seconds
         )
-        self._write_step(ended, self._event(step, ended))
+        self._write_step(ended, self._event(step, ended, digest))
 
     def _outcome(
         self, step: RecipeStep, stop: Stop, values: Mapping[str, Value], archive: Path
@@ -182,14 +185,14 @@ class RecipeRunner:
         """What the context of everything that this run's notebooks start begins with."""
         return f"{self._run.uri}/"
 
-    def _event(self, step: RecipeStep, ended: StepRecord) -> Event:
+    def _event(self, step: RecipeStep, ended: StepRecord, digest: str) -> Event:
         used = tuple(self._outputs[source] for source in step.inputs.values())
         detail = {
             "step": step.name,
             "state": ended.state,
             "values": ended.values,
             "notebook": step.notebook.name,
-            "notebook_sha256": notebook_digest(step.notebook),
+            "notebook_sha256": digest,
         }
         return Event("recipe run", self._run.uri, used, (self._run.uri, *ended.made.values()), detail)
 
@@ -217,20 +220,9 @@ class RecipeRunner:
         return "stopped" if states & {"stopped", "not run"} else "done"
 
     def _end(self, state: EndState) -> None:
-        if not self._keep:
-            self._stop_jobs()
-        event = Event(
-            "recipe end",
-            self._run.uri,
-            outputs=(self._run.uri,),
-            detail={"state": state, "made": list(self._outputs.values())},
-        )
+        detail: dict[str, object] = {"state": state, "made": list(self._outputs.values())}
+        if not self._keep and (still_live := started.end(self._context)):
+            detail["still_live"] = still_live
+            _log.warning("what %s started could not be ended: %s", self._run.uri, ", ".join(still_live))
+        event = Event("recipe end", self._run.uri, outputs=(self._run.uri,), detail=detail)
         self._write(replace(self._run.body, state=state, ended_at=time.time()), event)
-
-    def _stop_jobs(self) -> None:
-        """End what this run's notebooks started and still lives; somebody else's is none of its business."""
-        for job in jobs.ls(live=True):
-            if job.supervised and job.context.startswith(self._context):
-                with contextlib.suppress(LabError):  # one that does not end must not keep the others alive
-                    jobs.cancel(job.id)
-                    jobs.wait(job.id, timeout_s=_STOP_TIMEOUT_S)

@@ -301,3 +301,38 @@ def test_predictions_of_one_that_ended_are_all_counted(took):
     took("deploy:delay", 0.0, HOUR, rows=3000, busy_s=4.0)
     assert cost.show("deploy:delay").counted_at is None
     assert "counted until" not in cost.show("deploy:delay").card().text()
+
+
+# ---- what nobody knows the price of ----
+
+
+def test_an_unknown_price_is_shown_as_unknown_and_not_as_nothing(took, endpoint):
+    endpoint(rows=1000, busy_s=4.0, on_machine=False)
+    shown = cost.show("deploy:delay")
+    assert (shown.spent_usd, shown.usd_per_hour, [part.spent_usd for part in shown.parts]) == (None, None, [None])
+    assert (shown.thousand[0].usd_per_hour, shown.thousand[0].when_busy_usd, shown.thousand[0].so_far_usd) == (
+        None,
+    ) * 3
+    assert shown.thousand[1].so_far_usd > 0
+    facts = dict(shown.card().facts)
+    assert (facts["spent"], facts["price"]) == ("unknown", "unknown")
+    assert "0 USD" not in shown.card().text()
+
+
+def test_a_sum_names_what_is_not_in_it(took):
+    took("gpu:trainer", 0.0, HOUR, usd_per_hour=2.0, on_machine=False)
+    took("deploy:far", 0.0, HOUR, on_machine=False)
+    everything = cost.show()
+    assert (everything.spent_usd, cost.spent_usd()) == (2.0, 2.0)
+    assert {part.uri: part.spent_usd for part in everything.parts} == {"gpu:trainer": 2.0, "deploy:far": None}
+    assert "the price of deploy:far is unknown: what it has cost is in no sum here" in everything.notes
+    assert "unknown" in everything.card().text()
+
+
+def test_starts_of_which_one_has_a_price_cost_at_least_that(took, monkeypatch):
+    monkeypatch.setenv("AIINFRA_COST_MACHINE_USD_PER_HOUR", "1")
+    took("deploy:delay", 0.0, HOUR)
+    took("deploy:delay", 5 * HOUR, 6 * HOUR, on_machine=False)
+    shown = cost.show("deploy:delay")
+    assert (shown.spent_usd, shown.usd_per_hour) == (1.0, None)
+    assert dict(shown.card().facts)["spent"] == "1.00 USD, and what is unknown"

@@ -8,7 +8,10 @@ import pytest
 from aiinfra_lab import data, providers
 from aiinfra_lab.config import settings
 from aiinfra_lab.data.base import Source, VersionStore, WorkingCopies
+from aiinfra_lab.data.record import DataVersion
 from aiinfra_lab.errors import Conflict, NotFound
+from aiinfra_lab.resolve import resolve
+from aiinfra_lab.store import open_store
 from aiinfra_lab.testing.data import SourceContract, VersionStoreContract, WorkingCopiesContract, content_of, folder
 
 
@@ -101,3 +104,46 @@ def test_its_source_is_a_scheme_like_any_other(objects):
     added = data.add("n", from_="numbers:03")
     assert (added.source, added.df()["n"].tolist()) == ("numbers:3", [0, 1, 2])
     assert settings().get("data.versions", "") == "objects"
+
+
+def lose(label: str) -> None:
+    """The version's files are gone here, and have to come out of its store."""
+    for file in data.get(label).path.iterdir():
+        file.unlink()
+
+
+@pytest.fixture
+def both(cats, monkeypatch):
+    """Two versions in the object store; since then the settings choose DVC, which holds a third."""
+    lose("cats@1"), lose("cats@2")
+    monkeypatch.delenv("AIINFRA_DATA_VERSIONS")
+    data.add("cats", pd.DataFrame({"name": ["Bo"], "age": [4]}))
+    return cats
+
+
+def test_a_version_comes_out_of_the_store_that_took_it_in(both):
+    assert [resolve(f"cats@{number}", DataVersion).body.held_by for number in (1, 2, 3)] == ["objects"] * 2 + ["dvc"]
+    lose("cats@3")
+    assert [data.get(f"cats@{number}").table().height for number in (1, 2, 3)] == [1, 2, 1]
+
+
+def test_each_store_forgets_its_own(both):
+    keys = {number: data.show(f"cats@{number}").key for number in (1, 3)}
+    data.rm("cats@1"), data.rm("cats@3")
+    for name, number in (("objects", 1), ("dvc", 3)):
+        with pytest.raises(NotFound):
+            providers.make("data.versions", name).checkout(keys[number], both / "out")
+    assert not (both / "data" / "cats.dvc").exists()
+    assert data.get("cats").uri == "data:cats@2"
+
+
+def test_the_same_content_again_is_nothing_new_whoever_holds_it(both):
+    data.rm("cats@3")
+    assert data.add("cats", data.get("cats@2").path).note.startswith("nothing new")
+
+
+def test_a_version_of_which_nobody_wrote_who_holds_it_says_what_may_be_wrong(both):
+    open_store().commit([resolve("cats@2", DataVersion).with_(held_by="")])
+    with pytest.raises(NotFound, match="is no content of DVC") as problem:
+        data.get("cats@2")
+    assert "data.versions" in problem.value.fix or "versions =" in problem.value.fix

@@ -29,7 +29,7 @@ def read(text: str) -> DataVersion:
 def test_a_record_of_the_version_before_is_read_and_written_as_it_was():
     body = read(OLD)
     assert (body.described[0].schema, body.is_removed) == ({"name": "text", "age": "int64"}, False)
-    assert json.loads(encode(body)) == {**json.loads(OLD), "removed_at": None}
+    assert json.loads(encode(body)) == {**json.loads(OLD), "removed_at": None, "held_by": ""}
 
 
 def test_a_removed_one_says_when():
@@ -55,8 +55,8 @@ def test_a_record_with_an_unknown_field_is_damaged_at_any_depth():
 def test_what_is_added_is_recorded_in_that_form(workspace):
     data.add("cats", pd.DataFrame({"name": ["Tom"]}))
     body = resolve("cats", DataVersion).body
-    assert set(msgspec.to_builtins(body)) == {*json.loads(OLD), "removed_at"}
-    assert (body.name, body.version, body.removed_at) == ("cats", 1, None)
+    assert set(msgspec.to_builtins(body)) == {*json.loads(OLD), "removed_at", "held_by"}
+    assert (body.name, body.version, body.removed_at, body.held_by) == ("cats", 1, None, "dvc")
 
 
 @pytest.fixture

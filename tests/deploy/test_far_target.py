@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from aiinfra_lab import deploy, jobs, nouns, providers
+from aiinfra_lab import cost, deploy, jobs, nouns, providers
 from aiinfra_lab.config import settings
 from aiinfra_lab.deploy import lifecycle
 from aiinfra_lab.deploy.record import EndpointRecord
-from aiinfra_lab.errors import Conflict, Failed, NotFound, Unavailable, UsageProblem
+from aiinfra_lab.errors import Conflict, Denied, Failed, NotFound, Unavailable, UsageProblem
 from aiinfra_lab.store import open_store
 from aiinfra_lab.testing.deploy import (
     DeployTargetContract,
@@ -17,6 +17,7 @@ from aiinfra_lab.testing.deploy import (
     PredictionLogContract,
     ReportingContract,
 )
+from tests.fakes import one_step
 
 from .conftest import DF, ROW
 
@@ -181,7 +182,9 @@ def test_a_vendors_client_that_raises_hides_no_endpoint_and_names_itself(cloud, 
     monkeypatch.setattr(cloud.FarCounting, method, fail)
     two, one = deploy.ls()
     assert (one.uri, one.state, two.uri) == ("deploy:one", "running", "deploy:two")
-    assert f"deploy.target on far_counting failed in {method}: RuntimeError: HTTP 500" in two.card().text()
+    # What it reports is brought into the record by whoever can; without it the record is what is known.
+    named = f"deploy.target on far_counting failed in {method}: RuntimeError: HTTP 500" in two.card().text()
+    assert named == (method != "report")
 
 
 def test_a_verb_waits_as_long_as_the_target_says(cloud, register, monkeypatch):
@@ -214,3 +217,69 @@ def test_a_target_is_not_made_anew_while_it_is_waited_for(cloud, register, monke
     monkeypatch.setattr(cloud.Service, "catch_up", slow)
     deploy.start("delay", model="models:delay@1", on="far")
     assert len(set(asked[:8])) == 1
+
+
+def test_a_recipe_that_keeps_nothing_ends_its_endpoint_and_no_other(started, cloud, workspace):
+    def step() -> None:
+        deploy.start("late", model="models:delay@1", on="far")
+        deploy.start("delay", model="models:delay@2")
+
+    one_step.run(step, workspace, keep=False)
+    assert {item.uri: item.state for item in deploy.ls()} == {"deploy:late": "stopped", "deploy:delay": "running"}
+    assert [claim.split("-")[1] for claim, service in cloud.CLOUD.items() if service.is_up] == ["delay"]
+
+
+@pytest.fixture
+def cut_off(started, cloud, monkeypatch):
+    """Its stop was cut off before the cloud heard of it."""
+
+    def cut(*_: object) -> None:
+        raise Unavailable("the cloud does not answer", "try again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cloud.Far, "stop", cut)
+        with pytest.raises(Unavailable):
+            deploy.stop("delay")
+
+
+def test_a_stop_that_was_cut_off_is_shown_and_finished_by_the_next(cut_off, cloud):
+    (service,) = cloud.CLOUD.values()
+    (seen,) = nouns.find("deploy").watched()
+    assert (deploy.show("delay").state, seen.state, seen.can_stop, service.is_up) == (
+        "stopping", "stopping", False, True,
+    )  # fmt: skip
+    with pytest.raises(Unavailable, match="not running"):
+        deploy.promote("delay")
+    assert (deploy.stop("delay").state, service.is_up) == ("stopped", False)
+    assert [item.event.verb for item in open_store().events()] == ["deploy start", "deploy stop"]
+
+
+def test_a_start_finishes_the_stop_before_it(cut_off, cloud):
+    assert deploy.start("delay", model="models:delay@2", on="far").state == "running"
+    assert [service.is_up for service in cloud.CLOUD.values()] == [False, True]
+
+
+def test_whoever_looks_first_writes_the_end_that_was_asked_for(started, cloud):
+    nouns.find("deploy").stop("deploy:delay")
+    cloud.CLOUD.clear()  # and the cloud knows nothing of it any more
+    assert [deploy.show("delay").state for _ in range(2)] == ["stopped", "stopped"]
+    assert (stored().outcome, stored().stopped_at) == ("stopped", stored().ended_at)
+    assert list(nouns.find("deploy").references()) == []
+
+
+def test_to_stop_what_was_stopped_says_so_and_writes_nothing(started, monkeypatch):
+    deploy.stop("delay")
+
+    def refuse(*_: object) -> None:
+        raise Denied("the store may not be written", "make it yours")
+
+    monkeypatch.setattr(type(open_store()), "commit", refuse)
+    assert deploy.stop("delay").state == "stopped"
+
+
+def test_what_it_costs_is_unknown_and_goes_on_while_it_cannot_be_asked(started, monkeypatch):
+    shown = cost.show("deploy:delay")
+    assert (shown.spent_usd, shown.duration_s > 0) == (None, True)
+    monkeypatch.setattr(providers, "foreign", list)
+    [span] = nouns.find("deploy").spans()
+    assert (span.is_live, span.usd_per_hour, span.on_machine, span.duration_s > 0) == (True, None, False, True)

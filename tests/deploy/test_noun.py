@@ -7,9 +7,9 @@ import pytest
 
 from aiinfra_lab import deploy, jobs, nouns
 from aiinfra_lab.deploy.record import EndpointRecord, EndpointSpan, Rollback, VersionCounts
-from aiinfra_lab.errors import NotFound
+from aiinfra_lab.errors import NotFound, UsageProblem
 from aiinfra_lab.nouns import Reference
-from aiinfra_lab.store import Record, open_store
+from aiinfra_lab.store import Event, Record, open_store
 from tests import records
 from tests.conftest import until
 
@@ -135,3 +135,34 @@ def test_what_lives_has_counted_until_its_record_was_written(noun, workspace):
     jobs.cancel(running.id)
     jobs.wait(running.id, timeout_s=30)
     assert [span.counted_at for span in noun.spans()] == [None]
+
+
+@pytest.fixture
+def history(noun):
+    """An endpoint with 100 events of its own, each followed by two that only name it."""
+    put("delay", outcome="stopped", stopped_at=1.0)
+    for number in range(100):
+        open_store().commit([], Event("deploy start", "deploy:delay", detail={"reason": f"no. {number}"}))
+        for _ in range(2):
+            open_store().commit([], Event("drift check", "drift:delay@1", ("deploy:delay",)))
+
+
+def test_its_log_shows_the_newest_events_and_says_that_there_are_more(history):
+    log = deploy.log("delay")
+    assert [line.rpartition(" ")[2] for line in log.events] == [str(number) for number in range(99, 79, -1)]
+    assert log.more == "these are the latest 20 events: `%deploy log delay --events 80` shows more"
+    assert log.more in log.card().text()
+    assert [len(deploy.log("delay", events=most).events) for most in (3, 100, 500)] == [3, 100, 100]
+    assert deploy.log("delay", events=100).more == ""
+    with pytest.raises(UsageProblem):
+        deploy.log("delay", events=0)
+
+
+def test_its_log_reads_no_more_of_the_audit_log_than_it_shows(history, monkeypatch):
+    read, kind = [], type(open_store())
+    events = kind.events
+    monkeypatch.setattr(
+        kind, "events", lambda *words, **named: (read.append(item) or item for item in events(*words, **named))
+    )
+    deploy.log("delay", events=5)
+    assert len(read) <= 30

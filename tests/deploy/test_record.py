@@ -37,6 +37,13 @@ def test_a_record_of_version_1_has_its_rule_parsed():
     assert body.versions["models:late@2"] == VersionCounts(2, 2, 0, 0, 12.5, {"27": 2})
 
 
+def test_a_record_of_version_2_opens_as_it_is():
+    rule = {"rollback_if": msgspec.to_builtins(parse_bounds("errors > 5%")), "judged": None, "outcome": "lost"}
+    body = decode(EndpointRecord, "third", canonical({**OLD, **rule, "detail": "", "restarts": 0}), 2)
+    assert (body.rollback_if, body.outcome) == (parse_bounds("errors > 5%"), "lost")
+    assert (body.context, body.stop_requested_at) == ("", None)
+
+
 def test_a_record_of_version_1_without_a_rule_opens():
     body = read({**OLD, "rollback_if": "", "judged": None, "canary": None, "champion": "models:late@1"})
     assert (body.rollback_if, body.judged, body.desired.judged) == (None, None, None)

@@ -1,14 +1,15 @@
 """Since when an endpoint's log is judged, and what drift asks of an endpoint."""
 
 import time
-from pathlib import Path
 
 import pytest
 
+from aiinfra_lab.deploy.record import EndpointRecord
 from aiinfra_lab.drift.served import ServedEndpoint, moment
 from aiinfra_lab.errors import UsageProblem
+from aiinfra_lab.store import Record
 
-ENDPOINT = ServedEndpoint("delay", "models:delay@1", Path("log"), 123.0)
+ENDPOINT = ServedEndpoint(Record.new("delay", EndpointRecord(champion="models:delay@1", started_at=123.0)))
 
 
 def test_by_default_the_log_is_judged_since_the_endpoint_was_last_started():

@@ -66,3 +66,15 @@ def test_the_samples_come_back_as_they_were_and_are_nobody_elses(workspace):
     assert reference.equals(sample())
     assert current.equals(sample(50, moved=1.0))
     assert (workspace / ".aiinfra" / "drift" / name).stat().st_mode & 0o777 == 0o700
+
+
+def test_who_numbers_a_verdict_finds_no_samples_to_look_through(workspace):
+    for _ in range(3):
+        exports.keep(sample(), sample())
+    assert not (settings().home / "drift").exists()
+
+
+def test_samples_that_an_older_version_kept_are_still_found(workspace):
+    name = exports.keep(sample(), sample())
+    (settings().home / "samples").rename(settings().home / "drift")
+    assert [frame.height for frame in exports.samples(name)] == [sample().height] * 2

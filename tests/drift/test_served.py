@@ -1,5 +1,8 @@
+import importlib
 import json
 import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -8,12 +11,15 @@ import pytest
 
 from aiinfra_lab import data, drift, features, models, train
 from aiinfra_lab.deploy.record import EndpointRecord
+from aiinfra_lab.drift import served
 from aiinfra_lab.drift.verdict import judge, overall
 from aiinfra_lab.errors import Failed, NotFound, UsageProblem
 from aiinfra_lab.show import shown
 from aiinfra_lab.store import open_store
 from tests import records
 from tests.drift.conftest import frame
+
+FAR = Path(__file__).parents[1] / "fakes" / "far_target"
 
 KINDS = """
 import torch
@@ -98,12 +104,50 @@ def test_what_was_logged_before_the_endpoint_was_last_started_does_not_count(end
     assert (everything.state, everything.rows_now) == ("drift", 800)
 
 
-def test_an_endpoint_whose_target_keeps_no_log_is_judged_by_given_rows(model):
-    records.endpoint("far", champion=model.uri)
-    with pytest.raises(NotFound, match="no log of what deploy:far predicted") as problem:
+@pytest.fixture
+def cloud(monkeypatch):
+    """Another package's targets; gives its endpoints by their claims."""
+    monkeypatch.syspath_prepend(FAR)
+    importlib.invalidate_caches()
+    module = importlib.import_module("far_target")
+    monkeypatch.setattr(module, "CLOUD", {})
+    return module.CLOUD
+
+
+def test_an_endpoint_whose_target_keeps_no_log_is_judged_by_given_rows(model, cloud):
+    records.endpoint("far", champion=model.uri, on="far")
+    with pytest.raises(NotFound, match="far keeps no log of what deploy:far predicted") as problem:
         drift.check("far", against="data:t@1", report=True)
     assert "--rows" in problem.value.fix
     assert drift.check("far", against="data:t@1", rows="data:t@1", report=True).state == "no drift"
+
+
+def test_a_log_that_lies_elsewhere_is_asked_of_its_target(model, cloud, endpoint):
+    endpoint(frame(3, moved=1.0))
+    lines = [json.loads(line) for path in endpoint.log.glob("*") for line in path.read_text().splitlines()]
+    cloud["claim-1"] = SimpleNamespace(rows=[*lines, {"at": time.time(), "model": model.uri, "score": 0.5}])
+    records.endpoint("counting", champion=model.uri, on="far_counting", job="claim-1")
+    found = drift.check("counting", against="data:t@1", report=True)
+    assert (found.state, found.rows_now) == ("drift", 600)
+
+
+@pytest.mark.parametrize(
+    ("since", "asked"), [(None, [served.ROWS_AT_FIRST]), ("365d", [served.ROWS_AT_FIRST, served.MOST_ROWS])]
+)
+def test_a_target_is_asked_for_more_only_where_the_sample_goes_further_back(model, cloud, monkeypatch, since, asked):
+    now, found = time.time(), []
+    line = {"model": model.uri, "row_id": "0", "inputs": {"x": 1.0, "colour": "red"}, "score": 0.5}
+    log = [{**line, "at": now - number} for number in range(served.ROWS_AT_FIRST + 100)]
+
+    def predictions(_self, _claim, _log_dir, rows):
+        found.append(rows)
+        return log[:rows]
+
+    monkeypatch.setattr(importlib.import_module("far_target").FarCounting, "predictions", predictions)
+    name = f"long{len(asked)}"
+    records.endpoint(name, champion=model.uri, on="far_counting", started_at=now - 100)
+    drift.check(name, against="data:t@1", since=since, report=True)
+    assert found == asked
 
 
 def test_a_log_with_too_few_rows_says_since_when_and_how_to_take_more(endpoint):

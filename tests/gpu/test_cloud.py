@@ -13,7 +13,7 @@ from aiinfra_lab.jupyter import calls, items
 from aiinfra_lab.store import open_store
 from aiinfra_lab.testing.gpu import MachinesContract
 from tests.conftest import until
-from tests.fakes import cloud
+from tests.fakes import cloud, one_step
 
 
 @pytest.fixture(autouse=True)
@@ -192,8 +192,64 @@ def test_a_store_that_may_not_be_written_still_tells_how_a_session_ended(monkeyp
     def refuse(*_: object) -> None:
         raise Denied("the workspace may not be written", "check who owns it")
 
-    monkeypatch.setattr(sessions, "close", refuse)
+    monkeypatch.setattr(type(open_store()), "commit", refuse)
     assert gpu.show("far").state == "ended (stopped)"
+
+
+@pytest.fixture
+def cut_off(monkeypatch):
+    """A session in the cloud whose stop was cut off before the cloud heard of it."""
+    gpu.start("far", gpu="T4", on="cloud")
+
+    def cut(*_: object) -> None:
+        raise Unavailable("the cloud does not answer", "try again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cloud.Cloud, "terminate", cut)
+        with pytest.raises(Unavailable):
+            gpu.stop("far")
+
+
+def test_a_stop_that_was_cut_off_is_shown_and_finished_by_the_next(cut_off):
+    (machine,) = cloud.machines.values()
+    assert (gpu.show("far").state, [item.state for item in gpu.ls()]) == ("stopping", ["stopping"])
+    assert machine.ended_at is None
+    assert gpu.stop("far").state == "ended (stopped)"
+    assert list(cloud.Cloud(settings()).list_owned()) == []
+    assert [logged.event.verb for logged in open_store().events()] == ["gpu start", "gpu stop"]
+
+
+def test_a_start_finishes_the_stop_before_it(cut_off):
+    assert gpu.start("far", gpu="T4", on="cloud").state == "running"
+    assert [machine.why for machine in cloud.machines.values()] == ["stopped", ""]
+
+
+def test_a_recipe_that_keeps_nothing_gives_its_machine_back(workspace):
+    gpu.start("before", gpu="T4", on="cloud")
+
+    def step() -> None:
+        gpu.start("far", gpu="A10G", on="cloud")
+        gpu.start("before", for_="1h")  # it lived already: another end does not make it the run's
+
+    one_step.run(step, workspace, keep=False)
+    assert {item.uri: item.state for item in gpu.ls()} == {"gpu:far": "ended (stopped)", "gpu:before": "running"}
+    assert [machine.name for machine in cloud.machines.values() if machine.ended_at is None] == ["before"]
+
+
+def test_a_recipe_leaves_its_machine_where_nothing_else_is_asked(workspace):
+    one_step.run(lambda: gpu.start("far", gpu="A10G", on="cloud"), workspace, keep=True)
+    one_step.run(lambda: None, workspace, keep=False)
+    assert gpu.show("far").state == "running"
+
+
+def test_a_machine_that_a_recipe_could_not_end_is_named_in_its_event(workspace):
+    def step() -> None:
+        gpu.start("far", gpu="A10G", on="cloud")
+        cloud.reachable[0] = False
+
+    assert one_step.run(step, workspace, keep=False).body.state == "done"
+    (event,) = open_store().events(last=1)
+    assert (event.event.verb, event.event.detail["still_live"]) == ("recipe end", ["gpu:far"])
 
 
 @pytest.mark.parametrize("on", ["clodu", "aws"])

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from aiinfra_lab import gpu, jobs, nouns, resolve
+from aiinfra_lab import files, gpu, jobs, nouns, resolve
 from aiinfra_lab.errors import Denied, NotFound, UsageProblem
 from aiinfra_lab.gpu import sessions
 from aiinfra_lab.gpu.record import Limits, SessionRecord
@@ -97,6 +97,30 @@ def test_an_end_is_observed_and_written_once(workspace):
     (event,) = [logged.event for logged in open_store().events() if logged.event.verb == "gpu stop"]
     assert sorted(event.uris) == ["gpu:a", "gpu:b", "gpu:c"]
     assert event.detail["why"] == dict.fromkeys("abc", "it is not known here")
+
+
+def left_job(session_name: str, **fields) -> str:
+    """The job of a session whose machine went down with its supervisor."""
+    job = jobs.prepare(f"gpu:{session_name}", [])
+    open_store().commit([job.with_(state="running", pid=2**22 + 1, born=1.0)])
+    session(session_name, handle=job.name, **fields)
+    return job.name
+
+
+@pytest.mark.parametrize("look", [lambda: gpu.show("trainer"), gpu.ls])
+def test_the_job_of_a_session_that_was_seen_to_have_ended_has_ended_with_it(workspace, look):
+    name = left_job("trainer")
+    look()
+    job, body = open_store().get(jobs.JobRecord, name).body, open_store().get(SessionRecord, "trainer").body
+    assert (job.state, job.is_open, job.ended_at) == ("lost", False, body.ended_at)
+    assert open_store().list(jobs.JobRecord, is_open=True) == []
+
+
+def test_a_living_supervisor_writes_the_end_of_its_job_itself(workspace):
+    name = left_job("trainer")
+    with files.lock(workspace / ".aiinfra" / jobs.LOCK):
+        assert gpu.show("trainer").state == "ended (its keeper was killed)"
+    assert open_store().get(jobs.JobRecord, name).body.is_open
 
 
 def test_an_ended_session_asks_no_machines(workspace):
@@ -199,3 +223,37 @@ def test_a_thousand_ended_sessions_are_listed_by_one_query(workspace, monkeypatc
         )
     assert len(gpu.ls()) == 1000
     assert asked == ["list"]
+
+
+@pytest.fixture
+def read_only(monkeypatch):
+    """Call it, and the store takes nothing any more."""
+    return lambda: monkeypatch.setattr(type(open_store()), "commit", _refuse)
+
+
+def _refuse(*_words: object, **_more: object) -> None:
+    raise Denied("the store may not be written", "make it yours")
+
+
+def test_to_stop_what_has_ended_says_so_and_writes_nothing(workspace, read_only):
+    vanished("seen")
+    session("over", ended_at=1.0, ended_by="deadline")
+    read_only()
+    assert gpu.stop("seen").state == "ended (it is not known here)"
+    assert gpu.stop("over").state == "ended (deadline)"
+
+
+def test_a_request_to_end_is_written_before_the_machine_is_asked(workspace):
+    gpu.start("trainer")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(open_store()), "commit", _refuse)
+        with pytest.raises(Denied):
+            gpu.stop("trainer")
+    assert gpu.show("trainer").state == "running"
+
+
+def test_a_stop_that_was_asked_for_long_ago_may_be_asked_for_again(workspace):
+    session("new", started_at=time.time(), stop_requested_at=time.time())
+    session("old", started_at=time.time(), stop_requested_at=time.time() - 600)
+    seen = {one.uri: (one.state, one.can_stop) for one in NOUN.watched()}
+    assert seen == {"gpu:new": ("stopping", False), "gpu:old": ("stopping", True)}

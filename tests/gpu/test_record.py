@@ -36,10 +36,14 @@ def body(**fields) -> SessionRecord:
     return SessionRecord(**{"provider": "local", "gpu": "cpu", "started_at": 100.0, "usd_per_hour": 3600.0, **fields})
 
 
-def test_a_record_of_the_version_before_reads_and_is_written_as_it_was():
+# What version 2 has besides.
+NEW = {"context": "", "stop_requested_at": None}
+
+
+def test_a_record_of_the_version_before_reads_and_keeps_all_that_it_had():
     found = decode(SessionRecord, "short", json.dumps(OLD), 1)
     assert (found.ended_by, found.is_open, found.earlier_spans[0].started_at) == ("deadline", False, 1795650285.4)
-    assert json.loads(encode(found)) == OLD
+    assert json.loads(encode(found)) == {**OLD, **NEW}
 
 
 def test_a_session_that_never_ended_is_open(workspace):
@@ -57,7 +61,7 @@ def test_the_json_on_disk_keeps_its_shape(workspace):
     open_store().commit([Record.new("a", body())])
     with closing(sqlite3.connect(workspace / ".aiinfra" / "store.sqlite")) as db:
         (text,) = db.execute("SELECT body FROM records WHERE kind = 'gpu'").fetchone()
-    assert json.loads(text).keys() == OLD.keys()
+    assert json.loads(text).keys() == {**OLD, **NEW}.keys()
 
 
 @pytest.mark.parametrize(

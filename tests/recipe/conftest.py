@@ -9,6 +9,19 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 Write = Callable[..., Path]
 
+# A step that makes something of a word, and one that uses it; the notebooks are make.ipynb and use.ipynb.
+TWO = """
+[parameters]
+word = "hello"
+[steps.make]
+notebook = "make.ipynb"
+parameters = { word = "$word" }
+out = { made = "data:made" }
+[steps.use]
+notebook = "use.ipynb"
+in = { made = "make.made" }
+"""
+
 
 @pytest.fixture
 def notebook(workspace: Path) -> Write:

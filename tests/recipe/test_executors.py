@@ -12,6 +12,8 @@ from aiinfra_lab.recipe.base import Executor
 from aiinfra_lab.recipe.local import LocalExecutor
 from aiinfra_lab.testing.recipe import ExecutorContract
 
+from .conftest import TWO
+
 PIPE = Path(__file__).parents[1] / "fakes" / "pipe_executor"
 
 
@@ -40,17 +42,6 @@ MAKE = """
 import pandas as pd
 from aiinfra_lab import data
 data.add("made", pd.DataFrame({"word": [word]}))
-"""
-TWO = """
-[parameters]
-word = "hello"
-[steps.make]
-notebook = "make.ipynb"
-parameters = { word = "$word" }
-out = { made = "data:made" }
-[steps.use]
-notebook = "use.ipynb"
-in = { made = "make.made" }
 """
 
 

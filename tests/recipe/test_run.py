@@ -16,6 +16,8 @@ from aiinfra_lab.resolve import resolve
 from aiinfra_lab.store import open_store
 from tests.conftest import PATIENCE_S, until
 
+from .conftest import TWO
+
 FAKES = Path(__file__).parents[1] / "fakes"
 
 # A version of data as its noun writes it, without the seconds that adding a real one takes.
@@ -27,17 +29,6 @@ fields = {"key": "k", "digest": "d", "rows": None, "files": 0, "size_bytes": 0, 
 version = next_version(store, DataVersion, "made")
 body = DataVersion(name="made", version=version, described=(), added_at=1.0, **fields)
 add_version(store, "made", body, lambda uri: Event("data add", uri, outputs=(uri,)))
-"""
-TWO = """
-[parameters]
-word = "hello"
-[steps.make]
-notebook = "make.ipynb"
-parameters = { word = "$word" }
-out = { made = "data:made" }
-[steps.use]
-notebook = "use.ipynb"
-in = { made = "make.made" }
 """
 
 UNSORTED = """

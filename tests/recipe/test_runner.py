@@ -12,6 +12,7 @@ from aiinfra_lab.config import settings
 from aiinfra_lab.errors import Conflict, Unavailable
 from aiinfra_lab.recipe import declaration, history, runner
 from aiinfra_lab.recipe.base import Outcome, Value
+from aiinfra_lab.recipe.plan import notebook_digest
 from aiinfra_lab.recipe.record import RunRecord
 from aiinfra_lab.recipe.runner import RecipeRunner
 from aiinfra_lab.store import Record, open_store
@@ -157,3 +158,16 @@ def test_of_two_that_begin_at_once_one_runs(chain):
     for thread in threads:
         thread.join()
     assert sorted(found) == ["done", "wait for it, or `%recipe stop chain`"]
+
+
+def test_an_edit_while_a_notebook_runs_is_not_taken_for_what_ran(chain, workspace):
+    path = workspace / "notebooks" / "a.ipynb"
+    ran = notebook_digest(path)
+
+    def edit(*_: object) -> Outcome:
+        path.write_text(path.read_text().replace("x: int = 1", "x: int = 2"))
+        return Outcome("done")
+
+    go(edit)
+    first = next(one.event for one in open_store().events() if one.event.verb == "recipe run")
+    assert first.detail["notebook_sha256"] == ran != notebook_digest(path)

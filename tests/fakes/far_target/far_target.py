@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from aiinfra_lab.config import Settings
 from aiinfra_lab.deploy.base import Claim, PredictedRow, Report, Serving, State, artifact
-from aiinfra_lab.deploy.record import DesiredState, VersionCounts
+from aiinfra_lab.deploy.record import DesiredState, Verdict, VersionCounts
 from aiinfra_lab.errors import LabError, UsageProblem
 
 CLOUD: dict[str, "Service"] = {}
@@ -62,6 +62,7 @@ class Service:
     lines: list[str] = field(default_factory=list)
     counts: dict[str, VersionCounts] = field(default_factory=dict)
     rows: list[PredictedRow] = field(default_factory=list)
+    verdict: Verdict | None = None
 
     def __post_init__(self) -> None:
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -81,7 +82,8 @@ class Service:
     def count(self, model: str, rows: list[tuple[str, dict[str, object]]], score: float) -> None:
         """Count a request and log its rows, before it is answered. A rule takes any canary off that was asked."""
         before = self.counts.get(model, VersionCounts())
-        self.counts[model] = VersionCounts(before.requests + 1, before.rows + len(rows))
+        busy_ms = before.busy_ms + len(rows)
+        self.counts[model] = VersionCounts(before.requests + 1, before.rows + len(rows), busy_ms=busy_ms)
         is_canary = model == self.served.canary
         for row_id, inputs in rows:
             self.rows.append(
@@ -91,7 +93,12 @@ class Service:
                 )
             )  # fmt: skip
         if is_canary and self.served.rollback_if and self.served.champion:
-            self.served = replace(self.served, canary=None, share=0.0)
+            self.break_rule()
+
+    def break_rule(self) -> None:
+        """The cloud takes the canary's traffic away, as its rule says."""
+        self.served = replace(self.served, canary=None, share=0.0)
+        self.verdict = Verdict("breach", ("errors are 9 %, above 1 %",))
 
     def catch_up(self) -> None:
         """Serve what is wanted, at the second question about it."""
@@ -101,7 +108,7 @@ class Service:
         try:
             for uri in self.desired.models:
                 artifact(uri)
-            self.served = self.desired
+            self.served, self.verdict = self.desired, None
         except LabError as problem:
             self.problem, self.problem_generation = str(problem), self.desired.generation
 
@@ -151,7 +158,7 @@ class Far:
 
 
 class FarCounting(Far):
-    """See `Reporting`, `PredictionLog` and `Paced`."""
+    """See `Reporting`, `PredictionLog` and `Paced`. Nothing of it lies where the workspace is."""
 
     def ready_within_s(self) -> float:
         return 60.0
@@ -163,7 +170,8 @@ class FarCounting(Far):
         service = CLOUD.get(claim)
         if service is None or not service.is_up:
             return None
-        return Report(dict(service.counts), service.served.canary_share)
+        judged = sum(counts.requests for counts in service.counts.values())
+        return Report(dict(service.counts), service.served.canary_share, service.verdict, judged)
 
     def predictions(self, claim: str, log_dir: str, rows: int) -> Sequence[PredictedRow]:
         return CLOUD[claim].rows[::-1][:rows] if claim in CLOUD else []

@@ -1,0 +1,105 @@
+"""What another package's target counts, judges and rolls back stands in the endpoint's record, as the local one's."""
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+from aiinfra_lab import cost, deploy, nouns
+from aiinfra_lab.deploy.record import EndpointRecord
+from aiinfra_lab.errors import Conflict, Denied
+from aiinfra_lab.store import open_store
+
+from .conftest import DF, ROW
+
+PACKAGE = Path(__file__).parents[1] / "fakes" / "far_target"
+ONE, TWO = "models:delay@1", "models:delay@2"
+
+
+@pytest.fixture
+def service(monkeypatch, register):
+    """What serves an endpoint with a canary, whose rule the cloud judges."""
+    monkeypatch.syspath_prepend(PACKAGE)
+    importlib.invalidate_caches()
+    module = importlib.import_module("far_target")
+    register(1), register(2)
+    deploy.start("delay", model=ONE, on="far_counting")
+    deploy.start("delay", model=TWO, canary="50%", rollback_if="errors > 1%")
+    (found,) = module.CLOUD.values()
+    yield found
+    if found.is_up:
+        found.end()
+    module.CLOUD.clear()
+
+
+def stored():
+    return open_store().get(EndpointRecord, "delay").body
+
+
+def rollbacks():
+    return [item.event for item in open_store().events() if item.event.verb == "deploy rollback"]
+
+
+def test_its_counts_are_written_by_whoever_looks_and_stay_after_its_end(service):
+    deploy.get("delay").predict([ROW] * 3)
+    seen = deploy.show("delay")
+    assert (seen.count, [item.rows for item in deploy.ls()[0].versions]) == (3, [3])
+    assert (stored().count, stored().busy_ms) == (3, 1.0 * 3)
+    deploy.get("delay").predict([ROW])
+    assert deploy.stop("delay").count == 4
+    assert cost.show("deploy:delay").predictions == 4
+
+
+def test_a_look_that_finds_nothing_new_writes_nothing(service):
+    deploy.get("delay").predict([ROW])
+    deploy.show("delay")
+    before = open_store().get(EndpointRecord, "delay").rev
+    deploy.show("delay"), deploy.ls(), nouns.find("deploy").watched()
+    assert open_store().get(EndpointRecord, "delay").rev == before
+
+
+def test_a_rollback_that_it_did_is_written_once_with_its_event(service):
+    service.break_rule()
+    seen = deploy.show("delay")
+    assert (seen.champion, seen.canary, seen.canary_share, seen.verdict) == (ONE, None, 0.0, "breach")
+    assert [note for note in seen.notes if f"{TWO} was rolled back" in note and "above 1 %" in note]
+    deploy.show("delay"), deploy.ls()
+    (event,) = rollbacks()
+    assert (event.inputs, event.detail["by"], event.detail["reason"]) == ((TWO,), "rule", "errors are 9 %, above 1 %")
+    assert any("deploy rollback  errors are 9 %" in line for line in deploy.log("delay").events)
+    (observed,) = nouns.find("deploy").watched()
+    assert observed.detail == f"{TWO} was rolled back: errors are 9 %, above 1 %"
+
+
+def test_the_log_has_a_rollback_that_nobody_has_looked_at_before(service):
+    service.break_rule()
+    assert any("deploy rollback  errors are 9 %" in line for line in deploy.log("delay").events)
+
+
+def test_after_its_rollback_it_is_changed_and_asked_like_any_other(service):
+    service.break_rule()
+    with pytest.raises(Conflict, match="was rolled back by rule"):
+        deploy.promote("delay")
+    assert deploy.run("delay", rows=DF, rate=50, for_="0.1s").versions == {ONE: 5}
+    assert deploy.start("delay", model=TWO, canary="10%", rollback_if="errors > 1%").canary == TWO
+    assert (stored().verdict, stored().rolled_back, len(rollbacks())) == (None, None, 1)
+
+
+def test_a_verdict_on_the_canary_before_is_none_on_the_next(service, register):
+    register(3)
+    before = service.served
+    deploy.start("delay", model="models:delay@3", canary="10%", rollback_if="errors > 1%")
+    service.served, service.questions = before, 0  # it serves the new one at the second question from now on
+    service.break_rule()
+    assert (deploy.show("delay").canary, stored().rolled_back, stored().verdict) == ("models:delay@3", None, None)
+    assert rollbacks() == []
+
+
+def test_where_nothing_can_be_written_the_answer_comes_all_the_same(service, monkeypatch):
+    deploy.get("delay").predict([ROW])
+
+    def refuse(*_: object) -> None:
+        raise Denied("the store may not be written", "make it yours")
+
+    monkeypatch.setattr(type(open_store()), "commit", refuse)
+    assert (deploy.show("delay").state, deploy.show("delay").count) == ("running", 1)
