@@ -21,6 +21,7 @@ CALL = "lab:call-"
 ENDED_SHOWN = 20
 ENDED_SHOWN_S = 24 * 3600.0
 
+# What a state means to whoever reads the panel, for every noun that says no more of it.
 _DETAILS = {
     "lost": "its process vanished without a word",
     "starting": "waiting for its process",
