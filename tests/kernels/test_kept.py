@@ -120,6 +120,33 @@ def test_its_entry_in_the_launcher_names_it_and_is_swept_when_it_is_gone(step):
     assert not spec_folder("aiinfra-nightly").exists()
 
 
+def test_entries_of_killed_keepers_are_swept_in_one_workspace_alone(step, workspace, tmp_path):
+    living, foreign = KeptKernel.of("gpu:living"), KeptKernel.of("gpu:foreign", tmp_path / "other")
+    step.hold().close()
+    for kernel in (step, living, foreign):
+        specs.write_spec(kernel, "a kernel")
+    with living.hold():
+        kernels.sweep_launcher(workspace)
+    assert not spec_folder("aiinfra-nightly").exists()
+    assert spec_folder("aiinfra-living").exists()
+    assert spec_folder("aiinfra-foreign").exists()
+
+
+def test_no_keeper_begins_while_what_the_one_before_left_is_swept(step, monkeypatch):
+    step.hold().close()
+    seen = []
+    monkeypatch.setattr(specs, "remove_spec", lambda kernel: seen.append(kernel.is_alive()))
+    kernels.sweep(step)
+    assert (seen, step.is_alive()) == ([True], False)
+
+
+def test_sweeping_makes_no_folder_where_the_workspace_is_gone(step):
+    specs.write_spec(step, "a step")
+    kernels.sweep(step)
+    assert not spec_folder("aiinfra-nightly").exists()
+    assert not step.folder.exists()
+
+
 def test_two_nouns_with_one_name_have_two_entries(step):
     step.hold().close()
     specs.write_spec(step, "a step")
