@@ -83,6 +83,16 @@ def test_its_sockets_are_gone_after_closing_which_may_be_repeated(step):
     assert problem.value.fix == "look again with `%recipe show nightly`"
 
 
+@pytest.mark.parametrize("text", ['{"ip": "127.0.0.1"}', '{"ip": 1}', "{}", "[1]", "no JSON"])
+def test_closing_deletes_nothing_that_a_connection_file_of_another_kind_names(step, workspace, text):
+    step.hold().close()
+    (workspace / "work.py").touch()
+    step.connection.write_text(text)
+    step.close_sockets()
+    assert (workspace / "work.py").exists()
+    assert not step.connection.exists()
+
+
 def test_a_long_temporary_folder_does_not_make_the_sockets_unreachable(step, tmp_path, monkeypatch):
     long = tmp_path / ("x" * 90)
     long.mkdir()
