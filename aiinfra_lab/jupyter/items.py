@@ -11,6 +11,7 @@ from .. import jobs, nouns
 from ..config import Settings
 from ..errors import LabError
 from ..jobs import Job, JobRecord
+from ..kernels import sweep_launcher
 from ..nouns import Observation
 from ..store import Record, Store, open_store
 from ..uris import Uri
@@ -21,6 +22,7 @@ CALL = "lab:call-"
 ENDED_SHOWN = 20
 ENDED_SHOWN_S = 24 * 3600.0
 
+# What a state means to whoever reads the panel, for every noun that says no more of it.
 _DETAILS = {
     "lost": "its process vanished without a word",
     "starting": "waiting for its process",
@@ -107,6 +109,8 @@ def current() -> list[Item]:
 
 def items_since(since: int, where: Settings) -> dict[str, object]:
     """The answer to `GET /aiinfra/items`: everything, when the caller knows a revision that is not ours."""
+    # A poll is the only look at a session that was killed, as long as its panel is all that is open.
+    sweep_launcher(where.workspace)
     feed = feed_of(open_store(where))
     found = feed.look(since)
     if since > feed.rev:  # the store was put back from a copy, or is another

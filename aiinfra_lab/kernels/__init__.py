@@ -7,9 +7,9 @@ runs `keeper.run` in a process of its own; Jupyter enters through the provisione
 from .base import Lease, Owner
 from .client import Output, execute, republish, send_control
 from .kept import KeptKernel, KernelState
-from .specs import sweep
+from .specs import sweep, sweep_launcher
 
 __all__ = [
     "KeptKernel", "KernelState", "Lease", "Output", "Owner",
-    "execute", "republish", "send_control", "sweep",
+    "execute", "republish", "send_control", "sweep", "sweep_launcher",
 ]  # fmt: skip

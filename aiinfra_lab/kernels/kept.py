@@ -22,6 +22,7 @@ from ..uris import Uri
 CHANNELS = {"shell_port": 1, "iopub_port": 2, "stdin_port": 3, "hb_port": 4, "control_port": 5}
 KERNELS_OWN_CONTROL = 6
 _OWN = "kernel-own.json"
+_SOCKETS = "aiinfra-"
 # A unix socket's path may have 107 bytes; ours continue the root by `/aiinfra-xxxxxxxx/xxxxxxxx/k-6`.
 _LONGEST_ROOT = 75
 
@@ -118,7 +119,7 @@ class KeptKernel:
         root = Path(tempfile.gettempdir())
         # mkdtemp makes it for its owner only, wherever it is.
         within = root if len(str(root)) <= _LONGEST_ROOT else Path("/tmp")  # noqa: S108
-        sockets = Path(tempfile.mkdtemp(prefix="aiinfra-", dir=within))
+        sockets = Path(tempfile.mkdtemp(prefix=_SOCKETS, dir=within))
         info = {
             "transport": "ipc",
             "ip": str(sockets / "k"),
@@ -138,7 +139,10 @@ class KeptKernel:
 
     def close_sockets(self) -> None:
         """Delete the sockets and the connection files, of a kernel that is gone; may be repeated."""
-        with contextlib.suppress(Unavailable, KeyError):
-            shutil.rmtree(Path(self.connection_info()["ip"]).parent, ignore_errors=True)
+        with contextlib.suppress(Unavailable, KeyError, ValueError, TypeError):
+            sockets = Path(self.connection_info()["ip"]).parent
+            # What the file names is deleted whole: of any other file, such as one with an address, that is not ours.
+            if sockets.name.startswith(_SOCKETS):
+                shutil.rmtree(sockets, ignore_errors=True)
         for path in (self.connection, self.folder / _OWN):
             path.unlink(missing_ok=True)

@@ -23,6 +23,7 @@ from traitlets import Unicode
 from ..errors import Failed
 from .client import gone, send_control
 from .kept import CHANNELS, KeptKernel
+from .specs import sweep
 
 RESTART_S = 30.0
 
@@ -98,8 +99,10 @@ class SessionProvisioner(KernelProvisionerBase):
         if self.kept.is_alive():
             self.connection_info = self._connect()
             await self._await_restart(restart)
-        elif restart != "due":
-            raise gone(self.kept)
+        else:
+            sweep(self.kept)  # a keeper that was killed left its entry in the launcher, by which Jupyter came here
+            if restart != "due":
+                raise gone(self.kept)
         self._attached, self._detaching = True, False
         return self.connection_info
 

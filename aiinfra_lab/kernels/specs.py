@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shutil
@@ -55,10 +56,24 @@ def remove_spec(kernel: KeptKernel) -> None:
 
 
 def sweep(kernel: KeptKernel) -> None:
-    """Clear away what a keeper left that was killed; nothing while one lives."""
-    if not kernel.is_alive():
+    """Clear away what a keeper left that was killed; nothing while one lives, or where that may not be written."""
+    if kernel.is_alive():
+        return
+    # Held meanwhile: a keeper that begins now would else lose what it has just written. It waits, as `hold` does.
+    held = kernel.hold if kernel.folder.is_dir() else contextlib.nullcontext
+    with contextlib.suppress(OSError, LabError), held():
         remove_spec(kernel)
         kernel.close_sockets()
+
+
+def sweep_launcher(workspace: Path) -> None:
+    """Clear away the launcher's entries of that workspace whose keepers were killed.
+
+    Those of others stay: in a home that machines share they may live elsewhere, which cannot be told from here.
+    """
+    for kernel in filter(None, map(_kernel_of, _folder("x").parent.glob("aiinfra-*"))):
+        if kernel.workspace == workspace:
+            sweep(kernel)
 
 
 def _folder(name: str) -> Path:

@@ -14,8 +14,6 @@ from ..uris import Uri
 from .observing import ObservedTraining, observe, request_stop
 from .record import TrainingRun
 
-_DETAILS = {"starting": "waiting for its process", "stopping": "was asked to end"}
-
 
 class TrainNoun(Noun[TrainingRun]):
     """See `Noun`."""
@@ -80,7 +78,6 @@ def _observation(run: ObservedTraining) -> Observation:
         is_live=run.is_live,
         started_at=run.record.body.started_at,
         ended_at=run.ended_at,
-        detail=_DETAILS.get(run.state, ""),
         can_stop=run.is_live and asked_at is None,
         job=run.job.name if run.job else "",
     )

@@ -9,6 +9,7 @@ import pytest
 from aiinfra_lab.config import settings
 from aiinfra_lab.jobs import JobRecord, process
 from aiinfra_lab.jupyter import items
+from aiinfra_lab.kernels import KeptKernel, specs
 from aiinfra_lab.store import Store, open_store, sqlite
 from tests.postgres import needs_postgres, server
 from tests.records import put
@@ -117,3 +118,14 @@ def test_a_feed_asks_the_store_that_it_is_of(workspace: Path) -> None:
     other: Store = sqlite.SqliteStore(settings().home / "other.sqlite")
     assert items.feed_of(other) is not items.feed_of(open_store())
     other.close()
+
+
+def test_a_poll_takes_what_a_killed_keeper_left_out_of_the_launcher(workspace: Path) -> None:
+    kernel = KeptKernel.of("gpu:trainer")
+    kernel.hold().close()
+    folder = Path(os.environ["JUPYTER_DATA_DIR"]) / "kernels" / specs.write_spec(kernel, "trainer")
+    with kernel.hold():
+        poll()
+        assert folder.exists()
+    poll()
+    assert not folder.exists()

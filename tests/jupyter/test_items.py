@@ -9,7 +9,7 @@ import pytest
 
 from aiinfra_lab import gpu, jobs
 from aiinfra_lab.deploy.record import EndpointRecord, Rollback
-from aiinfra_lab.jobs import JobRecord
+from aiinfra_lab.jobs import JobRecord, process
 from aiinfra_lab.jupyter.items import Item, ItemFeed
 from aiinfra_lab.kernels.kept import KeptKernel
 from aiinfra_lab.store import Record, Store, open_store
@@ -74,6 +74,16 @@ def test_a_run_whose_process_is_gone_was_killed(store: Store) -> None:
     item = listed(store)["train:delay@1"]
     assert item.state == find("train:delay@1").state == "killed"
     assert not item.stoppable
+
+
+def test_the_panel_says_what_a_state_means_whatever_the_noun(store: Store) -> None:
+    pid, born = os.getpid(), process.birth(os.getpid())
+    store.commit([Record.new("delay@1", TrainingRun(state="starting", planned_by=(pid, born)))])
+    going = {"state": "running", "started_at": 1.0, "stop_requested_at": 2.0, "pid": pid, "born": born}
+    job = JobRecord(subject="train:delay@2", supervised=False, **going)
+    store.commit([Record.new("delay@2", TrainingRun(state="running")), Record.new("train-delay-2", job)])
+    seen = {item.name: (item.state, item.detail) for item in ItemFeed(store).look()}
+    assert seen == {"delay@1": ("starting", "waiting for its process"), "delay@2": ("stopping", "was asked to end")}
 
 
 @pytest.fixture

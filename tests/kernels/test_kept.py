@@ -83,6 +83,16 @@ def test_its_sockets_are_gone_after_closing_which_may_be_repeated(step):
     assert problem.value.fix == "look again with `%recipe show nightly`"
 
 
+@pytest.mark.parametrize("text", ['{"ip": "127.0.0.1"}', '{"ip": 1}', "{}", "[1]", "no JSON"])
+def test_closing_deletes_nothing_that_a_connection_file_of_another_kind_names(step, workspace, text):
+    step.hold().close()
+    (workspace / "work.py").touch()
+    step.connection.write_text(text)
+    step.close_sockets()
+    assert (workspace / "work.py").exists()
+    assert not step.connection.exists()
+
+
 def test_a_long_temporary_folder_does_not_make_the_sockets_unreachable(step, tmp_path, monkeypatch):
     long = tmp_path / ("x" * 90)
     long.mkdir()
@@ -118,6 +128,33 @@ def test_its_entry_in_the_launcher_names_it_and_is_swept_when_it_is_gone(step):
         assert spec_folder("aiinfra-nightly").exists()
     kernels.sweep(step)
     assert not spec_folder("aiinfra-nightly").exists()
+
+
+def test_entries_of_killed_keepers_are_swept_in_one_workspace_alone(step, workspace, tmp_path):
+    living, foreign = KeptKernel.of("gpu:living"), KeptKernel.of("gpu:foreign", tmp_path / "other")
+    step.hold().close()
+    for kernel in (step, living, foreign):
+        specs.write_spec(kernel, "a kernel")
+    with living.hold():
+        kernels.sweep_launcher(workspace)
+    assert not spec_folder("aiinfra-nightly").exists()
+    assert spec_folder("aiinfra-living").exists()
+    assert spec_folder("aiinfra-foreign").exists()
+
+
+def test_no_keeper_begins_while_what_the_one_before_left_is_swept(step, monkeypatch):
+    step.hold().close()
+    seen = []
+    monkeypatch.setattr(specs, "remove_spec", lambda kernel: seen.append(kernel.is_alive()))
+    kernels.sweep(step)
+    assert (seen, step.is_alive()) == ([True], False)
+
+
+def test_sweeping_makes_no_folder_where_the_workspace_is_gone(step):
+    specs.write_spec(step, "a step")
+    kernels.sweep(step)
+    assert not spec_folder("aiinfra-nightly").exists()
+    assert not step.folder.exists()
 
 
 def test_two_nouns_with_one_name_have_two_entries(step):

@@ -1,4 +1,6 @@
 import contextlib
+import os
+import signal
 import threading
 from pathlib import Path
 
@@ -10,7 +12,9 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from aiinfra_lab import gpu
 from aiinfra_lab.errors import Unavailable
-from tests.conftest import PATIENCE_S
+from tests.conftest import PATIENCE_S, until
+
+from .test_keeper import keeper_pid
 
 
 @contextlib.contextmanager
@@ -105,6 +109,14 @@ def test_a_session_that_has_ended_is_dead_for_jupyter_and_cannot_be_attached(att
     assert not km.is_alive()
     with pytest.raises(Unavailable, match="stopped"):
         km.restart_kernel()
+
+
+def test_what_a_killed_keeper_left_in_the_launcher_goes_with_the_first_attempt_to_attach(attach, kept):
+    os.kill(keeper_pid(kept), signal.SIGKILL)
+    until(lambda: not kept.is_alive())
+    with pytest.raises(Unavailable):
+        attach()
+    assert "aiinfra-trainer" not in KernelSpecManager().get_all_specs()
 
 
 def test_a_kernel_found_dead_stays_dead_when_jupyter_restarts_it_by_itself(attach):

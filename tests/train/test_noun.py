@@ -64,7 +64,7 @@ def test_what_lives_is_watched_and_what_ended_last(going):
 def test_a_run_that_was_asked_to_end_cannot_be_asked_again(going):
     assert NOUN.stop("train:delay") == ["train-delay-3"]
     (item,) = NOUN.observe([going])
-    assert (item.state, item.detail, item.can_stop) == ("stopping", "was asked to end", False)
+    assert (item.state, item.can_stop) == ("stopping", False)
 
 
 def test_what_is_over_is_not_stopped(going):
@@ -76,7 +76,7 @@ def test_what_is_over_is_not_stopped(going):
 def test_a_run_that_waits_says_so_and_has_taken_no_time(workspace):
     open_store().commit([Record.new("delay@1", TrainingRun(state="starting", started_at=5.0, planned_by=SELF))])
     (item,), (span,) = NOUN.watched(), NOUN.spans()
-    assert (item.state, item.detail, item.is_live) == ("starting", "waiting for its process", True)
+    assert (item.state, item.is_live) == ("starting", True)
     assert (span.started_at, span.ended_at, span.is_live) == (5.0, 5.0, False)
 
 

@@ -147,7 +147,7 @@ export class Panel extends Widget {
     const before = card.thing;
     this.unread = false;
     this.trouble.replaceChildren();
-    card.update({ ...before, state: 'stopping', stoppable: false, detail: 'was asked to end' }, this.now);
+    card.update({ ...before, state: 'stopping', stoppable: false }, this.now);
     this.arrange();
     try {
       await this.api.stop(before);
