@@ -15,6 +15,7 @@ from typing import Literal, cast
 import msgspec
 
 from .errors import UsageProblem, did_you_mean
+from .units import plain, scaled
 
 __all__ = ["CONNECTIVES", "SIGNS", "Connective", "Rule", "Sign", "Term", "Unit", "parse"]
 
@@ -55,11 +56,11 @@ class Term(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_field
     def threshold(self) -> float:
         """The value as the metric is measured: `1%` is 0.01, and a duration is in the unit that ends its name."""
         if self.unit == "%":
-            return self.value / 100
+            return scaled(self.value, -2)
         own = _own_unit(self.metric)
-        if not self.unit or self.unit == own:
+        if not self.unit or own is None or self.unit == own:
             return self.value
-        return self.value * 1000 if self.unit == "s" else self.value / 1000
+        return scaled(self.value, 3 if self.unit == "s" else -3)
 
     def holds(self, measured: float) -> bool:
         """Whether a measured value satisfies it; NaN satisfies nothing."""
@@ -71,7 +72,7 @@ class Term(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_field
         return self.sign.startswith(">")
 
     def __str__(self) -> str:
-        return f"{self.metric} {self.sign} {repr(self.value).removesuffix('.0')}{self.unit}"
+        return f"{self.metric} {self.sign} {plain(self.value)}{self.unit}"
 
 
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -196,8 +197,10 @@ class _Scanner:
 
 
 def _own_unit(metric: str) -> str | None:
-    """The unit that a duration's name ends in."""
-    return next((unit for unit in _SECONDS if metric.endswith(f"_{unit}")), None)
+    """The unit that a duration's name ends in; None for any other metric, also for a rate such as `rows_per_s`."""
+    return next(
+        (unit for unit in _SECONDS if metric.endswith(f"_{unit}") and not metric.endswith(f"_per_{unit}")), None
+    )
 
 
 def _nearest(found: str, known: Collection[str]) -> str:

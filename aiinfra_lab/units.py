@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Annotated, overload
 
 from .errors import UsageProblem
@@ -57,7 +58,7 @@ def parse_share(value: object) -> float:
     """
     text = str(value).strip()
     percent = text.endswith("%")
-    number = _number(text.removesuffix("%"), "share", "write 0.05 or 5%") / (100 if percent else 1)
+    number = scaled(_number(text.removesuffix("%"), "share", "write 0.05 or 5%"), -2 if percent else 0)
     if not 0 <= number <= 1:
         raise UsageProblem(f"{value!r} is no share: it must lie between 0 and 1", "write 0.05 or 5%")
     return number
@@ -76,6 +77,24 @@ def number(quantity: float | str | None) -> float | None:
     """The number that a verb's quantity is in its body: callers may write `"2h"`, and it was read before the call."""
     assert not isinstance(quantity, str), "the verb's decorator reads quantities"
     return quantity
+
+
+def scaled(number: float, power: int) -> float:
+    """The number times 10 to that power as its decimal text gives it: 0.7 % is 0.007, which 0.7 / 100 is not.
+
+    >>> scaled(0.7, -2)
+    0.007
+    """
+    return float(Decimal(repr(number)).scaleb(power))
+
+
+def plain(number: float) -> str:
+    """All digits of a number, without the `.0` of a whole one.
+
+    >>> plain(80.0), plain(80.00001)
+    ('80', '80.00001')
+    """
+    return repr(number).removesuffix(".0")
 
 
 def show_duration(seconds: float) -> str:
@@ -129,7 +148,10 @@ def show_share(share: float) -> str:
     >>> show_share(0.05)
     '5 %'
     """
-    return f"{share * 100:.3g} %"
+    percent = share * 100
+    if 99.95 <= percent < 100:  # with as many digits as it takes not to read as all of it
+        return f"{percent:.{-math.floor(math.log10(100 - percent))}f}".rstrip("0") + " %"
+    return f"{percent:.3g} %"
 
 
 def _number(text: str, what: str, fix: str) -> float:
@@ -158,4 +180,4 @@ def _sum(value: object, units: dict[str, float], what: str, fix: str) -> float:
         raise UsageProblem(f"{value!r} is no {what}", fix)
     if unknown := [unit for _, unit in parts if unit not in units]:
         raise UsageProblem(f"{unknown[0]!r} in {value!r} is no unit of a {what}", fix)
-    return sum(float(number) * units[unit] for number, unit in parts)
+    return float(sum(Decimal(number) * Decimal(repr(units[unit])) for number, unit in parts))
