@@ -18,7 +18,7 @@ from .. import audit, nouns, providers
 from ..config import Settings, settings
 from ..errors import Conflict, LabError, did_you_mean
 from ..jobs import JobRecord, restored
-from ..store import Body, Event, open_store
+from ..store import Body, Event, EventIndex, Store, open_store
 from ..store.sqlite import SqliteStore, copies, restore
 from ..units import show_bytes, show_duration
 from . import retention
@@ -65,10 +65,13 @@ def known_uris() -> list[str]:
 def restore_store(home: Path) -> list[str]:
     """Put the newest sound copy back, and in order what lives; says what was done and what is lost.
 
-    Conflict when nothing is wrong with the store.
+    Where only the index of the audit log is wrong it is written anew, and nothing is lost. Conflict when nothing is
+    wrong with the store.
     """
     if job := os.environ.get("AIINFRA_JOB"):  # the copy may not know it, and then it would have to end itself
         raise Conflict(f"this runs in the job {job}", "`%lab start --restore` in a terminal, or a kernel of its own")
+    if notes := _rebuild_index(open_store()):
+        return notes
     with restored.unsupervised(home):
         store = _damaged_store()
         newest = store.head()[0]
@@ -85,6 +88,20 @@ def restore_store(home: Path) -> list[str]:
     detail = {"restored": "; ".join(notes), "copy_of": made, "lost": _lost(first, newest)}
     store.commit([], Event("lab start", "lab:workspace", tuple(ended), detail=detail))
     return notes
+
+
+def _rebuild_index(store: Store) -> list[str]:
+    """What was done: nothing, unless only the index of the audit log is wrong."""
+    try:
+        is_wrong = audit.prove(store).is_index_wrong
+    except LabError:  # a store that cannot be read needs more than that
+        return []
+    if not is_wrong or not isinstance(store, EventIndex):
+        return []
+    store.rebuild_index()
+    note = "the index of the audit log was written anew from its events; nothing is lost"
+    store.commit([], Event("lab start", "lab:workspace", detail={"restored": note}))
+    return [note]
 
 
 def _damaged_store() -> SqliteStore:
@@ -211,9 +228,10 @@ def _audit() -> HealthFinding:
         # The chain of a restored store is sound although events are lost: its own event says which.
         gaps = [str(logged.event.detail["lost"]) for logged in store.events() if "lost" in logged.event.detail]
         return HealthFinding("ok", "audit log", "; ".join([proof.why, *gaps]))
-    return HealthFinding(
-        "bad", "audit log", proof.why, "compare with your own backup; `%lab start --restore` puts back a copy"
-    )
+    fix = "compare with your own backup; `%lab start --restore` puts back a copy"
+    if proof.is_index_wrong:
+        fix = "`%lab start --restore` writes the index anew from the events, and loses nothing"
+    return HealthFinding("bad", "audit log", proof.why, fix)
 
 
 def _front_end() -> HealthFinding:

@@ -19,6 +19,7 @@ from .base import (
     B,
     Body,
     Event,
+    EventIndex,
     HeadKeeper,
     Key,
     LoggedEvent,
@@ -30,7 +31,7 @@ from .base import (
 )
 
 __all__ = [
-    "GENESIS", "B", "Body", "Event", "HeadKeeper", "Key", "LoggedEvent", "Record", "Store",
+    "GENESIS", "B", "Body", "Event", "EventIndex", "HeadKeeper", "Key", "LoggedEvent", "Record", "Store",
     "add_version", "canonical", "chain_hash", "first_break", "has_store", "next_version", "open_store", "update",
 ]  # fmt: skip
 

@@ -195,6 +195,17 @@ class HeadKeeper(Protocol):
         """Sequence number and hash of the newest event that was noted; (0, GENESIS) when none was."""
 
 
+@runtime_checkable
+class EventIndex(Protocol):
+    """A store that finds the events that name a URI by an index, which can be wrong although the events are not."""
+
+    def indexed(self, after: int, until: int | None) -> dict[int, set[str]]:
+        """The URIs under which it finds each event after that number, up to and with the other when one is given."""
+
+    def rebuild_index(self) -> None:
+        """Write the index anew from the events' bodies, whole or not at all."""
+
+
 def canonical(value: object) -> str:
     """JSON with one spelling for one value, so that a digest of it means something."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
