@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import operator
 import re
+import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Literal, cast
 
@@ -106,6 +107,7 @@ def parse(
     signs: Collection[Sign] = SIGNS,
     connectives: Collection[Connective] = CONNECTIVES,
     example: str = EXAMPLE,
+    clamp: bool = False,
 ) -> Rule:
     """Read a threshold text.
 
@@ -114,8 +116,9 @@ def parse(
     metrics: the names that make sense; None for any
     signs, connectives: those that the caller can use
     example: what the fix of an error shows
+    clamp: take a number that is too large for the largest there is, as a text that was accepted once may need
     """
-    scanner = _Scanner(text, f'write "{example}"')
+    scanner = _Scanner(text, f'write "{example}"', clamp)
     terms = [scanner.term(metrics, signs, "and")]
     while scanner.is_open:
         terms.append(scanner.term(metrics, signs, scanner.connective(connectives)))
@@ -125,10 +128,11 @@ def parse(
 class _Scanner:
     """Goes through a text once; `at` is the first character that was not read yet."""
 
-    def __init__(self, text: str, fix: str) -> None:
+    def __init__(self, text: str, fix: str, clamp: bool) -> None:
         self.text = text
         self.at = 0
         self._fix = fix
+        self._clamp = clamp
         self._skip_space()
 
     @property
@@ -144,6 +148,8 @@ class _Scanner:
         sign = cast(Sign, self._one_of(_SIGN, signs, f"a comparison of {metric}"))
         at = self.at
         value = float(self._take(_NUMBER, f"the number that {metric} is compared with"))
+        if not math.isfinite(value) and self._clamp:
+            value = math.copysign(sys.float_info.max, value)
         if not math.isfinite(value):
             raise self._problem("the number is too large", at, self._fix)
         return Term(metric, sign, value, self._unit(metric), connective)

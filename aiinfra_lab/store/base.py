@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar, runtime_c
 
 import msgspec
 
-from ..errors import Damaged, Unavailable
+from ..errors import Damaged, LabError, Unavailable
 from ..uris import split_label
 
 GENESIS = "0" * 64
@@ -232,8 +232,10 @@ def decode(kind: type[B], name: str, text: str, version: int) -> B:
         # Straight from the text takes a fraction of the time, and a listing decodes thousands of records.
         if version == newest:
             return msgspec.json.decode(text, type=kind)
-        return msgspec.convert(kind.upgrade(json.loads(text), version), kind)
-    except (ValueError, KeyError, TypeError) as problem:  # msgspec's own errors are ValueErrors
+        return msgspec.convert(kind.upgrade(msgspec.convert(json.loads(text), dict[str, Any]), version), kind)
+    # msgspec's own errors are ValueErrors. The others are those of an `upgrade` that met what no version wrote, be it
+    # a list for a struct or a text that is refused today; LabErrors too, since whoever lists has asked nothing wrong.
+    except (ValueError, KeyError, TypeError, AttributeError, LabError) as problem:
         raise Damaged(f"the record {kind.kind} {name} cannot be read: {problem}", CHECK) from problem
 
 
