@@ -97,6 +97,19 @@ def plain(number: float) -> str:
     return repr(number).removesuffix(".0")
 
 
+def apart(one: float, other: float) -> tuple[str, str]:
+    """Two numbers with four digits, or with as many more as tell them apart; alike only when they are equal.
+
+    >>> apart(0.69996, 0.7), apart(0.5, 0.25)
+    (('0.69996', '0.7'), ('0.5', '0.25'))
+    """
+    digits, texts = 4, ("", "")
+    while texts[0] == texts[1] and digits <= 17:  # 17 tell any two floats apart
+        texts = f"{one:.{digits}g}", f"{other:.{digits}g}"
+        digits += 1
+    return texts if one != other else (f"{one:.4g}",) * 2
+
+
 def show_duration(seconds: float) -> str:
     """The two largest parts of a duration.
 

@@ -65,6 +65,13 @@ def test_only_all_of_it_is_100_percent(share):
     assert units.show_share(share) != "100 %" or share * 100 == 100
 
 
+@given(st.floats(-1e300, 1e300), st.floats(-1e300, 1e300))
+def test_two_numbers_read_alike_only_when_they_are_equal(one, other):
+    texts = units.apart(one, other)
+    assert (texts[0] == texts[1]) == (one == other)
+    assert float(texts[0]) == pytest.approx(one, rel=1e-3)
+
+
 @pytest.mark.parametrize(("text", "usd"), [("$5", 5.0), ("5", 5.0), ("0.5usd", 0.5), (2, 2.0), ("5 USD", 5.0)])
 def test_money(text, usd):
     assert units.parse_usd(text) == usd
