@@ -84,7 +84,6 @@ def type_name(dtype: Any) -> str:
 
     if isinstance(dtype, pl.Enum):
         return f"category[{_listed(dtype.categories.to_list())}]"
-
     if isinstance(dtype, pl.Datetime):
         return f"timestamp[{dtype.time_unit}{', ' + dtype.time_zone if dtype.time_zone else ''}]"
     names = {"String": "text", "Boolean": "bool", "Categorical": "category"}
@@ -106,7 +105,7 @@ def is_same_type(before: str, after: str) -> bool:
 
 def _listed(categories: list[str]) -> str:
     text = ", ".join(categories)
-    if len(text) <= _MOST_LISTED:
+    if len(text) <= _MOST_LISTED and text.count(",") < len(categories):  # no comma is a category's own
         return text
     # A record keeps the type of each column: of many categories it keeps how many, and a digest that tells them apart.
     return f"{len(categories):,} values {hashlib.sha256(canonical(categories).encode()).hexdigest()[:12]}"

@@ -64,6 +64,11 @@ def test_many_categories_that_change_by_one_are_told_apart(workspace):
     assert (old[:20], new[:20]) == ("category[100 values ", "category[101 values ")
 
 
+def test_a_comma_in_a_category_makes_it_no_two(workspace):
+    ((_, old, new),) = changed(cities(["a"], ["b, c", "a"]), cities(["a"], ["b", "c", "a"])).retyped
+    assert old != new
+
+
 def test_what_shifted_in_a_column(workspace):
     table = changed(BASE.assign(x=[None, 3.0, 4.0, None], who="a"))
     assert table.shifted == (
