@@ -9,12 +9,14 @@ from __future__ import annotations
 import math
 import operator
 import re
+import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Literal, cast
 
 import msgspec
 
 from .errors import UsageProblem, did_you_mean
+from .units import plain, scaled
 
 __all__ = ["CONNECTIVES", "SIGNS", "Connective", "Rule", "Sign", "Term", "Unit", "parse"]
 
@@ -55,11 +57,11 @@ class Term(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_field
     def threshold(self) -> float:
         """The value as the metric is measured: `1%` is 0.01, and a duration is in the unit that ends its name."""
         if self.unit == "%":
-            return self.value / 100
+            return scaled(self.value, -2)
         own = _own_unit(self.metric)
-        if not self.unit or self.unit == own:
+        if not self.unit or own is None or self.unit == own:
             return self.value
-        return self.value * 1000 if self.unit == "s" else self.value / 1000
+        return scaled(self.value, 3 if self.unit == "s" else -3)
 
     def holds(self, measured: float) -> bool:
         """Whether a measured value satisfies it; NaN satisfies nothing."""
@@ -78,7 +80,7 @@ class Term(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_field
         return self.sign.startswith(">")
 
     def __str__(self) -> str:
-        return f"{self.metric} {self.sign} {repr(self.value).removesuffix('.0')}{self.unit}"
+        return f"{self.metric} {self.sign} {plain(self.value)}{self.unit}"
 
 
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -112,6 +114,7 @@ def parse(
     signs: Collection[Sign] = SIGNS,
     connectives: Collection[Connective] = CONNECTIVES,
     example: str = EXAMPLE,
+    clamp: bool = False,
 ) -> Rule:
     """Read a threshold text.
 
@@ -120,10 +123,11 @@ def parse(
     metrics: the names that make sense; None for any
     signs, connectives: those that the caller can use
     example: what the fix of an error shows
+    clamp: take a number that is too large for the largest there is, as a text that was accepted once may need
     """
     if not text.strip():
         raise UsageProblem("the rule is empty", f'leave it out, or write "{example}"')
-    scanner = _Scanner(text, f'write "{example}"')
+    scanner = _Scanner(text, f'write "{example}"', clamp)
     terms = [scanner.term(metrics, signs, "and")]
     while scanner.is_open:
         terms.append(scanner.term(metrics, signs, scanner.connective(connectives)))
@@ -133,10 +137,11 @@ def parse(
 class _Scanner:
     """Goes through a text once; `at` is the first character that was not read yet."""
 
-    def __init__(self, text: str, fix: str) -> None:
+    def __init__(self, text: str, fix: str, clamp: bool) -> None:
         self.text = text
         self.at = 0
         self._fix = fix
+        self._clamp = clamp
         self._skip_space()
 
     @property
@@ -152,6 +157,8 @@ class _Scanner:
         sign = cast(Sign, self._one_of(_SIGN, signs, f"a comparison of {metric}"))
         at = self.at
         value = float(self._take(_NUMBER, f"the number that {metric} is compared with"))
+        if not math.isfinite(value) and self._clamp:
+            value = math.copysign(sys.float_info.max, value)
         if not math.isfinite(value):
             raise self._problem("the number is too large", at, self._fix)
         return Term(metric, sign, value, self._unit(metric), connective)
@@ -205,8 +212,10 @@ class _Scanner:
 
 
 def _own_unit(metric: str) -> str | None:
-    """The unit that a duration's name ends in."""
-    return next((unit for unit in _SECONDS if metric.endswith(f"_{unit}")), None)
+    """The unit that a duration's name ends in; None for any other metric, also for a rate such as `rows_per_s`."""
+    return next(
+        (unit for unit in _SECONDS if metric.endswith(f"_{unit}") and not metric.endswith(f"_per_{unit}")), None
+    )
 
 
 def _nearest(found: str, known: Collection[str]) -> str:

@@ -21,7 +21,7 @@ from typing import Any
 
 import msgspec
 
-from .units import show_bytes, show_duration, show_share, show_usd
+from .units import apart, show_bytes, show_duration, show_share, show_usd
 
 MAX_ROWS = 20
 _INK = "#808080"  # readable on white and on JupyterLab's dark background alike
@@ -260,6 +260,14 @@ def shown(name: str, value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key}={shown(str(key), item)}" for key, item in value.items())
     return str(value)
+
+
+def shown_apart(name: str, before: Any, after: Any) -> tuple[str, str]:
+    """Two values as a person reads them; numbers that differ never read alike."""
+    texts = shown(name, before), shown(name, after)
+    if texts[0] == texts[1] and isinstance(before, int | float) and isinstance(after, int | float):
+        return apart(before, after)
+    return texts
 
 
 def line_chart(series: Mapping[str, Sequence[tuple[float, float]]], *, x: str = "", y: str = "") -> str:

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Annotated, overload
 
 from .errors import UsageProblem
@@ -90,6 +91,37 @@ def number(quantity: float | str | None) -> float | None:
     return quantity
 
 
+def scaled(number: float, power: int) -> float:
+    """The number times 10 to that power as its decimal text gives it: 0.7 % is 0.007, which 0.7 / 100 is not.
+
+    >>> scaled(0.7, -2)
+    0.007
+    """
+    return float(Decimal(repr(number)).scaleb(power))
+
+
+def plain(number: float) -> str:
+    """All digits of a number, without the `.0` of a whole one.
+
+    >>> plain(80.0), plain(80.00001)
+    ('80', '80.00001')
+    """
+    return repr(number).removesuffix(".0")
+
+
+def apart(one: float, other: float) -> tuple[str, str]:
+    """Two numbers with four digits, or with as many more as tell them apart; alike only when they are equal.
+
+    >>> apart(0.69996, 0.7), apart(0.5, 0.25)
+    (('0.69996', '0.7'), ('0.5', '0.25'))
+    """
+    digits, texts = 4, ("", "")
+    while texts[0] == texts[1] and digits <= 17:  # 17 tell any two floats apart
+        texts = f"{one:.{digits}g}", f"{other:.{digits}g}"
+        digits += 1
+    return texts if one != other else (f"{one:.4g}",) * 2
+
+
 def show_duration(seconds: float) -> str:
     """The two largest parts of a duration.
 
@@ -144,14 +176,17 @@ def show_share(share: float) -> str:
     >>> show_share(0.05)
     '5 %'
     """
-    return f"{share * 100:.3g} %"
+    percent = share * 100
+    if 99.95 <= percent < 100:  # with as many digits as it takes not to read as all of it
+        return f"{percent:.{-math.floor(math.log10(100 - percent))}f}".rstrip("0") + " %"
+    return f"{percent:.3g} %"
 
 
 def _of_one(value: object, what: str) -> float:
     """A number, also in percent of one."""
     text = re.sub(r"\s*(%|percent)$", "", str(value).strip().lower())
     is_percent = text != str(value).strip().lower()
-    return _number(text, what, "write 0.05 or 5%") / (100 if is_percent else 1)
+    return scaled(_number(text, what, "write 0.05 or 5%"), -2 if is_percent else 0)
 
 
 def _number(text: str, what: str, fix: str) -> float:
@@ -180,4 +215,4 @@ def _sum(value: object, units: dict[str, float], what: str, fix: str) -> float:
         raise UsageProblem(f"{value!r} is no {what}", fix)
     if unknown := [unit for _, unit in parts if unit not in units]:
         raise UsageProblem(f"{unknown[0]!r} in {value!r} is no unit of a {what}", fix)
-    return sum(float(number) * units[unit] for number, unit in parts)
+    return float(sum(Decimal(number) * Decimal(repr(units[unit])) for number, unit in parts))

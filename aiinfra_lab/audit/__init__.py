@@ -8,10 +8,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from ..errors import Damaged
-from ..store import GENESIS, HeadKeeper, LoggedEvent, Store, first_break
+from ..store import GENESIS, EventIndex, HeadKeeper, LoggedEvent, Store, first_break
 from ..uris import Uri
+
+# The index is searched once for so many events, since it is in the order of URIs.
+_INDEX_BATCH = 20_000
+_BEFORE_ALL = -(2**62)  # what was put into the index by hand need not have an event's number
 
 __all__ = ["Proof", "Step", "downstream", "prove", "upstream"]
 
@@ -28,11 +33,15 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """Whether the log is as it was written. `why` says what is wrong, or how much was checked."""
+    """Whether the log is as it was written. `why` says what is wrong, or how much was checked.
+
+    is_index_wrong: only the index is, by which events are found; the store can write it anew from them.
+    """
 
     sound: bool
     events: int
     why: str
+    is_index_wrong: bool = False
 
 
 def upstream(store: Store, uri: str) -> Iterator[Step]:
@@ -46,7 +55,7 @@ def downstream(store: Store, uri: str) -> Iterator[Step]:
 
 
 def prove(store: Store) -> Proof:
-    """Check every hash from the first event on, and that the newest events are still there."""
+    """Check every hash from the first event on, that the newest events are still there, and the index of them all."""
     # The head first: what is committed while the events are read is newer than it, never older.
     head_seq, head_hash = store.head() if isinstance(store, HeadKeeper) else (0, GENESIS)
     count, noted = 0, GENESIS
@@ -66,7 +75,24 @@ def prove(store: Store) -> Proof:
         return Proof(False, broken, f"event {broken} is not what was written, or is missing")
     if noted != head_hash:
         return Proof(False, count, f"event {head_seq} was recorded with another content, or is missing")
+    if (seq := _misindexed(store)) is not None:
+        return Proof(False, count, f"event {seq} is not found by the URIs that it names", is_index_wrong=True)
     return Proof(True, count, f"{count} events, every hash holds")
+
+
+def _misindexed(store: Store) -> int | None:
+    """The first event that the index has under other URIs than those that it names, or that there is none of."""
+    if not isinstance(store, EventIndex):
+        return None
+    after, events = _BEFORE_ALL, iter(store.events())
+    # The events first, then the index: what is committed in between is then in the index, and looked at below.
+    while named := {logged.seq: set(logged.event.uris) for logged in islice(events, _INDEX_BATCH)}:
+        found = store.indexed(after, last := max(named))
+        if wrong := [seq for seq in {*named, *found} if named.get(seq) != found.get(seq)]:
+            return min(wrong)
+        after = last
+    rest = store.indexed(after, None)
+    return min(rest.keys() - {logged.seq for logged in store.events(since=after)}, default=None)
 
 
 def _walk(store: Store, start: str, *, backwards: bool) -> Iterator[Step]:

@@ -6,6 +6,7 @@ import difflib
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from .. import files
 from ..config import Settings, settings
@@ -29,17 +30,26 @@ def add(name: str, rows: object, source: str | None, text: Sequence[str]) -> Dat
     where = settings()
     given = as_version(rows)  # before the lock: it may have to take a version out of the store
     with _files.incoming(where.home) as folder:
-        origin, only = _bring(where, name, given or rows, source, folder)
+        brought = _bring(where, name, given or rows, source, folder)
         found = _files.read_manifest(folder)
         newest = next(iter(versions(name)), None)
         if newest and newest.body.digest == found.digest:
             # A working copy with changes of the user's own stays as it is: no new version holds them.
             working_copy.follow(where, name, newest)
             return handle(newest, f"nothing new: this is the content of {newest.uri}")
-        record = _record(where, name, folder, found, origin, only or _kept_alone(newest, found), text)
+        only = brought.only or _kept_alone(newest, found)
+        record = _record(where, name, folder, found, brought.origin, only, text)
         # `_record` has refused changes of the user's own by now, so that nothing is lost.
         working_copy.follow(where, name, record, overwrite=True)
-    return handle(record)
+    return handle(record, brought.note)
+
+
+class _Brought(NamedTuple):
+    """Where content came from, the name of the file when it was a single one, and what of it is not kept."""
+
+    origin: str
+    only: str = ""
+    note: str = ""
 
 
 def open_rows(rows: object, name: str = "rows") -> Dataset:
@@ -52,21 +62,21 @@ def open_rows(rows: object, name: str = "rows") -> Dataset:
     return as_version(rows) or add(name, rows, None, ())
 
 
-def _bring(where: Settings, name: str, rows: object, source: str | None, folder: Path) -> tuple[str, str]:
-    """Fill the folder; return where it came from, and the name of the file when it was a single one."""
+def _bring(where: Settings, name: str, rows: object, source: str | None, folder: Path) -> _Brought:
+    """Fill the folder."""
     if source is not None:
         if rows is not None:
             raise UsageProblem("both --from and rows were given", "give one of them")
-        return sources.fetch(source, folder), ""
+        return _Brought(sources.fetch(source, folder))
     if frames.is_frame(rows):
-        frames.write_frame(rows, folder / f"{name}.parquet")
-        return f"a {type(rows).__name__} in memory", ""
+        note = frames.write_frame(rows, folder / f"{name}.parquet")
+        return _Brought(f"a {type(rows).__name__} in memory", note=note)
     if isinstance(rows, Dataset):
         _files.copy_in(rows.path, folder)
-        return rows.uri, rows.path.name if rows.path.is_file() else ""
+        return _Brought(rows.uri, rows.path.name if rows.path.is_file() else "")
     path = _own(where, name) if rows is None else _given(rows)
     _files.copy_in(path, folder)
-    return f"file:{path}", path.name if path.is_file() else ""
+    return _Brought(f"file:{path}", path.name if path.is_file() else "")
 
 
 def _own(where: Settings, name: str) -> Path:
@@ -85,6 +95,7 @@ def _given(rows: object) -> Path:
     if not str(rows).strip():  # as a path, it would be the whole current folder
         raise UsageProblem("no rows were given: the text is empty", _WAYS)
     path = Path(rows)
+    _files.check_text(path)
     try:
         path = path.expanduser().absolute()
         if path.exists():

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..units import show_share
 from .files import Manifest
 from .handle import Dataset
+from .tables import is_category, is_same_type
 
 if TYPE_CHECKING:
     import polars as pl
@@ -75,7 +76,7 @@ def tables(before: Dataset, after: Dataset, changed: FileChanges) -> tuple[Table
 
 def _table(before: Dataset, after: Dataset, name: str) -> TableChange:
     old, new = before.describe(name).schema, after.describe(name).schema
-    alike = [column for column in new if old.get(column) == new[column]]
+    alike = [column for column in new if column in old and _comparable(old[column], new[column])]
     one, two = before.table(name), after.table(name)
     added, removed = _rows(one, two, alike)
     return TableChange(
@@ -87,21 +88,32 @@ def _table(before: Dataset, after: Dataset, name: str) -> TableChange:
         columns_added=tuple(column for column in new if column not in old),
         columns_removed=tuple(column for column in old if column not in new),
         retyped=tuple(
-            (column, old[column], new[column]) for column in new if old.get(column, new[column]) != new[column]
+            (column, old[column], new[column])
+            for column in new
+            if column in old and not is_same_type(old[column], new[column])
         ),
         shifted=tuple(change for column in alike for change in _shifts(one[column], two[column])),
     )
 
 
+def _comparable(before: str, after: str) -> bool:
+    """Whether values of both types can be equal: those of the same type, and categories by their texts."""
+    return before == after or (is_category(before) and is_category(after))
+
+
 def _rows(before: pl.DataFrame, after: pl.DataFrame, columns: list[str]) -> tuple[int, int]:
     """How many rows only the one and only the other has, equal rows counted as often as they occur."""
     import polars as pl
+    import polars.selectors as cs
 
     # Without a column in common no row can be the same.
     if not columns:
         return after.height, before.height
+    # A category's hash is that of its code, which stands for another text once the categories changed.
+    texts = (cs.enum() | cs.categorical()).cast(pl.String)
     old, new = (
-        one.select(columns).hash_rows().rename("row").to_frame().group_by("row").len() for one in (before, after)
+        one.select(columns).with_columns(texts).hash_rows().rename("row").to_frame().group_by("row").len()
+        for one in (before, after)
     )
     both = old.join(new, on="row", how="full", coalesce=True, suffix="_after").fill_null(0)
     # Signed, for counts are unsigned and their difference would wrap around.

@@ -61,8 +61,16 @@ def copy_in(source: Path, into: Path) -> None:
         _copy(path, into / path.relative_to(source))
 
 
+def check_text(path: Path) -> None:
+    """Failed for a path that is not UTF-8: no record, and no reader of tables, could name it."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise Failed(f"the path {str(path)!a} is not UTF-8", "give it a name of plain letters, with `mv`") from None
+
+
 def walk(folder: Path) -> list[Path]:
-    """The files below a folder, by name; Failed when there are none, or when something there is no file."""
+    """The files below a folder, by name; Failed when there are none, when one is no file, or has a name in no UTF-8."""
     found: list[Path] = []
     for root, folders, names in os.walk(folder):
         for name in (*folders, *names):
@@ -70,6 +78,7 @@ def walk(folder: Path) -> list[Path]:
             # `os.walk` does not follow it: its files would be missing without anybody noticing.
             if path.is_symlink() and path.is_dir():
                 raise Failed(f"{path} is a link to a folder", "put the folder itself there, or add it on its own")
+            check_text(path.relative_to(folder))
             if path.is_file():
                 found.append(path)
             elif not path.is_dir():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +19,8 @@ def is_frame(value: object) -> bool:
     return type(value).__module__.partition(".")[0] in _LIBRARIES
 
 
-def write_frame(frame: Any, path: Path) -> None:
-    """Write it as parquet. Failed when a column mixes types or has no name of its own."""
+def write_frame(frame: Any, path: Path) -> str:
+    """Write it as parquet; what of it the file does not keep. Failed when a column mixes types or has no name."""
     import polars as pl
 
     table = to_polars(frame)
@@ -29,6 +30,29 @@ def write_frame(frame: Any, path: Path) -> None:
         raise _mixed(odd[0])
     # In one chunk, so that the same rows give the same bytes, and so no new version.
     table.rechunk().write_parquet(path)
+    return "; ".join(_not_kept(frame))
+
+
+def to_pandas(table: pl.DataFrame) -> Any:
+    """The table for pandas. Whole numbers and truth values with gaps, and fixed categories, stay what they are."""
+    import polars as pl
+
+    frame = table.to_pandas()
+    for column in table:
+        if isinstance(column.dtype, pl.Enum):
+            frame[column.name] = frame[column.name].cat.as_ordered()
+        # pandas' own types of these have no gaps: numbers would become floats, which merge long ids into one.
+        elif column.null_count() and (column.dtype.is_integer() or column.dtype == pl.Boolean):
+            frame[column.name] = _with_gaps(column)
+    return frame
+
+
+def _with_gaps(column: pl.Series) -> Any:
+    import pandas as pd
+
+    # pandas calls them as polars does, but for truth values: Int64, UInt8, boolean.
+    dtype = pd.api.types.pandas_dtype("boolean" if str(column.dtype) == "Boolean" else str(column.dtype))
+    return column.to_arrow().to_pandas(types_mapper=lambda _: dtype)
 
 
 def to_polars(frame: Any) -> pl.DataFrame:
@@ -40,7 +64,7 @@ def to_polars(frame: Any) -> pl.DataFrame:
 
     try:
         return _to_polars(frame)
-    except (TypeError, ValueError, NotImplementedError, pl.exceptions.PolarsError) as problem:
+    except (TypeError, ValueError, OverflowError, NotImplementedError, pl.exceptions.PolarsError) as problem:
         first = str(problem).strip().partition("\n")[0]
         raise Failed(
             f"the data frame cannot be stored: {first}", "give it columns of plain types, each with a name of its own"
@@ -89,11 +113,37 @@ def _from_pandas(frame: Any) -> pl.DataFrame:
         # Only there can values of several types be; polars would turn them all into texts, or fail without the name.
         if frame[name].dtype == object:
             _check_objects(frame[name].dropna(), name)
-    return pl.from_pandas(frame)
+    ordered = {name: pl.Enum(frame[name].cat.categories) for name in names if _is_ordered(frame[name].dtype)}
+    return pl.from_pandas(frame).cast(ordered)
+
+
+def _is_ordered(dtype: Any) -> bool:
+    """Whether it is pandas' type of ordered categories, and those are texts: no others can be stored."""
+    return bool(getattr(dtype, "ordered", False)) and _are_texts(dtype.categories)
+
+
+def _are_texts(categories: Any) -> bool:
+    return all(isinstance(category, str) for category in categories)
+
+
+def _not_kept(frame: Any) -> Iterator[str]:
+    """What a pandas data frame has and its table does not, a sentence a column."""
+    if type(frame).__module__.partition(".")[0] != "pandas":
+        return
+    for name, dtype in frame.dtypes.items():
+        if not hasattr(dtype, "categories") or _is_ordered(dtype):
+            continue
+        if not _are_texts(dtype.categories):
+            yield f"column {name} is stored as plain values: only texts can be categories"
+        elif len(frame[name].cat.remove_unused_categories().cat.categories) < len(dtype.categories):
+            yield f"column {name} keeps only the categories that a row has: ordered ones are kept whole"
 
 
 def _check_objects(values: Any, name: str) -> None:
     kinds = set(values.map(type))
+    if int in kinds and any(isinstance(value, int) and not -(2**63) <= value < 2**63 for value in values):
+        what = f"column {name} holds whole numbers of more than 64 bits"
+        raise Failed(what, f"write them as texts: df[{name!r}] = df[{name!r}].astype(str)")
     # Whole numbers among floats are what a missing value makes of them; a truth value among numbers is a mistake.
     if len(kinds) > 1 and not all(issubclass(kind, int | float) and kind is not bool for kind in kinds):
         raise _mixed(name)

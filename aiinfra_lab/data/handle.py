@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import NotFound, UsageProblem, did_you_mean
 from ..show import Card, Result, shown
 from ..uris import Uri, check_name
+from .frames import to_pandas
 from .tables import SUFFIXES, DataTable, scan
 
 if TYPE_CHECKING:
@@ -37,8 +38,11 @@ class Dataset(Result):
     described: tuple[DataTable, ...] = field(default=(), repr=False, metadata={"json": False})
 
     def df(self, table: str | None = None) -> Any:
-        """A table as a pandas data frame: the main one unless another is named."""
-        return self.scan(table).collect().to_pandas()
+        """A table as a pandas data frame: the main one unless another is named.
+
+        Columns with gaps are pandas' Int64 and boolean, and fixed categories are ordered.
+        """
+        return to_pandas(self.table(table))
 
     def table(self, name: str | None = None) -> pl.DataFrame:
         """A table as a polars data frame."""

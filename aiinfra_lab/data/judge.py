@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..errors import UsageProblem, did_you_mean
 from ..units import show_share
 from .handle import Dataset
-from .tables import DataTable
+from .tables import DataTable, is_same_type, type_name
 
 if TYPE_CHECKING:
     import polars as pl
@@ -80,7 +80,7 @@ def _changes(old: dict[str, str], new: dict[str, str]) -> list[str]:
     retyped = [
         f"{column} was {old[column]} and is {new[column]}"
         for column in new
-        if old.get(column, "") not in ("", new[column])
+        if column in old and not is_same_type(old[column], new[column])
     ]
     return gone + retyped + came
 
@@ -103,14 +103,12 @@ def _table(data: Dataset, table: DataTable, bounds: Bounds) -> Iterator[DataFind
 
 def _types(table: DataTable, frame: pl.DataFrame) -> DataFinding:
     """Whether the columns are read as what was recorded, and each has a type at all."""
-    from .tables import type_name
-
     # The types are read again, for a file may be read otherwise by another version of polars.
     now = {name: type_name(dtype) for name, dtype in frame.schema.items()}
     odd = [
         f"{name} is read as {now.get(name, 'nothing')}, recorded as {kind}"
         for name, kind in table.columns
-        if now.get(name) != kind
+        if not is_same_type(kind, now.get(name, ""))
     ]
     odd += [f"{name} has no type" for name, kind in table.columns if kind == "null"]
     if odd:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ..errors import Failed, UsageProblem, did_you_mean
+from ..store import canonical
 from . import typed
 from .lines import check_csv, check_json_lines
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".parquet", ".csv", ".tsv", ".jsonl", ".ndjson")
 MOST_DESCRIBED = 500
+_MOST_LISTED = 120  # letters
 
 
 class DataTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -76,14 +79,36 @@ def scan(folder: Path, table: DataTable) -> pl.LazyFrame:
 
 
 def type_name(dtype: Any) -> str:
-    """A column type as this project calls it: int64, float64, text, bool, date, timestamp[us, UTC]."""
+    """A column type as this project calls it: int64, float64, text, bool, date, timestamp[us, UTC], category[a, b]."""
     import polars as pl
 
+    if isinstance(dtype, pl.Enum):
+        return f"category[{_listed(dtype.categories.to_list())}]"
     if isinstance(dtype, pl.Datetime):
         return f"timestamp[{dtype.time_unit}{', ' + dtype.time_zone if dtype.time_zone else ''}]"
-    names = {"String": "text", "Boolean": "bool", "Categorical": "category", "Enum": "category"}
+    names = {"String": "text", "Boolean": "bool", "Categorical": "category"}
     base = str(dtype).partition("(")[0]
     return names.get(base, str(dtype).lower())
+
+
+def is_category(kind: str) -> bool:
+    """Whether a type's name is that of categories, fixed ones or any."""
+    return kind == "category" or kind.startswith("category[")
+
+
+def is_same_type(before: str, after: str) -> bool:
+    """Whether two names may mean one type: `category` alone does not say which categories there are."""
+    if "category" in (before, after):  # records of 0.1.0 say no more of fixed ones either
+        return is_category(before) and is_category(after)
+    return before == after
+
+
+def _listed(categories: list[str]) -> str:
+    text = ", ".join(categories)
+    if len(text) <= _MOST_LISTED and text.count(",") < len(categories):  # no comma is a category's own
+        return text
+    # A record keeps the type of each column: of many categories it keeps how many, and a digest that tells them apart.
+    return f"{len(categories):,} values {hashlib.sha256(canonical(categories).encode()).hexdigest()[:12]}"
 
 
 def _described(folder: Path, file: str, name: str, text: Sequence[str]) -> DataTable:

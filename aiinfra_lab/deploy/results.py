@@ -276,7 +276,8 @@ def _notes(body: EndpointRecord, seen: _Seen) -> Iterator[str]:
 
 def _state_notes(state: State) -> Iterator[str]:
     if state.restarts:
-        yield f"its process died and was started again {state.restarts} times"
+        how_often = "once" if state.restarts == 1 else f"{state.restarts} times"
+        yield f"its process died and was started again {how_often}"
     if state.word in ("lost", "failed"):
         yield "its process is gone: `%deploy log` says more, `%deploy start` brings it back"
 

@@ -13,7 +13,7 @@ from typing import Literal
 from .. import audit, nouns
 from ..errors import Conflict, Damaged, LabError, NotFound
 from ..jobs import JobRecord, restored
-from ..store import Body, Event, Key, Store, open_store
+from ..store import Body, Event, EventIndex, Key, Store, open_store
 from ..store.sqlite import SqliteStore, copies, is_sound, offer, restore
 
 Condition = Literal["whole", "partly", "unusable"]
@@ -52,10 +52,13 @@ def repair(store: Store) -> str:
 def restore_store(home: Path) -> list[str]:
     """Put the newest sound copy back, and in order what lives; says what was done and what is lost.
 
-    Conflict when nothing is wrong with the store, or when it is a database elsewhere; NotFound when no copy is better.
+    Where only the index of the audit log is wrong it is written anew, and nothing is lost. Conflict when nothing is
+    wrong with the store, or when it is a database elsewhere; NotFound when no copy is better.
     """
     if job := os.environ.get("AIINFRA_JOB"):  # the copy may not know it, and then it would have to end itself
         raise Conflict(f"this runs in the job {job}", "`%lab start --restore` in a terminal, or a kernel of its own")
+    if notes := _rebuild_index(open_store()):
+        return notes
     with restored.unsupervised(home):
         store, chosen = _chosen_copy()
         newest = store.head()[0]
@@ -72,6 +75,20 @@ def restore_store(home: Path) -> list[str]:
     detail = {"restored": "; ".join(notes), "copy_of": made, "lost": _lost(first, newest)}
     store.commit([], Event("lab start", "lab:workspace", tuple(ended), detail=detail))
     return notes
+
+
+def _rebuild_index(store: Store) -> list[str]:
+    """What was done: nothing, unless only the index of the audit log is wrong."""
+    try:
+        is_wrong = audit.prove(store).is_index_wrong and not any(unreadable(store))
+    except LabError:  # a store that cannot be read needs more than that
+        return []
+    if not is_wrong or not isinstance(store, EventIndex):
+        return []
+    store.rebuild_index()
+    note = "the index of the audit log was written anew from its events; nothing is lost"
+    store.commit([], Event("lab start", "lab:workspace", detail={"restored": note}))
+    return [note]
 
 
 def _chosen_copy() -> tuple[SqliteStore, Path]:

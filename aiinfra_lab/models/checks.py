@@ -14,6 +14,7 @@ from ..errors import NotFound
 from ..resolve import resolve, resolve_any
 from ..rules import Rule, Term
 from ..store import Record, open_store
+from ..units import apart
 from ..uris import Uri
 from . import artifact, record
 from .record import CheckVerdict, LastCheck, ModelVersion
@@ -158,12 +159,12 @@ def _metrics(version: Record[ModelVersion], terms: Sequence[Term]) -> Iterator[M
             yield ModelFinding(
                 asked, "cannot tell", f"its run has no {bound.metric}, only {known}", "require one of those"
             )
-        elif bound.holds(metrics[bound.metric]):
-            yield ModelFinding(asked, "good", f"it is {metrics[bound.metric]:.4g}")
+            continue
+        measured, _ = apart(metrics[bound.metric], bound.threshold)
+        if bound.holds(metrics[bound.metric]):
+            yield ModelFinding(asked, "good", f"it is {measured}")
         else:
-            yield ModelFinding(
-                asked, "bad", f"it is {metrics[bound.metric]:.4g}", "train it better, or lower what is required"
-            )
+            yield ModelFinding(asked, "bad", f"it is {measured}", "train it better, or lower what is required")
 
 
 def _champion(version: Record[ModelVersion], terms: Sequence[Term], margin: float) -> Iterator[ModelFinding]:
@@ -184,7 +185,8 @@ def _champion(version: Record[ModelVersion], terms: Sequence[Term], margin: floa
     gain = (ours[metric] - theirs[metric]) * (1 if higher else -1)
     # Measures on different rows are still the best there is to compare: the finding names it, and people judge.
     rows = "" if version.body.rows == champion.body.rows else ", on rows of its own"
-    detail = f"{metric} is {ours[metric]:.4g}, the champion's is {theirs[metric]:.4g}{rows}"
+    own, other = apart(ours[metric], theirs[metric])
+    detail = f"{metric} is {own}, the champion's is {other}{rows}"
     if gain >= -margin:
         yield ModelFinding(what, "good", detail)
     else:

@@ -61,7 +61,8 @@ class ModelVersion(Body, frozen=True, kw_only=True):
         """Version 1 had the text of what was required for the last check."""
         checked = fields.get("checked")
         if version == 1 and checked and "require" in checked:
-            rule = parse(checked["require"]) if checked["require"].strip() else None
+            # Version 1 took a number beyond all others, such as 1e400, which nothing reaches.
+            rule = parse(checked["require"], clamp=True) if checked["require"].strip() else None
             return {**fields, "checked": {**checked, "require": msgspec.to_builtins(rule)}}
         return fields
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..show import Card, Result, shown
+from ..show import Card, Result, shown_apart
 from ..store import Record
 from . import artifact, checks, record
 from .record import ModelVersion
@@ -120,12 +120,25 @@ def changes(ours: Record[ModelVersion], theirs: Record[ModelVersion]) -> list[tu
     pairs += [(key, getattr(old, key), getattr(new, key)) for key in ("run", "rows", "note")]
     # Columns by what they mean to a caller, since the digest of columns.json tells no more than that it differs.
     pairs += [("data", list(old.data), list(new.data)), *_columns(model_of(theirs).columns, model_of(ours).columns)]
-    pairs += [(f"file {key}", old.files.get(key, "")[:12], new.files.get(key, "")[:12]) for key in new.files]
-    return [(what, shown(what, a), shown(what, b)) for what, a, b in pairs if a != b]
+    names = {**old.files, **new.files}
+    pairs += [(f"file {key}", old.files.get(key, "")[:12], new.files.get(key, "")[:12]) for key in names]
+    return [(what, *shown_apart(what, a, b)) for what, a, b in pairs if a != b]
 
 
 def _columns(old: Columns, new: Columns) -> list[tuple[str, Any, Any]]:
     before, after = ({item.name: item.type for item in side} for side in (old, new))
     pairs = [(f"column {name}", before.get(name), after.get(name)) for name in {**before, **after}]
-    sizes = [{item.name: len(item.categories) for item in side.categories} for side in (old, new)]
-    return pairs + [(f"values of {name}", sizes[0][name], sizes[1][name]) for name in sizes[0] if name in sizes[1]]
+    known = [{item.name: item.categories for item in side.categories} for side in (old, new)]
+    shared = [name for name in known[0] if name in known[1]]
+    return pairs + [(f"values of {name}", *_values(known[0][name], known[1][name])) for name in shared]
+
+
+def _values(old: Sequence[str], new: Sequence[str]) -> tuple[str, str]:
+    """How many values a category has on each side, and those that the other side lacks."""
+    return _own(old, new), _own(new, old)
+
+
+def _own(values: Sequence[str], others: Sequence[str], most: int = 5) -> str:
+    own = sorted({*values} - {*others})
+    listed = ", ".join(own[:most]) + ", …" * (len(own) > most)
+    return f"{len(values):,}" + (f", with {listed}" if own else "")

@@ -15,7 +15,7 @@ from typing import Literal
 from .. import rules
 from ..errors import UsageProblem
 from ..rules import Connective, Rule, Sign, Term
-from ..units import show_share
+from ..units import plain, show_share
 
 Verdict = Literal["breach", "ok", "undecided"]
 METRICS = ("errors", "p50_ms", "p90_ms", "p95_ms", "p99_ms")
@@ -42,7 +42,7 @@ class Bound:
     @property
     def key(self) -> str:
         """What is counted for it: `errors`, or `slower_than_80ms`."""
-        return "errors" if self.limit_ms is None else f"slower_than_{self.limit_ms:g}ms"
+        return "errors" if self.limit_ms is None else f"slower_than_{plain(self.limit_ms)}ms"
 
     def __str__(self) -> str:
         return str(self.term)
@@ -99,7 +99,7 @@ def _judge(bound: Bound, bad: int, total: int, confidence: float) -> tuple[Verdi
     verdict: Verdict = "breach" if low > bound.share else "ok" if high <= bound.share else "undecided"
     if not total:
         return verdict, f"{bound}: no requests yet"
-    what = "failed" if bound.limit_ms is None else f"took longer than {bound.limit_ms:g} ms"
+    what = "failed" if bound.limit_ms is None else f"took longer than {plain(bound.limit_ms)} ms"
     seen = (
         f"{bad} of {total} {what} (between {show_share(low)} and {show_share(high)}, {show_share(bound.share)} allowed)"
     )

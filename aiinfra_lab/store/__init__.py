@@ -21,6 +21,7 @@ from .base import (
     B,
     Body,
     Event,
+    EventIndex,
     HeadKeeper,
     Key,
     LoggedEvent,
@@ -36,7 +37,7 @@ from .base import (
 )
 
 __all__ = [
-    "GENESIS", "B", "Body", "Event", "HeadKeeper", "Key", "LoggedEvent", "Record", "Store",
+    "GENESIS", "B", "Body", "Event", "EventIndex", "HeadKeeper", "Key", "LoggedEvent", "Record", "Store",
     "actor", "add_version", "canonical", "chain_hash", "decode", "encode", "event_of", "first_break", "has_store",
     "next_version", "open_store", "update",
 ]  # fmt: skip

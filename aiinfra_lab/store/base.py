@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar, runtime_c
 
 import msgspec
 
-from ..errors import Damaged, Unavailable
+from ..errors import Damaged, LabError, Unavailable
 from ..uris import split_label
 
 GENESIS = "0" * 64
@@ -219,6 +219,17 @@ def leave_out(kind: str, name: str) -> None:
         found.add(f"{kind} {name}")
 
 
+@runtime_checkable
+class EventIndex(Protocol):
+    """A store that finds the events that name a URI by an index, which can be wrong although the events are not."""
+
+    def indexed(self, after: int, until: int | None) -> dict[int, set[str]]:
+        """The URIs under which it finds each event after that number, up to and with the other when one is given."""
+
+    def rebuild_index(self) -> None:
+        """Write the index anew from the events' bodies, whole or not at all."""
+
+
 def canonical(value: object) -> str:
     """JSON with one spelling for one value, so that a digest of it means something."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
@@ -245,8 +256,10 @@ def decode(kind: type[B], name: str, text: str, version: int) -> B:
         # Straight from the text takes a fraction of the time, and a listing decodes thousands of records.
         if version == newest:
             return msgspec.json.decode(text, type=kind)
-        return msgspec.convert(kind.upgrade(json.loads(text), version), kind)
-    except (ValueError, KeyError, TypeError) as problem:  # msgspec's own errors are ValueErrors
+        return msgspec.convert(kind.upgrade(msgspec.convert(json.loads(text), dict[str, Any]), version), kind)
+    # msgspec's own errors are ValueErrors. The others are those of an `upgrade` that met what no version wrote, be it
+    # a list for a struct or a text that is refused today; LabErrors too, since whoever lists has asked nothing wrong.
+    except (ValueError, KeyError, TypeError, AttributeError, LabError) as problem:
         raise Damaged(f"the record {kind.kind} {name} cannot be read: {problem}", CHECK) from problem
 
 

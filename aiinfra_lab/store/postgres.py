@@ -90,8 +90,10 @@ class PostgresStore(SqlStore):
         # lock_timeout counts in ms: the 30 s of the contract. It holds for the advisory lock too.
         options = f"-c search_path={self.schema} -c lock_timeout=30000"
         # Without autocommit a mere read would leave a transaction open, which keeps VACUUM from its work.
-        db = psycopg.connect(self.url, autocommit=True, connect_timeout=10, options=options)
+        # In UTF-8 whatever PGCLIENTENCODING says: texts are of any script.
+        db = psycopg.connect(self.url, autocommit=True, connect_timeout=10, options=options, client_encoding="utf8")
         try:
+            _refuse_encoding(db)
             self._migrate(db)
         except BaseException:
             db.close()
@@ -141,6 +143,15 @@ def opened(where: Settings) -> PostgresStore:
     if not url:
         raise UsageProblem("a store in PostgreSQL needs a URL", 'set [store] url = "postgresql://host/database"')
     return PostgresStore(url, where.get("store.schema", "aiinfra"))
+
+
+def _refuse_encoding(db: psycopg.Connection[Any]) -> None:
+    encoding = db.info.parameter_status("server_encoding")
+    if encoding != "UTF8":
+        raise UsageProblem(
+            f"the database {db.info.dbname} is in {encoding}, which cannot hold every text",
+            "make another, `createdb --encoding=UTF8 --template=template0 NAME`, and name it in store.url",
+        )
 
 
 def _one(cursor: psycopg.Cursor[Any]) -> int:

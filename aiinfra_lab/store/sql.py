@@ -34,6 +34,8 @@ from .base import (
 )
 from .base import event_of as _event_of
 
+# So many events are in memory at a time: a proof reads every event that there ever was.
+_BATCH = 500
 _RECORDS = "SELECT name, body, rev, updated_at, schema_version FROM records"
 _REVS = "SELECT rev, made_rev FROM records WHERE kind = ? AND name = ?"
 _NEXT_REV = "UPDATE meta SET value = value + 1 WHERE key = 'rev' RETURNING value"
@@ -47,13 +49,14 @@ _CHANGED = "SELECT kind, name, rev FROM records WHERE rev > ? ORDER BY rev DESC"
 _EVENTS = "SELECT seq, at, actor, body, prev, hash FROM events"
 _HEAD = "SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1"
 _APPEND = "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)"
+_BODIES = "SELECT seq, body FROM events WHERE seq > ? ORDER BY seq LIMIT ?"
+_URIS = "SELECT seq, uri FROM event_uris"
 _NAME = "INSERT INTO event_uris (uri, seq) VALUES (?, ?)"
-# So many events are in memory at a time: a proof reads every event that there ever was.
-_BATCH = 500
 
 # What a database that is damaged hands out for a row need not have the columns' types.
 _KeyRow = tuple[str, str, int]
 _EventRow = tuple[int, float, str, str, str, str]
+_UriRow = tuple[int, str]
 
 _log = logging.getLogger(__name__)
 
@@ -136,6 +139,23 @@ class SqlStore(ABC):
         for seq, at, who, body, prev, digest in checked(rows, list[_EventRow]):
             yield LoggedEvent(seq, at, who, _event_of(body), prev, digest)
 
+    def indexed(self, after: int, until: int | None) -> dict[int, set[str]]:
+        where = _Where("seq > ?", after)
+        where.add("seq <= ?", until)
+        found: dict[int, set[str]] = {}
+        with self._session() as db:
+            for seq, uri in checked(self.run(db, f"{_URIS} {where}", *where.values).fetchall(), list[_UriRow]):
+                found.setdefault(seq, set()).add(uri)
+        return found
+
+    def rebuild_index(self) -> None:
+        with self._transaction() as db:
+            self.run(db, "DELETE FROM event_uris")
+            seq = 0
+            while rows := self.run(db, _BODIES, seq, _BATCH).fetchall():
+                for seq, body in rows:
+                    self._index(db, seq, _event_of(body))
+
     @abstractmethod
     def _session(self) -> contextlib.AbstractContextManager[Any]:
         """A connection of this very process, for this thread alone; problems come out as our own errors."""
@@ -190,9 +210,12 @@ class SqlStore(ABC):
         seq, at, who, body = last + 1, round(time.time(), 6), actor(), canonical(asdict(event))
         digest = chain_hash(seq, at, who, body, prev)
         self.run(db, _APPEND, seq, at, who, body, prev, digest)
+        self._index(db, seq, event)
+        return seq, digest
+
+    def _index(self, db: Any, seq: int, event: Event) -> None:
         for uri in event.uris:
             self.run(db, _NAME, uri, seq)
-        return seq, digest
 
 
 class _Where:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..show import Card, Result, shown
+from ..show import Card, Result, shown, shown_apart
 from ..store import Record, open_store
 from ..uris import Uri
 from . import checkpoint, history, record, rendering
@@ -150,7 +150,5 @@ def changes(ours: Record[TrainingRun], theirs: Record[TrainingRun]) -> list[tupl
     pairs += [("code", old.code_digest[:12], new.code_digest[:12])]
     pairs += [(key, old.machine.get(key), value) for key, value in new.machine.items()]
     return [
-        (what.replace("_", " "), shown(what, before), shown(what, after))
-        for what, before, after in pairs
-        if before != after
+        (what.replace("_", " "), *shown_apart(what, before, after)) for what, before, after in pairs if before != after
     ]

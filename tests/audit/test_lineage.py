@@ -61,3 +61,35 @@ def test_lab_check_proves_the_log_and_finds_a_change(chain):
     open_store()._session().__enter__().execute("UPDATE events SET actor = 'x' WHERE seq = 2")
     with pytest.raises(Failed, match="event 2 is not what was written"):
         lab.check(audit=True)
+
+
+WRONG = [
+    "DELETE FROM event_uris WHERE seq = 2",
+    "DELETE FROM event_uris WHERE seq = 2 AND uri = 'data:flights@1'",
+    "INSERT INTO event_uris VALUES ('data:zzz@1', 2)",
+    "UPDATE event_uris SET uri = 'data:zzz@9' WHERE seq = 2 AND uri = 'data:flights@1'",
+]
+
+
+@pytest.mark.parametrize(("statement", "first"), [*((each, 2) for each in WRONG), (WRONG[2].replace("2)", "99)"), 99)])
+def test_an_index_that_misses_an_event_is_found_and_rebuilt_by_the_fix(chain, statement, first):
+    open_store()._session().__enter__().execute(statement)
+    with pytest.raises(Failed, match=f"event {first} is not found by the URIs") as caught:
+        lab.check(audit=True)
+    assert "`%lab start --restore`" in caught.value.fix
+    events = list(chain.events())
+    assert any("nothing is lost" in note for note in lab.start(restore=True).notes)
+    assert list(chain.events())[: len(events)] == events
+    assert audit.prove(chain).sound
+    assert any("features add" in line for line in lab.log("data:flights@1").events)
+
+
+def test_events_that_are_committed_while_the_index_is_proved_are_no_error(chain, monkeypatch):
+    indexed = chain.indexed
+
+    def late(*given):
+        chain.commit([], CHAIN[0])
+        return indexed(*given)
+
+    monkeypatch.setattr(chain, "indexed", late)
+    assert audit.prove(chain).sound

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiinfra_lab.errors import Damaged, Unavailable
+from aiinfra_lab.errors import Damaged, Unavailable, UsageProblem
 from aiinfra_lab.store import Body, Event, Record, canonical, chain_hash
 from aiinfra_lab.store.base import decode, encode, event_of
 from aiinfra_lab.store.sql import SqlStore
@@ -72,6 +72,30 @@ def test_a_body_is_stored_in_one_spelling():
 def test_what_is_stored_is_read_back(size, marks):
     body = Wheel(size=size, marks=marks)
     assert decode(Wheel, "a", encode(body), 2) == body
+
+
+@pytest.mark.parametrize("text", ["[]", "null", "3", '{"inches": "x"}', "{}"])
+def test_an_older_record_that_is_nothing_of_the_kind_is_damaged(text):
+    with pytest.raises(Damaged, match=r"cars\.wheels a"):
+        decode(Wheel, "a", text, 1)
+
+
+class Picky(Wheel, frozen=True, kw_only=True):
+    """A kind whose older records hold what may be refused today."""
+
+    kind: ClassVar[str] = "cars.picky"
+
+    @classmethod
+    def upgrade(cls, fields: dict[str, Any], version: int) -> dict[str, Any]:  # noqa: ARG003
+        if fields["inches"] < 0:
+            raise UsageProblem("that is less than nothing", "give more")
+        return {"size": fields["inches"].real}
+
+
+@pytest.mark.parametrize("text", ['{"inches": -1}', '{"inches": []}'])
+def test_what_an_upgrade_refuses_is_a_damaged_record_and_no_mistake_of_who_lists(text):
+    with pytest.raises(Damaged):
+        decode(Picky, "a", text, 1)
 
 
 @pytest.mark.parametrize("size", [float("nan"), float("inf")])

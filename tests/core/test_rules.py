@@ -1,5 +1,6 @@
 import contextlib
 import math
+from decimal import Decimal
 
 import msgspec
 import pytest
@@ -67,6 +68,19 @@ def test_each_rule_has_one_spelling(text, canonical):
 )
 def test_a_threshold_is_in_the_metrics_own_unit(text, threshold):
     assert rules.parse(text).terms[0].threshold == threshold
+
+
+@given(st.integers(-(10**9), 10**9), st.integers(0, 6))
+def test_a_value_exactly_on_a_bound_is_on_it_whatever_unit_the_bound_is_written_in(digits, places):
+    written = Decimal(digits).scaleb(-places)
+    for text, power in ((f"x > {written}%", -2), (f"x_ms > {written}s", 3), (f"x_s > {written}ms", -3)):
+        assert rules.parse(text).terms[0].threshold == float(written.scaleb(power))
+
+
+def test_a_rate_is_no_duration():
+    assert rules.parse("rows_per_s > 5").terms[0].threshold == 5
+    with pytest.raises(UsageProblem, match="rows_per_s is no duration"):
+        rules.parse("rows_per_s > 5ms")
 
 
 @given(st.booleans(), st.booleans(), st.booleans())

@@ -16,6 +16,7 @@ from aiinfra_lab.show import (
     label,
     line_chart,
     shown,
+    shown_apart,
 )
 
 # What JupyterLab's sanitizer keeps in a notebook that is not trusted (measured on 4.6.6).
@@ -45,6 +46,19 @@ FULL = Card(
     picture_alt="loss falls",
     details=[("log", "text")],
 )
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "after", "texts"),
+    [
+        ("metric auc", 0.76471, 0.76472, ("0.76471", "0.76472")),
+        ("metric auc", 0.5, 0.75, ("0.5", "0.75")),
+        ("seed", 1, None, ("1", "–")),
+        ("time_s", 120.2, 120.4, ("120.2", "120.4")),
+    ],
+)
+def test_two_values_that_differ_do_not_read_alike(name, before, after, texts):
+    assert shown_apart(name, before, after) == texts
 
 
 def test_a_result_is_its_uri_and_shows_units():

@@ -4,7 +4,7 @@ import pytest
 
 from aiinfra_lab import jobs, lab
 from aiinfra_lab.audit import prove
-from aiinfra_lab.errors import Conflict, Unavailable
+from aiinfra_lab.errors import Conflict, Unavailable, UsageProblem
 from aiinfra_lab.store import Event, Record, open_store
 from aiinfra_lab.store.postgres import PostgresStore
 from aiinfra_lab.testing.store import Note, StoreContract
@@ -28,6 +28,32 @@ class TestPostgres(StoreContract):
         for number in range(3):
             store.commit([], Event("data add", f"data:a@{number}"))
         assert prove(store).sound
+
+    def test_an_index_that_misses_an_event_is_found_and_can_be_rebuilt(self, store):
+        for number in range(3):
+            store.commit([], Event("data add", f"data:a@{number}"))
+        with store._transaction() as db:
+            db.execute("UPDATE event_uris SET uri = 'data:zzz' WHERE seq = 2")
+        assert (prove(store).is_index_wrong, "event 2 " in prove(store).why) == (True, True)
+        store.rebuild_index()
+        assert prove(store).sound
+
+
+def test_a_database_that_cannot_hold_every_text_is_refused(server, workspace):
+    with psycopg.connect(server, autocommit=True) as db:
+        db.execute("CREATE DATABASE latin ENCODING 'LATIN1' TEMPLATE template0 LOCALE 'C'")
+    store = PostgresStore(server.replace("/postgres", "/latin"))
+    with pytest.raises(UsageProblem, match="is in LATIN1") as caught:
+        store.list(Note)
+    assert "createdb --encoding=UTF8 --template=template0" in caught.value.fix
+
+
+def test_the_clients_own_encoding_does_not_matter(server, monkeypatch):
+    monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
+    store = PostgresStore(server, "by_client")
+    store.commit([Record.new("日本", Note())])
+    assert store.get(Note, "日本") is not None
+    store.close()
 
 
 def test_the_setting_puts_a_workspace_on_it(server, workspace):

@@ -1,4 +1,5 @@
 import doctest
+from decimal import Decimal
 
 import pytest
 from hypothesis import given
@@ -52,6 +53,38 @@ def test_what_is_no_share_is_refused_with_an_example(text):
 )
 def test_shares(text, share):
     assert units.parse_share(text) == pytest.approx(share)
+
+
+@given(st.integers(0, 10**4), st.integers(0, 4))
+def test_a_share_in_percent_is_the_decimal_number_that_it_says(digits, places):
+    written = Decimal(digits).scaleb(-places)
+    if written <= 100:
+        assert units.parse_share(f"{written:f}%") == float(written.scaleb(-2))
+
+
+@given(st.integers(1, 10**6))
+def test_a_duration_in_milliseconds_is_the_decimal_number_that_it_says(count):
+    assert units.parse_duration(f"{count}ms") == count / 1000
+
+
+@pytest.mark.parametrize(
+    ("share", "words"),
+    [(0.9996, "99.96 %"), (0.99999, "99.999 %"), (0.9994, "99.9 %"), (1.0, "100 %"), (0.0499, "4.99 %")],
+)
+def test_less_than_all_is_never_shown_as_all(share, words):
+    assert units.show_share(share) == words
+
+
+@given(st.floats(min_value=0, max_value=1, exclude_max=True))
+def test_only_all_of_it_is_100_percent(share):
+    assert units.show_share(share) != "100 %" or share * 100 == 100
+
+
+@given(st.floats(-1e300, 1e300), st.floats(-1e300, 1e300))
+def test_two_numbers_read_alike_only_when_they_are_equal(one, other):
+    texts = units.apart(one, other)
+    assert (texts[0] == texts[1]) == (one == other)
+    assert float(texts[0]) == pytest.approx(one, rel=1e-3)
 
 
 @pytest.mark.parametrize(

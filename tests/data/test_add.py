@@ -319,3 +319,25 @@ def test_a_read_only_workspace_can_be_read_and_not_added_to(workspace, pets):
     assert (refused.returncode, read.returncode) == (1, 0), refused.stderr + read.stderr
     assert "may not be written" in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+def test_what_of_a_frame_is_not_kept_is_said_when_it_is_added(workspace):
+    frame = pd.DataFrame({"x": pd.Categorical(["a"], categories=["a", "b"])})
+    assert "column x" in data.add("t", frame).card().text()
+    assert data.get("t").note == ""
+
+
+def test_whole_numbers_with_a_gap_come_back_exact(workspace, tmp_path):
+    (tmp_path / "ids.csv").write_text(f"id,who\n{2**60 + 1},a\n,b\n{2**60 + 2},c\n")
+    assert data.add("ids", tmp_path / "ids.csv").df().id.dropna().tolist() == [2**60 + 1, 2**60 + 2]
+
+
+@pytest.mark.parametrize("folder", [b"plain", b"odd\xff"])
+def test_a_path_that_is_not_utf8_is_refused(workspace, tmp_path, folder):
+    path = tmp_path / os.fsdecode(folder) / os.fsdecode(b"t\xff.csv")
+    path.parent.mkdir()
+    path.write_text("x\n1\n")
+    for given in (path, path.parent):
+        with pytest.raises(Failed, match="is not UTF-8") as caught:
+            data.add("t", given)
+        assert caught.value.what.isascii()

@@ -1,11 +1,15 @@
 """Judging a version: good, bad, or cannot tell."""
 
+import msgspec
 import pandas as pd
 import polars as pl
 import pytest
 
 from aiinfra_lab import data
+from aiinfra_lab.data.record import DataVersion
+from aiinfra_lab.data.tables import DataTable
 from aiinfra_lab.errors import Failed, UsageProblem
+from aiinfra_lab.store import open_store, update
 from aiinfra_lab.testing.data import folder
 
 BASE = pd.DataFrame({"id": [1, 2, 3, 4], "x": [1.0, 2.0, 3.0, None], "who": ["a", "a", "b", "c"]})
@@ -85,6 +89,22 @@ def test_a_changed_schema(workspace, frame, says):
     with pytest.raises(Failed, match=says):
         data.check("t")
     assert data.check("t", like="t@2").state == "good"
+
+
+def test_categories_that_changed(workspace):
+    for categories in (["a", "b"], ["a", "c"]):
+        data.add("t", pl.DataFrame({"x": pl.Series(["a"], dtype=pl.Enum(categories))}))
+    with pytest.raises(Failed, match=r"x was category\[a, b\] and is category\[a, c\]"):
+        data.check("t")
+
+
+def test_categories_that_a_record_of_before_does_not_name_are_no_change(workspace):
+    added = data.add("t", pl.DataFrame({"x": pl.Series(["a"], dtype=pl.Enum(["a", "b"]))}))
+    before = [DataTable(table.name, table.file, table.rows, (("x", "category"),)) for table in added.described]
+    update(open_store(), DataVersion, "t@1", lambda body: msgspec.structs.replace(body, described=tuple(before)))
+    data.add("t", pl.DataFrame({"x": pl.Series(["b"], dtype=pl.Enum(["a", "b"]))}))
+    assert data.check("t").state == data.check("t@1").state == "good"
+    assert (data.diff("t").tables[0].rows_added, data.diff("t").tables[0].retyped) == (1, ())
 
 
 def test_a_table_that_is_gone(workspace, tmp_path):

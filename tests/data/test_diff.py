@@ -1,6 +1,7 @@
 """Two versions compared by meaning."""
 
 import pandas as pd
+import polars as pl
 import pytest
 
 from aiinfra_lab import data
@@ -10,8 +11,8 @@ from aiinfra_lab.testing.data import folder
 BASE = pd.DataFrame({"id": [1, 2, 3, 4], "x": [1.0, 2.0, 3.0, None], "who": ["a", "a", "b", "c"]})
 
 
-def changed(frame: pd.DataFrame):
-    data.add("t", BASE)
+def changed(frame: pd.DataFrame | pl.DataFrame, before: pd.DataFrame | pl.DataFrame = BASE):
+    data.add("t", before)
     data.add("t", frame)
     return data.diff("t").tables[0]
 
@@ -35,6 +36,37 @@ def test_columns_that_came_went_and_changed_their_type(workspace):
     table = changed(BASE.drop(columns="who").assign(new=1, id=BASE.id.astype(float)))
     assert (table.columns_added, table.columns_removed) == (("new",), ("who",))
     assert table.retyped == (("id", "int64", "float64"),)
+
+
+def cities(values: list[str], categories: list[str]) -> pl.DataFrame:
+    return pl.DataFrame({"city": pl.Series(values, dtype=pl.Enum(categories))})
+
+
+@pytest.mark.parametrize(
+    ("after", "rows"),
+    [
+        (cities(["bern", "kiew"], ["bern", "kiew"]), (2, 2)),
+        (cities(["oslo", "rome"], ["rome", "oslo"]), (0, 0)),
+        (cities(["oslo", "rome"], ["oslo", "rome", "kiew"]), (0, 0)),
+    ],
+)
+def test_fixed_categories_are_compared_by_their_values_and_named_when_they_change(workspace, after, rows):
+    table = changed(after, cities(["oslo", "rome"], ["oslo", "rome"]))
+    assert (table.rows_added, table.rows_removed) == rows
+    categories = ", ".join(after.schema["city"].categories)
+    assert table.retyped == (("city", "category[oslo, rome]", f"category[{categories}]"),)
+
+
+def test_many_categories_that_change_by_one_are_told_apart(workspace):
+    many = [f"city{number}" for number in range(100)]
+    table = changed(cities(["city1"], [*many, "new"]), cities(["city1"], many))
+    ((_, old, new),) = table.retyped
+    assert (old[:20], new[:20]) == ("category[100 values ", "category[101 values ")
+
+
+def test_a_comma_in_a_category_makes_it_no_two(workspace):
+    ((_, old, new),) = changed(cities(["a"], ["b, c", "a"]), cities(["a"], ["b", "c", "a"])).retyped
+    assert old != new
 
 
 def test_what_shifted_in_a_column(workspace):

@@ -5,7 +5,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from aiinfra_lab.data.frames import is_frame, to_polars, write_frame
+from aiinfra_lab.data.frames import is_frame, to_pandas, to_polars, write_frame
 from aiinfra_lab.errors import Failed, UsageProblem
 
 ROWS = {"x": [1, 2], "y": ["a", None]}
@@ -44,6 +44,47 @@ def test_objects_of_several_kinds_are_refused_with_what_to_write(values):
     with pytest.raises(Failed) as caught:
         to_polars(pd.DataFrame({"x": pd.Series(values, dtype=object)}))
     assert "df['x'].astype(str)" in caught.value.fix
+
+
+def test_whole_numbers_of_more_than_64_bits_are_refused_with_what_to_write():
+    frame = pd.DataFrame({"x": pd.Series([1, 2**70], dtype=object)})
+    with pytest.raises(Failed) as caught:
+        to_polars(frame)
+    assert caught.value.fix == "write them as texts: df['x'] = df['x'].astype(str)"
+    assert to_polars(frame.astype(str))["x"].to_list() == ["1", str(2**70)]
+
+
+def test_nested_whole_numbers_of_more_than_64_bits_are_refused():
+    with pytest.raises(Failed):
+        to_polars(pd.DataFrame({"x": [[2**70]]}))
+
+
+def ordered(categories: list) -> pd.Categorical:
+    return pd.Categorical([categories[0], None], categories=categories, ordered=True)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pd.array([1, None, 2**60 + 1], dtype="Int64"),
+        pd.array([1, None, 2**64 - 1], dtype="UInt64"),
+        pd.array([True, None, False], dtype="boolean"),
+        ordered(["low", "middle", "high"]),
+        pd.Categorical(["b", None, "a"]),
+        [1.5, None, 2.0],
+        [1, 2, 3],
+    ],
+)
+def test_a_column_comes_back_as_pandas_had_it(tmp_path, column):
+    frame = pd.DataFrame({"x": column})
+    assert write_frame(frame, tmp_path / "x.parquet") == ""
+    pd.testing.assert_frame_equal(to_pandas(pl.read_parquet(tmp_path / "x.parquet")), frame, check_categorical=False)
+    assert to_pandas(pl.read_parquet(tmp_path / "x.parquet")).x.dtype == frame.x.dtype
+
+
+@pytest.mark.parametrize("column", [ordered([3, 1]), pd.Categorical(["a"], categories=["a", "b"])])
+def test_categories_that_cannot_be_kept_are_named(tmp_path, column):
+    assert write_frame(pd.DataFrame({"x": column}), tmp_path / "x.parquet").startswith("column x ")
 
 
 def test_the_same_rows_are_the_same_bytes_however_they_are_chunked(tmp_path):

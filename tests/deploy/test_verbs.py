@@ -229,7 +229,7 @@ def test_a_killed_process_comes_back_goes_on_counting_and_show_says_so(register)
     until(lambda: deploy.show("delay").state == "running")
     after = deploy.show("delay")
     assert (after.url, after.count) == (endpoint.url, 3)
-    assert any("started again 1 time" in note for note in after.notes)
+    assert any("started again once" in note for note in after.notes)
     assert endpoint.predict([ROW])
 
 

@@ -140,3 +140,11 @@ def test_entries_of_others_are_not_removed(kept):
     (kernels / "aiinfra-trainer2" / "kernel.json").write_text("{}")
     gpu.stop("trainer")
     assert (kernels / "aiinfra-trainer2").exists()
+
+
+def test_ls_takes_a_session_whose_keeper_was_killed_out_of_the_launcher(kept):
+    entry = Path(os.environ["JUPYTER_DATA_DIR"]) / "kernels" / "aiinfra-trainer"
+    assert entry.exists()
+    os.kill(keeper_pid(kept), signal.SIGKILL)
+    until(lambda: gpu.ls().items[0].state == "ended (its keeper was killed)")
+    assert not entry.exists()

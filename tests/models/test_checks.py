@@ -96,6 +96,17 @@ def test_each_bound_is_a_finding(champion, require, states):
     assert [finding.state for finding in checks._metrics(champion, bounds(require))] == states
 
 
+@pytest.mark.parametrize(("auc", "shown"), [(0.69996, "it is 0.69996"), (0.7, "it is 0.7"), (0.65, "it is 0.65")])
+def test_a_measure_just_beyond_its_bound_does_not_read_like_the_bound(workspace, auc, shown):
+    (finding,) = checks._metrics(version(1, {"auc": auc}), bounds("auc >= 0.7"))
+    assert (finding.detail, finding.state) == (shown, "good" if auc >= 0.7 else "bad")
+
+
+def test_a_measure_just_below_the_champions_does_not_read_like_it(champion):
+    (finding,) = compared(version(2, {"auc": 0.8 - 1e-9}))
+    assert finding.detail == "auc is 0.799999999, the champion's is 0.8"
+
+
 def test_a_run_that_measured_nothing_cannot_be_judged(workspace):
     (finding,) = checks._metrics(version(1, {}), [])
     assert (finding.what, finding.state) == ("metrics", "cannot tell")

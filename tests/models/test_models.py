@@ -10,7 +10,8 @@ from aiinfra_lab.data.record import DataVersion
 from aiinfra_lab.errors import Conflict, Failed, LabError, NotFound, UsageProblem
 from aiinfra_lab.features.contract import Columns
 from aiinfra_lab.models import artifact, record, results
-from aiinfra_lab.models.record import ModelAliases
+from aiinfra_lab.models.record import ModelAliases, ModelVersion
+from aiinfra_lab.resolve import resolve
 from aiinfra_lab.store import open_store
 from tests import records
 
@@ -361,7 +362,25 @@ def test_diff_compares_the_values_of_columns_by_their_names():
     table = pd.DataFrame({"a": ["x", "y"], "b": ["x", "x"], "y": [0, 1]})
     old = Columns.fit(table, ["a", "b"], "y")
     new = Columns.fit(table.assign(b=["x", "z"]), ["b"], "y")
-    assert [pair for pair in results._columns(old, new) if pair[0].startswith("values")] == [("values of b", 1, 2)]
+    assert ("values of b", "1", "2, with z") in results._columns(old, new)
+
+
+def test_diff_shows_values_of_a_column_that_are_others_though_as_many():
+    table = pd.DataFrame({"a": list("pqrstu") * 2, "y": [0, 1] * 6})
+    old, new = Columns.fit(table, ["a"], "y"), Columns.fit(table.assign(a=table.a.str.upper()), ["a"], "y")
+    assert ("values of a", "6, with p, q, r, s, t, …", "6, with P, Q, R, S, T, …") in results._columns(old, new)
+    assert [pair for pair in results._columns(old, old) if pair[1] != pair[2]] == []
+
+
+def test_diff_shows_a_file_that_is_gone_and_numbers_that_differ_apart(model):
+    version = resolve(model, ModelVersion)
+    less = {name: digest for name, digest in version.body.files.items() if name != "card.md"}
+    metrics = version.body.metrics
+    other = version.with_(files=less, metrics={**metrics, "auc": metrics["auc"] + 1e-9})
+    found = {what: (before, after) for what, before, after in results.changes(other, version)}
+    assert found.keys() == {"file card.md", "metric auc"}
+    assert found["file card.md"][1] == "–"
+    assert len({*found["metric auc"]}) == 2
 
 
 def test_diff_shows_what_differs_by_meaning(model, another):

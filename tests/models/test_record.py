@@ -36,6 +36,22 @@ def test_a_version_of_the_first_version_is_read_as_it_is(workspace):
     assert body.checked == LastCheck(verdict="good", require=parse("auc > 0.7"), margin=0.0, at=5.0)
 
 
+def test_what_was_required_beyond_all_numbers_is_never_reached_and_can_be_written_again(workspace):
+    stored(
+        "models", "late@2", {**VERSION, "checked": {**VERSION["checked"], "require": "auc > 1e400 and loss > -1e400"}}
+    )
+    body = record.change("late@2", note="x").body
+    assert [term.holds(1e308) for term in body.checked.require.terms] == [False, True]
+    assert open_store().get(ModelVersion, "late@2").body == body
+
+
+@pytest.mark.parametrize("text", ["[]", "null"])
+def test_a_version_of_the_first_version_that_is_no_object_is_damaged(workspace, text):
+    stored("models", "late@2", json.loads(text))
+    with pytest.raises(Damaged):
+        open_store().get(ModelVersion, "late@2")
+
+
 def test_aliases_of_the_first_version_are_read_as_they_are(workspace):
     stored("models.aliases", "late", ALIASES)
     body = open_store().get(ModelAliases, "late").body

@@ -37,6 +37,16 @@ def test_a_limit_may_be_written_in_seconds():
     assert bounds_of(parse_bounds("p99_ms > 0.5s"))[0].key == "slower_than_500ms"
 
 
+def test_limits_that_differ_in_the_last_digit_are_counted_apart():
+    keys = {bound.key for bound in bounds_of(parse_bounds("p95_ms > 80.00001 or p50_ms > 80.00002"))}
+    assert keys == {"slower_than_80.00001ms", "slower_than_80.00002ms"}
+
+
+def test_a_long_limit_is_said_with_all_its_digits():
+    judged = judge(bounds_of(parse_bounds("p95_ms > 12345670")), {"slower_than_12345670ms": (0, 10)})
+    assert "took longer than 12345670 ms" in judged.reasons[0]
+
+
 @pytest.mark.parametrize(
     ("text", "fix"),
     [
