@@ -19,6 +19,7 @@ from .nouns import TABLE
 
 # Sections of the settings besides those of the nouns.
 _SECTIONS = ("store", "jobs")
+HOME = ".aiinfra"
 FILE = "aiinfra.toml"
 # These name the place itself, or what a child process is; they are no settings.
 _PLACES = ("AIINFRA_WORKSPACE", "AIINFRA_PROJECT", "AIINFRA_JOB", "AIINFRA_JOB_DIR", "AIINFRA_CONTEXT")
@@ -64,8 +65,8 @@ class Settings:
 
     @property
     def home(self) -> Path:
-        """The toolkit's own folder inside the workspace."""
-        return self.workspace / ".aiinfra"
+        """The toolkit's own folder inside the workspace; `files.make_folder` makes it, for its owner only."""
+        return self.workspace / HOME
 
     def get(self, key: str, default: T) -> T:
         """The setting `section.key`, of the default's type.

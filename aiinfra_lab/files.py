@@ -20,12 +20,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TypeVar
 
+from .config import HOME
 from .errors import Conflict, Denied, LabError, Unavailable
 
 READABLE = 0o644
 OWNER_ONLY = 0o600
 FIX = "make it writable, or choose another place"
 _MANY = 200
+# Of renameat2(2).
+_HERE, _RENAME_EXCHANGE = -100, 2
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 _REFUSED = (*_TAKEN, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP)
@@ -82,7 +85,7 @@ def writing(path: Path, *, mode: int = READABLE, flush: bool = True, fix: str = 
     fix: what Denied advises when the place may not be written. Unavailable when the disk is full
     """
     with lab_errors(path, fix):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         aside, handle = _aside(path, lambda new: os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
         try:
             yield aside
@@ -114,11 +117,22 @@ def lab_errors(place: Path, fix: str = FIX) -> Iterator[None]:
 # ---- folders ----
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it, unless it is there. The toolkit's own folder in a workspace is made for its
+    owner only: nobody else then reaches what lies below, whatever modes that has.
+    """
+    for above in (path, *path.parents):
+        if above.name == HOME:
+            above.parent.mkdir(parents=True, exist_ok=True)
+            above.mkdir(mode=0o700, exist_ok=True)
+    path.mkdir(parents=True, exist_ok=True)
+
+
 @contextlib.contextmanager
 def building(target: Path) -> Iterator[Path]:
     """An empty folder beside `target`, to be filled and published; gone when the block ends unless it was."""
     with lab_errors(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
         aside, handle = _aside(target, _open_new_folder)
         try:
             yield aside
@@ -130,32 +144,30 @@ def building(target: Path) -> Iterator[Path]:
 def publish(finished: Path, target: Path, *, replace: bool = False, flush: bool = True) -> None:
     """Give a finished folder or file its name, on the same file system; it is on the disk when this returns.
 
-    Conflict when the name is taken, unless `replace`, which is for what can be made again: a folder cannot be
-    renamed over another, so a kill between the two renames leaves no name, and the next write beside it clears the old.
+    Conflict when the name is taken, unless `replace`: then the two change places in one step, and the old one goes.
+    Where the system has no such step, a kill may leave the old one aside and nothing under the name; the next publish
+    of that name puts it back first.
 
     flush: False for contents that are flushed already, or that can be made again; the name is flushed all the same.
     """
     if flush:
         flush_tree(finished)
     with lab_errors(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        old = _beside(target)
+        make_folder(target.parent)
+        _put_back(target)
         # A rename replaces a file without a word; only a folder that holds something is refused.
         if target.is_file() and not replace:
             raise _taken(target)
-        if target.exists() and replace:
-            target.rename(old)  # away first: a full folder cannot be renamed over, and removing it takes a while
         try:
-            finished.rename(target)
+            if target.exists() and replace:
+                _replace(finished, target)
+            else:
+                finished.rename(target)
+                _flush(target.parent)
         except OSError as problem:
-            if old.exists():
-                old.rename(target)
             if problem.errno not in _TAKEN:
                 raise
             raise _taken(target) from problem
-        # The old one goes last: until the new name is on the disk, a power cut may leave nothing else.
-        _flush(target.parent)
-        _remove(old)
 
 
 def flush_tree(path: Path) -> None:
@@ -203,11 +215,17 @@ def is_locked(path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def lock(path: Path) -> Iterator[None]:
-    """Hold the file alone, waiting for whoever holds it now, as long as that takes; its folder is made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+def lock(path: Path, *, on_wait: Callable[[], object] | None = None) -> Iterator[None]:
+    """Hold the file alone, waiting for whoever holds it now, as long as that takes; its folder is made.
+
+    on_wait: called once when that takes longer than a second
+    """
+    make_folder(path.parent)
+    file = take_lock(path) if on_wait else None
+    if on_wait and file is None:
+        on_wait()
+    with file or path.open("ab") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)  # at once where it is held already
         yield
 
 
@@ -276,17 +294,63 @@ def _stem(path: Path) -> str:
 
 def _clear_left(path: Path) -> None:
     """Remove what writers of this file left that were killed: nobody holds its lock."""
-    stem = _stem(path)
+    # Exactly as `_beside` names them: anything else is somebody's file.
+    ours = re.compile(rf"{re.escape(_stem(path))}[0-9a-f]{{8}}\.part")
     with os.scandir(path.parent) as entries:
-        left = [Path(each) for each in entries if each.name.startswith(stem) and each.name.endswith(".part")]
+        left = [Path(each) for each in entries if ours.fullmatch(each.name)]
     for each in left:
+        _when_left(each, _remove)
+
+
+def _when_left(path: Path, act: Callable[[Path], object]) -> None:
+    """Do that with what lies there, unless a living process holds it or it may not be touched."""
+    with contextlib.suppress(OSError):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            act(path)
+        finally:
+            os.close(handle)
+
+
+def _replace(finished: Path, target: Path) -> None:
+    """Put one in the place of the other, and remove that."""
+    if _exchange(finished, target):
+        # The old one goes last: until the new name is on the disk, a power cut may leave nothing else.
+        _flush(target.parent)
+        _remove(finished)
+        return
+    old, handle = _old_of(target), os.open(target, os.O_RDONLY)
+    try:
         with contextlib.suppress(OSError):
-            handle = os.open(each, os.O_RDONLY)
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                _remove(each)
-            finally:
-                os.close(handle)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        target.rename(old)  # a full folder cannot be renamed over, and removing it takes a while
+        try:
+            finished.rename(target)
+        except OSError:
+            old.rename(target)
+            raise
+        _flush(target.parent)
+        _remove(old)
+    finally:
+        os.close(handle)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Whether two names changed places in one step: Linux can, on most file systems."""
+    import ctypes  # here, since few ever replace a folder
+
+    swap = getattr(ctypes.CDLL(None), "renameat2", None)
+    return swap is not None and swap(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _RENAME_EXCHANGE) == 0
+
+
+def _old_of(target: Path) -> Path:
+    return target.with_name(f"{_stem(target)}old")
+
+
+def _put_back(target: Path) -> None:
+    """Where whoever replaced it was killed between two renames: the old one gets its name again, or goes."""
+    _when_left(_old_of(target), lambda old: _remove(old) if target.exists() else old.rename(target))
 
 
 def _open_new_folder(path: Path) -> int:

@@ -233,13 +233,13 @@ class Noun(Generic[B]):
         return []
 
     def _present(self) -> list[Record[B]]:
-        """The records of what was not removed."""
+        """The records of what was not removed, as far as they can be read."""
         # Imported here: the settings import TABLE, and the store imports the settings.
         from .store import open_store
 
         if self.kind is None:
             return []
-        return [record for record in open_store().list(self.kind) if not record.body.is_removed]
+        return [record for record in open_store().list(self.kind, skip_unreadable=True) if not record.body.is_removed]
 
 
 def find(noun: str) -> Noun[Any]:

@@ -82,7 +82,8 @@ def _known(noun: nouns.Noun[Any], uri: Uri) -> str:
     """What there is of that name, or which names there are, or how to make the first."""
     assert noun.kind is not None
     if noun.has_versions:
-        versions = [record for record in open_store().list(noun.kind, name=uri.name) if not record.body.is_removed]
+        found = open_store().list(noun.kind, name=uri.name, skip_unreadable=True)
+        versions = [record for record in found if not record.body.is_removed]
         if versions:
             return "there are: " + ", ".join(record.name for record in versions[:8])
     names, first = noun.names(), noun.first(uri.name)

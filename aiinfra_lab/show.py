@@ -147,12 +147,16 @@ class Comparison(Result):
 
 @dataclass(frozen=True, repr=False)
 class Listing(Result):
-    """Things in a table, newest first. `header` names the fields of each that are shown."""
+    """Things in a table, newest first. `header` names the fields of each that are shown.
+
+    unreadable: how many it lacks because their records cannot be read.
+    """
 
     uri: str
     items: tuple[Any, ...]
     header: tuple[str, ...]
     empty: str = "there is none yet"
+    unreadable: int = 0
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.items)
@@ -168,9 +172,13 @@ class Listing(Result):
 
     def card(self) -> Card:
         rows = [[shown(name, _plain(getattr(item, name))) for name in self.header] for item in self.items]
-        return Card(
-            self.uri, header=[label(name) for name in self.header], rows=rows, notes=() if rows else (self.empty,)
-        )
+        notes = [lacking(self.unreadable)] if self.unreadable else [] if rows else [self.empty]
+        return Card(self.uri, header=[label(name) for name in self.header], rows=rows, notes=notes)
+
+
+def lacking(count: int) -> str:
+    """The sentence below a list that lacks so many records."""
+    return f"{count} record{'s' * (count > 1)} cannot be read: `%lab check` names what helps"
 
 
 class LiveFrame:
@@ -205,6 +213,15 @@ class LiveFrame:
         if self._handle is not None:
             # `clear_output` would take all of the cell's outputs.
             self._handle.update({"text/plain": ""}, raw=True)
+
+
+def waiting(uri: str, what: str) -> None:
+    """Say what a verb waits for, before it has a result: an output of the cell, outside a notebook a line of stderr."""
+    if in_notebook():
+        LiveFrame(Card(uri, "waiting", notes=[what]))
+    else:
+        sys.stderr.write(f"{what}\n")
+        sys.stderr.flush()
 
 
 def in_notebook() -> bool:

@@ -129,6 +129,12 @@ def leading_version(file_name: str, name: str) -> int:
     return int(found[1]) if found else 0
 
 
+def leading_label(file_name: str) -> str:
+    """The label with which a file's name begins: `a@3` and, of a part, `a@3#0f` of `a@3-0f.parquet`; else nothing."""
+    found = re.match(rf"({_NAME.pattern}@[0-9]+)(?:-([0-9a-f]+))?", file_name)
+    return "#".join(filter(None, found.groups())) if found else ""
+
+
 def _tag(words: str, tag: str) -> tuple[int | None, str | None]:
     # No leading zero: `@07` would be a second spelling of `@7`, and records are found by their spelling.
     if re.fullmatch(r"[1-9][0-9]{0,9}", tag):

@@ -24,7 +24,8 @@ from typing import Annotated, Any, Literal, ParamSpec, TypeVar
 from .config import opt_out
 from .errors import Denied, Failed, LabError, Unavailable, UsageProblem, did_you_mean
 from .nouns import TABLE
-from .show import Card, Result
+from .show import Card, Listing, Result
+from .store.base import left_out
 from .units import Unit
 
 VERBS = {
@@ -198,8 +199,9 @@ class Verb:
             raise UsageProblem(f"{self.noun} {self.name} needs {' and '.join(missing)}", self.usage())
         # Before the verb imports the libraries, some of which read these variables as they are imported.
         opt_out()
-        with _plainly():
-            return self.function(**{name: known[name].read(value) for name, value in values.items()})
+        with _plainly(), left_out() as lacks:
+            result = self.function(**{name: known[name].read(value) for name, value in values.items()})
+        return dataclasses.replace(result, unreadable=len(lacks)) if lacks and isinstance(result, Listing) else result
 
 
 @contextlib.contextmanager

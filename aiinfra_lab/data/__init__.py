@@ -65,7 +65,7 @@ def ls(name: DataName | None = None) -> Listing:
     """
     wanted = Uri.parse(name, noun="data").name if name else None
     # `described` and not `handle`, which would take every listed version out of the store.
-    items = tuple(versions.described(record) for record in versions.versions(wanted))
+    items = tuple(versions.described(record) for record in versions.versions(wanted, skip_unreadable=True))
     header = ("uri", "rows", "files", "size_bytes", "source", "added_at")
     return Listing("data", items, header, "there is none yet: `%data add NAME PATH` makes one")
 

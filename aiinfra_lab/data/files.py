@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .. import files
+from .. import files, show
 from ..errors import Conflict, Damaged, Denied, Failed, NotFound
 from ..store import canonical
 
@@ -139,8 +139,8 @@ def incoming(home: Path) -> Iterator[Path]:
     """
     parent = home / "data" / "incoming"
     with files.lab_errors(home, _FIX):
-        parent.mkdir(parents=True, exist_ok=True)
-        with files.lock(home / "data" / "lock"):
+        files.make_folder(parent)
+        with files.lock(home / "data" / "lock", on_wait=_show_waiting):
             # Under the lock, so none of these belongs to a process that is still at work.
             for left in parent.iterdir():
                 shutil.rmtree(left, ignore_errors=True)
@@ -150,6 +150,10 @@ def incoming(home: Path) -> Iterator[Path]:
                 yield folder / "new"
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def _show_waiting() -> None:
+    show.waiting("data", "waits until another process of this workspace has taken its data in; Ctrl-C changes nothing")
 
 
 def _copy(source: Path | str, target: Path | str) -> None:

@@ -26,9 +26,10 @@ def content_store(where: Settings) -> VersionStore:
     return store
 
 
-def versions(name: str | None = None) -> list[Record[DataVersion]]:
-    """All versions that were not removed, or those of one name, newest first."""
-    return [record for record in open_store().list(DataVersion, name=name) if not record.body.is_removed]
+def versions(name: str | None = None, *, skip_unreadable: bool = False) -> list[Record[DataVersion]]:
+    """All versions that were not removed, or those of one name, newest first. skip_unreadable: see `Store.list`."""
+    found = open_store().list(DataVersion, name=name, skip_unreadable=skip_unreadable)
+    return [record for record in found if not record.body.is_removed]
 
 
 def before(record: Record[DataVersion]) -> Record[DataVersion] | None:

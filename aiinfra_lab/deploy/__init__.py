@@ -87,7 +87,7 @@ def stop(name: EndpointName) -> Endpoint:
 @verb("deploy")
 def ls() -> Listing:
     """List the endpoints, newest first."""
-    records = open_store().list(EndpointRecord)
+    records = open_store().list(EndpointRecord, skip_unreadable=True)
     records = sorted(records, key=lambda record: record.body.started_at, reverse=True)
     found = [results.endpoint(record, state) for record, state in lifecycle.observe_all(records)]
     header = ("uri", "state", "champion", "canary", "count", "url")

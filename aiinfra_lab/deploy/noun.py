@@ -42,8 +42,9 @@ class DeployNoun(Noun[EndpointRecord]):
 
     def watched(self, ended: int = 20) -> Sequence[Observation]:
         store = open_store()
-        living = self.observe(store.list(EndpointRecord, is_open=True))
-        over = self.observe(store.list(EndpointRecord, is_open=False, limit=ended, order="written"))
+        living = self.observe(store.list(EndpointRecord, is_open=True, skip_unreadable=True))
+        last = store.list(EndpointRecord, is_open=False, limit=ended, order="written", skip_unreadable=True)
+        over = self.observe(last)
         # One that was found to have ended just now is in both.
         return list({item.uri: item for item in (*over, *living)}.values())
 
@@ -56,7 +57,7 @@ class DeployNoun(Noun[EndpointRecord]):
         return [state.job] if state.job else []
 
     def spans(self) -> Sequence[Span]:
-        records = open_store().list(EndpointRecord)
+        records = open_store().list(EndpointRecord, skip_unreadable=True)
         return [span for record, state in lifecycle.observe_all(records) for span in _spans(record, state)]
 
     def keepings(self) -> Sequence[Keeping]:
@@ -64,7 +65,7 @@ class DeployNoun(Noun[EndpointRecord]):
 
     def notices(self) -> Sequence[Notice]:
         """An endpoint serves versions, an alias names one: when they differ, somebody may be surprised."""
-        return list(filter(None, map(_notice, open_store().list(EndpointRecord))))
+        return list(filter(None, map(_notice, open_store().list(EndpointRecord, skip_unreadable=True))))
 
     def references(self) -> Sequence[Reference]:
         return [reference for record in open_store().list(EndpointRecord) for reference in _references(record)]

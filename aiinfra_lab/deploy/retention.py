@@ -30,7 +30,7 @@ def log_bytes(where: Settings) -> float:
 
 def log_files() -> list[KeptFile]:
     """Every file of every endpoint's log on this machine that may be deleted, of each endpoint the oldest first."""
-    return [file for record in open_store().list(EndpointRecord) for file in _of(record)]
+    return [file for record in open_store().list(EndpointRecord, skip_unreadable=True) for file in _of(record)]
 
 
 def _of(record: Record[EndpointRecord]) -> Iterator[KeptFile]:

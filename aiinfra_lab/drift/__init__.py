@@ -91,7 +91,8 @@ def ls(name: EndpointName | None = None) -> Listing:
     name: only those on this endpoint
     """
     wanted = Uri.parse(name, "deploy").name if name else None
-    items = tuple(map(DriftReport.of, _newest_first(open_store().list(DriftRecord, name=wanted))))
+    found = open_store().list(DriftRecord, name=wanted, skip_unreadable=True)
+    items = tuple(map(DriftReport.of, _newest_first(found)))
     if name and not items:
         served.endpoint(name)  # an endpoint without a verdict is one thing, a name that nothing has another
     header = ("uri", "state", "drifted", "rows_now", "against", "checked_at")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..config import settings
 from ..errors import NotFound
-from ..files import writing
+from ..files import make_folder, writing
 from ..providers import make, names
 from .base import SampleReport
 
@@ -34,7 +34,8 @@ def keep(reference: pl.DataFrame, current: pl.DataFrame) -> str:
     name = secrets.token_hex(6)
     folder = _folder(name)
     # The rows may be about people, and the log that they came from is as private.
-    folder.mkdir(parents=True, mode=0o700)
+    make_folder(folder.parent)
+    folder.mkdir(mode=0o700)
     for sample, frame in zip(_SAMPLES, (reference, current), strict=True):
         frame.write_parquet(folder / f"{sample}.parquet")
     return name

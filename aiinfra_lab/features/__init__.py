@@ -134,7 +134,7 @@ def ls() -> Listing:
     """List the feature sets, newest first."""
     from . import sets
 
-    found = tuple(feature_set(record) for record in sets.versions())
+    found = tuple(feature_set(record) for record in sets.versions(skip_unreadable=True))
     empty = "there is none yet: `%%features add NAME` makes one"
     return Listing("features", found, ("uri", "label", "data", "online_as_of", "created_at"), empty)
 

@@ -101,9 +101,13 @@ def find_or_none(text: object) -> Record[FeatureSetVersion] | None:
         return None
 
 
-def versions(name: str | None = None) -> list[Record[FeatureSetVersion]]:
-    """All versions that were not removed, or those of one feature set, newest first."""
-    return [record for record in open_store().list(FeatureSetVersion, name=name) if not record.body.is_removed]
+def versions(name: str | None = None, *, skip_unreadable: bool = False) -> list[Record[FeatureSetVersion]]:
+    """All versions that were not removed, or those of one feature set, newest first.
+
+    skip_unreadable: see `Store.list`.
+    """
+    found = open_store().list(FeatureSetVersion, name=name, skip_unreadable=skip_unreadable)
+    return [record for record in found if not record.body.is_removed]
 
 
 def same(stored: Spec, spec: Spec, events: Iterable[Events]) -> bool:

@@ -30,9 +30,9 @@ class GpuNoun(Noun[SessionRecord]):
 
     def watched(self, ended: int = 20) -> Sequence[Observation]:
         store = open_store()
-        living = store.list(SessionRecord, is_open=True)
+        living = store.list(SessionRecord, is_open=True, skip_unreadable=True)
         # An end is the last that is written of a start, so the last written are the last ended.
-        over = store.list(SessionRecord, is_open=False, limit=ended, order="written")
+        over = store.list(SessionRecord, is_open=False, limit=ended, order="written", skip_unreadable=True)
         seen = self.observe([*living, *over])
         last = sorted((one for one in seen if not one.is_live), key=lambda one: one.ended_at or 0.0, reverse=True)
         return [*(one for one in seen if one.is_live), *last[:ended]]
@@ -45,7 +45,7 @@ class GpuNoun(Noun[SessionRecord]):
         return [asked.handle] if asked.handle and asked.is_on_this_machine else []
 
     def spans(self) -> Sequence[Span]:
-        found = sessions.observe_all(open_store().list(SessionRecord))
+        found = sessions.observe_all(open_store().list(SessionRecord, skip_unreadable=True))
         return [span for each in found for span in _spans(each)]
 
 

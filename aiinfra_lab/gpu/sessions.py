@@ -46,8 +46,8 @@ class ObservedSession:
 
 
 def records() -> list[Record[SessionRecord]]:
-    """Sessions, the last started first."""
-    found = open_store().list(SessionRecord)
+    """Sessions, the last started first, as far as their records can be read."""
+    found = open_store().list(SessionRecord, skip_unreadable=True)
     return sorted(found, key=lambda record: record.body.started_at, reverse=True)
 
 

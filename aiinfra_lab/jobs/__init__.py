@@ -81,7 +81,8 @@ def prepare(
     log_bytes()  # a bound that makes no sense is refused before anything starts
     job_id = f"{uri.noun}-{uri.name}-{secrets.token_hex(4)}"
     folder = folder_of(job_id)
-    folder.mkdir(parents=True, mode=0o700)
+    files.make_folder(folder.parent)
+    folder.mkdir(mode=0o700)
     spec = {"argv": list(argv), "env": dict(env or {}), "cwd": str(cwd or settings().project)}
     (folder / "spec.json").write_text(json.dumps({**spec, "deadline_s": deadline_s}))
     body = JobRecord(
@@ -119,7 +120,7 @@ def launch() -> None:
     # Two who look at once may each start one: the later supervisor finds the lock taken and ends.
     if is_watched():
         return
-    home.mkdir(parents=True, exist_ok=True)
+    files.make_folder(home)
     # Through a shell that ends at once: the supervisor must be nobody's child, or it would be left as a zombie.
     command = [sys.executable, "-m", "aiinfra_lab.jobs.supervisor"]
     log = home / "supervisor.log"

@@ -27,7 +27,7 @@ def unsupervised(home: Path) -> Iterator[None]:
 
     Unavailable when it does not leave.
     """
-    home.mkdir(parents=True, exist_ok=True)
+    files.make_folder(home)
     try:
         # LEAVE first: it makes the supervisor let go of LOCK, and LOCK then keeps a new one from starting.
         with _held(home / LEAVE), _held(home / LOCK):
@@ -50,7 +50,8 @@ def _held(path: Path) -> Iterator[None]:
 
 def end_unknown(home: Path) -> list[str]:
     """End the jobs that the store does not know, politely first; returns what they were for, e.g. gpu:trainer."""
-    known = {record.name for record in open_store().list(JobRecord)}
+    # By the keys alone: a job whose record cannot be read is known all the same.
+    known = {key.name for key in open_store().changed() if key.kind == JobRecord.kind}
     folders = [folder for folder in (home / "jobs").glob("*/") if folder.name not in known and _lives(folder)]
     leaders = {folder.name: _leader(folder) for folder in folders}
     for job_id, leader in leaders.items():
@@ -67,7 +68,7 @@ def settle(home: Path) -> None:
     Those that have ended since stay ended: they may have been stopped, and a supervisor would start them again.
     """
     store = open_store()
-    for record in store.list(JobRecord, is_open=True):
+    for record in store.list(JobRecord, is_open=True, skip_unreadable=True):
         if record.body.supervised:
             store.commit([_observed(record, home / "jobs" / record.name)])
 

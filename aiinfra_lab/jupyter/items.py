@@ -99,9 +99,10 @@ def items_since(watch: ItemFeed, since: int, where: Settings) -> dict[str, objec
 def _jobs() -> Iterator[Job]:
     """Every live job and the last that ended: also those that no noun's record names, such as an earlier start."""
     store = open_store()
-    yield from map(jobs.observe, store.list(JobRecord, is_open=True))
+    yield from map(jobs.observe, store.list(JobRecord, is_open=True, skip_unreadable=True))
     # What was written last need not have ended last: twice as many as are shown leaves room for those.
-    yield from map(jobs.observe, store.list(JobRecord, is_open=False, limit=2 * ENDED_SHOWN, order="written"))
+    last = store.list(JobRecord, is_open=False, limit=2 * ENDED_SHOWN, order="written", skip_unreadable=True)
+    yield from map(jobs.observe, last)
 
 
 def _of_job(job: Job) -> Observation:

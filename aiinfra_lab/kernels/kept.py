@@ -81,7 +81,8 @@ class KeptKernel:
 
     def hold(self) -> IO[bytes]:
         """Be its keeper until the file is closed. Conflict when another process is."""
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        files.make_folder(self.folder.parent)
+        self.folder.mkdir(exist_ok=True, mode=0o700)
         file = files.take_lock(self.folder / "lock")
         if file is None:
             raise Conflict(f"another keeper holds {self.uri}", f"look at it with {self.command('show')}")

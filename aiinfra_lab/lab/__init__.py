@@ -15,11 +15,12 @@ from ..config import FILE, Settings, inside, settings
 from ..errors import Conflict, Failed, NotFound, UsageProblem, did_you_mean
 from ..files import write
 from ..nouns import TABLE
-from ..show import MAX_ROWS, Card, Listing, Result, shown
+from ..show import MAX_ROWS, Card, Listing, Result, lacking, shown
 from ..store import Event, LoggedEvent, Record, open_store
+from ..store.base import left_out
 from ..uris import Uri
 from ..verbs import Choices, FilePath, Name, verb
-from . import checks, examples, retention
+from . import checks, damage, examples, retention
 from .noun import WORKSPACE, WorkspaceRecord
 from .things import living, things
 
@@ -117,7 +118,8 @@ def start(
 
     folder: where; the current workspace when there is one, else the current folder
     from: an example to write into it, e.g. example:flights
-    restore: put back the newest sound copy of a damaged store
+    restore: put back the newest sound copy of a damaged store. One is made at the first change of a day: what was done
+        since is lost, and `lab check` names the files that no record names then
     """
     if from_:
         examples.check(from_)
@@ -154,7 +156,9 @@ def check(*, audit: bool = False, report: bool = False) -> Checkup:
     findings = tuple(checks.run(settings(), with_audit=audit))
     bad = [finding for finding in findings if finding.state == "bad"]
     if bad and not report:
-        raise Failed("; ".join(f"{item.what}: {item.detail}" for item in bad), "; ".join(item.fix for item in bad))
+        raise Failed(
+            "; ".join(f"{item.what}: {item.detail}" for item in bad), "; ".join(dict.fromkeys(item.fix for item in bad))
+        )
     return Checkup("lab:check", not bad, findings)
 
 
@@ -223,7 +227,7 @@ def _event(item: LoggedEvent) -> str:
 def _made(where: Settings, from_: str | None, restore: bool) -> Workspace:
     where.project.mkdir(parents=True, exist_ok=True)
     # First of all: what follows reads the store, and writes into it.
-    notes = checks.restore_store(where.home) if restore else []
+    notes = damage.restore_store(where.home) if restore else []
     wrote, other = examples.write(from_, where.project) if from_ else ([], [])
     notes += [f"left as it was, though the example's differs: {', '.join(other)}"] if other else []
     store = open_store()
@@ -252,7 +256,10 @@ def _is_checkout(folder: Path) -> bool:
 def _workspace(where: Settings, wrote: tuple[str, ...] = (), notes: tuple[str, ...] = ()) -> Workspace:
     from .. import cost
 
-    counts = Counter(Uri.parse(thing.uri).noun for thing in things())
-    exists = {noun: counts[noun] for noun in TABLE if noun in counts}
-    lives = tuple(f"{item.uri} ({item.state})" for item in living())
-    return Workspace(_URI, str(where.workspace), exists, lives, cost.spent_usd(), wrote, notes)
+    with left_out() as lacks:
+        counts = Counter(Uri.parse(thing.uri).noun for thing in things())
+        exists = {noun: counts[noun] for noun in TABLE if noun in counts}
+        lives = tuple(f"{item.uri} ({item.state})" for item in living())
+        spent_usd = cost.spent_usd()
+    notes += (lacking(len(lacks)),) if lacks else ()
+    return Workspace(_URI, str(where.workspace), exists, lives, spent_usd, wrote, notes)

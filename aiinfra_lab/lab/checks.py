@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
 import os
 import platform
+import shlex
 import shutil
 import sys
 import time
@@ -13,15 +15,16 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from .. import audit, nouns, providers
 from ..config import Settings, settings
-from ..errors import Conflict, LabError, did_you_mean
-from ..jobs import JobRecord, restored
-from ..store import Body, Event, open_store
-from ..store.sqlite import SqliteStore, copies, restore
+from ..errors import Damaged, LabError, did_you_mean
+from ..store import open_store
+from ..store.sqlite import SqliteStore, copies
 from ..units import show_bytes, show_duration
-from . import retention
+from . import damage, retention
+from .orphans import orphans
 
 _LEAST_FREE_BYTES = 2 * 2**30
 # The first commit of a day makes a copy: without one for two days nothing was committed, or copying fails.
@@ -46,7 +49,7 @@ def run(where: Settings, *, with_audit: bool) -> Iterator[HealthFinding]:
     yield _workspace(where)
     yield _disk(where.workspace)
     yield from _store(where.home)
-    yield from _records()
+    yield from _records(where.home)
     if with_audit:
         yield _audit()
     yield _front_end()
@@ -62,58 +65,16 @@ def known_uris() -> list[str]:
     return sorted(set(found))
 
 
-def restore_store(home: Path) -> list[str]:
-    """Put the newest sound copy back, and in order what lives; says what was done and what is lost.
-
-    Conflict when nothing is wrong with the store.
-    """
-    if job := os.environ.get("AIINFRA_JOB"):  # the copy may not know it, and then it would have to end itself
-        raise Conflict(f"this runs in the job {job}", "`%lab start --restore` in a terminal, or a kernel of its own")
-    with restored.unsupervised(home):
-        store = _damaged_store()
-        newest = store.head()[0]
-        copy, aside = restore(store.path)
-        first = store.head()[0] + 1
-        # Once the copy is in place, since it decides which jobs are known.
-        ended = restored.end_unknown(home)
-        restored.settle(home)
-    made = time.strftime("%Y-%m-%d %H:%M", time.localtime(copy.stat().st_mtime))
-    notes = [f"restored the copy of {made}; the damaged store is kept in {aside.name}", _lost(first, newest)]
-    if ended:
-        count = f"{len(ended)} process" + "es" * (len(ended) > 1)
-        notes.append(f"ended {count} that the copy knows nothing of: {', '.join(ended)}")
-    detail = {"restored": "; ".join(notes), "copy_of": made, "lost": _lost(first, newest)}
-    store.commit([], Event("lab start", "lab:workspace", tuple(ended), detail=detail))
-    return notes
-
-
-def _damaged_store() -> SqliteStore:
-    """The store, closed. Conflict when nothing is wrong with it."""
-    store = open_store()
-    if not isinstance(store, SqliteStore) or _is_sound(store):
-        raise Conflict("the store is sound: a copy would lose what was done since", "`%lab check --audit` says so")
-    store.close()
-    return store
-
-
-def _lost(first: int, newest: int) -> str:
-    if newest < first:
-        return "no event is known to be lost"
-    if newest == first:
-        return f"event {first}, recorded after that copy, is lost"
-    return f"events {first} to {newest}, recorded after that copy, are lost"
-
-
-def _is_sound(store: SqliteStore) -> bool:
-    try:
-        return bool(store.changed()) and store.integrity() == "ok" and audit.prove(store).sound
-    except LabError:
-        return False
-
-
 def reconcile() -> list[str]:
     """Bring what other tools hold into line with the store's links; what was done, a sentence each."""
-    return [sentence for noun in nouns.every() for sentence in noun.reconcile()]
+    return [sentence for noun in nouns.every() for sentence in _reconcile(noun)]
+
+
+def _reconcile(noun: nouns.Noun[Any]) -> Iterator[str]:
+    try:
+        yield from noun.reconcile()
+    except Damaged as problem:  # without all records nothing is known to be too much there
+        yield f"{noun.name} was not brought into line: {problem.what}; {problem.fix}"
 
 
 def _python() -> HealthFinding:
@@ -130,14 +91,13 @@ def _system() -> HealthFinding:
 def _workspace(where: Settings) -> HealthFinding:
     if not where.home.exists():
         return HealthFinding("off", "workspace", f"{where.workspace} is empty", "`%lab start`")
-    if os.access(where.home, os.W_OK):
-        return HealthFinding("ok", "workspace", str(where.workspace))
-    return HealthFinding(
-        "bad",
-        "workspace",
-        f"{where.workspace} may not be written",
-        "make it yours, or name another folder in the variable AIINFRA_WORKSPACE",
-    )
+    if not os.access(where.home, os.W_OK):
+        fix = "make it yours, or name another folder in the variable AIINFRA_WORKSPACE"
+        return HealthFinding("bad", "workspace", f"{where.workspace} may not be written", fix)
+    if where.home.stat().st_mode & 0o077:
+        fix = f"`chmod 700 {shlex.quote(str(where.home))}`, unless they are to read it"
+        return HealthFinding("off", "workspace", f"others may open {where.home}", fix)
+    return HealthFinding("ok", "workspace", str(where.workspace))
 
 
 def _disk(workspace: Path) -> HealthFinding:
@@ -164,12 +124,12 @@ def _store(home: Path) -> Iterator[HealthFinding]:
             return
         found = store.integrity()
     except LabError as problem:
-        yield HealthFinding("bad", "store", problem.what, problem.fix)
+        yield HealthFinding("bad", "store", problem.what, _fix(problem))
         return
     yield (
         HealthFinding("ok", "store", found)
         if found == "ok"
-        else HealthFinding("bad", "store", found, "`%lab start --restore`")
+        else HealthFinding("bad", "store", found, damage.repair(store))
     )
     newest = next(iter(copies(home / "store.sqlite")), None)
     age_s = time.time() - newest.stat().st_mtime if newest else None
@@ -183,25 +143,35 @@ def _store(home: Path) -> Iterator[HealthFinding]:
         )
 
 
-def _records() -> Iterator[HealthFinding]:
-    """Records that this version cannot read, and those of a kind that nobody here knows."""
+def _records(home: Path) -> Iterator[HealthFinding]:
+    """Records that cannot be read, those of a kind that nobody here knows, and files that no record names."""
     try:
         store = open_store()
         # By the keys alone: the bodies are what may be unreadable.
         there = Counter(key.kind for key in store.changed())
     except LabError:
         return  # said above
-    kinds: list[type[Body]] = [*nouns.kinds(), JobRecord]
-    known = {kind.kind: kind for kind in kinds}
+    known = damage.kinds()
     for name, count in there.items():
         if name not in known:
             detail = f"{count} of a kind that nothing here knows"
             yield HealthFinding("off", f"records {name}", detail, "install the package that wrote them, or upgrade")
-            continue
-        try:
-            store.list(known[name])
-        except LabError as problem:
-            yield HealthFinding("bad", f"records {name}", problem.what, problem.fix)
+    found = list(damage.unreadable(store))
+    fix = functools.cache(lambda: damage.repair(store))  # it reads whole copies
+    for key, problem in found:
+        helps = fix() if isinstance(problem, Damaged) else problem.fix
+        yield HealthFinding("bad", f"record {key.kind} {key.name}", problem.what, helps)
+    for path in orphans(home, store):
+        detail = "no record names it: the store was put back from an older copy, or a crash left it"
+        yield HealthFinding("off", str(path.relative_to(home)), detail, f"keep what you need: {_removal(path)}")
+
+
+def _removal(path: Path) -> str:
+    return f"`rm -rf {shlex.quote(str(path))}` removes it, and the number of a version is then given again"
+
+
+def _fix(problem: LabError) -> str:
+    return damage.repair(open_store()) if isinstance(problem, Damaged) else problem.fix
 
 
 def _audit() -> HealthFinding:
@@ -211,9 +181,7 @@ def _audit() -> HealthFinding:
         # The chain of a restored store is sound although events are lost: its own event says which.
         gaps = [str(logged.event.detail["lost"]) for logged in store.events() if "lost" in logged.event.detail]
         return HealthFinding("ok", "audit log", "; ".join([proof.why, *gaps]))
-    return HealthFinding(
-        "bad", "audit log", proof.why, "compare with your own backup; `%lab start --restore` puts back a copy"
-    )
+    return HealthFinding("bad", "audit log", proof.why, damage.repair(store))
 
 
 def _front_end() -> HealthFinding:

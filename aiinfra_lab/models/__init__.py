@@ -66,7 +66,8 @@ def ls(name: Annotated[Name, Live("models")] | None = None) -> Listing:
 
     name: only versions of this model
     """
-    versions, known = record.versions(Uri.parse(name, noun="models").name if name else None), record.all_aliases()
+    wanted = Uri.parse(name, noun="models").name if name else None
+    versions, known = record.versions(wanted, skip_unreadable=True), record.all_aliases(skip_unreadable=True)
     items = tuple(model_of(version, known=known.get(version.base, {})) for version in versions)
     return Listing("models", items, ("uri", "aliases", "checked", "metrics", "run", "created_at"))
 

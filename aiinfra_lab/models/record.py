@@ -98,9 +98,14 @@ def folder(label: str) -> Path:
     return settings().home / "models" / label
 
 
-def versions(name: str | None = None, *, removed: bool = False) -> list[Record[ModelVersion]]:
-    """Versions, newest first: all, or those of one name; removed ones only when asked for."""
-    found = open_store().list(ModelVersion, name=name)
+def versions(
+    name: str | None = None, *, removed: bool = False, skip_unreadable: bool = False
+) -> list[Record[ModelVersion]]:
+    """Versions, newest first: all, or those of one name; removed ones only when asked for.
+
+    skip_unreadable: see `Store.list`.
+    """
+    found = open_store().list(ModelVersion, name=name, skip_unreadable=skip_unreadable)
     return [version for version in found if removed or not version.body.is_removed]
 
 
@@ -110,9 +115,10 @@ def aliases(name: str) -> dict[str, int]:
     return dict(record.body.aliases) if record else {}
 
 
-def all_aliases() -> dict[str, dict[str, int]]:
-    """Model → its aliases, of all models in one query."""
-    return {record.name: record.body.aliases for record in open_store().list(ModelAliases)}
+def all_aliases(*, skip_unreadable: bool = False) -> dict[str, dict[str, int]]:
+    """Model → its aliases, of all models in one query. skip_unreadable: see `Store.list`."""
+    found = open_store().list(ModelAliases, skip_unreadable=skip_unreadable)
+    return {record.name: record.body.aliases for record in found}
 
 
 def held(version: Record[ModelVersion], known: Mapping[str, int] | None = None) -> tuple[str, ...]:

@@ -35,7 +35,7 @@ RunName = Annotated[Name, Choices(NOUN.names)]
 @verb("recipe")
 def ls() -> Listing:
     """List the project's recipes with the state of their newest run."""
-    count = Counter(record.base for record in open_store().list(RunRecord))
+    count = Counter(record.base for record in open_store().list(RunRecord, skip_unreadable=True))
     items = tuple(_info(name, count[name]) for name in declaration.names())
     return Listing(
         "recipe:recipes", items, ("uri", "title", "state", "runs"), f"put a NAME.toml into {declaration.folder()}"

@@ -36,8 +36,10 @@ def runs(name: str) -> Sequence[Record[RunRecord]]:
 
 
 def newest(name: str) -> ObservedRun | None:
-    """A recipe's newest run; None when it never ran."""
-    return next(iter(observe(open_store().list(RunRecord, name=name, limit=1))), None)
+    """A recipe's newest run that can be read; None when it never ran."""
+    store = open_store()
+    found = store.list(RunRecord, name=name, limit=1, skip_unreadable=True)
+    return next(iter(observe((found or store.list(RunRecord, name=name, skip_unreadable=True))[:1])), None)
 
 
 def state_of(run: ObservedRun | None) -> str:
@@ -50,7 +52,10 @@ def observe(records: Sequence[Record[RunRecord]]) -> list[ObservedRun]:
     if not any(record.body.is_open for record in records):
         return [ObservedRun(record) for record in records]
     # The runs were read before the jobs: a run and its job begin in one commit, so none of these lacks its job yet.
-    live = {job.subject: job for job in jobs.ls(live=True)}
+    try:
+        live = {job.subject: job for job in jobs.ls(live=True)}
+    except Unavailable:  # a job cannot be read, and it may be theirs: nothing is known to have ended
+        return [ObservedRun(record) for record in records]
     lost = [record for record in records if record.body.is_open and record.uri not in live]
     ended = {record.name: record for record in _write_ends(lost)}
     return [_observed(ended.get(record.name, record), live) for record in records]

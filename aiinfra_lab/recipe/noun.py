@@ -39,16 +39,18 @@ class RecipeNoun(Noun[RunRecord]):
 
     def names(self) -> Sequence[str]:
         """The recipes, and every run."""
-        return [*declaration.names(), *(record.name for record in open_store().list(RunRecord))]
+        runs = open_store().list(RunRecord, skip_unreadable=True)
+        return [*declaration.names(), *(record.name for record in runs)]
 
     def observe(self, records: Sequence[Record[RunRecord]]) -> Sequence[Observation]:
         return list(map(_observation, history.observe(records)))
 
     def watched(self, ended: int = 20) -> Sequence[Observation]:
         store = open_store()
-        going = self.observe(store.list(RunRecord, is_open=True))
+        going = self.observe(store.list(RunRecord, is_open=True, skip_unreadable=True))
         # By when they were written last, which for what has ended is its end.
-        over = self.observe(store.list(RunRecord, is_open=False, limit=ended, order="written"))
+        last = store.list(RunRecord, is_open=False, limit=ended, order="written", skip_unreadable=True)
+        over = self.observe(last)
         # A run that was found lost just now stands in both: it was open, and then its end was written.
         return list({each.uri: each for each in (*going, *over)}.values())
 
@@ -61,7 +63,7 @@ class RecipeNoun(Noun[RunRecord]):
         return [jobs.cancel(job.id).id for job in going]
 
     def spans(self) -> Sequence[Span]:
-        return list(map(_span, history.observe(open_store().list(RunRecord))))
+        return list(map(_span, history.observe(open_store().list(RunRecord, skip_unreadable=True))))
 
 
 def _thing(name: str, run: ObservedRun | None) -> Thing:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import getpass
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
@@ -18,6 +20,7 @@ from ..uris import split_label
 
 GENESIS = "0" * 64
 CHECK = "`%lab check` names what cannot be read, and what helps"
+AUDIT = "`%lab check --audit` says what helps"
 
 
 class Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -163,8 +166,8 @@ class Store(Protocol):
 
         name: NAME of `NAME@N`, all its versions. about: the body's `about` is that URI or, when the URI has no version,
         any version of it. since_rev: written after that revision. limit: at most so many. skip_unreadable: leave out a
-        record that is damaged or of a newer version, which is logged once as a warning, rather than raise: for what
-        people look at, never for what decides (what may be removed, which number is next).
+        record that is damaged or of a newer version rather than raise, log it once as a warning and call `leave_out`:
+        for what people look at, never for what decides (what may be removed, which number is next).
         """
 
     def changed(self, since_rev: int = 0) -> Sequence[Key]:
@@ -193,6 +196,27 @@ class HeadKeeper(Protocol):
 
     def head(self) -> tuple[int, str]:
         """Sequence number and hash of the newest event that was noted; (0, GENESIS) when none was."""
+
+
+_left_out: ContextVar[set[str] | None] = ContextVar("left_out", default=None)
+
+
+@contextlib.contextmanager
+def left_out() -> Iterator[set[str]]:
+    """The records that lists of this thread leave out while this lasts, since they cannot be read."""
+    found: set[str] = set()
+    before = _left_out.set(found)
+    try:
+        yield found
+    finally:
+        _left_out.reset(before)
+
+
+def leave_out(kind: str, name: str) -> None:
+    """Whoever shows the list says how many records it lacks: a store tells here of each that it left out."""
+    found = _left_out.get()
+    if found is not None:
+        found.add(f"{kind} {name}")
 
 
 def canonical(value: object) -> str:
@@ -240,7 +264,7 @@ def event_of(body: str) -> Event:
         fields = json.loads(body)
         return Event(**{**fields, "inputs": tuple(fields["inputs"]), "outputs": tuple(fields["outputs"])})
     except (ValueError, TypeError, KeyError) as problem:
-        raise Damaged("an event of the audit log cannot be read", CHECK) from problem
+        raise Damaged("an event of the audit log cannot be read", AUDIT) from problem
 
 
 def actor() -> str:

@@ -13,9 +13,25 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any, Literal
 
-from ..errors import Conflict, LabError
+import msgspec
+
+from ..errors import Conflict, Damaged, LabError
 from ..uris import Uri, split_label
-from .base import GENESIS, B, Event, Key, LoggedEvent, Record, actor, canonical, chain_hash, decode, encode
+from .base import (
+    CHECK,
+    GENESIS,
+    B,
+    Event,
+    Key,
+    LoggedEvent,
+    Record,
+    actor,
+    canonical,
+    chain_hash,
+    decode,
+    encode,
+    leave_out,
+)
 from .base import event_of as _event_of
 
 _RECORDS = "SELECT name, body, rev, updated_at, schema_version FROM records"
@@ -35,6 +51,11 @@ _NAME = "INSERT INTO event_uris (uri, seq) VALUES (?, ?)"
 # So many events are in memory at a time: a proof reads every event that there ever was.
 _BATCH = 500
 
+# What a database that is damaged hands out for a row need not have the columns' types.
+_RecordRow = tuple[str, str, int, float, int]
+_KeyRow = tuple[str, str, int]
+_EventRow = tuple[int, float, str, str, str, str]
+
 _log = logging.getLogger(__name__)
 
 Head = tuple[int, str]
@@ -47,7 +68,7 @@ class SqlStore(ABC):
     mark = "?"
 
     def __init__(self) -> None:
-        self._reported: set[Key] = set()
+        self._reported: set[str] = set()
 
     def get(self, kind: type[B], name: str) -> Record[B] | None:
         with self._session() as db:
@@ -84,7 +105,8 @@ class SqlStore(ABC):
 
     def changed(self, since_rev: int = 0) -> Sequence[Key]:
         with self._session() as db:
-            return [Key(*row) for row in self.run(db, _CHANGED, since_rev).fetchall()]
+            rows = self.run(db, _CHANGED, since_rev).fetchall()
+        return [Key(*row) for row in checked(rows, list[_KeyRow])]
 
     def commit(self, records: Sequence[Record[Any]], event: Event | None = None) -> Sequence[Record[Any]]:
         with self._transaction() as db:
@@ -112,7 +134,7 @@ class SqlStore(ABC):
         with self._session() as db:
             # All at once: whoever takes events one by one, or stops in the middle, must not hold the session.
             rows = self.run(db, f"{_EVENTS} {where} ORDER BY seq {tail}", *where.values).fetchall()
-        for seq, at, who, body, prev, digest in rows:
+        for seq, at, who, body, prev, digest in checked(rows, list[_EventRow]):
             yield LoggedEvent(seq, at, who, _event_of(body), prev, digest)
 
     @abstractmethod
@@ -137,7 +159,7 @@ class SqlStore(ABC):
         return name, version or 0
 
     def _newest(self, db: Any) -> Head | None:
-        found: Head | None = self.run(db, _HEAD).fetchone()
+        found: Head | None = checked(self.run(db, _HEAD).fetchone(), Head | None)
         return found
 
     def _readable(self, kind: type[B], rows: Sequence[Any]) -> Iterator[Record[B]]:
@@ -145,20 +167,20 @@ class SqlStore(ABC):
             try:
                 yield _record(kind, row)
             except LabError as problem:
-                name, _, rev, *_ = row
+                leave_out(kind.kind, str(row[0]))
                 # Once: the panel and the supervisor list again and again.
-                if (key := Key(kind.kind, name, rev)) not in self._reported:
-                    self._reported.add(key)
+                if problem.what not in self._reported:
+                    self._reported.add(problem.what)
                     _log.warning("%s; fix: %s", problem.what, problem.fix)
 
     def _write(self, db: Any, record: Record[Any]) -> Record[Any]:
-        rev, made_rev = self.run(db, _REVS, record.kind, record.name).fetchone() or (0, 0)
+        rev, made_rev = checked(self.run(db, _REVS, record.kind, record.name).fetchone() or (0, 0), tuple[int, int])
         if rev != record.rev:
             raise Conflict(
                 f"{record.kind} {record.name} was changed by somebody else meanwhile", "look at it again and repeat"
             )
         now, body = time.time(), record.body
-        (rev,) = self.run(db, _NEXT_REV).fetchone()
+        (rev,) = checked(self.run(db, _NEXT_REV).fetchone(), tuple[int])
         index = (*self.index_of(record.name), body.about, int(body.is_open), made_rev or rev)
         text = encode(body)
         self.run(db, _WRITE, record.kind, record.name, text, rev, now, body.schema_version, *index)
@@ -202,6 +224,17 @@ def _limit(limit: int | None) -> str:
     return "" if limit is None else f" LIMIT {int(limit)}"
 
 
-def _record(kind: type[B], row: tuple[str, str, int, float, int]) -> Record[B]:
-    name, text, rev, updated_at, version = row
+def checked(found: Any, shape: Any, what: str = "the store") -> Any:
+    """What the database gave, when it is of the types that its columns have; else Damaged."""
+    try:
+        return msgspec.convert(found, shape)
+    except msgspec.ValidationError as problem:
+        raise Damaged(f"{what} cannot be read: {problem}", CHECK) from problem
+
+
+def _record(kind: type[B], row: Any) -> Record[B]:
+    what = f"the record {kind.kind} {row[0]}"
+    name, text, rev, updated_at, version = checked(row, _RecordRow, what)
+    if "\\" in name:
+        raise Damaged(f"{what} cannot be read: that is no name", CHECK)
     return Record(kind.kind, name, decode(kind, name, text, version), rev, updated_at)

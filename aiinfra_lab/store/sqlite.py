@@ -1,7 +1,8 @@
 """The default store: one SQLite file in WAL mode, flushed to disk at every commit.
 
-A copy is made by SQLite's backup API once a day and before each migration. The audit log's newest hash is also kept
-in a file of its own, so that a store that lost its newest events is noticed rather than believed.
+A copy is made by SQLite's backup API at the first commit of a day and before each migration: it lacks what is done
+later that day. The audit log's newest hash is also kept in a file of its own, so that a store that lost its newest
+events is noticed rather than believed.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 from .. import files
 from ..config import Settings
 from ..errors import Damaged, Denied, LabError, NotFound, Unavailable
+from ..units import show_duration
 from .base import GENESIS
 from .first_schema import fill_index
 from .sql import Head, SqlStore
@@ -56,6 +58,10 @@ AFTERWARDS: dict[int, Callable[[SqlStore, sqlite3.Connection], None]] = {2: fill
 # File systems on which SQLite's locks cannot be trusted across machines (sqlite.org/wal.html: WAL needs one host).
 NETWORK_FILE_SYSTEMS = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "9p", "afs", "ceph", "glusterfs"}
 MOUNTS = Path("/proc/mounts")
+# Primary result codes (sqlite.org/rescode.html). Our statements are right: whatever is not listed is damage.
+_NOT_NOW = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
+_NO_ROOM = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_NOMEM}
+_NOT_ALLOWED = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH}
 WAIT_S = 30.0  # for another process, as the contract says
 _COPIES_KEPT = 7
 
@@ -176,15 +182,14 @@ class SqliteStore(SqlStore):
         lost = self.head()[0] > 0 and (not self.path.exists() or self.path.stat().st_size == 0)
         if lost:
             raise _damaged(self.path, "the file is missing or empty, although events were recorded in it")
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        files.make_folder(self.path.parent)
         # The folder decides: even a reader in WAL mode makes files beside the store.
         if not os.access(self.path.parent, os.W_OK) or _read_only(self.path.parent):
             return _read_only_connection(self.path)
         if not self.path.exists():
             # SQLite's log, which holds the newest records, gets the modes that the file has when both are made.
             self.path.touch(mode=files.OWNER_ONLY)
-        # Transactions are begun in `_transaction`, never by Python; `_lock` lets one thread in at a time.
-        db = sqlite3.connect(self.path, timeout=WAIT_S, isolation_level=None, check_same_thread=False)
+        db = _connection(str(self.path))
         try:
             if _use_wal(db) != "wal":
                 raise Unavailable(f"{self.path.parent} cannot hold a shared store", "use a folder on a local disk")
@@ -238,16 +243,24 @@ def copies(path: Path) -> list[Path]:
     return sorted(found, key=lambda copy: copy.stat().st_mtime, reverse=True)
 
 
-def restore(path: Path) -> tuple[Path, Path]:
-    """Put the newest sound copy in the store's place and the damaged store aside; returns (copy, set aside).
+def offer(copy: Path | None) -> str:
+    """What helps when a store is damaged that has this sound copy, or none, as the fix of an error."""
+    if copy is None:
+        return "there is no sound copy of it: put back `.aiinfra` from your own backup"
+    made_at = copy.stat().st_mtime
+    day = time.strftime("%Y-%m-%d %H:%M", time.localtime(made_at))
+    age = show_duration(max(0.0, time.time() - made_at))
+    return f"`%lab start --restore` puts back the copy of {day}, {age} old: what was done since is lost"
+
+
+def restore(path: Path, copy: Path | None = None) -> tuple[Path, Path]:
+    """Put a copy, or the newest sound one, in the store's place and the damaged store aside; (copy, set aside).
 
     NotFound when there is no sound copy.
     """
-    for copy in copies(path):
-        if _sound(copy):
-            break
-    else:
-        raise NotFound(f"{path.parent} holds no sound copy of the store", "take the folder from your own backup")
+    copy = copy or _newest_sound(path)
+    if copy is None:
+        raise NotFound(f"{path.parent} holds no sound copy of the store", offer(None))
     aside = Path(tempfile.mkdtemp(prefix=f"{path.stem}-damaged-{time.strftime('%Y%m%d-%H%M%S')}-", dir=path.parent))
     # A log that stays would be read as the new file's own; the old head names events that the copy lacks.
     for part in (
@@ -305,6 +318,24 @@ def _use_wal(db: sqlite3.Connection) -> str:
             time.sleep(0.01)
 
 
+def _connection(database: str, *, uri: bool = False) -> sqlite3.Connection:
+    # Transactions are begun in `_transaction`, never by Python; `_lock` lets one thread in at a time.
+    db = sqlite3.connect(database, timeout=WAIT_S, isolation_level=None, check_same_thread=False, uri=uri)
+    db.text_factory = _text
+    return db
+
+
+def _text(raw: bytes) -> str:
+    """The text; with a backslash before it when it is no UTF-8, as no JSON and no name begins.
+
+    Then one record is damaged, while an error here would hide the whole list that it is in.
+    """
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return "\\" + raw.decode(errors="backslashreplace")
+
+
 def _read_only(folder: Path) -> bool:
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
     return bool(os.statvfs(existing).f_flag & os.ST_RDONLY)
@@ -315,7 +346,7 @@ def _read_only_connection(path: Path) -> sqlite3.Connection:
         raise Denied(f"{path.parent} may not be written", "choose a folder of your own: AIINFRA_WORKSPACE=…")
     # Without a -wal file nobody writes: the file may be read as it lies, which also works on a read-only medium.
     mode = "mode=ro" if path.with_name(path.name + "-wal").exists() else "immutable=1"
-    db = sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True, isolation_level=None, check_same_thread=False)
+    db = _connection(f"{path.absolute().as_uri()}?{mode}", uri=True)
     try:
         if (version := _schema_of(db, path)) < len(MIGRATIONS):
             raise Unavailable(
@@ -346,37 +377,44 @@ def _plainly(path: Path) -> Iterator[None]:
         yield
     except PermissionError as problem:
         raise Denied(f"{problem.filename or path} may not be written", "check who owns the workspace") from problem
-    except sqlite3.OperationalError as problem:
-        words = str(problem)
-        if "readonly" in words or "unable to open" in words:
-            raise Denied(
-                f"the workspace {path.parent} may not be written", "check who owns it, or use another"
-            ) from problem
-        raise Unavailable(
-            f"the store {path} cannot be used now: {words}", "free space or wait, then repeat"
-        ) from problem
-    except sqlite3.DatabaseError as problem:
+    except UnicodeDecodeError as problem:  # SQLite's message names a table as it stands in the damaged schema
+        raise _damaged(path, "its schema cannot be read") from problem
+    except sqlite3.Error as problem:
         # A constraint that fails, or a wrong call, is a mistake of ours and no damage to the file.
         if isinstance(problem, sqlite3.IntegrityError | sqlite3.ProgrammingError):
             raise
-        raise _damaged(path, str(problem)) from problem
+        raise _meaning(path, problem) from problem
+
+
+def _meaning(path: Path, problem: sqlite3.Error) -> LabError:
+    # The low byte is the primary code; an error of Python's own module has none.
+    code = getattr(problem, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
+    what = f"the store {path} cannot be used now: {problem}"
+    if code in _NOT_NOW:
+        return Unavailable(what, "wait for the other process, then repeat")
+    if code in _NO_ROOM:
+        return Unavailable(what, "free space on its disk, or see whether the disk works, then repeat")
+    if code in _NOT_ALLOWED:
+        return Denied(f"the workspace {path.parent} may not be written", "check who owns it, or use another")
+    return _damaged(path, str(problem))
 
 
 def _damaged(path: Path, why: str) -> Damaged:
-    copy = next(iter(copies(path)), None)
-    if copy is None:
-        return Damaged(f"the store {path} is damaged: {why}", "there is no copy of it: take one from your own backup")
-    day = time.strftime("%Y-%m-%d %H:%M", time.localtime(copy.stat().st_mtime))
-    return Damaged(f"the store {path} is damaged: {why}", f"`%lab start --restore` puts back the copy of {day}")
+    return Damaged(f"the store {path} is damaged: {why}", offer(_newest_sound(path)))
 
 
-def _sound(copy: Path) -> bool:
+def _newest_sound(path: Path) -> Path | None:
+    return next(filter(is_sound, copies(path)), None)
+
+
+def is_sound(copy: Path) -> bool:
+    """Whether SQLite finds nothing wrong with a copy."""
     try:
         with contextlib.closing(sqlite3.connect(copy)) as db:
             # To SQLite an empty file is sound: it is what a copy that was never finished leaves.
             is_filled = db.execute("PRAGMA user_version").fetchone()[0] > 0
             return bool(is_filled and db.execute("PRAGMA integrity_check(1)").fetchone()[0] == "ok")
-    except sqlite3.DatabaseError:
+    except (sqlite3.Error, UnicodeDecodeError):
         return False
 
 

@@ -88,7 +88,8 @@ def ls(name: Annotated[Name, Live("train")] | None = None) -> Listing:
     name: only runs of this name
     """
     home = record.home()
-    runs = observe(record.runs(Uri.parse(name, noun="train").name if name else None))
+    wanted = Uri.parse(name, noun="train").name if name else None
+    runs = observe(record.runs(wanted, skip_unreadable=True))
     items = tuple(run_of(seen, home=home) for seen in runs)
     return Listing("train", items, ("uri", "state", "metrics", "params", "started_at", "duration_s"))
 

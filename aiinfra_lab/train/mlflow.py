@@ -13,6 +13,7 @@ from typing import Any
 
 from ..config import Settings, opt_out, settings
 from ..errors import NotFound, Unavailable
+from ..files import make_folder
 from ..uris import Uri
 from .base import Ending, Intent, Tracked
 from .history import Point
@@ -27,7 +28,7 @@ def tracking_uri() -> str:
     home = settings().home / "mlflow"
     uri = settings().get("train.tracking_uri", "")
     if not uri:
-        home.mkdir(parents=True, exist_ok=True)
+        make_folder(home)
     return uri or f"sqlite:///{home / 'mlflow.db'}"
 
 

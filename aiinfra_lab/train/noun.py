@@ -43,9 +43,9 @@ class TrainNoun(Noun[TrainingRun]):
 
     def watched(self, ended: int = 20) -> Sequence[Observation]:
         store = open_store()
-        open_runs = observe(store.list(TrainingRun, is_open=True))
+        open_runs = observe(store.list(TrainingRun, is_open=True, skip_unreadable=True))
         # Of those that the tracking server knows to their end, the last ones that were written ended last.
-        closed = observe(store.list(TrainingRun, is_open=False, limit=ended, order="written"))
+        closed = observe(store.list(TrainingRun, is_open=False, limit=ended, order="written", skip_unreadable=True))
         over = [run for run in (*open_runs, *closed) if not run.is_live]
         over.sort(key=lambda run: run.ended_at or 0.0, reverse=True)
         return [*map(_observation, (run for run in open_runs if run.is_live)), *map(_observation, over[:ended])]
@@ -57,7 +57,7 @@ class TrainNoun(Noun[TrainingRun]):
         return request_stop(run)
 
     def spans(self) -> Sequence[Span]:
-        return list(map(_span, observe(open_store().list(TrainingRun))))
+        return list(map(_span, observe(open_store().list(TrainingRun, skip_unreadable=True))))
 
     def reconcile(self) -> Sequence[str]:
         """Send the tracking server what it missed or lost; what was done, a sentence each."""

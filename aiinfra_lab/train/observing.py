@@ -58,7 +58,10 @@ def observe(runs: Sequence[Record[TrainingRun]]) -> list[ObservedTraining]:
     """
     for _ in range(_TRIES):
         # The jobs are read after the runs: a run that says it is running has had its job in the store before.
-        open_jobs = _open_jobs(runs)
+        try:
+            open_jobs = _open_jobs(runs)
+        except Unavailable:  # a job cannot be read, and it may be theirs: nothing is known to have ended
+            return [ObservedTraining(run, run.body.state) for run in runs]
         seen = [_observed(run, open_jobs.get(run.uri)) for run in runs]
         killed = [each.record for each in seen if each.state == "killed" and each.record.body.is_live]
         ended = _as_killed(killed)

@@ -83,9 +83,12 @@ def folder(label: str) -> Path:
     return home() / label
 
 
-def runs(name: str | None = None) -> list[Record[TrainingRun]]:
-    """Runs, newest first: all by when they began, or those of one name by number, since one may begin late."""
-    found = list(open_store().list(TrainingRun, name=name))
+def runs(name: str | None = None, *, skip_unreadable: bool = False) -> list[Record[TrainingRun]]:
+    """Runs, newest first: all by when they began, or those of one name by number, since one may begin late.
+
+    skip_unreadable: see `Store.list`.
+    """
+    found = list(open_store().list(TrainingRun, name=name, skip_unreadable=skip_unreadable))
     return found if name else sorted(found, key=lambda run: run.body.started_at, reverse=True)
 
 

@@ -33,7 +33,7 @@ def execute(uri: str) -> None:
     """Run it to its end. Failed when its code failed or it was stopped; by then that is recorded."""
     planned = resolve(uri, TrainingRun)
     folder = record.folder(planned.name)
-    folder.mkdir(parents=True, exist_ok=True)
+    files.make_folder(folder)
     files.write(folder / "code.py", planned.body.code)
     try:
         with jobs.here(uri) as job:

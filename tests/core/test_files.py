@@ -32,6 +32,22 @@ with getattr(files, sys.argv[2])(Path(sys.argv[1])) as aside:
 """
 
 
+DIE_WHILE_REPLACING = """
+import os, sys
+from pathlib import Path
+from aiinfra_lab import files
+folder, exchanges, step = Path(sys.argv[1]), sys.argv[2] == "True", sys.argv[3]
+if not exchanges:
+    files._exchange = lambda one, other: False
+owner = Path if step == "rename" else files
+real = getattr(owner, step)
+setattr(owner, step, lambda *arguments: (real(*arguments), os.kill(os.getpid(), 9)))
+with files.building(folder / "a") as new:
+    (new / "file").write_text("new")
+    files.publish(new, folder / "a", replace=True)
+"""
+
+
 def child(code, *arguments):
     command = [sys.executable, "-c", code, *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -200,6 +216,34 @@ def test_a_folder_that_is_not_there_replaces_nothing(tmp_path):
     with pytest.raises(FileNotFoundError):
         files.publish(tmp_path / "nothing", tmp_path / "a", replace=True, flush=False)
     assert names(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("exchanges", "step", "left"),
+    [
+        (True, "_flush", "old"),
+        (True, "_exchange", "new"),
+        (True, "_remove", "new"),
+        (False, "rename", "old"),
+        (False, "_remove", "new"),
+    ],
+)
+def test_whoever_is_killed_while_replacing_a_folder_leaves_the_old_or_the_new(tmp_path, exchanges, step, left):
+    finished(tmp_path / "a", "old").rename(tmp_path / "a")
+    killed = child(DIE_WHILE_REPLACING, tmp_path, exchanges, step)
+    killed.communicate()
+    assert killed.returncode == -signal.SIGKILL
+    with files.building(tmp_path / "a") as third, pytest.raises(Conflict):
+        files.publish(third, tmp_path / "a")
+    assert (names(tmp_path), (tmp_path / "a" / "file").read_text()) == (["a"], left)
+
+
+def test_a_file_of_somebody_else_is_not_cleared_away(tmp_path):
+    theirs = [".a.notes.part", ".a.0123456789.part", ".a.0123456.part"]
+    for name in theirs:
+        (tmp_path / name).touch()
+    files.write(tmp_path / "a", "")
+    assert names(tmp_path) == sorted([*theirs, "a"])
 
 
 def test_many_files_are_flushed_too(tmp_path):

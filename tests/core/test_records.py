@@ -97,7 +97,7 @@ def test_an_old_body_is_brought_up():
 def test_what_cannot_be_read_is_damaged_and_says_which_record_and_why(text, version, names):
     with pytest.raises(Damaged, match=names) as problem:
         decode(Wheel, "a", text, version)
-    assert "lab start --restore" in problem.value.fix
+    assert "`%lab check`" in problem.value.fix
 
 
 def test_a_body_from_the_future_names_both_versions():

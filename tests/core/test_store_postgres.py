@@ -2,12 +2,13 @@
 
 import pytest
 
-from aiinfra_lab import jobs
+from aiinfra_lab import jobs, lab
 from aiinfra_lab.audit import prove
-from aiinfra_lab.errors import Unavailable
+from aiinfra_lab.errors import Conflict, Unavailable
 from aiinfra_lab.store import Event, Record, open_store
 from aiinfra_lab.store.postgres import PostgresStore
 from aiinfra_lab.testing.store import Note, StoreContract
+from tests import records
 from tests.conftest import PATIENCE_S, end_supervisor, until
 from tests.postgres import free_port, needs_postgres, server
 
@@ -53,6 +54,20 @@ def test_two_folders_share_a_store_and_each_watches_its_own_jobs(server, workspa
     assert (jobs.wait(first.id, PATIENCE_S).state, jobs.poll(first.id).restarts) == ("stopped", 0)
     open_store().close()
     end_supervisor(tmp_path / "second")
+
+
+def test_a_damaged_record_leads_to_the_databases_own_backup_and_never_to_a_copy_of_ours(server, workspace):
+    (workspace / "aiinfra.toml").write_text(f'[store]\nurl = "{server}"\nschema = "damaged"')
+    lab.start()
+    records.data("a@1")
+    with psycopg.connect(server, autocommit=True) as other:
+        other.execute("UPDATE damaged.records SET body = '{' WHERE name = 'a@1'")
+    (found,) = [item for item in lab.check(report=True).findings if item.state == "bad"]
+    with pytest.raises(Conflict) as problem:
+        lab.start(restore=True)
+    assert (found.what, found.fix) == ("record data a@1", problem.value.fix)
+    assert "pg_restore" in found.fix
+    open_store().close()
 
 
 def test_a_server_that_is_not_there_is_said_so(workspace):

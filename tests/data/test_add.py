@@ -1,6 +1,7 @@
 """Recording versions: what comes in, what is the same, what is refused, and what a crash leaves."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from aiinfra_lab import data
+from aiinfra_lab import data, files
 from aiinfra_lab.cli import main
 from aiinfra_lab.errors import Conflict, Failed, NotFound, UsageProblem
 from aiinfra_lab.store import open_store
@@ -243,7 +244,7 @@ def test_an_address_is_no_path(workspace):
 
 DYING = """
 import os, sys
-from aiinfra_lab import data
+from aiinfra_lab import data, files
 from aiinfra_lab.data import adding
 from aiinfra_lab.data.dvc import Dvc
 die = lambda *given, **named: os.kill(os.getpid(), 9)
@@ -275,7 +276,7 @@ def test_two_at_once_make_two_versions(workspace, pets):
         for name in ("cats.csv", "dogs.csv")
     ]
     problems = [process.communicate()[1] for process in started]
-    assert problems == [b"", b""]
+    assert [process.returncode for process in started] == [0, 0], problems
     assert sorted(item.uri for item in data.ls()) == ["data:pets@1", "data:pets@2"]
 
 
@@ -289,6 +290,17 @@ def test_an_object_that_is_no_frame_of_a_known_library_is_refused(workspace):
 def test_one_column_or_several_can_be_declared_text(workspace, tmp_path, text):
     added = data.add("t", folder(tmp_path / "t", {"t.csv": "zip\n12345\n"}), text=text)
     assert added.table()["zip"].to_list() == ["12345"]
+
+
+def test_who_waits_for_another_to_take_data_in_says_so_and_ctrl_c_leaves_nothing(workspace, pets):
+    command = [sys.executable, "-m", "aiinfra_lab.cli", "data", "add", "pets", str(pets)]
+    with files.lock(workspace / ".aiinfra" / "data" / "lock"):
+        waiting = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        assert "another process of this workspace" in waiting.stderr.readline()
+        waiting.send_signal(signal.SIGINT)
+        assert (waiting.communicate()[1], waiting.returncode) == ("interrupted\n", 130)
+    left = [path for path in (workspace / ".aiinfra" / "data").rglob("*") if path.is_file()]
+    assert ([path.name for path in left], list(data.ls()), events()) == (["lock"], [], [])
 
 
 READ_ONLY = 'mount --bind "$0" "$0" && mount -o remount,ro,bind "$0" && cd "$0" && exec "$@"'

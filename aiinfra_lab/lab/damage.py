@@ -1,0 +1,130 @@
+"""What is damaged in the store, what helps, and putting a copy of it back."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from .. import audit, nouns
+from ..errors import Conflict, Damaged, LabError, NotFound
+from ..jobs import JobRecord, restored
+from ..store import Body, Event, Key, Store, open_store
+from ..store.sqlite import SqliteStore, copies, is_sound, offer, restore
+
+Condition = Literal["whole", "partly", "unusable"]
+_OWN_BACKUP = (
+    "restore the database from its own backup (`pg_restore`, or point-in-time recovery): nothing here copies it"
+)
+
+
+def kinds() -> dict[str, type[Body]]:
+    """Every kind of record that can be read here, by its name."""
+    found: list[type[Body]] = [*nouns.kinds(), JobRecord]
+    return {kind.kind: kind for kind in found}
+
+
+def unreadable(store: Store) -> Iterator[tuple[Key, LabError]]:
+    """Every record of a known kind that cannot be read, and why: it is damaged, or of a newer version."""
+    keys = store.changed()
+    for name, kind in kinds().items():
+        try:
+            store.list(kind)
+        except LabError:
+            # One by one: whatever hides it from its list, the store still has it under this name.
+            for key in (key for key in keys if key.kind == name):
+                try:
+                    if store.get(kind, key.name) is None:
+                        yield key, Damaged(f"the record {name} {key.name} cannot be found by its name", "")
+                except LabError as problem:
+                    yield key, problem
+
+
+def repair(store: Store) -> str:
+    """What helps when something in this store is damaged, as the fix of an error."""
+    return offer(_better_copy(store, _condition(store))) if isinstance(store, SqliteStore) else _OWN_BACKUP
+
+
+def restore_store(home: Path) -> list[str]:
+    """Put the newest sound copy back, and in order what lives; says what was done and what is lost.
+
+    Conflict when nothing is wrong with the store, or when it is a database elsewhere; NotFound when no copy is better.
+    """
+    if job := os.environ.get("AIINFRA_JOB"):  # the copy may not know it, and then it would have to end itself
+        raise Conflict(f"this runs in the job {job}", "`%lab start --restore` in a terminal, or a kernel of its own")
+    with restored.unsupervised(home):
+        store, chosen = _chosen_copy()
+        newest = store.head()[0]
+        copy, aside = restore(store.path, chosen)
+        first = store.head()[0] + 1
+        # Once the copy is in place, since it decides which jobs are known.
+        ended = restored.end_unknown(home)
+        restored.settle(home)
+    made = time.strftime("%Y-%m-%d %H:%M", time.localtime(copy.stat().st_mtime))
+    notes = [f"restored the copy of {made}; the damaged store is kept in {aside.name}", _lost(first, newest)]
+    if ended:
+        count = f"{len(ended)} process" + "es" * (len(ended) > 1)
+        notes.append(f"ended {count} that the copy knows nothing of: {', '.join(ended)}")
+    detail = {"restored": "; ".join(notes), "copy_of": made, "lost": _lost(first, newest)}
+    store.commit([], Event("lab start", "lab:workspace", tuple(ended), detail=detail))
+    return notes
+
+
+def _chosen_copy() -> tuple[SqliteStore, Path]:
+    """The store, closed, and the copy that is to take its place."""
+    store = open_store()
+    if not isinstance(store, SqliteStore):
+        raise Conflict("the store is a database elsewhere", _OWN_BACKUP)
+    condition = _condition(store)
+    if condition == "whole":
+        raise Conflict("the store is sound: a copy would lose what was done since", "`%lab check --audit` says so")
+    store.close()
+    if (chosen := _better_copy(store, condition)) is None:
+        raise NotFound(f"{store.path.parent} holds no sound copy of the store", offer(None))
+    return store, chosen
+
+
+def _better_copy(store: SqliteStore, condition: Condition) -> Path | None:
+    """The newest copy in which nothing is damaged; for a store that cannot be used, else the newest that can be."""
+    partly = None
+    for copy in copies(store.path):
+        found = _condition_of(copy)
+        if found == "whole":
+            return copy
+        if found == "partly" and condition == "unusable":
+            partly = partly or copy
+    return partly
+
+
+def _condition_of(copy: Path) -> Condition:
+    if not is_sound(copy):
+        return "unusable"
+    # Opened elsewhere: to open a store may bring it up to a newer schema, and makes files beside it.
+    with tempfile.TemporaryDirectory() as folder:
+        store = SqliteStore(Path(shutil.copyfile(copy, Path(folder, "store.sqlite"))))
+        try:
+            return _condition(store)
+        finally:
+            store.close()
+
+
+def _condition(store: SqliteStore) -> Condition:
+    try:
+        if not store.changed() or store.integrity() != "ok":
+            return "unusable"
+        damaged = any(isinstance(problem, Damaged) for _, problem in unreadable(store))
+        return "whole" if not damaged and audit.prove(store).sound else "partly"
+    except LabError:
+        return "unusable"
+
+
+def _lost(first: int, newest: int) -> str:
+    if newest < first:
+        return "no event is known to be lost"
+    if newest == first:
+        return f"event {first}, recorded after that copy, is lost"
+    return f"events {first} to {newest}, recorded after that copy, are lost"

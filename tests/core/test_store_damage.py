@@ -1,0 +1,150 @@
+"""What a disk does to a store: an error that says what helps, and never another one."""
+
+import contextlib
+import random
+import sqlite3
+
+import pytest
+
+from aiinfra_lab import audit, data, lab
+from aiinfra_lab.data.record import DataVersion
+from aiinfra_lab.errors import Conflict, Damaged, Denied, LabError, NotFound, Unavailable
+from aiinfra_lab.store import Event, Record, open_store, sqlite
+from aiinfra_lab.store.sqlite import SqliteStore
+from aiinfra_lab.testing.store import Note
+from tests import records
+from tests.fixtures import answers
+
+NAMES = [f"a@{number}" for number in range(1, 25)]
+OFFSETS = random.Random(7).sample(range(36_000), 42)
+SCHEMA = random.Random(8).sample(range(4_096), 8)
+
+
+@pytest.fixture
+def store(workspace) -> SqliteStore:
+    """The store of a workspace with a copy of all that it holds."""
+    store = open_store()
+    lab.start()
+    for name in NAMES:
+        records.data(name, source="file:é")
+        store.commit([], Event("data add", f"data:{name}", outputs=(f"data:{name}",)))
+    store.copy("good")
+    store.close()
+    return store
+
+
+def change(store: SqliteStore, statement: str) -> None:
+    """As if a disk or a stranger had changed what is stored."""
+    with contextlib.closing(sqlite3.connect(store.path)) as db, db:
+        db.execute(statement)
+
+
+def everything(store: SqliteStore):
+    """Each way to read and to write."""
+    yield store.changed
+    yield lambda: store.list(DataVersion)
+    yield lambda: store.list(DataVersion, skip_unreadable=True)
+    yield lambda: store.list(DataVersion, name="a", limit=1)
+    yield lambda: store.list(DataVersion, about="x:a")
+    yield lambda: store.list(DataVersion, is_open=False, order="written")
+    yield lambda: store.get(DataVersion, "a@5")
+    yield lambda: list(store.events())
+    yield lambda: audit.prove(store)
+    yield store.integrity
+    yield lambda: store.copy("again")
+    yield lambda: store.commit([Record.new("a@99", Note())], Event("data add", "data:a@99"))
+
+
+@pytest.mark.parametrize("offset", [*OFFSETS, *SCHEMA])
+def test_bytes_that_a_disk_flipped_are_an_error_of_ours_or_no_error_and_restore_brings_the_copy_back(store, offset):
+    torn = bytearray(store.path.read_bytes())
+    torn[offset : offset + 16] = bytes(byte ^ 0xA5 for byte in torn[offset : offset + 16])
+    store.path.write_bytes(torn)
+    for step in everything(store):
+        with contextlib.suppress(LabError):
+            step()
+    with contextlib.suppress(Conflict):  # what was flipped holds nothing
+        lab.start(restore=True)
+    assert set(NAMES) <= {record.name for record in store.list(DataVersion)}
+    assert (store.integrity(), audit.prove(store).sound) == ("ok", True)
+
+
+def test_a_body_that_is_no_text_is_damage_and_hides_no_other_record(store):
+    change(store, "UPDATE records SET body = CAST(X'7B22FF227D' AS TEXT) WHERE name = 'a@5'")
+    with pytest.raises(Damaged):
+        store.get(DataVersion, "a@5")
+    assert len(store.list(DataVersion, skip_unreadable=True)) == 23
+
+
+@pytest.mark.parametrize("body", ["{", '{"n": "many"}', '{"subject": 3, "state": {}}'])
+def test_a_store_of_the_first_schema_is_brought_up_although_a_record_cannot_be_read(body):
+    with answers.restored("0.1.0") as place:
+        store = SqliteStore(place / ".aiinfra" / "store.sqlite")
+        change(store, f"UPDATE records SET body = '{body}' WHERE rev = 5")
+        assert len(store.changed()) > 5
+        store.close()
+
+
+def test_a_full_store_is_not_damaged(store):
+    with store._session() as db:
+        db.execute(f"PRAGMA max_page_count={db.execute('PRAGMA page_count').fetchone()[0]}")
+    with pytest.raises(Unavailable) as problem:
+        store.commit([Record.new("big", Note(text="x" * 100_000))])
+    assert ("free space" in problem.value.fix, isinstance(problem.value, Damaged)) == (True, False)
+
+
+def test_a_store_that_another_keeps_locked_is_waited_for_and_then_the_fix_is_to_wait(store, monkeypatch):
+    monkeypatch.setattr(sqlite, "WAIT_S", 0.05)
+    with contextlib.closing(sqlite3.connect(store.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(Unavailable) as problem:
+            store.commit([Record.new("b", Note())])
+    assert "wait for the other process" in problem.value.fix
+
+
+def test_a_store_that_cannot_be_opened_is_denied(store):
+    store.path.unlink()
+    store.path.mkdir()
+    with pytest.raises(Denied):
+        store.list(DataVersion)
+
+
+def test_the_fix_of_a_record_that_cannot_be_read_leads_to_its_repair(store):
+    change(store, "UPDATE records SET body = '{' WHERE name = 'a@5'")
+    with pytest.raises(Damaged, match="data a@5") as problem:
+        data.show("a@5")
+    assert "`%lab check`" in problem.value.fix
+    (found,) = [item for item in lab.check(report=True).findings if item.state == "bad"]
+    assert (found.what, "`%lab start --restore`" in found.fix) == ("record data a@5", True)
+    lab.start(restore=True)
+    assert (data.show("a@5").uri, lab.check(audit=True).ok) == ("data:a@5", True)
+
+
+def test_a_copy_in_which_the_record_is_damaged_too_is_passed_over(store):
+    change(store, "UPDATE records SET body = '{' WHERE name = 'a@5'")
+    store.copy("later")
+    assert "restored the copy" in lab.start(restore=True).notes[0]
+    assert len(store.list(DataVersion)) == len(NAMES)
+
+
+def test_without_a_copy_that_is_better_the_store_stays_and_the_fix_is_ones_own_backup(store):
+    change(store, "UPDATE records SET body = '{' WHERE name = 'a@5'")
+    for copy in sqlite.copies(store.path):
+        copy.unlink()
+    store.copy("later")
+    with pytest.raises(NotFound) as problem:
+        lab.start(restore=True)
+    (found,) = [item for item in lab.check(report=True).findings if item.state == "bad"]
+    assert found.fix == problem.value.fix
+    assert "your own backup" in found.fix
+
+
+def test_an_altered_event_leads_to_the_copy_too(store):
+    change(store, "UPDATE events SET body = '{' WHERE seq = 5")
+    with pytest.raises(Damaged) as problem:
+        lab.log()
+    assert "`%lab check --audit`" in problem.value.fix
+    (found,) = [item for item in lab.check(audit=True, report=True).findings if item.state == "bad"]
+    assert (found.what, "`%lab start --restore`" in found.fix) == ("audit log", True)
+    lab.start(restore=True)
+    assert lab.check(audit=True).ok
