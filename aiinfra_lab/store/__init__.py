@@ -6,11 +6,13 @@ Big things are files that records point to.
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from ..config import Settings, settings
-from ..errors import Conflict, NotFound
+from ..errors import Conflict, NotFound, StoreUnavailable
 from ..files import retry
 from ..providers import make
 from ..uris import leading_version
@@ -31,8 +33,13 @@ from .base import (
 
 __all__ = [
     "GENESIS", "B", "Body", "Event", "HeadKeeper", "Key", "LoggedEvent", "Record", "Store",
-    "add_version", "canonical", "chain_hash", "first_break", "has_store", "next_version", "open_store", "update",
+    "add_version", "canonical", "chain_hash", "first_break", "has_store", "next_version", "open_store", "patiently",
+    "update",
 ]  # fmt: skip
+
+AWAY_S = 20.0  # for a database to come back
+
+T = TypeVar("T")
 
 _opened: dict[tuple[str, ...], Store] = {}
 
@@ -106,6 +113,21 @@ def update(
             raise _Stale from problem
 
     return retry(step, Conflict(f"{name} changes too fast to be updated", "repeat in a moment"), on=_Stale)
+
+
+def patiently(step: Callable[[], T]) -> T:
+    """What `step` returns, called again while the store is away, up to 20 s: a database that restarts ends no work.
+
+    It may be called again when what it wrote before is there.
+    """
+    until_at = time.monotonic() + AWAY_S
+    while True:
+        try:
+            return step()
+        except StoreUnavailable:
+            if time.monotonic() >= until_at:
+                raise
+            time.sleep(0.2)
 
 
 class _Stale(Exception):

@@ -228,10 +228,10 @@ class PostgresStore(SqlStore):
         try:
             yield
         except psycopg.errors.InsufficientPrivilege as problem:
+            make = f"CREATE SCHEMA {quoted(self.schema)} AUTHORIZATION {user_of(self.url)}"
             raise Denied(
                 f"the store's schema {self.schema} is not there or not up to date, and this user may not make it",
-                f"an administrator runs `CREATE SCHEMA {quoted(self.schema)} AUTHORIZATION {user_of(self.url)}` or, where it is "
-                "there, any verb as its owner",
+                f"an administrator runs `{make}` or, where it is there, any verb as its owner",
             ) from problem
 
     @contextlib.contextmanager

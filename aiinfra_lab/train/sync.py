@@ -56,9 +56,9 @@ class RunSync:
         if self._id and self._send():
             try:
                 self._tracker.end(self._id, ending)
+                record.change(self._run.name, tracked=True)
             except LabError:
                 return
-            record.change(self._run.name, tracked=True)
 
     def _send(self) -> bool:
         # Also when it fails: a server that is down must not be asked at every step.
