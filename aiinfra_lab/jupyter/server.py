@@ -36,7 +36,8 @@ _STATUS: dict[type[LabError], int] = {UsageProblem: 400, NotFound: 404, Denied: 
 # Threads of our own, so that a store that hangs takes none from Jupyter; and none of a stop from those who only look.
 LOOKING = ThreadPoolExecutor(8, "aiinfra-looking")
 ACTING = ThreadPoolExecutor(8, "aiinfra-acting")
-ANSWER_S = 30.0
+# A store that hangs is given up after 15 s, and a supervisor that does not start after 20 s.
+LOOK_S, ACT_S = 20.0, 30.0
 
 T = TypeVar("T")
 
@@ -57,17 +58,17 @@ class _Handler(APIHandler):
         with inside(Path(str(self.settings["server_root_dir"])).expanduser()):
             return work()
 
-    def _begin(self, work: Callable[[], T]) -> asyncio.Future[T]:
-        threads = LOOKING if self.request.method == "GET" else ACTING
+    def _begin(self, work: Callable[[], T], threads: ThreadPoolExecutor) -> asyncio.Future[T]:
         context = contextvars.copy_context()
         return asyncio.get_running_loop().run_in_executor(threads, context.run, self._work, work)
 
     async def reply(self, work: Callable[[], T], status: int = 200) -> None:
         """Answer with what the work returns, or with what went wrong and how to fix it."""
+        threads, within_s = (LOOKING, LOOK_S) if self.request.method == "GET" else (ACTING, ACT_S)
         try:
-            answer: object = await asyncio.wait_for(self._begin(work), ANSWER_S)
+            answer: object = await asyncio.wait_for(self._begin(work, threads), within_s)
         except TimeoutError:
-            what = f"the workspace has not answered for {ANSWER_S:.0f} s"
+            what = f"the workspace has not answered for {within_s:.0f} s"
             problem = Unavailable(what, "see whether its store or a provider hangs; look what was done, then repeat")
             status, answer = _problem(problem)
         except LabError as problem:

@@ -59,6 +59,6 @@ def test_a_store_that_is_away_while_a_noun_is_asked_is_an_error_and_no_wrong_lis
             raise StoreUnavailable("the store is away", "repeat")
 
     open_store()
-    monkeypatch.setattr(items.nouns, "every", lambda: [Away("gpu")])
+    monkeypatch.setattr(items.nouns, "every", lambda: [Away()])
     with pytest.raises(StoreUnavailable):
         items.current()

@@ -30,7 +30,7 @@ def away(postgres, workspace):
     """Stop the server once the run has measured something, and start it a second later."""
 
     def act():
-        until(lambda: (workspace / "begun").exists())
+        until((workspace / "begun").exists)
         postgres.stop()
         (workspace / "stopped").touch()
         time.sleep(1)
