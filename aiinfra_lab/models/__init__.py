@@ -9,7 +9,7 @@ from typing import Annotated
 from .. import train
 from ..audit.references import refuse_referenced
 from ..errors import Failed, NotFound, UsageProblem
-from ..resolve import resolve
+from ..resolve import files_of, resolve
 from ..show import Comparison, Listing
 from ..store import Event, Record, open_store
 from ..uris import Uri, check_name
@@ -92,7 +92,7 @@ def get(model: Annotated[Name, Live("models")], *, into: FilePath | None = None)
     if into is not None:
         from ..data.files import copy_out
 
-        copy_out(found.path, Path(into))
+        copy_out(files_of(found.uri, found.path), Path(into))
     return found
 
 

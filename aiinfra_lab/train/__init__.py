@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from ..errors import Conflict, NotFound, UsageProblem
-from ..resolve import resolve
+from ..resolve import files_of, resolve
 from ..show import Comparison, Listing
 from ..store import Record
 from ..uris import Uri, check_name
@@ -114,7 +114,7 @@ def get(run: Annotated[Name, Live("train")], *, into: FilePath | None = None) ->
     if into is not None:
         from ..data.files import copy_out
 
-        copy_out(found.path, Path(into))
+        copy_out(files_of(found.uri, found.path), Path(into))
     return found
 
 
