@@ -52,7 +52,6 @@ _NAME = "INSERT INTO event_uris (uri, seq) VALUES (?, ?)"
 _BATCH = 500
 
 # What a database that is damaged hands out for a row need not have the columns' types.
-_RecordRow = tuple[str, str, int, float, int]
 _KeyRow = tuple[str, str, int]
 _EventRow = tuple[int, float, str, str, str, str]
 
@@ -232,9 +231,19 @@ def checked(found: Any, shape: Any, what: str = "the store") -> Any:
         raise Damaged(f"{what} cannot be read: {problem}", CHECK) from problem
 
 
-def _record(kind: type[B], row: Any) -> Record[B]:
-    what = f"the record {kind.kind} {row[0]}"
-    name, text, rev, updated_at, version = checked(row, _RecordRow, what)
-    if "\\" in name:
-        raise Damaged(f"{what} cannot be read: that is no name", CHECK)
-    return Record(kind.kind, name, decode(kind, name, text, version), rev, updated_at)
+class _RecordRow(msgspec.Struct, array_like=True, gc=False):
+    """One for thousands of rows: msgspec looks at the fields of a struct once, and at a tuple's types for each row."""
+
+    name: str
+    body: str
+    rev: int
+    updated_at: float
+    schema_version: int
+
+
+def _record(kind: type[B], row: Sequence[Any]) -> Record[B]:
+    found: _RecordRow = checked(row, _RecordRow, f"the record {kind.kind} {row[0]}")
+    if "\\" in found.name:
+        raise Damaged(f"the record {kind.kind} {found.name} cannot be read: that is no name", CHECK)
+    body = decode(kind, found.name, found.body, found.schema_version)
+    return Record(kind.kind, found.name, body, found.rev, found.updated_at)

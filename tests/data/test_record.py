@@ -42,7 +42,7 @@ def test_a_record_that_lacks_a_field_is_damaged(field):
     lacking = {name: value for name, value in json.loads(OLD).items() if name != field}
     with pytest.raises(Damaged, match=field) as caught:
         read(json.dumps(lacking))
-    assert "%lab start --restore" in caught.value.fix
+    assert "`%lab check`" in caught.value.fix
 
 
 def test_a_record_with_an_unknown_field_is_damaged_at_any_depth():

@@ -92,7 +92,7 @@ def test_another_cell_or_option_has_another_digest(change):
 def test_a_field_that_is_unknown_or_missing_at_any_depth_is_damage(old, new):
     with pytest.raises(Damaged) as caught:
         decode(FeatureSetVersion, "late@3", OLD_SET.replace(old, new), 1)
-    assert "%lab start --restore" in caught.value.fix
+    assert "`%lab check`" in caught.value.fix
 
 
 def test_rows_that_the_version_before_made_are_found_again():

@@ -60,7 +60,7 @@ def test_the_first_runs_kept_no_order(workspace):
 def test_a_run_of_version_1_that_is_no_run_is_damaged(workspace):
     with pytest.raises(Damaged, match=r"recipe count@1 cannot be read") as problem:
         brought_up({**BEFORE["count@1"], "order": [["gone", []]]})
-    assert "lab start --restore" in problem.value.fix
+    assert "`%lab check`" in problem.value.fix
 
 
 def test_a_run_of_version_1_is_shown_as_it_was(workspace):
