@@ -23,10 +23,11 @@ _OWN_FLAGS = ("--json", "--debug")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
-    asked = {flag for flag in _OWN_FLAGS if flag in words}
+    asked = {name: value for word in words for name, _, value in [word.partition("=")] if name in _OWN_FLAGS}
     # Taken out wherever they stand: they are the command's own, and no verb has them as parameters.
-    words = [word for word in words if word not in _OWN_FLAGS]
+    words = [word for word in words if word.partition("=")[0] not in _OWN_FLAGS]
     try:
+        asked = {flag: value for flag, value in asked.items() if _is_on(flag, value)}
         _print(_run(words), as_text="--json" not in asked)
     except LabError as problem:
         if "--debug" in asked:
@@ -39,6 +40,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()  # the reader has gone, e.g. `| head`
     return 0
+
+
+def _is_on(flag: str, value: str) -> bool:
+    """Whether `--json`, or `--json=yes`, is said; UsageProblem for any other value."""
+    if value.lower() in ("", "yes", "true", "1", "no", "false", "0"):
+        return value.lower() in ("", "yes", "true", "1")
+    raise UsageProblem(f"{flag} {value!r} is not yes or no", f"write {flag} alone")
 
 
 def _run(words: list[str]) -> object:

@@ -1,4 +1,4 @@
-"""Settings: `aiinfra.toml` (or `[tool.aiinfra]` of a pyproject.toml) and AIINFRA_* variables, read once per call.
+"""Settings: `aiinfra.toml` (or `[tool.aiinfra]` of a pyproject.toml) and AIINFRA_* variables, as they are at each call.
 
 A setting knows where its value came from. Nothing here writes a file.
 """
@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +23,7 @@ from .nouns import TABLE
 _SECTIONS = ("store", "jobs")
 HOME = ".aiinfra"
 FILE = "aiinfra.toml"
+_SETTLED_NS = 1_000_000_000
 # These name the place itself, or what a child process is; they are no settings.
 _PLACES = ("AIINFRA_WORKSPACE", "AIINFRA_PROJECT", "AIINFRA_JOB", "AIINFRA_JOB_DIR", "AIINFRA_CONTEXT")
 
@@ -85,14 +88,18 @@ class Settings:
 def settings(start: Path | None = None) -> Settings:
     """The settings that hold here: those of AIINFRA_WORKSPACE, or found by looking upward from the current folder.
 
-    `start` looks upward from there instead. NotFound when there is no workspace there or above.
+    `start` looks upward from there instead. NotFound when there is no workspace there or above: `lab start` alone makes
+    one.
     """
     start = start or _inside.get()
-    named = os.environ.get("AIINFRA_WORKSPACE")
-    if named and start is None:
-        workspace = Path(named).absolute()
-        project = Path(os.environ.get("AIINFRA_PROJECT", workspace)).absolute()
-        return Settings(project, workspace, {**_read(project), **_environment()})
+    if start is None and (where := named_place()) is not None:
+        # A mistyped variable must not begin an empty workspace somewhere.
+        if not (is_marked(where.project) or where.home.is_dir()):
+            raise NotFound(
+                f"AIINFRA_WORKSPACE names {where.workspace}, and there is no workspace there",
+                "correct the variable; or `%lab start` makes one there",
+            )
+        return where
     here = (start or Path.cwd()).absolute()
     for folder in (here, *here.parents):
         # An aiinfra.toml without a setting marks a workspace too.
@@ -103,6 +110,21 @@ def settings(start: Path | None = None) -> Settings:
         f"there is no workspace in {here} or above it",
         "make one with `%lab start` (in a shell: `aiinfra lab start DIR`), or set AIINFRA_WORKSPACE",
     )
+
+
+def named_place() -> Settings | None:
+    """The settings of the folder that AIINFRA_WORKSPACE names, whether it is a workspace or not; None without it."""
+    named = os.environ.get("AIINFRA_WORKSPACE")
+    if not named:
+        return None
+    workspace = Path(named).absolute()
+    project = Path(os.environ.get("AIINFRA_PROJECT", workspace)).absolute()
+    return Settings(project, workspace, {**_read(project), **_environment()})
+
+
+def is_marked(folder: Path) -> bool:
+    """Whether the folder is a project: an aiinfra.toml, also an empty one, or our section of a pyproject.toml."""
+    return (folder / FILE).is_file() or bool(_read(folder))
 
 
 @contextlib.contextmanager
@@ -136,7 +158,21 @@ def _read(folder: Path) -> dict[str, Setting]:
     return {}
 
 
-def _parse(path: Path) -> dict[str, object]:
+def _parse(path: Path) -> Mapping[str, object]:
+    """What the file holds, parsed again only when it was written again: one verb asks for settings a dozen times."""
+    state = path.stat()
+    # A file system counts time in steps of some milliseconds: two writes within one step look the same.
+    if time.time_ns() - state.st_mtime_ns < _SETTLED_NS:
+        return _parsed(path)
+    return _cached(path, state.st_mtime_ns, state.st_size, state.st_ino)
+
+
+@lru_cache(maxsize=32)
+def _cached(path: Path, _mtime_ns: int, _size: int, _inode: int) -> Mapping[str, object]:
+    return _parsed(path)
+
+
+def _parsed(path: Path) -> Mapping[str, object]:
     try:
         return tomllib.loads(path.read_text("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
@@ -156,10 +192,10 @@ def _flat(table: Mapping[str, object], source: str) -> Iterator[tuple[str, Setti
 
 def _environment() -> dict[str, Setting]:
     found = {}
-    for name, value in os.environ.items():
+    for name in [name for name in os.environ if name.startswith("AIINFRA_") and name not in _PLACES]:
         section, _, key = name.removeprefix("AIINFRA_").lower().partition("_")
-        if name.startswith("AIINFRA_") and name not in _PLACES and section in sections() and key:
-            found[f"{section}.{key}"] = Setting(value, name)
+        if section in sections() and key:
+            found[f"{section}.{key}"] = Setting(os.environ[name], name)
     return found
 
 

@@ -85,8 +85,8 @@ class Span:
     """Something that took time. usd_per_hour: its price; None for the price of this machine.
 
     within: the session (a URI) whose time it was; then the money is the session's. on_machine: whether it ran on this
-    machine. rows, busy_s: what an endpoint predicted, and the seconds that it took to answer. steps: those of a
-    pipeline's run.
+    machine. rows, busy_s: what an endpoint predicted, and the seconds that it took to answer. counted_at: until when
+    these were written down, while they still grow. steps: those of a pipeline's run.
     """
 
     uri: str
@@ -98,6 +98,7 @@ class Span:
     within: str = ""
     rows: int = 0
     busy_s: float = 0.0
+    counted_at: float | None = None
     steps: tuple[StepSpan, ...] = ()
 
     @property
@@ -160,6 +161,8 @@ class Noun(Generic[B]):
     """Further kinds of records that it keeps, which are no things of their own."""
     has_versions = False
     """Whether its things are called `NAME@N`, or by their name alone."""
+    usual_alias = ""
+    """The alias that is meant to be there, also before it is set."""
     plural = "things"
     """What several of its things are called, in messages."""
 
@@ -189,6 +192,10 @@ class Noun(Generic[B]):
                 names.setdefault(record.base)
             names.setdefault(record.name)
         return list(names)
+
+    def aliases(self) -> Sequence[str]:
+        """The aliases that mean something now, as they are written: `delay@champion`."""
+        return []
 
     def observe(self, records: Sequence[Record[B]]) -> Sequence[Observation]:
         """What these do now, in their order. Where that shows that one has ended, the end is written down."""

@@ -2,11 +2,14 @@
 
 A contract is `noun.role` (or `store`), so a noun may have several. Others enter by the entry point group
 `aiinfra_lab.providers` (name `CONTRACT.NAME`, value `module:Class`), through the same door as our own: whatever the
-value names is called with the settings, and gives an object that fills the contract's Protocol.
+value names is called with the settings, and gives an object that fills the contract's Protocol. What such a provider
+raises reaches a verb as a LabError, see `_Guarded`.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import importlib
 import importlib.util
 import sys
@@ -14,24 +17,30 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from .config import Settings, settings
-from .errors import Conflict, LabError, Missing, NotFound, Unavailable, did_you_mean
+from .errors import Conflict, LabError, Missing, NotFound, Unavailable, UsageProblem, did_you_mean
+from .nouns import TABLE as NOUNS
+from .uris import check_name
 
 GROUP = "aiinfra_lab.providers"
+# `--as json` is ours, and where data came from is stored as `file:PATH`, as a URI, or as `SCHEME:LOCATION`.
+_RESERVED = ("file", "json")
 
 
 @dataclass(frozen=True, slots=True)
 class Contract:
     """What providers of one role promise: the Protocol (`module:Class`), and the provider when none is chosen.
 
-    former: the setting that chose it before contracts had names of their own; it is still read.
+    former: the setting that chose it before contracts had names of their own; it is still read. raises: what its
+    methods may raise besides LabErrors, as the Protocol's docstrings have it.
     """
 
     protocol: str
     default: str
     former: str = ""
+    raises: tuple[type[Exception], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +63,47 @@ class Foreign:
     package: str
 
 
+@runtime_checkable
+class Paced(Protocol):
+    """A capability of `gpu.machines` and `deploy.target`: how long it takes until what they bring up is ready or over.
+
+    Without it, verbs wait as long as this machine's processes need: 120 s for a session and 60 s for an endpoint to be
+    ready, 30 s and 20 s for their ends. Both methods are asked once for each wait, and answer at once.
+    """
+
+    def ready_within_s(self) -> float:
+        """After so long, a verb gives up waiting; what it waited for goes on."""
+
+    def ended_within_s(self) -> float:
+        """The same for an end that was asked for."""
+
+
+class Patience(NamedTuple):
+    """How long a verb waits, and how often it asks meanwhile."""
+
+    within_s: float
+    every_s: float = 0.05
+
+    @classmethod
+    def of(cls, provider: object, state: Literal["ready", "ended"], default_s: float) -> Patience:
+        """The provider's own, or that default where it states none."""
+        if not isinstance(provider, Paced):
+            return cls(default_s)
+        within_s = provider.ready_within_s() if state == "ready" else provider.ended_within_s()
+        # Vendors count, and limit, what they are asked.
+        return cls(within_s, max(cls(within_s).every_s, within_s / 600))
+
+
 CONTRACTS: dict[str, Contract] = {
     "data.source": Contract("aiinfra_lab.data.base:Source", ""),
     "data.versions": Contract("aiinfra_lab.data.base:VersionStore", "dvc", "data.provider"),
     "deploy.target": Contract("aiinfra_lab.deploy.base:Target", "local", "deploy.provider"),
-    "drift.report": Contract("aiinfra_lab.drift.base:SampleReport", "evidently"),
+    "drift.report": Contract("aiinfra_lab.drift.base:SampleReport", "evidently", raises=(OSError,)),
     "features.store": Contract("aiinfra_lab.features.base:OnlineStore", "feast", "features.provider"),
     "gpu.machines": Contract("aiinfra_lab.gpu.base:Machines", "local", "gpu.provider"),
     "models.registry": Contract("aiinfra_lab.models.base:ModelRegistry", "mlflow", "models.provider"),
     "recipe.executor": Contract("aiinfra_lab.recipe.base:Executor", "local", "recipe.provider"),
-    "store": Contract("aiinfra_lab.store.base:Store", "sqlite"),
+    "store": Contract("aiinfra_lab.store.base:Store", "sqlite", raises=(TypeError, ValueError)),
     "train.tracker": Contract("aiinfra_lab.train.base:Tracker", "mlflow", "train.provider"),
 }
 
@@ -103,8 +143,9 @@ TABLE: dict[str, dict[str, Provider]] = {
 
 
 def names(contract: str) -> list[str]:
-    """The names of a contract's providers, third parties' included."""
-    return sorted({*TABLE.get(contract, {}), *(each.name for each in foreign() if each.contract == contract)})
+    """The names of a contract's providers, third parties' included unless they have a name that is refused."""
+    others = (each for each in foreign() if each.contract == contract)
+    return sorted({*TABLE.get(contract, {}), *(each.name for each in others if _misnamed(each) is None)})
 
 
 def chosen(contract: str, where: Settings | None = None) -> str:
@@ -123,16 +164,17 @@ def make(contract: str, name: str | None = None, where: Settings | None = None) 
     """
     where = where or settings()
     name = name or chosen(contract, where)
-    maker = load(contract, name)
     found = _find(contract, name)
-    return maker(where) if isinstance(found, Provider) else _made(found, maker, where)
+    maker = _maker(contract, name, found)
+    return _made(found, maker, where) if isinstance(found, Foreign) else maker(where)
 
 
 def load(contract: str, name: str) -> Any:
     """What makes the provider, imported now and checked against the contract; raises as `make` does."""
-    if contract not in CONTRACTS:
-        raise NotFound(f"there is no contract {contract!r}", did_you_mean(contract, CONTRACTS))
-    found = _find(contract, name)
+    return _maker(contract, name, _find(contract, name))
+
+
+def _maker(contract: str, name: str, found: Provider | Foreign) -> Any:
     if isinstance(found, Provider):
         if not importable(found):
             raise Missing(f"{contract} on {name} needs {found.needs}, which is not installed", install(found))
@@ -152,12 +194,55 @@ def _made(found: Foreign, maker: Callable[[Settings], Any], where: Settings) -> 
     """What somebody else's provider is with these settings. Unavailable when it cannot be made, or lacks a method."""
     try:
         provider = maker(where)
+        guarded = _Guarded(found, provider)
     except LabError:
         raise
     except Exception as problem:  # it is somebody else's and may raise anything
         raise _unusable(found, f"cannot be made with the settings: {type(problem).__name__}: {problem}") from problem
     _check(found, provider)
-    return provider
+    return guarded
+
+
+class _Guarded:
+    """The public methods of somebody else's provider; what they raise is a LabError, or what the contract names.
+
+    Here once, and not where they are called: no verb can know what a vendor's client raises, and the next caller would
+    forget it. Our own providers have none: an exception of theirs that is no LabError is our mistake, and its traceback
+    is what we need.
+    """
+
+    def __init__(self, found: Foreign, provider: Any) -> None:
+        for name in dir(provider):
+            if not name.startswith("_") and callable(method := getattr(provider, name)):
+                # In the object itself, for `isinstance` with a capability: since Python 3.12 that calls no __getattr__.
+                setattr(self, name, _guard(found, name, method))
+
+
+def _guard(found: Foreign, name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+    passing: tuple[type[Exception], ...] = (LabError, *CONTRACTS[found.contract].raises)
+
+    @contextlib.contextmanager
+    def guarding() -> Iterator[None]:
+        try:
+            yield
+        except passing:
+            raise
+        except Exception as problem:  # a vendor's client may raise anything; Ctrl-C is no Exception and passes
+            what = f"{found.contract} on {found.name} failed in {name}: {type(problem).__name__}: {problem}"
+            raise Unavailable(what, f"repeat in a moment; if it stays so: {_renew(found)}") from problem
+
+    def draw(items: Iterator[Any]) -> Iterator[Any]:
+        with guarding():
+            yield from items
+
+    @functools.wraps(method)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with guarding():
+            result = method(*args, **kwargs)
+        # A generator does its work only when it is asked, which is after this has returned.
+        return draw(result) if isinstance(result, Iterator) else result
+
+    return call
 
 
 def importable(provider: Provider) -> bool:
@@ -205,6 +290,8 @@ def problems() -> Iterator[tuple[Foreign, LabError]]:
 
 
 def _find(contract: str, name: str) -> Provider | Foreign:
+    if contract not in CONTRACTS:
+        raise NotFound(f"there is no contract {contract!r}", did_you_mean(contract, CONTRACTS))
     own = TABLE[contract].get(name)
     others = [each for each in foreign() if (each.contract, each.name) == (contract, name)]
     if len(others) + bool(own) > 1:
@@ -213,6 +300,8 @@ def _find(contract: str, name: str) -> Provider | Foreign:
             f"{' and '.join(packages)} both bring {contract} on {name}",
             f"uninstall one: pip uninstall {others[0].package}",
         )
+    if others and (problem := _misnamed(others[0])):
+        raise problem
     if own or others:
         return own or others[0]
     strays = [each for each in foreign() if each.name == name and each.contract not in CONTRACTS]
@@ -220,6 +309,22 @@ def _find(contract: str, name: str) -> Provider | Foreign:
         what = f"{strays[0].package} brings {name} for {strays[0].contract!r}, and there is no such contract"
         raise NotFound(what, f"in its entry point: {did_you_mean(strays[0].contract, CONTRACTS)}")
     raise NotFound(f"{contract} has no provider {name!r}", did_you_mean(name, names(contract)))
+
+
+def _misnamed(found: Foreign) -> LabError | None:
+    """Why a provider may not be called so; None when it may.
+
+    Its name stands behind `--on` and `--as`, before the colon of `--from`, in `aiinfra.toml` and in records.
+    """
+    fix = f"its author has to rename it in the package's entry point; until then: pip uninstall {found.package}"
+    if found.name in (*NOUNS, *_RESERVED):
+        kind = "a noun" if found.name in NOUNS else "a word of ours"
+        return Conflict(f"{found.package} brings {found.contract} on {found.name!r}, which is {kind}", fix)
+    try:
+        check_name(found.name)
+    except UsageProblem as problem:
+        return UsageProblem(f"{found.package} brings {found.contract}: {problem.what}", f"{fix}; {problem.fix}")
+    return None
 
 
 def _check(found: Foreign, made: Any) -> None:

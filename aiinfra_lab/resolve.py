@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import time
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,9 @@ from . import nouns
 from .errors import NotFound, UsageProblem, did_you_mean
 from .store import B, Record, open_store
 from .uris import Uri
+
+# How alike two words are when one is the other with a letter missing, added or in another place.
+_LIKE = 0.8
 
 
 def resolve(text: object, kind: type[B], *, removed: bool = False) -> Record[B]:
@@ -46,6 +50,26 @@ def resolve_any(text: object, *, removed: bool = False) -> Record[Any]:
     return _resolve(noun, uri, kind, removed=removed)
 
 
+def resolve_if_set(text: object, kind: type[B]) -> Record[B] | None:
+    """The record as `resolve` finds it; None for an alias that points at nothing yet.
+
+    NotFound for whatever else is not there, also for what looks like a misspelled alias or name.
+    """
+    noun = nouns.find(noun_of(kind))
+    uri = Uri.parse(text, noun=noun.name)
+    try:
+        return resolve(uri, kind)
+    except NotFound:
+        if uri.alias is None or _alias_meant(noun, uri):
+            raise
+        return None
+
+
+def refuse_unknown(text: object, kind: type[Any]) -> None:
+    """NotFound, as `resolve` raises it, where there never was a version of that name: its list is empty by mistake."""
+    resolve(Uri.parse(text, noun=noun_of(kind)).bare, kind, removed=True)
+
+
 def exists(text: object) -> bool:
     """Whether a URI means something that was not removed."""
     try:
@@ -65,10 +89,7 @@ def _resolve(noun: nouns.Noun[Any], uri: Uri, kind: type[B], *, removed: bool) -
     if uri.tag and not noun.has_versions:
         raise UsageProblem(f"{noun.name} has no versions, and {uri} names one", f"write {uri.bare}")
     if uri.alias is not None:
-        version = noun.aliased(uri.name, uri.alias)
-        if version is None:
-            raise NotFound(f"there is no {uri.alias} of {uri.bare} yet", _known(noun, uri))
-        uri = version
+        uri = _aliased(noun, uri, uri.alias)
     newest = noun.has_versions and not uri.tag and not uri.part  # a part without its version names nothing
     found = _newest(uri, kind) if newest else open_store().get(kind, uri.label)
     if found is None:
@@ -77,6 +98,38 @@ def _resolve(noun: nouns.Noun[Any], uri: Uri, kind: type[B], *, removed: bool) -
         at = time.strftime("%Y-%m-%d", time.localtime(found.body.removed_on))
         raise NotFound(f"{uri} was removed on {at}", _known(noun, uri))
     return found
+
+
+def _aliased(noun: nouns.Noun[Any], uri: Uri, alias: str) -> Uri:
+    """The version that an alias points at. NotFound says what there is, or how to set it."""
+    try:
+        version = noun.aliased(uri.name, alias)
+    except NotFound:
+        if meant := _alias_meant(noun, uri):
+            raise NotFound(f"there is no {uri}", f"did you mean {meant}?") from None
+        raise
+    if version is None:
+        meant = _alias_meant(noun, uri)
+        is_known = any(Uri.parse(label, noun=noun.name).name == uri.name for label in noun.names())
+        what = f"there is no {alias} of {uri.bare} yet" if is_known else f"there is no {uri.bare}"
+        raise NotFound(what, f"did you mean {meant}?" if meant else _known(noun, uri))
+    return version
+
+
+def _alias_meant(noun: nouns.Noun[Any], uri: Uri) -> str:
+    """What a label with an alias that points at nothing was probably meant to be; empty when it is spelled right."""
+    set_now = noun.aliases()
+    names = {Uri.parse(label, noun=noun.name).name for label in (*noun.names(), *set_now)}
+    if uri.name not in names:
+        near = difflib.get_close_matches(uri.name, names, n=1, cutoff=_LIKE)
+        # Longer or shorter by a word is another name: a model called after its run.
+        return f"{near[0]}@{uri.alias}" if near and not (near[0] in uri.name or uri.name in near[0]) else ""
+    known = {noun.usual_alias, *(Uri.parse(label, noun=noun.name).alias for label in set_now)} - {"", None}
+    if uri.alias is None or uri.alias in known:
+        return ""
+    begun = [alias for alias in known if alias and alias.startswith(uri.alias)]
+    near = begun or difflib.get_close_matches(uri.alias, filter(None, known), n=1, cutoff=_LIKE)
+    return f"{uri.name}@{near[0]}" if near and near[0] not in uri.alias else ""
 
 
 def _newest(uri: Uri, kind: type[B]) -> Record[B] | None:
@@ -96,7 +149,8 @@ def _known(noun: nouns.Noun[Any], uri: Uri) -> str:
         found = open_store().list(noun.kind, name=uri.name, skip_unreadable=True)
         versions = [record for record in found if not record.body.is_removed]
         if versions:
-            return "there are: " + ", ".join(record.name for record in versions[:8])
+            held = [label for label in noun.aliases() if Uri.parse(label, noun=noun.name).name == uri.name]
+            return "there are: " + ", ".join([*held[:3], *(record.name for record in versions[:8])])
     names, first = noun.names(), noun.first(uri.name)
     # A recipe is there before it has run: its own name would be no suggestion.
     return first if uri.name in names else did_you_mean(uri.name, names, first)

@@ -65,6 +65,13 @@ class Term(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_field
         """Whether a measured value satisfies it; NaN satisfies nothing."""
         return _HOLDS[self.sign](measured, self.threshold)
 
+    def covers(self, other: Term) -> bool:
+        """Whether whatever satisfies this one satisfies the other too."""
+        if (self.metric, self.wants_more) != (other.metric, other.wants_more):
+            return False
+        beyond = (self.threshold - other.threshold) * (1 if self.wants_more else -1)
+        return beyond > 0 or (beyond == 0 and (self.sign == other.sign or "=" in other.sign))
+
     @property
     def wants_more(self) -> bool:
         """Whether a higher value satisfies it sooner."""
@@ -114,6 +121,8 @@ def parse(
     signs, connectives: those that the caller can use
     example: what the fix of an error shows
     """
+    if not text.strip():
+        raise UsageProblem("the rule is empty", f'leave it out, or write "{example}"')
     scanner = _Scanner(text, f'write "{example}"')
     terms = [scanner.term(metrics, signs, "and")]
     while scanner.is_open:

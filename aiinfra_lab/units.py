@@ -10,7 +10,10 @@ from typing import Annotated, overload
 
 from .errors import UsageProblem
 
-_DURATIONS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATIONS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
+# As people write them out, each also with an s behind it.
+_SPELLED = {"sec": "s", "second": "s", "min": "m", "minute": "m", "hr": "h", "hour": "h", "day": "d", "week": "w"}
+_DURATIONS_S |= {word + end: _DURATIONS_S[unit] for word, unit in _SPELLED.items() for end in ("", "s")}
 _LONGEST_S = 10 * 366 * 86400.0
 _PART = re.compile(r"([0-9]*\.?[0-9]+)\s*([a-z]+)")
 
@@ -24,7 +27,7 @@ class Unit:
 
 
 def parse_duration(value: object) -> float:
-    """Seconds from `90`, `20s`, `1h30m` or `2d`; more than 0.
+    """Seconds from `90`, `20s`, `1h30m`, `2d` or `2 hours`; more than 0.
 
     >>> parse_duration("1h30m")
     5400.0
@@ -37,13 +40,14 @@ def parse_duration(value: object) -> float:
 
 
 def parse_usd(value: object) -> float:
-    """US dollars from `5`, `0.5usd` or `$5`; 0 or more.
+    """US dollars from `5`, `0.5usd`, `$5` or `5 dollars`; 0 or more.
 
     >>> parse_usd("5usd")
     5.0
     """
     text = str(value).strip().lower()
-    number = _number(text.removeprefix("$").removesuffix("usd").strip(), "amount of money", "write 5 or 5usd")
+    bare = re.sub(r"\s*(usd|dollars?)$", "", text.removeprefix("$"))
+    number = _number(bare, "amount of money", "write 5 or 5usd")
     if number < 0:
         raise UsageProblem(f"{value!r} is less than nothing", "write 5 or 5usd")
     return number
@@ -55,17 +59,25 @@ def parse_share(value: object) -> float:
     >>> parse_share("5%")
     0.05
     """
-    text = str(value).strip()
-    percent = text.endswith("%")
-    number = _number(text.removesuffix("%"), "share", "write 0.05 or 5%") / (100 if percent else 1)
+    number = _of_one(value, "share")
     if not 0 <= number <= 1:
         raise UsageProblem(f"{value!r} is no share: it must lie between 0 and 1", "write 0.05 or 5%")
     return number
 
 
+def parse_difference(value: object) -> float:
+    """By how much two measured values differ, from `0.02` or `2%`, which is the same and not relative to either.
+
+    >>> parse_difference("2%")
+    0.02
+    """
+    return _of_one(value, "difference")
+
+
 Duration = Annotated[float | str, Unit("duration", parse_duration)]
 Usd = Annotated[float | str, Unit("usd", parse_usd)]
 Share = Annotated[float | str, Unit("share", parse_share)]
+Difference = Annotated[float | str, Unit("difference", parse_difference)]
 
 
 @overload
@@ -86,10 +98,13 @@ def show_duration(seconds: float) -> str:
     """
     if not math.isfinite(seconds):
         return "–"
-    if seconds < 1:
+    # Where the rounded number would reach the next form: never 1000 ms, 10.0 s or 60 s.
+    if seconds < 0.9995:
         return f"{seconds * 1000:.0f} ms"
-    if seconds < 60:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    if (seconds := round(seconds)) < 60:
+        return f"{seconds} s"
     for size, unit, small, part in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
         if seconds >= size:
             rest = int(seconds % size // small)
@@ -117,7 +132,7 @@ def show_bytes(count: float) -> str:
     '1.5 KiB'
     """
     for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024:
+        if round(count, 1) < 1024:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1024
     return f"{count:.1f} TiB"
@@ -130,6 +145,13 @@ def show_share(share: float) -> str:
     '5 %'
     """
     return f"{share * 100:.3g} %"
+
+
+def _of_one(value: object, what: str) -> float:
+    """A number, also in percent of one."""
+    text = re.sub(r"\s*(%|percent)$", "", str(value).strip().lower())
+    is_percent = text != str(value).strip().lower()
+    return _number(text, what, "write 0.05 or 5%") / (100 if is_percent else 1)
 
 
 def _number(text: str, what: str, fix: str) -> float:

@@ -45,6 +45,8 @@ VERBS = {
     "export": "write files for another system",
 }
 
+# What people type who know other tools, and what it is called here.
+_ALSO_CALLED = {"alias": "to", "dry-run": "dry", "dry_run": "dry", "output": "into", "out": "into", "file": "code"}
 _HELP_WIDTH = 110
 _MOST_CHOICES = 6
 
@@ -122,10 +124,17 @@ class Parameter:
     def required(self) -> bool:
         return self.default is inspect.Parameter.empty
 
+    def lacks(self, value: object) -> bool:
+        """Whether a call with that value, None for no value, is one without what it must have."""
+        return self.required and value is None
+
     def read(self, value: Any) -> Any:
-        """The value that a word, or a Python object, stands for; UsageProblem when it stands for none."""
+        """The value that a word, or a Python object, stands for; UsageProblem when it stands for none.
+
+        None, e.g. a notebook's variable that holds nothing, is as good as leaving it out.
+        """
         if value is None or (not self.required and value is self.default):
-            return value
+            return self.default
         if self.unit is not None:
             return self.unit.read(value)
         return _READERS[self.kind](self, value)
@@ -193,15 +202,23 @@ class Verb:
         known = {item.name: item for item in self.parameters}
         for name in values:
             if name not in known:
-                raise UsageProblem(f"{self.noun} {self.name} takes no {name!r}", did_you_mean(name, known))
-        missing = [item.word for item in self.parameters if item.required and item.name not in values]
-        if missing:
-            raise UsageProblem(f"{self.noun} {self.name} needs {' and '.join(missing)}", self.usage())
+                raise UsageProblem(f"{self.noun} {self.name} takes no {name!r}", nearest_flag(name, known))
+        # A wrong word before a missing one: whoever adds what is missing would only then hear of it.
+        read = {name: known[name].read(value) for name, value in values.items() if not known[name].lacks(value)}
+        if missing := [item for item in self.parameters if item.lacks(values.get(item.name))]:
+            raise self._incomplete(missing)
         # Before the verb imports the libraries, some of which read these variables as they are imported.
         opt_out()
         with _plainly(), left_out() as lacks:
-            result = self.function(**{name: known[name].read(value) for name, value in values.items()})
+            result = self.function(**read)
         return dataclasses.replace(result, unreadable=len(lacks)) if lacks and isinstance(result, Listing) else result
+
+    def _incomplete(self, missing: Sequence[Parameter]) -> UsageProblem:
+        what = f"{self.noun} {self.name} needs {' and '.join(item.word for item in missing)}"
+        if self.code is None or self.code not in missing:
+            return UsageProblem(what, self.usage())
+        how = "write the code below the line, which then begins with %% (in a shell: --code FILE)"
+        return UsageProblem(what, f"{how}: {self.usage()}")
 
 
 @contextlib.contextmanager
@@ -271,6 +288,14 @@ def verbs_of(noun: str) -> Mapping[str, Verb]:
         raise UsageProblem(f"there is no noun {noun!r}", did_you_mean(noun, TABLE))
     importlib.import_module(TABLE[noun])
     return _registry.get(noun, {})
+
+
+def nearest_flag(word: str, known: Iterable[str]) -> str:
+    """The sentence that suggests a parameter or a flag: by another tool's word for it, or by its spelling."""
+    known = list(known)
+    bare = word.lstrip("-").rstrip("_")
+    meant = [name for name in known if name.lstrip("-").rstrip("_") == _ALSO_CALLED.get(bare)]
+    return f"did you mean {meant[0]}?" if meant else did_you_mean(word, known)
 
 
 def find_verb(noun: str, name: str) -> Verb:
@@ -458,7 +483,8 @@ def _few_choices(item: Parameter) -> Sequence[str]:
 def _default(item: Parameter) -> str:
     if item.default is True:
         return " (the default)"
-    if item.required or item.default in (None, "", False) or item.default in ({}, ()):
+    # By identity, since 0 equals False, and a number's default is worth a word.
+    if item.required or item.default is None or item.default is False or item.default in ("", {}, ()):
         return ""
     return f" (default {item.default:g})" if isinstance(item.default, float) else f" (default {item.default})"
 

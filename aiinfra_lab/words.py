@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import NotFound, UsageProblem, did_you_mean
-from .verbs import Help, Parameter, Verb, find_verb, help_of, verbs_of
+from .verbs import Help, Parameter, Verb, find_verb, help_of, nearest_flag, verbs_of
 
 _VARIABLE = re.compile(r"\$\$|\$([A-Za-z_]\w*)")
 
@@ -80,6 +81,23 @@ def understand(noun: str, words: Sequence[Word], body: str | None = None, also: 
     return Call(verb, values, bind)
 
 
+def variables(names: Mapping[str, Any]) -> list[str]:
+    """The names that somebody gave to a value: no module, function or type, and nothing that is hidden."""
+    odd = (types.ModuleType, types.FunctionType, types.BuiltinFunctionType, types.MethodType, type)
+    return [name for name, value in names.items() if not name.startswith("_") and not isinstance(value, odd)]
+
+
+def forgotten_dollar(words: Sequence[Word], names: Mapping[str, Any], what: str) -> str:
+    """The sentence that suggests `$name`, when an error names a word that is a variable's name; else nothing."""
+    known = set(variables(names))
+    for before, word in zip(["", *words], words, strict=False):
+        flag, equals, value = word.rpartition("=") if isinstance(word, str) else ("", "", "")
+        if value in known and re.search(rf"\b{re.escape(value)}\b", what):
+            start = f"{flag}{equals}" if equals else f"{before} " if str(before).startswith("-") else ""
+            return f"if the variable is meant: `{start}${value}`"
+    return ""
+
+
 def _interpolate(token: str, names: Mapping[str, Any]) -> Word:
     whole = _VARIABLE.fullmatch(token)
     if whole and whole[1]:
@@ -89,8 +107,9 @@ def _interpolate(token: str, names: Mapping[str, Any]) -> Word:
 
 def _look_up(name: str, names: Mapping[str, Any]) -> Any:
     if name not in names:
-        visible = [known for known in names if not known.startswith("_")]
-        raise NotFound(f"there is no variable ${name}", did_you_mean(name, visible))
+        known = [f"${known}" for known in variables(names)]
+        first = "assign it first, or write $$ for a dollar"
+        raise NotFound(f"there is no variable ${name}", did_you_mean(f"${name}", known, first))
     return names[name]
 
 
@@ -126,7 +145,7 @@ def _flag(verb: Verb, word: str, words: list[Word], values: dict[str, Any], also
         values[negated.name] = False
         return
     if name not in known:
-        raise UsageProblem(f"{verb.noun} {verb.name} has no flag {name}", did_you_mean(name, [*_flags(verb), *also]))
+        raise UsageProblem(f"{verb.noun} {verb.name} has no flag {name}", nearest_flag(name, [*_flags(verb), *also]))
     item = known[name]
     if item.kind == "bool" and not equals:
         values[item.name] = True

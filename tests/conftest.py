@@ -61,6 +61,7 @@ FOLDERS = {
 # Tests that share something which takes long to start: each of these, by its beginning, is run by one process.
 TOGETHER = (
     "tests/browser/",
+    "tests/core/test_fixes.py",
     "tests/core/test_store_postgres.py",
     "tests/core/test_store_postgres_away.py",
     "tests/core/test_store_postgres_errors.py",
@@ -130,6 +131,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     """A fresh workspace, which is also the current folder. Afterwards its jobs are cancelled and none may be left."""
     home = tmp_path / "workspace"
     home.mkdir()
+    (home / "aiinfra.toml").touch()
     monkeypatch.chdir(home)
     monkeypatch.setenv("AIINFRA_WORKSPACE", str(home))
     for name, folder in FOLDERS.items():
@@ -147,7 +149,8 @@ def stop_jobs(home: Path) -> None:
     from aiinfra_lab.config import settings
     from aiinfra_lab.store import has_store
 
-    if not has_store(settings()):
+    # A test may have moved it away.
+    if not home.is_dir() or not has_store(settings()):
         return
     from aiinfra_lab import jobs
     from aiinfra_lab.errors import LabError

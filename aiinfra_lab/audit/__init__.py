@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..errors import Damaged
-from ..store import GENESIS, HeadKeeper, LoggedEvent, Store, chain_hash
+from ..store import GENESIS, HeadKeeper, LoggedEvent, Store, first_break
 from ..uris import Uri
 
 __all__ = ["Proof", "Step", "downstream", "prove", "upstream"]
@@ -49,19 +49,22 @@ def prove(store: Store) -> Proof:
     """Check every hash from the first event on, and that the newest events are still there."""
     # The head first: what is committed while the events are read is newer than it, never older.
     head_seq, head_hash = store.head() if isinstance(store, HeadKeeper) else (0, GENESIS)
-    prev, count = GENESIS, 0
-    try:
+    count, noted = 0, GENESIS
+
+    def read() -> Iterator[LoggedEvent]:
+        nonlocal count, noted
         for logged in store.events():
             count += 1
-            sound = chain_hash(logged.seq, logged.at, logged.actor, logged.event, prev) == logged.hash
-            if not sound or (logged.seq, logged.prev) != (count, prev):
-                return Proof(False, count, f"event {count} is not what was written, or is missing")
-            if logged.seq == head_seq and logged.hash != head_hash:
-                return Proof(False, count, f"event {head_seq} was recorded with another content, or is missing")
-            prev = logged.hash
+            noted = logged.hash if logged.seq == head_seq else noted
+            yield logged
+
+    try:
+        broken = first_break(read())
     except Damaged as problem:
         return Proof(False, count, problem.what)
-    if head_seq > count:
+    if broken is not None:
+        return Proof(False, broken, f"event {broken} is not what was written, or is missing")
+    if noted != head_hash:
         return Proof(False, count, f"event {head_seq} was recorded with another content, or is missing")
     return Proof(True, count, f"{count} events, every hash holds")
 

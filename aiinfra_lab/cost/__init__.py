@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Annotated
@@ -40,6 +41,7 @@ class Part:
 class Cost(Result):
     """Seconds and money of a session, of runs, of a pipeline or of an endpoint; of everything with the URI `cost:all`.
 
+    counted_at: until when an endpoint that lives had written down its predictions; `deploy show` may know of more.
     rows_per_s: predicted rows per second of answering. thousand: 1,000 predictions, at the price here and at a cloud's.
     """
 
@@ -49,6 +51,7 @@ class Cost(Result):
     parts: tuple[Part, ...]
     usd_per_hour: float | None = None
     predictions: int = 0
+    counted_at: float | None = None
     rows_per_s: float | None = None
     thousand: tuple[UnitCost, ...] = ()
     notes: tuple[str, ...] = field(default=(), metadata={"json": False})
@@ -147,10 +150,15 @@ def _cost(uri: str, found: list[Spending]) -> Cost:
         parts=_steps(found[0]) if not everything and found[0].span.steps else tuple(map(_part, found)),
         usd_per_hour=rates.pop() if len(rates) == 1 and not everything else None,
         predictions=done.rows,
+        counted_at=_counted_at(starts),
         rows_per_s=done.rows_per_s,
         thousand=unit_costs(starts),
         notes=tuple(_notes(found, done.rows if starts else None, everything)),
     )
+
+
+def _counted_at(starts: list[Spending]) -> float | None:
+    return next((item.span.counted_at for item in starts if item.span.counted_at), None)
 
 
 def _part(item: Spending) -> Part:
@@ -174,6 +182,9 @@ def _became(step: StepSpan, run: Span) -> str:
 
 
 def _notes(found: list[Spending], rows: int | None, everything: bool) -> Iterator[str]:
+    if rows is not None and (counted_at := _counted_at(found)):
+        at = time.strftime("%H:%M:%S", time.localtime(counted_at))
+        yield f"predictions are counted until {at}; `%deploy show` asks the endpoint itself, and may know of more"
     if rows == 0:
         yield "no predictions yet, so no cost of 1,000 of them: send some with `%deploy run`"
     if rows and compared_with().stale:

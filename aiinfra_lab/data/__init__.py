@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-from ..errors import Failed, NotFound, UsageProblem
-from ..resolve import resolve
+from ..errors import Failed, UsageProblem
+from ..resolve import refuse_unknown, resolve
 from ..show import Listing
 from ..store import open_store
 from ..units import Share, number
@@ -66,6 +66,8 @@ def ls(name: DataName | None = None) -> Listing:
     wanted = Uri.parse(name, noun="data").name if name else None
     # `described` and not `handle`, which would take every listed version out of the store.
     items = tuple(versions.described(record) for record in versions.versions(wanted, skip_unreadable=True))
+    if name and not items:
+        refuse_unknown(name, DataVersion)
     header = ("uri", "rows", "files", "size_bytes", "source", "added_at")
     return Listing("data", items, header, "there is none yet: `%data add NAME PATH` makes one")
 
@@ -100,12 +102,7 @@ def diff(name: DataName, other: DataName | None = None) -> DataComparison:
     other: what to hold it against, e.g. flights@1; the version before it when left out
     """
     record = resolve(name, DataVersion)
-    try:
-        against = resolve(other, DataVersion) if other else versions.before(record)
-    except NotFound as problem:
-        # A note and no error: a recipe's first run compares with a version that is still to come.
-        what = f"nothing to compare with: {problem.what}"
-        return DataComparison(record.uri, str(Uri.parse(other, noun=DataVersion.kind)), note=what)
+    against = resolve(other, DataVersion) if other else versions.before(record)
     if against is None:
         return DataComparison(record.uri, "nothing", note="there is no earlier version to compare with")
     old, new = versions.handle(against), versions.handle(record)
@@ -177,7 +174,8 @@ def rm(name: DataName) -> DataRemoval:
     uri = Uri.parse(name, noun="data")
     if uri.version is None:
         raise UsageProblem(
-            f"data rm {name} does not say which version", f"write {uri}@N: `%data ls {uri.name}` lists them"
+            f"data rm {name} does not say which version",
+            f"`%data rm {resolve(uri, DataVersion).name}` is the newest; `%data ls {uri.name}` lists them",
         )
     return removal.remove(uri)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -103,7 +104,8 @@ def _meant(text: str) -> str:
     try:
         resolve(text, DataVersion)
     except LabError:  # most paths could not even be a name
-        return hint
+        near = difflib.get_close_matches(text, [record.base for record in versions()], n=1, cutoff=0.75)
+        return f"did you mean {Uri(DataVersion.kind, near[0])}? If not, {hint}" if near else hint
     return f"did you mean {Uri.parse(text, noun=DataVersion.kind)}? If not, {hint}"
 
 

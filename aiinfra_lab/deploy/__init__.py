@@ -38,7 +38,7 @@ def start(
     *,
     model: Annotated[Name, Live("models")],
     canary: Share | None = None,
-    rollback_if: str = "",
+    rollback_if: str | None = None,
     port: int | None = None,
     on: Annotated[str, Choices(_targets)] | None = None,
     wait: bool = True,
@@ -64,7 +64,7 @@ def start(
     called = Uri.parse(name, noun="deploy").name
     uri = versions.resolve(model)
     doubt = admission.may_serve(uri)
-    rule = parse_bounds(rollback_if) if rollback_if else None
+    rule = None if rollback_if is None else parse_bounds(rollback_if)
     request = desired_state.ServeRequest(uri, number(canary), rule)
     before, record, note = _start(called, request, on, on or chosen("deploy.target"), port)
     if wait:
@@ -131,7 +131,7 @@ def log(name: EndpointName, *, rows: int = 20) -> Log:
     if not isinstance(target, PredictionLog):
         return Log(record.uri, (), lines, output, "", (f"{body.on} keeps no log of predictions that can be read here",))
     newest = target.predictions(body.job, body.log_dir, max(rows, 0))
-    return Log(record.uri, tuple(map(dict, newest)), lines, output, body.log_dir)
+    return Log(record.uri, tuple(newest), lines, output, body.log_dir)
 
 
 @verb("deploy")

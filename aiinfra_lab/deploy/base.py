@@ -3,19 +3,26 @@
 The endpoint answers `POST URL/predict` with a body `{"rows": [{column: value}, …], "key": …}` (the key may be left out)
 by `{"request_id": …, "model": URI, "predictions": [{"row_id": …, "score": …}, …]}`, and a request that it refuses by a
 status from 400 on with `{"error": {"what": …}}`. The files of a model version are in the folder `artifact(uri)`.
+
+The key decides who answers: all requests with one key get the same version until something else is to be served. A
+request without a key may get either.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, NotRequired, Protocol, TypedDict, runtime_checkable
 
+from ..providers import Paced
 from ..store import Record
 from .record import DesiredState, Verdict, VersionCounts
 from .versions import artifact
 
-__all__ = ["LIVE", "Claim", "PredictionLog", "Report", "Reporting", "Serving", "State", "Target", "Word", "artifact"]
+__all__ = [
+    "LIVE", "Claim", "Paced", "PredictedRow", "PredictionLog", "Report", "Reporting", "Serving", "State", "Target",
+    "Word", "artifact",
+]  # fmt: skip
 
 Word = Literal["starting", "running", "stopping", "stopped", "failed", "lost"]
 LIVE: tuple[Word, ...] = ("starting", "running", "stopping")
@@ -70,7 +77,10 @@ class Serving:
 
 
 class Target(Protocol):
-    """Something that endpoints run on."""
+    """Something that endpoints run on.
+
+    One that takes longer than a minute to serve, or 20 s to end, says so: see `Paced`.
+    """
 
     def claim(self, name: str, port: int | None) -> Claim:
         """A new claim for the endpoint of that name, which is not live. Starts nothing, commits nothing.
@@ -121,15 +131,40 @@ class Report:
 
 @runtime_checkable
 class Reporting(Protocol):
-    """What a target may be able to do besides: count by version, and so carry out a rollback rule."""
+    """What a target may be able to do besides: count by version, and so carry out a rollback rule.
+
+    When the canary breaks the `rollback_if` of the desired state, and there is a champion, the target by itself sends
+    all traffic to the champion.
+    """
 
     def report(self, claim: str) -> Report | None:
-        """What was counted; None when the endpoint does not answer. The record has it too, a little later."""
+        """What was counted until a moment ago; None when the endpoint does not answer, or has ended."""
+
+
+class PredictedRow(TypedDict):
+    """A row that was predicted.
+
+    at: epoch seconds of the answer. model: the URI of the version that answered, as canary or not. inputs: column →
+    value as it was sent. score: None when the version gave none, and then error says why.
+    """
+
+    at: float
+    request_id: str
+    row_id: str
+    model: str
+    canary: bool
+    latency_ms: float
+    inputs: dict[str, Any]
+    score: float | None
+    error: NotRequired[str]
 
 
 @runtime_checkable
 class PredictionLog(Protocol):
     """What a target may be able to do besides: log every predicted row."""
 
-    def predictions(self, claim: str, log_dir: str, rows: int) -> Sequence[Mapping[str, Any]]:
-        """The last rows, the newest first, up to what was answered before this call."""
+    def predictions(self, claim: str, log_dir: str, rows: int) -> Sequence[PredictedRow]:
+        """At most so many rows, the last ones, the newest first, up to what was answered before this call.
+
+        Also when the endpoint has ended. Of what was never claimed there are none.
+        """

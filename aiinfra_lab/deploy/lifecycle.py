@@ -16,14 +16,16 @@ from msgspec.structs import replace
 from ..errors import Conflict, Failed, Interrupted, LabError, Unavailable, UsageProblem
 from ..files import until
 from ..logs import last_problem
-from ..providers import make
+from ..providers import Patience, make
 from ..resolve import resolve
 from ..store import Event, Record, open_store, update
+from ..units import show_duration
 from . import desired_state
 from .base import Reporting, Serving, State, Target
 from .desired_state import ServeRequest
 from .record import DesiredState, EndpointRecord
 
+# For targets that do not say how long they take, see `Paced`.
 READY_S = 60.0
 STOP_S = 20.0
 
@@ -48,28 +50,31 @@ def target_of(record: Stored) -> Target:
 # ---- observing ----
 
 
-def observe_all(records: Sequence[Stored]) -> list[tuple[Stored, State | LabError]]:
-    """Each with its state, or with why its target cannot be asked. Ends that are found are written down, at once."""
+def observe_all(records: Sequence[Stored], target: Target | None = None) -> list[tuple[Stored, State | LabError]]:
+    """Each with its state, or with why its target cannot be asked. Ends that are found are written down, at once.
+
+    target: where all of them run, for whoever has it already.
+    """
     # One question for each target: a workspace may list many endpoints, and a cloud answers for all at once.
     asked: dict[str, State | LabError] = {}
     for on in {record.body.on for record in records if record.body.is_open}:
-        asked |= _ask(on, [record for record in records if record.body.is_open and record.body.on == on])
+        asked |= _ask(on, [record for record in records if record.body.is_open and record.body.on == on], target)
     found = [(record, asked.get(record.name) or _final(record.body)) for record in records]
     ended = _written(_with_end(record, state) for record, state in found if _has_ended(record, state))
     return [(ended.get(record.name, record), state) for record, state in found]
 
 
-def observe(record: Stored) -> tuple[Stored, State]:
+def observe(record: Stored, target: Target | None = None) -> tuple[Stored, State]:
     """The endpoint and its state. Unavailable, or whatever the target raises, when it cannot be asked."""
-    [(record, state)] = observe_all([record])
+    [(record, state)] = observe_all([record], target)
     if isinstance(state, LabError):
         raise state
     return record, state
 
 
-def _ask(on: str, records: Sequence[Stored]) -> dict[str, State | LabError]:
+def _ask(on: str, records: Sequence[Stored], target: Target | None) -> dict[str, State | LabError]:
     try:
-        target: Target = make("deploy.target", on)
+        target = target or make("deploy.target", on)
         states = target.observe([record.body.job for record in records])
     except LabError as problem:
         return {record.name: problem for record in records}
@@ -177,22 +182,27 @@ def running(name: object) -> Stored:
 def wait(record: Stored, before: DesiredState | None = None) -> Stored:
     """Wait until the endpoint serves the record's generation, or a later one, and return its record.
 
-    Failed with the reason when it cannot, Unavailable when it takes longer than READY_S. Ctrl-C ends only the waiting.
+    Failed with the reason when it cannot, Unavailable when it takes too long. Ctrl-C ends only the waiting.
 
     before: what it served until then; it is to serve that again when the target cannot serve the new one
     """
-    name, generation = record.name, record.body.generation
+    name, generation, first = record.name, record.body.generation, target_of(record)
+    patience = Patience.of(first, "ready", READY_S)
 
     def serving() -> Stored | None:
         now = find(name)
-        served = target_of(now).serving(now.body.job)
+        # Somebody may have stopped it meanwhile, and started it on another target.
+        target = first if now.body.on == record.body.on else target_of(now)
+        served = target.serving(now.body.job)
         if served.generation != generation:  # one that was refused is followed by another, which takes it back
-            _raise_problem(now, served, generation, before)
+            _raise_problem(now, target, served, generation, before)
         return _with_url(name, served.url) if served.generation >= generation else None
 
-    problem = Unavailable(f"{name} does not serve after {READY_S:g} s", f"look with `%deploy log {name}`")
+    problem = Unavailable(
+        f"{name} does not serve after {show_duration(patience.within_s)}", f"look with `%deploy log {name}`"
+    )
     try:
-        return until(serving, problem, within_s=READY_S)
+        return until(serving, problem, **patience._asdict())
     except KeyboardInterrupt:
         raise Interrupted(
             f"you stopped waiting; {name} goes on",
@@ -205,9 +215,10 @@ def _with_url(name: str, url: str) -> Stored:
     return update(open_store(), EndpointRecord, name, lambda body: replace(body, url=url) if url != body.url else None)
 
 
-def _raise_problem(record: Stored, served: Serving, generation: int, before: DesiredState | None) -> None:
+def _raise_problem(
+    record: Stored, target: Target, served: Serving, generation: int, before: DesiredState | None
+) -> None:
     """Failed when this very generation cannot be served, or the endpoint has ended."""
-    target = target_of(record)
     if served.problem_generation == generation and served.problem:
         what, _, fix = served.problem.partition("\n  fix: ")
         problem = Failed(what, fix or "choose another version")
@@ -216,7 +227,7 @@ def _raise_problem(record: Stored, served: Serving, generation: int, before: Des
         elif record.body.generation == generation and before:
             _take_back(record, before, problem)
         raise problem
-    _, state = observe(record)
+    _, state = observe(record, target)
     if not state.is_live:
         last = last_problem(target.output(record.body.job, 5)) or "it printed nothing"
         raise Failed(f"the endpoint ended before it served: {last}", f"`%deploy log {record.name}` shows its output")
@@ -246,9 +257,10 @@ def rejection(uri: str, refused: DesiredState, kept: DesiredState, problem: LabE
 
 def end(record: Stored) -> Stored:
     """End the endpoint and write that it was ended; returns when it is gone."""
-    record, state = observe(record)
+    target = target_of(record)
+    record, state = observe(record, target)
     # Also when it was found dead: its target may be about to bring it back.
-    target_of(record).stop(record.body.job, STOP_S)
+    target.stop(record.body.job, Patience.of(target, "ended", STOP_S).within_s)
     event = Event("deploy stop", record.uri, record.body.desired.models, (record.uri,)) if state.is_live else None
     return update(open_store(), EndpointRecord, record.name, lambda body: _stopped(body, state), event)
 
@@ -263,7 +275,7 @@ def _stopped(body: EndpointRecord, before: State) -> EndpointRecord:
 def _give_up(record: Stored, target: Target) -> None:
     """End what cannot serve anything."""
     with contextlib.suppress(LabError):  # why it cannot serve is what the caller raises
-        target.stop(record.body.job, STOP_S)
+        target.stop(record.body.job, Patience.of(target, "ended", STOP_S).within_s)
     update(open_store(), EndpointRecord, record.name, lambda body: _stopped(body, State("stopping")))
 
 

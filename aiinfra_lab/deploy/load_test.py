@@ -21,17 +21,17 @@ from .versions import artifact
 MOST_BODIES = 20_000
 MOST_S = 24 * 3600.0
 MOST_RATE = 20_000.0
+MOST_BATCH = 4096
 
 
 def run(record: Record[EndpointRecord], rows: object, rate: float, for_s: float, batch: int) -> Load:
     """Send the rows, commit the event that says so, and return what came back. Failed when no row got a score."""
     from .. import features
 
-    if not 0 < rate <= MOST_RATE or not 1 <= batch <= 4096 or for_s > MOST_S:
-        raise UsageProblem(
-            f"--rate {rate:g} --batch {batch} --for {show_duration(for_s)} is out of reach",
-            f"at most {MOST_RATE:g} requests a second, 4096 rows a request, {show_duration(MOST_S)}",
-        )
+    _within("--rate", rate, 1e-3, MOST_RATE, "requests a second")
+    _within("--batch", batch, 1, MOST_BATCH, "rows a request")
+    if for_s > MOST_S:
+        raise UsageProblem(f"--for {show_duration(for_s)} is too long", "give at most --for 24h")
     contract = Columns.from_json((artifact(record.body.desired.models[0]) / "columns.json").read_bytes())
     source = _through_features(features.open_rows(rows), contract)
     absent = [name for name in contract.names if name not in _columns(source)]
@@ -56,6 +56,11 @@ def run(record: Record[EndpointRecord], rows: object, rate: float, for_s: float,
             f"of {found.sent} requests none was answered with a score: {found.first_problem}", "correct the rows"
         )
     return found
+
+
+def _within(flag: str, value: float, least: float, most: float, unit: str) -> None:
+    if not least <= value <= most:
+        raise UsageProblem(f"{flag} {value:g} is out of reach", f"give {flag} {least:g} to {most:g} {unit}")
 
 
 def _notes(before: Record[EndpointRecord], absent: Sequence[str]) -> tuple[str, ...]:

@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from .. import jobs
 from ..config import Settings
@@ -17,7 +16,7 @@ from ..jobs import Job, JobRecord
 from ..store import open_store
 from ..uris import Uri
 from . import client
-from .base import Claim, Report, Serving, State, Word
+from .base import Claim, PredictedRow, Report, Serving, State, Word
 from .ports import bind
 from .record import DesiredState, EndpointRecord
 from .server import predictions_log
@@ -86,7 +85,7 @@ class Local:
         record = _record(claim)
         return client.report(record.url) if record else None
 
-    def predictions(self, claim: str, log_dir: str, rows: int) -> Sequence[Mapping[str, Any]]:
+    def predictions(self, claim: str, log_dir: str, rows: int) -> Sequence[PredictedRow]:
         if record := _record(claim):
             client.flush(record.url)
         return predictions_log.newest(Path(log_dir), rows)

@@ -35,7 +35,11 @@ class DeployNoun(Noun[EndpointRecord]):
     plural = "endpoints"
 
     def first(self, name: str) -> str:
-        return f"`%deploy start {name} --model models:NAME@N` starts it"
+        models = nouns.find("models")
+        newest = next((label for label in models.names() if not Uri.is_bare(label)), "")
+        if not newest:
+            return models.first(name)
+        return f"`%deploy start {name} --model models:{newest}` starts it"
 
     def observe(self, records: Sequence[Record[EndpointRecord]]) -> Sequence[Observation]:
         return [_observation(record, state) for record, state in lifecycle.observe_all(records)]
@@ -139,6 +143,7 @@ def _span(record: Record[EndpointRecord], span: EndpointSpan, ended_at: float, *
         on_machine=is_here,
         rows=span.count,
         busy_s=span.busy_ms / 1000,
+        counted_at=record.updated_at if is_live else None,
     )
 
 

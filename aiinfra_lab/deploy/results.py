@@ -12,8 +12,8 @@ from ..show import Card, Result, shown
 from ..store import Record
 from ..units import show_share
 from ..uris import Uri
-from . import client
-from .base import Reporting, Serving, State
+from . import client, versions
+from .base import PredictedRow, Reporting, Serving, State
 from .desired_state import NO_CHAMPION
 from .lifecycle import target_of
 from .record import EndpointRecord, Verdict, VersionCounts
@@ -68,7 +68,9 @@ class Endpoint(Result):
         key: what decides, for as long as a canary runs, which version answers. A row without a score is None. Failed
         when a row is refused, Unavailable when nobody answers.
         """
-        listed = rows.to_dict("records") if hasattr(rows, "to_dict") else list(rows)
+        from ..features.contract import as_dicts
+
+        listed = as_dicts(rows.to_dict("records") if hasattr(rows, "to_dict") else rows)
         clean = [{name: _plain(value) for name, value in row.items()} for row in listed]
         return [item["score"] for item in client.predict(self.url, clean, key)]
 
@@ -131,7 +133,7 @@ class Log(Result):
     """The newest predicted rows, what happened to the endpoint, and the end of what its process printed."""
 
     uri: str
-    rows: tuple[dict[str, Any], ...]
+    rows: tuple[PredictedRow, ...]
     events: tuple[str, ...]
     output: str
     log_dir: str
@@ -158,7 +160,7 @@ def endpoint(record: Record[EndpointRecord], state: State | LabError, *notes: st
     """
     body = record.body
     seen = _Seen.of(record, state)
-    versions = tuple(_served(body, uri, seen.versions[uri], seen.canary_share) for uri in _newest_first(seen.versions))
+    served = tuple(_served(body, uri, seen.versions[uri], seen.canary_share) for uri in _newest_first(seen.versions))
     verdict = seen.verdict
     return Endpoint(
         uri=record.uri,
@@ -171,11 +173,11 @@ def endpoint(record: Record[EndpointRecord], state: State | LabError, *notes: st
         rollback_if=str(body.rollback_if or ""),
         verdict=(verdict.state if verdict else "undecided") if body.rollback_if else "",
         reasons=verdict.reasons if verdict and body.rollback_if and body.canary else (),
-        versions=versions,
-        count=sum(item.rows for item in versions),
+        versions=served,
+        count=sum(item.rows for item in served),
         started_at=body.started_at,
         log_dir=body.log_dir,
-        notes=tuple(dict.fromkeys(filter(None, (*notes, *_notes(body, seen))))),
+        notes=tuple(dict.fromkeys(filter(None, (*notes, *_found_bad(record, seen), *_notes(body, seen))))),
     )
 
 
@@ -196,9 +198,12 @@ class _Seen:
         body = record.body
         written = cls("cannot tell", "", body.desired.canary_share, body.versions, body.verdict, body.log_lost_rows, ())
         if isinstance(state, LabError):
-            return replace(written, notes=(f"its target cannot be asked: {state.what}; {state.fix}",))
+            return replace(written, notes=(_unasked(state),))
         written = replace(written, word=state.word, notes=tuple(_state_notes(state)))
-        return written._asked(record) if state.is_live else written
+        try:
+            return written._asked(record) if state.is_live else written
+        except LabError as problem:  # the others of a list are shown all the same
+            return replace(written, notes=(*written.notes, _unasked(problem)))
 
     def _asked(self, record: Record[EndpointRecord]) -> _Seen:
         """With what the endpoint itself answers."""
@@ -220,6 +225,10 @@ class _Seen:
         )
 
 
+def _unasked(problem: LabError) -> str:
+    return f"its target cannot be asked: {problem.what}; {problem.fix}"
+
+
 def _newest_first(versions: Iterable[str]) -> list[str]:
     parsed = [Uri.parse(uri) for uri in versions]  # as text, @10 would come before @9
     return [str(uri) for uri in sorted(parsed, key=lambda uri: (uri.name, uri.version or 0), reverse=True)]
@@ -233,6 +242,18 @@ def _served(body: EndpointRecord, uri: str, counted: VersionCounts, canary_share
         uri, role, share, counts.requests, counts.rows, counts.errors, counts.refused,
         counts.quantile_ms(0.5), counts.quantile_ms(0.95),
     )  # fmt: skip
+
+
+def _found_bad(record: Record[EndpointRecord], seen: _Seen) -> Iterator[str]:
+    """Versions that serve although a check found them bad since: a check moves no traffic."""
+    body = record.body
+    if seen.word in ("starting", "running"):
+        for uri in filter(versions.found_bad, body.desired.models):
+            has_other = uri == body.canary or body.earlier
+            away = (
+                f"`%deploy rollback {record.name}` takes its traffic away" if has_other else "no version was before it"
+            )
+            yield f"{uri} serves, and its last check found it bad: {away}; `%models check {uri} --report` shows why"
 
 
 def _notes(body: EndpointRecord, seen: _Seen) -> Iterator[str]:

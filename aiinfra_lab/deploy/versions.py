@@ -24,6 +24,12 @@ def verdict(uri: str) -> str:
     return _version(uri).body.verdict
 
 
+def found_bad(uri: str) -> bool:
+    """Whether the last check of a version, which may have been removed since, found it bad."""
+    version = open_store().get(registry.ModelVersion, Uri.parse(uri).label)
+    return version is not None and version.body.verdict == "bad"
+
+
 def alias_differs(endpoint: str, uri: str) -> str:
     """A note for when a version serves all traffic and the champion alias does not mean it; else empty."""
     version = _version(uri)

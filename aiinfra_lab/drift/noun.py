@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..nouns import Noun, Observation
+from ..nouns import Noun, Observation, find
 from ..store import Record
+from ..uris import Uri
 from .record import DriftRecord
 
 
@@ -18,7 +19,9 @@ class DriftNoun(Noun[DriftRecord]):
     plural = "verdicts"
 
     def first(self, name: str) -> str:
-        return f"`%drift check {name} --against data:NAME@N` makes one"
+        data = find("data")
+        newest = next((label for label in data.names() if not Uri.is_bare(label)), "")
+        return f"`%drift check {name} --against data:{newest}` makes one" if newest else data.first("flights")
 
     # A verdict never changes: what was written is what it says now.
     def observe(self, records: Sequence[Record[DriftRecord]]) -> Sequence[Observation]:

@@ -117,7 +117,7 @@ def moment(text: str | None, served: ServedEndpoint) -> float:
         return time.time() - parse_duration(text)
     except UsageProblem as problem:
         raise UsageProblem(
-            f"--since {text!r} is no moment", "write 15m for the last 15 minutes, or time.time()"
+            f"--since {text!r} is no moment", "write 15m for the last 15 minutes, or an epoch time, e.g. 1767225600"
         ) from problem
 
 

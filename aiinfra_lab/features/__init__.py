@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from ..audit.references import refuse_referenced
 from ..errors import Conflict, Failed, NotFound, UsageProblem
+from ..files import retry
 from ..resolve import resolve
 from ..show import Listing
 from ..store import Record, open_store
@@ -41,7 +42,7 @@ SetName = Annotated[Name, Live("features")]
 
 
 @verb("features")
-def add(name: SetName, *, data: Rows, timestamp: str, label: str = "", id_: str = "", code: Code = "") -> FeatureSet:
+def add(name: SetName, *, data: Rows, timestamp: str, label: str = "", id_: str = "", code: Code) -> FeatureSet:
     """Add a feature set: the cell's views, and the columns of the rows themselves that it names in `columns`.
 
     The views run once over the data version, so that what cannot work fails now; they are registered in Feast, and
@@ -90,9 +91,10 @@ def get(
     uri = Uri.parse(name, noun="features")
     if uri.part:
         return _written(feature_rows(joined.stored(uri)), into)
-    if bool(online) == (rows is not None):
-        raise UsageProblem("features get needs either --rows or --online", f"`%features get {name} --rows data:…`")
     record = resolve(uri, FeatureSetVersion)
+    if bool(online) == (rows is not None):
+        fix = f"`%features get {record.name} --rows {record.body.newest_data}`"
+        raise UsageProblem("features get needs either --rows or --online", fix)
     if online:
         return _online(record, online, data)
     asked = data_noun.open_rows(rows)
@@ -200,7 +202,8 @@ def rm(name: SetName) -> FeatureRemoval:
     refuse_referenced(open_store(), record.uri)
     # The record first: whoever asks in between must find nothing rather than half of a version.
     sets.remove(record)
-    if record.body.online and record.body.views:
+    # Also where nothing is recorded: a process may have been killed while it filled the store.
+    if record.body.views:
         online.provider().forget(record.body)
     shutil.rmtree(record.body.folder, ignore_errors=True)
     left = next(iter(sets.versions(uri.name)), None)
@@ -212,16 +215,23 @@ def _online(record: Record[FeatureSetVersion], key: str, data: object) -> Online
     from . import online
 
     row, at = online.parse_key(record.body, key)
-    state = record.body.online
-    if data is not None or state is None:
-        dataset = data_noun.open_rows(record.body.newest_data if data is None else data)
-        record, state = _filled(record, dataset, "features get")
-    try:
-        found = online.read(record.body, state, row, at)
-    except NotFound:  # somebody took away what our record says was there
-        dataset = data_noun.open_rows(record.body.newest_data)
-        record, state = _filled(online.emptied(record), dataset, "features get")
-        found = online.read(record.body, state, row, at)
+    asked = None if data is None else data_noun.open_rows(data)
+
+    def read() -> online.OnlineVector:
+        # The record as it is now: the one from before may tell of what is there no more.
+        now = open_store().get(FeatureSetVersion, record.name) or record
+        if asked is not None or now.body.online is None:
+            now, _ = _filled(now, data_noun.open_rows(now.body.newest_data) if asked is None else asked, "features get")
+        try:
+            answer = online.read_held(now, row, at)
+        except NotFound:  # somebody took away what our record says was there
+            dataset = data_noun.open_rows(now.body.newest_data)
+            answer = online.read_held(_filled(online.emptied(now), dataset, "features get")[0], row, at)
+        if answer is None:
+            raise Conflict(f"{now.uri} is filled anew by somebody else", "repeat in a moment")
+        return answer
+
+    found = retry(read, Conflict(f"{record.uri} is filled anew all the time", "repeat in a moment"))
     values = tuple(found.values.values())
     moments = found.at.isoformat(), found.as_of.isoformat()
     return OnlineRow(record.uri, tuple(found.values), values, *moments, found.data_uri)

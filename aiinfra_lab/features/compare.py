@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from ..resolve import resolve
+from ..resolve import refuse_unknown, resolve
 from ..uris import Uri
 from .record import FeatureSetVersion, Spec, TypedColumn, ViewSpec
 from .results import FeatureDifference
@@ -17,10 +17,15 @@ Change = tuple[str, str, str]
 
 
 def difference(name: object, other: object) -> FeatureDifference:
-    """What happened from one to the other; where one does not exist, everything is new, or gone. NotFound for two."""
+    """What happened from one to the other; where a version does not exist, everything is new, or gone.
+
+    NotFound when neither exists, or there never was a feature set of that name.
+    """
     before, after = find_or_none(name), find_or_none(other)
     if before is None and after is None:
         resolve(name, FeatureSetVersion)
+    for text in (name, other):
+        refuse_unknown(text, FeatureSetVersion)
     old, new = (record.body if record else None for record in (before, after))
     had, has = (spec.types if spec else {} for spec in (old, new))
     missing = [text for text, spec in ((name, old), (other, new)) if spec is None]

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import Damaged, Failed, NotFound, did_you_mean
+from ..errors import Damaged, Failed, NotFound, UsageProblem, did_you_mean
 
 NUMBER, CATEGORY = "number", "category"
 ROW_ID = "row_id"
@@ -36,6 +36,17 @@ class BadRow(Failed, ValueError):
         self.row = row
         self.column = column
         self.problem = problem
+
+
+def as_dicts(rows: Any) -> list[Mapping[str, Any]]:
+    """Rows that somebody gave as dicts. UsageProblem for anything else, also for one dict without its list."""
+    fix = "give a list of dicts, also of one: [{…}]; or a data frame"
+    if isinstance(rows, str | bytes | Mapping) or not isinstance(rows, Iterable):
+        raise UsageProblem(f"a {type(rows).__name__} is no list of rows", fix)
+    listed = list(rows)
+    if odd := [row for row in listed if not isinstance(row, Mapping)]:
+        raise UsageProblem(f"a {type(odd[0]).__name__} is no row", fix)
+    return listed
 
 
 @dataclass(frozen=True)
@@ -159,7 +170,7 @@ class Columns:
         """
         if hasattr(rows, "columns"):
             return self._encode_frame(rows)
-        return self.encode_values(self.validate(list(rows)))
+        return self.encode_values(self.validate(as_dicts(rows)))
 
     def encode_values(self, values: Sequence[tuple[Value, ...]]) -> Encoded:
         """The same from what `validate` returned."""

@@ -93,12 +93,29 @@ def read(spec: Spec, online: OnlineState, row: Mapping[str, Value], at: datetime
     if at < as_of:
         raise UsageProblem(
             f"the online store knows how things stood at {as_of:%Y-%m-%d %H:%M:%S}, and {at} is earlier",
-            f"ask the history: `%features get {spec.name} --rows …`",
+            f"ask the history: `%features get {spec.record_name} --rows {online.uri}`, or rows of your own",
         )
     found = provider().read(spec, {key: [row[key]] for key in spec.entity}) if spec.views else {}
     return OnlineVector(
         at, as_of, online.uri, vector(spec, row, {view: answers[0] for view, answers in found.items()}, at)
     )
+
+
+def read_held(
+    record: Record[FeatureSetVersion], row: Mapping[str, Value], at: datetime | None = None
+) -> OnlineVector | None:
+    """`read` of what the record says, while nobody fills the store; None when it does not hold that any more.
+
+    Another process has filled it since, or was killed while it did. Then the record as it is now says so.
+    """
+    lock = features_home() / "lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    lock.touch()
+    with files.shared_lock(lock):
+        now, online = open_store().get(FeatureSetVersion, record.name), record.body.online
+        if online is None or now is None or now.body.online != online:
+            return None
+        return read(record.body, online, row, at)
 
 
 def vector(spec: Spec, row: Mapping[str, Value], known: Mapping[str, Known], at: datetime) -> dict[str, Value]:

@@ -118,7 +118,9 @@ def stored(text: object) -> Record[JoinedRows]:
         record = resolve(uri, JoinedRows)
     except NotFound as problem:
         # Rows have no name that one could mistype, only a key: the way to them is to ask for them again.
-        raise NotFound(problem.what, f"make them: `%features get {uri.name} --rows …`") from problem
+        found = resolve(uri.whole, FeatureSetVersion)
+        again = f"make them: `%features get {found.name} --rows {found.body.newest_data}`"
+        raise NotFound(problem.what, again) from problem
     if not path_of(record.name).exists():
         raise NotFound(
             f"the file of {uri} is gone", f"make it again: `%features get {uri.name} --rows {record.body.rows_uri}`"

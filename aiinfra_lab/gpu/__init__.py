@@ -7,17 +7,18 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from ..cost import prices
+from ..errors import LabError
 from ..providers import names
 from ..show import Card, Listing, Result, label, shown
 from ..units import Duration, Usd, number
 from ..uris import Uri, check_name
 from ..verbs import Choices, Live, Name, verb
 from . import sessions, starting
-from .base import KernelHost, Machines, Offer, Plan, Status
+from .base import KernelHost, Machines, Offer, Paced, Plan, Status
 from .record import SessionRecord
 
 __all__ = [
-    "KernelHost", "Machines", "Offer", "Plan", "Session", "SessionRecord", "Status",
+    "KernelHost", "Machines", "Offer", "Paced", "Plan", "Session", "SessionRecord", "Status",
     "ls", "show", "start", "stop",
 ]  # fmt: skip
 
@@ -117,13 +118,13 @@ def stop(name: Annotated[Name, Live("gpu")]) -> Session:
 
 def _session(found: sessions.ObservedSession, notes: Sequence[str] = ()) -> Session:
     record, body, is_live = found.record, found.record.body, found.is_live
-    kernel = sessions.reachable_kernel(found) if found.state == "running" else None
+    kernel, problem = _kernel_name(found)
     return Session(
         uri=record.uri,
         state=found.label,
         gpu=body.gpu,
         on=body.provider,
-        kernel=kernel.state().kernel if kernel else "",
+        kernel=kernel,
         started_at=body.started_at,
         ended_at=found.at,
         deadline_at=body.deadline_at if is_live else None,
@@ -132,5 +133,14 @@ def _session(found: sessions.ObservedSession, notes: Sequence[str] = ()) -> Sess
         budget_usd=body.budget_usd,
         spot=body.spot,
         ends=sessions.limit_text(body) if is_live else "",
-        notes=tuple(notes),
+        notes=(*notes, *problem),
     )
+
+
+def _kernel_name(found: sessions.ObservedSession) -> tuple[str, Sequence[str]]:
+    """What Jupyter calls the session's kernel, and why that cannot be told: a list must not end at one session."""
+    try:
+        kernel = sessions.reachable_kernel(found) if found.state == "running" else None
+    except LabError as problem:
+        return "", [f"its kernel cannot be asked: {problem.what}; {problem.fix}"]
+    return (kernel.state().kernel if kernel else ""), ()

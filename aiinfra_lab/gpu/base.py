@@ -8,6 +8,9 @@ from typing import Literal, Protocol, runtime_checkable
 
 from ..cost.accelerators import fits
 from ..kernels import KeptKernel
+from ..providers import Paced
+
+__all__ = ["KernelHost", "Machines", "Offer", "Paced", "Plan", "Status"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,10 @@ class Status:
 
 
 class Machines(Protocol):
-    """Where sessions live. Every method raises Unavailable when the provider cannot be reached."""
+    """Where sessions live. Every method raises Unavailable when the provider cannot be reached.
+
+    Machines that take longer than two minutes to be ready, or 30 s to end, say so: see `Paced`.
+    """
 
     def offers(self) -> Sequence[Offer]:
         """All that could be had now, the cheapest first; what is taken is listed too. Creates nothing."""
@@ -60,7 +66,7 @@ class Machines(Protocol):
         """Bring a session's machine into being and return its handle as soon as that is known, before it is ready.
 
         Called after the intent is committed, by whoever may crash at any point: a second call for a name whose machine
-        lives returns that machine's handle.
+        of this workspace lives returns that machine's handle. One that has ended is never given out again.
         """
 
     def status(self, handle: str) -> Status:

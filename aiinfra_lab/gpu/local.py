@@ -57,7 +57,7 @@ class LocalMachines:
         except NotFound:
             return Status("ended", "it is not known here")
         if not job.is_here:
-            return _status_elsewhere(job)
+            return _status_of_remote(job)
         kernel = KeptKernel.of(job.subject)
         state = kernel.state()
         is_written = state.at >= job.started_at  # an earlier start of that name left its state behind
@@ -129,7 +129,7 @@ def _environment(offer: Offer) -> dict[str, str]:
     return {"CUDA_VISIBLE_DEVICES": offer.device, "JUPYTER_DATA_DIR": jupyter_data_dir()}
 
 
-def _status_elsewhere(job: jobs.Job) -> Status:
+def _status_of_remote(job: jobs.Job) -> Status:
     """What the supervisor of another folder wrote: neither its processes nor its kernel can be looked at from here."""
     if not job.live:
         return Status("ended", _how(job), job.ended_at)

@@ -10,17 +10,18 @@ from typing import Literal
 from ..cost import prices
 from ..errors import Conflict, Failed, Interrupted, LabError, Unavailable
 from ..files import retry, until
-from ..providers import chosen, make, names
+from ..providers import Patience, chosen, make, names
 from ..store import Record
 from ..units import show_duration, show_usd
 from . import sessions
 from .base import Machines, Offer, Plan
 from .record import Limits, SessionRecord
 
-READY_S = 120.0
-STOPPED_S = 30.0
+# For machines that do not say how long they take, see `Paced`.
+PATIENCE_S = {"ready": 120.0, "ended": 30.0}
 
-Started = tuple[Record[SessionRecord], list[str]]
+Stored = Record[SessionRecord]
+Started = tuple[Stored, list[str]]
 """A session's record, and the notes for whoever started it."""
 
 
@@ -76,7 +77,7 @@ def bring_down(record: Record[SessionRecord]) -> Record[SessionRecord]:
 
 
 def _await_end(record: Record[SessionRecord]) -> Record[SessionRecord]:
-    return _close(_await(record, "ended", STOPPED_S))
+    return _close(_await(record, "ended", sessions.machines(record)))
 
 
 def _close(record: Record[SessionRecord]) -> Record[SessionRecord]:
@@ -96,7 +97,7 @@ def _create(request: SessionRequest) -> Started:
     except Conflict:
         raise _OvertakenError from None
     record = _create_machine(machines, record, Plan(name, offer, limits.deadline_at))
-    return _await(record, "ready", READY_S), _spot_note(request, offer.spot, provider)
+    return _await(record, "ready", machines), _spot_note(request, offer.spot, provider)
 
 
 def _create_machine(machines: Machines, record: Record[SessionRecord], plan: Plan) -> Record[SessionRecord]:
@@ -123,7 +124,7 @@ def _create_machine(machines: Machines, record: Record[SessionRecord], plan: Pla
 
 def _change_limits(found: Record[SessionRecord], request: SessionRequest) -> Started:
     """Change when a living session ends, and nothing else of it."""
-    body, name = found.body, found.name
+    body, name, machines = found.body, found.name, sessions.machines(found)
     if request.on not in (None, body.provider):
         raise Conflict(f"gpu:{name} lives on {body.provider}, not on {request.on}", f"first: `%gpu stop {name}`")
     if request.gpu is not None and not Offer(body.gpu, 0.0).fits(request.gpu):
@@ -134,9 +135,9 @@ def _change_limits(found: Record[SessionRecord], request: SessionRequest) -> Sta
         budget = body.budget_usd if request.budget_usd is None else request.budget_usd
         found = sessions.move(found, Limits.of(body.usd_per_hour, body.started_at, until_at, budget))
         if handle := found.body.handle:
-            sessions.machines(found).renew(handle, found.body.deadline_at)
+            machines.renew(handle, found.body.deadline_at)
         notes = ["it lived already; when it ends was set anew"]
-    return _await(found, "ready", READY_S), [*notes, *_spot_note(request, body.spot, body.provider)]
+    return _await(found, "ready", machines), [*notes, *_spot_note(request, body.spot, body.provider)]
 
 
 def _choose(offers: Sequence[Offer], request: SessionRequest, provider: str) -> Offer:
@@ -170,13 +171,14 @@ def _spot_note(request: SessionRequest, is_spot: bool, provider: str) -> list[st
     return []
 
 
-def _await(record: Record[SessionRecord], state: Literal["ready", "ended"], patience_s: float) -> Record[SessionRecord]:
+def _await(record: Stored, state: Literal["ready", "ended"], machines: Machines) -> Stored:
     """The record once its machine is in that state; Failed when it ended instead."""
-    name = record.name
+    name, on, patience = record.name, record.body.provider, Patience.of(machines, state, PATIENCE_S[state])
 
-    def reached() -> Record[SessionRecord] | None:
+    def reached() -> Stored | None:
         nonlocal record
-        now = sessions.status(record)
+        # Somebody may have stopped it meanwhile, and started it with another provider.
+        now = sessions.status(record, machines if record.body.provider == on else None)
         if now.state == state:
             return record
         if now.state == "ended":
@@ -186,9 +188,9 @@ def _await(record: Record[SessionRecord], state: Literal["ready", "ended"], pati
         record = sessions.find(name)
         return None
 
-    what = f"gpu:{name} is not {state} after {show_duration(patience_s)}"
+    what = f"gpu:{name} is not {state} after {show_duration(patience.within_s)}"
     try:
-        return until(reached, Unavailable(what, f"look again: `%gpu show {name}`"), within_s=patience_s)
+        return until(reached, Unavailable(what, f"look again: `%gpu show {name}`"), **patience._asdict())
     except KeyboardInterrupt:
         raise _interrupted(name) from None
 

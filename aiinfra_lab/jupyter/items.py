@@ -12,7 +12,7 @@ from ..config import Settings
 from ..errors import LabError, StoreUnavailable
 from ..jobs import Job, JobRecord
 from ..nouns import Observation
-from ..store import Store, open_store
+from ..store import Record, Store, open_store
 from ..uris import Uri
 
 # A verb called over REST is a job of its own, not the thing that it makes: under that thing's URI, `deploy stop`
@@ -60,15 +60,33 @@ class ItemFeed:
         # Requests are answered on several threads at once, and a look changes what is known.
         with self._lock:
             found = current()
-            newest = next(iter(self._store.changed(self.rev)), None)
+            newest = self._newest()
             # Whoever read this very revision does not know of a change that is not written.
-            changed = newest.rev if newest else self.rev + 1
+            changed = newest if newest != self.rev else self.rev + 1
             known = {item.job: self._known.get(item.job, (None, 0)) for item in found}
             self._known = {
                 item.job: (item, known[item.job][1] if known[item.job][0] == item else changed) for item in found
             }
-            self.rev = newest.rev if newest else self.rev
+            self.rev = newest
             return [item for item, rev in self._known.values() if rev > since]
+
+    def _newest(self) -> int:
+        """The store's newest revision. What is known is forgotten when the store lacks the one seen last."""
+        # No record is ever deleted: only a store that was put back from a copy has none of that revision or later.
+        written = self._store.changed(self.rev - 1)
+        if not written:
+            self._known = {}
+            written = self._store.changed()
+        return written[0].rev if written else 0
+
+
+_feeds: dict[int, ItemFeed] = {}
+
+
+def feed_of(store: Store) -> ItemFeed:
+    """The one feed of a store in this process: two would count unwritten changes differently."""
+    # By identity: a feed holds its store, so no other ever has that id. In one step, since requests come on threads.
+    return _feeds.get(id(store)) or _feeds.setdefault(id(store), ItemFeed(store))
 
 
 def current() -> list[Item]:
@@ -82,29 +100,29 @@ def current() -> list[Item]:
         except LabError:
             continue  # its provider cannot be asked now: its jobs are listed all the same
     # The noun's own view of a job wins: it knows more of its thing than the job does.
-    seen = {job.id: _of_job(job) for job in _jobs()} | seen
+    seen |= {job.name: _of_job(jobs.observe(job)) for job in _jobs() if job.name not in seen}
     newest = sorted(seen.items(), key=lambda pair: pair[1].started_at, reverse=True)
     ended = sorted((one for _, one in newest if not one.is_live), key=_ended_at, reverse=True)[:ENDED_SHOWN]
     recent = {id(one) for one in ended if time.time() - _ended_at(one) <= ENDED_SHOWN_S}
     return [_item(key, one) for key, one in newest if one.is_live or id(one) in recent]
 
 
-def items_since(watch: ItemFeed, since: int, where: Settings) -> dict[str, object]:
+def items_since(since: int, where: Settings) -> dict[str, object]:
     """The answer to `GET /aiinfra/items`: everything, when the caller knows a revision that is not ours."""
-    found = watch.look(since)
-    if since > watch.rev:  # the store was put back from a copy
-        found = watch.look(0)
+    feed = feed_of(open_store(where))
+    found = feed.look(since)
+    if since > feed.rev:  # the store was put back from a copy, or is another
+        found = feed.look(0)
     items = [asdict(each) for each in found]
-    return {"rev": watch.rev, "workspace": where.workspace.name, "now": time.time(), "items": items}
+    return {"rev": feed.rev, "workspace": where.workspace.name, "now": time.time(), "items": items}
 
 
-def _jobs() -> Iterator[Job]:
+def _jobs() -> Iterator[Record[JobRecord]]:
     """Every live job and the last that ended: also those that no noun's record names, such as an earlier start."""
     store = open_store()
-    yield from map(jobs.observe, store.list(JobRecord, is_open=True, skip_unreadable=True))
+    yield from store.list(JobRecord, is_open=True, skip_unreadable=True)
     # What was written last need not have ended last: twice as many as are shown leaves room for those.
-    last = store.list(JobRecord, is_open=False, limit=2 * ENDED_SHOWN, order="written", skip_unreadable=True)
-    yield from map(jobs.observe, last)
+    yield from store.list(JobRecord, is_open=False, limit=2 * ENDED_SHOWN, order="written", skip_unreadable=True)
 
 
 def _of_job(job: Job) -> Observation:

@@ -27,9 +27,9 @@ from tornado import web
 from .. import jobs
 from ..config import Settings, inside, settings
 from ..errors import Conflict, Denied, LabError, NotFound, Unavailable, UsageProblem
-from ..store import has_store, open_store
+from ..store import has_store
 from . import calls
-from .items import ItemFeed, items_since
+from .items import items_since
 
 _STATUS: dict[type[LabError], int] = {UsageProblem: 400, NotFound: 404, Denied: 403, Conflict: 409, Unavailable: 503}
 
@@ -110,9 +110,7 @@ class ItemsHandler(_Handler):
             return {"rev": 0, "workspace": None, "items": [], "hint": problem.fix}
         if not has_store(place):  # looking must not make one
             return {"rev": 0, "workspace": place.workspace.name, "items": []}
-        # One step for two requests that come first at once: both then use one feed, and so one count of revisions.
-        watch = self.settings["aiinfra_watches"].setdefault(place.home, ItemFeed(open_store(place)))
-        return items_since(watch, int(since), place)
+        return items_since(int(since), place)
 
 
 class JobHandler(_Handler):
@@ -169,7 +167,6 @@ class NothingHandler(_Handler):
 
 def _load_jupyter_server_extension(server: Any) -> None:
     """Called by the Jupyter server at its start."""
-    server.web_app.settings["aiinfra_watches"] = {}
     base = url_path_join(server.web_app.settings["base_url"], "aiinfra")
     routes = [
         (r"/items", ItemsHandler),

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated
 
 from .. import audit
-from ..config import FILE, Settings, inside, settings
+from ..config import FILE, Settings, inside, named_place, settings
 from ..errors import Conflict, Failed, NotFound, UsageProblem, did_you_mean
 from ..files import write
 from ..nouns import TABLE
@@ -123,13 +123,14 @@ def start(
     """
     if from_:
         examples.check(from_)
-    if (folder := Path(folder)) == Path() and (found := _existing()) is not None:
-        return _made(found, from_, restore)
+    if (folder := Path(folder)) == Path():
+        if (found := _existing()) is not None:
+            return _made(found, from_, restore)
+        if (found := named_place()) is not None:
+            _mark(found.workspace)
+            return _made(found, from_, restore)
     here = folder.absolute()
-    marker = here / FILE
-    # A pyproject.toml with our section marks a workspace too: a second file would take its place.
-    if not marker.exists() and not _is_checkout(here):
-        write(marker, "# The workspace's settings; `aiinfra lab check` explains each value.\n")
+    _mark(here)
     with inside(here):
         return _made(settings(), from_, restore)
 
@@ -225,7 +226,8 @@ def _event(item: LoggedEvent) -> str:
 
 
 def _made(where: Settings, from_: str | None, restore: bool) -> Workspace:
-    where.project.mkdir(parents=True, exist_ok=True)
+    for folder in (where.project, where.home):
+        folder.mkdir(parents=True, exist_ok=True)
     # First of all: what follows reads the store, and writes into it.
     notes = damage.restore_store(where.home) if restore else []
     wrote, other = examples.write(from_, where.project) if from_ else ([], [])
@@ -237,6 +239,12 @@ def _made(where: Settings, from_: str | None, restore: bool) -> Workspace:
             store.commit([Record.new(WORKSPACE, body)], Event("lab start", _URI, outputs=(_URI,)))
     notes += checks.reconcile()
     return _workspace(where, tuple(wrote), tuple(notes))
+
+
+def _mark(folder: Path) -> None:
+    # A pyproject.toml with our section marks a workspace too: a second file would take its place.
+    if not (folder / FILE).exists() and not _is_checkout(folder):
+        write(folder / FILE, "# The workspace's settings; `aiinfra lab check` explains each value.\n")
 
 
 def _existing() -> Settings | None:

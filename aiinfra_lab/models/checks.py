@@ -16,7 +16,7 @@ from ..rules import Rule, Term
 from ..store import Record, open_store
 from ..uris import Uri
 from . import artifact, record
-from .record import CheckVerdict, ModelVersion
+from .record import CheckVerdict, LastCheck, ModelVersion
 
 # ONNX Runtime's kernels add up in another order on another CPU: a float32 score of that example may differ so much.
 TOLERANCE = 1e-5
@@ -37,10 +37,31 @@ class ModelFinding:
     fix: str = ""
 
 
-def required(text: str) -> Rule | None:
-    """Read `auc > 0.7 and loss < 0.5`; None for an empty text. UsageProblem when it is anything else."""
+def required(text: str | None) -> Rule | None:
+    """Read `auc > 0.7 and loss < 0.5`; None where nothing is required. UsageProblem for anything else, also for ""."""
     # No `or`: a version that fails one of two bounds would pass, and the finding could not name what it lacks.
-    return rules.parse(text, connectives=_ONLY_AND, example=f"--require '{rules.EXAMPLE}'") if text.strip() else None
+    return None if text is None else rules.parse(text, connectives=_ONLY_AND)
+
+
+def dropped(before: LastCheck | None, now: LastCheck) -> list[str]:
+    """What the check before asked for and this one does not, as it would be written."""
+    if before is None:
+        return []
+    asked = now.require.terms if now.require else ()
+    missing = [term for term in (before.require.terms if before.require else ()) if not _covered(term, asked)]
+    flags = [f"--require '{' and '.join(f'{term}' for term in missing)}'"] if missing else []
+    return flags + ([f"--margin {before.margin:g}"] if now.margin > before.margin else [])
+
+
+def _covered(term: Term, by: Sequence[Term]) -> bool:
+    return any(other.covers(term) for other in by)
+
+
+def again(name: str, checked: LastCheck) -> str:
+    """The command that checks that version by the same bounds."""
+    flags = [f"--require '{checked.require}'"] if checked.require else []
+    flags += [f"--margin {checked.margin:g}"] if checked.margin else []
+    return f"`%models check {' '.join([name, *flags])}`"
 
 
 def judge(version: Record[ModelVersion], rule: Rule | None, margin: float) -> Iterator[ModelFinding]:

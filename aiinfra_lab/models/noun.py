@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..nouns import Noun, Reference
+from ..nouns import Noun, Reference, find
 from ..store import open_store
 from ..uris import Uri
-from .record import ModelAliases, ModelVersion, aliases
+from .record import CHAMPION, ModelAliases, ModelVersion, aliases, all_aliases
 
 
 class ModelsNoun(Noun[ModelVersion]):
@@ -17,14 +17,23 @@ class ModelsNoun(Noun[ModelVersion]):
     kind = ModelVersion
     more_kinds = (ModelAliases,)
     has_versions = True
+    usual_alias = CHAMPION
     plural = "model versions"
 
     def first(self, name: str) -> str:
-        return f"`%models add {name} --run train:NAME` makes one"
+        runs = find("train").names()
+        run = name if name in runs else next(iter(runs), "")
+        if not run:
+            return f"train one first: %%train run {name} --rows features:…"
+        return f"`%models add {name} --run train:{run}` makes one"
 
     def aliased(self, name: str, alias: str) -> Uri | None:
         number = aliases(name).get(alias)
         return None if number is None else Uri(self.name, name, number)
+
+    def aliases(self) -> Sequence[str]:
+        known = all_aliases()
+        return [Uri(self.name, name, alias=alias).label for name in sorted(known) for alias in sorted(known[name])]
 
     def references(self) -> Sequence[Reference]:
         # Only what an alias holds: other versions may go, and whoever serves one has a reference of its own.
@@ -32,7 +41,7 @@ class ModelsNoun(Noun[ModelVersion]):
             Reference(
                 uri=str(Uri(self.name, model.name, number)),
                 user=f"{Uri(self.name, model.name, alias=alias)} is",
-                release=f"promote another version first: `%models promote {model.name}@N --to {alias}`",
+                release=f"promote another version, or take it away: `%models rm {model.name}@{alias}`",
             )
             for model in open_store().list(ModelAliases)
             for alias, number in model.body.aliases.items()

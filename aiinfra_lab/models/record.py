@@ -19,6 +19,7 @@ from ..rules import Rule, parse
 from ..store import Body, Event, Record, open_store, update
 from ..uris import Uri
 
+CHAMPION = "champion"
 CheckVerdict = Literal["good", "bad", "cannot tell"]
 
 
@@ -154,6 +155,21 @@ def move(
     return retry(step, Conflict(f"the aliases of {model} change too fast to be moved", "repeat in a moment"))
 
 
+def drop(name: str, alias: str) -> None:
+    """Take an alias away from the version that holds it; nothing is written when none does."""
+    model, store = Uri("models", name), open_store()
+
+    def step() -> None:
+        record = store.get(ModelAliases, name)
+        if record and (holder := record.body.aliases.get(alias)) is not None:
+            left = {known: number for known, number in record.body.aliases.items() if known != alias}
+            pointed, detail = str(Uri("models", name, alias=alias)), {"before": holder, "after": None}
+            event = Event("models rm", str(model), (str(model.at(holder)),), (pointed,), detail)
+            store.commit([record.with_(aliases=left)], event)
+
+    retry(step, Conflict(f"the aliases of {model} change too fast to be moved", "repeat in a moment"))
+
+
 def before(known: ModelAliases, alias: str, name: str) -> int:
     """The version that held the alias before its holder, by the history; removed ones are passed over.
 
@@ -167,13 +183,14 @@ def before(known: ModelAliases, alias: str, name: str) -> int:
                 stack.pop()
         elif entry.alias == alias:
             stack.append(entry.version)
-    # The last of the stack holds the alias now; who was removed since cannot hold it again.
+    # The last of the stack holds the alias now, unless it was taken away; who was removed since cannot hold it again.
     there = {version.version for version in versions(name)}
-    for number in reversed(stack[:-1]):
+    for number in reversed(stack[:-1] if alias in known.aliases else stack):
         if number in there:
             return number
     raise NotFound(
-        f"no version held {alias} of models:{name} before", f"choose one: `%models promote {name}@N --to {alias}`"
+        f"no version held {alias} of models:{name} before",
+        f"choose one: `%models promote {name}@{max(there, default=1)} --to {alias}`",
     )
 
 

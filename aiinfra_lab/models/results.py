@@ -77,15 +77,20 @@ class Model(Result):
 
 @dataclass(frozen=True)
 class ModelVerdict(Result):
-    """What a check found. `state` is good, bad or cannot tell."""
+    """What a check found. `state` is good, bad or cannot tell.
+
+    dropped: what the check before asked for and this one did not, and how to ask for it again; else nothing.
+    """
 
     uri: str
     state: str
     findings: tuple[checks.ModelFinding, ...]
+    dropped: str = ""
 
     def card(self) -> Card:
         rows = [(item.what, item.state, item.detail) for item in self.findings]
         notes = [f"{item.what}: {item.fix}" for item in self.findings if item.fix]
+        notes += [self.dropped] if self.dropped else []
         return Card(self.uri, state=self.state, header=["check", "", "what was found"], rows=rows, notes=notes)
 
 

@@ -48,10 +48,10 @@ def register(version: Record[ModelVersion]) -> str:
     return ""
 
 
-def move_alias(name: str, alias: str, version: int) -> str:
-    """Point an alias there; why it could not be, else nothing."""
+def move_alias(name: str, alias: str, version: int | None) -> str:
+    """Point an alias there, or at nothing; why it could not be, else nothing."""
     try:
-        registry().alias(name, alias, str(Uri("models", name, version)))
+        registry().alias(name, alias, str(Uri("models", name, version)) if version else None)
     except LabError as problem:
         return _not_synced(problem)
     return ""

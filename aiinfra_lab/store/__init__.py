@@ -1,6 +1,8 @@
 """The workspace's memory: typed records with revisions, and the chained audit log.
 
-Big things are files that records point to.
+Big things are files that records point to. Whoever writes a store of his own needs nothing but what is exported here:
+`encode` and `decode` between a body and its text, `canonical` and `event_of` between an event and its, `actor`, and
+`chain_hash`.
 """
 
 from __future__ import annotations
@@ -26,15 +28,19 @@ from .base import (
     LoggedEvent,
     Record,
     Store,
+    actor,
     canonical,
     chain_hash,
+    decode,
+    encode,
+    event_of,
     first_break,
 )
 
 __all__ = [
     "GENESIS", "B", "Body", "Event", "HeadKeeper", "Key", "LoggedEvent", "Record", "Store",
-    "add_version", "canonical", "chain_hash", "first_break", "has_store", "next_version", "open_store", "patiently",
-    "update",
+    "actor", "add_version", "canonical", "chain_hash", "decode", "encode", "event_of", "first_break", "has_store",
+    "next_version", "open_store", "patiently", "update",
 ]  # fmt: skip
 
 AWAY_S = 20.0  # for a database to come back

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ..data.base import Source, VersionStore
+from ..config import settings
+from ..data.base import Source, VersionStore, WorkingCopies
 from ..data.files import read_manifest
 from ..errors import NotFound, UsageProblem
 
@@ -98,14 +99,85 @@ class VersionStoreContract:
             content.checkout(one, tmp_path / "out")
 
 
+class WorkingCopiesContract:
+    """For a store with working copies: a provider's test inherits this too, with the fixture `content`, empty, in a
+    workspace of its own.
+    """
+
+    @pytest.fixture
+    def copies(self, content: VersionStore) -> WorkingCopies:
+        """The same store, as what shows working copies."""
+        assert isinstance(content, WorkingCopies)
+        return content
+
+    @pytest.fixture
+    def shown(self, content: VersionStore) -> Path:
+        """Where the copy of the name `x` is."""
+        return settings().workspace / "data" / "x"
+
+    @pytest.fixture
+    def keys(self, content: VersionStore, tmp_path: Path) -> tuple[str, str]:
+        """The keys of two contents."""
+        one, two = (content.ingest(folder(tmp_path / str(n), files)) for n, files in enumerate((ONE, TWO)))
+        return one, two
+
+    def test_what_is_published_is_there_over_whatever_was(
+        self, copies: WorkingCopies, shown: Path, keys: tuple[str, str]
+    ) -> None:
+        for key, files in ((keys[0], ONE), (keys[1], TWO), (keys[1], TWO), (keys[0], ONE)):
+            copies.publish("x", key)
+            assert content_of(shown) == files
+
+    def test_a_copy_may_be_written_to_and_what_is_stored_stays(
+        self, content: VersionStore, copies: WorkingCopies, shown: Path, keys: tuple[str, str], tmp_path: Path
+    ) -> None:
+        copies.publish("x", keys[0])
+        with (shown / "a.txt").open("a") as file:
+            file.write("more")
+        content.checkout(keys[0], tmp_path / "out")
+        assert content_of(tmp_path / "out") == ONE
+
+    def test_only_what_nothing_stored_is_equal_to_is_a_change(
+        self, copies: WorkingCopies, shown: Path, keys: tuple[str, str]
+    ) -> None:
+        assert not copies.is_modified("x")
+        copies.publish("x", keys[0])
+        assert not copies.is_modified("x")
+        (shown / "new.txt").write_text("new")
+        assert copies.is_modified("x")
+        copies.publish("x", keys[1])
+        assert not copies.is_modified("x")
+
+    def test_it_is_taken_away_and_may_be_again(self, copies: WorkingCopies, shown: Path, keys: tuple[str, str]) -> None:
+        copies.publish("x", keys[0])
+        for _ in range(2):
+            copies.withdraw("x")
+        assert not shown.exists()
+        assert not copies.is_modified("x")
+
+    def test_names_do_not_mix(self, copies: WorkingCopies, shown: Path, keys: tuple[str, str]) -> None:
+        for name, key in zip("xy", keys, strict=True):
+            copies.publish(name, key)
+        copies.withdraw("y")
+        assert content_of(shown) == ONE
+
+    def test_what_is_not_stored_cannot_be_published(
+        self, content: VersionStore, copies: WorkingCopies, keys: tuple[str, str]
+    ) -> None:
+        content.forget(keys[0], [])
+        with pytest.raises(NotFound):
+            copies.publish("x", keys[0])
+
+
 class SourceContract:
     """A provider's test inherits this and gives the fixtures `source`, `location` (one that it has) and `nowhere`
     (one that it has not).
     """
 
     def test_a_location_becomes_files(self, source: Source, location: str, tmp_path: Path) -> None:
-        source.read(location, tmp_path)
-        assert read_manifest(tmp_path).size > 0
+        (into := tmp_path / "into").mkdir()
+        source.read(location, into)
+        assert read_manifest(into).size > 0
 
     def test_the_location_as_it_is_best_written_gives_the_same(
         self, source: Source, location: str, tmp_path: Path
@@ -117,6 +189,7 @@ class SourceContract:
         assert read_manifest(tmp_path / "one") == read_manifest(tmp_path / "two")
 
     def test_a_location_that_names_nothing_leaves_nothing(self, source: Source, nowhere: str, tmp_path: Path) -> None:
+        (into := tmp_path / "into").mkdir()
         with pytest.raises(UsageProblem):
-            source.read(nowhere, tmp_path)
-        assert list(tmp_path.iterdir()) == []
+            source.read(nowhere, into)
+        assert list(into.iterdir()) == []

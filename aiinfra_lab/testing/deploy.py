@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import contextlib
+import math
+import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
+import msgspec
 import pytest
 
 from ..deploy import client, desired_state
-from ..deploy.base import LIVE, Claim, Serving, Target
+from ..deploy.base import LIVE, Claim, Paced, PredictedRow, PredictionLog, Report, Reporting, Serving, Target
 from ..deploy.desired_state import ServeRequest
 from ..deploy.record import EndpointRecord
 from ..errors import LabError, Unavailable
 from ..files import until
+from ..providers import Patience
+from ..stats.bounds import parse_bounds
 from ..store import Record, open_store
+from .artifacts import ROW, model_version
 
 MOST_S = 30.0
 NAME = "delay"
+
+Halved = Callable[..., str]
+"""Puts a canary beside the champion; gives the endpoint's URL."""
 
 
 def endpoint(claim: Claim, model: str) -> Record[EndpointRecord]:
@@ -43,7 +53,8 @@ def served(target: Target, claim: str, generation: int) -> Serving:
         now = target.serving(claim)
         return now if now.generation >= generation else None
 
-    return until(reached, Unavailable(f"{claim} never served {generation}", "look at its output"), within_s=MOST_S)
+    patience = Patience.of(target, "ready", MOST_S)
+    return until(reached, Unavailable(f"{claim} never served {generation}", "look at its output"), **patience._asdict())
 
 
 def answering(url: str, row: Mapping[str, object], requests: int = 60) -> Counter[str]:
@@ -53,11 +64,23 @@ def answering(url: str, row: Mapping[str, object], requests: int = 60) -> Counte
     return Counter(str(answer["model"]) for _, answer in answers)
 
 
-class DeployTargetContract:
-    """A provider's test inherits this and gives three fixtures, in a workspace of its own.
+def answering_key(url: str, row: Mapping[str, object], key: str, requests: int = 5) -> set[str]:
+    """The versions that answered so many requests with that key."""
+    return {client.ask(url, "/predict", {"rows": [row], "key": key})[1]["model"] for _ in range(requests)}
 
-    target: the provider's object. versions: URIs of two model versions. row: a row that both of them take.
-    """
+
+class _Endpoints:
+    """What the suites of a target and of what it may be able to do besides start from."""
+
+    @pytest.fixture
+    def versions(self, target: Target) -> tuple[str, str]:
+        """URIs of two model versions in the workspace of the target."""
+        return model_version("delay@1", 0.0), model_version("delay@2", 1.0)
+
+    @pytest.fixture
+    def row(self) -> dict[str, object]:
+        """A row that both of them take."""
+        return dict(ROW)
 
     @pytest.fixture
     def claim(self, target: Target, versions: tuple[str, str]) -> Claim:
@@ -71,6 +94,24 @@ class DeployTargetContract:
         target.apply(claim.id, record.body.desired)
         served(target, claim.id, 1)
         return record
+
+    @pytest.fixture
+    def halved(self, target: Target, started: Record[EndpointRecord], versions: tuple[str, str]) -> Halved:
+        """The same with the second version as a canary that gets half of the keys; under a rule, if that is given."""
+
+        def halve(rule: str = "") -> str:
+            request = ServeRequest(versions[1], 0.5, parse_bounds(rule) if rule else None)
+            record = change(started, target, request)
+            return served(target, record.body.job, record.body.generation).url
+
+        return halve
+
+
+class DeployTargetContract(_Endpoints):
+    """A provider's test inherits this and gives the fixture `target`, the provider's object in a workspace of its own.
+
+    The models that it is to serve are made here; they take milliseconds.
+    """
 
     def test_a_claim_commits_nothing_and_starts_nothing(self, target: Target, claim: Claim) -> None:
         assert open_store().get(EndpointRecord, NAME) is None
@@ -120,16 +161,15 @@ class DeployTargetContract:
         assert answering(url, row, 5) == {versions[1]: 5}
 
     def test_a_canary_gets_its_share_of_the_keys(
-        self,
-        target: Target,
-        started: Record[EndpointRecord],
-        versions: tuple[str, str],
-        row: dict[str, object],
+        self, halved: Halved, versions: tuple[str, str], row: dict[str, object]
     ) -> None:
-        record = change(started, target, ServeRequest(versions[1], 0.5))
-        url = served(target, record.body.job, record.body.generation).url
-        found = answering(url, row)
+        found = answering(halved(), row)
         assert min(found[uri] for uri in versions) > 5  # of 60: less often than once in a thousand million runs
+
+    def test_a_key_gets_the_same_version_again_and_again(self, halved: Halved, row: dict[str, object]) -> None:
+        url = halved()
+        # 12 keys, since of one alone all five would come to one version by chance once in 16 times.
+        assert [len(answering_key(url, row, str(key))) for key in range(12)] == [1] * 12
 
     def test_what_lives_is_observed_and_what_was_stopped_too(
         self, target: Target, started: Record[EndpointRecord]
@@ -167,3 +207,148 @@ class DeployTargetContract:
     def test_a_port_is_kept_or_refused(self, target: Target, versions: tuple[str, str]) -> None:
         with contextlib.suppress(LabError):
             assert target.claim(NAME, 47_321).port == 47_321
+
+
+class ReportingContract(_Endpoints):
+    """For a target that counts by version: a provider's test inherits this too, with the fixture `target`."""
+
+    def report(self, target: Target, claim: str) -> Report | None:
+        """What it reports now."""
+        assert isinstance(target, Reporting)
+        return target.report(claim)
+
+    def test_what_was_answered_is_counted_by_version(
+        self,
+        target: Target,
+        started: Record[EndpointRecord],
+        halved: Halved,
+        versions: tuple[str, str],
+        row: dict[str, object],
+    ) -> None:
+        sent = answering(halved(), row, 20)
+
+        def counted() -> bool:
+            report = self.report(target, started.body.job)
+            found = {uri: counts.requests for uri, counts in report.versions.items()} if report else {}
+            return {uri: found.get(uri, 0) for uri in versions} == {uri: sent[uri] for uri in versions}
+
+        until(counted, Unavailable("it never counted what was sent", "look at its output"), within_s=MOST_S)
+
+    def test_rows_are_counted_and_not_only_requests(
+        self, target: Target, started: Record[EndpointRecord], versions: tuple[str, str], row: dict[str, object]
+    ) -> None:
+        client.predict(target.serving(started.body.job).url, [dict(row) for _ in range(3)])
+
+        def counted() -> bool:
+            report = self.report(target, started.body.job)
+            return report is not None and versions[0] in report.versions and report.versions[versions[0]].rows == 3
+
+        until(counted, Unavailable("it never counted three rows", "look at its output"), within_s=MOST_S)
+
+    def test_the_share_that_a_canary_really_gets_is_reported(
+        self, target: Target, started: Record[EndpointRecord], halved: Halved
+    ) -> None:
+        before = self.report(target, started.body.job)
+        halved()
+        after = self.report(target, started.body.job)
+        assert (before and before.canary_share, after and after.canary_share) == (0.0, 0.5)
+
+    def test_a_canary_that_breaks_its_rule_loses_its_traffic(
+        self,
+        target: Target,
+        started: Record[EndpointRecord],
+        halved: Halved,
+        versions: tuple[str, str],
+        row: dict[str, object],
+    ) -> None:
+        url = halved("p95_ms > 0.00001")
+
+        def rolled_back() -> bool:
+            answering(url, row, 20)
+            report = self.report(target, started.body.job)
+            return report is not None and report.canary_share == 0
+
+        until(rolled_back, Unavailable("it keeps a bad canary", "look at its output"), within_s=MOST_S)
+        assert answering(url, row, 20) == {versions[0]: 20}
+
+    def test_what_has_ended_or_never_was_reports_nothing(self, target: Target, started: Record[EndpointRecord]) -> None:
+        target.stop(started.body.job, MOST_S)
+        assert self.report(target, started.body.job) is None
+        assert self.report(target, "nothing") is None
+
+
+class PredictionLogContract(_Endpoints):
+    """For a target that logs its predictions: a provider's test inherits this too, with the fixture `target`."""
+
+    def logged(self, target: Target, record: Record[EndpointRecord], rows: int) -> list[PredictedRow]:
+        """The newest rows of its log, each of which is one by its type."""
+        assert isinstance(target, PredictionLog)
+        found = target.predictions(record.body.job, record.body.log_dir, rows)
+        return [msgspec.convert(row, PredictedRow) for row in found]
+
+    def predict(self, target: Target, record: Record[EndpointRecord], row: dict[str, object], *ids: str) -> list[float]:
+        """The scores of that row under each of these ids, one request each."""
+        url = target.serving(record.body.job).url
+        return [client.predict(url, [{**row, "row_id": row_id}])[0]["score"] for row_id in ids]
+
+    def test_what_was_answered_is_logged_newest_first(
+        self, target: Target, started: Record[EndpointRecord], row: dict[str, object]
+    ) -> None:
+        self.predict(target, started, row, "a", "b", "c")
+        assert [found["row_id"] for found in self.logged(target, started, 10)] == ["c", "b", "a"]
+
+    def test_no_more_rows_come_than_were_asked_for(
+        self, target: Target, started: Record[EndpointRecord], row: dict[str, object]
+    ) -> None:
+        self.predict(target, started, row, "a", "b", "c")
+        assert [found["row_id"] for found in self.logged(target, started, 2)] == ["c", "b"]
+        assert self.logged(target, started, 0) == []
+
+    def test_a_row_has_who_answered_what_went_in_and_what_came_out(
+        self, target: Target, started: Record[EndpointRecord], versions: tuple[str, str], row: dict[str, object]
+    ) -> None:
+        [score] = self.predict(target, started, row, "a")
+        [found] = self.logged(target, started, 1)
+        assert (found["model"], found["canary"], found["score"]) == (versions[0], False, score)
+        assert {name: found["inputs"].get(name) for name in row} == row
+        assert found["latency_ms"] >= 0
+        assert abs(found["at"] - time.time()) < MOST_S
+
+    def test_a_row_that_the_canary_answered_says_so(
+        self,
+        target: Target,
+        started: Record[EndpointRecord],
+        halved: Halved,
+        versions: tuple[str, str],
+        row: dict[str, object],
+    ) -> None:
+        sent = answering(halved(), row, 20)
+        found = Counter((one["model"], one["canary"]) for one in self.logged(target, started, 100))
+        assert found == {(versions[0], False): sent[versions[0]], (versions[1], True): sent[versions[1]]}
+
+    def test_the_log_of_what_has_ended_can_be_read(
+        self, target: Target, started: Record[EndpointRecord], row: dict[str, object]
+    ) -> None:
+        self.predict(target, started, row, "a")
+        target.stop(started.body.job, MOST_S)
+        assert [found["row_id"] for found in self.logged(target, started, 10)] == ["a"]
+
+    def test_what_was_never_claimed_has_logged_nothing(self, target: Target, tmp_path: Path) -> None:
+        assert isinstance(target, PredictionLog)
+        assert list(target.predictions("nothing", str(tmp_path / "nothing"), 10)) == []
+
+
+class PacedTargetContract(_Endpoints):
+    """For a target that says how long it takes: a provider's test inherits this too, with the same fixture."""
+
+    def test_an_endpoint_serves_and_is_over_within_the_times_that_are_stated(
+        self, target: Target, claim: Claim, versions: tuple[str, str]
+    ) -> None:
+        assert isinstance(target, Paced)
+        record, begun = endpoint(claim, versions[0]), time.monotonic()
+        target.apply(claim.id, record.body.desired)
+        served(target, claim.id, 1)
+        assert time.monotonic() - begun <= target.ready_within_s() < math.inf
+        assert 0 < target.ended_within_s() < math.inf
+        target.stop(claim.id, target.ended_within_s())
+        assert target.observe([claim.id])[claim.id].word not in LIVE

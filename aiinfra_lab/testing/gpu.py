@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from .. import kernels
-from ..gpu import KernelHost, Machines, Offer, Plan
+from ..config import Settings, inside, settings
+from ..errors import NotFound, Unavailable
+from ..gpu import KernelHost, Machines, Offer, Paced, Plan
 
 
-class MachinesContract:
-    """A provider's test inherits this and gives the fixture `machines`, which owns none yet.
-
-    patience_s bounds every wait. lead_s: how long before its deadline a machine must have been asked for, so that the
-    deadline and not its birth is what the tests see; raise it where a machine takes long to come.
-    """
+class _Machines:
+    """What the suites of machines, and of what they may be able to do besides, start from: see `MachinesContract`."""
 
     patience_s = 60.0
     lead_s = 4.0
+
+    @pytest.fixture
+    def make(self, machines: Machines) -> Callable[[Settings], Machines]:
+        """What the entry point names. To be given where that is not the provider's class."""
+        return type(machines)
 
     @pytest.fixture
     def offer(self, machines: Machines) -> Offer:
@@ -33,6 +39,14 @@ class MachinesContract:
             assert time.monotonic() < until, f"still {now.state}"
             time.sleep(0.05)
         return now.why
+
+
+class MachinesContract(_Machines):
+    """A provider's test inherits this and gives the fixture `machines`, which owns none yet.
+
+    patience_s bounds every wait. lead_s: how long before its deadline a machine must have been asked for, so that the
+    deadline and not its birth is what the tests see; raise it where a machine takes long to come.
+    """
 
     def test_offers_have_prices_and_the_cheapest_comes_first(self, machines: Machines) -> None:
         prices = [offer.usd_per_hour for offer in machines.offers()]
@@ -69,8 +83,16 @@ class MachinesContract:
         machines.terminate(first)
         self.becomes(machines, first, "ended")
         second = machines.create(Plan("one", offer, None))
+        self.becomes(machines, second, "ready")
         assert second != first
         assert machines.list_owned() == {second: "one"}
+
+    def test_a_name_whose_machine_came_to_its_deadline_gets_another_one(self, machines: Machines, offer: Offer) -> None:
+        first = machines.create(Plan("one", offer, time.time() + self.lead_s))
+        self.becomes(machines, first, "ended")
+        second = machines.create(Plan("one", offer, None))
+        self.becomes(machines, second, "ready")
+        assert second != first
 
     def test_the_deadline_of_the_creating_call_ends_it(self, machines: Machines, offer: Offer) -> None:
         deadline_at = time.time() + self.lead_s
@@ -104,12 +126,71 @@ class MachinesContract:
         handles = {machines.create(Plan(name, offer, None)) for name in ("one", "two")}
         assert set(machines.list_owned()) == handles
 
-    def test_a_kernel_that_it_gives_runs_code(self, machines: Machines, offer: Offer) -> None:
-        if not isinstance(machines, KernelHost):
-            pytest.skip("its machines give no kernel")
+    def test_what_another_workspace_has_is_not_owned(
+        self, make: Callable[[Settings], Machines], machines: Machines, offer: Offer, tmp_path: Path
+    ) -> None:
+        machines.create(Plan("one", offer, None))
+        (tmp_path / "another").mkdir()
+        (tmp_path / "another" / "aiinfra.toml").touch()
+        # Providers may also look at the current workspace, and in that one this is.
+        with inside(tmp_path / "another"):
+            assert make(settings()).list_owned() == {}
+
+
+class KernelHostContract(_Machines):
+    """For machines that give kernels: a provider's test inherits this too, with the same fixture `machines`."""
+
+    @pytest.fixture
+    def host(self, machines: Machines) -> KernelHost:
+        """The same provider, as what gives kernels."""
+        assert isinstance(machines, KernelHost)
+        return machines
+
+    def run(self, kernel: kernels.KeptKernel, code: str) -> str:
+        """What the code prints there."""
+        outputs: list[kernels.Output] = []
+        assert kernels.execute(kernel, code, outputs.append)["status"] == "ok"
+        return "".join(output["content"]["text"] for output in outputs)
+
+    def test_a_kernel_runs_code_and_keeps_its_names(self, machines: Machines, host: KernelHost, offer: Offer) -> None:
         handle = machines.create(Plan("one", offer, None))
         self.becomes(machines, handle, "ready")
-        outputs: list[kernels.Output] = []
-        reply = kernels.execute(machines.kernel(handle), "print(6 * 7)", outputs.append)
-        assert reply["status"] == "ok"
-        assert "".join(output["content"]["text"] for output in outputs) == "42\n"
+        self.run(host.kernel(handle), "x = 6")
+        assert self.run(host.kernel(handle), "print(x * 7)") == "42\n"
+
+    def test_machines_have_kernels_of_their_own(self, machines: Machines, host: KernelHost, offer: Offer) -> None:
+        handles = [machines.create(Plan(name, offer, None)) for name in ("one", "two")]
+        for handle in handles:
+            self.becomes(machines, handle, "ready")
+            self.run(host.kernel(handle), f"x = {handle!r}")
+        assert [self.run(host.kernel(handle), "print(x)") for handle in handles] == [f"{each}\n" for each in handles]
+
+    def test_the_kernel_of_a_machine_that_has_ended_cannot_be_asked(
+        self, machines: Machines, host: KernelHost, offer: Offer
+    ) -> None:
+        handle = machines.create(Plan("one", offer, None))
+        self.becomes(machines, handle, "ready")
+        kernel = host.kernel(handle)
+        machines.terminate(handle)
+        self.becomes(machines, handle, "ended")
+        with pytest.raises(Unavailable):
+            kernels.execute(kernel, "1")
+
+    def test_a_machine_that_never_was_has_no_kernel(self, host: KernelHost) -> None:
+        with pytest.raises(NotFound):
+            host.kernel("never-was")
+
+
+class PacedMachinesContract(_Machines):
+    """For machines that say how long they take: a provider's test inherits this too, with the same fixture."""
+
+    def test_a_machine_is_ready_and_over_within_the_times_that_are_stated(
+        self, machines: Machines, offer: Offer
+    ) -> None:
+        assert isinstance(machines, Paced)
+        handle = machines.create(Plan("one", offer, None))
+        for state, within_s in (("ready", machines.ready_within_s()), ("ended", machines.ended_within_s())):
+            begun = time.monotonic()
+            self.becomes(machines, handle, state)
+            assert time.monotonic() - begun <= within_s < math.inf
+            machines.terminate(handle)

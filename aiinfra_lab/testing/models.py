@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -16,7 +17,17 @@ Make = Callable[[int], Entry]
 
 
 class RegistryContract:
-    """A provider's test inherits this and gives two fixtures: `registry`, empty and its own, and `entry`, a `Make`."""
+    """A provider's test inherits this and gives the fixture `registry`, empty and its own.
+
+    One that keeps a version with its run gives `entry` too, with a run that it knows.
+    """
+
+    @pytest.fixture
+    def entry(self, tmp_path: Path) -> Make:
+        """Versions with one file that no run is known of."""
+        (tmp_path / "entry").mkdir()
+        (tmp_path / "entry" / "model.onnx").write_bytes(b"a network")
+        return lambda version: Entry(f"models:delay@{version}", tmp_path / "entry", "", "a note", {})
 
     def test_what_is_registered_is_there(self, registry: ModelRegistry, entry: Make) -> None:
         registry.register(entry(1))

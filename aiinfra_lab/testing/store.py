@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from ..errors import Conflict, Damaged, Unavailable
-from ..store import Body, Event, Record, Store, first_break, update
+from ..store import GENESIS, Body, Event, HeadKeeper, Record, Store, first_break, update
 from ..store.base import Key
 
 
@@ -269,6 +269,39 @@ class StoreContract:
         store.close()
         store.close()
         assert store.get(Note, "a") is not None
+
+
+class HeadKeeperContract:
+    """For a store that notes its newest event: a provider's test inherits this too, with the fixture `store`."""
+
+    @pytest.fixture
+    def keeper(self, store: Store) -> HeadKeeper:
+        """The same store, as what notes its newest event."""
+        assert isinstance(store, HeadKeeper)
+        return store
+
+    def test_without_an_event_there_is_the_beginning(self, store: Store, keeper: HeadKeeper) -> None:
+        made(store, "a")
+        assert keeper.head() == (0, GENESIS)
+
+    def test_the_newest_event_is_noted_with_its_commit(self, store: Store, keeper: HeadKeeper) -> None:
+        for number in range(3):
+            store.commit([], Event("data add", f"data:a@{number}"))
+            newest = list(store.events())[-1]
+            assert keeper.head() == (newest.seq, newest.hash)
+
+    def test_what_was_not_committed_is_not_noted(self, store: Store, keeper: HeadKeeper) -> None:
+        store.commit([Record.new("a", Note())], Event("data add", "data:a"))
+        before = keeper.head()
+        with pytest.raises(Conflict):
+            store.commit([Record.new("a", Note())], Event("data add", "data:a"))
+        assert keeper.head() == before
+
+    def test_it_stays_when_the_store_is_closed(self, store: Store, keeper: HeadKeeper) -> None:
+        store.commit([], Event("data add", "data:a@1"))
+        before = keeper.head()
+        store.close()
+        assert keeper.head() == before
 
 
 def count(store: Store, times: int) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from ..errors import Conflict, NotFound, UsageProblem
-from ..resolve import files_of, resolve
+from ..resolve import files_of, refuse_unknown, resolve, resolve_if_set
 from ..show import Comparison, Listing
 from ..store import Record
 from ..uris import Uri, check_name
@@ -90,6 +90,8 @@ def ls(name: Annotated[Name, Live("train")] | None = None) -> Listing:
     home = record.home()
     wanted = Uri.parse(name, noun="train").name if name else None
     runs = observe(record.runs(wanted, skip_unreadable=True))
+    if name and not runs:
+        refuse_unknown(name, TrainingRun)
     items = tuple(run_of(seen, home=home) for seen in runs)
     return Listing("train", items, ("uri", "state", "metrics", "params", "started_at", "duration_s"))
 
@@ -148,11 +150,10 @@ def diff(run: Annotated[Name, Live("train")], other: Annotated[Name, Live("train
     """
     ours = find(run).record
     against = str(Uri.parse(other, noun="train"))
-    try:
-        theirs = find(against).record
-    except NotFound as problem:
+    if (named_run := resolve_if_set(against, TrainingRun)) is None:
         # A pipeline compares with the champion each time, also before there is one: that is an answer, no error.
-        return Comparison(ours.uri, against, (), note=f"{problem.what}: nothing to compare with")
+        return Comparison(ours.uri, against, (), note=f"nothing to compare with: no version is {against} yet")
+    theirs = find(named_run.uri).record
     code = rendering.code_diff(theirs.body.code, ours.body.code, (theirs.uri, ours.uri))
     return Comparison(ours.uri, theirs.uri, tuple(changes(ours, theirs)), code=code)
 

@@ -16,7 +16,8 @@ Ending = Literal["done", "failed", "stopped", "killed"]
 class Intent:
     """A run before its code starts, as a tracking server is to know it.
 
-    uri: the run. rows, digest: what it learns from, and the digest of every byte of it.
+    uri: the run. rows, digest: what it learns from, and the digest of every byte of it. started_at: in epoch seconds;
+    None for now, since a run may be sent long after it began.
     """
 
     uri: str
@@ -24,6 +25,7 @@ class Intent:
     digest: str
     params: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
+    started_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +48,11 @@ class Tracker(Protocol):
     def log(self, run_id: str, points: Sequence[Point]) -> None:
         """Add points; those it has already are not doubled, so it may be called twice. NotFound for an unknown id."""
 
-    def end(self, run_id: str, ending: Ending) -> None:
-        """Close a run; a second call changes how it ended. NotFound for an unknown id."""
+    def end(self, run_id: str, ending: Ending, at: float | None = None) -> None:
+        """Close a run; a second call changes how and when it ended. NotFound for an unknown id.
+
+        at: when it ended, in epoch seconds, which may be long ago; None for now.
+        """
 
     def read(self, run_id: str) -> Tracked | None:
         """What the server has, or None when it knows no such id."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ..config import Settings, opt_out, settings
@@ -18,6 +18,7 @@ from ..uris import Uri
 from .base import Ending, Intent, Tracked
 from .history import Point
 
+_KILLED = "lab.killed"
 _BATCH = 1000  # MLflow's own limit for one call
 _STATES = {"done": "FINISHED", "failed": "FAILED", "stopped": "KILLED", "killed": "KILLED"}
 _NAMES = {"FINISHED": "done", "FAILED": "failed", "KILLED": "stopped", "RUNNING": "running", "SCHEDULED": "running"}
@@ -69,29 +70,29 @@ class Tracking:
         with client() as mlflow:
             experiment = _experiment(mlflow, name)
             known = mlflow.search_runs([experiment], f"tags.`lab.uri` = '{intent.uri}'", max_results=1)
-            if known:
-                return str(known[0].info.run_id)
-            tags = {**intent.tags, "lab.uri": intent.uri, "lab.data.uri": intent.rows, "lab.data.digest": intent.digest}
             # With its tags in one call: after a crash the search above finds the run, and no second one is made.
-            run = mlflow.create_run(experiment, tags=tags, run_name=Uri.parse(intent.uri).label)
-            _describe(mlflow, run.info.run_id, intent)
+            run = known[0] if known else _create(mlflow, experiment, intent)
+            if not run.inputs.dataset_inputs:  # the last that is written: without it a crash came between
+                _describe(mlflow, run.info.run_id, intent)
             return str(run.info.run_id)
 
     def log(self, run_id: str, points: Sequence[Point]) -> None:
         from mlflow.entities import Metric
 
         # MLflow's key of a point is all of this, time included: what is sent twice is there once.
-        metrics = [Metric(point.name, point.value, int(point.at * 1000), point.step) for point in points]
+        metrics = [Metric(point.name, point.value, _milliseconds(point.at), point.step) for point in points]
         with client() as mlflow:
             for start in range(0, len(metrics), _BATCH):
                 mlflow.log_batch(run_id, metrics=metrics[start : start + _BATCH])
 
-    def end(self, run_id: str, ending: Ending) -> None:
+    def end(self, run_id: str, ending: Ending, at: float | None = None) -> None:
         with client() as mlflow:
             # MLflow has one state for stopped and killed: a tag tells them apart.
             if ending == "killed":
-                mlflow.set_tag(run_id, "lab.killed", "true")
-            mlflow.set_terminated(run_id, _STATES[ending], int(time.time() * 1000))
+                mlflow.set_tag(run_id, _KILLED, "true")
+            elif _KILLED in mlflow.get_run(run_id).data.tags:
+                mlflow.delete_tag(run_id, _KILLED)
+            mlflow.set_terminated(run_id, _STATES[ending], _milliseconds(time.time() if at is None else at))
 
     def read(self, run_id: str) -> Tracked | None:
         try:
@@ -100,17 +101,18 @@ class Tracking:
                 points = sum(len(mlflow.get_metric_history(run_id, name)) for name in run.data.metrics)
         except NotFound:
             return None
-        state = "killed" if run.data.tags.get("lab.killed") else _NAMES[run.info.status]
+        is_killed = run.info.status == _STATES["killed"] and _KILLED in run.data.tags
+        state = "killed" if is_killed else _NAMES[run.info.status]
         return Tracked(state, dict(run.data.params), dict(run.data.tags), dict(run.data.metrics), points)
 
     def known(self, run_ids: Sequence[str]) -> set[str]:
         found: set[str] = set()
         with client() as mlflow:
-            experiments = [each.experiment_id for each in mlflow.search_experiments()]
+            experiments = [each.experiment_id for each in _every(mlflow.search_experiments)]
             for start in range(0, len(run_ids), _BATCH):
                 wanted = ", ".join(f"'{run_id}'" for run_id in run_ids[start : start + _BATCH])
                 # MLflow leaves out runs that somebody deleted: they count as lost, and are sent again.
-                runs = mlflow.search_runs(experiments, f"attributes.run_id IN ({wanted})", max_results=_BATCH)
+                runs = _every(mlflow.search_runs, experiments, f"attributes.run_id IN ({wanted})", max_results=_BATCH)
                 found |= {str(run.info.run_id) for run in runs}
         return found
 
@@ -134,6 +136,25 @@ def _experiment(mlflow: Any, name: str) -> str:
         if known is None:
             raise
         return str(known.experiment_id)
+
+
+def _create(mlflow: Any, experiment: str, intent: Intent) -> Any:
+    tags = {**intent.tags, "lab.uri": intent.uri, "lab.data.uri": intent.rows, "lab.data.digest": intent.digest}
+    began = None if intent.started_at is None else _milliseconds(intent.started_at)
+    return mlflow.create_run(experiment, start_time=began, tags=tags, run_name=Uri.parse(intent.uri).label)
+
+
+def _every(search: Callable[..., Any], *given: object, **options: object) -> Iterator[Any]:
+    """What MLflow finds, from all pages: a server may make them shorter than it is asked to."""
+    token: str | None = None
+    while token != "":
+        page = search(*given, **options, page_token=token)
+        yield from page
+        token = page.token or ""
+
+
+def _milliseconds(at: float) -> int:
+    return int(at * 1000)
 
 
 def _describe(mlflow: Any, run_id: str, intent: Intent) -> None:

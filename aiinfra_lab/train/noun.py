@@ -23,18 +23,24 @@ class TrainNoun(Noun[TrainingRun]):
     name = "train"
     kind = TrainingRun
     has_versions = True
+    usual_alias = "champion"
     plural = "runs"
 
     def first(self, name: str) -> str:
         return f"`%%train run {name} --rows ROWS` trains one"
 
+    def aliases(self) -> Sequence[str]:
+        return nouns.find("models").aliases()
+
     def aliased(self, name: str, alias: str) -> Uri | None:
         """The run behind the model version that holds the alias. Its name may be another than the model's."""
-        version = nouns.find("models").aliased(name, alias)
+        models = nouns.find("models")
+        version = models.aliased(name, alias)
         if version is None:
+            newest = next((label for label in models.names() if Uri.parse(label, noun="models").bare.name == name), "")
+            promoted = f"`%models promote {newest} --to {alias}` makes one"
             raise NotFound(
-                f"there is no {alias} of {Uri('models', name)} yet",
-                f"`%models promote {name}@N --to {alias}` makes one",
+                f"there is no {alias} of {Uri('models', name)} yet", promoted if newest else models.first(name)
             )
         return Uri.parse(resolve_any(version).body.run, self.name)
 

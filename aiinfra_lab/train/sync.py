@@ -51,11 +51,11 @@ class RunSync:
         if len(self._waiting) >= AT_MOST or time.monotonic() - self._sent_at >= EVERY_S:
             self._send()
 
-    def close(self, ending: Ending) -> None:
-        """Pass on the rest and how it ended; what the server cannot take now `catch_up` sends."""
+    def close(self, ending: Ending, at: float) -> None:
+        """Pass on the rest, and how and when it ended; what the server cannot take now `catch_up` sends."""
         if self._id and self._send():
             try:
-                self._tracker.end(self._id, ending)
+                self._tracker.end(self._id, ending, at)
                 record.change(self._run.name, tracked=True)
             except LabError:
                 return
@@ -81,7 +81,8 @@ def intent(run: Record[TrainingRun]) -> Intent:
         **({"lab.resumed_from": body.resumed_from} if body.resumed_from else {}),
         **({"lab.on": body.on} if body.on else {}),
     }
-    return Intent(run.uri, body.rows, body.rows_digest, {key: str(value) for key, value in body.params.items()}, tags)
+    params = {key: str(value) for key, value in body.params.items()}
+    return Intent(run.uri, body.rows, body.rows_digest, params, tags, body.started_at or None)
 
 
 def catch_up(*, verify: bool = False, at_most: int | None = None) -> list[str]:
@@ -128,5 +129,5 @@ def _send_again(run: ObservedTraining) -> None:
     server = tracker()
     run_id = server.begin(intent(run.record))
     server.log(run_id, history.read(record.folder(run.record.name) / history.FILE))
-    server.end(run_id, cast("Ending", run.state))  # only what has ended is sent again
+    server.end(run_id, cast("Ending", run.state), run.ended_at)  # only what has ended is sent again
     record.change(run.record.name, tracked=True, tracked_as=run_id)

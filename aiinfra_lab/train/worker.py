@@ -139,15 +139,16 @@ class _Execution:
         if self._context is not None:
             self._context.history.close()
         # Our record first: a tracking server that hangs or fails now must not cost the run its end.
+        ended_at = time.time()
         record.change(
             self._run.name,
             state=ending,
-            ended_at=time.time(),
+            ended_at=ended_at,
             metrics=latest(points),
             problem=RunProblem() if problem is None else RunProblem(problem.what, problem.fix),
             trace=getattr(problem, "trace", ""),
         )
-        self._sync.close(ending)
+        self._sync.close(ending, ended_at)
         self._frame.close(frame(self._run.uri, points, ending))
 
     def _points(self) -> list[Point]:

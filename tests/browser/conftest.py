@@ -15,6 +15,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     from playwright.sync_api import sync_playwright
 
     root = tmp_path_factory.mktemp("root")
+    (root / "aiinfra.toml").touch()
     with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
         patch.setenv("AIINFRA_WORKSPACE", str(root))
         with started(playwright, tmp_path_factory.mktemp("lab"), root) as running:

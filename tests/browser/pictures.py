@@ -19,6 +19,7 @@ def main(notebook: Path) -> None:
     with tempfile.TemporaryDirectory() as place, sync_playwright() as playwright:
         root, folder = Path(place, "flights"), Path(place, "lab")
         root.mkdir()
+        (root / "aiinfra.toml").touch()
         folder.mkdir()
         shutil.copy(notebook, root)
         os.environ["AIINFRA_WORKSPACE"] = str(root)

@@ -45,6 +45,12 @@ def test_json_answers_in_json_also_when_it_fails(workspace, capsys):
     assert json.loads(capsys.readouterr().out)["error"] == "NotFound"
 
 
+@pytest.mark.parametrize(("flag", "code"), [("--json=yes", 0), ("--json=no", 0), ("--json=please", 2)])
+def test_its_own_flags_take_yes_and_no(workspace, flag, code, capsys):
+    assert cli.main(["lab", "ls", flag]) == code
+    assert (capsys.readouterr().out.strip()[:1] == "{") == (flag != "--json=no")
+
+
 def test_debug_gives_the_traceback(workspace):
     with pytest.raises(LabError):
         cli.main(["lab", "log", "data:x", "--debug"])

@@ -8,7 +8,7 @@ import pytest
 from aiinfra_lab import nouns, verbs
 from aiinfra_lab.completion import _values, complete, live_names
 from aiinfra_lab.errors import Unavailable
-from aiinfra_lab.verbs import Choices, Code, Live, Name, Parameter, Params, verb
+from aiinfra_lab.verbs import Choices, Code, FilePath, Live, Name, Parameter, Params, Rows, verb
 
 
 class Things(nouns.Noun):
@@ -18,6 +18,9 @@ class Things(nouns.Noun):
 
     def names(self) -> Sequence[str]:
         return ["delay", "delay@1", "rotation"]
+
+    def aliases(self) -> Sequence[str]:
+        return ["delay@champion"]
 
 
 @pytest.fixture(autouse=True)
@@ -37,6 +40,8 @@ def run(monkeypatch, workspace):
         wait: bool = True,
         dry: bool = False,
         epochs: int = 3,
+        rows: Rows = None,
+        into: FilePath | None = None,
         param: Params = {},  # noqa: B006
         code: Code = "",
     ) -> None:
@@ -54,9 +59,21 @@ def run(monkeypatch, workspace):
         ("r", ["run"]),
         ("x", []),
         ("x y", []),
-        ("run ", ["delay", "delay@1", "rotation"]),
+        ("run ", ["delay", "delay@1", "delay@champion", "rotation"]),
         ("run r", ["rotation"]),
-        ("run train:de", ["train:delay", "train:delay@1"]),
+        ("run train:de", ["train:delay", "train:delay@1", "train:delay@champion"]),
+        ("run delay@c", ["delay@champion"]),
+        ("run delay --rows data:r", ["data:rotation"]),
+        ("run delay --rows=features:r", ["--rows=features:rotation"]),
+        ("run delay --rows tr", ["trips.csv"]),
+        ("run delay --into ", ["old/", "trips.csv"]),
+        ("run delay --into old/", ["old/a.csv"]),
+        ("run delay --into old/.", ["old/.hidden"]),
+        ("run delay --code tr", ["trips.csv"]),
+        ("run delay --into nowhere/", []),
+        ("run delay --rows $", ["$table", "$x"]),
+        ("run $t", ["$table"]),
+        ("run delay -p lr=$x", ["lr=$x"]),
         ("run delay --mode ", ["fast", "slow"]),
         ("run delay --mode=s", ["--mode=slow"]),
         ("run delay --gpu ", ["A10G", "T4"]),
@@ -71,13 +88,16 @@ def run(monkeypatch, workspace):
         ("show ", []),
     ],
 )
-def test_what_may_follow(text, words):
-    assert complete("train", text) == words
+def test_what_may_follow(text, words, workspace):
+    (workspace / "old").mkdir()
+    for name in ("trips.csv", "old/a.csv", "old/.hidden"):
+        (workspace / name).touch()
+    assert [word for word in complete("train", text, ["x", "table"]) if "toml" not in word] == words
 
 
 def test_after_all_words_come_the_flags_that_are_left():
     found = complete("train", "run delay x --mode fast --dry ")
-    assert found == sorted(["--gpu", "--no-wait", "--epochs", "-p", "-o", "--help"])
+    assert found == sorted(["--gpu", "--no-wait", "--epochs", "--rows", "--into", "-p", "-o", "--help"])
 
 
 def test_the_code_is_no_flag_that_is_offered():
@@ -97,4 +117,4 @@ def test_values_that_nobody_can_give_now_are_none(run):
         raise Unavailable("there is no workspace", "make one")
 
     item = Parameter("gpu", "choice", None, False, "", find=find)
-    assert list(_values(item)) == []
+    assert list(_values(verbs._registry["train"]["run"], item)) == []

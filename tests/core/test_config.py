@@ -1,7 +1,11 @@
+import os
+import time
+import tomllib
 from pathlib import Path
 
 import pytest
 
+from aiinfra_lab import data, lab
 from aiinfra_lab.config import settings
 from aiinfra_lab.errors import NotFound, UsageProblem
 
@@ -22,6 +26,23 @@ def test_a_workspace_is_found_from_any_folder_below_it(project):
 def test_without_one_the_fix_is_named(project):
     with pytest.raises(NotFound, match="%lab start"):
         settings()
+
+
+@pytest.mark.parametrize("folder", ["typo", "deep"])
+def test_a_variable_that_names_no_workspace_makes_none(project, monkeypatch, folder):
+    monkeypatch.setenv("AIINFRA_WORKSPACE", str(project / folder))
+    before = sorted(project.rglob("*"))
+    with pytest.raises(NotFound, match="`%lab start` makes one there"):
+        data.ls()
+    assert sorted(project.rglob("*")) == before
+    assert lab.start().path == str(project / folder)
+    assert (settings().workspace, settings(project / folder).workspace) == (project / folder, project / folder)
+
+
+def test_what_is_a_workspace_already_may_lack_its_marker(project, monkeypatch):
+    (project / "old" / ".aiinfra").mkdir(parents=True)
+    monkeypatch.setenv("AIINFRA_WORKSPACE", str(project / "old"))
+    assert settings().workspace == project / "old"
 
 
 def test_a_project_may_keep_its_workspace_elsewhere(project):
@@ -57,3 +78,36 @@ def test_a_mistake_in_the_file_is_named(project, text, says):
     (project / "aiinfra.toml").write_text(text)
     with pytest.raises(UsageProblem, match=says):
         settings()
+
+
+@pytest.fixture
+def parsed(monkeypatch):
+    """What was parsed, in order."""
+    texts, parse = [], tomllib.loads
+    monkeypatch.setattr(tomllib, "loads", lambda text: texts.append(text) or parse(text))
+    return texts
+
+
+def write_long_ago(path, text, ago_s):
+    path.write_text(text)
+    os.utime(path, ns=(0, time.time_ns() - int(ago_s * 1e9)))
+
+
+def test_a_file_that_stays_as_it_is_is_parsed_once(project, parsed):
+    write_long_ago(project / "aiinfra.toml", "[deploy]\nport = 1", 60)
+    assert [settings().get("deploy.port", 0) for _ in range(5)] == [1] * 5
+    assert len(parsed) == 1
+
+
+def test_a_file_that_was_written_again_is_read_again(project, parsed):
+    for number, ago_s in ((1, 60), (2, 50)):
+        write_long_ago(project / "aiinfra.toml", f"[deploy]\nport = {number}", ago_s)
+        assert settings().get("deploy.port", 0) == number
+
+
+def test_two_writes_within_one_tick_of_the_file_system_are_both_seen(project):
+    now = time.time_ns()
+    for number in range(3):
+        (project / "aiinfra.toml").write_text(f"[deploy]\nport = {number}")
+        os.utime(project / "aiinfra.toml", ns=(now, now))
+        assert settings().get("deploy.port", 9) == number

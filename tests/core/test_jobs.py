@@ -236,7 +236,7 @@ def test_an_end_that_was_told_is_not_undone_by_the_next_supervisor(workspace):
     job = running(jobs.start("deploy:a", SLEEP, restart=True))
     end_supervisor(workspace)
     os.killpg(job.pid, signal.SIGKILL)
-    until(lambda: not jobs.poll(job.id).live)
+    until(lambda: not jobs.poll(job.id).live and not jobs.is_watched())
     closed = jobs.close_unseen(jobs.poll(job.id))
     jobs.wait(jobs.start("train:b", ["sleep", "1"]).id, PATIENCE_S)
     assert (jobs.poll(job.id), closed.state) == (closed, "lost")

@@ -1,7 +1,9 @@
 """docs/provider-template works as its README has it: copied, renamed, installed, and run by its own tests."""
 
+import ast
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -13,6 +15,7 @@ from aiinfra_lab.providers import CONTRACTS, GROUP
 from tests.conftest import FOLDERS
 
 ROOT = Path(__file__).parents[2]
+FAKES = ROOT / "tests" / "fakes"
 TEMPLATE = ROOT / "docs" / "provider-template"
 
 
@@ -66,6 +69,30 @@ def test_the_readmes_commands_make_a_package_of_another_name(environment, tmp_pa
     assert not [path for path in package.rglob("*.*") if path.suffix != ".pyc" and "template" in path.read_text()]
     env = installed(package, environment, tmp_path)
     assert "1 passed" in pytest_of_one(package, env, "test_it_enters_by_its_entry_point")
+
+
+def contracts() -> set[str]:
+    """The classes of all suites that are shipped."""
+    found = (ast.parse(path.read_text()) for path in (ROOT / "aiinfra_lab" / "testing").glob("*.py"))
+    names = {node.name for tree in found for node in tree.body if isinstance(node, ast.ClassDef)}
+    return {name for name in names if name.endswith("Contract")}
+
+
+def test_every_suite_runs_without_this_repositorys_tests(environment, tmp_path):
+    package, site = tmp_path / "lab-template", tmp_path / "site"
+    shutil.copytree(TEMPLATE, package)
+    shutil.copy(FAKES / "every_suite.py", package / "tests" / "test_every_suite.py")
+    for fake in FAKES.glob("*/*-1.0.dist-info"):
+        shutil.copytree(fake.parent, site, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+    write_metadata(package, site)
+    (site / "aiinfra_lab").symlink_to(ROOT / "aiinfra_lab")
+    env = {**environment, "PYTHONPATH": os.pathsep.join(map(str, (package / "src", site)))}
+    # Whoever works on this repository has it installed, and with it the package `tests`; a stranger has not.
+    (site / "tests.py").write_text("raise ImportError('a stranger does not have the tests')")
+    output = pytest_of(package, {**env, "PYTEST_ADDOPTS": "-n 2"})
+    assert re.search(r"\d+ passed", output)
+    assert "skipped" not in output
+    assert {name for name in contracts() if name not in (FAKES / "every_suite.py").read_text()} == set()
 
 
 def pytest_of_one(package: Path, env: dict[str, str], name: str) -> str:

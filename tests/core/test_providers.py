@@ -1,11 +1,13 @@
 import importlib
+import inspect
 import sys
 from pathlib import Path
 
 import pytest
 
 from aiinfra_lab import lab, providers
-from aiinfra_lab.errors import Conflict, Missing, NotFound, Unavailable
+from aiinfra_lab.errors import Conflict, Missing, NotFound, Unavailable, UsageProblem
+from aiinfra_lab.gpu import KernelHost
 from aiinfra_lab.providers import Provider
 
 MOON = """
@@ -62,7 +64,7 @@ def test_a_missing_extra_is_named(monkeypatch, extra, fix):
 
 
 def test_what_a_package_brings_is_made_with_the_settings(third_party, workspace):
-    assert type(providers.make("gpu.machines", "moon")).__name__ == "Moon"
+    assert providers.make("gpu.machines", "moon").offers() is None
 
 
 @pytest.mark.parametrize(
@@ -101,6 +103,85 @@ def test_lab_check_says_that_what_the_settings_choose_is_not_there(workspace, mo
     monkeypatch.setenv("AIINFRA_DATA_VERSIONS", "dcv")
     (found,) = [each for each in lab.check(report=True).findings if each.what == "data.versions on dcv"]
     assert (found.state, "did you mean dvc?" in found.fix) == ("bad", True)
+
+
+RAISING = (
+    MOON
+    + """
+    def status(self, handle): raise RuntimeError("HTTP 500")
+    def kernel(self, handle): raise NotFound("there is none", "start one")
+    def terminate(self, handle): raise KeyboardInterrupt
+    def list_owned(self): yield 1; raise RuntimeError("HTTP 500")
+"""
+)
+
+
+@pytest.fixture
+def raising(tmp_path, workspace, monkeypatch):
+    """Machines whose client raises what it likes."""
+    code = "from aiinfra_lab.errors import NotFound\n" + RAISING
+    code += MOON.replace("Moon", "Dark")
+    install(tmp_path, monkeypatch, code, "gpu.machines.moon = somebody:Moon", "gpu.machines.dark = somebody:Dark")
+    return providers.make("gpu.machines", "moon")
+
+
+def test_what_a_vendors_client_raises_names_contract_provider_and_method(raising):
+    with pytest.raises(Unavailable, match=r"gpu\.machines on moon failed in status: RuntimeError: HTTP 500") as problem:
+        raising.status("i-1")
+    assert isinstance(problem.value.__cause__, RuntimeError)
+    assert "somebody" in problem.value.fix
+
+
+def test_what_it_gives_bit_by_bit_is_guarded_too(raising):
+    found = raising.list_owned()
+    assert next(found) == 1
+    with pytest.raises(Unavailable, match="failed in list_owned"):
+        next(found)
+
+
+def test_our_own_errors_and_ctrl_c_pass_as_they_are(raising):
+    with pytest.raises(NotFound, match="there is none"):
+        raising.kernel("i-1")
+    with pytest.raises(KeyboardInterrupt):
+        raising.terminate("i-1")
+
+
+def test_a_capability_is_seen_through_the_guard(raising):
+    assert isinstance(raising, KernelHost)
+    assert inspect.getattr_static(raising, "kernel")  # as `isinstance` looks since Python 3.12
+    assert not isinstance(providers.make("gpu.machines", "dark"), KernelHost)
+
+
+def test_what_a_contract_lets_through_comes_through(tmp_path, workspace, monkeypatch):
+    code = "class R:\n    def __init__(self, where): ...\n    def write(self, a, b, into): into.write_text('')"
+    install(tmp_path, monkeypatch, code, "drift.report.r = somebody:R")
+    with pytest.raises(IsADirectoryError):
+        providers.make("drift.report", "r").write(None, None, tmp_path)
+
+
+@pytest.mark.parametrize(("name", "kind"), [
+    ("gpu", Conflict), ("json", Conflict), ("file", Conflict), ("my cloud", UsageProblem), ("A", UsageProblem),
+    ("a:b", UsageProblem), ("a@b", UsageProblem), ("ü", UsageProblem),
+])  # fmt: skip
+def test_a_name_that_could_be_taken_for_something_else_is_refused(tmp_path, workspace, monkeypatch, name, kind):
+    install(tmp_path, monkeypatch, MOON, f"gpu.machines.{name} = somebody:Moon")
+    with pytest.raises(kind) as problem:
+        providers.make("gpu.machines", name)
+    assert "pip uninstall somebody" in problem.value.fix
+    assert name not in providers.names("gpu.machines")
+    assert [str(each) for _, each in providers.problems()] == [str(problem.value)]
+
+
+def test_our_own_providers_have_names_that_would_not_be_refused():
+    names = {name for rows in providers.TABLE.values() for name in rows}
+    assert {name for name in names if providers._misnamed(providers.Foreign("gpu.machines", name, "", ""))} == set()
+
+
+def test_a_provider_is_looked_for_once(third_party, workspace, monkeypatch):
+    looked, find = [], providers._find
+    monkeypatch.setattr(providers, "_find", lambda *which: looked.append(which) or find(*which))
+    providers.make("gpu.machines", "moon")
+    assert looked == [("gpu.machines", "moon")]
 
 
 def test_two_packages_with_one_name_are_both_named(tmp_path, workspace, monkeypatch):

@@ -91,7 +91,8 @@ def test_what_was_not_measured_satisfies_nothing():
 @pytest.mark.parametrize(
     ("text", "what", "fix"),
     [
-        ("", "character 1", "write"),
+        ("", "the rule is empty", "leave it out, or write"),
+        (" ", "the rule is empty", "leave it out, or write"),
         ("auc", "a comparison of auc is missing before the end", "write"),
         ("auc > ", "the number that auc", "write"),
         ("auc => 1", "'=>' is not a comparison of auc (character 5", "did you mean >=?"),
@@ -127,3 +128,20 @@ def test_what_the_caller_cannot_use_is_refused_with_what_it_can(text, fix):
     with pytest.raises(UsageProblem) as problem:
         rules.parse(text, metrics=["auc"], signs=[">"], connectives=["or"])
     assert problem.value.fix == fix
+
+
+@pytest.mark.parametrize(
+    ("strict", "loose", "covers"),
+    [
+        ("auc > 0.8", "auc > 0.7", True),
+        ("auc > 0.7", "auc >= 0.7", True),
+        ("auc >= 0.7", "auc > 0.7", False),
+        ("auc > 0.7", "auc > 0.7", True),
+        ("loss < 0.4", "loss < 0.5", True),
+        ("loss < 0.5", "loss > 0.4", False),
+        ("auc > 70%", "auc > 0.6", True),
+        ("auc > 0.9", "f1 > 0.1", False),
+    ],
+)
+def test_a_stricter_bound_covers_a_looser_one(strict, loose, covers):
+    assert rules.parse(strict).terms[0].covers(rules.parse(loose).terms[0]) is covers

@@ -18,7 +18,7 @@ from aiinfra_lab.lab.noun import WorkspaceRecord
 from aiinfra_lab.models.record import ModelVersion
 from aiinfra_lab.store import Event, Record, add_version, next_version, open_store, sqlite, update
 from aiinfra_lab.store.sqlite import MIGRATIONS, SqliteStore, copies, restore
-from aiinfra_lab.testing.store import Note, StoreContract
+from aiinfra_lab.testing.store import HeadKeeperContract, Note, StoreContract
 from aiinfra_lab.train.record import TrainingRun
 
 
@@ -29,7 +29,7 @@ def store(tmp_path: Path) -> SqliteStore:
     opened.close()
 
 
-class TestSqlite(StoreContract):
+class TestSqlite(StoreContract, HeadKeeperContract):
     pass
 
 

@@ -14,7 +14,20 @@ def test_the_examples_in_the_docstrings_hold():
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("90", 90), ("20s", 20), ("1h30m", 5400), ("2d", 172800), ("500ms", 0.5), (7200, 7200), ("1.5h", 5400)],
+    [
+        ("90", 90),
+        ("20s", 20),
+        ("1h30m", 5400),
+        ("2d", 172800),
+        ("500ms", 0.5),
+        (7200, 7200),
+        ("1.5h", 5400),
+        ("2 hours", 7200),
+        ("1 hour 30 minutes", 5400),
+        ("1 Week", 604800),
+        ("3 days", 259200),
+        ("10 secs", 10),
+    ],
 )
 def test_durations(text, seconds):
     assert units.parse_duration(text) == pytest.approx(seconds)
@@ -34,12 +47,16 @@ def test_what_is_no_share_is_refused_with_an_example(text):
         units.parse_share(text)
 
 
-@pytest.mark.parametrize(("text", "share"), [("5%", 0.05), ("0.05", 0.05), (0.5, 0.5), ("100%", 1.0), (0, 0.0)])
+@pytest.mark.parametrize(
+    ("text", "share"), [("5%", 0.05), ("0.05", 0.05), (0.5, 0.5), ("100%", 1.0), (0, 0.0), ("5 percent", 0.05)]
+)
 def test_shares(text, share):
     assert units.parse_share(text) == pytest.approx(share)
 
 
-@pytest.mark.parametrize(("text", "usd"), [("$5", 5.0), ("5", 5.0), ("0.5usd", 0.5), (2, 2.0), ("5 USD", 5.0)])
+@pytest.mark.parametrize(
+    ("text", "usd"), [("$5", 5.0), ("5", 5.0), ("0.5usd", 0.5), (2, 2.0), ("5 USD", 5.0), ("5 dollars", 5.0)]
+)
 def test_money(text, usd):
     assert units.parse_usd(text) == usd
 
@@ -84,3 +101,18 @@ def test_every_duration_can_be_shown(seconds):
 def test_what_is_no_number_is_shown_as_nothing():
     assert units.show_duration(float("nan")) == units.show_usd(float("inf")) == "–"
     assert units.show_usd(-0.5) == "-0.50 USD"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(59.6, "1 min"), (9.97, "10 s"), (0.9999, "1.0 s"), (119.8, "2 min"), (59.4, "59 s"), (5.04, "5.0 s")],
+)
+def test_a_duration_that_rounds_up_is_shown_in_the_next_unit(seconds, words):
+    assert units.show_duration(seconds) == words
+
+
+@pytest.mark.parametrize(("text", "number"), [("2%", 0.02), (0.02, 0.02), ("-1", -1.0), ("250", 250.0)])
+def test_a_difference_may_be_any_number(text, number):
+    assert units.parse_difference(text) == pytest.approx(number)
+    with pytest.raises(UsageProblem, match=r"write 0\.05 or 5%"):
+        units.parse_difference("some")

@@ -1,5 +1,6 @@
 """The language, on a verb of its own that is registered for these tests only."""
 
+import json
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -10,7 +11,7 @@ from aiinfra_lab.errors import NotFound, UsageProblem
 from aiinfra_lab.show import Result
 from aiinfra_lab.units import Duration, Share
 from aiinfra_lab.verbs import Code, Live, Params, Rows, verb
-from aiinfra_lab.words import Given, split, understand
+from aiinfra_lab.words import Given, forgotten_dollar, split, understand
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ def run(monkeypatch):
         for_: Duration | None = None,
         canary: Share = 0.05,
         epochs: int = 3,
+        retries: int = 0,
         wait: bool = True,
         dry: bool = False,
         mode: Literal["fast", "slow"] = "fast",
@@ -61,8 +63,8 @@ def test_words_become_values_by_the_annotations():
         "run x data:r --for 1h --canary 5% --epochs 4 --no-wait --dry --mode slow --columns a,b -p lr=1 -p b=c=d"
     )
     assert given == {
-        "rows": "data:r", "for_": 3600.0, "canary": 0.05, "epochs": 4, "wait": False, "dry": True, "mode": "slow",
-        "columns": ("a", "b"), "param": {"lr": "1", "b": "c=d"}, "code": "",
+        "rows": "data:r", "for_": 3600.0, "canary": 0.05, "epochs": 4, "retries": 0, "wait": False, "dry": True,
+        "mode": "slow", "columns": ("a", "b"), "param": {"lr": "1", "b": "c=d"}, "code": "",
     }  # fmt: skip
 
 
@@ -125,6 +127,8 @@ def test_the_bind_name_is_no_value():
         ("run x -o 1a", "cannot be a variable"),
         ("run x 'a", "a quote is not closed"),
         ("run x --dry=maybe", "yes or no"),
+        ("run x --dry-run", "did you mean --dry"),
+        ("run --epochs some", "whole number"),
     ],
 )
 def test_wrong_words_are_refused_with_the_fix(line, says):
@@ -133,8 +137,31 @@ def test_wrong_words_are_refused_with_the_fix(line, says):
 
 
 def test_an_unknown_variable_suggests_the_nearest():
-    with pytest.raises(NotFound, match="did you mean frame"):
+    with pytest.raises(NotFound, match=r"did you mean \$frame"):
         words("run x $frme", {"frame": 1})
+
+
+def test_none_is_as_good_as_left_out(run):
+    assert run("x", epochs=None, canary=None).given["epochs"] == 3
+    assert words("run x --canary $n", {"n": None})["canary"] == 0.05
+    with pytest.raises(UsageProblem, match="needs NAME"):
+        run(None)
+
+
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        ("trips --rows timed", "`--rows $timed`"),
+        ("trips --rows=timed", "`--rows=$timed`"),
+        ("timed", "`$timed`"),
+        ("trips --rows timer", ""),
+        ("json", ""),
+    ],
+)
+def test_a_word_that_is_a_variable_s_name_is_suggested_with_its_dollar(line, hint):
+    found = forgotten_dollar(split(line), {"timed": 1, "json": json, "_": 2}, "there is no file /x/timed or json")
+    assert hint in found
+    assert bool(found) == bool(hint)
 
 
 @pytest.mark.parametrize(("kwargs", "says"), [({"epoch": 1}, "did you mean epochs"), ({"epochs": "x"}, "whole number")])
@@ -154,6 +181,7 @@ def test_help_holds_every_parameter_and_the_prose():
     assert "how long, at most" in text
     assert "Longer words about it." in text
     assert "(default 0.05)" in text
+    assert "(default 0)" in next(line for line in text.splitlines() if line.strip().startswith("--retries"))
 
 
 def test_help_says_what_can_be_switched_off_and_where_the_code_comes_from():

@@ -287,3 +287,17 @@ def test_spendings_are_the_last_started_first(took):
     took("train:a@1", 0.0, HOUR)
     took("train:b@1", HOUR, 2 * HOUR)
     assert [item.span.uri for item in spending.spendings()] == ["train:b@1", "train:a@1"]
+
+
+def test_predictions_of_an_endpoint_that_lives_are_counted_until_a_moment(took):
+    took("deploy:delay", 0.0, HOUR, rows=3000, busy_s=4.0, is_live=True, counted_at=1800.0)
+    found = cost.show("deploy:delay")
+    at = time.strftime("%H:%M:%S", time.localtime(1800.0))
+    assert found.counted_at == 1800.0
+    assert f"predictions are counted until {at}" in found.card().text()
+
+
+def test_predictions_of_one_that_ended_are_all_counted(took):
+    took("deploy:delay", 0.0, HOUR, rows=3000, busy_s=4.0)
+    assert cost.show("deploy:delay").counted_at is None
+    assert "counted until" not in cost.show("deploy:delay").card().text()

@@ -67,12 +67,11 @@ def test_two_of_the_same_content_do_not_differ(workspace):
     assert "nothing differs" in data.diff("u", "t").card().text()
 
 
-@pytest.mark.parametrize("other", ["t@7", "nothing"])
-def test_against_what_does_not_exist_yet(workspace, other):
+@pytest.mark.parametrize(("other", "fix"), [("t@7", "there are: t@1"), ("u", "known: t, t@1")])
+def test_against_what_does_not_exist(workspace, other, fix):
     data.add("t", BASE)
-    found = data.diff("t", other)
-    assert (found.other, found.tables) == (f"data:{other}", ())
-    assert "nothing to compare with" in found.card().text()
+    with pytest.raises(NotFound, match=fix):
+        data.diff("t", other)
 
 
 def test_the_first_version_has_nothing_before_it(workspace):

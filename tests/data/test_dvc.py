@@ -10,7 +10,7 @@ from aiinfra_lab import data
 from aiinfra_lab.config import settings
 from aiinfra_lab.data.dvc import Dvc
 from aiinfra_lab.errors import NotFound
-from aiinfra_lab.testing.data import ONE, TWO, VersionStoreContract, content_of, folder
+from aiinfra_lab.testing.data import ONE, TWO, VersionStoreContract, WorkingCopiesContract, content_of, folder
 
 DVC = Path(sys.executable).with_name("dvc")
 
@@ -26,8 +26,8 @@ def content(workspace: Path) -> Dvc:
     return Dvc(settings())
 
 
-class TestDvc(VersionStoreContract):
-    """What every store of versions keeps."""
+class TestDvc(VersionStoreContract, WorkingCopiesContract):
+    """What every store of versions keeps, and every one that shows working copies."""
 
 
 def test_publishing_goes_forth_and_back(content, workspace, tmp_path):

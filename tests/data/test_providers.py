@@ -9,13 +9,19 @@ from aiinfra_lab import data, providers
 from aiinfra_lab.config import settings
 from aiinfra_lab.data.base import Source, VersionStore, WorkingCopies
 from aiinfra_lab.errors import Conflict, NotFound
-from aiinfra_lab.testing.data import SourceContract, VersionStoreContract, content_of, folder
+from aiinfra_lab.testing.data import SourceContract, VersionStoreContract, WorkingCopiesContract, content_of, folder
 
 
 class TestObjects(VersionStoreContract):
     @pytest.fixture
     def content(self, objects: Path) -> VersionStore:
         return providers.make("data.versions")
+
+
+class TestCopying(VersionStoreContract, WorkingCopiesContract):
+    @pytest.fixture
+    def content(self, objects: Path) -> VersionStore:
+        return providers.make("data.versions", "copying")
 
 
 class TestNumbers(SourceContract):

@@ -128,7 +128,8 @@ def test_files_that_are_no_tables(workspace, tmp_path, table):
 def test_the_list_is_newest_first(cats):
     assert [item.uri for item in data.ls()] == ["data:cats@3", "data:cats@2", "data:cats@1"]
     assert len(data.ls("cats")) == 3
-    assert len(data.ls("dogs")) == 0
+    with pytest.raises(NotFound, match="did you mean cats"):
+        data.ls("cat")
 
 
 def test_show_says_everything(cats):

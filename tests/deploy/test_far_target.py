@@ -7,10 +7,16 @@ import pytest
 
 from aiinfra_lab import deploy, jobs, nouns, providers
 from aiinfra_lab.config import settings
+from aiinfra_lab.deploy import lifecycle
 from aiinfra_lab.deploy.record import EndpointRecord
 from aiinfra_lab.errors import Conflict, Failed, NotFound, Unavailable, UsageProblem
 from aiinfra_lab.store import open_store
-from aiinfra_lab.testing.deploy import DeployTargetContract
+from aiinfra_lab.testing.deploy import (
+    DeployTargetContract,
+    PacedTargetContract,
+    PredictionLogContract,
+    ReportingContract,
+)
 
 from .conftest import DF, ROW
 
@@ -46,13 +52,11 @@ class TestFar(DeployTargetContract):
     def target(self, cloud, workspace):
         return providers.make("deploy.target", "far", settings())
 
-    @pytest.fixture
-    def versions(self, register):
-        return register(1), register(2)
 
+class TestFarCounting(ReportingContract, PredictionLogContract, PacedTargetContract):
     @pytest.fixture
-    def row(self):
-        return ROW
+    def target(self, cloud, workspace):
+        return providers.make("deploy.target", "far_counting", settings())
 
 
 def test_it_is_started_found_and_asked_without_a_job(started, cloud):
@@ -153,3 +157,60 @@ def test_the_noun_stops_it_and_names_no_job(started, cloud):
     assert list(noun.stop("deploy:delay")) == []
     assert [(item.state, item.is_live) for item in noun.watched()] == [("stopped", False)]
     assert [(span.on_machine, span.is_live) for span in noun.spans()] == [(False, False)]
+
+
+def test_what_another_target_counts_and_logs_is_shown(cloud, register):
+    register(1), register(2)
+    deploy.start("delay", model="models:delay@1", on="far_counting")
+    started = deploy.start("delay", model="models:delay@2", canary="50%", rollback_if="errors > 5%")
+    started.predict([ROW, ROW], key="k")
+    shown, log = deploy.show("delay"), deploy.log("delay")
+    assert sum(version.rows for version in shown.versions) == 2
+    assert [row["inputs"] for row in log.rows] == [ROW, ROW]
+    assert "cannot be read" not in log.card().text()
+
+
+@pytest.mark.parametrize("method", ["observe", "serving", "report"])
+def test_a_vendors_client_that_raises_hides_no_endpoint_and_names_itself(cloud, register, monkeypatch, method):
+    def fail(*_: object) -> None:
+        raise RuntimeError("HTTP 500")
+
+    register(1)
+    for name, on in (("one", "far"), ("two", "far_counting")):
+        deploy.start(name, model="models:delay@1", on=on)
+    monkeypatch.setattr(cloud.FarCounting, method, fail)
+    two, one = deploy.ls()
+    assert (one.uri, one.state, two.uri) == ("deploy:one", "running", "deploy:two")
+    assert f"deploy.target on far_counting failed in {method}: RuntimeError: HTTP 500" in two.card().text()
+
+
+def test_a_verb_waits_as_long_as_the_target_says(cloud, register, monkeypatch):
+    register(1)
+    monkeypatch.setattr(lifecycle, "READY_S", 0.0)
+    with pytest.raises(Unavailable, match="does not serve after"):
+        deploy.start("one", model="models:delay@1", on="far")
+    assert deploy.start("two", model="models:delay@1", on="far_counting").state == "running"
+
+
+def test_an_end_is_given_the_time_that_the_target_says(cloud, register, monkeypatch):
+    register(1)
+    deploy.start("delay", model="models:delay@1", on="far_counting")
+    given, stop = [], cloud.Far.stop
+    monkeypatch.setattr(cloud.Far, "stop", lambda *how: given.append(how[-1]) or stop(*how))
+    deploy.stop("delay")
+    assert given == [5.0]
+
+
+def test_a_target_is_not_made_anew_while_it_is_waited_for(cloud, register, monkeypatch):
+    register(1)
+    made, asked, catch_up = [], [], cloud.Service.catch_up
+
+    def slow(service):
+        asked.append(len(made))
+        if len(asked) > 8:
+            catch_up(service)
+
+    monkeypatch.setattr(cloud.Far, "__init__", lambda self, where: made.append(where))
+    monkeypatch.setattr(cloud.Service, "catch_up", slow)
+    deploy.start("delay", model="models:delay@1", on="far")
+    assert len(set(asked[:8])) == 1

@@ -100,8 +100,9 @@ def test_deploy_run_sends_rows_and_says_what_came_back(register):
     assert [(event.inputs, event.detail["ok"]) for event in runs] == [((load.rows,), 100)]
     with pytest.raises(NotFound, match="distance"):
         deploy.run("delay", rows=DF.drop(columns="distance"))
-    with pytest.raises(UsageProblem):
+    with pytest.raises(UsageProblem) as problem:
         deploy.run("delay", rows=DF, rate=0)
+    assert problem.value.fix == "give --rate 0.001 to 20000 requests a second"
 
 
 def test_traffic_that_gets_no_score_fails_with_the_first_problem(register):

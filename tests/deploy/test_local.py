@@ -8,13 +8,12 @@ import pytest
 
 from aiinfra_lab import jobs
 from aiinfra_lab.config import settings
-from aiinfra_lab.deploy.base import PredictionLog, Reporting
 from aiinfra_lab.deploy.local import Local
 from aiinfra_lab.errors import Conflict, UsageProblem
-from aiinfra_lab.testing.deploy import DeployTargetContract, endpoint, served
+from aiinfra_lab.testing.deploy import DeployTargetContract, PredictionLogContract, ReportingContract, endpoint, served
 from tests.conftest import until
 
-from .conftest import ROW, server_pid
+from .conftest import server_pid
 
 
 @pytest.fixture
@@ -27,12 +26,11 @@ def versions(register):
     return register(1), register(2)
 
 
-@pytest.fixture
-def row():
-    return ROW
-
-
 class TestLocal(DeployTargetContract):
+    pass
+
+
+class TestLocalCapabilities(ReportingContract, PredictionLogContract):
     pass
 
 
@@ -72,8 +70,3 @@ def test_a_port_that_cannot_be_had_is_refused_with_the_flag(target):
     assert "--port" in problem.value.fix
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(Conflict):
         target.claim("delay", taken.getsockname()[1])
-
-
-def test_it_reports_counts_and_reads_its_log(target):
-    assert isinstance(target, Reporting)
-    assert isinstance(target, PredictionLog)

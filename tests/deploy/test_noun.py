@@ -10,6 +10,7 @@ from aiinfra_lab.deploy.record import EndpointRecord, EndpointSpan, Rollback, Ve
 from aiinfra_lab.errors import NotFound
 from aiinfra_lab.nouns import Reference
 from aiinfra_lab.store import Record, open_store
+from tests import records
 from tests.conftest import until
 
 HOUR = 3600.0
@@ -120,5 +121,17 @@ def test_names_are_what_may_be_written(noun):
     put("delay", outcome="stopped")
     assert list(noun.names()) == ["delay"]
     assert [(thing.uri, thing.state) for thing in noun.things()] == [("deploy:delay", "stopped")]
-    assert noun.first("x") == "`%deploy start x --model models:NAME@N` starts it"
+    assert noun.first("x") == "train one first: %%train run x --rows features:…"
+    records.model("delay@2")
+    assert noun.first("x") == "`%deploy start x --model models:delay@2` starts it"
     assert deploy.show("deploy:delay").uri == "deploy:delay"
+
+
+def test_what_lives_has_counted_until_its_record_was_written(noun, workspace):
+    running = jobs.start("deploy:delay", ["sleep", "60"])
+    until(lambda: jobs.poll(running.id).state == "running")
+    written = put("delay", job=running.id, started_at=time.time(), count=5)
+    assert [span.counted_at for span in noun.spans()] == [written.updated_at]
+    jobs.cancel(running.id)
+    jobs.wait(running.id, timeout_s=30)
+    assert [span.counted_at for span in noun.spans()] == [None]

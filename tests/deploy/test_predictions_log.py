@@ -6,6 +6,8 @@ import signal
 import stat
 import threading
 
+import msgspec
+
 from aiinfra_lab.deploy.server import predictions_log
 from aiinfra_lab.deploy.server.predictions_log import Line, PredictionsLog, files, newest
 
@@ -75,14 +77,16 @@ def test_a_flush_returns_when_the_lines_are_on_disk(tmp_path, monkeypatch):
 
 
 def test_a_torn_line_is_passed_over(tmp_path):
-    (tmp_path / "1.jsonl").write_text('{"row_id": "whole"}\n{"row_id": "to')
-    assert newest(tmp_path, 10) == [{"row_id": "whole"}]
+    whole = msgspec.json.encode(line(1))
+    (tmp_path / "1.jsonl").write_bytes(whole + b"\n" + whole[:20])
+    assert newest(tmp_path, 10) == [msgspec.to_builtins(line(1))]
 
 
 def test_the_newest_come_out_of_several_files(tmp_path):
     for number in (9, 10, 11):
-        (tmp_path / f"{number}.jsonl").write_text(f'{{"n": {number}}}\n{{"n": {number}.5}}\n')
-    assert [found["n"] for found in newest(tmp_path, 3)] == [11.5, 11, 10.5]
+        lines = [msgspec.json.encode(line(f"{number}{half}")) for half in "ab"]
+        (tmp_path / f"{number}.jsonl").write_bytes(b"\n".join(lines) + b"\n")
+    assert [found["row_id"] for found in newest(tmp_path, 3)] == ["11b", "11a", "10b"]
 
 
 def test_lines_that_come_too_fast_are_counted(tmp_path, monkeypatch):

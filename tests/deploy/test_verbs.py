@@ -18,7 +18,7 @@ from aiinfra_lab.deploy import client, lifecycle
 from aiinfra_lab.deploy.record import EndpointRecord
 from aiinfra_lab.errors import Conflict, Failed, Interrupted, NotFound, Unavailable, UsageProblem
 from aiinfra_lab.jobs import process
-from aiinfra_lab.models.record import ModelAliases
+from aiinfra_lab.models.record import LastCheck, ModelAliases, change
 from aiinfra_lab.store import open_store, update
 from tests import records
 from tests.conftest import PATIENCE_S, end, end_supervisor, press_ctrl_c_in, until
@@ -346,6 +346,7 @@ def test_an_alias_is_resolved_once_and_said(register):
         ({"model": "models:delay@1", "canary": "1.5"}, UsageProblem, "1.5"),
         ({"model": "models:delay@1", "canary": "0"}, UsageProblem, "no traffic"),
         ({"model": "models:delay@1", "rollback_if": RULE}, UsageProblem, "canary"),
+        ({"model": "models:delay@1", "canary": "5%", "rollback_if": ""}, UsageProblem, "the rule is empty"),
         ({"model": "models:delay@1", "canary": "5%", "rollback_if": "p95 > 5"}, UsageProblem, "p95"),
         ({"model": "models:delay@1", "port": 99_999}, UsageProblem, "port"),
         ({"model": "models:delay@1", "port": 22}, UsageProblem, "port"),
@@ -402,6 +403,21 @@ def test_without_waiting_the_endpoint_becomes_ready_by_itself(register):
     register(1)
     assert deploy.start("delay", model="models:delay@1", wait=False).state == "starting"
     until(lambda: deploy.show("delay").state == "running")
+
+
+def test_what_a_check_finds_bad_while_it_serves_is_noted_and_nothing_is_moved(register):
+    register(1), register(2)
+    deploy.start("delay", model="models:delay@1")
+    deploy.start("delay", model="models:delay@2", canary="5%")
+    assert "found it bad" not in " ".join(deploy.show("delay").notes)
+    change("delay@2", checked=LastCheck(verdict="bad"))
+    [note] = [note for note in deploy.show("delay").notes if "found it bad" in note]
+    assert note.startswith("models:delay@2 serves")
+    assert "`%deploy rollback delay` takes its traffic away" in note
+    deploy.rollback("delay")
+    change("delay@1", checked=LastCheck(verdict="bad"))
+    [note] = [note for note in deploy.show("delay").notes if "found it bad" in note]
+    assert (note.startswith("models:delay@1"), "rollback" in note) == (True, False)
 
 
 def test_the_command_line_speaks_the_same(register, capsys):

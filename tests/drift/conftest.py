@@ -47,6 +47,7 @@ def frame(seed: int, rows: int = 600, *, moved: float = 0.0) -> pd.DataFrame:
 def module_workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """One workspace for a file of tests: training a model for each would take most of their time."""
     home = tmp_path_factory.mktemp("workspace")
+    (home / "aiinfra.toml").touch()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AIINFRA_WORKSPACE", str(home))
         for name, folder in FOLDERS.items():

@@ -30,7 +30,8 @@ def test_a_long_number_is_a_moment(text):
 def test_what_is_no_moment_is_refused_with_examples(text):
     with pytest.raises(UsageProblem) as problem:
         moment(text, ENDPOINT)
-    assert problem.value.fix == "write 15m for the last 15 minutes, or time.time()"
+    assert problem.value.fix == "write 15m for the last 15 minutes, or an epoch time, e.g. 1767225600"
+    assert moment(problem.value.fix.split()[-1], ENDPOINT) == 1767225600
 
 
 def test_an_endpoint_has_a_uri():

@@ -144,4 +144,4 @@ def test_what_does_not_resolve_says_how_to_go_on(workspace, text, error, fix):
 def test_without_any_verdict_the_fix_makes_one(workspace):
     with pytest.raises(NotFound) as problem:
         drift.show("delay")
-    assert problem.value.fix == "there is none yet: `%drift check delay --against data:NAME@N` makes one"
+    assert problem.value.fix == "there is none yet: `%data add flights PATH` makes one"

@@ -1,5 +1,6 @@
 """Several processes and threads on one feature set: nothing is added twice, and the record says what is loaded."""
 
+import signal
 import subprocess
 import sys
 import threading
@@ -7,13 +8,14 @@ import threading
 import pytest
 
 from aiinfra_lab import features
+from aiinfra_lab.errors import NotFound
 from aiinfra_lab.features import online, sets
 from aiinfra_lab.features.record import FeatureSetVersion, JoinedRows
 from aiinfra_lab.features.rows import made_with, tables_of
 from aiinfra_lab.resolve import resolve
 from aiinfra_lab.store import open_store
 
-from .conftest import CELL
+from .conftest import CELL, put, small_tables
 
 ADDING = """
 import sys
@@ -89,3 +91,36 @@ def test_rows_made_with_a_version_are_those_that_are_left(lateness, trips, remov
         features.rm(made)
     found = made_with(resolve("lateness", FeatureSetVersion))
     assert [record.uri for record in found] == ([] if remove else [made.uri])
+
+
+KILLED = """
+import os, signal
+from aiinfra_lab import features
+from aiinfra_lab.features import feast
+feast.FeatureStore.materialize = lambda *given: os.kill(os.getpid(), signal.SIGKILL)
+features.get("lateness", online="place=north,line=red", data="data:trips@2")
+"""
+
+
+def test_what_a_killed_process_left_half_filled_is_not_read(lateness, tmp_path):
+    tables = small_tables()
+    put(
+        "trips",
+        {**tables, "weather": tables["weather"].with_columns(temp=tables["weather"]["temp"] + 1)},
+        tmp_path / "b",
+    )
+    known = resolve("lateness", FeatureSetVersion)  # as somebody else has read it before the other began
+    assert subprocess.run([sys.executable, "-c", KILLED], check=False).returncode == -signal.SIGKILL
+    assert online.read_held(known, {"place": "north", "line": "red"}) is None
+    found = features._online(known, "place=north,line=red", None)
+    assert (found.values, found.data_uri) == (("red", "north", 21.5, 10.0), "data:trips@1")
+
+
+def test_a_removed_version_leaves_nothing_of_a_fill_that_was_killed(lateness, trips):
+    features.add("other", data=trips, timestamp="asked_at", label="late", id_="trip", code=CELL)
+    online.emptied(resolve("other", FeatureSetVersion))  # as it is while somebody fills it
+    features.rm("other")
+    with pytest.raises(NotFound):
+        online.provider().read(
+            resolve("other", FeatureSetVersion, removed=True).body, {"place": ["north"], "line": ["red"]}
+        )

@@ -72,16 +72,17 @@ def test_the_cell_is_compared_line_by_line(lateness):
     assert found.code.splitlines()[-1] == "+# more"
 
 
-@pytest.mark.parametrize(("name", "other"), [("lateness", "new"), ("new", "lateness")])
+@pytest.mark.parametrize(("name", "other"), [("lateness", "lateness@7"), ("lateness@7", "lateness")])
 def test_one_that_does_not_exist_is_all_new_or_all_gone(lateness, name, other):
     found = features.diff(name, other)
     assert (found.gone, found.new) == ((lateness.features, ()) if name == "lateness" else ((), lateness.features))
-    assert found.card().text().endswith("new does not exist")
+    assert found.card().text().endswith("lateness@7 does not exist")
 
 
-def test_two_that_do_not_exist_are_an_error(lateness):
+@pytest.mark.parametrize("other", ["new", "lateness"])
+def test_a_name_that_never_was_is_an_error(lateness, other):
     with pytest.raises(NotFound) as problem:
-        features.diff("latenes", "new")
+        features.diff("latenes", other)
     assert problem.value.fix == "did you mean lateness?"
 
 

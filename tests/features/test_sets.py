@@ -84,8 +84,8 @@ def test_a_set_without_views_needs_no_feast(lateness, trips):
     [
         ("latenes", NotFound, "did you mean lateness?"),
         ("lateness@2", NotFound, "there are: lateness@1"),
-        ("lateness@1#0f", NotFound, "make them: `%features get lateness --rows …`"),
-        ("lateness#0f", NotFound, "make them: `%features get lateness --rows …`"),
+        ("lateness@1#0f", NotFound, "make them: `%features get lateness@1 --rows data:trips@1`"),
+        ("lateness#0f", NotFound, "make them: `%features get lateness@1 --rows data:trips@1`"),
         ("lateness@champion", UsageProblem, "write features:lateness@N"),
         ("data:lateness", UsageProblem, "write features:NAME"),
     ],

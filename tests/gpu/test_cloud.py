@@ -7,7 +7,7 @@ import pytest
 from aiinfra_lab import cost, gpu, lab, nouns, providers, train
 from aiinfra_lab.config import settings
 from aiinfra_lab.errors import Denied, LabError, Unavailable
-from aiinfra_lab.gpu import sessions
+from aiinfra_lab.gpu import sessions, starting
 from aiinfra_lab.gpu.record import SessionRecord
 from aiinfra_lab.jupyter import calls, items
 from aiinfra_lab.store import open_store
@@ -35,6 +35,10 @@ class TestCloud(MachinesContract):
     @pytest.fixture
     def machines(self):
         return providers.make("gpu.machines", "cloud", settings())
+
+    @pytest.fixture
+    def make(self):
+        return lambda where: providers.make("gpu.machines", "cloud", where)
 
 
 def test_a_session_is_rented_shown_and_given_back():
@@ -127,6 +131,57 @@ def test_a_cloud_that_does_not_answer_hides_nothing():
     assert "cannot tell" in [item.state for item in items.ItemFeed(open_store()).look()]
     with pytest.raises(Unavailable, match="does not answer"):
         gpu.show("far")
+
+
+@pytest.mark.parametrize("method", ["status", "list_owned", "terminate"])
+def test_a_vendors_client_that_raises_hides_nothing_and_names_itself(monkeypatch, method):
+    def fail(*_: object) -> None:
+        raise RuntimeError("HTTP 500")
+
+    gpu.start("far", gpu="T4", on="cloud")
+    monkeypatch.setattr(cloud.Cloud, method, fail)
+    assert [str(one) for one in gpu.ls()] == ["gpu:far"]
+    assert [thing.uri for thing in lab.ls()] == ["gpu:far"]
+    with pytest.raises(Unavailable, match=rf"gpu\.machines on cloud failed in {method}: RuntimeError: HTTP 500"):
+        gpu.stop("far") if method != "status" else gpu.show("far")
+
+
+def test_a_session_whose_machine_cannot_be_made_says_why_and_is_no_session(monkeypatch):
+    def fail(*_: object) -> None:
+        raise ConnectionError("reset by peer")
+
+    monkeypatch.setattr(cloud.Cloud, "create", fail)
+    with pytest.raises(Unavailable, match="failed in create: ConnectionError"):
+        gpu.start("far", gpu="T4", on="cloud")
+    assert gpu.ls().items[0].state.startswith("ended (there was no machine: ")
+
+
+@pytest.fixture
+def slow(monkeypatch):
+    """A machine of the cloud is ready at the fourth look at it; gives how many providers there were at each."""
+    made, seen = [], []
+    make, status = cloud.Cloud.__init__, cloud.Cloud.status
+
+    def booting(self, handle):
+        seen.append(len(made))
+        return gpu.Status("starting") if len(seen) < 4 else status(self, handle)
+
+    monkeypatch.setattr(cloud.Cloud, "__init__", lambda self, where: made.append(where) or make(self, where))
+    monkeypatch.setattr(cloud.Cloud, "status", booting)
+    monkeypatch.setitem(starting.PATIENCE_S, "ready", 0.0)
+    return seen
+
+
+def test_a_verb_gives_up_on_machines_that_do_not_say_how_long_they_take(slow):
+    with pytest.raises(Unavailable, match="is not ready after"):
+        gpu.start("far", gpu="T4", on="cloud")
+
+
+def test_a_verb_waits_as_long_as_the_machines_say_and_makes_them_once(slow, monkeypatch):
+    monkeypatch.setattr(cloud.Cloud, "ready_within_s", lambda self: 30.0, raising=False)
+    monkeypatch.setattr(cloud.Cloud, "ended_within_s", lambda self: 30.0, raising=False)
+    assert gpu.start("far", gpu="T4", on="cloud").state == "running"
+    assert len(set(slow[:4])) == 1
 
 
 def test_a_store_that_may_not_be_written_still_tells_how_a_session_ended(monkeypatch):

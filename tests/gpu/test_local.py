@@ -11,7 +11,7 @@ from aiinfra_lab.errors import Failed, NotFound, Unavailable
 from aiinfra_lab.gpu.local import LocalMachines
 from aiinfra_lab.jobs import process
 from aiinfra_lab.store import open_store, update
-from aiinfra_lab.testing.gpu import MachinesContract
+from aiinfra_lab.testing.gpu import KernelHostContract, MachinesContract
 from tests.conftest import end, end_supervisor, no_supervisor, until
 
 
@@ -20,7 +20,7 @@ def machines(workspace: Path) -> LocalMachines:
     return LocalMachines(settings())
 
 
-class TestLocal(MachinesContract):
+class TestLocal(MachinesContract, KernelHostContract):
     pass
 
 

@@ -76,9 +76,13 @@ def test_braces_are_left_alone(shell):
     ("cell", "says"),
     [
         ("%lab sho", "did you mean show"),
-        ("%lab log $mde", "did you mean made"),
+        ("%lab log $mde", "did you mean $made"),
         ("%lab ls --jsn", "has no flag --jsn"),
         ("%%lab ls\nprint(1)", "takes no cell body"),
+        ("%lab log made", "if the variable is meant: `$made`"),
+        ("x = 1\n%%train run x --rows y\nz = 2", "`%%train run x --rows y`"),
+        ("%train run x --rows y", "begins with %%"),
+        ("%features add x --data y --timestamp t", "begins with %%"),
     ],
 )
 def test_mistakes_are_two_lines_with_the_fix(shell, cell, says):
@@ -97,6 +101,17 @@ def test_help_of_a_noun_and_of_a_verb(shell, capsys):
     assert "Check what works here" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("line", ["%deploy run?", "  %deploy run ??", "%%deploy run?"])
+def test_a_question_mark_behind_a_verb_is_its_help(shell, line):
+    assert "--rate" in run(shell, line).result.content
+
+
+def test_other_question_marks_are_left_alone(shell):
+    body = '%%train run x --rows y\ntext = """\n%deploy run?\n"""\n'
+    assert "--help" not in shell.transform_cell(body)
+    assert "--help" not in shell.transform_cell("x = 1\n%deploy log a?b\n")
+
+
 @pytest.mark.parametrize(
     ("line", "has"),
     [
@@ -108,10 +123,15 @@ def test_help_of_a_noun_and_of_a_verb(shell, capsys):
         ("%lab start --from ex", {"example:flights"}),
         ("%lab start --from=ex", {"--from=example:flights"}),
         ("%lab log da", {"data:flights", "data:flights@1"}),
+        ("%features get x --rows data:", {"data:flights", "data:flights@1"}),
+        ("%features get x --rows $fli", {"$flights_now"}),
+        ("%features get x --rows tri", {"trips.csv"}),
     ],
 )
-def test_completion(shell, line, has):
+def test_completion(shell, line, has, workspace):
     records.data("flights@1")
+    (workspace / "trips.csv").touch()
+    shell.user_ns["flights_now"] = 1
     assert set(complete(shell, line)) == has
 
 

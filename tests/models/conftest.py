@@ -19,6 +19,7 @@ __all__ = ["empty_mlflow", "ledger"]
 def trained(tmp_path_factory: pytest.TempPathFactory, empty_mlflow: Path) -> Path:
     """A workspace with train:delay@1, of three epochs, and train:delay@2, which learned for one only."""
     home = tmp_path_factory.mktemp("trained")
+    (home / "aiinfra.toml").touch()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AIINFRA_WORKSPACE", str(home))
         rows = made_rows(home, empty_mlflow)

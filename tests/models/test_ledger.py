@@ -4,7 +4,6 @@ import pytest
 
 from aiinfra_lab import models, providers, train
 from aiinfra_lab.models import sync
-from aiinfra_lab.models.base import Entry
 from aiinfra_lab.testing.models import RegistryContract
 
 
@@ -12,13 +11,6 @@ class TestShelf(RegistryContract):
     @pytest.fixture
     def registry(self, workspace, ledger):
         return providers.make("models.registry")
-
-    @pytest.fixture
-    def entry(self, tmp_path):
-        folder = tmp_path / "files"
-        folder.mkdir()
-        (folder / "model.onnx").write_bytes(b"a network")
-        return lambda version: Entry(f"models:delay@{version}", folder, "", "a note", {})
 
 
 def test_every_verb_works_with_it(run, another, ledger):

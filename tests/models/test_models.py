@@ -153,10 +153,23 @@ def test_bounds_that_do_not_hold_or_cannot_be_told_raise(model, require, state, 
     assert models.show(model).checked == state
 
 
-@pytest.mark.parametrize("require", ["auc", "auc = 1", "auc > high", "auc > 0.5 or loss < 1"])
+@pytest.mark.parametrize("require", ["", "  ", "auc", "auc = 1", "auc > high", "auc > 0.5 or loss < 1"])
 def test_what_is_no_bound_is_refused(model, require):
     with pytest.raises(UsageProblem):
         models.check(model, require=require)
+
+
+def test_a_check_that_asks_for_less_than_the_one_before_names_what_it_dropped(model):
+    models.check(model, require="auc > 0.9999 and loss < 0.9", margin="1%", report=True)
+    weaker = models.check(model, require="loss < 0.5", margin=0.05, report=True)
+    assert weaker.state == "good"
+    assert "was bad, also had --require 'auc > 0.9999' and --margin 0.01" in weaker.dropped
+    assert "`%models check delay@1 --require 'auc > 0.9999 and loss < 0.9' --margin 0.01`" in weaker.card().text()
+
+
+def test_a_check_that_asks_for_as_much_or_more_drops_nothing(model):
+    assert models.check(model, require="auc > 0.5").dropped == ""
+    assert models.check(model, require="auc > 0.6 and loss < 0.9", margin=None).dropped == ""
 
 
 def test_a_run_that_measured_nothing_cannot_be_judged(rows):
@@ -264,6 +277,20 @@ def test_an_alias_is_a_word(run):
         models.promote(good(run), to="3")
 
 
+def test_a_new_alias_is_named_as_one_and_can_be_taken_away(run):
+    said = models.promote(good(run), to="chmpion").said
+    assert "that is a new alias, did you mean champion? `%models rm delay@chmpion` takes it away again" in said
+    assert models.rm("delay@chmpion").aliases == ()
+    with pytest.raises(NotFound):
+        models.show("delay@chmpion")
+    assert models.rollback("delay", to="chmpion").aliases == ("chmpion",)
+
+
+@pytest.mark.parametrize("alias", ["champion", "challenger"])
+def test_an_alias_that_is_meant_is_not_questioned(run, alias):
+    assert "did you mean" not in models.promote(good(run), to=alias).said
+
+
 def test_rollback_passes_over_what_was_removed(run):
     for note in ("a", "b", "c"):
         made = models.add("delay", run=run, note=note)
@@ -291,6 +318,45 @@ def test_a_removed_version_is_gone_and_its_number_is_not_used_again(model, run):
     assert models.add("delay", run=run).uri == "models:delay@2"
 
 
+def test_a_removed_version_leaves_no_bytes_and_a_removal_that_was_cut_short_goes_on(model):
+    kept = list(model.path.iterdir())
+    assert "freed" in models.rm("delay").said
+    assert (len(kept), model.path.exists()) == (7, False)
+    model.path.mkdir()
+    models.rm("delay@1")
+    assert not model.path.exists()
+    with pytest.raises(NotFound, match=r"was removed on"):
+        models.rm("delay@1")
+
+
+def test_of_several_versions_one_must_be_named_to_be_removed(model, another):
+    models.add("delay", run=another)
+    with pytest.raises(Conflict) as problem:
+        models.rm("delay")
+    assert problem.value.fix == "say which: `%models rm delay@2`"
+
+
+@pytest.mark.parametrize("other", ["delya", "delay@9", "dely@champion", "delay@chmapion"])
+def test_what_is_misspelled_is_no_version_to_come(model, another, other):
+    for diff, ours in ((models.diff, model), (train.diff, another)):
+        with pytest.raises(NotFound, match=r"did you mean delay|there are: delay@"):
+            diff(ours, other)
+
+
+def test_a_list_of_a_misspelled_name_is_not_empty(model):
+    for listed in (models.ls, train.ls):
+        with pytest.raises(NotFound, match="did you mean delay"):
+            listed("dely")
+    models.rm(model)
+    assert models.ls("delay").items == ()
+
+
+@pytest.mark.parametrize("rows", [{"carrier": "A"}, "A", 3, [3]])
+def test_what_is_no_list_of_rows_is_refused(model, rows):
+    with pytest.raises(UsageProblem, match="give a list of dicts"):
+        model.predict(rows)
+
+
 def test_diff_compares_the_values_of_columns_by_their_names():
     table = pd.DataFrame({"a": ["x", "y"], "b": ["x", "x"], "y": [0, 1]})
     old = Columns.fit(table, ["a", "b"], "y")
@@ -304,7 +370,7 @@ def test_diff_shows_what_differs_by_meaning(model, another):
     assert {"metric auc", "run", "file model.onnx"} <= changed
     assert not {"rows", "data", "column carrier", "file columns.json"} & changed
     assert (
-        models.diff(model, "delay@champion").note == "there is no champion of models:delay yet: nothing to compare with"
+        models.diff(model, "delay@champion").note == "nothing to compare with: no version is models:delay@champion yet"
     )
 
 

@@ -9,6 +9,7 @@ from aiinfra_lab.models.record import ModelAliases, ModelVersion
 from aiinfra_lab.nouns import Reference
 from aiinfra_lab.resolve import resolve, resolve_any
 from aiinfra_lab.store import Record, open_store
+from tests import records
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def test_a_version_is_found_by_number_alias_or_as_the_newest_that_is_there(versi
 def test_an_alias_that_nobody_holds_says_what_there_is(versions):
     with pytest.raises(NotFound) as caught:
         resolve("delay@candidate", ModelVersion)
-    assert caught.value.fix == "there are: delay@2, delay@1"
+    assert caught.value.fix == "there are: delay@champion, delay@2, delay@1"
 
 
 def test_a_removed_version_is_found_by_whoever_asks_for_it(versions):
@@ -49,11 +50,15 @@ def test_a_removed_version_is_found_by_whoever_asks_for_it(versions):
 def test_the_first_model_is_made_of_a_run(workspace):
     with pytest.raises(NotFound) as caught:
         resolve("delay", ModelVersion)
-    assert "`%models add delay --run train:NAME`" in caught.value.fix
+    assert "%%train run delay" in caught.value.fix
+    records.run("late@1")
+    with pytest.raises(NotFound) as caught:
+        resolve("delay", ModelVersion)
+    assert caught.value.fix == "there is none yet: `%models add delay --run train:late` makes one"
 
 
 def test_what_an_alias_points_at_must_stay(versions):
-    release = "promote another version first: `%models promote delay@N --to champion`"
+    release = "promote another version, or take it away: `%models rm delay@champion`"
     assert NOUN.references() == [Reference("models:delay@1", "models:delay@champion is", release)]
 
 

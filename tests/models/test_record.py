@@ -72,7 +72,7 @@ def test_a_field_or_a_verdict_that_it_does_not_know_is_damage(workspace, odd):
 
 def moves(*entries: tuple[str, int]) -> ModelAliases:
     found = tuple(AliasMove(alias="champion", version=to, before=None, by=by, at=0.0) for by, to in entries)
-    return ModelAliases(history=found)
+    return ModelAliases(aliases={"champion": entries[-1][1]}, history=found)
 
 
 @pytest.fixture
@@ -96,7 +96,18 @@ def test_the_version_before_is_the_one_that_was_not_taken_back_and_is_there(thre
 def test_where_nothing_held_the_alias_before_one_is_chosen(three):
     with pytest.raises(NotFound) as caught:
         record.before(moves(("promote", 1)), "champion", "delay")
-    assert caught.value.fix == "choose one: `%models promote delay@N --to champion`"
+    assert caught.value.fix == "choose one: `%models promote delay@3 --to champion`"
+
+
+def test_an_alias_that_was_taken_away_goes_back_to_its_last_version(three):
+    for number in (1, 2):
+        record.move("delay", "champion", "promote", lambda known, number=number: number)
+    record.drop("delay", "champion")
+    assert record.aliases("delay") == {}
+    assert record.before(open_store().get(ModelAliases, "delay").body, "champion", "delay") == 2
+    logged = list(open_store().events())
+    record.drop("delay", "champion")
+    assert (logged[-1].event.verb, len(list(open_store().events()))) == ("models rm", len(logged))
 
 
 def test_aliases_that_are_moved_at_once_are_all_kept(three):

@@ -32,9 +32,8 @@ def pipe(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 class TestPipeExecutor(ExecutorContract):
     @pytest.fixture
     def executor(self, pipe: None) -> Executor:
-        made: Executor = providers.make("recipe.executor")
-        assert type(made).__name__ == "PipeExecutor"
-        return made
+        assert providers.chosen("recipe.executor") == "pipe"
+        return providers.make("recipe.executor")
 
 
 MAKE = """

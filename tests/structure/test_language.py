@@ -30,6 +30,13 @@ def every_verb() -> list[Verb]:
 VERB_IDS = [f"{item.noun}-{item.name}" for item in every_verb()]
 
 
+def test_the_readme_counts_the_nouns_and_the_verbs_that_a_noun_has() -> None:
+    counted = re.search(r"language of (\w+) nouns and (\w+) verbs", (ROOT / "README.md").read_text())
+    words = {10: "ten", 11: "eleven", 12: "twelve", 13: "thirteen", 14: "fourteen", 15: "fifteen"}
+    assert counted is not None
+    assert counted.groups() == (words[len(NOUNS)], words[len({verb.name for verb in every_verb()})])
+
+
 @pytest.mark.parametrize("noun", NOUNS)
 def test_every_noun_has_a_face_with_verbs(noun: str) -> None:
     assert set(verbs_of(noun)) & {"ls", "show"}, "a bare noun looks, so it needs a verb that does"

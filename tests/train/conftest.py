@@ -100,6 +100,7 @@ def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from aiinfra_lab.train.mlflow import client, tracking_uri
 
     home = tmp_path_factory.mktemp("mlflow")
+    (home / "aiinfra.toml").touch()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AIINFRA_WORKSPACE", str(home))
         with client() as mlflow:

@@ -95,7 +95,7 @@ def test_an_alias_is_the_run_behind_the_model_whatever_its_name(champion):
 def test_an_alias_that_means_nothing_yet_says_how_it_gets_a_meaning(champion):
     with pytest.raises(NotFound) as caught:
         resolve("train:delay@champion", TrainingRun)
-    assert caught.value.fix == "`%models promote delay@N --to champion` makes one"
+    assert caught.value.fix == "`%models add delay --run train:delay` makes one"
 
 
 def test_a_run_is_a_version_and_has_no_parts(champion):

@@ -74,7 +74,7 @@ def test_the_end_is_sent_with_what_still_waited(run):
     copy = RunSync(run)
     copy.begin()
     copy.add(points(3))
-    copy.close("stopped")
+    copy.close("stopped", 1010.0)
     assert (server()["state"], server()["points"]) == ("stopped", 3)
     assert open_store().get(TrainingRun, "delay@1").body.tracked
 
@@ -84,7 +84,7 @@ def test_a_server_that_goes_away_in_the_middle_fails_nothing(run, monkeypatch):
     copy.begin()
     monkeypatch.setattr(copy._tracker, "url", "http://127.0.0.1:9")
     copy.add(points(sync.AT_MOST))
-    copy.close("done")
+    copy.close("done", 1010.0)
     assert not open_store().get(TrainingRun, "delay@1").body.tracked
 
 
@@ -94,7 +94,7 @@ def test_what_could_not_be_sent_is_kept_until_it_can(run, monkeypatch):
     copy._tracker.url = "http://127.0.0.1:9"
     copy.add(points(sync.AT_MOST))
     copy._tracker.url = url
-    copy.close("done")
+    copy.close("done", 1010.0)
     assert (server()["state"], server()["points"]) == ("done", sync.AT_MOST)
 
 

@@ -18,6 +18,8 @@ from typing import Any
 
 import msgspec
 
+from ..base import PredictedRow
+
 FLUSH_S = 0.2
 FILE_BYTES = 16 << 20
 # Lines in memory while the disk is slow; any more are counted as lost, so that memory stays bounded.
@@ -155,9 +157,9 @@ def files(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.jsonl"), key=lambda path: (len(path.name), path.name))
 
 
-def newest(folder: Path, rows: int) -> list[dict[str, Any]]:
+def newest(folder: Path, rows: int) -> list[PredictedRow]:
     """The last lines, newest first. A line that a crash cut short is passed over."""
-    found: list[dict[str, Any]] = []
+    found: list[PredictedRow] = []
     for path in reversed(files(folder)):
         found += list(_backwards(path))[: rows - len(found)]
         if len(found) >= rows:
@@ -165,8 +167,8 @@ def newest(folder: Path, rows: int) -> list[dict[str, Any]]:
     return found
 
 
-def _backwards(path: Path) -> Iterator[dict[str, Any]]:
+def _backwards(path: Path) -> Iterator[PredictedRow]:
     # A file is little longer than FILE_BYTES: it can be read whole.
     for line in reversed(path.read_bytes().splitlines()):
         with contextlib.suppress(msgspec.DecodeError):
-            yield msgspec.json.decode(line)
+            yield msgspec.json.decode(line, type=PredictedRow)

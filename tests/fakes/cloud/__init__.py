@@ -19,6 +19,7 @@ OFFERS = (Offer("T4", 0.5), Offer("A10G", 1.0), Offer("A100-SXM4-80GB", 4.0))
 class Machine:
     """One machine as the cloud knows it."""
 
+    workspace: str
     name: str
     deadline_at: float | None
     ended_at: float | None = None
@@ -34,7 +35,7 @@ class Cloud:
     """See `Machines` for the contract."""
 
     def __init__(self, where: Settings) -> None:
-        pass
+        self.workspace = str(where.workspace)
 
     def offers(self) -> Sequence[Offer]:
         self._ask()
@@ -45,7 +46,7 @@ class Cloud:
         assert plan.offer in OFFERS
         living = [handle for handle, name in self.list_owned().items() if name == plan.name]
         handle = living[0] if living else f"i-{next(_numbers):04x}"
-        machines.setdefault(handle, Machine(plan.name, plan.deadline_at))
+        machines.setdefault(handle, Machine(self.workspace, plan.name, plan.deadline_at))
         return handle
 
     def status(self, handle: str) -> Status:
@@ -69,7 +70,8 @@ class Cloud:
 
     def list_owned(self) -> Mapping[str, str]:
         self._ask()
-        return {handle: machine.name for handle, machine in machines.items() if machine.ended_at is None}
+        own = {handle: each for handle, each in machines.items() if each.workspace == self.workspace}
+        return {handle: machine.name for handle, machine in own.items() if machine.ended_at is None}
 
     def _ask(self) -> None:
         if not reachable[0]:

@@ -1,20 +1,24 @@
 """Another package's target for endpoints: a cloud that knows no job, no process of ours, and none of our records.
 
-It lives as long as the process. What it serves scores every row by its version's number. It comes up at the second
-question, counts nothing, and keeps no log.
+It lives as long as the process. What it serves scores every row by its version's number, and it comes up at the second
+question. `Far` counts nothing and keeps no log; `FarCounting` does both, in the cloud's own memory.
 """
 
 import itertools
 import json
 import random
 import threading
+import time
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from msgspec.structs import replace
+
 from aiinfra_lab.config import Settings
-from aiinfra_lab.deploy.base import Claim, Serving, State, artifact
-from aiinfra_lab.deploy.record import DesiredState
+from aiinfra_lab.deploy.base import Claim, PredictedRow, Report, Serving, State, artifact
+from aiinfra_lab.deploy.record import DesiredState, VersionCounts
 from aiinfra_lab.errors import LabError, UsageProblem
 
 CLOUD: dict[str, "Service"] = {}
@@ -28,9 +32,10 @@ class Handler(BaseHTTPRequestHandler):
         if not isinstance(rows, list):
             self.answer(422, {"error": {"what": "rows must be a list"}})
             return
-        model = self.server.service.choose()  # type: ignore[attr-defined]
+        model = self.server.service.choose(body.get("key"))  # type: ignore[attr-defined]
         score = float(model.rpartition("@")[2]) / 10
-        found = [{"row_id": row.get("row_id", "0"), "score": score} for row in rows]
+        found = [{"row_id": row.pop("row_id", "0"), "score": score} for row in rows]
+        self.server.service.count(model, [(item["row_id"], row) for item, row in zip(found, rows, strict=True)], score)  # type: ignore[attr-defined]
         self.answer(200, {"request_id": "r", "model": model, "predictions": found})
 
     def answer(self, status: int, body: object) -> None:
@@ -55,6 +60,8 @@ class Service:
     questions: int = 0
     is_up: bool = True
     lines: list[str] = field(default_factory=list)
+    counts: dict[str, VersionCounts] = field(default_factory=dict)
+    rows: list[PredictedRow] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -65,9 +72,26 @@ class Service:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.http.server_port}/endpoints/one"
 
-    def choose(self) -> str:
-        is_canary = random.random() < self.served.canary_share
+    def choose(self, key: object) -> str:
+        """The version that answers requests with that key."""
+        text = f"{self.served.salt}{random.random() if key is None else key}"
+        is_canary = zlib.crc32(text.encode()) / 2**32 < self.served.canary_share
         return str(self.served.canary if is_canary else self.served.champion)
+
+    def count(self, model: str, rows: list[tuple[str, dict[str, object]]], score: float) -> None:
+        """Count a request and log its rows, before it is answered. A rule takes any canary off that was asked."""
+        before = self.counts.get(model, VersionCounts())
+        self.counts[model] = VersionCounts(before.requests + 1, before.rows + len(rows))
+        is_canary = model == self.served.canary
+        for row_id, inputs in rows:
+            self.rows.append(
+                PredictedRow(
+                    at=time.time(), request_id="r", row_id=row_id, model=model, canary=is_canary,
+                    latency_ms=1.0, inputs=inputs, score=score,
+                )
+            )  # fmt: skip
+        if is_canary and self.served.rollback_if and self.served.champion:
+            self.served = replace(self.served, canary=None, share=0.0)
 
     def catch_up(self) -> None:
         """Serve what is wanted, at the second question about it."""
@@ -124,3 +148,22 @@ class Far:
 
     def output(self, claim: str, lines: int) -> str:
         return "\n".join(CLOUD[claim].lines[-lines:]) if claim in CLOUD else ""
+
+
+class FarCounting(Far):
+    """See `Reporting`, `PredictionLog` and `Paced`."""
+
+    def ready_within_s(self) -> float:
+        return 60.0
+
+    def ended_within_s(self) -> float:
+        return 5.0
+
+    def report(self, claim: str) -> Report | None:
+        service = CLOUD.get(claim)
+        if service is None or not service.is_up:
+            return None
+        return Report(dict(service.counts), service.served.canary_share)
+
+    def predictions(self, claim: str, log_dir: str, rows: int) -> Sequence[PredictedRow]:
+        return CLOUD[claim].rows[::-1][:rows] if claim in CLOUD else []

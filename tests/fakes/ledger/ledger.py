@@ -43,8 +43,8 @@ class Book:
         for at, name, step, value in points:
             kept[f"{name} {step} {at}"] = (name, value)
 
-    def end(self, key: str, ending: str) -> None:
-        self.runs[key]["state"] = ending
+    def end(self, key: str, ending: str, at: float | None) -> None:
+        self.runs[key] |= {"state": ending, "ended_at": at}
 
     def read(self, key: str) -> dict[str, Any] | None:
         if (run := self.runs.get(key)) is None:
@@ -137,8 +137,8 @@ class Ledger(Client):
     def log(self, run_id: str, points: Sequence[Point]) -> None:
         self.ask("log", run_id, [list(point) for point in points])
 
-    def end(self, run_id: str, ending: Ending) -> None:
-        self.ask("end", run_id, ending)
+    def end(self, run_id: str, ending: Ending, at: float | None = None) -> None:
+        self.ask("end", run_id, ending, at)
 
     def read(self, run_id: str) -> Tracked | None:
         found = self.ask("read", run_id)

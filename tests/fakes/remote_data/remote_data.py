@@ -1,10 +1,12 @@
 """Another package's providers for data: an object store that knows no folder of ours, and a source that computes.
 
-Unlike DVC it keeps nothing in the workspace, links no file, and shows no working copy. It lives as long as the process.
+Unlike DVC it keeps nothing in the workspace, links no file, and shows no working copy; `Copying` shows one, of which it
+keeps no note. It lives as long as the process.
 """
 
 import hashlib
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -49,6 +51,30 @@ class Objects:
 
     def _all(self, key: str) -> set[str]:
         return {key.removeprefix("list-"), *(self._listed(key) or {}).values()}
+
+
+class Copying(Objects):
+    """See `WorkingCopies`."""
+
+    def __init__(self, where: Settings) -> None:
+        super().__init__(where)
+        self.folder = where.workspace / "data"
+
+    def publish(self, name: str, key: str) -> None:
+        if self._listed(key) is None:
+            raise NotFound(f"the bucket has no {key}", "`%data add` it again")
+        self.withdraw(name)
+        self.checkout(key, self.folder / name)
+
+    def withdraw(self, name: str) -> None:
+        shutil.rmtree(self.folder / name, ignore_errors=True)
+
+    def is_modified(self, name: str) -> bool:
+        files = sorted(path for path in (self.folder / name).rglob("*") if path.is_file())
+        listed = {
+            str(path.relative_to(self.folder / name)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files
+        }
+        return bool(listed) and hashlib.sha256(json.dumps(listed).encode()).hexdigest() not in self.objects
 
 
 class Numbers:

@@ -1,0 +1,145 @@
+"""A store from a package of its own: neither SQL nor a file, and nothing of ours but what `aiinfra_lab.store` exports.
+
+It lives as long as the process.
+"""
+
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from aiinfra_lab.config import Settings
+from aiinfra_lab.errors import Conflict
+from aiinfra_lab.store import (
+    GENESIS,
+    B,
+    Event,
+    Key,
+    LoggedEvent,
+    Record,
+    actor,
+    canonical,
+    chain_hash,
+    decode,
+    encode,
+    event_of,
+)
+from aiinfra_lab.uris import Uri
+
+STORES: dict[str, "Memory"] = {}
+
+
+def opened(where: Settings) -> "Memory":
+    """The store of that workspace."""
+    return STORES.setdefault(str(where.home), Memory())
+
+
+@dataclass(frozen=True)
+class Row:
+    """A record as it is kept: its body is text, so that nobody can change it from outside."""
+
+    key: Key
+    text: str
+    schema_version: int
+    about: str
+    is_open: bool
+    made_rev: int
+    updated_at: float
+
+
+@dataclass
+class Memory:
+    """See `Store` and `HeadKeeper` for the contracts."""
+
+    rows: dict[tuple[str, str], Row] = field(default_factory=dict)
+    log: list[tuple[int, float, str, str, str, str]] = field(default_factory=list)
+    rev: int = 0
+    noted: tuple[int, str] = (0, GENESIS)
+    lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def get(self, kind: type[B], name: str) -> Record[B] | None:
+        row = self.rows.get((kind.kind, name))
+        return _record(kind, row) if row else None
+
+    def list(
+        self,
+        kind: type[B],
+        *,
+        name: str | None = None,
+        about: str | None = None,
+        is_open: bool | None = None,
+        since_rev: int = 0,
+        limit: int | None = None,
+        order: Literal["made", "written"] = "made",
+    ) -> Sequence[Record[B]]:
+        def fits(row: Row, record: Record[B]) -> bool:
+            return (
+                (name is None or record.base == name)
+                and (about is None or _names(about, row.about))
+                and is_open in (None, row.is_open)
+                and row.key.rev > since_rev
+            )
+
+        with self.lock:
+            rows = [row for row in self.rows.values() if row.key.kind == kind.kind]
+        found = [(row, record) for row in rows if fits(row, record := _record(kind, row))]
+        by_rev = sorted(found, key=lambda item: item[0].key.rev if order == "written" else item[0].made_rev)
+        if name is not None and order == "made":
+            by_rev.sort(key=lambda item: item[1].version)
+        return [record for _, record in by_rev[::-1]][:limit]
+
+    def changed(self, since_rev: int = 0) -> Sequence[Key]:
+        with self.lock:
+            keys = [row.key for row in self.rows.values() if row.key.rev > since_rev]
+        return sorted(keys, key=lambda key: -key.rev)
+
+    def commit(self, records: Sequence[Record[Any]], event: Event | None = None) -> Sequence[Record[Any]]:
+        with self.lock:
+            rows, rev = dict(self.rows), self.rev
+            written = []
+            for record in records:
+                rev += 1
+                before = rows.get((record.kind, record.name))
+                if (before.key.rev if before else 0) != record.rev:
+                    raise Conflict(f"{record.name} was changed meanwhile", "look at it again and repeat")
+                row = _row(record, rev, before.made_rev if before else rev)
+                rows[record.kind, record.name] = row
+                written.append(Record(record.kind, record.name, record.body, rev, row.updated_at))
+            if event:
+                self._append(event)
+            self.rows, self.rev = rows, rev
+        return written
+
+    def events(self, since: int = 0, *, naming: str | None = None, last: int | None = None) -> Iterable[LoggedEvent]:
+        logged = [LoggedEvent(*entry[:3], event_of(entry[3]), *entry[4:]) for entry in self.log[since:]]
+        found = [one for one in logged if naming is None or any(_names(naming, uri) for uri in one.event.uris)]
+        yield from found if last is None else found[len(found) - last :]
+
+    def close(self) -> None:
+        pass
+
+    def head(self) -> tuple[int, str]:
+        return self.noted
+
+    def _append(self, event: Event) -> None:
+        (last, prev), at, who = self.noted, time.time(), actor()
+        digest = chain_hash(last + 1, at, who, event, prev)
+        self.log.append((last + 1, at, who, canonical(asdict(event)), prev, digest))
+        self.noted = (last + 1, digest)
+
+
+def _row(record: Record[Any], rev: int, made_rev: int) -> Row:
+    body = record.body
+    key = Key(record.kind, record.name, rev)
+    return Row(key, encode(body), body.schema_version, body.about, body.is_open, made_rev, time.time())
+
+
+def _record(kind: type[B], row: Row) -> Record[B]:
+    body = decode(kind, row.key.name, row.text, row.schema_version)
+    return Record(row.key.kind, row.key.name, body, row.key.rev, row.updated_at)
+
+
+def _names(uri: str, text: str) -> bool:
+    """Whether a text is that URI or, when the URI has no version, a version of it."""
+    return text == uri or (Uri.is_bare(uri) and text.startswith(f"{uri}@"))

@@ -1,0 +1,119 @@
+"""What polls of the panel are answered with, on every store, and when a store is put back from a copy or exchanged."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from aiinfra_lab.config import settings
+from aiinfra_lab.jobs import JobRecord, process
+from aiinfra_lab.jupyter import items
+from aiinfra_lab.store import Store, open_store, sqlite
+from tests.postgres import needs_postgres, server
+from tests.records import put
+
+__all__ = ["server"]
+SCHEMA = "feed"
+
+
+def poll(since: object = 0) -> tuple[int, set[str]]:
+    """One request of the panel: the revision that it may ask from next time, and what it was told."""
+    answer = items.items_since(int(str(since)), settings())
+    assert isinstance(answer["items"], list)
+    return int(str(answer["rev"])), {item["uri"] for item in answer["items"]}
+
+
+def living(uri: str) -> str:
+    """A job of that thing, which is this very process."""
+    pid = os.getpid()
+    given = {"pid": pid, "born": process.birth(pid), "started_at": 1.0, "supervised": False}
+    put(f"{uri.replace(':', '-')}-1", JobRecord(subject=uri, state="running", **given))
+    return uri
+
+
+@pytest.fixture
+def on_postgres(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], str]]:
+    """Puts the workspace on an empty PostgreSQL, whose URL it returns."""
+    url = request.getfixturevalue("server")
+
+    def change() -> str:
+        monkeypatch.setenv("AIINFRA_STORE_URL", url)
+        monkeypatch.setenv("AIINFRA_STORE_SCHEMA", SCHEMA)
+        return str(url)
+
+    yield change
+    import psycopg
+
+    monkeypatch.delenv("AIINFRA_STORE_URL", raising=False)
+    with psycopg.connect(url, autocommit=True) as db:
+        db.execute(f"DROP SCHEMA IF EXISTS {SCHEMA} CASCADE")
+
+
+def copied_sqlite() -> Callable[[], object]:
+    store = open_store()
+    assert isinstance(store, sqlite.SqliteStore)
+    store.copy("test")
+    return lambda: sqlite.restore(store.path)
+
+
+def copied_postgres(url: str) -> Callable[[], object]:
+    import psycopg
+
+    rev = open_store().changed()[0].rev
+
+    def put_back() -> None:
+        with psycopg.connect(url, autocommit=True) as db:
+            db.execute(f"DELETE FROM {SCHEMA}.records WHERE rev > %s", [rev])
+            db.execute(f"UPDATE {SCHEMA}.meta SET value = %s", [rev])
+
+    return put_back
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=needs_postgres)])
+def copied(request: pytest.FixtureRequest, workspace: Path) -> Callable[[], object]:
+    """A store that has `deploy:kept`; puts it back from a copy that was made then."""
+    url = request.getfixturevalue("on_postgres")() if request.param == "postgres" else ""
+    settings().home.mkdir(parents=True)
+    living("deploy:kept")
+    return copied_postgres(url) if url else copied_sqlite()
+
+
+def test_polls_of_one_store_are_answered_by_one_feed(workspace: Path) -> None:
+    settings().home.mkdir(parents=True)
+    living("deploy:a")
+    rev, first = poll()
+    living("deploy:b")
+    assert (first, poll(rev)[1]) == ({"deploy:a"}, {"deploy:b"})
+    assert items.feed_of(open_store()) is items.feed_of(open_store())
+
+
+def test_a_store_that_was_put_back_is_told_from_its_beginning(copied: Callable[[], object]) -> None:
+    living("deploy:lost")
+    rev, before = poll()
+    copied()
+    again, after = poll(rev)
+    # A lower revision says to the panel that what it has beside these is gone.
+    assert (before, after, again < rev) == ({"deploy:kept", "deploy:lost"}, {"deploy:kept"}, True)
+    living("deploy:new")
+    assert poll(again)[1] == {"deploy:new"}
+
+
+@needs_postgres
+def test_a_workspace_that_goes_on_in_another_store_is_told_from_its_beginning(
+    workspace: Path, on_postgres: Callable[[], str]
+) -> None:
+    settings().home.mkdir(parents=True)
+    for name in ("a", "b"):
+        living(f"deploy:{name}")
+    rev, _ = poll()
+    on_postgres()
+    living("deploy:elsewhere")
+    assert poll(rev) == (1, {"deploy:elsewhere"})
+
+
+def test_a_feed_asks_the_store_that_it_is_of(workspace: Path) -> None:
+    settings().home.mkdir(parents=True)
+    other: Store = sqlite.SqliteStore(settings().home / "other.sqlite")
+    assert items.feed_of(other) is not items.feed_of(open_store())
+    other.close()
