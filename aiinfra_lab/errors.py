@@ -9,6 +9,7 @@
     + Interrupted           the waiting was stopped; what was waited for goes on
   x Unavailable             not now or not here: capacity, a port, a server
     + Missing               an extra, a program or a credential is not installed
+    + StoreUnavailable      the workspace's store is away, locked or full
     + Damaged               stored state cannot be trusted
 
 Few kinds, since whoever handles one only decides: try again, ask the person, or give up.
@@ -75,6 +76,10 @@ class Unavailable(LabError):
 
 class Missing(Unavailable):
     """An extra, a program or a credential is not installed."""
+
+
+class StoreUnavailable(Unavailable):
+    """The workspace's store is away for now: what a verb says of anything else is not known either."""
 
 
 class Damaged(Unavailable):

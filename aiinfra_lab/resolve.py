@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import time
+from pathlib import Path
 from typing import Any
 
 from . import nouns
@@ -27,6 +28,16 @@ def resolve(text: object, kind: type[B], *, removed: bool = False) -> Record[B]:
     if wanted is not kind:
         raise UsageProblem(f"{uri} is no {_what(kind)}", f"write {_form(noun, kind)}")
     return _resolve(noun, uri, kind, removed=removed)
+
+
+def files_of(uri: str, path: Path) -> Path:
+    """That folder, which holds the files of a thing. NotFound when it is not in this workspace's own folder."""
+    if path.is_dir():
+        return path
+    raise NotFound(
+        f"the files of {uri} are not in this workspace's folder",
+        "where several folders share a store, do this in the one that made it; else make it again",
+    )
 
 
 def resolve_any(text: object, *, removed: bool = False) -> Record[Any]:

@@ -63,6 +63,8 @@ TOGETHER = (
     "tests/browser/",
     "tests/core/test_fixes.py",
     "tests/core/test_store_postgres.py",
+    "tests/core/test_store_postgres_away.py",
+    "tests/core/test_store_postgres_errors.py",
     "tests/core/test_version_before.py",
     "tests/data/test_example.py",
     "tests/drift/test_drift.py",

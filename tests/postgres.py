@@ -1,10 +1,13 @@
 """A real PostgreSQL of the tests' own, on loopback."""
 
+import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -29,22 +32,77 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
+@dataclass(frozen=True)
+class Server:
+    """A server that a test may restart, stop and freeze; its files lie where the user postgres may reach them."""
+
+    home: Path
+    port: int
+
+    @property
+    def url(self) -> str:
+        return self.of("lab", "postgres")
+
+    def of(self, user: str, database: str) -> str:
+        """The URL of another user and database."""
+        return f"postgresql://{user}@127.0.0.1:{self.port}/{database}"
+
+    def make(self) -> None:
+        subprocess.run(["install", "-d", "-o", "postgres", "-m", "700", str(self.home / "pg")], check=True)
+        self._run("initdb", "-U", "lab", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")
+
+    def control(self, *words: str) -> None:
+        """Run `pg_ctl` with these words, and wait for what they ask."""
+        # With a log: a server that kept our pipe would let nobody see its end.
+        self._run("pg_ctl", "-w", "-t", "120", "-l", f"{self.home}/pg/log", *words)
+
+    def start(self) -> None:
+        pg = self.home / "pg"
+        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={pg} -c fsync=off"
+        self.control("-o", options, "start")
+
+    def restart(self) -> None:
+        self.control("-m", "fast", "restart")
+
+    def stop(self) -> None:
+        self.control("-m", "immediate", "stop")
+
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """None of its processes runs meanwhile: connections are taken by the kernel, and nobody answers."""
+        main = int((self.home / "pg" / "postmaster.pid").read_text().split()[0])
+        children = [int(pid) for pid in Path(f"/proc/{main}/task/{main}/children").read_text().split()]
+        for pid in (main, *children):
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in (main, *children):
+                os.kill(pid, signal.SIGCONT)
+
+    def _run(self, program: str, *words: str) -> None:
+        pg = str(self.home / "pg")
+        as_postgres = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", "env", f"HOME={pg}"]
+        # It belongs to no test's workspace, and outlives the one that asked for it first.
+        plain = {name: value for name, value in os.environ.items() if not name.startswith("AIINFRA_")}
+        command = [*as_postgres, str((BIN or Path()) / program), "-D", pg, *words]
+        subprocess.run(command, check=True, capture_output=True, env=plain)
+
+
 @pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    """A server's URL; its files lie where the user postgres may reach them."""
+def postgres() -> Iterator[Server]:
+    """A server of this module's own."""
     home = Path(subprocess.run(["mktemp", "-d"], capture_output=True, text=True, check=True).stdout.strip())
     home.chmod(0o755)
-    subprocess.run(["install", "-d", "-o", "postgres", "-m", "700", str(home / "pg")], check=True)
-    as_postgres = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", "env", f"HOME={home}/pg"]
-    pg, port = str(home / "pg"), free_port()
-    init = ["initdb", "-D", pg, "-U", "lab", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"]
-    subprocess.run([*as_postgres, str(BIN / init[0]), *init[1:]], check=True, capture_output=True)
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={pg} -c fsync=off"
-    control = [*as_postgres, str(BIN / "pg_ctl"), "-D", pg]
-    start = [*control, "-w", "-t", "120", "-l", f"{pg}/log", "-o", options, "start"]
-    # It belongs to no test's workspace, and outlives the one that asked for it first.
-    plain = {name: value for name, value in os.environ.items() if not name.startswith("AIINFRA_")}
-    subprocess.run(start, check=True, capture_output=True, env=plain)
-    yield f"postgresql://lab@127.0.0.1:{port}/postgres"
-    subprocess.run([*control, "-m", "immediate", "stop"], check=True, capture_output=True)
+    made = Server(home, free_port())
+    made.make()
+    made.start()
+    yield made
+    made.stop()
     shutil.rmtree(home)
+
+
+@pytest.fixture(scope="module")
+def server(postgres: Server) -> str:
+    """Its URL."""
+    return postgres.url

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 
 from .. import jobs, nouns
 from ..config import Settings
-from ..errors import LabError
+from ..errors import LabError, StoreUnavailable
 from ..jobs import Job, JobRecord
 from ..kernels import sweep_launcher
 from ..nouns import Observation
@@ -97,6 +97,8 @@ def current() -> list[Item]:
     for noun in nouns.every():
         try:
             seen |= {item.job or item.uri: item for item in noun.watched(ENDED_SHOWN)}
+        except StoreUnavailable:
+            raise  # without the noun's own words its things would be listed wrongly
         except LabError:
             continue  # its provider cannot be asked now: its jobs are listed all the same
     # The noun's own view of a job wins: it knows more of its thing than the job does.

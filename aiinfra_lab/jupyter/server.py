@@ -11,9 +11,11 @@ It imports the core only, and what a noun tells of its things when they are list
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import json
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,6 +32,12 @@ from . import calls
 from .items import items_since
 
 _STATUS: dict[type[LabError], int] = {UsageProblem: 400, NotFound: 404, Denied: 403, Conflict: 409, Unavailable: 503}
+
+# Threads of our own, so that a store that hangs takes none from Jupyter; and none of a stop from those who only look.
+LOOKING = ThreadPoolExecutor(8, "aiinfra-looking")
+ACTING = ThreadPoolExecutor(8, "aiinfra-acting")
+# A store that hangs is given up after 15 s, and a supervisor that does not start after 20 s.
+LOOK_S, ACT_S = 20.0, 30.0
 
 T = TypeVar("T")
 
@@ -50,13 +58,21 @@ class _Handler(APIHandler):
         with inside(Path(str(self.settings["server_root_dir"])).expanduser()):
             return work()
 
+    def _begin(self, work: Callable[[], T], threads: ThreadPoolExecutor) -> asyncio.Future[T]:
+        context = contextvars.copy_context()
+        return asyncio.get_running_loop().run_in_executor(threads, context.run, self._work, work)
+
     async def reply(self, work: Callable[[], T], status: int = 200) -> None:
-        """Answer with what the work returns, or with what went wrong and how to mend it."""
+        """Answer with what the work returns, or with what went wrong and how to fix it."""
+        threads, within_s = (LOOKING, LOOK_S) if self.request.method == "GET" else (ACTING, ACT_S)
         try:
-            answer: object = await asyncio.to_thread(self._work, work)
+            answer: object = await asyncio.wait_for(self._begin(work, threads), within_s)
+        except TimeoutError:
+            what = f"the workspace has not answered for {within_s:.0f} s"
+            problem = Unavailable(what, "see whether its store or a provider hangs; look what was done, then repeat")
+            status, answer = _problem(problem)
         except LabError as problem:
-            status = next((code for kind, code in _STATUS.items() if isinstance(problem, kind)), 422)
-            answer = {"error": type(problem).__name__, "what": problem.what, "fix": problem.fix}
+            status, answer = _problem(problem)
         self.set_status(status)
         self.finish(json.dumps(answer, ensure_ascii=False))
 
@@ -65,6 +81,12 @@ class _Handler(APIHandler):
             return json.loads(self.request.body or b"{}")
         except ValueError:  # also bytes that are no UTF-8
             raise UsageProblem("the body is not JSON", calls.SHAPE) from None
+
+
+def _problem(problem: LabError) -> tuple[int, dict[str, str]]:
+    """Status and body that say what went wrong and how to fix it."""
+    status = next((code for kind, code in _STATUS.items() if isinstance(problem, kind)), 422)
+    return status, {"error": type(problem).__name__, "what": problem.what, "fix": problem.fix}
 
 
 class ItemsHandler(_Handler):
@@ -128,15 +150,19 @@ class NothingHandler(_Handler):
     @web.authenticated
     @authorized
     async def get(self, path: str) -> None:
-        await self.reply(lambda: self._nothing(path))
+        self._nothing(path)
 
     @web.authenticated
     @authorized
     async def post(self, path: str) -> None:
-        await self.reply(lambda: self._nothing(path))
+        self._nothing(path)
 
     def _nothing(self, path: str) -> None:
-        raise NotFound(f"there is nothing at /aiinfra/{path}", "GET items, GET jobs/ID or POST NOUN/VERB")
+        # On no thread: it needs no workspace, which may hang.
+        what = f"there is nothing at /aiinfra/{path}"
+        status, answer = _problem(NotFound(what, "GET items, GET jobs/ID or POST NOUN/VERB"))
+        self.set_status(status)
+        self.finish(json.dumps(answer, ensure_ascii=False))
 
 
 def _load_jupyter_server_extension(server: Any) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated
 from .. import train
 from ..audit.references import refuse_referenced
 from ..errors import Conflict, Failed, UsageProblem, did_you_mean
-from ..resolve import refuse_unknown, resolve, resolve_if_set
+from ..resolve import files_of, refuse_unknown, resolve, resolve_if_set
 from ..show import Comparison, Listing
 from ..store import Event, Record, open_store
 from ..units import Difference, number, show_bytes
@@ -96,7 +96,7 @@ def get(model: Annotated[Name, Live("models")], *, into: FilePath | None = None)
     if into is not None:
         from ..data.files import copy_out
 
-        copy_out(found.path, Path(into))
+        copy_out(files_of(found.uri, found.path), Path(into))
     return found
 
 

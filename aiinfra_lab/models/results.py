@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..resolve import files_of
 from ..show import Card, Result, shown_apart
 from ..store import Record
 from . import artifact, checks, record
@@ -38,22 +39,26 @@ class Model(Result):
     path: Path = field(default=Path(), repr=False)
 
     @property
+    def _files(self) -> Path:
+        return files_of(self.uri, self.path)
+
+    @property
     def columns(self) -> Columns:
         """The columns contract: which columns a row needs, and how they are encoded."""
         from ..features.contract import Columns
 
-        return Columns.from_json((self.path / "columns.json").read_text("utf-8"))
+        return Columns.from_json((self._files / "columns.json").read_text("utf-8"))
 
     @property
     def signature(self) -> dict[str, Any]:
         """The tensors that the ONNX file takes and gives."""
-        found: dict[str, Any] = json.loads((self.path / "signature.json").read_text("utf-8"))
+        found: dict[str, Any] = json.loads((self._files / "signature.json").read_text("utf-8"))
         return found
 
     @property
     def model_card(self) -> str:
         """The model card, in Markdown."""
-        return (self.path / "card.md").read_text("utf-8")
+        return (self._files / "card.md").read_text("utf-8")
 
     def predict(self, rows: Any) -> Any:
         """The scores of rows, as a NumPy vector. `rows` are dicts, or a data frame with the contract's columns."""

@@ -90,9 +90,12 @@ def disagreements() -> Iterator[Disagreement]:
     server, known = registry() if ours else None, record.all_aliases()
     for name in sorted(ours):
         assert server is not None, "there are models"
-        there = [version for version in ours[name] if not version.body.is_removed]
-        yield from _versions(server, name, there)
-        yield from _aliases(server, Uri("models", name), known.get(name, {}))
+        theirs = server.versions(name)
+        there = [version for version in ours[name] if not version.body.is_removed and _is_known(version, theirs)]
+        numbers = {version.version for version in there}
+        aliases = {alias: number for alias, number in known.get(name, {}).items() if number in numbers}
+        yield from _versions(server, theirs, there)
+        yield from _aliases(server, Uri("models", name), aliases)
 
 
 def reconcile() -> list[str]:
@@ -109,8 +112,13 @@ def reconcile() -> list[str]:
     return done
 
 
-def _versions(server: ModelRegistry, name: str, ours: list[Record[ModelVersion]]) -> Iterator[Disagreement]:
-    theirs, here = server.versions(name), {version.uri for version in ours}
+def _is_known(version: Record[ModelVersion], theirs: set[str]) -> bool:
+    """Whether the other registry has it or can be sent it; what another folder made only that one can send."""
+    return version.uri in theirs or record.folder(version.name).is_dir()
+
+
+def _versions(server: ModelRegistry, theirs: set[str], ours: list[Record[ModelVersion]]) -> Iterator[Disagreement]:
+    here = {version.uri for version in ours}
     # Oldest first: a registry that numbers by itself then numbers as we do.
     for version in reversed(ours):
         if version.uri not in theirs:

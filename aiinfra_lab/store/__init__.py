@@ -8,11 +8,13 @@ Big things are files that records point to. Whoever writes a store of his own ne
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from ..config import Settings, settings
-from ..errors import Conflict, NotFound
+from ..errors import Conflict, NotFound, StoreUnavailable
 from ..files import retry
 from ..providers import make
 from ..uris import leading_version
@@ -39,8 +41,12 @@ from .base import (
 __all__ = [
     "GENESIS", "B", "Body", "Event", "EventIndex", "HeadKeeper", "Key", "LoggedEvent", "Record", "Store",
     "actor", "add_version", "canonical", "chain_hash", "decode", "encode", "event_of", "first_break", "has_store",
-    "next_version", "open_store", "update",
+    "next_version", "open_store", "patiently", "update",
 ]  # fmt: skip
+
+AWAY_S = 20.0  # for a database to come back
+
+T = TypeVar("T")
 
 _opened: dict[tuple[str, ...], Store] = {}
 
@@ -114,6 +120,21 @@ def update(
             raise _Stale from problem
 
     return retry(step, Conflict(f"{name} changes too fast to be updated", "repeat in a moment"), on=_Stale)
+
+
+def patiently(step: Callable[[], T]) -> T:
+    """What `step` returns, called again while the store is away, up to 20 s: a database that restarts ends no work.
+
+    It may be called again when what it wrote before is there.
+    """
+    until_at = time.monotonic() + AWAY_S
+    while True:
+        try:
+            return step()
+        except StoreUnavailable:
+            if time.monotonic() >= until_at:
+                raise
+            time.sleep(0.2)
 
 
 class _Stale(Exception):

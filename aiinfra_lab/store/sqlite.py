@@ -19,7 +19,7 @@ from pathlib import Path
 
 from .. import files
 from ..config import Settings
-from ..errors import Damaged, Denied, LabError, NotFound, Unavailable
+from ..errors import Damaged, Denied, LabError, NotFound, StoreUnavailable, Unavailable
 from ..units import show_duration
 from .base import GENESIS
 from .first_schema import fill_index
@@ -151,7 +151,7 @@ class SqliteStore(SqlStore):
             there = _file(self.path)
             if self._connection is not None and self._pid == os.getpid() and there is None:
                 # Not made anew: what is written now would be lost to whoever moved the other.
-                raise Unavailable(
+                raise StoreUnavailable(
                     f"the store {self.path} was moved or deleted while it was open",
                     "put it back, or restart this process where the workspace is now",
                 )
@@ -391,9 +391,9 @@ def _meaning(path: Path, problem: sqlite3.Error) -> LabError:
     code = getattr(problem, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
     what = f"the store {path} cannot be used now: {problem}"
     if code in _NOT_NOW:
-        return Unavailable(what, "wait for the other process, then repeat")
+        return StoreUnavailable(what, "wait for the other process, then repeat")
     if code in _NO_ROOM:
-        return Unavailable(what, "free space on its disk, or see whether the disk works, then repeat")
+        return StoreUnavailable(what, "free space on its disk, or see whether the disk works, then repeat")
     if code in _NOT_ALLOWED:
         return Denied(f"the workspace {path.parent} may not be written", "check who owns it, or use another")
     return _damaged(path, str(problem))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from ..errors import Conflict, NotFound, UsageProblem
-from ..resolve import refuse_unknown, resolve, resolve_if_set
+from ..resolve import files_of, refuse_unknown, resolve, resolve_if_set
 from ..show import Comparison, Listing
 from ..store import Record
 from ..uris import Uri, check_name
@@ -116,7 +116,7 @@ def get(run: Annotated[Name, Live("train")], *, into: FilePath | None = None) ->
     if into is not None:
         from ..data.files import copy_out
 
-        copy_out(found.path, Path(into))
+        copy_out(files_of(found.uri, found.path), Path(into))
     return found
 
 

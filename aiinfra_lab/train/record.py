@@ -13,7 +13,7 @@ import msgspec
 
 from ..config import settings
 from ..jobs import process
-from ..store import Body, Event, Record, add_version, open_store, update
+from ..store import Body, Event, Record, add_version, open_store, patiently, update
 from .parameters import Value
 
 LIVE = ("starting", "running")
@@ -101,8 +101,12 @@ def plan(name: str, run: TrainingRun, inputs: tuple[str, ...]) -> Record[Trainin
 
 
 def change(label: str, **changes: Any) -> Record[TrainingRun]:
-    """Write what became of a run: fields of its record."""
-    return update(open_store(), TrainingRun, label, lambda run: msgspec.structs.replace(run, **changes))
+    """Write what became of a run: fields of its record. A store that is away for a while is waited for."""
+
+    def step() -> Record[TrainingRun]:
+        return update(open_store(), TrainingRun, label, lambda run: msgspec.structs.replace(run, **changes))
+
+    return patiently(step)
 
 
 def machine() -> dict[str, str]:

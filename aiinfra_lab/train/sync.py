@@ -56,9 +56,9 @@ class RunSync:
         if self._id and self._send():
             try:
                 self._tracker.end(self._id, ending, at)
+                record.change(self._run.name, tracked=True)
             except LabError:
                 return
-            record.change(self._run.name, tracked=True)
 
     def _send(self) -> bool:
         # Also when it fails: a server that is down must not be asked at every step.
@@ -106,7 +106,7 @@ def behind(*, verify: bool = False) -> list[str]:
 
 
 def _behind(verify: bool) -> list[ObservedTraining]:
-    missed = [run for run in observe(open_store().list(TrainingRun, is_open=True)) if not run.is_live]
+    missed = [run for run in observe(open_store().list(TrainingRun, is_open=True)) if not run.is_live and _is_here(run)]
     return missed + _lost(open_store().list(TrainingRun, is_open=False)) if verify else missed
 
 
@@ -116,7 +116,13 @@ def _lost(runs: Iterable[Record[TrainingRun]]) -> list[ObservedTraining]:
     if not sent:
         return []
     known = tracker().known(list(sent))
-    return observe([run for run_id, run in sent.items() if run_id not in known])
+    lost = observe([run for run_id, run in sent.items() if run_id not in known])
+    return [run for run in lost if _is_here(run)]
+
+
+def _is_here(run: ObservedTraining) -> bool:
+    """Whether this folder has what the run measured, or it never began: another one's only that one can send."""
+    return not run.record.body.tracked_as or record.folder(run.record.name).is_dir()
 
 
 def _send_again(run: ObservedTraining) -> None:

@@ -17,7 +17,7 @@ from .. import files, jobs
 from ..errors import Failed, LabError
 from ..resolve import resolve
 from ..show import LiveFrame, in_notebook
-from ..store import Record
+from ..store import Record, patiently
 from . import checkpoint, code, record
 from .base import Ending
 from .context import Context
@@ -120,7 +120,8 @@ class _Execution:
         if checkpoint.epoch(self._folder / checkpoint.FILE) is not None:
             return  # it trained, and measured nothing
         source, steps = self._run.body.resumed_from, context.resumed["steps"]
-        points = read(record.folder(resolve(source, TrainingRun).name) / FILE)
+        run = patiently(lambda: resolve(source, TrainingRun))
+        points = read(record.folder(run.name) / FILE)
         # Only what came before the checkpoint: what was measured after it is true of weights that are gone.
         last = {point.name: point for point in points if point.step < steps.get(point.name, 0)}
         context.history.take(list(last.values()))
@@ -173,8 +174,11 @@ class _Tee(io.TextIOBase):
 def _open_rows(uri: str) -> Any:
     from .. import features
 
-    return features.open_rows(uri)
+    return patiently(lambda: features.open_rows(uri))
 
 
 def _resumed(uri: str) -> dict[str, Any] | None:
-    return checkpoint.load(record.folder(resolve(uri, TrainingRun).name) / checkpoint.FILE) if uri else None
+    if not uri:
+        return None
+    source = patiently(lambda: resolve(uri, TrainingRun))
+    return checkpoint.load(record.folder(source.name) / checkpoint.FILE)

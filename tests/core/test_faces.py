@@ -15,9 +15,9 @@ from aiinfra_lab.completion import complete
 from aiinfra_lab.store import open_store
 from tests.browser.serving import Served, serve
 from tests.conftest import until
-from tests.postgres import BIN, needs_postgres, server
+from tests.postgres import BIN, needs_postgres, postgres, server
 
-__all__ = ["server"]
+__all__ = ["postgres", "server"]
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=needs_postgres)])

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from ... import jobs
-from ...errors import LabError
+from ...errors import LabError, StoreUnavailable
 from ...stats.bounds import Judgement
 from ...store import Event, Record, Store, update
 from ...uris import Uri
@@ -34,6 +34,8 @@ _log = logging.getLogger(__name__)
 POLL_S = 0.2
 JUDGE_S = 1.0
 WRITE_S = 2.0
+# For the last counts, once a process ends: with a store that hangs they are lost, and the process is not.
+CLOSE_S = 3.0
 
 
 def is_named(body: EndpointRecord) -> bool:
@@ -52,6 +54,7 @@ class Watch:
         self._versions: dict[str, ServedVersion] = {}
         self._live: DesiredState | None = None
         self._judge_at = self._write_at = 0.0
+        self._logged = ""
         self._owed: Callable[[], None] | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
@@ -63,8 +66,15 @@ class Watch:
         self._thread.start()
 
     def close(self, code: int) -> None:
-        """Write the last counts, and that it ended: when `code` is 0, because it was asked to."""
+        """Write the last counts, and that it ended: when `code` is 0, because it was asked to. At most CLOSE_S."""
         self._stop.set()
+        last = threading.Thread(target=self._write_end, args=(code,), name="last counts", daemon=True)
+        last.start()
+        last.join(CLOSE_S)
+        if last.is_alive():
+            _log.warning("the store does not answer: the last counts are not written")
+
+    def _write_end(self, code: int) -> None:
         self._thread.join()
         try:
             now = time.time()
@@ -76,8 +86,12 @@ class Watch:
         while not self._stop.is_set():
             try:
                 self._tick(time.monotonic())
+                self._logged = ""
             except LabError as problem:
-                _log.warning("%s", problem)
+                # Once: a store may be away for hours.
+                if problem.what != self._logged:
+                    self._logged = problem.what
+                    _log.warning("%s", problem)
             except Exception:  # noqa: BLE001  # serving on without following the record would be worse than ending
                 _log.exception("the endpoint ends: it cannot follow its record")
                 self._end(1)
@@ -106,8 +120,8 @@ class Watch:
             # Judging many requests takes a while: it may take a twentieth of the time, not more.
             self._judge_at = now + max(JUDGE_S, 20 * (time.monotonic() - now))
         if now >= self._write_at:
+            self._write_at = now + WRITE_S  # first: a database that takes no writes is not asked at every tick
             self._write()
-            self._write_at = now + WRITE_S
 
     # ---- what is to be served ----
 
@@ -115,6 +129,8 @@ class Watch:
         desired = record.body.desired
         try:
             versions = {uri: self._versions.get(uri) or self._load(uri) for uri in desired.models}
+        except StoreUnavailable:
+            raise  # says nothing about the version: it is tried again
         except LabError as problem:
             self._reject(desired, problem)
             return
