@@ -18,7 +18,8 @@ _encode = msgspec.json.Encoder().encode
 
 def _verdict(judge: Judge) -> dict[str, Any]:
     judgement = judge.judgement
-    return {"state": judgement.verdict, "reasons": judgement.reasons, "requests": judge.requests}
+    counts = {"requests": judge.judged, "unanswered": judge.unanswered}
+    return {"state": judgement.verdict, "reasons": judgement.reasons, **counts}
 
 
 class HttpApi:
