@@ -95,7 +95,7 @@ class HttpApi:
     def _metrics(self, request: Request) -> None:
         predictor = self.predictor
         # Copied, since the watch may add a version on its own thread meanwhile.
-        text = metrics.text(self.name, predictor, predictor.counts.copy(), predictor.refused)
+        text = metrics.text(self.name, predictor, predictor.counts.copy(), request.connection.server.answers)
         request.respond(200, text, metrics.KIND)
 
     def _refuse(self, request: Request, status: int, what: str, extra: bytes = b"") -> None:

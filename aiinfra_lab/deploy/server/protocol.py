@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
@@ -62,16 +62,23 @@ class Request:
             extra += b"retry-after: 1\r\n"
         if not self.keep:
             extra += b"connection: close\r\n"
+        self.connection.server.answers[status] += 1
         self.answer = b"%b%b\r\ncontent-length: %d\r\n%b\r\n%b" % (_HEADS[status], kind, len(body), extra, body)
         self.connection.flush()
 
 
 class Server:
-    """All connections of one listening socket. `handler` gets each complete request."""
+    """All connections of one listening socket. `handler` gets each complete request.
 
-    def __init__(self, handler: Handler, loop: asyncio.AbstractEventLoop) -> None:
+    answers: how many answers of each status were given. refused: those among them that the protocol itself gave; a
+    handler may go on counting in it.
+    """
+
+    def __init__(self, handler: Handler, loop: asyncio.AbstractEventLoop, refused: Counter[int] | None = None) -> None:
         self.handler = handler
         self.loop = loop
+        self.answers: Counter[int] = Counter()
+        self.refused: Counter[int] = Counter() if refused is None else refused
         self.connections: set[Connection] = set()
         self.draining = False
         self._sweeper = loop.call_later(SWEEP_S, self._sweep)
@@ -103,7 +110,7 @@ class Connection(asyncio.Protocol):
     """One client."""
 
     def __init__(self, server: Server) -> None:
-        self._server = server
+        self.server = server
         self._parser = httptools.HttpRequestParser(self)
         self._pending: deque[Request] = deque()
         self._transport: asyncio.Transport | None = None
@@ -124,14 +131,14 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # A stream's transport always: uvloop's has no common base class with asyncio's.
         self._transport = cast(asyncio.Transport, transport)
-        if len(self._server.connections) >= MAX_CONNECTIONS or self._server.draining:
+        if len(self.server.connections) >= MAX_CONNECTIONS or self.server.draining:
             self._transport.abort()
             return
-        self._server.connections.add(self)
-        self._deadline = self._server.loop.time() + HEAD_S
+        self.server.connections.add(self)
+        self._deadline = self.server.loop.time() + HEAD_S
 
     def connection_lost(self, problem: Exception | None) -> None:
-        self._server.connections.discard(self)
+        self.server.connections.discard(self)
         self._transport = None
         self._pending.clear()
 
@@ -172,7 +179,7 @@ class Connection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         self._clear()
         self._started = self._in_head = True
-        self._deadline = self._server.loop.time() + HEAD_S
+        self._deadline = self.server.loop.time() + HEAD_S
 
     def on_url(self, url: bytes) -> None:
         self._url += url
@@ -192,7 +199,7 @@ class Connection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         self._in_head = False
-        self._deadline = self._server.loop.time() + BODY_S
+        self._deadline = self.server.loop.time() + BODY_S
         # Not while an answer is due: it would come before that one, and seem to belong to its request.
         if self._expects and not self._pending and self._transport:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -206,17 +213,18 @@ class Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         self._started = False
         self._complete += 1
-        keep = self._parser.should_keep_alive() and not self._parser.should_upgrade() and not self._server.draining
+        keep = self._parser.should_keep_alive() and not self._parser.should_upgrade() and not self.server.draining
         self._last = not keep
         parts, method = self._body, self._parser.get_method()
         body = parts[0] if len(parts) == 1 else b"".join(parts)
         request = Request(self, method, self._url, body, self._from_page, keep)
         self._pending.append(request)
         try:
-            self._server.handler(request)
+            self.server.handler(request)
         except Exception:  # noqa: BLE001  # a fault of ours must reach the log and the client, not end the server
             _log.exception("a request failed")
             if not request.answer:
+                self.server.refused[500] += 1
                 request.respond(500, b'{"error":{"what":"the endpoint failed; its log says more"}}')
 
     # ---- ours ----
@@ -261,11 +269,11 @@ class Connection(asyncio.Protocol):
             # Closing now would reset the connection, and the client would lose the answer it has not read yet.
             with contextlib.suppress(OSError, RuntimeError):
                 self._transport.write_eof()
-            self._deadline = self._server.loop.time() + LINGER_S
-        elif self._last or self._server.draining:
+            self._deadline = self.server.loop.time() + LINGER_S
+        elif self._last or self.server.draining:
             self._transport.close()
         else:
-            self._deadline = self._server.loop.time() + IDLE_S
+            self._deadline = self.server.loop.time() + IDLE_S
             self._pace()
 
     def _count_head(self, length: int) -> None:
@@ -284,6 +292,7 @@ class Connection(asyncio.Protocol):
         self._refused, self._started, self._in_head = True, False, False
         request = Request(self, b"", b"", b"", from_page=False, keep=False)
         self._pending.append(request)
+        self.server.refused[status] += 1
         request.respond(status, b'{"error":{"what":"%b"}}' % what.encode())
 
     def _pace(self) -> None:
