@@ -67,3 +67,35 @@ def test_every_answer_is_counted_by_its_status(raw):
     assert counted == given
     refused = {int(code) for code in re.findall(r'refused_total\{.*status="(\d+)"\}', text)}
     assert refused == {404, 405, 500, 400, 413, 431}
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics", "/status", "/nowhere"])
+def test_head_is_answered_as_get_without_the_body(raw, path):
+    (head, body), whole = raw(get(path, method="HEAD")).split(b"\r\n\r\n", 1), raw(get(path))
+    assert (status(head), body) == (status(whole), b"")
+    assert int(re.search(rb"content-length: (\d+)", head)[1]) > 0
+
+
+@pytest.mark.parametrize("path", ["/predict", "/flush"])
+def test_head_is_for_what_can_be_got(raw, path):
+    assert status(raw(get(path, method="HEAD"))) == 405
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "LOCALHOST:80", "127.0.0.1:8123", "127.1.2.3", "[::1]:9", "delay.localhost"]
+)
+def test_the_names_of_this_machine_alone_are_served(raw, host):
+    assert status(raw(get("/healthz", f"host: {host}\r\n"))) == 200
+    assert status(raw(get(f"http://{host}/healthz?x=1", "host: whatever\r\n"))) == 200
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example:80", "10.0.0.1"])
+def test_another_host_is_refused_with_the_reason(raw, host):
+    for data in (get("/status", f"host: {host}\r\n"), get(f"http://{host}/status")):
+        answer = raw(data)
+        assert status(answer) == 403
+        assert b"localhost" in answer
+
+
+def test_http_1_0_needs_no_host(raw):
+    assert status(raw(b"GET /healthz HTTP/1.0\r\n\r\n")) == 200
