@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..errors import Failed
 from ..store import Record
 from . import versions
-from .base import Reporting
+from .base import Report, Reporting
 from .lifecycle import target_of
 from .record import EndpointRecord
 
@@ -19,9 +19,9 @@ def may_serve(uri: str) -> str:
 
 
 def may_take_all(record: Record[EndpointRecord], canary: str) -> str:
-    """A note on a canary that is to get all traffic. Failed unless it was found good, and its rule counted something.
+    """A note on a canary that is to get all traffic. Failed unless it was found good, and its rule can tell something.
 
-    An undecided rule is noted and stops nobody: the interval of a rare error needs many requests to close.
+    A rule cannot when no more requests were judged than got no score. An undecided rule is noted and stops nobody: the interval of a rare error needs many requests to close.
     """
     if (verdict := versions.verdict(canary)) == "bad":
         raise Failed(
@@ -43,14 +43,23 @@ def _admitted_by_rule(record: Record[EndpointRecord], canary: str) -> str:
             f"{canary} breaks its rule: {'; '.join(report.verdict.reasons)}",
             f"start another version: `%deploy start {record.name} --model …`",
         )
-    if not report.requests:
-        raise Failed(
-            f"the rule of {record.name} has nothing to judge by: {canary} has answered no request",
-            f"send some: `%deploy run {record.name} --rows …`; "
-            f"or do without the rule: `%deploy start {record.name} --model {canary}`",
-        )
+    if report.requests <= report.unanswered:
+        raise Failed(f"the rule of {record.name} cannot tell: {_lack(report, canary)}", _way_out(record.name, canary))
     is_undecided = report.verdict.state == "undecided"
     return f"the rule was undecided after {report.requests:,} requests" if is_undecided else ""
+
+
+def _lack(report: Report, canary: str) -> str:
+    if not report.unanswered:
+        return f"{canary} has answered no request"
+    return f"it judges by {report.requests:,} requests, and {report.unanswered:,} got no score from {canary}"
+
+
+def _way_out(name: str, canary: str) -> str:
+    return (
+        f"send rows that it can answer: `%deploy run {name} --rows …`; "
+        f"or do without the rule: `%deploy start {name} --model {canary}`"
+    )
 
 
 def _doubt(uri: str, verdict: str) -> str:

@@ -119,13 +119,15 @@ class Target(Protocol):
 class Report:
     """What a live endpoint counted since it was started, by version, and how its rule is judged.
 
-    requests: those that the rule has judged by.
+    requests: those that the rule has judged by; of several bounds, the one counts that has seen the fewest. A latency
+    is judged by the requests that got a score. unanswered: the canary's requests that got none.
     """
 
     versions: Mapping[str, VersionCounts]
     canary_share: float
     verdict: Verdict | None = None
     requests: int = 0
+    unanswered: int = 0
     log_lost_rows: int = 0
 
 

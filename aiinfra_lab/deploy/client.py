@@ -66,6 +66,7 @@ def report(url: str) -> Report | None:
         canary_share=status["canary_share"],
         verdict=Verdict(verdict["state"], tuple(verdict["reasons"])) if verdict else None,
         requests=verdict["requests"] if verdict else 0,
+        unanswered=verdict.get("unanswered", 0) if verdict else 0,  # an endpoint may run since an earlier version
         log_lost_rows=status["log_lost_rows"],
     )
 

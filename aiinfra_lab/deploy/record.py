@@ -25,11 +25,15 @@ class VersionCounts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RuleCounts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a rollback rule counted of one canary. of: the canary, its salt and the rule, to which the counts belong."""
+    """What a rollback rule counted of one canary. of: the canary, its salt and the rule, to which the counts belong.
+
+    unanswered: the requests that got no score, and so have no latency.
+    """
 
     of: tuple[str, str, str]
     requests: int
     bad: dict[str, int]
+    unanswered: int = 0
 
 
 class Verdict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -98,7 +98,7 @@ def _judge(bound: Bound, bad: int, total: int, confidence: float) -> tuple[Verdi
     low, high = binomial_interval(bad, total, confidence)
     verdict: Verdict = "breach" if low > bound.share else "ok" if high <= bound.share else "undecided"
     if not total:
-        return verdict, f"{bound}: no requests yet"
+        return verdict, f"{bound}: no {'requests' if bound.limit_ms is None else 'answers'} yet"
     what = "failed" if bound.limit_ms is None else f"took longer than {plain(bound.limit_ms)} ms"
     seen = (
         f"{bad} of {total} {what} (between {show_share(low)} and {show_share(high)}, {show_share(bound.share)} allowed)"

@@ -58,6 +58,17 @@ def test_a_rule_that_saw_nothing_lets_nobody_through(register):
     assert (promoted.champion, "the rule was undecided after 1 requests" in promoted.notes) == ("models:delay@2", True)
 
 
+def test_a_latency_rule_lets_no_canary_through_that_gave_no_score(register):
+    register(1), register(2, "nan")
+    deploy.start("delay", model="models:delay@1")
+    endpoint = deploy.start("delay", model="models:delay@2", canary="100%", rollback_if="p95_ms > 5000")
+    for rows in ([FAR], [FAR], [ROW]):
+        client.ask(endpoint.url, "/predict", {"rows": rows})
+        with pytest.raises(Failed, match="cannot tell") as problem:
+            deploy.promote("delay")
+    assert "`%deploy start delay --model models:delay@2`" in problem.value.fix
+
+
 def test_a_broken_rule_lets_nobody_through(register):
     register(1, "nan")
     endpoint = deploy.start("delay", model="models:delay@1", canary="5%", rollback_if=RULE)

@@ -128,6 +128,20 @@ def test_the_judge_sees_the_canarys_requests_and_no_others(ask):
     assert judge.evaluate().verdict == "breach"
 
 
+def test_a_canary_that_gives_no_score_has_no_latency_to_be_judged_by(ask):
+    judge = Judge(parse_bounds("p95_ms > 1000"))
+    ask({"canary": "nan", "judge": judge}, *[{"rows": [FAR]}] * 200)
+    assert (judge.evaluate().verdict, judge.judged, judge.unanswered) == ("undecided", 0, 200)
+
+
+def test_what_was_refused_does_not_dilute_the_latencies_of_what_was_answered():
+    judge = Judge(parse_bounds("p95_ms > 80 or errors > 70%"))
+    for at in range(8000):
+        judge.add(None if at < 4000 else 100.0 if at < 4334 else 1.0, failed=at < 4000)
+    assert (judge.evaluate().verdict, judge.judged) == ("breach", 4000)
+    assert Judge.of(judge.rule, judge.to_record(("c", "s", "r"))).evaluate().verdict == "breach"
+
+
 def test_rows_that_only_the_canary_refuses_are_its_errors_and_the_champion_answers_them(ask, artifacts, tmp_path):
     picky = tmp_path / "picky"
     picky.mkdir()
@@ -136,7 +150,7 @@ def test_rows_that_only_the_canary_refuses_are_its_errors_and_the_champion_answe
     text = (picky / "columns.json").read_text().replace('"required": false', '"required": true')
     assert Columns.from_json(text).columns[1].required
     (picky / "columns.json").write_text(text)
-    judge = Judge(parse_bounds("errors > 1%"))
+    judge = Judge(parse_bounds("errors > 1% or p95_ms > 500"))
     lacking = {"carrier": "AA", "distance": 100}
 
     async def run():
@@ -153,4 +167,4 @@ def test_rows_that_only_the_canary_refuses_are_its_errors_and_the_champion_answe
     answers = asyncio.run(run())
     assert json.loads(answers[200])["model"] == "a"
     assert 422 in answers
-    assert (judge.requests, judge.bad["errors"]) == (1, 1)  # what the champion refuses as well is the client's error
+    assert (judge.requests, judge.bad["errors"], judge.judged) == (1, 1, 0)  # what the champion refuses as well is the client's error

@@ -142,13 +142,13 @@ def test_a_request_may_come_byte_by_byte(talk):
 
 def test_a_chunked_body_is_put_together(talk):
     connection = talk()
-    connection.sendall(b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
+    connection.sendall(b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
     assert Answers(connection).bodies == [b"abcde"]
 
 
 def test_an_announced_long_body_is_refused_before_it_is_sent(talk, running):
     connection, before = talk(), running.echo.seen
-    connection.sendall(f"POST / HTTP/1.1\r\ncontent-length: {MAX_BODY + 1}\r\n\r\n".encode())
+    connection.sendall(f"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: {MAX_BODY + 1}\r\n\r\n".encode())
     answers = Answers(connection)
     assert answers.statuses == [413]
     assert "several requests" in what(answers)
@@ -157,7 +157,7 @@ def test_an_announced_long_body_is_refused_before_it_is_sent(talk, running):
 
 def test_a_long_body_without_announcement_is_refused_and_the_client_can_read_why(talk):
     connection = talk()
-    connection.sendall(b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n")
+    connection.sendall(b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
     chunk = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
     for _ in range(MAX_BODY // 0x10000 + 2):
         connection.sendall(chunk)
@@ -172,7 +172,7 @@ def test_a_body_of_the_longest_size_is_taken(talk):
 
 @pytest.mark.parametrize("step", [200_000, 30_000, 4096])
 def test_long_headers_are_refused(talk, step):
-    connection, data = talk(), b"GET / HTTP/1.1\r\nx: " + b"y" * 200_000
+    connection, data = talk(), b"GET / HTTP/1.1\r\nhost: x\r\nx: " + b"y" * 200_000
     for at in range(0, MAX_HEAD * 3, step):
         connection.sendall(data[at : at + step])
     assert Answers(connection).statuses == [431]
@@ -180,7 +180,7 @@ def test_long_headers_are_refused(talk, step):
 
 def test_many_headers_are_refused(talk):
     connection = talk()
-    connection.sendall(b"GET / HTTP/1.1\r\n" + b"name: value\r\n" * 2000 + b"\r\n")
+    connection.sendall(b"GET / HTTP/1.1\r\nhost: x\r\n" + b"name: value\r\n" * 2000 + b"\r\n")
     assert Answers(connection).statuses == [431]
 
 
@@ -190,9 +190,9 @@ def test_many_headers_are_refused(talk):
         b"\x16\x03\x01\x02\x00\x01\x00\x01",
         b"nonsense\r\n\r\n",
         b"GET / HTTP/9.9\r\n\r\n",
-        b"POST / HTTP/1.1\r\ncontent-length: -5\r\n\r\n",
-        b"POST / HTTP/1.1\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\nhello",
-        b"POST / HTTP/1.1\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: -5\r\n\r\n",
+        b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\nhello",
+        b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
     ],
 )
 def test_what_is_no_plain_request_is_refused(talk, data):
@@ -202,7 +202,7 @@ def test_what_is_no_plain_request_is_refused(talk, data):
 
 
 @pytest.mark.parametrize(
-    "head", [b"GET /plain HTTP/1.1\r\nupgrade: h2c\r\nconnection: upgrade\r\n", b"CONNECT /plain HTTP/1.1\r\n"]
+    "head", [b"GET /plain HTTP/1.1\r\nhost: x\r\nupgrade: h2c\r\nconnection: upgrade\r\n", b"CONNECT /plain HTTP/1.1\r\nhost: x\r\n"]
 )
 def test_another_protocol_is_not_begun(talk, head):
     connection = talk()
@@ -232,6 +232,30 @@ def test_http_1_0_gets_its_answer_and_the_end(talk):
     assert ended(connection)
 
 
+def test_http_1_0_is_told_that_its_connection_is_kept(talk):
+    connection = talk()
+    for _ in range(2):
+        connection.sendall(b"GET /old HTTP/1.0\r\nconnection: keep-alive\r\n\r\n")
+        assert b"\r\nconnection: keep-alive\r\n" in connection.recv(1000)
+
+
+@pytest.mark.parametrize(
+    ("head", "status", "word"),
+    [
+        ("", 400, "Host"),
+        ("host: x\r\nhost: y\r\n", 400, "Host"),
+        ("host: x\r\nexpect: a-miracle\r\n", 417, "100-continue"),
+        ("host: x\r\ncontent-encoding: gzip\r\n", 415, "gzip"),
+    ],
+)
+def test_a_head_that_asks_for_what_there_is_not_is_refused_with_the_reason(talk, head, status, word):
+    connection = talk()
+    connection.sendall(f"POST / HTTP/1.1\r\ncontent-length: 3\r\n{head}\r\nabc".encode())
+    answers = Answers(connection)
+    assert answers.statuses == [status]
+    assert word in what(answers)
+
+
 def test_a_half_closed_client_still_gets_its_answer(talk):
     connection = talk()
     connection.sendall(post("/slow", b"late"))
@@ -242,7 +266,7 @@ def test_a_half_closed_client_still_gets_its_answer(talk):
 
 def test_expect_continue_is_answered_first(talk):
     connection = talk()
-    connection.sendall(b"POST / HTTP/1.1\r\ncontent-length: 2\r\nexpect: 100-continue\r\n\r\n")
+    connection.sendall(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\nexpect: 100-continue\r\n\r\n")
     assert connection.recv(100).startswith(b"HTTP/1.1 100 Continue")
     connection.sendall(b"ok")
     assert Answers(connection).bodies == [b"ok"]
@@ -276,7 +300,7 @@ def test_slow_heads_and_slow_bodies_are_dropped(talk, monkeypatch):
     monkeypatch.setattr(protocol, "BODY_S", 1.0)
     silent, head, body = talk(), talk(), talk()
     head.sendall(b"POST / HTTP/1.1\r\nhost")
-    body.sendall(b"POST / HTTP/1.1\r\ncontent-length: 100\r\n\r\nabc")
+    body.sendall(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\nabc")
     assert Answers(head).statuses == [408]
     assert Answers(body).statuses == [408]
     assert ended(silent)
@@ -289,17 +313,26 @@ def test_a_slow_answer_is_not_mistaken_for_a_slow_client(talk, monkeypatch):
     assert Answers(connection).bodies == [b"patient"]
 
 
-def test_more_connections_than_allowed_are_closed(monkeypatch):
+def test_a_new_connection_takes_the_place_of_the_longest_idle_and_of_no_busy_one(monkeypatch):
     monkeypatch.setattr(protocol, "MAX_CONNECTIONS", 2)
     running = Running()
-    first, second, third = (socket.create_connection(("127.0.0.1", running.port), timeout=PATIENCE_S) for _ in range(3))
-    assert ended(third)
-    for connection in (first, second):
+    first, second, third, fourth = (socket.socket() for _ in range(4))
+    for connection in (second, first, third):
+        connection.settimeout(PATIENCE_S)
+        connection.connect(("127.0.0.1", running.port))
         connection.sendall(post("/", b"in"))
         assert Answers(connection).bodies == [b"in"]
-        connection.close()
+    assert ended(second)
+    first.sendall(post("/slow", b"busy"))
+    third.sendall(post("/slow", b"busy"))
+    until(lambda: running.echo.seen == 5)
+    fourth.settimeout(PATIENCE_S)
+    fourth.connect(("127.0.0.1", running.port))
+    assert ended(fourth)
+    assert Answers(first).bodies == Answers(third).bodies == [b"busy"]
     running.stop()
-    third.close()
+    for connection in (first, second, third, fourth):
+        connection.close()
 
 
 def test_draining_answers_what_was_taken_and_closes(monkeypatch):

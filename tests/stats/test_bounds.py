@@ -99,7 +99,7 @@ def test_a_bound_that_holds_is_breached_by_chance_less_often_than_stated():
 def test_a_bound_that_nobody_counted_is_undecided():
     judged = judge(bounds_of(parse_bounds(RULE)), {"errors": (0, 10_000)})
     assert judged.verdict == "undecided"
-    assert judged.reasons[0] == "p95_ms > 80: no requests yet"
+    assert judged.reasons[0] == "p95_ms > 80: no answers yet"
 
 
 def test_a_reason_says_what_was_seen_and_what_is_allowed():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -14,11 +15,14 @@ from .predictor import Predictor
 from .protocol import Request
 
 _encode = msgspec.json.Encoder().encode
+# The names and addresses under which a machine reaches itself, with a port or without.
+_LOOPBACK = re.compile(rb"(?:(?:[a-z0-9-]+\.)*localhost|127(?:\.[0-9]{1,3}){3}|\[::1\])(?::[0-9]{1,5})?", re.IGNORECASE)
 
 
 def _verdict(judge: Judge) -> dict[str, Any]:
     judgement = judge.judgement
-    return {"state": judgement.verdict, "reasons": judgement.reasons, "requests": judge.requests}
+    counts = {"requests": judge.judged, "unanswered": judge.unanswered}
+    return {"state": judgement.verdict, "reasons": judgement.reasons, **counts}
 
 
 class HttpApi:
@@ -41,10 +45,15 @@ class HttpApi:
         """Answer a request, now or later."""
         path = request.path.partition(b"?")[0]
         known = self._paths.get(path)
-        if known is None:
+        method = b"GET" if request.method == b"HEAD" else request.method
+        if request.host and not _LOOPBACK.fullmatch(request.host):
+            # A page may have its own name resolved to this machine, and its browser then lets it read the answers.
+            self._refuse(request, 403, "only requests to localhost or 127.0.0.1 are answered; the Host names another")
+        elif known is None:
             self._refuse(request, 404, f"there is no such path; there are {b' '.join(self._paths).decode()}")
-        elif request.method != known[0]:
-            self._refuse(request, 405, f"this path takes {known[0].decode()}", b"allow: %b\r\n" % known[0])
+        elif method != known[0]:
+            allowed = b"GET, HEAD" if known[0] == b"GET" else known[0]
+            self._refuse(request, 405, f"this path takes {allowed.decode()}", b"allow: %b\r\n" % allowed)
         elif request.from_page:
             # Without keys, any page that the user opens could otherwise send rows through his browser.
             self._refuse(request, 403, "pages in a browser may not use this endpoint")
@@ -94,7 +103,7 @@ class HttpApi:
     def _metrics(self, request: Request) -> None:
         predictor = self.predictor
         # Copied, since the watch may add a version on its own thread meanwhile.
-        text = metrics.text(self.name, predictor, predictor.counts.copy(), predictor.refused)
+        text = metrics.text(self.name, predictor, predictor.counts.copy(), request.connection.server.answers)
         request.respond(200, text, metrics.KIND)
 
     def _refuse(self, request: Request, status: int, what: str, extra: bytes = b"") -> None:

@@ -18,10 +18,14 @@ CONFIDENCE = 0.99
 
 @dataclass
 class Judge:
-    """A rule and what it counted of one canary. `bad` has, by the bounds' keys, the requests beyond each bound."""
+    """A rule and what it counted of one canary. `bad` has, by the bounds' keys, the requests beyond each bound.
+
+    unanswered: those of `requests` that got no score; they count for the bound on errors, and have no latency.
+    """
 
     rule: Rule
     requests: int = 0
+    unanswered: int = 0
     bad: dict[str, int] = field(default_factory=dict)
     judgement: Judgement = field(init=False)
 
@@ -31,25 +35,37 @@ class Judge:
         self.judgement = bounds.judge(self._bounds, {})
         self.bad = {key: self.bad.get(key, 0) for key in self._limits_ms}
 
-    def add(self, latency_ms: float, *, failed: bool) -> None:
-        """Count one request that the canary answered, or failed to."""
+    def add(self, latency_ms: float | None, *, failed: bool) -> None:
+        """Count one request of the canary's. latency_ms: None when it got no score at all, however soon."""
         self.requests += 1
+        self.unanswered += latency_ms is None
         for key, limit_ms in self._limits_ms.items():
-            self.bad[key] += failed if limit_ms is None else latency_ms > limit_ms
+            if limit_ms is None:
+                self.bad[key] += failed
+            elif latency_ms is not None:
+                self.bad[key] += latency_ms > limit_ms
+
+    @property
+    def judged(self) -> int:
+        """How many requests the bound was judged by that has seen the fewest."""
+        return min(map(self._seen, self._limits_ms))
+
+    def _seen(self, key: str) -> int:
+        return self.requests if self._limits_ms[key] is None else self.requests - self.unanswered
 
     def evaluate(self) -> Judgement:
         """Judge by what was counted until now; `judgement` keeps it. It takes longer the more there is to judge."""
-        requests = self.requests
+        seen = {key: self._seen(key) for key in self.bad}
         # The loop's thread counts on meanwhile: without `min`, more requests could be bad than there were.
-        counts = {key: (min(bad, requests), requests) for key, bad in self.bad.items()}
+        counts = {key: (min(bad, seen[key]), seen[key]) for key, bad in self.bad.items()}
         self.judgement = bounds.judge(self._bounds, counts, CONFIDENCE)
         return self.judgement
 
     def to_record(self, of: tuple[str, str, str]) -> RuleCounts:
         """As the endpoint's record keeps it, to go on after a restart."""
-        return RuleCounts(of, self.requests, dict(self.bad))
+        return RuleCounts(of, self.requests, dict(self.bad), self.unanswered)
 
     @classmethod
     def of(cls, rule: Rule, record: RuleCounts) -> Judge:
         """What `to_record` gave, for the same rule."""
-        return cls(rule, record.requests, dict(record.bad))
+        return cls(rule, record.requests, record.unanswered, dict(record.bad))

@@ -10,8 +10,8 @@ from .predictor import Predictor
 KIND = b"text/plain; version=0.0.4; charset=utf-8"
 
 
-def text(name: str, predictor: Predictor, counts: Mapping[str, Counts], refused: Mapping[int, int]) -> bytes:
-    """All metrics of an endpoint: by version, then its own."""
+def text(name: str, predictor: Predictor, counts: Mapping[str, Counts], answers: Mapping[int, int]) -> bytes:
+    """All metrics of an endpoint: by version, then its own. answers: how many of each status were given."""
     lines: list[str] = []
     by_version = sorted(counts.items())
     for metric, what, field in (
@@ -27,8 +27,12 @@ def text(name: str, predictor: Predictor, counts: Mapping[str, Counts], refused:
     for uri, item in by_version:
         lines += _histogram(name, uri, item)
     own = _labels(name)
-    statuses = ((_labels(name, status=str(status)), count) for status, count in sorted(refused.items()))
-    lines += _metric("refused_total", "counter", "Requests that were answered without a prediction.", statuses)
+    for metric, what, by_status in (
+        ("answers_total", "Answers to requests of any kind.", answers),
+        ("refused_total", "Requests that were answered without a prediction.", predictor.refused),
+    ):
+        statuses = ((_labels(name, status=str(status)), count) for status, count in sorted(by_status.items()))
+        lines += _metric(metric, "counter", what, statuses)
     for metric, kind, what, value in (
         ("canary_share", "gauge", "Share of the keys that the canary gets.", predictor.routes.canary_share),
         ("waiting_rows", "gauge", "Rows taken and not yet answered.", predictor.waiting_rows),

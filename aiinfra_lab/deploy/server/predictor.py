@@ -175,10 +175,8 @@ class Predictor:
             if not canary or champion is None:
                 raise
             parsed = champion.model.reader.read(envelope.rows)
-            version.counts.errors += 1
             if self.routes.judge:
-                # Only as an error: the canary has spent no time on it, and so is not slow.
-                self.routes.judge.add(0.0, failed=True)
+                self.routes.judge.add(None, failed=True)
             return champion, False, parsed
 
     def _answer(self, request: _Pending, answer: Answer) -> None:
@@ -189,18 +187,17 @@ class Predictor:
             _prediction(row_id or f"{request.id}-{at}", score, problem)
             for at, (row_id, score) in enumerate(zip(request.parsed.ids, scores, strict=True))
         ]
-        failed = any(item.error for item in predictions)
+        failed, is_answered = any(item.error for item in predictions), not all(item.error for item in predictions)
         uri = request.version.model.uri
         request.respond(
-            500 if all(item.error for item in predictions) else 200,
-            self._encode(Predictions(request.id, uri, predictions)),
+            200 if is_answered else 500, self._encode(Predictions(request.id, uri, predictions))
         )
         self.waiting -= 1
         request.version.counts.add(latency_ms, len(predictions), failed)
         # The routes may have changed while it was predicted: a canary is not judged by what an earlier one did.
         judge = self.routes.judge
         if judge and request.canary and request.version is self.routes.canary:
-            judge.add(latency_ms, failed=failed)
+            judge.add(latency_ms if is_answered else None, failed=failed)
         self._log(request, predictions, latency_ms)
 
     def _log(self, request: _Pending, predictions: list[RowPrediction], latency_ms: float) -> None:

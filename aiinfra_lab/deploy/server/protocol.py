@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
@@ -28,8 +28,8 @@ MAX_PIPELINED = 64
 
 _REASONS = {
     200: "OK", 400: "Bad Request", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed",
-    408: "Request Timeout", 413: "Content Too Large", 422: "Unprocessable Content",
-    431: "Request Header Fields Too Large", 500: "Internal Server Error", 503: "Service Unavailable",
+    408: "Request Timeout", 413: "Content Too Large", 415: "Unsupported Media Type", 417: "Expectation Failed",
+    422: "Unprocessable Content", 431: "Request Header Fields Too Large", 500: "Internal Server Error", 503: "Service Unavailable",
 }  # fmt: skip
 _HEADS = {status: f"HTTP/1.1 {status} {reason}\r\ncontent-type: ".encode() for status, reason in _REASONS.items()}
 _LONG_HEAD = (431, f"the head of a request may have at most {MAX_HEAD} bytes")
@@ -45,33 +45,47 @@ Handler = Callable[["Request"], None]
 class Request:
     """One request, complete, and the place of its answer in the connection's order.
 
+    host: whom the client believes to ask, by name or address; empty when it did not say so, which HTTP/1.0 allows.
     from_page: whether a browser sent it on behalf of a page. keep: whether the connection stays open afterwards.
+    must_say_keep: whether the client takes the connection for closed unless it is told that it stays open.
     """
 
     connection: Connection
     method: bytes
     path: bytes
+    host: bytes
     body: bytes
     from_page: bool
     keep: bool
+    must_say_keep: bool = False
     answer: bytes = b""
 
     def respond(self, status: int, body: bytes, kind: bytes = JSON, extra: bytes = b"") -> None:
-        """Answer it; to be called once. It is sent when every request before it has been answered."""
+        """Answer it; to be called once. A HEAD gets no body. It is sent when every request before it has been answered."""
         if status == 503:
             extra += b"retry-after: 1\r\n"
         if not self.keep:
             extra += b"connection: close\r\n"
-        self.answer = b"%b%b\r\ncontent-length: %d\r\n%b\r\n%b" % (_HEADS[status], kind, len(body), extra, body)
+        elif self.must_say_keep:
+            extra += b"connection: keep-alive\r\n"
+        self.connection.server.answers[status] += 1
+        head = b"%b%b\r\ncontent-length: %d\r\n%b\r\n" % (_HEADS[status], kind, len(body), extra)
+        self.answer = head if self.method == b"HEAD" else head + body
         self.connection.flush()
 
 
 class Server:
-    """All connections of one listening socket. `handler` gets each complete request."""
+    """All connections of one listening socket. `handler` gets each complete request.
 
-    def __init__(self, handler: Handler, loop: asyncio.AbstractEventLoop) -> None:
+    answers: how many answers of each status were given. refused: those among them that the protocol itself gave; a
+    handler may go on counting in it.
+    """
+
+    def __init__(self, handler: Handler, loop: asyncio.AbstractEventLoop, refused: Counter[int] | None = None) -> None:
         self.handler = handler
         self.loop = loop
+        self.answers: Counter[int] = Counter()
+        self.refused: Counter[int] = Counter() if refused is None else refused
         self.connections: set[Connection] = set()
         self.draining = False
         self._sweeper = loop.call_later(SWEEP_S, self._sweep)
@@ -79,6 +93,16 @@ class Server:
     def connect(self) -> Connection:
         """The protocol of a new connection."""
         return Connection(self)
+
+    def make_room(self) -> bool:
+        """Close the connection that has been idle for longest; False when none is."""
+        idle = [connection for connection in self.connections if connection.is_idle]
+        if not idle:
+            return False
+        longest = min(idle, key=lambda connection: connection.idle_since)
+        longest.close_when_idle()
+        self.connections.discard(longest)  # its `connection_lost` comes later, and its place is taken now
+        return True
 
     def drain(self) -> None:
         """Close idle connections now, and every other one after its last answer."""
@@ -103,18 +127,18 @@ class Connection(asyncio.Protocol):
     """One client."""
 
     def __init__(self, server: Server) -> None:
-        self._server = server
+        self.server = server
         self._parser = httptools.HttpRequestParser(self)
         self._pending: deque[Request] = deque()
         self._transport: asyncio.Transport | None = None
-        self._deadline = 0.0
+        self._deadline = self.idle_since = 0.0
         self._refused = self._last = self._choked = False
         self._complete = 0
         self._fault: tuple[int, str] | None = None
         self._clear()
 
     def _clear(self) -> None:
-        self._url = b""
+        self._url = self._host = b""
         self._body: list[bytes] = []
         self._head_bytes = self._head_parts = self._body_bytes = 0
         self._started = self._in_head = self._from_page = self._expects = False
@@ -124,14 +148,16 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # A stream's transport always: uvloop's has no common base class with asyncio's.
         self._transport = cast(asyncio.Transport, transport)
-        if len(self._server.connections) >= MAX_CONNECTIONS or self._server.draining:
+        is_full = len(self.server.connections) >= MAX_CONNECTIONS
+        if self.server.draining or (is_full and not self.server.make_room()):
             self._transport.abort()
             return
-        self._server.connections.add(self)
-        self._deadline = self._server.loop.time() + HEAD_S
+        self.server.connections.add(self)
+        self.idle_since = self.server.loop.time()
+        self._deadline = self.idle_since + HEAD_S
 
     def connection_lost(self, problem: Exception | None) -> None:
-        self._server.connections.discard(self)
+        self.server.connections.discard(self)
         self._transport = None
         self._pending.clear()
 
@@ -172,7 +198,7 @@ class Connection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         self._clear()
         self._started = self._in_head = True
-        self._deadline = self._server.loop.time() + HEAD_S
+        self._deadline = self.server.loop.time() + HEAD_S
 
     def on_url(self, url: bytes) -> None:
         self._url += url
@@ -187,12 +213,22 @@ class Connection(asyncio.Protocol):
         elif lower == b"origin":
             # A browser sets it on what a page posts, and the page cannot take it away.
             self._from_page = True
+        elif lower == b"host":
+            if self._host:
+                self._stop(400, "a request has one Host")
+            self._host = value
         elif lower == b"expect":
+            if value.lower() != b"100-continue":
+                self._stop(417, "only 100-continue can be expected")
             self._expects = True
+        elif lower == b"content-encoding" and value.lower() != b"identity":
+            self._stop(415, "a body is read as it is, without gzip or another encoding: send plain JSON")
 
     def on_headers_complete(self) -> None:
+        if not self._host and self._parser.get_http_version() == "1.1":
+            self._stop(400, "a request of HTTP/1.1 has a Host")
         self._in_head = False
-        self._deadline = self._server.loop.time() + BODY_S
+        self._deadline = self.server.loop.time() + BODY_S
         # Not while an answer is due: it would come before that one, and seem to belong to its request.
         if self._expects and not self._pending and self._transport:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -206,17 +242,19 @@ class Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         self._started = False
         self._complete += 1
-        keep = self._parser.should_keep_alive() and not self._parser.should_upgrade() and not self._server.draining
+        keep = self._parser.should_keep_alive() and not self._parser.should_upgrade() and not self.server.draining
         self._last = not keep
         parts, method = self._body, self._parser.get_method()
         body = parts[0] if len(parts) == 1 else b"".join(parts)
-        request = Request(self, method, self._url, body, self._from_page, keep)
+        must_say_keep = keep and self._parser.get_http_version() == "1.0"
+        request = Request(self, method, *self._target(), body, self._from_page, keep, must_say_keep)
         self._pending.append(request)
         try:
-            self._server.handler(request)
+            self.server.handler(request)
         except Exception:  # noqa: BLE001  # a fault of ours must reach the log and the client, not end the server
             _log.exception("a request failed")
             if not request.answer:
+                self.server.refused[500] += 1
                 request.respond(500, b'{"error":{"what":"the endpoint failed; its log says more"}}')
 
     # ---- ours ----
@@ -233,6 +271,11 @@ class Connection(asyncio.Protocol):
             self._rest()
         elif len(pending) <= MAX_PIPELINED:
             self._pace()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no answer is due and no request has begun; since `idle_since`, in the loop's time."""
+        return not self._pending and not self._started and not self._refused and self._transport is not None
 
     def close_when_idle(self) -> None:
         """Close now, or after the answers that are due."""
@@ -261,12 +304,20 @@ class Connection(asyncio.Protocol):
             # Closing now would reset the connection, and the client would lose the answer it has not read yet.
             with contextlib.suppress(OSError, RuntimeError):
                 self._transport.write_eof()
-            self._deadline = self._server.loop.time() + LINGER_S
-        elif self._last or self._server.draining:
+            self._deadline = self.server.loop.time() + LINGER_S
+        elif self._last or self.server.draining:
             self._transport.close()
         else:
-            self._deadline = self._server.loop.time() + IDLE_S
+            self.idle_since = self.server.loop.time()
+            self._deadline = self.idle_since + IDLE_S
             self._pace()
+
+    def _target(self) -> tuple[bytes, bytes]:
+        """Path and host. What is sent as to a proxy, `http://host/path`, names its host there."""
+        if self._url.startswith(b"/") or b"://" not in self._url:
+            return self._url, self._host
+        host, _, path = self._url.partition(b"://")[2].partition(b"/")
+        return b"/" + path, host
 
     def _count_head(self, length: int) -> None:
         # Counted by its parts too: head and body may come in one piece of data.
@@ -282,8 +333,9 @@ class Connection(asyncio.Protocol):
         """Answer with the refusal after what is due, and take nothing more from this client."""
         # `flush` ends a connection only when no request has begun, and the one that has will never be complete.
         self._refused, self._started, self._in_head = True, False, False
-        request = Request(self, b"", b"", b"", from_page=False, keep=False)
+        request = Request(self, b"", b"", b"", b"", from_page=False, keep=False)
         self._pending.append(request)
+        self.server.refused[status] += 1
         request.respond(status, b'{"error":{"what":"%b"}}' % what.encode())
 
     def _pace(self) -> None:

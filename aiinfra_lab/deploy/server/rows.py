@@ -52,6 +52,8 @@ class Parsed:
 
 _envelope = msgspec.json.Decoder(Envelope)
 _anything = msgspec.json.Decoder()
+# Of text that is no UTF-8, and of JSON that is nested too deeply, msgspec raises no error of its own.
+_NO_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def open_envelope(body: bytes) -> Envelope:
@@ -60,7 +62,7 @@ def open_envelope(body: bytes) -> Envelope:
         return _envelope.decode(body)
     except msgspec.ValidationError as problem:
         raise Refusal(422, f'{problem}; send {{"rows": [{{…}}], "key": "optional"}}') from None
-    except msgspec.DecodeError as problem:
+    except _NO_JSON as problem:
         raise Refusal(400, f"{problem}; a missing value is null: NaN and Infinity are no JSON") from None
 
 
@@ -86,10 +88,9 @@ class Reader:
         """The rows; Refusal 422 that names row and column."""
         try:
             rows = self._decode(raw)
-        except msgspec.ValidationError as problem:
-            return self._read_slowly(raw, problem)
-        # msgspec raises RecursionError for JSON that is nested too deeply, and no error of its own.
-        except (msgspec.DecodeError, RecursionError) as problem:
+        except msgspec.ValidationError:
+            return self._read_slowly(raw)
+        except _NO_JSON as problem:
             raise Refusal(400, str(problem)) from None
         _count(rows)
         ids: list[str | None] = []
@@ -98,10 +99,10 @@ class Reader:
             row.row_id = msgspec.UNSET  # it has a place of its own in the log
         return Parsed([self._values(row) for row in rows], ids, rows)
 
-    def _read_slowly(self, raw: msgspec.Raw, problem: Exception) -> Parsed:
+    def _read_slowly(self, raw: msgspec.Raw) -> Parsed:
         try:
             rows = _anything.decode(raw)
-        except (msgspec.DecodeError, RecursionError):
+        except _NO_JSON as problem:
             raise Refusal(400, str(problem)) from None
         if not isinstance(rows, list):
             raise Refusal(422, "rows is a list of objects")
