@@ -19,7 +19,7 @@ export class Panel extends Widget {
   private readonly ended = new Section('Recently ended');
   private readonly empty = element('div', 'aiinfra-Panel-empty');
   private rev = 0;
-  private unread = false; // a Stop that was refused is told until the next one is pressed
+  private refused: Card | undefined; // a Stop that was refused is told until the next one is pressed, or it has ended
   private clock = 0; // server's clock minus ours, in seconds
 
   constructor(
@@ -67,6 +67,7 @@ export class Panel extends Widget {
     try {
       this.take(await this.api.items(this.rev));
     } catch (error) {
+      this.refused = undefined; // told until the server answers again
       this.complain(error);
       if (error instanceof ApiError && error.missing) {
         void this.poll.stop(); // asking again would only fill the server's log; the button starts it again
@@ -78,9 +79,6 @@ export class Panel extends Widget {
 
   private take(answer: Items): void {
     const focused = this.focused(); // looked at first: a button that is hidden has lost it already
-    if (!this.unread) {
-      this.trouble.replaceChildren();
-    }
     if (this.rev === 0 || answer.rev < this.rev) {
       this.keepOnly(new Set(answer.items.map(item => item.job)));
     }
@@ -91,6 +89,12 @@ export class Panel extends Widget {
     }
     for (const card of this.cards.values()) {
       card.update(card.thing, this.now); // the time that has passed
+    }
+    if (this.refused && !isLive(this.refused.thing)) {
+      this.refused = undefined;
+    }
+    if (!this.refused) {
+      this.trouble.replaceChildren();
     }
     setText(this.workspace, answer.workspace === null ? '' : `Workspace ${answer.workspace}`);
     this.arrange(focused);
@@ -117,7 +121,7 @@ export class Panel extends Widget {
     this.live.hold(live);
     this.ended.hold(ended);
     if (focused && !isLive(focused.thing)) {
-      (live[0] ?? this.heading).focus(); // its button is gone: keep the keyboard in the panel
+      this.heading.focus(); // its button is gone: not to another one, which a further Enter would press
     }
     const count = live.length === 1 ? '1 thing lives' : `${live.length || 'no'} things live`;
     const stopping = live.filter(card => card.thing.state === 'stopping').map(card => card.thing.name);
@@ -145,7 +149,7 @@ export class Panel extends Widget {
 
   private async stop(card: Card): Promise<void> {
     const before = card.thing;
-    this.unread = false;
+    this.refused = undefined;
     this.trouble.replaceChildren();
     card.update({ ...before, state: 'stopping', stoppable: false }, this.now);
     this.arrange();
@@ -154,7 +158,7 @@ export class Panel extends Widget {
     } catch (error) {
       card.update(before, this.now);
       this.arrange();
-      this.unread = true;
+      this.refused = card;
       this.complain(error, `${kind(before)} ${before.name} was not stopped.`);
     }
     void this.poll.refresh();
