@@ -61,9 +61,12 @@ class Checkup(Result):
     findings: tuple[checks.HealthFinding, ...]
 
     def card(self) -> Card:
-        rows = [(finding.state, finding.what, finding.detail, finding.fix) for finding in self.findings]
+        ordered = sorted(self.findings, key=lambda finding: ("bad", "off", "ok").index(finding.state))
+        rows = [(finding.state, finding.what, finding.detail, finding.fix) for finding in ordered]
         state = "ok" if self.ok else "has problems"
-        return Card(self.uri, state, header=("", "what", "found", "fix"), rows=rows)
+        # Only what is well may be cut: the rest is all that somebody looks here for.
+        max_rows = max(MAX_ROWS, sum(finding.state != "ok" for finding in ordered))
+        return Card(self.uri, state, header=("", "what", "found", "fix"), rows=rows, max_rows=max_rows)
 
 
 @dataclass(frozen=True)

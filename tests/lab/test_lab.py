@@ -70,6 +70,14 @@ def test_check_is_well_here(workspace):
     assert found["store"] == found["workspace"] == found["data.versions on dvc"] == "ok"
 
 
+def test_the_card_of_check_begins_with_what_is_not_well_and_cuts_none_of_it():
+    found = [checks.HealthFinding("ok", f"setting {number}", "") for number in range(30)]
+    found += [checks.HealthFinding("off", f"old {number}", "", "`%lab rm --expired`") for number in range(25)]
+    found.append(checks.HealthFinding("bad", "store", "it is damaged"))
+    lines = lab.Checkup("lab:check", False, tuple(found)).card().text().splitlines()
+    assert [line.split()[0] for line in lines[2:]] == ["bad", *["off"] * 25, "…"]
+
+
 def test_check_names_the_line_that_mends_a_missing_default(workspace, monkeypatch):
     broken = {"default": Provider("x:Y", "", "no_such_package", "what it is")}
     monkeypatch.setitem(providers.TABLE, "data.versions", broken)
