@@ -129,6 +129,14 @@ def test_a_run_in_a_session_is_paid_by_the_session(took):
     assert [part.note for part in cost.show().parts if part.uri == "train:delay@1"] == ["paid by gpu:trainer"]
 
 
+def test_a_run_costs_what_the_start_of_its_session_cost_that_it_ran_in(took):
+    took("gpu:trainer", 2 * HOUR, 3 * HOUR, usd_per_hour=300.0)
+    took("gpu:trainer", 0.0, 2 * HOUR, usd_per_hour=3.0)
+    took("train:delay@1", 0.5 * HOUR, 1.5 * HOUR, within="gpu:trainer")
+    took("train:delay@2", 2 * HOUR, 3 * HOUR, within="gpu:trainer")
+    assert [cost.show(f"train:delay@{number}").spent_usd for number in (1, 2)] == [3.0, 300.0]
+
+
 def test_a_run_in_a_session_that_nobody_knows_any_more_costs_nothing(took):
     took("train:delay@1", 0.0, HOUR, within="gpu:gone")
     assert cost.show("train:delay@1").spent_usd == 0.0
