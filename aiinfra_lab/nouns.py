@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -222,6 +222,9 @@ class Noun(Generic[B]):
     def keepings(self) -> Sequence[Keeping]:
         """The files that it keeps for people for a while, and under which settings."""
         return []
+
+    def before_freeing(self, paths: Collection[Path]) -> None:
+        """Write down what only these files tell of its things: they are about to be deleted."""
 
     def reconcile(self) -> Sequence[str]:
         """Bring what other tools hold of its things into line with our records; what was done, a sentence each."""

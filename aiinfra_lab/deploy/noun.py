@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+
+from msgspec.structs import replace
 
 from .. import jobs, nouns
 from ..errors import LabError, NotFound, did_you_mean
 from ..jobs.record import folder_of
 from ..nouns import Keeping, Notice, Noun, Observation, Reference, Span
 from ..resolve import resolve
-from ..store import Record, open_store
+from ..store import Record, open_store, update
 from ..uris import Uri
 from . import lifecycle
 from .base import State
@@ -66,6 +69,13 @@ class DeployNoun(Noun[EndpointRecord]):
 
     def keepings(self) -> Sequence[Keeping]:
         return [Keeping(LOG_SETTING, LOG_GIB, tuple(log_files()))]
+
+    def before_freeing(self, paths: Collection[Path]) -> None:
+        """The folder of a job has its last heartbeat, which may be all that tells when the endpoint ended."""
+        freed = {path.name for path in paths}
+        for record, _ in lifecycle.observe_all(open_store().list(EndpointRecord, skip_unreadable=True)):
+            if freed & {record.body.job, *(span.job for span in record.body.earlier_spans)}:
+                update(open_store(), EndpointRecord, record.name, lambda body: _with_ends(body, freed))
 
     def notices(self) -> Sequence[Notice]:
         """An endpoint serves versions, an alias names one: when they differ, somebody may be surprised."""
@@ -153,6 +163,16 @@ def _ended_at(span: EndpointSpan) -> float:
     if span.ended_at and not (beat_at and span.ended_at - beat_at > SILENT_S):
         return span.ended_at
     return max(span.started_at, beat_at or span.ended_at or _job_ended_at(span.job) or span.started_at)
+
+
+def _with_ends(body: EndpointRecord, jobs_freed: Collection[str]) -> EndpointRecord | None:
+    this = EndpointSpan(body.started_at, body.ended_at, body.job)
+    earlier = tuple(
+        replace(span, ended_at=_ended_at(span)) if span.job in jobs_freed else span for span in body.earlier_spans
+    )
+    ended_at = _ended_at(this) if body.job in jobs_freed and not body.is_open else body.ended_at
+    ended = replace(body, ended_at=ended_at, earlier_spans=earlier)
+    return None if ended == body else ended
 
 
 def _last_beat_at(job: str) -> float | None:

@@ -5,9 +5,10 @@ import time
 
 import pytest
 
-from aiinfra_lab import deploy, jobs, nouns
+from aiinfra_lab import deploy, jobs, lab, nouns
 from aiinfra_lab.deploy.record import EndpointRecord, EndpointSpan, Rollback, VersionCounts
 from aiinfra_lab.errors import NotFound
+from aiinfra_lab.jobs import JobRecord
 from aiinfra_lab.nouns import Reference
 from aiinfra_lab.store import Record, open_store
 from tests import records
@@ -48,6 +49,19 @@ def test_a_live_endpoint_is_observed_with_its_job_until_it_ends(noun, workspace)
     jobs.wait(running.id, timeout_s=30)
     [seen] = noun.watched()
     assert (seen.state, seen.is_live, seen.ended_at is not None) == ("stopped", False, True)
+
+
+@pytest.mark.parametrize("is_earlier", [True, False])
+def test_freeing_a_jobs_folder_does_not_change_when_its_endpoint_ended(noun, workspace, is_earlier):
+    started, at = 1000.0, {"started_at": 1000.0, "ended_at": 1000.0 + 9 * HOUR}
+    name = job(workspace, "x", beat_at=started + HOUR)
+    open_store().commit([Record.new(name, JobRecord(subject="deploy:delay", state="lost", **at))])
+    earlier = (EndpointSpan(started, None, name),)
+    put("delay", outcome="lost", **({"earlier_spans": earlier} if is_earlier else {"job": name, **at}))
+    before = [span.duration_s for span in noun.spans()]
+    assert [file.uri for file in lab.rm(expired=True).files] == ["deploy:delay"]
+    assert [span.duration_s for span in noun.spans()] == before
+    assert HOUR in before
 
 
 def test_an_end_is_written_once_for_all(noun, monkeypatch):
