@@ -12,6 +12,7 @@ from .. import jobs, nouns
 from ..errors import LabError, NotFound, did_you_mean
 from ..jobs.record import folder_of
 from ..nouns import Keeping, Notice, Noun, Observation, Reference, Span
+from ..providers import Patience
 from ..resolve import resolve
 from ..store import Record, open_store, update
 from ..uris import Uri
@@ -78,8 +79,10 @@ class DeployNoun(Noun[EndpointRecord]):
                 update(open_store(), EndpointRecord, record.name, lambda body: _with_ends(body, freed))
 
     def notices(self) -> Sequence[Notice]:
-        """An endpoint serves versions, an alias names one: when they differ, somebody may be surprised."""
-        return list(filter(None, map(_notice, open_store().list(EndpointRecord, skip_unreadable=True))))
+        """What does not serve though it should, and what serves another version than the champion."""
+        seen = lifecycle.observe_all(open_store().list(EndpointRecord, skip_unreadable=True))
+        found = [(_unwell(record, state), _other_champion(record)) for record, state in seen]
+        return [notice for each in found for notice in each if notice]
 
     def references(self) -> Sequence[Reference]:
         return [reference for record in open_store().list(EndpointRecord) for reference in _references(record)]
@@ -118,7 +121,27 @@ def _references(record: Record[EndpointRecord]) -> Iterator[Reference]:
             yield Reference(model, f"{record.uri} serves", f"stop it first: `%deploy stop {record.name}`")
 
 
-def _notice(record: Record[EndpointRecord]) -> Notice | None:
+def _unwell(record: Record[EndpointRecord], state: State | LabError) -> Notice | None:
+    if isinstance(state, LabError):
+        return Notice(record.uri, f"cannot tell: {state.what}", state.fix)
+    body, stop = record.body, f"`%deploy stop {record.name}`"
+    again = f"`%deploy start {record.name} --model {body.champion or body.canary or 'models:NAME@N'}`"
+    if not state.is_live and not body.stopped_at:
+        return Notice(record.uri, _detail(body, state), f"{again} starts it again, {stop} leaves it ended")
+    if state.word in ("starting", "running") and not _is_answering(record):
+        return Notice(record.uri, "it does not answer", f"{stop}, then {again}; `%deploy log {record.name}` says more")
+    return None
+
+
+def _is_answering(record: Record[EndpointRecord]) -> bool:
+    """Whether it serves anything, or may still be coming up."""
+    target = lifecycle.target_of(record)
+    is_new = time.time() - record.body.started_at < Patience.of(target, "ready", lifecycle.READY_S).within_s
+    return is_new or target.serving(record.body.job).generation > 0
+
+
+def _other_champion(record: Record[EndpointRecord]) -> Notice | None:
+    """An endpoint serves versions, an alias names one: when they differ, somebody may be surprised."""
     served = record.body.champion
     if not served or record.body.stopped_at:
         return None

@@ -131,6 +131,31 @@ def test_what_lives_costs_until_now(noun, workspace):
     assert span.ended_at - span.started_at >= 10
 
 
+def test_what_should_serve_and_does_not_is_a_notice_until_it_is_stopped(noun):
+    put("delay", champion="models:delay@1", outcome="lost")
+    put("over", champion="models:delay@1", outcome="stopped", stopped_at=1.0)
+    (notice,) = noun.notices()
+    assert (notice.uri, notice.detail) == ("deploy:delay", "its process vanished without a word")
+    assert "`%deploy start delay --model models:delay@1`" in notice.fix
+    deploy.stop("delay")
+    assert noun.notices() == []
+
+
+def test_an_endpoint_that_lives_and_does_not_answer_is_a_notice(noun):
+    running = jobs.start("deploy:delay", ["sleep", "60"])
+    until(lambda: jobs.poll(running.id).state == "running")
+    record = put("delay", job=running.id, started_at=time.time(), champion="models:delay@1")
+    assert noun.notices() == []
+    open_store().commit([record.with_(started_at=time.time() - HOUR)])
+    assert [notice.detail for notice in noun.notices()] == ["it does not answer"]
+
+
+def test_an_endpoint_whose_target_cannot_be_asked_is_a_notice(noun):
+    put("delay", on="moon", job="x")
+    (notice,) = noun.notices()
+    assert (notice.detail.startswith("cannot tell: "), notice.fix != "") == (True, True)
+
+
 def test_names_are_what_may_be_written(noun):
     put("delay", outcome="stopped")
     assert list(noun.names()) == ["delay"]

@@ -16,6 +16,7 @@ from aiinfra_lab.providers import Provider
 from aiinfra_lab.store import Event, Record, open_store
 from aiinfra_lab.testing.store import Note
 from tests import records
+from tests.conftest import end_supervisor, until
 
 
 @pytest.fixture
@@ -98,6 +99,24 @@ def test_check_names_an_endpoint_that_does_not_serve_the_champion(workspace):
     found = {item.what: item for item in lab.check(report=True).findings}["deploy:delay"]
     assert "while the champion is models:delay@8" in found.detail
     assert found.fix == "`%deploy start delay --model models:delay@8`"
+
+
+def test_check_names_a_supervisor_that_is_gone_and_lab_start_brings_it_back(workspace):
+    lab.start()
+    job = jobs.start("deploy:delay", ["sleep", "600"])
+    until(lambda: jobs.poll(job.id).state == "running")
+    assert "lab:supervisor" not in {item.what for item in lab.check(report=True).findings}
+    end_supervisor(workspace)
+    found = {item.what: item for item in lab.check(report=True).findings}["lab:supervisor"]
+    assert (found.state, found.fix) == ("off", "`%lab start` brings it back")
+    assert lab.start().notes != ()
+    assert jobs.is_watched()
+
+
+def test_a_session_whose_machines_cannot_be_asked_is_a_finding(workspace):
+    records.session("trainer", provider="moon", handle="x")
+    found = {item.what: item for item in lab.check(report=True).findings}["gpu:trainer"]
+    assert (found.detail.startswith("cannot tell: "), found.fix) == (True, "`%gpu show trainer` says what helps")
 
 
 def test_a_damaged_store_is_a_finding_with_the_command_that_mends_it(workspace):
