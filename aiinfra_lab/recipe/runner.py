@@ -18,7 +18,7 @@ from . import outputs
 from .base import Executor, Outcome, Recipe, RecipeStep, Value
 from .declaration import resolve
 from .history import KIND, runs
-from .plan import earlier, made, notebook_digest, step_key
+from .plan import earlier, file_digest, made, step_key
 from .record import EndState, Output, RunRecord, StepRecord
 from .stopping import stop_requests
 
@@ -189,7 +189,7 @@ class RecipeRunner:
             "state": ended.state,
             "values": ended.values,
             "notebook": step.notebook.name,
-            "notebook_sha256": notebook_digest(step.notebook),
+            "notebook_sha256": file_digest(step.notebook),
         }
         return Event("recipe run", self._run.uri, used, (self._run.uri, *ended.made.values()), detail)
 
