@@ -77,7 +77,7 @@ class StepSpan:
         """Its seconds; of one that has not ended until now when its run is live, else none that could be told."""
         if self.duration_s is None and self.began_at is not None and is_live:
             return max(0.0, time.time() - self.began_at)
-        return self.duration_s or 0.0
+        return max(0.0, self.duration_s or 0.0)  # a clock may have been set back meanwhile
 
 
 @dataclass(frozen=True, slots=True)

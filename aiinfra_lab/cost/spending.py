@@ -67,7 +67,9 @@ def _machine_usd(found: Iterable[Spending]) -> float:
     """Sweep over time; at any moment the machine costs what the dearest span on it says."""
     edges: list[tuple[float, int, float]] = []
     for item in found:
-        edges += [(item.span.started_at, 1, item.usd_per_hour), (item.span.ended_at, -1, item.usd_per_hour)]
+        # Where a clock was set back, an end lies before its start: that took no time.
+        ended_at = max(item.span.started_at, item.span.ended_at)
+        edges += [(item.span.started_at, 1, item.usd_per_hour), (ended_at, -1, item.usd_per_hour)]
     running: Counter[float] = Counter()
     spent, last = 0.0, 0.0
     for at, step, rate in sorted(edges):

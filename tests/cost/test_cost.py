@@ -151,6 +151,16 @@ def test_without_a_price_the_settings_price_of_this_machine_counts(took, monkeyp
     assert cost.show().spent_usd == pytest.approx(0.2)
 
 
+def test_what_ended_before_it_began_took_no_time_and_the_sum_is_that_of_its_parts(took, monkeypatch):
+    monkeypatch.setenv("AIINFRA_COST_MACHINE_USD_PER_HOUR", "3600")
+    took("train:delay@1", 1000.0, 900.0)
+    took("train:delay@2", 950.0, 960.0)
+    took("recipe:flights@1", 5000.0, 5000.0, steps=(StepSpan("train", "done", 5000.0, -3.0),))
+    shown = cost.show()
+    assert (shown.spent_usd, sum(part.spent_usd for part in shown.parts)) == (10.0, 10.0)
+    assert cost.show("recipe:flights").parts[0].duration_s == 0.0
+
+
 def test_what_goes_on_says_so(took):
     took("train:delay@1", 0.0, HOUR, is_live=True)
     assert cost.show("train:delay@1").parts[0].note == "goes on"
