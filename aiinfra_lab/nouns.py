@@ -182,6 +182,9 @@ class Noun(Generic[B]):
         """What its own `ls` lists, the last made first."""
         records = self._present()
         seen = {item.uri: item.state for item in self.observe(records)}
+        # To observe may write down ends: read again, or the next look would show another time and order than this one.
+        if _is_overtaken(records):
+            records = self._present()
         return [Thing(record.uri, record.updated_at, seen.get(record.uri, "")) for record in records]
 
     def names(self) -> Sequence[str]:
@@ -250,6 +253,16 @@ class Noun(Generic[B]):
         if self.kind is None:
             return []
         return [record for record in open_store().list(self.kind, skip_unreadable=True) if not record.body.is_removed]
+
+
+def _is_overtaken(records: Sequence[Record[Any]]) -> bool:
+    """Whether something of their kind was written since they were read."""
+    from .store import open_store
+
+    if not records:
+        return False
+    newest = max(record.rev for record in records)
+    return any(key.kind == records[0].kind for key in open_store().changed(newest))
 
 
 def find(noun: str) -> Noun[Any]:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 
 from ..errors import NotFound
-from ..nouns import Noun, Notice, Observation, Span
+from ..nouns import Notice, Noun, Observation, Span
 from ..resolve import resolve
 from ..store import Record, open_store
 from . import sessions, starting

@@ -66,7 +66,9 @@ def test_the_content_of_a_file_that_is_named_changes_the_key(step, notebook, wor
     assert key(step, values) != before
 
 
-@pytest.mark.parametrize("text", ["", ".", "..", "a" * 5000 + ".csv", "no\0path.csv", "../.aiinfra/x.csv", "/etc/hostname"])
+@pytest.mark.parametrize(
+    "text", ["", ".", "..", "a" * 5000 + ".csv", "no\0path.csv", "../.aiinfra/x.csv", "/etc/hostname"]
+)
 def test_a_text_that_names_no_file_of_the_project_counts_as_a_text(step, workspace, text):
     before = key(step, {"path": text})
     (workspace / ".aiinfra").mkdir(exist_ok=True)
