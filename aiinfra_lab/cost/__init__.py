@@ -191,6 +191,10 @@ def _notes(found: list[Spending], rows: int | None, everything: bool) -> Iterato
         yield f"the cloud's price is older than {STALE_DAYS} days; `cost.prices` in aiinfra.toml takes a table of yours"
     if any(item.span.on_machine and not item.usd_per_hour for item in found):
         yield "this machine counts as free: `cost.machine_usd_per_hour` in aiinfra.toml says what an hour of it costs"
+    priced_now = [item for item in found if item.span.on_machine and item.span.usd_per_hour is None]
+    if any(item.usd_per_hour and not item.span.within for item in priced_now):
+        price = show_usd(machine_usd_per_hour())
+        yield f"this machine counts at {price} an hour, as `cost.machine_usd_per_hour` is now, also for what is past"
     if everything and len(found) > 1:
         yield "what ran on this machine at the same time is paid once"
 
