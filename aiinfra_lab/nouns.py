@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -87,7 +87,7 @@ class StepSpan:
         """Its seconds; of one that has not ended until now when its run is live, else none that could be told."""
         if self.duration_s is None and self.began_at is not None and is_live:
             return max(0.0, time.time() - self.began_at)
-        return self.duration_s or 0.0
+        return max(0.0, self.duration_s or 0.0)  # a clock may have been set back meanwhile
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +193,9 @@ class Noun(Generic[B]):
         """What its own `ls` lists, the last made first."""
         records = self._present()
         seen = {item.uri: item.state for item in self.observe(records)}
+        # To observe may write down ends: read again, or the next look would show another time and order than this one.
+        if _is_overtaken(records):
+            records = self._present()
         return [Thing(record.uri, record.updated_at, seen.get(record.uri, "")) for record in records]
 
     def names(self) -> Sequence[str]:
@@ -234,6 +237,9 @@ class Noun(Generic[B]):
         """The files that it keeps for people for a while, and under which settings."""
         return []
 
+    def before_freeing(self, paths: Collection[Path]) -> None:
+        """Write down what only these files tell of its things: they are about to be deleted."""
+
     def reconcile(self) -> Sequence[str]:
         """Bring what other tools hold of its things into line with our records; what was done, a sentence each."""
         return []
@@ -258,6 +264,16 @@ class Noun(Generic[B]):
         if self.kind is None:
             return []
         return [record for record in open_store().list(self.kind, skip_unreadable=True) if not record.body.is_removed]
+
+
+def _is_overtaken(records: Sequence[Record[Any]]) -> bool:
+    """Whether something of their kind was written since they were read."""
+    from .store import open_store
+
+    if not records:
+        return False
+    newest = max(record.rev for record in records)
+    return any(key.kind == records[0].kind for key in open_store().changed(newest))
 
 
 def find(noun: str) -> Noun[Any]:

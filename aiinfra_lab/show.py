@@ -39,8 +39,8 @@ _SHOWN_AS: dict[str, Callable[[float], str]] = {
 class Card:
     """One result as a person sees it.
 
-    title, state: the first line. facts: label and value. header, rows: a table. notes: sentences below.
-    picture: an SVG text, with picture_alt saying the same in words. details: (summary, text) folded away.
+    title, state: the first line. facts: label and value. header, rows: a table, cut after `max_rows`. notes: sentences
+    below. picture: an SVG text, with picture_alt saying the same in words. details: (summary, text) folded away.
     """
 
     title: str
@@ -52,6 +52,7 @@ class Card:
     picture: str = ""
     picture_alt: str = ""
     details: Sequence[tuple[str, str]] = ()
+    max_rows: int = MAX_ROWS
 
     def text(self) -> str:
         """Plain text, aligned."""
@@ -96,10 +97,10 @@ class Card:
         return {"text/plain": self.text(), "text/html": self.html()}
 
     def _shown_rows(self) -> Sequence[Sequence[str]]:
-        return self.rows[:MAX_ROWS]
+        return self.rows[: self.max_rows]
 
     def _more(self) -> list[str]:
-        hidden = len(self.rows) - MAX_ROWS
+        hidden = len(self.rows) - self.max_rows
         return [f"… and {hidden} more"] if hidden > 0 else []
 
 

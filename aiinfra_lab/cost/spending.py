@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from .. import nouns
@@ -30,9 +30,10 @@ def spendings() -> list[Spending]:
     """Everything that took time, newest first; an earlier start of a session or an endpoint stands for itself."""
     spans = [span for noun in nouns.every() for span in noun.spans()]
     here = machine_usd_per_hour()
-    # The newest start comes last, and so its price holds: a run names its session, not the start of it.
-    rates = {span.uri: _rate(span, here) for span in sorted(spans, key=lambda span: span.started_at)}
-    found = [Spending(span, _rate(span, here, rates)) for span in spans]
+    starts: dict[str, list[Span]] = defaultdict(list)
+    for span in sorted(spans, key=lambda span: span.started_at):
+        starts[span.uri].append(span)
+    found = [Spending(span, _rate(_payer(span, starts), here)) for span in spans]
     return sorted(found, key=lambda item: item.span.started_at, reverse=True)
 
 
@@ -51,10 +52,20 @@ def total_usd(found: Iterable[Spending]) -> float:
     return rented + _machine_usd(item for item in paid if item.span.on_machine)
 
 
-def _rate(span: Span, here: float, sessions: Mapping[str, float | None] | None = None) -> float | None:
-    """What an hour of it costs; of a run in a session, what an hour of the session costs; None: nobody knows."""
-    if sessions and span.within:
-        return sessions.get(span.within, 0.0)
+def _payer(span: Span, starts: Mapping[str, Sequence[Span]]) -> Span | None:
+    """Whose price counts: its own or, of a run in a session, that of the start of the session that it began in."""
+    if not span.within:
+        return span
+    sessions = starts.get(span.within, ())
+    # A run names its session, not the start of it. A clock that was set may have put the run before all starts.
+    before = [start for start in sessions if start.started_at <= span.started_at]
+    return before[-1] if before else next(iter(sessions), None)
+
+
+def _rate(span: Span | None, here: float) -> float | None:
+    """What an hour of it costs; nothing of a session that nobody knows any more. None: nobody knows."""
+    if span is None:
+        return 0.0
     return here if span.usd_per_hour is None and span.on_machine else span.usd_per_hour
 
 
@@ -63,7 +74,9 @@ def _machine_usd(found: Iterable[Spending]) -> float:
     edges: list[tuple[float, int, float]] = []
     for item in found:
         rate = item.usd_per_hour or 0.0
-        edges += [(item.span.started_at, 1, rate), (item.span.ended_at, -1, rate)]
+        # Where a clock was set back, an end lies before its start: that took no time.
+        ended_at = max(item.span.started_at, item.span.ended_at)
+        edges += [(item.span.started_at, 1, rate), (ended_at, -1, rate)]
     running: Counter[float] = Counter()
     spent, last = 0.0, 0.0
     for at, step, rate in sorted(edges):

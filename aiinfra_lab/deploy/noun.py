@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+
+from msgspec.structs import replace
 
 from .. import jobs, nouns
 from ..errors import LabError, NotFound, did_you_mean
 from ..jobs.record import folder_of
 from ..nouns import Keeping, Notice, Noun, Observation, Reference, Span, is_overdue
+from ..providers import Patience
 from ..resolve import resolve
-from ..store import Record, open_store
+from ..store import Record, open_store, update
 from ..uris import Uri
 from . import lifecycle
 from .base import State
@@ -68,9 +72,18 @@ class DeployNoun(Noun[EndpointRecord]):
     def keepings(self) -> Sequence[Keeping]:
         return [Keeping(LOG_SETTING, LOG_GIB, tuple(log_files()))]
 
+    def before_freeing(self, paths: Collection[Path]) -> None:
+        """The folder of a job has its last heartbeat, which may be all that tells when the endpoint ended."""
+        freed = {path.name for path in paths}
+        for record, _ in lifecycle.observe_all(open_store().list(EndpointRecord, skip_unreadable=True)):
+            if freed & {record.body.job, *(span.job for span in record.body.earlier_spans)}:
+                update(open_store(), EndpointRecord, record.name, lambda body: _with_ends(body, freed))
+
     def notices(self) -> Sequence[Notice]:
-        """An endpoint serves versions, an alias names one: when they differ, somebody may be surprised."""
-        return list(filter(None, map(_notice, open_store().list(EndpointRecord, skip_unreadable=True))))
+        """What does not serve though it should, and what serves another version than the champion."""
+        seen = lifecycle.observe_all(open_store().list(EndpointRecord, skip_unreadable=True))
+        found = [(_unwell(record, state), _other_champion(record)) for record, state in seen]
+        return [notice for each in found for notice in each if notice]
 
     def references(self) -> Sequence[Reference]:
         return [reference for record in open_store().list(EndpointRecord) for reference in _references(record)]
@@ -118,7 +131,27 @@ def _references(record: Record[EndpointRecord]) -> Iterator[Reference]:
             yield Reference(model, f"{record.uri} serves", f"stop it first: `%deploy stop {record.name}`")
 
 
-def _notice(record: Record[EndpointRecord]) -> Notice | None:
+def _unwell(record: Record[EndpointRecord], state: State | LabError) -> Notice | None:
+    if isinstance(state, LabError):
+        return Notice(record.uri, f"cannot tell: {state.what}", state.fix)
+    body, stop = record.body, f"`%deploy stop {record.name}`"
+    again = f"`%deploy start {record.name} --model {body.champion or body.canary or 'models:NAME@N'}`"
+    if not state.is_live and not body.stopped_at:
+        return Notice(record.uri, _detail(body, state), f"{again} starts it again, {stop} leaves it ended")
+    if state.word in ("starting", "running") and not _is_answering(record):
+        return Notice(record.uri, "it does not answer", f"{stop}, then {again}; `%deploy log {record.name}` says more")
+    return None
+
+
+def _is_answering(record: Record[EndpointRecord]) -> bool:
+    """Whether it serves anything, or may still be coming up."""
+    target = lifecycle.target_of(record)
+    is_new = time.time() - record.body.started_at < Patience.of(target, "ready", lifecycle.READY_S).within_s
+    return is_new or target.serving(record.body.job).generation > 0
+
+
+def _other_champion(record: Record[EndpointRecord]) -> Notice | None:
+    """An endpoint serves versions, an alias names one: when they differ, somebody may be surprised."""
     served = record.body.champion
     if not served or record.body.stopped_at:
         return None
@@ -163,6 +196,16 @@ def _ended_at(span: EndpointSpan) -> float:
     if span.ended_at and not (beat_at and span.ended_at - beat_at > SILENT_S):
         return span.ended_at
     return max(span.started_at, beat_at or span.ended_at or _job_ended_at(span.job) or span.started_at)
+
+
+def _with_ends(body: EndpointRecord, jobs_freed: Collection[str]) -> EndpointRecord | None:
+    this = EndpointSpan(body.started_at, body.ended_at, body.job)
+    earlier = tuple(
+        replace(span, ended_at=_ended_at(span)) if span.job in jobs_freed else span for span in body.earlier_spans
+    )
+    ended_at = _ended_at(this) if body.job in jobs_freed and not body.is_open else body.ended_at
+    ended = replace(body, ended_at=ended_at, earlier_spans=earlier)
+    return None if ended == body else ended
 
 
 def _last_beat_at(job: str) -> float | None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 
 from ..errors import NotFound
-from ..nouns import Noun, Observation, Span, is_overdue
+from ..nouns import Notice, Noun, Observation, Span, is_overdue
 from ..resolve import resolve
 from ..store import Record, open_store
 from . import sessions, starting
@@ -43,6 +43,15 @@ class GpuNoun(Noun[SessionRecord]):
             raise NotFound(f"{record.uri} has ended", f"start it: `%gpu start {record.name}`")
         asked = starting.ask_to_end(sessions.request_stop(record)).body
         return [asked.handle] if asked.handle and asked.is_on_this_machine else []
+
+    def notices(self) -> Sequence[Notice]:
+        """Sessions whose machines cannot be asked: they may live, and cost money."""
+        found = sessions.observe_all(open_store().list(SessionRecord, is_open=True, skip_unreadable=True))
+        return [
+            Notice(each.record.uri, f"cannot tell: {each.why}", f"`%gpu show {each.record.name}` says what helps")
+            for each in found
+            if each.state == "cannot tell"
+        ]
 
     def spans(self) -> Sequence[Span]:
         found = sessions.observe_all(open_store().list(SessionRecord, skip_unreadable=True))

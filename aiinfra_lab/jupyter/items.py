@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
 
 from .. import jobs, nouns
@@ -34,7 +34,8 @@ _DETAILS = {
 class Item:
     """One row of the panel. `since` is when it began to live, or when it ended as far as anybody wrote that down.
 
-    job: what tells it from another start of the same thing: the job's id, or the URI of what has no job here.
+    job: what tells it from another start of the same thing: the URI for what its noun says of it, whether it has a job
+    yet, still or never, and the job's id for an earlier start and for what no noun knows.
     """
 
     uri: str
@@ -96,13 +97,15 @@ def current() -> list[Item]:
     seen: dict[str, Observation] = {}
     for noun in nouns.every():
         try:
-            seen |= {item.job or item.uri: item for item in noun.watched(ENDED_SHOWN)}
+            seen |= {item.uri: item for item in noun.watched(ENDED_SHOWN)}
         except StoreUnavailable:
             raise  # without the noun's own words its things would be listed wrongly
         except LabError:
             continue  # its provider cannot be asked now: its jobs are listed all the same
     # The noun's own view of a job wins: it knows more of its thing than the job does.
-    seen |= {job.name: _of_job(jobs.observe(job)) for job in _jobs() if job.name not in seen}
+    taken = {item.job for item in seen.values()}
+    others = [job for job in _jobs() if job.name not in taken and not _runs_once(job.body.subject, seen)]
+    seen |= {job.name: _of_job(jobs.observe(job)) for job in others}
     newest = sorted(seen.items(), key=lambda pair: pair[1].started_at, reverse=True)
     ended = sorted((one for _, one in newest if not one.is_live), key=_ended_at, reverse=True)[:ENDED_SHOWN]
     recent = {id(one) for one in ended if time.time() - _ended_at(one) <= ENDED_SHOWN_S}
@@ -127,6 +130,11 @@ def _jobs() -> Iterator[Record[JobRecord]]:
     yield from store.list(JobRecord, is_open=True, skip_unreadable=True)
     # What was written last need not have ended last: twice as many as are shown leaves room for those.
     yield from store.list(JobRecord, is_open=False, limit=2 * ENDED_SHOWN, order="written", skip_unreadable=True)
+
+
+def _runs_once(subject: str, seen: Collection[str]) -> bool:
+    """Whether that is a version, which is never started again: then its job is that of the one that was seen."""
+    return subject in seen and not Uri.is_bare(subject)
 
 
 def _of_job(job: Job) -> Observation:

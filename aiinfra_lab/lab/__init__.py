@@ -13,7 +13,7 @@ from typing import Annotated
 from .. import audit
 from ..config import FILE, Settings, inside, named_place, settings
 from ..errors import Conflict, Failed, NotFound, UsageProblem, did_you_mean
-from ..files import write
+from ..files import make_folder, write
 from ..nouns import TABLE
 from ..show import MAX_ROWS, Card, Listing, Result, lacking, shown
 from ..store import Event, LoggedEvent, Record, open_store
@@ -25,6 +25,7 @@ from .noun import WORKSPACE, WorkspaceRecord
 from .things import living, things
 
 _URI = "lab:workspace"
+_EXPIRED = "lab:expired"
 
 
 @dataclass(frozen=True)
@@ -61,19 +62,21 @@ class Checkup(Result):
     findings: tuple[checks.HealthFinding, ...]
 
     def card(self) -> Card:
-        rows = [(finding.state, finding.what, finding.detail, finding.fix) for finding in self.findings]
+        ordered = sorted(self.findings, key=lambda finding: ("bad", "off", "ok").index(finding.state))
+        rows = [(finding.state, finding.what, finding.detail, finding.fix) for finding in ordered]
         state = "ok" if self.ok else "has problems"
-        return Card(self.uri, state, header=("", "what", "found", "fix"), rows=rows)
+        # Only what is well may be cut: the rest is all that somebody looks here for.
+        max_rows = max(MAX_ROWS, sum(finding.state != "ok" for finding in ordered))
+        return Card(self.uri, state, header=("", "what", "found", "fix"), rows=rows, max_rows=max_rows)
 
 
 @dataclass(frozen=True)
 class Freed(Result):
-    """Files that were freed or, with `dry`, would be. notes: what could not be deleted, and why."""
+    """Files that were freed or, with `dry`, would be."""
 
     uri: str
     dry: bool
     files: tuple[retention.FreedFile, ...]
-    notes: tuple[str, ...] = ()
 
     @property
     def size_bytes(self) -> int:
@@ -84,7 +87,7 @@ class Freed(Result):
         rows = [(file.uri, file.path, shown("last_at", file.last_at), shown("x_bytes", file.size_bytes), file.why)
                 for file in self.files]  # fmt: skip
         facts = [("files", f"{len(rows):,}"), ("size", shown("x_bytes", self.size_bytes))]
-        notes = self.notes or (() if rows else ("everything is within what the settings keep",))
+        notes = () if rows else ("everything is within what the settings keep",)
         return Card(
             self.uri, "listed" if self.dry else "freed", facts, ("of", "where", "last", "size", "why"), rows, notes
         )
@@ -167,7 +170,7 @@ def check(*, audit: bool = False, report: bool = False) -> Checkup:
 def rm(*, expired: bool = False, dry: bool = False) -> Freed:
     """Free the files that nothing needs any more: logs older than the settings keep them, or beyond their size.
 
-    Records stay, and with them that there was such a thing.
+    Records stay, and with them that there was such a thing. Failed when a file could not be deleted; the others are.
 
     expired: what the settings `jobs.log_days`, `jobs.log_gib`, `deploy.log_days` and `deploy.log_gib` keep no longer
     dry: only list it
@@ -177,8 +180,8 @@ def rm(*, expired: bool = False, dry: bool = False) -> Freed:
             "lab rm does not say what", "`%lab rm --expired --dry` lists what the settings keep no longer"
         )
     found = retention.expired()
-    rows = tuple(retention.FreedFile.of(rule, file) for rule, files in found.items() for file in files)
-    return Freed("lab:expired", dry, rows, tuple(retention.free(found)) if not dry else ())
+    listed = tuple(retention.FreedFile.of(rule, file) for rule, files in found.items() for file in files)
+    return Freed(_EXPIRED, dry, listed) if dry or not listed else _freed(listed)
 
 
 @verb("lab")
@@ -207,6 +210,18 @@ def log(uri: Annotated[Name, Choices(checks.known_uris)] | None = None, *, event
     return Lineage(uri, tuple(came), tuple(led), _event_lines(own, events), _more(len(own), events, f"%lab log {uri}"))
 
 
+def _freed(listed: Sequence[retention.FreedFile]) -> Freed:
+    gone, problems = retention.free(listed)
+    result = Freed(_EXPIRED, False, tuple(gone))
+    if gone:
+        detail = {"files": len(gone), "size_bytes": result.size_bytes}
+        open_store().commit([], Event("lab rm", _EXPIRED, tuple(dict.fromkeys(file.uri for file in gone)), (), detail))
+    if problems:
+        what = f"{len(gone)} of {len(listed)} were freed ({shown('x_bytes', result.size_bytes)}); {'; '.join(problems)}"
+        raise Failed(what, "make them yours to delete, then `%lab rm --expired` again")
+    return result
+
+
 def _step(step: audit.Step) -> str:
     return f"{step.used}  → {step.event.event.verb} → {step.made}"
 
@@ -227,7 +242,7 @@ def _event(item: LoggedEvent) -> str:
 
 def _made(where: Settings, from_: str | None, restore: bool) -> Workspace:
     for folder in (where.project, where.home):
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     # First of all: what follows reads the store, and writes into it.
     notes = damage.restore_store(where.home) if restore else []
     wrote, other = examples.write(from_, where.project) if from_ else ([], [])

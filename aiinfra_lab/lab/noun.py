@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from .. import jobs
-from ..nouns import Keeping, Noun, Thing
+from ..nouns import Keeping, Notice, Noun, Thing
 from ..store import Body
 
 WORKSPACE = "workspace"
@@ -34,8 +34,26 @@ class LabNoun(Noun[WorkspaceRecord]):
     def keepings(self) -> Sequence[Keeping]:
         return [Keeping("jobs.log", JOBS_GIB, tuple(jobs.kept_files()))]
 
+    def notices(self) -> Sequence[Notice]:
+        count = _unwatched()
+        detail = f"it is gone, and nothing ends {count} living jobs in time or starts them again"
+        return [Notice("lab:supervisor", detail, "`%lab start` brings it back")] if count else []
+
+    def reconcile(self) -> Sequence[str]:
+        if not _unwatched():
+            return []
+        jobs.launch()
+        return ["the supervisor of the living jobs was gone, and is back"]
+
     def first(self, name: str) -> str:
         return "`%lab start` makes a workspace"
+
+
+def _unwatched() -> int:
+    """How many living jobs the supervisor should watch, and does not."""
+    if jobs.is_watched():
+        return 0
+    return sum(job.supervised for job in jobs.ls(live=True))
 
 
 NOUN = LabNoun()

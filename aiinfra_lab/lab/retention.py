@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from .. import nouns
 from ..config import settings
+from ..errors import UsageProblem
 from ..nouns import Keeping, KeptFile
 
 DAYS = 90.0
@@ -31,9 +32,13 @@ class RetentionRule:
 
     @classmethod
     def of(cls, keeping: Keeping) -> RetentionRule:
-        """As the settings say it, or the defaults."""
+        """As the settings say it, or the defaults. UsageProblem for what is no length of time or no size."""
         where, name = settings(), keeping.setting
-        return cls(name, where.get(f"{name}_days", DAYS), where.get(f"{name}_gib", keeping.default_gib))
+        rule = cls(name, where.get(f"{name}_days", DAYS), where.get(f"{name}_gib", keeping.default_gib))
+        for unit, value in (("days", rule.days), ("gib", rule.gib)):
+            if not value >= 0:  # also what is no number
+                raise UsageProblem(f"{name}_{unit} = {value:g} is no limit", "give it a number from 0 on")
+        return rule
 
     def __str__(self) -> str:
         return f"older than {self.days:g} days or beyond {self.gib:g} GiB"
@@ -70,13 +75,18 @@ def expired() -> dict[RetentionRule, list[KeptFile]]:
     return {rule: files for rule, files in found.items() if files}
 
 
-def free(found: Mapping[RetentionRule, Sequence[KeptFile]]) -> Iterator[str]:
-    """Delete these; a sentence for each that could not be."""
-    for file in (file for files in found.values() for file in files):
+def free(files: Sequence[FreedFile]) -> tuple[list[FreedFile], list[str]]:
+    """Delete these: those that are gone, and a sentence for each that could not be deleted."""
+    for noun in nouns.every():
+        noun.before_freeing([Path(file.path) for file in files])
+    freed, problems = [], []
+    for file in files:
         try:
-            _delete(file.path)
+            _delete(Path(file.path))
+            freed.append(file)
         except OSError as problem:
-            yield f"{file.path} could not be deleted: {problem.strerror}"
+            problems.append(f"{file.path} could not be deleted: {problem.strerror}")
+    return freed, problems
 
 
 def _delete(path: Path) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import platform
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from .. import __version__
+from ..config import settings
 from ..errors import Failed
 from ..store import Record, canonical
 from ..uris import Uri
@@ -16,12 +18,16 @@ from .base import RecipeStep, Value
 from .declaration import cells
 from .record import Output, RunRecord, StepRecord
 
+# As it stands in a string or behind a magic: it has an ending, and no blanks.
+_FILE_NAME = re.compile(r"[\w./~+@-]*\w\.\w+")
+
 
 def step_key(step: RecipeStep, values: Mapping[str, Value], made_by: Mapping[str, str]) -> str:
     """The digest of everything that decides what a step makes.
 
     made_by: the key of the step that made each input. An input such as an endpoint has no version of its own, so the
-    key of its maker stands for its state.
+    key of its maker stands for its state. Of files, those of the project count that a text of a parameter or the code
+    names as the notebook opens them; what code reads without naming it so is not seen.
     """
     # Code only: neither a stored output nor a changed sentence between the cells is a reason to run.
     code = ["".join(cell["source"]).strip() for cell in cells(step.notebook)]
@@ -35,6 +41,8 @@ def step_key(step: RecipeStep, values: Mapping[str, Value], made_by: Mapping[str
         "toolkit": __version__,
         "python": platform.python_version(),
     }
+    if files := _named_files(step.notebook, code, values):
+        parts["files"] = files
     return hashlib.sha256(canonical(parts).encode()).hexdigest()
 
 
@@ -63,9 +71,26 @@ def made(step: RecipeStep) -> tuple[Output, ...]:
     return tuple(Output(name, _newest(step, Uri.parse(uri))) for name, uri in step.outputs.items())
 
 
-def notebook_digest(notebook: Path) -> str:
+def file_digest(path: Path) -> str:
     """The SHA-256 of the file as it is."""
-    return hashlib.sha256(notebook.read_bytes()).hexdigest()
+    with path.open("rb", buffering=0) as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _named_files(notebook: Path, code: Iterable[str], values: Mapping[str, Value]) -> dict[str, str]:
+    """Name → digest of each file of the project that is named, and is there."""
+    texts = {value for value in values.values() if isinstance(value, str)}
+    names = texts.union(*map(_FILE_NAME.findall, code))
+    return {name: file_digest(path) for name in names if _is_ours(path := notebook.parent / name)}
+
+
+def _is_ours(path: Path) -> bool:
+    where = settings()
+    try:
+        real = path.resolve()
+        return real.is_relative_to(where.project) and not real.is_relative_to(where.home) and real.is_file()
+    except (OSError, ValueError):  # a text that cannot be a path
+        return False
 
 
 def _stands(step: StepRecord, *, is_overtaken: bool, alive: bool) -> bool:

@@ -116,7 +116,7 @@ class Made(Result):
 def recipe_run(run: ObservedRun, title: str) -> RecipeRun:
     """A run as a verb hands it over."""
     record, body = run.record, run.record.body
-    took = body.ended_at - body.started_at if body.ended_at is not None else None
+    took = max(0.0, body.ended_at - body.started_at) if body.ended_at is not None else None
     steps = {step.name: _run_step(step) for step in body.steps}
     folder = settings().home / KIND / record.name
     executed = any(_archive_folder(step) == folder for step in steps.values())

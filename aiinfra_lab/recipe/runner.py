@@ -19,7 +19,7 @@ from . import outputs, started
 from .base import Executor, Outcome, Recipe, RecipeStep, Value
 from .declaration import resolve
 from .history import KIND, runs
-from .plan import earlier, made, notebook_digest, step_key
+from .plan import earlier, file_digest, made, step_key
 from .record import EndState, Output, RunRecord, StepRecord
 from .stopping import stop_requests
 
@@ -155,7 +155,7 @@ class RecipeRunner:
             began_at=time.time(),
         )
         self._write_step(running)
-        digest = notebook_digest(step.notebook)  # of what runs: somebody may edit the file meanwhile
+        digest = file_digest(step.notebook)  # of what runs: somebody may edit the file meanwhile
         outcome, found = self._outcome(step, stop, values, archive)
         self._take(step, found)
         seconds = time.time() - (running.began_at or 0.0)

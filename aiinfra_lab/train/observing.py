@@ -47,8 +47,8 @@ class ObservedTraining:
 
     @property
     def duration_s(self) -> float:
-        """How long it took, or has taken until now."""
-        return (time.time() if self.ended_at is None else self.ended_at) - self.record.body.started_at
+        """How long it took, or has taken until now; never less than nothing, though a clock was set back."""
+        return max(0.0, (time.time() if self.ended_at is None else self.ended_at) - self.record.body.started_at)
 
 
 def observe(runs: Sequence[Record[TrainingRun]]) -> list[ObservedTraining]:

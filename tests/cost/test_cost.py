@@ -129,6 +129,14 @@ def test_a_run_in_a_session_is_paid_by_the_session(took):
     assert [part.note for part in cost.show().parts if part.uri == "train:delay@1"] == ["paid by gpu:trainer"]
 
 
+def test_a_run_costs_what_the_start_of_its_session_cost_that_it_ran_in(took):
+    took("gpu:trainer", 2 * HOUR, 3 * HOUR, usd_per_hour=300.0)
+    took("gpu:trainer", 0.0, 2 * HOUR, usd_per_hour=3.0)
+    took("train:delay@1", 0.5 * HOUR, 1.5 * HOUR, within="gpu:trainer")
+    took("train:delay@2", 2 * HOUR, 3 * HOUR, within="gpu:trainer")
+    assert [cost.show(f"train:delay@{number}").spent_usd for number in (1, 2)] == [3.0, 300.0]
+
+
 def test_a_run_in_a_session_that_nobody_knows_any_more_costs_nothing(took):
     took("train:delay@1", 0.0, HOUR, within="gpu:gone")
     assert cost.show("train:delay@1").spent_usd == 0.0
@@ -141,6 +149,18 @@ def test_without_a_price_the_settings_price_of_this_machine_counts(took, monkeyp
     )
     monkeypatch.setenv("AIINFRA_COST_MACHINE_USD_PER_HOUR", "0.2")
     assert cost.show().spent_usd == pytest.approx(0.2)
+    (note,) = cost.show().notes
+    assert note.startswith("this machine counts at 0.20 USD an hour")
+
+
+def test_what_ended_before_it_began_took_no_time_and_the_sum_is_that_of_its_parts(took, monkeypatch):
+    monkeypatch.setenv("AIINFRA_COST_MACHINE_USD_PER_HOUR", "3600")
+    took("train:delay@1", 1000.0, 900.0)
+    took("train:delay@2", 950.0, 960.0)
+    took("recipe:flights@1", 5000.0, 5000.0, steps=(StepSpan("train", "done", 5000.0, -3.0),))
+    shown = cost.show()
+    assert (shown.spent_usd, sum(part.spent_usd for part in shown.parts)) == (10.0, 10.0)
+    assert cost.show("recipe:flights").parts[0].duration_s == 0.0
 
 
 def test_what_goes_on_says_so(took):

@@ -5,9 +5,10 @@ import time
 
 import pytest
 
-from aiinfra_lab import deploy, jobs, nouns
+from aiinfra_lab import deploy, jobs, lab, nouns
 from aiinfra_lab.deploy.record import EndpointRecord, EndpointSpan, Rollback, VersionCounts
 from aiinfra_lab.errors import NotFound, UsageProblem
+from aiinfra_lab.jobs import JobRecord
 from aiinfra_lab.nouns import Reference
 from aiinfra_lab.store import Event, Record, open_store
 from tests import records
@@ -48,6 +49,19 @@ def test_a_live_endpoint_is_observed_with_its_job_until_it_ends(noun, workspace)
     jobs.wait(running.id, timeout_s=30)
     [seen] = noun.watched()
     assert (seen.state, seen.is_live, seen.ended_at is not None) == ("stopped", False, True)
+
+
+@pytest.mark.parametrize("is_earlier", [True, False])
+def test_freeing_a_jobs_folder_does_not_change_when_its_endpoint_ended(noun, workspace, is_earlier):
+    started, at = 1000.0, {"started_at": 1000.0, "ended_at": 1000.0 + 9 * HOUR}
+    name = job(workspace, "x", beat_at=started + HOUR)
+    open_store().commit([Record.new(name, JobRecord(subject="deploy:delay", state="lost", **at))])
+    earlier = (EndpointSpan(started, None, name),)
+    put("delay", outcome="lost", **({"earlier_spans": earlier} if is_earlier else {"job": name, **at}))
+    before = [span.duration_s for span in noun.spans()]
+    assert [file.uri for file in lab.rm(expired=True).files] == ["deploy:delay"]
+    assert [span.duration_s for span in noun.spans()] == before
+    assert HOUR in before
 
 
 def test_an_end_is_written_once_for_all(noun, monkeypatch):
@@ -115,6 +129,31 @@ def test_what_lives_costs_until_now(noun, workspace):
     [span] = noun.spans()
     assert (span.is_live, span.on_machine, span.usd_per_hour) == (True, True, None)
     assert span.ended_at - span.started_at >= 10
+
+
+def test_what_should_serve_and_does_not_is_a_notice_until_it_is_stopped(noun):
+    put("delay", champion="models:delay@1", outcome="lost")
+    put("over", champion="models:delay@1", outcome="stopped", stopped_at=1.0)
+    (notice,) = noun.notices()
+    assert (notice.uri, notice.detail) == ("deploy:delay", "its process vanished without a word")
+    assert "`%deploy start delay --model models:delay@1`" in notice.fix
+    deploy.stop("delay")
+    assert noun.notices() == []
+
+
+def test_an_endpoint_that_lives_and_does_not_answer_is_a_notice(noun):
+    running = jobs.start("deploy:delay", ["sleep", "60"])
+    until(lambda: jobs.poll(running.id).state == "running")
+    record = put("delay", job=running.id, started_at=time.time(), champion="models:delay@1")
+    assert noun.notices() == []
+    open_store().commit([record.with_(started_at=time.time() - HOUR)])
+    assert [notice.detail for notice in noun.notices()] == ["it does not answer"]
+
+
+def test_an_endpoint_whose_target_cannot_be_asked_is_a_notice(noun):
+    put("delay", on="moon", job="x")
+    (notice,) = noun.notices()
+    assert (notice.detail.startswith("cannot tell: "), notice.fix != "") == (True, True)
 
 
 def test_names_are_what_may_be_written(noun):

@@ -121,3 +121,17 @@ def test_what_changed_unwritten_is_told_to_whoever_read_the_same_revision(
 def test_a_place_that_cannot_be_asked_hides_nothing(store: Store, endpoint: jobs.Job) -> None:
     store.commit([store.get(EndpointRecord, "delay").with_(on="nowhere")])
     assert listed(store)["deploy:delay"].state == "cannot tell"
+
+
+def test_a_run_is_one_item_before_its_job_with_it_and_after_its_end(store: Store) -> None:
+    run, own = "train:delay@1", (os.getpid(), process.birth(os.getpid()))
+    record = records.run("delay@1", state="starting", started_at=time.time(), planned_by=own)
+    feed, found = ItemFeed(store), []
+    found.append([(item.job, item.state) for item in feed.look()])
+    job = JobRecord(subject=run, state="running", started_at=time.time(), supervised=False, pid=own[0], born=own[1])
+    (job_record, record) = store.commit([Record.new("train-delay-1", job), record.with_(state="running")])
+    found.append([(item.job, item.state) for item in feed.look()])
+    at = time.time()
+    store.commit([job_record.with_(state="lost", ended_at=at), record.with_(state="killed", ended_at=at)])
+    found.append([(item.job, item.state) for item in feed.look()])
+    assert found == [[(run, "starting")], [(run, "running")], [(run, "killed")]]

@@ -16,6 +16,7 @@ from aiinfra_lab.providers import Provider
 from aiinfra_lab.store import Event, Record, open_store
 from aiinfra_lab.testing.store import Note
 from tests import records
+from tests.conftest import end_supervisor, until
 
 
 @pytest.fixture
@@ -70,6 +71,14 @@ def test_check_is_well_here(workspace):
     assert found["store"] == found["workspace"] == found["data.versions on dvc"] == "ok"
 
 
+def test_the_card_of_check_begins_with_what_is_not_well_and_cuts_none_of_it():
+    found = [checks.HealthFinding("ok", f"setting {number}", "") for number in range(30)]
+    found += [checks.HealthFinding("off", f"old {number}", "", "`%lab rm --expired`") for number in range(25)]
+    found.append(checks.HealthFinding("bad", "store", "it is damaged"))
+    lines = lab.Checkup("lab:check", False, tuple(found)).card().text().splitlines()
+    assert [line.split()[0] for line in lines[2:]] == ["bad", *["off"] * 25, "…"]
+
+
 def test_check_names_the_line_that_mends_a_missing_default(workspace, monkeypatch):
     broken = {"default": Provider("x:Y", "", "no_such_package", "what it is")}
     monkeypatch.setitem(providers.TABLE, "data.versions", broken)
@@ -90,6 +99,24 @@ def test_check_names_an_endpoint_that_does_not_serve_the_champion(workspace):
     found = {item.what: item for item in lab.check(report=True).findings}["deploy:delay"]
     assert "while the champion is models:delay@8" in found.detail
     assert found.fix == "`%deploy start delay --model models:delay@8`"
+
+
+def test_check_names_a_supervisor_that_is_gone_and_lab_start_brings_it_back(workspace):
+    lab.start()
+    job = jobs.start("deploy:delay", ["sleep", "600"])
+    until(lambda: jobs.poll(job.id).state == "running")
+    assert "lab:supervisor" not in {item.what for item in lab.check(report=True).findings}
+    end_supervisor(workspace)
+    found = {item.what: item for item in lab.check(report=True).findings}["lab:supervisor"]
+    assert (found.state, found.fix) == ("off", "`%lab start` brings it back")
+    assert lab.start().notes != ()
+    assert jobs.is_watched()
+
+
+def test_a_session_whose_machines_cannot_be_asked_is_a_finding(workspace):
+    records.session("trainer", provider="moon", handle="x")
+    found = {item.what: item for item in lab.check(report=True).findings}["gpu:trainer"]
+    assert (found.detail.startswith("cannot tell: "), found.fix) == (True, "`%gpu show trainer` says what helps")
 
 
 def test_a_damaged_store_is_a_finding_with_the_command_that_mends_it(workspace):

@@ -1,11 +1,14 @@
+import errno
 import os
 import time
+from pathlib import Path
 
 import pytest
 
 from aiinfra_lab import jobs, lab
-from aiinfra_lab.errors import UsageProblem
+from aiinfra_lab.errors import Failed, UsageProblem
 from aiinfra_lab.jobs import JobRecord
+from aiinfra_lab.lab import retention
 from aiinfra_lab.store import open_store
 
 DAY = 86_400
@@ -68,6 +71,39 @@ def test_a_setting_that_is_no_number_is_an_error_that_names_it(workspace, monkey
     with pytest.raises(UsageProblem, match=r"jobs\.log_days"):
         lab.rm(expired=True)
     assert [item.state for item in lab.check(report=True).findings if item.what == "retention"] == ["bad"]
+
+
+@pytest.mark.parametrize("setting", ["AIINFRA_JOBS_LOG_DAYS", "AIINFRA_JOBS_LOG_GIB", "AIINFRA_DEPLOY_LOG_DAYS"])
+@pytest.mark.parametrize("value", ["-1", "nan"])
+def test_a_setting_that_is_no_length_of_time_or_size_frees_nothing(workspace, monkeypatch, setting, value):
+    kept = ended(days_ago=1)
+    monkeypatch.setenv(setting, value)
+    with pytest.raises(UsageProblem, match=setting[8:].lower().replace("_", ".", 1)):
+        lab.rm(expired=True)
+    assert kept.folder.exists()
+
+
+def test_what_was_freed_is_an_event_of_each_thing(workspace):
+    ended(days_ago=91)
+    freed = lab.rm(expired=True)
+    (logged,) = open_store().events(naming="gpu:old")
+    assert (logged.event.verb, logged.event.detail) == ("lab rm", {"files": 1, "size_bytes": freed.size_bytes})
+    lab.rm(expired=True)
+    assert len(list(open_store().events(naming="gpu:old"))) == 1
+
+
+def test_what_could_not_be_deleted_is_an_error_and_not_counted(workspace, monkeypatch):
+    stuck, old = ended(days_ago=92), ended(days_ago=91)
+    delete = retention.shutil.rmtree
+    monkeypatch.setattr(retention.shutil, "rmtree", lambda path: refuse(path) if path == stuck.folder else delete(path))
+    with pytest.raises(Failed, match=r"1 of 2 were freed .*could not be deleted: Operation not permitted"):
+        lab.rm(expired=True)
+    (logged,) = open_store().events(naming="gpu:old")
+    assert (old.folder.exists(), logged.event.detail["files"]) == (False, 1)
+
+
+def refuse(path: Path) -> None:
+    raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), str(path))
 
 
 def test_rm_says_what_it_needs(workspace):

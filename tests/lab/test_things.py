@@ -56,6 +56,14 @@ def test_a_run_whose_process_is_gone_was_killed(workspace, written, state):
     assert states() == {"train:delay@1": state}
 
 
+def test_to_look_does_not_change_what_changed_when(workspace):
+    records.run("delay@1", ended_at=None)
+    records.endpoint("web", job="gone", started_at=2.0)
+    records.data("flights@1")
+    first = lab.ls().items
+    assert lab.ls().items == first
+
+
 def test_a_recipe_is_one_thing_with_the_state_of_its_newest_run(workspace):
     recipe(workspace, "new")
     recipe(workspace, "old")

@@ -54,6 +54,28 @@ def test_the_code_changes_the_key_and_its_comments_and_outputs_do_not(step, note
     assert key(step) != before
 
 
+@pytest.mark.parametrize("is_parameter", [True, False])
+def test_the_content_of_a_file_that_is_named_changes_the_key(step, notebook, workspace, is_parameter):
+    (workspace / "rows.csv").write_text("1")
+    if not is_parameter:
+        notebook("a", "n: int = 1", "%data add flights ../rows.csv --key id")
+    values = {"path": "../rows.csv"} if is_parameter else {"n": 1}
+    before = key(step, values)
+    assert key(step, values) == before
+    (workspace / "rows.csv").write_text("2")
+    assert key(step, values) != before
+
+
+@pytest.mark.parametrize(
+    "text", ["", ".", "..", "a" * 5000 + ".csv", "no\0path.csv", "../.aiinfra/x.csv", "/etc/hostname"]
+)
+def test_a_text_that_names_no_file_of_the_project_counts_as_a_text(step, workspace, text):
+    before = key(step, {"path": text})
+    (workspace / ".aiinfra").mkdir(exist_ok=True)
+    (workspace / ".aiinfra" / "x.csv").write_text("1")
+    assert key(step, {"path": text}) == before
+
+
 def run(number: int, *steps: StepRecord) -> Record[RunRecord]:
     body = RunRecord(state="done", started_at=1.0, ended_at=2.0, steps=steps)
     return open_store().commit([Record.new(f"made@{number}", body)])[0]

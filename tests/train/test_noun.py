@@ -12,6 +12,7 @@ from aiinfra_lab.models.record import ModelAliases, ModelVersion
 from aiinfra_lab.resolve import resolve
 from aiinfra_lab.store import Record, open_store
 from aiinfra_lab.train.noun import NOUN
+from aiinfra_lab.train.observing import find
 from aiinfra_lab.train.record import TrainingRun
 
 from .many import make_runs
@@ -85,6 +86,12 @@ def test_time_is_taken_from_its_begin_to_its_end_or_to_now(going):
     assert (live.is_live, live.within, time.time() - live.ended_at < 60) == (True, "gpu:trainer", True)
     assert (done.started_at, done.ended_at, done.within, done.on_machine) == (1.0, 2.0, "", True)
     assert (killed.is_live, killed.ended_at > killed.started_at) == (False, True)
+
+
+def test_a_run_that_ended_before_it_began_took_no_time(workspace):
+    run = Record.new("delay@1", TrainingRun(state="done", tracked=True, started_at=100.0, ended_at=50.0))
+    open_store().commit([run])
+    assert find("delay@1").duration_s == 0.0
 
 
 def test_an_alias_is_the_run_behind_the_model_whatever_its_name(champion):
