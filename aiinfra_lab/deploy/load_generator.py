@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
+import selectors
 import threading
 import time
 from collections import Counter
@@ -18,27 +20,46 @@ from urllib.parse import SplitResult, urlsplit
 
 CONNECTIONS = 32
 ANSWER_S = 30.0
+# A generator whose thread waits less than this share of the time has no time left to send more.
+LEAST_IDLE = 0.25
 
 
 @dataclass
 class LoadCounts:
-    """What came of the requests so far. refused: answered with 4xx. errors: 5xx, no score, or no answer at all."""
+    """What came of the requests so far. refused: answered with 4xx. errors: 5xx, no score, or no answer at all.
 
+    rate: requests a second that were asked for. idle_s: for how long the generator had nothing to do but to wait.
+    """
+
+    rate: float = 0.0
     sent: int = 0
     ok: int = 0
     refused: int = 0
     errors: int = 0
     rows: int = 0
     took_s: float = 0.0
+    idle_s: float = 0.0
     versions: Counter[str] = field(default_factory=Counter)
     latencies_ms: list[float] = field(default_factory=list)
     first_problem: str = ""
     interrupted: bool = False
 
+    @property
+    def is_own_limit(self) -> bool:
+        """Whether the generator itself could not keep up, so that the latencies are its own wait as well."""
+        is_behind = self.sent < 0.99 * self.rate * self.took_s
+        return is_behind and self.idle_s < LEAST_IDLE * self.took_s
+
     def quantile_ms(self, share: float) -> float | None:
         """The latency that this share of the answers stayed within."""
         found = sorted(self.latencies_ms)
         return found[min(len(found) - 1, int(share * len(found)))] if found else None
+
+
+def requests_in(rate: float, for_s: float) -> int:
+    """How many requests are sent at `rate` a second for that long: at least one, a part of one is a whole one."""
+    # Rounded before: 100 a second for 1.1 s are 110.00000000000001 as a float.
+    return max(1, math.ceil(round(rate * for_s, 6)))
 
 
 def send(
@@ -53,13 +74,15 @@ def send(
     It works on a thread of its own, since a notebook has an event loop already. Ctrl-C ends the sending; the counts
     have `interrupted`.
     """
-    counts, stop, done = LoadCounts(), threading.Event(), threading.Event()
+    counts, stop, done = LoadCounts(rate), threading.Event(), threading.Event()
     problems: list[BaseException] = []
-    wanted = int(rate * for_s)
+    wanted, selector = requests_in(rate, for_s), _Selector()
 
     def work() -> None:
         try:
-            asyncio.run(_send(urlsplit(url), bodies, rate, wanted, counts, stop))
+            with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selector)) as runner:
+                runner.run(_send(urlsplit(url), bodies, rate, wanted, counts, stop))
+            counts.idle_s = selector.idle_s
         except BaseException as problem:  # noqa: BLE001  # handed to the thread that waits
             problems.append(problem)
         finally:
@@ -80,6 +103,19 @@ def send(
     if problems:
         raise problems[0]
     return counts
+
+
+class _Selector(selectors.DefaultSelector):
+    """Measures how long its loop waits."""
+
+    idle_s = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        started = time.perf_counter()
+        try:
+            return super().select(timeout)
+        finally:
+            self.idle_s += time.perf_counter() - started
 
 
 async def _send(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -36,11 +35,11 @@ def run(record: Record[EndpointRecord], rows: object, rate: float, for_s: float,
     source = _through_features(features.open_rows(rows), contract)
     absent = [name for name in contract.names if name not in _columns(source)]
     # All are made before the first is sent: making them must not count as latency.
-    bodies = list(_bodies(source, contract, batch, math.ceil(rate * for_s)))
+    bodies = list(_bodies(source, contract, batch, load_generator.requests_in(rate, for_s)))
     uri = record.uri
     frame = LiveFrame(Card(f"traffic to {uri}", "running"))
     counts = load_generator.send(record.body.url, bodies, rate, for_s, lambda now: frame.update(_progress(uri, now)))
-    found = _result(uri, str(source.uri), counts, _notes(record, absent))
+    found = _result(uri, str(source.uri), counts, (*_notes(record, absent), *_limit_notes(record.name, counts)))
     frame.clear()  # the result, or the error, says the rest
     detail = {name: value for name, value in dataclasses.asdict(found).items() if name not in ("uri", "rows", "notes")}
     # Before the errors below: the traffic was sent, whatever came of it.
@@ -52,9 +51,8 @@ def run(record: Record[EndpointRecord], rows: object, rate: float, for_s: float,
             f"`%deploy show {record.name}` counts all of it; run it again for the rest",
         )
     if not found.ok:
-        raise Failed(
-            f"of {found.sent} requests none was answered with a score: {found.first_problem}", "correct the rows"
-        )
+        fix = "correct the rows" if found.refused else f"look with `%deploy log {record.name}`"
+        raise Failed(f"of {found.sent} requests none was answered with a score: {found.first_problem}", fix)
     return found
 
 
@@ -71,6 +69,15 @@ def _notes(before: Record[EndpointRecord], absent: Sequence[str]) -> tuple[str, 
     if lost and lost != before.body.rolled_back:
         notes.append(f"meanwhile {lost}")
     return tuple(notes)
+
+
+def _limit_notes(name: str, counts: LoadCounts) -> Iterator[str]:
+    if counts.is_own_limit:
+        yield (
+            f"the load generator was the limit, not the endpoint: it sent {counts.sent / counts.took_s:,.0f} of "
+            f"{counts.rate:,.0f} a second, and the latencies are its own wait as well: give a lower --rate; "
+            f"`%deploy show {name}` has those of the endpoint"
+        )
 
 
 def _through_features(source: Any, contract: Columns) -> Any:

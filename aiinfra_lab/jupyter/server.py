@@ -79,7 +79,7 @@ class _Handler(APIHandler):
     def body(self) -> object:
         try:
             return json.loads(self.request.body or b"{}")
-        except ValueError:  # also bytes that are no UTF-8
+        except (ValueError, RecursionError):  # also bytes that are no UTF-8, and nesting without end
             raise UsageProblem("the body is not JSON", calls.SHAPE) from None
 
 

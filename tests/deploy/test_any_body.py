@@ -14,8 +14,8 @@ from aiinfra_lab.deploy.server.predictor import Predictor, Routes
 from .conftest import ROW
 
 PIECES = [
-    b"\xff\xfe", b"\xc3", b"\xed\xa0\x80", b'"\\ud800"', b'"\\u0000"', b"\x00", b'"', b"\\", b"[", b"{", b"}", b"]", b",",
-    b":", b"null", b"true", b"NaN", b"-0", b"1e999", b"1e-999", b"9" * 5000, b"-" + b"9" * 30, b"[" * 3000,
+    b"\xff\xfe", b"\xc3", b"\xed\xa0\x80", b'"\\ud800"', b'"\\u0000"', b"\x00", b'"', b"\\", b"[", b"{", b"}", b"]",
+    b",", b":", b"null", b"true", b"NaN", b"-0", b"1e999", b"1e-999", b"9" * 5000, b"-" + b"9" * 30, b"[" * 3000,
     b'{"a":' * 3000, b'"row_id":', b'"key":', b'"rows":', b"\xef\xbb\xbf", "日本".encode(),
 ]  # fmt: skip
 DEEP = b"[" * 200_000

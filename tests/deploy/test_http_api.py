@@ -1,4 +1,4 @@
-"""What the paths of an endpoint answer, over a socket: who may ask, in which forms, and that every answer is counted."""
+"""What an endpoint answers over a socket: who may ask, in which forms, and that every answer is counted."""
 
 import re
 import socket

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -108,8 +109,9 @@ def test_deploy_run_sends_rows_and_says_what_came_back(register):
 def test_traffic_that_gets_no_score_fails_with_the_first_problem(register):
     register(1, "nan")
     deploy.start("delay", model="models:delay@1")
-    with pytest.raises(Failed, match="no finite score"):
+    with pytest.raises(Failed, match="no finite score") as problem:
         deploy.run("delay", rows=pd.DataFrame([FAR]), rate=50, for_="1s")
+    assert "%deploy log delay" in problem.value.fix  # the endpoint took the rows: they may be right
 
 
 def test_no_traffic_to_what_does_not_run(register):
@@ -125,6 +127,33 @@ def test_a_server_that_is_gone_is_told_as_errors():
     counts = load_generator.send("http://127.0.0.1:9", BODIES, 100, 0.2, lambda _: None)
     assert (counts.sent, counts.errors) == (20, 20)
     assert "lost" in counts.first_problem
+
+
+@pytest.mark.parametrize(
+    ("rate", "for_s", "wanted"),
+    [(0.5, 1, 1), (0.001, 0.1, 1), (0.29, 10, 3), (0.57, 10, 6), (100, 1.1, 110), (50, 1, 50)],
+)
+def test_what_was_asked_for_is_sent_rounded_up(rate, for_s, wanted):
+    assert load_generator.requests_in(rate, for_s) == wanted
+
+
+def test_one_request_is_sent_however_short_the_test(register):
+    register(1)
+    deploy.start("delay", model="models:delay@1")
+    assert deploy.run("delay", rows=DF, rate=0.5, for_="1s").ok == 1
+
+
+def test_a_generator_that_cannot_keep_up_says_so_and_a_slow_endpoint_is_not_its_fault(register, monkeypatch):
+    register(1), register(2, "slow")
+    endpoint = deploy.start("delay", model="models:delay@1")
+    slow = deploy.start("slow", model="models:delay@2")
+    waits_for_slow = load_generator.send(slow.url, BODIES, 1000, 0.3, lambda _: None)
+    count = load_generator._count
+    monkeypatch.setattr(load_generator, "_count", lambda *args: (time.sleep(0.01), count(*args)))
+    itself = load_generator.send(endpoint.url, BODIES, 1000, 0.3, lambda _: None)
+    assert (waits_for_slow.is_own_limit, itself.is_own_limit) == (False, True)
+    notes = deploy.run("delay", rows=DF, rate=1000, for_="0.3s").notes
+    assert any("the load generator" in note and "of 1,000 a second" in note for note in notes)
 
 
 def test_waiting_for_a_slow_server_counts_as_latency(register):

@@ -167,4 +167,8 @@ def test_rows_that_only_the_canary_refuses_are_its_errors_and_the_champion_answe
     answers = asyncio.run(run())
     assert json.loads(answers[200])["model"] == "a"
     assert 422 in answers
-    assert (judge.requests, judge.bad["errors"], judge.judged) == (1, 1, 0)  # what the champion refuses as well is the client's error
+    assert (judge.requests, judge.bad["errors"], judge.judged) == (
+        1,
+        1,
+        0,
+    )  # what the champion refuses as well is the client's error

@@ -142,7 +142,9 @@ def test_a_request_may_come_byte_by_byte(talk):
 
 def test_a_chunked_body_is_put_together(talk):
     connection = talk()
-    connection.sendall(b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
+    connection.sendall(
+        b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"
+    )
     assert Answers(connection).bodies == [b"abcde"]
 
 
@@ -202,7 +204,11 @@ def test_what_is_no_plain_request_is_refused(talk, data):
 
 
 @pytest.mark.parametrize(
-    "head", [b"GET /plain HTTP/1.1\r\nhost: x\r\nupgrade: h2c\r\nconnection: upgrade\r\n", b"CONNECT /plain HTTP/1.1\r\nhost: x\r\n"]
+    "head",
+    [
+        b"GET /plain HTTP/1.1\r\nhost: x\r\nupgrade: h2c\r\nconnection: upgrade\r\n",
+        b"CONNECT /plain HTTP/1.1\r\nhost: x\r\n",
+    ],
 )
 def test_another_protocol_is_not_begun(talk, head):
     connection = talk()

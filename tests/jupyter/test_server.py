@@ -259,7 +259,20 @@ def test_only_nouns_and_verbs_of_the_language(here: Served, path: str) -> None:
     assert len(jobs.ls()) == before
 
 
-@pytest.mark.parametrize("body", [b"{", b"\xff", b"[]", b"3", b'{"args": "a"}', b'{"flags": []}', b'{"argv": []}'])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{",
+        b"\xff",
+        b"[" * 50_000,
+        b'{"args":' + b"[" * 50_000,
+        b"[]",
+        b"3",
+        b'{"args": "a"}',
+        b'{"flags": []}',
+        b'{"argv": []}',
+    ],
+)
 def test_a_body_that_is_no_call_is_400(here: Served, body: bytes) -> None:
     status, answer, _ = here.call("POST", "/aiinfra/gpu/start", body)
     assert (status, bool(answer["what"]), bool(answer["fix"])) == (400, True, True)

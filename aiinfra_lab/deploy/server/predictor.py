@@ -189,9 +189,7 @@ class Predictor:
         ]
         failed, is_answered = any(item.error for item in predictions), not all(item.error for item in predictions)
         uri = request.version.model.uri
-        request.respond(
-            200 if is_answered else 500, self._encode(Predictions(request.id, uri, predictions))
-        )
+        request.respond(200 if is_answered else 500, self._encode(Predictions(request.id, uri, predictions)))
         self.waiting -= 1
         request.version.counts.add(latency_ms, len(predictions), failed)
         # The routes may have changed while it was predicted: a canary is not judged by what an earlier one did.

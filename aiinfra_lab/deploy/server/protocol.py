@@ -29,7 +29,8 @@ MAX_PIPELINED = 64
 _REASONS = {
     200: "OK", 400: "Bad Request", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed",
     408: "Request Timeout", 413: "Content Too Large", 415: "Unsupported Media Type", 417: "Expectation Failed",
-    422: "Unprocessable Content", 431: "Request Header Fields Too Large", 500: "Internal Server Error", 503: "Service Unavailable",
+    422: "Unprocessable Content", 431: "Request Header Fields Too Large",
+    500: "Internal Server Error", 503: "Service Unavailable",
 }  # fmt: skip
 _HEADS = {status: f"HTTP/1.1 {status} {reason}\r\ncontent-type: ".encode() for status, reason in _REASONS.items()}
 _LONG_HEAD = (431, f"the head of a request may have at most {MAX_HEAD} bytes")
@@ -45,9 +46,9 @@ Handler = Callable[["Request"], None]
 class Request:
     """One request, complete, and the place of its answer in the connection's order.
 
-    host: whom the client believes to ask, by name or address; empty when it did not say so, which HTTP/1.0 allows.
+    host: whom the client means to ask, by name or address; empty when it names none, which HTTP/1.0 allows.
     from_page: whether a browser sent it on behalf of a page. keep: whether the connection stays open afterwards.
-    must_say_keep: whether the client takes the connection for closed unless it is told that it stays open.
+    names_keep: whether the answer has to name that it stays open, as clients of HTTP/1.0 need it.
     """
 
     connection: Connection
@@ -57,16 +58,16 @@ class Request:
     body: bytes
     from_page: bool
     keep: bool
-    must_say_keep: bool = False
+    names_keep: bool = False
     answer: bytes = b""
 
     def respond(self, status: int, body: bytes, kind: bytes = JSON, extra: bytes = b"") -> None:
-        """Answer it; to be called once. A HEAD gets no body. It is sent when every request before it has been answered."""
+        """Answer it, a HEAD without the body; to be called once. It is sent when those before it have been answered."""
         if status == 503:
             extra += b"retry-after: 1\r\n"
         if not self.keep:
             extra += b"connection: close\r\n"
-        elif self.must_say_keep:
+        elif self.names_keep:
             extra += b"connection: keep-alive\r\n"
         self.connection.server.answers[status] += 1
         head = b"%b%b\r\ncontent-length: %d\r\n%b\r\n" % (_HEADS[status], kind, len(body), extra)
@@ -246,8 +247,8 @@ class Connection(asyncio.Protocol):
         self._last = not keep
         parts, method = self._body, self._parser.get_method()
         body = parts[0] if len(parts) == 1 else b"".join(parts)
-        must_say_keep = keep and self._parser.get_http_version() == "1.0"
-        request = Request(self, method, *self._target(), body, self._from_page, keep, must_say_keep)
+        names_keep = keep and self._parser.get_http_version() == "1.0"
+        request = Request(self, method, *self._target(), body, self._from_page, keep, names_keep)
         self._pending.append(request)
         try:
             self.server.handler(request)
