@@ -1,8 +1,8 @@
 """The workspace's memory: typed records with revisions, and the chained audit log.
 
 Big things are files that records point to. Whoever writes a store of his own needs nothing but what is exported here:
-`encode` and `decode` between a body and its text, `canonical` and `event_of` between an event and its, `actor`, and
-`chain_hash`.
+`encode` and `decode` between a body and its text, `canonical` and `event_of` between an event and its, `actor`,
+`chain_hash`, and `leave_out` for what a list leaves out.
 """
 
 from __future__ import annotations
@@ -36,12 +36,13 @@ from .base import (
     encode,
     event_of,
     first_break,
+    leave_out,
 )
 
 __all__ = [
     "GENESIS", "B", "Body", "Event", "EventIndex", "HeadKeeper", "Key", "LoggedEvent", "Record", "Store",
     "actor", "add_version", "canonical", "chain_hash", "decode", "encode", "event_of", "first_break", "has_store",
-    "next_version", "open_store", "patiently", "update",
+    "leave_out", "next_version", "open_store", "patiently", "update",
 ]  # fmt: skip
 
 AWAY_S = 20.0  # for a database to come back

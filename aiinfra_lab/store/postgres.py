@@ -274,5 +274,5 @@ def _check_encoding(db: _Connection) -> None:
     if encoding != "UTF8":
         raise UsageProblem(
             f"the database {db.info.dbname} keeps text as {encoding}, which cannot hold every name",
-            f"make one with `createdb --encoding=UTF8 --template=template0 {db.info.dbname}_utf8`, and name it in store.url",
+            f"make one (`createdb --encoding=UTF8 --template=template0 {db.info.dbname}_utf8`), name it in store.url",
         )

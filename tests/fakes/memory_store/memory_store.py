@@ -3,6 +3,7 @@
 It lives as long as the process.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Iterable, Sequence
@@ -10,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from aiinfra_lab.config import Settings
-from aiinfra_lab.errors import Conflict
+from aiinfra_lab.errors import Conflict, LabError
 from aiinfra_lab.store import (
     GENESIS,
     B,
@@ -24,6 +25,7 @@ from aiinfra_lab.store import (
     decode,
     encode,
     event_of,
+    leave_out,
 )
 from aiinfra_lab.uris import Uri
 
@@ -56,6 +58,7 @@ class Memory:
     log: list[tuple[int, float, str, str, str, str]] = field(default_factory=list)
     rev: int = 0
     noted: tuple[int, str] = (0, GENESIS)
+    reported: set[str] = field(default_factory=set)
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     def get(self, kind: type[B], name: str) -> Record[B] | None:
@@ -72,6 +75,7 @@ class Memory:
         since_rev: int = 0,
         limit: int | None = None,
         order: Literal["made", "written"] = "made",
+        skip_unreadable: bool = False,
     ) -> Sequence[Record[B]]:
         def fits(row: Row, record: Record[B]) -> bool:
             return (
@@ -83,11 +87,24 @@ class Memory:
 
         with self.lock:
             rows = [row for row in self.rows.values() if row.key.kind == kind.kind]
-        found = [(row, record) for row in rows if fits(row, record := _record(kind, row))]
+        read = [(row, self._read(kind, row, skip_unreadable=skip_unreadable)) for row in rows]
+        found = [(row, record) for row, record in read if record is not None and fits(row, record)]
         by_rev = sorted(found, key=lambda item: item[0].key.rev if order == "written" else item[0].made_rev)
         if name is not None and order == "made":
             by_rev.sort(key=lambda item: item[1].version)
         return [record for _, record in by_rev[::-1]][:limit]
+
+    def _read(self, kind: type[B], row: Row, *, skip_unreadable: bool) -> Record[B] | None:
+        try:
+            return _record(kind, row)
+        except LabError as problem:
+            if not skip_unreadable:
+                raise
+            leave_out(row.key.kind, row.key.name)
+            if problem.what not in self.reported:
+                self.reported.add(problem.what)
+                logging.getLogger(__name__).warning("%s; fix: %s", problem.what, problem.fix)
+            return None
 
     def changed(self, since_rev: int = 0) -> Sequence[Key]:
         with self.lock:
