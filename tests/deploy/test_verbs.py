@@ -366,7 +366,7 @@ def test_a_start_that_makes_no_sense_leaves_nothing_behind(register, given, erro
 def test_an_unknown_endpoint_is_not_found(workspace, call):
     with pytest.raises(NotFound, match="delay") as problem:
         call("delay")
-    assert "%deploy start delay --model" in problem.value.fix
+    assert "train one first" in problem.value.fix  # there is no model to serve
 
 
 def test_a_stopped_endpoint_cannot_be_changed(register):
