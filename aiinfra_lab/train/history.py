@@ -64,12 +64,19 @@ class MetricLog:
 
 
 def read(path: Path) -> list[Point]:
-    """The points in a file, oldest first; a last line that was cut off by the end of its process is left out."""
+    """The points in a file, oldest first. Lines that were torn are left out, by a kill, a full disk or a power cut."""
     if not path.exists():
         return []
     # Behind the last line break stands nothing, or a line whose process was killed in the middle of it.
-    lines = path.read_text("utf-8").split("\n")
-    return [Point(**json.loads(line)) for line in lines[:-1]]
+    lines = path.read_bytes().split(b"\n")
+    return [point for line in lines[:-1] if (point := _point(line)) is not None]
+
+
+def _point(line: bytes) -> Point | None:
+    try:
+        return Point(**json.loads(line))
+    except (ValueError, TypeError):  # no JSON, or not a point's fields
+        return None
 
 
 def latest(points: Iterable[Point]) -> dict[str, float]:

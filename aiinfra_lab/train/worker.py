@@ -30,8 +30,13 @@ OUTPUT = "output.txt"
 
 
 def execute(uri: str) -> None:
-    """Run it to its end. Failed when its code failed or it was stopped; by then that is recorded."""
+    """Run it to its end. Failed when its code failed or it was stopped; by then that is recorded.
+
+    Failed, and nothing runs, when it had ended before it began: killed or given up while it waited for a busy session.
+    """
     planned = resolve(uri, TrainingRun)
+    if not planned.body.is_live:
+        raise Failed(f"{planned.uri} was {planned.body.state} before it began", "run the cell again")
     folder = record.folder(planned.name)
     files.make_folder(folder)
     files.write(folder / "code.py", planned.body.code)
@@ -137,7 +142,9 @@ class _Execution:
     def _finish(self, ending: Ending, problem: LabError | None) -> None:
         points = self._points()
         if self._context is not None:
-            self._context.history.close()
+            # What could not be written, on a full disk, was told when it was measured; the end is to be recorded.
+            with contextlib.suppress(OSError):
+                self._context.history.close()
         # Our record first: a tracking server that hangs or fails now must not cost the run its end.
         ended_at = time.time()
         record.change(

@@ -52,6 +52,15 @@ def test_a_line_that_was_cut_off_is_left_out(written, tmp_path):
     assert [point.value for point in history.read(tmp_path / "m")] == [1.0]
 
 
+@pytest.mark.parametrize("torn", ['{"at": 1.0, "na', "\x00" * 40, "3", '{"at": 1.0}', "\udcff"])
+def test_a_line_that_was_torn_in_the_middle_hides_no_other(written, tmp_path, torn):
+    written.add(None, {"loss": 1.0})
+    with (tmp_path / "m").open("ab") as file:
+        file.write(torn.encode("utf-8", "surrogateescape") + b"\n")
+    written.add(None, {"loss": 0.5})
+    assert [point.value for point in history.read(tmp_path / "m")] == [1.0, 0.5]
+
+
 def test_curves_are_the_losses_averaged_on_one_axis(written):
     for step in range(1000):
         written.add(None, {"loss": step % 2})

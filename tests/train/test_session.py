@@ -10,7 +10,7 @@ import pytest
 from aiinfra_lab import gpu, kernels, train
 from aiinfra_lab.errors import Failed, Interrupted, NotFound
 from aiinfra_lab.store import Record, open_store
-from aiinfra_lab.train import record, remote
+from aiinfra_lab.train import record, remote, worker
 from aiinfra_lab.train.record import TrainingRun
 from tests.conftest import PATIENCE_S, until
 
@@ -60,6 +60,14 @@ def test_the_time_of_a_run_begins_when_the_busy_session_turns_to_it(rows, sessio
 def test_a_session_that_does_not_live_names_the_command_that_starts_it(rows):
     with pytest.raises(NotFound, match=r"no living session gpu:nobody\n.*`%gpu start nobody`"):
         train.run("delay", rows=rows, code="1", on="gpu:nobody")
+
+
+def test_a_run_that_was_given_up_while_it_waited_does_not_begin(workspace):
+    run = record.plan("t", TrainingRun(state="starting", code="raise SystemExit"), ())
+    record.change(run.name, state="killed", ended_at=1.0)
+    with pytest.raises(Failed, match="before it began"):
+        worker.execute(run.uri)
+    assert open_store().get(TrainingRun, run.name).body.state == "killed"
 
 
 def test_a_run_that_left_no_word_names_the_command_that_shows_it(workspace):
