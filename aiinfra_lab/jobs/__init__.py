@@ -22,7 +22,7 @@ from .. import files, logs
 from ..config import OPT_OUTS, settings
 from ..errors import Conflict, Interrupted, LabError, NotFound, Unavailable, UsageProblem
 from ..nouns import KeptFile
-from ..store import Event, Record, Store, open_store
+from ..store import Event, Record, Store, open_store, patiently
 from ..units import show_duration
 from ..uris import Uri
 from . import process
@@ -53,7 +53,6 @@ _OWN = ("AIINFRA_JOB", "AIINFRA_JOB_DIR", "AIINFRA_CONTEXT")
 LOCK = "supervisor.lock"
 LOG_MIB = 32
 _SUPERVISOR_S = 20.0  # until it lives
-_STORE_S = 20.0  # for a database to come back
 _ANSWER_BYTES = 262_144
 
 
@@ -347,17 +346,9 @@ def child_environment(workspace: Path, project: Path) -> dict[str, str]:
 
 
 def _end_here(store: Store, job_id: str, state: State) -> None:
-    """Write the end of this process's own job. A database that restarts has a while for it; then it is seen as lost."""
-    until_at = time.monotonic() + _STORE_S
-    while True:
-        try:
-            _mark(store, job_id, state=state, ended_at=time.time())
-        except Unavailable:
-            if time.monotonic() > until_at:
-                raise
-            time.sleep(0.2)
-        else:
-            return
+    """Write the end of this process's own job."""
+    ended_at = time.time()
+    patiently(lambda: _mark(store, job_id, state=state, ended_at=ended_at))
 
 
 def _mark(store: Store, job_id: str, **changes: Any) -> Job:

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from .. import jobs
 from ..config import settings
 from ..errors import Conflict, LabError
-from ..store import Event, Record, next_version, open_store, update
+from ..store import Event, Record, next_version, open_store, patiently, update
 from ..uris import Uri
 from . import outputs, started
 from .base import Executor, Outcome, Recipe, RecipeStep, Value
@@ -211,7 +211,8 @@ class RecipeRunner:
     def _write(self, body: RunRecord, event: Event | None = None) -> None:
         # Nobody but the run knows what becomes of it, so what is stored gives way: on another machine, where its
         # process cannot be seen, somebody may have written it down as lost.
-        self._run = update(self._store, RunRecord, self._run.name, lambda _: body, event)
+        # A database that restarts ends no pipeline: nobody is there at night to start it again.
+        self._run = patiently(lambda: update(self._store, RunRecord, self._run.name, lambda _: body, event))
 
     def _state(self) -> EndState:
         states = {step.state for step in self._run.body.steps}

@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from aiinfra_lab import files, jobs
-from aiinfra_lab.errors import Conflict, Interrupted, NotFound, Unavailable
+from aiinfra_lab.errors import Conflict, Interrupted, NotFound, StoreUnavailable, Unavailable
 from aiinfra_lab.jobs import JobRecord, process, restored, supervisor
 from aiinfra_lab.jobs.supervisor import Supervisor
 from aiinfra_lab.store import Event, Record, open_store
@@ -248,11 +248,11 @@ def test_a_store_that_is_away_for_a_while_ends_no_work_here(workspace, monkeypat
     def commit(store, *records, **options):
         nonlocal away
         if away := max(0, away - 1):
-            raise Unavailable("the database is away", "start it")
+            raise StoreUnavailable("the database is away", "start it")
         return was(store, *records, **options)
 
     def get(*_: object) -> None:
-        raise Unavailable("the database is away", "start it")
+        raise StoreUnavailable("the database is away", "start it")
 
     was = type(open_store()).commit
     with jobs.here("train:a@1") as here, monkeypatch.context() as store:

@@ -9,10 +9,10 @@ import pytest
 
 from aiinfra_lab import jobs
 from aiinfra_lab.config import settings
-from aiinfra_lab.errors import Conflict, Unavailable
+from aiinfra_lab.errors import Conflict, StoreUnavailable, Unavailable
 from aiinfra_lab.recipe import declaration, history, runner
 from aiinfra_lab.recipe.base import Outcome, Value
-from aiinfra_lab.recipe.plan import notebook_digest
+from aiinfra_lab.recipe.plan import file_digest
 from aiinfra_lab.recipe.record import RunRecord
 from aiinfra_lab.recipe.runner import RecipeRunner
 from aiinfra_lab.store import Record, open_store
@@ -127,6 +127,23 @@ def test_a_run_that_somebody_took_for_lost_says_how_it_really_ended(chain):
     assert states(go(lose)) == ["done", "done", "done"]
 
 
+def test_a_database_that_restarts_in_the_middle_ends_no_pipeline(chain, monkeypatch):
+    kind, refusals = type(open_store()), iter(range(3))
+    commit = kind.commit
+
+    def refuse(store, *records, **options):
+        if next(refusals, None) is not None:
+            raise StoreUnavailable("the database restarts", "wait")
+        return commit(store, *records, **options)
+
+    def act(number: int, _stop: object) -> Outcome:
+        if number == 1:
+            monkeypatch.setattr(kind, "commit", refuse)
+        return Outcome("done")
+
+    assert states(go(act)) == ["done", "done", "done"]
+
+
 def test_who_loses_the_race_for_a_number_takes_the_next(chain, monkeypatch):
     go()
     numbers = iter([1, 2])
@@ -162,7 +179,7 @@ def test_of_two_that_begin_at_once_one_runs(chain):
 
 def test_an_edit_while_a_notebook_runs_is_not_taken_for_what_ran(chain, workspace):
     path = workspace / "notebooks" / "a.ipynb"
-    ran = notebook_digest(path)
+    ran = file_digest(path)
 
     def edit(*_: object) -> Outcome:
         path.write_text(path.read_text().replace("x: int = 1", "x: int = 2"))
@@ -170,4 +187,4 @@ def test_an_edit_while_a_notebook_runs_is_not_taken_for_what_ran(chain, workspac
 
     go(edit)
     first = next(one.event for one in open_store().events() if one.event.verb == "recipe run")
-    assert first.detail["notebook_sha256"] == ran != notebook_digest(path)
+    assert first.detail["notebook_sha256"] == ran != file_digest(path)
