@@ -157,7 +157,7 @@ def stop_jobs(home: Path) -> None:
     from aiinfra_lab.store import open_store
 
     with contextlib.suppress(LabError):  # a test of damage leaves a store that cannot be read
-        live = [job for job in jobs.ls(live=True) if job.supervised]
+        live = [job for job in jobs.ls(live=True) if job.supervised and job.is_here]
         for job in live:
             jobs.cancel(job.id)
         for job in live:
