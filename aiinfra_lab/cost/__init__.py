@@ -213,10 +213,6 @@ def _notes(found: list[Spending], rows: int | None, everything: bool) -> Iterato
         yield "this machine counts as free: `cost.machine_usd_per_hour` in aiinfra.toml says what an hour of it costs"
     if unknown := dict.fromkeys(item.span.uri for item in found if item.usd_per_hour is None):
         yield f"the price of {', '.join(unknown)} is unknown: what it has cost is in no sum here"
-    priced_now = [item for item in found if item.span.on_machine and item.span.usd_per_hour is None]
-    if any(item.usd_per_hour and not item.span.within for item in priced_now):
-        price = show_usd(machine_usd_per_hour())
-        yield f"this machine counts at {price} an hour, as `cost.machine_usd_per_hour` is now, also for what is past"
     if everything and len(found) > 1:
         yield "what ran on this machine at the same time is paid once"
 

@@ -43,7 +43,7 @@ def test_a_database_that_cannot_hold_every_text_is_refused(server, workspace):
     with psycopg.connect(server, autocommit=True) as db:
         db.execute("CREATE DATABASE latin ENCODING 'LATIN1' TEMPLATE template0 LOCALE 'C'")
     store = PostgresStore(server.replace("/postgres", "/latin"))
-    with pytest.raises(UsageProblem, match="is in LATIN1") as caught:
+    with pytest.raises(UsageProblem, match="as LATIN1") as caught:
         store.list(Note)
     assert "createdb --encoding=UTF8 --template=template0" in caught.value.fix
 
