@@ -165,9 +165,7 @@ def reachable_kernel(observed: ObservedSession) -> KeptKernel | None:
     provider = machines(observed.record)
     if body.handle is None or not observed.is_live or not isinstance(provider, KernelHost):
         return None
-    with contextlib.suppress(Unavailable):
-        return provider.kernel(body.handle)
-    return None
+    return provider.kernel(body.handle)
 
 
 def intend(name: str, provider: str, offer: Offer, started_at: float, limits: Limits) -> Record[SessionRecord]:

@@ -65,7 +65,7 @@ def test_the_samples_come_back_as_they_were_and_are_nobody_elses(workspace):
     reference, current = exports.samples(name)
     assert reference.equals(sample())
     assert current.equals(sample(50, moved=1.0))
-    assert (workspace / ".aiinfra" / "drift" / name).stat().st_mode & 0o777 == 0o700
+    assert (workspace / ".aiinfra" / "samples" / name).stat().st_mode & 0o777 == 0o700
 
 
 def test_who_numbers_a_verdict_finds_no_samples_to_look_through(workspace):

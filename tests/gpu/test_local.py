@@ -120,7 +120,7 @@ def test_a_session_of_another_folder_is_listed_and_its_kernel_is_not_reached(wor
     job = jobs.find("gpu:one")
     update(open_store(), jobs.JobRecord, job.id, lambda body: replace(body, home="another"))
     assert (gpu.show("one").state, gpu.ls()[0].state) == ("running", "running")
-    with pytest.raises(Unavailable, match="code cannot be sent"):
+    with pytest.raises(Unavailable, match="in another folder"):
         gpu.sessions.kernel_of("one")
     update(open_store(), jobs.JobRecord, job.id, lambda body: replace(body, home=""))
 

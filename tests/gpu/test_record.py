@@ -109,4 +109,4 @@ def test_a_start_is_kept_by_the_next_one():
 def test_what_ends_it_is_said_with_what_it_will_have_cost():
     now = time.time()
     text = gpu.sessions.limit_text(body(started_at=now, deadline_at=now + 60, deadline_by="budget"))
-    assert text == "in 60 s, when its budget is spent; it will have cost at most 60.00 USD"
+    assert text == "in 1 min, when its budget is spent; it will have cost at most 60.00 USD"

@@ -11,10 +11,10 @@ from aiinfra_lab.jobs import JobRecord, process
 from aiinfra_lab.jupyter import items
 from aiinfra_lab.kernels import KeptKernel, specs
 from aiinfra_lab.store import Store, open_store, sqlite
-from tests.postgres import needs_postgres, server
+from tests.postgres import needs_postgres, postgres, server
 from tests.records import put
 
-__all__ = ["server"]
+__all__ = ["postgres", "server"]
 SCHEMA = "feed"
 
 

@@ -112,7 +112,7 @@ def test_what_changed_unwritten_is_told_to_whoever_read_the_same_revision(
     assert watch.look(watch.rev) == []
     end_supervisor(workspace)
     os.killpg(endpoint.pid, signal.SIGKILL)
-    until(lambda: not jobs.poll(endpoint.id).live)
+    until(lambda: not jobs.poll(endpoint.id).live and not jobs.is_watched())
     rev = watch.rev
     assert [[item.state for item in watch.look(rev)] for _ in range(2)] == [["lost"], ["lost"]]
     assert watch.look(watch.rev) == []

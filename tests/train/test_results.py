@@ -5,6 +5,7 @@ import json
 import pytest
 
 from aiinfra_lab import train
+from aiinfra_lab.errors import NotFound
 from aiinfra_lab.store import Record, open_store
 from aiinfra_lab.train import checkpoint, record, rendering
 from aiinfra_lab.train.history import FILE, MetricLog, Point
@@ -91,7 +92,9 @@ def test_runs_differ_in_what_they_were_given_and_what_came_of_it(workspace):
 
 def test_what_is_there_is_not_compared_with_what_is_not(workspace):
     put("delay@1")
-    assert train.diff("delay", "delay@7").note.endswith("nothing to compare with")
+    with pytest.raises(NotFound, match="train:delay@7"):
+        train.diff("delay", "delay@7")
+    assert "nothing to compare with" in train.diff("delay", "delay@champion").note
 
 
 def test_a_frame_of_a_run_that_goes_on_has_its_last_numbers():

@@ -282,8 +282,9 @@ def test_diff_shows_what_differs_by_meaning(rows):
 
 def test_diff_against_a_champion_that_is_not_there_says_so(rows):
     run = train.run("delay", rows=rows, code="run.log(loss=1)")
-    assert train.diff(run, "delay@champion").note == "there is no champion of models:delay yet: nothing to compare with"
-    assert "nothing to compare with" in train.diff(run, "other@3").note
+    assert "nothing to compare with" in train.diff(run, "delay@champion").note
+    with pytest.raises(NotFound):
+        train.diff(run, "other@3")
 
 
 def test_get_copies_a_runs_files(rows, tmp_path):
