@@ -20,7 +20,7 @@ from ..errors import LabError, Unavailable
 from ..files import until
 from ..providers import Patience
 from ..stats.bounds import parse_bounds
-from ..store import Record, open_store
+from ..store import Record, open_store, update
 from .artifacts import ROW, model_version
 
 MOST_S = 30.0
@@ -39,9 +39,8 @@ def endpoint(claim: Claim, model: str) -> Record[EndpointRecord]:
 
 def change(record: Record[EndpointRecord], target: Target, request: ServeRequest) -> Record[EndpointRecord]:
     """The record with another desired state, committed and applied."""
-    now = open_store().get(EndpointRecord, record.name)
-    assert now is not None
-    now = open_store().commit([now.of(desired_state.updated(now.body, request)[0])])[0]
+    # With retries: what serves may write what it counted at the same moment.
+    now = update(open_store(), EndpointRecord, record.name, lambda body: desired_state.updated(body, request)[0])
     target.apply(now.body.job, now.body.desired)
     return now
 
