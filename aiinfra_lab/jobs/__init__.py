@@ -20,7 +20,7 @@ from typing import Any
 
 from .. import files, logs
 from ..config import OPT_OUTS, settings
-from ..errors import Conflict, Interrupted, LabError, NotFound, Unavailable, UsageProblem
+from ..errors import Conflict, Denied, Interrupted, LabError, NotFound, Unavailable, UsageProblem
 from ..nouns import KeptFile
 from ..store import Event, Record, Store, open_store, patiently
 from ..units import show_duration
@@ -213,14 +213,17 @@ def cancel(job_id: str) -> Job:
     """Ask the job to end: SIGTERM, and SIGKILL to its whole tree 5 s later. Returns at once; may be repeated.
 
     A job in this or another interactive process sees the request at its next step. What a job that has ended left
-    running is ended too. Unavailable when the store cannot be read; a request that could not be written holds.
+    running is ended too. A request that the store does not take holds all the same; Denied or Unavailable when it can
+    be written nowhere, or the store cannot be read.
     """
     try:
         job = _mark(open_store(), job_id, stop_requested_at=time.time())
-    except Unavailable:
-        # A full disk, or a database that is away, must not keep alive what costs money.
-        with contextlib.suppress(OSError):
+    except (Denied, Unavailable) as problem:
+        # A full disk, or a database that is away or takes no writes, must not keep alive what costs money.
+        try:
             (folder_of(job_id) / STOP).touch()
+        except OSError:
+            raise problem from None
         job = poll(job_id)
     if not (job.supervised and job.is_here):
         return job

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from .. import files, logs
 from ..config import settings
-from ..errors import Conflict, Unavailable, UsageProblem
+from ..errors import Conflict, Denied, Unavailable, UsageProblem
 from ..store import Record, open_store
 from . import LOCK, LOG_MIB, child_environment, log_bytes, process
 from .record import ALIVE, JobRecord, ended_state, exit_code, is_here, runs, stop_requested
@@ -73,8 +73,8 @@ class Supervisor:
         for record in list(self.live.values()):
             try:
                 self._look(record)
-            except (Conflict, Unavailable):
-                continue  # somebody asked for its end just now, or the store is busy: the next tick looks again
+            except (Conflict, Denied, Unavailable):
+                continue  # somebody asked for its end just now, or the store takes nothing: the next tick looks again
         return len(self.live)
 
     def _read(self) -> None:
@@ -139,7 +139,7 @@ class Supervisor:
         pid, born = record.body.pid, record.body.born
         if record.name not in self.asked_at:
             # Written first: whoever sees the process end must already be able to read why.
-            with contextlib.suppress(Unavailable):  # but a full disk keeps nothing alive
+            with contextlib.suppress(Denied, Unavailable):  # but a full disk keeps nothing alive
                 self._write(record, state="stopping", ended_by="request" if stop_requested(record) else "deadline")
             self.asked_at[record.name] = time.monotonic()
             process.ask_to_end(pid, born, record.name)

@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from aiinfra_lab import files, jobs
-from aiinfra_lab.errors import Conflict, Interrupted, NotFound, StoreUnavailable, Unavailable
+from aiinfra_lab.errors import Conflict, Denied, Interrupted, NotFound, StoreUnavailable, Unavailable
 from aiinfra_lab.jobs import JobRecord, process, restored, supervisor
 from aiinfra_lab.jobs.supervisor import Supervisor
 from aiinfra_lab.store import Event, Record, open_store
@@ -173,11 +173,12 @@ def test_a_job_that_runs_is_asked_to_end_when_it_is_withdrawn(workspace):
     assert jobs.wait(job.id, PATIENCE_S).state == "stopped"
 
 
-def test_a_stop_reaches_a_job_though_the_store_cannot_be_written(workspace, monkeypatch):
+@pytest.mark.parametrize("error", [Denied, Unavailable])
+def test_a_stop_reaches_a_job_though_the_store_cannot_be_written(workspace, monkeypatch, error):
     job = running(jobs.start("deploy:a", SLEEP, restart=True))
 
     def full(*_: object) -> None:
-        raise Unavailable("the disk is full", "free some space")
+        raise error("the store takes nothing", "free some space")
 
     with monkeypatch.context() as disk:
         disk.setattr(type(open_store()), "commit", full)
@@ -186,18 +187,19 @@ def test_a_stop_reaches_a_job_though_the_store_cannot_be_written(workspace, monk
     assert (ended.state, ended.restarts) == ("stopped", 0)
 
 
-def test_a_supervisor_ends_what_is_due_though_the_store_is_away(workspace, monkeypatch):
+@pytest.mark.parametrize("error", [Denied, Unavailable])
+def test_a_supervisor_ends_what_is_due_though_the_store_takes_nothing(workspace, monkeypatch, error):
     job = running(jobs.start("gpu:a", SLEEP))
     end_supervisor(workspace)
     watching = Supervisor()
     watching.tick()
 
     def away(*_: object, **__: object) -> None:
-        raise Unavailable("the database is away", "start it")
+        raise error("the database is away, or takes no writes", "start it")
 
     monkeypatch.setattr(supervisor, "GRACE_S", 0.0)
     with monkeypatch.context() as store:
-        for name in ("list", "commit"):
+        for name in ("list", "commit") if error is Unavailable else ("commit",):
             store.setattr(type(watching.store), name, away)
         (job.folder / "stop").touch()
         until(lambda: watching.tick() and not process.birth(job.pid))
