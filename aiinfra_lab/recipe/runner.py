@@ -222,7 +222,7 @@ class RecipeRunner:
 
     def _end(self, state: EndState) -> None:
         detail: dict[str, object] = {"state": state, "made": list(self._outputs.values())}
-        if not self._keep and (still_live := started.end(self._context)):
+        if not self._keep and (still_live := patiently(lambda: started.end(self._context))):
             detail["still_live"] = still_live
             _log.warning("what %s started could not be ended: %s", self._run.uri, ", ".join(still_live))
         event = Event("recipe end", self._run.uri, outputs=(self._run.uri,), detail=detail)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from .. import jobs, nouns
-from ..errors import LabError, Unavailable
+from ..errors import Failed, LabError, StoreUnavailable
 from ..files import until
 
 STOP_TIMEOUT_S = 30.0
@@ -18,7 +18,7 @@ def end(context: str) -> list[str]:
     """End all that was started in a context that begins so; the URIs of what still lives after STOP_TIMEOUT_S.
 
     Somebody else's is left alone, and so is what lived before and was only changed. A thing that cannot be ended keeps
-    no other alive.
+    no other alive. StoreUnavailable when the store cannot tell what lives; it may be called again.
     """
     _end_things(context)
     _end_jobs(context)
@@ -32,8 +32,8 @@ def _end_things(context: str) -> None:
     def are_gone() -> bool:
         return not asked.keys() & _live(set(asked.values()), context).keys()
 
-    with contextlib.suppress(Unavailable):  # the caller names what still lives
-        until(are_gone, Unavailable("it still lives", "wait"), within_s=STOP_TIMEOUT_S, every_s=_LOOK_EVERY_S)
+    with contextlib.suppress(Failed):  # the caller names what still lives
+        until(are_gone, Failed("it still lives", "wait"), within_s=STOP_TIMEOUT_S, every_s=_LOOK_EVERY_S)
 
 
 def _end_jobs(context: str) -> None:
@@ -47,8 +47,13 @@ def _end_jobs(context: str) -> None:
 def _live(among: Iterable[nouns.Noun[Any]], context: str) -> dict[str, nouns.Noun[Any]]:
     found: dict[str, nouns.Noun[Any]] = {}
     for noun in among:
-        with contextlib.suppress(LabError):
+        try:
             seen = noun.watched(ended=0)
+        except StoreUnavailable:
+            raise  # without the store nothing is known to be gone
+        except LabError:
+            continue
+        else:
             found |= {one.uri: noun for one in seen if one.is_live and one.context.startswith(context)}
     return found
 
@@ -61,6 +66,8 @@ def _live_jobs(context: str) -> list[jobs.Job]:
 def _ask_to_end(noun: nouns.Noun[Any], uri: str) -> bool:
     try:
         noun.stop(uri)
+    except StoreUnavailable:
+        raise
     except LabError:
         return False
     return True

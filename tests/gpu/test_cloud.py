@@ -6,7 +6,7 @@ import pytest
 
 from aiinfra_lab import cost, gpu, lab, nouns, providers, train
 from aiinfra_lab.config import settings
-from aiinfra_lab.errors import Denied, LabError, Unavailable
+from aiinfra_lab.errors import Denied, LabError, StoreUnavailable, Unavailable
 from aiinfra_lab.gpu import sessions, starting
 from aiinfra_lab.gpu.record import SessionRecord
 from aiinfra_lab.jupyter import calls, items
@@ -234,6 +234,23 @@ def test_a_recipe_that_keeps_nothing_gives_its_machine_back(workspace):
     one_step.run(step, workspace, keep=False)
     assert {item.uri: item.state for item in gpu.ls()} == {"gpu:far": "ended (stopped)", "gpu:before": "running"}
     assert [machine.name for machine in cloud.machines.values() if machine.ended_at is None] == ["before"]
+
+
+def test_a_recipe_gives_its_machine_back_though_the_database_restarts_meanwhile(workspace, monkeypatch):
+    noun, refusals = nouns.find("gpu"), iter(range(3))
+    watched = type(noun).watched
+
+    def away(self, ended=20):
+        if next(refusals, None) is not None:
+            raise StoreUnavailable("the database restarts", "wait")
+        return watched(self, ended)
+
+    def step() -> None:
+        gpu.start("far", gpu="A10G", on="cloud")
+        monkeypatch.setattr(type(noun), "watched", away)
+
+    assert one_step.run(step, workspace, keep=False).body.state == "done"
+    assert [machine.why for machine in cloud.machines.values()] == ["stopped"]
 
 
 def test_a_recipe_leaves_its_machine_where_nothing_else_is_asked(workspace):
