@@ -15,7 +15,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from ..config import context
-from ..errors import Conflict, Failed, Interrupted, LabError, Unavailable, UsageProblem
+from ..errors import Conflict, Denied, Failed, Interrupted, LabError, Unavailable, UsageProblem
 from ..files import until
 from ..logs import last_problem
 from ..providers import Patience, make
@@ -305,14 +305,19 @@ def end(record: Stored) -> Stored:
 
 
 def request_stop(record: Stored) -> Stored:
-    """Write down that the endpoint is to end, before its target is asked; when that is written already: nothing."""
+    """Write down that the endpoint is to end, before its target is asked; when that is written already: nothing.
+
+    Where nothing can be written its target is to be asked all the same.
+    """
     event = Event("deploy stop", record.uri, record.body.desired.models, (record.uri,))
 
     def change(body: EndpointRecord) -> EndpointRecord | None:
         is_new = body.is_open and body.job == record.body.job and body.stop_requested_at is None
         return replace(body, stop_requested_at=time.time()) if is_new else None
 
-    return update(open_store(), EndpointRecord, record.name, change, event)
+    with contextlib.suppress(Denied, Unavailable):
+        return update(open_store(), EndpointRecord, record.name, change, event)
+    return record
 
 
 def _stopped(body: EndpointRecord, before: State) -> EndpointRecord | None:

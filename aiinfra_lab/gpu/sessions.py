@@ -12,7 +12,7 @@ from msgspec.structs import asdict, replace
 
 from .. import files, jobs
 from ..config import context, settings
-from ..errors import Conflict, LabError, NotFound, Unavailable
+from ..errors import Conflict, Denied, LabError, NotFound, Unavailable
 from ..kernels import KeptKernel
 from ..providers import make
 from ..resolve import resolve
@@ -200,10 +200,14 @@ def move(record: Record[SessionRecord], limits: Limits) -> Record[SessionRecord]
 
 
 def request_stop(record: Record[SessionRecord]) -> Record[SessionRecord]:
-    """Write down that a session is to end, before its machine is asked; when that is written already: nothing."""
-    if record.body.stop_requested_at is not None:
-        return record
-    return _change(record, None, stop_requested_at=time.time())
+    """Write down that a session is to end, before its machine is asked; when that is written already: nothing.
+
+    Where nothing can be written its machine is to be asked all the same: it costs money.
+    """
+    if record.body.stop_requested_at is None:
+        with contextlib.suppress(Denied, Unavailable):
+            return _change(record, None, stop_requested_at=time.time())
+    return record
 
 
 def close(

@@ -20,7 +20,7 @@ from typing import Any
 
 from .. import files, logs
 from ..config import OPT_OUTS, settings
-from ..errors import Conflict, Denied, Interrupted, LabError, NotFound, Unavailable, UsageProblem
+from ..errors import Conflict, Damaged, Denied, Interrupted, LabError, NotFound, Unavailable, UsageProblem
 from ..nouns import KeptFile
 from ..store import Event, Record, Store, open_store, patiently
 from ..units import show_duration
@@ -218,8 +218,8 @@ def cancel(job_id: str) -> Job:
     """
     try:
         job = _mark(open_store(), job_id, stop_requested_at=time.time())
-    except (Denied, Unavailable) as problem:
-        # A full disk, or a database that is away or takes no writes, must not keep alive what costs money.
+    except (Damaged, Denied, Unavailable) as problem:
+        # A full disk, a damaged store or a database that takes no writes must not keep alive what costs money.
         try:
             (folder_of(job_id) / STOP).touch()
         except OSError:

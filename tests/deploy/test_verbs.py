@@ -11,12 +11,12 @@ import sys
 import pytest
 from msgspec.structs import replace
 
-from aiinfra_lab import deploy, jobs
+from aiinfra_lab import deploy, jobs, nouns
 from aiinfra_lab.cli import main
 from aiinfra_lab.config import settings
 from aiinfra_lab.deploy import client, lifecycle
 from aiinfra_lab.deploy.record import EndpointRecord
-from aiinfra_lab.errors import Conflict, Failed, Interrupted, NotFound, Unavailable, UsageProblem
+from aiinfra_lab.errors import Conflict, Failed, Interrupted, NotFound, StoreUnavailable, Unavailable, UsageProblem
 from aiinfra_lab.jobs import process
 from aiinfra_lab.models.record import LastCheck, ModelAliases, change
 from aiinfra_lab.store import open_store, update
@@ -256,6 +256,21 @@ def test_an_endpoint_whose_supervisor_and_wrapper_were_killed_serves_and_can_be_
     assert (deploy.show("delay").state, len(endpoint.predict([ROW]))) == ("running", 1)
     assert deploy.stop("delay").state == "stopped"
     assert list(process.tree(0, 0.0, job.id)) == []
+
+
+def test_a_stop_from_the_panel_ends_an_endpoint_though_the_store_takes_nothing(register, monkeypatch):
+    register(1)
+    deploy.start("delay", model="models:delay@1")
+    job = jobs.find("deploy:delay")
+
+    def refuse(*_: object) -> None:
+        raise StoreUnavailable("the store takes nothing", "free some space")
+
+    with monkeypatch.context() as store:
+        store.setattr(type(open_store()), "commit", refuse)
+        nouns.find("deploy").stop("deploy:delay")
+    until(lambda: not list(process.tree(0, 0.0, job.id)))
+    assert deploy.stop("delay").state == "stopped"
 
 
 def test_an_endpoint_that_was_told_as_lost_does_not_come_back_by_itself(register, workspace):

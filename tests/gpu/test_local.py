@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from aiinfra_lab import gpu, jobs, kernels
 from aiinfra_lab.config import settings
-from aiinfra_lab.errors import Failed, NotFound, Unavailable
+from aiinfra_lab.errors import Denied, Failed, NotFound, StoreUnavailable, Unavailable
 from aiinfra_lab.gpu.local import LocalMachines
 from aiinfra_lab.jobs import process
 from aiinfra_lab.store import open_store, update
@@ -112,6 +112,19 @@ def test_a_kernel_that_outlives_its_keeper_and_the_supervisor_is_ended_by_a_stop
             end(pid)
     until(lambda: not jobs.poll(job.id).live)
     gpu.stop("one")
+    assert list(process.tree(0, 0.0, job.id)) == []
+
+
+@pytest.mark.parametrize("error", [Denied, StoreUnavailable])
+def test_a_stop_ends_a_session_though_the_store_takes_nothing(workspace, monkeypatch, error):
+    gpu.start("one")
+    job = jobs.find("gpu:one")
+
+    def refuse(*_: object) -> None:
+        raise error("the store takes nothing", "free some space")
+
+    monkeypatch.setattr(type(open_store()), "commit", refuse)
+    assert gpu.stop("one").state == "ended (stopped)"  # its keeper writes that, whose store takes it
     assert list(process.tree(0, 0.0, job.id)) == []
 
 

@@ -7,6 +7,7 @@ import pytest
 from aiinfra_lab import files, gpu, jobs, nouns, resolve
 from aiinfra_lab.errors import Denied, NotFound, UsageProblem
 from aiinfra_lab.gpu import sessions
+from aiinfra_lab.gpu.local import LocalMachines
 from aiinfra_lab.gpu.record import Limits, SessionRecord
 from aiinfra_lab.nouns import Observation
 from aiinfra_lab.store import Record, open_store
@@ -243,13 +244,17 @@ def test_to_stop_what_has_ended_says_so_and_writes_nothing(workspace, read_only)
     assert gpu.stop("over").state == "ended (deadline)"
 
 
-def test_a_request_to_end_is_written_before_the_machine_is_asked(workspace):
+def test_a_request_to_end_is_written_before_the_machine_is_asked(workspace, monkeypatch):
     gpu.start("trainer")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(type(open_store()), "commit", _refuse)
-        with pytest.raises(Denied):
-            gpu.stop("trainer")
-    assert gpu.show("trainer").state == "running"
+    asked, terminate = [], LocalMachines.terminate
+
+    def watched(self, handle):
+        asked.append(open_store().get(SessionRecord, "trainer").body.stop_requested_at is not None)
+        terminate(self, handle)
+
+    monkeypatch.setattr(LocalMachines, "terminate", watched)
+    gpu.stop("trainer")
+    assert asked == [True]
 
 
 def test_a_stop_that_was_asked_for_long_ago_may_be_asked_for_again(workspace):
