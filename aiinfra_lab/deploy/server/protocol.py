@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -154,8 +155,8 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
             return
         self.server.connections.add(self)
-        self.idle_since = self.server.loop.time()
-        self._deadline = self.idle_since + HEAD_S
+        self.idle_since = time.monotonic()  # the loop's own time stands still within a millisecond
+        self._deadline = self.server.loop.time() + HEAD_S
 
     def connection_lost(self, problem: Exception | None) -> None:
         self.server.connections.discard(self)
@@ -275,7 +276,7 @@ class Connection(asyncio.Protocol):
 
     @property
     def is_idle(self) -> bool:
-        """Whether no answer is due and no request has begun; since `idle_since`, in the loop's time."""
+        """Whether no answer is due and no request has begun; since `idle_since`, in monotonic seconds."""
         return not self._pending and not self._started and not self._refused and self._transport is not None
 
     def close_when_idle(self) -> None:
@@ -309,8 +310,8 @@ class Connection(asyncio.Protocol):
         elif self._last or self.server.draining:
             self._transport.close()
         else:
-            self.idle_since = self.server.loop.time()
-            self._deadline = self.idle_since + IDLE_S
+            self.idle_since = time.monotonic()
+            self._deadline = self.server.loop.time() + IDLE_S
             self._pace()
 
     def _target(self) -> tuple[bytes, bytes]:
