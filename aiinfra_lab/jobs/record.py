@@ -132,7 +132,8 @@ def observe(record: Record[JobRecord]) -> Job:
 
 def is_here(record: Record[JobRecord]) -> bool:
     """Whether it is this folder's: several folders, or machines, may share one store, and each has a supervisor."""
-    return record.body.home in ("", home_id(settings().home))
+    # Whoever lists thousands of jobs asks of each.
+    return not record.body.home or record.body.home == home_id(settings().home)
 
 
 def home_id(home: Path) -> str:
@@ -161,11 +162,14 @@ def _read_id(path: Path, _inode: int, _size: int) -> str:
 
 def runs(record: Record[JobRecord]) -> bool:
     """Whether its process runs: the wrapper, or the command alone when the wrapper was killed."""
-    body, folder = record.body, folder_of(record.name)
+    body = record.body
     if process.alive(body.pid, body.born):
         return True
+    if not body.supervised:
+        return False
+    folder = folder_of(record.name)
     # What the command forked may hold the lock after its end, which the wrapper wrote then.
-    return body.supervised and files.is_locked(folder / ALIVE) and exit_code(folder) is None
+    return files.is_locked(folder / ALIVE) and exit_code(folder) is None
 
 
 def stop_requested(record: Record[JobRecord]) -> bool:
