@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import tempfile
@@ -10,11 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from .. import audit, nouns
+from .. import audit, files, nouns
 from ..errors import Conflict, Damaged, LabError, NotFound
 from ..jobs import JobRecord, restored
 from ..store import Body, Event, EventIndex, Key, Store, open_store
-from ..store.sqlite import SqliteStore, copies, is_sound, offer, restore
+from ..store.sqlite import SqliteStore, copies, is_older, is_sound, offer, restore, signature
 
 Condition = Literal["whole", "partly", "unusable"]
 _OWN_BACKUP = (
@@ -109,7 +110,7 @@ def _better_copy(store: SqliteStore, condition: Condition) -> Path | None:
     """The newest copy in which nothing is damaged; for a store that cannot be used, else the newest that can be."""
     partly = None
     for copy in copies(store.path):
-        found = _condition_of(copy)
+        found = _condition_of(copy, signature(copy))
         if found == "whole":
             return copy
         if found == "partly" and condition == "unusable":
@@ -117,16 +118,22 @@ def _better_copy(store: SqliteStore, condition: Condition) -> Path | None:
     return partly
 
 
-def _condition_of(copy: Path) -> Condition:
+@functools.lru_cache(maxsize=32)
+def _condition_of(copy: Path, _: tuple[int, ...]) -> Condition:
     if not is_sound(copy):
         return "unusable"
-    # Opened elsewhere: to open a store may bring it up to a newer schema, and makes files beside it.
-    with tempfile.TemporaryDirectory() as folder:
-        store = SqliteStore(Path(shutil.copyfile(copy, Path(folder, "store.sqlite"))))
-        try:
-            return _condition(store)
-        finally:
-            store.close()
+    if not is_older(copy):
+        return _condition_closed(SqliteStore(copy, read_only=True))
+    # Brought up to the newer schema elsewhere: a copy stays what it is.
+    with tempfile.TemporaryDirectory() as folder, files.lab_errors(Path(folder)):
+        return _condition_closed(SqliteStore(Path(shutil.copyfile(copy, Path(folder, "store.sqlite")))))
+
+
+def _condition_closed(store: SqliteStore) -> Condition:
+    try:
+        return _condition(store)
+    finally:
+        store.close()
 
 
 def _condition(store: SqliteStore) -> Condition:

@@ -8,8 +8,10 @@ events is noticed rather than believed.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import re
+import shutil
 import sqlite3
 import tempfile
 import threading
@@ -69,9 +71,11 @@ _COPIES_KEPT = 7
 class SqliteStore(SqlStore):
     """See `Store` for the contract."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        """read_only: of a file to which nobody writes, such as a copy; nothing is then made beside it."""
         super().__init__()
         self.path = path
+        self._read_only = read_only
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
         self._pid = 0
@@ -101,7 +105,7 @@ class SqliteStore(SqlStore):
     def head(self) -> tuple[int, str]:
         """Sequence number and hash of the newest event that the head file holds."""
         try:
-            seq, digest, *more = (text := self._head_path.read_text()).split()
+            seq, digest, *more = (text := self.head_path.read_text()).split()
             if more:  # the version before wrote two words, as a new file each time
                 files.checked(text)
             return int(seq), digest
@@ -117,7 +121,8 @@ class SqliteStore(SqlStore):
         self.close()
 
     @property
-    def _head_path(self) -> Path:
+    def head_path(self) -> Path:
+        """The file that holds the newest event's hash."""
         return self.path.with_name("audit.head")
 
     def _committed(self, head: Head | None) -> None:
@@ -130,7 +135,7 @@ class SqliteStore(SqlStore):
         # Not flushed: what a power cut leaves of it proves less, never more. And a commit that is on disk must
         # not be reported as failed because this could not be written.
         with contextlib.suppress(OSError, LabError):
-            files.overwrite(self._head_path, f"{seq:020d} {digest}")
+            files.overwrite(self.head_path, _head_line(seq, digest))
 
     def _daily_copy(self) -> None:
         today = time.strftime("%Y%m%d")
@@ -177,6 +182,8 @@ class SqliteStore(SqlStore):
                 raise
 
     def _connect(self) -> sqlite3.Connection:
+        if self._read_only:
+            return _read_only_connection(self.path)
         refuse_network_drive(self.path.parent)
         # SQLite would make a new, empty store in its place without a word.
         lost = self.head()[0] > 0 and (not self.path.exists() or self.path.stat().st_size == 0)
@@ -261,20 +268,31 @@ def restore(path: Path, copy: Path | None = None) -> tuple[Path, Path]:
     copy = copy or _newest_sound(path)
     if copy is None:
         raise NotFound(f"{path.parent} holds no sound copy of the store", offer(None))
+    store = SqliteStore(path)
+    # Whole before anything is moved: a full disk then changes nothing.
+    with _plainly(path), files.writing(path, mode=files.OWNER_ONLY) as new:
+        with contextlib.closing(_unchanging(copy)) as db:
+            _copy(db, new)
+            head = store._newest(db) or (0, GENESIS)
+        aside = _set_aside(store, head)
+    # Last: until then the store is damaged, which another restore mends, and not one that lost nothing.
+    files.overwrite(store.head_path, _head_line(*head))
+    return copy, aside
+
+
+def _set_aside(store: SqliteStore, head: Head) -> Path:
+    """Move the damaged store into a folder of its own. Its head stays: without it, whoever opens the store before the
+    copy is in its place would make a new, empty one."""
+    path = store.path
+    if store.head()[0] == 0:
+        files.overwrite(store.head_path, _head_line(*head))
     aside = Path(tempfile.mkdtemp(prefix=f"{path.stem}-damaged-{time.strftime('%Y%m%d-%H%M%S')}-", dir=path.parent))
-    # A log that stays would be read as the new file's own; the old head names events that the copy lacks.
-    for part in (
-        path,
-        path.with_name(path.name + "-wal"),
-        path.with_name(path.name + "-shm"),
-        path.with_name("audit.head"),
-    ):
+    shutil.copyfile(store.head_path, aside / store.head_path.name)
+    # A log that stays would be read as the new file's own.
+    for part in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
         if part.exists():
             files.publish(part, aside / part.name, flush=False)
-    with contextlib.closing(sqlite3.connect(copy)) as db, files.writing(path, mode=files.OWNER_ONLY) as new:
-        _copy(db, new)
-    SqliteStore(path).write_head()
-    return copy, aside
+    return aside
 
 
 def refuse_network_drive(folder: Path) -> None:
@@ -294,6 +312,10 @@ def refuse_network_drive(folder: Path) -> None:
             f"{folder} lies on a network drive ({kind}), where the store's locks cannot be trusted",
             "put the workspace on a local disk: AIINFRA_WORKSPACE=/local/folder",
         )
+
+
+def _head_line(seq: int, digest: str) -> str:
+    return f"{seq:020d} {digest}"
 
 
 def _file(path: Path) -> tuple[int, int] | None:
@@ -345,8 +367,8 @@ def _read_only_connection(path: Path) -> sqlite3.Connection:
     if not path.exists():
         raise Denied(f"{path.parent} may not be written", "choose a folder of your own: AIINFRA_WORKSPACE=…")
     # Without a -wal file nobody writes: the file may be read as it lies, which also works on a read-only medium.
-    mode = "mode=ro" if path.with_name(path.name + "-wal").exists() else "immutable=1"
-    db = _connection(f"{path.absolute().as_uri()}?{mode}", uri=True)
+    has_log = path.with_name(path.name + "-wal").exists()
+    db = _connection(f"{path.absolute().as_uri()}?mode=ro", uri=True) if has_log else _unchanging(path)
     try:
         if (version := _schema_of(db, path)) < len(MIGRATIONS):
             raise Unavailable(
@@ -357,6 +379,11 @@ def _read_only_connection(path: Path) -> sqlite3.Connection:
         db.close()
         raise
     return db
+
+
+def _unchanging(path: Path) -> sqlite3.Connection:
+    """A connection to a file to which nobody writes: it makes no file beside it, and needs no space on the disk."""
+    return _connection(f"{path.absolute().as_uri()}?immutable=1", uri=True)
 
 
 def _schema_of(db: sqlite3.Connection, path: Path) -> int:
@@ -409,8 +436,29 @@ def _newest_sound(path: Path) -> Path | None:
 
 def is_sound(copy: Path) -> bool:
     """Whether SQLite finds nothing wrong with a copy."""
+    # A process that meets a damaged store meets it again and again, and copies do not change.
+    return _is_sound(copy, signature(copy))
+
+
+def signature(copy: Path) -> tuple[int, ...]:
+    """Numbers that change when the file does; none when it is gone."""
     try:
-        with contextlib.closing(sqlite3.connect(copy)) as db:
+        found = copy.stat()
+    except OSError:
+        return ()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def is_older(copy: Path) -> bool:
+    """Whether a sound copy is of an older schema: it cannot be read as it lies."""
+    with contextlib.closing(_unchanging(copy)) as db:
+        return _schema_of(db, copy) < len(MIGRATIONS)
+
+
+@functools.lru_cache(maxsize=4 * _COPIES_KEPT)
+def _is_sound(copy: Path, _: tuple[int, ...]) -> bool:
+    try:
+        with contextlib.closing(_unchanging(copy)) as db:
             # To SQLite an empty file is sound: it is what a copy that was never finished leaves.
             is_filled = db.execute("PRAGMA user_version").fetchone()[0] > 0
             return bool(is_filled and db.execute("PRAGMA integrity_check(1)").fetchone()[0] == "ok")

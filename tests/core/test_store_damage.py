@@ -2,6 +2,7 @@
 
 import contextlib
 import random
+import resource
 import sqlite3
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from aiinfra_lab import audit, data, lab
 from aiinfra_lab.data.record import DataVersion
 from aiinfra_lab.errors import Conflict, Damaged, Denied, LabError, NotFound, Unavailable
+from aiinfra_lab.lab import damage
 from aiinfra_lab.store import Event, Record, open_store, sqlite
 from aiinfra_lab.store.sqlite import SqliteStore
 from aiinfra_lab.testing.store import Note
@@ -137,6 +139,73 @@ def test_without_a_copy_that_is_better_the_store_stays_and_the_fix_is_ones_own_b
     (found,) = [item for item in lab.check(report=True).findings if item.state == "bad"]
     assert found.fix == problem.value.fix
     assert "your own backup" in found.fix
+
+
+@pytest.mark.parametrize("step", range(3))
+def test_a_restore_that_is_killed_leaves_a_store_that_is_damaged_still_and_another_one_mends_it(store, step):
+    change(store, "UPDATE records SET body = '{' WHERE name = 'a@5'")
+    add_lost_event(store)
+    with pytest.MonkeyPatch.context() as patch:
+        kill_at(patch, step)
+        with pytest.raises(KeyboardInterrupt):
+            lab.start(restore=True)
+    with pytest.raises(Damaged) as problem:
+        data.show("a@5")
+    assert "`%lab " in problem.value.fix
+    notes = lab.start(restore=True).notes
+    assert "are lost" in notes[1] or "is lost" in notes[1]
+    assert (data.show("a@5").uri, lab.check(audit=True).ok) == ("data:a@5", True)
+
+
+def add_lost_event(store: SqliteStore) -> None:
+    """One that no copy has."""
+    store.commit([], Event("data add", "data:lost@1"))
+    store.close()
+
+
+def kill_at(patch: pytest.MonkeyPatch, step: int) -> None:
+    """Stop before the first, second... of the steps of a restore that change what lies in the workspace."""
+    steps = iter(range(step))
+
+    def dying(real):
+        def call(*args, **named):
+            if next(steps, None) is None:
+                raise KeyboardInterrupt
+            return real(*args, **named)
+
+        return call
+
+    patch.setattr(sqlite, "_copy", dying(sqlite._copy))
+    patch.setattr(sqlite.files, "publish", dying(sqlite.files.publish))
+    patch.setattr(sqlite.files, "overwrite", dying(sqlite.files.overwrite))
+
+
+def test_a_restore_for_which_there_is_no_room_changes_nothing(store):
+    change(store, "UPDATE records SET body = '{' WHERE name = 'a@5'")
+    before = store.path.read_bytes()
+    with small_files(20_000), pytest.raises(Unavailable) as full:
+        lab.start(restore=True)
+    assert ("free" in full.value.fix, store.path.read_bytes() == before) == (True, True)
+    assert list(store.path.parent.glob("*damaged*")) == []
+    lab.start(restore=True)
+    assert data.show("a@5").uri == "data:a@5"
+
+
+@contextlib.contextmanager
+def small_files(most_bytes: int):
+    """No file may grow beyond that: what a full disk does, for this process alone."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_copy_is_looked_at_without_a_byte_written(store):
+    (copy,) = [copy for copy in sqlite.copies(store.path) if "good" in copy.name]
+    with small_files(0):
+        assert damage._condition_of.__wrapped__(copy, ()) == "whole"
 
 
 def test_an_altered_event_leads_to_the_copy_too(store):
