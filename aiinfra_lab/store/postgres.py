@@ -142,10 +142,10 @@ class PostgresStore(SqlStore):
 
     @contextlib.contextmanager
     def _session(self) -> Iterator[_Connection]:
-        # Those who wait for a thread that waits for a server wait no longer than it does.
-        if not self._lock.acquire(timeout=ANSWER_S):
+        # As long as for a writer of another process, for which that thread may be waiting itself.
+        if not self._lock.acquire(timeout=LOCK_S):
             raise StoreUnavailable(
-                f"the store did not answer another thread of this process for {ANSWER_S:.0f} s",
+                f"the store did not answer another thread of this process for {LOCK_S:.0f} s",
                 "see whether its server is stopped or overloaded, or the network is cut, then repeat",
             )
         try:

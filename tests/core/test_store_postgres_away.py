@@ -1,6 +1,8 @@
 """A PostgreSQL that restarts, hangs, or takes no writes for a while, with processes that live on meanwhile."""
 
+import concurrent.futures
 import threading
+import time
 
 import pytest
 
@@ -27,6 +29,7 @@ def store(postgres, request):
 @pytest.fixture
 def impatient(monkeypatch):
     monkeypatch.setattr(module, "ANSWER_S", 0.5)
+    monkeypatch.setattr(module, "LOCK_S", 1.0)
     monkeypatch.setattr(module._Connection, "answer_s", 0.5)
     monkeypatch.setitem(module._LINE, "connect_timeout", 2)
 
@@ -123,3 +126,15 @@ def test_a_new_connection_reads_beside_a_writer(postgres, store):
     with store._transaction():
         assert other.get(Note, "a") is not None
     other.close()
+
+
+def test_a_thread_that_waits_for_another_process_keeps_other_threads_waiting_as_long(postgres, store, monkeypatch):
+    monkeypatch.setattr(module, "ANSWER_S", 0.2)
+    with psycopg.connect(postgres.url) as other, concurrent.futures.ThreadPoolExecutor(2) as threads:
+        other.execute("SELECT pg_advisory_xact_lock(%s)", (module._LOCK,))
+        writing = [threads.submit(store.commit, [Record.new(name, Note())]) for name in "bc"]
+        time.sleep(0.5)
+        other.rollback()
+        for future in writing:
+            future.result()
+    assert {record.name for record in store.list(Note)} == {"a", "b", "c"}
