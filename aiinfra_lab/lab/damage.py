@@ -19,7 +19,8 @@ from ..store.sqlite import SqliteStore, copies, is_older, is_sound, offer, resto
 
 Condition = Literal["whole", "partly", "unusable"]
 _OWN_BACKUP = (
-    "restore the database from its own backup (`pg_restore`, or point-in-time recovery): nothing here copies it"
+    "restore the database from its own backup (of PostgreSQL: `pg_restore`, or point-in-time recovery): nothing here "
+    "copies it"
 )
 
 
