@@ -64,7 +64,8 @@ print(json.dumps({{"cpu_s": cpu() - _began[0], "wall_s": time.perf_counter() - _
 
 def answer(code: str, env: Mapping[str, str] | None = None) -> Any:
     """The JSON that a piece of Python prints as its last line, in an interpreter of its own."""
-    whole = {**os.environ, **(env or {})}
+    # With bytecode, as an installed package has it: the median leaves the run that writes it out.
+    whole = {**os.environ, "PYTHONDONTWRITEBYTECODE": "", **(env or {})}
     done = subprocess.run([sys.executable, "-c", code], check=True, text=True, stdout=subprocess.PIPE, env=whole)
     return json.loads(done.stdout.splitlines()[-1])
 
