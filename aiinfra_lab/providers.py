@@ -20,7 +20,16 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from .config import Settings, settings
-from .errors import Conflict, LabError, Missing, NotFound, Unavailable, UsageProblem, did_you_mean
+from .errors import (
+    Conflict,
+    LabError,
+    Missing,
+    NotFound,
+    StoreUnavailable,
+    Unavailable,
+    UsageProblem,
+    did_you_mean,
+)
 from .nouns import TABLE as NOUNS
 from .uris import check_name
 
@@ -198,7 +207,7 @@ def _made(found: Foreign, maker: Callable[[Settings], Any], where: Settings) -> 
     except LabError:
         raise
     except Exception as problem:  # it is somebody else's and may raise anything
-        raise _unusable(found, f"cannot be made with the settings: {type(problem).__name__}: {problem}") from problem
+        raise _unmade(found, problem) from problem
     _check(found, provider)
     return guarded
 
@@ -228,8 +237,7 @@ def _guard(found: Foreign, name: str, method: Callable[..., Any]) -> Callable[..
         except passing:
             raise
         except Exception as problem:  # a vendor's client may raise anything; Ctrl-C is no Exception and passes
-            what = f"{found.contract} on {found.name} failed in {name}: {type(problem).__name__}: {problem}"
-            raise Unavailable(what, f"repeat in a moment; if it stays so: {_renew(found)}") from problem
+            raise _failed(found, f"failed in {name}", problem) from problem
 
     def draw(items: Iterator[Any]) -> Iterator[Any]:
         with guarding():
@@ -333,6 +341,21 @@ def _check(found: Foreign, made: Any) -> None:
     wanted = [name for name, value in _members(protocol).items() if callable(value)]
     if lacking := [name for name in wanted if not callable(getattr(made, name, None))]:
         raise _unusable(found, f"lacks {', '.join(lacking)}")
+
+
+def _failed(found: Foreign, how: str, problem: Exception) -> Unavailable:
+    what = f"{found.contract} on {found.name} {how}: {type(problem).__name__}: {problem}"
+    if found.contract != "store":
+        return Unavailable(what, f"repeat in a moment; if it stays so: {_renew(found)}")
+    # Never to uninstall it: the workspace's records are there. And whoever can wait for a store waits for this one.
+    fix = f"see that what [store] in aiinfra.toml names can be reached, and repeat; else ask {found.package}'s author"
+    return StoreUnavailable(what, fix)
+
+
+def _unmade(found: Foreign, problem: Exception) -> Unavailable:
+    if found.contract == "store":  # one may connect when it is made
+        return _failed(found, "cannot be made with the settings", problem)
+    return _unusable(found, f"cannot be made with the settings: {type(problem).__name__}: {problem}")
 
 
 def _unusable(found: Foreign, why: str) -> Unavailable:

@@ -2,7 +2,7 @@
 
 Big things are files that records point to. Whoever writes a store of his own needs nothing but what is exported here:
 `encode` and `decode` between a body and its text, `canonical` and `event_of` between an event and its, `actor`,
-`chain_hash`, and `leave_out` for what a list leaves out.
+`chain_hash`, `leave_out` for what a list leaves out, and `StoreUnavailable` for when it is away.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ from .base import (
 
 __all__ = [
     "GENESIS", "B", "Body", "Event", "EventIndex", "HeadKeeper", "Key", "LoggedEvent", "Record", "Store",
-    "actor", "add_version", "canonical", "chain_hash", "decode", "encode", "event_of", "first_break", "has_store",
-    "leave_out", "next_version", "open_store", "patiently", "update",
+    "StoreUnavailable", "actor", "add_version", "canonical", "chain_hash", "decode", "encode", "event_of",
+    "first_break", "has_store", "leave_out", "next_version", "open_store", "patiently", "update",
 ]  # fmt: skip
 
 AWAY_S = 20.0  # for a database to come back

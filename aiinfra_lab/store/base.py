@@ -143,8 +143,9 @@ class Store(Protocol):
     """The workspace's memory. Any number of processes and threads may use it at once.
 
     Every method raises Damaged when what is stored cannot be trusted, Denied when it may not be read or written,
-    and Unavailable when the database is gone, full, locked for longer than 30 s, or holds a record that a newer
-    version of this package wrote.
+    StoreUnavailable when the database is away, full, or locked for longer than 30 s (verbs that can wait for it repeat,
+    see `patiently`), and Unavailable when it holds a record that a newer version of this package wrote. Whatever else a
+    store from another package raises reaches a verb as StoreUnavailable.
     """
 
     def get(self, kind: type[B], name: str) -> Record[B] | None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 
 import msgspec
 import pytest
 
 from ..errors import Conflict, Damaged, Unavailable
-from ..store import GENESIS, Body, Event, HeadKeeper, Record, Store, first_break, update
+from ..store import GENESIS, Body, Event, HeadKeeper, Record, Store, StoreUnavailable, first_break, update
 from ..store.base import Key
 
 
@@ -80,7 +82,10 @@ def names(records: Any) -> list[str]:
 
 
 class StoreContract:
-    """A provider's test inherits this and gives the fixture `store`, empty and its own."""
+    """A provider's test inherits this and gives the fixture `store`, empty and its own.
+
+    Besides it `AwayStoreContract`, where the test can cut the store off from what keeps its records.
+    """
 
     def test_what_is_committed_is_read_back(self, store: Store) -> None:
         written = made(store, "a@1", more={"x": [1, {"y": None}]}, share=0.1)
@@ -269,6 +274,43 @@ class StoreContract:
         store.close()
         store.close()
         assert store.get(Note, "a") is not None
+
+
+Away = Callable[[], AbstractContextManager[None]]
+"""While `with away():` lasts, nothing reaches what keeps the records."""
+
+ASKED: dict[str, Callable[[Store], Any]] = {
+    "get": lambda store: store.get(Note, "a"),
+    "list": lambda store: store.list(Note),
+    "changed": lambda store: store.changed(),
+    "commit": lambda store: made(store, "b"),
+    "events": lambda store: list(store.events()),
+}
+
+
+class AwayStoreContract:
+    """For a store that a test can cut off: a provider's test inherits this too, with the fixtures `store` and `away`,
+    which is an `Away`.
+    """
+
+    @pytest.mark.parametrize("method", ASKED)
+    def test_a_store_that_is_away_says_so_with_a_fix(self, store: Store, away: Away, method: str) -> None:
+        made(store, "a")
+        with away(), pytest.raises(StoreUnavailable) as problem:
+            ASKED[method](store)
+        assert problem.value.fix
+
+    def test_once_it_is_back_all_is_there_but_what_it_refused(self, store: Store, away: Away) -> None:
+        made(store, "a")
+        with away(), pytest.raises(StoreUnavailable):
+            made(store, "b")
+        assert names(store.list(Note)) == ["a"]
+
+    def test_a_store_that_is_away_can_be_closed(self, store: Store, away: Away) -> None:
+        made(store, "a")
+        with away():
+            store.close()
+        assert names(store.list(Note)) == ["a"]
 
 
 class HeadKeeperContract:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,7 +30,7 @@ from aiinfra_lab.testing.features import OnlineStoreContract
 from aiinfra_lab.testing.gpu import KernelHostContract, MachinesContract, PacedMachinesContract
 from aiinfra_lab.testing.models import RegistryContract
 from aiinfra_lab.testing.recipe import ExecutorContract
-from aiinfra_lab.testing.store import HeadKeeperContract, StoreContract
+from aiinfra_lab.testing.store import Away, AwayStoreContract, HeadKeeperContract, StoreContract
 from aiinfra_lab.testing.train import TrackerContract
 from aiinfra_lab.testing.workspace import workspace
 
@@ -121,7 +122,17 @@ class TestExecutor(ExecutorContract):
         return pipe_executor.PipeExecutor(settings())
 
 
-class TestStore(StoreContract, HeadKeeperContract):
+class TestStore(StoreContract, HeadKeeperContract, AwayStoreContract):
     @pytest.fixture
     def store(self, workspace: Path) -> memory_store.Memory:
         return memory_store.opened(settings())
+
+    @pytest.fixture
+    def away(self, store: memory_store.Memory) -> Away:
+        @contextlib.contextmanager
+        def cut_off() -> Iterator[None]:
+            store.is_away = True
+            yield
+            store.is_away = False
+
+        return cut_off

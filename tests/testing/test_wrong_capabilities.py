@@ -1,5 +1,6 @@
 """The suites of capabilities refuse what only looks like one: each of these has the methods, and they are wrong."""
 
+import contextlib
 import importlib
 import math
 
@@ -15,7 +16,7 @@ from aiinfra_lab.testing.artifacts import ROW
 from aiinfra_lab.testing.data import ONE, TWO, WorkingCopiesContract, folder
 from aiinfra_lab.testing.deploy import PredictionLogContract, ReportingContract
 from aiinfra_lab.testing.gpu import KernelHostContract, PacedMachinesContract
-from aiinfra_lab.testing.store import HeadKeeperContract
+from aiinfra_lab.testing.store import AwayStoreContract, HeadKeeperContract
 from tests.fakes import cloud
 
 from .conftest import FAKES
@@ -75,6 +76,22 @@ def test_a_head_may_not_stay_where_it_was(workspace, monkeypatch):
     monkeypatch.setattr(type(store), "head", lambda _: (0, GENESIS))
     with pytest.raises(AssertionError):
         HeadKeeperContract().test_the_newest_event_is_noted_with_its_commit(store, store)
+
+
+def test_a_store_that_is_away_may_not_be_called_out_of_use_for_good(workspace, monkeypatch):
+    store = module(monkeypatch, "memory_store").Memory()
+
+    def gone(_):
+        raise Unavailable("the memory is gone", "install it again")
+
+    @contextlib.contextmanager
+    def away():
+        with monkeypatch.context() as patch:
+            patch.setattr(type(store), "_reach", gone)
+            yield
+
+    with pytest.raises(Unavailable, match="install it again"):
+        AwayStoreContract().test_a_store_that_is_away_says_so_with_a_fix(store, away, "get")
 
 
 def test_a_kernel_may_not_be_given_for_a_machine_that_never_was(workspace, monkeypatch):

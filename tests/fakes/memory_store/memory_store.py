@@ -19,6 +19,7 @@ from aiinfra_lab.store import (
     Key,
     LoggedEvent,
     Record,
+    StoreUnavailable,
     actor,
     canonical,
     chain_hash,
@@ -58,10 +59,16 @@ class Memory:
     log: list[tuple[int, float, str, str, str, str]] = field(default_factory=list)
     rev: int = 0
     noted: tuple[int, str] = (0, GENESIS)
+    is_away: bool = False
     reported: set[str] = field(default_factory=set)
     lock: threading.RLock = field(default_factory=threading.RLock)
 
+    def _reach(self) -> None:
+        if self.is_away:
+            raise StoreUnavailable("the memory is away", "wait until it is back")
+
     def get(self, kind: type[B], name: str) -> Record[B] | None:
+        self._reach()
         row = self.rows.get((kind.kind, name))
         return _record(kind, row) if row else None
 
@@ -85,6 +92,7 @@ class Memory:
                 and row.key.rev > since_rev
             )
 
+        self._reach()
         with self.lock:
             rows = [row for row in self.rows.values() if row.key.kind == kind.kind]
         read = [(row, self._read(kind, row, skip_unreadable=skip_unreadable)) for row in rows]
@@ -107,11 +115,13 @@ class Memory:
             return None
 
     def changed(self, since_rev: int = 0) -> Sequence[Key]:
+        self._reach()
         with self.lock:
             keys = [row.key for row in self.rows.values() if row.key.rev > since_rev]
         return sorted(keys, key=lambda key: -key.rev)
 
     def commit(self, records: Sequence[Record[Any]], event: Event | None = None) -> Sequence[Record[Any]]:
+        self._reach()
         with self.lock:
             rows, rev = dict(self.rows), self.rev
             written = []
@@ -129,6 +139,7 @@ class Memory:
         return written
 
     def events(self, since: int = 0, *, naming: str | None = None, last: int | None = None) -> Iterable[LoggedEvent]:
+        self._reach()
         logged = [LoggedEvent(*entry[:3], event_of(entry[3]), *entry[4:]) for entry in self.log[since:]]
         found = [one for one in logged if naming is None or any(_names(naming, uri) for uri in one.event.uris)]
         yield from found if last is None else found[len(found) - last :]
