@@ -177,7 +177,8 @@ class Store(Protocol):
     def commit(self, records: Sequence[Record[Any]], event: Event | None = None) -> Sequence[Record[Any]]:
         """Write all records and one event, or nothing, and return when it is on disk.
 
-        Conflict unless each record's `rev` is the stored one (0: must not exist).
+        Conflict unless each record's `rev` is the stored one (0: must not exist); ValueError or TypeError when a body
+        is no JSON, as `encode` raises it.
         """
 
     def events(self, since: int = 0, *, naming: str | None = None, last: int | None = None) -> Iterable[LoggedEvent]:

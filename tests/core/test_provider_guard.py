@@ -1,6 +1,11 @@
 """What somebody else's provider raises reaches a verb as a LabError, and what it gives passes as it is."""
 
+import errno
 import inspect
+import json
+import ssl
+import sys
+from urllib.error import URLError
 
 import pytest
 
@@ -106,3 +111,169 @@ def test_a_store_that_connects_when_it_is_made_is_away_too(flaky, monkeypatch):
     with pytest.raises(StoreUnavailable, match="ConnectionRefusedError") as problem:
         providers.make("store", "gone")
     assert ("[store]" in problem.value.fix, "pip" in problem.value.fix) == (True, False)
+
+
+DELEGATING = (
+    MOON
+    + """
+    def kernel(self, handle): return "a kernel"
+
+class Hidden:
+    def __init__(self, where): self._inner = Moon(where)
+    def __getattr__(self, name): return getattr(self._inner, name)
+
+class Half(Hidden):
+    def __getattr__(self, name):
+        if name == "renew": raise AttributeError(name)
+        return super().__getattr__(name)
+
+def hidden(where): return Hidden(where)
+
+class Lazy(Moon):
+    asked = []
+    @property
+    def client(self): self.asked.append("client"); raise ConnectionError("the cloud is away")
+    @functools.cached_property
+    def account(self): self.asked.append("account"); raise ConnectionError("the cloud is away")
+    @classmethod
+    def create(cls, plan): return "i-1"
+    @staticmethod
+    def status(handle): return "ready"
+"""
+)
+
+
+@pytest.fixture
+def delegating(tmp_path, workspace, monkeypatch):
+    """Makes machines of that name, which are written in a way of their own."""
+    classes = {"hidden": "Hidden", "function": "hidden", "half": "Half", "lazy": "Lazy"}
+    entries = [f"gpu.machines.{name} = somebody:{made}" for name, made in classes.items()]
+    install(tmp_path, monkeypatch, "import functools\n" + DELEGATING, *entries)
+    return lambda name: providers.make("gpu.machines", name)
+
+
+@pytest.mark.parametrize("name", ["hidden", "function"])
+def test_methods_that_a_provider_has_from_another_object_are_found(delegating, name):
+    assert delegating(name).offers() is None
+
+
+def test_what_another_object_lacks_is_lacking(delegating):
+    with pytest.raises(Unavailable, match=r"brought by somebody, lacks renew"):
+        delegating("half")
+
+
+def test_a_property_is_not_evaluated_when_a_provider_is_made(delegating):
+    machines = delegating("lazy")
+    assert (machines.create(None), machines.status("i-1")) == ("i-1", "ready")
+    assert vars(sys.modules["somebody"])["Lazy"].asked == []
+
+
+class Answer(ValueError):
+    """What a vendor's client raises when it does not understand the server."""
+
+
+@pytest.mark.parametrize(
+    ("method", "problem", "kind"),
+    [
+        ("commit", ValueError("no NaN"), ValueError),
+        ("commit", TypeError("no text"), TypeError),
+        ("commit", json.JSONDecodeError("expecting a value", "<html>", 0), StoreUnavailable),
+        ("commit", Answer("?"), StoreUnavailable),
+        ("list", ValueError("?"), StoreUnavailable),
+        ("list", TypeError("?"), StoreUnavailable),
+    ],
+)
+def test_only_a_commit_lets_through_what_json_says_of_a_body(flaky, monkeypatch, method, problem, kind):
+    monkeypatch.setattr(sys.modules["somebody"].Flaky, "_ask", raising_one(problem))
+    with pytest.raises(kind) as raised:
+        getattr(flaky, method)([])
+    assert type(raised.value) is kind
+
+
+def raising_one(problem):
+    def fail(*_):
+        raise problem
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    ("problem", "kind"),
+    [
+        (IsADirectoryError(errno.EISDIR, "is a directory", "into"), IsADirectoryError),
+        (PermissionError(errno.EACCES, "not allowed", "into"), PermissionError),
+        (OSError(errno.ENOSPC, "no space left"), OSError),
+        (OSError(errno.EHOSTUNREACH, "no route to the host"), Unavailable),
+        (URLError("the service is away"), Unavailable),
+        (ConnectionRefusedError(errno.ECONNREFUSED, "refused"), Unavailable),
+        (TimeoutError("timed out"), Unavailable),
+        # Its numbers are of another list, in which 1 is no EPERM.
+        (ssl.SSLError(1, "certificate verify failed"), Unavailable),
+    ],
+)
+def test_a_report_lets_through_what_is_of_a_file_alone(tmp_path, workspace, monkeypatch, problem, kind):
+    code = "class R:\n    def __init__(self, where): ...\n    def write(self, a, b, into): raise self.problem"
+    install(tmp_path, monkeypatch, code, "drift.report.r = somebody:R")
+    report = providers.make("drift.report", "r")
+    monkeypatch.setattr(sys.modules["somebody"].R, "problem", problem, raising=False)
+    with pytest.raises(kind) as raised:
+        report.write(None, None, tmp_path)
+    assert type(raised.value) is kind
+
+
+class Cursor:
+    """Events that are read when they are asked for; what is raised in place of the third, and what was read."""
+
+    def __init__(self, problem):
+        self.problem, self.read, self.is_closed = problem, [], False
+
+    def __iter__(self):
+        try:
+            for number in (1, 2):
+                self.read.append(number)
+                yield number
+            raise self.problem
+        finally:
+            self.is_closed = True
+
+    def __len__(self):
+        return 3
+
+
+@pytest.fixture(params=[lambda cursor: cursor, iter], ids=["iterable", "iterator"])
+def reading(request, flaky, monkeypatch):
+    """The guarded store, whose events come from a cursor with that problem; and the cursor."""
+
+    def start(problem):
+        cursor = Cursor(problem)
+        monkeypatch.setattr(sys.modules["somebody"].Flaky, "events", lambda *_: request.param(cursor))
+        return providers.make("store", "flaky").events(), cursor
+
+    return start
+
+
+def test_what_fails_while_it_is_read_is_guarded(reading):
+    events, _ = reading(ConnectionError("the cursor is lost"))
+    with pytest.raises(StoreUnavailable, match="store on flaky failed in events: ConnectionError"):
+        list(events)
+
+
+def test_a_guarded_reading_is_as_lazy_as_what_it_guards(reading):
+    events, cursor = reading(ConnectionError("the cursor is lost"))
+    assert cursor.read == []
+    assert (next(iter(events)), cursor.read) == (1, [1])
+
+
+def test_a_reading_that_is_given_up_lets_go_of_its_cursor(reading):
+    events, cursor = reading(ConnectionError("the cursor is lost"))
+    for _ in events:
+        break
+    events.close()
+    assert cursor.is_closed
+
+
+def test_ctrl_c_ends_a_reading_as_it_is(reading):
+    events, cursor = reading(KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        list(events)
+    assert cursor.is_closed
