@@ -15,6 +15,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -80,7 +81,8 @@ class Paced(Protocol):
     """A capability of `gpu.machines` and `deploy.target`: how long it takes until what they bring up is ready or over.
 
     Without it, verbs wait as long as this machine's processes need: 120 s for a session and 60 s for an endpoint to be
-    ready, 30 s and 20 s for their ends. Both methods are asked once for each wait, and answer at once.
+    ready, 30 s and 20 s for their ends. Both methods are asked once for each wait, and answer at once: seconds, 0 or
+    more and finite, also where a queue may take any time. Anything else is Unavailable to the verb, at once.
     """
 
     def ready_within_s(self) -> float:
@@ -98,10 +100,13 @@ class Patience(NamedTuple):
 
     @classmethod
     def of(cls, provider: object, state: Literal["ready", "ended"], default_s: float) -> Patience:
-        """The provider's own, or that default where it states none."""
+        """The provider's own, or that default where it states none. Unavailable when it is no time to wait for."""
         if not isinstance(provider, Paced):
             return cls(default_s)
-        within_s = provider.ready_within_s() if state == "ready" else provider.ended_within_s()
+        within_s: object = provider.ready_within_s() if state == "ready" else provider.ended_within_s()
+        # Beyond this the system cannot wait, and of nan no comparison holds.
+        if not isinstance(within_s, int | float) or not 0 <= within_s <= threading.TIMEOUT_MAX:
+            raise _endless(provider, f"{state}_within_s", within_s)
         # Vendors count, and limit, what they are asked.
         return cls(within_s, max(cls(within_s).every_s, within_s / 600))
 
@@ -239,6 +244,7 @@ class _Guarded:
     """
 
     def __init__(self, found: Foreign, provider: Any) -> None:
+        self._found = found
         for name in _methods(found, provider):
             if callable(method := getattr(provider, name, None)):
                 # In the object itself, for `isinstance` with a capability: since Python 3.12 that calls no __getattr__.
@@ -386,6 +392,15 @@ def _unmade(found: Foreign, problem: Exception) -> Unavailable:
     if found.contract == "store":  # one may connect when it is made
         return _failed(found, "cannot be made with the settings", problem)
     return _unusable(found, f"cannot be made with the settings: {type(problem).__name__}: {problem}")
+
+
+def _endless(provider: object, method: str, stated: object) -> Unavailable:
+    by = provider._found if isinstance(provider, _Guarded) else None
+    what = f"{by.contract} on {by.name}" if by else type(provider).__name__
+    fix = "its author has to state finite seconds there, 0 or more"
+    if by:
+        fix += f": {_renew(by)}"
+    return Unavailable(f"{what} states {stated!r} in {method}, which is no time to wait", fix)
 
 
 def _unusable(found: Foreign, why: str) -> Unavailable:

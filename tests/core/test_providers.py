@@ -1,11 +1,12 @@
 import importlib
+import math
 from pathlib import Path
 
 import pytest
 
 from aiinfra_lab import lab, providers
 from aiinfra_lab.errors import Conflict, Missing, NotFound, Unavailable, UsageProblem
-from aiinfra_lab.providers import Provider
+from aiinfra_lab.providers import Patience, Provider
 from tests.packages import MOON, install
 
 
@@ -126,6 +127,39 @@ def test_the_settings_choose_by_contract_and_the_former_name_still_holds(third_p
     assert providers.chosen("gpu.machines") == "moon"
     monkeypatch.setenv("AIINFRA_GPU_MACHINES", "local")
     assert providers.chosen("gpu.machines") == "local"
+
+
+class Slow:
+    """Machines from a queue, which say how long it may take."""
+
+    def __init__(self, within_s):
+        self.within_s = within_s
+
+    def ready_within_s(self):
+        return self.within_s
+
+    ended_within_s = ready_within_s
+
+
+@pytest.mark.parametrize("within_s", [0, 90, 604_800.0])
+def test_a_verb_waits_as_long_as_the_provider_says(within_s):
+    assert Patience.of(Slow(within_s), "ready", 1.0).within_s == within_s
+
+
+@pytest.mark.parametrize("state", ["ready", "ended"])
+@pytest.mark.parametrize("within_s", [math.inf, math.nan, None, -1, "90", 1e300])
+def test_a_time_that_nobody_can_wait_for_is_refused_at_once(state, within_s):
+    with pytest.raises(Unavailable, match=f"Slow.*{state}_within_s") as problem:
+        Patience.of(Slow(within_s), state, 1.0)
+    assert "finite" in problem.value.fix
+
+
+def test_who_states_a_time_that_nobody_can_wait_for_is_named(tmp_path, workspace, monkeypatch):
+    code = MOON + "    def ready_within_s(self): return float('inf')\n    ended_within_s = ready_within_s"
+    install(tmp_path, monkeypatch, code, "gpu.machines.moon = somebody:Moon")
+    with pytest.raises(Unavailable, match=r"gpu\.machines on moon states inf in ready_within_s") as problem:
+        Patience.of(providers.make("gpu.machines", "moon"), "ready", 1.0)
+    assert "somebody" in problem.value.fix
 
 
 @pytest.mark.parametrize("contract", sorted(providers.CONTRACTS))
