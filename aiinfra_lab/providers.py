@@ -47,13 +47,15 @@ class Contract:
     """What providers of one role promise: the Protocol (`module:Class`), and the provider when none is chosen.
 
     former: the setting that chose it before contracts had names of their own; it is still read. raises: method →
-    whether it may raise that besides LabErrors, as the Protocol's docstrings have it.
+    whether it may raise that besides LabErrors, as the Protocol's docstrings have it. implied: setting → the provider
+    that it chooses when no provider is named.
     """
 
     protocol: str
     default: str
     former: str = ""
     raises: Mapping[str, Callable[[Exception], bool]] = field(default_factory=dict)
+    implied: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +136,12 @@ CONTRACTS: dict[str, Contract] = {
     "gpu.machines": Contract("aiinfra_lab.gpu.base:Machines", "local", "gpu.provider"),
     "models.registry": Contract("aiinfra_lab.models.base:ModelRegistry", "mlflow", "models.provider"),
     "recipe.executor": Contract("aiinfra_lab.recipe.base:Executor", "local", "recipe.provider"),
-    "store": Contract("aiinfra_lab.store.base:Store", "sqlite", raises={"commit": _is_of_a_body}),
+    "store": Contract(
+        "aiinfra_lab.store.base:Store",
+        "sqlite",
+        raises={"commit": _is_of_a_body},
+        implied={"store.url": "postgres"},
+    ),
     "train.tracker": Contract("aiinfra_lab.train.base:Tracker", "mlflow", "train.provider"),
 }
 
@@ -180,11 +187,15 @@ def names(contract: str) -> list[str]:
 
 
 def chosen(contract: str, where: Settings | None = None) -> str:
-    """The provider that the settings choose for a contract: `[gpu] machines = "local"`; else the contract's default."""
+    """The provider that the settings choose for a contract: `[gpu] machines = "local"`; else the contract's default.
+
+    Without one, a setting that only one provider reads chooses it: `[store] url = "…"`.
+    """
     where, known = where or settings(), CONTRACTS[contract]
     key = contract if "." in contract else f"{contract}.provider"
     former = where.get(known.former, "") if known.former else ""
-    return where.get(key, "") or former or known.default
+    implied = next((name for setting, name in known.implied.items() if where.get(setting, "")), "")
+    return where.get(key, "") or former or implied or known.default
 
 
 def make(contract: str, name: str | None = None, where: Settings | None = None) -> Any:

@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 
 from aiinfra_lab import lab, providers
+from aiinfra_lab.config import settings
 from aiinfra_lab.errors import Conflict, Missing, NotFound, Unavailable, UsageProblem
 from aiinfra_lab.providers import Patience, Provider
+from aiinfra_lab.store import has_store
 from tests.packages import MOON, install
 
 
@@ -127,6 +129,22 @@ def test_the_settings_choose_by_contract_and_the_former_name_still_holds(third_p
     assert providers.chosen("gpu.machines") == "moon"
     monkeypatch.setenv("AIINFRA_GPU_MACHINES", "local")
     assert providers.chosen("gpu.machines") == "local"
+
+
+@pytest.mark.parametrize(
+    ("lines", "name", "is_there"),
+    [
+        ("", "sqlite", False),
+        ('url = "postgresql://localhost/lab"', "postgres", True),
+        ('provider = "memory"', "memory", True),
+        ('provider = "memory"\nurl = "memory://somewhere"', "memory", True),
+        ('provider = "sqlite"\nurl = "postgresql://localhost/lab"', "sqlite", False),
+    ],
+)
+def test_the_url_of_a_database_chooses_the_store_unless_a_provider_is_named(workspace, lines, name, is_there):
+    (workspace / "aiinfra.toml").write_text(f"[store]\n{lines}")
+    assert (providers.chosen("store"), has_store(settings())) == (name, is_there)
+    (workspace / "aiinfra.toml").write_text("")  # nothing is to be opened there when the test has ended
 
 
 class Slow:
