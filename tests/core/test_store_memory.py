@@ -11,7 +11,7 @@ from aiinfra_lab import audit, data, lab, providers, store
 from aiinfra_lab.config import settings
 from aiinfra_lab.store import Event, open_store
 from aiinfra_lab.testing.data import folder
-from aiinfra_lab.testing.store import AwayStoreContract, HeadKeeperContract, StoreContract
+from aiinfra_lab.testing.store import AwayStoreContract, EventIndexContract, HeadKeeperContract, StoreContract
 
 PACKAGE = Path(__file__).parents[1] / "fakes" / "memory_store"
 
@@ -24,7 +24,7 @@ def memory(workspace, monkeypatch):
     monkeypatch.setenv("AIINFRA_STORE_PROVIDER", "memory")
 
 
-class TestMemory(StoreContract, HeadKeeperContract, AwayStoreContract):
+class TestMemory(StoreContract, HeadKeeperContract, EventIndexContract, AwayStoreContract):
     @pytest.fixture
     def store(self, memory):
         return providers.make("store", "memory")
@@ -39,6 +39,10 @@ class TestMemory(StoreContract, HeadKeeperContract, AwayStoreContract):
             kept.is_away = False
 
         return cut_off
+
+    @pytest.fixture
+    def spoiled(self, memory):
+        return importlib.import_module("memory_store").opened(settings()).index.pop
 
 
 def test_it_uses_exported_names_only():

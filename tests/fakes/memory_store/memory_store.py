@@ -53,12 +53,13 @@ class Row:
 
 @dataclass
 class Memory:
-    """See `Store` and `HeadKeeper` for the contracts."""
+    """See `Store`, `HeadKeeper` and `EventIndex` for the contracts."""
 
     rows: dict[tuple[str, str], Row] = field(default_factory=dict)
     log: list[tuple[int, float, str, str, str, str]] = field(default_factory=list)
     rev: int = 0
     noted: tuple[int, str] = (0, GENESIS)
+    index: dict[int, set[str]] = field(default_factory=dict)
     is_away: bool = False
     reported: set[str] = field(default_factory=set)
     lock: threading.RLock = field(default_factory=threading.RLock)
@@ -141,7 +142,10 @@ class Memory:
     def events(self, since: int = 0, *, naming: str | None = None, last: int | None = None) -> Iterable[LoggedEvent]:
         self._reach()
         logged = [LoggedEvent(*entry[:3], event_of(entry[3]), *entry[4:]) for entry in self.log[since:]]
-        found = [one for one in logged if naming is None or any(_names(naming, uri) for uri in one.event.uris)]
+        if naming is None:
+            found = logged
+        else:
+            found = [one for one in logged if any(_names(naming, uri) for uri in self.index.get(one.seq, ()))]
         yield from found if last is None else found[len(found) - last :]
 
     def close(self) -> None:
@@ -150,11 +154,21 @@ class Memory:
     def head(self) -> tuple[int, str]:
         return self.noted
 
+    def indexed(self, after: int, until: int | None) -> dict[int, set[str]]:
+        self._reach()
+        return {seq: set(uris) for seq, uris in self.index.items() if after < seq and (until is None or seq <= until)}
+
+    def rebuild_index(self) -> None:
+        self._reach()
+        with self.lock:
+            self.index = {entry[0]: set(event_of(entry[3]).uris) for entry in self.log}
+
     def _append(self, event: Event) -> None:
         (last, prev), at, who = self.noted, time.time(), actor()
         digest = chain_hash(last + 1, at, who, event, prev)
         self.log.append((last + 1, at, who, canonical(asdict(event)), prev, digest))
         self.noted = (last + 1, digest)
+        self.index[last + 1] = set(event.uris)
 
 
 def _row(record: Record[Any], rev: int, made_rev: int) -> Row:
