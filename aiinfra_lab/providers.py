@@ -9,18 +9,31 @@ raises reaches a verb as a LabError, see `_Guarded`.
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import importlib
 import importlib.util
+import inspect
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from types import MemberDescriptorType
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from .config import Settings, settings
-from .errors import Conflict, LabError, Missing, NotFound, Unavailable, UsageProblem, did_you_mean
+from .errors import (
+    Conflict,
+    LabError,
+    Missing,
+    NotFound,
+    StoreUnavailable,
+    Unavailable,
+    UsageProblem,
+    did_you_mean,
+)
 from .nouns import TABLE as NOUNS
 from .uris import check_name
 
@@ -33,14 +46,16 @@ _RESERVED = ("file", "json")
 class Contract:
     """What providers of one role promise: the Protocol (`module:Class`), and the provider when none is chosen.
 
-    former: the setting that chose it before contracts had names of their own; it is still read. raises: what its
-    methods may raise besides LabErrors, as the Protocol's docstrings have it.
+    former: the setting that chose it before contracts had names of their own; it is still read. raises: method →
+    whether it may raise that besides LabErrors, as the Protocol's docstrings have it. implied: setting → the provider
+    that it chooses when no provider is named.
     """
 
     protocol: str
     default: str
     former: str = ""
-    raises: tuple[type[Exception], ...] = ()
+    raises: Mapping[str, Callable[[Exception], bool]] = field(default_factory=dict)
+    implied: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +83,8 @@ class Paced(Protocol):
     """A capability of `gpu.machines` and `deploy.target`: how long it takes until what they bring up is ready or over.
 
     Without it, verbs wait as long as this machine's processes need: 120 s for a session and 60 s for an endpoint to be
-    ready, 30 s and 20 s for their ends. Both methods are asked once for each wait, and answer at once.
+    ready, 30 s and 20 s for their ends. Both methods are asked once for each wait, and answer at once: seconds, 0 or
+    more and finite, also where a queue may take any time. Anything else is Unavailable to the verb, at once.
     """
 
     def ready_within_s(self) -> float:
@@ -86,24 +102,46 @@ class Patience(NamedTuple):
 
     @classmethod
     def of(cls, provider: object, state: Literal["ready", "ended"], default_s: float) -> Patience:
-        """The provider's own, or that default where it states none."""
+        """The provider's own, or that default where it states none. Unavailable when it is no time to wait for."""
         if not isinstance(provider, Paced):
             return cls(default_s)
-        within_s = provider.ready_within_s() if state == "ready" else provider.ended_within_s()
+        within_s: object = provider.ready_within_s() if state == "ready" else provider.ended_within_s()
+        # Beyond this the system cannot wait, and of nan no comparison holds.
+        if not isinstance(within_s, int | float) or not 0 <= within_s <= threading.TIMEOUT_MAX:
+            raise _endless(provider, f"{state}_within_s", within_s)
         # Vendors count, and limit, what they are asked.
         return cls(within_s, max(cls(within_s).every_s, within_s / 600))
+
+
+_OF_A_FILE = (FileExistsError, FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
+_OF_A_DISK = {errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOSPC, errno.EROFS}
+
+
+def _is_of_a_file(problem: Exception) -> bool:
+    # No subclass: what clients raise of a connection is an OSError too, and an SSLError's errno is of another list.
+    return type(problem) in _OF_A_FILE or (type(problem) is OSError and problem.errno in _OF_A_DISK)
+
+
+def _is_of_a_body(problem: Exception) -> bool:
+    # No subclass: a JSONDecodeError is of a server's answer, and no body's.
+    return type(problem) in (TypeError, ValueError)
 
 
 CONTRACTS: dict[str, Contract] = {
     "data.source": Contract("aiinfra_lab.data.base:Source", ""),
     "data.versions": Contract("aiinfra_lab.data.base:VersionStore", "dvc", "data.provider"),
     "deploy.target": Contract("aiinfra_lab.deploy.base:Target", "local", "deploy.provider"),
-    "drift.report": Contract("aiinfra_lab.drift.base:SampleReport", "evidently", raises=(OSError,)),
+    "drift.report": Contract("aiinfra_lab.drift.base:SampleReport", "evidently", raises={"write": _is_of_a_file}),
     "features.store": Contract("aiinfra_lab.features.base:OnlineStore", "feast", "features.provider"),
     "gpu.machines": Contract("aiinfra_lab.gpu.base:Machines", "local", "gpu.provider"),
     "models.registry": Contract("aiinfra_lab.models.base:ModelRegistry", "mlflow", "models.provider"),
     "recipe.executor": Contract("aiinfra_lab.recipe.base:Executor", "local", "recipe.provider"),
-    "store": Contract("aiinfra_lab.store.base:Store", "sqlite", raises=(TypeError, ValueError)),
+    "store": Contract(
+        "aiinfra_lab.store.base:Store",
+        "sqlite",
+        raises={"commit": _is_of_a_body},
+        implied={"store.url": "postgres"},
+    ),
     "train.tracker": Contract("aiinfra_lab.train.base:Tracker", "mlflow", "train.provider"),
 }
 
@@ -149,11 +187,15 @@ def names(contract: str) -> list[str]:
 
 
 def chosen(contract: str, where: Settings | None = None) -> str:
-    """The provider that the settings choose for a contract: `[gpu] machines = "local"`; else the contract's default."""
+    """The provider that the settings choose for a contract: `[gpu] machines = "local"`; else the contract's default.
+
+    Without one, a setting that only one provider reads chooses it: `[store] url = "…"`.
+    """
     where, known = where or settings(), CONTRACTS[contract]
     key = contract if "." in contract else f"{contract}.provider"
     former = where.get(known.former, "") if known.former else ""
-    return where.get(key, "") or former or known.default
+    implied = next((name for setting, name in known.implied.items() if where.get(setting, "")), "")
+    return where.get(key, "") or former or implied or known.default
 
 
 def make(contract: str, name: str | None = None, where: Settings | None = None) -> Any:
@@ -185,7 +227,8 @@ def _maker(contract: str, name: str, found: Provider | Foreign) -> Any:
         raise _unusable(found, f"cannot be imported: {type(problem).__name__}: {problem}") from problem
     if not callable(made):
         raise _unusable(found, "is nothing that can be called")
-    if isinstance(made, type):  # what a function returns is only known once it is called
+    # What a function returns, and what `__getattr__` finds, is only known once there is a provider.
+    if isinstance(made, type) and not hasattr(made, "__getattr__"):
         _check(found, made)
     return made
 
@@ -198,8 +241,8 @@ def _made(found: Foreign, maker: Callable[[Settings], Any], where: Settings) -> 
     except LabError:
         raise
     except Exception as problem:  # it is somebody else's and may raise anything
-        raise _unusable(found, f"cannot be made with the settings: {type(problem).__name__}: {problem}") from problem
-    _check(found, provider)
+        raise _unmade(found, problem) from problem
+    _check(found, guarded)
     return guarded
 
 
@@ -212,26 +255,39 @@ class _Guarded:
     """
 
     def __init__(self, found: Foreign, provider: Any) -> None:
-        for name in dir(provider):
-            if not name.startswith("_") and callable(method := getattr(provider, name)):
+        self._found = found
+        for name in _methods(found, provider):
+            if callable(method := getattr(provider, name, None)):
                 # In the object itself, for `isinstance` with a capability: since Python 3.12 that calls no __getattr__.
                 setattr(self, name, _guard(found, name, method))
 
 
+def _methods(found: Foreign, provider: Any) -> set[str]:
+    """The names under which a provider has methods: those of its contract, and whatever else it defines."""
+    public = {name for name in dir(provider) if not name.startswith("_")}
+    return {*_wanted(found), *(name for name in public if _is_method(inspect.getattr_static(provider, name, None)))}
+
+
+def _is_method(defined: object) -> bool:
+    # As it stands in the class: a property is none, and to ask for its value may connect to somewhere.
+    kinds = (classmethod, functools.partialmethod, functools.singledispatchmethod, MemberDescriptorType)
+    return callable(defined) or isinstance(defined, kinds)
+
+
 def _guard(found: Foreign, name: str, method: Callable[..., Any]) -> Callable[..., Any]:
-    passing: tuple[type[Exception], ...] = (LabError, *CONTRACTS[found.contract].raises)
+    passes = CONTRACTS[found.contract].raises.get(name)
+    is_iterated = _is_iterated(_wanted(found).get(name))
 
     @contextlib.contextmanager
     def guarding() -> Iterator[None]:
         try:
             yield
-        except passing:
-            raise
         except Exception as problem:  # a vendor's client may raise anything; Ctrl-C is no Exception and passes
-            what = f"{found.contract} on {found.name} failed in {name}: {type(problem).__name__}: {problem}"
-            raise Unavailable(what, f"repeat in a moment; if it stays so: {_renew(found)}") from problem
+            if isinstance(problem, LabError) or (passes and passes(problem)):
+                raise
+            raise _failed(found, f"failed in {name}", problem) from problem
 
-    def draw(items: Iterator[Any]) -> Iterator[Any]:
+    def draw(items: Iterable[Any]) -> Iterator[Any]:
         with guarding():
             yield from items
 
@@ -239,8 +295,8 @@ def _guard(found: Foreign, name: str, method: Callable[..., Any]) -> Callable[..
     def call(*args: Any, **kwargs: Any) -> Any:
         with guarding():
             result = method(*args, **kwargs)
-        # A generator does its work only when it is asked, which is after this has returned.
-        return draw(result) if isinstance(result, Iterator) else result
+        # What is read bit by bit does its work only when it is asked, which is after this has returned.
+        return draw(result) if is_iterated or isinstance(result, Iterator) else result
 
     return call
 
@@ -329,18 +385,48 @@ def _misnamed(found: Foreign) -> LabError | None:
 
 def _check(found: Foreign, made: Any) -> None:
     """Unavailable unless a provider, or its class, has every method of the contract."""
-    protocol = _attribute(CONTRACTS[found.contract].protocol)
-    wanted = [name for name, value in _members(protocol).items() if callable(value)]
+    wanted = _wanted(found)
     if lacking := [name for name in wanted if not callable(getattr(made, name, None))]:
         raise _unusable(found, f"lacks {', '.join(lacking)}")
+
+
+def _failed(found: Foreign, how: str, problem: Exception) -> Unavailable:
+    what = f"{found.contract} on {found.name} {how}: {type(problem).__name__}: {problem}"
+    if found.contract != "store":
+        return Unavailable(what, f"repeat in a moment; if it stays so: {_renew(found)}")
+    # Never to uninstall it: the workspace's records are there. And whoever can wait for a store waits for this one.
+    fix = f"see that what [store] in aiinfra.toml names can be reached, and repeat; else ask {found.package}'s author"
+    return StoreUnavailable(what, fix)
+
+
+def _unmade(found: Foreign, problem: Exception) -> Unavailable:
+    if found.contract == "store":  # one may connect when it is made
+        return _failed(found, "cannot be made with the settings", problem)
+    return _unusable(found, f"cannot be made with the settings: {type(problem).__name__}: {problem}")
+
+
+def _endless(provider: object, method: str, stated: object) -> Unavailable:
+    by = provider._found if isinstance(provider, _Guarded) else None
+    what = f"{by.contract} on {by.name}" if by else type(provider).__name__
+    fix = "its author has to state finite seconds there, 0 or more"
+    if by:
+        fix += f": {_renew(by)}"
+    return Unavailable(f"{what} states {stated!r} in {method}, which is no time to wait", fix)
 
 
 def _unusable(found: Foreign, why: str) -> Unavailable:
     return Unavailable(f"{found.contract} on {found.name}, brought by {found.package}, {why}", _renew(found))
 
 
-def _members(protocol: type) -> Mapping[str, Any]:
-    return {name: value for name, value in vars(protocol).items() if not name.startswith("_")}
+def _wanted(found: Foreign) -> dict[str, Callable[..., Any]]:
+    """The methods of a provider's contract, as its Protocol defines them."""
+    defined = vars(_attribute(CONTRACTS[found.contract].protocol))
+    return {name: value for name, value in defined.items() if not name.startswith("_") and callable(value)}
+
+
+def _is_iterated(method: Callable[..., Any] | None) -> bool:
+    """Whether a contract's method promises of its result that it can be iterated over, and no more."""
+    return str(getattr(method, "__annotations__", {}).get("return", "")).startswith("Iterable[")
 
 
 def _attribute(target: str) -> Any:

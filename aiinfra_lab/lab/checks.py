@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import audit, nouns, providers
-from ..config import Settings, settings
+from ..config import Settings
 from ..errors import Damaged, LabError, did_you_mean
 from ..store import open_store
 from ..store.sqlite import SqliteStore, copies
@@ -115,9 +115,7 @@ def _store(home: Path) -> Iterator[HealthFinding]:
     try:
         store = open_store()
         if not isinstance(store, SqliteStore):
-            yield HealthFinding(
-                "ok", "store", f"{len(store.changed())} records on {settings().get('store.provider', '') or 'postgres'}"
-            )
+            yield HealthFinding("ok", "store", f"{len(store.changed())} records on {providers.chosen('store')}")
             return
         # To look must not make a store; but where a log's head lies and no store, one is lost.
         if not store.path.exists() and not store.path.with_name("audit.head").exists():

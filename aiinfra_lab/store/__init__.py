@@ -2,7 +2,7 @@
 
 Big things are files that records point to. Whoever writes a store of his own needs nothing but what is exported here:
 `encode` and `decode` between a body and its text, `canonical` and `event_of` between an event and its, `actor`,
-`chain_hash`, and `leave_out` for what a list leaves out.
+`chain_hash`, `leave_out` for what a list leaves out, and `StoreUnavailable` for when it is away.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TypeVar
 from ..config import Settings, settings
 from ..errors import Conflict, NotFound, StoreUnavailable
 from ..files import retry
-from ..providers import make
+from ..providers import chosen, make
 from ..uris import leading_version
 from .base import (
     GENESIS,
@@ -41,8 +41,8 @@ from .base import (
 
 __all__ = [
     "GENESIS", "B", "Body", "Event", "EventIndex", "HeadKeeper", "Key", "LoggedEvent", "Record", "Store",
-    "actor", "add_version", "canonical", "chain_hash", "decode", "encode", "event_of", "first_break", "has_store",
-    "leave_out", "next_version", "open_store", "patiently", "update",
+    "StoreUnavailable", "actor", "add_version", "canonical", "chain_hash", "decode", "encode", "event_of",
+    "first_break", "has_store", "leave_out", "next_version", "open_store", "patiently", "update",
 ]  # fmt: skip
 
 AWAY_S = 20.0  # for a database to come back
@@ -55,12 +55,12 @@ _opened: dict[tuple[str, ...], Store] = {}
 def open_store(where: Settings | None = None) -> Store:
     """The store of the current workspace, or of the one that these settings are of; one object for each in a process.
 
-    `store.url` in the settings names a PostgreSQL database; otherwise it is one file in the workspace.
+    `store.provider` in the settings names the provider; without it `store.url` names a PostgreSQL database, and without
+    that it is one file in the workspace.
     """
     where = where or settings()
-    url = where.get("store.url", "")
-    name = where.get("store.provider", "") or ("postgres" if url else "sqlite")
-    which = (name, url, where.get("store.schema", ""), str(where.home))
+    name = chosen("store", where)
+    which = (name, where.get("store.url", ""), where.get("store.schema", ""), str(where.home))
     if which not in _opened:
         _opened[which] = make("store", name, where)
     return _opened[which]
@@ -68,7 +68,7 @@ def open_store(where: Settings | None = None) -> Store:
 
 def has_store(where: Settings) -> bool:
     """Whether there is a store already, as far as that can be told without opening it: a database may be elsewhere."""
-    return bool(where.get("store.url", "") or where.get("store.provider", "")) or (where.home / "store.sqlite").exists()
+    return chosen("store", where) != "sqlite" or (where.home / "store.sqlite").exists()
 
 
 def add_version(store: Store, name: str, body: B, event: Callable[[str], Event]) -> Record[B]:

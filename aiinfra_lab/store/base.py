@@ -143,8 +143,9 @@ class Store(Protocol):
     """The workspace's memory. Any number of processes and threads may use it at once.
 
     Every method raises Damaged when what is stored cannot be trusted, Denied when it may not be read or written,
-    and Unavailable when the database is gone, full, locked for longer than 30 s, or holds a record that a newer
-    version of this package wrote.
+    StoreUnavailable when the database is away, full, or locked for longer than 30 s (verbs that can wait for it repeat,
+    see `patiently`), and Unavailable when it holds a record that a newer version of this package wrote. Whatever else a
+    store from another package raises reaches a verb as StoreUnavailable.
     """
 
     def get(self, kind: type[B], name: str) -> Record[B] | None:
@@ -176,7 +177,8 @@ class Store(Protocol):
     def commit(self, records: Sequence[Record[Any]], event: Event | None = None) -> Sequence[Record[Any]]:
         """Write all records and one event, or nothing, and return when it is on disk.
 
-        Conflict unless each record's `rev` is the stored one (0: must not exist).
+        Conflict unless each record's `rev` is the stored one (0: must not exist); ValueError or TypeError when a body
+        is no JSON, as `encode` raises it.
         """
 
     def events(self, since: int = 0, *, naming: str | None = None, last: int | None = None) -> Iterable[LoggedEvent]:

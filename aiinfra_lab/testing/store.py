@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 
 import msgspec
 import pytest
 
 from ..errors import Conflict, Damaged, Unavailable
-from ..store import GENESIS, Body, Event, HeadKeeper, Record, Store, first_break, update
-from ..store.base import Key
+from ..store import GENESIS, Body, Event, EventIndex, HeadKeeper, Record, Store, StoreUnavailable, first_break, update
+from ..store.base import Key, left_out
 
 
 class Note(Body, frozen=True, kw_only=True):
@@ -80,7 +82,10 @@ def names(records: Any) -> list[str]:
 
 
 class StoreContract:
-    """A provider's test inherits this and gives the fixture `store`, empty and its own."""
+    """A provider's test inherits this and gives the fixture `store`, empty and its own.
+
+    Besides it `AwayStoreContract`, where the test can cut the store off from what keeps its records.
+    """
 
     def test_what_is_committed_is_read_back(self, store: Store) -> None:
         written = made(store, "a@1", more={"x": [1, {"y": None}]}, share=0.1)
@@ -241,6 +246,14 @@ class StoreContract:
         (logged,) = caplog.messages
         assert ("testing.note b" in logged, "lab check" in logged) == (True, True)
 
+    def test_whoever_shows_a_list_learns_what_it_leaves_out_each_time(self, store: Store) -> None:
+        made(store, "a")
+        store.commit([Record.new("b", Unreadable()), Record.new("c", Unreadable())])
+        for _ in range(2):
+            with left_out() as lacking:
+                store.list(Note, skip_unreadable=True)
+            assert lacking == {"testing.note b", "testing.note c"}
+
     def test_a_record_that_cannot_be_read_is_not_written_over(self, store: Store) -> None:
         store.commit([Record.new("b", Unreadable())])
         with pytest.raises(Conflict):
@@ -269,6 +282,43 @@ class StoreContract:
         store.close()
         store.close()
         assert store.get(Note, "a") is not None
+
+
+Away = Callable[[], AbstractContextManager[None]]
+"""While `with away():` lasts, nothing reaches what keeps the records."""
+
+ASKED: dict[str, Callable[[Store], Any]] = {
+    "get": lambda store: store.get(Note, "a"),
+    "list": lambda store: store.list(Note),
+    "changed": lambda store: store.changed(),
+    "commit": lambda store: made(store, "b"),
+    "events": lambda store: list(store.events()),
+}
+
+
+class AwayStoreContract:
+    """For a store that a test can cut off: a provider's test inherits this too, with the fixtures `store` and `away`,
+    which is an `Away`.
+    """
+
+    @pytest.mark.parametrize("method", ASKED)
+    def test_a_store_that_is_away_says_so_with_a_fix(self, store: Store, away: Away, method: str) -> None:
+        made(store, "a")
+        with away(), pytest.raises(StoreUnavailable) as problem:
+            ASKED[method](store)
+        assert problem.value.fix
+
+    def test_once_it_is_back_all_is_there_but_what_it_refused(self, store: Store, away: Away) -> None:
+        made(store, "a")
+        with away(), pytest.raises(StoreUnavailable):
+            made(store, "b")
+        assert names(store.list(Note)) == ["a"]
+
+    def test_a_store_that_is_away_can_be_closed(self, store: Store, away: Away) -> None:
+        made(store, "a")
+        with away():
+            store.close()
+        assert names(store.list(Note)) == ["a"]
 
 
 class HeadKeeperContract:
@@ -302,6 +352,58 @@ class HeadKeeperContract:
         before = keeper.head()
         store.close()
         assert keeper.head() == before
+
+
+class EventIndexContract:
+    """For a store that finds events by an index: a provider's test inherits this too, with the fixtures `store` and
+    `spoiled`: called with an event's number, it makes the index forget that event, and leaves the event as it is.
+    """
+
+    @pytest.fixture
+    def index(self, store: Store) -> EventIndex:
+        """The same store, as what has an index."""
+        assert isinstance(store, EventIndex)
+        return store
+
+    @pytest.fixture
+    def named(self, store: Store) -> dict[int, set[str]]:
+        """What three events name, by their numbers; they are committed."""
+        store.commit([], Event("data add", "data:a@1", ("file:x",), ("data:a@1",)))
+        store.commit([], Event("features get", "features:f@1#0f", ("data:a@1",), ("features:f@1#0f", "x:ü")))
+        store.commit([], Event("data add", "data:ab@1"))
+        return {logged.seq: set(logged.event.uris) for logged in store.events()}
+
+    def test_where_no_event_is_nothing_is_found(self, index: EventIndex) -> None:
+        index.rebuild_index()
+        assert index.indexed(0, None) == {}
+
+    def test_every_event_is_found_under_all_that_it_names(self, index: EventIndex, named: dict[int, set[str]]) -> None:
+        assert index.indexed(0, None) == named
+
+    @pytest.mark.parametrize(
+        ("after", "until", "found"), [(1, None, {2, 3}), (0, 2, {1, 2}), (1, 2, {2}), (3, None, set()), (1, 1, set())]
+    )
+    def test_a_part_of_the_log_can_be_asked_for(
+        self, index: EventIndex, named: dict[int, set[str]], after: int, until: int | None, found: set[int]
+    ) -> None:
+        assert index.indexed(after, until) == {seq: named[seq] for seq in found}
+
+    def test_what_is_wrong_is_seen_and_rebuilt(
+        self, store: Store, index: EventIndex, named: dict[int, set[str]], spoiled: Callable[[int], None]
+    ) -> None:
+        spoiled(2)
+        assert index.indexed(0, None) == {seq: uris for seq, uris in named.items() if seq != 2}
+        index.rebuild_index()
+        assert index.indexed(0, None) == named
+        assert [logged.seq for logged in store.events(naming="features:f")] == [2]
+
+    def test_rebuilding_what_is_right_changes_nothing(
+        self, store: Store, index: EventIndex, named: dict[int, set[str]]
+    ) -> None:
+        before = list(store.events())
+        for _ in range(2):
+            index.rebuild_index()
+        assert (index.indexed(0, None), list(store.events())) == (named, before)
 
 
 def count(store: Store, times: int) -> None:

@@ -1,37 +1,15 @@
 import importlib
-import inspect
-import sys
+import math
 from pathlib import Path
 
 import pytest
 
 from aiinfra_lab import lab, providers
+from aiinfra_lab.config import settings
 from aiinfra_lab.errors import Conflict, Missing, NotFound, Unavailable, UsageProblem
-from aiinfra_lab.gpu import KernelHost
-from aiinfra_lab.providers import Provider
-
-MOON = """
-class Moon:
-    def __init__(self, where): ...
-    def offers(self): ...
-    def create(self, plan): ...
-    def status(self, handle): ...
-    def renew(self, handle, deadline_at): ...
-    def terminate(self, handle): ...
-    def list_owned(self): ...
-"""
-
-
-def install(folder: Path, monkeypatch: pytest.MonkeyPatch, code: str, *entries: str, package: str = "somebody") -> None:
-    """A package of somebody else: a module, and the metadata that names its providers."""
-    (folder / f"{package}.py").write_text(code)
-    info = folder / f"{package}-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[aiinfra_lab.providers]\n" + "\n".join(entries) + "\n")
-    monkeypatch.syspath_prepend(folder)
-    monkeypatch.delitem(sys.modules, package, raising=False)
-    importlib.invalidate_caches()
+from aiinfra_lab.providers import Patience, Provider
+from aiinfra_lab.store import has_store
+from tests.packages import MOON, install
 
 
 @pytest.fixture
@@ -105,60 +83,6 @@ def test_lab_check_says_that_what_the_settings_choose_is_not_there(workspace, mo
     assert (found.state, "did you mean dvc?" in found.fix) == ("bad", True)
 
 
-RAISING = (
-    MOON
-    + """
-    def status(self, handle): raise RuntimeError("HTTP 500")
-    def kernel(self, handle): raise NotFound("there is none", "start one")
-    def terminate(self, handle): raise KeyboardInterrupt
-    def list_owned(self): yield 1; raise RuntimeError("HTTP 500")
-"""
-)
-
-
-@pytest.fixture
-def raising(tmp_path, workspace, monkeypatch):
-    """Machines whose client raises what it likes."""
-    code = "from aiinfra_lab.errors import NotFound\n" + RAISING
-    code += MOON.replace("Moon", "Dark")
-    install(tmp_path, monkeypatch, code, "gpu.machines.moon = somebody:Moon", "gpu.machines.dark = somebody:Dark")
-    return providers.make("gpu.machines", "moon")
-
-
-def test_what_a_vendors_client_raises_names_contract_provider_and_method(raising):
-    with pytest.raises(Unavailable, match=r"gpu\.machines on moon failed in status: RuntimeError: HTTP 500") as problem:
-        raising.status("i-1")
-    assert isinstance(problem.value.__cause__, RuntimeError)
-    assert "somebody" in problem.value.fix
-
-
-def test_what_it_gives_bit_by_bit_is_guarded_too(raising):
-    found = raising.list_owned()
-    assert next(found) == 1
-    with pytest.raises(Unavailable, match="failed in list_owned"):
-        next(found)
-
-
-def test_our_own_errors_and_ctrl_c_pass_as_they_are(raising):
-    with pytest.raises(NotFound, match="there is none"):
-        raising.kernel("i-1")
-    with pytest.raises(KeyboardInterrupt):
-        raising.terminate("i-1")
-
-
-def test_a_capability_is_seen_through_the_guard(raising):
-    assert isinstance(raising, KernelHost)
-    assert inspect.getattr_static(raising, "kernel")  # as `isinstance` looks since Python 3.12
-    assert not isinstance(providers.make("gpu.machines", "dark"), KernelHost)
-
-
-def test_what_a_contract_lets_through_comes_through(tmp_path, workspace, monkeypatch):
-    code = "class R:\n    def __init__(self, where): ...\n    def write(self, a, b, into): into.write_text('')"
-    install(tmp_path, monkeypatch, code, "drift.report.r = somebody:R")
-    with pytest.raises(IsADirectoryError):
-        providers.make("drift.report", "r").write(None, None, tmp_path)
-
-
 @pytest.mark.parametrize(("name", "kind"), [
     ("gpu", Conflict), ("json", Conflict), ("file", Conflict), ("my cloud", UsageProblem), ("A", UsageProblem),
     ("a:b", UsageProblem), ("a@b", UsageProblem), ("ü", UsageProblem),
@@ -205,6 +129,55 @@ def test_the_settings_choose_by_contract_and_the_former_name_still_holds(third_p
     assert providers.chosen("gpu.machines") == "moon"
     monkeypatch.setenv("AIINFRA_GPU_MACHINES", "local")
     assert providers.chosen("gpu.machines") == "local"
+
+
+@pytest.mark.parametrize(
+    ("lines", "name", "is_there"),
+    [
+        ("", "sqlite", False),
+        ('url = "postgresql://localhost/lab"', "postgres", True),
+        ('provider = "memory"', "memory", True),
+        ('provider = "memory"\nurl = "memory://somewhere"', "memory", True),
+        ('provider = "sqlite"\nurl = "postgresql://localhost/lab"', "sqlite", False),
+    ],
+)
+def test_the_url_of_a_database_chooses_the_store_unless_a_provider_is_named(workspace, lines, name, is_there):
+    (workspace / "aiinfra.toml").write_text(f"[store]\n{lines}")
+    assert (providers.chosen("store"), has_store(settings())) == (name, is_there)
+    (workspace / "aiinfra.toml").write_text("")  # nothing is to be opened there when the test has ended
+
+
+class Slow:
+    """Machines from a queue, which say how long it may take."""
+
+    def __init__(self, within_s):
+        self.within_s = within_s
+
+    def ready_within_s(self):
+        return self.within_s
+
+    ended_within_s = ready_within_s
+
+
+@pytest.mark.parametrize("within_s", [0, 90, 604_800.0])
+def test_a_verb_waits_as_long_as_the_provider_says(within_s):
+    assert Patience.of(Slow(within_s), "ready", 1.0).within_s == within_s
+
+
+@pytest.mark.parametrize("state", ["ready", "ended"])
+@pytest.mark.parametrize("within_s", [math.inf, math.nan, None, -1, "90", 1e300])
+def test_a_time_that_nobody_can_wait_for_is_refused_at_once(state, within_s):
+    with pytest.raises(Unavailable, match=f"Slow.*{state}_within_s") as problem:
+        Patience.of(Slow(within_s), state, 1.0)
+    assert "finite" in problem.value.fix
+
+
+def test_who_states_a_time_that_nobody_can_wait_for_is_named(tmp_path, workspace, monkeypatch):
+    code = MOON + "    def ready_within_s(self): return float('inf')\n    ended_within_s = ready_within_s"
+    install(tmp_path, monkeypatch, code, "gpu.machines.moon = somebody:Moon")
+    with pytest.raises(Unavailable, match=r"gpu\.machines on moon states inf in ready_within_s") as problem:
+        Patience.of(providers.make("gpu.machines", "moon"), "ready", 1.0)
+    assert "somebody" in problem.value.fix
 
 
 @pytest.mark.parametrize("contract", sorted(providers.CONTRACTS))

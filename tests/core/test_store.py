@@ -18,7 +18,7 @@ from aiinfra_lab.lab.noun import WorkspaceRecord
 from aiinfra_lab.models.record import ModelVersion
 from aiinfra_lab.store import Event, Record, add_version, next_version, open_store, sqlite, update
 from aiinfra_lab.store.sqlite import MIGRATIONS, SqliteStore, copies, restore
-from aiinfra_lab.testing.store import HeadKeeperContract, Note, StoreContract
+from aiinfra_lab.testing.store import AwayStoreContract, EventIndexContract, HeadKeeperContract, Note, StoreContract
 from aiinfra_lab.train.record import TrainingRun
 
 
@@ -29,8 +29,24 @@ def store(tmp_path: Path) -> SqliteStore:
     opened.close()
 
 
-class TestSqlite(StoreContract, HeadKeeperContract):
-    pass
+class TestSqlite(StoreContract, HeadKeeperContract, EventIndexContract, AwayStoreContract):
+    @pytest.fixture
+    def away(self, store):
+        @contextlib.contextmanager
+        def unmounted():
+            store.path.rename(store.path.with_name("elsewhere"))
+            yield
+            store.path.with_name("elsewhere").rename(store.path)
+
+        return unmounted
+
+    @pytest.fixture
+    def spoiled(self, store):
+        def forget(seq):
+            with store._transaction() as db:
+                db.execute("DELETE FROM event_uris WHERE seq = ?", (seq,))
+
+        return forget
 
 
 def add(store: SqliteStore, name: str) -> None:

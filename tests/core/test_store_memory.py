@@ -1,6 +1,7 @@
 """A store of another package keeps the contract, needs only what is exported, and carries a workspace's verbs."""
 
 import ast
+import contextlib
 import importlib
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from aiinfra_lab import audit, data, lab, providers, store
 from aiinfra_lab.config import settings
 from aiinfra_lab.store import Event, open_store
 from aiinfra_lab.testing.data import folder
-from aiinfra_lab.testing.store import HeadKeeperContract, StoreContract
+from aiinfra_lab.testing.store import AwayStoreContract, EventIndexContract, HeadKeeperContract, StoreContract
 
 PACKAGE = Path(__file__).parents[1] / "fakes" / "memory_store"
 
@@ -23,10 +24,25 @@ def memory(workspace, monkeypatch):
     monkeypatch.setenv("AIINFRA_STORE_PROVIDER", "memory")
 
 
-class TestMemory(StoreContract, HeadKeeperContract):
+class TestMemory(StoreContract, HeadKeeperContract, EventIndexContract, AwayStoreContract):
     @pytest.fixture
     def store(self, memory):
         return providers.make("store", "memory")
+
+    @pytest.fixture
+    def away(self, memory):
+        @contextlib.contextmanager
+        def cut_off():
+            kept = importlib.import_module("memory_store").opened(settings())
+            kept.is_away = True
+            yield
+            kept.is_away = False
+
+        return cut_off
+
+    @pytest.fixture
+    def spoiled(self, memory):
+        return importlib.import_module("memory_store").opened(settings()).index.pop
 
 
 def test_it_uses_exported_names_only():

@@ -7,7 +7,7 @@ from aiinfra_lab.audit import prove
 from aiinfra_lab.errors import Conflict, Unavailable, UsageProblem
 from aiinfra_lab.store import Event, Record, open_store
 from aiinfra_lab.store.postgres import PostgresStore
-from aiinfra_lab.testing.store import Note, StoreContract
+from aiinfra_lab.testing.store import EventIndexContract, Note, StoreContract
 from tests import records
 from tests.conftest import PATIENCE_S, end_supervisor, until
 from tests.postgres import free_port, needs_postgres, postgres, server
@@ -17,12 +17,20 @@ pytestmark = needs_postgres
 __all__ = ["postgres", "server"]
 
 
-class TestPostgres(StoreContract):
+class TestPostgres(StoreContract, EventIndexContract):
     @pytest.fixture
     def store(self, server, request):
         store = PostgresStore(server, f"s{abs(hash(request.node.name))}")
         yield store
         store.close()
+
+    @pytest.fixture
+    def spoiled(self, store):
+        def forget(seq):
+            with store._transaction() as db:
+                db.execute("DELETE FROM event_uris WHERE seq = %s", (seq,))
+
+        return forget
 
     def test_the_chain_can_be_proved(self, store):
         for number in range(3):

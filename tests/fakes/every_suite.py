@@ -1,22 +1,29 @@
-"""Every shipped suite as a stranger runs it: copied beside the provider template, away from this repository's tests."""
+"""Every shipped suite as a stranger runs it: copied beside the provider template, away from this repository's tests.
+
+Each provider is the one that a verb gets, with the guard around it that is around every stranger's.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import far_target
-import kernel_cloud
 import ledger
 import memory_store
-import pipe_executor
 import pytest
-import remote_data
-import remote_features
-import text_report
-from lab_template import machines as template
 
-from aiinfra_lab.config import settings
+from aiinfra_lab import providers
+from aiinfra_lab.config import Settings, settings
+from aiinfra_lab.data.base import Source, VersionStore
+from aiinfra_lab.deploy.base import Target
+from aiinfra_lab.drift.base import SampleReport
+from aiinfra_lab.features.base import OnlineStore
+from aiinfra_lab.gpu import Machines
+from aiinfra_lab.models.base import ModelRegistry
+from aiinfra_lab.recipe.base import Executor
+from aiinfra_lab.store import Store
 from aiinfra_lab.testing.data import SourceContract, VersionStoreContract, WorkingCopiesContract
 from aiinfra_lab.testing.deploy import (
     DeployTargetContract,
@@ -29,9 +36,10 @@ from aiinfra_lab.testing.features import OnlineStoreContract
 from aiinfra_lab.testing.gpu import KernelHostContract, MachinesContract, PacedMachinesContract
 from aiinfra_lab.testing.models import RegistryContract
 from aiinfra_lab.testing.recipe import ExecutorContract
-from aiinfra_lab.testing.store import HeadKeeperContract, StoreContract
+from aiinfra_lab.testing.store import Away, AwayStoreContract, EventIndexContract, HeadKeeperContract, StoreContract
 from aiinfra_lab.testing.train import TrackerContract
 from aiinfra_lab.testing.workspace import workspace
+from aiinfra_lab.train.base import Tracker
 
 __all__ = ["workspace"]
 
@@ -40,14 +48,18 @@ class TestMachines(MachinesContract, PacedMachinesContract):
     patience_s, lead_s = 10.0, 1.0
 
     @pytest.fixture
-    def machines(self, workspace: Path) -> template.Machines:
-        return template.Machines(settings())
+    def machines(self, make: Callable[[Settings], Machines]) -> Machines:
+        return make(settings())
+
+    @pytest.fixture
+    def make(self, workspace: Path) -> Callable[[Settings], Machines]:
+        return lambda where: providers.make("gpu.machines", "template", where)
 
 
 class TestKernels(KernelHostContract):
     @pytest.fixture
-    def machines(self, workspace: Path) -> Iterator[kernel_cloud.Machines]:
-        made = kernel_cloud.Machines(settings())
+    def machines(self, workspace: Path) -> Iterator[Machines]:
+        made = providers.make("gpu.machines", "kernels")
         yield made
         for handle in made.list_owned():
             made.terminate(handle)
@@ -56,8 +68,8 @@ class TestKernels(KernelHostContract):
 
 class TestTarget(DeployTargetContract, ReportingContract, PredictionLogContract, PacedTargetContract):
     @pytest.fixture
-    def target(self, workspace: Path) -> Iterator[far_target.FarCounting]:
-        yield far_target.FarCounting(settings())
+    def target(self, workspace: Path) -> Iterator[Target]:
+        yield providers.make("deploy.target", "far_counting")
         for service in far_target.CLOUD.values():
             if service.is_up:
                 service.end()
@@ -65,14 +77,14 @@ class TestTarget(DeployTargetContract, ReportingContract, PredictionLogContract,
 
 class TestVersions(VersionStoreContract, WorkingCopiesContract):
     @pytest.fixture
-    def content(self, workspace: Path) -> remote_data.Copying:
-        return remote_data.Copying(settings())
+    def content(self, workspace: Path) -> VersionStore:
+        return providers.make("data.versions", "copying")
 
 
 class TestSource(SourceContract):
     @pytest.fixture
-    def source(self, workspace: Path) -> remote_data.Numbers:
-        return remote_data.Numbers(settings())
+    def source(self, workspace: Path) -> Source:
+        return providers.make("data.source", "numbers")
 
     @pytest.fixture
     def location(self) -> str:
@@ -85,14 +97,14 @@ class TestSource(SourceContract):
 
 class TestReport(ReportContract):
     @pytest.fixture
-    def report(self, workspace: Path) -> text_report.TextReport:
-        return text_report.TextReport(settings())
+    def report(self, workspace: Path) -> SampleReport:
+        return providers.make("drift.report", "text")
 
 
 class TestOnlineStore(OnlineStoreContract):
     @pytest.fixture
-    def store(self, workspace: Path) -> remote_features.Cache:
-        return remote_features.Cache(settings())
+    def store(self, workspace: Path) -> OnlineStore:
+        return providers.make("features.store", "cache")
 
 
 @pytest.fixture
@@ -105,23 +117,41 @@ def server(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 class TestRegistry(RegistryContract):
     @pytest.fixture
-    def registry(self, server: None) -> ledger.Shelf:
-        return ledger.Shelf(settings())
+    def registry(self, server: None) -> ModelRegistry:
+        return providers.make("models.registry", "ledger")
 
 
 class TestTracker(TrackerContract):
     @pytest.fixture
-    def tracker(self, server: None) -> ledger.Ledger:
-        return ledger.Ledger(settings())
+    def tracker(self, server: None) -> Tracker:
+        return providers.make("train.tracker", "ledger")
 
 
 class TestExecutor(ExecutorContract):
     @pytest.fixture
-    def executor(self, workspace: Path) -> pipe_executor.PipeExecutor:
-        return pipe_executor.PipeExecutor(settings())
+    def executor(self, workspace: Path) -> Executor:
+        return providers.make("recipe.executor", "pipe")
 
 
-class TestStore(StoreContract, HeadKeeperContract):
+class TestStore(StoreContract, HeadKeeperContract, EventIndexContract, AwayStoreContract):
     @pytest.fixture
-    def store(self, workspace: Path) -> memory_store.Memory:
+    def store(self, workspace: Path) -> Store:
+        return providers.make("store", "memory")
+
+    @pytest.fixture
+    def kept(self, workspace: Path) -> memory_store.Memory:
         return memory_store.opened(settings())
+
+    @pytest.fixture
+    def away(self, kept: memory_store.Memory) -> Away:
+        @contextlib.contextmanager
+        def cut_off() -> Iterator[None]:
+            kept.is_away = True
+            yield
+            kept.is_away = False
+
+        return cut_off
+
+    @pytest.fixture
+    def spoiled(self, kept: memory_store.Memory) -> Callable[[int], object]:
+        return kept.index.pop

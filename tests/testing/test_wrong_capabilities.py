@@ -1,5 +1,6 @@
 """The suites of capabilities refuse what only looks like one: each of these has the methods, and they are wrong."""
 
+import contextlib
 import importlib
 import math
 
@@ -9,13 +10,13 @@ import pytest
 from aiinfra_lab.config import settings
 from aiinfra_lab.errors import Unavailable
 from aiinfra_lab.gpu import Status
-from aiinfra_lab.store import GENESIS
+from aiinfra_lab.store import GENESIS, Event, open_store
 from aiinfra_lab.testing import deploy as suites
 from aiinfra_lab.testing.artifacts import ROW
 from aiinfra_lab.testing.data import ONE, TWO, WorkingCopiesContract, folder
 from aiinfra_lab.testing.deploy import PredictionLogContract, ReportingContract
 from aiinfra_lab.testing.gpu import KernelHostContract, PacedMachinesContract
-from aiinfra_lab.testing.store import HeadKeeperContract
+from aiinfra_lab.testing.store import AwayStoreContract, EventIndexContract, HeadKeeperContract, StoreContract
 from tests.fakes import cloud
 
 from .conftest import FAKES
@@ -75,6 +76,45 @@ def test_a_head_may_not_stay_where_it_was(workspace, monkeypatch):
     monkeypatch.setattr(type(store), "head", lambda _: (0, GENESIS))
     with pytest.raises(AssertionError):
         HeadKeeperContract().test_the_newest_event_is_noted_with_its_commit(store, store)
+
+
+def test_a_store_that_is_away_may_not_be_called_out_of_use_for_good(workspace, monkeypatch):
+    store = module(monkeypatch, "memory_store").Memory()
+
+    def gone(_):
+        raise Unavailable("the memory is gone", "install it again")
+
+    @contextlib.contextmanager
+    def away():
+        with monkeypatch.context() as patch:
+            patch.setattr(type(store), "_reach", gone)
+            yield
+
+    with pytest.raises(Unavailable, match="install it again"):
+        AwayStoreContract().test_a_store_that_is_away_says_so_with_a_fix(store, away, "get")
+
+
+def test_a_store_may_not_be_silent_about_what_its_list_lacks(workspace, monkeypatch):
+    memory_store = module(monkeypatch, "memory_store")
+    monkeypatch.setattr(memory_store, "leave_out", lambda *_: None)
+    with pytest.raises(AssertionError):
+        StoreContract().test_whoever_shows_a_list_learns_what_it_leaves_out_each_time(memory_store.Memory())
+
+
+def test_an_index_may_not_be_called_rebuilt_that_stays_wrong(workspace, monkeypatch):
+    store = open_store()
+    store.commit([], Event("data add", "data:a"))
+    store.commit([], Event("data add", "data:b"))
+
+    def forget(seq):
+        with store._transaction() as db:
+            db.execute("DELETE FROM event_uris WHERE seq = ?", (seq,))
+
+    monkeypatch.setattr(type(store), "rebuild_index", lambda _: None)
+    with pytest.raises(AssertionError):
+        EventIndexContract().test_what_is_wrong_is_seen_and_rebuilt(
+            store, store, {1: {"data:a"}, 2: {"data:b"}}, forget
+        )
 
 
 def test_a_kernel_may_not_be_given_for_a_machine_that_never_was(workspace, monkeypatch):

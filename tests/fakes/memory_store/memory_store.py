@@ -19,6 +19,7 @@ from aiinfra_lab.store import (
     Key,
     LoggedEvent,
     Record,
+    StoreUnavailable,
     actor,
     canonical,
     chain_hash,
@@ -52,16 +53,23 @@ class Row:
 
 @dataclass
 class Memory:
-    """See `Store` and `HeadKeeper` for the contracts."""
+    """See `Store`, `HeadKeeper` and `EventIndex` for the contracts."""
 
     rows: dict[tuple[str, str], Row] = field(default_factory=dict)
     log: list[tuple[int, float, str, str, str, str]] = field(default_factory=list)
     rev: int = 0
     noted: tuple[int, str] = (0, GENESIS)
+    index: dict[int, set[str]] = field(default_factory=dict)
+    is_away: bool = False
     reported: set[str] = field(default_factory=set)
     lock: threading.RLock = field(default_factory=threading.RLock)
 
+    def _reach(self) -> None:
+        if self.is_away:
+            raise StoreUnavailable("the memory is away", "wait until it is back")
+
     def get(self, kind: type[B], name: str) -> Record[B] | None:
+        self._reach()
         row = self.rows.get((kind.kind, name))
         return _record(kind, row) if row else None
 
@@ -85,6 +93,7 @@ class Memory:
                 and row.key.rev > since_rev
             )
 
+        self._reach()
         with self.lock:
             rows = [row for row in self.rows.values() if row.key.kind == kind.kind]
         read = [(row, self._read(kind, row, skip_unreadable=skip_unreadable)) for row in rows]
@@ -107,11 +116,13 @@ class Memory:
             return None
 
     def changed(self, since_rev: int = 0) -> Sequence[Key]:
+        self._reach()
         with self.lock:
             keys = [row.key for row in self.rows.values() if row.key.rev > since_rev]
         return sorted(keys, key=lambda key: -key.rev)
 
     def commit(self, records: Sequence[Record[Any]], event: Event | None = None) -> Sequence[Record[Any]]:
+        self._reach()
         with self.lock:
             rows, rev = dict(self.rows), self.rev
             written = []
@@ -129,8 +140,12 @@ class Memory:
         return written
 
     def events(self, since: int = 0, *, naming: str | None = None, last: int | None = None) -> Iterable[LoggedEvent]:
+        self._reach()
         logged = [LoggedEvent(*entry[:3], event_of(entry[3]), *entry[4:]) for entry in self.log[since:]]
-        found = [one for one in logged if naming is None or any(_names(naming, uri) for uri in one.event.uris)]
+        if naming is None:
+            found = logged
+        else:
+            found = [one for one in logged if any(_names(naming, uri) for uri in self.index.get(one.seq, ()))]
         yield from found if last is None else found[len(found) - last :]
 
     def close(self) -> None:
@@ -139,11 +154,21 @@ class Memory:
     def head(self) -> tuple[int, str]:
         return self.noted
 
+    def indexed(self, after: int, until: int | None) -> dict[int, set[str]]:
+        self._reach()
+        return {seq: set(uris) for seq, uris in self.index.items() if after < seq and (until is None or seq <= until)}
+
+    def rebuild_index(self) -> None:
+        self._reach()
+        with self.lock:
+            self.index = {entry[0]: set(event_of(entry[3]).uris) for entry in self.log}
+
     def _append(self, event: Event) -> None:
         (last, prev), at, who = self.noted, time.time(), actor()
         digest = chain_hash(last + 1, at, who, event, prev)
         self.log.append((last + 1, at, who, canonical(asdict(event)), prev, digest))
         self.noted = (last + 1, digest)
+        self.index[last + 1] = set(event.uris)
 
 
 def _row(record: Record[Any], rev: int, made_rev: int) -> Row:
