@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import secrets
+import shutil
 import subprocess
 import sys
 import time
@@ -143,8 +144,12 @@ def start(subject: str, argv: Sequence[str], **options: Any) -> Job:
 
     Unavailable, and no job, when the workspace's supervisor does not start.
     """
-    store = open_store()
-    record = store.commit([prepare(subject, argv, **options)])[0]
+    record = prepare(subject, argv, **options)
+    try:
+        record = open_store().commit([record])[0]
+    except LabError:
+        _discard(record.name)
+        raise
     launch_or_withdraw(record.name)
     return observe(record)
 
@@ -319,17 +324,17 @@ def here(subject: str, *also: Record[Any], event: Event | None = None) -> Iterat
     """Work in this very process as a job: listed while it lasts, and reached by Stop through `stop_requested`.
 
     When the process dies in the middle the job is observed as lost. `also` and `event` are committed together with the
-    job's record, so that nobody sees what the job is for without the job. Conflict, and no job, when they cannot be.
+    job's record, so that nobody sees what the job is for without the job. Conflict, and no job, when they cannot be. A
+    store that is away is waited for, as in `patiently`.
     """
     store = open_store()
     record = prepare(subject, [])
     pid = os.getpid()
     running = record.with_(state="running", supervised=False, pid=pid, born=process.birth(pid))
     try:
-        store.commit([*also, running], event)
-    except Conflict:
-        folder_of(record.name).joinpath("spec.json").unlink()
-        folder_of(record.name).rmdir()
+        patiently(lambda: _commit_once(store, running, also, event))
+    except LabError:
+        _discard(record.name)
         raise
     this = Here(record.name, store)
     try:
@@ -346,6 +351,17 @@ def child_environment(workspace: Path, project: Path) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name not in _OWN}
     # What the user has set himself overrides our switches, as in `opt_out`.
     return {**OPT_OUTS, **kept, "AIINFRA_WORKSPACE": str(workspace), "AIINFRA_PROJECT": str(project)}
+
+
+def _commit_once(store: Store, job: Record[JobRecord], also: Sequence[Record[Any]], event: Event | None) -> None:
+    """Commit a new job and what belongs to it, unless an earlier attempt has: its answer may have been lost."""
+    if store.get(JobRecord, job.name) is None:
+        store.commit([*also, job], event)
+
+
+def _discard(job_id: str) -> None:
+    """Remove the folder of a job that was never committed."""
+    shutil.rmtree(folder_of(job_id), ignore_errors=True)
 
 
 def _end_here(store: Store, job_id: str, state: State) -> None:

@@ -35,6 +35,7 @@ class JobRecord(Body, frozen=True, kw_only=True):
     """
 
     kind: ClassVar[str] = "job"
+    schema_version: ClassVar[int] = 2  # version 1 lacked `home`
 
     subject: str
     state: State
