@@ -27,6 +27,7 @@ from ..store import Event, Record, Store, open_store, patiently
 from ..units import show_duration
 from ..uris import Uri
 from . import process
+from .home import make_home_id
 from .record import (
     LIVE,
     STOP,
@@ -36,7 +37,6 @@ from .record import (
     ended_state,
     exit_code,
     folder_of,
-    make_home_id,
     observe,
     stop_requested,
 )
@@ -269,7 +269,8 @@ def wait(job_id: str, timeout_s: float | None = None, *, again: str = "") -> Job
 def log(job_id: str, lines: int = 200) -> str:
     """The end of the job's output, at most that many lines and 256 KiB; of a job of another folder, where it is."""
     job = poll(job_id)
-    if not job.is_here:
+    # A copy of that folder has the output, too.
+    if not job.is_here and not job.log_path.exists():
         return f"the output of {job.subject} is in the folder that started it, which shares this store"
     text = logs.tail(job.log_path, _ANSWER_BYTES).decode("utf-8", "replace")
     return "\n".join(text.splitlines()[-lines:])

