@@ -26,11 +26,12 @@ from ..nouns import KeptFile
 from ..store import Event, Record, Store, open_store, patiently
 from ..units import show_duration
 from ..uris import Uri
-from . import process
-from .home import make_home_id
+from . import process, remote
+from .home import home_id, make_home_id
 from .record import (
     LIVE,
     STOP,
+    HomeRecord,
     Job,
     JobRecord,
     State,
@@ -42,16 +43,17 @@ from .record import (
 )
 
 __all__ = [
-    "LIVE", "LOCK", "Here", "Job", "JobRecord",
-    "beat", "cancel", "child_environment", "close_unseen", "ended_state", "exit_code", "find", "given_up", "here",
-    "is_watched", "kept_files", "launch", "launch_or_withdraw", "log", "log_bytes", "ls", "observe", "poll", "prepare",
-    "start", "wait", "withdraw",
+    "LIVE", "LOCK", "Here", "HomeRecord", "Job", "JobRecord",
+    "beat", "cancel", "child_environment", "close_unseen", "ended_state", "exit_code", "find", "fix_of", "given_up",
+    "here", "is_watched", "kept_files", "launch", "launch_or_withdraw", "log", "log_bytes", "ls", "needs_supervisor",
+    "observe", "poll", "prepare", "start", "wait", "withdraw",
 ]  # fmt: skip
 
 # A child with these would be taken for a part of that job by `process.tree`, and be killed when the job ends.
 _OWN = ("AIINFRA_JOB", "AIINFRA_JOB_DIR", "AIINFRA_CONTEXT")
 
 LOCK = "supervisor.lock"
+_REQUEST = {"stop_requested_at"}
 LOG_MIB = 32
 _SUPERVISOR_S = 20.0  # until it lives
 _ANSWER_BYTES = 262_144
@@ -112,6 +114,16 @@ def given_up(job_id: str) -> list[Record[JobRecord]]:
 def is_watched() -> bool:
     """Whether the workspace's supervisor lives, which sees every end and starts again what shall be."""
     return files.is_locked(settings().home / LOCK)
+
+
+def needs_supervisor() -> bool:
+    """Whether this folder has something for a supervisor to do: a job that lives or died unseen, or is to be ended."""
+    store, home = open_store(), settings().home
+    for record in store.list(JobRecord, is_open=True, skip_unreadable=True):
+        job = observe(record)
+        if job.is_here and (job.live if job.supervised else not job.live and bool(record.body.home)):
+            return True
+    return bool(remote.ended_remotely(store, home, home_id(home)))
 
 
 def launch() -> None:
@@ -219,7 +231,8 @@ def cancel(job_id: str) -> Job:
 
     A job in this or another interactive process sees the request at its next step. What a job that has ended left
     running is ended too. A request that the store does not take holds all the same; Denied or Unavailable when it can
-    be written nowhere, or the store cannot be read.
+    be written nowhere, or the store cannot be read. A job of another folder is ended by that one's supervisor; see
+    `remote.settle` for one that gives no sign of life.
     """
     try:
         job = _mark(open_store(), job_id, stop_requested_at=time.time())
@@ -230,7 +243,9 @@ def cancel(job_id: str) -> Job:
         except OSError:
             raise problem from None
         job = poll(job_id)
-    if not (job.supervised and job.is_here):
+    if not job.is_here:
+        return _settle(job)
+    if not job.supervised:
         return job
     if job.live:
         # A supervisor that was killed would never read the request, and a process that nobody watches would go on.
@@ -243,7 +258,8 @@ def cancel(job_id: str) -> Job:
 def wait(job_id: str, timeout_s: float | None = None, *, again: str = "") -> Job:
     """Wait until the job and whatever it started have ended, and return it.
 
-    Unavailable after timeout_s. On Ctrl-C only the waiting ends: Interrupted says how to find the job again, with
+    Unavailable after timeout_s, and at once when its end was requested and the folder that watches it gives no sign of
+    life. On Ctrl-C only the waiting ends: Interrupted says how to find the job again, with
     `again`, the command that shows it.
     """
 
@@ -254,6 +270,8 @@ def wait(job_id: str, timeout_s: float | None = None, *, again: str = "") -> Job
             return job
         if job.supervised and job.is_here:
             launch()  # one may have been killed since
+        elif job.stop_requested_at and not job.is_here:
+            _settle(job)
         return None
 
     def problem() -> Unavailable:
@@ -376,8 +394,10 @@ def _mark(store: Store, job_id: str, **changes: Any) -> Job:
         record = store.get(JobRecord, job_id)
         if record is None:
             raise NotFound(f"there is no job {job_id}", "list what lives with `%lab show`")
-        # A request to stop that comes after the end must not turn `done` or `failed` into `stopped`.
-        if not observe(record).live and "state" not in changes:
+        # A request to stop that comes after the end must not turn `done` or `failed` into `stopped`; of several the
+        # first counts.
+        is_known = not observe(record).live or (changes.keys() == _REQUEST and record.body.stop_requested_at)
+        if is_known and "state" not in changes:
             return observe(record)
         try:
             return observe(store.commit([record.with_(**changes)])[0])
@@ -386,7 +406,23 @@ def _mark(store: Store, job_id: str, **changes: Any) -> Job:
     raise Conflict(f"job {job_id} changes too fast", "repeat in a moment")
 
 
+def _settle(job: Job) -> Job:
+    """A job of another folder whose end was requested; see `remote.settle`."""
+    store = open_store()
+    record = store.get(JobRecord, job.id)
+    return observe(remote.settle(store, record)) if record and job.live else job
+
+
+def fix_of(job: Job) -> str:
+    """What helps when a job of another folder does not end that was asked to; "" for one of this folder."""
+    store = open_store()
+    record = None if job.is_here else store.get(JobRecord, job.id)
+    return remote.fix(store, record) if record else ""
+
+
 def _again(job: Job, again: str) -> str:
+    if job.stop_requested_at and (helps := fix_of(job)):
+        return helps
     subject = Uri.parse(job.subject)
     show, stop = (f"%{subject.noun} {verb} {subject.label}" for verb in ("show", "stop"))
     return f"look at it with `{again or show}`; end it with `{stop}`"

@@ -62,6 +62,25 @@ class JobRecord(Body, frozen=True, kw_only=True):
         return self.state in LIVE
 
 
+class HomeRecord(Body, frozen=True, kw_only=True):
+    """A folder that has had living jobs, by its id, and the last sign of life of its supervisor.
+
+    path, host: the project's folder, for people. tie: as `home.tie_of` tells. pid, born: the supervisor, in that
+    process table. since_at: when that began.
+    """
+
+    kind: ClassVar[str] = "job.home"
+
+    path: str
+    host: str
+    tie: str
+    process_table: str
+    pid: int
+    born: float
+    since_at: float
+    seen_at: float
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """A job as it was observed: the record, corrected by what the process table and the job's folder say.
@@ -84,6 +103,7 @@ class Job:
     context: str
     rev: int
     is_here: bool
+    ended_by: str | None
 
     @property
     def live(self) -> bool:
@@ -127,6 +147,7 @@ def observe(record: Record[JobRecord]) -> Job:
         context=body.context,
         rev=record.rev,
         is_here=here,
+        ended_by=body.ended_by,
     )
 
 

@@ -40,7 +40,7 @@ class LabNoun(Noun[WorkspaceRecord]):
         return [Notice("lab:supervisor", detail, "`%lab start` brings it back")] if count else []
 
     def reconcile(self) -> Sequence[str]:
-        if not _unwatched():
+        if jobs.is_watched() or not jobs.needs_supervisor():
             return []
         jobs.launch()
         return ["the supervisor of the living jobs was gone, and is back"]
