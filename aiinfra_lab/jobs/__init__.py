@@ -27,10 +27,11 @@ from ..store import Event, Record, Store, open_store, patiently
 from ..units import show_duration
 from ..uris import Uri
 from . import process, remote
-from .home import home_id, make_home_id
+from .home import make_home_id
 from .record import (
     LIVE,
     STOP,
+    Folder,
     HomeRecord,
     Job,
     JobRecord,
@@ -118,12 +119,12 @@ def is_watched() -> bool:
 
 def needs_supervisor() -> bool:
     """Whether this folder has something for a supervisor to do: a job that lives or died unseen, or is to be ended."""
-    store, home = open_store(), settings().home
+    store, where = open_store(), Folder()
     for record in store.list(JobRecord, is_open=True, skip_unreadable=True):
-        job = observe(record)
+        job = observe(record, where)
         if job.is_here and (job.live if job.supervised else not job.live and bool(record.body.home)):
             return True
-    return bool(remote.ended_remotely(store, home, home_id(home)))
+    return bool(remote.ended_remotely(store, where.home, where.id))
 
 
 def launch() -> None:
@@ -217,7 +218,8 @@ def ls(subject: str | None = None, *, live: bool = False) -> list[Job]:
     # What is written down as ended has ended; of the others some may have died unseen.
     only_open = True if live else None
     records = open_store().list(JobRecord, about=subject, is_open=only_open, skip_unreadable=True)
-    return [job for job in map(observe, records) if job.live or not live]
+    where = Folder()
+    return [job for record in records if (job := observe(record, where)).live or not live]
 
 
 def find(subject: str) -> Job | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,11 +125,35 @@ class Job:
             return None
 
 
-def observe(record: Record[JobRecord]) -> Job:
-    """What a record says, corrected by the process table. A job of another folder is what its supervisor wrote."""
-    body, folder = record.body, folder_of(record.name)
-    state, code, here = body.state, body.exit_code, is_here(record)
-    if here and state in ("running", "stopping") and not runs(record):
+class Folder:
+    """This folder during one look, at one job or at thousands: its place and its id are asked for once."""
+
+    def __init__(self) -> None:
+        self.home = settings().home
+
+    @functools.cached_property
+    def id(self) -> str:
+        """As `home_id` tells."""
+        return home_id(self.home)
+
+    def has(self, record: Record[JobRecord]) -> bool:
+        """Whether it is this folder's job: several folders, or machines, may share one store."""
+        return not record.body.home or record.body.home == self.id
+
+    def of(self, job_id: str) -> Path:
+        """Where a job's own files are."""
+        return self.home / "jobs" / job_id
+
+
+def observe(record: Record[JobRecord], where: Folder | None = None) -> Job:
+    """What a record says, corrected by the process table. A job of another folder is what its supervisor wrote.
+
+    where: this folder, by whoever observes many
+    """
+    where = where or Folder()
+    body, folder = record.body, where.of(record.name)
+    state, code, here = body.state, body.exit_code, where.has(record)
+    if here and state in ("running", "stopping") and not _runs(record, folder):
         code = exit_code(folder)
         state = ended_state(code, stopped=state == "stopping" or body.stop_requested_at is not None)
     return Job(
@@ -152,19 +177,21 @@ def observe(record: Record[JobRecord]) -> Job:
 
 
 def is_here(record: Record[JobRecord]) -> bool:
-    """Whether it is this folder's: several folders, or machines, may share one store, and each has a supervisor."""
-    # Whoever lists thousands of jobs asks of each.
-    return not record.body.home or record.body.home == home_id(settings().home)
+    """Whether it is this folder's, and not another's that shares the store."""
+    return Folder().has(record)
 
 
 def runs(record: Record[JobRecord]) -> bool:
     """Whether its process runs: the wrapper, or the command alone when the wrapper was killed."""
+    return _runs(record, folder_of(record.name))
+
+
+def _runs(record: Record[JobRecord], folder: Path) -> bool:
     body = record.body
     if process.alive(body.pid, body.born):
         return True
     if not body.supervised:
         return False
-    folder = folder_of(record.name)
     # What the command forked may hold the lock after its end, which the wrapper wrote then.
     return files.is_locked(folder / ALIVE) and exit_code(folder) is None
 

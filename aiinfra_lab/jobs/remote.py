@@ -30,12 +30,12 @@ def settle(store: Store, record: Record[JobRecord]) -> Record[JobRecord]:
     silent_s = _silent_s(record.body, home.body if home else None)
     if silent_s < QUIET_S:
         return record
-    where, silence = _place(home), f"no sign of life for {show_duration(silent_s)}"
+    silence = f"no sign of life for {show_duration(silent_s)}"
     if silent_s < GONE_S:
-        what = f"{record.body.subject} is a job of {where}, which has given {silence}"
+        what = f"{record.body.subject} is a job of {_place(home)}, which has given {silence}"
         raise Unavailable(what, fix(store, record))
     end = {"state": "lost", "ended_at": time.time()}
-    why = f"{where} has given {silence}; what it ran may still run there"
+    why = f"{home.body.host if home else 'its folder'} gave {silence}: it may still run there"
     return update(
         store, JobRecord, record.name, lambda body: replace(body, **end, ended_by=why) if body.is_open else None
     )

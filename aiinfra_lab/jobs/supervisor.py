@@ -22,7 +22,7 @@ from ..store import Record, open_store
 from . import LOCK, LOG_MIB, child_environment, log_bytes, process
 from .heartbeat import Heartbeat
 from .home import home_id, renew_home_id
-from .record import ALIVE, JobRecord, ended_state, exit_code, is_here, runs, stop_requested
+from .record import ALIVE, Folder, JobRecord, ended_state, exit_code, runs, stop_requested
 from .remote import ended_remotely
 
 IDLE_S = 5.0
@@ -121,9 +121,10 @@ class Supervisor:
         found = self.store.list(
             JobRecord, since_rev=self.seen_rev, is_open=only_open, order="written", skip_unreadable=True
         )
+        where = Folder()
         for record in reversed(found):
             self.seen_rev = max(self.seen_rev, record.rev)
-            if record.body.is_open and is_here(record):
+            if record.body.is_open and where.has(record):
                 self.live[record.name] = record
             elif (known := self.live.pop(record.name, None)) and known.body.supervised:
                 self._dismiss(record.name, known.body.pid, known.body.born)

@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 
 from aiinfra_lab import jobs
+from aiinfra_lab.config import settings
+from aiinfra_lab.jobs import JobRecord, record
 from aiinfra_lab.jobs import home as homes
 from aiinfra_lab.jobs.home import home_id, make_home_id
+from aiinfra_lab.store import Record, open_store
 
 
 @pytest.fixture
@@ -125,3 +128,13 @@ def test_a_job_is_not_here_in_a_copy_and_its_output_can_be_read(folder, monkeypa
     monkeypatch.chdir(there.parent)
     monkeypatch.setenv("AIINFRA_WORKSPACE", str(there.parent))
     assert (jobs.poll(job.id).is_here, jobs.log(job.id)) == (False, "out")
+
+
+def test_a_look_at_many_jobs_asks_once_which_folder_this_is_and_the_next_look_again(folder, monkeypatch):
+    body = JobRecord(subject="train:a", state="running", started_at=1.0, home="another")
+    open_store().commit([Record.new(f"train-a-{number}", body) for number in range(20)])
+    asked = []
+    monkeypatch.setattr(record, "settings", lambda: asked.append(1) or settings())
+    assert [len(jobs.ls(live=True)), len(asked)] == [20, 1]
+    monkeypatch.setenv("AIINFRA_WORKSPACE", str(moved(folder).parent))
+    assert (jobs.ls()[0].folder.parent.parent, len(asked)) == (folder.parent.with_name("moved") / ".aiinfra", 2)
