@@ -66,20 +66,20 @@ class Supervisor:
         self.file = _identity(self.home)
         self.log_bytes = _log_bytes()
         self.heartbeat: Heartbeat | None = None
+        self.may_act = True
         self.has_cleared = False
 
     def tick(self) -> int:
         """Look at every live job once; how many there are."""
         process.reap()
         logs.bound(self.home / "supervisor.log", self.log_bytes)
-        may_act = True
         try:
             self._read()
-            may_act = self._beat()
+            self.may_act = self._beat()
         except Unavailable as problem:
             # The database is away or the disk is full: what is known to live is watched all the same.
             _log.warning("the store cannot be read: %s", problem)
-        if may_act:
+        if self.may_act:
             self._look_at_all()
         return len(self.live) + len(self.leaving)
 
@@ -102,9 +102,9 @@ class Supervisor:
         standing = self.heartbeat.look()
         if standing == "taken":
             _log.warning("another folder has this one's id and is watched: this one gets an id of its own")
-            renew_home_id(self.home)
             self.heartbeat, self.seen_rev = None, 0
             self.live.clear()
+            renew_home_id(self.home)  # last, since a full disk may take none
         return standing == "acting"
 
     def _read(self) -> None:
@@ -113,9 +113,9 @@ class Supervisor:
             self.file, self.seen_rev = file, 0
             self.live.clear()
         if not self.has_cleared:
-            self.has_cleared = True
             for name in ended_remotely(self.store, self.home, home_id(self.home)):
                 self._dismiss(name, 0, 0.0)
+            self.has_cleared = True
         # Of the first look only what is open matters, of later ones also what others have ended.
         only_open = None if self.seen_rev else True
         found = self.store.list(

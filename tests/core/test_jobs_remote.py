@@ -16,6 +16,7 @@ from aiinfra_lab.store.sqlite import SqliteStore
 from tests.conftest import PATIENCE_S, end_supervisor, supervisors, until
 
 SLEEP = ["sleep", "600"]
+NOBODY = 2**22 + 1  # no process has that pid
 PLACE = {"path": "/work/other", "host": "other", "tie": "another tie", "process_table": "another"}
 SIGN = HomeRecord(**PLACE, pid=1, born=1.0, since_at=1.0, seen_at=1.0)
 
@@ -155,7 +156,7 @@ def test_a_sign_is_written_again_when_it_is_due(beating, monkeypatch):
     assert open_store().get(HomeRecord, name).body.seen_at > first.body.seen_at
 
 
-@pytest.mark.parametrize("before", [{"seen_at": 1.0}, {"process_table": heartbeat._process_table(), "pid": 4194305}])
+@pytest.mark.parametrize("before", [{"seen_at": 1.0}, {"process_table": heartbeat._process_table(), "pid": NOBODY}])
 def test_a_supervisor_that_is_gone_hinders_nobody(beating, before):
     folder, name = beating
     put(name, replace(SIGN, **{"seen_at": time.time(), **before}))
@@ -208,10 +209,27 @@ def test_a_store_that_takes_no_sign_keeps_nobody_from_acting(beating, monkeypatc
 
 def test_a_folder_whose_id_is_anothers_gets_one_of_its_own_and_touches_no_job(beating):
     folder, name = beating
-    remote_job(home=name)
+    remote_job(home=name, pid=NOBODY)
     watching = Supervisor()
     watching.heartbeat = heartbeat.Heartbeat(open_store(), folder)
     watching.heartbeat.look()
     put(name, replace(SIGN, seen_at=time.time()))
     assert [watching.tick(), watching.tick()] == [0, 0]
     assert (homes.home_id(folder) != name, jobs.poll("gpu-a-1").state) == (True, "running")
+
+
+def test_a_supervisor_that_waits_for_an_answer_leaves_the_jobs_alone_though_the_store_goes_away(beating, monkeypatch):
+    _, name = beating
+    remote_job(home=name, pid=NOBODY)
+    put(name, replace(SIGN, seen_at=time.time()))
+    watching = Supervisor()
+    assert watching.tick() == 1
+    before = open_store().get(JobRecord, "gpu-a-1")
+
+    def away(*_: object, **__: object) -> None:
+        raise Unavailable("it is away", "wait")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(SqliteStore, "list", away)
+        assert watching.tick() == 1
+    assert open_store().get(JobRecord, "gpu-a-1") == before
