@@ -29,6 +29,7 @@ QUIET_S = 150.0
 LOOK_S = 5.0
 # Two looks and a slow commit: within that time a supervisor that lives takes back what another wrote.
 ANSWER_S = 12.0
+_NEVER = float("-inf")
 
 Standing = Literal["acting", "waiting", "taken"]
 
@@ -38,7 +39,7 @@ class Heartbeat:
 
     def __init__(self, store: Store, home: Path) -> None:
         self._store, self._name, self._sign = store, make_home_id(home), _sign_of(home)
-        self._looked = self._beaten = self._acts_from = float("-inf")
+        self._looked = self._beaten = self._acts_from = _NEVER
 
     def look(self) -> Standing:
         """Give a sign of life when one is due. "taken": another folder's supervisor lives under the same id.
@@ -46,7 +47,7 @@ class Heartbeat:
         "waiting": that is not known yet, and the jobs must be left alone meanwhile. A store that takes nothing keeps
         nobody from acting. Unavailable when it cannot be read.
         """
-        now = time.monotonic()
+        now, is_first = time.monotonic(), self._beaten == _NEVER
         if now - self._looked >= LOOK_S:
             self._looked = now
             found = self._store.get(HomeRecord, self._name)
@@ -54,13 +55,17 @@ class Heartbeat:
                 self._beat(found, now)
             elif not _may_live(found.body, self._sign):
                 self._beat(found, now, at_once=True)
-            elif self._beaten > float("-inf") and found.body.since_at < self._sign.since_at:
+            elif self._is_taken(found.body, is_first=is_first):
                 return "taken"
             else:
-                # The first look: somebody who lives takes it back, being the older one.
-                self._acts_from = now + ANSWER_S if self._beaten == float("-inf") else self._acts_from
+                # At the first look somebody who lives takes it back, being the older one.
+                self._acts_from = now + ANSWER_S if is_first else self._acts_from
                 self._beat(found, now, at_once=True)
         return "acting" if now >= self._acts_from else "waiting"
+
+    def _is_taken(self, found: HomeRecord, *, is_first: bool) -> bool:
+        """Whether another supervisor that may live has the id: it is seen to live, or has answered being the older."""
+        return found.process_table == self._sign.process_table if is_first else found.since_at < self._sign.since_at
 
     def _is_mine(self, found: HomeRecord) -> bool:
         return _leader(found) == _leader(self._sign)
@@ -73,7 +78,7 @@ class Heartbeat:
             self._store.commit([found.of(sign) if found else Record.new(self._name, sign)])
             self._beaten = now
         except Conflict:
-            self._looked = float("-inf")  # another one writes at this moment
+            self._looked = _NEVER  # another one writes at this moment
         except (Denied, Unavailable):
             pass
 

@@ -171,6 +171,13 @@ def test_one_of_this_very_folder_that_is_about_to_end_hinders_nobody(beating):
     assert heartbeat.Heartbeat(open_store(), folder).look() == "acting"
 
 
+def test_one_of_another_folder_that_is_seen_to_live_keeps_the_id(beating):
+    folder, name = beating
+    here = {"process_table": heartbeat._process_table(), "pid": os.getppid(), "born": process.birth(os.getppid())}
+    put(name, replace(SIGN, **here))
+    assert heartbeat.Heartbeat(open_store(), folder).look() == "taken"
+
+
 def test_one_that_may_live_on_another_machine_is_given_time_to_answer(beating, monkeypatch):
     folder, name = beating
     put(name, replace(SIGN, seen_at=time.time()))
