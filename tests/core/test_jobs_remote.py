@@ -17,7 +17,7 @@ from tests.conftest import PATIENCE_S, end_supervisor, supervisors, until
 
 SLEEP = ["sleep", "600"]
 NOBODY = 2**22 + 1  # no process has that pid
-PLACE = {"path": "/work/other", "host": "other", "tie": "another tie", "process_table": "another"}
+PLACE = {"path": "/srv/other", "host": "other", "tie": "another tie", "process_table": "another"}
 SIGN = HomeRecord(**PLACE, pid=1, born=1.0, since_at=1.0, seen_at=1.0)
 
 
@@ -56,7 +56,7 @@ def test_a_stop_and_a_wait_say_at_once_where_a_silent_folder_is(workspace):
         jobs.cancel(remote_job())
     with pytest.raises(Unavailable) as waited:
         jobs.wait("gpu-a-1")
-    assert "`cd /work/other && aiinfra lab start` on other" in stopped.value.fix == waited.value.fix
+    assert "`cd /srv/other && aiinfra lab start` on other" in stopped.value.fix == waited.value.fix
     assert "`%gpu stop a` again in 10 min writes its end" in stopped.value.fix
     assert jobs.poll("gpu-a-1").stop_requested_at is not None
 
