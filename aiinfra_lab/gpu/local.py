@@ -133,7 +133,8 @@ def _environment(offer: Offer) -> dict[str, str]:
 def _status_of_remote(job: jobs.Job) -> Status:
     """What the supervisor of another folder wrote: neither its processes nor its kernel can be looked at from here."""
     if not job.live:
-        return Status("ended", _how(job), job.ended_at)
+        why = job.ended_by if job.state == "lost" else None
+        return Status("ended", why or _how(job), job.ended_at)
     if job.stop_requested_at or job.state == "stopping":
         return Status("stopping")
     return Status("ready" if job.state == "running" else "starting")

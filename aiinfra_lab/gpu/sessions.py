@@ -237,6 +237,13 @@ def find(name: object) -> Record[SessionRecord]:
     return resolve(name, SessionRecord)
 
 
+def fix_of_remote(record: Record[SessionRecord]) -> str:
+    """What helps when a session does not end whose job another folder watches; "" for any other."""
+    body = record.body
+    job = jobs.poll(body.handle) if body.is_on_this_machine and body.handle else None
+    return jobs.fix_of(job) if job and job.live and job.stop_requested_at else ""
+
+
 def _change(record: Record[SessionRecord], event: Event | None, **changes: Any) -> Record[SessionRecord]:
     """Change the record of this very start; one that has ended or was started again since stays as it is."""
 

@@ -188,9 +188,12 @@ def _await(record: Stored, state: Literal["ready", "ended"], machines: Machines)
         record = sessions.find(name)
         return None
 
-    what = f"gpu:{name} is not {state} after {show_duration(patience.within_s)}"
+    def problem() -> Unavailable:
+        what = f"gpu:{name} is not {state} after {show_duration(patience.within_s)}"
+        return Unavailable(what, sessions.fix_of_remote(record) or f"look again: `%gpu show {name}`")
+
     try:
-        return until(reached, Unavailable(what, f"look again: `%gpu show {name}`"), **patience._asdict())
+        return until(reached, problem, **patience._asdict())
     except KeyboardInterrupt:
         raise _interrupted(name) from None
 

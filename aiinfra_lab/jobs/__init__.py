@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import secrets
+import shutil
 import subprocess
 import sys
 import time
@@ -25,32 +26,35 @@ from ..nouns import KeptFile
 from ..store import Event, Record, Store, open_store, patiently
 from ..units import show_duration
 from ..uris import Uri
-from . import process
+from . import process, remote
+from .home import make_home_id
 from .record import (
     LIVE,
     STOP,
+    Folder,
+    HomeRecord,
     Job,
     JobRecord,
     State,
     ended_state,
     exit_code,
     folder_of,
-    make_home_id,
     observe,
     stop_requested,
 )
 
 __all__ = [
-    "LIVE", "LOCK", "Here", "Job", "JobRecord",
-    "beat", "cancel", "child_environment", "close_unseen", "ended_state", "exit_code", "find", "given_up", "here",
-    "is_watched", "kept_files", "launch", "launch_or_withdraw", "log", "log_bytes", "ls", "observe", "poll", "prepare",
-    "start", "wait", "withdraw",
+    "LIVE", "LOCK", "Here", "HomeRecord", "Job", "JobRecord",
+    "beat", "cancel", "child_environment", "close_unseen", "ended_state", "exit_code", "find", "fix_of", "given_up",
+    "here", "is_watched", "kept_files", "launch", "launch_or_withdraw", "log", "log_bytes", "ls", "needs_supervisor",
+    "observe", "poll", "prepare", "start", "wait", "withdraw",
 ]  # fmt: skip
 
 # A child with these would be taken for a part of that job by `process.tree`, and be killed when the job ends.
 _OWN = ("AIINFRA_JOB", "AIINFRA_JOB_DIR", "AIINFRA_CONTEXT")
 
 LOCK = "supervisor.lock"
+_REQUEST = {"stop_requested_at"}
 LOG_MIB = 32
 _SUPERVISOR_S = 20.0  # until it lives
 _ANSWER_BYTES = 262_144
@@ -113,6 +117,16 @@ def is_watched() -> bool:
     return files.is_locked(settings().home / LOCK)
 
 
+def needs_supervisor() -> bool:
+    """Whether this folder has something for a supervisor to do: a job that lives or died unseen, or is to be ended."""
+    store, where = open_store(), Folder()
+    for record in store.list(JobRecord, is_open=True, skip_unreadable=True):
+        job = observe(record, where)
+        if job.is_here and (job.live if job.supervised else not job.live and bool(record.body.home)):
+            return True
+    return bool(remote.ended_remotely(store, where.home, where.id))
+
+
 def launch() -> None:
     """See to it that the workspace's supervisor lives; it starts every job whose record was committed."""
     home = settings().home
@@ -143,8 +157,12 @@ def start(subject: str, argv: Sequence[str], **options: Any) -> Job:
 
     Unavailable, and no job, when the workspace's supervisor does not start.
     """
-    store = open_store()
-    record = store.commit([prepare(subject, argv, **options)])[0]
+    record = prepare(subject, argv, **options)
+    try:
+        record = open_store().commit([record])[0]
+    except LabError:
+        _discard(record.name)
+        raise
     launch_or_withdraw(record.name)
     return observe(record)
 
@@ -200,7 +218,8 @@ def ls(subject: str | None = None, *, live: bool = False) -> list[Job]:
     # What is written down as ended has ended; of the others some may have died unseen.
     only_open = True if live else None
     records = open_store().list(JobRecord, about=subject, is_open=only_open, skip_unreadable=True)
-    return [job for job in map(observe, records) if job.live or not live]
+    where = Folder()
+    return [job for record in records if (job := observe(record, where)).live or not live]
 
 
 def find(subject: str) -> Job | None:
@@ -214,7 +233,8 @@ def cancel(job_id: str) -> Job:
 
     A job in this or another interactive process sees the request at its next step. What a job that has ended left
     running is ended too. A request that the store does not take holds all the same; Denied or Unavailable when it can
-    be written nowhere, or the store cannot be read.
+    be written nowhere, or the store cannot be read. A job of another folder is ended by that one's supervisor; see
+    `remote.settle` for one that gives no sign of life.
     """
     try:
         job = _mark(open_store(), job_id, stop_requested_at=time.time())
@@ -225,7 +245,9 @@ def cancel(job_id: str) -> Job:
         except OSError:
             raise problem from None
         job = poll(job_id)
-    if not (job.supervised and job.is_here):
+    if not job.is_here:
+        return _settle(job)
+    if not job.supervised:
         return job
     if job.live:
         # A supervisor that was killed would never read the request, and a process that nobody watches would go on.
@@ -238,7 +260,8 @@ def cancel(job_id: str) -> Job:
 def wait(job_id: str, timeout_s: float | None = None, *, again: str = "") -> Job:
     """Wait until the job and whatever it started have ended, and return it.
 
-    Unavailable after timeout_s. On Ctrl-C only the waiting ends: Interrupted says how to find the job again, with
+    Unavailable after timeout_s, and at once when its end was requested and the folder that watches it gives no sign of
+    life. On Ctrl-C only the waiting ends: Interrupted says how to find the job again, with
     `again`, the command that shows it.
     """
 
@@ -249,6 +272,8 @@ def wait(job_id: str, timeout_s: float | None = None, *, again: str = "") -> Job
             return job
         if job.supervised and job.is_here:
             launch()  # one may have been killed since
+        elif job.stop_requested_at and not job.is_here:
+            _settle(job)
         return None
 
     def problem() -> Unavailable:
@@ -264,7 +289,8 @@ def wait(job_id: str, timeout_s: float | None = None, *, again: str = "") -> Job
 def log(job_id: str, lines: int = 200) -> str:
     """The end of the job's output, at most that many lines and 256 KiB; of a job of another folder, where it is."""
     job = poll(job_id)
-    if not job.is_here:
+    # A copy of that folder has the output, too.
+    if not job.is_here and not job.log_path.exists():
         return f"the output of {job.subject} is in the folder that started it, which shares this store"
     text = logs.tail(job.log_path, _ANSWER_BYTES).decode("utf-8", "replace")
     return "\n".join(text.splitlines()[-lines:])
@@ -319,17 +345,17 @@ def here(subject: str, *also: Record[Any], event: Event | None = None) -> Iterat
     """Work in this very process as a job: listed while it lasts, and reached by Stop through `stop_requested`.
 
     When the process dies in the middle the job is observed as lost. `also` and `event` are committed together with the
-    job's record, so that nobody sees what the job is for without the job. Conflict, and no job, when they cannot be.
+    job's record, so that nobody sees what the job is for without the job. Conflict, and no job, when they cannot be. A
+    store that is away is waited for, as in `patiently`.
     """
     store = open_store()
     record = prepare(subject, [])
     pid = os.getpid()
     running = record.with_(state="running", supervised=False, pid=pid, born=process.birth(pid))
     try:
-        store.commit([*also, running], event)
-    except Conflict:
-        folder_of(record.name).joinpath("spec.json").unlink()
-        folder_of(record.name).rmdir()
+        patiently(lambda: _commit_once(store, running, also, event))
+    except LabError:
+        _discard(record.name)
         raise
     this = Here(record.name, store)
     try:
@@ -348,6 +374,17 @@ def child_environment(workspace: Path, project: Path) -> dict[str, str]:
     return {**OPT_OUTS, **kept, "AIINFRA_WORKSPACE": str(workspace), "AIINFRA_PROJECT": str(project)}
 
 
+def _commit_once(store: Store, job: Record[JobRecord], also: Sequence[Record[Any]], event: Event | None) -> None:
+    """Commit a new job and what belongs to it, unless an earlier attempt has: its answer may have been lost."""
+    if store.get(JobRecord, job.name) is None:
+        store.commit([*also, job], event)
+
+
+def _discard(job_id: str) -> None:
+    """Remove the folder of a job that was never committed."""
+    shutil.rmtree(folder_of(job_id), ignore_errors=True)
+
+
 def _end_here(store: Store, job_id: str, state: State) -> None:
     """Write the end of this process's own job."""
     ended_at = time.time()
@@ -359,8 +396,10 @@ def _mark(store: Store, job_id: str, **changes: Any) -> Job:
         record = store.get(JobRecord, job_id)
         if record is None:
             raise NotFound(f"there is no job {job_id}", "list what lives with `%lab show`")
-        # A request to stop that comes after the end must not turn `done` or `failed` into `stopped`.
-        if not observe(record).live and "state" not in changes:
+        # A request to stop that comes after the end must not turn `done` or `failed` into `stopped`; of several the
+        # first counts.
+        is_known = not observe(record).live or (changes.keys() == _REQUEST and record.body.stop_requested_at)
+        if is_known and "state" not in changes:
             return observe(record)
         try:
             return observe(store.commit([record.with_(**changes)])[0])
@@ -369,7 +408,23 @@ def _mark(store: Store, job_id: str, **changes: Any) -> Job:
     raise Conflict(f"job {job_id} changes too fast", "repeat in a moment")
 
 
+def _settle(job: Job) -> Job:
+    """A job of another folder whose end was requested; see `remote.settle`."""
+    store = open_store()
+    record = store.get(JobRecord, job.id)
+    return observe(remote.settle(store, record)) if record and job.live else job
+
+
+def fix_of(job: Job) -> str:
+    """What helps when a job of another folder does not end that was asked to; "" for one of this folder."""
+    store = open_store()
+    record = None if job.is_here else store.get(JobRecord, job.id)
+    return remote.fix(store, record) if record else ""
+
+
 def _again(job: Job, again: str) -> str:
+    if job.stop_requested_at and (helps := fix_of(job)):
+        return helps
     subject = Uri.parse(job.subject)
     show, stop = (f"%{subject.noun} {verb} {subject.label}" for verb in ("show", "stop"))
     return f"look at it with `{again or show}`; end it with `{stop}`"

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 _PR_SET_CHILD_SUBREAPER = 36
+_MARK = b"AIINFRA_JOB="
 _SUPERVISOR = "aiinfra_lab.jobs.supervisor"
 _KILL_S = 2.0  # killed processes vanish at once, unless the kernel holds one in a system call
 _WRITE_S = 0.5  # for a job's wrapper to write the exit code
@@ -49,7 +50,7 @@ def tree(leader: int, born: float, mark: str) -> Iterator[int]:
     The mark finds children that made a session of their own, and those whose leader is gone. A leader that is no
     longer the process that was born then counts for nothing: its number may belong to a stranger by now.
     """
-    wanted = f"AIINFRA_JOB={mark}".encode()
+    wanted = _MARK + mark.encode()
     ours = leader if alive(leader, born) else None
     for entry in Path("/proc").glob("[0-9]*"):
         pid = int(entry.name)
@@ -62,10 +63,20 @@ def tree(leader: int, born: float, mark: str) -> Iterator[int]:
             continue
 
 
+def marks() -> set[str]:
+    """The marks of all jobs of which a process runs, be it of another workspace."""
+    found = set()
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            variables = (entry / "environ").read_bytes().split(b"\0")
+            found |= {each[len(_MARK) :].decode(errors="replace") for each in variables if each.startswith(_MARK)}
+    return found
+
+
 def belongs(pid: int, mark: str) -> bool:
     """Whether a process carries the job's mark: a number alone may be a stranger's by now."""
     try:
-        return f"AIINFRA_JOB={mark}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        return _MARK + mark.encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     except OSError:
         # Without /proc nothing can be checked, and the number is taken as it is.
         return not Path("/proc/self").exists()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import secrets
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from .. import files
 from ..config import settings
 from ..store import Body, Record
 from . import process
+from .home import home_id
 
 State = Literal["starting", "running", "stopping", "done", "failed", "stopped", "lost"]
 
@@ -35,6 +35,7 @@ class JobRecord(Body, frozen=True, kw_only=True):
     """
 
     kind: ClassVar[str] = "job"
+    schema_version: ClassVar[int] = 2  # version 1 lacked `home`
 
     subject: str
     state: State
@@ -62,6 +63,25 @@ class JobRecord(Body, frozen=True, kw_only=True):
         return self.state in LIVE
 
 
+class HomeRecord(Body, frozen=True, kw_only=True):
+    """A folder that has had living jobs, by its id, and the last sign of life of its supervisor.
+
+    path, host: the project's folder, for people. tie: as `home.tie_of` tells. pid, born: the supervisor, in that
+    process table. since_at: when that began.
+    """
+
+    kind: ClassVar[str] = "job.home"
+
+    path: str
+    host: str
+    tie: str
+    process_table: str
+    pid: int
+    born: float
+    since_at: float
+    seen_at: float
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """A job as it was observed: the record, corrected by what the process table and the job's folder say.
@@ -84,6 +104,7 @@ class Job:
     context: str
     rev: int
     is_here: bool
+    ended_by: str | None
 
     @property
     def live(self) -> bool:
@@ -104,11 +125,35 @@ class Job:
             return None
 
 
-def observe(record: Record[JobRecord]) -> Job:
-    """What a record says, corrected by the process table. A job of another folder is what its supervisor wrote."""
-    body, folder = record.body, folder_of(record.name)
-    state, code, here = body.state, body.exit_code, is_here(record)
-    if here and state in ("running", "stopping") and not runs(record):
+class Folder:
+    """This folder during one look, at one job or at thousands: its place and its id are asked for once."""
+
+    def __init__(self) -> None:
+        self.home = settings().home
+
+    @functools.cached_property
+    def id(self) -> str:
+        """As `home_id` tells."""
+        return home_id(self.home)
+
+    def has(self, record: Record[JobRecord]) -> bool:
+        """Whether it is this folder's job: several folders, or machines, may share one store."""
+        return not record.body.home or record.body.home == self.id
+
+    def of(self, job_id: str) -> Path:
+        """Where a job's own files are."""
+        return self.home / "jobs" / job_id
+
+
+def observe(record: Record[JobRecord], where: Folder | None = None) -> Job:
+    """What a record says, corrected by the process table. A job of another folder is what its supervisor wrote.
+
+    where: this folder, by whoever observes many
+    """
+    where = where or Folder()
+    body, folder = record.body, where.of(record.name)
+    state, code, here = body.state, body.exit_code, where.has(record)
+    if here and state in ("running", "stopping") and not _runs(record, folder):
         code = exit_code(folder)
         state = ended_state(code, stopped=state == "stopping" or body.stop_requested_at is not None)
     return Job(
@@ -127,47 +172,26 @@ def observe(record: Record[JobRecord]) -> Job:
         context=body.context,
         rev=record.rev,
         is_here=here,
+        ended_by=body.ended_by,
     )
 
 
 def is_here(record: Record[JobRecord]) -> bool:
-    """Whether it is this folder's: several folders, or machines, may share one store, and each has a supervisor."""
-    # Whoever lists thousands of jobs asks of each.
-    return not record.body.home or record.body.home == home_id(settings().home)
-
-
-def home_id(home: Path) -> str:
-    """The word that tells this folder from others which share its store; "" when it has begun no job yet."""
-    path = home / "id"
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        return ""
-    return _read_id(path, found.st_ino, found.st_size)
-
-
-def make_home_id(home: Path) -> str:
-    """The folder's word, made once: it is the same when the folder is moved."""
-    path = home / "id"
-    with files.lock(path):
-        if not path.read_text():
-            path.write_text(secrets.token_hex(8))
-    return home_id(home)
-
-
-@functools.lru_cache(maxsize=64)
-def _read_id(path: Path, _inode: int, _size: int) -> str:
-    return path.read_text()  # another one only when the folder was made anew
+    """Whether it is this folder's, and not another's that shares the store."""
+    return Folder().has(record)
 
 
 def runs(record: Record[JobRecord]) -> bool:
     """Whether its process runs: the wrapper, or the command alone when the wrapper was killed."""
+    return _runs(record, folder_of(record.name))
+
+
+def _runs(record: Record[JobRecord], folder: Path) -> bool:
     body = record.body
     if process.alive(body.pid, body.born):
         return True
     if not body.supervised:
         return False
-    folder = folder_of(record.name)
     # What the command forked may hold the lock after its end, which the wrapper wrote then.
     return files.is_locked(folder / ALIVE) and exit_code(folder) is None
 

@@ -15,7 +15,7 @@ from .. import files
 from ..errors import LabError, Unavailable
 from ..store import Record, open_store
 from . import LOCK, launch, ls, process
-from .record import JobRecord, ended_state, exit_code, runs, stop_requested
+from .record import JobRecord, ended_state, exit_code, is_here, runs, stop_requested
 from .supervisor import GRACE_S, LEAVE, claim
 
 PATIENCE_S = 20.0
@@ -69,7 +69,7 @@ def settle(home: Path) -> None:
     """
     store = open_store()
     for record in store.list(JobRecord, is_open=True, skip_unreadable=True):
-        if record.body.supervised:
+        if record.body.supervised and is_here(record):
             store.commit([_observed(record, home / "jobs" / record.name)])
 
 

@@ -20,7 +20,10 @@ from ..config import settings
 from ..errors import Conflict, Denied, Unavailable, UsageProblem
 from ..store import Record, open_store
 from . import LOCK, LOG_MIB, child_environment, log_bytes, process
-from .record import ALIVE, JobRecord, ended_state, exit_code, is_here, runs, stop_requested
+from .heartbeat import Heartbeat
+from .home import home_id, renew_home_id
+from .record import ALIVE, Folder, JobRecord, ended_state, exit_code, runs, stop_requested
+from .remote import ended_remotely
 
 IDLE_S = 5.0
 GRACE_S = 5.0
@@ -58,8 +61,13 @@ class Supervisor:
         self.seen_rev = 0
         self.asked_at: dict[str, float] = {}
         self.spawned_at: dict[str, float] = {}
+        # Ended by another folder, which took this one for gone: leader, and when it was asked.
+        self.leaving: dict[str, tuple[int, float, float]] = {}
         self.file = _identity(self.home)
         self.log_bytes = _log_bytes()
+        self.heartbeat: Heartbeat | None = None
+        self.may_act = True
+        self.has_cleared = False
 
     def tick(self) -> int:
         """Look at every live job once; how many there are."""
@@ -67,32 +75,65 @@ class Supervisor:
         logs.bound(self.home / "supervisor.log", self.log_bytes)
         try:
             self._read()
+            self.may_act = self._beat()
         except Unavailable as problem:
             # The database is away or the disk is full: what is known to live is watched all the same.
             _log.warning("the store cannot be read: %s", problem)
+        if self.may_act:
+            self._look_at_all()
+        return len(self.live) + len(self.leaving)
+
+    def _look_at_all(self) -> None:
+        for name, (pid, born, asked_at) in list(self.leaving.items()):
+            if time.monotonic() - asked_at > GRACE_S:
+                process.end(pid, born, name)
+                del self.leaving[name]
         for record in list(self.live.values()):
             try:
                 self._look(record)
             except (Conflict, Denied, Unavailable):
                 continue  # somebody asked for its end just now, or the store takes nothing: the next tick looks again
-        return len(self.live)
+
+    def _beat(self) -> bool:
+        """Give a sign of life while a job lives; whether the jobs may be acted on."""
+        if not any(record.body.home for record in self.live.values()):
+            return True
+        self.heartbeat = self.heartbeat or Heartbeat(self.store, self.home)
+        standing = self.heartbeat.look()
+        if standing == "taken":
+            _log.warning("another folder has this one's id and is watched: this one gets an id of its own")
+            self.heartbeat, self.seen_rev = None, 0
+            self.live.clear()
+            renew_home_id(self.home)  # last, since a full disk may take none
+        return standing == "acting"
 
     def _read(self) -> None:
         if (file := _identity(self.home)) != self.file:
             # The store was put back from a copy: what was read before may be of another past.
             self.file, self.seen_rev = file, 0
             self.live.clear()
+        if not self.has_cleared:
+            for name in ended_remotely(self.store, self.home, home_id(self.home)):
+                self._dismiss(name, 0, 0.0)
+            self.has_cleared = True
         # Of the first look only what is open matters, of later ones also what others have ended.
         only_open = None if self.seen_rev else True
         found = self.store.list(
             JobRecord, since_rev=self.seen_rev, is_open=only_open, order="written", skip_unreadable=True
         )
+        where = Folder()
         for record in reversed(found):
             self.seen_rev = max(self.seen_rev, record.rev)
-            if record.body.is_open and is_here(record):
+            if record.body.is_open and where.has(record):
                 self.live[record.name] = record
-            else:
-                self.live.pop(record.name, None)
+            elif (known := self.live.pop(record.name, None)) and known.body.supervised:
+                self._dismiss(record.name, known.body.pid, known.body.born)
+
+    def _dismiss(self, name: str, pid: int, born: float) -> None:
+        """End what still runs of a job whose end somebody else has written."""
+        if name not in self.leaving and any(process.tree(pid, born, name)):
+            process.ask_to_end(pid, born, name)
+            self.leaving[name] = (pid, born, time.monotonic())
 
     def _look(self, record: Record[JobRecord]) -> None:
         body = record.body

@@ -13,7 +13,7 @@ from typing import Literal
 
 from .. import audit, files, nouns
 from ..errors import Conflict, Damaged, LabError, NotFound
-from ..jobs import JobRecord, restored
+from ..jobs import HomeRecord, JobRecord, restored
 from ..store import Body, Event, EventIndex, Key, Store, open_store
 from ..store.sqlite import SqliteStore, copies, is_older, is_sound, offer, restore, signature
 
@@ -26,7 +26,7 @@ _OWN_BACKUP = (
 
 def kinds() -> dict[str, type[Body]]:
     """Every kind of record that can be read here, by its name."""
-    found: list[type[Body]] = [*nouns.kinds(), JobRecord]
+    found: list[type[Body]] = [*nouns.kinds(), JobRecord, HomeRecord]
     return {kind.kind: kind for kind in found}
 
 

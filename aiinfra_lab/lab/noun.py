@@ -40,7 +40,7 @@ class LabNoun(Noun[WorkspaceRecord]):
         return [Notice("lab:supervisor", detail, "`%lab start` brings it back")] if count else []
 
     def reconcile(self) -> Sequence[str]:
-        if not _unwatched():
+        if jobs.is_watched() or not jobs.needs_supervisor():
             return []
         jobs.launch()
         return ["the supervisor of the living jobs was gone, and is back"]
@@ -50,10 +50,10 @@ class LabNoun(Noun[WorkspaceRecord]):
 
 
 def _unwatched() -> int:
-    """How many living jobs the supervisor should watch, and does not."""
+    """How many living jobs this folder's supervisor should watch, and does not."""
     if jobs.is_watched():
         return 0
-    return sum(job.supervised for job in jobs.ls(live=True))
+    return sum(job.supervised and job.is_here for job in jobs.ls(live=True))
 
 
 NOUN = LabNoun()

@@ -13,7 +13,8 @@ from aiinfra_lab.errors import Conflict, Denied, Interrupted, NotFound, StoreUna
 from aiinfra_lab.jobs import JobRecord, process, restored, supervisor
 from aiinfra_lab.jobs.supervisor import Supervisor
 from aiinfra_lab.store import Event, Record, open_store
-from aiinfra_lab.store.sqlite import restore
+from aiinfra_lab.store.base import decode
+from aiinfra_lab.store.sqlite import SqliteStore, restore
 from tests.conftest import PATIENCE_S, end, end_supervisor, no_supervisor, press_ctrl_c_in, supervisors, until
 
 SLEEP = ["sleep", "600"]
@@ -228,10 +229,9 @@ def test_a_stop_of_a_job_of_another_folder_is_written_for_its_supervisor(workspa
     assert supervisors(workspace) == []
 
 
-def test_a_folder_keeps_its_id_when_it_is_moved(workspace):
-    first = jobs.prepare("train:a", ["true"]).body.home
-    moved = workspace.rename(workspace.with_name("moved"))
-    assert (len(first), jobs.record.home_id(moved / ".aiinfra")) == (16, first)
+def test_a_job_of_before_folders_had_ids_is_everybodys_and_an_older_package_asks_to_be_upgraded():
+    old = decode(JobRecord, "gpu-a-1", '{"subject": "gpu:a", "state": "done", "started_at": 1.0}', 1)
+    assert (old.home, JobRecord.schema_version) == ("", 2)
 
 
 def test_an_end_that_was_told_is_not_undone_by_the_next_supervisor(workspace):
@@ -386,6 +386,40 @@ def test_when_it_cannot_be_committed_there_is_no_job(workspace):
         pass
     assert [job.id for job in jobs.ls()] == [thing.name]
     assert list((workspace / ".aiinfra" / "jobs").iterdir()) == []
+
+
+@pytest.mark.parametrize("error", [Conflict, Denied, StoreUnavailable])
+def test_a_job_that_cannot_be_committed_leaves_no_folder(workspace, monkeypatch, error):
+    with monkeypatch.context() as broken:
+        broken.setattr(SqliteStore, "commit", refusing(error))
+        with pytest.raises(error):
+            jobs.start("train:a", SLEEP)
+    assert list((workspace / ".aiinfra" / "jobs").iterdir()) == []
+
+
+@pytest.mark.parametrize("is_written", [False, True])
+def test_work_here_begins_once_though_the_store_was_away(workspace, monkeypatch, is_written):
+    commit, asked = SqliteStore.commit, []
+
+    def lossy(self, *args):
+        asked.append(1)
+        if len(asked) > 1 or is_written:
+            commit(self, *args)
+        if len(asked) == 1:
+            raise StoreUnavailable("it does not answer", "wait")
+
+    monkeypatch.setattr(SqliteStore, "commit", lossy)
+    with jobs.here("recipe:r@1", event=Event("recipe start", "recipe:r@1")):
+        monkeypatch.setattr(SqliteStore, "commit", commit)
+    assert [job.state for job in jobs.ls()] == ["done"]
+    assert [logged.event.verb for logged in open_store().events()] == ["recipe start"]
+
+
+def refusing(error):
+    def commit(self, *args):
+        raise error("the store takes nothing", "wait")
+
+    return commit
 
 
 def test_an_error_here_is_recorded_as_failed(workspace):

@@ -10,6 +10,7 @@ import pytest
 from aiinfra_lab import data, features, gpu, jobs, lab, providers
 from aiinfra_lab.cli import main
 from aiinfra_lab.errors import Conflict, Failed, NotFound, UsageProblem
+from aiinfra_lab.jobs import JobRecord
 from aiinfra_lab.lab import checks
 from aiinfra_lab.lab.noun import WorkspaceRecord
 from aiinfra_lab.providers import Provider
@@ -111,6 +112,13 @@ def test_check_names_a_supervisor_that_is_gone_and_lab_start_brings_it_back(work
     assert (found.state, found.fix) == ("off", "`%lab start` brings it back")
     assert lab.start().notes != ()
     assert jobs.is_watched()
+
+
+def test_the_supervisor_of_another_folder_is_not_missed_here(workspace):
+    lab.start()
+    records.put("deploy-delay-1", JobRecord(subject="deploy:delay", state="running", started_at=1.0, home="another"))
+    assert "lab:supervisor" not in {item.what for item in lab.check(report=True).findings}
+    assert (lab.start().notes, jobs.is_watched()) == ((), False)
 
 
 def test_a_session_whose_machines_cannot_be_asked_is_a_finding(workspace):

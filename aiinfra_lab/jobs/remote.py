@@ -1,0 +1,75 @@
+"""Jobs of another folder that shares this store, when nobody there may be left to end them."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from ..errors import Unavailable
+from ..store import Record, Store, update
+from ..units import show_duration
+from ..uris import Uri
+from . import process
+from .heartbeat import QUIET_S
+from .record import HomeRecord, JobRecord
+
+# A machine that is restarted or short of memory comes back within that time.
+GONE_S = 900.0
+
+
+def settle(store: Store, record: Record[JobRecord]) -> Record[JobRecord]:
+    """The record of a living job of another folder whose end was requested, ended when that folder is gone.
+
+    It is taken for gone when it has given no sign of life for 15 minutes. A folder that comes back after that ends what
+    still runs there. Unavailable, with what helps, when it has been silent for some minutes.
+    """
+    home = store.get(HomeRecord, record.body.home)
+    silent_s = _silent_s(record.body, home.body if home else None)
+    if silent_s < QUIET_S:
+        return record
+    silence = f"no sign of life for {show_duration(silent_s)}"
+    if silent_s < GONE_S:
+        what = f"{record.body.subject} is a job of {_place(home)}, which has given {silence}"
+        raise Unavailable(what, fix(store, record))
+    end = {"state": "lost", "ended_at": time.time()}
+    why = f"{home.body.host if home else 'its folder'} gave {silence}: it may still run there"
+    return update(
+        store, JobRecord, record.name, lambda body: replace(body, **end, ended_by=why) if body.is_open else None
+    )
+
+
+def fix(store: Store, record: Record[JobRecord]) -> str:
+    """What helps when a living job of another folder does not end."""
+    home, uri = store.get(HomeRecord, record.body.home), Uri.parse(record.body.subject)
+    left_s = max(0.0, GONE_S - _silent_s(record.body, home.body if home else None))
+    start = "`aiinfra lab start` in the folder that started it"
+    if home:
+        start = f"`cd {shlex.quote(home.body.path)} && aiinfra lab start` on {home.body.host}"
+    stop = f"`%{uri.noun} stop {uri.label}` again in {show_duration(left_s)}"
+    return f"{start}; if that folder is gone for good, {stop} writes its end"
+
+
+def ended_remotely(store: Store, home: Path, home_id: str) -> list[str]:
+    """Jobs of this folder that run although their end is written, since another folder took this one for gone."""
+    if not home_id:
+        return []
+    marks = [mark for mark in process.marks() if (home / "jobs" / mark).is_dir()]
+    found = [record for mark in marks if (record := store.get(JobRecord, mark))]
+    ours = [record for record in found if record.body.home == home_id and record.body.supervised]
+    return [record.name for record in ours if not record.body.is_open]
+
+
+def _silent_s(body: JobRecord, home: HomeRecord | None) -> float:
+    """Seconds without a sign of life, of which only those count in which one was due."""
+    seen_at = home.seen_at if home else 0.0
+    if home is None or not body.supervised:
+        # A notebook's own process gives none, but it would have read the request.
+        return max(0.0, time.time() - max(seen_at, body.stop_requested_at or time.time()))
+    return max(0.0, time.time() - max(seen_at, body.started_at))
+
+
+def _place(home: Record[HomeRecord] | None) -> str:
+    return f"{home.body.path} on {home.body.host}" if home else "another folder"
