@@ -184,10 +184,10 @@ def before(known: ModelAliases, alias: str, name: str) -> int:
                 stack.pop()
         elif entry.alias == alias:
             stack.append(entry.version)
-    # The last of the stack holds the alias now, unless it was taken away; who was removed since cannot hold it again.
-    there = {version.version for version in versions(name)}
-    for number in reversed(stack[:-1] if alias in known.aliases else stack):
-        if number in there:
+    # Who was removed since cannot hold it again. The holder stands in there twice when it was given the alias back.
+    there, holder = {version.version for version in versions(name)}, known.aliases.get(alias)
+    for number in reversed(stack):
+        if number in there and number != holder:
             return number
     raise NotFound(
         f"no version held {alias} of models:{name} before",
