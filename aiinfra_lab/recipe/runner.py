@@ -211,8 +211,12 @@ class RecipeRunner:
     def _write(self, body: RunRecord, event: Event | None = None) -> None:
         # Nobody but the run knows what becomes of it, so what is stored gives way: on another machine, where its
         # process cannot be seen, somebody may have written it down as lost.
-        # A database that restarts ends no pipeline: nobody is there at night to start it again.
-        self._run = patiently(lambda: update(self._store, RunRecord, self._run.name, lambda _: body, event))
+        # A database that restarts ends no pipeline: nobody is there at night to start it again. The commit may have
+        # landed and its answer been lost: then the event is there too.
+        def change(there: RunRecord) -> RunRecord | None:
+            return None if there == body else body
+
+        self._run = patiently(lambda: update(self._store, RunRecord, self._run.name, change, event))
 
     def _state(self) -> EndState:
         states = {step.state for step in self._run.body.steps}
