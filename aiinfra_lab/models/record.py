@@ -123,6 +123,11 @@ def all_aliases(*, skip_unreadable: bool = False) -> dict[str, dict[str, int]]:
     return {record.name: record.body.aliases for record in found}
 
 
+def alias_names() -> list[str]:
+    """The aliases that some model has, and the usual one."""
+    return sorted({CHAMPION, *(alias for known in all_aliases(skip_unreadable=True).values() for alias in known)})
+
+
 def held(version: Record[ModelVersion], known: Mapping[str, int] | None = None) -> tuple[str, ...]:
     """The aliases that point at a version. known: its model's aliases, when the caller has them."""
     known = aliases(version.base) if known is None else known
