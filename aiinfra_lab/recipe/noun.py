@@ -65,16 +65,17 @@ class RecipeNoun(Noun[RunRecord]):
     def notices(self) -> Sequence[Notice]:
         """What lives on although it was to end with a run that vanished, and was not asked to end or did not heed."""
         seen = history.observe(open_store().list(RunRecord, skip_unreadable=True))
-        lost = [run.record for run in seen if run.record.body.may_leave_things]
-        return [_left(run, one) for run in lost for one in started.living(run.uri) if one.can_stop]
+        lost = [run.record.uri for run in seen if run.record.body.may_leave_things]
+        # Vendors count what they are asked: once for all runs, and not at all where none was lost.
+        return [_left(one) for one in started.living(*lost) if one.can_stop] if lost else []
 
     def spans(self) -> Sequence[Span]:
         return list(map(_span, history.observe(open_store().list(RunRecord, skip_unreadable=True))))
 
 
-def _left(run: Record[RunRecord], one: Observation) -> Notice:
-    detail = f"it was to end with {run.uri}, whose process vanished"
-    return Notice(one.uri, detail, f"`%recipe stop {run.name}`")
+def _left(one: Observation) -> Notice:
+    run = Uri.parse(one.context.partition("/")[0])
+    return Notice(one.uri, f"it was to end with {run}, whose process vanished", f"`%recipe stop {run.label}`")
 
 
 def _thing(name: str, run: ObservedRun | None) -> Thing:

@@ -73,6 +73,7 @@ class RecipeRunner:
 
     def _end_leftovers(self) -> None:
         """End what earlier runs were to end before they vanished: this one may start the same by the same name."""
+        observe(self._store.list(RunRecord, is_open=True, skip_unreadable=True))  # those of other recipes are asked
         if left := [run.record.uri for run in observe(self._earlier) if run.record.body.may_leave_things]:
             _warn_of(started.end(*left))
 

@@ -84,7 +84,7 @@ def test_what_did_not_heed_is_named_with_what_ends_it(monkeypatch):
     monkeypatch.setattr(cloud, "reachable", [True])
     monkeypatch.setattr("aiinfra_lab.nouns.STOP_AGAIN_S", 0.0)
     (found,) = [each for each in lab.check(report=True).findings if each.what == "gpu:mine"]
-    assert (found.state, found.fix) == ("off", "`%recipe stop one@1`")
+    assert (found.detail, found.fix) == (f"it was to end with {RUN}, whose process vanished", "`%recipe stop one@1`")
     recipe.stop("one@1")
     assert living() == []
     assert NOUN.notices() == []
@@ -107,6 +107,15 @@ def test_the_next_run_begins_when_what_the_lost_one_left_has_ended(monkeypatch, 
     start("mine", monkeypatch)  # as the last cell of a kernel that lived a moment longer
     run = RecipeRunner(declaration.read("one"), {}, Ended(), keep=True, force=True).go(lambda _: None)
     assert (run.name, run.body.state, living()) == ("one@2", "done", [])
+
+
+def test_the_next_run_of_any_recipe_ends_what_a_lost_one_left(monkeypatch, notebook, recipe):
+    notebook("a", "x: int = 1")
+    recipe("other", ONE)
+    start("mine", monkeypatch)
+    vanished()
+    RecipeRunner(declaration.read("other"), {}, Ended(), keep=True, force=True).go(lambda _: None)
+    assert living() == []
 
 
 class Ended:
