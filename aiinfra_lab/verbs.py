@@ -63,9 +63,10 @@ class Live:
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """Annotation of a parameter with values that are only known at run time."""
+    """Annotation of a parameter with values that are only known at run time. is_open: it takes others too."""
 
     find: Callable[[], Iterable[str]]
+    is_open: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,7 @@ class Parameter:
     choices: tuple[str, ...] = ()
     live: str | None = None
     find: Callable[[], Iterable[str]] | None = None
+    is_open: bool = False
     unit: Unit | None = None
 
     @property
@@ -342,6 +344,7 @@ def _parameter(item: inspect.Parameter, docs: Mapping[str, str]) -> Parameter:
         choices=choices,
         live=next((mark.noun for mark in marks if isinstance(mark, Live)), None),
         find=next((mark.find for mark in marks if isinstance(mark, Choices)), None),
+        is_open=any(mark.is_open for mark in marks if isinstance(mark, Choices)),
         unit=unit,
     )
 
@@ -472,7 +475,7 @@ def _flag_usage(item: Parameter) -> str:
 
 def _few_choices(item: Parameter) -> Sequence[str]:
     """The values that a flag may have, where they are few enough for a usage line."""
-    if item.choices or item.find is None:
+    if item.choices or item.find is None or item.is_open:
         return item.choices
     with contextlib.suppress(LabError):  # outside a workspace there may be nothing to look in, and help is for all
         found = list(item.find())

@@ -15,10 +15,13 @@ from ..uris import Uri
 from ..verbs import Choices, Name, verb
 from . import prices
 from .prices import STALE_DAYS, Price, machine_usd_per_hour
-from .spending import Spending, spendings, spent_usd, total_usd
+from .spending import Spending, Total, spendings, spent_usd, total, total_usd, unknown
 from .unit_cost import UnitCost, compared_with, unit_costs, use
 
-__all__ = ["Cost", "Part", "Price", "Prices", "UnitCost", "ls", "machine_usd_per_hour", "prices", "show", "spent_usd"]
+__all__ = [
+    "Cost", "Part", "Price", "Prices", "Total", "UnitCost", "ls", "machine_usd_per_hour", "prices", "show", "spent_usd",
+    "total",
+]  # fmt: skip
 
 _ALL = "cost:all"
 _UNKNOWN = "unknown"
@@ -211,10 +214,10 @@ def _notes(found: list[Spending], rows: int | None, everything: bool) -> Iterato
         yield f"the cloud's price is older than {STALE_DAYS} days; `cost.prices` in aiinfra.toml takes a table of yours"
     if any(item.span.on_machine and not item.usd_per_hour for item in found):
         yield "this machine counts as free: `cost.machine_usd_per_hour` in aiinfra.toml says what an hour of it costs"
-    if unknown := dict.fromkeys(item.span.uri for item in found if item.usd_per_hour is None):
-        yield f"the price of {', '.join(unknown)} is unknown: what it has cost is in no sum here"
+    if note := unknown(found):
+        yield note
     if everything and len(found) > 1:
-        yield "what ran on this machine at the same time is paid once"
+        yield "what ran on one machine at the same time is paid once"
 
 
 def _who_pays(span: Span) -> str:

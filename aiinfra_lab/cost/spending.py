@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from .. import nouns
+from ..jobs import JobRecord
+from ..jobs.record import is_here
 from ..nouns import Span
+from ..store import open_store
 from .prices import machine_usd_per_hour
 
 
@@ -15,11 +19,13 @@ from .prices import machine_usd_per_hour
 class Spending:
     """A span of time with its price. `usd` is the money; of a run within a session it is paid by the session.
 
-    Both are None where nobody knows the price.
+    Both are None where nobody knows the price. machine: "" for this one, else the folder on another machine, which
+    shares the store.
     """
 
     span: Span
     usd_per_hour: float | None
+    machine: str = ""
 
     @property
     def usd(self) -> float | None:
@@ -33,23 +39,66 @@ def spendings() -> list[Spending]:
     starts: dict[str, list[Span]] = defaultdict(list)
     for span in sorted(spans, key=lambda span: span.started_at):
         starts[span.uri].append(span)
-    found = [Spending(span, _rate(_payer(span, starts), here)) for span in spans]
+    begun = _jobs()
+    found = [
+        Spending(span, _rate(_payer(span, starts), here), _machine(span, begun.get(span.uri, ()))) for span in spans
+    ]
     return sorted(found, key=lambda item: item.span.started_at, reverse=True)
+
+
+class Total(NamedTuple):
+    """What everything has cost, as far as its price is known. note: of what it is not, else nothing."""
+
+    usd: float
+    note: str
+
+
+def total() -> Total:
+    """What everything in this workspace has cost so far."""
+    found = spendings()
+    return Total(total_usd(found), unknown(found))
 
 
 def spent_usd() -> float:
     """What everything in this workspace has cost so far, as far as its price is known."""
-    return total_usd(spendings())
+    return total().usd
+
+
+def unknown(found: Iterable[Spending]) -> str:
+    """Of what nobody knows the price; nothing when all are known."""
+    uris = dict.fromkeys(item.span.uri for item in found if item.usd_per_hour is None)
+    return f"the price of {', '.join(uris)} is unknown: what it has cost is in no sum here" if uris else ""
 
 
 def total_usd(found: Iterable[Spending]) -> float:
-    """The sum: a rented machine each for itself, and this machine once, however much ran on it at a time.
+    """The sum: a rented machine each for itself, and one of our own once, however much ran on it at a time.
 
     What has an unknown price is not in it.
     """
     paid = [item for item in found if not item.span.within]
+    own: dict[str, list[Spending]] = defaultdict(list)
+    for item in paid:
+        if item.span.on_machine:
+            own[item.machine].append(item)
     rented = sum(item.usd or 0.0 for item in paid if not item.span.on_machine)
-    return rented + _machine_usd(item for item in paid if item.span.on_machine)
+    return rented + sum(map(_machine_usd, own.values()))
+
+
+def _jobs() -> Mapping[str, Sequence[tuple[float, str]]]:
+    """What the jobs are for (a URI) → when they began, and on which machine, as `Spending.machine` says it."""
+    machines: dict[str, str] = {}
+    begun: dict[str, list[tuple[float, str]]] = defaultdict(list)
+    for job in open_store().list(JobRecord, skip_unreadable=True):
+        home = job.body.home
+        if home not in machines:  # asked once each: there may be thousands of jobs
+            machines[home] = "" if is_here(job) else home
+        begun[job.body.subject].append((job.body.started_at, machines[home]))
+    return begun
+
+
+def _machine(span: Span, begun: Sequence[tuple[float, str]]) -> str:
+    """Where its job ran: of several starts of a name each has its own, which began at about the same time."""
+    return min(begun, key=lambda job: abs(job[0] - span.started_at), default=(0.0, ""))[1]
 
 
 def _payer(span: Span, starts: Mapping[str, Sequence[Span]]) -> Span | None:
@@ -63,9 +112,9 @@ def _payer(span: Span, starts: Mapping[str, Sequence[Span]]) -> Span | None:
 
 
 def _rate(span: Span | None, here: float) -> float | None:
-    """What an hour of it costs; nothing of a session that nobody knows any more. None: nobody knows."""
+    """What an hour of it costs. None: nobody knows, as of a session that is not known any more."""
     if span is None:
-        return 0.0
+        return None
     return here if span.usd_per_hour is None and span.on_machine else span.usd_per_hour
 
 

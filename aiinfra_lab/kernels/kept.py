@@ -127,7 +127,11 @@ class KeptKernel:
             "key": secrets.token_hex(32),
             "signature_scheme": "hmac-sha256",
         }
-        files.write_json(self.connection, info, mode=files.OWNER_ONLY)
+        try:
+            files.write_json(self.connection, info, mode=files.OWNER_ONLY)
+        except BaseException:  # only by that file are they found again
+            sockets.rmdir()
+            raise
         return sockets
 
     def own_connection(self) -> Path:

@@ -283,6 +283,6 @@ def _workspace(where: Settings, wrote: tuple[str, ...] = (), notes: tuple[str, .
         counts = Counter(Uri.parse(thing.uri).noun for thing in things())
         exists = {noun: counts[noun] for noun in TABLE if noun in counts}
         lives = tuple(f"{item.uri} ({item.state})" for item in living())
-        spent_usd = cost.spent_usd()
-    notes += (lacking(len(lacks)),) if lacks else ()
-    return Workspace(_URI, str(where.workspace), exists, lives, spent_usd, wrote, notes)
+        spent = cost.total()
+    notes += tuple(filter(None, (spent.note, lacking(len(lacks)) if lacks else "")))
+    return Workspace(_URI, str(where.workspace), exists, lives, spent.usd, wrote, notes)

@@ -15,7 +15,7 @@ from ..show import Comparison, Listing
 from ..store import Event, Record, open_store
 from ..units import Difference, number, show_bytes
 from ..uris import Uri, check_name
-from ..verbs import FilePath, Live, Name, verb
+from ..verbs import Choices, FilePath, Live, Name, verb
 from . import artifact, checks, record, sync
 from .record import CHAMPION, LastCheck, ModelVersion
 from .results import Model, ModelVerdict, changes, model_of
@@ -23,6 +23,8 @@ from .results import Model, ModelVerdict, changes, model_of
 __all__ = [
     "Comparison", "Model", "ModelVerdict", "add", "check", "diff", "get", "ls", "promote", "rm", "rollback", "show",
 ]  # fmt: skip
+
+Alias = Annotated[str, Choices(record.alias_names, is_open=True)]
 
 
 @verb("models")
@@ -135,7 +137,7 @@ def check(
 
 
 @verb("models")
-def promote(model: Annotated[Name, Live("models")], *, to: str = CHAMPION) -> Model:
+def promote(model: Annotated[Name, Live("models")], *, to: Alias = CHAMPION) -> Model:
     """Point an alias at a version that was checked. It moves no traffic.
 
     model: e.g. delay@7
@@ -156,7 +158,7 @@ def promote(model: Annotated[Name, Live("models")], *, to: str = CHAMPION) -> Mo
 
 
 @verb("models")
-def rollback(name: Annotated[Name, Live("models")], *, to: str = CHAMPION) -> Model:
+def rollback(name: Annotated[Name, Live("models")], *, to: Alias = CHAMPION) -> Model:
     """Point an alias back at the version that held it before. It moves no traffic; the history is kept.
 
     An alias that was taken away means its last version again.

@@ -123,6 +123,11 @@ def all_aliases(*, skip_unreadable: bool = False) -> dict[str, dict[str, int]]:
     return {record.name: record.body.aliases for record in found}
 
 
+def alias_names() -> list[str]:
+    """The aliases that some model has, and the usual one."""
+    return sorted({CHAMPION, *(alias for known in all_aliases(skip_unreadable=True).values() for alias in known)})
+
+
 def held(version: Record[ModelVersion], known: Mapping[str, int] | None = None) -> tuple[str, ...]:
     """The aliases that point at a version. known: its model's aliases, when the caller has them."""
     known = aliases(version.base) if known is None else known
@@ -184,10 +189,10 @@ def before(known: ModelAliases, alias: str, name: str) -> int:
                 stack.pop()
         elif entry.alias == alias:
             stack.append(entry.version)
-    # The last of the stack holds the alias now, unless it was taken away; who was removed since cannot hold it again.
-    there = {version.version for version in versions(name)}
-    for number in reversed(stack[:-1] if alias in known.aliases else stack):
-        if number in there:
+    # Who was removed since cannot hold it again. The holder stands in there twice when it was given the alias back.
+    there, holder = {version.version for version in versions(name)}, known.aliases.get(alias)
+    for number in reversed(stack):
+        if number in there and number != holder:
             return number
     raise NotFound(
         f"no version held {alias} of models:{name} before",

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Annotated
 
 from .. import jobs
-from ..errors import Failed, NotFound, UsageProblem, did_you_mean
+from ..errors import Failed, NotFound, Unavailable, UsageProblem, did_you_mean
 from ..providers import make
 from ..resolve import resolve
 from ..show import Listing, LiveFrame, in_notebook
@@ -18,7 +18,7 @@ from ..store import Record, open_store
 from ..units import show_duration
 from ..uris import Uri
 from ..verbs import Choices, Name, Params, verb
-from . import declaration, history, outputs
+from . import declaration, history, outputs, started
 from .base import Recipe, Value
 from .history import KIND, ObservedRun
 from .noun import NOUN
@@ -120,6 +120,8 @@ def get(name: RecipeName, uri: Name) -> Made:
 def stop(name: RunName) -> RecipeRun:
     """Stop a running recipe: the cell that runs is interrupted, and no further step begins. One that is over stays so.
 
+    What was to end with a run (--no-keep) whose process vanished is ended now.
+
     name: the recipe, or one of its runs
     """
     uri = Uri.parse(name, KIND)
@@ -127,6 +129,8 @@ def stop(name: RunName) -> RecipeRun:
     if going := jobs.ls(str(uri), live=True):
         NOUN.stop(going[0].subject)
         uri = Uri.parse(going[0].subject)
+    else:
+        _end_leftovers(uri)
     return _run(uri)
 
 
@@ -182,6 +186,15 @@ def _typed(recipe: Recipe, given: Mapping[str, object]) -> dict[str, Value]:
     """The given parameters with the types of the recipe's defaults."""
     defaults = recipe.parameters
     return {key: declaration.typed(key, type(defaults[key]).__name__, value) for key, value in given.items()}
+
+
+def _end_leftovers(uri: Uri) -> None:
+    """End what these runs were to end before they vanished. Unavailable when something of it lives on."""
+    left = [run.record.uri for run in history.observe(history.runs(uri.name)) if run.record.body.may_leave_things]
+    mine = [run for run in left if Uri.covers(str(uri), run)]
+    if mine and (still_live := started.end(*mine)):
+        stops = ", ".join(f"`%{each.noun} stop {each.label}`" for each in map(Uri.parse, still_live))
+        raise Unavailable(f"{', '.join(still_live)} cannot be ended", f"{stops} says why")
 
 
 def _makes(recipe: Recipe) -> list[str]:

@@ -1,7 +1,10 @@
-"""A recipe's runs: listed, and observed. The end of one whose process vanished is written by whoever observes it."""
+"""A recipe's runs: listed, and observed. The end of one whose process vanished is written by whoever observes it, who
+also ends what it should have ended itself."""
 
 from __future__ import annotations
 
+import contextlib
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -9,9 +12,12 @@ from typing import Literal
 from msgspec.structs import replace
 
 from .. import jobs
-from ..errors import Conflict, Denied, Unavailable
+from ..errors import Conflict, Denied, LabError, Unavailable
 from ..store import Record, open_store, update
+from . import started
 from .record import RunRecord, RunState
+
+_log = logging.getLogger(__name__)
 
 KIND = RunRecord.kind
 NEVER_RAN = "never ran"
@@ -76,11 +82,21 @@ def _write_ends(lost: Sequence[Record[RunRecord]]) -> Sequence[Record[RunRecord]
     if not ended:
         return []
     try:
-        return open_store().commit(ended)
+        written = open_store().commit(ended)
     except Conflict:  # another observer was faster, or one of them has written its own end since it was read
-        return [_write_end(record.name) for record in lost]
+        written = [_write_end(record.name) for record in lost]
     except (Denied, Unavailable):
         return ended  # looking must work where nothing can be written
+    _end_leftovers([record.uri for record in written if record.body.may_leave_things])
+    return written
+
+
+def _end_leftovers(runs: Sequence[str]) -> None:
+    """Ask for the end of what these runs did not end: it may cost money without any limit, and nobody else would."""
+    # `recipe stop` and the next run of the recipe end what cannot be asked now, and `lab check` names it.
+    with contextlib.suppress(LabError):
+        if runs and (asked := started.ask_to_end(*runs)):
+            _log.warning("%s vanished; what was to end with it is asked to: %s", ", ".join(runs), ", ".join(asked))
 
 
 def _write_end(name: str) -> Record[RunRecord]:

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 from .. import jobs
 from ..errors import NotFound
-from ..nouns import Noun, Observation, Span, StepSpan, Thing
+from ..nouns import Notice, Noun, Observation, Span, StepSpan, Thing
 from ..resolve import resolve
 from ..store import Record, open_store
 from ..uris import Uri
-from . import declaration, history
+from . import declaration, history, started
 from .history import ObservedRun
 from .record import RunRecord, StepRecord
 
@@ -62,8 +62,20 @@ class RecipeNoun(Noun[RunRecord]):
             raise NotFound(f"{run.uri} is over", f"`%recipe show {run.name}` says how it ended")
         return [jobs.cancel(job.id).id for job in going]
 
+    def notices(self) -> Sequence[Notice]:
+        """What lives on although it was to end with a run that vanished, and was not asked to end or did not heed."""
+        seen = history.observe(open_store().list(RunRecord, skip_unreadable=True))
+        lost = [run.record.uri for run in seen if run.record.body.may_leave_things]
+        # Vendors count what they are asked: once for all runs, and not at all where none was lost.
+        return [_left(one) for one in started.living(*lost) if one.can_stop] if lost else []
+
     def spans(self) -> Sequence[Span]:
         return list(map(_span, history.observe(open_store().list(RunRecord, skip_unreadable=True))))
+
+
+def _left(one: Observation) -> Notice:
+    run = Uri.parse(one.context.partition("/")[0])
+    return Notice(one.uri, f"it was to end with {run}, whose process vanished", f"`%recipe stop {run.label}`")
 
 
 def _thing(name: str, run: ObservedRun | None) -> Thing:

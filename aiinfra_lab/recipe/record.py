@@ -54,20 +54,29 @@ class StepRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class RunRecord(Body, frozen=True, kw_only=True):
-    """One run of a recipe, `recipe:NAME@N`."""
+    """One run of a recipe, `recipe:NAME@N`.
+
+    keep: whether what its notebooks started lives on after it; all of that has a context that begins with the run.
+    """
 
     kind: ClassVar[str] = "recipe"
-    schema_version: ClassVar[int] = 2
+    schema_version: ClassVar[int] = 3
 
     state: RunState = "running"
     started_at: float
     ended_at: float | None = None
     parameters: dict[str, Value] = msgspec.field(default_factory=dict)
+    keep: bool = True
     steps: tuple[StepRecord, ...]
 
     @classmethod
-    def upgrade(cls, fields: dict[str, Any], version: int) -> dict[str, Any]:  # noqa: ARG003  # 1 is the only one
-        """Version 1 kept the steps as a table, whose keys the store sorts, and their order beside it."""
+    def upgrade(cls, fields: dict[str, Any], version: int) -> dict[str, Any]:
+        """Version 1 kept the steps as a table, whose keys the store sorts, and their order beside it.
+
+        Version 2 did not say what was to live on: of such a run nothing is ended.
+        """
+        if version > 1:
+            return fields
         steps = fields["steps"]
         # The very first runs kept no order.
         order = fields.get("order") or [[name, list(step["outputs"])] for name, step in steps.items()]
@@ -77,6 +86,11 @@ class RunRecord(Body, frozen=True, kw_only=True):
     @property
     def is_open(self) -> bool:
         return self.state == "running"
+
+    @property
+    def may_leave_things(self) -> bool:
+        """Whether what it started may live although it was to end with the run, whose process vanished."""
+        return self.state == "lost" and not self.keep
 
     @property
     def last_sign_at(self) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -18,7 +18,7 @@ from ..uris import Uri
 from . import outputs, started
 from .base import Executor, Outcome, Recipe, RecipeStep, Value
 from .declaration import resolve
-from .history import KIND, runs
+from .history import KIND, observe, runs
 from .plan import earlier, file_digest, made, step_key
 from .record import EndState, Output, RunRecord, StepRecord
 from .stopping import stop_requests
@@ -64,11 +64,18 @@ class RecipeRunner:
         is newest, and would take the other's.
         """
         self._show = show
+        self._end_leftovers()
         with self._job() as job, stop_requests(job) as stop:
             show(self._run)
             job.ended = self._go(stop)
         show(self._run)
         return self._run
+
+    def _end_leftovers(self) -> None:
+        """End what earlier runs were to end before they vanished: this one may start the same by the same name."""
+        observe(self._store.list(RunRecord, is_open=True, skip_unreadable=True))  # those of other recipes are asked
+        if left := [run.record.uri for run in observe(self._earlier) if run.record.body.may_leave_things]:
+            _warn_of(started.end(*left))
 
     def _go(self, stop: Stop) -> EndState:
         state: EndState
@@ -109,7 +116,7 @@ class RecipeRunner:
 
     def _body(self) -> RunRecord:
         steps = tuple(StepRecord(name=step.name) for step in self._recipe.steps)
-        return RunRecord(started_at=time.time(), parameters=self._given, steps=steps)
+        return RunRecord(started_at=time.time(), parameters=self._given, keep=self._keep, steps=steps)
 
     def _step(self, step: RecipeStep, stop: Stop) -> None:
         failed = [name for name in step.depends_on if not self._of(name).succeeded]
@@ -169,7 +176,7 @@ class RecipeRunner:
     ) -> tuple[Outcome, tuple[Output, ...]]:
         where = settings()
         env = {
-            "AIINFRA_CONTEXT": f"{self._context}{step.name}",
+            "AIINFRA_CONTEXT": f"{started.context_of(self._run.uri)}{step.name}",
             "AIINFRA_WORKSPACE": str(where.workspace),
             "AIINFRA_PROJECT": str(where.project),
         }
@@ -179,11 +186,6 @@ class RecipeRunner:
             return outcome, made(step) if outcome.state == "done" else ()
         except LabError as problem:
             return Outcome("failed", str(problem)), ()
-
-    @property
-    def _context(self) -> str:
-        """What the context of everything that this run's notebooks start begins with."""
-        return f"{self._run.uri}/"
 
     def _event(self, step: RecipeStep, ended: StepRecord, digest: str) -> Event:
         used = tuple(self._outputs[source] for source in step.inputs.values())
@@ -211,8 +213,12 @@ class RecipeRunner:
     def _write(self, body: RunRecord, event: Event | None = None) -> None:
         # Nobody but the run knows what becomes of it, so what is stored gives way: on another machine, where its
         # process cannot be seen, somebody may have written it down as lost.
-        # A database that restarts ends no pipeline: nobody is there at night to start it again.
-        self._run = patiently(lambda: update(self._store, RunRecord, self._run.name, lambda _: body, event))
+        # A database that restarts ends no pipeline: nobody is there at night to start it again. The commit may have
+        # landed and its answer been lost: then the event is there too.
+        def change(there: RunRecord) -> RunRecord | None:
+            return None if there == body else body
+
+        self._run = patiently(lambda: update(self._store, RunRecord, self._run.name, change, event))
 
     def _state(self) -> EndState:
         states = {step.state for step in self._run.body.steps}
@@ -222,8 +228,13 @@ class RecipeRunner:
 
     def _end(self, state: EndState) -> None:
         detail: dict[str, object] = {"state": state, "made": list(self._outputs.values())}
-        if not self._keep and (still_live := patiently(lambda: started.end(self._context))):
+        if not self._keep and (still_live := patiently(lambda: started.end(self._run.uri))):
             detail["still_live"] = still_live
-            _log.warning("what %s started could not be ended: %s", self._run.uri, ", ".join(still_live))
+            _warn_of(still_live)
         event = Event("recipe end", self._run.uri, outputs=(self._run.uri,), detail=detail)
         self._write(replace(self._run.body, state=state, ended_at=time.time()), event)
+
+
+def _warn_of(still_live: Sequence[str]) -> None:
+    if still_live:
+        _log.warning("what a recipe started could not be ended: %s", ", ".join(still_live))

@@ -1,73 +1,102 @@
-"""What a run's notebooks started and left living, wherever it lives: found by its context, and ended."""
+"""What the notebooks of runs started and left living, wherever it lives: found by its context, and ended."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from .. import jobs, nouns
-from ..errors import Failed, LabError, StoreUnavailable
-from ..files import until
+from ..errors import LabError, StoreUnavailable
+from ..nouns import Noun, Observation
+from ..uris import Uri
+from ..verbs import verbs_of
 
-STOP_TIMEOUT_S = 30.0
-_LOOK_EVERY_S = 0.2
+JOB_ENDS_WITHIN_S = 30.0
 
 
-def end(context: str) -> list[str]:
-    """End all that was started in a context that begins so; the URIs of what still lives after STOP_TIMEOUT_S.
+def context_of(run: str) -> str:
+    """What the context of everything that a run's notebooks start begins with."""
+    return f"{run}/"
+
+
+def end(*runs: str) -> list[str]:
+    """End all that these runs started; the URIs of what still lives after the time that its provider needs for an end.
 
     Somebody else's is left alone, and so is what lived before and was only changed. A thing that cannot be ended keeps
     no other alive. StoreUnavailable when the store cannot tell what lives; it may be called again.
     """
-    _end_things(context)
-    _end_jobs(context)
-    return sorted({*_live(nouns.every(), context), *(job.subject for job in _live_jobs(context))})
-
-
-def _end_things(context: str) -> None:
-    """Through their nouns: a machine or an endpoint need be no job of ours."""
-    asked = {uri: noun for uri, noun in _live(nouns.every(), context).items() if _ask_to_end(noun, uri)}
-
-    def are_gone() -> bool:
-        return not asked.keys() & _live(set(asked.values()), context).keys()
-
-    with contextlib.suppress(Failed):  # the caller names what still lives
-        until(are_gone, Failed("it still lives", "wait"), within_s=STOP_TIMEOUT_S, every_s=_LOOK_EVERY_S)
-
-
-def _end_jobs(context: str) -> None:
-    """What is a job and no thing of a noun: a training run, work over REST."""
-    for job in _live_jobs(context):
-        with contextlib.suppress(LabError):
+    left = [uri for noun, uri in _ask_things(runs) if not _ends(noun, uri)]
+    for job in _living_jobs(runs):
+        with _others_go_on():
             jobs.cancel(job.id)
-            jobs.wait(job.id, timeout_s=STOP_TIMEOUT_S)
+            jobs.wait(job.id, timeout_s=JOB_ENDS_WITHIN_S)
+    return sorted({*left, *(seen.uri for seen in living(*runs)), *(job.subject for job in _living_jobs(runs))})
 
 
-def _live(among: Iterable[nouns.Noun[Any]], context: str) -> dict[str, nouns.Noun[Any]]:
-    found: dict[str, nouns.Noun[Any]] = {}
-    for noun in among:
-        try:
-            seen = noun.watched(ended=0)
-        except StoreUnavailable:
-            raise  # without the store nothing is known to be gone
-        except LabError:
-            continue
-        else:
-            found |= {one.uri: noun for one in seen if one.is_live and one.context.startswith(context)}
-    return found
+def ask_to_end(*runs: str) -> list[str]:
+    """Ask all that these runs started for its end, and return at once; the URIs of what was asked."""
+    asked = [uri for _, uri in _ask_things(runs)]
+    for job in _living_jobs(runs):
+        with _others_go_on():
+            jobs.cancel(job.id)
+            asked.append(job.subject)
+    return sorted(set(asked))
 
 
-def _live_jobs(context: str) -> list[jobs.Job]:
-    # A job that nobody supervises is the run itself, or a cell that is about to end.
-    return [job for job in jobs.ls(live=True) if job.supervised and job.context.startswith(context)]
+def living(*runs: str) -> list[Observation]:
+    """The things that these runs started and that live: sessions and endpoints, not the jobs without one."""
+    return [seen for _, seen in _living_things(runs)]
 
 
-def _ask_to_end(noun: nouns.Noun[Any], uri: str) -> bool:
+def _ask_things(runs: Collection[str]) -> list[tuple[Noun[Any], str]]:
+    """Through their nouns: a machine or an endpoint need be no job of ours."""
+    asked = []
+    for noun, seen in _living_things(runs):
+        with _others_go_on():
+            noun.stop(seen.uri)
+            asked.append((noun, seen.uri))
+    return asked
+
+
+def _ends(noun: Noun[Any], uri: str) -> bool:
+    """Whether what was asked to end does: its noun's own verb knows how long its provider needs, and how often to ask.
+
+    Of a noun without that verb the things are jobs, which are waited for as such.
+    """
+    stop = verbs_of(noun.name).get("stop")
     try:
-        noun.stop(uri)
+        if stop is not None:
+            stop.call(name=Uri.parse(uri).label)
     except StoreUnavailable:
         raise
     except LabError:
         return False
     return True
+
+
+def _living_things(runs: Collection[str]) -> Iterator[tuple[Noun[Any], Observation]]:
+    contexts = tuple(map(context_of, runs))
+    for noun in nouns.every():
+        with _others_go_on():
+            yield from [
+                (noun, one) for one in noun.watched(ended=0) if one.is_live and one.context.startswith(contexts)
+            ]
+
+
+def _living_jobs(runs: Collection[str]) -> list[jobs.Job]:
+    """What is a job and perhaps no thing of a noun: a training run, work over REST."""
+    contexts = tuple(map(context_of, runs))
+    # A job that nobody supervises is the run itself, or a cell that is about to end.
+    return [job for job in jobs.ls(live=True) if job.supervised and job.context.startswith(contexts)]
+
+
+@contextlib.contextmanager
+def _others_go_on() -> Iterator[None]:
+    """A noun or a thing that refuses is passed over. Without the store nothing is known to be gone: that is raised."""
+    try:
+        yield
+    except StoreUnavailable:
+        raise
+    except LabError:
+        return

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import Any
+
+from msgspec.structs import replace
 
 from .. import kernels
 from ..errors import Failed, Interrupted, LabError
 from ..gpu import sessions
-from ..store import Record
+from ..store import Record, open_store, patiently, update
 from . import checkpoint, record, worker
 from .code import CodeFailed
 from .observing import find
@@ -34,14 +37,24 @@ def execute(planned: Record[TrainingRun], session: str) -> None:
             f"see it with `%train log {planned.name}`, end it with `%train stop {planned.name}`",
         ) from None
     except LabError as problem:
-        if find(planned.uri).state == "starting":
-            # The session never began it, so nobody over there writes its end.
-            message = RunProblem(problem.what, problem.fix)
-            record.change(planned.name, state="failed", ended_at=time.time(), problem=message)
+        with contextlib.suppress(LabError):  # what went wrong over there is what helps
+            _fail_unless_begun(planned, RunProblem(problem.what, problem.fix))
         if checkpoint.epoch(record.folder(planned.name) / checkpoint.FILE) is not None:
             raise Failed(problem.what, f"{problem.fix}; then {worker.how_to_resume(planned)}") from problem
         raise
     _raise_its_end(planned.uri, f"{reply.get('ename', '')}: {reply.get('evalue', '')}".strip(": "))
+
+
+def _fail_unless_begun(planned: Record[TrainingRun], problem: RunProblem) -> None:
+    """The session never began it, so nobody over there writes its end."""
+
+    def failed(run: TrainingRun) -> TrainingRun | None:
+        # It may begin in this very moment: its kernel writes its end from then on.
+        is_waiting = run.state == "starting"
+        return replace(run, state="failed", ended_at=time.time(), problem=problem) if is_waiting else None
+
+    if patiently(lambda: find(planned.uri)).state == "starting":
+        patiently(lambda: update(open_store(), TrainingRun, planned.name, failed))
 
 
 def _but_errors(output: dict[str, Any]) -> None:
@@ -52,7 +65,7 @@ def _but_errors(output: dict[str, Any]) -> None:
 
 def _raise_its_end(uri: str, reply: str) -> None:
     """Raise here what ended a run over there. reply: the kernel's own error, for a run that could write nothing."""
-    seen = find(uri)
+    seen = patiently(lambda: find(uri))  # a database that restarts fails no run that is done
     body = seen.record.body
     if body.problem.what:
         raise CodeFailed(body.problem.what, body.problem.fix, body.trace)

@@ -89,12 +89,10 @@ def catch_up(*, verify: bool = False, at_most: int | None = None) -> list[str]:
     """Write down runs that were killed, and send the server whatever it missed; what was done, a sentence each.
 
     verify: also ask the server whether it still has what it was sent. at_most: so many runs, the newest.
+
+    One that cannot be sent keeps no other from being sent. Unavailable when the server cannot be asked.
     """
-    done = []
-    for run in _behind(verify)[:at_most]:
-        _send_again(run)
-        done.append(f"sent {run.record.uri}, which was {run.state}, to the tracking server")
-    return done
+    return [_caught_up(run) for run in _behind(verify)[:at_most]]
 
 
 def behind(*, verify: bool = False) -> list[str]:
@@ -123,6 +121,19 @@ def _lost(runs: Iterable[Record[TrainingRun]]) -> list[ObservedTraining]:
 def _is_here(run: ObservedTraining) -> bool:
     """Whether this folder has what the run measured, or it never began: another one's only that one can send."""
     return not run.record.body.tracked_as or record.folder(run.record.name).is_dir()
+
+
+def _caught_up(run: ObservedTraining) -> str:
+    """Send a run; what was done, or why it could not be."""
+    uri, server = run.record.uri, "the tracking server"
+    try:
+        _send_again(run)
+    except (LabError, OSError) as problem:
+        # A server that is away would let each of thousands wait; one that answers refused this run.
+        tracker().known([run.record.body.tracked_as or uri])
+        reason = f"{problem.what}; {problem.fix}" if isinstance(problem, LabError) else str(problem)
+        return f"{uri} could not be sent to {server}: {reason}"
+    return f"sent {uri}, which was {run.state}, to {server}"
 
 
 def _send_again(run: ObservedTraining) -> None:

@@ -3,10 +3,12 @@ from collections.abc import Callable
 
 import pytest
 
-from aiinfra_lab import cost, nouns
+from aiinfra_lab import cost, lab, nouns
 from aiinfra_lab.cost import prices, spending
 from aiinfra_lab.errors import NotFound, UsageProblem
+from aiinfra_lab.jobs import JobRecord
 from aiinfra_lab.nouns import Span, StepSpan
+from aiinfra_lab.store import Record, open_store
 from tests.fakes.timed.noun import NOUN
 
 HOUR = 3600.0
@@ -115,6 +117,31 @@ def test_this_machine_is_paid_once_however_much_runs_on_it(took):
     assert cost.spent_usd() == pytest.approx(3.0 + 7.0)
 
 
+def ran_in(home: str, uri: str, started_at: float) -> None:
+    """That was a job of that folder, which shares the store."""
+    body = JobRecord(subject=uri, state="done", started_at=started_at, home=home)
+    open_store().commit([Record.new(f"{uri.replace(':', '-').replace('@', '-')}-{started_at}", body)])
+
+
+def test_each_machine_that_shares_the_store_is_paid_by_itself(took, monkeypatch):
+    monkeypatch.setenv("AIINFRA_COST_MACHINE_USD_PER_HOUR", "1")
+    for home, uri in (("", "train:a@1"), ("far", "train:b@1"), ("far", "train:c@1"), ("farther", "train:d@1")):
+        took(uri, 0.0, HOUR)
+        ran_in(home, uri, 1.0)
+    assert cost.spent_usd() == pytest.approx(3.0)
+    assert "what ran on one machine at the same time is paid once" in cost.show().notes
+
+
+def test_each_start_of_a_name_ran_where_its_own_job_did(took):
+    took("gpu:a", 0.0, HOUR, usd_per_hour=1.0)
+    took("gpu:a", 5 * HOUR, 6 * HOUR, usd_per_hour=1.0)
+    took("train:b@1", 5 * HOUR, 6 * HOUR, usd_per_hour=1.0)
+    ran_in("far", "gpu:a", 1.0)
+    ran_in("", "gpu:a", 5 * HOUR + 1)
+    assert {item.machine for item in spending.spendings() if item.span.started_at} == {""}
+    assert (cost.spent_usd(), [item.machine for item in spending.spendings()][-1]) == (2.0, "far")
+
+
 def test_a_moment_costs_what_the_dearest_thing_on_the_machine_says(took):
     took("gpu:a", 0.0, 2 * HOUR, usd_per_hour=1.0)
     took("gpu:b", HOUR, 3 * HOUR, usd_per_hour=4.0)
@@ -137,9 +164,12 @@ def test_a_run_costs_what_the_start_of_its_session_cost_that_it_ran_in(took):
     assert [cost.show(f"train:delay@{number}").spent_usd for number in (1, 2)] == [3.0, 300.0]
 
 
-def test_a_run_in_a_session_that_nobody_knows_any_more_costs_nothing(took):
+def test_what_a_run_cost_in_a_session_that_nobody_knows_any_more_is_unknown(took):
     took("train:delay@1", 0.0, HOUR, within="gpu:gone")
-    assert cost.show("train:delay@1").spent_usd == 0.0
+    took("train:delay@2", 0.0, HOUR, usd_per_hour=2.0)
+    assert cost.show("train:delay@1").spent_usd is None
+    assert cost.total() == (2.0, "the price of train:delay@1 is unknown: what it has cost is in no sum here")
+    assert all(cost.total().note in shown.notes for shown in (cost.show(), lab.show()))
 
 
 def test_without_a_price_the_settings_price_of_this_machine_counts(took, monkeypatch):

@@ -1,5 +1,6 @@
 """The files of a kept kernel and its entry in the launcher, without a kernel; and a keeper of what is no session."""
 
+import errno
 import json
 import os
 import subprocess
@@ -68,6 +69,21 @@ def test_a_state_of_another_version_is_read_as_far_as_it_is_known(step):
 def test_writing_makes_no_folder_where_the_workspace_is_gone(step):
     step.write_state(KernelState(phase="ended"))
     assert not step.folder.exists()
+
+
+def test_sockets_that_no_file_could_name_are_gone_at_once(step, tmp_path, monkeypatch):
+    step.hold().close()
+    monkeypatch.setattr(kept, "_LONGEST_ROOT", 1000)
+    monkeypatch.setattr(kept.tempfile, "gettempdir", lambda: str(tmp_path))
+    before = set(tmp_path.iterdir())
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "no space left")
+
+    monkeypatch.setattr(kept.files, "write_json", refuse)
+    with pytest.raises(OSError, match="no space left"):
+        step.open_sockets()
+    assert set(tmp_path.iterdir()) == before
 
 
 def test_its_sockets_are_gone_after_closing_which_may_be_repeated(step):

@@ -2,13 +2,14 @@
 
 import pytest
 
-from aiinfra_lab import nouns
+from aiinfra_lab import completion, nouns
 from aiinfra_lab.errors import NotFound, UsageProblem
 from aiinfra_lab.models.noun import NOUN
 from aiinfra_lab.models.record import ModelAliases, ModelVersion
 from aiinfra_lab.nouns import Reference
 from aiinfra_lab.resolve import resolve, resolve_any
 from aiinfra_lab.store import Record, open_store
+from aiinfra_lab.verbs import find_verb
 from tests import records
 
 
@@ -70,3 +71,12 @@ def test_a_model_does_not_live(versions):
 
 def test_where_nothing_is_there_is_nothing_to_reconcile(workspace):
     assert NOUN.reconcile() == []
+
+
+def test_the_aliases_that_there_are_complete_the_flag(workspace):
+    records.aliases("delay", champion=1, challenger=1)
+    records.aliases("rain", spare=1)
+    for verb in ("promote delay@1", "rollback delay"):
+        assert completion.complete("models", f"{verb} --to ") == ["challenger", "champion", "spare"]
+        assert completion.complete("models", f"{verb} --to=ch") == ["--to=challenger", "--to=champion"]
+    assert "--to TEXT" in find_verb("models", "promote").usage()

@@ -2,6 +2,7 @@
 
 import json
 import threading
+from functools import partial
 
 import pytest
 
@@ -103,6 +104,7 @@ def three(workspace) -> None:
         (moves(("promote", 1), ("promote", 2)), 1),
         (moves(("promote", 1), ("promote", 2), ("promote", 3), ("rollback", 2)), 1),
         (moves(("promote", 3), ("promote", 9), ("promote", 2)), 3),
+        (moves(("promote", 1), ("promote", 3), ("promote", 9), ("promote", 3)), 1),
     ],
 )
 def test_the_version_before_is_the_one_that_was_not_taken_back_and_is_there(three, known, before):
@@ -124,6 +126,17 @@ def test_an_alias_that_was_taken_away_goes_back_to_its_last_version(three):
     logged = list(open_store().events())
     record.drop("delay", "champion")
     assert (logged[-1].event.verb, len(list(open_store().events()))) == ("models rm", len(logged))
+
+
+def test_a_version_that_was_given_back_its_alias_does_not_stand_before_itself(three):
+    for number in (1, 2):
+        record.move("delay", "champion", "promote", lambda known, number=number: number)
+    record.drop("delay", "champion")
+    record.move("delay", "champion", "promote", lambda known: 2)
+    before = partial(record.before, alias="champion", name="delay")
+    assert record.move("delay", "champion", "rollback", before) == (2, 1)
+    with pytest.raises(NotFound):
+        record.move("delay", "champion", "rollback", before)
 
 
 def test_aliases_that_are_moved_at_once_are_all_kept(three):

@@ -71,6 +71,24 @@ def test_a_run_of_version_1_is_shown_as_it_was(workspace):
     assert shown.outputs == {"make.counted": "data:counted@1"}
 
 
+class RunVersion2(Body, frozen=True, kw_only=True):
+    """What `RunRecord` was in version 2."""
+
+    kind: ClassVar[str] = "recipe"
+    schema_version: ClassVar[int] = 2
+    state: str = "lost"
+    started_at: float = 9.0
+    ended_at: float | None = 10.0
+    steps: tuple[StepRecord, ...] = (StepRecord(name="a", state="lost"),)
+
+
+def test_of_a_run_of_version_2_nothing_is_ended(workspace):
+    open_store().commit([Record.new("r@1", RunVersion2())])
+    run = resolve("recipe:r@1", RunRecord).body
+    assert (run.state, run.steps, run.ended_at) == ("lost", (StepRecord(name="a", state="lost"),), 10.0)
+    assert (run.keep, run.may_leave_things) == (True, False)
+
+
 def run_of(*steps: StepRecord) -> RunRecord:
     return RunRecord(started_at=10.0, steps=steps)
 

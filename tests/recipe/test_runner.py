@@ -144,6 +144,26 @@ def test_a_database_that_restarts_in_the_middle_ends_no_pipeline(chain, monkeypa
     assert states(go(act)) == ["done", "done", "done"]
 
 
+def test_what_was_committed_before_the_database_went_away_is_not_written_twice(chain, monkeypatch):
+    kind, lost = type(open_store()), iter(range(4))
+    commit = kind.commit
+
+    def lose_the_answer(store, *records, **options):
+        done = commit(store, *records, **options)
+        if next(lost, None) is not None:
+            raise StoreUnavailable("the database restarts", "wait")
+        return done
+
+    def act(number: int, _stop: object) -> Outcome:
+        if number == 2:
+            monkeypatch.setattr(kind, "commit", lose_the_answer)
+        return Outcome("done")
+
+    assert states(go(act)) == ["done", "done", "done"]
+    verbs = [one.event.verb for one in open_store().events()]
+    assert verbs == ["recipe start", "recipe run", "recipe run", "recipe end"]
+
+
 def test_who_loses_the_race_for_a_number_takes_the_next(chain, monkeypatch):
     go()
     numbers = iter([1, 2])

@@ -3,7 +3,7 @@
 import pytest
 
 from aiinfra_lab import train
-from aiinfra_lab.errors import Failed, LabError, NotFound
+from aiinfra_lab.errors import Failed, LabError, NotFound, StoreUnavailable
 from aiinfra_lab.store import Record, open_store
 from aiinfra_lab.train import checkpoint, record, remote
 from aiinfra_lab.train.code import CodeFailed
@@ -65,3 +65,43 @@ def test_with_a_checkpoint_the_fix_also_names_the_command_that_goes_on(workspace
 def test_a_run_that_nobody_knows_has_no_end(workspace):
     with pytest.raises(NotFound):
         remote._raise_its_end("train:delay@1", "")
+
+
+def test_a_run_that_begins_while_its_session_fails_is_left_to_itself(workspace, monkeypatch):
+    planned = record.plan("delay", TrainingRun(state="starting"), ())
+    seen = remote.find(planned.uri)
+
+    def begin(_: str) -> object:
+        record.change(planned.name, state="running")
+        return seen
+
+    monkeypatch.setattr(remote, "find", begin)
+    with pytest.raises(LabError):
+        remote.execute(planned, "gpu:nobody")
+    assert open_store().get(TrainingRun, planned.name).body.state == "running"
+
+
+def away_once(monkeypatch) -> None:
+    """The store is away when the run's end is asked for."""
+    found, refusals = remote.find, iter(range(1))
+
+    def find(uri: str) -> object:
+        if next(refusals, None) is not None:
+            raise StoreUnavailable("the database restarts", "wait")
+        return found(uri)
+
+    monkeypatch.setattr(remote, "find", find)
+
+
+def test_a_database_that_restarts_fails_no_run_that_is_done(workspace, monkeypatch):
+    put(state="done")
+    away_once(monkeypatch)
+    remote._raise_its_end("train:delay@1", "")
+
+
+def test_a_database_that_restarts_hides_no_problem_of_the_session(workspace, monkeypatch):
+    planned = record.plan("delay", TrainingRun(state="starting"), ())
+    away_once(monkeypatch)
+    with pytest.raises(LabError) as caught:
+        remote.execute(planned, "gpu:nobody")
+    assert train.show("delay").problem == caught.value.what

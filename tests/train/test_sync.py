@@ -3,6 +3,7 @@
 import pytest
 
 from aiinfra_lab import train
+from aiinfra_lab.errors import Unavailable
 from aiinfra_lab.store import Record, open_store
 from aiinfra_lab.train import record, sync
 from aiinfra_lab.train.history import Point
@@ -128,3 +129,46 @@ def test_what_is_tracked_is_not_asked_for_unless_the_server_is_to_be_verified(wo
 def test_a_run_that_goes_on_is_left_to_itself(workspace, ledger):
     made = record.plan("delay", TrainingRun(state="starting"), ())
     assert (train.show(made.name).state, sync.behind(verify=True), sync.catch_up(verify=True)) == ("starting", [], [])
+
+
+def refuse(monkeypatch, label: str) -> None:
+    """What that run measured the server does not take."""
+    send = sync._send_again
+
+    def send_again(run) -> None:
+        if run.record.name == label:
+            raise Unavailable("a metric has no name", "give it one")
+        send(run)
+
+    monkeypatch.setattr(sync, "_send_again", send_again)
+
+
+def test_a_run_that_cannot_be_sent_keeps_no_other_from_it(workspace, ledger, monkeypatch):
+    make_runs(4)
+    refuse(monkeypatch, "delay@4")
+    assert sync.catch_up() == [
+        "train:delay@4 could not be sent to the tracking server: a metric has no name; give it one",
+        "sent train:delay@2, which was killed, to the tracking server",
+    ]
+    assert sync.behind() == ["the tracking server does not know how train:delay@4 ended"]
+
+
+def test_a_run_whose_file_may_not_be_read_keeps_no_other_from_being_sent(workspace, ledger):
+    make_runs(4)
+    sync.behind()  # their ends are written
+    path = record.folder("delay@4") / "metrics.jsonl"
+    path.unlink()
+    path.mkdir()  # root may read every file
+    first, second = sync.catch_up()
+    assert first.startswith("train:delay@4 could not be sent to the tracking server: [Errno")
+    assert second.startswith("sent train:delay@2")
+
+
+def test_a_server_that_is_away_is_asked_about_one_run(workspace, ledger, monkeypatch):
+    make_runs(4)
+    gone(monkeypatch)
+    asked = []
+    monkeypatch.setattr(sync, "intent", asked.append)
+    with pytest.raises(Unavailable):
+        sync.catch_up()
+    assert len(asked) == 1
