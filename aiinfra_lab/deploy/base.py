@@ -119,12 +119,17 @@ class Target(Protocol):
 class Report:
     """What a live endpoint counted since it was started, by version, and how its rule is judged.
 
+    generation: the one of the desired state that the verdict, its counts and canary_share belong to, be it served any
+    more or not. Counts that come late keep the generation that they were taken of: a verdict on an earlier canary must
+    not carry the generation of the next. Only a verdict of the record's own generation is acted on.
+
     requests: those that the rule has judged by; of several bounds, the one counts that has seen the fewest. A latency
     is judged by the requests that got a score. unanswered: the canary's requests that got none.
     """
 
     versions: Mapping[str, VersionCounts]
     canary_share: float
+    generation: int
     verdict: Verdict | None = None
     requests: int = 0
     unanswered: int = 0
@@ -140,7 +145,7 @@ class Reporting(Protocol):
     """
 
     def report(self, claim: str) -> Report | None:
-        """What was counted until a moment ago; None when the endpoint does not answer, or has ended."""
+        """What was counted until a moment ago, within 2 s; None when the endpoint does not answer, or has ended."""
 
 
 class PredictedRow(TypedDict):

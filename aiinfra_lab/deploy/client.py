@@ -64,6 +64,7 @@ def report(url: str) -> Report | None:
     return Report(
         versions=msgspec.convert(status["versions"], dict[str, VersionCounts]),
         canary_share=status["canary_share"],
+        generation=status["generation"],
         verdict=Verdict(verdict["state"], tuple(verdict["reasons"])) if verdict else None,
         requests=verdict["requests"] if verdict else 0,
         unanswered=verdict.get("unanswered", 0) if verdict else 0,  # an endpoint may run since an earlier version

@@ -14,7 +14,7 @@ from ..errors import LabError
 from ..store import Event, Record, open_store, update
 from .base import Report, Reporting, Target
 from .desired_state import without_canary
-from .record import EndpointRecord, Rollback
+from .record import EndpointRecord, Rollback, Verdict
 
 Stored = Record[EndpointRecord]
 
@@ -25,35 +25,34 @@ def bring_in(record: Stored, target: Target) -> Stored:
     A rollback that the target has carried out is written once, with its event. Where nothing can be written, the answer
     is the same, and whoever looks next writes it.
     """
+    if not isinstance(target, Reporting):
+        return record
     try:
-        report, is_of_canary = _ask(record, target)
+        report = target.report(record.body.job)
     except LabError:  # what is known of it is what was written last
         return record
     if report is None:
         return record
-    record = _with_counts(record, report, is_of_canary=is_of_canary)
-    lost = _rollback(record.body, report) if is_of_canary else None
+    asked = record.body
+    record = _with_counts(record, report)
+    # Somebody may have asked for something else since: then the report is on what was served before.
+    lost = _rollback(record.body, report) if record.body.generation == asked.generation else None
     return _with_rollback(record, lost, target) if lost else record
 
 
-def _ask(record: Stored, target: Target) -> tuple[Report | None, bool]:
-    """The report, and whether its verdict is on the record's canary."""
-    if not isinstance(target, Reporting):
-        return None, False
-    # Asked before the report: a verdict on the canary before must not be taken for one on this.
-    is_current = bool(record.body.canary) and target.serving(record.body.job).generation == record.body.generation
-    return target.report(record.body.job), is_current
+def verdict_on(body: EndpointRecord, report: Report) -> Verdict | None:
+    """The report's verdict on the record's canary; None while it is still of another generation."""
+    return report.verdict if body.canary and report.generation == body.generation else None
 
 
-def _with_counts(record: Stored, report: Report, *, is_of_canary: bool) -> Stored:
+def _with_counts(record: Stored, report: Report) -> Stored:
     def change(body: EndpointRecord) -> EndpointRecord | None:
         if body.job != record.body.job or not body.is_open:
             return None
         versions = dict(report.versions) or body.versions
         count = sum(counts.rows for counts in versions.values())
         new = replace(body, versions=versions, count=count, log_lost_rows=report.log_lost_rows)
-        if is_of_canary and body.generation == record.body.generation:
-            new = replace(new, verdict=report.verdict or body.verdict)
+        new = replace(new, verdict=verdict_on(body, report) or body.verdict)
         return new if new != body else None
 
     try:
@@ -64,7 +63,7 @@ def _with_counts(record: Stored, report: Report, *, is_of_canary: bool) -> Store
 
 def _rollback(body: EndpointRecord, report: Report) -> Rollback | None:
     """The rollback that a report shows: a broken rule, and a canary that gets nothing any more."""
-    verdict = report.verdict
+    verdict = verdict_on(body, report)
     if not (body.canary and body.champion and verdict and verdict.state == "breach" and not report.canary_share):
         return None
     return Rollback(body.canary, "; ".join(verdict.reasons), time.time(), "rule")

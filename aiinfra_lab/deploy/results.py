@@ -17,6 +17,7 @@ from .base import PredictedRow, Reporting, Serving, State
 from .desired_state import NO_CHAMPION
 from .lifecycle import target_of
 from .record import EndpointRecord, Verdict, VersionCounts
+from .reports import verdict_on
 from .server.counts import Counts
 
 __all__ = ["Endpoint", "Load", "Log", "Served", "endpoint"]
@@ -225,7 +226,7 @@ class _Seen:
             seen,
             canary_share=report.canary_share,
             versions=report.versions or self.versions,
-            verdict=report.verdict or self.verdict,
+            verdict=verdict_on(record.body, report) or self.verdict,
             log_lost_rows=report.log_lost_rows,
         )
 

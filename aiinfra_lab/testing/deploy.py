@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from ..deploy import client, desired_state
+from ..deploy import client, desired_state, lifecycle
 from ..deploy.base import LIVE, Claim, Paced, PredictedRow, PredictionLog, Report, Reporting, Serving, Target
 from ..deploy.desired_state import ServeRequest
 from ..deploy.record import EndpointRecord
@@ -269,6 +269,42 @@ class ReportingContract(_Endpoints):
 
         until(rolled_back, Unavailable("it keeps a bad canary", "look at its output"), within_s=MOST_S)
         assert answering(url, row, 20) == {versions[0]: 20}
+
+    @pytest.fixture
+    def rolled_back(self, target: Target, halved: Halved, row: dict[str, object]) -> Record[EndpointRecord]:
+        """An endpoint whose canary has lost its traffic, as whoever observes it writes that down."""
+        url = halved("p95_ms > 0.00001")
+
+        def seen() -> Record[EndpointRecord] | None:
+            answering(url, row, 20)
+            [(record, _)] = lifecycle.observe_all([lifecycle.find(NAME)], target)
+            return record if record.body.rolled_back else None
+
+        return until(seen, Unavailable("nobody learns of its rollback", "look at its reports"), within_s=MOST_S)
+
+    def test_a_rollback_by_the_rule_gets_into_the_record(
+        self, rolled_back: Record[EndpointRecord], versions: tuple[str, str]
+    ) -> None:
+        body = rolled_back.body
+        assert body.rolled_back
+        assert (body.champion, body.canary) == (versions[0], None)
+        assert (body.rolled_back.model, body.rolled_back.by) == (versions[1], "rule")
+
+    def test_a_verdict_on_an_earlier_canary_is_not_reported_as_one_on_the_next(
+        self, target: Target, rolled_back: Record[EndpointRecord], versions: tuple[str, str]
+    ) -> None:
+        record = change(rolled_back, target, ServeRequest(versions[1], 0.5, parse_bounds("p95_ms > 60000")))
+        generation = served(target, record.body.job, record.body.generation).generation
+
+        def is_current() -> bool:
+            report = self.report(target, record.body.job)
+            if report is None or report.generation != generation:
+                return False
+            # Nothing was sent since it began, so that no verdict can be its own.
+            assert report.verdict is None or report.verdict.state != "breach"
+            return True
+
+        until(is_current, Unavailable(f"it never reports on {generation}", "look at its reports"), within_s=MOST_S)
 
     def test_what_has_ended_or_never_was_reports_nothing(self, target: Target, started: Record[EndpointRecord]) -> None:
         target.stop(started.body.job, MOST_S)

@@ -7,7 +7,7 @@ import pytest
 
 from aiinfra_lab import cost, deploy, nouns
 from aiinfra_lab.deploy.record import EndpointRecord
-from aiinfra_lab.errors import Conflict, Denied
+from aiinfra_lab.errors import Conflict, Denied, Failed
 from aiinfra_lab.store import open_store
 
 from .conftest import DF, ROW
@@ -93,6 +93,21 @@ def test_a_verdict_on_the_canary_before_is_none_on_the_next(service, register):
     service.break_rule()
     assert (deploy.show("delay").canary, stored().rolled_back, stored().verdict) == ("models:delay@3", None, None)
     assert rollbacks() == []
+
+
+def test_counts_that_come_late_roll_back_no_canary_that_began_since(service, register, monkeypatch):
+    register(3)
+    service.break_rule()
+    late = importlib.import_module("far_target").FarCounting.report
+    old = late(None, stored().job)
+    deploy.show("delay")
+    deploy.start("delay", model="models:delay@3", canary="10%", rollback_if="errors > 1%")
+    with monkeypatch.context() as patch:
+        patch.setattr("far_target.FarCounting.report", lambda *_: old)
+        assert (deploy.show("delay").canary, stored().rolled_back, stored().verdict) == ("models:delay@3", None, None)
+        with pytest.raises(Failed, match="of an earlier change") as problem:
+            deploy.promote("delay")
+    assert (problem.value.fix, len(rollbacks())) == ("repeat in a moment", 1)
 
 
 def test_where_nothing_can_be_written_the_answer_comes_all_the_same(service, monkeypatch):
