@@ -27,17 +27,17 @@ def versions(register):
 
 
 class TestLocal(DeployTargetContract):
-    pass
+    on = "local"
 
 
 class TestLocalCapabilities(ReportingContract, PredictionLogContract):
-    pass
+    on = "local"
 
 
 def started(target, model):
     """The claim of an endpoint that serves the model."""
     claim = target.claim("delay", None)
-    target.apply(claim.id, endpoint(claim, model).body.desired)
+    target.apply(claim.id, endpoint(claim, model, "local").body.desired)
     served(target, claim.id, 1)
     return claim.id
 

@@ -33,12 +33,21 @@ def module(monkeypatch, name):
 
 
 def test_a_target_may_not_count_nothing(far, started, monkeypatch):
-    monkeypatch.setattr(suites, "MOST_S", 0.2)
+    monkeypatch.setattr(ReportingContract, "patience_s", 0.2)
     monkeypatch.setattr(far.Service, "count", lambda *_: None)
     with pytest.raises(Unavailable, match="never counted"):
         ReportingContract().test_rows_are_counted_and_not_only_requests(
             far.FarCounting(settings()), started, VERSIONS, ROW
         )
+
+
+def test_an_end_is_given_the_time_that_the_target_says_and_else_that_of_the_suite(far, started, monkeypatch):
+    given, suite = [], ReportingContract()
+    monkeypatch.setattr(far.Far, "stop", lambda *how: given.append(how[-1]))
+    suite.patience_s = 90.0
+    suite.stop(far.FarCounting(settings()), started.body.job)
+    suite.stop(far.Far(settings()), started.body.job)
+    assert given == [5.0, 90.0]
 
 
 def test_a_target_may_not_report_what_has_ended(far, started, monkeypatch):
