@@ -75,8 +75,7 @@ def observe_all(records: Sequence[Stored], target: Target | None = None) -> list
 
 
 def _with_report(record: Stored, state: State | LabError, target: Target | None) -> Stored:
-    # A job of ours is our own server, which writes what it does into the record by itself.
-    is_asked = isinstance(state, State) and state.is_live and not state.job
+    is_asked = isinstance(state, State) and state.is_live and not record.body.is_ours
     return reports.bring_in(record, target or target_of(record)) if is_asked else record
 
 

@@ -183,7 +183,7 @@ def _span(record: Record[EndpointRecord], span: EndpointSpan, ended_at: float, *
         started_at=span.started_at,
         ended_at=ended_at,
         is_live=is_live,
-        on_machine=record.body.on == "local",
+        on_machine=record.body.is_ours,
         rows=span.count,
         busy_s=span.busy_ms / 1000,
         counted_at=record.updated_at if is_live else None,

@@ -170,6 +170,11 @@ class EndpointRecord(Body, frozen=True, kw_only=True):
         return not self.outcome
 
     @property
+    def is_ours(self) -> bool:
+        """Whether our own server serves it, which writes what it counts, judges and rolls back in here by itself."""
+        return self.on == "local"
+
+    @property
     def desired(self) -> DesiredState:
         """What it is to serve."""
         return DesiredState(self.champion, self.canary, self.share, self.salt, self.rollback_if, self.generation)

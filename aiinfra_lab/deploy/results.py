@@ -206,12 +206,12 @@ class _Seen:
             return replace(written, notes=(_unasked(state),))
         written = replace(written, word=state.word, notes=tuple(_state_notes(state)))
         try:
-            return written._asked(record, is_ours=bool(state.job)) if state.is_live else written
+            return written._asked(record) if state.is_live else written
         except LabError as problem:  # the others of a list are shown all the same
             return replace(written, notes=(*written.notes, _unasked(problem)))
 
-    def _asked(self, record: Record[EndpointRecord], *, is_ours: bool) -> _Seen:
-        """With what the endpoint itself answers. is_ours: whether our own server does it."""
+    def _asked(self, record: Record[EndpointRecord]) -> _Seen:
+        """With what the endpoint itself answers."""
         target = target_of(record)
         now = target.serving(record.body.job)
         # A process runs some time before it has loaded its versions: nobody can ask it for a prediction yet.
@@ -220,7 +220,7 @@ class _Seen:
         if not isinstance(target, Reporting):
             return replace(seen, notes=(*seen.notes, f"{record.body.on} counts no requests by version"))
         # What another's target reports stands in the record since it was observed; our server writes its own later.
-        if not is_ours or (report := target.report(record.body.job)) is None:
+        if not record.body.is_ours or (report := target.report(record.body.job)) is None:
             return seen
         return replace(
             seen,

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from aiinfra_lab import cost, deploy, nouns
+from aiinfra_lab.deploy.base import State
 from aiinfra_lab.deploy.record import EndpointRecord
 from aiinfra_lab.errors import Conflict, Denied, Failed
 from aiinfra_lab.store import open_store
@@ -48,6 +49,14 @@ def test_its_counts_are_written_by_whoever_looks_and_stay_after_its_end(service)
     deploy.get("delay").predict([ROW])
     assert deploy.stop("delay").count == 4
     assert cost.show("deploy:delay").predictions == 4
+
+
+def test_one_that_runs_as_a_job_of_ours_is_asked_for_its_report_all_the_same(service, monkeypatch):
+    monkeypatch.setattr("far_target.Far.observe", lambda _, claims: {one: State("running", job=one) for one in claims})
+    deploy.get("delay").predict([ROW] * 3)
+    assert (deploy.show("delay").count, stored().count) == (3, 3)
+    service.break_rule()
+    assert (deploy.show("delay").canary, len(rollbacks())) == (None, 1)
 
 
 def test_a_look_that_finds_nothing_new_writes_nothing(service):
