@@ -97,7 +97,7 @@ class Target(Protocol):
         """
 
     def observe(self, claims: Sequence[str]) -> Mapping[str, State]:
-        """How these are, in as few questions as possible. A claim that nothing is known of is lost.
+        """How these are, in as few questions as possible; within 10 s. A claim that nothing is known of is lost.
 
         Unavailable when the target cannot be asked.
         """

@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 from msgspec.structs import replace
@@ -23,6 +24,7 @@ from ..resolve import resolve
 from ..store import Event, LoggedEvent, Record, open_store, update
 from ..units import show_duration
 from . import desired_state, reports
+from .asking import TARGET_S, side_by_side
 from .base import Reporting, Serving, State, Target
 from .desired_state import ServeRequest
 from .record import DesiredState, EndpointRecord
@@ -71,23 +73,30 @@ def observe_all(records: Sequence[Stored], target: Target | None = None) -> list
 
     target: where all of them run, for whoever has it already.
     """
-    return [(_with_report(record, state, target), state) for record, state in _states(records, target)]
-
-
-def _with_report(record: Stored, state: State | LabError, target: Target | None) -> Stored:
-    is_asked = isinstance(state, State) and state.is_live and not record.body.is_ours
-    return reports.bring_in(record, target or target_of(record)) if is_asked else record
+    found = _states(records, target)
+    live = [record for record, state in found if isinstance(state, State) and state.is_live]
+    reported = reports.bring_in([(record, target or target_of(record)) for record in live if not record.body.is_ours])
+    return [(reported.get(record.name, record), state) for record, state in found]
 
 
 def _states(records: Sequence[Stored], target: Target | None) -> list[tuple[Stored, State | LabError]]:
     """Each with its state, or with why its target cannot be asked; ends that are found are written down."""
     # One question for each target: a workspace may list many endpoints, and a cloud answers for all at once.
     asked: dict[str, State | LabError] = {}
-    for on in {record.body.on for record in records if record.body.is_open}:
-        asked |= _ask(on, [record for record in records if record.body.is_open and record.body.on == on], target)
+    by_target: dict[str, list[Stored]] = {}
+    for record in records:
+        if record.body.is_open:
+            by_target.setdefault(record.body.on, []).append(record)
+    questions = {on: partial(_ask, on, those, target) for on, those in by_target.items()}
+    for on, states in side_by_side("observe", questions, TARGET_S).items():
+        asked |= dict.fromkeys(_names(by_target[on]), states) if isinstance(states, LabError) else states
     found = [(record, asked.get(record.name) or _final(record.body)) for record in records]
     ended = _written(_with_end(record, state) for record, state in found if _has_ended(record, state))
     return [(ended.get(record.name, record), state) for record, state in found]
+
+
+def _names(records: Iterable[Stored]) -> list[str]:
+    return [record.name for record in records]
 
 
 def observe(record: Stored, target: Target | None = None) -> tuple[Stored, State]:
@@ -99,11 +108,8 @@ def observe(record: Stored, target: Target | None = None) -> tuple[Stored, State
 
 
 def _ask(on: str, records: Sequence[Stored], target: Target | None) -> dict[str, State | LabError]:
-    try:
-        target = target or make("deploy.target", on)
-        states = target.observe([record.body.job for record in records])
-    except LabError as problem:
-        return {record.name: problem for record in records}
+    target = target or make("deploy.target", on)
+    states = target.observe([record.body.job for record in records])
     return {record.name: _as_requested(record.body, states.get(record.body.job, State("lost"))) for record in records}
 
 
@@ -312,7 +318,7 @@ def request_stop(record: Stored) -> Stored:
 
     def change(body: EndpointRecord) -> EndpointRecord | None:
         is_new = body.is_open and body.job == record.body.job and body.stop_requested_at is None
-        return replace(body, stop_requested_at=time.time()) if is_new else None
+        return replace(reports.counted(body, record.body), stop_requested_at=time.time()) if is_new else None
 
     with contextlib.suppress(Denied, Unavailable):
         return update(open_store(), EndpointRecord, record.name, change, event)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from ..errors import LabError
@@ -13,6 +14,7 @@ from ..store import Record
 from ..units import show_share
 from ..uris import Uri
 from . import client, versions
+from .asking import side_by_side
 from .base import PredictedRow, Reporting, Serving, State
 from .desired_state import NO_CHAMPION
 from .lifecycle import target_of
@@ -20,7 +22,7 @@ from .record import EndpointRecord, Verdict, VersionCounts
 from .reports import verdict_on
 from .server.counts import Counts
 
-__all__ = ["Endpoint", "Load", "Log", "Served", "endpoint"]
+__all__ = ["Endpoint", "Load", "Log", "Served", "endpoint", "endpoints"]
 
 
 @dataclass(frozen=True)
@@ -159,12 +161,21 @@ class Log(Result):
 
 
 def endpoint(record: Record[EndpointRecord], state: State | LabError, *notes: str) -> Endpoint:
-    """The endpoint of a record: asked itself while it lives, else as its record was written last.
+    """One endpoint, see `endpoints`, with what else there is to say of it."""
+    [(_, seen)] = _seen([(record, state)])
+    return _endpoint(record, seen, notes)
 
-    state: or why its target cannot be asked
+
+def endpoints(observed: Iterable[tuple[Record[EndpointRecord], State | LabError]]) -> list[Endpoint]:
+    """The endpoints of records: asked themselves while they live, else as their records were written last.
+
+    observed: each with its state, or with why its target cannot be asked
     """
+    return [_endpoint(record, seen) for record, seen in _seen(observed)]
+
+
+def _endpoint(record: Record[EndpointRecord], seen: _Seen, notes: Iterable[str] = ()) -> Endpoint:
     body = record.body
-    seen = _Seen.of(record, state)
     served = tuple(_served(body, uri, seen.versions[uri], seen.canary_share) for uri in _newest_first(seen.versions))
     verdict = seen.verdict
     return Endpoint(
@@ -199,18 +210,15 @@ class _Seen:
     notes: tuple[str, ...]
 
     @classmethod
-    def of(cls, record: Record[EndpointRecord], state: State | LabError) -> _Seen:
+    def written(cls, record: Record[EndpointRecord], state: State | LabError) -> _Seen:
+        """As far as it is told without asking the endpoint."""
         body = record.body
         written = cls("cannot tell", "", body.desired.canary_share, body.versions, body.verdict, body.log_lost_rows, ())
         if isinstance(state, LabError):
             return replace(written, notes=(_unasked(state),))
-        written = replace(written, word=state.word, notes=tuple(_state_notes(state)))
-        try:
-            return written._asked(record) if state.is_live else written
-        except LabError as problem:  # the others of a list are shown all the same
-            return replace(written, notes=(*written.notes, _unasked(problem)))
+        return replace(written, word=state.word, notes=tuple(_state_notes(state)))
 
-    def _asked(self, record: Record[EndpointRecord]) -> _Seen:
+    def asked(self, record: Record[EndpointRecord]) -> _Seen:
         """With what the endpoint itself answers."""
         target = target_of(record)
         now = target.serving(record.body.job)
@@ -229,6 +237,26 @@ class _Seen:
             verdict=verdict_on(record.body, report) or self.verdict,
             log_lost_rows=report.log_lost_rows,
         )
+
+
+def _seen(
+    observed: Iterable[tuple[Record[EndpointRecord], State | LabError]],
+) -> list[tuple[Record[EndpointRecord], _Seen]]:
+    """What is known of each; those that live are asked side by side."""
+    written = {record.name: (record, state, _Seen.written(record, state)) for record, state in observed}
+    live = {
+        name: partial(seen.asked, record)
+        for name, (record, state, seen) in written.items()
+        if isinstance(state, State) and state.is_live
+    }
+    answers = side_by_side("serving", live)
+    found = []
+    for name, (record, _, seen) in written.items():
+        answer = answers.get(name, seen)
+        if isinstance(answer, LabError):  # the others of a list are shown all the same
+            answer = replace(seen, notes=(*seen.notes, _unasked(answer)))
+        found.append((record, answer))
+    return found
 
 
 def _unasked(problem: LabError) -> str:

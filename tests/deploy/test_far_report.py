@@ -1,13 +1,15 @@
 """What another package's target counts, judges and rolls back stands in the endpoint's record, as the local one's."""
 
 import importlib
+import threading
 from pathlib import Path
 
 import pytest
 
 from aiinfra_lab import cost, deploy, nouns
+from aiinfra_lab.deploy import asking, reports
 from aiinfra_lab.deploy.base import State
-from aiinfra_lab.deploy.record import EndpointRecord
+from aiinfra_lab.deploy.record import EndpointRecord, Verdict
 from aiinfra_lab.errors import Conflict, Denied, Failed
 from aiinfra_lab.store import open_store
 
@@ -65,6 +67,36 @@ def test_a_look_that_finds_nothing_new_writes_nothing(service):
     before = open_store().get(EndpointRecord, "delay").rev
     deploy.show("delay"), deploy.ls(), nouns.find("deploy").watched()
     assert open_store().get(EndpointRecord, "delay").rev == before
+
+
+def test_looks_at_a_busy_one_show_its_counts_and_do_not_write_each_time(service):
+    service.count(ONE, [("0", ROW)], 0.1)
+    deploy.show("delay")
+    before = open_store().get(EndpointRecord, "delay").rev
+    for count in range(2, 5):
+        service.count(ONE, [("0", ROW)], 0.1)
+        assert (deploy.show("delay").count, deploy.ls()[0].count) == (count, count)
+    assert open_store().get(EndpointRecord, "delay").rev == before
+    service.verdict = Verdict("ok")
+    deploy.show("delay")
+    assert (stored().verdict, stored().count) == (Verdict("ok"), 4)
+
+
+def test_counts_are_written_again_after_a_while(service, monkeypatch):
+    service.count(ONE, [("0", ROW)], 0.1)
+    deploy.show("delay")
+    monkeypatch.setattr(reports, "WRITE_S", 0.0)
+    service.count(ONE, [("0", ROW)], 0.1)
+    deploy.show("delay")
+    assert stored().count == 2
+
+
+def test_one_whose_counts_hang_keeps_nobody_waiting(service, monkeypatch):
+    over = threading.Event()
+    monkeypatch.setattr(asking, "ENDPOINT_S", 0.2)
+    monkeypatch.setattr("far_target.FarCounting.report", lambda *_: over.wait(60))
+    assert deploy.show("delay").state == "running"
+    over.set()
 
 
 def test_a_rollback_that_it_did_is_written_once_with_its_event(service):
