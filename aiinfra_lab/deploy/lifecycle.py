@@ -251,7 +251,10 @@ def wait(record: Stored, before: DesiredState | None = None) -> Stored:
 
 
 def _with_url(name: str, url: str) -> Stored:
-    """The record, with the address that the endpoint was found at."""
+    """The record, with the address that the endpoint was found at; with none, unwritten, where it cannot be asked."""
+    if not url:
+        record = find(name)
+        return record.of(replace(record.body, url=""))
     return update(open_store(), EndpointRecord, name, lambda body: replace(body, url=url) if url != body.url else None)
 
 

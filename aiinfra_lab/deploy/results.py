@@ -181,7 +181,7 @@ def _endpoint(record: Record[EndpointRecord], seen: _Seen, notes: Iterable[str] 
     return Endpoint(
         uri=record.uri,
         state=seen.word,
-        url=seen.url or body.url,
+        url=body.url if seen.url is None else seen.url,
         champion=body.champion,
         canary=body.canary,
         canary_share=seen.canary_share,
@@ -199,10 +199,10 @@ def _endpoint(record: Record[EndpointRecord], seen: _Seen, notes: Iterable[str] 
 
 @dataclass(frozen=True)
 class _Seen:
-    """What is known of an endpoint at this moment, from itself or from its record."""
+    """What is known of an endpoint at this moment, from itself or from its record. url: None when it was not asked."""
 
     word: str
-    url: str
+    url: str | None
     canary_share: float
     versions: Mapping[str, VersionCounts]
     verdict: Verdict | None
@@ -213,7 +213,9 @@ class _Seen:
     def written(cls, record: Record[EndpointRecord], state: State | LabError) -> _Seen:
         """As far as it is told without asking the endpoint."""
         body = record.body
-        written = cls("cannot tell", "", body.desired.canary_share, body.versions, body.verdict, body.log_lost_rows, ())
+        written = cls(
+            "cannot tell", None, body.desired.canary_share, body.versions, body.verdict, body.log_lost_rows, ()
+        )
         if isinstance(state, LabError):
             return replace(written, notes=(_unasked(state),))
         return replace(written, word=state.word, notes=tuple(_state_notes(state)))
@@ -307,11 +309,15 @@ def _state_notes(state: State) -> Iterator[str]:
     if state.restarts:
         how_often = "once" if state.restarts == 1 else f"{state.restarts} times"
         yield f"its process died and was started again {how_often}"
+    elif state.is_live and state.detail:
+        yield f"it is {state.word}: {state.detail}"
     if state.word in ("lost", "failed"):
         yield "its process is gone: `%deploy log` says more, `%deploy start` brings it back"
 
 
 def _serving_notes(body: EndpointRecord, now: Serving) -> Iterator[str]:
+    if now.generation and not now.url:
+        yield "it cannot be asked from here: use it where it runs, or start one here by another name"
     if now.problem and now.problem != body.problem:
         yield _one_line(now.problem)
 
