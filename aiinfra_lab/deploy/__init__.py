@@ -89,7 +89,7 @@ def ls() -> Listing:
     """List the endpoints, newest first."""
     records = open_store().list(EndpointRecord, skip_unreadable=True)
     records = sorted(records, key=lambda record: record.body.started_at, reverse=True)
-    found = [results.endpoint(record, state) for record, state in lifecycle.observe_all(records)]
+    found = results.endpoints(lifecycle.observe_all(records))
     header = ("uri", "state", "champion", "canary", "count", "url")
     empty = "there is none yet: `%deploy start NAME --model models:NAME@N`"
     return Listing("deploy", tuple(found), header, empty)

@@ -39,6 +39,9 @@ def _admitted_by_rule(record: Record[EndpointRecord], canary: str) -> str:
     report = target.report(record.body.job) if isinstance(target, Reporting) else None
     if report is None or report.verdict is None:
         return ""
+    if report.generation != record.body.generation:
+        what = f"the rule of {record.name} cannot tell: what was counted is of an earlier change"
+        raise Failed(what, "repeat in a moment")
     if report.verdict.state == "breach":
         raise Failed(
             f"{canary} breaks its rule: {'; '.join(report.verdict.reasons)}",

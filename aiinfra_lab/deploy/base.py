@@ -47,7 +47,8 @@ class State:
     """How what was claimed is at this moment; `running` although it may not serve yet.
 
     restarts: how often it came back after it had died. detail: more about it, briefly. ended_at: epoch seconds of
-    its last sign of life, when it has ended and that is known. job: the id of the job of ours that does it, if any.
+    its last sign of life, when it has ended and that is known. job: the id of the job that runs it, where
+    that is one of this workspace; a target that is `Reporting` is asked for its reports all the same.
     """
 
     word: Word
@@ -96,7 +97,7 @@ class Target(Protocol):
         """
 
     def observe(self, claims: Sequence[str]) -> Mapping[str, State]:
-        """How these are, in as few questions as possible. A claim that nothing is known of is lost.
+        """How these are, in as few questions as possible; within 10 s. A claim that nothing is known of is lost.
 
         Unavailable when the target cannot be asked.
         """
@@ -119,12 +120,17 @@ class Target(Protocol):
 class Report:
     """What a live endpoint counted since it was started, by version, and how its rule is judged.
 
+    generation: the one of the desired state that the verdict, its counts and canary_share belong to, be it served any
+    more or not. Counts that come late keep the generation that they were taken of: a verdict on an earlier canary must
+    not carry the generation of the next. Only a verdict of the record's own generation is acted on.
+
     requests: those that the rule has judged by; of several bounds, the one counts that has seen the fewest. A latency
     is judged by the requests that got a score. unanswered: the canary's requests that got none.
     """
 
     versions: Mapping[str, VersionCounts]
     canary_share: float
+    generation: int
     verdict: Verdict | None = None
     requests: int = 0
     unanswered: int = 0
@@ -140,7 +146,7 @@ class Reporting(Protocol):
     """
 
     def report(self, claim: str) -> Report | None:
-        """What was counted until a moment ago; None when the endpoint does not answer, or has ended."""
+        """What was counted until a moment ago, within 2 s; None when the endpoint does not answer, or has ended."""
 
 
 class PredictedRow(TypedDict):

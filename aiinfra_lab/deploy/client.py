@@ -28,7 +28,9 @@ def ask(url: str, path: str, body: object = None, timeout_s: float = 10.0) -> tu
     parts = urlsplit(url)
     connect = _CONNECTIONS.get(parts.scheme)
     if connect is None:
-        raise Unavailable(f"the endpoint has no address yet ({url!r})", "look with `%deploy show NAME`")
+        raise Unavailable(
+            f"the endpoint has no address that can be asked from here ({url!r})", "look with `%deploy show NAME`"
+        )
     # NaN and Infinity are no JSON, and Python would write them all the same.
     try:
         data = None if body is None else json.dumps(body, allow_nan=False)
@@ -50,20 +52,21 @@ def ask(url: str, path: str, body: object = None, timeout_s: float = 10.0) -> tu
 
 
 def readiness(url: str) -> dict[str, Any] | None:
-    """What our server reports of its readiness; None when it does not answer."""
-    answer: dict[str, Any] | None = _quietly(url, "/readyz")
-    return answer
+    """What our server reports of its readiness; None when nobody answers, and nothing when somebody else does."""
+    answer = _quietly(url, "/readyz")
+    return answer if isinstance(answer, dict) or answer is None else {}
 
 
-def report(url: str) -> Report | None:
-    """What our server has counted; None when it does not answer."""
+def report(url: str, claim: str) -> Report | None:
+    """What our server has counted; None when it does not answer, or one that serves another claim does."""
     status = _quietly(url, "/status")
-    if status is None:
+    if not isinstance(status, dict) or status.get("claim") != claim:
         return None
     verdict = status["verdict"]
     return Report(
         versions=msgspec.convert(status["versions"], dict[str, VersionCounts]),
         canary_share=status["canary_share"],
+        generation=status["generation"],
         verdict=Verdict(verdict["state"], tuple(verdict["reasons"])) if verdict else None,
         requests=verdict["requests"] if verdict else 0,
         unanswered=verdict.get("unanswered", 0) if verdict else 0,  # an endpoint may run since an earlier version

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 from msgspec.structs import replace
@@ -23,6 +25,7 @@ from ..resolve import resolve
 from ..store import Event, LoggedEvent, Record, open_store, update
 from ..units import show_duration
 from . import desired_state, reports
+from .asking import TARGET_S, side_by_side
 from .base import Reporting, Serving, State, Target
 from .desired_state import ServeRequest
 from .record import DesiredState, EndpointRecord
@@ -32,6 +35,8 @@ READY_S = 60.0
 STOP_S = 20.0
 
 Stored = Record[EndpointRecord]
+
+_log = logging.getLogger(__name__)
 
 
 class Overtaken(Conflict):
@@ -71,24 +76,30 @@ def observe_all(records: Sequence[Stored], target: Target | None = None) -> list
 
     target: where all of them run, for whoever has it already.
     """
-    return [(_with_report(record, state, target), state) for record, state in _states(records, target)]
-
-
-def _with_report(record: Stored, state: State | LabError, target: Target | None) -> Stored:
-    # A job of ours is our own server, which writes what it does into the record by itself.
-    is_asked = isinstance(state, State) and state.is_live and not state.job
-    return reports.bring_in(record, target or target_of(record)) if is_asked else record
+    found = _states(records, target)
+    live = [record for record, state in found if isinstance(state, State) and state.is_live]
+    reported = reports.bring_in([(record, target or target_of(record)) for record in live if not record.body.is_ours])
+    return [(reported.get(record.name, record), state) for record, state in found]
 
 
 def _states(records: Sequence[Stored], target: Target | None) -> list[tuple[Stored, State | LabError]]:
     """Each with its state, or with why its target cannot be asked; ends that are found are written down."""
     # One question for each target: a workspace may list many endpoints, and a cloud answers for all at once.
     asked: dict[str, State | LabError] = {}
-    for on in {record.body.on for record in records if record.body.is_open}:
-        asked |= _ask(on, [record for record in records if record.body.is_open and record.body.on == on], target)
+    by_target: dict[str, list[Stored]] = {}
+    for record in records:
+        if record.body.is_open:
+            by_target.setdefault(record.body.on, []).append(record)
+    questions = {on: partial(_ask, on, those, target) for on, those in by_target.items()}
+    for on, states in side_by_side("observe", questions, TARGET_S).items():
+        asked |= dict.fromkeys(_names(by_target[on]), states) if isinstance(states, LabError) else states
     found = [(record, asked.get(record.name) or _final(record.body)) for record in records]
     ended = _written(_with_end(record, state) for record, state in found if _has_ended(record, state))
     return [(ended.get(record.name, record), state) for record, state in found]
+
+
+def _names(records: Iterable[Stored]) -> list[str]:
+    return [record.name for record in records]
 
 
 def observe(record: Stored, target: Target | None = None) -> tuple[Stored, State]:
@@ -100,11 +111,8 @@ def observe(record: Stored, target: Target | None = None) -> tuple[Stored, State
 
 
 def _ask(on: str, records: Sequence[Stored], target: Target | None) -> dict[str, State | LabError]:
-    try:
-        target = target or make("deploy.target", on)
-        states = target.observe([record.body.job for record in records])
-    except LabError as problem:
-        return {record.name: problem for record in records}
+    target = target or make("deploy.target", on)
+    states = target.observe([record.body.job for record in records])
     return {record.name: _as_requested(record.body, states.get(record.body.job, State("lost"))) for record in records}
 
 
@@ -246,7 +254,10 @@ def wait(record: Stored, before: DesiredState | None = None) -> Stored:
 
 
 def _with_url(name: str, url: str) -> Stored:
-    """The record, with the address that the endpoint was found at."""
+    """The record, with the address that the endpoint was found at; with none, unwritten, where it cannot be asked."""
+    if not url:
+        record = find(name)
+        return record.of(replace(record.body, url=""))
     return update(open_store(), EndpointRecord, name, lambda body: replace(body, url=url) if url != body.url else None)
 
 
@@ -300,8 +311,17 @@ def end(record: Stored) -> Stored:
         return record
     record = request_stop(record) if state.is_live else record
     # Also when it was found dead: its target may be about to bring it back.
-    target.stop(record.body.job, Patience.of(target, "ended", STOP_S).within_s)
+    target.stop(record.body.job, _ended_within_s(target))
     return update(open_store(), EndpointRecord, record.name, lambda body: _stopped(body, state))
+
+
+def _ended_within_s(target: Target) -> float:
+    """How long its end may take; what a target says of that wrongly keeps nothing running."""
+    try:
+        return Patience.of(target, "ended", STOP_S).within_s
+    except LabError as problem:
+        _log.warning("%s; fix: %s", problem.what, problem.fix)
+        return STOP_S
 
 
 def request_stop(record: Stored) -> Stored:
@@ -313,7 +333,7 @@ def request_stop(record: Stored) -> Stored:
 
     def change(body: EndpointRecord) -> EndpointRecord | None:
         is_new = body.is_open and body.job == record.body.job and body.stop_requested_at is None
-        return replace(body, stop_requested_at=time.time()) if is_new else None
+        return replace(reports.counted(body, record.body), stop_requested_at=time.time()) if is_new else None
 
     with contextlib.suppress(Denied, Unavailable):
         return update(open_store(), EndpointRecord, record.name, change, event)
@@ -333,7 +353,7 @@ def _stopped(body: EndpointRecord, before: State) -> EndpointRecord | None:
 def _give_up(record: Stored, target: Target) -> None:
     """End what cannot serve anything."""
     with contextlib.suppress(LabError):  # why it cannot serve is what the caller raises
-        target.stop(record.body.job, Patience.of(target, "ended", STOP_S).within_s)
+        target.stop(record.body.job, _ended_within_s(target))
     update(open_store(), EndpointRecord, record.name, lambda body: _stopped(body, State("stopping")))
 
 

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ..errors import Failed, NotFound, UsageProblem, did_you_mean
+from ..errors import Failed, NotFound, Unavailable, UsageProblem, did_you_mean
 from ..features.contract import ROW_ID, Columns
 from ..show import Card, LiveFrame
 from ..store import Event, Record, open_store
@@ -27,6 +27,8 @@ def run(record: Record[EndpointRecord], rows: object, rate: float, for_s: float,
     """Send the rows, commit the event that says so, and return what came back. Failed when no row got a score."""
     from .. import features
 
+    if not record.body.url:
+        raise Unavailable(f"{record.name} cannot be asked from here", "run it from the folder where it was started")
     _within("--rate", rate, 1e-3, MOST_RATE, "requests a second")
     _within("--batch", batch, 1, MOST_BATCH, "rows a request")
     if for_s > MOST_S:

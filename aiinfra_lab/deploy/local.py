@@ -44,7 +44,9 @@ class Local:
         return Claim(job.name, (job, *died), chosen, str(self.home / "deploy" / name / "log"))
 
     def apply(self, claim: str, desired: DesiredState) -> None:
-        jobs.launch()  # the job was committed with the record, and its process reads the desired state there
+        job = _poll(claim)
+        if job is None or job.is_here:
+            jobs.launch()  # the job was committed with the record, and its process reads the desired state there
 
     def observe(self, claims: Sequence[str]) -> Mapping[str, State]:
         # One question for all that may live; those that ended are asked for one by one, until their end is written.
@@ -54,12 +56,10 @@ class Local:
         return {claim: _state(jobs.close_unseen(job)) if job else State("lost") for claim, job in found.items()}
 
     def serving(self, claim: str) -> Serving:
-        record = _record(claim)
-        ready = client.readiness(record.url) if record else None
-        generation = int(ready["generation"]) if ready and ready.get("ready") else 0
+        url, generation = _asked(claim)
         # Read again: a problem is written before the next generation is served, so that none is missed.
         record = _record(claim) or EndpointRecord()
-        return Serving(record.url, generation, record.problem or "", record.problem_generation or 0)
+        return Serving(url, generation, record.problem or "", record.problem_generation or 0)
 
     def stop(self, claim: str, timeout_s: float) -> None:
         if _poll(claim) is None:
@@ -83,10 +83,10 @@ class Local:
 
     def report(self, claim: str) -> Report | None:
         record = _record(claim)
-        return client.report(record.url) if record else None
+        return client.report(record.url, claim) if record and _is_here(claim) else None
 
     def predictions(self, claim: str, log_dir: str, rows: int) -> Sequence[PredictedRow]:
-        if record := _record(claim):
+        if (record := _record(claim)) and _is_here(claim):
             client.flush(record.url)
         return predictions_log.newest(Path(log_dir), rows)
 
@@ -94,6 +94,27 @@ class Local:
 def _poll(claim: str) -> Job | None:
     record = open_store().get(JobRecord, claim)
     return jobs.observe(record) if record else None
+
+
+def _is_here(claim: str) -> bool:
+    """Whether its process is on this machine, where it alone can be asked."""
+    job = _poll(claim)
+    return job is not None and job.is_here
+
+
+def _asked(claim: str) -> tuple[str, int]:
+    """Where it can be asked, and the generation that it serves; of one elsewhere what it wrote last."""
+    record = _record(claim)
+    if record is None:
+        return "", 0
+    if not _is_here(claim):
+        return "", record.served_generation
+    ready = client.readiness(record.url)
+    if ready is None:
+        return record.url, 0
+    # Somebody else may have been given its port.
+    is_itself = ready.get("claim") == claim
+    return (record.url, int(ready["generation"]) if ready["ready"] else 0) if is_itself else ("", 0)
 
 
 def _record(claim: str) -> EndpointRecord | None:
@@ -108,12 +129,14 @@ def _record(claim: str) -> EndpointRecord | None:
 
 def _state(job: Job) -> State:
     word: Word = "stopping" if job.live and job.stop_requested_at else _WORDS[job.state]
-    if not job.live and job.ended_at is None and jobs.is_watched():
+    if not job.live and job.is_here and job.ended_at is None and jobs.is_watched():
         # In a moment its supervisor starts it again, or writes its end.
         return State("starting", job.restarts, job=job.id)
     detail = ""
     if word == "failed" and job.exit_code is not None:
         detail = f"exit code {job.exit_code}"
+    elif job.live and not job.is_here:
+        detail = "in another folder that shares this store"
     elif job.live and job.restarts:
         detail = f"started again {job.restarts} times" if job.restarts > 1 else "started again once"
     return State(word, job.restarts, detail, None if job.live else _ended_at(job), job.id)

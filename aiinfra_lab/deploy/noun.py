@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -17,6 +18,7 @@ from ..resolve import resolve
 from ..store import Record, open_store, update
 from ..uris import Uri
 from . import lifecycle
+from .asking import side_by_side
 from .base import State
 from .record import EndpointRecord, EndpointSpan
 from .retention import LOG_GIB, LOG_SETTING, log_files
@@ -82,7 +84,8 @@ class DeployNoun(Noun[EndpointRecord]):
     def notices(self) -> Sequence[Notice]:
         """What does not serve though it should, and what serves another version than the champion."""
         seen = lifecycle.observe_all(open_store().list(EndpointRecord, skip_unreadable=True))
-        found = [(_unwell(record, state), _other_champion(record)) for record, state in seen]
+        answers = side_by_side("answering", dict(_to_be_asked(seen)))
+        found = [(_unwell(record, state, answers.get(record.name)), _other_champion(record)) for record, state in seen]
         return [notice for each in found for notice in each if notice]
 
     def references(self) -> Sequence[Reference]:
@@ -131,16 +134,29 @@ def _references(record: Record[EndpointRecord]) -> Iterator[Reference]:
             yield Reference(model, f"{record.uri} serves", f"stop it first: `%deploy stop {record.name}`")
 
 
-def _unwell(record: Record[EndpointRecord], state: State | LabError) -> Notice | None:
+def _unwell(
+    record: Record[EndpointRecord], state: State | LabError, is_answering: bool | LabError | None
+) -> Notice | None:
     if isinstance(state, LabError):
         return Notice(record.uri, f"cannot tell: {state.what}", state.fix)
+    if isinstance(is_answering, LabError):
+        return Notice(record.uri, f"cannot tell: {is_answering.what}", is_answering.fix)
     body, stop = record.body, f"`%deploy stop {record.name}`"
     again = f"`%deploy start {record.name} --model {body.champion or body.canary or 'models:NAME@N'}`"
     if not state.is_live and not body.stopped_at:
         return Notice(record.uri, _detail(body, state), f"{again} starts it again, {stop} leaves it ended")
-    if state.word in ("starting", "running") and not _is_answering(record):
+    if is_answering is False:
         return Notice(record.uri, "it does not answer", f"{stop}, then {again}; `%deploy log {record.name}` says more")
     return None
+
+
+def _to_be_asked(
+    seen: Iterable[tuple[Record[EndpointRecord], State | LabError]],
+) -> Iterator[tuple[str, Callable[[], bool]]]:
+    """Those that should serve, with the question whether they do."""
+    for record, state in seen:
+        if isinstance(state, State) and state.word in ("starting", "running"):
+            yield record.name, partial(_is_answering, record)
 
 
 def _is_answering(record: Record[EndpointRecord]) -> bool:
@@ -183,7 +199,7 @@ def _span(record: Record[EndpointRecord], span: EndpointSpan, ended_at: float, *
         started_at=span.started_at,
         ended_at=ended_at,
         is_live=is_live,
-        on_machine=record.body.on == "local",
+        on_machine=record.body.is_ours,
         rows=span.count,
         busy_s=span.busy_ms / 1000,
         counted_at=record.updated_at if is_live else None,

@@ -104,13 +104,14 @@ class EndpointRecord(Body, frozen=True, kw_only=True):
 
     earlier: the champions before this one, the oldest first. on: the target. job: the target's claim, which on this
     machine is a job's id. context: what started it, as `config.context` says. url, port: where it answers. problem: why
-    `problem_generation` cannot be served. stop_requested_at: when somebody asked for its end, before its target was.
-    stopped_at: when it ended because it was asked to. outcome, detail, restarts: how it ended, once somebody has
+    `problem_generation` cannot be served. served_generation: what our own server serves, for those who share its
+    store and cannot ask it. stop_requested_at: when somebody asked for its end, before its target was. stopped_at: when
+    it ended because it was asked to. outcome, detail, restarts: how it ended, once somebody has
     observed that. count: rows predicted. log_dir: where its predictions are logged, empty when its target keeps no log.
     """
 
     kind: ClassVar[str] = "deploy"
-    schema_version: ClassVar[int] = 3
+    schema_version: ClassVar[int] = 4
 
     champion: str | None = None
     canary: str | None = None
@@ -133,6 +134,7 @@ class EndpointRecord(Body, frozen=True, kw_only=True):
     restarts: int = 0
     problem: str | None = None
     problem_generation: int | None = None
+    served_generation: int = 0
     rolled_back: Rollback | None = None
     judged: RuleCounts | None = None
     verdict: Verdict | None = None
@@ -146,7 +148,7 @@ class EndpointRecord(Body, frozen=True, kw_only=True):
     def upgrade(cls, fields: dict[str, Any], version: int) -> dict[str, Any]:
         """Version 1 kept the rule as it was written, and how an endpoint ended in its job alone.
 
-        Version 2 lacked `context` and `stop_requested_at`.
+        Version 2 lacked `context` and `stop_requested_at`, version 3 `served_generation`.
         """
         if version > 1:
             return fields
@@ -168,6 +170,11 @@ class EndpointRecord(Body, frozen=True, kw_only=True):
     @property
     def is_open(self) -> bool:
         return not self.outcome
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether our own server serves it, which writes what it counts, judges and rolls back in here by itself."""
+        return self.on == "local"
 
     @property
     def desired(self) -> DesiredState:

@@ -7,64 +7,94 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Iterable
+from functools import partial
 
 from msgspec.structs import replace
 
 from ..errors import LabError
 from ..store import Event, Record, open_store, update
+from .asking import side_by_side
 from .base import Report, Reporting, Target
 from .desired_state import without_canary
-from .record import EndpointRecord, Rollback
+from .record import EndpointRecord, Rollback, Verdict, VerdictState
 
 Stored = Record[EndpointRecord]
 
 
-def bring_in(record: Stored, target: Target) -> Stored:
-    """The record of a live endpoint with what its target reports now; as it was where the target reports nothing.
+# How old written counts of a live endpoint may be: a panel that looks every second must not write as often.
+WRITE_S = 10.0
 
-    A rollback that the target has carried out is written once, with its event. Where nothing can be written, the answer
-    is the same, and whoever looks next writes it.
+
+def bring_in(records: Iterable[tuple[Stored, Target]]) -> dict[str, Stored]:
+    """The records of live endpoints with what their targets report now, by name; of those that report anything.
+
+    A rollback that the target has carried out is written once, with its event, as is what a verdict changes to; counts
+    are written every WRITE_S. Where nothing can be written, the answer is the same, and whoever looks next writes it.
     """
-    try:
-        report, is_of_canary = _ask(record, target)
-    except LabError:  # what is known of it is what was written last
-        return record
-    if report is None:
-        return record
-    record = _with_counts(record, report, is_of_canary=is_of_canary)
-    lost = _rollback(record.body, report) if is_of_canary else None
+    asked = {record.name: (record, target) for record, target in records if isinstance(target, Reporting)}
+    questions = {name: partial(_report, record, target) for name, (record, target) in asked.items()}
+    found = side_by_side("report", questions).items()
+    # Where there is no report, what is known is what was written last.
+    return {name: _with_report(*asked[name], report) for name, report in found if isinstance(report, Report)}
+
+
+def _report(record: Stored, target: Target) -> Report | None:
+    assert isinstance(target, Reporting)
+    return target.report(record.body.job)
+
+
+def _with_report(record: Stored, target: Target, report: Report) -> Stored:
+    asked = record.body
+    record = _with_counts(record, report)
+    # Somebody may have asked for something else since: then the report is on what was served before.
+    lost = _rollback(record.body, report) if record.body.generation == asked.generation else None
     return _with_rollback(record, lost, target) if lost else record
 
 
-def _ask(record: Stored, target: Target) -> tuple[Report | None, bool]:
-    """The report, and whether its verdict is on the record's canary."""
-    if not isinstance(target, Reporting):
-        return None, False
-    # Asked before the report: a verdict on the canary before must not be taken for one on this.
-    is_current = bool(record.body.canary) and target.serving(record.body.job).generation == record.body.generation
-    return target.report(record.body.job), is_current
+def counted(body: EndpointRecord, seen: EndpointRecord) -> EndpointRecord:
+    """The record with what somebody has seen counted of this start, where that is more; ours counts by itself."""
+    if body.is_ours or seen.job != body.job or seen.count <= body.count:
+        return body
+    return replace(body, versions=seen.versions, count=seen.count, log_lost_rows=seen.log_lost_rows)
 
 
-def _with_counts(record: Stored, report: Report, *, is_of_canary: bool) -> Stored:
+def verdict_on(body: EndpointRecord, report: Report) -> Verdict | None:
+    """The report's verdict on the record's canary; None while it is still of another generation."""
+    return report.verdict if body.canary and report.generation == body.generation else None
+
+
+def _with_counts(record: Stored, report: Report) -> Stored:
     def change(body: EndpointRecord) -> EndpointRecord | None:
         if body.job != record.body.job or not body.is_open:
             return None
         versions = dict(report.versions) or body.versions
         count = sum(counts.rows for counts in versions.values())
         new = replace(body, versions=versions, count=count, log_lost_rows=report.log_lost_rows)
-        if is_of_canary and body.generation == record.body.generation:
-            new = replace(new, verdict=report.verdict or body.verdict)
+        new = replace(new, verdict=verdict_on(body, report) or body.verdict)
         return new if new != body else None
 
+    new = change(record.body)
+    if new and _state(new) == _state(record.body) and not _is_due(record):
+        return record.of(new)
     try:
         return update(open_store(), EndpointRecord, record.name, change)
     except LabError:
         return record.of(change(record.body) or record.body)
 
 
+def _state(body: EndpointRecord) -> VerdictState | None:
+    return body.verdict.state if body.verdict else None
+
+
+def _is_due(record: Stored) -> bool:
+    """Whether written counts are so old, or there are none, that they are written anew."""
+    return not 0 <= time.time() - record.updated_at < WRITE_S or not record.body.count
+
+
 def _rollback(body: EndpointRecord, report: Report) -> Rollback | None:
     """The rollback that a report shows: a broken rule, and a canary that gets nothing any more."""
-    verdict = report.verdict
+    verdict = verdict_on(body, report)
     if not (body.canary and body.champion and verdict and verdict.state == "breach" and not report.canary_share):
         return None
     return Rollback(body.canary, "; ".join(verdict.reasons), time.time(), "rule")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from ..errors import LabError
@@ -13,13 +14,15 @@ from ..store import Record
 from ..units import show_share
 from ..uris import Uri
 from . import client, versions
+from .asking import side_by_side
 from .base import PredictedRow, Reporting, Serving, State
 from .desired_state import NO_CHAMPION
 from .lifecycle import target_of
 from .record import EndpointRecord, Verdict, VersionCounts
+from .reports import verdict_on
 from .server.counts import Counts
 
-__all__ = ["Endpoint", "Load", "Log", "Served", "endpoint"]
+__all__ = ["Endpoint", "Load", "Log", "Served", "endpoint", "endpoints"]
 
 
 @dataclass(frozen=True)
@@ -158,18 +161,27 @@ class Log(Result):
 
 
 def endpoint(record: Record[EndpointRecord], state: State | LabError, *notes: str) -> Endpoint:
-    """The endpoint of a record: asked itself while it lives, else as its record was written last.
+    """One endpoint, see `endpoints`, with what else there is to say of it."""
+    [(_, seen)] = _seen([(record, state)])
+    return _endpoint(record, seen, notes)
 
-    state: or why its target cannot be asked
+
+def endpoints(observed: Iterable[tuple[Record[EndpointRecord], State | LabError]]) -> list[Endpoint]:
+    """The endpoints of records: asked themselves while they live, else as their records were written last.
+
+    observed: each with its state, or with why its target cannot be asked
     """
+    return [_endpoint(record, seen) for record, seen in _seen(observed)]
+
+
+def _endpoint(record: Record[EndpointRecord], seen: _Seen, notes: Iterable[str] = ()) -> Endpoint:
     body = record.body
-    seen = _Seen.of(record, state)
     served = tuple(_served(body, uri, seen.versions[uri], seen.canary_share) for uri in _newest_first(seen.versions))
     verdict = seen.verdict
     return Endpoint(
         uri=record.uri,
         state=seen.word,
-        url=seen.url or body.url,
+        url=body.url if seen.url is None else seen.url,
         champion=body.champion,
         canary=body.canary,
         canary_share=seen.canary_share,
@@ -187,10 +199,10 @@ def endpoint(record: Record[EndpointRecord], state: State | LabError, *notes: st
 
 @dataclass(frozen=True)
 class _Seen:
-    """What is known of an endpoint at this moment, from itself or from its record."""
+    """What is known of an endpoint at this moment, from itself or from its record. url: None when it was not asked."""
 
     word: str
-    url: str
+    url: str | None
     canary_share: float
     versions: Mapping[str, VersionCounts]
     verdict: Verdict | None
@@ -198,19 +210,18 @@ class _Seen:
     notes: tuple[str, ...]
 
     @classmethod
-    def of(cls, record: Record[EndpointRecord], state: State | LabError) -> _Seen:
+    def written(cls, record: Record[EndpointRecord], state: State | LabError) -> _Seen:
+        """As far as it is told without asking the endpoint."""
         body = record.body
-        written = cls("cannot tell", "", body.desired.canary_share, body.versions, body.verdict, body.log_lost_rows, ())
+        written = cls(
+            "cannot tell", None, body.desired.canary_share, body.versions, body.verdict, body.log_lost_rows, ()
+        )
         if isinstance(state, LabError):
             return replace(written, notes=(_unasked(state),))
-        written = replace(written, word=state.word, notes=tuple(_state_notes(state)))
-        try:
-            return written._asked(record, is_ours=bool(state.job)) if state.is_live else written
-        except LabError as problem:  # the others of a list are shown all the same
-            return replace(written, notes=(*written.notes, _unasked(problem)))
+        return replace(written, word=state.word, notes=tuple(_state_notes(state)))
 
-    def _asked(self, record: Record[EndpointRecord], *, is_ours: bool) -> _Seen:
-        """With what the endpoint itself answers. is_ours: whether our own server does it."""
+    def asked(self, record: Record[EndpointRecord]) -> _Seen:
+        """With what the endpoint itself answers."""
         target = target_of(record)
         now = target.serving(record.body.job)
         # A process runs some time before it has loaded its versions: nobody can ask it for a prediction yet.
@@ -219,15 +230,35 @@ class _Seen:
         if not isinstance(target, Reporting):
             return replace(seen, notes=(*seen.notes, f"{record.body.on} counts no requests by version"))
         # What another's target reports stands in the record since it was observed; our server writes its own later.
-        if not is_ours or (report := target.report(record.body.job)) is None:
+        if not record.body.is_ours or (report := target.report(record.body.job)) is None:
             return seen
         return replace(
             seen,
             canary_share=report.canary_share,
             versions=report.versions or self.versions,
-            verdict=report.verdict or self.verdict,
+            verdict=verdict_on(record.body, report) or self.verdict,
             log_lost_rows=report.log_lost_rows,
         )
+
+
+def _seen(
+    observed: Iterable[tuple[Record[EndpointRecord], State | LabError]],
+) -> list[tuple[Record[EndpointRecord], _Seen]]:
+    """What is known of each; those that live are asked side by side."""
+    written = {record.name: (record, state, _Seen.written(record, state)) for record, state in observed}
+    live = {
+        name: partial(seen.asked, record)
+        for name, (record, state, seen) in written.items()
+        if isinstance(state, State) and state.is_live
+    }
+    answers = side_by_side("serving", live)
+    found = []
+    for name, (record, _, seen) in written.items():
+        answer = answers.get(name, seen)
+        if isinstance(answer, LabError):  # the others of a list are shown all the same
+            answer = replace(seen, notes=(*seen.notes, _unasked(answer)))
+        found.append((record, answer))
+    return found
 
 
 def _unasked(problem: LabError) -> str:
@@ -278,11 +309,15 @@ def _state_notes(state: State) -> Iterator[str]:
     if state.restarts:
         how_often = "once" if state.restarts == 1 else f"{state.restarts} times"
         yield f"its process died and was started again {how_often}"
+    elif state.is_live and state.detail:
+        yield f"it is {state.word}: {state.detail}"
     if state.word in ("lost", "failed"):
         yield "its process is gone: `%deploy log` says more, `%deploy start` brings it back"
 
 
 def _serving_notes(body: EndpointRecord, now: Serving) -> Iterator[str]:
+    if now.generation and not now.url:
+        yield "it cannot be asked from here: use it where it runs, or start one here by another name"
     if now.problem and now.problem != body.problem:
         yield _one_line(now.problem)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from ..deploy import client, desired_state
+from ..deploy import client, desired_state, lifecycle
 from ..deploy.base import LIVE, Claim, Paced, PredictedRow, PredictionLog, Report, Reporting, Serving, Target
 from ..deploy.desired_state import ServeRequest
 from ..deploy.record import EndpointRecord
@@ -23,17 +23,20 @@ from ..stats.bounds import parse_bounds
 from ..store import Record, open_store, update
 from .artifacts import ROW, model_version
 
-MOST_S = 30.0
+WITHIN_S = 30.0
 NAME = "delay"
 
 Halved = Callable[..., str]
 """Puts a canary beside the champion; gives the endpoint's URL."""
 
 
-def endpoint(claim: Claim, model: str) -> Record[EndpointRecord]:
-    """The record of the endpoint `delay` that serves a version, committed with what its claim brings."""
+def endpoint(claim: Claim, model: str, on: str) -> Record[EndpointRecord]:
+    """The record of the endpoint `delay` that serves a version, committed with what its claim brings.
+
+    on: the name of its target; `local` is our own server, which is not asked for what it writes by itself
+    """
     body, _ = desired_state.fresh(None, ServeRequest(model))
-    placed = Record.new(NAME, body).with_(job=claim.id, port=claim.port, log_dir=claim.log_dir)
+    placed = Record.new(NAME, body).with_(on=on, job=claim.id, port=claim.port, log_dir=claim.log_dir)
     return open_store().commit([*claim.records, placed])[-1]
 
 
@@ -45,14 +48,14 @@ def change(record: Record[EndpointRecord], target: Target, request: ServeRequest
     return now
 
 
-def served(target: Target, claim: str, generation: int) -> Serving:
-    """What it serves once it serves that generation."""
+def served(target: Target, claim: str, generation: int, within_s: float = WITHIN_S) -> Serving:
+    """What it serves once it serves that generation. within_s: when the target does not say how long it takes."""
 
     def reached() -> Serving | None:
         now = target.serving(claim)
         return now if now.generation >= generation else None
 
-    patience = Patience.of(target, "ready", MOST_S)
+    patience = Patience.of(target, "ready", within_s)
     return until(reached, Unavailable(f"{claim} never served {generation}", "look at its output"), **patience._asdict())
 
 
@@ -69,7 +72,18 @@ def answering_key(url: str, row: Mapping[str, object], key: str, requests: int =
 
 
 class _Endpoints:
-    """What the suites of a target and of what it may be able to do besides start from."""
+    """What the suites of a target and of what it may be able to do besides start from: see `DeployTargetContract`."""
+
+    patience_s = WITHIN_S
+    on = "target"
+
+    def serves(self, target: Target, record: Record[EndpointRecord]) -> Serving:
+        """What it serves once it serves what the record asks for."""
+        return served(target, record.body.job, record.body.generation, self.patience_s)
+
+    def stop(self, target: Target, claim: str) -> None:
+        """End it, in the time that it may take."""
+        target.stop(claim, Patience.of(target, "ended", self.patience_s).within_s)
 
     @pytest.fixture
     def versions(self, target: Target) -> tuple[str, str]:
@@ -89,9 +103,9 @@ class _Endpoints:
     @pytest.fixture
     def started(self, target: Target, claim: Claim, versions: tuple[str, str]) -> Record[EndpointRecord]:
         """An endpoint that serves the first version."""
-        record = endpoint(claim, versions[0])
+        record = endpoint(claim, versions[0], self.on)
         target.apply(claim.id, record.body.desired)
-        served(target, claim.id, 1)
+        self.serves(target, record)
         return record
 
     @pytest.fixture
@@ -101,7 +115,7 @@ class _Endpoints:
         def halve(rule: str = "") -> str:
             request = ServeRequest(versions[1], 0.5, parse_bounds(rule) if rule else None)
             record = change(started, target, request)
-            return served(target, record.body.job, record.body.generation).url
+            return self.serves(target, record).url
 
         return halve
 
@@ -110,6 +124,9 @@ class DeployTargetContract(_Endpoints):
     """A provider's test inherits this and gives the fixture `target`, the provider's object in a workspace of its own.
 
     The models that it is to serve are made here; they take milliseconds.
+
+    patience_s bounds every wait for which the target does not say by itself how long it takes, see `Paced`. on: the
+    target's name as a provider.
     """
 
     def test_a_claim_commits_nothing_and_starts_nothing(self, target: Target, claim: Claim) -> None:
@@ -156,7 +173,7 @@ class DeployTargetContract(_Endpoints):
         row: dict[str, object],
     ) -> None:
         record = change(started, target, ServeRequest(versions[1]))
-        url = served(target, record.body.job, record.body.generation).url
+        url = self.serves(target, record).url
         assert answering(url, row, 5) == {versions[1]: 5}
 
     def test_a_canary_gets_its_share_of_the_keys(
@@ -176,28 +193,29 @@ class DeployTargetContract(_Endpoints):
         claim = started.body.job
         assert target.observe([claim, "nothing"])[claim].word == "running"
         url = target.serving(claim).url
-        target.stop(claim, MOST_S)
+        self.stop(target, claim)
         assert target.observe([claim])[claim].word == "stopped"
         assert target.serving(claim).generation == 0
         with pytest.raises(Unavailable):
             client.ask(url, "/predict", {"rows": []})
 
     def test_it_may_be_stopped_twice(self, target: Target, started: Record[EndpointRecord]) -> None:
-        target.stop(started.body.job, MOST_S)
-        target.stop(started.body.job, MOST_S)
+        self.stop(target, started.body.job)
+        self.stop(target, started.body.job)
         assert target.observe([started.body.job])[started.body.job].word == "stopped"
 
     def test_a_stop_that_does_not_wait_ends_it_soon(self, target: Target, started: Record[EndpointRecord]) -> None:
         claim = started.body.job
         target.stop(claim, 0)
         late = Unavailable(f"{claim} goes on", "look at its output")
-        until(lambda: target.observe([claim])[claim].word not in LIVE, late, within_s=MOST_S)
+        within_s = Patience.of(target, "ended", self.patience_s).within_s
+        until(lambda: target.observe([claim])[claim].word not in LIVE, late, within_s=within_s)
 
     def test_what_was_never_claimed_is_lost_and_silent(self, target: Target, versions: tuple[str, str]) -> None:
         assert target.observe(["nothing"])["nothing"].word == "lost"
         assert target.serving("nothing") == Serving()
         assert target.output("nothing", 10) == ""
-        target.stop("nothing", MOST_S)
+        self.stop(target, "nothing")
 
     def test_a_claim_that_was_not_applied_is_forgotten_by_a_stop(self, target: Target, claim: Claim) -> None:
         target.stop(claim.id, 0)
@@ -231,7 +249,7 @@ class ReportingContract(_Endpoints):
             found = {uri: counts.requests for uri, counts in report.versions.items()} if report else {}
             return {uri: found.get(uri, 0) for uri in versions} == {uri: sent[uri] for uri in versions}
 
-        until(counted, Unavailable("it never counted what was sent", "look at its output"), within_s=MOST_S)
+        until(counted, Unavailable("it never counted what was sent", "look at its output"), within_s=self.patience_s)
 
     def test_rows_are_counted_and_not_only_requests(
         self, target: Target, started: Record[EndpointRecord], versions: tuple[str, str], row: dict[str, object]
@@ -242,7 +260,7 @@ class ReportingContract(_Endpoints):
             report = self.report(target, started.body.job)
             return report is not None and versions[0] in report.versions and report.versions[versions[0]].rows == 3
 
-        until(counted, Unavailable("it never counted three rows", "look at its output"), within_s=MOST_S)
+        until(counted, Unavailable("it never counted three rows", "look at its output"), within_s=self.patience_s)
 
     def test_the_share_that_a_canary_really_gets_is_reported(
         self, target: Target, started: Record[EndpointRecord], halved: Halved
@@ -267,11 +285,53 @@ class ReportingContract(_Endpoints):
             report = self.report(target, started.body.job)
             return report is not None and report.canary_share == 0
 
-        until(rolled_back, Unavailable("it keeps a bad canary", "look at its output"), within_s=MOST_S)
+        until(rolled_back, Unavailable("it keeps a bad canary", "look at its output"), within_s=self.patience_s)
         assert answering(url, row, 20) == {versions[0]: 20}
 
+    @pytest.fixture
+    def rolled_back(self, target: Target, halved: Halved, row: dict[str, object]) -> Record[EndpointRecord]:
+        """An endpoint whose canary has lost its traffic, as whoever observes it writes that down."""
+        url = halved("p95_ms > 0.00001")
+
+        def seen() -> Record[EndpointRecord] | None:
+            answering(url, row, 20)
+            [(record, _)] = lifecycle.observe_all([lifecycle.find(NAME)], target)
+            return record if record.body.rolled_back else None
+
+        return until(
+            seen, Unavailable("nobody learns of its rollback", "look at its reports"), within_s=self.patience_s
+        )
+
+    def test_a_rollback_by_the_rule_gets_into_the_record(
+        self, rolled_back: Record[EndpointRecord], versions: tuple[str, str]
+    ) -> None:
+        body = rolled_back.body
+        assert body.rolled_back
+        assert (body.champion, body.canary) == (versions[0], None)
+        assert (body.rolled_back.model, body.rolled_back.by) == (versions[1], "rule")
+
+    def test_a_verdict_on_an_earlier_canary_is_not_reported_as_one_on_the_next(
+        self, target: Target, rolled_back: Record[EndpointRecord], versions: tuple[str, str]
+    ) -> None:
+        record = change(rolled_back, target, ServeRequest(versions[1], 0.5, parse_bounds("p95_ms > 60000")))
+        generation = self.serves(target, record).generation
+
+        def is_current() -> bool:
+            report = self.report(target, record.body.job)
+            if report is None or report.generation != generation:
+                return False
+            # Nothing was sent since it began, so that no verdict can be its own.
+            assert report.verdict is None or report.verdict.state != "breach"
+            return True
+
+        until(
+            is_current,
+            Unavailable(f"it never reports on {generation}", "look at its reports"),
+            within_s=self.patience_s,
+        )
+
     def test_what_has_ended_or_never_was_reports_nothing(self, target: Target, started: Record[EndpointRecord]) -> None:
-        target.stop(started.body.job, MOST_S)
+        self.stop(target, started.body.job)
         assert self.report(target, started.body.job) is None
         assert self.report(target, "nothing") is None
 
@@ -311,7 +371,7 @@ class PredictionLogContract(_Endpoints):
         assert (found["model"], found["canary"], found["score"]) == (versions[0], False, score)
         assert {name: found["inputs"].get(name) for name in row} == row
         assert found["latency_ms"] >= 0
-        assert abs(found["at"] - time.time()) < MOST_S
+        assert abs(found["at"] - time.time()) < self.patience_s
 
     def test_a_row_that_the_canary_answered_says_so(
         self,
@@ -329,7 +389,7 @@ class PredictionLogContract(_Endpoints):
         self, target: Target, started: Record[EndpointRecord], row: dict[str, object]
     ) -> None:
         self.predict(target, started, row, "a")
-        target.stop(started.body.job, MOST_S)
+        self.stop(target, started.body.job)
         assert [found["row_id"] for found in self.logged(target, started, 10)] == ["a"]
 
     def test_what_was_never_claimed_has_logged_nothing(self, target: Target, tmp_path: Path) -> None:
@@ -344,9 +404,9 @@ class PacedTargetContract(_Endpoints):
         self, target: Target, claim: Claim, versions: tuple[str, str]
     ) -> None:
         assert isinstance(target, Paced)
-        record, begun = endpoint(claim, versions[0]), time.monotonic()
+        record, begun = endpoint(claim, versions[0], self.on), time.monotonic()
         target.apply(claim.id, record.body.desired)
-        served(target, claim.id, 1)
+        self.serves(target, record)
         assert time.monotonic() - begun <= target.ready_within_s() < math.inf
         assert 0 < target.ended_within_s() < math.inf
         target.stop(claim.id, target.ended_within_s())

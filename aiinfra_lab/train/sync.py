@@ -104,8 +104,10 @@ def behind(*, verify: bool = False) -> list[str]:
 
 
 def _behind(verify: bool) -> list[ObservedTraining]:
-    missed = [run for run in observe(open_store().list(TrainingRun, is_open=True)) if not run.is_live and _is_here(run)]
-    return missed + _lost(open_store().list(TrainingRun, is_open=False)) if verify else missed
+    store = open_store()
+    still_open = observe(store.list(TrainingRun, is_open=True, skip_unreadable=True))
+    missed = [run for run in still_open if not run.is_live and _is_here(run)]
+    return missed + _lost(store.list(TrainingRun, is_open=False, skip_unreadable=True)) if verify else missed
 
 
 def _lost(runs: Iterable[Record[TrainingRun]]) -> list[ObservedTraining]:

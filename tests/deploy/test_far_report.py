@@ -1,13 +1,16 @@
 """What another package's target counts, judges and rolls back stands in the endpoint's record, as the local one's."""
 
 import importlib
+import threading
 from pathlib import Path
 
 import pytest
 
 from aiinfra_lab import cost, deploy, nouns
-from aiinfra_lab.deploy.record import EndpointRecord
-from aiinfra_lab.errors import Conflict, Denied
+from aiinfra_lab.deploy import asking, reports
+from aiinfra_lab.deploy.base import State
+from aiinfra_lab.deploy.record import EndpointRecord, Verdict
+from aiinfra_lab.errors import Conflict, Denied, Failed
 from aiinfra_lab.store import open_store
 
 from .conftest import DF, ROW
@@ -50,12 +53,50 @@ def test_its_counts_are_written_by_whoever_looks_and_stay_after_its_end(service)
     assert cost.show("deploy:delay").predictions == 4
 
 
+def test_one_that_runs_as_a_job_of_ours_is_asked_for_its_report_all_the_same(service, monkeypatch):
+    monkeypatch.setattr("far_target.Far.observe", lambda _, claims: {one: State("running", job=one) for one in claims})
+    deploy.get("delay").predict([ROW] * 3)
+    assert (deploy.show("delay").count, stored().count) == (3, 3)
+    service.break_rule()
+    assert (deploy.show("delay").canary, len(rollbacks())) == (None, 1)
+
+
 def test_a_look_that_finds_nothing_new_writes_nothing(service):
     deploy.get("delay").predict([ROW])
     deploy.show("delay")
     before = open_store().get(EndpointRecord, "delay").rev
     deploy.show("delay"), deploy.ls(), nouns.find("deploy").watched()
     assert open_store().get(EndpointRecord, "delay").rev == before
+
+
+def test_looks_at_a_busy_one_show_its_counts_and_do_not_write_each_time(service):
+    service.count(ONE, [("0", ROW)], 0.1)
+    deploy.show("delay")
+    before = open_store().get(EndpointRecord, "delay").rev
+    for count in range(2, 5):
+        service.count(ONE, [("0", ROW)], 0.1)
+        assert (deploy.show("delay").count, deploy.ls()[0].count) == (count, count)
+    assert open_store().get(EndpointRecord, "delay").rev == before
+    service.verdict = Verdict("ok")
+    deploy.show("delay")
+    assert (stored().verdict, stored().count) == (Verdict("ok"), 4)
+
+
+def test_counts_are_written_again_after_a_while(service, monkeypatch):
+    service.count(ONE, [("0", ROW)], 0.1)
+    deploy.show("delay")
+    monkeypatch.setattr(reports, "WRITE_S", 0.0)
+    service.count(ONE, [("0", ROW)], 0.1)
+    deploy.show("delay")
+    assert stored().count == 2
+
+
+def test_one_whose_counts_hang_keeps_nobody_waiting(service, monkeypatch):
+    over = threading.Event()
+    monkeypatch.setattr(asking, "ENDPOINT_S", 0.2)
+    monkeypatch.setattr("far_target.FarCounting.report", lambda *_: over.wait(60))
+    assert deploy.show("delay").state == "running"
+    over.set()
 
 
 def test_a_rollback_that_it_did_is_written_once_with_its_event(service):
@@ -93,6 +134,21 @@ def test_a_verdict_on_the_canary_before_is_none_on_the_next(service, register):
     service.break_rule()
     assert (deploy.show("delay").canary, stored().rolled_back, stored().verdict) == ("models:delay@3", None, None)
     assert rollbacks() == []
+
+
+def test_counts_that_come_late_roll_back_no_canary_that_began_since(service, register, monkeypatch):
+    register(3)
+    service.break_rule()
+    late = importlib.import_module("far_target").FarCounting.report
+    old = late(None, stored().job)
+    deploy.show("delay")
+    deploy.start("delay", model="models:delay@3", canary="10%", rollback_if="errors > 1%")
+    with monkeypatch.context() as patch:
+        patch.setattr("far_target.FarCounting.report", lambda *_: old)
+        assert (deploy.show("delay").canary, stored().rolled_back, stored().verdict) == ("models:delay@3", None, None)
+        with pytest.raises(Failed, match="of an earlier change") as problem:
+            deploy.promote("delay")
+    assert (problem.value.fix, len(rollbacks())) == ("repeat in a moment", 1)
 
 
 def test_where_nothing_can_be_written_the_answer_comes_all_the_same(service, monkeypatch):

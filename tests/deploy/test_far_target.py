@@ -1,13 +1,15 @@
 """Another package's target keeps the contract, and every verb works with it or says what it cannot do."""
 
 import importlib
+import threading
 from pathlib import Path
 
 import pytest
 
 from aiinfra_lab import cost, deploy, jobs, nouns, providers
 from aiinfra_lab.config import settings
-from aiinfra_lab.deploy import lifecycle
+from aiinfra_lab.deploy import asking, lifecycle
+from aiinfra_lab.deploy.base import Serving
 from aiinfra_lab.deploy.record import EndpointRecord
 from aiinfra_lab.errors import Conflict, Denied, Failed, NotFound, Unavailable, UsageProblem
 from aiinfra_lab.store import open_store
@@ -58,6 +60,14 @@ class TestFarCounting(ReportingContract, PredictionLogContract, PacedTargetContr
     @pytest.fixture
     def target(self, cloud, workspace):
         return providers.make("deploy.target", "far_counting", settings())
+
+
+def test_a_target_that_gives_no_time_for_an_end_is_told_to_end_all_the_same(cloud, register, monkeypatch):
+    register(1)
+    deploy.start("delay", model="models:delay@1", on="far_counting")
+    monkeypatch.setattr(cloud.FarCounting, "ended_within_s", lambda _: float("inf"))
+    assert deploy.stop("delay").state == "stopped"
+    assert [service.is_up for service in cloud.CLOUD.values()] == [False]
 
 
 def test_it_is_started_found_and_asked_without_a_job(started, cloud):
@@ -185,6 +195,46 @@ def test_a_vendors_client_that_raises_hides_no_endpoint_and_names_itself(cloud, 
     # What it reports is brought into the record by whoever can; without it the record is what is known.
     named = f"deploy.target on far_counting failed in {method}: RuntimeError: HTTP 500" in two.card().text()
     assert named == (method != "report")
+
+
+def test_one_that_cannot_be_asked_hides_no_finding_of_another(cloud, register, monkeypatch):
+    def fail(*_: object) -> None:
+        raise Unavailable("429 too many requests", "wait")
+
+    register(1)
+    for name, on in (("one", "far"), ("two", "far_counting")):
+        deploy.start(name, model="models:delay@1", on=on)
+    monkeypatch.setattr(lifecycle, "READY_S", 0.0)
+    monkeypatch.setattr(cloud.FarCounting, "ready_within_s", lambda _: 0.0)
+    monkeypatch.setattr(cloud.FarCounting, "serving", fail)
+    monkeypatch.setattr(cloud.Far, "serving", lambda *_: Serving())
+    found = {one.uri: (one.detail, one.fix) for one in nouns.find("deploy").notices()}
+    assert found["deploy:two"] == ("cannot tell: 429 too many requests", "wait")
+    assert found["deploy:one"][0] == "it does not answer"
+
+
+def test_a_list_waits_for_none_of_them_and_says_which_did_not_answer(cloud, register, monkeypatch):
+    register(1)
+    for name, on in (("one", "far"), ("two", "far_counting")):
+        deploy.start(name, model="models:delay@1", on=on)
+    over = threading.Event()
+    monkeypatch.setattr(asking, "ENDPOINT_S", 0.3)
+    monkeypatch.setattr(cloud.FarCounting, "serving", lambda *_: over.wait(60))
+    two, one = deploy.ls()
+    over.set()
+    assert (one.state, one.notes) == ("running", ("far counts no requests by version",))
+    assert any("two does not answer" in note for note in two.notes)
+
+
+def test_a_target_that_hangs_keeps_no_other_from_being_observed(cloud, register, monkeypatch):
+    register(1)
+    for name, on in (("one", "far"), ("two", "far_counting")):
+        deploy.start(name, model="models:delay@1", on=on)
+    over = threading.Event()
+    monkeypatch.setattr(lifecycle, "TARGET_S", 0.3)
+    monkeypatch.setattr(cloud.FarCounting, "observe", lambda *_: over.wait(60))
+    assert [item.state for item in deploy.ls()] == ["cannot tell", "running"]
+    over.set()
 
 
 def test_a_verb_waits_as_long_as_the_target_says(cloud, register, monkeypatch):

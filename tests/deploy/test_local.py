@@ -3,17 +3,24 @@
 import os
 import signal
 import socket
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from msgspec.structs import replace
 
-from aiinfra_lab import jobs
+from aiinfra_lab import deploy, jobs, nouns
 from aiinfra_lab.config import settings
+from aiinfra_lab.deploy.base import Serving
 from aiinfra_lab.deploy.local import Local
-from aiinfra_lab.errors import Conflict, UsageProblem
+from aiinfra_lab.deploy.record import EndpointRecord
+from aiinfra_lab.errors import Conflict, Unavailable, UsageProblem
+from aiinfra_lab.jobs import JobRecord
+from aiinfra_lab.store import Record, open_store, update
 from aiinfra_lab.testing.deploy import DeployTargetContract, PredictionLogContract, ReportingContract, endpoint, served
 from tests.conftest import until
 
-from .conftest import server_pid
+from .conftest import DF, ROW, server_pid
 
 
 @pytest.fixture
@@ -27,17 +34,17 @@ def versions(register):
 
 
 class TestLocal(DeployTargetContract):
-    pass
+    on = "local"
 
 
 class TestLocalCapabilities(ReportingContract, PredictionLogContract):
-    pass
+    on = "local"
 
 
 def started(target, model):
     """The claim of an endpoint that serves the model."""
     claim = target.claim("delay", None)
-    target.apply(claim.id, endpoint(claim, model).body.desired)
+    target.apply(claim.id, endpoint(claim, model, "local").body.desired)
     served(target, claim.id, 1)
     return claim.id
 
@@ -55,6 +62,72 @@ def test_a_claim_that_was_not_applied_leaves_no_folder_behind(target, versions, 
     claim = target.claim("delay", None)
     target.stop(claim.id, 0)
     assert list((workspace / ".aiinfra" / "jobs").iterdir()) == []
+
+
+@pytest.fixture
+def stranger():
+    """The URL of somebody else's server, which says that it is ready."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b'{"ready": true, "generation": 7, "claim": "deploy-other-1"}')
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_somebody_else_on_its_port_is_not_taken_for_it(target, versions, stranger):
+    claim = started(target, versions[0])
+    update(open_store(), EndpointRecord, "delay", lambda body: replace(body, url=stranger))
+    assert (target.serving(claim), target.report(claim)) == (Serving(), None)
+
+
+@pytest.fixture
+def elsewhere(versions, stranger):
+    """The claim of an endpoint that another folder runs, with an address of its machine that is a stranger's here."""
+    job = JobRecord(subject="deploy:delay", state="running", started_at=1.0, pid=1, born=1.0, home="another")
+    body = EndpointRecord(champion=versions[0], generation=3, served_generation=3, job="deploy-delay-1", url=stranger)
+    open_store().commit([Record.new("deploy-delay-1", job), Record.new("delay", body)])
+    return "deploy-delay-1"
+
+
+def test_what_another_folder_serves_is_told_by_its_record(target, elsewhere, workspace):
+    assert (target.serving(elsewhere), target.report(elsewhere)) == (Serving("", 3), None)
+    assert target.observe([elsewhere])[elsewhere].word == "running"
+    shown = deploy.show("delay")
+    assert (shown.state, shown.url) == ("running", "")
+    assert "it is running: in another folder that shares this store" in shown.notes
+    assert list(nouns.find("deploy").notices()) == []
+
+
+def test_what_another_folder_serves_is_not_asked_from_here(elsewhere):
+    with pytest.raises(Unavailable, match="asked from here"):
+        deploy.get("delay").predict([ROW])
+    with pytest.raises(Unavailable, match="asked from here") as problem:
+        deploy.run("delay", rows=DF, rate=10, for_="0.1s")
+    assert "where it was started" in problem.value.fix
+    assert open_store().get(EndpointRecord, "delay").body.url
+
+
+def test_what_another_folder_serves_is_changed_from_here(elsewhere, versions):
+    follow = threading.Timer(0.3, lambda: update(open_store(), EndpointRecord, "delay", _served))
+    follow.start()
+    assert deploy.start("delay", model=versions[1]).champion == versions[1]
+    follow.join()
+
+
+def _served(body):
+    return replace(body, served_generation=4)
+
+
+def test_the_generation_that_is_served_gets_into_the_record(target, versions):
+    started(target, versions[0])
+    until(lambda: open_store().get(EndpointRecord, "delay").body.served_generation == 1)
 
 
 def test_many_are_observed_with_one_question_for_what_lives(target, versions, monkeypatch):

@@ -41,7 +41,7 @@ def test_a_record_of_version_2_opens_as_it_is():
     rule = {"rollback_if": msgspec.to_builtins(parse_bounds("errors > 5%")), "judged": None, "outcome": "lost"}
     body = decode(EndpointRecord, "third", canonical({**OLD, **rule, "detail": "", "restarts": 0}), 2)
     assert (body.rollback_if, body.outcome) == (parse_bounds("errors > 5%"), "lost")
-    assert (body.context, body.stop_requested_at) == ("", None)
+    assert (body.context, body.stop_requested_at, body.served_generation) == ("", None, 0)
 
 
 def test_a_record_of_version_1_without_a_rule_opens():

@@ -32,7 +32,7 @@ def started(far, workspace) -> Record[EndpointRecord]:
     model_version("delay@1", 0.0), model_version("delay@2", 1.0)
     target = far.FarCounting(settings())
     claim = target.claim("delay", None)
-    record = endpoint(claim, "models:delay@1")
+    record = endpoint(claim, "models:delay@1", "far_counting")
     target.apply(claim.id, record.body.desired)
     served(target, claim.id, 1)
     return record

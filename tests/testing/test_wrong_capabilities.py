@@ -8,8 +8,12 @@ import msgspec
 import pytest
 
 from aiinfra_lab.config import settings
+from aiinfra_lab.deploy import lifecycle
+from aiinfra_lab.deploy.desired_state import ServeRequest
+from aiinfra_lab.deploy.record import Verdict
 from aiinfra_lab.errors import Unavailable
 from aiinfra_lab.gpu import Status
+from aiinfra_lab.stats.bounds import parse_bounds
 from aiinfra_lab.store import GENESIS, Event, open_store
 from aiinfra_lab.testing import deploy as suites
 from aiinfra_lab.testing.artifacts import ROW
@@ -30,7 +34,7 @@ def module(monkeypatch, name):
 
 
 def test_a_target_may_not_count_nothing(far, started, monkeypatch):
-    monkeypatch.setattr(suites, "MOST_S", 0.2)
+    monkeypatch.setattr(ReportingContract, "patience_s", 0.2)
     monkeypatch.setattr(far.Service, "count", lambda *_: None)
     with pytest.raises(Unavailable, match="never counted"):
         ReportingContract().test_rows_are_counted_and_not_only_requests(
@@ -38,10 +42,32 @@ def test_a_target_may_not_count_nothing(far, started, monkeypatch):
         )
 
 
+def test_an_end_is_given_the_time_that_the_target_says_and_else_that_of_the_suite(far, started, monkeypatch):
+    given, suite = [], ReportingContract()
+    monkeypatch.setattr(far.Far, "stop", lambda *how: given.append(how[-1]))
+    suite.patience_s = 90.0
+    suite.stop(far.FarCounting(settings()), started.body.job)
+    suite.stop(far.Far(settings()), started.body.job)
+    assert given == [5.0, 90.0]
+
+
 def test_a_target_may_not_report_what_has_ended(far, started, monkeypatch):
-    monkeypatch.setattr(far.FarCounting, "report", lambda *_: far.Report({}, 0.0))
+    monkeypatch.setattr(far.FarCounting, "report", lambda *_: far.Report({}, 0.0, 1))
     with pytest.raises(AssertionError):
         ReportingContract().test_what_has_ended_or_never_was_reports_nothing(far.FarCounting(settings()), started)
+
+
+def test_a_verdict_may_not_be_told_of_a_canary_that_began_since(far, started, monkeypatch):
+    suite, target = ReportingContract(), far.FarCounting(settings())
+    record = suites.change(started, target, ServeRequest(VERSIONS[1], 0.5, parse_bounds("errors > 1%")))
+    suites.served(target, record.body.job, record.body.generation)
+    (service,) = far.CLOUD.values()
+    service.break_rule()
+    record = lifecycle.observe_all([record], target)[0][0]
+    verdict = Verdict("breach", ("errors are 9 %",))
+    monkeypatch.setattr(far.FarCounting, "report", lambda *_: far.Report({}, 0.0, service.served.generation, verdict))
+    with pytest.raises(AssertionError):
+        suite.test_a_verdict_on_an_earlier_canary_is_not_reported_as_one_on_the_next(target, record, VERSIONS)
 
 
 @pytest.mark.parametrize(

@@ -26,10 +26,11 @@ def _verdict(judge: Judge) -> dict[str, Any]:
 
 
 class HttpApi:
-    """Takes each request to what answers it."""
+    """Takes each request to what answers it. claim: which start of the endpoint this is, as its target calls it."""
 
-    def __init__(self, name: str, predictor: Predictor) -> None:
+    def __init__(self, name: str, claim: str, predictor: Predictor) -> None:
         self.name = name
+        self.claim = claim
         self.predictor = predictor
         self.started_at = time.time()
         self._paths: dict[bytes, tuple[bytes, Callable[[Request], None]]] = {
@@ -65,7 +66,6 @@ class HttpApi:
         predictor, judge = self.predictor, self.predictor.routes.judge
         return {
             **self._readiness(),
-            "name": self.name,
             "up_s": round(time.time() - self.started_at, 3),
             "waiting_rows": predictor.waiting_rows,
             "log_lost_rows": predictor.log.lost,
@@ -78,6 +78,8 @@ class HttpApi:
     def _readiness(self) -> dict[str, Any]:
         routes = self.predictor.routes
         return {
+            "name": self.name,
+            "claim": self.claim,
             "ready": self.predictor.ready,
             "generation": routes.generation,
             "champion": routes.champion.model.uri if routes.champion else None,

@@ -114,6 +114,7 @@ class Watch:
             self._write(lambda body: replace(body, outcome="", ended_at=None))
         if self._live is None or record.body.generation != self._live.generation:
             self._follow(record)
+            self._write_at = 0.0  # somebody may wait where it can only be read that this is served
         if now >= self._judge_at:
             jobs.beat()
             self._judge()
@@ -237,7 +238,9 @@ class Watch:
         predictor, live = self.predictor, self._live
         versions = {uri: counts.to_record() for uri, counts in predictor.counts.copy().items()}
         count = sum(counts.rows for counts in versions.values())
-        body = replace(body, versions=versions, count=count, log_lost_rows=predictor.log.lost)
+        served = live.generation if live else 0
+        lost = predictor.log.lost
+        body = replace(body, versions=versions, count=count, log_lost_rows=lost, served_generation=served)
         if (judge := predictor.routes.judge) and live and live.judged:
             verdict = Verdict(judge.judgement.verdict, judge.judgement.reasons)
             body = replace(body, judged=judge.to_record(live.judged), verdict=verdict)

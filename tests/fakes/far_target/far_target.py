@@ -171,7 +171,8 @@ class FarCounting(Far):
         if service is None or not service.is_up:
             return None
         judged = sum(counts.requests for counts in service.counts.values())
-        return Report(dict(service.counts), service.served.canary_share, service.verdict, judged)
+        served = service.served
+        return Report(dict(service.counts), served.canary_share, served.generation, service.verdict, judged)
 
     def predictions(self, claim: str, log_dir: str, rows: int) -> Sequence[PredictedRow]:
         return CLOUD[claim].rows[::-1][:rows] if claim in CLOUD else []
