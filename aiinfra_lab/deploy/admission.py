@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from ..errors import Failed
+from ..rules import Rule
+from ..stats import bounds
 from ..store import Record
 from . import versions
 from .base import Report, Reporting
 from .lifecycle import target_of
 from .record import EndpointRecord
+from .server.judge import CONFIDENCE
 
 
 def may_serve(uri: str) -> str:
@@ -21,7 +24,8 @@ def may_serve(uri: str) -> str:
 def may_take_all(record: Record[EndpointRecord], canary: str) -> str:
     """A note on a canary that is to get all traffic. Failed unless it was found good, and its rule can tell something.
 
-    A rule cannot when no more requests were judged than got no score. An undecided rule is noted and stops nobody: the
+    A rule cannot when no more requests were judged than got no score, nor one of latencies alone when clearly more got
+    none than it lets be too slow. An undecided rule is noted and stops nobody: the
     interval of a rare error needs many requests to close.
     """
     if (verdict := versions.verdict(canary)) == "bad":
@@ -49,8 +53,24 @@ def _admitted_by_rule(record: Record[EndpointRecord], canary: str) -> str:
         )
     if report.requests <= report.unanswered:
         raise Failed(f"the rule of {record.name} cannot tell: {_lack(report, canary)}", _way_out(record.name, canary))
+    if lack := _unjudged(record.body.rollback_if, report):
+        what = f"the rule of {record.name} judges latencies alone, and {lack} got no score from {canary}"
+        raise Failed(what, _way_out(record.name, canary))
     is_undecided = report.verdict.state == "undecided"
     return f"the rule was undecided after {report.requests:,} requests" if is_undecided else ""
+
+
+def _unjudged(rule: Rule | None, report: Report) -> str:
+    """How many got no score, when that is more than a rule without a bound on errors lets be too slow; else empty.
+
+    What was never answered was not answered in time either, but has no latency that a rule could judge.
+    """
+    stated = bounds.bounds_of(rule) if rule else ()
+    if not stated or any(bound.limit_ms is None for bound in stated):
+        return ""
+    total = report.requests + report.unanswered
+    low, _ = bounds.binomial_interval(report.unanswered, total, CONFIDENCE)
+    return f"{report.unanswered:,} of {total:,} requests" if low > max(bound.share for bound in stated) else ""
 
 
 def _lack(report: Report, canary: str) -> str:

@@ -22,7 +22,7 @@ _AT_ONCE = 16
 
 T = TypeVar("T")
 
-# Question → when it was asked first of those that still hang.
+# Question → until when whoever asked it first waits for it, of those that have no answer yet.
 _pending: dict[tuple[str, str, str], float] = {}
 _lock = threading.Lock()
 
@@ -42,7 +42,7 @@ def side_by_side(
     asked: dict[str, Future[T]] = {name: Future() for name in questions}
     waiting: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
     for name, question in questions.items():
-        waiting.put(_asking((what, home, name), question, asked[name], within_s))
+        waiting.put(_asking((what, home, name), question, asked[name], until, within_s))
     for _ in range(min(_AT_ONCE, len(questions))):
         # No pool: at its end a process would wait for the pool's threads, however long they hang.
         threading.Thread(target=_work, args=(waiting, until), name=f"ask {what}", daemon=True).start()
@@ -59,17 +59,16 @@ def _work(waiting: queue.SimpleQueue[Callable[[], None]], until: float) -> None:
 
 
 def _asking(
-    key: tuple[str, str, str], question: Callable[[], T], answer: Future[T], within_s: float
+    key: tuple[str, str, str], question: Callable[[], T], answer: Future[T], until: float, within_s: float
 ) -> Callable[[], None]:
     # The settings of whoever asks hold in the thread too.
     context = contextvars.copy_context()
 
     def ask() -> None:
-        now = time.monotonic()
         with _lock:
-            first_at = _pending.setdefault(key, now)
+            first_until = _pending.setdefault(key, until)
         # A panel that looks every second must not pile up threads: what hangs since an earlier look is not asked again.
-        if now - first_at >= within_s:
+        if time.monotonic() >= first_until:
             answer.set_exception(_late(key[2], within_s))
             return
         try:

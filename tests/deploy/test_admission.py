@@ -69,6 +69,21 @@ def test_a_latency_rule_lets_no_canary_through_that_gave_no_score(register):
     assert "`%deploy start delay --model models:delay@2`" in problem.value.fix
 
 
+@pytest.mark.parametrize(("rule", "is_refused"), [("p95_ms > 5000", True), ("p95_ms > 5000 or errors > 60%", False)])
+def test_a_latency_rule_lets_no_canary_through_that_often_gave_no_score(register, rule, is_refused):
+    register(1), register(2, "nan")
+    deploy.start("delay", model="models:delay@1")
+    endpoint = deploy.start("delay", model="models:delay@2", canary="100%", rollback_if=rule)
+    for rows in [[ROW]] * 11 + [[FAR]] * 10:
+        client.ask(endpoint.url, "/predict", {"rows": rows})
+    if not is_refused:
+        assert deploy.promote("delay").champion == "models:delay@2"
+        return
+    with pytest.raises(Failed, match="10 of 21 requests got no score") as problem:
+        deploy.promote("delay")
+    assert "without the rule" in problem.value.fix
+
+
 def test_a_broken_rule_lets_nobody_through(register):
     register(1, "nan")
     endpoint = deploy.start("delay", model="models:delay@1", canary="5%", rollback_if=RULE)

@@ -13,6 +13,7 @@ import logging
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from msgspec.structs import replace
 
 from ... import logs
 from ...config import settings
-from ...errors import LabError
+from ...errors import Denied, LabError, StoreUnavailable
 from ...store import Record, Store, open_store, update
 from ..ports import HOST, bind
 from ..record import EndpointRecord
@@ -36,6 +37,7 @@ _log = logging.getLogger("aiinfra_lab.deploy.server")  # __name__ is __main__ he
 
 # Less than the supervisor's GRACE_S, after which it kills: log and counts must be written by then.
 DRAIN_S = 4.0
+AGAIN_S = 1.0
 
 
 async def serve(store: Store, record: Record[EndpointRecord], listener: socket.socket, most_bytes: float) -> int:
@@ -105,9 +107,20 @@ def main(name: str) -> int:
 
 
 def _write_address(store: Store, name: str, port: int) -> Record[EndpointRecord]:
-    """Where it listens, and that it lives, as far as anybody may have thought that it had ended."""
+    """Where it listens, and that it lives, as far as anybody may have thought that it had ended.
+
+    Waits, until the process is ended, while the store takes nothing: nobody would find where it listens.
+    """
     where = {"port": port, "url": f"http://{HOST}:{port}", "ended_at": None, "stopped_at": None, "outcome": ""}
-    return update(store, EndpointRecord, name, lambda body: replace(body, **where) if is_named(body) else None)
+    logged = ""
+    while True:
+        try:
+            return update(store, EndpointRecord, name, lambda body: replace(body, **where) if is_named(body) else None)
+        except (Denied, StoreUnavailable) as problem:
+            if problem.what != logged:
+                _log.warning("waits until it can write where it listens: %s", problem)
+            logged = problem.what
+            time.sleep(AGAIN_S)
 
 
 def _write_problem(store: Store, record: Record[EndpointRecord], problem: str) -> None:
