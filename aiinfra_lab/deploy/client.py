@@ -51,6 +51,9 @@ def ask(url: str, path: str, body: object = None, timeout_s: float = 10.0) -> tu
         connection.close()
 
 
+_OF_REPORT = {"versions", "canary_share", "generation", "verdict"}
+
+
 def readiness(url: str) -> dict[str, Any] | None:
     """What our server reports of its readiness; None when nobody answers, and nothing when somebody else does."""
     answer = _quietly(url, "/readyz")
@@ -60,7 +63,8 @@ def readiness(url: str) -> dict[str, Any] | None:
 def report(url: str, claim: str) -> Report | None:
     """What our server has counted; None when it does not answer, or one that serves another claim does."""
     status = _quietly(url, "/status")
-    if not isinstance(status, dict) or status.get("claim") != claim:
+    # A server that 0.1.0 started, and that serves on, names no claim.
+    if not isinstance(status, dict) or status.get("claim", claim) != claim or not status.keys() >= _OF_REPORT:
         return None
     verdict = status["verdict"]
     return Report(

@@ -112,8 +112,8 @@ def _asked(claim: str) -> tuple[str, int]:
     ready = client.readiness(record.url)
     if ready is None:
         return record.url, 0
-    # Somebody else may have been given its port.
-    is_itself = ready.get("claim") == claim
+    # Somebody else may have been given its port. A server that 0.1.0 started, and that serves on, names no claim.
+    is_itself = ready.get("claim", claim) == claim and {"ready", "generation"} <= ready.keys()
     return (record.url, int(ready["generation"]) if ready["ready"] else 0) if is_itself else ("", 0)
 
 

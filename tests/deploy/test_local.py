@@ -64,15 +64,15 @@ def test_a_claim_that_was_not_applied_leaves_no_folder_behind(target, versions, 
     assert list((workspace / ".aiinfra" / "jobs").iterdir()) == []
 
 
-@pytest.fixture
-def stranger():
-    """The URL of somebody else's server, which says that it is ready."""
+@pytest.fixture(params=[b'{"ready": true, "generation": 7, "claim": "deploy-other-1"}', b'{"status": "ok"}', b"[]"])
+def stranger(request):
+    """The URL of somebody else's server, which answers every question so."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
             self.send_response(200)
             self.end_headers()
-            self.wfile.write(b'{"ready": true, "generation": 7, "claim": "deploy-other-1"}')
+            self.wfile.write(request.param)
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
