@@ -16,6 +16,7 @@ from typing import Any
 
 _PR_SET_CHILD_SUBREAPER = 36
 _MARK = b"AIINFRA_JOB="
+_FOLDER = b"AIINFRA_JOB_DIR="
 _SUPERVISOR = "aiinfra_lab.jobs.supervisor"
 _KILL_S = 2.0  # killed processes vanish at once, unless the kernel holds one in a system call
 _WRITE_S = 0.5  # for a job's wrapper to write the exit code
@@ -80,6 +81,16 @@ def belongs(pid: int, mark: str) -> bool:
     except OSError:
         # Without /proc nothing can be checked, and the number is taken as it is.
         return not Path("/proc/self").exists()
+
+
+def is_of_folder(pid: int, folder: Path) -> bool:
+    """Whether a process of a job writes into that folder, and not into one of which it is a copy."""
+    try:
+        variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        named = [each[len(_FOLDER) :] for each in variables if each.startswith(_FOLDER)]
+        return not named or folder.samefile(os.fsdecode(named[0]))
+    except OSError:  # the folder was moved since, or the process has ended
+        return True
 
 
 def ask_to_end(leader: int, born: float, mark: str) -> None:

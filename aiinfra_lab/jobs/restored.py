@@ -86,7 +86,9 @@ def _observed(record: Record[JobRecord], folder: Path) -> Record[JobRecord]:
 
 
 def _lives(folder: Path) -> bool:
-    return exit_code(folder) is None and any(process.tree(0, 0.0, folder.name))
+    """Whether a process of it runs; in a copy of another workspace lie the folders of that one's jobs."""
+    carriers = process.tree(0, 0.0, folder.name) if exit_code(folder) is None else ()
+    return any(process.is_of_folder(pid, folder) for pid in carriers)
 
 
 def _leader(folder: Path) -> tuple[int, float]:

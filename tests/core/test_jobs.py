@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -495,6 +496,16 @@ def test_what_a_restored_store_does_not_know_is_ended_and_named(workspace):
     assert [list(process.tree(0, 0.0, job.id)) for job in (polite, deaf)] == [[], []]
     assert polite.log_path.read_text().endswith("bye\n")
     assert jobs.ls(live=True) == []
+
+
+def test_a_restore_in_a_copy_of_the_folder_ends_nothing_of_the_original(workspace, tmp_path_factory, monkeypatch):
+    job = running(jobs.start("gpu:a", SLEEP))
+    copy = tmp_path_factory.mktemp("copy") / ".aiinfra"
+    shutil.copytree(workspace / ".aiinfra" / "jobs", copy / "jobs")
+    with monkeypatch.context() as there:
+        there.setenv("AIINFRA_WORKSPACE", str(copy.parent))
+        assert restored.end_unknown(copy) == []
+    assert jobs.poll(job.id).state == "running"
 
 
 @pytest.mark.parametrize("then", [{}, {"state": "starting", "pid": 0, "born": 0.0}, {"pid": 1, "born": 1.0}])
