@@ -35,6 +35,13 @@ TABLE: dict[str, str] = {
 
 B = TypeVar("B", bound="Body")
 
+# What a state means to whoever reads a list, where no more is known of it.
+STATE_DETAILS = {
+    "lost": "its process vanished without a word",
+    "starting": "waiting for its process",
+    "stopping": "was asked to end",
+}
+
 # A request to end that brought no end for so long may not have reached whoever was to carry it out.
 STOP_AGAIN_S = 30.0
 

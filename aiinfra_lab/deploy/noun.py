@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from .. import jobs, nouns
 from ..errors import LabError, NotFound, did_you_mean
 from ..jobs.record import folder_of
-from ..nouns import Keeping, Notice, Noun, Observation, Reference, Span, is_overdue
+from ..nouns import STATE_DETAILS, Keeping, Notice, Noun, Observation, Reference, Span, is_overdue
 from ..providers import Patience
 from ..resolve import resolve
 from ..store import Record, open_store, update
@@ -26,11 +26,6 @@ from .versions import ALIAS
 
 # A server beats every second or so: an end that was written so long after its last beat is when somebody noticed it.
 SILENT_S = 120.0
-_DETAILS = {
-    "lost": "its process vanished without a word",
-    "starting": "waiting for its process",
-    "stopping": "was asked to end",
-}
 
 
 class DeployNoun(Noun[EndpointRecord]):
@@ -125,7 +120,7 @@ def _job(body: EndpointRecord) -> str:
 def _detail(body: EndpointRecord, state: State) -> str:
     lost = body.rolled_back
     rolled_back = f"{lost.model} was rolled back: {lost.reason}" if lost else ""
-    return "; ".join(filter(None, (rolled_back, state.detail or _DETAILS.get(state.word, ""))))
+    return "; ".join(filter(None, (rolled_back, state.detail or STATE_DETAILS.get(state.word, ""))))
 
 
 def _references(record: Record[EndpointRecord]) -> Iterator[Reference]:

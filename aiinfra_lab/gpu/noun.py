@@ -6,13 +6,11 @@ import time
 from collections.abc import Sequence
 
 from ..errors import NotFound
-from ..nouns import Notice, Noun, Observation, Span, is_overdue
+from ..nouns import STATE_DETAILS, Notice, Noun, Observation, Span, is_overdue
 from ..resolve import resolve
 from ..store import Record, open_store
 from . import sessions, starting
 from .record import SessionRecord
-
-_DETAILS = {"starting": "waiting for its process", "stopping": "was asked to end"}
 
 
 class GpuNoun(Noun[SessionRecord]):
@@ -70,7 +68,7 @@ def _observation(found: sessions.ObservedSession) -> Observation:
         started_at=body.started_at,
         ended_at=found.at,
         deadline_at=body.deadline_at if is_live else None,
-        detail=found.why if found.state == "cannot tell" else _DETAILS.get(found.state, ""),
+        detail=found.why if found.state == "cannot tell" else STATE_DETAILS.get(found.state, ""),
         can_stop=is_live and (found.state != "stopping" or is_overdue(body.stop_requested_at)),
         job=body.handle or "" if body.is_on_this_machine else "",
         context=body.context,

@@ -12,7 +12,7 @@ from ..config import Settings
 from ..errors import LabError, StoreUnavailable
 from ..jobs import Job, JobRecord
 from ..kernels import sweep_launcher
-from ..nouns import Observation
+from ..nouns import STATE_DETAILS, Observation
 from ..store import Record, Store, open_store
 from ..uris import Uri
 
@@ -21,13 +21,6 @@ from ..uris import Uri
 CALL = "lab:call-"
 ENDED_SHOWN = 20
 ENDED_SHOWN_S = 24 * 3600.0
-
-# What a state means to whoever reads the panel, for every noun that says no more of it.
-_DETAILS = {
-    "lost": "its process vanished without a word",
-    "starting": "waiting for its process",
-    "stopping": "was asked to end",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +150,7 @@ def _detail(job: Job, state: str) -> str:
         return f"exit code {job.exit_code}"
     if job.live and job.restarts:
         return f"started again {job.restarts} times" if job.restarts > 1 else "started again once"
-    return _DETAILS.get(state, "a verb called over REST" if job.subject.startswith(CALL) else "")
+    return STATE_DETAILS.get(state, "a verb called over REST" if job.subject.startswith(CALL) else "")
 
 
 def _item(key: str, seen: Observation) -> Item:
@@ -168,7 +161,7 @@ def _item(key: str, seen: Observation) -> Item:
         name=uri.label,
         state=seen.state,
         since=seen.started_at if seen.is_live else _ended_at(seen),
-        detail=seen.detail or _DETAILS.get(seen.state, ""),
+        detail=seen.detail or STATE_DETAILS.get(seen.state, ""),
         stoppable=seen.can_stop,
         deadline=seen.deadline_at if seen.is_live else None,
         job=key,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from .. import jobs
 from ..errors import NotFound
-from ..nouns import Notice, Noun, Observation, Span, StepSpan, Thing
+from ..nouns import STATE_DETAILS, Notice, Noun, Observation, Span, StepSpan, Thing
 from ..resolve import resolve
 from ..store import Record, open_store
 from ..uris import Uri
@@ -15,7 +15,6 @@ from . import declaration, history, started
 from .history import ObservedRun
 from .record import RunRecord, StepRecord
 
-_DETAILS = {"lost": "its process vanished without a word", "stopping": "was asked to end"}
 # Steps in these states never began: one that is skipped says when an earlier run's began.
 _NEVER_BEGAN = ("waiting", "blocked", "skipped")
 
@@ -91,7 +90,7 @@ def _observation(run: ObservedRun) -> Observation:
         is_live=job is not None,
         started_at=body.started_at,
         ended_at=body.ended_at,
-        detail=_DETAILS.get(run.state, ""),
+        detail=STATE_DETAILS.get(run.state, ""),
         can_stop=job is not None and not job.stop_requested_at,
         job=job.id if job else "",
     )
