@@ -236,6 +236,9 @@ def processes_of(home: Path) -> list[tuple[int, str]]:
 
 
 def end(pid: int) -> None:
-    """Kill a process that a test started."""
+    """Kill a process that a test started; returns when it has let go of what it held."""
+    from aiinfra_lab.jobs import process
+
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
+    until(lambda: not process.birth(pid))

@@ -73,12 +73,14 @@ class Server:
         main = int((self.home / "pg" / "postmaster.pid").read_text().split()[0])
         children = [int(pid) for pid in Path(f"/proc/{main}/task/{main}/children").read_text().split()]
         for pid in (main, *children):
-            os.kill(pid, signal.SIGSTOP)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
         try:
             yield
         finally:
             for pid in (main, *children):
-                os.kill(pid, signal.SIGCONT)
+                with contextlib.suppress(ProcessLookupError):  # it was about to end
+                    os.kill(pid, signal.SIGCONT)
 
     def _run(self, program: str, *words: str) -> None:
         pg = str(self.home / "pg")
