@@ -217,7 +217,8 @@ def _notes(found: list[Spending], rows: int | None, everything: bool) -> Iterato
     if note := unknown(found):
         yield note
     if everything and len(found) > 1:
-        yield "what ran on one machine at the same time is paid once"
+        which = "one" if any(item.machine for item in found) else "this"
+        yield f"what ran on {which} machine at the same time is paid once"
 
 
 def _who_pays(span: Span) -> str:

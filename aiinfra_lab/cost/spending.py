@@ -19,8 +19,8 @@ from .prices import machine_usd_per_hour
 class Spending:
     """A span of time with its price. `usd` is the money; of a run within a session it is paid by the session.
 
-    Both are None where nobody knows the price. machine: "" for this one, else the folder on another machine, which
-    shares the store.
+    Both are None where nobody knows the price. machine: "" for the one that it is asked on, else the folder that shares
+    the store and began the work: each folder counts as a machine of its own, since a job names no other.
     """
 
     span: Span

@@ -25,8 +25,8 @@ def may_take_all(record: Record[EndpointRecord], canary: str) -> str:
     """A note on a canary that is to get all traffic. Failed unless it was found good, and its rule can tell something.
 
     A rule cannot when no more requests were judged than got no score, nor one of latencies alone when clearly more got
-    none than it lets be too slow. An undecided rule is noted and stops nobody: the
-    interval of a rare error needs many requests to close.
+    none than it lets be too slow. An undecided rule is noted and stops nobody: the interval of a rare error needs many
+    requests to close.
     """
     if (verdict := versions.verdict(canary)) == "bad":
         raise Failed(

@@ -47,8 +47,8 @@ class State:
     """How what was claimed is at this moment; `running` although it may not serve yet.
 
     restarts: how often it came back after it had died. detail: more about it, briefly. ended_at: epoch seconds of
-    its last sign of life, when it has ended and that is known. job: the id of the job that runs it, where
-    that is one of this workspace; a target that is `Reporting` is asked for its reports all the same.
+    its last sign of life, when it has ended and that is known. job: the id of the job that runs it, where that is
+    one of this workspace; a target that is `Reporting` is asked for its reports all the same.
     """
 
     word: Word

@@ -104,10 +104,10 @@ class EndpointRecord(Body, frozen=True, kw_only=True):
 
     earlier: the champions before this one, the oldest first. on: the target. job: the target's claim, which on this
     machine is a job's id. context: what started it, as `config.context` says. url, port: where it answers. problem: why
-    `problem_generation` cannot be served. served_generation: what our own server serves, for those who share its
-    store and cannot ask it. stop_requested_at: when somebody asked for its end, before its target was. stopped_at: when
-    it ended because it was asked to. outcome, detail, restarts: how it ended, once somebody has
-    observed that. count: rows predicted. log_dir: where its predictions are logged, empty when its target keeps no log.
+    `problem_generation` cannot be served. served_generation: what our own server serves, for those who share its store
+    and cannot ask it. stop_requested_at: when somebody asked for its end, before its target was. stopped_at: when it
+    ended because it was asked to. outcome, detail, restarts: how it ended, once somebody has observed that. count: rows
+    predicted. log_dir: where its predictions are logged, empty when its target keeps no log.
     """
 
     kind: ClassVar[str] = "deploy"

@@ -261,8 +261,8 @@ def wait(job_id: str, timeout_s: float | None = None, *, again: str = "") -> Job
     """Wait until the job and whatever it started have ended, and return it.
 
     Unavailable after timeout_s, and at once when its end was requested and the folder that watches it gives no sign of
-    life. On Ctrl-C only the waiting ends: Interrupted says how to find the job again, with
-    `again`, the command that shows it.
+    life. On Ctrl-C only the waiting ends: Interrupted says how to find the job again, with `again`, the command that
+    shows it.
     """
 
     def ended() -> Job | None:

@@ -20,7 +20,7 @@ from ..config import settings
 from ..errors import Conflict, Denied, Unavailable
 from ..store import Record, Store
 from . import process
-from .home import make_home_id, tie_of
+from .home import fingerprint_of, make_home_id
 from .record import HomeRecord
 
 BEAT_S = 60.0
@@ -88,7 +88,7 @@ def _sign_of(home: Path) -> HomeRecord:
     return HomeRecord(
         path=str(settings().project),
         host=platform.node(),
-        tie=tie_of(home),
+        fingerprint=fingerprint_of(home),
         process_table=_process_table(),
         pid=pid,
         born=process.birth(pid),
@@ -101,7 +101,7 @@ def _may_live(found: HomeRecord, mine: HomeRecord) -> bool:
     """Whether another supervisor under the same id may live."""
     if found.process_table == mine.process_table:
         # One of this very folder has let go of its lock, and may need a moment to end.
-        return found.tie != mine.tie and process.alive(found.pid, found.born)
+        return found.fingerprint != mine.fingerprint and process.alive(found.pid, found.born)
     return time.time() - found.seen_at < QUIET_S
 
 

@@ -21,7 +21,7 @@ _MACHINE = Path("/etc/machine-id")
 
 
 @dataclass(frozen=True, slots=True)
-class _Tie:
+class _Fingerprint:
     """The folder that an id was given to. machine: "" where that cannot be told, as in many containers."""
 
     machine: str
@@ -29,14 +29,14 @@ class _Tie:
     path: str
 
     @classmethod
-    def of(cls, home: Path) -> _Tie:
+    def of(cls, home: Path) -> _Fingerprint:
         return cls(_machine(), home.stat().st_ino, str(home))
 
 
 def home_id(home: Path) -> str:
     """The id of this folder; "" when it has begun no job yet, or is a copy that may not be written.
 
-    An id of before is tied to the folder that it is found in.
+    An id of before is given to the folder that it is found in.
     """
     try:
         file, folder = (home / ID).stat(), home.stat()
@@ -55,76 +55,76 @@ def renew_home_id(home: Path) -> str:
     return _make(home, renew=True)
 
 
-def tie_of(home: Path) -> str:
+def fingerprint_of(home: Path) -> str:
     """Which folder of which machine this is, as far as that can be told."""
-    tie = _Tie.of(home)
-    return f"{tie.machine} {tie.inode} {tie.path}"
+    here = _Fingerprint.of(home)
+    return f"{here.machine} {here.inode} {here.path}"
 
 
 @functools.lru_cache(maxsize=64)
 def _settled(home: Path, _file: tuple[int, int, int], _folder: int) -> str:
     """Looked at again only when the file or the folder is another one: whoever lists thousands of jobs asks of each."""
-    found, tie = _read(home)
-    here = _Tie.of(home)
-    if found and tie and not _is_copy(found, tie, here) and not _has_moved(tie, here):
+    found, given_to = _read(home)
+    here = _Fingerprint.of(home)
+    if found and given_to and not _is_copy(found, given_to, here) and not _has_moved(given_to, here):
         return found
     try:
         return _make(home, renew=False)
     except (OSError, LabError):  # it may only be read
-        return "" if tie and _is_copy(found, tie, here) else found
+        return "" if given_to and _is_copy(found, given_to, here) else found
 
 
 def _make(home: Path, *, renew: bool) -> str:
     with files.lock(home / ID):
-        found, tie = _read(home)
-        here = _Tie.of(home)
-        if renew or not found or (tie and _is_copy(found, tie, here)):
-            found, tie = secrets.token_hex(8), None
-        if tie is None or _has_moved(tie, here):
+        found, given_to = _read(home)
+        here = _Fingerprint.of(home)
+        if renew or not found or (given_to and _is_copy(found, given_to, here)):
+            found, given_to = secrets.token_hex(8), None
+        if given_to is None or _has_moved(given_to, here):
             # Whole or not at all: without its id the folder would know none of its jobs.
             files.write(home / ID, f"{found}\n{json.dumps(astuple(here))}\n")
     return found
 
 
-def _read(home: Path) -> tuple[str, _Tie | None]:
+def _read(home: Path) -> tuple[str, _Fingerprint | None]:
     """The id and the folder that it was given to; "" and None for what is not there or cannot be read."""
     try:
         first, _, rest = (home / ID).read_text().partition("\n")
-        return first, _Tie(*json.loads(rest)) if rest else None
+        return first, _Fingerprint(*json.loads(rest)) if rest else None
     except FileNotFoundError:
         return "", None
     except (ValueError, TypeError):
         return "", None
 
 
-def _is_copy(found: str, tie: _Tie, here: _Tie) -> bool:
+def _is_copy(found: str, given_to: _Fingerprint, here: _Fingerprint) -> bool:
     """Whether the id was given to another folder; False where that cannot be told."""
-    if _is_other(tie, here) and _is_there(found, tie):
+    if _is_other(given_to, here) and _is_there(found, given_to):
         return True
     # The original is out of sight. A volume that is moved from machine to machine keeps its inodes.
-    is_remote = bool(tie.machine and here.machine) and tie.machine != here.machine
-    return is_remote and tie.inode != here.inode
+    is_remote = bool(given_to.machine and here.machine) and given_to.machine != here.machine
+    return is_remote and given_to.inode != here.inode
 
 
-def _has_moved(tie: _Tie, here: _Tie) -> bool:
+def _has_moved(given_to: _Fingerprint, here: _Fingerprint) -> bool:
     """Whether the folder itself is at another place now. A volume that several machines see is at all of them."""
-    if tie.inode == here.inode and tie.machine != here.machine:
+    if given_to.inode == here.inode and given_to.machine != here.machine:
         return False
-    return tie.inode != here.inode or _is_other(tie, here)
+    return given_to.inode != here.inode or _is_other(given_to, here)
 
 
-def _is_other(tie: _Tie, here: _Tie) -> bool:
+def _is_other(given_to: _Fingerprint, here: _Fingerprint) -> bool:
     """Whether two paths are not the same folder; mounted twice, one folder has two."""
     try:
-        return tie.path != here.path and not Path(tie.path).samefile(here.path)
+        return given_to.path != here.path and not Path(given_to.path).samefile(here.path)
     except OSError:
         return True
 
 
-def _is_there(found: str, tie: _Tie) -> bool:
+def _is_there(found: str, given_to: _Fingerprint) -> bool:
     """Whether the folder that the id was given to is where it was then."""
     try:
-        return Path(tie.path).stat().st_ino == tie.inode and _read(Path(tie.path))[0] == found
+        return Path(given_to.path).stat().st_ino == given_to.inode and _read(Path(given_to.path))[0] == found
     except OSError:
         return False
 

@@ -58,7 +58,7 @@ def tree(leader: int, born: float, mark: str) -> Iterator[int]:
         if pid == os.getpid() or not birth(pid):
             continue
         try:
-            if os.getsid(pid) == ours or wanted in (entry / "environ").read_bytes().split(b"\0"):
+            if os.getsid(pid) == ours or wanted in _environ(pid):
                 yield pid
         except (FileNotFoundError, PermissionError, ProcessLookupError):
             continue
@@ -69,15 +69,14 @@ def marks() -> set[str]:
     found = set()
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            variables = (entry / "environ").read_bytes().split(b"\0")
-            found |= {each[len(_MARK) :].decode(errors="replace") for each in variables if each.startswith(_MARK)}
+            found |= {mark.decode(errors="replace") for mark in _values(int(entry.name), _MARK)}
     return found
 
 
 def belongs(pid: int, mark: str) -> bool:
     """Whether a process carries the job's mark: a number alone may be a stranger's by now."""
     try:
-        return _MARK + mark.encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        return _MARK + mark.encode() in _environ(pid)
     except OSError:
         # Without /proc nothing can be checked, and the number is taken as it is.
         return not Path("/proc/self").exists()
@@ -86,11 +85,20 @@ def belongs(pid: int, mark: str) -> bool:
 def is_of_folder(pid: int, folder: Path) -> bool:
     """Whether a process of a job writes into that folder, and not into one of which it is a copy."""
     try:
-        variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-        named = [each[len(_FOLDER) :] for each in variables if each.startswith(_FOLDER)]
+        named = _values(pid, _FOLDER)
         return not named or folder.samefile(os.fsdecode(named[0]))
     except OSError:  # the folder was moved since, or the process has ended
         return True
+
+
+def _environ(pid: int) -> list[bytes]:
+    """The `NAME=value` with which a process was started. OSError when it is gone, or another user's."""
+    return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+
+
+def _values(pid: int, begin: bytes) -> list[bytes]:
+    """What follows in those that begin so."""
+    return [each.removeprefix(begin) for each in _environ(pid) if each.startswith(begin)]
 
 
 def ask_to_end(leader: int, born: float, mark: str) -> None:

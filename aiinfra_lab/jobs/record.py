@@ -66,15 +66,15 @@ class JobRecord(Body, frozen=True, kw_only=True):
 class HomeRecord(Body, frozen=True, kw_only=True):
     """A folder that has had living jobs, by its id, and the last sign of life of its supervisor.
 
-    path, host: the project's folder, for people. tie: as `home.tie_of` tells. pid, born: the supervisor, in that
-    process table. since_at: when that began.
+    path, host: the project's folder, for people. fingerprint: as `home.fingerprint_of` tells. pid, born: the
+    supervisor, in that process table. since_at: when that began.
     """
 
     kind: ClassVar[str] = "job.home"
 
     path: str
     host: str
-    tie: str
+    fingerprint: str
     process_table: str
     pid: int
     born: float

@@ -75,7 +75,7 @@ def test_a_backup_put_back_where_the_original_is_gone_is_the_folder(folder):
     assert home_id(folder) == first
 
 
-def test_an_id_of_before_stays_and_is_tied_when_it_is_read(folder):
+def test_an_id_of_before_stays_and_is_given_to_the_folder_when_it_is_read(folder):
     (folder / "id").write_text("0123456789abcdef")
     assert home_id(folder) == make_home_id(folder) == "0123456789abcdef"
     assert home_id(copied(folder)) != "0123456789abcdef"

@@ -17,7 +17,7 @@ from tests.conftest import PATIENCE_S, end_supervisor, supervisors, until
 
 SLEEP = ["sleep", "600"]
 NOBODY = 2**22 + 1  # no process has that pid
-PLACE = {"path": "/srv/other", "host": "other", "tie": "another tie", "process_table": "another"}
+PLACE = {"path": "far/project", "host": "other", "fingerprint": "another folder", "process_table": "another"}
 SIGN = HomeRecord(**PLACE, pid=1, born=1.0, since_at=1.0, seen_at=1.0)
 
 
@@ -56,7 +56,7 @@ def test_a_stop_and_a_wait_say_at_once_where_a_silent_folder_is(workspace):
         jobs.cancel(remote_job())
     with pytest.raises(Unavailable) as waited:
         jobs.wait("gpu-a-1")
-    assert "`cd /srv/other && aiinfra lab start` on other" in stopped.value.fix == waited.value.fix
+    assert "`cd far/project && aiinfra lab start` on other" in stopped.value.fix == waited.value.fix
     assert "`%gpu stop a` again in 10 min writes its end" in stopped.value.fix
     assert jobs.poll("gpu-a-1").stop_requested_at is not None
 
@@ -166,7 +166,11 @@ def test_a_supervisor_that_is_gone_hinders_nobody(beating, before):
 
 def test_one_of_this_very_folder_that_is_about_to_end_hinders_nobody(beating):
     folder, name = beating
-    here = {"process_table": heartbeat._process_table(), "tie": homes.tie_of(folder), "pid": os.getppid()}
+    here = {
+        "process_table": heartbeat._process_table(),
+        "fingerprint": homes.fingerprint_of(folder),
+        "pid": os.getppid(),
+    }
     put(name, replace(SIGN, seen_at=time.time(), born=process.birth(os.getppid()), **here))
     assert heartbeat.Heartbeat(open_store(), folder).look() == "acting"
 

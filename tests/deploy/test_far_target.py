@@ -46,6 +46,13 @@ def started(cloud, register):
     return deploy.start("delay", model="models:delay@1", on="far")
 
 
+def start_two(register):
+    """An endpoint at each of the package's targets."""
+    register(1)
+    for name, on in (("one", "far"), ("two", "far_counting")):
+        deploy.start(name, model="models:delay@1", on=on)
+
+
 def stored():
     return open_store().get(EndpointRecord, "delay").body
 
@@ -186,9 +193,7 @@ def test_a_vendors_client_that_raises_hides_no_endpoint_and_names_itself(cloud, 
     def fail(*_: object) -> None:
         raise RuntimeError("HTTP 500")
 
-    register(1)
-    for name, on in (("one", "far"), ("two", "far_counting")):
-        deploy.start(name, model="models:delay@1", on=on)
+    start_two(register)
     monkeypatch.setattr(cloud.FarCounting, method, fail)
     two, one = deploy.ls()
     assert (one.uri, one.state, two.uri) == ("deploy:one", "running", "deploy:two")
@@ -201,9 +206,7 @@ def test_one_that_cannot_be_asked_hides_no_finding_of_another(cloud, register, m
     def fail(*_: object) -> None:
         raise Unavailable("429 too many requests", "wait")
 
-    register(1)
-    for name, on in (("one", "far"), ("two", "far_counting")):
-        deploy.start(name, model="models:delay@1", on=on)
+    start_two(register)
     monkeypatch.setattr(lifecycle, "READY_S", 0.0)
     monkeypatch.setattr(cloud.FarCounting, "ready_within_s", lambda _: 0.0)
     monkeypatch.setattr(cloud.FarCounting, "serving", fail)
@@ -214,9 +217,7 @@ def test_one_that_cannot_be_asked_hides_no_finding_of_another(cloud, register, m
 
 
 def test_a_list_waits_for_none_of_them_and_says_which_did_not_answer(cloud, register, monkeypatch):
-    register(1)
-    for name, on in (("one", "far"), ("two", "far_counting")):
-        deploy.start(name, model="models:delay@1", on=on)
+    start_two(register)
     over = threading.Event()
     monkeypatch.setattr(asking, "ENDPOINT_S", 0.3)
     monkeypatch.setattr(cloud.FarCounting, "serving", lambda *_: over.wait(60))
@@ -227,9 +228,7 @@ def test_a_list_waits_for_none_of_them_and_says_which_did_not_answer(cloud, regi
 
 
 def test_a_target_that_hangs_keeps_no_other_from_being_observed(cloud, register, monkeypatch):
-    register(1)
-    for name, on in (("one", "far"), ("two", "far_counting")):
-        deploy.start(name, model="models:delay@1", on=on)
+    start_two(register)
     over = threading.Event()
     monkeypatch.setattr(lifecycle, "TARGET_S", 0.3)
     monkeypatch.setattr(cloud.FarCounting, "observe", lambda *_: over.wait(60))

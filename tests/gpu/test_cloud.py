@@ -1,7 +1,5 @@
 """Machines of another package, on another machine: every verb works with them, or says what it cannot do."""
 
-import importlib
-
 import pytest
 
 from aiinfra_lab import cost, gpu, lab, nouns, providers, train
@@ -19,14 +17,7 @@ from tests.fakes import cloud, one_step
 @pytest.fixture(autouse=True)
 def rented(workspace, tmp_path, monkeypatch):
     """The cloud, installed as a package of somebody else, without a machine."""
-    info = tmp_path / "cloud-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: cloud\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[aiinfra_lab.providers]\ngpu.machines.cloud = tests.fakes.cloud:Cloud\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    importlib.invalidate_caches()
-    monkeypatch.setattr(cloud, "machines", {})
-    monkeypatch.setattr(cloud, "reachable", [True])
+    cloud.install(tmp_path, monkeypatch)
 
 
 class TestCloud(MachinesContract):

@@ -1,6 +1,5 @@
 """What runs started and left living is ended, also when the run that was to do it vanished."""
 
-import importlib
 import logging
 import subprocess
 import sys
@@ -27,14 +26,7 @@ RUN = "recipe:one@1"
 @pytest.fixture(autouse=True)
 def rented(workspace, tmp_path, monkeypatch) -> None:
     """A cloud of another package, without a machine."""
-    info = tmp_path / "cloud-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: cloud\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[aiinfra_lab.providers]\ngpu.machines.cloud = tests.fakes.cloud:Cloud\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    importlib.invalidate_caches()
-    monkeypatch.setattr(cloud, "machines", {})
-    monkeypatch.setattr(cloud, "reachable", [True])
+    cloud.install(tmp_path, monkeypatch)
 
 
 def start(name: str, monkeypatch, context: str = f"{RUN}/a") -> None:

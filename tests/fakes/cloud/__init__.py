@@ -3,10 +3,15 @@
 Stricter than a real one in that a machine ends at its deadline to the moment, and that an unknown offer is refused.
 """
 
+import importlib
 import itertools
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
 
 from aiinfra_lab.config import Settings
 from aiinfra_lab.errors import Unavailable
@@ -29,6 +34,18 @@ class Machine:
 machines: dict[str, Machine] = {}
 _numbers = itertools.count(1)
 reachable = [True]
+
+
+def install(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a package of somebody else, whose files lie in that folder, for one test; without a machine."""
+    info = folder / "cloud-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: cloud\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[aiinfra_lab.providers]\ngpu.machines.cloud = tests.fakes.cloud:Cloud\n")
+    monkeypatch.syspath_prepend(folder)
+    importlib.invalidate_caches()
+    monkeypatch.setattr(sys.modules[__name__], "machines", {})
+    monkeypatch.setattr(sys.modules[__name__], "reachable", [True])
 
 
 class Cloud:
