@@ -17,10 +17,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from .errors import NotFound, UsageProblem, did_you_mean
-from .nouns import TABLE
+from .setting_keys import check, sections
 
-# Sections of the settings besides those of the nouns.
-_SECTIONS = ("store", "jobs")
 HOME = ".aiinfra"
 FILE = "aiinfra.toml"
 _SETTLED_NS = 1_000_000_000
@@ -137,11 +135,6 @@ def inside(folder: Path) -> Iterator[None]:
         _inside.reset(token)
 
 
-def sections() -> tuple[str, ...]:
-    """The sections that `aiinfra.toml` may have."""
-    return (*TABLE, *_SECTIONS)
-
-
 def context() -> str:
     """What this process was started for, e.g. `recipe:nightly@3/train`; empty when a person started it."""
     return os.environ.get("AIINFRA_CONTEXT", "")
@@ -192,6 +185,7 @@ def _flat(table: Mapping[str, object], source: str) -> Iterator[tuple[str, Setti
             raise UsageProblem(f"{source} has an unknown section {section!r}", did_you_mean(section, sections()))
         else:
             for key, inner in value.items():
+                check(f"{section}.{key}", source)
                 yield f"{section}.{key}", Setting(inner, source)
 
 
@@ -200,6 +194,7 @@ def _environment() -> dict[str, Setting]:
     for name in [name for name in os.environ if name.startswith("AIINFRA_") and name not in _PLACES]:
         section, _, key = name.removeprefix("AIINFRA_").lower().partition("_")
         if section in sections() and key:
+            check(f"{section}.{key}", name)
             found[f"{section}.{key}"] = Setting(os.environ[name], name)
     return found
 

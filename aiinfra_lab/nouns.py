@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import importlib
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from .errors import NotFound, UsageProblem, did_you_mean
 
@@ -181,6 +181,8 @@ class Noun(Generic[B]):
     """Whether its things are called `NAME@N`, or by their name alone."""
     usual_alias = ""
     """The alias that is meant to be there, also before it is set."""
+    settings: ClassVar[Mapping[str, str]] = {}
+    """The names of the settings in its section of `aiinfra.toml`, each with what it sets; see `setting_keys`."""
     plural = "things"
     """What several of its things are called, in messages."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from ..nouns import Noun
 from ..store import Body
@@ -12,6 +13,11 @@ class CostNoun(Noun[Body]):
     """The noun `cost`."""
 
     name = "cost"
+    settings: ClassVar = {
+        "machine_usd_per_hour": "what an hour of this machine costs, in USD; 0 when it is not set",
+        "prices": "a table of your own prices, as a path in the project",
+        "compare": "the instance with whose price the cost of predictions is compared, e.g. aws.g4dn.xlarge",
+    }
 
     def names(self) -> Sequence[str]:
         from .spending import spendings

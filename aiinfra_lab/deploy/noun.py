@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 from msgspec.structs import replace
 
@@ -32,6 +33,10 @@ class DeployNoun(Noun[EndpointRecord]):
     """See `Noun`."""
 
     name = "deploy"
+    settings: ClassVar = {
+        "log_days": "for how many days the logs of predictions are kept",
+        "log_gib": "how much those logs may take together, in GiB",
+    }
     kind = EndpointRecord
     plural = "endpoints"
 

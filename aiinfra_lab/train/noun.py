@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import ClassVar
 
 from .. import nouns
 from ..errors import NotFound
@@ -19,6 +20,7 @@ class TrainNoun(Noun[TrainingRun]):
     """See `Noun`."""
 
     name = "train"
+    settings: ClassVar = {"tracking_uri": "the MLflow server that runs and models are sent to"}
     kind = TrainingRun
     has_versions = True
     usual_alias = "champion"

@@ -94,7 +94,7 @@ def tests(full: bool) -> Iterator[Figure]:
 # What every noun stands on.
 SPINE = {
     *("cli", "completion", "config", "errors", "files", "jobs", "kernels", "logs", "nouns", "providers", "resolve"),
-    *("rules", "show", "stats", "store", "units", "uris", "verbs", "words"),
+    *("rules", "setting_keys", "show", "stats", "store", "units", "uris", "verbs", "words"),
 }
 
 

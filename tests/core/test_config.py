@@ -1,11 +1,13 @@
 import os
+import re
 import time
 import tomllib
 from pathlib import Path
 
 import pytest
 
-from aiinfra_lab import data, lab
+import aiinfra_lab
+from aiinfra_lab import data, lab, setting_keys
 from aiinfra_lab.config import settings
 from aiinfra_lab.errors import NotFound, UsageProblem
 
@@ -57,20 +59,22 @@ def test_a_pyproject_of_somebody_else_is_no_workspace(project):
 
 
 def test_a_setting_knows_where_it_came_from_and_the_environment_wins(project, monkeypatch):
-    (project / "aiinfra.toml").write_text("[deploy]\nport = 8000\nhost = 'a'")
-    monkeypatch.setenv("AIINFRA_DEPLOY_PORT", "9000")
+    (project / "aiinfra.toml").write_text("[deploy]\nlog_days = 80\nlog_gib = 'a'")
+    monkeypatch.setenv("AIINFRA_DEPLOY_LOG_DAYS", "90")
     assert list(settings().explain()) == [
-        ("deploy.host", "a", "aiinfra.toml"),
-        ("deploy.port", "9000", "AIINFRA_DEPLOY_PORT"),
+        ("deploy.log_days", "90", "AIINFRA_DEPLOY_LOG_DAYS"),
+        ("deploy.log_gib", "a", "aiinfra.toml"),
     ]
-    assert settings().get("deploy.port", 1) == 9000
+    assert settings().get("deploy.log_days", 1) == 90
 
 
-@pytest.mark.parametrize(("text", "default"), [("port = 'many'", 1), ("port = 'maybe'", True), ("port = true", 1.0)])
+@pytest.mark.parametrize(
+    ("text", "default"), [("log_days = 'many'", 1), ("log_days = 'maybe'", True), ("log_days = true", 1.0)]
+)
 def test_a_setting_of_the_wrong_type_is_refused(project, text, default):
     (project / "aiinfra.toml").write_text(f"[deploy]\n{text}")
-    with pytest.raises(UsageProblem, match=r"deploy\.port"):
-        settings().get("deploy.port", default)
+    with pytest.raises(UsageProblem, match=r"deploy\.log_days"):
+        settings().get("deploy.log_days", default)
 
 
 @pytest.mark.parametrize(("text", "says"), [("[delpoy]", "did you mean deploy"), ("[deploy", "not valid TOML")])
@@ -94,20 +98,58 @@ def write_long_ago(path, text, ago_s):
 
 
 def test_a_file_that_stays_as_it_is_is_parsed_once(project, parsed):
-    write_long_ago(project / "aiinfra.toml", "[deploy]\nport = 1", 60)
-    assert [settings().get("deploy.port", 0) for _ in range(5)] == [1] * 5
+    write_long_ago(project / "aiinfra.toml", "[deploy]\nlog_days = 1", 60)
+    assert [settings().get("deploy.log_days", 0) for _ in range(5)] == [1] * 5
     assert len(parsed) == 1
 
 
 def test_a_file_that_was_written_again_is_read_again(project, parsed):
     for number, ago_s in ((1, 60), (2, 50)):
-        write_long_ago(project / "aiinfra.toml", f"[deploy]\nport = {number}", ago_s)
-        assert settings().get("deploy.port", 0) == number
+        write_long_ago(project / "aiinfra.toml", f"[deploy]\nlog_days = {number}", ago_s)
+        assert settings().get("deploy.log_days", 0) == number
 
 
 def test_two_writes_within_one_tick_of_the_file_system_are_both_seen(project):
     now = time.time_ns()
     for number in range(3):
-        (project / "aiinfra.toml").write_text(f"[deploy]\nport = {number}")
+        (project / "aiinfra.toml").write_text(f"[deploy]\nlog_days = {number}")
         os.utime(project / "aiinfra.toml", ns=(now, now))
-        assert settings().get("deploy.port", 9) == number
+        assert settings().get("deploy.log_days", 9) == number
+
+
+@pytest.mark.parametrize(
+    ("text", "fix"),
+    [
+        ("[cost]\nmachine_usd_perhour = 1", "did you mean machine_usd_per_hour?"),
+        ("[gpu]\nmachine = 'x'", "did you mean machines?"),
+        ("[store]\nuri = 'x'", "did you mean url?"),
+        ("[drift]\nx = 1", "known: report"),
+    ],
+)
+def test_a_setting_that_nothing_reads_is_refused(project, text, fix):
+    (project / "aiinfra.toml").write_text(text)
+    with pytest.raises(UsageProblem, match=r"aiinfra\.toml sets .* no setting") as problem:
+        settings()
+    assert problem.value.fix == fix
+
+
+def test_a_variable_that_nothing_reads_is_refused_by_its_name(project, monkeypatch):
+    (project / "aiinfra.toml").touch()
+    monkeypatch.setenv("AIINFRA_JOBS_LOG_DAY", "3")
+    with pytest.raises(UsageProblem, match=r"AIINFRA_JOBS_LOG_DAY sets jobs\.log_day") as problem:
+        settings()
+    assert problem.value.fix == "did you mean log_days?"
+
+
+@pytest.mark.parametrize("text", ["[gpu]\nlocal_size = 1", "[gpu]\nprovider = 'local'", "[store]\nprovider = 'sqlite'"])
+def test_what_a_provider_reads_itself_and_older_names_are_settings(project, text):
+    (project / "aiinfra.toml").write_text(text)
+    assert len(list(settings().explain())) == 1
+
+
+def test_every_setting_that_the_package_reads_is_known():
+    text = "".join(path.read_text() for path in Path(aiinfra_lab.__file__).parent.rglob("*.py"))
+    read = set(re.findall(r'\.get\("((?:store|jobs|cost|deploy|train|gpu)\.[a-z_]+)"', text))
+    kept = {f"{section}.log_{unit}" for section in ("jobs", "deploy") for unit in ("days", "gib")}
+    every = {f"{section}.{name}" for section in setting_keys.sections() for name in setting_keys.declared(section)}
+    assert every == read | kept

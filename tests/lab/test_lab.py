@@ -30,9 +30,9 @@ def empty(tmp_path: Path, monkeypatch) -> Path:
 def test_start_makes_a_workspace_and_again_changes_nothing(empty):
     lab.start()
     first = (empty / "aiinfra.toml").read_text()
-    (empty / "aiinfra.toml").write_text(first + "[deploy]\nport = 8000\n")
+    (empty / "aiinfra.toml").write_text(first + "[deploy]\nlog_days = 80\n")
     lab.start()
-    assert "port = 8000" in (empty / "aiinfra.toml").read_text()
+    assert "log_days = 80" in (empty / "aiinfra.toml").read_text()
     assert len(list(open_store().events())) == 1
 
 

@@ -22,6 +22,7 @@ class Pets(Noun[Pet]):
     """The noun `pets`."""
 
     name = "pets"
+    settings: ClassVar = {"food": "what they eat"}
     kind = Pet
     has_versions = True
 

@@ -1,0 +1,71 @@
+"""The settings that there are: each noun's, those of the store and of jobs, those that choose providers, and their own.
+
+A key that nobody reads is a mistake that would otherwise show as a wrong price or a log that is gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+
+from . import nouns
+from .errors import UsageProblem, did_you_mean
+
+# Sections that belong to no noun → key → what it sets.
+OTHERS: dict[str, dict[str, str]] = {
+    "store": {
+        "url": "the PostgreSQL database that holds the records, instead of SQLite in the workspace",
+        "schema": "the schema in that database, `aiinfra` when it is not set",
+    },
+    "jobs": {
+        "log_mib": "how large the log of one job may become, in MiB",
+        "log_days": "for how many days the logs of jobs that have ended are kept",
+        "log_gib": "how much those logs may take together, in GiB",
+    },
+}
+
+
+def sections() -> tuple[str, ...]:
+    """The sections that `aiinfra.toml` may have."""
+    return (*nouns.TABLE, *OTHERS)
+
+
+def check(key: str, source: str) -> None:
+    """UsageProblem for a setting `section.name` that nothing reads. source: the file or variable that sets it."""
+    section, _, name = key.partition(".")
+    if name in known(section) or _is_a_providers_own(section, name):
+        return
+    raise UsageProblem(f"{source} sets {key}, which is no setting", did_you_mean(name, known(section)))
+
+
+@lru_cache(maxsize=32)
+def known(section: str) -> Mapping[str, str]:
+    """The names of a section's settings, each with what it sets."""
+    return {**declared(section), **_choices(section)}
+
+
+def declared(section: str) -> Mapping[str, str]:
+    """The same without those that choose providers."""
+    return OTHERS[section] if section in OTHERS else nouns.find(section).settings
+
+
+def _choices(section: str) -> dict[str, str]:
+    """The settings that choose providers; `store` alone is a contract without a name of its own."""
+    from .providers import CONTRACTS  # it reads settings, too
+
+    contracts = {name: contract for name, contract in CONTRACTS.items() if name.partition(".")[0] == section}
+    found = {name.partition(".")[2] or "provider": f"the provider of {name}" for name in contracts}
+    former = {contract.former.partition(".")[2]: name for name, contract in contracts.items() if contract.former}
+    return {**{old: f"an older name of {name}" for old, name in former.items()}, **found}
+
+
+def _is_a_providers_own(section: str, name: str) -> bool:
+    """Whether it begins with the name of a provider in that section: what those read, only they know."""
+    from .providers import CONTRACTS, names
+
+    contracts = [contract for contract in CONTRACTS if contract.partition(".")[0] == section]
+    return any(name.startswith(f"{_as_key(provider)}_") for contract in contracts for provider in names(contract))
+
+
+def _as_key(provider: str) -> str:
+    return provider.replace("-", "_").replace(".", "_")
