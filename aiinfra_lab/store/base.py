@@ -242,11 +242,8 @@ def encode(body: Body) -> str:
     return canonical(msgspec.to_builtins(body))
 
 
-def decode(kind: type[B], name: str, text: str, version: int) -> B:
-    """The body that a stored text holds, brought up from an older version.
-
-    Unavailable when a newer version wrote it, Damaged when it is no body of that kind.
-    """
+def refuse_newer(kind: type[Body], name: str, version: int) -> None:
+    """Unavailable when a newer version of this package wrote the record."""
     newest = kind.schema_version
     if version > newest:
         raise Unavailable(
@@ -254,9 +251,17 @@ def decode(kind: type[B], name: str, text: str, version: int) -> B:
             f"{newest})",
             "upgrade with `pip install -U aiinfra-lab`",
         )
+
+
+def decode(kind: type[B], name: str, text: str, version: int) -> B:
+    """The body that a stored text holds, brought up from an older version.
+
+    Unavailable when a newer version wrote it, Damaged when it is no body of that kind.
+    """
+    refuse_newer(kind, name, version)
     try:
         # Straight from the text takes a fraction of the time, and a listing decodes thousands of records.
-        if version == newest:
+        if version == kind.schema_version:
             return msgspec.json.decode(text, type=kind)
         return msgspec.convert(kind.upgrade(msgspec.convert(json.loads(text), dict[str, Any]), version), kind)
     # msgspec's own errors are ValueErrors. The others are those of an `upgrade` that met what no version wrote, be it

@@ -21,7 +21,7 @@ from ..config import Settings
 from ..errors import Denied, StoreUnavailable, Unavailable, UsageProblem
 from .first_schema import fill_index
 from .postgres_errors import NoAnswer, is_lost, lab_error, quoted, user_of
-from .sql import SqlStore
+from .sql import SqlStore, seal_records
 
 # One script per schema version, applied in order and never changed afterwards.
 MIGRATIONS = (
@@ -51,9 +51,12 @@ MIGRATIONS = (
     CREATE INDEX records_open ON records (kind, made_rev) WHERE is_open = 1;
     CREATE TABLE event_uris (uri TEXT COLLATE "C" NOT NULL, seq BIGINT NOT NULL, PRIMARY KEY (uri, seq));
     """,
+    """
+    ALTER TABLE records ADD COLUMN digest TEXT NOT NULL DEFAULT '';
+    """,
 )
 # What a script cannot do, after the script of that schema version.
-AFTERWARDS: dict[int, Callable[[SqlStore, psycopg.Connection[Any]], None]] = {2: fill_index}
+AFTERWARDS: dict[int, Callable[[SqlStore, psycopg.Connection[Any]], None]] = {2: fill_index, 3: seal_records}
 _LOCK = 0x61_69_69_6E  # any number that every client of ours agrees on
 
 # Of one statement: ours are small. What takes longer goes to a server that hangs, or along a line that was cut.

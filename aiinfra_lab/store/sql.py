@@ -6,6 +6,7 @@ A database's own module gives the connections, the schema, and its own words for
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 import time
 from abc import ABC, abstractmethod
@@ -31,20 +32,23 @@ from .base import (
     decode,
     encode,
     leave_out,
+    refuse_newer,
 )
 from .base import event_of as _event_of
 
 # So many events are in memory at a time: a proof reads every event that there ever was.
 _BATCH = 500
-_RECORDS = "SELECT name, body, rev, updated_at, schema_version FROM records"
+_COLUMNS = "kind, name, body, rev, updated_at, schema_version, base, number, about, is_open, made_rev"
+_RECORDS = f"SELECT {_COLUMNS}, digest FROM records"  # noqa: S608  # no text of users
 _REVS = "SELECT rev, made_rev FROM records WHERE kind = ? AND name = ?"
 _NEXT_REV = "UPDATE meta SET value = value + 1 WHERE key = 'rev' RETURNING value"
 # `base`, `number` and `made_rev` are not updated: the name gives the first two, and a record is made once.
-_WRITE = """INSERT INTO records
-    (kind, name, body, rev, updated_at, schema_version, base, number, about, is_open, made_rev)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (kind, name) DO UPDATE
+_WRITE = f"""INSERT INTO records ({_COLUMNS}, digest)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (kind, name) DO UPDATE
     SET body = excluded.body, rev = excluded.rev, updated_at = excluded.updated_at,
-    schema_version = excluded.schema_version, about = excluded.about, is_open = excluded.is_open"""
+    schema_version = excluded.schema_version, about = excluded.about, is_open = excluded.is_open,
+    digest = excluded.digest"""  # noqa: S608  # no text of users
+_SEAL = "UPDATE records SET digest = ? WHERE kind = ? AND name = ?"
 _CHANGED = "SELECT kind, name, rev FROM records WHERE rev > ? ORDER BY rev DESC"
 _EVENTS = "SELECT seq, at, actor, body, prev, hash FROM events"
 _HEAD = "SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1"
@@ -186,7 +190,7 @@ class SqlStore(ABC):
             try:
                 yield _record(kind, row)
             except LabError as problem:
-                leave_out(kind.kind, str(row[0]))
+                leave_out(kind.kind, str(row[1]))
                 # Once: the panel and the supervisor list again and again.
                 if problem.what not in self._reported:
                     self._reported.add(problem.what)
@@ -201,8 +205,8 @@ class SqlStore(ABC):
         now, body = time.time(), record.body
         (rev,) = checked(self.run(db, _NEXT_REV).fetchone(), tuple[int])
         index = (*self.index_of(record.name), body.about, int(body.is_open), made_rev or rev)
-        text = encode(body)
-        self.run(db, _WRITE, record.kind, record.name, text, rev, now, body.schema_version, *index)
+        row = (record.kind, record.name, encode(body), rev, now, body.schema_version, *index)
+        self.run(db, _WRITE, *row, row_digest(*row))
         return Record(record.kind, record.name, body, rev, now)
 
     def _append(self, db: Any, event: Event) -> Head:
@@ -254,19 +258,41 @@ def checked(found: Any, shape: Any, what: str = "the store") -> Any:
         raise Damaged(f"{what} cannot be read: {problem}", CHECK) from problem
 
 
+def row_digest(*columns: object) -> str:
+    """The SHA-256 of a record's row, in the order of its columns: of a number, as Python writes it."""
+    return hashlib.sha256("\0".join(map(str, columns)).encode()).hexdigest()
+
+
+def seal_records(store: SqlStore, db: Any) -> None:
+    """Write the digest of each record as it lies there, for a schema that had none."""
+    for row in store.run(db, f"SELECT {_COLUMNS} FROM records").fetchall():  # noqa: S608  # no text of users
+        store.run(db, _SEAL, row_digest(*row), row[0], row[1])
+
+
 class _RecordRow(msgspec.Struct, array_like=True, gc=False):
     """One for thousands of rows: msgspec looks at the fields of a struct once, and at a tuple's types for each row."""
 
+    kind: str
     name: str
     body: str
     rev: int
     updated_at: float
     schema_version: int
+    base: str
+    number: int
+    about: str
+    is_open: int
+    made_rev: int
+    digest: str
 
 
 def _record(kind: type[B], row: Sequence[Any]) -> Record[B]:
-    found: _RecordRow = checked(row, _RecordRow, f"the record {kind.kind} {row[0]}")
+    found: _RecordRow = checked(row, _RecordRow, f"the record {kind.kind} {row[1]}")
     if "\\" in found.name:
         raise Damaged(f"the record {kind.kind} {found.name} cannot be read: that is no name", CHECK)
+    # First, since a version that is not known yet may also count its digest in another way.
+    refuse_newer(kind, found.name, found.schema_version)
+    if row_digest(*row[:-1]) != found.digest:
+        raise Damaged(f"the record {kind.kind} {found.name} is not what was written", CHECK)
     body = decode(kind, found.name, found.body, found.schema_version)
     return Record(kind.kind, found.name, body, found.rev, found.updated_at)

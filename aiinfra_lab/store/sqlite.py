@@ -25,7 +25,7 @@ from ..errors import Damaged, Denied, LabError, NotFound, StoreUnavailable, Unav
 from ..units import show_duration
 from .base import GENESIS
 from .first_schema import fill_index
-from .sql import Head, SqlStore
+from .sql import Head, SqlStore, seal_records
 
 # One script per schema version, applied in order and never changed afterwards.
 MIGRATIONS = (
@@ -54,9 +54,12 @@ MIGRATIONS = (
     CREATE INDEX records_open ON records (kind, made_rev) WHERE is_open = 1;
     CREATE TABLE event_uris (uri TEXT NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (uri, seq)) STRICT, WITHOUT ROWID;
     """,
+    """
+    ALTER TABLE records ADD COLUMN digest TEXT NOT NULL DEFAULT '';
+    """,
 )
 # What a script cannot do, after the script of that schema version.
-AFTERWARDS: dict[int, Callable[[SqlStore, sqlite3.Connection], None]] = {2: fill_index}
+AFTERWARDS: dict[int, Callable[[SqlStore, sqlite3.Connection], None]] = {2: fill_index, 3: seal_records}
 # File systems on which SQLite's locks cannot be trusted across machines (sqlite.org/wal.html: WAL needs one host).
 NETWORK_FILE_SYSTEMS = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "9p", "afs", "ceph", "glusterfs"}
 MOUNTS = Path("/proc/mounts")

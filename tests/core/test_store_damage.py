@@ -208,6 +208,27 @@ def test_a_copy_is_looked_at_without_a_byte_written(store):
         assert damage._condition_of.__wrapped__(copy, ()) == "whole"
 
 
+EDITS = [
+    "UPDATE records SET body = replace(body, 'é', 'e') WHERE name = 'a@5'",
+    "UPDATE records SET body = (SELECT body FROM records WHERE name = 'a@6'), rev = rev + 1 WHERE name = 'a@5'",
+    "UPDATE records SET made_rev = 1000 WHERE name = 'a@5'",
+    "UPDATE records SET is_open = 1 - is_open WHERE name = 'a@5'",
+    "UPDATE records SET updated_at = updated_at + 1 WHERE name = 'a@5'",
+    "UPDATE records SET digest = '' WHERE name = 'a@5'",
+]
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_a_record_that_somebody_edited_is_damaged_and_check_leads_to_the_copy(store, edit):
+    change(store, edit)
+    with pytest.raises(Damaged, match="data a@5 is not what was written"):
+        store.get(DataVersion, "a@5")
+    (found,) = [item for item in lab.check(report=True).findings if item.state == "bad"]
+    assert (found.what, "`%lab start --restore`" in found.fix) == ("record data a@5", True)
+    lab.start(restore=True)
+    assert (data.show("a@5").uri, lab.check(audit=True).ok) == ("data:a@5", True)
+
+
 def test_an_altered_event_leads_to_the_copy_too(store):
     change(store, "UPDATE events SET body = '{' WHERE seq = 5")
     with pytest.raises(Damaged) as problem:
