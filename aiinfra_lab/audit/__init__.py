@@ -6,12 +6,12 @@ The events themselves are written by the store, in the transaction of what they 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
 from ..errors import Damaged
-from ..store import GENESIS, EventIndex, HeadKeeper, LoggedEvent, Store, first_break
+from ..store import GENESIS, EventIndex, HeadKeeper, LoggedEvent, Sealed, Store, first_break
 from ..uris import Uri
 
 # The index is searched once for so many events, since it is in the order of URIs.
@@ -33,7 +33,9 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """Whether the log is as it was written. `why` says what is wrong, or how much was checked.
+    """Whether the log, and the records that it tells of, are as they were written.
+
+    why: what is wrong, or how much was checked.
 
     is_index_wrong: only the index is, by which events are found; the store can write it anew from them.
     """
@@ -55,16 +57,18 @@ def downstream(store: Store, uri: str) -> Iterator[Step]:
 
 
 def prove(store: Store) -> Proof:
-    """Check every hash from the first event on, that the newest events are still there, and the index of them all."""
+    """Check every hash from the first event on, that the newest events are still there, the records that they were
+    committed with and all others, and the index of them all."""
     # The head first: what is committed while the events are read is newer than it, never older.
     head_seq, head_hash = store.head() if isinstance(store, HeadKeeper) else (0, GENESIS)
-    count, noted = 0, GENESIS
+    count, noted, written = 0, GENESIS, dict[str, str]()
 
     def read() -> Iterator[LoggedEvent]:
         nonlocal count, noted
         for logged in store.events():
             count += 1
             noted = logged.hash if logged.seq == head_seq else noted
+            written.update(logged.records)
             yield logged
 
     try:
@@ -75,9 +79,30 @@ def prove(store: Store) -> Proof:
         return Proof(False, broken, f"event {broken} is not what was written, or is missing")
     if noted != head_hash:
         return Proof(False, count, f"event {head_seq} was recorded with another content, or is missing")
+    if wrong := _misrecorded(store, written):
+        return Proof(False, count, wrong)
     if (seq := _misindexed(store)) is not None:
         return Proof(False, count, f"event {seq} is not found by the URIs that it names", is_index_wrong=True)
     return Proof(True, count, f"{count} events, every hash holds")
+
+
+def _misrecorded(store: Store, written: Mapping[str, str]) -> str:
+    """What is wrong with the records, if anything. written: of those that events name, the last `REV DIGEST`."""
+    if not isinstance(store, Sealed):
+        return ""
+    # Read after the events: a record may be newer than the last event that names it, never older.
+    seals, is_complete = store.seals()
+    there = {f"{seal.kind} {seal.name}": seal for seal in seals}
+    for name, seal in there.items():
+        if not seal.is_whole:
+            return f"the record {name} is not what was written"
+    for name, noted in written.items():
+        rev, digest = noted.split()
+        if (found := there.get(name)) is None:
+            return f"the record {name} is missing"
+        if found.rev < int(rev) or (found.rev == int(rev) and found.digest != digest):
+            return f"the record {name} was recorded with another content"
+    return "" if is_complete else "a record was added, changed or removed by something else"
 
 
 def _misindexed(store: Store) -> int | None:

@@ -28,6 +28,8 @@ from .base import (
     Key,
     LoggedEvent,
     Record,
+    Seal,
+    Sealed,
     Store,
     actor,
     canonical,
@@ -40,8 +42,8 @@ from .base import (
 )
 
 __all__ = [
-    "GENESIS", "B", "Body", "Event", "EventIndex", "HeadKeeper", "Key", "LoggedEvent", "Record", "Store",
-    "StoreUnavailable", "actor", "add_version", "canonical", "chain_hash", "decode", "encode", "event_of",
+    "GENESIS", "B", "Body", "Event", "EventIndex", "HeadKeeper", "Key", "LoggedEvent", "Record", "Seal", "Sealed",
+    "Store", "StoreUnavailable", "actor", "add_version", "canonical", "chain_hash", "decode", "encode", "event_of",
     "first_break", "has_store", "leave_out", "next_version", "open_store", "patiently", "update",
 ]  # fmt: skip
 

@@ -129,7 +129,11 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class LoggedEvent:
-    """An event with its position in the chain. `hash` covers everything here and the hash before it."""
+    """An event with its position in the chain. `hash` covers everything here and the hash before it.
+
+    records: of each record that was committed with it, `KIND NAME`, the revision and the digest, `REV DIGEST`; empty in
+    a store that keeps none.
+    """
 
     seq: int
     at: float
@@ -137,6 +141,7 @@ class LoggedEvent:
     event: Event
     prev: str
     hash: str
+    records: Mapping[str, str] = field(default_factory=dict)
 
 
 class Store(Protocol):
@@ -232,6 +237,25 @@ class EventIndex(Protocol):
         """Write the index anew from the events' bodies, whole or not at all."""
 
 
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """A record as it lies in the store. digest: of what is there now. is_whole: whether that is what was written."""
+
+    kind: str
+    name: str
+    rev: int
+    digest: str
+    is_whole: bool
+
+
+@runtime_checkable
+class Sealed(Protocol):
+    """A store that keeps a digest of each record, and one of all of them together."""
+
+    def seals(self) -> tuple[Sequence[Seal], bool]:
+        """Every record at one moment, and whether together they are all that were written, and no others."""
+
+
 def canonical(value: object) -> str:
     """JSON with one spelling for one value, so that a digest of it means something."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
@@ -270,11 +294,17 @@ def decode(kind: type[B], name: str, text: str, version: int) -> B:
         raise Damaged(f"the record {kind.kind} {name} cannot be read: {problem}", CHECK) from problem
 
 
-def chain_hash(seq: int, at: float, actor: str, event: Event | str, prev: str) -> str:
-    """The SHA-256 that ties an event, or its canonical JSON, to everything before it."""
+def chain_hash(
+    seq: int, at: float, actor: str, event: Event | str, prev: str, records: Mapping[str, str] | None = None
+) -> str:
+    """The SHA-256 that ties an event, or its canonical JSON, to everything before it, and to the records with it."""
     body = event if isinstance(event, str) else canonical(asdict(event))
-    # The canonical JSON of all of it, in which the event's own stands as it is: keys are sorted.
-    around = f'{{"actor":{canonical(actor)},"at":{canonical(at)},"event":{body},"prev":"{prev}","seq":{seq}}}'
+    # The canonical JSON of all of it, in which the event's own stands as it is: keys are sorted. Events of before have
+    # no records, and keep their hash.
+    with_records = f',"records":{canonical(records)}' if records else ""
+    around = (
+        f'{{"actor":{canonical(actor)},"at":{canonical(at)},"event":{body},"prev":"{prev}"{with_records},"seq":{seq}}}'
+    )
     return hashlib.sha256(around.encode()).hexdigest()
 
 
@@ -306,7 +336,7 @@ def first_break(events: Iterable[LoggedEvent]) -> int | None:
     """The sequence number at which the chain from the very first event breaks, or None when it is whole."""
     prev, expected = GENESIS, 1
     for logged in events:
-        sound = chain_hash(logged.seq, logged.at, logged.actor, logged.event, prev) == logged.hash
+        sound = chain_hash(logged.seq, logged.at, logged.actor, logged.event, prev, logged.records) == logged.hash
         if not sound or logged.seq != expected or logged.prev != prev:
             return expected
         prev, expected = logged.hash, expected + 1

@@ -53,6 +53,9 @@ MIGRATIONS = (
     """,
     """
     ALTER TABLE records ADD COLUMN digest TEXT NOT NULL DEFAULT '';
+    ALTER TABLE events ADD COLUMN records TEXT NOT NULL DEFAULT '';
+    CREATE TABLE seals (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+    INSERT INTO seals VALUES ('records', '0');
     """,
 )
 # What a script cannot do, after the script of that schema version.

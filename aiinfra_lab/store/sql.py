@@ -10,7 +10,7 @@ import hashlib
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ import msgspec
 from ..errors import Conflict, Damaged, LabError
 from ..uris import Uri, split_label
 from .base import (
+    AUDIT,
     CHECK,
     GENESIS,
     B,
@@ -26,6 +27,7 @@ from .base import (
     Key,
     LoggedEvent,
     Record,
+    Seal,
     actor,
     canonical,
     chain_hash,
@@ -40,7 +42,7 @@ from .base import event_of as _event_of
 _BATCH = 500
 _COLUMNS = "kind, name, body, rev, updated_at, schema_version, base, number, about, is_open, made_rev"
 _RECORDS = f"SELECT {_COLUMNS}, digest FROM records"  # noqa: S608  # no text of users
-_REVS = "SELECT rev, made_rev FROM records WHERE kind = ? AND name = ?"
+_REVS = "SELECT rev, made_rev, digest FROM records WHERE kind = ? AND name = ?"
 _NEXT_REV = "UPDATE meta SET value = value + 1 WHERE key = 'rev' RETURNING value"
 # `base`, `number` and `made_rev` are not updated: the name gives the first two, and a record is made once.
 _WRITE = f"""INSERT INTO records ({_COLUMNS}, digest)
@@ -49,17 +51,22 @@ _WRITE = f"""INSERT INTO records ({_COLUMNS}, digest)
     schema_version = excluded.schema_version, about = excluded.about, is_open = excluded.is_open,
     digest = excluded.digest"""  # noqa: S608  # no text of users
 _SEAL = "UPDATE records SET digest = ? WHERE kind = ? AND name = ?"
+_TOTAL = "SELECT value FROM seals WHERE name = 'records'"
+_SET_TOTAL = "UPDATE seals SET value = ? WHERE name = 'records'"
+# One statement, so that all of it is of one moment.
+_SEALS = f"SELECT {_COLUMNS}, digest, ({_TOTAL}) FROM records"  # noqa: S608  # no text of users
+_DIGESTS = 2**256
 _CHANGED = "SELECT kind, name, rev FROM records WHERE rev > ? ORDER BY rev DESC"
-_EVENTS = "SELECT seq, at, actor, body, prev, hash FROM events"
+_EVENTS = "SELECT seq, at, actor, body, prev, hash, records FROM events"
 _HEAD = "SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1"
-_APPEND = "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)"
+_APPEND = "INSERT INTO events (seq, at, actor, body, prev, hash, records) VALUES (?, ?, ?, ?, ?, ?, ?)"
 _BODIES = "SELECT seq, body FROM events WHERE seq > ? ORDER BY seq LIMIT ?"
 _URIS = "SELECT seq, uri FROM event_uris"
 _NAME = "INSERT INTO event_uris (uri, seq) VALUES (?, ?)"
 
 # What a database that is damaged hands out for a row need not have the columns' types.
 _KeyRow = tuple[str, str, int]
-_EventRow = tuple[int, float, str, str, str, str]
+_EventRow = tuple[int, float, str, str, str, str, str]
 _UriRow = tuple[int, str]
 
 _log = logging.getLogger(__name__)
@@ -115,9 +122,12 @@ class SqlStore(ABC):
         return [Key(*row) for row in checked(rows, list[_KeyRow])]
 
     def commit(self, records: Sequence[Record[Any]], event: Event | None = None) -> Sequence[Record[Any]]:
+        change = _Change()
         with self._transaction() as db:
-            written = [self._write(db, record) for record in records]
-            head = self._append(db, event) if event else None
+            written = [self._write(db, record, change) for record in records]
+            if written:
+                self._add_to_total(db, change.total)
+            head = self._append(db, event, change.records) if event else None
         self._committed(head)
         return written
 
@@ -140,8 +150,15 @@ class SqlStore(ABC):
         with self._session() as db:
             # All at once: whoever takes events one by one, or stops in the middle, must not hold the session.
             rows = self.run(db, f"{_EVENTS} {where} ORDER BY seq {tail}", *where.values).fetchall()
-        for seq, at, who, body, prev, digest in checked(rows, list[_EventRow]):
-            yield LoggedEvent(seq, at, who, _event_of(body), prev, digest)
+        for seq, at, who, body, prev, digest, records in checked(rows, list[_EventRow]):
+            yield LoggedEvent(seq, at, who, _event_of(body), prev, digest, _records_of(records))
+
+    def seals(self) -> tuple[Sequence[Seal], bool]:
+        with self._session() as db:
+            rows = self.run(db, _SEALS).fetchall()
+            total = rows[0][-1] if rows else self.run(db, _TOTAL).fetchone()[0]
+        found = [Seal(row[0], row[1], row[3], row_digest(*row[:-2]), row_digest(*row[:-2]) == row[-2]) for row in rows]
+        return found, sum(int(seal.digest, 16) for seal in found) % _DIGESTS == _number(total)
 
     def indexed(self, after: int, until: int | None) -> dict[int, set[str]]:
         where = _Where("seq > ?", after)
@@ -196,8 +213,9 @@ class SqlStore(ABC):
                     self._reported.add(problem.what)
                     _log.warning("%s; fix: %s", problem.what, problem.fix)
 
-    def _write(self, db: Any, record: Record[Any]) -> Record[Any]:
-        rev, made_rev = checked(self.run(db, _REVS, record.kind, record.name).fetchone() or (0, 0), tuple[int, int])
+    def _write(self, db: Any, record: Record[Any], change: _Change) -> Record[Any]:
+        before = self.run(db, _REVS, record.kind, record.name).fetchone() or (0, 0, "")
+        rev, made_rev, old = checked(before, tuple[int, int, str])
         if rev != record.rev:
             raise Conflict(
                 f"{record.kind} {record.name} was changed by somebody else meanwhile", "look at it again and repeat"
@@ -206,20 +224,54 @@ class SqlStore(ABC):
         (rev,) = checked(self.run(db, _NEXT_REV).fetchone(), tuple[int])
         index = (*self.index_of(record.name), body.about, int(body.is_open), made_rev or rev)
         row = (record.kind, record.name, encode(body), rev, now, body.schema_version, *index)
-        self.run(db, _WRITE, *row, row_digest(*row))
+        self.run(db, _WRITE, *row, digest := row_digest(*row))
+        change.add(record.kind, record.name, rev, old, digest)
         return Record(record.kind, record.name, body, rev, now)
 
-    def _append(self, db: Any, event: Event) -> Head:
+    def _add_to_total(self, db: Any, change: int) -> None:
+        total = _number(self.run(db, _TOTAL).fetchone()[0])
+        self.run(db, _SET_TOTAL, f"{(total + change) % _DIGESTS:064x}")
+
+    def _append(self, db: Any, event: Event, records: Mapping[str, str]) -> Head:
         last, prev = self._newest(db) or (0, GENESIS)
         seq, at, who, body = last + 1, round(time.time(), 6), actor(), canonical(asdict(event))
-        digest = chain_hash(seq, at, who, body, prev)
-        self.run(db, _APPEND, seq, at, who, body, prev, digest)
+        digest = chain_hash(seq, at, who, body, prev, records)
+        self.run(db, _APPEND, seq, at, who, body, prev, digest, canonical(records) if records else "")
         self._index(db, seq, event)
         return seq, digest
 
     def _index(self, db: Any, seq: int, event: Event) -> None:
         for uri in event.uris:
             self.run(db, _NAME, uri, seq)
+
+
+class _Change:
+    """What a commit does to the digests: of all records together, and of each that it writes.
+
+    The digest of all is the sum of theirs (Bellare and Micciancio, 1997): a commit changes it without reading others.
+    """
+
+    def __init__(self) -> None:
+        self.total, self.records = 0, dict[str, str]()
+
+    def add(self, kind: str, name: str, rev: int, before: str, digest: str) -> None:
+        self.total += int(digest, 16) - _number(before or "0")
+        self.records[f"{kind} {name}"] = f"{rev} {digest}"
+
+
+def _number(digest: str) -> int:
+    """Of what is no digest any more, none: the sum then shows it."""
+    try:
+        return int(digest, 16)
+    except (ValueError, TypeError):
+        return 0
+
+
+def _records_of(text: str) -> Mapping[str, str]:
+    try:
+        return msgspec.json.decode(text, type=dict[str, str]) if text else {}
+    except msgspec.MsgspecError as problem:
+        raise Damaged("an event of the audit log cannot be read", AUDIT) from problem
 
 
 class _Where:
@@ -265,8 +317,12 @@ def row_digest(*columns: object) -> str:
 
 def seal_records(store: SqlStore, db: Any) -> None:
     """Write the digest of each record as it lies there, for a schema that had none."""
+    total = 0
     for row in store.run(db, f"SELECT {_COLUMNS} FROM records").fetchall():  # noqa: S608  # no text of users
-        store.run(db, _SEAL, row_digest(*row), row[0], row[1])
+        digest = row_digest(*row)
+        total += int(digest, 16)
+        store.run(db, _SEAL, digest, row[0], row[1])
+    store.run(db, _SET_TOTAL, f"{total % _DIGESTS:064x}")
 
 
 class _RecordRow(msgspec.Struct, array_like=True, gc=False):

@@ -11,7 +11,19 @@ import msgspec
 import pytest
 
 from ..errors import Conflict, Damaged, Unavailable
-from ..store import GENESIS, Body, Event, EventIndex, HeadKeeper, Record, Store, StoreUnavailable, first_break, update
+from ..store import (
+    GENESIS,
+    Body,
+    Event,
+    EventIndex,
+    HeadKeeper,
+    Record,
+    Sealed,
+    Store,
+    StoreUnavailable,
+    first_break,
+    update,
+)
 from ..store.base import Key, left_out
 
 
@@ -404,6 +416,59 @@ class EventIndexContract:
         for _ in range(2):
             index.rebuild_index()
         assert (index.indexed(0, None), list(store.events())) == (named, before)
+
+
+class SealedContract:
+    """For a store that keeps digests of its records: a provider's test inherits this too, with the fixtures `store`,
+    `edited` and `lost`: called with a name, they change what is stored of that note, or remove it, behind its back.
+    """
+
+    @pytest.fixture
+    def sealed(self, store: Store) -> Sealed:
+        """The same store, as what keeps digests, with three notes, one of them written twice."""
+        assert isinstance(store, Sealed)
+        for name in "abc":
+            store.commit([Record.new(name, Note(text=name))], Event("data add", f"data:{name}"))
+        update(store, Note, "b", lambda body: Note(n=1, text=body.text))
+        return store
+
+    def test_every_record_is_sealed_at_its_revision(self, store: Store, sealed: Sealed) -> None:
+        seals, is_complete = sealed.seals()
+        assert {(seal.kind, seal.name, seal.rev) for seal in seals} == {
+            (key.kind, key.name, key.rev) for key in store.changed()
+        }
+        assert (is_complete, {seal.is_whole for seal in seals}) == (True, {True})
+
+    def test_an_event_carries_the_records_that_it_was_committed_with(self, store: Store, sealed: Sealed) -> None:
+        there = {seal.name: f"{seal.rev} {seal.digest}" for seal in sealed.seals()[0]}
+        carried = {name: digest for logged in store.events() for name, digest in logged.records.items()}
+        assert carried.keys() == {f"{Note.kind} {name}" for name in "abc"}
+        assert [carried[f"{Note.kind} {name}"] == there[name] for name in "abc"] == [True, False, True]
+
+    def test_a_commit_that_is_refused_changes_no_seal(self, store: Store, sealed: Sealed) -> None:
+        before = sealed.seals()
+        with pytest.raises(Conflict):
+            store.commit([Record.new("d", Note()), Record.new("a", Note())])
+        assert sealed.seals() == before
+
+    def test_the_same_body_of_another_record_has_another_digest(self, store: Store, sealed: Sealed) -> None:
+        store.commit([Record.new(name, Note(text="same")) for name in "de"])
+        digests = [seal.digest for seal in sealed.seals()[0]]
+        assert len(digests) == len(set(digests))
+
+    @pytest.mark.parametrize("name", ["a", "b"])
+    def test_a_record_that_was_edited_is_not_whole(
+        self, sealed: Sealed, edited: Callable[[str], None], name: str
+    ) -> None:
+        edited(name)
+        seals, is_complete = sealed.seals()
+        assert ({seal.name for seal in seals if not seal.is_whole}, is_complete) == ({name}, False)
+
+    @pytest.mark.parametrize("name", ["a", "b"])
+    def test_a_record_that_is_gone_is_missed(self, sealed: Sealed, lost: Callable[[str], None], name: str) -> None:
+        lost(name)
+        seals, is_complete = sealed.seals()
+        assert ({seal.name for seal in seals}, is_complete) == (set("abc") - {name}, False)
 
 
 def count(store: Store, times: int) -> None:

@@ -18,7 +18,14 @@ from aiinfra_lab.lab.noun import WorkspaceRecord
 from aiinfra_lab.models.record import ModelVersion
 from aiinfra_lab.store import Event, Record, add_version, next_version, open_store, sqlite, update
 from aiinfra_lab.store.sqlite import MIGRATIONS, SqliteStore, copies, restore
-from aiinfra_lab.testing.store import AwayStoreContract, EventIndexContract, HeadKeeperContract, Note, StoreContract
+from aiinfra_lab.testing.store import (
+    AwayStoreContract,
+    EventIndexContract,
+    HeadKeeperContract,
+    Note,
+    SealedContract,
+    StoreContract,
+)
 from aiinfra_lab.train.record import TrainingRun
 
 
@@ -29,7 +36,7 @@ def store(tmp_path: Path) -> SqliteStore:
     opened.close()
 
 
-class TestSqlite(StoreContract, HeadKeeperContract, EventIndexContract, AwayStoreContract):
+class TestSqlite(StoreContract, HeadKeeperContract, EventIndexContract, SealedContract, AwayStoreContract):
     @pytest.fixture
     def away(self, store):
         @contextlib.contextmanager
@@ -47,6 +54,22 @@ class TestSqlite(StoreContract, HeadKeeperContract, EventIndexContract, AwayStor
                 db.execute("DELETE FROM event_uris WHERE seq = ?", (seq,))
 
         return forget
+
+    @pytest.fixture
+    def edited(self, store):
+        def edit(name):
+            with store._transaction() as db:
+                db.execute("UPDATE records SET body = '{}' WHERE name = ?", (name,))
+
+        return edit
+
+    @pytest.fixture
+    def lost(self, store):
+        def lose(name):
+            with store._transaction() as db:
+                db.execute("DELETE FROM records WHERE name = ?", (name,))
+
+        return lose
 
 
 def add(store: SqliteStore, name: str) -> None:

@@ -11,7 +11,7 @@ from aiinfra_lab import audit, data, lab
 from aiinfra_lab.data.record import DataVersion
 from aiinfra_lab.errors import Conflict, Damaged, Denied, LabError, NotFound, Unavailable
 from aiinfra_lab.lab import damage
-from aiinfra_lab.store import Event, Record, open_store, sqlite
+from aiinfra_lab.store import Event, Record, open_store, sql, sqlite
 from aiinfra_lab.store.sqlite import SqliteStore
 from aiinfra_lab.testing.store import Note
 from tests import records
@@ -227,6 +227,32 @@ def test_a_record_that_somebody_edited_is_damaged_and_check_leads_to_the_copy(st
     assert (found.what, "`%lab start --restore`" in found.fix) == ("record data a@5", True)
     lab.start(restore=True)
     assert (data.show("a@5").uri, lab.check(audit=True).ok) == ("data:a@5", True)
+
+
+RESEALED = [
+    ("UPDATE records SET body = replace(body, 'ü', 'u') WHERE name = 'told'", "told was recorded with another content"),
+    ("UPDATE records SET rev = 3 WHERE name = 'told'", "told was recorded with another content"),
+    ("UPDATE records SET updated_at = 7 WHERE name = 'told'", "told was recorded with another content"),
+    ("DELETE FROM records WHERE name = 'told'", "told is missing"),
+    ("UPDATE records SET is_open = 1 - is_open WHERE name = 'bare'", "was added, changed or removed"),
+    ("DELETE FROM records WHERE name = 'bare'", "was added, changed or removed"),
+]
+
+
+@pytest.mark.parametrize(("edit", "why"), RESEALED)
+def test_an_edit_with_a_digest_that_fits_is_found_by_the_proof(store, edit, why):
+    store.commit([Record.new("told", Note(text="ü"))], Event("data add", "data:told"))
+    store.commit([Record.new("bare", Note())])
+    assert audit.prove(store).sound
+    store.close()
+    change(store, edit)
+    with store._transaction() as db:
+        for row in db.execute(f"SELECT {sql._COLUMNS} FROM records").fetchall():
+            db.execute(sql._SEAL, (sql.row_digest(*row), *row[:2]))
+    proof = audit.prove(store)
+    assert (proof.sound, why in proof.why) == (False, True)
+    found = {item.what: item for item in lab.check(audit=True, report=True).findings}["audit log"]
+    assert (found.state, "`%lab start --restore`" in found.fix) == ("bad", True)
 
 
 def test_an_altered_event_leads_to_the_copy_too(store):

@@ -11,7 +11,13 @@ from aiinfra_lab import audit, data, lab, providers, store
 from aiinfra_lab.config import settings
 from aiinfra_lab.store import Event, open_store
 from aiinfra_lab.testing.data import folder
-from aiinfra_lab.testing.store import AwayStoreContract, EventIndexContract, HeadKeeperContract, StoreContract
+from aiinfra_lab.testing.store import (
+    AwayStoreContract,
+    EventIndexContract,
+    HeadKeeperContract,
+    SealedContract,
+    StoreContract,
+)
 
 PACKAGE = Path(__file__).parents[1] / "fakes" / "memory_store"
 
@@ -24,7 +30,7 @@ def memory(workspace, monkeypatch):
     monkeypatch.setenv("AIINFRA_STORE_PROVIDER", "memory")
 
 
-class TestMemory(StoreContract, HeadKeeperContract, EventIndexContract, AwayStoreContract):
+class TestMemory(StoreContract, HeadKeeperContract, EventIndexContract, SealedContract, AwayStoreContract):
     @pytest.fixture
     def store(self, memory):
         return providers.make("store", "memory")
@@ -43,6 +49,14 @@ class TestMemory(StoreContract, HeadKeeperContract, EventIndexContract, AwayStor
     @pytest.fixture
     def spoiled(self, memory):
         return importlib.import_module("memory_store").opened(settings()).index.pop
+
+    @pytest.fixture
+    def edited(self, memory):
+        return importlib.import_module("memory_store").opened(settings()).edit
+
+    @pytest.fixture
+    def lost(self, memory):
+        return importlib.import_module("memory_store").opened(settings()).lose
 
 
 def test_it_uses_exported_names_only():

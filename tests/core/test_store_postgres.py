@@ -7,7 +7,7 @@ from aiinfra_lab.audit import prove
 from aiinfra_lab.errors import Conflict, Unavailable, UsageProblem
 from aiinfra_lab.store import Event, Record, open_store
 from aiinfra_lab.store.postgres import PostgresStore
-from aiinfra_lab.testing.store import EventIndexContract, Note, StoreContract
+from aiinfra_lab.testing.store import EventIndexContract, Note, SealedContract, StoreContract
 from tests import records
 from tests.conftest import PATIENCE_S, end_supervisor, until
 from tests.postgres import free_port, needs_postgres, postgres, server
@@ -17,7 +17,7 @@ pytestmark = needs_postgres
 __all__ = ["postgres", "server"]
 
 
-class TestPostgres(StoreContract, EventIndexContract):
+class TestPostgres(StoreContract, EventIndexContract, SealedContract):
     @pytest.fixture
     def store(self, server, request):
         store = PostgresStore(server, f"s{abs(hash(request.node.name))}")
@@ -31,6 +31,22 @@ class TestPostgres(StoreContract, EventIndexContract):
                 db.execute("DELETE FROM event_uris WHERE seq = %s", (seq,))
 
         return forget
+
+    @pytest.fixture
+    def edited(self, store):
+        def edit(name):
+            with store._transaction() as db:
+                db.execute("UPDATE records SET body = '{}' WHERE name = %s", (name,))
+
+        return edit
+
+    @pytest.fixture
+    def lost(self, store):
+        def lose(name):
+            with store._transaction() as db:
+                db.execute("DELETE FROM records WHERE name = %s", (name,))
+
+        return lose
 
     def test_the_chain_can_be_proved(self, store):
         for number in range(3):

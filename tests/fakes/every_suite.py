@@ -36,7 +36,14 @@ from aiinfra_lab.testing.features import OnlineStoreContract
 from aiinfra_lab.testing.gpu import KernelHostContract, MachinesContract, PacedMachinesContract
 from aiinfra_lab.testing.models import RegistryContract
 from aiinfra_lab.testing.recipe import ExecutorContract
-from aiinfra_lab.testing.store import Away, AwayStoreContract, EventIndexContract, HeadKeeperContract, StoreContract
+from aiinfra_lab.testing.store import (
+    Away,
+    AwayStoreContract,
+    EventIndexContract,
+    HeadKeeperContract,
+    SealedContract,
+    StoreContract,
+)
 from aiinfra_lab.testing.train import TrackerContract
 from aiinfra_lab.testing.workspace import workspace
 from aiinfra_lab.train.base import Tracker
@@ -133,7 +140,7 @@ class TestExecutor(ExecutorContract):
         return providers.make("recipe.executor", "pipe")
 
 
-class TestStore(StoreContract, HeadKeeperContract, EventIndexContract, AwayStoreContract):
+class TestStore(StoreContract, HeadKeeperContract, EventIndexContract, SealedContract, AwayStoreContract):
     @pytest.fixture
     def store(self, workspace: Path) -> Store:
         return providers.make("store", "memory")
@@ -155,3 +162,11 @@ class TestStore(StoreContract, HeadKeeperContract, EventIndexContract, AwayStore
     @pytest.fixture
     def spoiled(self, kept: memory_store.Memory) -> Callable[[int], object]:
         return kept.index.pop
+
+    @pytest.fixture
+    def edited(self, kept: memory_store.Memory) -> Callable[[str], object]:
+        return kept.edit
+
+    @pytest.fixture
+    def lost(self, kept: memory_store.Memory) -> Callable[[str], object]:
+        return kept.lose

@@ -3,11 +3,12 @@
 It lives as long as the process.
 """
 
+import hashlib
 import logging
 import threading
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field, replace
 from typing import Any, Literal
 
 from aiinfra_lab.config import Settings
@@ -19,6 +20,7 @@ from aiinfra_lab.store import (
     Key,
     LoggedEvent,
     Record,
+    Seal,
     StoreUnavailable,
     actor,
     canonical,
@@ -49,14 +51,19 @@ class Row:
     is_open: bool
     made_rev: int
     updated_at: float
+    digest: str = ""
+
+    def digest_now(self) -> str:
+        return hashlib.sha256(repr(replace(self, digest="")).encode()).hexdigest()
 
 
 @dataclass
 class Memory:
-    """See `Store`, `HeadKeeper` and `EventIndex` for the contracts."""
+    """See `Store`, `HeadKeeper`, `EventIndex` and `Sealed` for the contracts."""
 
     rows: dict[tuple[str, str], Row] = field(default_factory=dict)
-    log: list[tuple[int, float, str, str, str, str]] = field(default_factory=list)
+    log: list[tuple[int, float, str, str, str, str, dict[str, str]]] = field(default_factory=list)
+    known: dict[tuple[str, str], str] = field(default_factory=dict)
     rev: int = 0
     noted: tuple[int, str] = (0, GENESIS)
     index: dict[int, set[str]] = field(default_factory=dict)
@@ -125,7 +132,7 @@ class Memory:
         self._reach()
         with self.lock:
             rows, rev = dict(self.rows), self.rev
-            written = []
+            written, digests = [], dict[str, str]()
             for record in records:
                 rev += 1
                 before = rows.get((record.kind, record.name))
@@ -134,9 +141,11 @@ class Memory:
                 row = _row(record, rev, before.made_rev if before else rev)
                 rows[record.kind, record.name] = row
                 written.append(Record(record.kind, record.name, record.body, rev, row.updated_at))
+                digests[f"{record.kind} {record.name}"] = f"{rev} {row.digest}"
             if event:
-                self._append(event)
+                self._append(event, digests)
             self.rows, self.rev = rows, rev
+            self.known = {key: row.digest for key, row in rows.items()}
         return written
 
     def events(self, since: int = 0, *, naming: str | None = None, last: int | None = None) -> Iterable[LoggedEvent]:
@@ -154,6 +163,13 @@ class Memory:
     def head(self) -> tuple[int, str]:
         return self.noted
 
+    def seals(self) -> tuple[Sequence[Seal], bool]:
+        self._reach()
+        with self.lock:
+            rows, known = list(self.rows.values()), dict(self.known)
+        seals = [Seal(*astuple(row.key), row.digest_now(), row.digest_now() == row.digest) for row in rows]
+        return seals, known == {(seal.kind, seal.name): seal.digest for seal in seals}
+
     def indexed(self, after: int, until: int | None) -> dict[int, set[str]]:
         self._reach()
         return {seq: set(uris) for seq, uris in self.index.items() if after < seq and (until is None or seq <= until)}
@@ -163,10 +179,18 @@ class Memory:
         with self.lock:
             self.index = {entry[0]: set(event_of(entry[3]).uris) for entry in self.log}
 
-    def _append(self, event: Event) -> None:
+    def edit(self, name: str) -> None:
+        """As if somebody had changed the note of that name in memory."""
+        self.rows["testing.note", name] = replace(self.rows["testing.note", name], text='{"n": 7}')
+
+    def lose(self, name: str) -> None:
+        """As if it had never been."""
+        del self.rows["testing.note", name]
+
+    def _append(self, event: Event, records: dict[str, str]) -> None:
         (last, prev), at, who = self.noted, time.time(), actor()
-        digest = chain_hash(last + 1, at, who, event, prev)
-        self.log.append((last + 1, at, who, canonical(asdict(event)), prev, digest))
+        digest = chain_hash(last + 1, at, who, event, prev, records)
+        self.log.append((last + 1, at, who, canonical(asdict(event)), prev, digest, records))
         self.noted = (last + 1, digest)
         self.index[last + 1] = set(event.uris)
 
@@ -174,7 +198,8 @@ class Memory:
 def _row(record: Record[Any], rev: int, made_rev: int) -> Row:
     body = record.body
     key = Key(record.kind, record.name, rev)
-    return Row(key, encode(body), body.schema_version, body.about, body.is_open, made_rev, time.time())
+    row = Row(key, encode(body), body.schema_version, body.about, body.is_open, made_rev, time.time())
+    return replace(row, digest=row.digest_now())
 
 
 def _record(kind: type[B], row: Row) -> Record[B]:
