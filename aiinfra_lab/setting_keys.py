@@ -15,6 +15,7 @@ from .errors import UsageProblem, did_you_mean
 OTHERS: dict[str, dict[str, str]] = {
     "store": {
         "url": "the PostgreSQL database that holds the records, instead of SQLite in the workspace",
+        "heads": "a folder for copies of heads of audit logs, outside of the workspace",
         "schema": "the schema in that database, `aiinfra` when it is not set",
     },
     "jobs": {

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -42,6 +43,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 for name in [name for name in os.environ if name.startswith("AIINFRA_")]:
     del os.environ[name]  # a developer's own settings must not decide a test
 
+# Copies of heads of audit logs, of whatever a test opens without the fixture below.
+STATE = tempfile.TemporaryDirectory(prefix="aiinfra-tests-state-")
+os.environ["XDG_STATE_HOME"] = STATE.name
+
 # Whatever a shell starts in the background ignores Ctrl-C, and so do its children; some tests press it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -56,6 +61,7 @@ FOLDERS = {
     "DVC_GLOBAL_CONFIG_DIR": "dvc/global",
     "DVC_SYSTEM_CONFIG_DIR": "dvc/system",
     "DVC_SITE_CACHE_DIR": "dvc/site",
+    "XDG_STATE_HOME": "state",
 }
 
 # Tests that share something which takes long to start: each of these, by its beginning, is run by one process.

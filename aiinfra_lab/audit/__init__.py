@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from ..errors import Damaged
-from ..store import GENESIS, EventIndex, HeadKeeper, LoggedEvent, Sealed, Store, first_break
+from ..store import GENESIS, EventIndex, HeadCopier, HeadKeeper, LoggedEvent, Sealed, Store, first_break
 from ..uris import Uri
 
 # The index is searched once for so many events, since it is in the order of URIs.
@@ -37,13 +37,15 @@ class Proof:
 
     why: what is wrong, or how much was checked.
 
-    is_index_wrong: only the index is, by which events are found; the store can write it anew from them.
+    is_index_wrong: only the index is, by which events are found; the store can write it anew from them. fix: what helps
+    where a copy of the store would not.
     """
 
     sound: bool
     events: int
     why: str
     is_index_wrong: bool = False
+    fix: str = ""
 
 
 def upstream(store: Store, uri: str) -> Iterator[Step]:
@@ -79,11 +81,26 @@ def prove(store: Store) -> Proof:
         return Proof(False, broken, f"event {broken} is not what was written, or is missing")
     if noted != head_hash:
         return Proof(False, count, f"event {head_seq} was recorded with another content, or is missing")
+    if copied := _rewritten(store):
+        return copied
     if wrong := _misrecorded(store, written):
         return Proof(False, count, wrong)
     if (seq := _misindexed(store)) is not None:
         return Proof(False, count, f"event {seq} is not found by the URIs that it names", is_index_wrong=True)
     return Proof(True, count, f"{count} events, every hash holds")
+
+
+def _rewritten(store: Store) -> Proof | None:
+    """What is wrong by the copy of the head, for a log whose own chain and head fit together."""
+    copy = store.head_copy() if isinstance(store, HeadCopier) else None
+    if copy is None or not copy.seq:
+        return None
+    there = next(iter(store.events(since=copy.seq - 1, last=None)), None)
+    if there is not None and (there.seq, there.hash) == (copy.seq, copy.hash):
+        return None
+    what = f"event {copy.seq} was recorded with another content, or is missing, by the copy of the head in {copy.where}"
+    fix = f"put back the store that it was made of; or, if an older one was put back on purpose, delete {copy.where}"
+    return Proof(False, there.seq if there else copy.seq - 1, what, fix=fix)
 
 
 def _misrecorded(store: Store, written: Mapping[str, str]) -> str:

@@ -179,8 +179,9 @@ def _audit() -> HealthFinding:
         # The chain of a restored store is sound although events are lost: its own event says which.
         gaps = [str(logged.event.detail["lost"]) for logged in store.events() if "lost" in logged.event.detail]
         return HealthFinding("ok", "audit log", "; ".join([proof.why, *gaps]))
-    fix = "`%lab start --restore` writes the index anew from the events, and loses nothing"
-    return HealthFinding("bad", "audit log", proof.why, fix if proof.is_index_wrong else damage.repair(store))
+    index = "`%lab start --restore` writes the index anew from the events, and loses nothing"
+    fix = index if proof.is_index_wrong else proof.fix or damage.repair(store)
+    return HealthFinding("bad", "audit log", proof.why, fix)
 
 
 def _front_end() -> HealthFinding:

@@ -65,6 +65,7 @@ def restore_store(home: Path) -> list[str]:
         store, chosen = _chosen_copy()
         newest = store.head()[0]
         copy, aside = restore(store.path, chosen)
+        store.write_head()  # also in the copy of the head, which lies elsewhere
         first = store.head()[0] + 1
         # Once the copy is in place, since it decides which jobs are known.
         ended = restored.end_unknown(home)

@@ -24,6 +24,8 @@ from .base import (
     Body,
     Event,
     EventIndex,
+    HeadCopier,
+    HeadCopy,
     HeadKeeper,
     Key,
     LoggedEvent,
@@ -42,9 +44,10 @@ from .base import (
 )
 
 __all__ = [
-    "GENESIS", "B", "Body", "Event", "EventIndex", "HeadKeeper", "Key", "LoggedEvent", "Record", "Seal", "Sealed",
-    "Store", "StoreUnavailable", "actor", "add_version", "canonical", "chain_hash", "decode", "encode", "event_of",
-    "first_break", "has_store", "leave_out", "next_version", "open_store", "patiently", "update",
+    "GENESIS", "B", "Body", "Event", "EventIndex", "HeadCopier", "HeadCopy", "HeadKeeper", "Key", "LoggedEvent",
+    "Record", "Seal", "Sealed", "Store", "StoreUnavailable", "actor", "add_version", "canonical", "chain_hash",
+    "decode", "encode", "event_of", "first_break", "has_store", "leave_out", "next_version", "open_store",
+    "patiently", "update",
 ]  # fmt: skip
 
 AWAY_S = 20.0  # for a database to come back

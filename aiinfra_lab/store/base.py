@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar, runtime_checkable
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import msgspec
 
@@ -203,6 +203,22 @@ class HeadKeeper(Protocol):
 
     def head(self) -> tuple[int, str]:
         """Sequence number and hash of the newest event that was noted; (0, GENESIS) when none was."""
+
+
+class HeadCopy(NamedTuple):
+    """The newest event as it is noted at another place, and where; (0, GENESIS) when nothing is."""
+
+    seq: int
+    hash: str
+    where: str
+
+
+@runtime_checkable
+class HeadCopier(Protocol):
+    """A store that keeps a copy of its head where nobody who edits the store looks."""
+
+    def head_copy(self) -> HeadCopy:
+        """What that copy says; it may lag behind, and never runs ahead."""
 
 
 _left_out: ContextVar[set[str] | None] = ContextVar("left_out", default=None)

@@ -12,7 +12,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -55,7 +55,8 @@ _TOTAL = "SELECT value FROM seals WHERE name = 'records'"
 _SET_TOTAL = "UPDATE seals SET value = ? WHERE name = 'records'"
 # One statement, so that all of it is of one moment.
 _SEALS = f"SELECT {_COLUMNS}, digest, ({_TOTAL}) FROM records"  # noqa: S608  # no text of users
-_DIGESTS = 2**256
+_REV_AND_TOTAL = f"SELECT value, ({_TOTAL}) FROM meta WHERE key = 'rev'"  # noqa: S608  # no text of users
+DIGESTS = 2**256
 _CHANGED = "SELECT kind, name, rev FROM records WHERE rev > ? ORDER BY rev DESC"
 _EVENTS = "SELECT seq, at, actor, body, prev, hash, records FROM events"
 _HEAD = "SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1"
@@ -73,6 +74,15 @@ _log = logging.getLogger(__name__)
 
 Head = tuple[int, str]
 """Sequence number and hash of an event."""
+
+
+class State(NamedTuple):
+    """All that a store holds, in a line: its newest event, its newest revision, and the digest of all its records."""
+
+    seq: int
+    hash: str
+    rev: int
+    total: str
 
 
 class SqlStore(ABC):
@@ -128,7 +138,8 @@ class SqlStore(ABC):
             if written:
                 self._add_to_total(db, change.total)
             head = self._append(db, event, change.records) if event else None
-        self._committed(head)
+            state = self._state(db, head)
+        self._committed(state)
         return written
 
     def events(self, since: int = 0, *, naming: str | None = None, last: int | None = None) -> Iterator[LoggedEvent]:
@@ -158,7 +169,7 @@ class SqlStore(ABC):
             rows = self.run(db, _SEALS).fetchall()
             total = rows[0][-1] if rows else self.run(db, _TOTAL).fetchone()[0]
         found = [Seal(row[0], row[1], row[3], row_digest(*row[:-2]), row_digest(*row[:-2]) == row[-2]) for row in rows]
-        return found, sum(int(seal.digest, 16) for seal in found) % _DIGESTS == _number(total)
+        return found, sum(int(seal.digest, 16) for seal in found) % DIGESTS == _number(total)
 
     def indexed(self, after: int, until: int | None) -> dict[int, set[str]]:
         where = _Where("seq > ?", after)
@@ -185,8 +196,12 @@ class SqlStore(ABC):
     def _transaction(self) -> contextlib.AbstractContextManager[Any]:
         """The same, and all of it or nothing is written; one writer at a time, so that revisions have one order."""
 
-    def _committed(self, head: Head | None) -> None:  # noqa: B027  # most databases need nothing more
-        """Called when a commit is on disk, with the event that it appended."""
+    def _state(self, db: Any, head: Head | None) -> State | None:
+        """What is noted outside the database of a commit, while it is made; head: the event that it appended."""
+        return None
+
+    def _committed(self, state: State | None) -> None:  # noqa: B027  # most databases need nothing more
+        """Called when a commit is on disk, with its state."""
 
     def run(self, db: Any, statement: str, *values: Any) -> Any:
         """Execute a statement whose values are marked by `?`."""
@@ -230,7 +245,12 @@ class SqlStore(ABC):
 
     def _add_to_total(self, db: Any, change: int) -> None:
         total = _number(self.run(db, _TOTAL).fetchone()[0])
-        self.run(db, _SET_TOTAL, f"{(total + change) % _DIGESTS:064x}")
+        self.run(db, _SET_TOTAL, f"{(total + change) % DIGESTS:064x}")
+
+    def _state_of(self, db: Any, head: Head | None) -> State:
+        seq, digest = head or self._newest(db) or (0, GENESIS)
+        rev, total = self.run(db, _REV_AND_TOTAL).fetchone()
+        return State(seq, digest, int(rev), f"{_number(total):064x}")
 
     def _append(self, db: Any, event: Event, records: Mapping[str, str]) -> Head:
         last, prev = self._newest(db) or (0, GENESIS)
@@ -322,7 +342,7 @@ def seal_records(store: SqlStore, db: Any) -> None:
         digest = row_digest(*row)
         total += int(digest, 16)
         store.run(db, _SEAL, digest, row[0], row[1])
-    store.run(db, _SET_TOTAL, f"{total % _DIGESTS:064x}")
+    store.run(db, _SET_TOTAL, f"{total % DIGESTS:064x}")
 
 
 class _RecordRow(msgspec.Struct, array_like=True, gc=False):

@@ -23,6 +23,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     # Whoever runs the tests may have settings in his environment, and they would decide what is tested.
     for name in [name for name in os.environ if name.startswith("AIINFRA_")]:
         monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.chdir(home)
     yield home
     monkeypatch.chdir(home)  # the test may have moved on

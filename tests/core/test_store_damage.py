@@ -3,11 +3,13 @@
 import contextlib
 import random
 import resource
+import shutil
 import sqlite3
 
 import pytest
 
 from aiinfra_lab import audit, data, lab
+from aiinfra_lab.config import settings
 from aiinfra_lab.data.record import DataVersion
 from aiinfra_lab.errors import Conflict, Damaged, Denied, LabError, NotFound, Unavailable
 from aiinfra_lab.lab import damage
@@ -253,6 +255,63 @@ def test_an_edit_with_a_digest_that_fits_is_found_by_the_proof(store, edit, why)
     assert (proof.sound, why in proof.why) == (False, True)
     found = {item.what: item for item in lab.check(audit=True, report=True).findings}["audit log"]
     assert (found.state, "`%lab start --restore`" in found.fix) == ("bad", True)
+
+
+def rewrite(store: SqliteStore, keep: int) -> None:
+    """Cut the newest events, and whatever tells of them: as somebody who knows how it is written would."""
+    store.close()
+    change(store, f"DELETE FROM events WHERE seq > {keep}")
+    change(store, f"DELETE FROM event_uris WHERE seq > {keep}")
+    store.head_path.unlink()
+    plain = SqliteStore(store.path)
+    plain.write_head()
+
+
+def test_a_tail_that_was_cut_with_a_head_that_fits_is_found_by_the_copy_of_the_head(store):
+    rewrite(store, 20)
+    proof = audit.prove(store)
+    assert (proof.sound, "copy of the head" in proof.why) == (False, True)
+    (copied,) = sqlite.heads_folder(settings()).iterdir()
+    assert (str(copied) in proof.fix, copied.stat().st_mode & 0o077) == (True, 0)
+    found = {item.what: item for item in lab.check(audit=True, report=True).findings}["audit log"]
+    assert (found.state, found.fix) == ("bad", proof.fix)
+    copied.unlink()
+    assert audit.prove(store).sound
+
+
+def test_records_that_were_rewritten_with_all_that_tells_of_them_are_found_by_the_copy_of_the_head(store):
+    store.commit([Record.new("bare", Note())])
+    store.close()
+    change(store, "DELETE FROM records WHERE name = 'bare'")
+    with store._transaction() as db:
+        sql.seal_records(store, db)
+    SqliteStore(store.path).write_head()
+    assert "was added, changed or removed" in audit.prove(store).why
+
+
+def test_a_copy_of_the_workspace_goes_its_own_way(store, tmp_path):
+    other = SqliteStore(tmp_path / "other" / "store.sqlite", heads=sqlite.heads_folder(settings()))
+    shutil.copytree(store.path.parent, other.path.parent)
+    for number in range(3):
+        other.commit([], Event("data add", f"data:o@{number}"))
+    assert (audit.prove(other).sound, audit.prove(store).sound) == (True, True)
+    other.close()
+
+
+def test_where_the_copy_of_the_head_cannot_be_written_commits_go_on(store, tmp_path):
+    (tmp_path / "file").touch()
+    blocked = SqliteStore(store.path, heads=tmp_path / "file" / "heads")
+    blocked.commit([], Event("data add", "data:b@1"))
+    assert (audit.prove(blocked).sound, blocked.head_copy().seq) == (True, 0)
+    blocked.close()
+
+
+def test_the_setting_says_where_copies_of_heads_are_kept(store, workspace, monkeypatch):
+    monkeypatch.setenv("AIINFRA_STORE_HEADS", "../kept")
+    moved = sqlite.opened(settings())
+    moved.commit([], Event("data add", "data:b@1"))
+    assert [path.suffix for path in (workspace.parent / "kept").iterdir()] == [".head"]
+    moved.close()
 
 
 def test_an_altered_event_leads_to_the_copy_too(store):
