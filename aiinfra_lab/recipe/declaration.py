@@ -20,6 +20,7 @@ from .base import Recipe, RecipeStep, Value
 _RECIPE_KEYS = ("title", "parameters", "small", "steps")
 FIRST = "`%lab start --from example:flights` writes one"
 _STEP_KEYS = ("notebook", "parameters", "in", "out", "after")
+_STEP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 
 
 def folder() -> Path:
@@ -181,6 +182,11 @@ def _defaults(body: list[ast.stmt]) -> Iterator[tuple[str, tuple[str, Any]]]:
 
 def _step(path: Path, name: str, table: Any) -> RecipeStep:
     where = f"{path.name} [steps.{name}]"
+    if not _STEP_NAME.fullmatch(name):  # the executed notebook is called so
+        raise UsageProblem(
+            f"{path.name}: {name!r} cannot be the name of a step",
+            "use letters, digits, '-' and '_', starting with a letter or digit, at most 63",
+        )
     table = _table(path.name, table, f"steps.{name}")
     _known(where, table, _STEP_KEYS)
     if not isinstance(table.get("notebook"), str):

@@ -106,3 +106,13 @@ def test_steps_that_do_not_need_each_other_keep_their_order(notebook, recipe):
     )
     recipe("three", text)
     assert [step.name for step in declaration.read("three").steps] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    "name", ["../../../notebooks/victim", "/etc/passwd", ".", "a/b", "", "a b", "x" * 64, "ü", "a\\nb"]
+)
+def test_a_step_whose_name_is_no_file_name_is_refused(notebook, recipe, name):
+    notebook("a", "n: int = 1")
+    recipe("one", f'[steps."{name}"]\nnotebook = "a.ipynb"\n')
+    with pytest.raises(UsageProblem, match="cannot be the name of a step"):
+        declaration.read("one")
