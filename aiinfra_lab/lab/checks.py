@@ -20,7 +20,7 @@ from typing import Any
 from .. import audit, nouns, providers
 from ..config import Settings
 from ..errors import Damaged, LabError, did_you_mean
-from ..store import open_store
+from ..store import Store, open_store
 from ..store.sqlite import SqliteStore, copies
 from ..units import show_bytes, show_duration
 from . import damage, retention
@@ -50,8 +50,7 @@ def run(where: Settings, *, with_audit: bool) -> Iterator[HealthFinding]:
     yield _disk(where.workspace)
     yield from _store(where.home)
     yield from _records(where.home)
-    if with_audit:
-        yield _audit()
+    yield from _audit() if with_audit else _events()
     yield _front_end()
     yield from _providers()
     yield from _settings(where)
@@ -172,8 +171,25 @@ def _fix(problem: LabError) -> str:
     return damage.repair(open_store()) if isinstance(problem, Damaged) else problem.fix
 
 
-def _audit() -> HealthFinding:
-    store = open_store()
+def _events() -> Iterator[HealthFinding]:
+    """An event that cannot be read; whether they are those that were written is what `--audit` looks at."""
+    try:
+        for _ in open_store().events():
+            pass
+    except Damaged as problem:
+        yield HealthFinding("bad", "audit log", problem.what, damage.repair(open_store()))
+    except LabError:
+        return  # said above
+
+
+def _audit() -> Iterator[HealthFinding]:
+    try:
+        yield _proof(open_store())
+    except LabError:
+        return  # said above
+
+
+def _proof(store: Store) -> HealthFinding:
     proof = audit.prove(store)
     if proof.sound:
         # The chain of a restored store is sound although events are lost: its own event says which.
