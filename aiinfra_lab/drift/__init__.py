@@ -62,6 +62,8 @@ def check(
     model = served.model_of(endpoint)
     reference, against_uri = served.feature_rows(against, model)
     current, judged_uri, since_at = _current(endpoint, model, rows, since)
+    if judged_uri == against_uri:  # they never differ from themselves, and that would be a verdict
+        raise UsageProblem(f"{judged_uri} is on both sides", "judge other rows with --rows, or the log without it")
     columns = judge(reference, current, level)
     verdict = DriftRecord(
         state=overall(columns),
