@@ -7,6 +7,7 @@
   x Denied                  not allowed: file modes, keys, policy
   x Failed                  it was tried and did not work, or a check said no
     + Interrupted           the waiting was stopped; what was waited for goes on
+    + Inconclusive          a check could tell neither; its result is kept
   x Unavailable             not now or not here: capacity, a port, a server
     + Missing               an extra, a program or a credential is not installed
     + StoreUnavailable      the workspace's store is away, locked or full
@@ -66,6 +67,15 @@ class Failed(LabError):
 
 class Interrupted(Failed):
     """The waiting was stopped; what was waited for goes on."""
+
+
+class Inconclusive(Failed):
+    """A check found neither good nor bad, and says what is lacking. Its result is kept for `show`.
+
+    A kind of its own, since its answer is more rows or another measure, and never another model.
+    """
+
+    exit_code = 4
 
 
 class Unavailable(LabError):
