@@ -35,7 +35,7 @@ def test_a_list_is_served_by_its_index(store, monkeypatch, kind, given, index):
     plans = []
 
     def run(db, statement, *values):
-        if statement.startswith("SELECT name"):
+        if statement.startswith("SELECT kind, name"):
             plans.extend(row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {statement}", values))
         return db.execute(statement, values)
 

@@ -61,10 +61,10 @@ def test_after_a_restart_writing_goes_on_at_once(postgres, store):
 def test_a_connection_that_ends_within_a_transaction_writes_nothing_and_is_an_error(postgres, store, monkeypatch):
     append = store._append
 
-    def cut(db, event):
+    def cut(db, event, records):
         with psycopg.connect(postgres.url, autocommit=True) as other:
             other.execute("SELECT pg_terminate_backend(%s)", (db.info.backend_pid,))
-        return append(db, event)
+        return append(db, event, records)
 
     monkeypatch.setattr(store, "_append", cut)
     with pytest.raises(StoreUnavailable):

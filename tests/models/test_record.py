@@ -10,7 +10,7 @@ from aiinfra_lab.errors import Damaged, NotFound
 from aiinfra_lab.models import record
 from aiinfra_lab.models.record import AliasMove, LastCheck, ModelAliases, ModelVersion
 from aiinfra_lab.rules import parse
-from aiinfra_lab.store import Record, open_store
+from aiinfra_lab.store import Record, open_store, sql
 from aiinfra_lab.store.base import encode
 
 # As version 0.1.0 wrote them.
@@ -25,9 +25,12 @@ ALIASES = {"aliases": {"champion": 2}, "history": [MOVE]}
 
 def stored(kind: str, name: str, body: dict) -> None:
     """A record as it lies on disk."""
-    with open_store()._transaction() as db:
-        columns = "kind, name, body, rev, updated_at"
-        db.execute(f"INSERT INTO records ({columns}) VALUES (?, ?, ?, 1, 1.0)", (kind, name, json.dumps(body)))
+    store = open_store()
+    with store._transaction() as db:
+        columns = "kind, name, body, base, number, rev, made_rev, updated_at"
+        row = (kind, name, json.dumps(body), *store.index_of(name))
+        db.execute(f"INSERT INTO records ({columns}) VALUES (?, ?, ?, ?, ?, 1, 1, 1.0)", row)
+        sql.seal_records(store, db)
 
 
 def test_a_version_of_the_first_version_is_read_as_it_is(workspace):
