@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
 from typing import Any, TypeVar
 
 import psycopg
@@ -19,6 +20,7 @@ from psycopg.pq import TransactionStatus
 
 from ..config import Settings
 from ..errors import Denied, StoreUnavailable, Unavailable, UsageProblem
+from . import heads
 from .first_schema import fill_index
 from .postgres_errors import NoAnswer, is_lost, lab_error, quoted, user_of
 from .sql import SqlStore, seal_records
@@ -122,8 +124,9 @@ class PostgresStore(SqlStore):
 
     mark = "%s"
 
-    def __init__(self, url: str, schema: str = "aiinfra") -> None:
-        super().__init__()
+    def __init__(self, url: str, schema: str = "aiinfra", *, copies_in: Path | None = None) -> None:
+        """copies_in: a folder for a copy of what was last committed from this machine."""
+        super().__init__(heads.copy_of(copies_in, f"{url} {schema}") if copies_in else None)
         self.url = url
         self.schema = schema
         self._lock = threading.RLock()
@@ -222,6 +225,8 @@ class PostgresStore(SqlStore):
                 db.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(self.schema)))
             db.execute("CREATE TABLE IF NOT EXISTS schema_version (version BIGINT PRIMARY KEY)")
             version = self._version(db)
+            if version == 0 and self.copied_in:  # of another schema, which had that name before
+                self.copied_in.unlink(missing_ok=True)
             for number, script in enumerate(MIGRATIONS[version:], version + 1):
                 # bytes, since psycopg's types want a literal; several statements in one call, since none has values.
                 db.execute(script.encode())
@@ -253,7 +258,7 @@ def opened(where: Settings) -> PostgresStore:
     url = where.get("store.url", "")
     if not url:
         raise UsageProblem("a store in PostgreSQL needs a URL", 'set [store] url = "postgresql://host/database"')
-    return PostgresStore(url, where.get("store.schema", "aiinfra"))
+    return PostgresStore(url, where.get("store.schema", "aiinfra"), copies_in=heads.folder(where))
 
 
 def _one(cursor: psycopg.Cursor[Any]) -> int:

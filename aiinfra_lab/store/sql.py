@@ -12,18 +12,21 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, Literal, NamedTuple
+from pathlib import Path
+from typing import Any, Literal
 
 import msgspec
 
 from ..errors import Conflict, Damaged, LabError
 from ..uris import Uri, split_label
+from . import heads
 from .base import (
     AUDIT,
     CHECK,
     GENESIS,
     B,
     Event,
+    HeadCopy,
     Key,
     LoggedEvent,
     Record,
@@ -37,6 +40,7 @@ from .base import (
     refuse_newer,
 )
 from .base import event_of as _event_of
+from .heads import Head
 
 # So many events are in memory at a time: a proof reads every event that there ever was.
 _BATCH = 500
@@ -55,11 +59,13 @@ _TOTAL = "SELECT value FROM seals WHERE name = 'records'"
 _SET_TOTAL = "UPDATE seals SET value = ? WHERE name = 'records'"
 # One statement, so that all of it is of one moment.
 _SEALS = f"SELECT {_COLUMNS}, digest, ({_TOTAL}) FROM records"  # noqa: S608  # no text of users
-_REV_AND_TOTAL = f"SELECT value, ({_TOTAL}) FROM meta WHERE key = 'rev'"  # noqa: S608  # no text of users
+# One statement, since each commit asks; a condition, since PostgreSQL wants one.
+_HEAD = f"""SELECT coalesce(seq, 0), coalesce(hash, '{GENESIS}'), value, ({_TOTAL}) FROM meta
+    LEFT JOIN (SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1) AS newest ON 1 = 1
+    WHERE key = 'rev'"""  # noqa: S608  # no text of users
 DIGESTS = 2**256
 _CHANGED = "SELECT kind, name, rev FROM records WHERE rev > ? ORDER BY rev DESC"
 _EVENTS = "SELECT seq, at, actor, body, prev, hash, records FROM events"
-_HEAD = "SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1"
 _APPEND = "INSERT INTO events (seq, at, actor, body, prev, hash, records) VALUES (?, ?, ?, ?, ?, ?, ?)"
 _BODIES = "SELECT seq, body FROM events WHERE seq > ? ORDER BY seq LIMIT ?"
 _URIS = "SELECT seq, uri FROM event_uris"
@@ -72,25 +78,15 @@ _UriRow = tuple[int, str]
 
 _log = logging.getLogger(__name__)
 
-Head = tuple[int, str]
-"""Sequence number and hash of an event."""
-
-
-class State(NamedTuple):
-    """All that a store holds, in a line: its newest event, its newest revision, and the digest of all its records."""
-
-    seq: int
-    hash: str
-    rev: int
-    total: str
-
 
 class SqlStore(ABC):
     """See `Store` for the contract. `mark` is how the database marks a value in a statement."""
 
     mark = "?"
 
-    def __init__(self) -> None:
+    def __init__(self, copied_in: Path | None = None) -> None:
+        """copied_in: the file for a copy of what the store holds, so that who rewrites the store is found."""
+        self.copied_in = copied_in
         self._reported: set[str] = set()
 
     def get(self, kind: type[B], name: str) -> Record[B] | None:
@@ -134,12 +130,15 @@ class SqlStore(ABC):
     def commit(self, records: Sequence[Record[Any]], event: Event | None = None) -> Sequence[Record[Any]]:
         change = _Change()
         with self._transaction() as db:
+            head = self._head(db)
             written = [self._write(db, record, change) for record in records]
             if written:
-                self._add_to_total(db, change.total)
-            head = self._append(db, event, change.records) if event else None
-            state = self._state(db, head)
-        self._committed(state)
+                total = (_number(head.total) + change.total) % DIGESTS
+                head = head._replace(rev=written[-1].rev, total=f"{total:064x}")
+                self.run(db, _SET_TOTAL, head.total)
+            if event:
+                head = self._append(db, event, change.records, head)
+        self._committed(head)
         return written
 
     def events(self, since: int = 0, *, naming: str | None = None, last: int | None = None) -> Iterator[LoggedEvent]:
@@ -169,7 +168,16 @@ class SqlStore(ABC):
             rows = self.run(db, _SEALS).fetchall()
             total = rows[0][-1] if rows else self.run(db, _TOTAL).fetchone()[0]
         found = [Seal(row[0], row[1], row[3], row_digest(*row[:-2]), row_digest(*row[:-2]) == row[-2]) for row in rows]
-        return found, sum(int(seal.digest, 16) for seal in found) % DIGESTS == _number(total)
+        there = sum(int(seal.digest, 16) for seal in found) % DIGESTS
+        newest = max((seal.rev for seal in found), default=0)
+        noted = map(heads.read, self._noted_in())
+        # What lags behind proves nothing.
+        agree = all(one.rev < newest or (one.rev == newest and _number(one.total) == there) for one in noted)
+        return found, agree and there == _number(total)
+
+    def head_copy(self) -> HeadCopy:
+        noted = heads.read(self.copied_in)
+        return HeadCopy(noted.seq, noted.hash, str(self.copied_in))
 
     def indexed(self, after: int, until: int | None) -> dict[int, set[str]]:
         where = _Where("seq > ?", after)
@@ -196,12 +204,14 @@ class SqlStore(ABC):
     def _transaction(self) -> contextlib.AbstractContextManager[Any]:
         """The same, and all of it or nothing is written; one writer at a time, so that revisions have one order."""
 
-    def _state(self, db: Any, head: Head | None) -> State | None:
-        """What is noted outside the database of a commit, while it is made; head: the event that it appended."""
-        return None
+    def _committed(self, head: Head) -> None:
+        """Called when a commit is on disk, with what the store then holds."""
+        for path in self._noted_in():
+            heads.write(path, head)
 
-    def _committed(self, state: State | None) -> None:  # noqa: B027  # most databases need nothing more
-        """Called when a commit is on disk, with its state."""
+    def _noted_in(self) -> Sequence[Path]:
+        """The files, outside of the database, in which that is noted."""
+        return [self.copied_in] if self.copied_in else []
 
     def run(self, db: Any, statement: str, *values: Any) -> Any:
         """Execute a statement whose values are marked by `?`."""
@@ -213,9 +223,9 @@ class SqlStore(ABC):
         name, version, _ = split_label(label)
         return name, version or 0
 
-    def _newest(self, db: Any) -> Head | None:
-        found: Head | None = checked(self.run(db, _HEAD).fetchone(), Head | None)
-        return found
+    def _head(self, db: Any) -> Head:
+        found: Head = checked(self.run(db, _HEAD).fetchone(), Head)
+        return found._replace(total=f"{_number(found.total):064x}")
 
     def _readable(self, kind: type[B], rows: Sequence[Any]) -> Iterator[Record[B]]:
         for row in rows:
@@ -243,22 +253,12 @@ class SqlStore(ABC):
         change.add(record.kind, record.name, rev, old, digest)
         return Record(record.kind, record.name, body, rev, now)
 
-    def _add_to_total(self, db: Any, change: int) -> None:
-        total = _number(self.run(db, _TOTAL).fetchone()[0])
-        self.run(db, _SET_TOTAL, f"{(total + change) % DIGESTS:064x}")
-
-    def _state_of(self, db: Any, head: Head | None) -> State:
-        seq, digest = head or self._newest(db) or (0, GENESIS)
-        rev, total = self.run(db, _REV_AND_TOTAL).fetchone()
-        return State(seq, digest, int(rev), f"{_number(total):064x}")
-
-    def _append(self, db: Any, event: Event, records: Mapping[str, str]) -> Head:
-        last, prev = self._newest(db) or (0, GENESIS)
-        seq, at, who, body = last + 1, round(time.time(), 6), actor(), canonical(asdict(event))
-        digest = chain_hash(seq, at, who, body, prev, records)
-        self.run(db, _APPEND, seq, at, who, body, prev, digest, canonical(records) if records else "")
+    def _append(self, db: Any, event: Event, records: Mapping[str, str], head: Head) -> Head:
+        seq, at, who, body = head.seq + 1, round(time.time(), 6), actor(), canonical(asdict(event))
+        digest = chain_hash(seq, at, who, body, head.hash, records)
+        self.run(db, _APPEND, seq, at, who, body, head.hash, digest, canonical(records) if records else "")
         self._index(db, seq, event)
-        return seq, digest
+        return head._replace(seq=seq, hash=digest)
 
     def _index(self, db: Any, seq: int, event: Event) -> None:
         for uri in event.uris:

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import os
-import platform
 import re
 import shutil
 import sqlite3
@@ -25,9 +23,10 @@ from .. import files
 from ..config import Settings
 from ..errors import Damaged, Denied, LabError, NotFound, StoreUnavailable, Unavailable
 from ..units import show_duration
-from .base import GENESIS, HeadCopy, Seal
+from . import heads
 from .first_schema import fill_index
-from .sql import DIGESTS, Head, SqlStore, State, seal_records
+from .heads import Head
+from .sql import SqlStore, seal_records
 
 # One script per schema version, applied in order and never changed afterwards.
 MIGRATIONS = (
@@ -79,13 +78,13 @@ _COPIES_KEPT = 7
 class SqliteStore(SqlStore):
     """See `Store` for the contract."""
 
-    def __init__(self, path: Path, *, read_only: bool = False, heads: Path | None = None) -> None:
-        """read_only: of a file to which nobody writes, such as a copy; nothing is then made beside it. heads: a folder
-        for a copy of what is noted beside the store, so that who rewrites both is found."""
-        super().__init__()
+    def __init__(self, path: Path, *, read_only: bool = False, copies_in: Path | None = None) -> None:
+        """read_only: of a file to which nobody writes, such as a copy; nothing is then made beside it. copies_in: a
+        folder for a copy of what is noted beside the store, so that who rewrites both is found."""
+        # By the place of the store: a copy of a workspace goes its own way.
+        super().__init__(heads.copy_of(copies_in, str(path.resolve())) if copies_in else None)
         self.path = path
         self._read_only = read_only
-        self._heads = heads
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
         self._pid = 0
@@ -114,65 +113,28 @@ class SqliteStore(SqlStore):
 
     def head(self) -> tuple[int, str]:
         """Sequence number and hash of the newest event that the head file holds."""
-        noted = _noted(self.head_path)
+        noted = heads.read(self.head_path)
         return noted.seq, noted.hash
-
-    def head_copy(self) -> HeadCopy:
-        noted = _noted(path) if (path := self._copy_path) else _NOTHING
-        return HeadCopy(noted.seq, noted.hash, str(path))
 
     def write_head(self) -> None:
         """Write down what the store holds now, whatever was noted before."""
         with self._session() as db:
-            state = self._state_of(db, None)
-        self.note(state)
+            head = self._head(db)
+        for path in self._noted_in():
+            heads.write(path, head)
         self.close()
-
-    def seals(self) -> tuple[Sequence[Seal], bool]:
-        found, is_complete = super().seals()
-        newest = max((seal.rev for seal in found), default=0)
-        total = sum(int(seal.digest, 16) for seal in found) % DIGESTS
-        for path in filter(None, (self.head_path, self._copy_path)):
-            noted = _noted(path)
-            # Written after the commit: what lags behind proves nothing.
-            is_complete &= noted.rev < newest or (noted.rev == newest and noted.total == f"{total:064x}")
-        return found, is_complete
 
     @property
     def head_path(self) -> Path:
         """The file that holds the newest event's hash."""
         return self.path.with_name("audit.head")
 
-    @functools.cached_property
-    def _copy_path(self) -> Path | None:
-        """Where the copy of the head lies; None without a folder for it.
+    def _noted_in(self) -> Sequence[Path]:
+        return [self.head_path, *super()._noted_in()]
 
-        By the place of the store: a copy of a workspace goes its own way.
-        """
-        if self._heads is None:
-            return None
-        place = hashlib.sha256(f"{platform.node()}:{self.path.resolve()}".encode()).hexdigest()
-        return self._heads / f"{place[:32]}.head"
-
-    def _state(self, db: sqlite3.Connection, head: Head | None) -> State:
-        return self._state_of(db, head)
-
-    def _committed(self, state: State | None) -> None:
-        if state:
-            self.note(state)
+    def _committed(self, head: Head) -> None:
+        super()._committed(head)
         self._daily_copy()
-
-    def note(self, state: State) -> None:
-        """Write down what the store holds, beside it and in the copy."""
-        # Written after the commit is on disk: it may lag behind after a crash, it can never run ahead.
-        # Not flushed: what a power cut leaves of it proves less, never more. And a commit that is on disk must
-        # not be reported as failed because this could not be written.
-        with contextlib.suppress(OSError, LabError):
-            files.overwrite(self.head_path, _head_line(state))
-        with contextlib.suppress(OSError, LabError):
-            if path := self._copy_path:
-                files.make_folder(path.parent)
-                files.overwrite(path, _head_line(state), mode=files.OWNER_ONLY)
 
     def _daily_copy(self) -> None:
         today = time.strftime("%Y%m%d")
@@ -233,8 +195,8 @@ class SqliteStore(SqlStore):
         if not self.path.exists():
             # SQLite's log, which holds the newest records, gets the modes that the file has when both are made.
             self.path.touch(mode=files.OWNER_ONLY)
-            if copied := self._copy_path:  # of another store, which lay here before
-                copied.unlink(missing_ok=True)
+            if self.copied_in:  # of another store, which lay here before
+                self.copied_in.unlink(missing_ok=True)
         db = _connection(str(self.path))
         try:
             if _use_wal(db) != "wal":
@@ -280,14 +242,7 @@ class SqliteStore(SqlStore):
 
 def opened(where: Settings) -> SqliteStore:
     """The store of a workspace."""
-    return SqliteStore(where.home / "store.sqlite", heads=heads_folder(where))
-
-
-def heads_folder(where: Settings) -> Path:
-    """Where copies of heads are kept, outside of every workspace: the setting `store.heads`, or the user's own."""
-    own = where.get("store.heads", "")
-    state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
-    return where.project / Path(own).expanduser() if own else state / "aiinfra-lab" / "heads"
+    return SqliteStore(where.home / "store.sqlite", copies_in=heads.folder(where))
 
 
 def copies(path: Path) -> list[Path]:
@@ -319,21 +274,20 @@ def restore(path: Path, copy: Path | None = None) -> tuple[Path, Path]:
     with _plainly(path), files.writing(path, mode=files.OWNER_ONLY) as new:
         with contextlib.closing(_unchanging(copy)) as db:
             _copy(db, new)
-            seq, digest = store._newest(db) or (0, GENESIS)
-        state = State(seq, digest, 0, _UNKNOWN)  # a copy of before has no digests yet
-        aside = _set_aside(store, state)
+            head = _newest_event(db)
+        aside = _set_aside(store, head)
     # Last: until then the store is damaged, which another restore mends, and not one that lost nothing.
-    files.overwrite(store.head_path, _head_line(state))
+    files.overwrite(store.head_path, heads.line(head))
     store.write_head()
     return copy, aside
 
 
-def _set_aside(store: SqliteStore, state: State) -> Path:
+def _set_aside(store: SqliteStore, head: Head) -> Path:
     """Move the damaged store into a folder of its own. Its head stays: without it, whoever opens the store before the
     copy is in its place would make a new, empty one."""
     path = store.path
     if store.head()[0] == 0:
-        files.overwrite(store.head_path, _head_line(state))
+        files.overwrite(store.head_path, heads.line(head))
     aside = Path(tempfile.mkdtemp(prefix=f"{path.stem}-damaged-{time.strftime('%Y%m%d-%H%M%S')}-", dir=path.parent))
     shutil.copyfile(store.head_path, aside / store.head_path.name)
     # A log that stays would be read as the new file's own.
@@ -362,25 +316,10 @@ def refuse_network_drive(folder: Path) -> None:
         )
 
 
-def _head_line(state: State) -> str:
-    return f"{state.seq:020d} {state.hash} {state.rev:020d} {state.total}"
-
-
-_UNKNOWN = "-"
-_NOTHING = State(0, GENESIS, 0, _UNKNOWN)
-
-
-def _noted(path: Path) -> State:
-    """What a head file holds; nothing where it is torn or gone: it proves nothing, and the next commit writes it."""
-    try:
-        text = path.read_text()
-        seq, digest, *more = text.split()
-        if more:  # 0.1.0 wrote two words, as a new file each time
-            files.checked(text)
-        rev, total = more[:2] if len(more) > 2 else (0, _UNKNOWN)
-        return State(int(seq), digest, int(rev), total)
-    except (OSError, ValueError):
-        return _NOTHING
+def _newest_event(db: sqlite3.Connection) -> Head:
+    """What a copy holds, which may be of a schema that had no digests yet."""
+    row = db.execute("SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1").fetchone()
+    return heads.NOTHING._replace(seq=row[0], hash=row[1]) if row else heads.NOTHING
 
 
 def _file(path: Path) -> tuple[int, int] | None:

@@ -16,6 +16,7 @@ from ..store import (
     Body,
     Event,
     EventIndex,
+    HeadCopier,
     HeadKeeper,
     Record,
     Sealed,
@@ -364,6 +365,39 @@ class HeadKeeperContract:
         before = keeper.head()
         store.close()
         assert keeper.head() == before
+
+
+class HeadCopierContract:
+    """For a store that keeps a copy of its head elsewhere: a provider's test inherits this too, with the fixture
+    `store`, and `copied`: the same store, keeping a copy."""
+
+    @pytest.fixture
+    def copied(self, store: Store) -> Store:
+        """For a store that keeps one always."""
+        return store
+
+    @pytest.fixture
+    def copier(self, copied: Store) -> HeadCopier:
+        """The same store, as what keeps a copy."""
+        assert isinstance(copied, HeadCopier)
+        return copied
+
+    def test_without_an_event_the_copy_is_of_the_beginning(self, copied: Store, copier: HeadCopier) -> None:
+        made(copied, "a")
+        assert copier.head_copy()[:2] == (0, GENESIS)
+
+    def test_the_copy_is_of_the_newest_event_and_says_where_it_is(self, copied: Store, copier: HeadCopier) -> None:
+        for number in range(3):
+            copied.commit([], Event("data add", f"data:a@{number}"))
+        newest = list(copied.events())[-1]
+        assert copier.head_copy()[:2] == (newest.seq, newest.hash)
+        assert copier.head_copy().where
+
+    def test_the_copy_stays_when_the_store_is_closed(self, copied: Store, copier: HeadCopier) -> None:
+        copied.commit([], Event("data add", "data:a@1"))
+        before = copier.head_copy()
+        copied.close()
+        assert copier.head_copy() == before
 
 
 class EventIndexContract:

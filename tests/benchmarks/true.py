@@ -92,7 +92,7 @@ def _fill(home: Path) -> None:
 
     With its log, as a process that is killed leaves it.
     """
-    store = SqliteStore(home / "store.sqlite", heads=home.parent / "heads")
+    store = SqliteStore(home / "store.sqlite", copies_in=home.parent / "heads")
     for number in range(60):
         name = f"a@{number}"
         store.commit([Record.new(name, Note(n=number))], Event("data add", f"data:{name}", outputs=(f"data:{name}",)))
@@ -113,7 +113,7 @@ def _copy(folder: Path) -> Iterator[SqliteStore]:
     home, heads = folder / "whole", folder / "heads"
     shutil.copytree(home, folder / "kept")
     shutil.copytree(heads, folder / "kept-heads")
-    store = SqliteStore(home / "store.sqlite", heads=heads)
+    store = SqliteStore(home / "store.sqlite", copies_in=heads)
     try:
         yield store
     finally:

@@ -21,6 +21,7 @@ from aiinfra_lab.store.sqlite import MIGRATIONS, SqliteStore, copies, restore
 from aiinfra_lab.testing.store import (
     AwayStoreContract,
     EventIndexContract,
+    HeadCopierContract,
     HeadKeeperContract,
     Note,
     SealedContract,
@@ -36,7 +37,15 @@ def store(tmp_path: Path) -> SqliteStore:
     opened.close()
 
 
-class TestSqlite(StoreContract, HeadKeeperContract, EventIndexContract, SealedContract, AwayStoreContract):
+class TestSqlite(
+    StoreContract, HeadKeeperContract, HeadCopierContract, EventIndexContract, SealedContract, AwayStoreContract
+):
+    @pytest.fixture
+    def copied(self, tmp_path):
+        opened = SqliteStore(tmp_path / "copied.sqlite", copies_in=tmp_path / "heads")
+        yield opened
+        opened.close()
+
     @pytest.fixture
     def away(self, store):
         @contextlib.contextmanager

@@ -13,7 +13,7 @@ from aiinfra_lab.config import settings
 from aiinfra_lab.data.record import DataVersion
 from aiinfra_lab.errors import Conflict, Damaged, Denied, LabError, NotFound, Unavailable
 from aiinfra_lab.lab import damage
-from aiinfra_lab.store import Event, Record, open_store, sql, sqlite
+from aiinfra_lab.store import Event, Record, heads, open_store, sql, sqlite
 from aiinfra_lab.store.sqlite import SqliteStore
 from aiinfra_lab.testing.store import Note
 from tests import records
@@ -271,7 +271,7 @@ def test_a_tail_that_was_cut_with_a_head_that_fits_is_found_by_the_copy_of_the_h
     rewrite(store, 20)
     proof = audit.prove(store)
     assert (proof.sound, "copy of the head" in proof.why) == (False, True)
-    (copied,) = sqlite.heads_folder(settings()).iterdir()
+    (copied,) = heads.folder(settings()).iterdir()
     assert (str(copied) in proof.fix, copied.stat().st_mode & 0o077) == (True, 0)
     found = {item.what: item for item in lab.check(audit=True, report=True).findings}["audit log"]
     assert (found.state, found.fix) == ("bad", proof.fix)
@@ -290,7 +290,7 @@ def test_records_that_were_rewritten_with_all_that_tells_of_them_are_found_by_th
 
 
 def test_a_copy_of_the_workspace_goes_its_own_way(store, tmp_path):
-    other = SqliteStore(tmp_path / "other" / "store.sqlite", heads=sqlite.heads_folder(settings()))
+    other = SqliteStore(tmp_path / "other" / "store.sqlite", copies_in=heads.folder(settings()))
     shutil.copytree(store.path.parent, other.path.parent)
     for number in range(3):
         other.commit([], Event("data add", f"data:o@{number}"))
@@ -300,7 +300,7 @@ def test_a_copy_of_the_workspace_goes_its_own_way(store, tmp_path):
 
 def test_where_the_copy_of_the_head_cannot_be_written_commits_go_on(store, tmp_path):
     (tmp_path / "file").touch()
-    blocked = SqliteStore(store.path, heads=tmp_path / "file" / "heads")
+    blocked = SqliteStore(store.path, copies_in=tmp_path / "file" / "heads")
     blocked.commit([], Event("data add", "data:b@1"))
     assert (audit.prove(blocked).sound, blocked.head_copy().seq) == (True, 0)
     blocked.close()

@@ -14,6 +14,7 @@ from aiinfra_lab.testing.data import folder
 from aiinfra_lab.testing.store import (
     AwayStoreContract,
     EventIndexContract,
+    HeadCopierContract,
     HeadKeeperContract,
     SealedContract,
     StoreContract,
@@ -30,7 +31,9 @@ def memory(workspace, monkeypatch):
     monkeypatch.setenv("AIINFRA_STORE_PROVIDER", "memory")
 
 
-class TestMemory(StoreContract, HeadKeeperContract, EventIndexContract, SealedContract, AwayStoreContract):
+class TestMemory(
+    StoreContract, HeadKeeperContract, HeadCopierContract, EventIndexContract, SealedContract, AwayStoreContract
+):
     @pytest.fixture
     def store(self, memory):
         return providers.make("store", "memory")

@@ -7,7 +7,8 @@ from aiinfra_lab.audit import prove
 from aiinfra_lab.errors import Conflict, Unavailable, UsageProblem
 from aiinfra_lab.store import Event, Record, open_store
 from aiinfra_lab.store.postgres import PostgresStore
-from aiinfra_lab.testing.store import EventIndexContract, Note, SealedContract, StoreContract
+from aiinfra_lab.store.sql import seal_records
+from aiinfra_lab.testing.store import EventIndexContract, HeadCopierContract, Note, SealedContract, StoreContract
 from tests import records
 from tests.conftest import PATIENCE_S, end_supervisor, until
 from tests.postgres import free_port, needs_postgres, postgres, server
@@ -17,10 +18,10 @@ pytestmark = needs_postgres
 __all__ = ["postgres", "server"]
 
 
-class TestPostgres(StoreContract, EventIndexContract, SealedContract):
+class TestPostgres(StoreContract, HeadCopierContract, EventIndexContract, SealedContract):
     @pytest.fixture
-    def store(self, server, request):
-        store = PostgresStore(server, f"s{abs(hash(request.node.name))}")
+    def store(self, server, request, tmp_path):
+        store = PostgresStore(server, f"s{abs(hash(request.node.name))}", copies_in=tmp_path / "heads")
         yield store
         store.close()
 
@@ -133,3 +134,48 @@ def test_a_connection_that_the_server_ended_is_made_again(server, workspace):
         other.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
     assert store.get(Note, "a") is not None
     store.close()
+
+
+@pytest.fixture
+def noted(server, request, tmp_path):
+    """A store with five events and a copy of its head; and the same database without that copy."""
+    schema = f"s{abs(hash(request.node.name))}"
+    store, plain = PostgresStore(server, schema, copies_in=tmp_path / "heads"), PostgresStore(server, schema)
+    for number in range(5):
+        store.commit([Record.new(f"a@{number}", Note())], Event("data add", f"data:a@{number}"))
+    yield store, plain
+    store.close()
+    plain.close()
+
+
+def test_a_tail_that_was_cut_is_found_by_the_copy_of_the_head(noted):
+    store, plain = noted
+    with plain._transaction() as db:
+        for table in ("events", "event_uris"):
+            db.execute(f"DELETE FROM {table} WHERE seq > 3")
+    assert (prove(plain).sound, prove(store).sound) == (True, False)
+    assert str(store.copied_in) in prove(store).fix
+
+
+def test_a_record_that_went_with_all_that_tells_of_it_is_found_by_the_copy_of_the_head(noted):
+    store, plain = noted
+    store.commit([Record.new("bare", Note())])
+    with plain._transaction() as db:
+        db.execute("DELETE FROM records WHERE name = 'bare'")
+        seal_records(plain, db)
+    assert (prove(plain).sound, prove(store).sound) == (True, False)
+
+
+def test_another_machine_may_have_committed_more(noted):
+    store, plain = noted
+    plain.commit([Record.new("b", Note())], Event("data add", "data:b"))
+    assert prove(store).sound
+
+
+def test_a_schema_that_was_dropped_and_made_again_is_a_store_of_its_own(noted):
+    store, plain = noted
+    with plain._transaction() as db:
+        db.execute(f"DROP SCHEMA {store.schema} CASCADE")
+    store.close()
+    store.commit([], Event("data add", "data:a@1"))
+    assert prove(store).sound

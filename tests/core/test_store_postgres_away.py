@@ -61,10 +61,10 @@ def test_after_a_restart_writing_goes_on_at_once(postgres, store):
 def test_a_connection_that_ends_within_a_transaction_writes_nothing_and_is_an_error(postgres, store, monkeypatch):
     append = store._append
 
-    def cut(db, event, records):
+    def cut(db, *given):
         with psycopg.connect(postgres.url, autocommit=True) as other:
             other.execute("SELECT pg_terminate_backend(%s)", (db.info.backend_pid,))
-        return append(db, event, records)
+        return append(db, *given)
 
     monkeypatch.setattr(store, "_append", cut)
     with pytest.raises(StoreUnavailable):

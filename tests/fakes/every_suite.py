@@ -40,6 +40,7 @@ from aiinfra_lab.testing.store import (
     Away,
     AwayStoreContract,
     EventIndexContract,
+    HeadCopierContract,
     HeadKeeperContract,
     SealedContract,
     StoreContract,
@@ -140,7 +141,9 @@ class TestExecutor(ExecutorContract):
         return providers.make("recipe.executor", "pipe")
 
 
-class TestStore(StoreContract, HeadKeeperContract, EventIndexContract, SealedContract, AwayStoreContract):
+class TestStore(
+    StoreContract, HeadKeeperContract, HeadCopierContract, EventIndexContract, SealedContract, AwayStoreContract
+):
     @pytest.fixture
     def store(self, workspace: Path) -> Store:
         return providers.make("store", "memory")

@@ -17,6 +17,7 @@ from aiinfra_lab.store import (
     GENESIS,
     B,
     Event,
+    HeadCopy,
     Key,
     LoggedEvent,
     Record,
@@ -66,6 +67,7 @@ class Memory:
     known: dict[tuple[str, str], str] = field(default_factory=dict)
     rev: int = 0
     noted: tuple[int, str] = (0, GENESIS)
+    noted_elsewhere: tuple[int, str] = (0, GENESIS)
     index: dict[int, set[str]] = field(default_factory=dict)
     is_away: bool = False
     reported: set[str] = field(default_factory=set)
@@ -163,6 +165,9 @@ class Memory:
     def head(self) -> tuple[int, str]:
         return self.noted
 
+    def head_copy(self) -> HeadCopy:
+        return HeadCopy(*self.noted_elsewhere, "the memory of another machine")
+
     def seals(self) -> tuple[Sequence[Seal], bool]:
         self._reach()
         with self.lock:
@@ -191,7 +196,7 @@ class Memory:
         (last, prev), at, who = self.noted, time.time(), actor()
         digest = chain_hash(last + 1, at, who, event, prev, records)
         self.log.append((last + 1, at, who, canonical(asdict(event)), prev, digest, records))
-        self.noted = (last + 1, digest)
+        self.noted = self.noted_elsewhere = (last + 1, digest)
         self.index[last + 1] = set(event.uris)
 
 

@@ -1,0 +1,73 @@
+"""What a store holds, in a line outside of its database: who changes the database alone is found by it.
+
+The line is written after its commit is on the disk: it may lag behind after a crash, and never runs ahead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import platform
+from pathlib import Path
+from typing import NamedTuple
+
+from .. import files
+from ..config import Settings
+from ..errors import LabError
+from .base import GENESIS
+
+UNKNOWN = "-"
+
+
+class Head(NamedTuple):
+    """All that a store holds: its newest event, its newest revision, and the digest of all its records."""
+
+    seq: int
+    hash: str
+    rev: int
+    total: str
+
+
+NOTHING = Head(0, GENESIS, 0, UNKNOWN)
+
+
+def folder(where: Settings) -> Path:
+    """Where copies of heads are kept, outside of every workspace: the setting `store.heads`, or the user's own."""
+    own = where.get("store.heads", "")
+    state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    return where.project / Path(own).expanduser() if own else state / "aiinfra-lab" / "heads"
+
+
+def copy_of(heads: Path, store: str) -> Path:
+    """The file there for the store at that place, as this machine names it."""
+    return heads / f"{hashlib.sha256(f'{platform.node()}:{store}'.encode()).hexdigest()[:32]}.head"
+
+
+def line(head: Head) -> str:
+    """As it is written."""
+    return f"{head.seq:020d} {head.hash} {head.rev:020d} {head.total}"
+
+
+def read(path: Path | None) -> Head:
+    """What a file holds; NOTHING where it is torn or gone: it proves nothing, and the next commit writes it."""
+    try:
+        text = path.read_text() if path else ""
+        seq, digest, *more = text.split()
+        if more:  # 0.1.0 wrote two words, as a new file each time
+            files.checked(text)
+        rev, total = more[:2] if len(more) > 2 else (0, UNKNOWN)
+        return Head(int(seq), digest, int(rev), total)
+    except (OSError, ValueError):
+        return NOTHING
+
+
+def write(path: Path, head: Head) -> None:
+    """Write it in place. Where that cannot be done nothing is: a commit that is on the disk must not fail by it."""
+    # Not flushed: what a power cut leaves of it proves less, never more.
+    with contextlib.suppress(OSError, LabError):
+        try:
+            files.overwrite(path, line(head), mode=files.OWNER_ONLY)
+        except FileNotFoundError:
+            files.make_folder(path.parent)
+            files.overwrite(path, line(head), mode=files.OWNER_ONLY)
