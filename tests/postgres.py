@@ -56,10 +56,18 @@ class Server:
         # With a log: a server that kept our pipe would let nobody see its end.
         self._run("pg_ctl", "-w", "-t", "120", "-l", f"{self.home}/pg/log", *words)
 
-    def start(self) -> None:
+    def start(self, *also: str) -> None:
         pg = self.home / "pg"
-        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={pg} -c fsync=off"
+        addresses = ",".join(("127.0.0.1", *also))
+        options = f"-p {self.port} -c listen_addresses={addresses} -c unix_socket_directories={pg} -c fsync=off"
         self.control("-o", options, "start")
+
+    def listen(self, *addresses: str, to: str) -> None:
+        """Also on these addresses, to whoever asks from that network."""
+        with (self.home / "pg" / "pg_hba.conf").open("a") as rules:
+            rules.write(f"host all all {to} trust\n")
+        self.stop()
+        self.start(*addresses)
 
     def restart(self) -> None:
         self.control("-m", "fast", "restart")
