@@ -1,0 +1,82 @@
+"""Every command and flag that a message of ours names exists: whoever types it is understood."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from aiinfra_lab.nouns import TABLE as NOUNS
+from aiinfra_lab.verbs import verbs_of
+
+from .source import folder_of, modules, short
+
+COMMAND = re.compile(r"`%%?([^`]+)`")
+FLAG = re.compile(r"(?<![\w-])--([a-z][a-z-]*)")
+VALUE = "…"  # whatever a message puts there
+# Of other programs that we start or name, and of our command itself.
+THEIRS = {
+    *("encoding", "template", "query-gpu", "format", "foreground", "kill-after", "force-reinstall", "no-deps"),
+    *("backend-store-uri", "host", "debug", "version", "flags", "no-"),
+}
+# Of another noun's command, which the same sentence names.
+ELSEWHERE = {"deploy": {"require", "margin"}, "models": {"resume", "rows"}}
+
+
+def texts(path: Path) -> Iterator[tuple[int, str]]:
+    """(line, text) of what the code of a file may say; docstrings are not among it."""
+    tree = ast.parse(path.read_bytes())
+    docs = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    parts = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            said = [str(part.value) if isinstance(part, ast.Constant) else VALUE for part in node.values]
+            yield node.lineno, "".join(said)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and not {id(node)} & (docs | parts):
+            yield node.lineno, node.value
+
+
+def flags(noun: str, verb: str = "") -> set[str]:
+    """The flags of a verb, or of all verbs of a noun."""
+    known = verbs_of(noun)
+    chosen = [known[verb]] if verb else known.values()
+    return {item.flag.removeprefix("--") for one in chosen for item in one.flags} | {"help", "json"}
+
+
+EVERY_FLAG = {flag for noun in NOUNS for flag in flags(noun)} | THEIRS
+
+
+def wrong(path: Path) -> Iterator[str]:
+    noun = folder_of(path) if folder_of(path) in NOUNS else ""
+    for line, text in texts(path):
+        where = f"{short(path)}:{line}"
+        for command in COMMAND.findall(text):
+            yield from (f"{where}: {command}: {what}" for what in misspelt(command))
+        loose = set(FLAG.findall(COMMAND.sub("", text)))
+        known = flags(noun) | THEIRS | ELSEWHERE.get(noun, set()) if noun else EVERY_FLAG
+        yield from (f"{where}: --{flag} is no flag of {noun or 'any verb'}" for flag in sorted(loose - known))
+
+
+def misspelt(command: str) -> Iterator[str]:
+    noun, verb, *_ = [*command.split(), VALUE, VALUE]
+    if VALUE in noun or noun not in NOUNS:
+        if VALUE not in noun and noun not in ("load_ext", "reload_ext"):
+            yield f"there is no noun {noun}"
+        return
+    if verb.startswith(("-", VALUE)) or verb == "NAME":
+        return
+    if verb not in verbs_of(noun):
+        yield f"{noun} has no verb {verb}"
+        return
+    yield from (f"no flag --{flag}" for flag in FLAG.findall(command) if flag not in flags(noun, verb))
+
+
+@pytest.mark.parametrize("path", modules(), ids=short)
+def test_what_a_message_names_exists(path: Path) -> None:
+    assert list(wrong(path)) == []
+
+
+def test_the_probe_sees_a_noun_a_verb_and_a_flag_that_are_not(tmp_path: Path) -> None:
+    said = ["`%modles ls`", "`%models lst`", "`%models check a --requires b`", "`%models check a --require b`"]
+    assert [len(list(misspelt(text.strip("`%")))) for text in said] == [1, 1, 1, 0]
