@@ -7,9 +7,11 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from aiinfra_lab import audit
-from aiinfra_lab.errors import LabError
-from aiinfra_lab.store import Event, Record, update
+import pytest
+
+from aiinfra_lab import audit, lab
+from aiinfra_lab.errors import Damaged, LabError
+from aiinfra_lab.store import Event, Record, open_store, update
 from aiinfra_lab.store.sqlite import SqliteStore
 from aiinfra_lab.testing.store import Note
 
@@ -22,7 +24,7 @@ def tampered(full: bool) -> Iterator[Figure]:
     """Random changes, from a single cell to events that are chained anew with a head that fits."""
     rng, missed, many = random.Random(1), list[str](), 1000 if full else 200
     with tempfile.TemporaryDirectory() as folder:
-        _fill(Path(folder, "whole"))
+        _fill(Path(folder))
         done = 0
         while done < many:
             change, effort = rng.choice(tampering.CHANGES), rng.randrange(4)
@@ -36,28 +38,58 @@ def tampered(full: bool) -> Iterator[Figure]:
     yield Figure("changes that were not found", len(missed), "changes", exactly(0), note=note)
 
 
-@row("true.3", "corruptions of the store's file and its log", "0 silent")
+@row("true.3", "corruptions of the store's file and its log", "0 silent, each named for what it is, a restore works")
 def corrupted(full: bool) -> Iterator[Figure]:
     """Random bytes changed in the file or its log: an answer that differs is an error, or the proof finds it."""
-    rng, silent, differed, many = random.Random(3), list[str](), 0, 100 if full else 40
+    rng, many, differed, restored = random.Random(3), 100 if full else 40, 0, 0
+    silent, misnamed, stuck = list[str](), list[str](), list[str]()
     with tempfile.TemporaryDirectory() as folder:
-        _fill(Path(folder, "whole"))
+        _fill(Path(folder))
         with _copy(Path(folder)) as store:
             right = _answers(store)
         for _ in range(many):
             with _copy(Path(folder)) as store:
                 what = _corrupt(store.path, rng)
                 given = _answers(store)
-                wrong = [name for name, answer in given.items() if answer is not None and answer != right[name]]
+                errors = {name: answer for name, answer in given.items() if isinstance(answer, LabError)}
+                wrong = [name for name, answer in given.items() if name not in errors and answer != right[name]]
+                is_seen = not _is_sound(store) or store.integrity() != "ok"
                 differed += given != right
-                if wrong and _is_sound(store) and store.integrity() == "ok":
-                    silent.append(f"{what}: {', '.join(wrong)}")
+                silent += [f"{what}: {name}" for name in wrong if not is_seen]
+                misnamed += [f"{what}: {error}" for error in errors.values() if not isinstance(error, Damaged)]
+                store.close()
+                restored += bool(errors)
+                stuck += [f"{what}: {why}" for why in _restored(store.path.parent)] if errors else []
     note = f"{many} corruptions, {differed} of which changed an answer or refused one; {'; '.join(silent)[:200]}"
     yield Figure("silent corruptions", len(silent), "corruptions", exactly(0), note=note)
+    yield Figure("errors that name something else", len(misnamed), "errors", exactly(0), note="; ".join(misnamed)[:300])
+    yield Figure(
+        "restores that did not help",
+        len(stuck),
+        "restores",
+        exactly(0),
+        note=f"{restored} tried; {'; '.join(stuck)[:300]}",
+    )
+
+
+def _restored(home: Path) -> Iterator[str]:
+    """Why `lab start --restore` did not help, if it did not."""
+    mine = {"AIINFRA_WORKSPACE": str(home.parent), "AIINFRA_STORE_HEADS": str(home.parent.parent / "heads")}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in mine.items():
+            patch.setenv(name, value)
+        try:
+            lab.start(restore=True)
+            if not audit.prove(open_store()).sound:
+                yield audit.prove(open_store()).why
+        except LabError as problem:
+            yield str(problem)
+        finally:
+            open_store().close()
 
 
 def _answers(store: SqliteStore) -> dict[str, object]:
-    """What the store says to each question; None where it says that it cannot."""
+    """What the store says to each question, or the error with which it says that it cannot."""
     asked: dict[str, Callable[[], object]] = {
         "list": lambda: [(record.name, record.rev, record.body) for record in store.list(Note)],
         "newest of a name": lambda: [record.rev for record in store.list(Note, name="a", limit=5)],
@@ -71,8 +103,8 @@ def _answers(store: SqliteStore) -> dict[str, object]:
     for name, ask in asked.items():
         try:
             found[name] = ask()
-        except LabError:
-            found[name] = None
+        except LabError as problem:
+            found[name] = problem
     return found
 
 
@@ -87,12 +119,13 @@ def _corrupt(path: Path, rng: random.Random) -> str:
     return f"{many} bytes of {part.name} from {first}"
 
 
-def _fill(home: Path) -> None:
-    """A store with records that events name, some written again since, and some that no event names.
+def _fill(folder: Path) -> None:
+    """A workspace whose store has records that events name, some written again since, and some that no event names.
 
     With its log, as a process that is killed leaves it.
     """
-    store = SqliteStore(home / "store.sqlite", copies_in=home.parent / "heads")
+    home = folder / "whole" / ".aiinfra"
+    store = SqliteStore(home / "store.sqlite", copies_in=folder / "heads")
     for number in range(60):
         name = f"a@{number}"
         store.commit([Record.new(name, Note(n=number))], Event("data add", f"data:{name}", outputs=(f"data:{name}",)))
@@ -101,6 +134,7 @@ def _fill(home: Path) -> None:
             store.commit([Record.new(f"b@{number}", Note(n=number, text="no event"))])
         if number == 30:
             store.close()  # the rest is in the log
+    (home.parent / "aiinfra.toml").touch()
     shutil.copytree(home, home.with_name("killed"))
     store.close()
     shutil.rmtree(home)
@@ -110,15 +144,15 @@ def _fill(home: Path) -> None:
 @contextlib.contextmanager
 def _copy(folder: Path) -> Iterator[SqliteStore]:
     """The store as it was filled, at the place at which it was; closed and gone afterwards."""
-    home, heads = folder / "whole", folder / "heads"
-    shutil.copytree(home, folder / "kept")
+    whole, heads = folder / "whole", folder / "heads"
+    shutil.copytree(whole, folder / "kept")
     shutil.copytree(heads, folder / "kept-heads")
-    store = SqliteStore(home / "store.sqlite", copies_in=heads)
+    store = SqliteStore(whole / ".aiinfra" / "store.sqlite", copies_in=heads)
     try:
         yield store
     finally:
         store.close()
-        for place, kept in ((home, folder / "kept"), (heads, folder / "kept-heads")):
+        for place, kept in ((whole, folder / "kept"), (heads, folder / "kept-heads")):
             shutil.rmtree(place)
             kept.rename(place)
 
