@@ -1,5 +1,6 @@
 """Records of every noun with only what a test cares about: the rest is as plain as it may be."""
 
+import json
 from typing import Any
 
 from aiinfra_lab.data.record import DataVersion
@@ -7,7 +8,7 @@ from aiinfra_lab.deploy.record import EndpointRecord
 from aiinfra_lab.gpu.record import SessionRecord
 from aiinfra_lab.models.record import ModelAliases, ModelVersion
 from aiinfra_lab.recipe.record import RunRecord
-from aiinfra_lab.store import Body, Record, open_store
+from aiinfra_lab.store import Body, Record, open_store, sql
 from aiinfra_lab.train.record import TrainingRun
 from aiinfra_lab.uris import split_label
 
@@ -15,6 +16,16 @@ from aiinfra_lab.uris import split_label
 def put(label: str, body: Body) -> Record[Any]:
     """Commit a record that is not there yet."""
     return open_store().commit([Record.new(label, body)])[0]
+
+
+def write_as(kind: str, label: str, body: object) -> None:
+    """A record as another version left it: that JSON, whatever it holds."""
+    store = open_store()
+    with store._transaction() as db:
+        columns = "kind, name, body, base, number, rev, made_rev, updated_at"
+        row = (kind, label, json.dumps(body), *store.index_of(label))
+        db.execute(f"INSERT INTO records ({columns}) VALUES (?, ?, ?, ?, ?, 1, 1, 1.0)", row)
+        sql.seal_records(store, db)
 
 
 def data(label: str, **fields: Any) -> Record[DataVersion]:

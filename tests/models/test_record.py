@@ -10,8 +10,9 @@ from aiinfra_lab.errors import Damaged, NotFound
 from aiinfra_lab.models import record
 from aiinfra_lab.models.record import AliasMove, LastCheck, ModelAliases, ModelVersion
 from aiinfra_lab.rules import parse
-from aiinfra_lab.store import Record, open_store, sql
+from aiinfra_lab.store import Record, open_store
 from aiinfra_lab.store.base import encode
+from tests import records
 
 # As version 0.1.0 wrote them.
 VERSION = {
@@ -23,25 +24,15 @@ MOVE = {"alias": "champion", "at": 6.0, "before": None, "by": "promote", "versio
 ALIASES = {"aliases": {"champion": 2}, "history": [MOVE]}
 
 
-def stored(kind: str, name: str, body: dict) -> None:
-    """A record as it lies on disk."""
-    store = open_store()
-    with store._transaction() as db:
-        columns = "kind, name, body, base, number, rev, made_rev, updated_at"
-        row = (kind, name, json.dumps(body), *store.index_of(name))
-        db.execute(f"INSERT INTO records ({columns}) VALUES (?, ?, ?, ?, ?, 1, 1, 1.0)", row)
-        sql.seal_records(store, db)
-
-
 def test_a_version_of_the_first_version_is_read_as_it_is(workspace):
-    stored("models", "late@2", VERSION)
+    records.write_as("models", "late@2", VERSION)
     body = open_store().get(ModelVersion, "late@2").body
     assert (body.verdict, body.data, body.size_bytes) == ("good", ("data:trips@2", "data:trips@1"), None)
     assert body.checked == LastCheck(verdict="good", require=parse("auc > 0.7"), margin=0.0, at=5.0)
 
 
 def test_what_was_required_beyond_all_numbers_is_never_reached_and_can_be_written_again(workspace):
-    stored(
+    records.write_as(
         "models", "late@2", {**VERSION, "checked": {**VERSION["checked"], "require": "auc > 1e400 and loss > -1e400"}}
     )
     body = record.change("late@2", note="x").body
@@ -51,13 +42,13 @@ def test_what_was_required_beyond_all_numbers_is_never_reached_and_can_be_writte
 
 @pytest.mark.parametrize("text", ["[]", "null"])
 def test_a_version_of_the_first_version_that_is_no_object_is_damaged(workspace, text):
-    stored("models", "late@2", json.loads(text))
+    records.write_as("models", "late@2", json.loads(text))
     with pytest.raises(Damaged):
         open_store().get(ModelVersion, "late@2")
 
 
 def test_aliases_of_the_first_version_are_read_as_they_are(workspace):
-    stored("models.aliases", "late", ALIASES)
+    records.write_as("models.aliases", "late", ALIASES)
     body = open_store().get(ModelAliases, "late").body
     assert (body.aliases, body.history) == ({"champion": 2}, (AliasMove(**MOVE),))
     assert (record.aliases("late"), record.all_aliases()) == ({"champion": 2}, {"late": {"champion": 2}})
@@ -74,7 +65,7 @@ def test_they_are_written_with_the_names_and_shapes_of_the_first_version():
 
 @pytest.mark.parametrize("checked", [None, {"verdict": "good"}, {"verdict": "good", "require": ""}])
 def test_nothing_that_was_required_stays_nothing(workspace, checked):
-    stored("models", "late@2", {**VERSION, "checked": checked})
+    records.write_as("models", "late@2", {**VERSION, "checked": checked})
     found = open_store().get(ModelVersion, "late@2").body.checked
     assert found is None or found.require is None
 
@@ -85,7 +76,7 @@ def test_a_version_that_was_not_checked_has_no_verdict():
 
 @pytest.mark.parametrize("odd", [{"nite": "x"}, {"checked": {"verdict": "fine"}}, {"data": "data:trips@1"}])
 def test_a_field_or_a_verdict_that_it_does_not_know_is_damage(workspace, odd):
-    stored("models", "late@2", {**VERSION, **odd})
+    records.write_as("models", "late@2", {**VERSION, **odd})
     with pytest.raises(Damaged):
         open_store().get(ModelVersion, "late@2")
 

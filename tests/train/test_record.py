@@ -10,6 +10,7 @@ from aiinfra_lab.store.base import encode
 from aiinfra_lab.store.first_schema import _is_open
 from aiinfra_lab.train import record
 from aiinfra_lab.train.record import RunProblem, TrainingRun
+from tests import records
 
 # As version 0.1.0 wrote them: a run that failed, and one that is going on.
 FAILED = {
@@ -23,15 +24,8 @@ LATER = ("ended_at", "metrics", "problem", "trace", "tracked_as")
 GOING = {**{key: value for key, value in FAILED.items() if key not in LATER}, "state": "running", "tracked": False}
 
 
-def stored(workspace, body: dict) -> None:
-    """A record as it lies on disk."""
-    with open_store()._transaction() as db:
-        columns = "kind, name, body, rev, updated_at"
-        db.execute(f"INSERT INTO records ({columns}) VALUES ('train', 'late@3', ?, 1, 1.0)", (json.dumps(body),))
-
-
 def test_a_record_of_the_first_version_is_read_as_it_is(workspace):
-    stored(workspace, FAILED)
+    records.write_as("train", "late@3", FAILED)
     body = open_store().get(TrainingRun, "late@3").body
     assert (body.problem, body.planned_by) == (RunProblem("it failed", "mend it"), (16463, 269280.0))
     assert body.params == {"epochs": 1, "lr": 0.1, "deep": True, "how": "adam"}
@@ -39,7 +33,7 @@ def test_a_record_of_the_first_version_is_read_as_it_is(workspace):
 
 
 def test_a_run_that_has_no_end_yet_lacks_what_comes_later(workspace):
-    stored(workspace, GOING)
+    records.write_as("train", "late@3", GOING)
     body = open_store().get(TrainingRun, "late@3").body
     assert (body.ended_at, body.metrics, body.problem, body.is_open) == (None, {}, RunProblem(), True)
 
@@ -53,7 +47,7 @@ def test_it_is_written_with_the_names_and_shapes_of_the_first_version():
 
 @pytest.mark.parametrize("odd", [{"stat": "done"}, {"state": "dreaming"}, {"problem": {"why": "x"}}])
 def test_a_field_or_a_state_that_it_does_not_know_is_damage(workspace, odd):
-    stored(workspace, {**FAILED, **odd})
+    records.write_as("train", "late@3", {**FAILED, **odd})
     with pytest.raises(Damaged):
         open_store().get(TrainingRun, "late@3")
 
