@@ -92,7 +92,7 @@ def _note(name: str, known: ModelAliases, policy: Policy, asked: Policy) -> str:
     """What it was judged by beyond what was asked, and that the policy asks for more from now on."""
     notes = []
     if more := policies.beyond(policy, asked):
-        notes.append(f"the policy of models:{name} asks for more, and it was judged by that: {more}")
+        notes.append(f"it was also judged by the policy of models:{name}: {more}")
     if policies.in_force(known.policy).digest != policy.digest:
         notes.append(f"from now on models:{name} must satisfy {policy}: `%models policy {name}`")
     return "; ".join(notes)

@@ -29,7 +29,10 @@ _ONLY_AND: tuple[rules.Connective, ...] = ("and",)
 
 
 class Requirement(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """One bound. source: where it came from, e.g. `--require`, `aiinfra.toml` or `recipe NAME`; since when it holds."""
+    """One bound. source: where it came from, e.g. `--require`, `aiinfra.toml` or `recipe NAME`.
+
+    since_at: when it was stated; 0 for what the settings say, which is as old as they are.
+    """
 
     term: Term
     source: str = ""
@@ -102,7 +105,9 @@ def standing() -> Policy:
     found = Policy()
     if require.strip():
         where = values["models.require"].source
-        found = stated(_read("require", where, lambda: required(require)), None, where)
+        rule = _read("require", where, lambda: rules.parse(require, connectives=_ONLY_AND))
+        bounds = _strictest([Requirement(term, where) for term in rule.terms])
+        found = Policy(bounds, measure=rule.terms[0].metric)
     if margin is not None and margin.value != "":
         number = _read("margin", margin.source, lambda: parse_difference(margin.value))
         found = msgspec.structs.replace(found, margin=number, margin_source=margin.source)

@@ -113,7 +113,8 @@ class ModelVerdict(Result):
 class ModelPolicy(Result):
     """What every version of a model must satisfy. bounds: (bound, where it came from, since when).
 
-    require, margin: what is in force, with what the settings require. said: what a verb did.
+    require, margin: what is in force, with what the settings require. measure: what is compared with the champion, or
+    nothing for the best known one. said: what a verb did.
     """
 
     uri: str
@@ -121,11 +122,13 @@ class ModelPolicy(Result):
     margin: float
     bounds: tuple[tuple[str, str, float], ...]
     margin_source: str = ""
+    measure: str = ""
     said: str = ""
 
     def card(self) -> Card:
-        rows = [(bound, source, shown("since_at", since)) for bound, source, since in self.bounds]
-        rows.append((f"margin {plain(self.margin)}", self.margin_source or "unless stated otherwise", ""))
+        rows = [(bound, source, shown("since_at", since) if since else "") for bound, source, since in self.bounds]
+        margin = f"margin {plain(self.margin)}" + (f" of {self.measure}" if self.measure else "")
+        rows.append((margin, self.margin_source or "unless stated otherwise", ""))
         notes = [self.said] if self.said else []
         return Card(f"policy of {self.uri}", header=["must satisfy", "from", "since"], rows=rows, notes=notes)
 
@@ -144,7 +147,7 @@ def policy_of(name: str, stored: Policy | None, message: str = "") -> ModelPolic
     policy = policies.in_force(stored)
     bounds = tuple((str(one.term), one.source, one.since_at) for one in policy.requirements)
     require, uri = str(policy.rule or ""), str(Uri("models", name))
-    return ModelPolicy(uri, require, policy.allowed, bounds, policy.margin_source, message)
+    return ModelPolicy(uri, require, policy.allowed, bounds, policy.margin_source, policy.measure, message)
 
 
 def model_of(

@@ -167,9 +167,15 @@ def test_a_policy_keeps_what_is_not_replaced(model):
     assert (models.policy("delay", require="none").require, models.policy("delay").margin) == ("", 0.2)
 
 
-def test_a_policy_that_is_looked_at_is_not_changed(model):
-    before = list(open_store().events())
+def test_a_policy_is_shown_with_where_it_comes_from(model):
     assert "unless stated otherwise" in models.policy("delay").card().text()
+    (bound, margin) = models.policy("delay", require="auc > 0.5", margin=0.1).card().rows
+    assert (bound[:2], margin) == (("auc > 0.5", "models policy"), ("margin 0.1 of auc", "models policy", ""))
+
+
+def test_looking_at_a_policy_writes_nothing(model):
+    before = list(open_store().events())
+    models.policy("delay")
     assert list(open_store().events()) == before
 
 
