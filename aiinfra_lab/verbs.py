@@ -39,6 +39,7 @@ VERBS = {
     "get": "hand a thing to the cell or to disk",
     "diff": "two things, compared by meaning",
     "check": "judge, change nothing, raise with the fix when the verdict is bad or cannot be told",
+    "policy": "what a thing must satisfy: look at it, or replace it",
     "log": "history: output, events, lineage",
     "promote": "move traffic or an alias forward",
     "rollback": "move traffic or an alias back",

@@ -6,6 +6,7 @@ from ..errors import Failed
 from ..rules import Rule
 from ..stats import bounds
 from ..store import Record
+from ..uris import Uri
 from . import versions
 from .base import Report, Reporting
 from .lifecycle import target_of
@@ -15,26 +16,26 @@ from .server.judge import CONFIDENCE
 
 def may_serve(uri: str) -> str:
     """A note on a version that is to serve: empty when its last check found it good. Failed when it was bad."""
-    verdict = versions.verdict(uri)
-    if verdict == "bad":
+    if versions.verdict(uri) == "bad":
         raise Failed(f"{uri} was checked and found bad", _check_fix(uri))
-    return "" if verdict == "good" else f"{_doubt(uri, verdict)}: `%models check {uri}`"
+    problem = versions.objection(uri)
+    return f"{problem.what}: `%models check {uri}`" if problem else ""
 
 
 def may_take_all(record: Record[EndpointRecord], canary: str) -> str:
-    """A note on a canary that is to get all traffic. Failed unless it was found good, and its rule can tell something.
+    """A note on a canary that is to get all traffic. Failed unless it may be promoted, and its rule can tell something.
 
     A rule cannot when no more requests were judged than got no score, nor one of latencies alone when clearly more got
     none than it lets be too slow. An undecided rule is noted and stops nobody: the interval of a rare error needs many
     requests to close.
     """
-    if (verdict := versions.verdict(canary)) == "bad":
+    if versions.verdict(canary) == "bad":
         raise Failed(
             f"{canary} was checked and found bad",
             f"take its traffic away: `%deploy rollback {record.name}`; {_check_fix(canary)}",
         )
-    if verdict != "good":
-        raise Failed(_doubt(canary, verdict), f"check it first: `%models check {canary}`")
+    if problem := versions.objection(canary):
+        raise problem
     return _admitted_by_rule(record, canary)
 
 
@@ -86,9 +87,6 @@ def _way_out(name: str, canary: str) -> str:
     )
 
 
-def _doubt(uri: str, verdict: str) -> str:
-    return f"{uri} was checked, and the verdict was: {verdict}" if verdict else f"{uri} has not been checked"
-
-
 def _check_fix(uri: str) -> str:
-    return f"`%models check {uri} --report` shows why; --require and --margin say what is good enough"
+    model = Uri.parse(uri)
+    return f"`%models show {model.label}` shows why; `%models policy {model.name}` shows what is good enough"

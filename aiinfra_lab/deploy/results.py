@@ -289,7 +289,7 @@ def _found_bad(record: Record[EndpointRecord], seen: _Seen) -> Iterator[str]:
             away = (
                 f"`%deploy rollback {record.name}` takes its traffic away" if has_other else "no version was before it"
             )
-            yield f"{uri} serves, and its last check found it bad: {away}; `%models check {uri} --report` shows why"
+            yield f"{uri} serves, and its last check found it bad: {away}; `%models show {uri}` shows why"
 
 
 def _notes(body: EndpointRecord, seen: _Seen) -> Iterator[str]:

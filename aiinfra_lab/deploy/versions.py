@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..errors import Damaged, NotFound
+from ..errors import Damaged, LabError, NotFound
+from ..models import promotion
 from ..models import record as registry
 from ..models.artifact import differences
 from ..resolve import resolve as resolved
@@ -22,6 +23,11 @@ def resolve(text: object) -> str:
 def verdict(uri: str) -> str:
     """How the last check of a version ended: good, bad, cannot tell, or nothing when there was none."""
     return _version(uri).body.verdict
+
+
+def objection(uri: str) -> LabError | None:
+    """What speaks against calling a version good now: its last check, or what changed since."""
+    return promotion.objection(_version(uri))
 
 
 def found_bad(uri: str) -> bool:

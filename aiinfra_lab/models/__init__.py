@@ -9,19 +9,20 @@ from typing import Annotated
 
 from .. import train
 from ..audit.references import refuse_referenced
-from ..errors import Conflict, Failed, UsageProblem, did_you_mean
+from ..errors import Conflict, Failed, Inconclusive, UsageProblem, did_you_mean
 from ..resolve import files_of, refuse_unknown, resolve, resolve_if_set
 from ..show import Comparison, Listing
 from ..store import Event, Record, open_store
 from ..units import Difference, number, show_bytes
 from ..uris import Uri, check_name
 from ..verbs import Choices, FilePath, Live, Name, verb
-from . import artifact, checks, record, sync
-from .record import CHAMPION, LastCheck, ModelVersion
-from .results import Model, ModelVerdict, changes, model_of
+from . import artifact, checks, judging, policies, promotion, record, sync
+from .record import CHAMPION, ModelVersion
+from .results import Model, ModelPolicy, ModelVerdict, changes, model_of, policy_of
 
 __all__ = [
-    "Comparison", "Model", "ModelVerdict", "add", "check", "diff", "get", "ls", "promote", "rm", "rollback", "show",
+    "Comparison", "Model", "ModelPolicy", "ModelVerdict", "add", "check", "diff", "get", "ls", "policy", "promote",
+    "rm", "rollback", "show",
 ]  # fmt: skip
 
 Alias = Annotated[str, Choices(record.alias_names, is_open=True)]
@@ -40,7 +41,7 @@ def add(name: Annotated[Name, Live("models")], *, run: Annotated[Name, Live("tra
     _refuse_unfinished(source)
     # A pipeline that is repeated adds the same again: that is no new version, unless it is meant for something else.
     for known in record.versions(name):
-        if (known.body.run, known.body.note) == (source.uri, note):
+        if (known.body.run, known.body.note) == (source.uri, note) and not _was_altered(known, source):
             return model_of(known, message=f"{source.uri} was added before")
     from . import card
 
@@ -80,11 +81,12 @@ def ls(name: Annotated[Name, Live("models")] | None = None) -> Listing:
 
 @verb("models")
 def show(model: Annotated[Name, Live("models")]) -> Model:
-    """Show one version in full, with its card.
+    """Show one version in full, with what its last check found, and its card.
 
     model: e.g. delay (the newest), delay@7 or delay@champion
     """
-    return model_of(resolve(model, ModelVersion))
+    version = resolve(model, ModelVersion)
+    return model_of(version, outdated=promotion.outdated(version, record.of_model(version.base).body))
 
 
 @verb("models")
@@ -107,38 +109,57 @@ def check(
     model: Annotated[Name, Live("models")],
     *,
     require: str | None = None,
-    margin: Difference = 0.0,
+    margin: Difference | None = None,
     report: bool = False,
 ) -> ModelVerdict:
     """Judge a version: its files, its example, its origin, its numbers, the champion's. Raises when it is not good.
 
-    Its verdict is that of its last check. One that asks for less than the check before says so.
+    It is judged by the model's policy and by what is asked here. What is asked beyond the policy belongs to it from
+    then on; a check that asks for less is judged by the policy all the same. `models policy` alone loosens it.
 
     model: e.g. delay (the newest) or delay@7
     require: bounds on its run's metrics, e.g. 'auc > 0.7 and loss < 0.5'
     margin: by how much of a measure it may be worse than the champion, e.g. 0.02 or 2%
     report: hand the verdict back, whatever it is
     """
-    version = resolve(model, ModelVersion)
-    rule = checks.required(require)
-    allowed = number(margin)
-    findings = tuple(checks.judge(version, rule, allowed))
-    state, uri = checks.verdict(list(findings)), version.uri
-    checked = LastCheck(verdict=state, require=rule, margin=allowed, at=time.time())
-    # Written whatever it is: promote and endpoints ask how the last check ended.
-    detail = {"verdict": state, "require": str(rule or ""), "margin": allowed}
-    record.change(version.name, Event("models check", uri, (uri,), (), detail), checked=checked)
-    if state == "good" or report:
-        return ModelVerdict(uri, state, findings, _weaker(version, checked))
-    off = [item for item in findings if item.state == state]
-    reasons = "; ".join(f"{item.what}: {item.detail}" for item in off)
-    head = f"{uri} is not good" if state == "bad" else f"cannot tell whether {uri} is good"
-    raise Failed(f"{head}: {reasons}", "; ".join(dict.fromkeys(item.fix for item in off)) + "; --report shows all")
+    found = judging.judge(model, policies.stated(policies.required(require), number(margin)))
+    if found.state == "good" or report:
+        return found
+    off = [item for item in found.findings if item.state == found.state]
+    reasons = "; ".join([*(f"{item.what}: {item.detail}" for item in off), *filter(None, [found.note])])
+    fix = "; ".join([*dict.fromkeys(item.fix for item in off), f"`%models show {found.label}` shows all of it"])
+    if found.state == "bad":
+        raise Failed(f"{found.uri} is not good: {reasons}", fix)
+    raise Inconclusive(f"cannot tell whether {found.uri} is good: {reasons}", fix)
+
+
+@verb("models")
+def policy(
+    name: Annotated[Name, Live("models")], *, require: str | None = None, margin: Difference | None = None
+) -> ModelPolicy:
+    """Show what every version of a model must satisfy; with flags, replace that, also by less.
+
+    It changes no verdict: a version that was found good by another policy is checked again before it is promoted.
+
+    name: the model
+    require: bounds in place of those so far, e.g. 'auc > 0.65'; none for no bounds
+    margin: the margin in place of the one so far, e.g. 0.02 or 2%
+    """
+    asked = Uri.parse(name, noun="models")
+    if asked.tag:
+        raise UsageProblem(f"{asked} is a version, and a policy is the model's", f"`%models policy {asked.name}`")
+    refuse_unknown(asked, ModelVersion)
+    if require is None and margin is None:
+        return policy_of(asked.name, record.of_model(asked.name).body.policy)
+    is_none = require is not None and require.strip().lower() == policies.NOTHING
+    rule = policies.required(None if is_none else require)
+    stated = policies.stated(rule, number(margin), "models policy")
+    return judging.replace_policy(asked.name, stated, keep_bounds=require is None, keep_margin=margin is None)
 
 
 @verb("models")
 def promote(model: Annotated[Name, Live("models")], *, to: Alias = CHAMPION) -> Model:
-    """Point an alias at a version that was checked. It moves no traffic.
+    """Point an alias at a version that a check of the model's policy found good. It moves no traffic.
 
     model: e.g. delay@7
     to: the alias
@@ -147,13 +168,7 @@ def promote(model: Annotated[Name, Live("models")], *, to: Alias = CHAMPION) -> 
     alias = Uri.parse(f"{version.base}@{to}", noun="models").alias
     if alias is None:
         raise UsageProblem(f"{to!r} is a number, and an alias is a word", "write --to champion")
-    if version.body.verdict != "good":
-        checked = version.body.verdict
-        reason = f"was checked, and the verdict was: {checked}" if checked else "has not been checked"
-        # With the same bounds: without them a weaker check would let through what was found bad.
-        command = checks.again(version.name, version.body.checked or LastCheck(verdict="cannot tell"))
-        raise Failed(f"{version.uri} {reason}", f"{command} must find it good first")
-    before, after = record.move(version.base, alias, "promote", lambda known: version.version)
+    before, after = record.move(version.base, alias, "promote", lambda known: version.version, promotion.admit)
     return _moved(version, alias, before, after)
 
 
@@ -173,7 +188,10 @@ def rollback(name: Annotated[Name, Live("models")], *, to: Alias = CHAMPION) -> 
             f"`%models rollback {asked.name}`; or `%models promote {asked.label}`",
         )
     before, after = record.move(asked.name, to, "rollback", lambda known: record.before(known, to, asked.name))
-    return _moved(resolve(asked.at(after), ModelVersion), to, before, after)
+    version = resolve(asked.at(after), ModelVersion)
+    # It goes back all the same: what was there before is what is wanted now, and quickly.
+    problem = promotion.objection(version)
+    return _moved(version, to, before, after, problem.what if problem else "")
 
 
 @verb("models")
@@ -229,13 +247,10 @@ def _refuse_unfinished(run: train.Run) -> None:
         raise Failed(f"{run.uri} saved no model", "end its code with run.save(model), and train again")
 
 
-def _weaker(version: Record[ModelVersion], now: LastCheck) -> str:
-    """A note when the check before asked for more; else nothing."""
-    before = version.body.checked
-    if before is None or not (missing := checks.dropped(before, now)):
-        return ""
-    ended = f"the check before, which was {before.verdict}, also had {' and '.join(missing)}"
-    return f"{ended}: {checks.again(version.name, before)} asks for that again"
+def _was_altered(version: Record[ModelVersion], run: train.Run) -> bool:
+    """Whether its files are not what they were, and its run's are here to make it anew."""
+    is_whole = not artifact.differences(record.folder(version.name), version.body.files)
+    return not is_whole and (run.path / "model").is_dir()
 
 
 def _unalias(version: Record[ModelVersion], alias: str) -> Model:
@@ -254,7 +269,7 @@ def _new_alias(version: Record[ModelVersion], alias: str) -> str:
     return f"that is a new alias{hint} `%models rm {version.base}@{alias}` takes it away again"
 
 
-def _moved(version: Record[ModelVersion], alias: str, before: int | None, after: int) -> Model:
+def _moved(version: Record[ModelVersion], alias: str, before: int | None, after: int, note: str = "") -> Model:
     moved = f"{alias} was this version before" if before == after else f"{alias} is now this version"
     if before not in (None, after):
         moved += f", and was {version.base}@{before}"
@@ -262,4 +277,4 @@ def _moved(version: Record[ModelVersion], alias: str, before: int | None, after:
     # An alias is often taken for traffic: each answer names the difference.
     hint = "no traffic moved: endpoints serve what they served; `%deploy promote` moves traffic"
     unsynced = sync.move_alias(version.base, alias, after)
-    return model_of(version, message="; ".join(part for part in (moved, new, hint, unsynced) if part))
+    return model_of(version, message="; ".join(part for part in (moved, new, note, hint, unsynced) if part))

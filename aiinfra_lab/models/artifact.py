@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..errors import Conflict, Failed
 from ..files import building, publish, retry
-from ..store import next_version, open_store
+from ..store import Record, canonical, next_version, open_store
 from .record import ModelVersion, folder
 
 # What can be read without trust: no pickle, no code. A model whose run lacks one of these cannot be served.
@@ -55,6 +55,16 @@ def differences(path: Path, recorded: Mapping[str, str]) -> list[str]:
     reasons = [f"{name} is missing" for name in recorded if name not in found]
     reasons += [f"{name} was changed" for name in recorded if name in found and found[name] != recorded[name]]
     return reasons + [f"{name} was added" for name in found if name not in recorded]
+
+
+def digest(recorded: Mapping[str, str]) -> str:
+    """One digest of all files, given each one's."""
+    return hashlib.sha256(canonical(dict(recorded)).encode()).hexdigest()
+
+
+def added_again(version: Record[ModelVersion]) -> str:
+    """What helps where a version's files are no longer what they were."""
+    return f"add the model again, as a new version: `%models add {version.base} --run {version.body.run}`"
 
 
 def size(path: Path) -> int:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from decimal import ROUND_CEILING, Context, Decimal
+from collections.abc import Collection, Iterator, Mapping
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from pathlib import Path
 
-from .. import rules
 from ..audit import upstream
-from ..errors import NotFound
+from ..errors import NotFound, UsageProblem, did_you_mean
 from ..resolve import resolve, resolve_any
-from ..rules import Rule, Term
+from ..rules import Term
 from ..store import Record, open_store
+from ..train.record import TrainingRun
 from ..units import apart
 from ..uris import Uri
-from . import artifact, record
-from .record import CheckVerdict, LastCheck, ModelVersion
+from . import artifact, policies, record
+from .policies import Policy
+from .record import CheckVerdict, ModelFinding, ModelVersion
 
 # ONNX Runtime's kernels add up in another order on another CPU: a float32 score of that example may differ so much.
 TOLERANCE = 1e-5
@@ -25,61 +25,46 @@ TOLERANCE = 1e-5
 # Which way is better, for the measures whose name has it.
 HIGHER = ("auc", "accuracy", "precision", "recall", "f1", "r2", "average_precision")
 LOWER = ("loss", "brier", "error", "rmse", "mae", "mse")
-_ONLY_AND: tuple[rules.Connective, ...] = ("and",)
 
 
-@dataclass(frozen=True)
-class ModelFinding:
-    """One thing that was looked at. `fix` says what to do when it is not good."""
-
-    what: str
-    state: CheckVerdict
-    detail: str
-    fix: str = ""
-
-
-def required(text: str | None) -> Rule | None:
-    """Read `auc > 0.7 and loss < 0.5`; None where nothing is required. UsageProblem for anything else, also for ""."""
-    # No `or`: a version that fails one of two bounds would pass, and the finding could not name what it lacks.
-    return None if text is None else rules.parse(text, connectives=_ONLY_AND)
+def refuse_unlogged(name: str, policy: Policy, measured: Collection[str] = ()) -> None:
+    """UsageProblem where a bound names a metric that no run of the model ever logged. measured: some that one did."""
+    unknown = [one for one in policy.requirements if one.term.metric not in measured]
+    if not unknown:
+        return
+    logged = _logged(name)
+    for bound in unknown:
+        metric = bound.term.metric
+        if metric not in logged:
+            fix = did_you_mean(metric, logged, f"run.log({metric}=…) in the training code logs it")
+            raise UsageProblem(f"no run of {name} ever logged {metric!r} ({bound.source})", fix)
 
 
-def dropped(before: LastCheck | None, now: LastCheck) -> list[str]:
-    """What the check before asked for and this one does not, as it would be written."""
-    if before is None:
-        return []
-    asked = now.require.terms if now.require else ()
-    missing = [term for term in (before.require.terms if before.require else ()) if not _covered(term, asked)]
-    flags = [f"--require '{' and '.join(f'{term}' for term in missing)}'"] if missing else []
-    return flags + ([f"--margin {before.margin:g}"] if now.margin > before.margin else [])
+def _logged(name: str) -> set[str]:
+    """Every metric that a run behind a version of that model logged, or a run of one of their names."""
+    versions = record.versions(name, removed=True)
+    names = {name, *(Uri.parse(one.body.run).name for one in versions if Uri.is_one(one.body.run))}
+    runs = [run for each in sorted(names) for run in open_store().list(TrainingRun, name=each)]
+    measured = [*(one.body.metrics for one in versions), *(run.body.metrics for run in runs)]
+    return {metric for metrics in measured for metric in metrics}
 
 
-def _covered(term: Term, by: Sequence[Term]) -> bool:
-    return any(other.covers(term) for other in by)
+def judge(version: Record[ModelVersion], stored: Policy, champion: int | None) -> Iterator[ModelFinding]:
+    """Every finding about a version, one after the other.
 
-
-def again(name: str, checked: LastCheck) -> str:
-    """The command that checks that version by the same bounds."""
-    flags = [f"--require '{checked.require}'"] if checked.require else []
-    flags += [f"--margin {checked.margin:g}"] if checked.margin else []
-    return f"`%models check {' '.join([name, *flags])}`"
-
-
-def judge(version: Record[ModelVersion], rule: Rule | None, margin: float) -> Iterator[ModelFinding]:
-    """Every finding about a version, one after the other."""
-    terms = rule.terms if rule else ()
-    folder = record.folder(version.name)
+    stored: what is stored of the model's policy; what the settings require counts as well. champion: the holder
+    """
+    policy, folder = policies.in_force(stored), record.folder(version.name)
     off = artifact.differences(folder, version.body.files)
     if off:
         # What changed files answer is no evidence about the version: no further look.
-        again = f"add the model again: `%models add {version.base} --run {version.body.run}`"
-        yield ModelFinding("files", "bad", "; ".join(off), again)
+        yield ModelFinding("files", "bad", "; ".join(off), artifact.added_again(version))
         return
     yield ModelFinding("files", "good", f"{len(version.body.files)} files are as they were recorded")
     yield _example(folder)
     yield _data(version)
-    yield from _metrics(version, terms)
-    yield from _champion(version, terms, margin)
+    yield from _metrics(version, policy, stored)
+    yield from _champion(version, policy, stored, champion)
 
 
 def verdict(findings: list[ModelFinding]) -> CheckVerdict:
@@ -113,7 +98,7 @@ def _example(folder: Path) -> ModelFinding:
         )
     if len(wanted) == 0 or found.shape != wanted.shape:
         return ModelFinding(
-            "example", "bad", f"{len(found)} scores for {len(wanted)} recorded ones", "add the model again"
+            "example", "bad", f"{len(found)} scores for {len(wanted)} recorded ones", "train and add the model again"
         )
     off = float(np.abs(found - wanted).max())
     # `not … <=`, since NaN compares false with everything.
@@ -145,36 +130,40 @@ def _data(version: Record[ModelVersion]) -> ModelFinding:
     return ModelFinding("data", "good", ", ".join(behind))
 
 
-def _metrics(version: Record[ModelVersion], terms: Sequence[Term]) -> Iterator[ModelFinding]:
+def _metrics(version: Record[ModelVersion], policy: Policy, stored: Policy) -> Iterator[ModelFinding]:
     metrics = version.body.metrics
     if not metrics:
         yield ModelFinding(
             "metrics", "cannot tell", "its run measured nothing", "log some: run.log(auc=…) on a hold-out"
         )
         return
-    for bound in terms:
+    for requirement in policy.requirements:
+        bound, metric = requirement.term, requirement.term.metric
         asked = str(bound)
-        if bound.metric not in metrics:
-            known = ", ".join(metrics)
-            yield ModelFinding(
-                asked, "cannot tell", f"its run has no {bound.metric}, only {known}", "require one of those"
-            )
+        if metric not in metrics:
+            detail = f"its run has no {metric}, only {', '.join(metrics)}"
+            without = policies.loosened(version.base, stored, requirement, None)
+            fix = f"train again with run.log({metric}=…), or require it no more: {without}, then {_check(version)}"
+            yield ModelFinding(asked, "cannot tell", detail, fix)
             continue
-        measured, _ = apart(metrics[bound.metric], bound.threshold)
-        if bound.holds(metrics[bound.metric]):
+        measured, _ = apart(metrics[metric], bound.threshold)
+        if bound.holds(metrics[metric]):
             yield ModelFinding(asked, "good", f"it is {measured}")
         else:
-            yield ModelFinding(asked, "bad", f"it is {measured}", "train it better, or lower what is required")
+            lower = policies.loosened(version.base, stored, requirement, _reached(bound, metrics[metric]))
+            fix = f"train it better, or lower what is required: {lower}, then {_check(version)}"
+            yield ModelFinding(asked, "bad", f"it is {measured}", fix)
 
 
-def _champion(version: Record[ModelVersion], terms: Sequence[Term], margin: float) -> Iterator[ModelFinding]:
-    holder = record.aliases(version.base).get("champion")
+def _champion(
+    version: Record[ModelVersion], policy: Policy, stored: Policy, holder: int | None
+) -> Iterator[ModelFinding]:
     if holder is None or holder == version.version:
         return
     champion = resolve(Uri.parse(version.uri).at(holder), ModelVersion)
     what = f"champion {champion.name}"
     ours, theirs = version.body.metrics, champion.body.metrics
-    compared = _measure(terms, {key: value for key, value in ours.items() if key in theirs})
+    compared = _measure(policy, {key: value for key, value in ours.items() if key in theirs})
     # Not "good": that no comparison is possible must not let a version pass in place of a better champion.
     if compared is None:
         yield ModelFinding(
@@ -187,10 +176,15 @@ def _champion(version: Record[ModelVersion], terms: Sequence[Term], margin: floa
     rows = "" if version.body.rows == champion.body.rows else ", on rows of its own"
     own, other = apart(ours[metric], theirs[metric])
     detail = f"{metric} is {own}, the champion's is {other}{rows}"
-    if gain >= -margin:
+    if gain >= -policy.allowed:
         yield ModelFinding(what, "good", detail)
     else:
-        yield ModelFinding(what, "bad", detail, f"train it better, or allow it with --margin {_rounded_up(-gain)}")
+        wider = policies.widened(version.base, stored, str(_rounded_up(-gain)))
+        yield ModelFinding(what, "bad", detail, f"train it better, or allow it: {wider}, then {_check(version)}")
+
+
+def _check(version: Record[ModelVersion]) -> str:
+    return f"`%models check {version.name}`"
 
 
 def _rounded_up(number: float) -> Decimal:
@@ -198,15 +192,33 @@ def _rounded_up(number: float) -> Decimal:
     return Context(prec=2, rounding=ROUND_CEILING).create_decimal_from_float(number)
 
 
-def _measure(terms: Sequence[Term], shared: Mapping[str, float]) -> tuple[str, bool] | None:
-    """The measure to compare by: what was required first, else the best known one that both have."""
-    # What somebody asked for by name is what they care about, whatever else was measured.
-    for bound in terms:
-        if bound.metric in shared:
-            return bound.metric, bound.wants_more
-    for names, higher in ((HIGHER, True), (LOWER, False)):
-        for name in names:
-            for metric in shared:
-                if metric == name or (name == "loss" and metric.endswith("_loss")):
-                    return metric, higher
+def _reached(bound: Term, measured: float) -> Term:
+    """The bound that a measured value just satisfies, with two digits."""
+    rounding = ROUND_FLOOR if bound.wants_more else ROUND_CEILING
+    value = float(Context(prec=2, rounding=rounding).create_decimal_from_float(measured))
+    return Term(bound.metric, ">=" if bound.wants_more else "<=", value)
+
+
+def _measure(policy: Policy, shared: Mapping[str, float]) -> tuple[str, bool] | None:
+    """The measure to compare by, and whether more of it is better.
+
+    That of the policy, else the best known one that both have, else what is required. A bound that is added later
+    changes nothing as long as one of the former is there: it would let pass what was found worse.
+    """
+    by_sign = {bound.metric: bound.wants_more for bound in reversed(policy.terms)}
+    known = [metric for name in (*HIGHER, *LOWER) for metric in shared if _is_called(metric, name)]
+    for metric in (policy.measure, *known, *(bound.metric for bound in policy.terms)):
+        if metric in shared and (metric in by_sign or metric in known):
+            return metric, _wants_more(metric, by_sign)
     return None
+
+
+def _wants_more(metric: str, by_sign: Mapping[str, bool]) -> bool:
+    """By its name where that is known: `loss > 0` does not ask for a high loss."""
+    if any(_is_called(metric, name) for name in (*HIGHER, *LOWER)):
+        return any(_is_called(metric, name) for name in HIGHER)
+    return by_sign[metric]
+
+
+def _is_called(metric: str, name: str) -> bool:
+    return metric == name or (name == "loss" and metric.endswith("_loss"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from ..nouns import Noun, Reference, find
 from ..store import open_store
@@ -19,6 +20,10 @@ class ModelsNoun(Noun[ModelVersion]):
     has_versions = True
     usual_alias = CHAMPION
     plural = "model versions"
+    settings: ClassVar = {
+        "require": "what every version of every model must satisfy, e.g. auc > 0.7",
+        "margin": "by how much of a measure a version may be worse than the champion, e.g. 0.02 or 2%",
+    }
 
     def first(self, name: str) -> str:
         runs = find("train").names()

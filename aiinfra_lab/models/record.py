@@ -1,12 +1,14 @@
-"""Versions and aliases as the workspace remembers them.
+"""Versions, aliases and policies as the workspace remembers them.
 
-A version is the record `delay@7`; the model's own record `delay` has which version holds which alias, and since when.
+A version is the record `delay@7`. The model's own record `delay` has which version holds which alias, and since when,
+and what every version must satisfy: one record, so that no alias moves while the policy changes.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -15,21 +17,41 @@ import msgspec
 from ..config import settings
 from ..errors import Conflict, NotFound
 from ..files import retry
+from ..resolve import resolve
 from ..rules import Rule, parse
 from ..store import Body, Event, Record, open_store, update
 from ..uris import Uri
+from .policies import Policy
 
 CHAMPION = "champion"
 CheckVerdict = Literal["good", "bad", "cannot tell"]
 
 
+@dataclass(frozen=True)
+class ModelFinding:
+    """One thing that was looked at. `fix` says what to do when it is not good."""
+
+    what: str
+    state: CheckVerdict
+    detail: str
+    fix: str = ""
+
+
 class LastCheck(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How a version was checked last: the verdict, what was required for it, and when."""
+    """How a version was checked last: the verdict, what was required for it, and when.
+
+    policy, files: the digests of the policy that it was judged by, and of what the version's files were; empty in
+    records of 0.1.0, which kept neither. champion: the version that it was compared with, if any.
+    """
 
     verdict: CheckVerdict
     require: Rule | None = None
     margin: float = 0.0
     at: float = 0.0
+    policy: str = ""
+    files: str = ""
+    champion: int | None = None
+    findings: tuple[ModelFinding, ...] = ()
 
 
 class ModelVersion(Body, frozen=True, kw_only=True):
@@ -40,7 +62,7 @@ class ModelVersion(Body, frozen=True, kw_only=True):
     """
 
     kind: ClassVar[str] = "models"
-    schema_version: ClassVar[int] = 2
+    schema_version: ClassVar[int] = 3
 
     run: str = ""
     rows: str = ""
@@ -58,7 +80,7 @@ class ModelVersion(Body, frozen=True, kw_only=True):
 
     @classmethod
     def upgrade(cls, fields: dict[str, Any], version: int) -> dict[str, Any]:
-        """Version 1 had the text of what was required for the last check."""
+        """Version 1 had the text of what was required for the last check; 2 had no more of it than that and its end."""
         checked = fields.get("checked")
         if version == 1 and checked and "require" in checked:
             # Version 1 took a number beyond all others, such as 1e400, which nothing reaches.
@@ -87,12 +109,17 @@ class AliasMove(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ModelAliases(Body, frozen=True, kw_only=True):
-    """A model's aliases, each with the version that holds it, and every move of one, oldest first."""
+    """A model's aliases, each with the version that holds it, and every move of one, oldest first; and its policy.
+
+    policy: None until a check or `models policy` has stated it; the settings may require more, see `policies.in_force`.
+    """
 
     kind: ClassVar[str] = "models.aliases"
+    schema_version: ClassVar[int] = 2
 
     aliases: dict[str, int] = msgspec.field(default_factory=dict)
     history: tuple[AliasMove, ...] = ()
+    policy: Policy | None = None
 
 
 def folder(label: str) -> Path:
@@ -111,10 +138,14 @@ def versions(
     return [version for version in found if removed or not version.body.is_removed]
 
 
+def of_model(name: str) -> Record[ModelAliases]:
+    """The model's own record; a new one while nothing was written down about it."""
+    return open_store().get(ModelAliases, name) or Record.new(name, ModelAliases())
+
+
 def aliases(name: str) -> dict[str, int]:
     """Alias → version of a model."""
-    record = open_store().get(ModelAliases, name)
-    return dict(record.body.aliases) if record else {}
+    return dict(of_model(name).body.aliases)
 
 
 def all_aliases(*, skip_unreadable: bool = False) -> dict[str, dict[str, int]]:
@@ -140,22 +171,30 @@ def change(label: str, event: Event | None = None, **changes: Any) -> Record[Mod
 
 
 def move(
-    name: str, alias: str, by: Literal["promote", "rollback"], choose: Callable[[ModelAliases], int]
+    name: str,
+    alias: str,
+    by: Literal["promote", "rollback"],
+    choose: Callable[[ModelAliases], int],
+    admit: Callable[[Record[ModelVersion], ModelAliases], None] | None = None,
 ) -> tuple[int | None, int]:
     """Point an alias at the version that `choose` picks from the model's record; returns (before, after).
 
-    Nothing is written when it points there already.
+    Nothing is written when it points there already. admit: raises when the version may not have it.
     """
     model, store = Uri("models", name), open_store()
 
     def step() -> tuple[int | None, int]:
         # Chosen anew each time: a rollback goes by the history, which somebody else may just have made longer.
-        record = store.get(ModelAliases, name) or Record.new(name, ModelAliases())
+        record = of_model(name)
         before, after = record.body.aliases.get(alias), choose(record.body)
+        version = resolve(model.at(after), ModelVersion)
+        if admit is not None:
+            admit(version, record.body)
         if before != after:
             entry = AliasMove(alias=alias, version=after, before=before, by=by, at=time.time())
             moved = record.with_(aliases={**record.body.aliases, alias: after}, history=(*record.body.history, entry))
-            store.commit([moved], _event(model, alias, entry))
+            # With the version as it was admitted: a check that ends meanwhile, or a removal, is a conflict.
+            store.commit([moved, version], _event(model, alias, entry))
         return before, after
 
     return retry(step, Conflict(f"the aliases of {model} change too fast to be moved", "repeat in a moment"))

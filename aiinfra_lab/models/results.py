@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..resolve import files_of
-from ..show import Card, Result, shown_apart
+from ..show import Card, Result, shown, shown_apart
 from ..store import Record
-from . import artifact, checks, record
-from .record import ModelVersion
+from ..units import plain
+from ..uris import Uri
+from . import artifact, policies, record
+from .policies import Policy
+from .record import ModelFinding, ModelVersion
 
 if TYPE_CHECKING:
     from ..features.contract import Columns
@@ -22,7 +25,8 @@ if TYPE_CHECKING:
 class Model(Result):
     """A version of a model. `path` is its folder: model.onnx, columns.json, signature.json, example.json, card.md, …
 
-    checked: how the last check ended: good, bad, cannot tell, or nothing when there was none. said: what a verb did.
+    checked: how the last check ended: good, bad, cannot tell, or nothing when there was none. findings: what it found.
+    outdated: why it says nothing any more, else nothing. said: what a verb did.
     """
 
     uri: str
@@ -37,6 +41,8 @@ class Model(Result):
     note: str = ""
     said: str = ""
     path: Path = field(default=Path(), repr=False)
+    findings: tuple[ModelFinding, ...] = field(default=(), repr=False)
+    outdated: str = ""
 
     @property
     def _files(self) -> Path:
@@ -68,36 +74,92 @@ class Model(Result):
 
     def card(self) -> Card:
         plain = super().card()
-        facts = [(name, value) for name, value in plain.facts if name not in ("path", "digest", "said", "checked")]
-        notes = [self.said] if self.said else []
-        # After a verb that changed something a line is enough; the model card is for whoever looks at a version.
-        details = [("model card", self.model_card)] if not self.said and (self.path / "card.md").exists() else []
-        return Card(self.uri, state=self.checked or "not checked", facts=facts, notes=notes, details=details)
+        unseen = ("path", "digest", "said", "checked", "findings", "outdated")
+        facts = [(name, value) for name, value in plain.facts if name not in unseen]
+        state, label = self.checked or "not checked", Uri.parse(self.uri).label
+        # After a verb that changed something a line is enough; the rest is for whoever looks at a version.
+        if self.said:
+            return Card(self.uri, state=state, facts=facts, notes=[self.said])
+        notes = [f"{self.outdated}: `%models check {label}` judges it again"] if self.outdated else []
+        details = [("model card", self.model_card)] if (self.path / "card.md").exists() else []
+        table = _table(self.findings)
+        return Card(self.uri, state, facts, *table, notes=[*notes, *_fixes(self.findings)], details=details)
 
 
 @dataclass(frozen=True)
 class ModelVerdict(Result):
     """What a check found. `state` is good, bad or cannot tell.
 
-    dropped: what the check before asked for and this one did not, and how to ask for it again; else nothing.
+    note: what the policy asked for beyond the check, and what it asks for from now on; else nothing.
     """
 
     uri: str
     state: str
-    findings: tuple[checks.ModelFinding, ...]
-    dropped: str = ""
+    findings: tuple[ModelFinding, ...]
+    note: str = ""
+
+    @property
+    def label(self) -> str:
+        """`delay@7`."""
+        return Uri.parse(self.uri).label
 
     def card(self) -> Card:
-        rows = [(item.what, item.state, item.detail) for item in self.findings]
-        notes = [f"{item.what}: {item.fix}" for item in self.findings if item.fix]
-        notes += [self.dropped] if self.dropped else []
-        return Card(self.uri, state=self.state, header=["check", "", "what was found"], rows=rows, notes=notes)
+        notes = [*_fixes(self.findings), *([self.note] if self.note else [])]
+        header, rows = _table(self.findings)
+        return Card(self.uri, state=self.state, header=header, rows=rows, notes=notes)
 
 
-def model_of(version: Record[ModelVersion], *, message: str = "", known: Mapping[str, int] | None = None) -> Model:
-    """The result that describes a version. known: its model's aliases, for whoever asks for many versions.
+@dataclass(frozen=True)
+class ModelPolicy(Result):
+    """What every version of a model must satisfy. bounds: (bound, where it came from, since when).
 
-    message: what a verb did with it
+    require, margin: what is in force, with what the settings require. measure: what is compared with the champion, or
+    nothing for the best known one. said: what a verb did.
+    """
+
+    uri: str
+    require: str
+    margin: float
+    bounds: tuple[tuple[str, str, float], ...]
+    margin_source: str = ""
+    measure: str = ""
+    said: str = ""
+
+    def card(self) -> Card:
+        rows = [(bound, source, shown("since_at", since) if since else "") for bound, source, since in self.bounds]
+        margin = f"margin {plain(self.margin)}" + (f" of {self.measure}" if self.measure else "")
+        rows.append((margin, self.margin_source or "unless stated otherwise", ""))
+        notes = [self.said] if self.said else []
+        return Card(f"policy of {self.uri}", header=["must satisfy", "from", "since"], rows=rows, notes=notes)
+
+
+def _table(findings: Sequence[ModelFinding]) -> tuple[list[str], list[list[str]]]:
+    rows: list[list[str]] = [[item.what, item.state, item.detail] for item in findings]
+    return (["check", "", "what was found"] if rows else []), rows
+
+
+def _fixes(findings: Sequence[ModelFinding]) -> list[str]:
+    return [f"{item.what}: {item.fix}" for item in findings if item.fix]
+
+
+def policy_of(name: str, stored: Policy | None, message: str = "") -> ModelPolicy:
+    """The result that describes a model's policy. message: what a verb did with it."""
+    policy = policies.in_force(stored)
+    bounds = tuple((str(one.term), one.source, one.since_at) for one in policy.requirements)
+    require, uri = str(policy.rule or ""), str(Uri("models", name))
+    return ModelPolicy(uri, require, policy.allowed, bounds, policy.margin_source, policy.measure, message)
+
+
+def model_of(
+    version: Record[ModelVersion],
+    *,
+    message: str = "",
+    known: Mapping[str, int] | None = None,
+    outdated: str = "",
+) -> Model:
+    """The result that describes a version. known: its model's aliases, for whoever asks for many, without findings.
+
+    message: what a verb did with it. outdated: why its last check says nothing any more
     """
     body, folder = version.body, record.folder(version.name)
     return Model(
@@ -113,6 +175,9 @@ def model_of(version: Record[ModelVersion], *, message: str = "", known: Mapping
         note=body.note,
         said=message,
         path=folder,
+        findings=body.checked.findings if body.checked and known is None else (),
+        # Of a check that kept nothing there is nothing to doubt that is shown.
+        outdated=outdated if body.checked and body.checked.findings else "",
     )
 
 

@@ -14,7 +14,9 @@ from aiinfra_lab.errors import Damaged, LabError
 from aiinfra_lab.store import Event, Record, open_store, update
 from aiinfra_lab.store.sqlite import SqliteStore
 from aiinfra_lab.testing.store import Note
+from tests.fixtures import answers
 
+from . import _policies as policies
 from . import _tampering as tampering
 from .rows import Figure, exactly, row
 
@@ -86,6 +88,19 @@ def _restored(home: Path) -> Iterator[str]:
             yield str(problem)
         finally:
             open_store().close()
+
+
+@row("true.7", "promotions after random checks, policies, champions and changed files", "nothing its policy refuses")
+def promoted(full: bool) -> Iterator[Figure]:
+    """Random stories of a model each, compared with an account of every bound that was asked for."""
+    many = 100 if full else 30
+    with tempfile.TemporaryDirectory() as folder, answers.inside(Path(folder)):
+        Path(folder, "aiinfra.toml").touch()
+        *_, tally = policies.stories(many, Path(folder))
+    tried = f"{many} sequences, {tally.promoted} promoted and {tally.refused} refused"
+    for what, wrong in (("promoted", tally.wrongly_promoted), ("refused right after a check", tally.wrongly_refused)):
+        note = "; ".join([tried, *wrong])[:200]
+        yield Figure(f"versions wrongly {what}", len(wrong), "versions", exactly(0), note=note)
 
 
 def _answers(store: SqliteStore) -> dict[str, object]:

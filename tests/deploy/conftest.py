@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import onnx
 import pandas as pd
@@ -18,6 +19,7 @@ from aiinfra_lab import jobs
 from aiinfra_lab.features.contract import Columns
 from aiinfra_lab.models.artifact import digests
 from aiinfra_lab.models.record import LastCheck
+from aiinfra_lab.testing.artifacts import found_good
 from tests import records
 
 DF = pd.DataFrame(
@@ -110,6 +112,11 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, float]
     return find
 
 
+def ended(verdict: str, files: dict[str, str], before: int = 0) -> LastCheck:
+    """A check by the policy in force that ended so. before: the version that it was compared with, if any."""
+    return msgspec.structs.replace(found_good(files, before or None), verdict=verdict)
+
+
 @pytest.fixture
 def register(workspace: Path, artifacts: Callable[[str, float], Path]) -> Callable[..., str]:
     """Registers `delay@version` of that kind, with the verdict of its last check, and gives its URI."""
@@ -122,7 +129,7 @@ def register(workspace: Path, artifacts: Callable[[str, float], Path]) -> Callab
             rows="features:delay@1",
             files=digests(folder),
             created_at=time.time(),
-            checked=LastCheck(checked) if checked else None,  # type: ignore[arg-type]
+            checked=ended(checked, digests(folder), version - 1) if checked else None,
         )
         return f"models:delay@{version}"
 

@@ -6,11 +6,11 @@ from aiinfra_lab import deploy
 from aiinfra_lab.deploy import client
 from aiinfra_lab.deploy.record import EndpointRecord
 from aiinfra_lab.errors import Failed
-from aiinfra_lab.models.record import LastCheck, ModelVersion
+from aiinfra_lab.models.record import ModelVersion
 from aiinfra_lab.store import open_store
 from tests.conftest import until
 
-from .conftest import FAR, ROW
+from .conftest import FAR, ROW, ended
 
 RULE = "errors > 5%"
 
@@ -18,14 +18,14 @@ RULE = "errors > 5%"
 def found(uri: str, verdict: str) -> None:
     """Write down how the last check of a version ended."""
     record = open_store().get(ModelVersion, uri.partition(":")[2])
-    open_store().commit([record.with_(checked=LastCheck(verdict))])
+    open_store().commit([record.with_(checked=ended(verdict, record.body.files))])
 
 
 def test_what_was_found_bad_serves_nobody(register):
     register(1, checked="bad")
     with pytest.raises(Failed, match="found bad") as problem:
         deploy.start("delay", model="models:delay@1")
-    assert "%models check models:delay@1 --report" in problem.value.fix
+    assert "`%models show delay@1`" in problem.value.fix
     assert open_store().list(EndpointRecord) == []
 
 
@@ -39,7 +39,7 @@ def test_a_doubt_is_noted_and_serves(register, checked, note):
 def test_a_canary_must_be_found_good_to_take_all(register):
     canary = register(1)
     deploy.start("delay", model=canary, canary="5%")
-    for verdict, fix in (("cannot tell", f"`%models check {canary}`"), ("bad", "`%deploy rollback delay`")):
+    for verdict, fix in (("cannot tell", "`%models check delay@1`"), ("bad", "`%deploy rollback delay`")):
         found(canary, verdict)
         with pytest.raises(Failed, match=verdict) as problem:
             deploy.promote("delay")

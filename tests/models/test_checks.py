@@ -1,30 +1,19 @@
 """Judging a version, each question for itself."""
 
+import re
+
 import pytest
 
-from aiinfra_lab.errors import UsageProblem
 from aiinfra_lab.models import checks
-from aiinfra_lab.models.checks import ModelFinding, data_behind, verdict
-from aiinfra_lab.models.record import ModelAliases, ModelVersion
-from aiinfra_lab.rules import Term
+from aiinfra_lab.models.checks import data_behind, verdict
+from aiinfra_lab.models.policies import Policy, required, stated
+from aiinfra_lab.models.record import ModelAliases, ModelFinding, ModelVersion, aliases
 from aiinfra_lab.store import Event, Record, open_store
 
 
-def bounds(text: str) -> tuple[Term, ...]:
+def bounds(text: str, margin: float | None = None) -> Policy:
     """What a text requires."""
-    rule = checks.required(text or None)
-    return rule.terms if rule else ()
-
-
-def test_nothing_may_be_required():
-    assert checks.required(None) is None
-
-
-@pytest.mark.parametrize("text", ["", " ", "auc", "auc > ", "auc = 1", "auc > 1 or loss < 1", "> 1", "auc > 1 and"])
-def test_what_is_no_bound_is_refused_with_a_fix(text):
-    with pytest.raises(UsageProblem) as caught:
-        checks.required(text)
-    assert caught.value.fix
+    return stated(required(text or None), margin)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +37,12 @@ def champion(workspace) -> Record:
 
 
 def compared(ours: Record, require: str = "", margin: float = 0.0) -> list[ModelFinding]:
-    return list(checks._champion(ours, bounds(require), margin))
+    policy = bounds(require, margin)
+    return list(checks._champion(ours, policy, policy, aliases(ours.base).get("champion")))
+
+
+def measured(ours: Record, require: str = "") -> list[ModelFinding]:
+    return list(checks._metrics(ours, bounds(require), bounds(require)))
 
 
 @pytest.mark.parametrize(
@@ -71,7 +65,8 @@ def test_a_worse_one_is_good_within_the_margin_that_the_finding_names(champion, 
     worse = version(2, {"auc": auc})
     (finding,) = compared(worse)
     assert finding.state == "bad"
-    assert compared(worse, margin=float(finding.fix.rpartition(" ")[2]))[0].state == "good"
+    named = re.search(r"--margin (\S+)`", finding.fix)
+    assert compared(worse, margin=float(named[1]))[0].state == "good"
 
 
 def test_without_a_measure_that_both_have_nothing_can_be_told(champion):
@@ -93,12 +88,12 @@ def test_the_champion_is_not_compared_with_itself_and_the_first_with_nobody(cham
     [("auc > 0.7", ["good"]), ("auc > 0.9", ["bad"]), ("f1 > 0.5 and auc > 0.5", ["cannot tell", "good"]), ("", [])],
 )
 def test_each_bound_is_a_finding(champion, require, states):
-    assert [finding.state for finding in checks._metrics(champion, bounds(require))] == states
+    assert [finding.state for finding in measured(champion, require)] == states
 
 
 @pytest.mark.parametrize(("auc", "shown"), [(0.69996, "it is 0.69996"), (0.7, "it is 0.7"), (0.65, "it is 0.65")])
 def test_a_measure_just_beyond_its_bound_does_not_read_like_the_bound(workspace, auc, shown):
-    (finding,) = checks._metrics(version(1, {"auc": auc}), bounds("auc >= 0.7"))
+    (finding,) = measured(version(1, {"auc": auc}), "auc >= 0.7")
     assert (finding.detail, finding.state) == (shown, "good" if auc >= 0.7 else "bad")
 
 
@@ -108,7 +103,7 @@ def test_a_measure_just_below_the_champions_does_not_read_like_it(champion):
 
 
 def test_a_run_that_measured_nothing_cannot_be_judged(workspace):
-    (finding,) = checks._metrics(version(1, {}), [])
+    (finding,) = measured(version(1, {}))
     assert (finding.what, finding.state) == ("metrics", "cannot tell")
 
 

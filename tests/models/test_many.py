@@ -54,9 +54,9 @@ def test_the_size_of_a_version_from_before_is_that_of_its_files(workspace):
     assert models.show("delay").size_bytes == 4
 
 
-def test_the_fields_of_the_answer_are_those_of_the_first_version(workspace):
+def test_the_fields_of_the_answer_are_those_of_the_first_version_and_of_its_check(workspace):
     make_versions(1)
     assert set(models.show("delay").as_json()) == {
         *("uri", "aliases", "checked", "metrics", "run", "rows", "created_at", "size_bytes", "digest", "note"),
-        *("said", "path"),
+        *("said", "path", "findings", "outdated"),
     }

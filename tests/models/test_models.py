@@ -7,7 +7,7 @@ import pytest
 
 from aiinfra_lab import models, train
 from aiinfra_lab.data.record import DataVersion
-from aiinfra_lab.errors import Conflict, Failed, LabError, NotFound, UsageProblem
+from aiinfra_lab.errors import Conflict, Failed, Inconclusive, LabError, NotFound, UsageProblem
 from aiinfra_lab.features.contract import Columns
 from aiinfra_lab.models import artifact, record, results
 from aiinfra_lab.models.record import ModelAliases, ModelVersion
@@ -143,14 +143,19 @@ def test_a_good_version_is_good(model):
 
 
 @pytest.mark.parametrize(
-    ("require", "state", "what"),
-    [("auc > 0.999", "bad", "it is 0."), ("accuracy > 0.5", "cannot tell", "its run has no accuracy, only auc, loss")],
+    ("require", "state", "what", "kind"),
+    [
+        ("auc > 0.999", "bad", "it is 0.", Failed),
+        ("accuracy > 0.5", "cannot tell", "its run has no accuracy, only auc, loss", Inconclusive),
+    ],
 )
-def test_bounds_that_do_not_hold_or_cannot_be_told_raise(model, require, state, what):
+def test_bounds_that_do_not_hold_or_cannot_be_told_raise(model, require, state, what, kind):
+    records.run("delay@9", metrics={"accuracy": 0.5})
     assert models.check(model, require=require, report=True).state == state
     head = "is not good" if state == "bad" else "cannot tell whether models:delay@1 is good"
-    with pytest.raises(Failed, match=rf"{head}.*{what}"):
+    with pytest.raises(kind, match=rf"{head}.*{what}") as problem:
         models.check(model, require=require)
+    assert (type(problem.value), problem.value.exit_code) == (kind, 4 if kind is Inconclusive else 1)
     assert models.show(model).checked == state
 
 
@@ -158,19 +163,6 @@ def test_bounds_that_do_not_hold_or_cannot_be_told_raise(model, require, state, 
 def test_what_is_no_bound_is_refused(model, require):
     with pytest.raises(UsageProblem):
         models.check(model, require=require)
-
-
-def test_a_check_that_asks_for_less_than_the_one_before_names_what_it_dropped(model):
-    models.check(model, require="auc > 0.9999 and loss < 0.9", margin="1%", report=True)
-    weaker = models.check(model, require="loss < 0.5", margin=0.05, report=True)
-    assert weaker.state == "good"
-    assert "was bad, also had --require 'auc > 0.9999' and --margin 0.01" in weaker.dropped
-    assert "`%models check delay@1 --require 'auc > 0.9999 and loss < 0.9' --margin 0.01`" in weaker.card().text()
-
-
-def test_a_check_that_asks_for_as_much_or_more_drops_nothing(model):
-    assert models.check(model, require="auc > 0.5").dropped == ""
-    assert models.check(model, require="auc > 0.6 and loss < 0.9", margin=None).dropped == ""
 
 
 def test_a_run_that_measured_nothing_cannot_be_judged(rows):
@@ -210,22 +202,16 @@ def test_data_that_is_gone_is_found(model):
         models.check(model)
 
 
-def test_a_worse_one_than_the_champion_is_bad_within_no_margin(run, another):
-    models.promote(good(run))
-    worse = models.add("delay", run=another)
+def test_a_worse_one_than_the_champion_is_bad_until_the_policy_allows_it(run, another):
+    first, worse = models.add("delay", run=run), models.add("delay", run=another)
+    models.check(first)
+    models.promote(first)
     verdict = models.check(worse, report=True)
     assert (verdict.state, verdict.findings[-1].what) == ("bad", "champion delay@1")
     gap = run.metrics["auc"] - another.metrics["auc"]
-    assert models.check(worse, margin=gap + 0.001).state == "good"
-    with pytest.raises(Failed, match=r"--margin"):
-        models.check(worse)
-
-
-def test_what_was_found_bad_is_to_be_checked_by_the_same_bounds(model):
-    assert models.check(model, require="auc > 0.9999", report=True).state == "bad"
-    with pytest.raises(Failed) as problem:
-        models.promote(model)
-    assert problem.value.fix.startswith("`%models check delay@1 --require 'auc > 0.9999'`")
+    assert models.check(worse, margin=gap + 0.001, report=True).state == "bad"
+    models.policy("delay", margin=gap + 0.001)
+    assert models.check(worse).state == "good"
 
 
 def test_only_what_was_found_good_is_promoted(model):

@@ -11,7 +11,7 @@ from aiinfra_lab.models import record
 from aiinfra_lab.models.record import AliasMove, LastCheck, ModelAliases, ModelVersion
 from aiinfra_lab.rules import parse
 from aiinfra_lab.store import Record, open_store
-from aiinfra_lab.store.base import encode
+from aiinfra_lab.store.base import decode, encode
 from tests import records
 
 # As version 0.1.0 wrote them.
@@ -40,6 +40,16 @@ def test_what_was_required_beyond_all_numbers_is_never_reached_and_can_be_writte
     assert open_store().get(ModelVersion, "late@2").body == body
 
 
+def test_a_check_of_before_has_no_policy_and_no_findings():
+    rule = {"terms": [{"metric": "auc", "sign": ">", "value": 0.7}]}
+    second = {**VERSION, "checked": {**VERSION["checked"], "require": rule}}
+    for fields, number in ((VERSION, 1), (second, 2)):
+        checked = decode(ModelVersion, "late@2", json.dumps(fields), number).checked
+        assert checked == LastCheck(verdict="good", require=parse("auc > 0.7"), margin=0.0, at=5.0)
+        assert (checked.policy, checked.files, checked.champion, checked.findings) == ("", "", None, ())
+    assert decode(ModelAliases, "late", json.dumps(ALIASES), 1).policy is None
+
+
 @pytest.mark.parametrize("text", ["[]", "null"])
 def test_a_version_of_the_first_version_that_is_no_object_is_damaged(workspace, text):
     records.write_as("models", "late@2", json.loads(text))
@@ -59,8 +69,10 @@ def test_they_are_written_with_the_names_and_shapes_of_the_first_version():
     version = json.loads(encode(ModelVersion(**{**VERSION, "checked": checked})))
     assert {key for key in VERSION if version[key] != VERSION[key]} == {"checked"}
     rule = {"terms": [{"metric": "auc", "sign": ">", "value": 0.7}]}
-    assert version["checked"] == {**VERSION["checked"], "require": rule}
-    assert json.loads(encode(ModelAliases(aliases={"champion": 2}, history=(AliasMove(**MOVE),)))) == ALIASES
+    since = {"policy": "", "files": "", "champion": None, "findings": []}
+    assert version["checked"] == {**VERSION["checked"], "require": rule, **since}
+    aliases = json.loads(encode(ModelAliases(aliases={"champion": 2}, history=(AliasMove(**MOVE),))))
+    assert aliases == {**ALIASES, "policy": None}
 
 
 @pytest.mark.parametrize("checked", [None, {"verdict": "good"}, {"verdict": "good", "require": ""}])

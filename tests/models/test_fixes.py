@@ -1,0 +1,218 @@
+"""What a fix of `models` says is done to the letter, and then the verb works or says honestly what is bad."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+
+from aiinfra_lab import models
+from aiinfra_lab.errors import Failed, LabError
+from aiinfra_lab.models import record
+from aiinfra_lab.models.record import LastCheck
+from aiinfra_lab.rules import parse
+from aiinfra_lab.show import Result
+from aiinfra_lab.store import open_store
+from aiinfra_lab.words import split, understand
+from tests import records
+
+COMMAND = re.compile(r"`%([^`]+)`")
+MEANT = re.compile(r"did you mean (\S+)\?")
+
+
+def run(line: str) -> Result:
+    noun, *words = split(line)
+    found: Result = understand(str(noun), words).run()
+    return found
+
+
+def provoked(line: str) -> LabError:
+    with pytest.raises(LabError) as problem:
+        run(line)
+    return problem.value
+
+
+def followed(problem: LabError) -> None:
+    """Every command of the fix, typed as it stands there."""
+    assert COMMAND.search(problem.fix)
+    for command in COMMAND.findall(problem.fix):
+        run(command)
+
+
+@pytest.fixture
+def champion(model):
+    """models:delay@1, which holds the alias; models:delay@2 learned less."""
+    models.check(model)
+    models.promote(model)
+    models.add("delay", run="train:delay@2")
+    return model
+
+
+CHECKED: dict[str, tuple[str, int]] = {
+    "a bound": ("--require 'auc > 0.9999'", 1),
+    "a bound from above": ("--require 'loss < 1e-9 and auc > 0.1'", 1),
+    "a share": ("--require 'auc > 99%'", 1),
+    "two bounds, and two fixes": ("--require 'loss < 0.001 and auc > 0.99'", 2),
+    "a metric of others": ("--require 'f1 > 0.1'", 1),
+}
+
+
+@pytest.mark.parametrize("case", CHECKED)
+def test_a_bound_that_refuses_is_lowered_so_that_it_holds(model, case):
+    flags, fixes = CHECKED[case]
+    records.run("delay@9", metrics={"f1": 0.5})
+    line = f"models check delay@1 {flags}"
+    for _ in range(fixes - 1):
+        with pytest.raises(Failed):
+            followed(provoked(line))
+        line = "models check delay@1"
+    followed(provoked(line))
+    assert str(run("models promote delay@1")) == "models:delay@1"
+
+
+PROMOTED: dict[str, Callable[[], object]] = {
+    "not checked": lambda: None,
+    "another policy": lambda: (models.check("delay@1"), models.policy("delay", require="auc > 0.5")),
+    "a check of before": lambda: record.change("delay@1", checked=LastCheck("good", parse("auc > 0.5"), 0.1)),
+}
+
+
+@pytest.mark.parametrize("case", PROMOTED)
+def test_what_was_not_promoted_is_once_it_was_checked_as_the_fix_says(model, case):
+    PROMOTED[case]()
+    followed(provoked("models promote delay@1"))
+    assert str(run("models promote delay@1")) == "models:delay@1"
+
+
+def test_a_version_that_is_worse_than_the_champion_passes_by_the_margin_that_is_named(champion):
+    problem = provoked("models check delay@2")
+    assert "--margin" in problem.fix
+    followed(problem)
+    assert str(run("models promote delay@2")) == "models:delay@2"
+
+
+def test_a_champion_that_changed_since_is_compared_with(champion):
+    models.policy("delay", margin=1)
+    for version in ("delay@2", "delay@1"):
+        models.check(version)
+    models.promote("delay@2")
+    models.add("delay", run="train:delay@1", note="once more")
+    models.check("delay@3")
+    models.rollback("delay")
+    followed(provoked("models promote delay@3"))
+    assert str(run("models promote delay@3")) == "models:delay@3"
+
+
+def test_what_is_bad_is_called_so_when_its_fix_is_followed(model):
+    models.check(model, require="auc > 0.999", report=True)
+    shown, again = COMMAND.findall(provoked("models promote delay@1").fix)
+    assert "auc > 0.999" in run(shown).card().text()
+    assert "auc > 0.999" in provoked(again).what
+
+
+@pytest.mark.parametrize("line", ["models check delay@1", "models promote delay@1"])
+def test_changed_files_are_replaced_by_a_new_version_that_is_good(model, line):
+    models.check(model)
+    (model.path / "example.json").unlink()
+    followed(provoked(line))
+    assert models.check("delay@2").state == "good"
+
+
+def test_so_is_a_folder_that_is_gone(model):
+    for path in model.path.iterdir():
+        path.unlink()
+    model.path.rmdir()
+    followed(provoked("models check delay@1"))
+    assert models.check("delay@2").state == "good"
+
+
+def test_a_setting_that_refuses_is_named_and_can_be_changed(model, workspace):
+    (workspace / "aiinfra.toml").write_text('[models]\nrequire = "auc > 0.999"\n')
+    problem = provoked("models check delay@1")
+    assert "change `require` (aiinfra.toml)" in problem.fix
+    (workspace / "aiinfra.toml").write_text('[models]\nrequire = "auc > 0.5"\n')
+    followed(problem)
+    assert str(run("models promote delay@1")) == "models:delay@1"
+
+
+def test_a_margin_of_the_settings_that_refuses_is_named_with_the_one_that_would_do(champion, workspace):
+    models.policy("delay", margin=1)
+    (workspace / "aiinfra.toml").write_text("[models]\nmargin = 0.0\n")
+    problem = provoked("models check delay@2")
+    named = re.search(r"raise `margin` \(aiinfra\.toml\) to ([0-9.]+)", problem.fix)
+    (workspace / "aiinfra.toml").write_text(f"[models]\nmargin = {named[1]}\n")
+    followed(problem)
+    assert models.show("delay@2").checked == "good"
+
+
+def test_what_both_the_settings_and_the_policy_require_is_changed_in_both(model, workspace):
+    (workspace / "aiinfra.toml").write_text('[models]\nrequire = "auc > 0.999"\n')
+    problem = provoked("models check delay@1 --require 'auc > 0.999'")
+    assert "change `require` (aiinfra.toml) and `%models policy delay --require 'auc >= " in problem.fix
+    (workspace / "aiinfra.toml").write_text("")
+    followed(problem)
+
+
+def test_a_margin_of_both_is_raised_in_both(champion, workspace):
+    models.policy("delay", margin=0)
+    (workspace / "aiinfra.toml").write_text("[models]\nmargin = 0.0\n")
+    problem = provoked("models check delay@2")
+    assert "raise `margin` (aiinfra.toml)" in problem.fix
+    (workspace / "aiinfra.toml").write_text("")
+    followed(problem)
+
+
+@pytest.mark.parametrize(
+    ("line", "wrong"),
+    [
+        ("models check delay@1 --require 'acu > 0.5'", "acu"),
+        ("models policy delay --require 'acu > 0.5'", "acu"),
+        ("models policy dely --require 'auc > 0.5'", "dely"),
+        ("models policy delay --requires 'auc > 0.5'", "--requires"),
+    ],
+)
+def test_a_word_that_was_meant_is_the_right_one(model, line, wrong):
+    meant = MEANT.search(provoked(line).fix)[1]
+    assert str(run(line.replace(wrong, meant))).startswith("models:delay")
+
+
+@pytest.mark.parametrize("line", ["models policy delay@1", "models rollback delay@2"])
+def test_the_command_that_was_meant_is_named(champion, line):
+    models.policy("delay", margin=1)
+    models.check("delay@2")
+    models.promote("delay@2")
+    followed(provoked(line))
+
+
+def test_an_alias_that_is_a_number_is_the_usual_one(model):
+    models.check(model)
+    words = provoked("models promote delay@1 --to 3").fix.removeprefix("write ")
+    assert run(f"models promote delay@1 {words}").as_json()["aliases"] == ["champion"]
+
+
+def test_of_several_versions_one_is_named_to_be_removed(champion):
+    followed(provoked("models rm delay"))
+    assert [item.uri for item in models.ls()] == ["models:delay@1"]
+
+
+def test_what_an_alias_holds_is_removed_once_the_alias_is_gone(champion):
+    followed(provoked("models rm delay@1"))
+    assert str(run("models rm delay@1")) == "models:delay@1"
+
+
+def test_an_alias_that_nothing_held_before_gets_one_that_was_found_good(model):
+    models.check(model)
+    followed(provoked("models rollback delay"))
+    assert record.aliases("delay") == {"champion": 1}
+
+
+def test_a_run_that_did_not_end_names_one_that_did(model):
+    records.run("delay@9", state="failed")
+    fix = provoked("models add other --run train:delay@9").fix
+    assert str(run(f"models add other {re.search('--run [^ ]+', fix)[0]}")) == "models:other@1"
+
+
+def test_nothing_is_left_behind_by_what_was_refused(model):
+    before = len(list(open_store().events()))
+    provoked("models check delay@1 --require 'acu > 0.5'")
+    provoked("models promote delay@1")
+    assert len(list(open_store().events())) == before
