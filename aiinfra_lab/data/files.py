@@ -116,7 +116,7 @@ def move_in(folder: Path, target: Path) -> None:
 def protect(folder: Path) -> None:
     """Make the files below read-only: whoever opens one to write gets an error, and no version changes unnoticed."""
     for path in walk(folder):
-        path.chmod(0o444)
+        path.chmod(0o400)
 
 
 def sizes_agree(manifest: Manifest, folder: Path) -> bool:

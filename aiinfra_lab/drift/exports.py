@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ..config import settings
 from ..errors import NotFound
 from ..files import make_folder, writing
+from ..modes import tighten
 from ..providers import make, names
 from .base import SampleReport
 from .record import DriftRecord
@@ -42,6 +43,7 @@ def keep(reference: pl.DataFrame, current: pl.DataFrame) -> str:
     folder.mkdir(mode=0o700)
     for sample, frame in zip(_SAMPLES, (reference, current), strict=True):
         frame.write_parquet(folder / f"{sample}.parquet")
+    tighten(folder)
     return name
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from .. import modes
 from ..config import settings
 from ..errors import LabError
 from ..jobs import process
@@ -130,6 +131,7 @@ class _Keeper:
             start_new_session=True,  # an interrupt goes to its group, and SIGTERM to ours
             env=environment,
             cwd=settings().project,
+            umask=modes.users_umask(),
         )
         self.proxy.connect()
         self._write_state(phase="starting", incarnation=self.state.incarnation + 1, kernel_pid=self.kernel.pid)

@@ -13,7 +13,7 @@ from typing import IO, Any, Literal
 
 import msgspec
 
-from .. import files
+from .. import files, modes
 from ..config import settings
 from ..errors import Conflict, Unavailable
 from ..uris import Uri
@@ -99,7 +99,7 @@ class KeptKernel:
     def write_state(self, state: KernelState) -> None:
         """Replace the keeper's state, for this user only; nothing when the folder is gone with its workspace."""
         if self.folder.is_dir():  # writing would make it again where somebody has cleared it away
-            files.write_json(self.folder / "state.json", msgspec.to_builtins(state), mode=files.OWNER_ONLY)
+            files.write_json(self.folder / "state.json", msgspec.to_builtins(state), mode=modes.OWNER_ONLY)
 
     def connection_info(self) -> dict[str, Any]:
         """The connection information for clients, as Jupyter has it. Unavailable while there is none."""
@@ -128,7 +128,7 @@ class KeptKernel:
             "signature_scheme": "hmac-sha256",
         }
         try:
-            files.write_json(self.connection, info, mode=files.OWNER_ONLY)
+            files.write_json(self.connection, info, mode=modes.OWNER_ONLY)
         except BaseException:  # only by that file are they found again
             sockets.rmdir()
             raise
@@ -138,7 +138,7 @@ class KeptKernel:
         """The connection file that the kernel itself reads: the clients', but with its own control socket."""
         path = self.folder / _OWN  # written again for every kernel: it deletes its file when it ends
         content = {**self.connection_info(), "control_port": KERNELS_OWN_CONTROL}
-        files.write_json(path, content, mode=files.OWNER_ONLY)
+        files.write_json(path, content, mode=modes.OWNER_ONLY)
         return path
 
     def close_sockets(self) -> None:

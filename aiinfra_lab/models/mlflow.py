@@ -10,6 +10,7 @@ from typing import Any
 
 from ..config import Settings
 from ..errors import NotFound
+from ..modes import owner_only
 from ..train.mlflow import client
 from ..uris import Uri
 from .base import Entry
@@ -33,7 +34,7 @@ class Registry:
             run = mlflow.get_run(entry.tracked_as)
             # With the run's artifacts: MLflow's own page then shows the model where it shows the run.
             target = f"models/{Uri.parse(entry.uri).label}"
-            with tempfile.TemporaryDirectory() as folder:
+            with tempfile.TemporaryDirectory() as folder, owner_only():
                 _write(entry.folder, Path(folder) / "model")
                 mlflow.log_artifacts(entry.tracked_as, str(Path(folder) / "model"), target)
             made = mlflow.create_model_version(

@@ -30,6 +30,7 @@ from traitlets.config import Config
 from ..errors import LabError
 from ..files import writing
 from ..jobs.process import signal_group
+from ..modes import opener, users_umask
 from .base import Outcome, OutcomeState, Value
 
 # How long a cell may take to heed the interrupt before its kernel is killed: enough to leave a `with` or a commit.
@@ -106,7 +107,7 @@ class StoppableEngine(NBClientEngine):  # type: ignore[misc]
                     config=Config(AsyncKernelManager=own),
                 )
                 with _process_output(Path(sockets, "output"), manager) as output, _interrupting(client, manager):
-                    client.execute(env=kwargs["kernel_env"], stdout=output, stderr=output)
+                    client.execute(env=kwargs["kernel_env"], stdout=output, stderr=output, umask=users_umask())
         finally:
             manager.notebook_complete()
         return manager.nb
@@ -161,7 +162,7 @@ def _error_output(problem: BaseException) -> dict[str, Any]:
 @contextmanager
 def _process_output(path: Path, manager: AtomicNotebookManager) -> Iterator[IO[bytes]]:
     """A file for what the kernel's process writes past the notebook; shown when it died unasked."""
-    with path.open("wb") as output:
+    with open(path, "wb", opener=opener) as output:
         try:
             yield output
         except RuntimeError:

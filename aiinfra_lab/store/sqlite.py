@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from .. import files
+from .. import files, modes
 from ..config import Settings
 from ..errors import Damaged, Denied, LabError, NotFound, StoreUnavailable, Unavailable
 from ..units import show_duration
@@ -101,7 +101,7 @@ class SqliteStore(SqlStore):
     def copy(self, reason: str) -> Path:
         """Copy the whole store by SQLite's backup API into `backups/`, checked before it gets its name."""
         target = self.path.parent / "backups" / f"{self.path.stem}-{time.strftime('%Y%m%d')}-{reason}.sqlite"
-        with self._session() as db, files.writing(target, mode=files.OWNER_ONLY) as aside:
+        with self._session() as db, files.writing(target, mode=modes.OWNER_ONLY) as aside:
             _copy(db, aside)
         for old in copies(self.path)[_COPIES_KEPT:]:
             old.unlink(missing_ok=True)
@@ -168,11 +168,11 @@ class SqliteStore(SqlStore):
         # Not flushed: what a power cut leaves of it proves less, never more. And a commit that is on disk must
         # not be reported as failed because this could not be written.
         with contextlib.suppress(OSError, LabError):
-            files.overwrite(self.head_path, _head_line(state))
+            files.overwrite(self.head_path, _head_line(state), mode=modes.OWNER_ONLY)
         with contextlib.suppress(OSError, LabError):
             if path := self._copy_path:
-                files.make_folder(path.parent)
-                files.overwrite(path, _head_line(state), mode=files.OWNER_ONLY)
+                path.parent.mkdir(mode=modes.OWNERS_FOLDER, parents=True, exist_ok=True)
+                files.overwrite(path, _head_line(state), mode=modes.OWNER_ONLY)
 
     def _daily_copy(self) -> None:
         today = time.strftime("%Y%m%d")
@@ -232,7 +232,7 @@ class SqliteStore(SqlStore):
             return _read_only_connection(self.path)
         if not self.path.exists():
             # SQLite's log, which holds the newest records, gets the modes that the file has when both are made.
-            self.path.touch(mode=files.OWNER_ONLY)
+            self.path.touch(mode=modes.OWNER_ONLY)
             if copied := self._copy_path:  # of another store, which lay here before
                 copied.unlink(missing_ok=True)
         db = _connection(str(self.path))
@@ -246,14 +246,16 @@ class SqliteStore(SqlStore):
         except BaseException:
             db.close()
             raise
-        self.path.chmod(0o600)
+        # Those of before were made with the modes of a umask.
+        for path in (self.path, self.head_path, self.path.with_name("backups")):
+            modes.tighten(path)
         return db
 
     def _migrate(self, db: sqlite3.Connection) -> None:
         version = _schema_of(db, self.path)
         if 0 < version < len(MIGRATIONS):
             name = f"{self.path.stem}-{time.strftime('%Y%m%d')}-schema{version}.sqlite"
-            with files.writing(self.path.parent / "backups" / name, mode=files.OWNER_ONLY) as aside:
+            with files.writing(self.path.parent / "backups" / name, mode=modes.OWNER_ONLY) as aside:
                 _copy(db, aside)
         while version < len(MIGRATIONS):
             db.execute("BEGIN IMMEDIATE")
@@ -316,14 +318,14 @@ def restore(path: Path, copy: Path | None = None) -> tuple[Path, Path]:
         raise NotFound(f"{path.parent} holds no sound copy of the store", offer(None))
     store = SqliteStore(path)
     # Whole before anything is moved: a full disk then changes nothing.
-    with _plainly(path), files.writing(path, mode=files.OWNER_ONLY) as new:
+    with _plainly(path), files.writing(path, mode=modes.OWNER_ONLY) as new:
         with contextlib.closing(_unchanging(copy)) as db:
             _copy(db, new)
             seq, digest = store._newest(db) or (0, GENESIS)
         state = State(seq, digest, 0, _UNKNOWN)  # a copy of before has no digests yet
         aside = _set_aside(store, state)
     # Last: until then the store is damaged, which another restore mends, and not one that lost nothing.
-    files.overwrite(store.head_path, _head_line(state))
+    files.overwrite(store.head_path, _head_line(state), mode=modes.OWNER_ONLY)
     store.write_head()
     return copy, aside
 
@@ -333,13 +335,14 @@ def _set_aside(store: SqliteStore, state: State) -> Path:
     copy is in its place would make a new, empty one."""
     path = store.path
     if store.head()[0] == 0:
-        files.overwrite(store.head_path, _head_line(state))
+        files.overwrite(store.head_path, _head_line(state), mode=modes.OWNER_ONLY)
     aside = Path(tempfile.mkdtemp(prefix=f"{path.stem}-damaged-{time.strftime('%Y%m%d-%H%M%S')}-", dir=path.parent))
     shutil.copyfile(store.head_path, aside / store.head_path.name)
     # A log that stays would be read as the new file's own.
     for part in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
         if part.exists():
             files.publish(part, aside / part.name, flush=False)
+    modes.tighten(aside)
     return aside
 
 

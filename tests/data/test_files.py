@@ -76,7 +76,7 @@ def test_a_file_that_is_cut_off_or_gone_is_noticed_by_its_size(tmp_path):
 
 def test_protected_files_have_no_mode_that_writes(tmp_path):
     files.protect(folder(tmp_path / "x", TREE))
-    assert {path.stat().st_mode & 0o777 for path in files.walk(tmp_path / "x")} == {0o444}
+    assert {path.stat().st_mode & 0o777 for path in files.walk(tmp_path / "x")} == {0o400}
 
 
 def test_what_is_not_there_cannot_be_copied(tmp_path):
