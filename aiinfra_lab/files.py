@@ -26,6 +26,9 @@ from .errors import Conflict, Denied, LabError, Unavailable
 READABLE = 0o644
 FIX = "make it writable, or choose another place"
 _MANY = 200
+# As `_beside` names what is being written.
+_LEFT = re.compile(r"\..+\.[0-9a-f]{8}\.part", re.DOTALL)
+_OF_PEOPLE = re.compile(r"\.(.+\.(toml|ipynb|dvc)|config|\.gitignore|\.dvcignore)\.[0-9a-f]{8}\.part", re.DOTALL)
 # Of renameat2(2).
 _HERE, _RENAME_EXCHANGE = -100, 2
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -102,9 +105,17 @@ def writing(path: Path, *, mode: int | None = None, flush: bool = True, fix: str
             os.close(handle)
 
 
+def refuse_taken(path: Path, fix: str = "name another place, or take it away first") -> None:
+    """Conflict when something is there that a person may want to keep, a link to nowhere too."""
+    if os.path.lexists(path):
+        raise Conflict(f"{path} is there already", fix)
+
+
 @contextlib.contextmanager
 def lab_errors(place: Path, fix: str = FIX) -> Iterator[None]:
     """What the file system refuses at or beside `place` becomes Denied with that fix; a full disk Unavailable."""
+    if "\0" in str(place):
+        raise Denied(f"{str(place)!r} cannot be a path", fix)
     try:
         yield
     except OSError as problem:
@@ -187,6 +198,19 @@ def flush_tree(path: Path) -> None:
     for each in found:
         if each.is_file() or (each.is_dir() and not each.is_symlink()):
             _flush(each)
+
+
+def clear_left(folder: Path, *, of_people: bool = False) -> None:
+    """Remove what writers of this user that were killed left in a folder; nothing where there is no folder.
+
+    of_people: the folder is a person's, where only what was to become one of the files that the toolkit writes is ours
+    """
+    with contextlib.suppress(OSError):
+        with os.scandir(folder) as entries:
+            left = [each for each in entries if (_OF_PEOPLE if of_people else _LEFT).fullmatch(each.name)]
+        for each in left:
+            if each.stat(follow_symlinks=False).st_uid == os.getuid() and not each.is_symlink():
+                _when_left(Path(each), _remove)
 
 
 # ---- locks: they go with their process, however that ends; the file stays ----

@@ -53,6 +53,8 @@ class Dvc:
             # The pointer first: after a crash, `dvc checkout` brings the folder to it.
             target = self.workspace / "data" / name
             write(target.with_name(name + ".dvc"), _pointer(key, sum(sizes), len(sizes), name))
+            if target.is_symlink() and self._hash_of(repo, target) != key:
+                target.unlink()  # never written through: what it points at is not ours
             with modes.as_the_user():
                 self._checkout(repo, key, target, None)
 
@@ -68,11 +70,7 @@ class Dvc:
         if not target.exists():
             return False
         with self._repo() as repo:
-            from dvc_data.hashfile.build import build
-
-            cache = repo.cache.local
-            _, _, tree = build(cache, str(target), repo.fs, "md5", dry_run=True, ignore=repo.dvcignore)
-            return not cache.exists(tree.hash_info.value)
+            return not repo.cache.local.exists(self._hash_of(repo, target))
 
     def forget(self, key: str, keep: Sequence[str]) -> None:
         """Remove the tree's objects that no kept tree and no `.dvc` file of the workspace uses."""
@@ -131,6 +129,15 @@ class Dvc:
         lines = ignore.read_text("utf-8").splitlines() if ignore.exists() else []
         if _IGNORED not in lines:
             write(ignore, "\n".join([*lines, _IGNORED, ""]))
+
+    def _hash_of(self, repo: Any, target: Path) -> str | None:
+        """The key of what a working copy holds now; None where nothing is."""
+        from dvc_data.hashfile.build import build
+
+        if not target.exists():
+            return None
+        _, _, tree = build(repo.cache.local, str(target), repo.fs, "md5", dry_run=True, ignore=repo.dvcignore)
+        return str(tree.hash_info.value)
 
     def _tree(self, repo: Any, key: str) -> Any:
         from dvc_data.hashfile import load

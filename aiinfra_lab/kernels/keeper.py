@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from .. import modes
 from ..config import settings
 from ..errors import LabError
 from ..jobs import process
+from ..leftovers import remove_temporary
 from .base import Lease, Owner
 from .control import ControlProxy
 from .kept import KeptKernel, KernelState
@@ -151,7 +151,7 @@ class _Keeper:
         exit_code = self._end_kernel() if self.kernel else None
         self.proxy.close()
         remove_spec(self.kept)
-        shutil.rmtree(self.sockets, ignore_errors=True)  # the workspace, and with it our own note of it, may be gone
+        remove_temporary(self.sockets)  # the workspace, and with it our own note of it, may be gone
         self.kept.close_sockets()
         # The file first: should the owner's record be out of reach, whoever looks next reads the reason there.
         self._write_state(phase="ended", why=why, exit_code=exit_code, kernel_pid=0)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import secrets
-import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +15,13 @@ import msgspec
 from .. import files, modes
 from ..config import settings
 from ..errors import Conflict, Unavailable
+from ..leftovers import make_temporary, remove_temporary
 from ..uris import Uri
 
 # Sockets by their "port": Jupyter names an ipc socket `IP-PORT`. Clients' `control` is the keeper's proxy, see control.
 CHANNELS = {"shell_port": 1, "iopub_port": 2, "stdin_port": 3, "hb_port": 4, "control_port": 5}
 KERNELS_OWN_CONTROL = 6
 _OWN = "kernel-own.json"
-_SOCKETS = "aiinfra-"
 # A unix socket's path may have 107 bytes; ours continue the root by `/aiinfra-xxxxxxxx/xxxxxxxx/k-6`.
 _LONGEST_ROOT = 75
 
@@ -117,9 +116,8 @@ class KeptKernel:
         """
         self.close_sockets()  # a keeper that was killed left its own behind
         root = Path(tempfile.gettempdir())
-        # mkdtemp makes it for its owner only, wherever it is.
         within = root if len(str(root)) <= _LONGEST_ROOT else Path("/tmp")  # noqa: S108
-        sockets = Path(tempfile.mkdtemp(prefix=_SOCKETS, dir=within))
+        sockets = make_temporary(within)
         info = {
             "transport": "ipc",
             "ip": str(sockets / "k"),
@@ -130,7 +128,7 @@ class KeptKernel:
         try:
             files.write_json(self.connection, info, mode=modes.OWNER_ONLY)
         except BaseException:  # only by that file are they found again
-            sockets.rmdir()
+            remove_temporary(sockets)
             raise
         return sockets
 
@@ -146,7 +144,6 @@ class KeptKernel:
         with contextlib.suppress(Unavailable, KeyError, ValueError, TypeError):
             sockets = Path(self.connection_info()["ip"]).parent
             # What the file names is deleted whole: of any other file, such as one with an address, that is not ours.
-            if sockets.name.startswith(_SOCKETS):
-                shutil.rmtree(sockets, ignore_errors=True)
+            remove_temporary(sockets)
         for path in (self.connection, self.folder / _OWN):
             path.unlink(missing_ok=True)
