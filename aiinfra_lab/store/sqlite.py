@@ -23,7 +23,7 @@ from pathlib import Path
 
 from .. import files, modes
 from ..config import Settings
-from ..errors import Damaged, Denied, LabError, NotFound, StoreUnavailable, Unavailable
+from ..errors import Damaged, Denied, Failed, LabError, NotFound, StoreUnavailable, Unavailable
 from ..units import show_duration
 from .base import GENESIS, HeadCopy, Seal
 from .first_schema import fill_index
@@ -68,10 +68,14 @@ AFTERWARDS: dict[int, Callable[[SqlStore, sqlite3.Connection], None]] = {2: fill
 # File systems on which SQLite's locks cannot be trusted across machines (sqlite.org/wal.html: WAL needs one host).
 NETWORK_FILE_SYSTEMS = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "9p", "afs", "ceph", "glusterfs"}
 MOUNTS = Path("/proc/mounts")
-# Primary result codes (sqlite.org/rescode.html). Our statements are right: whatever is not listed is damage.
-_NOT_NOW = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
-_NO_ROOM = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_NOMEM}
-_NOT_ALLOWED = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH}
+# Result codes (sqlite.org/rescode.html): extended ones where they mean something else than their primary one, which is
+# their low byte. Our statements are right: whatever is not listed is damage.
+_TORN = {sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS, sqlite3.SQLITE_IOERR_DATA}
+_MOVED = {sqlite3.SQLITE_READONLY_DBMOVED, sqlite3.SQLITE_IOERR_VNODE}
+_NO_ROOM = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE}
+_NO_MEMORY = {sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_IOERR_NOMEM}
+_NOT_NOW = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_SCHEMA}
+_NOT_ALLOWED = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH}
 WAIT_S = 30.0  # for another process, as the contract says
 _COPIES_KEPT = 7
 
@@ -90,6 +94,7 @@ class SqliteStore(SqlStore):
         self._connection: sqlite3.Connection | None = None
         self._pid = 0
         self._file: tuple[int, int] | None = None
+        self._is_copy_true = True  # whether the copy of the head tells of this very store
         self._copied_on = ""  # the day of the last copy that was seen: looking for it costs more than a commit
 
     def close(self) -> None:
@@ -119,13 +124,13 @@ class SqliteStore(SqlStore):
 
     def head_copy(self) -> HeadCopy:
         noted = _noted(path) if (path := self._copy_path) else _NOTHING
-        return HeadCopy(noted.seq, noted.hash, str(path))
+        return HeadCopy(noted.seq, noted.hash, str(path or ""))
 
     def write_head(self) -> None:
         """Write down what the store holds now, whatever was noted before."""
         with self._session() as db:
             state = self._state_of(db, None)
-        self.note(state)
+        self.note(state, with_copy=True)
         self.close()
 
     def seals(self) -> tuple[Sequence[Seal], bool]:
@@ -159,10 +164,10 @@ class SqliteStore(SqlStore):
 
     def _committed(self, state: State | None) -> None:
         if state:
-            self.note(state)
+            self.note(state, with_copy=self._is_copy_true)
         self._daily_copy()
 
-    def note(self, state: State) -> None:
+    def note(self, state: State, *, with_copy: bool) -> None:
         """Write down what the store holds, beside it and in the copy."""
         # Written after the commit is on disk: it may lag behind after a crash, it can never run ahead.
         # Not flushed: what a power cut leaves of it proves less, never more. And a commit that is on disk must
@@ -170,7 +175,7 @@ class SqliteStore(SqlStore):
         with contextlib.suppress(OSError, LabError):
             files.overwrite(self.head_path, _head_line(state), mode=modes.OWNER_ONLY)
         with contextlib.suppress(OSError, LabError):
-            if path := self._copy_path:
+            if with_copy and (path := self._copy_path):
                 path.parent.mkdir(mode=modes.OWNERS_FOLDER, parents=True, exist_ok=True)
                 files.overwrite(path, _head_line(state), mode=modes.OWNER_ONLY)
 
@@ -193,10 +198,7 @@ class SqliteStore(SqlStore):
             there = _file(self.path)
             if self._connection is not None and self._pid == os.getpid() and there is None:
                 # Not made anew: what is written now would be lost to whoever moved the other.
-                raise StoreUnavailable(
-                    f"the store {self.path} was moved or deleted while it was open",
-                    "put it back, or restart this process where the workspace is now",
-                )
+                raise _moved(self.path)
             if self._connection is None or self._pid != os.getpid() or self._file != there:
                 # A forked child must not use its parent's connection, and nobody one to a file that was replaced.
                 self.close()
@@ -233,16 +235,18 @@ class SqliteStore(SqlStore):
         if not self.path.exists():
             # SQLite's log, which holds the newest records, gets the modes that the file has when both are made.
             self.path.touch(mode=modes.OWNER_ONLY)
-            if copied := self._copy_path:  # of another store, which lay here before
-                copied.unlink(missing_ok=True)
+            if left := self._copy_path:  # of another store, which lay here before
+                left.unlink(missing_ok=True)
         db = _connection(str(self.path))
         try:
             if _use_wal(db) != "wal":
                 raise Unavailable(f"{self.path.parent} cannot hold a shared store", "use a folder on a local disk")
             # With NORMAL, which a build may have as its default, a power cut takes the newest commits.
             db.execute("PRAGMA synchronous=FULL")
+            copied = self.head_copy()  # first, as in `_verify_head`
             self._migrate(db)
             self._verify_head(db)
+            self._is_copy_true = _is_of(copied, db)
         except BaseException:
             db.close()
             raise
@@ -278,6 +282,13 @@ class SqliteStore(SqlStore):
         seq = db.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()[0]
         if seq < recorded:
             raise _damaged(self.path, f"it ends at event {seq}, but event {recorded} was recorded")
+
+
+def _is_of(copied: HeadCopy, db: sqlite3.Connection) -> bool:
+    """Whether the copy of a head is of this store as it has gone on. If not, an older store was put back, and what is
+    written over the copy would be all that tells of it."""
+    found = db.execute("SELECT hash FROM events WHERE seq = ?", (copied.seq,)).fetchone()
+    return copied.seq == 0 or (found is not None and found[0] == copied.hash)
 
 
 def opened(where: Settings) -> SqliteStore:
@@ -482,16 +493,44 @@ def _plainly(path: Path) -> Iterator[None]:
 
 
 def _meaning(path: Path, problem: sqlite3.Error) -> LabError:
-    # The low byte is the primary code; an error of Python's own module has none.
-    code = getattr(problem, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
-    what = f"the store {path} cannot be used now: {problem}"
-    if code in _NOT_NOW:
-        return StoreUnavailable(what, "wait for the other process, then repeat")
-    if code in _NO_ROOM:
-        return StoreUnavailable(what, "free space on its disk, or see whether the disk works, then repeat")
-    if code in _NOT_ALLOWED:
+    # An error of Python's own module has no code.
+    code = getattr(problem, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
+    if code in _TORN:
+        return _damaged(path, "a part of the file is missing, or is not what was written")
+    if code in _MOVED:
+        return _moved(path)
+    if {code, code & 0xFF} & _NOT_ALLOWED:
         return Denied(f"the workspace {path.parent} may not be written", "check who owns it, or use another")
+    if code & 0xFF == sqlite3.SQLITE_CANTOPEN:
+        fix = "see whether it, and what is called like it with -wal and -shm, are files of yours; and `ulimit -n`"
+        return Denied(f"the store {path} cannot be opened: {problem}", fix)
+    if code & 0xFF == sqlite3.SQLITE_TOOBIG:
+        return Failed(
+            f"the store {path} takes no record this large", "keep what is large in a file, and record its path"
+        )
+    if fix := _when_to_repeat(code):
+        return StoreUnavailable(f"the store {path} cannot be used now: {problem}", fix)
     return _damaged(path, str(problem))
+
+
+def _when_to_repeat(code: int) -> str:
+    """What to do before the same is tried again; nothing where that does not help."""
+    if code in _NO_ROOM:
+        return "free space on its disk, then repeat"
+    if code in _NO_MEMORY:
+        return "free memory, then repeat"
+    if code & 0xFF in _NOT_NOW:
+        return "wait for the other process, then repeat"
+    if code & 0xFF == sqlite3.SQLITE_IOERR:
+        return "see whether its disk works, as `dmesg` tells, and free space on it; then repeat"
+    return ""
+
+
+def _moved(path: Path) -> StoreUnavailable:
+    return StoreUnavailable(
+        f"the store {path} was moved or deleted while it was open",
+        "put it back, or restart this process where the workspace is now",
+    )
 
 
 def _damaged(path: Path, why: str) -> Damaged:

@@ -22,6 +22,8 @@ STORY = (
 )
 # Made by a person, or asked for by one: these have the modes of the umask.
 _OF_PEOPLE = ("aiinfra.toml", ".dvcignore", "notebooks", "recipes", "data", ".dvc/config", ".dvc/.gitignore")
+# By the test itself, and by what lives on or is brought up by looking.
+_WRITTEN = ("hostile.toml", "lock", "swept", "store.sqlite", "audit.head", "supervisor", "mlflow.db", "log", "exit")
 _PARTS = ("..", "x", "aiinfra.toml", ".aiinfra", "notebooks", "etc", "victim", "jobs", ".")
 _WHOLE = (
     "", ".", "..", "/", "~", "~root", "-x", "--force", "a b", "a\nb", "a\0b", "a\\..\\b", "%2e%2e%2fx", "..%2f..%2fx",
@@ -155,7 +157,7 @@ def _around(workspace: Path) -> dict[str, Any]:
         folders[:] = [name for name in folders if not _is_written(Path(root, name), workspace)]
         for name in files:
             path = Path(root, name)
-            if path.name not in ("hostile.toml", "lock"):
+            if not name.startswith(_WRITTEN):
                 found[str(path)] = path.lstat().st_size, path.lstat().st_ino
     return found
 
