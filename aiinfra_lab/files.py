@@ -210,7 +210,18 @@ def clear_left(folder: Path, *, of_people: bool = False) -> None:
             left = [each for each in entries if (_OF_PEOPLE if of_people else _LEFT).fullmatch(each.name)]
         for each in left:
             if each.stat(follow_symlinks=False).st_uid == os.getuid() and not each.is_symlink():
-                _when_left(Path(each), _remove)
+                when_left(Path(each), _remove)
+
+
+def when_left(path: Path, act: Callable[[Path], object]) -> None:
+    """Do that with what lies there, unless a living process holds it, or it is gone or may not be touched."""
+    with contextlib.suppress(OSError):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            act(path)
+        finally:
+            os.close(handle)
 
 
 # ---- locks: they go with their process, however that ends; the file stays ----
@@ -343,18 +354,7 @@ def _clear_left(path: Path) -> None:
     with os.scandir(path.parent) as entries:
         left = [Path(each) for each in entries if ours.fullmatch(each.name)]
     for each in left:
-        _when_left(each, _remove)
-
-
-def _when_left(path: Path, act: Callable[[Path], object]) -> None:
-    """Do that with what lies there, unless a living process holds it or it may not be touched."""
-    with contextlib.suppress(OSError):
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            act(path)
-        finally:
-            os.close(handle)
+        when_left(each, _remove)
 
 
 def _replace(finished: Path, target: Path) -> None:
@@ -394,7 +394,7 @@ def _old_of(target: Path) -> Path:
 
 def _put_back(target: Path) -> None:
     """Where whoever replaced it was killed between two renames: the old one gets its name again, or goes."""
-    _when_left(_old_of(target), lambda old: _remove(old) if target.exists() else old.rename(target))
+    when_left(_old_of(target), lambda old: _remove(old) if target.exists() else old.rename(target))
 
 
 def _open_new_folder(path: Path) -> int:

@@ -6,7 +6,6 @@ Each is locked by whoever uses it, and a lock goes with its process: what nobody
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import random
 import re
@@ -40,9 +39,8 @@ def make_temporary(within: Path | None = None) -> Path:
     """A new folder in the temporary directory, for this user only. It stays until `remove_temporary`, or until a verb
     finds that this process has ended."""
     folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=within))
-    owner = open(folder / _OWNER, "ab", opener=modes.opener)  # noqa: SIM115  # held while the folder is
-    fcntl.flock(owner, fcntl.LOCK_EX)
-    _held[folder] = owner
+    if owner := files.take_lock(folder / _OWNER):  # its file is new: nobody else has it
+        _held[folder] = owner
     return folder
 
 
@@ -121,17 +119,10 @@ def _sweep_temporary(place: Path) -> None:
 
 def _remove_unless_held(folder: Path, changed_at: float) -> None:
     """Remove a folder whose owner has ended; one without an owner's file only when it is empty, and has been so."""
-    try:
-        owner = os.open(folder / _OWNER, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except FileNotFoundError:
+    unchanged_s = time.time() - changed_at
+    if not os.path.lexists(folder / _OWNER):
         # Of an earlier version, or of a process that was killed between the two: a living one takes no hour for it.
-        if time.time() - changed_at > _EMPTY_FOR_S:
+        if unchanged_s > _EMPTY_FOR_S:
             folder.rmdir()
-        return
-    try:
-        fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Between making the file and locking it a living owner takes no minute.
-        if time.time() - changed_at > EVERY_S:
-            shutil.rmtree(folder, ignore_errors=True)
-    finally:
-        os.close(owner)
+    elif unchanged_s > EVERY_S:  # between making the file and locking it a living owner takes no minute
+        files.when_left(folder / _OWNER, lambda _: shutil.rmtree(folder, ignore_errors=True))

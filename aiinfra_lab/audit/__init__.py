@@ -94,7 +94,7 @@ def prove(store: Store) -> Proof:
 
 
 def _lacks_a_head(store: Store) -> bool:
-    """Whether a store without a head has no copy of one either, though it keeps one: a spare copy of a store does not."""
+    """Whether a store without a head has no copy of one either, though it is to: a spare copy of a store is not."""
     copy = store.head_copy() if isinstance(store, HeadCopier) else None
     return copy is not None and bool(copy.where) and not copy.seq
 
