@@ -90,12 +90,12 @@ def _sweep_workspace(where: Settings) -> None:
     until_at = time.monotonic() + WITHIN_S
     for folder in (where.workspace / ".dvc", where.workspace / "data", *_projects(where.project)):
         files.clear_left(folder, of_people=True)
-    waiting = [where.home]
+    waiting = [str(where.home)]
     while waiting and time.monotonic() < until_at:
-        folder = waiting.pop(random.randrange(len(waiting)))  # noqa: S311
-        files.clear_left(folder)
-        with contextlib.suppress(OSError), os.scandir(folder) as entries:
-            waiting += [Path(each) for each in entries if _is_searched(each)]
+        here = waiting.pop(random.randrange(len(waiting)))  # noqa: S311
+        files.clear_left(Path(here))
+        with contextlib.suppress(OSError), os.scandir(here) as entries:
+            waiting += [each.path for each in entries if _is_searched(each)]
 
 
 def _projects(project: Path) -> tuple[Path, ...]:

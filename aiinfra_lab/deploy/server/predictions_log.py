@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 
 from ...files import make_folder
+from ...modes import OWNERS_FOLDER
 from ..base import PredictedRow
 
 FLUSH_S = 0.2
@@ -60,7 +61,8 @@ class PredictionsLog:
         self._flushed: deque[Callable[[], None]] = deque()
         self._wake = threading.Event()
         self._done = False
-        make_folder(folder)
+        make_folder(folder.parent)
+        folder.mkdir(mode=OWNERS_FOLDER, exist_ok=True)
         self._thread = threading.Thread(target=self._write_on, name="predictions-log", daemon=True)
         self._thread.start()
 
