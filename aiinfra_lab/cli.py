@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from .errors import LabError, UsageProblem, did_you_mean
+from .modes import owner_only
 from .nouns import TABLE
 from .show import Card, Result
 from .verbs import Help, as_json
@@ -28,7 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = [word for word in words if word.partition("=")[0] not in _OWN_FLAGS]
     try:
         asked = {flag: value for flag, value in asked.items() if _is_on(flag, value)}
-        _print(_run(words), as_text="--json" not in asked)
+        with owner_only():
+            _print(_run(words), as_text="--json" not in asked)
     except LabError as problem:
         if "--debug" in asked:
             raise

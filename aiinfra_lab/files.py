@@ -20,13 +20,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TypeVar
 
-from .config import HOME
+from . import modes
 from .errors import Conflict, Denied, LabError, Unavailable
 
 READABLE = 0o644
-OWNER_ONLY = 0o600
 FIX = "make it writable, or choose another place"
 _MANY = 200
+# As `_beside` names what is being written.
+_LEFT = re.compile(r"\..+\.[0-9a-f]{8}\.part", re.DOTALL)
+_OF_PEOPLE = re.compile(r"\.(.+\.(toml|ipynb|dvc)|config|\.gitignore|\.dvcignore)\.[0-9a-f]{8}\.part", re.DOTALL)
 # Of renameat2(2).
 _HERE, _RENAME_EXCHANGE = -100, 2
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -38,20 +40,20 @@ T = TypeVar("T")
 # ---- files ----
 
 
-def write(path: Path, content: str | bytes, *, mode: int = READABLE, flush: bool = True, fix: str = FIX) -> None:
+def write(path: Path, content: str | bytes, *, mode: int | None = None, flush: bool = True, fix: str = FIX) -> None:
     """Write a file so that a crash leaves the old one or the new one; see `writing`."""
     with writing(path, mode=mode, flush=flush, fix=fix) as aside:
         aside.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
-def overwrite(path: Path, line: str, *, mode: int = READABLE) -> None:
+def overwrite(path: Path, line: str, *, mode: int | None = None) -> None:
     """Write one short line of always the same length over the one before, in place and not flushed.
 
     For what is written so often that a new file each time would cost more than the work itself: ext4 brings the data of
     a file to the disk before it is renamed over another. The line carries a check of its own, since whoever reads
     meanwhile, or after a power cut, may see parts of two lines: see `checked`.
     """
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, mode)
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, _mode(path, mode))
     try:
         os.pwrite(handle, f"{line} {_check_of(line)}\n".encode(), 0)
     finally:
@@ -70,25 +72,29 @@ def _check_of(line: str) -> str:
     return f"{zlib.crc32(line.encode()):08x}"
 
 
-def write_json(path: Path, value: object, *, mode: int = READABLE, fix: str = FIX) -> None:
+def write_json(path: Path, value: object, *, mode: int | None = None, fix: str = FIX) -> None:
     """Write JSON for people and programs; see `writing`. ValueError for NaN and infinity, which JSON does not have."""
     write(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n", mode=mode, fix=fix)
 
 
 @contextlib.contextmanager
-def writing(path: Path, *, mode: int = READABLE, flush: bool = True, fix: str = FIX) -> Iterator[Path]:
+def writing(path: Path, *, mode: int | None = None, flush: bool = True, fix: str = FIX) -> Iterator[Path]:
     """The path of an empty file in the same folder, for whoever writes by path; it takes the place of `path` when the
     block ends well, and is gone when it does not. What a killed writer left goes with the next write of that file.
 
-    mode: lowered by the process's umask, as for any file
+    mode: lowered by the user's umask, as for any file; when none is given, what lies in the toolkit's own folder is for
+        its owner only
     flush: return when file and name are on the disk, as far as it tells the truth
     fix: what Denied advises when the place may not be written. Unavailable when the disk is full
     """
-    with lab_errors(path, fix):
+    wanted = _mode(path, mode)
+    with lab_errors(path, fix), _umask_for(path):
         make_folder(path.parent)
-        aside, handle = _aside(path, lambda new: os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
+        aside, handle = _aside(path, lambda new: os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, wanted))
         try:
             yield aside
+            if modes.is_ours(path):  # a library may have put another file there
+                modes.tighten(aside)
             if flush:
                 _flush(aside)  # opened anew: a library may have put another file there
             aside.replace(path)
@@ -99,9 +105,17 @@ def writing(path: Path, *, mode: int = READABLE, flush: bool = True, fix: str = 
             os.close(handle)
 
 
+def refuse_taken(path: Path, fix: str = "name another place, or take it away first") -> None:
+    """Conflict when something is there that a person may want to keep, a link to nowhere too."""
+    if os.path.lexists(path):
+        raise Conflict(f"{path} is there already", fix)
+
+
 @contextlib.contextmanager
 def lab_errors(place: Path, fix: str = FIX) -> Iterator[None]:
     """What the file system refuses at or beside `place` becomes Denied with that fix; a full disk Unavailable."""
+    if "\0" in str(place):
+        raise Denied(f"{str(place)!r} cannot be a path", fix)
     try:
         yield
     except OSError as problem:
@@ -121,17 +135,20 @@ def make_folder(path: Path) -> None:
     """Make a folder, and those above it, unless it is there. The toolkit's own folder in a workspace is made for its
     owner only: nobody else then reaches what lies below, whatever modes that has.
     """
-    for above in (path, *path.parents):
-        if above.name == HOME:
-            above.parent.mkdir(parents=True, exist_ok=True)
-            above.mkdir(mode=0o700, exist_ok=True)
-    path.mkdir(parents=True, exist_ok=True)
+    if not modes.is_ours(path):
+        with _umask_for(path):
+            path.mkdir(parents=True, exist_ok=True)
+        return
+    # From the top: `parents=True` would give what is missing between the modes of the umask.
+    for folder in (*reversed(path.parents), path):
+        if not folder.is_dir():
+            folder.mkdir(mode=modes.OWNERS_FOLDER if modes.is_ours(folder) else 0o777, exist_ok=True)
 
 
 @contextlib.contextmanager
 def building(target: Path) -> Iterator[Path]:
     """An empty folder beside `target`, to be filled and published; gone when the block ends unless it was."""
-    with lab_errors(target):
+    with lab_errors(target), _umask_for(target):
         make_folder(target.parent)
         aside, handle = _aside(target, _open_new_folder)
         try:
@@ -150,6 +167,8 @@ def publish(finished: Path, target: Path, *, replace: bool = False, flush: bool 
 
     flush: False for contents that are flushed already, or that can be made again; the name is flushed all the same.
     """
+    if modes.is_ours(target):
+        modes.tighten(finished)
     if flush:
         flush_tree(finished)
     with lab_errors(target):
@@ -181,6 +200,30 @@ def flush_tree(path: Path) -> None:
             _flush(each)
 
 
+def clear_left(folder: Path, *, of_people: bool = False) -> None:
+    """Remove what writers of this user that were killed left in a folder; nothing where there is no folder.
+
+    of_people: the folder is a person's, where only what was to become one of the files that the toolkit writes is ours
+    """
+    with contextlib.suppress(OSError):
+        with os.scandir(folder) as entries:
+            left = [each for each in entries if (_OF_PEOPLE if of_people else _LEFT).fullmatch(each.name)]
+        for each in left:
+            if each.stat(follow_symlinks=False).st_uid == os.getuid() and not each.is_symlink():
+                when_left(Path(each), _remove)
+
+
+def when_left(path: Path, act: Callable[[Path], object]) -> None:
+    """Do that with what lies there, unless a living process holds it, or it is gone or may not be touched."""
+    with contextlib.suppress(OSError):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            act(path)
+        finally:
+            os.close(handle)
+
+
 # ---- locks: they go with their process, however that ends; the file stays ----
 # flock and not lockf: a POSIX lock goes when any handle of the file closes, and threads do not exclude each other.
 
@@ -188,7 +231,7 @@ def flush_tree(path: Path) -> None:
 def take_lock(path: Path, patience_s: float = 1.0) -> IO[bytes] | None:
     """The file, held by this process alone until it is closed; None when another one keeps it that long."""
     # Appending makes the file when there is none, and cuts nothing: what is locked may be a log.
-    file = path.open("ab")
+    file = open(path, "ab", opener=modes.opener)  # noqa: SIM115  # it is given away
     until_at = time.monotonic() + patience_s  # somebody who only asks holds it for a moment
     while True:
         try:
@@ -224,7 +267,7 @@ def lock(path: Path, *, on_wait: Callable[[], object] | None = None) -> Iterator
     file = take_lock(path) if on_wait else None
     if on_wait and file is None:
         on_wait()
-    with file or path.open("ab") as held:
+    with file or open(path, "ab", opener=modes.opener) as held:
         fcntl.flock(held, fcntl.LOCK_EX)  # at once where it is held already
         yield
 
@@ -267,6 +310,18 @@ def until(
     return found
 
 
+# ---- modes ----
+
+
+def _mode(path: Path, mode: int | None) -> int:
+    return mode if mode is not None else modes.OWNER_ONLY if modes.is_ours(path) else READABLE
+
+
+def _umask_for(path: Path) -> contextlib.AbstractContextManager[None]:
+    """What holds for what is written there: our own is made by its modes, anything else as the user's umask has it."""
+    return contextlib.nullcontext() if modes.is_ours(path) else modes.as_the_user()
+
+
 # ---- what lies aside ----
 
 
@@ -299,18 +354,7 @@ def _clear_left(path: Path) -> None:
     with os.scandir(path.parent) as entries:
         left = [Path(each) for each in entries if ours.fullmatch(each.name)]
     for each in left:
-        _when_left(each, _remove)
-
-
-def _when_left(path: Path, act: Callable[[Path], object]) -> None:
-    """Do that with what lies there, unless a living process holds it or it may not be touched."""
-    with contextlib.suppress(OSError):
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            act(path)
-        finally:
-            os.close(handle)
+        when_left(each, _remove)
 
 
 def _replace(finished: Path, target: Path) -> None:
@@ -350,11 +394,11 @@ def _old_of(target: Path) -> Path:
 
 def _put_back(target: Path) -> None:
     """Where whoever replaced it was killed between two renames: the old one gets its name again, or goes."""
-    _when_left(_old_of(target), lambda old: _remove(old) if target.exists() else old.rename(target))
+    when_left(_old_of(target), lambda old: _remove(old) if target.exists() else old.rename(target))
 
 
 def _open_new_folder(path: Path) -> int:
-    path.mkdir()
+    path.mkdir(mode=modes.OWNERS_FOLDER if modes.is_ours(path) else 0o777)
     return os.open(path, os.O_RDONLY)
 
 

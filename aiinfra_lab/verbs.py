@@ -23,6 +23,7 @@ from typing import Annotated, Any, Literal, ParamSpec, TypeVar
 
 from .config import opt_out
 from .errors import Denied, Failed, LabError, Unavailable, UsageProblem, did_you_mean
+from .leftovers import sweep
 from .nouns import TABLE
 from .show import Card, Listing, Result
 from .store.base import left_out
@@ -212,6 +213,7 @@ class Verb:
             raise self._incomplete(missing)
         # Before the verb imports the libraries, some of which read these variables as they are imported.
         opt_out()
+        sweep()
         with _plainly(), left_out() as lacks:
             result = self.function(**read)
         return dataclasses.replace(result, unreadable=len(lacks)) if lacks and isinstance(result, Listing) else result

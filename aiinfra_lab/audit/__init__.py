@@ -19,6 +19,7 @@ _INDEX_BATCH = 20_000
 _BEFORE_ALL = -(2**62)  # what was put into the index by hand need not have an event's number
 
 __all__ = ["Proof", "Step", "downstream", "prove", "upstream"]
+_NO_HEAD = "the head of the log is gone or torn: whether the newest events are still there cannot be told"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +84,19 @@ def prove(store: Store) -> Proof:
         return Proof(False, count, f"event {head_seq} was recorded with another content, or is missing")
     if copied := _rewritten(store):
         return copied
+    if count and not head_seq and _lacks_a_head(store):
+        return Proof(False, count, _NO_HEAD, fix="see with `%lab log` whether they are; the next event writes it anew")
     if wrong := _misrecorded(store, written):
         return Proof(False, count, wrong)
     if (seq := _misindexed(store)) is not None:
         return Proof(False, count, f"event {seq} is not found by the URIs that it names", is_index_wrong=True)
     return Proof(True, count, f"{count} events, every hash holds")
+
+
+def _lacks_a_head(store: Store) -> bool:
+    """Whether a store without a head has no copy of one either, though it is to: a spare copy of a store is not."""
+    copy = store.head_copy() if isinstance(store, HeadCopier) else None
+    return copy is not None and bool(copy.where) and not copy.seq
 
 
 def _rewritten(store: Store) -> Proof | None:

@@ -26,7 +26,7 @@ _WAYS = "give a URI like data:flights, a path like flights.csv, or in Python a d
 
 def add(name: str, rows: object, source: str | None, text: Sequence[str]) -> Dataset:
     """Take content in and record it as the next version of that name; the newest one when it is the same."""
-    check_name(name)
+    _check_name(name)
     where = settings()
     given = as_version(rows)  # before the lock: it may have to take a version out of the store
     with _files.incoming(where.home) as folder:
@@ -42,6 +42,14 @@ def add(name: str, rows: object, source: str | None, text: Sequence[str]) -> Dat
         # `_record` has refused changes of the user's own by now, so that nothing is lost.
         working_copy.follow(where, name, record, overwrite=True)
     return handle(record, brought.note)
+
+
+def _check_name(name: str) -> None:
+    check_name(name)
+    if name.endswith(".dvc"):  # so is called what tells DVC of the data of the name before it
+        raise UsageProblem(
+            f"{name!r} cannot be the name of data", f"leave the ending away: {name.removesuffix('.dvc')}"
+        )
 
 
 class _Brought(NamedTuple):

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from .. import modes
 from ..config import Settings, opt_out
 from ..errors import Failed, NotFound, Unavailable
 from ..files import write
@@ -26,10 +27,10 @@ class Dvc:
 
     def ingest(self, folder: Path) -> str:
         """Build DVC's tree of the folder and move its files into the cache as hard links."""
-        from dvc_data.hashfile.build import build
-        from dvc_data.hashfile.transfer import transfer
-
         with self._repo() as repo:
+            from dvc_data.hashfile.build import build
+            from dvc_data.hashfile.transfer import transfer
+
             cache = repo.cache.local
             # DVC's `add` would work on `data/NAME` itself; its parts work on any folder, before there is a version.
             staged, _, tree = build(cache, str(folder), repo.fs, "md5")
@@ -52,7 +53,10 @@ class Dvc:
             # The pointer first: after a crash, `dvc checkout` brings the folder to it.
             target = self.workspace / "data" / name
             write(target.with_name(name + ".dvc"), _pointer(key, sum(sizes), len(sizes), name))
-            self._checkout(repo, key, target, None)
+            if target.is_symlink() and self._hash_of(repo, target) != key:
+                target.unlink()  # never written through: what it points at is not ours
+            with modes.as_the_user():
+                self._checkout(repo, key, target, None)
 
     def withdraw(self, name: str) -> None:
         """Remove the pointer first, so that a crash leaves an untracked folder and no broken pointer."""
@@ -62,15 +66,11 @@ class Dvc:
 
     def is_modified(self, name: str) -> bool:
         """Whether the folder's tree is one that the cache does not hold."""
-        from dvc_data.hashfile.build import build
-
         target = self.workspace / "data" / name
         if not target.exists():
             return False
         with self._repo() as repo:
-            cache = repo.cache.local
-            _, _, tree = build(cache, str(target), repo.fs, "md5", dry_run=True, ignore=repo.dvcignore)
-            return not cache.exists(tree.hash_info.value)
+            return not repo.cache.local.exists(self._hash_of(repo, target))
 
     def forget(self, key: str, keep: Sequence[str]) -> None:
         """Remove the tree's objects that no kept tree and no `.dvc` file of the workspace uses."""
@@ -91,15 +91,19 @@ class Dvc:
     def _repo(self) -> Iterator[Any]:
         """DVC's repository of the workspace, locked and quiet."""
         opt_out()
-        with _quiet():
-            from dvc.exceptions import DvcException
-            from dvc.lock import LockError
-            from dvc.repo import Repo, lock_repo
+        with _quiet(), modes.owner_only():
+            with modes.as_the_user():  # DVC reads the umask once, at its import, and gives it to working copies
+                from dvc.exceptions import DvcException
+                from dvc.lock import LockError
+                from dvc.repo import Repo, lock_repo
 
             self._initialise()
             # DVC's own default is a folder below /var/tmp that every user of the machine may write to.
             private = {"core": {"site_cache_dir": str(self.workspace / ".dvc" / "tmp" / "site")}}
             repo = Repo(str(self.workspace), config=private)
+            if not repo.config["cache"].get("shared"):
+                # It is linked to the versions that are ours, and DVC would let everybody read it.
+                repo.cache.local.CACHE_MODE = 0o400
             try:
                 with lock_repo(repo):
                     yield repo
@@ -117,12 +121,23 @@ class Dvc:
         config = self.workspace / ".dvc" / "config"
         if not config.exists():
             write(config, _CONFIG)
+            for name in ("cache", "tmp"):
+                config.with_name(name).mkdir(mode=modes.OWNERS_FOLDER, exist_ok=True)
             write(config.with_name(".gitignore"), "/config.local\n/tmp\n/cache\n")
         # Else `dvc status` walks through our own files, which change all the time.
         ignore = self.workspace / ".dvcignore"
         lines = ignore.read_text("utf-8").splitlines() if ignore.exists() else []
         if _IGNORED not in lines:
             write(ignore, "\n".join([*lines, _IGNORED, ""]))
+
+    def _hash_of(self, repo: Any, target: Path) -> str | None:
+        """The key of what a working copy holds now; None where nothing is."""
+        from dvc_data.hashfile.build import build
+
+        if not target.exists():
+            return None
+        _, _, tree = build(repo.cache.local, str(target), repo.fs, "md5", dry_run=True, ignore=repo.dvcignore)
+        return str(tree.hash_info.value)
 
     def _tree(self, repo: Any, key: str) -> Any:
         from dvc_data.hashfile import load

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .. import files, show
-from ..errors import Conflict, Damaged, Denied, Failed, NotFound
+from ..errors import Damaged, Denied, Failed, NotFound
 from ..store import canonical
 
 _FIX = "make it writable, or choose another workspace"
@@ -116,7 +116,7 @@ def move_in(folder: Path, target: Path) -> None:
 def protect(folder: Path) -> None:
     """Make the files below read-only: whoever opens one to write gets an error, and no version changes unnoticed."""
     for path in walk(folder):
-        path.chmod(0o444)
+        path.chmod(0o400)
 
 
 def sizes_agree(manifest: Manifest, folder: Path) -> bool:
@@ -129,8 +129,10 @@ def sizes_agree(manifest: Manifest, folder: Path) -> bool:
 
 def copy_out(source: Path, target: Path) -> None:
     """Copy a version to a path that must be free, writable there, whole or not at all."""
-    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
-        raise Conflict(f"{target} is there already", "name another path, or take it away first")
+    # A folder that is empty may take it, but no link to one: what is there is what was named.
+    with files.lab_errors(target, "name another path"):
+        if target.is_symlink() or not target.is_dir() or any(target.iterdir()):
+            files.refuse_taken(target)
     if source.is_file():
         with files.writing(target) as aside:
             _copy(source, aside)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from ..config import settings
 from ..errors import NotFound
-from ..files import make_folder, writing
+from ..files import make_folder, refuse_taken, writing
+from ..modes import tighten
 from ..providers import make, names
 from .base import SampleReport
 from .record import DriftRecord
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 JSON = "json"
 _CONTRACT = "drift.report"
+_ANOTHER = "choose another --into"
 _SAMPLES = ("reference", "current")
 # Not the kind's own folder, as once: whoever numbers a verdict looks through that one for what its record lost, and a
 # verdict's number comes from the records alone.
@@ -42,6 +44,7 @@ def keep(reference: pl.DataFrame, current: pl.DataFrame) -> str:
     folder.mkdir(mode=0o700)
     for sample, frame in zip(_SAMPLES, (reference, current), strict=True):
         frame.write_parquet(folder / f"{sample}.parquet")
+    tighten(folder)
     return name
 
 
@@ -59,10 +62,11 @@ def samples(name: str) -> tuple[pl.DataFrame, pl.DataFrame]:
 def write(verdict: Mapping[str, object], sample: str, form: str, into: Path) -> None:
     """Write the verdict as JSON, or a report on its samples, whole or not at all.
 
-    Denied when the file cannot be written, NotFound when the samples are gone, Failed when the report makes nothing of
-    them.
+    Conflict when something is there, Denied when the file cannot be written, NotFound when the samples are gone, Failed
+    when the report makes nothing of them.
     """
-    with writing(into, fix="choose another --into") as aside:
+    refuse_taken(into, _ANOTHER)
+    with writing(into, fix=_ANOTHER) as aside:
         if form == JSON:
             aside.write_text(json.dumps(verdict, indent=1, ensure_ascii=False) + "\n", "utf-8")
         else:

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 import polars as pl
 
-from .. import files
+from .. import files, modes
 from ..config import Settings, opt_out
 from ..errors import NotFound, Unavailable
 from .base import Known, Value
@@ -235,7 +235,7 @@ class Feast:
     @contextlib.contextmanager
     def _store(self) -> Iterator[FeatureStore]:
         """The repository, for one process at a time: Feast's file registry is read, changed and written whole."""
-        with files.lock(self.folder / "lock"), _feasts_way():
+        with files.lock(self.folder / "lock"), modes.owner_only(), _feasts_way():
             try:
                 yield self.open()
             except (DecodeError, sqlite3.Error) as problem:

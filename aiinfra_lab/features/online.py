@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec.structs import replace
 
-from .. import files
+from .. import files, modes
 from ..errors import Failed, UsageProblem, did_you_mean
 from ..providers import make
 from ..store import Event, Record, open_store, update
@@ -109,8 +109,8 @@ def read_held(
     Another process has filled it since, or was killed while it did. Then the record as it is now says so.
     """
     lock = features_home() / "lock"
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    lock.touch()
+    files.make_folder(lock.parent)
+    lock.touch(modes.OWNER_ONLY)
     with files.shared_lock(lock):
         now, online = open_store().get(FeatureSetVersion, record.name), record.body.online
         if online is None or now is None or now.body.online != online:

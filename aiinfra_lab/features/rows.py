@@ -18,6 +18,8 @@ from .join import ROW_ID, VERSION, Events, as_key, as_kind, as_time, point_in_ti
 from .record import FeatureSetVersion, JoinedRows, Spec, path_of
 from .sets import run_views
 
+_ANOTHER = "choose another --into"
+
 if TYPE_CHECKING:
     import polars as pl
 
@@ -154,12 +156,13 @@ def _row_ids(spec: Spec, rows: pl.DataFrame) -> pl.Expr:
 
 
 def copy(frame: pl.LazyFrame, into: Path) -> None:
-    """Write joined rows to a parquet or a CSV file, whole or not at all."""
+    """Write joined rows to a parquet or a CSV file, whole or not at all. Conflict when something is there."""
     if into.suffix not in (".parquet", ".csv"):
         raise UsageProblem(f"--into {into} is neither .parquet nor .csv", f"--into {into}.parquet")
+    files.refuse_taken(into, _ANOTHER)
     # Before the file is begun: what cannot be computed leaves nothing behind.
     rows = frame.collect()
-    with files.writing(into, fix="choose another --into") as aside:
+    with files.writing(into, fix=_ANOTHER) as aside:
         if into.suffix == ".csv":
             rows.write_csv(aside)
         else:

@@ -123,6 +123,9 @@ def load(name: str, code: str) -> tuple[tuple[View, ...], tuple[str, ...]]:
         raise _failed(problem, file, "the cell") from problem
     # Once each, though a cell may bind a view to several names; in order of definition.
     views = tuple({id(item): item for item in vars(module).values() if isinstance(item, View)}.values())
+    for item in views:
+        if not item.name.isidentifier() or len(item.name) > 100:  # its files are called so
+            raise Failed(f"{item.name[:100]!r} cannot be the name of a view", "make it a function with `def NAME(…):`")
     columns = vars(module).get("columns", ())
     # A text is a sequence of letters, each of which would be looked for as a column.
     if isinstance(columns, str) or not all(isinstance(column, str) for column in columns):

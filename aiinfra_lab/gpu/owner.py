@@ -10,7 +10,7 @@ import logging
 import os
 import sys
 
-from .. import jobs, logs
+from .. import jobs, logs, modes
 from ..errors import LabError
 from ..kernels import KeptKernel, KernelState, Lease, keeper
 from ..store import open_store
@@ -65,5 +65,5 @@ def main(subject: str) -> int:
 
 
 if __name__ == "__main__":
-    os.umask(0o077)
+    modes.keep_to_owner()
     sys.exit(main(sys.argv[1]))

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .. import files, logs
+from .. import files, logs, modes
 from ..config import OPT_OUTS, settings
 from ..errors import Conflict, Damaged, Denied, Interrupted, LabError, NotFound, Unavailable, UsageProblem
 from ..nouns import KeptFile
@@ -87,7 +87,9 @@ def prepare(
     files.make_folder(folder.parent)
     folder.mkdir(mode=0o700)
     spec = {"argv": list(argv), "env": dict(env or {}), "cwd": str(cwd or settings().project)}
-    (folder / "spec.json").write_text(json.dumps({**spec, "deadline_s": deadline_s}))
+    more = {"deadline_s": deadline_s, "umask": modes.users_umask()}
+    with open(folder / "spec.json", "w", encoding="utf-8", opener=modes.opener) as file:
+        json.dump({**spec, **more}, file)
     body = JobRecord(
         subject=subject,
         state="starting",
@@ -138,7 +140,7 @@ def launch() -> None:
     command = [sys.executable, "-m", "aiinfra_lab.jobs.supervisor"]
     log = home / "supervisor.log"
     logs.bound(log, log_bytes())  # supervisors that fail at once would fill it
-    with log.open("ab") as output:
+    with open(log, "ab", opener=modes.opener) as output:
         subprocess.run(
             ["/bin/sh", "-c", '"$@" &', "sh", *command],
             stdin=subprocess.DEVNULL,
@@ -195,7 +197,7 @@ def withdraw(job_id: str) -> None:
     store = open_store()
     try:
         # The claim of its wrapper: whoever has it first decides, and whoever comes later ends.
-        (folder_of(job_id) / "pid").touch(exist_ok=False)
+        (folder_of(job_id) / "pid").touch(modes.OWNER_ONLY, exist_ok=False)
     except FileExistsError:
         _mark(store, job_id, stop_requested_at=time.time())
     else:
@@ -241,7 +243,7 @@ def cancel(job_id: str) -> Job:
     except (Damaged, Denied, Unavailable) as problem:
         # A full disk, a damaged store or a database that takes no writes must not keep alive what costs money.
         try:
-            (folder_of(job_id) / STOP).touch()
+            (folder_of(job_id) / STOP).touch(modes.OWNER_ONLY)
         except OSError:
             raise problem from None
         job = poll(job_id)
@@ -316,7 +318,7 @@ def kept_files() -> Iterator[KeptFile]:
 def beat() -> None:
     """Called by a job now and then to say that it is well; outside a job it does nothing."""
     if folder := os.environ.get("AIINFRA_JOB_DIR"):
-        Path(folder, "heartbeat").touch()
+        Path(folder, "heartbeat").touch(modes.OWNER_ONLY)
 
 
 class Here:

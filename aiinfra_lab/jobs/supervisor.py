@@ -9,13 +9,12 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import os
 import signal
 import subprocess
 import time
 from pathlib import Path
 
-from .. import files, logs
+from .. import files, logs, modes
 from ..config import settings
 from ..errors import Conflict, Denied, Unavailable, UsageProblem
 from ..store import Record, open_store
@@ -45,7 +44,8 @@ _WRAPPER = """
 set -C; echo $$ 2>/dev/null > "$AIINFRA_JOB_DIR/pid" || exit 0
 printf '%4s' ' ' >| "$AIINFRA_JOB_DIR/exit.part"
 trap : TERM INT HUP
-"$@"
+asked=$1; shift
+(umask "$asked"; exec "$@")
 printf '%3d\\n' $? 1<> "$AIINFRA_JOB_DIR/exit.part" && mv "$AIINFRA_JOB_DIR/exit.part" "$AIINFRA_JOB_DIR/exit"
 """
 
@@ -265,7 +265,7 @@ def _spawn(job_id: str, folder: Path, workspace: Path, project: Path) -> None:
         return  # an earlier wrapper, which has not claimed it yet
     with alive, (folder / "log").open("ab") as log:
         subprocess.Popen(
-            ["/bin/sh", "-c", _WRAPPER, "sh", *argv],
+            ["/bin/sh", "-c", _WRAPPER, "sh", f"{spec.get('umask', modes.OTHERS):03o}", *argv],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -307,5 +307,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    os.umask(0o077)
+    modes.keep_to_owner()
     main()

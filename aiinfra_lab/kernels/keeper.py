@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,9 +17,11 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from .. import modes
 from ..config import settings
 from ..errors import LabError
 from ..jobs import process
+from ..leftovers import remove_temporary
 from .base import Lease, Owner
 from .control import ControlProxy
 from .kept import KeptKernel, KernelState
@@ -130,6 +131,7 @@ class _Keeper:
             start_new_session=True,  # an interrupt goes to its group, and SIGTERM to ours
             env=environment,
             cwd=settings().project,
+            umask=modes.users_umask(),
         )
         self.proxy.connect()
         self._write_state(phase="starting", incarnation=self.state.incarnation + 1, kernel_pid=self.kernel.pid)
@@ -149,7 +151,7 @@ class _Keeper:
         exit_code = self._end_kernel() if self.kernel else None
         self.proxy.close()
         remove_spec(self.kept)
-        shutil.rmtree(self.sockets, ignore_errors=True)  # the workspace, and with it our own note of it, may be gone
+        remove_temporary(self.sockets)  # the workspace, and with it our own note of it, may be gone
         self.kept.close_sockets()
         # The file first: should the owner's record be out of reach, whoever looks next reads the reason there.
         self._write_state(phase="ended", why=why, exit_code=exit_code, kernel_pid=0)

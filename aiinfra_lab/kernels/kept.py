@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import secrets
-import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,16 +12,16 @@ from typing import IO, Any, Literal
 
 import msgspec
 
-from .. import files
+from .. import files, modes
 from ..config import settings
 from ..errors import Conflict, Unavailable
+from ..leftovers import make_temporary, remove_temporary
 from ..uris import Uri
 
 # Sockets by their "port": Jupyter names an ipc socket `IP-PORT`. Clients' `control` is the keeper's proxy, see control.
 CHANNELS = {"shell_port": 1, "iopub_port": 2, "stdin_port": 3, "hb_port": 4, "control_port": 5}
 KERNELS_OWN_CONTROL = 6
 _OWN = "kernel-own.json"
-_SOCKETS = "aiinfra-"
 # A unix socket's path may have 107 bytes; ours continue the root by `/aiinfra-xxxxxxxx/xxxxxxxx/k-6`.
 _LONGEST_ROOT = 75
 
@@ -99,7 +98,7 @@ class KeptKernel:
     def write_state(self, state: KernelState) -> None:
         """Replace the keeper's state, for this user only; nothing when the folder is gone with its workspace."""
         if self.folder.is_dir():  # writing would make it again where somebody has cleared it away
-            files.write_json(self.folder / "state.json", msgspec.to_builtins(state), mode=files.OWNER_ONLY)
+            files.write_json(self.folder / "state.json", msgspec.to_builtins(state), mode=modes.OWNER_ONLY)
 
     def connection_info(self) -> dict[str, Any]:
         """The connection information for clients, as Jupyter has it. Unavailable while there is none."""
@@ -117,9 +116,8 @@ class KeptKernel:
         """
         self.close_sockets()  # a keeper that was killed left its own behind
         root = Path(tempfile.gettempdir())
-        # mkdtemp makes it for its owner only, wherever it is.
         within = root if len(str(root)) <= _LONGEST_ROOT else Path("/tmp")  # noqa: S108
-        sockets = Path(tempfile.mkdtemp(prefix=_SOCKETS, dir=within))
+        sockets = make_temporary(within)
         info = {
             "transport": "ipc",
             "ip": str(sockets / "k"),
@@ -128,9 +126,9 @@ class KeptKernel:
             "signature_scheme": "hmac-sha256",
         }
         try:
-            files.write_json(self.connection, info, mode=files.OWNER_ONLY)
+            files.write_json(self.connection, info, mode=modes.OWNER_ONLY)
         except BaseException:  # only by that file are they found again
-            sockets.rmdir()
+            remove_temporary(sockets)
             raise
         return sockets
 
@@ -138,7 +136,7 @@ class KeptKernel:
         """The connection file that the kernel itself reads: the clients', but with its own control socket."""
         path = self.folder / _OWN  # written again for every kernel: it deletes its file when it ends
         content = {**self.connection_info(), "control_port": KERNELS_OWN_CONTROL}
-        files.write_json(path, content, mode=files.OWNER_ONLY)
+        files.write_json(path, content, mode=modes.OWNER_ONLY)
         return path
 
     def close_sockets(self) -> None:
@@ -146,7 +144,6 @@ class KeptKernel:
         with contextlib.suppress(Unavailable, KeyError, ValueError, TypeError):
             sockets = Path(self.connection_info()["ip"]).parent
             # What the file names is deleted whole: of any other file, such as one with an address, that is not ours.
-            if sockets.name.startswith(_SOCKETS):
-                shutil.rmtree(sockets, ignore_errors=True)
+            remove_temporary(sockets)
         for path in (self.connection, self.folder / _OWN):
             path.unlink(missing_ok=True)

@@ -124,7 +124,7 @@ def start(
     restore: put back the newest sound copy of a damaged store. One is made at the first change of a day: what was done
         since is lost, and `lab check` names the files that no record names then
     """
-    if from_:
+    if from_ is not None:
         examples.check(from_)
     if (folder := Path(folder)) == Path():
         if (found := _existing()) is not None:

@@ -94,7 +94,7 @@ def _workspace(where: Settings) -> HealthFinding:
         fix = "make it yours, or name another folder in the variable AIINFRA_WORKSPACE"
         return HealthFinding("bad", "workspace", f"{where.workspace} may not be written", fix)
     if where.home.stat().st_mode & 0o077:
-        fix = f"`chmod 700 {shlex.quote(str(where.home))}`, unless they are to read it"
+        fix = f"`chmod -R go= {shlex.quote(str(where.home))}`, unless they are to read it"
         return HealthFinding("off", "workspace", f"others may open {where.home}", fix)
     return HealthFinding("ok", "workspace", str(where.workspace))
 

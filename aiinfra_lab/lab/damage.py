@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Literal
 from .. import audit, files, nouns
 from ..errors import Conflict, Damaged, LabError, NotFound
 from ..jobs import HomeRecord, JobRecord, restored
+from ..leftovers import temporary
 from ..store import Body, Event, EventIndex, Key, Store, open_store
 from ..store.sqlite import SqliteStore, copies, is_older, is_sound, offer, restore, signature
 
@@ -127,8 +127,8 @@ def _condition_of(copy: Path, _: tuple[int, ...]) -> Condition:
     if not is_older(copy):
         return _condition_closed(SqliteStore(copy, read_only=True))
     # Brought up to the newer schema elsewhere: a copy stays what it is.
-    with tempfile.TemporaryDirectory() as folder, files.lab_errors(Path(folder)):
-        return _condition_closed(SqliteStore(Path(shutil.copyfile(copy, Path(folder, "store.sqlite")))))
+    with temporary() as folder, files.lab_errors(folder):
+        return _condition_closed(SqliteStore(Path(shutil.copyfile(copy, folder / "store.sqlite"))))
 
 
 def _condition_closed(store: SqliteStore) -> Condition:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ..config import Settings
 from ..errors import NotFound
+from ..leftovers import temporary
+from ..modes import owner_only
 from ..train.mlflow import client
 from ..uris import Uri
 from .base import Entry
@@ -33,9 +34,9 @@ class Registry:
             run = mlflow.get_run(entry.tracked_as)
             # With the run's artifacts: MLflow's own page then shows the model where it shows the run.
             target = f"models/{Uri.parse(entry.uri).label}"
-            with tempfile.TemporaryDirectory() as folder:
-                _write(entry.folder, Path(folder) / "model")
-                mlflow.log_artifacts(entry.tracked_as, str(Path(folder) / "model"), target)
+            with temporary() as folder, owner_only():
+                _write(entry.folder, folder / "model")
+                mlflow.log_artifacts(entry.tracked_as, str(folder / "model"), target)
             made = mlflow.create_model_version(
                 name,
                 f"{run.info.artifact_uri}/{target}",

@@ -147,7 +147,7 @@ def cells(notebook: Path) -> list[dict[str, Any]]:
     """The code cells of a notebook file."""
     try:
         found = json.loads(notebook.read_text("utf-8"))["cells"]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise NotFound(f"there is no notebook {notebook}", "correct `notebook = …` in the recipe") from None
     except (json.JSONDecodeError, KeyError, UnicodeDecodeError) as problem:
         raise Failed(
@@ -193,12 +193,28 @@ def _step(path: Path, name: str, table: Any) -> RecipeStep:
         raise UsageProblem(f"{where} names no notebook", 'add notebook = "NAME.ipynb"')
     return RecipeStep(
         name=name,
-        notebook=(path.parent.parent / "notebooks" / table["notebook"]).resolve(),
+        notebook=_notebook(where, path.parent.parent, table["notebook"]),
         parameters=_table(where, table.get("parameters", {}), "parameters"),
         inputs=_texts(where, table.get("in", {}), "in"),
         outputs=_texts(where, table.get("out", {}), "out"),
         after=_list(where, table.get("after", [])),
     )
+
+
+def _notebook(where: str, project: Path, text: str) -> Path:
+    """The file of a notebook, links followed; UsageProblem for what lies outside of the project, or can be no file."""
+    fix = 'write notebook = "NAME.ipynb", of a file in the project\'s folder `notebooks`'
+    try:
+        found = (project / "notebooks" / text).resolve()
+        is_folder = found.is_dir()
+    except (OSError, ValueError, RuntimeError) as problem:  # too long, or with what no path may hold
+        raise UsageProblem(f"{where}: notebook = {text[:80]!r} can be no file: {problem}", fix) from None
+    # The folder itself may be a link to where a team keeps its notebooks.
+    if not any(found.is_relative_to(place.resolve()) for place in (project, project / "notebooks")):
+        raise UsageProblem(f"{where}: notebook = {text!r} lies outside of the project", fix)
+    if is_folder:
+        raise UsageProblem(f"{where}: notebook = {text!r} is a folder", fix)
+    return found
 
 
 def _texts(where: str, value: Any, key: str) -> dict[str, str]:

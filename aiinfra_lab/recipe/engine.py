@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -30,6 +29,8 @@ from traitlets.config import Config
 from ..errors import LabError
 from ..files import writing
 from ..jobs.process import signal_group
+from ..leftovers import temporary
+from ..modes import opener, users_umask
 from .base import Outcome, OutcomeState, Value
 
 # How long a cell may take to heed the interrupt before its kernel is killed: enough to leave a `with` or a commit.
@@ -97,7 +98,7 @@ class StoppableEngine(NBClientEngine):  # type: ignore[misc]
         manager.notebook_start()
         try:
             # Sockets in a folder of our own: no port can clash with another run's, and nobody else can connect.
-            with tempfile.TemporaryDirectory(prefix="aiinfra-") as sockets:
+            with temporary() as sockets:
                 own = {"transport": "ipc", "connection_file": f"{sockets}/kernel.json"}
                 client = PapermillNotebookClient(
                     manager,
@@ -105,8 +106,8 @@ class StoppableEngine(NBClientEngine):  # type: ignore[misc]
                     startup_timeout=start_timeout,
                     config=Config(AsyncKernelManager=own),
                 )
-                with _process_output(Path(sockets, "output"), manager) as output, _interrupting(client, manager):
-                    client.execute(env=kwargs["kernel_env"], stdout=output, stderr=output)
+                with _process_output(sockets / "output", manager) as output, _interrupting(client, manager):
+                    client.execute(env=kwargs["kernel_env"], stdout=output, stderr=output, umask=users_umask())
         finally:
             manager.notebook_complete()
         return manager.nb
@@ -161,7 +162,7 @@ def _error_output(problem: BaseException) -> dict[str, Any]:
 @contextmanager
 def _process_output(path: Path, manager: AtomicNotebookManager) -> Iterator[IO[bytes]]:
     """A file for what the kernel's process writes past the notebook; shown when it died unasked."""
-    with path.open("wb") as output:
+    with open(path, "wb", opener=opener) as output:
         try:
             yield output
         except RuntimeError:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ..config import Settings
+from ..files import make_folder
 from .base import Outcome, Value
 
 
@@ -25,5 +26,5 @@ class LocalExecutor:
     ) -> Outcome:
         from .engine import execute  # papermill takes 2 s to import
 
-        archive.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(archive.parent)
         return execute(notebook, parameters, archive, env, stop_requested)

@@ -12,7 +12,7 @@ import platform
 from pathlib import Path
 from typing import NamedTuple
 
-from .. import files
+from .. import files, modes
 from ..config import Settings
 from ..errors import LabError
 from .base import GENESIS
@@ -67,7 +67,7 @@ def write(path: Path, head: Head) -> None:
     # Not flushed: what a power cut leaves of it proves less, never more.
     with contextlib.suppress(OSError, LabError):
         try:
-            files.overwrite(path, line(head), mode=files.OWNER_ONLY)
+            files.overwrite(path, line(head), mode=modes.OWNER_ONLY)
         except FileNotFoundError:
-            files.make_folder(path.parent)
-            files.overwrite(path, line(head), mode=files.OWNER_ONLY)
+            path.parent.mkdir(mode=modes.OWNERS_FOLDER, parents=True, exist_ok=True)
+            files.overwrite(path, line(head), mode=modes.OWNER_ONLY)

@@ -87,6 +87,7 @@ class SqlStore(ABC):
     def __init__(self, copied_in: Path | None = None) -> None:
         """copied_in: the file for a copy of what the store holds, so that who rewrites the store is found."""
         self.copied_in = copied_in
+        self.is_copy_of_this = True
         self._reported: set[str] = set()
 
     def get(self, kind: type[B], name: str) -> Record[B] | None:
@@ -177,7 +178,7 @@ class SqlStore(ABC):
 
     def head_copy(self) -> HeadCopy:
         noted = heads.read(self.copied_in)
-        return HeadCopy(noted.seq, noted.hash, str(self.copied_in))
+        return HeadCopy(noted.seq, noted.hash, str(self.copied_in or ""))
 
     def indexed(self, after: int, until: int | None) -> dict[int, set[str]]:
         where = _Where("seq > ?", after)
@@ -207,11 +208,18 @@ class SqlStore(ABC):
     def _committed(self, head: Head) -> None:
         """Called when a commit is on disk, with what the store then holds."""
         for path in self._noted_in():
-            heads.write(path, head)
+            if path != self.copied_in or self.is_copy_of_this:
+                heads.write(path, head)
 
     def _noted_in(self) -> Sequence[Path]:
         """The files, outside of the database, in which that is noted."""
         return [self.copied_in] if self.copied_in else []
+
+    def _compare(self, db: Any, copied: HeadCopy) -> None:
+        """See whether the copy of the head is of this store as it has gone on. If not, an older store was put back, and
+        what is written over the copy would be all that tells of it."""
+        found = self.run(db, "SELECT hash FROM events WHERE seq = ?", copied.seq).fetchone()
+        self.is_copy_of_this = copied.seq == 0 or (found is not None and found[0] == copied.hash)
 
     def run(self, db: Any, statement: str, *values: Any) -> Any:
         """Execute a statement whose values are marked by `?`."""

@@ -19,9 +19,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from .. import files
+from .. import files, modes
 from ..config import Settings
-from ..errors import Damaged, Denied, LabError, NotFound, StoreUnavailable, Unavailable
+from ..errors import Damaged, Denied, Failed, LabError, NotFound, StoreUnavailable, Unavailable
 from ..units import show_duration
 from . import heads
 from .first_schema import fill_index
@@ -67,10 +67,14 @@ AFTERWARDS: dict[int, Callable[[SqlStore, sqlite3.Connection], None]] = {2: fill
 # File systems on which SQLite's locks cannot be trusted across machines (sqlite.org/wal.html: WAL needs one host).
 NETWORK_FILE_SYSTEMS = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "9p", "afs", "ceph", "glusterfs"}
 MOUNTS = Path("/proc/mounts")
-# Primary result codes (sqlite.org/rescode.html). Our statements are right: whatever is not listed is damage.
-_NOT_NOW = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
-_NO_ROOM = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_NOMEM}
-_NOT_ALLOWED = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH}
+# Result codes (sqlite.org/rescode.html): extended ones where they mean something else than their primary one, which is
+# their low byte. Our statements are right: whatever is not listed is damage.
+_TORN = {sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS, sqlite3.SQLITE_IOERR_DATA}
+_MOVED = {sqlite3.SQLITE_READONLY_DBMOVED, sqlite3.SQLITE_IOERR_VNODE}
+_NO_ROOM = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE}
+_NO_MEMORY = {sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_IOERR_NOMEM}
+_NOT_NOW = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_SCHEMA}
+_NOT_ALLOWED = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH}
 WAIT_S = 30.0  # for another process, as the contract says
 _COPIES_KEPT = 7
 
@@ -100,7 +104,7 @@ class SqliteStore(SqlStore):
     def copy(self, reason: str) -> Path:
         """Copy the whole store by SQLite's backup API into `backups/`, checked before it gets its name."""
         target = self.path.parent / "backups" / f"{self.path.stem}-{time.strftime('%Y%m%d')}-{reason}.sqlite"
-        with self._session() as db, files.writing(target, mode=files.OWNER_ONLY) as aside:
+        with self._session() as db, files.writing(target, mode=modes.OWNER_ONLY) as aside:
             _copy(db, aside)
         for old in copies(self.path)[_COPIES_KEPT:]:
             old.unlink(missing_ok=True)
@@ -155,10 +159,7 @@ class SqliteStore(SqlStore):
             there = _file(self.path)
             if self._connection is not None and self._pid == os.getpid() and there is None:
                 # Not made anew: what is written now would be lost to whoever moved the other.
-                raise StoreUnavailable(
-                    f"the store {self.path} was moved or deleted while it was open",
-                    "put it back, or restart this process where the workspace is now",
-                )
+                raise _moved(self.path)
             if self._connection is None or self._pid != os.getpid() or self._file != there:
                 # A forked child must not use its parent's connection, and nobody one to a file that was replaced.
                 self.close()
@@ -194,7 +195,7 @@ class SqliteStore(SqlStore):
             return _read_only_connection(self.path)
         if not self.path.exists():
             # SQLite's log, which holds the newest records, gets the modes that the file has when both are made.
-            self.path.touch(mode=files.OWNER_ONLY)
+            self.path.touch(mode=modes.OWNER_ONLY)
             if self.copied_in:  # of another store, which lay here before
                 self.copied_in.unlink(missing_ok=True)
         db = _connection(str(self.path))
@@ -203,19 +204,23 @@ class SqliteStore(SqlStore):
                 raise Unavailable(f"{self.path.parent} cannot hold a shared store", "use a folder on a local disk")
             # With NORMAL, which a build may have as its default, a power cut takes the newest commits.
             db.execute("PRAGMA synchronous=FULL")
+            copied = self.head_copy()  # first, as in `_verify_head`
             self._migrate(db)
             self._verify_head(db)
+            self._compare(db, copied)
         except BaseException:
             db.close()
             raise
-        self.path.chmod(0o600)
+        # Those of before were made with the modes of a umask.
+        for path in (self.path, self.head_path, self.path.with_name("backups")):
+            modes.tighten(path)
         return db
 
     def _migrate(self, db: sqlite3.Connection) -> None:
         version = _schema_of(db, self.path)
         if 0 < version < len(MIGRATIONS):
             name = f"{self.path.stem}-{time.strftime('%Y%m%d')}-schema{version}.sqlite"
-            with files.writing(self.path.parent / "backups" / name, mode=files.OWNER_ONLY) as aside:
+            with files.writing(self.path.parent / "backups" / name, mode=modes.OWNER_ONLY) as aside:
                 _copy(db, aside)
         while version < len(MIGRATIONS):
             db.execute("BEGIN IMMEDIATE")
@@ -271,13 +276,13 @@ def restore(path: Path, copy: Path | None = None) -> tuple[Path, Path]:
         raise NotFound(f"{path.parent} holds no sound copy of the store", offer(None))
     store = SqliteStore(path)
     # Whole before anything is moved: a full disk then changes nothing.
-    with _plainly(path), files.writing(path, mode=files.OWNER_ONLY) as new:
+    with _plainly(path), files.writing(path, mode=modes.OWNER_ONLY) as new:
         with contextlib.closing(_unchanging(copy)) as db:
             _copy(db, new)
             head = _newest_event(db)
         aside = _set_aside(store, head)
     # Last: until then the store is damaged, which another restore mends, and not one that lost nothing.
-    files.overwrite(store.head_path, heads.line(head))
+    files.overwrite(store.head_path, heads.line(head), mode=modes.OWNER_ONLY)
     store.write_head()
     return copy, aside
 
@@ -287,13 +292,14 @@ def _set_aside(store: SqliteStore, head: Head) -> Path:
     copy is in its place would make a new, empty one."""
     path = store.path
     if store.head()[0] == 0:
-        files.overwrite(store.head_path, heads.line(head))
+        files.overwrite(store.head_path, heads.line(head), mode=modes.OWNER_ONLY)
     aside = Path(tempfile.mkdtemp(prefix=f"{path.stem}-damaged-{time.strftime('%Y%m%d-%H%M%S')}-", dir=path.parent))
     shutil.copyfile(store.head_path, aside / store.head_path.name)
     # A log that stays would be read as the new file's own.
     for part in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
         if part.exists():
             files.publish(part, aside / part.name, flush=False)
+    modes.tighten(aside)
     return aside
 
 
@@ -418,16 +424,44 @@ def _plainly(path: Path) -> Iterator[None]:
 
 
 def _meaning(path: Path, problem: sqlite3.Error) -> LabError:
-    # The low byte is the primary code; an error of Python's own module has none.
-    code = getattr(problem, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
-    what = f"the store {path} cannot be used now: {problem}"
-    if code in _NOT_NOW:
-        return StoreUnavailable(what, "wait for the other process, then repeat")
-    if code in _NO_ROOM:
-        return StoreUnavailable(what, "free space on its disk, or see whether the disk works, then repeat")
-    if code in _NOT_ALLOWED:
+    # An error of Python's own module has no code.
+    code = getattr(problem, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
+    if code in _TORN:
+        return _damaged(path, "a part of the file is missing, or is not what was written")
+    if code in _MOVED:
+        return _moved(path)
+    if {code, code & 0xFF} & _NOT_ALLOWED:
         return Denied(f"the workspace {path.parent} may not be written", "check who owns it, or use another")
+    if code & 0xFF == sqlite3.SQLITE_CANTOPEN:
+        fix = "see whether it, and what is called like it with -wal and -shm, are files of yours; and `ulimit -n`"
+        return Denied(f"the store {path} cannot be opened: {problem}", fix)
+    if code & 0xFF == sqlite3.SQLITE_TOOBIG:
+        return Failed(
+            f"the store {path} takes no record this large", "keep what is large in a file, and record its path"
+        )
+    if fix := _when_to_repeat(code):
+        return StoreUnavailable(f"the store {path} cannot be used now: {problem}", fix)
     return _damaged(path, str(problem))
+
+
+def _when_to_repeat(code: int) -> str:
+    """What to do before the same is tried again; nothing where that does not help."""
+    if code in _NO_ROOM:
+        return "free space on its disk, then repeat"
+    if code in _NO_MEMORY:
+        return "free memory, then repeat"
+    if code & 0xFF in _NOT_NOW:
+        return "wait for the other process, then repeat"
+    if code & 0xFF == sqlite3.SQLITE_IOERR:
+        return "see whether its disk works, as `dmesg` tells, and free space on it; then repeat"
+    return ""
+
+
+def _moved(path: Path) -> StoreUnavailable:
+    return StoreUnavailable(
+        f"the store {path} was moved or deleted while it was open",
+        "put it back, or restart this process where the workspace is now",
+    )
 
 
 def _damaged(path: Path, why: str) -> Damaged:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import Failed, UsageProblem
+from ..modes import opener
 
 FILE = "metrics.jsonl"
 Curve = list[tuple[float, float]]
@@ -31,7 +32,7 @@ class MetricLog:
     def __init__(self, path: Path, steps: Mapping[str, int] | None = None) -> None:
         self.points: list[Point] = []
         self.steps = dict(steps or {})
-        self._file = path.open("a", encoding="utf-8")
+        self._file = open(path, "a", encoding="utf-8", opener=opener)  # noqa: SIM115  # until the run ends
 
     def add(self, step: int | None, metrics: Mapping[str, Any]) -> list[Point]:
         """Write one point per metric; without a step, each metric counts its own.

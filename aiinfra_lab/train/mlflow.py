@@ -14,6 +14,7 @@ from typing import Any
 from ..config import Settings, opt_out, settings
 from ..errors import NotFound, Unavailable
 from ..files import make_folder
+from ..modes import OWNER_ONLY
 from ..uris import Uri
 from .base import Ending, Intent, Tracked
 from .history import Point
@@ -30,6 +31,8 @@ def tracking_uri() -> str:
     uri = settings().get("train.tracking_uri", "")
     if not uri:
         make_folder(home)
+        # SQLite gives what it makes beside it the same modes.
+        (home / "mlflow.db").touch(OWNER_ONLY)
     return uri or f"sqlite:///{home / 'mlflow.db'}"
 
 

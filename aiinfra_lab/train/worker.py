@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from .. import files, jobs
+from .. import files, jobs, modes
 from ..errors import Failed, LabError
 from ..resolve import resolve
 from ..show import LiveFrame, in_notebook
@@ -112,7 +112,7 @@ class _Execution:
         made = code.compiled(body.code, self._source)
         with (
             # By lines: whoever looks while it runs sees what was printed, and a kill loses none of it.
-            (self._folder / OUTPUT).open("a", buffering=1, encoding="utf-8") as file,
+            open(self._folder / OUTPUT, "a", buffering=1, encoding="utf-8", opener=modes.opener) as file,
             contextlib.redirect_stdout(_Tee(sys.stdout, file)),
         ):
             code.run(made, {"run": self._context})

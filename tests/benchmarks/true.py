@@ -1,6 +1,7 @@
-"""The rows of what holds: that nothing is altered without being found."""
+"""The rows of what holds: that nothing is altered without being found, and that doors are closed."""
 
 import contextlib
+import os
 import random
 import shutil
 import tempfile
@@ -16,6 +17,7 @@ from aiinfra_lab.store.sqlite import SqliteStore
 from aiinfra_lab.testing.store import Note
 from tests.fixtures import answers
 
+from . import _doors as doors
 from . import _policies as policies
 from . import _tampering as tampering
 from .rows import Figure, exactly, row
@@ -101,6 +103,34 @@ def promoted(full: bool) -> Iterator[Figure]:
     for what, wrong in (("promoted", tally.wrongly_promoted), ("refused right after a check", tally.wrongly_refused)):
         note = "; ".join([tried, *wrong])[:200]
         yield Figure(f"versions wrongly {what}", len(wrong), "versions", exactly(0), note=note)
+
+
+@row("true.6", "files of a workspace that others can read; names that try to leave their folder", "0 and 0")
+def closed(full: bool) -> Iterator[Figure]:
+    """A whole story told by commands with an open umask; then 200 names by every door that takes one."""
+    with tempfile.TemporaryDirectory() as folder, _workspace(Path(folder, "w"), Path(folder, "state")) as workspace:
+        doors.tell(workspace)
+        found = doors.open_to_others(workspace, Path(folder, "state"))
+        yield Figure("files that another user can read", len(found), "files", exactly(0), note="; ".join(found)[:200])
+        doors.prepare(workspace)
+        names = doors.names()
+        left = [what for door in doors.ENTRIES for name in names if (what := doors.left(workspace, door, name))]
+    note = f"{len(names)} names by {len(doors.ENTRIES)} doors; {'; '.join(left)[:200]}"
+    yield Figure("names that left their folder", len(left), "names", exactly(0), note=note)
+
+
+@contextlib.contextmanager
+def _workspace(home: Path, state: Path) -> Iterator[Path]:
+    """A new workspace, which is also the current folder and the one of the environment."""
+    home.mkdir()
+    before = {name: os.environ.get(name) for name in ("AIINFRA_WORKSPACE", "XDG_STATE_HOME")}
+    os.environ.update(AIINFRA_WORKSPACE=str(home), XDG_STATE_HOME=str(state))
+    try:
+        with contextlib.chdir(home):
+            yield home
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 def _answers(store: SqliteStore) -> dict[str, object]:

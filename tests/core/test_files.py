@@ -77,7 +77,7 @@ def test_a_file_is_written_with_its_folder_and_replaced(tmp_path, content):
 def test_the_mode_is_as_asked_for(tmp_path, flush):
     before = os.umask(0o022)
     files.write(tmp_path / "open", "", flush=flush)
-    files.write(tmp_path / "own", "", mode=files.OWNER_ONLY, flush=flush)
+    files.write(tmp_path / "own", "", mode=0o600, flush=flush)
     os.umask(before)
     assert [(tmp_path / name).stat().st_mode & 0o777 for name in ("open", "own")] == [0o644, 0o600]
 

@@ -112,6 +112,18 @@ LINES = [
     "lab rm",
     "lab ~sho",
     "lab log ~data:flihgts@1",
+    "lab start --from ~exmaple:flights",
+    "lab start --restore",
+    "deploy log d",
+    "deploy stop d",
+    "deploy promote d",
+    "deploy rollback d",
+    "deploy run d --rows data:flights@1",
+    "deploy start d ~--modle delay@1",
+    "gpu stop d",
+    "gpu start d ~--fro 2h",
+    "recipe run ~flihgt",
+    "recipe show d",
 ]
 
 

@@ -5,13 +5,14 @@ import random
 import resource
 import shutil
 import sqlite3
+from pathlib import Path
 
 import pytest
 
 from aiinfra_lab import audit, data, lab
 from aiinfra_lab.config import settings
 from aiinfra_lab.data.record import DataVersion
-from aiinfra_lab.errors import Conflict, Damaged, Denied, LabError, NotFound, Unavailable
+from aiinfra_lab.errors import Conflict, Damaged, Denied, Failed, LabError, NotFound, StoreUnavailable, Unavailable
 from aiinfra_lab.lab import damage
 from aiinfra_lab.store import Event, Record, heads, open_store, sql, sqlite
 from aiinfra_lab.store.sqlite import SqliteStore
@@ -324,3 +325,106 @@ def test_an_altered_event_leads_to_the_copy_too(store):
         assert (found.what, "`%lab start --restore`" in found.fix) == ("audit log", True)
     lab.start(restore=True)
     assert lab.check(audit=True).ok
+
+
+def test_a_head_that_is_gone_is_said_and_the_next_event_writes_it(store):
+    store.close()
+    store.head_path.unlink()
+    assert audit.prove(store).sound  # by its copy
+    (copied,) = heads.folder(settings()).iterdir()
+    copied.unlink()
+    found = {item.what: item for item in lab.check(audit=True, report=True).findings}["audit log"]
+    assert (found.state, "cannot be told" in found.detail, "`%lab log`" in found.fix) == ("bad", True, True)
+    assert lab.log().events
+    store.commit([], Event("data add", "data:a@99"))
+    assert lab.check(audit=True).ok
+
+
+def put_back_older(store: SqliteStore) -> None:
+    """Somebody's own backup, of before the last promote."""
+    store.close()
+    kept = shutil.copytree(store.path.parent, store.path.parent.parent / "backup")
+    store.commit([], Event("models promote", "models:a@2", outputs=("models:a@2",)))
+    store.close()
+    shutil.rmtree(store.path.parent)
+    kept.rename(store.path.parent)
+
+
+@pytest.mark.parametrize("events", [0, 1, 5])
+def test_a_store_of_before_the_last_promote_is_found_however_it_went_on_until_somebody_says_it_is_meant(store, events):
+    put_back_older(store)
+    for number in range(events):
+        store.commit([], Event("data add", f"data:b@{number}"))
+    found = {item.what: item for item in lab.check(audit=True, report=True).findings}["audit log"]
+    assert (found.state, "by the copy of the head" in found.detail) == ("bad", True)
+    Path(found.fix.rpartition(" ")[2]).unlink()  # "if an older one was put back on purpose, delete …"
+    assert lab.check(audit=True).ok
+    store.close()  # as the next process
+    store.commit([], Event("data add", "data:c@1"))
+    assert store.head_copy().seq == store.head()[0]
+
+
+CODES = [
+    ("CORRUPT", Damaged, "`%lab start --restore`"),
+    ("CORRUPT_VTAB", Damaged, "`%lab start --restore`"),
+    ("NOTADB", Damaged, "`%lab start --restore`"),
+    ("ERROR", Damaged, "`%lab start --restore`"),
+    ("IOERR_SHORT_READ", Damaged, "`%lab start --restore`"),
+    ("IOERR_CORRUPTFS", Damaged, "`%lab start --restore`"),
+    ("IOERR_DATA", Damaged, "`%lab start --restore`"),
+    ("IOERR_READ", StoreUnavailable, "disk works"),
+    ("IOERR_WRITE", StoreUnavailable, "free space"),
+    ("IOERR_FSYNC", StoreUnavailable, "disk works"),
+    ("IOERR_NOMEM", StoreUnavailable, "free memory"),
+    ("NOMEM", StoreUnavailable, "free memory"),
+    ("FULL", StoreUnavailable, "free space"),
+    ("IOERR_SHMSIZE", StoreUnavailable, "free space"),
+    ("BUSY", StoreUnavailable, "wait for the other process"),
+    ("BUSY_SNAPSHOT", StoreUnavailable, "wait for the other process"),
+    ("LOCKED", StoreUnavailable, "wait for the other process"),
+    ("PROTOCOL", StoreUnavailable, "wait for the other process"),
+    ("READONLY", Denied, "who owns it"),
+    ("READONLY_DIRECTORY", Denied, "who owns it"),
+    ("READONLY_DBMOVED", StoreUnavailable, "put it back"),
+    ("PERM", Denied, "who owns it"),
+    ("CANTOPEN", Denied, "-wal"),
+    ("CANTOPEN_ISDIR", Denied, "-wal"),
+    ("TOOBIG", Failed, "in a file"),
+]
+
+
+@pytest.mark.parametrize(("name", "kind", "fix"), CODES)
+def test_each_of_sqlites_errors_is_named_for_what_it_is(store, name, kind, fix):
+    problem = sqlite3.DatabaseError(name)
+    problem.sqlite_errorcode = getattr(sqlite3, f"SQLITE_{name}")
+    with pytest.raises(LabError) as meant, sqlite._plainly(store.path):
+        raise problem
+    assert (type(meant.value), fix in meant.value.fix) == (kind, True)
+
+
+def test_a_store_that_is_cut_while_it_is_open_is_damaged_and_restore_helps(store):
+    store.list(DataVersion)
+    with store.path.open("r+b") as file:
+        file.truncate(store.path.stat().st_size // 2 + 100)
+    with pytest.raises(Damaged) as problem:
+        list(store.events())
+    assert "`%lab start --restore`" in problem.value.fix
+    lab.start(restore=True)
+    assert (len(store.list(DataVersion)), lab.check(audit=True).ok) == (len(NAMES), True)
+
+
+def test_a_record_beyond_what_sqlite_takes_is_the_callers_error(store):
+    with store._session() as db:
+        db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 10_000)
+    with pytest.raises(Failed, match="no record this large"):
+        store.commit([Record.new("big", Note(text="x" * 20_000))])
+    store.close()
+
+
+def test_a_folder_in_the_place_of_the_log_is_named_and_what_the_fix_says_helps(store):
+    store.path.with_name("store.sqlite-wal").mkdir()
+    with pytest.raises(Denied) as problem:
+        store.list(DataVersion)
+    assert "-wal" in problem.value.fix
+    store.path.with_name("store.sqlite-wal").rmdir()
+    assert len(store.list(DataVersion)) == len(NAMES)

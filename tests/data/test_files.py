@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from aiinfra_lab.data import files
-from aiinfra_lab.errors import Conflict, Damaged, Failed, NotFound
+from aiinfra_lab.errors import Conflict, Damaged, Denied, Failed, NotFound
 from aiinfra_lab.testing.data import content_of, folder
 
 TREE = {"b.txt": "b", "a/z.txt": "z", "a.txt": "a", ".hidden": "h"}
@@ -76,7 +76,7 @@ def test_a_file_that_is_cut_off_or_gone_is_noticed_by_its_size(tmp_path):
 
 def test_protected_files_have_no_mode_that_writes(tmp_path):
     files.protect(folder(tmp_path / "x", TREE))
-    assert {path.stat().st_mode & 0o777 for path in files.walk(tmp_path / "x")} == {0o444}
+    assert {path.stat().st_mode & 0o777 for path in files.walk(tmp_path / "x")} == {0o400}
 
 
 def test_what_is_not_there_cannot_be_copied(tmp_path):
@@ -131,3 +131,19 @@ def test_one_takes_in_at_a_time_and_clears_what_a_killed_one_left(tmp_path):
 def test_moving_in_takes_the_place_of_what_a_crash_left(tmp_path: Path):
     files.move_in(folder(tmp_path / "new", {"a": "new"}), folder(tmp_path / "v" / "x@1", {"half": "h"}))
     assert content_of(tmp_path / "v" / "x@1") == {"a": "new"}
+
+
+def test_a_copy_out_takes_the_place_of_no_link(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "folder").symlink_to(tmp_path / "empty")
+    for name in ("link", "folder"):
+        with pytest.raises(Conflict):
+            files.copy_out(folder(tmp_path / "x", TREE), tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["a\0b", "x" * 256])
+def test_what_can_be_no_path_is_denied(tmp_path, name):
+    with pytest.raises(Denied) as problem:
+        files.copy_out(folder(tmp_path / "x", TREE), tmp_path / name)
+    assert problem.value.fix == "name another path"

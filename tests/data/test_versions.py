@@ -47,7 +47,7 @@ def test_stored_bytes_that_were_altered_are_never_handed_out(cats):
     (path / "cats.csv").unlink()
     stored.chmod(0o644)
     stored.write_text("name,age\nTom0,9\n")
-    stored.chmod(0o444)
+    stored.chmod(0o400)
     with pytest.raises(Damaged, match="other bytes"):
         data.get("cats@1")
 

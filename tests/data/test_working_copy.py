@@ -9,7 +9,7 @@ from aiinfra_lab.config import settings
 from aiinfra_lab.data import working_copy
 from aiinfra_lab.data.base import WorkingCopies
 from aiinfra_lab.data.record import DataVersion
-from aiinfra_lab.errors import Conflict
+from aiinfra_lab.errors import Conflict, UsageProblem
 from aiinfra_lab.resolve import resolve
 from aiinfra_lab.store import Record
 from aiinfra_lab.testing.data import content_of, folder
@@ -79,3 +79,25 @@ def test_the_change_of_one_name_does_not_stop_another(copy, tmp_path):
     (copy / "n").write_text("mine")
     assert data.add("y", folder(tmp_path / "y", {"n": "1"})).uri == "data:y@1"
     assert content_of(copy) == {"n": "mine"}
+
+
+def test_a_link_in_its_place_is_replaced_and_never_written_through(workspace, copy, tmp_path):
+    copy.rename(tmp_path / "elsewhere")
+    copy.symlink_to(tmp_path / "elsewhere")
+    data.add("x", folder(tmp_path / "x", {"n": "3"}))
+    assert (copy.is_symlink(), content_of(copy)) == (False, {"n": "3"})
+    assert content_of(tmp_path / "elsewhere") == {"n": "2"}
+
+
+def test_a_link_to_what_is_recorded_stays(workspace, copy, tmp_path):
+    copy.rename(tmp_path / "elsewhere")
+    copy.symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "n").write_text("4")
+    assert data.add("x").uri == "data:x@3"
+    assert copy.is_symlink()
+
+
+def test_no_data_is_called_like_the_pointer_of_other_data(copy, tmp_path):
+    with pytest.raises(UsageProblem) as problem:
+        data.add("x.dvc", tmp_path / "x")
+    assert problem.value.fix == "leave the ending away: x"

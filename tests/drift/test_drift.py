@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from aiinfra_lab import data, drift
-from aiinfra_lab.errors import Failed, NotFound, UsageProblem
+from aiinfra_lab.errors import Conflict, Failed, NotFound, UsageProblem
 from aiinfra_lab.store import open_store
 from tests.drift.conftest import frame
 
@@ -119,6 +119,8 @@ def test_the_verdict_as_json(endpoint, tmp_path):
     found = drift.get(endpoint.name, into=tmp_path / "v.json")
     assert f"written to {tmp_path / 'v.json'}" in found.card().text()
     assert json.loads((tmp_path / "v.json").read_text())["state"] == "no drift"
+    with pytest.raises(Conflict):
+        drift.get(endpoint.name, into=tmp_path / "v.json")
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from aiinfra_lab import features
-from aiinfra_lab.errors import Failed, LabError, NotFound, UsageProblem
+from aiinfra_lab.errors import Conflict, Failed, LabError, NotFound, UsageProblem
 from aiinfra_lab.features.record import JoinedRows
 from aiinfra_lab.store import open_store
 
@@ -127,6 +127,17 @@ def test_into_writes_them_to_disk(lateness, trips, workspace):
     assert pl.read_csv("out/rows.csv")["temp"].to_list() == TEMPS
     with pytest.raises(UsageProblem, match="neither"):
         features.get(found.uri, into="rows.xlsx")
+
+
+def test_into_overwrites_nothing_and_writes_through_no_link(lateness, trips, workspace):
+    found = features.get("lateness", rows=trips)
+    (workspace / "kept.csv").write_text("mine")
+    (workspace / "link.csv").symlink_to(workspace / "made.csv")
+    for name in ("kept.csv", "link.csv"):
+        with pytest.raises(Conflict) as problem:
+            features.get(found.uri, into=name)
+        assert problem.value.fix == "choose another --into"
+    assert ((workspace / "kept.csv").read_text(), (workspace / "made.csv").exists()) == ("mine", False)
 
 
 def test_removed_rows_are_gone_and_can_be_made_again(lateness, trips):

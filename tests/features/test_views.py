@@ -118,3 +118,12 @@ def test_an_error_of_ours_in_a_cell_stays_what_it_is():
     with pytest.raises(LabError) as problem:
         load("test", "from aiinfra_lab.errors import Denied\nraise Denied('no', 'ask')")
     assert (type(problem.value).__name__, problem.value.what) == ("Denied", "no")
+
+
+@pytest.mark.parametrize("name", ["../../x", "a/b", "", "x" * 101, "a\\0b"])
+def test_a_view_whose_name_is_no_file_name_is_refused(name):
+    renamed = (
+        f"{HEAD}def seen(table):\n    ...\nseen.__name__ = '{name}'\nmade = view(entity='k', timestamp='t')(seen)\n"
+    )
+    with pytest.raises(Failed, match="cannot be the name of a view"):
+        load("test", renamed)

@@ -10,6 +10,7 @@ import nbformat
 import pytest
 
 from aiinfra_lab import lab
+from tests.benchmarks._doors import open_to_others
 from tests.conftest import PATIENCE_S
 
 STEPS = ("07-drift", "02-data", "03-features", "04-train", "05-models", "06-deploy")
@@ -43,6 +44,7 @@ def test_a_step_passes_alone(example, name):
     done = pytest_of(example / "notebooks" / f"{name}.ipynb")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
     stop_endpoint()
+    assert open_to_others(example) == []
 
 
 def test_the_tour_runs_under_papermill_and_its_results_are_static(example, tmp_path):

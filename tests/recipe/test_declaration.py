@@ -116,3 +116,33 @@ def test_a_step_whose_name_is_no_file_name_is_refused(notebook, recipe, name):
     recipe("one", f'[steps."{name}"]\nnotebook = "a.ipynb"\n')
     with pytest.raises(UsageProblem, match="cannot be the name of a step"):
         declaration.read("one")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "../../x.ipynb",
+        "/etc/x.ipynb",
+        "out/x.ipynb",
+        "../notebooks/../../x.ipynb",
+        "a\\u0000b.ipynb",
+        "n" * 256 + ".ipynb",
+        ".",
+        "",
+    ],
+)
+def test_a_notebook_that_is_no_file_of_the_project_is_refused(workspace, recipe, path):
+    (workspace / "notebooks").mkdir()
+    (workspace / "notebooks" / "out").symlink_to(workspace.parent)
+    recipe("one", f'[steps.a]\nnotebook = "{path}"\n')
+    with pytest.raises(UsageProblem) as problem:
+        declaration.read("one")
+    assert problem.value.fix == 'write notebook = "NAME.ipynb", of a file in the project\'s folder `notebooks`'
+
+
+def test_the_folder_of_notebooks_may_be_a_link(workspace, notebook, recipe, tmp_path):
+    notebook("a", "n: int = 1")
+    (workspace / "notebooks").rename(tmp_path / "shared")
+    (workspace / "notebooks").symlink_to(tmp_path / "shared")
+    recipe("one", '[steps.a]\nnotebook = "a.ipynb"\n')
+    assert declaration.read("one").steps[0].notebook == tmp_path / "shared" / "a.ipynb"

@@ -8,7 +8,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from aiinfra_lab import jobs, nouns, recipe
+from aiinfra_lab import jobs, modes, nouns, recipe
 from aiinfra_lab.data.record import DataVersion
 from aiinfra_lab.errors import Conflict, Failed, NotFound, UsageProblem
 from aiinfra_lab.recipe.local import LocalExecutor
@@ -340,3 +340,17 @@ def test_a_run_whose_process_vanished_is_lost(two, notebook):
     going.wait()
     lost = recipe.show("two@1")
     assert (lost.state, states(lost)) == ("lost", {"make": "lost", "use": "not run"})
+
+
+def test_the_archive_is_its_owners_and_what_a_notebook_makes_is_the_users(workspace, notebook, request):
+    notebook("make", "n: int = 1", "import pathlib\npathlib.Path('made').touch()")
+    request.getfixturevalue("recipe")("one", '[steps.make]\nnotebook = "make.ipynb"\n')
+    before = os.umask(0o022)
+    try:
+        with modes.owner_only():  # as the command does
+            done = recipe.run("one")
+    finally:
+        os.umask(before)
+    assert (workspace / "notebooks" / "made").stat().st_mode & 0o777 == 0o644
+    archive = Path(done.steps["make"]["archive"])
+    assert [path.stat().st_mode & 0o077 for path in (archive, archive.parent)] == [0, 0]

@@ -103,3 +103,15 @@ def test_a_session_that_ends_in_the_middle_leaves_a_killed_run_that_is_resumed_h
     kept = train.show("delay").checkpoint
     resumed = train.run("delay", rows=rows, code=LOOP.format(then=""), params={"epochs": kept + 3}, resume=True)
     assert (resumed.state, resumed.checkpoint) == ("done", kept + 2)
+
+
+def test_what_the_users_code_makes_there_has_the_users_umask(rows):
+    before = os.umask(0o027)
+    try:
+        on = gpu.start("opener").uri
+    finally:
+        os.umask(before)
+    train.run("delay", rows=rows, code="import pathlib\npathlib.Path('made').touch()\nrun.log(loss=1)", on=on)
+    gpu.stop("opener")
+    assert Path("made").stat().st_mode & 0o777 == 0o640
+    assert [path.name for path in record.folder("delay@1").iterdir() if path.stat().st_mode & 0o077] == []

@@ -20,7 +20,7 @@ from pathlib import Path
 import uvloop
 from msgspec.structs import replace
 
-from ... import logs
+from ... import logs, modes
 from ...config import settings
 from ...errors import Denied, LabError, StoreUnavailable
 from ...store import Record, Store, open_store, update
@@ -133,4 +133,5 @@ def _write_problem(store: Store, record: Record[EndpointRecord], problem: str) -
 
 
 if __name__ == "__main__":
+    modes.keep_to_owner()
     sys.exit(main(sys.argv[1]))

@@ -18,6 +18,8 @@ from typing import Any
 
 import msgspec
 
+from ...files import make_folder
+from ...modes import OWNERS_FOLDER
 from ..base import PredictedRow
 
 FLUSH_S = 0.2
@@ -59,7 +61,8 @@ class PredictionsLog:
         self._flushed: deque[Callable[[], None]] = deque()
         self._wake = threading.Event()
         self._done = False
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(folder.parent)
+        folder.mkdir(mode=OWNERS_FOLDER, exist_ok=True)
         self._thread = threading.Thread(target=self._write_on, name="predictions-log", daemon=True)
         self._thread.start()
 
