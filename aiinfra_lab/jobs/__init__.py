@@ -26,7 +26,7 @@ from ..nouns import KeptFile
 from ..store import Event, Record, Store, open_store, patiently
 from ..units import show_duration
 from ..uris import Uri
-from . import process, remote
+from . import heartbeat, process, remote
 from .home import make_home_id
 from .record import (
     LIVE,
@@ -45,9 +45,9 @@ from .record import (
 
 __all__ = [
     "LIVE", "LOCK", "Here", "HomeRecord", "Job", "JobRecord",
-    "beat", "cancel", "child_environment", "close_unseen", "ended_state", "exit_code", "find", "fix_of", "given_up",
-    "here", "is_watched", "kept_files", "launch", "launch_or_withdraw", "log", "log_bytes", "ls", "needs_supervisor",
-    "observe", "poll", "prepare", "start", "wait", "withdraw",
+    "beat", "cancel", "child_environment", "close_silent", "close_unseen", "ended_state", "exit_code", "find", "fix_of",
+    "given_up", "here", "is_watched", "kept_files", "launch", "launch_or_withdraw", "log", "log_bytes", "ls",
+    "needs_supervisor", "observe", "poll", "prepare", "start", "wait", "withdraw",
 ]  # fmt: skip
 
 # A child with these would be taken for a part of that job by `process.tree`, and be killed when the job ends.
@@ -179,6 +179,11 @@ def close_unseen(job: Job) -> Job:
     with contextlib.suppress(LabError):
         open_store().commit(given_up(job.id))
     return poll(job.id)
+
+
+def close_silent(subject: str) -> None:
+    """Write the ends of the thing's jobs of other folders that are taken for gone; see `remote.close_silent`."""
+    remote.close_silent(open_store(), subject)
 
 
 def launch_or_withdraw(job_id: str) -> None:
@@ -331,12 +336,13 @@ class Here:
         self._asked = False
 
     def stop_requested(self) -> bool:
-        """Whether somebody asked for the end; cheap: it looks at most five times a second."""
+        """Whether somebody asked for the end, or wrote it; cheap: it looks at most five times a second."""
         if not self._asked and time.monotonic() - self._looked >= 0.2:
             self._looked = time.monotonic()
             with contextlib.suppress(Unavailable):  # a database that restarts ends no work
                 record = self._store.get(JobRecord, self.id)
-                self._asked = record is not None and stop_requested(record)
+                # One that another folder took for gone has lost its claim to that one's next.
+                self._asked = record is not None and (stop_requested(record) or not record.body.is_open)
         return self._asked
 
 
@@ -351,7 +357,9 @@ def here(subject: str, *also: Record[Any], event: Event | None = None) -> Iterat
     store = open_store()
     record = prepare(subject, [])
     pid = os.getpid()
-    running = record.with_(state="running", supervised=False, pid=pid, born=process.birth(pid))
+    running = record.with_(
+        state="running", supervised=False, pid=pid, born=process.birth(pid), seen_at=record.body.started_at
+    )
     try:
         patiently(lambda: _commit_once(store, running, also, event))
     except LabError:
@@ -359,7 +367,8 @@ def here(subject: str, *also: Record[Any], event: Event | None = None) -> Iterat
         raise
     this = Here(record.name, store)
     try:
-        yield this
+        with heartbeat.signs_of_life(store, this.id):
+            yield this
     except BaseException as problem:
         stopped = this.stop_requested() or isinstance(problem, KeyboardInterrupt)
         _end_here(store, this.id, "stopped" if stopped else "failed")

@@ -51,7 +51,7 @@ class RecipeRunner:
         self._force = force
         self._store = open_store()
         self._steps = {step.name: step for step in recipe.steps}
-        self._earlier = runs(recipe.name)  # read once: no other run of this recipe ends while this one goes on
+        self._earlier: Sequence[Run] = ()
         self._outputs: dict[str, str] = {}
         self._keys: dict[str, str] = {}
         self._run: Run
@@ -66,6 +66,8 @@ class RecipeRunner:
         self._show = show
         self._end_leftovers()
         with self._job() as job, stop_requests(job) as stop:
+            # Not before the claim: another run may have ended until then, and none does while this one goes on.
+            self._earlier = runs(self._recipe.name)
             show(self._run)
             job.ended = self._go(stop)
         show(self._run)
@@ -74,7 +76,8 @@ class RecipeRunner:
     def _end_leftovers(self) -> None:
         """End what earlier runs were to end before they vanished: this one may start the same by the same name."""
         observe(self._store.list(RunRecord, is_open=True, skip_unreadable=True))  # those of other recipes are asked
-        if left := [run.record.uri for run in observe(self._earlier) if run.record.body.may_leave_things]:
+        found = observe(runs(self._recipe.name))
+        if left := [run.record.uri for run in found if run.record.body.may_leave_things]:
             _warn_of(started.end(*left))
 
     def _go(self, stop: Stop) -> EndState:
@@ -111,8 +114,12 @@ class RecipeRunner:
             yield job
 
     def _refuse_second(self) -> None:
-        if going := jobs.ls(str(Uri(KIND, self._recipe.name)), live=True):
-            raise Conflict(f"{going[0].subject} is running", f"wait for it, or `%recipe stop {self._recipe.name}`")
+        mine = str(Uri(KIND, self._recipe.name))
+        jobs.close_silent(mine)
+        if going := jobs.ls(mine, live=True):
+            run = Uri.parse(going[0].subject)
+            fix = f"look at it with `%recipe show {run.label}`, or end it with `%recipe stop {run.label}`"
+            raise Conflict(f"{run} is running", fix)
 
     def _body(self) -> RunRecord:
         steps = tuple(StepRecord(name=step.name) for step in self._recipe.steps)
