@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .. import files, logs
+from .. import files, logs, signals
 from ..config import OPT_OUTS, settings
 from ..errors import Conflict, Damaged, Denied, Interrupted, LabError, NotFound, Unavailable, UsageProblem
 from ..nouns import KeptFile
@@ -350,7 +350,8 @@ class Here:
 def here(subject: str, *also: Record[Any], event: Event | None = None) -> Iterator[Here]:
     """Work in this very process as a job: listed while it lasts, and reached by Stop through `stop_requested`.
 
-    When the process dies in the middle the job is observed as lost. `also` and `event` are committed together with the
+    SIGTERM and SIGHUP interrupt it as Ctrl-C does, and then end the process; when that dies in the middle otherwise,
+    the job is observed as lost. `also` and `event` are committed together with the
     job's record, so that nobody sees what the job is for without the job. Conflict, and no job, when they cannot be. A
     store that is away is waited for, as in `patiently`.
     """
@@ -366,14 +367,18 @@ def here(subject: str, *also: Record[Any], event: Event | None = None) -> Iterat
         _discard(record.name)
         raise
     this = Here(record.name, store)
-    try:
-        with heartbeat.signs_of_life(store, this.id):
-            yield this
-    except BaseException as problem:
-        stopped = this.stop_requested() or isinstance(problem, KeyboardInterrupt)
-        _end_here(store, this.id, "stopped" if stopped else "failed")
-        raise
-    _end_here(store, this.id, this.ended or ("stopped" if this.stop_requested() else "done"))
+    # A kernel that is shut down, or a script that is ended, writes down its end first.
+    with signals.taken() as requests:
+        try:
+            with heartbeat.beating(store, this.id):
+                yield this
+        except BaseException as problem:
+            requests.is_quiet = True
+            stopped = this.stop_requested() or isinstance(problem, KeyboardInterrupt)
+            _end_here(store, this.id, "stopped" if stopped else "failed")
+            raise
+        requests.is_quiet = True
+        _end_here(store, this.id, this.ended or ("stopped" if this.stop_requested() else "done"))
 
 
 def child_environment(workspace: Path, project: Path) -> dict[str, str]:

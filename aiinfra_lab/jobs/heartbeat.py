@@ -87,7 +87,7 @@ class Heartbeat:
 
 
 @contextlib.contextmanager
-def signs_of_life(store: Store, job_id: str) -> Iterator[None]:
+def beating(store: Store, job_id: str) -> Iterator[None]:
     """Write that this process, whose job that is, still works at it: once a minute, as long as this lasts."""
     over = Event()
 
@@ -97,7 +97,7 @@ def signs_of_life(store: Store, job_id: str) -> Iterator[None]:
             with contextlib.suppress(LabError):
                 update(store, JobRecord, job_id, _seen)
 
-    thread = Thread(target=beat, name="signs-of-life", daemon=True)
+    thread = Thread(target=beat, name="heartbeat", daemon=True)
     thread.start()
     try:
         yield

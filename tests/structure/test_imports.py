@@ -12,7 +12,20 @@ from .source import HEAVY, PACKAGE, folder_of, foreign_imports, modules, modules
 
 CORE = (
     *("errors", "uris", "units", "verbs", "words", "completion", "providers", "show", "config", "scaling", "secrets"),
-    *("nouns", "setting_keys", "resolve", "rules", "files", "logs", "store", "jobs", "kernels", "stats", "alerts"),
+    *(
+        "nouns",
+        "setting_keys",
+        "resolve",
+        "rules",
+        "files",
+        "logs",
+        "store",
+        "jobs",
+        "kernels",
+        "stats",
+        "alerts",
+        "signals",
+    ),
 )
 ORDER = (
     CORE,
