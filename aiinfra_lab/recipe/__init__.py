@@ -18,7 +18,7 @@ from ..store import Record, open_store
 from ..units import show_duration
 from ..uris import Uri
 from ..verbs import Choices, Name, Params, verb
-from . import declaration, history, outputs, started
+from . import declaration, history, inputs, outputs, started
 from .base import Recipe, Value
 from .history import KIND, ObservedRun
 from .noun import NOUN
@@ -54,11 +54,13 @@ def show(name: RunName) -> RecipeInfo | RecipeRun:
 
 @verb("recipe")
 def check(name: RecipeName) -> RecipeInfo:
-    """Check a recipe without running it: its keys, steps, references, notebooks and their parameters.
+    """Check a recipe without running it: its keys, steps, references, files, notebooks and their parameters.
 
     name: the recipe
     """
-    return _info(Uri.parse(name, KIND).name)
+    info = _info(Uri.parse(name, KIND).name)
+    inputs.pinned(declaration.read(info.uri.partition(":")[2]))
+    return info
 
 
 @verb("recipe")

@@ -8,6 +8,7 @@ import math
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from ..config import settings
 from ..errors import Failed, LabError, NotFound, UsageProblem, did_you_mean
 from ..uris import Uri
 from .base import Recipe, RecipeStep, Value
+from .inputs import is_path
 
 _RECIPE_KEYS = ("title", "parameters", "small", "steps")
 FIRST = "`%lab start --from example:flights` writes one"
@@ -56,7 +58,8 @@ def read(name: str) -> Recipe:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
         raise UsageProblem(f"{path.name} is not valid TOML: {problem}", "correct that line") from None
     _known(path.name, table, _RECIPE_KEYS)
-    steps = {key: _step(path, key, value) for key, value in _table(path.name, table.get("steps"), "steps").items()}
+    tables = _table(path.name, table.get("steps"), "steps")
+    steps = {key: _sorted_inputs(_step(path, key, value), tables) for key, value in tables.items()}
     if not steps:
         raise UsageProblem(f"{path.name} has no steps", "add a [steps.NAME] with a notebook")
     parameters, small = (dict(_table(path.name, table.get(key, {}), key)) for key in ("parameters", "small"))
@@ -78,7 +81,7 @@ def mistakes(recipe: Recipe) -> Iterator[tuple[str, str]]:
 
 def _mistakes_in(step: RecipeStep, recipe: Recipe, steps: Mapping[str, RecipeStep]) -> Iterator[tuple[str, str]]:
     known = notebook_parameters(step.notebook)
-    for name in (*step.parameters, *step.inputs):
+    for name in (*step.parameters, *step.taken):
         if name not in known:
             yield f"{step.name}: {step.notebook.name} has no parameter {name!r}", did_you_mean(name, known)
     for name, source in step.inputs.items():
@@ -86,6 +89,7 @@ def _mistakes_in(step: RecipeStep, recipe: Recipe, steps: Mapping[str, RecipeSte
         if output not in steps[origin].outputs:
             hint = did_you_mean(output, steps[origin].outputs)
             yield f"{step.name}: {name} takes {source!r}, and {origin} has no such output", hint
+    yield from _mistakes_in_files(step, known)
     for name, value in step.parameters.items():
         wanted = reference(value)
         if wanted and wanted not in recipe.parameters:
@@ -97,16 +101,28 @@ def _mistakes_in(step: RecipeStep, recipe: Recipe, steps: Mapping[str, RecipeSte
         Uri.parse(uri)
 
 
+def _mistakes_in_files(step: RecipeStep, known: Mapping[str, tuple[str, Any]]) -> Iterator[tuple[str, str]]:
+    for name in step.files:
+        if name in known and known[name][0] in ("int", "float", "bool"):
+            what = f"{step.name}: {name} takes files, and {step.notebook.name} has it as {known[name][0]}"
+            yield what, f"write `{name}: str = …` for the path, or `{name}: list[str] = …` for the files"
+    for source in step.data.values():
+        Uri.parse(source, "data")
+
+
 def resolve(
     recipe: Recipe, step: RecipeStep, given: Mapping[str, Value], outputs: Mapping[str, str]
 ) -> dict[str, Value]:
-    """The values that a step's notebook is run with: the recipe's parameters and what earlier steps made."""
+    """The values that a step's notebook is run with but for files: the recipe's parameters and what the sources made.
+
+    outputs: `step.output` or `data:NAME` → the URI that it means in this run
+    """
     known = notebook_parameters(step.notebook)
     values: dict[str, Value] = {}
     for name, value in step.parameters.items():
         wanted = reference(value)
         values[name] = typed(name, known[name][0], {**recipe.parameters, **given}[wanted] if wanted else value)
-    return {**values, **{name: outputs[source] for name, source in step.inputs.items()}}
+    return {**values, **{name: outputs[source] for name, source in {**step.inputs, **step.data}.items()}}
 
 
 def reference(value: object) -> str | None:
@@ -201,6 +217,16 @@ def _step(path: Path, name: str, table: Any) -> RecipeStep:
     )
 
 
+def _sorted_inputs(step: RecipeStep, steps: Mapping[str, object]) -> RecipeStep:
+    """What stands in `in`, by what it means. A step's name wins over a file's; `./NAME` is always the file."""
+    made, files, data = dict[str, str](), dict[str, str](), dict[str, str]()
+    for name, source in step.inputs.items():
+        is_made = source.partition(".")[0] in steps and "/" not in source
+        where = data if Uri.is_one(source) else made if is_made or not is_path(source) else files
+        where[name] = source
+    return replace(step, inputs=made, files=files, data=data)
+
+
 def _texts(where: str, value: Any, key: str) -> dict[str, str]:
     table = _table(where, value, key)
     for name, text in table.items():
@@ -219,6 +245,10 @@ def _list(where: str, value: Any) -> tuple[str, ...]:
 
 def _ordered(where: str, steps: dict[str, RecipeStep]) -> tuple[RecipeStep, ...]:
     for step in steps.values():
+        for source in step.inputs.values():
+            if source.partition(".")[0] not in steps:
+                what = f"{where}: {step.name} takes {source!r}, and there is neither such a step nor such a file"
+                raise UsageProblem(what, did_you_mean(source.partition(".")[0], steps))
         for needed in step.depends_on:
             if needed not in steps:
                 raise UsageProblem(
