@@ -58,7 +58,7 @@ def read(name: str) -> Recipe:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
         raise UsageProblem(f"{path.name} is not valid TOML: {problem}", "correct that line") from None
     _known(path.name, table, _RECIPE_KEYS)
-    tables = _table(path.name, table.get("steps"), "steps")
+    tables = _table(path.name, table.get("steps", {}), "steps", "steps.NAME")
     steps = {key: _sorted_inputs(_step(path, key, value), tables) for key, value in tables.items()}
     if not steps:
         raise UsageProblem(f"{path.name} has no steps", "add a [steps.NAME] with a notebook")
@@ -96,7 +96,7 @@ def _mistakes_in(step: RecipeStep, recipe: Recipe, steps: Mapping[str, RecipeSte
             yield f"{step.name}: the recipe has no parameter ${wanted}", did_you_mean(wanted, recipe.parameters)
         elif name in known:
             # For its error alone, which would otherwise come when earlier steps have run.
-            typed(name, known[name][0], recipe.parameters[wanted] if wanted else value)
+            typed(name, known[name][0], recipe.parameters[wanted] if wanted else value, is_given=False)
     for uri in step.outputs.values():
         Uri.parse(uri)
 
@@ -131,8 +131,12 @@ def reference(value: object) -> str | None:
     return found[1] if found else None
 
 
-def typed(name: str, kind: str, value: Any) -> Value:
-    """A value as the notebook's annotation wants it. UsageProblem when it cannot be that."""
+def typed(name: str, kind: str, value: Any, *, is_given: bool = True) -> Value:
+    """A value as the notebook's annotation wants it. UsageProblem when it cannot be that.
+
+    is_given: with -p, by that name; otherwise it stands in the recipe
+    """
+    how = f"give -p {name}=" if is_given else "write in the recipe"
     try:
         if kind == "bool":
             return {"true": True, "false": False}[str(value).lower()]
@@ -144,10 +148,10 @@ def typed(name: str, kind: str, value: Any) -> Value:
     except (KeyError, ValueError, TypeError):
         raise UsageProblem(
             f"parameter {name} must be of type {kind}, and {value!r} was given",
-            f"give -p {name}= a value of type {kind}",
+            f"{how} a value of type {kind}",
         ) from None
     if kind == "float":
-        raise UsageProblem(f"parameter {name} = {value!r} is not finite", f"give -p {name}= a finite number")
+        raise UsageProblem(f"parameter {name} = {value!r} is not finite", f"{how} a finite number")
     return str(value) if kind == "str" else value
 
 
@@ -210,9 +214,9 @@ def _step(path: Path, name: str, table: Any) -> RecipeStep:
     return RecipeStep(
         name=name,
         notebook=(path.parent.parent / "notebooks" / table["notebook"]).resolve(),
-        parameters=_table(where, table.get("parameters", {}), "parameters"),
-        inputs=_texts(where, table.get("in", {}), "in"),
-        outputs=_texts(where, table.get("out", {}), "out"),
+        parameters=_table(where, table.get("parameters", {}), "parameters", f"steps.{name}.parameters"),
+        inputs=_texts(where, table.get("in", {}), "in", f"steps.{name}.in"),
+        outputs=_texts(where, table.get("out", {}), "out", f"steps.{name}.out"),
         after=_list(where, table.get("after", [])),
     )
 
@@ -227,8 +231,8 @@ def _sorted_inputs(step: RecipeStep, steps: Mapping[str, object]) -> RecipeStep:
     return replace(step, inputs=made, files=files, data=data)
 
 
-def _texts(where: str, value: Any, key: str) -> dict[str, str]:
-    table = _table(where, value, key)
+def _texts(where: str, value: Any, key: str, header: str) -> dict[str, str]:
+    table = _table(where, value, key, header)
     for name, text in table.items():
         if not isinstance(text, str):
             raise UsageProblem(
@@ -259,7 +263,9 @@ def _ordered(where: str, steps: dict[str, RecipeStep]) -> tuple[RecipeStep, ...]
         TopologicalSorter({name: step.depends_on for name, step in steps.items()}).prepare()
     except CycleError as problem:
         circle = " → ".join(problem.args[1])
-        raise UsageProblem(f"{where}: the steps wait for each other: {circle}", "take one of these `in` away") from None
+        raise UsageProblem(
+            f"{where}: the steps wait for each other: {circle}", "take one of these steps out of `in` or `after`"
+        ) from None
     order: list[RecipeStep] = []
     while len(order) < len(steps):
         # The first as written whose needs are met: what does not depend on each other keeps its order.
@@ -276,7 +282,8 @@ def _known(where: str, table: Mapping[str, Any], keys: tuple[str, ...]) -> None:
             raise UsageProblem(f"{where} has an unknown key {key!r}", did_you_mean(key, keys))
 
 
-def _table(where: str, value: Any, key: str) -> dict[str, Any]:
+def _table(where: str, value: Any, key: str, header: str = "") -> dict[str, Any]:
+    """header: of the table in the file, where that is not its key alone"""
     if not isinstance(value, dict):
-        raise UsageProblem(f"{where}: {key} must be a table", f"write [{key}]")
+        raise UsageProblem(f"{where}: {key} must be a table", f"write [{header or key}] and what belongs to it below")
     return value
