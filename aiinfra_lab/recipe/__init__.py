@@ -58,9 +58,9 @@ def check(name: RecipeName) -> RecipeInfo:
 
     name: the recipe
     """
-    info = _info(Uri.parse(name, KIND).name)
-    inputs.pinned(declaration.read(info.uri.partition(":")[2]))
-    return info
+    recipe = Uri.parse(name, KIND).name
+    inputs.pinned(declaration.read(recipe))
+    return _info(recipe)
 
 
 @verb("recipe")
