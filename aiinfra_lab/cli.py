@@ -1,6 +1,7 @@
 """`aiinfra NOUN VERB …`: the language in a shell, made of the verbs.
 
-Exit code 1: the user's error, 2: usage, 3: something is unavailable.
+Exit code 1: the user's error, 2: usage, 3: something is unavailable; 130, 143, 129: interrupted by Ctrl-C, SIGTERM or
+SIGHUP.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import re
 import sys
 from collections.abc import Sequence
 
+from . import signals
 from .errors import LabError, UsageProblem, did_you_mean
 from .modes import owner_only
 from .nouns import TABLE
@@ -22,8 +24,17 @@ _OWN_FLAGS = ("--json", "--debug")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    """Run one command; returns the exit code. SIGTERM and SIGHUP interrupt it as Ctrl-C does."""
+    with signals.taken(is_final=True) as requests:
+        code = _main(list(sys.argv[1:] if argv is None else argv))
+        requests.is_quiet = True
+    if requests.came:
+        _end_children()
+        return 128 + requests.came[0]
+    return code
+
+
+def _main(words: list[str]) -> int:
     asked = {name: value for word in words for name, _, value in [word.partition("=")] if name in _OWN_FLAGS}
     # Taken out wherever they stand: they are the command's own, and no verb has them as parameters.
     words = [word for word in words if word.partition("=")[0] not in _OWN_FLAGS]
@@ -42,6 +53,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()  # the reader has gone, e.g. `| head`
     return 0
+
+
+def _end_children() -> None:
+    """Ctrl-C reaches what a command started, since a terminal sends it to all of its foreground; these two do not."""
+    from .jobs import process
+
+    process.end_descendants()
 
 
 def _is_on(flag: str, value: str) -> bool:

@@ -19,14 +19,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .. import files, logs, modes
+from .. import files, logs, modes, signals
 from ..config import OPT_OUTS, settings
 from ..errors import Conflict, Damaged, Denied, Interrupted, LabError, NotFound, Unavailable, UsageProblem
 from ..nouns import KeptFile
 from ..store import Event, Record, Store, open_store, patiently
 from ..units import show_duration
 from ..uris import Uri
-from . import process, remote
+from . import heartbeat, process, remote
 from .home import make_home_id
 from .record import (
     LIVE,
@@ -45,9 +45,9 @@ from .record import (
 
 __all__ = [
     "LIVE", "LOCK", "Here", "HomeRecord", "Job", "JobRecord",
-    "beat", "cancel", "child_environment", "close_unseen", "ended_state", "exit_code", "find", "fix_of", "given_up",
-    "here", "is_watched", "kept_files", "launch", "launch_or_withdraw", "log", "log_bytes", "ls", "needs_supervisor",
-    "observe", "poll", "prepare", "start", "wait", "withdraw",
+    "beat", "cancel", "child_environment", "close_silent", "close_unseen", "ended_state", "exit_code", "find", "fix_of",
+    "given_up", "here", "is_watched", "kept_files", "launch", "launch_or_withdraw", "log", "log_bytes", "ls",
+    "needs_supervisor", "observe", "poll", "prepare", "start", "wait", "withdraw",
 ]  # fmt: skip
 
 # A child with these would be taken for a part of that job by `process.tree`, and be killed when the job ends.
@@ -181,6 +181,11 @@ def close_unseen(job: Job) -> Job:
     with contextlib.suppress(LabError):
         open_store().commit(given_up(job.id))
     return poll(job.id)
+
+
+def close_silent(subject: str) -> None:
+    """Write the ends of the thing's jobs of other folders that are taken for gone; see `remote.close_silent`."""
+    remote.close_silent(open_store(), subject)
 
 
 def launch_or_withdraw(job_id: str) -> None:
@@ -333,12 +338,13 @@ class Here:
         self._asked = False
 
     def stop_requested(self) -> bool:
-        """Whether somebody asked for the end; cheap: it looks at most five times a second."""
+        """Whether somebody asked for the end, or wrote it; cheap: it looks at most five times a second."""
         if not self._asked and time.monotonic() - self._looked >= 0.2:
             self._looked = time.monotonic()
             with contextlib.suppress(Unavailable):  # a database that restarts ends no work
                 record = self._store.get(JobRecord, self.id)
-                self._asked = record is not None and stop_requested(record)
+                # One that another folder took for gone has lost its claim to that one's next.
+                self._asked = record is not None and (stop_requested(record) or not record.body.is_open)
         return self._asked
 
 
@@ -346,27 +352,35 @@ class Here:
 def here(subject: str, *also: Record[Any], event: Event | None = None) -> Iterator[Here]:
     """Work in this very process as a job: listed while it lasts, and reached by Stop through `stop_requested`.
 
-    When the process dies in the middle the job is observed as lost. `also` and `event` are committed together with the
+    SIGTERM and SIGHUP interrupt it as Ctrl-C does, and then end the process; when that dies in the middle otherwise,
+    the job is observed as lost. `also` and `event` are committed together with the
     job's record, so that nobody sees what the job is for without the job. Conflict, and no job, when they cannot be. A
     store that is away is waited for, as in `patiently`.
     """
     store = open_store()
     record = prepare(subject, [])
     pid = os.getpid()
-    running = record.with_(state="running", supervised=False, pid=pid, born=process.birth(pid))
+    running = record.with_(
+        state="running", supervised=False, pid=pid, born=process.birth(pid), seen_at=record.body.started_at
+    )
     try:
         patiently(lambda: _commit_once(store, running, also, event))
     except LabError:
         _discard(record.name)
         raise
     this = Here(record.name, store)
-    try:
-        yield this
-    except BaseException as problem:
-        stopped = this.stop_requested() or isinstance(problem, KeyboardInterrupt)
-        _end_here(store, this.id, "stopped" if stopped else "failed")
-        raise
-    _end_here(store, this.id, this.ended or ("stopped" if this.stop_requested() else "done"))
+    # A kernel that is shut down, or a script that is ended, writes down its end first.
+    with signals.taken() as requests:
+        try:
+            with heartbeat.beating(store, this.id):
+                yield this
+        except BaseException as problem:
+            requests.is_quiet = True
+            stopped = this.stop_requested() or isinstance(problem, KeyboardInterrupt)
+            _end_here(store, this.id, "stopped" if stopped else "failed")
+            raise
+        requests.is_quiet = True
+        _end_here(store, this.id, this.ended or ("stopped" if this.stop_requested() else "done"))
 
 
 def child_environment(workspace: Path, project: Path) -> dict[str, str]:

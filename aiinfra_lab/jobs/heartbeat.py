@@ -1,4 +1,5 @@
-"""Signs of life of a folder's supervisor, written to the store for the other folders that share it.
+"""Signs of life of a folder's supervisor, and of a process that works without one, written to the store for the other
+folders that share it.
 
 One a minute while jobs live. They also show when two folders have the same id, such as two containers of one image: the
 supervisor that was first goes on, and the other one's folder needs an id of its own.
@@ -11,17 +12,19 @@ import functools
 import os
 import platform
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from threading import Event, Thread
 from typing import Literal
 
 from msgspec.structs import replace
 
 from ..config import settings
-from ..errors import Conflict, Denied, Unavailable
-from ..store import Record, Store
+from ..errors import Conflict, Denied, LabError, Unavailable
+from ..store import Record, Store, update
 from . import process
 from .home import fingerprint_of, make_home_id
-from .record import HomeRecord
+from .record import HomeRecord, JobRecord
 
 BEAT_S = 60.0
 # Two beats and some seconds: a store may be slow, and clocks differ.
@@ -81,6 +84,30 @@ class Heartbeat:
             self._looked = _NEVER  # another one writes at this moment
         except (Denied, Unavailable):
             pass
+
+
+@contextlib.contextmanager
+def beating(store: Store, job_id: str) -> Iterator[None]:
+    """Write that this process, whose job that is, still works at it: once a minute, as long as this lasts."""
+    over = Event()
+
+    def beat() -> None:
+        while not over.wait(BEAT_S):
+            # A store that takes nothing keeps nobody from working.
+            with contextlib.suppress(LabError):
+                update(store, JobRecord, job_id, _seen)
+
+    thread = Thread(target=beat, name="heartbeat", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def _seen(body: JobRecord) -> JobRecord | None:
+    return replace(body, seen_at=time.time()) if body.is_open else None
 
 
 def _sign_of(home: Path) -> HomeRecord:

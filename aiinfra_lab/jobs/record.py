@@ -18,6 +18,9 @@ State = Literal["starting", "running", "stopping", "done", "failed", "stopped", 
 
 LIVE = ("starting", "running", "stopping")
 
+# A machine that is restarted or short of memory comes back within that time.
+GONE_S = 900.0
+
 # Files of a job's folder. ALIVE is locked by the wrapper and by the command, which has the same handle of it: a command
 # that outlives its wrapper still counts as running. STOP is made by a stop that cannot be written to the store.
 ALIVE = "alive"
@@ -31,11 +34,11 @@ class JobRecord(Body, frozen=True, kw_only=True):
     supervised: whether the supervisor starts and ends it; else it is a notebook's own process. pid, born: its leader
     and when that was born, as `process.birth` tells. ended_by: request, deadline, or why it could not be started.
     not_before: the earliest time of its next start, after it failed. home: the folder whose supervisor watches it, as
-    `home_id` tells; "" for the only one there is.
+    `home_id` tells; "" for the only one there is. seen_at: the last sign of life of a process that nobody supervises.
     """
 
     kind: ClassVar[str] = "job"
-    schema_version: ClassVar[int] = 2  # version 1 lacked `home`
+    schema_version: ClassVar[int] = 3  # version 1 lacked `home`, version 2 `seen_at`
 
     subject: str
     state: State
@@ -50,6 +53,7 @@ class JobRecord(Body, frozen=True, kw_only=True):
     restarts: int = 0
     not_before: float = 0.0
     home: str = ""
+    seen_at: float = 0.0
     exit_code: int | None = None
     ended_at: float | None = None
     ended_by: str | None = None
@@ -61,6 +65,14 @@ class JobRecord(Body, frozen=True, kw_only=True):
     @property
     def is_open(self) -> bool:
         return self.state in LIVE
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether nobody supervises it, and it has given no sign of life for so long that it is taken for gone.
+
+        False for one of a version that gave none.
+        """
+        return not self.supervised and self.seen_at > 0 and time.time() - self.seen_at >= GONE_S
 
 
 class HomeRecord(Body, frozen=True, kw_only=True):
@@ -146,7 +158,8 @@ class Folder:
 
 
 def observe(record: Record[JobRecord], where: Folder | None = None) -> Job:
-    """What a record says, corrected by the process table. A job of another folder is what its supervisor wrote.
+    """What a record says, corrected by the process table. A job of another folder is what its supervisor wrote, or
+    lost when nobody supervises it and it gives no sign of life.
 
     where: this folder, by whoever observes many
     """
@@ -156,6 +169,8 @@ def observe(record: Record[JobRecord], where: Folder | None = None) -> Job:
     if here and state in ("running", "stopping") and not _runs(record, folder):
         code = exit_code(folder)
         state = ended_state(code, stopped=state == "stopping" or body.stop_requested_at is not None)
+    elif not here and body.is_open and body.is_silent:
+        state = "lost"
     return Job(
         id=record.name,
         subject=body.subject,

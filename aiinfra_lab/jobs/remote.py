@@ -14,10 +14,7 @@ from ..units import show_duration
 from ..uris import Uri
 from . import process
 from .heartbeat import QUIET_S
-from .record import HomeRecord, JobRecord
-
-# A machine that is restarted or short of memory comes back within that time.
-GONE_S = 900.0
+from .record import GONE_S, HomeRecord, JobRecord, is_here
 
 
 def settle(store: Store, record: Record[JobRecord]) -> Record[JobRecord]:
@@ -39,6 +36,16 @@ def settle(store: Store, record: Record[JobRecord]) -> Record[JobRecord]:
     return update(
         store, JobRecord, record.name, lambda body: replace(body, **end, ended_by=why) if body.is_open else None
     )
+
+
+def close_silent(store: Store, subject: str) -> None:
+    """Write the end of that thing's jobs of other folders that nobody supervises and that are taken for gone.
+
+    One that comes back sees that it has ended, and stops.
+    """
+    for record in store.list(JobRecord, about=subject, is_open=True, skip_unreadable=True):
+        if record.body.is_silent and not is_here(record):
+            settle(store, record)
 
 
 def fix(store: Store, record: Record[JobRecord]) -> str:
@@ -65,8 +72,10 @@ def ended_remotely(store: Store, home: Path, home_id: str) -> list[str]:
 def _silent_s(body: JobRecord, home: HomeRecord | None) -> float:
     """Seconds without a sign of life, of which only those count in which one was due."""
     seen_at = home.seen_at if home else 0.0
+    if body.seen_at and not body.supervised:
+        return max(0.0, time.time() - body.seen_at)
     if home is None or not body.supervised:
-        # A notebook's own process gives none, but it would have read the request.
+        # A notebook's own process gave none before version 3, but it would have read the request.
         return max(0.0, time.time() - max(seen_at, body.stop_requested_at or time.time()))
     return max(0.0, time.time() - max(seen_at, body.started_at))
 

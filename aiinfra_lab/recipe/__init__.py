@@ -18,7 +18,7 @@ from ..store import Record, open_store
 from ..units import show_duration
 from ..uris import Uri
 from ..verbs import Choices, Name, Params, verb
-from . import declaration, history, outputs, started
+from . import declaration, history, inputs, outputs, started
 from .base import Recipe, Value
 from .history import KIND, ObservedRun
 from .noun import NOUN
@@ -54,11 +54,13 @@ def show(name: RunName) -> RecipeInfo | RecipeRun:
 
 @verb("recipe")
 def check(name: RecipeName) -> RecipeInfo:
-    """Check a recipe without running it: its keys, steps, references, notebooks and their parameters.
+    """Check a recipe without running it: its keys, steps, references, files, notebooks and their parameters.
 
     name: the recipe
     """
-    return _info(Uri.parse(name, KIND).name)
+    recipe = Uri.parse(name, KIND).name
+    inputs.pinned(declaration.read(recipe))
+    return _info(recipe)
 
 
 @verb("recipe")
@@ -71,6 +73,9 @@ def run(
     report: bool = False,
 ) -> RecipeRun:
     """Run a recipe; steps that did not change are skipped, and a failed step stops those that need it.
+
+    A step changes with its notebook, its parameters, what its `in` names (a step's output, files of the project or
+    data), and the files that it was seen to open. Of one recipe one run goes on at a time.
 
     name: the recipe
     param: a parameter of the recipe
@@ -178,13 +183,20 @@ def _failure(done: RecipeRun, again: str) -> Failed:
     name, step = ended[0]
     error, _, fix = step["error"].partition("\n  fix: ")  # one of ours brings its own
     what = f"{done.uri}: {name} {step['state']}" + (f": {error}" if error else "")
-    look = f"see {step['archive'] or done.archive}; correct the notebook"
-    return Failed(what, f"{f'{fix}; ' if fix else ''}{look}, then {again}: what succeeded is skipped")
+    # A step whose files vanished on the way has none.
+    archive = step["archive"] or done.archive
+    do = "; ".join(filter(None, (fix, f"see {archive}" if archive else "", "correct the notebook" if archive else "")))
+    return Failed(what, f"{do}, then {again}: what succeeded is skipped")
 
 
 def _typed(recipe: Recipe, given: Mapping[str, object]) -> dict[str, Value]:
-    """The given parameters with the types of the recipe's defaults."""
+    """The given parameters with the types of the recipe's defaults. UsageProblem for what no notebook could take."""
     defaults = recipe.parameters
+    for step in recipe.steps:
+        known = declaration.notebook_parameters(step.notebook)
+        for name, value in step.parameters.items():
+            if (wanted := declaration.reference(value)) in given:
+                declaration.typed(str(wanted), known[name][0], given[str(wanted)])
     return {key: declaration.typed(key, type(defaults[key]).__name__, value) for key, value in given.items()}
 
 

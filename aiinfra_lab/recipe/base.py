@@ -18,7 +18,8 @@ class RecipeStep:
     """One notebook of a recipe.
 
     parameters: what the notebook is given as it is. inputs: its parameter → the `step.output` it is taken from.
-    outputs: name → URI without version of what the notebook makes. after: steps that must have run before.
+    outputs: name → URI without version of what the notebook makes. after: steps that must have run before. files: its
+    parameter → a path, folder or glob of the project. data: its parameter → `data:NAME` or `data:NAME@N`.
     """
 
     name: str
@@ -27,6 +28,13 @@ class RecipeStep:
     inputs: Mapping[str, str] = field(default_factory=dict)
     outputs: Mapping[str, str] = field(default_factory=dict)
     after: tuple[str, ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict)
+    data: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def taken(self) -> dict[str, str]:
+        """All that stands in its `in`: parameter → where it is taken from."""
+        return {**self.inputs, **self.files, **self.data}
 
     @property
     def depends_on(self) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ import math
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from ..config import settings
 from ..errors import Failed, LabError, NotFound, UsageProblem, did_you_mean
 from ..uris import Uri
 from .base import Recipe, RecipeStep, Value
+from .inputs import is_path
 
 _RECIPE_KEYS = ("title", "parameters", "small", "steps")
 FIRST = "`%lab start --from example:flights` writes one"
@@ -56,7 +58,8 @@ def read(name: str) -> Recipe:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
         raise UsageProblem(f"{path.name} is not valid TOML: {problem}", "correct that line") from None
     _known(path.name, table, _RECIPE_KEYS)
-    steps = {key: _step(path, key, value) for key, value in _table(path.name, table.get("steps"), "steps").items()}
+    tables = _table(path.name, table.get("steps", {}), "steps", "steps.NAME")
+    steps = {key: _sorted_inputs(_step(path, key, value), tables) for key, value in tables.items()}
     if not steps:
         raise UsageProblem(f"{path.name} has no steps", "add a [steps.NAME] with a notebook")
     parameters, small = (dict(_table(path.name, table.get(key, {}), key)) for key in ("parameters", "small"))
@@ -78,7 +81,7 @@ def mistakes(recipe: Recipe) -> Iterator[tuple[str, str]]:
 
 def _mistakes_in(step: RecipeStep, recipe: Recipe, steps: Mapping[str, RecipeStep]) -> Iterator[tuple[str, str]]:
     known = notebook_parameters(step.notebook)
-    for name in (*step.parameters, *step.inputs):
+    for name in (*step.parameters, *step.taken):
         if name not in known:
             yield f"{step.name}: {step.notebook.name} has no parameter {name!r}", did_you_mean(name, known)
     for name, source in step.inputs.items():
@@ -86,27 +89,40 @@ def _mistakes_in(step: RecipeStep, recipe: Recipe, steps: Mapping[str, RecipeSte
         if output not in steps[origin].outputs:
             hint = did_you_mean(output, steps[origin].outputs)
             yield f"{step.name}: {name} takes {source!r}, and {origin} has no such output", hint
+    yield from _mistakes_in_files(step, known)
     for name, value in step.parameters.items():
         wanted = reference(value)
         if wanted and wanted not in recipe.parameters:
             yield f"{step.name}: the recipe has no parameter ${wanted}", did_you_mean(wanted, recipe.parameters)
         elif name in known:
             # For its error alone, which would otherwise come when earlier steps have run.
-            typed(name, known[name][0], recipe.parameters[wanted] if wanted else value)
+            typed(name, known[name][0], recipe.parameters[wanted] if wanted else value, is_given=False)
     for uri in step.outputs.values():
         Uri.parse(uri)
+
+
+def _mistakes_in_files(step: RecipeStep, known: Mapping[str, tuple[str, Any]]) -> Iterator[tuple[str, str]]:
+    for name in step.files:
+        if name in known and known[name][0] in ("int", "float", "bool"):
+            what = f"{step.name}: {name} takes files, and {step.notebook.name} has it as {known[name][0]}"
+            yield what, f"write `{name}: str = …` for the path, or `{name}: list[str] = …` for the files"
+    for source in step.data.values():
+        Uri.parse(source, "data")
 
 
 def resolve(
     recipe: Recipe, step: RecipeStep, given: Mapping[str, Value], outputs: Mapping[str, str]
 ) -> dict[str, Value]:
-    """The values that a step's notebook is run with: the recipe's parameters and what earlier steps made."""
+    """The values that a step's notebook is run with but for files: the recipe's parameters and what the sources made.
+
+    outputs: `step.output` or `data:NAME` → the URI that it means in this run
+    """
     known = notebook_parameters(step.notebook)
     values: dict[str, Value] = {}
     for name, value in step.parameters.items():
         wanted = reference(value)
         values[name] = typed(name, known[name][0], {**recipe.parameters, **given}[wanted] if wanted else value)
-    return {**values, **{name: outputs[source] for name, source in step.inputs.items()}}
+    return {**values, **{name: outputs[source] for name, source in {**step.inputs, **step.data}.items()}}
 
 
 def reference(value: object) -> str | None:
@@ -115,8 +131,12 @@ def reference(value: object) -> str | None:
     return found[1] if found else None
 
 
-def typed(name: str, kind: str, value: Any) -> Value:
-    """A value as the notebook's annotation wants it. UsageProblem when it cannot be that."""
+def typed(name: str, kind: str, value: Any, *, is_given: bool = True) -> Value:
+    """A value as the notebook's annotation wants it. UsageProblem when it cannot be that.
+
+    is_given: with -p, by that name; otherwise it stands in the recipe
+    """
+    how = f"give -p {name}=" if is_given else "write in the recipe"
     try:
         if kind == "bool":
             return {"true": True, "false": False}[str(value).lower()]
@@ -128,10 +148,10 @@ def typed(name: str, kind: str, value: Any) -> Value:
     except (KeyError, ValueError, TypeError):
         raise UsageProblem(
             f"parameter {name} must be of type {kind}, and {value!r} was given",
-            f"give -p {name}= a value of type {kind}",
+            f"{how} a value of type {kind}",
         ) from None
     if kind == "float":
-        raise UsageProblem(f"parameter {name} = {value!r} is not finite", f"give -p {name}= a finite number")
+        raise UsageProblem(f"parameter {name} = {value!r} is not finite", f"{how} a finite number")
     return str(value) if kind == "str" else value
 
 
@@ -194,9 +214,9 @@ def _step(path: Path, name: str, table: Any) -> RecipeStep:
     return RecipeStep(
         name=name,
         notebook=_notebook(where, path.parent.parent, table["notebook"]),
-        parameters=_table(where, table.get("parameters", {}), "parameters"),
-        inputs=_texts(where, table.get("in", {}), "in"),
-        outputs=_texts(where, table.get("out", {}), "out"),
+        parameters=_table(where, table.get("parameters", {}), "parameters", f"steps.{name}.parameters"),
+        inputs=_texts(where, table.get("in", {}), "in", f"steps.{name}.in"),
+        outputs=_texts(where, table.get("out", {}), "out", f"steps.{name}.out"),
         after=_list(where, table.get("after", [])),
     )
 
@@ -217,8 +237,18 @@ def _notebook(where: str, project: Path, text: str) -> Path:
     return found
 
 
-def _texts(where: str, value: Any, key: str) -> dict[str, str]:
-    table = _table(where, value, key)
+def _sorted_inputs(step: RecipeStep, steps: Mapping[str, object]) -> RecipeStep:
+    """What stands in `in`, by what it means. A step's name wins over a file's; `./NAME` is always the file."""
+    made, files, data = dict[str, str](), dict[str, str](), dict[str, str]()
+    for name, source in step.inputs.items():
+        is_made = source.partition(".")[0] in steps and "/" not in source
+        where = data if Uri.is_one(source) else made if is_made or not is_path(source) else files
+        where[name] = source
+    return replace(step, inputs=made, files=files, data=data)
+
+
+def _texts(where: str, value: Any, key: str, header: str) -> dict[str, str]:
+    table = _table(where, value, key, header)
     for name, text in table.items():
         if not isinstance(text, str):
             raise UsageProblem(
@@ -235,6 +265,10 @@ def _list(where: str, value: Any) -> tuple[str, ...]:
 
 def _ordered(where: str, steps: dict[str, RecipeStep]) -> tuple[RecipeStep, ...]:
     for step in steps.values():
+        for source in step.inputs.values():
+            if source.partition(".")[0] not in steps:
+                what = f"{where}: {step.name} takes {source!r}, and there is neither such a step nor such a file"
+                raise UsageProblem(what, did_you_mean(source.partition(".")[0], steps))
         for needed in step.depends_on:
             if needed not in steps:
                 raise UsageProblem(
@@ -245,7 +279,9 @@ def _ordered(where: str, steps: dict[str, RecipeStep]) -> tuple[RecipeStep, ...]
         TopologicalSorter({name: step.depends_on for name, step in steps.items()}).prepare()
     except CycleError as problem:
         circle = " → ".join(problem.args[1])
-        raise UsageProblem(f"{where}: the steps wait for each other: {circle}", "take one of these `in` away") from None
+        raise UsageProblem(
+            f"{where}: the steps wait for each other: {circle}", "take one of these steps out of `in` or `after`"
+        ) from None
     order: list[RecipeStep] = []
     while len(order) < len(steps):
         # The first as written whose needs are met: what does not depend on each other keeps its order.
@@ -262,7 +298,8 @@ def _known(where: str, table: Mapping[str, Any], keys: tuple[str, ...]) -> None:
             raise UsageProblem(f"{where} has an unknown key {key!r}", did_you_mean(key, keys))
 
 
-def _table(where: str, value: Any, key: str) -> dict[str, Any]:
+def _table(where: str, value: Any, key: str, header: str = "") -> dict[str, Any]:
+    """header: of the table in the file, where that is not its key alone"""
     if not isinstance(value, dict):
-        raise UsageProblem(f"{where}: {key} must be a table", f"write [{key}]")
+        raise UsageProblem(f"{where}: {key} must be a table", f"write [{header or key}] and what belongs to it below")
     return value

@@ -31,7 +31,9 @@ from ..files import writing
 from ..jobs.process import signal_group
 from ..leftovers import temporary
 from ..modes import opener, users_umask
+from . import opened
 from .base import Outcome, OutcomeState, Value
+from .watching import REPORT
 
 # How long a cell may take to heed the interrupt before its kernel is killed: enough to leave a `with` or a commit.
 INTERRUPT_TIMEOUT_S = 20.0
@@ -86,6 +88,24 @@ class AtomicNotebookManager(NotebookExecutionManager):  # type: ignore[misc]  # 
         self.save()
 
 
+class WatchedClient(PapermillNotebookClient):  # type: ignore[misc]
+    """Papermill's client, with the kernel told to report what files it opens. report, project: as `opened.watch`."""
+
+    def __init__(self, *args: Any, report: str, project: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._report, self._project = report, project
+
+    def papermill_execute_cells(self) -> None:
+        is_python = self.nb.metadata.get("kernelspec", {}).get("language", "python") == "python"
+        if self._report and is_python:
+            # As text, since the kernel may be of an environment without us; and nothing of it is left in the notebook.
+            text = Path(opened.__file__).read_text("utf-8")
+            call = f"watch({self._report!r}, {self._project!r})"
+            code = f"exec({text + call!r}, {{'__name__': {opened.__name__!r}}})"
+            self.wait_for_reply(self.kc.execute(code, silent=True, store_history=False))
+        super().papermill_execute_cells()
+
+
 class StoppableEngine(NBClientEngine):  # type: ignore[misc]
     """Papermill's own engine with our manager, an environment for the kernel, and a Stop that reaches a busy cell."""
 
@@ -100,14 +120,17 @@ class StoppableEngine(NBClientEngine):  # type: ignore[misc]
             # Sockets in a folder of our own: no port can clash with another run's, and nobody else can connect.
             with temporary() as sockets:
                 own = {"transport": "ipc", "connection_file": f"{sockets}/kernel.json"}
-                client = PapermillNotebookClient(
+                env = kwargs["kernel_env"]
+                client = WatchedClient(
                     manager,
+                    report=env.get(REPORT, ""),
+                    project=env.get("AIINFRA_PROJECT", ""),
                     kernel_name=kernel_name,
                     startup_timeout=start_timeout,
                     config=Config(AsyncKernelManager=own),
                 )
                 with _process_output(sockets / "output", manager) as output, _interrupting(client, manager):
-                    client.execute(env=kwargs["kernel_env"], stdout=output, stderr=output, umask=users_umask())
+                    client.execute(env=env, stdout=output, stderr=output, umask=users_umask())
         finally:
             manager.notebook_complete()
         return manager.nb

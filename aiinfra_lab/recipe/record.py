@@ -23,12 +23,27 @@ class Output(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     uri: str
 
 
+class OpenedFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A file of the project that was opened for reading while a step ran, and that its `in` does not name.
+
+    digest: of its content at the end of the step; empty when it had changed since the step began. by_step: whether the
+    step's own process opened it; otherwise that may have been another one.
+    """
+
+    name: str
+    digest: str
+    by_step: bool = True
+
+
 class StepRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One step of a run.
 
     outputs: what it made, in the order of the recipe. key: the digest of all that decides what it makes; empty when the
     run did not get to it. values: its notebook's parameters. archive: the executed notebook, an earlier run's for a
-    step that was skipped. seconds: None until it has ended. cell: the execution count of the cell that failed.
+    step that was skipped. seconds: None until it has ended. cell: the execution count of the cell that failed. inputs:
+    what it takes from outside of the recipe → its digest, or the version of data. because: those of them, and of what
+    it opened, that had changed since its attempt before. changed: those of them that changed while it ran, so that
+    what it made stands for nothing. opened_more: how many files more than `opened` holds.
     """
 
     name: str
@@ -41,6 +56,11 @@ class StepRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     seconds: float | None = None
     error: str = ""
     cell: int | None = None
+    inputs: dict[str, str] = msgspec.field(default_factory=dict)
+    because: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    opened: tuple[OpenedFile, ...] = ()
+    opened_more: int = 0
 
     @property
     def made(self) -> dict[str, str]:
@@ -60,7 +80,7 @@ class RunRecord(Body, frozen=True, kw_only=True):
     """
 
     kind: ClassVar[str] = "recipe"
-    schema_version: ClassVar[int] = 3
+    schema_version: ClassVar[int] = 4
 
     state: RunState = "running"
     started_at: float
@@ -73,7 +93,7 @@ class RunRecord(Body, frozen=True, kw_only=True):
     def upgrade(cls, fields: dict[str, Any], version: int) -> dict[str, Any]:
         """Version 1 kept the steps as a table, whose keys the store sorts, and their order beside it.
 
-        Version 2 did not say what was to live on: of such a run nothing is ended.
+        Version 2 did not say what was to live on: of such a run nothing is ended. Version 3 knew nothing of files.
         """
         if version > 1:
             return fields

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict, cast
@@ -15,6 +16,7 @@ from ..uris import Uri
 from .history import KIND, ObservedRun
 from .record import StepRecord, StepState
 
+_MOST_NAMES = 5
 MARKS: dict[StepState, str] = {
     "done": "✓",
     "skipped": "=",
@@ -40,6 +42,11 @@ class RunStep(TypedDict):
     seconds: float | None
     error: str
     cell: int | None
+    inputs: dict[str, str]
+    because: tuple[str, ...]
+    changed: tuple[str, ...]
+    opened: list[dict[str, Any]]
+    opened_more: int
 
 
 @dataclass(frozen=True)
@@ -78,6 +85,7 @@ class RecipeRun(Result):
             for name, step in self.steps.items()
         ]
         notes = [f"{name}: {_first_line(step['error'])}" for name, step in self.steps.items() if step["error"]]
+        notes += [note for name, step in self.steps.items() for note in _of_files(name, step)]
         return Card(self._title, self._took, header=("", "step", "", "time", "made"), rows=rows, notes=notes)
 
     @property
@@ -132,6 +140,27 @@ def _run_step(step: StepRecord) -> RunStep:
 def _archive_folder(step: RunStep) -> Path | None:
     """The folder of the run that executed the step's notebook: an earlier one's for a step that was skipped."""
     return Path(step["archive"]).parent if step["archive"] else None
+
+
+def _of_files(name: str, step: RunStep) -> Iterator[str]:
+    """What a step's files had to do with it, in sentences."""
+    if step["because"]:
+        yield f"{name} ran since {_few(step['because'])} changed"
+    if step["changed"]:
+        yield f"{name}: {_few(step['changed'])} changed while it ran, so it runs again next time"
+    if step["state"] == "skipped":
+        return  # that is told of the run that ran it
+    # A module is code, which nobody declares; that it changed is seen all the same.
+    files = [one for one in step["opened"] if not one["name"].endswith(".py")]
+    if by_step := [one["name"] for one in files if one["by_step"]]:
+        yield f"{name} opened {_few(by_step, step['opened_more'])}, which `in` does not name"
+    if meanwhile := [one["name"] for one in files if not one["by_step"]]:
+        yield f"while {name} ran, {_few(meanwhile)} was opened, which `in` does not name"
+
+
+def _few(names: Sequence[str], more: int = 0) -> str:
+    left = max(0, len(names) - _MOST_NAMES) + more
+    return ", ".join(names[:_MOST_NAMES]) + (f" and {left} more" if left else "")
 
 
 def _archives(run: RecipeRun) -> list[str]:

@@ -17,11 +17,13 @@ from ..store import Event, Record, next_version, open_store, patiently, update
 from ..uris import Uri
 from . import outputs, started
 from .base import Executor, Outcome, Recipe, RecipeStep, Value
-from .declaration import resolve
 from .history import KIND, observe, runs
-from .plan import earlier, file_digest, made, step_key
+from .inputs import file_digest, pinned
+from .plan import earlier, made, state_of, why
+from .prepared import Prepared
 from .record import EndState, Output, RunRecord, StepRecord
 from .stopping import stop_requests
+from .watching import Opened, opened_files
 
 _log = logging.getLogger(__name__)
 
@@ -51,9 +53,11 @@ class RecipeRunner:
         self._force = force
         self._store = open_store()
         self._steps = {step.name: step for step in recipe.steps}
-        self._earlier = runs(recipe.name)  # read once: no other run of this recipe ends while this one goes on
+        self._earlier: Sequence[Run] = ()
         self._outputs: dict[str, str] = {}
-        self._keys: dict[str, str] = {}
+        self._pinned: dict[str, str] = {}
+        self._prepared: dict[str, Prepared] = {}
+        self._states: dict[str, str] = {}
         self._run: Run
         self._show: Show
 
@@ -61,11 +65,15 @@ class RecipeRunner:
         """Run every step that must; returns the run's record, and shows it whenever a step's state changes.
 
         Ctrl-C ends the run and records it as stopped. Conflict while another run of the recipe goes on: each takes what
-        is newest, and would take the other's.
+        is newest, and would take the other's. What its steps take from outside is pinned here: LabError, and no run,
+        when some of it is not there.
         """
         self._show = show
+        self._pinned = pinned(self._recipe)
         self._end_leftovers()
         with self._job() as job, stop_requests(job) as stop:
+            # Not before the claim: another run may have ended until then, and none does while this one goes on.
+            self._earlier = runs(self._recipe.name)
             show(self._run)
             job.ended = self._go(stop)
         show(self._run)
@@ -74,7 +82,8 @@ class RecipeRunner:
     def _end_leftovers(self) -> None:
         """End what earlier runs were to end before they vanished: this one may start the same by the same name."""
         observe(self._store.list(RunRecord, is_open=True, skip_unreadable=True))  # those of other recipes are asked
-        if left := [run.record.uri for run in observe(self._earlier) if run.record.body.may_leave_things]:
+        found = observe(runs(self._recipe.name))
+        if left := [run.record.uri for run in found if run.record.body.may_leave_things]:
             _warn_of(started.end(*left))
 
     def _go(self, stop: Stop) -> EndState:
@@ -111,8 +120,12 @@ class RecipeRunner:
             yield job
 
     def _refuse_second(self) -> None:
-        if going := jobs.ls(str(Uri(KIND, self._recipe.name)), live=True):
-            raise Conflict(f"{going[0].subject} is running", f"wait for it, or `%recipe stop {self._recipe.name}`")
+        mine = str(Uri(KIND, self._recipe.name))
+        jobs.close_silent(mine)
+        if going := jobs.ls(mine, live=True):
+            run = Uri.parse(going[0].subject)
+            fix = f"look at it with `%recipe show {run.label}`, or end it with `%recipe stop {run.label}`"
+            raise Conflict(f"{run} is running", fix)
 
     def _body(self) -> RunRecord:
         steps = tuple(StepRecord(name=step.name) for step in self._recipe.steps)
@@ -129,17 +142,29 @@ class RecipeRunner:
             self._run_or_skip(step, stop)
 
     def _run_or_skip(self, step: RecipeStep, stop: Stop) -> None:
-        values = resolve(self._recipe, step, self._given, self._outputs)
-        # Also kept of a step that is skipped: what comes after is keyed by it.
-        key = self._keys[step.name] = step_key(step, values, self._keys)
-        found = None if self._force else earlier(self._earlier, step.name, key, alive=self._keep)
+        sources = {**self._outputs, **self._pinned}
+        try:
+            now = Prepared.of(self._recipe, step, self._given, sources, self._states)
+        except LabError as problem:  # it was there when the run began
+            self._write_step(replace(self._of(step.name), state="failed", error=str(problem)))
+            return
+        self._prepared[step.name] = now
+        found = None if self._force else earlier(self._earlier, step.name, now.key, alive=self._keep)
         if found is None:
             self._revive(step, stop)
-            self._execute(step, stop, values)
+            self._execute(step, stop)
             return
-        self._take(step, found.outputs)
+        self._take(step, found)
         skipped = StepRecord(
-            name=step.name, state="skipped", key=key, outputs=found.outputs, archive=found.archive, seconds=0.0
+            name=step.name,
+            state="skipped",
+            key=now.key,
+            outputs=found.outputs,
+            archive=found.archive,
+            seconds=0.0,
+            inputs=now.inputs,
+            opened=found.opened,
+            opened_more=found.opened_more,
         )
         self._write_step(skipped)
 
@@ -149,37 +174,56 @@ class RecipeRunner:
             found = self._of(needed.name)
             if found.state == "skipped" and not outputs.are_there(found.made.values(), alive=True):
                 self._revive(needed, stop)
-                self._execute(needed, stop, resolve(self._recipe, needed, self._given, self._outputs))
+                self._execute(needed, stop)
 
-    def _execute(self, step: RecipeStep, stop: Stop, values: Mapping[str, Value]) -> None:
+    def _execute(self, step: RecipeStep, stop: Stop) -> None:
+        now = self._prepared[step.name]
         archive = folder_of(self._run) / f"{step.name}.ipynb"
         running = StepRecord(
             name=step.name,
             state="running",
-            key=self._keys[step.name],
-            values=dict(values),
+            key=now.key,
+            values=dict(now.values),
             archive=str(archive),
             began_at=time.time(),
+            inputs=now.inputs,
+            because=() if self._force else why(self._earlier, step.name, now.inputs),
         )
         self._write_step(running)
         digest = file_digest(step.notebook)  # of what runs: somebody may edit the file meanwhile
-        outcome, found = self._outcome(step, stop, values, archive)
-        self._take(step, found)
-        seconds = time.time() - (running.began_at or 0.0)
-        ended = replace(
-            running, state=outcome.state, error=outcome.error, cell=outcome.cell, outputs=found, seconds=seconds
-        )
+        # Beside the archive, whose folder the executor makes.
+        with opened_files(archive.with_suffix(".opened")) as (env, found):
+            outcome, made_now = self._outcome(step, stop, archive, env)
+        ended = self._ended(running, outcome, made_now, found)
+        self._take(step, ended)
         self._write_step(ended, self._event(step, ended, digest))
 
+    def _ended(self, running: StepRecord, outcome: Outcome, made_now: tuple[Output, ...], found: Opened) -> StepRecord:
+        now, began_at = self._prepared[running.name], running.began_at or 0.0
+        opened, more = now.opened(found, began_at)
+        return replace(
+            running,
+            state=outcome.state,
+            error=outcome.error,
+            cell=outcome.cell,
+            outputs=made_now,
+            seconds=time.time() - began_at,
+            changed=now.changed(found),
+            opened=opened,
+            opened_more=more,
+        )
+
     def _outcome(
-        self, step: RecipeStep, stop: Stop, values: Mapping[str, Value], archive: Path
+        self, step: RecipeStep, stop: Stop, archive: Path, watched: Mapping[str, str]
     ) -> tuple[Outcome, tuple[Output, ...]]:
         where = settings()
         env = {
             "AIINFRA_CONTEXT": f"{started.context_of(self._run.uri)}{step.name}",
             "AIINFRA_WORKSPACE": str(where.workspace),
             "AIINFRA_PROJECT": str(where.project),
+            **watched,
         }
+        values = self._prepared[step.name].values
         try:
             # The notebook may have ended well and yet have made nothing: only what is there counts.
             outcome = self._executor.run(step.notebook, values, archive, env, stop)
@@ -188,7 +232,8 @@ class RecipeRunner:
             return Outcome("failed", str(problem)), ()
 
     def _event(self, step: RecipeStep, ended: StepRecord, digest: str) -> Event:
-        used = tuple(self._outputs[source] for source in step.inputs.values())
+        sources = {**self._outputs, **self._pinned}
+        used = tuple(sources[source] for source in (*step.inputs.values(), *step.data.values()))
         detail = {
             "step": step.name,
             "state": ended.state,
@@ -198,8 +243,10 @@ class RecipeRunner:
         }
         return Event("recipe run", self._run.uri, used, (self._run.uri, *ended.made.values()), detail)
 
-    def _take(self, step: RecipeStep, found: tuple[Output, ...]) -> None:
-        self._outputs.update({f"{step.name}.{output.name}": output.uri for output in found})
+    def _take(self, step: RecipeStep, found: StepRecord) -> None:
+        """What the step made, now or before, for those that come after it and are keyed by it."""
+        self._outputs.update({f"{step.name}.{output.name}": output.uri for output in found.outputs})
+        self._states[step.name] = state_of(self._prepared[step.name].key, found.opened)
 
     def _of(self, name: str) -> StepRecord:
         found = self._run.body.step(name)

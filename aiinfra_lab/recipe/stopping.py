@@ -1,5 +1,5 @@
-"""Ctrl-C as a request. Raised in the middle of a library it would leave its work undone; so it is only taken note of,
-and whoever runs a notebook interrupts the notebook's kernel instead."""
+"""Ctrl-C, SIGTERM and SIGHUP as a request. Raised in the middle of a library they would leave its work undone; so they
+are only taken note of, and whoever runs a notebook interrupts the notebook's kernel instead."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from .. import jobs
+from .. import jobs, signals
 
 
 @contextmanager
 def stop_requests(job: jobs.Here) -> Iterator[Callable[[], bool]]:
-    """Whether somebody asked for the end, by Stop or, while this lasts, by Ctrl-C."""
+    """Whether somebody asked for the end, by Stop or, while this lasts, by Ctrl-C, SIGTERM or SIGHUP."""
     pressed: list[int] = []
-    with _on_ctrl_c(pressed.append):
+    with _on_ctrl_c(pressed.append), signals.taken(pressed.append):
         yield lambda: bool(pressed) or job.stop_requested()
 
 

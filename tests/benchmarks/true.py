@@ -17,6 +17,7 @@ from aiinfra_lab.store.sqlite import SqliteStore
 from aiinfra_lab.testing.store import Note
 from tests.fixtures import answers
 
+from . import _claims as claims
 from . import _doors as doors
 from . import _policies as policies
 from . import _tampering as tampering
@@ -131,6 +132,25 @@ def _workspace(home: Path, state: Path) -> Iterator[Path]:
     finally:
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+@row("true.5", "three `recipe run` of one recipe at once, on both stores", "one ran each time, the others told")
+def claimed(full: bool) -> Iterator[Figure]:
+    """On SQLite and on PostgreSQL; a round is wrong when not exactly one ran, or when another was not told."""
+    what = "rounds in which not one alone ran, {}"
+    with claims.workspace("") as home:
+        yield _rounds(what.format("SQLite"), home, full=full)
+    if why := claims.why_no_database():
+        yield Figure(what.format("PostgreSQL"), None, "rounds", exactly(0), note=why)
+        return
+    with claims.database() as url, claims.workspace(f'[store]\nurl = "{url}"\n') as home:
+        yield _rounds(what.format("PostgreSQL"), home, full=full)
+
+
+def _rounds(what: str, home: Path, *, full: bool) -> Figure:
+    many = 20 if full else 4
+    wrong = [problem for _ in range(many) if (problem := claims.round_of_three(home))]
+    return Figure(what, len(wrong), "rounds", exactly(0), note="; ".join([f"{many} rounds", *sorted(set(wrong))]))
 
 
 def _answers(store: SqliteStore) -> dict[str, object]:

@@ -55,7 +55,7 @@ def test_an_unknown_recipe_suggests_the_nearest(two):
         (('"first.made"', '"first.mode"'), "did you mean made"),
         (('{ n = "$n" }', '{ m = "$n" }'), "known: n"),
         (('"$n"', '"$nn"'), "did you mean n"),
-        (("[steps.first]", "[steps.first]\nafter = ['second']"), "take one of these `in` away"),
+        (("[steps.first]", "[steps.first]\nafter = ['second']"), "take one of these steps out of `in` or `after`"),
         (('"a.ipynb"', '"c.ipynb"'), "correct `notebook = …`"),
         (('"first.made"', "3"), "write in = { path ="),
         (("[steps.first]", "[steps.first]\nafter = 'second'"), "write after = "),

@@ -194,7 +194,7 @@ def test_of_two_that_begin_at_once_one_runs(chain):
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(found) == ["done", "wait for it, or `%recipe stop chain`"]
+    assert sorted(found) == ["done", "look at it with `%recipe show chain@1`, or end it with `%recipe stop chain@1`"]
 
 
 def test_an_edit_while_a_notebook_runs_is_not_taken_for_what_ran(chain, workspace):

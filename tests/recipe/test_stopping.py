@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from jupyter_client.blocking import BlockingKernelClient
 from jupyter_client.manager import KernelManager, start_new_kernel
@@ -63,6 +64,29 @@ def test_ctrl_c_in_a_shell_says_nothing_but_our_own_words(begun):
     ]
     assert said[5] == "Failed: recipe:chain@1 was stopped at slow"
     assert (said[6].split()[0], len([line for line in said if line])) == ("fix:", 7)
+    assert_stopped_at_slow()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_run_in_a_shell_that_is_to_end_is_recorded_as_stopped_and_its_kernel_ends(begun, number, code):
+    command = [sys.executable, "-m", "aiinfra_lab.cli", "recipe", "run", "chain"]
+    going = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    until(begun)
+    kernels = psutil.Process(going.pid).children(recursive=True)
+    going.send_signal(number)
+    said = going.communicate(timeout=PATIENCE_S)[0]
+    assert (going.returncode, "recipe:chain@1 was stopped at slow" in said) == (code, True)
+    assert kernels
+    assert [each for each in kernels if each.is_running()] == []
+    assert_stopped_at_slow()
+
+
+def test_a_kernel_that_is_ended_while_it_runs_a_recipe_writes_down_the_end_first(begun, kernel):
+    manager, client = kernel
+    client.execute("%recipe run chain")
+    until(begun)
+    manager.provisioner.process.terminate()
+    manager.provisioner.process.wait(PATIENCE_S)
     assert_stopped_at_slow()
 
 

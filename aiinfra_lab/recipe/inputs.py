@@ -1,0 +1,201 @@
+"""What a step takes besides what other steps make: files, folders and globs of the project, and versions of data.
+
+A folder means all files below it. As in a shell, a glob does not match names that begin with a dot; nor does a folder.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import itertools
+import os
+import stat
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..config import settings
+from ..errors import Denied, NotFound, UsageProblem, did_you_mean
+from ..resolve import resolve_any
+from ..store import canonical
+from .base import Recipe, RecipeStep, Value
+
+MOST_FILES = 10_000
+_MAGIC = frozenset("*?[")
+
+Stamp = tuple[int, int, int, int]
+"""What changes when a file does: its inode, size and times."""
+
+
+@dataclass(frozen=True)
+class Taken:
+    """Files as they were when a step began. digest: of their names and contents; of a single file, of its content."""
+
+    files: tuple[Path, ...]
+    digest: str
+    stamps: tuple[Stamp, ...]
+
+    @classmethod
+    def of(cls, files: Sequence[Path]) -> Taken:
+        """Read the files. NotFound when one has vanished."""
+        # Before the content: a change while it is read leaves another stamp.
+        stamps = tuple(map(_stamp, files))
+        return cls(tuple(files), _digest(files), stamps)
+
+    def is_unchanged(self) -> bool:
+        """Whether the files are what they were: by their stamps or, where those differ, by their content."""
+        try:
+            return tuple(map(_stamp, self.files)) == self.stamps or _digest(self.files) == self.digest
+        except NotFound:
+            return False
+
+
+def is_path(text: str) -> bool:
+    """Whether what `in` says means files of the project although there may be none; a step's name comes first."""
+    is_one = "/" in text or text.startswith(".") or not _MAGIC.isdisjoint(text)
+    return is_one or _mode(settings().project / text) != 0
+
+
+def files_of(source: str) -> list[Path]:
+    """The files that a path, a folder or a glob of the project means, by name; at least one.
+
+    Denied outside of the project and in the toolkit's own folder, NotFound when there is none, UsageProblem when there
+    are more than 10,000.
+    """
+    root = settings().project
+    path = _inside(root, source)
+    mode = _mode(path)
+    if stat.S_ISREG(mode):
+        return [path]
+    is_folder = stat.S_ISDIR(mode)
+    pattern = [*path.relative_to(root).parts, *(("**", "*") if is_folder else ())]
+    if not is_folder and _MAGIC.isdisjoint(source):
+        raise NotFound(f"there is no file or folder {source} in {root}", f"put it there; {_beside(path)}")
+    found: set[Path] = set()
+    for each in _matches(root, pattern):
+        found.add(each)
+        if len(found) > MOST_FILES:
+            raise UsageProblem(
+                f"{source} means more than {MOST_FILES:,} files",
+                "name fewer, or record them: `%data add NAME FOLDER`, and data:NAME in `in` instead",
+            )
+    if not found:
+        raise NotFound(f"{source} means no file in {root}", f"put one there, or correct {source!r} in `in` of the step")
+    return sorted(found)
+
+
+def pinned(recipe: Recipe) -> dict[str, str]:
+    """The version of each `data:` name that a step takes, as it is now; and whether all files are there.
+
+    The errors of `files_of`, and NotFound for data that does not exist.
+    """
+    for step in recipe.steps:
+        for source in step.files.values():
+            files_of(source)
+    sources = {source for step in recipe.steps for source in step.data.values()}
+    return {source: resolve_any(source).uri for source in sorted(sources)}
+
+
+def values_of(step: RecipeStep, taken: Mapping[str, Taken], kinds: Mapping[str, str]) -> dict[str, Value]:
+    """What the notebook is given, from where it runs: a list of the files where its parameter is a list, else the text.
+
+    kinds: parameter → its annotated type
+    """
+    folder = step.notebook.parent
+    return {
+        name: [os.path.relpath(file, folder) for file in taken[source].files]
+        if kinds[name].startswith(("list", "List"))
+        else os.path.relpath(settings().project / source, folder)
+        for name, source in step.files.items()
+    }
+
+
+def file_digest(path: Path) -> str:
+    """The SHA-256 of the file as it is."""
+    with path.open("rb", buffering=0) as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def in_project(path: Path) -> str:
+    """How a file of the project is called in it."""
+    return os.path.relpath(path, settings().project)
+
+
+def _beside(path: Path) -> str:
+    """What is there instead; of a folder of millions, some of it."""
+    there = itertools.islice(path.parent.iterdir(), 1000) if path.parent.is_dir() else ()
+    return did_you_mean(path.name, [each.name for each in there])
+
+
+def _inside(root: Path, source: str) -> Path:
+    path = Path(os.path.normpath(root / source))
+    if not path.is_relative_to(root):
+        raise Denied(
+            f"{source} lies outside of the project {root}",
+            "copy or link it into the project, or record it with `%data add NAME PATH` and take data:NAME",
+        )
+    home = settings().home
+    if path.is_relative_to(home) or path.resolve().is_relative_to(home.resolve()):
+        raise Denied(f"{source} lies in the toolkit's own folder", "take a version of data by its name, as data:NAME")
+    return path
+
+
+def _matches(folder: Path, pattern: Sequence[str]) -> Iterator[Path]:
+    """Lazily, since a folder may hold millions. Below `**` no link is followed: it may lead back up."""
+    first, rest = pattern[0], pattern[1:]
+    if first == "**":
+        yield from _matches(folder, rest or ["*"])
+        for entry in _visible(folder, "*"):
+            if entry.is_dir(follow_symlinks=False):
+                yield from _matches(Path(entry.path), pattern)
+    elif _MAGIC.isdisjoint(first):
+        yield from _go_on(folder / first, rest)
+    else:
+        for entry in _visible(folder, first):
+            yield from _go_on(Path(entry.path), rest)
+
+
+def _go_on(path: Path, rest: Sequence[str]) -> Iterator[Path]:
+    if rest and path.is_dir():
+        yield from _matches(path, rest)
+    elif not rest and path.is_file():
+        yield path
+
+
+def _visible(folder: Path, pattern: str) -> Iterator[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if fnmatch.fnmatchcase(entry.name, pattern) and (pattern[0] == "." or entry.name[0] != "."):
+                yield entry
+
+
+def _mode(path: Path) -> int:
+    """What is there; 0: nothing, or the name can be none."""
+    try:
+        return path.stat().st_mode
+    except (OSError, ValueError):
+        return 0
+
+
+def _stamp(path: Path) -> Stamp:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        raise _vanished(path) from None
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _digest(files: Iterable[Path]) -> str:
+    found = {}
+    for path in files:
+        try:
+            found[in_project(path)] = file_digest(path)
+        except FileNotFoundError:
+            raise _vanished(path) from None
+    if len(found) == 1:
+        return next(iter(found.values()))
+    return hashlib.sha256(canonical(found).encode()).hexdigest()
+
+
+def _vanished(path: Path) -> NotFound:
+    return NotFound(f"{in_project(path)} was there and has vanished", "put it back, and run the recipe again")

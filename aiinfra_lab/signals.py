@@ -1,0 +1,70 @@
+"""SIGTERM and SIGHUP as Ctrl-C, for what works in this process: it is interrupted, and writes down its end.
+
+By default either ends a process at once: its record would say that it runs, and its children would live on.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+_NUMBERS: tuple[int, ...] = (signal.SIGTERM, signal.SIGHUP)
+# systemd and terminals that close send both, one right after the other.
+_ONE_REQUEST_S = 5.0
+
+
+class Requests:
+    """The signals that came while somebody takes them. `is_quiet`: from now on they are only taken note of."""
+
+    def __init__(self, act: Callable[[int], None]) -> None:
+        self.came: list[int] = []
+        self.is_quiet = False
+        self._act = act
+        self._acted_at = float("-inf")
+
+    def __call__(self, number: int, _frame: FrameType | None) -> None:
+        """The handler itself."""
+        self.came.append(number)
+        if not self.is_quiet and time.monotonic() - self._acted_at >= _ONE_REQUEST_S:
+            self._acted_at = time.monotonic()
+            self._act(number)
+
+
+def interrupt(_number: int) -> None:
+    """What Ctrl-C does."""
+    raise KeyboardInterrupt
+
+
+@contextmanager
+def taken(act: Callable[[int], None] = interrupt, *, is_final: bool = False) -> Iterator[Requests]:
+    """While this lasts, call `act` in the main thread when one of the two comes.
+
+    Afterwards the process ends by what came, as it would have ended at once; unless this lies within another `taken`,
+    which then knows of it, or `is_final`: then the caller ends the process itself. In another thread, and of a signal
+    that is ignored or that somebody else handles, nothing is taken.
+    """
+    requests = Requests(act)
+    before = {number: signal.getsignal(number) for number in _NUMBERS}
+    free = [number for number, handler in before.items() if handler == signal.SIG_DFL or isinstance(handler, Requests)]
+    if threading.current_thread() is not threading.main_thread():
+        free = []
+    for number in free:
+        signal.signal(number, requests)
+    try:
+        yield requests
+    finally:
+        for number in free:
+            signal.signal(number, before[number])
+        for number in requests.came[:1]:
+            _pass_on(number, before[number], is_final=is_final)
+
+
+def _pass_on(number: int, outer: object, *, is_final: bool) -> None:
+    if isinstance(outer, Requests):
+        outer.came.append(number)
+    elif not is_final:
+        signal.raise_signal(number)

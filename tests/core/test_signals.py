@@ -1,0 +1,110 @@
+"""SIGTERM and SIGHUP to what works in its own process: its end is written, its children end, its exit code says why."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from aiinfra_lab import data, files, jobs, signals, train
+from aiinfra_lab.jobs import process
+from aiinfra_lab.store import open_store
+from tests.conftest import PATIENCE_S, end, until
+
+# It starts a process of its own session, as a server under test would be, and never ends.
+CODE = """
+import subprocess, time
+from pathlib import Path
+child = subprocess.Popen(["sleep", "600"], start_new_session=True)
+Path("child").write_text(str(child.pid))
+time.sleep(600)
+"""
+HERE = "import time; from aiinfra_lab import jobs\nwith jobs.here('train:a@1'): open('begun', 'w'); time.sleep(600)"
+
+
+def cli(*words: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "aiinfra_lab.cli", *words]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+@pytest.fixture
+def child(workspace: Path) -> Iterator[Path]:
+    """The file into which CODE writes its child's pid; that is gone afterwards."""
+    (workspace / "code.py").write_text(CODE)
+    path = workspace / "child"
+    yield path
+    if path.exists():
+        end(int(path.read_text()))
+
+
+def test_a_training_run_in_a_shell_is_recorded_as_stopped_and_its_children_end(child):
+    data.add("a", pl.DataFrame({"x": [1, 2]}))
+    going = cli("train", "run", "a", "--rows", "data:a@1", "--code", "code.py")
+    until(lambda: child.exists() and child.read_text())
+    going.terminate()
+    said = going.communicate(timeout=PATIENCE_S)[0]
+    assert (going.returncode, "was stopped" in said) == (143, True)
+    assert (train.show("a@1").state, jobs.find("train:a").state) == ("stopped", "stopped")
+    assert not process.birth(int(child.read_text()))
+
+
+def test_a_verb_that_waits_is_interrupted_and_records_nothing(workspace):
+    (workspace / "a.csv").write_text("x,y\n1,2\n")
+    with files.lock(workspace / ".aiinfra" / "data" / "lock"):
+        going = cli("data", "add", "a", "a.csv")
+        assert "waits until" in going.stdout.readline()
+        going.terminate()
+        said = going.communicate(timeout=PATIENCE_S)[0]
+    assert (going.returncode, said.splitlines()[-1]) == (143, "interrupted")
+    assert list(open_store().events()) == []
+
+
+def test_a_script_ends_by_the_signal_when_the_end_of_its_job_is_written(workspace):
+    going = subprocess.Popen([sys.executable, "-c", HERE], stderr=subprocess.DEVNULL)
+    until((workspace / "begun").exists)
+    going.terminate()
+    assert going.wait(PATIENCE_S) == -signal.SIGTERM
+    assert jobs.find("train:a").state == "stopped"
+
+
+def test_the_two_that_a_closing_terminal_sends_are_one_request():
+    came = []
+    with signals.taken(came.append, is_final=True) as requests:
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGHUP)
+    assert (came, requests.came) == ([signal.SIGTERM], [signal.SIGTERM, signal.SIGHUP])
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_who_is_around_knows_of_what_came_within():
+    with signals.taken(is_final=True) as outer:
+        with signals.taken(lambda _: None):
+            signal.raise_signal(signal.SIGTERM)
+        assert outer.came == [signal.SIGTERM]
+
+
+def test_what_is_ignored_stays_so():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        with signals.taken():
+            os.kill(os.getpid(), signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_another_thread_takes_nothing():
+    found = []
+
+    def look() -> None:
+        with signals.taken():
+            found.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    thread.join()
+    assert found == [signal.SIG_DFL]

@@ -1,0 +1,176 @@
+"""One run of a recipe at a time: whoever comes second is told which run goes on, and nobody's claim lasts for ever."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aiinfra_lab import jobs, recipe
+from aiinfra_lab.errors import Conflict
+from aiinfra_lab.jobs import JobRecord, heartbeat
+from aiinfra_lab.recipe import declaration, history
+from aiinfra_lab.recipe.base import Outcome, Value
+from aiinfra_lab.recipe.record import RunRecord, StepRecord
+from aiinfra_lab.recipe.runner import RecipeRunner
+from aiinfra_lab.store import Record, open_store
+from tests.conftest import PATIENCE_S, until
+from tests.postgres import needs_postgres, postgres, server
+
+__all__ = ["postgres", "server"]
+ONE = '[steps.a]\nnotebook = "a.ipynb"\n'
+# Ends when it is let go of, or long after the test has failed.
+HELD = "import time; from pathlib import Path\nwhile not Path('go').exists(): time.sleep(0.05)"
+COMMAND = [sys.executable, "-m", "aiinfra_lab.cli", "recipe", "run", "one"]
+TOLD = "recipe:one@1 is running"
+
+
+@pytest.fixture
+def one(notebook, recipe) -> Path:
+    """A recipe of one step."""
+    recipe("one", ONE)
+    return notebook("a", "x: int = 1")
+
+
+class Counting:
+    """An executor without a kernel."""
+
+    def __init__(self, act: Callable[[], object] = lambda: None) -> None:
+        self.count, self._act = 0, act
+
+    def run(
+        self,
+        notebook: Path,
+        parameters: Mapping[str, Value],
+        archive: Path,
+        env: Mapping[str, str],
+        stop_requested: Callable[[], bool],
+    ) -> Outcome:
+        self.count += 1
+        self._act()
+        return Outcome("stopped" if stop_requested() else "done")
+
+
+def runner(executor: Counting) -> RecipeRunner:
+    return RecipeRunner(declaration.read("one"), {}, executor, keep=True, force=False)
+
+
+def go(executor: Counting) -> Record[RunRecord]:
+    return runner(executor).go(lambda run: None)
+
+
+def elsewhere(silent_s: float, *, seen: bool = True) -> str:
+    """A run that another folder, which shares the store, began an hour ago; its last sign of life."""
+    began = time.time() - 3600
+    run = RunRecord(started_at=began, steps=(StepRecord(name="a", state="running", began_at=began),))
+    job = JobRecord(
+        subject="recipe:one@1",
+        state="running",
+        started_at=began,
+        supervised=False,
+        pid=1,
+        born=1.0,
+        home="another",
+        seen_at=time.time() - silent_s if seen else 0.0,
+    )
+    open_store().commit([Record.new("one@1", run), Record.new("recipe-one-1", job)])
+    return "recipe-one-1"
+
+
+def three_at_once(workspace: Path) -> list[tuple[int, str]]:
+    """(exit code, what was said) of three that begin together; the step ends when two have been told."""
+    going = [subprocess.Popen(COMMAND, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    until(lambda: sum(each.poll() is not None for each in going) >= 2)
+    (workspace / "notebooks" / "go").touch()
+    spoken = [each.communicate(timeout=PATIENCE_S)[1] for each in going]
+    return [(each.returncode, text) for each, text in zip(going, spoken, strict=True)]
+
+
+def assert_one_ran(found: list[tuple[int, str]]) -> None:
+    assert sorted(code for code, _ in found) == [0, 1, 1]
+    assert [TOLD in said and "aiinfra recipe stop one@1" in said for code, said in found if code] == [True, True]
+    assert [run.name for run in history.runs("one")] == ["one@1"]
+
+
+def test_of_three_at_once_one_runs_and_the_others_are_told(workspace, notebook, one):
+    notebook("a", "x: int = 1", HELD)
+    assert_one_ran(three_at_once(workspace))
+
+
+@needs_postgres
+def test_of_three_at_once_one_runs_on_postgresql_too(workspace, notebook, one, server):
+    notebook("a", "x: int = 1", HELD)
+    (workspace / "aiinfra.toml").write_text(f'[store]\nurl = "{server}"\n')
+    assert_one_ran(three_at_once(workspace))
+
+
+def test_who_is_second_is_told_how_to_look_and_how_to_end_it(one):
+    found = list[Conflict]()
+
+    def second() -> None:
+        with pytest.raises(Conflict) as problem:
+            go(Counting())
+        found.append(problem.value)
+
+    go(Counting(second))
+    assert found[0].what == TOLD
+    assert found[0].fix == "look at it with `%recipe show one@1`, or end it with `%recipe stop one@1`"
+
+
+def test_what_ended_between_the_start_and_the_claim_is_not_run_again(one):
+    second = runner(Counting())
+    go(Counting())
+    assert [step.state for step in second.go(lambda run: None).body.steps] == ["skipped"]
+
+
+def test_a_run_whose_process_was_killed_holds_nobody_up(one, notebook):
+    notebook("a", "x: int = 1", HELD)
+    killed = subprocess.Popen(COMMAND, stderr=subprocess.DEVNULL)
+    until(lambda: jobs.find("recipe:one") and jobs.ls("recipe:one", live=True))
+    killed.kill()
+    killed.wait()
+    notebook("a", "x: int = 1")
+    assert go(Counting()).name == "one@2"
+    assert recipe.show("one@1").state == "lost"
+
+
+def test_a_run_of_a_host_that_is_gone_is_lost_and_holds_nobody_up(one):
+    job = elsewhere(silent_s=1000)
+    assert go(Counting()).name == "one@2"
+    assert recipe.show("one@1").state == "lost"
+    assert open_store().get(JobRecord, job).body.state == "lost"
+
+
+@pytest.mark.parametrize("sign", [{"silent_s": 300}, {"silent_s": 0, "seen": False}])
+def test_a_run_elsewhere_that_may_live_keeps_its_claim(one, sign):
+    """The second is of a version that gives no signs."""
+    elsewhere(**sign)
+    with pytest.raises(Conflict, match=TOLD):
+        go(Counting())
+
+
+def test_a_run_gives_signs_of_life_while_it_lasts(one, monkeypatch):
+    monkeypatch.setattr(heartbeat, "BEAT_S", 0.01)
+    seen: list[Any] = []
+
+    def look() -> None:
+        began = jobs.find("recipe:one").id
+        first = open_store().get(JobRecord, began).body.seen_at
+        seen.append(until(lambda: open_store().get(JobRecord, began).body.seen_at > first > 0))
+
+    go(Counting(look))
+    assert (seen, jobs.find("recipe:one").state) == ([True], "done")
+
+
+def test_a_run_that_was_taken_for_gone_stops_when_it_comes_back(one):
+    def take() -> None:
+        record = open_store().get(JobRecord, jobs.find("recipe:one").id)
+        open_store().commit([record.with_(state="lost", ended_at=time.time())])
+        time.sleep(0.25)  # it looks five times a second
+
+    assert go(Counting(take)).body.state == "stopped"
+    assert os.getpid() == jobs.find("recipe:one").pid

@@ -1,0 +1,270 @@
+"""A recipe is honest about files: what its steps take, what they open besides, and what that means for the next run."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from aiinfra_lab import data, recipe
+from aiinfra_lab.errors import Denied, Failed, LabError, NotFound, UsageProblem
+from aiinfra_lab.recipe import declaration, inputs
+from aiinfra_lab.recipe.record import RunRecord
+from aiinfra_lab.recipe.results import RecipeRun
+from aiinfra_lab.store import open_store
+
+Write = Callable[..., Path]
+RUN = 'in = { rows = "SOURCE" }'
+PRINT = "print(rows)"
+
+
+@pytest.fixture
+def one(notebook: Write, recipe: Write, workspace: Path) -> Callable[..., None]:
+    """`one("raw/x.csv")`: a recipe of one step whose notebook takes that as `rows` and runs that code."""
+    (workspace / "raw").mkdir()
+    for name in ("x", "y"):
+        (workspace / "raw" / f"{name}.csv").write_text("n\n1\n")
+
+    def write(source: str, code: str = PRINT, parameter: str = 'rows: str = ""') -> None:
+        notebook("a", parameter, code)
+        given = f'in = {{ rows = "{source}" }}' if source else ""
+        recipe("one", f'[steps.a]\nnotebook = "a.ipynb"\n{given}\n')
+
+    return write
+
+
+def run() -> RecipeRun:
+    return recipe.run("one")
+
+
+def state(done: RecipeRun) -> str:
+    return done.steps["a"]["state"]
+
+
+def notes(done: RecipeRun) -> str:
+    return "\n".join(done.frame().notes)
+
+
+def opened(done: RecipeRun) -> list[tuple[str, bool]]:
+    return [(one["name"], one["by_step"]) for one in done.steps["a"]["opened"]]
+
+
+# ---- what a notebook is given ----
+
+
+def test_a_path_opens_from_where_the_notebook_runs(one):
+    one("raw/x.csv", "assert open(rows).read() == 'n\\n1\\n'")
+    assert run().steps["a"]["values"] == {"rows": "../raw/x.csv"}
+
+
+@pytest.mark.parametrize("source", ["raw/*.csv", "**/*.csv", "raw", "./raw", "raw/[xy].csv"])
+def test_a_list_is_given_the_files_and_a_text_the_glob(one, source):
+    one(source, "import glob; assert len(rows) == 2; [open(row) for row in rows]", "rows: list[str] = []")
+    assert run().steps["a"]["values"] == {"rows": ["../raw/x.csv", "../raw/y.csv"]}
+    one(source, "import glob; assert rows.startswith('../')")
+    assert state(run()) == "done"
+
+
+def test_data_is_pinned_to_the_version_of_the_start_and_named_in_the_lineage(one):
+    data.add("rows", pl.DataFrame({"n": [1]}))
+    one("data:rows")
+    assert run().steps["a"]["values"] == {"rows": "data:rows@1"}
+    assert any("data:rows@1" in logged.event.inputs for logged in open_store().events(naming="recipe:one@1"))
+    data.add("rows", pl.DataFrame({"n": [2]}))
+    again = run()
+    assert (state(again), again.steps["a"]["because"]) == ("done", ("data:rows",))
+
+
+def test_a_step_wins_over_a_file_of_its_name_and_a_dot_before_it_means_the_file(notebook, recipe, workspace):
+    notebook("a", 'x: str = ""')
+    (workspace / "make.csv").touch()
+    text = '[steps.make]\nnotebook = "a.ipynb"\nout = {{ csv = "data:csv" }}\n[steps.a]\nnotebook = "a.ipynb"\n'
+    recipe("one", (text + 'in = {{ x = "{}" }}').format("make.csv"))
+    assert declaration.read("one").steps[1].inputs == {"x": "make.csv"}
+    recipe("one", (text + 'in = {{ x = "{}" }}').format("./make.csv"))
+    assert declaration.read("one").steps[1].files == {"x": "./make.csv"}
+
+
+# ---- what is found before a kernel starts ----
+
+
+@pytest.mark.parametrize(
+    ("source", "kind", "fix"),
+    [
+        ("raw/z.csv", NotFound, "put it there; did you mean"),
+        ("raw/*.parquet", NotFound, "put one there, or correct"),
+        ("raw/none/*", NotFound, "put one there, or correct"),
+        ("../outside.csv", Denied, "copy or link it into the project"),
+        ("/etc/hostname", Denied, "copy or link it into the project"),
+        (".aiinfra/store.sqlite", Denied, "data:NAME"),
+        ("data:none", NotFound, "known: other"),
+        ("models:none", UsageProblem, "write data:NAME"),
+        ("rax.csv", UsageProblem, "known: a"),
+    ],
+)
+def test_what_is_not_there_is_found_before_there_is_a_run(one, source, kind, fix):
+    data.add("other", pl.DataFrame({"n": [1]}))
+    one(source)
+    for verb in (recipe.run, recipe.check):
+        with pytest.raises(LabError) as problem:
+            verb("one")
+        assert (type(problem.value), fix in problem.value.fix) == (kind, True), problem.value
+    assert open_store().list(RunRecord) == []
+
+
+def test_an_empty_folder_means_no_file(one, workspace):
+    (workspace / "empty").mkdir()
+    one("empty")
+    with pytest.raises(NotFound, match="means no file"):
+        run()
+
+
+def test_a_glob_that_means_too_many_files_is_refused_at_the_first_one_too_many(one, workspace, monkeypatch):
+    monkeypatch.setattr(inputs, "MOST_FILES", 5)
+    seen = []
+    visible = inputs._visible
+    monkeypatch.setattr(inputs, "_visible", lambda *place: (seen.append(1) or each for each in visible(*place)))
+    for number in range(200):
+        (workspace / "raw" / f"{number}.csv").touch()
+    one("raw/*.csv")
+    with pytest.raises(UsageProblem) as problem:
+        run()
+    assert ("more than 5 files" in problem.value.what, "data:NAME" in problem.value.fix) == (True, True)
+    assert len(seen) <= 10
+
+
+def test_a_link_to_a_folder_above_ends_no_walk(workspace):
+    (workspace / "raw").mkdir()
+    (workspace / "raw" / "x.csv").touch()
+    (workspace / "raw" / "up").symlink_to(workspace)
+    assert inputs.files_of("**/*.csv") == [workspace / "raw" / "x.csv"]
+
+
+@pytest.mark.parametrize("kind", ["int", "float", "bool"])
+def test_a_parameter_that_can_hold_no_path_is_an_error(one, kind):
+    one("raw/x.csv", parameter=f"rows: {kind} = 0")
+    with pytest.raises(Failed) as problem:
+        recipe.check("one")
+    assert "write `rows: str = …`" in problem.value.fix
+
+
+# ---- what decides whether it runs ----
+
+
+@pytest.mark.parametrize("source", ["raw/x.csv", "raw/*.csv", "raw"])
+def test_a_file_that_changed_is_a_reason_to_run_and_is_named(one, workspace, source):
+    one(source)
+    assert [state(run()), state(run())] == ["done", "skipped"]
+    (workspace / "raw" / "x.csv").write_text("n\n2\n")
+    again = run()
+    assert (state(again), f"a ran since {source} changed" in notes(again)) == ("done", True)
+
+
+def test_a_file_that_was_added_to_a_glob_is_a_reason_to_run(one, workspace):
+    one("raw/*.csv")
+    run()
+    (workspace / "raw" / "z.csv").touch()
+    assert [state(run()), state(run())] == ["done", "skipped"]
+
+
+def test_an_input_that_changes_while_the_step_runs_makes_its_result_stand_for_nothing(one):
+    one("raw/x.csv", "open('../raw/x.csv', 'a').write('2\\n')")
+    first = run()
+    assert first.steps["a"]["changed"] == ("raw/x.csv",)
+    assert "raw/x.csv changed while it ran" in notes(first)
+    assert state(run()) == "done"
+
+
+def test_a_file_that_vanishes_on_the_way_fails_the_step_that_takes_it(one, notebook, workspace):
+    one("raw/x.csv")
+    notebook("b", "x: int = 1", "import os; os.remove('../raw/x.csv')")
+    with (workspace / "recipes" / "one.toml").open("a") as file:
+        file.write('after = ["b"]\n[steps.b]\nnotebook = "b.ipynb"\n')
+    done = recipe.run("one", report=True)
+    assert (done.state, "no file or folder raw/x.csv" in done.steps["a"]["error"]) == ("failed", True)
+
+
+# ---- what it opened besides ----
+
+
+def test_a_file_that_a_step_opens_undeclared_is_named_and_counts_at_the_next_run(one, workspace):
+    one("", "name = '../raw/' + 'x' + '.csv'; open(name).read()")
+    first = run()
+    assert opened(first) == [("raw/x.csv", True)]
+    assert "a opened raw/x.csv, which `in` does not name" in notes(first)
+    assert (state(run()), notes(run())) == ("skipped", "")
+    (workspace / "raw" / "x.csv").write_text("n\n3\n")
+    assert run().steps["a"]["because"] == ("raw/x.csv",)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import polars as pl; pl.read_csv('../raw/' + 'x.csv')",
+        "import subprocess; subprocess.run(['cat', '../raw/' + 'x.csv'])",
+    ],
+)
+def test_a_file_that_is_opened_past_python_is_named_and_counts_too(one, workspace, code):
+    one("", code.replace("'x.csv'", "'x' + '.csv'"))
+    first = run()
+    assert opened(first) == [("raw/x.csv", False)]
+    assert "while a ran, raw/x.csv was opened" in notes(first)
+    (workspace / "raw" / "x.csv").write_text("n\n3\n")
+    assert state(run()) == "done"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "open('o' + '.txt', 'w').write('1'); open('o' + '.txt').read()",
+        "import polars as pl; pl.DataFrame({'n': [1]}).write_csv('o' + '.csv'); pl.read_csv('o' + '.csv')",
+        "import polars as pl; pl.DataFrame({'n': [1]}).write_csv('o' + '.csv'); open('o' + '.csv').read()",
+        "open(rows).read()",
+        "import json; json.load(open('a' + '.ipynb'))",
+    ],
+    ids=["own", "own past Python", "own past Python and then read", "declared", "notebook"],
+)
+def test_what_it_wrote_or_declared_is_not_named(one, code):
+    one("raw/x.csv", code)
+    assert opened(run()) == []
+    assert opened(recipe.run("one", force=True)) == [], "nor when it is there from the run before"
+
+
+def test_a_module_of_the_project_is_code_that_counts_and_is_not_named(one, workspace):
+    one("", "import helper")
+    module = workspace / "notebooks" / "helper.py"
+    module.write_text("N = 1")
+    assert [notes(run()), state(run())] == ["", "skipped"]
+    module.write_text("N = 2  # another length")
+    assert run().steps["a"]["because"] == ("notebooks/helper.py",)
+    run_again = recipe.run("one", force=True)  # now from what was compiled
+    assert opened(run_again) == [("notebooks/helper.py", True)]
+
+
+def test_a_step_after_one_that_ran_for_a_file_it_opened_runs_too(notebook, recipe, workspace):
+    (workspace / "x.csv").write_text("1")
+    notebook("a", "x: int = 1", "open('../x' + '.csv')")
+    notebook("b", "x: int = 1")
+    recipe("one", '[steps.a]\nnotebook = "a.ipynb"\n[steps.b]\nnotebook = "b.ipynb"\nafter = ["a"]')
+    run()
+    assert [step["state"] for step in run().steps.values()] == ["skipped", "skipped"]
+    (workspace / "x.csv").write_text("2")
+    assert [step["state"] for step in run().steps.values()] == ["done", "done"]
+
+
+def test_what_a_killed_kernel_opened_is_known(one):
+    one("", "open('../raw/' + 'x' + '.csv'); import os; os.kill(os.getpid(), 9)")
+    assert opened(recipe.run("one", report=True)) == [("raw/x.csv", True)]
+
+
+def test_nothing_of_the_watch_is_left_in_the_notebook_or_beside_it(one, workspace):
+    one("", "assert 'watch' not in dir() and 'json' not in dir()")
+    archive = Path(run().archive)
+    assert [path.name for path in archive.iterdir()] == ["a.ipynb"]
+    assert "addaudithook" not in (archive / "a.ipynb").read_text()
+
+
+def test_a_file_that_somebody_changed_after_it_was_read_is_not_taken_for_what_was_read(one, workspace):
+    one("", "import subprocess; n = '../raw/x' + '.csv'; open(n).read(); subprocess.run(['touch', n])")
+    assert run().steps["a"]["opened"][0]["digest"] == ""
+    assert state(run()) == "done"
