@@ -56,9 +56,9 @@ def _with_gaps(column: pl.Series) -> Any:
 
 
 def to_polars(frame: Any) -> pl.DataFrame:
-    """The same table for polars: a named index becomes columns, a nameless one is a row number and is left out.
+    """The same table for polars: a named index becomes columns; a nameless one that only counts the rows is left out.
 
-    Failed when it holds what polars cannot hold, or is lazy and fails now.
+    Failed when it holds what polars cannot hold, has a nameless index that says more, or is lazy and fails now.
     """
     import polars as pl
 
@@ -101,9 +101,7 @@ def _collected(frame: pl.LazyFrame) -> pl.DataFrame:
 def _from_pandas(frame: Any) -> pl.DataFrame:
     import polars as pl
 
-    # A named index was set on purpose and holds data; a nameless one is what pandas numbers rows with.
-    if any(name is not None for name in frame.index.names):
-        frame = frame.reset_index()
+    frame = _with_index(frame)
     names = list(frame.columns)
     for name in names:
         if not isinstance(name, str) or names.count(name) > 1:
@@ -115,6 +113,27 @@ def _from_pandas(frame: Any) -> pl.DataFrame:
             _check_objects(frame[name].dropna(), name)
     ordered = {name: pl.Enum(frame[name].cat.categories) for name in names if _is_ordered(frame[name].dtype)}
     return pl.from_pandas(frame).cast(ordered)
+
+
+def _with_index(frame: Any) -> Any:
+    """The frame with its index as columns, or without one that only counts its rows."""
+    import pandas as pd
+
+    if any(name is not None for name in frame.index.names):
+        taken = [name for name in frame.index.names if name in frame.columns]
+        if taken:
+            what = f"the data frame has an index and a column of the name {taken[0]!r}"
+            raise Failed(what, f"rename the column: df.rename(columns={{{taken[0]!r}: {taken[0] + '_2'!r}}})")
+        return frame.reset_index()
+    if not frame.index.equals(pd.RangeIndex(len(frame))):
+        # What is left of a larger frame keeps its numbers there, and other values are data: neither goes unnoticed.
+        levels = range(1, frame.index.nlevels + 1)
+        names = [f"id_{level}" for level in levels] if frame.index.nlevels > 1 else "id"
+        raise Failed(
+            "the data frame has an index without a name that is more than a count of its rows",
+            f"keep it as a column with df.rename_axis({names!r}), or drop it with df.reset_index(drop=True)",
+        )
+    return frame
 
 
 def _is_ordered(dtype: Any) -> bool:
