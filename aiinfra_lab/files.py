@@ -170,6 +170,45 @@ def publish(finished: Path, target: Path, *, replace: bool = False, flush: bool 
             raise _taken(target) from problem
 
 
+def clear_left(target: Path) -> None:
+    """Remove what those that were killed while they wrote `target`, or built it, left beside it."""
+    with contextlib.suppress(OSError):
+        _clear_left(target)
+
+
+def ignore_in_git(folder: Path, *patterns: str) -> None:
+    """Have git pass over what matches in a folder, whether that is in a repository by now or not.
+
+    What `.gitignore` has already stays, and a pattern that it has, or takes back, is not added.
+    """
+    path, before = _git_ignore(folder)
+    there = before.split(b"\n")
+    new = [each for each in map(str.encode, patterns) if each not in there and b"!" + each not in there]
+    if new:
+        gap = b"" if not before or before.endswith(b"\n") else b"\n"
+        write(path, before + gap + b"".join(each + b"\n" for each in new))
+
+
+def show_to_git(folder: Path, *patterns: str) -> None:
+    """Take back what `ignore_in_git` added; the file goes when it holds nothing else."""
+    path, before = _git_ignore(folder)
+    lines = before.split(b"\n")
+    kept = [line for line in lines if line not in map(str.encode, patterns)]
+    if kept == lines:
+        return
+    if any(kept):
+        write(path, b"\n".join(kept))
+    else:
+        path.unlink()
+
+
+def _git_ignore(folder: Path) -> tuple[Path, bytes]:
+    """The folder's `.gitignore`, where it really lies, and what it holds."""
+    path = (folder / ".gitignore").resolve()
+    with lab_errors(path):
+        return path, path.read_bytes() if path.exists() else b""
+
+
 def flush_tree(path: Path) -> None:
     """Return when a file, or all that lies below a folder, is on the disk, as far as it tells the truth."""
     found = [path, *path.rglob("*")]
