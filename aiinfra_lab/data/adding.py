@@ -18,7 +18,7 @@ from . import frames, recording, sources, working_copy
 from .handle import Dataset, main_table
 from .record import DataVersion
 from .tables import describe
-from .versions import as_version, handle, holder, versions
+from .versions import as_version, handle, holder, is_intact, versions
 
 _WAYS = "give a URI like data:flights, a path like flights.csv, or in Python a data frame"
 
@@ -33,10 +33,15 @@ def add(name: str, rows: object, source: str | None, text: Sequence[str]) -> Dat
         brought = _bring(where, name, given or rows, source, folder)
         found = _files.read_manifest(folder)
         newest = next(iter(versions(name)), None)
+        same = [one for one in versions(name) if one.body.digest == found.digest]
+        damaged = [one for one in same if not is_intact(one)]
+        for one in damaged:
+            recording.repair(where, one, folder, found)
         if newest and newest.body.digest == found.digest:
             # A working copy with changes of the user's own stays as it is: no new version holds them.
             working_copy.follow(where, name, newest)
-            return handle(newest, f"nothing new: this is the content of {newest.uri}")
+            what = ", which is whole again" if damaged else ""
+            return handle(newest, f"nothing new: this is the content of {newest.uri}{what}")
         only = brought.only or _kept_alone(newest, found)
         record = _record(where, name, folder, found, brought.origin, only, text)
         # `_record` has refused changes of the user's own by now, so that nothing is lost.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import filecmp
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -41,6 +42,19 @@ class Dvc:
             if moved.failed:
                 raise Failed(f"{len(moved.failed)} files could not be stored by DVC", "look at the disk's free space")
             return str(tree.hash_info.value)
+
+    def repair(self, folder: Path) -> str:
+        """Take away what the cache has in the place of the folder's files with other bytes, then ingest."""
+        _refuse_inner_ignore(folder)
+        with self._repo() as repo:
+            cache, tree = repo.cache.local, _built(repo, folder, None)
+            for path, _, oid in tree:
+                stored = Path(cache.oid_to_path(oid.value))
+                if stored.exists() and not filecmp.cmp(stored, folder.joinpath(*path), shallow=False):
+                    stored.unlink()
+            # The list of the files is made anew from what it lists.
+            Path(cache.oid_to_path(tree.hash_info.value)).unlink(missing_ok=True)
+        return self.ingest(folder)
 
     def checkout(self, key: str, into: Path) -> None:
         """Check the tree out as hard links to the cache; where links cannot be made, as copies."""
@@ -219,7 +233,7 @@ def _link(source: Path, target: Path) -> bool:
 
 def _not_here(key: str) -> NotFound:
     return NotFound(
-        f"content {key[:12]} is not in this workspace's DVC cache", "`dvc pull` it, or `%data add` it again"
+        f"content {key[:12]} is not in this workspace's DVC cache", "`dvc pull` brings it, where a remote has it"
     )
 
 

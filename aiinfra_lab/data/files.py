@@ -128,15 +128,15 @@ def read_manifest(folder: Path) -> Manifest:
     return Manifest(tuple(_file(path, folder) for path in walk(folder)))
 
 
-def read_list(path: Path, digest: str) -> Manifest:
-    """A manifest from its kept text. Damaged when it is gone or is not the text that the digest was taken of."""
+def read_list(path: Path, digest: str, fix: str = "`%data add` the content again") -> Manifest:
+    """A manifest from its kept text. Damaged, with that fix, when it is gone or is not what the digest was taken of."""
     try:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError):
         text = ""
     # One check for gone, cut off and altered: the text is only good when it has the digest that the record holds.
     if hashlib.sha256(text.encode()).hexdigest() != digest:
-        raise Damaged(f"the list of files {path} is gone or altered", "`%data add` the content again")
+        raise Damaged(f"the list of files {path} is gone or altered", fix)
     return Manifest(tuple(File(*entry) for entry in json.loads(text)))
 
 

@@ -27,7 +27,8 @@ def write_frame(frame: Any, path: Path) -> str:
     if not table.width:
         raise Failed("the data frame has no columns", "give it at least one")
     if odd := [name for name, dtype in table.schema.items() if dtype == pl.Object]:
-        raise _mixed(odd[0])
+        fix = f"df = df.with_columns(pl.col({odd[0]!r}).map_elements(str, return_dtype=pl.String))"
+        raise Failed(f"column {odd[0]} mixes types", f"make it one type, e.g. {fix}")
     # In one chunk, so that the same rows give the same bytes, and so no new version.
     table.rechunk().write_parquet(path)
     return "; ".join(_not_kept(frame))
@@ -104,9 +105,13 @@ def _from_pandas(frame: Any) -> pl.DataFrame:
     frame = _with_index(frame)
     names = list(frame.columns)
     for name in names:
-        if not isinstance(name, str) or names.count(name) > 1:
-            what = "twice" if isinstance(name, str) else "with a name that is no text"
-            raise Failed(f"the data frame has a column {name!r} {what}", "rename it: df.rename(columns=…)")
+        if not isinstance(name, str):
+            fix = "make them texts: df.columns = [str(name) for name in df.columns]"
+            raise Failed(f"the data frame has a column {name!r} with a name that is no text", fix)
+        if names.count(name) > 1:
+            # `rename` would rename both.
+            fix = "number them: df.columns = [f'{name}_{place}' for place, name in enumerate(df.columns)]"
+            raise Failed(f"the data frame has a column {name!r} twice", fix)
     for name in names:
         # Only there can values of several types be; polars would turn them all into texts, or fail without the name.
         if frame[name].dtype == object:

@@ -21,6 +21,7 @@ from ..store import Event, Record, open_store
 from ..uris import Uri
 from . import files as _files
 from . import working_copy
+from .base import Repairing
 from .record import DataVersion
 from .versions import content_store, folder_of, manifest_path, versions
 
@@ -40,6 +41,17 @@ def record(where: Settings, folder: Path, found: _files.Manifest, body: DataVers
         with contextlib.suppress(StoreUnavailable):
             _undo(where, body)
         raise
+
+
+def repair(where: Settings, damaged: Record[DataVersion], folder: Path, found: _files.Manifest) -> None:
+    """Put back what is gone or altered of a version, out of the same content; `folder` stays as it is."""
+    copy, store = folder.with_name("repair"), content_store(where, damaged)
+    _files.copy_in(folder, copy)
+    files.flush_tree(copy)
+    files.write(manifest_path(where, found.digest), found.text())
+    (store.repair if isinstance(store, Repairing) else store.ingest)(copy)
+    _files.protect(copy)
+    _files.move_in(copy, folder_of(where, damaged))
 
 
 def finished(where: Settings) -> None:
@@ -140,14 +152,20 @@ def _read(where: Settings) -> DataVersion | None:
 
 
 def _is_left(where: Settings) -> bool:
-    is_unfinished = _journal(where).exists() or _content(where).exists() or bool(working_copy.cut_short(where))
-    return is_unfinished or _files.is_incoming(where.home)
+    with contextlib.suppress(FileNotFoundError):
+        if any(path.name != working_copy.MARKS for path in _journal(where).parent.iterdir()):
+            return True
+    return bool(working_copy.cut_short(where)) or _files.is_incoming(where.home)
 
 
 def _clear(where: Settings) -> None:
     # The journal first: without its content it would say that a version can be finished.
     _journal(where).unlink(missing_ok=True)
     shutil.rmtree(_content(where), ignore_errors=True)
+    # Whoever writes there holds the lock, so these are of processes that were killed while they wrote.
+    for folder in (_journal(where).parent, manifest_path(where, "").parent):
+        for left in folder.glob(".*.part"):
+            left.unlink(missing_ok=True)
 
 
 def _content(where: Settings) -> Path:

@@ -13,6 +13,8 @@ from .base import WorkingCopies
 from .record import DataVersion
 from .versions import content_store, holder
 
+MARKS = "copies"
+
 
 def refuse_modified(where: Settings, name: str) -> None:
     """Conflict when `data/NAME` has changes that a new version of other content would overwrite."""
@@ -78,7 +80,7 @@ def _marked(where: Settings, name: str) -> Iterator[None]:
 
 
 def _marks(where: Settings) -> Path:
-    return where.home / "data" / "unfinished" / "copies"
+    return where.home / "data" / "unfinished" / MARKS
 
 
 def _copies(where: Settings, record: Record[DataVersion] | None) -> WorkingCopies | None:

@@ -13,6 +13,7 @@ from aiinfra_lab.store import Event, Record, update
 from aiinfra_lab.store.sqlite import SqliteStore
 from aiinfra_lab.testing.store import Note
 
+from . import _killed_adds as killed_adds
 from . import _tampering as tampering
 from .rows import Figure, exactly, row
 
@@ -54,6 +55,16 @@ def corrupted(full: bool) -> Iterator[Figure]:
                     silent.append(f"{what}: {', '.join(wrong)}")
     note = f"{many} corruptions, {differed} of which changed an answer or refused one; {'; '.join(silent)[:200]}"
     yield Figure("silent corruptions", len(silent), "corruptions", exactly(0), note=note)
+
+
+@row("true.4", "`data add` killed at a random moment, from its first byte to the published folder", "0 mixtures")
+def killed(full: bool) -> Iterator[Figure]:
+    """A version is there whole or not at all after the next verb, nothing lies about, and no mixture is recorded."""
+    with tempfile.TemporaryDirectory() as folder:
+        found = list(killed_adds.rounds(Path(folder), 50 if full else 12, random.Random(4)))
+    wrong = [f"{moment}: {', '.join(problems)}" for moment, problems in found if problems]
+    note = f"{len(found)} kills; {'; '.join(wrong)[:400]}"
+    yield Figure("adds that were neither finished nor undone", len(wrong), "adds", exactly(0), note=note)
 
 
 def _answers(store: SqliteStore) -> dict[str, object]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from aiinfra_lab import data
+from aiinfra_lab import data, files
 from aiinfra_lab.store import open_store
 from aiinfra_lab.testing.data import content_of, folder
 from aiinfra_lab.uris import Uri
@@ -60,6 +60,26 @@ def left_of(workspace: Path) -> list[str]:
     known = {Uri.parse(item.uri).label for item in data.ls()}
     found += [path for path in (home / "versions").iterdir() if path.name not in known]
     return [str(path.relative_to(workspace)) for path in (*found, *workspace.rglob("*.part"))]
+
+
+@pytest.mark.parametrize("folder_name", ["unfinished", "manifests"])
+def test_a_file_that_a_killed_process_was_writing_goes_with_the_next_verb(workspace, pets, folder_name):
+    data.add("pets", pets)
+    left = workspace / ".aiinfra" / "data" / folder_name / ".version.json.0123abcd.part"
+    left.touch()
+    (workspace / ".aiinfra" / "data" / "incoming" / "left").mkdir()
+    data.ls()
+    assert not left.exists()
+
+
+def test_what_a_living_process_is_at_work_on_is_left(workspace, pets):
+    data.add("pets", pets)
+    with files.lock(workspace / ".aiinfra" / "data" / "lock"):
+        (at_work := workspace / ".aiinfra" / "data" / "incoming" / "new").mkdir()
+        assert data.get("pets").uri == "data:pets@1"
+        assert at_work.exists()
+    data.get("pets")
+    assert not at_work.exists()
 
 
 def test_changes_that_were_made_since_the_kill_stay(workspace, pets):
