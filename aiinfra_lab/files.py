@@ -26,6 +26,8 @@ from .errors import Conflict, Denied, LabError, Unavailable
 READABLE = 0o644
 OWNER_ONLY = 0o600
 FIX = "make it writable, or choose another place"
+ASIDE = ".*.part"
+"""What is not finished yet, and lies beside what it is to become."""
 _MANY = 200
 # Of renameat2(2).
 _HERE, _RENAME_EXCHANGE = -100, 2
@@ -174,6 +176,12 @@ def clear_left(target: Path) -> None:
     """Remove what those that were killed while they wrote `target`, or built it, left beside it."""
     with contextlib.suppress(OSError):
         _clear_left(target)
+
+
+def clear_all_left(folder: Path) -> None:
+    """`clear_left` of everything in a folder, for who knows that nobody else writes there now."""
+    for left in folder.glob(ASIDE):
+        _remove(left)
 
 
 def ignore_in_git(folder: Path, *patterns: str) -> None:

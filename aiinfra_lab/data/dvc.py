@@ -18,7 +18,7 @@ _CONFIG = "[core]\n    no_scm = True\n    analytics = False\n    check_update = 
 _TREE = ".dir"
 _IGNORED = "/.aiinfra"
 _INNER = ".dvcignore"
-_ASIDE = "/.*.part"  # folders that a killed process had not finished, until they are cleared away
+_ASIDE = f"/{files.ASIDE}"  # what a killed process had not finished, until it is cleared away
 
 
 class Dvc:
@@ -87,7 +87,7 @@ class Dvc:
             if target.exists():
                 # Out of sight in one step: a kill while files are deleted must not leave some of them as `data/NAME`.
                 with files.building(target) as aside:
-                    target.rename(aside / name)
+                    files.publish(target, aside / name, flush=False)
             tracked = any(target.parent.glob("*.dvc"))
             files.show_to_git(target.parent, f"/{name}", *(() if tracked else (_ASIDE,)))
 

@@ -34,7 +34,7 @@ def record(where: Settings, folder: Path, found: _files.Manifest, body: DataVers
     try:
         files.write(_journal(where), msgspec.json.encode(body))
         files.write(manifest_path(where, body.digest), found.text())
-        folder.rename(_content(where))
+        files.publish(folder, _content(where), flush=False)
         return _complete(where, body)
     except BaseException:
         # Without the store nobody knows whether it was recorded: then the next verb looks.
@@ -105,7 +105,7 @@ def _complete(where: Settings, body: DataVersion) -> Record[DataVersion]:
     place = folder_of(where, record)
     # A kill after the move: back to where it came from, for the store takes it in from there.
     if not content.exists():
-        place.rename(content)
+        files.publish(place, content, flush=False)
     body = replace(body, key=content_store(where, record).ingest(content), added_at=time.time())
     # After the content is stored: a copy that has just this content is not modified, and need not be refused.
     working_copy.refuse_modified(where, body.name)
@@ -164,8 +164,7 @@ def _clear(where: Settings) -> None:
     shutil.rmtree(_content(where), ignore_errors=True)
     # Whoever writes there holds the lock, so these are of processes that were killed while they wrote.
     for folder in (_journal(where).parent, manifest_path(where, "").parent):
-        for left in folder.glob(".*.part"):
-            left.unlink(missing_ok=True)
+        files.clear_all_left(folder)
 
 
 def _content(where: Settings) -> Path:

@@ -124,7 +124,7 @@ def stored(text: object) -> Record[JoinedRows]:
     if not path_of(record.name).exists():
         raise NotFound(
             f"the file of {uri} is gone",
-            f"make it again: `%features get {record.name.partition('#')[0]} --rows {record.body.rows_uri} "
+            f"make it again: `%features get {Uri.parse(record.uri).whole.label} --rows {record.body.rows_uri} "
             f"--data {record.body.data_uri}`",
         )
     return record

@@ -1,11 +1,13 @@
 """The rows of what holds: that nothing is altered without being found."""
 
 import contextlib
+import os
 import random
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest.mock import patch
 
 from aiinfra_lab import audit
 from aiinfra_lab.errors import LabError
@@ -60,7 +62,7 @@ def corrupted(full: bool) -> Iterator[Figure]:
 @row("true.4", "`data add` killed at a random moment, from its first byte to the published folder", "0 mixtures")
 def killed(full: bool) -> Iterator[Figure]:
     """A version is there whole or not at all after the next verb, nothing lies about, and no mixture is recorded."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, patch.dict(os.environ, XDG_STATE_HOME=f"{folder}/state"):
         found = list(killed_adds.rounds(Path(folder), 50 if full else 12, random.Random(4)))
     wrong = [f"{moment}: {', '.join(problems)}" for moment, problems in found if problems]
     note = f"{len(found)} kills; {'; '.join(wrong)[:400]}"

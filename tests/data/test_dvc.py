@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,15 @@ from aiinfra_lab import data
 from aiinfra_lab.config import settings
 from aiinfra_lab.data.dvc import Dvc
 from aiinfra_lab.errors import Failed, NotFound
-from aiinfra_lab.testing.data import ONE, TWO, VersionStoreContract, WorkingCopiesContract, content_of, folder
+from aiinfra_lab.testing.data import (
+    ONE,
+    TWO,
+    RepairingContract,
+    VersionStoreContract,
+    WorkingCopiesContract,
+    content_of,
+    folder,
+)
 
 DVC = Path(sys.executable).with_name("dvc")
 
@@ -26,8 +35,18 @@ def content(workspace: Path) -> Dvc:
     return Dvc(settings())
 
 
-class TestDvc(VersionStoreContract, WorkingCopiesContract):
-    """What every store of versions keeps, and every one that shows working copies."""
+class TestDvc(VersionStoreContract, WorkingCopiesContract, RepairingContract):
+    """What every store of versions keeps, and every one that shows working copies or can be repaired."""
+
+    @pytest.fixture
+    def damage(self, workspace) -> Callable[[str], None]:
+        def alter(text: str) -> None:
+            for stored in (workspace / ".dvc" / "cache" / "files").rglob("*"):
+                if stored.is_file() and stored.read_text() == text:
+                    stored.chmod(0o644)
+                    stored.write_text("x")
+
+        return alter
 
 
 def test_publishing_goes_forth_and_back(content, workspace, tmp_path):
