@@ -25,6 +25,8 @@ from .errors import Conflict, Denied, LabError, Unavailable
 
 READABLE = 0o644
 FIX = "make it writable, or choose another place"
+ASIDE = ".*.part"
+"""What is not finished yet, and lies beside what it is to become."""
 _MANY = 200
 # As `_beside` names what is being written.
 _LEFT = re.compile(r"\..+\.[0-9a-f]{8}\.part", re.DOTALL)
@@ -187,6 +189,51 @@ def publish(finished: Path, target: Path, *, replace: bool = False, flush: bool 
             if problem.errno not in _TAKEN:
                 raise
             raise _taken(target) from problem
+
+
+def clear_left_of(target: Path) -> None:
+    """Remove what those that were killed while they wrote `target`, or built it, left beside it."""
+    with contextlib.suppress(OSError):
+        _clear_left(target)
+
+
+def clear_all_left(folder: Path) -> None:
+    """`clear_left_of` everything in a folder, for who knows that nobody else writes there now."""
+    for left in folder.glob(ASIDE):
+        _remove(left)
+
+
+def ignore_in_git(folder: Path, *patterns: str) -> None:
+    """Have git pass over what matches in a folder, whether that is in a repository by now or not.
+
+    What `.gitignore` has already stays, and a pattern that it has, or takes back, is not added.
+    """
+    path, before = _git_ignore(folder)
+    there = before.split(b"\n")
+    new = [each for each in map(str.encode, patterns) if each not in there and b"!" + each not in there]
+    if new:
+        gap = b"" if not before or before.endswith(b"\n") else b"\n"
+        write(path, before + gap + b"".join(each + b"\n" for each in new))
+
+
+def show_to_git(folder: Path, *patterns: str) -> None:
+    """Take back what `ignore_in_git` added; the file goes when it holds nothing else."""
+    path, before = _git_ignore(folder)
+    lines = before.split(b"\n")
+    kept = [line for line in lines if line not in map(str.encode, patterns)]
+    if kept == lines:
+        return
+    if any(kept):
+        write(path, b"\n".join(kept))
+    else:
+        path.unlink()
+
+
+def _git_ignore(folder: Path) -> tuple[Path, bytes]:
+    """The folder's `.gitignore`, where it really lies, and what it holds."""
+    path = (folder / ".gitignore").resolve()
+    with lab_errors(path):
+        return path, path.read_bytes() if path.exists() else b""
 
 
 def flush_tree(path: Path) -> None:

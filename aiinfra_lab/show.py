@@ -216,10 +216,10 @@ class LiveFrame:
             self._handle.update({"text/plain": ""}, raw=True)
 
 
-def waiting(uri: str, what: str) -> None:
-    """Say what a verb waits for, before it has a result: an output of the cell, outside a notebook a line of stderr."""
+def waiting(uri: str, what: str, state: str = "waiting") -> None:
+    """Say what a verb waits for, or did first: an output of the cell, outside a notebook a line of stderr."""
     if in_notebook():
-        LiveFrame(Card(uri, "waiting", notes=[what]))
+        LiveFrame(Card(uri, state, notes=[what]))
     else:
         sys.stderr.write(f"{what}\n")
         sys.stderr.flush()

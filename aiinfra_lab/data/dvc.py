@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import filecmp
 import logging
-import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from .. import modes
+from .. import files, modes
 from ..config import Settings, opt_out
 from ..errors import Failed, NotFound, Unavailable
 from ..files import write
@@ -17,6 +17,8 @@ from ..files import write
 _CONFIG = "[core]\n    no_scm = True\n    analytics = False\n    check_update = False\n"
 _TREE = ".dir"
 _IGNORED = "/.aiinfra"
+_INNER = ".dvcignore"
+_ASIDE = f"/{files.ASIDE}"  # what a killed process had not finished, until it is cleared away
 
 
 class Dvc:
@@ -27,6 +29,7 @@ class Dvc:
 
     def ingest(self, folder: Path) -> str:
         """Build DVC's tree of the folder and move its files into the cache as hard links."""
+        _refuse_inner_ignore(folder)
         with self._repo() as repo:
             from dvc_data.hashfile.build import build
             from dvc_data.hashfile.transfer import transfer
@@ -40,29 +43,54 @@ class Dvc:
                 raise Failed(f"{len(moved.failed)} files could not be stored by DVC", "look at the disk's free space")
             return str(tree.hash_info.value)
 
+    def repair(self, folder: Path) -> str:
+        """Take away what the cache has in the place of the folder's files with other bytes, then ingest."""
+        _refuse_inner_ignore(folder)
+        with self._repo() as repo:
+            cache, tree = repo.cache.local, _built(repo, folder, None)
+            for path, _, oid in tree:
+                stored = Path(cache.oid_to_path(oid.value))
+                if stored.exists() and not filecmp.cmp(stored, folder.joinpath(*path), shallow=False):
+                    stored.unlink()
+            # The list of the files is made anew from what it lists.
+            Path(cache.oid_to_path(tree.hash_info.value)).unlink(missing_ok=True)
+        return self.ingest(folder)
+
     def checkout(self, key: str, into: Path) -> None:
         """Check the tree out as hard links to the cache; where links cannot be made, as copies."""
         with self._repo() as repo:
-            self._checkout(repo, key, into, ["reflink", "hardlink", "copy"])
+            self._checkout(repo, self._tree(repo, key), into, ["reflink", "hardlink", "copy"])
 
     def publish(self, name: str, key: str) -> None:
-        """Write `data/NAME.dvc`, then bring the folder to it: DVC's own checkout finishes what a crash leaves."""
+        """Write `data/NAME.dvc`, then put the folder in the place of the one before, in one step.
+
+        After a kill the folder is the old one or the new one, never some files of each.
+        """
+        target = self.workspace / "data" / name
         with self._repo() as repo:
             tree = self._tree(repo, key)
             sizes = [Path(repo.cache.local.oid_to_path(entry.value)).stat().st_size for _, _, entry in tree]
+            files.ignore_in_git(target.parent, f"/{name}", _ASIDE)
             # The pointer first: after a crash, `dvc checkout` brings the folder to it.
-            target = self.workspace / "data" / name
             write(target.with_name(name + ".dvc"), _pointer(key, sum(sizes), len(sizes), name))
-            if target.is_symlink() and self._hash_of(repo, target) != key:
-                target.unlink()  # never written through: what it points at is not ours
-            with modes.as_the_user():
-                self._checkout(repo, key, target, None)
+            files.clear_left_of(target)
+            before = _built(repo, target, None) if target.is_dir() else None
+            if before is None or before.hash_info != tree.hash_info:
+                with modes.as_the_user():
+                    self._replace(repo, target, before, tree)
 
     def withdraw(self, name: str) -> None:
         """Remove the pointer first, so that a crash leaves an untracked folder and no broken pointer."""
+        target = self.workspace / "data" / name
         with self._repo():
-            (self.workspace / "data" / f"{name}.dvc").unlink(missing_ok=True)
-            shutil.rmtree(self.workspace / "data" / name, ignore_errors=True)
+            target.with_name(f"{name}.dvc").unlink(missing_ok=True)
+            files.clear_left_of(target)
+            if target.exists():
+                # Out of sight in one step: a kill while files are deleted must not leave some of them as `data/NAME`.
+                with files.building(target) as aside:
+                    files.publish(target, aside / name, flush=False)
+            tracked = any(target.parent.glob("*.dvc"))
+            files.show_to_git(target.parent, f"/{name}", *(() if tracked else (_ASIDE,)))
 
     def is_modified(self, name: str) -> bool:
         """Whether the folder's tree is one that the cache does not hold."""
@@ -70,7 +98,9 @@ class Dvc:
         if not target.exists():
             return False
         with self._repo() as repo:
-            return not repo.cache.local.exists(self._hash_of(repo, target))
+            # Files that the user's `.dvcignore` names are part of a version when they were added, and else no change.
+            trees = [_built(repo, target, ignore) for ignore in (repo.dvcignore, None)]
+            return not any(repo.cache.local.exists(tree.hash_info.value) for tree in trees)
 
     def forget(self, key: str, keep: Sequence[str]) -> None:
         """Remove the tree's objects that no kept tree and no `.dvc` file of the workspace uses."""
@@ -130,15 +160,6 @@ class Dvc:
         if _IGNORED not in lines:
             write(ignore, "\n".join([*lines, _IGNORED, ""]))
 
-    def _hash_of(self, repo: Any, target: Path) -> str | None:
-        """The key of what a working copy holds now; None where nothing is."""
-        from dvc_data.hashfile.build import build
-
-        if not target.exists():
-            return None
-        _, _, tree = build(repo.cache.local, str(target), repo.fs, "md5", dry_run=True, ignore=repo.dvcignore)
-        return str(tree.hash_info.value)
-
     def _tree(self, repo: Any, key: str) -> Any:
         from dvc_data.hashfile import load
         from dvc_data.hashfile.hash_info import HashInfo
@@ -155,23 +176,71 @@ class Dvc:
         except (FileNotFoundError, ObjectFormatError) as problem:
             raise _not_here(key) from problem
 
-    def _checkout(self, repo: Any, key: str, target: Path, links: list[str] | None) -> None:
+    def _checkout(self, repo: Any, tree: Any, target: Path, links: list[str] | None) -> None:
         from dvc_data.hashfile.checkout import CheckoutError, checkout
 
-        tree, cache = self._tree(repo, key), repo.cache.local
+        cache = repo.cache.local
         # A working copy gets the link types that the user configured; DVC's default may be written to.
         cache.cache_types = links or cache.cache_types
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            # Without `force` DVC refuses to replace what its cache lacks; callers have asked `is_modified`.
-            checkout(str(target), repo.fs, tree, cache, force=True, state=repo.state)
+            checkout(str(target), repo.fs, tree, cache, force=True, old=_tree_of(()))
         except (CheckoutError, FileNotFoundError) as problem:
-            raise _not_here(key) from problem
+            raise _not_here(tree.hash_info.value) from problem
+
+    def _replace(self, repo: Any, target: Path, before: Any, tree: Any) -> None:
+        """Make the folder aside, of what the one before has already and what the cache has, and exchange the two."""
+        there = {} if before is None else {path: oid for path, _, oid in before}
+        with files.building(target) as aside:
+            lacking = [
+                (path, meta, oid)
+                for path, meta, oid in tree
+                if there.get(path) != oid or not _link(target.joinpath(*path), aside.joinpath(*path))
+            ]
+            self._checkout(repo, _tree_of(lacking), aside, None)
+            files.publish(aside, target, replace=True)
+        # Else DVC would read every file once more to know what it is.
+        repo.state.save_many(((str(target.joinpath(*path)), oid, None) for path, _, oid in tree), repo.fs)
+
+
+def _built(repo: Any, folder: Path, ignore: Any) -> Any:
+    """DVC's tree of a folder; what it has hashed before it does not read again."""
+    from dvc_data.hashfile.build import build
+
+    _refuse_inner_ignore(folder)
+    return build(repo.cache.local, str(folder), repo.fs, "md5", dry_run=True, ignore=ignore)[2]
+
+
+def _tree_of(entries: Iterable[tuple[Any, Any, Any]]) -> Any:
+    from dvc_data.hashfile.tree import Tree
+
+    tree: Any = Tree()  # type: ignore[no-untyped-call]
+    for path, meta, oid in entries:
+        tree.add(path, meta, oid)
+    tree.digest()
+    return tree
+
+
+def _refuse_inner_ignore(folder: Path) -> None:
+    """Failed for a folder that DVC takes for a repository's own: it stores none with such a file in it."""
+    if inner := next(folder.rglob(_INNER), None):
+        name = inner.relative_to(folder)
+        raise Failed(f"{name} is among the files, and DVC stores no folder with a {_INNER}", f"take {name} out of it")
+
+
+def _link(source: Path, target: Path) -> bool:
+    """Whether the file has that name too now: no byte is copied, and the first name goes in a moment."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        target.hardlink_to(source)
+    except OSError:  # a file system without links, or somebody has just taken it away
+        return False
+    return True
 
 
 def _not_here(key: str) -> NotFound:
     return NotFound(
-        f"content {key[:12]} is not in this workspace's DVC cache", "`dvc pull` it, or `%data add` it again"
+        f"content {key[:12]} is not in this workspace's DVC cache", "`dvc pull` brings it, where a remote has it"
     )
 
 

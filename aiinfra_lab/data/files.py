@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import filecmp
 import hashlib
 import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from .. import files, show
-from ..errors import Damaged, Denied, Failed, NotFound
+from ..errors import Conflict, Damaged, Denied, Failed, NotFound
 from ..store import canonical
 
+_TICK_NS = 1_000_000_000
 _FIX = "make it writable, or choose another workspace"
 
 
@@ -50,15 +54,44 @@ class Manifest:
 def copy_in(source: Path, into: Path) -> None:
     """Copy a file or the files of a folder into the empty folder `into`.
 
-    NotFound when there is nothing, Failed for a folder without files, a link to a folder, or a special file.
+    NotFound when there is nothing, Failed for a folder without files, a link to a folder, or a special file. Conflict
+    when somebody writes there meanwhile: the copy would be of no moment that there ever was.
     """
-    if source.is_file():
-        _copy(source, into / source.name)
-        return
-    if not source.is_dir():
+    began_ns, before = time.time_ns(), _states(source)
+    for path in before:
+        _copy(path, into / _name(path, source))
+    try:
+        after = _states(source)
+        # What was written to just before may have been again, within the same tick of the file system's clock.
+        doubtful = [path for path, state in before.items() if began_ns - state.modified_ns < _TICK_NS]
+        changed = [path for path in {**before, **after} if before.get(path) != after.get(path)]
+        changed += [path for path in doubtful if not filecmp.cmp(path, into / _name(path, source), shallow=False)]
+    except (NotFound, Failed, FileNotFoundError):  # something of it went, or was turned into something else
+        changed = [source]
+    if changed:
+        raise Conflict(f"{changed[0]} changed while it was read", "wait until nobody writes to it, and repeat")
+
+
+class _State(NamedTuple):
+    """What changes when a file is written to, or another takes its place."""
+
+    size: int
+    inode: int
+    modified_ns: int
+
+
+def _states(source: Path) -> dict[Path, _State]:
+    if not source.is_file() and not source.is_dir():
         raise NotFound(f"there is no file or folder {source}", "look at the path: it is read from the current folder")
-    for path in walk(source):
-        _copy(path, into / path.relative_to(source))
+    return {path: _state(path.stat()) for path in ([source] if source.is_file() else walk(source))}
+
+
+def _state(found: os.stat_result) -> _State:
+    return _State(found.st_size, found.st_ino, found.st_mtime_ns)
+
+
+def _name(path: Path, source: Path) -> Path:
+    return Path(path.name) if path == source else path.relative_to(source)
 
 
 def check_text(path: Path) -> None:
@@ -95,15 +128,15 @@ def read_manifest(folder: Path) -> Manifest:
     return Manifest(tuple(_file(path, folder) for path in walk(folder)))
 
 
-def read_list(path: Path, digest: str) -> Manifest:
-    """A manifest from its kept text. Damaged when it is gone or is not the text that the digest was taken of."""
+def read_list(path: Path, digest: str, fix: str = "`%data add` the content again") -> Manifest:
+    """A manifest from its kept text. Damaged, with that fix, when it is gone or is not what the digest was taken of."""
     try:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError):
         text = ""
     # One check for gone, cut off and altered: the text is only good when it has the digest that the record holds.
     if hashlib.sha256(text.encode()).hexdigest() != digest:
-        raise Damaged(f"the list of files {path} is gone or altered", "`%data add` the content again")
+        raise Damaged(f"the list of files {path} is gone or altered", fix)
     return Manifest(tuple(File(*entry) for entry in json.loads(text)))
 
 
@@ -151,16 +184,29 @@ def incoming(home: Path) -> Iterator[Path]:
     parent = home / "data" / "incoming"
     with files.lab_errors(home, _FIX):
         files.make_folder(parent)
+        files.ignore_in_git(home, "*")
         with files.lock(home / "data" / "lock", on_wait=_show_waiting):
-            # Under the lock, so none of these belongs to a process that is still at work.
-            for left in parent.iterdir():
-                shutil.rmtree(left, ignore_errors=True)
+            clear_incoming(home)
             folder = Path(tempfile.mkdtemp(dir=parent))
             try:
                 (folder / "new").mkdir()
                 yield folder / "new"
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def is_incoming(home: Path) -> bool:
+    """Whether content is being taken in, or was when a process was killed."""
+    with contextlib.suppress(OSError):
+        return any((home / "data" / "incoming").iterdir())
+    return False
+
+
+def clear_incoming(home: Path) -> None:
+    """Delete what killed processes left. For who holds the lock, so that nothing belongs to one that is at work."""
+    with contextlib.suppress(FileNotFoundError):
+        for left in (home / "data" / "incoming").iterdir():
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _show_waiting() -> None:

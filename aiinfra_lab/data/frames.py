@@ -27,7 +27,8 @@ def write_frame(frame: Any, path: Path) -> str:
     if not table.width:
         raise Failed("the data frame has no columns", "give it at least one")
     if odd := [name for name, dtype in table.schema.items() if dtype == pl.Object]:
-        raise _mixed(odd[0])
+        fix = f"df = df.with_columns(pl.col({odd[0]!r}).map_elements(str, return_dtype=pl.String))"
+        raise Failed(f"column {odd[0]} mixes types", f"make it one type, e.g. {fix}")
     # In one chunk, so that the same rows give the same bytes, and so no new version.
     table.rechunk().write_parquet(path)
     return "; ".join(_not_kept(frame))
@@ -56,9 +57,9 @@ def _with_gaps(column: pl.Series) -> Any:
 
 
 def to_polars(frame: Any) -> pl.DataFrame:
-    """The same table for polars: a named index becomes columns, a nameless one is a row number and is left out.
+    """The same table for polars: a named index becomes columns; a nameless one that only counts the rows is left out.
 
-    Failed when it holds what polars cannot hold, or is lazy and fails now.
+    Failed when it holds what polars cannot hold, has a nameless index that says more, or is lazy and fails now.
     """
     import polars as pl
 
@@ -101,20 +102,43 @@ def _collected(frame: pl.LazyFrame) -> pl.DataFrame:
 def _from_pandas(frame: Any) -> pl.DataFrame:
     import polars as pl
 
-    # A named index was set on purpose and holds data; a nameless one is what pandas numbers rows with.
-    if any(name is not None for name in frame.index.names):
-        frame = frame.reset_index()
+    frame = _with_index(frame)
     names = list(frame.columns)
     for name in names:
-        if not isinstance(name, str) or names.count(name) > 1:
-            what = "twice" if isinstance(name, str) else "with a name that is no text"
-            raise Failed(f"the data frame has a column {name!r} {what}", "rename it: df.rename(columns=…)")
+        if not isinstance(name, str):
+            fix = "make them texts: df.columns = [str(name) for name in df.columns]"
+            raise Failed(f"the data frame has a column {name!r} with a name that is no text", fix)
+        if names.count(name) > 1:
+            # `rename` would rename both.
+            fix = "number them: df.columns = [f'{name}_{place}' for place, name in enumerate(df.columns)]"
+            raise Failed(f"the data frame has a column {name!r} twice", fix)
     for name in names:
         # Only there can values of several types be; polars would turn them all into texts, or fail without the name.
         if frame[name].dtype == object:
             _check_objects(frame[name].dropna(), name)
     ordered = {name: pl.Enum(frame[name].cat.categories) for name in names if _is_ordered(frame[name].dtype)}
     return pl.from_pandas(frame).cast(ordered)
+
+
+def _with_index(frame: Any) -> Any:
+    """The frame with its index as columns, or without one that only counts its rows."""
+    import pandas as pd
+
+    if any(name is not None for name in frame.index.names):
+        taken = [name for name in frame.index.names if name in frame.columns]
+        if taken:
+            what = f"the data frame has an index and a column of the name {taken[0]!r}"
+            raise Failed(what, f"rename the column: df.rename(columns={{{taken[0]!r}: {taken[0] + '_2'!r}}})")
+        return frame.reset_index()
+    if not frame.index.equals(pd.RangeIndex(len(frame))):
+        # What is left of a larger frame keeps its numbers there, and other values are data: neither goes unnoticed.
+        levels = range(1, frame.index.nlevels + 1)
+        names = [f"id_{level}" for level in levels] if frame.index.nlevels > 1 else "id"
+        raise Failed(
+            "the data frame has an index without a name that is more than a count of its rows",
+            f"keep it as a column with df.rename_axis({names!r}), or drop it with df.reset_index(drop=True)",
+        )
+    return frame
 
 
 def _is_ordered(dtype: Any) -> bool:

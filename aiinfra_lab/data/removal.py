@@ -12,7 +12,7 @@ from ..resolve import resolve
 from ..store import Event, open_store
 from ..uris import Uri
 from . import files as _files
-from . import working_copy
+from . import recording, working_copy
 from .record import DataVersion
 from .results import DataRemoval
 from .versions import content_store, folder_of, holder, versions
@@ -28,6 +28,7 @@ def remove(uri: Uri) -> DataRemoval:
     folder = folder_of(where, record)
     # The lock of those who add: another version might be recorded with this content while it is being deleted.
     with _files.incoming(where.home):
+        recording.settle_held(where)
         if record.body.is_removed and not folder.exists():
             raise NotFound(f"{uri} was removed already", f"`%data ls {uri.name}` lists what is left")
         if not record.body.is_removed:

@@ -6,6 +6,7 @@ too long for 64 bits, stays text.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -144,7 +145,7 @@ def _mixed(path: Path, shape: Shape, name: str, kind: str) -> Failed:
     line = line_of(path, row, shape.separator)
     return Failed(
         f"column {name} of {path.name} holds {_PLAIN[kind]}, but line {line} says {value!r}",
-        f"correct that line, or give `--text {name}` to take the whole column as text",
+        f"correct that line, or give `--text {shlex.quote(name)}` to take the whole column as text",
     )
 
 

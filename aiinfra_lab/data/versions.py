@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from ..config import Settings, settings
-from ..errors import Damaged
-from ..providers import chosen, make
+from ..errors import Damaged, LabError, NotFound
+from ..providers import chosen, make, names
 from ..resolve import resolve
 from ..show import Result
 from ..store import Record, open_store
-from ..uris import Uri
+from ..uris import Uri, split_scheme
 from . import files as _files
 from .base import VersionStore
 from .handle import Dataset
 from .judge import DataFinding
 from .record import DataVersion
-
-_AGAIN = "`%data add` it again from its source"
 
 
 def holder(where: Settings, record: Record[DataVersion] | None = None) -> str:
@@ -53,9 +52,12 @@ def handle(record: Record[DataVersion], note: str = "") -> Dataset:
     if not _files.sizes_agree(manifest(record), folder_of(where, record)):
         with _files.incoming(where.home) as folder:
             aside = folder / "content"
-            content_store(where, record).checkout(record.body.key, aside)
+            try:
+                content_store(where, record).checkout(record.body.key, aside)
+            except NotFound as problem:
+                raise NotFound(f"{record.uri}: {problem.what}", f"{again(record)}; {problem.fix}") from problem
             if _files.read_manifest(aside).digest != record.body.digest:
-                raise Damaged(f"what is stored of {record.uri} has other bytes than were recorded", _AGAIN)
+                raise Damaged(f"what is stored of {record.uri} has other bytes than were recorded", again(record))
             _files.protect(aside)
             _files.move_in(aside, folder_of(where, record))
     return described(record, note)
@@ -68,8 +70,31 @@ def intact(record: Record[DataVersion]) -> DataFinding:
     now = {file.name: file for file in _files.read_manifest(folder).files}
     odd = [file.name for file in recorded.files if now.get(file.name) != file]
     if odd:
-        return DataFinding(record.uri, "bytes", "bad", f"{', '.join(odd[:5])} differ from what was recorded", _AGAIN)
+        return DataFinding(
+            record.uri, "bytes", "bad", f"{', '.join(odd[:5])} differ from what was recorded", again(record)
+        )
     return DataFinding(record.uri, "bytes", "good", f"{len(recorded.files)} files as recorded")
+
+
+def is_intact(record: Record[DataVersion]) -> bool:
+    """Whether a version is there as it was recorded, with the list of its files."""
+    try:
+        return intact(record).state == "good"
+    except LabError:  # the list is gone or altered, or the files are
+        return False
+
+
+def again(record: Record[DataVersion]) -> str:
+    """How to add the content of a version once more, which puts back what is damaged of it."""
+    name, source = record.base, record.body.source
+    scheme, location = split_scheme(source)
+    if scheme == "file" and location:
+        return f"`%data add {name} {shlex.quote(location)}` puts it back, while that is the same"
+    if scheme in names("data.source"):
+        return f"`%data add {name} --from {source}` puts it back"
+    if Uri.is_one(source, DataVersion.kind):
+        return f"`%data add {name} {source}` puts it back"
+    return f"add the same content again as {name}, in Python with `data.add`: that puts it back"
 
 
 def described(record: Record[DataVersion], note: str = "") -> Dataset:
@@ -103,7 +128,7 @@ def manifest_path(where: Settings, digest: str) -> Path:
 def manifest(record: Record[DataVersion]) -> _files.Manifest:
     """The files of a version as they were recorded. Damaged when the list is gone or altered."""
     digest = record.body.digest
-    return _files.read_list(manifest_path(settings(), digest), digest)
+    return _files.read_list(manifest_path(settings(), digest), digest, again(record))
 
 
 def as_version(rows: object) -> Dataset | None:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
 from ..config import Settings
-from ..errors import Conflict
+from ..errors import Conflict, LabError
 from ..store import Record
 from .base import WorkingCopies
 from .record import DataVersion
 from .versions import content_store, holder
+
+MARKS = "copies"
 
 
 def refuse_modified(where: Settings, name: str) -> None:
@@ -32,6 +38,17 @@ def follow(
 
     removed: what it may have been until now; another store may hold the newest that is left, and shows that by itself
     """
+    with _marked(where, name):
+        _follow(where, name, newest, removed, overwrite)
+
+
+def _follow(
+    where: Settings,
+    name: str,
+    newest: Record[DataVersion] | None,
+    removed: Record[DataVersion] | None,
+    overwrite: bool,
+) -> None:
     if newest is None or (removed and holder(where, removed) != holder(where, newest)):
         copies = _copies(where, removed)
         if copies and not copies.is_modified(name):
@@ -40,6 +57,30 @@ def follow(
         copies = _copies(where, newest)
         if copies and (overwrite or not copies.is_modified(name)):
             copies.publish(name, newest.body.key)
+
+
+def cut_short(where: Settings) -> list[str]:
+    """The names whose copies were being changed by a process that was killed, or is still at work."""
+    with contextlib.suppress(FileNotFoundError):
+        return sorted(path.name for path in _marks(where).iterdir())
+    return []
+
+
+@contextlib.contextmanager
+def _marked(where: Settings, name: str) -> Iterator[None]:
+    mark = _marks(where) / name
+    mark.parent.mkdir(parents=True, exist_ok=True)
+    mark.touch()
+    try:
+        yield
+    except LabError:
+        mark.unlink(missing_ok=True)  # it was told, and the next verb would fail in the same way
+        raise
+    mark.unlink(missing_ok=True)
+
+
+def _marks(where: Settings) -> Path:
+    return where.home / "data" / "unfinished" / MARKS
 
 
 def _copies(where: Settings, record: Record[DataVersion] | None) -> WorkingCopies | None:

@@ -174,5 +174,6 @@ class PredictionLog(Protocol):
     def predictions(self, claim: str, log_dir: str, rows: int) -> Sequence[PredictedRow]:
         """At most so many rows, the last ones, the newest first, up to what was answered before this call.
 
+        With 0 rows it brings up to date what others read, the log and the counts, and answers none.
         Also when the endpoint has ended. Of what was never claimed there are none.
         """

@@ -17,6 +17,7 @@ from .record import Verdict, VersionCounts
 
 # A look must not hang on an endpoint that does: `Target.serving` promises an answer within this.
 QUICK_S = 2.0
+FLUSH_S = 15.0
 _CONNECTIONS: dict[str, type[http.client.HTTPConnection]] = {
     "http": http.client.HTTPConnection,
     "https": http.client.HTTPSConnection,
@@ -79,8 +80,9 @@ def report(url: str, claim: str) -> Report | None:
 
 
 def flush(url: str) -> None:
-    """Have our server write what it has logged so far; without effect when it does not answer."""
-    _quietly(url, "/flush", {})
+    """Have our server write what it has logged and counted so far; without effect when it does not answer."""
+    # On a busy machine that takes a while, and who reads the log must find what was answered.
+    _quietly(url, "/flush", {}, FLUSH_S)
 
 
 def predict(url: str, rows: Sequence[dict[str, Any]], key: str | None = None) -> list[dict[str, Any]]:
@@ -94,8 +96,8 @@ def predict(url: str, rows: Sequence[dict[str, Any]], key: str | None = None) ->
     return predictions
 
 
-def _quietly(url: str, path: str, body: object = None) -> Any:
+def _quietly(url: str, path: str, body: object = None, timeout_s: float = QUICK_S) -> Any:
     if url:
         with contextlib.suppress(Unavailable):
-            return ask(url, path, body, timeout_s=QUICK_S)[1]
+            return ask(url, path, body, timeout_s)[1]
     return None

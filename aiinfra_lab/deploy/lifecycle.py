@@ -26,7 +26,7 @@ from ..store import Event, LoggedEvent, Record, open_store, update
 from ..units import show_duration
 from . import desired_state, reports
 from .asking import TARGET_S, side_by_side
-from .base import Reporting, Serving, State, Target
+from .base import PredictionLog, Reporting, Serving, State, Target
 from .desired_state import ServeRequest
 from .record import DesiredState, EndpointRecord
 
@@ -52,6 +52,14 @@ def target_of(record: Stored) -> Target:
     """Where the endpoint runs."""
     target: Target = make("deploy.target", record.body.on)
     return target
+
+
+def written(record: Stored) -> None:
+    """Have what was answered by now logged and counted where others read it, as far as its target can be asked to."""
+    target = target_of(record)
+    if isinstance(target, PredictionLog):
+        with contextlib.suppress(LabError):
+            target.predictions(record.body.job, record.body.log_dir, 0)
 
 
 def newest_events(record: Stored, most: int) -> tuple[list[LoggedEvent], bool]:

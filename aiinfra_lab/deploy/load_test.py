@@ -11,7 +11,7 @@ from ..features.contract import ROW_ID, Columns
 from ..show import Card, LiveFrame
 from ..store import Event, Record, open_store
 from ..units import show_duration
-from . import load_generator
+from . import lifecycle, load_generator
 from .load_generator import LoadCounts
 from .record import EndpointRecord
 from .results import Load
@@ -41,6 +41,8 @@ def run(record: Record[EndpointRecord], rows: object, rate: float, for_s: float,
     uri = record.uri
     frame = LiveFrame(Card(f"traffic to {uri}", "running"))
     counts = load_generator.send(record.body.url, bodies, rate, for_s, lambda now: frame.update(_progress(uri, now)))
+    # So that whoever reads next, be it the log or what it cost, finds all of it.
+    lifecycle.written(record)
     found = _result(uri, str(source.uri), counts, (*_notes(record, absent), *_limit_notes(record.name, counts)))
     frame.clear()  # the result, or the error, says the rest
     detail = {name: value for name, value in dataclasses.asdict(found).items() if name not in ("uri", "rows", "notes")}

@@ -61,7 +61,7 @@ def check(
     endpoint = served.endpoint(name)
     model = served.model_of(endpoint)
     reference, against_uri = served.feature_rows(against, model)
-    current, judged_uri, since_at = _current(endpoint, model, rows, since)
+    current, judged_uri, since_at, logged = _current(endpoint, model, rows, since)
     if judged_uri == against_uri:  # they never differ from themselves, and that would be a verdict
         raise UsageProblem(f"{judged_uri} is on both sides", "judge other rows with --rows, or the log without it")
     columns = judge(reference, current, level)
@@ -80,7 +80,7 @@ def check(
         sample=exports.keep(reference, current),  # before the record: a verdict never lacks its samples
     )
     # Recorded whatever it is: a pipeline that stops here leaves a verdict to look at.
-    found = DriftReport.of(_add(endpoint.name, verdict))
+    found = replace(DriftReport.of(_add(endpoint.name, verdict)), note=_unjudged(current.height, logged))
     if found.state != "no drift" and not report:
         raise _failed(found)
     return found
@@ -146,12 +146,24 @@ def log(name: EndpointName) -> Listing:
 
 def _current(
     endpoint: ServedEndpoint, model: Model, rows: object, since: str | None
-) -> tuple[pl.DataFrame, str, float | None]:
-    """The current sample, what it is, and since when it was logged."""
+) -> tuple[pl.DataFrame, str, float | None, int]:
+    """The current sample, what it is, since when it was logged, and how many rows the log has since then."""
     if rows is not None:
-        return *served.feature_rows(rows, model), None
+        found, uri = served.feature_rows(rows, model)
+        return found, uri, None, 0
     since_at = served.moment(since, endpoint)
-    return served.log_rows(endpoint, model, since_at), endpoint.uri, since_at
+    found, logged = served.log_rows(endpoint, model, since_at)
+    return found, endpoint.uri, since_at, logged
+
+
+def _unjudged(judged: int, logged: int) -> str:
+    """Why fewer rows were judged than were served; nothing when all were."""
+    if judged >= logged:
+        return ""
+    return (
+        f"{logged:,} rows are in the log, {logged - judged:,} of which count for nothing here: asked before with the "
+        "same values, without a score, or answered by another version"
+    )
 
 
 def _failed(found: DriftReport) -> Failed:

@@ -76,22 +76,23 @@ def model_of(served: ServedEndpoint) -> Model:
     return models.get(served.model_uri)
 
 
-def log_rows(served: ServedEndpoint, model: Model, since_at: float) -> pl.DataFrame:
-    """What the model was asked since then and what it answered: its columns and the score, newest rows first.
+def log_rows(served: ServedEndpoint, model: Model, since_at: float) -> tuple[pl.DataFrame, int]:
+    """What the model was asked since then and what it answered: its columns and the score, newest rows first; and how
+    many rows the log has since then.
 
     A row that was asked again, with the same id and values, counts once: repetition is no evidence of anything, and
     every test here takes its rows to be independent. NotFound when its target keeps no log, Unavailable when it does
     not answer.
     """
-    rows, asked = [], set()
-    for line in _lines(served, since_at):
+    rows, asked, logged = [], set(), 0
+    for logged, line in enumerate(_lines(served, since_at), 1):  # noqa: B007  # the last number is how many there are
         # A row without a score was not answered; and another version's answers say nothing of this one's.
         if line.get("score") is not None and line["model"] == model.uri and isinstance(line.get("inputs"), Mapping):
             question = (line.get("row_id"), json.dumps(line["inputs"], sort_keys=True))
             if question not in asked:
                 asked.add(question)
                 rows.append({**line["inputs"], SCORE: line["score"]})
-    return _frame(rows, model)
+    return _frame(rows, model), logged
 
 
 def feature_rows(rows: object, model: Model, data: str | None = None) -> tuple[pl.DataFrame, str]:

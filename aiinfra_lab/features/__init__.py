@@ -99,7 +99,7 @@ def get(
         return _online(record, online, data)
     asked = data_noun.open_rows(rows)
     tables = asked if data is None else data_noun.open_rows(data)
-    joined.need_tables(record.body, tables, record.body.newest_data)
+    joined.need_tables(record.body, asked, tables, record.body.newest_data)
     return _written(feature_rows(joined.answer(record, asked, tables)), into)
 
 

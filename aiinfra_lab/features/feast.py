@@ -10,6 +10,7 @@ import contextlib
 import io
 import os
 import sqlite3
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -30,7 +31,7 @@ from .record import FeatureSetVersion, Spec, ViewSpec
 def _as_it_was() -> Iterator[None]:
     """Undo what Feast does to the whole process: it changes the warnings' filters, and how SQLite keeps times.
 
-    IPython sets the very same converters for its history: whichever came last would break the other.
+    IPython sets the very same converter for its history: whichever came last would break the other.
     """
     adapters, converters = dict(sqlite3.adapters), dict(sqlite3.converters)
     try:
@@ -44,6 +45,8 @@ def _as_it_was() -> Iterator[None]:
         sqlite3.converters.update(converters)
 
 
+# Then this file is most likely imported by Feast's own command, or by its calls on our repository.
+_IS_FEASTS_PROCESS = "feast" in sys.modules
 opt_out()
 with _as_it_was():
     from feast import Entity, FeatureService, FeatureStore, FeatureView, Field, FileSource
@@ -57,6 +60,28 @@ with _as_it_was():
     from feast.types import Bool, Float64, Int64, String
     from feast.value_type import ValueType
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+
+def _let_feast_read() -> None:
+    """Register again what `_as_it_was` undid: Feast registers it once, at its import, and reads nothing without.
+
+    Where somebody else reads times already, as IPython does, both forms are read, and times are written as before.
+    """
+    before = sqlite3.converters.get("TIMESTAMP")
+    if before is None or before.__module__ in ("sqlite3.dbapi2", feasts_sqlite.__name__):
+        sqlite3.register_adapter(datetime, feasts_sqlite.adapt_datetime_epoch)
+        sqlite3.register_converter("timestamp", feasts_sqlite.convert_timestamp)
+        return
+
+    def read(value: bytes) -> object:
+        # Feast writes whole seconds, everybody else a date and a time of day.
+        return feasts_sqlite.convert_timestamp(value) if value.lstrip(b"-").isdigit() else before(value)
+
+    sqlite3.register_converter("timestamp", read)
+
+
+if _IS_FEASTS_PROCESS:
+    _let_feast_read()
 
 PROJECT = "aiinfra"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

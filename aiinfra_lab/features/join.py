@@ -172,12 +172,22 @@ def as_time(frame: pl.DataFrame, name: str, what: str, *, later: bool = False) -
     if not isinstance(dtype, pl.Datetime):
         raise Failed(
             f"{name} of {what} must be a time, and is {_type_shown(dtype)}",
-            f"make it a time: pl.col({name!r}).str.to_datetime()",
+            f"make it a time: {_to_time(name, dtype)}",
         )
     column = column.dt.replace_time_zone("UTC") if dtype.time_zone is None else column.dt.convert_time_zone("UTC")
     if dtype.time_unit == "ns" and later:
         column = column + pl.duration(nanoseconds=999)
     return column.cast(pl.Datetime("us", "UTC"))
+
+
+def _to_time(name: str, dtype: pl.DataType) -> str:
+    import polars as pl
+
+    if dtype == pl.String:
+        return f"pl.col({name!r}).str.to_datetime()"
+    if dtype.is_integer():
+        return f"pl.from_epoch(pl.col({name!r}), time_unit='s'), or 'ms', 'us', 'ns', whichever they count"
+    return "take a column of times"
 
 
 def need(frame: pl.DataFrame, name: str, what: str) -> pl.DataType:

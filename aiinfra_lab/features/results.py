@@ -71,8 +71,11 @@ class FeatureRows(Result):
     data_uri: str
 
     def df(self) -> pd.DataFrame:
-        """All of it in pandas."""
-        return self.table().to_pandas()
+        """All of it in pandas; columns with gaps are pandas' Int64 and boolean, as the data's own `.df()` has them."""
+        from ..data.frames import to_pandas
+
+        frame: pd.DataFrame = to_pandas(self.table())
+        return frame
 
     def table(self) -> pl.DataFrame:
         """All of it in polars."""

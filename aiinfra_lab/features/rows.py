@@ -31,14 +31,14 @@ def tables_of(dataset: Dataset) -> Mapping[str, pl.LazyFrame]:
     return {name: dataset.scan(name) for name in dataset.tables}
 
 
-def need_tables(spec: Spec, tables: Dataset, known: str) -> None:
+def need_tables(spec: Spec, rows: Dataset, tables: Dataset, known: str) -> None:
     """NotFound when a view reads a table that this data version lacks; the fix names one that has it."""
     for view in spec.views:
         for table in view.tables:
             if table not in tables.tables:
                 raise NotFound(
                     f"view {view.name} reads a table {table!r}, which {tables.uri} has not",
-                    f"name a version: --data {known}",
+                    f"name a version that has it: `%features get {spec.record_name} --rows {rows.uri} --data {known}`",
                 )
 
 
@@ -125,7 +125,9 @@ def stored(text: object) -> Record[JoinedRows]:
         raise NotFound(problem.what, again) from problem
     if not path_of(record.name).exists():
         raise NotFound(
-            f"the file of {uri} is gone", f"make it again: `%features get {uri.name} --rows {record.body.rows_uri}`"
+            f"the file of {uri} is gone",
+            f"make it again: `%features get {Uri.parse(record.uri).whole.label} --rows {record.body.rows_uri} "
+            f"--data {record.body.data_uri}`",
         )
     return record
 

@@ -83,7 +83,7 @@ def view(
     *, entity: str | Iterable[str], timestamp: str, ttl: str | float | None = None, known_at: str | None = None
 ) -> Callable[[Callable[..., Any]], View]:
     """Make a function over tables a view. Its parameters name the tables, and are polars LazyFrames unless annotated
-    as `pl.DataFrame` or `pd.DataFrame`; it returns any of the three.
+    as `pl.DataFrame` or `pd.DataFrame`; it returns any of the three, of pandas with a named index as columns.
 
     entity: the column, or columns, that identify the entity of a row
     timestamp: the column that says since when the row holds, which must also be when it became KNOWN: an arrival
@@ -152,6 +152,11 @@ def _given(item: View, table: str, frame: pl.LazyFrame) -> Any:
     return frame.collect().to_pandas() if kind.startswith("pandas") else frame
 
 
+def _with_named_index(frame: Any) -> Any:
+    """What `groupby` makes an index of are columns again; an index without a name numbers the rows of a table."""
+    return frame.reset_index() if any(name is not None for name in frame.index.names) else frame
+
+
 def _frame(item: View, returned: Any) -> pl.DataFrame:
     import polars as pl
 
@@ -163,7 +168,7 @@ def _frame(item: View, returned: Any) -> pl.DataFrame:
     if isinstance(returned, pl.DataFrame):
         return returned
     if type(returned).__module__.startswith("pandas") and hasattr(returned, "columns"):
-        return pl.from_pandas(returned)
+        return pl.from_pandas(_with_named_index(returned))
     raise Failed(
         f"view {item.name} returns an object of type {type(returned).__name__}",
         "return a polars LazyFrame or DataFrame, or pandas",

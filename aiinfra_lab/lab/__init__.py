@@ -13,7 +13,7 @@ from typing import Annotated
 from .. import audit
 from ..config import FILE, Settings, inside, named_place, settings
 from ..errors import Conflict, Failed, NotFound, UsageProblem, did_you_mean
-from ..files import make_folder, write
+from ..files import ignore_in_git, make_folder, write
 from ..nouns import TABLE
 from ..show import MAX_ROWS, Card, Listing, Result, lacking, shown
 from ..store import Event, LoggedEvent, Record, open_store
@@ -243,6 +243,7 @@ def _event(item: LoggedEvent) -> str:
 def _made(where: Settings, from_: str | None, restore: bool) -> Workspace:
     for folder in (where.project, where.home):
         make_folder(folder)
+    ignore_in_git(where.home, "*")
     # First of all: what follows reads the store, and writes into it.
     notes = damage.restore_store(where.home) if restore else []
     wrote, other = examples.write(from_, where.project) if from_ else ([], [])

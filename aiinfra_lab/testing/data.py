@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from ..config import settings
-from ..data.base import Source, VersionStore, WorkingCopies
+from ..data.base import Repairing, Source, VersionStore, WorkingCopies
 from ..data.files import read_manifest
 from ..errors import NotFound, UsageProblem
 
@@ -97,6 +98,28 @@ class VersionStoreContract:
         content.forget(one, [two])
         with pytest.raises(NotFound):
             content.checkout(one, tmp_path / "out")
+
+
+class RepairingContract:
+    """For a store that can put content in the place of what is damaged: a provider's test inherits this too, with the
+    fixtures `content`, empty, and `damage`, a function that alters what is stored of a text.
+    """
+
+    def test_content_is_put_in_the_place_of_what_is_damaged(
+        self, content: VersionStore, damage: Callable[[str], None], tmp_path: Path
+    ) -> None:
+        assert isinstance(content, Repairing)
+        key, other = (content.ingest(folder(tmp_path / str(n), files)) for n, files in enumerate((ONE, TWO)))
+        damage("a")
+        assert content.repair(folder(tmp_path / "again", ONE)) == key
+        for each, files in ((key, ONE), (other, TWO)):  # what the two share is whole in both
+            content.checkout(each, tmp_path / f"out-{each}")
+            assert content_of(tmp_path / f"out-{each}") == files
+
+    def test_where_nothing_is_damaged_or_stored_it_takes_in(self, content: VersionStore, tmp_path: Path) -> None:
+        assert isinstance(content, Repairing)
+        keys = {content.repair(folder(tmp_path / str(n), ONE)) for n in range(2)}
+        assert keys == {content.ingest(folder(tmp_path / "in", ONE))}
 
 
 class WorkingCopiesContract:

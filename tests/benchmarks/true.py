@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
@@ -19,6 +20,7 @@ from tests.fixtures import answers
 
 from . import _claims as claims
 from . import _doors as doors
+from . import _killed_adds as killed_adds
 from . import _policies as policies
 from . import _tampering as tampering
 from .rows import Figure, exactly, row
@@ -151,6 +153,16 @@ def _rounds(what: str, home: Path, *, full: bool) -> Figure:
     many = 20 if full else 4
     wrong = [problem for _ in range(many) if (problem := claims.round_of_three(home))]
     return Figure(what, len(wrong), "rounds", exactly(0), note="; ".join([f"{many} rounds", *sorted(set(wrong))]))
+
+
+@row("true.4", "`data add` killed at a random moment, from its first byte to the published folder", "0 mixtures")
+def killed(full: bool) -> Iterator[Figure]:
+    """A version is there whole or not at all after the next verb, nothing lies about, and no mixture is recorded."""
+    with tempfile.TemporaryDirectory() as folder, patch.dict(os.environ, XDG_STATE_HOME=f"{folder}/state"):
+        found = list(killed_adds.rounds(Path(folder), 50 if full else 12, random.Random(4)))
+    wrong = [f"{moment}: {', '.join(problems)}" for moment, problems in found if problems]
+    note = f"{len(found)} kills; {'; '.join(wrong)[:400]}"
+    yield Figure("adds that were neither finished nor undone", len(wrong), "adds", exactly(0), note=note)
 
 
 def _answers(store: SqliteStore) -> dict[str, object]:

@@ -52,10 +52,11 @@ def test_frames_of_other_libraries(workspace, make):
     assert data.add("frame", make({"x": [1, 2]})).table()["x"].to_list() == [1, 2]
 
 
-def test_a_named_index_is_kept_and_a_nameless_one_is_a_row_number(workspace):
+def test_a_named_index_is_kept_and_a_nameless_one_with_other_numbers_refused(workspace):
     frame = pd.DataFrame({"x": [1, 2, 3]}, index=pd.Index(["a", "b", "c"], name="key"))
     assert data.add("frame", frame).df().columns.tolist() == ["key", "x"]
-    assert data.add("frame", frame.reset_index(drop=True)[1:]).df().columns.tolist() == ["x"]
+    with pytest.raises(Failed, match="an index without a name"):
+        data.add("frame", frame.reset_index(drop=True)[1:])
 
 
 def test_the_same_content_again_is_the_same_version(workspace, pets):
@@ -240,31 +241,6 @@ def test_an_address_is_no_path(workspace):
     with pytest.raises(NotFound) as caught:
         data.add("x", "https://example.org/x.csv")
     assert "fetched first" in caught.value.fix
-
-
-DYING = """
-import os, sys
-from aiinfra_lab import data, files
-from aiinfra_lab.data import adding
-from aiinfra_lab.data.dvc import Dvc
-die = lambda *given, **named: os.kill(os.getpid(), 9)
-moments = {"stored": (Dvc, "is_modified"), "placed": (adding, "open_store"), "recorded": (Dvc, "publish")}
-setattr(*moments[sys.argv[1]], die)
-data.add("pets", sys.argv[2])
-"""
-
-
-@pytest.mark.parametrize(("moment", "versions"), [("stored", 1), ("placed", 1), ("recorded", 2)])
-def test_killed_in_the_middle_the_version_is_there_whole_or_not_at_all(workspace, pets, moment, versions):
-    data.add("pets", pets / "cats.csv")
-    open_store().close()
-    died = subprocess.run([sys.executable, "-c", DYING, moment, str(pets)], capture_output=True, check=False)
-    assert died.returncode == -9
-    assert [item.uri for item in data.ls()] == [f"data:pets@{n}" for n in range(versions, 0, -1)]
-    assert data.check("pets", report=True).findings[0].state == "good"
-    assert data.add("pets", pets).uri == "data:pets@2"
-    assert content_of(workspace / "data" / "pets") == content_of(pets)
-    assert list((workspace / ".aiinfra" / "data" / "incoming").iterdir()) == []
 
 
 ADDING = "import sys; from aiinfra_lab import data; data.add('pets', sys.argv[1])"

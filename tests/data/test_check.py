@@ -52,7 +52,7 @@ def test_not_a_number_is_missing(workspace):
 
 
 def test_rows_that_were_there_before(workspace):
-    data.add("t", pd.concat([BASE, BASE.iloc[:1]]))
+    data.add("t", pd.concat([BASE, BASE.iloc[:1]], ignore_index=True))
     with pytest.raises(Failed, match="1 of 5 rows were there before"):
         data.check("t")
     assert data.check("t", max_duplicates="20%").state == "good"

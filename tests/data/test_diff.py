@@ -18,17 +18,17 @@ def changed(frame: pd.DataFrame | pl.DataFrame, before: pd.DataFrame | pl.DataFr
 
 
 def test_rows_that_came_and_went(workspace):
-    table = changed(pd.concat([BASE.iloc[1:], BASE.assign(id=9).iloc[:2]]))
+    table = changed(pd.concat([BASE.iloc[1:], BASE.assign(id=9).iloc[:2]], ignore_index=True))
     assert (table.rows_before, table.rows_after, table.rows_added, table.rows_removed) == (4, 5, 2, 1)
 
 
 def test_rows_in_another_order_are_the_same_rows(workspace):
-    table = changed(BASE.iloc[::-1])
+    table = changed(BASE.iloc[::-1].reset_index(drop=True))
     assert (table.rows_added, table.rows_removed, table.shifted) == (0, 0, ())
 
 
 def test_a_row_twice_is_a_row_more(workspace):
-    table = changed(pd.concat([BASE, BASE.iloc[:1]]))
+    table = changed(pd.concat([BASE, BASE.iloc[:1]], ignore_index=True))
     assert (table.rows_added, table.rows_removed) == (1, 0)
 
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,16 @@ import pytest
 from aiinfra_lab import data
 from aiinfra_lab.config import settings
 from aiinfra_lab.data.dvc import Dvc
-from aiinfra_lab.errors import NotFound
-from aiinfra_lab.testing.data import ONE, TWO, VersionStoreContract, WorkingCopiesContract, content_of, folder
+from aiinfra_lab.errors import Failed, NotFound
+from aiinfra_lab.testing.data import (
+    ONE,
+    TWO,
+    RepairingContract,
+    VersionStoreContract,
+    WorkingCopiesContract,
+    content_of,
+    folder,
+)
 
 DVC = Path(sys.executable).with_name("dvc")
 
@@ -26,8 +35,18 @@ def content(workspace: Path) -> Dvc:
     return Dvc(settings())
 
 
-class TestDvc(VersionStoreContract, WorkingCopiesContract):
-    """What every store of versions keeps, and every one that shows working copies."""
+class TestDvc(VersionStoreContract, WorkingCopiesContract, RepairingContract):
+    """What every store of versions keeps, and every one that shows working copies or can be repaired."""
+
+    @pytest.fixture
+    def damage(self, workspace) -> Callable[[str], None]:
+        def alter(text: str) -> None:
+            for stored in (workspace / ".dvc" / "cache" / "files").rglob("*"):
+                if stored.is_file() and stored.read_text() == text:
+                    stored.chmod(0o644)
+                    stored.write_text("x")
+
+        return alter
 
 
 def test_publishing_goes_forth_and_back(content, workspace, tmp_path):
@@ -114,3 +133,52 @@ def test_removing_keeps_what_dvc_itself_tracks(workspace, tmp_path):
 def test_dvc_is_quiet_and_says_nothing_to_the_notebook(workspace, tmp_path, capfd):
     data.add("pets", folder(tmp_path / "pets", {"a.txt": "a"}))
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("place", [".dvcignore", "deep/er/.dvcignore"])
+def test_a_folder_with_dvcs_own_file_in_it_is_refused_and_the_fix_works(workspace, tmp_path, place):
+    given = folder(tmp_path / "x", {"a.txt": "a", "deep/er/b.txt": "b", place: "*.tmp"})
+    with pytest.raises(Failed) as caught:
+        data.add("x", given)
+    assert caught.value.fix == f"take {place} out of it"
+    assert not (workspace / "data").exists()
+    (given / place).unlink()
+    assert data.add("x", given).files == 2
+
+
+def test_dvcs_own_file_in_a_working_copy_is_refused_too(workspace, tmp_path):
+    data.add("x", folder(tmp_path / "x", ONE))
+    (workspace / "data" / "x" / ".dvcignore").touch()
+    with pytest.raises(Failed) as caught:
+        data.add("x", folder(tmp_path / "x", {"a.txt": "changed"}))
+    assert caught.value.fix == "take .dvcignore out of it"
+
+
+def test_files_that_dvc_is_told_to_ignore_are_no_change(workspace, tmp_path):
+    (workspace / ".dvcignore").write_text("*.log\n")
+    for number in (1, 2, 3):  # part of a version, else it could be lost; and else the user's own
+        more = {"x.log": "x"} if number == 2 else {}
+        data.add("x", folder(tmp_path / str(number), {"a.txt": str(number), **more}))
+        assert (workspace / "data" / "x" / "x.log").exists() == (number == 2)
+    (workspace / "data" / "x" / "mine.log").write_text("mine")
+    assert not Dvc(settings()).is_modified("x")
+
+
+def test_what_did_not_change_is_not_copied_again(content, workspace, tmp_path):
+    one, two = (content.ingest(folder(tmp_path / str(n), files)) for n, files in enumerate((ONE, TWO)))
+    content.publish("x", one)
+    before = (workspace / "data" / "x" / "a.txt").stat()
+    content.publish("x", two)
+    now = (workspace / "data" / "x" / "a.txt").stat()
+    assert (now.st_ino, now.st_nlink) == (before.st_ino, 1)
+    assert content_of(workspace / "data" / "x") == TWO
+
+
+def test_a_link_of_the_users_to_a_folder_elsewhere_leaves_that_folder_alone(workspace, tmp_path):
+    elsewhere = folder(tmp_path / "big", {"a.txt": "a"})
+    (workspace / "data").mkdir()
+    (workspace / "data" / "x").symlink_to(elsewhere)
+    data.add("x")
+    data.add("x", folder(tmp_path / "x", {"a.txt": "changed"}))
+    assert content_of(elsewhere) == {"a.txt": "a"}
+    assert content_of(workspace / "data" / "x") == {"a.txt": "changed"}

@@ -147,3 +147,68 @@ def test_what_can_be_no_path_is_denied(tmp_path, name):
     with pytest.raises(Denied) as problem:
         files.copy_out(folder(tmp_path / "x", TREE), tmp_path / name)
     assert problem.value.fix == "name another path"
+
+
+def grows(path: Path) -> None:
+    with path.open("a") as file:
+        file.write("more")
+
+
+def is_rewritten_in_place(path: Path) -> None:
+    path.write_text("z" * path.stat().st_size)
+
+
+def has_another_put_in_its_place(path: Path) -> None:
+    (path.parent.parent / "new").write_text("a")
+    os.utime(path.parent.parent / "new", ns=(path.stat().st_mtime_ns,) * 2)
+    (path.parent.parent / "new").replace(path)
+
+
+def gets_a_neighbour(path: Path) -> None:
+    path.with_name("neighbour").write_text("n")
+
+
+@pytest.mark.parametrize(
+    "change", [grows, is_rewritten_in_place, has_another_put_in_its_place, gets_a_neighbour, Path.unlink]
+)
+@pytest.mark.parametrize("moment", ["before it", "after it"])
+@pytest.mark.parametrize("age_s", [0, 3600])
+def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, monkeypatch, change, moment, age_s):
+    """`a.txt` itself, while it is copied, or when it was and others are."""
+    changing = folder(tmp_path / "x", TREE) / "a.txt"
+    for path in files.walk(tmp_path / "x"):
+        os.utime(path, (path.stat().st_mtime - age_s,) * 2)
+    copy = files._copy
+
+    def copy_and_change(source: Path, target: Path) -> None:
+        if moment == "after it" or source != changing or change is not Path.unlink:
+            copy(source, target)
+        if source.name == {"before it": "a.txt", "after it": "b.txt"}[moment]:
+            change(changing)
+
+    monkeypatch.setattr(files, "_copy", copy_and_change)
+    with pytest.raises(Conflict, match="changed while it was read") as caught:
+        files.copy_in(tmp_path / "x", tmp_path / "out")
+    assert "repeat" in caught.value.fix
+
+
+def test_a_single_file_that_grows_while_it_is_read_is_refused(tmp_path, monkeypatch):
+    copy, log = files._copy, folder(tmp_path, {"log.txt": "a"}) / "log.txt"
+    monkeypatch.setattr(files, "_copy", lambda source, target: (copy(source, target), grows(log)))
+    with pytest.raises(Conflict):
+        files.copy_in(log, tmp_path / "out")
+
+
+def test_what_is_rewritten_within_one_tick_of_the_clock_is_refused(tmp_path, monkeypatch):
+    """The file system shows the same time for both writes."""
+    copy, path = files._copy, folder(tmp_path / "x", {"a.txt": "a"}) / "a.txt"
+    same = path.stat().st_mtime_ns
+
+    def copy_and_change(source: Path, target: Path) -> None:
+        copy(source, target)
+        path.write_text("b")
+        os.utime(path, ns=(same, same))
+
+    monkeypatch.setattr(files, "_copy", copy_and_change)
+    with pytest.raises(Conflict):
+        files.copy_in(tmp_path / "x", tmp_path / "out")

@@ -1,5 +1,7 @@
 """Data frames of three libraries as one parquet file."""
 
+import re
+
 import pandas as pd
 import polars as pl
 import pyarrow as pa
@@ -8,6 +10,7 @@ import pytest
 from aiinfra_lab.data.frames import is_frame, to_pandas, to_polars, write_frame
 from aiinfra_lab.errors import Failed, UsageProblem
 
+FIXES = re.compile(r"df\.\w+\([^)]*\)")
 ROWS = {"x": [1, 2], "y": ["a", None]}
 
 
@@ -32,6 +35,34 @@ def test_a_single_column_is_refused_with_what_makes_it_a_frame(value):
 def test_an_index_of_several_names_becomes_columns():
     index = pd.MultiIndex.from_tuples([("a", 1), ("b", 2)], names=["k", "n"])
     assert to_polars(pd.DataFrame({"x": [5, 6]}, index=index)).columns == ["k", "n", "x"]
+
+
+@pytest.mark.parametrize(
+    "index", [["u", "v"], [1, 0], [5, 6], pd.to_datetime(["2024-01-01", "2024-01-02"]), [[1, 2]] * 2]
+)
+def test_an_index_without_a_name_that_holds_something_is_refused_and_both_ways_out_work(index):
+    frame = pd.DataFrame(ROWS, index=index)
+    with pytest.raises(Failed) as caught:
+        to_polars(frame)
+    kept, dropped = (eval(code, {"df": frame}) for code in FIXES.findall(caught.value.fix))
+    assert to_polars(dropped).to_dict(as_series=False) == ROWS
+    levels = [to_polars(kept)[name].to_list() for name in kept.index.names]
+    assert levels == [frame.index.get_level_values(level).tolist() for level in range(frame.index.nlevels)]
+
+
+@pytest.mark.parametrize(
+    "frame", [pd.DataFrame(ROWS), pd.DataFrame(ROWS, index=pd.Index([0, 1])), pd.DataFrame({"x": []})]
+)
+def test_an_index_that_counts_the_rows_is_left_out(frame):
+    assert to_polars(frame).columns == list(frame.columns)
+
+
+def test_an_index_that_is_called_like_a_column_is_refused_and_the_fix_keeps_both():
+    frame = pd.DataFrame(ROWS, index=pd.Index([7, 8], name="x"))
+    with pytest.raises(Failed) as caught:
+        to_polars(frame)
+    mended = eval(caught.value.fix.partition(": ")[2], {"df": frame})
+    assert to_polars(mended).to_dict(as_series=False) == {"x": [7, 8], "x_2": [1, 2], "y": ["a", None]}
 
 
 @pytest.mark.parametrize("values", [[1, 2.5, None], [True, None], ["a", None], [None, None]])

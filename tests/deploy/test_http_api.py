@@ -22,7 +22,7 @@ def raw(tmp_path) -> Iterator:
     """Gives `raw(bytes)`: all that an endpoint without a version answers before it closes the connection."""
     loop, listener = uvloop.new_event_loop(), bind(0)
     predictor = Predictor(PredictionsLog(tmp_path / "log", 1e9), loop)
-    api = HttpApi("delay", "deploy-delay-1", predictor)
+    api = HttpApi("delay", "deploy-delay-1", predictor, lambda done: done())
     server = Server(api.handle, loop, predictor.refused)
     loop.run_until_complete(loop.create_server(server.connect, sock=listener))
     thread = threading.Thread(target=loop.run_forever)

@@ -12,14 +12,15 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from aiinfra_lab import data, deploy, features
+from aiinfra_lab import cost, data, deploy, features
 from aiinfra_lab.deploy import client, load_generator
+from aiinfra_lab.deploy.record import EndpointRecord
 from aiinfra_lab.deploy.server import predictions_log
 from aiinfra_lab.errors import Failed, LabError, NotFound, Unavailable, UsageProblem
 from aiinfra_lab.store import open_store
 from tests.conftest import PATIENCE_S, until
 
-from .conftest import DF, FAR, ROW
+from .conftest import DF, FAR, ROW, server_pid
 
 # A model that takes carrier, temp and distance, of which the rows themselves have no temp.
 HEAT = """
@@ -86,6 +87,32 @@ def test_a_stop_answers_what_it_took_and_loses_no_logged_row(register):
         stopped = deploy.stop("delay")
         answered = sum(future.result() for future in asking)
     assert len(predictions_log.newest(Path(stopped.log_dir), 1 << 20)) == answered == stopped.count
+
+
+def test_whoever_reads_after_the_traffic_finds_all_of_it(register):
+    """The log, what it cost and the endpoint itself agree at once, also after a single request more."""
+    register(1)
+    endpoint = deploy.start("delay", model="models:delay@1")
+    for number in range(1, 4):
+        load = deploy.run("delay", rows=DF, rate=200, for_="200ms", batch=2)
+        rows = 2 * number * load.ok
+        assert cost.show("deploy:delay").predictions == deploy.show("delay").count == rows
+        assert (
+            len(predictions_log.newest(Path(endpoint.log_dir), 1 << 20))
+            == len(deploy.log("delay", rows=500).rows)
+            == rows
+        )
+
+
+def test_a_log_that_a_busy_machine_writes_late_is_waited_for(register):
+    register(1)
+    endpoint = deploy.start("delay", model="models:delay@1")
+    pid = server_pid(open_store().get(EndpointRecord, "delay").body.job)
+    for number in range(1, 4):
+        endpoint.predict([ROW])
+        os.kill(pid, signal.SIGSTOP)
+        threading.Timer(2 * client.QUICK_S + 0.5, os.kill, (pid, signal.SIGCONT)).start()
+        assert len(deploy.log("delay").rows) == number
 
 
 def test_deploy_run_sends_rows_and_says_what_came_back(register):

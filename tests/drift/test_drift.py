@@ -172,3 +172,14 @@ def test_bad_input_is_named_with_the_fix(endpoint, call, error, fix):
     with pytest.raises(error) as problem:
         call(endpoint.name)
     assert re.search(fix, problem.value.fix)
+
+
+def test_rows_of_the_log_that_count_for_nothing_are_said(endpoint):
+    endpoint(frame(4))
+    assert "are in the log" not in drift.check(endpoint.name, against="data:t@1", report=True).card().text()
+    [path] = endpoint.log.glob("*.jsonl")
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines, *lines[:14]]) + "\n")
+    found = drift.check(endpoint.name, against="data:t@1", report=True)
+    assert f"{len(lines) + 14:,} rows are in the log, 14 of which count for nothing here" in found.card().text()
+    assert found.rows_now == len(lines)

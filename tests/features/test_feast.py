@@ -1,9 +1,11 @@
 """Feast with our offline store and our repository: its own calls give our answers."""
 
+import json
 import sqlite3
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pandas as pd
 import polars as pl
@@ -116,6 +118,38 @@ def test_importing_our_feast_leaves_the_process_as_it_was():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["True"]
+
+
+def test_feasts_own_command_answers_on_our_repository(lateness, workspace):
+    folder = workspace / ".aiinfra" / "features" / "feast"
+    entities = ["-e", "line=red", "-e", "place=north"]
+    features_asked = [part for view in VIEWS for part in ("-f", view)]
+    command = [str(Path(sys.executable).with_name("feast")), "get-online-features", *entities, *features_asked]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    answer = json.loads(done.stdout[done.stdout.index("{") :])
+    assert (answer["temp"], answer["delay_6h"]) == ([21.5], [10.0])
+
+
+OWN_CALL = """
+import sqlite3
+from datetime import datetime
+def ipythons(value): return datetime.fromisoformat(value.decode())
+if {is_ipython}: sqlite3.register_converter("timestamp", ipythons)
+from feast import FeatureStore
+found = FeatureStore(repo_path=".").get_online_features(["lateness.v1.weather_now:temp"], [dict(place="north")])
+db = sqlite3.connect(":memory:", detect_types=sqlite3.PARSE_DECLTYPES)
+db.execute("CREATE TABLE t (at timestamp)")
+db.execute("INSERT INTO t VALUES ('2024-05-01T12:00:00')")
+print(found.to_dict()["temp"], db.execute("SELECT at FROM t").fetchone()[0] if {is_ipython} else "")
+"""
+
+
+@pytest.mark.parametrize(("is_ipython", "told"), [(False, "[21.5]"), (True, "[21.5] 2024-05-01 12:00:00")])
+def test_feasts_own_calls_answer_beside_whoever_reads_times_another_way(lateness, workspace, is_ipython, told):
+    code, folder = OWN_CALL.format(is_ipython=is_ipython), workspace / ".aiinfra" / "features" / "feast"
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == told, done.stderr[-2000:]
 
 
 def test_events_of_a_whole_year_all_go_online(workspace, tmp_path):

@@ -39,7 +39,7 @@ def test_a_key_that_is_no_feature_is_kept_beside_them(trips):
 
 
 def test_rows_of_another_place_need_the_tables_named(lateness, trips):
-    rows = trips.df().iloc[::-1]
+    rows = trips.df().iloc[::-1].reset_index(drop=True)
     with pytest.raises(NotFound, match="'weather'") as problem:
         features.get("lateness", rows=rows)
     assert "--data data:trips@1" in problem.value.fix

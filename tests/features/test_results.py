@@ -1,9 +1,12 @@
 """What the verbs hand back: cards, their small size, and JSON that stays."""
 
+import polars as pl
 import pytest
 
-from aiinfra_lab import features
+from aiinfra_lab import data, features
 from aiinfra_lab.features.results import FeatureCheck, FeatureDifference, FeatureHistory, FeatureRemoval, OnlineRow
+
+from .conftest import after
 
 VERDICTS = ({"what": "weather: no future", "verdict": "good", "why": "12 answers are the same"},)
 
@@ -39,6 +42,14 @@ def test_rows_show_the_share_that_each_view_knew(lateness, trips):
     card = features.get("lateness", rows=trips).card()
     assert card.rows == [["weather_now", "50.0%"], ["line_delay", "50.0%"]]
     assert dict(card.facts)["of"] == "data:trips@1"
+
+
+def test_whole_numbers_with_a_gap_stay_exact_in_pandas(workspace):
+    ids = [2**60 + 1, None, 2**60 + 3]
+    rows = pl.DataFrame({"at": [after(1), after(2), after(3)], "plane": pl.Series(ids, dtype=pl.Int64)})
+    features.add("planes", data=data.add("planes", rows), timestamp="at", code='columns = ["plane"]')
+    found = features.get("planes", rows=rows).df()
+    assert (str(found.plane.dtype), found.plane.dropna().tolist()) == ("Int64", [2**60 + 1, 2**60 + 3])
 
 
 def test_rows_in_pandas_in_polars_and_not_read_yet_are_the_same(lateness, trips):

@@ -21,6 +21,11 @@ def run(item: View) -> pl.DataFrame:
     return item.run({"table": TABLE.lazy()})
 
 
+def test_what_pandas_makes_an_index_of_is_a_column_of_the_view():
+    found = run(cell("return table.collect().to_pandas().groupby(['k', 't']).sum()"))
+    assert found.columns[:2] == ["k", "t"]
+
+
 @pytest.mark.parametrize("body", ["return table", "return table.collect()", "return table.collect().to_pandas()"])
 def test_a_view_returns_any_of_three_frames(body):
     assert run(cell(body)).equals(TABLE)

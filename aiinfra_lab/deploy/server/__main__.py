@@ -53,8 +53,9 @@ async def serve(store: Store, record: Record[EndpointRecord], listener: socket.s
         loop.add_signal_handler(number, leave, 0)
     log = PredictionsLog(Path(record.body.log_dir), most_bytes)
     predictor = Predictor(log, loop)
-    server = Server(HttpApi(record.name, record.body.job, predictor).handle, loop, predictor.refused)
     watch = Watch(record.name, store, predictor, lambda code: _from_thread(loop, leave, code))
+    api = HttpApi(record.name, record.body.job, predictor, watch.flush)
+    server = Server(api.handle, loop, predictor.refused)
     # The watch freezes what lives then for good: garbage from the start must not be among it.
     gc.collect()
     watch.start(record)

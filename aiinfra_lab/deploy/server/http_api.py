@@ -26,12 +26,19 @@ def _verdict(judge: Judge) -> dict[str, Any]:
 
 
 class HttpApi:
-    """Takes each request to what answers it. claim: which start of the endpoint this is, as its target calls it."""
+    """Takes each request to what answers it.
 
-    def __init__(self, name: str, claim: str, predictor: Predictor) -> None:
+    claim: which start of the endpoint this is, as its target calls it. write_counts: has what was counted written into
+    the endpoint's record, and calls what it is given when that was tried
+    """
+
+    def __init__(
+        self, name: str, claim: str, predictor: Predictor, write_counts: Callable[[Callable[[], None]], None]
+    ) -> None:
         self.name = name
         self.claim = claim
         self.predictor = predictor
+        self._write_counts = write_counts
         self.started_at = time.time()
         self._paths: dict[bytes, tuple[bytes, Callable[[Request], None]]] = {
             b"/predict": (b"POST", self._predict),
@@ -91,13 +98,13 @@ class HttpApi:
         self.predictor.predict(request.body, request.respond)
 
     def _flush(self, request: Request) -> None:
-        """Answer when what was predicted before is on disk."""
+        """Answer when what was predicted before is on disk, and counted in the endpoint's record."""
 
         def done() -> None:
-            # It is called on the log's thread, and connections belong to the loop's.
+            # It is called on another thread, and connections belong to the loop's.
             self.predictor.loop.call_soon_threadsafe(request.respond, 200, b'{"flushed":true}')
 
-        self.predictor.log.flush(done)
+        self.predictor.log.flush(lambda: self._write_counts(done))
 
     def _ready(self, request: Request) -> None:
         request.respond(200 if self.predictor.ready else 503, _encode(self._readiness()))

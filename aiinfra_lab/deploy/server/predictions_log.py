@@ -163,6 +163,8 @@ def files(folder: Path) -> list[Path]:
 def newest(folder: Path, rows: int) -> list[PredictedRow]:
     """The last lines, newest first. A line that a crash cut short is passed over."""
     found: list[PredictedRow] = []
+    if rows <= 0:
+        return found
     for path in reversed(files(folder)):
         found += list(_backwards(path))[: rows - len(found)]
         if len(found) >= rows:

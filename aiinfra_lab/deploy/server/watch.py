@@ -11,6 +11,7 @@ import logging
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 
 from msgspec.structs import replace
@@ -57,6 +58,8 @@ class Watch:
         self._logged = ""
         self._owed: Callable[[], None] | None = None
         self._stop = threading.Event()
+        self._wake = threading.Event()
+        self._flushed: deque[Callable[[], None]] = deque()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
 
     def start(self, record: Record[EndpointRecord]) -> None:
@@ -65,9 +68,14 @@ class Watch:
             self.predictor.counts[uri] = Counts.of(counts)
         self._thread.start()
 
+    def flush(self, done: Callable[[], None]) -> None:
+        """Write what was counted until now; `done` is called, on this thread, when that was tried."""
+        self._flushed.append(done)
+        self._wake.set()
+
     def close(self, code: int) -> None:
         """Write the last counts, and that it ended: when `code` is 0, because it was asked to. At most CLOSE_S."""
-        self._stop.set()
+        self._leave_loop()
         last = threading.Thread(target=self._write_end, args=(code,), name="last counts", daemon=True)
         last.start()
         last.join(CLOSE_S)
@@ -84,6 +92,10 @@ class Watch:
 
     def _run(self) -> None:
         while not self._stop.is_set():
+            # Cleared before the tick, and those who wait taken too: who asks while it runs is served by the next one.
+            self._wake.clear()
+            if waiting := [self._flushed.popleft() for _ in range(len(self._flushed))]:
+                self._write_at = 0.0
             try:
                 self._tick(time.monotonic())
                 self._logged = ""
@@ -95,10 +107,16 @@ class Watch:
             except Exception:  # noqa: BLE001  # serving on without following the record would be worse than ending
                 _log.exception("the endpoint ends: it cannot follow its record")
                 self._end(1)
-            self._stop.wait(POLL_S)
+            for done in waiting:
+                done()
+            self._wake.wait(POLL_S)
+
+    def _leave_loop(self) -> None:
+        self._stop.set()
+        self._wake.set()
 
     def _end(self, code: int) -> None:
-        self._stop.set()
+        self._leave_loop()
         self._leave(code)
 
     def _tick(self, now: float) -> None:
