@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from ..stats import samples
+from ..stats.multiple import adjusted
 from .record import ColumnChange, ColumnKind, DriftState
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def judge(reference: pl.DataFrame, current: pl.DataFrame, alpha: float) -> list[
     found = [_compare(name, reference, current) for name in shared]
     # What could not be tested is no test: it must not make the correction of the others stricter.
     tested = [(change, change.p, inconclusive) for change, inconclusive in found if change.p is not None]
-    corrected = samples.adjusted([p for _, p, _ in tested])
+    corrected = adjusted([p for _, p, _ in tested])
     judged = [
         _judged(change, p, alpha, inconclusive) for (change, _, inconclusive), p in zip(tested, corrected, strict=True)
     ]

@@ -104,20 +104,6 @@ def categories(reference: Sequence[str | None], current: Sequence[str | None]) -
     return _combined(tests or {"it has one value": (1.0, 0.0)}, missing, unseen, inconclusive)
 
 
-def adjusted(p_values: Sequence[float]) -> list[float]:
-    """Benjamini and Hochberg's (1995) adjusted p-values, in the order given.
-
-    Flagging those up to alpha keeps the share of false flags among the flags below alpha; without any change, the
-    chance of a single flag.
-    """
-    largest_first = sorted(range(len(p_values)), key=lambda index: p_values[index], reverse=True)
-    found, smallest = [1.0] * len(p_values), 1.0
-    for rank, index in zip(range(len(p_values), 0, -1), largest_first, strict=True):
-        smallest = min(smallest, p_values[index] * len(p_values) / rank)
-        found[index] = smallest
-    return found
-
-
 def _cells_test(table: list[tuple[int, int]]) -> _Test:
     from scipy import stats
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from aiinfra_lab.stats.samples import LEAST_EFFECT, _pooled, _rare_test, adjusted, categories, numbers
+from aiinfra_lab.stats.multiple import adjusted
+from aiinfra_lab.stats.samples import LEAST_EFFECT, _pooled, _rare_test, categories, numbers
 
 REPLICATES = 400
 ALPHA = 0.05
@@ -105,12 +106,6 @@ def test_too_few_rows_cannot_tell(compare):
     many = np.arange(100.0) if compare is numbers else ["a"] * 100
     assert compare(many, few).p is compare(few, many).p is None
     assert "29 rows are too few" in compare(many, few).why
-
-
-def test_adjusted_is_benjamini_and_hochbergs():
-    found = [0.001, 0.04, 0.03, 0.5, 0.9]
-    assert adjusted(found) == pytest.approx(stats.false_discovery_control(found, method="bh"))
-    assert adjusted([]) == []
 
 
 @pytest.mark.parametrize("n", [(500, 500), (2000, 300)])
@@ -226,11 +221,3 @@ def test_what_is_still_too_rare_together_goes_with_the_rarest_of_the_others():
     reference, current = Counter({"a": 100, "b": 50, "c": 1}), Counter({"a": 90, "b": 60, "d": 1})
     cells, _ = _pooled(reference, current)
     assert sorted(cells) == [(51, 61), (100, 90)]
-
-
-@pytest.mark.parametrize("p_values", [[0.5], [0.01, 0.01, 0.01], [0.9, 0.1, 1.0, 0.0]])
-def test_adjusted_p_values_are_no_smaller_and_keep_their_order(p_values):
-    found = adjusted(p_values)
-    assert all(p <= q <= 1 for p, q in zip(p_values, found, strict=True))
-    ranked = sorted(range(len(found)), key=lambda index: p_values[index])
-    assert [found[index] for index in ranked] == sorted(found)
