@@ -45,19 +45,19 @@ class ColumnShift:
     """What separates the current sample from the reference.
 
     p: the chance of such a difference without a change, corrected for the tests within the column; None: inconclusive.
-    effect, floor, unit: what the deciding test found, and the least of it that matters. why: that test. blocks: what
-    counted as one. inconclusive: what could not be compared, if anything; such a column has no verdict unless the rest
-    of it changed.
+    effect, floor, effect_unit: what the deciding test found, and the least of it that matters. why: that test. unit:
+    what counted as one. inconclusive: what could not be compared, if anything; such a column has no verdict unless the
+    rest of it changed.
     """
 
     p: float | None
     effect: float
     floor: float
-    unit: str
+    effect_unit: str
     missing: tuple[float, float]
     unseen: float
     why: str
-    blocks: str
+    unit: str
     inconclusive: str = ""
 
     @property

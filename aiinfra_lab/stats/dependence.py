@@ -165,9 +165,9 @@ def dependence(series: NDArray[Any]) -> tuple[float, float]:
     import numpy as np
 
     sums = series - series.mean()
-    own, time, memory, length = float(sums @ sums), 1.0, 0.0, 1
-    while len(sums) >= LEAST_ROWS and (whole := float(sums @ sums)) > _ROUNDING * len(series):
-        r, next_r = (float(sums[lag:] @ sums[:-lag]) / whole for lag in (1, 2))
+    own, time, memory, length = _product(sums, sums), 1.0, 0.0, 1
+    while len(sums) >= LEAST_ROWS and (whole := _product(sums, sums)) > _ROUNDING * len(series):
+        r, next_r = (_product(sums[lag:], sums[:-lag]) / whole for lag in (1, 2))
         if r * math.sqrt(len(sums)) > _SIGNIFICANT:
             shared = 2 * r / (1 - min(max(next_r / r, 0.0), r, 0.999))
             memory = max(memory, length * shared / (1 + shared))
@@ -176,6 +176,13 @@ def dependence(series: NDArray[Any]) -> tuple[float, float]:
         time = max(time, whole / own * (len(series) / (len(sums) * length)) * (1 + shared))
         sums, length = np.add(sums[0 : len(sums) // 2 * 2 : 2], sums[1::2]), length * 2
     return time, memory
+
+
+def _product(one: NDArray[Any], other: NDArray[Any]) -> float:
+    import numpy as np
+
+    # Not `@`: BLAS starts threads for it, which take several times the CPU where other processes work too.
+    return float(np.einsum("i,i", one, other))
 
 
 def _alike(reference: Stretches, current: Stretches) -> float:

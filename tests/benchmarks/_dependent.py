@@ -13,8 +13,9 @@ from scipy import signal, special
 
 from aiinfra_lab.config import Settings
 from aiinfra_lab.data.example import Example
-from aiinfra_lab.stats import blocks, columns
-from aiinfra_lab.stats.multiple import adjusted
+from aiinfra_lab.drift.record import ColumnChange
+from aiinfra_lab.drift.verdict import judge
+from aiinfra_lab.stats import blocks
 
 ALPHA = 0.05
 CLASSES = (2, 5, 20, 100, 500)
@@ -119,23 +120,12 @@ def by_day(reference: pl.DataFrame, current: pl.DataFrame) -> Units:
     return blocks.by_column(reference["date"], current["date"], "day")
 
 
-def compared(reference: pl.DataFrame, current: pl.DataFrame, units: Units = None) -> dict[str, columns.ColumnShift]:
-    """Each column but the date and the month."""
+def judged(reference: pl.DataFrame, current: pl.DataFrame, units: Units = None) -> list[ColumnChange]:
+    """A whole check of the columns but the date and the month."""
     names = [name for name in reference.columns if name not in ("date", "month")]
-    reference, current = reference.select(names), current.select(names)
-    units = units or blocks.find(reference, current)
-    return {name: _compared(reference[name], current[name], units) for name in names}
+    return judge(reference.select(names), current.select(names), ALPHA, units)
 
 
-def _compared(reference: pl.Series, current: pl.Series, units: blocks.Blocks | blocks.Ordered) -> columns.ColumnShift:
-    if reference.dtype.is_numeric():
-        before, after = (values.cast(pl.Float64).fill_null(np.nan).to_numpy() for values in (reference, current))
-        return columns.numbers(before, after, units)
-    return columns.categories(reference, current, units)
-
-
-def flagged(shifts: dict[str, columns.ColumnShift]) -> set[str]:
-    """The columns that a check flags."""
-    tested = {name: shift for name, shift in shifts.items() if shift.p is not None}
-    found = adjusted([shift.p for shift in tested.values() if shift.p is not None])
-    return {name for (name, shift), p in zip(tested.items(), found, strict=True) if p <= ALPHA and shift.matters}
+def flagged(changes: list[ColumnChange]) -> set[str]:
+    """The columns that drifted."""
+    return {change.column for change in changes if change.drifted}

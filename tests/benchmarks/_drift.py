@@ -52,9 +52,9 @@ def _flagged(
     flags = inconclusive = 0
     for seed in range(replicates):
         reference, current = pair(np.random.default_rng(seed))
-        shifts = data.compared(reference, current, units(reference, current))
-        flags += bool(data.flagged(shifts))
-        inconclusive += sum(bool(shift.inconclusive) for shift in shifts.values())
+        changes = data.judged(reference, current, units(reference, current))
+        flags += bool(data.flagged(changes))
+        inconclusive += sum(change.p is None for change in changes)
     note = f"{replicates} checks, {inconclusive / replicates:.1f} of 15 columns inconclusive"
     return Figure(f"flagged: {what}", 100 * flags / replicates, "%", reach, note=note)
 
@@ -87,7 +87,7 @@ def _found(
         rng = np.random.default_rng(seed)
         reference, current = data.frame(rng, rows), data.frame(rng, rows)
         changed = current.with_columns(pl.Series(column, change(current[column].to_numpy(), rng)))
-        found += column in data.flagged(data.compared(reference, changed))
+        found += column in data.flagged(data.judged(reference, changed))
     return Figure(f"found: {what}", 100 * found / replicates, "%", reach, note=f"{replicates} checks")
 
 
@@ -102,18 +102,18 @@ def july(draws: int) -> Figure:
 
 
 def _flags(pair: Pair, units: data.Declared) -> set[str]:
-    return data.flagged(data.compared(*pair, units(*pair)))
+    return data.flagged(data.judged(*pair, units(*pair)))
 
 
 def cpu() -> Figure:
     """12 numbers and 8 categories of 100,000 rows; the least of five, since this machine is shared."""
     rng, rows = np.random.default_rng(0), 100_000
     pair = [_wide(rng, rows) for _ in range(2)]
-    data.compared(*pair)
+    data.judged(*pair)
     took = []
     for _ in range(5):
         began_s = time.process_time()
-        data.compared(*pair)
+        data.judged(*pair)
         took.append(time.process_time() - began_s)
     return Figure("100,000 x 20", min(took), "s CPU", at_most(0.3))
 

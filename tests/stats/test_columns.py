@@ -36,7 +36,7 @@ def test_a_change_of_a_number_is_seen_and_named(why, current):
     assert shift.why == why
     assert shift.p < 1e-4
     assert shift.matters
-    assert (shift.inconclusive, shift.blocks) == ("", "40 and 40 stretches of rows")
+    assert (shift.inconclusive, shift.unit) == ("", "40 and 40 stretches of rows")
 
 
 @pytest.mark.parametrize(
@@ -58,10 +58,10 @@ def test_a_change_of_a_category_is_seen_and_named(why, current):
 
 def test_effects_are_in_units_of_their_own():
     moved = numbers(draw(1), draw(2) + 0.3, ROWS)
-    assert (moved.unit, moved.floor) == ("sd", 0.05)
+    assert (moved.effect_unit, moved.floor) == ("sd", 0.05)
     assert moved.effect == pytest.approx(0.3, abs=0.08)
     gone = numbers(draw(1), CHANGES["more or less is missing"], ROWS)
-    assert (gone.effect, gone.unit, gone.missing) == (0.05, "of rows", (0.0, 0.05))
+    assert (gone.effect, gone.effect_unit, gone.missing) == (0.05, "of rows", (0.0, 0.05))
 
 
 def test_unseen_values_are_counted():
@@ -182,7 +182,7 @@ def test_a_declared_moment_orders_the_rows():
     assert numbers(one, other, ROWS).p < 1e-6
     shift = numbers(one, other, by_column(moments, moments, "at"))
     assert "are worth" in inconclusive(shift)
-    assert shift.blocks.endswith("stretches of rows in the order of at")
+    assert shift.unit.endswith("stretches of rows in the order of at")
 
 
 def test_rows_of_one_day_are_one_event():
