@@ -73,6 +73,7 @@ TOGETHER = (
     "tests/core/test_store_postgres_errors.py",
     "tests/core/test_version_before.py",
     "tests/data/test_example.py",
+    "tests/drift/test_by.py",
     "tests/drift/test_drift.py",
     "tests/drift/test_served.py",
     "tests/features/test_future.py",

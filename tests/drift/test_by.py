@@ -12,7 +12,7 @@ from tests.drift.conftest import frame
 
 
 def days(seed: int, first: int, count: int = 20, *, moved: float = 0.0) -> pd.DataFrame:
-    """So many days of fifty rows, shuffled: each day has a level of its own, and no column of the model's says which."""
+    """So many days of fifty rows, shuffled: each has a level of its own, and no column of the model's says which."""
     rng = np.random.default_rng(seed)
     rows = frame(seed, count * 50)
     day = np.repeat(np.arange(first, first + count), 50)
