@@ -54,11 +54,12 @@ def check(
     rows: judge these rows instead of the endpoint's log
     since: only the log since then: 15m for the last 15 minutes, or an epoch time; by default since the endpoint was
         last started, and 365d takes what earlier starts logged too
-    by: a column of the rows, whether the model reads it or not: rows with one value of it may depend on each other,
-        and those with different ones do not, which is believed; a column with another value in each row, such as a
-        moment, says in which order the rows are
+    by: a column of the rows, whether the model reads it or not, e.g. their day: rows with one value of it may depend on
+        each other, and those with different ones do not. That is believed, but neighbouring values that resemble each
+        other are taken together. A column with another value in each row, such as a moment, is the order of the rows
     data: the version whose tables the views read, when the rows are not from it
-    alpha: the share of checks that may call a column drifted although nothing changed
+    alpha: the share of checks that may call a column drifted although nothing changed, which holds as far as what
+        counts as one does not depend on the rest
     report: hand the verdict back instead of raising
     """
     level = number(alpha)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from . import blocks as units
 from .blocks import Blocks, Ordered
 from .cluster import Difference, cells_difference, mean_difference, share_difference
-from .dependence import LEAST_BEYOND_DOUBT, LEAST_ROWS, independent, stretches
-from .profiles import Profile, category_cells, number_cells, profile
+from .dependence import LEAST_BEYOND_DOUBT, LEAST_ROWS, in_order, independent, stretches
+from .profiles import Profile, category_cells, number_cells
 from .scores import normal_scores, shape_groups, spread_scores, tails
 
 if TYPE_CHECKING:
@@ -119,14 +119,30 @@ def _pair(
     if min(len(reference), len(current)) < LEAST_ROWS:
         blocks = Blocks(reference * 0, current * 0, blocks.unit)
     if isinstance(blocks, Blocks):
-        of_each = profile(reference, count, blocks.reference), profile(current, count, blocks.current)
-        return _Pair(*of_each, blocks.unit, "")
+        return _of_blocks(reference, current, count, blocks, looked_at)
     before = reference if blocks.reference is None else reference[blocks.reference]
     after = current if blocks.current is None else current[blocks.current]
     one, other, why = independent(stretches(before, count, looked_at), stretches(after, count, looked_at))
     unit = f"{len(one.counts)} and {len(other.counts)} stretches of {blocks.unit}"
     is_hopeless = min(one.worth, other.worth) < LEAST_BEYOND_DOUBT
     return _Pair(one.profile(is_doubtful=bool(why)), other.profile(is_doubtful=bool(why)), unit, why, is_hopeless)
+
+
+def _of_blocks(
+    reference: NDArray[Any], current: NDArray[Any], count: int, blocks: Blocks, looked_at: NDArray[Any] | None
+) -> _Pair:
+    one, other = (
+        in_order(cells, count, codes, looked_at)
+        for cells, codes in ((reference, blocks.reference), (current, blocks.current))
+    )
+    if not blocks.is_ordered:
+        return _Pair(Profile(one.counts), Profile(other.counts), blocks.unit, "")
+    # What is declared is believed where stretches of it are still alike: a season is in both samples as it is.
+    longer, longer_now, _ = independent(one, other)
+    unit = blocks.unit
+    if len(longer.counts) < len(one.counts) or len(longer_now.counts) < len(other.counts):
+        unit = f"{len(longer.counts)} and {len(longer_now.counts)} stretches of {blocks.unit}"
+    return _Pair(Profile(longer.counts), Profile(longer_now.counts), unit, "")
 
 
 def _judged(pair: _Pair, of_values: Iterable[ColumnTest], unseen: float = 0.0) -> ColumnShift:

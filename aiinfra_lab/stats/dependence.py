@@ -92,6 +92,19 @@ def stretches(cells: NDArray[Any], count: int, scores: NDArray[Any] | None = Non
     return Stretches(profile(cells, count, blocks).counts, scores, time, max(memories) if time > 1 else 0.0)
 
 
+def in_order(cells: NDArray[Any], count: int, blocks: NDArray[Any], scores: NDArray[Any] | None = None) -> Stretches:
+    """Of a sample in blocks that are declared: rows of one block may be as alike as they like, neighbouring blocks not.
+
+    scores: see `stretches`.
+    """
+    import numpy as np
+
+    if scores is None:
+        in_turn = cells[np.argsort(blocks, kind="stable")]
+        scores = slowest_score(in_turn[in_turn < count - 1], count - 1)[0][:, None]
+    return Stretches(profile(cells, count, blocks).counts, scores, 1.0, 0.0)
+
+
 def independent(reference: Stretches, current: Stretches) -> tuple[Stretches, Stretches, str]:
     """With neighbouring blocks added up until they are no longer alike; and why they never are, if so."""
     while reference.relative_memory > MOST_MEMORY and reference.may_be_halved:

@@ -99,9 +99,18 @@ def flights() -> pl.DataFrame:
 
 def random_days(rng: Generator, rows: int) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Flights of a random half of the days, and of the other half, in the order of time."""
-    dates = flights()["date"].unique().sort()
-    chosen = dates.gather(np.sort(rng.permutation(len(dates))[: len(dates) // 2]))
-    in_it = pl.col("date").is_in(chosen.implode())
+    return _halves(rng, rows, pl.col("date"))
+
+
+def random_weeks(rng: Generator, rows: int) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The same of random weeks: days are too short a unit."""
+    return _halves(rng, rows, pl.col("date").dt.truncate("1w"))
+
+
+def _halves(rng: Generator, rows: int, of: pl.Expr) -> tuple[pl.DataFrame, pl.DataFrame]:
+    values = flights().select(of.unique().sort()).to_series()
+    chosen = values.gather(np.sort(rng.permutation(len(values))[: len(values) // 2]))
+    in_it = of.is_in(chosen.implode())
     return _some(rng, flights().filter(in_it), rows), _some(rng, flights().filter(~in_it), rows)
 
 

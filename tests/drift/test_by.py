@@ -11,7 +11,7 @@ from aiinfra_lab.errors import Failed, Inconclusive, UsageProblem
 from tests.drift.conftest import frame
 
 
-def days(seed: int, first: int, count: int = 20, *, moved: float = 0.0) -> pd.DataFrame:
+def days(seed: int, first: int, count: int = 18, *, moved: float = 0.0) -> pd.DataFrame:
     """So many days of fifty rows, shuffled: each has a level of its own, and no column of the model's says which."""
     rng = np.random.default_rng(seed)
     rows = frame(seed, count * 50)
@@ -118,12 +118,12 @@ def test_completion_offers_the_columns_that_feature_sets_know(endpoint):
     assert completion.complete("drift", f"check {endpoint.name} --by ") == ["at", "colour", "x"]
 
 
-def test_the_help_says_what_is_believed(capsys):
+def test_the_help_says_what_is_believed_of_it(capsys):
     from aiinfra_lab.verbs import help_of
 
     text = re.sub(r"\s+", " ", help_of("drift", "check").content)
     assert "[--by TEXT]" in text
-    assert "those with different ones do not" in text
+    assert "those with different ones do not. That is believed" in text
 
 
 def test_a_drift_names_its_verdict_in_the_fix(endpoint, two_months):

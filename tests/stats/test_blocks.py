@@ -24,6 +24,7 @@ def test_rows_that_repeat_are_one_block():
     found = find(repeated(1), repeated(2))
     assert found.unit == "rows that repeat"
     assert np.bincount(found.reference).tolist() == [10] * 60
+    assert not found.is_ordered
 
 
 def test_an_entity_is_found_by_its_own_column():
@@ -52,7 +53,7 @@ def test_values_that_both_samples_share_are_the_population(shared):
 def test_a_declared_column_is_a_block_for_each_value():
     days = pl.Series(["mon", "mon", "tue", None, "wed"])
     found = by_column(days, days, "day")
-    assert (found.unit, found.reference.tolist()) == ("day", [1, 1, 2, 0, 3])
+    assert (found.unit, found.reference.tolist(), found.is_ordered) == ("day", [1, 1, 2, 0, 3], True)
 
 
 def test_of_many_values_neighbours_are_one_block():
@@ -67,6 +68,11 @@ def test_a_declared_column_with_another_value_in_each_row_is_an_order():
     found = by_column(moments, moments, "at")
     assert isinstance(found, Ordered)
     assert (found.unit, found.current.tolist()) == ("rows in the order of at", [1, 2, 0])
+
+
+def test_rows_with_a_column_of_their_own_do_not_repeat():
+    numbered = [sample.with_row_index() for sample in (repeated(1), repeated(2))]
+    assert find(*numbered).unit == "a"  # the entity is found by its column all the same
 
 
 def test_nothing_is_found_where_there_is_nothing():

@@ -3,7 +3,7 @@
 import numpy as np
 import polars as pl
 import pytest
-from scipy import signal
+from scipy import signal, stats
 
 from aiinfra_lab.stats.blocks import Blocks, Ordered, by_column
 from aiinfra_lab.stats.columns import ColumnShift, categories, numbers
@@ -194,3 +194,36 @@ def test_rows_of_one_day_are_one_event():
     assert numbers(one, other, declared).p > 0.05
     mixed = np.random.default_rng(8).permutation(10_000)
     assert numbers(one[mixed], other[mixed], ROWS).p < 1e-6
+
+
+def wander_of_days(seed: int, *, days: int = 120, each: int = 20, r: float) -> np.ndarray:
+    """Rows in the order of days whose levels resemble those of the days before."""
+    return np.repeat(signal.lfilter([1], [1, -r], draw(seed, days)), each) + draw(seed + 100, days * each)
+
+
+def shift_by_day(r: float, seed: int = 1, days: int = 120) -> ColumnShift:
+    day = pl.Series(np.repeat(np.arange(days), 20))
+    one, other = (wander_of_days(each, days=days, r=r) for each in (seed, seed + 50))
+    return numbers(one, other, by_column(day, day, "day"))
+
+
+def test_declared_days_that_resemble_the_next_are_taken_together():
+    assert "stretches of day" in shift_by_day(0.95).unit
+    assert np.mean([shift_by_day(0.0, seed).unit == "day" for seed in range(10)]) > 0.5
+
+
+def test_declared_days_that_resemble_the_next_are_flagged_hardly_more_often_than_stated():
+    flags = sum(shift_by_day(0.7, seed).p <= 0.05 for seed in range(50))
+    assert flags <= stats.binom.ppf(0.999, 50, 0.05)
+
+
+def test_few_declared_blocks_are_believed():
+    assert (shift_by_day(0.95, days=19).unit, shift_by_day(0.95, days=19).inconclusive) == ("day", "")
+
+
+def test_of_a_declared_category_neighbouring_blocks_are_taken_together_too():
+    day = pl.Series(np.repeat(np.arange(120), 20))
+    one, other = (pl.Series(np.where(wander_of_days(seed, r=0.95) > 0, "a", "b")) for seed in (1, 51))
+    assert "stretches of day" in categories(one, other, by_column(day, day, "day")).unit
+    mixed = Blocks(day.to_numpy() // 2, day.to_numpy() // 2, "customer")
+    assert categories(one, other, mixed).unit == "customer"
