@@ -75,6 +75,7 @@ TOGETHER = (
     "tests/data/test_example.py",
     "tests/drift/test_by.py",
     "tests/drift/test_drift.py",
+    "tests/drift/test_fixes.py",
     "tests/drift/test_served.py",
     "tests/features/test_future.py",
     "tests/jupyter/test_server.py",

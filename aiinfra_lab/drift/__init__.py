@@ -74,7 +74,8 @@ def check(
     else:
         current = served.feature_rows(rows, model, declared, data)
     if current.uri == reference.uri:  # they never differ from themselves, and that would be a verdict
-        raise UsageProblem(f"{current.uri} is on both sides", "judge other rows with --rows, or the log without it")
+        fix = "give other rows to one of them, or judge the log: leave out --rows"
+        raise UsageProblem(f"{current.uri} is on both sides", fix)
     columns = judge(reference.rows, current.rows, level, _units(reference, current, declared))
     verdict = DriftRecord(
         state=overall(columns),

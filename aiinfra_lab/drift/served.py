@@ -121,6 +121,9 @@ def feature_rows(rows: object, model: Model, by: str = "", data: object = None) 
     found = features.open_rows(rows) if _are_joined(rows) else _join(rows, model, data)
     assert isinstance(found, features.FeatureRows)  # for the type checker: `features:…` opens as nothing else
     made = found.table()
+    if lacking := [name for name in model.columns.names if name not in made.columns]:
+        fix = f"give data, e.g. {newest_data()}: it is taken through {model.columns.features_uri}"
+        raise UsageProblem(f"{found.uri} has no column {lacking[0]!r}, which {model.uri} reads", fix)
     table = made.select(model.columns.names)
     # Scored by this very model, so that the prediction is compared although the rows were never served.
     scored = table.with_columns(pl.Series(SCORE, model.predict(table.to_pandas())))
