@@ -2,9 +2,11 @@
 
 import contextlib
 import json
+import re
 import sqlite3
 from typing import Any
 
+import msgspec
 import pytest
 
 from aiinfra_lab import completion, drift, nouns
@@ -169,3 +171,15 @@ def test_without_any_verdict_the_fix_makes_one(workspace):
     with pytest.raises(NotFound) as problem:
         drift.show("delay")
     assert problem.value.fix == "there is none yet: `%data add flights PATH` makes one"
+
+
+def test_the_picture_and_the_words_agree(workspace):
+    """No column has a bar that reaches the line but those that are called drifted, however large its effect is."""
+    large = msgspec.structs.replace(COLUMN, column="large", effect=5.0, p=0.2, drifted=False)
+    small = msgspec.structs.replace(COLUMN, column="small", effect=0.051)
+    put("delay@1", verdict_at(1.0, columns=(small, large)))
+    picture = drift.show("delay").card().picture
+    line = float(re.search(r'd="M([\d.]+) 0V', picture)[1])
+    ends = [150 + float(long) for long in re.findall(r'width="([\d.]+)" height="13"', picture)]
+    assert ends[1] < line <= ends[0]
+    assert (">0.051 sd<" in picture, ">5 sd<" in picture) == (True, True)
