@@ -186,7 +186,7 @@ def _inconclusive(found: DriftReport) -> Inconclusive:
 def _more(found: DriftReport) -> str:
     """What a verdict takes that could not be made."""
     if min(found.rows_before, found.rows_now) >= LEAST_ROWS and not found.by:
-        return "say with --by which column tells the rows apart that do not depend on each other, e.g. their day"
+        return "judge more rows, or say with --by which of them belong together, e.g. by their day"
     if found.judged != found.endpoint:
         return "judge other rows with --rows"
     name = Uri.parse(found.endpoint).name

@@ -159,7 +159,7 @@ def test_rows_that_resemble_their_neighbours_get_their_column(endpoint):
     data.add("june", days(22, 18).sort_values("day"))
     line = f"drift check {endpoint.name} --against data:may@1 --rows data:june@1"
     fix = fix_of(line, Inconclusive)
-    assert "say with --by" in fix
+    assert "say with --by which of them belong together" in fix
     assert run(commands(fix)[0]).state == "cannot tell"
     assert run(f"{line} --by day").state == "no drift"
 
