@@ -299,23 +299,35 @@ def line_chart(series: Mapping[str, Sequence[tuple[float, float]]], *, x: str = 
     return _svg(width, height, axes + "".join(drawn))
 
 
-def bar_chart(bars: Sequence[tuple[str, float]], *, mark: Sequence[str] = (), limit: float | None = None) -> str:
-    """An SVG text with one horizontal bar per (label, value >= 0), at most 20; labels in `mark` stand out."""
+def bar_chart(
+    bars: Sequence[tuple[str, float]],
+    *,
+    mark: Sequence[str] = (),
+    limit: float | None = None,
+    texts: Sequence[str] = (),
+) -> str:
+    """An SVG text with one horizontal bar per (label, value >= 0), at most 20; labels in `mark` stand out.
+
+    limit: a dashed line. texts: what stands behind each bar instead of its value.
+    """
     if not bars:
         return ""
-    bars, width, left, step = bars[:20], 420, 150, 18
-    top = max((value for _, value in bars), default=0) or 1.0
+    bars, width, left, step, right = bars[:20], 420, 150, 18, 60
+    if texts:
+        width, right = width + 90, right + 90
+    top = max([value for _, value in bars] + ([] if limit is None else [limit])) or 1.0
     drawn = []
     for row, (name, value) in enumerate(bars):
-        y, long = row * step + 4, value / top * (width - left - 60)
+        y, long = row * step + 4, value / top * (width - left - right)
         colour = _LINES[1] if name in mark else _LINES[0]
+        text = texts[row] if texts else f"{value:.3g}"
         drawn.append(
             f'<text x="{left - 6}" y="{y + 11}" text-anchor="end" fill="{_INK}">{_e(name[:24])}</text>'
             f'<rect x="{left}" y="{y}" width="{long:.1f}" height="13" fill="{colour}"/>'
-            f'<text x="{left + long + 4:.1f}" y="{y + 11}" fill="{_INK}">{value:.3g}</text>'
+            f'<text x="{left + long + 4:.1f}" y="{y + 11}" fill="{_INK}">{_e(text)}</text>'
         )
-    if limit is not None and limit <= top:
-        x = left + limit / top * (width - left - 60)
+    if limit is not None:
+        x = left + limit / top * (width - left - right)
         drawn.append(f'<path d="M{x:.1f} 0V{len(bars) * step + 4}" stroke="{_INK}" stroke-dasharray="3"/>')
     return _svg(width, len(bars) * step + 8, "".join(drawn))
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
-from ..errors import Failed, UsageProblem, did_you_mean
+from ..errors import Failed, Inconclusive, UsageProblem, did_you_mean
 from ..resolve import resolve
 from ..show import Listing, shown
+from ..stats import blocks
+from ..stats.dependence import LEAST_ROWS
 from ..store import Event, Record, add_version, open_store
 from ..units import Share, number
 from ..uris import Uri
@@ -18,13 +21,8 @@ from ..verbs import Choices, FilePath, Live, Name, Rows, verb
 from . import exports, served
 from .record import ColumnChange, DriftRecord
 from .results import DriftReport
+from .served import Sample
 from .verdict import judge, overall
-
-if TYPE_CHECKING:
-    import polars as pl
-
-    from ..models import Model
-    from .served import ServedEndpoint
 
 __all__ = ["ColumnChange", "DriftReport", "check", "get", "log", "ls", "show"]
 
@@ -39,48 +37,63 @@ def check(
     against: Rows,
     rows: Rows | None = None,
     since: str | None = None,
+    by: Annotated[str | None, Choices(served.known_columns, is_open=True)] = None,
+    data: Rows | None = None,
     alpha: Share = 0.05,
     report: bool = False,
 ) -> DriftReport:
     """Judge whether what an endpoint is asked, and what it answers, is still what its model learned from.
 
     The current sample, the endpoint's log, is compared with a reference: numbers, categories, missing and unseen values
-    and the prediction. It raises on drift, and when it cannot tell, so that a pipeline stops there.
+    and the prediction. Rows that depend on each other, such as those of one day, count as one: by the column that --by
+    declares, else as far as it can be found, as rows that repeat, as entities that return, or as stretches of rows in
+    their order. It raises on drift, and when it cannot tell, so that a pipeline stops there.
 
     name: the endpoint
     against: the reference, taken through the model's features first, e.g. data:flights@1
     rows: judge these rows instead of the endpoint's log
     since: only the log since then: 15m for the last 15 minutes, or an epoch time; by default since the endpoint was
         last started, and 365d takes what earlier starts logged too
-    alpha: the share of checks that may call a column drifted although nothing changed
+    by: a column of the rows, whether the model reads it or not, e.g. their day: rows with one value of it may depend on
+        each other, and those with different ones do not. That is believed, but neighbouring values that resemble each
+        other are taken together. A column with another value in each row, such as a moment, is the order of the rows
+    data: the version whose tables the views read, when the rows are not from it
+    alpha: the share of checks that may call a column drifted although nothing changed, which holds as far as what
+        counts as one does not depend on the rest
     report: hand the verdict back instead of raising
     """
     level = number(alpha)
     if not 0 < level < 1:
-        raise UsageProblem(f"--alpha {alpha} leaves nothing to judge by", "write 5%")
-    endpoint = served.endpoint(name)
+        raise UsageProblem(f"--alpha {alpha} leaves nothing to judge by", "write --alpha 5%")
+    endpoint, declared = served.endpoint(name), by or ""
     model = served.model_of(endpoint)
-    reference, against_uri = served.feature_rows(against, model)
-    current, judged_uri, since_at, logged = _current(endpoint, model, rows, since)
-    if judged_uri == against_uri:  # they never differ from themselves, and that would be a verdict
-        raise UsageProblem(f"{judged_uri} is on both sides", "judge other rows with --rows, or the log without it")
-    columns = judge(reference, current, level)
+    reference = served.feature_rows(against, model, declared, data)
+    since_at = served.moment(since, endpoint) if rows is None else None
+    if rows is None:
+        current = served.log_rows(endpoint, model, since_at or 0.0, declared)
+    else:
+        current = served.feature_rows(rows, model, declared, data)
+    if current.uri == reference.uri:  # they never differ from themselves, and that would be a verdict
+        fix = "give other rows to one of them, or judge the log: leave out --rows"
+        raise UsageProblem(f"{current.uri} is on both sides", fix)
+    columns = judge(reference.rows, current.rows, level, _units(reference, current, declared))
     verdict = DriftRecord(
         state=overall(columns),
         endpoint=endpoint.uri,
-        judged=judged_uri,
+        judged=current.uri,
         since_at=since_at,
+        by=declared,
         model=model.uri,
-        against=against_uri,
-        rows_before=reference.height,
-        rows_now=current.height,
+        against=reference.uri,
+        rows_before=reference.rows.height,
+        rows_now=current.rows.height,
         alpha=level,
         checked_at=time.time(),
         columns=tuple(columns),
-        sample=exports.keep(reference, current),  # before the record: a verdict never lacks its samples
+        sample=exports.keep(reference.rows, current.rows),  # before the record: a verdict never lacks its samples
     )
     # Recorded whatever it is: a pipeline that stops here leaves a verdict to look at.
-    found = replace(DriftReport.of(_add(endpoint.name, verdict)), note=_unjudged(current.height, logged))
+    found = replace(DriftReport.of(_add(endpoint.name, verdict)), note=_unjudged(current.rows.height, current.logged))
     if found.state != "no drift" and not report:
         raise _failed(found)
     return found
@@ -144,18 +157,6 @@ def log(name: EndpointName) -> Listing:
     return ls(name)
 
 
-def _current(
-    endpoint: ServedEndpoint, model: Model, rows: object, since: str | None
-) -> tuple[pl.DataFrame, str, float | None, int]:
-    """The current sample, what it is, since when it was logged, and how many rows the log has since then."""
-    if rows is not None:
-        found, uri = served.feature_rows(rows, model)
-        return found, uri, None, 0
-    since_at = served.moment(since, endpoint)
-    found, logged = served.log_rows(endpoint, model, since_at)
-    return found, endpoint.uri, since_at, logged
-
-
 def _unjudged(judged: int, logged: int) -> str:
     """Why fewer rows were judged than were served; nothing when all were."""
     if judged >= logged:
@@ -164,6 +165,13 @@ def _unjudged(judged: int, logged: int) -> str:
         f"{logged:,} rows are in the log, {logged - judged:,} of which count for nothing here: asked before with the "
         "same values, without a score, or answered by another version"
     )
+
+
+def _units(reference: Sample, current: Sample, by: str) -> blocks.Blocks | blocks.Ordered | None:
+    """Which rows count as one, where that is declared."""
+    if reference.by is None or current.by is None:
+        return None
+    return blocks.by_column(reference.by, current.by, by)
 
 
 def _failed(found: DriftReport) -> Failed:
@@ -176,14 +184,26 @@ def _failed(found: DriftReport) -> Failed:
     )
 
 
-def _inconclusive(found: DriftReport) -> Failed:
+def _inconclusive(found: DriftReport) -> Inconclusive:
     why = next((change.why for change in found.columns if change.p is None), "there is nothing to compare")
-    name = Uri.parse(found.endpoint).name
-    more = f"send it rows (`%deploy run {name} --rows …`), take older ones (--since 365d), or judge others (--rows)"
-    fix = more if found.judged == found.endpoint else "judge other rows with --rows"
     since = f"; judged since {shown('since_at', found.since_at)}" if found.since_at else ""
-    return Failed(
-        f"cannot tell whether {found.judged} drifted: {why}{since}", f"{fix}; --report hands the verdict over"
+    return Inconclusive(
+        f"cannot tell whether {found.judged} drifted: {why}{since}",
+        f"look at `%drift show {Uri.parse(found.uri).label}`; {_more(found)}, or go on with --report",
+    )
+
+
+def _more(found: DriftReport) -> str:
+    """What a verdict takes that could not be made."""
+    if min(found.rows_before, found.rows_now) >= LEAST_ROWS and not found.by:
+        return "judge more rows, or say with --by which of them belong together, e.g. by their day"
+    if found.judged != found.endpoint:
+        return "judge other rows with --rows"
+    name = Uri.parse(found.endpoint).name
+    by = f" --by {shlex.quote(found.by)}" if found.by else ""
+    again = f"`%drift check {name} --against {found.against}{by} --since 365d`"
+    return (
+        f"send it more rows with `%deploy run {name} --rows {served.newest_data()}`, take older ones too with {again}"
     )
 
 

@@ -48,13 +48,13 @@ def keep(reference: pl.DataFrame, current: pl.DataFrame) -> str:
     return name
 
 
-def samples(name: str) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Both samples again: the reference, the current one. NotFound when their files are gone."""
+def samples(name: str, again: str) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Both samples: the reference, the current one. NotFound when their files are gone; `again`: how to make them."""
     import polars as pl
 
     paths = [_folder(name) / f"{sample}.parquet" for sample in _SAMPLES]
     if not name or not all(path.exists() for path in paths):
-        raise NotFound(f"the samples in {_folder(name)} are gone", "check again: `%drift check NAME --against …`")
+        raise NotFound(f"the samples in {_folder(name)} are gone", again)
     reference, current = map(pl.read_parquet, paths)
     return reference, current
 
@@ -71,7 +71,8 @@ def write(verdict: Mapping[str, object], sample: str, form: str, into: Path) -> 
             aside.write_text(json.dumps(verdict, indent=1, ensure_ascii=False) + "\n", "utf-8")
         else:
             report: SampleReport = make(_CONTRACT, form)
-            report.write(*samples(sample), aside)
+            again = f"check again: `%drift check {verdict['endpoint']} --against {verdict['against']} --report`"
+            report.write(*samples(sample, again), aside)
 
 
 def _folder(name: str) -> Path:

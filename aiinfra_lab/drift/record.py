@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+import math
+from typing import Any, ClassVar, Literal
 
 import msgspec
 
@@ -15,31 +16,55 @@ ColumnKind = Literal["number", "category"]
 class ColumnChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What separates a column of the current sample from the reference.
 
-    effect: how far they are apart, 0 to 1. p: corrected for all tests of the check; None: inconclusive.
-    missing_before, missing_now: shares of the reference and of the current sample. unseen: the share of current values
-    that the reference has none of. why: the test that decided, or what made it inconclusive.
+    effect, floor: what the deciding test found, and the least of it that matters, both in `effect_unit`, e.g. sd.
+    p: corrected for all tests of the check; None: inconclusive. missing_before, missing_now: shares of the reference
+    and of the current sample. unseen: the share of current values that the reference has none of. why: the test that
+    decided, or what made it inconclusive. unit: what counted as one in both samples, e.g.
+    `31 and 64 blocks of day`.
     """
 
     column: str
     kind: ColumnKind
     drifted: bool
     effect: float
+    floor: float
+    effect_unit: str
     p: float | None
     missing_before: float
     missing_now: float
     unseen: float
     why: str
+    unit: str
+
+    @property
+    def times_floor(self) -> float:
+        """How many times the least that matters the effect is."""
+        return abs(self.effect) / self.floor if self.floor else 0.0
+
+    def weight(self, alpha: float) -> float:
+        """How much there is in the change: 1 or more when the column drifted, less than 1 when not.
+
+        Of a column that drifted it is the effect in multiples of its floor; of another, how far effect or p, whichever
+        is further away, are on the way to a drift.
+        """
+        if self.drifted:
+            return max(1.0, self.times_floor)
+        if self.p is None or self.p >= 1:
+            return 0.0
+        evidence = math.log(self.p) / math.log(alpha) if self.p else math.inf
+        return min(self.times_floor, evidence)
 
 
 class DriftRecord(Body, frozen=True, kw_only=True):
     """One verdict on an endpoint, `drift:NAME@N`.
 
     endpoint, model, judged, against: URIs. rows_before, rows_now: rows of the reference and of the current sample.
-    columns: the largest change first. sample: the folder of both samples. Verdicts from before they were kept lack
-    `judged`, `since_at` and `sample`.
+    by: the column that was declared to say which rows depend on each other. columns: those that drifted first.
+    sample: the folder of both samples. Verdicts from before they were kept lack `judged`, `since_at` and `sample`.
     """
 
     kind: ClassVar[str] = "drift"
+    schema_version: ClassVar[int] = 2
 
     state: DriftState
     endpoint: str
@@ -53,3 +78,12 @@ class DriftRecord(Body, frozen=True, kw_only=True):
     sample: str = ""
     judged: str = ""
     since_at: float | None = None
+    by: str = ""
+
+    @classmethod
+    def upgrade(cls, fields: dict[str, Any], version: int) -> dict[str, Any]:
+        """Version 1 took each row as independent, and had one floor for every effect, a distance from 0 to 1."""
+        if version > 1:
+            return fields
+        before = {"floor": 0.02, "effect_unit": "", "unit": "rows"}
+        return {**fields, "columns": [{**before, **column} for column in fields["columns"]]}

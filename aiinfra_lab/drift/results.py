@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +12,6 @@ from ..show import Card, Result, bar_chart, shown
 from ..store import Record
 from ..units import show_share
 from .record import ColumnChange, DriftRecord
-from .verdict import LEAST_EFFECT
 
 LEAST_P = 1e-6
 """A smaller p says no more: the tests' own assumptions do not hold to that many digits."""
@@ -19,11 +19,11 @@ LEAST_P = 1e-6
 
 @dataclass(frozen=True)
 class DriftReport(Result):
-    """A verdict: `drift`, `no drift` or `cannot tell`, and every column's change, the largest first.
+    """A verdict: `drift`, `no drift` or `cannot tell`, and every column's change, those that drifted first.
 
     against, rows_before: the reference. judged, rows_now: the current sample that was compared with it, `deploy:NAME`
     for the endpoint's own log. since_at: where that log was taken from. A verdict from before these were kept has
-    neither `judged` nor `since_at`.
+    neither `judged` nor `since_at`. by: the column that says which rows depend on each other, when it was declared.
     """
 
     uri: str
@@ -39,6 +39,7 @@ class DriftReport(Result):
     sample: str = field(default="", repr=False, metadata={"json": False})
     judged: str = ""
     since_at: float | None = None
+    by: str = ""
     note: str = field(default="", repr=False, metadata={"json": False})
 
     @classmethod
@@ -51,22 +52,27 @@ class DriftReport(Result):
         """The columns that drifted, the largest change first."""
         return tuple(change.column for change in self.columns if change.drifted)
 
+    @property
+    def units(self) -> Mapping[str, tuple[str, ...]]:
+        """What counted as one, and in which columns; what most columns have is the first."""
+        found: dict[str, list[str]] = {}
+        for change in self.columns:
+            found.setdefault(change.unit, []).append(change.column)
+        return {unit: tuple(found[unit]) for unit in sorted(found, key=lambda unit: -len(found[unit]))}
+
     def as_json(self) -> dict[str, Any]:
         return {**super().as_json(), "columns": [msgspec.to_builtins(change) for change in self.columns]}
 
     def card(self) -> Card:
-        header = ("", "column", "effect", "p", "missing", "unseen", "why")
+        header = ("", "column", "effect", "matters from", "p", "missing", "unseen", "why")
         since = f" since {shown('since_at', self.since_at)}" if self.since_at else ""
         facts = [("judged", f"{self.judged or self.endpoint}, {self.rows_now:,} rows{since}")]
         facts.append(("against", f"{self.against}, {self.rows_before:,} rows"))
         # When rows were judged instead of its log, the endpoint has still said which model and which features.
         facts += [("endpoint", self.endpoint)] if self.judged not in ("", self.endpoint) else []
-        facts.append(("model", self.model))
-        # Twelve bars can be read; the table below has the rest.
-        bars = [(change.column, change.effect) for change in self.columns[:12]]
+        facts += [("model", self.model), ("unit", _units(self.units))]
         first = ", ".join(self.drifted[:5]) + (", …" if len(self.drifted) > 5 else "")
         summary = f"{len(self.drifted)} of {len(self.columns)} columns drifted" + (f": {first}" if first else "")
-        picture = bar_chart(bars, mark=self.drifted, limit=LEAST_EFFECT) if self.rows_now else ""
         return Card(
             f"{self.uri}: {summary}",
             self.state,
@@ -74,21 +80,29 @@ class DriftReport(Result):
             header,
             [_row(change) for change in self.columns],
             self._notes(),
-            picture,
+            self._picture(),
             f"how far each column moved; {summary}",
         )
 
+    def _picture(self) -> str:
+        # Twelve bars can be read; the table below has the rest.
+        drawn = self.columns[:12] if self.rows_now else ()
+        bars = [(change.column, change.weight(self.alpha)) for change in drawn]
+        return bar_chart(bars, mark=self.drifted, limit=1, texts=[_effect(change) for change in drawn])
+
     def _notes(self) -> list[str]:
-        least = f"{LEAST_EFFECT:g} (the dashed line of the picture)" if self._has_line() else f"{LEAST_EFFECT:g}"
+        often = f"without a change, a column is called drifted in {show_share(self.alpha)} of such checks at most"
         notes = [
-            f"a column drifted when its effect reaches {least} and its p is at most {self.alpha:g}: both",
-            f"without a change, a column is called drifted in {show_share(self.alpha)} of such checks at most",
+            f"a column drifted when its effect matters and its p is at most {self.alpha:g}: both",
+            *(["a bar reaches the dashed line when the column drifted"] if self.rows_now else []),
+            f"{often}, as far as rows of different units do not depend on each other",
         ]
         return [*notes, self.note] if self.note else notes
 
-    def _has_line(self) -> bool:
-        """Whether the picture has the line: it has where a bar is as long."""
-        return self.rows_now > 0 and any(change.effect >= LEAST_EFFECT for change in self.columns)
+
+def _units(units: Mapping[str, tuple[str, ...]]) -> str:
+    (most, _), *others = units.items() or [("", ())]
+    return "; ".join([most, *(f"{', '.join(columns)}: {unit}" for unit, columns in others)])
 
 
 def _row(change: ColumnChange) -> tuple[str, ...]:
@@ -97,6 +111,19 @@ def _row(change: ColumnChange) -> tuple[str, ...]:
         missing = f"{show_share(change.missing_before)} → {missing}"
     p = "–" if change.p is None else "< 1e-6" if change.p < LEAST_P else f"{change.p:.2g}"
     mark = "drift" if change.drifted else "?" if change.p is None else ""
-    effect = "–" if change.p is None else f"{change.effect:.3f}"
+    least = "–" if change.p is None else _value(change.floor, change.effect_unit)
     why = change.why if mark else ""
-    return (mark, change.column, effect, p, missing, show_share(change.unseen), why)
+    return (mark, change.column, _effect(change), least, p, missing, show_share(change.unseen), why)
+
+
+def _effect(change: ColumnChange) -> str:
+    if change.p is None:
+        return "–"
+    return f"{_value(change.effect, change.effect_unit)} {change.effect_unit}".rstrip()
+
+
+def _value(value: float, unit: str) -> str:
+    """Shares, which are of something, in percent."""
+    if not unit.startswith("of "):
+        return f"{value:.3f}".rstrip("0").rstrip(".")
+    return f"{100 * value:.3g} %" if abs(value) >= 0.0001 else "0 %"

@@ -10,11 +10,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .. import features, models
+from .. import data as data_noun
+from .. import features, models, nouns
 from ..deploy.base import PredictionLog
 from ..deploy.lifecycle import target_of
 from ..deploy.record import EndpointRecord
-from ..errors import NotFound, UsageProblem
+from ..errors import NotFound, UsageProblem, did_you_mean
 from ..resolve import resolve
 from ..show import Result
 from ..store import Record
@@ -70,20 +71,34 @@ def endpoint(name: object) -> ServedEndpoint:
 def model_of(served: ServedEndpoint) -> Model:
     """The version that the endpoint serves. NotFound when it serves none yet."""
     if not served.model_uri:
-        raise NotFound(
-            f"endpoint {served.name} serves no model yet", f"`%deploy start {served.name} --model models:NAME`"
-        )
+        raise NotFound(f"endpoint {served.name} serves no model yet", nouns.find("deploy").first(served.name))
     return models.get(served.model_uri)
 
 
-def log_rows(served: ServedEndpoint, model: Model, since_at: float) -> tuple[pl.DataFrame, int]:
-    """What the model was asked since then and what it answered: its columns and the score, newest rows first; and how
-    many rows the log has since then.
+@dataclass(frozen=True)
+class Sample:
+    """Rows as their model reads them, and its score. uri: what they are. by: the column that was asked for.
 
-    A row that was asked again, with the same id and values, counts once: repetition is no evidence of anything, and
-    every test here takes its rows to be independent. NotFound when its target keeps no log, Unavailable when it does
-    not answer.
+    That one need be none of the model's: it says which rows depend on each other, and is not compared. logged: of a
+    log, how many rows it has, those that count for nothing included.
     """
+
+    rows: pl.DataFrame
+    uri: str
+    by: pl.Series | None = None
+    logged: int = 0
+
+
+def log_rows(served: ServedEndpoint, model: Model, since_at: float, by: str = "") -> Sample:
+    """What the model was asked since then and what it answered: its columns and the score, newest rows first.
+
+    A row that was asked again, with the same id and values, counts once: repetition is no evidence of anything.
+    UsageProblem when `by` is not among the model's columns, which are all that is logged of a row, NotFound when the
+    target keeps no log, Unavailable when it does not answer.
+    """
+    if by and by not in model.columns.names:
+        problem = _no_column(f"the log of {served.uri}", by, model.columns.names)
+        raise UsageProblem(problem.what, f"{problem.fix}; a log has these: judge rows that have others with --rows")
     rows, asked, logged = [], set(), 0
     for logged, line in enumerate(_lines(served, since_at), 1):  # noqa: B007  # the last number is how many there are
         # A row without a score was not answered; and another version's answers say nothing of this one's.
@@ -92,23 +107,55 @@ def log_rows(served: ServedEndpoint, model: Model, since_at: float) -> tuple[pl.
             if question not in asked:
                 asked.add(question)
                 rows.append({**line["inputs"], SCORE: line["score"]})
-    return _frame(rows, model), logged
+    frame = _frame(rows, model)
+    return Sample(frame, served.uri, frame[by] if by else None, logged)
 
 
-def feature_rows(rows: object, model: Model, data: str | None = None) -> tuple[pl.DataFrame, str]:
-    """Rows taken through the model's features, with the model's scores; and the URI of what they are.
+def feature_rows(rows: object, model: Model, by: str = "", data: object = None) -> Sample:
+    """Rows taken through the model's features, with the model's scores.
 
-    Rows that were taken through them before, `features:…`, are used as they are.
+    Rows that were taken through them before, `features:…`, are used as they are. data: the version whose tables the
+    views read, when the rows are not from it. UsageProblem when neither the rows nor what they were made from have the
+    column `by`.
     """
     import polars as pl
 
     found = features.open_rows(rows) if _are_joined(rows) else _join(rows, model, data)
-    if not isinstance(found, features.FeatureRows):
-        raise UsageProblem(f"{found} are no rows with features", "give --against data:NAME@N")
-    table = found.table().select(model.columns.names)
+    assert isinstance(found, features.FeatureRows)  # for the type checker: `features:…` opens as nothing else
+    made = found.table()
+    if lacking := [name for name in model.columns.names if name not in made.columns]:
+        fix = f"give data, e.g. {newest_data()}: it is taken through {model.columns.features_uri}"
+        raise UsageProblem(f"{found.uri} has no column {lacking[0]!r}, which {model.uri} reads", fix)
+    table = made.select(model.columns.names)
     # Scored by this very model, so that the prediction is compared although the rows were never served.
     scored = table.with_columns(pl.Series(SCORE, model.predict(table.to_pandas())))
-    return _read(scored, model), found.uri
+    return Sample(_read(scored, model), found.uri, _column(by, found, made) if by else None)
+
+
+def known_columns() -> list[str]:
+    """The columns that rows are known to have, by the feature sets that they are taken through."""
+    found: set[str] = set()
+    for each in features.ls():
+        found |= {each.timestamp, *each.features, *([each.row_id] if each.row_id else [])}
+    return sorted(found)
+
+
+def _column(name: str, found: features.FeatureRows, made: pl.DataFrame) -> pl.Series:
+    """A column of rows with features, or of the rows that they were made from, whose order they keep."""
+
+    known = [made]
+    if name not in made.columns and Uri.is_one(found.rows_uri):
+        known.append(data_noun.open_rows(found.rows_uri).table())
+    table = next((table for table in known if name in table.columns), None)
+    if table is None:
+        raise _no_column(found.uri, name, [column for each in known for column in each.columns])
+    if table[name].dtype.is_nested():
+        raise UsageProblem(f"{name} of {found.uri} holds lists", "give --by a column of texts, numbers or times")
+    return table[name]
+
+
+def _no_column(where: str, name: str, known: Iterable[str]) -> UsageProblem:
+    return UsageProblem(f"{where} has no column {name!r} for --by", did_you_mean(name, known))
 
 
 def moment(text: str | None, served: ServedEndpoint) -> float:
@@ -125,11 +172,17 @@ def moment(text: str | None, served: ServedEndpoint) -> float:
         ) from problem
 
 
+def newest_data() -> str:
+    """The newest version of data, for a fix that can be typed as it stands; NAME@N when there is none."""
+    labels = (label for label in nouns.find("data").names() if not Uri.is_bare(label))
+    return f"data:{next(labels, 'NAME@N')}"
+
+
 def _are_joined(rows: object) -> bool:
     return isinstance(rows, str | Result) and Uri.is_one(rows) and Uri.parse(rows).noun == "features"
 
 
-def _join(rows: object, model: Model, data: str | None) -> object:
+def _join(rows: object, model: Model, data: object) -> object:
     return features.get(model.columns.features_uri, rows=rows, data=data)
 
 
@@ -137,7 +190,7 @@ def _lines(served: ServedEndpoint, since_at: float) -> Iterator[Mapping[str, Any
     """What was logged since then, newest first, asked of the target: the log may lie anywhere."""
     body, target = served.record.body, target_of(served.record)
     if not isinstance(target, PredictionLog):
-        raise NotFound(f"{body.on} keeps no log of what {served.uri} predicted", "give the rows: `--rows data:NAME@N`")
+        raise NotFound(f"{body.on} keeps no log of what {served.uri} predicted", f"judge rows: --rows {newest_data()}")
     found: Sequence[Mapping[str, Any]] = ()
     for rows in (ROWS_AT_FIRST, MOST_ROWS):
         found = target.predictions(body.job, body.log_dir, rows)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec.structs import replace
 
-from ..stats import samples
+from ..stats import blocks
+from ..stats.blocks import Blocks, Ordered
+from ..stats.columns import ColumnShift, categories, numbers
+from ..stats.multiple import adjusted
 from .record import ColumnChange, ColumnKind, DriftState
 
 if TYPE_CHECKING:
@@ -15,24 +18,39 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SCORE = "score"
-LEAST_EFFECT = samples.LEAST_EFFECT
 
 
-def judge(reference: pl.DataFrame, current: pl.DataFrame, alpha: float) -> list[ColumnChange]:
-    """Compare the columns that both frames have, the largest effect first.
+class _Pair(NamedTuple):
+    """A column of both samples as values of one type: floats or texts."""
 
-    Without any change, the chance that a single column is called drifted is at most alpha.
+    kind: ColumnKind
+    reference: pl.Series
+    current: pl.Series
+
+
+def judge(
+    reference: pl.DataFrame, current: pl.DataFrame, alpha: float, units: Blocks | Ordered | None = None
+) -> list[ColumnChange]:
+    """Compare the columns that both frames have, those that drifted first, by the weight of what was found.
+
+    units: which rows count as one; without any they are found. As far as rows of different blocks are independent, the
+    chance that a single column is called drifted is at most alpha when nothing changed. What was measured for blocks
+    that are found stands in `stats.blocks`.
     """
-    shared = [name for name in reference.columns if name in current.columns]
-    found = [_compare(name, reference, current) for name in shared]
+    import polars as pl
+
+    pairs = [_pair(reference[name], current[name]) for name in reference.columns if name in current.columns]
+    if units is None:
+        units = blocks.find(*(pl.DataFrame(list(sample)) for sample in _samples(pairs)))
+    found = [_compare(pair, units) for pair in pairs]
     # What could not be tested is no test: it must not make the correction of the others stricter.
     tested = [(change, change.p, inconclusive) for change, inconclusive in found if change.p is not None]
-    corrected = samples.adjusted([p for _, p, _ in tested])
+    corrected = adjusted([p for _, p, _ in tested])
     judged = [
         _judged(change, p, alpha, inconclusive) for (change, _, inconclusive), p in zip(tested, corrected, strict=True)
     ]
     untested = [change for change, _ in found if change.p is None]
-    return sorted([*judged, *untested], key=lambda change: (change.drifted, change.effect), reverse=True)
+    return sorted([*judged, *untested], key=lambda change: change.weight(alpha), reverse=True)
 
 
 def overall(columns: Sequence[ColumnChange]) -> DriftState:
@@ -44,47 +62,53 @@ def overall(columns: Sequence[ColumnChange]) -> DriftState:
 
 def _judged(change: ColumnChange, p: float, alpha: float, inconclusive: str) -> ColumnChange:
     # Both: with many rows a trifle is significant, and with few a large difference may be chance.
-    if p <= alpha and change.effect >= LEAST_EFFECT:
+    if p <= alpha and change.times_floor >= 1:
         return replace(change, p=p, drifted=True)
     # What could be compared did not change, but not all could: that is no verdict either way.
     return replace(change, p=None, why=inconclusive) if inconclusive else replace(change, p=p)
 
 
-def _compare(name: str, reference_table: pl.DataFrame, current_table: pl.DataFrame) -> tuple[ColumnChange, str]:
-    """The column's change with its own p, and what could not be compared."""
+def _pair(reference: pl.Series, current: pl.Series) -> _Pair:
     import polars as pl
 
-    reference, current = reference_table[name], current_table[name]
     if pl.Float32 in (reference.dtype, current.dtype) and current.dtype.is_float():
         # 0.1 is another number in 32 bits than in 64: both are compared as what the coarser one can hold.
         reference, current = reference.cast(pl.Float32), current.cast(pl.Float32)
-    kind: ColumnKind
     # A column that is empty now has no type of its own: it is compared as what it was.
     if reference.dtype.is_numeric() and (current.dtype.is_numeric() or current.dtype == pl.Null):
-        kind, shift = "number", samples.numbers(_floats(reference), _floats(current))
-    else:
-        kind, shift = "category", samples.categories(_texts(reference), _texts(current))
+        return _Pair("number", *(values.cast(pl.Float64).fill_nan(None) for values in (reference, current)))
+    return _Pair("category", *(values.cast(pl.String) for values in (reference, current)))
+
+
+def _samples(pairs: Sequence[_Pair]) -> tuple[Sequence[pl.Series], Sequence[pl.Series]]:
+    return [pair.reference for pair in pairs], [pair.current for pair in pairs]
+
+
+def _compare(pair: _Pair, units: Blocks | Ordered) -> tuple[ColumnChange, str]:
+    """The column's change with its own p, and what could not be compared."""
+    shift = _shift(pair, units)
     change = ColumnChange(
-        column=name,
-        kind=kind,
+        column=pair.reference.name,
+        kind=pair.kind,
         drifted=False,
         effect=shift.effect,
+        floor=shift.floor,
+        effect_unit=shift.effect_unit,
         p=shift.p,
         missing_before=shift.missing[0],
         missing_now=shift.missing[1],
         unseen=shift.unseen,
         why=shift.why,
+        unit=shift.unit,
     )
     return change, shift.inconclusive
 
 
-def _floats(series: pl.Series) -> NDArray[Any]:
-    import polars as pl
+def _shift(pair: _Pair, units: Blocks | Ordered) -> ColumnShift:
+    if pair.kind == "number":
+        return numbers(_floats(pair.reference), _floats(pair.current), units)
+    return categories(pair.reference, pair.current, units)
 
-    return series.cast(pl.Float64).fill_null(float("nan")).to_numpy()
 
-
-def _texts(series: pl.Series) -> list[str | None]:
-    import polars as pl
-
-    return series.cast(pl.String).to_list()
+def _floats(values: pl.Series) -> NDArray[Any]:
+    return values.fill_null(float("nan")).to_numpy()

@@ -88,7 +88,7 @@ def join(spec: Spec, rows: pl.DataFrame, events: list[Events]) -> tuple[pl.DataF
     import polars as pl
 
     if rows.is_empty():
-        raise Failed("there are no rows to find features for", "give --rows something with rows in it")
+        raise Failed("there are no rows to find features for", "give something with rows in it")
     # Gathered first: a feature of a view may be a row's own column elsewhere, and order comes last.
     parts: dict[str, pl.Series] = {}
     coverage: dict[str, float] = {}
@@ -153,7 +153,8 @@ def _row_ids(spec: Spec, rows: pl.DataFrame) -> pl.Expr:
     ids = rows.select(as_key(rows, name, "the rows"))[name]
     # Predictions are joined to what came true by this id, and a second row of an id would get the first one's.
     if ids.null_count() or ids.n_unique() < rows.height:
-        raise Failed(f"{name} does not name each row: it has gaps, or a value twice", "choose another --id")
+        fix = "choose another --id when the feature set is added, or leave out the rows in question"
+        raise Failed(f"{name} does not name each row: it has gaps, or a value twice", fix)
     return as_key(rows, name, "the rows").alias(ROW_ID)
 
 

@@ -212,4 +212,15 @@ def test_a_bar_chart_marks_what_stands_out_and_draws_its_limit():
     assert svg.count("<rect") == 2
     assert len(set(re.findall(r'height="13" fill="(#\w+)"', svg))) == 2
     assert "stroke-dasharray" in svg
-    assert "stroke-dasharray" not in bar_chart([("a", 0.1)], limit=0.5)
+    assert "stroke-dasharray" not in bar_chart([("a", 0.1)])
+
+
+def test_a_limit_beyond_every_bar_is_drawn_and_no_bar_reaches_it():
+    svg = bar_chart([("a", 0.1), ("b", 0.4)], limit=0.5)
+    line = float(re.search(r'd="M([\d.]+) 0V', svg)[1])
+    assert max(150 + float(long) for long in re.findall(r'width="([\d.]+)" height="13"', svg)) < line
+
+
+def test_bars_may_have_texts_in_the_place_of_their_values():
+    svg = bar_chart([("a", 0.1), ("b", 0.4)], texts=["3 % of <rows>", "–"])
+    assert ("3 % of &lt;rows&gt;" in svg, ">0.4<" in svg) == (True, False)

@@ -22,6 +22,8 @@ COMMANDS = 164
 # a duration, which costs money, and a later date.
 UNSEEN = "train:alone@1"
 OF_ITS_END = ("lab ls", "lab show", "cost show", "cost show train:alone", f"cost show {UNSEEN}")
+# What it holds is the same. Its words were untrue of rows that depend on each other; tests/drift has the new ones.
+VERDICTS = tuple(each for each in RECORDED if each.startswith("drift show"))
 Rows = dict[str, list[tuple[object, ...]]]
 
 
@@ -46,7 +48,9 @@ def test_an_answer_in_json_holds_what_it_held(now, command):
     assert answers.differences(old.get("json"), new.get("json")) == []
 
 
-@pytest.mark.parametrize("command", [each for each in RECORDED if each not in OF_ITS_END and "json" in RECORDED[each]])
+@pytest.mark.parametrize(
+    "command", [each for each in RECORDED if each not in (*OF_ITS_END, *VERDICTS) and "json" in RECORDED[each]]
+)
 def test_an_answer_reads_as_it_read(now, command):
     assert now[command]["text"] == RECORDED[command]["text"]
 

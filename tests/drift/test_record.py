@@ -2,9 +2,11 @@
 
 import contextlib
 import json
+import re
 import sqlite3
 from typing import Any
 
+import msgspec
 import pytest
 
 from aiinfra_lab import completion, drift, nouns
@@ -22,11 +24,14 @@ COLUMN = ColumnChange(
     kind="number",
     drifted=True,
     effect=0.5,
+    floor=0.05,
+    effect_unit="sd",
     p=0.001,
     missing_before=0.1,
     missing_now=0.2,
     unseen=0.0,
     why="it moved",
+    unit="day",
 )
 
 
@@ -49,14 +54,15 @@ def put(name: str, body: DriftRecord) -> Record[DriftRecord]:
     return open_store().commit([Record.new(name, body)])[0]
 
 
-def test_a_verdict_is_written_as_the_version_before_wrote_it():
-    written = json.loads(encode(verdict_at(1.0, judged="deploy:delay", since_at=0.5, sample="ab")))
+def test_a_verdict_is_written_with_these_fields():
+    written = json.loads(encode(verdict_at(1.0, judged="deploy:delay", since_at=0.5, sample="ab", by="day")))
     assert set(written) == {
         *("state", "endpoint", "model", "against", "rows_before", "rows_now", "alpha", "checked_at", "columns"),
-        *("sample", "judged", "since_at"),
+        *("sample", "judged", "since_at", "by"),
     }
     assert set(written["columns"][0]) == {
-        *("column", "kind", "drifted", "effect", "p", "missing_before", "missing_now", "unseen", "why")
+        *("column", "kind", "drifted", "effect", "p", "missing_before", "missing_now", "unseen", "why"),
+        *("floor", "effect_unit", "unit"),
     }
 
 
@@ -69,11 +75,26 @@ def records_before() -> list[tuple[str, str]]:
         return db.execute("SELECT name, body FROM records WHERE kind = 'drift' ORDER BY name").fetchall()
 
 
-def test_the_verdicts_of_version_0_1_0_are_read_and_written_unchanged():
+def test_the_verdicts_of_version_0_1_0_are_read_as_what_they_were():
     records = records_before()
     assert [name for name, _ in records] == ["late@1", "late@2", "late@3", "second@1"]
     for name, text in records:
-        assert json.loads(encode(decode(DriftRecord, name, text, 1))) == json.loads(text)
+        read, old = json.loads(encode(decode(DriftRecord, name, text, 1))), json.loads(text)
+        assert {**read, "columns": None} == {**old, "columns": None, "by": ""}
+        for column, before in zip(read["columns"], old["columns"], strict=True):
+            assert column == {**before, "floor": 0.02, "effect_unit": "", "unit": "rows"}
+
+
+def test_the_verdicts_of_this_version_are_read_unchanged():
+    text = encode(verdict_at(1.0, by="day"))
+    assert encode(decode(DriftRecord, "late@1", text, 2)) == text
+
+
+def test_a_verdict_of_version_0_1_0_says_that_it_took_rows_as_independent(workspace):
+    name, text = records_before()[0]
+    put(name, decode(DriftRecord, name, text, 1))
+    shown = drift.show(name).card()
+    assert ("unit", "rows") in shown.facts
 
 
 def test_a_verdict_from_before_it_kept_what_was_judged_is_read(workspace):
@@ -86,7 +107,12 @@ def test_a_verdict_from_before_it_kept_what_was_judged_is_read(workspace):
 def test_a_verdict_with_an_unknown_state_is_damaged():
     text = encode(verdict_at(1.0)).replace('"state":"drift"', '"state":"maybe"')
     with pytest.raises(Damaged, match="drift delay@1 cannot be read"):
-        decode(DriftRecord, "delay@1", text, 1)
+        decode(DriftRecord, "delay@1", text, 2)
+
+
+def test_a_verdict_of_the_first_version_without_columns_is_damaged():
+    with pytest.raises(Damaged, match="drift delay@1 cannot be read"):
+        decode(DriftRecord, "delay@1", '{"state": "drift"}', 1)
 
 
 def test_the_answer_holds_every_field_of_the_record(workspace):
@@ -145,3 +171,15 @@ def test_without_any_verdict_the_fix_makes_one(workspace):
     with pytest.raises(NotFound) as problem:
         drift.show("delay")
     assert problem.value.fix == "there is none yet: `%data add flights PATH` makes one"
+
+
+def test_the_picture_and_the_words_agree(workspace):
+    """No column has a bar that reaches the line but those that are called drifted, however large its effect is."""
+    large = msgspec.structs.replace(COLUMN, column="large", effect=5.0, p=0.2, drifted=False)
+    small = msgspec.structs.replace(COLUMN, column="small", effect=0.051)
+    put("delay@1", verdict_at(1.0, columns=(small, large)))
+    picture = drift.show("delay").card().picture
+    line = float(re.search(r'd="M([\d.]+) 0V', picture)[1])
+    ends = [150 + float(long) for long in re.findall(r'width="([\d.]+)" height="13"', picture)]
+    assert ends[1] < line <= ends[0]
+    assert (">0.051 sd<" in picture, ">5 sd<" in picture) == (True, True)

@@ -40,14 +40,14 @@ def test_the_help_names_every_report(installed, capsys):
 
 def test_a_report_on_samples_that_are_gone_says_how_to_make_them_again(workspace):
     with pytest.raises(NotFound) as problem:
-        exports.write({}, "gone", "evidently", workspace / "report")
-    assert problem.value.fix == "check again: `%drift check NAME --against …`"
+        exports.write({"endpoint": "deploy:d", "against": "data:t@1"}, "gone", "evidently", workspace / "report")
+    assert problem.value.fix == "check again: `%drift check deploy:d --against data:t@1 --report`"
 
 
 def test_a_report_that_makes_nothing_of_the_samples_writes_nothing(workspace, installed):
     name = exports.keep(sample(0), sample(0))
     with pytest.raises(Failed) as problem:
-        exports.write({}, name, "text", workspace / "report")
+        exports.write({"endpoint": "deploy:d", "against": "data:t@1"}, name, "text", workspace / "report")
     assert (problem.value.fix, (workspace / "report").exists()) == ("take --as json", False)
 
 
@@ -56,13 +56,13 @@ def test_a_file_that_cannot_be_written_is_denied(workspace, installed, form):
     name = exports.keep(sample(), sample())
     (workspace / "there").mkdir()
     with pytest.raises(Denied) as problem:
-        exports.write({"state": "drift"}, name, form, workspace / "there")
+        exports.write({"endpoint": "deploy:d", "against": "data:t@1"}, name, form, workspace / "there")
     assert problem.value.fix == "choose another --into"
 
 
 def test_the_samples_come_back_as_they_were_and_are_nobody_elses(workspace):
     name = exports.keep(sample(), sample(50, moved=1.0))
-    reference, current = exports.samples(name)
+    reference, current = exports.samples(name, again="")
     assert reference.equals(sample())
     assert current.equals(sample(50, moved=1.0))
     assert (workspace / ".aiinfra" / "samples" / name).stat().st_mode & 0o777 == 0o700
@@ -77,4 +77,4 @@ def test_who_numbers_a_verdict_finds_no_samples_to_look_through(workspace):
 def test_samples_that_an_older_version_kept_are_still_found(workspace):
     name = exports.keep(sample(), sample())
     (settings().home / "samples").rename(settings().home / "drift")
-    assert [frame.height for frame in exports.samples(name)] == [sample().height] * 2
+    assert [frame.height for frame in exports.samples(name, again="")] == [sample().height] * 2

@@ -13,7 +13,7 @@ from aiinfra_lab import data, drift, features, models, train
 from aiinfra_lab.deploy.record import EndpointRecord
 from aiinfra_lab.drift import served
 from aiinfra_lab.drift.verdict import judge, overall
-from aiinfra_lab.errors import Failed, NotFound, UsageProblem
+from aiinfra_lab.errors import Failed, Inconclusive, NotFound, UsageProblem
 from aiinfra_lab.show import shown
 from aiinfra_lab.store import open_store
 from tests import records
@@ -153,10 +153,13 @@ def test_a_target_is_asked_for_more_only_where_the_sample_goes_further_back(mode
 
 
 def test_a_log_with_too_few_rows_says_since_when_and_how_to_take_more(endpoint):
-    with pytest.raises(Failed, match=r"0 rows are too few.*; judged since 2\d{3}-") as problem:
+    with pytest.raises(Inconclusive, match=r"0 rows are too few.*; judged since 2\d{3}-") as problem:
         drift.check(endpoint.name, against="data:t@1")
-    assert f"deploy run {endpoint.name} --rows" in problem.value.fix
-    assert "older ones (--since 365d)" in problem.value.fix
+    assert f"`%deploy run {endpoint.name} --rows data:t@" in problem.value.fix
+    assert (
+        f"`%drift check {endpoint.name} --against {drift.show(endpoint.name).against} --since 365d`"
+        in problem.value.fix
+    )
 
 
 def test_numbers_in_32_bits_are_no_drift():

@@ -1,0 +1,130 @@
+"""Tests of two profiles whose rows depend on each other within a block, and not between blocks.
+
+Each test holds its level when blocks are independent, however alike the rows of one block are: what varies is measured
+between blocks (Liang and Zeger, 1986). Of rows that are independent as well, little power is lost.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .profiles import Profile
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+LEAST_BLOCKS = 5
+"""Of a share, fewer blocks than this in which it occurs are compared by Fisher's exact test."""
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """p: the chance of such a difference without a change. effect: the difference itself, in the unit of its score."""
+
+    p: float
+    effect: float
+
+
+def mean_difference(reference: Profile, current: Profile, scores: NDArray[Any]) -> Difference:
+    """Compare the mean of a score, given by cell.
+
+    The ratio of both with its cluster-robust variance, and a t with Satterthwaite's degrees of freedom.
+    """
+    from scipy import stats
+
+    mean, variance = _mean(reference, scores)
+    mean_now, variance_now = _mean(current, scores)
+    effect, spread = mean_now - mean, variance + variance_now
+    if min(reference.blocks, current.blocks) < 2:
+        return Difference(1.0, effect)
+    if spread <= 0:
+        return Difference(0.0 if abs(effect) > _ROUNDING else 1.0, effect)
+    freedom = _freedom((variance, reference.blocks), (variance_now, current.blocks))
+    return Difference(float(2 * stats.t.sf(abs(effect) / math.sqrt(spread), freedom)), effect)
+
+
+def share_difference(reference: Profile, current: Profile, cells: NDArray[Any]) -> Difference:
+    """Compare the share of rows that are in these cells (True); where few blocks have any, by exact tests."""
+    found = mean_difference(reference, current, cells.astype(float))
+    seen, seen_now = reference.counts @ cells, current.counts @ cells
+    with_any, among = (int((seen > 0).sum()), int((seen_now > 0).sum())), (reference.blocks, current.blocks)
+    if min(with_any) >= LEAST_BLOCKS:
+        return found
+    by_block = _fisher(*(_fewer(pair, reference.inflation, current.inflation) for pair in (with_any, among)))
+    by_row = _fisher((int(seen.sum()), int(seen_now.sum())), (int(reference.rows.sum()), int(current.rows.sum())))
+    # Both: rows of one block are one event, and where each block is one row they are the same.
+    return Difference(max(by_block, by_row), found.effect)
+
+
+def cells_difference(before: Profile, after: Profile) -> Difference:
+    """Compare all cells at once; the effect is the total variation distance.
+
+    Pearson's statistic with Rao and Scott's (1984) second-order correction for the design effects of the cells.
+    """
+    import numpy as np
+    from scipy import stats
+
+    reference, current = (sample.counts[sample.rows > 0] for sample in (before, after))
+    rows, rows_now = reference.sum(), current.sum()
+    if not rows or not rows_now or min(len(reference), len(current)) < 3:
+        return Difference(1.0, 0.0)
+    share, share_now = reference.sum(axis=0) / rows, current.sum(axis=0) / rows_now
+    effect = float(np.abs(share_now - share).sum() / 2)
+    pooled = (reference.sum(axis=0) + current.sum(axis=0)) / (rows + rows_now)
+    kept = np.flatnonzero(pooled)
+    expected, change, free = pooled[kept] * (1 / rows + 1 / rows_now), (share_now - share)[kept], len(kept) - 1
+    if not free:
+        return Difference(1.0, effect)
+    seen = before.inflation * _covariance(reference[:, kept], share[kept], reference.sum(axis=1)) / expected
+    seen_now = after.inflation * _covariance(current[:, kept], share_now[kept], current.sum(axis=1)) / expected
+    statistic, effects = float((change**2 / expected).sum()), seen + seen_now
+    total, squared = float(np.trace(effects)), float(np.vdot(effects, effects.T))
+    if total <= 0:
+        return Difference(0.0 if effect > _ROUNDING else 1.0, effect)
+    between = _freedom((np.trace(seen), len(reference)), (np.trace(seen_now), len(current)))
+    # The covariance is itself estimated: without its noise, many cells look as if they differed in their effects.
+    squared = max((squared - total**2 / between) / (1 + 1 / between), total**2 / free)
+    spread = squared * free / total**2  # 1 + the squared variation of the design effects
+    freedom = free / spread
+    # Rao and Scott's `freedom * between` holds for cells of one design effect; of unlike ones, a few decide. Measured.
+    below = between * max(1.0, freedom**2 / free)
+    return Difference(float(stats.f.sf(statistic / total, freedom, below)), effect)
+
+
+def _mean(sample: Profile, scores: NDArray[Any]) -> tuple[float, float]:
+    """The mean of a score and its variance."""
+    rows, blocks = sample.rows, sample.blocks
+    sums, total = sample.counts @ scores, rows.sum()
+    mean = float(sums.sum() / total) if total else 0.0
+    if blocks < 2:
+        return mean, 0.0
+    off = sums - mean * rows
+    return mean, float(sample.inflation * blocks / (blocks - 1) * (off @ off) / total**2)
+
+
+def _covariance(counts: NDArray[Any], share: NDArray[Any], rows: NDArray[Any]) -> NDArray[Any]:
+    """The covariance of the shares of cells, by what varies between blocks."""
+    import numpy as np
+
+    off, blocks = counts - np.outer(rows, share), len(rows)
+    found: NDArray[Any] = blocks / (blocks - 1) * (off.T @ off) / rows.sum() ** 2
+    return found
+
+
+def _freedom(*parts: tuple[float, int]) -> float:
+    """Satterthwaite's (1946) degrees of freedom of a variance that is a sum, each part from so many blocks."""
+    return float(sum(part for part, _ in parts) ** 2 / sum(part**2 / (blocks - 1) for part, blocks in parts))
+
+
+def _fewer(blocks: tuple[int, int], inflation: float, inflation_now: float) -> tuple[int, int]:
+    """As many independent blocks as these are worth."""
+    return round(blocks[0] / inflation), round(blocks[1] / inflation_now)
+
+
+def _fisher(seen: tuple[int, int], among: tuple[int, int]) -> float:
+    from scipy import stats
+
+    return float(stats.fisher_exact([[seen[0], among[0] - seen[0]], [seen[1], among[1] - seen[1]]]).pvalue)

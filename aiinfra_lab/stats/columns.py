@@ -1,0 +1,235 @@
+"""Is a column of the current sample another than in the reference? By profiles of both, whatever their rows share.
+
+Each test has a floor in a unit of its own: a change below it is real when many rows say so, and matters to nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from . import blocks as units
+from .blocks import Blocks, Ordered
+from .cluster import Difference, cells_difference, mean_difference, share_difference
+from .dependence import LEAST_BEYOND_DOUBT, LEAST_ROWS, in_order, independent, stretches
+from .profiles import Profile, category_cells, number_cells, profile
+from .scores import normal_scores, shape_groups, spread_scores, tails
+
+if TYPE_CHECKING:
+    import polars as pl
+    from numpy.typing import NDArray
+
+LEAST_EXPECTED = 5.0
+"""Cochran's rule: cells in which fewer are expected are pooled, or the chi-square distribution does not hold."""
+MOST_RARE = 0.5
+"""With a larger share of values too rare to be compared, a category is inconclusive."""
+
+
+class ColumnTest(NamedTuple):
+    """One of a column's tests. floor: the least effect that matters, in that unit."""
+
+    why: str
+    found: Difference
+    floor: float
+    unit: str
+
+    @property
+    def matters(self) -> bool:
+        """Whether the effect is beyond its floor."""
+        return abs(self.found.effect) >= self.floor
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnShift:
+    """What separates the current sample from the reference.
+
+    p: the chance of such a difference without a change, corrected for the tests within the column; None: inconclusive.
+    effect, floor, effect_unit: what the deciding test found, and the least of it that matters. why: that test. unit:
+    what counted as one. inconclusive: what could not be compared, if anything; such a column has no verdict unless the
+    rest of it changed.
+    """
+
+    p: float | None
+    effect: float
+    floor: float
+    effect_unit: str
+    missing: tuple[float, float]
+    unseen: float
+    why: str
+    unit: str
+    inconclusive: str = ""
+
+    @property
+    def matters(self) -> bool:
+        """Whether the effect is beyond its floor."""
+        return abs(self.effect) >= self.floor
+
+
+class _Pair(NamedTuple):
+    """Profiles of a column on the same cells and units.
+
+    inconclusive: why only a change beyond all doubt is one, if so. is_hopeless: whether not even that can be seen.
+    """
+
+    reference: Profile
+    current: Profile
+    unit: str
+    inconclusive: str
+    is_hopeless: bool = False
+
+
+def numbers(reference: NDArray[Any], current: NDArray[Any], blocks: Blocks | Ordered) -> ColumnShift:
+    """Compare two float vectors; NaN is a missing value."""
+    import numpy as np
+
+    cells = number_cells(reference)
+    before, after = cells.of(reference), cells.of(current)
+    mass = np.bincount(before, minlength=cells.count)[:-1]
+    place = normal_scores(mass)
+    spread = spread_scores(place, mass)
+    looked_at = np.stack([place] if spread is None else [place, spread], axis=1)
+    pair = _pair(before, after, cells.count, blocks, looked_at)
+    return _judged(pair, _number_tests(pair.reference.known, pair.current.known, place, spread))
+
+
+def categories(
+    reference: pl.Series | Sequence[str | None], current: pl.Series | Sequence[str | None], blocks: Blocks | Ordered
+) -> ColumnShift:
+    """Compare two sequences of texts; None is a missing value."""
+    import polars as pl
+
+    before, after = (pl.Series(values).cast(pl.String) for values in (reference, current))
+    cells = category_cells(before, after)
+    pair = _pair(cells.of(before), cells.of(after), cells.count, blocks)
+    seen, now = pair.reference.known.cells, pair.current.known.cells
+    if (rare := _share_of_rare(seen + now)) > MOST_RARE:
+        pair = pair._replace(inconclusive=f"{rare:.0%} of the values occur only a few times, as keys do")
+    unseen = float(now[seen == 0].sum() / max(1, len(after)))
+    return _judged(pair, _category_tests(pair.reference.known, pair.current.known), unseen)
+
+
+def _pair(
+    reference: NDArray[Any],
+    current: NDArray[Any],
+    count: int,
+    blocks: Blocks | Ordered,
+    looked_at: NDArray[Any] | None = None,
+) -> _Pair:
+    if min(len(reference), len(current)) < LEAST_ROWS:
+        before, after = profile(reference, count, reference * 0), profile(current, count, current * 0)
+        return _Pair(before, after, blocks.unit, "")
+    if isinstance(blocks, Blocks):
+        return _of_blocks(reference, current, count, blocks, looked_at)
+    if blocks.reference is not None and blocks.current is not None:
+        reference, current = reference[blocks.reference], current[blocks.current]
+    one, other, why = independent(stretches(reference, count, looked_at), stretches(current, count, looked_at))
+    unit = f"{len(one.counts)} and {len(other.counts)} stretches of {blocks.unit}"
+    is_hopeless = min(one.worth, other.worth) < LEAST_BEYOND_DOUBT
+    return _Pair(one.profile(is_doubtful=bool(why)), other.profile(is_doubtful=bool(why)), unit, why, is_hopeless)
+
+
+def _of_blocks(
+    reference: NDArray[Any], current: NDArray[Any], count: int, blocks: Blocks, looked_at: NDArray[Any] | None
+) -> _Pair:
+    one, other = (
+        in_order(cells, count, codes, looked_at)
+        for cells, codes in ((reference, blocks.reference), (current, blocks.current))
+    )
+    if blocks.is_ordered:
+        # Believed where the longest are still alike: a season is in both samples as it is.
+        one, other, _ = independent(one, other)
+    before, after = Profile(one.counts), Profile(other.counts)
+    return _Pair(before, after, f"{before.blocks} and {after.blocks} blocks of {blocks.unit}", "")
+
+
+def _judged(pair: _Pair, of_values: Iterable[ColumnTest], unseen: float = 0.0) -> ColumnShift:
+    reference, current = pair.reference, pair.current
+    missing = _missing(reference), _missing(current)
+    if few := _too_few(reference, current, pair.unit):
+        return ColumnShift(None, 0.0, 0.0, "", missing, unseen, few, pair.unit, few)
+    few = "" if min(missing) == 1 else _too_few_values(reference, current)
+    inconclusive = few or pair.inconclusive
+    tests = [_missing_test(reference, current)] if any(missing) else []
+    tests += [] if few or pair.is_hopeless or min(missing) == 1 else of_values
+    if not tests:
+        return ColumnShift(None, 0.0, 0.0, "", missing, unseen, inconclusive, pair.unit, inconclusive)
+    # By Bonferroni's rule the smallest p of the tests whose effect matters, or of all when none does.
+    first = min(tests, key=lambda test: (not test.matters, test.found.p))
+    p = min(1.0, first.found.p * len(tests))
+    return ColumnShift(
+        p, first.found.effect, first.floor, first.unit, missing, unseen, first.why, pair.unit, inconclusive
+    )
+
+
+def _too_few(reference: Profile, current: Profile, unit: str) -> str:
+    rows = min(int(sample.rows.sum()) for sample in (reference, current))
+    if rows < LEAST_ROWS:
+        return f"{rows} rows are too few: {LEAST_ROWS:.0f} are needed"
+    if min(reference.blocks, current.blocks) < units.LEAST:
+        return f"{unit} are too few: {units.LEAST} are needed"
+    return ""
+
+
+def _too_few_values(reference: Profile, current: Profile) -> str:
+    """The same of what is not missing."""
+    values = min(int(sample.known.rows.sum()) for sample in (reference, current))
+    blocks = min(sample.known.blocks for sample in (reference, current))
+    if values < LEAST_ROWS or blocks < units.LEAST:
+        return f"{values} values are too few: {LEAST_ROWS:.0f} are needed, in {units.LEAST} blocks"
+    return ""
+
+
+def _missing(sample: Profile) -> float:
+    return float(sample.cells[-1] / max(1, sample.cells.sum()))
+
+
+def _missing_test(reference: Profile, current: Profile) -> ColumnTest:
+    import numpy as np
+
+    last = np.arange(reference.counts.shape[1]) == reference.counts.shape[1] - 1
+    return ColumnTest("more or less is missing", share_difference(reference, current, last), 0.005, "of rows")
+
+
+def _number_tests(
+    reference: Profile, current: Profile, place: NDArray[Any], spread: NDArray[Any] | None
+) -> Iterator[ColumnTest]:
+    yield ColumnTest("it moved", mean_difference(reference, current, place), 0.05, "sd")
+    if spread is not None:
+        yield ColumnTest("its spread changed", mean_difference(reference, current, spread), 0.067, "sd of its spread")
+    if (outer := tails(reference)).any():
+        yield ColumnTest("outliers", share_difference(reference, current, outer), 0.002, "of rows")
+    groups = shape_groups(reference.cells)
+    shape, shape_now = reference.grouped(groups), current.grouped(groups)
+    found = Difference(cells_difference(shape, shape_now).p, _kolmogorov(shape, shape_now))
+    yield ColumnTest("its shape changed", found, 0.02, "of the distribution")
+
+
+def _category_tests(reference: Profile, current: Profile) -> Iterator[ColumnTest]:
+    groups = _large_enough(reference.cells + current.cells, min(reference.rows.sum(), current.rows.sum()))
+    found = cells_difference(reference.grouped(groups), current.grouped(groups))
+    yield ColumnTest("its values are distributed differently", found, 0.02, "of rows")
+
+
+def _kolmogorov(reference: Profile, current: Profile) -> float:
+    """The largest difference of the distribution functions."""
+    import numpy as np
+
+    before, now = (np.cumsum(sample.cells) / max(1, sample.cells.sum()) for sample in (reference, current))
+    return float(np.abs(now - before).max())
+
+
+def _large_enough(both: NDArray[Any], smaller: float) -> NDArray[Any]:
+    """The group of each cell: its own if it is large enough in both samples, and one for all others."""
+    import numpy as np
+
+    large = np.flatnonzero(both * smaller / max(1, both.sum()) >= LEAST_EXPECTED)
+    group = np.full(len(both), len(large))
+    group[large] = np.arange(len(large))
+    return group
+
+
+def _share_of_rare(both: NDArray[Any]) -> float:
+    """The share of values that are too rare to be compared; the last cell holds those that have none of their own."""
+    rare = both[:-1][both[:-1] < LEAST_EXPECTED].sum() + both[-1]
+    return float(rare / max(1, both.sum()))
