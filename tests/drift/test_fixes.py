@@ -155,8 +155,8 @@ def test_too_few_rows_are_shown_sent_and_taken_from_before(endpoint):
 
 
 def test_rows_that_resemble_their_neighbours_get_their_column(endpoint):
-    data.add("may", days(21, 0).sort_values("day"))
-    data.add("june", days(22, 18).sort_values("day"))
+    data.add("may", days(21, 0).sort_values("day", ignore_index=True))
+    data.add("june", days(22, 18).sort_values("day", ignore_index=True))
     line = f"drift check {endpoint.name} --against data:may@1 --rows data:june@1"
     fix = fix_of(line, Inconclusive)
     assert "say with --by which of them belong together" in fix

@@ -9,7 +9,7 @@ from aiinfra_lab.config import settings
 from aiinfra_lab.drift import exports
 from aiinfra_lab.drift.base import SampleReport
 from aiinfra_lab.drift.evidently import Evidently
-from aiinfra_lab.errors import Denied, Failed, NotFound
+from aiinfra_lab.errors import Conflict, Denied, Failed, NotFound
 from aiinfra_lab.testing.drift import ReportContract, sample
 
 
@@ -54,10 +54,18 @@ def test_a_report_that_makes_nothing_of_the_samples_writes_nothing(workspace, in
 @pytest.mark.parametrize("form", ["json", "text"])
 def test_a_file_that_cannot_be_written_is_denied(workspace, installed, form):
     name = exports.keep(sample(), sample())
-    (workspace / "there").mkdir()
+    (workspace / "file").touch()
     with pytest.raises(Denied) as problem:
-        exports.write({"endpoint": "deploy:d", "against": "data:t@1"}, name, form, workspace / "there")
+        exports.write({"endpoint": "deploy:d", "against": "data:t@1"}, name, form, workspace / "file" / "there")
     assert problem.value.fix == "choose another --into"
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_what_is_there_is_not_written_over(workspace, installed, form):
+    (workspace / "there").write_text("theirs")
+    with pytest.raises(Conflict) as problem:
+        exports.write({"endpoint": "deploy:d", "against": "data:t@1"}, "", form, workspace / "there")
+    assert (problem.value.fix, (workspace / "there").read_text()) == ("choose another --into", "theirs")
 
 
 def test_the_samples_come_back_as_they_were_and_are_nobody_elses(workspace):
