@@ -250,7 +250,7 @@ def _sorted_inputs(step: RecipeStep, steps: Mapping[str, object]) -> RecipeStep:
 def _texts(where: str, value: Any, key: str, header: str) -> dict[str, str]:
     table = _table(where, value, key, header)
     for name, text in table.items():
-        if not isinstance(text, str):
+        if not isinstance(text, str) or not text:  # an empty path would mean the whole project
             raise UsageProblem(
                 f"{where}: {key}.{name} must be a text, and {text!r} was given", f'write {key} = {{ {name} = "…" }}'
             )

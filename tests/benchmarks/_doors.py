@@ -79,6 +79,16 @@ def _recipe(text: str) -> Callable[[str], object]:
     return call
 
 
+def _recipe_in(name: str) -> None:
+    """A step that takes files of that name; refused, too, is what means files within the project."""
+    from aiinfra_lab.recipe import inputs
+
+    recipe: Any = _recipe('[steps.a]\nnotebook = "a.ipynb"\nin = { n = {} }\n')(name)
+    taken = [file for step in recipe.steps for source in step.files.values() for file in inputs.files_of(source)]
+    if all(file.resolve().is_relative_to(Path.cwd().resolve()) for file in taken):
+        raise LabError("it stays in the project", "")
+
+
 def _toml(name: str) -> str:
     return json.dumps(name, ensure_ascii=True)
 
@@ -111,7 +121,7 @@ ENTRIES: dict[str, Callable[[str], object]] = {
     "recipe step": _recipe('[steps.{}]\nnotebook = "a.ipynb"\n'),
     "recipe notebook": _recipe("[steps.a]\nnotebook = {}\n"),
     "recipe out": _recipe('[steps.a]\nnotebook = "a.ipynb"\nout = { x = {} }\n'),
-    "recipe in": _recipe('[steps.a]\nnotebook = "a.ipynb"\nin = { n = {} }\n'),
+    "recipe in": _recipe_in,
     "REST noun": _rest("{}", "ls", "{}"),
     "REST verb": _rest("data", "{}", "{}"),
     "REST name": _rest("data", "rm", '{"args": ["{}"]}'),

@@ -49,9 +49,10 @@ def stored_file(workspace: Path, uri: str) -> Path:
 
 
 def alter(path: Path) -> None:
-    path.chmod(0o644)
+    mode = path.stat().st_mode
+    path.chmod(0o600)
     path.write_text(path.read_text().replace("Tom", "Rex"))
-    path.chmod(0o444)
+    path.chmod(mode)
 
 
 def follow(problem: LabError):

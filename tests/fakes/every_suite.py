@@ -13,6 +13,7 @@ import far_target
 import ledger
 import memory_store
 import pytest
+import remote_data
 
 from aiinfra_lab import providers
 from aiinfra_lab.config import Settings, settings
@@ -24,7 +25,7 @@ from aiinfra_lab.gpu import Machines
 from aiinfra_lab.models.base import ModelRegistry
 from aiinfra_lab.recipe.base import Executor
 from aiinfra_lab.store import Store
-from aiinfra_lab.testing.data import SourceContract, VersionStoreContract, WorkingCopiesContract
+from aiinfra_lab.testing.data import RepairingContract, SourceContract, VersionStoreContract, WorkingCopiesContract
 from aiinfra_lab.testing.deploy import (
     DeployTargetContract,
     PacedTargetContract,
@@ -83,10 +84,20 @@ class TestTarget(DeployTargetContract, ReportingContract, PredictionLogContract,
                 service.end()
 
 
-class TestVersions(VersionStoreContract, WorkingCopiesContract):
+class TestVersions(VersionStoreContract, WorkingCopiesContract, RepairingContract):
     @pytest.fixture
     def content(self, workspace: Path) -> VersionStore:
         return providers.make("data.versions", "copying")
+
+    @pytest.fixture
+    def damage(self, content: VersionStore) -> Callable[[str], None]:
+        assert isinstance(content, remote_data.Copying)
+
+        def alter(text: str) -> None:
+            changed = {digest: b"x" for digest, held in content.objects.items() if held == text.encode()}
+            content.objects.update(changed)
+
+        return alter
 
 
 class TestSource(SourceContract):
