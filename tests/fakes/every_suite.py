@@ -91,11 +91,10 @@ class TestVersions(VersionStoreContract, WorkingCopiesContract, RepairingContrac
 
     @pytest.fixture
     def damage(self, content: VersionStore) -> Callable[[str], None]:
-        assert isinstance(content, remote_data.Copying)
+        objects = remote_data.BUCKETS[str(settings().home)]
 
         def alter(text: str) -> None:
-            changed = {digest: b"x" for digest, held in content.objects.items() if held == text.encode()}
-            content.objects.update(changed)
+            objects.update({digest: b"x" for digest, held in objects.items() if held == text.encode()})
 
         return alter
 
