@@ -44,11 +44,11 @@ class ColumnChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     def weight(self, alpha: float) -> float:
         """How much there is in the change: 1 or more when the column drifted, less than 1 when not.
 
-        Of a column that drifted it is the effect in multiples of its floor; of another, how far effect or p, whichever
-        is further away, are on the way to a drift.
+        Of a column that drifted it grows by 1 with each power of ten of its effect in multiples of the floor, since
+        those reach from 1 to some hundreds; of another, how far effect or p, whichever is further away, are on the way.
         """
         if self.drifted:
-            return max(1.0, self.times_floor)
+            return 1.0 + math.log10(max(1.0, self.times_floor))
         if self.p is None or self.p >= 1:
             return 0.0
         evidence = math.log(self.p) / math.log(alpha) if self.p else math.inf

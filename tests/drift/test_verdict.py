@@ -92,8 +92,8 @@ def change_of(**fields) -> ColumnChange:
 @pytest.mark.parametrize(
     ("fields", "weight"),
     [
-        ({"drifted": True, "p": 1e-9}, 6.0),
-        ({"drifted": True, "p": 0.0, "effect": -0.3}, 6.0),
+        ({"drifted": True, "p": 1e-9, "effect": 0.5}, 2.0),
+        ({"drifted": True, "p": 0.0, "effect": -0.05}, 1.0),
         ({"p": 0.05**0.5}, 0.5),
         ({"p": 1e-9, "effect": 0.02}, 0.4),
         ({"p": 0.0, "effect": 0.02}, 0.4),
