@@ -67,10 +67,10 @@ def test_no_rows_are_refused(spec, trips):
 
 def test_a_table_that_the_data_lacks_is_named_with_a_version_that_has_it(spec, tmp_path, trips):
     other = put("other", {"trips": small_tables()["trips"]}, tmp_path / "other")
-    joined.need_tables(spec, trips, "data:trips@1")
+    joined.need_tables(spec, other, trips, "data:trips@1")
     with pytest.raises(NotFound) as problem:
-        joined.need_tables(spec, other, "data:trips@1")
-    assert problem.value.fix == "name a version: --data data:trips@1"
+        joined.need_tables(spec, other, other, "data:trips@1")
+    assert f"--rows {other.uri} --data data:trips@1`" in problem.value.fix
 
 
 def test_the_digest_is_that_of_the_file(tmp_path):
@@ -87,11 +87,10 @@ def test_a_copy_takes_the_form_that_its_name_says(tmp_path, name):
     assert read(tmp_path / name)["x"].to_list() == [1, 2]
 
 
-def test_a_copy_that_cannot_be_computed_leaves_the_old_file(tmp_path: Path):
-    path = tmp_path / "x.csv"
-    path.write_text("mine")
+def test_a_copy_that_cannot_be_computed_leaves_nothing(tmp_path: Path):
+    (tmp_path / "x.csv").write_text("mine")
     with pytest.raises(pl.exceptions.PolarsError):
-        joined.copy(pl.LazyFrame({"x": [1]}).select("y"), path)
+        joined.copy(pl.LazyFrame({"x": [1]}).select("y"), tmp_path / "new.csv")
     with pytest.raises(UsageProblem):
         joined.copy(pl.LazyFrame({"x": [1]}), tmp_path / "x.xlsx")
     assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("x.csv", "mine")]
