@@ -13,6 +13,7 @@ from ..store import Record
 from ..units import show_share
 from .record import ColumnChange, DriftRecord
 
+_BARS = "a bar reaches the dashed line when the column drifted, and beyond it shows powers of ten"
 LEAST_P = 1e-6
 """A smaller p says no more: the tests' own assumptions do not hold to that many digits."""
 
@@ -94,7 +95,7 @@ class DriftReport(Result):
         often = f"without a change, a column is called drifted in {show_share(self.alpha)} of such checks at most"
         notes = [
             f"a column drifted when its effect matters and its p is at most {self.alpha:g}: both",
-            *(["a bar reaches the dashed line when the column drifted, and beyond it shows powers of ten"] if self.rows_now else []),
+            *([_BARS] if self.rows_now else []),
             f"{often}, as far as rows of different units do not depend on each other",
         ]
         return [*notes, self.note] if self.note else notes
