@@ -11,26 +11,13 @@ from aiinfra_lab import data, features
 from aiinfra_lab.errors import LabError, UsageProblem
 from aiinfra_lab.models.record import LastCheck
 from aiinfra_lab.store import open_store
-from aiinfra_lab.words import split, understand
 from tests import records
+from tests.following import COMMAND, MEANT, provoked, run
 from tests.train.conftest import empty_mlflow
 
 __all__ = ["empty_mlflow"]
 
-COMMAND = re.compile(r"`%%?([^`]+)`")
-MEANT = re.compile(r"did you mean (\S+)\?")
 WRONG = re.compile(r"~\S+")
-
-
-def run(line: str) -> None:
-    noun, *words = split(line)
-    understand(str(noun), words).run()
-
-
-def provoked(line: str) -> LabError:
-    with pytest.raises(LabError) as problem:
-        run(line)
-    return problem.value
 
 
 def commands(line: str, fix: str) -> list[str]:

@@ -13,24 +13,12 @@ import pytest
 
 from aiinfra_lab import data
 from aiinfra_lab.data.record import DataVersion
-from aiinfra_lab.errors import Conflict, Damaged, Failed, LabError, NotFound, UsageProblem
+from aiinfra_lab.errors import Conflict, Damaged, Failed, NotFound, UsageProblem
 from aiinfra_lab.resolve import resolve
 from aiinfra_lab.testing.data import content_of, folder
-from aiinfra_lab.words import split, understand
+from tests.following import follow, provoked, run
 
-COMMAND = re.compile(r"`%?([^`]+)`")
 CODE = re.compile(r"(?:df = )?(df[.\w]*(?:\[[^\]]+\] = .+|\.\w+\(.*\)| = \[.+\]))")
-
-
-def run(line: str):
-    noun, *words = split(line)
-    return understand(str(noun), words).run()
-
-
-def provoked(call) -> LabError:
-    with pytest.raises(LabError) as problem:
-        call()
-    return problem.value
 
 
 @pytest.fixture
@@ -53,10 +41,6 @@ def alter(path: Path) -> None:
     path.chmod(0o600)
     path.write_text(path.read_text().replace("Tom", "Rex"))
     path.chmod(mode)
-
-
-def follow(problem: LabError):
-    return run(COMMAND.findall(problem.fix)[0])
 
 
 def test_bytes_that_were_altered_are_put_back_by_adding_them_again(workspace, cats):
@@ -143,7 +127,7 @@ def test_the_code_that_an_error_of_a_frame_gives_makes_it_one(workspace, frame):
 def test_a_column_of_mixed_values_can_be_taken_as_text(workspace, tmp_path):
     given = folder(tmp_path / "t", {"t.csv": "first age,b\n1,2\n2,2\nold,2\n"})
     problem = provoked(lambda: data.add("t", given))
-    [flag] = COMMAND.findall(problem.fix)
+    [flag] = re.findall(r"`([^`]+)`", problem.fix)
     assert run(f"data add t {shlex.quote(str(given))} {flag}").df()["first age"].tolist() == ["1", "2", "old"]
 
 

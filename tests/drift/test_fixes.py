@@ -4,7 +4,6 @@ import importlib
 import re
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +15,7 @@ from aiinfra_lab.words import split, understand
 from tests import records
 from tests.drift.conftest import NET, frame
 from tests.drift.test_by import days
+from tests.following import run
 
 FAR = Path(__file__).parents[1] / "fakes" / "far_target"
 WARM = """
@@ -28,11 +28,6 @@ columns = ["colour"]
 def warmth(paints: pl.LazyFrame) -> pl.LazyFrame:
     return paints.select("colour", "at", warmth="x")
 """
-
-
-def run(line: str) -> Any:
-    noun, *words = split(line.removeprefix("%"))
-    return understand(str(noun), words).run()
 
 
 def fix_of(line: str, kind: type[LabError]) -> str:

@@ -6,28 +6,10 @@ import polars as pl
 import pytest
 
 from aiinfra_lab import data, features
-from aiinfra_lab.errors import Failed, LabError, NotFound, UsageProblem
-from aiinfra_lab.words import split, understand
+from aiinfra_lab.errors import Failed, NotFound, UsageProblem
+from tests.following import MEANT, follow, provoked, run
 
 from .conftest import CELL, after, put, small_tables
-
-COMMAND = re.compile(r"`%([^`]+)`")
-MEANT = re.compile(r"did you mean (\S+)\?")
-
-
-def run(line: str):
-    noun, *words = split(line)
-    return understand(str(noun), words).run()
-
-
-def provoked(call) -> LabError:
-    with pytest.raises(LabError) as problem:
-        call()
-    return problem.value
-
-
-def follow(problem: LabError):
-    return run(COMMAND.findall(problem.fix)[0])
 
 
 def test_neither_rows_nor_a_key(lateness):

@@ -10,25 +10,9 @@ from aiinfra_lab.errors import Failed, LabError
 from aiinfra_lab.models import record
 from aiinfra_lab.models.record import LastCheck
 from aiinfra_lab.rules import parse
-from aiinfra_lab.show import Result
 from aiinfra_lab.store import open_store
-from aiinfra_lab.words import split, understand
 from tests import records
-
-COMMAND = re.compile(r"`%([^`]+)`")
-MEANT = re.compile(r"did you mean (\S+)\?")
-
-
-def run(line: str) -> Result:
-    noun, *words = split(line)
-    found: Result = understand(str(noun), words).run()
-    return found
-
-
-def provoked(line: str) -> LabError:
-    with pytest.raises(LabError) as problem:
-        run(line)
-    return problem.value
+from tests.following import COMMAND, MEANT, provoked, run
 
 
 def followed(problem: LabError) -> None:

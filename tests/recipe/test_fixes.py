@@ -12,10 +12,9 @@ from aiinfra_lab import jobs
 from aiinfra_lab.errors import Conflict, Failed, LabError, NotFound, UsageProblem
 from aiinfra_lab.recipe import inputs
 from aiinfra_lab.recipe.noun import NOUN
-from aiinfra_lab.words import split, understand
 from tests.conftest import PATIENCE_S, until
+from tests.following import COMMAND, run
 
-COMMAND = re.compile(r"`%([^`]+)`")
 Write = Callable[..., Path]
 
 STEP = '[steps.a]\nnotebook = "a.ipynb"\n'
@@ -57,11 +56,6 @@ FILES = [
     (f'{STEP}in = {{ x = "data:row" }}', "did you mean rows?", f'{STEP}in = {{ x = "data:rows" }}'),
     (f'{STEP}in = {{ x = "many" }}', "`%data add NAME FOLDER`, and data:NAME", f'{STEP}in = {{ x = "data:many" }}'),
 ]
-
-
-def run(line: str) -> None:
-    noun, *words = split(line)
-    understand(str(noun), words).run()
 
 
 def follow(fix: str) -> None:
