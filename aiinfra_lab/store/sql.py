@@ -165,14 +165,14 @@ class SqlStore(ABC):
             yield LoggedEvent(seq, at, who, _event_of(body), prev, digest, _records_of(records))
 
     def seals(self) -> tuple[Sequence[Seal], bool]:
+        # First: who commits meanwhile notes what these rows do not have yet. A note that is older proves less, never more.
+        noted = [heads.read(path) for path in self._noted_in()]
         with self._session() as db:
             rows = self.run(db, _SEALS).fetchall()
             total = rows[0][-1] if rows else self.run(db, _TOTAL).fetchone()[0]
         found = [Seal(row[0], row[1], row[3], row_digest(*row[:-2]), row_digest(*row[:-2]) == row[-2]) for row in rows]
         there = sum(int(seal.digest, 16) for seal in found) % DIGESTS
         newest = max((seal.rev for seal in found), default=0)
-        noted = map(heads.read, self._noted_in())
-        # What lags behind proves nothing.
         agree = all(one.rev < newest or (one.rev == newest and _number(one.total) == there) for one in noted)
         return found, agree and there == _number(total)
 

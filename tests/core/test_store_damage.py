@@ -6,6 +6,7 @@ import resource
 import shutil
 import sqlite3
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -288,6 +289,23 @@ def test_records_that_were_rewritten_with_all_that_tells_of_them_are_found_by_th
         sql.seal_records(store, db)
     SqliteStore(store.path).write_head()
     assert "was added, changed or removed" in audit.prove(store).why
+
+
+def test_a_commit_while_the_records_are_proved_is_no_alarm(store, monkeypatch):
+    other, run = SqliteStore(store.path, copies_in=heads.folder(settings())), store.run
+
+    def run_and_commit(db, statement, *values):
+        found = run(db, statement, *values)
+        if statement == sql._SEALS:
+            rows = found.fetchall()
+            other.commit([Record.new("meanwhile", Note())])
+            return SimpleNamespace(fetchall=lambda: rows)
+        return found
+
+    monkeypatch.setattr(store, "run", run_and_commit)
+    assert audit.prove(store).sound
+    assert other.get(Note, "meanwhile") is not None
+    other.close()
 
 
 def test_a_copy_of_the_workspace_goes_its_own_way(store, tmp_path):
