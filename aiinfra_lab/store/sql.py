@@ -165,7 +165,7 @@ class SqlStore(ABC):
             yield LoggedEvent(seq, at, who, _event_of(body), prev, digest, _records_of(records))
 
     def seals(self) -> tuple[Sequence[Seal], bool]:
-        # First: who commits meanwhile notes what these rows do not have yet. A note that is older proves less, never more.
+        # First: who commits meanwhile notes what these rows do not have yet. An older note proves less, never more.
         noted = [heads.read(path) for path in self._noted_in()]
         with self._session() as db:
             rows = self.run(db, _SEALS).fetchall()
