@@ -55,7 +55,9 @@ def overwrite(path: Path, line: str, *, mode: int | None = None) -> None:
     a file to the disk before it is renamed over another. The line carries a check of its own, since whoever reads
     meanwhile, or after a power cut, may see parts of two lines: see `checked`.
     """
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, _mode(path, mode))
+    # No link is followed, and no pipe in its place waited for.
+    how = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    handle = os.open(path, how, _mode(path, mode))
     try:
         os.pwrite(handle, f"{line} {_check_of(line)}\n".encode(), 0)
     finally:

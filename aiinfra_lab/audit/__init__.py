@@ -95,8 +95,10 @@ def prove(store: Store) -> Proof:
 
 def _lacks_a_head(store: Store) -> bool:
     """Whether a store without a head has no copy of one either, though it is to: a spare copy of a store is not."""
-    copy = store.head_copy() if isinstance(store, HeadCopier) else None
-    return copy is not None and bool(copy.where) and not copy.seq
+    if not isinstance(store, HeadKeeper) or not isinstance(store, HeadCopier):
+        return False
+    copy = store.head_copy()
+    return bool(copy.where) and not copy.seq
 
 
 def _rewritten(store: Store) -> Proof | None:

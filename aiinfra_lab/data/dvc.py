@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import filecmp
 import logging
+import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,10 @@ class Dvc:
             except LockError as problem:
                 raise Unavailable(
                     "another DVC command is at work in this workspace", "repeat when it is done"
+                ) from problem
+            except sqlite3.Error as problem:
+                raise Unavailable(
+                    f"DVC cannot write its own notes: {problem}", "free space on the disk of the workspace, then repeat"
                 ) from problem
             except DvcException as problem:
                 raise Failed(f"DVC says: {problem}", "`dvc status` in the workspace shows how it stands") from problem

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from .. import files, modes
 from ..config import Settings
 from ..errors import Conflict, LabError
 from ..store import Record
@@ -69,8 +70,8 @@ def cut_short(where: Settings) -> list[str]:
 @contextlib.contextmanager
 def _marked(where: Settings, name: str) -> Iterator[None]:
     mark = _marks(where) / name
-    mark.parent.mkdir(parents=True, exist_ok=True)
-    mark.touch()
+    files.make_folder(mark.parent)
+    mark.touch(modes.OWNER_ONLY)
     try:
         yield
     except LabError:

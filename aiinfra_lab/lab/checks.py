@@ -20,7 +20,7 @@ from typing import Any
 from .. import audit, nouns, providers
 from ..config import Settings
 from ..errors import Damaged, LabError, did_you_mean
-from ..store import Store, open_store
+from ..store import HeadCopier, HeadKeeper, Store, open_store
 from ..store.sqlite import SqliteStore, copies
 from ..units import show_bytes, show_duration
 from . import damage, retention
@@ -184,9 +184,26 @@ def _events() -> Iterator[HealthFinding]:
 
 def _audit() -> Iterator[HealthFinding]:
     try:
-        yield _proof(open_store())
+        store = open_store()
+        yield _proof(store)
+        yield from _copy_of_the_head(store)
     except LabError:
         return  # said above
+
+
+def _copy_of_the_head(store: Store) -> Iterator[HealthFinding]:
+    """That it is not kept, since what it would find cannot be found then."""
+    if not isinstance(store, HeadKeeper) or not isinstance(store, HeadCopier):
+        return
+    copy, (newest, _) = store.head_copy(), store.head()
+    if copy.where and copy.seq < newest:
+        lacks = f"{copy.where} does not tell of event {newest}: a log rewritten together with its head is not found"
+        yield HealthFinding(
+            "off",
+            "copy of the head",
+            lacks,
+            f"see that {Path(copy.where).parent} can be written; the next event does it",
+        )
 
 
 def _proof(store: Store) -> HealthFinding:

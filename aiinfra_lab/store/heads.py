@@ -52,7 +52,7 @@ def line(head: Head) -> str:
 def read(path: Path | None) -> Head:
     """What a file holds; NOTHING where it is torn or gone: it proves nothing, and the next commit writes it."""
     try:
-        text = path.read_text() if path else ""
+        text = _text_of(path) if path else ""
         seq, digest, *more = text.split()
         if more:  # 0.1.0 wrote two words, as a new file each time
             files.checked(text)
@@ -69,5 +69,18 @@ def write(path: Path, head: Head) -> None:
         try:
             files.overwrite(path, line(head), mode=modes.OWNER_ONLY)
         except FileNotFoundError:
-            path.parent.mkdir(mode=modes.OWNERS_FOLDER, parents=True, exist_ok=True)
+            _make_folder(path.parent)
             files.overwrite(path, line(head), mode=modes.OWNER_ONLY)
+
+
+def _text_of(path: Path) -> str:
+    # No link is followed, and no pipe in its place waited for.
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)) as file:
+        return file.read()
+
+
+def _make_folder(path: Path) -> None:
+    """For its owner only, and so is each above it that is not there: else another user could move it away."""
+    for each in reversed((path, *path.parents)):
+        with contextlib.suppress(FileExistsError):
+            each.mkdir(mode=modes.OWNERS_FOLDER)

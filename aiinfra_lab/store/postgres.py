@@ -19,7 +19,7 @@ from psycopg.abc import PQGen
 from psycopg.pq import TransactionStatus
 
 from ..config import Settings
-from ..errors import Denied, StoreUnavailable, Unavailable, UsageProblem
+from ..errors import Damaged, Denied, StoreUnavailable, Unavailable, UsageProblem
 from . import heads
 from .first_schema import fill_index
 from .postgres_errors import NoAnswer, is_lost, lab_error, quoted, user_of
@@ -198,7 +198,6 @@ class PostgresStore(SqlStore):
             if self._version(db) < len(MIGRATIONS):
                 with db.within(MIGRATION_S):
                     self._migrate(db)
-                    copied = self.head_copy()  # of a schema that was just made there is none
             self._compare(db, copied)
         except BaseException:
             db.close()
@@ -228,8 +227,11 @@ class PostgresStore(SqlStore):
                 db.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(self.schema)))
             db.execute("CREATE TABLE IF NOT EXISTS schema_version (version BIGINT PRIMARY KEY)")
             version = self._version(db)
-            if version == 0 and self.copied_in:  # of another schema, which had that name before
-                self.copied_in.unlink(missing_ok=True)
+            if version == 0 and (copied := self.head_copy()).seq:
+                raise Damaged(
+                    f"schema {self.schema} is empty, although event {copied.seq} was recorded in it by {copied.where}",
+                    f"put back the database's own backup; to begin a new store there, delete {copied.where}",
+                )
             for number, script in enumerate(MIGRATIONS[version:], version + 1):
                 # bytes, since psycopg's types want a literal; several statements in one call, since none has values.
                 db.execute(script.encode())

@@ -113,7 +113,9 @@ class SqliteStore(SqlStore):
     def integrity(self) -> str:
         """`ok`, or what SQLite's own full check found."""
         with self._session() as db:
-            return str(db.execute("PRAGMA integrity_check(1)").fetchone()[0])
+            found = str(db.execute("PRAGMA integrity_check(1)").fetchone()[0])
+        # Its heading names the database, which is always this one.
+        return " ".join(line for line in found.splitlines() if not line.startswith("***"))
 
     def head(self) -> tuple[int, str]:
         """Sequence number and hash of the newest event that the head file holds."""
@@ -194,6 +196,7 @@ class SqliteStore(SqlStore):
         if not os.access(self.path.parent, os.W_OK) or _read_only(self.path.parent):
             return _read_only_connection(self.path)
         if not self.path.exists():
+            self._refuse_to_forget()
             # SQLite's log, which holds the newest records, gets the modes that the file has when both are made.
             self.path.touch(mode=modes.OWNER_ONLY)
             if self.copied_in:  # of another store, which lay here before
@@ -215,6 +218,14 @@ class SqliteStore(SqlStore):
         for path in (self.path, self.head_path, self.path.with_name("backups")):
             modes.tighten(path)
         return db
+
+    def _refuse_to_forget(self) -> None:
+        """Damaged where a store was, by its copies and the copy of its head; a workspace that was cleared is new."""
+        copied = self.head_copy()
+        if copied.seq and copies(self.path):
+            why = f"the file and its head are gone, although event {copied.seq} was recorded in it by {copied.where}"
+            anew = f"; to begin a new store, delete {copied.where}"
+            raise Damaged(f"the store {self.path} is damaged: {why}", offer(_newest_sound(self.path)) + anew)
 
     def _migrate(self, db: sqlite3.Connection) -> None:
         version = _schema_of(db, self.path)

@@ -1,6 +1,7 @@
 """What a disk does to a store: an error that says what helps, and never another one."""
 
 import contextlib
+import os
 import random
 import resource
 import shutil
@@ -323,6 +324,42 @@ def test_where_the_copy_of_the_head_cannot_be_written_commits_go_on(store, tmp_p
     blocked.commit([], Event("data add", "data:b@1"))
     assert (audit.prove(blocked).sound, blocked.head_copy().seq) == (True, 0)
     blocked.close()
+
+
+def health(what: str) -> lab.checks.HealthFinding | None:
+    return next((item for item in lab.check(audit=True, report=True).findings if item.what == what), None)
+
+
+@pytest.mark.parametrize("in_its_place", ["nothing", "pipe", "folder", "link"])
+def test_a_copy_of_the_head_that_cannot_be_kept_is_told(store, tmp_path, in_its_place):
+    assert health("copy of the head") is None
+    (copied,) = heads.folder(settings()).iterdir()
+    copied.unlink()
+    (tmp_path / "mine").write_text("mine")
+    made = {"pipe": os.mkfifo, "folder": Path.mkdir, "link": lambda path: path.symlink_to(tmp_path / "mine")}
+    made.get(in_its_place, lambda _: copied.parent.rename(tmp_path / "aside"))(copied)
+    if in_its_place == "nothing":
+        copied.parent.touch()
+    store.commit([], Event("data add", "data:b@1"))
+    found = health("copy of the head")
+    assert (found.state, str(copied.parent) in found.fix) == ("off", True)
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
+def test_a_store_that_is_gone_with_its_head_is_damaged_while_copies_tell_of_it(store):
+    for path in (*store.path.parent.glob("store.sqlite*"), store.head_path):
+        path.unlink()
+    with pytest.raises(Damaged, match="although event") as problem:
+        open_store().list(DataVersion)
+    assert "lab start --restore" in problem.value.fix
+    lab.start(restore=True)
+    assert len(open_store().list(DataVersion)) == len(NAMES)
+
+
+def test_a_workspace_that_was_cleared_is_a_new_one(store):
+    shutil.rmtree(store.path.parent)
+    assert open_store().list(DataVersion) == []
+    assert lab.start() is not None
 
 
 def test_the_setting_says_where_copies_of_heads_are_kept(store, workspace, monkeypatch):

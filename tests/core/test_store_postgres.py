@@ -4,7 +4,7 @@ import pytest
 
 from aiinfra_lab import jobs, lab
 from aiinfra_lab.audit import prove
-from aiinfra_lab.errors import Conflict, Unavailable, UsageProblem
+from aiinfra_lab.errors import Conflict, Damaged, Unavailable, UsageProblem
 from aiinfra_lab.store import Event, Record, open_store
 from aiinfra_lab.store.postgres import PostgresStore
 from aiinfra_lab.store.sql import seal_records
@@ -172,10 +172,14 @@ def test_another_machine_may_have_committed_more(noted):
     assert prove(store).sound
 
 
-def test_a_schema_that_was_dropped_and_made_again_is_a_store_of_its_own(noted):
+def test_a_schema_that_is_empty_although_events_were_recorded_in_it_is_damaged(noted):
     store, plain = noted
     with plain._transaction() as db:
         db.execute(f"DROP SCHEMA {store.schema} CASCADE")
     store.close()
+    with pytest.raises(Damaged, match="event 5 was recorded") as problem:
+        store.list(Note)
+    assert problem.value.fix.endswith(f"delete {store.copied_in}")
+    store.copied_in.unlink()
     store.commit([], Event("data add", "data:a@1"))
     assert prove(store).sound

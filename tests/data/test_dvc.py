@@ -1,5 +1,6 @@
 """Content under DVC, and the real `dvc` command on the same workspace."""
 
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,7 +11,7 @@ import pytest
 from aiinfra_lab import data
 from aiinfra_lab.config import settings
 from aiinfra_lab.data.dvc import Dvc
-from aiinfra_lab.errors import Failed, NotFound
+from aiinfra_lab.errors import Failed, NotFound, Unavailable
 from aiinfra_lab.testing.data import (
     ONE,
     TWO,
@@ -182,3 +183,12 @@ def test_a_link_of_the_users_to_a_folder_elsewhere_leaves_that_folder_alone(work
     data.add("x", folder(tmp_path / "x", {"a.txt": "changed"}))
     assert content_of(elsewhere) == {"a.txt": "a"}
     assert content_of(workspace / "data" / "x") == {"a.txt": "changed"}
+
+
+def test_a_disk_that_is_full_for_dvcs_own_notes_is_said(content, workspace, tmp_path, monkeypatch):
+    def full(*_: object, **__: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr("dvc_data.hashfile.build.build", full)
+    with pytest.raises(Unavailable, match="disk is full"):
+        content.ingest(folder(tmp_path / "in", ONE))
