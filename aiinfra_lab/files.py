@@ -31,6 +31,9 @@ _MANY = 200
 # As `_beside` names what is being written.
 _LEFT = re.compile(r"\..+\.[0-9a-f]{8}\.part", re.DOTALL)
 _OF_PEOPLE = re.compile(r"\.(.+\.(toml|ipynb|dvc)|config|\.gitignore|\.dvcignore)\.[0-9a-f]{8}\.part", re.DOTALL)
+_LONGEST_LINE = 4096
+# No link is followed, and no pipe in its place waited for.
+_NEITHER_LINK_NOR_PIPE = os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 # Of renameat2(2).
 _HERE, _RENAME_EXCHANGE = -100, 2
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -55,11 +58,22 @@ def overwrite(path: Path, line: str, *, mode: int | None = None) -> None:
     a file to the disk before it is renamed over another. The line carries a check of its own, since whoever reads
     meanwhile, or after a power cut, may see parts of two lines: see `checked`.
     """
-    # No link is followed, and no pipe in its place waited for.
-    how = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-    handle = os.open(path, how, _mode(path, mode))
+    handle = os.open(path, os.O_WRONLY | _NEITHER_LINK_NOR_PIPE, _mode(path, mode))
     try:
         os.pwrite(handle, f"{line} {_check_of(line)}\n".encode(), 0)
+    finally:
+        os.close(handle)
+
+
+def rewrite(path: Path, change: Callable[[str], str | None], *, mode: int | None = None) -> None:
+    """Let `change` make the new line of such a file out of what the file holds, while nobody else does; None leaves it
+    as it is."""
+    handle = os.open(path, os.O_RDWR | _NEITHER_LINK_NOR_PIPE, _mode(path, mode))
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        line = change(os.pread(handle, _LONGEST_LINE, 0).decode(errors="replace"))
+        if line is not None:
+            os.pwrite(handle, f"{line} {_check_of(line)}\n".encode(), 0)
     finally:
         os.close(handle)
 

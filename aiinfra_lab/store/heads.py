@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import os
 import platform
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,37 +45,81 @@ def copy_of(heads: Path, store: str) -> Path:
     return heads / f"{hashlib.sha256(f'{platform.node()}:{store}'.encode()).hexdigest()[:32]}.head"
 
 
-def line(head: Head) -> str:
-    """As it is written."""
-    return f"{head.seq:020d} {head.hash} {head.rev:020d} {head.total}"
+def line(now: Head, then: Head | None = None) -> str:
+    """As it is written, always as long. then: what a commit makes of it that is not on the disk yet."""
+    return " ".join(f"{head.seq:020d} {head.hash} {head.rev:020d} {head.total:>64}" for head in (now, then or now))
 
 
 def read(path: Path | None) -> Head:
     """What a file holds; NOTHING where it is torn or gone: it proves nothing, and the next commit writes it."""
+    return read_both(path)[0]
+
+
+def read_both(path: Path | None) -> tuple[Head, Head]:
+    """What a store holds, and what it holds if a commit that was announced has come to the disk."""
     try:
-        text = _text_of(path) if path else ""
-        seq, digest, *more = text.split()
-        if more:  # 0.1.0 wrote two words, as a new file each time
-            files.checked(text)
-        rev, total = more[:2] if len(more) > 2 else (0, UNKNOWN)
-        return Head(int(seq), digest, int(rev), total)
-    except (OSError, ValueError):
-        return NOTHING
+        return _parsed(_text_of(path) if path else "")
+    except OSError:
+        return NOTHING, NOTHING
 
 
 def write(path: Path, head: Head) -> None:
     """Write it in place. Where that cannot be done nothing is: a commit that is on the disk must not fail by it."""
     # Not flushed: what a power cut leaves of it proves less, never more.
+    _if_it_can_be(path, lambda: files.overwrite(path, line(head), mode=modes.OWNER_ONLY))
+
+
+def announce(path: Path, before: Head, after: Head) -> bool:
+    """Say what a commit that is about to be made makes of a store. False, and nothing is said, when the store is not
+    what it was noted to be: something else has changed it, and what is written over the note would hide that."""
+    is_as_noted = True
+
+    def change(text: str) -> str | None:
+        nonlocal is_as_noted
+        is_as_noted = any(agree(noted, before) for noted in _parsed(text))
+        return line(before, after) if is_as_noted else None
+
+    _if_it_can_be(path, lambda: files.rewrite(path, change, mode=modes.OWNER_ONLY))
+    return is_as_noted
+
+
+def confirm(path: Path, head: Head) -> None:
+    """Say that it is on the disk, unless a later commit was announced meanwhile."""
+    _if_it_can_be(path, lambda: files.rewrite(path, lambda text: line(head) if _parsed(text)[1] == head else None))
+
+
+def agree(noted: Head, there: Head) -> bool:
+    """Whether the records are those that were noted; a note of before says nothing of them."""
+    return noted.total == UNKNOWN or (noted.rev, noted.total) == (there.rev, there.total)
+
+
+def _if_it_can_be(path: Path, write_it: Callable[[], None]) -> None:
     with contextlib.suppress(OSError, LabError):
         try:
-            files.overwrite(path, line(head), mode=modes.OWNER_ONLY)
+            write_it()
         except FileNotFoundError:
             _make_folder(path.parent)
-            files.overwrite(path, line(head), mode=modes.OWNER_ONLY)
+            write_it()
+
+
+def _parsed(text: str) -> tuple[Head, Head]:
+    try:
+        words = text.split()
+        if len(words) > 2:  # 0.1.0 wrote two words, as a new file each time
+            words = files.checked(text).split()
+        now = _head_of(words[:4])
+        return now, _head_of(words[4:8]) if len(words) == 8 else now
+    except ValueError:
+        return NOTHING, NOTHING
+
+
+def _head_of(words: Sequence[str]) -> Head:
+    seq, digest, *more = words
+    rev, total = more if more else (0, UNKNOWN)
+    return Head(int(seq), digest, int(rev), total)
 
 
 def _text_of(path: Path) -> str:
-    # No link is followed, and no pipe in its place waited for.
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)) as file:
         return file.read()
 

@@ -131,7 +131,7 @@ class SqlStore(ABC):
     def commit(self, records: Sequence[Record[Any]], event: Event | None = None) -> Sequence[Record[Any]]:
         change = _Change()
         with self._transaction() as db:
-            head = self._head(db)
+            head = before = self._head(db)
             written = [self._write(db, record, change) for record in records]
             if written:
                 total = (_number(head.total) + change.total) % DIGESTS
@@ -139,7 +139,8 @@ class SqlStore(ABC):
                 self.run(db, _SET_TOTAL, head.total)
             if event:
                 head = self._append(db, event, change.records, head)
-        self._committed(head)
+            is_as_noted = self._announce(before, head)
+        self._committed(head, is_as_noted)
         return written
 
     def events(self, since: int = 0, *, naming: str | None = None, last: int | None = None) -> Iterator[LoggedEvent]:
@@ -205,11 +206,14 @@ class SqlStore(ABC):
     def _transaction(self) -> contextlib.AbstractContextManager[Any]:
         """The same, and all of it or nothing is written; one writer at a time, so that revisions have one order."""
 
-    def _committed(self, head: Head) -> None:
+    def _announce(self, before: Head, after: Head) -> bool:
+        """Called within a transaction, last; whether the store was, before it, what was noted of it."""
+        return True
+
+    def _committed(self, head: Head, is_as_noted: bool) -> None:
         """Called when a commit is on disk, with what the store then holds."""
-        for path in self._noted_in():
-            if path != self.copied_in or self.is_copy_of_this:
-                heads.write(path, head)
+        if self.copied_in and self.is_copy_of_this and is_as_noted:
+            heads.write(self.copied_in, head)
 
     def _noted_in(self) -> Sequence[Path]:
         """The files, outside of the database, in which that is noted."""

@@ -6,6 +6,7 @@ import random
 import resource
 import shutil
 import sqlite3
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -299,14 +300,73 @@ def test_a_commit_while_the_records_are_proved_is_no_alarm(store, monkeypatch):
         found = run(db, statement, *values)
         if statement == sql._SEALS:
             rows = found.fetchall()
-            other.commit([Record.new("meanwhile", Note())])
+            other.commit([Record.new(f"meanwhile@{len(rows)}", Note())])
             return SimpleNamespace(fetchall=lambda: rows)
         return found
 
     monkeypatch.setattr(store, "run", run_and_commit)
     assert audit.prove(store).sound
-    assert other.get(Note, "meanwhile") is not None
+    assert len(other.list(Note)) > 1
     other.close()
+
+
+def forge(store: SqliteStore, name: str) -> None:
+    """Another figure in a record, as if it had been written once more; the notes outside are left alone."""
+    store.close()
+    with store._transaction() as db:
+        rev = db.execute("UPDATE meta SET value = value + 1 WHERE key = 'rev' RETURNING value").fetchone()[0]
+        db.execute("UPDATE records SET body = replace(body, '\"n\":', '\"n\":1'), rev = ? WHERE name = ?", (rev, name))
+        sql.seal_records(store, db)
+
+
+def test_a_record_that_was_edited_as_if_written_once_more_is_found_also_after_commits(store):
+    store.commit([Record.new("bare", Note(n=5))])
+    copied = store.head_copy()
+    forge(store, "bare")
+    for number in range(3):
+        assert not audit.prove(store).sound
+        store.commit([Record.new(f"later@{number}", Note())], Event("data add", f"data:later@{number}"))
+    assert store.head_copy() == copied  # not written over what tells of it
+
+
+@pytest.mark.parametrize("moment", ["_announced", "_committed"])
+def test_a_commit_that_is_killed_before_or_after_it_is_on_the_disk_is_no_alarm(store, monkeypatch, moment):
+    class KilledHere(BaseException):
+        pass
+
+    def kill(*_):
+        raise KilledHere
+
+    announce = store._announce
+    killed = {
+        "_announced": ("_announce", lambda *heads: (announce(*heads), kill())),
+        "_committed": ("_committed", kill),
+    }
+    for number in range(2):
+        with monkeypatch.context() as patch:
+            patch.setattr(store, *killed[moment])
+            with pytest.raises(KilledHere):
+                store.commit([Record.new(f"a@{number}", Note())], Event("data add", f"data:n@{number}"))
+        assert audit.prove(store).sound
+        store.commit([Record.new(f"b@{number}", Note())], Event("data add", f"data:m@{number}"))
+        assert audit.prove(store).sound
+
+
+def test_the_proof_holds_while_many_write(store):
+    def write(number: int) -> None:
+        mine = SqliteStore(store.path, copies_in=heads.folder(settings()))
+        for each in range(25):
+            mine.commit([Record.new(f"w{number}@{each}", Note())], Event("data add", f"data:w{number}@{each}"))
+        mine.close()
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    proofs = [audit.prove(store)]
+    while any(thread.is_alive() for thread in threads):
+        proofs.append(audit.prove(store))
+    assert [proof.why for proof in (*proofs, audit.prove(store)) if not proof.sound] == []
+    assert len(store.list(Note)) == 100
 
 
 def test_a_copy_of_the_workspace_goes_its_own_way(store, tmp_path):
