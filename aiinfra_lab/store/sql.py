@@ -11,7 +11,6 @@ import logging
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -266,7 +265,9 @@ class SqlStore(ABC):
         return Record(record.kind, record.name, body, rev, now)
 
     def _append(self, db: Any, event: Event, records: Mapping[str, str], head: Head) -> Head:
-        seq, at, who, body = head.seq + 1, round(time.time(), 6), actor(), canonical(asdict(event))
+        # Not `asdict`, which copies what is in it too, and takes a tenth of a commit.
+        body = canonical({name: getattr(event, name) for name in Event.__slots__})
+        seq, at, who = head.seq + 1, round(time.time(), 6), actor()
         digest = chain_hash(seq, at, who, body, head.hash, records)
         self.run(db, _APPEND, seq, at, who, body, head.hash, digest, canonical(records) if records else "")
         self._index(db, seq, event)

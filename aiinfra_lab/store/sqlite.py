@@ -132,7 +132,7 @@ class SqliteStore(SqlStore):
             heads.write(path, head)
         self.close()
 
-    @property
+    @functools.cached_property
     def head_path(self) -> Path:
         """The file that holds the newest event's hash."""
         return self.path.with_name("audit.head")

@@ -78,8 +78,8 @@ def tamper(store: SqliteStore, change: Change, rng: random.Random, effort: int) 
     """Change a closed store; whether anything was.
 
     effort: 0 leaves what tells of it, 1 reseals each record, 2 all of them together as well, 3 chains the events anew
-    and writes the head beside the store: with a record that no event names, and that is newer than all, nothing would be
-    left to tell of it.
+    and writes the head beside the store: of a record that no event names, and that is newer than all, nothing would be
+    left to tell.
     """
     if change is forge_record and effort == 3:
         return False
