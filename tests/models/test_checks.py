@@ -37,12 +37,12 @@ def champion(workspace) -> Record:
 
 
 def compared(ours: Record, require: str = "", margin: float = 0.0) -> list[ModelFinding]:
-    policy = bounds(require, margin)
-    return list(checks._champion(ours, policy, policy, aliases(ours.base).get("champion")))
+    policy, against = bounds(require, margin), checks._against(ours, aliases(ours.base).get("champion"))
+    return list(checks._champion(ours, policy, policy, against))
 
 
 def measured(ours: Record, require: str = "") -> list[ModelFinding]:
-    return list(checks._metrics(ours, bounds(require), bounds(require)))
+    return list(checks._metrics(ours, bounds(require), bounds(require), None))
 
 
 @pytest.mark.parametrize(
