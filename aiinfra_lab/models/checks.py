@@ -11,7 +11,7 @@ from ..errors import NotFound, UsageProblem, did_you_mean
 from ..resolve import resolve, resolve_any
 from ..store import Record, open_store
 from ..train.record import TrainingRun
-from ..units import apart
+from ..units import apart, difference
 from ..uris import Uri
 from . import artifact, policies, record
 from .policies import Policy
@@ -193,7 +193,8 @@ def _behind(version: Record[ModelVersion], champion: Record[ModelVersion], polic
     if compared is None:
         return None
     metric, higher = compared
-    return metric, (theirs[metric] - ours[metric]) * (1 if higher else -1)
+    better, worse = (theirs, ours) if higher else (ours, theirs)
+    return metric, difference(better[metric], worse[metric])
 
 
 def _loosening(version: Record[ModelVersion], stored: Policy, champion: Record[ModelVersion] | None) -> str:

@@ -71,7 +71,7 @@ class World:
         first = next((metric for metric in named if metric), "")
         metric = next(one for one in (first, "auc") if one in ours and one in theirs)
         worse = theirs[metric] - ours[metric] if METRICS[metric] else ours[metric] - theirs[metric]
-        return worse <= self.allowed
+        return round(worse, 6) <= self.allowed  # what is measured here has three digits, and a float's rest is none
 
     def note_check(self, bounds: Sequence[Bound], margin: float | None) -> None:
         """A check was carried out that asked for that."""
