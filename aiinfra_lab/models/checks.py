@@ -47,10 +47,13 @@ def _logged(name: str) -> set[str]:
     return {metric for metrics in measured for metric in metrics}
 
 
-def judge(version: Record[ModelVersion], stored: Policy, champion: int | None) -> Iterator[ModelFinding]:
+def judge(
+    version: Record[ModelVersion], stored: Policy, champion: int | None, called: str = "champion"
+) -> Iterator[ModelFinding]:
     """Every finding about a version, one after the other.
 
-    stored: what is stored of the model's policy; what the settings require counts as well. champion: the holder
+    stored: what is stored of the model's policy; what the settings require counts as well. champion: the version to
+    compare with. called: what that is, where nothing holds the alias any more
     """
     policy, folder = policies.in_force(stored), record.folder(version.name)
     against = _against(version, champion)
@@ -63,7 +66,7 @@ def judge(version: Record[ModelVersion], stored: Policy, champion: int | None) -
     yield _example(folder)
     yield _data(version)
     yield from _metrics(version, policy, stored, against)
-    yield from _champion(version, policy, stored, against)
+    yield from _champion(version, policy, stored, against, called)
 
 
 def verdict(findings: list[ModelFinding]) -> CheckVerdict:
@@ -162,11 +165,15 @@ def _against(version: Record[ModelVersion], holder: int | None) -> Record[ModelV
 
 
 def _champion(
-    version: Record[ModelVersion], policy: Policy, stored: Policy, champion: Record[ModelVersion] | None
+    version: Record[ModelVersion],
+    policy: Policy,
+    stored: Policy,
+    champion: Record[ModelVersion] | None,
+    called: str = "champion",
 ) -> Iterator[ModelFinding]:
     if champion is None:
         return
-    what = f"champion {champion.name}"
+    what = f"{called} {champion.name}"
     compared = _behind(version, champion, policy)
     # Not "good": that no comparison is possible must not let a version pass in place of a better champion.
     if compared is None:
@@ -178,7 +185,7 @@ def _champion(
     # Measures on different rows are still the best there is to compare: the finding names it, and people judge.
     rows = "" if version.body.rows == champion.body.rows else ", on rows of its own"
     own, other = apart(version.body.metrics[metric], champion.body.metrics[metric])
-    detail = f"{metric} is {own}, the champion's is {other}{rows}"
+    detail = f"{metric} is {own}, the {called}'s is {other}{rows}"
     if behind <= policy.allowed:
         yield ModelFinding(what, "good", detail)
     else:

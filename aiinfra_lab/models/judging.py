@@ -30,8 +30,9 @@ def judge(model: object, asked: Policy) -> ModelVerdict:
         policy = policies.in_force(stored)
         checks.refuse_unlogged(version.base, policy, version.body.metrics)
         policies.refuse_contradiction(version.base, policy, known.body.policy)
-        holder = known.body.aliases.get(CHAMPION)
-        findings = tuple(checks.judge(version, stored, holder))
+        champion = record.champion(known.body, version.base)
+        called = "champion" if CHAMPION in known.body.aliases else "last champion"
+        findings = tuple(checks.judge(version, stored, champion, called))
         checked = LastCheck(
             checks.verdict(list(findings)),
             policy.rule,
@@ -39,7 +40,7 @@ def judge(model: object, asked: Policy) -> ModelVerdict:
             time.time(),
             policy.digest,
             artifact.digest(version.body.files),
-            None if holder == version.version else holder,
+            None if champion == version.version else champion,
             findings,
         )
         _write(version.with_(checked=checked), known, stored)
