@@ -48,9 +48,7 @@ def test_what_differs_though_the_rows_are_the_same_is_said(workspace, case):
     "after", [BASE.iloc[1:].iloc[::-1].reset_index(drop=True), BASE.assign(who=["b", "a", "a", "c"])]
 )
 def test_rows_that_differ_are_not_called_another_order(workspace, after):
-    changed(after)
-    text = data.diff("t").card().text()
-    assert not {"order", "bytes"} & {*text.split()}
+    assert changed(after).alike == ()
 
 
 def test_a_text_file_that_is_written_otherwise_has_equal_values(workspace, tmp_path):
