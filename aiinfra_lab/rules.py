@@ -74,6 +74,14 @@ class Term(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_field
         beyond = (self.threshold - other.threshold) * (1 if self.wants_more else -1)
         return beyond > 0 or (beyond == 0 and (self.sign == other.sign or "=" in other.sign))
 
+    def excludes(self, other: Term) -> bool:
+        """Whether no value satisfies both this one and the other."""
+        if self.metric != other.metric or self.wants_more == other.wants_more:
+            return False
+        least, most = (self, other) if self.wants_more else (other, self)
+        both_include = "=" in least.sign and "=" in most.sign
+        return least.threshold > most.threshold or (least.threshold == most.threshold and not both_include)
+
     @property
     def wants_more(self) -> bool:
         """Whether a higher value satisfies it sooner."""

@@ -100,6 +100,15 @@ def scaled(number: float, power: int) -> float:
     return float(Decimal(repr(number)).scaleb(power))
 
 
+def difference(number: float, other: float) -> float:
+    """The number less the other as their decimal texts give it: 0.84 less 0.82 is 0.02, which 0.84 - 0.82 is not.
+
+    >>> difference(0.84, 0.82)
+    0.02
+    """
+    return float(Decimal(repr(number)) - Decimal(repr(other)))
+
+
 def plain(number: float) -> str:
     """All digits of a number, without the `.0` of a whole one.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..units import show_share
@@ -30,6 +30,7 @@ class TableChange:
     """How a table differs. rows_added and rows_removed compare whole rows over the columns that both have alike.
 
     retyped: (column, type before, type after). shifted: (column and measure, before, after), where they differ.
+    alike: what differs where none of that does, a sentence each: the order of rows or columns, or the bytes alone.
     """
 
     name: str
@@ -41,14 +42,22 @@ class TableChange:
     columns_removed: tuple[str, ...]
     retyped: tuple[Change, ...]
     shifted: tuple[Change, ...]
+    alike: tuple[str, ...] = ()
+
+    @property
+    def is_another(self) -> bool:
+        """Whether a row, a column, a type or a measure differs."""
+        columns = (self.columns_added, self.columns_removed, self.retyped, self.shifted)
+        return self.rows_added + self.rows_removed > 0 or any(columns)
 
     def lines(self) -> list[Change]:
-        """The changes of rows, columns and types: what, before, after."""
+        """The changes of rows, columns and types, and of their order: what, before, after."""
         found = [(f"{self.name}: rows", f"{self.rows_before:,}", f"{self.rows_after:,}")]
         found.append((f"{self.name}: rows only there", f"{self.rows_removed:,}", f"{self.rows_added:,}"))
         found += [(f"{self.name}.{column}", "a column", "–") for column in self.columns_removed]
         found += [(f"{self.name}.{column}", "–", "a column") for column in self.columns_added]
-        return found + [(f"{self.name}.{column}: type", old, new) for column, old, new in self.retyped]
+        found += [(f"{self.name}.{column}: type", old, new) for column, old, new in self.retyped]
+        return found + [(self.name, "", sentence) for sentence in self.alike]
 
     def measures(self) -> list[Change]:
         """What shifted within the columns: what, before, after."""
@@ -78,8 +87,8 @@ def _table(before: Dataset, after: Dataset, name: str) -> TableChange:
     old, new = before.describe(name).schema, after.describe(name).schema
     alike = [column for column in new if column in old and _comparable(old[column], new[column])]
     one, two = before.table(name), after.table(name)
-    added, removed = _rows(one, two, alike)
-    return TableChange(
+    added, removed, is_moved = _rows(one, two, alike)
+    found = TableChange(
         name=name,
         rows_before=one.height,
         rows_after=two.height,
@@ -94,6 +103,13 @@ def _table(before: Dataset, after: Dataset, name: str) -> TableChange:
         ),
         shifted=tuple(change for column in alike for change in _shifts(one[column], two[column])),
     )
+    orders = [[column for column in side if column in other] for side, other in ((old, new), (new, old))]
+    said = ["the same rows in another order"] * is_moved
+    said += ["the same columns in another order"] * (orders[0] != orders[1])
+    # A zero's sign, how a file is written, or another file of that name: no value is another one.
+    if not said and not found.is_another:
+        said = [f"equal values, other bytes: {after.describe(name).file}"]
+    return replace(found, alike=tuple(said))
 
 
 def _comparable(before: str, after: str) -> bool:
@@ -101,24 +117,26 @@ def _comparable(before: str, after: str) -> bool:
     return before == after or (is_category(before) and is_category(after))
 
 
-def _rows(before: pl.DataFrame, after: pl.DataFrame, columns: list[str]) -> tuple[int, int]:
-    """How many rows only the one and only the other has, equal rows counted as often as they occur."""
+def _rows(before: pl.DataFrame, after: pl.DataFrame, columns: list[str]) -> tuple[int, int, bool]:
+    """How many rows only the second and only the first has, equal ones counted as often as they occur.
+
+    And whether both have the same rows in another order.
+    """
     import polars as pl
     import polars.selectors as cs
 
     # Without a column in common no row can be the same.
     if not columns:
-        return after.height, before.height
+        return after.height, before.height, False
     # A category's hash is that of its code, which stands for another text once the categories changed.
     texts = (cs.enum() | cs.categorical()).cast(pl.String)
-    old, new = (
-        one.select(columns).with_columns(texts).hash_rows().rename("row").to_frame().group_by("row").len()
-        for one in (before, after)
-    )
+    hashes = [one.select(columns).with_columns(texts).hash_rows().rename("row") for one in (before, after)]
+    old, new = (one.to_frame().group_by("row").len() for one in hashes)
     both = old.join(new, on="row", how="full", coalesce=True, suffix="_after").fill_null(0)
     # Signed, for counts are unsigned and their difference would wrap around.
     more = both["len_after"].cast(pl.Int64) - both["len"].cast(pl.Int64)
-    return int(more.clip(lower_bound=0).sum()), int(-more.clip(upper_bound=0).sum())
+    added, removed = int(more.clip(lower_bound=0).sum()), int(-more.clip(upper_bound=0).sum())
+    return added, removed, added == removed == 0 and not hashes[0].equals(hashes[1])
 
 
 def _shifts(before: pl.Series, after: pl.Series) -> list[Change]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from ..errors import Failed, UsageProblem
 
 if TYPE_CHECKING:
     import polars as pl
+    import pyarrow as pa
 
 _LIBRARIES = ("pandas", "polars", "pyarrow")
 
@@ -85,6 +87,10 @@ def _to_polars(frame: Any) -> pl.DataFrame:
             "make it one, as series.to_frame() does of a series",
         )
     if type(frame).__module__.startswith("pyarrow"):
+        _refuse_offsets(
+            frame.schema,
+            "df = df.set_column(df.schema.get_field_index({0!r}), {0!r}, df[{0!r}].cast(pa.timestamp({1!r}, 'UTC')))",
+        )
         return pl.DataFrame(pl.from_arrow(frame))
     return _from_pandas(frame)
 
@@ -101,7 +107,9 @@ def _collected(frame: pl.LazyFrame) -> pl.DataFrame:
 
 def _from_pandas(frame: Any) -> pl.DataFrame:
     import polars as pl
+    import pyarrow as pa
 
+    own = {*frame.columns}
     frame = _with_index(frame)
     names = list(frame.columns)
     for name in names:
@@ -116,6 +124,10 @@ def _from_pandas(frame: Any) -> pl.DataFrame:
         # Only there can values of several types be; polars would turn them all into texts, or fail without the name.
         if frame[name].dtype == object:
             _check_objects(frame[name].dropna(), name)
+    for name in filter(lambda name: _may_be_times(frame[name]), names):
+        fix = "df[{0!r}] = pd.to_datetime(df[{0!r}], utc=True)"
+        fix = "df = df.reset_index(); " * (name not in own) + fix
+        _refuse_offsets(pa.Schema.from_pandas(frame[[name]], preserve_index=False), fix)
     ordered = {name: pl.Enum(frame[name].cat.categories) for name in names if _is_ordered(frame[name].dtype)}
     return pl.from_pandas(frame).cast(ordered)
 
@@ -125,10 +137,7 @@ def _with_index(frame: Any) -> Any:
     import pandas as pd
 
     if any(name is not None for name in frame.index.names):
-        taken = [name for name in frame.index.names if name in frame.columns]
-        if taken:
-            what = f"the data frame has an index and a column of the name {taken[0]!r}"
-            raise Failed(what, f"rename the column: df.rename(columns={{{taken[0]!r}: {taken[0] + '_2'!r}}})")
+        _check_index_names([name for name in frame.index.names if name is not None], frame.columns)
         return frame.reset_index()
     if not frame.index.equals(pd.RangeIndex(len(frame))):
         # What is left of a larger frame keeps its numbers there, and other values are data: neither goes unnoticed.
@@ -139,6 +148,46 @@ def _with_index(frame: Any) -> Any:
             f"keep it as a column with df.rename_axis({names!r}), or drop it with df.reset_index(drop=True)",
         )
     return frame
+
+
+def _check_index_names(names: Sequence[Any], columns: Collection[Any]) -> None:
+    if odd := [name for name in names if not isinstance(name, str)]:
+        fix = "make them texts: df.index.names = [None if name is None else str(name) for name in df.index.names]"
+        raise Failed(f"the data frame has an index {odd[0]!r} with a name that is no text", fix)
+    if len({*names}) < len(names):
+        fix = "number them: df.index.names = [f'{name}_{place}' for place, name in enumerate(df.index.names)]"
+        raise Failed(f"the data frame has indexes of the same name: {', '.join(names)}", fix)
+    if taken := [name for name in names if name in columns]:
+        what = f"the data frame has an index and a column of the name {taken[0]!r}"
+        raise Failed(what, f"rename the column: df = df.rename(columns={{{taken[0]!r}: {taken[0] + '_2'!r}}})")
+
+
+def _may_be_times(column: Any) -> bool:
+    """Whether it may hold times with a zone; cheap, for a frame may have hundreds of columns."""
+    dtype = getattr(column.dtype, "categories", column).dtype
+    if dtype.kind != "O":
+        return hasattr(dtype, "tz") or "tz=" in str(dtype)
+    first = column.first_valid_index()
+    return first is not None and isinstance(column[first], datetime)
+
+
+def _refuse_offsets(schema: pa.Schema, fix: str) -> None:
+    """Failed where a column has times of a zone without a name, such as +05:30, which no table of ours can hold.
+
+    fix: the code that makes them times of UTC, with {0} for the name and {1} for their unit
+    """
+    import polars as pl
+    import pyarrow as pa
+
+    for field in schema:
+        kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
+        if not pa.types.is_timestamp(kind) or kind.tz is None:
+            continue
+        try:
+            pl.from_arrow(pa.array([], kind))
+        except pl.exceptions.PolarsError as problem:
+            what = f"column {field.name!r} holds times of the zone {kind.tz}, which has no name"
+            raise Failed(what, f"make them times of UTC: {fix.format(field.name, kind.unit)}") from problem
 
 
 def _is_ordered(dtype: Any) -> bool:

@@ -157,6 +157,21 @@ def _with_named_index(frame: Any) -> Any:
     return frame.reset_index() if any(name is not None for name in frame.index.names) else frame
 
 
+def _of_pandas(item: View, returned: Any) -> pl.DataFrame:
+    import polars as pl
+
+    from ..data.frames import to_polars
+
+    try:
+        return pl.from_pandas(_with_named_index(returned))
+    except (ValueError, TypeError, pl.exceptions.PolarsError) as problem:  # pyarrow's errors are both kinds
+        try:
+            to_polars(returned)
+        except Failed as known:  # which says what about the frame it is, and the code that helps
+            raise Failed(f"view {item.name}: {known.what}", known.fix) from problem
+        raise _failed(problem, item.function.__code__.co_filename, f"view {item.name}") from problem
+
+
 def _frame(item: View, returned: Any) -> pl.DataFrame:
     import polars as pl
 
@@ -168,7 +183,7 @@ def _frame(item: View, returned: Any) -> pl.DataFrame:
     if isinstance(returned, pl.DataFrame):
         return returned
     if type(returned).__module__.startswith("pandas") and hasattr(returned, "columns"):
-        return pl.from_pandas(_with_named_index(returned))
+        return _of_pandas(item, returned)
     raise Failed(
         f"view {item.name} returns an object of type {type(returned).__name__}",
         "return a polars LazyFrame or DataFrame, or pandas",

@@ -257,7 +257,8 @@ def _unalias(version: Record[ModelVersion], alias: str) -> Model:
     record.drop(version.base, alias)
     unsynced = sync.move_alias(version.base, alias, None)
     back = f"{alias} means no version now; `%models rollback {version.base} --to {alias}` brings it back"
-    return model_of(version, message="; ".join(filter(None, (back, unsynced))))
+    still = "others are compared with it all the same" if alias == CHAMPION else ""
+    return model_of(version, message="; ".join(filter(None, (back, still, unsynced))))
 
 
 def _new_alias(version: Record[ModelVersion], alias: str) -> str:

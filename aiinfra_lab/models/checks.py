@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Mapping
-from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from pathlib import Path
 
 from ..audit import upstream
 from ..errors import NotFound, UsageProblem, did_you_mean
 from ..resolve import resolve, resolve_any
-from ..rules import Term
 from ..store import Record, open_store
 from ..train.record import TrainingRun
-from ..units import apart
+from ..units import apart, difference
 from ..uris import Uri
 from . import artifact, policies, record
 from .policies import Policy
@@ -49,12 +47,16 @@ def _logged(name: str) -> set[str]:
     return {metric for metrics in measured for metric in metrics}
 
 
-def judge(version: Record[ModelVersion], stored: Policy, champion: int | None) -> Iterator[ModelFinding]:
+def judge(
+    version: Record[ModelVersion], stored: Policy, champion: int | None, called: str = "champion"
+) -> Iterator[ModelFinding]:
     """Every finding about a version, one after the other.
 
-    stored: what is stored of the model's policy; what the settings require counts as well. champion: the holder
+    stored: what is stored of the model's policy; what the settings require counts as well. champion: the version to
+    compare with. called: what that is, where nothing holds the alias any more
     """
     policy, folder = policies.in_force(stored), record.folder(version.name)
+    against = _against(version, champion)
     off = artifact.differences(folder, version.body.files)
     if off:
         # What changed files answer is no evidence about the version: no further look.
@@ -63,8 +65,8 @@ def judge(version: Record[ModelVersion], stored: Policy, champion: int | None) -
     yield ModelFinding("files", "good", f"{len(version.body.files)} files are as they were recorded")
     yield _example(folder)
     yield _data(version)
-    yield from _metrics(version, policy, stored)
-    yield from _champion(version, policy, stored, champion)
+    yield from _metrics(version, policy, stored, against)
+    yield from _champion(version, policy, stored, against, called)
 
 
 def verdict(findings: list[ModelFinding]) -> CheckVerdict:
@@ -130,7 +132,9 @@ def _data(version: Record[ModelVersion]) -> ModelFinding:
     return ModelFinding("data", "good", ", ".join(behind))
 
 
-def _metrics(version: Record[ModelVersion], policy: Policy, stored: Policy) -> Iterator[ModelFinding]:
+def _metrics(
+    version: Record[ModelVersion], policy: Policy, stored: Policy, champion: Record[ModelVersion] | None
+) -> Iterator[ModelFinding]:
     metrics = version.body.metrics
     if not metrics:
         yield ModelFinding(
@@ -142,61 +146,72 @@ def _metrics(version: Record[ModelVersion], policy: Policy, stored: Policy) -> I
         asked = str(bound)
         if metric not in metrics:
             detail = f"its run has no {metric}, only {', '.join(metrics)}"
-            without = policies.loosened(version.base, stored, requirement, None)
-            fix = f"train again with run.log({metric}=…), or require it no more: {without}, then {_check(version)}"
+            fix = (
+                f"train again with run.log({metric}=…), or require it no more: {_loosening(version, stored, champion)}"
+            )
             yield ModelFinding(asked, "cannot tell", detail, fix)
             continue
         measured, _ = apart(metrics[metric], bound.threshold)
         if bound.holds(metrics[metric]):
             yield ModelFinding(asked, "good", f"it is {measured}")
         else:
-            lower = policies.loosened(version.base, stored, requirement, _reached(bound, metrics[metric]))
-            fix = f"train it better, or lower what is required: {lower}, then {_check(version)}"
+            fix = f"train it better, or lower what is required: {_loosening(version, stored, champion)}"
             yield ModelFinding(asked, "bad", f"it is {measured}", fix)
 
 
+def _against(version: Record[ModelVersion], holder: int | None) -> Record[ModelVersion] | None:
+    """The champion, where that is another version."""
+    return None if holder in (None, version.version) else resolve(Uri.parse(version.uri).at(holder), ModelVersion)
+
+
 def _champion(
-    version: Record[ModelVersion], policy: Policy, stored: Policy, holder: int | None
+    version: Record[ModelVersion],
+    policy: Policy,
+    stored: Policy,
+    champion: Record[ModelVersion] | None,
+    called: str = "champion",
 ) -> Iterator[ModelFinding]:
-    if holder is None or holder == version.version:
+    if champion is None:
         return
-    champion = resolve(Uri.parse(version.uri).at(holder), ModelVersion)
-    what = f"champion {champion.name}"
-    ours, theirs = version.body.metrics, champion.body.metrics
-    compared = _measure(policy, {key: value for key, value in ours.items() if key in theirs})
+    what = f"{called} {champion.name}"
+    compared = _behind(version, champion, policy)
     # Not "good": that no comparison is possible must not let a version pass in place of a better champion.
     if compared is None:
         yield ModelFinding(
             what, "cannot tell", "the two runs share no measure of quality", "log the same one, e.g. run.log(auc=…)"
         )
         return
-    metric, higher = compared
-    gain = (ours[metric] - theirs[metric]) * (1 if higher else -1)
+    metric, behind = compared
     # Measures on different rows are still the best there is to compare: the finding names it, and people judge.
     rows = "" if version.body.rows == champion.body.rows else ", on rows of its own"
-    own, other = apart(ours[metric], theirs[metric])
-    detail = f"{metric} is {own}, the champion's is {other}{rows}"
-    if gain >= -policy.allowed:
+    own, other = apart(version.body.metrics[metric], champion.body.metrics[metric])
+    detail = f"{metric} is {own}, the {called}'s is {other}{rows}"
+    if behind <= policy.allowed:
         yield ModelFinding(what, "good", detail)
     else:
-        wider = policies.widened(version.base, stored, str(_rounded_up(-gain)))
-        yield ModelFinding(what, "bad", detail, f"train it better, or allow it: {wider}, then {_check(version)}")
+        fix = f"train it better, or allow it: {_loosening(version, stored, champion)}"
+        yield ModelFinding(what, "bad", detail, fix)
 
 
-def _check(version: Record[ModelVersion]) -> str:
-    return f"`%models check {version.name}`"
+def _behind(version: Record[ModelVersion], champion: Record[ModelVersion], policy: Policy) -> tuple[str, float] | None:
+    """The measure that the two are compared by, and by how much the version is worse; None without such a measure."""
+    ours, theirs = version.body.metrics, champion.body.metrics
+    compared = _measure(policy, {key: value for key, value in ours.items() if key in theirs})
+    if compared is None:
+        return None
+    metric, higher = compared
+    better, worse = (theirs, ours) if higher else (ours, theirs)
+    return metric, difference(better[metric], worse[metric])
 
 
-def _rounded_up(number: float) -> Decimal:
-    """With two digits, and never below the number: a margin that is too small by rounding would not help."""
-    return Context(prec=2, rounding=ROUND_CEILING).create_decimal_from_float(number)
-
-
-def _reached(bound: Term, measured: float) -> Term:
-    """The bound that a measured value just satisfies, with two digits."""
-    rounding = ROUND_FLOOR if bound.wants_more else ROUND_CEILING
-    value = float(Context(prec=2, rounding=rounding).create_decimal_from_float(measured))
-    return Term(bound.metric, ">=" if bound.wants_more else "<=", value)
+def _loosening(version: Record[ModelVersion], stored: Policy, champion: Record[ModelVersion] | None) -> str:
+    """What lets a version pass that the policy refuses: all of it at once, for a command replaces what another did."""
+    metrics = version.body.metrics
+    # By which measure two versions are compared may depend on the bounds: it is that of the policy as it will be.
+    then = policies.in_force(policies.lowered(stored, metrics))
+    compared = _behind(version, champion, then) if champion else None
+    margin = compared[1] if compared and compared[1] > then.allowed else None
+    return f"{policies.loosening(version.base, stored, metrics, margin)}, then `%models check {version.name}`"
 
 
 def _measure(policy: Policy, shared: Mapping[str, float]) -> tuple[str, bool] | None:

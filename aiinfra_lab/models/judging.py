@@ -29,8 +29,10 @@ def judge(model: object, asked: Policy) -> ModelVerdict:
         stored = policies.tightened(known.body.policy, _with_earlier(asked, version.body.checked))
         policy = policies.in_force(stored)
         checks.refuse_unlogged(version.base, policy, version.body.metrics)
-        holder = known.body.aliases.get(CHAMPION)
-        findings = tuple(checks.judge(version, stored, holder))
+        policies.refuse_contradiction(version.base, policy, known.body.policy)
+        champion = record.champion(known.body, version.base)
+        called = "champion" if CHAMPION in known.body.aliases else "last champion"
+        findings = tuple(checks.judge(version, stored, champion, called))
         checked = LastCheck(
             checks.verdict(list(findings)),
             policy.rule,
@@ -38,7 +40,7 @@ def judge(model: object, asked: Policy) -> ModelVerdict:
             time.time(),
             policy.digest,
             artifact.digest(version.body.files),
-            None if holder == version.version else holder,
+            None if champion == version.version else champion,
             findings,
         )
         _write(version.with_(checked=checked), known, stored)
@@ -58,6 +60,7 @@ def replace_policy(name: str, new: Policy, *, keep_bounds: bool, keep_margin: bo
         if keep_margin:
             policy = msgspec.structs.replace(policy, margin=old.margin, margin_source=old.margin_source)
         checks.refuse_unlogged(name, policies.in_force(policy))
+        policies.refuse_contradiction(name, policies.in_force(policy), None)
         uri = f"models:{name}"
         event = Event("models policy", uri, (), (), {"before": str(old), "after": str(policy)})
         open_store().commit([known.with_(policy=policy)], event)

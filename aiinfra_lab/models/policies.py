@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -158,24 +158,63 @@ def flags(rule: Rule | None, margin: float | None) -> list[str]:
     return found + ([f"--margin {plain(margin)}"] if margin else [])
 
 
-def loosened(name: str, stored: Policy, bound: Requirement, to: Term | None) -> str:
-    """What lets a model off one bound of the policy in force, or lowers it to another: which setting, and a command."""
-    ways = [f"change `require` ({bound.source})"] if bound.term in standing().terms else []
-    if bound.term in stored.terms:
-        terms = [to if term == bound.term else term for term in stored.terms]
-        rule = " and ".join(str(term) for term in terms if term)
-        ways.append(f"`%models policy {name} --require '{rule or NOTHING}'`")
-    return " and ".join(ways)
+def lowered(policy: Policy, measured: Mapping[str, float]) -> Policy:
+    """The policy with each bound that refuses those measures lowered to them; left out where they lack its metric."""
+    reached = [_reached(term, measured) for term in policy.terms]
+    if reached == policy.terms:
+        return policy
+    terms = tuple(term for term in reached if term)
+    return stated(Rule(terms) if terms else None, policy.margin, "models policy")
 
 
-def widened(name: str, stored: Policy, margin: str) -> str:
-    """What allows a model that margin: which setting, and a command."""
-    set_now, wanted = standing(), float(margin)
-    in_the_way = set_now.margin is not None and set_now.margin < wanted
-    ways = [f"raise `margin` ({set_now.margin_source}) to {margin}"] if in_the_way else []
-    if (set_now.margin is None) if stored.margin is None else stored.margin < wanted:
-        ways.append(f"`%models policy {name} --margin {margin}`")
-    return " and ".join(ways)
+def loosening(name: str, stored: Policy, measured: Mapping[str, float], margin: float | None) -> str:
+    """What lets a version with those measures pass: which settings to change, and one command for all that is stored.
+
+    margin: the least one that lets it pass beside the champion; None where the one in force does
+    """
+    set_now, after, ways = standing(), lowered(stored, measured), []
+    if (bounds := lowered(set_now, measured)) is not set_now:
+        ways.append(f"change `require` ({set_now.requirements[0].source}) to '{bounds.rule or ''}'")
+    if margin is not None and set_now.margin is not None and set_now.margin < margin:
+        ways.append(f"raise `margin` ({set_now.margin_source}) to {plain(margin)}")
+    words = [] if after is stored else [f"--require '{after.rule or NOTHING}'"]
+    if margin is not None and ((set_now.margin is None) if stored.margin is None else stored.margin < margin):
+        words.append(f"--margin {plain(margin)}")
+    return " and ".join([*ways, *([f"`%models policy {name} {' '.join(words)}`"] if words else [])])
+
+
+def refuse_contradiction(name: str, policy: Policy, stored: Policy | None) -> None:
+    """UsageProblem where no value satisfies two bounds of the policy; it names both, and where each came from.
+
+    stored: what was stored for the model before this was asked for
+    """
+    for one in policy.requirements:
+        for other in policy.requirements:
+            if one.term.wants_more and one.term.excludes(other.term):
+                pair = f"{one.term} ({one.source}) and {other.term} ({other.source})"
+                raise UsageProblem(f"{pair} cannot both hold of {name}", _without_either(name, (one, other), stored))
+
+
+def _without_either(name: str, pair: Collection[Requirement], stored: Policy | None) -> str:
+    """How to be without one of the two, whichever: asked for now, stored, or set."""
+    known, settled = (stored.terms if stored else ()), standing().terms
+    asked = [str(one.term) for one in pair if one.term not in known and one.term not in settled]
+    ways = [f"leave out {' or '.join(asked)}"] if asked else []
+    for one in pair:
+        if one.term in settled:
+            ways.append(f"change `require` ({one.source})")
+        elif one.term in known:
+            rest = " and ".join(str(term) for term in known if term != one.term)
+            ways.append(f"`%models policy {name} --require '{rest or NOTHING}'` takes {one.term} away")
+    return "; or ".join(dict.fromkeys(ways))
+
+
+def _reached(term: Term, measured: Mapping[str, float]) -> Term | None:
+    """The bound, or the one that the measured value just satisfies; None where there is no such value."""
+    value = measured.get(term.metric)
+    if value is None or term.holds(value):
+        return None if value is None else term
+    return Term(term.metric, ">=" if term.wants_more else "<=", value)
 
 
 def _strictest(requirements: Sequence[Requirement]) -> tuple[Requirement, ...]:

@@ -48,10 +48,12 @@ def outdated(version: Record[ModelVersion], known: ModelAliases) -> str:
         return f"the policy of {model} changed since"
     if checked.files != artifact.digest(version.body.files):
         return "its files were recorded anew since"
-    holder = known.aliases.get(CHAMPION)
-    if holder not in (None, version.version, checked.champion):
-        return f"{model}@{holder} became the champion since"
-    return ""
+    champion = record.champion(known, version.base)
+    if champion in (None, version.version, checked.champion):
+        return ""
+    if CHAMPION in known.aliases:
+        return f"{model}@{champion} became the champion since"
+    return f"it was not compared with {model}@{champion}, the last champion"
 
 
 def _again(version: Record[ModelVersion], checked: LastCheck) -> str:

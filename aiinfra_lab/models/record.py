@@ -7,7 +7,7 @@ and what every version must satisfy: one record, so that no alias moves while th
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -215,11 +215,35 @@ def drop(name: str, alias: str) -> None:
     retry(step, Conflict(f"the aliases of {model} change too fast to be moved", "repeat in a moment"))
 
 
+def champion(known: ModelAliases, name: str) -> int | None:
+    """The version that others are compared with: the champion, and without one the last that there was and still is.
+
+    Else a worse one would pass once the alias is taken away.
+    """
+    holder = known.aliases.get(CHAMPION)
+    return _before(known, CHAMPION, _numbers(name)) if holder is None and known.history else holder
+
+
 def before(known: ModelAliases, alias: str, name: str) -> int:
     """The version that held the alias before its holder, by the history; removed ones are passed over.
 
-    A rollback takes its promotion back: so several in a row go further back, rather than to and fro.
+    A rollback takes its promotion back: so several in a row go further back, rather than to and fro. NotFound for none.
     """
+    there = _numbers(name)
+    number = _before(known, alias, there)
+    if number is None:
+        raise NotFound(
+            f"no version held {alias} of models:{name} before",
+            f"choose one: `%models promote {name}@{max(there, default=1)} --to {alias}`",
+        )
+    return number
+
+
+def _numbers(name: str) -> set[int]:
+    return {version.version for version in versions(name)}
+
+
+def _before(known: ModelAliases, alias: str, there: Collection[int]) -> int | None:
     stack: list[int] = []
     for entry in known.history:
         if entry.alias == alias and entry.by == "rollback":
@@ -229,14 +253,8 @@ def before(known: ModelAliases, alias: str, name: str) -> int:
         elif entry.alias == alias:
             stack.append(entry.version)
     # Who was removed since cannot hold it again. The holder stands in there twice when it was given the alias back.
-    there, holder = {version.version for version in versions(name)}, known.aliases.get(alias)
-    for number in reversed(stack):
-        if number in there and number != holder:
-            return number
-    raise NotFound(
-        f"no version held {alias} of models:{name} before",
-        f"choose one: `%models promote {name}@{max(there, default=1)} --to {alias}`",
-    )
+    holder = known.aliases.get(alias)
+    return next((number for number in reversed(stack) if number in there and number != holder), None)
 
 
 def _event(model: Uri, alias: str, entry: AliasMove) -> Event:

@@ -46,6 +46,7 @@ class World:
     altered: set[int] = field(default_factory=set)
     model: Required | None = None
     settings: Required = field(default_factory=Required)
+    last_champion: int | None = None
 
     def label(self, version: int) -> str:
         return f"{self.name}@{version}"
@@ -63,7 +64,8 @@ class World:
         return holds and version not in self.altered and self._is_good_enough(version)
 
     def _is_good_enough(self, version: int) -> bool:
-        holder = models_held(self.name)
+        # One from which the alias was taken away counts until there is another.
+        holder = models_held(self.name) or self.last_champion
         if holder in (None, version):
             return True
         ours, theirs = self.measured[version], self.measured[holder]
@@ -71,7 +73,7 @@ class World:
         first = next((metric for metric in named if metric), "")
         metric = next(one for one in (first, "auc") if one in ours and one in theirs)
         worse = theirs[metric] - ours[metric] if METRICS[metric] else ours[metric] - theirs[metric]
-        return worse <= self.allowed
+        return round(worse, 6) <= self.allowed  # what is measured here has three digits, and a float's rest is none
 
     def note_check(self, bounds: Sequence[Bound], margin: float | None) -> None:
         """A check was carried out that asked for that."""
@@ -174,6 +176,16 @@ def rollback(world: World, rng: random.Random, tally: Tally) -> None:
         models.rollback(world.name)
 
 
+def unalias(world: World, rng: random.Random, tally: Tally) -> None:
+    """The alias of the champion is taken away, and another version is promoted."""
+    world.last_champion = models_held(world.name) or world.last_champion
+    with contextlib.suppress(LabError):
+        models.rm(f"{world.name}@champion")
+    version = rng.randint(1, VERSIONS)
+    _check(world, version, [], None)
+    _promote(world, version, "champion", tally)
+
+
 def promote(world: World, rng: random.Random, tally: Tally) -> None:
     """Any version, checked or not, to be the champion or something else."""
     _promote(world, rng.randint(1, VERSIONS), rng.choice(["champion", "champion", "spare"]), tally)
@@ -212,7 +224,7 @@ def _promote(world: World, version: int, alias: str, tally: Tally) -> bool:
 
 
 ACTS: Mapping[Callable[[World, random.Random, Tally], None], int] = {
-    check: 6, ask_again: 3, promote_both: 3, policy: 3, settings: 1, alter: 2, rollback: 1, promote: 4
+    check: 6, ask_again: 3, promote_both: 3, policy: 3, settings: 1, alter: 2, rollback: 1, unalias: 1, promote: 4
 }  # fmt: skip
 
 

@@ -159,3 +159,19 @@ def test_what_the_caller_cannot_use_is_refused_with_what_it_can(text, fix):
 )
 def test_a_stricter_bound_covers_a_looser_one(strict, loose, covers):
     assert rules.parse(strict).terms[0].covers(rules.parse(loose).terms[0]) is covers
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "excludes"),
+    [
+        ("auc > 0.9", "auc < 0.7", True),
+        ("auc > 0.7", "auc < 0.9", False),
+        ("auc >= 0.7", "auc <= 70%", False),
+        ("auc > 0.7", "auc <= 0.7", True),
+        ("auc > 0.9", "f1 < 0.1", False),
+        ("auc > 0.9", "auc > 0.1", False),
+    ],
+)
+def test_bounds_exclude_each_other_where_no_value_satisfies_both(one, other, excludes):
+    terms = [rules.parse(text).terms[0] for text in (one, other)]
+    assert {terms[0].excludes(terms[1]), terms[1].excludes(terms[0])} == {excludes}

@@ -27,6 +27,36 @@ def test_rows_in_another_order_are_the_same_rows(workspace):
     assert (table.rows_added, table.rows_removed, table.shifted) == (0, 0, ())
 
 
+DIFFERENT_BYTES = {
+    "order of rows": (BASE.iloc[::-1].reset_index(drop=True), "the same rows in another order"),
+    "order of columns": (BASE[["x", "who", "id"]], "the same columns in another order"),
+    "both": (BASE[["x", "who", "id"]].iloc[::-1].reset_index(drop=True), "the same rows in another order"),
+    "sign of a zero": (BASE.assign(x=[1.0, 2.0, -0.0, None]), "equal values, other bytes: t.parquet"),
+}
+
+
+@pytest.mark.parametrize("case", DIFFERENT_BYTES)
+def test_what_differs_though_the_rows_are_the_same_is_said(workspace, case):
+    after, told = DIFFERENT_BYTES[case]
+    changed(after, BASE.assign(x=[1.0, 2.0, 0.0, None]) if case == "sign of a zero" else BASE)
+    text = data.diff("t").card().text()
+    assert told in text
+    assert ("columns in another order" in text) is (case in ("order of columns", "both"))
+
+
+@pytest.mark.parametrize(
+    "after", [BASE.iloc[1:].iloc[::-1].reset_index(drop=True), BASE.assign(who=["b", "a", "a", "c"])]
+)
+def test_rows_that_differ_are_not_called_another_order(workspace, after):
+    assert changed(after).alike == ()
+
+
+def test_a_text_file_that_is_written_otherwise_has_equal_values(workspace, tmp_path):
+    for text in ("x,y\n1,a\n", 'x,y\n1,"a"\n'):
+        data.add("t", folder(tmp_path / str(len(text)), {"t.csv": text}) / "t.csv")
+    assert "equal values, other bytes: t.csv" in data.diff("t").card().text()
+
+
 def test_a_row_twice_is_a_row_more(workspace):
     table = changed(pd.concat([BASE, BASE.iloc[:1]], ignore_index=True))
     assert (table.rows_added, table.rows_removed) == (1, 0)

@@ -5,20 +5,20 @@ import shlex
 import shutil
 import subprocess
 import sys
+from datetime import timedelta, timezone
 from pathlib import Path
 
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pytest
 
 from aiinfra_lab import data
 from aiinfra_lab.data.record import DataVersion
-from aiinfra_lab.errors import Conflict, Damaged, Failed, NotFound, UsageProblem
+from aiinfra_lab.errors import Conflict, Damaged, Failed, LabError, NotFound, UsageProblem
 from aiinfra_lab.resolve import resolve
 from aiinfra_lab.testing.data import content_of, folder
 from tests.following import follow, provoked, run
-
-CODE = re.compile(r"(?:df = )?(df[.\w]*(?:\[[^\]]+\] = .+|\.\w+\(.*\)| = \[.+\]))")
 
 
 @pytest.fixture
@@ -113,15 +113,49 @@ FRAMES = [
     pd.DataFrame({1: [1]}),
     pd.DataFrame([[1, 2]], columns=["x", "x"]),
     pl.DataFrame({"x": pl.Series([object(), 1], dtype=pl.Object)}),
+    pd.DataFrame({"x": [1, 2]}, index=pd.Index([3, 4], name=0)),
+    pd.DataFrame({"x": [1, 2]}, index=pd.MultiIndex.from_tuples([(3, 4), (5, 6)], names=["a", "a"])),
+    pd.DataFrame({"x": [1, 2]}, index=pd.MultiIndex.from_tuples([(3, 4), (5, 6)], names=[None, 1])),
+    pd.DataFrame({"a": [1, 2]}, index=pd.Index([3, 4], name="a")),
+]
+OFFSET = timezone(timedelta(hours=5, minutes=30))
+TIMES = pd.date_range("2020-01-01", periods=2, tz=OFFSET)
+FRAMES += [
+    pd.DataFrame({"t": TIMES}),
+    pd.DataFrame({"x": [1, 2]}, index=TIMES.rename("t")),
+    pd.DataFrame({"x": [1, 2]}, index=pd.MultiIndex.from_product([[1], TIMES], names=["a", "t"])),
+    pd.DataFrame({"x": [1, 2]}, index=pd.MultiIndex.from_product([[1], TIMES], names=["a", None])),
+    pd.DataFrame({"t": pd.Series([*TIMES.to_pydatetime()], dtype=object)}),
+    pd.DataFrame({"t": pd.Categorical(TIMES)}),
+    pd.DataFrame({"t": pd.Series([1, 2], dtype=pd.ArrowDtype(pa.timestamp("us", tz="+05:30")))}),
+    pa.table({"t": pa.array([1, 2], pa.timestamp("ns", tz="+05:30")), "u": [1, 2]}),
 ]
 
 
 @pytest.mark.parametrize("frame", FRAMES)
 def test_the_code_that_an_error_of_a_frame_gives_makes_it_one(workspace, frame):
-    problem = provoked(lambda: data.add("x", frame))
-    names = {"df": frame, "pl": pl}
-    exec(problem.fix[problem.fix.index("df") :], names)
+    names = {"df": frame, "pl": pl, "pd": pd, "pa": pa}
+    exec(code_of(provoked(lambda: data.add("x", frame))), names)
     assert data.add("x", names["df"]).rows == len(frame)
+
+
+def test_an_index_and_a_column_that_both_are_called_by_a_number_are_told_apart_fix_by_fix(workspace):
+    names = {"df": pd.DataFrame({0: [1, 2]}, index=pd.Index([3, 4], name=0))}
+    for _ in ("the index is called by a text", "and the column", "which is the same, and renamed"):
+        exec(code_of(provoked(lambda: data.add("x", names["df"]))), names)
+    assert data.add("x", names["df"]).df().columns.tolist() == ["0", "0_2"]
+
+
+def code_of(problem: LabError) -> str:
+    return problem.fix[problem.fix.index("df") :]
+
+
+def test_times_of_a_fixed_offset_are_the_same_moments_then(workspace):
+    frame = pd.DataFrame({"t": TIMES})
+    problem = provoked(lambda: data.add("t", frame))
+    assert "'t'" in problem.what
+    exec(code_of(problem), {"df": frame, "pd": pd})
+    assert list(data.add("t", frame).df()["t"]) == list(TIMES)
 
 
 def test_a_column_of_mixed_values_can_be_taken_as_text(workspace, tmp_path):

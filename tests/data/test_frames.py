@@ -61,7 +61,7 @@ def test_an_index_that_is_called_like_a_column_is_refused_and_the_fix_keeps_both
     frame = pd.DataFrame(ROWS, index=pd.Index([7, 8], name="x"))
     with pytest.raises(Failed) as caught:
         to_polars(frame)
-    mended = eval(caught.value.fix.partition(": ")[2], {"df": frame})
+    mended = eval(caught.value.fix.partition(": df = ")[2], {"df": frame})
     assert to_polars(mended).to_dict(as_series=False) == {"x": [7, 8], "x_2": [1, 2], "y": ["a", None]}
 
 

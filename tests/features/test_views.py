@@ -26,6 +26,26 @@ def test_what_pandas_makes_an_index_of_is_a_column_of_the_view():
     assert found.columns[:2] == ["k", "t"]
 
 
+ODD = {
+    "times of a fixed offset": "{'k': ['a'], 't': pd.to_datetime(['2020-01-01 00:00+05:30']), 'x': [1]}",
+    "an index and a column of one name": "{'k': ['a'], 't': [1], 'x': [1]}, index=pd.Index([3], name='k')",
+    "those with a number for a name": "{0: [2], 'k': ['a'], 't': [1]}, index=pd.Index([3], name=0)",
+    "mixed types": "{'k': ['a', 1], 't': [1, 2], 'x': [1, 2]}",
+}
+
+
+@pytest.mark.parametrize("case", ODD)
+def test_what_pandas_gives_that_is_no_table_is_refused_and_the_fixes_make_it_one(case):
+    lines = [f"df = pd.DataFrame({ODD[case]})"]
+    while len(lines) < 5:
+        try:
+            assert run(cell("\n    ".join([*lines, "return df"]))).height
+            break
+        except Failed as problem:
+            lines.append(problem.fix[problem.fix.index("df") :])
+    assert 1 < len(lines) < 5
+
+
 @pytest.mark.parametrize("body", ["return table", "return table.collect()", "return table.collect().to_pandas()"])
 def test_a_view_returns_any_of_three_frames(body):
     assert run(cell(body)).equals(TABLE)

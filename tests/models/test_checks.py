@@ -1,5 +1,6 @@
 """Judging a version, each question for itself."""
 
+import math
 import re
 
 import pytest
@@ -37,12 +38,12 @@ def champion(workspace) -> Record:
 
 
 def compared(ours: Record, require: str = "", margin: float = 0.0) -> list[ModelFinding]:
-    policy = bounds(require, margin)
-    return list(checks._champion(ours, policy, policy, aliases(ours.base).get("champion")))
+    policy, against = bounds(require, margin), checks._against(ours, aliases(ours.base).get("champion"))
+    return list(checks._champion(ours, policy, policy, against))
 
 
 def measured(ours: Record, require: str = "") -> list[ModelFinding]:
-    return list(checks._metrics(ours, bounds(require), bounds(require)))
+    return list(checks._metrics(ours, bounds(require), bounds(require), None))
 
 
 @pytest.mark.parametrize(
@@ -67,6 +68,40 @@ def test_a_worse_one_is_good_within_the_margin_that_the_finding_names(champion, 
     assert finding.state == "bad"
     named = re.search(r"--margin (\S+)`", finding.fix)
     assert compared(worse, margin=float(named[1]))[0].state == "good"
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "margin"),
+    [(0.82, 0.84, 0.02), (0.7, 0.8, 0.1), (0.1, 0.4, 0.3), (0.79999, 0.8, 1e-05), (0.05, 0.060000000000000005, 0.01)],
+)
+def test_numbers_are_compared_as_people_see_them(workspace, ours, theirs, margin):
+    open_store().commit([Record.new("delay", ModelAliases(aliases={"champion": 1}))])
+    version(1, {"auc": theirs, "loss": ours})
+    new = version(2, {"auc": ours, "loss": theirs})
+    needed = compared(new)[0].fix.split("--margin ")[1].split("`")[0]
+    assert float(needed) == pytest.approx(margin)
+    for require in ("", "loss < 1"):
+        assert compared(new, require, float(needed))[0].state == "good"
+        assert compared(new, require, math.nextafter(float(needed), 0))[0].state == "bad"
+
+
+def test_a_margin_that_is_just_what_a_version_is_worse_by_allows_it(workspace):
+    open_store().commit([Record.new("delay", ModelAliases(aliases={"champion": 1}))])
+    version(1, {"auc": 0.84})
+    assert compared(version(2, {"auc": 0.82}), margin=0.02)[0].state == "good"
+    assert "--margin 0.02`" in compared(version(3, {"auc": 0.82}), margin=0.01)[0].fix
+
+
+@pytest.mark.parametrize(("auc", "least"), [(0.7, "auc >= 0.7"), (0.12345678901, "auc >= 0.12345678901")])
+def test_a_bound_is_lowered_by_no_more_than_is_needed(workspace, auc, least):
+    (finding,) = measured(version(1, {"auc": auc}), "auc > 0.9")
+    assert f"--require '{least}'`" in finding.fix
+    assert measured(version(2, {"auc": auc}), least)[0].state == "good"
+
+
+def test_a_sum_of_floats_beyond_its_bound_is_shown_as_it_is(workspace):
+    (finding,) = measured(version(1, {"loss": 0.1 + 0.2}), "loss <= 0.3")
+    assert (finding.detail, finding.state) == ("it is 0.30000000000000004", "bad")
 
 
 def test_without_a_measure_that_both_have_nothing_can_be_told(champion):

@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from aiinfra_lab import models
-from aiinfra_lab.errors import Failed, LabError
+from aiinfra_lab.errors import LabError, UsageProblem
 from aiinfra_lab.models import record
 from aiinfra_lab.models.record import LastCheck
 from aiinfra_lab.rules import parse
@@ -31,26 +32,74 @@ def champion(model):
     return model
 
 
-CHECKED: dict[str, tuple[str, int]] = {
-    "a bound": ("--require 'auc > 0.9999'", 1),
-    "a bound from above": ("--require 'loss < 1e-9 and auc > 0.1'", 1),
-    "a share": ("--require 'auc > 99%'", 1),
-    "two bounds, and two fixes": ("--require 'loss < 0.001 and auc > 0.99'", 2),
-    "a metric of others": ("--require 'f1 > 0.1'", 1),
+CHECKED = {
+    "a bound": "auc > 0.9999",
+    "a bound from above": "loss < 1e-9 and auc > 0.1",
+    "a share": "auc > 99%",
+    "two bounds": "loss < 0.001 and auc > 0.99",
+    "a metric of others": "f1 > 0.1",
+    "that and two bounds": "f1 > 0.1 and loss < 0.001 and auc > 0.99",
 }
 
 
 @pytest.mark.parametrize("case", CHECKED)
 def test_a_bound_that_refuses_is_lowered_so_that_it_holds(model, case):
-    flags, fixes = CHECKED[case]
     records.run("delay@9", metrics={"f1": 0.5})
-    line = f"models check delay@1 {flags}"
-    for _ in range(fixes - 1):
-        with pytest.raises(Failed):
-            followed(provoked(line))
-        line = "models check delay@1"
-    followed(provoked(line))
+    followed(provoked(f"models check delay@1 --require '{CHECKED[case]}'"))
     assert str(run("models promote delay@1")) == "models:delay@1"
+
+
+def test_one_command_lowers_every_bound_and_the_margin_that_refuse(champion):
+    problem = provoked("models check delay@2 --require 'auc > 0.9999 and loss < 1e-9'")
+    [command] = {command for command in COMMAND.findall(problem.fix) if "policy" in command}
+    assert re.search("--require 'auc >= .* and loss <= .*' --margin ", command)
+    followed(problem)
+    assert str(run("models promote delay@2")) == "models:delay@2"
+
+
+def test_a_laxer_bound_behind_that_of_the_settings_is_lowered_at_once(model, workspace):
+    models.check(model, require="auc > 0.99", report=True)
+    (workspace / "aiinfra.toml").write_text('[models]\nrequire = "auc > 0.999"\n')
+    problem = provoked("models check delay@1")
+    settings_as_advised(problem, workspace)
+    followed(problem)
+
+
+def settings_as_advised(problem: LabError, workspace: Path) -> None:
+    require = re.search(r"change `require` \(aiinfra\.toml\) to '([^']*)'", problem.fix)[1]
+    (workspace / "aiinfra.toml").write_text(f'[models]\nrequire = "{require}"\n')
+
+
+def contradiction(line: str) -> LabError:
+    problem = provoked(line, UsageProblem)
+    assert "cannot both hold" in problem.what
+    return problem
+
+
+@pytest.mark.parametrize("verb", ["check delay@1", "policy delay"])
+def test_bounds_of_one_request_that_contradict_each_other_are_refused(model, verb):
+    fix = contradiction(f"models {verb} --require 'auc > 0.9 and auc < 0.7'").fix
+    assert "leave out auc > 0.9 or auc < 0.7" in fix
+    assert models.policy("delay").require == ""
+
+
+def test_a_bound_that_contradicts_a_stored_one_names_it_and_how_to_take_it_away(model):
+    models.check(model, require="auc > 0.5")
+    problem = contradiction("models check delay@1 --require 'auc < 0.4'")
+    assert "auc > 0.5 (--require) and auc < 0.4 (--require)" in problem.what
+    assert models.policy("delay").require == "auc > 0.5"
+    followed(problem)
+    assert run("models check delay@1 --require 'auc < 0.4' --report").state == "bad"
+
+
+@pytest.mark.parametrize("line", ["models check delay@1", "models policy delay"])
+def test_a_bound_that_contradicts_the_settings_names_the_key(model, workspace, line):
+    (workspace / "aiinfra.toml").write_text('[models]\nrequire = "auc > 0.5"\n')
+    problem = contradiction(f"{line} --require 'auc <= 0.5'")
+    assert "auc > 0.5 (aiinfra.toml)" in problem.what
+    assert "change `require` (aiinfra.toml)" in problem.fix
+    (workspace / "aiinfra.toml").write_text('[models]\nrequire = "auc >= 0.5"\n')
+    assert models.check(model, require="auc <= 0.5", report=True).state == "bad"
 
 
 PROMOTED: dict[str, Callable[[], object]] = {
@@ -112,9 +161,8 @@ def test_so_is_a_folder_that_is_gone(model):
 def test_a_setting_that_refuses_is_named_and_can_be_changed(model, workspace):
     (workspace / "aiinfra.toml").write_text('[models]\nrequire = "auc > 0.999"\n')
     problem = provoked("models check delay@1")
-    assert "change `require` (aiinfra.toml)" in problem.fix
-    (workspace / "aiinfra.toml").write_text('[models]\nrequire = "auc > 0.5"\n')
-    followed(problem)
+    settings_as_advised(problem, workspace)
+    assert models.check(model).state == "good"
     assert str(run("models promote delay@1")) == "models:delay@1"
 
 
@@ -131,8 +179,8 @@ def test_a_margin_of_the_settings_that_refuses_is_named_with_the_one_that_would_
 def test_what_both_the_settings_and_the_policy_require_is_changed_in_both(model, workspace):
     (workspace / "aiinfra.toml").write_text('[models]\nrequire = "auc > 0.999"\n')
     problem = provoked("models check delay@1 --require 'auc > 0.999'")
-    assert "change `require` (aiinfra.toml) and `%models policy delay --require 'auc >= " in problem.fix
-    (workspace / "aiinfra.toml").write_text("")
+    assert "' and `%models policy delay --require 'auc >= " in problem.fix
+    settings_as_advised(problem, workspace)
     followed(problem)
 
 

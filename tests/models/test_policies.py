@@ -275,6 +275,54 @@ def test_a_version_is_compared_with_the_champion_of_now_before_it_is_promoted(mo
         models.check(worse)
 
 
+@pytest.fixture
+def worse(model, another):
+    """models:delay@2, which is worse than models:delay@1, from which the alias of the champion was taken away."""
+    models.check(model)
+    models.promote(model)
+    found = models.add("delay", run=another)
+    models.rm("delay@champion")
+    return found
+
+
+def test_without_a_champion_a_version_is_compared_with_the_last_one(model, worse):
+    with pytest.raises(Failed, match=r"last champion delay@1: .* the last champion's is"):
+        models.check(worse)
+    with pytest.raises(Failed, match="the verdict was: bad"):
+        models.promote(worse)
+    assert models.check(model).state == "good"
+    assert models.promote(model).aliases == ("champion",)
+
+
+def test_a_check_against_the_champion_still_counts_when_the_alias_is_taken_away(model, another):
+    models.check(model)
+    models.promote(model)
+    close = models.add("delay", run=another)
+    models.check(close, margin=1, report=True)
+    models.policy("delay", margin=1)
+    models.check(close)
+    models.rm("delay@champion")
+    assert models.promote(close).aliases == ("champion",)
+
+
+def test_a_check_before_the_last_champion_is_repeated(model, another):
+    late = models.add("delay", run=another)
+    models.check(late)
+    models.check(model)
+    models.promote(model)
+    models.rm("delay@champion")
+    with pytest.raises(Failed, match="it was not compared with models:delay@1, the last champion"):
+        models.promote(late)
+    with pytest.raises(Failed, match="last champion delay@1"):
+        models.check(late)
+
+
+def test_a_last_champion_that_was_removed_is_compared_with_no_more(model, worse):
+    models.rm("delay@1")
+    assert models.check(worse).state == "good"
+    assert models.promote(worse).aliases == ("champion",)
+
+
 def test_files_that_changed_since_the_check_are_not_promoted_and_can_be_added_again(model):
     models.check(model)
     (model.path / "columns.json").write_text("{}")
