@@ -6,9 +6,11 @@ SIGHUP.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import re
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -25,11 +27,15 @@ _OWN_FLAGS = ("--json", "--debug")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code. SIGTERM and SIGHUP interrupt it as Ctrl-C does."""
+    code = 128 + signal.SIGINT
     with signals.taken(is_final=True) as requests:
-        code = _main(list(sys.argv[1:] if argv is None else argv))
+        # Ctrl-C may come again while the end of what it interrupted is shown.
+        with contextlib.suppress(KeyboardInterrupt):
+            code = _main(list(sys.argv[1:] if argv is None else argv))
         requests.is_quiet = True
     if requests.came:
-        _end_children()
+        if requests.came[0] != signal.SIGINT:
+            _end_children()
         return 128 + requests.came[0]
     return code
 
@@ -48,8 +54,7 @@ def _main(words: list[str]) -> int:
         return _complain(problem, "--json" in asked)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        # 128 and SIGINT's number, as shells report it.
-        return 130
+        return 128 + signal.SIGINT  # as shells report it
     except BrokenPipeError:
         sys.stderr.close()  # the reader has gone, e.g. `| head`
     return 0

@@ -68,6 +68,8 @@ class Failed(LabError):
 class Interrupted(Failed):
     """The waiting was stopped; what was waited for goes on."""
 
+    exit_code = 130
+
 
 class Inconclusive(Failed):
     """A check found neither good nor bad, and says what is lacking. Its result is kept for `show`.

@@ -1,6 +1,7 @@
 """SIGTERM and SIGHUP as Ctrl-C, for what works in this process: it is interrupted, and writes down its end.
 
-By default either ends a process at once: its record would say that it runs, and its children would live on.
+By default either ends a process at once: its record would say that it runs, and its children would live on. A command
+takes Ctrl-C as well, since its exit code says what ended it.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ class Requests:
     def __call__(self, number: int, _frame: FrameType | None) -> None:
         """The handler itself."""
         self.came.append(number)
-        if not self.is_quiet and time.monotonic() - self._acted_at >= _ONE_REQUEST_S:
+        # Who presses Ctrl-C again means it: a library may have swallowed the first one.
+        is_new = number == signal.SIGINT or time.monotonic() - self._acted_at >= _ONE_REQUEST_S
+        if not self.is_quiet and is_new:
             self._acted_at = time.monotonic()
             self._act(number)
 
@@ -44,12 +47,13 @@ def taken(act: Callable[[int], None] = interrupt, *, is_final: bool = False) -> 
     """While this lasts, call `act` in the main thread when one of the two comes.
 
     Afterwards the process ends by what came, as it would have ended at once; unless this lies within another `taken`,
-    which then knows of it, or `is_final`: then the caller ends the process itself. In another thread, and of a signal
-    that is ignored or that somebody else handles, nothing is taken.
+    which then knows of it, or `is_final`: then the caller ends the process itself. Ctrl-C is taken too by who is final,
+    and within it. In another thread, and of a signal that is ignored or that somebody else handles, nothing is taken.
     """
     requests = Requests(act)
-    before = {number: signal.getsignal(number) for number in _NUMBERS}
-    free = [number for number, handler in before.items() if handler == signal.SIG_DFL or isinstance(handler, Requests)]
+    before = {number: signal.getsignal(number) for number in (*_NUMBERS, signal.SIGINT)}
+    defaults = (signal.SIG_DFL, signal.default_int_handler) if is_final else (signal.SIG_DFL,)
+    free = [number for number, handler in before.items() if handler in defaults or isinstance(handler, Requests)]
     if threading.current_thread() is not threading.main_thread():
         free = []
     for number in free:
@@ -60,11 +64,12 @@ def taken(act: Callable[[int], None] = interrupt, *, is_final: bool = False) -> 
         for number in free:
             signal.signal(number, before[number])
         for number in requests.came[:1]:
-            _pass_on(number, before[number], is_final=is_final)
+            if not note(number, before[number]) and not is_final:
+                signal.raise_signal(number)
 
 
-def _pass_on(number: int, outer: object, *, is_final: bool) -> None:
+def note(number: int, outer: object) -> bool:
+    """Let the handler from around know of a signal that came within; whether it is one of ours."""
     if isinstance(outer, Requests):
         outer.came.append(number)
-    elif not is_final:
-        signal.raise_signal(number)
+    return isinstance(outer, Requests)

@@ -359,10 +359,9 @@ def here(subject: str, *also: Record[Any], event: Event | None = None) -> Iterat
     """
     store = open_store()
     record = prepare(subject, [])
-    pid = os.getpid()
-    running = record.with_(
-        state="running", supervised=False, pid=pid, born=process.birth(pid), seen_at=record.body.started_at
-    )
+    pid, seen_at = os.getpid(), record.body.started_at
+    leader = {"pid": pid, "born": process.birth(pid), "process_table": process.table()}
+    running = record.with_(state="running", supervised=False, seen_at=seen_at, **leader)
     try:
         patiently(lambda: _commit_once(store, running, also, event))
     except LabError:

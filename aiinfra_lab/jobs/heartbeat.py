@@ -8,7 +8,6 @@ supervisor that was first goes on, and the other one's folder needs an id of its
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import platform
 import time
@@ -116,7 +115,7 @@ def _sign_of(home: Path) -> HomeRecord:
         path=str(settings().project),
         host=platform.node(),
         fingerprint=fingerprint_of(home),
-        process_table=_process_table(),
+        process_table=process.table(),
         pid=pid,
         born=process.birth(pid),
         since_at=now,
@@ -134,12 +133,3 @@ def _may_live(found: HomeRecord, mine: HomeRecord) -> bool:
 
 def _leader(sign: HomeRecord) -> tuple[str, int, float]:
     return sign.process_table, sign.pid, sign.born
-
-
-@functools.cache
-def _process_table() -> str:
-    """Where a pid means something: this start of the machine, and the container."""
-    with contextlib.suppress(OSError):
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
-    return platform.node()

@@ -35,10 +35,11 @@ class JobRecord(Body, frozen=True, kw_only=True):
     and when that was born, as `process.birth` tells. ended_by: request, deadline, or why it could not be started.
     not_before: the earliest time of its next start, after it failed. home: the folder whose supervisor watches it, as
     `home_id` tells; "" for the only one there is. seen_at: the last sign of life of a process that nobody supervises.
+    process_table: where the pid of such a process means something, as `process.table` tells; "" in version 3.
     """
 
     kind: ClassVar[str] = "job"
-    schema_version: ClassVar[int] = 3  # version 1 lacked `home`, version 2 `seen_at`
+    schema_version: ClassVar[int] = 4  # version 1 lacked `home`, version 2 `seen_at`, version 3 `process_table`
 
     subject: str
     state: State
@@ -54,6 +55,7 @@ class JobRecord(Body, frozen=True, kw_only=True):
     not_before: float = 0.0
     home: str = ""
     seen_at: float = 0.0
+    process_table: str = ""
     exit_code: int | None = None
     ended_at: float | None = None
     ended_by: str | None = None
@@ -99,6 +101,7 @@ class Job:
     """A job as it was observed: the record, corrected by what the process table and the job's folder say.
 
     `state` is one of starting, running, stopping, done, failed, stopped, lost (its process vanished without a word).
+    is_here: whether it can be seen from here, as `Folder.sees` tells.
     """
 
     id: str
@@ -152,20 +155,25 @@ class Folder:
         """Whether it is this folder's job: several folders, or machines, may share one store."""
         return not record.body.home or record.body.home == self.id
 
+    def sees(self, record: Record[JobRecord]) -> bool:
+        """Whether it is this folder's job, and its pid means something here: containers may share the folder."""
+        body = record.body
+        return self.has(record) and (body.supervised or body.process_table in ("", process.table()))
+
     def of(self, job_id: str) -> Path:
         """Where a job's own files are."""
         return self.home / "jobs" / job_id
 
 
 def observe(record: Record[JobRecord], where: Folder | None = None) -> Job:
-    """What a record says, corrected by the process table. A job of another folder is what its supervisor wrote, or
-    lost when nobody supervises it and it gives no sign of life.
+    """What a record says, corrected by the process table. A job of another folder is what its supervisor wrote. One of
+    another folder or container that nobody supervises is lost when it gives no sign of life.
 
     where: this folder, by whoever observes many
     """
     where = where or Folder()
     body, folder = record.body, where.of(record.name)
-    state, code, here = body.state, body.exit_code, where.has(record)
+    state, code, here = body.state, body.exit_code, where.sees(record)
     if here and state in ("running", "stopping") and not _runs(record, folder):
         code = exit_code(folder)
         state = ended_state(code, stopped=state == "stopping" or body.stop_requested_at is not None)
@@ -194,6 +202,11 @@ def observe(record: Record[JobRecord], where: Folder | None = None) -> Job:
 def is_here(record: Record[JobRecord]) -> bool:
     """Whether it is this folder's, and not another's that shares the store."""
     return Folder().has(record)
+
+
+def is_seen(record: Record[JobRecord]) -> bool:
+    """Whether it can be seen from here, as `Folder.sees` tells."""
+    return Folder().sees(record)
 
 
 def runs(record: Record[JobRecord]) -> bool:

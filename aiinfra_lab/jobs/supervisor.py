@@ -124,7 +124,7 @@ class Supervisor:
         where = Folder()
         for record in reversed(found):
             self.seen_rev = max(self.seen_rev, record.rev)
-            if record.body.is_open and where.has(record):
+            if record.body.is_open and where.sees(record):
                 self.live[record.name] = record
             elif (known := self.live.pop(record.name, None)) and known.body.supervised:
                 self._dismiss(record.name, known.body.pid, known.body.born)

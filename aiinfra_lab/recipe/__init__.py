@@ -79,7 +79,7 @@ def run(
 
     name: the recipe
     param: a parameter of the recipe
-    keep: leave running what the recipe started, such as an endpoint; otherwise end it when the run ends
+    keep: leave running the sessions and endpoints that the recipe started, however the run ends; --no-keep ends them
     force: run every step, changed or not
     report: return a run that failed instead of raising
     """

@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 from .. import jobs, signals
 
@@ -27,7 +28,12 @@ def _on_ctrl_c(take: Callable[[int], None]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread() or before in (signal.SIG_IGN, None):
         yield
         return
-    signal.signal(signal.SIGINT, lambda number, _: take(number))
+
+    def heard(number: int, _frame: FrameType | None) -> None:
+        take(number)
+        signals.note(number, before)
+
+    signal.signal(signal.SIGINT, heard)
     try:
         yield
     finally:

@@ -15,7 +15,6 @@ from typing import Any, Literal
 from .. import jobs
 from ..errors import Conflict, Denied, Unavailable
 from ..jobs import JobRecord, process
-from ..jobs.record import is_here, runs
 from ..resolve import resolve
 from ..store import Record, open_store
 from . import history, record
@@ -109,7 +108,7 @@ def _open_jobs(runs: Sequence[Record[TrainingRun]]) -> Mapping[str, Record[JobRe
 def _observed(run: Record[TrainingRun], job: Record[JobRecord] | None) -> ObservedTraining:
     if not run.body.is_live:
         return ObservedTraining(run, run.body.state)
-    if job is not None and (job.body.state == "starting" or not is_here(job) or runs(job)):
+    if job is not None and jobs.observe(job).live:
         return ObservedTraining(run, "stopping" if job.body.stop_requested_at else "running", job)
     # Between the plan and its job lies the wait for a busy session; then only whoever planned it can be looked at.
     waits = job is None and run.body.state == "starting" and process.alive(*run.body.planned_by)

@@ -156,7 +156,7 @@ def test_a_sign_is_written_again_when_it_is_due(beating, monkeypatch):
     assert open_store().get(HomeRecord, name).body.seen_at > first.body.seen_at
 
 
-@pytest.mark.parametrize("before", [{"seen_at": 1.0}, {"process_table": heartbeat._process_table(), "pid": NOBODY}])
+@pytest.mark.parametrize("before", [{"seen_at": 1.0}, {"process_table": process.table(), "pid": NOBODY}])
 def test_a_supervisor_that_is_gone_hinders_nobody(beating, before):
     folder, name = beating
     put(name, replace(SIGN, **{"seen_at": time.time(), **before}))
@@ -167,7 +167,7 @@ def test_a_supervisor_that_is_gone_hinders_nobody(beating, before):
 def test_one_of_this_very_folder_that_is_about_to_end_hinders_nobody(beating):
     folder, name = beating
     here = {
-        "process_table": heartbeat._process_table(),
+        "process_table": process.table(),
         "fingerprint": homes.fingerprint_of(folder),
         "pid": os.getppid(),
     }
@@ -177,7 +177,7 @@ def test_one_of_this_very_folder_that_is_about_to_end_hinders_nobody(beating):
 
 def test_one_of_another_folder_that_is_seen_to_live_keeps_the_id(beating):
     folder, name = beating
-    here = {"process_table": heartbeat._process_table(), "pid": os.getppid(), "born": process.birth(os.getppid())}
+    here = {"process_table": process.table(), "pid": os.getppid(), "born": process.birth(os.getppid())}
     put(name, replace(SIGN, **here))
     assert heartbeat.Heartbeat(open_store(), folder).look() == "taken"
 
@@ -244,3 +244,11 @@ def test_a_supervisor_that_waits_for_an_answer_leaves_the_jobs_alone_though_the_
         broken.setattr(SqliteStore, "list", away)
         assert watching.tick() == 1
     assert open_store().get(JobRecord, "gpu-a-1") == before
+
+
+def test_a_supervisor_leaves_the_process_of_another_container_alone(workspace):
+    """Its pid is nobody's here."""
+    own = homes.make_home_id(workspace / ".aiinfra")
+    job_id = remote_job(home=own, supervised=False, process_table="another", seen_at=ago(30))
+    assert Supervisor().tick() == 0
+    assert (jobs.poll(job_id).state, jobs.needs_supervisor()) == ("running", False)

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import polars as pl
 import pytest
 
 from aiinfra_lab import data, files, jobs, signals, train
+from aiinfra_lab.errors import Interrupted
 from aiinfra_lab.jobs import process
 from aiinfra_lab.store import open_store
 from tests.conftest import PATIENCE_S, end, until
@@ -53,6 +55,28 @@ def test_a_training_run_in_a_shell_is_recorded_as_stopped_and_its_children_end(c
     assert not process.birth(int(child.read_text()))
 
 
+def test_ctrl_c_in_a_training_run_is_reported_as_shells_do(child):
+    data.add("a", pl.DataFrame({"x": [1, 2]}))
+    going = cli("train", "run", "a", "--rows", "data:a@1", "--code", "code.py")
+    until(lambda: child.exists() and child.read_text())
+    going.send_signal(signal.SIGINT)
+    going.wait(PATIENCE_S)
+    end(int(child.read_text()))  # a terminal would not reach it either, and it holds the output open
+    said = going.communicate(timeout=PATIENCE_S)[0]
+    assert (going.returncode, "was stopped" in said, train.show("a@1").state) == (130, True, "stopped")
+
+
+def test_ctrl_c_twice_is_reported_as_the_first_one(child):
+    data.add("a", pl.DataFrame({"x": [1, 2]}))
+    going = cli("train", "run", "a", "--rows", "data:a@1", "--code", "code.py")
+    until(lambda: child.exists() and child.read_text())
+    going.send_signal(signal.SIGINT)
+    time.sleep(0.05)
+    going.send_signal(signal.SIGINT)
+    assert going.wait(PATIENCE_S) == 130
+    going.stdout.close()
+
+
 def test_a_verb_that_waits_is_interrupted_and_records_nothing(workspace):
     (workspace / "a.csv").write_text("x,y\n1,2\n")
     with files.lock(workspace / ".aiinfra" / "data" / "lock"):
@@ -86,6 +110,25 @@ def test_who_is_around_knows_of_what_came_within():
         with signals.taken(lambda _: None):
             signal.raise_signal(signal.SIGTERM)
         assert outer.came == [signal.SIGTERM]
+
+
+def test_ctrl_c_is_left_alone_outside_a_command():
+    with signals.taken():
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_ctrl_c_in_a_command_interrupts_each_time_and_is_known_around():
+    with signals.taken(is_final=True) as command:
+        with signals.taken():
+            for _ in range(2):
+                with pytest.raises(KeyboardInterrupt):
+                    signal.raise_signal(signal.SIGINT)
+        assert command.came == [signal.SIGINT]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_to_stop_waiting_is_reported_as_ctrl_c():
+    assert Interrupted("you stopped waiting", "wait again").exit_code == 130
 
 
 def test_what_is_ignored_stays_so():

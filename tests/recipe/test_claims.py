@@ -1,6 +1,7 @@
 """One run of a recipe at a time: whoever comes second is told which run goes on, and nobody's claim lasts for ever."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -11,8 +12,10 @@ from typing import Any
 import pytest
 
 from aiinfra_lab import jobs, recipe
-from aiinfra_lab.errors import Conflict
+from aiinfra_lab.config import settings
+from aiinfra_lab.errors import Conflict, Unavailable
 from aiinfra_lab.jobs import JobRecord, heartbeat
+from aiinfra_lab.jobs.home import make_home_id
 from aiinfra_lab.recipe import declaration, history
 from aiinfra_lab.recipe.base import Outcome, Value
 from aiinfra_lab.recipe.record import RunRecord, StepRecord
@@ -27,6 +30,14 @@ ONE = '[steps.a]\nnotebook = "a.ipynb"\n'
 HELD = "import time; from pathlib import Path\nwhile not Path('go').exists(): time.sleep(0.05)"
 COMMAND = [sys.executable, "-m", "aiinfra_lab.cli", "recipe", "run", "one"]
 TOLD = "recipe:one@1 is running"
+CONTAINER = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--uts"]
+
+
+def has_containers() -> bool:
+    return bool(shutil.which("unshare")) and subprocess.run([*CONTAINER, "true"], check=False).returncode == 0
+
+
+needs_containers = pytest.mark.skipif(not has_containers(), reason="unshare --pid does not work here")
 
 
 @pytest.fixture
@@ -63,7 +74,7 @@ def go(executor: Counting) -> Record[RunRecord]:
     return runner(executor).go(lambda run: None)
 
 
-def elsewhere(silent_s: float, *, seen: bool = True) -> str:
+def elsewhere(silent_s: float, *, seen: bool = True, **more: str) -> str:
     """A run that another folder, which shares the store, began an hour ago; its last sign of life."""
     began = time.time() - 3600
     run = RunRecord(started_at=began, steps=(StepRecord(name="a", state="running", began_at=began),))
@@ -74,11 +85,16 @@ def elsewhere(silent_s: float, *, seen: bool = True) -> str:
         supervised=False,
         pid=1,
         born=1.0,
-        home="another",
         seen_at=time.time() - silent_s if seen else 0.0,
+        **{"home": "another", **more},
     )
     open_store().commit([Record.new("one@1", run), Record.new("recipe-one-1", job)])
     return "recipe-one-1"
+
+
+def in_a_container(silent_s: float) -> str:
+    """A run of this folder in another process table, or before the machine was started again."""
+    return elsewhere(silent_s, home=make_home_id(settings().home), process_table="another")
 
 
 def three_at_once(workspace: Path) -> list[tuple[int, str]]:
@@ -106,6 +122,31 @@ def test_of_three_at_once_one_runs_on_postgresql_too(workspace, notebook, one, s
     notebook("a", "x: int = 1", HELD)
     (workspace / "aiinfra.toml").write_text(f'[store]\nurl = "{server}"\n')
     assert_one_ran(three_at_once(workspace))
+
+
+def assert_a_container_is_told(workspace: Path) -> None:
+    """A run in this process table, and a second one of the same folder in another."""
+    command = [*COMMAND, "--force"]
+    first = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    going = until(lambda: jobs.ls("recipe:one", live=True))[0].subject
+    said = subprocess.run([*CONTAINER, *command], capture_output=True, text=True, check=False, timeout=PATIENCE_S)
+    (workspace / "notebooks" / "go").touch()
+    assert (said.returncode, f"{going} is running" in said.stderr, first.wait(PATIENCE_S)) == (1, True, 0)
+    assert [(run.uri, run.body.state) for run in history.runs("one")][:1] == [(going, "done")]
+
+
+@needs_containers
+def test_a_second_run_in_another_container_is_told(workspace, notebook, one):
+    notebook("a", "x: int = 1", HELD)
+    assert_a_container_is_told(workspace)
+
+
+@needs_containers
+@needs_postgres
+def test_a_second_run_in_another_container_is_told_on_postgresql_too(workspace, notebook, one, server):
+    notebook("a", "x: int = 1", HELD)
+    (workspace / "aiinfra.toml").write_text(f'[store]\nurl = "{server}"\n')
+    assert_a_container_is_told(workspace)
 
 
 def test_who_is_second_is_told_how_to_look_and_how_to_end_it(one):
@@ -151,6 +192,32 @@ def test_a_run_elsewhere_that_may_live_keeps_its_claim(one, sign):
     elsewhere(**sign)
     with pytest.raises(Conflict, match=TOLD):
         go(Counting())
+
+
+def test_a_run_in_another_container_keeps_its_claim_while_it_gives_signs_of_life(one):
+    in_a_container(silent_s=300)
+    assert recipe.show("one@1").state == "running"
+    with pytest.raises(Conflict, match=TOLD):
+        go(Counting())
+
+
+def test_a_run_of_a_container_that_is_gone_is_lost_and_holds_nobody_up(one):
+    job = in_a_container(silent_s=1000)
+    assert go(Counting()).name == "one@2"
+    assert (recipe.show("one@1").state, open_store().get(JobRecord, job).body.state) == ("lost", "lost")
+
+
+def test_a_stop_of_a_run_in_a_silent_container_says_when_it_counts(one):
+    in_a_container(silent_s=300)
+    with pytest.raises(Unavailable) as problem:
+        recipe.stop("one@1")
+    assert "`%recipe stop one@1` again in 10 min writes its end" in problem.value.fix
+    assert "lab start" not in problem.value.fix
+
+
+def test_a_run_of_before_process_tables_were_written_is_looked_for_here(one):
+    elsewhere(silent_s=0, home=make_home_id(settings().home))
+    assert recipe.show("one@1").state == "lost"
 
 
 def test_a_run_gives_signs_of_life_while_it_lasts(one, monkeypatch):

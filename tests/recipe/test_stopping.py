@@ -58,6 +58,7 @@ def test_ctrl_c_in_a_shell_says_nothing_but_our_own_words(begun):
     until(begun)
     os.killpg(going.pid, signal.SIGINT)  # as a terminal does: to all of its foreground
     said = going.communicate(timeout=PATIENCE_S)[0].splitlines()
+    assert going.returncode == 130
     assert [line.split()[:3] for line in said[:5]] == [
         *(["▸", "quick", "running"], ["✓", "quick", "done"]),
         *(["▸", "slow", "running"], ["■", "slow", "stopped"], ["·", "other", "not"]),

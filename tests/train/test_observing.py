@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import time
 from collections import Counter
 
 import pytest
@@ -171,3 +172,10 @@ def test_a_run_that_began_just_before_the_request_was_written_is_asked_too(works
 def test_what_is_over_stays_as_it_is(workspace):
     over = put("a@1", state="done", ended_at=2.0)
     assert (request_stop(over), open_store().get(TrainingRun, "a@1")) == ([], over)
+
+
+@pytest.mark.parametrize(("silent_s", "state"), [(30, "running"), (1000, "killed")])
+def test_a_run_in_another_container_goes_on_as_long_as_it_gives_signs_of_life(workspace, silent_s, state):
+    run, seen_at = put("delay@1"), time.time() - silent_s
+    job_of("delay@1", pid=GONE[0], born=GONE[1], process_table="another", seen_at=seen_at)
+    assert [seen.state for seen in observe([run])] == [state]
