@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import blocks as units
 from .blocks import Blocks, Ordered
-from .cluster import Difference, cells_difference, mean_difference, share_difference
+from .cluster import Difference, cells_difference, mean_difference, share_difference, unseen_difference
 from .dependence import LEAST_BEYOND_DOUBT, LEAST_ROWS, in_order, independent, stretches
 from .profiles import Profile, category_cells, number_cells, profile
 from .scores import normal_scores, shape_groups, spread_scores, tails
@@ -209,6 +209,8 @@ def _category_tests(reference: Profile, current: Profile) -> Iterator[ColumnTest
     groups = _large_enough(reference.cells + current.cells, min(reference.rows.sum(), current.rows.sum()))
     found = cells_difference(reference.grouped(groups), current.grouped(groups))
     yield ColumnTest("its values are distributed differently", found, 0.02, "of rows")
+    if (new := ColumnTest("it has new values", unseen_difference(reference, current), 0.005, "of rows")).matters:
+        yield new
 
 
 def _kolmogorov(reference: Profile, current: Profile) -> float:
