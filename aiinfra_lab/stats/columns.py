@@ -222,10 +222,13 @@ def _kolmogorov(reference: Profile, current: Profile) -> float:
 
 
 def _large_enough(both: NDArray[Any], smaller: float) -> NDArray[Any]:
-    """The group of each cell: its own if it is large enough in both samples, and one for all others."""
+    """The group of each cell: its own if it is large enough in both samples, and one for all others.
+
+    The last cell holds values too rare for one: with those of few rows it makes one group, whichever are in it.
+    """
     import numpy as np
 
-    large = np.flatnonzero(both * smaller / max(1, both.sum()) >= LEAST_EXPECTED)
+    large = np.flatnonzero(both[:-1] * smaller / max(1, both.sum()) >= LEAST_EXPECTED)
     group = np.full(len(both), len(large))
     group[large] = np.arange(len(large))
     return group
