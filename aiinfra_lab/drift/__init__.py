@@ -12,7 +12,7 @@ from typing import Annotated
 from ..errors import Failed, Inconclusive, UsageProblem, did_you_mean
 from ..resolve import resolve
 from ..show import Listing, shown
-from ..stats import blocks
+from ..stats import blocks, within
 from ..stats.dependence import LEAST_ROWS
 from ..store import Event, Record, add_version, open_store
 from ..units import Share, number
@@ -195,6 +195,10 @@ def _inconclusive(found: DriftReport) -> Inconclusive:
 
 def _more(found: DriftReport) -> str:
     """What a verdict takes that could not be made."""
+    if any(change.why.startswith(within.CHANGED) for change in found.columns if change.p is None):
+        if found.judged != found.endpoint:
+            return "judge the rows before and after it by themselves, each with --rows"
+        return "judge the newest rows alone with --since, e.g. --since 15m: row 1 is the newest"
     if min(found.rows_before, found.rows_now) >= LEAST_ROWS and not found.by:
         return "judge more rows, or say with --by which of them belong together, e.g. by their day"
     if found.judged != found.endpoint:

@@ -66,8 +66,8 @@ def find(reference: pl.DataFrame, current: pl.DataFrame) -> Blocks | Ordered:
     """The blocks of two samples of which nothing is declared.
 
     How far a level of 5 % holds then is measured, at most 9 %: for rows that are independent, autoregressive, repeated,
-    or of entities that a column names. Entities that no column names, in rows that are shuffled, are not seen. A change
-    in the midst of the current sample looks like rows that resemble their neighbours, and is inconclusive.
+    or of entities that a column names. Entities that no column names, in rows that are shuffled, are not seen. Where
+    stretches of the current sample differ beyond doubt from its others, the column is inconclusive.
     """
     before, after = _hashed(reference), _hashed(current)
     if before is not None and after is not None and _returns(before, after):

@@ -33,30 +33,39 @@ def mean_difference(reference: Profile, current: Profile, scores: NDArray[Any]) 
 
     The ratio of both with its cluster-robust variance, and a t with Satterthwaite's degrees of freedom.
     """
-    from scipy import stats
-
-    mean, variance = _mean(reference, scores)
-    mean_now, variance_now = _mean(current, scores)
-    effect, spread = mean_now - mean, variance + variance_now
-    if min(reference.blocks, current.blocks) < 2:
-        return Difference(1.0, effect)
-    if spread <= 0:
-        return Difference(0.0 if abs(effect) > _ROUNDING else 1.0, effect)
-    freedom = _freedom((variance, reference.blocks), (variance_now, current.blocks))
-    return Difference(float(2 * stats.t.sf(abs(effect) / math.sqrt(spread), freedom)), effect)
+    return _by_t((*_mean(reference, scores), reference.blocks), (*_mean(current, scores), current.blocks))
 
 
 def share_difference(reference: Profile, current: Profile, cells: NDArray[Any]) -> Difference:
     """Compare the share of rows that are in these cells (True); where few blocks have any, by exact tests."""
     found = mean_difference(reference, current, cells.astype(float))
-    seen, seen_now = reference.counts @ cells, current.counts @ cells
-    with_any, among = (int((seen > 0).sum()), int((seen_now > 0).sum())), (reference.blocks, current.blocks)
-    if min(with_any) >= LEAST_BLOCKS:
+    if min(_with_any(reference, cells), _with_any(current, cells)) >= LEAST_BLOCKS:
         return found
-    by_block = _fisher(*(_fewer(pair, reference.inflation, current.inflation) for pair in (with_any, among)))
-    by_row = _fisher((int(seen.sum()), int(seen_now.sum())), (int(reference.rows.sum()), int(current.rows.sum())))
-    # Both: rows of one block are one event, and where each block is one row they are the same.
-    return Difference(max(by_block, by_row), found.effect)
+    return Difference(_exact(reference, current, cells, cells), found.effect)
+
+
+def unseen_difference(reference: Profile, current: Profile) -> Difference:
+    """Compare the share of rows with values that the reference never has with what its own rarity lets expect.
+
+    A reference that lacks a value is evidence as far as its blocks go: of each, the rows whose value no other block has
+    are as unseen to the rest (Good, 1953), with Esty's (1983) variance of that estimate, by blocks instead of rows.
+    Fewer than expected are no change.
+    """
+    have = (reference.counts > 0).sum(axis=0)
+    mean, variance = _mean(reference, (have == 1).astype(float))
+    mean_now, variance_now = _mean(current, (have == 0).astype(float))
+    twice = reference.counts[:, have == 2]
+    pairs = float((twice.sum(axis=0) ** 2).sum() - (twice**2).sum())
+    variance += reference.inflation * pairs / max(1.0, float(reference.rows.sum())) ** 2
+    found = _by_t((mean, variance, reference.blocks), (mean_now, variance_now, current.blocks))
+    if found.effect <= 0:
+        return Difference(1.0, 0.0)
+    if min(_with_any(reference, have == 1), _with_any(current, have == 0)) >= LEAST_BLOCKS:
+        return found
+    # Of so few the variance is not known: values that two blocks have are held against it too, as that variance does.
+    rare = (have == 1) | (have == 2)
+    more = mean_now > _mean(reference, rare.astype(float))[0]
+    return Difference(_exact(reference, current, rare, have == 0) if more else 1.0, found.effect)
 
 
 def cells_difference(before: Profile, after: Profile) -> Difference:
@@ -92,6 +101,36 @@ def cells_difference(before: Profile, after: Profile) -> Difference:
     # Rao and Scott's `freedom * between` holds for cells of one design effect; of unlike ones, a few decide. Measured.
     below = between * max(1.0, freedom**2 / free)
     return Difference(float(stats.f.sf(statistic / total, freedom, below)), effect)
+
+
+def _by_t(reference: tuple[float, float, int], current: tuple[float, float, int]) -> Difference:
+    """Compare two means, each with its variance and the blocks that it is from."""
+    from scipy import stats
+
+    (mean, variance, blocks), (mean_now, variance_now, blocks_now) = reference, current
+    effect, spread = mean_now - mean, variance + variance_now
+    if min(blocks, blocks_now) < 2:
+        return Difference(1.0, effect)
+    if spread <= 0:
+        return Difference(0.0 if abs(effect) > _ROUNDING else 1.0, effect)
+    freedom = _freedom((variance, blocks), (variance_now, blocks_now))
+    return Difference(float(2 * stats.t.sf(abs(effect) / math.sqrt(spread), freedom)), effect)
+
+
+def _with_any(sample: Profile, cells: NDArray[Any]) -> int:
+    """How many blocks have rows in these cells."""
+    return int((sample.counts @ cells > 0).sum())
+
+
+def _exact(reference: Profile, current: Profile, cells: NDArray[Any], cells_now: NDArray[Any]) -> float:
+    """The p of Fisher's test of the rows in these cells, and of the blocks with any."""
+    with_any = _with_any(reference, cells), _with_any(current, cells_now)
+    among = reference.blocks, current.blocks
+    by_block = _fisher(*(_fewer(pair, reference.inflation, current.inflation) for pair in (with_any, among)))
+    seen = int(reference.cells @ cells), int(current.cells @ cells_now)
+    by_row = _fisher(seen, (int(reference.rows.sum()), int(current.rows.sum())))
+    # Both: rows of one block are one event, and where each block is one row they are the same.
+    return max(by_block, by_row)
 
 
 def _mean(sample: Profile, scores: NDArray[Any]) -> tuple[float, float]:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import blocks as units
 from .blocks import Blocks, Ordered
-from .cluster import Difference, cells_difference, mean_difference, share_difference
-from .dependence import LEAST_BEYOND_DOUBT, LEAST_ROWS, in_order, independent, stretches
+from .cluster import Difference, cells_difference, mean_difference, share_difference, unseen_difference
+from .dependence import LEAST_BEYOND_DOUBT, LEAST_ROWS, ONE_SIDED, in_order, independent, stretches
 from .profiles import Profile, category_cells, number_cells, profile
 from .scores import normal_scores, shape_groups, spread_scores, tails
+from .within import CHANGED, Looks, category_looks, changed_rows, number_looks
 
 if TYPE_CHECKING:
     import polars as pl
@@ -70,6 +71,7 @@ class _Pair(NamedTuple):
     """Profiles of a column on the same cells and units.
 
     inconclusive: why only a change beyond all doubt is one, if so. is_hopeless: whether not even that can be seen.
+    order: of what is not declared, how rows that are in order are called, e.g. `rows`.
     """
 
     reference: Profile
@@ -77,6 +79,7 @@ class _Pair(NamedTuple):
     unit: str
     inconclusive: str
     is_hopeless: bool = False
+    order: str = ""
 
 
 def numbers(reference: NDArray[Any], current: NDArray[Any], blocks: Blocks | Ordered) -> ColumnShift:
@@ -90,7 +93,10 @@ def numbers(reference: NDArray[Any], current: NDArray[Any], blocks: Blocks | Ord
     spread = spread_scores(place, mass)
     looked_at = np.stack([place] if spread is None else [place, spread], axis=1)
     pair = _pair(before, after, cells.count, blocks, looked_at)
-    return _judged(pair, _number_tests(pair.reference.known, pair.current.known, place, spread))
+    known, now = pair.reference.known, pair.current.known
+    scores = [place] if spread is None else [place, spread]
+    pair = _within(pair, number_looks(cells.count, scores, shape_groups(known.cells), tails(known)))
+    return _judged(pair, _number_tests(known, now, place, spread))
 
 
 def categories(
@@ -106,6 +112,7 @@ def categories(
     if (rare := _share_of_rare(seen + now)) > MOST_RARE:
         pair = pair._replace(inconclusive=f"{rare:.0%} of the values occur only a few times, as keys do")
     unseen = float(now[seen == 0].sum() / max(1, len(after)))
+    pair = _within(pair, category_looks(cells.count, now, seen == 0))
     return _judged(pair, _category_tests(pair.reference.known, pair.current.known), unseen)
 
 
@@ -126,7 +133,8 @@ def _pair(
     one, other, why = independent(stretches(reference, count, looked_at), stretches(current, count, looked_at))
     unit = f"{len(one.counts)} and {len(other.counts)} stretches of {blocks.unit}"
     is_hopeless = min(one.worth, other.worth) < LEAST_BEYOND_DOUBT
-    return _Pair(one.profile(is_doubtful=bool(why)), other.profile(is_doubtful=bool(why)), unit, why, is_hopeless)
+    before, after = (sample.profile(is_doubtful=bool(why)) for sample in (one, other))
+    return _Pair(before, after, unit, why, is_hopeless, blocks.unit)
 
 
 def _of_blocks(
@@ -141,6 +149,16 @@ def _of_blocks(
         one, other, _ = independent(one, other)
     before, after = Profile(one.counts), Profile(other.counts)
     return _Pair(before, after, f"{before.blocks} and {after.blocks} blocks of {blocks.unit}", "")
+
+
+def _within(pair: _Pair, looks: Looks) -> _Pair:
+    """Inconclusive, too, when stretches of the current sample differ from its others."""
+    is_explained = pair.inconclusive and not pair.inconclusive.endswith(ONE_SIDED)
+    if not pair.order or is_explained or not (found := changed_rows(pair.reference, pair.current, looks)):
+        return pair
+    first, last = found
+    why = f"{CHANGED}: {pair.order} {first:,} to {last:,} of {int(pair.current.rows.sum()):,} differ from the others"
+    return pair._replace(inconclusive=why)
 
 
 def _judged(pair: _Pair, of_values: Iterable[ColumnTest], unseen: float = 0.0) -> ColumnShift:
@@ -209,6 +227,8 @@ def _category_tests(reference: Profile, current: Profile) -> Iterator[ColumnTest
     groups = _large_enough(reference.cells + current.cells, min(reference.rows.sum(), current.rows.sum()))
     found = cells_difference(reference.grouped(groups), current.grouped(groups))
     yield ColumnTest("its values are distributed differently", found, 0.02, "of rows")
+    if (new := ColumnTest("it has new values", unseen_difference(reference, current), 0.005, "of rows")).matters:
+        yield new
 
 
 def _kolmogorov(reference: Profile, current: Profile) -> float:
@@ -220,10 +240,13 @@ def _kolmogorov(reference: Profile, current: Profile) -> float:
 
 
 def _large_enough(both: NDArray[Any], smaller: float) -> NDArray[Any]:
-    """The group of each cell: its own if it is large enough in both samples, and one for all others."""
+    """The group of each cell: its own if it is large enough in both samples, and one for all others.
+
+    The last cell holds values too rare for one: with those of few rows it makes one group, whichever are in it.
+    """
     import numpy as np
 
-    large = np.flatnonzero(both * smaller / max(1, both.sum()) >= LEAST_EXPECTED)
+    large = np.flatnonzero(both[:-1] * smaller / max(1, both.sum()) >= LEAST_EXPECTED)
     group = np.full(len(both), len(large))
     group[large] = np.arange(len(large))
     return group

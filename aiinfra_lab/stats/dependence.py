@@ -28,6 +28,7 @@ MOST_MEMORY = 0.2
 MOST_ALIKE = 1.3
 """or when sums of neighbouring blocks are correlated by so many standard errors."""
 
+ONE_SIDED = "; those of the reference do not, so it changed meanwhile, or the reference is in no order"
 _ONE_SIDED = 4.0
 _SIGNIFICANT = 2.5
 _ROUNDING = 1e-12
@@ -130,7 +131,7 @@ def _doubt(reference: Stretches, current: Stretches) -> str:
 def _one_sided(reference: Stretches, current: Stretches) -> str:
     """What else it may be when rows of one sample only resemble their neighbours."""
     if current.time > _ONE_SIDED * reference.time:
-        return "; those of the reference do not, so it changed meanwhile, or the reference is in no order"
+        return ONE_SIDED
     return ""
 
 

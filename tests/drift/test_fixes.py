@@ -187,3 +187,22 @@ def test_a_file_that_cannot_be_written_gets_another_name(name, tmp_path):
     (tmp_path / "there").mkdir()
     assert fix_of(f"drift get {name} --into {tmp_path / 'there'}", LabError) == "choose another --into"
     run(f"drift get {name} --into {tmp_path / 'other'}")
+
+
+def test_a_log_that_changed_meanwhile_is_judged_by_its_newest_rows(endpoint):
+    endpoint(frame(21, 2400), at=time.time() - 3600)
+    endpoint(frame(22, 240, moved=3.0))
+    line = f"drift check {endpoint.name} --against data:t@1"
+    fix = fix_of(line, Inconclusive)
+    assert "row 1 is the newest" in fix
+    with pytest.raises(Failed, match=r"drifted from .*: (x|score)"):
+        run(f"{line} {re.search(r'--since 15m', fix)[0]}")
+
+
+def test_rows_that_changed_meanwhile_are_judged_in_parts(name):
+    data.add("halfway", pd.concat([frame(21, 2400), frame(22, 240, moved=3.0)], ignore_index=True))
+    line = f"drift check {name} --against data:t@1"
+    assert "each with --rows" in fix_of(f"{line} --rows data:halfway@1", Inconclusive)
+    data.add("later", frame(22, 240, moved=3.0))
+    with pytest.raises(Failed):
+        run(f"{line} --rows data:later@1")

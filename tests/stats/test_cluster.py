@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from aiinfra_lab.stats.cluster import cells_difference, mean_difference, share_difference
+from aiinfra_lab.stats.cluster import cells_difference, mean_difference, share_difference, unseen_difference
 from aiinfra_lab.stats.profiles import Profile
 
 LINE = np.array([0.0, 1.0, 2.0])
@@ -62,3 +62,19 @@ def test_without_two_blocks_nothing_has_changed(compare, other):
 def test_blocks_that_do_not_vary_differ_or_do_not(now, p):
     one, other = Profile(np.tile([10, 0, 0], (8, 1))), Profile(np.tile(now, (8, 1)))
     assert (mean_difference(one, other, LINE).p, cells_difference(one, other).p) == (p, p)
+
+
+def test_a_rare_value_that_one_sample_lacks_is_no_new_one():
+    """Of 400 values, each expected in five rows, some are in one sample only."""
+    p = [
+        unseen_difference(rows(seed, [1 / 400] * 400, 2000), rows(seed + 50, [1 / 400] * 400, 2000)).p
+        for seed in range(50)
+    ]
+    assert sum(each <= 0.05 for each in p) <= stats.binom.ppf(0.999, 50, 0.05)
+
+
+@pytest.mark.parametrize(("blocks", "is_seen"), [(2, False), (40, True)])
+def test_a_new_value_is_seen_by_the_blocks_that_have_it(blocks, is_seen):
+    before, now = np.tile([50, 0], (40, 1)), np.tile([50, 0], (40, 1))
+    now[:blocks] = [49, 1]
+    assert (unseen_difference(Profile(before), Profile(now)).p < 0.05) == is_seen

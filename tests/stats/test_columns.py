@@ -143,6 +143,12 @@ def test_keys_are_inconclusive():
     assert "as keys do" in inconclusive(categories([f"a{n}" for n in range(600)], [f"b{n}" for n in range(600)], ROWS))
 
 
+def test_keys_are_never_drift():
+    """Of which those are cells that come first in the alphabet: here the reference's own."""
+    mixed = np.random.default_rng(1).permutation(ROWS_EACH)
+    assert categories([f"a{n}" for n in mixed], [f"b{n}" for n in mixed], ROWS).p == 1.0
+
+
 def walk(seed: int) -> np.ndarray:
     return np.cumsum(draw(seed)) / 10
 
@@ -231,3 +237,13 @@ def test_of_a_declared_category_neighbouring_blocks_are_taken_together_too():
     )
     mixed = Blocks(day.to_numpy() // 2, day.to_numpy() // 2, "customer")
     assert categories(one, other, mixed).unit == "60 and 60 blocks of customer"
+
+
+@pytest.mark.parametrize("rows", [2_000, 10_000, 50_000])
+def test_a_value_that_the_reference_never_had_is_seen_the_more_rows_the_better(rows):
+    spread = np.random.default_rng(3).permutation(rows)
+    current = np.array(texts(2, [0.5, 0.5], rows), dtype=object)
+    current[spread < rows // 100] = "new"
+    shift = categories(texts(1, [0.5, 0.5], rows), current.tolist(), ROWS)
+    assert (shift.why, shift.floor, shift.effect) == ("it has new values", 0.005, pytest.approx(0.01))
+    assert shift.p < 1e-3
