@@ -30,7 +30,9 @@ class Host:
 
     def __init__(self, number: int, folder: Path) -> None:
         self.name, self._link = f"lab{os.getpid()}-{number}", f"v{os.getpid()}-{number}"
-        self.gateway, self.address = f"10.99.{number}.1", f"10.99.{number}.2"
+        # Networks of this process's own: other tests of this kind may run beside it.
+        network = f"10.{100 + os.getpid() % 100}.{os.getpid() // 100 % 100 * 2 + number}"
+        self.gateway, self.address = f"{network}.1", f"{network}.2"
         self.folder = folder
         folder.mkdir()
         (machine_id := folder / "machine-id").write_text(f"{uuid.uuid4().hex}\n")

@@ -30,7 +30,7 @@ def hosts(tmp_path: Path) -> Iterator[list[Host]]:
 @pytest.fixture
 def on(hosts: list[Host], postgres: Server) -> list[Run]:
     """Runs Python on each of the hosts, in its own folder; what it prints."""
-    postgres.listen(*(host.gateway for host in hosts), to="10.99.0.0/16")
+    postgres.listen(*(host.gateway for host in hosts), to="10.0.0.0/8")
     return [_runner(host, f"postgresql://lab@{host.gateway}:{postgres.port}/postgres") for host in hosts]
 
 
