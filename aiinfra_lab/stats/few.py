@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-FEW = 30
+FEW = 20
 """The variance of a sample with fewer degrees of freedom is not taken to be less than the other sample's."""
 
 

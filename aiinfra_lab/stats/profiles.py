@@ -72,7 +72,11 @@ class NumberCells:
         """The cell of each value; NaN is missing."""
         import numpy as np
 
-        found = np.searchsorted(self.edges, values, side="right")
+        # Not `searchsorted`: with so few edges, counting those below each value takes a third of the time.
+        below, is_beyond = np.zeros(len(values), np.uint8), np.empty(len(values), bool)
+        for edge in self.edges:
+            below += np.greater_equal(values, edge, out=is_beyond).view(np.uint8)
+        found = below.astype(np.int64)
         return np.where(np.isnan(values), self.count - 1, found)
 
 
