@@ -122,20 +122,22 @@ def _may_return(values: pl.Series) -> bool:
 
 
 def _is_entity(name: str, reference: pl.DataFrame, current: pl.DataFrame) -> bool:
-    """Whether rows with the same value in this column are alike in the others: each row counts for less than one.
+    """Whether rows with the same value in this column are alike in any other: there each row counts for less than one.
 
     Only where the order of rows does not show it: a slow wander also has values of its own in each sample.
     """
-    import numpy as np
-
-    for sample in (reference, current):
-        if dependence(sample[name].rank().to_numpy())[0] > _SLOW:
-            return False
-        codes = _by_value(sample[name])
-        effects = [_design_effect(sample[other].rank().to_numpy(), codes) for other in sample.columns if other != name]
-        if not effects or np.nanmedian(effects) <= _DESIGN_EFFECT:
-            return False
-    return True
+    samples = (reference, current)
+    if any(dependence(sample[name].rank().to_numpy())[0] > _SLOW for sample in samples):
+        return False
+    codes = [_by_value(sample[name]) for sample in samples]
+    return any(
+        all(
+            _design_effect(sample[other].rank().to_numpy(), of) > _DESIGN_EFFECT
+            for sample, of in zip(samples, codes, strict=True)
+        )
+        for other in reference.columns
+        if other != name
+    )
 
 
 def _design_effect(ranks: NDArray[Any], codes: NDArray[Any]) -> float:
