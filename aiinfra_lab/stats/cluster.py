@@ -142,8 +142,11 @@ def _exact(reference: Profile, current: Profile, cells: NDArray[Any], cells_now:
     with_any = _with_any(reference, cells), _with_any(current, cells_now)
     among = reference.blocks, current.blocks
     by_block = _fisher(*(_fewer(pair, reference.inflation, current.inflation) for pair in (with_any, among)))
-    seen = int(reference.cells @ cells), int(current.cells @ cells_now)
-    by_row = _fisher(seen, (int(reference.rows.sum()), int(current.rows.sum())))
+    seen = reference.cells @ cells, current.cells @ cells_now
+    by_row = _fisher(
+        _fewer(seen, reference.time, current.time),
+        _fewer((reference.rows.sum(), current.rows.sum()), reference.time, current.time),
+    )
     # Both: rows of one block are one event, and where each block is one row they are the same.
     return max(by_block, by_row)
 
@@ -165,9 +168,9 @@ def _covariance(counts: NDArray[Any], share: NDArray[Any], rows: NDArray[Any]) -
     return found
 
 
-def _fewer(blocks: tuple[int, int], inflation: float, inflation_now: float) -> tuple[int, int]:
-    """As many independent blocks as these are worth."""
-    return round(blocks[0] / inflation), round(blocks[1] / inflation_now)
+def _fewer(counts: tuple[float, float], worth_one: float, worth_one_now: float) -> tuple[int, int]:
+    """As many independent ones as these are worth."""
+    return round(counts[0] / worth_one), round(counts[1] / worth_one_now)
 
 
 def _fisher(seen: tuple[int, int], among: tuple[int, int]) -> float:
