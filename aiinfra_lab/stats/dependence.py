@@ -30,6 +30,7 @@ MOST_ALIKE = 1.3
 
 ONE_SIDED = "; those of the reference do not, so it changed meanwhile, or the reference is in no order"
 _ONE_SIDED = 4.0
+_CLEAR = 3.0
 _SIGNIFICANT = 2.5
 _ROUNDING = 1e-12
 _MOST_GROUPS = 50
@@ -113,7 +114,8 @@ def independent(reference: Stretches, current: Stretches) -> tuple[Stretches, St
     """
     one_sided = ONE_SIDED if current.time > _ONE_SIDED * reference.time else ""
     time, memory = max(reference.time, current.time), max(reference.memory, current.memory)
-    reference, current = (sample._replace(time=time, memory=memory) for sample in (reference, current))
+    if time >= _CLEAR:  # less may be chance, and many rows would make few of the other sample worth nothing
+        reference, current = (sample._replace(time=time, memory=memory) for sample in (reference, current))
     while reference.relative_memory > MOST_MEMORY and reference.may_be_halved:
         reference = reference.halved()
     while current.relative_memory > MOST_MEMORY and current.may_be_halved:

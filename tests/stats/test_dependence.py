@@ -110,3 +110,10 @@ def test_rows_of_either_sample_depend_on_each_other_as_those_of_the_other_do():
     assert mixed.time < 2
     assert one.time == other.time > 9
     assert one.profile(is_doubtful=False).time == one.time
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_what_may_be_chance_in_many_rows_is_not_held_against_few(seed):
+    few = cut(autoregressive(seed + 50, 0, 60))
+    _, other, _ = independent(cut(autoregressive(seed, 0, 20_000)), few)
+    assert other.worth == few.worth
