@@ -14,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import psutil
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -220,7 +221,15 @@ def no_supervisor() -> Iterator[None]:
 
 def supervisors(home: Path) -> list[int]:
     """The workspace's supervisors: one, or none."""
-    return [pid for pid, command in processes_of(home) if "aiinfra_lab.jobs.supervisor" in command]
+    found = {pid for pid, command in processes_of(home) if "aiinfra_lab.jobs.supervisor" in command}
+    # A child of one that has not called exec yet has its command line: it becomes a job, and is not to be ended as one.
+    return sorted(pid for pid in found if _parent_of(pid) not in found)
+
+
+def _parent_of(pid: int) -> int:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).ppid()
+    return 0
 
 
 def end_survivors(home: Path) -> list[str]:

@@ -195,10 +195,13 @@ def _inconclusive(found: DriftReport) -> Inconclusive:
 
 def _more(found: DriftReport) -> str:
     """What a verdict takes that could not be made."""
-    if any(change.why.startswith(within.CHANGED) for change in found.columns if change.p is None):
+    untold = [change for change in found.columns if change.p is None]
+    if any(change.why.startswith(within.CHANGED) for change in untold):
         if found.judged != found.endpoint:
             return "judge the rows before and after it by themselves, each with --rows"
         return "judge the newest rows alone with --since, e.g. --since 15m: row 1 is the newest"
+    if any(change.why.endswith(f"blocks of {found.by} are too few: {blocks.LEAST} are needed") for change in untold):
+        return f"declare another column with --by, one with {blocks.LEAST} values or more in each sample"
     if min(found.rows_before, found.rows_now) >= LEAST_ROWS and not found.by:
         return "judge more rows, or say with --by which of them belong together, e.g. by their day"
     if found.judged != found.endpoint:

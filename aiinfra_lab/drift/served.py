@@ -97,8 +97,9 @@ def log_rows(served: ServedEndpoint, model: Model, since_at: float, by: str = ""
     target keeps no log, Unavailable when it does not answer.
     """
     if by and by not in model.columns.names:
-        problem = _no_column(f"the log of {served.uri}", by, model.columns.names)
-        raise UsageProblem(problem.what, f"{problem.fix}; a log has these: judge rows that have others with --rows")
+        # No nearest name: an hour instead of a moment would be another unit, and a plausible verdict.
+        fix = f"{did_you_mean('', model.columns.names)}; a log has these: judge rows that have others with --rows"
+        raise UsageProblem(f"the log of {served.uri} has no column {by!r} for --by", fix)
     rows, asked, logged = [], set(), 0
     for logged, line in enumerate(_lines(served, since_at), 1):  # noqa: B007  # the last number is how many there are
         # A row without a score was not answered; and another version's answers say nothing of this one's.

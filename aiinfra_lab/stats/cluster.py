@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .few import Known, freedom_of, left_out
 from .profiles import Profile
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def mean_difference(reference: Profile, current: Profile, scores: NDArray[Any]) 
 
     The ratio of both with its cluster-robust variance, and a t with Satterthwaite's degrees of freedom.
     """
-    return _by_t((*_mean(reference, scores), reference.blocks), (*_mean(current, scores), current.blocks))
+    return _by_t(_mean(reference, scores), _mean(current, scores))
 
 
 def share_difference(reference: Profile, current: Profile, cells: NDArray[Any]) -> Difference:
@@ -52,20 +53,19 @@ def unseen_difference(reference: Profile, current: Profile) -> Difference:
     Fewer than expected are no change.
     """
     have = (reference.counts > 0).sum(axis=0)
-    mean, variance = _mean(reference, (have == 1).astype(float))
-    mean_now, variance_now = _mean(current, (have == 0).astype(float))
+    expected, found_now = _mean(reference, (have == 1).astype(float)), _mean(current, (have == 0).astype(float))
     twice = reference.counts[:, have == 2]
     pairs = float((twice.sum(axis=0) ** 2).sum() - (twice**2).sum())
-    variance += reference.inflation * pairs / max(1.0, float(reference.rows.sum())) ** 2
-    found = _by_t((mean, variance, reference.blocks), (mean_now, variance_now, current.blocks))
+    more = reference.inflation * pairs / max(1.0, float(reference.rows.sum())) ** 2
+    found = _by_t(expected._replace(variance=expected.variance + more), found_now)
     if found.effect <= 0:
         return Difference(1.0, 0.0)
     if min(_with_any(reference, have == 1), _with_any(current, have == 0)) >= LEAST_BLOCKS:
         return found
     # Of so few the variance is not known: values that two blocks have are held against it too, as that variance does.
     rare = (have == 1) | (have == 2)
-    more = mean_now > _mean(reference, rare.astype(float))[0]
-    return Difference(_exact(reference, current, rare, have == 0) if more else 1.0, found.effect)
+    is_more = found_now.mean > _mean(reference, rare.astype(float)).mean
+    return Difference(_exact(reference, current, rare, have == 0) if is_more else 1.0, found.effect)
 
 
 def cells_difference(before: Profile, after: Profile) -> Difference:
@@ -89,11 +89,16 @@ def cells_difference(before: Profile, after: Profile) -> Difference:
         return Difference(1.0, effect)
     seen = before.inflation * _covariance(reference[:, kept], share[kept], reference.sum(axis=1)) / expected
     seen_now = after.inflation * _covariance(current[:, kept], share_now[kept], current.sum(axis=1)) / expected
+    known, known_now = Known.by(reference.sum(axis=1)), Known.by(current.sum(axis=1))
+    seen, seen_now = (
+        max(seen, known.least(known_now) * seen_now, key=np.trace),
+        max(seen_now, known_now.least(known) * seen, key=np.trace),
+    )
     statistic, effects = float((change**2 / expected).sum()), seen + seen_now
     total, squared = float(np.trace(effects)), float(np.vdot(effects, effects.T))
     if total <= 0:
         return Difference(0.0 if effect > _ROUNDING else 1.0, effect)
-    between = _freedom((np.trace(seen), len(reference)), (np.trace(seen_now), len(current)))
+    between = freedom_of((np.trace(seen), known), (np.trace(seen_now), known_now))
     # The covariance is itself estimated: without its noise, many cells look as if they differed in their effects.
     squared = max((squared - total**2 / between) / (1 + 1 / between), total**2 / free)
     spread = squared * free / total**2  # 1 + the squared variation of the design effects
@@ -103,18 +108,28 @@ def cells_difference(before: Profile, after: Profile) -> Difference:
     return Difference(float(stats.f.sf(statistic / total, freedom, below)), effect)
 
 
-def _by_t(reference: tuple[float, float, int], current: tuple[float, float, int]) -> Difference:
-    """Compare two means, each with its variance and the blocks that it is from."""
+class _Mean(NamedTuple):
+    """A mean with its variance, and how well that is known."""
+
+    mean: float
+    variance: float
+    known: Known
+
+    def beside(self, other: _Mean) -> float:
+        """The variance, where blocks are few by both samples."""
+        return max(self.variance, self.known.least(other.known) * other.variance)
+
+
+def _by_t(reference: _Mean, current: _Mean) -> Difference:
     from scipy import stats
 
-    (mean, variance, blocks), (mean_now, variance_now, blocks_now) = reference, current
-    effect, spread = mean_now - mean, variance + variance_now
-    if min(blocks, blocks_now) < 2:
+    effect, variance, variance_now = current.mean - reference.mean, reference.beside(current), current.beside(reference)
+    if not min(reference.known.freedom, current.known.freedom):
         return Difference(1.0, effect)
-    if spread <= 0:
+    if variance + variance_now <= 0:
         return Difference(0.0 if abs(effect) > _ROUNDING else 1.0, effect)
-    freedom = _freedom((variance, blocks), (variance_now, blocks_now))
-    return Difference(float(2 * stats.t.sf(abs(effect) / math.sqrt(spread), freedom)), effect)
+    freedom = freedom_of((variance, reference.known), (variance_now, current.known))
+    return Difference(float(2 * stats.t.sf(abs(effect) / math.sqrt(variance + variance_now), freedom)), effect)
 
 
 def _with_any(sample: Profile, cells: NDArray[Any]) -> int:
@@ -127,40 +142,35 @@ def _exact(reference: Profile, current: Profile, cells: NDArray[Any], cells_now:
     with_any = _with_any(reference, cells), _with_any(current, cells_now)
     among = reference.blocks, current.blocks
     by_block = _fisher(*(_fewer(pair, reference.inflation, current.inflation) for pair in (with_any, among)))
-    seen = int(reference.cells @ cells), int(current.cells @ cells_now)
-    by_row = _fisher(seen, (int(reference.rows.sum()), int(current.rows.sum())))
+    seen = reference.cells @ cells, current.cells @ cells_now
+    by_row = _fisher(
+        _fewer(seen, reference.time, current.time),
+        _fewer((reference.rows.sum(), current.rows.sum()), reference.time, current.time),
+    )
     # Both: rows of one block are one event, and where each block is one row they are the same.
     return max(by_block, by_row)
 
 
-def _mean(sample: Profile, scores: NDArray[Any]) -> tuple[float, float]:
-    """The mean of a score and its variance."""
-    rows, blocks = sample.rows, sample.blocks
-    sums, total = sample.counts @ scores, rows.sum()
+def _mean(sample: Profile, scores: NDArray[Any]) -> _Mean:
+    rows, sums = sample.rows, sample.counts @ scores
+    total = rows.sum()
     mean = float(sums.sum() / total) if total else 0.0
-    if blocks < 2:
-        return mean, 0.0
-    off = sums - mean * rows
-    return mean, float(sample.inflation * blocks / (blocks - 1) * (off @ off) / total**2)
+    off = (sums - mean * rows) * left_out(rows)
+    return _Mean(mean, float(sample.inflation * (off @ off)), Known.by(rows))
 
 
 def _covariance(counts: NDArray[Any], share: NDArray[Any], rows: NDArray[Any]) -> NDArray[Any]:
     """The covariance of the shares of cells, by what varies between blocks."""
     import numpy as np
 
-    off, blocks = counts - np.outer(rows, share), len(rows)
-    found: NDArray[Any] = blocks / (blocks - 1) * (off.T @ off) / rows.sum() ** 2
+    off = (counts - np.outer(rows, share)) * left_out(rows)[:, None]
+    found: NDArray[Any] = off.T @ off
     return found
 
 
-def _freedom(*parts: tuple[float, int]) -> float:
-    """Satterthwaite's (1946) degrees of freedom of a variance that is a sum, each part from so many blocks."""
-    return float(sum(part for part, _ in parts) ** 2 / sum(part**2 / (blocks - 1) for part, blocks in parts))
-
-
-def _fewer(blocks: tuple[int, int], inflation: float, inflation_now: float) -> tuple[int, int]:
-    """As many independent blocks as these are worth."""
-    return round(blocks[0] / inflation), round(blocks[1] / inflation_now)
+def _fewer(counts: tuple[float, float], worth_one: float, worth_one_now: float) -> tuple[int, int]:
+    """As many independent ones as these are worth."""
+    return round(counts[0] / worth_one), round(counts[1] / worth_one_now)
 
 
 def _fisher(seen: tuple[int, int], among: tuple[int, int]) -> float:

@@ -96,7 +96,7 @@ def numbers(reference: NDArray[Any], current: NDArray[Any], blocks: Blocks | Ord
     known, now = pair.reference.known, pair.current.known
     scores = [place] if spread is None else [place, spread]
     pair = _within(pair, number_looks(cells.count, scores, shape_groups(known.cells), tails(known)))
-    return _judged(pair, _number_tests(known, now, place, spread))
+    return _judged(pair, _missing_pair(before, after, cells.count, blocks), _number_tests(known, now, place, spread))
 
 
 def categories(
@@ -107,13 +107,15 @@ def categories(
 
     before, after = (pl.Series(values).cast(pl.String) for values in (reference, current))
     cells = category_cells(before, after)
-    pair = _pair(cells.of(before), cells.of(after), cells.count, blocks)
+    codes, codes_now = cells.of(before), cells.of(after)
+    pair = _pair(codes, codes_now, cells.count, blocks)
     seen, now = pair.reference.known.cells, pair.current.known.cells
     if (rare := _share_of_rare(seen + now)) > MOST_RARE:
         pair = pair._replace(inconclusive=f"{rare:.0%} of the values occur only a few times, as keys do")
     unseen = float(now[seen == 0].sum() / max(1, len(after)))
     pair = _within(pair, category_looks(cells.count, now, seen == 0))
-    return _judged(pair, _category_tests(pair.reference.known, pair.current.known), unseen)
+    missing = _missing_pair(codes, codes_now, cells.count, blocks)
+    return _judged(pair, missing, _category_tests(pair.reference.known, pair.current.known), unseen)
 
 
 def _pair(
@@ -135,6 +137,14 @@ def _pair(
     is_hopeless = min(one.worth, other.worth) < LEAST_BEYOND_DOUBT
     before, after = (sample.profile(is_doubtful=bool(why)) for sample in (one, other))
     return _Pair(before, after, unit, why, is_hopeless, blocks.unit)
+
+
+def _missing_pair(reference: NDArray[Any], current: NDArray[Any], count: int, blocks: Blocks | Ordered) -> _Pair | None:
+    """Whether a value is missing, by units of its own: that may last although values change from row to row."""
+    import numpy as np
+
+    before, after = ((cells == count - 1).astype(int) for cells in (reference, current))
+    return _pair(before, after, 3, blocks, np.array([[0.0], [1.0]])) if before.any() or after.any() else None
 
 
 def _of_blocks(
@@ -161,14 +171,20 @@ def _within(pair: _Pair, looks: Looks) -> _Pair:
     return pair._replace(inconclusive=why)
 
 
-def _judged(pair: _Pair, of_values: Iterable[ColumnTest], unseen: float = 0.0) -> ColumnShift:
+def _judged(
+    pair: _Pair, missing_pair: _Pair | None, of_values: Iterable[ColumnTest], unseen: float = 0.0
+) -> ColumnShift:
     reference, current = pair.reference, pair.current
     missing = _missing(reference), _missing(current)
     if few := _too_few(reference, current, pair.unit):
         return ColumnShift(None, 0.0, 0.0, "", missing, unseen, few, pair.unit, few)
     few = "" if min(missing) == 1 else _too_few_values(reference, current)
     inconclusive = few or pair.inconclusive
-    tests = [_missing_test(reference, current)] if any(missing) else []
+    tests = []
+    if missing_pair:
+        tests += [] if missing_pair.is_hopeless else [_missing_test(missing_pair)]
+        about = f"of what is missing, {missing_pair.inconclusive}" if missing_pair.inconclusive else ""
+        inconclusive = inconclusive or about
     tests += [] if few or pair.is_hopeless or min(missing) == 1 else of_values
     if not tests:
         return ColumnShift(None, 0.0, 0.0, "", missing, unseen, inconclusive, pair.unit, inconclusive)
@@ -202,11 +218,11 @@ def _missing(sample: Profile) -> float:
     return float(sample.cells[-1] / max(1, sample.cells.sum()))
 
 
-def _missing_test(reference: Profile, current: Profile) -> ColumnTest:
+def _missing_test(pair: _Pair) -> ColumnTest:
     import numpy as np
 
-    last = np.arange(reference.counts.shape[1]) == reference.counts.shape[1] - 1
-    return ColumnTest("more or less is missing", share_difference(reference, current, last), 0.005, "of rows")
+    found = share_difference(pair.reference, pair.current, np.array([False, True, False]))
+    return ColumnTest("more or less is missing", found, 0.005, "of rows")
 
 
 def _number_tests(

@@ -30,6 +30,7 @@ MOST_ALIKE = 1.3
 
 ONE_SIDED = "; those of the reference do not, so it changed meanwhile, or the reference is in no order"
 _ONE_SIDED = 4.0
+_CLEAR = 3.0
 _SIGNIFICANT = 2.5
 _ROUNDING = 1e-12
 _MOST_GROUPS = 50
@@ -62,7 +63,7 @@ class Stretches(NamedTuple):
         """The profile, inflated by the covariance of neighbouring blocks where correlation fades exponentially."""
         memory = self.relative_memory
         shared = -memory * math.expm1(-1 / memory) if memory else 0.0
-        return Profile(self.counts, (DOUBT if is_doubtful else 1.0) / (1 - shared))
+        return Profile(self.counts, (DOUBT if is_doubtful else 1.0) / (1 - shared), self.time)
 
     @property
     def may_be_halved(self) -> bool:
@@ -107,31 +108,31 @@ def in_order(cells: NDArray[Any], count: int, blocks: NDArray[Any], scores: NDAr
 
 
 def independent(reference: Stretches, current: Stretches) -> tuple[Stretches, Stretches, str]:
-    """With neighbouring blocks added up until they are no longer alike; and why they never are, if so."""
+    """With neighbouring blocks added up until they are no longer alike; and why they never are, if so.
+
+    The order of one sample may say nothing: rows of both are taken to depend on each other as those of either do.
+    """
+    one_sided = ONE_SIDED if current.time > _ONE_SIDED * reference.time else ""
+    time, memory = max(reference.time, current.time), max(reference.memory, current.memory)
+    if time >= _CLEAR:  # less may be chance, and many rows would make few of the other sample worth nothing
+        reference, current = (sample._replace(time=time, memory=memory) for sample in (reference, current))
     while reference.relative_memory > MOST_MEMORY and reference.may_be_halved:
         reference = reference.halved()
     while current.relative_memory > MOST_MEMORY and current.may_be_halved:
         current = current.halved()
     while _alike(reference, current) >= MOST_ALIKE and (reference.may_be_halved or current.may_be_halved):
         reference, current = (item.halved() if item.may_be_halved else item for item in (reference, current))
-    return reference, current, _doubt(reference, current)
+    doubt = _doubt(reference, current)
+    return reference, current, f"{doubt}{one_sided}" if doubt else ""
 
 
 def _doubt(reference: Stretches, current: Stretches) -> str:
     worth = min(reference.worth, current.worth)
     if worth < LEAST_ROWS:
         why = f"rows resemble their neighbours so much that they are worth {max(1, worth):.0f} independent ones"
-        return f"{why}: {LEAST_ROWS:.0f} are needed{_one_sided(reference, current)}"
+        return f"{why}: {LEAST_ROWS:.0f} are needed"
     if _dependent(reference, current):
-        why = f"stretches of 1/{len(current.counts)} of the rows still resemble each other"
-        return f"{why}{_one_sided(reference, current)}"
-    return ""
-
-
-def _one_sided(reference: Stretches, current: Stretches) -> str:
-    """What else it may be when rows of one sample only resemble their neighbours."""
-    if current.time > _ONE_SIDED * reference.time:
-        return ONE_SIDED
+        return f"stretches of 1/{len(current.counts)} of the rows still resemble each other"
     return ""
 
 

@@ -63,13 +63,13 @@ def changed_rows(reference: Profile, current: Profile, looks: Looks) -> tuple[in
         return None
     variance, varies = _row_variance(current, looks.scores), _design_effect(reference, current, looks.scores)
     first, last = _windows(len(rows))
-    some, there = _within(rows[:, None], first, last), _within(sums, first, last)
-    others, outside = rows.sum() - some, sums.sum(axis=0) - there
-    difference = there / some - outside / others
+    some, sums_there = _within(rows[:, None], first, last), _within(sums, first, last)
+    others, sums_of_others = rows.sum() - some, sums.sum(axis=0) - sums_there
+    difference = sums_there / some - sums_of_others / others
     by_mean = difference / np.sqrt(np.maximum(variance, 1e-12) * (1 / some + 1 / others))
-    expected = np.maximum(outside * some / others, 0)
+    expected = np.maximum(sums_of_others * some / others, 0)
     # A share of few rows is not normal; this root of a Poisson count nearly is (Anscombe, 1948).
-    roots = np.sqrt(np.maximum(there, 0) + _ANSCOMBE) - np.sqrt(expected + _ANSCOMBE)
+    roots = np.sqrt(np.maximum(sums_there, 0) + _ANSCOMBE) - np.sqrt(expected + _ANSCOMBE)
     z = np.where(looks.are_shares, 2 * roots / np.sqrt(1 + some / others), by_mean) / np.sqrt(varies)
     z = np.abs(z) * (np.abs(difference) * some / rows.sum() >= looks.floors) * (some >= _LEAST_ROWS)
     window = int(z.max(axis=1).argmax())

@@ -64,6 +64,16 @@ def test_a_column_with_one_value_is_inconclusive_and_says_why(endpoint, two_mont
     assert drift.show(endpoint.name).state == "cannot tell"
 
 
+def test_too_few_blocks_are_declared_by_another_column_as_the_fix_says(endpoint, two_months):
+    for name, seed in (("winter", 19), ("spring", 20)):
+        data.add(name, days(seed, 0).assign(month=1))
+    both = {"against": "data:winter@1", "rows": "data:spring@1"}
+    with pytest.raises(Inconclusive) as problem:
+        check(endpoint, **both, by="month", report=False)
+    assert "another column with --by, one with 5 values or more" in problem.value.fix
+    assert check(endpoint, **both, by="day").state == "no drift"
+
+
 def test_fewer_rows_than_sixty_are_inconclusive(endpoint, two_months):
     data.add("little", days(15, 0).head(59))
     with pytest.raises(Inconclusive, match="59 rows are too few: 60 are needed"):
@@ -91,6 +101,15 @@ def test_a_log_has_the_columns_of_the_model(endpoint, two_months):
         check(endpoint, rows=None, by="day")
     assert problem.value.fix.startswith("known: colour, x; a log has these")
     assert check(endpoint, rows=None, by="colour", report=True).state == "cannot tell"
+
+
+def test_a_log_suggests_no_other_unit_for_a_column_that_it_lacks(endpoint, two_months):
+    """`colours` is near to `colour`, which need not say what belongs together."""
+    data.add("shades", days(21, 0).assign(colours="many"))
+    endpoint(frame(4))
+    with pytest.raises(UsageProblem, match=r"the log of .* has no column 'colours'") as problem:
+        check(endpoint, against="data:shades@1", rows=None, by="colours")
+    assert problem.value.fix.startswith("known: colour, x; a log has these")
 
 
 def test_values_that_are_missing_are_one_block(endpoint, two_months):

@@ -34,6 +34,26 @@ def test_an_entity_is_found_by_its_own_column():
     assert find(*samples).unit == "a"
 
 
+def test_one_column_of_an_entity_is_enough():
+    """Its country is its own, all else each row's; of shuffled rows no order says so."""
+    samples = []
+    for seed in (1, 2):
+        rng = np.random.default_rng(seed)
+        who = rng.permutation(np.repeat(np.arange(100), 10))
+        land = rng.choice(["de", "fr", "us"], 100)[who]
+        own = noise(seed, 1000).select("a", "b", "c")
+        samples.append(own.with_columns(user=pl.Series([f"{seed}-{each}" for each in who]), land=pl.Series(land)))
+    assert find(*samples).unit == "user"
+
+
+@pytest.mark.parametrize("seed", range(0, 40, 2))
+def test_values_that_return_and_say_nothing_are_no_entity(seed):
+    samples = [
+        noise(each, 1000).with_columns(pl.col("a").rank("ordinal") % 100 + 1000 * each) for each in (seed, seed + 1)
+    ]
+    assert find(*samples) == Ordered()
+
+
 def test_values_that_wander_slowly_are_no_entity():
     """Each sample has its own, they return, and whatever else wanders goes along with them."""
     samples = [noise(seed).select(pl.all().cum_sum().round(0) + 1000 * seed) for seed in (1, 2)]

@@ -78,3 +78,13 @@ def test_a_new_value_is_seen_by_the_blocks_that_have_it(blocks, is_seen):
     before, now = np.tile([50, 0], (40, 1)), np.tile([50, 0], (40, 1))
     now[:blocks] = [49, 1]
     assert (unseen_difference(Profile(before), Profile(now)).p < 0.05) == is_seen
+
+
+def test_of_few_rows_that_depend_on_each_other_as_many_count_as_they_are_worth():
+    nothing, some = (np.tile([500, 0], (40, 1)) for _ in range(2))
+    some[:4] = [490, 10]
+    plain, dependent = (
+        share_difference(Profile(nothing, 1.0, time), Profile(some, 1.0, time), np.array([False, True])).p
+        for time in (1.0, 20.0)
+    )
+    assert dependent > plain

@@ -247,3 +247,28 @@ def test_a_value_that_the_reference_never_had_is_seen_the_more_rows_the_better(r
     shift = categories(texts(1, [0.5, 0.5], rows), current.tolist(), ROWS)
     assert (shift.why, shift.floor, shift.effect) == ("it has new values", 0.005, pytest.approx(0.01))
     assert shift.p < 1e-3
+
+
+def days_of_categories(seed: int, days: int, each: int = 200) -> list[str]:
+    """Rows in the order of days, of which each has shares of its own."""
+    rng = np.random.default_rng(seed)
+    return [f"v{value}" for share in rng.dirichlet([2, 2, 2, 2], days) for value in rng.choice(4, each, p=share)]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_two_days_are_no_evidence_against_ninety(seed):
+    """Within two days, rows in a row are alike; that days differ only the reference shows."""
+    shift = categories(days_of_categories(seed, 90), days_of_categories(seed + 50, 2), ROWS)
+    assert "are worth" in inconclusive(shift)
+
+
+def missing_for_a_while(seed: int) -> np.ndarray:
+    """Half of the values, in runs of three hundred rows or so."""
+    lasting = signal.lfilter([1], [1, -0.99], draw(seed, 5000))
+    return np.where(lasting > 0, np.nan, draw(seed + 500, 5000))
+
+
+def test_values_that_are_missing_for_a_while_are_few_events():
+    shifts = [numbers(missing_for_a_while(seed), missing_for_a_while(seed + 100), ROWS) for seed in range(10)]
+    assert all("of what is missing, rows resemble their neighbours" in inconclusive(shift) for shift in shifts)
+    assert {shift.why for shift in shifts} > {"it moved"}

@@ -100,3 +100,20 @@ def test_of_many_classes_noise_alone_is_no_resemblance():
 def test_doubt_raises_the_variance():
     found = cut(autoregressive(1, 0.9, 2000))
     assert found.profile(is_doubtful=True).inflation == DOUBT * found.profile(is_doubtful=False).inflation
+
+
+def test_rows_of_either_sample_depend_on_each_other_as_those_of_the_other_do():
+    """A reference in no order says nothing of its own."""
+    slow = autoregressive(1, 0.9, 5000)
+    mixed = cut(np.random.default_rng(2).permutation(slow))
+    one, other, _ = independent(mixed, cut(autoregressive(3, 0.9, 5000)))
+    assert mixed.time < 2
+    assert one.time == other.time > 9
+    assert one.profile(is_doubtful=False).time == one.time
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_what_may_be_chance_in_many_rows_is_not_held_against_few(seed):
+    few = cut(autoregressive(seed + 50, 0, 60))
+    _, other, _ = independent(cut(autoregressive(seed, 0, 20_000)), few)
+    assert other.worth == few.worth
