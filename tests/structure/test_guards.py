@@ -36,7 +36,8 @@ def test_a_process_that_outlives_its_test_is_found(tmp_path: Path) -> None:
     env = {**os.environ, "AIINFRA_WORKSPACE": str(tmp_path)}
     left = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, env=env)
     try:
-        assert [pid for pid, _ in conftest.processes_of(tmp_path)] == [left.pid]
+        # Its environment can be read only a moment after `Popen` has returned.
+        assert conftest.until(lambda: [pid for pid, _ in conftest.processes_of(tmp_path)]) == [left.pid]
         assert conftest.processes_of(tmp_path / "other") == []
     finally:
         left.communicate()
