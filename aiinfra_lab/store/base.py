@@ -21,6 +21,8 @@ from ..uris import split_label
 GENESIS = "0" * 64
 CHECK = "`%lab check` names what cannot be read, and what helps"
 AUDIT = "`%lab check --audit` says what helps"
+# Made once: making it takes as long as a short text does.
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 class Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -274,7 +276,7 @@ class Sealed(Protocol):
 
 def canonical(value: object) -> str:
     """JSON with one spelling for one value, so that a digest of it means something."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return _CANONICAL.encode(value)
 
 
 def encode(body: Body) -> str:
@@ -311,13 +313,13 @@ def decode(kind: type[B], name: str, text: str, version: int) -> B:
 
 
 def chain_hash(
-    seq: int, at: float, actor: str, event: Event | str, prev: str, records: Mapping[str, str] | None = None
+    seq: int, at: float, actor: str, event: Event | str, prev: str, records: Mapping[str, str] | str | None = None
 ) -> str:
-    """The SHA-256 that ties an event, or its canonical JSON, to everything before it, and to the records with it."""
+    """The SHA-256 that ties an event to all before it, and to the records with it; either may be canonical JSON."""
     body = event if isinstance(event, str) else canonical(asdict(event))
     # The canonical JSON of all of it, in which the event's own stands as it is: keys are sorted. Events of before have
     # no records, and keep their hash.
-    with_records = f',"records":{canonical(records)}' if records else ""
+    with_records = f',"records":{records if isinstance(records, str) else canonical(records)}' if records else ""
     around = (
         f'{{"actor":{canonical(actor)},"at":{canonical(at)},"event":{body},"prev":"{prev}"{with_records},"seq":{seq}}}'
     )

@@ -47,7 +47,12 @@ def copy_of(heads: Path, store: str) -> Path:
 
 def line(now: Head, then: Head | None = None) -> str:
     """As it is written, always as long. then: what a commit makes of it that is not on the disk yet."""
-    return " ".join(f"{head.seq:020d} {head.hash} {head.rev:020d} {head.total:>64}" for head in (now, then or now))
+    half = _half(now)
+    return f"{half} {_half(then) if then else half}"
+
+
+def _half(head: Head) -> str:
+    return f"{head.seq:020d} {head.hash} {head.rev:020d} {head.total:>64}"
 
 
 def read(path: Path | None) -> Head:
@@ -76,7 +81,8 @@ def announce(path: Path, before: Head, after: Head) -> bool:
 
     def change(text: str) -> str | None:
         nonlocal is_as_noted
-        is_as_noted = any(agree(noted, before) for noted in _parsed(text))
+        # As a text first, which is that in most cases: two notes are read in each commit.
+        is_as_noted = _half(before) in text or any(agree(noted, before) for noted in _parsed(text))
         return line(before, after) if is_as_noted else None
 
     _if_it_can_be(path, lambda: files.rewrite(path, change, mode=modes.OWNER_ONLY))
@@ -85,7 +91,9 @@ def announce(path: Path, before: Head, after: Head) -> bool:
 
 def confirm(path: Path, head: Head) -> None:
     """Say that it is on the disk, unless a later commit was announced meanwhile."""
-    _if_it_can_be(path, lambda: files.rewrite(path, lambda text: line(head) if _parsed(text)[1] == head else None))
+    half = _half(head)
+    announced = f" {half} "
+    _if_it_can_be(path, lambda: files.rewrite(path, lambda text: f"{half} {half}" if announced in text else None))
 
 
 def agree(noted: Head, there: Head) -> bool:

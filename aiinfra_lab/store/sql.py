@@ -267,9 +267,10 @@ class SqlStore(ABC):
     def _append(self, db: Any, event: Event, records: Mapping[str, str], head: Head) -> Head:
         # Not `asdict`, which copies what is in it too, and takes a tenth of a commit.
         body = canonical({name: getattr(event, name) for name in Event.__slots__})
+        with_it = canonical(records) if records else ""
         seq, at, who = head.seq + 1, round(time.time(), 6), actor()
-        digest = chain_hash(seq, at, who, body, head.hash, records)
-        self.run(db, _APPEND, seq, at, who, body, head.hash, digest, canonical(records) if records else "")
+        digest = chain_hash(seq, at, who, body, head.hash, with_it)
+        self.run(db, _APPEND, seq, at, who, body, head.hash, digest, with_it)
         self._index(db, seq, event)
         return head._replace(seq=seq, hash=digest)
 
