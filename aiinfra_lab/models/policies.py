@@ -196,7 +196,7 @@ def refuse_contradiction(name: str, policy: Policy, stored: Policy | None) -> No
 
 
 def _without_either(name: str, pair: Collection[Requirement], stored: Policy | None) -> str:
-    """How to be without one of the two, whichever: asked for now, stored, or set."""
+    """What takes away either of the two bounds: asked for now, stored, or set."""
     known, settled = (stored.terms if stored else ()), standing().terms
     asked = [str(one.term) for one in pair if one.term not in known and one.term not in settled]
     ways = [f"leave out {' or '.join(asked)}"] if asked else []

@@ -232,7 +232,7 @@ def _number_tests(
     if spread is not None:
         yield ColumnTest("its spread changed", mean_difference(reference, current, spread), 0.067, "sd of its spread")
     if (outer := tails(reference)).any():
-        yield ColumnTest("its extremes changed", share_difference(reference, current, outer), 0.002, "of rows")
+        yield ColumnTest("its tails changed", share_difference(reference, current, outer), 0.002, "of rows")
     groups = shape_groups(reference.cells)
     shape, shape_now = reference.grouped(groups), current.grouped(groups)
     found = Difference(cells_difference(shape, shape_now).p, _kolmogorov(shape, shape_now))

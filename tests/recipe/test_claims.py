@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,11 @@ from aiinfra_lab.errors import Conflict, Unavailable
 from aiinfra_lab.jobs import JobRecord, heartbeat
 from aiinfra_lab.jobs.home import make_home_id
 from aiinfra_lab.recipe import declaration, history
-from aiinfra_lab.recipe.base import Outcome, Value
 from aiinfra_lab.recipe.record import RunRecord, StepRecord
 from aiinfra_lab.recipe.runner import RecipeRunner
 from aiinfra_lab.store import Record, open_store
 from tests.conftest import PATIENCE_S, until
+from tests.fakes.in_process import InProcess, calling
 from tests.postgres import needs_postgres, postgres, server
 
 __all__ = ["postgres", "server"]
@@ -47,30 +46,11 @@ def one(notebook, recipe) -> Path:
     return notebook("a", "x: int = 1")
 
 
-class Counting:
-    """An executor without a kernel."""
-
-    def __init__(self, act: Callable[[], object] = lambda: None) -> None:
-        self.count, self._act = 0, act
-
-    def run(
-        self,
-        notebook: Path,
-        parameters: Mapping[str, Value],
-        archive: Path,
-        env: Mapping[str, str],
-        stop_requested: Callable[[], bool],
-    ) -> Outcome:
-        self.count += 1
-        self._act()
-        return Outcome("stopped" if stop_requested() else "done")
-
-
-def runner(executor: Counting) -> RecipeRunner:
+def runner(executor: InProcess) -> RecipeRunner:
     return RecipeRunner(declaration.read("one"), {}, executor, keep=True, force=False)
 
 
-def go(executor: Counting) -> Record[RunRecord]:
+def go(executor: InProcess) -> Record[RunRecord]:
     return runner(executor).go(lambda run: None)
 
 
@@ -154,17 +134,17 @@ def test_who_is_second_is_told_how_to_look_and_how_to_end_it(one):
 
     def second() -> None:
         with pytest.raises(Conflict) as problem:
-            go(Counting())
+            go(calling())
         found.append(problem.value)
 
-    go(Counting(second))
+    go(calling(second))
     assert found[0].what == TOLD
     assert found[0].fix == "look at it with `%recipe show one@1`, or end it with `%recipe stop one@1`"
 
 
 def test_what_ended_between_the_start_and_the_claim_is_not_run_again(one):
-    second = runner(Counting())
-    go(Counting())
+    second = runner(calling())
+    go(calling())
     assert [step.state for step in second.go(lambda run: None).body.steps] == ["skipped"]
 
 
@@ -175,13 +155,13 @@ def test_a_run_whose_process_was_killed_holds_nobody_up(one, notebook):
     killed.kill()
     killed.wait()
     notebook("a", "x: int = 1")
-    assert go(Counting()).name == "one@2"
+    assert go(calling()).name == "one@2"
     assert recipe.show("one@1").state == "lost"
 
 
 def test_a_run_of_a_host_that_is_gone_is_lost_and_holds_nobody_up(one):
     job = elsewhere(silent_s=1000)
-    assert go(Counting()).name == "one@2"
+    assert go(calling()).name == "one@2"
     assert recipe.show("one@1").state == "lost"
     assert open_store().get(JobRecord, job).body.state == "lost"
 
@@ -191,19 +171,19 @@ def test_a_run_elsewhere_that_may_live_keeps_its_claim(one, sign):
     """The second is of a version that gives no signs."""
     elsewhere(**sign)
     with pytest.raises(Conflict, match=TOLD):
-        go(Counting())
+        go(calling())
 
 
 def test_a_run_in_another_container_keeps_its_claim_while_it_gives_signs_of_life(one):
     in_a_container(silent_s=300)
     assert recipe.show("one@1").state == "running"
     with pytest.raises(Conflict, match=TOLD):
-        go(Counting())
+        go(calling())
 
 
 def test_a_run_of_a_container_that_is_gone_is_lost_and_holds_nobody_up(one):
     job = in_a_container(silent_s=1000)
-    assert go(Counting()).name == "one@2"
+    assert go(calling()).name == "one@2"
     assert (recipe.show("one@1").state, open_store().get(JobRecord, job).body.state) == ("lost", "lost")
 
 
@@ -229,7 +209,7 @@ def test_a_run_gives_signs_of_life_while_it_lasts(one, monkeypatch):
         first = open_store().get(JobRecord, began).body.seen_at
         seen.append(until(lambda: open_store().get(JobRecord, began).body.seen_at > first > 0))
 
-    go(Counting(look))
+    go(calling(look))
     assert (seen, jobs.find("recipe:one").state) == ([True], "done")
 
 
@@ -239,5 +219,5 @@ def test_a_run_that_was_taken_for_gone_stops_when_it_comes_back(one):
         open_store().commit([record.with_(state="lost", ended_at=time.time())])
         time.sleep(0.25)  # it looks five times a second
 
-    assert go(Counting(take)).body.state == "stopped"
+    assert go(calling(take)).body.state == "stopped"
     assert os.getpid() == jobs.find("recipe:one").pid

@@ -1,8 +1,7 @@
 """A run and its record, with executors that need no kernel."""
 
 import threading
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,11 +10,12 @@ from aiinfra_lab import jobs
 from aiinfra_lab.config import settings
 from aiinfra_lab.errors import Conflict, StoreUnavailable, Unavailable
 from aiinfra_lab.recipe import declaration, history, runner
-from aiinfra_lab.recipe.base import Outcome, Value
+from aiinfra_lab.recipe.base import Outcome
 from aiinfra_lab.recipe.plan import file_digest
 from aiinfra_lab.recipe.record import RunRecord
 from aiinfra_lab.recipe.runner import RecipeRunner
 from aiinfra_lab.store import Record, open_store
+from tests.fakes.in_process import InProcess
 
 CHAIN = """
 [steps.a]
@@ -27,25 +27,6 @@ parameters = { x = 2 }
 """
 
 
-class Scripted:
-    """An executor whose notebooks end as `act` says, given the run's number of the notebook and the stop request."""
-
-    def __init__(self, act: Callable[[int, Callable[[], bool]], Outcome]) -> None:
-        self.count = 0
-        self._act = act
-
-    def run(
-        self,
-        notebook: Path,
-        parameters: Mapping[str, Value],
-        archive: Path,
-        env: Mapping[str, str],
-        stop_requested: Callable[[], bool],
-    ) -> Outcome:
-        self.count += 1
-        return self._act(self.count, stop_requested)
-
-
 @pytest.fixture
 def chain(notebook, recipe) -> None:
     notebook("a", "x: int = 1")
@@ -53,7 +34,7 @@ def chain(notebook, recipe) -> None:
 
 
 def go(act: Callable[..., Any] = lambda *_: Outcome("done"), show=lambda run: None) -> Record[RunRecord]:
-    made = RecipeRunner(declaration.read("chain"), {}, Scripted(act), keep=True, force=True)
+    made = RecipeRunner(declaration.read("chain"), {}, InProcess(act), keep=True, force=True)
     return made.go(show)
 
 

@@ -11,13 +11,13 @@ from aiinfra_lab.errors import StoreUnavailable, Unavailable
 from aiinfra_lab.gpu import Status, sessions
 from aiinfra_lab.gpu.noun import NOUN as NOUN_OF_SESSIONS
 from aiinfra_lab.recipe import declaration, history, started
-from aiinfra_lab.recipe.base import Outcome
 from aiinfra_lab.recipe.noun import NOUN
 from aiinfra_lab.recipe.record import RunRecord, StepRecord
 from aiinfra_lab.recipe.runner import RecipeRunner
 from aiinfra_lab.store import Record, open_store
 from tests.conftest import PATIENCE_S, until
 from tests.fakes import cloud
+from tests.fakes.in_process import InProcess
 
 ONE = '[steps.a]\nnotebook = "a.ipynb"\n'
 RUN = "recipe:one@1"
@@ -97,7 +97,7 @@ def test_the_next_run_begins_when_what_the_lost_one_left_has_ended(monkeypatch, 
     lost = vanished()
     history.observe([lost])
     start("mine", monkeypatch)  # as the last cell of a kernel that lived a moment longer
-    run = RecipeRunner(declaration.read("one"), {}, Ended(), keep=True, force=True).go(lambda _: None)
+    run = RecipeRunner(declaration.read("one"), {}, InProcess(), keep=True, force=True).go(lambda _: None)
     assert (run.name, run.body.state, living()) == ("one@2", "done", [])
 
 
@@ -106,15 +106,8 @@ def test_the_next_run_of_any_recipe_ends_what_a_lost_one_left(monkeypatch, noteb
     recipe("other", ONE)
     start("mine", monkeypatch)
     vanished()
-    RecipeRunner(declaration.read("other"), {}, Ended(), keep=True, force=True).go(lambda _: None)
+    RecipeRunner(declaration.read("other"), {}, InProcess(), keep=True, force=True).go(lambda _: None)
     assert living() == []
-
-
-class Ended:
-    """An executor whose notebooks have ended already."""
-
-    def run(self, *_: object) -> Outcome:
-        return Outcome("done")
 
 
 def test_an_end_is_waited_for_as_long_as_its_provider_needs(monkeypatch):

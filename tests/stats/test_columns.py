@@ -25,7 +25,7 @@ CHANGES = {
     "it moved": draw(2) + 0.3,
     "its spread changed": draw(2) * 1.3,
     "more or less is missing": np.where(np.arange(ROWS_EACH) % 20 == 0, np.nan, draw(2)),
-    "its extremes changed": np.where(np.arange(ROWS_EACH) % 40 == 0, 8.0 * np.sign(draw(3)), draw(2)),
+    "its tails changed": np.where(np.arange(ROWS_EACH) % 40 == 0, 8.0 * np.sign(draw(3)), draw(2)),
     "its shape changed": np.sign(draw(2)) * np.abs(draw(2)) ** 0.3,
 }
 
