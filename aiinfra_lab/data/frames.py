@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from ..errors import Failed, UsageProblem
 
@@ -14,6 +15,15 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _LIBRARIES = ("pandas", "polars", "pyarrow")
+# In place of an object of a column.
+_COMES_BACK_AS: dict[type, str] = {
+    date: "a time, of its midnight",
+    UUID: "its 16 bytes",
+    list: "an array",
+    tuple: "an array",
+    set: "an array",
+    frozenset: "an array",
+}
 
 
 def is_frame(value: object) -> bool:
@@ -44,6 +54,10 @@ def to_pandas(table: pl.DataFrame) -> Any:
     for column in table:
         if isinstance(column.dtype, pl.Enum):
             frame[column.name] = frame[column.name].cat.as_ordered()
+        elif isinstance(column.dtype, pl.Categorical):
+            # As pandas makes them: else what else this process has read would decide their order, and so their codes.
+            categories = frame[column.name].cat
+            frame[column.name] = categories.reorder_categories(sorted(categories.categories))
         # pandas' own types of these have no gaps: numbers would become floats, which merge long ids into one.
         elif column.null_count() and (column.dtype.is_integer() or column.dtype == pl.Boolean):
             frame[column.name] = _with_gaps(column)
@@ -203,13 +217,29 @@ def _not_kept(frame: Any) -> Iterator[str]:
     """What a pandas data frame has and its table does not, a sentence a column."""
     if type(frame).__module__.partition(".")[0] != "pandas":
         return
-    for name, dtype in frame.dtypes.items():
-        if not hasattr(dtype, "categories") or _is_ordered(dtype):
-            continue
-        if not _are_texts(dtype.categories):
-            yield f"column {name} is stored as plain values: only texts can be categories"
-        elif len(frame[name].cat.remove_unused_categories().cat.categories) < len(dtype.categories):
-            yield f"column {name} keeps only the categories that a row has: ordered ones are kept whole"
+    names = frame.index.names
+    if any(name is not None for name in names):
+        yield from (
+            f"the index without a name is the column level_{place}" for place, name in enumerate(names) if name is None
+        )
+    for name, column in frame.items():
+        if (categories := getattr(column.dtype, "categories", None)) is not None:
+            yield from _categories_not_kept(column, categories)
+        elif column.dtype == object and len(held := column.dropna()):
+            kind = type(held.iloc[0])
+            if back := _COMES_BACK_AS.get(kind):
+                yield f"in column {name} each {kind.__name__} comes back as {back}"
+
+
+def _categories_not_kept(column: Any, categories: Any) -> Iterator[str]:
+    if _is_ordered(column.dtype):
+        return
+    if not _are_texts(categories):
+        yield f"column {column.name} is stored as plain values: only texts can be categories"
+    elif len(column.cat.remove_unused_categories().cat.categories) < len(categories):
+        yield f"column {column.name} keeps only the categories that a row has: ordered ones are kept whole"
+    elif not categories.is_monotonic_increasing:
+        yield f"column {column.name} keeps its categories, but sorted: ordered ones are kept as they are"
 
 
 def _check_objects(values: Any, name: str) -> None:

@@ -4,7 +4,9 @@ import os
 import signal
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
+from uuid import UUID
 
 import pandas as pd
 import polars as pl
@@ -297,10 +299,30 @@ def test_a_read_only_workspace_can_be_read_and_not_added_to(workspace, pets):
     assert "Traceback" not in refused.stderr
 
 
-def test_what_of_a_frame_is_not_kept_is_said_when_it_is_added(workspace):
-    frame = pd.DataFrame({"x": pd.Categorical(["a"], categories=["a", "b"])})
-    assert "column x" in data.add("t", frame).card().text()
+@pytest.mark.parametrize(
+    "values",
+    [
+        pd.Categorical(["a", "a"], categories=["a", "b"]),
+        pd.Categorical(["a", "b"], categories=["b", "a"]),
+        [date(2013, 1, 1)] * 2,
+        [UUID(int=7)] * 2,
+        [[1, 2]] * 2,
+    ],
+)
+def test_what_of_a_frame_is_not_kept_is_said_when_it_is_added(workspace, values):
+    assert "column x" in data.add("t", pd.DataFrame({"x": values})).card().text()
     assert data.get("t").note == ""
+
+
+def test_an_index_without_a_name_beside_one_with_a_name_is_a_column_that_is_named(workspace):
+    frame = pd.DataFrame({"x": [1]}, index=pd.MultiIndex.from_tuples([(1, 2)], names=["a", None]))
+    assert "level_1" in data.add("t", frame).note
+
+
+def test_categories_keep_their_order_whatever_else_the_process_has_read(workspace):
+    before = pd.DataFrame({"x": pd.Categorical(["b", "a", "b"])})
+    after = data.add("t", before).df()
+    assert list(after.x.cat.codes) == list(before.x.cat.codes) == [1, 0, 1]
 
 
 def test_whole_numbers_with_a_gap_come_back_exact(workspace, tmp_path):
