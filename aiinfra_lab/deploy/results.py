@@ -24,6 +24,9 @@ from .server.counts import Counts
 
 __all__ = ["Endpoint", "Load", "Log", "Served", "endpoint", "endpoints"]
 
+# A busy client, or the way to the endpoint, shows in the one and not in the other.
+_TIMED = "p50 and p95 are from when a request was read to when it was scored; `%deploy run` measures at the client"
+
 
 @dataclass(frozen=True)
 class Served:
@@ -92,7 +95,8 @@ class Endpoint(Result):
              str(item.refused), _ms(item.p50_ms), _ms(item.p95_ms))
             for item in self.versions
         ]  # fmt: skip
-        return Card(self.uri, self.state, facts, header, rows, notes=(*self.notes, *self.reasons))
+        timed = [_TIMED] * any(item.p50_ms is not None for item in self.versions)
+        return Card(self.uri, self.state, facts, header, rows, notes=(*self.notes, *self.reasons, *timed))
 
 
 @dataclass(frozen=True)
@@ -121,7 +125,7 @@ class Load(Result):
         facts = [
             ("sent", f"{self.sent:,} requests in {self.for_s:.1f} s, {self.per_s:,.0f} a second"),
             ("answers", f"{self.ok:,} ok, {self.refused:,} refused, {self.errors:,} errors"),
-            ("latency", f"p50 {_ms(self.p50_ms)}, p95 {_ms(self.p95_ms)}, p99 {_ms(self.p99_ms)}"),
+            ("latency", f"p50 {_ms(self.p50_ms)}, p95 {_ms(self.p95_ms)}, p99 {_ms(self.p99_ms)} at the client"),
             ("rows of", self.rows),
         ]
         notes = [f"the first problem: {self.first_problem}"] * bool(self.first_problem) + [*self.notes]
