@@ -1,7 +1,7 @@
 """`aiinfra NOUN VERB …`: the language in a shell, made of the verbs.
 
-Exit code 1: the user's error, 2: usage, 3: something is unavailable; 130, 143, 129: interrupted by Ctrl-C, SIGTERM or
-SIGHUP.
+Exit code 1: the user's error, 2: usage, 3: something is unavailable, 4: a check cannot tell; 130, 143, 129: interrupted
+by Ctrl-C, SIGTERM or SIGHUP.
 """
 
 from __future__ import annotations
