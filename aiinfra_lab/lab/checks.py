@@ -186,24 +186,25 @@ def _audit() -> Iterator[HealthFinding]:
     try:
         store = open_store()
         yield _proof(store)
-        yield from _copy_of_the_head(store)
+        yield from _notes_of_the_head(store)
     except LabError:
         return  # said above
 
 
-def _copy_of_the_head(store: Store) -> Iterator[HealthFinding]:
-    """That it is not kept, since what it would find cannot be found then."""
+def _notes_of_the_head(store: Store) -> Iterator[HealthFinding]:
+    """That one is not kept, or lags: what it would find cannot be found then."""
     if not isinstance(store, HeadKeeper) or not isinstance(store, HeadCopier):
         return
-    copy, (newest, _) = store.head_copy(), store.head()
+    copy, (noted, _) = store.head_copy(), store.head()
+    newest = next((logged.seq for logged in store.events(last=1)), 0)
+    lacks = f"does not tell of event {newest}"
+    if noted < newest:
+        detail = f"{lacks}: it cannot be written or, after a power cut, what it lacks was not on the disk yet"
+        yield HealthFinding("off", "head of the log", detail, "the next event writes it anew, see that it can")
     if copy.where and copy.seq < newest:
-        lacks = f"{copy.where} does not tell of event {newest}: a log rewritten together with its head is not found"
-        yield HealthFinding(
-            "off",
-            "copy of the head",
-            lacks,
-            f"see that {Path(copy.where).parent} can be written; the next event does it",
-        )
+        detail = f"{copy.where} {lacks}: a log rewritten together with its head is not found"
+        fix = f"see that {Path(copy.where).parent} can be written; the next event does it"
+        yield HealthFinding("off", "copy of the head", detail, fix)
 
 
 def _proof(store: Store) -> HealthFinding:

@@ -87,6 +87,7 @@ class SqlStore(ABC):
         """copied_in: the file for a copy of what the store holds, so that who rewrites the store is found."""
         self.copied_in = copied_in
         self.is_copy_of_this = True
+        self._left_as: Head | None = None
         self._reported: set[str] = set()
 
     def get(self, kind: type[B], name: str) -> Record[B] | None:
@@ -138,7 +139,7 @@ class SqlStore(ABC):
                 self.run(db, _SET_TOTAL, head.total)
             if event:
                 head = self._append(db, event, change.records, head)
-            is_as_noted = self._announce(before, head)
+            is_as_noted = self._announce(db, before, head)
         self._committed(head, is_as_noted)
         return written
 
@@ -205,12 +206,17 @@ class SqlStore(ABC):
     def _transaction(self) -> contextlib.AbstractContextManager[Any]:
         """The same, and all of it or nothing is written; one writer at a time, so that revisions have one order."""
 
-    def _announce(self, before: Head, after: Head) -> bool:
+    def _announce(self, db: Any, before: Head, after: Head) -> bool:
         """Called within a transaction, last; whether the store was, before it, what was noted of it."""
+        if self.copied_in and (before != self._left_as or not self.is_copy_of_this):
+            # Something else has written since. If the store has not gone on from what the copy tells, an older one was
+            # put back, or it was rewritten, and what is written over the copy would be all that tells of it.
+            self.is_copy_of_this = self._has_gone_on(db, heads.read(self.copied_in))
         return True
 
     def _committed(self, head: Head, is_as_noted: bool) -> None:
         """Called when a commit is on disk, with what the store then holds."""
+        self._left_as = head
         if self.copied_in and self.is_copy_of_this and is_as_noted:
             heads.write(self.copied_in, head)
 
@@ -218,11 +224,10 @@ class SqlStore(ABC):
         """The files, outside of the database, in which that is noted."""
         return [self.copied_in] if self.copied_in else []
 
-    def _compare(self, db: Any, copied: HeadCopy) -> None:
-        """See whether the copy of the head is of this store as it has gone on. If not, an older store was put back, and
-        what is written over the copy would be all that tells of it."""
-        found = self.run(db, "SELECT hash FROM events WHERE seq = ?", copied.seq).fetchone()
-        self.is_copy_of_this = copied.seq == 0 or (found is not None and found[0] == copied.hash)
+    def _has_gone_on(self, db: Any, noted: Head) -> bool:
+        """Whether its events are those that were noted, and perhaps later ones."""
+        found = self.run(db, "SELECT hash FROM events WHERE seq = ?", noted.seq).fetchone()
+        return noted.seq == 0 or (found is not None and found[0] == noted.hash)
 
     def run(self, db: Any, statement: str, *values: Any) -> Any:
         """Execute a statement whose values are marked by `?`."""

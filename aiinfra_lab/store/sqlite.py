@@ -27,7 +27,7 @@ from . import heads
 from .base import Seal
 from .first_schema import fill_index
 from .heads import Head
-from .sql import DIGESTS, SqlStore, seal_records
+from .sql import SqlStore, seal_records
 
 # One script per schema version, applied in order and never changed afterwards.
 MIGRATIONS = (
@@ -142,16 +142,28 @@ class SqliteStore(SqlStore):
 
     def seals(self) -> tuple[Sequence[Seal], bool]:
         for _ in range(_LOOKS):
-            noted = heads.read_both(self.head_path)
+            noted = heads.read_note(self.head_path)
             found, is_complete = super().seals()
+            with self._session() as db:
+                there = self._head(db)
+                is_as_noted = any(heads.agree(each, there) for each in noted[:2]) or self._is_stale(db, noted, there)
             # Every writer of this file notes what it commits before and after: who changed it otherwise did not.
-            if heads.read_both(self.head_path) == noted:
-                there = _head_of(found)
-                return found, is_complete and any(heads.agree(each, there) for each in noted)
-        return found, is_complete
+            if heads.read_note(self.head_path) == noted:
+                break
+        return found, is_complete and is_as_noted
 
-    def _announce(self, before: Head, after: Head) -> bool:
-        return heads.announce(self.head_path, before, after)
+    def _announce(self, db: sqlite3.Connection, before: Head, after: Head) -> bool:
+        super()._announce(db, before, after)
+        return heads.announce(self.head_path, before, after, lambda noted: self._is_stale(db, noted, before))
+
+    def _is_stale(self, db: sqlite3.Connection, noted: heads.Note, there: Head) -> bool:
+        """Whether it is the note that is wrong: the copy, which is outside of the workspace, tells what is there, or a
+        power cut has taken from the note what it lacks."""
+        copied = heads.read(self.copied_in)
+        if copied.seq and heads.agree(copied, there):
+            return True
+        may_lack = not noted.is_of_now and heads.is_before(noted.now, there)
+        return may_lack and self._has_gone_on(db, noted.now)
 
     def _committed(self, head: Head, is_as_noted: bool) -> None:
         super()._committed(head, is_as_noted)
@@ -224,10 +236,8 @@ class SqliteStore(SqlStore):
                 raise Unavailable(f"{self.path.parent} cannot hold a shared store", "use a folder on a local disk")
             # With NORMAL, which a build may have as its default, a power cut takes the newest commits.
             db.execute("PRAGMA synchronous=FULL")
-            copied = self.head_copy()  # first, as in `_verify_head`
             self._migrate(db)
             self._verify_head(db)
-            self._compare(db, copied)
         except BaseException:
             db.close()
             raise
@@ -354,12 +364,6 @@ def _newest_event(db: sqlite3.Connection) -> Head:
     """What a copy holds, which may be of a schema that had no digests yet."""
     row = db.execute("SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1").fetchone()
     return heads.NOTHING._replace(seq=row[0], hash=row[1]) if row else heads.NOTHING
-
-
-def _head_of(seals: Sequence[Seal]) -> Head:
-    """What the records are, together, whatever the events are."""
-    total = sum(int(seal.digest, 16) for seal in seals) % DIGESTS
-    return Head(0, "", max((seal.rev for seal in seals), default=0), f"{total:064x}")
 
 
 def _file(path: Path) -> tuple[int, int] | None:

@@ -17,7 +17,7 @@ from aiinfra_lab.config import settings
 from aiinfra_lab.data.record import DataVersion
 from aiinfra_lab.errors import Conflict, Damaged, Denied, Failed, LabError, NotFound, StoreUnavailable, Unavailable
 from aiinfra_lab.lab import damage
-from aiinfra_lab.store import Event, Record, heads, open_store, sql, sqlite
+from aiinfra_lab.store import Event, Record, chain_hash, heads, open_store, sql, sqlite
 from aiinfra_lab.store.sqlite import SqliteStore
 from aiinfra_lab.testing.store import Note
 from tests import records
@@ -327,6 +327,59 @@ def test_a_record_that_was_edited_as_if_written_once_more_is_found_also_after_co
         assert not audit.prove(store).sound
         store.commit([Record.new(f"later@{number}", Note())], Event("data add", f"data:later@{number}"))
     assert store.head_copy() == copied  # not written over what tells of it
+
+
+def forge_event(path: Path) -> None:
+    """Another name in the newest event, chained as if it had been so, beneath whoever has the store open."""
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
+        row = db.execute("SELECT seq, at, body, prev, records FROM events ORDER BY seq DESC LIMIT 1").fetchone()
+        seq, at, body, prev, records = row
+        forged = chain_hash(seq, at, "mallory", body, prev, records)
+        db.execute("UPDATE events SET actor = 'mallory', hash = ? WHERE seq = ?", (forged, seq))
+
+
+@pytest.mark.parametrize("is_head_written", [False, True])
+def test_a_log_that_was_rewritten_beneath_an_open_store_is_found_also_after_its_commits(store, is_head_written):
+    store.commit([], Event("data add", "data:told"))
+    forge_event(store.path)
+    if is_head_written:
+        SqliteStore(store.path).write_head()
+    for number in range(3):
+        assert not audit.prove(store).sound
+        store.commit([], Event("data add", f"data:later@{number}"))
+
+
+def head_of_before(store: SqliteStore, monkeypatch: pytest.MonkeyPatch, start: str) -> None:
+    """The note beside the store is that of two commits ago, made when the machine had been started then."""
+    with monkeypatch.context() as earlier:
+        earlier.setattr(heads, "_start", lambda: start)
+        store.commit([], Event("data add", "data:before"))
+    noted = store.head_path.read_bytes()
+    for number in range(2):
+        store.commit([Record.new(f"after@{number}", Note())], Event("data add", f"data:after@{number}"))
+    store.head_path.write_bytes(noted)
+
+
+def test_a_note_that_a_power_cut_left_behind_is_no_alarm_and_is_told(store, monkeypatch):
+    head_of_before(store, monkeypatch, "earlier")
+    store.copied_in.unlink()
+    assert audit.prove(store).sound
+    assert "head of the log" in [found.what for found in lab.check(audit=True).findings if found.state == "off"]
+    store.commit([], Event("data add", "data:c@1"))
+    assert audit.prove(store).sound
+    assert "head of the log" not in [found.what for found in lab.check(audit=True).findings]
+
+
+@pytest.mark.parametrize("is_copied", [False, True])
+def test_a_note_that_is_of_another_past_is_an_alarm_unless_the_copy_agrees_with_the_store(
+    store, monkeypatch, is_copied
+):
+    head_of_before(store, monkeypatch, heads._start())
+    if not is_copied:
+        store.copied_in.unlink()
+    assert audit.prove(store).sound == is_copied
+    store.commit([], Event("data add", "data:c@1"))
+    assert audit.prove(store).sound == is_copied
 
 
 @pytest.mark.parametrize("moment", ["_announced", "_committed"])

@@ -5,7 +5,7 @@ import pytest
 from aiinfra_lab import jobs, lab
 from aiinfra_lab.audit import prove
 from aiinfra_lab.errors import Conflict, Damaged, Unavailable, UsageProblem
-from aiinfra_lab.store import Event, Record, open_store
+from aiinfra_lab.store import Event, Record, chain_hash, open_store
 from aiinfra_lab.store.postgres import PostgresStore
 from aiinfra_lab.store.sql import seal_records
 from aiinfra_lab.testing.store import EventIndexContract, HeadCopierContract, Note, SealedContract, StoreContract
@@ -62,6 +62,20 @@ class TestPostgres(StoreContract, HeadCopierContract, EventIndexContract, Sealed
         assert (prove(store).is_index_wrong, "event 2 " in prove(store).why) == (True, True)
         store.rebuild_index()
         assert prove(store).sound
+
+
+def test_a_log_that_was_rewritten_beneath_an_open_store_is_found_also_after_its_commits(server, tmp_path):
+    store = PostgresStore(server, "washed", copies_in=tmp_path / "heads")
+    for number in range(3):
+        store.commit([], Event("data add", f"data:a@{number}"))
+    with store._transaction() as db:
+        logged = list(store.events())[-1]
+        forged = chain_hash(logged.seq, logged.at, "mallory", logged.event, logged.prev)
+        db.execute("UPDATE events SET actor = 'mallory', hash = %s WHERE seq = %s", (forged, logged.seq))
+    for number in range(3):
+        assert not prove(store).sound
+        store.commit([], Event("data add", f"data:later@{number}"))
+    store.close()
 
 
 def test_a_database_that_cannot_hold_every_text_is_refused(server, workspace):

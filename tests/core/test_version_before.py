@@ -24,6 +24,7 @@ UNSEEN = "train:alone@1"
 OF_ITS_END = ("lab ls", "lab show", "cost show", "cost show train:alone", f"cost show {UNSEEN}")
 # What it holds is the same. Its words were untrue of rows that depend on each other; tests/drift has the new ones.
 VERDICTS = tuple(each for each in RECORDED if each.startswith("drift show"))
+ADDED = "  p50 and p95 are from when a request was read"
 Rows = dict[str, list[tuple[object, ...]]]
 
 
@@ -52,7 +53,7 @@ def test_an_answer_in_json_holds_what_it_held(now, command):
     "command", [each for each in RECORDED if each not in (*OF_ITS_END, *VERDICTS) and "json" in RECORDED[each]]
 )
 def test_an_answer_reads_as_it_read(now, command):
-    assert now[command]["text"] == RECORDED[command]["text"]
+    assert [line for line in now[command]["text"] if not line.startswith(ADDED)] == RECORDED[command]["text"]
 
 
 @pytest.mark.parametrize("command", OF_ITS_END)
