@@ -30,13 +30,21 @@ _SLOW = 4.0
 class Blocks:
     """The block (0, 1, …) of each row of both samples, and what a block is, e.g. `day`.
 
-    is_ordered: whether neighbouring blocks may be alike, as days are, and then count as one.
+    is_ordered: whether neighbouring blocks may be alike, as days are, and then count as one. many: how many there were
+    in both samples before neighbours were taken together; None where none were.
     """
 
     reference: NDArray[Any]
     current: NDArray[Any]
     unit: str
     is_ordered: bool = False
+    many: tuple[int, int] | None = None
+
+    @classmethod
+    def of(cls, reference: pl.Series, current: pl.Series, unit: str, *, is_ordered: bool = False) -> Blocks:
+        """One block a value, neighbours together when there are more than MOST; what is missing is one block."""
+        (codes, many), (codes_now, many_now) = _by_value(reference), _by_value(current)
+        return cls(codes, codes_now, unit, is_ordered, (many, many_now))
 
 
 @dataclass(frozen=True)
@@ -61,7 +69,7 @@ def by_column(reference: pl.Series, current: pl.Series, unit: str) -> Blocks | O
     """
     if all(len(sample) and sample.n_unique() == len(sample) for sample in (reference, current)):
         return Ordered(f"rows in the order of {unit}", reference.arg_sort().to_numpy(), current.arg_sort().to_numpy())
-    return Blocks(_by_value(reference), _by_value(current), unit, is_ordered=True)
+    return Blocks.of(reference, current, unit, is_ordered=True)
 
 
 def find(reference: pl.DataFrame, current: pl.DataFrame) -> Blocks | Ordered:
@@ -74,20 +82,20 @@ def find(reference: pl.DataFrame, current: pl.DataFrame) -> Blocks | Ordered:
     """
     before, after = _hashed(reference), _hashed(current)
     if before is not None and after is not None and _returns(before, after):
-        return Blocks(_by_value(before), _by_value(after), "rows that repeat")
+        return Blocks.of(before, after, "rows that repeat")
     for name in reference.columns:
         if _returns(reference[name], current[name]) and _is_entity(name, reference, current):
-            return Blocks(_by_value(reference[name]), _by_value(current[name]), name)
+            return Blocks.of(reference[name], current[name], name)
     return Ordered()
 
 
-def _by_value(values: pl.Series) -> NDArray[Any]:
+def _by_value(values: pl.Series) -> tuple[NDArray[Any], int]:
     import numpy as np
 
     ranks = values.rank("dense").fill_null(0).to_numpy().astype(int)
     _, codes = np.unique(ranks, return_inverse=True)
     many = int(codes.max(initial=-1)) + 1
-    return codes * MOST // many if many > MOST else codes
+    return (codes * MOST // many if many > MOST else codes), many
 
 
 def _hashed(sample: pl.DataFrame) -> pl.Series | None:
@@ -132,7 +140,7 @@ def _is_entity(name: str, reference: pl.DataFrame, current: pl.DataFrame) -> boo
     samples = (reference, current)
     if any(dependence(sample[name].rank().to_numpy())[0] > _SLOW for sample in samples):
         return False
-    codes = [_by_value(sample[name]) for sample in samples]
+    codes = [_by_value(sample[name])[0] for sample in samples]
     return any(
         all(
             _design_effect(sample[other].rank().to_numpy(), of) > _DESIGN_EFFECT

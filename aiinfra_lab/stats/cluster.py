@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .few import Known, freedom_of, left_out
+from .few import Known, freedom_of, left_out, variances
 from .profiles import Profile
 
 if TYPE_CHECKING:
@@ -89,11 +89,12 @@ def cells_difference(before: Profile, after: Profile) -> Difference:
         return Difference(1.0, effect)
     seen = before.inflation * _covariance(reference[:, kept], share[kept], reference.sum(axis=1)) / expected
     seen_now = after.inflation * _covariance(current[:, kept], share_now[kept], current.sum(axis=1)) / expected
-    known, known_now = Known.by(reference.sum(axis=1)), Known.by(current.sum(axis=1))
+    known, known_now = Known.of(before), Known.of(after)
     seen, seen_now = (
         max(seen, known.least(known_now) * seen_now, key=np.trace),
         max(seen_now, known_now.least(known) * seen, key=np.trace),
     )
+    seen, seen_now = variances(seen, seen_now, known, known_now, np.trace)
     statistic, effects = float((change**2 / expected).sum()), seen + seen_now
     total, squared = float(np.trace(effects)), float(np.vdot(effects, effects.T))
     if total <= 0:
@@ -124,6 +125,7 @@ def _by_t(reference: _Mean, current: _Mean) -> Difference:
     from scipy import stats
 
     effect, variance, variance_now = current.mean - reference.mean, reference.beside(current), current.beside(reference)
+    variance, variance_now = variances(variance, variance_now, reference.known, current.known, float)
     if not min(reference.known.freedom, current.known.freedom):
         return Difference(1.0, effect)
     if variance + variance_now <= 0:
@@ -137,16 +139,20 @@ def _with_any(sample: Profile, cells: NDArray[Any]) -> int:
     return int((sample.counts @ cells > 0).sum())
 
 
+def _blocks_with_any(sample: Profile, cells: NDArray[Any]) -> float:
+    """The same as if each line of the counts were one block: of several, more have any."""
+    share = _with_any(sample, cells) / max(1, sample.blocks)
+    return float(sample.blocks * (1 - (1 - share) ** (1 / sample.merged)))
+
+
 def _exact(reference: Profile, current: Profile, cells: NDArray[Any], cells_now: NDArray[Any]) -> float:
     """The p of Fisher's test of the rows in these cells, and of the blocks with any."""
-    with_any = _with_any(reference, cells), _with_any(current, cells_now)
+    with_any = _blocks_with_any(reference, cells), _blocks_with_any(current, cells_now)
     among = reference.blocks, current.blocks
     by_block = _fisher(*(_fewer(pair, reference.inflation, current.inflation) for pair in (with_any, among)))
     seen = reference.cells @ cells, current.cells @ cells_now
-    by_row = _fisher(
-        _fewer(seen, reference.time, current.time),
-        _fewer((reference.rows.sum(), current.rows.sum()), reference.time, current.time),
-    )
+    times = reference.time or 1.0, current.time or 1.0
+    by_row = _fisher(_fewer(seen, *times), _fewer((reference.rows.sum(), current.rows.sum()), *times))
     # Both: rows of one block are one event, and where each block is one row they are the same.
     return max(by_block, by_row)
 
@@ -156,7 +162,7 @@ def _mean(sample: Profile, scores: NDArray[Any]) -> _Mean:
     total = rows.sum()
     mean = float(sums.sum() / total) if total else 0.0
     off = (sums - mean * rows) * left_out(rows)
-    return _Mean(mean, float(sample.inflation * (off @ off)), Known.by(rows))
+    return _Mean(mean, float(sample.inflation * (off @ off)), Known.of(sample))
 
 
 def _covariance(counts: NDArray[Any], share: NDArray[Any], rows: NDArray[Any]) -> NDArray[Any]:

@@ -157,7 +157,10 @@ def _of_blocks(
     if blocks.is_ordered:
         # Believed where the longest are still alike: a season is in both samples as it is.
         one, other, _ = independent(one, other)
-    before, after = Profile(one.counts), Profile(other.counts)
+    before, after = (
+        Profile(sample.counts, merged=many / max(1, int(sample.counts.any(axis=1).sum())))
+        for sample, many in zip((one, other), blocks.many or (len(one.counts), len(other.counts)), strict=True)
+    )
     return _Pair(before, after, f"{before.blocks} and {after.blocks} blocks of {blocks.unit}", "")
 
 

@@ -6,10 +6,15 @@ Measured on days with effects of their own, 5 to 25 of them against 60 and 90, a
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from .profiles import Profile
+
+V = TypeVar("V", float, Any)
 
 FEW = 20
 """The variance of a sample with fewer degrees of freedom is not taken to be less than the other sample's."""
@@ -18,34 +23,47 @@ FEW = 20
 class Known(NamedTuple):
     """How well the variance of a sample is known: by its degrees of freedom, none from less than two blocks.
 
-    blocks: as how many blocks of one size they count, if rows of a block are all alike (Kish, 1965).
+    worth: as how many independent units the sample counts, see `Profile.worth`.
     """
 
     freedom: float
-    blocks: float
+    worth: float
 
     @classmethod
-    def by(cls, rows: NDArray[Any]) -> Known:
+    def of(cls, sample: Profile) -> Known:
         """From the rows of each block, with Bell and McCaffrey's (2002) degrees of freedom of `left_out`'s variance.
 
         Of blocks of one size they are one less than there are blocks, and fewer the more the sizes differ.
         """
         import numpy as np
 
-        rows = rows[rows > 0]
+        rows = sample.rows[sample.rows > 0]
         if len(rows) < 2:
-            return cls(0.0, float(len(rows)))
+            return cls(0.0, sample.worth)
         share = rows / rows.sum()
         root = left_out(rows) * rows
         off = (np.eye(len(rows)) - share - share[:, None] + share @ share) * np.outer(root, root)
-        return cls(float(np.trace(off) ** 2 / np.vdot(off, off)), float(1 / (share @ share)))
+        return cls(float(np.trace(off) ** 2 / np.vdot(off, off)), sample.worth)
 
     def least(self, other: Known) -> float:
         """The least that the variance is taken to be, in those of the other: 0 unless this is of few blocks.
 
         So few show a skewed variance as too small more often than t allows for; without a change both have one.
         """
-        return other.blocks / self.blocks if 0 < self.freedom < min(FEW, other.freedom) else 0.0
+        return other.worth / self.worth if 0 < self.freedom < min(FEW, other.freedom) else 0.0
+
+
+def variances(one: V, other: V, known: Known, known_other: Known, size: Callable[[V], float]) -> tuple[V, V]:
+    """The parts of a difference's variance: of each sample its own or, if that is more, that of both together.
+
+    Without a change both vary alike. A sample in which something rare did not occur seems not to vary at all, and the
+    other one alone says by how much a sample of that size would.
+    """
+    if not known.worth or not known_other.worth:
+        return one, other
+    ratio = known.worth / known_other.worth
+    together = one * ratio, other / ratio
+    return max((one, other), together, key=lambda parts: size(parts[0]) + size(parts[1]))
 
 
 def left_out(rows: NDArray[Any]) -> NDArray[Any]:

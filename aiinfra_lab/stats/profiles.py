@@ -25,13 +25,14 @@ MOST_VALUES = 1000
 class Profile:
     """Counts, blocks x cells.
 
-    inflation: how much more the sum over blocks varies than independent blocks would. time: how many rows are worth one
-    where few of them are counted; 1 where blocks say that.
+    inflation: how much more the sum over blocks varies than independent blocks would. time: how many rows are worth
+    one; None where blocks say that. merged: how many blocks are one line of the counts.
     """
 
     counts: NDArray[Any]
     inflation: float = 1.0
-    time: float = 1.0
+    time: float | None = None
+    merged: float = 1.0
 
     @property
     def rows(self) -> NDArray[Any]:
@@ -43,6 +44,14 @@ class Profile:
     def blocks(self) -> int:
         """How many blocks have rows."""
         return int((self.rows > 0).sum())
+
+    @property
+    def worth(self) -> float:
+        """As how many independent rows, or blocks of one size whose rows are all alike (Kish, 1965), it counts."""
+        rows = self.rows
+        if self.time:
+            return float(rows.sum()) / self.time
+        return self.merged * float(rows.sum() ** 2 / max(1, rows @ rows))
 
     @property
     def cells(self) -> NDArray[Any]:
