@@ -56,7 +56,8 @@ def check(
         last started, and 365d takes what earlier starts logged too
     by: a column of the rows, whether the model reads it or not, e.g. their day: rows with one value of it may depend on
         each other, and those with different ones do not. That is believed, but neighbouring values that resemble each
-        other are taken together. A column with another value in each row, such as a moment, is the order of the rows
+        other are taken together, as far as there are enough to tell; days as texts have the year first. A column with
+        another value in each row, such as a moment, is the order of the rows
     data: the version whose tables the views read, when the rows are not from it
     alpha: the share of checks that may call a column drifted although nothing changed, which holds as far as what
         counts as one does not depend on the rest

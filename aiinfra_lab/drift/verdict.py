@@ -42,7 +42,7 @@ def judge(
     pairs = [_pair(reference[name], current[name]) for name in reference.columns if name in current.columns]
     if units is None:
         units = blocks.find(*(pl.DataFrame(list(sample)) for sample in _samples(pairs)))
-    found = [_compare(pair, units) for pair in pairs]
+    found = [_compare(pair, units.of_column(pair.reference.name)) for pair in pairs]
     # What could not be tested is no test: it must not make the correction of the others stricter.
     tested = [(change, change.p, inconclusive) for change, inconclusive in found if change.p is not None]
     corrected = adjusted([p for _, p, _ in tested])

@@ -21,7 +21,11 @@ MOST = 64
 LEAST = 5
 """From fewer blocks nothing can be concluded."""
 
-_TIMES = (1.1, 50.0)
+_TIMES = 1.1
+_MOST_TIMES, _LEAST_ENTITIES = 50.0, 20
+"""A value that returns more often than the one is an entity's where there are the other many: else it is a category."""
+_MOST_MISSING = 0.1
+_LOOK = 2000
 _DESIGN_EFFECT = 1.5
 _SLOW = 4.0
 
@@ -46,6 +50,16 @@ class Blocks:
         (codes, many), (codes_now, many_now) = _by_value(reference), _by_value(current)
         return cls(codes, codes_now, unit, is_ordered, (many, many_now))
 
+    def of_column(self, name: str) -> Blocks | Ordered:
+        """What counts as one in that column: rows in the column that was found to name entities, if those are few.
+
+        Other keys in another sample are no change. But values that return as often as those of a vocabulary may be one,
+        of which each has got another name.
+        """
+        is_found = name == self.unit and not self.is_ordered
+        many = self.many[1] if self.many else len(self.current)
+        return Ordered() if is_found and len(self.current) > _MOST_TIMES * many else self
+
 
 @dataclass(frozen=True)
 class Ordered:
@@ -55,15 +69,23 @@ class Ordered:
     reference: NDArray[Any] | None = None
     current: NDArray[Any] | None = None
 
+    def of_column(self, _: str) -> Ordered:
+        """The same in each column."""
+        return self
+
 
 def by_column(reference: pl.Series, current: pl.Series, unit: str) -> Blocks | Ordered:
     """One block a value, in the order of values; neighbours together when there are more than MOST.
 
     The level of a test, e.g. 5 %, holds as far as blocks are independent of each other. That is believed of what is
     declared, but for neighbouring values that resemble each other: they are taken together down to ten blocks.
-    Measured without a change: at most 7 % of checks of 5 to 90 independent days, of one size or not, up to 9 % of days
-    that resemble those before by a correlation of .5, or of which only weeks are independent. By one of .8 it is 20 to
-    25 %: such days are no units of evidence, declare longer ones.
+    Measured without a change: at most 7 % of checks of 5 to 365 independent days, of one size or not, with rare outages
+    or without. Of 60 days or more that resemble those before by a correlation of .5, or of which only weeks are
+    independent, it is up to 9 %; of 14 to 30 such days, too few to show it, up to 15 % of a column and 21 % of a check
+    of five. By a correlation of .8 it is 20 to 25 %: such days are no units of evidence, declare longer ones.
+
+    Neighbours are those of the order of values: days as texts are in it when the year is first. Rows without a value
+    are one block.
 
     A column with another value in each row, e.g. a moment, sets an order of rows and no blocks.
     """
@@ -100,7 +122,7 @@ def _by_value(values: pl.Series) -> tuple[NDArray[Any], int]:
 
 def _hashed(sample: pl.DataFrame) -> pl.Series | None:
     """Each row as a number; None where a column alone has nearly as many values as there are rows."""
-    least = 0.95 * _TIMES[0]
+    least = 0.95 * _TIMES
     for values in sample:
         distinct: Any = 1 if values.dtype.is_nested() else values.approx_n_unique()
         if len(sample) < least * distinct:
@@ -113,23 +135,34 @@ def _returns(reference: pl.Series, current: pl.Series) -> bool:
 
     Values that return between them as well, such as the routes of an airline, are the population and no sample of it.
     """
-    if not all(_may_return(sample) for sample in (reference, current)):
+    if not all(_may_return(sample) for sample in (reference, current)) or _are_shared(reference, current):
         return False
-    least, most = _TIMES
-    times = [len(sample) / sample.n_unique() for sample in (reference, current)]
-    if not all(least <= often <= most for often in times):
+    known = reference.drop_nulls().unique()
+    counts = known.len(), current.drop_nulls().n_unique()
+    times = [len(sample) / count for sample, count in zip((reference, current), counts, strict=True)]
+    if not all(_is_often(*each) for each in zip(times, counts, strict=True)):
         return False
-    between = int(current.is_in(reference.unique().implode()).sum())
+    between = int(current.is_in(known.implode()).sum())
     return between / len(current) < (1 - 1 / min(times)) / 2
+
+
+def _is_often(times: float, count: float) -> bool:
+    return times >= _TIMES and (times <= _MOST_TIMES or count >= _LEAST_ENTITIES)
 
 
 def _may_return(values: pl.Series) -> bool:
     """The same as far as an estimate (HyperLogLog, exact to a few percent) can tell; it takes a tenth of the time."""
-    least, most = _TIMES
-    if values.dtype.is_nested() or values.null_count() or not len(values):
+    if values.dtype.is_nested() or not len(values) or values.null_count() > _MOST_MISSING * len(values):
         return False
     distinct: Any = values.approx_n_unique()
-    return bool(0.95 * least <= len(values) / max(1, distinct) <= 1.1 * most)
+    return _is_often(len(values) / max(1, distinct) * 1.05, distinct * 1.05)
+
+
+def _are_shared(reference: pl.Series, current: pl.Series) -> bool:
+    """Whether values return between the samples, as a look at some rows tells; most categories do."""
+    step = max(1, len(current) // _LOOK), max(1, len(reference) // (5 * _LOOK))
+    some, others = current.gather_every(step[0]), reference.gather_every(step[1])
+    return int(some.is_in(others.unique().implode()).sum()) > len(some) / 2
 
 
 def _is_entity(name: str, reference: pl.DataFrame, current: pl.DataFrame) -> bool:

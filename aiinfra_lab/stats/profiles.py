@@ -133,8 +133,11 @@ def category_cells(reference: pl.Series, current: pl.Series) -> CategoryCells:
     import polars as pl
 
     counts = pl.concat([reference.rename("value"), current.rename("value")]).drop_nulls().value_counts()
-    common = counts.sort("count", "value", descending=[True, False]).head(MOST_VALUES)
-    return CategoryCells(tuple(common["value"].to_list()))
+    if len(counts) > MOST_VALUES:
+        # Of those that are as common any: in the order of values, keys of one sample would be before the other's.
+        counts = counts.with_columns(pl.col("value").hash(0).alias("any"))
+        counts = counts.sort("count", "any", "value", descending=[True, False, False]).head(MOST_VALUES)
+    return CategoryCells(tuple(counts.sort("count", "value", descending=[True, False])["value"].to_list()))
 
 
 def profile(cells: NDArray[Any], count: int, blocks: NDArray[Any]) -> Profile:

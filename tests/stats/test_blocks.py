@@ -34,16 +34,34 @@ def test_an_entity_is_found_by_its_own_column():
     assert find(*samples).unit == "a"
 
 
-def test_one_column_of_an_entity_is_enough():
-    """Its country is its own, all else each row's; of shuffled rows no order says so."""
+def of_users(users: int, times: int, missing: int = 0) -> list[pl.DataFrame]:
+    """Two samples of users in shuffled rows. A country is the user's own, all else each row's."""
     samples = []
     for seed in (1, 2):
         rng = np.random.default_rng(seed)
-        who = rng.permutation(np.repeat(np.arange(100), 10))
-        land = rng.choice(["de", "fr", "us"], 100)[who]
-        own = noise(seed, 1000).select("a", "b", "c")
-        samples.append(own.with_columns(user=pl.Series([f"{seed}-{each}" for each in who]), land=pl.Series(land)))
-    assert find(*samples).unit == "user"
+        who = rng.permutation(np.repeat(np.arange(users), times))
+        land = rng.choice(["de", "fr", "us"], users)[who]
+        own = noise(seed, users * times).select("a", "b", "c")
+        names = [f"{seed}-{each}" if row >= missing else None for row, each in enumerate(who)]
+        samples.append(own.with_columns(user=pl.Series(names), land=pl.Series(land)))
+    return samples
+
+
+@pytest.mark.parametrize(("users", "times", "missing"), [(100, 10, 0), (100, 10, 30), (30, 70, 0)])
+def test_one_column_of_an_entity_is_enough(users, times, missing):
+    assert find(*of_users(users, times, missing)).unit == "user"
+
+
+@pytest.mark.parametrize(("users", "times", "missing"), [(100, 10, 200), (15, 70, 0)])
+def test_what_most_lack_or_few_have_names_no_entity(users, times, missing):
+    assert find(*of_users(users, times, missing)) == Ordered()
+
+
+@pytest.mark.parametrize(("users", "times", "is_vocabulary"), [(100, 10, False), (30, 70, True)])
+def test_in_its_own_column_an_entity_that_returns_as_often_as_a_category_is_one(users, times, is_vocabulary):
+    found = find(*of_users(users, times))
+    assert (found.of_column("user") == Ordered()) == is_vocabulary
+    assert found.of_column("land") is found
 
 
 @pytest.mark.parametrize("seed", range(0, 40, 2))

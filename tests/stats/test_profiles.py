@@ -41,3 +41,10 @@ def test_a_profile_knows_its_rows_its_blocks_and_what_is_missing():
     assert (found.rows.tolist(), found.blocks, found.cells.tolist()) == ([6, 0, 4], 2, [1, 2, 7])
     assert found.known.counts.tolist() == [[1, 2], [0, 0], [0, 0]]
     assert found.grouped(np.array([1, 0, 1])).counts.tolist() == [[2, 4], [0, 0], [0, 4]]
+
+
+def test_of_keys_that_are_as_rare_those_of_both_samples_become_cells():
+    before, after = (pl.Series([f"{sample}{number}" for number in range(2000)]) for sample in "ab")
+    found = [value[0] for value in category_cells(before, after).values]
+    assert 400 < found.count("a") < 600
+    assert len(found) == 1000
