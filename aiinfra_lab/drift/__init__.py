@@ -74,9 +74,11 @@ def check(
         current = served.log_rows(endpoint, model, since_at or 0.0, declared)
     else:
         current = served.feature_rows(rows, model, declared, data)
-    if current.uri == reference.uri:  # they never differ from themselves, and that would be a verdict
+    # They never differ from themselves, and that would be a verdict.
+    if current.uri == reference.uri or reference.rows.equals(current.rows):
         fix = "give other rows to one of them, or judge the log: leave out --rows"
-        raise UsageProblem(f"{current.uri} is on both sides", fix)
+        twice = current.uri if current.uri == reference.uri else f"{current.uri}, the rows of {reference.uri},"
+        raise UsageProblem(f"{twice} is on both sides", fix)
     columns = judge(reference.rows, current.rows, level, _units(reference, current, declared))
     verdict = DriftRecord(
         state=overall(columns),

@@ -166,6 +166,7 @@ def test_a_result_is_small_and_holds_its_picture(endpoint):
         (lambda name: drift.check(name, against="data:t@1", since="banana"), UsageProblem, "write 15m for the last"),
         (lambda name: drift.check(name, against="data:t@1", alpha=0), UsageProblem, "write --alpha 5%"),
         (lambda name: drift.check(name, against="data:t@1", rows="data:t"), UsageProblem, "leave out --rows"),
+        (lambda name: drift.check(name, against="data:t@1", rows=frame(1)), UsageProblem, "leave out --rows"),
         (lambda name: drift.ls("nobody-" + name), NotFound, "did you mean|known|deploy start"),
     ],
 )
