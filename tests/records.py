@@ -8,14 +8,15 @@ from aiinfra_lab.deploy.record import EndpointRecord
 from aiinfra_lab.gpu.record import SessionRecord
 from aiinfra_lab.models.record import ModelAliases, ModelVersion
 from aiinfra_lab.recipe.record import RunRecord
-from aiinfra_lab.store import Body, Record, open_store, sql
+from aiinfra_lab.store import Body, Event, Record, open_store, sql
 from aiinfra_lab.train.record import TrainingRun
 from aiinfra_lab.uris import split_label
 
 
 def put(label: str, body: Body) -> Record[Any]:
     """Commit a record that is not there yet."""
-    return open_store().commit([Record.new(label, body)])[0]
+    uri = f"{body.kind.partition('.')[0]}:{label}"
+    return open_store().commit([Record.new(label, body)], Event("data add", uri) if body.is_told else None)[0]
 
 
 def write_as(kind: str, label: str, body: object) -> None:

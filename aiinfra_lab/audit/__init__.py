@@ -5,13 +5,14 @@ The events themselves are written by the store, in the transaction of what they 
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
 from ..errors import Damaged
-from ..store import GENESIS, EventIndex, HeadCopier, HeadKeeper, LoggedEvent, Sealed, Store, first_break
+from ..store import GENESIS, EventIndex, HeadCopier, HeadKeeper, LoggedEvent, Seal, Sealed, Store, first_break
 from ..uris import Uri
 
 # The index is searched once for so many events, since it is in the order of URIs.
@@ -64,14 +65,14 @@ def prove(store: Store) -> Proof:
     committed with and all others, and the index of them all."""
     # The head first: what is committed while the events are read is newer than it, never older.
     head_seq, head_hash = store.head() if isinstance(store, HeadKeeper) else (0, GENESIS)
-    count, noted, written = 0, GENESIS, dict[str, str]()
+    count, noted, told = 0, GENESIS, _Told()
 
     def read() -> Iterator[LoggedEvent]:
         nonlocal count, noted
         for logged in store.events():
             count += 1
             noted = logged.hash if logged.seq == head_seq else noted
-            written.update(logged.records)
+            told.add(logged)
             yield logged
 
     try:
@@ -86,7 +87,7 @@ def prove(store: Store) -> Proof:
         return copied
     if count and not head_seq and _lacks_a_head(store):
         return Proof(False, count, _NO_HEAD, fix="see with `%lab log` whether they are; the next event writes it anew")
-    if wrong := _misrecorded(store, written):
+    if wrong := _misrecorded(store, told):
         return Proof(False, count, wrong)
     if (seq := _misindexed(store)) is not None:
         return Proof(False, count, f"event {seq} is not found by the URIs that it names", is_index_wrong=True)
@@ -114,8 +115,26 @@ def _rewritten(store: Store) -> Proof | None:
     return Proof(False, there.seq if there else copy.seq - 1, what, fix=fix)
 
 
-def _misrecorded(store: Store, written: Mapping[str, str]) -> str:
-    """What is wrong with the records, if anything. written: of those that events name, the last `REV DIGEST`."""
+class _Told:
+    """What events tell of records. newest: of each that one names, the last revision and digest.
+
+    since: the first revision that an event names: before it, events named none. last: the newest event that was read.
+    """
+
+    def __init__(self) -> None:
+        self.newest, self.since, self.last = dict[str, tuple[int, str]](), math.inf, 0
+
+    def add(self, logged: LoggedEvent) -> None:
+        """Take in the next event."""
+        self.last = logged.seq
+        for name, noted in logged.records.items():
+            rev, digest = noted.split()
+            self.newest[name] = int(rev), digest
+            self.since = min(self.since, int(rev))
+
+
+def _misrecorded(store: Store, told: _Told) -> str:
+    """What is wrong with the records, if anything."""
     if not isinstance(store, Sealed):
         return ""
     # Read after the events: a record may be newer than the last event that names it, never older.
@@ -124,13 +143,33 @@ def _misrecorded(store: Store, written: Mapping[str, str]) -> str:
     for name, seal in there.items():
         if not seal.is_whole:
             return f"the record {name} is not what was written"
-    for name, noted in written.items():
-        rev, digest = noted.split()
+    for name, (rev, digest) in told.newest.items():
         if (found := there.get(name)) is None:
             return f"the record {name} is missing"
-        if found.rev < int(rev) or (found.rev == int(rev) and found.digest != digest):
+        if found.rev < rev or (found.rev == rev and found.digest != digest):
             return f"the record {name} was recorded with another content"
+    if untold := _untold(store, there, told):
+        return f"no event tells of the record {untold} as it is"
     return "" if is_complete else "a record was added, changed or removed by something else"
+
+
+def _untold(store: Store, there: Mapping[str, Seal], told: _Told) -> str:
+    """A record of which an event must tell, and none does; also where somebody wrote it as if it came later."""
+    from ..nouns import kinds
+
+    always = {kind.kind for kind in kinds() if kind.is_told}
+    known = {name: rev for name, (rev, _) in told.newest.items()}
+    untold = {
+        name: seal.rev
+        for name, seal in there.items()
+        if seal.kind in always and seal.rev >= told.since and seal.rev != known.get(name)
+    }
+    # What was committed between the two looks is told of by a newer event.
+    for logged in store.events(since=told.last) if untold else ():
+        for name, noted in logged.records.items():
+            if untold.get(name) == int(noted.split()[0]):
+                del untold[name]
+    return next(iter(untold), "")
 
 
 def _misindexed(store: Store) -> int | None:

@@ -64,6 +64,19 @@ class TestPostgres(StoreContract, HeadCopierContract, EventIndexContract, Sealed
         assert prove(store).sound
 
 
+def test_a_record_of_which_no_event_tells_is_found_though_another_client_may_have_written_it(server, workspace):
+    (workspace / "aiinfra.toml").write_text(f'[store]\nurl = "{server}"\nschema = "forged"\n')
+    for number in range(1, 4):
+        records.data(f"a@{number}")
+    store = open_store()
+    assert prove(store).sound
+    with store._transaction() as db:
+        db.execute("UPDATE meta SET value = value + 1 WHERE key = 'rev'")
+        db.execute("UPDATE records SET body = replace(body, '\"rows\":1', '\"rows\":7'), rev = 4 WHERE name = 'a@2'")
+        seal_records(store, db)
+    assert "data a@2" in prove(store).why
+
+
 def test_a_log_that_was_rewritten_beneath_an_open_store_is_found_also_after_its_commits(server, tmp_path):
     store = PostgresStore(server, "washed", copies_in=tmp_path / "heads")
     for number in range(3):
