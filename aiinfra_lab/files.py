@@ -27,6 +27,7 @@ READABLE = 0o644
 FIX = "make it writable, or choose another place"
 ASIDE = ".*.part"
 """What is not finished yet, and lies beside what it is to become."""
+_OLD = "old"
 _MANY = 200
 # As `_beside` names what is being written.
 _LEFT = re.compile(r"\..+\.[0-9a-f]{8}\.part", re.DOTALL)
@@ -401,8 +402,8 @@ def _aside(path: Path, make: Callable[[Path], int]) -> tuple[Path, int]:
         os.close(handle)  # another writer took it for a dead one's before it was locked
 
 
-def _beside(path: Path) -> Path:
-    return path.with_name(f"{_stem(path)}{os.urandom(4).hex()}.part")
+def _beside(path: Path, ending: str = "part") -> Path:
+    return path.with_name(f"{_stem(path)}{os.urandom(4).hex()}.{ending}")
 
 
 def _stem(path: Path) -> str:
@@ -413,11 +414,15 @@ def _stem(path: Path) -> str:
 def _clear_left(path: Path) -> None:
     """Remove what writers of this file left that were killed: nobody holds its lock."""
     # Exactly as `_beside` names them: anything else is somebody's file.
-    ours = re.compile(rf"{re.escape(_stem(path))}[0-9a-f]{{8}}\.part")
-    with os.scandir(path.parent) as entries:
-        left = [Path(each) for each in entries if ours.fullmatch(each.name)]
-    for each in left:
+    for each in _named(path, "part"):
         when_left(each, _remove)
+
+
+def _named(path: Path, ending: str) -> list[Path]:
+    """What lies beside a file under a name that `_beside` gives."""
+    ours = re.compile(rf"{re.escape(_stem(path))}[0-9a-f]{{8}}\.{ending}")
+    with os.scandir(path.parent) as entries:
+        return [Path(each) for each in entries if ours.fullmatch(each.name)]
 
 
 def _replace(finished: Path, target: Path) -> None:
@@ -427,7 +432,7 @@ def _replace(finished: Path, target: Path) -> None:
         _flush(target.parent)
         _remove(finished)
         return
-    old, handle = _old_of(target), os.open(target, os.O_RDONLY)
+    old, handle = _beside(target, _OLD), os.open(target, os.O_RDONLY)
     try:
         with contextlib.suppress(OSError):
             fcntl.flock(handle, fcntl.LOCK_EX)
@@ -451,13 +456,10 @@ def _exchange(one: Path, other: Path) -> bool:
     return swap is not None and swap(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _RENAME_EXCHANGE) == 0
 
 
-def _old_of(target: Path) -> Path:
-    return target.with_name(f"{_stem(target)}old")
-
-
 def _put_back(target: Path) -> None:
     """Where whoever replaced it was killed between two renames: the old one gets its name again, or goes."""
-    when_left(_old_of(target), lambda old: _remove(old) if target.exists() else old.rename(target))
+    for each in _named(target, _OLD):
+        when_left(each, lambda old: _remove(old) if target.exists() else old.rename(target))
 
 
 def _open_new_folder(path: Path) -> int:

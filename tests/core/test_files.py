@@ -246,6 +246,17 @@ def test_a_file_of_somebody_else_is_not_cleared_away(tmp_path):
     assert names(tmp_path) == sorted([*theirs, "a"])
 
 
+@pytest.mark.parametrize("is_there", [True, False])
+def test_what_somebody_calls_the_old_one_is_neither_removed_nor_put_back(tmp_path, is_there):
+    if is_there:
+        finished(tmp_path / "a", "old").rename(tmp_path / "a")
+    (tmp_path / ".a.old").mkdir()
+    (tmp_path / ".a.old" / "mine").touch()
+    files.publish(finished(tmp_path / "a"), tmp_path / "a", replace=is_there)
+    assert names(tmp_path) == [".a.old", "a"]
+    assert names(tmp_path / ".a.old") == ["mine"]
+
+
 def test_many_files_are_flushed_too(tmp_path):
     for number in range(300):
         (tmp_path / str(number)).touch()
