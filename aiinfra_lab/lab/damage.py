@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import shutil
@@ -14,10 +15,11 @@ from .. import audit, files, nouns
 from ..errors import Conflict, Damaged, LabError, NotFound
 from ..jobs import HomeRecord, JobRecord, restored
 from ..leftovers import temporary
-from ..store import Body, Event, EventIndex, Key, Store, open_store
+from ..store import Body, Event, EventIndex, HeadCopier, HeadKeeper, Key, Store, open_store
 from ..store.sqlite import SqliteStore, copies, is_older, is_sound, offer, restore, signature
 
 Condition = Literal["whole", "partly", "unusable"]
+_WORKSPACE = "lab:workspace"
 _OWN_BACKUP = (
     "restore the database from its own backup (of PostgreSQL: `pg_restore`, or point-in-time recovery): nothing here "
     "copies it"
@@ -62,22 +64,35 @@ def restore_store(home: Path) -> list[str]:
     if notes := _rebuild_index(open_store()):
         return notes
     with restored.unsupervised(home):
+        newest = _newest_event(open_store())
         store, chosen = _chosen_copy()
-        newest = store.head()[0]
-        copy, aside = restore(store.path, chosen)
-        store.write_head()  # also in the copy of the head, which lies elsewhere
-        first = store.head()[0] + 1
+        made = time.strftime("%Y-%m-%d %H:%M", time.localtime(chosen.stat().st_mtime))
+        note = f"restored the copy of {made}"
+
+        def told(first: int) -> Event:
+            lost = _lost(first + 1, newest)
+            return Event("lab start", _WORKSPACE, detail={"restored": f"{note}; {lost}", "copy_of": made, "lost": lost})
+
+        _, aside = restore(store.path, chosen, told, store.copied_in)
+        first = store.head()[0]
         # Once the copy is in place, since it decides which jobs are known.
         ended = restored.end_unknown(home)
         restored.settle(home)
-    made = time.strftime("%Y-%m-%d %H:%M", time.localtime(copy.stat().st_mtime))
-    notes = [f"restored the copy of {made}; the damaged store is kept in {aside.name}", _lost(first, newest)]
+    notes = [f"{note}; the damaged store is kept in {aside.name}", _lost(first, newest)]
     if ended:
         count = f"{len(ended)} process" + "es" * (len(ended) > 1)
         notes.append(f"ended {count} that the copy knows nothing of: {', '.join(ended)}")
-    detail = {"restored": "; ".join(notes), "copy_of": made, "lost": _lost(first, newest)}
-    store.commit([], Event("lab start", "lab:workspace", tuple(ended), detail=detail))
+        store.commit([], Event("lab start", _WORKSPACE, tuple(ended), detail={"restored": notes[-1]}))
     return notes
+
+
+def _newest_event(store: Store) -> int:
+    """The number of the newest event that anything here tells of: the damaged store, or either note of its head."""
+    found = [store.head()[0]] if isinstance(store, HeadKeeper) else []
+    found += [store.head_copy().seq] if isinstance(store, HeadCopier) else []
+    with contextlib.suppress(LabError):
+        found += [logged.seq for logged in store.events(last=1)]
+    return max(found, default=0)
 
 
 def _rebuild_index(store: Store) -> list[str]:
@@ -90,7 +105,7 @@ def _rebuild_index(store: Store) -> list[str]:
         return []
     store.rebuild_index()
     note = "the index of the audit log was written anew from its events; nothing is lost"
-    store.commit([], Event("lab start", "lab:workspace", detail={"restored": note}))
+    store.commit([], Event("lab start", _WORKSPACE, detail={"restored": note}))
     return [note]
 
 

@@ -24,7 +24,7 @@ from ..config import Settings
 from ..errors import Damaged, Denied, Failed, LabError, NotFound, StoreUnavailable, Unavailable
 from ..units import show_duration
 from . import heads
-from .base import Seal
+from .base import Event, Seal
 from .first_schema import fill_index
 from .heads import Head
 from .sql import SqlStore, seal_records
@@ -304,25 +304,44 @@ def offer(copy: Path | None) -> str:
     return f"`%lab start --restore` puts back the copy of {day}, {age} old: what was done since is lost"
 
 
-def restore(path: Path, copy: Path | None = None) -> tuple[Path, Path]:
+def restore(
+    path: Path, copy: Path | None = None, told: Callable[[int], Event] | None = None, copied_in: Path | None = None
+) -> tuple[Path, Path]:
     """Put a copy, or the newest sound one, in the store's place and the damaged store aside; (copy, set aside).
 
-    NotFound when there is no sound copy.
+    told: what the audit log says of it, given the number of the copy's newest event. It is a part of what takes the
+    store's place: whoever stops this in the middle cannot leave a store that lost something and does not say so.
+    copied_in: where a copy of the head is. NotFound when there is no sound copy.
     """
     copy = copy or _newest_sound(path)
     if copy is None:
         raise NotFound(f"{path.parent} holds no sound copy of the store", offer(None))
     store = SqliteStore(path)
+    store.copied_in = copied_in
     # Whole before anything is moved: a full disk then changes nothing.
-    with _plainly(path), files.writing(path, mode=modes.OWNER_ONLY) as new:
+    with _plainly(path), files.building(path.with_name("restored")) as folder:
+        made = folder / path.name
         with contextlib.closing(_unchanging(copy)) as db:
+            _copy(db, made)
+        if told:
+            _tell(made, told)
+        with files.writing(path, mode=modes.OWNER_ONLY) as new, contextlib.closing(_unchanging(made)) as db:
             _copy(db, new)
             head = _newest_event(db)
-        aside = _set_aside(store, head)
+            aside = _set_aside(store, head)
     # Last: until then the store is damaged, which another restore mends, and not one that lost nothing.
     files.overwrite(store.head_path, heads.line(head), mode=modes.OWNER_ONLY)
     store.write_head()
     return copy, aside
+
+
+def _tell(path: Path, told: Callable[[int], Event]) -> None:
+    """Commit that to a store in a folder of its own, and leave it closed, in one file."""
+    store = SqliteStore(path)
+    with store._session() as db:
+        newest = _newest_event(db).seq
+    store.commit([], told(newest))
+    store.close()
 
 
 def _set_aside(store: SqliteStore, head: Head) -> Path:

@@ -162,6 +162,35 @@ def test_a_restore_that_is_killed_leaves_a_store_that_is_damaged_still_and_anoth
     assert (data.show("a@5").uri, lab.check(audit=True).ok) == ("data:a@5", True)
 
 
+def test_a_restore_that_is_killed_once_the_copy_is_in_its_place_has_told_what_is_lost(store, monkeypatch):
+    change(store, "UPDATE records SET body = '{' WHERE name = 'a@5'")
+    add_lost_event(store)
+
+    def kill(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("aiinfra_lab.jobs.restored.end_unknown", kill)
+        with pytest.raises(KeyboardInterrupt):
+            lab.start(restore=True)
+    found = {item.what: item for item in lab.check(audit=True).findings}["audit log"]
+    assert (found.state, "event 26, recorded after that copy, is lost" in found.detail) == ("ok", True)
+
+
+@pytest.mark.parametrize("head", [None, 20])
+def test_a_restore_says_what_is_lost_by_whatever_still_tells_of_it(store, head):
+    """None: the head beside the store is torn; 20: it is that of an earlier event."""
+    change(store, "UPDATE records SET body = '{' WHERE name = 'a@5'")
+    add_lost_event(store)
+    if head:
+        noted = next(logged for logged in store.events() if logged.seq == head)
+        store.head_path.write_text(f"{head} {noted.hash}\n")
+    else:
+        os.truncate(store.head_path, 100)
+    store.close()
+    assert lab.start(restore=True).notes[1] == "event 26, recorded after that copy, is lost"
+
+
 def add_lost_event(store: SqliteStore) -> None:
     """One that no copy has."""
     store.commit([], Event("data add", "data:lost@1"))
