@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .few import Known, freedom_of, left_out, variances
+from .few import Known, Varied, freedom_of, left_out, together
 from .profiles import Profile
 
 if TYPE_CHECKING:
@@ -87,14 +87,14 @@ def cells_difference(before: Profile, after: Profile) -> Difference:
     expected, change, free = pooled[kept] * (1 / rows + 1 / rows_now), (share_now - share)[kept], len(kept) - 1
     if not free:
         return Difference(1.0, effect)
-    seen = before.inflation * _covariance(reference[:, kept], share[kept], reference.sum(axis=1)) / expected
-    seen_now = after.inflation * _covariance(current[:, kept], share_now[kept], current.sum(axis=1)) / expected
     known, known_now = Known.of(before), Known.of(after)
+    seen, varied = _covariance(reference[:, kept], before.inflation, expected, known)
+    seen_now, varied_now = _covariance(current[:, kept], after.inflation, expected, known_now)
     seen, seen_now = (
         max(seen, known.least(known_now) * seen_now, key=np.trace),
         max(seen_now, known_now.least(known) * seen, key=np.trace),
     )
-    seen, seen_now = variances(seen, seen_now, known, known_now, np.trace)
+    seen, seen_now = together((seen, seen_now), (known, known_now), (varied, varied_now), np.trace)
     statistic, effects = float((change**2 / expected).sum()), seen + seen_now
     total, squared = float(np.trace(effects)), float(np.vdot(effects, effects.T))
     if total <= 0:
@@ -110,11 +110,12 @@ def cells_difference(before: Profile, after: Profile) -> Difference:
 
 
 class _Mean(NamedTuple):
-    """A mean with its variance, and how well that is known."""
+    """A mean with its variance, how well that is known, and what it comes from."""
 
     mean: float
     variance: float
     known: Known
+    varied: Varied
 
     def beside(self, other: _Mean) -> float:
         """The variance, where blocks are few by both samples."""
@@ -125,7 +126,8 @@ def _by_t(reference: _Mean, current: _Mean) -> Difference:
     from scipy import stats
 
     effect, variance, variance_now = current.mean - reference.mean, reference.beside(current), current.beside(reference)
-    variance, variance_now = variances(variance, variance_now, reference.known, current.known, float)
+    known, varied = (reference.known, current.known), (reference.varied, current.varied)
+    variance, variance_now = together((variance, variance_now), known, varied, float)
     if not min(reference.known.freedom, current.known.freedom):
         return Difference(1.0, effect)
     if variance + variance_now <= 0:
@@ -162,16 +164,23 @@ def _mean(sample: Profile, scores: NDArray[Any]) -> _Mean:
     total = rows.sum()
     mean = float(sums.sum() / total) if total else 0.0
     off = (sums - mean * rows) * left_out(rows)
-    return _Mean(mean, float(sample.inflation * (off @ off)), Known.of(sample))
+    of_rows = float(sample.cells @ scores**2 / total - mean**2) if total else 0.0
+    known, variance = Known.of(sample), float(sample.inflation * (off @ off))
+    return _Mean(mean, variance, known, Varied.of(known, variance, of_rows, off**2))
 
 
-def _covariance(counts: NDArray[Any], share: NDArray[Any], rows: NDArray[Any]) -> NDArray[Any]:
-    """The covariance of the shares of cells, by what varies between blocks."""
+def _covariance(
+    counts: NDArray[Any], inflation: float, expected: NDArray[Any], known: Known
+) -> tuple[NDArray[Any], Varied]:
+    """The covariance of the shares of cells, by what varies between blocks, in those of independent rows."""
     import numpy as np
 
+    rows = counts.sum(axis=1)
+    share = counts.sum(axis=0) / rows.sum()
     off = (counts - np.outer(rows, share)) * left_out(rows)[:, None]
-    found: NDArray[Any] = off.T @ off
-    return found
+    found: NDArray[Any] = inflation * (off.T @ off) / expected
+    of_rows = float((share * (1 - share) / expected).sum())
+    return found, Varied.of(known, float(np.trace(found)), of_rows, (off**2 / expected).sum(axis=1))
 
 
 def _fewer(counts: tuple[float, float], worth_one: float, worth_one_now: float) -> tuple[int, int]:

@@ -46,14 +46,6 @@ class Profile:
         return int((self.rows > 0).sum())
 
     @property
-    def worth(self) -> float:
-        """As how many independent rows, or blocks of one size whose rows are all alike (Kish, 1965), it counts."""
-        rows = self.rows
-        if self.time:
-            return float(rows.sum()) / self.time
-        return self.merged * float(rows.sum() ** 2 / max(1, rows @ rows))
-
-    @property
     def cells(self) -> NDArray[Any]:
         """The rows of each cell."""
         found: NDArray[Any] = self.counts.sum(axis=0)
