@@ -164,6 +164,13 @@ def make_folder(path: Path) -> None:
             folder.mkdir(mode=modes.OWNERS_FOLDER if modes.is_ours(folder) else 0o777, exist_ok=True)
 
 
+def make_private_folder(path: Path) -> None:
+    """Make a folder for its owner only, and each above it that is not there: else another user could move it away."""
+    for each in reversed((path, *path.parents)):
+        with contextlib.suppress(FileExistsError):
+            each.mkdir(mode=modes.OWNERS_FOLDER)
+
+
 @contextlib.contextmanager
 def building(target: Path) -> Iterator[Path]:
     """An empty folder beside `target`, to be filled and published; gone when the block ends unless it was."""

@@ -124,32 +124,18 @@ class Dvc:
         opt_out()
         with _quiet(), modes.owner_only():
             with modes.as_the_user():  # DVC reads the umask once, at its import, and gives it to working copies
-                from dvc.exceptions import DvcException
-                from dvc.lock import LockError
                 from dvc.repo import Repo, lock_repo
 
             self._initialise()
             # DVC's own default is a folder below /var/tmp that every user of the machine may write to.
             private = {"core": {"site_cache_dir": str(self.workspace / ".dvc" / "tmp" / "site")}}
-            repo = Repo(str(self.workspace), config=private)
-            if not repo.config["cache"].get("shared"):
-                # It is linked to the versions that are ours, and DVC would let everybody read it.
-                repo.cache.local.CACHE_MODE = 0o400
-            try:
+            # Opening it takes disk space, too.
+            with _lab_errors(), contextlib.closing(Repo(str(self.workspace), config=private)) as repo:
+                if not repo.config["cache"].get("shared"):
+                    # It is linked to the versions that are ours, and DVC would let everybody read it.
+                    repo.cache.local.CACHE_MODE = 0o400
                 with lock_repo(repo):
                     yield repo
-            except LockError as problem:
-                raise Unavailable(
-                    "another DVC command is at work in this workspace", "repeat when it is done"
-                ) from problem
-            except sqlite3.Error as problem:
-                raise Unavailable(
-                    f"DVC cannot write its own notes: {problem}", "free space on the disk of the workspace, then repeat"
-                ) from problem
-            except DvcException as problem:
-                raise Failed(f"DVC says: {problem}", "`dvc status` in the workspace shows how it stands") from problem
-            finally:
-                repo.close()
 
     def _initialise(self) -> None:
         # As `dvc init --no-scm` writes them, without its check for a Git repository and its message.
@@ -206,6 +192,24 @@ class Dvc:
             files.publish(aside, target, replace=True)
         # Else DVC would read every file once more to know what it is.
         repo.state.save_many(((str(target.joinpath(*path)), oid, None) for path, _, oid in tree), repo.fs)
+
+
+@contextlib.contextmanager
+def _lab_errors() -> Iterator[None]:
+    """DVC's problems as our own."""
+    from dvc.exceptions import DvcException
+    from dvc.lock import LockError
+
+    try:
+        yield
+    except LockError as problem:
+        raise Unavailable("another DVC command is at work in this workspace", "repeat when it is done") from problem
+    except sqlite3.Error as problem:
+        raise Unavailable(
+            f"DVC cannot write its own notes: {problem}", "free space on the disk of the workspace, then repeat"
+        ) from problem
+    except DvcException as problem:
+        raise Failed(f"DVC says: {problem}", "`dvc status` in the workspace shows how it stands") from problem
 
 
 def _built(repo: Any, folder: Path, ignore: Any) -> Any:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import LabError
-from ..files import write_json
+from ..files import make_private_folder, write_json
+from ..modes import OWNER_ONLY
 from .kept import KeptKernel
 
 
@@ -42,7 +43,9 @@ def write_spec(kernel: KeptKernel, display_name: str) -> str:
             },
         },
     }
-    write_json(_folder(name) / "kernel.json", spec)
+    # Who could write there would have Jupyter run whatever he likes as this user.
+    make_private_folder(_folder(name))
+    write_json(_folder(name) / "kernel.json", spec, mode=OWNER_ONLY)
     return name
 
 

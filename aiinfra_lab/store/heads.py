@@ -130,7 +130,7 @@ def _if_it_can_be(path: Path, write_it: Callable[[], None]) -> None:
         try:
             write_it()
         except FileNotFoundError:
-            _make_folder(path.parent)
+            files.make_private_folder(path.parent)
             write_it()
 
 
@@ -166,10 +166,3 @@ _NO_NOTE = Note(NOTHING, NOTHING, is_of_now=False)
 def _text_of(path: Path) -> str:
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)) as file:
         return file.read()
-
-
-def _make_folder(path: Path) -> None:
-    """For its owner only, and so is each above it that is not there: else another user could move it away."""
-    for each in reversed((path, *path.parents)):
-        with contextlib.suppress(FileExistsError):
-            each.mkdir(mode=modes.OWNERS_FOLDER)

@@ -185,10 +185,11 @@ def test_a_link_of_the_users_to_a_folder_elsewhere_leaves_that_folder_alone(work
     assert content_of(workspace / "data" / "x") == {"a.txt": "changed"}
 
 
-def test_a_disk_that_is_full_for_dvcs_own_notes_is_said(content, workspace, tmp_path, monkeypatch):
+@pytest.mark.parametrize("at", ["dvc_data.hashfile.build.build", "dvc_data.hashfile.state.State.__init__"])
+def test_a_disk_that_is_full_for_dvcs_own_notes_is_said(content, workspace, tmp_path, monkeypatch, at):
     def full(*_: object, **__: object) -> None:
         raise sqlite3.OperationalError("database or disk is full")
 
-    monkeypatch.setattr("dvc_data.hashfile.build.build", full)
+    monkeypatch.setattr(at, full)
     with pytest.raises(Unavailable, match="disk is full"):
         content.ingest(folder(tmp_path / "in", ONE))

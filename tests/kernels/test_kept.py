@@ -133,6 +133,18 @@ def test_code_for_a_kernel_that_does_not_live_is_refused(step):
             kernels.execute(kernel, "1")
 
 
+def test_nobody_else_may_write_its_entry_in_the_launcher_whatever_the_umask(step, tmp_path, monkeypatch):
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "share" / "jupyter"))
+    before = os.umask(0)
+    try:
+        specs.write_spec(step, "nightly")
+    finally:
+        os.umask(before)
+    made = [tmp_path / "share", *(tmp_path / "share").rglob("*")]
+    assert len(made) == 5
+    assert [path for path in made if path.stat().st_mode & 0o077] == []
+
+
 def test_its_entry_in_the_launcher_names_it_and_is_swept_when_it_is_gone(step):
     step.hold().close()
     assert specs.write_spec(step, "nightly · step 3") == "aiinfra-nightly"
