@@ -34,8 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             code = _main(list(sys.argv[1:] if argv is None else argv))
         requests.is_quiet = True
     if requests.came:
-        # Python resets every other handler when it ends: pressed once more, Ctrl-C would change how the end is told.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        # Python resets every other handler when it ends: what comes once more would change how the end is told.
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
         if requests.came[0] != signal.SIGINT:
             _end_children()
         return 128 + requests.came[0]

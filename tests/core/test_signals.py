@@ -66,14 +66,19 @@ def test_ctrl_c_in_a_training_run_is_reported_as_shells_do(child):
     assert (going.returncode, "was stopped" in said, train.show("a@1").state) == (130, True, "stopped")
 
 
-def test_ctrl_c_twice_is_reported_as_the_first_one(child):
+@pytest.mark.parametrize(
+    ("numbers", "code"),
+    [((signal.SIGINT,) * 2, 130), ((signal.SIGTERM,) * 2, 143), ((signal.SIGHUP, signal.SIGTERM), 129)],
+)
+@pytest.mark.parametrize("apart_s", [0.05, 0.4])
+def test_two_signals_are_reported_as_the_first_one(child, numbers, code, apart_s):
     data.add("a", pl.DataFrame({"x": [1, 2]}))
     going = cli("train", "run", "a", "--rows", "data:a@1", "--code", "code.py")
     until(lambda: child.exists() and child.read_text())
-    going.send_signal(signal.SIGINT)
-    time.sleep(0.05)
-    going.send_signal(signal.SIGINT)
-    assert going.wait(PATIENCE_S) == 130
+    going.send_signal(numbers[0])
+    time.sleep(apart_s)
+    going.send_signal(numbers[1])
+    assert going.wait(PATIENCE_S) == code
     going.stdout.close()
 
 
@@ -112,6 +117,14 @@ def test_who_is_around_knows_of_what_came_within():
         assert outer.came == [signal.SIGTERM]
 
 
+def test_of_two_that_came_within_the_first_is_the_first_around_as_well():
+    with signals.taken(is_final=True) as outer:
+        with signals.taken(lambda _: None):
+            signal.raise_signal(signal.SIGTERM)
+            signals.note(signal.SIGINT, outer)  # as who runs a notebook does at once
+        assert outer.came == [signal.SIGTERM, signal.SIGINT]
+
+
 def test_ctrl_c_is_left_alone_outside_a_command():
     with signals.taken():
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -123,7 +136,7 @@ def test_ctrl_c_in_a_command_interrupts_each_time_and_is_known_around():
             for _ in range(2):
                 with pytest.raises(KeyboardInterrupt):
                     signal.raise_signal(signal.SIGINT)
-        assert command.came == [signal.SIGINT]
+        assert command.came == [signal.SIGINT] * 2
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
