@@ -16,7 +16,7 @@ from aiinfra_lab.uris import split_label
 def put(label: str, body: Body) -> Record[Any]:
     """Commit a record that is not there yet."""
     uri = f"{body.kind.partition('.')[0]}:{label}"
-    return open_store().commit([Record.new(label, body)], Event("data add", uri) if body.is_told else None)[0]
+    return open_store().commit([Record.new(label, body)], Event("data add", uri) if body.has_event else None)[0]
 
 
 def write_as(kind: str, label: str, body: object) -> None:

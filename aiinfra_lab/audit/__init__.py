@@ -65,14 +65,14 @@ def prove(store: Store) -> Proof:
     committed with and all others, and the index of them all."""
     # The head first: what is committed while the events are read is newer than it, never older.
     head_seq, head_hash = store.head() if isinstance(store, HeadKeeper) else (0, GENESIS)
-    count, noted, told = 0, GENESIS, _Told()
+    count, noted, recorded = 0, GENESIS, _Recorded()
 
     def read() -> Iterator[LoggedEvent]:
         nonlocal count, noted
         for logged in store.events():
             count += 1
             noted = logged.hash if logged.seq == head_seq else noted
-            told.add(logged)
+            recorded.add(logged)
             yield logged
 
     try:
@@ -87,7 +87,7 @@ def prove(store: Store) -> Proof:
         return copied
     if count and not head_seq and _lacks_a_head(store):
         return Proof(False, count, _NO_HEAD, fix="see with `%lab log` whether they are; the next event writes it anew")
-    if wrong := _misrecorded(store, told):
+    if wrong := _misrecorded(store, recorded):
         return Proof(False, count, wrong)
     if (seq := _misindexed(store)) is not None:
         return Proof(False, count, f"event {seq} is not found by the URIs that it names", is_index_wrong=True)
@@ -115,7 +115,7 @@ def _rewritten(store: Store) -> Proof | None:
     return Proof(False, there.seq if there else copy.seq - 1, what, fix=fix)
 
 
-class _Told:
+class _Recorded:
     """What events tell of records. newest: of each that one names, the last revision and digest.
 
     since: the first revision that an event names: before it, events named none. last: the newest event that was read.
@@ -133,7 +133,7 @@ class _Told:
             self.since = min(self.since, int(rev))
 
 
-def _misrecorded(store: Store, told: _Told) -> str:
+def _misrecorded(store: Store, recorded: _Recorded) -> str:
     """What is wrong with the records, if anything."""
     if not isinstance(store, Sealed):
         return ""
@@ -143,33 +143,33 @@ def _misrecorded(store: Store, told: _Told) -> str:
     for name, seal in there.items():
         if not seal.is_whole:
             return f"the record {name} is not what was written"
-    for name, (rev, digest) in told.newest.items():
+    for name, (rev, digest) in recorded.newest.items():
         if (found := there.get(name)) is None:
             return f"the record {name} is missing"
         if found.rev < rev or (found.rev == rev and found.digest != digest):
             return f"the record {name} was recorded with another content"
-    if untold := _untold(store, there, told):
-        return f"no event tells of the record {untold} as it is"
+    if without := _without_event(store, there, recorded):
+        return f"no event tells of the record {without} as it is"
     return "" if is_complete else "a record was added, changed or removed by something else"
 
 
-def _untold(store: Store, there: Mapping[str, Seal], told: _Told) -> str:
+def _without_event(store: Store, there: Mapping[str, Seal], recorded: _Recorded) -> str:
     """A record of which an event must tell, and none does; also where somebody wrote it as if it came later."""
     from ..nouns import kinds
 
-    always = {kind.kind for kind in kinds() if kind.is_told}
-    known = {name: rev for name, (rev, _) in told.newest.items()}
-    untold = {
+    always = {kind.kind for kind in kinds() if kind.has_event}
+    known = {name: rev for name, (rev, _) in recorded.newest.items()}
+    without = {
         name: seal.rev
         for name, seal in there.items()
-        if seal.kind in always and seal.rev >= told.since and seal.rev != known.get(name)
+        if seal.kind in always and seal.rev >= recorded.since and seal.rev != known.get(name)
     }
-    # What was committed between the two looks is told of by a newer event.
-    for logged in store.events(since=told.last) if untold else ():
+    # What was committed between the two looks is named by a newer event.
+    for logged in store.events(since=recorded.last) if without else ():
         for name, noted in logged.records.items():
-            if untold.get(name) == int(noted.split()[0]):
-                del untold[name]
-    return next(iter(untold), "")
+            if without.get(name) == int(noted.split()[0]):
+                del without[name]
+    return next(iter(without), "")
 
 
 def _misindexed(store: Store) -> int | None:

@@ -19,7 +19,7 @@ class DataVersion(Body, frozen=True, kw_only=True):
 
     kind: ClassVar[str] = "data"
     schema_version: ClassVar[int] = 2
-    is_told: ClassVar[bool] = True
+    has_event: ClassVar[bool] = True
 
     # Also in the record's name; they are here since workspaces of before have them here.
     name: str

@@ -65,7 +65,7 @@ class DriftRecord(Body, frozen=True, kw_only=True):
 
     kind: ClassVar[str] = "drift"
     schema_version: ClassVar[int] = 2
-    is_told: ClassVar[bool] = True
+    has_event: ClassVar[bool] = True
 
     state: DriftState
     endpoint: str

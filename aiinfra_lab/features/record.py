@@ -142,7 +142,7 @@ class JoinedRows(Body, frozen=True, kw_only=True):
     """
 
     kind: ClassVar[str] = "features.rows"
-    is_told: ClassVar[bool] = True
+    has_event: ClassVar[bool] = True
 
     rows: int
     columns: tuple[str, ...]

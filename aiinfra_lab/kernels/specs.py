@@ -12,7 +12,7 @@ from typing import Any
 
 from ..errors import LabError
 from ..files import make_private_folder, write_json
-from ..modes import OWNER_ONLY
+from ..modes import OWNER_ONLY, tighten
 from .kept import KeptKernel
 
 
@@ -45,6 +45,7 @@ def write_spec(kernel: KeptKernel, display_name: str) -> str:
     }
     # Who could write there would have Jupyter run whatever he likes as this user.
     make_private_folder(_folder(name))
+    tighten(_folder(name))
     write_json(_folder(name) / "kernel.json", spec, mode=OWNER_ONLY)
     return name
 

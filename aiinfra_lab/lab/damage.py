@@ -69,11 +69,11 @@ def restore_store(home: Path) -> list[str]:
         made = time.strftime("%Y-%m-%d %H:%M", time.localtime(chosen.stat().st_mtime))
         note = f"restored the copy of {made}"
 
-        def told(first: int) -> Event:
+        def event(first: int) -> Event:
             lost = _lost(first + 1, newest)
             return Event("lab start", _WORKSPACE, detail={"restored": f"{note}; {lost}", "copy_of": made, "lost": lost})
 
-        _, aside = restore(store.path, chosen, told, store.copied_in)
+        _, aside = restore(store.path, chosen, event, store.copied_in)
         first = store.head()[0]
         # Once the copy is in place, since it decides which jobs are known.
         ended = restored.end_unknown(home)

@@ -116,7 +116,7 @@ class ModelAliases(Body, frozen=True, kw_only=True):
 
     kind: ClassVar[str] = "models.aliases"
     schema_version: ClassVar[int] = 2
-    is_told: ClassVar[bool] = True
+    has_event: ClassVar[bool] = True
 
     aliases: dict[str, int] = msgspec.field(default_factory=dict)
     history: tuple[AliasMove, ...] = ()

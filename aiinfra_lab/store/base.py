@@ -29,13 +29,13 @@ class Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """What a record of one kind holds. Each kind is a subclass in its noun's folder.
 
     kind: the kind's name, which is the noun or `noun.part`. schema_version: grows when the fields change; then
-    `upgrade` brings an older record's JSON up. is_told: whether an event comes with each commit of such a record, so
+    `upgrade` brings an older record's JSON up. has_event: whether an event comes with each commit of such a record, so
     that one which none tells of was written by something else.
     """
 
     kind: ClassVar[str]
     schema_version: ClassVar[int] = 1
-    is_told: ClassVar[bool] = False
+    has_event: ClassVar[bool] = False
 
     @classmethod
     def upgrade(cls, fields: dict[str, Any], version: int) -> dict[str, Any]:  # noqa: ARG003  # subclasses ask

@@ -46,7 +46,7 @@ def copy_of(heads: Path, store: str) -> Path:
     return heads / f"{hashlib.sha256(f'{platform.node()}:{store}'.encode()).hexdigest()[:32]}.head"
 
 
-class Note(NamedTuple):
+class HeadNote(NamedTuple):
     """What a file holds: what a store held, and what it holds if a commit that was announced has come to the disk.
 
     is_of_now: whether it was written since the machine was started. One of before may lack what a power cut took.
@@ -72,7 +72,7 @@ def read(path: Path | None) -> Head:
     return read_note(path).now
 
 
-def read_note(path: Path | None) -> Note:
+def read_note(path: Path | None) -> HeadNote:
     """The same with all that the file says."""
     try:
         return _parsed(_text_of(path) if path else "")
@@ -86,7 +86,7 @@ def write(path: Path, head: Head) -> None:
     _if_it_can_be(path, lambda: files.overwrite(path, line(head), mode=modes.OWNER_ONLY))
 
 
-def announce(path: Path, before: Head, after: Head, is_stale: Callable[[Note], bool]) -> bool:
+def announce(path: Path, before: Head, after: Head, is_stale: Callable[[HeadNote], bool]) -> bool:
     """Say what a commit that is about to be made makes of a store. False, and nothing is said, when the store is not
     what it was noted to be: something else has changed it, and what is written over the note would hide that.
 
@@ -134,13 +134,13 @@ def _if_it_can_be(path: Path, write_it: Callable[[], None]) -> None:
             write_it()
 
 
-def _parsed(text: str) -> Note:
+def _parsed(text: str) -> HeadNote:
     try:
         words = text.split()
         if len(words) > 2:  # 0.1.0 wrote two words, as a new file each time
             words = files.checked(text).split()
         now = _head_of(words[:4])
-        return Note(now, _head_of(words[4:8]) if len(words) > 4 else now, words[8:] == [_start()])
+        return HeadNote(now, _head_of(words[4:8]) if len(words) > 4 else now, words[8:] == [_start()])
     except ValueError:
         return _NO_NOTE
 
@@ -160,7 +160,7 @@ def _start() -> str:
         return UNKNOWN
 
 
-_NO_NOTE = Note(NOTHING, NOTHING, is_of_now=False)
+_NO_NOTE = HeadNote(NOTHING, NOTHING, is_of_now=False)
 
 
 def _text_of(path: Path) -> str:

@@ -156,7 +156,7 @@ class SqliteStore(SqlStore):
         super()._announce(db, before, after)
         return heads.announce(self.head_path, before, after, lambda noted: self._is_stale(db, noted, before))
 
-    def _is_stale(self, db: sqlite3.Connection, noted: heads.Note, there: Head) -> bool:
+    def _is_stale(self, db: sqlite3.Connection, noted: heads.HeadNote, there: Head) -> bool:
         """Whether it is the note that is wrong: the copy, which is outside of the workspace, tells what is there, or a
         power cut has taken from the note what it lacks."""
         copied = heads.read(self.copied_in)
@@ -305,11 +305,11 @@ def offer(copy: Path | None) -> str:
 
 
 def restore(
-    path: Path, copy: Path | None = None, told: Callable[[int], Event] | None = None, copied_in: Path | None = None
+    path: Path, copy: Path | None = None, event: Callable[[int], Event] | None = None, copied_in: Path | None = None
 ) -> tuple[Path, Path]:
     """Put a copy, or the newest sound one, in the store's place and the damaged store aside; (copy, set aside).
 
-    told: what the audit log says of it, given the number of the copy's newest event. It is a part of what takes the
+    event: what the audit log says of it, given the number of the copy's newest event. It is a part of what takes the
     store's place: whoever stops this in the middle cannot leave a store that lost something and does not say so.
     copied_in: where a copy of the head is. NotFound when there is no sound copy.
     """
@@ -323,8 +323,8 @@ def restore(
         made = folder / path.name
         with contextlib.closing(_unchanging(copy)) as db:
             _copy(db, made)
-        if told:
-            _tell(made, told)
+        if event:
+            _commit_to(made, event)
         with files.writing(path, mode=modes.OWNER_ONLY) as new, contextlib.closing(_unchanging(made)) as db:
             _copy(db, new)
             head = _newest_event(db)
@@ -335,12 +335,12 @@ def restore(
     return copy, aside
 
 
-def _tell(path: Path, told: Callable[[int], Event]) -> None:
+def _commit_to(path: Path, event: Callable[[int], Event]) -> None:
     """Commit that to a store in a folder of its own, and leave it closed, in one file."""
     store = SqliteStore(path)
     with store._session() as db:
         newest = _newest_event(db).seq
-    store.commit([], told(newest))
+    store.commit([], event(newest))
     store.close()
 
 
