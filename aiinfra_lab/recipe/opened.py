@@ -33,7 +33,7 @@ def watch(report: str, project: str) -> None:
             return
         seen.add((name, use, here))
         path = _source(os.path.realpath(os.path.join(here, os.fsdecode(name))))
-        if path.startswith(inside) and not path.startswith(installed) and not _is_passed_over(path[len(inside) :]):
+        if _is_watched(path, inside, installed):
             for is_written in _uses(path, use):
                 add(is_written, path)
 
@@ -90,5 +90,7 @@ def _source(path: str) -> str:
     return os.path.join(os.path.dirname(folder), name.partition(".")[0] + ".py")
 
 
-def _is_passed_over(path: str) -> bool:
-    return any(part.startswith(".") or part in PASSED_OVER for part in path.split(os.sep))
+def _is_watched(path: str, inside: str, installed: str) -> bool:
+    if not path.startswith(inside) or path.startswith(installed):
+        return False
+    return not any(part.startswith(".") or part in PASSED_OVER for part in path[len(inside) :].split(os.sep))
