@@ -3,6 +3,7 @@
 What a library opens past Python, as polars does, is not seen here, nor what another program opens; see `watching`.
 """
 
+import functools
 import json
 import os
 import sys
@@ -42,15 +43,16 @@ def watch(report: str, project: str) -> None:
             reported.add((is_written, path))
             os.write(handle, (json.dumps([is_written, path]) + "\n").encode())
 
-    def hook(event: str, arguments: tuple[object, ...]) -> None:
-        if names := _EVENTS.get(event):
-            try:
-                for name, flags in names(*arguments):
-                    look(name, flags)
-            except (OSError, TypeError, ValueError):
-                return  # a handle, or a name that cannot be: whatever it is, the notebook may open it
+    sys.addaudithook(functools.partial(_take, look))
 
-    sys.addaudithook(hook)
+
+def _take(look: Callable[[str | bytes, int], None], event: str, arguments: tuple[object, ...]) -> None:
+    if names := _EVENTS.get(event):
+        try:
+            for name, flags in names(*arguments):
+                look(name, flags)
+        except (OSError, TypeError, ValueError):
+            return  # a handle, or a name that cannot be: whatever it is, the notebook may open it
 
 
 def _uses(path: str, flags: int) -> list[bool]:
