@@ -72,10 +72,15 @@ def ls(name: Annotated[Name, Live("models")] | None = None) -> Listing:
     name: only versions of this model
     """
     wanted = Uri.parse(name, noun="models").name if name else None
-    versions, known = record.versions(wanted, skip_unreadable=True), record.all_aliases(skip_unreadable=True)
+    versions, known = record.versions(wanted, skip_unreadable=True), record.all_models(skip_unreadable=True)
     if name and not versions:
         refuse_unknown(name, ModelVersion)
-    items = tuple(model_of(version, known=known.get(version.base, {})) for version in versions)
+    models = {name: known.get(name, record.ModelAliases()) for name in {version.base for version in versions}}
+    now = {name: promotion.Standard.of(name, model) for name, model in models.items()}
+    items = tuple(
+        model_of(each, known=models[each.base].aliases, outdated=promotion.outdated(each, now[each.base]))
+        for each in versions
+    )
     return Listing("models", items, ("uri", "aliases", "checked", "metrics", "run", "created_at"))
 
 
@@ -86,7 +91,10 @@ def show(model: Annotated[Name, Live("models")]) -> Model:
     model: e.g. delay (the newest), delay@7 or delay@champion
     """
     version = resolve(model, ModelVersion)
-    return model_of(version, outdated=promotion.outdated(version, record.of_model(version.base).body))
+    outdated = _outdated(version)
+    if not outdated and version.body.verdict == "good" and (off := promotion.altered(version)):
+        outdated = f"its files changed since: {off}"
+    return model_of(version, outdated=outdated)
 
 
 @verb("models")
@@ -96,7 +104,8 @@ def get(model: Annotated[Name, Live("models")], *, into: FilePath | None = None)
     model: e.g. delay@7 or delay@champion
     into: a new folder for its files
     """
-    found = model_of(resolve(model, ModelVersion))
+    version = resolve(model, ModelVersion)
+    found = model_of(version, outdated=_outdated(version))
     if into is not None:
         from ..data.files import copy_out
 
@@ -235,6 +244,10 @@ def rm(model: Annotated[Name, Live("models")]) -> Model:
     if files.exists():
         shutil.rmtree(files)
     return model_of(version, message=sync.remove(version) or f"removed: {show_bytes(freed)} freed; its record stays")
+
+
+def _outdated(version: Record[ModelVersion]) -> str:
+    return promotion.outdated(version, promotion.Standard.of(version.base, record.of_model(version.base).body))
 
 
 def _refuse_unfinished(run: train.Run) -> None:
