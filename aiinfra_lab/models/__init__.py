@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -136,7 +137,7 @@ def check(
         return found
     off = [item for item in found.findings if item.state == found.state]
     reasons = "; ".join([*(f"{item.what}: {item.detail}" for item in off), *filter(None, [found.note])])
-    fix = "; ".join([*dict.fromkeys(item.fix for item in off), f"`%models show {found.label}` shows all of it"])
+    fix = "; ".join([*_joined(item.fix for item in off), f"`%models show {found.label}` shows all of it"])
     if found.state == "bad":
         raise Failed(f"{found.uri} is not good: {reasons}", fix)
     raise Inconclusive(f"cannot tell whether {found.uri} is good: {reasons}", fix)
@@ -244,6 +245,15 @@ def rm(model: Annotated[Name, Live("models")]) -> Model:
     if files.exists():
         shutil.rmtree(files)
     return model_of(version, message=sync.remove(version) or f"removed: {show_bytes(freed)} freed; its record stays")
+
+
+def _joined(fixes: Iterable[str]) -> list[str]:
+    """Those that end in the same command as one."""
+    ways: dict[str, dict[str, None]] = {}
+    for fix in fixes:
+        way, colon, command = fix.partition(": ")
+        ways.setdefault(colon + command, {})[way] = None
+    return ["; ".join(each) + command for command, each in ways.items()]
 
 
 def _outdated(version: Record[ModelVersion]) -> str:
