@@ -36,9 +36,7 @@ def execute(uri: str) -> None:
     """
     planned = resolve(uri, TrainingRun)
     if not planned.body.is_live:
-        raise Failed(
-            f"{planned.uri} was {planned.body.state} before it began", "run its cell or command again"
-        )
+        raise Failed(f"{planned.uri} was {planned.body.state} before it began", "run its cell or command again")
     folder = record.folder(planned.name)
     files.make_folder(folder)
     files.write(folder / "code.py", planned.body.code)
