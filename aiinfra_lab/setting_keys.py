@@ -26,14 +26,14 @@ OTHERS: dict[str, dict[str, str]] = {
     },
 }
 
-# Key → the function here that reads it wherever it is used, as module:function; of those that refuse some values.
+# Key → the function here that reads it wherever it is used; of those that refuse some values.
 _READERS = {
-    "cost.machine_usd_per_hour": "cost.prices:machine_usd_per_hour",
-    "cost.prices": "cost.prices:table",
-    "cost.compare": "cost.unit_cost:compared_with",
-    "models.require": "models.policies:standing",
-    "models.margin": "models.policies:standing",
-    "jobs.log_mib": "jobs:log_bytes",
+    "cost.machine_usd_per_hour": ("cost.prices", "machine_usd_per_hour"),
+    "cost.prices": ("cost.prices", "table"),
+    "cost.compare": ("cost.unit_cost", "compared_with"),
+    "models.require": ("models.policies", "standing"),
+    "models.margin": ("models.policies", "standing"),
+    "jobs.log_mib": ("jobs", "log_bytes"),
 }
 
 
@@ -52,8 +52,8 @@ def check(key: str, source: str) -> None:
 
 def read(key: str) -> None:
     """Read a setting as the verbs do that use it; LabError where it cannot be used. Nothing where any value can."""
-    module, _, function = _READERS.get(key, "").partition(":")
-    if module:
+    if key in _READERS:
+        module, function = _READERS[key]
         getattr(importlib.import_module(f".{module}", __package__), function)()
 
 

@@ -8,7 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 # Of whatever else may be installed inside a project.
 PASSED_OVER = ("site-packages", "node_modules")
@@ -72,8 +72,7 @@ def _connecting(database: str | bytes) -> list[tuple[str | bytes, int]]:
     """SQLite opens its files past Python, for both uses. database: a path or a URI of one."""
     name = os.fsdecode(database)
     if name.startswith("file:"):
-        name = unquote(name.removeprefix("file:").partition("#")[0].partition("?")[0])
-        name = "/" + name[2:].partition("/")[2] if name.startswith("//") else name
+        name = unquote(urlsplit(name).path)
     log = f"{name}-wal"  # of what was committed and does not stand in the file yet
     return [(each, os.O_RDWR) for each in [name, *([log] if os.path.exists(log) else [])]]
 
