@@ -173,9 +173,11 @@ class _Scanner:
 
     def connective(self, connectives: Collection[Connective]) -> Connective:
         """The word before the next term; a comma is an `and`."""
-        known = [*connectives, *[","] * ("and" in connectives)]
-        word = self._one_of(_CONNECTIVE, known, " or ".join(map(repr, connectives)))
-        return cast(Connective, "and" if word == "," else word)
+        at, word = self.at, self._take(_CONNECTIVE, what := " or ".join(map(repr, connectives)))
+        meant = "and" if word == "," else word
+        if meant not in connectives:
+            raise self._problem(f"{word!r} is not {what}", at, _nearest(word, connectives))
+        return cast(Connective, meant)
 
     def _unit(self, metric: str) -> Unit:
         """The unit right behind a number; a word after a space is one only when it is known."""

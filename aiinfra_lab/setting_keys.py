@@ -5,6 +5,7 @@ A key that nobody reads is a mistake that would otherwise show as a wrong price 
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from functools import lru_cache
 
@@ -25,6 +26,16 @@ OTHERS: dict[str, dict[str, str]] = {
     },
 }
 
+# Key → the function here that reads it wherever it is used; of those that refuse some values.
+_READERS = {
+    "cost.machine_usd_per_hour": ("cost.prices", "machine_usd_per_hour"),
+    "cost.prices": ("cost.prices", "table"),
+    "cost.compare": ("cost.unit_cost", "compared_with"),
+    "models.require": ("models.policies", "standing"),
+    "models.margin": ("models.policies", "standing"),
+    "jobs.log_mib": ("jobs", "log_bytes"),
+}
+
 
 def sections() -> tuple[str, ...]:
     """The sections that `aiinfra.toml` may have."""
@@ -37,6 +48,13 @@ def check(key: str, source: str) -> None:
     if name in known(section) or _is_a_providers_own(section, name):
         return
     raise UsageProblem(f"{source} sets {key}, which is no setting", did_you_mean(name, known(section)))
+
+
+def read(key: str) -> None:
+    """Read a setting as the verbs do that use it; LabError where it cannot be used. Nothing where any value can."""
+    if key in _READERS:
+        module, function = _READERS[key]
+        getattr(importlib.import_module(f".{module}", __package__), function)()
 
 
 @lru_cache(maxsize=32)

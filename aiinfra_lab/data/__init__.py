@@ -112,8 +112,9 @@ def diff(name: DataName, other: DataName | None = None) -> DataComparison:
     if against is None:
         return DataComparison(record.uri, "nothing", note="there is no earlier version to compare with")
     old, new = versions.handle(against), versions.handle(record)
-    files = compare.files(versions.manifest(against), versions.manifest(record))
-    return DataComparison(record.uri, old.uri, files, compare.tables(old, new, files))
+    pairs = compare.paired(old, new)
+    files = compare.files(versions.manifest(against), versions.manifest(record), pairs)
+    return DataComparison(record.uri, old.uri, files, compare.tables(old, new, files, pairs))
 
 
 @verb("data")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..units import show_share
 from .files import Manifest
 from .handle import Dataset
-from .tables import is_category, is_same_type
+from .tables import DataTable, is_category, is_same_type
 
 if TYPE_CHECKING:
     import polars as pl
@@ -64,9 +65,19 @@ class TableChange:
         return [(f"{self.name}.{what}", old, new) for what, old, new in self.shifted]
 
 
-def files(before: Manifest, after: Manifest) -> FileChanges:
-    """The differences between two lists of files."""
-    old, new = ({file.name: file.sha256 for file in one.files} for one in (before, after))
+def paired(before: Dataset, after: Dataset) -> list[tuple[DataTable, DataTable]]:
+    """The tables that both have: those of one name, or the only one of each, whatever its file is called."""
+    if len(before.described) == len(after.described) == 1:
+        return [(before.described[0], after.described[0])]
+    old = {table.name: table for table in before.described}
+    return [(old[table.name], table) for table in after.described if table.name in old]
+
+
+def files(before: Manifest, after: Manifest, pairs: Sequence[tuple[DataTable, DataTable]] = ()) -> FileChanges:
+    """The differences between two lists of files. pairs: tables that are one, whatever their files are called."""
+    called = {old.file: new.file for old, new in pairs}
+    old = {called.get(file.name, file.name): file.sha256 for file in before.files}
+    new = {file.name: file.sha256 for file in after.files}
     return FileChanges(
         tuple(name for name in new if name not in old),
         tuple(name for name in old if name not in new),
@@ -74,19 +85,19 @@ def files(before: Manifest, after: Manifest) -> FileChanges:
     )
 
 
-def tables(before: Dataset, after: Dataset, changed: FileChanges) -> tuple[TableChange, ...]:
-    """The tables that both have, as far as their files differ."""
-    old = {table.name: table for table in before.described}
-    both = [(old[table.name], table) for table in after.described if table.name in old]
+def tables(
+    before: Dataset, after: Dataset, changed: FileChanges, pairs: Sequence[tuple[DataTable, DataTable]]
+) -> tuple[TableChange, ...]:
+    """How those pairs of tables differ, as far as their files do."""
     # A file whose digest is unchanged need not be read: its tables are equal.
     moved = {*changed.added, *changed.changed}
-    return tuple(_table(before, after, new.name) for _, new in both if new.file in moved)
+    return tuple(_table(before, after, old.name, new.name) for old, new in pairs if new.file in moved)
 
 
-def _table(before: Dataset, after: Dataset, name: str) -> TableChange:
-    old, new = before.describe(name).schema, after.describe(name).schema
+def _table(before: Dataset, after: Dataset, former: str, name: str) -> TableChange:
+    old, new = before.describe(former).schema, after.describe(name).schema
     alike = [column for column in new if column in old and _comparable(old[column], new[column])]
-    one, two = before.table(name), after.table(name)
+    one, two = before.table(former), after.table(name)
     added, removed, is_moved = _rows(one, two, alike)
     found = TableChange(
         name=name,

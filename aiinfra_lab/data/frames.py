@@ -225,6 +225,10 @@ def _not_kept(frame: Any) -> Iterator[str]:
     for name, column in frame.items():
         if (categories := getattr(column.dtype, "categories", None)) is not None:
             yield from _categories_not_kept(column, categories)
+        elif str(column.dtype).endswith("[pyarrow]"):
+            yield f"column {name} comes back as pandas' own type, and not as {column.dtype}"
+        elif str(column.dtype).startswith("datetime64[s"):
+            yield f"column {name} comes back in milliseconds, and not in seconds"
         elif column.dtype == object and len(held := column.dropna()):
             kind = type(held.iloc[0])
             if back := _COMES_BACK_AS.get(kind):

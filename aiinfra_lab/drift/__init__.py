@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
+from .. import models
 from ..errors import Failed, Inconclusive, UsageProblem, did_you_mean
 from ..resolve import resolve
 from ..show import Listing, shown
@@ -25,6 +26,9 @@ from .served import Sample
 from .verdict import judge, overall
 
 __all__ = ["ColumnChange", "DriftReport", "check", "get", "log", "ls", "show"]
+
+# What `--since 365d` takes, which is all that a log keeps.
+_OLDEST_S = 365 * 86400
 
 EndpointName = Annotated[Name, Live("deploy")]
 VerdictName = Annotated[Name, Live("drift")]
@@ -210,11 +214,11 @@ def _more(found: DriftReport) -> str:
     if found.judged != found.endpoint:
         return "judge other rows with --rows"
     name = Uri.parse(found.endpoint).name
+    send = f"send it more rows with `%deploy run {name} --rows {served.known_data(models.get(found.model))}`"
+    if found.since_at is None or found.checked_at - found.since_at >= _OLDEST_S:
+        return send
     by = f" --by {shlex.quote(found.by)}" if found.by else ""
-    again = f"`%drift check {name} --against {found.against}{by} --since 365d`"
-    return (
-        f"send it more rows with `%deploy run {name} --rows {served.newest_data()}`, take older ones too with {again}"
-    )
+    return f"{send}, take older ones too with `%drift check {name} --against {found.against}{by} --since 365d`"
 
 
 def _add(name: str, verdict: DriftRecord) -> Record[DriftRecord]:

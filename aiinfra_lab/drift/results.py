@@ -14,6 +14,7 @@ from ..units import show_share
 from .record import ColumnChange, DriftRecord
 
 _BARS = "a bar reaches the dashed line when the column drifted, and beyond it shows powers of ten"
+_MOST_DIGITS = 17  # they tell any two numbers apart
 LEAST_P = 1e-6
 """A smaller p says no more: the tests' own assumptions do not hold to that many digits."""
 
@@ -79,7 +80,7 @@ class DriftReport(Result):
             self.state,
             facts,
             header,
-            [_row(change) for change in self.columns],
+            [_row(change, self.alpha) for change in self.columns],
             self._notes(),
             self._picture(),
             f"how far each column moved; {summary}",
@@ -89,7 +90,7 @@ class DriftReport(Result):
         # Twelve bars can be read; the table below has the rest.
         drawn = self.columns[:12] if self.rows_now else ()
         bars = [(change.column, change.weight(self.alpha)) for change in drawn]
-        return bar_chart(bars, mark=self.drifted, limit=1, texts=[_effect(change) for change in drawn])
+        return bar_chart(bars, mark=self.drifted, limit=1, texts=[_effect(change)[0] for change in drawn])
 
     def _notes(self) -> list[str]:
         often = f"without a change, a column is called drifted in {show_share(self.alpha)} of such checks at most"
@@ -106,25 +107,45 @@ def _units(units: Mapping[str, tuple[str, ...]]) -> str:
     return "; ".join([most, *(f"{', '.join(columns)}: {unit}" for unit, columns in others)])
 
 
-def _row(change: ColumnChange) -> tuple[str, ...]:
+def _row(change: ColumnChange, alpha: float) -> tuple[str, ...]:
     missing = show_share(change.missing_now)
     if change.missing_before != change.missing_now:
         missing = f"{show_share(change.missing_before)} → {missing}"
-    p = "–" if change.p is None else "< 1e-6" if change.p < LEAST_P else f"{change.p:.2g}"
     mark = "drift" if change.drifted else "?" if change.p is None else ""
-    least = "–" if change.p is None else _value(change.floor, change.effect_unit)
     why = change.why if mark else ""
-    return (mark, change.column, _effect(change), least, p, missing, show_share(change.unseen), why)
+    return (mark, change.column, *_effect(change), _p(change.p, alpha), missing, show_share(change.unseen), why)
 
 
-def _effect(change: ColumnChange) -> str:
+def _p(p: float | None, alpha: float) -> str:
+    """With two digits, or with as many as show on which side of alpha it lies."""
+    if p is None or p < LEAST_P:
+        return "–" if p is None else "< 1e-6"
+    texts = (f"{p:.{digits}g}" for digits in range(2, _MOST_DIGITS))
+    return next((text for text in texts if _order(float(text), alpha) == _order(p, alpha)), repr(p))
+
+
+def _effect(change: ColumnChange) -> tuple[str, str]:
+    """The effect and the least that matters, with as many digits as show which of them is larger."""
     if change.p is None:
-        return "–"
-    return f"{_value(change.effect, change.effect_unit)} {change.effect_unit}".rstrip()
+        return "–", "–"
+    digits = next((digits for digits in range(3, _MOST_DIGITS) if _is_shown_so(change, digits)), _MOST_DIGITS)
+    effect, least = (_value(value, change.effect_unit, digits) for value in (change.effect, change.floor))
+    return f"{effect} {change.effect_unit}".rstrip(), least
 
 
-def _value(value: float, unit: str) -> str:
+def _is_shown_so(change: ColumnChange, digits: int) -> bool:
+    effect, least = (_value(value, change.effect_unit, digits) for value in (abs(change.effect), change.floor))
+    return _order(*(float(text.partition(" ")[0]) for text in (effect, least))) == _order(
+        abs(change.effect), change.floor
+    )
+
+
+def _order(one: float, other: float) -> int:
+    return (one > other) - (one < other)
+
+
+def _value(value: float, unit: str, digits: int) -> str:
     """Shares, which are of something, in percent."""
     if not unit.startswith("of "):
-        return f"{value:.3f}".rstrip("0").rstrip(".")
-    return f"{100 * value:.3g} %" if abs(value) >= 0.0001 else "0 %"
+        return f"{value:.{digits}f}".rstrip("0").rstrip(".")
+    return f"{100 * value:.{digits}g} %" if abs(value) >= 0.0001 else "0 %"

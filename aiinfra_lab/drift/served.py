@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import re
@@ -101,7 +102,7 @@ def log_rows(served: ServedEndpoint, model: Model, since_at: float, by: str = ""
         fix = f"{did_you_mean('', model.columns.names)}; a log has these: judge rows that have others with --rows"
         raise UsageProblem(f"the log of {served.uri} has no column {by!r} for --by", fix)
     rows, asked, logged = [], set(), 0
-    for logged, line in enumerate(_lines(served, since_at), 1):  # noqa: B007  # the last number is how many there are
+    for logged, line in enumerate(_lines(served, model, since_at), 1):  # noqa: B007  # the last number is how many there are
         # A row without a score was not answered; and another version's answers say nothing of this one's.
         if line.get("score") is not None and line["model"] == model.uri and isinstance(line.get("inputs"), Mapping):
             question = (line.get("row_id"), json.dumps(line["inputs"], sort_keys=True))
@@ -125,7 +126,7 @@ def feature_rows(rows: object, model: Model, by: str = "", data: object = None) 
     assert isinstance(found, features.FeatureRows)  # for the type checker: `features:…` opens as nothing else
     made = found.table()
     if lacking := [name for name in model.columns.names if name not in made.columns]:
-        fix = f"give data, e.g. {newest_data()}: it is taken through {model.columns.features_uri}"
+        fix = f"give data, e.g. {known_data(model)}: it is taken through {model.columns.features_uri}"
         raise UsageProblem(f"{found.uri} has no column {lacking[0]!r}, which {model.uri} reads", fix)
     table = made.select(model.columns.names)
     # Scored by this very model, so that the prediction is compared although the rows were never served.
@@ -173,10 +174,17 @@ def moment(text: str | None, served: ServedEndpoint) -> float:
         ) from problem
 
 
-def newest_data() -> str:
-    """The newest version of data, for a fix that can be typed as it stands; NAME@N when there is none."""
-    labels = (label for label in nouns.find("data").names() if not Uri.is_bare(label))
-    return f"data:{next(labels, 'NAME@N')}"
+def known_data(model: Model) -> str:
+    """Data that can be taken through the model's features, for a fix: what they were made on; NAME@N when it is gone.
+
+    Not the newest: that may be anything, and none of its tables may have what the model reads.
+    """
+    with contextlib.suppress(NotFound, UsageProblem):
+        found = features.show(model.columns.features_uri)
+        uri = found.data_uri if isinstance(found, features.FeatureRows) else found.data
+        if Uri.parse(uri).label in nouns.find("data").names():
+            return uri
+    return "data:NAME@N"
 
 
 def _are_joined(rows: object) -> bool:
@@ -187,11 +195,12 @@ def _join(rows: object, model: Model, data: object) -> object:
     return features.get(model.columns.features_uri, rows=rows, data=data)
 
 
-def _lines(served: ServedEndpoint, since_at: float) -> Iterator[Mapping[str, Any]]:
+def _lines(served: ServedEndpoint, model: Model, since_at: float) -> Iterator[Mapping[str, Any]]:
     """What was logged since then, newest first, asked of the target: the log may lie anywhere."""
     body, target = served.record.body, target_of(served.record)
     if not isinstance(target, PredictionLog):
-        raise NotFound(f"{body.on} keeps no log of what {served.uri} predicted", f"judge rows: --rows {newest_data()}")
+        fix = f"judge newer rows with --rows, of data that has the columns of {known_data(model)}"
+        raise NotFound(f"{body.on} keeps no log of what {served.uri} predicted", fix)
     found: Sequence[Mapping[str, Any]] = ()
     for rows in (ROWS_AT_FIRST, MOST_ROWS):
         found = target.predictions(body.job, body.log_dir, rows)

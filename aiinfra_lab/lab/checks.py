@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import audit, nouns, providers
+from .. import audit, nouns, providers, setting_keys
 from ..config import Settings
 from ..errors import Damaged, LabError, did_you_mean
 from ..store import HeadCopier, HeadKeeper, Store, open_store
@@ -256,7 +256,12 @@ def _providers() -> Iterator[HealthFinding]:
 
 def _settings(where: Settings) -> Iterator[HealthFinding]:
     for key, value, source in where.explain():
-        yield HealthFinding("ok", f"setting {key}", f"{value!r} from {source}")
+        try:
+            setting_keys.read(key)
+        except LabError as problem:
+            yield HealthFinding("bad", f"setting {key}", problem.what, problem.fix)
+        else:
+            yield HealthFinding("ok", f"setting {key}", f"{value!r} from {source}")
 
 
 def _expired() -> Iterator[HealthFinding]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -72,10 +73,15 @@ def ls(name: Annotated[Name, Live("models")] | None = None) -> Listing:
     name: only versions of this model
     """
     wanted = Uri.parse(name, noun="models").name if name else None
-    versions, known = record.versions(wanted, skip_unreadable=True), record.all_aliases(skip_unreadable=True)
+    versions, known = record.versions(wanted, skip_unreadable=True), record.all_models(skip_unreadable=True)
     if name and not versions:
         refuse_unknown(name, ModelVersion)
-    items = tuple(model_of(version, known=known.get(version.base, {})) for version in versions)
+    models = {name: known.get(name, record.ModelAliases()) for name in {version.base for version in versions}}
+    now = {name: promotion.Standard.of(name, model) for name, model in models.items()}
+    items = tuple(
+        model_of(each, known=models[each.base].aliases, outdated=promotion.outdated(each, now[each.base]))
+        for each in versions
+    )
     return Listing("models", items, ("uri", "aliases", "checked", "metrics", "run", "created_at"))
 
 
@@ -86,7 +92,10 @@ def show(model: Annotated[Name, Live("models")]) -> Model:
     model: e.g. delay (the newest), delay@7 or delay@champion
     """
     version = resolve(model, ModelVersion)
-    return model_of(version, outdated=promotion.outdated(version, record.of_model(version.base).body))
+    outdated = _outdated(version)
+    if not outdated and version.body.verdict == "good" and (off := promotion.altered(version)):
+        outdated = f"its files changed since: {off}"
+    return model_of(version, outdated=outdated)
 
 
 @verb("models")
@@ -96,7 +105,8 @@ def get(model: Annotated[Name, Live("models")], *, into: FilePath | None = None)
     model: e.g. delay@7 or delay@champion
     into: a new folder for its files
     """
-    found = model_of(resolve(model, ModelVersion))
+    version = resolve(model, ModelVersion)
+    found = model_of(version, outdated=_outdated(version))
     if into is not None:
         from ..data.files import copy_out
 
@@ -127,7 +137,7 @@ def check(
         return found
     off = [item for item in found.findings if item.state == found.state]
     reasons = "; ".join([*(f"{item.what}: {item.detail}" for item in off), *filter(None, [found.note])])
-    fix = "; ".join([*dict.fromkeys(item.fix for item in off), f"`%models show {found.label}` shows all of it"])
+    fix = "; ".join([*_joined(item.fix for item in off), f"`%models show {found.label}` shows all of it"])
     if found.state == "bad":
         raise Failed(f"{found.uri} is not good: {reasons}", fix)
     raise Inconclusive(f"cannot tell whether {found.uri} is good: {reasons}", fix)
@@ -235,6 +245,19 @@ def rm(model: Annotated[Name, Live("models")]) -> Model:
     if files.exists():
         shutil.rmtree(files)
     return model_of(version, message=sync.remove(version) or f"removed: {show_bytes(freed)} freed; its record stays")
+
+
+def _joined(fixes: Iterable[str]) -> list[str]:
+    """Those that end in the same command as one."""
+    ways: dict[str, dict[str, None]] = {}
+    for fix in fixes:
+        way, colon, command = fix.partition(": ")
+        ways.setdefault(colon + command, {})[way] = None
+    return ["; ".join(each) + command for command, each in ways.items()]
+
+
+def _outdated(version: Record[ModelVersion]) -> str:
+    return promotion.outdated(version, promotion.Standard.of(version.base, record.of_model(version.base).body))
 
 
 def _refuse_unfinished(run: train.Run) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from ..errors import Failed, Inconclusive, LabError
 from ..resolve import files_of
 from ..store import Record
@@ -13,10 +15,13 @@ def admit(version: Record[ModelVersion], known: ModelAliases) -> None:
     """Raise what speaks against giving the version an alias of the model now; Failed, or Inconclusive."""
     if problem := objection(version, known):
         raise problem
-    folder = files_of(version.uri, record.folder(version.name))
-    if off := artifact.differences(folder, version.body.files):
-        what = f"the files of {version.uri} changed since it was checked: {'; '.join(off)}"
-        raise Failed(what, artifact.added_again(version))
+    if off := altered(version):
+        raise Failed(f"the files of {version.uri} changed since it was checked: {off}", artifact.added_again(version))
+
+
+def altered(version: Record[ModelVersion]) -> str:
+    """What of its files is not as it was recorded; all of them are read for it."""
+    return "; ".join(artifact.differences(files_of(version.uri, record.folder(version.name)), version.body.files))
 
 
 def objection(version: Record[ModelVersion], known: ModelAliases | None = None) -> LabError | None:
@@ -28,7 +33,7 @@ def objection(version: Record[ModelVersion], known: ModelAliases | None = None) 
     checked, again = version.body.checked, f"`%models check {version.name}`"
     if checked is None:
         return Failed(f"{version.uri} has not been checked", f"{again} must find it good first")
-    if since := outdated(version, known):
+    if since := outdated(version, Standard.of(version.base, known)):
         return Failed(f"{version.uri} was checked, and {since}", f"{_again(version, checked)} must find it good first")
     if checked.verdict == "good":
         return None
@@ -37,23 +42,40 @@ def objection(version: Record[ModelVersion], known: ModelAliases | None = None) 
     return kind(what, f"`%models show {version.name}` shows why; {again} must find it good first")
 
 
-def outdated(version: Record[ModelVersion], known: ModelAliases) -> str:
-    """Why its last check says nothing any more, as the end of a sentence; empty while it does, or without one."""
+@dataclass(frozen=True, slots=True)
+class Standard:
+    """What a version of a model is held against now. champion: None while none was; is_last: it holds no alias now."""
+
+    policy: str
+    champion: int | None
+    is_last: bool
+
+    @classmethod
+    def of(cls, name: str, known: ModelAliases) -> Standard:
+        """Of the model of that name and record. UsageProblem where the settings require what cannot be read."""
+        is_last = CHAMPION not in known.aliases
+        return cls(policies.in_force(known.policy).digest, record.champion(known, name), is_last)
+
+
+def outdated(version: Record[ModelVersion], now: Standard) -> str:
+    """Why its last check says nothing any more, as the end of a sentence; empty while it does, or without one.
+
+    Its files are not looked at.
+    """
     checked, model = version.body.checked, f"models:{version.base}"
     if checked is None:
         return ""
     if not checked.policy:
         return "that was by an earlier version of this package, which kept no policy"
-    if checked.policy != policies.in_force(known.policy).digest:
+    if checked.policy != now.policy:
         return f"the policy of {model} changed since"
     if checked.files != artifact.digest(version.body.files):
         return "its files were recorded anew since"
-    champion = record.champion(known, version.base)
-    if champion in (None, version.version, checked.champion):
+    if now.champion in (None, version.version, checked.champion):
         return ""
-    if CHAMPION in known.aliases:
-        return f"{model}@{champion} became the champion since"
-    return f"it was not compared with {model}@{champion}, the last champion"
+    if not now.is_last:
+        return f"{model}@{now.champion} became the champion since"
+    return f"it was not compared with {model}@{now.champion}, the last champion"
 
 
 def _again(version: Record[ModelVersion], checked: LastCheck) -> str:

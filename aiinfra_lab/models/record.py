@@ -151,8 +151,13 @@ def aliases(name: str) -> dict[str, int]:
 
 def all_aliases(*, skip_unreadable: bool = False) -> dict[str, dict[str, int]]:
     """Model → its aliases, of all models in one query. skip_unreadable: see `Store.list`."""
+    return {name: known.aliases for name, known in all_models(skip_unreadable=skip_unreadable).items()}
+
+
+def all_models(*, skip_unreadable: bool = False) -> dict[str, ModelAliases]:
+    """Model → its own record, of all that have one, in one query. skip_unreadable: see `Store.list`."""
     found = open_store().list(ModelAliases, skip_unreadable=skip_unreadable)
-    return {record.name: record.body.aliases for record in found}
+    return {record.name: record.body for record in found}
 
 
 def alias_names() -> list[str]:

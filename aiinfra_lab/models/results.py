@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 class Model(Result):
     """A version of a model. `path` is its folder: model.onnx, columns.json, signature.json, example.json, card.md, …
 
-    checked: how the last check ended: good, bad, cannot tell, or nothing when there was none. findings: what it found.
-    outdated: why it says nothing any more, else nothing. said: what a verb did.
+    checked: how the last check ended: good, bad, cannot tell, or nothing when there was none; outdated when it ended
+    well and says nothing any more, so that `promote` would refuse the version. findings: what it found. outdated: why
+    it says nothing any more, else nothing. said: what a verb did.
     """
 
     uri: str
@@ -165,7 +166,7 @@ def model_of(
     return Model(
         uri=version.uri,
         aliases=record.held(version, known),
-        checked=body.verdict,
+        checked="outdated" if outdated and body.verdict == "good" else body.verdict,
         metrics=dict(body.metrics),
         run=body.run,
         rows=body.rows,
@@ -176,8 +177,7 @@ def model_of(
         said=message,
         path=folder,
         findings=body.checked.findings if body.checked and known is None else (),
-        # Of a check that kept nothing there is nothing to doubt that is shown.
-        outdated=outdated if body.checked and body.checked.findings else "",
+        outdated=outdated,
     )
 
 

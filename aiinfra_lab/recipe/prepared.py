@@ -11,7 +11,7 @@ from .declaration import notebook_parameters, resolve
 from .inputs import Taken, file_digest, files_of, in_project, values_of
 from .plan import named_files, step_key
 from .record import OpenedFile
-from .watching import Opened
+from .watching import Opened, is_changed
 
 MOST_OPENED = 200
 
@@ -61,15 +61,13 @@ class Prepared:
         """What was opened besides, with its state now; and how many more there were."""
         known = {file.resolve() for taken in (*self.files.values(), *self.named.values()) for file in taken.files}
         paths = sorted((found.by_step | found.meanwhile) - known)
-        opened = [OpenedFile(in_project(path), _digest(path, found, began_at), path in found.by_step) for path in paths]
+        opened = [OpenedFile(in_project(path), _digest(path, began_at), path in found.by_step) for path in paths]
         return tuple(opened[:MOST_OPENED]), max(0, len(opened) - MOST_OPENED)
 
 
-def _digest(path: Path, found: Opened, began_at: float) -> str:
-    """Of the file as it is; "" where it may have been another one when the step read it."""
+def _digest(path: Path, began_at: float) -> str:
+    """Of the file as it is; "" where it may have been another one when the step read it, by its own doing too."""
     try:
-        stat = path.stat()
-        is_changed = max(stat.st_mtime, stat.st_ctime) >= began_at and path not in found.written
-        return "" if is_changed else file_digest(path)
+        return "" if is_changed(path, began_at) else file_digest(path)
     except OSError:  # gone, or not ours to read
         return ""

@@ -15,6 +15,7 @@ import os
 import select
 import struct
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,7 +40,7 @@ _OWN = (FILE,)
 class Opened:
     """What was opened for reading and had not been written before. by_step: in the kernel; meanwhile: by somebody.
 
-    written: in the kernel, before or after it was read.
+    written: in the kernel, before or after it was read. A file that was there, opened for both, is in both.
     """
 
     by_step: set[Path] = field(default_factory=set)
@@ -56,8 +57,8 @@ def opened_files(report: Path) -> Iterator[tuple[Mapping[str, str], Opened]]:
     with _Folders(project) as folders:
         yield {REPORT: str(report)}, found
     _read(report, found)
-    # What a library wrote past Python and the kernel then read.
-    found.by_step -= folders.written - folders.opened
+    # What a library wrote past Python and the kernel then read; but what the kernel opened for both it read.
+    found.by_step -= folders.written - folders.opened - found.written
     found.meanwhile = folders.opened - found.by_step - found.written
     for some in (found.by_step, found.meanwhile):
         some.difference_update([path for path in some if _is_own(path, project) or not path.is_file()])
@@ -72,17 +73,29 @@ def _read(report: Path, found: Opened) -> None:
         report.unlink()
 
 
+def is_changed(path: Path, since_at: float) -> bool:
+    """Whether the file was written, renamed or removed since then, in epoch seconds."""
+    try:
+        stat = path.stat()
+    except OSError:  # gone, or not ours to look at
+        return True
+    return max(stat.st_mtime, stat.st_ctime) >= since_at
+
+
 def _is_own(path: Path, project: Path) -> bool:
     return path.suffix == ".ipynb" or path.name in _OWN or path.parent == project / "recipes"
 
 
 class _Folders:
-    """What inotify tells of the project's folders; nothing where there is none. opened: what was not written first."""
+    """What inotify tells of the project's folders; nothing where there is none. opened: what was not written first.
+
+    Both are complete once the watch has ended.
+    """
 
     def __init__(self, project: Path) -> None:
         self.opened: set[Path] = set()
         self.written: set[Path] = set()
-        self._project = project
+        self._project, self._began_at = project, time.time()
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -101,6 +114,10 @@ class _Folders:
         self._over.set()
         if self._thread:
             self._thread.join()
+        # A handle that could have written, and did not: who opens a database opens it so, and reads it.
+        unchanged = {path for path in self.written if not is_changed(path, self._began_at)}
+        self.written -= unchanged
+        self.opened |= unchanged
 
     def _look(self, handle: int, watched: Mapping[int, Path]) -> None:
         with open(handle, "rb", buffering=0) as events:

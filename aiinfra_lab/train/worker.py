@@ -36,7 +36,7 @@ def execute(uri: str) -> None:
     """
     planned = resolve(uri, TrainingRun)
     if not planned.body.is_live:
-        raise Failed(f"{planned.uri} was {planned.body.state} before it began", "run the cell again")
+        raise Failed(f"{planned.uri} was {planned.body.state} before it began", "run its cell or command again")
     folder = record.folder(planned.name)
     files.make_folder(folder)
     files.write(folder / "code.py", planned.body.code)
@@ -55,7 +55,7 @@ def stopped(run: Record[TrainingRun]) -> Failed:
     """The error of a run that was stopped: the cell must not look as if there were a model."""
     epoch = checkpoint.epoch(record.folder(run.name) / checkpoint.FILE)
     if epoch is None:
-        return Failed(f"{run.uri} was stopped before its first checkpoint", "run the cell again")
+        return Failed(f"{run.uri} was stopped before its first checkpoint", "run its cell or command again")
     return Failed(f"{run.uri} was stopped; its checkpoint of epoch {epoch} is kept", how_to_resume(run))
 
 

@@ -175,3 +175,10 @@ def test_a_stricter_bound_covers_a_looser_one(strict, loose, covers):
 def test_bounds_exclude_each_other_where_no_value_satisfies_both(one, other, excludes):
     terms = [rules.parse(text).terms[0] for text in (one, other)]
     assert {terms[0].excludes(terms[1]), terms[1].excludes(terms[0])} == {excludes}
+
+
+def test_a_connective_that_is_not_read_is_named_without_the_comma():
+    with pytest.raises(UsageProblem) as problem:
+        rules.parse("auc > 0.7 or loss < 0.5", connectives=["and"])
+    assert problem.value.fix == "only and is read here"
+    assert rules.parse("auc > 0.7, loss < 0.5", connectives=["and"]).terms[1].connective == "and"

@@ -307,11 +307,21 @@ def test_a_read_only_workspace_can_be_read_and_not_added_to(workspace, pets):
         [date(2013, 1, 1)] * 2,
         [UUID(int=7)] * 2,
         [[1, 2]] * 2,
+        pd.Series(["2026-01-01"] * 2, dtype="datetime64[s]"),
+        pd.Series([1, 2], dtype="int64[pyarrow]"),
+        pd.Series([date(2013, 1, 1)] * 2, dtype="date32[pyarrow]"),
     ],
 )
 def test_what_of_a_frame_is_not_kept_is_said_when_it_is_added(workspace, values):
     assert "column x" in data.add("t", pd.DataFrame({"x": values})).card().text()
     assert data.get("t").note == ""
+
+
+@pytest.mark.parametrize("dtype", ["datetime64[ns]", "datetime64[us]", "datetime64[ms]", "int64", "float64"])
+def test_a_column_that_comes_back_as_it_was_has_no_note(workspace, dtype):
+    frame = pd.DataFrame({"x": pd.Series([1, 2], dtype=dtype)})
+    added = data.add("t", frame)
+    assert (added.note, added.df().x.dtype) == ("", frame.x.dtype)
 
 
 def test_an_index_without_a_name_beside_one_with_a_name_is_a_column_that_is_named(workspace):

@@ -144,3 +144,19 @@ def test_the_first_version_has_nothing_before_it(workspace):
 def test_what_is_looked_at_must_exist(workspace):
     with pytest.raises(NotFound):
         data.diff("nothing", "nothing@1")
+
+
+def test_two_versions_of_one_table_each_are_compared_whatever_their_files_are_called(workspace, tmp_path):
+    data.add("t", BASE)
+    data.add("t-copy", BASE.assign(x=[1.0, 2.0, 3.0, 4.0]))
+    found = data.diff("t-copy", "t")
+    (table,) = found.tables
+    assert (table.name, table.rows_added, table.rows_removed) == ("t-copy", 1, 1)
+    assert (found.files.added, found.files.removed) == ((), ())
+    assert "is new" not in found.card().text()
+
+
+def test_one_table_under_two_names_differs_in_nothing(workspace):
+    data.add("t", BASE)
+    data.add("t-copy", BASE)
+    assert "nothing differs" in data.diff("t-copy", "t").card().text()

@@ -1,11 +1,13 @@
 import json
 import re
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from aiinfra_lab import data, drift
+from aiinfra_lab.drift.record import ColumnChange
 from aiinfra_lab.errors import Conflict, Failed, Inconclusive, NotFound, UsageProblem
 from aiinfra_lab.store import open_store
 from tests.drift.conftest import frame
@@ -185,3 +187,31 @@ def test_rows_of_the_log_that_count_for_nothing_are_said(endpoint):
     found = drift.check(endpoint.name, against="data:t@1", report=True)
     assert f"{len(lines) + 14:,} rows are in the log, 14 of which count for nothing here" in found.card().text()
     assert found.rows_now == len(lines)
+
+
+def column(**found: object) -> ColumnChange:
+    told = {"column": "x", "kind": "number", "drifted": False, "effect": 0.3, "floor": 0.05, "effect_unit": "sd"}
+    rest = {"p": 0.2, "missing_before": 0.0, "missing_now": 0.0, "unseen": 0.0, "why": "its mean", "unit": "rows"}
+    return ColumnChange(**{**told, **rest, **found})
+
+
+@pytest.mark.parametrize(
+    ("found", "shown"),
+    [
+        ({"p": 0.0504}, ("0.3 sd", "0.05", "0.0504")),
+        ({"p": 0.0496, "drifted": True}, ("0.3 sd", "0.05", "0.0496")),
+        ({"p": 0.050000001}, ("0.3 sd", "0.05", "0.050000001")),
+        ({"p": 0.05, "drifted": True}, ("0.3 sd", "0.05", "0.05")),
+        ({"p": 0.01, "effect": 0.04996}, ("0.04996 sd", "0.05", "0.01")),
+        ({"p": 0.01, "effect": -0.04996}, ("-0.04996 sd", "0.05", "0.01")),
+        ({"p": 0.01, "effect": 0.00998, "floor": 0.01, "effect_unit": "of rows"}, ("0.998 % of rows", "1 %", "0.01")),
+        (
+            {"p": 0.01, "effect": 0.0099996, "floor": 0.01, "effect_unit": "of rows"},
+            ("0.99996 % of rows", "1 %", "0.01"),
+        ),
+        ({"p": 0.01, "effect": 0.0500001, "drifted": True}, ("0.0500001 sd", "0.05", "0.01")),
+    ],
+)
+def test_what_is_shown_lies_on_the_side_of_the_bound_that_the_verdict_says(verdict, found, shown):
+    row = replace(verdict, columns=(column(**found),)).card().rows[0]
+    assert tuple(row[2:5]) == shown

@@ -40,6 +40,10 @@ def commands(fix: str) -> list[str]:
     return re.findall(r"`([^`]+)`", fix)
 
 
+def data_of(fix: str) -> str:
+    return re.search(r"data:[^: ]+@[0-9]+", fix)[0]
+
+
 @pytest.fixture
 def name(endpoint) -> str:
     """An endpoint whose log is as its model knows the world."""
@@ -80,10 +84,10 @@ def test_the_same_rows_on_both_sides(name):
     assert run(line).state == "no drift"
 
 
-def test_rows_that_the_model_cannot_read_are_replaced_by_data(tables, name):
+def test_rows_that_the_model_cannot_read_are_replaced_by_data(tables, unrelated, name):
     rows = features.get("warm", rows="data:rows@1").uri
     fix = fix_of(f"drift check {name} --against {rows}", UsageProblem)
-    assert run(f"drift check {name} --against {re.search(r'data:[^:]+@[0-9]+', fix)[0]} --report").rows_before > 0
+    assert run(f"drift check {name} --against {data_of(fix)} --report").rows_before > 0
 
 
 def test_a_moment_is_written_as_the_fix_says(name):
@@ -139,7 +143,15 @@ def test_a_drift_is_shown_and_goes_on_with_report(endpoint):
     assert (run(show).state, run(f"{line} {re.search(r'--report', fix)[0]}").state) == ("drift", "drift")
 
 
-def test_too_few_rows_are_shown_sent_and_taken_from_before(endpoint):
+@pytest.fixture
+def unrelated(model, tmp_path) -> None:
+    """Newer data that no model here can read: a table of other columns, and no table at all."""
+    data.add("unrelated", pd.DataFrame({"z": [1.0]}))
+    (tmp_path / "words.txt").write_text("none")
+    data.add("words", tmp_path / "words.txt")
+
+
+def test_too_few_rows_are_shown_sent_and_taken_from_before(endpoint, unrelated):
     endpoint(frame(4), at=time.time() - 9000)
     show, send, again = commands(fix_of(f"drift check {endpoint.name} --against data:t@1", Inconclusive))
     assert run(show).state == "cannot tell"
@@ -147,6 +159,13 @@ def test_too_few_rows_are_shown_sent_and_taken_from_before(endpoint):
     with pytest.raises(LabError) as problem:  # nothing answers in this test, but the words are right
         run(send)
     assert not isinstance(problem.value, UsageProblem)
+    assert run(f"drift check {endpoint.name} --against {data_of(send)} --since 365d").rows_before == 600
+
+
+def test_older_rows_are_offered_until_they_were_taken(endpoint):
+    endpoint(frame(4, 20))
+    _, send, again = commands(fix_of(f"drift check {endpoint.name} --against data:t@1", Inconclusive))
+    assert commands(fix_of(again, Inconclusive))[1:] == [send]
 
 
 def test_rows_that_resemble_their_neighbours_get_their_column(endpoint):
@@ -171,7 +190,9 @@ def test_an_endpoint_without_a_log_is_judged_by_rows(tables, model, monkeypatch)
     importlib.invalidate_caches()
     records.endpoint("far", champion=model.uri, on="far")
     line = "drift check far --against data:t@1 --report"
-    assert run(f"{line} {re.search(r'--rows data:[^ ]+', fix_of(line, NotFound))[0]}").rows_now > 0
+    fix = fix_of(line, NotFound)
+    assert ("--rows" in fix, data_of(fix)) == (True, "data:t@1")
+    assert run(f"{line} --rows data:other@1").rows_now > 0
 
 
 def test_an_endpoint_that_serves_nothing_is_started(model, module_workspace):

@@ -9,6 +9,7 @@ import pytest
 
 from aiinfra_lab import data, features, gpu, jobs, lab, providers
 from aiinfra_lab.cli import main
+from aiinfra_lab.config import settings
 from aiinfra_lab.errors import Conflict, Failed, NotFound, UsageProblem
 from aiinfra_lab.jobs import JobRecord
 from aiinfra_lab.lab import checks
@@ -281,3 +282,29 @@ def test_check_names_a_folder_that_others_may_open_and_what_closes_it(workspace)
     subprocess.run(found.fix.split("`")[1], shell=True, check=True)
     now = {item.what: item for item in lab.check(report=True).findings}["workspace"]
     assert (found.state, now.state) == ("off", "ok")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("cost.machine_usd_per_hour", '"x"'),
+        ("cost.machine_usd_per_hour", "-1"),
+        ("cost.prices", '"none.csv"'),
+        ("cost.compare", '"none"'),
+        ("models.require", "0.7"),
+        ("models.margin", '"abc"'),
+        ("jobs.log_mib", "0"),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_bad(workspace, key, value):
+    section, _, name = key.partition(".")
+    (workspace / "aiinfra.toml").write_text(f"[{section}]\n{name} = {value}\n")
+    (found,) = [one for one in checks.run(settings(), with_audit=False) if one.what == f"setting {key}"]
+    assert (found.state, bool(found.fix)) == ("bad", True)
+
+
+def test_a_setting_that_can_be_used_is_ok(workspace):
+    (workspace / "aiinfra.toml").write_text(
+        '[models]\nrequire = "auc > 0.7"\nmargin = "2%"\n[cost]\nmachine_usd_per_hour = 1\n'
+    )
+    assert {one.state for one in checks.run(settings(), with_audit=False) if one.what.startswith("setting ")} == {"ok"}

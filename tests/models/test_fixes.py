@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from aiinfra_lab import models
-from aiinfra_lab.errors import LabError, UsageProblem
+from aiinfra_lab.errors import Failed, LabError, UsageProblem
 from aiinfra_lab.models import record
 from aiinfra_lab.models.record import LastCheck
 from aiinfra_lab.rules import parse
@@ -248,3 +248,13 @@ def test_nothing_is_left_behind_by_what_was_refused(model):
     provoked("models check delay@1 --require 'acu > 0.5'")
     provoked("models promote delay@1")
     assert len(list(open_store().events())) == before
+
+
+def test_a_fix_names_each_command_once(model, another):
+    models.check(model)
+    models.promote(model)
+    models.add("delay", run=another)
+    with pytest.raises(Failed) as problem:
+        models.check("delay@2", require="auc > 0.99")
+    assert problem.value.fix.count("`%models policy") == 1
+    assert ("lower what is required" in problem.value.fix, "allow it" in problem.value.fix) == (True, True)

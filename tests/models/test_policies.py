@@ -410,3 +410,39 @@ def test_a_policy_that_changes_all_the_time_ends_in_a_conflict(model, monkeypatc
 def test_a_model_of_before_has_no_policy(workspace):
     open_store().commit([Record.new("delay", ModelAliases(aliases={"champion": 1}))])
     assert in_force(record.of_model("delay").body.policy) == policies.Policy()
+
+
+def states(name: str = "delay") -> tuple[str, str, str]:
+    """What `ls`, `show` and `get` say of the newest version of that model."""
+    return models.ls(name)[0].checked, models.show(name).checked, models.get(name).checked
+
+
+def test_a_version_that_the_policy_in_force_would_refuse_is_not_called_good(model):
+    models.check(model)
+    assert states() == ("good",) * 3
+    models.policy("delay", require="auc > 0.99")
+    assert states() == ("outdated",) * 3
+    assert models.show(model).card().state == "outdated"
+    with pytest.raises(Failed):
+        models.promote(model)
+
+
+def test_a_version_that_was_not_compared_with_the_champion_is_not_called_good(model, another):
+    models.check(models.add("delay", run=another), margin=1)
+    models.check(model, margin=1)
+    models.promote(model)
+    assert (*states(), models.ls("delay")[1].checked) == (*("outdated",) * 3, "good")
+
+
+def test_a_check_of_an_earlier_version_of_the_package_is_not_called_good(model):
+    record.change("delay@1", checked=LastCheck("good", parse("auc > 0.6"), 0.02))
+    assert states() == ("outdated",) * 3
+    assert "`%models check delay@1`" in models.show(model).card().text()
+
+
+def test_a_version_whose_files_were_altered_is_shown_as_outdated(model):
+    models.check(model)
+    with (model.path / "model.onnx").open("ab") as file:
+        file.write(b"!")
+    shown = models.show(model)
+    assert (shown.checked, "model.onnx was changed" in shown.outdated) == ("outdated", True)

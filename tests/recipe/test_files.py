@@ -1,5 +1,7 @@
 """A recipe is honest about files: what its steps take, what they open besides, and what that means for the next run."""
 
+import contextlib
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
@@ -268,3 +270,73 @@ def test_a_file_that_somebody_changed_after_it_was_read_is_not_taken_for_what_wa
     one("", "import subprocess; n = '../raw/x' + '.csv'; open(n).read(); subprocess.run(['touch', n])")
     assert run().steps["a"]["opened"][0]["digest"] == ""
     assert state(run()) == "done"
+
+
+# ---- what it opened to read and to write ----
+
+OPEN = "import sqlite3; db = sqlite3.connect('../raw/' + 'x' + '.db'); "
+SELECT = OPEN + "db.execute('select * from o').fetchall(); db.close()"
+READ = "with open('../raw/' + 'x' + '.csv', 'r+') as file: file.read()"
+OS_READ = "import os; os.read(os.open('../raw/' + 'x' + '.csv', os.O_RDWR), 9)"
+URI = SELECT.replace("connect('../raw/' + 'x' + '.db')", "connect('file:../raw/' + 'x%2Edb?mode=ro', uri=True)")
+ELSEWHERE = "import subprocess; subprocess.run(['sh', '-c', 'exec 3<>../raw/x' + '.csv; cat <&3'])"
+
+
+def change(folder: Path, sql: str) -> None:
+    with (folder / "x.csv").open("a") as file:
+        file.write("7\n")
+    with contextlib.closing(sqlite3.connect(folder / "x.db")) as db, db:
+        db.execute(sql)
+
+
+@pytest.mark.parametrize(
+    ("code", "name", "by_step"),
+    [
+        (SELECT, "x.db", True),
+        (URI, "x.db", True),
+        (READ, "x.csv", True),
+        (OS_READ, "x.csv", True),
+        (ELSEWHERE, "x.csv", False),
+    ],
+    ids=["sqlite", "sqlite by URI", "r+", "O_RDWR", "another program"],
+)
+def test_what_was_opened_to_read_and_write_was_read(one, workspace, code, name, by_step):
+    one("", code)
+    change(workspace / "raw", "create table o(a)")
+    assert opened(run()) == [(f"raw/{name}", by_step)]
+    assert state(run()) == "skipped"
+    change(workspace / "raw", "insert into o values(1)")
+    assert run().steps["a"]["because"] == (f"raw/{name}",)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "with open('../raw/' + 'x' + '.csv', 'r+') as file: file.write(file.read())",
+        "n = '../raw/' + 'x' + '.csv'; text = open(n).read(); open(n, 'w').write(text + '1')",
+        OPEN + "db.execute('create table if not exists o(a)'); db.execute('insert into o values(1)'); db.commit()",
+    ],
+    ids=["r+", "read, then written", "sqlite"],
+)
+def test_a_file_that_a_step_reads_and_changes_stands_for_nothing(one, workspace, code):
+    one("", code)
+    change(workspace / "raw", "create table o(a)")
+    assert [each["digest"] for each in run().steps["a"]["opened"]] == [""]
+    assert state(run()) == "done"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "open('o' + '.txt', 'w').write('1')",
+        "open('o' + '.txt', 'w').write('1'); open('o' + '.txt', 'r+').read()",
+        "open('o' + '.txt', 'w+').read()",
+        "import pandas as pd; pd.DataFrame({'n': [1]}).to_csv('o' + '.csv')",
+        "import pandas as pd; pd.DataFrame({'n': [1]}).to_parquet('o' + '.parquet')",
+    ],
+)
+def test_what_a_step_only_writes_is_no_reason_to_run(one, code):
+    one("", code)
+    for force in (False, True):
+        assert opened(recipe.run("one", force=force)) == []
+        assert state(run()) == "skipped"

@@ -30,7 +30,7 @@ def test_a_run_that_was_stopped_is_not_taken_for_one_that_is_done(workspace):
     put(state="stopped")
     with pytest.raises(Failed) as caught:
         remote._raise_its_end("train:delay@1", "")
-    assert caught.value.fix == "run the cell again"
+    assert caught.value.fix == "run its cell or command again"
 
 
 def test_a_kernels_own_error_is_the_reason_where_the_run_could_write_none(workspace):
