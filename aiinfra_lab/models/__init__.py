@@ -93,7 +93,8 @@ def show(model: Annotated[Name, Live("models")]) -> Model:
     """
     version = resolve(model, ModelVersion)
     outdated = _outdated(version)
-    if not outdated and version.body.verdict == "good" and (off := promotion.altered(version)):
+    is_here = record.folder(version.name).is_dir()  # the files may be in another folder that shares the store
+    if not outdated and version.body.verdict == "good" and is_here and (off := promotion.altered(version)):
         outdated = f"its files changed since: {off}"
     return model_of(version, outdated=outdated)
 

@@ -163,6 +163,8 @@ def model_of(
     message: what a verb did with it. outdated: why its last check says nothing any more
     """
     body, folder = version.body, record.folder(version.name)
+    if not (body.checked and body.checked.findings):
+        outdated = ""  # of a check that kept nothing there is nothing to doubt that is shown
     return Model(
         uri=version.uri,
         aliases=record.held(version, known),

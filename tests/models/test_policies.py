@@ -434,10 +434,11 @@ def test_a_version_that_was_not_compared_with_the_champion_is_not_called_good(mo
     assert (*states(), models.ls("delay")[1].checked) == (*("outdated",) * 3, "good")
 
 
-def test_a_check_of_an_earlier_version_of_the_package_is_not_called_good(model):
+def test_a_check_of_an_earlier_version_of_the_package_is_shown_as_it_was(model):
     record.change("delay@1", checked=LastCheck("good", parse("auc > 0.6"), 0.02))
-    assert states() == ("outdated",) * 3
-    assert "`%models check delay@1`" in models.show(model).card().text()
+    assert states() == ("good",) * 3
+    with pytest.raises(Failed, match="kept no policy"):
+        models.promote(model)
 
 
 def test_a_version_whose_files_were_altered_is_shown_as_outdated(model):
