@@ -52,15 +52,18 @@ def unseen_difference(reference: Profile, current: Profile) -> Difference:
     are as unseen to the rest (Good, 1953), with Esty's (1983) variance of that estimate, by blocks instead of rows.
     Fewer than expected are no change.
     """
-    have = (reference.counts > 0).sum(axis=0)
-    expected, found_now = _mean(reference, (have == 1).astype(float)), _mean(current, (have == 0).astype(float))
-    twice = reference.counts[:, have == 2]
+    is_there = reference.counts > 0
+    have = is_there.sum(axis=0)
+    # A key whose rows lie across the end of a block is in the next one by chance, and not since it is common.
+    is_one = (have == 1) | ((have == 2) & (is_there[1:] & is_there[:-1]).any(axis=0))
+    expected, found_now = _mean(reference, is_one.astype(float)), _mean(current, (have == 0).astype(float))
+    twice = reference.counts[:, (have == 2) & ~is_one]
     pairs = float((twice.sum(axis=0) ** 2).sum() - (twice**2).sum())
     more = reference.inflation * pairs / max(1.0, float(reference.rows.sum())) ** 2
     found = _by_t(expected._replace(variance=expected.variance + more), found_now)
     if found.effect <= 0:
         return Difference(1.0, 0.0)
-    if min(_with_any(reference, have == 1), _with_any(current, have == 0)) >= LEAST_BLOCKS:
+    if min(_with_any(reference, is_one), _with_any(current, have == 0)) >= LEAST_BLOCKS:
         return found
     # Of so few the variance is not known: values that two blocks have are held against it too, as that variance does.
     rare = (have == 1) | (have == 2)

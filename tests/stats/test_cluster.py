@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from aiinfra_lab.stats.cluster import cells_difference, mean_difference, share_difference, unseen_difference
-from aiinfra_lab.stats.profiles import Profile
+from aiinfra_lab.stats.profiles import Profile, profile
 
 LINE = np.array([0.0, 1.0, 2.0])
 
@@ -71,6 +71,18 @@ def test_a_rare_value_that_one_sample_lacks_is_no_new_one():
         for seed in range(50)
     ]
     assert sum(each <= 0.05 for each in p) <= stats.binom.ppf(0.999, 50, 0.05)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_keys_of_which_a_few_lie_across_the_end_of_a_block_are_no_new_values(seed):
+    def orders(first: int) -> np.ndarray:
+        """Rows of orders with 1 to 8 lines each, in their own order."""
+        lines = np.random.default_rng(seed + first).integers(1, 9, 600)
+        return first + np.repeat(np.arange(600), lines)[:2000]
+
+    block = np.arange(2000) // 50
+    before, now = (profile(cells, 1200, block) for cells in (orders(0), orders(600)))
+    assert unseen_difference(before, now).p > 0.05
 
 
 @pytest.mark.parametrize(("blocks", "is_seen"), [(2, False), (40, True)])
