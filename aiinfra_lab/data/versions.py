@@ -126,13 +126,13 @@ def manifest_path(where: Settings, digest: str) -> Path:
 
 
 def manifest(record: Record[DataVersion]) -> _files.Manifest:
-    """The files of a version as they were recorded. Damaged when the list is gone or altered, NotFound when it is that
-    of another folder which shares the store.
+    """The files of a version as they were recorded. Damaged when the list is gone or altered, NotFound when nothing of
+    it is here, since several folders may share the store.
     """
     where, digest = settings(), record.body.digest
     path = manifest_path(where, digest)
     if chosen("store", where) != "sqlite" and not path.exists() and not folder_of(where, record).exists():
-        what = f"{record.uri} is not in this folder, but in another one that shares the store"
+        what = f"{record.uri} is not in this folder: it was added in another one that shares the store, or is gone"
         raise NotFound(what, f"use it there, or bring what it was made of here: {again(record)}")
     return _files.read_list(path, digest, again(record))
 

@@ -195,8 +195,9 @@ def _notes_of_the_head(store: Store) -> Iterator[HealthFinding]:
     """That one is not kept, or lags: what it would find cannot be found then."""
     if not isinstance(store, HeadKeeper) or not isinstance(store, HeadCopier):
         return
-    copy, (noted, _) = store.head_copy(), store.head()
+    # First: what is committed meanwhile is noted as well.
     newest = next((logged.seq for logged in store.events(last=1)), 0)
+    copy, (noted, _) = store.head_copy(), store.head()
     lacks = f"does not tell of event {newest}"
     if noted < newest:
         detail = f"{lacks}: it cannot be written or, after a power cut, what it lacks was not on the disk yet"

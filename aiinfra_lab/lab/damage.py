@@ -69,8 +69,8 @@ def restore_store(home: Path) -> list[str]:
         made = time.strftime("%Y-%m-%d %H:%M", time.localtime(chosen.stat().st_mtime))
         note = f"restored the copy of {made}"
 
-        def event(first: int) -> Event:
-            lost = _lost(first + 1, newest)
+        def event(newest_in_copy: int) -> Event:
+            lost = _lost(newest_in_copy + 1, newest)
             return Event("lab start", _WORKSPACE, detail={"restored": f"{note}; {lost}", "copy_of": made, "lost": lost})
 
         _, aside = restore(store.path, chosen, event, store.copied_in)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 V = TypeVar("V", float, Any)
 
 _RARE = 5.0
-"""Of less such blocks than this there may be none."""
+"""Of fewer of the blocks that make a sample vary than this, another sample may have none."""
 FEW = 20
 """The variance of a sample with fewer degrees of freedom is not taken to be less than the other sample's."""
 

@@ -149,8 +149,8 @@ class SqliteStore(SqlStore):
                 is_as_noted = any(heads.agree(each, there) for each in noted[:2]) or self._is_stale(db, noted, there)
             # Every writer of this file notes what it commits before and after: who changed it otherwise did not.
             if heads.read_note(self.head_path) == noted:
-                break
-        return found, is_complete and is_as_noted
+                return found, is_complete and is_as_noted
+        return found, is_complete
 
     def _announce(self, db: sqlite3.Connection, before: Head, after: Head) -> bool:
         super()._announce(db, before, after)

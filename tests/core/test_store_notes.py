@@ -54,8 +54,11 @@ def test_records_that_were_rewritten_with_all_that_tells_of_them_are_found_by_th
     assert "was added, changed or removed" in audit.prove(store).why
 
 
-def test_a_commit_while_the_records_are_proved_is_no_alarm(store, monkeypatch):
-    other, run = SqliteStore(store.path, copies_in=heads.folder(settings())), store.run
+@pytest.mark.parametrize("is_copied", [True, False])
+def test_a_commit_while_the_records_are_proved_is_no_alarm(store, monkeypatch, is_copied):
+    other, run = SqliteStore(store.path, copies_in=heads.folder(settings()) if is_copied else None), store.run
+    if not is_copied:
+        monkeypatch.setattr(store, "copied_in", None)
 
     def run_and_commit(db, statement, *values):
         found = run(db, statement, *values)

@@ -23,6 +23,6 @@ def test_a_version_that_lies_in_another_folder_is_not_called_damaged_and_can_be_
     monkeypatch.setenv("AIINFRA_WORKSPACE", str(other))
     monkeypatch.chdir(other)
     problem = provoked("data get x@1", NotFound)
-    assert "in another one that shares the store" in problem.what
+    assert "added in another one that shares the store" in problem.what
     follow(problem)
     assert content_of(data.get("x@1").path) == {"a.txt": "a"}

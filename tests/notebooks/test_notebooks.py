@@ -9,7 +9,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from aiinfra_lab import lab
+from aiinfra_lab import audit, lab
+from aiinfra_lab.store import open_store
 from tests.benchmarks._doors import open_to_others
 from tests.conftest import PATIENCE_S
 
@@ -44,6 +45,7 @@ def test_a_step_passes_alone(example, name):
     done = pytest_of(example / "notebooks" / f"{name}.ipynb")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
     stop_endpoint()
+    assert_proved()
     assert open_to_others(example) == []
 
 
@@ -60,6 +62,13 @@ def test_the_tour_runs_under_papermill_and_its_results_are_static(example, tmp_p
     ]
     assert len(sizes) > 8
     assert max(sizes) <= 8_000
+    assert_proved()
+
+
+def assert_proved() -> None:
+    """Nouns have written by now, and each record that is to come with an event did."""
+    proof = audit.prove(open_store())
+    assert (proof.sound, proof.events > 1) == (True, True), proof.why
 
 
 def without_pictures(html: str) -> int:
