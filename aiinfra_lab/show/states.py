@@ -1,0 +1,67 @@
+"""The one alphabet of states: what a state's word looks like in text, on a card, in a picture and in the panel.
+
+A tone is the class of a colour. `bad` means that a pipeline stops here, and nothing else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+Tone = Literal["good", "busy", "warn", "bad", "unsure", "off"]
+TONES: tuple[Tone, ...] = get_args(Tone)
+
+
+@dataclass(frozen=True, slots=True)
+class StateMark:
+    """A state's glyph, its word as people read it, and its tone. The glyph alone tells states of one tone apart."""
+
+    glyph: str
+    word: str
+    tone: Tone
+
+    def __str__(self) -> str:
+        return f"{self.glyph} {self.word}"
+
+
+_WORDS: dict[tuple[str, Tone], str] = {
+    ("●", "good"): "serving, scheduled",  # lives on until it is stopped
+    ("◐", "busy"): "starting, running, stopping, reconnecting",  # will change by itself
+    ("✓", "good"): "done, passed, no drift, holds, better, complete, same, added, fresh, unaltered, within budget",
+    ("▲", "warn"): "ends soon, schema changed, over budget, outdated, changed, removed",
+    ("▲", "bad"): "drift",
+    ("✕", "bad"): "failed, not passed, lost, killed, worse, no answer, altered, breached",
+    ("?", "unsure"): "cannot tell, undecided",
+    ("○", "off"): "waits, not checked",
+    ("»", "off"): "skipped",
+    ("■", "off"): "stopped, ended, not run",
+}
+STATES: dict[str, StateMark] = {
+    word: StateMark(glyph, word, tone) for (glyph, tone), words in _WORDS.items() for word in words.split(", ")
+}
+# What records and JSON call a state, where people read the word of the alphabet.
+_READ_AS = {
+    "good": "passed",
+    "bad": "not passed",
+    "ok": "holds",
+    "breach": "breached",
+    "waiting": "waits",
+    "blocked": "not run",
+}
+LIVING = StateMark("●", "running", "good")
+"""Of what lives on until it is stopped: a session or an endpoint. A run that is running ends by itself."""
+_LIVE_ON = ("gpu", "deploy")
+
+
+def state_of(word: str, noun: str = "") -> StateMark:
+    """How a state of a thing of that noun looks; a word that is not in the alphabet has no verdict in it."""
+    if word == LIVING.word and noun in _LIVE_ON:
+        return LIVING
+    read = _READ_AS.get(word, word)
+    return STATES.get(read) or StateMark("·", read, "off")
+
+
+def worst(states: list[StateMark]) -> StateMark | None:
+    """The one that somebody should look at first: of the tones bad, warn, unsure, busy, good and off in this order."""
+    order: tuple[Tone, ...] = ("bad", "warn", "unsure", "busy", "good", "off")
+    return min(states, key=lambda state: order.index(state.tone), default=None)
