@@ -7,7 +7,6 @@ by Ctrl-C, SIGTERM or SIGHUP.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import re
 import signal
@@ -18,7 +17,7 @@ from . import signals
 from .errors import LabError, UsageProblem, did_you_mean
 from .modes import owner_only
 from .nouns import TABLE
-from .show import Card, Result
+from .show import Result
 from .verbs import Help, as_json
 from .words import understand
 
@@ -105,7 +104,7 @@ def _print(answer: object, *, as_text: bool) -> None:
     elif isinstance(answer, Help):
         print(_in_shell(answer.content))
     elif isinstance(answer, Result):
-        print(_card_in_shell(answer.card()).text())
+        print(answer.card().text(_in_shell))
     elif answer is not None:
         print(answer)
 
@@ -122,12 +121,6 @@ def _complain(problem: LabError, as_json_: bool) -> int:
 def _in_shell(text: str) -> str:
     """Commands as they are written here: `%gpu ls` is a notebook's way to say `aiinfra gpu ls`."""
     return re.sub(rf"%%?(?=({'|'.join(TABLE)})\b)", "aiinfra ", text)
-
-
-def _card_in_shell(card: Card) -> Card:
-    """The same for what a card says itself; what it quotes, in its details, stays as it is."""
-    rows = [tuple(_in_shell(str(cell)) for cell in row) for row in card.rows]
-    return dataclasses.replace(card, rows=rows, notes=[_in_shell(note) for note in card.notes])
 
 
 if __name__ == "__main__":

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated
 
 from ..errors import NotFound
 from ..nouns import Span, StepSpan
-from ..show import Card, Listing, Result, shown
+from ..show import Card, Listing, Result, plain_card, shown
 from ..units import show_duration, show_usd
 from ..uris import Uri
 from ..verbs import Choices, Name, verb
@@ -70,7 +70,7 @@ class Cost(Result):
         if self.predictions:
             facts += [("predictions", f"{self.predictions:,}"), ("measured rate", _rate_words(self.rows_per_s))]
         header, rows = self._unit_cost_table() if self.thousand else self._parts_table()
-        return Card(self.uri, facts=facts, header=header, rows=rows, notes=self.notes)
+        return plain_card(self.uri, facts=facts, header=header, rows=rows, notes=self.notes)
 
     def _spent(self) -> str:
         more = ", and what is unknown" if any(part.spent_usd is None for part in self.parts) else ""
@@ -105,16 +105,9 @@ class Prices(Listing):
 
     def card(self) -> Card:
         plain = super().card()
-        place = self.header.index("usd_per_hour")
-        rows = [list(row) for row in plain.rows]
-        for row, price in zip(rows, self.items, strict=True):
-            row[place] = show_usd(price.usd_per_hour)
-        header = [*plain.header[:place], "an hour", *plain.header[place + 1 :]]
         ages = [price.age_days for price in self.items if price.stale]
-        notes = list(plain.notes)
-        if ages:
-            notes.append(f"{len(ages)} of {len(self)} are older than {STALE_DAYS} days, up to {max(ages)}")
-        return Card(plain.title, header=header, rows=rows, notes=notes)
+        old = f"{len(ages)} of {len(self)} are older than {STALE_DAYS} days, up to {max(ages)}" if ages else ""
+        return replace(plain, notes=[*plain.notes, *([old] if old else [])])
 
 
 def _uris() -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import NotFound, UsageProblem, did_you_mean
-from ..show import Card, Result, shown
+from ..show import Card, Result, plain_card, shown
 from ..uris import Uri, check_name
 from .frames import to_pandas
 from .tables import SUFFIXES, DataTable, scan
@@ -95,7 +95,7 @@ class Dataset(Result):
         rows = [[table.name, f"{table.rows:,}", str(len(table.columns))] for table in self.described]
         details = [(f"columns of {table.name}", _schema(table.columns)) for table in self.described[:8]]
         notes = [self.note] if self.note else []
-        return Card(self.uri, "", facts, ("table", "rows", "columns"), rows, notes, details=details)
+        return plain_card(self.uri, "", facts, ("table", "rows", "columns"), rows, notes, details=details)
 
 
 _KINDS = f"a table ({', '.join(SUFFIXES)})"

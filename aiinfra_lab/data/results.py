@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..show import Card, Result, shown
+from ..show import Card, Result, plain_card, shown
 from ..uris import Uri
 from .compare import FileChanges, TableChange
 from .judge import DataFinding
@@ -32,7 +32,7 @@ class DataComparison(Result):
             lines += [(f"file {name}", "", "changed") for name in self.files.changed if Path(name).stem not in compared]
         notes = [self.note] if self.note else [] if lines else ["nothing differs"]
         header = ("", self.other, self.uri) if lines else ()
-        return Card(f"{self.other} → {self.uri}", "", (), header, [*lines, *measures], notes)
+        return plain_card(f"{self.other} → {self.uri}", "", (), header, [*lines, *measures], notes)
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class DataCheck(Result):
         rows = [(one.where, one.what, one.state, one.seen) for one in ordered]
         fixes = [f"{one.where}, {one.what}: {one.fix}" for one in ordered if one.fix]
         notes = [*fixes[:5], *([self.note] if self.note else [])]
-        return Card(self.uri, self.state, (), ("where", "what", "state", "seen"), rows, notes)
+        return plain_card(self.uri, self.state, (), ("where", "what", "state", "seen"), rows, notes)
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class DataRemoval(Result):
     def card(self) -> Card:
         name = Uri.parse(self.uri).bare
         left = f"{name} now means {self.newest}" if self.newest else f"no version of {name} is left"
-        return Card(self.uri, "removed", [("size", shown("size_bytes", self.size_bytes))], notes=[left])
+        return plain_card(self.uri, "removed", [("size", shown("size_bytes", self.size_bytes))], notes=[left])
 
 
 @dataclass(frozen=True)
@@ -97,4 +97,4 @@ class DataDescription(Result):
         facts = [fact for fact in super().card().facts if fact[0] not in ("rows", "tables")]
         rows = [(table.name, f"{table.rows:,}", str(len(table.columns))) for table in self.tables]
         notes = [f"{table.name}: {', '.join(map(' '.join, table.columns[:60]))}" for table in self.tables[:8]]
-        return Card(self.uri, self.state, facts, ("table", "rows", "columns"), rows, notes)
+        return plain_card(self.uri, self.state, facts, ("table", "rows", "columns"), rows, notes)

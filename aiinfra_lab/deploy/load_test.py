@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import Failed, NotFound, Unavailable, UsageProblem, did_you_mean
 from ..features.contract import ROW_ID, Columns
-from ..show import Card, LiveFrame
+from ..show import Card, LiveFrame, plain_card
 from ..store import Event, Record, open_store
 from ..units import show_duration
 from . import lifecycle, load_generator
@@ -39,7 +39,7 @@ def run(record: Record[EndpointRecord], rows: object, rate: float, for_s: float,
     # All are made before the first is sent: making them must not count as latency.
     bodies = list(_bodies(source, contract, batch, load_generator.requests_in(rate, for_s)))
     uri = record.uri
-    frame = LiveFrame(Card(f"traffic to {uri}", "running"))
+    frame = LiveFrame(plain_card(f"traffic to {uri}", "running"))
     counts = load_generator.send(record.body.url, bodies, rate, for_s, lambda now: frame.update(_progress(uri, now)))
     # So that whoever reads next, be it the log or what it cost, finds all of it.
     lifecycle.written(record)
@@ -134,7 +134,7 @@ def _values(df: Any, names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
 
 def _progress(uri: str, counts: LoadCounts) -> Card:
     facts = [("sent", f"{counts.sent:,}"), ("ok", f"{counts.ok:,}"), ("refused", f"{counts.refused:,}")]
-    return Card(f"traffic to {uri}", "running", facts=[*facts, ("errors", f"{counts.errors:,}")])
+    return plain_card(f"traffic to {uri}", "running", facts=[*facts, ("errors", f"{counts.errors:,}")])
 
 
 def _result(uri: str, rows: str, counts: LoadCounts, notes: tuple[str, ...]) -> Load:

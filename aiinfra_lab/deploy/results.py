@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from ..errors import LabError
-from ..show import Card, Result, shown
+from ..show import Card, Result, plain_card, shown
 from ..store import Record
 from ..units import show_share
 from ..uris import Uri
@@ -96,7 +96,7 @@ class Endpoint(Result):
             for item in self.versions
         ]  # fmt: skip
         timed = [_TIMED] * any(item.p50_ms is not None for item in self.versions)
-        return Card(self.uri, self.state, facts, header, rows, notes=(*self.notes, *self.reasons, *timed))
+        return plain_card(self.uri, self.state, facts, header, rows, notes=(*self.notes, *self.reasons, *timed))
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ class Load(Result):
         ]
         notes = [f"the first problem: {self.first_problem}"] * bool(self.first_problem) + [*self.notes]
         versions = [(uri, f"{count:,}") for uri, count in self.versions.items()]
-        return Card(
+        return plain_card(
             f"traffic to {self.uri}", facts=facts, header=("version", "requests served"), rows=versions, notes=notes
         )
 
@@ -161,7 +161,9 @@ class Log(Result):
         notes = self.notes or ("nothing was predicted yet: `%deploy run NAME --rows …` sends traffic",)
         notes = (*(() if rows else notes), *([self.more] if self.more else []))
         facts = [("all rows", self.log_dir)] if self.log_dir else []
-        return Card(self.uri, facts=facts, header=header, rows=rows, notes=notes, details=[x for x in details if x[1]])
+        return plain_card(
+            self.uri, facts=facts, header=header, rows=rows, notes=notes, details=[x for x in details if x[1]]
+        )
 
 
 def endpoint(record: Record[EndpointRecord], state: State | LabError, *notes: str) -> Endpoint:

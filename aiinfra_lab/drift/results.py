@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from ..show import Card, Result, bar_chart, shown
+from ..show import Card, Result, bar_chart, plain_card, shown
 from ..store import Record
 from ..units import show_share
 from .record import ColumnChange, DriftRecord
@@ -75,7 +75,7 @@ class DriftReport(Result):
         facts += [("model", self.model), ("unit", _units(self.units))]
         first = ", ".join(self.drifted[:5]) + (", …" if len(self.drifted) > 5 else "")
         summary = f"{len(self.drifted)} of {len(self.columns)} columns drifted" + (f": {first}" if first else "")
-        return Card(
+        return plain_card(
             f"{self.uri}: {summary}",
             self.state,
             facts,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ..show import Card, Result, shown
+from ..show import Card, Result, plain_card, shown
 from ..store import LoggedEvent, Record
 from ..uris import Uri
 from .record import FeatureSetVersion, JoinedRows, ViewSpec, path_of
@@ -42,7 +42,7 @@ class FeatureSet(Result):
         rows = [[name, self.types[name], *_origin(origin.get(name))] for name in self.features]
         facts = [("label", self.label or "–"), ("timestamp", self.timestamp), ("data", self.data)]
         facts.append(("online", f"as of {self.online_as_of[:16].replace('T', ' ')} UTC" if self.online_as_of else "–"))
-        return Card(
+        return plain_card(
             self.uri, facts=facts, header=("feature", "type", "from", "entity", "lives"), rows=rows,
             details=[("the cell", _cut(self.code))],
         )  # fmt: skip
@@ -91,7 +91,7 @@ class FeatureRows(Result):
         facts = [("rows", f"{self.rows:,}"), ("features", str(len(self.columns))), ("label", self.label or "–")]
         facts += [("of", self.rows_uri), ("at", self.timestamp), ("digest", self.digest[:12])]
         known = [[name, f"{share:.1%}"] for name, share in self.coverage.items()]
-        return Card(self.uri, facts=facts, header=("view", "rows with news"), rows=known)
+        return plain_card(self.uri, facts=facts, header=("view", "rows with news"), rows=known)
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class FeatureRemoval(Result):
         uri = Uri.parse(self.uri)
         left = f"{uri.bare} now means {self.newest}" if self.newest else f"no version of {uri.bare} is left"
         again = "`%features get` of the same rows makes them again"
-        return Card(self.uri, "removed", [("what", self.removed)], notes=[again if uri.part else left])
+        return plain_card(self.uri, "removed", [("what", self.removed)], notes=[again if uri.part else left])
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class OnlineRow(Result):
     def card(self) -> Card:
         rows = [[name, shown(name, value)] for name, value in zip(self.columns, self.values, strict=True)]
         facts = [("at", f"{self.at[:19]} UTC"), ("store as of", f"{self.as_of[:19]} UTC"), ("data", self.data_uri)]
-        return Card(f"{self.uri} online", facts=facts, header=("feature", "value"), rows=rows)
+        return plain_card(f"{self.uri} online", facts=facts, header=("feature", "value"), rows=rows)
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,9 @@ class FeatureCheck(Result):
     def card(self) -> Card:
         rows = [[each["what"], each["verdict"], each["why"]] for each in self.verdicts]
         note = "a row's own columns are taken to be known at its time"
-        return Card(f"check of {self.uri}", self.state, header=("what", "verdict", "why"), rows=rows, notes=[note])
+        return plain_card(
+            f"check of {self.uri}", self.state, header=("what", "verdict", "why"), rows=rows, notes=[note]
+        )
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,7 @@ class FeatureDifference(Result):
         rows = [["–", name, "", ""] for name in self.gone] + [["+", name, "", ""] for name in self.new]
         rows += [["~", name, before, after] for name, before, after in self.changed]
         note = self.note or ("" if rows or self.code else "they are the same")
-        return Card(
+        return plain_card(
             f"{self.uri} → {self.other}", header=("", "what", "before", "after"), rows=rows,
             notes=[note] if note else [], details=[("the cell", _cut(self.code))] if self.code else [],
         )  # fmt: skip
@@ -171,7 +173,7 @@ class FeatureHistory(Result):
 
     def card(self) -> Card:
         rows = [[shown("_at", at), who, what, things] for at, who, what, things in self.events]
-        return Card(f"log of {self.uri}", header=("when", "who", "what", "with"), rows=rows)
+        return plain_card(f"log of {self.uri}", header=("when", "who", "what", "with"), rows=rows)
 
 
 def feature_set(record: Record[FeatureSetVersion]) -> FeatureSet:

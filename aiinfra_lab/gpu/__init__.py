@@ -9,7 +9,7 @@ from typing import Annotated
 from ..cost import prices
 from ..errors import LabError
 from ..providers import names
-from ..show import Card, Listing, Result, label, shown
+from ..show import Card, Listing, Result, label, plain_card, shown
 from ..units import Duration, Usd, number
 from ..uris import Uri, check_name
 from ..verbs import Choices, Live, Name, verb
@@ -58,7 +58,7 @@ class Session(Result):
         fields = ("gpu", "on", "kernel", "started_at", "ended_at", "spent_usd", "budget_usd", "ends")
         facts = [(label(name), shown(name, getattr(self, name))) for name in fields]
         price = f"{shown('hourly_usd', self.hourly_usd)} an hour"
-        return Card(
+        return plain_card(
             self.uri, self.state, [*(fact for fact in facts if fact[1] != "–"), ("price", price)], notes=self.notes
         )
 

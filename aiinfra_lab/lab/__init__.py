@@ -15,7 +15,7 @@ from ..config import FILE, Settings, inside, named_place, settings
 from ..errors import Conflict, Failed, NotFound, UsageProblem, did_you_mean
 from ..files import ignore_in_git, make_folder, write
 from ..nouns import TABLE
-from ..show import MAX_ROWS, Card, Listing, Result, lacking, shown
+from ..show import MAX_ROWS, Card, Listing, Result, lacking, plain_card, shown
 from ..store import Event, LoggedEvent, Record, open_store
 from ..store.base import left_out
 from ..uris import Uri
@@ -50,7 +50,7 @@ class Workspace(Result):
             facts.append(("wrote", ", ".join(self.wrote)))
         rows = [(noun, str(count)) for noun, count in self.exists.items()]
         notes = self.notes if rows or self.notes else ("nothing is here yet: `%data add NAME PATH` records data",)
-        return Card(self.uri, facts=facts, header=("noun", "things"), rows=rows, notes=notes)
+        return plain_card(self.uri, facts=facts, header=("noun", "things"), rows=rows, notes=notes)
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Checkup(Result):
         state = "ok" if self.ok else "has problems"
         # Only what is well may be cut: the rest is all that somebody looks here for.
         max_rows = max(MAX_ROWS, sum(finding.state != "ok" for finding in ordered))
-        return Card(self.uri, state, header=("", "what", "found", "fix"), rows=rows, max_rows=max_rows)
+        return plain_card(self.uri, state, header=("", "what", "found", "fix"), rows=rows, max_rows=max_rows)
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Freed(Result):
                 for file in self.files]  # fmt: skip
         facts = [("files", f"{len(rows):,}"), ("size", shown("x_bytes", self.size_bytes))]
         notes = () if rows else ("everything is within what the settings keep",)
-        return Card(
+        return plain_card(
             self.uri, "listed" if self.dry else "freed", facts, ("of", "where", "last", "size", "why"), rows, notes
         )
 
@@ -110,7 +110,7 @@ class Lineage(Result):
         details = [(name, "\n".join(lines)) for name, lines in folded.items() if lines]
         notes = [] if rows or self.uri == "lab:log" else ["no event links it to anything else"]
         notes += [self.more] if self.more else []
-        return Card(self.uri, header=("", "lineage"), rows=rows[:MAX_ROWS], notes=notes, details=details)
+        return plain_card(self.uri, header=("", "lineage"), rows=rows[:MAX_ROWS], notes=notes, details=details)
 
 
 @verb("lab")

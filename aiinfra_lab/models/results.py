@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..resolve import files_of
-from ..show import Card, Result, shown, shown_apart
+from ..show import Card, Result, plain_card, shown, shown_apart
 from ..store import Record
 from ..units import plain
 from ..uris import Uri
@@ -80,11 +80,11 @@ class Model(Result):
         state, label = self.checked or "not checked", Uri.parse(self.uri).label
         # After a verb that changed something a line is enough; the rest is for whoever looks at a version.
         if self.said:
-            return Card(self.uri, state=state, facts=facts, notes=[self.said])
+            return plain_card(self.uri, state=state, facts=facts, notes=[self.said])
         notes = [f"{self.outdated}: `%models check {label}` judges it again"] if self.outdated else []
         details = [("model card", self.model_card)] if (self.path / "card.md").exists() else []
         table = _table(self.findings)
-        return Card(self.uri, state, facts, *table, notes=[*notes, *_fixes(self.findings)], details=details)
+        return plain_card(self.uri, state, facts, *table, notes=[*notes, *_fixes(self.findings)], details=details)
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class ModelVerdict(Result):
     def card(self) -> Card:
         notes = [*_fixes(self.findings), *([self.note] if self.note else [])]
         header, rows = _table(self.findings)
-        return Card(self.uri, state=self.state, header=header, rows=rows, notes=notes)
+        return plain_card(self.uri, state=self.state, header=header, rows=rows, notes=notes)
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ class ModelPolicy(Result):
         margin = f"margin {plain(self.margin)}" + (f" of {self.measure}" if self.measure else "")
         rows.append((margin, self.margin_source or "unless stated otherwise", ""))
         notes = [self.said] if self.said else []
-        return Card(f"policy of {self.uri}", header=["must satisfy", "from", "since"], rows=rows, notes=notes)
+        return plain_card(f"policy of {self.uri}", header=["must satisfy", "from", "since"], rows=rows, notes=notes)
 
 
 def _table(findings: Sequence[ModelFinding]) -> tuple[list[str], list[list[str]]]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypedDict, cast
 
 import msgspec
 
 from ..config import settings
-from ..show import Card, Result, shown
+from ..show import Card, Result, plain_card, shown
 from ..units import show_duration
 from ..uris import Uri
 from .history import KIND, ObservedRun
@@ -74,9 +74,9 @@ class RecipeRun(Result):
         """The steps unless the cell has drawn them already, and where to look on."""
         # While it runs the frame alone is shown, again and again: where to look comes once, at the end.
         is_over = self.state not in ("running", "stopping")
-        frame = Card("") if self.is_drawn else self.frame()
+        frame = Card(kind="", uri="") if self.is_drawn else self.frame()
         notes = [*frame.notes, *(_archives(self) if is_over else ()), *(_next_looks(self) if is_over else ())]
-        return Card(self._title, self._took, header=frame.header, rows=frame.rows, notes=notes)
+        return replace(plain_card(self._title, self._took, notes=notes), parts=frame.parts)
 
     def frame(self) -> Card:
         """The steps as they are, for the cell in which they run."""
@@ -86,7 +86,7 @@ class RecipeRun(Result):
         ]
         notes = [f"{name}: {_first_line(step['error'])}" for name, step in self.steps.items() if step["error"]]
         notes += [note for name, step in self.steps.items() for note in _of_files(name, step)]
-        return Card(self._title, self._took, header=("", "step", "", "time", "made"), rows=rows, notes=notes)
+        return plain_card(self._title, self._took, header=("", "step", "", "time", "made"), rows=rows, notes=notes)
 
     @property
     def _title(self) -> str:
@@ -118,7 +118,7 @@ class Made(Result):
     note: str
 
     def card(self) -> Card:
-        return Card(self.thing, notes=(self.note,) if self.note else ())
+        return plain_card(self.thing, notes=(self.note,) if self.note else ())
 
 
 def recipe_run(run: ObservedRun, title: str) -> RecipeRun:

@@ -1,19 +1,43 @@
-"""What a result looks like: plain text, and HTML made only of what JupyterLab keeps in an untrusted notebook.
+"""What a result looks like: content that a noun states, as plain text and as HTML that JupyterLab keeps everywhere.
 
-So: semantic tags and classes, tables, `<details>` and pictures as `<img>`; no style sheet, script, inline SVG or data
-attribute. A result stays readable in a file that is reopened, converted or run by a scheduler. This file draws; it
-decides nothing.
+A noun says what there is, as a `Card` of facts, figures, tables and pictures. How it is drawn is decided here alone:
+`html.py` and `text.py` draw cards, `drawing.py` pictures, and `states.py` says what each state looks like.
 """
 
 from __future__ import annotations
 
-from .card import MAX_ROWS, Card
+from . import drawing, html
+from .card import (
+    MAX_ROWS,
+    Band,
+    Card,
+    Cell,
+    Code,
+    Dim,
+    Figure,
+    Fold,
+    Listed,
+    Meter,
+    Number,
+    Part,
+    Plots,
+    Progress,
+    Quote,
+    RowHeader,
+    Strong,
+    Table,
+)
+from .drawing import Picture
 from .live import LiveFrame, in_notebook, waiting
 from .pictures import bar_chart, data_url, line_chart
+from .plain_card import plain_card
 from .results import Comparison, Listing, Result, lacking
+from .states import StateMark, mark_of
 from .values import label, shown, shown_apart
 
 __all__ = [
-    "MAX_ROWS", "Card", "Comparison", "Listing", "LiveFrame", "Result", "bar_chart", "data_url", "in_notebook", "label",
-    "lacking", "line_chart", "shown", "shown_apart", "waiting",
+    "MAX_ROWS", "Band", "Card", "Cell", "Code", "Comparison", "Dim", "Figure", "Fold", "Listed", "Listing",
+    "LiveFrame", "Meter", "Number", "Part", "Picture", "Plots", "Progress", "Quote", "Result", "RowHeader",
+    "StateMark", "Strong", "Table", "bar_chart", "data_url", "drawing", "html", "in_notebook", "label", "lacking",
+    "line_chart", "mark_of", "plain_card", "shown", "shown_apart", "waiting",
 ]  # fmt: skip

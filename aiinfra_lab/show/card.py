@@ -1,97 +1,197 @@
-"""One result as a person sees it."""
+"""One result as a person sees it, as content alone: `html.py` and `text.py` draw it.
+
+A sentence may hold `**bold**` words and `code` between backticks. Cells hold values as they are.
+"""
 
 from __future__ import annotations
 
-import html
-import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from .pictures import data_url
+from .drawing import Picture
+from .states import StateMark
 
 MAX_ROWS = 20
 
 
-@dataclass(frozen=True)
-class Card:
-    """One result as a person sees it.
+class RowHeader(str):
+    """The title of a column that says what each row is: its cells are cut at their ends, and whole on hovering."""
 
-    title, state: the first line. facts: label and value. header, rows: a table, cut after `max_rows`. notes: sentences
-    below. picture: an SVG text, with picture_alt saying the same in words. details: (summary, text) folded away.
+    __slots__ = ()
+
+
+class Number(str):
+    """The title of a column of numbers: they stand right, below each other."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Strong:
+    """A text that stands out."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dim:
+    """A text that steps back: what is missing, or the same as before."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """A command, or something else that can be typed as it is."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Meter:
+    """How much of a whole was used, as a bar, with its words. high: from where on it is a warning."""
+
+    value: float
+    most: float
+    text: str
+    high: float | None = None
+    is_small: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far work has come, as a bar, with its words."""
+
+    value: float
+    most: float
+    text: str
+
+
+Piece = str | StateMark | Strong | Dim | Code | Meter | Progress | Picture
+Cell = Piece | tuple[Piece, ...]
+"""What stands in a table's cell: a value, or several side by side."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A number at a glance. unit: behind it, small; it may be a limit or a time as well."""
+
+    label: str
+    value: str
+    unit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows of cells below titles, cut after `most` rows; nothing when it has none.
+
+    The first column says what a row is, unless another's title is a `RowHeader`. total: a last row that sums the others
+    up. label: a heading, only where a card has several tables. A table without titles is a list of bars.
     """
 
-    title: str
-    state: str = ""
-    facts: Sequence[tuple[str, str]] = ()
-    header: Sequence[str] = ()
-    rows: Sequence[Sequence[str]] = ()
-    notes: Sequence[str] = ()
-    picture: str = ""
-    picture_alt: str = ""
-    details: Sequence[tuple[str, str]] = ()
-    max_rows: int = MAX_ROWS
+    titles: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    label: str = ""
+    total: Sequence[Cell] = ()
+    most: int = MAX_ROWS
 
-    def text(self) -> str:
-        """Plain text, aligned."""
-        lines = [f"{self.title}  [{self.state}]" if self.state else self.title]
-        width = max((len(label) for label, _ in self.facts), default=0)
-        lines += [f"  {label:<{width}}  {value}" for label, value in self.facts]
-        lines += [f"  {line}" for line in _columns(self.header, self._shown_rows())]
-        lines += [f"  {note}" for note in (*self._more(), *self.notes)]
-        for name, text in self.details:
-            lines += [f"  {name}:", textwrap.indent(text, "    ")]
-        return "\n".join(lines)
+    @property
+    def shown(self) -> Sequence[Sequence[Cell]]:
+        """The rows that are drawn."""
+        return self.rows[: self.most]
+
+    @property
+    def hidden(self) -> int:
+        """How many are not."""
+        return max(0, len(self.rows) - self.most)
+
+    @property
+    def name_at(self) -> int:
+        """Which column says what a row is."""
+        return next((place for place, title in enumerate(self.titles) if isinstance(title, RowHeader)), 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Plots:
+    """Pictures side by side. label: a heading."""
+
+    pictures: Sequence[Picture]
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """A picture that is stretched to the width of the card and holds no text: how something is split."""
+
+    picture: Picture
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """Names or values without an order that matters, one after another."""
+
+    items: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """A text as it is, in one piece: output, code, a command to copy. label: a heading."""
+
+    text: str
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """What is there for whoever asks for it."""
+
+    summary: str
+    content: Table | Listed | Quote
+    is_open: bool = False
+
+
+Part = Table | Plots | Band | Quote | Fold
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """One result. What it does not have is left out.
+
+    kind: the noun in the singular, with a capital. state: its one verdict or state. when: what time the state is of.
+    lead: the finding and its cause, one sentence or two; every verdict, failure and end has one. advice: what to do
+    now. facts: what does not change, label and value. figures: three to five. parts: tables, pictures, folds, quotes.
+    notes: how the verdict was reached, a sentence each. next: one or two commands.
+    """
+
+    kind: str
+    uri: str
+    state: StateMark | None = None
+    when: str = ""
+    lead: str = ""
+    advice: str = ""
+    progress: Progress | None = None
+    facts: Sequence[tuple[str, str]] = ()
+    figures: Sequence[Figure] = ()
+    parts: Sequence[Part] = ()
+    notes: Sequence[str] = ()
+    next: Sequence[str] = ()
+
+    def text(self, translated: Callable[[str], str] = str) -> str:
+        """Plain text of at most 100 columns, as far as its words allow. translated: puts commands as a shell has them.
+
+        What the card quotes is not translated.
+        """
+        from . import text
+
+        return text.render(self, translated)
 
     def html(self) -> str:
-        """At most 5 KB without the picture for an ordinary result."""
-        state = (
-            f' <span class="aiinfra-state aiinfra-state-{_word(self.state)}">{_e(self.state)}</span>'
-            if self.state
-            else ""
-        )
-        parts = [f'<p class="aiinfra-title"><strong>{_e(self.title)}</strong>{state}</p>']
-        if self.facts:
-            facts = "".join(
-                f'<tr><th scope="row">{_e(label)}</th><td>{_e(value)}</td></tr>' for label, value in self.facts
-            )
-            parts.append(f'<table class="aiinfra-facts"><tbody>{facts}</tbody></table>')
-        if self.rows:
-            head = "".join(f"<th>{_e(name)}</th>" for name in self.header)
-            body = "".join(
-                "<tr>" + "".join(f"<td>{_e(cell)}</td>" for cell in row) + "</tr>" for row in self._shown_rows()
-            )
-            parts.append(f'<table class="aiinfra-table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>')
-        if self.picture:
-            parts.append(f'<p><img alt="{_e(self.picture_alt)}" src="{data_url(self.picture)}"></p>')
-        parts += [f'<p class="aiinfra-note">{_e(note)}</p>' for note in (*self._more(), *self.notes)]
-        parts += [
-            f"<details><summary>{_e(name)}</summary><pre>{_e(text)}</pre></details>" for name, text in self.details
-        ]
-        return f'<section class="aiinfra-card">{"".join(parts)}</section>'
+        """At most 5 KB without pictures for an ordinary result."""
+        from . import html
+
+        return html.render(self)
 
     def bundle(self) -> dict[str, str]:
         """Both forms, as Jupyter wants them."""
         return {"text/plain": self.text(), "text/html": self.html()}
-
-    def _shown_rows(self) -> Sequence[Sequence[str]]:
-        return self.rows[: self.max_rows]
-
-    def _more(self) -> list[str]:
-        hidden = len(self.rows) - self.max_rows
-        return [f"… and {hidden} more"] if hidden > 0 else []
-
-
-def _columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    if not rows:
-        return []
-    table = [header, *rows]
-    widths = [max(len(str(row[column])) for row in table) for column in range(len(header))]
-    return ["  ".join(f"{cell!s:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
-
-
-def _word(state: str) -> str:
-    return "".join(letter if letter.isalnum() else "-" for letter in state.lower())
-
-
-def _e(text: object) -> str:
-    return html.escape(str(text), quote=True)

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Any
+from typing import Any, Protocol
 
 from .card import Card
+from .states import mark_of
+
+
+class Drawn(Protocol):
+    """What can be shown: a card."""
+
+    def bundle(self) -> dict[str, str]:
+        """Its forms, as Jupyter wants them."""
 
 
 class LiveFrame:
@@ -17,7 +25,7 @@ class LiveFrame:
 
     MIN_S = 0.25
 
-    def __init__(self, first: Card) -> None:
+    def __init__(self, first: Drawn) -> None:
         self._handle: Any = None
         self._shown_at = time.monotonic()
         if in_notebook():
@@ -25,12 +33,12 @@ class LiveFrame:
 
             self._handle = display(first.bundle(), raw=True, display_id=True)  # type: ignore[no-untyped-call]
 
-    def update(self, card: Card) -> None:
+    def update(self, card: Drawn) -> None:
         """Show this frame, unless the last one is too young."""
         if time.monotonic() - self._shown_at >= self.MIN_S:
             self.close(card)
 
-    def close(self, card: Card) -> None:
+    def close(self, card: Drawn) -> None:
         """Show this frame in any case."""
         self._shown_at = time.monotonic()
         if self._handle is not None:
@@ -46,7 +54,7 @@ class LiveFrame:
 def waiting(uri: str, what: str, state: str = "waiting") -> None:
     """Say what a verb waits for, or did first: an output of the cell, outside a notebook a line of stderr."""
     if in_notebook():
-        LiveFrame(Card(uri, state, notes=[what]))
+        LiveFrame(Card(kind="", uri=uri, state=mark_of(state), lead=what))
     else:
         sys.stderr.write(f"{what}\n")
         sys.stderr.flush()

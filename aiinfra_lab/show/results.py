@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
-from .card import Card
+from .card import MAX_ROWS, Card, Fold, Number, Quote, RowHeader, Table
+from .states import StateMark, mark_of
 from .values import label, shown
 
 
@@ -21,14 +22,26 @@ class Result:
     """
 
     uri: str
+    kind: ClassVar[str] = ""
+    """What it is, as the head of its card says: a noun in the singular, with a capital."""
 
     def __str__(self) -> str:
         return self.uri
 
     def card(self) -> Card:
         """How it looks; by default its fields, with the units their names carry."""
-        facts = [(label(name), shown(name, value)) for name, value in self.as_json().items() if _is_fact(name, value)]
-        return Card(self.uri, state=str(getattr(self, "state", "")), facts=facts)
+        return Card(kind=self.kind, uri=self.uri, state=self.mark, facts=self.facts())
+
+    @property
+    def mark(self) -> StateMark | None:
+        """How its state looks, when it has one."""
+        state = str(getattr(self, "state", ""))
+        return mark_of(state, self.uri) if state else None
+
+    def facts(self, *left_out: str) -> list[tuple[str, str]]:
+        """Label and value of each field that says something, but for the fields of these names."""
+        fields = ((name, value) for name, value in self.as_json().items() if name not in left_out)
+        return [(label(name), shown(name, value)) for name, value in fields if _is_fact(name, value)]
 
     def as_json(self) -> dict[str, Any]:
         """The fields as JSON values; those marked `metadata={"json": False}` are left out."""
@@ -43,6 +56,8 @@ class Result:
 class Comparison(Result):
     """Two things compared by meaning. `changes` holds (what, before, after) of what differs; `code` the lines."""
 
+    kind = "Comparison"
+
     uri: str
     other: str
     changes: tuple[tuple[str, str, str], ...]
@@ -50,10 +65,10 @@ class Comparison(Result):
     code: str = field(default="", repr=False)
 
     def card(self) -> Card:
-        notes = [self.note] if self.note else [] if self.changes else ["nothing differs"]
-        details = [("the code that differs", self.code)] if self.code else []
-        header = ["", self.other, self.uri] if self.changes else []
-        return Card(f"{self.other} → {self.uri}", header=header, rows=self.changes, notes=notes, details=details)
+        lead = self.note or ("" if self.changes or self.code else "Nothing differs.")
+        table = Table(("what", self.other, self.uri), self.changes)
+        folds = [Fold("the code that differs", Quote(self.code))] if self.code else []
+        return Card(kind=self.kind, uri=f"{self.other} → {self.uri}", lead=lead, parts=[table, *folds])
 
 
 @dataclass(frozen=True, repr=False)
@@ -82,14 +97,34 @@ class Listing(Result):
         return self.card().text()
 
     def card(self) -> Card:
-        rows = [[shown(name, _plain(getattr(item, name))) for name in self.header] for item in self.items]
-        notes = [lacking(self.unreadable)] if self.unreadable else [] if rows else [self.empty]
-        return Card(self.uri, header=[label(name) for name in self.header], rows=rows, notes=notes)
+        values = [{name: _plain(getattr(item, name)) for name in self.header} for item in self.items]
+        titles = [self._title(name, [each[name] for each in values]) for name in self.header]
+        rows = [tuple(self._cell(name, each[name]) for name in self.header) for each in values]
+        lead = "" if rows or self.unreadable else self.empty[:1].upper() + self.empty[1:]
+        notes = [lacking(self.unreadable)] if self.unreadable else []
+        count = f"{len(rows):,} in all" if len(rows) > MAX_ROWS else ""
+        return Card(kind=self.kind, uri=self.uri, when=count, lead=lead, parts=[Table(titles, rows)], notes=notes)
+
+    @staticmethod
+    def _title(name: str, values: Sequence[Any]) -> str:
+        if name == "uri":
+            return RowHeader("name")
+        is_number = not name.endswith("_at") and any(isinstance(value, int | float) for value in values)
+        return (Number if is_number else str)(label(name))
+
+    def _cell(self, name: str, value: Any) -> str | StateMark:
+        if name in _STATES and value:
+            return mark_of(value, self.uri)
+        return shown(name, value)
 
 
 def lacking(count: int) -> str:
     """The sentence below a list that lacks so many records."""
     return f"{count} record{'s' * (count > 1)} cannot be read: `%lab check` names what helps"
+
+
+_STATES = ("state", "checked")
+"""The fields whose values are words of the alphabet of states."""
 
 
 def _is_fact(name: str, value: Any) -> bool:

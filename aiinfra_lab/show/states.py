@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from ..uris import Uri
+
 Tone = Literal["good", "busy", "warn", "bad", "unsure", "off"]
 TONES: tuple[Tone, ...] = get_args(Tone)
 
@@ -53,9 +55,9 @@ LIVING = StateMark("●", "running", "good")
 _LIVE_ON = ("gpu", "deploy")
 
 
-def state_of(word: str, noun: str = "") -> StateMark:
-    """How a state of a thing of that noun looks; a word that is not in the alphabet has no verdict in it."""
-    if word == LIVING.word and noun in _LIVE_ON:
+def mark_of(word: str, of: str = "") -> StateMark:
+    """How a state looks, of a thing with that URI or of that noun; a word outside the alphabet has no verdict in it."""
+    if word == LIVING.word and any(of == noun or Uri.is_one(of, noun) for noun in _LIVE_ON):
         return LIVING
     read = _READ_AS.get(word, word)
     return STATES.get(read) or StateMark("·", read, "off")

@@ -12,6 +12,7 @@ from ..units import apart, show_bytes, show_duration, show_share, show_usd
 _SHOWN_AS: dict[str, Callable[[float], str]] = {
     "_s": show_duration,
     "_usd": show_usd,
+    "usd_per_hour": show_usd,
     "_bytes": show_bytes,
     "_share": show_share,
     "_gib": lambda x: f"{x:g} GiB",
@@ -20,6 +21,8 @@ _SHOWN_AS: dict[str, Callable[[float], str]] = {
 
 def label(name: str) -> str:
     """A field's name as a person reads it: without its unit."""
+    if name == "usd_per_hour":
+        return "price an hour"
     for suffix in (*_SHOWN_AS, "_at"):
         name = name.removesuffix(suffix)
     return name.strip("_").replace("_", " ")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
-from ..show import Card, line_chart, shown
+from ..show import Card, line_chart, plain_card, shown
 from .history import Point, curves, latest
 
 
@@ -14,7 +14,7 @@ def frame(uri: str, points: Sequence[Point], state: str) -> Card:
     # The same card as the result's, so that the last frame reads like what a later look shows.
     picture, alt = curve(points)
     facts = [(name, shown(name, value)) for name, value in latest(points).items()]
-    return Card(uri, state=state, facts=facts, picture=picture, picture_alt=alt)
+    return plain_card(uri, state=state, facts=facts, picture=picture, picture_alt=alt)
 
 
 def curve(points: Sequence[Point]) -> tuple[str, str]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..show import Card, Result, shown, shown_apart
+from ..show import Card, Result, plain_card, shown, shown_apart
 from ..store import Record, open_store
 from ..uris import Uri
 from . import checkpoint, history, record, rendering
@@ -69,7 +69,7 @@ class Run(Result):
         facts.append(("code", self.code_digest[:12]))
         picture, alt = ("", "") if self.drawn else rendering.curve(self.points())
         notes = [note for note in (rendering.about_metrics(self.metrics_from), self._how_to_resume()) if note]
-        return Card(self.uri, state=self.state, facts=facts, notes=notes, picture=picture, picture_alt=alt)
+        return plain_card(self.uri, state=self.state, facts=facts, notes=notes, picture=picture, picture_alt=alt)
 
     def _how_to_resume(self) -> str:
         """How to go on with a run that did not come to its end, from the checkpoint that it kept."""
@@ -93,7 +93,7 @@ class RunLog(Result):
 
     def card(self) -> Card:
         texts = [("printed", "\n".join(self.lines)), ("measured", "\n".join(self.measured))]
-        return Card(self.uri, state=self.state, details=[text for text in texts if text[1]])
+        return plain_card(self.uri, state=self.state, details=[text for text in texts if text[1]])
 
 
 def run_of(seen: ObservedTraining, *, drawn: bool = False, home: Path | None = None) -> Run:

@@ -25,11 +25,11 @@ with jobs.here("train:busy@1") as job:
         time.sleep(0.05)
 print("ended by the panel")"""
 CARD = """from IPython.display import display
-from aiinfra_lab.show import Card, line_chart
+from aiinfra_lab.show import line_chart, plain_card
 lines = {"loss": [(1, .9), (2, .5), (3, .4)], "validation": [(1, 1.0), (2, .7), (3, .65)]}
 curve = line_chart(lines, x="epoch")
-card = Card("train:delay@3", state="done", facts=[("rows", "81,432"), ("seconds", "12 s")], header=["epoch", "loss"],
-            rows=[["1", "0.9"], ["2", "0.5"]], notes=["2 of 3 checks passed"], picture=curve,
+card = plain_card("train:delay@3", state="done", facts=[("rows", "81,432"), ("seconds", "12 s")],
+            header=["epoch", "loss"], rows=[["1", "0.9"], ["2", "0.5"]], notes=["2 of 3 checks passed"], picture=curve,
             picture_alt="loss falls from 0.9 to 0.4", details=[("parameters", "epochs=3")])
 display(card.bundle(), raw=True)"""
 

@@ -8,7 +8,7 @@ import pytest
 
 from aiinfra_lab import cli
 from aiinfra_lab.errors import LabError
-from aiinfra_lab.show import Card
+from aiinfra_lab.show import Card, Fold, Quote, Table
 
 
 @pytest.mark.parametrize(
@@ -71,14 +71,9 @@ def test_commands_are_written_as_a_shell_takes_them(workspace, line, capsys):
 
 
 def test_what_a_card_quotes_stays_as_it_is(capsys):
-    card = Card(
-        "x",
-        header=("", "fix"),
-        rows=[("x", "`%lab start`")],
-        notes=["`%%train run x`"],
-        details=[("printed", "%data add")],
-    )
-    text = cli._card_in_shell(card).text()
+    table = Table(("what", "fix"), [("x", "`%lab start`")])
+    card = Card(kind="", uri="x", parts=[table, Fold("printed", Quote("%data add"))], notes=["`%%train run x`"])
+    text = card.text(cli._in_shell)
     assert ("`aiinfra lab start`" in text, "`aiinfra train run x`" in text, "%data add" in text) == (True, True, True)
 
 

@@ -1,29 +1,50 @@
 import json
 import re
 from dataclasses import dataclass, field
+from html import unescape
 from pathlib import Path
 
 import pytest
 
 from aiinfra_lab.show import (
+    Band,
     Card,
+    Code,
     Comparison,
+    Dim,
+    Figure,
+    Fold,
+    Listed,
     Listing,
     LiveFrame,
+    Meter,
+    Number,
+    Plots,
+    Progress,
+    Quote,
     Result,
-    bar_chart,
+    RowHeader,
+    Strong,
+    Table,
+    drawing,
+    html,
     in_notebook,
     label,
-    line_chart,
+    mark_of,
     shown,
     shown_apart,
-)
+)  # fmt: skip
 
 # What JupyterLab's sanitizer keeps in a notebook that is not trusted (measured on 4.6.6).
 TAGS = {
-    "section", "p", "strong", "span", "table", "tbody", "thead", "tr", "th", "td", "img", "details", "summary", "pre",
+    "section", "p", "strong", "span", "table", "tbody", "thead", "tfoot", "tr", "th", "td", "img", "details", "summary",
+    "pre", "code", "b", "i", "small", "div", "ul", "li", "a", "progress", "meter",
 }  # fmt: skip
-ATTRIBUTES = {"class", "title", "alt", "src", "scope"}
+ATTRIBUTES = {"class", "title", "alt", "src", "scope", "align", "href", "value", "max", "high"}
+
+
+def card(title: str) -> Card:
+    return Card(kind="", uri=title)
 
 
 @dataclass(frozen=True)
@@ -35,16 +56,31 @@ class Session(Result):
     note: str | None = None
 
 
+CURVE = drawing.curves("loss", {"train": [(0, 1.0), (1, 0.5)]}, alt="loss falls <fast>")
 FULL = Card(
-    "a <b>",
-    "running",
+    kind="Thing",
+    uri="a <b>",
+    state=mark_of("running"),
+    when="as of 14:02",
+    lead="**3 of 12** drifted, see `%drift ls` & https://example.org/a.",
+    advice="mend it",
+    progress=Progress(1, 4, "epoch **1** of 4"),
     facts=[("where", "<here>")],
-    header=("x", "y"),
-    rows=[("1", "&")] * 40,
-    notes=["note"],
-    picture=line_chart({"loss": [(0, 1.0), (1, 0.5)]}),
-    picture_alt="loss falls",
-    details=[("log", "text")],
+    figures=[Figure("p95", "38", "ms")],
+    parts=[
+        Band(drawing.split([("champion", 0.9), ("canary", 0.1)], alt="90 % champion"), "Split"),
+        Table(
+            ("x", Number("y"), "bar", "state"),
+            [("1", "&", Meter(1, 2, "half", high=1), (mark_of("failed"), Strong("bad"), Dim("old"), Code("%x")))] * 40,
+            total=("all", "40", "", ""),
+        ),
+        Plots([CURVE], "Curves"),
+        Quote("a  b\n  <c>", "Ask it"),
+        Fold("more", Listed(["p", "q"])),
+        Fold("rows", Table(("z",), [("1",)]), is_open=True),
+    ],
+    notes=["note one", "note two"],
+    next=["Next: `%gpu ls`"],
 )
 
 
@@ -79,35 +115,56 @@ def test_html_holds_only_what_an_untrusted_notebook_keeps():
 
 
 def test_text_from_outside_is_escaped():
-    assert "<b>" not in FULL.html()
-    assert "&lt;here&gt;" in FULL.html()
+    html = FULL.html()
+    assert ("a &lt;b&gt;" in html, "&lt;here&gt;" in html, "falls &lt;fast&gt;" in html) == (True, True, True)
 
 
 def test_a_long_table_is_cut_and_says_so():
-    assert FULL.html().count("<tr>") == 1 + 1 + 20
+    assert FULL.html().count("<tr>") == 1 + 20 + 1 + 2 + 2
     assert "… and 20 more" in FULL.text()
+
+
+def test_text_has_the_same_facts_in_the_same_order():
+    alts = re.sub(r"<img alt=\"([^\"]*)\"[^>]*>", r" \1 ", FULL.html())
+    inline = re.sub(r"</?(a|b|code)\b[^>]*>", "", alts)
+    words = unescape(re.sub(r"<[^>]+>", " ", inline))
+    text = re.sub("[█░`]", "", FULL.text())
+    assert only_words(text) == only_words(words)
+
+
+def only_words(text: str) -> list[str]:
+    """Without what parts them."""
+    return re.sub("[:·]", " ", text).split()
+
+
+def test_text_fits_a_terminal_of_100_columns():
+    words = "several words that go on " * 20
+    table = Table(("name", Number("n"), "why", "do"), [("a-name-without-a-space", "1", words, words)] * 3)
+    wide = Card(kind="", uri="x", lead=words, facts=[("a", words)], parts=[table, Fold("f", Listed([words]))])
+    assert max(map(len, wide.text().splitlines())) <= 100
+    assert wide.text().count("a-name-without-a-space") == 3
+
+
+def test_numbers_stand_right_below_each_other():
+    text = Card(kind="", uri="x", parts=[Table(("a", Number("n"), "b"), [("x", "1", "y"), ("x", "1,000", "y")])]).text()
+    assert [line.index("y") for line in text.splitlines()[2:]] == [12, 12]
+    assert "      1  y" in text
+
+
+def test_a_sentence_has_code_bold_words_and_links_and_nothing_else():
+    link = '<a href="https://x.org/?a=1&amp;b=2">https://x.org/?a=1&amp;b=2</a>'
+    shown = html.sentence("**a** `<b>` <c> https://x.org/?a=1&b=2. **")
+    assert shown == f"<b>a</b> <code>&lt;b&gt;</code> &lt;c&gt; {link}. **"
 
 
 def test_an_ordinary_result_is_small():
     rows = [("models:delay@7", "2026-01-01 12:00:00", "champion", "0.767")] * 20
-    assert len(Card("models", header=("uri", "made", "alias", "auc"), rows=rows).html()) < 5_000
-
-
-@pytest.mark.parametrize(
-    "draw", [lambda: line_chart({"a": [(i, i % 7) for i in range(5000)]}), lambda: bar_chart([("x", 1.0)] * 50)]
-)
-def test_a_picture_is_small_and_is_an_image(draw):
-    assert draw().startswith("<svg xmlns=")
-    assert len(draw()) < 12_000
-
-
-def test_a_chart_of_one_point_or_of_none_can_be_drawn():
-    assert line_chart({"a": [(0, 0.0)]}).startswith("<svg")
-    assert line_chart({}) == bar_chart([]) == ""
+    table = Table((RowHeader("name"), "made", Number("auc"), "alias"), [(a, b, d, c) for a, b, c, d in rows])
+    assert len(Card(kind="", uri="models", parts=[table]).html()) < 5_000
 
 
 def test_an_empty_listing_says_what_to_do():
-    assert "put one there" in Listing("x", (), ("uri",), "put one there").card().text()
+    assert "Put one there" in Listing("x", (), ("uri",), "put one there").card().text()
 
 
 def test_values_are_shown_with_their_units():
@@ -120,9 +177,9 @@ def test_a_frame_ends_with_its_last_card_or_is_taken_away():
         def update(self, bundle, raw):
             self.shown = bundle
 
-    frame = LiveFrame(Card("first"))  # outside a notebook it has nothing to draw on
+    frame = LiveFrame(card("first"))  # outside a notebook it has nothing to draw on
     frame._handle = handle = Handle()
-    frame.close(Card("last"))
+    frame.close(card("last"))
     assert handle.shown["text/plain"] == "last"
     frame.clear()
     assert handle.shown == {"text/plain": ""}
@@ -173,7 +230,7 @@ def test_a_result_as_json_is_plain_down_to_the_last_value():
 def test_a_comparison_shows_what_differs_or_that_nothing_does():
     same = Comparison("a:x@2", "a:x@1", ())
     other = Comparison("a:x@2", "a:x@1", (("rows", "1", "2"),), code="- old\n+ new")
-    assert "nothing differs" in same.card().text()
+    assert "Nothing differs." in same.card().text()
     assert other.card().text().splitlines()[2].split() == ["rows", "1", "2"]
     assert "+ new" in other.card().text()
 
@@ -187,40 +244,13 @@ def test_a_listing_is_a_sequence_of_its_items():
 
 def test_a_frame_that_comes_too_soon_is_left_out(monkeypatch):
     drawn: list[str] = []
-    frame = LiveFrame(Card("first"))
+    frame = LiveFrame(card("first"))
     frame._handle = type("Handle", (), {"update": lambda self, bundle, raw: drawn.append(bundle["text/plain"])})()
-    frame.update(Card("too soon"))
+    frame.update(card("too soon"))
     monkeypatch.setattr(LiveFrame, "MIN_S", 0.0)
-    frame.update(Card("second"))
+    frame.update(card("second"))
     assert drawn == ["second"]
 
 
 def test_a_test_runs_outside_a_notebook():
     assert not in_notebook()
-
-
-def test_two_lines_of_a_chart_have_two_colours_and_their_names():
-    svg = line_chart({"loss": [(0, 1.0), (1, 0.5)], "val<loss>": [(0, 2.0), (1, 1.5)]}, x="epochs", y="nats")
-    assert svg.count("<polyline") == 2
-    assert "val&lt;loss&gt;" in svg
-    assert "epochs" in svg
-    assert len(set(re.findall(r'stroke="(#\w+)" stroke-width', svg))) == 2
-
-
-def test_a_bar_chart_marks_what_stands_out_and_draws_its_limit():
-    svg = bar_chart([("a", 1.0), ("b", 0.2)], mark=["b"], limit=0.5)
-    assert svg.count("<rect") == 2
-    assert len(set(re.findall(r'height="13" fill="(#\w+)"', svg))) == 2
-    assert "stroke-dasharray" in svg
-    assert "stroke-dasharray" not in bar_chart([("a", 0.1)])
-
-
-def test_a_limit_beyond_every_bar_is_drawn_and_no_bar_reaches_it():
-    svg = bar_chart([("a", 0.1), ("b", 0.4)], limit=0.5)
-    line = float(re.search(r'd="M([\d.]+) 0V', svg)[1])
-    assert max(150 + float(long) for long in re.findall(r'width="([\d.]+)" height="13"', svg)) < line
-
-
-def test_bars_may_have_texts_in_the_place_of_their_values():
-    svg = bar_chart([("a", 0.1), ("b", 0.4)], texts=["3 % of <rows>", "–"])
-    assert ("3 % of &lt;rows&gt;" in svg, ">0.4<" in svg) == (True, False)

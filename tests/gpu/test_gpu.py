@@ -101,7 +101,7 @@ def test_two_starts_of_one_name_at_once_make_one_session(workspace):
     command = [sys.executable, "-m", "aiinfra_lab.cli", "gpu", "start", "trainer"]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     assert [one.wait(PATIENCE_S) for one in both] == [0, 0]
-    assert all("[running]" in one.stdout.read() for one in both)
+    assert all("● running" in one.stdout.read() for one in both)
     assert len(jobs.ls("gpu:trainer")) == 1
 
 
