@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..errors import Failed, NotFound, Unavailable, UsageProblem, did_you_mean
 from ..features.contract import ROW_ID, Columns
-from ..show import Card, LiveFrame, plain_card
+from ..show import LiveFrame
 from ..store import Event, Record, open_store
 from ..units import show_duration
-from . import lifecycle, load_generator
+from . import cards, lifecycle, load_generator
 from .load_generator import LoadCounts
 from .record import EndpointRecord
 from .results import Load
@@ -33,14 +34,19 @@ def run(record: Record[EndpointRecord], rows: object, rate: float, for_s: float,
     _within("--batch", batch, 1, MOST_BATCH, "rows a request")
     if for_s > MOST_S:
         raise UsageProblem(f"--for {show_duration(for_s)} is too long", "give at most --for 24h")
+    uri = record.uri
+    frame = LiveFrame(cards.load_frame(uri, None, 0.0, for_s))
     contract = Columns.from_json((artifact(record.body.desired.models[0]) / "columns.json").read_bytes())
     source = _through_features(features.open_rows(rows), contract)
     absent = [name for name in contract.names if name not in _columns(source)]
     # All are made before the first is sent: making them must not count as latency.
     bodies = list(_bodies(source, contract, batch, load_generator.requests_in(rate, for_s)))
-    uri = record.uri
-    frame = LiveFrame(plain_card(f"traffic to {uri}", "running"))
-    counts = load_generator.send(record.body.url, bodies, rate, for_s, lambda now: frame.update(_progress(uri, now)))
+    began = time.monotonic()
+
+    def draw(now: LoadCounts) -> None:
+        frame.update(cards.load_frame(uri, now, time.monotonic() - began, for_s))
+
+    counts = load_generator.send(record.body.url, bodies, rate, for_s, draw)
     # So that whoever reads next, be it the log or what it cost, finds all of it.
     lifecycle.written(record)
     found = _result(uri, str(source.uri), counts, (*_notes(record, absent), *_limit_notes(record.name, counts)))
@@ -130,11 +136,6 @@ def _values(df: Any, names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
     # As objects: in a column of numbers pandas would turn None back into NaN, which is no JSON.
     columns = [df[name].astype(object).where(df[name].notna(), None) for name in names]
     return zip(*columns, strict=True)
-
-
-def _progress(uri: str, counts: LoadCounts) -> Card:
-    facts = [("sent", f"{counts.sent:,}"), ("ok", f"{counts.ok:,}"), ("refused", f"{counts.refused:,}")]
-    return plain_card(f"traffic to {uri}", "running", facts=[*facts, ("errors", f"{counts.errors:,}")])
 
 
 def _result(uri: str, rows: str, counts: LoadCounts, notes: tuple[str, ...]) -> Load:

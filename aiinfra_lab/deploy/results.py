@@ -9,11 +9,10 @@ from functools import partial
 from typing import Any
 
 from ..errors import LabError
-from ..show import Card, Result, plain_card, shown
+from ..show import Card, Result
 from ..store import Record
-from ..units import show_share
 from ..uris import Uri
-from . import client, versions
+from . import cards, client, versions
 from .asking import side_by_side
 from .base import PredictedRow, Reporting, Serving, State
 from .desired_state import NO_CHAMPION
@@ -23,9 +22,6 @@ from .reports import verdict_on
 from .server.counts import Counts
 
 __all__ = ["Endpoint", "Load", "Log", "Served", "endpoint", "endpoints"]
-
-# A busy client, or the way to the endpoint, shows in the one and not in the other.
-_TIMED = "p50 and p95 are from when a request was read to when it was scored; `%deploy run` measures at the client"
 
 
 @dataclass(frozen=True)
@@ -81,22 +77,7 @@ class Endpoint(Result):
         return [item["score"] for item in client.predict(self.url, clean, key)]
 
     def card(self) -> Card:
-        facts = [("url", self.url or "none yet"), ("champion", self.champion or "none yet")]
-        if self.canary:
-            facts.append(("canary", f"{self.canary} gets {show_share(self.canary_share)}"))
-        if self.previous:
-            facts.append(("before", self.previous))
-        if self.rollback_if:
-            facts.append(("rolls back if", f"{self.rollback_if}: {self.verdict}"))
-        facts.append(("predicted", f"{self.count:,} rows since {shown('started_at', self.started_at)}"))
-        header = ("version", "", "share", "requests", "rows", "errors", "refused", "p50", "p95")
-        rows = [
-            (item.model, item.role, show_share(item.share), *map(str, (item.requests, item.rows, item.errors)),
-             str(item.refused), _ms(item.p50_ms), _ms(item.p95_ms))
-            for item in self.versions
-        ]  # fmt: skip
-        timed = [_TIMED] * any(item.p50_ms is not None for item in self.versions)
-        return plain_card(self.uri, self.state, facts, header, rows, notes=(*self.notes, *self.reasons, *timed))
+        return cards.endpoint_card(self)
 
 
 @dataclass(frozen=True)
@@ -122,17 +103,7 @@ class Load(Result):
     notes: tuple[str, ...] = ()
 
     def card(self) -> Card:
-        facts = [
-            ("sent", f"{self.sent:,} requests in {self.for_s:.1f} s, {self.per_s:,.0f} a second"),
-            ("answers", f"{self.ok:,} ok, {self.refused:,} refused, {self.errors:,} errors"),
-            ("latency", f"p50 {_ms(self.p50_ms)}, p95 {_ms(self.p95_ms)}, p99 {_ms(self.p99_ms)} at the client"),
-            ("rows of", self.rows),
-        ]
-        notes = [f"the first problem: {self.first_problem}"] * bool(self.first_problem) + [*self.notes]
-        versions = [(uri, f"{count:,}") for uri, count in self.versions.items()]
-        return plain_card(
-            f"traffic to {self.uri}", facts=facts, header=("version", "requests served"), rows=versions, notes=notes
-        )
+        return cards.load_card(self)
 
 
 @dataclass(frozen=True)
@@ -151,19 +122,7 @@ class Log(Result):
     more: str = ""
 
     def card(self) -> Card:
-        header = ("at", "row", "version", "", "ms", "score")
-        rows = [
-            (shown("logged_at", row["at"]), row["row_id"], row["model"], "canary" if row["canary"] else "",
-             f"{row['latency_ms']:.2f}", row.get("error") or shown("score", row["score"]))
-            for row in self.rows
-        ]  # fmt: skip
-        details = [("events", "\n".join(self.events)), ("output of the process", self.output)]
-        notes = self.notes or ("nothing was predicted yet: `%deploy run NAME --rows …` sends traffic",)
-        notes = (*(() if rows else notes), *([self.more] if self.more else []))
-        facts = [("all rows", self.log_dir)] if self.log_dir else []
-        return plain_card(
-            self.uri, facts=facts, header=header, rows=rows, notes=notes, details=[x for x in details if x[1]]
-        )
+        return cards.log_card(self)
 
 
 def endpoint(record: Record[EndpointRecord], state: State | LabError, *notes: str) -> Endpoint:
@@ -337,7 +296,3 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "item"):
         value = value.item()
     return None if value is None or value != value else value  # noqa: PLR0124  # only NaN differs from itself
-
-
-def _ms(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3g} ms"

@@ -7,17 +7,17 @@ from typing import Annotated, Any
 
 from ..errors import Conflict, NotFound, UsageProblem
 from ..resolve import files_of, refuse_unknown, resolve, resolve_if_set
-from ..show import Comparison, Listing
+from ..show import Listing
 from ..store import Record
 from ..uris import Uri, check_name
 from ..verbs import Code, FilePath, Live, Name, Params, Rows, verb
-from . import checkpoint, parameters, record, rendering
+from . import checkpoint, parameters, record
 from . import code as _code
 from .observing import find, observe, request_stop
 from .record import TrainingRun
-from .results import Run, RunLog, changes, log_of, run_of
+from .results import Run, RunComparison, RunLog, comparison, log_of, run_of
 
-__all__ = ["Comparison", "Run", "RunLog", "diff", "get", "log", "ls", "run", "show", "stop"]
+__all__ = ["Run", "RunComparison", "RunLog", "diff", "get", "log", "ls", "run", "show", "stop"]
 
 
 @verb("train")
@@ -78,7 +78,7 @@ def run(
         remote.execute(planned, session)
     else:
         worker.execute(planned.uri)
-    return run_of(find(planned.uri), drawn=True)
+    return run_of(find(planned.uri))
 
 
 @verb("train")
@@ -142,7 +142,7 @@ def log(run: Annotated[Name, Live("train")], *, lines: int = 40) -> RunLog:
 
 
 @verb("train")
-def diff(run: Annotated[Name, Live("train")], other: Annotated[Name, Live("train")]) -> Comparison:
+def diff(run: Annotated[Name, Live("train")], other: Annotated[Name, Live("train")]) -> RunComparison:
     """Compare two runs by meaning: parameters, metrics, rows, seed and code.
 
     run: e.g. delay@4
@@ -152,10 +152,9 @@ def diff(run: Annotated[Name, Live("train")], other: Annotated[Name, Live("train
     against = str(Uri.parse(other, noun="train"))
     if (named_run := resolve_if_set(against, TrainingRun)) is None:
         # A pipeline compares with the champion each time, also before there is one: that is an answer, no error.
-        return Comparison(ours.uri, against, (), note=f"nothing to compare with: no version is {against} yet")
+        return RunComparison(ours.uri, against, (), note=f"nothing to compare with: no version is {against} yet")
     theirs = find(named_run.uri).record
-    code = rendering.code_diff(theirs.body.code, ours.body.code, (theirs.uri, ours.uri))
-    return Comparison(ours.uri, theirs.uri, tuple(changes(ours, theirs)), code=code)
+    return comparison(ours, theirs)
 
 
 def _open_rows(rows: object) -> Any:

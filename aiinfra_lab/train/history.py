@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -85,24 +84,8 @@ def latest(points: Iterable[Point]) -> dict[str, float]:
     return {point.name: point.value for point in points}
 
 
-def curves(points: Sequence[Point], most: int = 120) -> dict[str, Curve]:
-    """The losses, or the first metric when none is called a loss: at most 4 lines of at most `most` averaged points.
-
-    They share an axis, the steps of the metric that was measured most often: a hold-out's loss, measured once an
-    epoch, stands where its epoch ended.
-    """
-    counts = Counter(point.name for point in points)
-    chosen = [name for name in counts if "loss" in name][:4] or list(counts)[:1]
-    lines: dict[str, Curve] = {name: [] for name in chosen}
-    finest, step = max(chosen, key=lambda name: counts[name], default=""), 0
-    for point in points:
-        step = point.step if point.name == finest else step
-        if point.name in lines:
-            lines[point.name].append((step, point.value))
-    return {name: _averaged(line, most) for name, line in lines.items()}
-
-
-def _averaged(line: Sequence[tuple[float, float]], most: int) -> Curve:
+def averaged(line: Sequence[tuple[float, float]], most: int = 120) -> Curve:
+    """A line of at most so many points, each the mean of as many."""
     size = max(1, -(-len(line) // most))
     parts = [line[start : start + size] for start in range(0, len(line), size)]
     return [(part[-1][0], sum(y for _, y in part) / len(part)) for part in parts]

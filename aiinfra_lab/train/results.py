@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..show import Card, Result, plain_card, shown, shown_apart
+from ..show import Card, Comparison, Result, shown, shown_apart
 from ..store import Record, open_store
 from ..uris import Uri
 from . import checkpoint, history, record, rendering
 from .observing import ObservedTraining, RunState
 from .record import TrainingRun
-
-# What stands in the card as something else, or helps nobody who reads it.
-_FOLDED = ("code digest", "rows digest", "tracked as", "machine", "path", "metrics from")
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,6 @@ class Run(Result):
     tracked_as: str = ""
     machine: dict[str, str] = field(default_factory=dict)
     path: Path = field(default=Path(), repr=False)
-    drawn: bool = field(default=False, repr=False, metadata={"json": False})
 
     def points(self) -> list[history.Point]:
         """Every measurement, oldest first."""
@@ -63,13 +60,8 @@ class Run(Result):
         return features.open_rows(self.rows).df()
 
     def card(self) -> Card:
-        """The facts, how to go on, and the curve unless the cell has drawn it already."""
-        plain = super().card()
-        facts = [item for item in plain.facts if item[0] not in _FOLDED]
-        facts.append(("code", self.code_digest[:12]))
-        picture, alt = ("", "") if self.drawn else rendering.curve(self.points())
-        notes = [note for note in (rendering.about_metrics(self.metrics_from), self._how_to_resume()) if note]
-        return plain_card(self.uri, state=self.state, facts=facts, notes=notes, picture=picture, picture_alt=alt)
+        """What came of it, its curves, and how to go on."""
+        return rendering.run_card(self, self._how_to_resume())
 
     def _how_to_resume(self) -> str:
         """How to go on with a run that did not come to its end, from the checkpoint that it kept."""
@@ -79,7 +71,8 @@ class Run(Result):
         newest = open_store().list(TrainingRun, name=uri.name, limit=1)[0]
         # --resume means the newest run of the name, so an older one has to be named.
         flag = "--resume" if newest.uri == self.uri else f"--from {uri.label}"
-        return f"its checkpoint of epoch {self.checkpoint} is kept: go on with `%%train run {uri.name} {flag} …`"
+        how = f"`%%train run {uri.name} {flag} …` and the same code"
+        return f"go on from its checkpoint of epoch {self.checkpoint} with {how}."
 
 
 @dataclass(frozen=True)
@@ -92,15 +85,22 @@ class RunLog(Result):
     measured: tuple[str, ...]
 
     def card(self) -> Card:
-        texts = [("printed", "\n".join(self.lines)), ("measured", "\n".join(self.measured))]
-        return plain_card(self.uri, state=self.state, details=[text for text in texts if text[1]])
+        return rendering.log_card(self)
 
 
-def run_of(seen: ObservedTraining, *, drawn: bool = False, home: Path | None = None) -> Run:
-    """The result that describes a run. home: where the runs' folders are, for whoever asks for many.
+@dataclass(frozen=True)
+class RunComparison(Comparison):
+    """Two runs compared by meaning. metrics: name, the other's value, this one's; curves: run → what it measured."""
 
-    drawn: whether the cell shows its curve already
-    """
+    metrics: tuple[tuple[str, float | None, float | None], ...] = field(default=(), metadata={"json": False})
+    curves: Mapping[str, Sequence[history.Point]] = field(default_factory=dict, repr=False, metadata={"json": False})
+
+    def card(self) -> Card:
+        return rendering.comparison_card(self)
+
+
+def run_of(seen: ObservedTraining, *, home: Path | None = None) -> Run:
+    """The result that describes a run. home: where the runs' folders are, for whoever asks for many."""
     body, folder = seen.record.body, (home or record.home()) / seen.record.name
     # While it goes on, its record has no metrics yet, and its file has the newest ones.
     metrics = history.latest(history.read(folder / history.FILE)) if seen.is_live else body.metrics
@@ -124,7 +124,6 @@ def run_of(seen: ObservedTraining, *, drawn: bool = False, home: Path | None = N
         tracked_as=body.tracked_as,
         machine=dict(body.machine),
         path=folder,
-        drawn=drawn,
     )
 
 
@@ -137,6 +136,22 @@ def log_of(seen: ObservedTraining, lines: int) -> RunLog:
     points = history.read(folder / history.FILE)
     measured = [f"{shown('_at', point.at)}  {point.name}[{point.step}] = {point.value:.6g}" for point in points]
     return RunLog(seen.record.uri, seen.state, tuple(printed[-lines:]), tuple(measured[-lines:]))
+
+
+def comparison(ours: Record[TrainingRun], theirs: Record[TrainingRun]) -> RunComparison:
+    """How two runs differ."""
+    new, old = ours.body, theirs.body
+    names = [*new.metrics, *(name for name in old.metrics if name not in new.metrics)]
+    return RunComparison(
+        ours.uri,
+        theirs.uri,
+        tuple(changes(ours, theirs)),
+        code=rendering.code_diff(old.code, new.code, (theirs.uri, ours.uri)),
+        metrics=tuple((name, old.metrics.get(name), new.metrics.get(name)) for name in names),
+        curves={
+            Uri.parse(run.uri).label: history.read(record.folder(run.name) / history.FILE) for run in (theirs, ours)
+        },
+    )
 
 
 def changes(ours: Record[TrainingRun], theirs: Record[TrainingRun]) -> list[tuple[str, str, str]]:

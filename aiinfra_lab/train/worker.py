@@ -16,7 +16,7 @@ from typing import Any, TextIO
 from .. import files, jobs, modes
 from ..errors import Failed, LabError
 from ..resolve import resolve
-from ..show import LiveFrame, in_notebook
+from ..show import Card, LiveFrame, in_notebook
 from ..store import Record, patiently
 from . import checkpoint, code, record
 from .base import Ending
@@ -72,9 +72,9 @@ class _Execution:
         self._source = f"<{run.uri}>"
         self._stop_requested = stop_requested
         self._sync = RunSync(run)
-        self._frame = LiveFrame(frame(run.uri, [], "running"))
         self._shown, self._drawn_at = in_notebook(), time.monotonic()
         self._context: Context | None = None
+        self._frame = LiveFrame(self._drawn())
 
     def go(self) -> None:
         """Run the code, and write down how it ended."""
@@ -136,7 +136,7 @@ class _Execution:
     def _logged(self, points: Sequence[Point]) -> None:
         self._sync.add(points)
         if self._shown and time.monotonic() - self._drawn_at >= LiveFrame.MIN_S:
-            self._frame.update(frame(self._run.uri, self._points(), "running"))
+            self._frame.update(self._drawn())
             self._drawn_at = time.monotonic()
 
     def _finish(self, ending: Ending, problem: LabError | None) -> None:
@@ -156,7 +156,11 @@ class _Execution:
             trace=getattr(problem, "trace", ""),
         )
         self._sync.close(ending, ended_at)
-        self._frame.close(frame(self._run.uri, points, ending))
+        self._frame.clear()  # the result, or the error, says the rest
+
+    def _drawn(self) -> Card:
+        body = self._run.body
+        return frame(self._run.uri, self._points(), body.params, body.started_at)
 
     def _points(self) -> list[Point]:
         return self._context.history.points if self._context else []

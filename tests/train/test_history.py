@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from aiinfra_lab.errors import Failed, UsageProblem
-from aiinfra_lab.train import history
+from aiinfra_lab.train import history, rendering
 from aiinfra_lab.train.history import MetricLog
 
 
@@ -61,18 +61,27 @@ def test_a_line_that_was_torn_in_the_middle_hides_no_other(written, tmp_path, to
     assert [point.value for point in history.read(tmp_path / "m")] == [1.0, 0.5]
 
 
-def test_curves_are_the_losses_averaged_on_one_axis(written):
-    for step in range(1000):
+def test_losses_share_one_plot_and_each_other_metric_has_its_own(written):
+    for step in range(960):
         written.add(None, {"loss": step % 2})
-        if step % 100 == 99:
-            written.add(None, {"auc": 0.5, "holdout_loss": 1})
-    lines = history.curves(written.points, most=50)
-    assert {name: len(line) for name, line in lines.items()} == {"loss": 50, "holdout_loss": 10}
-    assert {value for _, value in lines["loss"]} == {0.5}
-    assert lines["holdout_loss"][-1] == (999, 1.0)
+        if step % 96 == 95:
+            written.add(None, {"auc": 0.5 + step / 10_000, "holdout_loss": 1})
+    losses, auc = rendering.plots(written.points)
+    assert losses.alt.startswith("loss went from 0.5 to 0.5; holdout_loss went from 1 to 1")
+    assert auc.alt == "auc went from 0.5095 to 0.5959; best is 0.5959 at step 9"
+    assert max(len(picture.svg) for picture in (losses, auc)) < 5_000
 
 
-def test_without_a_loss_the_first_metric_is_drawn(written):
-    written.add(None, {"reward": 1, "length": 2})
-    assert list(history.curves(written.points)) == ["reward"]
-    assert history.curves([]) == {}
+def test_long_lines_are_averaged(written):
+    assert history.averaged([(float(x), x % 2) for x in range(1000)], most=50)[-1] == (999.0, 0.5)
+    assert rendering.plots([]) == []
+
+
+def test_whatever_was_measured_is_drawn_but_no_more_than_six_plots(written):
+    written.add(None, {f"metric{at}": 1 for at in range(9)})
+    assert [picture.alt.split()[0] for picture in rendering.plots(written.points)] == [f"metric{at}" for at in range(6)]
+
+
+def test_the_axis_of_an_epoch_spans_all_of_them_from_the_start(written):
+    written.add(None, {"auc": 0.7})
+    assert ">20<" in rendering.plots(written.points, epochs=20)[0].svg

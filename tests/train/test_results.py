@@ -1,6 +1,7 @@
 """What the verbs return of a run: read from its record and its files alone."""
 
 import json
+import time
 
 import pytest
 
@@ -49,15 +50,15 @@ def test_the_fields_of_the_answer_are_those_of_the_first_version(workspace):
 )
 def test_a_run_that_did_not_come_to_its_end_names_the_command_that_goes_on(workspace, fields, flag):
     put("delay@1", epoch=2, **fields)
-    notes = train.show("delay").card().notes
-    assert [flag in note and "`%%train run delay" in note for note in notes] == [True] * bool(flag)
+    advice = train.show("delay").card().advice
+    assert (f"`%%train run delay {flag}" in advice) if flag else advice == ""
 
 
 def test_an_older_run_is_named_and_one_without_a_checkpoint_cannot_go_on(workspace):
     put("delay@1", epoch=2)
     put("delay@2")
-    assert "--from delay@1" in train.show("delay@1").card().notes[0]
-    assert train.show("delay@2").card().notes == []
+    assert "--from delay@1" in train.show("delay@1").card().advice
+    assert train.show("delay@2").card().advice == ""
 
 
 def test_a_card_holds_what_helps_a_reader_and_the_curve(workspace):
@@ -66,7 +67,8 @@ def test_a_card_holds_what_helps_a_reader_and_the_curve(workspace):
     labels = [label for label, _ in card.facts]
     assert not {"machine", "tracked as", "path", "code digest"} & set(labels)
     assert dict(card.facts)["code"] == "c" * 12
-    assert (card.picture_alt, card.picture.startswith("<svg")) == ("loss went from 2 to 1", True)
+    (picture,) = card.parts[0].pictures
+    assert (picture.alt, picture.svg.startswith("<svg")) == ("loss went from 2 to 1; best is 1 at step 1", True)
 
 
 def test_a_log_ends_with_what_ended_the_run(workspace):
@@ -75,7 +77,7 @@ def test_a_log_ends_with_what_ended_the_run(workspace):
     log = train.log("delay")
     assert log.lines == ("hello", "there", "line 1", "line 2", "it failed")
     assert [line.split("  ")[1] for line in log.measured] == ["loss[0] = 2", "loss[1] = 1"]
-    assert (train.log("delay", lines=1).lines, [name for name, _ in log.card().details]) == (
+    assert (train.log("delay", lines=1).lines, [part.summary for part in log.card().parts]) == (
         *(("it failed",), ["printed", "measured"]),
     )
 
@@ -99,9 +101,51 @@ def test_what_is_there_is_not_compared_with_what_is_not(workspace):
 
 def test_a_frame_of_a_run_that_goes_on_has_its_last_numbers():
     points = [Point(float(step), "loss", step, 1.0 / (step + 1)) for step in range(4)]
-    card = rendering.frame("train:delay@1", points, "running")
-    assert (card.title, card.state, card.facts) == ("train:delay@1", "running", [("loss", "0.25")])
-    assert rendering.frame("train:delay@1", [], "running").picture_alt == ""
+    card = rendering.frame("train:delay@1", points, {}, time.time())
+    assert (card.uri, str(card.state), card.figures[0].value) == ("train:delay@1", "◐ running", "0.25")
+    assert "step **4**" in card.progress.text
+    assert rendering.frame("train:delay@1", [], {}, time.time()).parts[0].pictures == []
+
+
+def test_a_frame_counts_epochs_and_says_how_long_the_rest_takes():
+    points = [Point(1.0, name, step, 0.5) for step in range(3) for name in ("loss", "loss", "auc")]
+    progress = rendering.frame("train:delay@1", points, {"epochs": 9}, time.time() - 30).progress
+    assert (progress.value, progress.most, progress.text) == (3, 9, "epoch **3** of 9 · 30 s · about **1 min** left")
+
+
+@pytest.mark.parametrize(
+    ("state", "metrics", "lead"),
+    [
+        (
+            "done",
+            {"holdout_loss": (0.5, 0.4, 0.6)},
+            "**Best at epoch 2 of 3:** holdout_loss 0.4. After that it got worse",
+        ),
+        ("done", {"auc": (0.5, 0.6)}, "**Best at epoch 2 of 2:** auc 0.6. It was still getting better"),
+        ("done", {"loss": (0.5, 0.4, 0.3, 0.2)}, "**Done:** loss 0.2 at its end."),
+        ("done", {}, "**Done.** It measured nothing."),
+        ("failed", {}, "**It failed:** no memory"),
+        ("killed", {}, "**Its process vanished"),
+    ],
+)
+def test_a_run_begins_with_what_came_of_it(workspace, state, metrics, lead):
+    put("delay@1", state=state, params={"epochs": 3}, problem=RunProblem("no memory\nmore", "buy some"))
+    with (record.folder("delay@1") / FILE).open("a") as file:
+        for name, values in metrics.items():
+            for step, value in enumerate(values):
+                file.write(json.dumps({"at": 1.0, "name": name, "step": step, "value": value}) + "\n")
+    last = {name: values[-1] for name, values in metrics.items()}
+    record.change("delay@1", metrics=last)
+    assert train.show("delay").card().lead.startswith(lead)
+
+
+def test_two_runs_are_compared_by_their_metrics_first(workspace):
+    put("delay@1", losses=(3, 2), metrics={"auc": 0.7, "loss": 2.0, "size": 5.0}, params={"lr": 0.1})
+    put("delay@2", losses=(3, 1), metrics={"auc": 0.6, "loss": 1.0, "size": 6.0}, params={"lr": 0.2})
+    card = train.diff("delay@2", "delay@1").card()
+    assert card.lead.startswith("delay@2 is **better in loss** and **worse in auc** than delay@1.")
+    assert [row[3] for row in card.parts[0].rows] == ["↓ −0.1 worse", "↓ −1 better", "↑ +1"]
+    assert "loss of delay@1 ended at 2; loss of delay@2 ended at 1" in card.text()
 
 
 def test_metrics_of_another_run_are_not_passed_off_as_its_own():

@@ -1,0 +1,266 @@
+"""How an endpoint, a load test and an endpoint's log are shown."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from ..show import (
+    Band,
+    Card,
+    Cell,
+    Figure,
+    Fold,
+    Number,
+    Part,
+    Progress,
+    Quote,
+    RowHeader,
+    Table,
+    drawing,
+    mark_of,
+    shown,
+)
+from ..units import show_duration, show_share
+from ..uris import Uri
+from .load_generator import LoadCounts
+from .versions import artifact
+
+if TYPE_CHECKING:
+    from .results import Endpoint, Load, Log, Served
+
+KIND = "Endpoint"
+LOAD_KIND = "Load test"
+# A busy client, or the way to the endpoint, shows in the one and not in the other.
+_TIMED = "p50 and p95 are from when a request was read to when it was scored; `%deploy run` measures at the client."
+_LIVE = ("starting", "running")
+_JUDGED = {"ok": "holds", "breach": "breached", "undecided": "cannot tell"}
+
+
+def endpoint_card(endpoint: Endpoint) -> Card:
+    """What serves which share of the traffic, how well, and what its rollback rule says."""
+    label = Uri.parse(endpoint.uri).label
+    timed = [_TIMED] if any(item.p50_ms is not None for item in endpoint.versions) else []
+    return Card(
+        kind=KIND,
+        uri=endpoint.uri,
+        state=mark_of(endpoint.state, endpoint.uri),
+        when=f"as of {time.strftime('%H:%M:%S')}" if endpoint.state in _LIVE else "",
+        lead=_lead(endpoint),
+        advice=_advice(endpoint, label),
+        facts=[(name, value) for name, value in _facts(endpoint) if value],
+        figures=_figures(endpoint),
+        parts=[*_split(endpoint), _arms(endpoint), *_rule(endpoint), *_ask(endpoint)],
+        notes=[*endpoint.notes, *timed],
+        next=_next(endpoint, label),
+    )
+
+
+def load_card(load: Load) -> Card:
+    """What came back of the traffic that was sent."""
+    is_bad = load.errors > 0 or load.refused > 0
+    versions = [(uri, f"{count:,}", "") for uri, count in load.versions.items()]
+    return Card(
+        kind=LOAD_KIND,
+        uri=load.uri,
+        state=mark_of("done"),
+        when=f"{show_duration(load.for_s)}, {load.per_s:,.0f} requests a second",
+        lead=_load_lead(load),
+        facts=[("rows of", load.rows)],
+        figures=[
+            Figure("sent", f"{load.sent:,}", "requests"),
+            Figure("answered well", f"{load.ok:,}"),
+            Figure("p50", *_ms(load.p50_ms)),
+            Figure("p95", *_ms(load.p95_ms)),
+            Figure("p99", *_ms(load.p99_ms)),
+        ],
+        parts=[Table((RowHeader("version"), Number("requests served"), ""), versions)],
+        notes=[
+            *([f"The first problem: {load.first_problem}"] if is_bad and load.first_problem else []),
+            *load.notes,
+            "Latencies are at the client, from when a request was due, so that waiting is not hidden.",
+        ],
+        next=[f"Next: `%deploy show {Uri.parse(load.uri).label}`"],
+    )
+
+
+def load_frame(uri: str, counts: LoadCounts | None, took_s: float, for_s: float) -> Card:
+    """A load test while it goes on. counts: None while its requests are made from the rows."""
+    took = min(took_s, for_s)
+    progress = Progress(0, for_s, "making the requests from the rows")
+    if counts is not None:
+        sent = f"**{counts.sent:,}** sent, {counts.refused:,} refused, {counts.errors:,} failed"
+        left = f"{show_duration(took)} · **{show_duration(for_s - took)}** left"
+        progress = Progress(took, for_s, f"{sent} · {left}")
+    when = f"frame of {time.strftime('%H:%M:%S')}"
+    return Card(kind=LOAD_KIND, uri=uri, state=mark_of("running"), when=when, progress=progress)
+
+
+def log_card(log: Log) -> Card:
+    """The newest predicted rows, and folded what happened and what was printed."""
+    titles = ("at", RowHeader("row"), "version", Number("latency"), Number("score"), "arm")
+    rows = [
+        (shown("logged_at", row["at"]), row["row_id"], row["model"], f"{row['latency_ms']:.2f} ms",
+         row.get("error") or shown("score", row["score"]), "canary" if row["canary"] else "")
+        for row in log.rows
+    ]  # fmt: skip
+    notes = log.notes or ("Nothing was predicted yet: `%deploy run NAME --rows …` sends traffic.",)
+    texts = (("events", "\n".join(log.events)), ("output of the process", log.output))
+    return Card(
+        kind="Endpoint log",
+        uri=log.uri,
+        facts=[("all rows", log.log_dir)] if log.log_dir else [],
+        parts=[Table(titles, rows), *(Fold(name, Quote(text)) for name, text in texts if text)],
+        notes=[*(() if rows else notes), *([log.more] if log.more else [])],
+    )
+
+
+def _lead(endpoint: Endpoint) -> str:
+    served = f"It served {_counted(endpoint.count, 'row')} since {shown('x_at', endpoint.started_at)}."
+    match endpoint.state:
+        case "running":
+            return _serves(endpoint)
+        case "starting":
+            return f"It is loading {' and '.join(filter(None, (endpoint.champion, endpoint.canary)))}."
+        case "stopping":
+            return f"It answers what it has taken, and then ends. {served}"
+        case "stopped":
+            return f"**It was stopped.** {served}"
+        case "cannot tell":
+            return "**Its target cannot be asked**: it may serve, and cost money."
+        case _:
+            return f"**Nobody answers: its process is gone.** {served}"
+
+
+def _serves(endpoint: Endpoint) -> str:
+    share = show_share(endpoint.canary_share)
+    if not endpoint.canary:
+        return f"**{endpoint.champion}** serves all requests."
+    if not endpoint.champion:
+        return f"**{endpoint.canary}** is a canary without a champion, and serves all requests."
+    serves = f"**{endpoint.champion}** serves {show_share(1 - endpoint.canary_share)} and the canary"
+    judged = {
+        "ok": "The canary keeps within its rule.",
+        "breach": "**The canary broke its rule.**",
+        "undecided": "The canary is not decided yet: it needs more requests.",
+    }.get(endpoint.verdict, "No rule judges the canary.")
+    return f"{serves} **{endpoint.canary}** {share}. {judged}"
+
+
+def _advice(endpoint: Endpoint, label: str) -> str:
+    if endpoint.state in ("lost", "failed"):
+        return f"`%deploy log {label}` says why, and `%deploy start {label}` brings it back."
+    return ""
+
+
+def _facts(endpoint: Endpoint) -> Iterator[tuple[str, str]]:
+    is_live = endpoint.state in _LIVE
+    yield "url", endpoint.url if is_live else ""
+    if not is_live:
+        yield "champion", endpoint.champion or ""
+        yield "canary", endpoint.canary or ""
+    yield "before", endpoint.previous or ""
+    yield "rolls back if", endpoint.rollback_if
+
+
+def _figures(endpoint: Endpoint) -> list[Figure]:
+    requests = sum(item.requests for item in endpoint.versions)
+    if not requests:
+        return []
+    since = max(0.0, time.time() - endpoint.started_at)
+    errors = sum(item.errors for item in endpoint.versions)
+    # Of several versions the slowest: the quantile of all together is not to be had from theirs.
+    slowest = max((item.p95_ms for item in endpoint.versions if item.p95_ms is not None), default=None)
+    span = f"in {show_duration(since)}" if endpoint.state in _LIVE else ""
+    return [
+        Figure("requests served", f"{requests:,}", span),
+        Figure("rows predicted", f"{endpoint.count:,}"),
+        Figure("p95" if len(endpoint.versions) < 2 else "p95 of the slowest", *_ms(slowest)),
+        Figure("errors", *_percent(errors / requests)),
+    ]
+
+
+def _split(endpoint: Endpoint) -> Iterator[Part]:
+    if endpoint.state == "running" and endpoint.champion and endpoint.canary:
+        share = endpoint.canary_share
+        alt = f"{show_share(1 - share)} champion, {show_share(share)} canary"
+        yield Band(drawing.split([("champion", 1 - share), ("canary", share)], alt=alt), "Split of traffic")
+
+
+def _arms(endpoint: Endpoint) -> Table:
+    titles = (
+        "arm", RowHeader("model"), Number("share"), Number("requests"), Number("rows"), Number("p50"), Number("p95"),
+        "errors and refused",
+    )  # fmt: skip
+    return Table(titles, [_arm(item) for item in endpoint.versions])
+
+
+def _arm(item: Served) -> Sequence[Cell]:
+    arm: Cell = "earlier"
+    if item.role in ("champion", "canary"):
+        arm = (drawing.key("canary" if item.role == "canary" else "champion"), item.role)
+    errors = f"{_counted(item.errors, 'error')}, {item.refused:,} refused"
+    share = show_share(item.share) if item.role else "–"
+    times = (_shown_ms(item.p50_ms), _shown_ms(item.p95_ms))
+    return arm, item.model, share, f"{item.requests:,}", f"{item.rows:,}", *times, errors
+
+
+def _rule(endpoint: Endpoint) -> Iterator[Part]:
+    rows: list[Sequence[Cell]] = []
+    for reason in endpoint.reasons:
+        bound, _, found = reason.partition(": ")
+        verdict, comma, seen = found.partition(", ")
+        state = mark_of(_JUDGED.get(verdict, "cannot tell"))
+        rows.append((bound, state, seen if comma else found))
+    if rows:
+        yield Table(("bound", "state", "what was seen"), rows, "Rolls back the canary if")
+
+
+def _ask(endpoint: Endpoint) -> Iterator[Part]:
+    model = endpoint.champion or endpoint.canary
+    if endpoint.state != "running" or not endpoint.url or not model:
+        return
+    try:
+        rows = json.loads((artifact(model) / "example.json").read_text("utf-8"))["rows"]
+    except (OSError, ValueError, KeyError):  # removed since; the endpoint has loaded it
+        return
+    body = json.dumps({"rows": rows[:1]}, ensure_ascii=False).replace("'", "'\\''")
+    yield Quote(f"curl -s {endpoint.url}/predict -H \"content-type: application/json\" \\\n  -d '{body}'", "Ask it")
+
+
+def _next(endpoint: Endpoint, label: str) -> list[str]:
+    if endpoint.state == "stopped":
+        return [f"Next: `%deploy start {label} --model {endpoint.champion or endpoint.canary}`"]
+    if endpoint.state != "running":
+        return []
+    if endpoint.canary:
+        return [f"Next: `%deploy promote {label}` or `%deploy rollback {label}`"]
+    if not endpoint.count:
+        return [f"Next: `%deploy run {label} --rows data:NAME` sends traffic"]
+    return [f"Next: `%deploy log {label}` · `%cost show {endpoint.uri}`"]
+
+
+def _load_lead(load: Load) -> str:
+    if load.refused or load.errors:
+        return f"**Of {load.sent:,} requests {load.refused:,} were refused and {load.errors:,} failed.**"
+    return f"**All {load.sent:,} requests were answered**, {load.per_s:,.0f} a second."
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'s' * (count != 1)}"
+
+
+def _percent(share: float) -> tuple[str, str]:
+    number, _, unit = show_share(share).partition(" ")
+    return number, unit
+
+
+def _ms(value: float | None) -> tuple[str, str]:
+    return ("–", "") if value is None else (f"{value:.3g}", "ms")
+
+
+def _shown_ms(value: float | None) -> str:
+    """A latency as people read it."""
+    return " ".join(filter(None, _ms(value)))
