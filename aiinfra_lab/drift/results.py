@@ -8,12 +8,21 @@ from typing import Any
 
 import msgspec
 
-from ..show import Card, Result, bar_chart, plain_card, shown
+from ..show import MAX_ROWS, Card, Cell, Fold, Number, Result, RowHeader, Table, mark_of, shown
 from ..store import Record
 from ..units import show_share
+from ..uris import Uri
 from .record import ColumnChange, DriftRecord
+from .shapes import ColumnShape, shapes
+from .verdict import SCORE
 
-_BARS = "a bar reaches the dashed line when the column drifted, and beyond it shows powers of ten"
+_TITLES = (
+    RowHeader("column"), "verdict", Number("effect"), Number("matters from"), Number("p"),
+    "reference (grey), current (blue)", Number("missing"), "what changed",
+)  # fmt: skip
+_LEAST_SHOWN = 5
+_MANY_MORE = 0.1
+"""So much more of a column is missing that this is the first thing to look at."""
 _MOST_DIGITS = 17  # they tell any two numbers apart
 LEAST_P = 1e-6
 """A smaller p says no more: the tests' own assumptions do not hold to that many digits."""
@@ -27,6 +36,8 @@ class DriftReport(Result):
     for the endpoint's own log. since_at: where that log was taken from. A verdict from before these were kept has
     neither `judged` nor `since_at`. by: the column that says which rows depend on each other, when it was declared.
     """
+
+    kind = "Drift check"
 
     uri: str
     state: str
@@ -66,40 +77,76 @@ class DriftReport(Result):
         return {**super().as_json(), "columns": [msgspec.to_builtins(change) for change in self.columns]}
 
     def card(self) -> Card:
-        header = ("", "column", "effect", "matters from", "p", "missing", "unseen", "why")
-        since = f" since {shown('since_at', self.since_at)}" if self.since_at else ""
-        facts = [("judged", f"{self.judged or self.endpoint}, {self.rows_now:,} rows{since}")]
-        facts.append(("against", f"{self.against}, {self.rows_before:,} rows"))
-        # When rows were judged instead of its log, the endpoint has still said which model and which features.
-        facts += [("endpoint", self.endpoint)] if self.judged not in ("", self.endpoint) else []
-        facts += [("model", self.model), ("unit", _units(self.units))]
-        first = ", ".join(self.drifted[:5]) + (", …" if len(self.drifted) > 5 else "")
-        summary = f"{len(self.drifted)} of {len(self.columns)} columns drifted" + (f": {first}" if first else "")
-        return plain_card(
-            f"{self.uri}: {summary}",
-            self.state,
-            facts,
-            header,
-            [_row(change, self.alpha) for change in self.columns],
-            self._notes(),
-            self._picture(),
-            f"how far each column moved; {summary}",
+        """The verdict, and every column with what changed, those that drifted first."""
+        apart = [change for change in self.columns if change.drifted or change.p is None]
+        # Where little or nothing drifted, the nearest say how far away from it everything is.
+        shown_first = self.columns[: max(len(apart), _LEAST_SHOWN)]
+        rest = self.columns[len(shown_first) :]
+        looks = shapes(self.sample, shown_first[:MAX_ROWS])
+        rows = [_row(change, self.alpha, looks.get(change.column)) for change in shown_first]
+        folded = Table(_TITLES, [_row(change, self.alpha, None) for change in rest])
+        return Card(
+            kind=self.kind,
+            uri=self.uri,
+            state=self.mark,
+            when=shown("_at", self.checked_at),
+            lead=self._lead(looks),
+            advice=self._advice(),
+            facts=self._facts(),
+            parts=[
+                Table(_TITLES, rows),
+                *([Fold(f"{len(rest)} more columns without drift", folded)] if rest else []),
+            ],
+            notes=self._notes(),
+            next=[f"Next: `%drift log {self.name}` shows the verdicts before"],
         )
 
-    def _picture(self) -> str:
-        # Twelve bars can be read; the table below has the rest.
-        drawn = self.columns[:12] if self.rows_now else ()
-        bars = [(change.column, change.weight(self.alpha)) for change in drawn]
-        return bar_chart(bars, mark=self.drifted, limit=1, texts=[_effect(change)[0] for change in drawn])
+    @property
+    def name(self) -> str:
+        """The endpoint's."""
+        return Uri.parse(self.uri).name
+
+    def _facts(self) -> list[tuple[str, str]]:
+        since = f" since {shown('since_at', self.since_at)}" if self.since_at else ""
+        facts = [("reference", f"{self.against}, {self.rows_before:,} rows")]
+        facts.append(("current", f"{self.judged or self.endpoint}, {self.rows_now:,} rows{since}"))
+        # When rows were judged instead of its log, the endpoint has still said which model and which features.
+        facts += [("endpoint", self.endpoint)] if self.judged not in ("", self.endpoint) else []
+        return [*facts, ("model", self.model), ("unit", _units(self.units))]
+
+    def _lead(self, looks: Mapping[str, ColumnShape]) -> str:
+        columns = [change for change in self.columns if change.column != SCORE]
+        drifted = [change.column for change in columns if change.drifted]
+        scores = SCORE in self.drifted
+        if self.state == "drift":
+            predictions = ", and the predictions with them" if scores and drifted else ""
+            many = f"{len(drifted)} of {len(columns)} columns drifted{predictions}"
+            many = many if drifted else "The predictions drifted, and no column did"
+            first = next(change for change in self.columns if change.drifted)
+            look = looks.get(first.column)
+            return f"**{many}.** Most of all **{first.column}**, {_cause(first, look)}."
+        if self.state == "no drift":
+            return f"**None of {len(columns)} columns drifted**, nor did the predictions."
+        unjudged = [change for change in self.columns if change.p is None]
+        if not unjudged:
+            return "**There is no column to compare.**"
+        return f"**{len(unjudged)} of {len(self.columns)} columns cannot be judged**, {_cause(unjudged[0], None)}."
+
+    def _advice(self) -> str:
+        first = next((change for change in self.columns if change.drifted), None)
+        if first is None:
+            return ""
+        if first.missing_now - first.missing_before > _MANY_MORE:
+            return f"find out why **{first.column}** is missing, and check again: training now would learn the gap."
+        return f"find out what changed **{first.column}**. If it will stay so, train on newer rows."
 
     def _notes(self) -> list[str]:
-        often = f"without a change, a column is called drifted in {show_share(self.alpha)} of such checks at most"
-        notes = [
-            f"a column drifted when its effect matters and its p is at most {self.alpha:g}: both",
-            *([_BARS] if self.rows_now else []),
-            f"{often}, as far as rows of different units do not depend on each other",
-        ]
-        return [*notes, self.note] if self.note else notes
+        often = f"without a change, one is called so in {show_share(self.alpha)} of such checks at most"
+        how = (
+            f"A column drifted when its effect matters and its p is at most {self.alpha:g}: both; {often}, as far as "
+            "rows of different units do not depend on each other."
+        )
+        return [how, *([self.note] if self.note else [])]
 
 
 def _units(units: Mapping[str, tuple[str, ...]]) -> str:
@@ -107,13 +154,19 @@ def _units(units: Mapping[str, tuple[str, ...]]) -> str:
     return "; ".join([most, *(f"{', '.join(columns)}: {unit}" for unit, columns in others)])
 
 
-def _row(change: ColumnChange, alpha: float) -> tuple[str, ...]:
+def _row(change: ColumnChange, alpha: float, look: ColumnShape | None) -> tuple[Cell, ...]:
     missing = show_share(change.missing_now)
     if change.missing_before != change.missing_now:
         missing = f"{show_share(change.missing_before)} → {missing}"
-    mark = "drift" if change.drifted else "?" if change.p is None else ""
-    why = change.why if mark else ""
-    return (mark, change.column, *_effect(change), _p(change.p, alpha), missing, show_share(change.unseen), why)
+    state = mark_of("drift" if change.drifted else "cannot tell" if change.p is None else "same")
+    said = [*([look.change] if look else []), *([change.why] if change.drifted or change.p is None else [])]
+    said += [f"{show_share(change.unseen)} never seen"] if change.unseen else []
+    picture = look.picture if look else ""
+    return change.column, state, *_effect(change), _p(change.p, alpha), picture, missing, "; ".join(said)
+
+
+def _cause(change: ColumnChange, look: ColumnShape | None) -> str:
+    return f"{change.why}: {look.change}" if look else change.why
 
 
 def _p(p: float | None, alpha: float) -> str:

@@ -19,6 +19,7 @@ from aiinfra_lab.testing.deploy import (
     PredictionLogContract,
     ReportingContract,
 )
+from tests.cards import one_line
 from tests.fakes import one_step
 
 from .conftest import DF, ROW
@@ -198,7 +199,7 @@ def test_a_vendors_client_that_raises_hides_no_endpoint_and_names_itself(cloud, 
     two, one = deploy.ls()
     assert (one.uri, one.state, two.uri) == ("deploy:one", "running", "deploy:two")
     # What it reports is brought into the record by whoever can; without it the record is what is known.
-    named = f"deploy.target on far_counting failed in {method}: RuntimeError: HTTP 500" in two.card().text()
+    named = f"deploy.target on far_counting failed in {method}: RuntimeError: HTTP 500" in one_line(two.card())
     assert named == (method != "report")
 
 

@@ -18,6 +18,7 @@ from aiinfra_lab.deploy.record import EndpointRecord
 from aiinfra_lab.deploy.server import predictions_log
 from aiinfra_lab.errors import Failed, LabError, NotFound, Unavailable, UsageProblem
 from aiinfra_lab.store import open_store
+from tests.cards import one_line
 from tests.conftest import PATIENCE_S, until
 
 from .conftest import DF, FAR, ROW, server_pid
@@ -125,7 +126,7 @@ def test_deploy_run_sends_rows_and_says_what_came_back(register):
     assert 0 < load.p50_ms <= load.p95_ms <= load.p99_ms
     assert deploy.show("delay").count == 200
     # Both have a p95, of different things: each says of which.
-    assert all("at the client" in one.card().text() for one in (load, deploy.show("delay")))
+    assert all("at the client" in one_line(one.card()) for one in (load, deploy.show("delay")))
     runs = [item.event for item in open_store().events() if item.event.verb == "deploy run"]
     assert [(event.inputs, event.detail["ok"]) for event in runs] == [((load.rows,), 100)]
     with pytest.raises(NotFound, match="distance"):

@@ -10,6 +10,7 @@ from aiinfra_lab import data, drift
 from aiinfra_lab.drift.record import ColumnChange
 from aiinfra_lab.errors import Conflict, Failed, Inconclusive, NotFound, UsageProblem
 from aiinfra_lab.store import open_store
+from tests.cards import one_line
 from tests.drift.conftest import frame
 
 
@@ -61,7 +62,7 @@ def test_rows_may_be_judged_instead_of_the_log(endpoint):
     found = drift.check(endpoint.name, against="data:t@1", rows="data:later", report=True)
     assert "x" in found.drifted
     assert found.judged.startswith("features:f@1#")
-    assert f"judged    {found.judged}, 600 rows\n" in found.card().text()
+    assert ("current", f"{found.judged}, 600 rows") in found.card().facts
     assert (found.as_json()["judged"], found.since_at) == (found.judged, None)
     with pytest.raises(Failed, match=f"^{found.judged} drifted from {found.against}: "):
         drift.check(endpoint.name, against="data:t@1", rows="data:later")
@@ -76,11 +77,11 @@ def test_too_few_rows_that_are_no_log_are_named(endpoint):
 
 def test_a_verdict_says_what_it_takes_to_have_drifted(endpoint):
     endpoint(frame(2, moved=0.5))
-    text = drift.check(endpoint.name, against="data:t@1", report=True).card().text()
-    assert "a column drifted when its effect matters and its p is at most 0.05: both" in text
+    text = one_line(drift.check(endpoint.name, against="data:t@1", report=True).card())
+    assert "A column drifted when its effect matters and its p is at most 0.05: both" in text
     assert "as far as rows of different units do not depend on each other" in text
     assert "< 1e-6" in text
-    assert "e-" not in text.replace("< 1e-6", "").partition("a column drifted")[0]
+    assert "e-" not in text.replace("< 1e-6", "").partition("A column drifted")[0]
 
 
 def test_since_takes_the_newest_part_of_the_log(endpoint):
@@ -120,7 +121,7 @@ def test_the_verdict_as_json(endpoint, tmp_path):
     endpoint(frame(4))
     drift.check(endpoint.name, against="data:t@1", report=True)
     found = drift.get(endpoint.name, into=tmp_path / "v.json")
-    assert f"written to {tmp_path / 'v.json'}" in found.card().text()
+    assert f"written to {tmp_path / 'v.json'}" in one_line(found.card())
     assert json.loads((tmp_path / "v.json").read_text())["state"] == "no drift"
     with pytest.raises(Conflict):
         drift.get(endpoint.name, into=tmp_path / "v.json")
@@ -148,7 +149,7 @@ def test_a_report_is_a_file(verdict):
 
 def test_a_report_of_another_package_is_written_like_ours(verdict, installed, tmp_path):
     found = drift.get(verdict.uri, as_="text", into=tmp_path / "new" / "report.txt")
-    assert f"written to {tmp_path / 'new' / 'report.txt'}" in found.card().text()
+    assert f"written to {tmp_path / 'new' / 'report.txt'}" in one_line(found.card())
     lines = (tmp_path / "new" / "report.txt").read_text().splitlines()
     assert [line.partition(":")[0] for line in lines[1:]] == ["x", "colour", "score"]
 
@@ -185,7 +186,7 @@ def test_rows_of_the_log_that_count_for_nothing_are_said(endpoint):
     lines = path.read_text().splitlines()
     path.write_text("\n".join([*lines, *lines[:14]]) + "\n")
     found = drift.check(endpoint.name, against="data:t@1", report=True)
-    assert f"{len(lines) + 14:,} rows are in the log, 14 of which count for nothing here" in found.card().text()
+    assert f"{len(lines) + 14:,} rows are in the log, 14 of which count for nothing here" in one_line(found.card())
     assert found.rows_now == len(lines)
 
 
@@ -213,5 +214,5 @@ def column(**found: object) -> ColumnChange:
     ],
 )
 def test_what_is_shown_lies_on_the_side_of_the_bound_that_the_verdict_says(verdict, found, shown):
-    row = replace(verdict, columns=(column(**found),)).card().rows[0]
+    row = replace(verdict, columns=(column(**found),)).card().parts[0].rows[0]
     assert tuple(row[2:5]) == shown

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import re
 import sqlite3
 from typing import Any
 
@@ -101,7 +100,7 @@ def test_a_verdict_from_before_it_kept_what_was_judged_is_read(workspace):
     body = verdict_at(1.0)
     assert (body.judged, body.since_at, body.sample) == ("", None, "")
     put("delay@1", body)
-    assert ("judged", "deploy:delay, 200 rows") in drift.show("delay").card().facts
+    assert ("current", "deploy:delay, 200 rows") in drift.show("delay").card().facts
 
 
 def test_a_verdict_with_an_unknown_state_is_damaged():
@@ -173,13 +172,29 @@ def test_without_any_verdict_the_fix_makes_one(workspace):
     assert problem.value.fix == "there is none yet: `%data add flights PATH` makes one"
 
 
-def test_the_picture_and_the_words_agree(workspace):
-    """No column has a bar that reaches the line but those that are called drifted, however large its effect is."""
-    large = msgspec.structs.replace(COLUMN, column="large", effect=5.0, p=0.2, drifted=False)
-    small = msgspec.structs.replace(COLUMN, column="small", effect=0.051)
-    put("delay@1", verdict_at(1.0, columns=(small, large)))
-    picture = drift.show("delay").card().picture
-    line = float(re.search(r'd="M([\d.]+) 0V', picture)[1])
-    ends = [150 + float(long) for long in re.findall(r'width="([\d.]+)" height="13"', picture)]
-    assert ends[1] < line <= ends[0]
-    assert (">0.051 sd<" in picture, ">5 sd<" in picture) == (True, True)
+def test_what_drifted_or_cannot_be_judged_is_shown_and_the_rest_is_folded(workspace):
+    """However large the effect of what did not drift is."""
+    quiet = [msgspec.structs.replace(COLUMN, column=f"q{at}", effect=5.0, p=0.2, drifted=False) for at in range(9)]
+    unjudged = msgspec.structs.replace(COLUMN, column="u", p=None, drifted=False, why="too few rows")
+    put("delay@1", verdict_at(1.0, columns=(COLUMN, unjudged, *quiet)))
+    table, fold = drift.show("delay").card().parts
+    assert [str(row[1]) for row in table.rows] == ["▲ drift", "? cannot tell", *["✓ same"] * 3]
+    assert (fold.summary, len(fold.content.rows)) == ("6 more columns without drift", 6)
+    assert table.rows[1][-1] == "too few rows"
+
+
+@pytest.mark.parametrize(
+    ("state", "lead"),
+    [
+        ("drift", "**1 of 2 columns drifted, and the predictions with them.** Most of all **a**"),
+        ("no drift", "**None of 2 columns drifted**"),
+        ("cannot tell", "**1 of 3 columns cannot be judged**"),
+    ],
+)
+def test_a_verdict_begins_with_what_was_found(workspace, state, lead):
+    a, b, score = (msgspec.structs.replace(COLUMN, column=name) for name in ("a", "b", "score"))
+    calm = [msgspec.structs.replace(each, drifted=False, p=0.5) for each in (a, b, score)]
+    unsure = [msgspec.structs.replace(calm[0], p=None), *calm[1:]]
+    columns = {"drift": (a, score, calm[1]), "no drift": tuple(calm), "cannot tell": tuple(unsure)}[state]
+    put("delay@1", msgspec.structs.replace(verdict_at(1.0, columns=columns), state=state))
+    assert drift.show("delay").card().lead.startswith(lead)
