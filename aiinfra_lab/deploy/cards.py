@@ -13,6 +13,7 @@ from ..show import (
     Cell,
     Figure,
     Fold,
+    Meter,
     Number,
     Part,
     Progress,
@@ -61,7 +62,10 @@ def endpoint_card(endpoint: Endpoint) -> Card:
 def load_card(load: Load) -> Card:
     """What came back of the traffic that was sent."""
     is_bad = load.errors > 0 or load.refused > 0
-    versions = [(uri, f"{count:,}", "") for uri, count in load.versions.items()]
+    served = sum(load.versions.values()) or 1
+    versions = [
+        (uri, f"{count:,}", Meter(count, served, show_share(count / served))) for uri, count in load.versions.items()
+    ]
     return Card(
         kind=LOAD_KIND,
         uri=load.uri,
@@ -76,7 +80,7 @@ def load_card(load: Load) -> Card:
             Figure("p95", *_ms(load.p95_ms)),
             Figure("p99", *_ms(load.p99_ms)),
         ],
-        parts=[Table((RowHeader("version"), Number("requests served"), ""), versions)],
+        parts=[Table((RowHeader("version"), Number("requests served"), "share"), versions)],
         notes=[
             *([f"The first problem: {load.first_problem}"] if is_bad and load.first_problem else []),
             *load.notes,
@@ -100,10 +104,10 @@ def load_frame(uri: str, counts: LoadCounts | None, took_s: float, for_s: float)
 
 def log_card(log: Log) -> Card:
     """The newest predicted rows, and folded what happened and what was printed."""
-    titles = ("at", RowHeader("row"), "version", Number("latency"), Number("score"), "arm")
+    titles = (RowHeader("row"), "version", "arm", Number("score"), Number("latency"), "at")
     rows = [
-        (shown("logged_at", row["at"]), row["row_id"], row["model"], f"{row['latency_ms']:.2f} ms",
-         row.get("error") or shown("score", row["score"]), "canary" if row["canary"] else "")
+        (row["row_id"], row["model"], "canary" if row["canary"] else "",
+         row.get("error") or shown("score", row["score"]), f"{row['latency_ms']:.2f} ms", shown("logged_at", row["at"]))
         for row in log.rows
     ]  # fmt: skip
     notes = log.notes or ("Nothing was predicted yet: `%deploy run NAME --rows …` sends traffic.",)

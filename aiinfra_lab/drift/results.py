@@ -17,8 +17,8 @@ from .shapes import ColumnShape, shapes
 from .verdict import SCORE
 
 _TITLES = (
-    RowHeader("column"), "verdict", Number("effect"), Number("matters from"), Number("p"),
-    "reference (grey), current (blue)", Number("missing"), "what changed",
+    RowHeader("column"), "verdict", Number("effect"), Number("floor"), Number("p"), "reference, current",
+    Number("missing"), "what changed",
 )  # fmt: skip
 _LEAST_SHOWN = 5
 _MANY_MORE = 0.1
@@ -112,7 +112,7 @@ class DriftReport(Result):
         facts.append(("current", f"{self.judged or self.endpoint}, {self.rows_now:,} rows{since}"))
         # When rows were judged instead of its log, the endpoint has still said which model and which features.
         facts += [("endpoint", self.endpoint)] if self.judged not in ("", self.endpoint) else []
-        return [*facts, ("model", self.model), ("unit", _units(self.units))]
+        return [*facts, ("model", self.model)]
 
     def _lead(self, looks: Mapping[str, ColumnShape]) -> str:
         columns = [change for change in self.columns if change.column != SCORE]
@@ -143,8 +143,8 @@ class DriftReport(Result):
     def _notes(self) -> list[str]:
         often = f"without a change, one is called so in {show_share(self.alpha)} of such checks at most"
         how = (
-            f"A column drifted when its effect matters and its p is at most {self.alpha:g}: both; {often}, as far as "
-            "rows of different units do not depend on each other."
+            f"A column drifted when its effect reaches its floor and its p is at most {self.alpha:g}, both; {often}, "
+            f"as far as rows of different units do not depend on each other. Units: {_units(self.units)}."
         )
         return [how, *([self.note] if self.note else [])]
 
@@ -157,10 +157,9 @@ def _units(units: Mapping[str, tuple[str, ...]]) -> str:
 def _row(change: ColumnChange, alpha: float, look: ColumnShape | None) -> tuple[Cell, ...]:
     missing = show_share(change.missing_now)
     if change.missing_before != change.missing_now:
-        missing = f"{show_share(change.missing_before)} → {missing}"
+        missing = f"{show_share(change.missing_before).removesuffix(' %')} → {missing}"
     state = mark_of("drift" if change.drifted else "cannot tell" if change.p is None else "same")
     said = [*([look.change] if look else []), *([change.why] if change.drifted or change.p is None else [])]
-    said += [f"{show_share(change.unseen)} never seen"] if change.unseen else []
     picture = look.picture if look else ""
     return change.column, state, *_effect(change), _p(change.p, alpha), picture, missing, "; ".join(said)
 
@@ -183,7 +182,9 @@ def _effect(change: ColumnChange) -> tuple[str, str]:
         return "–", "–"
     digits = next((digits for digits in range(3, _MOST_DIGITS) if _is_shown_so(change, digits)), _MOST_DIGITS)
     effect, least = (_value(value, change.effect_unit, digits) for value in (change.effect, change.floor))
-    return f"{effect} {change.effect_unit}".rstrip(), least
+    # A share is in percent already; of what it is a share, the words beside it say.
+    unit = "sd" if change.effect_unit.startswith("sd") else ""
+    return f"{effect} {unit}".rstrip(), least
 
 
 def _is_shown_so(change: ColumnChange, digits: int) -> bool:

@@ -85,8 +85,9 @@ class Figure:
 class Table:
     """Rows of cells below titles, cut after `most` rows; nothing when it has none.
 
-    The first column says what a row is, unless another's title is a `RowHeader`. total: a last row that sums the others
-    up. label: a heading, only where a card has several tables. A table without titles is a list of bars.
+    A column without any content is left out. The first says what a row is, unless another's title is a `RowHeader`.
+    total: a last row that sums the others up. label: a heading, only where a card has several tables. A table without
+    titles is a list of bars.
     """
 
     titles: Sequence[str]
@@ -94,6 +95,16 @@ class Table:
     label: str = ""
     total: Sequence[Cell] = ()
     most: int = MAX_ROWS
+
+    def __post_init__(self) -> None:
+        lines = [*self.rows, *([self.total] if self.total else [])]
+        width = len(self.titles) or max(map(len, lines), default=0)
+        full = [at for at in range(width) if any(line[at] != "" for line in lines)]
+        if lines and len(full) < width:
+            # Frozen to whoever reads it; this is still its making.
+            object.__setattr__(self, "titles", [self.titles[at] for at in full] if self.titles else ())
+            object.__setattr__(self, "rows", [[row[at] for at in full] for row in self.rows])
+            object.__setattr__(self, "total", [self.total[at] for at in full] if self.total else ())
 
     @property
     def shown(self) -> Sequence[Sequence[Cell]]:

@@ -290,7 +290,8 @@ def _hatched(colour: str, size: int) -> str:
 def _ticks(low: float, high: float, *, whole: bool = False) -> list[float]:
     """Four or five round numbers: they hold the range, or lie in it where only whole numbers may stand."""
     if not high > low:
-        low, high = (low - 0.5, high + 0.5) if not whole else (low, low + 1)
+        room = max(abs(low) * 0.1, 1e-9)
+        low, high = (low, low + 1) if whole else (low - room, high + room)
     raw = (high - low) / 4
     size = 10 ** math.floor(math.log10(raw))
     step = next(size * factor for factor in (1, 2, 2.5, 5, 10) if size * factor >= raw * 0.999)

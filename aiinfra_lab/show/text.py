@@ -7,7 +7,6 @@ import textwrap
 from collections.abc import Callable, Iterator, Sequence
 
 from .card import Band, Card, Cell, Fold, Listed, Meter, Number, Piece, Plots, Progress, Quote, Table
-from .drawing import Picture
 from .html import words
 
 WIDTH = 100
@@ -91,7 +90,7 @@ def _table(table: Table, width: int, translated: Translate) -> Iterator[str]:
         yield f"{_plain(table.label)}:"
     titles = [*table.titles] or [""] * len(table.rows[0])
     # A picture repeats what stands beside it.
-    kept = [at for at in range(len(titles)) if not all(isinstance(row[at], Picture) for row in table.rows)]
+    kept = [at for at in range(len(titles)) if any(_words(row[at]) for row in table.rows)]
     lines = [titles] if table.titles else []
     rows = [*table.shown, *([table.total] if table.total else [])]
     cells = [[str(line[at]) for at in kept] for line in lines]

@@ -8,6 +8,7 @@ import pytest
 
 from aiinfra_lab import completion, data, drift, features
 from aiinfra_lab.errors import Failed, Inconclusive, UsageProblem
+from tests.cards import one_line
 from tests.drift.conftest import frame
 
 
@@ -37,7 +38,7 @@ def test_rows_of_one_day_count_as_one_where_the_day_is_declared(endpoint, two_mo
     assert "x" in check(endpoint).drifted
     found = check(endpoint, by="day")
     assert (found.state, found.by, list(found.units)) == ("no drift", "day", ["18 and 18 blocks of day"])
-    assert ("unit", "18 and 18 blocks of day") in found.card().facts
+    assert "Units: 18 and 18 blocks of day." in one_line(found.card())
     assert drift.show(endpoint.name).as_json()["columns"][0]["unit"] == "18 and 18 blocks of day"
 
 

@@ -78,7 +78,7 @@ def test_too_few_rows_that_are_no_log_are_named(endpoint):
 def test_a_verdict_says_what_it_takes_to_have_drifted(endpoint):
     endpoint(frame(2, moved=0.5))
     text = one_line(drift.check(endpoint.name, against="data:t@1", report=True).card())
-    assert "A column drifted when its effect matters and its p is at most 0.05: both" in text
+    assert "A column drifted when its effect reaches its floor and its p is at most 0.05, both" in text
     assert "as far as rows of different units do not depend on each other" in text
     assert "< 1e-6" in text
     assert "e-" not in text.replace("< 1e-6", "").partition("A column drifted")[0]
@@ -205,10 +205,10 @@ def column(**found: object) -> ColumnChange:
         ({"p": 0.05, "drifted": True}, ("0.3 sd", "0.05", "0.05")),
         ({"p": 0.01, "effect": 0.04996}, ("0.04996 sd", "0.05", "0.01")),
         ({"p": 0.01, "effect": -0.04996}, ("-0.04996 sd", "0.05", "0.01")),
-        ({"p": 0.01, "effect": 0.00998, "floor": 0.01, "effect_unit": "of rows"}, ("0.998 % of rows", "1 %", "0.01")),
+        ({"p": 0.01, "effect": 0.00998, "floor": 0.01, "effect_unit": "of rows"}, ("0.998 %", "1 %", "0.01")),
         (
             {"p": 0.01, "effect": 0.0099996, "floor": 0.01, "effect_unit": "of rows"},
-            ("0.99996 % of rows", "1 %", "0.01"),
+            ("0.99996 %", "1 %", "0.01"),
         ),
         ({"p": 0.01, "effect": 0.0500001, "drifted": True}, ("0.0500001 sd", "0.05", "0.01")),
     ],

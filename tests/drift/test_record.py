@@ -16,6 +16,7 @@ from aiinfra_lab.nouns import Observation
 from aiinfra_lab.resolve import resolve, resolve_any
 from aiinfra_lab.store import Record, open_store
 from aiinfra_lab.store.base import decode, encode
+from tests.cards import one_line
 from tests.fixtures import answers
 
 COLUMN = ColumnChange(
@@ -93,7 +94,7 @@ def test_a_verdict_of_version_0_1_0_says_that_it_took_rows_as_independent(worksp
     name, text = records_before()[0]
     put(name, decode(DriftRecord, name, text, 1))
     shown = drift.show(name).card()
-    assert ("unit", "rows") in shown.facts
+    assert "Units: rows." in one_line(shown)
 
 
 def test_a_verdict_from_before_it_kept_what_was_judged_is_read(workspace):
