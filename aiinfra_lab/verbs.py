@@ -25,7 +25,7 @@ from .config import opt_out
 from .errors import Denied, Failed, LabError, Unavailable, UsageProblem, did_you_mean
 from .leftovers import sweep
 from .nouns import TABLE
-from .show import Card, Listing, Result, plain_card
+from .show import Card, Listing, Quote, Result
 from .store.base import left_out
 from .units import Unit
 
@@ -252,10 +252,11 @@ class Help(Result):
 
     def card(self) -> Card:
         first, _, rest = self.content.partition("\n")
-        return plain_card(first, details=[("help", rest.strip("\n"))])
+        return Card(kind="Help", uri=first, parts=[Quote(rest.strip("\n"))])
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
-        return {"text/plain": self.content}
+        # In a terminal as `--help` shows it, which is no card.
+        return {"text/plain": self.content, "text/html": self.card().html()}
 
 
 _registry: dict[str, dict[str, Verb]] = {}

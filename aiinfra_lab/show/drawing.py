@@ -16,7 +16,7 @@ GREY, BLUE, ORANGE, TEAL, PURPLE, GREEN, RED = (
     "#808080", "#2f7fc1", "#c8741a", "#1a9a82", "#a35bb8", "#2e9650", "#d64545",
 )  # fmt: skip
 _SERIES = ((BLUE, ""), (ORANGE, "6 3"), (TEAL, "2 3"), (PURPLE, "8 3 2 3"))
-_MOST_POINTS = 120
+_MOST_POINTS = 240  # of all lines of a picture together: so it stays below 5 KB
 _MOST_CATEGORIES = 7
 _TEXT = (
     "<style>text{fill:#757575;font:11px system-ui,sans-serif}.b{font-weight:600}"
@@ -70,7 +70,9 @@ def curves(
     the work goes on, so that it does not jump.
     """
     width, height, left, right, top, bottom = (415 if is_wide else 272), 160, 40, 8, 36, 33
-    lines = {name: _thin([p for p in line if all(map(math.isfinite, p))]) for name, line in [*series.items()][:4]}
+    drawn = [*series.items()][: len(_SERIES)]
+    most = min(120, _MOST_POINTS // max(len(drawn), 1))
+    lines = {name: _thin([point for point in line if all(map(math.isfinite, point))], most) for name, line in drawn}
     points = [point for line in lines.values() for point in line]
     if not points:
         return Picture(_svg(width, height, _text(0, 11, title, "b")), alt)
@@ -102,7 +104,11 @@ def numbers(reference: Sequence[float], current: Sequence[float] = (), *, alt: s
         made.append(_steps(reference, tallest, width, height, f'fill="{GREY}" fill-opacity=".38" stroke="{GREY}"'))
         made.append(_steps(current, tallest, width, height, f'fill="none" stroke="{BLUE}" stroke-width="2"'))
     else:
-        made.append(_steps(reference, tallest, width, height, f'fill="{BLUE}" fill-opacity=".18" stroke="{BLUE}"'))
+        made.append(
+            _steps(
+                reference, tallest, width, height, f'fill="{BLUE}" fill-opacity=".18" stroke="{BLUE}" stroke-width="2"'
+            )
+        )
     return Picture(_svg(width, height, "".join(made) + _floor(width, height)), alt)
 
 
@@ -138,7 +144,8 @@ def interval(
         made.append(f'<rect width="{edge}" height="18" fill="{RED}" fill-opacity=".14"/>')
         made.append(f'<path d="M{edge} 0V18" stroke="{RED}" stroke-dasharray="3 2"/>')
     a, b, c = (_n(min(width - 1, max(1, at(x)))) for x in (low, value, high))
-    made.append(f'<path d="M{_n(at(0))} 0V18" stroke="{GREY}"/>')
+    # In the middle of a pixel: between two, a thin line is grey on grey.
+    made.append(f'<path d="M{round(at(0))}.5 0V18" stroke="{GREY}"/>')
     made.append(f'<path d="M{a} 9H{c}M{a} 5v8M{c} 5v8" stroke="{colour}" stroke-width="2"/>')
     made.append(f'<path d="M{b} 4l5 5-5 5-5-5z" fill="{colour}"/>')
     return Picture(_svg(width, height, "".join(made)), alt)
@@ -155,7 +162,7 @@ def spark(
 ) -> Picture:
     """A small line without axes, its last value as a dot; the dashed line is a limit."""
     known = [(float(at), value) for at, value in enumerate(values) if math.isfinite(value)]
-    known = [*_thin(known)]
+    known = [*_thin(known, 120)]
     if not known:
         return Picture(_svg(width, height, ""), alt)
     top = max(value for _, value in [*known, (0.0, limit if limit is not None else -math.inf)])
@@ -303,11 +310,11 @@ def _ticks(low: float, high: float, *, whole: bool = False) -> list[float]:
     return [float(f"{at * step:.10g}") for at in range(first, last + 1)] or [low]
 
 
-def _thin(line: Points) -> Points:
+def _thin(line: Points, most: int) -> Points:
     """At most so many points: of each stretch its first, its lowest and its highest, so that no peak is lost."""
-    if len(line) <= _MOST_POINTS:
+    if len(line) <= most:
         return line
-    step = -(-len(line) * 3 // _MOST_POINTS)
+    step = -(-len(line) * 3 // most)
     kept: list[tuple[float, float]] = []
     for at in range(0, len(line), step):
         part = line[at : at + step]

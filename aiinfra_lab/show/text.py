@@ -10,7 +10,7 @@ from .card import Band, Card, Cell, Fold, Listed, Meter, Number, Piece, Plots, P
 from .html import words
 
 WIDTH = 100
-_LEAST = 14  # a narrower column would be a tower of single words
+_LEAST = 12  # a narrower column would be a tower of single words
 _BAR = 20
 Translate = Callable[[str], str]
 

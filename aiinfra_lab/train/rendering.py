@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 KIND = "Training run"
 MOST_PLOTS = 6
 _MOST_FIGURES = 5
+_DIGEST = 64
 # What is known to be better when it is lower, or higher; of any other metric nobody can say which is the best value.
 _LOWER = ("loss", "error", "rmse", "mse", "mae", "brier", "perplexity", "nll")
 _HIGHER = ("auc", "accuracy", "acc", "f1", "precision", "recall", "r2", "ap", "map", "bleu")
@@ -98,7 +99,7 @@ def comparison_card(found: RunComparison) -> Card:
     """Two runs: what came of them, side by side, and what was done differently."""
     ours, theirs = (Uri.parse(uri).label if Uri.is_one(uri) else uri for uri in (found.uri, found.other))
     # Metrics stand in a table of their own.
-    differs = [change for change in found.changes if not change[0].startswith("metric ")]
+    differs = [(what, *map(_cut, pair)) for what, *pair in found.changes if not what.startswith("metric ")]
     return Card(
         kind=found.kind,
         uri=found.uri,
@@ -280,6 +281,11 @@ def _compared(found: RunComparison, ours: str, theirs: str, differences: int) ->
     how = f"{ours} is {' and '.join(said)} than {theirs}." if said else f"{ours} and {theirs} measured the same."
     code = "the code and " if found.code else ""
     return f"{how} They differ in {code}{differences} more things." if differences or code else how
+
+
+def _cut(value: str) -> str:
+    """A digest as far as anybody reads it."""
+    return value[:12] if len(value) == _DIGEST and value.isalnum() else value
 
 
 def _metric_rows(metrics: Sequence[tuple[str, float | None, float | None]]) -> Iterator[Sequence[str | Strong]]:

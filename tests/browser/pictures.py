@@ -1,60 +1,105 @@
-"""`python -m tests.browser.pictures [NOTEBOOK]`: the README's pictures, from a real JupyterLab that runs the tour."""
+"""`python -m tests.browser.pictures [FOLDER]`: every result and the panel in both themes, from a real JupyterLab.
 
+All of them go to build/pictures/ to be looked at, and those that the README shows to docs/pictures/ too.
+FOLDER: a workspace that an earlier call left there, which saves its time; else one is made, and removed at the end.
+"""
+
+import json
 import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Locator, Page, sync_playwright
+from playwright.sync_api import Page, sync_playwright
 
-from tests.browser.lab import Lab, end_all, started
+from tests.browser import results
+from tests.browser.lab import Lab, end_all, notebook, started
 from tests.browser.serving import ROOT
 
 PICTURES = ROOT / "docs/pictures"
+ALL = ROOT / "build/pictures"
+SHOWN = {"02-drift-light": "result", "03-train-light": "run", "panel-360-light": "panel"}
+"""A picture of all → its name among those of the README."""
+FILE = "results.ipynb"
+START = "%load_ext aiinfra_lab"
+PANEL_WIDTHS = (260, 360)
 
 
-def main(notebook: Path) -> None:
-    """Run the notebook in a workspace of its own; write panel.png while it runs and result.png from what it shows."""
-    with tempfile.TemporaryDirectory() as place, sync_playwright() as playwright:
-        root, folder = Path(place, "flights"), Path(place, "lab")
-        root.mkdir()
-        (root / "aiinfra.toml").touch()
-        folder.mkdir()
-        shutil.copy(notebook, root)
+def main(kept: Path | None) -> None:
+    """Take all pictures anew."""
+    shutil.rmtree(ALL, ignore_errors=True)
+    ALL.mkdir(parents=True)
+    with workspace(kept) as root, tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        cells = results.cells(root)
+        write(root / FILE, [START, *cells.values()])
+        with started(playwright, Path(folder), root) as lab:
+            take(lab, list(cells))
+    for name, shown in SHOWN.items():
+        shutil.copy(ALL / f"{name}.png", PICTURES / f"{shown}.png")
+
+
+def write(path: Path, cells: list[str]) -> None:
+    """The notebook; a cell that raises does not keep those after it from being run."""
+    book = json.loads(notebook(path, *cells).read_text("utf-8"))
+    for cell in book["cells"]:
+        cell["metadata"]["tags"] = ["raises-exception"]
+    path.write_text(json.dumps(book), "utf-8")
+
+
+@contextmanager
+def workspace(kept: Path | None) -> Iterator[Path]:
+    """A workspace in which the example was run; its jobs end with the block, unless it is kept."""
+    with tempfile.TemporaryDirectory() as place:
+        root = kept or Path(place, "flights")
+        root.mkdir(exist_ok=True)
         os.environ["AIINFRA_WORKSPACE"] = str(root)
-        with started(playwright, folder, root) as lab:
-            try:
-                take(lab, notebook.name)
-            finally:
+        if not (root / ".aiinfra").exists():
+            results.prepare(root)
+        try:
+            yield root
+        finally:
+            if kept is None:
                 end_all()
 
 
-def take(lab: Lab, name: str) -> None:
-    """The panel while the endpoint lives, and the newest result with a picture once all has run."""
-    PICTURES.mkdir(parents=True, exist_ok=True)
-    with lab.page() as page:
-        lab.open(page, name)
-        endpoint = lab.panel(page).get_by_label("Live", exact=True).get_by_text("endpoint")
-        lab.start_all(page)
-        while not endpoint.is_visible():
-            assert not page.evaluate("() => window.ran"), f"no endpoint came to life: {lab.errors(page)}"
-            page.wait_for_timeout(500)
-        show_newest(page)
-        page.screenshot(path=PICTURES / "panel.png")
-        lab.wait_idle(page, timeout_s=300)
-        assert lab.errors(page) == []
-        page.set_viewport_size({"width": 1280, "height": 1400})  # a result is pictured whole
-        show_newest(page).screenshot(path=PICTURES / "result.png")
+def take(lab: Lab, names: list[str]) -> None:
+    """The results in both themes, the second time as a file that was opened again; the panel in two widths."""
+    with lab.page(width=1440, height=1400) as page:
+        lab.open(page, FILE)
+        lab.run_all(page, timeout_s=600)
+        pictures(page, names, "light")
+        panels(lab, page, "light")
+        page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
+        page.wait_for_timeout(1000)
+    with lab.page("dark", width=1440, height=1400) as page:
+        lab.open(page, FILE)
+        pictures(page, names, "dark")
+        panels(lab, page, "dark")
 
 
-def show_newest(page: Page) -> Locator:
-    """Scroll to the newest result with a picture, as somebody does who watches."""
-    newest = page.locator(".aiinfra-card", has=page.locator("img")).last
-    newest.scroll_into_view_if_needed()
-    page.wait_for_timeout(500)  # what is being drawn, is drawn
-    return newest
+def pictures(page: Page, names: list[str], theme: str) -> None:
+    """Each cell's output."""
+    for place, name in enumerate(names, start=1):
+        page.evaluate("place => window.jupyterapp.shell.currentWidget.content.scrollToItem(place, 'start')", place)
+        output = page.locator(f".jp-Cell[data-windowed-list-index='{place}'] .jp-Cell-outputWrapper")
+        output.wait_for()
+        page.wait_for_timeout(150)  # pictures are decoded
+        output.screenshot(path=ALL / f"{name}-{theme}.png")
+
+
+def panels(lab: Lab, page: Page, theme: str) -> None:
+    """The panel, with its first row open."""
+    panel = lab.panel(page)
+    for width in PANEL_WIDTHS:
+        page.evaluate(
+            "width => window.jupyterapp.shell._hsplitPanel.setRelativeSizes([width, window.innerWidth - width])", width
+        )
+        page.wait_for_timeout(2500)  # a look of the panel at what there is
+        panel.screenshot(path=ALL / f"panel-{width}-{theme}.png")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "notebooks/00-tour.ipynb")
+    main(Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else None)

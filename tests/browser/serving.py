@@ -90,7 +90,8 @@ def prepare(folder: Path) -> dict[str, str]:
     """Folders that know our extension exactly as an installation would, and nobody's own settings."""
     names = {"CONFIG_DIR": "config", "DATA_DIR": "data", "RUNTIME_DIR": "run"}
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AIINFRA_")}
-    environment |= {"IPYTHONDIR": str(folder / "ipython")}
+    # Before the environment's own: what is tested is the front end of this checkout.
+    environment |= {"IPYTHONDIR": str(folder / "ipython"), "JUPYTER_PREFER_ENV_PATH": "0"}
     environment |= {f"JUPYTER_{name}": str(folder / place) for name, place in names.items()}
     environment |= {f"JUPYTERLAB_{name.upper()}_DIR": str(folder / name) for name in ("settings", "workspaces")}
     for place in ("config/labconfig", "config/jupyter_server_config.d", "data/labextensions", "run", "ipython"):

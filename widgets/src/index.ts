@@ -5,6 +5,7 @@ import { ICommandPalette } from '@jupyterlab/apputils';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { LabIcon } from '@jupyterlab/ui-components';
 import { Api } from './api';
+import { errors } from './errors';
 import { Panel } from './panel';
 
 const ID = 'aiinfra-lab:plugin';
@@ -54,4 +55,4 @@ function activate(
   });
 }
 
-export default plugin;
+export default [plugin, errors];

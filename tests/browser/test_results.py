@@ -1,0 +1,90 @@
+"""Results in a real JupyterLab: what its sanitizer leaves of them, what axe finds, and how errors are drawn."""
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from aiinfra_lab.show import Card, StateMark, Table
+from aiinfra_lab.show.states import LIVING, STATES
+from tests.browser.lab import Lab, faults, notebook, screenshot
+from tests.core.test_show import FULL
+
+pytestmark = pytest.mark.browser
+
+STARRED = StateMark("★", "best", "good")
+MARKS = Card(
+    kind="Session",
+    uri="gpu:trainer",
+    state=STATES["cannot tell"],
+    parts=[Table(("name", "state"), [(mark.word, mark) for mark in (LIVING, STARRED, *STATES.values())], most=99)],
+)
+CARDS = {"full": FULL, "marks": MARKS}
+SHOW = """from IPython.display import display
+display({"text/html": %r, "text/plain": ""}, raw=True)"""
+ERRORS = ("%load_ext aiinfra_lab", "%data show nothing", "1 / 0", "%data shw x", "!ls /nowhere")
+
+
+def left_by_sanitizer(page: Page, html: str) -> tuple[str, str]:
+    """A markup as a browser reads it, before and after JupyterLab's sanitizer has been over it."""
+    return tuple(
+        page.evaluate(
+            """html => {
+                const read = text => { const box = document.createElement('template'); box.innerHTML = text;
+                    return box.innerHTML; };
+                const { sanitizer } = window.jupyterapp.shell.currentWidget.content.rendermime;
+                return [read(html), read(sanitizer.sanitize(html)).replaceAll(' rel="nofollow"', '')];
+            }""",
+            html,
+        )
+    )
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_the_sanitizer_leaves_a_card_as_it_is(in_lab: Lab, name: str) -> None:
+    notebook(in_lab.root / "empty.ipynb", "1")
+    with in_lab.page() as page:
+        in_lab.open(page, "empty.ipynb")
+        before, after = left_by_sanitizer(page, CARDS[name].html())
+        assert after == before
+
+
+@pytest.mark.parametrize("theme", ["light", "dark", "contrast"])
+def test_axe_finds_nothing_wrong_with_cards(in_lab: Lab, theme: str) -> None:
+    notebook(in_lab.root / "cards.ipynb", *(SHOW % card.html() for card in CARDS.values()))
+    with in_lab.page(theme, height=1600) as page:
+        in_lab.open(page, "cards.ipynb")
+        in_lab.run_all(page)
+        expect(page.locator(".aiinfra-card")).to_have_count(len(CARDS))
+        screenshot(page, f"cards-{theme}")
+        assert faults(page, ".aiinfra-card") == []
+
+
+def test_a_card_keeps_within_a_narrow_notebook(in_lab: Lab) -> None:
+    notebook(in_lab.root / "narrow.ipynb", SHOW % FULL.html())
+    with in_lab.page(width=620) as page:
+        in_lab.open(page, "narrow.ipynb")
+        in_lab.run_all(page)
+        wide = "card => card.scrollWidth > card.clientWidth"
+        assert not page.locator(".aiinfra-card").evaluate(wide)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_our_errors_are_cards_and_all_others_are_not(in_lab: Lab, theme: str) -> None:
+    path = notebook(in_lab.root / f"errors-{theme}.ipynb", *ERRORS)
+    with in_lab.page(theme) as page:
+        in_lab.open(page, path.name)
+        for cell in range(len(ERRORS)):
+            page.evaluate(
+                "async cell => { const { content } = window.jupyterapp.shell.currentWidget;"
+                " content.activeCellIndex = cell;"
+                " await window.jupyterapp.commands.execute('notebook:run-cell'); }",
+                cell,
+            )
+        cards = page.locator(".aiinfra-card")
+        expect(cards).to_have_count(2)
+        expect(cards.nth(0)).to_contain_text("✕ not found There is no data:nothing")
+        expect(cards.nth(0)).to_contain_text("Fix:")
+        expect(cards.nth(1)).to_contain_text("✕ not understood")
+        expect(page.get_by_text("ZeroDivisionError", exact=False).first).to_be_visible()
+        screenshot(page, f"errors-{theme}")
+        assert faults(page, ".aiinfra-card") == []
+        assert [text.split(":")[0] for text in in_lab.errors(page)] == ["NotFound", "ZeroDivisionError", "UsageProblem"]

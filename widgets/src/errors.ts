@@ -1,0 +1,123 @@
+// Errors of ours as cards. The output in the file stays what it is, two lines of an error: they are only drawn otherwise.
+
+import type { JupyterFrontEndPlugin } from '@jupyterlab/application';
+import { IRenderMimeRegistry } from '@jupyterlab/rendermime';
+import type { IRenderMime } from '@jupyterlab/rendermime';
+import { Widget } from '@lumino/widgets';
+
+const ERROR = 'application/vnd.jupyter.error';
+const TEXT = 'application/vnd.jupyter.stderr';
+const FIX = '  fix: ';
+
+// What each kind of error is called; those of the alphabet of states look as it says.
+const KINDS: Record<string, { state: string; tone: string }> = {
+  UsageProblem: { state: '✕ not understood', tone: 'bad' },
+  NotFound: { state: '✕ not found', tone: 'bad' },
+  Conflict: { state: '✕ conflict', tone: 'bad' },
+  Denied: { state: '✕ denied', tone: 'bad' },
+  Failed: { state: '✕ failed', tone: 'bad' },
+  CodeFailed: { state: '✕ failed', tone: 'bad' },
+  Interrupted: { state: '■ no longer waited for', tone: 'off' },
+  Inconclusive: { state: '? cannot tell', tone: 'unsure' },
+  Unavailable: { state: '✕ unavailable', tone: 'bad' },
+  Missing: { state: '✕ not installed', tone: 'bad' },
+  StoreUnavailable: { state: '✕ unavailable', tone: 'bad' },
+  Damaged: { state: '✕ damaged', tone: 'bad' }
+};
+
+interface LabError {
+  state: string;
+  tone: string;
+  what: string;
+  fix: string;
+}
+
+/** Draws our errors, and leaves all others to whoever draws them without us. */
+class ErrorCard extends Widget implements IRenderMime.IRenderer {
+  private inner: IRenderMime.IRenderer | undefined;
+
+  constructor(private readonly registry: IRenderMimeRegistry) {
+    super();
+  }
+
+  async renderModel(model: IRenderMime.IMimeModel): Promise<void> {
+    const error = ours(model.data[ERROR]);
+    if (error) {
+      this.addClass('jp-RenderedHTMLCommon');
+      this.node.replaceChildren(card(error));
+      return;
+    }
+    if (!this.inner) {
+      this.inner = this.registry.createRenderer(TEXT);
+      this.addClass('aiinfra-OtherError');
+      this.node.replaceChildren(this.inner.node);
+    }
+    await this.inner.renderModel(model);
+  }
+
+  override dispose(): void {
+    this.inner?.dispose();
+    super.dispose();
+  }
+}
+
+function ours(output: unknown): LabError | undefined {
+  const { ename = '', evalue = '', traceback = [] } = (output ?? {}) as {
+    ename?: string;
+    evalue?: string;
+    traceback?: string[];
+  };
+  const kind = KINDS[ename];
+  const [first = '', second = ''] = traceback;
+  if (!kind || traceback.length !== 2 || !first.startsWith(`${ename}: `) || !second.startsWith(FIX)) {
+    return undefined; // a class of that name which is not ours, or a whole traceback
+  }
+  const at = evalue.lastIndexOf(`\n${FIX}`);
+  return at < 0
+    ? { ...kind, what: first.slice(ename.length + 2), fix: second.slice(FIX.length) }
+    : { ...kind, what: evalue.slice(0, at), fix: evalue.slice(at + FIX.length + 1) };
+}
+
+function card(error: LabError): HTMLElement {
+  const node = tagged('section', `aiinfra-card aiinfra-${error.tone}`);
+  const head = tagged('p', 'aiinfra-head');
+  const [first, ...more] = error.what.split('\n');
+  head.append(tagged('span', `aiinfra-state aiinfra-${error.tone}`, error.state), ' ', title(first ?? ''));
+  const fix = document.createElement('p');
+  fix.append(tagged('b', '', 'Fix:'), ' ', ...sentence(error.fix));
+  node.append(head, ...(more.length ? [tagged('pre', '', more.join('\n'))] : []), fix);
+  return node;
+}
+
+function title(what: string): HTMLElement {
+  const node = tagged('strong', 'aiinfra-uri');
+  // A sentence begins with a capital; a URI or a name is written as it is.
+  node.append(...sentence(/^[a-z]+[ ,]/.test(what) ? what.charAt(0).toUpperCase() + what.slice(1) : what));
+  return node;
+}
+
+/** A sentence in which `code` stands as code. */
+function sentence(text: string): (Node | string)[] {
+  return text.split('`').map((part, place) => (place % 2 ? tagged('code', '', part) : part));
+}
+
+function tagged(tag: string, name: string, text = ''): HTMLElement {
+  const node = document.createElement(tag);
+  node.className = name;
+  node.textContent = text;
+  return node;
+}
+
+export const errors: JupyterFrontEndPlugin<void> = {
+  id: 'aiinfra-lab:errors',
+  description: 'Draws the errors of aiinfra-lab as cards: what happened, and how to mend it.',
+  autoStart: true,
+  requires: [IRenderMimeRegistry],
+  activate: (_app, registry: IRenderMimeRegistry) => {
+    registry.addFactory(
+      // Before the one that draws every error as text.
+      { safe: true, mimeTypes: [ERROR], defaultRank: 100, createRenderer: () => new ErrorCard(registry) },
+      100
+    );
+  }
+};
