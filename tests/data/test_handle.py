@@ -74,7 +74,7 @@ def test_the_columns_are_folded_away_and_cut():
     (fold,) = [part for part in dataset("w", described=(wide,)).card().parts if isinstance(part, Fold)]
     assert (fold.summary, fold.content.items[-1]) == (
         f"{100 - MOST_COLUMNS} more columns",
-        f"… and {40 - MOST_COLUMNS} more",
+        f"… and {60 - MOST_COLUMNS} more",
     )
 
 
