@@ -6,20 +6,34 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ..show import ADDED, CHANGED, REMOVED, Card, Cell, Dim, Figure, Number, Part, RowHeader, StateMark, Table, mark_of
+from ..show import (
+    ADDED,
+    CHANGED,
+    REMOVED,
+    Card,
+    Cell,
+    Dim,
+    Figure,
+    Fold,
+    Number,
+    Part,
+    RowHeader,
+    StateMark,
+    Table,
+    mark_of,
+)
 from ..units import counted
 from ..uris import Uri
 from .compare import FileChanges, TableChange
 
 _MISSING = "missing"
+_MOST_SHIFTED = 8
 
 
 def difference_card(
     uri: str, other: str, files: FileChanges | None, tables: Sequence[TableChange], note: str = ""
 ) -> Card:
     """The card of a comparison. note: why there is nothing to hold it against, if so."""
-    columns = _columns(tables, other, uri)
-    changed = _files(files, tables)
     state, lead = _verdict(files, tables)
     return Card(
         kind="Data comparison",
@@ -27,7 +41,7 @@ def difference_card(
         state=None if note else state,
         lead=f"{note[:1].upper()}{note[1:]}." if note else lead,
         figures=_rows(tables[0]) if len(tables) == 1 and tables[0].is_another else [],
-        parts=[*_tables(tables, other, uri), columns, changed],
+        parts=[*_tables(tables, other, uri), *_columns(tables, other, uri), *_files(files, tables)],
         notes=[f"{table.name}: {one}." for table in tables for one in table.alike],
         next=[f"Next: `%data check {Uri.parse(uri).label} --like {Uri.parse(other).label}`"] if tables else [],
     )
@@ -94,7 +108,7 @@ def _tables(tables: Sequence[TableChange], other: str, uri: str) -> list[Part]:
     return [Table((RowHeader("table"), Number(f"rows in {other}"), Number(f"in {uri}"), "rows"), rows)]
 
 
-def _columns(tables: Sequence[TableChange], other: str, uri: str) -> Table:
+def _columns(tables: Sequence[TableChange], other: str, uri: str) -> list[Part]:
     """What a pipeline stumbles over first: columns that are gone, then those of other types, new and other values."""
     found: list[list[tuple[Cell, ...]]] = [[], [], [], []]
     for table in tables:
@@ -104,7 +118,10 @@ def _columns(tables: Sequence[TableChange], other: str, uri: str) -> Table:
         found[2] += [(f"{place}{name}", ADDED, Dim("–"), "a column") for name in table.columns_added]
         found[3] += [(f"{place}{name}", _changed("values"), old, new) for name, old, new in _shifted(table)]
     titles = (RowHeader("column"), "change", other, uri)
-    return Table(titles, [row for rows in found for row in rows])
+    parts: list[Part] = [Table(titles, [row for rows in found[:3] for row in rows] + found[3][:_MOST_SHIFTED])]
+    if more := found[3][_MOST_SHIFTED:]:
+        parts.append(Fold(f"{counted(len(more), 'more column')} whose values differ", Table(titles, more)))
+    return parts if any(found) else []
 
 
 def _changed(what: str) -> StateMark:
@@ -128,11 +145,11 @@ def _gap(before: str, after: str) -> float:
     return abs(two - one)
 
 
-def _files(files: FileChanges | None, tables: Sequence[TableChange]) -> Table:
+def _files(files: FileChanges | None, tables: Sequence[TableChange]) -> list[Part]:
     compared = {table.name for table in tables}  # their rows say more than that the file differs
     rows: list[tuple[Cell, ...]] = []
     if files:
         rows += [(name, REMOVED) for name in files.removed]
         rows += [(name, ADDED) for name in files.added]
         rows += [(name, CHANGED) for name in files.changed if Path(name).stem not in compared]
-    return Table((RowHeader("file"), "change"), rows)
+    return [Table((RowHeader("file"), "change"), rows)] if rows else []

@@ -16,6 +16,7 @@ from .states import mark_of
 SHOWN_AFTER_S = 0.4
 """A verb that ends sooner leaves no trace of a frame."""
 _EVERY_S = 1.0
+_OUTER: contextvars.ContextVar[Callable[[str], None] | None] = contextvars.ContextVar("working", default=None)
 
 
 @contextlib.contextmanager
@@ -23,8 +24,13 @@ def working(kind: str, uri: str, first: str) -> Iterator[Callable[[str], None]]:
     """Show in the cell, once it takes longer, at which step a verb is and for how long it has been at work.
 
     What it gives says that the next step begins. At the end, also with an error, the frame is taken away: what follows
-    says all. Outside a notebook it does nothing. Begin it before what takes long to import.
+    says all. Outside a notebook it does nothing. Within another one it only says the next step of that. Begin it before
+    what takes long to import.
     """
+    if outer := _OUTER.get():
+        outer(first)
+        yield outer
+        return
     if not in_notebook():
         yield lambda _: None
         return
@@ -35,9 +41,15 @@ def working(kind: str, uri: str, first: str) -> Iterator[Callable[[str], None]]:
         target=contextvars.copy_context().run, args=(_show, kind, uri, step, over), name="working-frame", daemon=True
     )
     thread.start()
+
+    def say(text: str) -> None:
+        step[0] = text
+
+    token = _OUTER.set(say)
     try:
-        yield lambda text: step.__setitem__(0, text)
+        yield say
     finally:
+        _OUTER.reset(token)
         over.set()
         thread.join()
 

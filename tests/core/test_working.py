@@ -49,6 +49,13 @@ def test_the_frame_goes_also_when_the_verb_fails(frames):
     assert frames[0][-1] is None
 
 
+def test_a_verb_within_another_is_a_step_of_that(frames):
+    made, is_shown = frames
+    with working("Feature set", "features:a", "reads"), working("Data version", "data:b", "takes the rows in"):
+        is_shown.wait(10)
+    assert {card.uri for card in made if card} == {"features:a"}
+
+
 def test_outside_a_notebook_nothing_is_shown(capsys):
     with working("Data version", "data:flights", "reads") as step:
         step("stores")
