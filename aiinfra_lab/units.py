@@ -153,6 +153,15 @@ def show_duration(seconds: float) -> str:
     raise AssertionError(seconds)
 
 
+def counted(count: int, thing: str) -> str:
+    """A number of things, whose plural ends in s.
+
+    >>> counted(1, "row"), counted(1200, "row")
+    ('1 row', '1,200 rows')
+    """
+    return f"{count:,} {thing}{'s' * (count != 1)}"
+
+
 def show_usd(amount: float) -> str:
     """Dollars with as many digits as the amount needs.
 

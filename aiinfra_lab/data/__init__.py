@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 from ..config import settings
 from ..errors import Failed, UsageProblem
 from ..resolve import refuse_unknown, resolve
-from ..show import Listing
-from ..store import open_store
+from ..show import Listing, working
+from ..store import Record, open_store
 from ..units import Share, number
 from ..uris import Uri
 from ..verbs import FilePath, Live, Name, Rows, verb
@@ -42,8 +43,9 @@ def add(
     from_: where to bring it from, e.g. example:nycflights13/2013-01..03
     text: columns of a CSV that are text even though most of their values are numbers
     """
-    recording.settle(settings())
-    return adding.add(str(name), rows, from_, text)
+    with working("Data version", f"data:{name}", "takes the content in") as step:
+        recording.settle(settings())
+        return adding.add(str(name), rows, from_, text, step)
 
 
 @verb("data")
@@ -54,9 +56,12 @@ def get(name: DataName, *, into: FilePath | None = None) -> Dataset:
     into: where to copy the files to, which must be free
     """
     recording.settle(settings())
-    found = versions.handle(resolve(name, DataVersion))
-    if into is not None:
-        _files.copy_out(found.path, Path(into))
+    record = resolve(name, DataVersion)
+    with working("Data version", record.uri, "takes the files out of the store") as step:
+        found = versions.handle(record)
+        if into is not None:
+            step("copies the files")
+            _files.copy_out(found.path, Path(into))
     return found
 
 
@@ -84,19 +89,8 @@ def show(name: DataName) -> DataDescription:
     """
     recording.settle(settings())
     record = resolve(name, DataVersion, removed=True)
-    body = record.body
-    return DataDescription(
-        uri=record.uri,
-        state="removed" if body.is_removed else "",
-        rows=body.rows,
-        files=body.files,
-        size_bytes=body.size_bytes,
-        source=body.source,
-        added_at=body.added_at,
-        digest=body.digest,
-        key=body.key,
-        tables=body.described,
-    )
+    former = versions.before(record)
+    return replace(_described(record), path=versions.here(record), former=_described(former) if former else None)
 
 
 @verb("data")
@@ -111,10 +105,11 @@ def diff(name: DataName, other: DataName | None = None) -> DataComparison:
     against = resolve(other, DataVersion) if other else versions.before(record)
     if against is None:
         return DataComparison(record.uri, "nothing", note="there is no earlier version to compare with")
-    old, new = versions.handle(against), versions.handle(record)
-    pairs = compare.paired(old, new)
-    files = compare.files(versions.manifest(against), versions.manifest(record), pairs)
-    return DataComparison(record.uri, old.uri, files, compare.tables(old, new, files, pairs))
+    with working("Data comparison", record.uri, f"is held against {against.uri}"):
+        old, new = versions.handle(against), versions.handle(record)
+        pairs = compare.paired(old, new)
+        files = compare.files(versions.manifest(against), versions.manifest(record), pairs)
+        return DataComparison(record.uri, old.uri, files, compare.tables(old, new, files, pairs))
 
 
 @verb("data")
@@ -138,14 +133,15 @@ def check(
     """
     recording.settle(settings())
     record = resolve(name, DataVersion)
-    # Before the bytes are judged: a version whose files were deleted is restored from the store, and is not bad.
-    data = versions.handle(record)
     standard = resolve(like, DataVersion) if like else versions.before(record)
     bounds = judge.Bounds(tuple(key), number(max_missing), number(max_duplicates))
-    findings = [versions.intact(record)]
-    # Tables whose bytes are not those that were recorded say nothing about the version.
-    if findings[0].state == "good":
-        findings += judge.judge(data, versions.described(standard) if standard else None, bounds)
+    with working("Data check", record.uri, "is read, every byte of it"):
+        # Before the bytes are judged: a version whose files were deleted is restored from the store, and is not bad.
+        data = versions.handle(record)
+        findings = [versions.intact(record)]
+        # Tables whose bytes are not those that were recorded say nothing about the version.
+        if findings[0].state == "good":
+            findings += judge.judge(data, versions.described(standard) if standard else None, bounds)
     note = "" if standard else "there is no earlier version whose schema it could be held against"
     found = DataCheck(data.uri, judge.worst(findings), tuple(findings), note)
     if found.state != "good" and not report:
@@ -188,6 +184,22 @@ def rm(name: DataName) -> DataRemoval:
         )
     recording.settle(settings())
     return removal.remove(uri)
+
+
+def _described(record: Record[DataVersion]) -> DataDescription:
+    body = record.body
+    return DataDescription(
+        uri=record.uri,
+        state="removed" if body.is_removed else "",
+        rows=body.rows,
+        files=body.files,
+        size_bytes=body.size_bytes,
+        source=body.source,
+        added_at=body.added_at,
+        digest=body.digest,
+        key=body.key,
+        tables=body.described,
+    )
 
 
 def _failed(check: DataCheck) -> Failed:

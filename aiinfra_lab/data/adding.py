@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ from .. import files
 from ..config import Settings, settings
 from ..errors import LabError, NotFound, UsageProblem
 from ..resolve import resolve
+from ..show import working
 from ..store import Record, next_version, open_store
 from ..uris import Uri, check_name
 from . import files as _files
@@ -23,14 +24,20 @@ from .versions import as_version, handle, holder, is_intact, versions
 _WAYS = "give a URI like data:flights, a path like flights.csv, or in Python a data frame"
 
 
-def add(name: str, rows: object, source: str | None, text: Sequence[str]) -> Dataset:
-    """Take content in and record it as the next version of that name; the newest one when it is the same."""
+def add(
+    name: str, rows: object, source: str | None, text: Sequence[str], step: Callable[[str], None] = lambda _: None
+) -> Dataset:
+    """Take content in and record it as the next version of that name; the newest one when it is the same.
+
+    step: hears what begins, in words that follow "it".
+    """
     _check_name(name)
     where = settings()
     given = as_version(rows)  # before the lock: it may have to take a version out of the store
     with _files.incoming(where.home) as folder:
         recording.settle_held(where)
         brought = _bring(where, name, given or rows, source, folder)
+        step("looks whether the content is new")
         found = _files.read_manifest(folder)
         newest = next(iter(versions(name)), None)
         same = [one for one in versions(name) if one.body.digest == found.digest]
@@ -43,6 +50,7 @@ def add(name: str, rows: object, source: str | None, text: Sequence[str]) -> Dat
             what = ", which is whole again" if damaged else ""
             return handle(newest, f"nothing new: this is the content of {newest.uri}{what}")
         only = brought.only or _kept_alone(newest, found)
+        step("reads the tables and stores them")
         record = _record(where, name, folder, found, brought.origin, only, text)
         # `_record` has refused changes of the user's own by now, so that nothing is lost.
         working_copy.follow(where, name, record, overwrite=True)
@@ -73,8 +81,9 @@ def open_rows(rows: object, name: str = "rows") -> Dataset:
     """
     if rows is None:
         raise UsageProblem("no rows were given", _WAYS)
-    recording.settle(settings())
-    return as_version(rows) or add(name, rows, None, ())
+    with working("Data version", f"data:{name}", "takes the rows in") as step:
+        recording.settle(settings())
+        return as_version(rows) or add(name, rows, None, (), step)
 
 
 def _bring(where: Settings, name: str, rows: object, source: str | None, folder: Path) -> _Brought:

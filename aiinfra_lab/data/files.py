@@ -210,7 +210,7 @@ def clear_incoming(home: Path) -> None:
 
 
 def _show_waiting() -> None:
-    show.waiting("data", "waits until another process of this workspace has taken its data in; Ctrl-C changes nothing")
+    show.waiting("data", "Another process of this workspace takes data in: this waits for it. Ctrl-C changes nothing.")
 
 
 def _copy(source: Path | str, target: Path | str) -> None:

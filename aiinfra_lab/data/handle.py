@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import NotFound, UsageProblem, did_you_mean
-from ..show import Card, Result, plain_card, shown
+from ..show import Card, Result
+from ..units import counted
 from ..uris import Uri, check_name
 from .frames import to_pandas
 from .tables import SUFFIXES, DataTable, scan
+from .version_card import version_card
 
 if TYPE_CHECKING:
     import polars as pl
@@ -86,16 +88,29 @@ class Dataset(Result):
         return f"add its file alone: `%data add NAME {self.path / self.described[0].file}`"
 
     def card(self) -> Card:
-        facts = [
-            ("content", f"{self.files} file{'s' * (self.files != 1)}, {shown('size_bytes', self.size_bytes)}"),
-            ("digest", self.digest[:12]),
-            ("source", self.source),
-            ("added", shown("added_at", self.added_at)),
-        ]
-        rows = [[table.name, f"{table.rows:,}", str(len(table.columns))] for table in self.described]
-        details = [(f"columns of {table.name}", _schema(table.columns)) for table in self.described[:8]]
-        notes = [self.note] if self.note else []
-        return plain_card(self.uri, "", facts, ("table", "rows", "columns"), rows, notes, details=details)
+        main = main_table(Uri.parse(self.uri).name, self.tables)
+        return version_card(
+            self.uri,
+            main,
+            self.described,
+            files=self.files,
+            size_bytes=self.size_bytes,
+            added_at=self.added_at,
+            facts=[("source", self.source), ("digest", self.digest[:12])],
+            folder=self.path.parent if self.path.is_file() else self.path,
+            lead=self._lead(main),
+            next_=[f"Next: `%data show {Uri.parse(self.uri).label}`", f"`%data check {Uri.parse(self.uri).label}`"],
+        )
+
+    def _lead(self, main: str | None) -> str:
+        if self.note:
+            return self.note[:1].upper() + self.note[1:] + "."
+        table = next((one for one in self.described if one.name == main), None)
+        if table:
+            size = f"{counted(table.rows, 'row')} of {counted(len(table.columns), 'column')}"
+            return f"**{size}**, as the handle's `.df()` gives them."
+        many = f"**{len(self.tables):,} tables**, none called like it: `.df(NAME)` gives one." if self.tables else ""
+        return many or "**No file is a table**: the handle's `.path` is where its files are."
 
 
 _KINDS = f"a table ({', '.join(SUFFIXES)})"
@@ -109,9 +124,3 @@ def main_table(name: str, tables: Sequence[str]) -> str | None:
         # The longest, so that `flights-july-late` means the table flights-july and not flights.
         return max(called_after, key=len)
     return tables[0] if len(tables) == 1 else None
-
-
-def _schema(columns: Sequence[tuple[str, str]], most: int = 60) -> str:
-    width = max((len(name) for name, _ in columns), default=0)
-    lines = [f"{name:<{width}}  {kind}" for name, kind in columns[:most]]
-    return "\n".join([*lines, *([f"… and {len(columns) - most} more"] if len(columns) > most else [])])

@@ -76,7 +76,7 @@ def settle_held(where: Settings) -> None:
     """Finish or undo it, for who holds the lock of those that take in."""
     body = _read(where)
     if body and (made := _finish(where, body)):
-        show.waiting(made.uri, f"{made.uri}, which a killed process had not finished adding, is there now", "added")
+        show.waiting(made.uri, f"{made.uri} is there now: a killed process had not finished adding it.", "added")
     _clear(where)
     for name in working_copy.cut_short(where):
         with contextlib.suppress(LabError):  # nothing is lost: the copy follows the next version

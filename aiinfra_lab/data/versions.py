@@ -115,6 +115,15 @@ def described(record: Record[DataVersion], note: str = "") -> Dataset:
     )
 
 
+def here(record: Record[DataVersion]) -> Path | None:
+    """The folder with all files of a version, by their sizes; None when it is not there: it is not taken out for it."""
+    folder = folder_of(settings(), record)
+    try:
+        return folder if folder.exists() and _files.sizes_agree(manifest(record), folder) else None
+    except LabError:  # the list of its files is gone or altered: `data check` says what helps
+        return None
+
+
 def folder_of(where: Settings, record: Record[DataVersion]) -> Path:
     """Where the files of a version are, read-only."""
     return where.home / "data" / "versions" / record.name

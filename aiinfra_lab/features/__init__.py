@@ -10,7 +10,7 @@ from ..audit.references import refuse_referenced
 from ..errors import Conflict, Failed, NotFound, UsageProblem
 from ..files import retry
 from ..resolve import resolve
-from ..show import Listing
+from ..show import Listing, working
 from ..store import Record, open_store
 from ..uris import Uri, check_name
 from ..verbs import Code, FilePath, Live, Name, Rows, verb
@@ -56,18 +56,21 @@ def add(name: SetName, *, data: Rows, timestamp: str, label: str = "", id_: str 
     id_: the rows' column that names a row; by default row_id, or the row's position
     code: Python with functions under @view, and a list `columns`
     """
-    from .. import data as data_noun
-    from . import online, sets
-    from .rows import tables_of
-
     name = check_name(str(name))
-    dataset = data_noun.open_rows(data, name=name)
-    spec, events = sets.describe(name, code, timestamp, label, id_, dataset.table(), tables_of(dataset))
-    record, new = sets.keep(spec, events, dataset.uri)
-    # The version that was there already may have wider types than what the views return now.
-    events = sets.conformed(record.body, events)
-    # A new version's own event names the data; when an old one gets newer data, that needs an event of its own.
-    return feature_set(online.fill(record, dataset, events, None if new else "features add"))
+    with working("Feature set", f"features:{name}", "opens the data") as step:
+        from .. import data as data_noun
+        from . import online, sets
+        from .rows import tables_of
+
+        dataset = data_noun.open_rows(data, name=name)
+        step("runs the views over it")
+        spec, events = sets.describe(name, code, timestamp, label, id_, dataset.table(), tables_of(dataset))
+        record, new = sets.keep(spec, events, dataset.uri)
+        # The version that was there already may have wider types than what the views return now.
+        events = sets.conformed(record.body, events)
+        step("registers them in Feast and fills the online store")
+        # A new version's own event names the data; when an old one gets newer data, that needs an event of its own.
+        return feature_set(online.fill(record, dataset, events, None if new else "features add"))
 
 
 @verb("features")
@@ -96,11 +99,14 @@ def get(
         fix = f"`%features get {record.name} --rows {record.body.newest_data}`"
         raise UsageProblem("features get needs either --rows or --online", fix)
     if online:
-        return _online(record, online, data)
-    asked = data_noun.open_rows(rows)
-    tables = asked if data is None else data_noun.open_rows(data)
-    joined.need_tables(record.body, asked, tables, record.body.newest_data)
-    return _written(feature_rows(joined.answer(record, asked, tables)), into)
+        with working("Online features", record.uri, "asks the online store"):
+            return _online(record, online, data)
+    with working("Feature rows", record.uri, "opens the rows") as step:
+        asked = data_noun.open_rows(rows)
+        tables = asked if data is None else data_noun.open_rows(data)
+        joined.need_tables(record.body, asked, tables, record.body.newest_data)
+        step("joins what was known at each row's time")
+        return _written(feature_rows(joined.answer(record, asked, tables)), into)
 
 
 @verb("features")
@@ -114,13 +120,15 @@ def check(name: SetName, *, rows: Rows = None, data: Rows = None, report: bool =
     data: the data version whose tables the views read; by default the one the set was last added with
     report: hand the verdict back instead of raising
     """
-    from .. import data as data_noun
-    from . import checks
-
     record = resolve(name, FeatureSetVersion)
-    tables = data_noun.open_rows(data if data is not None else record.body.newest_data)
-    record, state = _filled(record, tables, "features check")
-    findings = checks.judge(record.body, state, tables if rows is None else data_noun.open_rows(rows), tables)
+    with working("Feature check", record.uri, "opens the data") as step:
+        from .. import data as data_noun
+        from . import checks
+
+        tables = data_noun.open_rows(data if data is not None else record.body.newest_data)
+        record, state = _filled(record, tables, "features check")
+        step("takes away what came later, and compares")
+        findings = checks.judge(record.body, state, tables if rows is None else data_noun.open_rows(rows), tables)
     states = [each.verdict for each in findings]
     worst = next((state for state in (checks.BAD, checks.UNCLEAR) if state in states), checks.GOOD)
     if worst != checks.GOOD and not report:

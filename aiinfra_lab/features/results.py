@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ..show import Card, Result, plain_card, shown
+from ..show import (
+    ADDED,
+    CHANGED,
+    REMOVED,
+    Card,
+    Cell,
+    Dim,
+    Figure,
+    Fold,
+    Meter,
+    Number,
+    Quote,
+    Result,
+    RowHeader,
+    Table,
+    mark_of,
+    shown,
+)
 from ..store import LoggedEvent, Record
+from ..units import counted, show_share
 from ..uris import Uri
 from .record import FeatureSetVersion, JoinedRows, ViewSpec, path_of
 
@@ -18,10 +36,15 @@ if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
 
+_MOST_FEATURES = 40
+"""A model's owner looks for each of them."""
+
 
 @dataclass(frozen=True)
 class FeatureSet(Result):
     """A version of a feature set. `features` are in a model's order; `views` are where they come from."""
+
+    kind = "Feature set"
 
     uri: str
     features: tuple[str, ...]
@@ -39,13 +62,34 @@ class FeatureSet(Result):
     def card(self) -> Card:
         # By feature, as a model's owner asks: from which view, and how long it is valid.
         origin = {name: each for each in self.views for name in each["features"]}
-        rows = [[name, self.types[name], *_origin(origin.get(name))] for name in self.features]
-        facts = [("label", self.label or "–"), ("timestamp", self.timestamp), ("data", self.data)]
-        facts.append(("online", f"as of {self.online_as_of[:16].replace('T', ' ')} UTC" if self.online_as_of else "–"))
-        return plain_card(
-            self.uri, facts=facts, header=("feature", "type", "from", "entity", "lives"), rows=rows,
-            details=[("the cell", _cut(self.code))],
-        )  # fmt: skip
+        rows = [(name, self.types[name], *_origin(origin.get(name))) for name in self.features]
+        label = Uri.parse(self.uri).label
+        return Card(
+            kind=self.kind,
+            uri=self.uri,
+            when=f"added {shown('_at', self.created_at)[:16]}",
+            lead=self._lead(len(origin)),
+            facts=[
+                ("label", self.label or "–"),
+                ("timestamp", self.timestamp),
+                ("data", self.data),
+                ("online", f"as of {_moment(self.online_as_of)}" if self.online_as_of else "–"),
+            ],
+            parts=[
+                Table(("feature", "type", "from", "entity", "valid for"), rows, most=_MOST_FEATURES),
+                Fold("the cell", Quote(_cut(self.code))),
+            ],
+            next=[f"Next: `%features get {label} --rows {self.data}`", f"`%features check {label}`"],
+        )
+
+    def _lead(self, of_views: int) -> str:
+        own = len(self.features) - of_views
+        sources = [counted(len(self.views), "view")] * bool(self.views) + ["the rows' own columns"] * bool(own)
+        return f"**{counted(len(self.features), 'feature')}** from {' and '.join(sources)}{self._aim}."
+
+    @property
+    def _aim(self) -> str:
+        return f", to predict {self.label}" if self.label else ""
 
 
 @dataclass(frozen=True)
@@ -55,6 +99,8 @@ class FeatureRows(Result):
     `coverage`: by view, the share of rows for which something was known. `optional`: the features that come from a
     view, which may know nothing at any time, whatever these rows say.
     """
+
+    kind = "Feature rows"
 
     uri: str
     rows: int
@@ -88,15 +134,46 @@ class FeatureRows(Result):
         return pl.scan_parquet(self.path)
 
     def card(self) -> Card:
-        facts = [("rows", f"{self.rows:,}"), ("features", str(len(self.columns))), ("label", self.label or "–")]
-        facts += [("of", self.rows_uri), ("at", self.timestamp), ("digest", self.digest[:12])]
-        known = [[name, f"{share:.1%}"] for name, share in self.coverage.items()]
-        return plain_card(self.uri, facts=facts, header=("view", "rows with news"), rows=known)
+        ordered = sorted(self.coverage.items(), key=lambda item: item[1])
+        least = [(name, share) for name, share in ordered[:1] if share < 1]
+        poor = f" {least[0][0]} knew nothing of {show_share(1 - least[0][1])} of them." if least else ""
+        known: list[tuple[Cell, ...]] = [
+            (name, (show_share(share), Meter(share, 1, "", is_small=True)), self._unknown(share))
+            for name, share in ordered
+        ]
+        return Card(
+            kind=self.kind,
+            uri=self.uri,
+            lead=f"**{counted(self.rows, 'row')}**, each with what was known at its own time.{poor}",
+            facts=[
+                ("of", self.rows_uri),
+                ("at", self.timestamp),
+                ("data", self.data_uri),
+                ("label", self.label or "–"),
+                ("digest", self.digest[:12]),
+            ],
+            figures=[
+                Figure("rows", f"{self.rows:,}"),
+                Figure("features", f"{len(self.columns):,}"),
+                Figure("of views", f"{len(self.optional):,}", "may be missing"),
+            ],
+            parts=[Table(("view", Number("rows it knew something of"), "rows it did not"), known)],
+            next=[
+                f"Next: `%%train run {Uri.parse(self.uri).name} --rows {self.uri}`",
+                f"`%features show {Uri.parse(self.features_uri).label}`",
+            ],
+        )
+
+    def _unknown(self, share: float) -> Cell:
+        without = round((1 - share) * self.rows)
+        return f"{without:,} of {self.rows:,}" if without else Dim("none")
 
 
 @dataclass(frozen=True)
 class FeatureRemoval(Result):
     """A version, or rows, that were removed; the record stays. newest: what the name means now, of a version."""
+
+    kind = "Feature set"
 
     uri: str
     removed: str
@@ -106,12 +183,17 @@ class FeatureRemoval(Result):
         uri = Uri.parse(self.uri)
         left = f"{uri.bare} now means {self.newest}" if self.newest else f"no version of {uri.bare} is left"
         again = "`%features get` of the same rows makes them again"
-        return plain_card(self.uri, "removed", [("what", self.removed)], notes=[again if uri.part else left])
+        what = f"**{self.removed[:1].upper()}{self.removed[1:]} removed**"
+        lead = f"{what}; the record stays, and {again if uri.part else left}."
+        next_ = [f"Next: `%features log {uri.label}`"]
+        return Card(kind=self.kind, uri=self.uri, state=mark_of("removed"), lead=lead, next=next_)
 
 
 @dataclass(frozen=True)
 class OnlineRow(Result):
     """One row's features out of the online store. `values` are in the order of `columns`, which is a model's."""
+
+    kind = "Online features"
 
     uri: str
     columns: tuple[str, ...]
@@ -121,30 +203,67 @@ class OnlineRow(Result):
     data_uri: str
 
     def card(self) -> Card:
-        rows = [[name, shown(name, value)] for name, value in zip(self.columns, self.values, strict=True)]
-        facts = [("at", f"{self.at[:19]} UTC"), ("store as of", f"{self.as_of[:19]} UTC"), ("data", self.data_uri)]
-        return plain_card(f"{self.uri} online", facts=facts, header=("feature", "value"), rows=rows)
+        rows: list[tuple[Cell, ...]] = [
+            (name, Dim("–") if value is None else shown(name, value), Dim("not known") if value is None else "known")
+            for name, value in zip(self.columns, self.values, strict=True)
+        ]
+        return Card(
+            kind=self.kind,
+            uri=self.uri,
+            when=f"at {_moment(self.at)}",
+            lead=self._lead(),
+            facts=[("store as of", _moment(self.as_of)), ("data", self.data_uri)],
+            parts=[Table(("feature", Number("value"), "then"), rows, most=_MOST_FEATURES)],
+            next=[f"Next: `%features show {Uri.parse(self.uri).label}`"],
+        )
+
+    def _lead(self) -> str:
+        unknown = [name for name, value in zip(self.columns, self.values, strict=True) if value is None]
+        if not unknown:
+            return f"**All {counted(len(self.columns), 'feature')} are known**, in the order of a model."
+        names = ", ".join(unknown[:5]) + ", …" * (len(unknown) > 5)
+        few = f"{len(unknown)} of {counted(len(self.columns), 'feature')} {'is' if len(unknown) == 1 else 'are'}"
+        return f"**{few} not known** at that moment: {names}."
 
 
 @dataclass(frozen=True)
 class FeatureCheck(Result):
     """What `check` found. `state` is good, bad or cannot tell: the worst of its verdicts."""
 
+    kind = "Feature check"
+
     uri: str
     state: str
     verdicts: tuple[Mapping[str, str], ...]
 
     def card(self) -> Card:
-        rows = [[each["what"], each["verdict"], each["why"]] for each in self.verdicts]
-        note = "a row's own columns are taken to be known at its time"
-        return plain_card(
-            f"check of {self.uri}", self.state, header=("what", "verdict", "why"), rows=rows, notes=[note]
+        ordered = sorted(self.verdicts, key=lambda each: ("bad", "cannot tell", "good").index(each["verdict"]))
+        rows: list[tuple[Cell, ...]] = [(each["what"], mark_of(each["verdict"]), each["why"]) for each in ordered]
+        odd = [each for each in ordered if each["verdict"] == self.state != "good"]
+        return Card(
+            kind=self.kind,
+            uri=self.uri,
+            state=self.mark,
+            lead=self._lead(odd),
+            advice="" if not odd else "correct the view, add the set again, and check it again.",
+            parts=[Table((RowHeader("proof"), "verdict", "why"), rows)],
+            notes=["A row's own columns are taken to be known at its time."],
+            next=[f"Next: `%features show {Uri.parse(self.uri).label}`"],
         )
+
+    def _lead(self, odd: Sequence[Mapping[str, str]]) -> str:
+        if not odd:
+            return "**No row sees its future, and the online store says what the history says.**"
+        verb = "failed" if self.state == "bad" else "could not be made"
+        counts = f"{len(odd)} of {counted(len(self.verdicts), 'proof')}"
+        return f"**{counts} {verb}.** {odd[0]['what']}: {odd[0]['why']}."
 
 
 @dataclass(frozen=True)
 class FeatureDifference(Result):
     """How two feature sets differ: features that went and came, what changed about the others, and the cells."""
+
+    kind = "Feature comparison"
 
     uri: str
     other: str
@@ -155,25 +274,48 @@ class FeatureDifference(Result):
     note: str = ""
 
     def card(self) -> Card:
-        rows = [["–", name, "", ""] for name in self.gone] + [["+", name, "", ""] for name in self.new]
-        rows += [["~", name, before, after] for name, before, after in self.changed]
-        note = self.note or ("" if rows or self.code else "they are the same")
-        return plain_card(
-            f"{self.uri} → {self.other}", header=("", "what", "before", "after"), rows=rows,
-            notes=[note] if note else [], details=[("the cell", _cut(self.code))] if self.code else [],
-        )  # fmt: skip
+        rows: list[tuple[Cell, ...]] = [(name, REMOVED, "a feature", Dim("–")) for name in self.gone]
+        rows += [(_setting(name), CHANGED, _value(name, before), _value(name, after))
+                 for name, before, after in self.changed]  # fmt: skip
+        rows += [(name, ADDED, Dim("–"), "a feature") for name in self.new]
+        one, two = Uri.parse(self.uri), Uri.parse(self.other)
+        is_one = one.name == two.name and two.version
+        return Card(
+            kind=self.kind,
+            uri=f"{self.uri} → {f'@{two.version}' if is_one else self.other}",
+            state=None if self.note else mark_of("changed" if rows or self.code else "same"),
+            lead=self._lead(),
+            parts=[
+                Table((RowHeader("what"), "change", self.uri, self.other), rows, most=_MOST_FEATURES),
+                *([Fold("what differs in the cell", Quote(_cut(self.code)))] if self.code else []),
+            ],
+        )
+
+    def _lead(self) -> str:
+        if self.note:
+            return f"**{self.note}**: all features of the other one are listed."
+        counts = ((len(self.gone), "removed"), (len(self.new), "added"))
+        said = [f"{counted(count, 'feature')} {what}" for count, what in counts if count]
+        said += [f"{counted(len(self.changed), 'setting')} changed"] * bool(self.changed)
+        only = "**The same features; only the text of the cell differs.**" if self.code else "**Nothing differs.**"
+        return f"**{', '.join(said)}.**" if said else only
 
 
 @dataclass(frozen=True)
 class FeatureHistory(Result):
     """The events of a feature set, newest first."""
 
+    kind = "Feature history"
+
     uri: str
     events: tuple[tuple[float, str, str, str], ...]
 
     def card(self) -> Card:
-        rows = [[shown("_at", at), who, what, things] for at, who, what, things in self.events]
-        return plain_card(f"log of {self.uri}", header=("when", "who", "what", "with"), rows=rows)
+        rows = [(shown("_at", at)[:16], what, things, who) for at, who, what, things in self.events]
+        count = counted(len(rows), "event")
+        return Card(
+            kind=self.kind, uri=self.uri, when=count, parts=[Table(("when", "what", RowHeader("with"), "by"), rows)]
+        )
 
 
 def feature_set(record: Record[FeatureSetVersion]) -> FeatureSet:
@@ -225,11 +367,28 @@ def _cut(code: str, most: int = 1500) -> str:
     return code if len(code) <= most else code[:most].rpartition("\n")[0] + "\n…"
 
 
-def _origin(each: Mapping[str, Any] | None) -> list[str]:
+def _origin(each: Mapping[str, Any] | None) -> tuple[Cell, ...]:
     if each is None:
-        return ["the row itself", "", ""]
-    ttl = shown("ttl_s", each["ttl_s"]) if each["ttl_s"] is not None else "for ever"
-    return [each["name"], ", ".join(each["entity"]), ttl]
+        return "the row itself", Dim("–"), Dim("–")
+    ttl = shown("ttl_s", each["ttl_s"]) if each["ttl_s"] is not None else "ever"
+    return each["name"], ", ".join(each["entity"]), ttl
+
+
+_TTL = "ttl_s"
+
+
+def _setting(name: str) -> str:
+    return f"{name.removesuffix(_TTL)}valid for" if name.endswith(_TTL) else name
+
+
+def _value(name: str, value: str) -> Cell:
+    if name.endswith(_TTL):
+        return "ever" if value == "–" else shown(_TTL, float(value))
+    return Dim(value) if value == "–" else value
+
+
+def _moment(iso: str) -> str:
+    return f"{iso[:16].replace('T', ' ')} UTC"
 
 
 def event_line(logged: LoggedEvent) -> tuple[float, str, str, str]:

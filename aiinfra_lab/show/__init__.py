@@ -1,12 +1,13 @@
 """What a result looks like: content that a noun states, as plain text and as HTML that JupyterLab keeps everywhere.
 
 A noun says what there is, as a `Card` of facts, figures, tables and pictures. How it is drawn is decided here alone:
-`html.py` and `text.py` draw cards, `drawing.py` pictures, and `states.py` says what each state looks like.
+`html.py` and `text.py` draw cards, `drawing.py` and `graph.py` pictures, and `states.py` says what each state looks
+like.
 """
 
 from __future__ import annotations
 
-from . import drawing, html
+from . import drawing, graph, html
 from .card import (
     MAX_ROWS,
     Band,
@@ -32,12 +33,14 @@ from .live import LiveFrame, in_notebook, waiting
 from .pictures import bar_chart, data_url, line_chart
 from .plain_card import plain_card
 from .results import Comparison, Listing, Result, lacking
-from .states import StateMark, mark_of
+from .states import ADDED, CHANGED, REMOVED, StateMark, mark_of
 from .values import label, shown, shown_apart
+from .working import working
 
 __all__ = [
-    "MAX_ROWS", "Band", "Card", "Cell", "Code", "Comparison", "Dim", "Figure", "Fold", "Listed", "Listing",
-    "LiveFrame", "Meter", "Number", "Part", "Picture", "Plots", "Progress", "Quote", "Result", "RowHeader",
-    "StateMark", "Strong", "Table", "bar_chart", "data_url", "drawing", "html", "in_notebook", "label", "lacking",
-    "line_chart", "mark_of", "plain_card", "shown", "shown_apart", "waiting",
+    "ADDED", "CHANGED", "MAX_ROWS", "REMOVED", "Band", "Card", "Cell", "Code", "Comparison", "Dim", "Figure",
+    "Fold", "Listed", "Listing", "LiveFrame", "Meter", "Number", "Part", "Picture", "Plots", "Progress", "Quote",
+    "Result", "RowHeader", "StateMark", "Strong", "Table", "bar_chart", "data_url", "drawing", "graph", "html",
+    "in_notebook", "label", "lacking", "line_chart", "mark_of", "plain_card", "shown", "shown_apart", "waiting",
+    "working",
 ]  # fmt: skip

@@ -53,6 +53,10 @@ _READ_AS = {
 LIVING = StateMark("●", "running", "good")
 """Of what lives on until it is stopped: a session or an endpoint. A run that is running ends by itself."""
 _LIVE_ON = ("gpu", "deploy")
+ADDED, CHANGED, REMOVED = (
+    StateMark("+", "added", "good"), StateMark("~", "changed", "warn"), StateMark("−", "removed", "warn"),
+)  # fmt: skip
+"""What became of a part, in a table of what differs between two things; `CHANGED` may say in a word what of it did."""
 
 
 def mark_of(word: str, of: str = "") -> StateMark:

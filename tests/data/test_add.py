@@ -274,7 +274,7 @@ def test_who_waits_for_another_to_take_data_in_says_so_and_ctrl_c_leaves_nothing
     command = [sys.executable, "-m", "aiinfra_lab.cli", "data", "add", "pets", str(pets)]
     with files.lock(workspace / ".aiinfra" / "data" / "lock"):
         waiting = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-        assert "another process of this workspace" in waiting.stderr.readline()
+        assert "nother process of this workspace" in waiting.stderr.readline()
         waiting.send_signal(signal.SIGINT)
         assert (waiting.communicate()[1], waiting.returncode) == ("interrupted\n", 130)
     left = [path for path in (workspace / ".aiinfra" / "data").rglob("*") if path.is_file()]
@@ -313,7 +313,7 @@ def test_a_read_only_workspace_can_be_read_and_not_added_to(workspace, pets):
     ],
 )
 def test_what_of_a_frame_is_not_kept_is_said_when_it_is_added(workspace, values):
-    assert "column x" in data.add("t", pd.DataFrame({"x": values})).card().text()
+    assert "olumn x" in data.add("t", pd.DataFrame({"x": values})).card().lead
     assert data.get("t").note == ""
 
 

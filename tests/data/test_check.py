@@ -37,7 +37,7 @@ def test_a_bad_one_raises_with_the_fix_unless_a_report_is_asked_for(workspace):
 
 def test_what_is_bad_stands_first(workspace):
     data.add("t", BASE)
-    assert "x in 25 %" in data.check("t", max_missing="20%", report=True).card().rows[0][3]
+    assert "x in 25 %" in data.check("t", max_missing="20%", report=True).card().parts[0].rows[0][3]
 
 
 def test_a_column_without_any_value_is_bad_without_being_asked(workspace):

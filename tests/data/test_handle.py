@@ -5,11 +5,13 @@ from pathlib import Path
 import pytest
 
 from aiinfra_lab.data.compare import FileChanges, TableChange
+from aiinfra_lab.data.glance import MOST_COLUMNS
 from aiinfra_lab.data.handle import Dataset, main_table
 from aiinfra_lab.data.judge import DataFinding, worst
 from aiinfra_lab.data.results import DataCheck, DataComparison, DataDescription, DataRemoval
 from aiinfra_lab.data.tables import DataTable
 from aiinfra_lab.errors import NotFound, UsageProblem
+from aiinfra_lab.show import Fold
 
 COLUMNS = (("id", "int64"), ("name", "text"))
 
@@ -60,16 +62,20 @@ def test_many_tables_are_listed_up_to_a_dozen(count):
 
 def test_a_card_tells_files_size_digest_and_source():
     text = dataset("cats").card().text()
-    assert "1 file, 2.0 KiB" in text
+    assert "files    1\n  size     2.0 KiB" in text
+    assert "source   file:/x" in text
     assert "0123456789ab" in text
     assert "0123456789abc" not in text
-    assert "2 files" in dataset("cats", "dogs").card().text()
+    assert "files   2\n" in dataset("cats", "dogs").card().text()
 
 
 def test_the_columns_are_folded_away_and_cut():
     wide = DataTable("w", "w.csv", 1, tuple((f"c{number}", "text") for number in range(100)), ",")
-    details = dataset("w", described=(wide,)).card().details
-    assert (details[0][0], details[0][1].splitlines()[-1]) == ("columns of w", "… and 40 more")
+    (fold,) = [part for part in dataset("w", described=(wide,)).card().parts if isinstance(part, Fold)]
+    assert (fold.summary, fold.content.items[-1]) == (
+        f"{100 - MOST_COLUMNS} more columns",
+        f"… and {60 - MOST_COLUMNS} more",
+    )
 
 
 def test_the_tables_of_a_version_are_in_its_result_but_not_in_its_json():
@@ -88,8 +94,9 @@ def test_a_description_lists_tables_and_their_columns():
     zoo = dataset("cats")
     shown = DataDescription(zoo.uri, "removed", 3, 1, 2048, "file:/x", 0.0, "d", "k", zoo.described)
     text = shown.card().text()
-    assert text.startswith("data:zoo@1  [removed]")
-    assert "cats: id int64, name text" in text
+    assert text.startswith("Data version data:zoo@1  ▲ removed")
+    assert "id      int64\n  name    text" in text
+    assert "`%data log zoo@1`" in text
 
 
 def change(**fields: object) -> TableChange:
@@ -100,17 +107,27 @@ def change(**fields: object) -> TableChange:
 
 def test_a_comparison_names_each_change_with_before_and_after():
     tables = (change(columns_added=("age",), columns_removed=("old",), retyped=(("id", "int64", "text"),)),)
-    rows = DataComparison("data:zoo@2", "data:zoo@1", FileChanges((), (), ("cats.csv",)), tables).card().rows
-    assert ("cats.age", "–", "a column") in rows
-    assert ("cats.old", "a column", "–") in rows
-    assert ("cats.id: type", "int64", "text") in rows
-    assert [row for row in rows if row[0].startswith("file")] == []
+    card = DataComparison("data:zoo@2", "data:zoo@1", FileChanges((), (), ("cats.csv",)), tables).card()
+    (columns,) = (part.rows for part in card.parts)
+    assert [(row[0], str(row[1])) for row in columns] == [("old", "− removed"), ("id", "~ type"), ("age", "+ added")]
+    assert columns[1][2:] == ("int64", "text")
+    assert (card.uri, str(card.state)) == ("data:zoo@1 → @2", "▲ schema changed")
+
+
+def test_a_comparison_shows_first_the_column_whose_gaps_changed_most():
+    shifted = (("x: mean", "1", "2"), ("y: missing", "0 %", "40 %"), ("y: mean", "3", "4"))
+    card = DataComparison("data:zoo@2", "data:zoo@1", FileChanges((), (), ()), (change(shifted=shifted),)).card()
+    assert [row[0] for row in card.parts[0].rows] == ["y", "x"]
+    assert card.parts[0].rows[0][2:] == ("0 % missing, mean 3", "40 % missing, mean 4")
+    assert "1 added, 0 removed" in card.lead
 
 
 def test_a_changed_file_that_is_no_compared_table_is_named():
     files = FileChanges(("new",), ("gone",), ("picture.png",))
-    rows = DataComparison("data:zoo@2", "data:zoo@1", files, ()).card().rows
-    assert [row[0] for row in rows] == ["file new", "file gone", "file picture.png"]
+    card = DataComparison("data:zoo@2", "data:zoo@1", files, ()).card()
+    assert [(row[0], row[1].word) for row in card.parts[-1].rows] == [
+        ("gone", "removed"), ("new", "added"), ("picture.png", "changed")
+    ]  # fmt: skip
 
 
 def finding(state: str, what: str = "rows", fix: str = "") -> DataFinding:
@@ -133,5 +150,8 @@ def test_the_worst_finding_decides(states, state):
 def test_a_check_shows_what_is_bad_first_and_how_to_correct_it():
     found = (finding("good", "types"), finding("bad", "missing", "fill them"), finding("cannot tell", "rows"))
     card = DataCheck("data:zoo@1", "bad", found, "a note").card()
-    assert [row[1] for row in card.rows] == ["missing", "rows", "types"]
-    assert card.notes == ["cats, missing: fill them", "a note"]
+    odd, good = card.parts
+    assert [(row[0], str(row[1])) for row in odd.rows] == [("missing", "✕ not passed"), ("rows", "? cannot tell")]
+    assert [row[0] for row in good.content.rows] == ["types"]
+    assert (card.advice, card.notes) == ("cats, missing: fill them.", ["A note."])
+    assert "1 of 3 things that were judged did not pass" in card.lead

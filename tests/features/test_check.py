@@ -88,5 +88,6 @@ def test_no_rows_with_a_key_cannot_be_told(lateness):
 
 def test_its_card_shows_the_verdicts(lateness):
     text = features.check("lateness").card().text()
-    assert text.startswith("check of features:lateness@1  [good]")
+    assert text.startswith("Feature check features:lateness@1  ✓ passed")
+    assert "No row sees its future" in text
     assert CELL not in text

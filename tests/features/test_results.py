@@ -33,14 +33,19 @@ def test_the_json_of_a_set_holds_its_views_as_mappings(lateness):
 
 def test_a_long_cell_is_cut_in_the_card_and_whole_in_the_result(lateness):
     code = lateness.code + "# more\n" * 1000
-    details = features.FeatureSet(**{**vars(lateness), "code": code}).card().details
-    assert details[0][1].endswith("\n…")
-    assert len(details[0][1]) < 1600
+    cell = features.FeatureSet(**{**vars(lateness), "code": code}).card().parts[-1].content.text
+    assert cell.endswith("\n…")
+    assert len(cell) < 1600
 
 
 def test_rows_show_the_share_that_each_view_knew(lateness, trips):
     card = features.get("lateness", rows=trips).card()
-    assert card.rows == [["weather_now", "50.0%"], ["line_delay", "50.0%"]]
+    (table,) = card.parts
+    assert [(name, share, without) for name, (share, _), without in table.rows] == [
+        ("weather_now", "50 %", "2 of 4"), ("line_delay", "50 %", "2 of 4")
+    ]  # fmt: skip
+    assert "weather_now knew nothing of 50 %" in card.lead
+    assert "`%%train run lateness --rows features:lateness@1#" in card.text()
     assert dict(card.facts)["of"] == "data:trips@1"
 
 
@@ -67,31 +72,48 @@ def test_rows_in_pandas_in_polars_and_not_read_yet_are_the_same(lateness, trips)
     ],
 )
 def test_a_removal_says_what_follows_from_it(uri, newest, note):
-    assert FeatureRemoval(uri, "feature set", newest).card().notes == [note]
+    card = FeatureRemoval(uri, "feature set", newest).card()
+    assert (str(card.state), note in card.lead) == ("▲ removed", True)
 
 
 def test_a_check_shows_each_proof_and_what_it_takes_for_granted():
     card = FeatureCheck("features:late@1", "good", VERDICTS).card()
-    assert (card.state, card.rows) == ("good", [["weather: no future", "good", "12 answers are the same"]])
-    assert card.notes == ["a row's own columns are taken to be known at its time"]
+    (row,) = card.parts[0].rows
+    assert (str(card.state), row[0], str(row[1])) == ("✓ passed", "weather: no future", "✓ passed")
+    assert card.notes == ["A row's own columns are taken to be known at its time."]
+
+
+def test_a_check_that_fails_says_first_why_and_what_to_do():
+    bad = {"what": "online is offline", "verdict": "bad", "why": "temp of place=north: 1 online, 2 in the history"}
+    card = FeatureCheck("features:late@1", "bad", (*VERDICTS, bad)).card()
+    assert card.lead == f"**1 of 2 proofs failed.** {bad['what']}: {bad['why']}."
+    assert [row[0] for row in card.parts[0].rows] == ["online is offline", "weather: no future"]
+    assert "correct the view" in card.advice
 
 
 def test_a_difference_marks_what_went_came_and_changed():
     found = FeatureDifference("features:a@1", "features:a@2", ("old",), ("new",), (("label", "x", "y"),), "-a\n+b")
-    assert found.card().rows == [["–", "old", "", ""], ["+", "new", "", ""], ["~", "label", "x", "y"]]
-    assert (found.card().details, found.card().notes) == ([("the cell", "-a\n+b")], [])
+    card = found.card()
+    table, fold = card.parts
+    assert [(row[0], str(row[1])) for row in table.rows] == [
+        ("old", "− removed"), ("label", "~ changed"), ("new", "+ added")
+    ]  # fmt: skip
+    assert (card.uri, str(card.state), fold.content.text) == ("features:a@1 → @2", "▲ changed", "-a\n+b")
+    assert card.lead == "**1 feature removed, 1 feature added, 1 setting changed.**"
 
 
 def test_an_online_row_names_each_value_and_the_moment():
     at = "2024-05-01T17:00:00+00:00"
     text = OnlineRow("features:a@1", ("temp", "line"), (21.5, None), at, at, "data:trips@1").card().text()
-    assert "features:a@1 online" in text
-    assert "temp     21.5" in text
-    assert "2024-05-01T17:00:00 UTC" in text
+    assert text.startswith("Online features features:a@1  at 2024-05-01 17:00 UTC")
+    assert "1 of 2 features is not known at that moment: line." in text
+    assert "temp      21.5  known" in text
+    assert "line         –  not known" in text
 
 
 def test_a_history_is_one_line_for_each_event(lateness, trips):
     made = features.get("lateness", rows=trips)
     lines = [line for *_, line in features.log("lateness").events]
     assert lines == [f"features:lateness@1, data:trips@1 → {made.uri}", "data:trips@1 → features:lateness@1"]
-    assert len(FeatureHistory("features:a", ()).card().rows) == 0
+    assert "2 events" in features.log("lateness").card().text()
+    assert FeatureHistory("features:a", ()).card().text() == "Feature history features:a  0 events"

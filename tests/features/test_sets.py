@@ -112,7 +112,7 @@ def test_diff_by_meaning(lateness, trips):
 
 
 def test_diff_of_the_same_and_with_nothing(lateness):
-    assert "they are the same" in features.diff("lateness", "lateness@1").card().text()
+    assert "✓ same\n  Nothing differs." in features.diff("lateness", "lateness@1").card().text()
     found = features.diff("lateness", "lateness@7")
     assert (found.note, found.gone) == ("lateness@7 does not exist", lateness.features)
     with pytest.raises(NotFound):
@@ -122,7 +122,7 @@ def test_diff_of_the_same_and_with_nothing(lateness):
 def test_rm_keeps_the_record_and_the_number(lateness, trips):
     removed = features.rm("lateness")
     assert (removed.uri, removed.newest, len(features.ls())) == ("features:lateness@1", "", 0)
-    assert "features:lateness@1  [removed]" in removed.card().text()
+    assert "features:lateness@1  ▲ removed" in removed.card().text()
     assert "no version of features:lateness is left" in removed.card().text()
     with pytest.raises(NotFound, match="was removed"):
         features.show("lateness@1")

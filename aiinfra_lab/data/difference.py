@@ -1,0 +1,155 @@
+"""How two versions of data differ, as a person reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ..show import (
+    ADDED,
+    CHANGED,
+    REMOVED,
+    Card,
+    Cell,
+    Dim,
+    Figure,
+    Fold,
+    Number,
+    Part,
+    RowHeader,
+    StateMark,
+    Table,
+    mark_of,
+)
+from ..units import counted
+from ..uris import Uri
+from .compare import FileChanges, TableChange
+
+_MISSING = "missing"
+_MOST_SHIFTED = 8
+
+
+def difference_card(
+    uri: str, other: str, files: FileChanges | None, tables: Sequence[TableChange], note: str = ""
+) -> Card:
+    """The card of a comparison. note: why there is nothing to hold it against, if so."""
+    state, lead = _verdict(files, tables)
+    return Card(
+        kind="Data comparison",
+        uri=uri if note else f"{other} → {_short(uri, other)}",
+        state=None if note else state,
+        lead=f"{note[:1].upper()}{note[1:]}." if note else lead,
+        figures=_rows(tables[0]) if len(tables) == 1 and tables[0].is_another else [],
+        parts=[*_tables(tables, other, uri), *_columns(tables, other, uri), *_files(files, tables)],
+        notes=[f"{table.name}: {one}." for table in tables for one in table.alike],
+        next=[f"Next: `%data check {Uri.parse(uri).label} --like {Uri.parse(other).label}`"] if tables else [],
+    )
+
+
+def _short(uri: str, other: str) -> str:
+    """The version alone, where both are of one name."""
+    one, two = Uri.parse(uri), other
+    return f"@{one.version}" if two.startswith(f"{one.bare}@") else uri
+
+
+def _verdict(files: FileChanges | None, tables: Sequence[TableChange]) -> tuple[StateMark, str]:
+    came, gone, other = (
+        sum(len(getattr(table, name)) for table in tables) for name in ("columns_added", "columns_removed", "retyped")
+    )
+    said = [
+        f"{counted(count, 'column')} {what}" for count, what in
+        ((came, "added"), (gone, "removed"), (other, f"of {'another type' if other == 1 else 'other types'}")) if count
+    ]  # fmt: skip
+    added, removed = (sum(getattr(table, name) for table in tables) for name in ("rows_added", "rows_removed"))
+    rows = f"Rows: {added:,} added, {removed:,} removed." if tables else ""
+    if said:
+        return mark_of("schema changed"), f"**{', '.join(said)}.** {rows}"
+    if added or removed:
+        return mark_of("changed"), f"**{rows.removesuffix('.')}**, in the same columns."
+    moved = files and (files.added or files.removed or files.changed)
+    if any(table.is_another for table in tables):
+        return mark_of("changed"), "**Values differ**, and no row came or went."
+    if tables or not moved:
+        is_same = mark_of("same")
+        return (is_same, "**Nothing differs.**") if not moved else (mark_of("changed"), _of_files(files, tables))
+    return mark_of("changed"), _of_files(files, tables)
+
+
+def _of_files(files: FileChanges | None, tables: Sequence[TableChange]) -> str:
+    assert files is not None
+    counts = ((files.added, "added"), (files.removed, "removed"), (files.changed, "changed"))
+    said = ", ".join(f"{len(names)} {what}" for names, what in counts if names)
+    equal = " In the tables that both have every value is the same." if tables else ""
+    return f"**Files: {said}.**{equal}"
+
+
+def _rows(table: TableChange) -> list[Figure]:
+    before = "as many before" if table.rows_before == table.rows_after else f"{table.rows_before:,} before"
+    return [
+        Figure("rows", f"{table.rows_after:,}", before),
+        Figure("rows added", f"{table.rows_added:,}"),
+        Figure("rows removed", f"{table.rows_removed:,}"),
+    ]
+
+
+def _tables(tables: Sequence[TableChange], other: str, uri: str) -> list[Part]:
+    if len(tables) < 2:
+        return []
+    rows: list[tuple[Cell, ...]] = [
+        (
+            table.name,
+            f"{table.rows_before:,}",
+            f"{table.rows_after:,}",
+            f"{table.rows_added:,} added, {table.rows_removed:,} removed" if table.is_another else Dim("= same"),
+        )
+        for table in sorted(tables, key=lambda table: -(table.rows_added + table.rows_removed))
+    ]
+    return [Table((RowHeader("table"), Number(f"rows in {other}"), Number(f"in {uri}"), "rows"), rows)]
+
+
+def _columns(tables: Sequence[TableChange], other: str, uri: str) -> list[Part]:
+    """What a pipeline stumbles over first: columns that are gone, then those of other types, new and other values."""
+    found: list[list[tuple[Cell, ...]]] = [[], [], [], []]
+    for table in tables:
+        place = f"{table.name}." if len(tables) > 1 else ""
+        found[0] += [(f"{place}{name}", REMOVED, "a column", Dim("–")) for name in table.columns_removed]
+        found[1] += [(f"{place}{name}", _changed("type"), old, new) for name, old, new in table.retyped]
+        found[2] += [(f"{place}{name}", ADDED, Dim("–"), "a column") for name in table.columns_added]
+        found[3] += [(f"{place}{name}", _changed("values"), old, new) for name, old, new in _shifted(table)]
+    titles = (RowHeader("column"), "change", other, uri)
+    parts: list[Part] = [Table(titles, [row for rows in found[:3] for row in rows] + found[3][:_MOST_SHIFTED])]
+    if more := found[3][_MOST_SHIFTED:]:
+        parts.append(Fold(f"{counted(len(more), 'more column')} whose values differ", Table(titles, more)))
+    return parts if any(found) else []
+
+
+def _changed(what: str) -> StateMark:
+    return replace(CHANGED, word=what)
+
+
+def _shifted(table: TableChange) -> list[tuple[str, str, str]]:
+    """The measures that differ, a row a column."""
+    found: dict[str, tuple[list[str], list[str]]] = {}
+    for what, old, new in table.shifted:
+        column, _, measure = what.rpartition(": ")
+        for side, value in zip(found.setdefault(column, ([], [])), (old, new), strict=True):
+            side.append(f"{value} {_MISSING}" if measure == _MISSING else f"{measure} {value}")
+    rows = [(column, ", ".join(before), ", ".join(after)) for column, (before, after) in found.items()]
+    return sorted(rows, key=lambda row: -_gap(*row[1:]))
+
+
+def _gap(before: str, after: str) -> float:
+    """By how much the share that is missing differs, in percent."""
+    one, two = (float(text.partition(" ")[0]) if _MISSING in text else 0.0 for text in (before, after))
+    return abs(two - one)
+
+
+def _files(files: FileChanges | None, tables: Sequence[TableChange]) -> list[Part]:
+    compared = {table.name for table in tables}  # their rows say more than that the file differs
+    rows: list[tuple[Cell, ...]] = []
+    if files:
+        rows += [(name, REMOVED) for name in files.removed]
+        rows += [(name, ADDED) for name in files.added]
+        rows += [(name, CHANGED) for name in files.changed if Path(name).stem not in compared]
+    return [Table((RowHeader("file"), "change"), rows)] if rows else []

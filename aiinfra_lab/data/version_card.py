@@ -1,0 +1,156 @@
+"""How a version of data looks: what it holds, column by column."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..show import (
+    Card,
+    Cell,
+    Dim,
+    Figure,
+    Fold,
+    Listed,
+    Number,
+    Part,
+    Picture,
+    StateMark,
+    Strong,
+    Table,
+    drawing,
+    shown,
+)
+from ..units import counted, show_share
+from .glance import MOST_COLUMNS, ColumnGlance, Glance, glance
+from .tables import DataTable
+
+_MUCH_MISSING = 0.1
+_MOST_TABLES, _MOST_FOLDED, _MOST_NAMED = 20, 4, 40
+_ROOM = 92  # letters of a row
+
+
+def version_card(
+    uri: str,
+    main: str | None,
+    tables: Sequence[DataTable],
+    *,
+    files: int,
+    size_bytes: int,
+    added_at: float,
+    facts: Sequence[tuple[str, str]],
+    folder: Path | None,
+    state: StateMark | None = None,
+    lead: str = "",
+    advice: str = "",
+    next_: Sequence[str] = (),
+) -> Card:
+    """The card of a version. main: the table that is shown with its columns. folder: where its files are, if here."""
+    table = next((one for one in tables if one.name == main), None)
+    look = glance(folder, table) if folder and table else None
+    parts: list[Part] = []
+    if len(tables) > 1 or (tables and table is None):
+        parts.append(_tables(tables))
+    parts += _columns(table, look, is_one=len(tables) == 1) if table else []
+    others = [one for one in tables if one is not table][:_MOST_FOLDED]
+    parts += [Fold(f"columns of {one.name}", Listed(_named(one.columns))) for one in others]
+    size, _, unit = shown("size_bytes", size_bytes).partition(" ")
+    rows = [] if table is None else [
+        Figure("rows", f"{table.rows:,}"), Figure("columns", f"{len(table.columns):,}")
+    ]  # fmt: skip
+    return Card(
+        kind="Data version",
+        uri=uri,
+        state=state,
+        when=f"added {time.strftime('%Y-%m-%d %H:%M', time.localtime(added_at))}",
+        lead=lead,
+        advice=advice,
+        facts=facts,
+        figures=[*rows, Figure("files", f"{files:,}"), Figure("size", size, unit)],
+        parts=parts,
+        notes=_notes(table, look),
+        next=next_,
+    )
+
+
+def _tables(tables: Sequence[DataTable]) -> Table:
+    rows = [(table.name, f"{table.rows:,}", f"{len(table.columns):,}", table.file) for table in tables]
+    return Table(("table", Number("rows"), Number("columns"), "file"), rows, most=_MOST_TABLES)
+
+
+def _columns(table: DataTable, look: Glance | None, *, is_one: bool) -> list[Part]:
+    label = "" if is_one else f"columns of {table.name}"
+    if look is None:
+        rows = [(name, kind) for name, kind in table.columns[:MOST_COLUMNS]]
+        return [Table(("column", "type"), rows, label), *_more(table, {name for name, _ in rows})]
+    titles = ("column", "type", Number("missing"), Number("distinct"), "values", "examples or range")
+    drawn = Table(titles, [_column(one, look, table) for one in look.columns], label)
+    return [drawn, *_more(table, {one.name for one in look.columns}), *_first(table, look)]
+
+
+def _column(one: ColumnGlance, look: Glance, table: DataTable) -> tuple[Cell, ...]:
+    share = show_share(one.missing)
+    missing: Cell = Strong(share) if one.missing >= _MUCH_MISSING else share
+    # Of rows that were not looked at nobody knows, but for one value a row: those may all be told apart.
+    least = "≥ " if look.rows < table.rows and one.distinct and one.distinct > 1 else ""
+    distinct = "–" if one.distinct is None else f"{least}{one.distinct:,}"
+    return one.name, _kind(one.kind), missing, distinct, _picture(one), one.said
+
+
+def _picture(one: ColumnGlance) -> Picture | str:
+    alt = f"values of {one.name}: {one.said}"
+    if not one.shares:
+        return ""
+    return drawing.numbers(one.shares, alt=alt) if one.is_range else drawing.categories(one.shares, alt=alt)
+
+
+def _kind(kind: str) -> str:
+    """Without a unit, and without the categories, which may be many: the examples name them."""
+    if kind.startswith("timestamp["):
+        return "timestamp UTC" if "UTC" in kind else "timestamp"
+    return "category" if kind.startswith("category[") else kind
+
+
+def _more(table: DataTable, known: set[str]) -> list[Part]:
+    others = [column for column in table.columns if column[0] not in known]
+    title = counted(len(others), "more column")
+    return [Fold(title, Listed(_named(others)))] if others else []
+
+
+def _named(columns: Sequence[tuple[str, str]]) -> list[str]:
+    names = [f"{name} {_kind(kind)}" for name, kind in columns[:_MOST_NAMED]]
+    return [*names, *([f"… and {len(columns) - _MOST_NAMED:,} more"] if len(columns) > _MOST_NAMED else [])]
+
+
+def _first(table: DataTable, look: Glance) -> list[Part]:
+    if not look.first or look.rows < len(look.first):
+        return []
+    names = _fitting(table, look)
+    numbers = {name for name, kind in table.columns if kind.startswith(("int", "uint", "float"))}
+    # A number is not the last of a row, where it would stand at the card's far end, unless the row is all there is.
+    while len(names) < len(table.columns) and names[-1] in numbers and not numbers.issuperset(names):
+        names.pop()
+    titles = [Number(name) if name in numbers and name != names[-1] else name for name in names]
+    rows: list[tuple[Cell, ...]] = [
+        tuple(Dim("missing") if row[name] is None else str(row[name]) for name in names) for row in look.first
+    ]
+    return [Fold(f"first {len(rows)} of {table.rows:,} rows", Table(titles, rows), is_open=True)]
+
+
+def _fitting(table: DataTable, look: Glance) -> list[str]:
+    """The columns whose values stand side by side."""
+    names, room = [], _ROOM
+    for name in (name for name, _ in table.columns if name in look.first[0]):
+        room -= 2 + max(len(name), *(len(str(row[name] or "missing")) for row in look.first))
+        if room < 0:
+            break
+        names.append(name)
+    return names or [table.columns[0][0]]
+
+
+def _notes(table: DataTable | None, look: Glance | None) -> list[str]:
+    if table is None or look is None or look.rows >= table.rows:
+        return []
+    which = "the first" if look.are_first else "evenly spread"
+    return [f"Missing, distinct and values are those of {look.rows:,} rows, {which}."]

@@ -1,0 +1,62 @@
+import sys
+import threading
+
+import pytest
+
+from aiinfra_lab.show import working
+
+
+@pytest.fixture
+def frames(monkeypatch):
+    """What is shown, in a process that looks like a notebook's, and when something is."""
+    made, is_shown = [], threading.Event()
+
+    class Frame:
+        def __init__(self, card):
+            made.append(card)
+            is_shown.set()
+
+        def update(self, card):
+            made.append(card)
+
+        def clear(self):
+            made.append(None)
+
+    for name, value in {"LiveFrame": Frame, "in_notebook": lambda: True, "SHOWN_AFTER_S": 0.0}.items():
+        monkeypatch.setattr(sys.modules["aiinfra_lab.show.working"], name, value)
+    return made, is_shown
+
+
+def fail(is_shown):
+    with working("Data version", "data:flights", "reads") as step:
+        step("stores")
+        is_shown.wait(10)
+        raise ValueError
+
+
+def test_a_verb_that_takes_long_says_what_it_does_and_the_frame_is_taken_away(frames):
+    made, is_shown = frames
+    with working("Data version", "data:flights", "reads the tables"):
+        assert is_shown.wait(10)
+    assert (made[0].uri, str(made[0].state)) == ("data:flights", "◐ running")
+    assert "It reads the tables" in made[0].lead
+    assert made[-1] is None
+
+
+def test_the_frame_goes_also_when_the_verb_fails(frames):
+    with pytest.raises(ValueError):  # noqa: PT011
+        fail(frames[1])
+    assert frames[0][-1] is None
+
+
+def test_a_verb_within_another_is_a_step_of_that(frames):
+    made, is_shown = frames
+    with working("Feature set", "features:a", "reads"), working("Data version", "data:b", "takes the rows in"):
+        is_shown.wait(10)
+    assert {card.uri for card in made if card} == {"features:a"}
+
+
+def test_outside_a_notebook_nothing_is_shown(capsys):
+    with working("Data version", "data:flights", "reads") as step:
+        step("stores")
+    assert capsys.readouterr() == ("", "")
