@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from ..errors import Conflict, Failed, LabError, UsageProblem
-from ..show import Listing
+from ..show import Listing, working
 from ..store import Event, Record, open_store
 from ..units import Duration, Share, number
 from ..uris import Uri
@@ -66,9 +66,10 @@ def start(
     doubt = admission.may_serve(uri)
     rule = None if rollback_if is None else parse_bounds(rollback_if)
     request = desired_state.ServeRequest(uri, number(canary), rule)
-    before, record, note = _start(called, request, on, on or chosen("deploy.target"), port)
-    if wait:
-        record = lifecycle.wait(record, before.body.desired if before else None)
+    with working(results.KIND, str(Uri("deploy", called)), f"starts with {uri}"):
+        before, record, note = _start(called, request, on, on or chosen("deploy.target"), port)
+        if wait:
+            record = lifecycle.wait(record, before.body.desired if before else None)
     asked = str(Uri.parse(model, noun="models"))
     resolved = f"{asked} is {uri}" if asked != uri else ""
     alias = "" if record.body.canary else versions.alias_differs(called, uri)
@@ -81,7 +82,9 @@ def stop(name: EndpointName) -> Endpoint:
 
     name: the endpoint
     """
-    return _seen(lifecycle.end(lifecycle.find(name)))
+    record = lifecycle.find(name)
+    with working(results.KIND, record.uri, "answers what it has taken, and then ends"):
+        return _seen(lifecycle.end(record))
 
 
 @verb("deploy")
@@ -166,7 +169,8 @@ def promote(name: EndpointName) -> Endpoint:
 
     if wanted.generation != before.generation:
         record = lifecycle.reconcile(record, decide, Event("deploy promote", record.uri, (model,), (record.uri,)))
-    record = lifecycle.wait(record, before)
+    with working(results.KIND, record.uri, f"gives {model} all traffic"):
+        record = lifecycle.wait(record, before)
     try:
         # The alias last: it must not mean a version that the endpoint then could not serve.
         models.promote(model)
@@ -189,7 +193,8 @@ def rollback(name: EndpointName) -> Endpoint:
     detail = {"reason": "ordered", "by": "rollback"}
     event = Event("deploy rollback", record.uri, (lost,), (record.uri,), detail)
     record = lifecycle.reconcile(record, lambda body: desired_state.rolled_back(body)[0], event)
-    record = lifecycle.wait(record, before)
+    with working(results.KIND, record.uri, f"takes the traffic from {lost}"):
+        record = lifecycle.wait(record, before)
     alias = versions.alias_back(lost, str(record.body.champion)) if lost == before.champion else ""
     return _seen(record, note, alias)
 

@@ -21,7 +21,9 @@ from .record import EndpointRecord, Verdict, VersionCounts
 from .reports import verdict_on
 from .server.counts import Counts
 
-__all__ = ["Endpoint", "Load", "Log", "Served", "endpoint", "endpoints"]
+KIND = cards.KIND
+
+__all__ = ["KIND", "Endpoint", "Load", "Log", "Served", "endpoint", "endpoints"]
 
 
 @dataclass(frozen=True)

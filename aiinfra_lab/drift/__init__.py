@@ -12,7 +12,7 @@ from typing import Annotated
 from .. import models
 from ..errors import Failed, Inconclusive, UsageProblem, did_you_mean
 from ..resolve import resolve
-from ..show import Listing, shown
+from ..show import Listing, shown, working
 from ..stats import blocks, within
 from ..stats.dependence import LEAST_ROWS
 from ..store import Event, Record, add_version, open_store
@@ -71,34 +71,36 @@ def check(
     if not 0 < level < 1:
         raise UsageProblem(f"--alpha {alpha} leaves nothing to judge by", "write --alpha 5%")
     endpoint, declared = served.endpoint(name), by or ""
-    model = served.model_of(endpoint)
-    reference = served.feature_rows(against, model, declared, data)
-    since_at = served.moment(since, endpoint) if rows is None else None
-    if rows is None:
-        current = served.log_rows(endpoint, model, since_at or 0.0, declared)
-    else:
-        current = served.feature_rows(rows, model, declared, data)
-    # They never differ from themselves, and that would be a verdict.
-    if current.uri == reference.uri or reference.rows.equals(current.rows):
-        fix = "give other rows to one of them, or judge the log: leave out --rows"
-        twice = current.uri if current.uri == reference.uri else f"{current.uri}, the rows of {reference.uri},"
-        raise UsageProblem(f"{twice} is on both sides", fix)
-    columns = judge(reference.rows, current.rows, level, _units(reference, current, declared))
-    verdict = DriftRecord(
-        state=overall(columns),
-        endpoint=endpoint.uri,
-        judged=current.uri,
-        since_at=since_at,
-        by=declared,
-        model=model.uri,
-        against=reference.uri,
-        rows_before=reference.rows.height,
-        rows_now=current.rows.height,
-        alpha=level,
-        checked_at=time.time(),
-        columns=tuple(columns),
-        sample=exports.keep(reference.rows, current.rows),  # before the record: a verdict never lacks its samples
-    )
+    with working(DriftReport.kind, str(Uri("drift", Uri.parse(endpoint.uri).name)), "reads both samples") as step:
+        model = served.model_of(endpoint)
+        reference = served.feature_rows(against, model, declared, data)
+        since_at = served.moment(since, endpoint) if rows is None else None
+        if rows is None:
+            current = served.log_rows(endpoint, model, since_at or 0.0, declared)
+        else:
+            current = served.feature_rows(rows, model, declared, data)
+        # They never differ from themselves, and that would be a verdict.
+        if current.uri == reference.uri or reference.rows.equals(current.rows):
+            fix = "give other rows to one of them, or judge the log: leave out --rows"
+            twice = current.uri if current.uri == reference.uri else f"{current.uri}, the rows of {reference.uri},"
+            raise UsageProblem(f"{twice} is on both sides", fix)
+        step(f"compares {current.rows.height:,} rows with {reference.rows.height:,}")
+        columns = judge(reference.rows, current.rows, level, _units(reference, current, declared))
+        verdict = DriftRecord(
+            state=overall(columns),
+            endpoint=endpoint.uri,
+            judged=current.uri,
+            since_at=since_at,
+            by=declared,
+            model=model.uri,
+            against=reference.uri,
+            rows_before=reference.rows.height,
+            rows_now=current.rows.height,
+            alpha=level,
+            checked_at=time.time(),
+            columns=tuple(columns),
+            sample=exports.keep(reference.rows, current.rows),  # before the record: a verdict never lacks its samples
+        )
     # Recorded whatever it is: a pipeline that stops here leaves a verdict to look at.
     found = replace(DriftReport.of(_add(endpoint.name, verdict)), note=_unjudged(current.rows.height, current.logged))
     if found.state != "no drift" and not report:

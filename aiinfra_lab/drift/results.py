@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from ..show import MAX_ROWS, Card, Cell, Fold, Number, Result, RowHeader, Table, mark_of, shown
+from ..show import MAX_ROWS, Card, Cell, Fold, Listed, Number, Result, RowHeader, Table, mark_of, shown
 from ..store import Record
 from ..units import show_share
 from ..uris import Uri
@@ -84,7 +84,7 @@ class DriftReport(Result):
         rest = self.columns[len(shown_first) :]
         looks = shapes(self.sample, shown_first[:MAX_ROWS])
         rows = [_row(change, self.alpha, looks.get(change.column)) for change in shown_first]
-        folded = Table(_TITLES, [_row(change, self.alpha, None) for change in rest])
+        folded = Listed([_quiet(change, self.alpha) for change in rest])
         return Card(
             kind=self.kind,
             uri=self.uri,
@@ -95,7 +95,11 @@ class DriftReport(Result):
             facts=self._facts(),
             parts=[
                 Table(_TITLES, rows),
-                *([Fold(f"{len(rest)} more columns without drift", folded)] if rest else []),
+                *(
+                    [Fold(f"{len(rest)} more columns without drift: effect of its floor, and p", folded)]
+                    if rest
+                    else []
+                ),
             ],
             notes=self._notes(),
             next=[f"Next: `%drift log {self.name}` shows the verdicts before"],
@@ -162,6 +166,12 @@ def _row(change: ColumnChange, alpha: float, look: ColumnShape | None) -> tuple[
     said = [*([look.change] if look else []), *([change.why] if change.drifted or change.p is None else [])]
     picture = look.picture if look else ""
     return change.column, state, *_effect(change), _p(change.p, alpha), picture, missing, "; ".join(said)
+
+
+def _quiet(change: ColumnChange, alpha: float) -> str:
+    """A column without drift, in a few words."""
+    effect, floor = _effect(change)
+    return f"{change.column} {effect} of {floor} (p {_p(change.p, alpha)})"
 
 
 def _cause(change: ColumnChange, look: ColumnShape | None) -> str:

@@ -24,7 +24,9 @@ class Shown(NamedTuple):
 
 def cells(notebook: Path) -> list[str]:
     """The code of a notebook's cells."""
-    return ["".join(cell["source"]) for cell in json.loads(notebook.read_text())["cells"] if cell["cell_type"] == "code"]
+    return [
+        "".join(cell["source"]) for cell in json.loads(notebook.read_text())["cells"] if cell["cell_type"] == "code"
+    ]
 
 
 def watch(codes: list[str], folder: Path) -> Iterator[Shown]:

@@ -4,7 +4,6 @@ All of them go to build/pictures/ to be looked at, and those that the README sho
 FOLDER: a workspace that an earlier call left there, which saves its time; else one is made, and removed at the end.
 """
 
-import json
 import os
 import shutil
 import sys
@@ -16,7 +15,7 @@ from pathlib import Path
 from playwright.sync_api import Page, sync_playwright
 
 from tests.browser import results
-from tests.browser.lab import Lab, end_all, notebook, started
+from tests.browser.lab import Lab, end_all, started
 from tests.browser.serving import ROOT
 
 PICTURES = ROOT / "docs/pictures"
@@ -24,7 +23,6 @@ ALL = ROOT / "build/pictures"
 SHOWN = {"02-drift-light": "result", "03-train-light": "run", "panel-360-light": "panel"}
 """A picture of all → its name among those of the README."""
 FILE = "results.ipynb"
-START = "%load_ext aiinfra_lab"
 PANEL_WIDTHS = (260, 360)
 
 
@@ -34,19 +32,11 @@ def main(kept: Path | None) -> None:
     ALL.mkdir(parents=True)
     with workspace(kept) as root, tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         cells = results.cells(root)
-        write(root / FILE, [START, *cells.values()])
+        results.write(root / FILE, cells)
         with started(playwright, Path(folder), root) as lab:
             take(lab, list(cells))
     for name, shown in SHOWN.items():
         shutil.copy(ALL / f"{name}.png", PICTURES / f"{shown}.png")
-
-
-def write(path: Path, cells: list[str]) -> None:
-    """The notebook; a cell that raises does not keep those after it from being run."""
-    book = json.loads(notebook(path, *cells).read_text("utf-8"))
-    for cell in book["cells"]:
-        cell["metadata"]["tags"] = ["raises-exception"]
-    path.write_text(json.dumps(book), "utf-8")
 
 
 @contextmanager

@@ -3,10 +3,13 @@
 The workspace is one in which the running example was run: `prepare` makes it.
 """
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+
+from tests.browser.lab import notebook
 
 CELLS = {
     "01-endpoint": "%deploy show delay",
@@ -57,3 +60,11 @@ def cells(root: Path) -> dict[str, str]:
     code = (root / ".aiinfra/train/delay@1/code.py").read_text("utf-8")
     train = f"%%train run delay --rows features:delay -p epochs=3 -p lr=0.004\n{code}"
     return {name: cell.replace("{train}", train) for name, cell in CELLS.items()}
+
+
+def write(path: Path, cells: dict[str, str]) -> None:
+    """The notebook of these; a cell that raises does not keep those after it from being run."""
+    book = json.loads(notebook(path, "%load_ext aiinfra_lab", *cells.values()).read_text("utf-8"))
+    for cell in book["cells"]:
+        cell["metadata"]["tags"] = ["raises-exception"]
+    path.write_text(json.dumps(book), "utf-8")
