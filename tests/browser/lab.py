@@ -15,7 +15,7 @@ from tests.conftest import PATIENCE_S, until
 
 SCREENSHOTS = ROOT / "build/screenshots"
 AXE = ROOT / "widgets/node_modules/axe-core/axe.min.js"
-THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
+THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark", "contrast": "JupyterLab Dark High Contrast"}
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 # Without a sandbox, since tests also run as root; and silent: whatever it asks for is asked for by our page.
 FLAGS = [
