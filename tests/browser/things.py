@@ -139,12 +139,18 @@ def details(uri: str) -> dict[str, Any]:
 
 
 class Server:
-    """Answers the panel of a page instead of the server; `rev` grows with every change, as the store's does."""
+    """Answers the panel of a page instead of the server; `rev` grows with every change, as the store's does.
+
+    Each begins below the one before, so that a panel that knows that one is told everything.
+    """
+
+    first_rev = 1_000_000
 
     def __init__(self, things: Sequence[Mapping[str, Any]] = (), **answer: Any) -> None:
         self.items: dict[str, dict[str, Any]] = {}
         self.revs: dict[str, int] = {}
-        self.rev = 0
+        Server.first_rev -= 1000
+        self.rev = self.first_rev
         self.asked: list[str] = []
         self.called: list[tuple[str, str]] = []
         self.sent = 0
@@ -161,6 +167,7 @@ class Server:
 
     def serve(self, page: Page) -> None:
         """Answer that page from now on."""
+        page.unroute_all()
         page.route("**/aiinfra/**", self._route)
 
     def _route(self, route: Route) -> None:
@@ -177,6 +184,7 @@ class Server:
             route.fulfill(json=details(path.removeprefix("items/")))
         else:
             since = int(parse_qs(url.query)["since"][0])
+            since = 0 if since > self.rev else since
             self.asked.append(url.query)
             new = [item for key, item in self.items.items() if self.revs[key] > since]
             self.sent += len(new)

@@ -134,14 +134,13 @@ export class Panel extends Widget {
   }
 
   private take(answer: Items): void {
-    const isFirst = this.rev === 0;
-    const isEverything = isFirst || answer.rev < this.rev;
+    const isEverything = this.rev === 0 || answer.rev < this.rev;
     this.rev = answer.rev;
     this.clock = answer.now === undefined ? 0 : answer.now - Date.now() / 1000;
     this.lookedAt = Date.now() / 1000;
     const fresh = this.list.take(answer.items, isEverything);
     this.list.tick();
-    this.arrived = isFirst ? [] : [...this.arrived, ...fresh].filter(item => this.list.isHeld || fresh.includes(item));
+    this.arrived = isEverything ? [] : [...(this.list.isHeld ? this.arrived : []), ...fresh];
     if (this.refused && !this.list.all.some(item => item.job === this.refused?.job && item.is_live)) {
       this.refused = undefined;
     }

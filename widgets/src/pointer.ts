@@ -18,7 +18,7 @@ interface Spot {
 export class RestingPointer {
   private rest: Spot | undefined;
   private clicked: (Spot & { at: number }) | undefined;
-  private quietUntil = 0;
+  private dropped: (Spot & { at: number }) | undefined;
 
   constructor(node: HTMLElement) {
     node.addEventListener('pointermove', event => this.moved(event), true);
@@ -52,23 +52,26 @@ export class RestingPointer {
     event.preventDefault();
     event.stopImmediatePropagation();
     this.rest = found;
-    this.quietUntil = now + QUIET_MS;
+    this.dropped = { ...found, at: now };
   }
 
   private isMeant(found: Spot, now: number): boolean {
     if (!found.control) {
       return true; // it presses nothing
     }
-    const { rest, clicked } = this;
-    const isSecond = clicked && now - clicked.at < DOUBLE_MS && distance(clicked, found) < DOUBLE_PX;
-    if (isSecond && clicked.control !== found.control) {
+    const { rest, clicked, dropped } = this;
+    if (clicked?.control === found.control && now - clicked.at < DOUBLE_MS) {
+      return true; // the very same again
+    }
+    if (isSecond(clicked, found, now, DOUBLE_MS) || isSecond(dropped, found, now, QUIET_MS)) {
       return false;
     }
-    if (!rest || distance(rest, found) > STILL_PX) {
-      return true;
-    }
-    return rest.control === found.control && (now >= this.quietUntil || clicked?.control === found.control);
+    return !rest || distance(rest, found) > STILL_PX || rest.control === found.control;
   }
+}
+
+function isSecond(first: (Spot & { at: number }) | undefined, found: Spot, now: number, within: number): boolean {
+  return first !== undefined && now - first.at < within && distance(first, found) < DOUBLE_PX;
 }
 
 function spot(event: MouseEvent): Spot {
