@@ -35,7 +35,7 @@ def take(lab: Lab, name: str) -> None:
     PICTURES.mkdir(parents=True, exist_ok=True)
     with lab.page() as page:
         lab.open(page, name)
-        endpoint = lab.panel(page).get_by_label("Live", exact=True).get_by_text("endpoint")
+        endpoint = lab.panel(page).get_by_role("button", name="Stop endpoint").first
         lab.start_all(page)
         while not endpoint.is_visible():
             assert not page.evaluate("() => window.ran"), f"no endpoint came to life: {lab.errors(page)}"
