@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 from .errors import NotFound, UsageProblem, did_you_mean
 
 if TYPE_CHECKING:
+    from .jobs import Job
     from .store import Body, Record
     from .uris import Uri
 
@@ -47,12 +48,31 @@ STOP_AGAIN_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
+class Action:
+    """A verb that somebody may choose for a thing with one key press, and what is asked before it is called.
+
+    title: what the button says, with the verb in it. question: what is asked. consequence: what ends, for whom, and
+    what stays. instead: the verb of another action of the same thing that may be what is really wanted.
+    """
+
+    verb: str
+    title: str
+    question: str
+    consequence: str
+    instead: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Observation:
     """What a thing does now, whatever was written last.
 
     state: in the words of the noun's own `ls`. detail: why, in a few words, when that is worth saying. can_stop:
     whether a request to end it would be new, or may be needed again. job: the id of the job that does it, when there is
     one. context: what the process that started it was started for (`config.context`).
+
+    figure: the one number to look at, with its unit. facts: a few more. progress: steps that are done, of how many.
+    usd_per_hour, on_machine, within: as in `Span`. actions: what may be done to it and is asked about first; also its
+    stop, where that does harm.
     """
 
     uri: str
@@ -65,6 +85,55 @@ class Observation:
     can_stop: bool = False
     job: str = ""
     context: str = ""
+    figure: str = ""
+    facts: tuple[str, ...] = ()
+    progress: tuple[int, int] | None = None
+    usd_per_hour: float | None = None
+    on_machine: bool = True
+    within: str = ""
+    actions: tuple[Action, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One line about a thing. state: a word of the alphabet of states that judges the value, or none."""
+
+    label: str
+    value: str
+    state: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """A version that answers a share of an endpoint's requests. cells: in the columns of `Details.columns`."""
+
+    uri: str
+    role: str
+    share: float
+    cells: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """What is shown of one thing when somebody looks closer.
+
+    problem, fix: why it failed and what helps. arms: what an endpoint serves. url, example: where it answers, and a
+    command line that asks it. picture: an SVG text; picture_alt: the same in words. log: the last lines it printed.
+    """
+
+    facts: tuple[Fact, ...] = ()
+    problem: str = ""
+    fix: str = ""
+    columns: tuple[str, ...] = ()
+    arms: tuple[Arm, ...] = ()
+    url: str = ""
+    example: str = ""
+    picture: str = ""
+    picture_alt: str = ""
+    log: str = ""
+
+
+LOG_LINES = 12
 
 
 def is_overdue(stop_requested_at: float | None) -> bool:
@@ -185,6 +254,8 @@ class Noun(Generic[B]):
     """The names of the settings in its section of `aiinfra.toml`, each with what it sets; see `setting_keys`."""
     plural = "things"
     """What several of its things are called, in messages."""
+    stop_consequence = ""
+    """What ends for others when one of its things is stopped, and what stays; empty when nobody need be asked."""
 
     def first(self, name: str) -> str:
         """The command that makes the first thing of that name, for the fix of an error."""
@@ -227,6 +298,18 @@ class Noun(Generic[B]):
     def watched(self, ended: int = 20) -> Sequence[Observation]:
         """What lives, and what ended last, at most that many of the latter."""
         return []
+
+    def details(self, uri: str) -> Details:
+        """What there is to see of a thing when somebody looks closer; cheap enough to be asked every few seconds.
+
+        The default tells of its newest job. NotFound when there is neither a record nor a job of it.
+        """
+        from . import jobs
+        from .resolve import resolve
+
+        if (job := jobs.find(uri)) is not None:
+            return job_details(job)
+        return Details((Fact("written", _moment(resolve(uri, self.kind).updated_at)),)) if self.kind else Details()
 
     def stop(self, uri: str) -> Sequence[str]:
         """Write down the request to end it, and return at once; the jobs that were asked, by their ids.
@@ -273,6 +356,27 @@ class Noun(Generic[B]):
         if self.kind is None:
             return []
         return [record for record in open_store().list(self.kind, skip_unreadable=True) if not record.body.is_removed]
+
+
+def job_details(job: Job) -> Details:
+    """What a job tells of the thing that it is for: its times, the end of what it printed, and why it failed."""
+    from . import jobs, logs
+    from .units import show_duration
+
+    facts = [Fact("started", _moment(job.started_at))]
+    if job.ended_at is not None:
+        facts.append(Fact("took", show_duration(max(0.0, job.ended_at - job.started_at))))
+    if job.exit_code:
+        facts.append(Fact("exit code", str(job.exit_code)))
+    if job.restarts:
+        facts.append(Fact("started again", str(job.restarts)))
+    log = jobs.log(job.id, LOG_LINES)
+    problem = logs.last_problem(log) if job.state == "failed" else STATE_DETAILS["lost"] if job.state == "lost" else ""
+    return Details(tuple(facts), problem=problem, log=log)
+
+
+def _moment(at: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
 
 
 def _is_overtaken(records: Sequence[Record[Any]]) -> bool:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from ..nouns import Noun
+from ..nouns import Details, Fact, Noun
+from ..store import open_store
+from ..units import show_bytes
+from ..uris import Uri
 from .record import DataVersion
 
 
@@ -16,6 +19,15 @@ class DataNoun(Noun[DataVersion]):
 
     def first(self, name: str) -> str:
         return f"`%data add {name} PATH` makes one"
+
+    def details(self, uri: str) -> Details:
+        record = open_store().get(DataVersion, Uri.parse(uri).label)
+        if record is None:  # a job may be all that there is
+            return super().details(uri)
+        body = record.body
+        rows = [Fact("rows", f"{body.rows:,}")] if body.rows is not None else []
+        size = Fact("size", f"{show_bytes(body.size_bytes)} in {body.files} file{'s' * (body.files != 1)}")
+        return Details((*rows, size, Fact("from", body.source), Fact("digest", body.digest[:12])))
 
 
 NOUN = DataNoun()

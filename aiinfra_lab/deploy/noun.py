@@ -13,12 +13,12 @@ from msgspec.structs import replace
 from .. import jobs, nouns
 from ..errors import LabError, NotFound, did_you_mean
 from ..jobs.record import folder_of
-from ..nouns import STATE_DETAILS, Keeping, Notice, Noun, Observation, Reference, Span, is_overdue
+from ..nouns import LOG_LINES, STATE_DETAILS, Details, Keeping, Notice, Noun, Observation, Reference, Span, is_overdue
 from ..providers import Patience
 from ..resolve import resolve
 from ..store import Record, open_store, update
 from ..uris import Uri
-from . import lifecycle
+from . import details, lifecycle
 from .asking import side_by_side
 from .base import State
 from .record import EndpointRecord, EndpointSpan
@@ -39,6 +39,7 @@ class DeployNoun(Noun[EndpointRecord]):
     }
     kind = EndpointRecord
     plural = "endpoints"
+    stop_consequence = details.CONSEQUENCE
 
     def first(self, name: str) -> str:
         models = nouns.find("models")
@@ -57,6 +58,13 @@ class DeployNoun(Noun[EndpointRecord]):
         over = self.observe(last)
         # One that was found to have ended just now is in both.
         return list({item.uri: item for item in (*over, *living)}.values())
+
+    def details(self, uri: str) -> Details:
+        record = open_store().get(EndpointRecord, Uri.parse(uri).label)
+        if record is None:
+            return super().details(uri)
+        record, state = lifecycle.observe(record)
+        return details.details(record, state, lifecycle.target_of(record).output(record.body.job, LOG_LINES))
 
     def stop(self, uri: str) -> Sequence[str]:
         record, state = lifecycle.observe(resolve(uri, EndpointRecord))
@@ -103,6 +111,7 @@ def _observation(record: Record[EndpointRecord], state: State | LabError) -> Obs
             body.ended_at,
             job=_job(body),
             context=body.context,
+            on_machine=body.is_ours,
         )
     return Observation(
         uri=record.uri,
@@ -114,6 +123,10 @@ def _observation(record: Record[EndpointRecord], state: State | LabError) -> Obs
         can_stop=state.word in ("starting", "running") or (state.is_live and is_overdue(body.stop_requested_at)),
         job=_job(body),
         context=body.context,
+        figure=details.figure(body) if state.is_live else "",
+        facts=details.facts(body) if state.is_live else (),
+        on_machine=body.is_ours,
+        actions=details.actions(record) if state.word in ("starting", "running") else (),
     )
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..nouns import Noun, Observation, find
+from ..nouns import Details, Fact, Noun, Observation, find
+from ..resolve import resolve
 from ..store import Record
 from ..uris import Uri
 from .record import DriftRecord
+
+_MOST_COLUMNS = 8
 
 
 class DriftNoun(Noun[DriftRecord]):
@@ -22,6 +25,18 @@ class DriftNoun(Noun[DriftRecord]):
         data = find("data")
         newest = next((label for label in data.names() if not Uri.is_bare(label)), "")
         return f"`%drift check {name} --against data:{newest}` makes one" if newest else data.first("flights")
+
+    def details(self, uri: str) -> Details:
+        body = resolve(uri, DriftRecord).body
+        drifted = [column.column for column in body.columns if column.drifted]
+        facts = [
+            Fact("verdict", f"{len(drifted)} of {len(body.columns)} columns", body.state),
+            *([Fact("drifted", ", ".join(drifted[:_MOST_COLUMNS]))] if drifted else []),
+            Fact("endpoint", body.endpoint),
+            Fact("against", body.against),
+            Fact("rows", f"{body.rows_now:,} against {body.rows_before:,}"),
+        ]
+        return Details(tuple(facts))
 
     # A verdict never changes: what was written is what it says now.
     def observe(self, records: Sequence[Record[DriftRecord]]) -> Sequence[Observation]:

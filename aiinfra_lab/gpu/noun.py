@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+from .. import jobs
 from ..errors import NotFound
-from ..nouns import STATE_DETAILS, Notice, Noun, Observation, Span, is_overdue
+from ..nouns import STATE_DETAILS, Details, Fact, Notice, Noun, Observation, Span, is_overdue
 from ..resolve import resolve
 from ..store import Record, open_store
+from ..units import show_duration, show_usd
+from ..uris import Uri
 from . import sessions, starting
 from .record import SessionRecord
 
@@ -34,6 +37,14 @@ class GpuNoun(Noun[SessionRecord]):
         seen = self.observe([*living, *over])
         last = sorted((one for one in seen if not one.is_live), key=lambda one: one.ended_at or 0.0, reverse=True)
         return [*(one for one in seen if one.is_live), *last[:ended]]
+
+    def details(self, uri: str) -> Details:
+        record = sessions.get(Uri.parse(uri).name)
+        if record is None:
+            return super().details(uri)
+        [found] = sessions.observe_all([record])
+        log = super().details(uri).log if jobs.find(uri) else ""
+        return Details(tuple(_facts(found)), problem=found.why if found.state == "cannot tell" else "", log=log)
 
     def stop(self, uri: str) -> Sequence[str]:
         record = resolve(uri, SessionRecord)
@@ -72,7 +83,33 @@ def _observation(found: sessions.ObservedSession) -> Observation:
         can_stop=is_live and (found.state != "stopping" or is_overdue(body.stop_requested_at)),
         job=body.handle or "" if body.is_on_this_machine else "",
         context=body.context,
+        figure=f"{body.usd_per_hour:.2f} USD/h" if is_live and body.usd_per_hour else "",
+        facts=(_machine(body),),
+        usd_per_hour=body.usd_per_hour,
+        on_machine=body.is_on_this_machine,
     )
+
+
+def _machine(body: SessionRecord) -> str:
+    name = f"{body.device or body.gpu}{' spot' if body.spot else ''}"
+    return f"{name} here" if body.is_on_this_machine else f"{body.provider} {name}"
+
+
+def _facts(found: sessions.ObservedSession) -> Iterator[Fact]:
+    body, is_live = found.record.body, found.is_live
+    yield Fact("machine", _machine(body))
+    if body.usd_per_hour:
+        budget = f" of {show_usd(body.budget_usd)}" if body.budget_usd is not None else ""
+        yield Fact("price", f"{show_usd(body.usd_per_hour)} an hour")
+        yield Fact("spent", f"{show_usd(body.spent_usd(None if is_live else found.at))}{budget}")
+    if is_live:
+        yield Fact("ends", sessions.limit_text(body))
+    elif found.at is not None:
+        yield Fact("lived", show_duration(max(0.0, found.at - body.started_at)))
+    if found.state == "ended" and found.why:
+        yield Fact("ended", found.why)
+    if body.context:
+        yield Fact("started by", body.context)
 
 
 def _spans(found: sessions.ObservedSession) -> list[Span]:

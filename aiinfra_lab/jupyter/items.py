@@ -1,18 +1,24 @@
-"""What lives in the workspace or recently ended, as the side panel lists it, in the words of each thing's noun."""
+"""What lives in the workspace or recently ended, as the side panel lists it, in the words of each thing's noun.
+
+The nouns say what their things do (`Noun.watched`), `show.states` how each state looks, and `ItemFeed` what of it is
+new to a caller. What a thing costs now is summed up here, and nothing else is decided.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from .. import jobs, nouns
 from ..config import Settings
 from ..errors import LabError, StoreUnavailable
 from ..jobs import Job, JobRecord
 from ..kernels import sweep_launcher
-from ..nouns import STATE_DETAILS, Observation
+from ..nouns import STATE_DETAILS, Action, Observation
+from ..show.states import StateMark, state_of
 from ..store import Record, Store, open_store
 from ..uris import Uri
 
@@ -21,25 +27,45 @@ from ..uris import Uri
 CALL = "lab:call-"
 ENDED_SHOWN = 20
 ENDED_SHOWN_S = 24 * 3600.0
+# What ends by itself so soon needs a look.
+SOON_S = 1800.0
+TOUR = "00-tour.ipynb"
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
     """One row of the panel. `since` is when it began to live, or when it ended as far as anybody wrote that down.
 
-    job: what tells it from another start of the same thing: the URI for what its noun says of it, whether it has a job
-    yet, still or never, and the job's id for an earlier start and for what no noun knows.
+    word, glyph, tone: how its state looks. job: what tells it from another start of the same thing: the URI for what
+    its noun says of it, whether it has a job yet, still or never, and the job's id for an earlier start and for what no
+    noun knows. actions: what is asked about before it is done; a stop that is not among them needs no question.
     """
 
     uri: str
     noun: str
     name: str
     state: str
+    word: str
+    glyph: str
+    tone: str
+    is_live: bool
     since: float
     detail: str
+    figure: str
+    facts: tuple[str, ...]
+    progress: tuple[int, int] | None
     stoppable: bool
     deadline: float | None
     job: str
+    actions: tuple[Action, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HourlyPrice:
+    """What all that lives costs an hour. is_least: whether something among it has a price that nobody knows."""
+
+    usd_per_hour: float = 0.0
+    is_least: bool = False
 
 
 class ItemFeed:
@@ -47,15 +73,23 @@ class ItemFeed:
 
     def __init__(self, store: Store) -> None:
         self.rev = 0
+        self.price = HourlyPrice()
         self._lock = threading.Lock()
         self._store = store
         self._known: dict[str, tuple[Item, int]] = {}
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing lived or had ended lately at the last look."""
+        return not self._known
 
     def look(self, since: int = 0) -> list[Item]:
         """Items written after that revision, or changed although nobody wrote it down; the last started first."""
         # Requests are answered on several threads at once, and a look changes what is known.
         with self._lock:
-            found = current()
+            seen = observed()
+            self.price = price_of(seen.values())
+            found = _items(seen)
             newest = self._newest()
             # Whoever read this very revision does not know of a change that is not written.
             changed = newest if newest != self.rev else self.rev + 1
@@ -87,6 +121,11 @@ def feed_of(store: Store) -> ItemFeed:
 
 def current() -> list[Item]:
     """Everything that lives, and what ended last; the last started first."""
+    return _items(observed())
+
+
+def observed() -> dict[str, Observation]:
+    """The same as its nouns tell it, by what tells each from another start of the same thing (`Item.job`)."""
     seen: dict[str, Observation] = {}
     for noun in nouns.every():
         try:
@@ -102,7 +141,25 @@ def current() -> list[Item]:
     newest = sorted(seen.items(), key=lambda pair: pair[1].started_at, reverse=True)
     ended = sorted((one for _, one in newest if not one.is_live), key=_ended_at, reverse=True)[:ENDED_SHOWN]
     recent = {id(one) for one in ended if time.time() - _ended_at(one) <= ENDED_SHOWN_S}
-    return [_item(key, one) for key, one in newest if one.is_live or id(one) in recent]
+    return {key: one for key, one in newest if one.is_live or id(one) in recent}
+
+
+def price_of(seen: Iterable[Observation]) -> HourlyPrice:
+    """What these cost an hour: each rented machine, and this machine once, however much runs on it.
+
+    What runs in a session costs nothing beside the session.
+    """
+    from ..cost.prices import machine_usd_per_hour  # not when the server starts: it loads the core only
+
+    paying = [one for one in seen if one.is_live and not one.within]
+    rented = [one.usd_per_hour for one in paying if not one.on_machine]
+    try:
+        here = machine_usd_per_hour() if len(rented) < len(paying) else 0.0
+    except LabError:
+        here = None  # the setting is no price
+    own = [here if one.usd_per_hour is None else one.usd_per_hour for one in paying if one.on_machine]
+    known = [usd for usd in (*rented, max((usd for usd in own if usd is not None), default=0.0)) if usd is not None]
+    return HourlyPrice(sum(known), is_least=None in rented or None in own)
 
 
 def items_since(since: int, where: Settings) -> dict[str, object]:
@@ -113,8 +170,46 @@ def items_since(since: int, where: Settings) -> dict[str, object]:
     found = feed.look(since)
     if since > feed.rev:  # the store was put back from a copy, or is another
         found = feed.look(0)
-    items = [asdict(each) for each in found]
-    return {"rev": feed.rev, "workspace": where.workspace.name, "now": time.time(), "items": items}
+    return {
+        "rev": feed.rev,
+        "workspace": where.workspace.name,
+        "now": time.time(),
+        "items": [asdict(each) for each in found],
+        **asdict(feed.price),
+        "is_empty": feed.is_empty,
+    }
+
+
+def details_of(text: str, job: str = "") -> dict[str, object]:
+    """The answer to `GET /aiinfra/items/URI`, of one start of it when its job is named as in `Item.job`.
+
+    NotFound when there is no such thing, UsageProblem for what is no URI.
+    """
+    uri = Uri.parse(text)
+    found = nouns.job_details(jobs.poll(job)) if job and job != str(uri) else nouns.find(uri.noun).details(str(uri))
+    facts = [
+        {
+            "label": fact.label,
+            "value": fact.value,
+            "mark": asdict(state_of(fact.state, uri.noun)) if fact.state else None,
+        }
+        for fact in found.facts
+    ]
+    return {**asdict(found), "facts": facts}
+
+
+def first_steps(root: Path) -> list[dict[str, str]]:
+    """What can be done where nothing runs: what it is, and the line of the language that does it or a notebook."""
+    from ..recipe import declaration
+
+    steps = [{"text": "A kernel that outlives its notebook", "code": "%gpu start trainer"}]
+    if recipes := declaration.names():
+        steps.append({"text": "The whole story as a pipeline", "code": f"%recipe run {recipes[0]}"})
+    else:
+        steps.append({"text": "An example with data and a pipeline", "code": "%lab start --from example:flights"})
+    tours = [path for path in (root / TOUR, root / "notebooks" / TOUR) if path.is_file()]
+    opened = [path.relative_to(root).as_posix() for path in tours[:1]]
+    return [*steps, *({"text": "The tour, about 5 minutes", "code": TOUR, "open": path} for path in opened)]
 
 
 def _jobs() -> Iterator[Record[JobRecord]]:
@@ -153,19 +248,51 @@ def _detail(job: Job, state: str) -> str:
     return STATE_DETAILS.get(state, "a verb called over REST" if job.subject.startswith(CALL) else "")
 
 
-def _item(key: str, seen: Observation) -> Item:
-    uri = Uri.parse(seen.uri)
+def _items(seen: Mapping[str, Observation]) -> list[Item]:
+    guests: dict[str, list[str]] = {}
+    for one in seen.values():
+        if one.is_live and one.within:
+            guests.setdefault(one.within, []).append(one.uri)
+    return [_item(key, one, guests.get(one.uri, ())) for key, one in seen.items()]
+
+
+def _item(key: str, seen: Observation, guests: Sequence[str]) -> Item:
+    uri, mark = Uri.parse(seen.uri), _mark(seen)
     return Item(
         uri=seen.uri,
         noun=uri.noun,
         name=uri.label,
         state=seen.state,
+        word=mark.word,
+        glyph=mark.glyph,
+        tone=mark.tone,
+        is_live=seen.is_live,
         since=seen.started_at if seen.is_live else _ended_at(seen),
         detail=seen.detail or STATE_DETAILS.get(seen.state, ""),
+        figure=seen.figure,
+        facts=seen.facts,
+        progress=seen.progress,
         stoppable=seen.can_stop,
         deadline=seen.deadline_at if seen.is_live else None,
         job=key,
+        actions=_actions(uri, seen, guests) if seen.is_live else (),
     )
+
+
+def _mark(seen: Observation) -> StateMark:
+    is_soon = seen.state == "running" and seen.deadline_at is not None and seen.deadline_at - time.time() < SOON_S
+    # Some ends say why behind the word, in brackets.
+    return state_of("ends soon" if is_soon else seen.state.partition(" (")[0], Uri.parse(seen.uri).noun)
+
+
+def _actions(uri: Uri, seen: Observation, guests: Sequence[str]) -> tuple[Action, ...]:
+    """Its own, and a question before its stop where its noun or what runs in it gives reason for one."""
+    if any(action.verb == "stop" for action in seen.actions):
+        return seen.actions
+    harm = nouns.find(uri.noun).stop_consequence
+    if guests:
+        harm = f"{', '.join(guests)} {'runs' if len(guests) == 1 else 'run'} in it and will end. {harm}".strip()
+    return (*seen.actions, Action("stop", "Stop", f"Stop {uri.label}?", harm)) if harm else seen.actions
 
 
 def _ended_at(seen: Observation) -> float:

@@ -1,6 +1,7 @@
 """The Jupyter server's half: REST for the side panel and for programs, behind Jupyter's own authentication and XSRF.
 
     GET  /aiinfra/items?since=REV    what lives or recently ended
+    GET  /aiinfra/items/URI          what there is to see of one of these; ?job= names one start of it
     POST /aiinfra/NOUN/stop          a request to end, written at once: it works while a kernel is busy
     POST /aiinfra/NOUN/VERB          `aiinfra NOUN VERB --json` as a job
     GET  /aiinfra/jobs/ID            that job's state, and the verb's answer
@@ -29,7 +30,7 @@ from ..config import Settings, inside, settings
 from ..errors import Conflict, Denied, LabError, NotFound, Unavailable, UsageProblem
 from ..store import has_store
 from . import calls
-from .items import items_since
+from .items import details_of, first_steps, items_since
 
 _STATUS: dict[type[LabError], int] = {UsageProblem: 400, NotFound: 404, Denied: 403, Conflict: 409, Unavailable: 503}
 
@@ -47,6 +48,10 @@ class _Handler(APIHandler):
 
     auth_resource = "aiinfra"
 
+    def root(self) -> Path:
+        """The folder whose files the server shows."""
+        return Path(str(self.settings["server_root_dir"])).expanduser()
+
     def place(self) -> Settings:
         """The workspace of the server's root folder; NotFound when there is none. Asked for inside `reply`."""
         return settings()
@@ -55,7 +60,7 @@ class _Handler(APIHandler):
         # The server may have been started elsewhere than in its root; a workspace named by the environment holds.
         if os.environ.get("AIINFRA_WORKSPACE"):
             return work()
-        with inside(Path(str(self.settings["server_root_dir"])).expanduser()):
+        with inside(self.root()):
             return work()
 
     def _begin(self, work: Callable[[], T], threads: ThreadPoolExecutor) -> asyncio.Future[T]:
@@ -108,9 +113,27 @@ class ItemsHandler(_Handler):
             place = self.place()
         except NotFound as problem:
             return {"rev": 0, "workspace": None, "items": [], "hint": problem.fix}
-        if not has_store(place):  # looking must not make one
-            return {"rev": 0, "workspace": place.workspace.name, "items": []}
-        return items_since(int(since), place)
+        nothing = {"rev": 0, "workspace": place.workspace.name, "items": [], "is_empty": True}
+        found = items_since(int(since), place) if has_store(place) else nothing  # looking must not make one
+        return {**found, "steps": first_steps(self.root())} if found["is_empty"] else found
+
+
+class ItemHandler(_Handler):
+    """What there is to see of one thing."""
+
+    _track_activity = False
+
+    @web.authenticated
+    @authorized
+    async def get(self, uri: str) -> None:
+        job = self.get_query_argument("job", "")
+
+        def look() -> dict[str, object]:
+            if not has_store(self.place()):
+                raise NotFound(f"there is no {uri}", "GET items lists what there is")
+            return details_of(uri, job)
+
+        await self.reply(look)
 
 
 class JobHandler(_Handler):
@@ -160,7 +183,7 @@ class NothingHandler(_Handler):
     def _nothing(self, path: str) -> None:
         # On no thread: it needs no workspace, which may hang.
         what = f"there is nothing at /aiinfra/{path}"
-        status, answer = _problem(NotFound(what, "GET items, GET jobs/ID or POST NOUN/VERB"))
+        status, answer = _problem(NotFound(what, "GET items, GET items/URI, GET jobs/ID or POST NOUN/VERB"))
         self.set_status(status)
         self.finish(json.dumps(answer, ensure_ascii=False))
 
@@ -170,6 +193,7 @@ def _load_jupyter_server_extension(server: Any) -> None:
     base = url_path_join(server.web_app.settings["base_url"], "aiinfra")
     routes = [
         (r"/items", ItemsHandler),
+        (r"/items/([^/]+)", ItemHandler),
         # Tornado takes the first that fits, and NOUN/VERB would fit this one too.
         (r"/jobs/([^/]+)", JobHandler),
         (r"/([^/]+)/([^/]+)", VerbHandler),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from .. import jobs
 from ..errors import NotFound
-from ..nouns import STATE_DETAILS, Notice, Noun, Observation, Span, StepSpan, Thing
+from ..nouns import STATE_DETAILS, Details, Fact, Notice, Noun, Observation, Span, StepSpan, Thing
 from ..resolve import resolve
 from ..store import Record, open_store
+from ..units import show_duration
 from ..uris import Uri
 from . import declaration, history, started
 from .history import ObservedRun
@@ -53,6 +54,24 @@ class RecipeNoun(Noun[RunRecord]):
         # A run that was found lost just now stands in both: it was open, and then its end was written.
         return list({each.uri: each for each in (*going, *over)}.values())
 
+    def details(self, uri: str) -> Details:
+        """See `Noun.details`: the steps, and the error of the one that failed."""
+        record = open_store().get(RunRecord, Uri.parse(uri).label)
+        if record is None:
+            return super().details(uri)
+        [run] = history.observe([record])
+        failed = next((step for step in run.record.body.steps if step.error), None)
+        return Details(
+            facts=tuple(_facts(run)),
+            problem=f"{failed.name}: {failed.error}"
+            if failed
+            else STATE_DETAILS["lost"]
+            if run.state == "lost"
+            else "",
+            fix=f"`%recipe show {run.record.name}` shows its notebook" if failed else "",
+            log=super().details(uri).log if jobs.find(uri) else "",
+        )
+
     def stop(self, uri: str) -> Sequence[str]:
         """See `Noun.stop`: the cell that runs is interrupted, and no further step begins."""
         going = jobs.ls(str(Uri.parse(uri, self.name)), live=True)
@@ -93,7 +112,24 @@ def _observation(run: ObservedRun) -> Observation:
         detail=STATE_DETAILS.get(run.state, ""),
         can_stop=job is not None and not job.stop_requested_at,
         job=job.id if job else "",
+        figure=next((step.name for step in body.steps if step.state == "running"), "") if job else "",
+        facts=(f"{_done(body)} of {len(body.steps)} steps",) if body.steps else (),
+        progress=(_done(body), len(body.steps)) if job and body.steps else None,
     )
+
+
+def _done(body: RunRecord) -> int:
+    return sum(step.succeeded for step in body.steps)
+
+
+def _facts(run: ObservedRun) -> Iterator[Fact]:
+    body = run.record.body
+    for step in body.steps:
+        took = show_duration(step.seconds) if step.seconds and step.state != "skipped" else ""
+        yield Fact(step.name, took, step.state)
+    yield from (Fact(name, str(value)) for name, value in body.parameters.items())
+    if not body.keep:
+        yield Fact("ends", "what it starts ends with it")
 
 
 def _span(run: ObservedRun) -> Span:

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import Failed, UsageProblem
+from ..logs import tail
 from ..modes import opener
 
 FILE = "metrics.jsonl"
+_NEWEST_BYTES = 4096
 Curve = list[tuple[float, float]]
 
 
@@ -70,6 +72,12 @@ def read(path: Path) -> list[Point]:
     # Behind the last line break stands nothing, or a line whose process was killed in the middle of it.
     lines = path.read_bytes().split(b"\n")
     return [point for line in lines[:-1] if (point := _point(line)) is not None]
+
+
+def newest(path: Path) -> dict[str, tuple[int, float]]:
+    """The last step and value of what was measured lately, however long the file is."""
+    lines = tail(path, _NEWEST_BYTES).split(b"\n")
+    return {point.name: (point.step, point.value) for line in lines[:-1] if (point := _point(line)) is not None}
 
 
 def _point(line: bytes) -> Point | None:

@@ -8,10 +8,11 @@ from typing import ClassVar
 
 from .. import nouns
 from ..errors import NotFound
-from ..nouns import Noun, Observation, Span
+from ..nouns import Details, Noun, Observation, Span
 from ..resolve import resolve, resolve_any
 from ..store import Record, open_store
 from ..uris import Uri
+from . import details
 from .observing import ObservedTraining, observe, request_stop
 from .record import TrainingRun
 
@@ -56,6 +57,10 @@ class TrainNoun(Noun[TrainingRun]):
         over.sort(key=lambda run: run.ended_at or 0.0, reverse=True)
         return [*map(_observation, (run for run in open_runs if run.is_live)), *map(_observation, over[:ended])]
 
+    def details(self, uri: str) -> Details:
+        record = open_store().get(TrainingRun, Uri.parse(uri).label)
+        return details.details(observe([record])[0]) if record else super().details(uri)
+
     def stop(self, uri: str) -> Sequence[str]:
         run = resolve(uri, TrainingRun)
         if not observe([run])[0].is_live:
@@ -82,6 +87,9 @@ def _observation(run: ObservedTraining) -> Observation:
         ended_at=run.ended_at,
         can_stop=run.is_live and asked_at is None,
         job=run.job.name if run.job else "",
+        figure=details.figure(run),
+        facts=details.facts(run),
+        within=run.record.body.on,
     )
 
 

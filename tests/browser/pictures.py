@@ -17,6 +17,7 @@ from playwright.sync_api import Page, sync_playwright
 from tests.browser import results
 from tests.browser.lab import Lab, end_all, started
 from tests.browser.serving import ROOT
+from tests.browser.things import widen
 
 PICTURES = ROOT / "docs/pictures"
 ALL = ROOT / "build/pictures"
@@ -84,9 +85,7 @@ def panels(lab: Lab, page: Page, theme: str) -> None:
     """The panel, with its first row open."""
     panel = lab.panel(page)
     for width in PANEL_WIDTHS:
-        page.evaluate(
-            "width => window.jupyterapp.shell._hsplitPanel.setRelativeSizes([width, window.innerWidth - width])", width
-        )
+        widen(page, width)
         page.wait_for_timeout(2500)  # a look of the panel at what there is
         panel.screenshot(path=ALL / f"panel-{width}-{theme}.png")
 

@@ -8,6 +8,7 @@ from playwright.sync_api import Page, Route, expect
 
 from aiinfra_lab import jobs
 from tests.browser.lab import AXE, Lab, faults, notebook, screenshot
+from tests.browser.things import leave
 from tests.conftest import PATIENCE_S, until
 
 pytestmark = pytest.mark.browser
@@ -46,7 +47,9 @@ def test_stop_works_while_the_kernel_is_busy(in_lab: Lab) -> None:
         stop.click()
         in_lab.wait_idle(page)
         expect(page.locator(".jp-OutputArea-output")).to_contain_text("ended by the panel")
-        expect(in_lab.panel(page).get_by_label("Recently ended")).to_contain_text("busy@1 stopped")
+        leave(page)
+        expect(in_lab.panel(page).get_by_role("list", name="Recently ended")).to_contain_text("busy@1")
+        expect(in_lab.panel(page).get_by_role("list", name="Recently ended")).to_contain_text("stopped")
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -57,17 +60,31 @@ def test_the_panel_by_keyboard_and_by_axe(in_lab: Lab, theme: str) -> None:
     until(lambda: jobs.poll(session.id).state == "running", "the session does not run")
     with in_lab.page(theme) as page:
         panel = in_lab.panel(page)
-        expect(panel.get_by_role("status")).to_have_text("2 things live")
+        expect(panel.get_by_role("status")).to_have_text("2 live")
         expect(panel).to_contain_text("exit code 3")
         assert faults(page, "#aiinfra-lab-panel") == []
-        page.keyboard.press("Tab")
-        expect(panel.get_by_role("button", name="Stop session trainer")).to_be_focused()
-        page.keyboard.press("Tab")
-        expect(panel.get_by_role("button", name="Stop endpoint delay")).to_be_focused()
+        for kind, name in (
+            *(
+                ("searchbox", "Filter"),
+                ("button", "Sessions 1"),
+                ("button", "trainer"),
+                ("button", "Stop session trainer"),
+            ),
+            *(("button", "Endpoints 1"), ("button", "delay"), ("button", "Stop endpoint delay")),
+        ):
+            page.keyboard.press("Tab")
+            expect(panel.get_by_role(kind, name=name).first).to_be_focused()  # type: ignore[arg-type]
         screenshot(page, f"panel-{theme}")
         page.keyboard.press("Enter")
-        expect(panel.get_by_label("Recently ended")).to_contain_text("delay stopped")
-        expect(panel.get_by_role("heading", name="AI infrastructure")).to_be_focused()  # no Stop for a second Enter
+        expect(panel.get_by_role("button", name="Keep it")).to_be_focused()
+        assert faults(page, "#aiinfra-lab-panel") == []
+        page.wait_for_timeout(500)
+        panel.get_by_role("button", name="Stop", exact=True).press("Enter")
+        ended = panel.get_by_role("button", name="Stopped endpoint delay")
+        expect(ended).to_be_focused()  # it stays where it was, and a further Enter presses nothing
+        page.keyboard.press("Enter")
+        leave(page)
+        expect(panel.get_by_role("list", name="Recently ended")).to_contain_text("delay")
         assert faults(page, "#aiinfra-lab-panel") == []
     assert jobs.poll(endpoint.id).state == "stopped"
     assert jobs.poll(session.id).live
@@ -85,17 +102,34 @@ def test_stop_says_that_it_waits_and_keeps_the_focus(in_lab: Lab) -> None:
         expect(waits).to_be_focused()
         expect(panel.get_by_role("status")).to_contain_text("stopping stubborn@1")
         screenshot(page, "panel-stopping")
-        expect(panel.get_by_label("Recently ended")).to_contain_text("stubborn@1 stopped")
+        expect(panel.get_by_role("button", name="Stopped training run stubborn@1")).to_be_focused()
+        leave(page)
+        expect(panel.get_by_role("list", name="Recently ended")).to_contain_text("stubborn@1")
 
 
-def test_an_empty_panel_says_what_to_run(in_lab: Lab) -> None:
+def test_an_opened_row_shows_the_end_of_a_real_log(in_lab: Lab) -> None:
+    job = jobs.start("train:loud@1", [sys.executable, "-c", "raise SystemExit('no such rows')"])
+    jobs.wait(job.id, timeout_s=PATIENCE_S)
     with in_lab.page() as page:
-        answer = {"rev": 0, "workspace": "w", "items": []}
+        panel = in_lab.panel(page)
+        panel.get_by_role("button", name="loud@1").click()
+        expect(panel.locator(".aiinfra-Log")).to_have_text("no such rows")
+        expect(panel.locator(".aiinfra-Item-why").first).to_have_text("✕ failed no such rows")
+
+
+def test_an_empty_panel_says_that_nothing_costs_and_what_to_run(in_lab: Lab) -> None:
+    notebook(in_lab.root / "fresh.ipynb", "")
+    step = {"text": "A kernel", "code": "%gpu start trainer"}
+    with in_lab.page() as page:
+        in_lab.open(page, "fresh.ipynb")
+        answer = {"rev": 0, "workspace": "w", "items": [], "steps": [step]}
         page.route("**/aiinfra/items*", lambda route: route.fulfill(json=answer))
         panel = in_lab.panel(page)
-        expect(panel).to_contain_text("%gpu start trainer")
+        expect(panel).to_contain_text("nothing costs money")
         assert faults(page, "#aiinfra-lab-panel") == []
         screenshot(page, "panel-empty")
+        panel.get_by_role("button", name="Insert %gpu start trainer").click()
+        expect(page.locator(".jp-Notebook .cm-content", has_text="%gpu start trainer")).to_have_count(1)
 
 
 def test_a_server_without_our_half_is_asked_once(in_lab: Lab) -> None:
@@ -108,7 +142,7 @@ def test_a_server_without_our_half_is_asked_once(in_lab: Lab) -> None:
     with in_lab.page() as page:
         page.route("**/aiinfra/items*", refuse)
         panel = in_lab.panel(page)
-        expect(panel.get_by_role("alert")).to_contain_text("server half of aiinfra-lab is not running")
+        expect(panel.get_by_role("alert")).to_contain_text("The server half is missing")
         before = len(asked)
         page.wait_for_timeout(5000)
         assert len(asked) == before == 1
@@ -120,14 +154,23 @@ def test_a_server_without_our_half_is_asked_once(in_lab: Lab) -> None:
         expect(panel.locator(".aiinfra-Panel-trouble")).to_be_empty()
 
 
-def test_a_server_that_is_gone_is_asked_again(in_lab: Lab) -> None:
+def test_a_server_that_is_gone_is_asked_again_and_what_is_shown_is_called_old(in_lab: Lab) -> None:
+    jobs.start("gpu:theirs", SLEEP)
     with in_lab.page() as page:
-        page.route("**/aiinfra/items*", lambda route: route.abort())
         panel = in_lab.panel(page)
-        expect(panel.get_by_role("alert")).to_contain_text("The Jupyter server does not answer.")
+        expect(panel.get_by_role("status")).to_have_text("1 live")
+        page.route("**/aiinfra/items*", lambda route: route.abort())
+        expect(panel.get_by_role("alert")).to_contain_text("The server does not answer.")
+        expect(panel.get_by_role("alert")).to_contain_text("Shown is the state of")
+        expect(panel.get_by_role("status")).to_contain_text("not connected")
+        expect(panel.locator(".aiinfra-Panel-price")).to_contain_text("≥")
+        assert panel.get_attribute("data-stale") == "true"
+        expect(panel.get_by_role("button", name="Stop session theirs")).to_be_visible()
+        assert faults(page, "#aiinfra-lab-panel") == []
         page.unroute("**/aiinfra/items*")
         expect(panel.get_by_role("status")).to_contain_text("live")
         expect(panel.locator(".aiinfra-Panel-trouble")).to_be_empty()
+        assert panel.get_attribute("data-stale") is None
 
 
 def test_a_stop_that_is_refused_says_why(in_lab: Lab) -> None:
@@ -137,7 +180,8 @@ def test_a_stop_that_is_refused_says_why(in_lab: Lab) -> None:
         page.route("**/gpu/stop*", lambda route: route.fulfill(status=403, json=refused))
         panel = in_lab.panel(page)
         panel.get_by_role("button", name="Stop session theirs").click()
-        expect(panel.get_by_role("alert")).to_contain_text("session theirs was not stopped. not yours")
+        expect(panel.get_by_role("alert")).to_contain_text("session theirs was not stopped.not yours")
+        expect(panel.get_by_role("alert")).to_contain_text("Fix: ask its owner")
         expect(panel.get_by_role("button", name="Stop session theirs")).to_have_attribute("aria-disabled", "false")
 
 
@@ -150,7 +194,8 @@ def test_a_refused_stop_is_told_until_it_has_ended_in_another_way(in_lab: Lab) -
         panel.get_by_role("button", name="Stop session theirs").click()
         expect(panel.get_by_role("alert")).to_contain_text("session theirs was not stopped")
         jobs.cancel(job.id)
-        expect(panel.get_by_label("Recently ended")).to_contain_text("theirs")
+        leave(page)
+        expect(panel.get_by_role("list", name="Recently ended")).to_contain_text("theirs")
         expect(panel.locator(".aiinfra-Panel-trouble")).to_be_empty()
 
 
@@ -158,6 +203,7 @@ def test_a_server_that_was_away_is_no_trouble_any_more_once_it_answers(in_lab: L
     jobs.start("gpu:theirs", SLEEP)
     with in_lab.page() as page:
         panel = in_lab.panel(page)
+        expect(panel.get_by_role("button", name="Stop session theirs")).to_be_visible()
         page.route("**/aiinfra/**", lambda route: route.abort())
         panel.get_by_role("button", name="Stop session theirs").click()
         expect(panel.get_by_role("alert")).to_contain_text("does not answer")

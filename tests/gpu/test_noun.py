@@ -62,6 +62,8 @@ def test_what_lives_is_observed_with_its_deadline_and_its_job(workspace):
         deadline_at=made.deadline_at,
         can_stop=True,
         job=jobs.find("gpu:trainer").id,
+        facts=("cpu here",),
+        usd_per_hour=0.0,
     )
 
 

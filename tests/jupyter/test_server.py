@@ -129,10 +129,33 @@ def test_a_root_without_a_workspace_says_how_to_make_one(tmp_path: Path, monkeyp
         assert list(root.iterdir()) == []
         (root / "aiinfra.toml").touch()
         _, answer, _ = served.call("GET", "/aiinfra/items")
-        assert (answer["workspace"], answer["items"]) == ("root", [])
+        assert (answer["workspace"], answer["items"], len(answer["steps"])) == ("root", [], 2)
         assert [path.name for path in root.iterdir()] == ["aiinfra.toml"], "looking must make nothing"
     finally:
         served.stop()
+
+
+# ---- one thing ----
+
+
+def test_one_thing_is_told_by_its_uri_and_one_start_of_it_by_its_job(here: Served) -> None:
+    job = running("deploy:delay")
+    status, answer, _ = here.call("GET", "/aiinfra/items/deploy%3Adelay")
+    assert (status, answer["facts"][0]["label"], answer["log"]) == (200, "started", "")
+    assert here.call("GET", f"/aiinfra/items/deploy%3Adelay?job={job.id}")[:2] == (status, answer)
+
+
+@pytest.mark.parametrize(("uri", "status"), [("train%3Anone%401", 404), ("none", 400), ("a%3Ab", 400), ("x%2Fy", 400)])
+def test_what_is_not_there_says_how_to_find_it(here: Served, uri: str, status: int) -> None:
+    running("deploy:delay")
+    found, answer, _ = here.call("GET", f"/aiinfra/items/{uri}")
+    assert (found, bool(answer["what"]), bool(answer["fix"])) == (status, True, True)
+
+
+def test_the_price_an_hour_is_told_and_first_steps_where_nothing_runs(here: Served) -> None:
+    running("deploy:delay")
+    _, answer, _ = here.call("GET", "/aiinfra/items?since=0")
+    assert (answer["usd_per_hour"], answer["is_least"], "steps" in answer) == (0.0, False, False)
 
 
 # ---- stop ----
@@ -203,7 +226,9 @@ def test_an_unknown_job_is_404(here: Served) -> None:
 # ---- what must not get in ----
 
 
-@pytest.mark.parametrize("path", ["/aiinfra/items?since=0", "/aiinfra/jobs/x", "/aiinfra/whatever/else/there"])
+@pytest.mark.parametrize(
+    "path", ["/aiinfra/items?since=0", "/aiinfra/items/deploy%3Ad", "/aiinfra/jobs/x", "/aiinfra/whatever/else/there"]
+)
 def test_no_token_no_answer(here: Served, path: str) -> None:
     assert here.call("GET", path, token=None)[0] == 403
     assert here.call("GET", path, token="wrong")[0] == 403

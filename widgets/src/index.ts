@@ -5,6 +5,7 @@ import { ICommandPalette } from '@jupyterlab/apputils';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { LabIcon } from '@jupyterlab/ui-components';
 import { Api } from './api';
+import type { Host } from './empty';
 import { errors } from './errors';
 import { Panel } from './panel';
 
@@ -32,7 +33,7 @@ function activate(
   restorer: ILayoutRestorer | null,
   registry: ISettingRegistry | null
 ): void {
-  const panel = new Panel(new Api(app.serviceManager.serverSettings), INTERVAL_S * 1000);
+  const panel = new Panel(new Api(app.serviceManager.serverSettings), host(app), INTERVAL_S * 1000);
   panel.id = 'aiinfra-lab-panel';
   panel.title.icon = icon;
   panel.title.caption = 'AI infrastructure: what lives in the workspace';
@@ -53,6 +54,23 @@ function activate(
     settings.changed.connect(read);
     read();
   });
+}
+
+/** What the panel needs of JupyterLab, by JupyterLab's own commands. */
+function host({ commands }: JupyterFrontEnd): Host {
+  return {
+    async insert(code) {
+      if (!commands.hasCommand('notebook:insert-cell-below') || !commands.isEnabled('notebook:insert-cell-below')) {
+        return false;
+      }
+      await commands.execute('notebook:insert-cell-below');
+      await commands.execute('notebook:replace-selection', { text: code });
+      return true;
+    },
+    async open(path) {
+      await commands.execute('docmanager:open', { path });
+    }
+  };
 }
 
 export default [plugin, errors];

@@ -1,39 +1,62 @@
-// The side panel: a plain list of what lives in the workspace or ended lately, each with a Stop.
+// The side panel: what lives in the workspace or ended lately, what it costs, and a Stop that no kernel can delay.
+//
+//   api.ts      the REST of the server's half, and the shape of its answers
+//   item.ts     what can be told of an item without a document: its section, its order, its line of facts
+//   panel.ts    asks the server again and again, and does what was chosen
+//   head.ts     workspace, count, price an hour, filter           trouble.ts  the banner below it
+//   list.ts     sections and rows; nothing moves while somebody points at them
+//   section.ts  a heading that closes, and its rows               row.ts      one thing, kept and updated
+//   details.ts  what an opened row shows                          asking.ts   the question before an act
+//   pointer.ts  no click hits what has moved under the pointer    empty.ts    what is shown where nothing runs
+//   dom.ts, format.ts  elements, times and money
+//
+// How a state looks, what a thing shows and what is asked before an act is decided by the server; here only "stopping"
+// is known, which is true from the press of the button on.
 
 import { Poll } from '@lumino/polling';
 import { Widget } from '@lumino/widgets';
 import { Api, ApiError, type Item, type Items } from './api';
-import { Card, element, isLive, kind, setText } from './card';
+import { copy, element } from './dom';
+import { Empty, type Host } from './empty';
+import { clock, duration } from './format';
+import { Head } from './head';
+import { asStopping, kind } from './item';
+import { List } from './list';
+import { RestingPointer } from './pointer';
+import type { Row } from './row';
+import { Banner } from './trouble';
 
-const EMPTY =
-  'Nothing lives here yet. Run for example `%gpu start trainer` in a notebook: sessions, runs and endpoints are listed here, and each can be stopped, even while its kernel is busy.';
+const DETAILS_MS = 5000;
 
 export class Panel extends Widget {
   private readonly poll: Poll<void, unknown>;
-  private readonly cards = new Map<string, Card>();
-  private readonly heading = element('h2', 'aiinfra-Panel-heading', 'AI infrastructure');
-  private readonly workspace = element('p', 'aiinfra-Panel-workspace');
-  private readonly status = element('p', 'aiinfra-Panel-status');
-  private readonly trouble = element('div', 'aiinfra-Panel-trouble');
-  private readonly live = new Section('Live');
-  private readonly ended = new Section('Recently ended');
-  private readonly empty = element('div', 'aiinfra-Panel-empty');
+  private readonly head = new Head(words => this.list.search(words));
+  private readonly banner = new Banner(() => this.list.isHeld);
+  private readonly empty: Empty;
+  private readonly list: List;
+  private readonly pointer: RestingPointer;
   private rev = 0;
-  private refused: Card | undefined; // a Stop that was refused is told until the next one is pressed, or it has ended
+  private lookedAt = 0; // by our clock, in seconds
   private clock = 0; // server's clock minus ours, in seconds
+  private refused: Item | undefined; // a Stop that was refused is told until the next one is pressed, or it has ended
+  private arrived: Item[] = [];
+  private detailed = 0;
 
   constructor(
     private readonly api: Api,
+    host: Host,
     interval: number
   ) {
     super();
     this.addClass('aiinfra-Panel');
     this.node.setAttribute('role', 'region');
     this.node.setAttribute('aria-label', 'What lives in the workspace');
-    this.status.setAttribute('role', 'status');
-    this.trouble.setAttribute('role', 'alert');
-    this.heading.tabIndex = -1;
-    this.node.append(this.heading, this.workspace, this.status, this.trouble, this.empty, this.live.node, this.ended.node);
+    this.empty = new Empty(host);
+    this.list = new List(this, () => this.now, () => this.settle());
+    this.pointer = new RestingPointer(this.node);
+    const sticky = element('div', 'aiinfra-Panel-sticky');
+    sticky.append(this.head.node, this.banner.node);
+    this.node.append(sticky, this.empty.node, this.list.node);
     this.poll = new Poll<void, unknown>({
       name: 'aiinfra-lab:items',
       auto: false,
@@ -55,12 +78,45 @@ export class Panel extends Widget {
     }
   }
 
+  // ---- what rows ask for ----
+
+  toggle(row: Row): void {
+    const before = row.top;
+    const isOpen = !row.isOpen;
+    for (const other of this.list.allRows) {
+      if (other !== row && other.isOpen) {
+        other.open(false);
+      }
+    }
+    row.open(isOpen);
+    this.node.scrollTop += row.top - before; // one that closed above it must not take it away from the pointer
+    if (isOpen) {
+      void this.look(row);
+    }
+  }
+
+  asks(row: Row): void {
+    const before = row.top;
+    for (const other of this.list.allRows) {
+      if (other !== row) {
+        other.answer(undefined);
+      }
+    }
+    this.node.scrollTop += row.top - before;
+  }
+
+  call(row: Row, verb: string): void {
+    void (verb === 'stop' ? this.stop(row) : this.act(row, verb));
+  }
+
+  // ---- looking ----
+
   protected override onAfterShow(): void {
     void this.poll.refresh();
   }
 
   protected override onActivateRequest(): void {
-    this.heading.focus(); // Tab leads on to the first Stop
+    this.head.heading.focus(); // Tab leads on into the list
   }
 
   private async fetch(): Promise<void> {
@@ -68,8 +124,8 @@ export class Panel extends Widget {
       this.take(await this.api.items(this.rev));
     } catch (error) {
       this.refused = undefined; // told until the server answers again
-      this.complain(error);
-      if (error instanceof ApiError && error.missing) {
+      this.lost(error);
+      if (error instanceof ApiError && error.kind === 'missing') {
         void this.poll.stop(); // asking again would only fill the server's log; the button starts it again
         return;
       }
@@ -78,104 +134,126 @@ export class Panel extends Widget {
   }
 
   private take(answer: Items): void {
-    const focused = this.focused(); // looked at first: a button that is hidden has lost it already
-    if (this.rev === 0 || answer.rev < this.rev) {
-      this.keepOnly(new Set(answer.items.map(item => item.job)));
-    }
+    const isEverything = this.rev === 0 || answer.rev < this.rev;
     this.rev = answer.rev;
     this.clock = answer.now === undefined ? 0 : answer.now - Date.now() / 1000;
-    for (const item of answer.items) {
-      this.card(item).update(item, this.now);
-    }
-    for (const card of this.cards.values()) {
-      card.update(card.thing, this.now); // the time that has passed
-    }
-    if (this.refused && !isLive(this.refused.thing)) {
+    this.lookedAt = Date.now() / 1000;
+    const fresh = this.list.take(answer.items, isEverything);
+    this.list.tick();
+    this.arrived = isEverything ? [] : [...(this.list.isHeld ? this.arrived : []), ...fresh];
+    if (this.refused && !this.list.all.some(item => item.job === this.refused?.job && item.is_live)) {
       this.refused = undefined;
     }
     if (!this.refused) {
-      this.trouble.replaceChildren();
+      this.banner.clear();
     }
-    setText(this.workspace, answer.workspace === null ? '' : `Workspace ${answer.workspace}`);
-    this.arrange(focused);
-    this.sayNothing(answer.hint);
+    this.node.removeAttribute('data-stale');
+    this.head.show(answer, this.list.all.filter(item => item.is_live).length, this.list.size, this.now);
+    this.tell();
+    this.empty.show(answer, this.list.size === 0);
+    this.lookAgain();
   }
 
-  private card(item: Item): Card {
-    let card = this.cards.get(item.job);
-    if (!card) {
-      card = new Card(item, pressed => void this.stop(pressed));
-      this.cards.set(item.job, card);
-    }
-    return card;
+  /** Say to whoever cannot see it what is being stopped, and what is new. */
+  private tell(): void {
+    const stopping = this.list.all.filter(item => item.state === 'stopping').map(item => item.name);
+    const arrived = this.arrived.map(item => `${kind(item)} ${item.name}`);
+    this.head.tell(
+      `${stopping.length ? `; stopping ${stopping.join(', ')}` : ''}${arrived.length ? `; new: ${arrived.join(', ')}` : ''}`
+    );
   }
 
-  /** Live things above, ended ones below, newest first; an element that stays where it is is not touched. */
-  private arrange(focused = this.focused()): void {
-    const all = [...this.cards.values()].sort((a, b) => b.thing.since - a.thing.since);
-    const live = all.filter(card => isLive(card.thing));
-    const ended = all.filter(card => !isLive(card.thing));
-    for (const old of ended.splice(20)) {
-      this.cards.delete(old.thing.job);
-    }
-    this.live.hold(live);
-    this.ended.hold(ended);
-    if (focused && !isLive(focused.thing)) {
-      this.heading.focus(); // its button is gone: not to another one, which a further Enter would press
-    }
-    const count = live.length === 1 ? '1 thing lives' : `${live.length || 'no'} things live`;
-    const stopping = live.filter(card => card.thing.state === 'stopping').map(card => card.thing.name);
-    setText(this.status, stopping.length ? `${count}; stopping ${stopping.join(', ')}` : count);
+  private settle(): void {
+    this.banner.settle();
+    this.arrived = [];
   }
 
-  private focused(): Card | undefined {
-    return [...this.cards.values()].find(card => card.focused);
-  }
-
-  private keepOnly(jobs: Set<string>): void {
-    for (const job of [...this.cards.keys()].filter(known => !jobs.has(known))) {
-      this.cards.delete(job);
+  private async look(row: Row): Promise<void> {
+    const { body, item } = row;
+    this.detailed = performance.now();
+    try {
+      const details = await this.api.details(item);
+      body?.show(row.item, details);
+    } catch (error) {
+      if (body?.isEmpty) {
+        body.complain(`${text(error)} ${error instanceof ApiError ? error.fix : ''}`);
+      }
     }
   }
 
-  private sayNothing(hint: string | undefined): void {
-    this.empty.replaceChildren();
-    if (hint) {
-      this.empty.append(paragraph('There is no workspace here yet.'), paragraph(hint));
-    } else if (this.cards.size === 0) {
-      this.empty.append(paragraph(EMPTY));
+  /** Look closer again at the row that is open, unless the pointer is over rows that this might move. */
+  private lookAgain(): void {
+    const row = this.list.openRow;
+    const isOverOthers = row && this.pointer.isOver(this.list.node) && !this.pointer.isOver(row.node);
+    if (row && !isOverOthers && performance.now() - this.detailed >= DETAILS_MS) {
+      void this.look(row);
     }
   }
 
-  private async stop(card: Card): Promise<void> {
-    const before = card.thing;
+  // ---- acting ----
+
+  private async stop(row: Row): Promise<void> {
+    const before = row.item;
     this.refused = undefined;
-    this.trouble.replaceChildren();
-    card.update({ ...before, state: 'stopping', stoppable: false }, this.now);
-    this.arrange();
+    this.banner.clear();
+    this.list.show(asStopping(before));
+    this.list.arrange();
+    this.tell();
     try {
       await this.api.stop(before);
     } catch (error) {
-      card.update(before, this.now);
-      this.arrange();
-      this.refused = card;
-      this.complain(error, `${kind(before)} ${before.name} was not stopped.`);
+      this.list.show(before);
+      this.list.arrange();
+      this.tell();
+      this.refuse(before, error, 'was not stopped');
     }
     void this.poll.refresh();
   }
 
-  private complain(error: unknown, what = ''): void {
-    const problem = error instanceof ApiError ? error : new ApiError(String(error), '');
-    const said = [paragraph(`${what} ${problem.message}`.trim()), paragraph(problem.fix)];
-    if (problem.missing) {
-      const again = element('button', 'aiinfra-Panel-again', 'Try again');
-      again.type = 'button';
-      again.addEventListener('click', () => void this.poll.refresh());
-      said.push(again);
+  private async act(row: Row, verb: string): Promise<void> {
+    const before = row.item;
+    const title = before.actions.find(action => action.verb === verb)?.title ?? verb;
+    this.refused = undefined;
+    this.banner.clear();
+    row.working(`◐ ${title}: under way`, this.now);
+    try {
+      await this.api.act(before, verb);
+    } catch (error) {
+      this.refuse(before, error, `${title}: not done`);
+    } finally {
+      row.working('', this.now);
     }
-    const same = this.trouble.textContent === said.map(node => node.textContent).join('');
-    if (!same) {
-      this.trouble.replaceChildren(...said); // only then: a screen reader reads it out each time
+    this.detailed = 0;
+    void this.poll.refresh();
+  }
+
+  private refuse(item: Item, error: unknown, what: string): void {
+    this.refused = item;
+    const title = what.includes(':') ? `${what}.` : `${kind(item)} ${item.name} ${what}.`;
+    this.banner.show({ title, lines: [`${text(error)}`, fixOf(error)] });
+  }
+
+  private lost(error: unknown): void {
+    const problem = error instanceof ApiError ? error : new ApiError(String(error), '', 'away');
+    const again = (): void => void this.poll.refresh();
+    this.empty.hide();
+    if (problem.kind === 'missing') {
+      const line = problem.line;
+      const buttons = [
+        ...(line ? [{ text: 'Copy the line', onClick: (pressed: HTMLButtonElement) => void copy(line, pressed) }] : []),
+        { text: 'Try again', onClick: again }
+      ];
+      this.banner.show({ title: problem.message, lines: [fixOf(problem)], buttons });
+    } else {
+      const since = this.lookedAt + this.clock;
+      const shown = this.lookedAt ? `Shown is the state of ${clock(since)}` : '';
+      const age = shown ? `, ${duration(Date.now() / 1000 - this.lookedAt)} ago.` : '';
+      const goes = shown ? 'What runs goes on, and goes on costing money.' : fixOf(problem);
+      this.banner.show({ title: problem.message, lines: [shown, goes], age, buttons: [{ text: 'Try now', onClick: again }] });
+    }
+    if (this.lookedAt) {
+      this.node.dataset['stale'] = 'true';
+      this.head.stale();
     }
   }
 
@@ -184,36 +262,10 @@ export class Panel extends Widget {
   }
 }
 
-/** A heading and its list; not shown while it is empty. */
-class Section {
-  readonly node = element('section', 'aiinfra-Panel-section');
-  private readonly list = element('ul', 'aiinfra-Panel-list');
-
-  constructor(title: string) {
-    this.list.setAttribute('aria-label', title);
-    this.node.append(element('h3', 'aiinfra-Panel-subheading', title), this.list);
-    this.hold([]);
-  }
-
-  hold(cards: Card[]): void {
-    this.node.hidden = cards.length === 0;
-    const wanted = new Set<Element>(cards.map(card => card.node));
-    for (const old of [...this.list.children].filter(node => !wanted.has(node))) {
-      old.remove();
-    }
-    // After that only new cards have to be put in: an element that moves would lose the focus.
-    cards.forEach((card, place) => {
-      const there = this.list.children[place] ?? null;
-      if (there !== card.node) {
-        this.list.insertBefore(card.node, there);
-      }
-    });
-  }
+function text(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }
 
-/** A paragraph in which `code` stands as code. */
-function paragraph(text: string): HTMLElement {
-  const node = element('p', 'aiinfra-Panel-text');
-  text.split('`').forEach((part, place) => node.append(place % 2 ? element('code', 'aiinfra-Panel-code', part) : part));
-  return node;
+function fixOf(error: unknown): string {
+  return error instanceof ApiError && error.fix ? `Fix: ${error.fix}` : '';
 }

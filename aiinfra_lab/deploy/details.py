@@ -1,0 +1,168 @@
+"""What an endpoint shows of itself in a list and to whoever looks closer, out of its record alone: nobody is asked."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator
+from functools import lru_cache
+
+from ..models.record import folder
+from ..nouns import Action, Arm, Details, Fact
+from ..store import Record
+from ..units import show_duration, show_share, show_usd
+from ..uris import Uri
+from .base import State
+from .record import EndpointRecord
+from .server.counts import Counts
+
+CONSEQUENCE = "From then on its callers get no answer. Its log, its record and its models stay."
+_COLUMNS = ("share", "p95", "p99", "errors")
+
+
+def figure(body: EndpointRecord) -> str:
+    """The p95 of whichever version answers most; nothing before it has answered."""
+    model = body.champion or body.canary or ""
+    p95_ms = _counts(body, model).quantile_ms(0.95)
+    return "" if p95_ms is None else f"{_ms(p95_ms)} p95"
+
+
+def facts(body: EndpointRecord) -> tuple[str, ...]:
+    """What else its line says."""
+    share = f"canary {show_share(body.desired.canary_share)}" if body.canary else ""
+    requests = requests_of(body)
+    return tuple(filter(None, (share, f"{requests:,} requests" if requests else "no requests yet")))
+
+
+def requests_of(body: EndpointRecord) -> int:
+    """Requests that it has answered since its start."""
+    return sum(counted.requests for counted in body.versions.values())
+
+
+def actions(record: Record[EndpointRecord]) -> tuple[Action, ...]:
+    """What may be done to one that runs."""
+    body = record.body
+    found = [*_promotion(record), *_rollback(record)]
+    count = requests_of(body)
+    harm = f"It has answered {count:,} requests since its start. {CONSEQUENCE}" if count else CONSEQUENCE
+    has_two = body.canary and body.champion
+    harm = f"{harm} To end only the canary, roll it back." if has_two else harm
+    stop = Action("stop", "Stop endpoint", f"Stop endpoint {record.name}?", harm, "rollback" if has_two else "")
+    return (*found, stop)
+
+
+def details(record: Record[EndpointRecord], state: State, log: str) -> Details:
+    """All that its record tells. log: the end of what it printed."""
+    body = record.body
+    lost = body.rolled_back
+    is_judged = body.is_ours or body.versions
+    return Details(
+        facts=tuple(_facts(record, state)),
+        problem=(body.problem or "") if state.is_live else state.detail or body.detail,
+        fix=f"`%deploy log {record.name}` says more" if body.problem or lost or not state.is_live else "",
+        columns=_COLUMNS if is_judged and body.desired.models else (),
+        arms=tuple(_arm(body, uri) for uri in body.desired.models) if is_judged else (),
+        url=body.url if state.is_live else "",
+        example=_example(body) if state.is_live else "",
+        log=log,
+    )
+
+
+def _promotion(record: Record[EndpointRecord]) -> Iterator[Action]:
+    canary, champion = record.body.canary, record.body.champion
+    if canary:
+        before = f" {champion} then answers none, and is kept to go back to." if champion else ""
+        yield Action(
+            "promote",
+            "Promote canary",
+            f"Promote the canary of {record.name}?",
+            f"{canary} then answers every request and becomes the champion of its model.{before}",
+        )
+
+
+def _rollback(record: Record[EndpointRecord]) -> Iterator[Action]:
+    body = record.body
+    if body.canary and body.champion:
+        yield Action(
+            "rollback",
+            "Roll back canary",
+            f"Roll back the canary of {record.name}?",
+            f"{body.canary} then answers no request, and {body.champion} all of them. Both models stay.",
+        )
+    elif body.earlier and (lost := body.canary or body.champion):
+        yield Action(
+            "rollback",
+            "Roll back",
+            f"Roll back {record.name}?",
+            f"{body.earlier[-1]} then answers every request again, and {lost} none. Both models stay.",
+        )
+
+
+def _facts(record: Record[EndpointRecord], state: State) -> Iterator[Fact]:
+    body = record.body
+    if body.rollback_if:
+        verdict = body.verdict.state if body.verdict else "undecided"
+        yield Fact("rolls back if", str(body.rollback_if), verdict)
+        yield from (Fact("", reason) for reason in (body.verdict.reasons if body.verdict else ()))
+    if lost := body.rolled_back:
+        yield Fact("rolled back", f"{lost.model}: {lost.reason}")
+    if body.earlier:
+        yield Fact("before", body.earlier[-1])
+    took_s = (body.ended_at or 0.0) - body.started_at if body.ended_at else _age_s(body)
+    yield Fact("answered", f"{requests_of(body):,} requests in {show_duration(took_s)}")
+    if state.restarts:
+        yield Fact("started again", f"{state.restarts}", "")
+    if not body.is_ours:
+        yield Fact("runs on", body.on)
+    elif price := _machine_usd_per_hour():
+        yield Fact("machine", f"{show_usd(price)} an hour, this one")
+    if body.log_lost_rows:
+        yield Fact("log", f"{body.log_lost_rows:,} rows are missing")
+
+
+def _age_s(body: EndpointRecord) -> float:
+    import time
+
+    return max(0.0, time.time() - body.started_at)
+
+
+def _machine_usd_per_hour() -> float:
+    from ..cost.prices import machine_usd_per_hour
+
+    return machine_usd_per_hour()
+
+
+def _arm(body: EndpointRecord, uri: str) -> Arm:
+    role = "champion" if uri == body.champion else "canary"
+    canary_share = body.desired.canary_share
+    share = canary_share if role == "canary" else 1 - canary_share
+    counts = _counts(body, uri)
+    errors = show_share(counts.errors / counts.requests) if counts.requests else "–"
+    cells = (show_share(share), _ms(counts.quantile_ms(0.95)), _ms(counts.quantile_ms(0.99)), errors)
+    return Arm(uri, role, share, cells)
+
+
+def _counts(body: EndpointRecord, uri: str) -> Counts:
+    counted = body.versions.get(uri)
+    return Counts.of(counted) if counted else Counts()
+
+
+def _example(body: EndpointRecord) -> str:
+    """A command line that asks it for one prediction: the row with which its model was exported."""
+    row = _row(body.champion or body.canary or "") if body.url else ""
+    asked = f"-H 'Content-Type: application/json' -d {shlex.quote(row)}"
+    return f"curl -s {shlex.quote(f'{body.url}/predict')} {asked}" if row else ""
+
+
+@lru_cache(maxsize=64)
+def _row(uri: str) -> str:
+    """The body of a request for a version, which never changes; empty where its files are not here."""
+    try:
+        rows = json.loads((folder(Uri.parse(uri).label) / "example.json").read_text("utf-8"))["rows"]
+    except (OSError, ValueError, KeyError):
+        return ""
+    return json.dumps({"rows": rows[:1]}) if rows else ""
+
+
+def _ms(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2g} ms" if value < 10 else f"{value:,.0f} ms"

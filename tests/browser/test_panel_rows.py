@@ -1,0 +1,408 @@
+"""The rows of the side panel against answers of a server that a test writes: what opens, what is asked, what stays."""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from tests.browser.lab import Lab, command, faults, screenshot
+from tests.browser.things import Server, flights, leave, thing, widen
+from tests.conftest import until
+
+pytestmark = pytest.mark.browser
+ARMED_MS = 500
+
+
+@pytest.fixture(scope="module")
+def one_page(lab: Lab) -> Iterator[Page]:
+    with lab.page(height=1100) as page:
+        yield page
+
+
+@pytest.fixture
+def page(one_page: Page) -> Iterator[Page]:
+    """The page with an empty panel: what the test before has opened or asked is gone."""
+    Server().serve(one_page)
+    command(one_page, "aiinfra-lab:open")
+    look(one_page)
+    expect(one_page.locator(".aiinfra-Item")).to_have_count(0)
+    yield one_page
+    one_page.emulate_media(forced_colors="none", reduced_motion="no-preference")
+
+
+def look(page: Page) -> None:
+    """Have the panel ask at once: it does when it is shown."""
+    for _ in range(2):
+        command(page, "application:toggle-left-area")
+
+
+def shown(page: Page, server: Server, width: int = 320) -> Locator:
+    """The panel with what that server has."""
+    server.serve(page)
+    command(page, "aiinfra-lab:open")
+    look(page)
+    panel = page.locator("#aiinfra-lab-panel")
+    widen(page, width)
+    expect(panel.get_by_role("searchbox")).to_have_attribute("placeholder", f"Filter {len(server.items)} things")
+    leave(page)
+    return panel
+
+
+def row(panel: Locator, name: str) -> Locator:
+    return panel.locator(f".aiinfra-Item:has(.aiinfra-Item-name[title='{name}'])")
+
+
+def names(panel: Locator) -> list[str]:
+    return panel.locator(".aiinfra-Item-name").all_text_contents()
+
+
+def opener(panel: Locator, name: str) -> Locator:
+    return row(panel, name).locator(".aiinfra-Item-open")
+
+
+def stopper(panel: Locator, name: str) -> Locator:
+    return row(panel, name).locator(".aiinfra-Item-stop")
+
+
+def looked(page: Page, server: Server) -> None:
+    """Wait until the panel has taken in what was written by now."""
+    before = len(server.asked)
+    until(lambda: page.wait_for_timeout(50) or len(server.asked) > before + 1, "the panel asks no more")
+
+
+# ---- what is listed ----
+
+
+def test_sections_stand_in_order_with_their_count_and_their_worst_state(page: Page) -> None:
+    panel = shown(page, Server(flights()))
+    heads = panel.locator(".aiinfra-Section-toggle").all_text_contents()
+    assert [" ".join(head.split()) for head in heads] == [
+        *("Sessions 3 ▲ 1", "Endpoints 3 ✕ 1", "Training runs 2", "Recipes 1", "Data 1", "Recently ended 5")
+    ]
+
+
+def test_trouble_comes_first_and_then_the_newest(page: Page) -> None:
+    at = time.time()
+    things = [
+        thing("deploy:old", since=at - 900),
+        thing("deploy:new", since=at),
+        thing("deploy:bad", "no answer", since=1),
+    ]
+    assert names(shown(page, Server(things))) == ["bad", "new", "old"]
+
+
+def test_the_head_says_how_many_live_and_what_they_cost(page: Page) -> None:
+    panel = shown(page, Server(flights()))
+    expect(panel.get_by_role("heading", name="flights")).to_be_visible()
+    expect(panel.get_by_role("status")).to_have_text("10 live")
+    expect(panel.locator(".aiinfra-Panel-price")).to_have_text("1.23 USD an hour")
+    expect(panel.get_by_role("searchbox")).to_have_attribute("placeholder", "Filter 15 things")
+
+
+def test_a_price_that_is_partly_unknown_is_a_least(page: Page) -> None:
+    panel = shown(page, Server(flights(), is_least=True))
+    expect(panel.locator(".aiinfra-Panel-price")).to_have_text("≥ 1.23 USD an hour")
+
+
+def test_a_closed_section_stays_closed_after_a_reload(page: Page) -> None:
+    panel = shown(page, Server(flights()))
+    toggle = panel.get_by_role("button", name="Endpoints")
+    toggle.click()
+    expect(toggle).to_have_attribute("aria-expanded", "false")
+    expect(row(panel, "delay-eu")).to_be_hidden()
+    page.reload()
+    page.wait_for_function("() => window.jupyterapp?.commands.hasCommand('aiinfra-lab:open')")
+    page.evaluate("() => window.jupyterapp.restored.then(() => true)")
+    panel = shown(page, Server(flights()))
+    expect(panel.get_by_role("button", name="Endpoints")).to_have_attribute("aria-expanded", "false")
+    panel.get_by_role("button", name="Endpoints").click()
+    expect(row(panel, "delay-eu")).to_be_visible()
+
+
+def test_the_filter_leaves_what_has_its_words(page: Page) -> None:
+    panel = shown(page, Server(flights()))
+    panel.get_by_role("searchbox").fill("endpoint delay")
+    assert sorted(names(panel)) == ["delay", "delay-canary-eu-west-test-endpoint", "delay-eu"]
+    panel.get_by_role("searchbox").fill("")
+    expect(row(panel, "trainer")).to_be_visible()
+
+
+def test_the_arrow_keys_lead_from_row_to_row(page: Page) -> None:
+    panel = shown(page, Server(flights()))
+    opener(panel, "trainer").focus()
+    page.keyboard.press("ArrowDown")
+    expect(panel.locator(".aiinfra-Item-open").nth(1)).to_be_focused()
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("ArrowUp")
+    expect(panel.get_by_role("button", name="Sessions")).to_be_focused()
+
+
+def test_only_what_has_changed_travels(page: Page) -> None:
+    server = Server(flights())
+    panel = shown(page, server)
+    server.sent = 0
+    server.put(thing("train:rotation@3", figure="loss 0.4"))
+    expect(row(panel, "rotation@3")).to_contain_text("loss 0.4")
+    looked(page, server)
+    assert server.sent == 1
+
+
+# ---- what opens ----
+
+
+def test_a_row_opens_with_its_facts_and_closes_the_one_before(page: Page) -> None:
+    panel = shown(page, Server(flights()))
+    opener(panel, "delay").click()
+    expect(row(panel, "delay").get_by_role("table")).to_contain_text("delay@810 %41 ms")
+    expect(row(panel, "delay")).to_contain_text("✓ holds")
+    opener(panel, "rotation@3").click()
+    expect(opener(panel, "delay")).to_have_attribute("aria-expanded", "false")
+    expect(row(panel, "rotation@3").get_by_role("img", name="loss went from 0.9 to 0.4")).to_be_visible()
+    assert panel.locator("[aria-expanded='true'].aiinfra-Item-open").count() == 1
+
+
+def test_the_example_of_an_endpoint_can_be_copied(page: Page) -> None:
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    panel = shown(page, Server(flights()))
+    opener(panel, "delay").click()
+    panel.get_by_role("button", name="Copy curl").click()
+    expect(panel.get_by_role("button", name="Copied")).to_be_visible()
+    assert page.evaluate("navigator.clipboard.readText()") == "curl -s http://127.0.0.1:39170/predict -d '{}'"
+
+
+def test_an_ended_thing_says_why_it_failed_and_what_helps(page: Page) -> None:
+    panel = shown(page, Server(flights()))
+    opener(panel, "flight-delays@30").click()
+    expect(row(panel, "flight-delays@30")).to_contain_text("KeyError: 'late'")
+    expect(row(panel, "flight-delays@30").locator("code")).to_have_text("%recipe show flight-delays@30")
+    expect(stopper(panel, "flight-delays@30")).to_be_hidden()
+
+
+# ---- what is asked ----
+
+
+def test_the_stop_of_an_endpoint_is_asked_about_and_keeping_it_is_focused(page: Page) -> None:
+    server = Server(flights())
+    panel = shown(page, server)
+    stopper(panel, "rotation").press("Enter")
+    asked = panel.get_by_role("alertdialog", name="Stop endpoint rotation?")
+    expect(asked).to_have_accessible_description("It has answered 48,210 requests since its start.")
+    expect(asked.get_by_role("button", name="Keep it")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(asked).to_have_count(0)
+    expect(stopper(panel, "rotation")).to_be_focused()
+    assert server.called == []
+
+
+@pytest.mark.parametrize("key", ["Escape", "Enter", "Space"])
+def test_every_quick_key_keeps_it(page: Page, key: str) -> None:
+    server = Server(flights())
+    panel = shown(page, server)
+    stopper(panel, "rotation").press("Enter")
+    page.keyboard.press(key)
+    expect(panel.get_by_role("alertdialog")).to_have_count(0)
+    assert server.called == []
+
+
+def test_the_act_repeats_its_verb_and_is_done(page: Page) -> None:
+    server = Server(flights())
+    panel = shown(page, server)
+    stopper(panel, "rotation").click()
+    page.wait_for_timeout(ARMED_MS)
+    panel.get_by_role("button", name="Stop endpoint", exact=True).click()
+    expect(panel.get_by_role("button", name="Stopping endpoint rotation")).to_be_focused()
+    assert server.called == [("deploy/stop", "rotation")]
+
+
+def test_the_milder_action_can_be_chosen_instead(page: Page) -> None:
+    server = Server(flights())
+    panel = shown(page, server)
+    stopper(panel, "delay").click()
+    page.wait_for_timeout(ARMED_MS)
+    panel.get_by_role("button", name="Roll back canary").click()
+    until(lambda: page.wait_for_timeout(50) or server.called)
+    assert server.called == [("deploy/rollback", "delay")]
+
+
+def test_a_promotion_that_is_refused_says_why(page: Page) -> None:
+    server = Server(flights())
+    panel = shown(page, server)
+    page.route("**/aiinfra/jobs/*", lambda route: route.fulfill(json={"state": "failed", "error": REFUSED}))
+    opener(panel, "delay").click()
+    panel.get_by_role("button", name="Promote canary…").click()
+    page.wait_for_timeout(ARMED_MS)
+    panel.get_by_role("button", name="Promote canary", exact=True).click()
+    expect(panel.get_by_role("alert")).to_contain_text("it was not found good")
+    assert server.called == [("deploy/promote", "delay")]
+
+
+REFUSED = {"error": "Conflict", "what": "it was not found good", "fix": "check it"}
+
+
+def test_a_run_stops_at_once(page: Page) -> None:
+    server = Server(flights())
+    panel = shown(page, server)
+    stopper(panel, "rotation@3").click()
+    expect(panel.get_by_role("alertdialog")).to_have_count(0)
+    until(lambda: page.wait_for_timeout(50) or server.called)
+    assert server.called == [("train/stop", "rotation@3")]
+
+
+def test_only_one_question_stands_at_a_time(page: Page) -> None:
+    panel = shown(page, Server(flights()))
+    stopper(panel, "rotation").click()
+    stopper(panel, "delay-eu").click()
+    expect(panel.get_by_role("alertdialog")).to_have_count(1)
+    expect(panel.get_by_role("alertdialog", name="Stop endpoint delay-eu?")).to_be_visible()
+
+
+def test_a_question_about_what_has_ended_goes_away(page: Page) -> None:
+    server = Server(flights())
+    panel = shown(page, server)
+    stopper(panel, "rotation").click()
+    server.put(thing("deploy:rotation", "stopped"))
+    expect(panel.get_by_role("alertdialog")).to_have_count(0)
+    expect(panel.get_by_role("button", name="Stopped endpoint rotation")).to_be_focused()
+
+
+# ---- nothing moves ----
+
+
+def test_a_double_click_on_stop_stops_no_endpoint(page: Page) -> None:
+    server = Server(flights())
+    panel = shown(page, server)
+    for name in ("delay-eu", "delay", "rotation"):
+        stopper(panel, name).dblclick()
+        page.wait_for_timeout(1000)
+    opener(panel, "rotation").click()
+    panel.get_by_role("button", name="Stop…").dblclick()
+    page.wait_for_timeout(1000)
+    assert server.called == []
+    expect(panel.get_by_role("alertdialog")).to_have_count(1)
+
+
+def test_nothing_moves_under_the_pointer_and_what_is_new_comes_last(page: Page) -> None:
+    server = Server(flights())
+    panel = shown(page, server)
+    opener(panel, "notebook-gpu").hover()
+    before = names(panel)
+    top = opener(panel, "notebook-gpu").bounding_box()
+    server.put(thing("gpu:fresh", "no answer"), thing("gpu:trainer", "stopped"), thing("train:rotation@3", "failed"))
+    expect(panel.get_by_role("status")).to_contain_text("new: session fresh")
+    assert names(panel) == [*before, "fresh"]
+    assert opener(panel, "notebook-gpu").bounding_box() == top
+    assert panel.locator(".aiinfra-Section-toggle").last.inner_text().split() == ["New", "1", "✕", "1"]
+    leave(page)
+    expect(panel.locator(".aiinfra-Item-name").first).to_have_text("fresh")
+    assert names(panel).index("trainer") > names(panel).index("weather")
+
+
+def test_nothing_moves_while_the_focus_is_in_the_list(page: Page) -> None:
+    server = Server(flights())
+    panel = shown(page, server)
+    opener(panel, "notebook-gpu").focus()
+    before = names(panel)
+    server.put(thing("gpu:notebook-gpu", "stopped"), thing("gpu:first", "no answer"))
+    expect(panel.get_by_role("status")).to_contain_text("new: session first")
+    expect(opener(panel, "notebook-gpu")).to_be_focused()
+    assert names(panel) == [*before, "first"]
+
+
+def test_a_banner_moves_no_row_under_the_pointer(page: Page) -> None:
+    server = Server(flights())
+    panel = shown(page, server)
+    opener(panel, "rotation@3").hover()
+    top = opener(panel, "rotation@3").bounding_box()
+    page.unroute_all()
+    page.route("**/aiinfra/**", lambda route: route.abort())
+    expect(panel.get_by_role("alert")).to_contain_text("does not answer")
+    assert opener(panel, "rotation@3").bounding_box() == top
+    leave(page)
+    expect(panel.locator(".aiinfra-floating")).to_have_count(0)
+
+
+def test_a_click_on_what_has_moved_under_the_resting_pointer_is_not_let_through(page: Page) -> None:
+    server = Server(flights())
+    panel = shown(page, server)
+    opener(panel, "delay").click()
+    expect(row(panel, "delay").get_by_role("table")).to_be_visible()
+    box = opener(panel, "rotation").bounding_box()
+    assert box
+    page.mouse.move(box["x"] + 60, box["y"] + 10)
+    page.mouse.click(box["x"] + 60, box["y"] + 10)  # `delay` above it closes, and `rotation` moves up
+    expect(opener(panel, "rotation")).to_have_attribute("aria-expanded", "true")
+    expect(row(panel, "rotation").locator("dl")).to_be_visible()
+    page.mouse.click(box["x"] + 60, box["y"] + 10)
+    expect(opener(panel, "rotation")).to_have_attribute("aria-expanded", "true")
+    assert panel.locator("[aria-expanded='true'].aiinfra-Item-open").count() == 1
+    page.mouse.move(box["x"] + 60, 5)  # it moves, and comes back: now it means what is there
+    box = stopper(panel, "rotation@3").bounding_box()
+    assert box
+    page.mouse.click(box["x"] + 10, box["y"] + 10)
+    until(lambda: page.wait_for_timeout(50) or server.called)
+    assert server.called == [("train/stop", "rotation@3")]
+
+
+# ---- how it looks to everybody ----
+
+
+@pytest.mark.parametrize("theme", ["light", "dark", "contrast"])
+def test_axe_finds_nothing_in_any_state(lab: Lab, theme: str) -> None:
+    with lab.page(theme, height=1100) as page:
+        server = Server(flights())
+        panel = shown(page, server)
+        found = judged(page)
+        for name in ("delay", "rotation@3", "flight-delays@30", "trainer"):
+            opener(panel, name).click()
+            expect(row(panel, name).locator("dl")).to_be_visible()
+            found += judged(page)
+        stopper(panel, "delay").click()
+        found += judged(page)
+        server.put(thing("gpu:fresh"), thing("train:rotation@3", "stopping", stoppable=False))
+        expect(panel.get_by_role("button", name="New 1")).to_be_visible()
+        found += judged(page)
+        leave(page)
+        page.unroute_all()
+        page.route("**/aiinfra/**", lambda route: route.abort())
+        expect(panel.get_by_role("alert")).to_contain_text("does not answer")
+        assert found + judged(page) == []
+
+
+def judged(page: Page) -> list[str]:
+    """What axe finds wrong, for people who want more contrast too."""
+    found = faults(page, "#aiinfra-lab-panel")
+    page.emulate_media(contrast="more")
+    found += faults(page, "#aiinfra-lab-panel")
+    page.emulate_media(contrast="no-preference")
+    return found
+
+
+@pytest.mark.parametrize("width", [250, 260, 300, 360, 400])
+def test_nothing_is_wider_than_the_panel(page: Page, width: int) -> None:
+    panel = shown(page, Server(flights()), width)
+    for name in ("delay", "flight-delays@30", "rotation@3"):
+        opener(panel, name).click()
+        expect(row(panel, name).locator("dl")).to_be_visible()
+        assert panel.evaluate("node => node.scrollWidth - node.clientWidth") == 0
+        assert panel.locator(".aiinfra-Item-body").evaluate("node => node.scrollWidth - node.clientWidth") <= 0
+
+
+def test_forced_colours_keep_edges_and_reduced_motion_turns_nothing(page: Page) -> None:
+    page.emulate_media(forced_colors="active", reduced_motion="reduce")
+    panel = shown(page, Server(flights()))
+    opener(panel, "delay").click()
+    edge = "node => getComputedStyle(node, '::before').borderTopStyle"
+    assert stopper(panel, "delay").evaluate(edge) == "solid"
+    turning = "node => getComputedStyle(node.querySelector('.aiinfra-Item-glyph')).animationName"
+    assert row(panel, "rotation@3").evaluate(turning) == "none"
+    screenshot(page, "panel-forced-colours")
+    page.emulate_media(reduced_motion="no-preference")
+    assert row(panel, "rotation@3").evaluate(turning) == "aiinfra-turn"
+
+
+def test_five_hundred_things_are_all_there_at_last(page: Page) -> None:
+    things = [thing(f"train:run-{number}@1", since=time.time() - number) for number in range(500)]
+    panel = shown(page, Server(things))
+    expect(panel.locator(".aiinfra-Item")).to_have_count(500)
+    assert names(panel) == [f"run-{number}@1" for number in range(500)]

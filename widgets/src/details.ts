@@ -1,0 +1,178 @@
+// What an opened row shows: the thing's facts, why it failed, its curve, the end of its log, and what can be done.
+
+import type { Arm, Details, Fact, Item } from './api';
+import { button, copy, element, paragraph } from './dom';
+
+/** What the buttons of an opened row do. */
+export interface Doing {
+  /** Ask about an action, or do what need not be asked about. */
+  act(verb: string, pressed: HTMLElement): void;
+}
+
+export class Opened {
+  readonly node = element('div', 'aiinfra-Item-body');
+  private readonly told = element('div', 'aiinfra-Item-told');
+  private readonly actions = element('div', 'aiinfra-Actions');
+  private shown = '';
+  private offered = '';
+  private example = '';
+
+  constructor(private readonly doing: Doing) {
+    this.told.append(element('p', 'aiinfra-Item-wait', 'Looks closer …'));
+    this.node.append(this.told, this.actions);
+  }
+
+  get isEmpty(): boolean {
+    return this.shown === '';
+  }
+
+  /** Show what was answered; nothing is touched when that is what is shown. */
+  show(item: Item, details: Details): void {
+    const text = JSON.stringify(details);
+    if (text !== this.shown) {
+      const isLogOpen = this.told.querySelector('details')?.open ?? !item.is_live;
+      this.shown = text;
+      this.example = details.example;
+      this.told.replaceChildren(...parts(item, details, isLogOpen));
+    }
+    this.offer(item);
+  }
+
+  complain(what: string): void {
+    this.told.replaceChildren(paragraph(what));
+    this.shown = ' ';
+  }
+
+  /** The buttons, as they are true of the item now. */
+  offer(item: Item): void {
+    const stop = item.actions.some(action => action.verb === 'stop') ? 'Stop…' : 'Stop';
+    const offered = [
+      ...item.actions.filter(action => action.verb !== 'stop').map(action => [action.verb, `${action.title}…`] as const),
+      ...(item.stoppable ? [['stop', stop] as const] : [])
+    ];
+    const key = JSON.stringify([offered, this.example]);
+    if (key === this.offered) {
+      return;
+    }
+    this.offered = key;
+    const hadFocus = this.actions.contains(document.activeElement);
+    this.actions.replaceChildren();
+    if (this.example) {
+      const pressed: HTMLButtonElement = button('aiinfra-Button', 'Copy curl', () => void copy(this.example, pressed));
+      this.actions.append(pressed);
+    }
+    for (const [verb, text] of offered) {
+      const name = verb === 'stop' ? 'aiinfra-Button aiinfra-Button-danger' : 'aiinfra-Button';
+      const pressed: HTMLButtonElement = button(name, text, () => this.doing.act(verb, pressed));
+      this.actions.append(pressed);
+    }
+    if (hadFocus) {
+      this.node.closest('.aiinfra-Item')?.querySelector<HTMLElement>('.aiinfra-Item-open')?.focus();
+    }
+  }
+}
+
+function parts(item: Item, details: Details, isLogOpen: boolean): HTMLElement[] {
+  const found: HTMLElement[] = [];
+  if (details.problem) {
+    const why = paragraph(` ${details.problem}`, 'aiinfra-Item-why');
+    why.prepend(mark(item.is_live ? 'bad' : item.tone, item.is_live ? '✕' : `${item.glyph} ${item.word}`));
+    found.push(why);
+  }
+  if (details.fix) {
+    const fix = paragraph(` ${details.fix}`, 'aiinfra-Item-why');
+    fix.prepend(element('b', '', 'Fix:'));
+    found.push(fix);
+  }
+  if (details.arms.length) {
+    found.push(arms(details.columns, details.arms), split(details.arms));
+  }
+  if (details.facts.length) {
+    found.push(list(details.facts));
+  }
+  if (details.url) {
+    found.push(paragraph(`\`${details.url}\``, 'aiinfra-Item-url'));
+  }
+  if (details.picture) {
+    const picture = element('img', 'aiinfra-Item-picture');
+    picture.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(details.picture)}`;
+    picture.alt = details.picture_alt;
+    found.push(picture);
+  }
+  if (details.log) {
+    found.push(log(item, details.log, isLogOpen));
+  }
+  return found;
+}
+
+function arms(columns: string[], rows: Arm[]): HTMLTableElement {
+  const table = element('table', 'aiinfra-Arms');
+  const head = table.createTHead().insertRow();
+  for (const name of ['arm', ...columns]) {
+    const cell = element('th', roomy(name), name);
+    cell.scope = 'col';
+    head.append(cell);
+  }
+  const body = table.createTBody();
+  for (const arm of rows) {
+    const row = body.insertRow();
+    const name = row.insertCell();
+    name.title = `${arm.uri}, ${arm.role}`;
+    name.append(element('span', `aiinfra-Key aiinfra-Key-${arm.role}`), arm.uri.replace(/^\w+:/, ''));
+    arm.cells.forEach((text, place) => row.append(element('td', roomy(columns[place] ?? ''), text)));
+  }
+  return table;
+}
+
+/** Second-rank columns go first where it is narrow. */
+function roomy(column: string): string {
+  return column === 'p99' ? 'aiinfra-roomy' : '';
+}
+
+function split(rows: Arm[]): HTMLElement {
+  const bar = element('div', 'aiinfra-Split');
+  bar.setAttribute('role', 'img');
+  bar.setAttribute('aria-label', rows.map(arm => `${arm.cells[0]} ${arm.role}`).join(', '));
+  for (const arm of rows.filter(each => each.share > 0)) {
+    const part = element('span', `aiinfra-Split-${arm.role}`);
+    part.style.flex = String(arm.share * 100);
+    bar.append(part);
+  }
+  return bar;
+}
+
+function list(facts: Fact[]): HTMLElement {
+  const found = element('dl');
+  let value: HTMLElement | undefined;
+  for (const fact of facts) {
+    if (fact.label || !value) {
+      value = element('dd');
+      found.append(element('dt', '', fact.label), value);
+    } else {
+      value.append(element('br'));
+    }
+    value.append(fact.value);
+    value.title = `${value.title} ${fact.value}`.trim();
+    if (fact.mark) {
+      value.append(fact.value ? ' ' : '', mark(fact.mark.tone, `${fact.mark.glyph} ${fact.mark.word}`));
+    }
+  }
+  return found;
+}
+
+function mark(tone: string, text: string): HTMLElement {
+  const found = element('span', 'aiinfra-Mark', text);
+  found.dataset['tone'] = tone;
+  return found;
+}
+
+function log(item: Item, text: string, isOpen: boolean): HTMLElement {
+  const fold = element('details', 'aiinfra-Item-log');
+  fold.open = isOpen;
+  const printed = element('pre', 'aiinfra-Log', text);
+  printed.tabIndex = 0; // it scrolls
+  printed.setAttribute('role', 'group');
+  printed.setAttribute('aria-label', `The end of the log of ${item.name}`);
+  fold.append(element('summary', '', 'Log'), printed);
+  return fold;
+}

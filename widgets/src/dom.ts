@@ -1,0 +1,66 @@
+// Elements of ours. What is there already is only touched when something about it changed: a screen reader would read
+// it again.
+
+/** An element with one of our classes. */
+export function element<K extends keyof HTMLElementTagNameMap>(tag: K, name = '', text = ''): HTMLElementTagNameMap[K] {
+  const node = document.createElement(tag);
+  if (name) {
+    node.className = name;
+  }
+  if (text) {
+    node.textContent = text;
+  }
+  return node;
+}
+
+/** A button that does something. */
+export function button(name: string, text: string, onClick: () => void): HTMLButtonElement {
+  const node = element('button', name, text);
+  node.type = 'button';
+  node.addEventListener('click', onClick);
+  return node;
+}
+
+export function setText(node: HTMLElement, text: string): void {
+  if (node.textContent !== text) {
+    node.textContent = text;
+  }
+}
+
+export function setAttribute(node: HTMLElement, name: string, value: string): void {
+  if (node.getAttribute(name) !== value) {
+    node.setAttribute(name, value);
+  }
+}
+
+/** A paragraph in which `code` stands as code. */
+export function paragraph(text: string, name = ''): HTMLElement {
+  const node = element('p', name);
+  text.split('`').forEach((part, place) => node.append(place % 2 ? element('code', '', part) : part));
+  return node;
+}
+
+/** Copy a text, also where the page is not on HTTPS, and say so on the button for a while. */
+export async function copy(text: string, pressed: HTMLButtonElement): Promise<void> {
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    const field = element('textarea');
+    field.value = text;
+    pressed.after(field);
+    field.select();
+    document.execCommand('copy');
+    field.remove();
+    pressed.focus();
+  }
+  flash(pressed, 'Copied');
+}
+
+/** Another text on a button for a while, at its width, so that its neighbours stay where they are. */
+export function flash(pressed: HTMLButtonElement, text: string): void {
+  const before = pressed.dataset['text'] ?? pressed.textContent ?? '';
+  pressed.dataset['text'] = before;
+  pressed.style.minWidth = `${pressed.offsetWidth}px`;
+  setText(pressed, text);
+  window.setTimeout(() => setText(pressed, before), 2000);
+}

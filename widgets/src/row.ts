@@ -1,0 +1,191 @@
+// One thing of the list: an element that is kept and updated, so that the keyboard's focus survives every look.
+
+import type { Action, Item } from './api';
+import { Asking } from './asking';
+import { Opened } from './details';
+import { button, element, setAttribute, setText } from './dom';
+import { ended } from './format';
+import { kind, line } from './item';
+
+/** What a row asks of whoever holds it. */
+export interface Keeper {
+  /** Open a row or close it; another one that is open is closed. */
+  toggle(row: Row): void;
+  /** A row is about to ask: another one that asks is answered with nothing. */
+  asks(row: Row): void;
+  /** Call a verb for the row's item. */
+  call(row: Row, verb: string): void;
+}
+
+export class Row {
+  readonly node = element('li', 'aiinfra-Item');
+  private readonly glyph = element('span', 'aiinfra-Item-glyph');
+  private readonly name = element('span', 'aiinfra-Item-name');
+  private readonly value = element('span', 'aiinfra-Item-value');
+  private readonly facts = element('span', 'aiinfra-Item-facts');
+  private readonly text = element('span');
+  private readonly opener: HTMLButtonElement;
+  private readonly stopper: HTMLButtonElement;
+  private progress: HTMLProgressElement | undefined;
+  private opened: Opened | undefined;
+  private asking: Asking | undefined;
+  private asker: HTMLElement | undefined; // to which the focus goes back
+  private work = '';
+  private isEnded = false;
+
+  constructor(
+    private current: Item,
+    private readonly keeper: Keeper
+  ) {
+    this.opener = button('aiinfra-Item-open', '', () => this.keeper.toggle(this));
+    this.stopper = button('aiinfra-Item-stop', '', () => this.act('stop', this.stopper));
+    this.glyph.setAttribute('aria-hidden', 'true');
+    this.opener.setAttribute('aria-expanded', 'false');
+    this.facts.append(this.text);
+    this.opener.append(this.glyph, this.name, ' ', this.value, ' ', this.facts);
+    const row = element('div', 'aiinfra-Item-row');
+    row.append(this.opener, this.stopper);
+    this.node.dataset['open'] = 'false';
+    this.node.append(row);
+  }
+
+  get item(): Item {
+    return this.current;
+  }
+
+  get isOpen(): boolean {
+    return this.opened !== undefined;
+  }
+
+  get body(): Opened | undefined {
+    return this.opened;
+  }
+
+  /** Where the row is, so that it can be kept there while others change above it. */
+  get top(): number {
+    return this.node.getBoundingClientRect().top;
+  }
+
+  /** Show the item as it is at that moment of the server's clock. */
+  update(item: Item, now: number): void {
+    this.current = item;
+    setAttribute(this.node, 'data-tone', item.tone);
+    setText(this.glyph, item.glyph);
+    setText(this.name, item.name);
+    setAttribute(this.name, 'title', item.name);
+    this.tick(now);
+    const isStopping = item.state === 'stopping';
+    const label = `${isStopping ? 'Stopping' : item.is_live ? 'Stop' : 'Stopped'} ${kind(item)} ${item.name}`;
+    setAttribute(this.stopper, 'aria-label', label);
+    setAttribute(this.stopper, 'title', label);
+    // Not `disabled`: that would take the focus away from whoever has just pressed it.
+    setAttribute(this.stopper, 'aria-disabled', String(!item.stoppable));
+    this.opened?.offer(item);
+    if (this.asking && !item.stoppable) {
+      this.answer(undefined); // it has ended, or somebody else has asked it to
+    }
+  }
+
+  /** Show what the passing time changes. */
+  tick(now: number): void {
+    const { progress, figure } = this.current;
+    const text = this.work || line(this.current, now);
+    setText(this.text, this.isEnded ? [this.current.word, this.current.detail].filter(Boolean).join(', ') : text);
+    setAttribute(this.facts, 'title', text);
+    setText(this.value, this.isEnded ? ended(this.current.since, now) : figure);
+    if (this.isEnded || !progress) {
+      this.progress?.remove();
+      this.progress = undefined;
+      return;
+    }
+    if (!this.progress) {
+      this.progress = element('progress');
+      this.progress.setAttribute('aria-hidden', 'true'); // the text beside it says the same
+      this.facts.prepend(this.progress);
+    }
+    [this.progress.value, this.progress.max] = progress;
+  }
+
+  /** Take one line, as what has ended does in its own section. */
+  place(isEnded: boolean, now: number): void {
+    if (this.isEnded !== isEnded) {
+      this.isEnded = isEnded;
+      this.node.classList.toggle('aiinfra-Item-ended', isEnded);
+      this.facts.classList.toggle('aiinfra-hidden', isEnded);
+      this.stopper.hidden = isEnded;
+      this.tick(now);
+    }
+  }
+
+  open(isOpen: boolean): void {
+    if (isOpen && !this.opened) {
+      this.opened = new Opened({ act: (verb, pressed) => this.act(verb, pressed) });
+      this.opened.offer(this.current);
+      this.node.append(this.opened.node);
+    } else if (!isOpen) {
+      this.opened?.node.remove();
+      this.opened = undefined;
+    }
+    this.mark();
+  }
+
+  /** Say what is being done until it is done. */
+  working(text: string, now: number): void {
+    this.work = text;
+    this.tick(now);
+  }
+
+  /** Answer what it asks, if it asks; the focus goes back to where the question came from. */
+  answer(verb: string | undefined): void {
+    const { asking } = this;
+    if (!asking) {
+      return;
+    }
+    const hadFocus = asking.node.contains(document.activeElement);
+    this.asking = undefined;
+    asking.node.remove();
+    if (this.opened) {
+      this.opened.node.hidden = false;
+    }
+    this.mark();
+    if (hadFocus) {
+      (verb === undefined && this.asker?.isConnected ? this.asker : this.stopper).focus();
+    }
+    if (verb !== undefined) {
+      this.keeper.call(this, verb);
+    }
+  }
+
+  private act(verb: string, pressed: HTMLElement): void {
+    if (this.asking) {
+      this.asking.focus();
+      return;
+    }
+    if (!this.current.stoppable) {
+      return; // it is ending already
+    }
+    const action = this.current.actions.find(each => each.verb === verb);
+    if (action) {
+      this.ask(action, pressed);
+    } else {
+      this.keeper.call(this, verb);
+    }
+  }
+
+  private ask(action: Action, pressed: HTMLElement): void {
+    this.keeper.asks(this);
+    this.asker = pressed;
+    this.asking = new Asking(this.current, action, verb => this.answer(verb));
+    if (this.opened) {
+      this.opened.node.hidden = true;
+    }
+    this.node.append(this.asking.node);
+    this.mark();
+    this.asking.focus();
+  }
+
+  private mark(): void {
+    setAttribute(this.node, 'data-open', String(Boolean(this.opened ?? this.asking)));
+    setAttribute(this.opener, 'aria-expanded', String(this.isOpen));
+  }
+}
