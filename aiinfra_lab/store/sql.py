@@ -24,6 +24,7 @@ from .base import (
     CHECK,
     GENESIS,
     B,
+    Body,
     Event,
     HeadCopy,
     Key,
@@ -45,6 +46,8 @@ from .heads import Head
 _BATCH = 500
 _COLUMNS = "kind, name, body, rev, updated_at, schema_version, base, number, about, is_open, made_rev"
 _RECORDS = f"SELECT {_COLUMNS}, digest FROM records"  # noqa: S608  # no text of users
+_LABELS = "SELECT name FROM records"
+_HIGHEST = "SELECT base, max(number) FROM records"
 _REVS = "SELECT rev, made_rev, digest FROM records WHERE kind = ? AND name = ?"
 _NEXT_REV = "UPDATE meta SET value = value + 1 WHERE key = 'rev' RETURNING value"
 # `base`, `number` and `made_rev` are not updated: the name gives the first two, and a record is made once.
@@ -72,6 +75,7 @@ _NAME = "INSERT INTO event_uris (uri, seq) VALUES (?, ?)"
 
 # What a database that is damaged hands out for a row need not have the columns' types.
 _KeyRow = tuple[str, str, int]
+_BaseRow = tuple[str, int]
 _EventRow = tuple[int, float, str, str, str, str, str]
 _UriRow = tuple[int, str]
 
@@ -122,6 +126,21 @@ class SqlStore(ABC):
         with self._session() as db:
             rows = self.run(db, f"{_RECORDS} {where} ORDER BY {by}{_limit(limit)}", *where.values).fetchall()
         return list(self._readable(kind, rows) if skip_unreadable else (_record(kind, row) for row in rows))
+
+    def names(self, kind: type[Body], starts: str, most: int) -> Sequence[str]:
+        where = _Where("kind = ?", kind.kind)
+        if starts:
+            where.add("name >= ? AND name < ?", starts, _after(starts))
+        by_base, newest = f"GROUP BY base ORDER BY max(made_rev) DESC{_limit(most)}", _limit(2 * most)
+        with self._session() as db:
+            highest = self.run(db, f"{_HIGHEST} {where} {by_base}", *where.values).fetchall()
+            last = self.run(db, f"{_LABELS} {where} ORDER BY made_rev DESC{newest}", *where.values).fetchall()
+            labels = [f"{base}@{number}" if number else base for base, number in checked(highest, list[_BaseRow])]
+            labels = list(dict.fromkeys([*labels, *(name for (name,) in checked(last, list[tuple[str]]))]))
+            named = ", ".join("?" * len(labels)) or "NULL"
+            rows = self.run(db, f"{_RECORDS} WHERE kind = ? AND name IN ({named})", kind.kind, *labels).fetchall()
+        there = {record.name for record in self._readable(kind, rows) if not record.body.is_removed}
+        return [label for label in labels if label in there and label.startswith(starts)][:most]
 
     def changed(self, since_rev: int = 0) -> Sequence[Key]:
         with self._session() as db:
@@ -335,6 +354,11 @@ def _naming(column: str, uri: str) -> tuple[str, ...]:
         # A range and no pattern, so that the index serves: 'A' is the letter after '@'.
         return f"({column} = ? OR ({column} >= ? AND {column} < ?))", uri, f"{uri}@", f"{uri}A"
     return f"{column} = ?", uri
+
+
+def _after(text: str) -> str:
+    """The first text behind all that begin so, in the order of code points; names are of plain letters."""
+    return text[:-1] + chr(ord(text[-1]) + 1)
 
 
 def _limit(limit: int | None) -> str:
