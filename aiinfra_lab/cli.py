@@ -15,10 +15,11 @@ import sys
 from collections.abc import Sequence
 
 from . import signals
-from .errors import LabError, UsageProblem, did_you_mean
+from .errors import LabError, UsageProblem
 from .modes import owner_only
 from .nouns import TABLE
 from .show import Card, Result
+from .suggestions import mistaken_noun
 from .verbs import Help, as_json
 from .words import understand
 
@@ -86,7 +87,7 @@ def _run(words: list[str]) -> object:
 
         return version("aiinfra-lab")
     if noun not in TABLE:
-        raise UsageProblem(f"there is no noun {noun!r}", did_you_mean(noun, TABLE))
+        raise UsageProblem(f"there is no noun {noun!r}", mistaken_noun(noun, rest))
     call = understand(noun, rest, also=_OWN_FLAGS)
     return call if isinstance(call, Help) else call.run()
 
