@@ -21,7 +21,7 @@ from .words import HELP
 
 MOST = 50
 """So many names of one noun are offered at most: the newest that begin as the word does."""
-_MOST_OF_EACH = 20  # where things of several nouns fit
+_MOST_OF_EACH = 10  # where things of several nouns fit
 # A word, whose quote may be open still: as it is while it is typed.
 _WORD = re.compile(r"""(?:[^\s'"]|'[^']*(?:'|$)|"[^"]*(?:"|$))+""")
 _MOST_FILES = 50
@@ -188,18 +188,27 @@ def _in_list(found: Iterable[str], last: str) -> Iterator[str]:
 def _live(item: Parameter, last: str) -> Iterable[str]:
     assert item.live is not None
     found = live_names(item.live.noun, last, is_live=item.live.only == "live")
-    if item.live.only in ("", "live"):
+    if item.live.only == "live":
         return found
+    if not item.live.only:
+        return [*found, *_aliases(item.live.noun, last)]
     return [name for name in found if ("@" in name) == (item.live.only == "versions")]
 
 
 def live_names(noun: str, last: str = "", most: int = MOST, *, is_live: bool = False) -> list[str]:
     """The names of what exists of a noun, as they are written: with the noun in front when it was typed so."""
     prefix = f"{noun}:" if Uri.is_one(last, noun) else ""
-    try:
-        return [prefix + name for name in nouns.find(noun).beginning(last.removeprefix(prefix), most, is_live=is_live)]
-    except LabError:
-        return []  # no workspace yet: nothing has a name
+    with contextlib.suppress(LabError):  # no workspace yet: nothing has a name
+        found = nouns.find(noun).beginning(last.removeprefix(prefix), most, is_live=is_live)
+        return [prefix + name for name in found]
+    return []
+
+
+def _aliases(noun: str, last: str) -> list[str]:
+    prefix = f"{noun}:" if Uri.is_one(last, noun) else ""
+    with contextlib.suppress(LabError):
+        return [prefix + label for label in nouns.find(noun).aliases_beginning(last.removeprefix(prefix), MOST)]
+    return []
 
 
 def _uris(of: Iterable[str], last: str) -> Iterator[str]:

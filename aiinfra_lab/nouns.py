@@ -222,7 +222,7 @@ class Noun(Generic[B]):
         return []
 
     def beginning(self, starts: str, most: int, *, is_live: bool = False) -> Sequence[str]:
-        """Of `names` and `aliases` what begins so, for completion: quick, at most so many labels, the last made first.
+        """Of `names` what begins so, for completion: quick, at most so many labels, the last made first.
 
         is_live: only what has not ended, as far as its record tells
         """
@@ -230,18 +230,14 @@ class Noun(Generic[B]):
         from .uris import split_label
 
         if self.kind is None or not isinstance(store := open_store(), NameIndex):
-            return [name for name in (*self.names(), *self.aliases()) if name.startswith(starts)][:most]
+            return [name for name in self.names() if name.startswith(starts)][:most]
         if is_live:
             records = store.list(self.kind, is_open=True, limit=most, skip_unreadable=True)
             return [record.name for record in records if record.name.startswith(starts)]
         kind = self.part_kind if self.part_kind and "#" in starts else self.kind
         labels = store.names(kind, starts, most)
         bases = [split_label(label)[0] for label in labels] if self.has_versions else []
-        return [
-            *dict.fromkeys(base for base in bases if base.startswith(starts)),
-            *labels,
-            *self.aliases_beginning(starts, most),
-        ]
+        return list(dict.fromkeys([*(base for base in bases if base.startswith(starts)), *labels]))
 
     def aliases_beginning(self, starts: str, most: int) -> Sequence[str]:
         """Of `aliases` what begins so, at most so many."""

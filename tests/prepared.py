@@ -11,6 +11,7 @@ import nbformat
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from nbformat.v4 import new_code_cell, new_notebook
+from traitlets.config import Config
 
 from aiinfra_lab import data, features, models, train
 from aiinfra_lab.store import open_store
@@ -97,7 +98,8 @@ def project(home: Path, empty_mlflow: Path | None = None) -> Iterator[Path]:
 def notebook() -> Iterator[InteractiveShell]:
     """A shell of its own with the extension loaded."""
     InteractiveShell.clear_instance()
-    shell = InteractiveShell.instance()
+    # Its history would be a database in a folder that is gone when this process ends.
+    shell = InteractiveShell.instance(config=Config(HistoryManager=Config(enabled=False)))
     shell.run_line_magic("load_ext", "aiinfra_lab")
     try:
         yield shell

@@ -44,9 +44,12 @@ class ModelsNoun(Noun[ModelVersion]):
         store = open_store()
         if not isinstance(store, NameIndex):
             return super().aliases_beginning(starts, most)
-        models = [begun_name(starts)] if not Uri.is_bare(starts) else store.names(ModelAliases, starts, most)
-        # By the store that is open already: to look for it anew takes longer than to read one of them.
-        known = filter(None, (store.get(ModelAliases, model) for model in models))
+        if not starts:
+            known = store.list(ModelAliases, limit=most, skip_unreadable=True)
+        else:
+            models = [begun_name(starts)] if not Uri.is_bare(starts) else store.names(ModelAliases, starts, most)
+            # By the store that is open already: to look for it anew takes longer than to read one of them.
+            known = [record for model in models if (record := store.get(ModelAliases, model))]
         found = [Uri(self.name, one.name, alias=alias).label for one in known for alias in one.body.aliases]
         return sorted(label for label in found if label.startswith(starts))[:most]
 

@@ -46,7 +46,6 @@ from .heads import Head
 _BATCH = 500
 _COLUMNS = "kind, name, body, rev, updated_at, schema_version, base, number, about, is_open, made_rev"
 _RECORDS = f"SELECT {_COLUMNS}, digest FROM records"  # noqa: S608  # no text of users
-_LABELS = "SELECT name FROM records"
 _HIGHEST = "SELECT base, max(number) FROM records"
 _REVS = "SELECT rev, made_rev, digest FROM records WHERE kind = ? AND name = ?"
 _NEXT_REV = "UPDATE meta SET value = value + 1 WHERE key = 'rev' RETURNING value"
@@ -75,7 +74,6 @@ _NAME = "INSERT INTO event_uris (uri, seq) VALUES (?, ?)"
 
 # What a database that is damaged hands out for a row need not have the columns' types.
 _KeyRow = tuple[str, str, int]
-_BaseRow = tuple[str, int]
 _EventRow = tuple[int, float, str, str, str, str, str]
 _UriRow = tuple[int, str]
 
@@ -128,19 +126,20 @@ class SqlStore(ABC):
         return list(self._readable(kind, rows) if skip_unreadable else (_record(kind, row) for row in rows))
 
     def names(self, kind: type[Body], starts: str, most: int) -> Sequence[str]:
+        if not starts.isascii():
+            return []  # no name has such letters
         where = _Where("kind = ?", kind.kind)
         if starts:
             where.add("name >= ? AND name < ?", starts, _after(starts))
-        by_base, newest = f"GROUP BY base ORDER BY max(made_rev) DESC{_limit(most)}", _limit(2 * most)
+        # Twice as many as are wanted, for those that were removed.
+        twice, by_base = _limit(2 * most), f"GROUP BY base ORDER BY max(made_rev) DESC{_limit(most)}"
+        highest = f"{_RECORDS} {where} AND (base, number) IN ({_HIGHEST} {where} {by_base}){twice}"
+        last = f"{_RECORDS} {where} ORDER BY made_rev DESC{twice}"
+        # In one statement: somebody types, and a database may be far away.
+        both = f"SELECT * FROM ({highest}) AS highest UNION ALL SELECT * FROM ({last}) AS last"  # noqa: S608
         with self._session() as db:
-            highest = self.run(db, f"{_HIGHEST} {where} {by_base}", *where.values).fetchall()
-            last = self.run(db, f"{_LABELS} {where} ORDER BY made_rev DESC{newest}", *where.values).fetchall()
-            labels = [f"{base}@{number}" if number else base for base, number in checked(highest, list[_BaseRow])]
-            labels = list(dict.fromkeys([*labels, *(name for (name,) in checked(last, list[tuple[str]]))]))
-            named = ", ".join("?" * len(labels)) or "NULL"
-            rows = self.run(db, f"{_RECORDS} WHERE kind = ? AND name IN ({named})", kind.kind, *labels).fetchall()
-        there = {record.name for record in self._readable(kind, rows) if not record.body.is_removed}
-        return [label for label in labels if label in there and label.startswith(starts)][:most]
+            rows = {row[1]: row for row in self.run(db, both, *(3 * where.values)).fetchall()}
+        return [one.name for one in self._readable(kind, list(rows.values())) if not one.body.is_removed][:most]
 
     def changed(self, since_rev: int = 0) -> Sequence[Key]:
         with self._session() as db:

@@ -142,6 +142,7 @@ def test_a_store_that_cannot_be_read_offers_nothing_and_raises_nothing(monkeypat
         raise Unavailable("the store is busy", "wait")
 
     monkeypatch.setattr(Things, "names", refuse)
+    monkeypatch.setattr(Things, "aliases", refuse)
     assert live_names("train") == complete("train", "run ") == []
 
 
