@@ -79,6 +79,8 @@ def _is_on(flag: str, value: str) -> bool:
 
 
 def _run(words: list[str]) -> object:
+    if words[:1] in (["--help"], ["-h"]) and words[1:2] and words[1] in TABLE:
+        words = [words[1], words[0], *words[2:]]
     if not words or words[0] in ("--help", "-h"):
         return Help("lab:help", overview())
     noun, *rest = words
@@ -122,6 +124,9 @@ def _complain(problem: LabError, as_json_: bool) -> int:
 
 def _in_shell(text: str) -> str:
     """Commands as they are written here: `%gpu ls` is a notebook's way to say `aiinfra gpu ls`."""
+    # What takes the body of a cell takes a file instead.
+    text = re.sub(rf"(`%%(?:{'|'.join(TABLE)})\b(?![^`]*--code)[^`\n]*)`", r"\1 --code FILE`", text)
+    text = re.sub(rf"(?m)^(\s+%%(?:{'|'.join(TABLE)})\b(?!.*--code).*)$", r"\1 --code FILE", text)
     return re.sub(rf"%%?(?=({'|'.join(TABLE)})\b)", "aiinfra ", text)
 
 

@@ -21,7 +21,7 @@ from .words import HELP
 
 MOST = 50
 """So many names of one noun are offered at most: the newest that begin as the word does."""
-_MOST_OF_EACH = 10  # where things of several nouns fit
+_MOST_OF_EACH = 5  # where things of several nouns fit
 # A word, whose quote may be open still: as it is while it is typed.
 _WORD = re.compile(r"""(?:[^\s'"]|'[^']*(?:'|$)|"[^"]*(?:"|$))+""")
 _MOST_FILES = 50

@@ -71,9 +71,16 @@ class UnknownNoun:
     _ipython_magic_no_var_expand = True
     __name__ = MISSPELT
 
-    def __call__(self, line: str, cell: str | None = None) -> None:
+    def __init__(self, ipython: Any) -> None:
+        self.ipython = ipython
+
+    def __call__(self, line: str, cell: str | None = None) -> Any:
         percent = "%" if cell is None else "%%"
         wrong, _, rest = line.partition(" ")
+        if wrong in self.ipython.magics_manager.magics["line" if cell is None else "cell"]:
+            # It came with what the lines before it in the same cell have loaded.
+            run = self.ipython.run_line_magic if cell is None else self.ipython.run_cell_magic
+            return run(wrong, rest, *(() if cell is None else (cell,)))
         meant = mistaken_noun(wrong, rest.split())
         # In whole, as it is to be typed: the noun alone, or the verb behind it where they changed places.
         right = meant.removeprefix("did you mean ").removesuffix("?")
@@ -90,7 +97,7 @@ def load(ipython: Any) -> None:
             ipython.register_magic_function(magic, kind, noun)
         ipython.register_magic_function(LateCellMagic(noun), "line", f"%{noun}")
     for kind in ("line", "cell"):
-        ipython.register_magic_function(UnknownNoun(), kind, MISSPELT)
+        ipython.register_magic_function(UnknownNoun(ipython), kind, MISSPELT)
     for transformers, change in _changes(ipython):
         if change.__name__ not in {getattr(known, "__name__", "") for known in transformers}:
             transformers.append(change)

@@ -46,6 +46,13 @@ def test_an_unknown_magic_under_papermill_says_what_was_meant(workspace: Path) -
     assert "UsageProblem: there is no noun 'gup'\n  fix: did you mean `%gpu ls`?" in done.stderr
 
 
+def test_a_magic_that_the_cell_itself_brings_is_run(shell: InteractiveShell) -> None:
+    cell = "get_ipython().register_magic_function(lambda line: line.upper(), 'line', 'gpus')\nx = %gpus ls t"
+    assert shell.run_cell(cell, store_history=False).error_in_exec is None
+    shell.magics_manager.magics["line"].pop("gpus")
+    assert shell.user_ns.pop("x") == "LS T"
+
+
 def test_a_magic_that_is_like_none_of_ours_stays_ipythons(shell: InteractiveShell) -> None:
     done = shell.run_cell("%xyzzy 1", store_history=False)
     assert type(done.error_in_exec).__name__ == "UsageError"
