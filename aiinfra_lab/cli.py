@@ -14,10 +14,11 @@ import sys
 from collections.abc import Sequence
 
 from . import signals
-from .errors import LabError, UsageProblem, did_you_mean
+from .errors import LabError, UsageProblem
 from .modes import owner_only
 from .nouns import TABLE
 from .show import Result
+from .suggestions import mistaken_noun
 from .verbs import Help, as_json
 from .words import understand
 
@@ -77,6 +78,8 @@ def _is_on(flag: str, value: str) -> bool:
 
 
 def _run(words: list[str]) -> object:
+    if words[:1] in (["--help"], ["-h"]) and words[1:2] and words[1] in TABLE:
+        words = [words[1], words[0], *words[2:]]
     if not words or words[0] in ("--help", "-h"):
         return Help("lab:help", overview())
     noun, *rest = words
@@ -85,7 +88,7 @@ def _run(words: list[str]) -> object:
 
         return version("aiinfra-lab")
     if noun not in TABLE:
-        raise UsageProblem(f"there is no noun {noun!r}", did_you_mean(noun, TABLE))
+        raise UsageProblem(f"there is no noun {noun!r}", mistaken_noun(noun, rest))
     call = understand(noun, rest, also=_OWN_FLAGS)
     return call if isinstance(call, Help) else call.run()
 
@@ -120,6 +123,9 @@ def _complain(problem: LabError, as_json_: bool) -> int:
 
 def _in_shell(text: str) -> str:
     """Commands as they are written here: `%gpu ls` is a notebook's way to say `aiinfra gpu ls`."""
+    # What takes the body of a cell takes a file instead.
+    text = re.sub(rf"(`%%(?:{'|'.join(TABLE)})\b(?![^`]*--code)[^`\n]*)`", r"\1 --code FILE`", text)
+    text = re.sub(rf"(?m)^(\s+%%(?:{'|'.join(TABLE)})\b(?!.*--code).*)$", r"\1 --code FILE", text)
     return re.sub(rf"%%?(?=({'|'.join(TABLE)})\b)", "aiinfra ", text)
 
 

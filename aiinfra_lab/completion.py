@@ -1,109 +1,232 @@
-"""What may follow in a line of the language: verbs, flags, values, and the names of things that exist."""
+"""What may follow in a line of the language: verbs, flags, values, and the names of things that exist.
+
+It answers while somebody types: it asks the store for what begins as the word does and reads no list of all things. Of
+many it offers the newest. What was typed already is not offered, nor what the verb would refuse.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from . import nouns
 from .errors import LabError
 from .uris import Uri
 from .verbs import Parameter, Verb, verbs_of
+from .words import HELP
 
+MOST = 50
+"""So many names of one noun are offered at most: the newest that begin as the word does."""
+_MOST_OF_EACH = 5  # where things of several nouns fit
+# A word, whose quote may be open still: as it is while it is typed.
+_WORD = re.compile(r"""(?:[^\s'"]|'[^']*(?:'|$)|"[^"]*(?:"|$))+""")
 _MOST_FILES = 50
 
 
-def complete(noun: str, text: str, variables: Iterable[str] = ()) -> list[str]:
+@dataclass
+class _Typed:
+    """The words behind a verb, as far as they go: which parameters they give, and which one takes the next word."""
+
+    verb: Verb
+    given: dict[str, str] = field(default_factory=dict)
+    keys: set[str] = field(default_factory=set)
+    flags: set[str] = field(default_factory=set)
+    next: Parameter | Literal["-o"] | None = None
+    is_over: bool = False
+
+    def read(self, words: Iterable[str]) -> None:
+        """Take the words in."""
+        flags = {item.flag: item for item in self.verb.parameters}
+        for word in words:
+            name, equals, value = word.partition("=")
+            item = flags.get(name)
+            if self.next is not None:
+                self._take(self.next, word)
+                self.next = None
+            elif word == "-o" or (item is not None and item.kind != "bool" and not equals):
+                self.flags.add(word)
+                self.next = "-o" if item is None else item
+            elif item is not None:
+                self.flags.add(name)
+                self._take(item, value)
+            elif word.startswith("-"):
+                self.flags.add(f"--{word.removeprefix('--no-')}" if word.startswith("--no-") else word)
+            elif (place := self.place) is not None:
+                self.given[place.name] = word
+            else:
+                self.is_over = True
+
+    def _take(self, item: Parameter | Literal["-o"], value: str) -> None:
+        if item == "-o":
+            return
+        if item.kind == "params":
+            self.keys.add(value.partition("=")[0])
+        self.given[item.name] = value.strip("'\"")
+
+    @property
+    def place(self) -> Parameter | None:
+        """The parameter that the next word without a flag is for."""
+        return next((item for item in self.verb.positionals if item.name not in self.given), None)
+
+
+def complete(noun: str, text: str, variables: Iterable[str] = (), percent: str = "") -> list[str]:
     """Completions of the last word of `text`, which is what stands after the noun; never raises a LabError.
 
-    variables: the names that `$` may stand before
+    variables: the names that `$` may stand before. percent: the `%` or `%%` before the noun, in a notebook
     """
-    # Not `words.split`: it refuses a quote that is still open, as one is while it is typed.
-    words = re.split(r"\s+", text.lstrip())
-    *before, last = words
-    verbs = verbs_of(noun)
+    before, last = split(text)
+    if last[:1] == "#" or any(word[:1] == "#" for word in before):
+        return []  # a comment
+    verbs = {name: verb for name, verb in verbs_of(noun).items() if percent != "%%" or verb.code}
     if not before:
-        return [name for name in verbs if name.startswith(last)]
-    verb = verbs.get(before[0])
-    if verb is None:
-        return []
+        found: Iterable[str] = [*verbs, *(HELP[:1] if last.startswith("-") else ())]
+    elif before[0] in verbs and not {*before} & {*HELP}:
+        found = _following(verbs[before[0]], before[1:], last, list(variables), percent)
+    else:
+        found = ()
+    return sorted({word for word in found if word.startswith(last) and word != last})
+
+
+def split(text: str) -> tuple[list[str], str]:
+    """The words of a line that is not ended, and the last one, which is empty behind a space."""
+    words = _WORD.findall(text)
+    last = words.pop() if (words and not text.endswith((" ", "\t"))) or (_is_open(text) and words) else ""
+    return words, last
+
+
+def _is_open(text: str) -> bool:
+    """Whether a quote is open at its end."""
+    return bool(re.search(r"['\"]", re.sub(r"'[^']*'|\"[^\"]*\"", "", text)))
+
+
+def _following(verb: Verb, before: list[str], last: str, variables: list[str], percent: str) -> Iterable[str]:
+    typed = _Typed(verb)
+    typed.read(before)
+    if typed.is_over or typed.next == "-o":
+        return ()
+    name, equals, value = last.partition("=")
+    item = next((item for item in verb.flags if item.flag == name and name not in typed.flags), None)
     head, dollar, _ = last.rpartition("$")
     if dollar:
-        found = {f"{head}${name}" for name in variables}
-    else:
-        found = set(_candidates(verb, before[1:], last))
-    return sorted(word for word in found if word.startswith(last))
-
-
-def _candidates(verb: Verb, before: list[str], last: str) -> Iterable[str]:
-    name, equals, value = last.partition("=")
-    flags = {item.flag: item for item in verb.parameters}
-    if equals and name in flags:
-        return (f"{name}={found}" for found in _values(verb, flags[name], value))
+        takes_value = typed.next or (item is not None and equals) or (typed.place and not last.startswith("-"))
+        return (f"{head}${name}" for name in variables) if takes_value else ()
+    if typed.next is not None:
+        return _offered(typed, typed.next, last, variables)
+    if equals and item is not None and item.kind != "params":
+        return (f"{name}={found}" for found in _offered(typed, item, value, variables))
     if last.startswith("-"):
-        return _flags(verb, before)
-    previous = flags.get(before[-1]) if before else None
-    if previous is not None and previous.kind not in ("bool", "params"):
-        return _values(verb, previous, last)
-    place = len(_positional_words(before, flags))
-    if place < len(verb.positionals):
-        return _values(verb, verb.positionals[place], last)
-    return _flags(verb, before) if not last else ()
+        return _flags(typed, percent)
+    if typed.place is not None:
+        return _offered(typed, typed.place, last, variables)
+    return _flags(typed, percent) if not last else ()
 
 
-def _positional_words(before: list[str], flags: dict[str, Parameter]) -> list[str]:
-    found, skip = [], False
-    for word in before:
-        if skip:
-            skip = False
-        elif word in ("-o", "-p"):
-            skip = True
-        elif word.startswith("-"):
-            skip = word in flags and flags[word].kind != "bool"
-        else:
-            found.append(word)
-    return found
+def _flags(typed: _Typed, percent: str) -> Iterator[str]:
+    for item in typed.verb.flags:
+        # In a cell the code is the body; a line may name a file instead.
+        is_free = item.kind == "params" or item.flag not in typed.flags
+        if is_free and (item.kind != "code" or percent == "%"):
+            yield f"--no-{item.flag[2:]}" if item.kind == "bool" and item.default is True else item.flag
+    if typed.verb.code is not None and percent == "%" and "--code" not in typed.flags:
+        yield "--code"
+    if "-o" not in typed.flags:
+        yield "-o"
+    yield HELP[0]
 
 
-def _flags(verb: Verb, before: list[str]) -> Iterator[str]:
-    used = {word.partition("=")[0] for word in before}
-    for item in verb.parameters:
-        if item.positional or item.flag in used or item.kind == "code":
-            continue
-        yield f"--no-{item.flag[2:]}" if item.kind == "bool" and item.default is True else item.flag
-    yield from ("-o", "--help")
+def _offered(typed: _Typed, item: Parameter, last: str, variables: list[str]) -> Iterable[str]:
+    """What a parameter may be, as it is typed now."""
+    found = values(typed.verb, item, last, typed.given)
+    if item.kind == "params":
+        return [word for word in found if word.partition("=")[0] not in typed.keys]
+    # An object is given by its variable, and nothing else in a line can be one.
+    return [*found, *(f"${name}" for name in variables)] if item.kind == "rows" and not last else found
 
 
-def _values(verb: Verb, item: Parameter, last: str = "") -> Iterable[str]:
+def values(verb: Verb, item: Parameter, last: str = "", typed: Mapping[str, str] | None = None) -> list[str]:
+    """Values of a parameter that begin as `last` does, as far as they are known; typed: those of other parameters."""
+    with contextlib.suppress(LabError):  # nobody can be asked now, for example outside a workspace
+        return [word for word in _values(verb, item, last, typed or {}) if word.startswith(last)]
+    return []
+
+
+def _values(verb: Verb, item: Parameter, last: str, typed: Mapping[str, str]) -> Iterable[str]:
     if item.choices:
         return item.choices
+    if item.known is not None:
+        return _in_list(item.known(typed), last) if item.kind == "list" else item.known(typed)
     if item.kind == "rows":
-        return [*_rows(verb), *_files(last)]
+        return [*_rows(verb, last), *_files(last)]
     if item.kind in ("path", "code"):
         return _files(last)
+    if item.unit is not None:
+        return _quantities(item, last)
     if item.find is not None:
-        try:
-            return list(item.find())
-        except LabError:
-            return []  # nobody can be asked now, for example outside a workspace
-    return live_names(item.live, last) if item.live else ()
+        return item.find()
+    if item.uris:
+        return _uris(item.uris, last)
+    return _live(item, last) if item.live else ()
 
 
-def live_names(noun: str, last: str = "") -> list[str]:
+def _quantities(item: Parameter, last: str) -> Iterable[str]:
+    assert item.unit is not None
+    if last.isdigit():
+        return [f"{last}{unit}" for unit in {"duration": ("s", "m", "h", "d"), "share": ("%",)}.get(item.unit.name, ())]
+    return item.unit.usual
+
+
+def _in_list(found: Iterable[str], last: str) -> Iterator[str]:
+    """Names for the last place of a list, `a,b`."""
+    head, comma, _ = last.rpartition(",")
+    return (f"{head}{comma}{name}" for name in found if name not in head.split(","))
+
+
+def _live(item: Parameter, last: str) -> Iterable[str]:
+    assert item.live is not None
+    found = live_names(item.live.noun, last, is_live=item.live.only == "live")
+    if item.live.only == "live":
+        return found
+    if not item.live.only:
+        return [*found, *_aliases(item.live.noun, last)]
+    return [name for name in found if ("@" in name) == (item.live.only == "versions")]
+
+
+def live_names(noun: str, last: str = "", most: int = MOST, *, is_live: bool = False) -> list[str]:
     """The names of what exists of a noun, as they are written: with the noun in front when it was typed so."""
     prefix = f"{noun}:" if Uri.is_one(last, noun) else ""
-    try:
-        found = nouns.find(noun)
-        return [prefix + name for name in (*found.names(), *found.aliases())]
-    except LabError:
-        return []  # no workspace yet: nothing has a name
+    with contextlib.suppress(LabError):  # no workspace yet: nothing has a name
+        found = nouns.find(noun).beginning(last.removeprefix(prefix), most, is_live=is_live)
+        return [prefix + name for name in found]
+    return []
 
 
-def _rows(verb: Verb) -> Iterator[str]:
+def _aliases(noun: str, last: str) -> list[str]:
+    prefix = f"{noun}:" if Uri.is_one(last, noun) else ""
+    with contextlib.suppress(LabError):
+        return [prefix + label for label in nouns.find(noun).aliases_beginning(last.removeprefix(prefix), MOST)]
+    return []
+
+
+def _uris(of: Iterable[str], last: str) -> Iterator[str]:
+    """URIs of these nouns' things, of each the newest alone until its noun was typed."""
+    for noun in of:
+        if nouns.find(noun).kind is None:
+            continue  # it keeps no things
+        if Uri.is_one(last, noun):
+            yield from live_names(noun, last)
+        elif f"{noun}:".startswith(last):
+            yield from live_names(noun, f"{noun}:", _MOST_OF_EACH)
+
+
+def _rows(verb: Verb, last: str) -> Iterator[str]:
     """The URIs of what has rows, as far as that noun takes them: features are made of data alone."""
     for noun in ("data",) if verb.noun in ("data", "features") else ("data", "features"):
-        yield from live_names(noun, f"{noun}:")
+        if f"{noun}:".startswith(last) or Uri.is_one(last, noun):
+            yield from live_names(noun, last if Uri.is_one(last, noun) else f"{noun}:")
 
 
 def _files(last: str) -> list[str]:

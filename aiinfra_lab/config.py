@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import time
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from .errors import NotFound, UsageProblem, did_you_mean
-from .setting_keys import check, sections
+from .setting_keys import check, known, sections
 
 HOME = ".aiinfra"
 FILE = "aiinfra.toml"
@@ -75,7 +76,7 @@ class Settings:
         UsageProblem when the value cannot be read as that type.
         """
         found = self.values.get(key)
-        return default if found is None else _as(type(default), key, found)
+        return default if found is None else _as(key, found, default)
 
     def explain(self) -> Iterator[tuple[str, object, str]]:
         """(key, value, where it came from) of everything that was set, by key."""
@@ -174,7 +175,17 @@ def _parsed(path: Path) -> Mapping[str, object]:
     try:
         return tomllib.loads(path.read_text("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
-        raise UsageProblem(f"{path} is not valid TOML: {problem}", "mend that line; strings need quotes") from None
+        raise UsageProblem(f"{path} is not valid TOML: {problem}", _quoted(path, str(problem))) from None
+
+
+def _quoted(path: Path, problem: str) -> str:
+    """How to correct a line that cannot be read: most often a text lacks its quotes."""
+    fix = "correct that line; texts need quotes"
+    where = re.search(r"at line (\d+)", problem)
+    lines = path.read_bytes().decode("utf-8", "replace").splitlines()
+    line = lines[int(where[1]) - 1] if where and int(where[1]) <= len(lines) else ""
+    bare = re.fullmatch(r"""\s*([\w.-]+)\s*=\s*([^\s"'\[{#][^"'#]*?)\s*(?:#.*)?""", line)
+    return f'did you mean {bare[1]} = "{bare[2]}"? If not, {fix}' if bare else fix
 
 
 def _flat(table: Mapping[str, object], source: str) -> Iterator[tuple[str, Setting]]:
@@ -182,11 +193,19 @@ def _flat(table: Mapping[str, object], source: str) -> Iterator[tuple[str, Setti
         if section == "workspace":
             yield section, Setting(value, source)
         elif section not in sections() or not isinstance(value, dict):
-            raise UsageProblem(f"{source} has an unknown section {section!r}", did_you_mean(section, sections()))
+            raise _no_section(section, value, source)
         else:
             for key, inner in value.items():
                 check(f"{section}.{key}", source)
                 yield f"{section}.{key}", Setting(inner, source)
+
+
+def _no_section(name: str, value: object, source: str) -> UsageProblem:
+    if isinstance(value, dict):
+        return UsageProblem(f"{source} has an unknown section {name!r}", did_you_mean(name, sections()))
+    where = next((section for section in sections() if name in known(section)), "")
+    fix = f"write [{where}] above it" if where else "write the name of a section in [] above it, e.g. [gpu]"
+    return UsageProblem(f"{source} sets {name!r} in no section", fix)
 
 
 def _environment() -> dict[str, Setting]:
@@ -199,7 +218,8 @@ def _environment() -> dict[str, Setting]:
     return found
 
 
-def _as(kind: type[T], key: str, setting: Setting) -> T:
+def _as(key: str, setting: Setting, default: T) -> T:
+    kind = type(default)
     value: Any = setting.value
     if kind.__name__ == "bool":
         value = _BOOLS.get(str(value).lower())
@@ -207,6 +227,8 @@ def _as(kind: type[T], key: str, setting: Setting) -> T:
     if value is not None and not (isinstance(setting.value, bool) and kind.__name__ != "bool"):
         with contextlib.suppress(ValueError, TypeError):
             return kind(value)
+    name, usual = key.partition(".")[2], str(default).lower() if kind.__name__ == "bool" else repr(default)
     raise UsageProblem(
-        f"{key} = {setting.value!r} ({setting.source}) is no {kind.__name__}", f"give it a {kind.__name__}"
+        f"{key} = {setting.value!r} ({setting.source}) is no {kind.__name__}",
+        f"give it a {kind.__name__}, e.g. {name} = {usual}",
     )

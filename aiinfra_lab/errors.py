@@ -98,6 +98,15 @@ class Damaged(Unavailable):
     """Stored state cannot be trusted."""
 
 
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The known word that is spelled most like it; empty when none is like it.
+
+    >>> nearest("strat", ["start", "stop"]), nearest("gpu", ["models"])
+    ('start', '')
+    """
+    return next(iter(difflib.get_close_matches(word, sorted(set(known)), n=1, cutoff=0.6)), "")
+
+
 def did_you_mean(word: str, known: Iterable[str], first: str = "") -> str:
     """The sentence that suggests the nearest known word, or lists what is known; `first` makes the first of them.
 
@@ -105,9 +114,8 @@ def did_you_mean(word: str, known: Iterable[str], first: str = "") -> str:
     'did you mean start?'
     """
     choices = sorted(set(known))
-    near = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
-    if near:
-        return f"did you mean {near[0]}?"
+    if near := nearest(word, choices):
+        return f"did you mean {near}?"
     if not choices:
         return f"there is none yet: {first}" if first else "there is none yet"
     more = ", …" if len(choices) > 12 else ""

@@ -267,7 +267,8 @@ class Noun(Generic[B]):
         None when it means nothing yet, or NotFound where the noun knows the way to one. UsageProblem when the noun has
         no aliases.
         """
-        raise UsageProblem(f"{self.name} has no aliases, and {alias!r} is one", f"write {self.name}:{name}@N")
+        fix = f"write {self.name}:{name} for the newest, or @N behind it"
+        raise UsageProblem(f"{self.name} has no aliases, and {alias!r} is one", fix)
 
     def things(self) -> Sequence[Thing]:
         """What its own `ls` lists, the last made first."""
@@ -290,6 +291,28 @@ class Noun(Generic[B]):
     def aliases(self) -> Sequence[str]:
         """The aliases that mean something now, as they are written: `delay@champion`."""
         return []
+
+    def beginning(self, starts: str, most: int, *, is_live: bool = False) -> Sequence[str]:
+        """Of `names` what begins so, for completion: quick, at most so many labels, the last made first.
+
+        is_live: only what has not ended, as far as its record tells
+        """
+        from .store import NameIndex, open_store
+        from .uris import split_label
+
+        if self.kind is None or not isinstance(store := open_store(), NameIndex):
+            return [name for name in self.names() if name.startswith(starts)][:most]
+        if is_live:
+            records = store.list(self.kind, is_open=True, limit=most, skip_unreadable=True)
+            return [record.name for record in records if record.name.startswith(starts)]
+        kind = self.part_kind if self.part_kind and "#" in starts else self.kind
+        labels = store.names(kind, starts, most)
+        bases = [split_label(label)[0] for label in labels] if self.has_versions else []
+        return list(dict.fromkeys([*(base for base in bases if base.startswith(starts)), *labels]))
+
+    def aliases_beginning(self, starts: str, most: int) -> Sequence[str]:
+        """Of `aliases` what begins so, at most so many."""
+        return [alias for alias in self.aliases() if alias.startswith(starts)][:most]
 
     def observe(self, records: Sequence[Record[B]]) -> Sequence[Observation]:
         """What these do now, in their order. Where that shows that one has ended, the end is written down."""

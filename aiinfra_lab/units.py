@@ -15,16 +15,19 @@ _DURATIONS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w"
 # As people write them out, each also with an s behind it.
 _SPELLED = {"sec": "s", "second": "s", "min": "m", "minute": "m", "hr": "h", "hour": "h", "day": "d", "week": "w"}
 _DURATIONS_S |= {word + end: _DURATIONS_S[unit] for word, unit in _SPELLED.items() for end in ("", "s")}
+# What a number without a unit means behind one with that unit: `1h30`.
+_BELOW = {"w": "d", "d": "h", "h": "m", "m": "s"}
 _LONGEST_S = 10 * 366 * 86400.0
 _PART = re.compile(r"([0-9]*\.?[0-9]+)\s*([a-z]+)")
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """How a verb's parameter of this kind is read: carried in its annotation."""
+    """How a verb's parameter of this kind is read: carried in its annotation. usual: what is often given."""
 
     name: str
     read: Callable[[object], float]
+    usual: tuple[str, ...] = ()
 
 
 def parse_duration(value: object) -> float:
@@ -37,6 +40,19 @@ def parse_duration(value: object) -> float:
     seconds = _positive(value, _sum(value, _DURATIONS_S, "duration", fix), "duration", fix)
     if seconds > _LONGEST_S:
         raise UsageProblem(f"{value!r} is longer than ten years", fix)
+    return seconds
+
+
+def read_duration(value: object) -> float:
+    """Seconds as a verb takes them: a number in Python, a text only with its unit, since nobody sees what `90` means.
+
+    >>> read_duration("2 hours"), read_duration(90)
+    (7200.0, 90.0)
+    """
+    seconds = parse_duration(value)
+    text = str(value).strip()
+    if isinstance(value, str) and not text[-1:].isalpha():
+        raise UsageProblem(f"{value!r} has no unit", f"write {text}s, {text}m or {text}h")
     return seconds
 
 
@@ -62,7 +78,10 @@ def parse_share(value: object) -> float:
     """
     number = _of_one(value, "share")
     if not 0 <= number <= 1:
-        raise UsageProblem(f"{value!r} is no share: it must lie between 0 and 1", "write 0.05 or 5%")
+        fix = "write 0.05 or 5%"
+        meant = f"did you mean {plain(number)}%? If not, {fix}"
+        is_percent = 1 < number <= 100 and "%" not in str(value)
+        raise UsageProblem(f"{value!r} is no share: it must lie between 0 and 1", meant if is_percent else fix)
     return number
 
 
@@ -75,10 +94,10 @@ def parse_difference(value: object) -> float:
     return _of_one(value, "difference")
 
 
-Duration = Annotated[float | str, Unit("duration", parse_duration)]
-Usd = Annotated[float | str, Unit("usd", parse_usd)]
-Share = Annotated[float | str, Unit("share", parse_share)]
-Difference = Annotated[float | str, Unit("difference", parse_difference)]
+Duration = Annotated[float | str, Unit("duration", read_duration, ("30s", "10m", "1h", "2h", "8h", "1d"))]
+Usd = Annotated[float | str, Unit("usd", parse_usd, ("1", "5", "20"))]
+Share = Annotated[float | str, Unit("share", parse_share, ("1%", "5%", "10%", "50%"))]
+Difference = Annotated[float | str, Unit("difference", parse_difference, ("0.5%", "1%", "2%"))]
 
 
 @overload
@@ -230,7 +249,8 @@ def _sum(value: object, units: dict[str, float], what: str, fix: str) -> float:
         return _number(text, what, fix)
     # `findall` passes over what it does not know, as in `1h?30m`.
     if "".join(number + unit for number, unit in parts) != text.replace(" ", ""):
-        raise UsageProblem(f"{value!r} is no {what}", fix)
+        last = re.fullmatch(r".*[0-9]\s*([wdhm])\s*[0-9]+", text)
+        raise UsageProblem(f"{value!r} is no {what}", f"did you mean {text}{_BELOW[last[1]]}?" if last else fix)
     if unknown := [unit for _, unit in parts if unit not in units]:
         raise UsageProblem(f"{unknown[0]!r} in {value!r} is no unit of a {what}", fix)
     return float(sum(Decimal(number) * Decimal(repr(units[unit])) for number, unit in parts))

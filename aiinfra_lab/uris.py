@@ -44,7 +44,8 @@ class Uri:
         if head not in TABLE:
             raise UsageProblem(f"there is no noun {head!r} in {words!r}", did_you_mean(head, TABLE))
         if noun is not None and head != noun:
-            raise UsageProblem(f"{words!r} is a {head} thing, and a {noun} one is needed", f"write {noun}:NAME")
+            what = f"{words!r} is a {head} thing, and a {noun} one is needed"
+            raise UsageProblem(what, f"did you mean {noun}:{rest}?" if rest else f"write {noun}:NAME")
         rest, hash_, part = rest.partition("#")
         name, at, tag = rest.partition("@")
         check_name(name)
@@ -99,10 +100,10 @@ class Uri:
 def check_name(name: str) -> str:
     """The name itself when it is legal, else UsageProblem with the rule."""
     if not _NAME.fullmatch(name):
-        raise UsageProblem(
-            f"{name!r} cannot be a name",
-            "use lower-case letters, digits, '-', '_' and '.', starting with a letter or digit, at most 63",
-        )
+        rule = "use lower-case letters, digits, '-', '_' and '.', starting with a letter or digit, at most 63"
+        legal = re.sub(r"[^a-z0-9_.-]+", "-", re.sub(r"@.*", "", name.lower())).strip("-_.")[:63]
+        fix = f"did you mean {legal}? If not, {rule}" if _NAME.fullmatch(legal) else rule
+        raise UsageProblem(f"{name!r} cannot be a name", fix)
     return name
 
 
@@ -115,6 +116,11 @@ def split_label(label: str) -> tuple[str, int | None, str | None]:
     if match is None:
         return label, None, None
     return match[1], int(match[2]) if match[2] else None, match[3]
+
+
+def begun_name(text: str) -> str:
+    """The name at the beginning of a label of which not all is typed yet: `delay` of `delay@ch`."""
+    return re.split("[@#]", text, maxsplit=1)[0]
 
 
 def split_scheme(text: str) -> tuple[str, str | None]:
@@ -141,4 +147,4 @@ def _tag(words: str, tag: str) -> tuple[int | None, str | None]:
         return int(tag), None
     if _ALIAS.fullmatch(tag):
         return None, tag
-    raise UsageProblem(f"{tag!r} in {words!r} is neither a version nor an alias", "write @3 or @champion")
+    raise UsageProblem(f"{tag!r} in {words!r} is neither a version nor an alias", "write @1 or @champion")

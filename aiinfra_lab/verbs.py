@@ -27,6 +27,7 @@ from .leftovers import sweep
 from .nouns import TABLE
 from .show import Card, Listing, Quote, Result
 from .store.base import left_out
+from .suggestions import completed, nearest_flag, unknown_verb
 from .units import Unit
 
 VERBS = {
@@ -47,9 +48,11 @@ VERBS = {
     "export": "write files for another system",
 }
 
-# What people type who know other tools, and what it is called here.
-_ALSO_CALLED = {"alias": "to", "dry-run": "dry", "dry_run": "dry", "output": "into", "out": "into", "file": "code"}
 _HELP_WIDTH = 110
+# Heads the last lines of a verb's docstring: a call that works in a project as the example's.
+_EXAMPLE = "Example:"
+# What a parameter of that kind could be, where it has no default that says so.
+_USUAL = {"int": 1, "float": 1, "bool": "yes"}
 _MOST_CHOICES = 6
 
 P = ParamSpec("P")
@@ -58,9 +61,33 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """Annotation of a parameter that names a thing of that noun: completes the names that exist."""
+    """Annotation of a parameter that names a thing of that noun: completes the names that exist.
+
+    only: those that the verb takes: names without their versions, versions alone, or what lives
+    """
 
     noun: str
+    only: Literal["", "names", "versions", "live"] = ""
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Uris:
+    """Annotation of a parameter that takes the URI of a thing of any of these nouns."""
+
+    nouns: tuple[str, ...]
+
+    def __init__(self, *nouns: str) -> None:
+        object.__setattr__(self, "nouns", nouns)
+
+
+@dataclass(frozen=True, slots=True)
+class Suggested:
+    """Annotation of a parameter some values of which are known once others are: a run's columns, by its data.
+
+    find: given the words of the line by the names of their parameters, the values; of Params `key=value`
+    """
+
+    find: Callable[[Mapping[str, str]], Iterable[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +131,10 @@ class Parameter:
     positional: bool
     doc: str
     choices: tuple[str, ...] = ()
-    live: str | None = None
+    live: Live | None = None
+    uris: tuple[str, ...] = ()
     find: Callable[[], Iterable[str]] | None = None
+    known: Callable[[Mapping[str, str]], Iterable[str]] | None = None
     is_open: bool = False
     unit: Unit | None = None
 
@@ -140,13 +169,18 @@ class Parameter:
         if value is None or (not self.required and value is self.default):
             return self.default
         if self.unit is not None:
-            return self.unit.read(value)
+            try:
+                return self.unit.read(value)
+            except UsageProblem as problem:
+                raise UsageProblem(f"{self.flag} {problem.what}", problem.fix) from None
         return _READERS[self.kind](self, value)
 
     def problem(self, value: object, wanted: str) -> UsageProblem:
         given = f"{value!r}" if isinstance(value, str | int | float | bool) else f"a {type(value).__name__}"
+        usual = self.default if isinstance(self.default, int | float) else _USUAL.get(self.kind, "")
+        example = f", e.g. {usual}" if usual != "" else ""
         return UsageProblem(
-            f"{self.flag} {given} is not {wanted}", f"give {self.flag} {wanted}; {self.doc}".rstrip("; ")
+            f"{self.flag} {given} is not {wanted}", f"give {self.flag} {wanted}{example}; {self.doc}".rstrip("; ")
         )
 
 
@@ -157,11 +191,12 @@ class Verb:
     noun: str
     name: str
     function: Callable[..., Any]
+    more_help: Callable[[], str] | None = None
 
     @functools.cached_property
     def parameters(self) -> tuple[Parameter, ...]:
         """In the order of the signature."""
-        docs = _parameter_docs(self.function.__doc__ or "")
+        docs = parameter_docs(self.function.__doc__ or "")
         signature = inspect.signature(self.function, eval_str=True)
         return tuple(_parameter(item, docs) for item in signature.parameters.values())
 
@@ -183,6 +218,22 @@ class Verb:
         """The parameter that takes the cell's body, if there is one."""
         return next((item for item in self.parameters if item.kind == "code"), None)
 
+    @functools.cached_property
+    def example(self) -> str:
+        """The call that its docstring shows, with the code below it where it has one; empty when it shows none."""
+        _, found, text = inspect.cleandoc(self.function.__doc__ or "").partition(f"\n{_EXAMPLE}\n")
+        return textwrap.dedent(text).strip("\n") if found else ""
+
+    @functools.cached_property
+    def example_values(self) -> Mapping[str, str]:
+        """What its example gives, by the names of the parameters."""
+        from .words import split, understand
+
+        words = split(self.example.partition("\n")[0])
+        call = understand(self.noun, words[1:], "") if words else None
+        values = {} if call is None or isinstance(call, Help) else call.values
+        return {name: value for name, value in values.items() if isinstance(value, str)}
+
     def usage(self) -> str:
         """One line: `%gpu start NAME [--for DURATION]`."""
         words = [item.word if item.required else f"[{item.word}]" for item in self.positionals]
@@ -190,15 +241,16 @@ class Verb:
         return " ".join([f"{'%%' if self.code else '%'}{self.noun}", self.name, *words])
 
     def help(self) -> str:
-        """The usage line, the docstring's text and a line per parameter."""
+        """The usage line, the docstring's text, a line per parameter, and a call that works."""
         lines = [self.usage(), "", *_prose(self.function.__doc__ or "")]
-        described = [(item.word if item.positional else item.switch, item) for item in self.parameters]
-        width = max((len(word) for word, _ in described), default=0)
-        for word, item in described:
-            text = textwrap.wrap(item.doc + _default(item), max(40, _HELP_WIDTH - width)) or [""]
-            lines += [f"  {word:<{width}}  {text[0]}", *(" " * (width + 4) + more for more in text[1:])]
+        items = {item.word if item.positional else item.switch: item.doc + _default(item) for item in self.parameters}
+        lines.append(described({**items, "-o": "in a notebook: the variable for the result, as with NAME = in front"}))
         if self.code:
             lines += ["", "In a notebook the cell below the line is the code; --code FILE gives it in a shell."]
+        if self.more_help:
+            lines += ["", *self.more_help().splitlines()]
+        if self.example:
+            lines += ["", _EXAMPLE, *textwrap.indent(self.example, "  ").splitlines()]
         return "\n".join(lines)
 
     def call(self, **values: Any) -> Any:
@@ -206,11 +258,13 @@ class Verb:
         known = {item.name: item for item in self.parameters}
         for name in values:
             if name not in known:
-                raise UsageProblem(f"{self.noun} {self.name} takes no {name!r}", nearest_flag(name, known))
+                meant = nearest_flag(name, known)
+                fix = f"did you mean {meant}?" if meant else did_you_mean(name, known)
+                raise UsageProblem(f"{self.noun} {self.name} takes no {name!r}", fix)
         # A wrong word before a missing one: whoever adds what is missing would only then hear of it.
         read = {name: known[name].read(value) for name, value in values.items() if not known[name].lacks(value)}
         if missing := [item for item in self.parameters if item.lacks(values.get(item.name))]:
-            raise self._incomplete(missing)
+            raise self._incomplete(missing, values)
         # Before the verb imports the libraries, some of which read these variables as they are imported.
         opt_out()
         sweep()
@@ -218,12 +272,14 @@ class Verb:
             result = self.function(**read)
         return dataclasses.replace(result, unreadable=len(lacks)) if lacks and isinstance(result, Listing) else result
 
-    def _incomplete(self, missing: Sequence[Parameter]) -> UsageProblem:
+    def _incomplete(self, missing: Sequence[Parameter], values: Mapping[str, Any]) -> UsageProblem:
         what = f"{self.noun} {self.name} needs {' and '.join(item.word for item in missing)}"
+        whole = completed(self, values)
+        usage = f"e.g. `{whole}`; all of it: {self.usage()}" if whole else self.usage()
         if self.code is None or self.code not in missing:
-            return UsageProblem(what, self.usage())
+            return UsageProblem(what, usage)
         how = "write the code below the line, which then begins with %% (in a shell: --code FILE)"
-        return UsageProblem(what, f"{how}: {self.usage()}")
+        return UsageProblem(what, f"{how}: {usage}")
 
 
 @contextlib.contextmanager
@@ -262,14 +318,17 @@ class Help(Result):
 _registry: dict[str, dict[str, Verb]] = {}
 
 
-def verb(noun: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Make a function a verb of that noun. Its name must stand in the closed list; its words are read on every call."""
+def verb(noun: str, more_help: Callable[[], str] | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Make a function a verb of that noun. Its name must stand in the closed list; its words are read on every call.
+
+    more_help: what its help says besides the docstring, of what the verb reads or runs
+    """
 
     def register(function: Callable[P, R]) -> Callable[P, R]:
         name = function.__name__
         if noun not in TABLE or name not in VERBS:
             raise TypeError(f"{noun} {name} is not in the language")
-        entry = Verb(noun, name, function)
+        entry = Verb(noun, name, function, more_help)
         _registry.setdefault(noun, {})[name] = entry
 
         @functools.wraps(function)
@@ -296,24 +355,16 @@ def verbs_of(noun: str) -> Mapping[str, Verb]:
     return _registry.get(noun, {})
 
 
-def nearest_flag(word: str, known: Iterable[str]) -> str:
-    """The sentence that suggests a parameter or a flag: by another tool's word for it, or by its spelling."""
-    known = list(known)
-    bare = word.lstrip("-").rstrip("_")
-    meant = [name for name in known if name.lstrip("-").rstrip("_") == _ALSO_CALLED.get(bare)]
-    return f"did you mean {meant[0]}?" if meant else did_you_mean(word, known)
-
-
 def find_verb(noun: str, name: str) -> Verb:
     """The verb, or UsageProblem with a suggestion."""
     verbs = verbs_of(noun)
     if name not in verbs:
-        hint = did_you_mean(name, verbs)
-        # A verb of other nouns is no typing error: what this one has instead helps more.
-        if name in VERBS and "did you mean" not in hint:
-            hint = f"{noun} has: {', '.join(sorted(verbs))}"
-        raise UsageProblem(f"{noun} has no verb {name!r}", hint)
+        raise UsageProblem(f"{noun} has no verb {name!r}", unknown_verb(noun, name, verbs, _nouns_with))
     return verbs[name]
+
+
+def _nouns_with(name: str) -> list[str]:
+    return [noun for noun in TABLE if name in VERBS and name in verbs_of(noun)]
 
 
 def help_of(noun: str, name: str | None = None) -> Help:
@@ -346,8 +397,10 @@ def _parameter(item: inspect.Parameter, docs: Mapping[str, str]) -> Parameter:
         positional=item.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD,
         doc=docs.get(item.name, docs.get(item.name.rstrip("_"), "")),
         choices=choices,
-        live=next((mark.noun for mark in marks if isinstance(mark, Live)), None),
+        live=next((mark for mark in marks if isinstance(mark, Live)), None),
+        uris=next((mark.nouns for mark in marks if isinstance(mark, Uris)), ()),
         find=next((mark.find for mark in marks if isinstance(mark, Choices)), None),
+        known=next((mark.find for mark in marks if isinstance(mark, Suggested)), None),
         is_open=any(mark.is_open for mark in marks if isinstance(mark, Choices)),
         unit=unit,
     )
@@ -440,11 +493,20 @@ _READERS: dict[str, Callable[[Parameter, Any], Any]] = {
 }
 
 
-def _parameter_docs(doc: str) -> dict[str, str]:
+def described(items: Mapping[str, str]) -> str:
+    """Names with what they mean, a line each and more where it takes them, as a help shows parameters."""
+    width, lines = max(map(len, items), default=0), list[str]()
+    for name, meaning in items.items():
+        text = textwrap.wrap(meaning, max(40, _HELP_WIDTH - width)) or [""]
+        lines += [f"  {name:<{width}}  {text[0]}", *(" " * (width + 4) + more for more in text[1:])]
+    return "\n".join(lines)
+
+
+def parameter_docs(doc: str) -> dict[str, str]:
     """`name: meaning` lines; a line that is indented deeper goes on with the one before."""
     found: dict[str, str] = {}
     name = ""
-    for line in inspect.cleandoc(doc).splitlines()[1:]:
+    for line in inspect.cleandoc(doc).partition(f"\n{_EXAMPLE}\n")[0].splitlines()[1:]:
         if match := re.match(r"([a-z][a-z0-9_]*): (.+)", line):
             name = match[1]
             found[name] = match[2].strip()
@@ -458,7 +520,7 @@ def _parameter_docs(doc: str) -> dict[str, str]:
 def _prose(doc: str) -> list[str]:
     """The docstring without its parameter lines."""
     kept, inside = [], False
-    for line in inspect.cleandoc(doc).splitlines():
+    for line in inspect.cleandoc(doc).partition(f"\n{_EXAMPLE}\n")[0].splitlines():
         inside = bool(re.match(r"[a-z][a-z0-9_]*: ", line)) or (inside and line.startswith("  "))
         if not inside:
             kept.append(line)

@@ -6,22 +6,27 @@ import re
 import shlex
 import types
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from .errors import NotFound, UsageProblem, did_you_mean
-from .verbs import Help, Parameter, Verb, find_verb, help_of, nearest_flag, verbs_of
+from .errors import LabError, NotFound, UsageProblem, did_you_mean
+from .suggestions import command, excess, nearest_flag, sample, split_quantity, unknown_flag
+from .verbs import Help, Parameter, Verb, find_verb, help_of, verbs_of
 
+HELP = ("--help", "-h")
 _VARIABLE = re.compile(r"\$\$|\$([A-Za-z_]\w*)")
+# Also with one dash, or with the long one that an editor made of two; no negative number.
+_FLAG = re.compile(r"--|[–—-][a-zA-Z–—-]")
 
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """A word that is a variable of the caller: the object itself, not its text."""
+    """A word that is a variable of the caller: the object itself, not its text. name: the variable's."""
 
     value: Any
+    name: str = field(default="", compare=False)
 
 
 Word = str | Given
@@ -68,16 +73,17 @@ def understand(noun: str, words: Sequence[Word], body: str | None = None, also: 
     name, rest = words[0], list(words[1:])
     if not isinstance(name, str):
         raise UsageProblem(f"a verb must follow %{noun}", f"one of: {', '.join(verbs_of(noun))}")
-    if name in ("--help", "-h"):
-        return help_of(noun)
+    if name in HELP:
+        return help_of(noun, next((word for word in rest if isinstance(word, str) and word in verbs_of(noun)), None))
     verb = find_verb(noun, name)
-    if any(word in ("--help", "-h") for word in rest if isinstance(word, str)):
+    if any(word in HELP for word in rest if isinstance(word, str)):
         return help_of(noun, name)
     values, bind = _values(verb, rest, also)
     if verb.code is not None and body is not None:
         values[verb.code.name] = body
     elif body is not None and body.strip():
-        raise UsageProblem(f"%%{noun} {name} takes no cell body", f"write it with one %: %{noun} {name} …")
+        again = command(verb, rest)
+        raise UsageProblem(f"%%{noun} {name} takes no cell body", f"write it with one %, alone: `{again}`")
     return Call(verb, values, bind)
 
 
@@ -101,7 +107,7 @@ def forgotten_dollar(words: Sequence[Word], names: Mapping[str, Any], what: str)
 def _interpolate(token: str, names: Mapping[str, Any]) -> Word:
     whole = _VARIABLE.fullmatch(token)
     if whole and whole[1]:
-        return Given(_look_up(whole[1], names))
+        return Given(_look_up(whole[1], names), whole[1])
     return _VARIABLE.sub(lambda match: str(_look_up(match[1], names)) if match[1] else "$", token)
 
 
@@ -113,51 +119,74 @@ def _look_up(name: str, names: Mapping[str, Any]) -> Any:
     return names[name]
 
 
-def _values(verb: Verb, words: list[Word], also: Sequence[str]) -> tuple[dict[str, Any], str | None]:
+def _values(verb: Verb, line: Sequence[Word], also: Sequence[str]) -> tuple[dict[str, Any], str | None]:
     values: dict[str, Any] = {}
     bind = None
-    places = list(verb.positionals)
+    words = list(line)
     while words:
-        word = words.pop(0)
+        at, word = len(line) - len(words), words.pop(0)
         if word == "-o":
-            bind = _identifier(verb, _next(words, "-o", verb))
+            bind = _identifier(_next(words, "-o", verb, line))
         elif word == "-p" and (params := _of_kind(verb, "params")):
-            key, equals, value = str(_plain(_next(words, "-p", verb))).partition("=")
+            key, equals, value = str(_plain(_next(words, "-p", verb, line))).partition("=")
             if not equals or not key:
-                raise UsageProblem(f"-p {key!r} gives no value", "write -p key=value")
+                raise UsageProblem(f"-p {key!r} gives no value", f"write -p {key or 'key'}=1, or another value")
             values.setdefault(params.name, {})[key] = value
-        elif isinstance(word, str) and word.startswith("--"):
-            _flag(verb, word, words, values, also)
-        elif isinstance(word, str) and re.match(r"-[a-z]$", word):
-            raise UsageProblem(f"{verb.noun} {verb.name} takes no {word}", did_you_mean(word, _flags(verb)))
-        elif places:
-            values[places.pop(0).name] = _plain(word)
+        elif isinstance(word, str) and _FLAG.match(word):
+            _flag(verb, line, at, words, values, also)
+        elif place := next((item for item in verb.positionals if item.name not in values), None):
+            values[place.name] = _plain(word)
         else:
-            raise UsageProblem(f"{_plain(word)!s} is one word too many for {verb.noun} {verb.name}", verb.usage())
+            what = f"{_plain(word)!s} is one word too many for {verb.noun} {verb.name}"
+            raise UsageProblem(what, excess(verb, line, at))
     return values, bind
 
 
-def _flag(verb: Verb, word: str, words: list[Word], values: dict[str, Any], also: Sequence[str]) -> None:
-    name, equals, inline = word.partition("=")
+def _flag(
+    verb: Verb, line: Sequence[Word], at: int, words: list[Word], values: dict[str, Any], also: Sequence[str]
+) -> None:
+    name, equals, inline = str(line[at]).partition("=")
     known = {item.flag: item for item in verb.parameters}
     negated = known.get("--" + name.removeprefix("--no-")) if name.startswith("--no-") else None
     if name not in known and negated is not None and negated.kind == "bool" and not equals:
         values[negated.name] = False
         return
-    if name not in known:
-        raise UsageProblem(f"{verb.noun} {verb.name} has no flag {name}", nearest_flag(name, [*_flags(verb), *also]))
+    if name not in known or not name.startswith("--"):
+        raise UsageProblem(f"{verb.noun} {verb.name} has no flag {name}", _flag_meant(verb, line, at, also))
     item = known[name]
     if item.kind == "bool" and not equals:
         values[item.name] = True
         return
-    given = inline if equals else _plain(_next(words, name, verb))
+    given = inline if equals else _plain(_next(words, name, verb, line))
+    if whole := split_quantity(item, given, words):
+        raise UsageProblem(f"the value of {name} is more than one word", f"did you mean {whole}?")
     values[item.name] = _file_text(Path(str(given))) if item.kind == "code" else given
 
 
-def _next(words: list[Word], flag: str, verb: Verb) -> Word:
+def _flag_meant(verb: Verb, line: Sequence[Word], at: int, also: Sequence[str]) -> str:
+    name = str(line[at]).partition("=")[0]
+    off = {f"--no-{item.flag[2:]}" for item in verb.flags if item.kind == "bool"}
+    if name.startswith("--no-") and (meant := nearest_flag(name, off)):
+        return f"did you mean {meant}?"
+    return unknown_flag(verb, line, at, [*_flags(verb), *also], lambda words: _fits(verb, words))
+
+
+def _fits(verb: Verb, words: Sequence[Word]) -> bool:
+    try:
+        _values(verb, words, ())
+    except LabError:
+        return False
+    return True
+
+
+def _next(words: list[Word], flag: str, verb: Verb, line: Sequence[Word]) -> Word:
     # A forgotten value must not take the next flag; one dash is let through, for negative numbers.
     if not words or (isinstance(words[0], str) and words[0].startswith("--")):
-        raise UsageProblem(f"{flag} needs a value", verb.usage())
+        item = next((item for item in verb.flags if item.flag == flag), None)
+        after = len(line) - len(words)
+        value = sample(verb, item, str(line[0])) if item else "result" if flag == "-o" else "key=1"
+        again = command(verb, [*line[:after], value, *words]) if value else ""
+        raise UsageProblem(f"{flag} needs a value", f"e.g. `{again}`" if again else verb.usage())
     return words.pop(0)
 
 
@@ -173,9 +202,9 @@ def _flags(verb: Verb) -> list[str]:
     return ["-o", *(item.flag for item in verb.parameters)]
 
 
-def _identifier(verb: Verb, word: Word) -> str:
+def _identifier(word: Word) -> str:
     if not isinstance(word, str) or not word.isidentifier():
-        raise UsageProblem(f"-o {_plain(word)!s} cannot be a variable's name", f"%%{verb.noun} {verb.name} … -o name")
+        raise UsageProblem(f"-o {_plain(word)!s} cannot be a variable's name", "write result, or another name")
     return word
 
 

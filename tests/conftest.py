@@ -69,6 +69,8 @@ FOLDERS = {
 TOGETHER = (
     "tests/browser/",
     "tests/core/test_fixes.py",
+    "tests/core/test_help.py",
+    "tests/core/test_mistakes.py",
     "tests/core/test_store_postgres.py",
     "tests/core/test_store_postgres_away.py",
     "tests/core/test_store_postgres_errors.py",

@@ -12,7 +12,7 @@ from ..nouns import Span, StepSpan
 from ..show import Card, Listing, Result, plain_card, shown
 from ..units import show_duration, show_usd
 from ..uris import Uri
-from ..verbs import Choices, Name, verb
+from ..verbs import Choices, Name, Uris, verb
 from . import prices
 from .prices import STALE_DAYS, Price, machine_usd_per_hour
 from .spending import Spending, Total, spendings, spent_usd, total, total_usd, unknown
@@ -110,12 +110,8 @@ class Prices(Listing):
         return replace(plain, notes=[*plain.notes, *([old] if old else [])])
 
 
-def _uris() -> list[str]:
-    return list(dict.fromkeys(item.span.uri for item in spendings()))
-
-
 @verb("cost")
-def show(uri: Annotated[Name, Choices(_uris)] | None = None) -> Cost:
+def show(uri: Annotated[Name, Uris("gpu", "train", "deploy", "recipe")] | None = None) -> Cost:
     """Show what a session, a run, a pipeline or an endpoint has cost so far, and an endpoint's 1,000 predictions.
 
     All starts of a name count. A pipeline's run costs its time on this machine, step by step, and a skipped step
@@ -123,6 +119,9 @@ def show(uri: Annotated[Name, Choices(_uris)] | None = None) -> Cost:
 
     uri: e.g. deploy:delay, gpu:trainer, train:delay@3, train:delay for all its runs, or recipe:flight-delays@2, without
         the version its newest run; everything when left out
+
+    Example:
+        %cost show train:delay
     """
     found, wanted = spendings(), str(uri)
     if uri is None:
@@ -141,6 +140,9 @@ def ls(*, gpu: Annotated[str, Choices(prices.accelerators)] | None = None) -> Pr
     """List the price table, cheapest first.
 
     gpu: only machines with this accelerator, e.g. A10G
+
+    Example:
+        %cost ls --gpu A10G
     """
     found = tuple(prices.table() if gpu is None else prices.having(gpu))
     header = ("provider", "type", "accelerator", "count", "usd_per_hour", "spot_low_usd", "spot_high_usd", "as_of")

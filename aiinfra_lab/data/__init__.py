@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +14,7 @@ from ..show import Listing, working
 from ..store import Record, open_store
 from ..units import Share, number
 from ..uris import Uri
-from ..verbs import FilePath, Live, Name, Rows, verb
+from ..verbs import FilePath, Live, Name, Rows, Suggested, verb
 from . import adding, compare, judge, recording, removal, versions
 from . import files as _files
 from .adding import open_rows
@@ -26,6 +26,10 @@ __all__ = ["DataCheck", "DataComparison", "DataDescription", "DataEvent", "DataR
 __all__ += ["add", "check", "diff", "get", "log", "ls", "open_rows", "rm", "show"]
 
 DataName = Annotated[Name, Live("data")]
+
+
+def _columns(typed: Mapping[str, str]) -> list[str]:
+    return versions.columns(typed.get("name", ""))
 
 
 @verb("data")
@@ -42,6 +46,9 @@ def add(
     rows: a file, a folder, a URI, or in Python a data frame; data/NAME of the workspace when left out
     from_: where to bring it from, e.g. example:nycflights13/2013-01..03
     text: columns of a CSV that are text even though most of their values are numbers
+
+    Example:
+        %data add trips flights.csv
     """
     with working("Data version", f"data:{name}", "takes the content in") as step:
         recording.settle(settings())
@@ -54,6 +61,9 @@ def get(name: DataName, *, into: FilePath | None = None) -> Dataset:
 
     name: the data, e.g. flights or flights@1
     into: where to copy the files to, which must be free
+
+    Example:
+        %data get flights@1 -o flights
     """
     recording.settle(settings())
     record = resolve(name, DataVersion)
@@ -70,6 +80,9 @@ def ls(name: DataName | None = None) -> Listing:
     """List the versions there are, newest first.
 
     name: only the versions of this one
+
+    Example:
+        %data ls flights
     """
     recording.settle(settings())
     wanted = Uri.parse(name, noun="data").name if name else None
@@ -86,6 +99,9 @@ def show(name: DataName) -> DataDescription:
     """Show a version in full: its tables, their columns and types, its size, digest and source.
 
     name: the data, e.g. flights or flights@1
+
+    Example:
+        %data show flights
     """
     recording.settle(settings())
     record = resolve(name, DataVersion, removed=True)
@@ -99,6 +115,9 @@ def diff(name: DataName, other: DataName | None = None) -> DataComparison:
 
     name: the data to look at, e.g. flights
     other: what to hold it against, e.g. flights@1; the version before it when left out
+
+    Example:
+        %data diff flights@2 flights@1
     """
     recording.settle(settings())
     record = resolve(name, DataVersion)
@@ -116,7 +135,7 @@ def diff(name: DataName, other: DataName | None = None) -> DataComparison:
 def check(
     name: DataName,
     *,
-    key: Sequence[str] = (),
+    key: Annotated[Sequence[str], Suggested(_columns)] = (),
     max_missing: Share | None = None,
     max_duplicates: Share = 0.0,
     like: DataName | None = None,
@@ -130,6 +149,9 @@ def check(
     max_duplicates: the share of rows that may have been there before
     like: the version whose schema it must have; the version before it when left out
     report: hand the verdict back when it is bad, instead of raising
+
+    Example:
+        %data check flights --key flight_id --max-missing 10%
     """
     recording.settle(settings())
     record = resolve(name, DataVersion)
@@ -154,6 +176,9 @@ def log(name: DataName) -> Listing:
     """List what happened to data and with it, newest first.
 
     name: the data, e.g. flights; flights@1 for that version alone
+
+    Example:
+        %data log flights
     """
     recording.settle(settings())
     uri = Uri.parse(name, noun="data")
@@ -168,13 +193,16 @@ def log(name: DataName) -> Listing:
 
 
 @verb("data")
-def rm(name: DataName) -> DataRemoval:
+def rm(name: Annotated[Name, Live("data", "versions")]) -> DataRemoval:
     """Delete the content of a version, keeping the record that it was.
 
     What other versions share with it stays. The name then means the newest version that is left. What an endpoint
     serves, or an alias points at, keeps the data that it was made of.
 
     name: the version, e.g. flights@1
+
+    Example:
+        %data rm trips@1
     """
     uri = Uri.parse(name, noun="data")
     if uri.version is None:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from .. import files
 from ..config import Settings, settings
-from ..errors import LabError, NotFound, UsageProblem
+from ..errors import LabError, NotFound, UsageProblem, nearest
 from ..resolve import resolve
 from ..show import working
 from ..store import Record, next_version, open_store
@@ -140,8 +140,18 @@ def _meant(text: str) -> str:
         resolve(text, DataVersion)
     except LabError:  # most paths could not even be a name
         near = difflib.get_close_matches(text, [record.base for record in versions()], n=1, cutoff=0.75)
-        return f"did you mean {Uri(DataVersion.kind, near[0])}? If not, {hint}" if near else hint
+        meant = str(Uri(DataVersion.kind, near[0])) if near else _near_file(Path(text))
+        return f"did you mean {meant}? If not, {hint}" if meant else hint
     return f"did you mean {Uri.parse(text, noun=DataVersion.kind)}? If not, {hint}"
+
+
+def _near_file(path: Path) -> str:
+    """What lies in the same folder under a name that is spelled like it; empty when nothing does."""
+    try:
+        name = nearest(path.name, [each.name for each in path.expanduser().absolute().parent.iterdir()])
+    except (OSError, RuntimeError):  # no such folder, or the home of nobody
+        return ""
+    return str(path.with_name(name)) if name else ""
 
 
 def _kept_alone(newest: Record[DataVersion] | None, found: _files.Manifest) -> str:

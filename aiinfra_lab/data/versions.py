@@ -36,6 +36,15 @@ def versions(name: str | None = None, *, skip_unreadable: bool = False) -> list[
     return [record for record in found if not record.body.is_removed]
 
 
+def columns(text: str) -> list[str]:
+    """The names of the columns that the tables of a version have, each once; none when it is no version."""
+    try:
+        tables = resolve(text, DataVersion).body.described
+    except LabError:  # a path, or whatever else stands where rows are wanted
+        return []
+    return list(dict.fromkeys(column for table in tables for column, _ in table.columns))
+
+
 def before(record: Record[DataVersion]) -> Record[DataVersion] | None:
     """The version of the same name that came before, among those that are still there."""
     return next((one for one in versions(record.base) if one.version < record.version), None)

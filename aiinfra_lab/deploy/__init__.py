@@ -26,6 +26,10 @@ EndpointName = Annotated[Name, Live("deploy")]
 _ATTEMPTS = 20
 
 
+def _rules() -> list[str]:
+    return ["'p95_ms > 80'", "'errors > 1%'", "'p95_ms > 80 or errors > 1%'"]
+
+
 def _targets() -> list[str]:
     from ..providers import names
 
@@ -38,7 +42,7 @@ def start(
     *,
     model: Annotated[Name, Live("models")],
     canary: Share | None = None,
-    rollback_if: str | None = None,
+    rollback_if: Annotated[str, Choices(_rules, is_open=True)] | None = None,
     port: int | None = None,
     on: Annotated[str, Choices(_targets)] | None = None,
     wait: bool = True,
@@ -56,6 +60,9 @@ def start(
     port: where it listens; by default a free one, kept over restarts
     on: the provider
     wait: return when the version is live
+
+    Example:
+        %deploy start late --model models:delay@champion
     """
     from ..providers import chosen
     from ..stats.bounds import parse_bounds
@@ -81,6 +88,9 @@ def stop(name: EndpointName) -> Endpoint:
     """Stop an endpoint: it answers what it has taken; returns when it is gone.
 
     name: the endpoint
+
+    Example:
+        %deploy stop late
     """
     record = lifecycle.find(name)
     with working(results.KIND, record.uri, "answers what it has taken, and then ends"):
@@ -89,7 +99,11 @@ def stop(name: EndpointName) -> Endpoint:
 
 @verb("deploy")
 def ls() -> Listing:
-    """List the endpoints, newest first."""
+    """List the endpoints, newest first.
+
+    Example:
+        %deploy ls
+    """
     records = open_store().list(EndpointRecord, skip_unreadable=True)
     records = sorted(records, key=lambda record: record.body.started_at, reverse=True)
     found = results.endpoints(lifecycle.observe_all(records))
@@ -103,6 +117,9 @@ def show(name: EndpointName) -> Endpoint:
     """Show an endpoint: its versions with their traffic, errors and latencies, and what its rollback rule says.
 
     name: the endpoint
+
+    Example:
+        %deploy show late
     """
     return _seen(lifecycle.find(name))
 
@@ -112,6 +129,9 @@ def get(name: EndpointName) -> Endpoint:
     """Get an endpoint's handle, which has `.url` and `.predict(rows)`.
 
     name: the endpoint
+
+    Example:
+        %deploy get late -o endpoint
     """
     return _seen(lifecycle.find(name))
 
@@ -123,6 +143,9 @@ def log(name: EndpointName, *, rows: int = 20, events: int = 20) -> Log:
     name: the endpoint
     rows: how many rows
     events: at most this many events, the latest ones
+
+    Example:
+        %deploy log late --rows 5
     """
     from ..show import shown
     from .base import PredictionLog
@@ -151,6 +174,9 @@ def promote(name: EndpointName) -> Endpoint:
     It must have been found good, and its rule, where it has one, must have seen requests of it.
 
     name: the endpoint
+
+    Example:
+        %deploy promote late
     """
     from .. import models
     from . import admission, versions
@@ -184,6 +210,9 @@ def rollback(name: EndpointName) -> Endpoint:
     """Take the canary's traffic away; without a canary, go back to the champion before this one, alias included.
 
     name: the endpoint
+
+    Example:
+        %deploy rollback late
     """
     from . import versions
 
@@ -208,6 +237,9 @@ def run(name: EndpointName, *, rows: Rows, rate: float = 50.0, for_: Duration = 
     rate: requests a second
     for: for how long
     batch: rows in a request
+
+    Example:
+        %deploy run late --rows data:flights --rate 20 --for 5s
     """
     from . import load_test
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -18,7 +18,7 @@ from ..stats.dependence import LEAST_ROWS
 from ..store import Event, Record, add_version, open_store
 from ..units import Share, number
 from ..uris import Uri
-from ..verbs import Choices, FilePath, Live, Name, Rows, verb
+from ..verbs import Choices, FilePath, Live, Name, Rows, Suggested, verb
 from . import exports, served
 from .record import ColumnChange, DriftRecord
 from .results import DriftReport
@@ -34,6 +34,12 @@ EndpointName = Annotated[Name, Live("deploy")]
 VerdictName = Annotated[Name, Live("drift")]
 
 
+def _columns(typed: Mapping[str, str]) -> list[str]:
+    from ..data import versions
+
+    return versions.columns(typed.get("against", ""))
+
+
 @verb("drift")
 def check(
     name: EndpointName,
@@ -41,7 +47,7 @@ def check(
     against: Rows,
     rows: Rows | None = None,
     since: str | None = None,
-    by: Annotated[str | None, Choices(served.known_columns, is_open=True)] = None,
+    by: Annotated[str | None, Suggested(_columns)] = None,
     data: Rows | None = None,
     alpha: Share = 0.05,
     report: bool = False,
@@ -66,6 +72,9 @@ def check(
     alpha: the share of checks that may call a column drifted although nothing changed, which holds as far as what
         counts as one does not depend on the rest
     report: hand the verdict back instead of raising
+
+    Example:
+        %drift check late --against data:flights@1 --report
     """
     level = number(alpha)
     if not 0 < level < 1:
@@ -113,6 +122,9 @@ def ls(name: EndpointName | None = None) -> Listing:
     """List the verdicts, newest first.
 
     name: only those on this endpoint
+
+    Example:
+        %drift ls
     """
     wanted = Uri.parse(name, "deploy").name if name else None
     found = open_store().list(DriftRecord, name=wanted, skip_unreadable=True)
@@ -128,6 +140,9 @@ def show(name: VerdictName) -> DriftReport:
     """Show a verdict in full.
 
     name: an endpoint's newest verdict, or one of them: delay@3
+
+    Example:
+        %drift show late
     """
     return DriftReport.of(resolve(name, DriftRecord))
 
@@ -143,6 +158,9 @@ def get(
     name: an endpoint's newest verdict, or one of them
     as_: json, or a report: evidently, or what another package brings
     into: the file to write
+
+    Example:
+        %drift get late --into drift.json
     """
     found = show(name)
     if as_ not in exports.forms():
@@ -161,6 +179,9 @@ def log(name: EndpointName) -> Listing:
     """List how an endpoint's verdicts changed, newest first.
 
     name: the endpoint
+
+    Example:
+        %drift log late
     """
     # A verdict never changes: how they changed is the list of them.
     return ls(name)

@@ -134,14 +134,6 @@ def feature_rows(rows: object, model: Model, by: str = "", data: object = None) 
     return Sample(_read(scored, model), found.uri, _column(by, found, made) if by else None)
 
 
-def known_columns() -> list[str]:
-    """The columns that rows are known to have, by the feature sets that they are taken through."""
-    found: set[str] = set()
-    for each in features.ls():
-        found |= {each.timestamp, *each.features, *([each.row_id] if each.row_id else [])}
-    return sorted(found)
-
-
 def _column(name: str, found: features.FeatureRows, made: pl.DataFrame) -> pl.Series:
     """A column of rows with features, or of the rows that they were made from, whose order they keep."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +14,8 @@ from ..resolve import resolve
 from ..show import Listing, working
 from ..store import Record, open_store
 from ..uris import Uri, check_name
-from ..verbs import Code, FilePath, Live, Name, Rows, verb
+from ..verbs import Code, FilePath, Live, Name, Rows, Suggested, verb
+from . import views
 from .opening import open_rows
 from .record import FeatureSetVersion, OnlineState, path_of
 from .results import (
@@ -41,8 +43,19 @@ __all__ = [
 SetName = Annotated[Name, Live("features")]
 
 
-@verb("features")
-def add(name: SetName, *, data: Rows, timestamp: str, label: str = "", id_: str = "", code: Code) -> FeatureSet:
+def _columns(typed: Mapping[str, str]) -> list[str]:
+    from ..data import versions
+
+    return versions.columns(typed.get("data", ""))
+
+
+ColumnName = Annotated[str, Suggested(_columns)]
+
+
+@verb("features", views.arguments_help)
+def add(
+    name: SetName, *, data: Rows, timestamp: ColumnName, label: ColumnName = "", id_: ColumnName = "", code: Code
+) -> FeatureSet:
     """Add a feature set: the cell's views, and the columns of the rows themselves that it names in `columns`.
 
     The views run once over the data version, so that what cannot work fails now; they are registered in Feast, and
@@ -55,6 +68,17 @@ def add(name: SetName, *, data: Rows, timestamp: str, label: str = "", id_: str 
     label: the rows' column that is to be predicted
     id_: the rows' column that names a row; by default row_id, or the row's position
     code: Python with functions under @view, and a list `columns`
+
+    Example:
+        %%features add delay --data data:flights --timestamp sched_dep --label late
+        import polars as pl
+        from aiinfra_lab.features import view
+
+        columns = ["carrier", "hour"]
+
+        @view(entity="origin", timestamp="sched_dep", ttl="365d")
+        def warmth(flights: pl.LazyFrame) -> pl.LazyFrame:
+            return flights.select("origin", "sched_dep", warmth="temp")
     """
     name = check_name(str(name))
     with working("Feature set", f"features:{name}", "opens the data") as step:
@@ -87,6 +111,9 @@ def get(
       timestamp's name, a moment later than the store's own
     data: the data version whose tables the views read, when the rows are not from it
     into: also write the rows to this parquet or CSV file
+
+    Example:
+        %features get delay --rows data:flights -o rows
     """
     from .. import data as data_noun
     from . import rows as joined
@@ -119,6 +146,9 @@ def check(name: SetName, *, rows: Rows = None, data: Rows = None, report: bool =
     rows: rows to draw the sample from; by default the data version's own
     data: the data version whose tables the views read; by default the one the set was last added with
     report: hand the verdict back instead of raising
+
+    Example:
+        %features check delay --report
     """
     record = resolve(name, FeatureSetVersion)
     with working("Feature check", record.uri, "opens the data") as step:
@@ -141,7 +171,11 @@ def check(name: SetName, *, rows: Rows = None, data: Rows = None, report: bool =
 
 @verb("features")
 def ls() -> Listing:
-    """List the feature sets, newest first."""
+    """List the feature sets, newest first.
+
+    Example:
+        %features ls
+    """
     from . import sets
 
     found = tuple(feature_set(record) for record in sets.versions(skip_unreadable=True))
@@ -154,6 +188,9 @@ def show(name: SetName) -> FeatureSet | FeatureRows:
     """Show a feature set: its features in order, the views that give them, and the cell; or rows made by it.
 
     name: the feature set, or rows (features:NAME@N#…)
+
+    Example:
+        %features show delay
     """
     from . import rows
 
@@ -166,6 +203,9 @@ def log(name: SetName) -> FeatureHistory:
     """Show what happened with a feature set, newest first.
 
     name: the feature set
+
+    Example:
+        %features log delay
     """
     uri = str(Uri.parse(name, noun="features"))
     found = list(open_store().events(naming=uri))
@@ -181,6 +221,9 @@ def diff(name: SetName, other: SetName) -> FeatureDifference:
 
     name: the one before
     other: the one after; one that does not exist yet is noted as such
+
+    Example:
+        %features diff delay@1 delay@2
     """
     from . import compare
 
@@ -195,6 +238,9 @@ def rm(name: SetName) -> FeatureRemoval:
     serves, or an alias points at, keeps the version that it was made with.
 
     name: the version, NAME@N (without @N the only one), or rows (features:NAME@N#…)
+
+    Example:
+        %features rm delay@2
     """
     from . import online, rows, sets
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import Failed, LabError, NotFound, UsageProblem, did_you_mean
 from ..units import parse_duration
+from ..verbs import described, parameter_docs
 
 if TYPE_CHECKING:
     import polars as pl
@@ -104,6 +105,11 @@ def view(
         return View(function, keys, timestamp, seconds, known_at)
 
     return decorate
+
+
+def arguments_help() -> str:
+    """What `@view` takes, as its docstring says it."""
+    return f"@view(…) over a function takes\n{described(parameter_docs(view.__doc__ or ''))}"
 
 
 def load(name: str, code: str) -> tuple[tuple[View, ...], tuple[str, ...]]:

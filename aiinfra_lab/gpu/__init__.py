@@ -83,6 +83,9 @@ def start(
     for: end it after this time, counted from now, e.g. 2h
     budget: end it when it has cost this much, e.g. 5
     on: the provider of the machine; `gpu.machines` of the settings when left out, which is local unless set
+
+    Example:
+        %gpu start trainer --for 2h --budget 5
     """
     label = check_name(Uri.parse(name, noun="gpu").label)  # a version, which a session has not, is no name either
     request = starting.SessionRequest(label, gpu, spot, number(for_), number(budget), on)
@@ -92,7 +95,11 @@ def start(
 
 @verb("gpu")
 def ls() -> Listing:
-    """List sessions, the last started first."""
+    """List sessions, the last started first.
+
+    Example:
+        %gpu ls
+    """
     header = ("uri", "state", "gpu", "on", "started_at", "deadline_at", "ended_at", "hourly_usd", "spent_usd")
     empty = "there is none yet: `%gpu start NAME` makes one"
     return Listing("gpu", tuple(map(_session, sessions.observe_all(sessions.records()))), header, empty)
@@ -103,6 +110,9 @@ def show(name: Annotated[Name, Live("gpu")]) -> Session:
     """Show one session in full.
 
     name: the session
+
+    Example:
+        %gpu show trainer
     """
     return _session(sessions.observe(sessions.find(name)))
 
@@ -112,6 +122,9 @@ def stop(name: Annotated[Name, Live("gpu")]) -> Session:
     """End a session: its kernel and every process that it started. One that has ended stays as it is.
 
     name: the session
+
+    Example:
+        %gpu stop trainer
     """
     found = sessions.observe(sessions.find(name))
     if found.is_live or sessions.has_machine(found.record):

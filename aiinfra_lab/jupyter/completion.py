@@ -6,9 +6,20 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from ..completion import complete
+from ..completion import complete, split
 from ..nouns import TABLE
 from ..words import variables
+
+# At the start of a line, behind an assignment, or behind what begins a statement on the same line.
+_CALL = re.compile(rf"(?:^|[=:;])[ \t]*(%%?)({'|'.join(TABLE)})[ \t]+(.*)$")
+
+
+class _Nothing(list[Any]):
+    """No completion, and none by others: IPython asks whether there is any before it keeps its own back, which would
+    offer every builtin and load jedi for 2 s."""
+
+    def __len__(self) -> int:
+        return 1
 
 
 class Completer:
@@ -25,7 +36,8 @@ class Completer:
         self.detach()
 
         def match(context: Any) -> dict[str, Any]:
-            return _match(context, variables(self.ipython.user_ns))
+            hidden = self.ipython.user_ns_hidden  # what IPython itself put there
+            return _match(context, [name for name in variables(self.ipython.user_ns) if name not in hidden])
 
         matcher = context_matcher()(match)
         matcher.__name__ = matcher.matcher_identifier = _match.__name__
@@ -39,16 +51,22 @@ class Completer:
 def _match(context: Any, names: Sequence[str]) -> dict[str, Any]:
     from IPython.core.completer import SimpleCompletion
 
+    lines = context.full_text.split("\n")
+    at = context.cursor_line if len(lines) > context.cursor_line else 0
+    if at > 0 and lines[0].startswith("%%"):
+        return {"completions": [], "suppress": False}  # the body of a cell magic is somebody's code
     line = context.line_with_cursor[: context.cursor_position]
-    found = re.search(rf"(?:^|[=:;\s(])%%?({'|'.join(TABLE)})[ \t]+(.*)$", line)
+    while at > 0 and lines[at - 1].endswith("\\"):  # one call over several lines
+        at -= 1
+        line = f"{lines[at][:-1]} {line}"
+    found = _CALL.search(line)
     if found is None:
         return {"completions": [], "suppress": False}
-    fragment = found[2].rsplit(None, 1)[-1] if found[2] and not found[2][-1].isspace() else ""
-    # Where nothing fits, what was typed is the answer: an empty one suppresses nothing, and IPython would offer every
-    # builtin and load jedi for 2 s.
-    words = complete(found[1], found[2], names) or [fragment]
+    percent, noun, words = found.groups()
+    fragment = split(words)[1]
+    offered = [SimpleCompletion(text=word, type="magic") for word in complete(noun, words, names, percent)]
     return {
-        "completions": [SimpleCompletion(text=word, type="magic") for word in words],
+        "completions": offered or _Nothing(),
         "matched_fragment": fragment,
         "suppress": True,
     }

@@ -1,17 +1,16 @@
-"""The nouns as IPython magics. Loading registers their names, one completer and one reading of `?`, and no more."""
+"""The nouns as IPython magics. Loading registers their names, one completer and two readings of lines, and no more."""
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from ..errors import NotFound, UsageProblem
 from ..nouns import TABLE
-from ..verbs import Help, help_of
+from ..suggestions import mistaken_noun
+from ..verbs import Help, help_of, verbs_of
 from ..words import forgotten_dollar, split, understand
+from .asking import MISSPELT, MisspeltNouns, asked_help
 from .completion import Completer
-
-_QUESTION = re.compile(rf"([ \t]*)%%?({'|'.join(TABLE)})[ \t]+([a-z]+)[ \t]*\?\??[ \t]*(?=\n|$)")
 
 
 class NounMagic:
@@ -59,10 +58,35 @@ class LateCellMagic:
         self.__name__ = f"%{noun}"
 
     def __call__(self, line: str) -> None:
-        raise UsageProblem(
-            f"%%{self.noun} is not the first line of its cell",
-            f"put it at the top of a cell of its own, with the code below: `%%{self.noun} {line.strip()}`",
-        )
+        verb = verbs_of(self.noun).get(next(iter(line.split()), ""))
+        how = "put it at the top of a cell of its own, with the code below: `%"
+        if verb is None or verb.code is None:
+            how = "write it with one %, it takes no code: `"
+        raise UsageProblem(f"%%{self.noun} is not the first line of its cell", f"{how}%{self.noun} {line.strip()}`")
+
+
+class UnknownNoun:
+    """`%gup start`: what `MisspeltNouns` makes of a magic that nobody has and that is spelled like a noun."""
+
+    _ipython_magic_no_var_expand = True
+    __name__ = MISSPELT
+
+    def __init__(self, ipython: Any) -> None:
+        self.ipython = ipython
+
+    def __call__(self, line: str, cell: str | None = None) -> Any:
+        percent = "%" if cell is None else "%%"
+        wrong, _, rest = line.partition(" ")
+        if wrong in self.ipython.magics_manager.magics["line" if cell is None else "cell"]:
+            # It came with what the lines before it in the same cell have loaded.
+            run = self.ipython.run_line_magic if cell is None else self.ipython.run_cell_magic
+            return run(wrong, rest, *(() if cell is None else (cell,)))
+        meant = mistaken_noun(wrong, rest.split())
+        # In whole, as it is to be typed: the noun alone, or the verb behind it where they changed places.
+        right = meant.removeprefix("did you mean ").removesuffix("?")
+        rest = rest if " " not in right else rest.partition(" ")[2]
+        whole = f"{percent}{right} {rest}".rstrip()
+        raise UsageProblem(f"there is no noun {wrong!r}", f"did you mean `{whole}`?")
 
 
 def load(ipython: Any) -> None:
@@ -72,25 +96,26 @@ def load(ipython: Any) -> None:
         for kind in ("line", "cell"):
             ipython.register_magic_function(magic, kind, noun)
         ipython.register_magic_function(LateCellMagic(noun), "line", f"%{noun}")
-    if verb_help not in ipython.input_transformers_cleanup:
-        ipython.input_transformers_cleanup.append(verb_help)
+    for kind in ("line", "cell"):
+        ipython.register_magic_function(UnknownNoun(ipython), kind, MISSPELT)
+    for transformers, change in _changes(ipython):
+        if change.__name__ not in {getattr(known, "__name__", "") for known in transformers}:
+            transformers.append(change)
     Completer(ipython).attach()
 
 
-def verb_help(lines: list[str]) -> list[str]:
-    """`%NOUN VERB?` as `%NOUN VERB --help`: IPython would look for the word before the `?` alone."""
-    # The body of a cell magic is somebody's code, in which the line may be a text.
-    if lines and lines[0].startswith("%%") and not _QUESTION.match(lines[0]):
-        return lines
-    return [_QUESTION.sub(r"\1%\2 \3 --help", line) for line in lines]
-
-
 def unload(ipython: Any) -> None:
-    """Take the magics and the completer away."""
-    for noun in TABLE:
+    """Take the magics, the completer and the readings of lines away."""
+    magics = ipython.magics_manager.magics
+    for noun in (*TABLE, MISSPELT):
         for kind in ("line", "cell"):
-            ipython.magics_manager.magics[kind].pop(noun, None)
-        ipython.magics_manager.magics["line"].pop(f"%{noun}", None)
-    transformers = ipython.input_transformers_cleanup
-    transformers[:] = [known for known in transformers if getattr(known, "__name__", "") != verb_help.__name__]
+            magics[kind].pop(noun, None)
+        magics["line"].pop(f"%{noun}", None)
+    for transformers, change in _changes(ipython):
+        transformers[:] = [known for known in transformers if getattr(known, "__name__", "") != change.__name__]
     Completer(ipython).detach()
+
+
+def _changes(ipython: Any) -> list[tuple[list[Any], Any]]:
+    """IPython's lists of functions that change lines before they run, and what is ours in each."""
+    return [(ipython.input_transformers_cleanup, asked_help), (ipython.input_transformers_post, MisspeltNouns(ipython))]

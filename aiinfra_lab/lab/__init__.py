@@ -19,7 +19,7 @@ from ..show import MAX_ROWS, Card, Listing, Result, lacking, plain_card, shown
 from ..store import Event, LoggedEvent, Record, open_store
 from ..store.base import left_out
 from ..uris import Uri
-from ..verbs import Choices, FilePath, Name, verb
+from ..verbs import Choices, FilePath, Name, Uris, verb
 from . import checks, damage, examples, retention
 from .noun import WORKSPACE, WorkspaceRecord
 from .things import living, things
@@ -123,6 +123,9 @@ def start(
     from: an example to write into it, e.g. example:flights
     restore: put back the newest sound copy of a damaged store. One is made at the first change of a day: what was done
         since is lost, and `lab check` names the files that no record names then
+
+    Example:
+        %lab start --from example:flights
     """
     if from_ is not None:
         examples.check(from_)
@@ -140,13 +143,21 @@ def start(
 
 @verb("lab")
 def show() -> Workspace:
-    """Show what exists in this workspace, what lives, and what it has cost."""
+    """Show what exists in this workspace, what lives, and what it has cost.
+
+    Example:
+        %lab show
+    """
     return _workspace(settings())
 
 
 @verb("lab")
 def ls() -> Listing:
-    """List what every noun's own `ls` lists, the last changed first."""
+    """List what every noun's own `ls` lists, the last changed first.
+
+    Example:
+        %lab ls
+    """
     return Listing("lab:things", tuple(things()), ("uri", "changed_at", "state"))
 
 
@@ -156,6 +167,9 @@ def check(*, audit: bool = False, report: bool = False) -> Checkup:
 
     audit: also prove that the audit log was not altered
     report: return the findings instead of raising
+
+    Example:
+        %lab check --report
     """
     findings = tuple(checks.run(settings(), with_audit=audit))
     bad = [finding for finding in findings if finding.state == "bad"]
@@ -174,6 +188,9 @@ def rm(*, expired: bool = False, dry: bool = False) -> Freed:
 
     expired: what the settings `jobs.log_days`, `jobs.log_gib`, `deploy.log_days` and `deploy.log_gib` keep no longer
     dry: only list it
+
+    Example:
+        %lab rm --expired --dry
     """
     if not expired:
         raise UsageProblem(
@@ -185,11 +202,14 @@ def rm(*, expired: bool = False, dry: bool = False) -> Freed:
 
 
 @verb("lab")
-def log(uri: Annotated[Name, Choices(checks.known_uris)] | None = None, *, events: int = 30) -> Lineage:
+def log(uri: Annotated[Name, Uris(*TABLE)] | None = None, *, events: int = 30) -> Lineage:
     """Follow a thing both ways: what it was made of, and what was made of it.
 
     uri: the thing, e.g. deploy:delay or data:flights@1; without it, the latest events of all
     events: at most this many events, the latest ones
+
+    Example:
+        %lab log data:flights@1
     """
     if events < 1:
         raise UsageProblem(f"--events {events} shows none", "give a whole number from 1 on")

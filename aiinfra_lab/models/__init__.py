@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +16,7 @@ from ..show import Comparison, Listing
 from ..store import Event, Record, open_store
 from ..units import Difference, number, show_bytes
 from ..uris import Uri, check_name
-from ..verbs import Choices, FilePath, Live, Name, verb
+from ..verbs import FilePath, Live, Name, Suggested, verb
 from . import artifact, checks, judging, policies, promotion, record, sync
 from .record import CHAMPION, ModelVersion
 from .results import Model, ModelPolicy, ModelVerdict, changes, model_of, policy_of
@@ -26,7 +26,21 @@ __all__ = [
     "rm", "rollback", "show",
 ]  # fmt: skip
 
-Alias = Annotated[str, Choices(record.alias_names, is_open=True)]
+
+def _aliases(typed: Mapping[str, str]) -> list[str]:
+    """Those that the model has, the usual one, and what the last models call theirs."""
+    name = Uri.parse(typed.get("model", typed.get("name", "")), noun="models").name
+    return sorted({CHAMPION, *record.aliases(name), *record.last_aliases()})
+
+
+def _bounds(typed: Mapping[str, str]) -> list[str]:
+    """One on each metric of the model's newest version, which that version satisfies: to two digits."""
+    name = Uri.parse(typed.get("model", typed.get("name", "")), noun="models").name
+    return checks.satisfied(resolve(name, ModelVersion).body.metrics)
+
+
+Alias = Annotated[str, Suggested(_aliases)]
+Bounds = Annotated[str, Suggested(_bounds)]
 
 
 @verb("models")
@@ -36,6 +50,9 @@ def add(name: Annotated[Name, Live("models")], *, run: Annotated[Name, Live("tra
     name: what the model is called
     run: the run, e.g. train:delay@3
     note: what the model is meant for; it becomes the card's first line
+
+    Example:
+        %models add delay --run train:delay@2
     """
     name = check_name(str(name))
     source = train.show(run)
@@ -71,6 +88,9 @@ def ls(name: Annotated[Name, Live("models")] | None = None) -> Listing:
     """List versions, newest first.
 
     name: only versions of this model
+
+    Example:
+        %models ls delay
     """
     wanted = Uri.parse(name, noun="models").name if name else None
     versions, known = record.versions(wanted, skip_unreadable=True), record.all_models(skip_unreadable=True)
@@ -90,6 +110,9 @@ def show(model: Annotated[Name, Live("models")]) -> Model:
     """Show one version in full, with what its last check found, and its card.
 
     model: e.g. delay (the newest), delay@7 or delay@champion
+
+    Example:
+        %models show delay@champion
     """
     version = resolve(model, ModelVersion)
     outdated = _outdated(version)
@@ -105,6 +128,9 @@ def get(model: Annotated[Name, Live("models")], *, into: FilePath | None = None)
 
     model: e.g. delay@7 or delay@champion
     into: a new folder for its files
+
+    Example:
+        %models get delay@champion --into model
     """
     version = resolve(model, ModelVersion)
     found = model_of(version, outdated=_outdated(version))
@@ -119,7 +145,7 @@ def get(model: Annotated[Name, Live("models")], *, into: FilePath | None = None)
 def check(
     model: Annotated[Name, Live("models")],
     *,
-    require: str | None = None,
+    require: Bounds | None = None,
     margin: Difference | None = None,
     report: bool = False,
 ) -> ModelVerdict:
@@ -132,6 +158,9 @@ def check(
     require: bounds on its run's metrics, e.g. 'auc > 0.7 and loss < 0.5'
     margin: by how much of a measure it may be worse than the champion, e.g. 0.02 or 2%
     report: hand the verdict back, whatever it is
+
+    Example:
+        %models check delay@1 --require 'auc > 0.6'
     """
     found = judging.judge(model, policies.stated(policies.required(require), number(margin)))
     if found.state == "good" or report:
@@ -146,7 +175,10 @@ def check(
 
 @verb("models")
 def policy(
-    name: Annotated[Name, Live("models")], *, require: str | None = None, margin: Difference | None = None
+    name: Annotated[Name, Live("models", "names")],
+    *,
+    require: Bounds | None = None,
+    margin: Difference | None = None,
 ) -> ModelPolicy:
     """Show what every version of a model must satisfy; with flags, replace that, also by less.
 
@@ -155,6 +187,9 @@ def policy(
     name: the model
     require: bounds in place of those so far, e.g. 'auc > 0.65'; none for no bounds
     margin: the margin in place of the one so far, e.g. 0.02 or 2%
+
+    Example:
+        %models policy delay
     """
     asked = Uri.parse(name, noun="models")
     if asked.tag:
@@ -174,6 +209,9 @@ def promote(model: Annotated[Name, Live("models")], *, to: Alias = CHAMPION) -> 
 
     model: e.g. delay@7
     to: the alias
+
+    Example:
+        %models promote delay@1
     """
     version = resolve(model, ModelVersion)
     alias = Uri.parse(f"{version.base}@{to}", noun="models").alias
@@ -184,13 +222,16 @@ def promote(model: Annotated[Name, Live("models")], *, to: Alias = CHAMPION) -> 
 
 
 @verb("models")
-def rollback(name: Annotated[Name, Live("models")], *, to: Alias = CHAMPION) -> Model:
+def rollback(name: Annotated[Name, Live("models", "names")], *, to: Alias = CHAMPION) -> Model:
     """Point an alias back at the version that held it before. It moves no traffic; the history is kept.
 
     An alias that was taken away means its last version again.
 
     name: the model
     to: the alias, as `promote` calls it
+
+    Example:
+        %models rollback delay
     """
     asked = Uri.parse(name, noun="models")
     if asked.tag:
@@ -211,6 +252,9 @@ def diff(model: Annotated[Name, Live("models")], other: Annotated[Name, Live("mo
 
     model: e.g. delay@8
     other: what to compare it with, e.g. delay@champion; when there is none yet, it says so
+
+    Example:
+        %models diff delay@2 delay@champion
     """
     ours = resolve(model, ModelVersion)
     against = str(Uri.parse(other, noun="models"))
@@ -226,6 +270,9 @@ def rm(model: Annotated[Name, Live("models")]) -> Model:
     """Remove a version and its files; the record that it was stays. Or take an alias away from its version.
 
     model: e.g. delay@7 (without @7 the only one); an alias like delay@challenger goes alone, its version stays
+
+    Example:
+        %models rm delay@2
     """
     uri = Uri.parse(model, noun="models")
     if uri.alias is not None:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from ..nouns import Noun, Reference, find
-from ..store import open_store
-from ..uris import Uri
+from ..store import NameIndex, open_store
+from ..uris import Uri, begun_name
 from .record import CHAMPION, ModelAliases, ModelVersion, aliases, all_aliases
 
 
@@ -39,6 +39,19 @@ class ModelsNoun(Noun[ModelVersion]):
     def aliases(self) -> Sequence[str]:
         known = all_aliases()
         return [Uri(self.name, name, alias=alias).label for name in sorted(known) for alias in sorted(known[name])]
+
+    def aliases_beginning(self, starts: str, most: int) -> Sequence[str]:
+        store = open_store()
+        if not isinstance(store, NameIndex):
+            return super().aliases_beginning(starts, most)
+        if not starts:
+            known = store.list(ModelAliases, limit=most, skip_unreadable=True)
+        else:
+            models = [begun_name(starts)] if not Uri.is_bare(starts) else store.names(ModelAliases, starts, most)
+            # By the store that is open already: to look for it anew takes longer than to read one of them.
+            known = [record for model in models if (record := store.get(ModelAliases, model))]
+        found = [Uri(self.name, one.name, alias=alias).label for one in known for alias in one.body.aliases]
+        return sorted(label for label in found if label.startswith(starts))[:most]
 
     def references(self) -> Sequence[Reference]:
         # Only what an alias holds: other versions may go, and whoever serves one has a reference of its own.

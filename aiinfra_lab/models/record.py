@@ -23,6 +23,7 @@ from ..store import Body, Event, Record, open_store, update
 from ..uris import Uri
 from .policies import Policy
 
+_LAST = 20
 CHAMPION = "champion"
 CheckVerdict = Literal["good", "bad", "cannot tell"]
 
@@ -160,9 +161,10 @@ def all_models(*, skip_unreadable: bool = False) -> dict[str, ModelAliases]:
     return {record.name: record.body for record in found}
 
 
-def alias_names() -> list[str]:
-    """The aliases that some model has, and the usual one."""
-    return sorted({CHAMPION, *(alias for known in all_aliases(skip_unreadable=True).values() for alias in known)})
+def last_aliases() -> set[str]:
+    """The aliases of the models that were written last."""
+    found = open_store().list(ModelAliases, limit=_LAST, order="written", skip_unreadable=True)
+    return {alias for record in found for alias in record.body.aliases}
 
 
 def held(version: Record[ModelVersion], known: Mapping[str, int] | None = None) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from ..show import Listing, LiveFrame, in_notebook
 from ..store import Record, open_store
 from ..units import show_duration
 from ..uris import Uri
-from ..verbs import Choices, Name, Params, verb
+from ..verbs import Choices, Live, Name, Params, Suggested, verb
 from . import declaration, history, inputs, outputs, started
 from .base import Recipe, Value
 from .history import KIND, ObservedRun
@@ -29,12 +29,26 @@ from .runner import RecipeRunner
 __all__ = ["Made", "RecipeInfo", "RecipeRun", "check", "get", "log", "ls", "run", "show", "stop"]
 
 RecipeName = Annotated[Name, Choices(declaration.names)]
-RunName = Annotated[Name, Choices(NOUN.names)]
+RunName = Annotated[Name, Live(KIND)]
 
 
-@verb("recipe")
+def _parameters(typed: Mapping[str, str]) -> list[str]:
+    return [
+        f"{name}={shlex.quote(str(value))}" for name, value in declaration.parameters(typed.get("name", "")).items()
+    ]
+
+
+def _outputs(typed: Mapping[str, str]) -> list[str]:
+    return _makes(declaration.read(typed.get("name", "")))
+
+
+@verb("recipe", declaration.keys_help)
 def ls() -> Listing:
-    """List the project's recipes with the state of their newest run."""
+    """List the project's recipes with the state of their newest run.
+
+    Example:
+        %recipe ls
+    """
     count = Counter(record.base for record in open_store().list(RunRecord, skip_unreadable=True))
     items = tuple(_info(name, count[name]) for name in declaration.names())
     return Listing(
@@ -47,27 +61,33 @@ def show(name: RunName) -> RecipeInfo | RecipeRun:
     """Show a recipe, or one of its runs (NAME@N).
 
     name: the recipe, or one of its runs
+
+    Example:
+        %recipe show flight-delays
     """
     uri = Uri.parse(name, KIND)
     return _run(uri) if uri.tag else _info(uri.name)
 
 
-@verb("recipe")
+@verb("recipe", declaration.keys_help)
 def check(name: RecipeName) -> RecipeInfo:
     """Check a recipe without running it: its keys, steps, references, files, notebooks and their parameters.
 
     name: the recipe
+
+    Example:
+        %recipe check flight-delays
     """
     recipe = Uri.parse(name, KIND).name
     inputs.pinned(declaration.read(recipe))
     return _info(recipe)
 
 
-@verb("recipe")
+@verb("recipe", declaration.keys_help)
 def run(
     name: RecipeName,
     *,
-    param: Params = {},  # noqa: B006  # never changed
+    param: Annotated[Params, Suggested(_parameters)] = {},  # noqa: B006  # never changed
     keep: bool = True,
     force: bool = False,
     report: bool = False,
@@ -82,6 +102,9 @@ def run(
     keep: leave running the sessions and endpoints that the recipe started, however the run ends; --no-keep ends them
     force: run every step, changed or not
     report: return a run that failed instead of raising
+
+    Example:
+        %recipe run flight-delays -p epochs=2
     """
     recipe = declaration.read(Uri.parse(name, KIND).name)
     for key in param:
@@ -96,13 +119,16 @@ def run(
 
 
 @verb("recipe")
-def get(name: RecipeName, uri: Name) -> Made:
+def get(name: RecipeName, uri: Annotated[Name, Suggested(_outputs)]) -> Made:
     """Hand over something that a recipe makes; when there is none yet, make a small one first and say so.
 
     With this a step's notebook also passes alone: in a pipeline its input is there and nothing happens.
 
     name: the recipe
     uri: what is wanted, e.g. data:flights or models:delay@3
+
+    Example:
+        %recipe get flight-delays data:flights
     """
     wanted = Uri.parse(uri)
     if found := outputs.newest(wanted):
@@ -128,6 +154,9 @@ def stop(name: RunName) -> RecipeRun:
     What was to end with a run (--no-keep) whose process vanished is ended now.
 
     name: the recipe, or one of its runs
+
+    Example:
+        %recipe stop flight-delays
     """
     uri = Uri.parse(name, KIND)
     # The recipe's name alone means the run that goes on, which need not be the newest by the time it is shown.
@@ -144,6 +173,9 @@ def log(name: RecipeName) -> Listing:
     """List a recipe's runs, newest first.
 
     name: the recipe
+
+    Example:
+        %recipe log flight-delays
     """
     uri = Uri.parse(name, KIND).bare
     runs = history.observe(history.runs(uri.name))

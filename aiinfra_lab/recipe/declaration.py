@@ -16,13 +16,31 @@ from typing import Any
 from ..config import settings
 from ..errors import Failed, LabError, NotFound, UsageProblem, did_you_mean
 from ..uris import Uri
+from ..verbs import described
 from .base import Recipe, RecipeStep, Value
 from .inputs import is_path
 
-_RECIPE_KEYS = ("title", "parameters", "small", "steps")
+_RECIPE_KEYS = {
+    "title": "what the recipe is called in lists",
+    "parameters": "name = default: what `-p name=value` changes",
+    "small": "name = value: parameters with which a missing input is made when a notebook is opened alone",
+    "steps": "a table [steps.NAME] for each notebook, in any order",
+}
 FIRST = "`%lab start --from example:flights` writes one"
-_STEP_KEYS = ("notebook", "parameters", "in", "out", "after")
+_STEP_KEYS = {
+    "notebook": "its file in the project's folder `notebooks`",
+    "parameters": 'name = value for its cell tagged `parameters`; "$months" is the recipe\'s parameter',
+    "in": 'name = "step.output", "data:NAME", or a path, folder or glob of the project',
+    "out": 'name = "noun:NAME" of what it makes',
+    "after": "a list of steps that must have run before",
+}
 _STEP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
+
+
+def keys_help() -> str:
+    """The keys of a recipe's file and of its steps, each with what it means."""
+    steps = {f"[steps.NAME] {key}": meaning for key, meaning in _STEP_KEYS.items()}
+    return f"recipes/NAME.toml has\n{described({**_RECIPE_KEYS, **steps})}"
 
 
 def folder() -> Path:
@@ -46,6 +64,15 @@ def title(name: str) -> str:
         return read(name).title
     except LabError:
         return name  # what has run can be shown whatever became of the file
+
+
+def parameters(name: str) -> dict[str, Value]:
+    """The parameters that a recipe's file declares, whatever else is wrong in it; none where it cannot be read."""
+    try:
+        found = tomllib.loads(path_of(name).read_text("utf-8")).get("parameters", {})
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def read(name: str) -> Recipe:
@@ -137,6 +164,7 @@ def typed(name: str, kind: str, value: Any, *, is_given: bool = True) -> Value:
     is_given: with -p, by that name; otherwise it stands in the recipe
     """
     how = f"give -p {name}=" if is_given else "write in the recipe"
+    usual = {"bool": "true", "int": "1", "float": "1.5"}.get(kind, "") if is_given else ""
     try:
         if kind == "bool":
             return {"true": True, "false": False}[str(value).lower()]
@@ -148,7 +176,7 @@ def typed(name: str, kind: str, value: Any, *, is_given: bool = True) -> Value:
     except (KeyError, ValueError, TypeError):
         raise UsageProblem(
             f"parameter {name} must be of type {kind}, and {value!r} was given",
-            f"{how} a value of type {kind}",
+            f"{how} a value of type {kind}" + (f", e.g. -p {name}={usual}" if usual else ""),
         ) from None
     if kind == "float":
         raise UsageProblem(f"parameter {name} = {value!r} is not finite", f"{how} a finite number")
@@ -292,7 +320,7 @@ def _ordered(where: str, steps: dict[str, RecipeStep]) -> tuple[RecipeStep, ...]
     return tuple(order)
 
 
-def _known(where: str, table: Mapping[str, Any], keys: tuple[str, ...]) -> None:
+def _known(where: str, table: Mapping[str, Any], keys: Mapping[str, str]) -> None:
     for key in table:
         if key not in keys:
             raise UsageProblem(f"{where} has an unknown key {key!r}", did_you_mean(key, keys))

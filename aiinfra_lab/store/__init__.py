@@ -29,6 +29,7 @@ from .base import (
     HeadKeeper,
     Key,
     LoggedEvent,
+    NameIndex,
     Record,
     Seal,
     Sealed,
@@ -45,8 +46,8 @@ from .base import (
 
 __all__ = [
     "GENESIS", "B", "Body", "Event", "EventIndex", "HeadCopier", "HeadCopy", "HeadKeeper", "Key", "LoggedEvent",
-    "Record", "Seal", "Sealed", "Store", "StoreUnavailable", "actor", "add_version", "canonical", "chain_hash",
-    "decode", "encode", "event_of", "first_break", "has_store", "leave_out", "next_version", "open_store",
+    "NameIndex", "Record", "Seal", "Sealed", "Store", "StoreUnavailable", "actor", "add_version", "canonical",
+    "chain_hash", "decode", "encode", "event_of", "first_break", "has_store", "leave_out", "next_version", "open_store",
     "patiently", "update",
 ]  # fmt: skip
 

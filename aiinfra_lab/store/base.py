@@ -225,6 +225,18 @@ class HeadCopier(Protocol):
         """What that copy says; it may lag behind, and never runs ahead."""
 
 
+@runtime_checkable
+class NameIndex(Protocol):
+    """A store that finds names without reading the records: completion asks while somebody types."""
+
+    def names(self, kind: type[Body], starts: str, most: int) -> Sequence[str]:
+        """Names of records of a kind that begin so, at most so many: of each `NAME` the highest `NAME@N`, then the last
+        made. What was removed, or cannot be read, is left out.
+
+        It need not look at all of them: where the newest that begin so were removed, older ones may be missed.
+        """
+
+
 _left_out: ContextVar[set[str] | None] = ContextVar("left_out", default=None)
 
 

@@ -24,6 +24,7 @@ from .base import (
     CHECK,
     GENESIS,
     B,
+    Body,
     Event,
     HeadCopy,
     Key,
@@ -45,6 +46,7 @@ from .heads import Head
 _BATCH = 500
 _COLUMNS = "kind, name, body, rev, updated_at, schema_version, base, number, about, is_open, made_rev"
 _RECORDS = f"SELECT {_COLUMNS}, digest FROM records"  # noqa: S608  # no text of users
+_HIGHEST = "SELECT base, max(number) FROM records"
 _REVS = "SELECT rev, made_rev, digest FROM records WHERE kind = ? AND name = ?"
 _NEXT_REV = "UPDATE meta SET value = value + 1 WHERE key = 'rev' RETURNING value"
 # `base`, `number` and `made_rev` are not updated: the name gives the first two, and a record is made once.
@@ -122,6 +124,22 @@ class SqlStore(ABC):
         with self._session() as db:
             rows = self.run(db, f"{_RECORDS} {where} ORDER BY {by}{_limit(limit)}", *where.values).fetchall()
         return list(self._readable(kind, rows) if skip_unreadable else (_record(kind, row) for row in rows))
+
+    def names(self, kind: type[Body], starts: str, most: int) -> Sequence[str]:
+        if not starts.isascii():
+            return []  # no name has such letters
+        where = _Where("kind = ?", kind.kind)
+        if starts:
+            where.add("name >= ? AND name < ?", starts, _after(starts))
+        # Twice as many as are wanted, for those that were removed.
+        twice, by_base = _limit(2 * most), f"GROUP BY base ORDER BY max(made_rev) DESC{_limit(most)}"
+        highest = f"{_RECORDS} {where} AND (base, number) IN ({_HIGHEST} {where} {by_base}){twice}"
+        last = f"{_RECORDS} {where} ORDER BY made_rev DESC{twice}"
+        # In one statement: somebody types, and a database may be far away.
+        both = f"SELECT * FROM ({highest}) AS highest UNION ALL SELECT * FROM ({last}) AS last"  # noqa: S608
+        with self._session() as db:
+            rows = {row[1]: row for row in self.run(db, both, *(3 * where.values)).fetchall()}
+        return [one.name for one in self._readable(kind, list(rows.values())) if not one.body.is_removed][:most]
 
     def changed(self, since_rev: int = 0) -> Sequence[Key]:
         with self._session() as db:
@@ -335,6 +353,11 @@ def _naming(column: str, uri: str) -> tuple[str, ...]:
         # A range and no pattern, so that the index serves: 'A' is the letter after '@'.
         return f"({column} = ? OR ({column} >= ? AND {column} < ?))", uri, f"{uri}@", f"{uri}A"
     return f"{column} = ?", uri
+
+
+def _after(text: str) -> str:
+    """The first text behind all that begin so, in the order of code points; names are of plain letters."""
+    return text[:-1] + chr(ord(text[-1]) + 1)
 
 
 def _limit(limit: int | None) -> str:

@@ -18,6 +18,7 @@ from ..store import (
     EventIndex,
     HeadCopier,
     HeadKeeper,
+    NameIndex,
     Record,
     Sealed,
     Store,
@@ -61,6 +62,18 @@ class Other(Body, frozen=True, kw_only=True):
     """A second kind."""
 
     kind: ClassVar[str] = "testing.other"
+
+
+class Removable(Body, frozen=True, kw_only=True):
+    """A kind of what can be removed."""
+
+    kind: ClassVar[str] = "testing.removable"
+
+    removed_at: float | None = None
+
+    @property
+    def removed_on(self) -> float | None:
+        return self.removed_at
 
 
 class NoteBefore(Body, frozen=True, kw_only=True):
@@ -450,6 +463,48 @@ class EventIndexContract:
         for _ in range(2):
             index.rebuild_index()
         assert (index.indexed(0, None), list(store.events())) == (named, before)
+
+
+class NameIndexContract:
+    """For a store that finds names without reading all records: a provider's test inherits this too, with `store`."""
+
+    @pytest.fixture
+    def labels(self, store: Store) -> Callable[..., list[str]]:
+        """starts, most → names; there are a, b@1 (written last), b@2, bc and e@1, and d and e@2 were removed."""
+        assert isinstance(store, NameIndex)
+        index: NameIndex = store
+        for name in ("a", "b@1", "b@2", "bc", "e@1"):
+            store.commit([Record.new(name, Removable())])
+        for name in ("d", "e@2"):
+            store.commit([Record.new(name, Removable(removed_at=1.0))])
+        update(store, Removable, "b@1", lambda body: Removable(removed_at=None))
+        return lambda starts="", most=9: list(index.names(Removable, starts, most))
+
+    def test_all_that_were_not_removed_are_named_once(self, labels: Callable[..., list[str]]) -> None:
+        assert sorted(labels()) == ["a", "b@1", "b@2", "bc", "e@1"]
+
+    @pytest.mark.parametrize(
+        ("starts", "found"),
+        [("b", ["b@1", "b@2", "bc"]), ("b@", ["b@1", "b@2"]), ("b@2", ["b@2"]), ("d", []), ("x", [])],
+    )
+    def test_they_begin_as_they_were_asked_for(
+        self, labels: Callable[..., list[str]], starts: str, found: list[str]
+    ) -> None:
+        assert sorted(labels(starts)) == found
+
+    def test_of_many_the_highest_of_each_name_comes_first(self, labels: Callable[..., list[str]]) -> None:
+        assert set(labels("b", 2)) == {"b@2", "bc"}
+
+    def test_another_kind_is_not_named(self, store: Store, labels: Callable[..., list[str]]) -> None:
+        made(store, "f")
+        assert "f" not in labels()
+
+    def test_what_cannot_be_read_is_left_out(self, store: Store) -> None:
+        assert isinstance(store, NameIndex)
+        index: NameIndex = store
+        made(store, "a")
+        store.commit([Record.new("b", Unreadable())])
+        assert list(index.names(Note, "", 9)) == ["a"]
 
 
 class SealedContract:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 from ..errors import Conflict, NotFound, UsageProblem
 from ..resolve import files_of, refuse_unknown, resolve, resolve_if_set
 from ..show import Listing
-from ..store import Record
+from ..store import Record, open_store
 from ..uris import Uri, check_name
-from ..verbs import Code, FilePath, Live, Name, Params, Rows, verb
+from ..verbs import Code, FilePath, Live, Name, Params, Rows, Suggested, verb
 from . import checkpoint, parameters, record
 from . import code as _code
 from .observing import find, observe, request_stop
@@ -20,14 +22,21 @@ from .results import Run, RunComparison, RunLog, comparison, log_of, run_of
 __all__ = ["Run", "RunComparison", "RunLog", "diff", "get", "log", "ls", "run", "show", "stop"]
 
 
+def _parameters(typed: Mapping[str, str]) -> list[str]:
+    """Those of the newest run of the name."""
+    name = Uri.parse(typed.get("name", ""), noun="train").name
+    newest = open_store().list(TrainingRun, name=name, limit=1, skip_unreadable=True)
+    return [f"{name}={shlex.quote(str(value))}" for run in newest for name, value in run.body.params.items()]
+
+
 @verb("train")
 def run(
     name: Annotated[Name, Live("train")],
     *,
     rows: Rows,
     code: Code,
-    params: Params | None = None,
-    on: Annotated[Name, Live("gpu")] | None = None,
+    params: Annotated[Params, Suggested(_parameters)] | None = None,
+    on: Annotated[Name, Live("gpu", "live")] | None = None,
     seed: int = 0,
     resume: bool = False,
     from_: Annotated[Name, Live("train")] | None = None,
@@ -46,6 +55,29 @@ def run(
     resume: go on from the last checkpoint of the newest run of that name; if that is of the last epoch, the code has
         nothing left to train, and a run that measures nothing takes over the metrics measured up to the checkpoint
     from_: go on from the last checkpoint of this run
+
+    Example:
+        %%train run delay --rows $rows -p epochs=3
+        import torch
+
+        class Late(torch.nn.Module):
+            def __init__(self, width):
+                super().__init__()
+                self.line = torch.nn.Linear(width, 1)
+
+            def forward(self, numbers, codes):
+                return torch.sigmoid(self.line(torch.cat([numbers, codes.float()], dim=1))).squeeze(1)
+
+        table = run.tensors()
+        model = Late(len(run.columns.numbers) + len(run.columns.sizes))
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+        for epoch in range(run.params.epochs):
+            loss = torch.nn.functional.binary_cross_entropy(model(table.numbers, table.codes), table.y)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            run.log(loss=loss)
+        run.save(model)
     """
     from . import remote, sync, worker
 
@@ -86,6 +118,9 @@ def ls(name: Annotated[Name, Live("train")] | None = None) -> Listing:
     """List runs, newest first.
 
     name: only runs of this name
+
+    Example:
+        %train ls delay
     """
     home = record.home()
     wanted = Uri.parse(name, noun="train").name if name else None
@@ -101,6 +136,9 @@ def show(run: Annotated[Name, Live("train")]) -> Run:
     """Show one run in full, with its curve.
 
     run: e.g. delay (the newest), delay@3 or delay@champion
+
+    Example:
+        %train show delay
     """
     return run_of(find(run))
 
@@ -111,6 +149,9 @@ def get(run: Annotated[Name, Live("train")], *, into: FilePath | None = None) ->
 
     run: e.g. delay@3
     into: a new folder for its code, measurements, checkpoint and model
+
+    Example:
+        %train get delay@1 --into run
     """
     found = run_of(find(run))
     if into is not None:
@@ -125,6 +166,9 @@ def stop(run: Annotated[Name, Live("train")]) -> Run:
     """Stop a run at its next step; its last checkpoint is kept. A run that is over stays as it is.
 
     run: e.g. delay (the newest) or delay@3
+
+    Example:
+        %train stop delay
     """
     found = resolve(run, TrainingRun)  # once: a newer run of the name may begin between asking and looking
     request_stop(found)
@@ -137,6 +181,9 @@ def log(run: Annotated[Name, Live("train")], *, lines: int = 40) -> RunLog:
 
     run: e.g. delay@3
     lines: at most this many of each, the last ones
+
+    Example:
+        %train log delay --lines 20
     """
     return log_of(find(run), lines)
 
@@ -147,6 +194,9 @@ def diff(run: Annotated[Name, Live("train")], other: Annotated[Name, Live("train
 
     run: e.g. delay@4
     other: what to compare it with, e.g. delay@3 or delay@champion; when there is none yet, it says so
+
+    Example:
+        %train diff delay@2 delay@1
     """
     ours = find(run).record
     against = str(Uri.parse(other, noun="train"))

@@ -33,6 +33,9 @@ class TrainNoun(Noun[TrainingRun]):
     def aliases(self) -> Sequence[str]:
         return nouns.find("models").aliases()
 
+    def aliases_beginning(self, starts: str, most: int) -> Sequence[str]:
+        return nouns.find("models").aliases_beginning(starts, most)
+
     def aliased(self, name: str, alias: str) -> Uri | None:
         """The run behind the model version that holds the alias. Its name may be another than the model's."""
         models = nouns.find("models")

@@ -62,6 +62,18 @@ def test_help_of_everything(workspace, capsys):
     assert "put back the newest sound copy" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("line", ["lab start -h", "lab -h start", "--help lab start", "lab start x --from y --help"])
+def test_help_may_be_asked_for_anywhere(line, capsys):
+    assert cli.main(line.split()) == 0
+    assert capsys.readouterr().out.startswith("aiinfra lab start [FOLDER]")
+
+
+def test_an_example_with_code_is_one_with_a_file(capsys):
+    cli.main(["train", "run", "--help"])
+    usage, *_, example = re.findall("aiinfra train run .*", capsys.readouterr().out)
+    assert (usage.count("--code FILE"), example) == (1, "aiinfra train run delay --rows $rows -p epochs=3 --code FILE")
+
+
 @pytest.mark.parametrize("line", ["data get x", "gpu --help", "deploy ls", "train run --help"])
 def test_commands_are_written_as_a_shell_takes_them(workspace, line, capsys):
     cli.main(line.split())
@@ -74,7 +86,8 @@ def test_what_a_card_quotes_stays_as_it_is(capsys):
     table = Table(("what", "fix"), [("x", "`%lab start`")])
     card = Card(kind="", uri="x", parts=[table, Fold("printed", Quote("%data add"))], notes=["`%%train run x`"])
     text = card.text(cli._in_shell)
-    assert ("`aiinfra lab start`" in text, "`aiinfra train run x`" in text, "%data add" in text) == (True, True, True)
+    for shown in ("`aiinfra lab start`", "`aiinfra train run x --code FILE`", "%data add"):
+        assert shown in text
 
 
 def test_its_own_flags_are_suggested(workspace, capsys):

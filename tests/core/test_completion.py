@@ -6,9 +6,10 @@ from typing import Annotated, Literal
 import pytest
 
 from aiinfra_lab import nouns, verbs
-from aiinfra_lab.completion import _values, complete, live_names
+from aiinfra_lab.completion import complete, live_names, values
 from aiinfra_lab.errors import Unavailable
-from aiinfra_lab.verbs import Choices, Code, FilePath, Live, Name, Parameter, Params, Rows, verb
+from aiinfra_lab.units import Duration, Share
+from aiinfra_lab.verbs import Choices, Code, FilePath, Live, Name, Parameter, Params, Rows, Suggested, verb
 
 
 class Things(nouns.Noun):
@@ -42,7 +43,10 @@ def run(monkeypatch, workspace):
         epochs: int = 3,
         rows: Rows = None,
         into: FilePath | None = None,
-        param: Params = {},  # noqa: B006
+        for_: Duration | None = None,
+        canary: Share | None = None,
+        columns: Annotated[Sequence[str], Suggested(lambda typed: ["at", typed.get("name", "")])] = (),
+        param: Annotated[Params, Suggested(lambda typed: ["lr=0.1", f"seed={len(typed)}"])] = {},  # noqa: B006
         code: Code = "",
     ) -> None:
         """Do it."""
@@ -73,7 +77,7 @@ def run(monkeypatch, workspace):
         ("run delay --into nowhere/", []),
         ("run delay --rows $", ["$table", "$x"]),
         ("run $t", ["$table"]),
-        ("run delay -p lr=$x", ["lr=$x"]),
+        ("run delay -p lr=$t", ["lr=$table"]),
         ("run delay --mode ", ["fast", "slow"]),
         ("run delay --mode=s", ["--mode=slow"]),
         ("run delay --gpu ", ["A10G", "T4"]),
@@ -84,6 +88,29 @@ def run(monkeypatch, workspace):
         ("run delay -p a=1 ro", ["rotation"]),
         ("run delay --epochs 3 ro", ["rotation"]),
         ("run delay --epochs ", []),
+        ("run delay --for ", ["10m", "1d", "1h", "2h", "30s", "8h"]),
+        ("run delay --for 3", ["3d", "3h", "3m", "3s"]),
+        ("run delay --canary 7", ["7%"]),
+        ("run delay --columns ", ["at", "delay"]),
+        ("run delay --columns at,", ["at,delay"]),
+        ("run delay -p ", ["lr=0.1", "seed=1"]),
+        ("run delay -p lr=1 -p ", ["seed=2"]),
+        ("run delay -o ", []),
+        ("run delay --for -", []),
+        ("run delay --wait=", []),
+        ("run delay --into 'old/", []),
+        ("run delay --mode 'fast' --dr", ["--dry"]),
+        ("run delay --help ", []),
+        ("run delay # --", []),
+        ("run delay --mode fast", []),
+        ("run delay --mode fast --mode", []),
+        ("run delay --no-wait --no", []),
+        ("run --name delay ro", ["rotation"]),
+        ("run --mode fast de", ["delay", "delay@1", "delay@champion"]),
+        ("run delay@1", []),
+        ("--h", ["--help"]),
+        ("run", []),
+        ("show x $", []),
         ("run delay x y", []),
         ("show ", []),
     ],
@@ -97,11 +124,17 @@ def test_what_may_follow(text, words, workspace):
 
 def test_after_all_words_come_the_flags_that_are_left():
     found = complete("train", "run delay x --mode fast --dry ")
-    assert found == sorted(["--gpu", "--no-wait", "--epochs", "--rows", "--into", "-p", "-o", "--help"])
+    names = ("gpu", "no-wait", "epochs", "rows", "into", "for", "canary", "columns", "help")
+    assert found == sorted(["-p", "-o", *(f"--{name}" for name in names)])
 
 
-def test_the_code_is_no_flag_that_is_offered():
-    assert "--code" not in complete("train", "run delay x ")
+def test_the_code_is_a_flag_of_a_line_and_the_body_of_a_cell():
+    assert "--code" in complete("train", "run delay x ", percent="%")
+    assert "--code" not in complete("train", "run delay x ", percent="%%")
+
+
+def test_behind_two_percent_signs_stands_only_what_takes_a_body():
+    assert (complete("train", "", percent="%%"), complete("train", "", percent="%")) == (["run"], ["run", "show"])
 
 
 def test_a_store_that_cannot_be_read_offers_nothing_and_raises_nothing(monkeypatch):
@@ -109,6 +142,7 @@ def test_a_store_that_cannot_be_read_offers_nothing_and_raises_nothing(monkeypat
         raise Unavailable("the store is busy", "wait")
 
     monkeypatch.setattr(Things, "names", refuse)
+    monkeypatch.setattr(Things, "aliases", refuse)
     assert live_names("train") == complete("train", "run ") == []
 
 
@@ -117,4 +151,17 @@ def test_values_that_nobody_can_give_now_are_none(run):
         raise Unavailable("there is no workspace", "make one")
 
     item = Parameter("gpu", "choice", None, False, "", find=find)
-    assert list(_values(verbs._registry["train"]["run"], item)) == []
+    assert values(verbs._registry["train"]["run"], item) == []
+
+
+def test_a_parameter_may_take_names_alone_versions_alone_or_what_lives(monkeypatch):
+    asked = []
+    monkeypatch.setattr(Things, "beginning", lambda self, *words, is_live: asked.append(is_live) or ["a", "a@1", "b@c"])
+
+    def offered(only: str) -> list[str]:
+        item = Parameter("x", "text", None, True, "", live=Live("train", only))
+        return values(verbs._registry["train"]["run"], item)
+
+    assert [offered(only) for only in ("names", "versions")] == [["a"], ["a@1", "b@c"]]
+    assert offered("live") == ["a", "a@1", "b@c"]
+    assert asked == [False, False, True]

@@ -143,8 +143,8 @@ def test_the_newest_is_found_behind_many_that_were_removed():
         ("shelves:top@1", Shelf, "write shelves:top"),
         ("books:it@2#7", Book, "write books:NAME@N"),
         ("it", Page, "write books:NAME@N#part"),
-        ("shelves:top", Book, "write books:NAME"),
-        ("It", Book, "use lower-case letters"),
+        ("shelves:top", Book, "did you mean books:top?"),
+        ("It", Book, "did you mean it?"),
     ],
 )
 def test_words_that_cannot_mean_it_are_refused(text, kind, fix):

@@ -23,6 +23,7 @@ from aiinfra_lab.testing.store import (
     EventIndexContract,
     HeadCopierContract,
     HeadKeeperContract,
+    NameIndexContract,
     Note,
     SealedContract,
     StoreContract,
@@ -38,7 +39,13 @@ def store(tmp_path: Path) -> SqliteStore:
 
 
 class TestSqlite(
-    StoreContract, HeadKeeperContract, HeadCopierContract, EventIndexContract, SealedContract, AwayStoreContract
+    StoreContract,
+    HeadKeeperContract,
+    HeadCopierContract,
+    EventIndexContract,
+    NameIndexContract,
+    SealedContract,
+    AwayStoreContract,
 ):
     @pytest.fixture
     def copied(self, tmp_path):

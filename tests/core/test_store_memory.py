@@ -16,6 +16,7 @@ from aiinfra_lab.testing.store import (
     EventIndexContract,
     HeadCopierContract,
     HeadKeeperContract,
+    NameIndexContract,
     SealedContract,
     StoreContract,
 )
@@ -32,7 +33,13 @@ def memory(workspace, monkeypatch):
 
 
 class TestMemory(
-    StoreContract, HeadKeeperContract, HeadCopierContract, EventIndexContract, SealedContract, AwayStoreContract
+    StoreContract,
+    HeadKeeperContract,
+    HeadCopierContract,
+    EventIndexContract,
+    NameIndexContract,
+    SealedContract,
+    AwayStoreContract,
 ):
     @pytest.fixture
     def store(self, memory):

@@ -8,7 +8,14 @@ from aiinfra_lab.errors import Conflict, Damaged, Unavailable, UsageProblem
 from aiinfra_lab.store import Event, Record, chain_hash, open_store
 from aiinfra_lab.store.postgres import PostgresStore
 from aiinfra_lab.store.sql import seal_records
-from aiinfra_lab.testing.store import EventIndexContract, HeadCopierContract, Note, SealedContract, StoreContract
+from aiinfra_lab.testing.store import (
+    EventIndexContract,
+    HeadCopierContract,
+    NameIndexContract,
+    Note,
+    SealedContract,
+    StoreContract,
+)
 from tests import records
 from tests.conftest import PATIENCE_S, end_supervisor, until
 from tests.postgres import free_port, needs_postgres, postgres, server
@@ -18,7 +25,7 @@ pytestmark = needs_postgres
 __all__ = ["postgres", "server"]
 
 
-class TestPostgres(StoreContract, HeadCopierContract, EventIndexContract, SealedContract):
+class TestPostgres(StoreContract, HeadCopierContract, EventIndexContract, NameIndexContract, SealedContract):
     @pytest.fixture
     def store(self, server, request, tmp_path):
         store = PostgresStore(server, f"s{abs(hash(request.node.name))}", copies_in=tmp_path / "heads")

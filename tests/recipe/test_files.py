@@ -100,7 +100,7 @@ def test_a_step_wins_over_a_file_of_its_name_and_a_dot_before_it_means_the_file(
         ("/etc/hostname", Denied, "copy or link it into the project"),
         (".aiinfra/store.sqlite", Denied, "data:NAME"),
         ("data:none", NotFound, "known: other"),
-        ("models:none", UsageProblem, "write data:NAME"),
+        ("models:none", UsageProblem, "did you mean data:none?"),
         ("rax.csv", UsageProblem, "known: a"),
     ],
 )

@@ -45,8 +45,8 @@ def test_its_things_are_the_recipes_with_the_state_of_their_newest_run(one, work
 def test_its_names_are_the_recipes_and_their_runs(one):
     one("done")
     assert NOUN.names() == ["fresh", "one", "one@1"]
-    assert completion.complete("recipe", "show one") == ["one", "one@1"]
-    assert completion.complete("recipe", "run one") == ["one"]
+    assert completion.complete("recipe", "show on") == ["one", "one@1"]
+    assert completion.complete("recipe", "run on") == ["one"]
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_its_names_are_the_recipes_and_their_runs(one):
         ("fresh@1", NotFound, "run it: `%recipe run fresh`"),
         ("onee", NotFound, "did you mean one?"),
         ("one@7", NotFound, "there are: one@1"),
-        ("one@best", UsageProblem, "write recipe:one@N"),
+        ("one@best", UsageProblem, "write recipe:one for the newest, or @N behind it"),
     ],
 )
 def test_what_does_not_resolve_says_how_to_go_on(one, text, error, fix):

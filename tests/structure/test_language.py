@@ -52,10 +52,10 @@ def test_a_verb_says_what_it_does_and_what_each_parameter_means(verb: Verb) -> N
 
 @pytest.mark.parametrize("verb", every_verb(), ids=VERB_IDS)
 def test_a_verbs_docstring_describes_no_parameter_that_it_lacks(verb: Verb) -> None:
-    from aiinfra_lab.verbs import _parameter_docs
+    from aiinfra_lab.verbs import parameter_docs
 
     known = {item.name for item in verb.parameters} | {item.name.rstrip("_") for item in verb.parameters}
-    assert _parameter_docs(verb.function.__doc__ or "").keys() <= known
+    assert parameter_docs(verb.function.__doc__ or "").keys() <= known
 
 
 @pytest.mark.parametrize("verb", every_verb(), ids=VERB_IDS)

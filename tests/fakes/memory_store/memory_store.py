@@ -16,6 +16,7 @@ from aiinfra_lab.errors import Conflict, LabError
 from aiinfra_lab.store import (
     GENESIS,
     B,
+    Body,
     Event,
     HeadCopy,
     Key,
@@ -60,7 +61,7 @@ class Row:
 
 @dataclass
 class Memory:
-    """See `Store`, `HeadKeeper`, `EventIndex` and `Sealed` for the contracts."""
+    """See `Store`, `HeadKeeper`, `EventIndex`, `NameIndex` and `Sealed` for the contracts."""
 
     rows: dict[tuple[str, str], Row] = field(default_factory=dict)
     log: list[tuple[int, float, str, str, str, str, dict[str, str]]] = field(default_factory=list)
@@ -123,6 +124,12 @@ class Memory:
                 self.reported.add(problem.what)
                 logging.getLogger(__name__).warning("%s; fix: %s", problem.what, problem.fix)
             return None
+
+    def names(self, kind: type[Body], starts: str, most: int) -> Sequence[str]:
+        found = [record for record in self.list(kind, skip_unreadable=True) if record.name.startswith(starts)]
+        there = [record for record in found if not record.body.is_removed]
+        highest = {record.base: record for record in sorted(there, key=lambda record: record.version)}
+        return [*dict.fromkeys(record.name for record in [*highest.values(), *there])][:most]
 
     def changed(self, since_rev: int = 0) -> Sequence[Key]:
         self._reach()

@@ -1,0 +1,166 @@
+"""What a line that is wrong was meant to be: the line again, with what was wrong put right or left out.
+
+Each suggestion can be typed as it stands. Nothing here reads a line; `words.py` does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import nouns
+from .errors import LabError, UsageProblem, did_you_mean, nearest
+from .show import Result
+
+if TYPE_CHECKING:
+    from .verbs import Parameter, Verb
+    from .words import Word
+
+# What people type who know other tools, and what it is called here.
+_FLAGS = {"alias": "to", "dry-run": "dry", "dry_run": "dry", "output": "into", "out": "into", "file": "code"}
+_VERBS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("list", "all", "ps", "status"), ("ls", "show")),
+    **dict.fromkeys(("delete", "remove", "del", "drop", "destroy"), ("rm", "stop")),
+    **dict.fromkeys(("create", "new", "make", "register", "save"), ("add", "start", "run")),
+    **dict.fromkeys(("begin", "up", "launch", "serve", "open", "update"), ("start", "run", "add")),
+    **dict.fromkeys(("end", "kill", "down", "terminate", "cancel", "shutdown", "close"), ("stop",)),
+    **dict.fromkeys(("describe", "info", "inspect", "view", "cat", "print"), ("show",)),
+    **dict.fromkeys(("test", "validate", "verify", "lint", "evaluate"), ("check",)),
+    **dict.fromkeys(("logs", "history", "lineage", "events"), ("log",)),
+    **dict.fromkeys(("compare", "cmp"), ("diff",)),
+    **dict.fromkeys(("load", "fetch", "download", "read", "open"), ("get",)),
+    **dict.fromkeys(("execute", "fit", "train"), ("run",)),
+    **dict.fromkeys(("revert", "undo", "restore"), ("rollback", "start")),
+}
+# A new thing is called as its maker likes: no name of one that exists is an example for it.
+_MAKERS = ("start", "run", "add")
+
+
+def command(verb: Verb, words: Iterable[Word]) -> str:
+    """The line that has these words, as it is typed in a notebook."""
+    return " ".join([f"{'%%' if verb.code else '%'}{verb.noun}", verb.name, *map(_typed, words)])
+
+
+def nearest_flag(word: str, known: Iterable[str]) -> str:
+    """The parameter or flag that was meant: by another tool's word for it, or by its spelling; empty when none is."""
+    names = {name.lstrip("-").rstrip("_"): name for name in known}
+    bare = word.lstrip("-–—").rstrip("_")
+    meant = _FLAGS.get(bare, "")
+    return names.get(meant) or names.get(nearest(bare, names)) or ""
+
+
+def unknown_verb(noun: str, name: str, verbs: Iterable[str], others: Callable[[str], Iterable[str]]) -> str:
+    """The fix for a verb that a noun does not have. others: the nouns that have it."""
+    known = list(verbs)
+    meant = next((verb for verb in _VERBS.get(name, ()) if verb in known), "") or nearest(name, known)
+    if meant:
+        return f"did you mean {meant}?"
+    theirs = list(others(name))
+    has = f"`%{noun} --help` lists what {noun} has: {', '.join(sorted(known))}"
+    return f"{has}; {name} is a verb of {', '.join(theirs)}" if theirs else has
+
+
+def unknown_flag(verb: Verb, line: Sequence[Word], at: int, known: Iterable[str], fits: Callable[..., bool]) -> str:
+    """The fix for a flag that a verb does not have. fits: whether these words of the verb can be understood."""
+    name, equals, value = str(line[at]).partition("=")
+    if meant := nearest_flag(name, known):
+        return f"did you mean {meant}?"
+    after = [word for word in line[at + 1 : at + 2] if not (isinstance(word, str) and word.startswith("-"))]
+    if any(item.kind == "params" for item in verb.parameters) and (equals or after):
+        return f"did you mean -p {name.lstrip('-')}={_typed(value if equals else after[0])}?"
+    # With its value, unless that is a word of the verb.
+    shorter = [[*line[:at], *line[end:]] for end in (at + 1, at + 2)]
+    rest = next((words for words in (shorter if equals else shorter[::-1]) if fits(words)), shorter[0])
+    others = ", ".join(f"{each.noun} {each.name}" for each in _verbs_with(name))
+    whose = f"{name} is a flag of {others}" if others else f"known: {', '.join(sorted(known))}"
+    return f"leave it out: `{command(verb, rest)}`; {whose}"
+
+
+def excess(verb: Verb, line: Sequence[Word], at: int) -> str:
+    """The fix for a word that stands where nothing more may stand."""
+    word = str(line[at])
+    if meant := next((item.flag for item in verb.flags if item.flag == f"--{word}"), ""):
+        return f"did you mean {meant}?"
+    rest = [*line[:at], *line[at + 1 :]]
+    return f"leave it out: `{command(verb, rest)}`; or quote words that belong together"
+
+
+def split_quantity(item: Parameter, value: object, after: Sequence[Word]) -> str:
+    """The flag with all words of its quantity, `--for "2 hours"`, where they were not quoted; else nothing."""
+    if item.unit is None or not isinstance(value, str):
+        return ""
+    following = []
+    for word in after:
+        if not isinstance(word, str) or word.startswith("-"):
+            break
+        following.append(word)
+    for count in range(len(following), 0, -1):
+        text = " ".join([value, *following[:count]])
+        with contextlib.suppress(UsageProblem):
+            item.unit.read(text)
+            return f'{item.flag} "{text}"'
+    return ""
+
+
+def sample(verb: Verb, item: Parameter, like: str = "") -> str:
+    """A value that a parameter of a verb could have now, of the name that is given if there is one; empty when none is
+    known."""
+    from .completion import values  # it imports the verbs
+
+    makes = verb.name in _MAKERS and item.positional
+    found = [] if makes else values(verb, item)
+    named = [value for value in found if like and value.startswith(like)]
+    return next(iter(named or found), "") or verb.example_values.get(item.name, "")
+
+
+def completed(verb: Verb, values: Mapping[str, Any]) -> str:
+    """The command with these values and one for each that it lacks; empty where none is known, or one has no text."""
+    words: list[str] = []
+    for item in verb.parameters:
+        value = values.get(item.name)
+        if item.kind == "code" or (value is None and not item.required):
+            continue
+        texts = [sample(verb, item)] if value is None else _texts(item, value)
+        if not all(texts):
+            return ""
+        words += texts if item.positional else _flagged(item, texts)
+    return command(verb, words)
+
+
+def _flagged(item: Parameter, texts: Sequence[str]) -> list[str]:
+    if item.kind == "bool":
+        negative = texts[0].lower() in ("false", "no", "0")
+        return [f"--no-{item.flag[2:]}" if negative else item.flag]
+    return [word for text in texts for word in (item.flag, text)]
+
+
+def _texts(item: Parameter, value: Any) -> list[str]:
+    if item.kind == "params" and isinstance(value, Mapping):
+        return [f"{key}={each}" for key, each in value.items()]
+    return [str(value) if isinstance(value, str | int | float | Path | Result) else ""]
+
+
+def _typed(word: Word) -> str:
+    if not isinstance(word, str):
+        return f"${word.name}" if word.name else "…"
+    return shlex.quote(word).replace("$", "$$")
+
+
+def _verbs_with(flag: str) -> list[Verb]:
+    from .verbs import verbs_of
+
+    found = []
+    for noun in nouns.TABLE:
+        with contextlib.suppress(LabError, ImportError):  # a noun that cannot be loaded has nothing to suggest
+            found += [verb for verb in verbs_of(noun).values() if flag in {item.flag for item in verb.flags}]
+    return found[:4]
+
+
+def mistaken_noun(word: str, following: Sequence[str]) -> str:
+    """The fix for a noun that there is not, by its spelling, or where verb and noun have changed places."""
+    if following and following[0] in nouns.TABLE:
+        return f"did you mean {following[0]} {word}?"
+    return did_you_mean(word, nouns.TABLE)
