@@ -323,7 +323,7 @@ def unsorted(notebook, recipe) -> None:
 def test_steps_and_what_they_made_are_shown_in_the_order_of_the_recipe(unsorted, capsys):
     recipe.run("order")
     for run in (recipe.show("order@1"), recipe.stop("order"), recipe.log("order")[0], recipe.run("order")):
-        assert [row[1] for row in run.card().rows] == ["make", "check", "again"]
+        assert [row[0] for row in run.card().parts[-1].rows] == ["make", "check", "again"]
         assert list(run.outputs) == ["make.zeroth", "make.first"]
     shown = [line.split()[1:3] for line in capsys.readouterr().err.splitlines()]
     assert shown[:6] == [[step, state] for step in ("make", "check", "again") for state in ("running", "done")]
