@@ -50,7 +50,8 @@ class _Lines:
             if step.state not in ("waiting", self._shown.get(step.name)):
                 self._shown[step.name] = step.state
                 time = f" {show_duration(step.seconds)}" if step.seconds else ""
-                sys.stderr.write(f"{mark_of(step.state).glyph} {step.name} {step.state}{time}\n")
+                mark = mark_of(step.state)
+                sys.stderr.write(f"{mark.glyph} {step.name} {mark.word}{time}\n")
 
 
 class _Frame:

@@ -155,9 +155,10 @@ def test_the_job_of_a_run_ends_as_the_run_did(two, notebook, monkeypatch):
 
 def test_executed_notebooks_are_named_by_the_run_that_executed_them(two):
     ran, again = recipe.run("two"), recipe.run("two")
-    assert f"executed notebooks: {ran.archive}" in ran.card().notes
+    assert ("executed notebooks", ran.archive) in ran.card().facts
     assert again.archive == ""
-    assert f"skipped as in recipe:two@1; executed notebooks: {ran.archive}" in again.card().notes
+    assert ("executed notebooks", ran.archive) in again.card().facts
+    assert "as in recipe:two@1" in again.card().text()
 
 
 def test_an_output_that_was_not_made_is_a_failure(two, notebook):
