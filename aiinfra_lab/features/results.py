@@ -314,7 +314,7 @@ class FeatureHistory(Result):
         rows = [(shown("_at", at)[:16], what, things, who) for at, who, what, things in self.events]
         count = counted(len(rows), "event")
         return Card(
-            kind=self.kind, uri=self.uri, when=count, parts=[Table(("when", "what", RowHeader("with"), "by"), rows)]
+            kind=self.kind, uri=self.uri, when=count, parts=[Table(("when", RowHeader("what"), "with", "by"), rows)]
         )
 
 

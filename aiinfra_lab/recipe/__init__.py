@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from typing import Annotated
 
 from .. import jobs
 from ..errors import Failed, NotFound, Unavailable, UsageProblem, did_you_mean
 from ..providers import make
 from ..resolve import resolve
-from ..show import Listing, LiveFrame, in_notebook
-from ..store import Record, open_store
-from ..units import show_duration
+from ..show import Listing
+from ..store import open_store
 from ..uris import Uri
 from ..verbs import Choices, Live, Name, Params, Suggested, verb
 from . import declaration, history, inputs, outputs, started
 from .base import Recipe, Value
-from .history import KIND, ObservedRun
+from .history import KIND
 from .noun import NOUN
+from .progress import shown_while
 from .record import RunRecord
-from .results import MARKS, Made, RecipeInfo, RecipeRun, recipe_run
+from .results import Made, RecipeInfo, RecipeRun, recipe_run
+from .run_card import again
 from .runner import RecipeRunner
 
 __all__ = ["Made", "RecipeInfo", "RecipeRun", "check", "get", "log", "ls", "run", "show", "stop"]
@@ -111,11 +109,10 @@ def run(
         if key not in recipe.parameters:
             raise UsageProblem(f"recipe {recipe.name} has no parameter {key!r}", did_you_mean(key, recipe.parameters))
     runner = RecipeRunner(recipe, _typed(recipe, param), make("recipe.executor"), keep=keep, force=force)
-    done = recipe_run(ObservedRun(runner.go(_progress(recipe.title))), recipe.title)
+    done = shown_while(runner.go, recipe, recipe.title, is_report=report)
     if done.state != "done" and not report:
-        given = "".join(f" -p {shlex.quote(f'{key}={value}')}" for key, value in param.items())
-        raise _failure(done, f"`%recipe run {recipe.name}{given}`")
-    return replace(done, is_drawn=in_notebook())
+        raise _failure(done, again(done.uri, param))
+    return done
 
 
 @verb("recipe")
@@ -139,7 +136,7 @@ def get(name: RecipeName, uri: Annotated[Name, Suggested(_outputs)]) -> Made:
     if part is None or wanted.version not in (None, 1):
         raise NotFound(f"there is no {wanted}", f"the recipe {recipe.name} makes: {', '.join(_makes(recipe))}")
     runner = RecipeRunner(part, dict(recipe.small), make("recipe.executor"), keep=True, force=False)
-    done = recipe_run(ObservedRun(runner.go(_progress(f"{recipe.title} (small, up to {wanted})"))), recipe.title)
+    done = shown_while(runner.go, part, f"{recipe.title} (small, up to {wanted})")
     if done.state != "done":
         raise _failure(done, f"`%recipe get {recipe.name} {wanted}`")
     made = outputs.newest(wanted) or str(wanted)
@@ -186,26 +183,6 @@ def log(name: RecipeName) -> Listing:
     return Listing(str(uri), items, ("uri", "state", "started_at", "duration_s"), "it has not run yet")
 
 
-def _progress(title: str) -> Callable[[Record[RunRecord]], None]:
-    """Shows the steps of a run as they begin and end: in a notebook as one output, elsewhere line by line."""
-    frames: list[LiveFrame] = []
-    shown: dict[str, str] = {}
-
-    def show(record: Record[RunRecord]) -> None:
-        if in_notebook():
-            card = recipe_run(ObservedRun(record), title).frame()
-            # `close` and not `update`, which leaves out a frame that follows the last one too soon.
-            frames[0].close(card) if frames else frames.append(LiveFrame(card))
-            return
-        for step in record.body.steps:
-            if step.state not in ("waiting", shown.get(step.name)):
-                shown[step.name] = step.state
-                time = f" {show_duration(step.seconds)}" if step.seconds else ""
-                sys.stderr.write(f"{MARKS[step.state]} {step.name} {step.state}{time}\n")
-
-    return show
-
-
 def _failure(done: RecipeRun, again: str) -> Failed:
     """The error for a run that did not come to its end; `again` is the command that goes on with it."""
     ended = [(name, step) for name, step in done.steps.items() if step["state"] == done.state]
@@ -250,10 +227,11 @@ def _info(name: str, runs: int | None = None) -> RecipeInfo:
     state = history.state_of(history.newest(name))
     steps = tuple(f"{step.name} ({step.notebook.name})" for step in recipe.steps)
     count = len(history.runs(name)) if runs is None else runs
-    return RecipeInfo(str(Uri(KIND, name)), recipe.title, state, dict(recipe.parameters), steps, count)
+    return RecipeInfo(str(Uri(KIND, name)), recipe.title, state, dict(recipe.parameters), steps, count, recipe)
 
 
 def _run(uri: Uri) -> RecipeRun:
     """The run that a URI means; without a version the newest."""
     (observed,) = history.observe([resolve(uri, RunRecord)])
-    return recipe_run(observed, declaration.title(uri.name))
+    declared = declaration.find(uri.name)
+    return recipe_run(observed, declared.title if declared else uri.name, declared)

@@ -60,10 +60,16 @@ def path_of(name: str) -> Path:
 
 def title(name: str) -> str:
     """What a recipe is called; its name when its file is gone, or cannot be read."""
+    found = find(name)
+    return found.title if found else name
+
+
+def find(name: str) -> Recipe | None:
+    """The recipe; None when its file is gone, or cannot be read: what has run can be shown whatever became of it."""
     try:
-        return read(name).title
+        return read(name)
     except LabError:
-        return name  # what has run can be shown whatever became of the file
+        return None
 
 
 def parameters(name: str) -> dict[str, Value]:

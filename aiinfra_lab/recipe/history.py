@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -15,12 +16,14 @@ from .. import jobs
 from ..errors import Conflict, Denied, LabError, Unavailable
 from ..store import Record, open_store, update
 from . import started
+from .base import Value
 from .record import RunRecord, RunState
 
 _log = logging.getLogger(__name__)
 
 KIND = RunRecord.kind
 NEVER_RAN = "never ran"
+_LOOKED_AT = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,32 @@ class ObservedRun:
 def runs(name: str) -> Sequence[Record[RunRecord]]:
     """The runs of a recipe as they were written last, newest first."""
     return open_store().list(RunRecord, name=name)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """The newest time that a step ran before: in which run, how it ended, and with which values."""
+
+    run: str
+    state: str
+    values: Mapping[str, Value]
+
+
+def before(run: Record[RunRecord]) -> tuple[dict[str, Attempt], dict[str, float]]:
+    """Of the steps of a run: their attempts before, and how long each mostly took then, in seconds, where it was done.
+
+    Ten runs are looked at.
+    """
+    found = open_store().list(RunRecord, name=run.base, skip_unreadable=True)
+    earlier = [one for one in found if (one.version or 0) < (run.version or 0)][:_LOOKED_AT]
+    attempts: dict[str, Attempt] = {}
+    took: dict[str, list[float]] = {}
+    for uri, step in ((one.uri, step) for one in earlier for step in one.body.steps):
+        if step.key:
+            attempts.setdefault(step.name, Attempt(uri, step.state, step.values))
+        if step.state == "done" and step.seconds is not None:
+            took.setdefault(step.name, []).append(step.seconds)
+    return attempts, {name: statistics.median(seconds) for name, seconds in took.items()}
 
 
 def newest(name: str) -> ObservedRun | None:

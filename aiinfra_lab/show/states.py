@@ -34,7 +34,7 @@ _WORDS: dict[tuple[str, Tone], str] = {
     ("▲", "bad"): "drift",
     ("✕", "bad"): "failed, not passed, lost, killed, worse, no answer, altered, breached",
     ("?", "unsure"): "cannot tell, undecided",
-    ("○", "off"): "waits, not checked",
+    ("○", "off"): "waits, not checked, never ran",
     ("»", "off"): "skipped",
     ("■", "off"): "stopped, ended, not run",
 }

@@ -44,7 +44,9 @@ def state(done: RecipeRun) -> str:
 
 
 def notes(done: RecipeRun) -> str:
-    return "\n".join(done.frame().notes)
+    """What its card says of files: in its notes, and of why the step ran."""
+    card = done.card()
+    return "\n".join([*card.notes, *(row[2] for row in card.parts[-1].rows if "changed" in row[2])])
 
 
 def opened(done: RecipeRun) -> list[tuple[str, bool]]:
@@ -159,7 +161,7 @@ def test_a_file_that_changed_is_a_reason_to_run_and_is_named(one, workspace, sou
     assert [state(run()), state(run())] == ["done", "skipped"]
     (workspace / "raw" / "x.csv").write_text("n\n2\n")
     again = run()
-    assert (state(again), f"a ran since {source} changed" in notes(again)) == ("done", True)
+    assert (state(again), f"ran: {source} changed" in notes(again)) == ("done", True)
 
 
 def test_a_file_that_was_added_to_a_glob_is_a_reason_to_run(one, workspace):
@@ -210,7 +212,7 @@ def test_a_file_that_is_opened_past_python_is_named_and_counts_too(one, workspac
     one("", code.replace("'x.csv'", "'x' + '.csv'"))
     first = run()
     assert opened(first) == [("raw/x.csv", False)]
-    assert "while a ran, raw/x.csv was opened" in notes(first)
+    assert "While a ran, raw/x.csv was opened" in notes(first)
     (workspace / "raw" / "x.csv").write_text("n\n3\n")
     assert state(run()) == "done"
 

@@ -1,12 +1,16 @@
 """How a run is handed over and shown, without running anything."""
 
+from pathlib import Path
+
 import pytest
 
 from aiinfra_lab import recipe
 from aiinfra_lab.errors import NotFound
+from aiinfra_lab.recipe.base import Recipe, RecipeStep
 from aiinfra_lab.recipe.history import ObservedRun
 from aiinfra_lab.recipe.record import Output, RunRecord, StepRecord, StepState
-from aiinfra_lab.recipe.results import MARKS, RunStep, recipe_run
+from aiinfra_lab.recipe.results import RecipeInfo, RunStep, recipe_run
+from aiinfra_lab.show import Dim, Quote, Table, mark_of
 from aiinfra_lab.store import Record, open_store
 
 ERROR = "ValueError: it broke\nwith a long explanation"
@@ -27,9 +31,9 @@ def a_run(workspace, state="failed", *, executed: bool = True) -> Record[RunReco
     return open_store().commit([Record.new("r@2", body)])[0]
 
 
-def test_every_state_of_a_step_has_a_mark():
+def test_every_state_of_a_step_is_in_the_alphabet():
     states = {state for part in StepState.__args__ for state in part.__args__}
-    assert states == set(MARKS)
+    assert [state for state in states if mark_of(state).glyph == "·"] == []
 
 
 def test_a_step_is_handed_over_with_all_that_its_record_holds(workspace):
@@ -40,27 +44,107 @@ def test_a_step_is_handed_over_with_all_that_its_record_holds(workspace):
     assert run.outputs == {"z.rows": "data:a@3", "z.model": "models:m@1"}
 
 
-def test_its_card_shows_the_steps_the_error_and_where_to_look(workspace):
+def rows(card):
+    (table,) = [part for part in card.parts if isinstance(part, Table)]
+    return [(row[0], str(row[1]), *row[2:]) for row in table.rows]
+
+
+def test_a_failed_run_says_which_step_failed_where_and_how_to_go_on(workspace):
     card = recipe_run(ObservedRun(a_run(workspace)), "Title").card()
-    assert (card.title, card.state) == ("recipe:r@2 · Title", "failed in 4.0 s")
-    assert [row[:4] for row in card.rows] == [("✓", "z", "done", "2.5 s"), ("✗", "a", "failed", "0 ms")]
-    assert card.notes == [
-        "a: ValueError: it broke",
-        f"executed notebooks: {workspace / '.aiinfra' / 'recipe' / 'r@2'}",
-        "where to look next: `%data show a@3`, `%models show m@1`, `%lab log models:m@1`",
+    assert (card.uri, str(card.state), card.when[-5:]) == ("recipe:r@2", "✕ failed", "4.0 s")
+    assert (
+        card.lead
+        == "**Step a failed in cell 3:** ValueError: it broke. 1 step is done and will be skipped when it runs again."
+    )
+    assert rows(card) == [
+        ("z", "✓ done", "", "2.5 s", "data:a@3 models:m@1"),
+        ("a", "✕ failed", "cell 3: ValueError: it broke", "0 ms", Dim("–")),
     ]
+    assert card.parts[-1] == Quote(ERROR)
+    assert ("executed notebooks", str(workspace / ".aiinfra" / "recipe" / "r@2")) in card.facts
+    assert card.next == ["Next: `%recipe run r` goes on from there", "`%models show m@1`"]
+
+
+def test_an_error_with_a_fix_of_its_own_gives_it_as_the_advice(workspace):
+    step = StepRecord(name="a", state="failed", error="LabError: no rows\n  fix: add some")
+    body = RunRecord(state="failed", started_at=10.0, ended_at=14.0, steps=(step,), parameters={"n": 2})
+    card = recipe_run(ObservedRun(Record.new("r@1", body)), "Title").card()
+    assert (card.advice, card.lead) == ("add some.", "**Step a failed:** LabError: no rows.")
+    assert card.next == ["Next: `%recipe run r -p n=2` goes on from there"]
+    assert ("n", "2") in card.facts
+
+
+def test_a_run_that_is_done_says_where_to_look(workspace):
+    done = StepRecord(name="a", state="done", seconds=1.0, outputs=(Output("x", "data:a@3"),))
+    body = RunRecord(state="done", started_at=10.0, ended_at=14.0, steps=(done,))
+    card = recipe_run(ObservedRun(Record.new("r@1", body)), "Title").card()
+    assert (str(card.state), card.lead) == ("✓ done", "**1 step done.**")
+    assert card.next == ["Next: `%data show a@3`", "`%lab log data:a@3`"]
 
 
 def test_a_run_that_executed_nothing_names_the_run_that_did(workspace):
     run = recipe_run(ObservedRun(a_run(workspace, "done", executed=False)), "Title")
     folder = workspace / ".aiinfra" / "recipe" / "r@1"
-    assert (run.archive, run.card().notes[0]) == ("", f"skipped as in recipe:r@1; executed notebooks: {folder}")
+    assert (run.archive, run.card().facts[-1]) == ("", ("executed notebooks", str(folder)))
+    assert rows(run.card())[0][1:3] == ("» skipped", "same notebook, parameters and inputs as in recipe:r@1")
+    assert run.card().lead == "**Nothing had changed:** 1 step skipped."
 
 
-def test_a_run_that_goes_on_has_no_end_and_nothing_to_look_at_yet(workspace):
-    body = RunRecord(started_at=10.0, steps=(StepRecord(name="a", state="running"), StepRecord(name="b")))
-    run = recipe_run(ObservedRun(Record.new("r@1", body)), "Title")
-    assert (run.state, run.duration_s, run.card().state, run.card().notes) == ("running", None, "running", [])
+def test_a_run_that_goes_on_shows_how_far_it_is_and_how_to_stop_it(workspace):
+    steps = (StepRecord(name="a", state="done", seconds=1.0), StepRecord(name="b", state="running"))
+    run = recipe_run(
+        ObservedRun(Record.new("r@1", RunRecord(started_at=10.0, steps=(*steps, StepRecord(name="c"))))), "T"
+    )
+    card = run.card()
+    assert (run.state, run.duration_s, str(card.state), card.lead) == ("running", None, "◐ running", "")
+    assert (card.progress.value, card.progress.most, card.progress.text) == (1, 3, "**1** of 3 steps")
+    assert [row[1:3] for row in rows(card)] == [("✓ done", ""), ("◐ running", ""), ("○ waits", "for b")]
+    assert "`%recipe stop r@1`" in card.next[0]
+
+
+def declared() -> Recipe:
+    steps = [RecipeStep("a", Path("a.ipynb"), outputs={"x": "data:a"})]
+    steps += [RecipeStep(name, Path(f"{name}.ipynb"), inputs={"x": "a.x"}) for name in "bc"]
+    return Recipe("r", "Title", Path("r.toml"), {}, tuple(steps))
+
+
+def test_what_comes_after_what_is_drawn_and_the_time_that_is_left_is_told(workspace):
+    ended = tuple(StepRecord(name=name, state="done", seconds=60.0) for name in "abc")
+    open_store().commit([Record.new("r@1", RunRecord(state="done", started_at=1.0, ended_at=2.0, steps=ended))])
+    steps = (StepRecord(name="a", state="done", seconds=1.0), StepRecord(name="b"), StepRecord(name="c"))
+    card = recipe_run(ObservedRun(Record.new("r@2", RunRecord(started_at=10.0, steps=steps))), "T", declared()).card()
+    assert card.progress.text == "**1** of 3 steps · at most about **2 min** left"
+    picture, table = card.parts
+    assert picture.pictures[0].alt == "a done, b waits, c waits"
+    assert picture.pictures[0].svg.count("<use") == 3
+    assert [*table.titles] == ["step", "state", "why", "time", "usual", "made"]
+
+
+@pytest.mark.parametrize(
+    ("last", "now", "why"),
+    [
+        ({"state": "failed"}, {}, "ran: it had failed in recipe:r@1"),
+        ({"state": "stopped"}, {}, "ran: it had been stopped in recipe:r@1"),
+        ({"values": {"n": 3}}, {"values": {"n": 4}}, "ran: n 3 → 4"),
+        ({"values": {"x": "data:a@1"}}, {"values": {"x": "data:a@2"}}, "ran: data:a@1 → @2"),
+        ({"values": {"n": 3}}, {"values": {"n": 4}, "because": ("raw/x.csv",)}, "ran: raw/x.csv changed"),
+        ({"key": ""}, {}, "ran for the first time"),
+    ],
+)
+def test_a_step_that_ran_says_what_had_changed(workspace, last, now, why):
+    before = StepRecord(**{"name": "a", "state": "done", "key": "k1", **last})
+    after = StepRecord(**{"name": "a", "state": "done", "key": "k2", "seconds": 1.0, **now})
+    open_store().commit([Record.new("r@1", RunRecord(state="done", started_at=1.0, ended_at=2.0, steps=(before,)))])
+    run = Record.new("r@2", RunRecord(state="done", started_at=3.0, ended_at=4.0, steps=(after,)))
+    assert rows(recipe_run(ObservedRun(run), "T", declared()).card())[0][2] == why
+
+
+def test_a_recipe_shows_what_each_step_takes_and_makes():
+    info = RecipeInfo("recipe:r", "Title", "never ran", {}, ("a", "b", "c"), 0, declared())
+    picture, table = info.card().parts
+    assert "b after a" in picture.pictures[0].alt
+    assert table.rows[:2] == [("a", "a.ipynb", Dim("–"), "data:a"), ("b", "b.ipynb", "a.x", Dim("–"))]
+    assert (str(info.card().state), info.card().next) == ("○ never ran", ["Next: `%recipe run r`"])
 
 
 def test_what_has_run_is_shown_whatever_became_of_its_file(workspace, recipe):

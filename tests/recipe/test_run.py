@@ -155,9 +155,10 @@ def test_the_job_of_a_run_ends_as_the_run_did(two, notebook, monkeypatch):
 
 def test_executed_notebooks_are_named_by_the_run_that_executed_them(two):
     ran, again = recipe.run("two"), recipe.run("two")
-    assert f"executed notebooks: {ran.archive}" in ran.card().notes
+    assert ("executed notebooks", ran.archive) in ran.card().facts
     assert again.archive == ""
-    assert f"skipped as in recipe:two@1; executed notebooks: {ran.archive}" in again.card().notes
+    assert ("executed notebooks", ran.archive) in again.card().facts
+    assert "as in recipe:two@1" in again.card().text()
 
 
 def test_an_output_that_was_not_made_is_a_failure(two, notebook):
@@ -323,7 +324,7 @@ def unsorted(notebook, recipe) -> None:
 def test_steps_and_what_they_made_are_shown_in_the_order_of_the_recipe(unsorted, capsys):
     recipe.run("order")
     for run in (recipe.show("order@1"), recipe.stop("order"), recipe.log("order")[0], recipe.run("order")):
-        assert [row[1] for row in run.card().rows] == ["make", "check", "again"]
+        assert [row[0] for row in run.card().parts[-1].rows] == ["make", "check", "again"]
         assert list(run.outputs) == ["make.zeroth", "make.first"]
     shown = [line.split()[1:3] for line in capsys.readouterr().err.splitlines()]
     assert shown[:6] == [[step, state] for step in ("make", "check", "again") for state in ("running", "done")]

@@ -1,0 +1,311 @@
+"""How a run of a recipe looks: while it runs, and when it is over."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..show import Card, Cell, Dim, Number, Part, Plots, Progress, Quote, StateMark, Table, graph, mark_of
+from ..units import counted, show_duration
+from ..uris import Uri
+from .history import KIND, Attempt
+
+if TYPE_CHECKING:
+    from .results import RunStep
+
+_MOST_STEPS, _MOST_NAMES, _MOST_LOOKS = 40, 5, 2
+_MOST_LINES, _MOST_LETTERS = 12, 1500
+_FIX = "\n  fix: "
+
+
+@dataclass(frozen=True, slots=True)
+class RunContext:
+    """What a run's own record does not hold.
+
+    needs: step → the steps that it comes after, as the recipe says now. usual_s: step → how long it mostly takes.
+    parameters: what the run was given. attempts: step → the newest time that it ran before.
+    """
+
+    needs: Mapping[str, Sequence[str]]
+    usual_s: Mapping[str, float]
+    parameters: Mapping[str, Any]
+    attempts: Mapping[str, Attempt] = field(default_factory=dict)
+
+
+def run_card(
+    uri: str,
+    state: str,
+    title: str,
+    started_at: float,
+    duration_s: float | None,
+    steps: Mapping[str, RunStep],
+    context: RunContext,
+    archive: str,
+) -> Card:
+    """The card of a run."""
+    is_over = state not in ("running", "stopping")
+    took = time.time() - started_at if duration_s is None else duration_s
+    broken = next(
+        (name for name, step in steps.items() if step["state"] == state and state in ("failed", "lost")), None
+    )
+    error, _, fix = steps[broken]["error"].partition(_FIX) if broken else ("", "", "")
+    return Card(
+        kind="Recipe run",
+        uri=uri,
+        state=mark_of(state, uri),
+        when=_when(started_at, took, is_over=is_over),
+        lead=_lead(state, steps, broken, error) if is_over else "",
+        advice=fix.strip().rstrip(".") + "." if fix else "",
+        progress=None if is_over else _progress(steps, context),
+        facts=[("recipe", title), *_given(context), *(_archives(archive, steps) if is_over else ())],
+        # A single line stands in the sentence already.
+        parts=[*_graph(steps, context), _steps(steps, context), *[Quote(_cut(error))] * ("\n" in error.strip())],
+        notes=[note for name, step in steps.items() for note in _of_files(name, step)],
+        next=_next(uri, state, steps, context),
+    )  # fmt: skip
+
+
+def _when(started_at: float, took: float, *, is_over: bool) -> str:
+    began = time.localtime(started_at)
+    if is_over:
+        return f"{time.strftime('%Y-%m-%d %H:%M', began)}, {show_duration(took)}"
+    return f"since {time.strftime('%H:%M:%S', began)}, {show_duration(took)}"
+
+
+def _lead(state: str, steps: Mapping[str, RunStep], broken: str | None, error: str) -> str:
+    count = Counter(step["state"] for step in steps.values())
+    good = count["done"] + count["skipped"]
+    kept = (
+        f" {counted(good, 'step')} {'is' if good == 1 else 'are'} done and will be skipped when it runs again."
+        if good
+        else ""
+    )
+    if state == "failed" and broken:
+        cell = steps[broken]["cell"]
+        where = f" in cell {cell}" if cell is not None else ""
+        said = _first_line(error) or "it says no more"
+        return f"**Step {broken} failed{where}:** {said}{'' if said[-1] in '.!?:' else '.'}{kept}"
+    if state == "lost":
+        at = f" while step {broken} ran" if broken else ""
+        return f"**Its process vanished{at}**: it was killed, or its machine went away.{kept}"
+    if state == "stopped":
+        at = next((f" in step {name}" for name, step in steps.items() if step["state"] == "stopped"), "")
+        return f"**It was stopped{at}**.{kept}"
+    if count["skipped"] == len(steps) and steps:
+        return f"**Nothing had changed:** {'all ' * (len(steps) > 1)}{counted(len(steps), 'step')} skipped."
+    skipped = f" {counted(count['skipped'], 'step')} of them had not changed." if count["skipped"] else ""
+    return f"**{'All ' * (len(steps) > 1)}{counted(len(steps), 'step')} done.**{skipped}"
+
+
+def _progress(steps: Mapping[str, RunStep], context: RunContext) -> Progress:
+    done = sum(step["state"] in ("done", "skipped") for step in steps.values())
+    text = f"**{done}** of {counted(len(steps), 'step')}"
+    open_ = {name: step for name, step in steps.items() if step["state"] in ("waiting", "running")}
+    # An estimate only where every step that is to come has run before.
+    if open_ and all(name in context.usual_s for name in open_):
+        left = sum(max(0.0, context.usual_s[name] - _ran(step)) for name, step in open_.items())
+        text += f" · at most about **{show_duration(left)}** left" if left >= 1 else ""
+    return Progress(done, max(1, len(steps)), text)
+
+
+def _ran(step: RunStep) -> float:
+    if step["seconds"] is not None:
+        return step["seconds"]
+    return time.time() - step["began_at"] if step["began_at"] and step["state"] == "running" else 0.0
+
+
+def _given(context: RunContext) -> list[tuple[str, str]]:
+    return [(name, str(value)) for name, value in context.parameters.items()]
+
+
+def _archives(archive: str, steps: Mapping[str, RunStep]) -> list[tuple[str, str]]:
+    """Where the executed notebooks are: those of the run, or of the earlier ones that its steps were skipped as in."""
+    folders = [archive] if archive else dict.fromkeys(str(one) for step in steps.values() if (one := archived(step)))
+    return [("executed notebooks", folder) for folder in folders]
+
+
+def archived(step: RunStep) -> Path | None:
+    """The folder of the run that executed the step's notebook: an earlier one's for a step that was skipped."""
+    return Path(step["archive"]).parent if step["archive"] else None
+
+
+def _mark(step: RunStep) -> StateMark:
+    return mark_of(step["state"])
+
+
+def _graph(steps: Mapping[str, RunStep], context: RunContext) -> list[Part]:
+    edges = [(before, name) for name in steps for before in context.needs.get(name, ())]
+    if len(steps) < 2 or not edges:
+        return []
+    nodes = [graph.Node(name, name, _detail(name, step, steps, context), _mark(step)) for name, step in steps.items()]
+    alt = ", ".join(f"{name} {_mark(step).word}" for name, step in steps.items())
+    return [Plots([graph.draw(nodes, edges, alt=alt)])]
+
+
+def _detail(name: str, step: RunStep, steps: Mapping[str, RunStep], context: RunContext) -> str:
+    """The second line of a step's box."""
+    match step["state"]:
+        case "skipped":
+            return "skipped: same"
+        case "waiting":
+            waits = len(_open(name, steps, context))
+            return f"waits for {counted(waits, 'step')}" if waits else "is next"
+        case "failed" if step["cell"] is not None:
+            return f"failed in cell {step['cell']}"
+        case "done" | "running":
+            return show_duration(_ran(step))
+        case _:
+            return _mark(step).word
+
+
+def _open(name: str, steps: Mapping[str, RunStep], context: RunContext) -> list[str]:
+    """The steps that it still waits for: those it needs, or whatever runs before it."""
+    needed = [one for one in context.needs.get(name, ()) if one in steps and steps[one]["state"] in _OPEN]
+    return needed or [one for one, step in steps.items() if step["state"] == "running"]
+
+
+_OPEN = ("waiting", "running")
+
+
+def _steps(steps: Mapping[str, RunStep], context: RunContext) -> Table:
+    with_usual = any(name in context.usual_s for name in steps)
+    usual = [Number("usual")] if with_usual else []
+    rows: list[tuple[Cell, ...]] = [
+        (
+            name,
+            _mark(step),
+            _why(name, step, steps, context),
+            _time(step),
+            *_usual(name, context, with_usual),
+            _made(step),
+        )
+        for name, step in steps.items()
+    ]
+    took = sum(map(_ran, steps.values()))
+    total: list[Cell] = ["all", "", "", show_duration(took)]
+    if with_usual:
+        total.append(show_duration(sum(context.usual_s.get(name, 0.0) for name in steps)))
+    titles = ("step", "state", "why", Number("time"), *usual, "made")
+    return Table(titles, rows, total=[*total, ""] if len(steps) > 1 else (), most=_MOST_STEPS)
+
+
+def _time(step: RunStep) -> Cell:
+    is_spent = step["state"] not in ("waiting", "skipped", "blocked", "not run")
+    return show_duration(_ran(step)) if is_spent else Dim("–")
+
+
+def _usual(name: str, context: RunContext, with_usual: bool) -> list[Cell]:
+    if not with_usual:
+        return []
+    return [show_duration(context.usual_s[name]) if name in context.usual_s else Dim("–")]
+
+
+def _made(step: RunStep) -> Cell:
+    return " ".join(step["outputs"].values()) or Dim("–")
+
+
+def _why(name: str, step: RunStep, steps: Mapping[str, RunStep], context: RunContext) -> str:
+    match step["state"]:
+        case "skipped":
+            folder = archived(step)
+            as_in = f" as in {Uri.parse(folder.name, KIND)}" if folder else ""
+            return f"same notebook, parameters and inputs{as_in}"
+        case "waiting":
+            return f"for {_few(_open(name, steps, context))}" if _open(name, steps, context) else "it is next"
+        case "failed":
+            cell = f"cell {step['cell']}: " if step["cell"] is not None else ""
+            return f"{cell}{_first_line(step['error'])}"
+        case "not run":
+            return "the run ended before it"
+        case "done" | "running":
+            cause = _cause(name, step, context)
+            return f"{'ran' if step['state'] == 'done' else 'runs'}{cause}" if cause else ""
+        case _:
+            return _first_line(step["error"])
+
+
+def _cause(name: str, step: RunStep, context: RunContext) -> str:
+    """Why a step was not skipped, as far as it can be known now."""
+    if step["because"]:
+        return f": {_few(step['because'])} changed"
+    if not context.needs:
+        return ""  # nobody has looked for what was before
+    last = context.attempts.get(name)
+    if last is None:
+        return " for the first time"
+    if last.state not in ("done", "skipped"):
+        return f": it had {'been ' * (last.state != 'failed')}{last.state} in {last.run}"
+    other = [
+        _from_to(key, last.values.get(key, "–"), value)
+        for key, value in step["values"].items()
+        if last.values.get(key, "–") != value
+    ]
+    # A step that was skipped keeps no values, and what a notebook was like is kept as part of a digest alone.
+    if not other or not last.values:
+        return ": its notebook or its values changed, what it made is gone, or all was to run"
+    return f": {_few([one[:_MOST_OF_A_VALUE] for one in other])}"
+
+
+def _from_to(key: str, old: object, new: object) -> str:
+    if isinstance(old, str) and isinstance(new, str) and Uri.is_one(old) and Uri.is_one(new):
+        one, two = Uri.parse(old), Uri.parse(new)
+        if one.bare == two.bare and one.version and two.version and not two.part:
+            return f"{old} → @{two.version}"
+    return f"{key} {old} → {new}"
+
+
+_MOST_OF_A_VALUE = 80
+
+
+def _of_files(name: str, step: RunStep) -> Iterator[str]:
+    """What a step's files had to do with it, in sentences."""
+    if step["changed"]:
+        yield f"{name}: {_few(step['changed'])} changed while it ran, so it runs again next time."
+    if step["state"] == "skipped":
+        return  # that is told of the run that ran it
+    # A module is code, which nobody declares; that it changed is seen all the same.
+    files = [one for one in step["opened"] if not one["name"].endswith(".py")]
+    if by_step := [one["name"] for one in files if one["by_step"]]:
+        yield f"{name} opened {_few(by_step, step['opened_more'])}, which `in` does not name."
+    if meanwhile := [one["name"] for one in files if not one["by_step"]]:
+        yield f"While {name} ran, {_few(meanwhile)} was opened, which `in` does not name."
+
+
+def _few(names: Sequence[str], more: int = 0) -> str:
+    left = max(0, len(names) - _MOST_NAMES) + more
+    return ", ".join(names[:_MOST_NAMES]) + (f" and {left} more" if left else "")
+
+
+def _first_line(error: str) -> str:
+    return error.strip().partition("\n")[0][:200]
+
+
+def _cut(error: str) -> str:
+    """The error's end, which says most; its fix stands above."""
+    lines = error.strip().splitlines()
+    text = "\n".join(["…", *lines[-_MOST_LINES:]] if len(lines) > _MOST_LINES else lines)
+    return text if len(text) <= _MOST_LETTERS else f"{text[:_MOST_LETTERS]}…"
+
+
+def again(uri: str, parameters: Mapping[str, Any]) -> str:
+    """The command that runs the same once more: unchanged steps are skipped."""
+    given = "".join(f" -p {shlex.quote(f'{key}={value}')}" for key, value in parameters.items())
+    return f"`%recipe run {Uri.parse(uri).name}{given}`"
+
+
+def _next(uri: str, state: str, steps: Mapping[str, RunStep], context: RunContext) -> list[str]:
+    label = Uri.parse(uri).label
+    if state == "running":
+        return [f"`%recipe stop {label}` stops it; what is done by then is skipped next time"]
+    if state == "stopping":
+        return [f"`%recipe show {label}` says when it has stopped"]
+    made = [Uri.parse(thing) for step in steps.values() for thing in step["outputs"].values()]
+    looks = [f"`%{one.noun} show {one.label}`" for one in made[-_MOST_LOOKS:]]
+    if state != "done":
+        return [f"Next: {again(uri, context.parameters)} goes on from there", *looks[-1:]]
+    return [f"Next: {looks[0]}", *looks[1:], f"`%lab log {made[-1]}`"] if looks else []
