@@ -67,6 +67,12 @@ def mark_of(word: str, of: str = "") -> StateMark:
     return STATES.get(read) or StateMark("·", read, "off")
 
 
+def with_reason(state: str, of: str = "") -> tuple[StateMark, str]:
+    """How a state looks that carries its reason, `ended (budget)`, and the reason; see `mark_of`."""
+    word, _, reason = state.partition(" (")
+    return mark_of(word, of), reason.removesuffix(")")
+
+
 def worst(states: list[StateMark]) -> StateMark | None:
     """The one that somebody should look at first: of the tones bad, warn, unsure, busy, good and off in this order."""
     order: tuple[Tone, ...] = ("bad", "warn", "unsure", "busy", "good", "off")
