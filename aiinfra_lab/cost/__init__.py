@@ -14,13 +14,14 @@ from ..units import show_usd
 from ..uris import Uri
 from ..verbs import Choices, Name, verb
 from . import cards, daily, prices
+from .daily import Summary, summary
 from .prices import STALE_DAYS, Price, machine_usd_per_hour
 from .spending import Spending, Total, spendings, spent_usd, total, total_usd, unknown
 from .unit_cost import UnitCost, compared_with, unit_costs, use
 
 __all__ = [
-    "Cost", "Part", "Price", "Prices", "Total", "UnitCost", "ls", "machine_usd_per_hour", "prices", "show", "spent_usd",
-    "total",
+    "Cost", "Part", "Price", "Prices", "Summary", "Total", "UnitCost", "ls", "machine_usd_per_hour", "prices", "show",
+    "spent_usd", "summary", "total",
 ]  # fmt: skip
 
 _ALL = "cost:all"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from ..show import Plots, drawing
 from ..units import show_usd
-from .spending import Spending
+from .spending import Spending, Total, now_usd_per_hour, spendings, total_of, total_usd
 
 MOST_DAYS = 28
 Days = tuple[tuple[dt.date, float], ...]
@@ -27,6 +28,23 @@ def by_day(found: Sequence[Spending], total: Callable[[Sequence[Spending]], floa
     days = [(dt.date.fromtimestamp(edge + 43_200), usd) for edge, usd in zip(edges, spent, strict=False)]  # noqa: DTZ012
     first = next((at for at, (_, usd) in enumerate(days) if usd > 0), len(days))
     return tuple(days[first:]) if sum(usd > 0 for usd in spent) > 1 else ()
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What everything in the workspace costs: so far, an hour now, today, and on each of the last days."""
+
+    total: Total
+    usd_per_hour: float
+    today_usd: float
+    days: Days
+
+
+def summary() -> Summary:
+    """Of everything there is."""
+    found = spendings()
+    today = _within(found, _start(dt.date.today()), math.inf)  # noqa: DTZ011
+    return Summary(total_of(found), now_usd_per_hour(found), total_usd(today), by_day(found, total_usd))
 
 
 def picture(days: Days) -> list[Plots]:

@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -15,14 +15,15 @@ from ..config import FILE, Settings, inside, named_place, settings
 from ..errors import Conflict, Failed, NotFound, UsageProblem, did_you_mean
 from ..files import ignore_in_git, make_folder, write
 from ..nouns import TABLE
-from ..show import MAX_ROWS, Card, Listing, Result, lacking, plain_card, shown
+from ..show import MAX_ROWS, Card, Listing, Result, lacking, plain_card, shown, working
 from ..store import Event, LoggedEvent, Record, open_store
 from ..store.base import left_out
 from ..uris import Uri
 from ..verbs import Choices, FilePath, Name, verb
-from . import checks, damage, examples, retention
+from . import cards, checks, damage, examples, retention
 from .noun import WORKSPACE, WorkspaceRecord
-from .things import living, things
+from .overview import Overview, overview
+from .things import seen, things
 
 _URI = "lab:workspace"
 _EXPIRED = "lab:expired"
@@ -32,6 +33,8 @@ _EXPIRED = "lab:expired"
 class Workspace(Result):
     """A workspace: what exists (of each noun, as many as its `ls` lists), what lives, and what it cost so far."""
 
+    kind = "Workspace"
+
     uri: str
     path: str
     exists: dict[str, int]
@@ -39,40 +42,31 @@ class Workspace(Result):
     spent_usd: float
     wrote: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    overview: Overview | None = field(default=None, repr=False, metadata={"json": False})
 
     def card(self) -> Card:
-        facts = [
-            ("where", self.path),
-            ("lives", ", ".join(self.lives) or "nothing"),
-            ("spent", shown("x_usd", self.spent_usd)),
-        ]
-        if self.wrote:
-            facts.append(("wrote", ", ".join(self.wrote)))
-        rows = [(noun, str(count)) for noun, count in self.exists.items()]
-        notes = self.notes if rows or self.notes else ("nothing is here yet: `%data add NAME PATH` records data",)
-        return plain_card(self.uri, facts=facts, header=("noun", "things"), rows=rows, notes=notes)
+        return cards.workspace(self)
 
 
 @dataclass(frozen=True)
 class Checkup(Result):
     """What works here, and the one line that puts right each thing that does not."""
 
+    kind = "Checkup"
+
     uri: str
     ok: bool
     findings: tuple[checks.HealthFinding, ...]
 
     def card(self) -> Card:
-        ordered = sorted(self.findings, key=lambda finding: ("bad", "off", "ok").index(finding.state))
-        rows = [(finding.state, finding.what, finding.detail, finding.fix) for finding in ordered]
-        state = "ok" if self.ok else "has problems"
-        # Only what is well may be cut: the rest is all that somebody looks here for.
-        max_rows = max(MAX_ROWS, sum(finding.state != "ok" for finding in ordered))
-        return plain_card(self.uri, state, header=("", "what", "found", "fix"), rows=rows, max_rows=max_rows)
+        return cards.checkup(self)
 
 
 @dataclass(frozen=True)
 class Freed(Result):
     """Files that were freed or, with `dry`, would be."""
+
+    kind = "Expired files"
 
     uri: str
     dry: bool
@@ -84,13 +78,7 @@ class Freed(Result):
         return sum(file.size_bytes for file in self.files)
 
     def card(self) -> Card:
-        rows = [(file.uri, file.path, shown("last_at", file.last_at), shown("x_bytes", file.size_bytes), file.why)
-                for file in self.files]  # fmt: skip
-        facts = [("files", f"{len(rows):,}"), ("size", shown("x_bytes", self.size_bytes))]
-        notes = () if rows else ("everything is within what the settings keep",)
-        return plain_card(
-            self.uri, "listed" if self.dry else "freed", facts, ("of", "where", "last", "size", "why"), rows, notes
-        )
+        return cards.freed(self)
 
 
 @dataclass(frozen=True)
@@ -157,7 +145,8 @@ def check(*, audit: bool = False, report: bool = False) -> Checkup:
     audit: also prove that the audit log was not altered
     report: return the findings instead of raising
     """
-    findings = tuple(checks.run(settings(), with_audit=audit))
+    with working("Checkup", "lab:check", "looks at the machine, the store and each noun"):
+        findings = tuple(checks.run(settings(), with_audit=audit))
     bad = [finding for finding in findings if finding.state == "bad"]
     if bad and not report:
         raise Failed(
@@ -281,9 +270,10 @@ def _workspace(where: Settings, wrote: tuple[str, ...] = (), notes: tuple[str, .
     from .. import cost
 
     with left_out() as lacks:
-        counts = Counter(Uri.parse(thing.uri).noun for thing in things())
-        exists = {noun: counts[noun] for noun in TABLE if noun in counts}
-        lives = tuple(f"{item.uri} ({item.state})" for item in living())
-        spent = cost.total()
-    notes += tuple(filter(None, (spent.note, lacking(len(lacks)) if lacks else "")))
-    return Workspace(_URI, str(where.workspace), exists, lives, spent.usd, wrote, notes)
+        found, watched, spending = things(), seen(), cost.summary()
+        at_a_glance = overview(found, watched, spending)
+    counts = Counter(Uri.parse(thing.uri).noun for thing in found)
+    exists = {noun: counts[noun] for noun in TABLE if noun in counts}
+    lives = tuple(f"{item.uri} ({item.state})" for item in watched if item.is_live)
+    notes += tuple(filter(None, (spending.total.note, lacking(len(lacks)) if lacks else "")))
+    return Workspace(_URI, str(where.workspace), exists, lives, spending.total.usd, wrote, notes, at_a_glance)

@@ -30,11 +30,11 @@ _WORDS: dict[tuple[str, Tone], str] = {
     ("●", "good"): "serving, scheduled",  # lives on until it is stopped
     ("◐", "busy"): "starting, running, stopping, reconnecting",  # will change by itself
     ("✓", "good"): "done, passed, no drift, holds, better, complete, same, added, fresh, unaltered, within budget",
-    ("▲", "warn"): "ends soon, schema changed, over budget, outdated, changed, removed",
+    ("▲", "warn"): "ends soon, needs a look, schema changed, over budget, outdated, changed, removed",
     ("▲", "bad"): "drift",
     ("✕", "bad"): "failed, not passed, lost, killed, worse, no answer, altered, breached",
     ("?", "unsure"): "cannot tell, undecided",
-    ("○", "off"): "waits, not checked",
+    ("○", "off"): "waits, not checked, not installed",
     ("»", "off"): "skipped",
     ("■", "off"): "stopped, ended, not run",
 }

@@ -1,6 +1,7 @@
 import json
 import os
 import subprocess
+import time
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,6 +16,7 @@ from aiinfra_lab.jobs import JobRecord
 from aiinfra_lab.lab import checks
 from aiinfra_lab.lab.noun import WorkspaceRecord
 from aiinfra_lab.providers import Provider
+from aiinfra_lab.show import Code, mark_of
 from aiinfra_lab.store import Event, Record, open_store
 from aiinfra_lab.testing.store import Note
 from tests import records
@@ -77,8 +79,51 @@ def test_the_card_of_check_begins_with_what_is_not_well_and_cuts_none_of_it():
     found = [checks.HealthFinding("ok", f"setting {number}", "") for number in range(30)]
     found += [checks.HealthFinding("off", f"old {number}", "", "`%lab rm --expired`") for number in range(25)]
     found.append(checks.HealthFinding("bad", "store", "it is damaged"))
-    lines = lab.Checkup("lab:check", False, tuple(found)).card().text().splitlines()
-    assert [line.split()[0] for line in lines[2:]] == ["bad", *["off"] * 25, "…"]
+    card = lab.Checkup("lab:check", False, tuple(found)).card()
+    wrong, passed = card.parts
+    assert [str(row[1]) for row in wrong.shown] == ["✕ not passed", *["▲ needs a look"] * 25]
+    assert (passed.summary, passed.is_open) == ("✓ 30 passed", False)
+    assert (str(card.state), card.lead) == (
+        "✕ not passed",
+        "**1 of 56 checks did not pass.** store: it is damaged.",
+    )
+
+
+def test_an_extra_that_is_not_installed_is_no_cause_to_look():
+    found = (checks.OptionalFinding("off", "store on postgres", "psycopg is not installed", "`pip install psycopg`"),)
+    card = lab.Checkup("lab:check", True, found).card()
+    assert card.lead == "**All that is needed works.** 1 that nothing needs is not installed."
+    assert str(card.parts[0].rows[0][1]) == "○ not installed"
+
+
+def test_a_workspace_shows_what_needs_a_look_and_the_newest_of_each_noun(workspace):
+    records.run("delay@1", state="failed", ended_at=2.0)
+    records.run("delay@2", state="done", ended_at=3.0)
+    records.run("other@1", state="failed", ended_at=4.0)
+    records.session("trainer", provider="moon", handle="x")
+    card = lab.show().card()
+    looks, there = card.parts
+    assert [(str(row[0]), row[1]) for row in looks.rows] == [
+        ("✕ failed", "train:other@1"),
+        ("? cannot tell", "gpu:trainer"),
+    ]
+    assert looks.rows[0][3] == Code("%train show other@1")
+    assert (str(card.state), card.uri) == ("▲ 2 need a look", workspace.name)
+    assert [row[0] for row in there.rows] == ["gpu", "train"]
+    assert there.rows[1][2:5] == ("3", "train:other@1", mark_of("failed"))
+
+
+def test_a_session_that_ends_soon_needs_a_look(workspace):
+    now = time.time()
+    records.session("trainer", started_at=now - 5400, deadline_at=now + 600, handle="gpu-trainer-1")
+    records.put("gpu-trainer-1", JobRecord(subject="gpu:trainer", state="running", started_at=now, home="another"))
+    found = {look.uri: look for look in lab.show().overview.looks}
+    assert str(found["gpu:trainer"].mark) in ("▲ ends soon", "✕ lost")
+
+
+def test_an_empty_workspace_says_what_is_first(workspace):
+    card = lab.show().card()
+    assert (card.state, "`%data add NAME PATH`" in card.lead) == (None, True)
 
 
 def test_check_names_the_line_that_mends_a_missing_default(workspace, monkeypatch):
