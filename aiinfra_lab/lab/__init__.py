@@ -15,12 +15,13 @@ from ..config import FILE, Settings, inside, named_place, settings
 from ..errors import Conflict, Failed, NotFound, UsageProblem, did_you_mean
 from ..files import ignore_in_git, make_folder, write
 from ..nouns import TABLE
-from ..show import MAX_ROWS, Card, Listing, Result, lacking, plain_card, shown, working
+from ..show import Card, Listing, Result, lacking, shown, working
 from ..store import Event, LoggedEvent, Record, open_store
 from ..store.base import left_out
 from ..uris import Uri
 from ..verbs import Choices, FilePath, Name, verb
 from . import cards, checks, damage, examples, retention
+from .lineage import Lineage
 from .noun import WORKSPACE, WorkspaceRecord
 from .overview import Overview, overview
 from .things import seen, things
@@ -79,26 +80,6 @@ class Freed(Result):
 
     def card(self) -> Card:
         return cards.freed(self)
-
-
-@dataclass(frozen=True)
-class Lineage(Result):
-    """Where a thing came from, what came of it, and what happened to it. `more` says how to see what is left out."""
-
-    uri: str
-    came_from: tuple[str, ...]
-    led_to: tuple[str, ...]
-    events: tuple[str, ...]
-    more: str = ""
-
-    def card(self) -> Card:
-        rows = [("came from", line) for line in self.came_from] + [("led to", line) for line in self.led_to]
-        rest = ["  ".join(row) for row in rows[MAX_ROWS:]]
-        folded = {"more of the lineage": rest, "events": self.events}
-        details = [(name, "\n".join(lines)) for name, lines in folded.items() if lines]
-        notes = [] if rows or self.uri == "lab:log" else ["no event links it to anything else"]
-        notes += [self.more] if self.more else []
-        return plain_card(self.uri, header=("", "lineage"), rows=rows[:MAX_ROWS], notes=notes, details=details)
 
 
 @verb("lab")
@@ -187,16 +168,26 @@ def log(uri: Annotated[Name, Choices(checks.known_uris)] | None = None, *, event
         latest = list(store.events(last=events))[::-1]
         # Events are numbered without gaps: the last number is how many there are.
         count = latest[0].seq if latest else 0
-        return Lineage("lab:log", (), (), _event_lines(latest, events), _more(count, events, "%lab log"))
+        more = _more(count, events, "%lab log")
+        return Lineage("lab:log", (), (), _event_lines(latest, events), more, logged=tuple(latest[:events]))
     uri = str(uri)
     own = list(store.events(naming=uri))[::-1]
     if not own:
         raise NotFound(
             f"nothing was ever recorded about {uri}", did_you_mean(uri, checks.known_uris(), "make something first")
         )
-    came = dict.fromkeys(_step(step) for step in audit.upstream(store, uri))
-    led = dict.fromkeys(_step(step) for step in audit.downstream(store, uri))
-    return Lineage(uri, tuple(came), tuple(led), _event_lines(own, events), _more(len(own), events, f"%lab log {uri}"))
+    up, down = tuple(audit.upstream(store, uri)), tuple(audit.downstream(store, uri))
+    return Lineage(
+        uri,
+        tuple(dict.fromkeys(map(_step, up))),
+        tuple(dict.fromkeys(map(_step, down))),
+        _event_lines(own, events),
+        _more(len(own), events, f"%lab log {uri}"),
+        up=up,
+        down=down,
+        logged=tuple(own[:events]),
+        states={thing.uri: thing.state for thing in things()},
+    )
 
 
 def _freed(listed: Sequence[retention.FreedFile]) -> Freed:

@@ -88,7 +88,7 @@ def _money(label: str, usd: float, more: str = "") -> Figure:
 
 
 def _looks(overview: Overview) -> list[Table]:
-    rows = [(look.mark, look.uri, look.why or Dim("–"), Code(look.command)) for look in overview.looks]
+    rows = [(look.mark, look.uri, look.why.replace("`", "") or Dim("–"), Code(look.command)) for look in overview.looks]
     return [Table(("state", RowHeader("what"), "why", "do"), rows, "Needs a look")] if rows else []
 
 

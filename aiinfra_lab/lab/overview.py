@@ -80,7 +80,8 @@ def _wrong(things: Sequence[Thing], seen: Sequence[Observation]) -> Iterable[Loo
     for thing in newest.values():
         mark, reason = with_reason(thing.state, thing.uri)
         if mark.tone in _NEEDS_A_LOOK:
-            yield Look(mark, thing.uri, details.get(thing.uri, "") or reason, _show(thing.uri))
+            why = details.get(thing.uri, "").removeprefix(f"{thing.uri} ") or reason
+            yield Look(mark, thing.uri, why, _show(thing.uri))
 
 
 def _show(uri: str) -> str:

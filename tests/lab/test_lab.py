@@ -260,7 +260,7 @@ def busy(workspace) -> None:
 def test_the_log_shows_as_many_events_as_asked_for_and_says_how_to_see_all(busy, capsys):
     assert [len(lab.log(uri).events) for uri in (None, "data:flights@1")] == [30, 30]
     assert lab.log(events=2).more == "these are the latest 2 of 40 events: `%lab log --events 40` shows all"
-    assert "`%lab log data:flights@1 --events 40`" in lab.log("data:flights@1").card().notes[0]
+    assert "`%lab log data:flights@1 --events 40`" in lab.log("data:flights@1").card().next[0]
     assert (len(lab.log("data:flights@1", events=40).events), lab.log(events=40).more) == (40, "")
     assert main(["lab", "log", "--events", "35", "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["events"]) == 35
@@ -270,7 +270,35 @@ def test_the_log_shows_as_many_events_as_asked_for_and_says_how_to_see_all(busy,
 
 def test_a_long_lineage_is_shown_to_its_end(busy):
     text = lab.log("data:flights@1").card().text()
-    assert all(f"→ data:made@{number}\n" in text for number in range(1, 26))
+    assert all(f"data:flights@1 → data:made@{number}\n" in text for number in range(1, 26))
+
+
+def test_a_lineage_says_what_a_thing_was_made_from_and_draws_the_way(workspace):
+    for verb, used, made in [
+        ("data add", "file:x.csv", "data:flights@1"),
+        ("features add", "data:flights@1", "features:delay@1"),
+        ("features get", "features:delay@1", "features:delay@1#0123"),
+        ("train run", "features:delay@1#0123", "train:delay@1"),
+        ("models add", "train:delay@1", "models:delay@1"),
+        ("models promote", "models:delay@1", "models:delay@champion"),
+    ]:
+        open_store().commit([], Event(verb, made, (used,), (made,)))
+    card = lab.log("train:delay@1").card()
+    plots, table = card.parts
+    assert card.lead == (
+        "It was made from **features:delay@1**, which goes back to **data:flights@1**. 1 thing came of it: "
+        "**models:delay@1**."
+    )
+    assert plots.pictures[0].alt.endswith("train:delay@1 → models:delay@1")
+    assert (table.rows[0][1:4], table.rows[-1][1:4]) == (
+        ("models promote", "models:delay@champion", "models:delay@1"),
+        ("data add", "data:flights@1", "file:x.csv"),
+    )
+
+
+def test_what_nothing_is_linked_to_says_so(workspace):
+    open_store().commit([], Event("data add", "data:alone@1"))
+    assert lab.log("data:alone@1").card().lead == "**No event links it to anything else.**"
 
 
 def test_check_names_records_that_nobody_here_knows_or_can_read(workspace):
