@@ -25,7 +25,7 @@ _NO_STATE = "·"
 def card(cost: Cost) -> Card:
     """The whole card of a cost."""
     (lead, advice), dearest = _lead(cost), _dearest(cost)
-    parts: list[show.Part] = [*daily.picture(cost.days), *_elsewhere(cost), *_parts(cost)]
+    parts: list[show.Part] = [*daily.picture(cost.days), *_unit_costs(cost), *_parts(cost)]
     return Card(
         kind=cost.kind,
         uri="everything" if cost.is_all else cost.uri,
@@ -88,7 +88,7 @@ def _money(label: str, usd: float | None, more: str = "") -> Figure:
     return Figure(label, amount, unit + more)
 
 
-def _elsewhere(cost: Cost) -> list[Table]:
+def _unit_costs(cost: Cost) -> list[Table]:
     if not cost.thousand:
         return []
     titles = (RowHeader("machine"), Number("price an hour"), Number("busy all the time"),

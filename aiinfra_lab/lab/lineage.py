@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..audit import Step
+from ..errors import UsageProblem
 from ..show import (
     Card,
     Cell,
@@ -26,6 +27,7 @@ from ..store import LoggedEvent
 from ..uris import Uri
 
 _MOST_EVENTS = 8
+_MOST_FOLDED = 400
 _MOST_NODES = 60  # of more than these the nearest are drawn
 _MOST_NAMED = 3
 _MOST_IN_ALT = 6
@@ -59,7 +61,7 @@ class Lineage(Result):
         prove = "`%lab check --audit` proves that nothing was altered"
         return Card(
             kind=self.kind if self.uri != _EVERYTHING else "Log",
-            uri=self.uri if self.uri != _EVERYTHING else "everything",
+            uri=self.uri,
             when=f"{len(events):,} event{'s' * (len(events) != 1)}",
             lead=self._lead(),
             parts=[*self._graph(), *_events(events)],
@@ -75,7 +77,7 @@ class Lineage(Result):
         made = {made for _, made in up}
         # Where nothing that is known here went in, its sources are what it was made from.
         near = dict.fromkeys(used for used, made in up if self._is_here(made)) or dict.fromkeys(
-            step.used for step in self.up if not _is_thing(step.used)
+            step.used for step in self.up if not _thing(step.used)
         )
         roots = dict.fromkeys(used for used, _ in up if used not in made and used not in near)
         came = dict.fromkeys(made for _, made in down)
@@ -103,24 +105,29 @@ class Lineage(Result):
         return Uri.covers(_node_of(self.uri), uri)
 
     def _node(self, uri: str) -> graph.Node:
-        noun, _, label = uri.partition(":")
-        mark = _telling(self.states.get(uri, ""), uri)
-        return graph.Node(uri, label, mark.word if mark else "", mark, noun)
+        asked, mark = Uri.parse(uri), _telling(self.states.get(uri, ""), uri)
+        return graph.Node(uri, asked.label, mark.word if mark else "", mark, asked.noun)
 
 
 def _edges(steps: Iterable[Step]) -> list[tuple[str, str]]:
     """The ways between things: rows of features stand for their view, and neither aliases nor sources are things."""
-    found = [(step.used, step.made) for step in steps if _is_thing(step.used) and _is_thing(step.made)]
+    found = [(step.used, step.made) for step in steps if _thing(step.used) and _thing(step.made)]
     ways = [(_node_of(used), _node_of(made)) for used, made in found]
     return [(used, made) for used, made in ways if used != made]
 
 
-def _is_thing(uri: str) -> bool:
-    return Uri.is_one(uri) and Uri.parse(uri).alias is None
+def _thing(uri: str) -> Uri | None:
+    """None for what is no thing of a noun: a file, words on a source, an alias."""
+    try:
+        found = Uri.parse(uri)
+    except UsageProblem:
+        return None
+    return found if found.alias is None else None
 
 
 def _node_of(uri: str) -> str:
-    return uri.partition("#")[0]
+    found = _thing(uri)
+    return str(replace(found, part=None)) if found else uri
 
 
 def _telling(state: str, uri: str) -> StateMark | None:
@@ -139,9 +146,10 @@ def _named(uris: Iterable[str]) -> str:
 def _events(events: Sequence[LoggedEvent]) -> list[Part]:
     """The latest as a table, the rest folded."""
     older = [_line(one) for one in events[_MOST_EVENTS:]]
+    listed = older[:_MOST_FOLDED] + ([f"… and {len(older) - _MOST_FOLDED:,} more"] if len(older) > _MOST_FOLDED else [])
     table = Table(("when", "verb", RowHeader("what"), "from", "by"), [_row(one) for one in events[:_MOST_EVENTS]])
     summary = f"{len(older):,} older event{'s' * (len(older) != 1)}"
-    return [table, *([Fold(summary, Quote("\n".join(older)))] if older else [])]
+    return [table, *([Fold(summary, Quote("\n".join(listed)))] if older else [])]
 
 
 def _row(logged: LoggedEvent) -> tuple[Cell, ...]:
@@ -159,5 +167,5 @@ def _line(logged: LoggedEvent) -> str:
 
 def _sides(logged: LoggedEvent) -> tuple[list[str], list[str]]:
     """What an event made, or was about, and what went into it."""
-    made = logged.event.outputs or (logged.event.subject,)
+    made = (*logged.event.outputs, logged.event.subject)
     return [*dict.fromkeys(made)], [uri for uri in dict.fromkeys(logged.event.inputs) if uri not in made]
