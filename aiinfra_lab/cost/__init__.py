@@ -49,6 +49,7 @@ class Cost(Result):
     spent_usd: as far as prices are known; None when none is. counted_at: until when an endpoint that lives had written
     down its predictions; `deploy show` may know of more. rows_per_s: predicted rows per second of answering.
     thousand: 1,000 predictions, at the price here and at a cloud's. days: what was spent on each of the last days.
+    is_live: whether any of it goes on.
     """
 
     kind = "Cost"
@@ -64,6 +65,7 @@ class Cost(Result):
     thousand: tuple[UnitCost, ...] = ()
     notes: tuple[str, ...] = field(default=(), metadata={"json": False})
     days: daily.Days = field(default=(), metadata={"json": False})
+    is_live: bool = field(default=False, metadata={"json": False})
 
     @property
     def is_all(self) -> bool:
@@ -169,6 +171,7 @@ def _cost(uri: str, found: list[Spending]) -> Cost:
         thousand=unit_costs(starts),
         notes=tuple(_notes(found, done.rows if starts else None, everything)),
         days=daily.by_day(found, total_usd if everything else _known_usd),
+        is_live=any(item.span.is_live for item in found),
     )
 
 

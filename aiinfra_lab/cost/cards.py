@@ -29,7 +29,7 @@ def card(cost: Cost) -> Card:
     return Card(
         kind=cost.kind,
         uri="everything" if cost.is_all else cost.uri,
-        when=f"as of {moment(time.time())}",
+        when=f"as of {moment(time.time())}" if cost.is_live else "",
         lead=lead,
         advice=advice,
         figures=_figures(cost),

@@ -47,7 +47,7 @@ def workspace(found: Workspace) -> Card:
         kind=found.kind,
         uri=Path(found.path).name or found.path,
         state=None if overview is None or not overview.lines else _state(overview),
-        when=f"as of {moment(time.time())}",
+        when=f"as of {moment(time.time())}" if found.lives else "",
         lead=_lead(found),
         figures=_figures(found),
         facts=[("wrote", ", ".join(found.wrote))] if found.wrote else [],

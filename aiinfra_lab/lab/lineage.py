@@ -56,6 +56,7 @@ class Lineage(Result):
 
     def card(self) -> Card:
         steps = (*self.up, *self.down)
+        linked = {step.event.seq for step in steps}
         by_seq = {one.seq: one for one in (*(step.event for step in steps), *self.logged)}
         events = [by_seq[seq] for seq in sorted(by_seq, reverse=True)]
         prove = "`%lab check --audit` proves that nothing was altered"
@@ -64,7 +65,7 @@ class Lineage(Result):
             uri=self.uri,
             when=f"{len(events):,} event{'s' * (len(events) != 1)}",
             lead=self._lead(),
-            parts=[*self._graph(), *_events(events)],
+            parts=[*self._graph(), *_events(sorted(events, key=lambda one: one.seq not in linked), len(linked))],
             next=[*([self.more[:1].upper() + self.more[1:]] if self.more else []), prove],
         )
 
@@ -143,13 +144,14 @@ def _named(uris: Iterable[str]) -> str:
     return " and ".join(filter(None, (", ".join(first[:-1]), first[-1])))
 
 
-def _events(events: Sequence[LoggedEvent]) -> list[Part]:
-    """The latest as a table, the rest folded."""
-    older = [_line(one) for one in events[_MOST_EVENTS:]]
-    listed = older[:_MOST_FOLDED] + ([f"… and {len(older) - _MOST_FOLDED:,} more"] if len(older) > _MOST_FOLDED else [])
-    table = Table(("when", "verb", RowHeader("what"), "from", "by"), [_row(one) for one in events[:_MOST_EVENTS]])
-    summary = f"{len(older):,} older event{'s' * (len(older) != 1)}"
-    return [table, *([Fold(summary, Quote("\n".join(listed)))] if older else [])]
+def _events(events: Sequence[LoggedEvent], linked: int) -> list[Part]:
+    """The latest of those that link it to others as a table, which come first, or of all where none does."""
+    most = min(_MOST_EVENTS, linked or _MOST_EVENTS)
+    more = [_line(one) for one in events[most:]]
+    listed = more[:_MOST_FOLDED] + ([f"… and {len(more) - _MOST_FOLDED:,} more"] if len(more) > _MOST_FOLDED else [])
+    table = Table(("when", "verb", RowHeader("what"), "from", "by"), [_row(one) for one in events[:most]])
+    summary = f"{len(more):,} more event{'s' * (len(more) != 1)}"
+    return [table, *([Fold(summary, Quote("\n".join(listed)))] if more else [])]
 
 
 def _row(logged: LoggedEvent) -> tuple[Cell, ...]:

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import subprocess
 import time
 from pathlib import Path
@@ -270,7 +271,7 @@ def test_the_log_shows_as_many_events_as_asked_for_and_says_how_to_see_all(busy,
 
 def test_a_long_lineage_is_shown_to_its_end(busy):
     text = lab.log("data:flights@1").card().text()
-    assert all(f"data:flights@1 → data:made@{number}\n" in text for number in range(1, 26))
+    assert all(re.search(rf"data:made@{number}\b", text) for number in range(1, 26))
 
 
 def test_a_lineage_says_what_a_thing_was_made_from_and_draws_the_way(workspace):
