@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from ..errors import NotFound
 from ..nouns import Span, StepSpan
-from ..show import Card, Listing, Result, plain_card, shown
-from ..units import show_duration, show_usd
+from ..show import Card, Listing, Number, Result, RowHeader, Table, shown
+from ..units import show_usd
 from ..uris import Uri
 from ..verbs import Choices, Name, Uris, verb
-from . import prices
+from . import cards, daily, prices
+from .daily import Summary, summary
 from .prices import STALE_DAYS, Price, machine_usd_per_hour
 from .spending import Spending, Total, spendings, spent_usd, total, total_usd, unknown
 from .unit_cost import UnitCost, compared_with, unit_costs, use
 
 __all__ = [
-    "Cost", "Part", "Price", "Prices", "Total", "UnitCost", "ls", "machine_usd_per_hour", "prices", "show", "spent_usd",
-    "total",
+    "Cost", "Part", "Price", "Prices", "Summary", "Total", "UnitCost", "ls", "machine_usd_per_hour", "prices", "show",
+    "spent_usd", "summary", "total",
 ]  # fmt: skip
 
 _ALL = "cost:all"
-_UNKNOWN = "unknown"
+_MOST_PRICES = 16
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,11 @@ class Cost(Result):
 
     spent_usd: as far as prices are known; None when none is. counted_at: until when an endpoint that lives had written
     down its predictions; `deploy show` may know of more. rows_per_s: predicted rows per second of answering.
-    thousand: 1,000 predictions, at the price here and at a cloud's.
+    thousand: 1,000 predictions, at the price here and at a cloud's. days: what was spent on each of the last days.
+    is_live: whether any of it goes on.
     """
+
+    kind = "Cost"
 
     uri: str
     duration_s: float
@@ -60,43 +64,21 @@ class Cost(Result):
     rows_per_s: float | None = None
     thousand: tuple[UnitCost, ...] = ()
     notes: tuple[str, ...] = field(default=(), metadata={"json": False})
+    days: daily.Days = field(default=(), metadata={"json": False})
+    is_live: bool = field(default=False, metadata={"json": False})
+
+    @property
+    def is_all(self) -> bool:
+        """Whether it is the cost of everything."""
+        return self.uri == _ALL
+
+    @property
+    def is_partly_unknown(self) -> bool:
+        """Whether nobody knows the price of a part of it."""
+        return any(part.spent_usd is None for part in self.parts)
 
     def card(self) -> Card:
-        facts = [("time", show_duration(self.duration_s) + self._starts()), ("spent", self._spent())]
-        if self.usd_per_hour is not None:
-            facts.append(("price", f"{show_usd(self.usd_per_hour)} an hour"))
-        elif self.spent_usd is None:
-            facts.append(("price", _UNKNOWN))
-        if self.predictions:
-            facts += [("predictions", f"{self.predictions:,}"), ("measured rate", _rate_words(self.rows_per_s))]
-        header, rows = self._unit_cost_table() if self.thousand else self._parts_table()
-        return plain_card(self.uri, facts=facts, header=header, rows=rows, notes=self.notes)
-
-    def _spent(self) -> str:
-        more = ", and what is unknown" if any(part.spent_usd is None for part in self.parts) else ""
-        return _usd(self.spent_usd) + (more if self.spent_usd is not None else "")
-
-    def _starts(self) -> str:
-        again = len(self.parts) > 1 and {part.uri for part in self.parts} == {self.uri}
-        return f" in {len(self.parts)} starts" if again else ""
-
-    def _unit_cost_table(self) -> tuple[list[str], list[list[str]]]:
-        header = ["1,000 predictions at the price of", "an hour", "when busy all the time", "at the use so far"]
-        money = [(item.whose, item.usd_per_hour, item.when_busy_usd, item.so_far_usd) for item in self.thousand]
-        return header, [
-            [whose, *(_UNKNOWN if price is None else shown("x_usd", amount) for amount in (price, *amounts))]
-            for whose, price, *amounts in money
-        ]
-
-    def _parts_table(self) -> tuple[list[str], list[list[str]]]:
-        if len(self.parts) == 1 and self.uri == self.parts[0].uri:
-            return [], []
-        names = ("uri", "started_at", "duration_s")
-        rows = [
-            [*(shown(name, getattr(part, name)) for name in names), _usd(part.spent_usd), part.note]
-            for part in self.parts
-        ]
-        return ["what", "started", "time", "spent", ""], rows
+        return cards.card(self)
 
 
 @dataclass(frozen=True, repr=False)
@@ -104,10 +86,34 @@ class Prices(Listing):
     """The price table; says how old its prices are."""
 
     def card(self) -> Card:
-        plain = super().card()
+        titles = (RowHeader("machine"), "accelerator", Number("price an hour"), Number("spot, low"),
+                  Number("spot, high"), "prices of")  # fmt: skip
+        rows = [
+            (
+                f"{one.provider} {one.type}",
+                f"{one.count:g} × {one.accelerator}",
+                *(shown("x_usd", usd) for usd in (one.usd_per_hour, one.spot_low_usd, one.spot_high_usd)),
+                one.as_of,
+            )
+            for one in self.items
+        ]
         ages = [price.age_days for price in self.items if price.stale]
-        old = f"{len(ages)} of {len(self)} are older than {STALE_DAYS} days, up to {max(ages)}" if ages else ""
-        return replace(plain, notes=[*plain.notes, *([old] if old else [])])
+        old = f"{len(ages)} of {len(self)} are older than {STALE_DAYS} days, up to {max(ages)}." if ages else ""
+        return Card(
+            kind="Prices",
+            uri=self.uri,
+            when=f"{len(rows):,} in all",
+            lead=self._lead(),
+            parts=[Table(titles, rows, most=_MOST_PRICES)],
+            notes=[old] if old else [],
+            next=["Next: `%cost ls --gpu A10G` lists those with one accelerator"] if len(rows) > _MOST_PRICES else [],
+        )
+
+    def _lead(self) -> str:
+        if not self.items:
+            return f"{self.empty[:1].upper()}{self.empty[1:]}."
+        first = self.items[0]
+        return f"**The cheapest is {first.provider} {first.type}**, {show_usd(first.usd_per_hour)} an hour."
 
 
 @verb("cost")
@@ -166,6 +172,8 @@ def _cost(uri: str, found: list[Spending]) -> Cost:
         rows_per_s=done.rows_per_s,
         thousand=unit_costs(starts),
         notes=tuple(_notes(found, done.rows if starts else None, everything)),
+        days=daily.by_day(found, total_usd if everything else _known_usd),
+        is_live=any(item.span.is_live for item in found),
     )
 
 
@@ -177,6 +185,10 @@ def _sum(amounts: Iterable[float | None]) -> float | None:
     """The sum of what is known; None when nothing is."""
     known = [amount for amount in amounts if amount is not None]
     return sum(known) if known else None
+
+
+def _known_usd(found: Sequence[Spending]) -> float:
+    return _sum(item.usd for item in found) or 0.0
 
 
 def _part(item: Spending) -> Part:
@@ -203,8 +215,6 @@ def _notes(found: list[Spending], rows: int | None, everything: bool) -> Iterato
     if rows is not None and (counted_at := _counted_at(found)):
         at = time.strftime("%H:%M:%S", time.localtime(counted_at))
         yield f"predictions are counted until {at}; `%deploy show` asks the endpoint itself, and may know of more"
-    if rows == 0:
-        yield "no predictions yet, so no cost of 1,000 of them: send some with `%deploy run`"
     if rows and compared_with().stale:
         yield f"the cloud's price is older than {STALE_DAYS} days; `cost.prices` in aiinfra.toml takes a table of yours"
     if any(item.span.on_machine and not item.usd_per_hour for item in found):
@@ -218,11 +228,3 @@ def _notes(found: list[Spending], rows: int | None, everything: bool) -> Iterato
 
 def _who_pays(span: Span) -> str:
     return f"paid by {span.within}" if span.within else "goes on" if span.is_live else ""
-
-
-def _usd(amount: float | None) -> str:
-    return _UNKNOWN if amount is None else show_usd(amount)
-
-
-def _rate_words(rows_per_s: float | None) -> str:
-    return "cannot tell" if rows_per_s is None else f"{rows_per_s:,.1f} rows per second of answering"

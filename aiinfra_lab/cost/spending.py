@@ -55,8 +55,22 @@ class Total(NamedTuple):
 
 def total() -> Total:
     """What everything in this workspace has cost so far."""
-    found = spendings()
+    return total_of(spendings())
+
+
+def total_of(found: Sequence[Spending]) -> Total:
+    """What all of these have cost."""
     return Total(total_usd(found), unknown(found))
+
+
+def now_usd_per_hour(found: Iterable[Spending]) -> float:
+    """What an hour costs now: each rented machine that lives, and each of our own that something runs on."""
+    paid = [item for item in found if item.span.is_live and not item.span.within]
+    own: dict[str, float] = defaultdict(float)
+    for item in paid:
+        if item.span.on_machine:
+            own[item.machine] = max(own[item.machine], item.usd_per_hour or 0.0)
+    return sum(own.values()) + sum(item.usd_per_hour or 0.0 for item in paid if not item.span.on_machine)
 
 
 def spent_usd() -> float:

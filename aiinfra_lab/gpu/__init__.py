@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from ..cost import prices
 from ..errors import LabError
 from ..providers import names
-from ..show import Card, Listing, Result, label, plain_card, shown
+from ..show import Card, Listing, Result, working
 from ..units import Duration, Usd, number
 from ..uris import Uri, check_name
 from ..verbs import Choices, Live, Name, verb
-from . import sessions, starting
+from . import cards, sessions, starting
 from .base import KernelHost, Machines, Offer, Paced, Plan, Status
 from .record import SessionRecord
 
@@ -36,8 +36,11 @@ class Session(Result):
     """A session. `state` is starting, running, stopping, `ended (why)`, or `cannot tell` in a list.
 
     kernel: its name in JupyterLab and for papermill. deadline_at: when it will be ended, while it lives.
-    hourly_usd: its price. spot: whether it may be taken away. spent_usd: of this start.
+    hourly_usd: its price. spot: whether it may be taken away. spent_usd: of this start. ends_by: `budget` when
+    that ends it before its time does.
     """
+
+    kind = "Session"
 
     uri: str
     state: str
@@ -53,14 +56,10 @@ class Session(Result):
     spot: bool
     ends: str = ""
     notes: tuple[str, ...] = ()
+    ends_by: str = field(default="", metadata={"json": False})
 
     def card(self) -> Card:
-        fields = ("gpu", "on", "kernel", "started_at", "ended_at", "spent_usd", "budget_usd", "ends")
-        facts = [(label(name), shown(name, getattr(self, name))) for name in fields]
-        price = f"{shown('hourly_usd', self.hourly_usd)} an hour"
-        return plain_card(
-            self.uri, self.state, [*(fact for fact in facts if fact[1] != "–"), ("price", price)], notes=self.notes
-        )
+        return cards.card(self)
 
 
 @verb("gpu")
@@ -89,7 +88,8 @@ def start(
     """
     label = check_name(Uri.parse(name, noun="gpu").label)  # a version, which a session has not, is no name either
     request = starting.SessionRequest(label, gpu, spot, number(for_), number(budget), on)
-    record, notes = starting.bring_up(request)
+    with working(Session.kind, str(Uri("gpu", label)), "waits for its machine"):
+        record, notes = starting.bring_up(request)
     return _session(sessions.observe(record), notes)
 
 
@@ -128,7 +128,8 @@ def stop(name: Annotated[Name, Live("gpu")]) -> Session:
     """
     found = sessions.observe(sessions.find(name))
     if found.is_live or sessions.has_machine(found.record):
-        found = sessions.observe(starting.bring_down(sessions.request_stop(found.record)))
+        with working(Session.kind, found.record.uri, "waits for the end of its kernel and its processes"):
+            found = sessions.observe(starting.bring_down(sessions.request_stop(found.record)))
     return _session(found)
 
 
@@ -150,6 +151,7 @@ def _session(found: sessions.ObservedSession, notes: Sequence[str] = ()) -> Sess
         spot=body.spot,
         ends=sessions.limit_text(body) if is_live else "",
         notes=(*notes, *problem),
+        ends_by=body.deadline_by if is_live else "",
     )
 
 

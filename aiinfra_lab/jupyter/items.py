@@ -18,7 +18,7 @@ from ..errors import LabError, StoreUnavailable
 from ..jobs import Job, JobRecord
 from ..kernels import sweep_launcher
 from ..nouns import STATE_DETAILS, Action, Observation
-from ..show.states import StateMark, state_of
+from ..show.states import StateMark, mark_of
 from ..store import Record, Store, open_store
 from ..uris import Uri
 
@@ -191,7 +191,7 @@ def details_of(text: str, job: str = "") -> dict[str, object]:
         {
             "label": fact.label,
             "value": fact.value,
-            "mark": asdict(state_of(fact.state, uri.noun)) if fact.state else None,
+            "mark": asdict(mark_of(fact.state, uri.noun)) if fact.state else None,
         }
         for fact in found.facts
     ]
@@ -282,7 +282,7 @@ def _item(key: str, seen: Observation, guests: Sequence[str]) -> Item:
 def _mark(seen: Observation) -> StateMark:
     is_soon = seen.state == "running" and seen.deadline_at is not None and seen.deadline_at - time.time() < SOON_S
     # Some ends say why behind the word, in brackets.
-    return state_of("ends soon" if is_soon else seen.state.partition(" (")[0], Uri.parse(seen.uri).noun)
+    return mark_of("ends soon" if is_soon else seen.state.partition(" (")[0], Uri.parse(seen.uri).noun)
 
 
 def _actions(uri: Uri, seen: Observation, guests: Sequence[str]) -> tuple[Action, ...]:

@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -15,14 +15,16 @@ from ..config import FILE, Settings, inside, named_place, settings
 from ..errors import Conflict, Failed, NotFound, UsageProblem, did_you_mean
 from ..files import ignore_in_git, make_folder, write
 from ..nouns import TABLE
-from ..show import MAX_ROWS, Card, Listing, Result, lacking, plain_card, shown
+from ..show import Card, Listing, Result, lacking, shown, working
 from ..store import Event, LoggedEvent, Record, open_store
 from ..store.base import left_out
 from ..uris import Uri
 from ..verbs import Choices, FilePath, Name, Uris, verb
-from . import checks, damage, examples, retention
+from . import cards, checks, damage, examples, retention
+from .lineage import Lineage
 from .noun import WORKSPACE, WorkspaceRecord
-from .things import living, things
+from .overview import Overview, overview
+from .things import seen, things
 
 _URI = "lab:workspace"
 _EXPIRED = "lab:expired"
@@ -32,6 +34,8 @@ _EXPIRED = "lab:expired"
 class Workspace(Result):
     """A workspace: what exists (of each noun, as many as its `ls` lists), what lives, and what it cost so far."""
 
+    kind = "Workspace"
+
     uri: str
     path: str
     exists: dict[str, int]
@@ -39,40 +43,31 @@ class Workspace(Result):
     spent_usd: float
     wrote: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    overview: Overview | None = field(default=None, repr=False, metadata={"json": False})
 
     def card(self) -> Card:
-        facts = [
-            ("where", self.path),
-            ("lives", ", ".join(self.lives) or "nothing"),
-            ("spent", shown("x_usd", self.spent_usd)),
-        ]
-        if self.wrote:
-            facts.append(("wrote", ", ".join(self.wrote)))
-        rows = [(noun, str(count)) for noun, count in self.exists.items()]
-        notes = self.notes if rows or self.notes else ("nothing is here yet: `%data add NAME PATH` records data",)
-        return plain_card(self.uri, facts=facts, header=("noun", "things"), rows=rows, notes=notes)
+        return cards.workspace(self)
 
 
 @dataclass(frozen=True)
 class Checkup(Result):
     """What works here, and the one line that puts right each thing that does not."""
 
+    kind = "Checkup"
+
     uri: str
     ok: bool
     findings: tuple[checks.HealthFinding, ...]
 
     def card(self) -> Card:
-        ordered = sorted(self.findings, key=lambda finding: ("bad", "off", "ok").index(finding.state))
-        rows = [(finding.state, finding.what, finding.detail, finding.fix) for finding in ordered]
-        state = "ok" if self.ok else "has problems"
-        # Only what is well may be cut: the rest is all that somebody looks here for.
-        max_rows = max(MAX_ROWS, sum(finding.state != "ok" for finding in ordered))
-        return plain_card(self.uri, state, header=("", "what", "found", "fix"), rows=rows, max_rows=max_rows)
+        return cards.checkup(self)
 
 
 @dataclass(frozen=True)
 class Freed(Result):
     """Files that were freed or, with `dry`, would be."""
+
+    kind = "Expired files"
 
     uri: str
     dry: bool
@@ -84,33 +79,7 @@ class Freed(Result):
         return sum(file.size_bytes for file in self.files)
 
     def card(self) -> Card:
-        rows = [(file.uri, file.path, shown("last_at", file.last_at), shown("x_bytes", file.size_bytes), file.why)
-                for file in self.files]  # fmt: skip
-        facts = [("files", f"{len(rows):,}"), ("size", shown("x_bytes", self.size_bytes))]
-        notes = () if rows else ("everything is within what the settings keep",)
-        return plain_card(
-            self.uri, "listed" if self.dry else "freed", facts, ("of", "where", "last", "size", "why"), rows, notes
-        )
-
-
-@dataclass(frozen=True)
-class Lineage(Result):
-    """Where a thing came from, what came of it, and what happened to it. `more` says how to see what is left out."""
-
-    uri: str
-    came_from: tuple[str, ...]
-    led_to: tuple[str, ...]
-    events: tuple[str, ...]
-    more: str = ""
-
-    def card(self) -> Card:
-        rows = [("came from", line) for line in self.came_from] + [("led to", line) for line in self.led_to]
-        rest = ["  ".join(row) for row in rows[MAX_ROWS:]]
-        folded = {"more of the lineage": rest, "events": self.events}
-        details = [(name, "\n".join(lines)) for name, lines in folded.items() if lines]
-        notes = [] if rows or self.uri == "lab:log" else ["no event links it to anything else"]
-        notes += [self.more] if self.more else []
-        return plain_card(self.uri, header=("", "lineage"), rows=rows[:MAX_ROWS], notes=notes, details=details)
+        return cards.freed(self)
 
 
 @verb("lab")
@@ -171,7 +140,8 @@ def check(*, audit: bool = False, report: bool = False) -> Checkup:
     Example:
         %lab check --report
     """
-    findings = tuple(checks.run(settings(), with_audit=audit))
+    with working("Checkup", "lab:check", "looks at the machine, the store and each noun"):
+        findings = tuple(checks.run(settings(), with_audit=audit))
     bad = [finding for finding in findings if finding.state == "bad"]
     if bad and not report:
         raise Failed(
@@ -218,16 +188,26 @@ def log(uri: Annotated[Name, Uris(*TABLE)] | None = None, *, events: int = 30) -
         latest = list(store.events(last=events))[::-1]
         # Events are numbered without gaps: the last number is how many there are.
         count = latest[0].seq if latest else 0
-        return Lineage("lab:log", (), (), _event_lines(latest, events), _more(count, events, "%lab log"))
+        more = _more(count, events, "%lab log")
+        return Lineage("lab:log", (), (), _event_lines(latest, events), more, logged=tuple(latest[:events]))
     uri = str(uri)
     own = list(store.events(naming=uri))[::-1]
     if not own:
         raise NotFound(
             f"nothing was ever recorded about {uri}", did_you_mean(uri, checks.known_uris(), "make something first")
         )
-    came = dict.fromkeys(_step(step) for step in audit.upstream(store, uri))
-    led = dict.fromkeys(_step(step) for step in audit.downstream(store, uri))
-    return Lineage(uri, tuple(came), tuple(led), _event_lines(own, events), _more(len(own), events, f"%lab log {uri}"))
+    up, down = tuple(audit.upstream(store, uri)), tuple(audit.downstream(store, uri))
+    return Lineage(
+        uri,
+        tuple(dict.fromkeys(map(_step, up))),
+        tuple(dict.fromkeys(map(_step, down))),
+        _event_lines(own, events),
+        _more(len(own), events, f"%lab log {uri}"),
+        up=up,
+        down=down,
+        logged=tuple(own[:events]),
+        states={thing.uri: thing.state for thing in things()},
+    )
 
 
 def _freed(listed: Sequence[retention.FreedFile]) -> Freed:
@@ -301,9 +281,10 @@ def _workspace(where: Settings, wrote: tuple[str, ...] = (), notes: tuple[str, .
     from .. import cost
 
     with left_out() as lacks:
-        counts = Counter(Uri.parse(thing.uri).noun for thing in things())
-        exists = {noun: counts[noun] for noun in TABLE if noun in counts}
-        lives = tuple(f"{item.uri} ({item.state})" for item in living())
-        spent = cost.total()
-    notes += tuple(filter(None, (spent.note, lacking(len(lacks)) if lacks else "")))
-    return Workspace(_URI, str(where.workspace), exists, lives, spent.usd, wrote, notes)
+        found, watched, spending = things(), seen(), cost.summary()
+        at_a_glance = overview(found, watched, spending)
+    counts = Counter(Uri.parse(thing.uri).noun for thing in found)
+    exists = {noun: counts[noun] for noun in TABLE if noun in counts}
+    lives = tuple(f"{item.uri} ({item.state})" for item in watched if item.is_live)
+    notes += tuple(filter(None, (spending.total.note, lacking(len(lacks)) if lacks else "")))
+    return Workspace(_URI, str(where.workspace), exists, lives, spending.total.usd, wrote, notes, at_a_glance)

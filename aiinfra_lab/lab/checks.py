@@ -20,6 +20,7 @@ from typing import Any
 from .. import audit, nouns, providers, setting_keys
 from ..config import Settings
 from ..errors import Damaged, LabError, did_you_mean
+from ..show import StateMark, mark_of
 from ..store import HeadCopier, HeadKeeper, Store, open_store
 from ..store.sqlite import SqliteStore, copies
 from ..units import show_bytes, show_duration
@@ -40,6 +41,19 @@ class HealthFinding:
     what: str
     detail: str
     fix: str = ""
+
+    @property
+    def mark(self) -> StateMark:
+        """How its state looks."""
+        return mark_of({"ok": "passed", "off": "needs a look", "bad": "not passed"}[self.state])
+
+
+class OptionalFinding(HealthFinding):
+    """A part that is not installed, and that nothing needs."""
+
+    @property
+    def mark(self) -> StateMark:
+        return mark_of("not installed" if self.state == "off" else "not passed")
 
 
 def run(where: Settings, *, with_audit: bool) -> Iterator[HealthFinding]:
@@ -221,7 +235,7 @@ def _proof(store: Store) -> HealthFinding:
 
 def _front_end() -> HealthFinding:
     if importlib.util.find_spec("jupyterlab") is None:
-        return HealthFinding("off", "JupyterLab", "not in this environment", "`pip install jupyterlab`")
+        return OptionalFinding("off", "JupyterLab", "not in this environment", "`pip install jupyterlab`")
     shared = Path(sys.prefix, "share", "jupyter", "labextensions", "aiinfra-lab")
     if shared.exists():
         return HealthFinding("ok", "JupyterLab", "with the side panel")
@@ -238,7 +252,7 @@ def _providers() -> Iterator[HealthFinding]:
             else:
                 state = "off" if provider.extra else "bad"
                 detail, fix = f"{provider.needs} is not installed", f"`{providers.install(provider)}`"
-                yield HealthFinding(state, f"{contract} on {name}", detail, fix)
+                yield OptionalFinding(state, f"{contract} on {name}", detail, fix)
     unusable = dict(providers.problems())
     for each in providers.foreign():
         what, problem = f"{each.contract} on {each.name}", unusable.get(each)

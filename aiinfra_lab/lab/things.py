@@ -15,13 +15,13 @@ def things() -> list[Thing]:
     return sorted(found, key=lambda thing: thing.changed_at, reverse=True)
 
 
-def living() -> list[Observation]:
-    """Everything that lives, in the order of the nouns."""
-    return [item for noun in nouns.every() for item in _watched(noun) if item.is_live]
+def seen() -> list[Observation]:
+    """Everything that lives, and what ended last, in the order of the nouns."""
+    return [item for noun in nouns.every() for item in _watched(noun)]
 
 
 def _watched(noun: Noun[Any]) -> list[Observation]:
     try:
-        return list(noun.watched(ended=0))
+        return list(noun.watched())
     except LabError:
         return []  # its provider cannot be asked now, and the others still can

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -12,17 +12,19 @@ from .. import train
 from ..audit.references import refuse_referenced
 from ..errors import Conflict, Failed, Inconclusive, UsageProblem, did_you_mean
 from ..resolve import files_of, refuse_unknown, resolve, resolve_if_set
-from ..show import Comparison, Listing
+from ..show import Listing, working
 from ..store import Event, Record, open_store
 from ..units import Difference, number, show_bytes
 from ..uris import Uri, check_name
 from ..verbs import FilePath, Live, Name, Suggested, verb
 from . import artifact, checks, judging, policies, promotion, record, sync
+from .comparison import ModelComparison, changes
+from .findings import joined
 from .record import CHAMPION, ModelVersion
-from .results import Model, ModelPolicy, ModelVerdict, changes, model_of, policy_of
+from .results import Model, ModelPolicy, ModelVerdict, model_of, policy_of
 
 __all__ = [
-    "Comparison", "Model", "ModelPolicy", "ModelVerdict", "add", "check", "diff", "get", "ls", "policy", "promote",
+    "Model", "ModelComparison", "ModelPolicy", "ModelVerdict", "add", "check", "diff", "get", "ls", "policy", "promote",
     "rm", "rollback", "show",
 ]  # fmt: skip
 
@@ -162,12 +164,14 @@ def check(
     Example:
         %models check delay@1 --require 'auc > 0.6'
     """
-    found = judging.judge(model, policies.stated(policies.required(require), number(margin)))
+    asked = policies.stated(policies.required(require), number(margin))
+    with working("Model check", str(Uri.parse(model, noun="models")), "judges its files, its answers and its numbers"):
+        found = judging.judge(model, asked)
     if found.state == "good" or report:
         return found
     off = [item for item in found.findings if item.state == found.state]
     reasons = "; ".join([*(f"{item.what}: {item.detail}" for item in off), *filter(None, [found.note])])
-    fix = "; ".join([*_joined(item.fix for item in off), f"`%models show {found.label}` shows all of it"])
+    fix = "; ".join([*joined(item.fix for item in off), f"`%models show {found.label}` shows all of it"])
     if found.state == "bad":
         raise Failed(f"{found.uri} is not good: {reasons}", fix)
     raise Inconclusive(f"cannot tell whether {found.uri} is good: {reasons}", fix)
@@ -247,7 +251,7 @@ def rollback(name: Annotated[Name, Live("models", "names")], *, to: Alias = CHAM
 
 
 @verb("models")
-def diff(model: Annotated[Name, Live("models")], other: Annotated[Name, Live("models")]) -> Comparison:
+def diff(model: Annotated[Name, Live("models")], other: Annotated[Name, Live("models")]) -> ModelComparison:
     """Compare two versions by meaning: metrics, run, rows, data, columns and files.
 
     model: e.g. delay@8
@@ -261,8 +265,8 @@ def diff(model: Annotated[Name, Live("models")], other: Annotated[Name, Live("mo
     theirs = resolve_if_set(against, ModelVersion)
     if theirs is None:
         # A pipeline compares with the champion each time, also before there is one: that is an answer, no error.
-        return Comparison(ours.uri, against, (), note=f"nothing to compare with: no version is {against} yet")
-    return Comparison(ours.uri, theirs.uri, tuple(changes(ours, theirs)))
+        return ModelComparison(ours.uri, against, (), note=f"nothing to compare with: no version is {against} yet")
+    return ModelComparison(ours.uri, theirs.uri, tuple(changes(ours, theirs)))
 
 
 @verb("models")
@@ -293,15 +297,6 @@ def rm(model: Annotated[Name, Live("models")]) -> Model:
     if files.exists():
         shutil.rmtree(files)
     return model_of(version, message=sync.remove(version) or f"removed: {show_bytes(freed)} freed; its record stays")
-
-
-def _joined(fixes: Iterable[str]) -> list[str]:
-    """Those that end in the same command as one."""
-    ways: dict[str, dict[str, None]] = {}
-    for fix in fixes:
-        way, colon, command = fix.partition(": ")
-        ways.setdefault(colon + command, {})[way] = None
-    return ["; ".join(each) + command for command, each in ways.items()]
 
 
 def _outdated(version: Record[ModelVersion]) -> str:

@@ -15,6 +15,7 @@ from ..train.record import TrainingRun
 from ..units import apart, difference
 from ..uris import Uri
 from . import artifact, policies, record
+from .findings import Compared
 from .policies import Policy
 from .record import CheckVerdict, ModelFinding, ModelVersion
 
@@ -68,6 +69,16 @@ def judge(
     yield _data(version)
     yield from _metrics(version, policy, stored, against)
     yield from _champion(version, policy, stored, against, called)
+
+
+def compared(version: Record[ModelVersion], champion: int | None, policy: Policy, called: str) -> Compared | None:
+    """What both runs measured; None without another version to compare with. called: see `judge`."""
+    other = _against(version, champion)
+    if other is None:
+        return None
+    ours, theirs = version.body.metrics, other.body.metrics
+    measure, higher = _measure(policy, {key: value for key, value in ours.items() if key in theirs}) or ("", True)
+    return Compared(other.uri, called, measure, higher, ours, theirs)
 
 
 def verdict(findings: list[ModelFinding]) -> CheckVerdict:
@@ -229,11 +240,17 @@ def _measure(policy: Policy, shared: Mapping[str, float]) -> tuple[str, bool] | 
     return None
 
 
-def _wants_more(metric: str, by_sign: Mapping[str, bool]) -> bool:
-    """By its name where that is known: `loss > 0` does not ask for a high loss."""
+def wants_more(metric: str) -> bool | None:
+    """Whether more of a measure is better, by its name; None for a name that is not known."""
     if any(_is_called(metric, name) for name in (*HIGHER, *LOWER)):
         return any(_is_called(metric, name) for name in HIGHER)
-    return by_sign[metric]
+    return None
+
+
+def _wants_more(metric: str, by_sign: Mapping[str, bool]) -> bool:
+    """By its name where that is known: `loss > 0` does not ask for a high loss."""
+    known = wants_more(metric)
+    return by_sign[metric] if known is None else known
 
 
 def satisfied(metrics: Mapping[str, float]) -> list[str]:

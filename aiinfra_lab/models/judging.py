@@ -44,7 +44,15 @@ def judge(model: object, asked: Policy) -> ModelVerdict:
             findings,
         )
         _write(version.with_(checked=checked), known, stored)
-        return ModelVerdict(version.uri, checked.verdict, findings, _note(version.base, known.body, policy, asked))
+        return ModelVerdict(
+            version.uri,
+            checked.verdict,
+            findings,
+            _note(version.base, known.body, policy, asked),
+            margin=policy.allowed,
+            compared=checks.compared(version, champion, policy, called),
+            aliases=record.held(version, known.body.aliases),
+        )
 
     return retry(step, Conflict(f"{model} and its policy change too fast to be checked", "repeat in a moment"))
 

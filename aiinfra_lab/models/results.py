@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..resolve import files_of
-from ..show import Card, Result, plain_card, shown, shown_apart
+from ..show import Card, Figure, Fold, Quote, Result, RowHeader, StateMark, Table, mark_of, moment, shown
 from ..store import Record
 from ..units import plain
 from ..uris import Uri
-from . import artifact, policies, record
+from . import artifact, findings, policies, record
+from .findings import Compared
 from .policies import Policy
 from .record import ModelFinding, ModelVersion
 
@@ -27,8 +28,10 @@ class Model(Result):
 
     checked: how the last check ended: good, bad, cannot tell, or nothing when there was none; outdated when it ended
     well and says nothing any more, so that `promote` would refuse the version. findings: what it found. outdated: why
-    it says nothing any more, else nothing. said: what a verb did.
+    it says nothing any more, else nothing. said: what a verb did. margin: what the last check allowed it to be worse.
     """
+
+    kind = "Model version"
 
     uri: str
     aliases: tuple[str, ...]
@@ -44,6 +47,12 @@ class Model(Result):
     path: Path = field(default=Path(), repr=False)
     findings: tuple[ModelFinding, ...] = field(default=(), repr=False)
     outdated: str = ""
+    margin: float = field(default=0.0, repr=False, metadata={"json": False})
+    is_removed: bool = field(default=False, repr=False, metadata={"json": False})
+
+    @property
+    def mark(self) -> StateMark:
+        return mark_of("removed" if self.is_removed else self.checked or "not checked")
 
     @property
     def _files(self) -> Path:
@@ -74,30 +83,57 @@ class Model(Result):
         return scores(self.path / "model.onnx", *self.columns.encode(rows))
 
     def card(self) -> Card:
-        plain = super().card()
-        unseen = ("path", "digest", "said", "checked", "findings", "outdated")
-        facts = [(name, value) for name, value in plain.facts if name not in unseen]
-        state, label = self.checked or "not checked", Uri.parse(self.uri).label
+        known = dict(self.facts())
+        facts = [(name, known[name]) for name in ("aliases", "run", "rows", "size", "note") if name in known]
+        head = Card(kind=self.kind, uri=self.uri, state=self.mark, when=f"added {moment(self.created_at)}")
         # After a verb that changed something a line is enough; the rest is for whoever looks at a version.
         if self.said:
-            return plain_card(self.uri, state=state, facts=facts, notes=[self.said])
-        notes = [f"{self.outdated}: `%models check {label}` judges it again"] if self.outdated else []
-        details = [("model card", self.model_card)] if (self.path / "card.md").exists() else []
-        table = _table(self.findings)
-        return plain_card(self.uri, state, facts, *table, notes=[*notes, *_fixes(self.findings)], details=details)
+            return replace(head, lead=findings.finding_first(self.said), facts=facts)
+        lead, advice = self._finding()
+        card = [Fold("model card", Quote(self.model_card))] if (self.path / "card.md").exists() else []
+        return replace(
+            head,
+            lead=lead,
+            advice=advice,
+            facts=facts,
+            figures=[Figure(name, f"{value:.4g}") for name, value in [*self.metrics.items()][:_MOST_FIGURES]],
+            parts=[*findings.table(self.findings, self.margin), *card],
+            next=[f"Next: {self._next()}"],
+        )
+
+    def _finding(self) -> tuple[str, str]:
+        """The first sentence, and what to do."""
+        again = f"`%models check {Uri.parse(self.uri).label}`"
+        if self.outdated:
+            return f"**Its last check says nothing any more:** {self.outdated}.", f"{again} judges it again."
+        if not self.checked:
+            return "**It has not been checked**, so it can become no champion.", f"{again} judges it."
+        return findings.lead(self.findings, self.checked), findings.advice(self.findings)
+
+    def _next(self) -> str:
+        uri = Uri.parse(self.uri)
+        if self.checked == "good" and not self.aliases:
+            return f"`%models promote {uri.label}` makes it the champion"
+        return f"`%lab log {self.uri}` shows what it was made of"
 
 
 @dataclass(frozen=True)
 class ModelVerdict(Result):
     """What a check found. `state` is good, bad or cannot tell.
 
-    note: what the policy asked for beyond the check, and what it asks for from now on; else nothing.
+    note: what the policy asked for beyond the check, and what it asks for from now on; else nothing. margin: by how
+    much it might be worse than the champion. compared: its measures beside the champion's, where there is another one.
     """
+
+    kind = "Model check"
 
     uri: str
     state: str
     findings: tuple[ModelFinding, ...]
     note: str = ""
+    margin: float = field(default=0.0, repr=False, metadata={"json": False})
+    compared: Compared | None = field(default=None, repr=False, metadata={"json": False})
+    aliases: tuple[str, ...] = field(default=(), repr=False, metadata={"json": False})
 
     @property
     def label(self) -> str:
@@ -105,9 +141,28 @@ class ModelVerdict(Result):
         return Uri.parse(self.uri).label
 
     def card(self) -> Card:
-        notes = [*_fixes(self.findings), *([self.note] if self.note else [])]
-        header, rows = _table(self.findings)
-        return plain_card(self.uri, state=self.state, header=header, rows=rows, notes=notes)
+        return Card(
+            kind=self.kind,
+            uri=self.uri,
+            state=self.mark,
+            when=f"against {self.compared.called} {self.compared.uri}" if self.compared else "",
+            lead=findings.lead(self.findings, self.state),
+            advice=findings.advice(self.findings),
+            parts=[
+                *findings.table(self.findings, self.margin),
+                *([self.compared.table(self.margin)] if self.compared else []),
+            ],
+            notes=[f"{self.note[:1].upper()}{self.note[1:]}."] if self.note else [],
+            next=[f"Next: {self._next()}"],
+        )
+
+    def _next(self) -> str:
+        if self.state != "good":
+            diff = f" · `%models diff {self.label} {Uri.parse(self.compared.uri).label}`" if self.compared else ""
+            return f"`%models policy {Uri.parse(self.uri).name}` shows what it must satisfy{diff}"
+        if record.CHAMPION in self.aliases:
+            return f"`%deploy start {Uri.parse(self.uri).name} --model {self.uri}` serves it"
+        return f"`%models promote {self.label}` makes it the champion"
 
 
 @dataclass(frozen=True)
@@ -117,6 +172,8 @@ class ModelPolicy(Result):
     require, margin: what is in force, with what the settings require. measure: what is compared with the champion, or
     nothing for the best known one. said: what a verb did.
     """
+
+    kind = "Model policy"
 
     uri: str
     require: str
@@ -130,17 +187,20 @@ class ModelPolicy(Result):
         rows = [(bound, source, shown("since_at", since) if since else "") for bound, source, since in self.bounds]
         margin = f"margin {plain(self.margin)}" + (f" of {self.measure}" if self.measure else "")
         rows.append((margin, self.margin_source or "unless stated otherwise", ""))
-        notes = [self.said] if self.said else []
-        return plain_card(f"policy of {self.uri}", header=["must satisfy", "from", "since"], rows=rows, notes=notes)
+        name = Uri.parse(self.uri).name
+        must = [f"satisfy **{self.require}**"] if self.require else []
+        must.append(f"be **{findings.no_worse(self.margin)}** than the champion")
+        was = f" {findings.finding_first(self.said, is_bold=False)}." if self.said else ""
+        return Card(
+            kind=self.kind,
+            uri=self.uri,
+            lead=f"Every version must {' and '.join(must)}.{was}",
+            parts=[Table((RowHeader("must satisfy"), "from", "since"), rows)],
+            next=[f"Next: `%models check {name}` judges its newest version by it"],
+        )
 
 
-def _table(findings: Sequence[ModelFinding]) -> tuple[list[str], list[list[str]]]:
-    rows: list[list[str]] = [[item.what, item.state, item.detail] for item in findings]
-    return (["check", "", "what was found"] if rows else []), rows
-
-
-def _fixes(findings: Sequence[ModelFinding]) -> list[str]:
-    return [f"{item.what}: {item.fix}" for item in findings if item.fix]
+_MOST_FIGURES = 5
 
 
 def policy_of(name: str, stored: Policy | None, message: str = "") -> ModelPolicy:
@@ -180,37 +240,6 @@ def model_of(
         path=folder,
         findings=body.checked.findings if body.checked and known is None else (),
         outdated=outdated,
+        margin=body.checked.margin if body.checked else 0.0,
+        is_removed=body.is_removed,
     )
-
-
-def changes(ours: Record[ModelVersion], theirs: Record[ModelVersion]) -> list[tuple[str, str, str]]:
-    """(what, theirs, ours) of all that differs, as it is shown."""
-    new, old = ours.body, theirs.body
-    pairs: list[tuple[str, Any, Any]] = [
-        (f"metric {key}", old.metrics.get(key), new.metrics.get(key)) for key in {**old.metrics, **new.metrics}
-    ]
-    pairs += [(key, getattr(old, key), getattr(new, key)) for key in ("run", "rows", "note")]
-    # Columns by what they mean to a caller, since the digest of columns.json tells no more than that it differs.
-    pairs += [("data", list(old.data), list(new.data)), *_columns(model_of(theirs).columns, model_of(ours).columns)]
-    names = {**old.files, **new.files}
-    pairs += [(f"file {key}", old.files.get(key, "")[:12], new.files.get(key, "")[:12]) for key in names]
-    return [(what, *shown_apart(what, a, b)) for what, a, b in pairs if a != b]
-
-
-def _columns(old: Columns, new: Columns) -> list[tuple[str, Any, Any]]:
-    before, after = ({item.name: item.type for item in side} for side in (old, new))
-    pairs = [(f"column {name}", before.get(name), after.get(name)) for name in {**before, **after}]
-    known = [{item.name: item.categories for item in side.categories} for side in (old, new)]
-    shared = [name for name in known[0] if name in known[1]]
-    return pairs + [(f"values of {name}", *_values(known[0][name], known[1][name])) for name in shared]
-
-
-def _values(old: Sequence[str], new: Sequence[str]) -> tuple[str, str]:
-    """How many values a category has on each side, and those that the other side lacks."""
-    return _own(old, new), _own(new, old)
-
-
-def _own(values: Sequence[str], others: Sequence[str], most: int = 5) -> str:
-    own = sorted({*values} - {*others})
-    listed = ", ".join(own[:most]) + ", …" * (len(own) > most)
-    return f"{len(values):,}" + (f", with {listed}" if own else "")

@@ -6,12 +6,14 @@ Ours are written first.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 
 from .. import train
 from ..errors import LabError, NotFound
 from ..providers import chosen, make
+from ..show import working
 from ..store import Record
 from ..uris import Uri
 from . import record
@@ -41,7 +43,8 @@ def register(version: Record[ModelVersion]) -> str:
     """Register a version there; why it could not be, else nothing."""
     # Whatever the other registry does: our version is there, and the verb that made it has succeeded.
     try:
-        registered = registry().register(entry(version))
+        with _telling(version.uri):
+            registered = registry().register(entry(version))
     except LabError as problem:
         return _not_synced(problem)
     record.change(version.name, registered_as=registered)
@@ -51,7 +54,8 @@ def register(version: Record[ModelVersion]) -> str:
 def move_alias(name: str, alias: str, version: int | None) -> str:
     """Point an alias there, or at nothing; why it could not be, else nothing."""
     try:
-        registry().alias(name, alias, str(Uri("models", name, version)) if version else None)
+        with _telling(f"models:{name}@{alias}"):
+            registry().alias(name, alias, str(Uri("models", name, version)) if version else None)
     except LabError as problem:
         return _not_synced(problem)
     return ""
@@ -60,10 +64,16 @@ def move_alias(name: str, alias: str, version: int | None) -> str:
 def remove(version: Record[ModelVersion]) -> str:
     """Remove a version there; why it still has it, else nothing."""
     try:
-        registry().remove(version.uri)
+        with _telling(version.uri):
+            registry().remove(version.uri)
     except LabError as problem:
         return _not_synced(problem)
     return ""
+
+
+def _telling(uri: str) -> AbstractContextManager[object]:
+    # Opening a registry may take seconds.
+    return working("Model version", uri, f"tells {chosen('models.registry')} of it")
 
 
 def entry(version: Record[ModelVersion]) -> Entry:

@@ -30,17 +30,15 @@ from .card import (
 )
 from .drawing import Picture
 from .live import LiveFrame, in_notebook, waiting
-from .pictures import bar_chart, data_url, line_chart
-from .plain_card import plain_card
 from .results import Comparison, Listing, Result, lacking
-from .states import ADDED, CHANGED, REMOVED, StateMark, mark_of
-from .values import label, shown, shown_apart
+from .states import ADDED, CHANGED, REMOVED, StateMark, mark_of, with_reason
+from .values import label, moment, shown, shown_apart
 from .working import working
 
 __all__ = [
     "ADDED", "CHANGED", "MAX_ROWS", "REMOVED", "Band", "Card", "Cell", "Code", "Comparison", "Dim", "Figure",
     "Fold", "Listed", "Listing", "LiveFrame", "Meter", "Number", "Part", "Picture", "Plots", "Progress", "Quote",
-    "Result", "RowHeader", "StateMark", "Strong", "Table", "bar_chart", "data_url", "drawing", "graph", "html",
-    "in_notebook", "label", "lacking", "line_chart", "mark_of", "plain_card", "shown", "shown_apart", "waiting",
-    "working",
+    "Result", "RowHeader", "StateMark", "Strong", "Table", "drawing", "graph", "html",
+    "in_notebook", "label", "lacking", "mark_of", "moment", "shown",
+    "shown_apart", "waiting", "with_reason", "working",
 ]  # fmt: skip

@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from .card import MAX_ROWS, Card, Fold, Number, Quote, RowHeader, Table
-from .states import StateMark, mark_of
+from .card import MAX_ROWS, Card, Cell, Fold, Number, Quote, RowHeader, Table
+from .states import StateMark, mark_of, with_reason
 from .values import label, shown
 
 
@@ -99,7 +99,11 @@ class Listing(Result):
     def card(self) -> Card:
         values = [{name: _plain(getattr(item, name)) for name in self.header} for item in self.items]
         titles = [self._title(name, [each[name] for each in values]) for name in self.header]
-        rows = [tuple(self._cell(name, each[name]) for name in self.header) for each in values]
+        uris = [str(getattr(item, "uri", self.uri)) for item in self.items]
+        rows = [
+            tuple(self._cell(name, each[name], uri) for name in self.header)
+            for each, uri in zip(values, uris, strict=True)
+        ]
         lead = "" if rows or self.unreadable else self.empty[:1].upper() + self.empty[1:]
         notes = [lacking(self.unreadable)] if self.unreadable else []
         count = f"{len(rows):,} in all" if len(rows) > MAX_ROWS else ""
@@ -112,10 +116,12 @@ class Listing(Result):
         is_number = not name.endswith("_at") and any(isinstance(value, int | float) for value in values)
         return (Number if is_number else str)(label(name))
 
-    def _cell(self, name: str, value: Any) -> str | StateMark:
-        if name in _STATES and value:
-            return mark_of(value, self.uri)
-        return shown(name, value)
+    @staticmethod
+    def _cell(name: str, value: Any, uri: str) -> Cell:
+        if name not in _STATES or not value:
+            return shown(name, value)
+        mark, reason = with_reason(value, uri)
+        return (mark, f"({reason})") if reason else mark
 
 
 def lacking(count: int) -> str:

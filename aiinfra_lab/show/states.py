@@ -30,11 +30,11 @@ _WORDS: dict[tuple[str, Tone], str] = {
     ("●", "good"): "serving, scheduled",  # lives on until it is stopped
     ("◐", "busy"): "starting, running, stopping, reconnecting",  # will change by itself
     ("✓", "good"): "done, passed, no drift, holds, better, complete, same, added, fresh, unaltered, within budget",
-    ("▲", "warn"): "ends soon, schema changed, over budget, outdated, changed, removed",
+    ("▲", "warn"): "ends soon, needs a look, schema changed, over budget, outdated, changed, removed",
     ("▲", "bad"): "drift",
     ("✕", "bad"): "failed, not passed, lost, killed, worse, no answer, altered, breached",
     ("?", "unsure"): "cannot tell, undecided",
-    ("○", "off"): "waits, not checked, never ran",
+    ("○", "off"): "waits, not checked, not installed, never ran",
     ("»", "off"): "skipped",
     ("■", "off"): "stopped, ended, not run",
 }
@@ -65,6 +65,12 @@ def mark_of(word: str, of: str = "") -> StateMark:
         return LIVING
     read = _READ_AS.get(word, word)
     return STATES.get(read) or StateMark("·", read, "off")
+
+
+def with_reason(state: str, of: str = "") -> tuple[StateMark, str]:
+    """How a state looks that carries its reason, `ended (budget)`, and the reason; see `mark_of`."""
+    word, _, reason = state.partition(" (")
+    return mark_of(word, of), reason.removesuffix(")")
 
 
 def worst(states: list[StateMark]) -> StateMark | None:

@@ -51,6 +51,15 @@ def shown(name: str, value: Any) -> str:
     return str(value)
 
 
+def moment(at: float) -> str:
+    """A moment to the minute, one of today without its date."""
+    with contextlib.suppress(OSError, OverflowError, ValueError):
+        then = time.localtime(at)
+        is_today = then[:3] == time.localtime()[:3]
+        return time.strftime("%H:%M" if is_today else "%Y-%m-%d %H:%M", then)
+    return "–"
+
+
 def shown_apart(name: str, before: Any, after: Any) -> tuple[str, str]:
     """Two values as a person reads them; numbers that differ never read alike."""
     texts = shown(name, before), shown(name, after)

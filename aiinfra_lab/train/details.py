@@ -7,9 +7,8 @@ from collections.abc import Iterator, Mapping
 
 from .. import logs
 from ..nouns import LOG_LINES, Details, Fact
-from ..show import line_chart
 from ..units import show_duration
-from . import history, record
+from . import history, record, rendering
 from .observing import ObservedTraining
 
 _MOST_PARAMS = 8
@@ -35,16 +34,15 @@ def details(run: ObservedTraining) -> Details:
     """All that it left, with its curve."""
     body, folder = run.record.body, record.folder(run.record.name)
     points = history.read(folder / history.FILE)
-    lines = history.curves(points)
-    alt = "; ".join(f"{name} went from {line[0][1]:.4g} to {line[-1][1]:.4g}" for name, line in lines.items())
+    drawn = rendering.plots(points, rendering.epochs_of(body.params))
     printed = logs.tail(folder / "output.txt", 16_384).decode("utf-8", "replace").splitlines()
     problem = body.problem.what if run.state != "killed" else "its process vanished without a word"
     return Details(
         facts=tuple(_facts(run, history.latest(points) if run.is_live else body.metrics)),
         problem=problem,
         fix=body.problem.fix,
-        picture=line_chart(lines, x="steps") if lines else "",
-        picture_alt=alt,
+        picture=drawn[0].svg if drawn else "",
+        picture_alt=drawn[0].alt if drawn else "",
         log="\n".join([*printed, *body.trace.splitlines()][-LOG_LINES:]),
     )
 

@@ -88,6 +88,7 @@ def _observation(run: ObservedTraining) -> Observation:
         is_live=run.is_live,
         started_at=run.record.body.started_at,
         ended_at=run.ended_at,
+        detail=run.record.body.problem.what,
         can_stop=run.is_live and asked_at is None,
         job=run.job.name if run.job else "",
         figure=details.figure(run),

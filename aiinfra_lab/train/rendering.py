@@ -48,7 +48,7 @@ def frame(uri: str, points: Sequence[Point], params: Mapping[str, object], start
         when=f"frame of {time.strftime('%H:%M:%S')}",
         progress=_progress(points, params, max(0.0, time.time() - started_at)),
         figures=_figures(latest(points), None),
-        parts=[Plots(plots(points, _epochs(params)))],
+        parts=[Plots(plots(points, epochs_of(params)))],
         next=[f"Interrupt the kernel or press Stop in the side panel to end it: `%train stop {Uri.parse(uri).label}`"],
     )
 
@@ -56,7 +56,7 @@ def frame(uri: str, points: Sequence[Point], params: Mapping[str, object], start
 def run_card(run: Run, how_to_resume: str) -> Card:
     """A run as it is: what came of it, its curves, and how to go on."""
     points, label = run.points(), Uri.parse(run.uri).label
-    best = _best(points, _epochs(run.params))
+    best = _best(points, epochs_of(run.params))
     is_live = run.state in ("starting", "running", "stopping")
     left_out = (
         "uri",
@@ -81,7 +81,7 @@ def run_card(run: Run, how_to_resume: str) -> Card:
         advice=how_to_resume,
         facts=[*facts, ("code", run.code_digest[:12])],
         figures=_figures(run.metrics, best),
-        parts=[Plots(plots(points, _epochs(run.params)))],
+        parts=[Plots(plots(points, epochs_of(run.params)))],
         notes=[note for note in (about_metrics(run.metrics_from), _unsaved(run)) if note],
         next=_next(run, label),
     )
@@ -186,7 +186,7 @@ def _lines(names: Sequence[str], points: Sequence[Point], epochs: int | None) ->
     return {name: averaged(line) for name, line in lines.items() if line}, by_epoch
 
 
-def _epochs(params: Mapping[str, object]) -> int | None:
+def epochs_of(params: Mapping[str, object]) -> int | None:
     """How many epochs the run is to have, as far as its parameters say it in the usual word."""
     found = params.get("epochs")
     return found if isinstance(found, int) and not isinstance(found, bool) and found > 0 else None
@@ -194,7 +194,7 @@ def _epochs(params: Mapping[str, object]) -> int | None:
 
 def _progress(points: Sequence[Point], params: Mapping[str, object], took_s: float) -> Progress:
     counts = Counter(point.name for point in points)
-    epochs = _epochs(params)
+    epochs = epochs_of(params)
     # What is measured least often is measured once an epoch; before its first time nobody can tell.
     done = min(counts.values(), default=0)
     if epochs is None or done > epochs:

@@ -2,12 +2,18 @@
 
 import json
 import queue
+import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
 from jupyter_client.manager import start_new_kernel
+
+from tests.browser.lab import end_all
+from tests.browser.serving import ROOT
 
 LIMIT_S = 600.0
 _SHOWN = ("stream", "display_data", "execute_result", "error")
@@ -22,11 +28,22 @@ class Shown(NamedTuple):
     error: str
 
 
-def cells(notebook: Path) -> list[str]:
-    """The code of a notebook's cells."""
-    return [
-        "".join(cell["source"]) for cell in json.loads(notebook.read_text())["cells"] if cell["cell_type"] == "code"
-    ]
+def tour() -> list[str]:
+    """The code of the tour's cells."""
+    book = json.loads((ROOT / "notebooks/00-tour.ipynb").read_text("utf-8"))
+    return ["".join(cell["source"]) for cell in book["cells"] if cell["cell_type"] == "code"]
+
+
+@contextmanager
+def workspace() -> Iterator[Path]:
+    """An empty workspace for a kernel; what lives in it ends with the block."""
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIINFRA_WORKSPACE", folder)
+        Path(folder, "aiinfra.toml").touch()
+        try:
+            yield Path(folder)
+        finally:
+            end_all()
 
 
 def watch(codes: list[str], folder: Path) -> Iterator[Shown]:

@@ -4,10 +4,10 @@ import sys
 import time
 
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Route, expect
 
 from aiinfra_lab import jobs
-from tests.browser.lab import AXE, Lab, faults, notebook, screenshot
+from tests.browser.lab import Lab, faults, notebook, screenshot
 from tests.browser.things import leave
 from tests.conftest import PATIENCE_S, until
 
@@ -25,14 +25,6 @@ with jobs.here("train:busy@1") as job:
     while not job.stop_requested():
         time.sleep(0.05)
 print("ended by the panel")"""
-CARD = """from IPython.display import display
-from aiinfra_lab.show import line_chart, plain_card
-lines = {"loss": [(1, .9), (2, .5), (3, .4)], "validation": [(1, 1.0), (2, .7), (3, .65)]}
-curve = line_chart(lines, x="epoch")
-card = plain_card("train:delay@3", state="done", facts=[("rows", "81,432"), ("seconds", "12 s")],
-            header=["epoch", "loss"], rows=[["1", "0.9"], ["2", "0.5"]], notes=["2 of 3 checks passed"], picture=curve,
-            picture_alt="loss falls from 0.9 to 0.4", details=[("parameters", "epochs=3")])
-display(card.bundle(), raw=True)"""
 
 
 def test_stop_works_while_the_kernel_is_busy(in_lab: Lab) -> None:
@@ -227,45 +219,3 @@ def test_the_view_menu_opens_it(in_lab: Lab) -> None:
         page.locator(".lm-MenuBar-itemLabel", has_text="View").click()
         page.locator(".lm-Menu-itemLabel", has_text="AI Infrastructure").click()
         expect(page.locator("#aiinfra-lab-panel")).to_be_visible()
-
-
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_a_static_result_fits_the_theme(in_lab: Lab, theme: str) -> None:
-    notebook(in_lab.root / f"result-{theme}.ipynb", CARD)
-    with in_lab.page(theme) as page:
-        in_lab.open(page, f"result-{theme}.ipynb")
-        in_lab.run_all(page)
-        card = page.locator(".aiinfra-card")
-        expect(card).to_be_visible()
-        assert colour(page, ".aiinfra-card", "color") == variable(page, "--jp-content-font-color1")
-        assert faults(page, ".aiinfra-card") == []
-        screenshot(page, f"result-{theme}")
-
-
-def colour(page: Page, selector: str, name: str) -> str:
-    """A computed style of the first match."""
-    return page.evaluate("([s, n]) => getComputedStyle(document.querySelector(s))[n]", [selector, name])
-
-
-def variable(page: Page, name: str) -> str:
-    """A theme's colour, as the browser computes it."""
-    return page.evaluate(
-        "name => { const probe = document.createElement('i'); probe.style.color = `var(${name})`;"
-        " document.body.append(probe); const found = getComputedStyle(probe).color; probe.remove(); return found; }",
-        name,
-    )
-
-
-def test_what_a_cell_raised_is_told(in_lab: Lab) -> None:
-    notebook(in_lab.root / "raises.ipynb", "print('fine')", "1 / 0")
-    with in_lab.page() as page:
-        in_lab.open(page, "raises.ipynb")
-        in_lab.run_all(page)
-        assert in_lab.errors(page) == ["ZeroDivisionError: division by zero"]
-
-
-def test_axe_finds_faults_where_there_are_some(in_lab: Lab) -> None:
-    with in_lab.page() as page:
-        page.evaluate("() => document.body.insertAdjacentHTML('beforeend', '<div id=bad><button></button></div>')")
-        assert AXE.exists()
-        assert any(fault.startswith("button-name") for fault in faults(page, "#bad"))

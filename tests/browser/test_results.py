@@ -20,6 +20,8 @@ MARKS = Card(
 CARDS = {"full": FULL, "marks": MARKS}
 SHOW = """from IPython.display import display
 display({"text/html": %r, "text/plain": ""}, raw=True)"""
+IS_COLOUR = """(card, ink) => { const probe = document.createElement('i'); probe.style.color = ink; card.append(probe);
+    const found = getComputedStyle(probe).color; probe.remove(); return getComputedStyle(card).color === found; }"""
 ERRORS = ("%load_ext aiinfra_lab", "%data show nothing", "1 / 0", "%data shw x", "!ls /nowhere")
 
 
@@ -54,6 +56,8 @@ def test_axe_finds_nothing_wrong_with_cards(in_lab: Lab, theme: str) -> None:
         in_lab.open(page, "cards.ipynb")
         in_lab.run_all(page)
         expect(page.locator(".aiinfra-card")).to_have_count(len(CARDS))
+        ink = page.evaluate("() => getComputedStyle(document.body).getPropertyValue('--jp-content-font-color0')")
+        assert page.locator(".aiinfra-card").first.evaluate(IS_COLOUR, ink)
         screenshot(page, f"cards-{theme}")
         assert faults(page, ".aiinfra-card") == []
 

@@ -1,5 +1,6 @@
 import json
 import re
+import time
 from dataclasses import dataclass, field
 from html import unescape
 from pathlib import Path
@@ -31,6 +32,7 @@ from aiinfra_lab.show import (
     in_notebook,
     label,
     mark_of,
+    moment,
     shown,
     shown_apart,
 )  # fmt: skip
@@ -254,3 +256,20 @@ def test_a_frame_that_comes_too_soon_is_left_out(monkeypatch):
 
 def test_a_test_runs_outside_a_notebook():
     assert not in_notebook()
+
+
+def test_a_list_shows_a_state_with_its_reason_and_what_lives_on_as_living():
+    @dataclass(frozen=True)
+    class Item:
+        uri: str
+        state: str
+
+    items = (Item("gpu:a", "running"), Item("train:b@1", "running"), Item("gpu:c", "ended (budget)"))
+    rows = Listing("lab:things", items, ("uri", "state")).card().parts[0].rows
+    assert [str(row[1]) for row in rows[:2]] == ["● running", "◐ running"]
+    assert rows[2][1] == (mark_of("ended"), "(budget)")
+
+
+def test_a_moment_of_today_has_no_date():
+    assert re.fullmatch(r"\d\d:\d\d", moment(time.time()))
+    assert re.fullmatch(r"1970-01-0\d \d\d:\d\d", moment(86400.0))

@@ -8,6 +8,7 @@ from aiinfra_lab.cost import prices, spending
 from aiinfra_lab.errors import NotFound, UsageProblem
 from aiinfra_lab.jobs import JobRecord
 from aiinfra_lab.nouns import Span, StepSpan
+from aiinfra_lab.show import Figure, Number
 from aiinfra_lab.store import Record, open_store
 from tests.fakes.timed.noun import NOUN
 
@@ -61,7 +62,7 @@ def test_earlier_starts_are_not_forgotten(took):
     took("gpu:trainer", 0.0, HOUR, usd_per_hour=2.0)
     shown = cost.show("gpu:trainer")
     assert (shown.spent_usd, shown.usd_per_hour) == (3.0, None)
-    assert "in 2 starts" in shown.card().text()
+    assert Figure("time", "2 h", "in 2 starts") in shown.card().figures
 
 
 def test_the_earlier_starts_of_an_endpoint_count_with_their_rows(took, endpoint, monkeypatch):
@@ -244,7 +245,8 @@ def test_without_predictions_it_cannot_be_told(endpoint):
     endpoint(rows=0, busy_s=0.0, usd_per_hour=1.0)
     shown = cost.show("deploy:delay")
     assert shown.thousand == ()
-    assert "no predictions yet" in shown.card().text()
+    assert "**No predictions yet**" in shown.card().lead
+    assert "`%deploy run`" in shown.card().advice
 
 
 def test_predictions_without_a_measured_time_have_no_rate(endpoint):
@@ -282,12 +284,14 @@ def test_an_accelerator_is_found_by_its_name(workspace, wanted, found):
 def test_every_price_is_shown_as_money(own_table):
     own_table("x,a,T4,1,0.526,0.16,0.3,r,s,2999-01-01")
     card = cost.ls().card()
-    assert card.header == ["provider", "type", "accelerator", "count", "an hour", "spot low", "spot high", "as of"]
-    assert card.rows[0][4:7] == ["0.53 USD", "0.16 USD", "0.30 USD"]
+    (table,) = card.parts
+    assert card.lead == "**The cheapest is x a**, 0.53 USD an hour."
+    assert table.rows == [("x a", "1 × T4", "0.53 USD", "0.16 USD", "0.30 USD", "2999-01-01")]
+    assert [isinstance(title, Number) for title in table.titles] == [False, False, True, True, True, False]
 
 
 def test_an_accelerator_that_nobody_has_says_what_there_is(workspace):
-    assert "it has no Z80, but A100-40GB" in cost.ls(gpu="Z80").card().text()
+    assert "It has no Z80, but A100-40GB" in cost.ls(gpu="Z80").card().text()
 
 
 @pytest.mark.parametrize("usd", ["0", "-1", "", "nan", "inf"])
@@ -342,7 +346,7 @@ def test_predictions_of_an_endpoint_that_lives_are_counted_until_a_moment(took):
     found = cost.show("deploy:delay")
     at = time.strftime("%H:%M:%S", time.localtime(1800.0))
     assert found.counted_at == 1800.0
-    assert f"predictions are counted until {at}" in found.card().text()
+    assert f"Predictions are counted until {at}" in found.card().text()
 
 
 def test_predictions_of_one_that_ended_are_all_counted(took):
@@ -362,9 +366,42 @@ def test_an_unknown_price_is_shown_as_unknown_and_not_as_nothing(took, endpoint)
         None,
     ) * 3
     assert shown.thousand[1].so_far_usd > 0
-    facts = dict(shown.card().facts)
-    assert (facts["spent"], facts["price"]) == ("unknown", "unknown")
+    figures = {one.label: one.value for one in shown.card().figures}
+    assert (figures["spent"], figures["price"]) == ("unknown", "unknown")
     assert "0 USD" not in shown.card().text()
+
+
+def test_the_card_of_an_endpoint_compares_the_price_of_its_predictions(endpoint):
+    endpoint(rows=1000, busy_s=4.0, usd_per_hour=1.0)
+    card = cost.show("deploy:delay").card()
+    assert card.lead.startswith("**1,000 predictions have cost 1.00 USD so far**")
+    assert [one.label for one in card.figures][:2] == ["per 1,000 predictions", "spent"]
+    here, cloud = card.parts[0].rows
+    assert [str(here[4]), str(cloud[4])] == ["● now", "↓ 47 % less"]
+    assert not isinstance(card.parts[0].titles[-1], Number)
+
+
+def test_the_cost_of_everything_shows_the_dearest_first_and_their_sum(took):
+    took("train:a@1", 0.0, HOUR, usd_per_hour=1.0, on_machine=False)
+    took("gpu:b", 0.0, HOUR, usd_per_hour=2.0, on_machine=False)
+    card = cost.show().card()
+    assert (card.uri, card.lead) == ("everything", "**3.00 USD so far**; gpu:b cost most, 2.00 USD.")
+    assert [row[0] for row in card.parts[0].rows] == ["gpu:b", "train:a@1"]
+    assert card.parts[0].total[:3] == ("together", "2 h", "3.00 USD")
+
+
+def test_what_was_spent_by_day_is_pictured_where_there_are_days(took):
+    for days in (2, 4):
+        began = time.time() - days * 24 * HOUR
+        took("gpu:b", began, began + HOUR, usd_per_hour=2.0, on_machine=False)
+    assert sum(usd for _, usd in cost.show().days) == pytest.approx(4.0)
+    (plots, *_) = cost.show("gpu:b").card().parts
+    assert "a day since" in plots.pictures[0].alt
+
+
+def test_what_cost_nothing_or_only_today_has_no_days(took):
+    took("gpu:a", time.time() - 49 * HOUR, time.time(), usd_per_hour=0.0, on_machine=False)
+    assert cost.show().days == ()
 
 
 def test_a_sum_names_what_is_not_in_it(took):
@@ -383,4 +420,4 @@ def test_starts_of_which_one_has_a_price_cost_at_least_that(took, monkeypatch):
     took("deploy:delay", 5 * HOUR, 6 * HOUR, on_machine=False)
     shown = cost.show("deploy:delay")
     assert (shown.spent_usd, shown.usd_per_hour) == (1.0, None)
-    assert dict(shown.card().facts)["spent"] == "1.00 USD, and what is unknown"
+    assert Figure("spent", "1.00", "USD, and what is unknown") in shown.card().figures

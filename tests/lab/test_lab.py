@@ -1,6 +1,8 @@
 import json
 import os
+import re
 import subprocess
+import time
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,6 +17,7 @@ from aiinfra_lab.jobs import JobRecord
 from aiinfra_lab.lab import checks
 from aiinfra_lab.lab.noun import WorkspaceRecord
 from aiinfra_lab.providers import Provider
+from aiinfra_lab.show import Code, mark_of
 from aiinfra_lab.store import Event, Record, open_store
 from aiinfra_lab.testing.store import Note
 from tests import records
@@ -77,8 +80,51 @@ def test_the_card_of_check_begins_with_what_is_not_well_and_cuts_none_of_it():
     found = [checks.HealthFinding("ok", f"setting {number}", "") for number in range(30)]
     found += [checks.HealthFinding("off", f"old {number}", "", "`%lab rm --expired`") for number in range(25)]
     found.append(checks.HealthFinding("bad", "store", "it is damaged"))
-    lines = lab.Checkup("lab:check", False, tuple(found)).card().text().splitlines()
-    assert [line.split()[0] for line in lines[2:]] == ["bad", *["off"] * 25, "…"]
+    card = lab.Checkup("lab:check", False, tuple(found)).card()
+    wrong, passed = card.parts
+    assert [str(row[1]) for row in wrong.shown] == ["✕ not passed", *["▲ needs a look"] * 25]
+    assert (passed.summary, passed.is_open) == ("✓ 30 passed", False)
+    assert (str(card.state), card.lead) == (
+        "✕ not passed",
+        "**1 of 56 checks did not pass.** store: it is damaged.",
+    )
+
+
+def test_an_extra_that_is_not_installed_is_no_cause_to_look():
+    found = (checks.OptionalFinding("off", "store on postgres", "psycopg is not installed", "`pip install psycopg`"),)
+    card = lab.Checkup("lab:check", True, found).card()
+    assert card.lead == "**All that is needed works.** 1 that nothing needs is not installed."
+    assert str(card.parts[0].rows[0][1]) == "○ not installed"
+
+
+def test_a_workspace_shows_what_needs_a_look_and_the_newest_of_each_noun(workspace):
+    records.run("delay@1", state="failed", ended_at=2.0)
+    records.run("delay@2", state="done", ended_at=3.0)
+    records.run("other@1", state="failed", ended_at=4.0)
+    records.session("trainer", provider="moon", handle="x")
+    card = lab.show().card()
+    looks, there = card.parts
+    assert [(str(row[0]), row[1]) for row in looks.rows] == [
+        ("✕ failed", "train:other@1"),
+        ("? cannot tell", "gpu:trainer"),
+    ]
+    assert looks.rows[0][3] == Code("%train show other@1")
+    assert (str(card.state), card.uri) == ("▲ 2 need a look", workspace.name)
+    assert [row[0] for row in there.rows] == ["gpu", "train"]
+    assert there.rows[1][2:5] == ("3", "train:other@1", mark_of("failed"))
+
+
+def test_a_session_that_ends_soon_needs_a_look(workspace):
+    now = time.time()
+    records.session("trainer", started_at=now - 5400, deadline_at=now + 600, handle="gpu-trainer-1")
+    records.put("gpu-trainer-1", JobRecord(subject="gpu:trainer", state="running", started_at=now, home="another"))
+    found = {look.uri: look for look in lab.show().overview.looks}
+    assert str(found["gpu:trainer"].mark) in ("▲ ends soon", "✕ lost")
+
+
+def test_an_empty_workspace_says_what_is_first(workspace):
+    card = lab.show().card()
+    assert (card.state, "`%data add NAME PATH`" in card.lead) == (None, True)
 
 
 def test_check_names_the_line_that_mends_a_missing_default(workspace, monkeypatch):
@@ -215,7 +261,7 @@ def busy(workspace) -> None:
 def test_the_log_shows_as_many_events_as_asked_for_and_says_how_to_see_all(busy, capsys):
     assert [len(lab.log(uri).events) for uri in (None, "data:flights@1")] == [30, 30]
     assert lab.log(events=2).more == "these are the latest 2 of 40 events: `%lab log --events 40` shows all"
-    assert "`%lab log data:flights@1 --events 40`" in lab.log("data:flights@1").card().notes[0]
+    assert "`%lab log data:flights@1 --events 40`" in lab.log("data:flights@1").card().next[0]
     assert (len(lab.log("data:flights@1", events=40).events), lab.log(events=40).more) == (40, "")
     assert main(["lab", "log", "--events", "35", "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["events"]) == 35
@@ -225,7 +271,35 @@ def test_the_log_shows_as_many_events_as_asked_for_and_says_how_to_see_all(busy,
 
 def test_a_long_lineage_is_shown_to_its_end(busy):
     text = lab.log("data:flights@1").card().text()
-    assert all(f"→ data:made@{number}\n" in text for number in range(1, 26))
+    assert all(re.search(rf"data:made@{number}\b", text) for number in range(1, 26))
+
+
+def test_a_lineage_says_what_a_thing_was_made_from_and_draws_the_way(workspace):
+    for verb, used, made in [
+        ("data add", "file:x.csv", "data:flights@1"),
+        ("features add", "data:flights@1", "features:delay@1"),
+        ("features get", "features:delay@1", "features:delay@1#0123"),
+        ("train run", "features:delay@1#0123", "train:delay@1"),
+        ("models add", "train:delay@1", "models:delay@1"),
+        ("models promote", "models:delay@1", "models:delay@champion"),
+    ]:
+        open_store().commit([], Event(verb, made, (used,), (made,)))
+    card = lab.log("train:delay@1").card()
+    plots, table = card.parts
+    assert card.lead == (
+        "It was made from **features:delay@1**, which goes back to **data:flights@1**. 1 thing came of it: "
+        "**models:delay@1**."
+    )
+    assert plots.pictures[0].alt.endswith("train:delay@1 → models:delay@1")
+    assert (table.rows[0][1:4], table.rows[-1][1:4]) == (
+        ("models promote", "models:delay@champion", "models:delay@1"),
+        ("data add", "data:flights@1", "file:x.csv"),
+    )
+
+
+def test_what_nothing_is_linked_to_says_so(workspace):
+    open_store().commit([], Event("data add", "data:alone@1"))
+    assert lab.log("data:alone@1").card().lead == "**No event links it to anything else.**"
 
 
 def test_check_names_records_that_nobody_here_knows_or_can_read(workspace):

@@ -9,7 +9,7 @@ from aiinfra_lab import models, train
 from aiinfra_lab.data.record import DataVersion
 from aiinfra_lab.errors import Conflict, Failed, Inconclusive, LabError, NotFound, UsageProblem
 from aiinfra_lab.features.contract import Columns
-from aiinfra_lab.models import artifact, record, results
+from aiinfra_lab.models import artifact, comparison, record
 from aiinfra_lab.models.record import ModelAliases, ModelVersion
 from aiinfra_lab.resolve import resolve
 from aiinfra_lab.store import open_store
@@ -348,14 +348,14 @@ def test_diff_compares_the_values_of_columns_by_their_names():
     table = pd.DataFrame({"a": ["x", "y"], "b": ["x", "x"], "y": [0, 1]})
     old = Columns.fit(table, ["a", "b"], "y")
     new = Columns.fit(table.assign(b=["x", "z"]), ["b"], "y")
-    assert ("values of b", "1", "2, with z") in results._columns(old, new)
+    assert ("values of b", "1", "2, with z") in comparison._columns(old, new)
 
 
 def test_diff_shows_values_of_a_column_that_are_others_though_as_many():
     table = pd.DataFrame({"a": list("pqrstu") * 2, "y": [0, 1] * 6})
     old, new = Columns.fit(table, ["a"], "y"), Columns.fit(table.assign(a=table.a.str.upper()), ["a"], "y")
-    assert ("values of a", "6, with p, q, r, s, t, …", "6, with P, Q, R, S, T, …") in results._columns(old, new)
-    assert [pair for pair in results._columns(old, old) if pair[1] != pair[2]] == []
+    assert ("values of a", "6, with p, q, r, s, t, …", "6, with P, Q, R, S, T, …") in comparison._columns(old, new)
+    assert [pair for pair in comparison._columns(old, old) if pair[1] != pair[2]] == []
 
 
 def test_diff_shows_a_file_that_is_gone_and_numbers_that_differ_apart(model):
@@ -363,7 +363,7 @@ def test_diff_shows_a_file_that_is_gone_and_numbers_that_differ_apart(model):
     less = {name: digest for name, digest in version.body.files.items() if name != "card.md"}
     metrics = version.body.metrics
     other = version.with_(files=less, metrics={**metrics, "auc": metrics["auc"] + 1e-9})
-    found = {what: (before, after) for what, before, after in results.changes(other, version)}
+    found = {what: (before, after) for what, before, after in comparison.changes(other, version)}
     assert found.keys() == {"file card.md", "metric auc"}
     assert found["file card.md"][1] == "–"
     assert len({*found["metric auc"]}) == 2
@@ -384,6 +384,21 @@ def test_get_copies_a_versions_files(model, tmp_path):
     assert {path.name for path in (tmp_path / "copy").iterdir()} == FILES
     with pytest.raises(Conflict):
         models.get("delay@1", into=tmp_path / "copy")
+
+
+def test_a_comparison_shows_measures_as_numbers_and_folds_files(model, another):
+    card = models.diff(models.add("delay", run=another), model).card()
+    measures, others, files = card.parts
+    assert (card.uri, measures.titles[1:3]) == ("models:delay@1 → models:delay@2", ("delay@1", "delay@2"))
+    assert [row[0] for row in measures.rows] == ["auc", "loss"]
+    assert {row[4] for row in measures.rows} <= {"better", "worse"}
+    assert ("run", "train:delay@1", "train:delay@2") in others.rows
+    assert files.summary.endswith("files differ")
+
+
+def test_a_version_that_is_gone_is_shown_as_removed(model):
+    card = models.rm(model).card()
+    assert (str(card.state), card.lead.startswith("**Removed: ")) == ("▲ removed", True)
 
 
 def test_results_are_small_and_json(model):

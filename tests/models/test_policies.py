@@ -10,6 +10,7 @@ from aiinfra_lab.models import judging, policies, promotion, record
 from aiinfra_lab.models.policies import Policy, beyond, in_force, joined, required, stated, tightened
 from aiinfra_lab.models.record import LastCheck, ModelAliases, ModelVersion
 from aiinfra_lab.rules import parse
+from aiinfra_lab.show import Number
 from aiinfra_lab.store import Record, open_store
 from tests import records
 
@@ -169,7 +170,9 @@ def test_a_policy_keeps_what_is_not_replaced(model):
 
 def test_a_policy_is_shown_with_where_it_comes_from(model):
     assert "unless stated otherwise" in models.policy("delay").card().text()
-    (bound, margin) = models.policy("delay", require="auc > 0.5", margin=0.1).card().rows
+    card = models.policy("delay", require="auc > 0.5", margin=0.1).card()
+    assert "satisfy **auc > 0.5** and be **at most 0.1 worse** than the champion" in card.lead
+    (bound, margin) = card.parts[0].rows
     assert (bound[:2], margin) == (("auc > 0.5", "models policy"), ("margin 0.1 of auc", "models policy", ""))
 
 
@@ -225,6 +228,28 @@ def test_show_has_what_the_last_check_found_also_when_it_raised(model):
     assert [item.what for item in found.findings if item.state == "bad"] == ["auc > 0.999"]
     assert "auc > 0.999" in found.card().text()
     assert len(found.card().html()) < 5000
+
+
+def test_the_card_of_a_check_says_what_did_not_pass_and_what_helps(model):
+    card = models.check(model, require="auc > 0.999", report=True).card()
+    assert (str(card.state), card.uri) == ("✕ not passed", "models:delay@1")
+    assert card.lead.startswith("**1 of 4 checks did not pass.** auc > 0.999 is required: it is ")
+    assert "`%models policy delay --require 'auc >= " in card.advice
+    assert [str(row[1]) for row in card.parts[0].rows] == ["✕ not passed", "✓ passed", "✓ passed", "✓ passed"]
+
+
+def test_a_check_beside_a_champion_shows_the_measures_of_both(model, another):
+    models.check(model, margin=1)
+    models.promote(model)
+    card = models.check(models.add("delay", run=another)).card()
+    measures = card.parts[1]
+    assert (card.when, card.next) == (
+        "against champion models:delay@1",
+        ["Next: `%models promote delay@2` makes it the champion"],
+    )
+    assert [row[0] for row in measures.rows] == ["auc", "loss"]
+    assert [isinstance(title, Number) for title in measures.titles] == [False, True, True, True, False]
+    assert str(measures.rows[0][4]) in ("✓ better", "✓ holds")
 
 
 def test_a_verdict_names_what_it_was_judged_by(model):
@@ -422,7 +447,9 @@ def test_a_version_that_the_policy_in_force_would_refuse_is_not_called_good(mode
     assert states() == ("good",) * 3
     models.policy("delay", require="auc > 0.99")
     assert states() == ("outdated",) * 3
-    assert models.show(model).card().state == "outdated"
+    card = models.show(model).card()
+    assert (str(card.state), "the policy of models:delay changed since" in card.lead) == ("▲ outdated", True)
+    assert card.advice == "`%models check delay@1` judges it again."
     with pytest.raises(Failed):
         models.promote(model)
 

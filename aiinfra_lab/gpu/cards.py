@@ -1,0 +1,137 @@
+"""How a session looks: what it costs, when it ends, and why it did."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from ..show import Card, Cell, Code, Figure, Meter, StateMark, Table, moment, with_reason
+from ..units import show_duration, show_share, show_usd
+from ..uris import Uri
+
+if TYPE_CHECKING:
+    from . import Session
+
+_SOON = 0.8  # of its time, or of its budget, is over
+_ENDS = {
+    "deadline": "Ended because its time was over.",
+    "budget": "Ended because its budget of {budget} was spent.",
+    "stopped": "Stopped when somebody asked for it.",
+    "stopped before it had a machine": "Stopped before it had a machine.",
+}
+
+
+def card(session: Session) -> Card:
+    """The whole card of a session."""
+    mark, why = with_reason(session.state, session.uri)
+    return Card(
+        kind=session.kind,
+        uri=session.uri,
+        state=mark,
+        when=_when(session),
+        lead=" ".join(filter(None, [*map(_sentence, session.notes), _lead(session, why)])),
+        facts=_facts(session),
+        figures=_figures(session),
+        parts=_bars(session) if session.state == "running" else [],
+        next=[f"Next: {_next(session)}"],
+    )
+
+
+def _when(session: Session) -> str:
+    if session.ended_at is not None:
+        return f"{moment(session.ended_at)}, after {show_duration(_lasted_s(session))}"
+    return f"since {moment(session.started_at)}, {show_duration(_lasted_s(session))}"
+
+
+def _lasted_s(session: Session) -> float:
+    return max(0.0, (session.ended_at or time.time()) - session.started_at)
+
+
+def _lead(session: Session, why: str) -> str:
+    if session.ended_at is not None:
+        said = _ENDS.get(why, f"Ended: {why}." if why else "Ended.")
+        return f"**{said.format(budget=show_usd(session.budget_usd or 0.0))}**"
+    if session.state == "starting":
+        return "Its machine is being started."
+    if session.state == "cannot tell":
+        return f"**Its machine cannot be asked**; it may go on and cost {_price(session)}."
+    if session.deadline_at is None and session.state == "running":
+        return f"It ends {session.ends}."
+    return ""
+
+
+def _sentence(note: str) -> str:
+    return f"{note[:1].upper()}{note[1:]}" + ("" if note.endswith(".") else ".")
+
+
+def _facts(session: Session) -> list[tuple[str, str]]:
+    facts = [("machine", f"{session.gpu} on {session.on}")]
+    facts += [("spot", "it may be taken away")] if session.spot else []
+    return facts + ([("kernel", session.kernel)] if session.kernel else [])
+
+
+def _price(session: Session) -> str:
+    return f"{show_usd(session.hourly_usd)} an hour"
+
+
+def _money(label: str, usd: float, rest: str) -> Figure:
+    amount, unit = show_usd(usd).split(" ")
+    return Figure(label, amount, f"{unit} {rest}".strip() if not rest.startswith("of ") else rest)
+
+
+def _figures(session: Session) -> list[Figure]:
+    of = f"of {show_usd(session.budget_usd)}" if session.budget_usd is not None else ""
+    price = _money("price", session.hourly_usd, "an hour")
+    if session.ended_at is not None:
+        return [_money("cost", session.spent_usd, of), Figure("ran for", show_duration(_lasted_s(session))), price]
+    figures = [price, _money("spent", session.spent_usd, of)]
+    if session.deadline_at is not None:
+        left_s = max(0.0, session.deadline_at - time.time())
+        figures.append(Figure("ends in", show_duration(left_s), f"at {moment(session.deadline_at)}"))
+    return [*figures, Figure("running for", show_duration(_lasted_s(session)))][:3]
+
+
+def _bars(session: Session) -> list[Table]:
+    rows: list[tuple[Cell, ...]] = []
+    if session.budget_usd and session.hourly_usd:
+        rows.append(_budget(session, session.budget_usd))
+    if session.deadline_at is not None and session.ends_by != "budget":
+        rows.append(_time(session, session.deadline_at))
+    return [Table((), rows)] if rows else []
+
+
+def _budget(session: Session, budget_usd: float) -> tuple[Cell, ...]:
+    left_usd = max(0.0, budget_usd - session.spent_usd)
+    lasts = show_duration(left_usd / session.hourly_usd * 3600)
+    words = f"{show_usd(left_usd)} left: {lasts} at this price"
+    used = session.spent_usd / budget_usd
+    meter = Meter(session.spent_usd, budget_usd, show_share(round(min(1.0, used), 2)), _SOON * budget_usd)
+    if session.ends_by != "budget" or used < _SOON:
+        return "budget", meter, words
+    twice = f"%gpu start {_name(session)} --budget {2 * budget_usd:g}"
+    return "budget", meter, (StateMark("▲", f"ends in {lasts}:", "warn"), Code(twice), "gives it more")
+
+
+def _time(session: Session, deadline_at: float) -> tuple[Cell, ...]:
+    whole_s, left_s = deadline_at - session.started_at, max(0.0, deadline_at - time.time())
+    used = min(1.0, 1 - left_s / whole_s) if whole_s > 0 else 1.0
+    meter = Meter(whole_s - left_s, whole_s, show_share(round(used, 2)), _SOON * whole_s)
+    if used < _SOON:
+        return "time", meter, f"until {moment(deadline_at)}, {show_duration(whole_s)} in all"
+    longer = Code(f"%gpu start {_name(session)} --for 2h")
+    return "time", meter, (StateMark("▲", f"ends in {show_duration(left_s)}:", "warn"), longer, "gives it more")
+
+
+def _name(session: Session) -> str:
+    return Uri.parse(session.uri).label
+
+
+def _next(session: Session) -> str:
+    name = _name(session)
+    if session.ended_at is not None:
+        more = f" --budget {2 * session.budget_usd:g}" if session.budget_usd and "(budget" in session.state else ""
+        return f"`%gpu start {name}{more}` starts it again"
+    if session.state == "stopping":
+        return f"`%gpu show {name}` looks again"
+    limit = "" if session.deadline_at else f"`%gpu start {name} --for 2h` lets it end by itself · "
+    return f"{limit}`%gpu stop {name}` ends it"

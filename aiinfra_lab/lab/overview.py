@@ -1,0 +1,118 @@
+"""What of a workspace needs a look, what there is of each noun, and what it costs now."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from .. import cost, nouns
+from ..errors import LabError
+from ..nouns import TABLE, Notice, Observation, Thing
+from ..show import StateMark, with_reason
+from ..show.states import STATES
+from ..uris import Uri
+
+_COMMAND = re.compile(r"`([^`]+)`")
+_NEEDS_A_LOOK = ("bad", "warn", "unsure")
+_SOON = 0.8  # of its time is over
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Something that somebody should look at: its state, why, and the command that helps."""
+
+    mark: StateMark
+    uri: str
+    why: str
+    command: str
+
+
+@dataclass(frozen=True, slots=True)
+class NounLine:
+    """How much there is of a noun: how many live, how many there are, and the one that changed last."""
+
+    noun: str
+    live: int
+    count: int
+    newest: Thing
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """A workspace at a glance."""
+
+    looks: tuple[Look, ...]
+    lines: tuple[NounLine, ...]
+    spending: cost.Summary
+
+
+def overview(things: Sequence[Thing], seen: Sequence[Observation], spending: cost.Summary) -> Overview:
+    """Of all things, the last changed first, and of what lives or has ended of late."""
+    live = Counter(Uri.parse(item.uri).noun for item in seen if item.is_live)
+    by_noun = {noun: [thing for thing in things if Uri.parse(thing.uri).noun == noun] for noun in TABLE}
+    lines = tuple(NounLine(noun, live[noun], len(found), found[0]) for noun, found in by_noun.items() if found)
+    return Overview(tuple(_looks(things, seen)), lines, spending)
+
+
+def _looks(things: Sequence[Thing], seen: Sequence[Observation]) -> list[Look]:
+    """Each thing once, what stops a pipeline first."""
+    states = {thing.uri: thing.state for thing in things}
+    found = [*map(_ending, filter(_ends_soon, seen)), *_wrong(things, seen)]
+    noticed = [_noticed(notice, states.get(notice.uri, "")) for notice in _notices()]
+    # A notice says more than the state alone: it takes its place.
+    return sorted({look.uri: look for look in (*found, *noticed)}.values(), key=_rank)
+
+
+def _rank(look: Look) -> int:
+    return _NEEDS_A_LOOK.index(look.mark.tone) if look.mark.tone in _NEEDS_A_LOOK else len(_NEEDS_A_LOOK)
+
+
+def _wrong(things: Sequence[Thing], seen: Sequence[Observation]) -> Iterable[Look]:
+    """The newest of each name, where its state is wrong: a later one that went well is the answer to earlier ones."""
+    newest: dict[str, Thing] = {}
+    for thing in things:
+        newest.setdefault(str(Uri.parse(thing.uri).bare), thing)
+    details = {item.uri: item.detail for item in seen}
+    for thing in newest.values():
+        mark, reason = with_reason(thing.state, thing.uri)
+        if mark.tone in _NEEDS_A_LOOK:
+            why = details.get(thing.uri, "").removeprefix(f"{thing.uri} ") or reason
+            yield Look(mark, thing.uri, why, _show(thing.uri))
+
+
+def _show(uri: str) -> str:
+    asked = Uri.parse(uri)
+    return f"%{asked.noun} show {asked.label}"
+
+
+def _ends_soon(item: Observation) -> bool:
+    if not item.is_live or item.deadline_at is None:
+        return False
+    return time.time() - item.started_at > _SOON * (item.deadline_at - item.started_at)
+
+
+def _ending(item: Observation) -> Look:
+    from ..units import show_duration
+
+    left_s = max(0.0, (item.deadline_at or 0.0) - time.time())
+    return Look(STATES["ends soon"], item.uri, f"{show_duration(left_s)} left", _show(item.uri))
+
+
+def _notices() -> Iterable[Notice]:
+    for noun in nouns.every():
+        with contextlib.suppress(LabError):  # what a provider cannot tell now, `lab check` says
+            yield from noun.notices()
+
+
+def _noticed(notice: Notice, state: str) -> Look:
+    mark, _ = with_reason(state, notice.uri)
+    if notice.detail.startswith("cannot tell"):
+        mark = STATES["cannot tell"]
+    elif mark.tone not in _NEEDS_A_LOOK:
+        mark = STATES["needs a look"]
+    command = _COMMAND.search(notice.fix)
+    return Look(mark, notice.uri, notice.detail.removeprefix("cannot tell: "), command[1] if command else notice.fix)

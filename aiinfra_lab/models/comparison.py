@@ -1,0 +1,103 @@
+"""Two versions of models compared by meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..show import Card, Cell, Comparison, Fold, Number, Part, RowHeader, Table, shown_apart
+from ..store import Record
+from ..units import difference
+from ..uris import Uri
+from . import checks, findings
+from .record import ModelVersion
+from .results import model_of
+
+if TYPE_CHECKING:
+    from ..features.contract import Columns
+
+_METRIC, _FILE = "metric ", "file "
+_MOST_IN_A_SENTENCE = 3
+
+
+@dataclass(frozen=True)
+class ModelComparison(Comparison):
+    """See `Comparison`: measures first, then what else differs, files by their digests."""
+
+    kind = "Model comparison"
+
+    def card(self) -> Card:
+        rest = [row for row in self.changes if not row[0].startswith((_METRIC, _FILE))]
+        files = [(what.removeprefix(_FILE), *sides) for what, *sides in self.changes if what.startswith(_FILE)]
+        mine, theirs = (Uri.parse(uri).label for uri in (self.uri, self.other))
+        titles = (RowHeader("measure"), Number(theirs), Number(mine), Number("difference"), "that is")
+        parts: list[Part] = [
+            Table(titles, [_measured(*row) for row in self._metrics], "Measures" if rest else ""),
+            Table((RowHeader("what"), theirs, mine), rest, "What else differs" if self._metrics else ""),
+        ]
+        if files:
+            summary = f"{len(files)} file{'s' * (len(files) > 1)} differ{'s' * (len(files) == 1)}"
+            parts.append(Fold(summary, Table((RowHeader("file"), theirs, mine), files)))
+        lead = self.note and f"{self.note[:1].upper()}{self.note[1:]}."
+        return Card(kind=self.kind, uri=f"{self.other} → {self.uri}", lead=lead or self._lead(len(rest)), parts=parts)
+
+    @property
+    def _metrics(self) -> list[tuple[str, str, str]]:
+        return [
+            (what.removeprefix(_METRIC), theirs, ours)
+            for what, theirs, ours in self.changes
+            if what.startswith(_METRIC)
+        ]
+
+    def _lead(self, others: int) -> str:
+        if not self.changes:
+            return "**Nothing differs.**"
+        moved = [f"{name} {theirs} → {ours}" for name, theirs, ours in self._metrics[:_MOST_IN_A_SENTENCE]]
+        more = f"{others} other thing{'s' * (others > 1)} differ{'s' * (others == 1)}" if others else ""
+        if not moved:
+            return f"**No measure differs**{', but ' + more if more else ''}."
+        return f"**{', '.join(moved)}.** {more and more + '.'}".strip()
+
+
+def _measured(name: str, theirs: str, ours: str) -> tuple[Cell, ...]:
+    try:
+        off = difference(float(ours), float(theirs))
+    except ValueError:  # one of the two has no such measure
+        return name, theirs, ours, "–", ""
+    higher = checks.wants_more(name)
+    judged = "" if higher is None else "better" if (off > 0) == higher else "worse"
+    return name, theirs, ours, findings.signed(off), judged
+
+
+def changes(ours: Record[ModelVersion], theirs: Record[ModelVersion]) -> list[tuple[str, str, str]]:
+    """(what, theirs, ours) of all that differs, as it is shown."""
+    new, old = ours.body, theirs.body
+    pairs: list[tuple[str, Any, Any]] = [
+        (f"metric {key}", old.metrics.get(key), new.metrics.get(key)) for key in {**old.metrics, **new.metrics}
+    ]
+    pairs += [(key, getattr(old, key), getattr(new, key)) for key in ("run", "rows", "note")]
+    # Columns by what they mean to a caller, since the digest of columns.json tells no more than that it differs.
+    pairs += [("data", list(old.data), list(new.data)), *_columns(model_of(theirs).columns, model_of(ours).columns)]
+    names = {**old.files, **new.files}
+    pairs += [(f"file {key}", old.files.get(key, "")[:12], new.files.get(key, "")[:12]) for key in names]
+    return [(what, *shown_apart(what, a, b)) for what, a, b in pairs if a != b]
+
+
+def _columns(old: Columns, new: Columns) -> list[tuple[str, Any, Any]]:
+    before, after = ({item.name: item.type for item in side} for side in (old, new))
+    pairs = [(f"column {name}", before.get(name), after.get(name)) for name in {**before, **after}]
+    known = [{item.name: item.categories for item in side.categories} for side in (old, new)]
+    shared = [name for name in known[0] if name in known[1]]
+    return pairs + [(f"values of {name}", *_values(known[0][name], known[1][name])) for name in shared]
+
+
+def _values(old: Sequence[str], new: Sequence[str]) -> tuple[str, str]:
+    """How many values a category has on each side, and those that the other side lacks."""
+    return _own(old, new), _own(new, old)
+
+
+def _own(values: Sequence[str], others: Sequence[str], most: int = 5) -> str:
+    own = sorted({*values} - {*others})
+    listed = ", ".join(own[:most]) + ", …" * (len(own) > most)
+    return f"{len(values):,}" + (f", with {listed}" if own else "")

@@ -1,0 +1,61 @@
+import time
+from typing import Any
+
+import pytest
+
+from aiinfra_lab.gpu import Session
+from aiinfra_lab.show import Meter
+
+NOW = time.time()
+
+
+def session(state: str, **fields: Any) -> Session:
+    """A session that began 6,000 s ago."""
+    plain = {"gpu": "A10G", "on": "local", "kernel": "k", "started_at": NOW - 6000, "ended_at": None, "spot": False}
+    money = {"deadline_at": None, "hourly_usd": 0.41, "spent_usd": 0.68, "budget_usd": None}
+    return Session(uri="gpu:trainer", state=state, **{**plain, **money, **fields})
+
+
+def test_a_session_that_runs_shows_its_price_what_it_spent_and_when_it_ends():
+    card = session("running", budget_usd=5.0, deadline_at=NOW + 6000).card()
+    assert (card.kind, str(card.state), card.next) == ("Session", "● running", ["Next: `%gpu stop trainer` ends it"])
+    shown = [(one.label, one.value, one.unit) for one in card.figures]
+    assert shown[:2] == [("price", "0.41", "USD an hour"), ("spent", "0.68", "of 5.00 USD")]
+    assert shown[2][:2] in [("ends in", "1 h 39 min"), ("ends in", "1 h 40 min")]
+    (budget, at_time) = card.parts[0].rows
+    assert (budget[0], isinstance(budget[1], Meter), budget[1].text) == ("budget", True, "14 %")
+    assert budget[2] == "4.32 USD left: 10 h 32 min at this price"
+    assert at_time[0] == "time"
+
+
+def test_a_session_that_ends_soon_says_what_gives_it_more():
+    text = session("running", deadline_at=NOW + 600).card().text()
+    assert "▲ ends in " in text
+    assert "%gpu start trainer --for 2h gives it more" in text
+
+
+def test_a_session_that_its_budget_ends_soon_says_so():
+    card = session("running", budget_usd=0.8, deadline_at=NOW + 600, ends_by="budget").card()
+    assert [row[0] for row in card.parts[0].rows] == ["budget"]
+    assert "%gpu start trainer --budget 1.6 gives it more" in " ".join(card.text().split())
+
+
+@pytest.mark.parametrize(
+    ("why", "lead", "command"),
+    [
+        ("budget", "**Ended because its budget of 2.00 USD was spent.**", "`%gpu start trainer --budget 4`"),
+        ("deadline", "**Ended because its time was over.**", "`%gpu start trainer`"),
+        ("stopped", "**Stopped when somebody asked for it.**", "`%gpu start trainer`"),
+        ("its keeper was killed", "**Ended: its keeper was killed.**", "`%gpu start trainer`"),
+    ],
+)
+def test_an_end_says_why_and_how_to_start_again(why, lead, command):
+    card = session(f"ended ({why})", ended_at=NOW - 60, budget_usd=2.0).card()
+    assert (str(card.state), card.lead, card.parts) == ("■ ended", lead, [])
+    assert card.next == [f"Next: {command} starts it again"]
+
+
+def test_a_session_whose_machine_cannot_be_asked_is_not_shown_as_running():
+    card = session("cannot tell").card()
+    assert str(card.state) == "? cannot tell"
+    assert "it may go on and cost 0.41 USD an hour" in card.lead
