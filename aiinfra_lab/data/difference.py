@@ -49,8 +49,8 @@ def difference_card(
 
 def _short(uri: str, other: str) -> str:
     """The version alone, where both are of one name."""
-    one, two = Uri.parse(uri), other
-    return f"@{one.version}" if two.startswith(f"{one.bare}@") else uri
+    one = Uri.parse(uri)
+    return f"@{one.version}" if Uri.covers(str(one.bare), other) else uri
 
 
 def _verdict(files: FileChanges | None, tables: Sequence[TableChange]) -> tuple[StateMark, str]:

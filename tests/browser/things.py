@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from playwright.sync_api import Page, Route
 
-from aiinfra_lab.show.states import state_of
+from aiinfra_lab.show.states import mark_of
 
 STOP = {"verb": "stop", "instead": "", "consequence": "It has answered 48,210 requests since its start."}
 MILDER = [
@@ -33,7 +33,7 @@ MILDER = [
 def thing(uri: str, state: str = "running", **fields: Any) -> dict[str, Any]:
     """One item, as `Item` of `aiinfra_lab.jupyter.items` is sent; an endpoint that lives is asked about."""
     noun, _, name = uri.partition(":")
-    mark = state_of(state, noun)
+    mark = mark_of(state, noun)
     is_live = state in ("running", "starting", "stopping", "reconnecting", "ends soon", "no answer", "cannot tell")
     asks = [{**STOP, "title": "Stop endpoint", "question": f"Stop endpoint {name}?"}] if noun == "deploy" else []
     plain = {

@@ -154,8 +154,8 @@ def test_numbers_stand_right_below_each_other():
 
 
 def test_a_sentence_has_code_bold_words_and_links_and_nothing_else():
-    link = '<a href="https://x.org/?a=1&amp;b=2">https://x.org/?a=1&amp;b=2</a>'
-    shown = html.sentence("**a** `<b>` <c> https://x.org/?a=1&b=2. **")
+    link = '<a href="https://example.org/?a=1&amp;b=2">https://example.org/?a=1&amp;b=2</a>'
+    shown = html.sentence("**a** `<b>` <c> https://example.org/?a=1&b=2. **")
     assert shown == f"<b>a</b> <code>&lt;b&gt;</code> &lt;c&gt; {link}. **"
 
 
