@@ -129,6 +129,24 @@ def is_local(host: object) -> bool:
 sys.addaudithook(_watch)  # cannot be taken away again, so it is added once, here
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _tables_keep_the_rules() -> Iterator[None]:
+    """No table of a card has content below an empty title, or ends in a column of numbers."""
+    from aiinfra_lab.show import Number, Table
+
+    made = Table.__post_init__
+
+    def checked(table: Table) -> None:
+        made(table)
+        if table.rows and table.titles:
+            assert all(table.titles), f"a column without a title: {table.titles}"
+            assert not isinstance(table.titles[-1], Number), f"a number stands last: {table.titles}"
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Table, "__post_init__", checked)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def no_outside() -> Iterator[None]:
     """Fail a test that spoke to anything but this machine, or asked for somebody else's address."""

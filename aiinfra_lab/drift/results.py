@@ -194,7 +194,7 @@ def _effect(change: ColumnChange) -> tuple[str, str]:
     effect, least = (_value(value, change.effect_unit, digits) for value in (change.effect, change.floor))
     # A share is in percent already; of what it is a share, the words beside it say.
     unit = "sd" if change.effect_unit.startswith("sd") else ""
-    return f"{effect} {unit}".rstrip(), least
+    return f"{effect} {unit}".rstrip().replace("-", "−"), least
 
 
 def _is_shown_so(change: ColumnChange, digits: int) -> bool:

@@ -50,7 +50,7 @@ def _numbers(reference: pl.Series, current: pl.Series) -> ColumnShape:
 
     before, now = (side.cast(pl.Float64, strict=False).fill_nan(None).drop_nulls() for side in (reference, current))
     medians = [side.median() for side in (before, now)]
-    words = "no values" if None in medians else "median " + " → ".join(_apart(*medians))
+    words = "no values" if None in medians else "median " + " → ".join(_apart(*medians)).replace("-", "−")
     both = pl.concat([before, now])
     low, high = (both.quantile(share) for share in (_TAIL, 1 - _TAIL))
     if low is None or high is None or not high > low:
