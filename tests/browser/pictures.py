@@ -82,12 +82,18 @@ def pictures(page: Page, names: list[str], theme: str) -> None:
 
 
 def panels(lab: Lab, page: Page, theme: str) -> None:
-    """The panel, with its first row open."""
+    """The panel as far down as it has something, narrow and wide; the wide one with its first row open."""
     panel = lab.panel(page)
     for width in PANEL_WIDTHS:
         widen(page, width)
+        if width == PANEL_WIDTHS[-1]:
+            panel.locator(".aiinfra-Item-open").first.click()
         page.wait_for_timeout(2500)  # a look of the panel at what there is
-        panel.screenshot(path=ALL / f"panel-{width}-{theme}.png")
+        whole, last = panel.bounding_box(), panel.locator(".aiinfra-Section").last.bounding_box()
+        assert whole is not None
+        assert last is not None
+        box = {**whole, "height": min(whole["height"], last["y"] + last["height"] - whole["y"] + 12)}
+        page.screenshot(path=ALL / f"panel-{width}-{theme}.png", clip=box)
 
 
 if __name__ == "__main__":
