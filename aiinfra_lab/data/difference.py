@@ -49,8 +49,8 @@ def difference_card(
 
 def _short(uri: str, other: str) -> str:
     """The version alone, where both are of one name."""
-    one, two = Uri.parse(uri), other
-    return f"@{one.version}" if two.startswith(f"{one.bare}@") else uri
+    one, two = Uri.parse(uri), Uri.parse(other)
+    return f"@{one.version}" if one.bare == two.bare and one.version else uri
 
 
 def _verdict(files: FileChanges | None, tables: Sequence[TableChange]) -> tuple[StateMark, str]:

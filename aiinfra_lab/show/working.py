@@ -42,12 +42,12 @@ def working(kind: str, uri: str, first: str) -> Iterator[Callable[[str], None]]:
     )
     thread.start()
 
-    def say(text: str) -> None:
+    def begin(text: str) -> None:
         step[0] = text
 
-    token = _OUTER.set(say)
+    token = _OUTER.set(begin)
     try:
-        yield say
+        yield begin
     finally:
         _OUTER.reset(token)
         over.set()

@@ -77,7 +77,7 @@ def test_no_other_module_signals_a_process(path: Path) -> None:
 
 
 # Where output is meant for the person who runs the command or the cell.
-PRINTING = {"cli.py", "logs.py", "kernels/client.py", "recipe/__init__.py", "recipe/engine.py", "show/live.py"}
+PRINTING = {"cli.py", "logs.py", "kernels/client.py", "recipe/progress.py", "recipe/engine.py", "show/live.py"}
 
 
 @pytest.mark.parametrize("path", modules(), ids=short)
