@@ -51,19 +51,6 @@ class TableChange:
         columns = (self.columns_added, self.columns_removed, self.retyped, self.shifted)
         return self.rows_added + self.rows_removed > 0 or any(columns)
 
-    def lines(self) -> list[Change]:
-        """The changes of rows, columns and types, and of their order: what, before, after."""
-        found = [(f"{self.name}: rows", f"{self.rows_before:,}", f"{self.rows_after:,}")]
-        found.append((f"{self.name}: rows only there", f"{self.rows_removed:,}", f"{self.rows_added:,}"))
-        found += [(f"{self.name}.{column}", "a column", "–") for column in self.columns_removed]
-        found += [(f"{self.name}.{column}", "–", "a column") for column in self.columns_added]
-        found += [(f"{self.name}.{column}: type", old, new) for column, old, new in self.retyped]
-        return found + [(self.name, "", sentence) for sentence in self.alike]
-
-    def measures(self) -> list[Change]:
-        """What shifted within the columns: what, before, after."""
-        return [(f"{self.name}.{what}", old, new) for what, old, new in self.shifted]
-
 
 def paired(before: Dataset, after: Dataset) -> list[tuple[DataTable, DataTable]]:
     """The tables that both have: those of one name, or the only one of each, whatever its file is called."""

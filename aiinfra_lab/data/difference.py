@@ -27,7 +27,7 @@ from ..uris import Uri
 from .compare import FileChanges, TableChange
 
 _MISSING = "missing"
-_MOST_SHIFTED = 8
+_MOST_SHIFTED, _MOST_FOLDED = 5, 8
 
 
 def difference_card(
@@ -49,8 +49,8 @@ def difference_card(
 
 def _short(uri: str, other: str) -> str:
     """The version alone, where both are of one name."""
-    one = Uri.parse(uri)
-    return f"@{one.version}" if Uri.covers(str(one.bare), other) else uri
+    one, two = Uri.parse(uri), Uri.parse(other)
+    return f"@{one.version}" if one.bare == two.bare and one.version else uri
 
 
 def _verdict(files: FileChanges | None, tables: Sequence[TableChange]) -> tuple[StateMark, str]:
@@ -105,7 +105,7 @@ def _tables(tables: Sequence[TableChange], other: str, uri: str) -> list[Part]:
         )
         for table in sorted(tables, key=lambda table: -(table.rows_added + table.rows_removed))
     ]
-    return [Table((RowHeader("table"), Number(f"rows in {other}"), Number(f"in {uri}"), "rows"), rows)]
+    return [Table((RowHeader("table"), Number(f"rows in {other}"), Number(f"in {uri}"), "difference"), rows)]
 
 
 def _columns(tables: Sequence[TableChange], other: str, uri: str) -> list[Part]:
@@ -120,7 +120,9 @@ def _columns(tables: Sequence[TableChange], other: str, uri: str) -> list[Part]:
     titles = (RowHeader("column"), "change", other, uri)
     parts: list[Part] = [Table(titles, [row for rows in found[:3] for row in rows] + found[3][:_MOST_SHIFTED])]
     if more := found[3][_MOST_SHIFTED:]:
-        parts.append(Fold(f"{counted(len(more), 'more column')} whose values differ", Table(titles, more)))
+        parts.append(
+            Fold(f"{counted(len(more), 'more column')} whose values differ", Table(titles, more, most=_MOST_FOLDED))
+        )
     return parts if any(found) else []
 
 

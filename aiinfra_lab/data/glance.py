@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 50_000
 """Of more rows it looks at as many, so that a version of any size is shown within a second."""
-MOST_COLUMNS = 8
-_MOST_CELLS, _MOST_READ, _STRETCHES, _BINS, _FIRST, _LETTERS = 2_000_000, 300, 8, 14, 3, 24
+MOST_COLUMNS = 7
+_MOST_CELLS, _MOST_READ, _STRETCHES, _BINS, _FIRST, _LETTERS = 2_000_000, 300, 5, 14, 3, 24
 _COMMON = 0.02  # a text that is rarer says nothing of the column; examples do
 
 
@@ -50,8 +50,11 @@ class Glance:
     """Whether the rows are the table's first ones, and not spread over it."""
 
 
-def glance(folder: Path, table: DataTable) -> Glance | None:
-    """A look at a table whose file lies in the folder; None where it cannot be read or has no rows."""
+def glance(folder: Path, table: DataTable, most: int = MOST_COLUMNS) -> Glance | None:
+    """A look at a table whose file lies in the folder; None where it cannot be read or has no rows.
+
+    most: of more columns, those with the largest shares that are missing, or else the first ones.
+    """
     # Before the import, which takes longer than all the rest.
     if not table.rows or not (folder / table.file).is_file():
         return None
@@ -63,7 +66,7 @@ def glance(folder: Path, table: DataTable) -> Glance | None:
         return None
     kinds = table.schema
     missing = {column.name: _missing(column) for column in frame}
-    chosen = {*sorted(missing, key=lambda name: -missing[name])[:MOST_COLUMNS]}
+    chosen = {*sorted(missing, key=lambda name: -missing[name])[:most]}
     columns = [_column(frame[name], kinds.get(name, ""), missing[name]) for name in frame.columns if name in chosen]
     first = [{name: _cell(value) for name, value in row.items()} for row in frame.head(_FIRST).to_dicts()]
     return Glance(frame.height, tuple(columns), tuple(first), are_first)

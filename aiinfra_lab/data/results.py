@@ -172,7 +172,7 @@ def _since(new: DataDescription, old: DataDescription) -> str:
     found = []
     if new.rows is not None and old.rows is not None:
         rows = new.rows - old.rows
-        found.append(f"**{counted(abs(rows), 'row')} {'more' if rows > 0 else 'less'}**" if rows else "as many rows")
+        found.append(f"{counted(abs(rows), 'row')} {'more' if rows > 0 else 'less'}" if rows else "as many rows")
     before, now = ({table.name: table.schema for table in one.tables} for one in (old, new))
     both = [(before[name], now[name]) for name in now if name in before]
     came = [column for one, two in both for column in two if column not in one]
@@ -187,4 +187,9 @@ def _since(new: DataDescription, old: DataDescription) -> str:
     ]
     found += [f"table {name} {what}" for one, two, what in ((now, before, "new"), (before, now, "gone"))
               for name in one if name not in two][:3]  # fmt: skip
-    return f"Against {old.uri}: {', '.join(found) or 'other content'}."
+    if new.rows is None:
+        rows_of = [{table.name: table.rows for table in one.tables} for one in (old, new)]
+        other_rows = [name for name, count in rows_of[1].items() if rows_of[0].get(name, count) != count]
+        found += [f"other rows in {', '.join(other_rows[:3])}{', …' * (len(other_rows) > 3)}"] * bool(other_rows)
+    first, *rest = found or ["other content"]
+    return f"Against {old.uri}: {', '.join([f'**{first}**', *rest])}."

@@ -27,7 +27,7 @@ from .glance import MOST_COLUMNS, ColumnGlance, Glance, glance
 from .tables import DataTable
 
 _MUCH_MISSING = 0.1
-_MOST_TABLES, _MOST_FOLDED, _MOST_NAMED = 20, 4, 40
+_MOST_TABLES, _MOST_FOLDED, _MOST_NAMED, _MOST_OF_OTHERS, _MOST_OF_MAIN = 20, 4, 40, 10, 5
 _ROOM = 92  # letters of a row
 
 
@@ -48,17 +48,17 @@ def version_card(
 ) -> Card:
     """The card of a version. main: the table that is shown with its columns. folder: where its files are, if here."""
     table = next((one for one in tables if one.name == main), None)
-    look = glance(folder, table) if folder and table else None
+    look = glance(folder, table, MOST_COLUMNS if len(tables) == 1 else _MOST_OF_MAIN) if folder and table else None
     parts: list[Part] = []
     if len(tables) > 1 or (tables and table is None):
-        parts.append(_tables(tables))
+        parts.append(_tables(tables, "tables" if table else ""))
     parts += _columns(table, look, is_one=len(tables) == 1) if table else []
     others = [one for one in tables if one is not table][:_MOST_FOLDED]
-    parts += [Fold(f"columns of {one.name}", Listed(_named(one.columns))) for one in others]
+    parts += [Fold(f"columns of {one.name}", Listed(_named(one.columns, _MOST_OF_OTHERS))) for one in others]
     size, _, unit = shown("size_bytes", size_bytes).partition(" ")
-    rows = [] if table is None else [
-        Figure("rows", f"{table.rows:,}"), Figure("columns", f"{len(table.columns):,}")
-    ]  # fmt: skip
+    rows = [Figure("rows", f"{table.rows:,}"), Figure("columns", f"{len(table.columns):,}")] if table else []
+    if not table and tables:
+        rows = [Figure("tables", f"{len(tables):,}")]
     return Card(
         kind="Data version",
         uri=uri,
@@ -74,9 +74,9 @@ def version_card(
     )
 
 
-def _tables(tables: Sequence[DataTable]) -> Table:
+def _tables(tables: Sequence[DataTable], label: str) -> Table:
     rows = [(table.name, f"{table.rows:,}", f"{len(table.columns):,}", table.file) for table in tables]
-    return Table(("table", Number("rows"), Number("columns"), "file"), rows, most=_MOST_TABLES)
+    return Table(("table", Number("rows"), Number("columns"), "file"), rows, label, most=_MOST_TABLES)
 
 
 def _columns(table: DataTable, look: Glance | None, *, is_one: bool) -> list[Part]:
@@ -86,7 +86,7 @@ def _columns(table: DataTable, look: Glance | None, *, is_one: bool) -> list[Par
         return [Table(("column", "type"), rows, label), *_more(table, {name for name, _ in rows})]
     titles = ("column", "type", Number("missing"), Number("distinct"), "values", "examples or range")
     drawn = Table(titles, [_column(one, look, table) for one in look.columns], label)
-    return [drawn, *_more(table, {one.name for one in look.columns}), *_first(table, look)]
+    return [drawn, *_more(table, {one.name for one in look.columns}), *(_first(table, look) if is_one else ())]
 
 
 def _column(one: ColumnGlance, look: Glance, table: DataTable) -> tuple[Cell, ...]:
@@ -118,9 +118,9 @@ def _more(table: DataTable, known: set[str]) -> list[Part]:
     return [Fold(title, Listed(_named(others)))] if others else []
 
 
-def _named(columns: Sequence[tuple[str, str]]) -> list[str]:
-    names = [f"{name} {_kind(kind)}" for name, kind in columns[:_MOST_NAMED]]
-    return [*names, *([f"… and {len(columns) - _MOST_NAMED:,} more"] if len(columns) > _MOST_NAMED else [])]
+def _named(columns: Sequence[tuple[str, str]], most: int = _MOST_NAMED) -> list[str]:
+    names = [f"{name} {_kind(kind)}" for name, kind in columns[:most]]
+    return [*names, *([f"… and {len(columns) - most:,} more"] if len(columns) > most else [])]
 
 
 def _first(table: DataTable, look: Glance) -> list[Part]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import time
 from collections import Counter
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import UsageProblem
 from ..show import Card, Cell, Dim, Number, Part, Plots, Progress, Quote, StateMark, Table, graph, mark_of
 from ..units import counted, show_duration
 from ..uris import Uri
@@ -252,10 +254,12 @@ def _cause(name: str, step: RunStep, context: RunContext) -> str:
 
 
 def _from_to(key: str, old: object, new: object) -> str:
-    if isinstance(old, str) and isinstance(new, str) and Uri.is_one(old) and Uri.is_one(new):
-        one, two = Uri.parse(old), Uri.parse(new)
-        if one.bare == two.bare and one.version and two.version and not two.part:
-            return f"{old} → @{two.version}"
+    if Uri.is_one(old) and Uri.is_one(new):
+        # A text may begin with a noun and a colon and be none all the same.
+        with contextlib.suppress(UsageProblem):
+            one, two = Uri.parse(old), Uri.parse(new)
+            if one.bare == two.bare and one.version and two.version and not two.part:
+                return f"{old} → @{two.version}"
     return f"{key} {old} → {new}"
 
 

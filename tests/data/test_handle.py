@@ -1,5 +1,6 @@
 """The handle: which table is meant, and what its card shows."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -155,3 +156,22 @@ def test_a_check_shows_what_is_bad_first_and_how_to_correct_it():
     assert [row[0] for row in good.content.rows] == ["types"]
     assert (card.advice, card.notes) == ("cats, missing: fill them.", ["A note."])
     assert "1 of 3 things that were judged did not pass" in card.lead
+
+
+def test_of_several_tables_the_one_that_the_data_is_called_after_is_shown_with_its_columns():
+    tables, columns, others = dataset("cats", "dogs", name="cats").card().parts
+    assert [row[:3] for row in tables.rows] == [("cats", "3", "2"), ("dogs", "3", "2")]
+    assert (columns.label, columns.rows) == ("columns of cats", [("id", "int64"), ("name", "text")])
+    assert (others.summary, others.content.items) == ("columns of dogs", ["id int64", "name text"])
+
+
+def test_a_version_says_what_is_new_against_the_one_before():
+    def version(number: int, *columns: tuple[str, str], rows: int) -> DataDescription:
+        tables = (DataTable("zoo", "zoo.csv", rows, columns),)
+        return DataDescription(f"data:zoo@{number}", "", rows, 1, 9, "file:/x", 0.0, "d", "k", tables)
+
+    old = version(1, ("id", "int64"), ("age", "int64"), rows=3)
+    new = replace(version(2, ("id", "text"), ("name", "text"), rows=5), former=old)
+    told = "**2 rows more**, 1 column new (name), 1 column gone (age), 1 column of another type (id)."
+    assert new.card().lead == f"Against data:zoo@1: {told}"
+    assert new.card().next == ["Next: `%data diff zoo@2 zoo@1`", "`%data get zoo@2`"]
