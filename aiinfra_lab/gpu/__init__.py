@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated
 
 from ..cost import prices
@@ -18,7 +18,7 @@ from .base import KernelHost, Machines, Offer, Paced, Plan, Status
 from .record import SessionRecord
 
 __all__ = [
-    "KernelHost", "Machines", "Offer", "Paced", "Plan", "Session", "SessionRecord", "Status",
+    "KernelHost", "Machines", "Offer", "Paced", "Plan", "Session", "SessionRecord", "Sessions", "Status",
     "ls", "show", "start", "stop",
 ]  # fmt: skip
 
@@ -62,6 +62,14 @@ class Session(Result):
         return cards.card(self)
 
 
+@dataclass(frozen=True, repr=False)
+class Sessions(Listing):
+    """Sessions, the last started first."""
+
+    def card(self) -> Card:
+        return replace(super().card(), parts=[cards.table(self.items)])
+
+
 @verb("gpu")
 def start(
     name: Annotated[Name, Live("gpu")],
@@ -102,7 +110,7 @@ def ls() -> Listing:
     """
     header = ("uri", "state", "gpu", "on", "started_at", "deadline_at", "ended_at", "hourly_usd", "spent_usd")
     empty = "there is none yet: `%gpu start NAME` makes one"
-    return Listing("gpu", tuple(map(_session, sessions.observe_all(sessions.records()))), header, empty)
+    return Sessions("gpu", tuple(map(_session, sessions.observe_all(sessions.records()))), header, empty)
 
 
 @verb("gpu")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..show import Card, Cell, Code, Figure, Meter, StateMark, Table, moment, with_reason
+from ..show import Card, Cell, Code, Figure, Meter, Number, RowHeader, StateMark, Table, moment, with_reason
 from ..units import show_duration, show_share, show_usd
 from ..uris import Uri
 
@@ -35,6 +36,26 @@ def card(session: Session) -> Card:
         parts=_bars(session) if session.state == "running" else [],
         next=[f"Next: {_next(session)}"],
     )
+
+
+def table(found: Sequence[Session]) -> Table:
+    """Sessions below each other, in their order."""
+    titles = (RowHeader("name"), "state", "machine", Number("price an hour"), Number("spent"), "started", "ends")
+    return Table(titles, [_row(one) for one in found])
+
+
+def _row(session: Session) -> tuple[Cell, ...]:
+    mark, why = with_reason(session.state, session.uri)
+    state: Cell = (mark, f"({why})") if why else mark
+    machine = f"{session.gpu} on {session.on}"
+    money = show_usd(session.hourly_usd), show_usd(session.spent_usd)
+    return session.uri, state, machine, *money, moment(session.started_at), _ends(session)
+
+
+def _ends(session: Session) -> Cell:
+    if session.ended_at is not None:
+        return f"ended {moment(session.ended_at)}"
+    return "when stopped" if session.deadline_at is None else moment(session.deadline_at)
 
 
 def _when(session: Session) -> str:

@@ -3,8 +3,8 @@ from typing import Any
 
 import pytest
 
-from aiinfra_lab.gpu import Session
-from aiinfra_lab.show import Meter
+from aiinfra_lab.gpu import Session, Sessions
+from aiinfra_lab.show import Meter, Number, mark_of
 
 NOW = time.time()
 
@@ -59,3 +59,11 @@ def test_a_session_whose_machine_cannot_be_asked_is_not_shown_as_running():
     card = session("cannot tell").card()
     assert str(card.state) == "? cannot tell"
     assert "it may go on and cost 0.41 USD an hour" in card.lead
+
+
+def test_a_list_of_sessions_ends_in_no_number():
+    found = (session("running", deadline_at=None), session("ended (budget)", ended_at=NOW))
+    (table,) = Sessions("gpu", found, ("uri", "state")).card().parts
+    assert [isinstance(title, Number) for title in table.titles] == [False, False, False, True, True, False, False]
+    assert [str(table.rows[0][1]), table.rows[1][1]] == ["● running", (mark_of("ended"), "(budget)")]
+    assert (table.rows[0][-1], table.rows[1][-1].startswith("ended ")) == ("when stopped", True)
