@@ -145,7 +145,10 @@ def _change(server: Server, rng: random.Random) -> None:
     for _ in range(rng.randrange(3)):
         uri = _uri(rng.choice(("gpu", "deploy", "train", "recipe")), rng.randrange(12))
         state = rng.choice(("running", "running", "stopped", "failed", "no answer", "starting"))
-        server.put(thing(uri, state, since=time.time() - rng.uniform(0, 9999)))
+        if state == "failed" and uri in server.items:
+            server.drop(uri)
+        else:
+            server.put(thing(uri, state, since=time.time() - rng.uniform(0, 9999)))
 
 
 def five_hundred() -> Smoothness:
