@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from .. import jobs, nouns
 from ..config import Settings
 from ..errors import LabError, StoreUnavailable
 from ..jobs import Job, JobRecord
-from ..kernels import sweep_launcher
+from ..kernels import KeptKernel, sweep_launcher
 from ..nouns import STATE_DETAILS, Action, Observation
 from ..show.states import StateMark, state_of
 from ..store import Record, Store, open_store
@@ -32,6 +32,7 @@ ENDED_SHOWN_S = 24 * 3600.0
 SOON_S = 1800.0
 # So many things that are gone are remembered; a panel asks every few seconds, and what went before that long.
 GONE_KEPT = 2000
+BUSY = "Its kernel is busy: what it computes is lost, with all in its memory. Files and records stay."
 TOUR = "00-tour.ipynb"
 
 
@@ -101,12 +102,15 @@ class ItemFeed:
         """Items written after that revision, or changed although nobody wrote it down; the last started first."""
         return self.changes(since).items
 
-    def changes(self, since: int = 0) -> Changes:
-        """The same with what is gone since; everything, when the caller knows a revision that is not ours."""
+    def changes(self, since: int = 0, busy: Collection[str] = ()) -> Changes:
+        """The same with what is gone since; everything, when the caller knows a revision that is not ours.
+
+        busy: the kernels that compute now, as Jupyter calls them.
+        """
         # Requests are answered on several threads at once, and a look changes what is known.
         with self._lock:
             seen = observed()
-            found = {item.job: item for item in _items(seen)}
+            found = {item.job: item for item in _items(seen, busy)}
             newest = self._newest()
             # Whoever read this very revision does not know of a change that is not written.
             self._take(found, newest if newest != self.rev else self.rev + 1)
@@ -184,11 +188,11 @@ def price_of(seen: Iterable[Observation]) -> HourlyPrice:
     return HourlyPrice(sum(known), is_least=None in rented or None in own)
 
 
-def items_since(since: int, where: Settings) -> dict[str, object]:
-    """The answer to `GET /aiinfra/items`: everything, when the caller knows a revision that is not ours."""
+def items_since(since: int, where: Settings, busy: Collection[str] = ()) -> dict[str, object]:
+    """The answer to `GET /aiinfra/items`; see `ItemFeed.changes`."""
     # A poll is the only look at a session that was killed, as long as its panel is all that is open.
     sweep_launcher(where.workspace)
-    changes = feed_of(open_store(where)).changes(since)
+    changes = feed_of(open_store(where)).changes(since, busy)
     price = asdict(changes.price)
     return {"workspace": where.workspace.name, "now": time.time(), **asdict(changes), **price}
 
@@ -267,15 +271,22 @@ def _detail(job: Job, state: str) -> str:
     return STATE_DETAILS.get(state, "a verb called over REST" if job.subject.startswith(CALL) else "")
 
 
-def _items(seen: Mapping[str, Observation]) -> list[Item]:
+def _items(seen: Mapping[str, Observation], busy: Collection[str] = ()) -> list[Item]:
     guests: dict[str, list[str]] = {}
     for one in seen.values():
         if one.is_live and one.within:
             guests.setdefault(one.within, []).append(one.uri)
-    return [_item(key, one, guests.get(one.uri, ())) for key, one in seen.items()]
+    harm = {
+        uri: f"{', '.join(those)} {'runs' if len(those) == 1 else 'run'} in it and will end."
+        for uri, those in guests.items()
+    }
+    for one in seen.values():
+        if busy and one.is_live and Uri.is_one(one.uri, "gpu") and KeptKernel.of(one.uri).state().kernel in busy:
+            harm.setdefault(one.uri, BUSY)
+    return [_item(key, one, harm.get(one.uri, "")) for key, one in seen.items()]
 
 
-def _item(key: str, seen: Observation, guests: Sequence[str]) -> Item:
+def _item(key: str, seen: Observation, harm: str) -> Item:
     uri, mark = Uri.parse(seen.uri), _mark(seen)
     return Item(
         uri=seen.uri,
@@ -294,7 +305,7 @@ def _item(key: str, seen: Observation, guests: Sequence[str]) -> Item:
         stoppable=seen.can_stop,
         deadline=seen.deadline_at if seen.is_live else None,
         job=key,
-        actions=_actions(uri, seen, guests) if seen.is_live else (),
+        actions=_actions(uri, seen, harm) if seen.is_live else (),
     )
 
 
@@ -304,13 +315,11 @@ def _mark(seen: Observation) -> StateMark:
     return state_of("ends soon" if is_soon else seen.state.partition(" (")[0], Uri.parse(seen.uri).noun)
 
 
-def _actions(uri: Uri, seen: Observation, guests: Sequence[str]) -> tuple[Action, ...]:
-    """Its own, and a question before its stop where its noun or what runs in it gives reason for one."""
+def _actions(uri: Uri, seen: Observation, harm: str) -> tuple[Action, ...]:
+    """Its own, and a question before its stop where its noun or what goes on in it gives reason for one."""
     if any(action.verb == "stop" for action in seen.actions):
         return seen.actions
-    harm = nouns.find(uri.noun).stop_consequence
-    if guests:
-        harm = f"{', '.join(guests)} {'runs' if len(guests) == 1 else 'run'} in it and will end. {harm}".strip()
+    harm = f"{harm} {nouns.find(uri.noun).stop_consequence}".strip()
     return (*seen.actions, Action("stop", "Stop", f"Stop {uri.label}?", harm)) if harm else seen.actions
 
 
