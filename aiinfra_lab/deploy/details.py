@@ -54,12 +54,12 @@ def actions(record: Record[EndpointRecord]) -> tuple[Action, ...]:
 def details(record: Record[EndpointRecord], state: State, log: str) -> Details:
     """All that its record tells. log: the end of what it printed."""
     body = record.body
-    lost = body.rolled_back
     is_judged = body.is_ours or body.versions
+    is_unwell = body.problem or body.rolled_back or state.word in ("failed", "lost")
     return Details(
         facts=tuple(_facts(record, state)),
         problem=(body.problem or "") if state.is_live else state.detail or body.detail,
-        fix=f"`%deploy log {record.name}` says more" if body.problem or lost or not state.is_live else "",
+        fix=f"`%deploy log {record.name}` says more" if is_unwell else "",
         columns=_COLUMNS if is_judged and body.desired.models else (),
         arms=tuple(_arm(body, uri) for uri in body.desired.models) if is_judged else (),
         url=body.url if state.is_live else "",

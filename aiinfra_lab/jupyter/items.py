@@ -6,9 +6,10 @@ new to a caller. What a thing costs now is summed up here, and nothing else is d
 
 from __future__ import annotations
 
+import secrets
 import threading
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from .. import jobs, nouns
 from ..config import Settings
 from ..errors import LabError, StoreUnavailable
 from ..jobs import Job, JobRecord
-from ..kernels import sweep_launcher
+from ..kernels import KeptKernel, sweep_launcher
 from ..nouns import STATE_DETAILS, Action, Observation
 from ..show.states import StateMark, mark_of
 from ..store import Record, Store, open_store
@@ -29,6 +30,9 @@ ENDED_SHOWN = 20
 ENDED_SHOWN_S = 24 * 3600.0
 # What ends by itself so soon needs a look.
 SOON_S = 1800.0
+# So many things that are gone are remembered; a panel asks every few seconds, and what went before that long.
+GONE_KEPT = 2000
+BUSY = "Its kernel is busy: what it computes is lost, with all in its memory. Files and records stay."
 TOUR = "00-tour.ipynb"
 
 
@@ -68,44 +72,66 @@ class HourlyPrice:
     is_least: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What is new to a caller. gone: what is no item any more, as `Item.job` names it. feed: which feed says so."""
+
+    rev: int
+    items: list[Item]
+    gone: list[str]
+    price: HourlyPrice
+    is_empty: bool
+    feed: str
+
+
 class ItemFeed:
-    """Follows what lives in a workspace, and tells what is new since a revision of its store."""
+    """Follows what lives in a workspace, and tells what is new since a revision of its store.
+
+    id: what tells it from the feed of another process, which does not know what is gone since its caller's revision.
+    """
 
     def __init__(self, store: Store) -> None:
+        self.id = secrets.token_hex(4)
         self.rev = 0
-        self.price = HourlyPrice()
         self._lock = threading.Lock()
         self._store = store
         self._known: dict[str, tuple[Item, int]] = {}
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing lived or had ended lately at the last look."""
-        return not self._known
+        self._gone: dict[str, int] = {}
 
     def look(self, since: int = 0) -> list[Item]:
         """Items written after that revision, or changed although nobody wrote it down; the last started first."""
+        return self.changes(since).items
+
+    def changes(self, since: int = 0, busy: Collection[str] = ()) -> Changes:
+        """The same with what is gone since; everything, when the caller knows a revision that is not ours.
+
+        busy: the kernels that compute now, as Jupyter calls them.
+        """
         # Requests are answered on several threads at once, and a look changes what is known.
         with self._lock:
             seen = observed()
-            self.price = price_of(seen.values())
-            found = _items(seen)
+            found = {item.job: item for item in _items(seen, busy)}
             newest = self._newest()
             # Whoever read this very revision does not know of a change that is not written.
-            changed = newest if newest != self.rev else self.rev + 1
-            known = {item.job: self._known.get(item.job, (None, 0)) for item in found}
-            self._known = {
-                item.job: (item, known[item.job][1] if known[item.job][0] == item else changed) for item in found
-            }
+            self._take(found, newest if newest != self.rev else self.rev + 1)
             self.rev = newest
-            return [item for item, rev in self._known.values() if rev > since]
+            after = since if since <= newest else 0  # the store was put back from a copy, or is another
+            items = [item for item, rev in self._known.values() if rev > after]
+            gone = [job for job, rev in self._gone.items() if rev > after]
+            return Changes(newest, items, gone, price_of(seen.values()), not found, self.id)
+
+    def _take(self, found: Mapping[str, Item], changed: int) -> None:
+        known = {job: self._known.get(job, (None, 0)) for job in found}
+        gone = {**self._gone, **dict.fromkeys(self._known.keys() - found.keys(), changed)}
+        self._known = {job: (item, known[job][1] if known[job][0] == item else changed) for job, item in found.items()}
+        self._gone = dict([(job, rev) for job, rev in gone.items() if job not in found][-GONE_KEPT:])
 
     def _newest(self) -> int:
         """The store's newest revision. What is known is forgotten when the store lacks the one seen last."""
         # No record is ever deleted: only a store that was put back from a copy has none of that revision or later.
         written = self._store.changed(self.rev - 1)
         if not written:
-            self._known = {}
+            self._known, self._gone = {}, {}
             written = self._store.changed()
         return written[0].rev if written else 0
 
@@ -136,7 +162,7 @@ def observed() -> dict[str, Observation]:
             continue  # its provider cannot be asked now: its jobs are listed all the same
     # The noun's own view of a job wins: it knows more of its thing than the job does.
     taken = {item.job for item in seen.values()}
-    others = [job for job in _jobs() if job.name not in taken and not _runs_once(job.body.subject, seen)]
+    others = [job for job in _jobs() if job.name not in taken and not _is_seen(job, seen)]
     seen |= {job.name: _of_job(jobs.observe(job)) for job in others}
     newest = sorted(seen.items(), key=lambda pair: pair[1].started_at, reverse=True)
     ended = sorted((one for _, one in newest if not one.is_live), key=_ended_at, reverse=True)[:ENDED_SHOWN]
@@ -162,22 +188,13 @@ def price_of(seen: Iterable[Observation]) -> HourlyPrice:
     return HourlyPrice(sum(known), is_least=None in rented or None in own)
 
 
-def items_since(since: int, where: Settings) -> dict[str, object]:
-    """The answer to `GET /aiinfra/items`: everything, when the caller knows a revision that is not ours."""
+def items_since(since: int, where: Settings, busy: Collection[str] = ()) -> dict[str, object]:
+    """The answer to `GET /aiinfra/items`; see `ItemFeed.changes`."""
     # A poll is the only look at a session that was killed, as long as its panel is all that is open.
     sweep_launcher(where.workspace)
-    feed = feed_of(open_store(where))
-    found = feed.look(since)
-    if since > feed.rev:  # the store was put back from a copy, or is another
-        found = feed.look(0)
-    return {
-        "rev": feed.rev,
-        "workspace": where.workspace.name,
-        "now": time.time(),
-        "items": [asdict(each) for each in found],
-        **asdict(feed.price),
-        "is_empty": feed.is_empty,
-    }
+    changes = feed_of(open_store(where)).changes(since, busy)
+    price = asdict(changes.price)
+    return {"workspace": where.workspace.name, "now": time.time(), **asdict(changes), **price}
 
 
 def details_of(text: str, job: str = "") -> dict[str, object]:
@@ -220,9 +237,15 @@ def _jobs() -> Iterator[Record[JobRecord]]:
     yield from store.list(JobRecord, is_open=False, limit=2 * ENDED_SHOWN, order="written", skip_unreadable=True)
 
 
-def _runs_once(subject: str, seen: Collection[str]) -> bool:
-    """Whether that is a version, which is never started again: then its job is that of the one that was seen."""
-    return subject in seen and not Uri.is_bare(subject)
+def _is_seen(job: Record[JobRecord], seen: Mapping[str, Observation]) -> bool:
+    """Whether that is the job of what was seen, which does not name it: of a version that is the only one there is.
+
+    A session names its job only once that has a machine.
+    """
+    subject = job.body.subject
+    if subject not in seen:
+        return False
+    return not Uri.is_bare(subject) or (job.body.is_open and seen[subject].state == "starting")
 
 
 def _of_job(job: Job) -> Observation:
@@ -248,15 +271,22 @@ def _detail(job: Job, state: str) -> str:
     return STATE_DETAILS.get(state, "a verb called over REST" if job.subject.startswith(CALL) else "")
 
 
-def _items(seen: Mapping[str, Observation]) -> list[Item]:
+def _items(seen: Mapping[str, Observation], busy: Collection[str] = ()) -> list[Item]:
     guests: dict[str, list[str]] = {}
     for one in seen.values():
         if one.is_live and one.within:
             guests.setdefault(one.within, []).append(one.uri)
-    return [_item(key, one, guests.get(one.uri, ())) for key, one in seen.items()]
+    harm = {
+        uri: f"{', '.join(those)} {'runs' if len(those) == 1 else 'run'} in it and will end."
+        for uri, those in guests.items()
+    }
+    for one in seen.values():
+        if busy and one.is_live and Uri.is_one(one.uri, "gpu") and KeptKernel.of(one.uri).state().kernel in busy:
+            harm.setdefault(one.uri, BUSY)
+    return [_item(key, one, harm.get(one.uri, "")) for key, one in seen.items()]
 
 
-def _item(key: str, seen: Observation, guests: Sequence[str]) -> Item:
+def _item(key: str, seen: Observation, harm: str) -> Item:
     uri, mark = Uri.parse(seen.uri), _mark(seen)
     return Item(
         uri=seen.uri,
@@ -275,7 +305,7 @@ def _item(key: str, seen: Observation, guests: Sequence[str]) -> Item:
         stoppable=seen.can_stop,
         deadline=seen.deadline_at if seen.is_live else None,
         job=key,
-        actions=_actions(uri, seen, guests) if seen.is_live else (),
+        actions=_actions(uri, seen, harm) if seen.is_live else (),
     )
 
 
@@ -285,13 +315,11 @@ def _mark(seen: Observation) -> StateMark:
     return mark_of("ends soon" if is_soon else seen.state.partition(" (")[0], Uri.parse(seen.uri).noun)
 
 
-def _actions(uri: Uri, seen: Observation, guests: Sequence[str]) -> tuple[Action, ...]:
-    """Its own, and a question before its stop where its noun or what runs in it gives reason for one."""
+def _actions(uri: Uri, seen: Observation, harm: str) -> tuple[Action, ...]:
+    """Its own, and a question before its stop where its noun or what goes on in it gives reason for one."""
     if any(action.verb == "stop" for action in seen.actions):
         return seen.actions
-    harm = nouns.find(uri.noun).stop_consequence
-    if guests:
-        harm = f"{', '.join(guests)} {'runs' if len(guests) == 1 else 'run'} in it and will end. {harm}".strip()
+    harm = f"{harm} {nouns.find(uri.noun).stop_consequence}".strip()
     return (*seen.actions, Action("stop", "Stop", f"Stop {uri.label}?", harm)) if harm else seen.actions
 
 

@@ -15,7 +15,7 @@ import asyncio
 import contextvars
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -103,9 +103,12 @@ class ItemsHandler(_Handler):
     @web.authenticated
     @authorized
     async def get(self) -> None:
-        await self.reply(self._items)
+        # Asked here, on the event loop, to which the kernels' manager belongs.
+        kernels: Any = self.kernel_manager
+        busy = {kernel["name"] for kernel in kernels.list_kernels() if kernel["execution_state"] == "busy"}
+        await self.reply(lambda: self._items(busy))
 
-    def _items(self) -> dict[str, object]:
+    def _items(self, busy: Collection[str]) -> dict[str, object]:
         since = self.get_query_argument("since", "0")
         if not since.isdecimal() or len(since) > 15:
             raise UsageProblem(f"since={since!r} is no revision", "send the rev of the last answer, or 0")
@@ -114,7 +117,7 @@ class ItemsHandler(_Handler):
         except NotFound as problem:
             return {"rev": 0, "workspace": None, "items": [], "hint": problem.fix}
         nothing = {"rev": 0, "workspace": place.workspace.name, "items": [], "is_empty": True}
-        found = items_since(int(since), place) if has_store(place) else nothing  # looking must not make one
+        found = items_since(int(since), place, busy) if has_store(place) else nothing  # looking must not make one
         return {**found, "steps": first_steps(self.root())} if found["is_empty"] else found
 
 

@@ -34,6 +34,12 @@ _WATCH = """() => {
     if (pressed) window.hits.push([window.owner(pressed), pressed.classList.contains('aiinfra-Button-sure')]);
   }, true);
 }"""
+# A key is meant for what has the focus; where that is elsewhere in JupyterLab, some row gets it.
+_FOCUS = """number => {
+  const all = document.querySelectorAll('.aiinfra-Panel-list button');
+  if (!document.activeElement?.closest('.aiinfra-Panel-list')) all[number % all.length]?.focus();
+  return window.owner(document.activeElement);
+}"""
 _AT = "([x, y]) => window.owner(document.elementFromPoint(x, y))"
 _LOOK = """async () => {
   const panel = [...window.jupyterapp.shell.widgets('left')].find(each => each.id === 'aiinfra-lab-panel');
@@ -117,7 +123,7 @@ def _double_click(page: Page, server: Server, rng: random.Random) -> tuple[str, 
 
 
 def _key(page: Page, server: Server, rng: random.Random) -> tuple[str, list[tuple[str, bool]]]:
-    meant = page.evaluate("() => window.owner(document.activeElement)")
+    meant = page.evaluate(_FOCUS, rng.randrange(1000))
     _change(server, rng)
     page.evaluate(_LOOK)
     page.keyboard.press(rng.choice(KEYS))
@@ -145,7 +151,10 @@ def _change(server: Server, rng: random.Random) -> None:
     for _ in range(rng.randrange(3)):
         uri = _uri(rng.choice(("gpu", "deploy", "train", "recipe")), rng.randrange(12))
         state = rng.choice(("running", "running", "stopped", "failed", "no answer", "starting"))
-        server.put(thing(uri, state, since=time.time() - rng.uniform(0, 9999)))
+        if state == "failed" and uri in server.items:
+            server.drop(uri)
+        else:
+            server.put(thing(uri, state, since=time.time() - rng.uniform(0, 9999)))
 
 
 def five_hundred() -> Smoothness:

@@ -25,6 +25,7 @@ def page(one_page: Page) -> Iterator[Page]:
     """The page with an empty panel: what the test before has opened or asked is gone."""
     Server().serve(one_page)
     command(one_page, "aiinfra-lab:open")
+    leave(one_page)
     look(one_page)
     expect(one_page.locator(".aiinfra-Item")).to_have_count(0)
     yield one_page
@@ -307,6 +308,28 @@ def test_nothing_moves_while_the_focus_is_in_the_list(page: Page) -> None:
     expect(panel.get_by_role("status")).to_contain_text("new: session first")
     expect(opener(panel, "notebook-gpu")).to_be_focused()
     assert names(panel) == [*before, "first"]
+
+
+def test_what_is_no_item_any_more_stays_where_it_was_until_nobody_points_there(page: Page) -> None:
+    server = Server(flights())
+    panel = shown(page, server)
+    opener(panel, "notebook-gpu").hover()
+    before = names(panel)
+    server.drop("gpu:trainer")
+    expect(panel.get_by_role("status")).to_contain_text("9 live")
+    expect(stopper(panel, "trainer")).to_have_attribute("aria-disabled", "true")
+    assert names(panel) == before
+    leave(page)
+    expect(row(panel, "trainer")).to_have_count(0)
+
+
+def test_a_server_that_was_started_anew_is_asked_for_everything(page: Page) -> None:
+    server = Server(flights(), feed="one")
+    panel = shown(page, server)
+    del server.items["gpu:trainer"]  # while nobody answered
+    server.answer["feed"] = "two"
+    expect(row(panel, "trainer")).to_have_count(0)
+    expect(row(panel, "notebook-gpu")).to_be_visible()
 
 
 def test_a_banner_moves_no_row_under_the_pointer(page: Page) -> None:

@@ -154,6 +154,7 @@ class Server:
         self.asked: list[str] = []
         self.called: list[tuple[str, str]] = []
         self.sent = 0
+        self.gone: dict[str, int] = {}
         self.answer = {"workspace": "flights", "usd_per_hour": 1.23, "is_least": False, **answer}
         self.on_call: Callable[[str, str], None] = lambda noun, verb: None
         self.put(*things)
@@ -164,6 +165,12 @@ class Server:
         for item in things:
             self.items[item["job"]] = dict(item)
             self.revs[item["job"]] = self.rev
+
+    def drop(self, job: str) -> None:
+        """Let it be no item any more."""
+        self.rev += 1
+        del self.items[job], self.revs[job]
+        self.gone[job] = self.rev
 
     def serve(self, page: Page) -> None:
         """Answer that page from now on."""
@@ -187,8 +194,9 @@ class Server:
             since = 0 if since > self.rev else since
             self.asked.append(url.query)
             new = [item for key, item in self.items.items() if self.revs[key] > since]
+            gone = [key for key, rev in self.gone.items() if rev > since]
             self.sent += len(new)
-            route.fulfill(json={"rev": self.rev, "now": time.time(), "items": new, **self.answer})
+            route.fulfill(json={"rev": self.rev, "now": time.time(), "items": new, "gone": gone, **self.answer})
 
 
 def widen(page: Page, width: int) -> None:

@@ -1,6 +1,7 @@
 """What polls of the panel are answered with, on every store, and when a store is put back from a copy or exchanged."""
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from aiinfra_lab.jobs import JobRecord, process
 from aiinfra_lab.jupyter import items
 from aiinfra_lab.kernels import KeptKernel, specs
 from aiinfra_lab.store import Store, open_store, sqlite
+from tests import records
 from tests.postgres import needs_postgres, postgres, server
 from tests.records import put
 
@@ -111,6 +113,25 @@ def test_a_workspace_that_goes_on_in_another_store_is_told_from_its_beginning(
     on_postgres()
     living("deploy:elsewhere")
     assert poll(rev) == (1, {"deploy:elsewhere"})
+
+
+def test_what_is_no_item_any_more_is_told_to_whoever_knows_it(workspace: Path) -> None:
+    settings().home.mkdir(parents=True)
+    session = living("gpu:trainer")
+    records.session("other", started_at=time.time())
+    feed = items.feed_of(open_store())
+    before = feed.changes()
+    records.session("trainer", handle="gpu-trainer-1", started_at=time.time())  # it takes the job's row
+    after = feed.changes(before.rev)
+    assert (before.gone, [item.job for item in after.items], after.gone) == ([], [session], ["gpu-trainer-1"])
+    assert feed.changes(after.rev).gone == []
+
+
+def test_the_job_of_a_session_that_starts_is_no_row_of_its_own(workspace: Path) -> None:
+    settings().home.mkdir(parents=True)
+    living("gpu:trainer")
+    records.session("trainer", started_at=time.time())  # it names its job once that has a machine
+    assert [item.job for item in items.current()] == ["gpu:trainer"]
 
 
 def test_a_feed_asks_the_store_that_it_is_of(workspace: Path) -> None:

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from aiinfra_lab.deploy.record import VersionCounts
-from aiinfra_lab.jupyter.items import SOON_S, Item, current, first_steps, observed, price_of
+from aiinfra_lab.jupyter.items import SOON_S, Item, ItemFeed, current, first_steps, observed, price_of
+from aiinfra_lab.kernels.kept import KeptKernel, KernelState
 from aiinfra_lab.nouns import Observation
+from aiinfra_lab.store import open_store
 from aiinfra_lab.train import history
 from aiinfra_lab.train.record import folder
 from tests import records
@@ -163,6 +165,16 @@ def test_a_session_is_asked_about_while_a_run_goes_on_in_it(workspace: Path) -> 
     living("train:delay@1")
     (session,) = (item for item in current() if item.noun == "gpu")
     assert asked(session) == {"stop": "train:delay@1 runs in it and will end."}
+
+
+def test_a_session_is_asked_about_while_its_kernel_is_busy(workspace: Path) -> None:
+    kernel = KeptKernel.of(living("gpu:trainer"))
+    kernel.folder.mkdir(parents=True)
+    kernel.write_state(KernelState(phase="ready", kernel="aiinfra-trainer"))
+    feed = ItemFeed(open_store())
+    (busy,) = feed.changes(busy={"aiinfra-trainer"}).items
+    (idle,) = feed.changes(busy={"python3"}).items
+    assert ("kernel is busy" in asked(busy)["stop"], asked(idle)) == (True, {})
 
 
 def test_a_run_stops_at_once(workspace: Path) -> None:

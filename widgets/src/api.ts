@@ -47,6 +47,8 @@ export interface Items {
   workspace: string | null;
   now?: number;
   items: Item[];
+  gone?: string[];
+  feed?: string;
   usd_per_hour?: number;
   is_least?: boolean;
   hint?: string;

@@ -62,22 +62,18 @@ export class List {
     return this.isPointed || this.node.contains(document.activeElement);
   }
 
-  /** Take in what has changed, and forget all else when that is everything there is; what is new in it. */
-  take(changed: Item[], isEverything: boolean): Item[] {
-    if (isEverything) {
-      const known = new Set(changed.map(item => item.job));
-      for (const job of [...this.items.keys()].filter(each => !known.has(each))) {
-        this.items.delete(job);
-        this.rows.get(job)?.node.remove();
-        this.rows.delete(job);
-      }
+  /** Take in what has changed and what is gone: all else, when that is everything there is. What is new in it. */
+  take(changed: Item[], gone: string[], isEverything: boolean): Item[] {
+    const known = new Set(changed.map(item => item.job));
+    for (const job of isEverything ? [...this.items.keys()].filter(each => !known.has(each)) : gone) {
+      this.items.delete(job);
+      this.rows.get(job)?.leave();
     }
     const fresh = changed.filter(item => !this.items.has(item.job));
     for (const item of changed) {
       this.items.set(item.job, item);
       this.rows.get(item.job)?.update(item, this.now());
     }
-    this.forget();
     this.arrange();
     return fresh;
   }
@@ -142,6 +138,10 @@ export class List {
       if (items.length) {
         plans.push({ section: this.section(id), items });
       }
+    }
+    for (const job of [...this.rows.keys()].filter(each => !this.items.has(each))) {
+      this.rows.get(job)?.node.remove();
+      this.rows.delete(job);
     }
     const wanted = new Set(plans.map(plan => plan.section));
     for (const section of this.sections.values()) {
@@ -215,16 +215,6 @@ export class List {
 
   private keyOf(node: Element): string {
     return (node as HTMLElement).dataset['key'] ?? '';
-  }
-
-  /** The server shows the last that ended only; what it showed before them goes when their number grows too large. */
-  private forget(): void {
-    const ended = this.all.filter(item => !item.is_live).sort((a, b) => b.since - a.since);
-    for (const old of this.isHeld ? [] : ended.slice(20)) {
-      this.items.delete(old.job);
-      this.rows.get(old.job)?.node.remove();
-      this.rows.delete(old.job);
-    }
   }
 
   /** The arrow keys lead from row to row. */

@@ -36,6 +36,7 @@ export class Panel extends Widget {
   private readonly list: List;
   private readonly pointer: RestingPointer;
   private rev = 0;
+  private feed: string | undefined;
   private lookedAt = 0; // by our clock, in seconds
   private clock = 0; // server's clock minus ours, in seconds
   private refused: Item | undefined; // a Stop that was refused is told until the next one is pressed, or it has ended
@@ -134,11 +135,19 @@ export class Panel extends Widget {
   }
 
   private take(answer: Items): void {
+    if (this.rev && answer.feed !== this.feed) {
+      // Another process answers, which cannot know what is gone since: it is asked for everything.
+      this.rev = 0;
+      this.feed = answer.feed;
+      void this.poll.refresh();
+      return;
+    }
     const isEverything = this.rev === 0 || answer.rev < this.rev;
+    this.feed = answer.feed;
     this.rev = answer.rev;
     this.clock = answer.now === undefined ? 0 : answer.now - Date.now() / 1000;
     this.lookedAt = Date.now() / 1000;
-    const fresh = this.list.take(answer.items, isEverything);
+    const fresh = this.list.take(answer.items, answer.gone ?? [], isEverything);
     this.list.tick();
     this.arrived = isEverything ? [] : [...(this.list.isHeld ? this.arrived : []), ...fresh];
     if (this.refused && !this.list.all.some(item => item.job === this.refused?.job && item.is_live)) {

@@ -129,6 +129,11 @@ export class Row {
     this.mark();
   }
 
+  /** It is no item any more: nothing can be done with it for as long as it is still seen. */
+  leave(): void {
+    this.update({ ...this.current, stoppable: false, actions: [] }, this.current.since);
+  }
+
   /** Say what is being done until it is done. */
   working(text: string, now: number): void {
     this.work = text;

@@ -1,2 +1,3 @@
 import './panel.css';
+import './rows.css';
 import './result.css';
