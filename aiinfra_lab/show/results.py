@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -98,16 +98,17 @@ class Listing(Result):
 
     def card(self) -> Card:
         values = [{name: _plain(getattr(item, name)) for name in self.header} for item in self.items]
-        titles = [self._title(name, [each[name] for each in values]) for name in self.header]
+        title_of = {name: self._title(name, [each[name] for each in values]) for name in self.header}
+        names = _words_last(title_of)
         uris = [str(getattr(item, "uri", self.uri)) for item in self.items]
         rows = [
-            tuple(self._cell(name, each[name], uri) for name in self.header)
-            for each, uri in zip(values, uris, strict=True)
+            tuple(self._cell(name, each[name], uri) for name in names) for each, uri in zip(values, uris, strict=True)
         ]
         lead = "" if rows or self.unreadable else self.empty[:1].upper() + self.empty[1:]
         notes = [lacking(self.unreadable)] if self.unreadable else []
         count = f"{len(rows):,} in all" if len(rows) > MAX_ROWS else ""
-        return Card(kind=self.kind, uri=self.uri, when=count, lead=lead, parts=[Table(titles, rows)], notes=notes)
+        table = Table([title_of[name] for name in names], rows)
+        return Card(kind=self.kind, uri=self.uri, when=count, lead=lead, parts=[table], notes=notes)
 
     @staticmethod
     def _title(name: str, values: Sequence[Any]) -> str:
@@ -122,6 +123,15 @@ class Listing(Result):
             return shown(name, value)
         mark, reason = with_reason(value, uri)
         return (mark, f"({reason})") if reason else mark
+
+
+def _words_last(title_of: Mapping[str, str]) -> list[str]:
+    """The names in their order, but that the last one is no number: it would be torn away to the far edge."""
+    names = [*title_of]
+    words = [name for name in names if type(title_of[name]) is str]
+    if words and isinstance(title_of[names[-1]], Number):
+        names.append(names.pop(names.index(words[-1])))
+    return names
 
 
 def lacking(count: int) -> str:
