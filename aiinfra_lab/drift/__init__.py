@@ -27,6 +27,7 @@ from .verdict import judge, overall
 
 __all__ = ["ColumnChange", "DriftReport", "check", "get", "log", "ls", "show"]
 
+_LAST_SETS = 20  # which are asked for their columns while somebody types
 # What `--since 365d` takes, which is all that a log keeps.
 _OLDEST_S = 365 * 86400
 
@@ -35,9 +36,14 @@ VerdictName = Annotated[Name, Live("drift")]
 
 
 def _columns(typed: Mapping[str, str]) -> list[str]:
+    """Those of the reference; as long as none is typed, those that the last feature sets know."""
     from ..data import versions
+    from ..features.record import FeatureSetVersion
 
-    return versions.columns(typed.get("against", ""))
+    if found := versions.columns(typed.get("against", "")):
+        return found
+    last = open_store().list(FeatureSetVersion, limit=_LAST_SETS, skip_unreadable=True)
+    return sorted({name for one in last for name in (one.body.timestamp, *one.body.features, one.body.row_id)} - {""})
 
 
 @verb("drift")

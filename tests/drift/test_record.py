@@ -157,7 +157,7 @@ def test_nothing_of_it_lives_or_costs(workspace):
     [
         ("delya", NotFound, "did you mean delay?"),
         ("delay@9", NotFound, "there are: delay@1"),
-        ("delay@champion", UsageProblem, "write drift:delay@N"),
+        ("delay@champion", UsageProblem, "write drift:delay for the newest, or @N behind it"),
     ],
 )
 def test_what_does_not_resolve_says_how_to_go_on(workspace, text, error, fix):

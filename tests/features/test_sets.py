@@ -86,8 +86,8 @@ def test_a_set_without_views_needs_no_feast(lateness, trips):
         ("lateness@2", NotFound, "there are: lateness@1"),
         ("lateness@1#0f", NotFound, "make them: `%features get lateness@1 --rows data:trips@1`"),
         ("lateness#0f", NotFound, "make them: `%features get lateness@1 --rows data:trips@1`"),
-        ("lateness@champion", UsageProblem, "write features:lateness@N"),
-        ("data:lateness", UsageProblem, "write features:NAME"),
+        ("lateness@champion", UsageProblem, "write features:lateness for the newest, or @N behind it"),
+        ("data:lateness", UsageProblem, "did you mean features:lateness?"),
     ],
 )
 def test_what_is_not_there_is_an_error_that_names_what_is(lateness, name, kind, fix):
