@@ -100,6 +100,9 @@ class Table:
         lines = [*self.rows, *([self.total] if self.total else [])]
         width = len(self.titles) or max(map(len, lines), default=0)
         full = [at for at in range(width) if any(line[at] != "" for line in lines)]
+        # A number must not stand last, where it would be torn away to the far edge: rather an empty column of words.
+        if full and self.titles and isinstance(self.titles[full[-1]], Number):
+            full += range(full[-1] + 1, width)
         if lines and len(full) < width:
             # Frozen to whoever reads it; this is still its making.
             object.__setattr__(self, "titles", [self.titles[at] for at in full] if self.titles else ())

@@ -86,7 +86,7 @@ def test_a_verb_that_waits_is_interrupted_and_records_nothing(workspace):
     (workspace / "a.csv").write_text("x,y\n1,2\n")
     with files.lock(workspace / ".aiinfra" / "data" / "lock"):
         going = cli("data", "add", "a", "a.csv")
-        assert "waits until" in going.stdout.readline()
+        assert "waits for it" in going.stdout.readline()
         going.terminate()
         said = going.communicate(timeout=PATIENCE_S)[0]
     assert (going.returncode, said.splitlines()[-1]) == (143, "interrupted")

@@ -17,7 +17,7 @@ def session(state: str, **fields: Any) -> Session:
 
 
 def test_a_session_that_runs_shows_its_price_what_it_spent_and_when_it_ends():
-    card = session("running", budget_usd=5.0, deadline_at=NOW + 6000).card()
+    card = session("running", budget_usd=5.0, deadline_at=time.time() + 6000).card()
     assert (card.kind, str(card.state), card.next) == ("Session", "● running", ["Next: `%gpu stop trainer` ends it"])
     shown = [(one.label, one.value, one.unit) for one in card.figures]
     assert shown[:2] == [("price", "0.41", "USD an hour"), ("spent", "0.68", "of 5.00 USD")]
