@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -26,8 +25,8 @@ from ..show import (
 )
 from ..units import show_duration, show_share
 from ..uris import Uri
+from .details import curl
 from .load_generator import LoadCounts
-from .versions import artifact
 
 if TYPE_CHECKING:
     from .results import Endpoint, Load, Log, Served
@@ -223,15 +222,8 @@ def _rule(endpoint: Endpoint) -> Iterator[Part]:
 
 
 def _ask(endpoint: Endpoint) -> Iterator[Part]:
-    model = endpoint.champion or endpoint.canary
-    if endpoint.state != "running" or not endpoint.url or not model:
-        return
-    try:
-        rows = json.loads((artifact(model) / "example.json").read_text("utf-8"))["rows"]
-    except (OSError, ValueError, KeyError):  # removed since; the endpoint has loaded it
-        return
-    body = json.dumps({"rows": rows[:1]}, ensure_ascii=False).replace("'", "'\\''")
-    yield Quote(f"curl -s {endpoint.url}/predict -H \"content-type: application/json\" \\\n  -d '{body}'", "Ask it")
+    if endpoint.state == "running" and (command := curl(endpoint.url, endpoint.champion or endpoint.canary or "")):
+        yield Quote(command, "Ask it")
 
 
 def _next(endpoint: Endpoint, label: str) -> list[str]:

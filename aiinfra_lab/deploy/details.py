@@ -63,7 +63,7 @@ def details(record: Record[EndpointRecord], state: State, log: str) -> Details:
         columns=_COLUMNS if is_judged and body.desired.models else (),
         arms=tuple(_arm(body, uri) for uri in body.desired.models) if is_judged else (),
         url=body.url if state.is_live else "",
-        example=_example(body) if state.is_live else "",
+        example=curl(body.url, body.champion or body.canary or "") if state.is_live else "",
         log=log,
     )
 
@@ -147,11 +147,14 @@ def _counts(body: EndpointRecord, uri: str) -> Counts:
     return Counts.of(counted) if counted else Counts()
 
 
-def _example(body: EndpointRecord) -> str:
-    """A command line that asks it for one prediction: the row with which its model was exported."""
-    row = _row(body.champion or body.canary or "") if body.url else ""
-    asked = f"-H 'Content-Type: application/json' -d {shlex.quote(row)}"
-    return f"curl -s {shlex.quote(f'{body.url}/predict')} {asked}" if row else ""
+def curl(url: str, model: str) -> str:
+    """A command line that asks for one prediction: of the row with which the model was exported. Empty without one."""
+    row = _row(model) if url and model else ""
+    return (
+        f"curl -s {shlex.quote(f'{url}/predict')} -H 'content-type: application/json' -d {shlex.quote(row)}"
+        if row
+        else ""
+    )
 
 
 @lru_cache(maxsize=64)
