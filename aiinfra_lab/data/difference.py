@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +28,8 @@ from ..uris import Uri
 from .compare import FileChanges, TableChange
 
 _MISSING = "missing"
-_MOST_SHIFTED, _MOST_FOLDED = 5, 8
+_TIME = re.compile(r"(?<=\d{4}-\d\d-\d\d)[ T]\d\d:\d\d(?::[\d.]+)?(?:[+-]\d\d:\d\d|Z)?")
+_MOST_SHIFTED, _MOST_FOLDED = 5, 7
 
 
 def difference_card(
@@ -137,8 +139,14 @@ def _shifted(table: TableChange) -> list[tuple[str, str, str]]:
         column, _, measure = what.rpartition(": ")
         for side, value in zip(found.setdefault(column, ([], [])), (old, new), strict=True):
             side.append(f"{value} {_MISSING}" if measure == _MISSING else f"{measure} {value}")
-    rows = [(column, ", ".join(before), ", ".join(after)) for column, (before, after) in found.items()]
+    rows = [(column, *_by_day(", ".join(before), ", ".join(after))) for column, (before, after) in found.items()]
     return sorted(rows, key=lambda row: -_gap(*row[1:]))
+
+
+def _by_day(before: str, after: str) -> tuple[str, str]:
+    """Moments as days, which is what fits beside one another; with their times where those alone differ."""
+    days = _TIME.sub("", before), _TIME.sub("", after)
+    return days if days[0] != days[1] else (before, after)
 
 
 def _gap(before: str, after: str) -> float:

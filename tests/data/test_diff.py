@@ -165,3 +165,15 @@ def test_one_table_under_two_names_differs_in_nothing(workspace):
     data.add("t", BASE)
     data.add("t-copy", BASE)
     assert "Nothing differs." in data.diff("t-copy", "t").card().text()
+
+
+@pytest.mark.parametrize(
+    ("last", "shown"),
+    [("2026-02-03 10:00", ("last 2026-01-02", "last 2026-02-03")), ("2026-01-02 11:30", ("09:00", "11:30"))],
+)
+def test_moments_are_shown_by_day_unless_their_times_alone_differ(workspace, last, shown):
+    for moment in ("2026-01-02 09:00", last):
+        data.add("t", pd.DataFrame({"at": pd.to_datetime(["2026-01-01 00:30", moment])}))
+    row = next(row for part in data.diff("t").card().parts for row in part.rows if row[0] == "at")
+    assert (shown[0] in row[2], shown[1] in row[3]) == (True, True)
+    assert ("09:00" in row[2]) is (shown[0] == "09:00")
