@@ -144,13 +144,16 @@ def _fill(table: Table, titles: Sequence[str]) -> int:
 
 
 _WORDY = 24
+_CUT = 18
+"""A name of so many letters fits its column, in which a longer one may be cut."""
 
 
 def _row(row: Sequence[Cell], marks: Sequence[str], name_at: int) -> str:
     made = []
     for at, (cell, mark) in enumerate(zip(row, marks, strict=True)):
         if at == name_at:
-            title = f' title="{_a(words(cell))}"' if words(cell) else ""
+            name = words(cell)
+            title = f' title="{_a(name)}"' if len(name) > _CUT else ""
             fill = " aiinfra-fill" if "aiinfra-fill" in mark else ""
             made.append(f'<th scope="row" class="aiinfra-name{fill}"{title}>{_cell(cell)}</th>')
         else:

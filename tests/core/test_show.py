@@ -273,3 +273,9 @@ def test_a_list_shows_a_state_with_its_reason_and_what_lives_on_as_living():
 def test_a_moment_of_today_has_no_date():
     assert re.fullmatch(r"\d\d:\d\d", moment(time.time()))
     assert re.fullmatch(r"1970-01-0\d \d\d:\d\d", moment(86400.0))
+
+
+def test_a_name_that_may_be_cut_is_whole_on_hovering():
+    table = Table(("name", "x"), [("short", "1"), ("a-name-that-is-longer-than-its-column", "2")])
+    html = Card(kind="", uri="x", parts=[table]).html()
+    assert html.count('title="a-name-that-is-longer-than-its-column"') == html.count("title=") == 1
