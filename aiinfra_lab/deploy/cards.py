@@ -89,16 +89,13 @@ def load_card(load: Load) -> Card:
     )
 
 
-def load_frame(uri: str, counts: LoadCounts | None, took_s: float, for_s: float) -> Card:
-    """A load test while it goes on. counts: None while its requests are made from the rows."""
+def load_frame(uri: str, counts: LoadCounts, took_s: float, for_s: float) -> Card:
+    """A load test while it goes on."""
     took = min(took_s, for_s)
-    progress = Progress(0, for_s, "making the requests from the rows")
-    if counts is not None:
-        sent = f"**{counts.sent:,}** sent, {counts.refused:,} refused, {counts.errors:,} failed"
-        left = f"{show_duration(took)} · **{show_duration(for_s - took)}** left"
-        progress = Progress(took, for_s, f"{sent} · {left}")
+    sent = f"**{counts.sent:,}** sent, {counts.refused:,} refused, {counts.errors:,} failed"
+    words = f"{sent} · {show_duration(took)} · **{show_duration(for_s - took)}** left"
     when = f"frame of {time.strftime('%H:%M:%S')}"
-    return Card(kind=LOAD_KIND, uri=uri, state=mark_of("running"), when=when, progress=progress)
+    return Card(kind=LOAD_KIND, uri=uri, state=mark_of("running"), when=when, progress=Progress(took, for_s, words))
 
 
 def log_card(log: Log) -> Card:

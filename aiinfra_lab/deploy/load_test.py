@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import Failed, NotFound, Unavailable, UsageProblem, did_you_mean
 from ..features.contract import ROW_ID, Columns
-from ..show import LiveFrame
+from ..show import LiveFrame, working
 from ..store import Event, Record, open_store
 from ..units import show_duration
 from . import cards, lifecycle, load_generator
@@ -35,22 +35,16 @@ def run(record: Record[EndpointRecord], rows: object, rate: float, for_s: float,
     if for_s > MOST_S:
         raise UsageProblem(f"--for {show_duration(for_s)} is too long", "give at most --for 24h")
     uri = record.uri
-    frame = LiveFrame(cards.load_frame(uri, None, 0.0, for_s))
-    contract = Columns.from_json((artifact(record.body.desired.models[0]) / "columns.json").read_bytes())
-    source = _through_features(features.open_rows(rows), contract)
-    absent = [name for name in contract.names if name not in _columns(source)]
-    # All are made before the first is sent: making them must not count as latency.
-    bodies = list(_bodies(source, contract, batch, load_generator.requests_in(rate, for_s)))
-    began = time.monotonic()
-
-    def draw(now: LoadCounts) -> None:
-        frame.update(cards.load_frame(uri, now, time.monotonic() - began, for_s))
-
-    counts = load_generator.send(record.body.url, bodies, rate, for_s, draw)
+    with working(cards.LOAD_KIND, uri, "makes the requests from the rows"):
+        contract = Columns.from_json((artifact(record.body.desired.models[0]) / "columns.json").read_bytes())
+        source = _through_features(features.open_rows(rows), contract)
+        absent = [name for name in contract.names if name not in _columns(source)]
+        # All are made before the first is sent: making them must not count as latency.
+        bodies = list(_bodies(source, contract, batch, load_generator.requests_in(rate, for_s)))
+    counts = _send(record, bodies, rate, for_s)
     # So that whoever reads next, be it the log or what it cost, finds all of it.
     lifecycle.written(record)
     found = _result(uri, str(source.uri), counts, (*_notes(record, absent), *_limit_notes(record.name, counts)))
-    frame.clear()  # the result, or the error, says the rest
     detail = {name: value for name, value in dataclasses.asdict(found).items() if name not in ("uri", "rows", "notes")}
     # Before the errors below: the traffic was sent, whatever came of it.
     open_store().commit([], Event("deploy run", uri, (str(source.uri),), (uri,), detail))
@@ -64,6 +58,20 @@ def run(record: Record[EndpointRecord], rows: object, rate: float, for_s: float,
         fix = "correct the rows" if found.refused else f"look with `%deploy log {record.name}`"
         raise Failed(f"of {found.sent} requests none was answered with a score: {found.first_problem}", fix)
     return found
+
+
+def _send(record: Record[EndpointRecord], bodies: Sequence[bytes], rate: float, for_s: float) -> LoadCounts:
+    """Send them with a frame that counts; it goes in any case, since the result or the error says the rest."""
+    began = time.monotonic()
+    frame = LiveFrame(cards.load_frame(record.uri, LoadCounts(), 0.0, for_s))
+
+    def draw(now: LoadCounts) -> None:
+        frame.update(cards.load_frame(record.uri, now, time.monotonic() - began, for_s))
+
+    try:
+        return load_generator.send(record.body.url, bodies, rate, for_s, draw)
+    finally:
+        frame.clear()
 
 
 def _within(flag: str, value: float, least: float, most: float, unit: str) -> None:

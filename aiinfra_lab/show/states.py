@@ -6,12 +6,11 @@ A tone is the class of a colour. `bad` means that a pipeline stops here, and not
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 from ..uris import Uri
 
 Tone = Literal["good", "busy", "warn", "bad", "unsure", "off"]
-TONES: tuple[Tone, ...] = get_args(Tone)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +70,3 @@ def with_reason(state: str, of: str = "") -> tuple[StateMark, str]:
     """How a state looks that carries its reason, `ended (budget)`, and the reason; see `mark_of`."""
     word, _, reason = state.partition(" (")
     return mark_of(word, of), reason.removesuffix(")")
-
-
-def worst(states: list[StateMark]) -> StateMark | None:
-    """The one that somebody should look at first: of the tones bad, warn, unsure, busy, good and off in this order."""
-    order: tuple[Tone, ...] = ("bad", "warn", "unsure", "busy", "good", "off")
-    return min(states, key=lambda state: order.index(state.tone), default=None)

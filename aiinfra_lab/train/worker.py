@@ -22,8 +22,10 @@ from . import checkpoint, code, record
 from .base import Ending
 from .context import Context
 from .history import FILE, Point, latest, read
+from .observing import find
 from .record import RunProblem, TrainingRun
 from .rendering import frame
+from .results import run_of
 from .sync import RunSync
 
 OUTPUT = "output.txt"
@@ -156,7 +158,10 @@ class _Execution:
             trace=getattr(problem, "trace", ""),
         )
         self._sync.close(ending, ended_at)
-        self._frame.clear()  # the result, or the error, says the rest
+        if ending == "done":
+            self._frame.clear()  # the result says it all
+        else:
+            self._frame.close(run_of(find(self._run.uri)).card())  # an error has no curve
 
     def _drawn(self) -> Card:
         body = self._run.body

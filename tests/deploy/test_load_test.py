@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from aiinfra_lab import cost, data, deploy, features
-from aiinfra_lab.deploy import client, load_generator
+from aiinfra_lab.deploy import client, load_generator, load_test
 from aiinfra_lab.deploy.record import EndpointRecord
 from aiinfra_lab.deploy.server import predictions_log
 from aiinfra_lab.errors import Failed, LabError, NotFound, Unavailable, UsageProblem
@@ -243,3 +243,25 @@ def test_rows_of_data_go_through_the_features_of_the_model(register):
     load = deploy.run("delay", rows=trips, rate=50, for_="0.2s")
     assert (load.ok, load.notes, load.rows[:17]) == (10, (), "features:delay@1#")
     assert {row["inputs"]["temp"] for row in deploy.log("delay").rows} == {7.0}
+
+
+def test_no_frame_is_left_where_the_rows_cannot_be_sent(register, monkeypatch):
+    """A frame that stays says that it runs."""
+    frames = []
+
+    class Frame:
+        def __init__(self, card):
+            frames.append(card)
+
+        def update(self, card):
+            frames.append(card)
+
+        def clear(self):
+            frames.append(None)
+
+    monkeypatch.setattr(load_test, "LiveFrame", Frame)
+    register(1)
+    deploy.start("delay", model="models:delay@1")
+    with pytest.raises(NotFound, match="no column 'carrier'"):
+        deploy.run("delay", rows=DF.drop(columns="carrier"), rate=10, for_=1)
+    assert frames[-1:] in ([], [None])

@@ -352,3 +352,26 @@ def plan(rows: str) -> None:
 def test_an_unreadable_parameter_word_is_a_usage_problem(rows):
     with pytest.raises(UsageProblem):
         train.run("delay", rows=rows, code="1", params={"lr": ""})
+
+
+def test_the_curve_of_a_run_that_failed_stays_and_of_one_that_is_done_the_result_has_it(rows, monkeypatch):
+    frames = []
+
+    class Frame:
+        MIN_S = 0.25
+
+        def __init__(self, card):
+            frames.append(card)
+
+        def close(self, card):
+            frames.append(card)
+
+        def clear(self):
+            frames.append(None)
+
+    monkeypatch.setattr(worker, "LiveFrame", Frame)
+    train.run("delay", rows=rows, code="run.log(loss=1)")
+    assert frames[-1] is None
+    with pytest.raises(Failed):
+        train.run("delay", rows=rows, code="run.log(loss=1)\nraise ValueError('no')")
+    assert (str(frames[-1].state), len(frames[-1].parts[0].pictures)) == ("✕ failed", 1)
