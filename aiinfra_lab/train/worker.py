@@ -158,10 +158,15 @@ class _Execution:
             trace=getattr(problem, "trace", ""),
         )
         self._sync.close(ending, ended_at)
-        if ending == "done":
-            self._frame.clear()  # the result says it all
-        else:
-            self._frame.close(run_of(find(self._run.uri)).card())  # an error has no curve
+        self._close_frame(ending)
+
+    def _close_frame(self, ending: Ending) -> None:
+        """Leave the curve of a run whose end is an error, which has none; else the result says it all."""
+        if ending != "done":
+            with contextlib.suppress(LabError):  # a store that is away must not hide what went wrong
+                self._frame.close(run_of(find(self._run.uri)).card())
+                return
+        self._frame.clear()
 
     def _drawn(self) -> Card:
         body = self._run.body
