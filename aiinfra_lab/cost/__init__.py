@@ -100,8 +100,8 @@ class Prices(Listing):
         ages = [price.age_days for price in self.items if price.stale]
         old = f"{len(ages)} of {len(self)} are older than {STALE_DAYS} days, up to {max(ages)}." if ages else ""
         return Card(
-            kind="Prices",
-            uri=self.uri,
+            kind="",
+            uri="Prices",
             when=f"{len(rows):,} in all",
             lead=self._lead(),
             parts=[Table(titles, rows, most=_MOST_PRICES)],

@@ -91,7 +91,8 @@ def ls(name: DataName | None = None) -> Listing:
     if name and not items:
         refuse_unknown(name, DataVersion)
     header = ("uri", "rows", "files", "size_bytes", "source", "added_at")
-    return Listing("data", items, header, "there is none yet: `%data add NAME PATH` makes one")
+    empty = "there is none yet: `%data add NAME PATH` makes one"
+    return Listing("data", items, header, empty, title="Data versions", of=f"data:{wanted}" if wanted else "")
 
 
 @verb("data")
@@ -189,7 +190,8 @@ def log(name: DataName) -> Listing:
         DataEvent(one.at, one.event.verb, one.event.inputs, one.event.outputs, one.actor)
         for one in reversed(list(open_store().events(naming=str(uri))))
     )
-    return Listing(str(uri), items, ("happened_at", "verb", "inputs", "outputs"), "nothing yet")
+    header = ("happened_at", "verb", "inputs", "outputs")
+    return Listing(str(uri), items, header, "nothing yet", title="History", of=str(uri))
 
 
 @verb("data")

@@ -109,7 +109,7 @@ def ls() -> Listing:
     found = results.endpoints(lifecycle.observe_all(records))
     header = ("uri", "state", "champion", "canary", "count", "url")
     empty = "there is none yet: `%deploy start NAME --model models:NAME@N`"
-    return Listing("deploy", tuple(found), header, empty)
+    return Listing("deploy", tuple(found), header, empty, title="Endpoints")
 
 
 @verb("deploy")

@@ -23,6 +23,7 @@ from ..show import (
     mark_of,
     shown,
 )
+from ..stats.bounds import JudgedBound
 from ..units import show_duration, show_share
 from ..uris import Uri
 from .details import curl
@@ -37,6 +38,7 @@ LOAD_KIND = "Load test"
 _TIMED = "p50 and p95 are from when a request was read to when it was scored; `%deploy run` measures at the client."
 _LIVE = ("starting", "running")
 _JUDGED = {"ok": "holds", "breach": "breached", "undecided": "cannot tell"}
+_COLOURS = {"ok": drawing.GREEN, "breach": drawing.RED, "undecided": drawing.GREY}
 
 
 def endpoint_card(endpoint: Endpoint) -> Card:
@@ -53,7 +55,7 @@ def endpoint_card(endpoint: Endpoint) -> Card:
         facts=[(name, value) for name, value in _facts(endpoint) if value],
         figures=_figures(endpoint),
         parts=[*_split(endpoint), _arms(endpoint), *_rule(endpoint), *_ask(endpoint)],
-        notes=[*endpoint.notes, *timed],
+        notes=[*endpoint.notes, *_reasons(endpoint), *timed],
         next=_next(endpoint, label),
     )
 
@@ -144,9 +146,16 @@ def _serves(endpoint: Endpoint) -> str:
     judged = {
         "ok": "The canary keeps within its rule.",
         "breach": "**The canary broke its rule.**",
-        "undecided": "The canary is not decided yet: it needs more requests.",
+        "undecided": f"The canary is not decided yet: {_missing(endpoint)} requests are needed.",
     }.get(endpoint.verdict, "No rule judges the canary.")
     return f"{serves} **{endpoint.canary}** {share}. {judged}"
+
+
+def _missing(endpoint: Endpoint) -> str:
+    """How many more requests of the canary decide, as far as anybody can tell."""
+    undecided = [each for each in endpoint.bounds if each.verdict == "undecided"]
+    lack = [each.needed - each.total for each in undecided if each.total and each.needed is not None]
+    return f"about {_round_up(max(lack)):,} more" if lack and len(lack) == len(undecided) else "more"
 
 
 def _advice(endpoint: Endpoint, label: str) -> str:
@@ -208,14 +217,48 @@ def _arm(item: Served) -> Sequence[Cell]:
 
 
 def _rule(endpoint: Endpoint) -> Iterator[Part]:
-    rows: list[Sequence[Cell]] = []
-    for reason in endpoint.reasons:
-        bound, _, found = reason.partition(": ")
-        verdict, comma, seen = found.partition(", ")
-        state = mark_of(_JUDGED.get(verdict, "cannot tell"))
-        rows.append((bound, state, seen if comma else found))
-    if rows:
-        yield Table(("bound", "state", "what was seen"), rows, "Rolls back the canary if")
+    if not endpoint.bounds:
+        return
+    of = show_share(endpoint.bounds[0].confidence)
+    titles = (
+        "bound", "state", Number("requests beyond it"), Number(f"{of} interval"), Number("allowed"),
+        "0 to twice the allowed", "requests towards a decision",
+    )  # fmt: skip
+    yield Table(titles, [_bound(each) for each in endpoint.bounds], "Rolls back the canary if")
+
+
+def _bound(judged: JudgedBound) -> Sequence[Cell]:
+    state = mark_of(_JUDGED[judged.verdict])
+    if not judged.total:
+        return judged.bound, state, "–", "–", show_share(judged.allowed), "", "none yet"
+    share, allowed = judged.bad / judged.total, judged.allowed
+    alt = f"{show_share(share)}, from {show_share(judged.low)} to {show_share(judged.high)}"
+    picture = drawing.interval(
+        judged.low, share, judged.high, within=(0, 2 * allowed or judged.high), limit=allowed, is_more_worse=True,
+        colour=_COLOURS[judged.verdict], alt=alt,
+    )  # fmt: skip
+    spans = f"{judged.low * 100:.3g} to {show_share(judged.high)}"
+    return judged.bound, state, show_share(share), spans, show_share(allowed), picture, _towards(judged)
+
+
+def _towards(judged: JudgedBound) -> Cell:
+    if judged.verdict != "undecided":
+        return f"decided by {judged.total:,}"
+    if judged.needed is None:
+        return f"{judged.total:,}, too near to what is allowed to tell how many"
+    needed = _round_up(judged.needed)
+    return Progress(judged.total, needed, f"{judged.total:,} of about {needed:,}")
+
+
+def _round_up(count: int) -> int:
+    """With two digits that matter: an estimate."""
+    unit = int(10 ** max(0, len(str(count)) - 2))
+    return -(-count // unit) * unit
+
+
+def _reasons(endpoint: Endpoint) -> list[str]:
+    """What a target says that judges by itself and tells no numbers."""
+    return [] if endpoint.bounds else [f"Its rule: {reason}" for reason in endpoint.reasons]
 
 
 def _ask(endpoint: Endpoint) -> Iterator[Part]:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from ..errors import Failed, Unavailable, UsageProblem
+from ..stats.bounds import JudgedBound
 from .base import Report
 from .record import Verdict, VersionCounts
 
@@ -72,11 +73,17 @@ def report(url: str, claim: str) -> Report | None:
         versions=msgspec.convert(status["versions"], dict[str, VersionCounts]),
         canary_share=status["canary_share"],
         generation=status["generation"],
-        verdict=Verdict(verdict["state"], tuple(verdict["reasons"])) if verdict else None,
+        verdict=_verdict(verdict) if verdict else None,
         requests=verdict["requests"] if verdict else 0,
         unanswered=verdict.get("unanswered", 0) if verdict else 0,  # an endpoint may run since an earlier version
         log_lost_rows=status["log_lost_rows"],
     )
+
+
+def _verdict(said: dict[str, Any]) -> Verdict:
+    # An endpoint that an earlier version started states no numbers.
+    judged = msgspec.convert(said.get("bounds", []), tuple[JudgedBound, ...])
+    return Verdict(said["state"], tuple(said["reasons"]), judged)
 
 
 def flush(url: str) -> None:

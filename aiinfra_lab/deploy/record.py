@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 import msgspec
 
 from ..rules import Rule
+from ..stats.bounds import JudgedBound, Judgement
 from ..store import Body
 
 Outcome = Literal["", "stopped", "failed", "lost"]
@@ -37,10 +38,19 @@ class RuleCounts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Verdict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How the canary's rule was judged last, with a sentence for each of its bounds."""
+    """How the canary's rule was judged last, with a sentence for each of its bounds.
+
+    bounds: what the sentences say as numbers; none of a target that judges by itself.
+    """
 
     state: VerdictState
     reasons: tuple[str, ...] = ()
+    bounds: tuple[JudgedBound, ...] = ()
+
+    @classmethod
+    def of(cls, judgement: Judgement) -> Verdict:
+        """As the endpoint's record keeps it."""
+        return cls(judgement.verdict, judgement.reasons, judgement.bounds)
 
 
 class Rollback(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

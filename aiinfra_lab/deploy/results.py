@@ -6,10 +6,11 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from ..errors import LabError
 from ..show import Card, Result
+from ..stats.bounds import JudgedBound
 from ..store import Record
 from ..uris import Uri
 from . import cards, client, versions
@@ -46,9 +47,11 @@ class Endpoint(Result):
     """An endpoint as it is now; `predict` asks it.
 
     state: starting, running, stopping, stopped, failed, or lost (its process vanished). canary_share: what the canary
-    really gets. verdict: what the rollback rule says of the canary, with its reasons. count: rows predicted since it
-    was started.
+    really gets. verdict: what the rollback rule says of the canary; reasons: why, a sentence a bound; bounds: the same
+    as numbers, where the target tells them. count: rows predicted since it was started.
     """
+
+    labels: ClassVar = {"count": "rows predicted"}
 
     uri: str
     state: str
@@ -60,6 +63,7 @@ class Endpoint(Result):
     rollback_if: str
     verdict: str
     reasons: tuple[str, ...]
+    bounds: tuple[JudgedBound, ...]
     versions: tuple[Served, ...]
     count: int
     started_at: float
@@ -145,6 +149,7 @@ def _endpoint(record: Record[EndpointRecord], seen: _Seen, notes: Iterable[str] 
     body = record.body
     served = tuple(_served(body, uri, seen.versions[uri], seen.canary_share) for uri in _newest_first(seen.versions))
     verdict = seen.verdict
+    on_canary = verdict if verdict and body.rollback_if and body.canary else Verdict("undecided")
     return Endpoint(
         uri=record.uri,
         state=seen.word,
@@ -155,7 +160,8 @@ def _endpoint(record: Record[EndpointRecord], seen: _Seen, notes: Iterable[str] 
         previous=next(reversed(body.earlier), None),
         rollback_if=str(body.rollback_if or ""),
         verdict=(verdict.state if verdict else "undecided") if body.rollback_if else "",
-        reasons=verdict.reasons if verdict and body.rollback_if and body.canary else (),
+        reasons=on_canary.reasons,
+        bounds=on_canary.bounds,
         versions=served,
         count=sum(item.rows for item in served),
         started_at=body.started_at,

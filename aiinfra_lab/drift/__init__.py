@@ -138,7 +138,10 @@ def ls(name: EndpointName | None = None) -> Listing:
     if name and not items:
         served.endpoint(name)  # an endpoint without a verdict is one thing, a name that nothing has another
     header = ("uri", "state", "drifted", "rows_now", "against", "checked_at")
-    return Listing("drift:verdicts", items, header, "`%drift check NAME --against data:NAME@N` makes one")
+    empty = "`%drift check NAME --against data:NAME@N` makes one"
+    return Listing(
+        "drift:verdicts", items, header, empty, title="Drift verdicts", of=f"deploy:{wanted}" if wanted else ""
+    )
 
 
 @verb("drift")

@@ -180,7 +180,8 @@ def ls() -> Listing:
 
     found = tuple(feature_set(record) for record in sets.versions(skip_unreadable=True))
     empty = "there is none yet: `%%features add NAME` makes one"
-    return Listing("features", found, ("uri", "label", "data", "online_as_of", "created_at"), empty)
+    header = ("uri", "label", "data", "online_as_of", "created_at")
+    return Listing("features", found, header, empty, title="Feature sets")
 
 
 @verb("features")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from ..cost import prices
 from ..errors import LabError
 from ..providers import names
-from ..show import Card, Listing, Result, working
+from ..show import Card, Listing, Result, Table, working
 from ..units import Duration, Usd, number
 from ..uris import Uri, check_name
 from ..verbs import Choices, Live, Name, verb
@@ -66,8 +66,8 @@ class Session(Result):
 class Sessions(Listing):
     """Sessions, the last started first."""
 
-    def card(self) -> Card:
-        return replace(super().card(), parts=[cards.table(self.items)])
+    def table(self) -> Table:
+        return cards.table(self.items)
 
 
 @verb("gpu")
@@ -110,7 +110,9 @@ def ls() -> Listing:
     """
     header = ("uri", "state", "gpu", "on", "started_at", "deadline_at", "ended_at", "hourly_usd", "spent_usd")
     empty = "there is none yet: `%gpu start NAME` makes one"
-    return Sessions("gpu", tuple(map(_session, sessions.observe_all(sessions.records()))), header, empty)
+    return Sessions(
+        "gpu", tuple(map(_session, sessions.observe_all(sessions.records()))), header, empty, title="Sessions"
+    )
 
 
 @verb("gpu")

@@ -127,7 +127,7 @@ def ls() -> Listing:
     Example:
         %lab ls
     """
-    return Listing("lab:things", tuple(things()), ("uri", "changed_at", "state"))
+    return Listing("lab:things", tuple(things()), ("uri", "changed_at", "state"), title="Things in this workspace")
 
 
 @verb("lab")

@@ -104,7 +104,9 @@ def ls(name: Annotated[Name, Live("models")] | None = None) -> Listing:
         model_of(each, known=models[each.base].aliases, outdated=promotion.outdated(each, now[each.base]))
         for each in versions
     )
-    return Listing("models", items, ("uri", "aliases", "checked", "metrics", "run", "created_at"))
+    header = ("uri", "aliases", "checked", "metrics", "run", "created_at")
+    empty = "there is none yet: `%models add NAME --run train:NAME` makes one"
+    return Listing("models", items, header, empty, title="Model versions", of=f"models:{wanted}" if wanted else "")
 
 
 @verb("models")

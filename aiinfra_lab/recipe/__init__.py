@@ -50,9 +50,8 @@ def ls() -> Listing:
     """
     count = Counter(record.base for record in open_store().list(RunRecord, skip_unreadable=True))
     items = tuple(_info(name, count[name]) for name in declaration.names())
-    return Listing(
-        "recipe:recipes", items, ("uri", "title", "state", "runs"), f"put a NAME.toml into {declaration.folder()}"
-    )
+    empty = f"put a NAME.toml into {declaration.folder()}"
+    return Listing("recipe:recipes", items, ("uri", "title", "state", "runs"), empty, title="Recipes")
 
 
 @verb("recipe")
@@ -181,7 +180,8 @@ def log(name: RecipeName) -> Listing:
         resolve(uri, RunRecord)  # says that there is none, and which there are
     title = declaration.title(uri.name)
     items = tuple(recipe_run(run, title) for run in runs)
-    return Listing(str(uri), items, ("uri", "state", "started_at", "duration_s"), "it has not run yet")
+    header = ("uri", "state", "started_at", "duration_s")
+    return Listing(str(uri), items, header, "it has not run yet", title="Runs", of=str(uri))
 
 
 def _failure(done: RecipeRun, again: str) -> Failed:

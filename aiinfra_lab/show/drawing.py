@@ -133,19 +133,33 @@ def categories(reference: Sequence[float], current: Sequence[float] = (), *, alt
 
 
 def interval(
-    low: float, value: float, high: float, *, reach: float, limit: float | None = None, colour: str = GREY, alt: str
+    low: float,
+    value: float,
+    high: float,
+    *,
+    within: tuple[float, float],
+    alt: str,
+    limit: float | None = None,
+    is_more_worse: bool = False,
+    colour: str = GREY,
 ) -> Picture:
-    """A value with its interval on an axis from -reach to reach; the solid line is 0, the dashed one the limit."""
+    """A value with its interval on an axis; what leaves the axis ends at its edge.
+
+    within: both ends of the axis; where 0 lies inside, it is a solid line. limit: a dashed line, and red is what lies
+    below it, or above where more is worse.
+    """
     width, height = 150, 18
-    at = Scale(-reach, reach, 0, width)
+    at = Scale(*within, 0, width)
     made = []
     if limit is not None:
-        edge = _n(at(limit))
-        made.append(f'<rect width="{edge}" height="18" fill="{RED}" fill-opacity=".14"/>')
-        made.append(f'<path d="M{edge} 0V18" stroke="{RED}" stroke-dasharray="3 2"/>')
+        edge = at(limit)
+        start, end = (edge, width) if is_more_worse else (0.0, edge)
+        made.append(f'<rect x="{_n(start)}" width="{_n(end - start)}" height="18" fill="{RED}" fill-opacity=".14"/>')
+        made.append(f'<path d="M{_n(edge)} 0V18" stroke="{RED}" stroke-dasharray="3 2"/>')
     a, b, c = (_n(min(width - 1, max(1, at(x)))) for x in (low, value, high))
-    # In the middle of a pixel: between two, a thin line is grey on grey.
-    made.append(f'<path d="M{round(at(0))}.5 0V18" stroke="{GREY}"/>')
+    if within[0] < 0 < within[1]:
+        # In the middle of a pixel: between two, a thin line is grey on grey.
+        made.append(f'<path d="M{round(at(0))}.5 0V18" stroke="{GREY}"/>')
     made.append(f'<path d="M{a} 9H{c}M{a} 5v8M{c} 5v8" stroke="{colour}" stroke-width="2"/>')
     made.append(f'<path d="M{b} 4l5 5-5 5-5-5z" fill="{colour}"/>')
     return Picture(_svg(width, height, "".join(made)), alt)

@@ -22,6 +22,7 @@ METRICS = ("errors", "p50_ms", "p90_ms", "p95_ms", "p99_ms")
 _SIGNS: tuple[Sign, ...] = (">",)
 _CONNECTIVES: tuple[Connective, ...] = ("or",)
 _EXAMPLE = "p95_ms > 80 or errors > 1%"
+_MOST_NEEDED = 10_000_000  # beyond, the share lies so near to what is allowed that nobody waits for a verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +50,63 @@ class Bound:
 
 
 @dataclass(frozen=True, slots=True)
+class JudgedBound:
+    """How one bound is judged on what was counted.
+
+    bad, total: how many requests lie beyond it, of how many. low, high: the interval of their share, at `confidence`;
+    allowed: the share that may. limit_ms: the bound's latency; None of one on errors.
+    """
+
+    bound: str
+    verdict: Verdict
+    bad: int
+    total: int
+    low: float
+    high: float
+    allowed: float
+    limit_ms: float | None
+    confidence: float
+
+    @property
+    def needed(self) -> int | None:
+        """About how many requests decide, if as large a share as now lies beyond it; None where no number does."""
+        if self.verdict != "undecided":
+            return self.total
+        share = self.bad / self.total if self.total else 0.0
+        few, many = self.total, max(2 * self.total, 2)
+        while not self._is_decided_by(share, many):
+            few, many = many, 2 * many
+            if many > _MOST_NEEDED:
+                return None
+        while many - few > max(1, few // 100):
+            middle = (few + many) // 2
+            few, many = (few, middle) if self._is_decided_by(share, middle) else (middle, many)
+        return many
+
+    def _is_decided_by(self, share: float, total: int) -> bool:
+        low, high = binomial_interval(round(share * total), total, self.confidence)
+        return low > self.allowed or high <= self.allowed
+
+    def __str__(self) -> str:
+        if not self.total:
+            return f"{self.bound}: no {'requests' if self.limit_ms is None else 'answers'} yet"
+        what = "failed" if self.limit_ms is None else f"took longer than {plain(self.limit_ms)} ms"
+        interval = f"between {show_share(self.low)} and {show_share(self.high)}"
+        seen = f"{self.bad} of {self.total} {what} ({interval}, {show_share(self.allowed)} allowed)"
+        return f"{self.bound}: {self.verdict}, {seen}"
+
+
+@dataclass(frozen=True, slots=True)
 class Judgement:
-    """The verdict on a rule, with a sentence for every bound."""
+    """The verdict on a rule, and on each of its bounds."""
 
     verdict: Verdict
-    reasons: tuple[str, ...]
+    bounds: tuple[JudgedBound, ...]
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """A sentence for every bound."""
+        return tuple(map(str, self.bounds))
 
 
 def parse_bounds(text: str) -> Rule:
@@ -76,9 +129,9 @@ def judge(bounds: Sequence[Bound], counts: Mapping[str, tuple[int, int]], confid
     should ask for more.
     """
     judged = [_judge(bound, *counts.get(bound.key, (0, 0)), confidence) for bound in bounds]
-    verdicts = [verdict for verdict, _ in judged]
+    verdicts = [each.verdict for each in judged]
     overall: Verdict = "ok" if all(verdict == "ok" for verdict in verdicts) else "undecided"
-    return Judgement("breach" if "breach" in verdicts else overall, tuple(reason for _, reason in judged))
+    return Judgement("breach" if "breach" in verdicts else overall, tuple(judged))
 
 
 def binomial_interval(bad: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -94,16 +147,10 @@ def binomial_interval(bad: int, total: int, confidence: float = 0.95) -> tuple[f
     return low, high
 
 
-def _judge(bound: Bound, bad: int, total: int, confidence: float) -> tuple[Verdict, str]:
+def _judge(bound: Bound, bad: int, total: int, confidence: float) -> JudgedBound:
     low, high = binomial_interval(bad, total, confidence)
     verdict: Verdict = "breach" if low > bound.share else "ok" if high <= bound.share else "undecided"
-    if not total:
-        return verdict, f"{bound}: no {'requests' if bound.limit_ms is None else 'answers'} yet"
-    what = "failed" if bound.limit_ms is None else f"took longer than {plain(bound.limit_ms)} ms"
-    seen = (
-        f"{bad} of {total} {what} (between {show_share(low)} and {show_share(high)}, {show_share(bound.share)} allowed)"
-    )
-    return verdict, f"{bound}: {verdict}, {seen}"
+    return JudgedBound(str(bound), verdict, bad, total, low, high, bound.share, bound.limit_ms, confidence)
 
 
 def _bound(term: Term) -> Bound:

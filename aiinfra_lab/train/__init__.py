@@ -17,7 +17,7 @@ from . import checkpoint, parameters, record
 from . import code as _code
 from .observing import find, observe, request_stop
 from .record import TrainingRun
-from .results import Run, RunComparison, RunLog, comparison, log_of, run_of
+from .results import Run, RunComparison, RunLog, Runs, comparison, log_of, run_of
 
 __all__ = ["Run", "RunComparison", "RunLog", "diff", "get", "log", "ls", "run", "show", "stop"]
 
@@ -128,7 +128,9 @@ def ls(name: Annotated[Name, Live("train")] | None = None) -> Listing:
     if name and not runs:
         refuse_unknown(name, TrainingRun)
     items = tuple(run_of(seen, home=home) for seen in runs)
-    return Listing("train", items, ("uri", "state", "metrics", "params", "started_at", "duration_s"))
+    empty = "there is none yet: `%%train run NAME --rows $rows` makes one"
+    header = ("uri", "state", "metrics", "params", "started_at", "duration_s")
+    return Runs("train", items, header, empty, title="Training runs", of=f"train:{wanted}" if wanted else "")
 
 
 @verb("train")

@@ -8,7 +8,24 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..show import Card, Figure, Fold, Number, Picture, Plots, Progress, Quote, Strong, Table, drawing, mark_of, shown
+from ..show import (
+    MAX_ROWS,
+    Card,
+    Cell,
+    Column,
+    Figure,
+    Fold,
+    Number,
+    Picture,
+    Plots,
+    Progress,
+    Quote,
+    Strong,
+    Table,
+    drawing,
+    mark_of,
+    shown,
+)
 from ..units import apart, show_duration
 from ..uris import Uri
 from .history import Curve, Point, averaged, latest
@@ -20,6 +37,8 @@ KIND = "Training run"
 MOST_PLOTS = 6
 _MOST_FIGURES = 5
 _DIGEST = 64
+_SPARK_POINTS = 42  # one for two pixels
+_ARROWS = {True: " ↓", False: " ↑", None: ""}
 # What is known to be better when it is lower, or higher; of any other metric nobody can say which is the best value.
 _LOWER = ("loss", "error", "rmse", "mse", "mae", "brier", "perplexity", "nll")
 _HIGHER = ("auc", "accuracy", "acc", "f1", "precision", "recall", "r2", "ap", "map", "bleu")
@@ -129,6 +148,24 @@ def plots(points: Sequence[Point], epochs: int | None = None) -> list[Picture]:
     return [_plot(title, names, points, epochs) for title, names in [*groups.items()][:MOST_PLOTS]]
 
 
+def curve_column(runs: Sequence[Run]) -> Column:
+    """The curve of what says most of each run, small; of as many runs as a list shows."""
+    drawn = [_spark(run.points(), epochs_of(run.params)) for run in runs[:MAX_ROWS]]
+    names = {name for name, _ in drawn if name}
+    title = names.pop() if len(names) == 1 else "curve"
+    return Column(title, [*(cell for _, cell in drawn), *[""] * len(runs[MAX_ROWS:])])
+
+
+def _spark(points: Sequence[Point], epochs: int | None) -> tuple[str, Cell]:
+    best = _best(points, epochs)
+    name = best.name if best else next((point.name for point in points), "")
+    line = averaged([(point.step, point.value) for point in points if point.name == name], _SPARK_POINTS)
+    if len(line) < 2:
+        return "", ""
+    alt = f"{name} from {shown(name, line[0][1])} to {shown(name, line[-1][1])}"
+    return f"{name}{_ARROWS[is_lower_better(name)]}", drawing.spark([value for _, value in line], alt=alt)
+
+
 def about_metrics(measured_by: str) -> str:
     """Whose metrics a run shows, when they are not its own."""
     return measured_by and f"no epoch was left to train: the metrics are those of {measured_by} at its checkpoint"
@@ -158,13 +195,12 @@ def _plot(title: str, names: Sequence[str], points: Sequence[Point], epochs: int
     lower = is_lower_better(name)
     if lower is not None and len(lines[name]) > 1 and (by_epoch or name != names[0] or len(names) == 1):
         best = (min if lower else max)(lines[name], key=lambda point: point[1])
-    arrow = {True: " ↓", False: " ↑", None: ""}[lower]
     at = f"{shown(name, best[1])} at {'epoch' if by_epoch else 'step'} {best[0]:g}" if best else ""
     ends = [f"{one} went from {line[0][1]:.4g} to {line[-1][1]:.4g}" for one, line in lines.items()]
     alt = "; ".join([*ends, *([f"best is {at}"] if at else [])])
     ordered = {one: lines[one] for one in sorted(lines, key=lambda one: one == name)}
     return drawing.curves(
-        f"{title}{arrow}", ordered, alt=alt, best=best, at_best=at, x_title="epoch" if by_epoch else "step",
+        f"{title}{_ARROWS[lower]}", ordered, alt=alt, best=best, at_best=at, x_title="epoch" if by_epoch else "step",
         x_end=epochs if by_epoch else None,
     )  # fmt: skip
 
@@ -316,6 +352,6 @@ def _overlaid(runs: Mapping[str, Sequence[Point]]) -> list[Picture]:
             for run, points in runs.items()
         }
         alt = "; ".join(f"{name} of {run} ended at {line[-1][1]:.4g}" for run, line in lines.items())
-        arrow = {True: " ↓", False: " ↑", None: ""}[is_lower_better(name)]
-        made.append(drawing.curves(f"{name}{arrow}", lines, alt=alt, x_title="step", is_wide=True))
+        title = f"{name}{_ARROWS[is_lower_better(name)]}"
+        made.append(drawing.curves(title, lines, alt=alt, x_title="step", is_wide=True))
     return made

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..show import Card, Comparison, Result, shown, shown_apart
+from ..show import Card, Column, Comparison, Listing, Result, shown, shown_apart
 from ..store import Record, open_store
 from ..uris import Uri
 from . import checkpoint, history, record, rendering
@@ -73,6 +73,15 @@ class Run(Result):
         flag = "--resume" if newest.uri == self.uri else f"--from {uri.label}"
         how = f"`%%train run {uri.name} {flag} …` and the same code"
         return f"go on from its checkpoint of epoch {self.checkpoint} with {how}."
+
+
+@dataclass(frozen=True, repr=False)
+class Runs(Listing):
+    """Runs, the last started first."""
+
+    def columns(self, name: str) -> Sequence[Column]:
+        found = super().columns(name)
+        return [*found, rendering.curve_column(self.items)] if name == "metrics" else found
 
 
 @dataclass(frozen=True)

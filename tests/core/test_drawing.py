@@ -26,7 +26,7 @@ PICTURES = {
     "one column": drawing.numbers([1, 2, 3, 2, 1], alt="a"),
     "categories": drawing.categories([0.5, 0.3, 0.2], [0.2, 0.3, 0.5], alt="a"),
     "many categories": drawing.categories([0.1] * 40, [0.1] * 40, alt="a"),
-    "interval": drawing.interval(-0.034, -0.021, -0.008, reach=0.04, limit=-0.01, colour=RED, alt="a"),
+    "interval": drawing.interval(-0.034, -0.021, -0.008, within=(-0.04, 0.04), limit=-0.01, colour=RED, alt="a"),
     "spark": drawing.spark([1, 2, float("nan"), 3], alt="a", limit=5),
     "split": drawing.split([("champion", 0.9), ("canary", 0.1)], alt="a"),
     "days": drawing.days([1, 2, 0, 4], {0: "1 Sep", 3: "4 Sep"}, alt="a", limit=3),

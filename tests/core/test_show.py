@@ -270,6 +270,36 @@ def test_a_list_shows_a_state_with_its_reason_and_what_lives_on_as_living():
     assert rows[2][1] == (mark_of("ended"), "(budget)")
 
 
+@dataclass(frozen=True)
+class Measured(Result):
+    uri: str
+    metrics: dict[str, float]
+    made_at: float = 0.0
+
+
+def test_a_list_has_a_column_for_each_metric_that_there_is_room_for():
+    items = (Measured("train:a@2", {"auc": 0.71, "loss": 0.5}), Measured("train:a@1", {"loss": 0.6}))
+    table = Listing("train", items, ("uri", "metrics", "made_at")).card().parts[0]
+    assert [*table.titles] == ["name", "auc", "loss", "made"]
+    assert [[*row[1:3]] for row in table.rows] == [["0.71", "0.5"], ["–", "0.6"]]
+    assert all(isinstance(title, Number) for title in table.titles[1:3])
+
+
+def test_metrics_that_there_is_no_room_for_share_one_column():
+    metrics = {f"a_metric_of_name_{number}": 0.5 for number in range(4)}
+    table = Listing("train", (Measured("train:a@1", metrics),), ("uri", "metrics")).card().parts[0]
+    assert [*table.titles] == ["name", "a_metric_of_name_0", "a_metric_of_name_1", "more metrics"]
+    assert table.rows[0][3] == "a_metric_of_name_2=0.5, a_metric_of_name_3=0.5"
+
+
+def test_a_list_says_what_it_lists_and_how_many():
+    items = (Measured("train:a@1", {}),)
+    everything = Listing("train", items, ("uri",), title="Training runs").card()
+    of_one = Listing("train", items, ("uri",), title="Training runs", of="train:a").card()
+    assert everything.text().splitlines()[0] == "Training runs  1 in all"
+    assert of_one.text().splitlines()[0] == "Training runs train:a  1 in all"
+
+
 def test_a_moment_of_today_has_no_date():
     assert re.fullmatch(r"\d\d:\d\d", moment(time.time()))
     assert re.fullmatch(r"1970-01-0\d \d\d:\d\d", moment(86400.0))

@@ -162,6 +162,7 @@ def test_a_breach_without_a_champion_leaves_the_only_version_serving(register):
     for _ in range(20):
         client.ask(endpoint.url, "/predict", {"rows": [FAR]})
     until(lambda: deploy.show("delay").verdict == "breach")
+    assert [bound.verdict for bound in deploy.show("delay").bounds].count("breach") == 1
     assert deploy.show("delay").canary == "models:delay@1"
     assert deploy.get("delay").predict([ROW])[0]
 

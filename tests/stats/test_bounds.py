@@ -118,3 +118,27 @@ def test_more_confidence_takes_more_requests():
 def test_a_percentile_is_the_share_that_may_be_slower(metric, share):
     (bound,) = bounds_of(parse_bounds(f"{metric} > 12.5"))
     assert (bound.share, bound.key, str(bound)) == (share, "slower_than_12.5ms", f"{metric} > 12.5")
+
+
+@pytest.mark.parametrize(("bad", "total"), [(0, 20), (1, 40), (3, 100), (8, 100)])
+def test_about_so_many_requests_decide_as_are_said_to(bad, total):
+    bounds = bounds_of(parse_bounds("p95_ms > 80"))
+    (judged,) = judge(bounds, {"slower_than_80ms": (bad, total)}).bounds
+    assert judged.verdict == "undecided"
+    share = bad / total
+
+    def verdict(total):
+        return judge(bounds, {"slower_than_80ms": (round(share * total), total)}).verdict
+
+    assert verdict(judged.needed) != "undecided"
+    assert verdict(judged.needed * 3 // 4) == "undecided"
+
+
+def test_of_a_share_that_lies_on_what_is_allowed_no_number_of_requests_decides():
+    (on_it,) = judge(bounds_of(parse_bounds("p90_ms > 20")), {"slower_than_20ms": (100, 1000)}).bounds
+    assert on_it.needed is None
+
+
+def test_what_is_decided_needs_no_more_requests():
+    (kept,) = judge(bounds_of(parse_bounds("errors > 1%")), {"errors": (0, 10_000)}).bounds
+    assert (kept.verdict, kept.needed) == ("ok", 10_000)

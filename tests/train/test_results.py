@@ -156,3 +156,22 @@ def test_metrics_of_another_run_are_not_passed_off_as_its_own():
 def test_codes_differ_by_lines():
     text = rendering.code_diff("a = 1\nb = 2", "a = 1\nb = 3", ("old", "new"))
     assert text.splitlines()[-2:] == ["-b = 2", "+b = 3"]
+
+
+def test_a_list_shows_the_curve_of_what_says_most_of_each_run(workspace):
+    put("delay@1", losses=(2, 1, 0.5), metrics={"loss": 0.5}, params={"epochs": 3})
+    put("delay@2", metrics={"loss": 4.0})
+    table = train.ls().card().parts[0]
+    at = [*table.titles].index("loss ↓")
+    assert [row[at - 1] for row in table.rows] == ["4", "0.5"]
+    assert [getattr(row[at], "alt", row[at]) for row in table.rows] == ["", "loss from 2 to 0.5"]
+
+
+def test_a_list_of_many_runs_reads_the_curves_of_those_that_it_shows(workspace, monkeypatch):
+    for number in range(1, 24):
+        put(f"delay@{number}", losses=(2, 1), metrics={"loss": 1.0})
+    read, real = [], train.results.history.read
+    listed = train.ls()
+    monkeypatch.setattr("aiinfra_lab.train.history.read", lambda path: read.append(path) or real(path))
+    assert listed.card().parts[0].hidden == 3
+    assert len(read) == 20

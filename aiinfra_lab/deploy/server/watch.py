@@ -260,6 +260,5 @@ class Watch:
         lost = predictor.log.lost
         body = replace(body, versions=versions, count=count, log_lost_rows=lost, served_generation=served)
         if (judge := predictor.routes.judge) and live and live.judged:
-            verdict = Verdict(judge.judgement.verdict, judge.judgement.reasons)
-            body = replace(body, judged=judge.to_record(live.judged), verdict=verdict)
+            body = replace(body, judged=judge.to_record(live.judged), verdict=Verdict.of(judge.judgement))
         return body

@@ -1,0 +1,125 @@
+"""Things in a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from .card import Card, Cell, Number, RowHeader, Table
+from .results import Result, plain
+from .states import with_reason
+from .values import label, moment, shown
+
+_STATES = ("state", "checked")
+"""The fields whose values are words of the alphabet of states."""
+_SPREAD = ("metrics",)
+"""The fields with numbers by their names, of which each gets a column of its own, as far as there is room."""
+_ROOM = 40  # of the 100 columns of a terminal, for all of those
+
+
+class Column(NamedTuple):
+    """A title, and a cell for every row."""
+
+    title: str
+    cells: Sequence[Cell]
+
+
+@dataclass(frozen=True, repr=False)
+class Listing(Result):
+    """Things in a table, newest first. `header` names the fields of each that are shown.
+
+    unreadable: how many it lacks because their records cannot be read. title: what they are, in the plural with a
+    capital. of: the URI whose things they are, where they are not all.
+    """
+
+    uri: str
+    items: tuple[Any, ...]
+    header: tuple[str, ...]
+    empty: str = "there is none yet"
+    unreadable: int = 0
+    title: str = field(default="", metadata={"json": False})
+    of: str = field(default="", metadata={"json": False})
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.items)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.items[index]
+
+    def __repr__(self) -> str:
+        return self.card().text()
+
+    def card(self) -> Card:
+        is_empty = not self.items and not self.unreadable
+        return Card(
+            kind=self.title if self.of else self.kind,
+            uri=self.of or self.title or self.uri,
+            when="" if is_empty else f"{len(self.items):,} in all",
+            lead=self.empty[:1].upper() + self.empty[1:] if is_empty else "",
+            parts=[self.table()],
+            notes=[lacking(self.unreadable)] if self.unreadable else [],
+        )
+
+    def table(self) -> Table:
+        """The rows, of which each has a cell for every column."""
+        columns = _words_last([column for name in self.header for column in self.columns(name)])
+        rows = [*zip(*(column.cells for column in columns), strict=True)]
+        return Table([column.title for column in columns], rows)
+
+    def columns(self, name: str) -> Sequence[Column]:
+        """The columns that show a field."""
+        values = [plain(getattr(item, name)) for item in self.items]
+        if name in _SPREAD:
+            return _spread(name, values)
+        uris = [str(getattr(item, "uri", self.uri)) for item in self.items]
+        title = _title(name, getattr(self.items[0], "labels", {}) if self.items else {}, values)
+        return [Column(title, [_cell(name, *pair) for pair in zip(values, uris, strict=True)])]
+
+
+def _spread(name: str, values: Sequence[dict[str, float] | None]) -> Sequence[Column]:
+    """A column for each of the numbers that there is room for, and one of words for the rest."""
+    found = [value or {} for value in values]
+    keys, room = [], _ROOM
+    for key in dict.fromkeys(key for value in found for key in value):
+        room -= max(len(key), 6) + 2
+        if room >= 0:
+            keys.append(key)
+    columns = [Column(Number(key), [shown(key, value.get(key)) for value in found]) for key in keys]
+    rest = [{key: one for key, one in value.items() if key not in keys} for value in found]
+    more = f"more {label(name)}" if keys else label(name)
+    return [*columns, Column(more, [shown(name, value) if value else "" for value in rest])]
+
+
+def _title(name: str, labels: Mapping[str, str], values: Sequence[Any]) -> str:
+    if name == "uri":
+        return RowHeader("name")
+    is_number = not name.endswith("_at") and any(isinstance(value, int | float) for value in values)
+    return (Number if is_number else str)(labels.get(name) or label(name))
+
+
+def _cell(name: str, value: Any, uri: str) -> Cell:
+    if name.endswith("_at") and isinstance(value, int | float):
+        return moment(value)
+    if name not in _STATES or not value:
+        return shown(name, value)
+    mark, reason = with_reason(value, uri)
+    return (mark, f"({reason})") if reason else mark
+
+
+def _words_last(columns: Sequence[Column]) -> Sequence[Column]:
+    """The columns in their order, but that the last one is no number: it would be torn away to the far edge."""
+    ordered = [*columns]
+    words = [column for column in columns if type(column.title) is str and any(column.cells)]
+    if words and isinstance(ordered[-1].title, Number):
+        ordered.remove(words[-1])
+        ordered.append(words[-1])
+    return ordered
+
+
+def lacking(count: int) -> str:
+    """The sentence below a list that lacks so many records."""
+    return f"{count} record{'s' * (count > 1)} cannot be read: `%lab check` names what helps"
