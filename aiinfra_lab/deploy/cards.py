@@ -171,7 +171,7 @@ def _facts(endpoint: Endpoint) -> Iterator[tuple[str, str]]:
         yield "champion", endpoint.champion or ""
         yield "canary", endpoint.canary or ""
     yield "before", endpoint.previous or ""
-    yield "rolls back if", endpoint.rollback_if
+    yield "rolls back if", "" if endpoint.bounds else endpoint.rollback_if
 
 
 def _figures(endpoint: Endpoint) -> list[Figure]:
@@ -221,8 +221,8 @@ def _rule(endpoint: Endpoint) -> Iterator[Part]:
         return
     of = show_share(endpoint.bounds[0].confidence)
     titles = (
-        "bound", "state", Number("requests beyond it"), Number(f"{of} interval"), Number("allowed"),
-        "0 to twice the allowed", "requests towards a decision",
+        "bound", "state", Number("beyond it"), Number(f"{of} interval"), Number("allowed"),
+        "0 to twice that", "requests",
     )  # fmt: skip
     yield Table(titles, [_bound(each) for each in endpoint.bounds], "Rolls back the canary if")
 
@@ -237,8 +237,15 @@ def _bound(judged: JudgedBound) -> Sequence[Cell]:
         judged.low, share, judged.high, within=(0, 2 * allowed or judged.high), limit=allowed, is_more_worse=True,
         colour=_COLOURS[judged.verdict], alt=alt,
     )  # fmt: skip
-    spans = f"{judged.low * 100:.3g} to {show_share(judged.high)}"
+    spans = _span(judged.low, judged.high)
     return judged.bound, state, show_share(share), spans, show_share(allowed), picture, _towards(judged)
+
+
+def _span(low: float, high: float) -> str:
+    """An interval of shares: its lower end with as many decimals as its upper one."""
+    top = show_share(high)
+    decimals = len(top.partition(" ")[0].partition(".")[2])
+    return f"{low * 100:.{decimals}f}".removesuffix("." + "0" * decimals) + f" to {top}"
 
 
 def _towards(judged: JudgedBound) -> Cell:

@@ -27,7 +27,7 @@ def rule_of(found: Endpoint) -> Table:
 
 def test_each_bound_has_its_share_its_interval_and_what_is_allowed():
     slow, errors = rule_of(endpoint({"slower_than_80ms": (600, 10_000), "errors": (0, 10_000)})).rows
-    assert [*slow[:5]] == ["p95_ms > 80", mark_of("breached"), "6 %", "5.4 to 6.64 %", "5 %"]
+    assert [*slow[:5]] == ["p95_ms > 80", mark_of("breached"), "6 %", "5.40 to 6.64 %", "5 %"]
     assert [*errors[:5]] == ["errors > 1%", mark_of("holds"), "0 %", "0 to 0.053 %", "1 %"]
     assert isinstance(slow[5], Picture)
     assert slow[6] == "decided by 10,000"
