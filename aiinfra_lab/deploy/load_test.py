@@ -107,7 +107,7 @@ def _through_features(source: Any, contract: Columns) -> Any:
     record = find_or_none(contract.features_uri) if contract.features_uri else None
     if record is None or record.body.timestamp not in have or set(contract.names) <= set(have):
         return source
-    return features.get(contract.features_uri, rows=source)
+    return features.join_aside(contract.features_uri, source)
 
 
 def _columns(source: Any) -> list[str]:

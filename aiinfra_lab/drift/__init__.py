@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
-from .. import models
 from ..errors import Failed, Inconclusive, UsageProblem, did_you_mean
 from ..resolve import resolve
 from ..show import Listing, shown, working
-from ..stats import blocks, within
-from ..stats.dependence import LEAST_ROWS
+from ..stats import blocks
 from ..store import Event, Record, add_version, open_store
 from ..units import Share, number
 from ..uris import Uri
 from ..verbs import Choices, FilePath, Live, Name, Rows, Suggested, verb
-from . import exports, served
+from . import advice, exports, served
 from .record import ColumnChange, DriftRecord
 from .results import DriftReport
 from .served import Sample
@@ -28,8 +25,6 @@ from .verdict import judge, overall
 __all__ = ["ColumnChange", "DriftReport", "check", "get", "log", "ls", "show"]
 
 _LAST_SETS = 20  # which are asked for their columns while somebody types
-# What `--since 365d` takes, which is all that a log keeps.
-_OLDEST_S = 365 * 86400
 
 EndpointName = Annotated[Name, Live("deploy")]
 VerdictName = Annotated[Name, Live("drift")]
@@ -228,29 +223,8 @@ def _inconclusive(found: DriftReport) -> Inconclusive:
     since = f"; judged since {shown('since_at', found.since_at)}" if found.since_at else ""
     return Inconclusive(
         f"cannot tell whether {found.judged} drifted: {why}{since}",
-        f"look at `%drift show {Uri.parse(found.uri).label}`; {_more(found)}, or go on with --report",
+        f"look at `%drift show {Uri.parse(found.uri).label}`; {advice.more(found)}, or go on with --report",
     )
-
-
-def _more(found: DriftReport) -> str:
-    """What a verdict takes that could not be made."""
-    untold = [change for change in found.columns if change.p is None]
-    if any(change.why.startswith(within.CHANGED) for change in untold):
-        if found.judged != found.endpoint:
-            return "judge the rows before and after it by themselves, each with --rows"
-        return "judge the newest rows alone with --since, e.g. --since 15m: row 1 is the newest"
-    if any(change.why.endswith(f"blocks of {found.by} are too few: {blocks.LEAST} are needed") for change in untold):
-        return f"declare another column with --by, one with {blocks.LEAST} values or more in each sample"
-    if min(found.rows_before, found.rows_now) >= LEAST_ROWS and not found.by:
-        return "judge more rows, or say with --by which of them belong together, e.g. by their day"
-    if found.judged != found.endpoint:
-        return "judge other rows with --rows"
-    name = Uri.parse(found.endpoint).name
-    send = f"send it more rows with `%deploy run {name} --rows {served.known_data(models.get(found.model))}`"
-    if found.since_at is None or found.checked_at - found.since_at >= _OLDEST_S:
-        return send
-    by = f" --by {shlex.quote(found.by)}" if found.by else ""
-    return f"{send}, take older ones too with `%drift check {name} --against {found.against}{by} --since 365d`"
 
 
 def _add(name: str, verdict: DriftRecord) -> Record[DriftRecord]:

@@ -12,6 +12,7 @@ from ..show import MAX_ROWS, Card, Cell, Fold, Listed, Number, Result, RowHeader
 from ..store import Record
 from ..units import show_share
 from ..uris import Uri
+from . import advice
 from .record import ColumnChange, DriftRecord
 from .shapes import ColumnShape, shapes
 from .verdict import SCORE
@@ -78,10 +79,11 @@ class DriftReport(Result):
 
     def card(self) -> Card:
         """The verdict, and every column with what changed, those that drifted first."""
-        apart = [change for change in self.columns if change.drifted or change.p is None]
+        ordered = sorted(self.columns, key=lambda change: (not change.drifted, change.p is not None))
+        apart = [change for change in ordered if change.drifted or change.p is None]
         # Where little or nothing drifted, the nearest say how far away from it everything is.
-        shown_first = self.columns[: max(len(apart), _LEAST_SHOWN)]
-        rest = self.columns[len(shown_first) :]
+        shown_first = ordered[: max(len(apart), _LEAST_SHOWN)]
+        rest = ordered[len(shown_first) :]
         looks = shapes(self.sample, shown_first[:MAX_ROWS])
         rows = [_row(change, self.alpha, looks.get(change.column)) for change in shown_first]
         folded = Listed([_quiet(change, self.alpha) for change in rest])
@@ -96,7 +98,7 @@ class DriftReport(Result):
             parts=[
                 Table(_TITLES, rows),
                 *(
-                    [Fold(f"{len(rest)} more columns without drift: effect of its floor, and p", folded)]
+                    [Fold(f"{_columns(len(rest))} more without drift: effect of its floor, and p", folded)]
                     if rest
                     else []
                 ),
@@ -119,30 +121,41 @@ class DriftReport(Result):
         return [*facts, ("model", self.model)]
 
     def _lead(self, looks: Mapping[str, ColumnShape]) -> str:
-        columns = [change for change in self.columns if change.column != SCORE]
-        drifted = [change.column for change in columns if change.drifted]
-        scores = SCORE in self.drifted
-        if self.state == "drift":
-            predictions = ", and the predictions with them" if scores and drifted else ""
-            many = f"{len(drifted)} of {len(columns)} columns drifted{predictions}"
-            many = many if drifted else "The predictions drifted, and no column did"
-            first = next(change for change in self.columns if change.drifted)
-            look = looks.get(first.column)
-            return f"**{many}.** Most of all **{first.column}**, {_cause(first, look)}."
+        inputs = [change for change in self.columns if change.column != SCORE]
+        unjudged = [change for change in inputs if change.p is None]
+        of = _columns(len(inputs))
         if self.state == "no drift":
-            return f"**None of {len(columns)} columns drifted**, nor did the predictions."
-        unjudged = [change for change in self.columns if change.p is None]
-        if not unjudged:
+            return f"**None of {of} drifted**, nor did the predictions."
+        if (first := self._first) is not None:
+            untold = f" {_columns(len(unjudged))} cannot be judged." if unjudged else ""
+            return f"**{self._finding(of)}.** Most of all **{first.column}**, {_cause(first, looks)}.{untold}"
+        if not self.columns:
             return "**There is no column to compare.**"
-        return f"**{len(unjudged)} of {len(self.columns)} columns cannot be judged**, {_cause(unjudged[0], None)}."
+        why = next(change.why for change in self.columns if change.p is None)
+        return f"**{f'{len(unjudged)} of {of}' if unjudged else 'The predictions'} cannot be judged**, {why}."
+
+    def _finding(self, of: str) -> str:
+        count = sum(column != SCORE for column in self.drifted)
+        if not count:
+            return "The predictions drifted, and no column that could be judged"
+        return f"{count} of {of} drifted{', and the predictions with them' if SCORE in self.drifted else ''}"
+
+    @property
+    def _first(self) -> ColumnChange | None:
+        """What drifted most: a column if there is one, since the predictions follow from those."""
+        drifted = [change for change in self.columns if change.drifted]
+        return next((change for change in drifted if change.column != SCORE), drifted[0] if drifted else None)
 
     def _advice(self) -> str:
-        first = next((change for change in self.columns if change.drifted), None)
+        first = self._first
         if first is None:
-            return ""
+            return f"{advice.more(self)}." if self.state == "cannot tell" else ""
         if first.missing_now - first.missing_before > _MANY_MORE:
             return f"find out why **{first.column}** is missing, and check again: training now would learn the gap."
-        return f"find out what changed **{first.column}**. If it will stay so, train on newer rows."
+        what = (
+            "what changed in several columns together" if first.column == SCORE else f"what changed **{first.column}**"
+        )
+        return f"find out {what}. If it will stay so, train on newer rows."
 
     def _notes(self) -> list[str]:
         often = f"without a change, one is called so in {show_share(self.alpha)} of such checks at most"
@@ -174,8 +187,13 @@ def _quiet(change: ColumnChange, alpha: float) -> str:
     return f"{change.column} {effect} of {floor} (p {_p(change.p, alpha)})"
 
 
-def _cause(change: ColumnChange, look: ColumnShape | None) -> str:
+def _cause(change: ColumnChange, looks: Mapping[str, ColumnShape]) -> str:
+    look = looks.get(change.column)
     return f"{change.why}: {look.change}" if look else change.why
+
+
+def _columns(count: int) -> str:
+    return f"{count} column{'s' * (count != 1)}"
 
 
 def _p(p: float | None, alpha: float) -> str:

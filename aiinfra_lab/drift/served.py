@@ -184,7 +184,7 @@ def _are_joined(rows: object) -> bool:
 
 
 def _join(rows: object, model: Model, data: object) -> object:
-    return features.get(model.columns.features_uri, rows=rows, data=data)
+    return features.join_aside(model.columns.features_uri, rows, data)
 
 
 def _lines(served: ServedEndpoint, model: Model, since_at: float) -> Iterator[Mapping[str, Any]]:

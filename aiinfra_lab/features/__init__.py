@@ -16,7 +16,7 @@ from ..store import Record, open_store
 from ..uris import Uri, check_name
 from ..verbs import Code, FilePath, Live, Name, Rows, Suggested, verb
 from . import views
-from .opening import open_rows
+from .opening import join_aside, open_rows
 from .record import FeatureSetVersion, OnlineState, path_of
 from .results import (
     FeatureCheck,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FeatureCheck", "FeatureDifference", "FeatureHistory", "FeatureRemoval", "FeatureRows", "FeatureSet", "OnlineRow",
-    "View", "add", "check", "diff", "get", "log", "ls", "open_rows", "rm", "show", "view",
+    "View", "add", "check", "diff", "get", "join_aside", "log", "ls", "open_rows", "rm", "show", "view",
 ]  # fmt: skip
 
 SetName = Annotated[Name, Live("features")]

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 def open_rows(rows: object, name: str = "rows") -> FeatureRows | Dataset:
     """Rows for whoever wants some: `features:…` or a handle of it, or whatever the data noun opens.
 
-    A version of a feature set, `features:NAME@N` without `#…`, means the rows that were made with it last.
+    A version of a feature set, `features:NAME@N` without `#…`, means the rows that were made with it last, but for
+    those that a verb made for its own use, e.g. to judge them.
     Both answers have `.uri`, `.digest`, `.df()` and `.table()`.
     """
     from .. import data as data_noun
@@ -36,12 +37,24 @@ def open_rows(rows: object, name: str = "rows") -> FeatureRows | Dataset:
         raise _meant(rows, problem) from problem
 
 
+def join_aside(features_uri: str, rows: object, data: object = None) -> FeatureRows:
+    """Rows taken through a feature set for a verb's own use. data: the version whose tables the views read."""
+    from .. import data as data_noun
+    from . import rows as joined
+
+    record = resolve(features_uri, FeatureSetVersion)
+    asked = data_noun.open_rows(rows)
+    tables = asked if data is None else data_noun.open_rows(data)
+    joined.need_tables(record.body, asked, tables, record.body.newest_data)
+    return feature_rows(joined.answer(record, asked, tables, is_aside=True))
+
+
 def _newest(uri: Uri) -> Record[JoinedRows]:
     """The rows that were made last with a version, and are still there."""
     from . import rows as joined
 
     record = resolve(uri, FeatureSetVersion)
-    found = joined.made_with(record)
+    found = [each for each in joined.made_with(record) if not each.body.is_aside]
     if not found:
         raise NotFound(
             f"no rows were made with {record.uri} yet",

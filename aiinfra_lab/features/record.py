@@ -138,7 +138,8 @@ class JoinedRows(Body, frozen=True, kw_only=True):
     """Rows with their features, in one parquet file whose SHA-256 is `digest`; `rows` is how many.
 
     columns: the features, in order. optional: those that come from a view. coverage: by view, the share of rows for
-    which something was known. The three URIs name what they were made of.
+    which something was known. The three URIs name what they were made of. is_aside: whether a verb made them for its
+    own use, and nobody asked for them: the feature set's name does not stand for such rows.
     """
 
     kind: ClassVar[str] = "features.rows"
@@ -159,6 +160,7 @@ class JoinedRows(Body, frozen=True, kw_only=True):
     started_at: float
     ended_at: float
     removed_at: float | None = None
+    is_aside: bool = False
 
     @property
     def about(self) -> str:

@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from .. import files
 from ..errors import Conflict, Failed, NotFound, UsageProblem
 from ..resolve import resolve
@@ -42,8 +44,13 @@ def need_tables(spec: Spec, rows: Dataset, tables: Dataset, known: str) -> None:
                 )
 
 
-def answer(record: Record[FeatureSetVersion], rows: Dataset, tables: Dataset) -> Record[JoinedRows]:
-    """The record of these rows with these features: the stored one, or a new one with its file and its event."""
+def answer(
+    record: Record[FeatureSetVersion], rows: Dataset, tables: Dataset, *, is_aside: bool = False
+) -> Record[JoinedRows]:
+    """The record of these rows with these features: the stored one, or a new one with its file and its event.
+
+    is_aside: whether a verb needs them for its own use
+    """
     store, spec = open_store(), record.body
     # What is asked, by content and not by name: the same rows under another name are the same question.
     asked = {"set": spec.digest, "rows": [rows.digest, rows.main()], "data": tables.digest, "join": VERSION}
@@ -51,7 +58,7 @@ def answer(record: Record[FeatureSetVersion], rows: Dataset, tables: Dataset) ->
     uri = replace(Uri.parse(record.uri), part=part)
     known = store.get(JoinedRows, uri.label)
     if known and not known.body.is_removed and path_of(uri.label).exists():
-        return known
+        return known if is_aside or not known.body.is_aside else _asked_for(known)
     started_at = time.time()
     frame, coverage = join(spec, rows.table(), run_views(spec, tables_of(tables)))
     own = dict(spec.columns)
@@ -70,6 +77,7 @@ def answer(record: Record[FeatureSetVersion], rows: Dataset, tables: Dataset) ->
         data_uri=tables.uri,
         started_at=started_at,
         ended_at=time.time(),
+        is_aside=is_aside,
     )
     used = tuple(dict.fromkeys((record.uri, rows.uri, tables.uri)))
     event = Event("features get", str(uri), used, (str(uri),), {"digest": body.digest})
@@ -81,6 +89,14 @@ def answer(record: Record[FeatureSetVersion], rows: Dataset, tables: Dataset) ->
         if made is None or made.body.is_removed:
             raise
         return made
+
+
+def _asked_for(known: Record[JoinedRows]) -> Record[JoinedRows]:
+    """Rows that a verb had made for itself, now that somebody asks for them."""
+    body = msgspec.structs.replace(known.body, is_aside=False, ended_at=time.time())
+    used = tuple(dict.fromkeys((body.features_uri, body.rows_uri, body.data_uri)))
+    event = Event("features get", known.uri, used, (known.uri,), {"digest": body.digest})
+    return open_store().commit([known.of(body)], event)[0]
 
 
 def join(spec: Spec, rows: pl.DataFrame, events: list[Events]) -> tuple[pl.DataFrame, dict[str, float]]:

@@ -180,8 +180,34 @@ def test_what_drifted_or_cannot_be_judged_is_shown_and_the_rest_is_folded(worksp
     put("delay@1", verdict_at(1.0, columns=(COLUMN, unjudged, *quiet)))
     table, fold = drift.show("delay").card().parts
     assert [str(row[1]) for row in table.rows] == ["▲ drift", "? cannot tell", *["✓ same"] * 3]
-    assert (fold.summary.partition(":")[0], len(fold.content.items)) == ("6 more columns without drift", 6)
+    assert (fold.summary.partition(":")[0], len(fold.content.items)) == ("6 columns more without drift", 6)
     assert table.rows[1][-1] == "too few rows"
+
+
+def test_what_cannot_be_judged_is_never_among_what_did_not_drift(workspace):
+    """However near the others came, which a verdict keeps before it."""
+    quiet = [msgspec.structs.replace(COLUMN, column=f"q{at}", p=0.04, drifted=False) for at in range(9)]
+    unjudged = msgspec.structs.replace(COLUMN, column="u", p=None, drifted=False, why="too few rows")
+    score = msgspec.structs.replace(COLUMN, column="score")
+    put("delay@1", verdict_at(1.0, columns=(score, *quiet, unjudged)))
+    card = drift.show("delay").card()
+    assert [row[0] for row in card.parts[0].rows][:2] == ["score", "u"]
+    assert "no column that could be judged.** Most of all **score**" in card.lead
+    assert card.lead.endswith("1 column cannot be judged.")
+
+
+def test_the_advice_names_a_column_and_the_prediction_only_where_no_column_drifted(workspace):
+    score, a = (msgspec.structs.replace(COLUMN, column=name) for name in ("score", "a"))
+    put("delay@1", verdict_at(1.0, columns=(score, a)))
+    put("other@1", verdict_at(1.0, columns=(score,)))
+    assert drift.show("delay").card().advice.startswith("find out what changed **a**.")
+    assert drift.show("other").card().advice.startswith("find out what changed in several columns together.")
+
+
+def test_a_verdict_that_cannot_tell_says_what_it_takes(workspace):
+    unsure = msgspec.structs.replace(COLUMN, drifted=False, p=None)
+    put("delay@1", msgspec.structs.replace(verdict_at(1.0, columns=(unsure,)), state="cannot tell"))
+    assert drift.show("delay").card().advice.startswith("judge more rows, or say with --by")
 
 
 @pytest.mark.parametrize(
@@ -189,7 +215,7 @@ def test_what_drifted_or_cannot_be_judged_is_shown_and_the_rest_is_folded(worksp
     [
         ("drift", "**1 of 2 columns drifted, and the predictions with them.** Most of all **a**"),
         ("no drift", "**None of 2 columns drifted**"),
-        ("cannot tell", "**1 of 3 columns cannot be judged**"),
+        ("cannot tell", "**1 of 2 columns cannot be judged**"),
     ],
 )
 def test_a_verdict_begins_with_what_was_found(workspace, state, lead):

@@ -87,6 +87,18 @@ def test_a_version_as_rows_means_those_that_were_made_with_it_last(lateness, tri
     assert features.open_rows(lateness).uri == older.uri
 
 
+def test_rows_that_a_verb_made_for_itself_are_not_meant_until_somebody_asks_for_them(lateness, trips):
+    older = features.get("lateness", rows=trips)
+    aside = features.join_aside("features:lateness@1", asked(), trips)
+    assert features.open_rows("features:lateness").uri == older.uri
+    asked_for = features.get("lateness", rows=asked(), data=trips)
+    assert (asked_for.uri, asked_for.digest) == (aside.uri, aside.digest)
+    assert features.open_rows("features:lateness").uri == aside.uri
+    # What somebody has asked for stays so, whoever needs it later.
+    features.join_aside("features:lateness@1", asked(), trips)
+    assert features.open_rows("features:lateness").uri == aside.uri
+
+
 def test_rows_of_another_version_are_not_meant(lateness, trips):
     older = features.get("lateness", rows=trips)
     features.add("lateness", data=trips, code=CELL, timestamp="asked_at")

@@ -57,7 +57,7 @@ def test_a_set_of_the_version_before_is_read_and_written_as_it_was():
 
 def test_rows_of_the_version_before_are_read_and_written_as_they_were():
     body = decode(JoinedRows, "late@3#0f", OLD_ROWS, 1)
-    assert json.loads(encode(body)) == {**json.loads(OLD_ROWS), "removed_at": None}
+    assert json.loads(encode(body)) == {**json.loads(OLD_ROWS), "removed_at": None, "is_aside": False}
     assert (body.about, body.is_removed) == ("features:late@3", False)
 
 
@@ -110,7 +110,7 @@ def test_what_is_added_is_recorded_in_that_form(lateness, trips):
     assert set(json.loads(encode(body))) == {*json.loads(OLD_SET), "removed_at"}
     assert body.digest == body.fingerprint() == lateness.digest
     rows = resolve(features.get("lateness", rows=trips), JoinedRows).body
-    assert set(json.loads(encode(rows))) == {*json.loads(OLD_ROWS), "removed_at"}
+    assert set(json.loads(encode(rows))) == {*json.loads(OLD_ROWS), "removed_at", "is_aside"}
 
 
 def test_rows_are_where_they_were(workspace):
