@@ -143,11 +143,12 @@ def is_overdue(stop_requested_at: float | None) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """One line of what a noun's own `ls` lists."""
+    """One line of what a noun's own `ls` lists. checked: how its last check ended, of what has no state of its own."""
 
     uri: str
     changed_at: float
     state: str
+    checked: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,11 +208,20 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Something about a thing that may surprise somebody, and the command that puts it right."""
+    """Something about a thing that may surprise somebody, and the command that puts it right.
+
+    state: a word of the alphabet of states, where it is another than the thing's own
+    """
 
     uri: str
     detail: str
     fix: str
+    state: str = ""
+
+    @property
+    def text(self) -> str:
+        """All of it in words."""
+        return f"{self.state}: {self.detail}" if self.state else self.detail
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +287,13 @@ class Noun(Generic[B]):
         # To observe may write down ends: read again, or the next look would show another time and order than this one.
         if _is_overtaken(records):
             records = self._present()
-        return [Thing(record.uri, record.updated_at, seen.get(record.uri, "")) for record in records]
+        return [
+            Thing(record.uri, record.updated_at, seen.get(record.uri, ""), self.checked(record)) for record in records
+        ]
+
+    def checked(self, record: Record[B]) -> str:
+        """How its last check ended: good, bad or cannot tell; empty when it has a state instead, or was not checked."""
+        return ""
 
     def names(self) -> Sequence[str]:
         """What may be written where a thing of it is wanted: names and, where there are any, their versions."""

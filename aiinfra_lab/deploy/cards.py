@@ -130,6 +130,8 @@ def _lead(endpoint: Endpoint) -> str:
             return f"It answers what it has taken, and then ends. {served}"
         case "stopped":
             return f"**It was stopped.** {served}"
+        case "failed" if endpoint.detail:
+            return f"**It failed:** {endpoint.detail.partition(chr(10))[0].rstrip('.')}. {served}"
         case "cannot tell":
             return "**Its target cannot be asked**: it may serve, and cost money."
         case _:
@@ -139,7 +141,8 @@ def _lead(endpoint: Endpoint) -> str:
 def _serves(endpoint: Endpoint) -> str:
     share = show_share(endpoint.canary_share)
     if not endpoint.canary:
-        return f"**{endpoint.champion}** serves all requests."
+        lost = f" **{endpoint.rolled_back} was rolled back by its rule.**" if endpoint.rolled_back else ""
+        return f"**{endpoint.champion}** serves all requests.{lost}"
     if not endpoint.champion:
         return f"**{endpoint.canary}** is a canary without a champion, and serves all requests."
     serves = f"**{endpoint.champion}** serves {show_share(1 - endpoint.canary_share)} and the canary"

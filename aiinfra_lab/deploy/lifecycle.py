@@ -180,8 +180,8 @@ def bring_up(name: str, before: Stored | None, request: ServeRequest, on: str, p
         raise Overtaken(f"another {name} is started at this moment", "repeat in a moment") from None
     try:
         target.apply(claim.id, body.desired)
-    except LabError:
-        _give_up(record, target)
+    except LabError as problem:
+        _give_up(record, target, problem)
         raise
     return record, note
 
@@ -277,7 +277,7 @@ def _raise_problem(
         what, _, fix = served.problem.partition("\n  fix: ")
         problem = Failed(what, fix or "choose another version")
         if not served.generation:
-            _give_up(record, target)  # it would try again and again
+            _give_up(record, target, problem)  # it would try again and again
         elif record.body.generation == generation and before:
             _take_back(record, before, problem)
         raise problem
@@ -316,11 +316,18 @@ def end(record: Stored) -> Stored:
     target = target_of(record)
     record, state = observe(record, target)
     if record.body.stopped_at and not record.body.is_open:
-        return record
+        return _acknowledged(record)
     record = request_stop(record) if state.is_live else record
     # Also when it was found dead: its target may be about to bring it back.
     target.stop(record.body.job, _ended_within_s(target))
     return update(open_store(), EndpointRecord, record.name, lambda body: _stopped(body, state))
+
+
+def _acknowledged(record: Stored) -> Stored:
+    """One that was ended since it could serve nothing is as good as stopped for whoever stops it."""
+    if record.body.outcome != "failed":
+        return record
+    return update(open_store(), EndpointRecord, record.name, lambda body: replace(body, outcome="stopped", detail=""))
 
 
 def _ended_within_s(target: Target) -> float:
@@ -358,11 +365,12 @@ def _stopped(body: EndpointRecord, before: State) -> EndpointRecord | None:
     return replace(body, stopped_at=body.stopped_at or now)
 
 
-def _give_up(record: Stored, target: Target) -> None:
-    """End what cannot serve anything."""
+def _give_up(record: Stored, target: Target, problem: LabError) -> None:
+    """End what cannot serve anything: it has failed, although it was ended."""
     with contextlib.suppress(LabError):  # why it cannot serve is what the caller raises
         target.stop(record.body.job, _ended_within_s(target))
-    update(open_store(), EndpointRecord, record.name, lambda body: _stopped(body, State("stopping")))
+    end = State("failed", detail=problem.what, ended_at=time.time())
+    update(open_store(), EndpointRecord, record.name, lambda body: _stopped(body, end))
 
 
 def _check(request: ServeRequest, target: Target, on: str) -> None:

@@ -23,7 +23,7 @@ from .asking import side_by_side
 from .base import State
 from .record import EndpointRecord, EndpointSpan
 from .retention import LOG_GIB, LOG_SETTING, log_files
-from .versions import ALIAS
+from .versions import ALIAS, found_bad
 
 # A server beats every second or so: an end that was written so long after its last beat is when somebody noticed it.
 SILENT_S = 120.0
@@ -93,7 +93,7 @@ class DeployNoun(Noun[EndpointRecord]):
         """What does not serve though it should, and what serves another version than the champion."""
         seen = lifecycle.observe_all(open_store().list(EndpointRecord, skip_unreadable=True))
         answers = side_by_side("answering", dict(_to_be_asked(seen)))
-        found = [(_unwell(record, state, answers.get(record.name)), _other_champion(record)) for record, state in seen]
+        found = [(_unwell(record, state, answers.get(record.name)), *_serving(record)) for record, state in seen]
         return [notice for each in found for notice in each if notice]
 
     def references(self) -> Sequence[Reference]:
@@ -151,12 +151,12 @@ def _unwell(
     record: Record[EndpointRecord], state: State | LabError, is_answering: bool | LabError | None
 ) -> Notice | None:
     if isinstance(state, LabError):
-        return Notice(record.uri, f"cannot tell: {state.what}", state.fix)
+        return Notice(record.uri, state.what, state.fix, "cannot tell")
     if isinstance(is_answering, LabError):
-        return Notice(record.uri, f"cannot tell: {is_answering.what}", is_answering.fix)
+        return Notice(record.uri, is_answering.what, is_answering.fix, "cannot tell")
     body, stop = record.body, f"`%deploy stop {record.name}`"
     again = f"`%deploy start {record.name} --model {body.champion or body.canary or 'models:NAME@N'}`"
-    if not state.is_live and not body.stopped_at:
+    if not state.is_live and (state.word == "failed" or not body.stopped_at):
         return Notice(record.uri, _detail(body, state), f"{again} starts it again, {stop} leaves it ended")
     if is_answering is False:
         return Notice(record.uri, "it does not answer", f"{stop}, then {again}; `%deploy log {record.name}` says more")
@@ -179,10 +179,26 @@ def _is_answering(record: Record[EndpointRecord]) -> bool:
     return is_new or target.serving(record.body.job).generation > 0
 
 
+def _serving(record: Record[EndpointRecord]) -> Iterator[Notice | None]:
+    """What may surprise somebody of what an endpoint serves, or would if it had not vanished."""
+    body = record.body
+    if body.stopped_at:
+        return
+    yield _other_champion(record)
+    for model in body.desired.models:
+        if found_bad(model):
+            fix = f"`%models show {Uri.parse(model).label}` says why"
+            yield Notice(record.uri, f"{model} serves, and was checked and found bad", fix)
+    lost = body.rolled_back
+    if lost and lost.by == "rule" and not body.canary:
+        why = f"{lost.model} was rolled back by its rule: {lost.reason}"
+        yield Notice(record.uri, why, f"`%deploy log {record.name}` says more")
+
+
 def _other_champion(record: Record[EndpointRecord]) -> Notice | None:
     """An endpoint serves versions, an alias names one: when they differ, somebody may be surprised."""
     served = record.body.champion
-    if not served or record.body.stopped_at:
+    if not served:
         return None
     champion = nouns.find("models").aliased(Uri.parse(served).name, ALIAS)
     if champion is None or str(champion) == served:

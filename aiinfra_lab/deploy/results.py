@@ -48,7 +48,8 @@ class Endpoint(Result):
 
     state: starting, running, stopping, stopped, failed, or lost (its process vanished). canary_share: what the canary
     really gets. verdict: what the rollback rule says of the canary; reasons: why, a sentence a bound; bounds: the same
-    as numbers, where the target tells them. count: rows predicted since it was started.
+    as numbers, where the target tells them. rolled_back: the version that its rule took the traffic from last, until
+    the next change. count: rows predicted since it was started. detail: why it failed.
     """
 
     labels: ClassVar = {"count": "rows predicted"}
@@ -69,6 +70,8 @@ class Endpoint(Result):
     started_at: float
     log_dir: str
     notes: tuple[str, ...] = ()
+    rolled_back: str = ""
+    detail: str = ""
 
     def predict(self, rows: Any, *, key: str | None = None) -> list[float | None]:
         """The scores of these rows (dicts, or a data frame with the model's columns), asked over HTTP.
@@ -166,6 +169,8 @@ def _endpoint(record: Record[EndpointRecord], seen: _Seen, notes: Iterable[str] 
         count=sum(item.rows for item in served),
         started_at=body.started_at,
         log_dir=body.log_dir,
+        rolled_back=body.rolled_back.model if body.rolled_back and body.rolled_back.by == "rule" else "",
+        detail=seen.detail,
         notes=tuple(dict.fromkeys(filter(None, (*notes, *_found_bad(record, seen), *_notes(body, seen))))),
     )
 
@@ -181,6 +186,7 @@ class _Seen:
     verdict: Verdict | None
     log_lost_rows: int
     notes: tuple[str, ...]
+    detail: str = ""
 
     @classmethod
     def written(cls, record: Record[EndpointRecord], state: State | LabError) -> _Seen:
@@ -191,7 +197,8 @@ class _Seen:
         )
         if isinstance(state, LabError):
             return replace(written, notes=(_unasked(state),))
-        return replace(written, word=state.word, notes=tuple(_state_notes(state)))
+        detail = state.detail if state.word == "failed" else ""
+        return replace(written, word=state.word, notes=tuple(_state_notes(state)), detail=detail)
 
     def asked(self, record: Record[EndpointRecord]) -> _Seen:
         """With what the endpoint itself answers."""

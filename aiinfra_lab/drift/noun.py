@@ -28,19 +28,27 @@ class DriftNoun(Noun[DriftRecord]):
 
     def details(self, uri: str) -> Details:
         body = resolve(uri, DriftRecord).body
-        drifted = [column.column for column in body.columns if column.drifted]
         facts = [
-            Fact("verdict", f"{len(drifted)} of {len(body.columns)} columns", body.state),
-            *([Fact("drifted", ", ".join(drifted[:_MOST_COLUMNS]))] if drifted else []),
+            Fact("verdict", "", body.state),
             Fact("endpoint", body.endpoint),
             Fact("against", body.against),
             Fact("rows", f"{body.rows_now:,} against {body.rows_before:,}"),
         ]
-        return Details(tuple(facts))
+        return Details(tuple(facts), problem=_finding(body))
 
     # A verdict never changes: what was written is what it says now.
     def observe(self, records: Sequence[Record[DriftRecord]]) -> Sequence[Observation]:
         return [Observation(record.uri, record.body.state, ended_at=record.body.checked_at) for record in records]
+
+
+def _finding(body: DriftRecord) -> str:
+    """What was found, unless nothing was."""
+    drifted = [column.column for column in body.columns if column.drifted]
+    if drifted:
+        more = f" and {len(drifted) - _MOST_COLUMNS} more" if len(drifted) > _MOST_COLUMNS else ""
+        return f"{', '.join(drifted[:_MOST_COLUMNS])}{more} drifted"
+    why = next((column.why for column in body.columns if column.p is None), "")
+    return f"cannot be judged: {why}" if body.state == "cannot tell" and why else ""
 
 
 NOUN = DriftNoun()

@@ -57,7 +57,7 @@ class GpuNoun(Noun[SessionRecord]):
         """Sessions whose machines cannot be asked: they may live, and cost money."""
         found = sessions.observe_all(open_store().list(SessionRecord, is_open=True, skip_unreadable=True))
         return [
-            Notice(each.record.uri, f"cannot tell: {each.why}", f"`%gpu show {each.record.name}` says what helps")
+            Notice(each.record.uri, each.why, f"`%gpu show {each.record.name}` says what helps", "cannot tell")
             for each in found
             if each.state == "cannot tell"
         ]

@@ -66,8 +66,23 @@ def _state(overview: Overview) -> StateMark:
 
 
 def _lead(found: Workspace) -> str:
-    empty = "" if found.exists else "**Nothing is here yet**: `%data add NAME PATH` records data."
-    return " ".join(filter(None, [*map(_sentence, found.notes), empty]))
+    if not found.exists:
+        finding = "**Nothing is here yet**: `%data add NAME PATH` records data."
+    elif found.overview is None:
+        finding = ""
+    else:
+        finding = _finding(found.overview)
+    return " ".join(filter(None, [*map(_sentence, found.notes), finding]))
+
+
+def _finding(overview: Overview) -> str:
+    """What is first to look at."""
+    if not overview.looks:
+        return ""
+    first, *others = overview.looks
+    why = f": {first.why.replace('`', '')}" if first.why else ""
+    more = f" {len(others)} more need{'s' * (len(others) == 1)} a look." if others else ""
+    return f"**{first.uri}** {first.mark.word}{why}.{more}"
 
 
 def _sentence(text: str) -> str:
@@ -98,8 +113,9 @@ def _nouns(lines: Sequence[NounLine]) -> list[Table]:
 
 
 def _noun(line: NounLine) -> tuple[Cell, ...]:
-    mark, _ = with_reason(line.newest.state, line.newest.uri)
-    state: Cell = mark if line.newest.state else Dim("–")
+    word = line.newest.state or line.newest.checked
+    mark, _ = with_reason(word, line.newest.uri)
+    state: Cell = mark if word else Dim("–")
     live = f"{line.live:,}" if line.live else "–"
     return line.noun, live, f"{line.count:,}", line.newest.uri, state, moment(line.newest.changed_at)
 

@@ -296,4 +296,4 @@ def _notices() -> Iterator[HealthFinding]:
     for noun in nouns.every():
         with contextlib.suppress(LabError):  # what the store or a provider cannot give was found above
             for notice in noun.notices():
-                yield HealthFinding("off", notice.uri, notice.detail, notice.fix)
+                yield HealthFinding("off", notice.uri, notice.text, notice.fix)

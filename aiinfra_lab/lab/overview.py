@@ -59,29 +59,34 @@ def overview(things: Sequence[Thing], seen: Sequence[Observation], spending: cos
 
 
 def _looks(things: Sequence[Thing], seen: Sequence[Observation]) -> list[Look]:
-    """Each thing once, what stops a pipeline first."""
+    """What stops a pipeline first."""
     states = {thing.uri: thing.state for thing in things}
-    found = [*map(_ending, filter(_ends_soon, seen)), *_wrong(things, seen)]
     noticed = [_noticed(notice, states.get(notice.uri, "")) for notice in _notices()]
     # A notice says more than the state alone: it takes its place.
-    return sorted({look.uri: look for look in (*found, *noticed)}.values(), key=_rank)
+    told = {look.uri for look in noticed}
+    found = {look.uri: look for look in (*map(_ending, filter(_ends_soon, seen)), *_wrong(things))}
+    return sorted([*(look for look in found.values() if look.uri not in told), *noticed], key=_rank)
 
 
 def _rank(look: Look) -> int:
     return _NEEDS_A_LOOK.index(look.mark.tone) if look.mark.tone in _NEEDS_A_LOOK else len(_NEEDS_A_LOOK)
 
 
-def _wrong(things: Sequence[Thing], seen: Sequence[Observation]) -> Iterable[Look]:
+def _wrong(things: Sequence[Thing]) -> Iterable[Look]:
     """The newest of each name, where its state is wrong: a later one that went well is the answer to earlier ones."""
     newest: dict[str, Thing] = {}
     for thing in things:
         newest.setdefault(str(Uri.parse(thing.uri).bare), thing)
-    details = {item.uri: item.detail for item in seen}
     for thing in newest.values():
-        mark, reason = with_reason(thing.state, thing.uri)
+        mark, reason = with_reason(thing.state or thing.checked, thing.uri)
         if mark.tone in _NEEDS_A_LOOK:
-            why = details.get(thing.uri, "").removeprefix(f"{thing.uri} ") or reason
-            yield Look(mark, thing.uri, why, _show(thing.uri))
+            yield Look(mark, thing.uri, _why(thing.uri) or reason, _show(thing.uri))
+
+
+def _why(uri: str) -> str:
+    with contextlib.suppress(LabError):  # removed meanwhile, or its provider cannot be asked: the state stands alone
+        return nouns.find(Uri.parse(uri).noun).details(uri).problem.partition("\n")[0]
+    return ""
 
 
 def _show(uri: str) -> str:
@@ -109,10 +114,7 @@ def _notices() -> Iterable[Notice]:
 
 
 def _noticed(notice: Notice, state: str) -> Look:
-    mark, _ = with_reason(state, notice.uri)
-    if notice.detail.startswith("cannot tell"):
-        mark = STATES["cannot tell"]
-    elif mark.tone not in _NEEDS_A_LOOK:
-        mark = STATES["needs a look"]
+    mark, _ = with_reason(notice.state or state, notice.uri)
+    mark = mark if mark.tone in _NEEDS_A_LOOK else STATES["needs a look"]
     command = _COMMAND.search(notice.fix)
-    return Look(mark, notice.uri, notice.detail.removeprefix("cannot tell: "), command[1] if command else notice.fix)
+    return Look(mark, notice.uri, notice.detail, command[1] if command else notice.fix)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from ..nouns import Noun, Reference, find
-from ..store import NameIndex, open_store
+from ..nouns import Details, Fact, Noun, Reference, find
+from ..resolve import resolve
+from ..store import NameIndex, Record, open_store
 from ..uris import Uri, begun_name
 from .record import CHAMPION, ModelAliases, ModelVersion, aliases, all_aliases
 
@@ -31,6 +32,21 @@ class ModelsNoun(Noun[ModelVersion]):
         if not run:
             return f"train one first: %%train run {name} --rows features:…"
         return f"`%models add {name} --run train:{run}` makes one"
+
+    def checked(self, record: Record[ModelVersion]) -> str:
+        return record.body.verdict
+
+    def details(self, uri: str) -> Details:
+        """See `Noun.details`: what the last check found."""
+        body = resolve(uri, ModelVersion).body
+        found = body.checked.findings if body.checked else ()
+        off = next((one for state in ("bad", "cannot tell") for one in found if one.state == state), None)
+        metrics = tuple(Fact(name, f"{value:.4g}") for name, value in body.metrics.items())
+        return Details(
+            (Fact("checked", "", body.verdict), *metrics) if body.verdict else metrics,
+            problem=f"{off.what}: {off.detail}" if off else "",
+            fix=off.fix if off else "",
+        )
 
     def aliased(self, name: str, alias: str) -> Uri | None:
         number = aliases(name).get(alias)

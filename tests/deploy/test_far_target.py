@@ -144,7 +144,7 @@ def test_a_first_start_that_it_refuses_ends_the_endpoint(cloud, register):
     register(1)
     with pytest.raises(UsageProblem, match="at most 90 %"):
         deploy.start("delay", model="models:delay@1", canary="95%", on="far")
-    assert (stored().outcome, deploy.show("delay").state) == ("stopped", "stopped")
+    assert (stored().outcome, deploy.show("delay").state) == ("failed", "failed")
 
 
 def test_a_version_that_it_cannot_serve_leaves_the_live_one_serving(started):
@@ -212,7 +212,7 @@ def test_one_that_cannot_be_asked_hides_no_finding_of_another(cloud, register, m
     monkeypatch.setattr(cloud.FarCounting, "ready_within_s", lambda _: 0.0)
     monkeypatch.setattr(cloud.FarCounting, "serving", fail)
     monkeypatch.setattr(cloud.Far, "serving", lambda *_: Serving())
-    found = {one.uri: (one.detail, one.fix) for one in nouns.find("deploy").notices()}
+    found = {one.uri: (one.text, one.fix) for one in nouns.find("deploy").notices()}
     assert found["deploy:two"] == ("cannot tell: 429 too many requests", "wait")
     assert found["deploy:one"][0] == "it does not answer"
 

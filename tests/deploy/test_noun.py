@@ -153,7 +153,7 @@ def test_an_endpoint_that_lives_and_does_not_answer_is_a_notice(noun):
 def test_an_endpoint_whose_target_cannot_be_asked_is_a_notice(noun):
     put("delay", on="moon", job="x")
     (notice,) = noun.notices()
-    assert (notice.detail.startswith("cannot tell: "), notice.fix != "") == (True, True)
+    assert (notice.state, notice.text.startswith("cannot tell: "), notice.fix != "") == ("cannot tell", True, True)
 
 
 def test_names_are_what_may_be_written(noun):

@@ -141,6 +141,8 @@ def test_a_canary_that_gives_no_scores_is_rolled_back_and_the_reason_is_kept(reg
     after = deploy.show("delay")
     assert (after.champion, after.canary_share) == ("models:delay@1", 0.0)
     assert any("rolled back" in note and "errors > 5%" in note for note in after.notes)
+    assert "models:delay@2 was rolled back by its rule." in after.card().lead
+    assert any("was rolled back by its rule" in notice.detail for notice in nouns.find("deploy").notices())
     event = next(item.event for item in open_store().events() if item.event.verb == "deploy rollback")
     assert (event.inputs, event.detail["by"]) == (("models:delay@2",), "rule")
     assert None not in endpoint.predict([FAR] * 10)
@@ -185,6 +187,11 @@ def test_a_first_version_that_cannot_be_served_leaves_nothing_running(register):
         deploy.start("delay", model="models:delay@1")
     assert jobs.ls(live=True) == []
     assert stored().stopped_at
+    failed = deploy.show("delay")
+    assert (failed.state, "model.onnx was changed" in failed.card().lead) == ("failed", True)
+    assert [notice.uri for notice in nouns.find("deploy").notices()] == ["deploy:delay"]
+    assert deploy.stop("delay").state == "stopped"
+    assert nouns.find("deploy").notices() == []
     assert deploy.start("delay", model="models:delay@2", canary="5%").champion is None
 
 

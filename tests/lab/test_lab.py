@@ -16,10 +16,12 @@ from aiinfra_lab.errors import Conflict, Failed, NotFound, UsageProblem
 from aiinfra_lab.jobs import JobRecord
 from aiinfra_lab.lab import checks
 from aiinfra_lab.lab.noun import WorkspaceRecord
+from aiinfra_lab.models.record import LastCheck, ModelFinding
 from aiinfra_lab.providers import Provider
 from aiinfra_lab.show import Code, mark_of
 from aiinfra_lab.store import Event, Record, open_store
 from aiinfra_lab.testing.store import Note
+from aiinfra_lab.train.record import RunProblem
 from tests import records
 from tests.conftest import end_supervisor, until
 
@@ -100,7 +102,7 @@ def test_an_extra_that_is_not_installed_is_no_cause_to_look():
 def test_a_workspace_shows_what_needs_a_look_and_the_newest_of_each_noun(workspace):
     records.run("delay@1", state="failed", ended_at=2.0)
     records.run("delay@2", state="done", ended_at=3.0)
-    records.run("other@1", state="failed", ended_at=4.0)
+    records.run("other@1", state="failed", ended_at=4.0, problem=RunProblem("loss is NaN"))
     records.session("trainer", provider="moon", handle="x")
     card = lab.show().card()
     looks, there = card.parts
@@ -108,10 +110,34 @@ def test_a_workspace_shows_what_needs_a_look_and_the_newest_of_each_noun(workspa
         ("✕ failed", "train:other@1"),
         ("? cannot tell", "gpu:trainer"),
     ]
+    assert looks.rows[0][2] == "loss is NaN"
+    assert card.lead == "**train:other@1** failed: loss is NaN. 1 more needs a look."
     assert looks.rows[0][3] == Code("%train show other@1")
     assert (str(card.state), card.uri) == ("▲ 2 need a look", workspace.name)
     assert [row[0] for row in there.rows] == ["gpu", "train"]
     assert there.rows[1][2:5] == ("3", "train:other@1", mark_of("failed"))
+
+
+def test_a_version_that_did_not_pass_its_check_needs_a_look(workspace):
+    finding = ModelFinding("auc >= 0.7", "bad", "it is 0.6")
+    records.model("delay@1", checked=LastCheck("bad", findings=(finding,)))
+    records.model("delay@2")
+    records.model("other@1", checked=LastCheck("bad", findings=(finding,)))
+    looks, there = lab.show().card().parts
+    assert [(str(row[0]), row[1], row[2]) for row in looks.rows] == [
+        ("✕ not passed", "models:other@1", "auc >= 0.7: it is 0.6")
+    ]
+    assert there.rows[0][4] == mark_of("not passed")
+
+
+def test_all_that_is_to_be_said_of_an_endpoint_is_shown(workspace):
+    records.model("delay@1", checked=LastCheck("bad"))
+    records.aliases("delay", champion=8)
+    records.endpoint("delay", champion="models:delay@1")
+    found = [look.why for look in lab.show().overview.looks if look.uri == "deploy:delay"]
+    assert len(found) == 3
+    assert any("while the champion is models:delay@8" in why for why in found)
+    assert "models:delay@1 serves, and was checked and found bad" in found
 
 
 def test_a_session_that_ends_soon_needs_a_look(workspace):
