@@ -58,13 +58,11 @@ export class Opened {
     const hadFocus = this.actions.contains(document.activeElement);
     this.actions.replaceChildren();
     if (this.example) {
-      const pressed: HTMLButtonElement = button('aiinfra-Button', 'Copy curl', () => void copy(this.example, pressed));
-      this.actions.append(pressed);
+      this.actions.append(button('aiinfra-Button', 'Copy curl', pressed => void copy(this.example, pressed)));
     }
     for (const [verb, text] of offered) {
       const name = verb === 'stop' ? 'aiinfra-Button aiinfra-Button-danger' : 'aiinfra-Button';
-      const pressed: HTMLButtonElement = button(name, text, () => this.doing.act(verb, pressed));
-      this.actions.append(pressed);
+      this.actions.append(button(name, text, pressed => this.doing.act(verb, pressed)));
     }
     if (hadFocus) {
       this.node.closest('.aiinfra-Item')?.querySelector<HTMLElement>('.aiinfra-Item-open')?.focus();
@@ -75,14 +73,11 @@ export class Opened {
 function parts(item: Item, details: Details, isLogOpen: boolean): HTMLElement[] {
   const found: HTMLElement[] = [];
   if (details.problem) {
-    const why = paragraph(` ${details.problem}`, 'aiinfra-Item-why');
-    why.prepend(mark(item.is_live ? 'bad' : item.tone, item.is_live ? '✕' : `${item.glyph} ${item.word}`));
-    found.push(why);
+    const state = item.is_live ? mark('bad', '✕') : mark(item.tone, `${item.glyph} ${item.word}`);
+    found.push(why(state, details.problem));
   }
   if (details.fix) {
-    const fix = paragraph(` ${details.fix}`, 'aiinfra-Item-why');
-    fix.prepend(element('b', '', 'Fix:'));
-    found.push(fix);
+    found.push(why(element('b', '', 'Fix:'), details.fix));
   }
   if (details.arms.length) {
     found.push(arms(details.columns, details.arms), split(details.arms));
@@ -102,6 +97,12 @@ function parts(item: Item, details: Details, isLogOpen: boolean): HTMLElement[] 
   if (details.log) {
     found.push(log(item, details.log, isLogOpen));
   }
+  return found;
+}
+
+function why(label: HTMLElement, text: string): HTMLElement {
+  const found = paragraph(` ${text}`, 'aiinfra-Item-why');
+  found.prepend(label);
   return found;
 }
 

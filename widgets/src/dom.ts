@@ -13,11 +13,11 @@ export function element<K extends keyof HTMLElementTagNameMap>(tag: K, name = ''
   return node;
 }
 
-/** A button that does something. */
-export function button(name: string, text: string, onClick: () => void): HTMLButtonElement {
+/** A button that does something; it is told which one was pressed. */
+export function button(name: string, text: string, onClick: (pressed: HTMLButtonElement) => void): HTMLButtonElement {
   const node = element('button', name, text);
   node.type = 'button';
-  node.addEventListener('click', onClick);
+  node.addEventListener('click', () => onClick(node));
   return node;
 }
 
@@ -33,10 +33,14 @@ export function setAttribute(node: HTMLElement, name: string, value: string): vo
   }
 }
 
-/** A paragraph in which `code` stands as code. */
+/** A sentence in which `code` stands as code. */
+export function sentence(text: string): (Node | string)[] {
+  return text.split('`').map((part, place) => (place % 2 ? element('code', '', part) : part));
+}
+
 export function paragraph(text: string, name = ''): HTMLElement {
   const node = element('p', name);
-  text.split('`').forEach((part, place) => node.append(place % 2 ? element('code', '', part) : part));
+  node.append(...sentence(text));
   return node;
 }
 

@@ -48,11 +48,12 @@ export class Empty {
   private step(step: Step): HTMLElement {
     const node = element('div', 'aiinfra-Start');
     const path = step.open;
-    const pressed: HTMLButtonElement = button('aiinfra-Button', path ? 'Open' : 'Insert', () => {
+    const does = path ? 'Open' : 'Insert';
+    const start = button('aiinfra-Button', does, pressed => {
       void (path ? this.host.open(path) : this.insert(step.code, pressed));
     });
-    pressed.setAttribute('aria-label', `${path ? 'Open' : 'Insert'} ${step.code}`);
-    node.append(element('span', '', step.text), pressed, element('code', '', step.code));
+    start.setAttribute('aria-label', `${does} ${step.code}`);
+    node.append(element('span', '', step.text), start, element('code', '', step.code));
     return node;
   }
 

@@ -4,32 +4,40 @@ import type { JupyterFrontEndPlugin } from '@jupyterlab/application';
 import { IRenderMimeRegistry } from '@jupyterlab/rendermime';
 import type { IRenderMime } from '@jupyterlab/rendermime';
 import { Widget } from '@lumino/widgets';
+import { element, sentence } from './dom';
 
 const ERROR = 'application/vnd.jupyter.error';
 const TEXT = 'application/vnd.jupyter.stderr';
 const FIX = '  fix: ';
 
-// What each kind of error is called; those of the alphabet of states look as it says.
-const KINDS: Record<string, { state: string; tone: string }> = {
-  UsageProblem: { state: '✕ not understood', tone: 'bad' },
-  NotFound: { state: '✕ not found', tone: 'bad' },
-  Conflict: { state: '✕ conflict', tone: 'bad' },
-  Denied: { state: '✕ denied', tone: 'bad' },
-  Failed: { state: '✕ failed', tone: 'bad' },
-  CodeFailed: { state: '✕ failed', tone: 'bad' },
-  Interrupted: { state: '■ no longer waited for', tone: 'off' },
-  Inconclusive: { state: '? cannot tell', tone: 'unsure' },
-  Unavailable: { state: '✕ unavailable', tone: 'bad' },
-  Missing: { state: '✕ not installed', tone: 'bad' },
-  StoreUnavailable: { state: '✕ unavailable', tone: 'bad' },
-  Damaged: { state: '✕ damaged', tone: 'bad' }
-};
-
-interface LabError {
+interface Kind {
   state: string;
   tone: string;
+}
+
+interface LabError extends Kind {
   what: string;
   fix: string;
+}
+
+// What each kind of error is called; those of the alphabet of states look as it says.
+const KINDS: Record<string, Kind> = {
+  UsageProblem: bad('not understood'),
+  NotFound: bad('not found'),
+  Conflict: bad('conflict'),
+  Denied: bad('denied'),
+  Failed: bad('failed'),
+  CodeFailed: bad('failed'),
+  Interrupted: { state: '■ no longer waited for', tone: 'off' },
+  Inconclusive: { state: '? cannot tell', tone: 'unsure' },
+  Unavailable: bad('unavailable'),
+  Missing: bad('not installed'),
+  StoreUnavailable: bad('unavailable'),
+  Damaged: bad('damaged')
+};
+
+function bad(word: string): Kind {
+  return { state: `✕ ${word}`, tone: 'bad' };
 }
 
 /** Draws our errors, and leaves all others to whoever draws them without us. */
@@ -79,32 +87,20 @@ function ours(output: unknown): LabError | undefined {
 }
 
 function card(error: LabError): HTMLElement {
-  const node = tagged('section', `aiinfra-card aiinfra-${error.tone}`);
-  const head = tagged('p', 'aiinfra-head');
+  const node = element('section', `aiinfra-card aiinfra-${error.tone}`);
+  const head = element('p', 'aiinfra-head');
   const [first, ...more] = error.what.split('\n');
-  head.append(tagged('span', `aiinfra-state aiinfra-${error.tone}`, error.state), ' ', title(first ?? ''));
-  const fix = document.createElement('p');
-  fix.append(tagged('b', '', 'Fix:'), ' ', ...sentence(error.fix));
-  node.append(head, ...(more.length ? [tagged('pre', '', more.join('\n'))] : []), fix);
+  head.append(element('span', `aiinfra-state aiinfra-${error.tone}`, error.state), ' ', title(first ?? ''));
+  const fix = element('p');
+  fix.append(element('b', '', 'Fix:'), ' ', ...sentence(error.fix));
+  node.append(head, ...(more.length ? [element('pre', '', more.join('\n'))] : []), fix);
   return node;
 }
 
 function title(what: string): HTMLElement {
-  const node = tagged('strong', 'aiinfra-uri');
+  const node = element('strong', 'aiinfra-uri');
   // A sentence begins with a capital; a URI or a name is written as it is.
   node.append(...sentence(/^[a-z]+[ ,]/.test(what) ? what.charAt(0).toUpperCase() + what.slice(1) : what));
-  return node;
-}
-
-/** A sentence in which `code` stands as code. */
-function sentence(text: string): (Node | string)[] {
-  return text.split('`').map((part, place) => (place % 2 ? tagged('code', '', part) : part));
-}
-
-function tagged(tag: string, name: string, text = ''): HTMLElement {
-  const node = document.createElement(tag);
-  node.className = name;
-  node.textContent = text;
   return node;
 }
 

@@ -5,7 +5,7 @@
 
 import type { Item } from './api';
 import { element } from './dom';
-import { ARRIVED, inOrder, matches, ORDER, sectionOf } from './item';
+import { ARRIVED, ENDED, inOrder, matches, ORDER, sectionOf } from './item';
 import { Row, type Keeper } from './row';
 import { Section } from './section';
 
@@ -178,7 +178,7 @@ export class List {
       }
       for (const [at, item] of rows.entries()) {
         const row = this.row(item);
-        row.place(section.id === 'ended', this.now());
+        row.place(section.id === ENDED, this.now());
         put(section.list, row.node, at);
         yield;
       }

@@ -38,7 +38,7 @@ export class Row {
     private readonly keeper: Keeper
   ) {
     this.opener = button('aiinfra-Item-open', '', () => this.keeper.toggle(this));
-    this.stopper = button('aiinfra-Item-stop', '', () => this.act('stop', this.stopper));
+    this.stopper = button('aiinfra-Item-stop', '', pressed => this.act('stop', pressed));
     this.glyph.setAttribute('aria-hidden', 'true');
     this.opener.setAttribute('aria-expanded', 'false');
     this.facts.append(this.text);

@@ -2,7 +2,7 @@
 
 import type { Item } from './api';
 import { button, element, setText } from './dom';
-import { titleOf, worst } from './item';
+import { ENDED, titleOf, worst } from './item';
 
 const MEMORY = 'aiinfra-lab:closed';
 
@@ -37,7 +37,7 @@ export class Section {
   /** How many things it has and how bad the worst is; whether they are shown. */
   update(items: Item[], isOpen: boolean): void {
     setText(this.count, String(items.length));
-    const bad = this.id === 'ended' ? undefined : worst(items);
+    const bad = this.id === ENDED ? undefined : worst(items);
     this.mark.dataset['tone'] = bad?.mark.tone ?? '';
     setText(this.mark, bad ? `${bad.mark.glyph} ${bad.count}` : '');
     this.mark.title = bad ? `${bad.count} ${bad.mark.word}` : '';

@@ -36,8 +36,7 @@ export class Banner {
     lines[0]?.append(this.age);
     const actions = element('div', 'aiinfra-Actions');
     for (const each of trouble.buttons ?? []) {
-      const pressed: HTMLButtonElement = button('aiinfra-Button', each.text, () => each.onClick(pressed));
-      actions.append(pressed);
+      actions.append(button('aiinfra-Button', each.text, each.onClick));
     }
     this.node.replaceChildren(title, ...lines, ...(trouble.buttons ? [actions] : []));
     if (!wasShown) {
