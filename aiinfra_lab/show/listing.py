@@ -15,6 +15,7 @@ _STATES = ("state", "checked")
 """The fields whose values are words of the alphabet of states."""
 _SPREAD = ("metrics",)
 """The fields with numbers by their names, of which each gets a column of its own, as far as there is room."""
+_ALL = "`.df()` of this result has all of them, and `--json` in a shell."
 _ROOM = 40  # of the 100 columns of a terminal, for all of those
 
 
@@ -53,15 +54,22 @@ class Listing(Result):
     def __repr__(self) -> str:
         return self.card().text()
 
+    def df(self) -> Any:
+        """All of them as a pandas data frame, a column for each field that is shown."""
+        import pandas as pd
+
+        return pd.DataFrame([{name: plain(getattr(item, name)) for name in self.header} for item in self.items])
+
     def card(self) -> Card:
         is_empty = not self.items and not self.unreadable
+        table = self.table()
         return Card(
             kind=self.title if self.of else self.kind,
             uri=self.of or self.title or self.uri,
             when="" if is_empty else f"{len(self.items):,} in all",
             lead=self.empty[:1].upper() + self.empty[1:] if is_empty else "",
-            parts=[self.table()],
-            notes=[lacking(self.unreadable)] if self.unreadable else [],
+            parts=[table],
+            notes=[*([lacking(self.unreadable)] if self.unreadable else []), *([_ALL] if table.hidden else [])],
         )
 
     def table(self) -> Table:

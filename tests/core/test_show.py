@@ -292,6 +292,14 @@ def test_metrics_that_there_is_no_room_for_share_one_column():
     assert table.rows[0][3] == "a_metric_of_name_2=0.5, a_metric_of_name_3=0.5"
 
 
+def test_a_list_that_is_cut_says_where_all_of_it_is():
+    items = tuple(Measured(f"train:a@{number}", {"loss": 0.5}) for number in range(21))
+    long = Listing("train", items, ("uri", "metrics"))
+    assert "`.df()` of this result has all of them" in long.card().text()
+    assert [*long.df()["uri"]] == [item.uri for item in items]
+    assert "`.df()`" not in Listing("train", items[:20], ("uri", "metrics")).card().text()
+
+
 def test_a_list_says_what_it_lists_and_how_many():
     items = (Measured("train:a@1", {}),)
     everything = Listing("train", items, ("uri",), title="Training runs").card()
