@@ -128,6 +128,16 @@ def difference(number: float, other: float) -> float:
     return float(Decimal(repr(number)) - Decimal(repr(other)))
 
 
+def show_difference(number: float, other: float) -> str:
+    """By how much the number is more than the other, with its sign and three digits.
+
+    >>> show_difference(0.84, 0.82), show_difference(1, 1)
+    ('+0.02', '0')
+    """
+    off = difference(number, other)
+    return f"{off:+.3g}".replace("-", "−") if off else "0"
+
+
 def plain(number: float) -> str:
     """All digits of a number, without the `.0` of a whole one.
 

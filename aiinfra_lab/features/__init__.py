@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from ..audit.references import refuse_referenced
-from ..errors import Conflict, Failed, NotFound, UsageProblem
+from ..errors import Conflict, Failed, Inconclusive, NotFound, UsageProblem
 from ..files import retry
 from ..resolve import resolve
 from ..show import Listing, working
@@ -140,7 +140,8 @@ def get(
 def check(name: SetName, *, rows: Rows = None, data: Rows = None, report: bool = False) -> FeatureCheck:
     """Check a feature set on a sample: that no row sees its future, and that online and history agree.
 
-    Raises unless both are proven. A view whose tables do not carry the column of its times cannot be proven.
+    Raises unless both are proven. A view whose tables do not carry the column of its times cannot be proven. Of a set
+    without views only that the rows have its columns is checked.
 
     name: the feature set
     rows: rows to draw the sample from; by default the data version's own
@@ -163,10 +164,9 @@ def check(name: SetName, *, rows: Rows = None, data: Rows = None, report: bool =
     worst = next((state for state in (checks.BAD, checks.UNCLEAR) if state in states), checks.GOOD)
     if worst != checks.GOOD and not report:
         first = findings[states.index(worst)]
-        raise Failed(
-            f"{first.what}: {worst}: {first.why}", f"correct the view; `%features check {name} --report` shows all"
-        )
-    return FeatureCheck(record.uri, worst, tuple(vars(each) for each in findings))
+        kind = Failed if worst == checks.BAD else Inconclusive
+        raise kind(f"{first.what}: {worst}: {first.why}", f"{first.fix}; --report shows all that was tried")
+    return FeatureCheck(record.uri, worst, tuple(vars(each) for each in findings), len(record.body.views))
 
 
 @verb("features")

@@ -1,4 +1,4 @@
-"""The two proofs of `features check`: no row sees its future, and online says what the history says."""
+"""What `features check` tries: no row sees its future, online says what the history says, the rows have the columns."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from .join import Events, as_key, as_time, point_in_time, prepare
+from ..errors import UsageProblem
+from ..units import counted
+from .join import Events, as_key, as_kind, as_time, point_in_time, prepare
 from .online import provider, vector
 from .record import OnlineState, Spec
 from .rows import tables_of
@@ -22,26 +24,39 @@ if TYPE_CHECKING:
 
 GOOD, BAD, UNCLEAR = "good", "bad", "cannot tell"
 MOMENTS, ENTITIES = 5, 200
+_CORRECT = "correct the view, add the set again, and check it again"
+_WITH_KEYS = "give --rows that have the keys"
 
 
 @dataclass(frozen=True)
 class FeatureFinding:
-    """One thing that was judged: good, bad or cannot tell, and what was seen."""
+    """One thing that was judged: good, bad or cannot tell, what was seen, and what helps where it is not good."""
 
     what: str
     verdict: str
     why: str
+    fix: str = ""
 
 
 def judge(spec: Spec, online: OnlineState, rows: Dataset, tables: Dataset) -> list[FeatureFinding]:
-    """Both proofs, on rows and moments drawn with a fixed seed; `online` is what the online store holds."""
-    frame, events = rows.table(), run_views(spec, tables_of(tables))
+    """Every finding, on rows and moments drawn with a fixed seed; `online` is what the online store holds.
+
+    UsageProblem when the rows lack a column that the set takes, Failed when one is of another type.
+    """
+    frame, example = rows.table(), f"`%features check {spec.record_name} --rows {online.uri}`"
+    needed = [*spec.entity, *(name for name, _ in spec.columns), spec.timestamp]
+    if lacking := [name for name in dict.fromkeys(needed) if name not in frame.columns]:
+        raise UsageProblem(f"{rows.uri} lacks {', '.join(lacking)}", f"give rows that have all of it: {example}")
+    if frame.is_empty():
+        return [FeatureFinding("rows", UNCLEAR, "there are no rows to try it on", f"give some: {example}")]
+    events = run_views(spec, tables_of(tables))
     views, _ = load(spec.name, spec.code)
     found = [
         _no_future(view, item, spec, position, frame, tables)
         for position, (view, item) in enumerate(zip(views, events, strict=True))
     ]
-    return [*found, _same_online(online, spec, events, frame)] if spec.views else found
+    found += [_same_online(online, spec, events, frame)] if spec.views else []
+    return [*found, *([_own_columns(spec, frame)] if spec.columns else [])]
 
 
 def _no_future(
@@ -53,7 +68,8 @@ def _no_future(
     dated = [name for name in view.tables if column in tables.scan(name).collect_schema().names()]
     # Nothing can be taken away by a time that no table has; what cannot be tried is not proven.
     if not dated:
-        return FeatureFinding(what, UNCLEAR, f"no table that it reads has the column {column}: let the table carry it")
+        why = f"no table that it reads has the column {column}"
+        return FeatureFinding(what, UNCLEAR, why, "let the table carry it, and add the set again")
     compared = 0
     for moment in _moments(spec, rows):
         before = dict(tables_of(tables)) | {name: _until(tables.table(name), column, moment).lazy() for name in dated}
@@ -62,12 +78,11 @@ def _no_future(
         asked = _ask(rows, events, moment)
         now, then = (point_in_time(asked, "at", item) for item in (events, again))
         if name := _differs(now, then):
-            return FeatureFinding(
-                what, BAD, f"{name} at {moment:%Y-%m-%d %H:%M} changes when what came later is taken away"
-            )
+            why = f"{name} at {moment:%Y-%m-%d %H:%M} changes when what came later is taken away"
+            return FeatureFinding(what, BAD, why, _CORRECT)
         compared += asked.height
     if not compared:
-        return FeatureFinding(what, UNCLEAR, "there is no row with its entity")
+        return FeatureFinding(what, UNCLEAR, "there is no row with its entity", _WITH_KEYS)
     return FeatureFinding(what, GOOD, f"{compared} answers at {MOMENTS} moments are the same without what came later")
 
 
@@ -80,7 +95,7 @@ def _same_online(state: OnlineState, spec: Spec, events: list[Events], rows: pl.
     # Drawn with a fixed seed: a check that is repeated must come to the same verdict.
     keys = keys.sample(min(ENTITIES, keys.height), seed=0)
     if keys.is_empty():
-        return FeatureFinding(what, UNCLEAR, "there is no row with all its keys")
+        return FeatureFinding(what, UNCLEAR, "there is no row with all its keys", _WITH_KEYS)
     known = provider().read(spec, {name: keys[name].to_list() for name in keys.columns})
     moments = list(_moments_after(spec, as_of))
     for at in moments:
@@ -91,8 +106,17 @@ def _same_online(state: OnlineState, spec: Spec, events: list[Events], rows: pl.
             if any(online[name] != row[name] for name in row):
                 name = next(name for name in row if online[name] != row[name])
                 key = ", ".join(f"{name}={value}" for name, value in keys.row(position, named=True).items())
-                return FeatureFinding(what, BAD, f"{name} of {key}: {online[name]} online, {row[name]} in the history")
+                why = f"{name} of {key}: {online[name]} online, {row[name]} in the history"
+                return FeatureFinding(what, BAD, why, _CORRECT)
     return FeatureFinding(what, GOOD, f"{len(moments) * keys.height} vectors are equal, as of {as_of:%Y-%m-%d %H:%M}")
+
+
+def _own_columns(spec: Spec, rows: pl.DataFrame) -> FeatureFinding:
+    """Read the columns that the set takes from the rows themselves, as `features get` does."""
+    rows.select(*(as_kind(rows, name, kind, "the rows") for name, kind in spec.columns))
+    rows.select(as_time(rows, spec.timestamp, "the rows"))
+    why = f"{counted(len(spec.columns), 'column')} and the time are there, in {counted(rows.height, 'row')}"
+    return FeatureFinding("own columns", GOOD, why)
 
 
 def _moments(spec: Spec, rows: pl.DataFrame) -> list[datetime]:

@@ -228,30 +228,34 @@ class OnlineRow(Result):
 
 @dataclass(frozen=True)
 class FeatureCheck(Result):
-    """What `check` found. `state` is good, bad or cannot tell: the worst of its verdicts."""
+    """What `check` found. `state` is good, bad or cannot tell: the worst of its verdicts. views: how many there are."""
 
     kind = "Feature check"
 
     uri: str
     state: str
     verdicts: tuple[Mapping[str, str], ...]
+    views: int
 
     def card(self) -> Card:
         ordered = sorted(self.verdicts, key=lambda each: ("bad", "cannot tell", "good").index(each["verdict"]))
         rows: list[tuple[Cell, ...]] = [(each["what"], mark_of(each["verdict"]), each["why"]) for each in ordered]
         odd = [each for each in ordered if each["verdict"] == self.state != "good"]
+        fixes = "; ".join(dict.fromkeys(each["fix"] for each in odd))
         return Card(
             kind=self.kind,
             uri=self.uri,
             state=self.mark,
             lead=self._lead(odd),
-            advice="" if not odd else "correct the view, add the set again, and check it again.",
+            advice=fixes and f"{fixes}.",
             parts=[Table((RowHeader("proof"), "verdict", "why"), rows)],
             notes=["A row's own columns are taken to be known at its time."],
             next=[f"Next: `%features show {Uri.parse(self.uri).label}`"],
         )
 
     def _lead(self, odd: Sequence[Mapping[str, str]]) -> str:
+        if not odd and not self.views:
+            return "**The rows have its columns.** It has no views, so nothing else was there to check."
         if not odd:
             return "**No row sees its future, and the online store says what the history says.**"
         verb = "failed" if self.state == "bad" else "could not be made"

@@ -18,7 +18,7 @@ from ..units import Difference, number, show_bytes
 from ..uris import Uri, check_name
 from ..verbs import FilePath, Live, Name, Suggested, verb
 from . import artifact, checks, judging, policies, promotion, record, sync
-from .comparison import ModelComparison, changes
+from .comparison import ModelComparison, compare
 from .findings import joined
 from .record import CHAMPION, ModelVersion
 from .results import Model, ModelPolicy, ModelVerdict, model_of, policy_of
@@ -268,7 +268,7 @@ def diff(model: Annotated[Name, Live("models")], other: Annotated[Name, Live("mo
     if theirs is None:
         # A pipeline compares with the champion each time, also before there is one: that is an answer, no error.
         return ModelComparison(ours.uri, against, (), note=f"nothing to compare with: no version is {against} yet")
-    return ModelComparison(ours.uri, theirs.uri, tuple(changes(ours, theirs)))
+    return compare(ours, theirs)
 
 
 @verb("models")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..show import Card, Cell, Comparison, Fold, Number, Part, RowHeader, Table, shown_apart
 from ..store import Record
-from ..units import difference
+from ..units import difference, show_difference
 from ..uris import Uri
-from . import checks, findings
+from . import checks
 from .record import ModelVersion
 from .results import model_of
 
@@ -23,9 +23,14 @@ _MOST_IN_A_SENTENCE = 3
 
 @dataclass(frozen=True)
 class ModelComparison(Comparison):
-    """See `Comparison`: measures first, then what else differs, files by their digests."""
+    """See `Comparison`: measures first, then what else differs, files by their digests.
+
+    metrics: name, the other's value, this one's; of those that differ.
+    """
 
     kind = "Model comparison"
+
+    metrics: tuple[tuple[str, float | None, float | None], ...] = field(default=(), metadata={"json": False})
 
     def card(self) -> Card:
         rest = [row for row in self.changes if not row[0].startswith((_METRIC, _FILE))]
@@ -33,8 +38,8 @@ class ModelComparison(Comparison):
         mine, theirs = (Uri.parse(uri).label for uri in (self.uri, self.other))
         titles = (RowHeader("measure"), Number(theirs), Number(mine), Number("difference"), "that is")
         parts: list[Part] = [
-            Table(titles, [_measured(*row) for row in self._metrics], "Measures" if rest else ""),
-            Table((RowHeader("what"), theirs, mine), rest, "What else differs" if self._metrics else ""),
+            Table(titles, [_measured(*row) for row in self.metrics], "Measures" if rest else ""),
+            Table((RowHeader("what"), theirs, mine), rest, "What else differs" if self.metrics else ""),
         ]
         if files:
             summary = f"{len(files)} file{'s' * (len(files) > 1)} differ{'s' * (len(files) == 1)}"
@@ -42,32 +47,32 @@ class ModelComparison(Comparison):
         lead = self.note and f"{self.note[:1].upper()}{self.note[1:]}."
         return Card(kind=self.kind, uri=f"{self.other} → {self.uri}", lead=lead or self._lead(len(rest)), parts=parts)
 
-    @property
-    def _metrics(self) -> list[tuple[str, str, str]]:
-        return [
-            (what.removeprefix(_METRIC), theirs, ours)
-            for what, theirs, ours in self.changes
-            if what.startswith(_METRIC)
-        ]
-
     def _lead(self, others: int) -> str:
         if not self.changes:
             return "**Nothing differs.**"
-        moved = [f"{name} {theirs} → {ours}" for name, theirs, ours in self._metrics[:_MOST_IN_A_SENTENCE]]
+        shown = [(name, *shown_apart(name, *values)) for name, *values in self.metrics[:_MOST_IN_A_SENTENCE]]
+        moved = [f"{name} {theirs} → {ours}" for name, theirs, ours in shown]
         more = f"{others} other thing{'s' * (others > 1)} differ{'s' * (others == 1)}" if others else ""
         if not moved:
             return f"**No measure differs**{', but ' + more if more else ''}."
         return f"**{', '.join(moved)}.** {more and more + '.'}".strip()
 
 
-def _measured(name: str, theirs: str, ours: str) -> tuple[Cell, ...]:
-    try:
-        off = difference(float(ours), float(theirs))
-    except ValueError:  # one of the two has no such measure
-        return name, theirs, ours, "–", ""
+def _measured(name: str, theirs: float | None, ours: float | None) -> tuple[Cell, ...]:
+    texts = shown_apart(name, theirs, ours)
+    if theirs is None or ours is None:
+        return name, *texts, "–", ""
     higher = checks.wants_more(name)
-    judged = "" if higher is None else "better" if (off > 0) == higher else "worse"
-    return name, theirs, ours, findings.signed(off), judged
+    judged = "" if higher is None else "better" if (difference(ours, theirs) > 0) == higher else "worse"
+    return name, *texts, show_difference(ours, theirs), judged
+
+
+def compare(ours: Record[ModelVersion], theirs: Record[ModelVersion]) -> ModelComparison:
+    """How two versions differ."""
+    new, old = ours.body.metrics, theirs.body.metrics
+    pairs = ((name, old.get(name), new.get(name)) for name in {**old, **new})
+    metrics = tuple((name, before, after) for name, before, after in pairs if before != after)
+    return ModelComparison(ours.uri, theirs.uri, tuple(changes(ours, theirs)), metrics=metrics)
 
 
 def changes(ours: Record[ModelVersion], theirs: Record[ModelVersion]) -> list[tuple[str, str, str]]:

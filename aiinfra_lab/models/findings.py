@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..show import Cell, Dim, Number, RowHeader, Table, mark_of
-from ..units import apart, difference, plain
+from ..units import apart, difference, plain, show_difference
 from .record import ModelFinding
 
 _ORDER = ("bad", "cannot tell", "good")
@@ -38,13 +38,13 @@ class Compared:
 
     def _row(self, name: str, margin: float) -> tuple[Cell, ...]:
         ours, theirs = apart(self.ours[name], self.theirs[name])
-        off = difference(self.ours[name], self.theirs[name])
         state: Cell = Dim("not judged")
         if name == self.measure:
+            off = difference(self.ours[name], self.theirs[name])
             gain = off if self.higher_is_better else -off
             word = "better" if gain > 0 else "same" if gain == 0 else "holds" if -gain <= margin else "worse"
             state = mark_of(word)
-        return name, theirs, ours, signed(off), state
+        return name, theirs, ours, show_difference(self.ours[name], self.theirs[name]), state
 
 
 def lead(findings: Sequence[ModelFinding], verdict: str) -> str:
@@ -128,8 +128,3 @@ def _why(one: ModelFinding) -> str:
 
 def _sentences(texts: Sequence[str]) -> str:
     return " ".join(text if text.endswith("**") else f"{text}." for text in texts)
-
-
-def signed(value: float) -> str:
-    """A difference with its sign."""
-    return f"{value:+.3g}".replace("-", "−") if value else "0"

@@ -26,7 +26,7 @@ from ..show import (
     mark_of,
     shown,
 )
-from ..units import apart, show_duration
+from ..units import apart, counted, show_difference, show_duration
 from ..uris import Uri
 from .history import Curve, Point, averaged, latest
 
@@ -123,7 +123,7 @@ def comparison_card(found: RunComparison) -> Card:
         kind=found.kind,
         uri=found.uri,
         when=f"against {found.other}",
-        lead=_compared(found, ours, theirs, len(differs)),
+        lead=_compared(found, ours, theirs, sum(what != "code" for what, *_ in differs)),
         parts=[
             Table(("metric", Number(theirs), Number(ours), "difference"), list(_metric_rows(found.metrics))),
             Plots(_overlaid(found.curves)),
@@ -131,7 +131,7 @@ def comparison_card(found: RunComparison) -> Card:
                   "What differs"),
             *([Fold("the code that differs", Quote(found.code))] if found.code else []),
         ],
-        notes=["**Bold** is the better value. One run each: chance alone may make a small difference."]
+        notes=["In the metrics, **bold** is the better value. One run each: chance alone may make a small difference."]
         if found.metrics else [],
     )  # fmt: skip
 
@@ -304,19 +304,34 @@ def _next(run: Run, label: str) -> list[str]:
     return [f"Next: `%models add {name} --run {run.uri}` · `%train diff {label} {name}@champion`"]
 
 
-def _compared(found: RunComparison, ours: str, theirs: str, differences: int) -> str:
+def _compared(found: RunComparison, ours: str, theirs: str, others: int) -> str:
+    """The finding. others: how many things differ besides the metrics and the code."""
     if found.note:
         return f"{found.note[:1].upper()}{found.note[1:]}."
     if not found.changes and not found.code:
         return "Nothing differs."
-    judged = [(name, a, b, lower) for name, a, b in found.metrics if (lower := is_lower_better(name)) is not None]
-    judged = [one for one in judged if None not in one[1:3] and one[1] != one[2]]
-    better = [name for name, a, b, lower in judged if a is not None and b is not None and (b < a) is lower]
-    worse = [name for name, *_ in judged if name not in better]
-    said = [f"**better in {', '.join(better)}**"] * bool(better) + [f"**worse in {', '.join(worse)}**"] * bool(worse)
-    how = f"{ours} is {' and '.join(said)} than {theirs}." if said else f"{ours} and {theirs} measured the same."
-    code = "the code and " if found.code else ""
-    return f"{how} They differ in {code}{differences} more things." if differences or code else how
+    measured = _measured(found.metrics, ours, theirs)
+    if not others:
+        return f"{measured} They differ in the code alone." if found.code else measured
+    counts = f"the code and {counted(others, 'other thing')}" if found.code else counted(others, "thing")
+    return f"{measured} They differ in {counts}."
+
+
+def _measured(metrics: Sequence[tuple[str, float | None, float | None]], ours: str, theirs: str) -> str:
+    """What the metrics that both runs have say of them."""
+    shared = [(name, before, after) for name, before, after in metrics if before is not None and after is not None]
+    moved: dict[str, list[str]] = {}
+    for name, before, after in shared:
+        if before != after:
+            lower = is_lower_better(name)
+            word = "" if lower is None else "better in " if (after < before) is lower else "worse in "
+            moved.setdefault(word, []).append(name)
+    judged = [f"**{word}{', '.join(moved[word])}**" for word in ("better in ", "worse in ") if word in moved]
+    if judged:
+        return f"{ours} is {' and '.join(judged)} than {theirs}."
+    if moved:
+        return f"{ours} and {theirs} differ in {', '.join(moved[''])}."
+    return f"{ours} and {theirs} {'measured the same' if shared else 'share no metric'}."
 
 
 def _cut(value: str) -> str:
@@ -330,12 +345,12 @@ def _metric_rows(metrics: Sequence[tuple[str, float | None, float | None]]) -> I
             yield name, shown(name, before), shown(name, after), "measured by one of them alone"
             continue
         texts = apart(before, after)
-        lower, difference = is_lower_better(name), after - before
-        sign = f"{'↑' if difference > 0 else '↓'} {difference:+.3g}".replace("-", "−") if difference else "= same"
-        if lower is None or not difference:
+        lower = is_lower_better(name)
+        sign = f"{'↑' if after > before else '↓'} {show_difference(after, before)}" if after != before else "= same"
+        if lower is None or after == before:
             yield name, *texts, sign
             continue
-        is_better = (difference < 0) is lower
+        is_better = (after < before) is lower
         pair = (texts[0], Strong(texts[1])) if is_better else (Strong(texts[0]), texts[1])
         yield name, *pair, f"{sign} {'better' if is_better else 'worse'}"
 

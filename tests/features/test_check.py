@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from aiinfra_lab import features
-from aiinfra_lab.errors import Failed
+from aiinfra_lab.errors import Failed, Inconclusive
 
 from .conftest import CELL, put, small_tables
 
@@ -23,7 +23,7 @@ def verdict(body: str, data: object, timestamp: str = "arrived_at") -> features.
 def test_an_honest_set_is_proven(lateness):
     found = features.check("lateness")
     assert found.state == "good"
-    assert [each["verdict"] for each in found.verdicts] == ["good"] * 3
+    assert [each["verdict"] for each in found.verdicts] == ["good"] * 4
     assert "equal" in found.verdicts[2]["why"]
 
 
@@ -84,6 +84,38 @@ def test_no_rows_with_a_key_cannot_be_told(lateness):
     rows = small_tables()["trips"].with_columns(place=pl.lit(None, dtype=pl.String))
     found = features.check("lateness", rows=rows, report=True)
     assert (found.state, found.verdicts[0]["verdict"]) == ("cannot tell", "cannot tell")
+
+
+def test_no_rows_at_all_cannot_be_told(lateness):
+    none = small_tables()["trips"].clear()
+    found = features.check("lateness", rows=none, report=True)
+    assert (found.state, [each["verdict"] for each in found.verdicts]) == ("cannot tell", ["cannot tell"])
+    with pytest.raises(Inconclusive, match="no rows"):
+        features.check("lateness", rows=none)
+
+
+@pytest.fixture
+def plain(trips):
+    """A set without views."""
+    return features.add("plain", data=trips, timestamp="asked_at", code="columns = ['delay']")
+
+
+def test_of_a_set_without_views_only_its_own_columns_are_checked(plain):
+    card = features.check("plain").card()
+    assert str(card.state) == "✓ passed"
+    assert "It has no views" in card.lead
+    assert "future" not in card.lead
+    assert "online store says" not in card.lead
+
+
+def test_no_rows_of_a_set_without_views_cannot_be_told(plain):
+    with pytest.raises(Inconclusive, match="no rows"):
+        features.check("plain", rows=small_tables()["trips"].clear())
+
+
+def test_a_column_of_another_type_is_no_pass(plain):
+    with pytest.raises(Failed, match="delay of the rows is text"):
+        features.check("plain", rows=small_tables()["trips"].with_columns(delay=pl.lit("late")))
 
 
 def test_its_card_shows_the_verdicts(lateness):

@@ -40,6 +40,14 @@ def test_rows_that_were_never_made_are_made(lateness):
     assert follow(provoked(lambda: features.open_rows("features:lateness@1#00"))).rows == 4
 
 
+def test_rows_that_lack_what_a_check_needs_are_given_as_the_fix_says(lateness):
+    for rows in (pl.DataFrame({"foo": [1, 2]}), small_tables()["trips"].drop("line", "asked_at")):
+        problem = provoked(lambda rows=rows: features.check("lateness", rows=rows))
+        assert "line" in problem.what
+        assert "asked_at" in problem.what
+        assert follow(problem).state == "good"
+
+
 def test_rows_of_a_set_that_made_none_yet_are_made(lateness):
     problem = provoked(lambda: features.open_rows("features:lateness"))
     follow(problem)

@@ -396,6 +396,13 @@ def test_a_comparison_shows_measures_as_numbers_and_folds_files(model, another):
     assert files.summary.endswith("files differ")
 
 
+def test_a_difference_of_models_is_that_of_their_runs(model, another):
+    newer = models.add("delay", run=another)
+    shown = {row[0]: row[3] for row in models.diff(newer, model).card().parts[0].rows}
+    runs = {row[0]: row[3].split()[1] for row in train.diff(newer.run, model.run).card().parts[0].rows}
+    assert shown == runs
+
+
 def test_a_version_that_is_gone_is_shown_as_removed(model):
     card = models.rm(model).card()
     assert (str(card.state), card.lead.startswith("**Removed: ")) == ("▲ removed", True)

@@ -146,6 +146,28 @@ def test_two_runs_are_compared_by_their_metrics_first(workspace):
     assert card.lead.startswith("delay@2 is **better in loss** and **worse in auc** than delay@1.")
     assert [row[3] for row in card.parts[0].rows] == ["↓ −0.1 worse", "↓ −1 better", "↑ +1"]
     assert "loss of delay@1 ended at 2; loss of delay@2 ended at 1" in card.text()
+    assert card.notes[0].startswith("In the metrics, **bold** is the better value.")
+
+
+@pytest.mark.parametrize(
+    ("changed", "lead"),
+    [
+        ({"metrics": {"auc": 0.7}}, "delay@2 and delay@1 share no metric. They differ in the code alone."),
+        ({"metrics": {}}, "delay@2 and delay@1 share no metric. They differ in the code alone."),
+        ({"metrics": {"loss": 1.0, "size": 6.0}}, "delay@2 and delay@1 differ in size. They differ in the code alone."),
+        ({"seed": 1}, "delay@2 and delay@1 measured the same. They differ in the code and 1 other thing."),
+        (
+            {"seed": 1, "on": "gpu:a", "code": "a = 1", "code_digest": "a" * 64},
+            "delay@2 and delay@1 measured the same. They differ in 2 things.",
+        ),
+        ({"code": "a = 1", "code_digest": "a" * 64}, "Nothing differs."),
+    ],
+)
+def test_a_comparison_says_no_more_than_what_was_measured_and_counts_each_difference_once(workspace, changed, lead):
+    same = {"metrics": {"loss": 1.0, "size": 5.0}}
+    put("delay@1", **same, code="a = 1", code_digest="a" * 64)
+    put("delay@2", **{**same, "code": "a = 2", "code_digest": "b" * 64, **changed})
+    assert train.diff("delay@2", "delay@1").card().lead == lead
 
 
 def test_metrics_of_another_run_are_not_passed_off_as_its_own():
