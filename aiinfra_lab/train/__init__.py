@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,7 +25,7 @@ def _parameters(typed: Mapping[str, str]) -> list[str]:
     """Those of the newest run of the name."""
     name = Uri.parse(typed.get("name", ""), noun="train").name
     newest = open_store().list(TrainingRun, name=name, limit=1, skip_unreadable=True)
-    return [f"{name}={shlex.quote(str(value))}" for run in newest for name, value in run.body.params.items()]
+    return [f"{name}={value}" for run in newest for name, value in run.body.params.items()]
 
 
 @verb("train")
