@@ -153,7 +153,7 @@ def _flags(typed: _Typed, percent: str) -> Iterator[str]:
 
 
 def _offered(typed: _Typed, item: Parameter, last: str, variables: list[str]) -> Iterable[str]:
-    """What a parameter may be, as it is typed now: in quotes where it must be, with the quote that it was begun with."""
+    """What a parameter may be, as it is typed now: in quotes where it must be, with the quote that begins it."""
     found = values(typed.verb, item, _unquoted(last), typed.given)
     mark = last[:1] if last[:1] in ("'", '"') else ""
     if item.kind == "params":
@@ -185,6 +185,8 @@ def _values(verb: Verb, item: Parameter, last: str, typed: Mapping[str, str]) ->
         return _in_list(item.known(typed), last) if item.kind == "list" else item.known(typed)
     if item.kind == "rows":
         return [*_rows(verb, last), *_files(last)]
+    if item.kind == "destination":
+        return [path for path in _files(last) if path.endswith("/")]  # a file that is there is no place for another
     if item.kind in ("path", "code"):
         return _files(last)
     if item.unit is not None:

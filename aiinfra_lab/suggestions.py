@@ -6,6 +6,7 @@ Each suggestion can be typed as it stands. Nothing here reads a line; `words.py`
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -134,10 +135,19 @@ def _can_be(verb: Verb, item: Parameter, text: str, line: Sequence[Word]) -> boo
 def sample(verb: Verb, item: Parameter, like: str = "") -> str:
     """A value that a parameter of a verb could have now, of the name that is given if there is one; empty when none is
     known."""
+    if item.kind == "destination":
+        return _free(verb.example_values.get(item.name, "out"))
     makes = verb.name in _MAKERS and item.positional
     found = [] if makes else _values(verb, item)
     named = [value for value in found if like and value.startswith(like)]
     return next(iter(named or found), "") or verb.example_values.get(item.name, "")
+
+
+def _free(name: str) -> str:
+    """A path at which nothing is, called so or nearly so."""
+    path = Path(name)
+    others = (path.with_stem(f"{path.stem}-{number}") for number in itertools.count(2))
+    return str(next(free for free in itertools.chain([path], others) if not free.exists()))
 
 
 def _values(verb: Verb, item: Parameter, begun: str = "", line: Sequence[Word] = ()) -> list[str]:

@@ -11,7 +11,7 @@ from ..resolve import files_of, refuse_unknown, resolve, resolve_if_set
 from ..show import Listing
 from ..store import Record, open_store
 from ..uris import Uri, check_name
-from ..verbs import Code, FilePath, Live, Name, Params, Rows, Suggested, verb
+from ..verbs import Code, Destination, Live, Name, Params, Rows, Suggested, verb
 from . import checkpoint, parameters, record
 from . import code as _code
 from .observing import find, observe, request_stop
@@ -145,7 +145,7 @@ def show(run: Annotated[Name, Live("train")]) -> Run:
 
 
 @verb("train")
-def get(run: Annotated[Name, Live("train")], *, into: FilePath | None = None) -> Run:
+def get(run: Annotated[Name, Live("train")], *, into: Destination | None = None) -> Run:
     """Get a run's handle, or copy its files.
 
     run: e.g. delay@3

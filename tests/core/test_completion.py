@@ -8,9 +8,9 @@ import pytest
 from aiinfra_lab import nouns, verbs
 from aiinfra_lab.completion import complete, live_names, values
 from aiinfra_lab.errors import Unavailable, UsageProblem
-from aiinfra_lab.suggestions import quoted
+from aiinfra_lab.suggestions import quoted, sample
 from aiinfra_lab.units import Duration, Share
-from aiinfra_lab.verbs import Choices, Code, FilePath, Live, Name, Parameter, Params, Rows, Suggested, verb
+from aiinfra_lab.verbs import Choices, Code, Destination, FilePath, Live, Name, Parameter, Params, Rows, Suggested, verb
 from aiinfra_lab.words import split, understand
 
 COLUMNS = ["stay", "stay days", "smoker?", "Größe", "it's", 'a"b', "$5", "#1"]
@@ -47,6 +47,7 @@ def run(monkeypatch, workspace):
         epochs: int = 3,
         rows: Rows = None,
         into: FilePath | None = None,
+        copy: Destination | None = None,
         for_: Duration | None = None,
         canary: Share | None = None,
         columns: Annotated[Sequence[str], Suggested(lambda typed: ["at", typed.get("name", "")])] = (),
@@ -114,6 +115,8 @@ def run(monkeypatch, workspace):
             "run delay --label '",
             ["'#1'", "'$$5'", "'Größe'", "'a\"b'", "'it'\"'\"'s'", "'smoker?'", "'stay days'", "'stay'"],
         ),
+        ("run delay --copy ", ["old/"]),
+        ("run delay --copy old/", []),
         ("run delay --into my", ["'my file.csv'"]),
         ("run delay -o ", []),
         ("run delay --for -", []),
@@ -144,8 +147,15 @@ def test_what_may_follow(text, words, workspace):
 
 def test_after_all_words_come_the_flags_that_are_left():
     found = complete("train", "run delay x --mode fast --dry ")
-    names = ("gpu", "no-wait", "epochs", "rows", "into", "for", "canary", "columns", "label", "help")
+    names = ("gpu", "no-wait", "epochs", "rows", "into", "for", "canary", "columns", "copy", "label", "help")
     assert found == sorted(["-p", "-o", *(f"--{name}" for name in names)])
+
+
+def test_an_example_of_a_destination_is_free(workspace):
+    item = verbs._registry["train"]["run"].flags
+    copy = next(one for one in item if one.name == "copy")
+    (workspace / "out").touch()
+    assert sample(verbs._registry["train"]["run"], copy) == "out-2"
 
 
 @pytest.mark.parametrize("column", COLUMNS)
