@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Literal
 
 from . import nouns
 from .errors import LabError
+from .suggestions import quoted
 from .uris import Uri
 from .verbs import Parameter, Verb, verbs_of
 from .words import HELP
@@ -65,7 +67,7 @@ class _Typed:
             return
         if item.kind == "params":
             self.keys.add(value.partition("=")[0])
-        self.given[item.name] = value.strip("'\"")
+        self.given[item.name] = value
 
     @property
     def place(self) -> Parameter | None:
@@ -83,12 +85,12 @@ def complete(noun: str, text: str, variables: Iterable[str] = (), percent: str =
         return []  # a comment
     verbs = {name: verb for name, verb in verbs_of(noun).items() if percent != "%%" or verb.code}
     if not before:
-        found: Iterable[str] = [*verbs, *(HELP[:1] if last.startswith("-") else ())]
+        found: Iterable[str] = _begun([*verbs, *(HELP[:1] if last.startswith("-") else ())], last)
     elif before[0] in verbs and not {*before} & {*HELP}:
-        found = _following(verbs[before[0]], before[1:], last, list(variables), percent)
+        found = _following(verbs[before[0]], [_unquoted(word) for word in before[1:]], last, list(variables), percent)
     else:
         found = ()
-    return sorted({word for word in found if word.startswith(last) and word != last})
+    return sorted({word for word in found if word != last})
 
 
 def split(text: str) -> tuple[list[str], str]:
@@ -96,6 +98,18 @@ def split(text: str) -> tuple[list[str], str]:
     words = _WORD.findall(text)
     last = words.pop() if (words and not text.endswith((" ", "\t"))) or (_is_open(text) and words) else ""
     return words, last
+
+
+def _begun(found: Iterable[str], last: str) -> list[str]:
+    return [word for word in found if word.startswith(last)]
+
+
+def _unquoted(word: str) -> str:
+    """What a word says, whose quote may be open still."""
+    for end in ("", "'", '"'):
+        with contextlib.suppress(ValueError):
+            return "".join(shlex.split(word + end)).replace("$$", "$")
+    return word
 
 
 def _is_open(text: str) -> bool:
@@ -110,16 +124,16 @@ def _following(verb: Verb, before: list[str], last: str, variables: list[str], p
         return ()
     name, equals, value = last.partition("=")
     item = next((item for item in verb.flags if item.flag == name and name not in typed.flags), None)
-    head, dollar, _ = last.rpartition("$")
+    head, dollar, variable = last.rpartition("$")
     if dollar:
         takes_value = typed.next or (item is not None and equals) or (typed.place and not last.startswith("-"))
-        return (f"{head}${name}" for name in variables) if takes_value else ()
+        return (f"{head}${name}" for name in _begun(variables, variable)) if takes_value else ()
     if typed.next is not None:
         return _offered(typed, typed.next, last, variables)
     if equals and item is not None and item.kind != "params":
         return (f"{name}={found}" for found in _offered(typed, item, value, variables))
     if last.startswith("-"):
-        return _flags(typed, percent)
+        return _begun(_flags(typed, percent), last)
     if typed.place is not None:
         return _offered(typed, typed.place, last, variables)
     return _flags(typed, percent) if not last else ()
@@ -139,12 +153,22 @@ def _flags(typed: _Typed, percent: str) -> Iterator[str]:
 
 
 def _offered(typed: _Typed, item: Parameter, last: str, variables: list[str]) -> Iterable[str]:
-    """What a parameter may be, as it is typed now."""
-    found = values(typed.verb, item, last, typed.given)
+    """What a parameter may be, as it is typed now: in quotes where it must be, with the quote that begins it."""
+    found = values(typed.verb, item, _unquoted(last), typed.given)
+    mark = last[:1] if last[:1] in ("'", '"') else ""
     if item.kind == "params":
-        return [word for word in found if word.partition("=")[0] not in typed.keys]
+        pairs = [word.partition("=") for word in found]
+        return [f"{key}={quoted(value)}" for key, _, value in pairs if key not in typed.keys]
     # An object is given by its variable, and nothing else in a line can be one.
-    return [*found, *(f"${name}" for name in variables)] if item.kind == "rows" and not last else found
+    names = variables if item.kind == "rows" and not last else ()
+    return [*(quoted(word, mark) for word in found), *(f"${name}" for name in names)]
+
+
+def given(verb: Verb, words: Iterable[str]) -> Mapping[str, str]:
+    """What the words behind a verb give, by the names of its parameters, as far as they can be understood."""
+    typed = _Typed(verb)
+    typed.read(words)
+    return typed.given
 
 
 def values(verb: Verb, item: Parameter, last: str = "", typed: Mapping[str, str] | None = None) -> list[str]:
@@ -161,6 +185,8 @@ def _values(verb: Verb, item: Parameter, last: str, typed: Mapping[str, str]) ->
         return _in_list(item.known(typed), last) if item.kind == "list" else item.known(typed)
     if item.kind == "rows":
         return [*_rows(verb, last), *_files(last)]
+    if item.kind == "destination":
+        return [path for path in _files(last) if path.endswith("/")]  # a file that is there is no place for another
     if item.kind in ("path", "code"):
         return _files(last)
     if item.unit is not None:
@@ -237,6 +263,6 @@ def _files(last: str) -> list[str]:
         names = sorted(f"{path.name}/" if path.is_dir() else path.name for path in folder.iterdir())
     except (OSError, RuntimeError):  # no such folder, or the home of nobody
         return []
-    # A word ends at a space; what is hidden is offered to whoever begins with the dot.
-    plain = [name for name in names if " " not in name and (not name.startswith(".") or last != typed)]
+    # What is hidden is offered to whoever begins with the dot.
+    plain = [name for name in names if not name.startswith(".") or last != typed]
     return [typed + name for name in plain if (typed + name).startswith(last)][:_MOST_FILES]

@@ -6,7 +6,8 @@ Each suggestion can be typed as it stands. Nothing here reads a line; `words.py`
 from __future__ import annotations
 
 import contextlib
-import shlex
+import itertools
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,9 @@ _VERBS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("execute", "fit", "train"), ("run",)),
     **dict.fromkeys(("revert", "undo", "restore"), ("rollback", "start")),
 }
+# What is one word of a line without quotes; a `?` at its end would ask for help.
+_ONE_WORD = re.compile(r"(?!#)[\w@%+=:,./#~-]+")
+_DOUBLE_QUOTED_ESCAPES = '"\\$`!'  # some in a shell alone
 # A new thing is called as its maker likes: no name of one that exists is an example for it.
 _MAKERS = ("start", "run", "add")
 
@@ -42,6 +46,20 @@ _MAKERS = ("start", "run", "add")
 def command(verb: Verb, words: Iterable[Word]) -> str:
     """The line that has these words, as it is typed in a notebook."""
     return " ".join([f"{'%%' if verb.code else '%'}{verb.noun}", verb.name, *map(_typed, words)])
+
+
+def quoted(text: str, mark: str = "") -> str:
+    """The text as one word of a line, in quotes where it must be. mark: the quote that it begins with.
+
+    >>> quoted("age"), quoted("stay days"), quoted("stay", '"')
+    ('age', "'stay days'", '"stay"')
+    """
+    typed = text.replace("$", "$$")
+    if not mark and _ONE_WORD.fullmatch(text):
+        return text
+    if mark == '"' or (not mark and "'" in text and not {*text} & {*_DOUBLE_QUOTED_ESCAPES}):
+        return '"' + re.sub(r'(["\\])', r"\\\1", typed) + '"'
+    return "'" + typed.replace("'", "'\"'\"'") + "'"
 
 
 def nearest_flag(word: str, known: Iterable[str]) -> str:
@@ -88,9 +106,9 @@ def excess(verb: Verb, line: Sequence[Word], at: int) -> str:
     return f"leave it out: `{command(verb, rest)}`; or quote words that belong together"
 
 
-def split_quantity(item: Parameter, value: object, after: Sequence[Word]) -> str:
-    """The flag with all words of its quantity, `--for "2 hours"`, where they were not quoted; else nothing."""
-    if item.unit is None or not isinstance(value, str):
+def split_value(verb: Verb, item: Parameter, value: object, after: Sequence[Word], line: Sequence[Word]) -> str:
+    """The flag with all words of its value, `--for '2 hours'`, where they were not quoted; else nothing."""
+    if not isinstance(value, str):
         return ""
     following = []
     for word in after:
@@ -99,21 +117,43 @@ def split_quantity(item: Parameter, value: object, after: Sequence[Word]) -> str
         following.append(word)
     for count in range(len(following), 0, -1):
         text = " ".join([value, *following[:count]])
-        with contextlib.suppress(UsageProblem):
-            item.unit.read(text)
-            return f'{item.flag} "{text}"'
+        if _can_be(verb, item, text, line):
+            return f"{item.flag} {quoted(text)}"
     return ""
+
+
+def _can_be(verb: Verb, item: Parameter, text: str, line: Sequence[Word]) -> bool:
+    """Whether a parameter is known to take that text, as the other words of the line are."""
+    if item.unit is None:
+        return text in _values(verb, item, text, line)
+    with contextlib.suppress(UsageProblem):
+        item.unit.read(text)
+        return True
+    return False
 
 
 def sample(verb: Verb, item: Parameter, like: str = "") -> str:
     """A value that a parameter of a verb could have now, of the name that is given if there is one; empty when none is
     known."""
-    from .completion import values  # it imports the verbs
-
+    if item.kind == "destination":
+        return _free(verb.example_values.get(item.name, "out"))
     makes = verb.name in _MAKERS and item.positional
-    found = [] if makes else values(verb, item)
+    found = [] if makes else _values(verb, item)
     named = [value for value in found if like and value.startswith(like)]
     return next(iter(named or found), "") or verb.example_values.get(item.name, "")
+
+
+def _free(name: str) -> str:
+    """A path at which nothing is, called so or nearly so."""
+    path = Path(name)
+    others = (path.with_stem(f"{path.stem}-{number}") for number in itertools.count(2))
+    return str(next(free for free in itertools.chain([path], others) if not free.exists()))
+
+
+def _values(verb: Verb, item: Parameter, begun: str = "", line: Sequence[Word] = ()) -> list[str]:
+    from .completion import given, values  # it imports the verbs
+
+    return values(verb, item, begun, given(verb, [word if isinstance(word, str) else str(word.value) for word in line]))
 
 
 def completed(verb: Verb, values: Mapping[str, Any]) -> str:
@@ -146,7 +186,7 @@ def _texts(item: Parameter, value: Any) -> list[str]:
 def _typed(word: Word) -> str:
     if not isinstance(word, str):
         return f"${word.name}" if word.name else "…"
-    return shlex.quote(word).replace("$", "$$")
+    return quoted(word)
 
 
 def _verbs_with(flag: str) -> list[Verb]:

@@ -54,6 +54,8 @@ _EXAMPLE = "Example:"
 # What a parameter of that kind could be, where it has no default that says so.
 _USUAL = {"int": 1, "float": 1, "bool": "yes"}
 _MOST_CHOICES = 6
+# How a usage line calls a value, where that is not its kind.
+_VALUES = {"path": "FILE", "destination": "PATH"}
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -103,7 +105,7 @@ class _Kind:
     name: str
 
 
-_ROWS, _CODE, _PARAMS = _Kind("rows"), _Kind("code"), _Kind("params")
+_ROWS, _CODE, _PARAMS, _DESTINATION = _Kind("rows"), _Kind("code"), _Kind("params"), _Kind("destination")
 
 Rows = Annotated[object, _ROWS]
 """Rows: a URI, a path, or in Python and notebooks a DataFrame or a handle."""
@@ -120,13 +122,16 @@ Name = str | Result
 FilePath = Path | str
 """A path. A verb gets a Path."""
 
+Destination = Annotated[FilePath, _DESTINATION]
+"""A path at which a verb makes a file or a folder; the folders that are there are completed. A verb gets a Path."""
+
 
 @dataclass(frozen=True)
 class Parameter:
     """One parameter of a verb, as the annotations describe it."""
 
     name: str
-    kind: str  # text, int, float, bool, path, choice, rows, code, params, list, or a unit's name
+    kind: str  # text, int, float, bool, path, choice, rows, code, params, destination, list, or a unit's name
     default: Any
     positional: bool
     doc: str
@@ -489,6 +494,7 @@ _READERS: dict[str, Callable[[Parameter, Any], Any]] = {
     "list": _list,
     "params": _params,
     "path": _path,
+    "destination": _path,
     "rows": lambda parameter, value: value,
 }
 
@@ -535,7 +541,7 @@ def _flag_usage(item: Parameter) -> str:
         return "[--code FILE]"
     if item.kind == "bool":
         return f"[--no-{item.flag[2:]}]" if item.default is True else f"[{item.flag}]"
-    value = "|".join(_few_choices(item)) or ("FILE" if item.kind == "path" else item.kind.upper())
+    value = "|".join(_few_choices(item)) or _VALUES.get(item.kind, item.kind.upper())
     return f"{item.flag} {value}" if item.required else f"[{item.flag} {value}]"
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import LabError, NotFound, UsageProblem, did_you_mean
-from .suggestions import command, excess, nearest_flag, sample, split_quantity, unknown_flag
+from .suggestions import command, excess, nearest_flag, sample, split_value, unknown_flag
 from .verbs import Help, Parameter, Verb, find_verb, help_of, verbs_of
 
 HELP = ("--help", "-h")
@@ -158,7 +158,7 @@ def _flag(
         values[item.name] = True
         return
     given = inline if equals else _plain(_next(words, name, verb, line))
-    if whole := split_quantity(item, given, words):
+    if whole := split_value(verb, item, given, words, line):
         raise UsageProblem(f"the value of {name} is more than one word", f"did you mean {whole}?")
     values[item.name] = _file_text(Path(str(given))) if item.kind == "code" else given
 

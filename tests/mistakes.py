@@ -86,6 +86,8 @@ MISTAKES = [
     Mistake("%recipe run flight-delays ~--no-keeep~"),
     Mistake("%%train run x --rows data:flights ~--epochs 3~" + CODE),
     Mistake("%gpu ls -o ~2x~"),
+    Mistake("%data get flights --into"),
+    Mistake("%models get delay --into ~model.onnx~"),
     # nouns and verbs
     Mistake("%gup ls"),
     Mistake("x = %gpus ls"),

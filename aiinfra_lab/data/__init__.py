@@ -12,10 +12,10 @@ from ..errors import Failed, UsageProblem
 from ..resolve import refuse_unknown, resolve
 from ..show import Listing, working
 from ..store import Record, open_store
-from ..units import Share, number
+from ..units import Share, counted, number
 from ..uris import Uri
-from ..verbs import FilePath, Live, Name, Rows, Suggested, verb
-from . import adding, compare, judge, recording, removal, versions
+from ..verbs import Destination, Live, Name, Rows, Suggested, verb
+from . import adding, compare, judge, recording, removal, tables, versions
 from . import files as _files
 from .adding import open_rows
 from .handle import Dataset
@@ -56,11 +56,11 @@ def add(
 
 
 @verb("data")
-def get(name: DataName, *, into: FilePath | None = None) -> Dataset:
+def get(name: DataName, *, into: Destination | None = None) -> Dataset:
     """Hand a version to the cell as a handle: `.df()` reads it, `.path` is where its files are.
 
     name: the data, e.g. flights or flights@1
-    into: where to copy the files to, which must be free
+    into: a new folder for its files, or a new .csv or .parquet file for its table
 
     Example:
         %data get flights@1 -o flights
@@ -69,10 +69,23 @@ def get(name: DataName, *, into: FilePath | None = None) -> Dataset:
     record = resolve(name, DataVersion)
     with working("Data version", record.uri, "takes the files out of the store") as step:
         found = versions.handle(record)
-        if into is not None:
-            step("copies the files")
-            _files.copy_out(found.path, Path(into))
-    return found
+        if into is None:
+            return found
+        step("writes what is in it")
+        return replace(found, note=_written(found, Path(into)))
+
+
+def _written(found: Dataset, into: Path) -> str:
+    """Write a version to a path that must be free, and say what is there then."""
+    if into.suffix not in tables.WRITTEN:
+        _files.copy_out(found.path, into)
+        return f"{counted(found.files, 'file')} copied to {into.absolute()}"
+    file = found.folder / found.describe().file
+    if file.suffix == into.suffix:
+        _files.copy_out(file, into)
+    else:
+        tables.write(found.scan(), into)
+    return f"its table was written to {into.absolute()}"
 
 
 @verb("data")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .. import files, show
-from ..errors import Conflict, Damaged, Denied, Failed, NotFound
+from ..errors import Conflict, Damaged, Denied, Failed, NotFound, UsageProblem
 from ..store import canonical
 
 _TICK_NS = 1_000_000_000
@@ -162,6 +162,10 @@ def sizes_agree(manifest: Manifest, folder: Path) -> bool:
 
 def copy_out(source: Path, target: Path) -> None:
     """Copy a version to a path that must be free, writable there, whole or not at all."""
+    inside = {path.suffix for path in source.rglob("*")} if source.is_dir() else set[str]()
+    if target.suffix and target.suffix in inside:
+        what = f"{target.name} is called like a file, and it would be a folder of all files of {source.name}"
+        raise UsageProblem(what, f"did you mean {target.with_suffix('')}?")
     # A folder that is empty may take it, but no link to one: what is there is what was named.
     with files.lab_errors(target, "name another path"):
         if target.is_symlink() or not target.is_dir() or any(target.iterdir()):

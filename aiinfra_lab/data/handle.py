@@ -53,9 +53,12 @@ class Dataset(Result):
     def scan(self, name: str | None = None) -> pl.LazyFrame:
         """A table as a polars lazy frame: nothing is read before it is collected."""
         table = self.describe(name)
-        # Tables name their file from the version's folder, also when the version was a single file.
-        folder = self.path.parent if self.path.is_file() else self.path
-        return scan(folder, table)
+        return scan(self.folder, table)
+
+    @property
+    def folder(self) -> Path:
+        """The version's folder, from which tables name their files, also when the version was a single file."""
+        return self.path.parent if self.path.is_file() else self.path
 
     def describe(self, name: str | None = None) -> DataTable:
         """The columns and types of a table. NotFound when there is none of that name."""
@@ -97,7 +100,7 @@ class Dataset(Result):
             size_bytes=self.size_bytes,
             added_at=self.added_at,
             facts=[("source", self.source), ("digest", self.digest[:12])],
-            folder=self.path.parent if self.path.is_file() else self.path,
+            folder=self.folder,
             lead=self._lead(main),
             next_=[f"Next: `%data show {Uri.parse(self.uri).label}`", f"`%data check {Uri.parse(self.uri).label}`"],
         )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from .. import files
 from ..errors import Failed, UsageProblem, did_you_mean
 from ..store import canonical
 from . import typed
@@ -18,8 +19,11 @@ if TYPE_CHECKING:
     import polars as pl
 
 SUFFIXES = (".parquet", ".csv", ".tsv", ".jsonl", ".ndjson")
+WRITTEN = (".parquet", ".csv")
+"""The endings of files that rows are written to."""
 MOST_DESCRIBED = 500
 _MOST_LISTED = 120  # letters
+_ANOTHER = "choose another --into"
 
 
 class DataTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -143,3 +147,17 @@ def _known(file: str, columns: tuple[tuple[str, str], ...]) -> tuple[tuple[str, 
         if "int128" in kind:
             raise Failed(f"column {name} of {file} holds whole numbers of more than 64 bits", "write them as texts")
     return columns
+
+
+def write(frame: pl.LazyFrame, into: Path) -> None:
+    """Write rows to a parquet or a CSV file, whole or not at all. Conflict when something is there."""
+    if into.suffix not in WRITTEN:
+        raise UsageProblem(f"--into {into} is neither .parquet nor .csv", f"--into {into}.parquet")
+    files.refuse_taken(into, _ANOTHER)
+    # Before the file is begun: what cannot be computed leaves nothing behind.
+    rows = frame.collect()
+    with files.writing(into, fix=_ANOTHER) as aside:
+        if into.suffix == ".csv":
+            rows.write_csv(aside)
+        else:
+            rows.write_parquet(aside)

@@ -27,7 +27,7 @@ _ATTEMPTS = 20
 
 
 def _rules() -> list[str]:
-    return ["'p95_ms > 80'", "'errors > 1%'", "'p95_ms > 80 or errors > 1%'"]
+    return ["p95_ms > 80", "errors > 1%", "p95_ms > 80 or errors > 1%"]
 
 
 def _targets() -> list[str]:

@@ -15,7 +15,7 @@ from ..stats import blocks
 from ..store import Event, Record, add_version, open_store
 from ..units import Share, number
 from ..uris import Uri
-from ..verbs import Choices, FilePath, Live, Name, Rows, Suggested, verb
+from ..verbs import Choices, Destination, Live, Name, Rows, Suggested, verb
 from . import advice, exports, served
 from .record import ColumnChange, DriftRecord
 from .results import DriftReport
@@ -153,7 +153,7 @@ def show(name: VerdictName) -> DriftReport:
 
 @verb("drift")
 def get(
-    name: VerdictName, *, as_: Annotated[str, Choices(exports.forms)] = "json", into: FilePath | None = None
+    name: VerdictName, *, as_: Annotated[str, Choices(exports.forms)] = "json", into: Destination | None = None
 ) -> DriftReport:
     """Get a verdict's handle, or write it to a file: as JSON, or as somebody else's report on the same two samples.
 

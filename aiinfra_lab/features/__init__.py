@@ -14,7 +14,7 @@ from ..resolve import resolve
 from ..show import Listing, working
 from ..store import Record, open_store
 from ..uris import Uri, check_name
-from ..verbs import Code, FilePath, Live, Name, Rows, Suggested, verb
+from ..verbs import Code, Destination, Live, Name, Rows, Suggested, verb
 from . import views
 from .opening import join_aside, open_rows
 from .record import FeatureSetVersion, OnlineState, path_of
@@ -99,7 +99,7 @@ def add(
 
 @verb("features")
 def get(
-    name: SetName, *, rows: Rows = None, online: str = "", data: Rows = None, into: FilePath | None = None
+    name: SetName, *, rows: Rows = None, online: str = "", data: Rows = None, into: Destination | None = None
 ) -> FeatureRows | OnlineRow:
     """Get features: of rows, as they were known at each row's time, or the newest ones of one entity.
 
@@ -303,9 +303,9 @@ def _filled(
     return record, record.body.online
 
 
-def _written(found: FeatureRows, into: FilePath | None) -> FeatureRows:
+def _written(found: FeatureRows, into: Destination | None) -> FeatureRows:
     if into is not None:
-        from . import rows
+        from ..data import tables
 
-        rows.copy(found.scan(), Path(into))
+        tables.write(found.scan(), Path(into))
     return found

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from .. import files
-from ..errors import Conflict, Failed, NotFound, UsageProblem
+from ..errors import Conflict, Failed, NotFound
 from ..resolve import resolve
 from ..store import Event, Record, canonical, open_store
 from ..uris import Uri
@@ -172,17 +172,3 @@ def _row_ids(spec: Spec, rows: pl.DataFrame) -> pl.Expr:
         fix = "choose another --id when the feature set is added, or leave out the rows in question"
         raise Failed(f"{name} does not name each row: it has gaps, or a value twice", fix)
     return as_key(rows, name, "the rows").alias(ROW_ID)
-
-
-def copy(frame: pl.LazyFrame, into: Path) -> None:
-    """Write joined rows to a parquet or a CSV file, whole or not at all. Conflict when something is there."""
-    if into.suffix not in (".parquet", ".csv"):
-        raise UsageProblem(f"--into {into} is neither .parquet nor .csv", f"--into {into}.parquet")
-    files.refuse_taken(into, _ANOTHER)
-    # Before the file is begun: what cannot be computed leaves nothing behind.
-    rows = frame.collect()
-    with files.writing(into, fix=_ANOTHER) as aside:
-        if into.suffix == ".csv":
-            rows.write_csv(aside)
-        else:
-            rows.write_parquet(aside)

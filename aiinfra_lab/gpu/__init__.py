@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from ..cost import prices
 from ..errors import LabError
-from ..providers import names
+from ..providers import make, names
 from ..show import Card, Listing, Result, Table, working
 from ..units import Duration, Usd, number
 from ..uris import Uri, check_name
-from ..verbs import Choices, Live, Name, verb
+from ..verbs import Choices, Live, Name, Suggested, verb
 from . import cards, sessions, starting
 from .base import KernelHost, Machines, Offer, Paced, Plan, Status
 from .record import SessionRecord
@@ -23,8 +22,10 @@ __all__ = [
 ]  # fmt: skip
 
 
-def _accelerators() -> list[str]:
-    return ["cpu", *prices.accelerators()]
+def _accelerators(typed: Mapping[str, str]) -> list[str]:
+    """Those of the provider that is typed, or of the one that the settings choose."""
+    machines: Machines = make("gpu.machines", typed.get("on") or None)
+    return list(dict.fromkeys(offer.gpu for offer in machines.offers() if not offer.taken_by))
 
 
 def _providers() -> list[str]:
@@ -74,7 +75,7 @@ class Sessions(Listing):
 def start(
     name: Annotated[Name, Live("gpu")],
     *,
-    gpu: Annotated[str, Choices(_accelerators)] | None = None,
+    gpu: Annotated[str, Suggested(_accelerators)] | None = None,
     spot: bool = False,
     for_: Duration | None = None,
     budget: Usd | None = None,

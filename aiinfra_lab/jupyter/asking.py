@@ -9,8 +9,10 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from ..completion import complete, split
 from ..errors import nearest
 from ..nouns import TABLE
+from ..suggestions import quoted
 from ..verbs import VERBS
 
 MISSPELT = "unknown_noun"
@@ -45,10 +47,17 @@ def _help(line: str, *, has_body: bool) -> str | None:
     for form in (_BEHIND, _BEFORE, _ASSIGNED):
         if asked := form.match(line):
             indent, percent, noun, rest = asked.groups()
+            if form is _BEHIND and _ends_in_value(line.rstrip(), percent, noun, rest):
+                return None
             verb = next(iter(rest.split()), "")
             percent = percent if has_body else "%"
             return " ".join(filter(None, [f"{indent}{percent}{noun}", verb, "--help\n"]))
     return None
+
+
+def _ends_in_value(line: str, percent: str, noun: str, asked: str) -> bool:
+    """Whether the `?` belongs to the last word, such as the name of a column. asked: the words without the `?`."""
+    return quoted(split(line)[1]) in complete(noun, asked, percent=percent)
 
 
 def _begun(lines: Sequence[str]) -> Iterator[int]:

@@ -19,7 +19,7 @@ from ..show import Card, Listing, Result, lacking, shown, working
 from ..store import Event, LoggedEvent, Record, open_store
 from ..store.base import left_out
 from ..uris import Uri
-from ..verbs import Choices, FilePath, Name, Uris, verb
+from ..verbs import Choices, Destination, Name, Uris, verb
 from . import cards, checks, damage, examples, retention
 from .lineage import Lineage
 from .noun import WORKSPACE, WorkspaceRecord
@@ -84,7 +84,7 @@ class Freed(Result):
 
 @verb("lab")
 def start(
-    folder: FilePath = Path(), *, from_: Annotated[str, Choices(examples.names)] | None = None, restore: bool = False
+    folder: Destination = Path(), *, from_: Annotated[str, Choices(examples.names)] | None = None, restore: bool = False
 ) -> Workspace:
     """Make a workspace, or mend the one that is there; what exists is left as it is.
 

@@ -16,7 +16,7 @@ from ..show import Listing, working
 from ..store import Event, Record, open_store
 from ..units import Difference, number, show_bytes
 from ..uris import Uri, check_name
-from ..verbs import FilePath, Live, Name, Suggested, verb
+from ..verbs import Destination, Live, Name, Suggested, verb
 from . import artifact, checks, judging, policies, promotion, record, sync
 from .comparison import ModelComparison, compare
 from .findings import joined
@@ -127,7 +127,7 @@ def show(model: Annotated[Name, Live("models")]) -> Model:
 
 
 @verb("models")
-def get(model: Annotated[Name, Live("models")], *, into: FilePath | None = None) -> Model:
+def get(model: Annotated[Name, Live("models")], *, into: Destination | None = None) -> Model:
     """Get a version's handle, which predicts; or copy its files.
 
     model: e.g. delay@7 or delay@champion

@@ -257,7 +257,7 @@ def satisfied(metrics: Mapping[str, float]) -> list[str]:
     """For each metric whose better side is known, a bound as `--require` takes it that these just keep."""
     known = [name for name in metrics if any(_is_called(name, each) for each in (*HIGHER, *LOWER))]
     sides = {name: (">=", math.floor) if _wants_more(name, {}) else ("<=", math.ceil) for name in known}
-    return [f"'{name} {sign} {round_(metrics[name] * 100) / 100:g}'" for name, (sign, round_) in sides.items()]
+    return [f"{name} {sign} {round_(metrics[name] * 100) / 100:g}" for name, (sign, round_) in sides.items()]
 
 
 def _is_called(metric: str, name: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from collections.abc import Mapping
 from typing import Annotated
@@ -32,9 +31,7 @@ RunName = Annotated[Name, Live(KIND)]
 
 
 def _parameters(typed: Mapping[str, str]) -> list[str]:
-    return [
-        f"{name}={shlex.quote(str(value))}" for name, value in declaration.parameters(typed.get("name", "")).items()
-    ]
+    return [f"{name}={value}" for name, value in declaration.parameters(typed.get("name", "")).items()]
 
 
 def _outputs(typed: Mapping[str, str]) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +11,7 @@ from ..resolve import files_of, refuse_unknown, resolve, resolve_if_set
 from ..show import Listing
 from ..store import Record, open_store
 from ..uris import Uri, check_name
-from ..verbs import Code, FilePath, Live, Name, Params, Rows, Suggested, verb
+from ..verbs import Code, Destination, Live, Name, Params, Rows, Suggested, verb
 from . import checkpoint, parameters, record
 from . import code as _code
 from .observing import find, observe, request_stop
@@ -26,7 +25,7 @@ def _parameters(typed: Mapping[str, str]) -> list[str]:
     """Those of the newest run of the name."""
     name = Uri.parse(typed.get("name", ""), noun="train").name
     newest = open_store().list(TrainingRun, name=name, limit=1, skip_unreadable=True)
-    return [f"{name}={shlex.quote(str(value))}" for run in newest for name, value in run.body.params.items()]
+    return [f"{name}={value}" for run in newest for name, value in run.body.params.items()]
 
 
 @verb("train")
@@ -146,7 +145,7 @@ def show(run: Annotated[Name, Live("train")]) -> Run:
 
 
 @verb("train")
-def get(run: Annotated[Name, Live("train")], *, into: FilePath | None = None) -> Run:
+def get(run: Annotated[Name, Live("train")], *, into: Destination | None = None) -> Run:
     """Get a run's handle, or copy its files.
 
     run: e.g. delay@3

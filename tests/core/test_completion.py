@@ -7,9 +7,13 @@ import pytest
 
 from aiinfra_lab import nouns, verbs
 from aiinfra_lab.completion import complete, live_names, values
-from aiinfra_lab.errors import Unavailable
+from aiinfra_lab.errors import Unavailable, UsageProblem
+from aiinfra_lab.suggestions import quoted, sample
 from aiinfra_lab.units import Duration, Share
-from aiinfra_lab.verbs import Choices, Code, FilePath, Live, Name, Parameter, Params, Rows, Suggested, verb
+from aiinfra_lab.verbs import Choices, Code, Destination, FilePath, Live, Name, Parameter, Params, Rows, Suggested, verb
+from aiinfra_lab.words import split, understand
+
+COLUMNS = ["stay", "stay days", "smoker?", "Größe", "it's", 'a"b', "$5", "#1"]
 
 
 class Things(nouns.Noun):
@@ -43,10 +47,12 @@ def run(monkeypatch, workspace):
         epochs: int = 3,
         rows: Rows = None,
         into: FilePath | None = None,
+        copy: Destination | None = None,
         for_: Duration | None = None,
         canary: Share | None = None,
         columns: Annotated[Sequence[str], Suggested(lambda typed: ["at", typed.get("name", "")])] = (),
-        param: Annotated[Params, Suggested(lambda typed: ["lr=0.1", f"seed={len(typed)}"])] = {},  # noqa: B006
+        label: Annotated[str, Suggested(lambda typed: COLUMNS)] = "",
+        param: Annotated[Params, Suggested(lambda typed: ["lr=0.1", "note=a b", f"seed={len(typed)}"])] = {},  # noqa: B006
         code: Code = "",
     ) -> None:
         """Do it."""
@@ -70,7 +76,7 @@ def run(monkeypatch, workspace):
         ("run delay --rows data:r", ["data:rotation"]),
         ("run delay --rows=features:r", ["--rows=features:rotation"]),
         ("run delay --rows tr", ["trips.csv"]),
-        ("run delay --into ", ["old/", "trips.csv"]),
+        ("run delay --into ", ["'my file.csv'", "old/", "trips.csv"]),
         ("run delay --into old/", ["old/a.csv"]),
         ("run delay --into old/.", ["old/.hidden"]),
         ("run delay --code tr", ["trips.csv"]),
@@ -93,12 +99,29 @@ def run(monkeypatch, workspace):
         ("run delay --canary 7", ["7%"]),
         ("run delay --columns ", ["at", "delay"]),
         ("run delay --columns at,", ["at,delay"]),
-        ("run delay -p ", ["lr=0.1", "seed=1"]),
-        ("run delay -p lr=1 -p ", ["seed=2"]),
+        ("run delay -p ", ["lr=0.1", "note='a b'", "seed=1"]),
+        ("run delay -p lr=1 -p ", ["note='a b'", "seed=2"]),
+        ("run delay -p note=", ["note='a b'"]),
+        ("run delay --label st", ["'stay days'", "stay"]),
+        ("run delay --label=st", ["--label='stay days'", "--label=stay"]),
+        ("run delay --label 'stay d", ["'stay days'"]),
+        ('run delay --label "st', ['"stay days"', '"stay"']),
+        ('run delay --label="st', ['--label="stay days"', '--label="stay"']),
+        ("run delay --label s", ["'smoker?'", "'stay days'", "stay"]),
+        ("run delay --label G", ["Größe"]),
+        ("run delay --label i", ['"it\'s"']),
+        ("run delay --label a", ["'a\"b'"]),
+        (
+            "run delay --label '",
+            ["'#1'", "'$$5'", "'Größe'", "'a\"b'", "'it'\"'\"'s'", "'smoker?'", "'stay days'", "'stay'"],
+        ),
+        ("run delay --copy ", ["old/"]),
+        ("run delay --copy old/", []),
+        ("run delay --into my", ["'my file.csv'"]),
         ("run delay -o ", []),
         ("run delay --for -", []),
         ("run delay --wait=", []),
-        ("run delay --into 'old/", []),
+        ("run delay --into 'old/", ["'old/a.csv'"]),
         ("run delay --mode 'fast' --dr", ["--dry"]),
         ("run delay --help ", []),
         ("run delay # --", []),
@@ -117,15 +140,35 @@ def run(monkeypatch, workspace):
 )
 def test_what_may_follow(text, words, workspace):
     (workspace / "old").mkdir()
-    for name in ("trips.csv", "old/a.csv", "old/.hidden"):
+    for name in ("trips.csv", "my file.csv", "old/a.csv", "old/.hidden"):
         (workspace / name).touch()
     assert [word for word in complete("train", text, ["x", "table"]) if "toml" not in word] == words
 
 
 def test_after_all_words_come_the_flags_that_are_left():
     found = complete("train", "run delay x --mode fast --dry ")
-    names = ("gpu", "no-wait", "epochs", "rows", "into", "for", "canary", "columns", "help")
+    names = ("gpu", "no-wait", "epochs", "rows", "into", "for", "canary", "columns", "copy", "label", "help")
     assert found == sorted(["-p", "-o", *(f"--{name}" for name in names)])
+
+
+def test_an_example_of_a_destination_is_free(workspace):
+    item = verbs._registry["train"]["run"].flags
+    copy = next(one for one in item if one.name == "copy")
+    (workspace / "out").touch()
+    assert sample(verbs._registry["train"]["run"], copy) == "out-2"
+
+
+@pytest.mark.parametrize("column", COLUMNS)
+def test_what_is_offered_is_read_as_what_was_meant(column):
+    for word in complete("train", "run delay --label "):
+        assert split(f"show {word} x", {})[1] in COLUMNS
+    assert split(f"show {quoted(column)}", {}) == ["show", column]
+
+
+def test_a_value_of_two_words_that_was_not_quoted_is_offered_quoted():
+    with pytest.raises(UsageProblem) as problem:
+        understand("train", split("run delay --label stay days --dry"))
+    assert problem.value.fix == "did you mean --label 'stay days'?"
 
 
 def test_the_code_is_a_flag_of_a_line_and_the_body_of_a_cell():

@@ -68,6 +68,25 @@ def test_a_copy_into_a_free_place(cats, tmp_path):
     assert data.get("cats@2").table().height == 2
 
 
+@pytest.mark.parametrize("name", ["cats.csv", "cats.parquet"])
+def test_a_copy_into_a_file_of_rows_is_the_table(cats, tmp_path, name):
+    made = data.get("cats@2", into=tmp_path / name)
+    assert str(tmp_path / name) in made.card().text()
+    assert data.add("again", tmp_path / name).df().equals(data.get("cats@2").df())
+
+
+def test_a_card_says_where_a_copy_is(cats, tmp_path):
+    assert str(tmp_path / "new") in data.get("cats@2", into=tmp_path / "new").card().text()
+
+
+def test_a_folder_is_not_called_like_one_of_its_files(workspace, tmp_path):
+    folder(tmp_path / "texts", {"a.txt": "1", "b.txt": "2"})
+    data.add("texts", tmp_path / "texts")
+    with pytest.raises(UsageProblem) as problem:
+        data.get("texts", into=tmp_path / "out.txt")
+    assert problem.value.fix == f"did you mean {tmp_path / 'out'}?"
+
+
 def test_a_copy_over_something_is_refused(cats, tmp_path):
     folder(tmp_path / "there", {"a": ""})
     with pytest.raises(Conflict, match="is there already"):

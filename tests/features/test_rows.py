@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from aiinfra_lab import features
+from aiinfra_lab.data import tables
 from aiinfra_lab.errors import Failed, NotFound, UsageProblem
 from aiinfra_lab.features import rows as joined
 from aiinfra_lab.features.record import FeatureSetVersion, JoinedRows, Spec
@@ -82,7 +83,7 @@ def test_the_digest_is_that_of_the_file(tmp_path):
 
 @pytest.mark.parametrize("name", ["x.parquet", "x.csv"])
 def test_a_copy_takes_the_form_that_its_name_says(tmp_path, name):
-    joined.copy(pl.LazyFrame({"x": [1, 2]}), tmp_path / name)
+    tables.write(pl.LazyFrame({"x": [1, 2]}), tmp_path / name)
     read = pl.read_csv if name.endswith("csv") else pl.read_parquet
     assert read(tmp_path / name)["x"].to_list() == [1, 2]
 
@@ -90,9 +91,9 @@ def test_a_copy_takes_the_form_that_its_name_says(tmp_path, name):
 def test_a_copy_that_cannot_be_computed_leaves_nothing(tmp_path: Path):
     (tmp_path / "x.csv").write_text("mine")
     with pytest.raises(pl.exceptions.PolarsError):
-        joined.copy(pl.LazyFrame({"x": [1]}).select("y"), tmp_path / "new.csv")
+        tables.write(pl.LazyFrame({"x": [1]}).select("y"), tmp_path / "new.csv")
     with pytest.raises(UsageProblem):
-        joined.copy(pl.LazyFrame({"x": [1]}), tmp_path / "x.xlsx")
+        tables.write(pl.LazyFrame({"x": [1]}), tmp_path / "x.xlsx")
     assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("x.csv", "mine")]
 
 

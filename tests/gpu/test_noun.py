@@ -5,8 +5,9 @@ import time
 import pytest
 
 from aiinfra_lab import files, gpu, jobs, nouns, resolve
+from aiinfra_lab.completion import complete
 from aiinfra_lab.errors import Denied, NotFound, UsageProblem
-from aiinfra_lab.gpu import sessions
+from aiinfra_lab.gpu import local, sessions
 from aiinfra_lab.gpu.local import LocalMachines
 from aiinfra_lab.gpu.record import Limits, SessionRecord
 from aiinfra_lab.nouns import Observation
@@ -32,6 +33,12 @@ def test_it_is_found_by_its_name_and_its_uri_and_nothing_else(workspace):
     with pytest.raises(UsageProblem) as problem:
         gpu.show("trainer@2")
     assert problem.value.fix == "write gpu:trainer"
+
+
+def test_only_what_the_provider_has_is_offered(workspace, monkeypatch):
+    monkeypatch.setattr(local, "_cards", list)
+    assert complete("gpu", "start t --gpu ") == complete("gpu", "start t --on local --gpu ") == ["cpu"]
+    assert complete("gpu", "start t --on nobody --gpu ") == []
 
 
 def test_what_is_not_there_says_how_to_make_it(workspace):

@@ -1,9 +1,11 @@
 from collections.abc import Iterator
 from typing import Any
 
+import polars as pl
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
+from aiinfra_lab import data
 from aiinfra_lab.errors import LabError
 from aiinfra_lab.nouns import TABLE as NOUNS
 from tests import records
@@ -104,6 +106,14 @@ def test_help_of_a_noun_and_of_a_verb(shell, capsys):
 @pytest.mark.parametrize("line", ["%deploy run?", "  %deploy run ??", "%%deploy run?"])
 def test_a_question_mark_behind_a_verb_is_its_help(shell, line):
     assert "--rate" in run(shell, line).result.content
+
+
+def test_a_question_mark_that_belongs_to_a_known_value_is_no_question(shell, workspace):
+    data.add("visits", pl.DataFrame({"smoker?": [True]}))
+    line = "%%features add s --data data:visits --label smoker"
+    assert "--help" not in shell.transform_cell(f"{line}?\ncolumns = []\n")
+    for asks in (f"{line}??", f"{line}s?", f"{line} ?"):
+        assert "--help" in shell.transform_cell(f"{asks}\ncolumns = []\n")
 
 
 def test_other_question_marks_are_left_alone(shell):
