@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..units import show_share
 from .files import Manifest
 from .handle import Dataset
-from .tables import DataTable, is_category, is_same_type
+from .tables import DataTable, gaps, is_category, is_same_type
 
 if TYPE_CHECKING:
     import polars as pl
@@ -145,7 +145,8 @@ def _shifts(before: pl.Series, after: pl.Series) -> list[Change]:
 
 def _summary(column: pl.Series) -> dict[str, str]:
     # Few measures that need one pass: a version may have hundreds of columns.
-    missing = column.null_count() / len(column) if len(column) else 0.0
+    count = column.to_frame().select(gaps(column.name, column.dtype)).item()
+    missing = int(count) / len(column) if len(column) else 0.0
     found = {"missing": show_share(missing)}
     if column.dtype.is_numeric():
         # A single NaN would make the mean of a whole column NaN.

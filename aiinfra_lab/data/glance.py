@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from ..units import show_share
+from .sample import Sample, Spread, sample
 from .tables import DataTable
 
 if TYPE_CHECKING:
@@ -15,19 +16,17 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-MOST_ROWS = 50_000
-"""Of more rows it looks at as many, so that a version of any size is shown within a second."""
 MOST_COLUMNS = 7
-_MOST_CELLS, _MOST_READ, _STRETCHES, _BINS, _FIRST, _LETTERS = 2_000_000, 300, 5, 14, 3, 24
+_BINS, _LETTERS = 14, 24
 _COMMON = 0.02  # a text that is rarer says nothing of the column; examples do
 
 
 @dataclass(frozen=True, slots=True)
 class ColumnGlance:
-    """A column. missing: the share without a value. distinct: None where values cannot be told apart.
+    """A column. missing: the share of all rows without a value. distinct: None where values cannot be told apart.
 
-    shares: of the rows, by stretch of the range where `is_range`, else by value, the commonest first. said: the range,
-    the commonest values, or examples.
+    shares: of the rows, by stretch of the range where `is_range`, else by value, the commonest first. said: the range
+    of all rows, the commonest values, or examples. has_more: whether other rows may hold further values.
     """
 
     name: str
@@ -37,17 +36,20 @@ class ColumnGlance:
     shares: tuple[float, ...] = ()
     is_range: bool = False
     said: str = ""
+    has_more: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Glance:
-    """A table. rows: how many were looked at. columns: those that say most, in the table's order. first: some rows."""
+    """A table. rows: how many were looked at. columns: those that say most, in its order. first: its first rows.
+
+    spread: which rows were looked at; where it is "stretches" or "first", what is missing and the ranges are theirs.
+    """
 
     rows: int
     columns: tuple[ColumnGlance, ...]
     first: tuple[dict[str, str | None], ...]
-    are_first: bool = False
-    """Whether the rows are the table's first ones, and not spread over it."""
+    spread: Spread = "all"
 
 
 def glance(folder: Path, table: DataTable, most: int = MOST_COLUMNS) -> Glance | None:
@@ -61,62 +63,60 @@ def glance(folder: Path, table: DataTable, most: int = MOST_COLUMNS) -> Glance |
     import polars as pl
 
     try:
-        frame, are_first = _sample(folder, table)
+        found = sample(folder, table)
     except (pl.exceptions.PolarsError, OSError):  # altered since it was added: `data check` says so
         return None
-    kinds = table.schema
-    missing = {column.name: _missing(column) for column in frame}
-    chosen = {*sorted(missing, key=lambda name: -missing[name])[:most]}
-    columns = [_column(frame[name], kinds.get(name, ""), missing[name]) for name in frame.columns if name in chosen]
-    first = [{name: _cell(value) for name, value in row.items()} for row in frame.head(_FIRST).to_dicts()]
-    return Glance(frame.height, tuple(columns), tuple(first), are_first)
+    names = found.frame.columns
+    chosen = {*sorted(names, key=lambda name: -found.missing[name])[:most]}
+    columns = [_column(found, name, table.schema.get(name, "")) for name in names if name in chosen]
+    first = [{name: _cell(value) for name, value in row.items()} for row in found.first.to_dicts()]
+    return Glance(found.frame.height, tuple(columns), tuple(first), found.spread)
 
 
-def _sample(folder: Path, table: DataTable) -> tuple[pl.DataFrame, bool]:
+def _column(found: Sample, name: str, kind: str) -> ColumnGlance:
     import polars as pl
 
-    from .tables import scan
-
-    names = [name for name, _ in table.columns[:_MOST_READ]]
-    lazy = scan(folder, table).select(names)
-    most = min(MOST_ROWS, max(1000, _MOST_CELLS // len(names)))
-    if table.rows <= most:
-        return lazy.collect(), False
-    if not table.file.lower().endswith(".parquet"):  # of a text, what stands further on costs all that is before it
-        return lazy.head(most).collect(), True
-    size = most // _STRETCHES
-    starts = [step * (table.rows - size) // (_STRETCHES - 1) for step in range(_STRETCHES)]
-    return pl.concat([lazy.slice(start, size) for start in starts]).collect(), False
-
-
-def _missing(column: pl.Series) -> float:
-    gaps = column.null_count() + (int(column.is_nan().sum()) if column.dtype.is_float() else 0)
-    return gaps / len(column)
-
-
-def _column(column: pl.Series, kind: str, missing: float) -> ColumnGlance:
-    import polars as pl
-
+    column, is_all = found.frame[name], found.spread == "all"
+    one = ColumnGlance(name, kind, found.missing[name], has_more=not is_all)
     known = column.drop_nulls()
     known = known.drop_nans() if known.dtype.is_float() else known
-    if not len(known):
-        return ColumnGlance(column.name, kind, missing, 0, said="no value")
+    if one.missing == 1 and found.is_whole:
+        return replace(one, distinct=0, said="no value", has_more=False)
     if known.dtype.is_nested() or known.dtype in (pl.Binary, pl.Object):
-        return ColumnGlance(column.name, kind, missing)
-    distinct = known.n_unique()
-    if known.dtype.is_numeric() or known.dtype.is_temporal():
-        low, high = _ends(known.min(), known.max())
-        said = f"always {low}" if distinct == 1 else f"{low} to {high}"
-        return ColumnGlance(column.name, kind, missing, distinct, _histogram(known), True, said)
+        return one
+    one = replace(one, distinct=known.n_unique())
+    if name in found.ends:
+        return _with_range(one, known, found)
+    return _with_values(one, known, len(column))
+
+
+def _with_range(one: ColumnGlance, known: pl.Series, found: Sample) -> ColumnGlance:
+    least, greatest = found.ends[one.name]
+    low, high = _ends(least, greatest)
+    if least == greatest:
+        one = replace(one, distinct=1, has_more=not found.is_whole)
+    return replace(
+        one,
+        shares=_histogram(known),
+        is_range=True,
+        said=f"always {low}" if least == greatest else f"{low} to {high}",
+    )
+
+
+def _with_values(one: ColumnGlance, known: pl.Series, rows: int) -> ColumnGlance:
+    import polars as pl
+
+    if not len(known):
+        return replace(one, said="no value among these")
     counts = known.cast(pl.String).value_counts(sort=True).head(7)
-    values, shares = counts.to_series(0).to_list(), [count / len(column) for count in counts.to_series(1).to_list()]
+    values, shares = counts.to_series(0).to_list(), [count / rows for count in counts.to_series(1).to_list()]
     if shares[0] < _COMMON:
         examples = known.unique(maintain_order=True).head(3).cast(pl.String).to_list()
-        return ColumnGlance(column.name, kind, missing, distinct, said=f"e.g. {', '.join(map(_cut_text, examples))}")
+        return replace(one, said=f"e.g. {', '.join(map(_cut_text, examples))}")
     said = ", ".join(
         f"{_cut_text(value)} {show_share(share)}" for value, share in zip(values[:3], shares[:3], strict=True)
     )
-    return ColumnGlance(column.name, kind, missing, distinct, tuple(shares), False, said)
+    return replace(one, shares=tuple(shares), said=said)
 
 
 def _histogram(known: pl.Series) -> tuple[float, ...]:

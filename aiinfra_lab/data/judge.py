@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..errors import UsageProblem, did_you_mean
 from ..units import show_share
 from .handle import Dataset
-from .tables import DataTable, is_same_type, type_name
+from .tables import DataTable, gaps, is_same_type, type_name
 
 if TYPE_CHECKING:
     import polars as pl
@@ -120,7 +120,8 @@ def _types(table: DataTable, frame: pl.DataFrame) -> DataFinding:
 
 def _missing(where: str, frame: pl.DataFrame, limit: float | None) -> DataFinding:
     """A missing value is a null or a NaN. Without a limit, only a column that has no value at all is bad."""
-    shares = {column.name: _gaps(column) / frame.height for column in frame}
+    counts = frame.select(gaps(name, dtype) for name, dtype in frame.schema.items())
+    shares = {name: count / frame.height for name, count in counts.row(0, named=True).items()}
     # A column that is wholly empty says nothing in any table; how much else may be missing depends on the use.
     over = {name: share for name, share in shares.items() if (share > limit if limit is not None else share == 1)}
     ordered = sorted(shares, key=lambda name: -shares[name])
@@ -131,10 +132,6 @@ def _missing(where: str, frame: pl.DataFrame, limit: float | None) -> DataFindin
     # Rounded up, so that the share in the fix is one that passes.
     fix = f"fill or drop these columns, or allow it: --max-missing {math.ceil(shares[ordered[0]] * 100)}%"
     return DataFinding(where, "missing", "bad", f"{bound} a value: {seen}", fix)
-
-
-def _gaps(column: pl.Series) -> int:
-    return column.null_count() + (int(column.is_nan().sum()) if column.dtype.is_float() else 0)
 
 
 def _duplicates(where: str, frame: pl.DataFrame, key: list[str], limit: float) -> DataFinding:

@@ -82,6 +82,14 @@ def scan(folder: Path, table: DataTable) -> pl.LazyFrame:
             return pl.scan_ndjson(path, infer_schema_length=None)
 
 
+def gaps(name: str, dtype: pl.DataType) -> pl.Expr:
+    """How many values of a column are missing: null, or NaN."""
+    import polars as pl
+
+    nulls = pl.col(name).null_count()
+    return nulls + pl.col(name).is_nan().sum() if dtype.is_float() else nulls
+
+
 def type_name(dtype: Any) -> str:
     """A column type as this project calls it: int64, float64, text, bool, date, timestamp[us, UTC], category[a, b]."""
     import polars as pl

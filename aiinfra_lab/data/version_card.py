@@ -85,16 +85,14 @@ def _columns(table: DataTable, look: Glance | None, *, is_one: bool) -> list[Par
         rows = [(name, kind) for name, kind in table.columns[:MOST_COLUMNS]]
         return [Table(("column", "type"), rows, label), *_more(table, {name for name, _ in rows})]
     titles = ("column", "type", Number("missing"), Number("distinct"), "values", "examples or range")
-    drawn = Table(titles, [_column(one, look, table) for one in look.columns], label)
+    drawn = Table(titles, [_column(one) for one in look.columns], label)
     return [drawn, *_more(table, {one.name for one in look.columns}), *(_first(table, look) if is_one else ())]
 
 
-def _column(one: ColumnGlance, look: Glance, table: DataTable) -> tuple[Cell, ...]:
+def _column(one: ColumnGlance) -> tuple[Cell, ...]:
     share = show_share(one.missing)
     missing: Cell = Strong(share) if one.missing >= _MUCH_MISSING else share
-    # Of rows that were not looked at nobody knows, but for one value a row: those may all be told apart.
-    least = "≥ " if look.rows < table.rows and one.distinct and one.distinct > 1 else ""
-    distinct = "–" if one.distinct is None else f"{least}{one.distinct:,}"
+    distinct = "–" if one.distinct is None else f"{'≥ ' * one.has_more}{one.distinct:,}"
     return one.name, _kind(one.kind), missing, distinct, _picture(one), one.said
 
 
@@ -152,5 +150,11 @@ def _fitting(table: DataTable, look: Glance) -> list[str]:
 def _notes(table: DataTable | None, look: Glance | None) -> list[str]:
     if table is None or look is None or look.rows >= table.rows:
         return []
-    which = "the first" if look.are_first else "evenly spread"
-    return [f"Missing, distinct and values are those of {look.rows:,} rows, {which}."]
+    rows, whole = f"{look.rows:,} rows", "`%data check` counts what is missing in all rows."
+    match look.spread:
+        case "even":
+            return [f"Missing and ranges are those of all rows; distinct and values those of {rows}, evenly spread."]
+        case "stretches":
+            return [f"All of it is of {rows} in stretches, for the table is too large for a quick look; {whole}"]
+        case _:
+            return [f"All of it is of the first {rows}, for the table is too large for a quick look; {whole}"]

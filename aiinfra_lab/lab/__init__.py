@@ -14,7 +14,7 @@ from .. import audit
 from ..config import FILE, Settings, inside, named_place, settings
 from ..errors import Conflict, Failed, NotFound, UsageProblem, did_you_mean
 from ..files import ignore_in_git, make_folder, write
-from ..nouns import TABLE
+from ..nouns import TABLE, find
 from ..show import Card, Listing, Result, lacking, shown, working
 from ..store import Event, LoggedEvent, Record, open_store
 from ..store.base import left_out
@@ -207,6 +207,7 @@ def log(uri: Annotated[Name, Uris(*TABLE)] | None = None, *, events: int = 30) -
         down=down,
         logged=tuple(own[:events]),
         states={thing.uri: thing.state for thing in things()},
+        uses=tuple(one for one in find(Uri.parse(uri).noun).references() if one.user.startswith(f"{uri} ")),
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from ..audit import Step
 from ..errors import UsageProblem
+from ..nouns import Reference
 from ..show import (
     Card,
     Cell,
@@ -24,6 +25,7 @@ from ..show import (
     with_reason,
 )
 from ..store import LoggedEvent
+from ..units import counted
 from ..uris import Uri
 
 _MOST_EVENTS = 8
@@ -32,6 +34,7 @@ _MOST_NODES = 60  # of more than these the nearest are drawn
 _MOST_NAMED = 3
 _MOST_IN_ALT = 6
 _EVERYTHING = "lab:log"
+_SENDS = "deploy run"  # sends rows to an endpoint, which is not made of them
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class Lineage(Result):
     """Where a thing came from, what came of it, and what happened to it. `more` says how to see what is left out.
 
     up, down: the steps of the two ways, nearest first. logged: its own events, the latest first. states: what the
-    things of the graph do now.
+    things of the graph do now. uses: what it cannot be without now.
     """
 
     kind = "Lineage"
@@ -53,6 +56,7 @@ class Lineage(Result):
     down: tuple[Step, ...] = field(default=(), repr=False, metadata={"json": False})
     logged: tuple[LoggedEvent, ...] = field(default=(), repr=False, metadata={"json": False})
     states: Mapping[str, str] = field(default_factory=dict, repr=False, metadata={"json": False})
+    uses: tuple[Reference, ...] = field(default=(), repr=False, metadata={"json": False})
 
     def card(self) -> Card:
         steps = (*self.up, *self.down)
@@ -63,7 +67,7 @@ class Lineage(Result):
         return Card(
             kind=self.kind if self.uri != _EVERYTHING else "Log",
             uri=self.uri,
-            when=f"{len(events):,} event{'s' * (len(events) != 1)}",
+            when=counted(len(events), "event"),
             lead=self._lead(),
             parts=[*self._graph(), *_events(sorted(events, key=lambda one: one.seq not in linked), len(linked))],
             next=[*([self.more[:1].upper() + self.more[1:]] if self.more else []), prove],
@@ -74,22 +78,34 @@ class Lineage(Result):
             return "" if self.logged else "**Nothing has happened here yet.**"
         if not self.up and not self.down:
             return "**No event links it to anything else.**"
-        up, down = _edges(self.up), _edges(self.down)
-        made = {made for _, made in up}
-        # Where nothing that is known here went in, its sources are what it was made from.
-        near = dict.fromkeys(used for used, made in up if self._is_here(made)) or dict.fromkeys(
-            step.used for step in self.up if not _thing(step.used)
-        )
-        roots = dict.fromkeys(used for used, _ in up if used not in made and used not in near)
-        came = dict.fromkeys(made for _, made in down)
-        texts = []
-        if near:
-            texts.append(
-                f"It was made from {_named(near)}" + (f", which goes back to {_named(roots)}" if roots else "")
-            )
-        if came:
-            texts.append(f"{len(came):,} thing{'s' * (len(came) != 1)} came of it: {_named(came)}")
-        return " ".join(f"{text}." for text in texts)
+        texts = [self._origin()] if self.up else []
+        if came := dict.fromkeys(made for _, made in _edges(self.down)):
+            texts.append(f"{counted(len(came), 'thing')} came of it: {_named(came)}")
+        return " ".join(f"{text}." for text in texts if text)
+
+    def _origin(self) -> str:
+        """What it uses now, or else was made from, and what that goes back to."""
+        if near := [reference.uri for reference in self.uses]:
+            text = f"It {self.uses[0].user.partition(' ')[2]} {_named(near)}"
+        elif near := self._made_from():
+            text = f"It was made from {_named(map(_node_of, near))}"
+        else:
+            return ""
+        sources = _Sources(self.up)
+        if roots := sources.trained_on(near):
+            return f"{text}, trained on {_named(roots)}"
+        roots = sources.roots(near)
+        goes = "go" if len(near) > 1 else "goes"
+        return text + (f", which {goes} back to {_named(roots)}" if roots else "")
+
+    def _made_from(self) -> list[str]:
+        """The latest first; what is no thing, like a file, only where nothing else went in."""
+        here = [step for step in self.up if self._is_here(step.made) and not self._is_here(step.used)]
+        # Its own events know best: one of a pipeline's step names all that the step took.
+        own = [step for step in here if self._is_here(step.event.event.subject) and step.event.event.verb != _SENDS]
+        latest = sorted(own or here, key=lambda step: -step.event.seq)
+        found = dict.fromkeys(step.used for step in latest)
+        return [one for one in found if _thing(one)] or [*found]
 
     def _graph(self) -> list[Part]:
         edges = [*dict.fromkeys(_edges((*self.up, *self.down)))]
@@ -108,6 +124,32 @@ class Lineage(Result):
     def _node(self, uri: str) -> graph.Node:
         asked, mark = Uri.parse(uri), _telling(self.states.get(uri, ""), uri)
         return graph.Node(uri, asked.label, mark.word if mark else "", mark, asked.noun)
+
+
+class _Sources:
+    """What things were made of in the end. Rows of a view are followed as such: others of them have other sources."""
+
+    def __init__(self, steps: Iterable[Step]) -> None:
+        self._used = dict[str, list[str]]()
+        for step in steps:
+            if _thing(step.used) and _thing(step.made):
+                self._used.setdefault(step.made, []).append(step.used)
+
+    def trained_on(self, uris: Sequence[str]) -> list[str]:
+        """What the runs went back to that trained them; empty unless each of them came from a run."""
+        runs = [[one for one in self._all([uri]) if Uri.is_one(one, "train")] for uri in uris]
+        return self.roots(run for found in runs for run in found) if all(runs) else []
+
+    def roots(self, uris: Iterable[str]) -> list[str]:
+        """Those that nothing else went into, without the things themselves."""
+        first = [*uris]
+        return [one for one in self._all(first) if one not in self._used and one not in first]
+
+    def _all(self, uris: Iterable[str]) -> list[str]:
+        found = [*dict.fromkeys(uris)]
+        for uri in found:  # grows while it is read
+            found += [one for one in dict.fromkeys(self._used.get(uri, ())) if one not in found]
+        return found
 
 
 def _edges(steps: Iterable[Step]) -> list[tuple[str, str]]:
@@ -150,7 +192,7 @@ def _events(events: Sequence[LoggedEvent], linked: int) -> list[Part]:
     more = [_line(one) for one in events[most:]]
     listed = more[:_MOST_FOLDED] + ([f"… and {len(more) - _MOST_FOLDED:,} more"] if len(more) > _MOST_FOLDED else [])
     table = Table(("when", "verb", RowHeader("what"), "from", "by"), [_row(one) for one in events[:most]])
-    summary = f"{len(more):,} more event{'s' * (len(more) != 1)}"
+    summary = counted(len(more), "more event")
     return [table, *([Fold(summary, Quote("\n".join(listed)))] if more else [])]
 
 

@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import pytest
 
 from aiinfra_lab import audit, lab
 from aiinfra_lab.errors import Failed, NotFound
+from aiinfra_lab.nouns import Reference
 from aiinfra_lab.store import Event, Store, open_store
 
 CHAIN = [
@@ -49,6 +52,34 @@ def test_lab_log_tells_both_directions(chain):
     assert any("train:delay@1" in line for line in told.came_from)
     assert any("deploy:delay" in line for line in told.led_to)
     assert any("models add" in line for line in told.events)
+
+
+TESTED = [
+    ("data add", "data:flights@1", ("example:1",), ("data:flights@1",)),
+    ("data add", "data:july@1", ("example:7",), ("data:july@1",)),
+    ("features add", "features:delay@1", ("data:flights@1",), ("features:delay@1",)),
+    *(("features get", "features:delay@1", ("features:delay@1", data), (rows,)) for data, rows in (
+        ("data:flights@1", "features:delay@1#000000000001"), ("data:july@1", "features:delay@1#000000000007"),
+    )),
+    ("train run", "train:delay@1", ("features:delay@1#000000000001",), ("train:delay@1",)),
+    ("models add", "models:delay@1", ("train:delay@1",), ("models:delay@1",)),
+    ("models add", "models:delay@2", ("train:delay@1",), ("models:delay@2",)),
+    ("deploy start", "deploy:delay", ("models:delay@1",), ("deploy:delay",)),
+    ("deploy start", "deploy:delay", ("models:delay@2",), ("deploy:delay",)),
+    ("deploy run", "deploy:delay", ("features:delay@1#000000000007",), ("deploy:delay",)),
+    ("recipe run", "recipe:r@1", ("models:delay@2",), ("recipe:r@1", "deploy:delay")),
+]  # fmt: skip
+
+
+def test_an_endpoint_was_made_from_its_models_and_not_from_the_rows_that_were_sent(workspace):
+    for event in TESTED:
+        open_store().commit([], Event(*event))
+    told = lab.log("deploy:delay")
+    assert told.card().lead == (
+        "It was made from **models:delay@2** and **models:delay@1**, trained on **data:flights@1**."
+    )
+    serving = replace(told, uses=(Reference("models:delay@2", "deploy:delay serves", ""),))
+    assert serving.card().lead.startswith("It serves **models:delay@2**, trained on **data:flights@1**.")
 
 
 def test_lab_log_of_what_nobody_recorded(chain):

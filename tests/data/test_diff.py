@@ -24,6 +24,13 @@ def test_rows_that_came_and_went(workspace):
     assert (table.rows_before, table.rows_after, table.rows_added, table.rows_removed) == (4, 5, 2, 1)
 
 
+def test_a_value_that_is_no_number_is_missing_as_in_a_check(workspace):
+    frame = pl.DataFrame({"x": [1.0, None, float("nan"), 2.0]})
+    table = changed(frame, frame.with_columns(pl.lit(1.0).alias("x")))
+    assert ("x: missing", "0 %", "50 %") in table.shifted
+    assert "x in 50 %" in data.check("t", max_missing="60%").card().text()
+
+
 def test_rows_in_another_order_are_the_same_rows(workspace):
     table = changed(BASE.iloc[::-1].reset_index(drop=True))
     assert (table.rows_added, table.rows_removed, table.shifted) == (0, 0, ())

@@ -3,8 +3,8 @@
 import polars as pl
 import pytest
 
-from aiinfra_lab.data import glance as module
-from aiinfra_lab.data.glance import glance
+from aiinfra_lab.data import sample as module
+from aiinfra_lab.data.glance import MOST_COLUMNS, glance
 from aiinfra_lab.data.tables import DataTable, type_name
 
 NONE = pl.Series([None] * 4, dtype=pl.Float64)
@@ -47,14 +47,50 @@ def test_shares_add_up_to_what_is_known(tmp_path):
     assert (texts.shares, texts.is_range) == ((0.5, 0.25), False)
 
 
+def of_many(folder, ending, frame):
+    getattr(frame, f"write_{ending}")(folder / f"t.{ending}")
+    kinds = tuple((name, type_name(dtype)) for name, dtype in frame.schema.items())
+    return glance(folder, DataTable("t", f"t.{ending}", frame.height, kinds, ","))
+
+
+BURST = pl.DataFrame({"x": [None if 4000 <= row < 4400 else row for row in range(10_000)]})
+"""Missing in one place, between the stretches that a look at some places would read; even in all others."""
+
+
 @pytest.mark.parametrize("ending", ["parquet", "csv"])
-def test_of_a_large_table_a_part_is_looked_at_and_says_so(tmp_path, monkeypatch, ending):
+def test_what_is_missing_and_the_ends_are_those_of_all_rows(tmp_path, monkeypatch, ending):
     monkeypatch.setattr(module, "MOST_ROWS", 1000)
-    frame = pl.DataFrame({"x": range(10_000)})
-    getattr(frame, f"write_{ending}")(tmp_path / f"t.{ending}")
-    found = glance(tmp_path, DataTable("t", f"t.{ending}", 10_000, (("x", "int64"),), ","))
-    assert (found.rows, found.are_first) == (1000, ending == "csv")
-    assert found.columns[0].said == ("0 to 999" if ending == "csv" else "0 to 9,999")
+    found = of_many(tmp_path, ending, BURST)
+    (column,) = found.columns
+    assert (found.rows, found.spread) == (1000, "even")
+    assert (column.missing, column.said, column.has_more) == (0.04, "0 to 9,999", True)
+
+
+def test_the_distribution_of_a_large_table_is_that_of_its_rows(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "MOST_ROWS", 1000)
+    # Rows that repeat every ten: a sample that takes every tenth would see one value alone.
+    frame = pl.DataFrame({"even": range(10_000), "day": [row % 10 for row in range(10_000)]})
+    for column in of_many(tmp_path, "parquet", frame).columns:
+        assert max(column.shares) < 0.13, column
+
+
+@pytest.mark.parametrize(("ending", "spread", "said"), [
+    ("parquet", "stretches", "0 to 9,999"), ("csv", "first", "0 to 999"),
+])  # fmt: skip
+def test_of_a_table_too_large_to_read_whole_a_part_is_looked_at_and_says_so(
+    tmp_path, monkeypatch, ending, spread, said
+):
+    for name, limit in (("MOST_ROWS", 1000), ("MOST_CELLS", 5000), ("MOST_TEXT_CELLS", 5000)):
+        monkeypatch.setattr(module, name, limit)
+    found = of_many(tmp_path, ending, pl.DataFrame({"x": range(10_000)}))
+    assert (found.rows, found.spread, found.columns[0].said) == (1000, spread, said)
+
+
+def test_a_value_that_is_rare_is_told_from_none(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "MOST_ROWS", 1000)
+    rare = ["x"] + [None] * 9_999
+    (text,) = of_many(tmp_path, "parquet", pl.DataFrame({"t": rare[::-1]})).columns
+    assert (text.missing, text.said) == (0.9999, "no value among these")
 
 
 def test_a_file_that_is_gone_or_altered_has_no_glance(tmp_path):
@@ -67,5 +103,5 @@ def test_a_file_that_is_gone_or_altered_has_no_glance(tmp_path):
 def test_the_columns_with_gaps_are_among_those_shown(tmp_path):
     columns = {f"c{number}": [1, 2] for number in range(20)} | {"gaps": [1, None]}
     shown = look(tmp_path, **columns).columns
-    assert (len(shown), shown[-1].name) == (module.MOST_COLUMNS, "gaps")
+    assert (len(shown), shown[-1].name) == (MOST_COLUMNS, "gaps")
     assert [column.name for column in shown[:2]] == ["c0", "c1"]
