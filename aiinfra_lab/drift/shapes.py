@@ -71,7 +71,7 @@ def _categories(reference: pl.Series, current: pl.Series) -> ColumnShape:
 
     sides = [_by_value(side.cast(pl.String).drop_nulls()) for side in (reference, current)]
     before, now = sides
-    values = sorted({**before, **now}, key=lambda value: -(before.get(value, 0) + now.get(value, 0)))
+    values = sorted({**before, **now}, key=lambda value: (-before.get(value, 0) - now.get(value, 0), value))
     moved = max(values, key=lambda value: abs(now.get(value, 0) - before.get(value, 0)), default="")
     words = f"{moved} {100 * before.get(moved, 0):.3g} → {100 * now.get(moved, 0):.3g} %" if values else "no values"
     if new := [value for value in values if value not in before]:

@@ -14,7 +14,7 @@ from .. import audit
 from ..config import FILE, Settings, inside, named_place, settings
 from ..errors import Conflict, Failed, NotFound, UsageProblem, did_you_mean
 from ..files import ignore_in_git, make_folder, write
-from ..nouns import TABLE, find
+from ..nouns import TABLE, Reference, find
 from ..show import Card, Listing, Result, lacking, shown, working
 from ..store import Event, LoggedEvent, Record, open_store
 from ..store.base import left_out
@@ -150,6 +150,13 @@ def check(*, audit: bool = False, report: bool = False) -> Checkup:
     return Checkup("lab:check", not bad, findings)
 
 
+def _uses(uri: str) -> tuple[Reference, ...]:
+    """What a thing cannot be without now; nothing of a file or another source, which is no thing of ours."""
+    if not Uri.is_one(uri):
+        return ()
+    return tuple(one for one in find(Uri.parse(uri).noun).references() if one.user.startswith(f"{uri} "))
+
+
 @verb("lab")
 def rm(*, expired: bool = False, dry: bool = False) -> Freed:
     """Free the files that nothing needs any more: logs older than the settings keep them, or beyond their size.
@@ -207,7 +214,7 @@ def log(uri: Annotated[Name, Uris(*TABLE)] | None = None, *, events: int = 30) -
         down=down,
         logged=tuple(own[:events]),
         states={thing.uri: thing.state for thing in things()},
-        uses=tuple(one for one in find(Uri.parse(uri).noun).references() if one.user.startswith(f"{uri} ")),
+        uses=_uses(uri),
     )
 
 

@@ -105,8 +105,9 @@ def ls(name: Annotated[Name, Live("models")] | None = None) -> Listing:
         for each in versions
     )
     header = ("uri", "aliases", "checked", "metrics", "run", "created_at")
-    empty = "there is none yet: `%models add NAME --run train:NAME` makes one"
-    return Listing("models", items, header, empty, title="Model versions", of=f"models:{wanted}" if wanted else "")
+    of = f"models:{wanted}" if wanted else ""
+    first = "`%models add NAME --run train:NAME` makes one"
+    return Listing("models", items, header, title="Model versions", of=of, first=first)
 
 
 @verb("models")

@@ -31,7 +31,7 @@ class Listing(Result):
     """Things in a table, newest first. `header` names the fields of each that are shown.
 
     unreadable: how many it lacks because their records cannot be read. title: what they are, in the plural with a
-    capital. of: the URI whose things they are, where they are not all.
+    capital. of: the URI whose things they are, where they are not all. first: the command that makes the first of them.
     """
 
     uri: str
@@ -41,6 +41,7 @@ class Listing(Result):
     unreadable: int = 0
     title: str = field(default="", metadata={"json": False})
     of: str = field(default="", metadata={"json": False})
+    first: str = field(default="", metadata={"json": False})
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.items)
@@ -69,6 +70,7 @@ class Listing(Result):
             when="" if is_empty else f"{len(self.items):,} in all",
             lead=self.empty[:1].upper() + self.empty[1:] if is_empty else "",
             parts=[table],
+            next=[f"Next: {self.first}"] if is_empty and self.first else [],
             notes=[*([lacking(self.unreadable)] if self.unreadable else []), *([_ALL] if table.hidden else [])],
         )
 

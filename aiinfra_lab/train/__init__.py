@@ -127,9 +127,10 @@ def ls(name: Annotated[Name, Live("train")] | None = None) -> Listing:
     if name and not runs:
         refuse_unknown(name, TrainingRun)
     items = tuple(run_of(seen, home=home) for seen in runs)
-    empty = "there is none yet: `%%train run NAME --rows $rows` makes one"
     header = ("uri", "state", "metrics", "params", "started_at", "duration_s")
-    return Runs("train", items, header, empty, title="Training runs", of=f"train:{wanted}" if wanted else "")
+    of = f"train:{wanted}" if wanted else ""
+    first = "`%%train run NAME --rows $rows` trains one"
+    return Runs("train", items, header, title="Training runs", of=of, first=first)
 
 
 @verb("train")
