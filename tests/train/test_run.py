@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from safetensors.torch import load_file
@@ -13,6 +14,7 @@ from safetensors.torch import load_file
 from aiinfra_lab import features, jobs, train
 from aiinfra_lab.config import settings
 from aiinfra_lab.errors import Conflict, Failed, LabError, NotFound, UsageProblem
+from aiinfra_lab.show import live
 from aiinfra_lab.store import open_store
 from aiinfra_lab.train import record, sync, worker
 from aiinfra_lab.train.mlflow import Tracking
@@ -358,10 +360,8 @@ def test_the_curve_of_a_run_that_failed_stays_and_of_one_that_is_done_the_result
     frames = []
 
     class Frame:
-        MIN_S = 0.25
-
-        def __init__(self, card):
-            frames.append(card)
+        def __init__(self, draw):
+            frames.append(draw())
 
         def close(self, card):
             frames.append(card)
@@ -369,9 +369,31 @@ def test_the_curve_of_a_run_that_failed_stays_and_of_one_that_is_done_the_result
         def clear(self):
             frames.append(None)
 
-    monkeypatch.setattr(worker, "LiveFrame", Frame)
+    monkeypatch.setattr(worker, "TickingFrame", Frame)
     train.run("delay", rows=rows, code="run.log(loss=1)")
     assert frames[-1] is None
     with pytest.raises(Failed):
         train.run("delay", rows=rows, code="run.log(loss=1)\nraise ValueError('no')")
     assert (str(frames[-1].state), len(frames[-1].parts[0].pictures)) == ("✕ failed", 1)
+
+
+def test_a_frame_shows_what_was_measured_last_while_the_code_is_busy(rows, monkeypatch):
+    shown, cards = threading.Event(), []
+
+    class Frame:
+        def __init__(self, card):
+            self.update(card)
+
+        def update(self, card):
+            cards.append(card)
+            if [figure.value for figure in card.figures] == ["0.25"]:
+                shown.set()
+
+        def clear(self):
+            cards.append(None)
+
+    for name, value in {"LiveFrame": Frame, "in_notebook": lambda: True, "EVERY_S": 0.01}.items():
+        monkeypatch.setattr(live, name, value)
+    monkeypatch.setitem(sys.modules, "watching", SimpleNamespace(shown=shown))
+    train.run("delay", rows=rows, code="import watching\nrun.log(loss=0.25)\nassert watching.shown.wait(20)")
+    assert cards[-1] is None
