@@ -12,7 +12,6 @@ from typing import Any, Protocol
 from .card import Card
 from .states import mark_of
 
-
 EVERY_S = 1.0
 """How often a ticking frame is drawn."""
 _MOST_OF_THE_TIME = 0.1

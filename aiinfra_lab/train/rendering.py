@@ -72,7 +72,7 @@ def frame(uri: str, points: Sequence[Point], params: Mapping[str, object], start
     )
 
 
-def run_card(run: Run, how_to_resume: str) -> Card:
+def run_card(run: Run, advice: str) -> Card:
     """A run as it is: what came of it, its curves, and how to go on."""
     points, label = run.points(), Uri.parse(run.uri).label
     best = _best(points, epochs_of(run.params))
@@ -97,7 +97,7 @@ def run_card(run: Run, how_to_resume: str) -> Card:
         state=mark_of(run.state),
         when=f"{show_duration(run.duration_s)}{ended}",
         lead=_lead(run, best),
-        advice=how_to_resume,
+        advice=advice,
         facts=[*facts, ("code", run.code_digest[:12])],
         figures=_figures(run.metrics, best),
         parts=[Plots(plots(points, epochs_of(run.params)))],

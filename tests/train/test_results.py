@@ -159,6 +159,21 @@ def test_a_run_begins_with_what_came_of_it(workspace, state, metrics, lead):
     assert train.show("delay").card().lead.startswith(lead)
 
 
+@pytest.mark.parametrize(
+    ("state", "epoch", "advice"),
+    [
+        ("failed", 2, "buy some; then go on from its checkpoint of epoch 2 with `%%train run delay --resume …`."),
+        ("failed", None, "buy some."),
+        ("stopped", 2, "go on from its checkpoint of epoch 2 with `%%train run delay --resume …` and the same code."),
+        ("stopped", None, ""),
+    ],
+)
+def test_a_failed_run_says_first_what_mends_it(workspace, state, epoch, advice):
+    problem = RunProblem("no memory", "buy some") if state == "failed" else RunProblem()
+    put("delay@1", state=state, epoch=epoch, problem=problem)
+    assert train.show("delay").card().advice == advice
+
+
 def test_two_runs_are_compared_by_their_metrics_first(workspace):
     put("delay@1", losses=(3, 2), metrics={"auc": 0.7, "loss": 2.0, "size": 5.0}, params={"lr": 0.1})
     put("delay@2", losses=(3, 1), metrics={"auc": 0.6, "loss": 1.0, "size": 6.0}, params={"lr": 0.2})
