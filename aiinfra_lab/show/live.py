@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import contextvars
 import sys
+import threading
 import time
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from .card import Card
 from .states import mark_of
+
+EVERY_S = 1.0
+"""How often a ticking frame is drawn."""
+_MOST_OF_THE_TIME = 0.1
 
 
 class Drawn(Protocol):
@@ -49,6 +56,56 @@ class LiveFrame:
         if self._handle is not None:
             # `clear_output` would take all of the cell's outputs.
             self._handle.update({"text/plain": ""}, raw=True)
+
+
+class TickingFrame:
+    """A live frame that a thread draws anew each second, however busy its caller is.
+
+    draw: makes the frame; it is called in that thread. after_s: what ends sooner shows none. Outside a notebook it
+    shows nothing.
+    """
+
+    def __init__(self, draw: Callable[[], Drawn], after_s: float = 0.0) -> None:
+        self._draw, self._after_s = draw, after_s
+        self._frame = None if after_s else LiveFrame(draw())
+        self._over = threading.Event()
+        # The output belongs to the cell of this context, whichever runs when the thread gets to it.
+        run = contextvars.copy_context().run
+        self._thread = threading.Thread(target=run, args=(self._tick,), name="live-frame", daemon=True)
+        if in_notebook():
+            self._thread.start()
+
+    def close(self, card: Drawn) -> None:
+        """Show this frame, and no other after it."""
+        self._end()
+        if self._frame is not None:
+            self._frame.close(card)
+
+    def clear(self) -> None:
+        """Take the frame away; none comes after it."""
+        self._end()
+        if self._frame is not None:
+            self._frame.clear()
+
+    def _end(self) -> None:
+        self._over.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _tick(self) -> None:
+        if self._over.wait(self._after_s):
+            return
+        self._frame = self._frame or LiveFrame(self._draw())
+        drew_s = 0.0
+        while not self._over.wait(wait_s(drew_s)):
+            began = time.monotonic()
+            self._frame.update(self._draw())
+            drew_s = time.monotonic() - began
+
+
+def wait_s(drew_s: float) -> float:
+    """How long to wait with the next frame, so that drawing takes little of the time. drew_s: what the last took."""
+    return max(EVERY_S, drew_s / _MOST_OF_THE_TIME)
 
 
 def waiting(uri: str, what: str, state: str = "waiting") -> None:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-import threading
 import time
 from collections.abc import Callable, Iterator
 
 from ..units import show_duration
 from .card import Card
-from .live import LiveFrame, in_notebook
+from .live import TickingFrame, in_notebook
 from .states import mark_of
 
 SHOWN_AFTER_S = 0.4
 """A verb that ends sooner leaves no trace of a frame."""
-_EVERY_S = 1.0
 _OUTER: contextvars.ContextVar[Callable[[str], None] | None] = contextvars.ContextVar("working", default=None)
 
 
@@ -34,36 +32,19 @@ def working(kind: str, uri: str, first: str) -> Iterator[Callable[[str], None]]:
     if not in_notebook():
         yield lambda _: None
         return
-    step = [first]
-    over = threading.Event()
-    # The output belongs to the cell of this context, whichever runs when the thread gets to it.
-    thread = threading.Thread(
-        target=contextvars.copy_context().run, args=(_show, kind, uri, step, over), name="working-frame", daemon=True
-    )
-    thread.start()
+    step, began = [first], time.monotonic()
 
     def begin(text: str) -> None:
         step[0] = text
 
+    def draw() -> Card:
+        lead = f"It {step[0]}, {show_duration(time.monotonic() - began)} so far."
+        return Card(kind=kind, uri=uri, state=mark_of("running"), lead=lead)
+
+    frame = TickingFrame(draw, SHOWN_AFTER_S)
     token = _OUTER.set(begin)
     try:
         yield begin
     finally:
         _OUTER.reset(token)
-        over.set()
-        thread.join()
-
-
-def _show(kind: str, uri: str, step: list[str], over: threading.Event) -> None:
-    began = time.monotonic()
-    if over.wait(SHOWN_AFTER_S):
-        return
-
-    def frame() -> Card:
-        lead = f"It {step[0]}, {show_duration(time.monotonic() - began)} so far."
-        return Card(kind=kind, uri=uri, state=mark_of("running"), lead=lead)
-
-    live = LiveFrame(frame())
-    while not over.wait(_EVERY_S):
-        live.update(frame())
-    live.clear()
+        frame.clear()

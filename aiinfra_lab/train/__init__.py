@@ -43,7 +43,8 @@ def run(
     """Train: run plain torch code that has the object `run`, and record what it was given and what came of it.
 
     The code runs alone, without the notebook's variables. It finds `run.params`, `run.rows`, `run.tensors()` and
-    `run.split()`, and gives back through `run.log(loss=…)`, `run.checkpoint(…)` and `run.save(model)`.
+    `run.split()`, and gives back through `run.log(loss=…)`, `run.checkpoint(…)` and `run.save(model)`. The label is a
+    number, and the saved model's `forward(numbers, codes)` gives one score a row, a tensor of shape (rows,).
 
     name: what to call the run; every run of it becomes a version
     rows: what to learn from, e.g. features:delay@2 or the handle of `features get`
@@ -222,7 +223,8 @@ def _source(name: str, from_: str | None) -> Record[TrainingRun]:
     if source is None:
         raise NotFound(
             f"there is no checkpoint of {from_ or name} to go on from",
-            "start anew without --resume; the code keeps one with run.checkpoint(model, optimizer, epoch=epoch)",
+            f"start anew without {'--from' if from_ else '--resume'}; the code keeps one with "
+            "run.checkpoint(model, optimizer, epoch=epoch)",
         )
     if observe([source])[0].is_live:
         raise Conflict(f"{source.uri} is still going on", f"stop it first: `%train stop {source.name}`")

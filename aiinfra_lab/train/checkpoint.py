@@ -48,7 +48,7 @@ def load(path: Path) -> dict[str, Any]:
             state: dict[str, Any] = _restore(skeleton, file)
     except (SafetensorError, KeyError, TypeError, ValueError, OSError) as problem:
         raise Damaged(
-            f"the checkpoint {path} cannot be read: {problem}", "start the run anew, without --resume"
+            f"the checkpoint {path} cannot be read: {problem}", "start the run anew, without --resume or --from"
         ) from problem
     return state
 

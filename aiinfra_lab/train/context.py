@@ -109,7 +109,7 @@ class Context:
             first = str(problem).partition("\n")[0]
             raise UsageProblem(
                 f"the checkpoint is of another network: {first}",
-                "resume with the network it was made with, or start anew without --resume",
+                "resume with the network it was made with, or start anew without --resume or --from",
             ) from problem
         # Last: building the model and the optimizer has drawn random numbers.
         checkpoint.set_random_state(self.resumed["random"])
@@ -117,7 +117,10 @@ class Context:
         return int(self.resumed["epoch"]) + 1
 
     def save(self, model: Any) -> None:
-        """Export the trained network: ONNX that is checked against torch, weights, contract, signature, an example."""
+        """Export the trained network: ONNX that is checked against torch, weights, contract, signature, an example.
+
+        Its `forward(numbers, codes)` gives one score a row, a tensor of shape (rows,).
+        """
         from . import export
 
         export.save(model, self._table, self._folder / "model")

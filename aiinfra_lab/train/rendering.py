@@ -72,7 +72,7 @@ def frame(uri: str, points: Sequence[Point], params: Mapping[str, object], start
     )
 
 
-def run_card(run: Run, how_to_resume: str) -> Card:
+def run_card(run: Run, advice: str) -> Card:
     """A run as it is: what came of it, its curves, and how to go on."""
     points, label = run.points(), Uri.parse(run.uri).label
     best = _best(points, epochs_of(run.params))
@@ -97,7 +97,7 @@ def run_card(run: Run, how_to_resume: str) -> Card:
         state=mark_of(run.state),
         when=f"{show_duration(run.duration_s)}{ended}",
         lead=_lead(run, best),
-        advice=how_to_resume,
+        advice=advice,
         facts=[*facts, ("code", run.code_digest[:12])],
         figures=_figures(run.metrics, best),
         parts=[Plots(plots(points, epochs_of(run.params)))],
@@ -236,8 +236,26 @@ def _progress(points: Sequence[Point], params: Mapping[str, object], took_s: flo
     if epochs is None or done > epochs:
         steps = f"step **{max(counts.values()):,}** · " if counts else ""
         return Progress(0, 1, f"{steps}{show_duration(took_s)}")
-    left = f" · about **{show_duration(took_s / done * (epochs - done))}** left" if 0 < done < epochs else ""
+    left_s = _left_s(points, counts, epochs - done)
+    left = f" · about **{show_duration(left_s)}** left" if left_s else ""
     return Progress(done, epochs, f"epoch **{done}** of {epochs} · {show_duration(took_s)}{left}")
+
+
+def _left_s(points: Sequence[Point], counts: Mapping[str, int], epochs: int) -> float:
+    """How long so many more epochs take, by those that were measured; 0 where that is not known.
+
+    Not by how long the run has taken, of which imports and reading the rows may be the most.
+    """
+    rarest = min(counts, key=lambda name: counts[name], default="")
+    ended = [point.at for point in points if point.name == rarest]
+    if len(ended) > 1:
+        epoch_s = (ended[-1] - ended[0]) / (len(ended) - 1)
+    elif ended and max(counts.values()) > 1:  # what is measured within an epoch was measured first when it began
+        epoch_s = ended[0] - points[0].at
+    else:
+        return 0.0
+    # The one that goes on may take longer than those before, and the others are still to come.
+    return max(epochs * epoch_s - (time.time() - ended[-1]), (epochs - 1) * epoch_s, 0.0)
 
 
 def _best(points: Sequence[Point], epochs: int | None) -> Best | None:

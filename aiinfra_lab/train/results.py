@@ -20,7 +20,7 @@ class Run(Result):
     """A training run. `state` is starting, running, stopping, done, failed, stopped, or killed (its process vanished).
 
     metrics: the last value of each. metrics_from: the run that measured them, when this one had no epoch left to train.
-    checkpoint: the epoch of the last checkpoint. model: whether it saved one.
+    checkpoint: the epoch of the last checkpoint. model: whether it saved one. problem, fix: why it failed.
     """
 
     uri: str
@@ -39,6 +39,7 @@ class Run(Result):
     resumed_from: str = ""
     metrics_from: str = ""
     problem: str = ""
+    fix: str = field(default="", metadata={"json": False})
     tracked_as: str = ""
     machine: dict[str, str] = field(default_factory=dict)
     path: Path = field(default=Path(), repr=False)
@@ -61,18 +62,23 @@ class Run(Result):
 
     def card(self) -> Card:
         """What came of it, its curves, and how to go on."""
-        return rendering.run_card(self, self._how_to_resume())
+        return rendering.run_card(self, self._advice())
+
+    def _advice(self) -> str:
+        """What mends a run that did not come to its end, and how to go on from the checkpoint that it kept."""
+        again = self._how_to_resume()
+        if not self.fix:  # stopped or killed: its code may be as good as it was
+            return again and f"{again} and the same code."
+        return f"{self.fix}; then {again}." if again else f"{self.fix}."
 
     def _how_to_resume(self) -> str:
-        """How to go on with a run that did not come to its end, from the checkpoint that it kept."""
         if self.checkpoint is None or self.state not in ("killed", "stopped", "failed"):
             return ""
         uri = Uri.parse(self.uri)
         newest = open_store().list(TrainingRun, name=uri.name, limit=1)[0]
         # --resume means the newest run of the name, so an older one has to be named.
         flag = "--resume" if newest.uri == self.uri else f"--from {uri.label}"
-        how = f"`%%train run {uri.name} {flag} …` and the same code"
-        return f"go on from its checkpoint of epoch {self.checkpoint} with {how}."
+        return f"go on from its checkpoint of epoch {self.checkpoint} with `%%train run {uri.name} {flag} …`"
 
 
 @dataclass(frozen=True, repr=False)
@@ -130,6 +136,7 @@ def run_of(seen: ObservedTraining, *, home: Path | None = None) -> Run:
         resumed_from=body.resumed_from,
         metrics_from=body.metrics_from,
         problem=body.problem.what,
+        fix=body.problem.fix,
         tracked_as=body.tracked_as,
         machine=dict(body.machine),
         path=folder,

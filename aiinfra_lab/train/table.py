@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -29,12 +30,14 @@ class TrainingTable:
     """The rows of a run. The contract is fitted on first use, on the part that is learned from."""
 
     def __init__(self, rows: Any) -> None:
-        for wanted in ("columns", "label"):
-            if not getattr(rows, wanted, None):
-                raise UsageProblem(
-                    f"{rows} has no {wanted} that a network could learn from",
-                    "take the rows through their features first: `X = %features get NAME --rows …`, then --rows $X",
-                )
+        if not getattr(rows, "columns", None):
+            raise UsageProblem(
+                f"{rows.uri} is data: nothing says which of its columns to learn from, and what to predict",
+                f"take it through a feature set: `X = %features get NAME --rows {rows.uri}`, then --rows $X; "
+                f"`%%features add NAME --data {rows.uri} --timestamp COLUMN --label COLUMN` makes one",
+            )
+        if not rows.label:
+            raise UsageProblem(f"{rows.uri} has no label to learn from", _way_to_a_label(rows.features_uri))
         self.frame = rows.df()
         self.contract: Columns | None = None
         self._rows = rows
@@ -105,9 +108,24 @@ class TrainingTable:
             y = frame[self._rows.label].to_numpy(dtype="float32", copy=True)
         except (TypeError, ValueError):
             raise Failed(
-                f"the label {self._rows.label} holds what is no number", "make it 0 and 1, or the number to predict"
+                f"the label {self._rows.label} holds what is no number",
+                "make it 0 and 1, or the number to predict; of several classes, 1 for the one that is to be found",
             ) from None
         return Tensors(torch.from_numpy(numbers), torch.from_numpy(codes), torch.from_numpy(y))
+
+
+def _way_to_a_label(uri: str) -> str:
+    """What gives rows a label: a set that names one, or rows that have the column it names."""
+    from ..features.sets import find_or_none
+
+    record = find_or_none(uri)
+    if record is None:
+        return "take them through a feature set that has a label: `%features ls` says which do"
+    known = record.body
+    if known.label:
+        return f"choose rows that have {known.label}: `%features get {record.name} --rows {known.newest_data}`"
+    options = f"--data {known.newest_data} --timestamp {shlex.quote(known.timestamp)} --label COLUMN"
+    return f"add the set again with a label, `%%features add {record.base} {options}`, and get its rows again"
 
 
 def _json(value: Any) -> Any:

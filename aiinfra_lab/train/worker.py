@@ -9,14 +9,14 @@ import contextlib
 import io
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
 from .. import files, jobs, modes
 from ..errors import Failed, LabError
 from ..resolve import resolve
-from ..show import Card, LiveFrame, in_notebook
+from ..show import Card, TickingFrame
 from ..store import Record, patiently
 from . import checkpoint, code, record
 from .base import Ending
@@ -74,9 +74,8 @@ class _Execution:
         self._source = f"<{run.uri}>"
         self._stop_requested = stop_requested
         self._sync = RunSync(run)
-        self._shown, self._drawn_at = in_notebook(), time.monotonic()
         self._context: Context | None = None
-        self._frame = LiveFrame(self._drawn())
+        self._frame = TickingFrame(self._drawn)
 
     def go(self) -> None:
         """Run the code, and write down how it ended."""
@@ -108,7 +107,7 @@ class _Execution:
             open_rows=lambda: _open_rows(body.rows),
             stop_requested=self._stop_requested,
             resumed=_resumed(body.resumed_from),
-            logged=self._logged,
+            logged=self._sync.add,
         )
         # Compiled again: a session's kernel is another process than the one that checked it.
         made = code.compiled(body.code, self._source)
@@ -132,14 +131,8 @@ class _Execution:
         # Only what came before the checkpoint: what was measured after it is true of weights that are gone.
         last = {point.name: point for point in points if point.step < steps.get(point.name, 0)}
         context.history.take(list(last.values()))
-        self._logged(context.history.points)
+        self._sync.add(context.history.points)
         record.change(self._run.name, metrics_from=source if last else "")
-
-    def _logged(self, points: Sequence[Point]) -> None:
-        self._sync.add(points)
-        if self._shown and time.monotonic() - self._drawn_at >= LiveFrame.MIN_S:
-            self._frame.update(self._drawn())
-            self._drawn_at = time.monotonic()
 
     def _finish(self, ending: Ending, problem: LabError | None) -> None:
         points = self._points()
@@ -170,7 +163,8 @@ class _Execution:
 
     def _drawn(self) -> Card:
         body = self._run.body
-        return frame(self._run.uri, self._points(), body.params, body.started_at)
+        # A copy: the frame is drawn by another thread than the one that measures.
+        return frame(self._run.uri, [*self._points()], body.params, body.started_at)
 
     def _points(self) -> list[Point]:
         return self._context.history.points if self._context else []

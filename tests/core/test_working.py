@@ -3,7 +3,7 @@ import threading
 
 import pytest
 
-from aiinfra_lab.show import working
+from aiinfra_lab.show import Card, TickingFrame, live, working
 
 
 @pytest.fixture
@@ -19,11 +19,16 @@ def frames(monkeypatch):
         def update(self, card):
             made.append(card)
 
+        def close(self, card):
+            made.append(card)
+
         def clear(self):
             made.append(None)
 
-    for name, value in {"LiveFrame": Frame, "in_notebook": lambda: True, "SHOWN_AFTER_S": 0.0}.items():
-        monkeypatch.setattr(sys.modules["aiinfra_lab.show.working"], name, value)
+    for name, value in {"LiveFrame": Frame, "in_notebook": lambda: True, "EVERY_S": 0.01}.items():
+        monkeypatch.setattr(live, name, value)
+    monkeypatch.setattr(sys.modules["aiinfra_lab.show.working"], "in_notebook", lambda: True)
+    monkeypatch.setattr(sys.modules["aiinfra_lab.show.working"], "SHOWN_AFTER_S", 0.001)
     return made, is_shown
 
 
@@ -54,6 +59,30 @@ def test_a_verb_within_another_is_a_step_of_that(frames):
     with working("Feature set", "features:a", "reads"), working("Data version", "data:b", "takes the rows in"):
         is_shown.wait(10)
     assert {card.uri for card in made if card} == {"features:a"}
+
+
+def test_a_ticking_frame_is_drawn_anew_while_its_caller_is_busy_and_never_after_its_end(frames):
+    made, count, is_third = frames[0], iter(range(100_000)), threading.Event()
+
+    def draw():
+        number = next(count)
+        if number == 3:
+            is_third.set()
+        return Card(kind="", uri=f"data:{number}")
+
+    frame = TickingFrame(draw)
+    assert is_third.wait(10)
+    frame.close(Card(kind="", uri="data:end"))
+    drawn = len(made)
+    assert [card.uri for card in made[:3]] == ["data:0", "data:1", "data:2"]
+    assert made[-1].uri == "data:end"
+    assert threading.Event().wait(0.05) is False
+    assert len(made) == drawn
+
+
+def test_a_frame_that_is_slow_to_draw_waits_longer_for_the_next(monkeypatch):
+    monkeypatch.setattr(live, "EVERY_S", 1.0)
+    assert [live.wait_s(drew_s) for drew_s in (0.001, 0.1, 2.0)] == [1.0, 1.0, 20.0]
 
 
 def test_outside_a_notebook_nothing_is_shown(capsys):

@@ -40,6 +40,7 @@ class SmallRows:
     timestamp: str = "sched_dep"
     optional: tuple[str, ...] = ()
     uri: str = "features:delay@1#0123456789ab"
+    features_uri: str = "features:delay@1"
 
     def df(self) -> pd.DataFrame:
         return self.frame

@@ -135,7 +135,7 @@ def test_what_is_no_module_is_refused(table, tmp_path):
 
 
 def test_rows_without_features_are_refused():
-    with pytest.raises(UsageProblem, match=r"has no columns"):
+    with pytest.raises(UsageProblem, match=r"nothing says which of its columns"):
         TrainingTable(SmallRows(columns=()))
 
 

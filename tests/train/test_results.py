@@ -108,9 +108,29 @@ def test_a_frame_of_a_run_that_goes_on_has_its_last_numbers():
 
 
 def test_a_frame_counts_epochs_and_says_how_long_the_rest_takes():
-    points = [Point(1.0, name, step, 0.5) for step in range(3) for name in ("loss", "loss", "auc")]
-    progress = rendering.frame("train:delay@1", points, {"epochs": 9}, time.time() - 30).progress
-    assert (progress.value, progress.most, progress.text) == (3, 9, "epoch **3** of 9 · 30 s · about **1 min** left")
+    now = time.time()
+    # Twenty seconds of imports, and then ten an epoch, of which the third has just ended.
+    points = [Point(now - 20 + 10 * step, name, step, 0.5) for step in range(3) for name in ("loss", "loss", "auc")]
+    progress = rendering.frame("train:delay@1", points, {"epochs": 9}, now - 50).progress
+    assert (progress.value, progress.most, progress.text) == (3, 9, "epoch **3** of 9 · 50 s · about **1 min** left")
+
+
+@pytest.mark.parametrize(
+    ("measured", "left"),
+    [
+        ([], None),
+        ([(10, "auc")], None),  # when its first epoch began is not known
+        ([(19, "loss"), (10, "loss"), (9, "auc")], "about **21 s** left"),
+        ([(45, "auc"), (25, "auc"), (5, "auc")], "about **15 s** left"),
+        ([(60, "auc"), (50, "auc")], "about **10 s** left"),  # the third epoch takes longer than both
+        ([(30, "auc"), (20, "auc"), (10, "auc"), (1, "auc")], None),  # all are over
+    ],
+)
+def test_what_is_left_is_estimated_from_the_epochs_alone(monkeypatch, measured, left):
+    monkeypatch.setattr(time, "time", lambda: 1000.0)
+    points = [Point(1000.0 - ago, name, step, 0.5) for step, (ago, name) in enumerate(measured)]
+    text = rendering.frame("train:delay@1", points, {"epochs": 4}, 500.0).progress.text
+    assert text.partition(" · ")[2].partition(" · ")[2] == (left or "")
 
 
 @pytest.mark.parametrize(
@@ -137,6 +157,21 @@ def test_a_run_begins_with_what_came_of_it(workspace, state, metrics, lead):
     last = {name: values[-1] for name, values in metrics.items()}
     record.change("delay@1", metrics=last)
     assert train.show("delay").card().lead.startswith(lead)
+
+
+@pytest.mark.parametrize(
+    ("state", "epoch", "advice"),
+    [
+        ("failed", 2, "buy some; then go on from its checkpoint of epoch 2 with `%%train run delay --resume …`."),
+        ("failed", None, "buy some."),
+        ("stopped", 2, "go on from its checkpoint of epoch 2 with `%%train run delay --resume …` and the same code."),
+        ("stopped", None, ""),
+    ],
+)
+def test_a_failed_run_says_first_what_mends_it(workspace, state, epoch, advice):
+    problem = RunProblem("no memory", "buy some") if state == "failed" else RunProblem()
+    put("delay@1", state=state, epoch=epoch, problem=problem)
+    assert train.show("delay").card().advice == advice
 
 
 def test_two_runs_are_compared_by_their_metrics_first(workspace):

@@ -1,11 +1,13 @@
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from safetensors.torch import load_file
@@ -13,12 +15,16 @@ from safetensors.torch import load_file
 from aiinfra_lab import features, jobs, train
 from aiinfra_lab.config import settings
 from aiinfra_lab.errors import Conflict, Failed, LabError, NotFound, UsageProblem
+from aiinfra_lab.show import live
 from aiinfra_lab.store import open_store
 from aiinfra_lab.train import record, sync, worker
 from aiinfra_lab.train.mlflow import Tracking
 from aiinfra_lab.train.record import TrainingRun
+from aiinfra_lab.verbs import help_of
+from aiinfra_lab.words import understand
 from tests.conftest import until
 
+from ..following import follow
 from .conftest import CODE
 
 # One epoch a line: what is measured, kept, and done afterwards.
@@ -249,6 +255,36 @@ def test_bad_input_leaves_no_run(rows, given):
     assert record.runs() == []
 
 
+@pytest.mark.parametrize(("given", "flag"), [({"resume": True}, "--resume"), ({"from_": "train:delay@1"}, "--from")])
+def test_where_no_checkpoint_is_the_fix_leaves_out_the_flag_that_was_given(rows, given, flag):
+    train.run("delay", rows=rows, code="run.log(loss=1)")
+    with pytest.raises(NotFound) as problem:
+        train.run("delay", rows=rows, code="run.log(loss=1)", **given)
+    assert problem.value.fix.startswith(f"start anew without {flag}; ")
+
+
+def test_rows_without_a_label_are_refused_with_the_way_to_one(rows, workspace):
+    features.add("bare", data="data:flights", timestamp="sched_dep", code="columns = ['temp']")
+    bare = features.get("bare", rows="data:flights")
+    with pytest.raises(Failed, match="has no label to learn from") as problem:
+        train.run("delay", rows=bare, code="run.tensors()")
+    (way,) = re.findall(r"`%%(features add bare .* --label) COLUMN`", problem.value.fix)
+    noun, *words = f"{way} late".split()
+    understand(noun, words, "columns = ['temp']").run()
+    assert train.run("delay", rows=features.get("bare", rows="data:flights"), code="run.tensors()").state == "done"
+
+
+def test_rows_that_lack_the_label_of_their_set_name_some_that_have_it(rows):
+    unlabelled = features.get("delay", rows=features.open_rows("data:flights").df().drop(columns="late"))
+    with pytest.raises(Failed, match="has no label to learn from") as problem:
+        train.run("delay", rows=unlabelled, code="run.tensors()")
+    assert train.run("delay", rows=follow(problem.value), code="run.tensors()").state == "done"
+
+
+def test_the_help_says_what_a_model_answers():
+    assert "one score a row" in help_of("train", "run").content
+
+
 def test_nothing_is_resumed_while_it_goes_on(rows):
     code = LOOP.format(then="from aiinfra_lab import train; train.run('delay', rows=run.rows, code='1', resume=True)")
     with pytest.raises(Failed, match=r"train:delay@1 is still going on\n.*`%train stop delay@1`"):
@@ -314,7 +350,7 @@ def test_the_card_is_small_and_holds_the_curve(rows):
 
 
 def test_rows_of_another_kind_are_refused_in_the_code(rows):
-    with pytest.raises(Failed, match="take the rows through their features first: `X = %features get NAME --rows …`"):
+    with pytest.raises(Failed, match=r"is data: nothing says.*\n.*`X = %features get NAME --rows data:flights@1`"):
         train.run("delay", rows="data:flights@1", code="run.tensors()")
 
 
@@ -358,10 +394,8 @@ def test_the_curve_of_a_run_that_failed_stays_and_of_one_that_is_done_the_result
     frames = []
 
     class Frame:
-        MIN_S = 0.25
-
-        def __init__(self, card):
-            frames.append(card)
+        def __init__(self, draw):
+            frames.append(draw())
 
         def close(self, card):
             frames.append(card)
@@ -369,9 +403,31 @@ def test_the_curve_of_a_run_that_failed_stays_and_of_one_that_is_done_the_result
         def clear(self):
             frames.append(None)
 
-    monkeypatch.setattr(worker, "LiveFrame", Frame)
+    monkeypatch.setattr(worker, "TickingFrame", Frame)
     train.run("delay", rows=rows, code="run.log(loss=1)")
     assert frames[-1] is None
     with pytest.raises(Failed):
         train.run("delay", rows=rows, code="run.log(loss=1)\nraise ValueError('no')")
     assert (str(frames[-1].state), len(frames[-1].parts[0].pictures)) == ("✕ failed", 1)
+
+
+def test_a_frame_shows_what_was_measured_last_while_the_code_is_busy(rows, monkeypatch):
+    shown, cards = threading.Event(), []
+
+    class Frame:
+        def __init__(self, card):
+            self.update(card)
+
+        def update(self, card):
+            cards.append(card)
+            if [figure.value for figure in card.figures] == ["0.25"]:
+                shown.set()
+
+        def clear(self):
+            cards.append(None)
+
+    for name, value in {"LiveFrame": Frame, "in_notebook": lambda: True, "EVERY_S": 0.01}.items():
+        monkeypatch.setattr(live, name, value)
+    monkeypatch.setitem(sys.modules, "watching", SimpleNamespace(shown=shown))
+    train.run("delay", rows=rows, code="import watching\nrun.log(loss=0.25)\nassert watching.shown.wait(20)")
+    assert cards[-1] is None

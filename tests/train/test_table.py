@@ -49,11 +49,11 @@ def test_a_hold_out_leaves_rows_on_both_sides(holdout):
         TrainingTable(SmallRows()).split(holdout)
 
 
-@pytest.mark.parametrize("field", ["columns", "label"])
-def test_rows_that_are_no_features_are_refused(field):
+@pytest.mark.parametrize(("field", "fix"), [("columns", "%features get"), ("label", "%features ls")])
+def test_rows_that_are_no_features_are_refused(workspace, field, fix):
     with pytest.raises(UsageProblem) as caught:
         TrainingTable(SmallRows(**{field: ""}))
-    assert "%features get" in caught.value.fix
+    assert fix in caught.value.fix
 
 
 def test_rows_without_a_time_are_split_by_the_code_itself():
