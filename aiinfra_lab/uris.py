@@ -107,6 +107,16 @@ def check_name(name: str) -> str:
     return name
 
 
+def check_alias(alias: str) -> str:
+    """The alias itself when it is legal, else UsageProblem with the rule."""
+    if _ALIAS.fullmatch(alias):
+        return alias
+    rule = "use lower-case letters, digits, '-' and '_', starting with a letter, at most 32"
+    meant = _legal_alias(alias)
+    fix = f"did you mean {meant}? If not, {rule}" if meant else f"write champion, or another word: {rule}"
+    raise UsageProblem(f"{alias!r} cannot be an alias", fix)
+
+
 def split_label(label: str) -> tuple[str, int | None, str | None]:
     """(name, version, part) of a record's label, e.g. `delay@2#9f03`; what it does not have is None.
 
@@ -147,4 +157,12 @@ def _tag(words: str, tag: str) -> tuple[int | None, str | None]:
         return int(tag), None
     if _ALIAS.fullmatch(tag):
         return None, tag
-    raise UsageProblem(f"{tag!r} in {words!r} is neither a version nor an alias", "write @1 or @champion")
+    name, meant = words.partition("@")[0], _legal_alias(tag)
+    fix = f"did you mean {name}@{meant}?" if meant else f"write {name}@1 or {name}@champion"
+    raise UsageProblem(f"{tag!r} in {words!r} is neither a version nor an alias", fix)
+
+
+def _legal_alias(text: str) -> str:
+    """The alias that was most likely meant; empty when there is none."""
+    legal = re.sub(r"[^a-z0-9_-]+", "-", text.lower()).strip("-_")[:32]
+    return legal if _ALIAS.fullmatch(legal) else ""

@@ -15,7 +15,7 @@ from ..resolve import files_of, refuse_unknown, resolve, resolve_if_set
 from ..show import Listing, working
 from ..store import Event, Record, open_store
 from ..units import Difference, number, show_bytes
-from ..uris import Uri, check_name
+from ..uris import Uri, check_alias, check_name
 from ..verbs import Destination, Live, Name, Suggested, verb
 from . import artifact, checks, judging, policies, promotion, record, sync
 from .comparison import ModelComparison, changes
@@ -220,9 +220,7 @@ def promote(model: Annotated[Name, Live("models")], *, to: Alias = CHAMPION) -> 
         %models promote delay@1
     """
     version = resolve(model, ModelVersion)
-    alias = Uri.parse(f"{version.base}@{to}", noun="models").alias
-    if alias is None:
-        raise UsageProblem(f"{to!r} is a number, and an alias is a word", "write --to champion")
+    alias = check_alias(to)
     before, after = record.move(version.base, alias, "promote", lambda known: version.version, promotion.admit)
     return _moved(version, alias, before, after)
 
@@ -245,11 +243,12 @@ def rollback(name: Annotated[Name, Live("models", "names")], *, to: Alias = CHAM
             f"{asked} is a version, and a model is rolled back",
             f"`%models rollback {asked.name}`; or `%models promote {asked.label}`",
         )
-    before, after = record.move(asked.name, to, "rollback", lambda known: record.before(known, to, asked.name))
+    alias = check_alias(to)
+    before, after = record.move(asked.name, alias, "rollback", lambda known: record.before(known, alias, asked.name))
     version = resolve(asked.at(after), ModelVersion)
     # It goes back all the same: what was there before is what is wanted now, and quickly.
     problem = promotion.objection(version)
-    return _moved(version, to, before, after, problem.what if problem else "")
+    return _moved(version, alias, before, after, problem.what if problem else "")
 
 
 @verb("models")
