@@ -109,6 +109,8 @@ MISTAKES = [
     Mistake("%models show ~delay@9~", NotFound),
     Mistake("%models show ~delay@champ~", NotFound),
     Mistake("%models show ~delay@0~"),
+    Mistake("%models show NAME"),
+    Mistake("%models show delay@N"),
     Mistake("%models show ~delay@~"),
     Mistake("%models show ~delay@Champion~"),
     Mistake("%data get ~flights@latest~"),
