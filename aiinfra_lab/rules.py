@@ -36,6 +36,8 @@ _WORD = re.compile(r"[^\W\d]+|%")
 _CONNECTIVE = re.compile(r",|[^\W\d]+")
 _SPACE = re.compile(r"\s*")
 _SECONDS: dict[str, float] = {"ms": 0.001, "s": 1.0}
+# As people write the units out, without the s of several.
+_SPELLED = {"percent": "%", "pct": "%", "milli": "ms", "millisecond": "ms", "sec": "s", "second": "s"}
 _HOLDS: dict[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
     "<=": operator.le,
@@ -164,11 +166,13 @@ class _Scanner:
             raise self._problem(f"there is no metric {metric!r}", at, did_you_mean(metric, metrics))
         sign = cast(Sign, self._one_of(_SIGN, signs, f"a comparison of {metric}"))
         at = self.at
-        value = float(self._take(_NUMBER, f"the number that {metric} is compared with"))
+        number = self._take(_NUMBER, f"the number that {metric} is compared with")
+        value = float(number)
         if not math.isfinite(value) and self._clamp:
             value = math.copysign(sys.float_info.max, value)
         if not math.isfinite(value):
             raise self._problem("the number is too large", at, self._fix)
+        self._refuse_spelled(number)
         return Term(metric, sign, value, self._unit(metric), connective)
 
     def connective(self, connectives: Collection[Connective]) -> Connective:
@@ -178,6 +182,11 @@ class _Scanner:
         if meant not in connectives:
             raise self._problem(f"{word!r} is not {what}", at, _nearest(word, connectives))
         return cast(Connective, meant)
+
+    def _refuse_spelled(self, number: str) -> None:
+        word = self._peek(_WORD)
+        if meant := _SPELLED.get(word.lower().rstrip("s")):
+            raise self._problem(f"{word!r} is not how a unit is written", self.at, f"did you mean {number}{meant}?")
 
     def _unit(self, metric: str) -> Unit:
         """The unit right behind a number; a word after a space is one only when it is known."""

@@ -97,13 +97,34 @@ def unknown_flag(verb: Verb, line: Sequence[Word], at: int, known: Iterable[str]
     return f"leave it out: `{command(verb, rest)}`; {whose}"
 
 
-def excess(verb: Verb, line: Sequence[Word], at: int) -> str:
-    """The fix for a word that stands where nothing more may stand."""
+def excess(verb: Verb, line: Sequence[Word], at: int, fits: Callable[..., bool]) -> str:
+    """The fix for a word that stands where nothing more may stand. fits: as for `unknown_flag`."""
     word = str(line[at])
     if meant := next((item.flag for item in verb.flags if item.flag == f"--{word}"), ""):
         return f"did you mean {meant}?"
-    rest = [*line[:at], *line[at + 1 :]]
-    return f"leave it out: `{command(verb, rest)}`; or quote words that belong together"
+    # With those that follow it, since each of them would be one too many as well.
+    shorter = [[*line[:at], *line[end:]] for end in range(at + 1, len(line) + 1)]
+    rest = next((words for words in shorter if fits(words)), shorter[0])
+    what = "leave it out" if len(rest) + 1 == len(line) else "leave them out"
+    return f"{what}: `{command(verb, rest)}`; or quote words that belong together"
+
+
+def second_command(noun: str, words: Sequence[Word]) -> str:
+    """The fix for a line with two commands, `%data ls; %data show trips`; empty for any other."""
+    at = next((at for at, word in enumerate(words) if at and _is_magic(word) and _is_end(words[at - 1])), None)
+    if at is None:
+        return ""
+    ended = str(words[at - 1]).rstrip(";&")
+    first = " ".join([f"%{noun}", *map(_typed, words[: at - 1]), *([quoted(ended)] if ended else [])])
+    return f"write one command a line: `{first}`, then `{' '.join([str(words[at]), *map(_typed, words[at + 1 :])])}`"
+
+
+def _is_magic(word: Word) -> bool:
+    return isinstance(word, str) and word.startswith("%") and word.lstrip("%") in nouns.TABLE
+
+
+def _is_end(word: Word) -> bool:
+    return isinstance(word, str) and word.endswith((";", "&&"))
 
 
 def split_value(verb: Verb, item: Parameter, value: object, after: Sequence[Word], line: Sequence[Word]) -> str:

@@ -16,6 +16,8 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
 # It begins with a letter, so that no version can be one.
 _ALIAS = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 _PART = re.compile(r"[0-9a-z]{1,64}")
+# As the help and the errors write what only the reader knows.
+_PLACEHOLDERS = {"NAME": "a name", "N": "the number of a version"}
 _LABEL = re.compile(r"([^@#]*)(?:@([0-9]+))?(?:#(.*))?", re.DOTALL)
 
 
@@ -99,12 +101,23 @@ class Uri:
 
 def check_name(name: str) -> str:
     """The name itself when it is legal, else UsageProblem with the rule."""
+    _refuse_placeholder(name)
     if not _NAME.fullmatch(name):
         rule = "use lower-case letters, digits, '-', '_' and '.', starting with a letter or digit, at most 63"
         legal = re.sub(r"[^a-z0-9_.-]+", "-", re.sub(r"@.*", "", name.lower())).strip("-_.")[:63]
         fix = f"did you mean {legal}? If not, {rule}" if _NAME.fullmatch(legal) else rule
         raise UsageProblem(f"{name!r} cannot be a name", fix)
     return name
+
+
+def check_alias(alias: str) -> str:
+    """The alias itself when it is legal, else UsageProblem with the rule."""
+    if _ALIAS.fullmatch(alias):
+        return alias
+    rule = "use lower-case letters, digits, '-' and '_', starting with a letter, at most 32"
+    meant = _legal_alias(alias)
+    fix = f"did you mean {meant}? If not, {rule}" if meant else f"write champion, or another word: {rule}"
+    raise UsageProblem(f"{alias!r} cannot be an alias", fix)
 
 
 def split_label(label: str) -> tuple[str, int | None, str | None]:
@@ -147,4 +160,18 @@ def _tag(words: str, tag: str) -> tuple[int | None, str | None]:
         return int(tag), None
     if _ALIAS.fullmatch(tag):
         return None, tag
-    raise UsageProblem(f"{tag!r} in {words!r} is neither a version nor an alias", "write @1 or @champion")
+    _refuse_placeholder(tag)
+    name, meant = words.partition("@")[0], _legal_alias(tag)
+    fix = f"did you mean {name}@{meant}?" if meant else f"write {name}@1 or {name}@champion"
+    raise UsageProblem(f"{tag!r} in {words!r} is neither a version nor an alias", fix)
+
+
+def _refuse_placeholder(text: str) -> None:
+    if stands_for := _PLACEHOLDERS.get(text):
+        raise UsageProblem(f"{text} stands for {stands_for} of yours", "`%lab ls` lists what there is")
+
+
+def _legal_alias(text: str) -> str:
+    """The alias that was most likely meant; empty when there is none."""
+    legal = re.sub(r"[^a-z0-9_-]+", "-", text.lower()).strip("-_")[:32]
+    return legal if _ALIAS.fullmatch(legal) else ""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import LabError, NotFound, UsageProblem, did_you_mean
-from .suggestions import command, excess, nearest_flag, sample, split_value, unknown_flag
+from .suggestions import command, excess, nearest_flag, sample, second_command, split_value, unknown_flag
 from .verbs import Help, Parameter, Verb, find_verb, help_of, verbs_of
 
 HELP = ("--help", "-h")
@@ -71,6 +71,8 @@ def understand(noun: str, words: Sequence[Word], body: str | None = None, also: 
     if not words:
         return Call(find_verb(noun, "ls" if "ls" in verbs_of(noun) else "show"), {}, None)
     name, rest = words[0], list(words[1:])
+    if fix := second_command(noun, words):
+        raise UsageProblem("a second command stands in the line", fix)
     if not isinstance(name, str):
         raise UsageProblem(f"a verb must follow %{noun}", f"one of: {', '.join(verbs_of(noun))}")
     if name in HELP:
@@ -138,7 +140,7 @@ def _values(verb: Verb, line: Sequence[Word], also: Sequence[str]) -> tuple[dict
             values[place.name] = _plain(word)
         else:
             what = f"{_plain(word)!s} is one word too many for {verb.noun} {verb.name}"
-            raise UsageProblem(what, excess(verb, line, at))
+            raise UsageProblem(what, excess(verb, line, at, lambda words: _fits(verb, words)))
     return values, bind
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from aiinfra_lab.errors import LabError
+from aiinfra_lab.verbs import Help
 from aiinfra_lab.words import split, understand
 
 COMMAND = re.compile(r"`%%?([^`]+)`")
@@ -16,7 +17,8 @@ MEANT = re.compile(r"did you mean (\S+)\?")
 def run(line: str) -> Any:
     """What a line answers, with or without its `%`."""
     noun, *words = split(line.removeprefix("%"))
-    return understand(str(noun), words).run()
+    call = understand(str(noun), words)
+    return call if isinstance(call, Help) else call.run()
 
 
 def provoked(step: str | Callable[[], object], kind: type[LabError] = LabError) -> LabError:

@@ -62,16 +62,14 @@ def judge(data: Dataset, like: Dataset | None, bounds: Bounds) -> list[DataFindi
 
 def _schemas(data: Dataset, like: Dataset) -> Iterator[DataFinding]:
     have = {table.name: table.schema for table in data.described}
+    renew = f"bring the columns back, or compare with a version that has the new ones, as --like {data.uri} has"
     for table in like.described:
         if table.name not in have:
-            yield DataFinding(table.name, "schema", "bad", f"the table is gone since {like.uri}", _RENEW)
+            yield DataFinding(table.name, "schema", "bad", f"the table is gone since {like.uri}", renew)
         elif changes := _changes(table.schema, have[table.name]):
-            yield DataFinding(table.name, "schema", "bad", f"against {like.uri}: {'; '.join(changes)}", _RENEW)
+            yield DataFinding(table.name, "schema", "bad", f"against {like.uri}: {'; '.join(changes)}", renew)
         else:
             yield DataFinding(table.name, "schema", "good", f"as in {like.uri}")
-
-
-_RENEW = "bring the columns back, or compare with a version that has the new ones: --like data:NAME@N"
 
 
 def _changes(old: dict[str, str], new: dict[str, str]) -> list[str]:

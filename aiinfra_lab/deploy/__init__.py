@@ -182,13 +182,13 @@ def promote(name: EndpointName) -> Endpoint:
     from . import admission, versions
 
     record = lifecycle.running(name)
-    before, wanted = record.body.desired, desired_state.promoted(record.body)
+    before, wanted = record.body.desired, desired_state.promoted(record.body, record.name)
     model = str(wanted.champion)
     note = admission.may_take_all(record, model)
 
     def decide(body: EndpointRecord) -> EndpointRecord:
         # Once more, on the record as it is now: only what was admitted above may take all traffic.
-        new = desired_state.promoted(body)
+        new = desired_state.promoted(body, record.name)
         if new.champion != model:
             raise Failed(f"{model} is no longer the canary of {record.name}", f"look: `%deploy show {record.name}`")
         return new
@@ -218,10 +218,10 @@ def rollback(name: EndpointName) -> Endpoint:
 
     record = lifecycle.running(name)
     before = record.body.desired
-    _, lost, note = desired_state.rolled_back(record.body)
+    _, lost, note = desired_state.rolled_back(record.body, record.name)
     detail = {"reason": "ordered", "by": "rollback"}
     event = Event("deploy rollback", record.uri, (lost,), (record.uri,), detail)
-    record = lifecycle.reconcile(record, lambda body: desired_state.rolled_back(body)[0], event)
+    record = lifecycle.reconcile(record, lambda body: desired_state.rolled_back(body, record.name)[0], event)
     with working(results.KIND, record.uri, f"takes the traffic from {lost}"):
         record = lifecycle.wait(record, before)
     alias = versions.alias_back(lost, str(record.body.champion)) if lost == before.champion else ""

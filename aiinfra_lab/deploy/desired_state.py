@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from ..errors import Conflict, UsageProblem
 from ..rules import Rule
 from ..units import show_share
+from ..uris import Uri
 from .record import DesiredState, EndpointRecord, EndpointSpan, Rollback
 
 NO_CHAMPION = "there is no champion yet: the canary serves 100 %, and there is nothing to roll back to"
@@ -84,22 +85,24 @@ def updated(body: EndpointRecord, request: ServeRequest) -> tuple[EndpointRecord
     return new, f"{model} gets {show_share(request.canary)} of the keys, {body.champion} the others"
 
 
-def promoted(body: EndpointRecord) -> EndpointRecord:
-    """The canary takes all traffic; without one, the champion that has it keeps it.
+def promoted(body: EndpointRecord, name: str) -> EndpointRecord:
+    """The canary takes all traffic; without one, the champion that has it keeps it. name: the endpoint's, for the fix.
 
     Conflict when the canary lost its traffic, or when there is nothing to promote.
     """
     if body.canary is None and body.rolled_back:
         raise Conflict(
             str(body.rolled_back),
-            "start it again, or a better version: `%deploy start NAME --model M --canary 5%`",
+            f"start it again, or a better version: `%deploy start {name} --model {body.rolled_back.model} --canary 5%`",
         )
     if not (model := body.canary or body.champion):
-        raise Conflict("there is no canary to promote", "start one: `%deploy start NAME --model M --canary 5%`")
+        raise Conflict(
+            "there is no canary to promote", f"start one: `%deploy start {name} --model models:NAME --canary 5%`"
+        )
     return _with_champion(body, model)
 
 
-def rolled_back(body: EndpointRecord) -> tuple[EndpointRecord, str, str]:
+def rolled_back(body: EndpointRecord, name: str) -> tuple[EndpointRecord, str, str]:
     """The canary off, or the champion before this one back; with the version that loses its traffic, and a note.
 
     Conflict when there is nothing to go back to.
@@ -109,7 +112,8 @@ def rolled_back(body: EndpointRecord) -> tuple[EndpointRecord, str, str]:
         return without_canary(body, _requested(canary)), canary, f"{canary} is off; {champion} serves all traffic"
     lost = canary or champion
     if not earlier or lost is None:
-        raise Conflict("there is no version to go back to", "start another: `%deploy start NAME --model M`")
+        model = Uri.parse(lost, noun="models").bare if lost else "models:NAME"
+        raise Conflict("there is no version to go back to", f"start another: `%deploy start {name} --model {model}`")
     back = earlier[-1]
     new = replace(without_canary(body, _requested(lost)), champion=back, earlier=earlier[:-1])
     return new, lost, f"{back} serves all traffic again, {lost} none"

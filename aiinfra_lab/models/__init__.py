@@ -10,12 +10,13 @@ from typing import Annotated
 
 from .. import train
 from ..audit.references import refuse_referenced
-from ..errors import Conflict, Failed, Inconclusive, UsageProblem, did_you_mean
+from ..completion import live_names
+from ..errors import Conflict, Failed, Inconclusive, NotFound, UsageProblem, did_you_mean
 from ..resolve import files_of, refuse_unknown, resolve, resolve_if_set
 from ..show import Listing, working
 from ..store import Event, Record, open_store
 from ..units import Difference, number, show_bytes
-from ..uris import Uri, check_name
+from ..uris import Uri, check_alias, check_name
 from ..verbs import Destination, Live, Name, Suggested, verb
 from . import artifact, checks, judging, policies, promotion, record, sync
 from .comparison import ModelComparison, compare
@@ -45,6 +46,9 @@ Alias = Annotated[str, Suggested(_aliases)]
 Bounds = Annotated[str, Suggested(_bounds)]
 
 
+_MODEL_SUFFIXES = {".pt", ".pth", ".onnx", ".safetensors", ".ckpt", ".bin", ".pkl", ".joblib", ".h5", ".keras"}
+
+
 @verb("models")
 def add(name: Annotated[Name, Live("models")], *, run: Annotated[Name, Live("train")], note: str = "") -> Model:
     """Add the model that a run saved as a new version. The same run again gives the same version.
@@ -57,7 +61,7 @@ def add(name: Annotated[Name, Live("models")], *, run: Annotated[Name, Live("tra
         %models add delay --run train:delay@2
     """
     name = check_name(str(name))
-    source = train.show(run)
+    source = _run_of(name, run)
     _refuse_unfinished(source)
     # A pipeline that is repeated adds the same again: that is no new version, unless it is meant for something else.
     for known in record.versions(name):
@@ -221,9 +225,7 @@ def promote(model: Annotated[Name, Live("models")], *, to: Alias = CHAMPION) -> 
         %models promote delay@1
     """
     version = resolve(model, ModelVersion)
-    alias = Uri.parse(f"{version.base}@{to}", noun="models").alias
-    if alias is None:
-        raise UsageProblem(f"{to!r} is a number, and an alias is a word", "write --to champion")
+    alias = check_alias(to)
     before, after = record.move(version.base, alias, "promote", lambda known: version.version, promotion.admit)
     return _moved(version, alias, before, after)
 
@@ -246,11 +248,12 @@ def rollback(name: Annotated[Name, Live("models", "names")], *, to: Alias = CHAM
             f"{asked} is a version, and a model is rolled back",
             f"`%models rollback {asked.name}`; or `%models promote {asked.label}`",
         )
-    before, after = record.move(asked.name, to, "rollback", lambda known: record.before(known, to, asked.name))
+    alias = check_alias(to)
+    before, after = record.move(asked.name, alias, "rollback", lambda known: record.before(known, alias, asked.name))
     version = resolve(asked.at(after), ModelVersion)
     # It goes back all the same: what was there before is what is wanted now, and quickly.
     problem = promotion.objection(version)
-    return _moved(version, to, before, after, problem.what if problem else "")
+    return _moved(version, alias, before, after, problem.what if problem else "")
 
 
 @verb("models")
@@ -304,6 +307,20 @@ def rm(model: Annotated[Name, Live("models")]) -> Model:
 
 def _outdated(version: Record[ModelVersion]) -> str:
     return promotion.outdated(version, promotion.Standard.of(version.base, record.of_model(version.base).body))
+
+
+def _run_of(name: str, run: Name) -> train.Run:
+    """The run of that name; what is no run but a file of a model is refused with how to bring it."""
+    try:
+        return train.show(run)
+    except (NotFound, UsageProblem):
+        path = Path(str(run))
+        if path.suffix not in _MODEL_SUFFIXES and not path.is_file():
+            raise
+    rows = next(iter(live_names("features", "features:", 1)), "features:NAME")
+    brings = f"build the network in a cell `%%train run {name} --rows {rows}`, give it torch.load('{path.absolute()}')"
+    fix = f"{brings} and end with run.save(model); then `%models add {name} --run train:{name}`"
+    raise UsageProblem(f"{path} is a file, and --run takes a training run", fix)
 
 
 def _refuse_unfinished(run: train.Run) -> None:

@@ -242,7 +242,7 @@ def before(known: ModelAliases, alias: str, name: str) -> int:
     if number is None:
         raise NotFound(
             f"no version held {alias} of models:{name} before",
-            f"choose one: `%models promote {name}@{max(there, default=1)} --to {alias}`",
+            f"`%models ls {name}` lists the versions, one of which `models promote` makes the {alias}",
         )
     return number
 

@@ -26,7 +26,6 @@ _RECIPE_KEYS = {
     "small": "name = value: parameters with which a missing input is made when a notebook is opened alone",
     "steps": "a table [steps.NAME] for each notebook, in any order",
 }
-FIRST = "`%lab start --from example:flights` writes one"
 _STEP_KEYS = {
     "notebook": "its file in the project's folder `notebooks`",
     "parameters": 'name = value for its cell tagged `parameters`; "$months" is the recipe\'s parameter',
@@ -46,6 +45,12 @@ def keys_help() -> str:
 def folder() -> Path:
     """Where the project keeps its recipes."""
     return settings().project / "recipes"
+
+
+def first(name: str) -> str:
+    """How a project without recipes comes to one of that name."""
+    example = "`%lab start --from example:flights` writes others to begin with"
+    return f"write recipes/{name}.toml, `%recipe check --help` says what is in it; {example}"
 
 
 def names() -> list[str]:
@@ -85,7 +90,7 @@ def read(name: str) -> Recipe:
     """The recipe of that name, checked: keys, steps, references, cycles, and the notebooks' own parameters."""
     path = path_of(name)
     if not path.is_file():
-        raise NotFound(f"there is no recipe {name!r} in {path.parent}", did_you_mean(name, names(), FIRST))
+        raise NotFound(f"there is no recipe {name!r} in {path.parent}", did_you_mean(name, names(), first(name)))
     try:
         table = tomllib.loads(path.read_text("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:

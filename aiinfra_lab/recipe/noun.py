@@ -30,7 +30,7 @@ class RecipeNoun(Noun[RunRecord]):
 
     def first(self, name: str) -> str:
         """How to make it run for the first time, or, when there is no such recipe, how to get one."""
-        return f"run it: `%recipe run {name}`" if name in declaration.names() else declaration.FIRST
+        return f"run it: `%recipe run {name}`" if name in declaration.names() else declaration.first(name)
 
     def things(self) -> Sequence[Thing]:
         """The recipes; one that never ran changed when its file did."""

@@ -10,6 +10,7 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from nbformat.v4 import new_code_cell, new_notebook
 
+from aiinfra_lab.errors import nearest
 from tests import prepared
 from tests.mistakes import MISTAKES, Mistake, follow
 from tests.train.conftest import empty_mlflow
@@ -58,3 +59,22 @@ def test_a_magic_that_is_like_none_of_ours_stays_ipythons(shell: InteractiveShel
     assert type(done.error_in_exec).__name__ == "UsageError"
     assert "run_line_magic('xyzzy', '1')" in shell.transform_cell("%xyzzy 1\n")
     assert "unknown_noun" not in shell.transform_cell('text = """\n%gup ls\n"""\n')
+
+
+@pytest.mark.parametrize(
+    ("word", "known", "meant"),
+    [
+        ("strat", ["start", "stop"], "start"),
+        ("champ", ["champion"], "champion"),
+        ("DATA", ["data", "lab"], "data"),
+        ("data:flihgts@1", ["data:flights@1"], "data:flights@1"),
+        ("age", ["triage"], ""),
+        ("deploy:none", ["deploy:y", "deploy:stay"], ""),
+        ("example:titanic", ["example:flights"], ""),
+        ("x", ["y"], ""),
+        (">>", ["<", ">", ">="], ">"),
+        ("delay@9", ["delay@1"], ""),
+    ],
+)
+def test_only_what_is_near_is_suggested(word: str, known: list[str], meant: str) -> None:
+    assert nearest(word, known) == meant

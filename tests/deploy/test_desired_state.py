@@ -58,35 +58,35 @@ def test_the_champion_needs_no_canary():
 
 
 def test_promote_makes_the_canary_champion():
-    body = desired_state.promoted(live(canary=TWO, share=0.1, rollback_if=RULE))
+    body = desired_state.promoted(live(canary=TWO, share=0.1, rollback_if=RULE), "late")
     assert (body.champion, body.canary, body.earlier, body.rollback_if) == (TWO, None, (ONE,), None)
 
 
 def test_promote_of_what_has_all_traffic_already_changes_nothing():
     body = live()
-    assert desired_state.promoted(body) is body
+    assert desired_state.promoted(body, "late") is body
 
 
 def test_promote_of_what_was_rolled_back_is_refused_until_a_version_is_started_again():
-    with pytest.raises(Conflict, match=f"{TWO} was rolled back by rule: errors > 1 %"):
-        desired_state.promoted(live(rolled_back=LOST))
+    with pytest.raises(Conflict, match=f"{TWO} was rolled back by rule: errors > 1 %(?s:.*)start late --model {TWO} "):
+        desired_state.promoted(live(rolled_back=LOST), "late")
     again, _ = desired_state.updated(live(rolled_back=LOST), ServeRequest(ONE, 0.1))
-    assert desired_state.promoted(again).champion == ONE
+    assert desired_state.promoted(again, "late").champion == ONE
 
 
 def test_promote_without_anything_to_promote_is_refused():
     with pytest.raises(Conflict, match="no canary to promote"):
-        desired_state.promoted(live(champion=None))
+        desired_state.promoted(live(champion=None), "late")
 
 
 def test_rollback_takes_the_canary_off_first_and_then_goes_back():
     swapped, _ = desired_state.updated(live(), ServeRequest(TWO))
-    once, lost, _ = desired_state.rolled_back(replace(swapped, canary=THREE, share=0.1))
+    once, lost, _ = desired_state.rolled_back(replace(swapped, canary=THREE, share=0.1), "late")
     assert (once.champion, once.canary, lost) == (TWO, None, THREE)
-    twice, lost, _ = desired_state.rolled_back(once)
+    twice, lost, _ = desired_state.rolled_back(once, "late")
     assert (twice.champion, twice.earlier, lost) == (ONE, (), TWO)
     with pytest.raises(Conflict):
-        desired_state.rolled_back(twice)
+        desired_state.rolled_back(twice, "late")
 
 
 def test_what_cannot_be_served_is_followed_by_what_was_served_before():

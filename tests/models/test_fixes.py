@@ -5,15 +5,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
-from aiinfra_lab import models
+from aiinfra_lab import models, train
 from aiinfra_lab.errors import Failed, LabError, UsageProblem
 from aiinfra_lab.models import record
 from aiinfra_lab.models.record import LastCheck
 from aiinfra_lab.rules import parse
 from aiinfra_lab.store import open_store
 from tests import records
-from tests.following import COMMAND, MEANT, provoked, run
+from tests.following import COMMAND, MEANT, follow, provoked, run
+from tests.train.conftest import NETWORK
 
 
 def followed(problem: LabError) -> None:
@@ -218,7 +221,7 @@ def test_the_command_that_was_meant_is_named(champion, line):
 def test_an_alias_that_is_a_number_is_the_usual_one(model):
     models.check(model)
     words = provoked("models promote delay@1 --to 3").fix.removeprefix("write ")
-    assert run(f"models promote delay@1 {words}").as_json()["aliases"] == ["champion"]
+    assert run(f"models promote delay@1 --to {words.partition(',')[0]}").as_json()["aliases"] == ["champion"]
 
 
 def test_of_several_versions_one_is_named_to_be_removed(champion):
@@ -231,10 +234,29 @@ def test_what_an_alias_holds_is_removed_once_the_alias_is_gone(champion):
     assert str(run("models rm delay@1")) == "models:delay@1"
 
 
-def test_an_alias_that_nothing_held_before_gets_one_that_was_found_good(model):
-    models.check(model)
-    followed(provoked("models rollback delay"))
-    assert record.aliases("delay") == {"champion": 1}
+def test_where_nothing_held_the_alias_before_what_there_is_is_listed(model):
+    problem = provoked("models rollback delay")
+    assert [item.uri for item in follow(problem)] == ["models:delay@1"]
+
+
+LOADS = """
+model = Delay(len(run.columns.numbers), run.columns.sizes)
+model.load_state_dict(torch.load(PATH))
+run.save(model)
+"""
+
+
+@pytest.mark.parametrize("name", ["model.pt", "./model.pt", "other/model.onnx"])
+def test_a_model_that_was_trained_elsewhere_is_added_through_a_run(model, workspace, name):
+    weights = load_file(train.show("delay@1").path / "model" / "weights.safetensors")
+    Path(name).parent.mkdir(exist_ok=True)
+    torch.save(weights, name)
+    fix = provoked(f"models add mine --run {name}").fix
+    code = NETWORK + LOADS.replace("PATH", re.search(r"torch.load\(('[^']+')\)", fix)[1])
+    (workspace / "cell.py").write_text(code)
+    trains, adds = COMMAND.findall(fix)
+    run(f"{trains} --code cell.py")
+    assert str(run(adds)) == "models:mine@1"
 
 
 def test_a_run_that_did_not_end_names_one_that_did(model):
