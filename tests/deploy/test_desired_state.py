@@ -81,12 +81,15 @@ def test_promote_without_anything_to_promote_is_refused():
 
 def test_rollback_takes_the_canary_off_first_and_then_goes_back():
     swapped, _ = desired_state.updated(live(), ServeRequest(TWO))
-    once, lost, _ = desired_state.rolled_back(replace(swapped, canary=THREE, share=0.1))
+    once, lost, _ = desired_state.rolled_back(replace(swapped, canary=THREE, share=0.1), "")
     assert (once.champion, once.canary, lost) == (TWO, None, THREE)
-    twice, lost, _ = desired_state.rolled_back(once)
+    twice, lost, _ = desired_state.rolled_back(once, "")
     assert (twice.champion, twice.earlier, lost) == (ONE, (), TWO)
-    with pytest.raises(Conflict):
-        desired_state.rolled_back(twice)
+    with pytest.raises(Conflict) as problem:
+        desired_state.rolled_back(twice, "start another")
+    assert (problem.value.fix, desired_state.can_go_back(twice), desired_state.can_go_back(once)) == (
+        "start another", False, True,
+    )  # fmt: skip
 
 
 def test_what_cannot_be_served_is_followed_by_what_was_served_before():
