@@ -212,6 +212,8 @@ def _became(step: StepSpan, run: Span) -> str:
 
 
 def _notes(found: list[Spending], rows: int | None, everything: bool) -> Iterator[str]:
+    if rows and len(found) > 1:
+        yield f"predictions and rate are those of {len(found)} starts; `%deploy show` knows the newest alone"
     if rows is not None and (counted_at := _counted_at(found)):
         at = time.strftime("%H:%M:%S", time.localtime(counted_at))
         yield f"predictions are counted until {at}; `%deploy show` asks the endpoint itself, and may know of more"

@@ -71,14 +71,17 @@ def _figures(cost: Cost) -> list[Figure]:
     elif cost.spent_usd is None:
         figures.append(Figure("price", UNKNOWN))
     if cost.predictions:
-        figures.append(Figure("predictions", f"{cost.predictions:,}"))
+        figures.append(Figure("predictions", f"{cost.predictions:,}", _in_starts(cost)))
         rate = ("cannot tell", "") if cost.rows_per_s is None else (f"{cost.rows_per_s:,.0f}", "a second of answering")
         figures.append(Figure("measured rate", *rate))
     else:
-        starts = {part.uri for part in cost.parts} == {cost.uri} and len(cost.parts)
-        unit = f"in {starts} starts" if starts > 1 else ""
-        figures.append(Figure("time", show_duration(cost.duration_s), unit))
+        figures.append(Figure("time", show_duration(cost.duration_s), _in_starts(cost)))
     return figures
+
+
+def _in_starts(cost: Cost) -> str:
+    starts = len(cost.parts) if {part.uri for part in cost.parts} == {cost.uri} else 1
+    return f"in {starts} starts" if starts > 1 else ""
 
 
 def _money(label: str, usd: float | None, more: str = "") -> Figure:
@@ -91,13 +94,15 @@ def _money(label: str, usd: float | None, more: str = "") -> Figure:
 def _unit_costs(cost: Cost) -> list[Table]:
     if not cost.thousand:
         return []
-    titles = (RowHeader("machine"), Number("price an hour"), Number("busy all the time"),
+    titles = (RowHeader("machine"), Number("price an hour"), "prices of", Number("busy all the time"),
               Number("at the use so far"), "against now")  # fmt: skip
     here = cost.thousand[0]
     rows = [
-        (each.whose, *map(_amount, (each.usd_per_hour, each.when_busy_usd, each.so_far_usd)), _against(each, here))
+        (machine, _amount(each.usd_per_hour), as_of.rstrip(")") or Dim("–"),
+         _amount(each.when_busy_usd), _amount(each.so_far_usd), _against(each, here))
         for each in cost.thousand
-    ]
+        for machine, _, as_of in (each.whose.partition(" ("),)
+    ]  # fmt: skip
     rate = f", at the rate measured here ({cost.rows_per_s:,.0f} rows a second)" if cost.rows_per_s else ""
     return [Table(titles, rows, f"1,000 predictions here and elsewhere{rate}")]
 

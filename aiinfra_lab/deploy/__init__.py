@@ -214,14 +214,15 @@ def rollback(name: EndpointName) -> Endpoint:
     Example:
         %deploy rollback late
     """
-    from . import versions
+    from . import admission, versions
 
     record = lifecycle.running(name)
     before = record.body.desired
-    _, lost, note = desired_state.rolled_back(record.body, record.name)
+    otherwise = admission.replacement(record)
+    _, lost, note = desired_state.rolled_back(record.body, otherwise)
     detail = {"reason": "ordered", "by": "rollback"}
     event = Event("deploy rollback", record.uri, (lost,), (record.uri,), detail)
-    record = lifecycle.reconcile(record, lambda body: desired_state.rolled_back(body, record.name)[0], event)
+    record = lifecycle.reconcile(record, lambda body: desired_state.rolled_back(body, otherwise)[0], event)
     with working(results.KIND, record.uri, f"takes the traffic from {lost}"):
         record = lifecycle.wait(record, before)
     alias = versions.alias_back(lost, str(record.body.champion)) if lost == before.champion else ""

@@ -7,7 +7,7 @@ from ..rules import Rule
 from ..stats import bounds
 from ..store import Record
 from ..uris import Uri
-from . import versions
+from . import desired_state, versions
 from .base import Report, Reporting
 from .lifecycle import target_of
 from .record import EndpointRecord
@@ -32,11 +32,26 @@ def may_take_all(record: Record[EndpointRecord], canary: str) -> str:
     if versions.verdict(canary) == "bad":
         raise Failed(
             f"{canary} was checked and found bad",
-            f"take its traffic away: `%deploy rollback {record.name}`; {_check_fix(canary)}",
+            f"{_without(record)}; {_check_fix(canary)}",
         )
     if problem := versions.objection(canary):
         raise problem
     return _admitted_by_rule(record, canary)
+
+
+def replacement(record: Record[EndpointRecord]) -> str:
+    """The command that gives the traffic to another version: the newest that no check found bad, or the end."""
+    serving = record.body.desired.models
+    if other := versions.newest_but(serving):
+        return f"let another version serve: `%deploy start {record.name} --model {other}`"
+    return f"no other version is there to serve; end it: `%deploy stop {record.name}`"
+
+
+def _without(record: Record[EndpointRecord]) -> str:
+    """How what is not good enough loses its traffic."""
+    if desired_state.can_go_back(record.body):
+        return f"take its traffic away: `%deploy rollback {record.name}`"
+    return replacement(record)
 
 
 def _admitted_by_rule(record: Record[EndpointRecord], canary: str) -> str:
@@ -50,7 +65,7 @@ def _admitted_by_rule(record: Record[EndpointRecord], canary: str) -> str:
     if report.verdict.state == "breach":
         raise Failed(
             f"{canary} breaks its rule: {'; '.join(report.verdict.reasons)}",
-            f"start another version: `%deploy start {record.name} --model …`",
+            _without(record),
         )
     if report.requests <= report.unanswered:
         raise Failed(f"the rule of {record.name} cannot tell: {_lack(report, canary)}", _way_out(record.name, canary))

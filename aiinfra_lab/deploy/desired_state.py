@@ -11,7 +11,6 @@ from msgspec.structs import replace
 from ..errors import Conflict, UsageProblem
 from ..rules import Rule
 from ..units import show_share
-from ..uris import Uri
 from .record import DesiredState, EndpointRecord, EndpointSpan, Rollback
 
 NO_CHAMPION = "there is no champion yet: the canary serves 100 %, and there is nothing to roll back to"
@@ -102,18 +101,22 @@ def promoted(body: EndpointRecord, name: str) -> EndpointRecord:
     return _with_champion(body, model)
 
 
-def rolled_back(body: EndpointRecord, name: str) -> tuple[EndpointRecord, str, str]:
+def can_go_back(body: EndpointRecord) -> bool:
+    """Whether another version would serve when the canary, or else the champion, no longer does."""
+    return bool(body.earlier) or None not in (body.canary, body.champion)
+
+
+def rolled_back(body: EndpointRecord, otherwise: str) -> tuple[EndpointRecord, str, str]:
     """The canary off, or the champion before this one back; with the version that loses its traffic, and a note.
 
-    Conflict when there is nothing to go back to.
+    Conflict when there is nothing to go back to; otherwise: what helps then.
     """
     canary, champion, earlier = body.canary, body.champion, body.earlier
     if canary is not None and champion is not None:
         return without_canary(body, _requested(canary)), canary, f"{canary} is off; {champion} serves all traffic"
     lost = canary or champion
     if not earlier or lost is None:
-        model = Uri.parse(lost, noun="models").bare if lost else "models:NAME"
-        raise Conflict("there is no version to go back to", f"start another: `%deploy start {name} --model {model}`")
+        raise Conflict("there is no version to go back to", otherwise)
     back = earlier[-1]
     new = replace(without_canary(body, _requested(lost)), champion=back, earlier=earlier[:-1])
     return new, lost, f"{back} serves all traffic again, {lost} none"

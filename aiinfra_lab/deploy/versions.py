@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 from ..errors import Damaged, LabError, NotFound
@@ -28,6 +29,16 @@ def verdict(uri: str) -> str:
 def objection(uri: str) -> LabError | None:
     """What speaks against calling a version good now: its last check, or what changed since."""
     return promotion.objection(_version(uri))
+
+
+def newest_but(serving: Collection[str]) -> str:
+    """The newest version of the same model that no check found bad, without those; empty when there is none."""
+    if not serving:
+        return ""
+    model = Uri.parse(next(iter(serving))).name
+    found = open_store().list(registry.ModelVersion, name=model, skip_unreadable=True)
+    fit = (one for one in found if not one.body.is_removed and one.body.verdict != "bad" and one.uri not in serving)
+    return next((one.uri for one in fit), "")
 
 
 def found_bad(uri: str) -> bool:

@@ -124,11 +124,8 @@ def _create_machine(machines: Machines, record: Record[SessionRecord], plan: Pla
 
 def _change_limits(found: Record[SessionRecord], request: SessionRequest) -> Started:
     """Change when a living session ends, and nothing else of it."""
-    body, name, machines = found.body, found.name, sessions.machines(found)
-    if request.on not in (None, body.provider):
-        raise Conflict(f"gpu:{name} lives on {body.provider}, not on {request.on}", f"first: `%gpu stop {name}`")
-    if request.gpu is not None and not Offer(body.gpu, 0.0).fits(request.gpu):
-        raise Conflict(f"gpu:{name} lives with {body.gpu}, not with {request.gpu}", f"first: `%gpu stop {name}`")
+    body, machines = found.body, sessions.machines(found)
+    _keeps_its_machine(request, body)
     notes = ["it lived already"]
     if request.for_s or request.budget_usd is not None:
         until_at = time.time() + request.for_s if request.for_s else body.until_at
@@ -138,6 +135,19 @@ def _change_limits(found: Record[SessionRecord], request: SessionRequest) -> Sta
             machines.renew(handle, found.body.deadline_at)
         notes = ["it lived already; when it ends was set anew"]
     return _await(found, "ready", machines), [*notes, *_spot_note(request, body.spot, body.provider)]
+
+
+def _keeps_its_machine(request: SessionRequest, body: SessionRecord) -> None:
+    """Conflict when another machine is asked for than that of the session, and there is such a one."""
+    name, on = request.name, request.on or body.provider
+    is_other = request.gpu is not None and not Offer(body.gpu, 0.0).fits(request.gpu)
+    if on == body.provider and not is_other:
+        return
+    # Whoever ends a session for a machine that nobody has would have lost it for nothing.
+    _choose(make("gpu.machines", on).offers(), request, on)
+    where = f"on {body.provider}, not on {on}" if on != body.provider else f"with {body.gpu}, not with {request.gpu}"
+    fix = f"first: `%gpu stop {name}`, which ends its kernel; or give the other one a name of its own"
+    raise Conflict(f"gpu:{name} lives {where}", fix)
 
 
 def _choose(offers: Sequence[Offer], request: SessionRequest, provider: str) -> Offer:

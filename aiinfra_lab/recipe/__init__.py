@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Annotated
 
 from .. import jobs
-from ..errors import Failed, NotFound, Unavailable, UsageProblem, did_you_mean
+from ..errors import Failed, NotFound, Unavailable, UsageProblem
 from ..providers import make
 from ..resolve import resolve
 from ..show import Listing
@@ -104,7 +104,7 @@ def run(
     recipe = declaration.read(Uri.parse(name, KIND).name)
     for key in param:
         if key not in recipe.parameters:
-            raise UsageProblem(f"recipe {recipe.name} has no parameter {key!r}", did_you_mean(key, recipe.parameters))
+            raise UsageProblem(f"recipe {recipe.name} has no parameter {key!r}", declaration.parameter_fix(recipe, key))
     runner = RecipeRunner(recipe, _typed(recipe, param), make("recipe.executor"), keep=keep, force=force)
     done = shown_while(runner.go, recipe, recipe.title, is_report=report)
     if done.state != "done" and not report:

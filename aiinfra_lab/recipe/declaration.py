@@ -7,7 +7,7 @@ import json
 import math
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -111,7 +111,7 @@ def mistakes(recipe: Recipe) -> Iterator[tuple[str, str]]:
     """(what is wrong, the fix), for everything that names something else."""
     for name in recipe.small:
         if name not in recipe.parameters:
-            yield f"[small] sets {name}, a parameter that the recipe lacks", did_you_mean(name, recipe.parameters)
+            yield f"[small] sets {name}, a parameter that the recipe lacks", parameter_fix(recipe, name)
     steps = {step.name: step for step in recipe.steps}
     for step in recipe.steps:
         yield from _mistakes_in(step, recipe, steps)
@@ -119,24 +119,40 @@ def mistakes(recipe: Recipe) -> Iterator[tuple[str, str]]:
 
 def _mistakes_in(step: RecipeStep, recipe: Recipe, steps: Mapping[str, RecipeStep]) -> Iterator[tuple[str, str]]:
     known = notebook_parameters(step.notebook)
-    for name in (*step.parameters, *step.taken):
-        if name not in known:
+    lacking = [name for name in (*step.parameters, *step.taken) if name not in known]
+    if lacking and not known:
+        yield _without_parameters(step, lacking)
+    else:
+        for name in lacking:
             yield f"{step.name}: {step.notebook.name} has no parameter {name!r}", did_you_mean(name, known)
     for name, source in step.inputs.items():
         origin, _, output = source.partition(".")
         if output not in steps[origin].outputs:
-            hint = did_you_mean(output, steps[origin].outputs)
+            first = f'write out = {{ {output or "NAME"} = "…" }} below [steps.{origin}]'
+            hint = did_you_mean(output, steps[origin].outputs, first)
             yield f"{step.name}: {name} takes {source!r}, and {origin} has no such output", hint
     yield from _mistakes_in_files(step, known)
     for name, value in step.parameters.items():
         wanted = reference(value)
         if wanted and wanted not in recipe.parameters:
-            yield f"{step.name}: the recipe has no parameter ${wanted}", did_you_mean(wanted, recipe.parameters)
+            yield f"{step.name}: the recipe has no parameter ${wanted}", parameter_fix(recipe, wanted)
         elif name in known:
             # For its error alone, which would otherwise come when earlier steps have run.
             typed(name, known[name][0], recipe.parameters[wanted] if wanted else value, is_given=False)
     for uri in step.outputs.values():
         Uri.parse(uri)
+
+
+def parameter_fix(recipe: Recipe, name: str) -> str:
+    """What helps where a parameter is named that the recipe lacks."""
+    return did_you_mean(name, recipe.parameters, f"write `{name} = …` below [parameters] in {recipe.path.name}")
+
+
+def _without_parameters(step: RecipeStep, lacking: Sequence[str]) -> tuple[str, str]:
+    what = f"{step.name}: {step.notebook.name} has no parameters, and is to be given {', '.join(lacking)}"
+    lines = " and ".join(f"`{name} = …`" for name in lacking)
+    where = "in JupyterLab the gear at the right, Common Tools, Cell Tags"
+    return what, f"write {lines} in a cell of it, and tag the cell `parameters` ({where})"
 
 
 def _mistakes_in_files(step: RecipeStep, known: Mapping[str, tuple[str, Any]]) -> Iterator[tuple[str, str]]:

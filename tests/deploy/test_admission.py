@@ -5,7 +5,7 @@ import pytest
 from aiinfra_lab import deploy
 from aiinfra_lab.deploy import client
 from aiinfra_lab.deploy.record import EndpointRecord
-from aiinfra_lab.errors import Failed
+from aiinfra_lab.errors import Conflict, Failed
 from aiinfra_lab.models.record import ModelVersion
 from aiinfra_lab.store import open_store
 from tests.conftest import until
@@ -39,12 +39,32 @@ def test_a_doubt_is_noted_and_serves(register, checked, note):
 def test_a_canary_must_be_found_good_to_take_all(register):
     canary = register(1)
     deploy.start("delay", model=canary, canary="5%")
-    for verdict, fix in (("cannot tell", "`%models check delay@1`"), ("bad", "`%deploy rollback delay`")):
+    for verdict, fix in (("cannot tell", "`%models check delay@1`"), ("bad", "`%deploy stop delay`")):
         found(canary, verdict)
         with pytest.raises(Failed, match=verdict) as problem:
             deploy.promote("delay")
         assert fix in problem.value.fix
     assert deploy.show("delay").canary == canary
+
+
+def test_what_was_found_bad_loses_its_traffic_by_the_fix(register):
+    bad, other = register(1), register(2)
+    deploy.start("delay", model=bad)
+    found(bad, "bad")
+    with pytest.raises(Failed, match="found bad") as problem:
+        deploy.promote("delay")
+    # There is none to go back to.
+    start = f"`%deploy start delay --model {other}`"
+    assert start in problem.value.fix
+    with pytest.raises(Conflict, match="no version to go back to") as nowhere:
+        deploy.rollback("delay")
+    assert start in nowhere.value.fix
+    deploy.start("delay", model=other)
+    found(other, "bad")
+    with pytest.raises(Failed) as problem:
+        deploy.promote("delay")
+    assert "`%deploy rollback delay`" in problem.value.fix
+    assert deploy.rollback("delay").champion == bad
 
 
 def test_a_rule_that_saw_nothing_lets_nobody_through(register):

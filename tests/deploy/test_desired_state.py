@@ -85,8 +85,11 @@ def test_rollback_takes_the_canary_off_first_and_then_goes_back():
     assert (once.champion, once.canary, lost) == (TWO, None, THREE)
     twice, lost, _ = desired_state.rolled_back(once, "late")
     assert (twice.champion, twice.earlier, lost) == (ONE, (), TWO)
-    with pytest.raises(Conflict):
-        desired_state.rolled_back(twice, "late")
+    with pytest.raises(Conflict) as problem:
+        desired_state.rolled_back(twice, "start another")
+    assert (problem.value.fix, desired_state.can_go_back(twice), desired_state.can_go_back(once)) == (
+        "start another", False, True,
+    )  # fmt: skip
 
 
 def test_what_cannot_be_served_is_followed_by_what_was_served_before():

@@ -1,11 +1,14 @@
 """Which offer a request takes, and what is said when none fits: without a machine."""
 
 import re
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
-from aiinfra_lab.errors import Unavailable
+from aiinfra_lab.errors import Conflict, Unavailable
 from aiinfra_lab.gpu import Offer, starting
+from aiinfra_lab.gpu.record import SessionRecord
 
 OFFERS = (
     Offer("cpu", 0.1),
@@ -38,6 +41,23 @@ def choose(gpu: str | None = None, *, spot: bool = False) -> Offer:
 )
 def test_the_cheapest_that_fits_is_taken(gpu, spot, usd_per_hour):
     assert choose(gpu, spot=spot).usd_per_hour == usd_per_hour
+
+
+@pytest.mark.parametrize(
+    ("asked", "on", "kind", "what"),
+    [
+        ("A10G", None, Conflict, "lives with cpu, not with A10G"),
+        (None, "cloud", Conflict, "lives on local, not on cloud"),
+        ("A10O", None, Unavailable, "local has no A10O"),
+        ("A10O", "cloud", Unavailable, "cloud has no A10O"),
+    ],
+)
+def test_that_a_session_lives_is_said_of_machines_that_are_to_be_had(monkeypatch, asked, on, kind, what):
+    monkeypatch.setattr(starting, "make", lambda *_: SimpleNamespace(offers=lambda: OFFERS))
+    body = SessionRecord(started_at=0.0, gpu="cpu", provider="local", usd_per_hour=0.0)
+    with pytest.raises(kind, match=what) as problem:
+        starting._keeps_its_machine(replace(request(asked), on=on), body)
+    assert ("`%gpu stop t`" in problem.value.fix) is (kind is Conflict)
 
 
 def test_what_others_hold_names_one_of_them():

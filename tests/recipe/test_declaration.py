@@ -41,6 +41,33 @@ def test_an_input_is_the_uri_that_was_made(two):
     assert declaration.resolve(read, read.steps[1], {}, {"first.made": "data:made@4"}) == {"path": "data:made@4"}
 
 
+def test_a_notebook_without_a_tagged_cell_is_mended_by_the_fix(workspace, notebook, recipe):
+    path = notebook("n", "path: str = 'raw/x.csv'")
+    tagged = path.read_text()
+    path.write_text(tagged.replace('"parameters"', '"other"'))
+    (workspace / "raw").mkdir()
+    (workspace / "raw" / "x.csv").write_text("a\n1\n")
+    recipe("r", '[steps.one]\nnotebook = "n.ipynb"\nin = { path = "raw/x.csv", also = "raw/x.csv" }')
+    with pytest.raises(Failed, match="has no parameters, and is to be given path, also") as problem:
+        declaration.read("r")
+    assert "none yet" not in problem.value.fix
+    assert "`path = …` and `also = …`" in problem.value.fix
+    assert "tag the cell `parameters` (in JupyterLab" in problem.value.fix
+    notebook("n", "path = ''\nalso = ''")
+    assert declaration.read("r").steps[0].files == {"path": "raw/x.csv", "also": "raw/x.csv"}
+
+
+def test_what_a_recipe_without_parameters_is_given_is_mended_by_the_fix(notebook, recipe):
+    notebook("n", "x: int = 1")
+    steps = '[steps.one]\nnotebook = "n.ipynb"\nparameters = { x = "$x" }\n'
+    recipe("r", steps)
+    with pytest.raises(Failed, match=r"no parameter \$x") as problem:
+        declaration.read("r")
+    assert problem.value.fix == "there is none yet: write `x = …` below [parameters] in r.toml"
+    recipe("r", f"{steps}[parameters]\nx = 3")
+    assert declaration.read("r").parameters == {"x": 3}
+
+
 def test_an_unknown_recipe_suggests_the_nearest(two):
     with pytest.raises(NotFound, match="did you mean two"):
         declaration.read("twoo")
