@@ -9,6 +9,7 @@ from .. import logs
 from ..nouns import LOG_LINES, Details, Fact
 from ..units import show_duration
 from . import history, record, rendering
+from .metrics import count_epochs, epochs_of
 from .observing import ObservedTraining
 
 _MOST_PARAMS = 8
@@ -34,7 +35,7 @@ def details(run: ObservedTraining) -> Details:
     """All that it left, with its curve."""
     body, folder = run.record.body, record.folder(run.record.name)
     points = history.read(folder / history.FILE)
-    drawn = rendering.plots(points, rendering.epochs_of(body.params))
+    drawn = rendering.plots(points, count_epochs(points, epochs_of(body.params), is_over=not run.is_live))
     printed = logs.tail(folder / "output.txt", 16_384).decode("utf-8", "replace").splitlines()
     problem = body.problem.what if run.state != "killed" else "its process vanished without a word"
     return Details(

@@ -29,6 +29,7 @@ from ..show import (
 from ..units import apart, counted, show_difference, show_duration
 from ..uris import Uri
 from .history import Curve, Point, averaged, latest
+from .metrics import Epochs, count_epochs, epochs_of, is_held_out, is_loss, is_lower_better
 
 if TYPE_CHECKING:
     from .results import Run, RunComparison, RunLog
@@ -39,10 +40,6 @@ _MOST_FIGURES = 5
 _DIGEST = 64
 _SPARK_POINTS = 42  # one for two pixels
 _ARROWS = {True: " ↓", False: " ↑", None: ""}
-# What is known to be better when it is lower, or higher; of any other metric nobody can say which is the best value.
-_LOWER = ("loss", "error", "rmse", "mse", "mae", "brier", "perplexity", "nll")
-_HIGHER = ("auc", "accuracy", "acc", "f1", "precision", "recall", "r2", "ap", "map", "bleu")
-_HELD_OUT = ("val", "valid", "validation", "holdout", "heldout", "test", "eval", "dev")
 
 
 class Best(NamedTuple):
@@ -58,25 +55,32 @@ class Best(NamedTuple):
     unit: str
 
 
-def frame(uri: str, points: Sequence[Point], params: Mapping[str, object], started_at: float) -> Card:
-    """A run while it goes on: how far it is, where its numbers stand, and the curves so far."""
+def frame(uri: str, points: Sequence[Point], params: Mapping[str, object], started_at: float, on: str = "") -> Card:
+    """A run while it goes on: how far it is, where its numbers stand, and the curves so far. on: its session."""
+    epochs = count_epochs(points, epochs_of(params), is_over=False)
+    stop = f"`%train stop {Uri.parse(uri).label}`"
     return Card(
         kind=KIND,
         uri=uri,
         state=mark_of("running"),
         when=f"frame of {time.strftime('%H:%M:%S')}",
-        progress=_progress(points, params, max(0.0, time.time() - started_at)),
+        progress=_progress(points, epochs, max(0.0, time.time() - started_at)),
         figures=_figures(latest(points), None),
-        parts=[Plots(plots(points, epochs_of(params)))],
-        next=[f"Interrupt the kernel or press Stop in the side panel to end it: `%train stop {Uri.parse(uri).label}`"],
+        parts=[Plots(plots(points, epochs))],
+        next=[
+            f"It goes on in {on} when this kernel is interrupted. Stop in the side panel ends it, or {stop}"
+            if on
+            else f"Interrupt the kernel or press Stop in the side panel to end it: {stop}"
+        ],
     )
 
 
 def run_card(run: Run, advice: str) -> Card:
     """A run as it is: what came of it, its curves, and how to go on."""
     points, label = run.points(), Uri.parse(run.uri).label
-    best = _best(points, epochs_of(run.params))
     is_live = run.state in ("starting", "running", "stopping")
+    epochs = count_epochs(points, epochs_of(run.params), is_over=not is_live)
+    best = _best(points, epochs)
     left_out = (
         "uri",
         "state",
@@ -87,6 +91,7 @@ def run_card(run: Run, advice: str) -> Card:
         "code_digest",
         "rows_digest",
         "problem",
+        "checkpoint",
     )
     facts = [(name, shown(name, value)) for name, value in run.params.items()]
     facts += run.facts(*left_out, "tracked_as", "machine", "path", "metrics_from", "model")
@@ -98,9 +103,9 @@ def run_card(run: Run, advice: str) -> Card:
         when=f"{show_duration(run.duration_s)}{ended}",
         lead=_lead(run, best),
         advice=advice,
-        facts=[*facts, ("code", run.code_digest[:12])],
+        facts=[*facts, *_checkpoint(run), ("code", run.code_digest[:12])],
         figures=_figures(run.metrics, best),
-        parts=[Plots(plots(points, epochs_of(run.params)))],
+        parts=[Plots(plots(points, epochs))],
         notes=[note for note in (about_metrics(run.metrics_from), _unsaved(run)) if note],
         next=_next(run, label),
     )
@@ -136,28 +141,27 @@ def comparison_card(found: RunComparison) -> Card:
     )  # fmt: skip
 
 
-def plots(points: Sequence[Point], epochs: int | None = None) -> list[Picture]:
+def plots(points: Sequence[Point], epochs: Epochs) -> list[Picture]:
     """A plot for the losses, which share their axes, and one for each other metric: at most six.
 
-    epochs: how many the run is to have, when that is known; then the axis of a metric that is measured once an epoch
-    spans all of them from the start.
+    The axis of a metric that is measured once an epoch spans all of them from the start.
     """
     groups: dict[str, list[str]] = {}
     for name in dict.fromkeys(point.name for point in points):
-        groups.setdefault("loss" if "loss" in _words(name) else name, []).append(name)
+        groups.setdefault("loss" if is_loss(name) else name, []).append(name)
     return [_plot(title, names, points, epochs) for title, names in [*groups.items()][:MOST_PLOTS]]
 
 
 def curve_column(runs: Sequence[Run]) -> Column:
     """The curve of what says most of each run, small; of as many runs as a list shows."""
-    drawn = [_spark(run.points(), epochs_of(run.params)) for run in runs[:MAX_ROWS]]
+    drawn = [_spark(run.points()) for run in runs[:MAX_ROWS]]
     names = {name for name, _ in drawn if name}
     title = names.pop() if len(names) == 1 else "curve"
     return Column(title, [*(cell for _, cell in drawn), *[""] * len(runs[MAX_ROWS:])])
 
 
-def _spark(points: Sequence[Point], epochs: int | None) -> tuple[str, Cell]:
-    best = _best(points, epochs)
+def _spark(points: Sequence[Point]) -> tuple[str, Cell]:
+    best = _best(points, Epochs())
     name = best.name if best else next((point.name for point in points), "")
     line = averaged([(point.step, point.value) for point in points if point.name == name], _SPARK_POINTS)
     if len(line) < 2:
@@ -176,22 +180,12 @@ def code_diff(ours: str, theirs: str, names: tuple[str, str]) -> str:
     return "\n".join(difflib.unified_diff(ours.splitlines(), theirs.splitlines(), *names, lineterm="", n=1))
 
 
-def is_lower_better(name: str) -> bool | None:
-    """Whether less of the metric is better; None when its name does not say."""
-    words = _words(name)
-    return True if words & {*_LOWER} else False if words & {*_HIGHER} else None
-
-
-def _words(name: str) -> set[str]:
-    return {*name.lower().replace("-", "_").replace("/", "_").replace(".", "_").replace(" ", "_").split("_")}
-
-
-def _plot(title: str, names: Sequence[str], points: Sequence[Point], epochs: int | None) -> Picture:
+def _plot(title: str, names: Sequence[str], points: Sequence[Point], epochs: Epochs) -> Picture:
     mine = [point for point in points if point.name in names]
     lines, by_epoch = _lines(names, mine, epochs)
     best = None
     # Of lines that were measured equally often, the held-out one counts: it is last, and carries the star.
-    name = next((one for one in names if _words(one) & {*_HELD_OUT}), names[0])
+    name = next((one for one in names if is_held_out(one)), names[0])
     lower = is_lower_better(name)
     if lower is not None and len(lines[name]) > 1 and (by_epoch or name != names[0] or len(names) == 1):
         best = (min if lower else max)(lines[name], key=lambda point: point[1])
@@ -201,11 +195,11 @@ def _plot(title: str, names: Sequence[str], points: Sequence[Point], epochs: int
     ordered = {one: lines[one] for one in sorted(lines, key=lambda one: one == name)}
     return drawing.curves(
         f"{title}{_ARROWS[lower]}", ordered, alt=alt, best=best, at_best=at, x_title="epoch" if by_epoch else "step",
-        x_end=epochs if by_epoch else None,
+        x_end=epochs.wanted if by_epoch else None,
     )  # fmt: skip
 
 
-def _lines(names: Sequence[str], points: Sequence[Point], epochs: int | None) -> tuple[dict[str, Curve], bool]:
+def _lines(names: Sequence[str], points: Sequence[Point], epochs: Epochs) -> tuple[dict[str, Curve], bool]:
     """The lines of one plot over their common axis, and whether that counts epochs.
 
     The axis is the steps of what was measured most often: a hold-out's loss, measured once an epoch, stands where its
@@ -213,7 +207,7 @@ def _lines(names: Sequence[str], points: Sequence[Point], epochs: int | None) ->
     """
     counts = Counter(point.name for point in points)
     finest = max(names, key=lambda name: counts[name])
-    by_epoch = epochs is not None and max(point.step for point in points) < epochs
+    by_epoch = epochs.has(max(point.step for point in points) + 1)
     lines: dict[str, Curve] = {name: [] for name in names}
     at = 0
     for point in points:
@@ -222,35 +216,26 @@ def _lines(names: Sequence[str], points: Sequence[Point], epochs: int | None) ->
     return {name: averaged(line) for name, line in lines.items() if line}, by_epoch
 
 
-def epochs_of(params: Mapping[str, object]) -> int | None:
-    """How many epochs the run is to have, as far as its parameters say it in the usual word."""
-    found = params.get("epochs")
-    return found if isinstance(found, int) and not isinstance(found, bool) and found > 0 else None
-
-
-def _progress(points: Sequence[Point], params: Mapping[str, object], took_s: float) -> Progress:
-    counts = Counter(point.name for point in points)
-    epochs = epochs_of(params)
-    # What is measured least often is measured once an epoch; before its first time nobody can tell.
-    done = min(counts.values(), default=0)
-    if epochs is None or done > epochs:
-        steps = f"step **{max(counts.values()):,}** · " if counts else ""
-        return Progress(0, 1, f"{steps}{show_duration(took_s)}")
-    left_s = _left_s(points, counts, epochs - done)
+def _progress(points: Sequence[Point], epochs: Epochs, took_s: float) -> Progress:
+    if epochs.wanted is None or epochs.done is None:
+        most = max(Counter(point.name for point in points).values(), default=0)
+        return Progress(0, 1, f"step **{most:,}** · {show_duration(took_s)}" if most else show_duration(took_s))
+    left_s = _left_s(points, epochs.by, epochs.wanted - epochs.done)
     left = f" · about **{show_duration(left_s)}** left" if left_s else ""
-    return Progress(done, epochs, f"epoch **{done}** of {epochs} · {show_duration(took_s)}{left}")
+    text = f"epoch **{epochs.done}** of {epochs.wanted} · {show_duration(took_s)}{left}"
+    return Progress(epochs.done, epochs.wanted, text)
 
 
-def _left_s(points: Sequence[Point], counts: Mapping[str, int], epochs: int) -> float:
+def _left_s(points: Sequence[Point], by: str, epochs: int) -> float:
     """How long so many more epochs take, by those that were measured; 0 where that is not known.
 
-    Not by how long the run has taken, of which imports and reading the rows may be the most.
+    Not by how long the run has taken, of which imports and reading the rows may be the most. by: what was measured
+    once in each.
     """
-    rarest = min(counts, key=lambda name: counts[name], default="")
-    ended = [point.at for point in points if point.name == rarest]
+    ended = [point.at for point in points if point.name == by]
     if len(ended) > 1:
         epoch_s = (ended[-1] - ended[0]) / (len(ended) - 1)
-    elif ended and max(counts.values()) > 1:  # what is measured within an epoch was measured first when it began
+    elif len(points) > 1:  # what is measured within an epoch was measured first when it began
         epoch_s = ended[0] - points[0].at
     else:
         return 0.0
@@ -258,21 +243,25 @@ def _left_s(points: Sequence[Point], counts: Mapping[str, int], epochs: int) -> 
     return max(epochs * epoch_s - (time.time() - ended[-1]), (epochs - 1) * epoch_s, 0.0)
 
 
-def _best(points: Sequence[Point], epochs: int | None) -> Best | None:
+def _best(points: Sequence[Point], epochs: Epochs) -> Best | None:
     """Of a metric whose direction is known and that was measured twice or more; one on held-out rows comes first.
 
     The loss of a batch that was learned from says nothing: it is lower for an easier batch.
     """
-    counts = Counter(point.name for point in points)
-    held_out = [name for name in counts if _words(name) & {*_HELD_OUT}]
-    others = [name for name in counts if is_lower_better(name) is False or counts[name] <= (epochs or 0)]
-    known = [name for name in (*held_out, *others) if is_lower_better(name) is not None and counts[name] > 1]
-    if not known:
+    lines: dict[str, list[Point]] = {}
+    for point in points:
+        lines.setdefault(point.name, []).append(point)
+    per_epoch = {name for name, line in lines.items() if epochs.has(line[-1].step + 1)}
+    held_out = [name for name in lines if is_held_out(name)]
+    others = [name for name in lines if is_lower_better(name) is False or name in per_epoch]
+    name = next((one for one in (*held_out, *others) if is_lower_better(one) is not None and len(lines[one]) > 1), None)
+    if name is None:
         return None
-    values = [point.value for point in points if point.name == known[0]]
-    value = (min if is_lower_better(known[0]) else max)(values)
-    unit = "epoch" if len(values) <= (epochs or 0) else "measurement"
-    return Best(known[0], value, values.index(value) + 1, len(values), unit)
+    line = lines[name]
+    best = (min if is_lower_better(name) else max)(line, key=lambda point: point.value)
+    if name in per_epoch:
+        return Best(name, best.value, best.step + 1, line[-1].step + 1, "epoch")
+    return Best(name, best.value, line.index(best) + 1, len(line), "measurement")
 
 
 def _figures(metrics: Mapping[str, float], best: Best | None) -> list[Figure]:
@@ -304,7 +293,14 @@ def _of_the_best(run: Run, best: Best | None) -> str:
     if best.at == best.of:
         return f"{found} It was still getting better at its end."
     ended = run.metrics.get(best.name)
-    return found if ended is None else f"{found} After that it got worse, to {apart(ended, best.value)[0]} at its end."
+    if ended is None or ended == best.value:
+        return found
+    return f"{found} After that it got worse, to {apart(ended, best.value)[0]} at its end."
+
+
+def _checkpoint(run: Run) -> list[tuple[str, str]]:
+    # The code counts its epochs from 0, and everything that is shown of them from 1.
+    return [] if run.checkpoint is None else [("checkpoint", f"after epoch {run.checkpoint + 1}")]
 
 
 def _unsaved(run: Run) -> str:
@@ -377,7 +373,7 @@ def _overlaid(runs: Mapping[str, Sequence[Point]]) -> list[Picture]:
     """A plot for each metric that all runs measured twice or more, at most two, with a line for each run."""
     counts = [Counter(point.name for point in points) for points in runs.values()]
     shared = [name for name in (counts[0] if counts else ()) if all(count[name] > 1 for count in counts)]
-    shared.sort(key=lambda name: (not _words(name) & {*_HELD_OUT}, counts[0][name]))
+    shared.sort(key=lambda name: (not is_held_out(name), counts[0][name]))
     made = []
     for name in shared[:2]:
         lines = {

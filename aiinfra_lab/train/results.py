@@ -78,7 +78,7 @@ class Run(Result):
         newest = open_store().list(TrainingRun, name=uri.name, limit=1)[0]
         # --resume means the newest run of the name, so an older one has to be named.
         flag = "--resume" if newest.uri == self.uri else f"--from {uri.label}"
-        return f"go on from its checkpoint of epoch {self.checkpoint} with `%%train run {uri.name} {flag} …`"
+        return f"go on from its checkpoint after epoch {self.checkpoint + 1} with `%%train run {uri.name} {flag} …`"
 
 
 @dataclass(frozen=True, repr=False)

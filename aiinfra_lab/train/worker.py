@@ -58,7 +58,7 @@ def stopped(run: Record[TrainingRun]) -> Failed:
     epoch = checkpoint.epoch(record.folder(run.name) / checkpoint.FILE)
     if epoch is None:
         return Failed(f"{run.uri} was stopped before its first checkpoint", "run its cell or command again")
-    return Failed(f"{run.uri} was stopped; its checkpoint of epoch {epoch} is kept", how_to_resume(run))
+    return Failed(f"{run.uri} was stopped; its checkpoint after epoch {epoch + 1} is kept", how_to_resume(run))
 
 
 def how_to_resume(run: Record[TrainingRun]) -> str:
@@ -164,7 +164,7 @@ class _Execution:
     def _drawn(self) -> Card:
         body = self._run.body
         # A copy: the frame is drawn by another thread than the one that measures.
-        return frame(self._run.uri, [*self._points()], body.params, body.started_at)
+        return frame(self._run.uri, [*self._points()], body.params, body.started_at, body.on)
 
     def _points(self) -> list[Point]:
         return self._context.history.points if self._context else []

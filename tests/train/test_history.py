@@ -7,6 +7,7 @@ import torch
 from aiinfra_lab.errors import Failed, UsageProblem
 from aiinfra_lab.train import history, rendering
 from aiinfra_lab.train.history import MetricLog
+from aiinfra_lab.train.metrics import Epochs
 
 
 @pytest.fixture
@@ -66,7 +67,7 @@ def test_losses_share_one_plot_and_each_other_metric_has_its_own(written):
         written.add(None, {"loss": step % 2})
         if step % 96 == 95:
             written.add(None, {"auc": 0.5 + step / 10_000, "holdout_loss": 1})
-    losses, auc = rendering.plots(written.points)
+    losses, auc = rendering.plots(written.points, Epochs())
     assert losses.alt.startswith("loss went from 0.5 to 0.5; holdout_loss went from 1 to 1")
     assert auc.alt == "auc went from 0.5095 to 0.5959; best is 0.5959 at step 9"
     assert max(len(picture.svg) for picture in (losses, auc)) < 5_000
@@ -74,14 +75,16 @@ def test_losses_share_one_plot_and_each_other_metric_has_its_own(written):
 
 def test_long_lines_are_averaged(written):
     assert history.averaged([(float(x), x % 2) for x in range(1000)], most=50)[-1] == (999.0, 0.5)
-    assert rendering.plots([]) == []
+    assert rendering.plots([], Epochs()) == []
 
 
 def test_whatever_was_measured_is_drawn_but_no_more_than_six_plots(written):
     written.add(None, {f"metric{at}": 1 for at in range(9)})
-    assert [picture.alt.split()[0] for picture in rendering.plots(written.points)] == [f"metric{at}" for at in range(6)]
+    assert [picture.alt.split()[0] for picture in rendering.plots(written.points, Epochs())] == [
+        f"metric{at}" for at in range(6)
+    ]
 
 
 def test_the_axis_of_an_epoch_spans_all_of_them_from_the_start(written):
     written.add(None, {"auc": 0.7})
-    assert ">20<" in rendering.plots(written.points, epochs=20)[0].svg
+    assert ">20<" in rendering.plots(written.points, Epochs(20, 1))[0].svg

@@ -115,20 +115,44 @@ def test_a_frame_counts_epochs_and_says_how_long_the_rest_takes():
     assert (progress.value, progress.most, progress.text) == (3, 9, "epoch **3** of 9 · 50 s · about **1 min** left")
 
 
+def test_batches_are_no_epochs_however_few_were_measured():
+    points = [Point(float(step), "loss", step, 0.5) for step in range(11)]
+    progress = rendering.frame("train:delay@1", points, {"epochs": 20}, time.time()).progress
+    assert progress.text.startswith("step **11** · ")
+    # What was measured once tells nothing either; the first of the held-out rows does.
+    once = [Point(0.0, "n_params", 0, 1e6), *points]
+    assert "step **11**" in rendering.frame("train:delay@1", once, {"epochs": 20}, time.time()).progress.text
+    first = [*once, Point(12.0, "val_loss", 0, 0.4)]
+    assert "epoch **1** of 20" in rendering.frame("train:delay@1", first, {"epochs": 20}, time.time()).progress.text
+
+
+def test_a_frame_says_truly_what_ends_it():
+    here, far = (rendering.frame("train:delay@1", [], {}, time.time(), on).next[0] for on in ("", "gpu:far"))
+    assert here.startswith("Interrupt the kernel")
+    assert "It goes on in gpu:far when this kernel is interrupted." in far
+    assert "`%train stop delay@1`" in far
+
+
+def test_a_run_that_ended_as_good_as_it_was_did_not_get_worse(workspace):
+    put("delay@1", state="done", losses=(0.5, 0.5, 0.5), metrics={"loss": 0.5}, params={"epochs": 3})
+    assert train.show("delay").card().lead == "**Best at epoch 1 of 3:** loss 0.5."
+
+
 @pytest.mark.parametrize(
     ("measured", "left"),
     [
         ([], None),
-        ([(10, "auc")], None),  # when its first epoch began is not known
+        ([(10, "val_auc")], None),  # when its first epoch began is not known
         ([(19, "loss"), (10, "loss"), (9, "auc")], "about **21 s** left"),
-        ([(45, "auc"), (25, "auc"), (5, "auc")], "about **15 s** left"),
-        ([(60, "auc"), (50, "auc")], "about **10 s** left"),  # the third epoch takes longer than both
-        ([(30, "auc"), (20, "auc"), (10, "auc"), (1, "auc")], None),  # all are over
+        ([(45, "val_auc"), (25, "val_auc"), (5, "val_auc")], "about **15 s** left"),
+        ([(60, "val_auc"), (50, "val_auc")], "about **10 s** left"),  # the third epoch takes longer than both
+        ([(30, "val_auc"), (20, "val_auc"), (10, "val_auc"), (1, "val_auc")], None),  # all are over
     ],
 )
 def test_what_is_left_is_estimated_from_the_epochs_alone(monkeypatch, measured, left):
     monkeypatch.setattr(time, "time", lambda: 1000.0)
-    points = [Point(1000.0 - ago, name, step, 0.5) for step, (ago, name) in enumerate(measured)]
+    names = [name for _, name in measured]
+    points = [Point(1000.0 - ago, name, names[:at].count(name), 0.5) for at, (ago, name) in enumerate(measured)]
     text = rendering.frame("train:delay@1", points, {"epochs": 4}, 500.0).progress.text
     assert text.partition(" · ")[2].partition(" · ")[2] == (left or "")
 
@@ -141,7 +165,13 @@ def test_what_is_left_is_estimated_from_the_epochs_alone(monkeypatch, measured, 
             {"holdout_loss": (0.5, 0.4, 0.6)},
             "**Best at epoch 2 of 3:** holdout_loss 0.4. After that it got worse",
         ),
-        ("done", {"auc": (0.5, 0.6)}, "**Best at epoch 2 of 2:** auc 0.6. It was still getting better"),
+        ("done", {"auc": (0.5, 0.6)}, "**Best at measurement 2 of 2:** auc 0.6. It was still getting better"),
+        ("done", {"accuracy": (0.9, 1.0, 1.0)}, "**Best at epoch 2 of 3:** accuracy 1."),
+        (
+            "done",
+            {"loss": (0.9, 0.8, 0.7), "val_auc": (0.6,) * 2},
+            "**Best at measurement 1 of 2:** val_auc 0.6.",
+        ),
         ("done", {"loss": (0.5, 0.4, 0.3, 0.2)}, "**Done:** loss 0.2 at its end."),
         ("done", {}, "**Done.** It measured nothing."),
         ("failed", {}, "**It failed:** no memory"),
@@ -162,9 +192,13 @@ def test_a_run_begins_with_what_came_of_it(workspace, state, metrics, lead):
 @pytest.mark.parametrize(
     ("state", "epoch", "advice"),
     [
-        ("failed", 2, "buy some; then go on from its checkpoint of epoch 2 with `%%train run delay --resume …`."),
+        ("failed", 2, "buy some; then go on from its checkpoint after epoch 3 with `%%train run delay --resume …`."),
         ("failed", None, "buy some."),
-        ("stopped", 2, "go on from its checkpoint of epoch 2 with `%%train run delay --resume …` and the same code."),
+        (
+            "stopped",
+            2,
+            "go on from its checkpoint after epoch 3 with `%%train run delay --resume …` and the same code.",
+        ),
         ("stopped", None, ""),
     ],
 )

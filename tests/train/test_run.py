@@ -114,7 +114,7 @@ def test_stop_from_another_process_ends_it_and_keeps_the_last_checkpoint(rows):
 
     thread = threading.Thread(target=stop)
     thread.start()
-    with pytest.raises(Failed, match=r"train:delay@1 was stopped; its checkpoint of epoch \d+ is kept\n.*--resume"):
+    with pytest.raises(Failed, match=r"train:delay@1 was stopped; its checkpoint after epoch \d+ is kept\n.*--resume"):
         train.run("delay", rows=rows, code=LOOP.format(then="time.sleep(0.05)"), params={"epochs": 1000})
     thread.join()
     assert (train.show("delay").state, jobs.find("train:delay@1").state) == ("stopped", "stopped")
@@ -123,7 +123,7 @@ def test_stop_from_another_process_ends_it_and_keeps_the_last_checkpoint(rows):
 
 def test_ctrl_c_records_it_as_stopped_and_says_how_to_go_on(rows):
     interrupt = "if epoch == 1 and run.resumed is None: os.kill(os.getpid(), signal.SIGINT); time.sleep(5)"
-    with pytest.raises(Failed, match=r"stopped; its checkpoint of epoch 1 is kept"):
+    with pytest.raises(Failed, match=r"stopped; its checkpoint after epoch 2 is kept"):
         train.run("delay", rows=rows, code=LOOP.format(then=interrupt))
     assert (train.show("delay").state, tracked(train.show("delay")).state) == ("stopped", "stopped")
     resumed = train.run("delay", rows=rows, code=LOOP.format(then=interrupt), resume=True)
@@ -157,7 +157,7 @@ def test_a_killed_run_is_seen_as_killed_and_goes_on_from_its_checkpoint(rows, wo
     found = train.show("delay")
     assert (found.state, found.checkpoint, found.metrics) == ("killed", 1, {"loss": 0.5})
     assert found.duration_s == found.points()[-1].at - found.started_at > 0
-    assert "from its checkpoint of epoch 1 with `%%train run delay --resume …`" in found.card().advice
+    assert "from its checkpoint after epoch 2 with `%%train run delay --resume …`" in found.card().advice
     assert train.ls()[0].state == "killed"
     resumed = train.run("delay", rows=rows, code=LOOP.format(then=""), resume=True)
     assert (resumed.state, [point.step for point in resumed.points()]) == ("done", [2])
