@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec.structs import replace
 
-from ..errors import Conflict, Failed, NotFound
+from ..errors import Conflict, Failed, LabError, NotFound
 from ..files import retry
 from ..resolve import resolve
 from ..store import Event, Record, next_version, open_store, update
@@ -36,8 +36,8 @@ def describe(
     views, columns = load(name, code)
     once(columns, "`columns`")
     frame = rows.select(as_feature(rows, column, "the rows") for column in columns)
-    # For its error alone: the first `get` would be late to find that it is no time.
-    rows.select(as_time(rows, timestamp, "the rows"))
+    # The first `get` would be late to find that it is no time.
+    _refuse_timeless(rows, timestamp)
     for column in filter(None, (label, row_id)):
         need(rows, column, "the rows")
     # The types of features are found by running the views once, for nothing else knows them.
@@ -67,6 +67,18 @@ def describe(
         views=found,
     )
     return spec, events
+
+
+def _refuse_timeless(rows: pl.DataFrame, timestamp: str) -> None:
+    """A LabError when the column holds no times; where none does, it says how rows get one."""
+    try:
+        rows.select(as_time(rows, timestamp, "the rows"))
+    except LabError as problem:
+        if any(dtype.is_temporal() for dtype in rows.schema.values()):
+            raise
+        way = "`df['seen'] = pd.Timestamp('2025-01-01')`, and write --timestamp seen"
+        fix = f"{problem.fix}; where rows have no time, give them one before `%data add`: {way}"
+        raise type(problem)(problem.what, fix) from None
 
 
 def conformed(spec: Spec, events: Iterable[Events]) -> list[Events]:
