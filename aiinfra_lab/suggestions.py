@@ -153,13 +153,15 @@ def _can_be(verb: Verb, item: Parameter, text: str, line: Sequence[Word]) -> boo
     return False
 
 
-def sample(verb: Verb, item: Parameter, like: str = "") -> str:
+def sample(verb: Verb, item: Parameter, like: str = "", typed: Mapping[str, str] | None = None) -> str:
     """A value that a parameter of a verb could have now, of the name that is given if there is one; empty when none is
-    known."""
+    known. typed: those of other parameters."""
+    from .completion import values  # it imports the verbs
+
     if item.kind == "destination":
         return _free(verb.example_values.get(item.name, "out"))
     makes = verb.name in _MAKERS and item.positional
-    found = [] if makes else _values(verb, item)
+    found = [] if makes else values(verb, item, typed=typed)
     named = [value for value in found if like and value.startswith(like)]
     return next(iter(named or found), "") or verb.example_values.get(item.name, "")
 
@@ -180,11 +182,12 @@ def _values(verb: Verb, item: Parameter, begun: str = "", line: Sequence[Word] =
 def completed(verb: Verb, values: Mapping[str, Any]) -> str:
     """The command with these values and one for each that it lacks; empty where none is known, or one has no text."""
     words: list[str] = []
+    typed = {name: str(value) for name, value in values.items() if isinstance(value, str | Result)}
     for item in verb.parameters:
         value = values.get(item.name)
         if item.kind == "code" or (value is None and not item.required):
             continue
-        texts = [sample(verb, item)] if value is None else _texts(item, value)
+        texts = [sample(verb, item, typed=typed)] if value is None else _texts(item, value)
         if not all(texts):
             return ""
         words += texts if item.positional else _flagged(item, texts)

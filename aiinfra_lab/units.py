@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Annotated, overload
 
 from .errors import UsageProblem
@@ -136,6 +136,17 @@ def show_difference(number: float, other: float) -> str:
     """
     off = difference(number, other)
     return f"{off:+.3g}".replace("-", "−") if off else "0"
+
+
+def rounded(number: float, *, up: bool, digits: int = 4) -> float:
+    """The number with so many digits that matter; never less than it was with `up`, else never more.
+
+    >>> rounded(1.47008156, up=True), rounded(-0.123456, up=False), rounded(0.82, up=True)
+    (1.471, -0.1235, 0.82)
+    """
+    exact = Decimal(repr(number))
+    last = Decimal(1).scaleb(exact.adjusted() - digits + 1)
+    return float(exact.quantize(last, ROUND_CEILING if up else ROUND_FLOOR))
 
 
 def plain(number: float) -> str:

@@ -38,11 +38,20 @@ def versions(name: str | None = None, *, skip_unreadable: bool = False) -> list[
 
 def columns(text: str) -> list[str]:
     """The names of the columns that the tables of a version have, each once; none when it is no version."""
+    return list(dict.fromkeys(column for column, _ in _columns(text)))
+
+
+def times(text: str) -> list[str]:
+    """Those of the columns that hold times or dates."""
+    return list(dict.fromkeys(column for column, kind in _columns(text) if kind.startswith(("timestamp", "date"))))
+
+
+def _columns(text: str) -> list[tuple[str, str]]:
     try:
         tables = resolve(text, DataVersion).body.described
     except LabError:  # a path, or whatever else stands where rows are wanted
         return []
-    return list(dict.fromkeys(column for table in tables for column, _ in table.columns))
+    return [described for table in tables for described in table.columns]
 
 
 def before(record: Record[DataVersion]) -> Record[DataVersion] | None:

@@ -49,12 +49,24 @@ def _columns(typed: Mapping[str, str]) -> list[str]:
     return versions.columns(typed.get("data", ""))
 
 
+def _times(typed: Mapping[str, str]) -> list[str]:
+    from ..data import versions
+
+    return versions.times(typed.get("data", ""))
+
+
 ColumnName = Annotated[str, Suggested(_columns)]
 
 
 @verb("features", views.arguments_help)
 def add(
-    name: SetName, *, data: Rows, timestamp: ColumnName, label: ColumnName = "", id_: ColumnName = "", code: Code
+    name: SetName,
+    *,
+    data: Rows,
+    timestamp: Annotated[str, Suggested(_times)],
+    label: ColumnName = "",
+    id_: ColumnName = "",
+    code: Code,
 ) -> FeatureSet:
     """Add a feature set: the cell's views, and the columns of the rows themselves that it names in `columns`.
 
@@ -64,7 +76,8 @@ def add(
 
     name: what to call it
     data: the data version whose tables the views read
-    timestamp: the rows' column that says when their features are asked for
+    timestamp: the rows' column that says when their features are asked for; rows that have none get one first, such as
+        df["seen"] = pd.Timestamp("2025-01-01")
     label: the rows' column that is to be predicted
     id_: the rows' column that names a row; by default row_id, or the row's position
     code: Python with functions under @view, and a list `columns`

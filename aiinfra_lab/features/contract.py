@@ -99,7 +99,8 @@ class Columns:
 
         Texts and truth values become categories, numbers numbers; whole numbers named in `categories` become
         categories too. A column is required when no training row lacks it, unless it is named in `optional`.
-        Failed for a column that is empty, mixes kinds or holds times; NotFound for one that is not there.
+        Failed for a column that is empty, mixes kinds, holds times or has a name that cannot be asked for; NotFound for
+        one that is not there.
         """
         wanted, optional, categories = list(names), set(optional), set(categories)
         if not wanted or len(set(wanted)) < len(wanted) or {label, ROW_ID} & set(wanted):
@@ -108,6 +109,7 @@ class Columns:
                 f"and without {ROW_ID!r}",
                 "correct the list of columns",
             )
+        refuse_unaskable(wanted)
         fitted = tuple(_fit(name, _values(df, name), name not in optional, name in categories) for name in wanted)
         return cls(features_uri, label, fitted)
 
@@ -219,6 +221,17 @@ _KEYS = {
     NUMBER: ("name", "type", "required", "mean", "std"),
     CATEGORY: ("name", "type", "required", "categories"),
 }
+
+
+def refuse_unaskable(names: Iterable[str]) -> None:
+    """Failed when one is no name that a request to an endpoint can give: JSON has to escape it."""
+    for name in names:
+        if json.dumps(name, ensure_ascii=False) != f'"{name}"':
+            raise Failed(
+                f"the column {name!r} has a quote, a backslash or a control character in its name, which no request to "
+                "an endpoint can give",
+                "rename it in the data, or leave it out of `columns`",
+            )
 
 
 def is_missing(value: object) -> bool:

@@ -155,7 +155,7 @@ class FeatureRows(Result):
             figures=[
                 Figure("rows", f"{self.rows:,}"),
                 Figure("features", f"{len(self.columns):,}"),
-                Figure("of views", f"{len(self.optional):,}", "may be missing"),
+                *([Figure("from views", f"{len(self.optional):,}", "a row may lack them")] if self.optional else []),
             ],
             parts=[Table(("view", Number("rows it knew something of"), "rows it did not"), known)],
             next=[

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec.structs import replace
 
-from ..errors import Conflict, Failed, NotFound
+from ..errors import Conflict, Failed, LabError, NotFound
 from ..files import retry
 from ..resolve import resolve
 from ..store import Event, Record, next_version, open_store, update
+from .contract import refuse_unaskable
 from .join import ROW_ID, Events, as_feature, as_kind, as_time, need, once, plain_types, prepare
 from .record import FeatureSetVersion, JoinedRows, Spec, TypedColumn, TypedColumns, ViewSpec
 from .views import View, load
@@ -36,14 +37,15 @@ def describe(
     views, columns = load(name, code)
     once(columns, "`columns`")
     frame = rows.select(as_feature(rows, column, "the rows") for column in columns)
-    # For its error alone: the first `get` would be late to find that it is no time.
-    rows.select(as_time(rows, timestamp, "the rows"))
+    # The first `get` would be late to find that it is no time.
+    _refuse_timeless(rows, timestamp)
     for column in filter(None, (label, row_id)):
         need(rows, column, "the rows")
     # The types of features are found by running the views once, for nothing else knows them.
     events = [prepare(view, view.run(tables)) for view in views]
     names = [*columns, *(feature for item in events for feature in item.features)]
     once(names, "the cell")
+    refuse_unaskable(names)
     once([item.name for item in views], "the cell")
     keys = {key for item in events for key in item.entity}
     # The online store has one namespace: the feature would be taken for the key.
@@ -67,6 +69,18 @@ def describe(
         views=found,
     )
     return spec, events
+
+
+def _refuse_timeless(rows: pl.DataFrame, timestamp: str) -> None:
+    """A LabError when the column holds no times; where none does, it says how rows get one."""
+    try:
+        rows.select(as_time(rows, timestamp, "the rows"))
+    except LabError as problem:
+        if any(dtype.is_temporal() for dtype in rows.schema.values()):
+            raise
+        way = "`df['seen'] = pd.Timestamp('2025-01-01')`, and write --timestamp seen"
+        fix = f"{problem.fix}; where rows have no time, give them one before `%data add`: {way}"
+        raise type(problem)(problem.what, fix) from None
 
 
 def conformed(spec: Spec, events: Iterable[Events]) -> list[Events]:

@@ -12,7 +12,7 @@ from ..errors import NotFound, UsageProblem, did_you_mean
 from ..resolve import resolve, resolve_any
 from ..store import Record, open_store
 from ..train.record import TrainingRun
-from ..units import apart, difference
+from ..units import apart, difference, rounded
 from ..uris import Uri
 from . import artifact, policies, record
 from .findings import Compared
@@ -222,7 +222,7 @@ def _loosening(version: Record[ModelVersion], stored: Policy, champion: Record[M
     # By which measure two versions are compared may depend on the bounds: it is that of the policy as it will be.
     then = policies.in_force(policies.lowered(stored, metrics))
     compared = _behind(version, champion, then) if champion else None
-    margin = compared[1] if compared and compared[1] > then.allowed else None
+    margin = rounded(compared[1], up=True) if compared and compared[1] > then.allowed else None
     return f"{policies.loosening(version.base, stored, metrics, margin)}, then `%models check {version.name}`"
 
 

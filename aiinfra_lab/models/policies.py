@@ -17,7 +17,7 @@ from ..config import context, settings
 from ..errors import UsageProblem
 from ..rules import Rule, Term
 from ..store import canonical
-from ..units import parse_difference, plain
+from ..units import parse_difference, plain, rounded
 from ..uris import Uri
 
 NOTHING = "none"
@@ -210,11 +210,11 @@ def _without_either(name: str, pair: Collection[Requirement], stored: Policy | N
 
 
 def _reached(term: Term, measured: Mapping[str, float]) -> Term | None:
-    """The bound, or the one that the measured value just satisfies; None where there is no such value."""
+    """The bound, or one of few digits that the measured value just satisfies; None where there is no such value."""
     value = measured.get(term.metric)
     if value is None or term.holds(value):
         return None if value is None else term
-    return Term(term.metric, ">=" if term.wants_more else "<=", value)
+    return Term(term.metric, ">=" if term.wants_more else "<=", rounded(value, up=not term.wants_more))
 
 
 def _strictest(requirements: Sequence[Requirement]) -> tuple[Requirement, ...]:

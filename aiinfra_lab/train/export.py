@@ -101,11 +101,20 @@ def _answer(model: Any, numbers: Any, codes: Any) -> Any:
         shape = f"shape {tuple(score.shape)}" if isinstance(score, torch.Tensor) else f"a {type(score).__name__}"
         raise UsageProblem(
             f"for {len(numbers)} rows the model's forward gives {shape}, not one score a row, shape ({len(numbers)},)",
-            "end forward with `.squeeze(1)`, or take the one column that is the prediction",
+            _way_to_one_score(score),
         )
     if not bool(torch.isfinite(score).all()):
         raise Failed("the model's scores hold NaN or infinity", "look at the loss: the training diverged")
     return score.float().numpy()
+
+
+def _way_to_one_score(score: Any) -> str:
+    columns = score.shape[1] if getattr(score, "ndim", 0) == 2 else 0
+    if not columns:
+        return "let forward return one tensor, of one number a row"
+    if columns == 1:
+        return "end forward with `.squeeze(1)`"
+    return "end forward with the one column that is the prediction, such as `[:, 0]`"
 
 
 def _to_onnx(model: Any, numbers: Any, codes: Any, path: Path) -> None:

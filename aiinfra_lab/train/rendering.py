@@ -137,7 +137,7 @@ def comparison_card(found: RunComparison) -> Card:
             *([Fold("the code that differs", Quote(found.code))] if found.code else []),
         ],
         notes=["In the metrics, **bold** is the better value. One run each: chance alone may make a small difference."]
-        if found.metrics else [],
+        if _shared(found.metrics) else [],
     )  # fmt: skip
 
 
@@ -333,7 +333,7 @@ def _compared(found: RunComparison, ours: str, theirs: str, others: int) -> str:
 
 def _measured(metrics: Sequence[tuple[str, float | None, float | None]], ours: str, theirs: str) -> str:
     """What the metrics that both runs have say of them."""
-    shared = [(name, before, after) for name, before, after in metrics if before is not None and after is not None]
+    shared = _shared(metrics)
     moved: dict[str, list[str]] = {}
     for name, before, after in shared:
         if before != after:
@@ -346,6 +346,10 @@ def _measured(metrics: Sequence[tuple[str, float | None, float | None]], ours: s
     if moved:
         return f"{ours} and {theirs} differ in {', '.join(moved[''])}."
     return f"{ours} and {theirs} {'measured the same' if shared else 'share no metric'}."
+
+
+def _shared(metrics: Sequence[tuple[str, float | None, float | None]]) -> list[tuple[str, float, float]]:
+    return [(name, before, after) for name, before, after in metrics if before is not None and after is not None]
 
 
 def _cut(value: str) -> str:

@@ -179,6 +179,7 @@ def test_only_numbers_or_only_categories_work():
         (DF.assign(temp=[1, "a", 2, 3]), ["temp"], Failed),
         (DF.assign(temp=[1, np.inf, 2, 3]), ["temp"], Failed),
         (DF.assign(temp=pd.Timestamp("2013-01-01")), ["temp"], Failed),
+        (DF.rename(columns={"temp": 'te"mp'}), ['te"mp'], Failed),
     ],
 )
 def test_columns_that_cannot_be_fitted_are_refused(frame, names, error):

@@ -47,6 +47,15 @@ def test_rows_show_the_share_that_each_view_knew(lateness, trips):
     assert "weather_now knew nothing of 50 %" in card.lead
     assert "`%%train run lateness --rows features:lateness@1#" in card.text()
     assert dict(card.facts)["of"] == "data:trips@1"
+    assert [(figure.label, figure.value) for figure in card.figures][1:] == [
+        ("features", "4"),
+        ("from views", "2"),
+    ]
+
+
+def test_rows_of_a_set_without_views_do_not_speak_of_views(trips):
+    features.add("plain", data=trips, timestamp="asked_at", code="columns = ['delay']")
+    assert "view" not in features.get("plain", rows=trips).card().text()
 
 
 def test_whole_numbers_with_a_gap_stay_exact_in_pandas(workspace):

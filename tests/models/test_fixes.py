@@ -60,6 +60,14 @@ def test_one_command_lowers_every_bound_and_the_margin_that_refuse(champion):
     assert str(run("models promote delay@2")) == "models:delay@2"
 
 
+def test_what_a_fix_lowers_to_has_few_digits(champion):
+    problem = provoked("models check delay@2 --require 'auc > 0.9999 and loss < 1e-9'")
+    [command] = {command for command in COMMAND.findall(problem.fix) if "policy" in command}
+    numbers = re.findall(r"[0-9]*\.[0-9]+", command)
+    assert len(numbers) == 3
+    assert all(len(number.lstrip("0.")) <= 4 for number in numbers)
+
+
 def test_a_laxer_bound_behind_that_of_the_settings_is_lowered_at_once(model, workspace):
     models.check(model, require="auc > 0.99", report=True)
     (workspace / "aiinfra.toml").write_text('[models]\nrequire = "auc > 0.999"\n')

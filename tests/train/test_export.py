@@ -107,9 +107,10 @@ def test_a_model_that_trains_in_double_answers_in_float(table, tmp_path):
 @pytest.mark.parametrize(
     ("forward", "what", "fix"),
     [
-        (lambda n, c: n, r"shape \(\d+, 2\), not one score a row", "squeeze"),
-        (lambda n, c: n.sum(), r"shape \(\)", "squeeze"),
-        (lambda n, c: (n[:, 0],), "gives a tuple", "squeeze"),
+        (lambda n, c: n[:, :1], r"shape \(\d+, 1\), not one score a row", "`.squeeze(1)`"),
+        (lambda n, c: n, r"shape \(\d+, 2\), not one score a row", "`[:, 0]`"),
+        (lambda n, c: n.sum(), r"shape \(\)", "one number a row"),
+        (lambda n, c: (n[:, 0],), "gives a tuple", "one number a row"),
         (lambda n, c: n[:, 0] / 0, "NaN or infinity", "diverged"),
         (lambda n, c: n[:, 0] if n.sum() > 0 else n[:, 1], "decides by the values", "torch.where"),
         (lambda n, c: n[:, 0] if len(n) > 6 else n[:, 1], "one number of rows|differently", "numbers"),
