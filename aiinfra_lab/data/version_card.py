@@ -135,7 +135,7 @@ def _first(table: DataTable, look: Glance) -> list[Part]:
     rows: list[tuple[Cell, ...]] = [
         tuple(Dim("missing") if row[name] is None else str(row[name]) for name in names) for row in look.first
     ]
-    return [Fold(f"first {len(rows)} of {table.rows:,} rows", Table(titles, rows), is_open=True)]
+    return [Fold(f"first {len(rows)} of {counted(table.rows, 'row')}", Table(titles, rows), is_open=True)]
 
 
 def _fitting(table: DataTable, look: Glance) -> list[str]:
@@ -153,4 +153,4 @@ def _notes(table: DataTable | None, look: Glance | None) -> list[str]:
     if table is None or look is None or look.rows >= table.rows:
         return []
     which = "the first" if look.are_first else "evenly spread"
-    return [f"Missing, distinct and values are those of {look.rows:,} rows, {which}."]
+    return [f"Missing, distinct and values are those of {counted(look.rows, 'row')}, {which}."]

@@ -24,6 +24,7 @@ from ..show import (
     with_reason,
 )
 from ..store import LoggedEvent
+from ..units import counted
 from ..uris import Uri
 
 _MOST_EVENTS = 8
@@ -63,7 +64,7 @@ class Lineage(Result):
         return Card(
             kind=self.kind if self.uri != _EVERYTHING else "Log",
             uri=self.uri,
-            when=f"{len(events):,} event{'s' * (len(events) != 1)}",
+            when=counted(len(events), "event"),
             lead=self._lead(),
             parts=[*self._graph(), *_events(sorted(events, key=lambda one: one.seq not in linked), len(linked))],
             next=[*([self.more[:1].upper() + self.more[1:]] if self.more else []), prove],
@@ -88,7 +89,7 @@ class Lineage(Result):
                 f"It was made from {_named(near)}" + (f", which goes back to {_named(roots)}" if roots else "")
             )
         if came:
-            texts.append(f"{len(came):,} thing{'s' * (len(came) != 1)} came of it: {_named(came)}")
+            texts.append(f"{counted(len(came), 'thing')} came of it: {_named(came)}")
         return " ".join(f"{text}." for text in texts)
 
     def _graph(self) -> list[Part]:
@@ -150,7 +151,7 @@ def _events(events: Sequence[LoggedEvent], linked: int) -> list[Part]:
     more = [_line(one) for one in events[most:]]
     listed = more[:_MOST_FOLDED] + ([f"… and {len(more) - _MOST_FOLDED:,} more"] if len(more) > _MOST_FOLDED else [])
     table = Table(("when", "verb", RowHeader("what"), "from", "by"), [_row(one) for one in events[:most]])
-    summary = f"{len(more):,} more event{'s' * (len(more) != 1)}"
+    summary = counted(len(more), "more event")
     return [table, *([Fold(summary, Quote("\n".join(listed)))] if more else [])]
 
 

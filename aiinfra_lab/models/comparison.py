@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..show import Card, Cell, Comparison, Fold, Number, Part, RowHeader, Table, shown_apart
+from ..show import Card, Cell, Comparison, Fold, Number, Part, RowHeader, Table, sentence, shown_apart
 from ..store import Record
-from ..units import difference
+from ..units import counted, difference
 from ..uris import Uri
 from . import checks, findings
 from .record import ModelVersion
@@ -37,9 +37,8 @@ class ModelComparison(Comparison):
             Table((RowHeader("what"), theirs, mine), rest, "What else differs" if self._metrics else ""),
         ]
         if files:
-            summary = f"{len(files)} file{'s' * (len(files) > 1)} differ{'s' * (len(files) == 1)}"
-            parts.append(Fold(summary, Table((RowHeader("file"), theirs, mine), files)))
-        lead = self.note and f"{self.note[:1].upper()}{self.note[1:]}."
+            parts.append(Fold(counted(len(files), "file", "differ"), Table((RowHeader("file"), theirs, mine), files)))
+        lead = self.note and sentence(self.note)
         return Card(kind=self.kind, uri=f"{self.other} → {self.uri}", lead=lead or self._lead(len(rest)), parts=parts)
 
     @property
@@ -54,7 +53,7 @@ class ModelComparison(Comparison):
         if not self.changes:
             return "**Nothing differs.**"
         moved = [f"{name} {theirs} → {ours}" for name, theirs, ours in self._metrics[:_MOST_IN_A_SENTENCE]]
-        more = f"{others} other thing{'s' * (others > 1)} differ{'s' * (others == 1)}" if others else ""
+        more = counted(others, "other thing", "differ") if others else ""
         if not moved:
             return f"**No measure differs**{', but ' + more if more else ''}."
         return f"**{', '.join(moved)}.** {more and more + '.'}".strip()

@@ -24,6 +24,7 @@ from ..show import (
     Table,
     drawing,
     mark_of,
+    sentence,
     shown,
 )
 from ..units import apart, show_duration
@@ -306,7 +307,7 @@ def _next(run: Run, label: str) -> list[str]:
 
 def _compared(found: RunComparison, ours: str, theirs: str, differences: int) -> str:
     if found.note:
-        return f"{found.note[:1].upper()}{found.note[1:]}."
+        return sentence(found.note)
     if not found.changes and not found.code:
         return "Nothing differs."
     judged = [(name, a, b, lower) for name, a, b in found.metrics if (lower := is_lower_better(name)) is not None]
