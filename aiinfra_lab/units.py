@@ -193,13 +193,14 @@ def show_duration(seconds: float) -> str:
     raise AssertionError(seconds)
 
 
-def counted(count: int, thing: str) -> str:
-    """A number of things, whose plural ends in s.
+def counted(count: int, thing: str, do: str = "") -> str:
+    """A number of things, whose plural ends in s, and what they do.
 
-    >>> counted(1, "row"), counted(1200, "row")
-    ('1 row', '1,200 rows')
+    >>> counted(1, "row"), counted(1200, "row"), counted(1, "file", "differ")
+    ('1 row', '1,200 rows', '1 file differs')
     """
-    return f"{count:,} {thing}{'s' * (count != 1)}"
+    does = f" {do}{'s' * (count == 1)}" if do else ""
+    return f"{count:,} {thing}{'s' * (count != 1)}{does}"
 
 
 def show_usd(amount: float) -> str:

@@ -27,7 +27,7 @@ from .leftovers import sweep
 from .nouns import TABLE
 from .show import Card, Listing, Quote, Result
 from .store.base import left_out
-from .suggestions import completed, nearest_flag, unknown_verb
+from .suggestions import command, completed, nearest_flag, unknown_verb
 from .units import Unit
 
 VERBS = {
@@ -265,7 +265,7 @@ class Verb:
             if name not in known:
                 meant = nearest_flag(name, known)
                 fix = f"did you mean {meant}?" if meant else did_you_mean(name, known)
-                raise UsageProblem(f"{self.noun} {self.name} takes no {name!r}", fix)
+                raise UsageProblem(f"{self.noun}.{self.name} takes no {name!r}", fix)
         # A wrong word before a missing one: whoever adds what is missing would only then hear of it.
         read = {name: known[name].read(value) for name, value in values.items() if not known[name].lacks(value)}
         if missing := [item for item in self.parameters if item.lacks(values.get(item.name))]:
@@ -278,7 +278,7 @@ class Verb:
         return dataclasses.replace(result, unreadable=len(lacks)) if lacks and isinstance(result, Listing) else result
 
     def _incomplete(self, missing: Sequence[Parameter], values: Mapping[str, Any]) -> UsageProblem:
-        what = f"{self.noun} {self.name} needs {' and '.join(item.word for item in missing)}"
+        what = f"{command(self, ())} needs {' and '.join(item.word for item in missing)}"
         whole = completed(self, values)
         usage = f"e.g. `{whole}`; all of it: {self.usage()}" if whole else self.usage()
         if self.code is None or self.code not in missing:
@@ -340,10 +340,10 @@ def verb(noun: str, more_help: Callable[[], str] | None = None) -> Callable[[Cal
         def called(*args: P.args, **kwargs: P.kwargs) -> R:
             names = [item.name for item in entry.parameters]
             if len(args) > len([item for item in entry.parameters if item.positional]):
-                raise UsageProblem(f"{noun} {name} takes fewer positional arguments", entry.usage())
+                raise UsageProblem(f"{noun}.{name} takes fewer positional arguments", entry.usage())
             given = dict(zip(names, args, strict=False))
             if twice := given.keys() & kwargs.keys():
-                raise UsageProblem(f"{noun} {name} got {min(twice)} twice", entry.usage())
+                raise UsageProblem(f"{noun}.{name} got {min(twice)} twice", entry.usage())
             result: R = entry.call(**given, **kwargs)
             return result
 
@@ -364,7 +364,7 @@ def find_verb(noun: str, name: str) -> Verb:
     """The verb, or UsageProblem with a suggestion."""
     verbs = verbs_of(noun)
     if name not in verbs:
-        raise UsageProblem(f"{noun} has no verb {name!r}", unknown_verb(noun, name, verbs, _nouns_with))
+        raise UsageProblem(f"%{noun} has no verb {name!r}", unknown_verb(noun, name, verbs, _nouns_with))
     return verbs[name]
 
 

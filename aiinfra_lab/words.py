@@ -139,7 +139,7 @@ def _values(verb: Verb, line: Sequence[Word], also: Sequence[str]) -> tuple[dict
         elif place := next((item for item in verb.positionals if item.name not in values), None):
             values[place.name] = _plain(word)
         else:
-            what = f"{_plain(word)!s} is one word too many for {verb.noun} {verb.name}"
+            what = f"{_plain(word)!s} is one word too many for {command(verb, ())}"
             raise UsageProblem(what, excess(verb, line, at, lambda words: _fits(verb, words)))
     return values, bind
 
@@ -154,7 +154,7 @@ def _flag(
         values[negated.name] = False
         return
     if name not in known or not name.startswith("--"):
-        raise UsageProblem(f"{verb.noun} {verb.name} has no flag {name}", _flag_meant(verb, line, at, also))
+        raise UsageProblem(f"{command(verb, ())} has no flag {name}", _flag_meant(verb, line, at, also))
     item = known[name]
     if item.kind == "bool" and not equals:
         values[item.name] = True

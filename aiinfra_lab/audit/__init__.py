@@ -13,6 +13,7 @@ from itertools import islice
 
 from ..errors import Damaged
 from ..store import GENESIS, EventIndex, HeadCopier, HeadKeeper, LoggedEvent, Seal, Sealed, Store, first_break
+from ..units import counted
 from ..uris import Uri
 
 # The index is searched once for so many events, since it is in the order of URIs.
@@ -91,7 +92,7 @@ def prove(store: Store) -> Proof:
         return Proof(False, count, wrong)
     if (seq := _misindexed(store)) is not None:
         return Proof(False, count, f"event {seq} is not found by the URIs that it names", is_index_wrong=True)
-    return Proof(True, count, f"{count} events, every hash holds")
+    return Proof(True, count, f"{counted(count, 'event')}, every hash holds")
 
 
 def _lacks_a_head(store: Store) -> bool:

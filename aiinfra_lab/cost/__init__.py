@@ -9,7 +9,7 @@ from typing import Annotated
 
 from ..errors import NotFound
 from ..nouns import Span, StepSpan
-from ..show import Card, Listing, Number, Result, RowHeader, Table, shown
+from ..show import Card, Listing, Number, Result, RowHeader, Table, sentence, shown
 from ..units import show_usd
 from ..uris import Uri
 from ..verbs import Choices, Name, Uris, verb
@@ -111,7 +111,7 @@ class Prices(Listing):
 
     def _lead(self) -> str:
         if not self.items:
-            return f"{self.empty[:1].upper()}{self.empty[1:]}."
+            return sentence(self.empty)
         first = self.items[0]
         return f"**The cheapest is {first.provider} {first.type}**, {show_usd(first.usd_per_hour)} an hour."
 

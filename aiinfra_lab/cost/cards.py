@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .. import show
-from ..show import Card, Cell, Dim, Figure, Number, RowHeader, StateMark, Table, mark_of, moment
-from ..units import show_duration, show_share, show_usd
+from ..show import Card, Cell, Dim, Figure, Number, RowHeader, StateMark, Table, mark_of, moment, money, sentence
+from ..units import counted, show_duration, show_share, show_usd
 from ..uris import Uri
 from . import daily
 
@@ -34,7 +34,7 @@ def card(cost: Cost) -> Card:
         advice=advice,
         figures=_figures(cost),
         parts=parts,
-        notes=[f"{note[:1].upper()}{note[1:]}." for note in cost.notes],
+        notes=list(map(sentence, cost.notes)),
         next=[f"Next: `%cost show {dearest.uri}` shows it alone"] if cost.is_all and dearest else [],
     )
 
@@ -64,10 +64,10 @@ def _dearest(cost: Cost) -> Part | None:
 def _figures(cost: Cost) -> list[Figure]:
     figures = []
     if cost.thousand and cost.thousand[0].so_far_usd is not None:
-        figures.append(_money("per 1,000 predictions", cost.thousand[0].so_far_usd))
-    figures.append(_money("spent", cost.spent_usd, ", and what is unknown" if cost.is_partly_unknown else ""))
+        figures.append(money("per 1,000 predictions", cost.thousand[0].so_far_usd))
+    figures.append(money("spent", cost.spent_usd, ", and what is unknown" if cost.is_partly_unknown else ""))
     if cost.usd_per_hour is not None:
-        figures.append(_money("price", cost.usd_per_hour, " an hour"))
+        figures.append(money("price", cost.usd_per_hour, " an hour"))
     elif cost.spent_usd is None:
         figures.append(Figure("price", UNKNOWN))
     if cost.predictions:
@@ -81,14 +81,7 @@ def _figures(cost: Cost) -> list[Figure]:
 
 def _in_starts(cost: Cost) -> str:
     starts = len(cost.parts) if {part.uri for part in cost.parts} == {cost.uri} else 1
-    return f"in {starts} starts" if starts > 1 else ""
-
-
-def _money(label: str, usd: float | None, more: str = "") -> Figure:
-    if usd is None:
-        return Figure(label, UNKNOWN)
-    amount, _, unit = show_usd(usd).partition(" ")
-    return Figure(label, amount, unit + more)
+    return f"in {counted(starts, 'start')}" if starts > 1 else ""
 
 
 def _unit_costs(cost: Cost) -> list[Table]:

@@ -22,6 +22,7 @@ from ..show import (
     StateMark,
     Table,
     mark_of,
+    sentence,
 )
 from ..units import counted
 from ..uris import Uri
@@ -41,7 +42,7 @@ def difference_card(
         kind="Data comparison",
         uri=uri if note else f"{other} → {_short(uri, other)}",
         state=None if note else state,
-        lead=f"{note[:1].upper()}{note[1:]}." if note else lead,
+        lead=sentence(note) if note else lead,
         figures=_rows(tables[0]) if len(tables) == 1 and tables[0].is_another else [],
         parts=[*_tables(tables, other, uri), *_columns(tables, other, uri), *_files(files, tables)],
         notes=[f"{table.name}: {one}." for table in tables for one in table.alike],

@@ -14,6 +14,7 @@ from .. import files, modes
 from ..config import Settings, opt_out
 from ..errors import Failed, NotFound, Unavailable
 from ..files import write
+from ..units import counted
 
 _CONFIG = "[core]\n    no_scm = True\n    analytics = False\n    check_update = False\n"
 _TREE = ".dir"
@@ -41,7 +42,9 @@ class Dvc:
             # Not shallow: else DVC takes it for granted that all files of a tree that it has are there too.
             moved = transfer(staged, cache, {tree.hash_info}, shallow=False, hardlink=True)
             if moved.failed:
-                raise Failed(f"{len(moved.failed)} files could not be stored by DVC", "look at the disk's free space")
+                raise Failed(
+                    f"{counted(len(moved.failed), 'file')} could not be stored by DVC", "look at the disk's free space"
+                )
             return str(tree.hash_info.value)
 
     def repair(self, folder: Path) -> str:

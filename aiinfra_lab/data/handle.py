@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import NotFound, UsageProblem, did_you_mean
-from ..show import Card, Result
+from ..show import Card, Result, sentence
 from ..units import counted
 from ..uris import Uri, check_name
 from .frames import to_pandas
@@ -107,7 +107,7 @@ class Dataset(Result):
 
     def _lead(self, main: str | None) -> str:
         if self.note:
-            return self.note[:1].upper() + self.note[1:] + "."
+            return sentence(self.note)
         table = next((one for one in self.described if one.name == main), None)
         if table:
             size = f"{counted(table.rows, 'row')} of {counted(len(table.columns), 'column')}"

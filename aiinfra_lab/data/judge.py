@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import UsageProblem, did_you_mean
-from ..units import show_share
+from ..units import counted, show_share
 from .handle import Dataset
 from .tables import DataTable, gaps, is_same_type, type_name
 
@@ -113,7 +113,7 @@ def _types(table: DataTable, frame: pl.DataFrame) -> DataFinding:
         return DataFinding(
             table.name, "types", "bad", "; ".join(odd[:5]), "write the table anew with one type a column"
         )
-    return DataFinding(table.name, "types", "good", f"{len(now)} columns")
+    return DataFinding(table.name, "types", "good", counted(len(now), "column"))
 
 
 def _missing(where: str, frame: pl.DataFrame, limit: float | None) -> DataFinding:
@@ -149,4 +149,4 @@ def _nameless(where: str, frame: pl.DataFrame, key: list[str]) -> DataFinding:
     missing: Any = frame.select(pl.any_horizontal(pl.col(key).is_null()).sum()).item()
     state: State = "bad" if missing else "good"
     fix = "give every row its key" if missing else ""
-    return DataFinding(where, "key", state, f"{int(missing):,} rows without {' and '.join(key)}", fix)
+    return DataFinding(where, "key", state, f"{counted(int(missing), 'row')} without {' and '.join(key)}", fix)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..nouns import Details, Fact, Noun
 from ..store import open_store
-from ..units import show_bytes
+from ..units import counted, show_bytes
 from ..uris import Uri
 from .record import DataVersion
 
@@ -26,7 +26,7 @@ class DataNoun(Noun[DataVersion]):
             return super().details(uri)
         body = record.body
         rows = [Fact("rows", f"{body.rows:,}")] if body.rows is not None else []
-        size = Fact("size", f"{show_bytes(body.size_bytes)} in {body.files} file{'s' * (body.files != 1)}")
+        size = Fact("size", f"{show_bytes(body.size_bytes)} in {counted(body.files, 'file')}")
         return Details((*rows, size, Fact("from", body.source), Fact("digest", body.digest[:12])))
 
 

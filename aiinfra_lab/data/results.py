@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..show import Card, Cell, Fold, Result, RowHeader, StateMark, Table, mark_of, shown
+from ..show import Card, Cell, Fold, Result, RowHeader, StateMark, Table, mark_of, sentence, shown
 from ..units import counted
 from ..uris import Uri
 from .compare import FileChanges, TableChange
@@ -59,7 +59,7 @@ class DataCheck(Result):
             parts=[_findings(odd), Fold(f"{len(good)} passed", _findings(good))] if odd and good else [
                 _findings(ordered)
             ],
-            notes=[f"{self.note[:1].upper()}{self.note[1:]}."] if self.note else [],
+            notes=[sentence(self.note)] if self.note else [],
             next=[f"Next: `%data show {Uri.parse(self.uri).label}`"],
         )  # fmt: skip
 

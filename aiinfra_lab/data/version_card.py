@@ -133,7 +133,7 @@ def _first(table: DataTable, look: Glance) -> list[Part]:
     rows: list[tuple[Cell, ...]] = [
         tuple(Dim("missing") if row[name] is None else str(row[name]) for name in names) for row in look.first
     ]
-    return [Fold(f"first {len(rows)} of {table.rows:,} rows", Table(titles, rows), is_open=True)]
+    return [Fold(f"first {len(rows)} of {counted(table.rows, 'row')}", Table(titles, rows), is_open=True)]
 
 
 def _fitting(table: DataTable, look: Glance) -> list[str]:

@@ -11,6 +11,7 @@ from ..providers import chosen, make, names
 from ..resolve import resolve
 from ..show import Result
 from ..store import Record, open_store
+from ..units import counted
 from ..uris import Uri, split_scheme
 from . import files as _files
 from .base import VersionStore
@@ -91,7 +92,7 @@ def intact(record: Record[DataVersion]) -> DataFinding:
         return DataFinding(
             record.uri, "bytes", "bad", f"{', '.join(odd[:5])} differ from what was recorded", again(record)
         )
-    return DataFinding(record.uri, "bytes", "good", f"{len(recorded.files)} files as recorded")
+    return DataFinding(record.uri, "bytes", "good", f"{counted(len(recorded.files), 'file')} as recorded")
 
 
 def is_intact(record: Record[DataVersion]) -> bool:

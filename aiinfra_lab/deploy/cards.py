@@ -24,7 +24,7 @@ from ..show import (
     shown,
 )
 from ..stats.bounds import JudgedBound
-from ..units import show_duration, show_share
+from ..units import counted, show_duration, show_share
 from ..uris import Uri
 from .details import curl
 from .load_generator import LoadCounts
@@ -120,7 +120,7 @@ def log_card(log: Log) -> Card:
 
 
 def _lead(endpoint: Endpoint) -> str:
-    served = f"It served {_counted(endpoint.count, 'row')} since {shown('x_at', endpoint.started_at)}."
+    served = f"It served {counted(endpoint.count, 'row')} since {shown('x_at', endpoint.started_at)}."
     match endpoint.state:
         case "running":
             return _serves(endpoint)
@@ -213,7 +213,7 @@ def _arm(item: Served) -> Sequence[Cell]:
     arm: Cell = "earlier"
     if item.role in ("champion", "canary"):
         arm = (drawing.key("canary" if item.role == "canary" else "champion"), item.role)
-    errors = f"{_counted(item.errors, 'error')}, {item.refused:,} refused"
+    errors = f"{counted(item.errors, 'error')}, {item.refused:,} refused"
     share = show_share(item.share) if item.role else "–"
     times = (_shown_ms(item.p50_ms), _shown_ms(item.p95_ms))
     return arm, item.model, share, f"{item.requests:,}", f"{item.rows:,}", *times, errors
@@ -292,10 +292,6 @@ def _load_lead(load: Load) -> str:
     if load.refused or load.errors:
         return f"**Of {load.sent:,} requests {load.refused:,} were refused and {load.errors:,} failed.**"
     return f"**All {load.sent:,} requests were answered**, {load.per_s:,.0f} a second."
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count:,} {what}{'s' * (count != 1)}"
 
 
 def _percent(share: float) -> tuple[str, str]:

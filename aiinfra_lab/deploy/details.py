@@ -10,7 +10,7 @@ from functools import lru_cache
 from ..models.record import folder
 from ..nouns import Action, Arm, Details, Fact
 from ..store import Record
-from ..units import show_duration, show_share, show_usd
+from ..units import counted, show_duration, show_share, show_usd
 from ..uris import Uri
 from .base import State
 from .record import EndpointRecord
@@ -31,12 +31,12 @@ def facts(body: EndpointRecord) -> tuple[str, ...]:
     """What else its line says."""
     share = f"canary {show_share(body.desired.canary_share)}" if body.canary else ""
     requests = requests_of(body)
-    return tuple(filter(None, (share, f"{requests:,} requests" if requests else "no requests yet")))
+    return tuple(filter(None, (share, counted(requests, "request") if requests else "no requests yet")))
 
 
 def requests_of(body: EndpointRecord) -> int:
     """Requests that it has answered since its start."""
-    return sum(counted.requests for counted in body.versions.values())
+    return sum(seen.requests for seen in body.versions.values())
 
 
 def actions(record: Record[EndpointRecord]) -> tuple[Action, ...]:
@@ -44,7 +44,7 @@ def actions(record: Record[EndpointRecord]) -> tuple[Action, ...]:
     body = record.body
     found = [*_promotion(record), *_rollback(record)]
     count = requests_of(body)
-    harm = f"It has answered {count:,} requests since its start. {CONSEQUENCE}" if count else CONSEQUENCE
+    harm = f"It has answered {counted(count, 'request')} since its start. {CONSEQUENCE}" if count else CONSEQUENCE
     has_two = body.canary and body.champion
     harm = f"{harm} To end only the canary, roll it back." if has_two else harm
     stop = Action("stop", "Stop endpoint", f"Stop endpoint {record.name}?", harm, "rollback" if has_two else "")
@@ -109,7 +109,7 @@ def _facts(record: Record[EndpointRecord], state: State) -> Iterator[Fact]:
     if body.earlier:
         yield Fact("before", body.earlier[-1])
     took_s = (body.ended_at or 0.0) - body.started_at if body.ended_at else _age_s(body)
-    yield Fact("answered", f"{requests_of(body):,} requests in {show_duration(took_s)}")
+    yield Fact("answered", f"{counted(requests_of(body), 'request')} in {show_duration(took_s)}")
     if state.restarts:
         yield Fact("started again", f"{state.restarts}", "")
     if not body.is_ours:
@@ -117,7 +117,7 @@ def _facts(record: Record[EndpointRecord], state: State) -> Iterator[Fact]:
     elif price := _machine_usd_per_hour():
         yield Fact("machine", f"{show_usd(price)} an hour, this one")
     if body.log_lost_rows:
-        yield Fact("log", f"{body.log_lost_rows:,} rows are missing")
+        yield Fact("log", f"{counted(body.log_lost_rows, 'row')} missing")
 
 
 def _age_s(body: EndpointRecord) -> float:

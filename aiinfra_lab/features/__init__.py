@@ -13,6 +13,7 @@ from ..files import retry
 from ..resolve import resolve
 from ..show import Listing, working
 from ..store import Record, open_store
+from ..units import counted
 from ..uris import Uri, check_name
 from ..verbs import Code, Destination, Live, Name, Rows, Suggested, verb
 from . import views
@@ -137,7 +138,7 @@ def get(
     record = resolve(uri, FeatureSetVersion)
     if bool(online) == (rows is not None):
         fix = f"`%features get {record.name} --rows {record.body.newest_data}`"
-        raise UsageProblem("features get needs either --rows or --online", fix)
+        raise UsageProblem("%features get needs either --rows or --online", fix)
     if online:
         with working("Online features", record.uri, "asks the online store"):
             return _online(record, online, data)
@@ -263,7 +264,7 @@ def rm(name: SetName) -> FeatureRemoval:
         made = rows.stored(uri)
         sets.remove(made)
         path_of(made.name).unlink(missing_ok=True)
-        return FeatureRemoval(made.uri, f"{made.body.rows:,} rows")
+        return FeatureRemoval(made.uri, counted(made.body.rows, "row"))
     record = resolve(uri, FeatureSetVersion)
     if uri.version is None and len(sets.versions(uri.name)) > 1:
         raise Conflict(f"{name} has several versions", f"say which: `%features rm {record.name}`")

@@ -6,7 +6,21 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..show import Card, Cell, Code, Figure, Meter, Number, RowHeader, StateMark, Table, moment, with_reason
+from ..show import (
+    Card,
+    Cell,
+    Code,
+    Figure,
+    Meter,
+    Number,
+    RowHeader,
+    StateMark,
+    Table,
+    moment,
+    money,
+    sentence,
+    with_reason,
+)
 from ..units import show_duration, show_share, show_usd
 from ..uris import Uri
 
@@ -30,7 +44,7 @@ def card(session: Session) -> Card:
         uri=session.uri,
         state=mark,
         when=_when(session),
-        lead=" ".join(filter(None, [*map(_sentence, session.notes), _lead(session, why)])),
+        lead=" ".join(filter(None, [*map(sentence, session.notes), _lead(session, why)])),
         facts=_facts(session),
         figures=_figures(session),
         parts=_bars(session) if session.state == "running" else [],
@@ -81,10 +95,6 @@ def _lead(session: Session, why: str) -> str:
     return ""
 
 
-def _sentence(note: str) -> str:
-    return f"{note[:1].upper()}{note[1:]}" + ("" if note.endswith(".") else ".")
-
-
 def _facts(session: Session) -> list[tuple[str, str]]:
     facts = [("machine", f"{session.gpu} on {session.on}")]
     facts += [("spot", "it may be taken away")] if session.spot else []
@@ -95,17 +105,12 @@ def _price(session: Session) -> str:
     return f"{show_usd(session.hourly_usd)} an hour"
 
 
-def _money(label: str, usd: float, rest: str) -> Figure:
-    amount, unit = show_usd(usd).split(" ")
-    return Figure(label, amount, f"{unit} {rest}".strip() if not rest.startswith("of ") else rest)
-
-
 def _figures(session: Session) -> list[Figure]:
     of = f"of {show_usd(session.budget_usd)}" if session.budget_usd is not None else ""
-    price = _money("price", session.hourly_usd, "an hour")
+    price = money("price", session.hourly_usd, " an hour")
     if session.ended_at is not None:
-        return [_money("cost", session.spent_usd, of), Figure("ran for", show_duration(_lasted_s(session))), price]
-    figures = [price, _money("spent", session.spent_usd, of)]
+        return [money("cost", session.spent_usd, of=of), Figure("ran for", show_duration(_lasted_s(session))), price]
+    figures = [price, money("spent", session.spent_usd, of=of)]
     if session.deadline_at is not None:
         left_s = max(0.0, session.deadline_at - time.time())
         figures.append(Figure("ends in", show_duration(left_s), f"at {moment(session.deadline_at)}"))

@@ -23,9 +23,12 @@ from ..show import (
     Table,
     mark_of,
     moment,
+    money,
+    sentence,
     shown,
     with_reason,
 )  # fmt: skip
+from ..units import counted
 from .checks import HealthFinding
 
 if TYPE_CHECKING:
@@ -52,7 +55,7 @@ def workspace(found: Workspace) -> Card:
         figures=_figures(found),
         facts=[("wrote", ", ".join(found.wrote))] if found.wrote else [],
         parts=parts,
-        notes=[f"Folder `{found.path}`, {sum(found.exists.values()):,} things."],
+        notes=[f"Folder `{found.path}`, {counted(sum(found.exists.values()), 'thing')}."],
         next=[f"Next: {_next(found)}"],
     )
 
@@ -72,7 +75,7 @@ def _lead(found: Workspace) -> str:
         finding = ""
     else:
         finding = _finding(found.overview)
-    return " ".join(filter(None, [*map(_sentence, found.notes), finding]))
+    return " ".join(filter(None, [*map(sentence, found.notes), finding]))
 
 
 def _finding(overview: Overview) -> str:
@@ -85,21 +88,12 @@ def _finding(overview: Overview) -> str:
     return f"**{first.uri}** {first.mark.word}{why}.{more}"
 
 
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "`")) else ".")
-
-
 def _figures(found: Workspace) -> list[Figure]:
     if found.overview is None or not found.exists:
         return []
     spending = found.overview.spending
-    figures = [Figure("live now", f"{len(found.lives):,}"), _money("price now", spending.usd_per_hour, " an hour")]
-    return [*figures, _money("spent today", spending.today_usd), _money("spent so far", found.spent_usd)]
-
-
-def _money(label: str, usd: float, more: str = "") -> Figure:
-    amount, _, unit = shown("x_usd", usd).partition(" ")
-    return Figure(label, amount, unit + more)
+    figures = [Figure("live now", f"{len(found.lives):,}"), money("price now", spending.usd_per_hour, " an hour")]
+    return [*figures, money("spent today", spending.today_usd), money("spent so far", found.spent_usd)]
 
 
 def _looks(overview: Overview) -> list[Table]:
@@ -158,7 +152,7 @@ def _verdict(bad: Sequence[HealthFinding], off: Sequence[HealthFinding], count: 
         return f"**{len(bad)} of {count} checks did not pass.** {bad[0].what}: {bad[0].detail}{rest}."
     looks = [one for one in off if one.mark.tone == "warn"]
     extras = len(off) - len(looks)
-    more = [f"{len(looks)} thing{'s' * (len(looks) > 1)} need{'s' * (len(looks) == 1)} a look"] if looks else []
+    more = [f"{counted(len(looks), 'thing', 'need')} a look"] if looks else []
     more += [f"{extras} that nothing needs {'is' if extras == 1 else 'are'} not installed"] if extras else []
     return f"**All that is needed works.** {'; '.join(more) and '; '.join(more) + '.'}".strip()
 
@@ -168,7 +162,7 @@ def freed(found: Freed) -> Card:
     rows = [
         (file.path, file.uri, shown("x_bytes", file.size_bytes), moment(file.last_at), file.why) for file in found.files
     ]
-    size, count = shown("x_bytes", found.size_bytes), f"{len(rows):,} file{'s' * (len(rows) != 1)}"
+    size, count = shown("x_bytes", found.size_bytes), counted(len(rows), "file")
     lead = f"**{size} would be freed**: {count}." if found.dry else f"**{size} freed**: {count}."
     titles = (RowHeader("file"), "of", Number("size"), "last written", "why")
     return Card(

@@ -23,7 +23,7 @@ from ..errors import Damaged, LabError, did_you_mean
 from ..show import StateMark, mark_of
 from ..store import HeadCopier, HeadKeeper, Store, open_store
 from ..store.sqlite import SqliteStore, copies
-from ..units import show_bytes, show_duration
+from ..units import counted, show_bytes, show_duration
 from . import damage, retention
 from .orphans import orphans
 
@@ -128,7 +128,9 @@ def _store(home: Path) -> Iterator[HealthFinding]:
     try:
         store = open_store()
         if not isinstance(store, SqliteStore):
-            yield HealthFinding("ok", "store", f"{len(store.changed())} records on {providers.chosen('store')}")
+            yield HealthFinding(
+                "ok", "store", f"{counted(len(store.changed()), 'record')} on {providers.chosen('store')}"
+            )
             return
         # To look must not make a store; but where a log's head lies and no store, one is lost.
         if not store.path.exists() and not store.path.with_name("audit.head").exists():

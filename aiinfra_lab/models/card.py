@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..train import Run
+from ..units import counted
 
 
 def write(name: str, run: Run, data: list[str], note: str) -> str:
@@ -42,7 +43,7 @@ def _made(run: Run) -> list[tuple[str, str]]:
 
 
 def _column(item: Mapping[str, Any]) -> tuple[str, str, str]:
-    kind = item["type"] if item["type"] == "number" else f"category, {len(item['categories'])} values"
+    kind = item["type"] if item["type"] == "number" else f"category, {counted(len(item['categories']), 'value')}"
     return item["name"], kind, "yes" if item["required"] else "no"
 
 

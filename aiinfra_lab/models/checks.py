@@ -12,7 +12,7 @@ from ..errors import NotFound, UsageProblem, did_you_mean
 from ..resolve import resolve, resolve_any
 from ..store import Record, open_store
 from ..train.record import TrainingRun
-from ..units import apart, difference, rounded
+from ..units import apart, counted, difference, rounded
 from ..uris import Uri
 from . import artifact, policies, record
 from .findings import Compared
@@ -64,7 +64,7 @@ def judge(
         # What changed files answer is no evidence about the version: no further look.
         yield ModelFinding("files", "bad", "; ".join(off), artifact.added_again(version))
         return
-    yield ModelFinding("files", "good", f"{len(version.body.files)} files are as they were recorded")
+    yield ModelFinding("files", "good", f"{counted(len(version.body.files), 'file')} as recorded")
     yield _example(folder)
     yield _data(version)
     yield from _metrics(version, policy, stored, against)
@@ -120,7 +120,7 @@ def _example(folder: Path) -> ModelFinding:
         return ModelFinding(
             "example", "bad", f"the scores are off by {off:.2g}", "train and add it again on this machine"
         )
-    return ModelFinding("example", "good", f"{len(found)} rows give the scores that were recorded")
+    return ModelFinding("example", "good", f"{counted(len(found), 'row', 'give')} the scores that were recorded")
 
 
 def _data(version: Record[ModelVersion]) -> ModelFinding:

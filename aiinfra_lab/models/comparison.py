@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..show import Card, Cell, Comparison, Fold, Number, Part, RowHeader, Table, shown_apart
+from ..show import Card, Cell, Comparison, Fold, Number, Part, RowHeader, Table, sentence, shown_apart
 from ..store import Record
-from ..units import difference, show_difference
+from ..units import counted, difference, show_difference
 from ..uris import Uri
 from . import checks
 from .record import ModelVersion
@@ -42,9 +42,8 @@ class ModelComparison(Comparison):
             Table((RowHeader("what"), theirs, mine), rest, "What else differs" if self.metrics else ""),
         ]
         if files:
-            summary = f"{len(files)} file{'s' * (len(files) > 1)} differ{'s' * (len(files) == 1)}"
-            parts.append(Fold(summary, Table((RowHeader("file"), theirs, mine), files)))
-        lead = self.note and f"{self.note[:1].upper()}{self.note[1:]}."
+            parts.append(Fold(counted(len(files), "file", "differ"), Table((RowHeader("file"), theirs, mine), files)))
+        lead = self.note and sentence(self.note)
         return Card(kind=self.kind, uri=f"{self.other} → {self.uri}", lead=lead or self._lead(len(rest)), parts=parts)
 
     def _lead(self, others: int) -> str:
@@ -52,7 +51,7 @@ class ModelComparison(Comparison):
             return "**Nothing differs.**"
         shown = [(name, *shown_apart(name, *values)) for name, *values in self.metrics[:_MOST_IN_A_SENTENCE]]
         moved = [f"{name} {theirs} → {ours}" for name, theirs, ours in shown]
-        more = f"{others} other thing{'s' * (others > 1)} differ{'s' * (others == 1)}" if others else ""
+        more = counted(others, "other thing", "differ") if others else ""
         if not moved:
             return f"**No measure differs**{', but ' + more if more else ''}."
         return f"**{', '.join(moved)}.** {more and more + '.'}".strip()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..resolve import files_of
-from ..show import Card, Figure, Fold, Quote, Result, RowHeader, StateMark, Table, mark_of, moment, shown
+from ..show import Card, Figure, Fold, Quote, Result, RowHeader, StateMark, Table, mark_of, moment, sentence, shown
 from ..store import Record
 from ..units import plain
 from ..uris import Uri
@@ -152,7 +152,7 @@ class ModelVerdict(Result):
                 *findings.table(self.findings, self.margin),
                 *([self.compared.table(self.margin)] if self.compared else []),
             ],
-            notes=[f"{self.note[:1].upper()}{self.note[1:]}."] if self.note else [],
+            notes=[sentence(self.note)] if self.note else [],
             next=[f"Next: {self._next()}"],
         )
 

@@ -10,7 +10,7 @@ from ..errors import NotFound
 from ..nouns import STATE_DETAILS, Details, Fact, Notice, Noun, Observation, Span, StepSpan, Thing
 from ..resolve import resolve
 from ..store import Record, open_store
-from ..units import show_duration
+from ..units import counted, show_duration
 from ..uris import Uri
 from . import declaration, history, started
 from .history import ObservedRun
@@ -118,7 +118,7 @@ def _observation(run: ObservedRun) -> Observation:
         can_stop=job is not None and not job.stop_requested_at,
         job=job.id if job else "",
         figure=next((step.name for step in body.steps if step.state == "running"), "") if job else "",
-        facts=(f"{_done(body)} of {len(body.steps)} steps",) if body.steps else (),
+        facts=(f"{_done(body)} of {counted(len(body.steps), 'step')}",) if body.steps else (),
         progress=(_done(body), len(body.steps)) if job and body.steps else None,
     )
 

@@ -8,7 +8,7 @@ from typing import Any, TypedDict, cast
 import msgspec
 
 from ..config import settings
-from ..show import Card, Cell, Dim, Part, Plots, Result, Table, graph
+from ..show import Card, Cell, Dim, Part, Plots, Result, Table, graph, sentence
 from ..units import counted
 from ..uris import Uri
 from .base import Recipe
@@ -118,7 +118,7 @@ class Made(Result):
 
     def card(self) -> Card:
         uri = Uri.parse(self.thing)
-        lead = f"{self.note[:1].upper()}{self.note[1:]}." if self.note else "**It is there already**: nothing was run."
+        lead = sentence(self.note) if self.note else "**It is there already**: nothing was run."
         return Card(kind=self.kind, uri=self.thing, lead=lead, next=[f"Next: `%{uri.noun} show {uri.label}`"])
 
 

@@ -27,19 +27,20 @@ from .card import (
     RowHeader,
     Strong,
     Table,
+    money,
 )
 from .drawing import Picture
 from .listing import Column, Listing, lacking
 from .live import LiveFrame, TickingFrame, in_notebook, waiting
 from .results import Comparison, Result
 from .states import ADDED, CHANGED, REMOVED, StateMark, mark_of, with_reason
-from .values import label, moment, shown, shown_apart
+from .values import label, moment, sentence, shown, shown_apart
 from .working import working
 
 __all__ = [
     "ADDED", "CHANGED", "MAX_ROWS", "REMOVED", "Band", "Card", "Cell", "Code", "Column", "Comparison", "Dim", "Figure",
     "Fold", "Listed", "Listing", "LiveFrame", "Meter", "Number", "Part", "Picture", "Plots", "Progress", "Quote",
     "Result", "RowHeader", "StateMark", "Strong", "Table", "TickingFrame", "drawing", "graph", "html",
-    "in_notebook", "label", "lacking", "mark_of", "moment", "shown",
+    "in_notebook", "label", "lacking", "mark_of", "moment", "money", "sentence", "shown",
     "shown_apart", "waiting", "with_reason", "working",
 ]  # fmt: skip

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from ..units import show_usd
 from .drawing import Picture
 from .states import StateMark
 
@@ -79,6 +80,14 @@ class Figure:
     label: str
     value: str
     unit: str = ""
+
+
+def money(label: str, usd: float | None, more: str = "", *, of: str = "") -> Figure:
+    """An amount of money as a figure; None is unknown. more: behind its unit. of: in its unit's place, a limit."""
+    if usd is None:
+        return Figure(label, "unknown")
+    amount, _, unit = show_usd(usd).partition(" ")
+    return Figure(label, amount, of or unit + more)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from ..units import counted
 from .card import Card, Cell, Number, RowHeader, Table
 from .results import Result, plain
 from .states import with_reason
@@ -132,4 +133,4 @@ def _words_last(columns: Sequence[Column]) -> Sequence[Column]:
 
 def lacking(count: int) -> str:
     """The sentence below a list that lacks so many records."""
-    return f"{count} record{'s' * (count > 1)} cannot be read: `%lab check` names what helps"
+    return f"{counted(count, 'record')} cannot be read: `%lab check` names what helps"

@@ -60,6 +60,11 @@ def moment(at: float) -> str:
     return "–"
 
 
+def sentence(text: str) -> str:
+    """A text as a sentence: with a capital, and a full stop unless a command ends it."""
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "`")) else ".")
+
+
 def shown_apart(name: str, before: Any, after: Any) -> tuple[str, str]:
     """Two values as a person reads them; numbers that differ never read alike."""
     texts = shown(name, before), shown(name, after)

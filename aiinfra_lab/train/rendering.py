@@ -24,6 +24,7 @@ from ..show import (
     Table,
     drawing,
     mark_of,
+    sentence,
     shown,
 )
 from ..units import apart, counted, show_difference, show_duration
@@ -321,7 +322,7 @@ def _next(run: Run, label: str) -> list[str]:
 def _compared(found: RunComparison, ours: str, theirs: str, others: int) -> str:
     """The finding. others: how many things differ besides the metrics and the code."""
     if found.note:
-        return f"{found.note[:1].upper()}{found.note[1:]}."
+        return sentence(found.note)
     if not found.changes and not found.code:
         return "Nothing differs."
     measured = _measured(found.metrics, ours, theirs)
