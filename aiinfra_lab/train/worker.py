@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from .. import files, jobs, modes
-from ..errors import Failed, LabError
+from ..errors import Failed, LabError, Stopped
 from ..resolve import resolve
 from ..show import Card, LiveFrame, in_notebook
 from ..store import Record, patiently
@@ -53,12 +53,12 @@ def execute(uri: str) -> None:
         raise stopped(planned) from None
 
 
-def stopped(run: Record[TrainingRun]) -> Failed:
+def stopped(run: Record[TrainingRun]) -> Stopped:
     """The error of a run that was stopped: the cell must not look as if there were a model."""
     epoch = checkpoint.epoch(record.folder(run.name) / checkpoint.FILE)
     if epoch is None:
-        return Failed(f"{run.uri} was stopped before its first checkpoint", "run its cell or command again")
-    return Failed(f"{run.uri} was stopped; its checkpoint of epoch {epoch} is kept", how_to_resume(run))
+        return Stopped(f"{run.uri} was stopped before its first checkpoint", "run its cell or command again")
+    return Stopped(f"{run.uri} was stopped; its checkpoint of epoch {epoch} is kept", how_to_resume(run))
 
 
 def how_to_resume(run: Record[TrainingRun]) -> str:
