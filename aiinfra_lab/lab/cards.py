@@ -26,6 +26,7 @@ from ..show import (
     shown,
     with_reason,
 )  # fmt: skip
+from ..units import counted
 from .checks import HealthFinding
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def workspace(found: Workspace) -> Card:
         figures=_figures(found),
         facts=[("wrote", ", ".join(found.wrote))] if found.wrote else [],
         parts=parts,
-        notes=[f"Folder `{found.path}`, {sum(found.exists.values()):,} things."],
+        notes=[f"Folder `{found.path}`, {counted(sum(found.exists.values()), 'thing')}."],
         next=[f"Next: {_next(found)}"],
     )
 
@@ -142,7 +143,7 @@ def _verdict(bad: Sequence[HealthFinding], off: Sequence[HealthFinding], count: 
         return f"**{len(bad)} of {count} checks did not pass.** {bad[0].what}: {bad[0].detail}{rest}."
     looks = [one for one in off if one.mark.tone == "warn"]
     extras = len(off) - len(looks)
-    more = [f"{len(looks)} thing{'s' * (len(looks) > 1)} need{'s' * (len(looks) == 1)} a look"] if looks else []
+    more = [f"{counted(len(looks), 'thing')} need{'s' * (len(looks) == 1)} a look"] if looks else []
     more += [f"{extras} that nothing needs {'is' if extras == 1 else 'are'} not installed"] if extras else []
     return f"**All that is needed works.** {'; '.join(more) and '; '.join(more) + '.'}".strip()
 
@@ -152,7 +153,7 @@ def freed(found: Freed) -> Card:
     rows = [
         (file.path, file.uri, shown("x_bytes", file.size_bytes), moment(file.last_at), file.why) for file in found.files
     ]
-    size, count = shown("x_bytes", found.size_bytes), f"{len(rows):,} file{'s' * (len(rows) != 1)}"
+    size, count = shown("x_bytes", found.size_bytes), counted(len(rows), "file")
     lead = f"**{size} would be freed**: {count}." if found.dry else f"**{size} freed**: {count}."
     titles = (RowHeader("file"), "of", Number("size"), "last written", "why")
     return Card(

@@ -188,7 +188,7 @@ def _steps(steps: Mapping[str, RunStep], context: RunContext, broken: str | None
         for name, step in steps.items()
     ]
     took = sum(map(_ran, steps.values()))
-    total: list[Cell] = ["all", "", "", show_duration(took)]
+    total: list[Cell] = ["all", "", "", show_duration(took) if took else Dim("–")]
     if with_usual:
         total.append(show_duration(sum(context.usual_s.get(name, 0.0) for name in steps)))
     titles = ("step", "state", "why", Number("time"), *usual, "made")
