@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Annotated
 
 from .. import jobs
-from ..errors import Failed, NotFound, Stopped, Unavailable, UsageProblem
+from ..errors import Failed, NotFound, StoppedEarly, Unavailable, UsageProblem
 from ..providers import make
 from ..resolve import resolve
 from ..show import Listing, in_notebook
@@ -192,7 +192,9 @@ def _failure(done: RecipeRun, again: str) -> Failed:
     ended = [(name, step) for name, step in done.steps.items() if step["state"] == done.state]
     if done.state == "stopped":
         where = f" at {ended[0][0]}" if ended else ""
-        return Stopped(f"{done.uri} was stopped{where}", f"{again} goes on from there: unchanged steps are skipped")
+        return StoppedEarly(
+            f"{done.uri} was stopped{where}", f"{again} goes on from there: unchanged steps are skipped"
+        )
     name, step = ended[0]
     error, _, fix = step["error"].partition("\n  fix: ")  # one of ours brings its own
     cell = f" in cell {step['cell']}" if step["cell"] is not None else ""

@@ -11,7 +11,7 @@ import pytest
 
 from aiinfra_lab import jobs, modes, nouns, recipe
 from aiinfra_lab.data.record import DataVersion
-from aiinfra_lab.errors import Conflict, Failed, NotFound, Stopped, UsageProblem
+from aiinfra_lab.errors import Conflict, Failed, NotFound, StoppedEarly, UsageProblem
 from aiinfra_lab.recipe.local import LocalExecutor
 from aiinfra_lab.resolve import resolve
 from aiinfra_lab.store import open_store
@@ -103,7 +103,7 @@ def test_below_its_card_the_error_of_a_run_says_only_where_it_failed_and_the_fix
     problem = recipe._failure(done, "`%recipe run two`")
     assert problem.what == "recipe:two@1: step make failed in cell 3"
     assert "correct the notebook, then `%recipe run two`" in problem.fix
-    assert type(recipe._failure(replace(done, state="stopped"), "`%recipe run two`")) is Stopped
+    assert type(recipe._failure(replace(done, state="stopped"), "`%recipe run two`")) is StoppedEarly
 
 
 def test_an_error_of_ours_in_a_step_brings_its_own_fix(two, notebook):

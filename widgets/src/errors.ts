@@ -18,7 +18,7 @@ const KINDS: Record<string, { state: string; tone: string }> = {
   Failed: { state: '✕ failed', tone: 'bad' },
   CodeFailed: { state: '✕ failed', tone: 'bad' },
   Interrupted: { state: '■ no longer waited for', tone: 'off' },
-  Stopped: { state: '■ stopped', tone: 'off' },
+  StoppedEarly: { state: '■ stopped', tone: 'off' },
   Inconclusive: { state: '? cannot tell', tone: 'unsure' },
   Unavailable: { state: '✕ unavailable', tone: 'bad' },
   Missing: { state: '✕ not installed', tone: 'bad' },
