@@ -8,6 +8,7 @@
   x Failed                  it was tried and did not work, or a check said no
     + Interrupted           the waiting was stopped; what was waited for goes on
     + Inconclusive          a check could tell neither; its result is kept
+    + StoppedEarly          somebody ended it on purpose; what comes after it stops all the same
   x Unavailable             not now or not here: capacity, a port, a server
     + Missing               an extra, a program or a credential is not installed
     + StoreUnavailable      the workspace's store is away, locked or full
@@ -79,6 +80,10 @@ class Inconclusive(Failed):
     """
 
     exit_code = 4
+
+
+class StoppedEarly(Failed):
+    """Somebody ended it, on purpose: nothing is wrong, but what was to come of it is not there."""
 
 
 class Unavailable(LabError):

@@ -52,7 +52,7 @@ def add(
     """
     with working("Data version", f"data:{name}", "takes the content in") as step:
         recording.settle(settings())
-        return adding.add(str(name), rows, from_, text, step)
+        return adding.add(str(name), rows, from_, text, step, f"%data add {name}")
 
 
 @verb("data")

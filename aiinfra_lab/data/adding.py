@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +14,7 @@ from ..errors import LabError, NotFound, UsageProblem, nearest
 from ..resolve import resolve
 from ..show import working
 from ..store import Record, next_version, open_store
-from ..uris import Uri, check_name
+from ..uris import Uri, check_name, split_scheme
 from . import files as _files
 from . import frames, recording, sources, working_copy
 from .handle import Dataset, main_table
@@ -25,18 +26,23 @@ _WAYS = "give a URI like data:flights, a path like flights.csv, or in Python a d
 
 
 def add(
-    name: str, rows: object, source: str | None, text: Sequence[str], step: Callable[[str], None] = lambda _: None
+    name: str,
+    rows: object,
+    source: str | None,
+    text: Sequence[str],
+    step: Callable[[str], None] = lambda _: None,
+    command: str = "",
 ) -> Dataset:
     """Take content in and record it as the next version of that name; the newest one when it is the same.
 
-    step: hears what begins, in words that follow "it".
+    step: hears what begins, in words that follow "it". command: what a path comes after, where it was typed.
     """
     _check_name(name)
     where = settings()
     given = as_version(rows)  # before the lock: it may have to take a version out of the store
     with _files.incoming(where.home) as folder:
         recording.settle_held(where)
-        brought = _bring(where, name, given or rows, source, folder)
+        brought = _bring(where, name, given or rows, source, folder, command)
         step("looks whether the content is new")
         found = _files.read_manifest(folder)
         newest = next(iter(versions(name)), None)
@@ -86,11 +92,13 @@ def open_rows(rows: object, name: str = "rows") -> Dataset:
         return as_version(rows) or add(name, rows, None, (), step)
 
 
-def _bring(where: Settings, name: str, rows: object, source: str | None, folder: Path) -> _Brought:
+def _bring(where: Settings, name: str, rows: object, source: str | None, folder: Path, command: str) -> _Brought:
     """Fill the folder."""
     if source is not None:
         if rows is not None:
             raise UsageProblem("both --from and rows were given", "give one of them")
+        if split_scheme(source)[1] is None and Path(source).exists():
+            raise UsageProblem(f"--from {source} names a path, which needs no --from", _with(command, source))
         return _Brought(sources.fetch(source, folder))
     if frames.is_frame(rows):
         note = frames.write_frame(rows, folder / f"{name}.parquet")
@@ -98,7 +106,7 @@ def _bring(where: Settings, name: str, rows: object, source: str | None, folder:
     if isinstance(rows, Dataset):
         _files.copy_in(rows.path, folder)
         return _Brought(rows.uri, rows.path.name if rows.path.is_file() else "")
-    path = _own(where, name) if rows is None else _given(rows)
+    path = _own(where, name) if rows is None else _given(rows, command)
     _files.copy_in(path, folder)
     return _Brought(f"file:{path}", path.name if path.is_file() else "")
 
@@ -112,7 +120,7 @@ def _own(where: Settings, name: str) -> Path:
     return own
 
 
-def _given(rows: object) -> Path:
+def _given(rows: object, command: str) -> Path:
     """The file or folder that a path names. NotFound when there is none; the fix says what may have been meant."""
     if not isinstance(rows, str | Path):
         raise UsageProblem(f"an object of type {type(rows).__name__} cannot be read as data", _WAYS)
@@ -129,10 +137,10 @@ def _given(rows: object) -> Path:
         raise
     except (OSError, RuntimeError):  # longer than a name can be, or in the home of nobody
         pass
-    raise NotFound(f"there is no file or folder {path}", _meant(str(rows)))
+    raise NotFound(f"there is no file or folder {path}", _meant(str(rows), command))
 
 
-def _meant(text: str) -> str:
+def _meant(text: str, command: str) -> str:
     if "://" in text:
         return "what is on another machine must be fetched first: give the path of a file here"
     hint = "look at the path: it is read from the current folder"
@@ -141,8 +149,13 @@ def _meant(text: str) -> str:
     except LabError:  # most paths could not even be a name
         near = difflib.get_close_matches(text, [record.base for record in versions()], n=1, cutoff=0.75)
         meant = str(Uri(DataVersion.kind, near[0])) if near else _near_file(Path(text))
-        return f"did you mean {meant}? If not, {hint}" if meant else hint
-    return f"did you mean {Uri.parse(text, noun=DataVersion.kind)}? If not, {hint}"
+    else:
+        meant = str(Uri.parse(text, noun=DataVersion.kind))
+    return f"did you mean {_with(command, meant)}? If not, {hint}" if meant else hint
+
+
+def _with(command: str, path: str) -> str:
+    return f"`{command} {shlex.quote(path)}`" if command else path
 
 
 def _near_file(path: Path) -> str:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from ..units import show_share
-from .sample import Sample, Spread, sample
+from .sample import Spread, TableSample, sample
 from .tables import DataTable
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def glance(folder: Path, table: DataTable, most: int = MOST_COLUMNS) -> Glance |
     return Glance(found.frame.height, tuple(columns), tuple(first), found.spread)
 
 
-def _column(found: Sample, name: str, kind: str) -> ColumnGlance:
+def _column(found: TableSample, name: str, kind: str) -> ColumnGlance:
     import polars as pl
 
     column, is_all = found.frame[name], found.spread == "all"
@@ -90,7 +90,7 @@ def _column(found: Sample, name: str, kind: str) -> ColumnGlance:
     return _with_values(one, known, len(column))
 
 
-def _with_range(one: ColumnGlance, known: pl.Series, found: Sample) -> ColumnGlance:
+def _with_range(one: ColumnGlance, known: pl.Series, found: TableSample) -> ColumnGlance:
     least, greatest = found.ends[one.name]
     low, high = _ends(least, greatest)
     if least == greatest:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import NotFound, UsageProblem, did_you_mean
-from ..show import Card, Result, sentence
+from ..show import Card, Result, mark_of, sentence
 from ..units import counted
 from ..uris import Uri, check_name
 from .frames import to_pandas
@@ -101,6 +101,7 @@ class Dataset(Result):
             added_at=self.added_at,
             facts=[("source", self.source), ("digest", self.digest[:12])],
             folder=self.folder,
+            state=mark_of("complete"),  # a handle is made of files that are there
             lead=self._lead(main),
             next_=[f"Next: `%data show {Uri.parse(self.uri).label}`", f"`%data check {Uri.parse(self.uri).label}`"],
         )

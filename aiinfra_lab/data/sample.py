@@ -26,7 +26,7 @@ Spread = Literal["all", "even", "stretches", "first"]
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class TableSample:
     """Some rows of a table. first: its first rows. missing: column → the share of its rows without a value.
 
     ends: column of numbers or times → least and greatest value. These and `missing` are of all rows, unless the table
@@ -44,7 +44,7 @@ class Sample:
         return self.spread in ("all", "even")
 
 
-def sample(folder: Path, table: DataTable) -> Sample:
+def sample(folder: Path, table: DataTable) -> TableSample:
     """A sample of a table that has rows, of its first 300 columns; a polars error or OSError when it was altered."""
     import polars as pl
 
@@ -56,7 +56,7 @@ def sample(folder: Path, table: DataTable) -> Sample:
     measures: dict[str, dict[str, Any]] = {
         name: counts[name].struct.unnest().row(0, named=True) for name in frame.columns
     }
-    return Sample(
+    return TableSample(
         frame,
         first,
         {name: found["gaps"] / found["rows"] for name, found in measures.items()},

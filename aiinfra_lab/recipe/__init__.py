@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Annotated
 
 from .. import jobs
-from ..errors import Failed, NotFound, Unavailable, UsageProblem
+from ..errors import Failed, NotFound, StoppedEarly, Unavailable, UsageProblem
 from ..providers import make
 from ..resolve import resolve
-from ..show import Listing
+from ..show import Listing, in_notebook
 from ..store import open_store
 from ..uris import Uri
 from ..verbs import Choices, Live, Name, Params, Suggested, verb
@@ -182,14 +182,20 @@ def log(name: RecipeName) -> Listing:
 
 
 def _failure(done: RecipeRun, again: str) -> Failed:
-    """The error for a run that did not come to its end; `again` is the command that goes on with it."""
+    """The error for a run that did not come to its end; `again` is the command that goes on with it.
+
+    In a notebook the run's card stands above it, and says what a step's error was.
+    """
     ended = [(name, step) for name, step in done.steps.items() if step["state"] == done.state]
     if done.state == "stopped":
         where = f" at {ended[0][0]}" if ended else ""
-        return Failed(f"{done.uri} was stopped{where}", f"{again} goes on from there: unchanged steps are skipped")
+        return StoppedEarly(
+            f"{done.uri} was stopped{where}", f"{again} goes on from there: unchanged steps are skipped"
+        )
     name, step = ended[0]
     error, _, fix = step["error"].partition("\n  fix: ")  # one of ours brings its own
-    what = f"{done.uri}: {name} {step['state']}" + (f": {error}" if error else "")
+    cell = f" in cell {step['cell']}" if step["cell"] is not None else ""
+    what = f"{done.uri}: step {name} {step['state']}{cell}" + (f": {error}" if error and not in_notebook() else "")
     # A step whose files vanished on the way has none.
     archive = step["archive"] or done.archive
     do = "; ".join(filter(None, (fix, f"see {archive}" if archive else "", "correct the notebook" if archive else "")))

@@ -65,8 +65,7 @@ def run_card(
         advice=fix.strip().rstrip(".") + "." if fix else "",
         progress=None if is_over else _progress(steps, context),
         facts=[("recipe", title), *_given(context), *(_archives(archive, steps) if is_over else ())],
-        # A single line stands in the sentence already.
-        parts=[*_graph(steps, context), _steps(steps, context), *[Quote(_cut(error))] * ("\n" in error.strip())],
+        parts=[*_graph(steps, context), _steps(steps, context, broken), *_quoted(error)],
         notes=[note for name, step in steps.items() for note in _of_files(name, step)],
         next=_next(uri, state, steps, context),
     )  # fmt: skip
@@ -81,27 +80,23 @@ def _when(started_at: float, took: float, *, is_over: bool) -> str:
 
 def _lead(state: str, steps: Mapping[str, RunStep], broken: str | None, error: str) -> str:
     count = Counter(step["state"] for step in steps.values())
-    good = count["done"] + count["skipped"]
-    kept = (
-        f" {counted(good, 'step')} {'is' if good == 1 else 'are'} done and will be skipped when it runs again."
-        if good
-        else ""
-    )
     if state == "failed" and broken:
-        cell = steps[broken]["cell"]
-        where = f" in cell {cell}" if cell is not None else ""
         said = _first_line(error) or "it says no more"
-        return f"**Step {broken} failed{where}:** {said}{'' if said[-1] in '.!?:' else '.'}{kept}"
+        return f"**Step {broken} failed{_in_cell(steps[broken])}:** {said}{'' if said[-1] in '.!?:' else '.'}"
     if state == "lost":
         at = f" while step {broken} ran" if broken else ""
-        return f"**Its process vanished{at}**: it was killed, or its machine went away.{kept}"
+        return f"**Its process vanished{at}**: it was killed, or its machine went away."
     if state == "stopped":
         at = next((f" in step {name}" for name, step in steps.items() if step["state"] == "stopped"), "")
-        return f"**It was stopped{at}**.{kept}"
+        return f"**It was stopped{at}**."
     if count["skipped"] == len(steps) and steps:
         return f"**Nothing had changed:** {'all ' * (len(steps) > 1)}{counted(len(steps), 'step')} skipped."
     skipped = f" {counted(count['skipped'], 'step')} of them had not changed." if count["skipped"] else ""
     return f"**{'All ' * (len(steps) > 1)}{counted(len(steps), 'step')} done.**{skipped}"
+
+
+def _in_cell(step: RunStep) -> str:
+    return "" if step["cell"] is None else f" in cell {step['cell']}"
 
 
 def _progress(steps: Mapping[str, RunStep], context: RunContext) -> Progress:
@@ -150,19 +145,22 @@ def _graph(steps: Mapping[str, RunStep], context: RunContext) -> list[Part]:
 
 
 def _detail(name: str, step: RunStep, steps: Mapping[str, RunStep], context: RunContext) -> str:
-    """The second line of a step's box."""
+    """The second line of a step's box: 14 letters, which is what a narrow one has room for."""
     match step["state"]:
         case "skipped":
             return "skipped: same"
         case "waiting":
             waits = len(_open(name, steps, context))
-            return f"waits for {counted(waits, 'step')}" if waits else "is next"
+            return f"after {counted(waits, 'step')}" if waits else "is next"
         case "failed" if step["cell"] is not None:
-            return f"failed in cell {step['cell']}"
+            return f"cell {step['cell']} failed"
         case "done" | "running":
             return show_duration(_ran(step))
         case _:
-            return _mark(step).word
+            return _UNRUN.get(step["state"], _mark(step).word)
+
+
+_UNRUN = {"blocked": "source failed", "not run": "run had ended"}
 
 
 def _open(name: str, steps: Mapping[str, RunStep], context: RunContext) -> list[str]:
@@ -174,14 +172,15 @@ def _open(name: str, steps: Mapping[str, RunStep], context: RunContext) -> list[
 _OPEN = ("waiting", "running")
 
 
-def _steps(steps: Mapping[str, RunStep], context: RunContext) -> Table:
+def _steps(steps: Mapping[str, RunStep], context: RunContext, broken: str | None) -> Table:
+    """broken: the step of which the card's sentence says why it failed."""
     with_usual = any(name in context.usual_s for name in steps)
     usual = [Number("usual")] if with_usual else []
     rows: list[tuple[Cell, ...]] = [
         (
             name,
             _mark(step),
-            _why(name, step, steps, context),
+            _in_cell(step).strip() if name == broken else _why(name, step, steps, context).replace("`", ""),
             _time(step),
             *_usual(name, context, with_usual),
             _made(step),
@@ -189,7 +188,7 @@ def _steps(steps: Mapping[str, RunStep], context: RunContext) -> Table:
         for name, step in steps.items()
     ]
     took = sum(map(_ran, steps.values()))
-    total: list[Cell] = ["all", "", "", show_duration(took)]
+    total: list[Cell] = ["all", "", "", show_duration(took) if took else Dim("–")]
     if with_usual:
         total.append(show_duration(sum(context.usual_s.get(name, 0.0) for name in steps)))
     titles = ("step", "state", "why", Number("time"), *usual, "made")
@@ -220,8 +219,7 @@ def _why(name: str, step: RunStep, steps: Mapping[str, RunStep], context: RunCon
         case "waiting":
             return f"for {_few(_open(name, steps, context))}" if _open(name, steps, context) else "it is next"
         case "failed":
-            cell = f"cell {step['cell']}: " if step["cell"] is not None else ""
-            return f"{cell}{_first_line(step['error'])}"
+            return f"{_in_cell(step).strip()}: {_first_line(step['error'])}".removeprefix(": ")
         case "not run":
             return "the run ended before it"
         case "done" | "running":
@@ -285,6 +283,11 @@ def _few(names: Sequence[str], more: int = 0) -> str:
     return ", ".join(names[:_MOST_NAMES]) + (f" and {left} more" if left else "")
 
 
+def _quoted(error: str) -> list[Part]:
+    """A single line stands in the sentence already."""
+    return [Quote(_cut(error))] if "\n" in error.strip() else []
+
+
 def _first_line(error: str) -> str:
     return error.strip().partition("\n")[0][:200]
 
@@ -311,5 +314,7 @@ def _next(uri: str, state: str, steps: Mapping[str, RunStep], context: RunContex
     made = [Uri.parse(thing) for step in steps.values() for thing in step["outputs"].values()]
     looks = [f"`%{one.noun} show {one.label}`" for one in made[-_MOST_LOOKS:]]
     if state != "done":
-        return [f"Next: {again(uri, context.parameters)} goes on from there", *looks[-1:]]
+        good = sum(step["state"] in ("done", "skipped") for step in steps.values())
+        kept = f": {counted(good, 'step')} {'is' if good == 1 else 'are'} done" if good else ""
+        return [f"Next: {again(uri, context.parameters)} goes on from there{kept}", *looks[-1:]]
     return [f"Next: {looks[0]}", *looks[1:], f"`%lab log {made[-1]}`"] if looks else []

@@ -1,7 +1,7 @@
 """Graphs of what was made from what, as pictures: boxes in columns from left to right, in the look of `drawing`.
 
     graph.draw(
-        [graph.Node("flights", "flights", "22 s", mark_of("done")), graph.Node("check", "check", "waits for 1 step")],
+        [graph.Node("flights", "flights", "22 s", mark_of("done")), graph.Node("check", "check", "after 1 step")],
         [("flights", "check")],
         alt="flights is done, check waits",
     )

@@ -35,7 +35,7 @@ _WORDS: dict[tuple[str, Tone], str] = {
     ("?", "unsure"): "cannot tell, undecided",
     ("○", "off"): "waits, not checked, not installed, never ran",
     ("»", "off"): "skipped",
-    ("■", "off"): "stopped, ended, not run",
+    ("■", "off"): "stopped, ended",
 }
 STATES: dict[str, StateMark] = {
     word: StateMark(glyph, word, tone) for (glyph, tone), words in _WORDS.items() for word in words.split(", ")
@@ -47,7 +47,9 @@ _READ_AS = {
     "ok": "holds",
     "breach": "breached",
     "waiting": "waits",
-    "blocked": "not run",
+    # Neither ran: the reason beside it says which of the three it is.
+    "blocked": "skipped",
+    "not run": "skipped",
 }
 LIVING = StateMark("●", "running", "good")
 """Of what lives on until it is stopped: a session or an endpoint. A run that is running ends by itself."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from .. import files, jobs, modes
-from ..errors import Failed, LabError
+from ..errors import Failed, LabError, StoppedEarly
 from ..resolve import resolve
 from ..show import Card, TickingFrame
 from ..store import Record, patiently
@@ -38,7 +38,8 @@ def execute(uri: str) -> None:
     """
     planned = resolve(uri, TrainingRun)
     if not planned.body.is_live:
-        raise Failed(f"{planned.uri} was {planned.body.state} before it began", "run its cell or command again")
+        kind = StoppedEarly if planned.body.state == "stopped" else Failed
+        raise kind(f"{planned.uri} was {planned.body.state} before it began", "run its cell or command again")
     folder = record.folder(planned.name)
     files.make_folder(folder)
     files.write(folder / "code.py", planned.body.code)
@@ -53,12 +54,13 @@ def execute(uri: str) -> None:
         raise stopped(planned) from None
 
 
-def stopped(run: Record[TrainingRun]) -> Failed:
+def stopped(run: Record[TrainingRun]) -> StoppedEarly:
     """The error of a run that was stopped: the cell must not look as if there were a model."""
     epoch = checkpoint.epoch(record.folder(run.name) / checkpoint.FILE)
     if epoch is None:
-        return Failed(f"{run.uri} was stopped before its first checkpoint", "run its cell or command again")
-    return Failed(f"{run.uri} was stopped; its checkpoint after epoch {epoch + 1} is kept", how_to_resume(run))
+        return StoppedEarly(f"{run.uri} was stopped before its first checkpoint", "run its cell or command again")
+    what = f"{run.uri} was stopped; its checkpoint after epoch {epoch + 1} is kept"
+    return StoppedEarly(what, how_to_resume(run))
 
 
 def how_to_resume(run: Record[TrainingRun]) -> str:

@@ -230,7 +230,7 @@ def test_the_bare_name_of_a_version_suggests_its_uri(workspace, pets, rows):
     data.add("pets", pets)
     with pytest.raises(NotFound, match=f"there is no file or folder .*{rows}") as caught:
         data.add("copy", rows)
-    assert f"did you mean data:{rows}?" in caught.value.fix
+    assert f"did you mean `%data add copy data:{rows}`?" in caught.value.fix
 
 
 @pytest.mark.parametrize("rows", ["~nobody-of-that-name/x.csv", "x" * 300])

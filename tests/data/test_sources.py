@@ -4,8 +4,8 @@ import pytest
 
 from aiinfra_lab import data
 from aiinfra_lab.data.sources import fetch
-from aiinfra_lab.errors import UsageProblem
-from aiinfra_lab.testing.data import content_of
+from aiinfra_lab.errors import NotFound, UsageProblem
+from aiinfra_lab.testing.data import content_of, folder
 from aiinfra_lab.uris import split_scheme
 
 
@@ -33,6 +33,18 @@ def test_what_names_no_source_says_which_there_are(remote_data, tmp_path, text, 
         fetch(text, tmp_path)
     assert fix in caught.value.fix
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_path_needs_no_source_and_the_fix_reads_it(workspace, monkeypatch):
+    monkeypatch.chdir(workspace)
+    folder(workspace / "raw", {"my x.csv": "a\n1\n"})
+    with pytest.raises(UsageProblem, match="needs no --from") as caught:
+        data.add("x", from_="raw/my x.csv")
+    assert caught.value.fix == "`%data add x 'raw/my x.csv'`"
+    with pytest.raises(NotFound) as caught:
+        data.add("x", "raw/mx.csv")
+    assert caught.value.fix.startswith("did you mean `%data add x 'raw/my x.csv'`? If not")
+    assert data.add("x", "raw/my x.csv").rows == 1
 
 
 def test_a_location_that_is_refused_records_nothing(remote_data, workspace):

@@ -65,7 +65,7 @@ def test_what_fails_there_says_where_and_how_to_go_on(two, notebook):
     notebook("make", "word: str = ''", "from aiinfra_lab import data\ndata.get('nothing')")
     with pytest.raises(Failed) as problem:
         recipe.run("two")
-    assert problem.value.what.startswith("recipe:two@1: make failed: NotFound: there is no data:nothing")
+    assert problem.value.what.startswith("recipe:two@1: step make failed in cell 2: NotFound: there is no data:nothing")
     assert problem.value.fix.endswith("then `%recipe run two`: what succeeded is skipped")
 
 

@@ -1,11 +1,13 @@
 """How a run is handed over and shown, without running anything."""
 
+import time
 from pathlib import Path
 
 import pytest
 
 from aiinfra_lab import recipe
 from aiinfra_lab.errors import NotFound
+from aiinfra_lab.recipe import run_card
 from aiinfra_lab.recipe.base import Recipe, RecipeStep
 from aiinfra_lab.recipe.history import ObservedRun
 from aiinfra_lab.recipe.record import Output, RunRecord, StepRecord, StepState
@@ -52,17 +54,41 @@ def rows(card):
 def test_a_failed_run_says_which_step_failed_where_and_how_to_go_on(workspace):
     card = recipe_run(ObservedRun(a_run(workspace)), "Title").card()
     assert (card.uri, str(card.state), card.when[-5:]) == ("recipe:r@2", "✕ failed", "4.0 s")
-    assert (
-        card.lead
-        == "**Step a failed in cell 3:** ValueError: it broke. 1 step is done and will be skipped when it runs again."
-    )
+    assert card.lead == "**Step a failed in cell 3:** ValueError: it broke."
     assert rows(card) == [
         ("z", "✓ done", "", "2.5 s", "data:a@3 models:m@1"),
-        ("a", "✕ failed", "cell 3: ValueError: it broke", "0 ms", Dim("–")),
+        ("a", "✕ failed", "in cell 3", "0 ms", Dim("–")),
     ]
     assert card.parts[-1] == Quote(ERROR)
     assert ("executed notebooks", str(workspace / ".aiinfra" / "recipe" / "r@2")) in card.facts
-    assert card.next == ["Next: `%recipe run r` goes on from there", "`%models show m@1`"]
+    assert card.next == ["Next: `%recipe run r` goes on from there: 1 step is done", "`%models show m@1`"]
+
+
+def test_what_did_not_run_was_skipped_and_says_why(workspace):
+    failed = StepRecord(name="a", state="failed", error="Failed: `x` is not there", cell=112, seconds=1.0)
+    steps = (failed, StepRecord(name="b", state="blocked", error="a did not succeed"))
+    steps = (*steps, StepRecord(name="c", state="failed", error="Failed: no `y`", cell=2))
+    body = RunRecord(
+        state="failed", started_at=10.0, ended_at=14.0, steps=(*steps, StepRecord(name="d", state="not run"))
+    )
+    card = recipe_run(ObservedRun(Record.new("r@1", body)), "Title", declared()).card()
+    assert [row[1:3] for row in rows(card)] == [
+        ("✕ failed", "in cell 112"),
+        ("» skipped", "a did not succeed"),
+        ("✕ failed", "in cell 2: Failed: no y"),
+        ("» skipped", "the run ended before it"),
+    ]
+
+
+@pytest.mark.parametrize("state", [state for part in StepState.__args__ for state in part.__args__])
+def test_what_a_box_says_of_a_step_fits_a_narrow_one(state):
+    steps = {
+        str(at): StepRecord(name=str(at), state=state if at else "running", cell=10, seconds=270.0) for at in range(13)
+    }
+    body = RunRecord(state="running", started_at=time.time() - 5, steps=tuple(steps.values()))
+    chain = [RecipeStep(name, Path("a.ipynb"), after=tuple(list(steps)[:12]) if name == "12" else ()) for name in steps]
+    run = recipe_run(ObservedRun(Record.new("r@1", body)), "T", Recipe("r", "T", Path("r.toml"), {}, tuple(chain)))
+    assert len(run_card._detail("12", run.steps["12"], run.steps, run.context)) <= 14
 
 
 def test_an_error_with_a_fix_of_its_own_gives_it_as_the_advice(workspace):

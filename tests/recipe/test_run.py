@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import nbformat
@@ -10,7 +11,7 @@ import pytest
 
 from aiinfra_lab import jobs, modes, nouns, recipe
 from aiinfra_lab.data.record import DataVersion
-from aiinfra_lab.errors import Conflict, Failed, NotFound, UsageProblem
+from aiinfra_lab.errors import Conflict, Failed, NotFound, StoppedEarly, UsageProblem
 from aiinfra_lab.recipe.local import LocalExecutor
 from aiinfra_lab.resolve import resolve
 from aiinfra_lab.store import open_store
@@ -89,15 +90,25 @@ def test_an_output_that_was_removed_is_made_again(two):
 
 def test_a_failed_step_stops_its_dependents_and_says_where(two, notebook):
     notebook("make", "word: str = ''", "1 / 0", "print('never')")
-    with pytest.raises(Failed, match="make failed: ZeroDivisionError") as problem:
+    with pytest.raises(Failed, match=r"step make failed in cell 3: ZeroDivisionError") as problem:
         recipe.run("two", param={"word": "good day"})
     assert "correct the notebook, then `%recipe run two -p 'word=good day'`" in problem.value.fix
     assert states(recipe.show("two@1")) == {"make": "failed", "use": "blocked"}
 
 
+def test_below_its_card_the_error_of_a_run_says_only_where_it_failed_and_the_fix(two, notebook, monkeypatch):
+    notebook("make", "word: str = ''", "1 / 0")
+    done = recipe.run("two", report=True)
+    monkeypatch.setattr(recipe, "in_notebook", lambda: True)
+    problem = recipe._failure(done, "`%recipe run two`")
+    assert problem.what == "recipe:two@1: step make failed in cell 3"
+    assert "correct the notebook, then `%recipe run two`" in problem.fix
+    assert type(recipe._failure(replace(done, state="stopped"), "`%recipe run two`")) is StoppedEarly
+
+
 def test_an_error_of_ours_in_a_step_brings_its_own_fix(two, notebook):
     notebook("make", "word: str = ''", "from aiinfra_lab import data\ndata.get('nothing')")
-    with pytest.raises(Failed, match="make failed: NotFound: there is no data:nothing") as problem:
+    with pytest.raises(Failed, match="step make failed in cell 3: NotFound: there is no data:nothing") as problem:
         recipe.run("two")
     assert str(problem.value).count("fix:") == 1
     assert "`%data add nothing PATH`" in problem.value.fix

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from aiinfra_lab import features, jobs, train
 from aiinfra_lab.config import settings
-from aiinfra_lab.errors import Conflict, Failed, LabError, NotFound, UsageProblem
+from aiinfra_lab.errors import Conflict, Failed, LabError, NotFound, StoppedEarly, UsageProblem
 from aiinfra_lab.show import live
 from aiinfra_lab.store import open_store
 from aiinfra_lab.train import record, sync, worker
@@ -132,7 +132,7 @@ def test_ctrl_c_records_it_as_stopped_and_says_how_to_go_on(rows):
 
 def test_stopped_before_a_checkpoint_it_says_so(rows):
     code = "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(5)"
-    with pytest.raises(Failed, match="stopped before its first checkpoint"):
+    with pytest.raises(StoppedEarly, match="stopped before its first checkpoint"):
         train.run("delay", rows=rows, code=code)
 
 

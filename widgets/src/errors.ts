@@ -29,6 +29,7 @@ const KINDS: Record<string, Kind> = {
   Failed: bad('failed'),
   CodeFailed: bad('failed'),
   Interrupted: { state: '■ no longer waited for', tone: 'off' },
+  StoppedEarly: { state: '■ stopped', tone: 'off' },
   Inconclusive: { state: '? cannot tell', tone: 'unsure' },
   Unavailable: bad('unavailable'),
   Missing: bad('not installed'),
