@@ -43,6 +43,10 @@ STATE_DETAILS = {
     "stopping": "was asked to end",
 }
 
+# An end is soon in the last part of a thing's time, however long that is: never from its start on, nor for hours.
+SOON_PART = 0.2
+SOON_S = 1800.0
+
 # A request to end that brought no end for so long may not have reached whoever was to carry it out.
 STOP_AGAIN_S = 30.0
 
@@ -93,6 +97,11 @@ class Observation:
     within: str = ""
     actions: tuple[Action, ...] = ()
 
+    @property
+    def ends_soon(self) -> bool:
+        """Whether it runs and its time is nearly over; see `ends_soon`."""
+        return self.is_live and self.state == "running" and ends_soon(self.started_at, self.deadline_at)
+
 
 @dataclass(frozen=True, slots=True)
 class Fact:
@@ -134,6 +143,16 @@ class Details:
 
 
 LOG_LINES = 12
+
+
+def ends_soon(started_at: float, deadline_at: float | None) -> bool:
+    """Whether what has lived since then and ends at that moment should be given more time now, or left."""
+    return deadline_at is not None and deadline_at - time.time() <= soon_s(deadline_at - started_at)
+
+
+def soon_s(whole_s: float) -> float:
+    """The last part of a time that is so long, in which its end is soon."""
+    return min(SOON_PART * whole_s, SOON_S)
 
 
 def is_overdue(stop_requested_at: float | None) -> bool:

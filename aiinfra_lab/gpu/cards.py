@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ..nouns import ends_soon, soon_s
 from ..show import (
     Card,
     Cell,
@@ -21,13 +22,13 @@ from ..show import (
     sentence,
     with_reason,
 )
+from ..show.states import STATES
 from ..units import show_duration, show_share, show_usd
 from ..uris import Uri
 
 if TYPE_CHECKING:
     from . import Session
 
-_SOON = 0.8  # of its time, or of its budget, is over
 _ENDS = {
     "deadline": "Ended because its time was over.",
     "budget": "Ended because its budget of {budget} was spent.",
@@ -38,7 +39,7 @@ _ENDS = {
 
 def card(session: Session) -> Card:
     """The whole card of a session."""
-    mark, why = with_reason(session.state, session.uri)
+    mark, why = _mark(session)
     return Card(
         kind=session.kind,
         uri=session.uri,
@@ -59,11 +60,18 @@ def table(found: Sequence[Session]) -> Table:
 
 
 def _row(session: Session) -> tuple[Cell, ...]:
-    mark, why = with_reason(session.state, session.uri)
+    mark, why = _mark(session)
     state: Cell = (mark, f"({why})") if why else mark
     machine = f"{session.gpu} on {session.on}"
     money = show_usd(session.hourly_usd), show_usd(session.spent_usd)
     return session.uri, state, machine, *money, moment(session.started_at), _ends(session)
+
+
+def _mark(session: Session) -> tuple[StateMark, str]:
+    """How its state looks, and the reason that it carries."""
+    if session.state == "running" and ends_soon(session.started_at, session.deadline_at):
+        return STATES["ends soon"], ""
+    return with_reason(session.state, session.uri)
 
 
 def _ends(session: Session) -> Cell:
@@ -130,9 +138,10 @@ def _budget(session: Session, budget_usd: float) -> tuple[Cell, ...]:
     left_usd = max(0.0, budget_usd - session.spent_usd)
     lasts = show_duration(left_usd / session.hourly_usd * 3600)
     words = f"{show_usd(left_usd)} left: {lasts} at this price"
-    used = session.spent_usd / budget_usd
-    meter = Meter(session.spent_usd, budget_usd, show_share(round(min(1.0, used), 2)), _SOON * budget_usd)
-    if session.ends_by != "budget" or used < _SOON:
+    soon_usd = soon_s(budget_usd / session.hourly_usd * 3600) / 3600 * session.hourly_usd
+    used = min(1.0, session.spent_usd / budget_usd)
+    meter = Meter(session.spent_usd, budget_usd, show_share(round(used, 2)), budget_usd - soon_usd)
+    if session.ends_by != "budget" or left_usd > soon_usd:
         return "budget", meter, words
     twice = f"%gpu start {_name(session)} --budget {2 * budget_usd:g}"
     return "budget", meter, (StateMark("▲", f"ends in {lasts}:", "warn"), Code(twice), "gives it more")
@@ -141,8 +150,8 @@ def _budget(session: Session, budget_usd: float) -> tuple[Cell, ...]:
 def _time(session: Session, deadline_at: float) -> tuple[Cell, ...]:
     whole_s, left_s = deadline_at - session.started_at, max(0.0, deadline_at - time.time())
     used = min(1.0, 1 - left_s / whole_s) if whole_s > 0 else 1.0
-    meter = Meter(whole_s - left_s, whole_s, show_share(round(used, 2)), _SOON * whole_s)
-    if used < _SOON:
+    meter = Meter(whole_s - left_s, whole_s, show_share(round(used, 2)), whole_s - soon_s(whole_s))
+    if left_s > soon_s(whole_s):
         return "time", meter, f"until {moment(deadline_at)}, {show_duration(whole_s)} in all"
     longer = Code(f"%gpu start {_name(session)} --for 2h")
     return "time", meter, (StateMark("▲", f"ends in {show_duration(left_s)}:", "warn"), longer, "gives it more")

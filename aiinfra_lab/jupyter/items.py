@@ -28,8 +28,6 @@ from ..uris import Uri
 CALL = "lab:call-"
 ENDED_SHOWN = 20
 ENDED_SHOWN_S = 24 * 3600.0
-# What ends by itself so soon needs a look.
-SOON_S = 1800.0
 # So many things that are gone are remembered; a panel asks every few seconds, and what went before that long.
 GONE_KEPT = 2000
 BUSY = "Its kernel is busy: what it computes is lost, with all in its memory. Files and records stay."
@@ -310,9 +308,8 @@ def _item(key: str, seen: Observation, harm: str) -> Item:
 
 
 def _mark(seen: Observation) -> StateMark:
-    is_soon = seen.state == "running" and seen.deadline_at is not None and seen.deadline_at - time.time() < SOON_S
     # Some ends say why behind the word, in brackets.
-    return mark_of("ends soon" if is_soon else seen.state.partition(" (")[0], Uri.parse(seen.uri).noun)
+    return mark_of("ends soon" if seen.ends_soon else seen.state.partition(" (")[0], Uri.parse(seen.uri).noun)
 
 
 def _actions(uri: Uri, seen: Observation, harm: str) -> tuple[Action, ...]:

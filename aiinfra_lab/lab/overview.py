@@ -18,7 +18,6 @@ from ..uris import Uri
 
 _COMMAND = re.compile(r"`([^`]+)`")
 _NEEDS_A_LOOK = ("bad", "warn", "unsure")
-_SOON = 0.8  # of its time is over
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +63,7 @@ def _looks(things: Sequence[Thing], seen: Sequence[Observation]) -> list[Look]:
     noticed = [_noticed(notice, states.get(notice.uri, "")) for notice in _notices()]
     # A notice says more than the state alone: it takes its place.
     told = {look.uri for look in noticed}
-    found = {look.uri: look for look in (*map(_ending, filter(_ends_soon, seen)), *_wrong(things))}
+    found = {look.uri: look for look in (*(_ending(item) for item in seen if item.ends_soon), *_wrong(things))}
     return sorted([*(look for look in found.values() if look.uri not in told), *noticed], key=_rank)
 
 
@@ -92,12 +91,6 @@ def _why(uri: str) -> str:
 def _show(uri: str) -> str:
     asked = Uri.parse(uri)
     return f"%{asked.noun} show {asked.label}"
-
-
-def _ends_soon(item: Observation) -> bool:
-    if not item.is_live or item.deadline_at is None:
-        return False
-    return time.time() - item.started_at > _SOON * (item.deadline_at - item.started_at)
 
 
 def _ending(item: Observation) -> Look:

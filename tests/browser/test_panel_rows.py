@@ -1,7 +1,7 @@
 """The rows of the side panel against answers of a server that a test writes: what opens, what is asked, what stays."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
@@ -45,13 +45,18 @@ def shown(page: Page, server: Server, width: int = 320) -> Locator:
     look(page)
     panel = page.locator("#aiinfra-lab-panel")
     widen(page, width)
-    expect(panel.get_by_role("searchbox")).to_have_attribute("placeholder", f"Filter {len(server.items)} things")
+    expect(panel.get_by_role("searchbox")).to_have_attribute("placeholder", f"Filter {counted(server.items)}")
     leave(page)
     return panel
 
 
+def counted(items: Sized) -> str:
+    return f"{len(items)} thing{'' if len(items) == 1 else 's'}"
+
+
 def row(panel: Locator, name: str) -> Locator:
-    return panel.locator(f".aiinfra-Item:has(.aiinfra-Item-name[title='{name}'])")
+    """The row of that name, or of a URI with that name."""
+    return panel.locator(f".aiinfra-Item:has(.aiinfra-Item-name:is([title='{name}'], [title$=':{name}']))")
 
 
 def names(panel: Locator) -> list[str]:
@@ -124,7 +129,7 @@ def test_a_closed_section_stays_closed_after_a_reload(page: Page) -> None:
 def test_the_filter_leaves_what_has_its_words(page: Page) -> None:
     panel = shown(page, Server(flights()))
     panel.get_by_role("searchbox").fill("endpoint delay")
-    assert sorted(names(panel)) == ["delay", "delay-canary-eu-west-test-endpoint", "delay-eu"]
+    assert sorted(names(panel)) == ["delay", "delay-eu", "deploy:delay-canary-eu-west-test-endpoint"]
     panel.get_by_role("searchbox").fill("")
     expect(row(panel, "trainer")).to_be_visible()
 
@@ -296,7 +301,7 @@ def test_nothing_moves_under_the_pointer_and_what_is_new_comes_last(page: Page) 
     assert panel.locator(".aiinfra-Section-toggle").last.inner_text().split() == ["New", "1", "✕", "1"]
     leave(page)
     expect(panel.locator(".aiinfra-Item-name").first).to_have_text("fresh")
-    assert names(panel).index("trainer") > names(panel).index("weather")
+    assert names(panel).index("gpu:trainer") > names(panel).index("weather")
 
 
 def test_nothing_moves_while_the_focus_is_in_the_list(page: Page) -> None:
@@ -401,6 +406,14 @@ def judged(page: Page) -> list[str]:
     return found
 
 
+WIDE_LOG = "Traceback (most recent call last):\n" + "x" * 300
+WORDY = "ValueError: " + "the input has 12 columns and the model was made for 11 of them, " * 3
+BEYOND = """node => [...node.querySelectorAll('*')]
+    .filter(each => !each.closest('pre, .aiinfra-hidden') && each.scrollWidth > each.clientWidth + 1)
+    .filter(each => getComputedStyle(each).textOverflow !== 'ellipsis' && getComputedStyle(each).display !== 'inline')
+    .map(each => each.className || each.tagName)"""
+
+
 @pytest.mark.parametrize("width", [250, 260, 300, 360, 400])
 def test_nothing_is_wider_than_the_panel(page: Page, width: int) -> None:
     panel = shown(page, Server(flights()), width)
@@ -408,7 +421,51 @@ def test_nothing_is_wider_than_the_panel(page: Page, width: int) -> None:
         opener(panel, name).click()
         expect(row(panel, name).locator("dl")).to_be_visible()
         assert panel.evaluate("node => node.scrollWidth - node.clientWidth") == 0
-        assert panel.locator(".aiinfra-Item-body").evaluate("node => node.scrollWidth - node.clientWidth") <= 0
+        assert panel.locator(".aiinfra-Item-body").evaluate(BEYOND) == []
+
+
+@pytest.mark.parametrize("width", [250, 260, 300, 360])
+def test_a_failure_is_read_whole_and_its_log_scrolls_by_itself(page: Page, width: int) -> None:
+    server = Server([thing("train:bad@1", "failed")])
+    server.details["train:bad@1"] = {"problem": WORDY, "fix": f"`%train show bad@1 --code {'y' * 80}`", "log": WIDE_LOG}
+    panel = shown(page, server, width)
+    opener(panel, "bad@1").press("Enter")  # a click here may be the second of a double click: of the test before
+    log = panel.locator(".aiinfra-Log")
+    assert log.evaluate("node => node.scrollWidth > node.clientWidth && node.tabIndex === 0")
+    assert panel.locator(".aiinfra-Item-body").evaluate(BEYOND) == []
+    edge = panel.evaluate("node => node.getBoundingClientRect().right")
+    for part in (log, *panel.locator(".aiinfra-Item-why").all()):
+        assert part.evaluate("node => node.getBoundingClientRect().right") <= edge
+
+
+LONG_VALUES = [
+    thing("recipe:fails@1", figure="first-step-with-a-long-name", facts=["1 of 3 steps"], progress=[1, 3]),
+    thing("train:delay-transformer-distilled-with-weather@3", figure="validation_macro_f1 0.412", facts=["step 7"]),
+    thing("deploy:delay", figure="1,204 ms p95", facts=["canary 10 %"]),
+]
+
+
+@pytest.mark.parametrize("width", [250, 260, 300])
+def test_a_long_value_leaves_the_name_half_of_the_row(page: Page, width: int) -> None:
+    panel = shown(page, Server(LONG_VALUES), width)
+    for item in LONG_VALUES:
+        name, value = (row(panel, item["name"]).locator(f".aiinfra-Item-{part}") for part in ("name", "value"))
+        name_box, value_box = name.bounding_box(), value.bounding_box()
+        assert name_box is not None
+        assert value_box is not None
+        assert name_box["width"] >= 0.45 * (name_box["width"] + value_box["width"])
+        expect(value).to_have_attribute("title", item["figure"])
+
+
+def test_what_has_ended_is_told_apart_by_its_noun_on_one_line(page: Page) -> None:
+    ended = [thing("train:stay@2", "done"), thing("recipe:stay@2", "failed"), thing("deploy:stay", "stopped")]
+    panel = shown(page, Server(ended), 250)
+    assert sorted(names(panel)) == ["deploy:stay", "recipe:stay@2", "train:stay@2"]
+    for one in panel.locator(".aiinfra-Item-open").all():
+        box = one.bounding_box()
+        assert box is not None
+        assert box["height"] <= 28
+        assert one.locator(".aiinfra-Item-name").evaluate("node => node.scrollWidth <= node.clientWidth")
 
 
 def test_forced_colours_keep_edges_and_reduced_motion_turns_nothing(page: Page) -> None:

@@ -155,6 +155,7 @@ class Server:
         self.called: list[tuple[str, str]] = []
         self.sent = 0
         self.gone: dict[str, int] = {}
+        self.details: dict[str, dict[str, Any]] = {}
         self.answer = {"workspace": "flights", "usd_per_hour": 1.23, "is_least": False, **answer}
         self.on_call: Callable[[str, str], None] = lambda noun, verb: None
         self.put(*things)
@@ -188,7 +189,8 @@ class Server:
         elif path.startswith("jobs/"):
             route.fulfill(json={"state": "done", "error": None})
         elif path.startswith("items/"):
-            route.fulfill(json=details(path.removeprefix("items/")))
+            uri = path.removeprefix("items/")
+            route.fulfill(json={**details(uri), **self.details.get(uri, {})})
         else:
             since = int(parse_qs(url.query)["since"][0])
             since = 0 if since > self.rev else since

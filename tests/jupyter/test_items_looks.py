@@ -6,10 +6,13 @@ from typing import Any
 
 import pytest
 
+from aiinfra_lab import gpu, lab
 from aiinfra_lab.deploy.record import VersionCounts
-from aiinfra_lab.jupyter.items import SOON_S, Item, ItemFeed, current, first_steps, observed, price_of
+from aiinfra_lab.gpu.base import Status
+from aiinfra_lab.jupyter.items import Item, ItemFeed, current, first_steps, observed, price_of
 from aiinfra_lab.kernels.kept import KeptKernel, KernelState
 from aiinfra_lab.nouns import Observation
+from aiinfra_lab.show.states import LIVING, STATES
 from aiinfra_lab.store import open_store
 from aiinfra_lab.train import history
 from aiinfra_lab.train.record import folder
@@ -60,13 +63,22 @@ def test_why_a_session_ended_stands_behind_the_word(workspace: Path) -> None:
     assert (only().state, only().word, only().glyph) == ("ended (its kernel died)", "ended", "■")
 
 
-@pytest.mark.parametrize(("left_s", "glyph"), [(SOON_S - 60, "▲"), (SOON_S + 60, "●")])
-def test_what_ends_soon_needs_a_look(
-    workspace: Path, monkeypatch: pytest.MonkeyPatch, left_s: float, glyph: str
+# Of two hours a fifth is 24 minutes, and of ten hours more than half an hour.
+@pytest.mark.parametrize(
+    ("whole_min", "left_min", "is_soon"),
+    [(10, 9, False), (10, 1, True), (120, 25, False), (120, 23, True), (600, 31, False), (600, 29, True)],
+)
+def test_what_ends_soon_is_the_same_in_the_panel_a_list_a_card_and_lab_show(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, whole_min: int, left_min: int, is_soon: bool
 ) -> None:
-    seen = Observation("gpu:trainer", "running", is_live=True, deadline_at=time.time() + left_s)
-    monkeypatch.setattr("aiinfra_lab.gpu.noun.NOUN.watched", lambda ended: [seen], raising=False)
-    assert only().glyph == glyph
+    started_at = time.time() - (whole_min - left_min) * 60
+    records.session("trainer", started_at=started_at, deadline_at=time.time() + left_min * 60, handle="gpu-trainer-1")
+    monkeypatch.setattr("aiinfra_lab.gpu.local.LocalMachines.status", lambda *_: Status("ready"))
+    mark = str(STATES["ends soon"] if is_soon else LIVING)
+    assert f"{only().glyph} {only().word}" == mark
+    assert mark in repr(gpu.ls())
+    assert str(gpu.show("trainer").card().state) == mark
+    assert ("gpu:trainer" in {look.uri for look in lab.show().overview.looks}) == is_soon
 
 
 # ---- what it costs ----

@@ -71,8 +71,6 @@ export class Row {
     this.current = item;
     setAttribute(this.node, 'data-tone', item.tone);
     setText(this.glyph, item.glyph);
-    setText(this.name, item.name);
-    setAttribute(this.name, 'title', item.name);
     this.tick(now);
     const isStopping = item.state === 'stopping';
     const label = `${isStopping ? 'Stopping' : item.is_live ? 'Stop' : 'Stopped'} ${kind(item)} ${item.name}`;
@@ -90,9 +88,11 @@ export class Row {
   tick(now: number): void {
     const { progress, figure } = this.current;
     const text = this.work || line(this.current, now);
+    // Below "Recently ended" no heading says which noun a name is of.
+    show(this.name, this.isEnded ? this.current.uri : this.current.name);
+    show(this.value, this.isEnded ? ended(this.current.since, now) : figure);
     setText(this.text, this.isEnded ? [this.current.word, this.current.detail].filter(Boolean).join(', ') : text);
     setAttribute(this.facts, 'title', text);
-    setText(this.value, this.isEnded ? ended(this.current.since, now) : figure);
     if (this.isEnded || !progress) {
       this.progress?.remove();
       this.progress = undefined;
@@ -193,4 +193,10 @@ export class Row {
     setAttribute(this.node, 'data-open', String(Boolean(this.opened ?? this.asking)));
     setAttribute(this.opener, 'aria-expanded', String(this.isOpen));
   }
+}
+
+/** A text that may be cut at its end, whole on hovering. */
+function show(node: HTMLElement, text: string): void {
+  setText(node, text);
+  setAttribute(node, 'title', text);
 }
