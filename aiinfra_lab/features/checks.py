@@ -113,10 +113,12 @@ def _same_online(state: OnlineState, spec: Spec, events: list[Events], rows: pl.
 
 def _own_columns(spec: Spec, rows: pl.DataFrame) -> FeatureFinding:
     """Read the columns that the set takes from the rows themselves, as `features get` does."""
-    rows.select(*(as_kind(rows, name, kind, "the rows") for name, kind in spec.columns))
-    rows.select(as_time(rows, spec.timestamp, "the rows"))
-    why = f"{counted(len(spec.columns), 'column')} and the time are there, in {counted(rows.height, 'row')}"
-    return FeatureFinding("own columns", GOOD, why)
+    columns = [as_kind(rows, name, kind, "the rows") for name, kind in spec.columns]
+    found, what = rows.select(*columns, as_time(rows, spec.timestamp, "the rows")), "own columns"
+    if empty := [column.name for column in found if column.null_count() == rows.height]:
+        return FeatureFinding(what, UNCLEAR, f"no row has a value of {', '.join(empty)}", "give --rows that have one")
+    why = f"{counted(len(columns), 'column')} and the time are there, in {counted(rows.height, 'row')}"
+    return FeatureFinding(what, GOOD, why)
 
 
 def _moments(spec: Spec, rows: pl.DataFrame) -> list[datetime]:

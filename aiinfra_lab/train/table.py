@@ -124,8 +124,10 @@ def _way_to_a_label(uri: str) -> str:
     known = record.body
     if known.label:
         return f"choose rows that have {known.label}: `%features get {record.name} --rows {known.newest_data}`"
-    options = f"--data {known.newest_data} --timestamp {shlex.quote(known.timestamp)} --label COLUMN"
-    return f"add the set again with a label, `%%features add {record.base} {options}`, and get its rows again"
+    return (
+        f"add the set again with a label, `%%features add {record.base} --data {known.newest_data} "
+        f"--timestamp {shlex.quote(known.timestamp)} --label COLUMN`, and get its rows again"
+    )
 
 
 def _json(value: Any) -> Any:

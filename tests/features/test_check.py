@@ -113,6 +113,13 @@ def test_no_rows_of_a_set_without_views_cannot_be_told(plain):
         features.check("plain", rows=small_tables()["trips"].clear())
 
 
+@pytest.mark.parametrize("column", ["delay", "asked_at"])
+def test_a_column_without_any_value_cannot_be_told(plain, column):
+    rows = small_tables()["trips"]
+    with pytest.raises(Inconclusive, match=f"no row has a value of {column}"):
+        features.check("plain", rows=rows.with_columns(pl.lit(None, dtype=rows.schema[column]).alias(column)))
+
+
 def test_a_column_of_another_type_is_no_pass(plain):
     with pytest.raises(Failed, match="delay of the rows is text"):
         features.check("plain", rows=small_tables()["trips"].with_columns(delay=pl.lit("late")))
