@@ -30,7 +30,7 @@ from .card import (
     money,
 )
 from .drawing import Picture
-from .listing import Column, Listing, lacking
+from .listing import Listing, TableColumn, lacking
 from .live import LiveFrame, TickingFrame, in_notebook, waiting
 from .results import Comparison, Result
 from .states import ADDED, CHANGED, REMOVED, StateMark, mark_of, with_reason
@@ -38,9 +38,48 @@ from .values import label, moment, sentence, shown, shown_apart
 from .working import working
 
 __all__ = [
-    "ADDED", "CHANGED", "MAX_ROWS", "REMOVED", "Band", "Card", "Cell", "Code", "Column", "Comparison", "Dim", "Figure",
-    "Fold", "Listed", "Listing", "LiveFrame", "Meter", "Number", "Part", "Picture", "Plots", "Progress", "Quote",
-    "Result", "RowHeader", "StateMark", "Strong", "Table", "TickingFrame", "drawing", "graph", "html",
-    "in_notebook", "label", "lacking", "mark_of", "moment", "money", "sentence", "shown",
-    "shown_apart", "waiting", "with_reason", "working",
+    "ADDED",
+    "CHANGED",
+    "MAX_ROWS",
+    "REMOVED",
+    "Band",
+    "Card",
+    "Cell",
+    "Code",
+    "Comparison",
+    "Dim",
+    "Figure",
+    "Fold",
+    "Listed",
+    "Listing",
+    "LiveFrame",
+    "Meter",
+    "Number",
+    "Part",
+    "Picture",
+    "Plots",
+    "Progress",
+    "Quote",
+    "Result",
+    "RowHeader",
+    "StateMark",
+    "Strong",
+    "Table",
+    "TableColumn",
+    "TickingFrame",
+    "drawing",
+    "graph",
+    "html",
+    "in_notebook",
+    "label",
+    "lacking",
+    "mark_of",
+    "moment",
+    "money",
+    "sentence",
+    "shown",
+    "shown_apart",
+    "waiting",
+    "with_reason",
+    "working",
 ]  # fmt: skip

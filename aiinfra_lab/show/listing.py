@@ -20,7 +20,7 @@ _ALL = "`.df()` of this result has all of them, and `--json` in a shell."
 _ROOM = 40  # of the 100 columns of a terminal, for all of those
 
 
-class Column(NamedTuple):
+class TableColumn(NamedTuple):
     """A title, and a cell for every row."""
 
     title: str
@@ -81,17 +81,17 @@ class Listing(Result):
         rows = [*zip(*(column.cells for column in columns), strict=True)]
         return Table([column.title for column in columns], rows)
 
-    def columns(self, name: str) -> Sequence[Column]:
+    def columns(self, name: str) -> Sequence[TableColumn]:
         """The columns that show a field."""
         values = [plain(getattr(item, name)) for item in self.items]
         if name in _SPREAD:
             return _spread(name, values)
         uris = [str(getattr(item, "uri", self.uri)) for item in self.items]
         title = _title(name, getattr(self.items[0], "labels", {}) if self.items else {}, values)
-        return [Column(title, [_cell(name, *pair) for pair in zip(values, uris, strict=True)])]
+        return [TableColumn(title, [_cell(name, *pair) for pair in zip(values, uris, strict=True)])]
 
 
-def _spread(name: str, values: Sequence[dict[str, float] | None]) -> Sequence[Column]:
+def _spread(name: str, values: Sequence[dict[str, float] | None]) -> Sequence[TableColumn]:
     """A column for each of the numbers that there is room for, and one of words for the rest."""
     found = [value or {} for value in values]
     keys, room = [], _ROOM
@@ -99,10 +99,10 @@ def _spread(name: str, values: Sequence[dict[str, float] | None]) -> Sequence[Co
         room -= max(len(key), 6) + 2
         if room >= 0:
             keys.append(key)
-    columns = [Column(Number(key), [shown(key, value.get(key)) for value in found]) for key in keys]
+    columns = [TableColumn(Number(key), [shown(key, value.get(key)) for value in found]) for key in keys]
     rest = [{key: one for key, one in value.items() if key not in keys} for value in found]
     more = f"more {label(name)}" if keys else label(name)
-    return [*columns, Column(more, [shown(name, value) if value else "" for value in rest])]
+    return [*columns, TableColumn(more, [shown(name, value) if value else "" for value in rest])]
 
 
 def _title(name: str, labels: Mapping[str, str], values: Sequence[Any]) -> str:
@@ -121,7 +121,7 @@ def _cell(name: str, value: Any, uri: str) -> Cell:
     return (mark, f"({reason})") if reason else mark
 
 
-def _words_last(columns: Sequence[Column]) -> Sequence[Column]:
+def _words_last(columns: Sequence[TableColumn]) -> Sequence[TableColumn]:
     """The columns in their order, but that the last one is no number: it would be torn away to the far edge."""
     ordered = [*columns]
     words = [column for column in columns if type(column.title) is str and any(column.cells)]

@@ -12,7 +12,6 @@ from ..show import (
     MAX_ROWS,
     Card,
     Cell,
-    Column,
     Figure,
     Fold,
     Number,
@@ -22,6 +21,7 @@ from ..show import (
     Quote,
     Strong,
     Table,
+    TableColumn,
     drawing,
     mark_of,
     sentence,
@@ -153,12 +153,12 @@ def plots(points: Sequence[Point], epochs: Epochs) -> list[Picture]:
     return [_plot(title, names, points, epochs) for title, names in [*groups.items()][:MOST_PLOTS]]
 
 
-def curve_column(runs: Sequence[Run]) -> Column:
+def curve_column(runs: Sequence[Run]) -> TableColumn:
     """The curve of what says most of each run, small; of as many runs as a list shows."""
     drawn = [_spark(run.points()) for run in runs[:MAX_ROWS]]
     names = {name for name, _ in drawn if name}
     title = names.pop() if len(names) == 1 else "curve"
-    return Column(title, [*(cell for _, cell in drawn), *[""] * len(runs[MAX_ROWS:])])
+    return TableColumn(title, [*(cell for _, cell in drawn), *[""] * len(runs[MAX_ROWS:])])
 
 
 def _spark(points: Sequence[Point]) -> tuple[str, Cell]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..show import Card, Column, Comparison, Listing, Result, shown, shown_apart
+from ..show import Card, Comparison, Listing, Result, TableColumn, shown, shown_apart
 from ..store import Record, open_store
 from ..uris import Uri
 from . import checkpoint, history, record, rendering
@@ -85,7 +85,7 @@ class Run(Result):
 class Runs(Listing):
     """Runs, the last started first."""
 
-    def columns(self, name: str) -> Sequence[Column]:
+    def columns(self, name: str) -> Sequence[TableColumn]:
         found = super().columns(name)
         return [*found, rendering.curve_column(self.items)] if name == "metrics" else found
 

@@ -32,7 +32,7 @@ FILES = [
     (f"{STEP}out = 1", "write [steps.a.out] and", f'{STEP}[steps.a.out]\nmade = "data:made"'),
     (f"{STEP}parameters = 1", "write [steps.a.parameters] and", f'{STEP}[steps.a.parameters]\nx = "1"'),
     (f"parameters = 1\n{STEP}", "write [parameters] and", f"[parameters]\nn = 1\n{STEP}"),
-    (f"{STEP}into = 1", "did you mean in?", f"{STEP}in = {{}}"),
+    (f"{STEP}inn = 1", "did you mean in?", f"{STEP}in = {{}}"),
     ("[steps.a]", 'add notebook = "NAME.ipynb"', STEP),
     ('[steps."a/b"]\nnotebook = "a.ipynb"', "use letters, digits, '-' and '_'", '[steps.a-b]\nnotebook = "a.ipynb"'),
     ('[steps.a]\nnotebook = "none.ipynb"', "correct `notebook = …` in the recipe", STEP),
