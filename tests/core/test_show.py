@@ -31,6 +31,7 @@ from aiinfra_lab.show import (
     html,
     in_notebook,
     label,
+    log_time,
     mark_of,
     moment,
     shown,
@@ -309,3 +310,11 @@ def test_a_name_that_may_be_cut_is_whole_on_hovering():
     table = Table(("name", "x"), [("short", "1"), ("a-name-that-is-longer-than-its-column", "2")])
     html = Card(kind="", uri="x", parts=[table]).html()
     assert html.count('title="a-name-that-is-longer-than-its-column"') == html.count("title=") == 1
+
+
+def test_a_moment_of_today_has_no_date_and_another_one_has() -> None:
+    today, earlier = time.time(), time.time() - 400 * 86400
+    assert re.fullmatch(r"\d\d:\d\d", moment(today))
+    assert shown("ended_at", today) == moment(today)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d", moment(earlier))
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", log_time(today))

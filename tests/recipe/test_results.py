@@ -176,4 +176,4 @@ def test_what_has_neither_a_file_nor_a_run_is_not_found(workspace):
     for verb in (recipe.show, recipe.log, recipe.stop, recipe.check, recipe.run):
         with pytest.raises(NotFound) as problem:
             verb("nothing")
-        assert "`%lab start --from example:flights` writes one" in problem.value.fix
+        assert "`%lab start --from example:flights` writes" in problem.value.fix
