@@ -194,7 +194,7 @@ def test_a_frame_ends_with_its_last_card_or_is_taken_away():
         ("x_bytes", 1536, "1.5 KiB"),
         ("x_gib", 16, "16 GiB"),
         ("x_usd", 0, "0.00 USD"),
-        ("x_at", 1e30, "1e+30"),
+        ("x_at", 1e30, "–"),
         ("x", 0.123456, "0.1235"),
         ("x", "", "–"),
         ("x", ("a", 1), "a, 1"),
