@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar
 
 from ..errors import LabError
-from ..show import Card, Result, moment
+from ..show import Card, Result
 from ..stats.bounds import JudgedBound
 from ..store import Record
 from ..uris import Uri
@@ -268,7 +269,7 @@ def _notes(body: EndpointRecord, seen: _Seen) -> Iterator[str]:
     if body.canary and not body.champion:
         yield NO_CHAMPION
     if lost := body.rolled_back:
-        at = moment(lost.at)
+        at = time.strftime("%H:%M:%S", time.localtime(lost.at))
         yield f"{lost.model} was rolled back at {at} by {lost.by}: {lost.reason}"
     if body.problem:
         yield _one_line(body.problem)
