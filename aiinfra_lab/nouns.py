@@ -367,7 +367,9 @@ class Noun(Generic[B]):
 
         if (job := jobs.find(uri)) is not None:
             return job_details(job)
-        return Details((Fact("written", _moment(resolve(uri, self.kind).updated_at)),)) if self.kind else Details()
+        from .show import moment
+
+        return Details((Fact("written", moment(resolve(uri, self.kind).updated_at)),)) if self.kind else Details()
 
     def stop(self, uri: str) -> Sequence[str]:
         """Write down the request to end it, and return at once; the jobs that were asked, by their ids.
@@ -419,9 +421,10 @@ class Noun(Generic[B]):
 def job_details(job: Job) -> Details:
     """What a job tells of the thing that it is for: its times, the end of what it printed, and why it failed."""
     from . import jobs, logs
+    from .show import moment
     from .units import show_duration
 
-    facts = [Fact("started", _moment(job.started_at))]
+    facts = [Fact("started", moment(job.started_at))]
     if job.ended_at is not None:
         facts.append(Fact("took", show_duration(max(0.0, job.ended_at - job.started_at))))
     if job.exit_code:
@@ -431,10 +434,6 @@ def job_details(job: Job) -> Details:
     log = jobs.log(job.id, LOG_LINES)
     problem = logs.last_problem(log) if job.state == "failed" else STATE_DETAILS["lost"] if job.state == "lost" else ""
     return Details(tuple(facts), problem=problem, log=log)
-
-
-def _moment(at: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
 
 
 def _is_overtaken(records: Sequence[Record[Any]]) -> bool:

@@ -557,7 +557,7 @@ def _few_choices(item: Parameter) -> Sequence[str]:
 
 def _default(item: Parameter) -> str:
     if item.default is True:
-        return " (the default)"
+        return f" (default {item.flag})"
     # By identity, since 0 equals False, and a number's default is worth a word.
     if item.required or item.default is None or item.default is False or item.default in ("", {}, ()):
         return ""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated
 
 from ..errors import NotFound
 from ..nouns import Span, StepSpan
-from ..show import Card, Listing, Number, Result, RowHeader, Table, sentence, shown
+from ..show import Card, Listing, Number, Result, RowHeader, Table, moment, sentence, shown
 from ..units import show_usd
 from ..uris import Uri
 from ..verbs import Choices, Name, Uris, verb
@@ -215,7 +214,7 @@ def _notes(found: list[Spending], rows: int | None, everything: bool) -> Iterato
     if rows and len(found) > 1:
         yield f"predictions and rate are those of {len(found)} starts; `%deploy show` knows the newest alone"
     if rows is not None and (counted_at := _counted_at(found)):
-        at = time.strftime("%H:%M:%S", time.localtime(counted_at))
+        at = moment(counted_at)
         yield f"predictions are counted until {at}; `%deploy show` asks the endpoint itself, and may know of more"
     if rows and compared_with().stale:
         yield f"the cloud's price is older than {STALE_DAYS} days; `cost.prices` in aiinfra.toml takes a table of yours"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from ..show import (
     Strong,
     Table,
     drawing,
+    moment,
     shown,
 )
 from ..units import counted, show_share
@@ -63,7 +63,7 @@ def version_card(
         kind="Data version",
         uri=uri,
         state=state,
-        when=f"added {time.strftime('%Y-%m-%d %H:%M', time.localtime(added_at))}",
+        when=f"added {moment(added_at)}",
         lead=lead,
         advice=advice,
         facts=facts,

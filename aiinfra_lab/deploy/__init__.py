@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from ..errors import Conflict, Failed, LabError, UsageProblem
-from ..show import Listing, working
+from ..show import Listing, log_time, working
 from ..store import Event, Record, open_store
 from ..units import Duration, Share, number
 from ..uris import Uri
@@ -147,7 +147,6 @@ def log(name: EndpointName, *, rows: int = 20, events: int = 20) -> Log:
     Example:
         %deploy log late --rows 5
     """
-    from ..show import shown
     from .base import PredictionLog
 
     if events < 1:
@@ -156,7 +155,7 @@ def log(name: EndpointName, *, rows: int = 20, events: int = 20) -> Log:
     [(record, _)] = lifecycle.observe_all([lifecycle.find(name)])
     body, target = record.body, lifecycle.target_of(record)
     found, is_all = lifecycle.newest_events(record, events)
-    lines = tuple(f"{shown('x_at', item.at)}  {item.event.verb}  {_about(item.event)}".rstrip() for item in found)
+    lines = tuple(f"{log_time(item.at)}  {item.event.verb}  {_about(item.event)}".rstrip() for item in found)
     wider = f"`%deploy log {record.name} --events {4 * events}`"
     more = "" if is_all else f"these are the latest {events} events: {wider} shows more"
     output = target.output(body.job, 50)

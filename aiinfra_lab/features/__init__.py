@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from ..audit.references import refuse_referenced
-from ..errors import Conflict, Failed, Inconclusive, NotFound, UsageProblem
+from ..errors import Conflict, Failed, Inconclusive, LabError, NotFound, UsageProblem
 from ..files import retry
 from ..resolve import resolve
 from ..show import Listing, working
@@ -142,12 +144,26 @@ def get(
     if online:
         with working("Online features", record.uri, "asks the online store"):
             return _online(record, online, data)
+    began_at = time.time()
     with working("Feature rows", record.uri, "opens the rows") as step:
         asked = data_noun.open_rows(rows)
-        tables = asked if data is None else data_noun.open_rows(data)
-        joined.need_tables(record.body, asked, tables, record.body.newest_data)
-        step("joins what was known at each row's time")
-        return _written(feature_rows(joined.answer(record, asked, tables)), into)
+        with _naming_what_was_added(asked, began_at):
+            tables = asked if data is None else data_noun.open_rows(data)
+            joined.need_tables(record.body, asked, tables, record.body.newest_data)
+            step("joins what was known at each row's time")
+            return _written(feature_rows(joined.answer(record, asked, tables)), into)
+
+
+@contextlib.contextmanager
+def _naming_what_was_added(asked: Dataset, began_at: float) -> Iterator[None]:
+    """An error that comes after rows were stored says so: they are a version that nobody asked for by name."""
+    try:
+        yield
+    except LabError as problem:
+        if asked.added_at >= began_at:
+            away = f"`%data rm {Uri.parse(asked.uri).label}` removes them"
+            problem.fix = f"{problem.fix}; the rows were stored as {asked.uri}: {away}"
+        raise
 
 
 @verb("features")

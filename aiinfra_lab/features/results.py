@@ -25,6 +25,7 @@ from ..show import (
     RowHeader,
     Table,
     mark_of,
+    moment,
     shown,
 )
 from ..store import LoggedEvent, Record
@@ -67,7 +68,7 @@ class FeatureSet(Result):
         return Card(
             kind=self.kind,
             uri=self.uri,
-            when=f"added {shown('_at', self.created_at)[:16]}",
+            when=f"added {moment(self.created_at)}",
             lead=self._lead(len(origin)),
             facts=[
                 ("label", self.label or "–"),
@@ -315,7 +316,7 @@ class FeatureHistory(Result):
     events: tuple[tuple[float, str, str, str], ...]
 
     def card(self) -> Card:
-        rows = [(shown("_at", at)[:16], what, things, who) for at, who, what, things in self.events]
+        rows = [(moment(at), what, things, who) for at, who, what, things in self.events]
         count = counted(len(rows), "event")
         return Card(
             kind=self.kind, uri=self.uri, when=count, parts=[Table(("when", RowHeader("what"), "with", "by"), rows)]

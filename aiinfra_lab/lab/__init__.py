@@ -15,7 +15,7 @@ from ..config import FILE, Settings, inside, named_place, settings
 from ..errors import Conflict, Failed, NotFound, UsageProblem, did_you_mean
 from ..files import ignore_in_git, make_folder, write
 from ..nouns import TABLE, Reference, find
-from ..show import Card, Listing, Result, lacking, shown, working
+from ..show import Card, Listing, Result, lacking, log_time, shown, working
 from ..store import Event, LoggedEvent, Record, open_store
 from ..store.base import left_out
 from ..uris import Uri
@@ -245,7 +245,7 @@ def _more(count: int, shown: int, command: str) -> str:
 def _event(item: LoggedEvent) -> str:
     event = item.event
     note = f": {event.detail['restored']}" if "restored" in event.detail else ""
-    return f"{item.seq:>5}  {shown('x_at', item.at)}  {event.verb}  {event.subject}  by {item.actor}{note}"
+    return f"{item.seq:>5}  {log_time(item.at)}  {event.verb}  {event.subject}  by {item.actor}{note}"
 
 
 def _made(where: Settings, from_: str | None, restore: bool) -> Workspace:

@@ -6,7 +6,6 @@ import contextlib
 import functools
 import os
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -15,6 +14,7 @@ from .. import audit, files, nouns
 from ..errors import Conflict, Damaged, LabError, NotFound
 from ..jobs import HomeRecord, JobRecord, restored
 from ..leftovers import temporary
+from ..show import moment
 from ..store import Body, Event, EventIndex, HeadCopier, HeadKeeper, Key, Store, open_store
 from ..store.sqlite import SqliteStore, copies, is_older, is_sound, offer, restore, signature
 
@@ -66,7 +66,7 @@ def restore_store(home: Path) -> list[str]:
     with restored.unsupervised(home):
         newest = _newest_event(open_store())
         store, chosen = _chosen_copy()
-        made = time.strftime("%Y-%m-%d %H:%M", time.localtime(chosen.stat().st_mtime))
+        made = moment(chosen.stat().st_mtime)
         note = f"restored the copy of {made}"
 
         def event(newest_in_copy: int) -> Event:

@@ -20,8 +20,8 @@ from ..show import (
     StateMark,
     Table,
     graph,
+    log_time,
     moment,
-    shown,
     with_reason,
 )
 from ..store import LoggedEvent
@@ -206,7 +206,7 @@ def _row(logged: LoggedEvent) -> tuple[Cell, ...]:
 def _line(logged: LoggedEvent) -> str:
     made, used = _sides(logged)
     ways = f"{', '.join(used)} → {', '.join(made)}" if used else ", ".join(made)
-    return f"{logged.seq:>5}  {shown('x_at', logged.at)}  {logged.event.verb}  by {logged.actor}  {ways}"
+    return f"{logged.seq:>5}  {log_time(logged.at)}  {logged.event.verb}  by {logged.actor}  {ways}"
 
 
 def _sides(logged: LoggedEvent) -> tuple[list[str], list[str]]:

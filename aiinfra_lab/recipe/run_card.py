@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageProblem
-from ..show import Card, Cell, Dim, Number, Part, Plots, Progress, Quote, StateMark, Table, graph, mark_of
+from ..show import Card, Cell, Dim, Number, Part, Plots, Progress, Quote, StateMark, Table, graph, mark_of, moment
 from ..units import counted, show_duration
 from ..uris import Uri
 from .history import KIND, Attempt
@@ -72,10 +72,7 @@ def run_card(
 
 
 def _when(started_at: float, took: float, *, is_over: bool) -> str:
-    began = time.localtime(started_at)
-    if is_over:
-        return f"{time.strftime('%Y-%m-%d %H:%M', began)}, {show_duration(took)}"
-    return f"since {time.strftime('%H:%M:%S', began)}, {show_duration(took)}"
+    return f"{'' if is_over else 'since '}{moment(started_at)}, {show_duration(took)}"
 
 
 def _lead(state: str, steps: Mapping[str, RunStep], broken: str | None, error: str) -> str:

@@ -34,7 +34,7 @@ from .listing import Listing, TableColumn, lacking
 from .live import LiveFrame, TickingFrame, in_notebook, waiting
 from .results import Comparison, Result
 from .states import ADDED, CHANGED, REMOVED, StateMark, mark_of, with_reason
-from .values import label, moment, sentence, shown, shown_apart
+from .values import label, log_time, moment, sentence, shown, shown_apart
 from .working import working
 
 __all__ = [
@@ -73,6 +73,7 @@ __all__ = [
     "in_notebook",
     "label",
     "lacking",
+    "log_time",
     "mark_of",
     "moment",
     "money",

@@ -33,8 +33,7 @@ def shown(name: str, value: Any) -> str:
     if value is None or value == "":
         return "–"
     if name.endswith("_at") and isinstance(value, int | float):
-        with contextlib.suppress(OSError, OverflowError, ValueError):  # no calendar reaches that far
-            return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(value))
+        return moment(value)
     for suffix, show in _SHOWN_AS.items():
         if name.endswith(suffix) and isinstance(value, int | float):
             return show(value)
@@ -49,6 +48,13 @@ def shown(name: str, value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key}={shown(str(key), item)}" for key, item in value.items())
     return str(value)
+
+
+def log_time(at: float) -> str:
+    """A moment to the second with its date, as the lines of a log have it."""
+    with contextlib.suppress(OSError, OverflowError, ValueError):  # no calendar reaches that far
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
+    return "–"
 
 
 def moment(at: float) -> str:

@@ -21,11 +21,15 @@ from .results import Run, RunComparison, RunLog, Runs, comparison, log_of, run_o
 __all__ = ["Run", "RunComparison", "RunLog", "diff", "get", "log", "ls", "run", "show", "stop"]
 
 
+_LAST_RUNS = 20  # which are asked for their parameters while somebody types
+
+
 def _parameters(typed: Mapping[str, str]) -> list[str]:
-    """Those of the newest run of the name."""
+    """Those of the newest run of the name that had some."""
     name = Uri.parse(typed.get("name", ""), noun="train").name
-    newest = open_store().list(TrainingRun, name=name, limit=1, skip_unreadable=True)
-    return [f"{name}={value}" for run in newest for name, value in run.body.params.items()]
+    runs = open_store().list(TrainingRun, name=name, limit=_LAST_RUNS, skip_unreadable=True)
+    params = next((run.body.params for run in runs if run.body.params), {})
+    return [f"{key}={value}" for key, value in params.items()]
 
 
 @verb("train")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping
 
 from .. import logs
 from ..nouns import LOG_LINES, Details, Fact
+from ..show import moment
 from ..units import show_duration
 from . import history, record, rendering
 from .metrics import count_epochs, epochs_of
@@ -61,7 +61,7 @@ def _facts(run: ObservedTraining, metrics: Mapping[str, float]) -> Iterator[Fact
     if body.resumed_from:
         yield Fact("resumed", body.resumed_from)
     if not run.is_live and body.ended_at:
-        yield Fact("ended", time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(body.ended_at)))
+        yield Fact("ended", moment(body.ended_at))
 
 
 def _now(run: ObservedTraining) -> Mapping[str, tuple[int, float]]:

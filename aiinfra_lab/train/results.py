@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..show import Card, Comparison, Listing, Result, TableColumn, shown, shown_apart
+from ..show import Card, Comparison, Listing, Result, TableColumn, log_time, shown_apart
 from ..store import Record, open_store
 from ..uris import Uri
 from . import checkpoint, history, record, rendering
@@ -150,7 +150,7 @@ def log_of(seen: ObservedTraining, lines: int) -> RunLog:
     printed = output.read_text("utf-8", "replace").splitlines() if output.exists() else []
     printed += [*body.trace.splitlines(), *body.problem.what.splitlines()]
     points = history.read(folder / history.FILE)
-    measured = [f"{shown('_at', point.at)}  {point.name}[{point.step}] = {point.value:.6g}" for point in points]
+    measured = [f"{log_time(point.at)}  {point.name}[{point.step}] = {point.value:.6g}" for point in points]
     return RunLog(seen.record.uri, seen.state, tuple(printed[-lines:]), tuple(measured[-lines:]))
 
 

@@ -31,6 +31,7 @@ from aiinfra_lab.show import (
     html,
     in_notebook,
     label,
+    log_time,
     mark_of,
     moment,
     shown,
@@ -193,7 +194,7 @@ def test_a_frame_ends_with_its_last_card_or_is_taken_away():
         ("x_bytes", 1536, "1.5 KiB"),
         ("x_gib", 16, "16 GiB"),
         ("x_usd", 0, "0.00 USD"),
-        ("x_at", 1e30, "1e+30"),
+        ("x_at", 1e30, "–"),
         ("x", 0.123456, "0.1235"),
         ("x", "", "–"),
         ("x", ("a", 1), "a, 1"),
@@ -317,3 +318,11 @@ def test_a_name_that_may_be_cut_is_whole_on_hovering():
     table = Table(("name", "x"), [("short", "1"), ("a-name-that-is-longer-than-its-column", "2")])
     html = Card(kind="", uri="x", parts=[table]).html()
     assert html.count('title="a-name-that-is-longer-than-its-column"') == html.count("title=") == 1
+
+
+def test_a_moment_of_today_has_no_date_and_another_one_has() -> None:
+    today, earlier = time.time(), time.time() - 400 * 86400
+    assert re.fullmatch(r"\d\d:\d\d", moment(today))
+    assert shown("ended_at", today) == moment(today)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d", moment(earlier))
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", log_time(today))

@@ -8,7 +8,7 @@ from aiinfra_lab.cost import prices, spending
 from aiinfra_lab.errors import NotFound, UsageProblem
 from aiinfra_lab.jobs import JobRecord
 from aiinfra_lab.nouns import Span, StepSpan
-from aiinfra_lab.show import Dim, Figure, Number
+from aiinfra_lab.show import Dim, Figure, Number, moment
 from aiinfra_lab.store import Record, open_store
 from tests.fakes.timed.noun import NOUN
 
@@ -350,7 +350,7 @@ def test_spendings_are_the_last_started_first(took):
 def test_predictions_of_an_endpoint_that_lives_are_counted_until_a_moment(took):
     took("deploy:delay", 0.0, HOUR, rows=3000, busy_s=4.0, is_live=True, counted_at=1800.0)
     found = cost.show("deploy:delay")
-    at = time.strftime("%H:%M:%S", time.localtime(1800.0))
+    at = moment(1800.0)
     assert found.counted_at == 1800.0
     assert f"Predictions are counted until {at}" in found.card().text()
 

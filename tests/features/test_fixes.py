@@ -8,7 +8,7 @@ import pytest
 
 from aiinfra_lab import data, features
 from aiinfra_lab.errors import Failed, NotFound, UsageProblem
-from tests.following import MEANT, follow, provoked, run
+from tests.following import COMMAND, MEANT, follow, provoked, run
 
 from .conftest import CELL, after, put, small_tables
 
@@ -140,3 +140,10 @@ def test_a_table_that_a_view_reads_and_that_is_called_otherwise(workspace, tmp_p
 def test_several_versions_of_a_set_are_removed_one_by_one(lateness, trips):
     features.add("lateness", data=trips, timestamp="asked_at", code=CELL + "\n# newer\n")
     assert follow(provoked(lambda: features.rm("lateness"))).uri == "features:lateness@2"
+
+
+def test_rows_that_were_stored_before_an_error_are_named_with_how_to_remove_them(lateness, tmp_path):
+    pl.DataFrame({"x": [1]}).write_csv(tmp_path / "x.csv")
+    problem = provoked(lambda: features.get("lateness", rows=tmp_path / "x.csv"))
+    run(COMMAND.findall(problem.fix)[-1])
+    assert [version.uri for version in data.ls("rows")] == []

@@ -260,7 +260,7 @@ def test_a_version_is_not_rolled_back(model):
 
 
 def test_an_alias_is_a_word(run):
-    with pytest.raises(UsageProblem, match=r"an alias is a word"):
+    with pytest.raises(UsageProblem, match=r"cannot be an alias"):
         models.promote(good(run), to="3")
 
 

@@ -6,6 +6,7 @@ import time
 import pytest
 
 from aiinfra_lab import nouns
+from aiinfra_lab.completion import complete
 from aiinfra_lab.errors import NotFound, UsageProblem
 from aiinfra_lab.jobs import JobRecord, process
 from aiinfra_lab.models.record import ModelAliases, ModelVersion
@@ -14,6 +15,7 @@ from aiinfra_lab.store import Record, open_store
 from aiinfra_lab.train.noun import NOUN
 from aiinfra_lab.train.observing import find
 from aiinfra_lab.train.record import TrainingRun
+from tests import records
 
 from .many import make_runs
 
@@ -112,3 +114,9 @@ def test_a_run_is_a_version_and_has_no_parts(champion):
 
 def test_where_nothing_is_there_is_nothing_to_reconcile(workspace):
     assert (NOUN.reconcile(), NOUN.things(), NOUN.watched(), NOUN.spans()) == ([], [], [], [])
+
+
+def test_the_parameters_of_the_newest_run_that_had_some_are_offered(workspace):
+    records.run("delay@1", state="done", params={"epochs": "3"})
+    records.run("delay@2", state="done")
+    assert complete("train", "run delay --rows data:x -p ") == ["epochs=3"]
