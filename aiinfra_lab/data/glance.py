@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from ..units import show_share
-from .sample import TableSample, Spread, sample
+from .sample import Spread, TableSample, sample
 from .tables import DataTable
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +14,7 @@ from .. import audit
 from ..config import FILE, Settings, inside, named_place, settings
 from ..errors import Conflict, Failed, NotFound, UsageProblem, did_you_mean
 from ..files import ignore_in_git, make_folder, write
-from ..nouns import TABLE, find
+from ..nouns import TABLE, Reference, find
 from ..show import Card, Listing, Result, lacking, shown, working
 from ..store import Event, LoggedEvent, Record, open_store
 from ..store.base import left_out
@@ -207,7 +207,7 @@ def log(uri: Annotated[Name, Uris(*TABLE)] | None = None, *, events: int = 30) -
         down=down,
         logged=tuple(own[:events]),
         states={thing.uri: thing.state for thing in things()},
-        uses=tuple(one for one in find(Uri.parse(uri).noun).references() if one.user.startswith(f"{uri} ")),
+        uses=tuple(_uses(uri)),
     )
 
 
@@ -221,6 +221,13 @@ def _freed(listed: Sequence[retention.FreedFile]) -> Freed:
         what = f"{len(gone)} of {len(listed)} were freed ({shown('x_bytes', result.size_bytes)}); {'; '.join(problems)}"
         raise Failed(what, "make them yours to delete, then `%lab rm --expired` again")
     return result
+
+
+def _uses(uri: str) -> Iterator[Reference]:
+    """What a thing cannot be without now; a file, say, has no noun."""
+    noun = uri.partition(":")[0]
+    if noun in TABLE:
+        yield from (one for one in find(noun).references() if one.user.startswith(f"{uri} "))
 
 
 def _step(step: audit.Step) -> str:

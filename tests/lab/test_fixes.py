@@ -9,6 +9,7 @@ import pytest
 
 from aiinfra_lab import gpu, jobs, lab
 from aiinfra_lab.errors import Conflict, LabError, NotFound, StoreUnavailable, UsageProblem
+from aiinfra_lab.gpu import starting
 from aiinfra_lab.lab.checks import HealthFinding
 from aiinfra_lab.store import Event, open_store
 from aiinfra_lab.words import split, understand
@@ -101,9 +102,11 @@ def test_a_session_that_is_not_there_is_started_as_it_says(workspace):
     gpu.stop("trainer")
 
 
-def test_a_session_that_runs_already_is_looked_at_and_ended_as_it_says(workspace):
+def test_a_session_that_runs_already_is_ended_as_it_says(workspace, monkeypatch):
     gpu.start("trainer")
+    machines = starting.make("gpu.machines", "local")
+    monkeypatch.setattr(type(machines), "offers", lambda _: [gpu.Offer("cpu", 0.0), gpu.Offer("H100", 0.0)])
     fix = provoked(Conflict, lambda: gpu.start("trainer", gpu="H100"))
     for command in COMMAND.findall(fix):
         follow(f"`%{command}`")
-    gpu.stop("trainer")
+    assert gpu.show("trainer").state != "running"
