@@ -53,7 +53,7 @@ def draw(nodes: Sequence[Node], edges: Iterable[Edge], *, alt: str, width: int =
     kept, links = _shortened(nodes, _known(nodes, edges))
     layout = _Layout([node.key for node in kept], links)
     width = NARROW if len(layout.columns) == MOST_COLUMNS else width
-    gap = 30 if width <= NARROW else 34
+    gap = 29 if width <= NARROW else 34
     top = _HEADING if any(node.group for node in kept) else 1.0
     left = [1 + column * (width + gap) for column in range(len(layout.columns))]
     boxes = [

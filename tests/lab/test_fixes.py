@@ -108,4 +108,4 @@ def test_a_session_that_runs_already_is_looked_at_and_ended_as_it_says(workspace
     fix = provoked(Conflict, lambda: gpu.start("trainer", gpu="H100"))
     for command in COMMAND.findall(fix):
         follow(f"`%{command}`")
-    gpu.stop("trainer")
+    assert gpu.show("trainer").state != "running"
