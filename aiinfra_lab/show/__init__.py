@@ -25,6 +25,7 @@ from .card import (
     Progress,
     Quote,
     RowHeader,
+    Sentence,
     Strong,
     Table,
 )
@@ -39,7 +40,7 @@ from .working import working
 __all__ = [
     "ADDED", "CHANGED", "MAX_ROWS", "REMOVED", "Band", "Card", "Cell", "Code", "Column", "Comparison", "Dim", "Figure",
     "Fold", "Listed", "Listing", "LiveFrame", "Meter", "Number", "Part", "Picture", "Plots", "Progress", "Quote",
-    "Result", "RowHeader", "StateMark", "Strong", "Table", "drawing", "graph", "html",
+    "Result", "RowHeader", "Sentence", "StateMark", "Strong", "Table", "drawing", "graph", "html",
     "in_notebook", "label", "lacking", "mark_of", "moment", "shown",
     "shown_apart", "waiting", "with_reason", "working",
 ]  # fmt: skip
