@@ -111,7 +111,7 @@ def live(lab: Lab, page: Page, theme: str) -> None:
 def states(lab: Lab, width: int, theme: str) -> None:
     """The panel of nothing, without its server half, with a question, and without an answer."""
     with lab.page(theme, width=1440, height=1400) as page:
-        Server(steps=first_steps(lab.root)).serve(page)
+        Server(steps=first_steps(lab.root), usd_per_hour=0.0).serve(page)
         panel = lab.panel(page)
         widen(page, width)
         _state(page, panel, "nothing costs money", f"panel-empty-{width}-{theme}")

@@ -19,7 +19,7 @@ for epoch in range(run.params.epochs):
     time.sleep(1)
     run.log(loss=0.4 + math.exp(-epoch / 3) / 2, auc=0.75 - math.exp(-epoch / 3) / 5)"""
 SOUND, SLOW, BROKEN = "1", "import time\ntime.sleep(20)", 'rows = {"late": 1}\nrows["late_minutes"]'
-NOTEBOOKS = {"sound": SOUND, "slow": SLOW, "broken": BROKEN}
+NOTEBOOKS = {"sound": SOUND, "slow": SLOW, "late-column": BROKEN}
 RECIPE = """title = "A recipe to be looked at"
 
 [steps.data]
@@ -59,8 +59,8 @@ CELLS = {
     "05-session": "%gpu start trainer --for 2h",
     "05-session-ended": "%gpu stop trainer",
     "06-recipe": "%recipe show flight-delays",
-    "06-recipe-failed": "%recipe run broken",
-    "06-recipe-failed-shown": "%recipe show broken",
+    "06-recipe-failed": "%recipe run late-column",
+    "06-recipe-failed-shown": "%recipe show late-column",
     "06-recipe-listed": "%recipe ls",
     "07-data": "%data show flights",
     "07-data-diff": "%data diff flights flights-later",
@@ -100,7 +100,7 @@ def prepare(root: Path) -> None:
         subprocess.run(command, cwd=root, env=environment, check=True)
     for name, code in NOTEBOOKS.items():
         notebook(root / f"notebooks/{name}.ipynb", code)
-    for name in ("slow", "broken"):
+    for name in ("slow", "late-column"):
         (root / f"recipes/{name}.toml").write_text(RECIPE.format(middle=name), "utf-8")
 
 
