@@ -15,11 +15,12 @@ from collections.abc import Sequence
 
 from . import signals
 from .errors import LabError, UsageProblem
+from .help import Help, Page
 from .modes import owner_only
 from .nouns import TABLE
-from .show import Result
+from .show import Result, Sentence
 from .suggestions import mistaken_noun
-from .verbs import Help, as_json
+from .verbs import as_json
 from .words import understand
 
 _OWN_FLAGS = ("--json", "--debug")
@@ -93,12 +94,11 @@ def _run(words: list[str]) -> object:
     return call if isinstance(call, Help) else call.run()
 
 
-def overview() -> str:
+def overview() -> Page:
     """The nouns, and how to read on."""
-    lines = ["aiinfra NOUN VERB [NAME] [--flags]", "", "nouns: " + "  ".join(TABLE), ""]
-    return "\n".join(
-        [*lines, "`aiinfra NOUN --help` lists a noun's verbs; --json answers in JSON; --debug shows tracebacks."]
-    )
+    usage = ("aiinfra NOUN VERB", "[NAME]", "[--flags]")
+    more = "`aiinfra NOUN --help` lists a noun's verbs; --json answers in JSON; --debug shows tracebacks."
+    return Page("aiinfra", f"nouns: {'  '.join(TABLE)}", usage, [Sentence(more)])
 
 
 def _print(answer: object, *, as_text: bool) -> None:

@@ -23,9 +23,10 @@ from typing import Annotated, Any, Literal, ParamSpec, TypeVar
 
 from .config import opt_out
 from .errors import Denied, Failed, LabError, Unavailable, UsageProblem, did_you_mean
+from .help import Help, Page, Terms
 from .leftovers import sweep
 from .nouns import TABLE
-from .show import Card, Listing, Quote, Result
+from .show import Listing, Quote, Result, Sentence
 from .store.base import left_out
 from .suggestions import command, completed, nearest_flag, unknown_verb
 from .units import Unit
@@ -48,7 +49,6 @@ VERBS = {
     "export": "write files for another system",
 }
 
-_HELP_WIDTH = 110
 # Heads the last lines of a verb's docstring: a call that works in a project as the example's.
 _EXAMPLE = "Example:"
 # What a parameter of that kind could be, where it has no default that says so.
@@ -196,7 +196,7 @@ class Verb:
     noun: str
     name: str
     function: Callable[..., Any]
-    more_help: Callable[[], str] | None = None
+    more_help: Callable[[], Terms] | None = None
 
     @functools.cached_property
     def parameters(self) -> tuple[Parameter, ...]:
@@ -241,22 +241,36 @@ class Verb:
 
     def usage(self) -> str:
         """One line: `%gpu start NAME [--for DURATION]`."""
+        return " ".join(self._usage())
+
+    def _usage(self) -> list[str]:
         words = [item.word if item.required else f"[{item.word}]" for item in self.positionals]
         words += [_flag_usage(item) for item in self.parameters if not item.positional]
-        return " ".join([f"{'%%' if self.code else '%'}{self.noun}", self.name, *words])
+        return [self.line, *words]
 
-    def help(self) -> str:
-        """The usage line, the docstring's text, a line per parameter, and a call that works."""
-        lines = [self.usage(), "", *_prose(self.function.__doc__ or "")]
-        items = {item.word if item.positional else item.switch: item.doc + _default(item) for item in self.parameters}
-        lines.append(described({**items, "-o": "in a notebook: the variable for the result, as with NAME = in front"}))
+    @property
+    def line(self) -> str:
+        """How a line begins that calls it: `%gpu start`."""
+        return f"{'%%' if self.code else '%'}{self.noun} {self.name}"
+
+    def help(self) -> Page:
+        """The usage line, the docstring's text, the parameters, and a call that works."""
+        lead, *prose = _prose(self.function.__doc__ or "") or [""]
+        items = {item.word if item.positional else item.switch: item for item in self.parameters}
+        meanings = {name: item.doc for name, item in items.items()}
+        defaults = {name: default for name, item in items.items() if (default := _default(item))}
+        result = {"-o": "in a notebook: the variable for the result, as with NAME = in front"}
+        parts: list[Sentence | Terms | Quote] = [*map(Sentence, prose)]
+        parts.append(Terms("argument", {**meanings, **result}, defaults=defaults))
         if self.code:
-            lines += ["", "In a notebook the cell below the line is the code; --code FILE gives it in a shell."]
+            parts.append(
+                Sentence("In a notebook the cell below the line is the code; --code FILE gives it in a shell.")
+            )
         if self.more_help:
-            lines += ["", *self.more_help().splitlines()]
+            parts.append(self.more_help())
         if self.example:
-            lines += ["", _EXAMPLE, *textwrap.indent(self.example, "  ").splitlines()]
-        return "\n".join(lines)
+            parts.append(Quote(self.example, "Example"))
+        return Page(self.line, lead, self._usage(), parts)
 
     def call(self, **values: Any) -> Any:
         """Call it with words or objects, read by the annotations."""
@@ -304,26 +318,10 @@ def _plainly() -> Iterator[None]:
         raise
 
 
-@dataclass(frozen=True)
-class Help(Result):
-    """A help text as a result, so that every face shows it in its own way."""
-
-    uri: str
-    content: str
-
-    def card(self) -> Card:
-        first, _, rest = self.content.partition("\n")
-        return Card(kind="Help", uri=first, parts=[Quote(rest.strip("\n"))])
-
-    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
-        # In a terminal as `--help` shows it, which is no card.
-        return {"text/plain": self.content, "text/html": self.card().html()}
-
-
 _registry: dict[str, dict[str, Verb]] = {}
 
 
-def verb(noun: str, more_help: Callable[[], str] | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def verb(noun: str, more_help: Callable[[], Terms] | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Make a function a verb of that noun. Its name must stand in the closed list; its words are read on every call.
 
     more_help: what its help says besides the docstring, of what the verb reads or runs
@@ -378,11 +376,9 @@ def help_of(noun: str, name: str | None = None) -> Help:
         return Help(f"{noun}:help", find_verb(noun, name).help())
     verbs = verbs_of(noun)
     module = importlib.import_module(TABLE[noun])
-    width = max(map(len, verbs), default=0)
-    lines = [f"%{noun}: {(module.__doc__ or '').strip().partition(chr(10))[0]}", ""]
-    lines += [f"  {name:<{width}}  {verbs[name].summary}" for name in VERBS if name in verbs]
-    lines += ["", f"`%{noun} VERB --help` says more."]
-    return Help(f"{noun}:help", "\n".join(lines))
+    terms = Terms("verb", {name: verbs[name].summary for name in VERBS if name in verbs})
+    lead = (module.__doc__ or "").strip().partition("\n")[0]
+    return Help(f"{noun}:help", Page(f"%{noun}", lead, parts=[terms, Sentence(f"`%{noun} VERB --help` says more.")]))
 
 
 def _parameter(item: inspect.Parameter, docs: Mapping[str, str]) -> Parameter:
@@ -499,15 +495,6 @@ _READERS: dict[str, Callable[[Parameter, Any], Any]] = {
 }
 
 
-def described(items: Mapping[str, str]) -> str:
-    """Names with what they mean, a line each and more where it takes them, as a help shows parameters."""
-    width, lines = max(map(len, items), default=0), list[str]()
-    for name, meaning in items.items():
-        text = textwrap.wrap(meaning, max(40, _HELP_WIDTH - width)) or [""]
-        lines += [f"  {name:<{width}}  {text[0]}", *(" " * (width + 4) + more for more in text[1:])]
-    return "\n".join(lines)
-
-
 def parameter_docs(doc: str) -> dict[str, str]:
     """`name: meaning` lines; a line that is indented deeper goes on with the one before."""
     found: dict[str, str] = {}
@@ -524,14 +511,14 @@ def parameter_docs(doc: str) -> dict[str, str]:
 
 
 def _prose(doc: str) -> list[str]:
-    """The docstring without its parameter lines."""
+    """The paragraphs of a docstring, without its parameter lines."""
     kept, inside = [], False
     for line in inspect.cleandoc(doc).partition(f"\n{_EXAMPLE}\n")[0].splitlines():
         inside = bool(re.match(r"[a-z][a-z0-9_]*: ", line)) or (inside and line.startswith("  "))
         if not inside:
             kept.append(line)
-    text = re.sub(r"\n{3,}", "\n\n", "\n".join(kept)).strip("\n")
-    return [*text.splitlines(), ""]
+    paragraphs = re.split(r"\n{2,}", "\n".join(kept).strip("\n"))
+    return [" ".join(paragraph.split()) for paragraph in paragraphs]
 
 
 def _flag_usage(item: Parameter) -> str:
@@ -557,11 +544,11 @@ def _few_choices(item: Parameter) -> Sequence[str]:
 
 def _default(item: Parameter) -> str:
     if item.default is True:
-        return f" (default {item.flag})"
+        return "on"
     # By identity, since 0 equals False, and a number's default is worth a word.
     if item.required or item.default is None or item.default is False or item.default in ("", {}, ()):
         return ""
-    return f" (default {item.default:g})" if isinstance(item.default, float) else f" (default {item.default})"
+    return f"{item.default:g}" if isinstance(item.default, float) else str(item.default)
 
 
 def as_json(value: object) -> Any:

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from .errors import LabError, NotFound, UsageProblem, did_you_mean
+from .help import Help
 from .suggestions import command, excess, nearest_flag, sample, second_command, split_value, unknown_flag
-from .verbs import Help, Parameter, Verb, find_verb, help_of, verbs_of
+from .verbs import Parameter, Verb, find_verb, help_of, verbs_of
 
 HELP = ("--help", "-h")
 _VARIABLE = re.compile(r"\$\$|\$([A-Za-z_]\w*)")

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Failed, LabError, NotFound, UsageProblem, did_you_mean
+from ..help import Terms
 from ..units import parse_duration
-from ..verbs import described, parameter_docs
+from ..verbs import parameter_docs
 
 if TYPE_CHECKING:
     import polars as pl
@@ -107,9 +108,9 @@ def view(
     return decorate
 
 
-def arguments_help() -> str:
+def arguments_help() -> Terms:
     """What `@view` takes, as its docstring says it."""
-    return f"@view(…) over a function takes\n{described(parameter_docs(view.__doc__ or ''))}"
+    return Terms("argument", parameter_docs(view.__doc__ or ""), "@view(…) over a function takes")
 
 
 def load(name: str, code: str) -> tuple[tuple[View, ...], tuple[str, ...]]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import NotFound, UsageProblem
+from ..help import Help
 from ..nouns import TABLE
 from ..suggestions import mistaken_noun
-from ..verbs import Help, help_of, verbs_of
+from ..verbs import help_of, verbs_of
 from ..words import forgotten_dollar, split, understand
 from .asking import MISSPELT, MisspeltNouns, asked_help
 from .completion import Completer

@@ -15,8 +15,8 @@ from typing import Any
 
 from ..config import settings
 from ..errors import Failed, LabError, NotFound, UsageProblem, did_you_mean
+from ..help import Terms
 from ..uris import Uri
-from ..verbs import described
 from .base import Recipe, RecipeStep, Value
 from .inputs import is_path
 
@@ -36,10 +36,10 @@ _STEP_KEYS = {
 _STEP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 
 
-def keys_help() -> str:
+def keys_help() -> Terms:
     """The keys of a recipe's file and of its steps, each with what it means."""
     steps = {f"[steps.NAME] {key}": meaning for key, meaning in _STEP_KEYS.items()}
-    return f"recipes/NAME.toml has\n{described({**_RECIPE_KEYS, **steps})}"
+    return Terms("key", {**_RECIPE_KEYS, **steps}, "recipes/NAME.toml has")
 
 
 def folder() -> Path:

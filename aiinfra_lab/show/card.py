@@ -49,6 +49,13 @@ class Code:
 
 
 @dataclass(frozen=True, slots=True)
+class Sentence:
+    """A text with its `code` and its **bold** words: in a cell, or as a paragraph of its own."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Meter:
     """How much of a whole was used, as a bar, with its words. high: from where on it is a warning."""
 
@@ -68,7 +75,7 @@ class Progress:
     text: str
 
 
-Piece = str | StateMark | Strong | Dim | Code | Meter | Progress | Picture
+Piece = str | StateMark | Strong | Dim | Code | Sentence | Meter | Progress | Picture
 Cell = Piece | tuple[Piece, ...]
 """What stands in a table's cell: a value, or several side by side."""
 
@@ -174,7 +181,7 @@ class Fold:
     is_open: bool = False
 
 
-Part = Table | Plots | Band | Quote | Fold
+Part = Table | Plots | Band | Quote | Fold | Sentence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,10 +21,12 @@ from .card import (
     Listed,
     Meter,
     Number,
+    Part,
     Piece,
     Plots,
     Progress,
     Quote,
+    Sentence,
     Strong,
     Table,
 )
@@ -102,7 +104,7 @@ def _notes(notes: Sequence[str]) -> str:
     return f'<ul class="aiinfra-note">{items}</ul>' if notes else ""
 
 
-def _part(part: Table | Plots | Band | Quote | Fold | Listed) -> str:
+def _part(part: Part | Listed) -> str:
     return _PARTS[type(part)](part)
 
 
@@ -222,9 +224,11 @@ def _listed(listed: Listed) -> str:
 
 _PARTS: dict[type[Any], Callable[[Any], str]] = {
     Table: _table, Plots: _plots, Band: _band, Quote: _quote, Fold: _fold, Listed: _listed,
+    Sentence: lambda part: f"<p>{sentence(part.text)}</p>",
 }  # fmt: skip
 _PIECES: dict[type[Any], Callable[[Any], str]] = {
     StateMark: _mark, Meter: _meter, Progress: _progress, Picture: _picture,
+    Sentence: lambda piece: sentence(piece.text),
     Strong: lambda piece: f"<b>{_e(piece.text)}</b>",
     Dim: lambda piece: f'<span class="aiinfra-dim">{_e(piece.text)}</span>',
     Code: lambda piece: f"<code>{_e(piece.text)}</code>",

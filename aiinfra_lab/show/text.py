@@ -6,7 +6,7 @@ import re
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 
-from .card import Band, Card, Cell, Fold, Listed, Meter, Number, Piece, Plots, Progress, Quote, Table
+from .card import Band, Card, Cell, Fold, Listed, Meter, Number, Part, Piece, Plots, Progress, Quote, Sentence, Table
 from .html import words
 
 WIDTH = 100
@@ -58,12 +58,14 @@ def _pairs(pairs: Sequence[tuple[str, str]]) -> Iterator[str]:
         yield from (f"  {'':<{width}}  {line}" for line in rest)
 
 
-def _part(part: Table | Plots | Band | Quote | Fold | Listed, width: int, translated: Translate) -> Iterator[str]:
+def _part(part: Part | Listed, width: int, translated: Translate) -> Iterator[str]:
     match part:
         case Table():
             yield from _table(part, width, translated)
         case Quote():
             yield from _labelled(part.label, part.text.splitlines())
+        case Sentence():
+            yield from _wrapped(translated(_plain(part.text)), "", width)
         case Fold():
             yield f"{part.summary}:"
             yield from (f"  {line}" for line in _part(part.content, width - 2, translated))

@@ -3,7 +3,8 @@
 import pytest
 from playwright.sync_api import Page, expect
 
-from aiinfra_lab.show import Card, StateMark, Table
+from aiinfra_lab.show import Card, Plots, StateMark, Table, graph
+from aiinfra_lab.show.graph import Node
 from aiinfra_lab.show.states import LIVING, STATES
 from tests.browser.lab import Lab, faults, notebook, screenshot
 from tests.core.test_show import FULL
@@ -17,6 +18,7 @@ MARKS = Card(
     state=STATES["cannot tell"],
     parts=[Table(("name", "state"), [(mark.word, mark) for mark in (LIVING, STARRED, *STATES.values())], most=99)],
 )
+CHAIN = [(f"n{at}", f"n{at + 1}") for at in range(4)]
 CARDS = {"full": FULL, "marks": MARKS}
 SHOW = """from IPython.display import display
 display({"text/html": %r, "text/plain": ""}, raw=True)"""
@@ -69,6 +71,43 @@ def test_a_card_keeps_within_a_narrow_notebook(in_lab: Lab) -> None:
         in_lab.run_all(page)
         wide = "card => card.scrollWidth > card.clientWidth"
         assert not page.locator(".aiinfra-card").evaluate(wide)
+
+
+GRAPH = Card(
+    kind="Lineage",
+    uri="deploy:delay",
+    parts=[Plots([graph.draw([Node(f"n{at}", f"node {at}") for at in range(5)], CHAIN, alt="five nodes in a row")])],
+)
+WIDTHS = "node => ({ shown: node.getBoundingClientRect().width, whole: node.naturalWidth })"
+OVER = "node => node.scrollWidth - node.clientWidth"
+
+
+def test_a_graph_keeps_its_size_in_a_narrow_notebook_and_scrolls_in_its_own_box(in_lab: Lab) -> None:
+    notebook(in_lab.root / "graph.ipynb", SHOW % GRAPH.html())
+    with in_lab.page(width=820) as page:
+        in_lab.open(page, "graph.ipynb")
+        in_lab.run_all(page)
+        width = page.locator(".aiinfra-plots img").evaluate(WIDTHS)
+        assert width["shown"] == width["whole"] > 600
+        assert page.locator(".aiinfra-plots").evaluate(OVER) > 0
+        assert page.locator(".aiinfra-card").evaluate(OVER) <= 0
+
+
+@pytest.mark.parametrize(("theme", "width"), [("light", 700), ("dark", 1400)])
+def test_a_help_is_a_table_that_wraps_at_words(in_lab: Lab, theme: str, width: int) -> None:
+    path = notebook(in_lab.root / f"help-{theme}.ipynb", "%load_ext aiinfra_lab", "%train run --help", "%gpu --help")
+    with in_lab.page(theme, width=width, height=1800) as page:
+        page.evaluate("() => window.jupyterapp.shell.collapseLeft()")  # of 700 the card has about 560 then
+        in_lab.open(page, path.name)
+        in_lab.run_all(page)
+        cards = page.locator(".aiinfra-card")
+        expect(cards).to_have_count(2)
+        expect(cards.first.get_by_role("rowheader", name="--seed")).to_be_visible()
+        screenshot(page, f"help-{theme}")
+        assert [card.evaluate(OVER) for card in cards.all()] == [0, 0]
+        assert [part.evaluate(OVER) for part in page.locator(".aiinfra-scroll, .aiinfra-card pre").all()] == [0] * 4
+        assert page.locator(".aiinfra-card pre").first.evaluate("node => getComputedStyle(node).wordBreak") == "normal"
+        assert faults(page, ".aiinfra-card") == []
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -7,7 +7,8 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
 from aiinfra_lab.nouns import TABLE
-from aiinfra_lab.verbs import Verb, help_of, verbs_of
+from aiinfra_lab.show import Code, Quote, Table
+from aiinfra_lab.verbs import Verb, find_verb, help_of, verbs_of
 from tests import prepared
 from tests.train.conftest import empty_mlflow
 
@@ -62,12 +63,36 @@ def test_an_example_runs(shell: InteractiveShell, verb: Verb) -> None:
 
 @pytest.mark.parametrize("verb", in_order(), ids=key)
 def test_a_help_has_a_usage_one_line_every_parameter_and_the_example(verb: Verb) -> None:
-    text = verb.help()
-    assert text.splitlines()[0] == verb.usage()
-    assert verb.summary in text
-    assert [item.doc for item in verb.parameters if item.doc[:30] not in text] == []
+    text = verb.help().text()
+    words = " ".join(text.split())
+    assert words.startswith(f"{verb.usage()} {verb.summary}")
+    assert [item.doc for item in verb.parameters if item.doc[:30] not in words] == []
     assert "\n  -o " in text
     assert text.splitlines()[-1].strip() == verb.example.splitlines()[-1].strip()
+
+
+@pytest.mark.parametrize("verb", in_order(), ids=key)
+def test_a_help_fits_a_terminal_of_100_columns_but_for_its_example(verb: Verb) -> None:
+    explained = verb.help().text().partition("\nExample:\n")[0]
+    assert [line for line in explained.splitlines() if len(line) > 100] == []
+
+
+def test_a_helps_card_is_a_table_of_what_can_be_given_and_the_example() -> None:
+    card = help_of("gpu", "start").card()
+    usage, _, table, example = card.parts
+    assert (card.kind, card.uri) == ("Help", "%gpu start")
+    assert card.lead.startswith("Start a session")
+    assert isinstance(usage, Quote)
+    assert usage.text.startswith("%gpu start NAME [--gpu")
+    assert isinstance(table, Table)
+    assert list(table.titles) == ["argument", "what it means"]
+    assert [row[0] for row in table.rows][:2] == [Code("NAME"), Code("--gpu")]
+    assert example == Quote(find_verb("gpu", "start").example, "Example")
+
+
+def test_a_helps_card_says_what_holds_where_an_argument_is_left_out() -> None:
+    (table,) = [part for part in help_of("train", "run").card().parts if isinstance(part, Table)]
+    assert {row[0]: row[2] for row in table.rows}[Code("--seed")] == Code("0")
 
 
 def test_help_shows_the_keys_of_a_recipes_file_and_the_arguments_of_a_view() -> None:

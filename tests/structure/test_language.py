@@ -68,7 +68,7 @@ def test_the_command_line_helps_with_every_flag(verb: Verb) -> None:
 
 @pytest.mark.parametrize("noun", NOUNS)
 def test_a_nouns_help_lists_its_verbs(noun: str) -> None:
-    listed = {line.split()[0] for line in help_of(noun).content.splitlines() if line.startswith("  ")}
+    listed = {line.split()[0] for line in help_of(noun).content.splitlines() if re.match(r"  \S", line)}
     assert listed == set(verbs_of(noun))
 
 
