@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -97,7 +98,7 @@ def _bring(where: Settings, name: str, rows: object, source: str | None, folder:
     if source is not None:
         if rows is not None:
             raise UsageProblem("both --from and rows were given", "give one of them")
-        if split_scheme(source)[1] is None and Path(source).exists():
+        if split_scheme(source)[1] is None and os.path.exists(source):  # noqa: PTH110  # of a text too long to be a path, no error
             raise UsageProblem(f"--from {source} names a path, which needs no --from", _with(command, source))
         return _Brought(sources.fetch(source, folder))
     if frames.is_frame(rows):

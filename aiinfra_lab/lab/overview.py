@@ -62,9 +62,9 @@ def _looks(things: Sequence[Thing], seen: Sequence[Observation]) -> list[Look]:
     states = {thing.uri: thing.state for thing in things}
     noticed = [_noticed(notice, states.get(notice.uri, "")) for notice in _notices()]
     # A notice says more than the state alone: it takes its place.
-    told = {look.uri for look in noticed}
+    has_notice = {look.uri for look in noticed}
     found = {look.uri: look for look in (*(_ending(item) for item in seen if item.ends_soon), *_wrong(things))}
-    return sorted([*(look for look in found.values() if look.uri not in told), *noticed], key=_rank)
+    return sorted([*(look for look in found.values() if look.uri not in has_notice), *noticed], key=_rank)
 
 
 def _rank(look: Look) -> int:
