@@ -161,7 +161,11 @@ def _offered(typed: _Typed, item: Parameter, last: str, variables: list[str]) ->
         return [f"{key}={quoted(value)}" for key, _, value in pairs if key not in typed.keys]
     # An object is given by its variable, and nothing else in a line can be one.
     names = variables if item.kind == "rows" and not last else ()
-    return [*(quoted(word, mark) for word in found), *(f"${name}" for name in names)]
+    # What another parameter of the same noun has already, like the first of two that are compared, is not meant again.
+    nouns_of = {other.name: other.live and other.live.noun for other in typed.verb.parameters if other is not item}
+    used = {typed.given.get(name) for name, noun in nouns_of.items() if item.live and noun == item.live.noun}
+    words = (word for word in found if word not in used)
+    return [*(quoted(word, mark) for word in words), *(f"${name}" for name in names)]
 
 
 def given(verb: Verb, words: Iterable[str]) -> Mapping[str, str]:

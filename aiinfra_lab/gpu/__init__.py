@@ -129,7 +129,7 @@ def show(name: Annotated[Name, Live("gpu")]) -> Session:
 
 
 @verb("gpu")
-def stop(name: Annotated[Name, Live("gpu")]) -> Session:
+def stop(name: Annotated[Name, Live("gpu", "live")]) -> Session:
     """End a session: its kernel and every process that it started. One that has ended stays as it is.
 
     name: the session

@@ -169,7 +169,7 @@ def get(run: Annotated[Name, Live("train")], *, into: Destination | None = None)
 
 
 @verb("train")
-def stop(run: Annotated[Name, Live("train")]) -> Run:
+def stop(run: Annotated[Name, Live("train", "live")]) -> Run:
     """Stop a run at its next step; its last checkpoint is kept. A run that is over stays as it is.
 
     run: e.g. delay (the newest) or delay@3

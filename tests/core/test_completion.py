@@ -208,3 +208,21 @@ def test_a_parameter_may_take_names_alone_versions_alone_or_what_lives(monkeypat
     assert [offered(only) for only in ("names", "versions")] == [["a"], ["a@1", "b@c"]]
     assert offered("live") == ["a", "a@1", "b@c"]
     assert asked == [False, False, True]
+
+
+def test_of_two_that_are_compared_the_first_is_not_offered_again():
+    @verb("train")
+    def diff(run: Annotated[Name, Live("train")], other: Annotated[Name, Live("train")]) -> Parameter:
+        """Compare.
+
+        run: one
+        other: another
+
+        Example:
+            %train diff a b
+        """
+        raise AssertionError
+
+    assert "delay@1" in complete("train", "diff ")
+    assert "delay@1" not in complete("train", "diff delay@1 ")
+    assert "delay" in complete("train", "diff delay@1 ")
