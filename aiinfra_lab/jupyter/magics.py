@@ -30,7 +30,9 @@ class NounMagic:
         self.__name__ = noun
 
     def __call__(self, line: str, cell: str | None = None, local_ns: dict[str, Any] | None = None) -> Any:
-        names = {**self._own_variables(), **(local_ns or {})}
+        hidden = self.ipython.user_ns_hidden  # what IPython itself put there, unless somebody gave it a value since
+        known = {**self.ipython.user_ns, **(local_ns or {})}
+        names = {name: value for name, value in known.items() if hidden.get(name, _OWN) is not value}
         words = split(line, names)
         try:
             call = understand(self.noun, words, cell)
@@ -44,11 +46,6 @@ class NounMagic:
         if call.bind is not None:
             self.ipython.user_ns[call.bind] = result
         return result
-
-    def _own_variables(self) -> dict[str, Any]:
-        """What somebody gave a name to, and not what IPython did."""
-        hidden = self.ipython.user_ns_hidden
-        return {name: value for name, value in self.ipython.user_ns.items() if hidden.get(name, _OWN) is not value}
 
     # IPython's inspector asks for this before `__doc__`, which is that of the class.
     def getdoc(self) -> str:

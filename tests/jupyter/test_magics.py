@@ -169,6 +169,16 @@ def test_what_ipython_keeps_is_no_variable_of_anybody(shell):
     assert complete(shell, "%features get x --rows $") == ["$table"]
 
 
+def test_an_unknown_variable_is_told_apart_from_what_somebody_made(shell, capsys):
+    run(shell, "mine = 1")
+    run(shell, "%data show $myne")
+    said = capsys.readouterr()
+    assert "mine" in said.out + said.err
+    run(shell, "%data show $zzz")
+    said = capsys.readouterr()
+    assert "$Out" not in said.out + said.err
+
+
 def test_other_lines_are_none_of_our_business(shell):
     run(shell, "laboratory = 1")
     assert "laboratory" in complete(shell, "labora")

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from aiinfra_lab import features, jobs, train
 from aiinfra_lab.config import settings
-from aiinfra_lab.errors import Conflict, Failed, LabError, NotFound, StoppedEarly, UsageProblem
+from aiinfra_lab.errors import Conflict, Failed, LabError, NotFound, StoppedEarly, StoreUnavailable, UsageProblem
 from aiinfra_lab.show import live
 from aiinfra_lab.store import open_store
 from aiinfra_lab.train import record, sync, worker
@@ -431,3 +431,13 @@ def test_a_frame_shows_what_was_measured_last_while_the_code_is_busy(rows, monke
     monkeypatch.setitem(sys.modules, "watching", SimpleNamespace(shown=shown))
     train.run("delay", rows=rows, code="import watching\nrun.log(loss=0.25)\nassert watching.shown.wait(20)")
     assert cards[-1] is None
+
+
+def test_a_store_that_is_away_when_a_run_has_failed_hides_no_error(rows, monkeypatch):
+    def away(uri):
+        raise StoreUnavailable("the database does not answer", "start it")
+
+    monkeypatch.setattr(worker, "run_of", away)
+    with pytest.raises(Failed, match="ZeroDivisionError"):
+        train.run("delay", rows=rows, code="run.log(loss=1)\n1 / 0")
+    assert train.show("delay").state == "failed"
