@@ -225,9 +225,9 @@ def _freed(listed: Sequence[retention.FreedFile]) -> Freed:
 
 def _uses(uri: str) -> Iterator[Reference]:
     """What a thing cannot be without now; a file, say, has no noun."""
-    noun = uri.partition(":")[0]
-    if noun in TABLE:
-        yield from (one for one in find(noun).references() if one.user.startswith(f"{uri} "))
+    for noun in TABLE:
+        if Uri.is_one(uri, noun):
+            yield from (one for one in find(noun).references() if one.user.startswith(f"{uri} "))
 
 
 def _step(step: audit.Step) -> str:
