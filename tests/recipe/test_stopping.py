@@ -62,9 +62,9 @@ def test_ctrl_c_in_a_shell_says_nothing_but_our_own_words(begun):
     assert going.returncode == 130
     assert [line.split()[:3] for line in said[:5]] == [
         *(["◐", "quick", "running"], ["✓", "quick", "done"]),
-        *(["◐", "slow", "running"], ["■", "slow", "stopped"], ["■", "other", "not"]),
+        *(["◐", "slow", "running"], ["■", "slow", "stopped"], ["»", "other", "skipped"]),
     ]
-    assert said[5] == "Failed: recipe:chain@1 was stopped at slow"
+    assert said[5] == "StoppedEarly: recipe:chain@1 was stopped at slow"
     assert (said[6].split()[0], len([line for line in said if line])) == ("fix:", 7)
     assert_stopped_at_slow()
 
