@@ -27,7 +27,7 @@ from ..show import (
 from ..stats.bounds import JudgedBound
 from ..units import counted, show_duration, show_share
 from ..uris import Uri
-from .details import curl
+from .details import JUDGED, curl
 from .load_generator import LoadCounts
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ LOAD_KIND = "Load test"
 # A busy client, or the way to the endpoint, shows in the one and not in the other.
 _TIMED = "p50 and p95 are from when a request was read to when it was scored; `%deploy run` measures at the client."
 _LIVE = ("starting", "running")
-_JUDGED = {"ok": "holds", "breach": "breached", "undecided": "cannot tell"}
+_ROLES = ("champion", "canary", "")
 _COLOURS = {"ok": drawing.GREEN, "breach": drawing.RED, "undecided": drawing.GREY}
 
 
@@ -207,7 +207,8 @@ def _arms(endpoint: Endpoint) -> Table:
         "arm", RowHeader("model"), Number("share"), Number("requests"), Number("rows"), Number("p50"), Number("p95"),
         "errors and refused",
     )  # fmt: skip
-    return Table(titles, [_arm(item) for item in endpoint.versions])
+    ordered = sorted(endpoint.versions, key=lambda item: _ROLES.index(item.role))
+    return Table(titles, [_arm(item) for item in ordered])
 
 
 def _arm(item: Served) -> Sequence[Cell]:
@@ -232,7 +233,7 @@ def _rule(endpoint: Endpoint) -> Iterator[Part]:
 
 
 def _bound(judged: JudgedBound) -> Sequence[Cell]:
-    state = mark_of(_JUDGED[judged.verdict])
+    state = mark_of(JUDGED[judged.verdict])
     if not judged.total:
         return judged.bound, state, "–", "–", show_share(judged.allowed), "", "none yet"
     share, allowed = judged.bad / judged.total, judged.allowed

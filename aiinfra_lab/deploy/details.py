@@ -18,6 +18,8 @@ from .server.counts import Counts
 
 CONSEQUENCE = "From then on its callers get no answer. Its log, its record and its models stay."
 _COLUMNS = ("share", "p95", "p99", "errors")
+JUDGED = {"ok": "holds", "breach": "breached", "undecided": "cannot tell"}
+"""What people read for a rule's verdict."""
 
 
 def figure(body: EndpointRecord) -> str:
@@ -102,7 +104,7 @@ def _facts(record: Record[EndpointRecord], state: State) -> Iterator[Fact]:
     body = record.body
     if body.rollback_if:
         verdict = body.verdict.state if body.verdict else "undecided"
-        yield Fact("rolls back if", str(body.rollback_if), verdict)
+        yield Fact("rolls back if", str(body.rollback_if), JUDGED[verdict])
         yield from (Fact("", reason) for reason in (body.verdict.reasons if body.verdict else ()))
     if lost := body.rolled_back:
         yield Fact("rolled back", f"{lost.model}: {lost.reason}")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from .. import cost, nouns
 from ..errors import LabError
-from ..nouns import TABLE, Notice, Observation, Thing
+from ..nouns import TABLE, Details, Notice, Observation, Thing
 from ..show import StateMark, with_reason
 from ..show.states import STATES
 from ..uris import Uri
@@ -79,13 +79,17 @@ def _wrong(things: Sequence[Thing]) -> Iterable[Look]:
     for thing in newest.values():
         mark, reason = with_reason(thing.state or thing.checked, thing.uri)
         if mark.tone in _NEEDS_A_LOOK:
-            yield Look(mark, thing.uri, _why(thing.uri) or reason, _show(thing.uri))
+            details = _details(thing.uri)
+            # Where the thing itself has no more to show than its state, its fix names what has, such as its newest run.
+            shown = re.search(rf"`(%{Uri.parse(thing.uri).noun} show [^`]+)`", details.fix)
+            why = details.problem.partition("\n")[0] or reason
+            yield Look(mark, thing.uri, why, shown[1] if shown else _show(thing.uri))
 
 
-def _why(uri: str) -> str:
+def _details(uri: str) -> Details:
     with contextlib.suppress(LabError):  # removed meanwhile, or its provider cannot be asked: the state stands alone
-        return nouns.find(Uri.parse(uri).noun).details(uri).problem.partition("\n")[0]
-    return ""
+        return nouns.find(Uri.parse(uri).noun).details(uri)
+    return Details()
 
 
 def _show(uri: str) -> str:

@@ -61,10 +61,12 @@ class RecipeNoun(Noun[RunRecord]):
 
     def details(self, uri: str) -> Details:
         """See `Noun.details`: the steps, and the error of the one that failed."""
-        record = open_store().get(RunRecord, Uri.parse(uri).label)
-        if record is None:
+        asked = Uri.parse(uri)
+        record = open_store().get(RunRecord, asked.label)
+        # A recipe's name stands for its newest run.
+        run = next(iter(history.observe([record] if record else [])), None) or history.newest(asked.label)
+        if run is None:
             return super().details(uri)
-        [run] = history.observe([record])
         failed = next((step for step in run.record.body.steps if step.error), None)
         return Details(
             facts=tuple(_facts(run)),

@@ -175,7 +175,7 @@ def asked(**columns: object) -> pl.DataFrame:
 BAD = {
     "no rows": (lambda: asked().clear(), "something with rows"),
     "no key": (lambda: asked().drop("line"), "known: "),
-    "no timestamp": (lambda: asked().drop("asked_at"), "did you mean arrived_at?"),
+    "no timestamp": (lambda: asked().drop("asked_at"), "known: "),
     "an id twice": (lambda: asked(trip=pl.lit(1)), "choose another --id"),
     "a key of another type": (lambda: asked(line=pl.lit(7)), "cast"),
     "a time that is text": (lambda: asked(asked_at=pl.lit("noon")), "str.to_datetime"),

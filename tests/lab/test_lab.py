@@ -18,6 +18,7 @@ from aiinfra_lab.lab import checks
 from aiinfra_lab.lab.noun import WorkspaceRecord
 from aiinfra_lab.models.record import LastCheck, ModelFinding
 from aiinfra_lab.providers import Provider
+from aiinfra_lab.recipe.record import StepRecord
 from aiinfra_lab.show import Code, mark_of
 from aiinfra_lab.store import Event, Record, open_store
 from aiinfra_lab.testing.store import Note
@@ -128,6 +129,15 @@ def test_a_version_that_did_not_pass_its_check_needs_a_look(workspace):
         ("✕ not passed", "models:other@1", "auc >= 0.7: it is 0.6")
     ]
     assert there.rows[0][4] == mark_of("not passed")
+
+
+def test_of_a_recipe_that_failed_the_run_is_named_with_its_error(workspace):
+    (workspace / "recipes").mkdir(exist_ok=True)
+    (workspace / "recipes/chain.toml").write_text('[steps.a]\nnotebook = "a.ipynb"\n')
+    steps = (StepRecord(name="a", state="failed", error="no memory\nmore"),)
+    records.recipe_run("chain@1", state="failed", ended_at=2.0, steps=steps)
+    (look,) = [look for look in lab.show().overview.looks if look.uri == "recipe:chain"]
+    assert (look.why, look.command) == ("a: no memory", "%recipe show chain@1")
 
 
 def test_all_that_is_to_be_said_of_an_endpoint_is_shown(workspace):
