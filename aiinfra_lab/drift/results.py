@@ -10,7 +10,7 @@ import msgspec
 
 from ..show import MAX_ROWS, Card, Cell, Fold, Listed, Number, Result, RowHeader, Table, mark_of, shown
 from ..store import Record
-from ..units import show_share
+from ..units import counted, show_share
 from ..uris import Uri
 from . import advice
 from .record import ColumnChange, DriftRecord
@@ -18,7 +18,7 @@ from .shapes import ColumnShape, shapes
 from .verdict import SCORE
 
 _TITLES = (
-    RowHeader("column"), "verdict", Number("effect"), Number("floor"), Number("p"), "reference, current",
+    RowHeader("column"), "verdict", Number("effect"), Number("floor"), Number("p"), "reference grey, current blue",
     Number("missing"), "what changed",
 )  # fmt: skip
 _LEAST_SHOWN = 5
@@ -98,7 +98,7 @@ class DriftReport(Result):
             parts=[
                 Table(_TITLES, rows),
                 *(
-                    [Fold(f"{_columns(len(rest))} more without drift: effect of its floor, and p", folded)]
+                    [Fold(f"{counted(len(rest), 'more column')} without drift: effect of its floor, and p", folded)]
                     if rest
                     else []
                 ),
@@ -123,11 +123,11 @@ class DriftReport(Result):
     def _lead(self, looks: Mapping[str, ColumnShape]) -> str:
         inputs = [change for change in self.columns if change.column != SCORE]
         unjudged = [change for change in inputs if change.p is None]
-        of = _columns(len(inputs))
+        of = counted(len(inputs), "column")
         if self.state == "no drift":
             return f"**None of {of} drifted**, nor did the predictions."
         if (first := self._first) is not None:
-            untold = f" {_columns(len(unjudged))} cannot be judged." if unjudged else ""
+            untold = f" {counted(len(unjudged), 'column')} cannot be judged." if unjudged else ""
             return f"**{self._finding(of)}.** Most of all **{first.column}**, {_cause(first, looks)}.{untold}"
         if not self.columns:
             return "**There is no column to compare.**"
@@ -190,10 +190,6 @@ def _quiet(change: ColumnChange, alpha: float) -> str:
 def _cause(change: ColumnChange, looks: Mapping[str, ColumnShape]) -> str:
     look = looks.get(change.column)
     return f"{change.why}: {look.change}" if look else change.why
-
-
-def _columns(count: int) -> str:
-    return f"{count} column{'s' * (count != 1)}"
 
 
 def _p(p: float | None, alpha: float) -> str:

@@ -82,7 +82,7 @@ def _wrong(things: Sequence[Thing]) -> Iterable[Look]:
             details = _details(thing.uri)
             # Where the thing itself has no more to show than its state, its fix names what has, such as its newest run.
             shown = re.search(rf"`(%{Uri.parse(thing.uri).noun} show [^`]+)`", details.fix)
-            why = details.problem.partition("\n")[0] or reason
+            why = details.problem.partition("\n")[0].removeprefix(f"{thing.uri} failed ") or reason
             yield Look(mark, thing.uri, why, shown[1] if shown else _show(thing.uri))
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from ..units import counted
 from .card import Card, Cell, Number, RowHeader, Table
 from .results import Result, plain
-from .states import with_reason
+from .states import mark_of, with_reason
 from .values import label, moment, shown
 
 _STATES = ("state", "checked")
@@ -115,8 +115,10 @@ def _title(name: str, labels: Mapping[str, str], values: Sequence[Any]) -> str:
 def _cell(name: str, value: Any, uri: str) -> Cell:
     if name.endswith("_at") and isinstance(value, int | float):
         return moment(value)
-    if name not in _STATES or not value:
+    if name not in _STATES:
         return shown(name, value)
+    if not value:
+        return mark_of("not checked") if name == "checked" else "–"
     mark, reason = with_reason(value, uri)
     return (mark, f"({reason})") if reason else mark
 

@@ -278,7 +278,10 @@ def _lead(run: Run, best: Best | None) -> str:
         case "done":
             return _of_the_best(run, best)
         case "failed":
-            return f"**It failed:** {run.problem.partition(chr(10))[0]}" if run.problem else "**It failed.**"
+            why = run.problem.partition("\n")[0]
+            if why.startswith(f"{run.uri} failed "):
+                return f"**It failed** {why.removeprefix(f'{run.uri} failed ')}"
+            return f"**It failed:** {why}" if why else "**It failed.**"
         case "killed":
             return "**Its process vanished before it had ended.**"
         case "stopped":

@@ -24,7 +24,9 @@ SHOW = """from IPython.display import display
 display({"text/html": %r, "text/plain": ""}, raw=True)"""
 IS_COLOUR = """(card, ink) => { const probe = document.createElement('i'); probe.style.color = ink; card.append(probe);
     const found = getComputedStyle(probe).color; probe.remove(); return getComputedStyle(card).color === found; }"""
-ERRORS = ("%load_ext aiinfra_lab", "%data show nothing", "1 / 0", "%data shw x", "!ls /nowhere")
+IN_CODE = """from aiinfra_lab.train.code import CodeFailed
+raise CodeFailed("train:x@1 failed in line 1", "correct it", "Traceback:\\n  line 1")"""
+ERRORS = ("%load_ext aiinfra_lab", "%data show nothing", "1 / 0", "%data shw x", IN_CODE, "!ls /nowhere")
 
 
 def left_by_sanitizer(page: Page, html: str) -> tuple[str, str]:
@@ -123,11 +125,17 @@ def test_our_errors_are_cards_and_all_others_are_not(in_lab: Lab, theme: str) ->
                 cell,
             )
         cards = page.locator(".aiinfra-card")
-        expect(cards).to_have_count(2)
+        expect(cards).to_have_count(3)
+        expect(cards.nth(2)).to_contain_text("✕ failed train:x@1 failed in line 1")
+        expect(cards.nth(2).locator("pre")).to_be_hidden()
+        cards.nth(2).get_by_text("where in the code").click()
+        expect(cards.nth(2).locator("pre")).to_have_text("Traceback:\n  line 1")
         expect(cards.nth(0)).to_contain_text("✕ not found There is no data:nothing")
         expect(cards.nth(0)).to_contain_text("Fix:")
         expect(cards.nth(1)).to_contain_text("✕ not understood")
         expect(page.get_by_text("ZeroDivisionError", exact=False).first).to_be_visible()
         screenshot(page, f"errors-{theme}")
         assert faults(page, ".aiinfra-card") == []
-        assert [text.split(":")[0] for text in in_lab.errors(page)] == ["NotFound", "ZeroDivisionError", "UsageProblem"]
+        assert [text.split(":")[0] for text in in_lab.errors(page)] == [
+            "NotFound", "ZeroDivisionError", "UsageProblem", "CodeFailed",
+        ]  # fmt: skip

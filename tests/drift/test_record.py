@@ -180,7 +180,7 @@ def test_what_drifted_or_cannot_be_judged_is_shown_and_the_rest_is_folded(worksp
     put("delay@1", verdict_at(1.0, columns=(COLUMN, unjudged, *quiet)))
     table, fold = drift.show("delay").card().parts
     assert [str(row[1]) for row in table.rows] == ["▲ drift", "? cannot tell", *["✓ same"] * 3]
-    assert (fold.summary.partition(":")[0], len(fold.content.items)) == ("6 columns more without drift", 6)
+    assert (fold.summary.partition(":")[0], len(fold.content.items)) == ("6 more columns without drift", 6)
     assert table.rows[1][-1] == "too few rows"
 
 

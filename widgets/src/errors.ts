@@ -18,6 +18,7 @@ interface Kind {
 interface LabError extends Kind {
   what: string;
   fix: string;
+  code: string;
 }
 
 // What each kind of error is called; those of the alphabet of states look as it says.
@@ -77,14 +78,16 @@ function ours(output: unknown): LabError | undefined {
     traceback?: string[];
   };
   const kind = KINDS[ename];
-  const [first = '', second = ''] = traceback;
-  if (!kind || traceback.length !== 2 || !first.startsWith(`${ename}: `) || !second.startsWith(FIX)) {
-    return undefined; // a class of that name which is not ours, or a whole traceback
+  const [first = '', second = ''] = traceback.slice(-2);
+  if (!kind || !first.startsWith(`${ename}: `) || !second.startsWith(FIX)) {
+    return undefined; // a class of that name which is not ours
   }
+  // Of what was the matter in a training cell, the lines of its own code stand before those two.
+  const code = traceback.slice(0, -2).join('\n');
   const at = evalue.lastIndexOf(`\n${FIX}`);
   return at < 0
-    ? { ...kind, what: first.slice(ename.length + 2), fix: second.slice(FIX.length) }
-    : { ...kind, what: evalue.slice(0, at), fix: evalue.slice(at + FIX.length + 1) };
+    ? { ...kind, code, what: first.slice(ename.length + 2), fix: second.slice(FIX.length) }
+    : { ...kind, code, what: evalue.slice(0, at), fix: evalue.slice(at + FIX.length + 1) };
 }
 
 function card(error: LabError): HTMLElement {
@@ -95,6 +98,11 @@ function card(error: LabError): HTMLElement {
   const fix = element('p');
   fix.append(element('b', '', 'Fix:'), ' ', ...sentence(error.fix));
   node.append(head, ...(more.length ? [element('pre', '', more.join('\n'))] : []), fix);
+  if (error.code) {
+    const fold = element('details');
+    fold.append(element('summary', '', 'where in the code'), element('pre', '', error.code));
+    node.append(fold);
+  }
   return node;
 }
 
