@@ -218,7 +218,8 @@ def _notes(found: list[Spending], rows: int | None, everything: bool) -> Iterato
         yield f"predictions are counted until {at}; `%deploy show` asks the endpoint itself, and may know of more"
     if rows and compared_with().stale:
         yield f"the cloud's price is older than {STALE_DAYS} days; `cost.prices` in aiinfra.toml takes a table of yours"
-    if any(item.span.on_machine and not item.usd_per_hour for item in found):
+    here = [item for item in found if item.span.on_machine]
+    if here and not any(item.usd_per_hour for item in here):
         yield "this machine counts as free: `cost.machine_usd_per_hour` in aiinfra.toml says what an hour of it costs"
     if note := unknown(found):
         yield note

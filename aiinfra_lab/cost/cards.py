@@ -24,7 +24,7 @@ _NO_STATE = "·"
 
 def card(cost: Cost) -> Card:
     """The whole card of a cost."""
-    (lead, advice), dearest = _lead(cost), _dearest(cost)
+    (lead, advice), (dearest, _) = _lead(cost), _dearest(cost)
     parts: list[show.Part] = [*daily.picture(cost.days), *_unit_costs(cost), *_parts(cost)]
     return Card(
         kind=cost.kind,
@@ -35,7 +35,7 @@ def card(cost: Cost) -> Card:
         figures=_figures(cost),
         parts=parts,
         notes=list(map(sentence, cost.notes)),
-        next=[f"Next: `%cost show {dearest.uri}` shows it alone"] if cost.is_all and dearest else [],
+        next=[f"Next: `%cost show {dearest}` shows it alone"] if cost.is_all and dearest else [],
     )
 
 
@@ -48,17 +48,18 @@ def _lead(cost: Cost) -> tuple[str, str]:
         return f"**1,000 predictions have cost {show_usd(here.so_far_usd)} so far**{busy}.", ""
     if cost.spent_usd is None:
         return ("**What it has cost is unknown**: nobody knows its price.", "") if cost.parts else ("", "")
-    dearest = _dearest(cost)
-    if dearest and dearest.spent_usd:
-        return f"**{show_usd(cost.spent_usd)} so far**; {dearest.uri} cost most, {show_usd(dearest.spent_usd)}.", ""
+    dearest, usd = _dearest(cost)
+    if usd:
+        return f"**{show_usd(cost.spent_usd)} so far**; {dearest} cost most, {show_usd(usd)}.", ""
     return f"**{show_usd(cost.spent_usd)} so far.**", ""
 
 
-def _dearest(cost: Cost) -> Part | None:
-    """The part of several things that cost most."""
-    if len({part.uri for part in cost.parts}) < 2:
-        return None
-    return max(cost.parts, key=lambda part: part.spent_usd or 0.0)
+def _dearest(cost: Cost) -> tuple[str, float]:
+    """Which of several things cost most, with all of its starts, and how much."""
+    spent: dict[str, float] = {}
+    for part in cost.parts:
+        spent[part.uri] = spent.get(part.uri, 0.0) + (part.spent_usd or 0.0)
+    return max(spent.items(), key=lambda item: item[1]) if len(spent) > 1 else ("", 0.0)
 
 
 def _figures(cost: Cost) -> list[Figure]:

@@ -41,7 +41,8 @@ def may_take_all(record: Record[EndpointRecord], canary: str) -> str:
 
 def replacement(record: Record[EndpointRecord]) -> str:
     """The command that gives the traffic to another version: the newest that no check found bad, or the end."""
-    serving = record.body.desired.models
+    lost = record.body.rolled_back
+    serving = (*record.body.desired.models, *([lost.model] if lost else []))
     if other := versions.newest_but(serving):
         return f"let another version serve: `%deploy start {record.name} --model {other}`"
     return f"no other version is there to serve; end it: `%deploy stop {record.name}`"

@@ -71,9 +71,10 @@ def load_card(load: Load) -> Card:
     return Card(
         kind=LOAD_KIND,
         uri=load.uri,
-        state=mark_of("done"),
+        state=mark_of("needs a look" if is_bad else "done"),
         when=f"{show_duration(load.for_s)}, {load.per_s:,.0f} requests a second",
         lead=_load_lead(load),
+        advice=f"`%deploy log {Uri.parse(load.uri).label}` shows what the endpoint says of them." if is_bad else "",
         facts=[("rows of", load.rows)],
         figures=[
             Figure("sent", f"{load.sent:,}", "requests"),
@@ -185,12 +186,13 @@ def _figures(endpoint: Endpoint) -> list[Figure]:
     since = max(0.0, time.time() - endpoint.started_at)
     errors = sum(item.errors for item in endpoint.versions)
     # Of several versions the slowest: the quantile of all together is not to be had from theirs.
-    slowest = max((item.p95_ms for item in endpoint.versions if item.p95_ms is not None), default=None)
+    serving = [item for item in endpoint.versions if item.role] or endpoint.versions
+    slowest = max((item.p95_ms for item in serving if item.p95_ms is not None), default=None)
     span = f"in {show_duration(since)}" if endpoint.state in _LIVE else ""
     return [
         Figure("requests served", f"{requests:,}", span),
         Figure("rows predicted", f"{endpoint.count:,}"),
-        Figure("p95" if len(endpoint.versions) < 2 else "p95 of the slowest", *_ms(slowest)),
+        Figure("p95" if len(serving) < 2 else "p95 of the slowest", *_ms(slowest)),
         Figure("errors", *_percent(errors / requests)),
     ]
 
@@ -283,7 +285,7 @@ def _next(endpoint: Endpoint, label: str) -> list[str]:
         return [f"Next: `%deploy start {label} --model {endpoint.champion or endpoint.canary}`"]
     if endpoint.state != "running":
         return []
-    if endpoint.canary:
+    if endpoint.canary and endpoint.champion:
         return [f"Next: `%deploy promote {label}` or `%deploy rollback {label}`"]
     if not endpoint.count:
         return [f"Next: `%deploy run {label} --rows data:NAME` sends traffic"]
@@ -302,7 +304,9 @@ def _percent(share: float) -> tuple[str, str]:
 
 
 def _ms(value: float | None) -> tuple[str, str]:
-    return ("–", "") if value is None else (f"{value:.3g}", "ms")
+    if value is None:
+        return "–", ""
+    return (f"{value:.3g}", "ms") if value < 999.5 else (f"{value / 1000:.3g}", "s")
 
 
 def _shown_ms(value: float | None) -> str:

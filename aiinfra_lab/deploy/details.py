@@ -57,10 +57,12 @@ def details(record: Record[EndpointRecord], state: State, log: str) -> Details:
     """All that its record tells. log: the end of what it printed."""
     body = record.body
     is_judged = body.is_ours or body.versions
-    is_unwell = body.problem or body.rolled_back or state.word in ("failed", "lost")
+    lost = str(body.rolled_back) if body.rolled_back and body.rolled_back.by == "rule" else ""
+    problem = (body.problem or lost) if state.is_live else state.detail or body.detail
+    is_unwell = problem or state.word in ("failed", "lost")
     return Details(
         facts=tuple(_facts(record, state)),
-        problem=(body.problem or "") if state.is_live else state.detail or body.detail,
+        problem=problem,
         fix=f"`%deploy log {record.name}` says more" if is_unwell else "",
         columns=_COLUMNS if is_judged and body.desired.models else (),
         arms=tuple(_arm(body, uri) for uri in body.desired.models) if is_judged else (),
@@ -102,11 +104,11 @@ def _rollback(record: Record[EndpointRecord]) -> Iterator[Action]:
 
 def _facts(record: Record[EndpointRecord], state: State) -> Iterator[Fact]:
     body = record.body
-    if body.rollback_if:
+    if body.rollback_if and body.canary:
         verdict = body.verdict.state if body.verdict else "undecided"
         yield Fact("rolls back if", str(body.rollback_if), JUDGED[verdict])
         yield from (Fact("", reason) for reason in (body.verdict.reasons if body.verdict else ()))
-    if lost := body.rolled_back:
+    if (lost := body.rolled_back) and lost.by != "rule":
         yield Fact("rolled back", f"{lost.model}: {lost.reason}")
     if body.earlier:
         yield Fact("before", body.earlier[-1])

@@ -41,7 +41,9 @@ def judge(
 
     pairs = [_pair(reference[name], current[name]) for name in reference.columns if name in current.columns]
     if units is None:
-        units = blocks.find(*(pl.DataFrame(list(sample)) for sample in _samples(pairs)))
+        # The score follows from the other columns: it is alike wherever one of them is, and says nothing of entities.
+        given = [pair for pair in pairs if pair.reference.name != SCORE] or pairs
+        units = blocks.find(*(pl.DataFrame(list(sample)) for sample in _samples(given)))
     found = [_compare(pair, units.of_column(pair.reference.name)) for pair in pairs]
     # What could not be tested is no test: it must not make the correction of the others stricter.
     tested = [(change, change.p, inconclusive) for change, inconclusive in found if change.p is not None]

@@ -290,7 +290,7 @@ def _workspace(where: Settings, wrote: tuple[str, ...] = (), notes: tuple[str, .
 
     with left_out() as lacks:
         found, watched, spending = things(), seen(), cost.summary()
-        at_a_glance = overview(found, watched, spending)
+        at_a_glance = overview(found, watched, spending, len(lacks))
     counts = Counter(Uri.parse(thing.uri).noun for thing in found)
     exists = {noun: counts[noun] for noun in TABLE if noun in counts}
     lives = tuple(f"{item.uri} ({item.state})" for item in watched if item.is_live)

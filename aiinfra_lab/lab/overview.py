@@ -14,6 +14,7 @@ from ..errors import LabError
 from ..nouns import TABLE, Details, Notice, Observation, Thing
 from ..show import StateMark, with_reason
 from ..show.states import STATES
+from ..units import counted
 from ..uris import Uri
 
 _COMMAND = re.compile(r"`([^`]+)`")
@@ -49,12 +50,17 @@ class Overview:
     spending: cost.Summary
 
 
-def overview(things: Sequence[Thing], seen: Sequence[Observation], spending: cost.Summary) -> Overview:
-    """Of all things, the last changed first, and of what lives or has ended of late."""
+def overview(
+    things: Sequence[Thing], seen: Sequence[Observation], spending: cost.Summary, unreadable: int = 0
+) -> Overview:
+    """Of all things, the last changed first, and of what lives or has ended of late. unreadable: records that cannot be
+    read, of which nobody knows more."""
     live = Counter(Uri.parse(item.uri).noun for item in seen if item.is_live)
     by_noun = {noun: [thing for thing in things if Uri.parse(thing.uri).noun == noun] for noun in TABLE}
     lines = tuple(NounLine(noun, live[noun], len(found), found[0]) for noun, found in by_noun.items() if found)
-    return Overview(tuple(_looks(things, seen)), lines, spending)
+    why = f"{counted(unreadable, 'record')} cannot be read"
+    lost = [Look(STATES["needs a look"], "lab:store", why, "%lab check")] if unreadable else []
+    return Overview((*lost, *_looks(things, seen)), lines, spending)
 
 
 def _looks(things: Sequence[Thing], seen: Sequence[Observation]) -> list[Look]:

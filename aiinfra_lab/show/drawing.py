@@ -18,6 +18,7 @@ GREY, BLUE, ORANGE, TEAL, PURPLE, GREEN, RED = (
 _SERIES = ((BLUE, ""), (ORANGE, "6 3"), (TEAL, "2 3"), (PURPLE, "8 3 2 3"))
 _MOST_POINTS = 240  # of all lines of a picture together: so it stays below 5 KB
 _MOST_CATEGORIES = 7
+_LEAST_SPREAD = 1e-290  # of less than that no quarter has a power of ten
 _TEXT = (
     "<style>text{fill:#757575;font:11px system-ui,sans-serif}.b{font-weight:600}"
     "@media(prefers-color-scheme:dark){text{fill:#808080}}</style>"
@@ -45,11 +46,12 @@ class Scale:
     """Maps a range of values to one of pixels."""
 
     def __init__(self, low: float, high: float, start: float, end: float) -> None:
-        self.low, self.start = low, start
-        self.factor = (end - start) / (high - low) if high > low else 0.0
+        # By halves: the difference itself may be larger than any float.
+        self.half_low, self.start = low / 2, start
+        self.factor = (end - start) / (high / 2 - low / 2) if high / 2 > low / 2 else 0.0
 
     def __call__(self, value: float) -> float:
-        return self.start + (value - self.low) * self.factor
+        return self.start + (value / 2 - self.half_low) * self.factor
 
 
 def curves(
@@ -69,19 +71,23 @@ def curves(
     series that has it. at_best: what stands at the title's right, after the star. x_end: where the axis ends while
     the work goes on, so that it does not jump.
     """
-    width, height, left, right, top, bottom = (415 if is_wide else 272), 160, 40, 8, 36, 33
+    width, height, top, bottom = (415 if is_wide else 272), 160, 36, 33
     drawn = [*series.items()][: len(_SERIES)]
     most = min(120, _MOST_POINTS // max(len(drawn), 1))
     lines = {name: _thin([point for point in line if all(map(math.isfinite, point))], most) for name, line in drawn}
     points = [point for line in lines.values() for point in line]
     if not points:
-        return Picture(_svg(width, height, _text(0, 11, title, "b")), alt)
+        return Picture(_svg(width, height, _text(0, 11, _cut(title, width), "b")), alt)
     x_ticks = _ticks(min(x for x, _ in points), max(x_end or -math.inf, *(x for x, _ in points)), whole=True)
     y_ticks = _ticks(min(y for _, y in points), max(y for _, y in points))
     x0, x1 = min(x_ticks[0], *(x for x, _ in points)), max(x_ticks[-1], x_end or -math.inf, *(x for x, _ in points))
+    # Room for the widest number at the left, and for half of the last one at the right.
+    left = max(40, round(_wide(map(_tick, y_ticks))) + 8)
+    right = max(8, round(_wide([_tick(x_ticks[-1])]) / 2) + 1)
     across = Scale(x0, x1, left, width - right)
     up = Scale(y_ticks[0], y_ticks[-1], height - bottom, top)
-    made = [_TEXT, _text(0, 11, title, "b")]
+    room = width - right - (_wide([f"★ {at_best}"]) + 8 if at_best else 0)
+    made = [_TEXT, _text(0, 11, _cut(title, room), "b")]
     if at_best:
         star = f'<tspan style="fill:{_colour_of(lines, best)}">★</tspan> ' if best else ""
         made.append(f'<text class="b" x="{width - right}" y="11" text-anchor="end">{star}{_e(at_best)}</text>')
@@ -310,10 +316,10 @@ def _hatched(colour: str, size: int) -> str:
 
 def _ticks(low: float, high: float, *, whole: bool = False) -> list[float]:
     """Four or five round numbers: they hold the range, or lie in it where only whole numbers may stand."""
-    if not high > low:
+    if not high - low > _LEAST_SPREAD:
         room = max(abs(low) * 0.1, 1e-9)
         low, high = (low, low + 1) if whole else (low - room, high + room)
-    raw = (high - low) / 4
+    raw = high / 4 - low / 4  # the difference itself may be larger than any float
     size = 10 ** math.floor(math.log10(raw))
     step = next(size * factor for factor in (1, 2, 2.5, 5, 10) if size * factor >= raw * 0.999)
     if whole:
@@ -334,6 +340,16 @@ def _thin(line: Points, most: int) -> Points:
         part = line[at : at + step]
         kept += sorted({part[0], min(part, key=lambda p: p[1]), max(part, key=lambda p: p[1])})
     return [*kept, line[-1]] if kept[-1] != line[-1] else kept
+
+
+def _wide(texts: Iterable[str]) -> float:
+    """How wide the widest text is, in pixels."""
+    return max((len(text) * _LETTER for text in texts), default=0.0)
+
+
+def _cut(text: str, room: float) -> str:
+    most = max(1, int(room / (_LETTER * 1.1)))  # titles are bold
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def _text(x: float, y: float, text: str, name: str = "") -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -95,7 +96,8 @@ def _spread(name: str, values: Sequence[dict[str, float] | None]) -> Sequence[Ta
     """A column for each of the numbers that there is room for, and one of words for the rest."""
     found = [value or {} for value in values]
     keys, room = [], _ROOM
-    for key in dict.fromkeys(key for value in found for key in value):
+    # Those that most of the rows have come first.
+    for key, _ in Counter(key for value in found for key in value).most_common():
         room -= max(len(key), 6) + 2
         if room >= 0:
             keys.append(key)

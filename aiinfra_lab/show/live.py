@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import sys
 import threading
@@ -99,7 +100,9 @@ class TickingFrame:
         drew_s = 0.0
         while not self._over.wait(wait_s(drew_s)):
             began = time.monotonic()
-            self._frame.update(self._draw())
+            # A picture that cannot be drawn now must end neither the work nor the pictures after it.
+            with contextlib.suppress(Exception):
+                self._frame.update(self._draw())
             drew_s = time.monotonic() - began
 
 

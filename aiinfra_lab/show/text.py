@@ -53,7 +53,7 @@ def _wrapped(text: str, indent: str = "  ", width: int = WIDTH) -> list[str]:
 def _pairs(pairs: Sequence[tuple[str, str]]) -> Iterator[str]:
     width = max((len(label) for label, _ in pairs), default=0)
     for label, value in pairs:
-        first, *rest = _wrapped(value, "", WIDTH - width - 4)
+        first, *rest = _wrapped(value, "", max(_LEAST, WIDTH - width - 4))
         yield f"  {label:<{width}}  {first}".rstrip()
         yield from (f"  {'':<{width}}  {line}" for line in rest)
 

@@ -18,6 +18,8 @@ _SHOWN_AS: dict[str, Callable[[float], str]] = {
     "_gib": lambda x: f"{x:g} GiB",
 }
 
+_LARGE, _HUGE = 9_999.5, 1e15  # numbers between are read with all their digits
+
 
 def label(name: str) -> str:
     """A field's name as a person reads it: without its unit."""
@@ -40,7 +42,7 @@ def shown(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return f"{value:,.0f}" if _LARGE <= abs(value) < _HUGE else f"{value:.4g}"
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, list | tuple):

@@ -42,6 +42,7 @@ class Context:
         self.seed = seed
         self.resumed = resumed
         self.went_on = False
+        self._kept: list[int] = []
         self.history = MetricLog(folder / FILE, (resumed or {}).get("steps"))
         self._folder = folder
         self._open_rows = open_rows
@@ -78,6 +79,12 @@ class Context:
         self._logged(points)  # before the stop: what was measured is kept
         self._stop_if_asked()
 
+    @property
+    def checkpointed(self) -> int | None:
+        """The epoch of its last checkpoint, counted from 0; None unless it keeps one of each epoch."""
+        first = int(self.resumed["epoch"]) + 1 if self.resumed else 0
+        return self._kept[-1] if self._kept and self._kept == [*range(first, first + len(self._kept))] else None
+
     def checkpoint(self, model: Any, optimizer: Any = None, *, epoch: int, **more: Any) -> None:
         """Keep the state after an epoch, in place of the one before: weights, optimizer, random generators and `more`.
 
@@ -94,6 +101,7 @@ class Context:
         if clash := state.keys() & more.keys():
             raise UsageProblem(f"run.checkpoint keeps {min(clash)!r} already", "give yours another name")
         checkpoint.save(self._folder / checkpoint.FILE, {**state, **more}, int(epoch))
+        self._kept.append(int(epoch))
         # After the save: what this epoch learned is kept.
         self._stop_if_asked()
 

@@ -28,7 +28,7 @@ def facts(run: ObservedTraining) -> tuple[str, ...]:
         return ()
     step = max((step for step, _ in _now(run).values()), default=None)
     within = f"on {run.record.body.on}" if run.record.body.on else ""
-    return tuple(filter(None, ("" if step is None else f"step {step:,}", within)))
+    return tuple(filter(None, ("" if step is None else f"step {step + 1:,}", within)))
 
 
 def details(run: ObservedTraining) -> Details:

@@ -57,8 +57,11 @@ class Epochs(NamedTuple):
         return self.done is not None and reached in (self.done, self.done + 1)
 
 
-def count_epochs(points: Sequence[Point], wanted: int | None, *, is_over: bool) -> Epochs:
-    """The epochs of a run.
+def count_epochs(
+    points: Sequence[Point], wanted: int | None, *, is_over: bool, checkpoint: int | None = None
+) -> Epochs:
+    """The epochs of a run. checkpoint: the epoch, counted from 0, of the last one, where the code keeps one of each: so
+    it states how far it is.
 
     What reached as many steps as there were to be epochs was measured once in each, once the run is over. Until then
     as many batches may have been measured in the first epoch: what is measured on held-out rows, or more rarely than
@@ -67,6 +70,10 @@ def count_epochs(points: Sequence[Point], wanted: int | None, *, is_over: bool) 
     if wanted is None:
         return Epochs()
     reached = {point.name: point.step + 1 for point in points}
+    if checkpoint is not None and checkpoint < wanted:
+        # While the next epoch goes on, what was measured in it already has reached one step more.
+        by = next((name for name, step in reached.items() if step in (checkpoint + 1, checkpoint + 2)), "")
+        return Epochs(wanted, checkpoint + 1, by)
     if is_over and (all_of_them := [name for name, step in reached.items() if step == wanted]):
         return Epochs(wanted, wanted, all_of_them[0])
     counts = Counter(point.name for point in points)

@@ -12,6 +12,7 @@ from ..show import (
     MAX_ROWS,
     Card,
     Cell,
+    Dim,
     Figure,
     Fold,
     Number,
@@ -56,9 +57,19 @@ class Best(NamedTuple):
     unit: str
 
 
-def frame(uri: str, points: Sequence[Point], params: Mapping[str, object], started_at: float, on: str = "") -> Card:
-    """A run while it goes on: how far it is, where its numbers stand, and the curves so far. on: its session."""
-    epochs = count_epochs(points, epochs_of(params), is_over=False)
+def frame(
+    uri: str,
+    points: Sequence[Point],
+    params: Mapping[str, object],
+    started_at: float,
+    on: str = "",
+    checkpoint: int | None = None,
+) -> Card:
+    """A run while it goes on: how far it is, where its numbers stand, and the curves so far.
+
+    on: its session. checkpoint: the epoch of the last one, counted from 0, where it keeps one of each.
+    """
+    epochs = count_epochs(points, epochs_of(params), is_over=False, checkpoint=checkpoint)
     stop = f"`%train stop {Uri.parse(uri).label}`"
     return Card(
         kind=KIND,
@@ -107,7 +118,7 @@ def run_card(run: Run, advice: str) -> Card:
         facts=[*facts, *_checkpoint(run), ("code", run.code_digest[:12])],
         figures=_figures(run.metrics, best),
         parts=[Plots(plots(points, epochs))],
-        notes=[note for note in (about_metrics(run.metrics_from), _unsaved(run)) if note],
+        notes=[note for note in (*_hidden(run.metrics), about_metrics(run.metrics_from), _unsaved(run)) if note],
         next=_next(run, label),
     )
 
@@ -153,15 +164,22 @@ def plots(points: Sequence[Point], epochs: Epochs) -> list[Picture]:
     return [_plot(title, names, points, epochs) for title, names in [*groups.items()][:MOST_PLOTS]]
 
 
+def _hidden(metrics: Mapping[str, float]) -> list[str]:
+    """What the card has no room for, when that is so."""
+    more = [f"{name} {shown(name, value)}" for name, value in [*metrics.items()][_MOST_FIGURES:]]
+    return [f"Further metrics, last: {', '.join(more)}."] if more else []
+
+
 def curve_column(runs: Sequence[Run]) -> TableColumn:
     """The curve of what says most of each run, small; of as many runs as a list shows."""
     drawn = [_spark(run.points()) for run in runs[:MAX_ROWS]]
     names = {name for name, _ in drawn if name}
     title = names.pop() if len(names) == 1 else "curve"
-    return TableColumn(title, [*(cell for _, cell in drawn), *[""] * len(runs[MAX_ROWS:])])
+    cells: list[Cell] = [(cell, Dim(name)) if name and title == "curve" else cell for name, cell in drawn]
+    return TableColumn(title, [*cells, *[""] * len(runs[MAX_ROWS:])])
 
 
-def _spark(points: Sequence[Point]) -> tuple[str, Cell]:
+def _spark(points: Sequence[Point]) -> tuple[str, Picture | str]:
     best = _best(points, Epochs())
     name = best.name if best else next((point.name for point in points), "")
     line = averaged([(point.step, point.value) for point in points if point.name == name], _SPARK_POINTS)
@@ -188,12 +206,20 @@ def _plot(title: str, names: Sequence[str], points: Sequence[Point], epochs: Epo
     # Of lines that were measured equally often, the held-out one counts: it is last, and carries the star.
     name = next((one for one in names if is_held_out(one)), names[0])
     lower = is_lower_better(name)
-    if lower is not None and len(lines[name]) > 1 and (by_epoch or name != names[0] or len(names) == 1):
+    is_per_epoch = epochs.has(mine[-1].step + 1) if mine else False
+    # As for the sentence of the card: of batches that were learned from, the lowest loss says nothing.
+    is_judged = is_held_out(name) or lower is False or is_per_epoch
+    if lower is not None and len(lines[name]) > 1 and is_judged:
         best = (min if lower else max)(lines[name], key=lambda point: point[1])
     at = f"{shown(name, best[1])} at {'epoch' if by_epoch else 'step'} {best[0]:g}" if best else ""
     ends = [f"{one} went from {line[0][1]:.4g} to {line[-1][1]:.4g}" for one, line in lines.items()]
-    alt = "; ".join([*ends, *([f"best is {at}"] if at else [])])
-    ordered = {one: lines[one] for one in sorted(lines, key=lambda one: one == name)}
+    which = f"{name} " if len(lines) > 1 else ""
+    alt = "; ".join([*ends, *([f"best is {which}{at}"] if at else [])])
+    # A noisy line is drawn by its means; one that carries the best keeps each of its points.
+    ordered = {
+        one: lines[one] if one == name and best else averaged(lines[one])
+        for one in sorted(lines, key=lambda one: one == name)
+    }
     return drawing.curves(
         f"{title}{_ARROWS[lower]}", ordered, alt=alt, best=best, at_best=at, x_title="epoch" if by_epoch else "step",
         x_end=epochs.wanted if by_epoch else None,
@@ -213,14 +239,15 @@ def _lines(names: Sequence[str], points: Sequence[Point], epochs: Epochs) -> tup
     at = 0
     for point in points:
         at = point.step if point.name == finest else at
-        lines[point.name].append((at + by_epoch, point.value))
-    return {name: averaged(line) for name, line in lines.items() if line}, by_epoch
+        lines[point.name].append((at + 1, point.value))
+    return {name: line for name, line in lines.items() if line}, by_epoch
 
 
 def _progress(points: Sequence[Point], epochs: Epochs, took_s: float) -> Progress:
     if epochs.wanted is None or epochs.done is None:
         most = max(Counter(point.name for point in points).values(), default=0)
-        return Progress(0, 1, f"step **{most:,}** · {show_duration(took_s)}" if most else show_duration(took_s))
+        reached = f"step **{most:,}**" if most else "nothing is measured yet"
+        return Progress(0, 1, f"{reached} · {show_duration(took_s)}")
     left_s = _left_s(points, epochs.by, epochs.wanted - epochs.done)
     left = f" · about **{show_duration(left_s)}** left" if left_s else ""
     text = f"epoch **{epochs.done}** of {epochs.wanted} · {show_duration(took_s)}{left}"
@@ -236,7 +263,7 @@ def _left_s(points: Sequence[Point], by: str, epochs: int) -> float:
     ended = [point.at for point in points if point.name == by]
     if len(ended) > 1:
         epoch_s = (ended[-1] - ended[0]) / (len(ended) - 1)
-    elif len(points) > 1:  # what is measured within an epoch was measured first when it began
+    elif ended and len(points) > 1:  # what is measured within an epoch was measured first when it began
         epoch_s = ended[0] - points[0].at
     else:
         return 0.0

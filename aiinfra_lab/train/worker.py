@@ -10,13 +10,14 @@ import io
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
 
 from .. import files, jobs, modes
 from ..errors import Failed, LabError, StoppedEarly
 from ..resolve import resolve
-from ..show import Card, TickingFrame
+from ..show import Card, TickingFrame, mark_of
 from ..store import Record, patiently
 from . import checkpoint, code, record
 from .base import Ending
@@ -137,6 +138,19 @@ class _Execution:
         record.change(self._run.name, metrics_from=source if last else "")
 
     def _finish(self, ending: Ending, problem: LabError | None) -> None:
+        is_told = False
+        try:
+            self._write_end(ending, problem)
+            self._close_frame(ending)
+            is_told = True
+        finally:
+            # Where the store is away, or somebody interrupts once more: no frame may go on saying that it runs.
+            if not is_told:
+                lead = "**Its end could not be written down.**"
+                card = replace(self._drawn(), state=mark_of(ending), progress=None, lead=lead, next=())
+                self._frame.close(card)
+
+    def _write_end(self, ending: Ending, problem: LabError | None) -> None:
         points = self._points()
         if self._context is not None:
             # What could not be written, on a full disk, was told when it was measured; the end is to be recorded.
@@ -153,7 +167,6 @@ class _Execution:
             trace=getattr(problem, "trace", ""),
         )
         self._sync.close(ending, ended_at)
-        self._close_frame(ending)
 
     def _close_frame(self, ending: Ending) -> None:
         """Leave the curve of a run whose end is an error, which has none; else the result says it all."""
@@ -166,7 +179,10 @@ class _Execution:
     def _drawn(self) -> Card:
         body = self._run.body
         # A copy: the frame is drawn by another thread than the one that measures.
-        return frame(self._run.uri, [*self._points()], body.params, body.started_at, body.on)
+        return frame(self._run.uri, [*self._points()], body.params, body.started_at, body.on, self._checkpoint())
+
+    def _checkpoint(self) -> int | None:
+        return self._context.checkpointed if self._context else None
 
     def _points(self) -> list[Point]:
         return self._context.history.points if self._context else []

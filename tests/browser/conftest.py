@@ -3,20 +3,26 @@
 from collections.abc import Iterator
 
 import pytest
+from playwright.sync_api import Playwright, sync_playwright
 
 from tests.browser.lab import Lab, chromium, end_all, started
 
 
-@pytest.fixture(scope="package")  # playwright keeps an event loop running in this thread while it lives
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """JupyterLab on a fresh workspace. Open a notebook file in its `root`, run all, wait, take a picture."""
+@pytest.fixture(scope="package")  # it keeps an event loop running in this thread while it lives, and bears no other
+def playwright() -> Iterator[Playwright]:
+    """What drives Chromium."""
     if chromium() is None:
         pytest.skip("no Chromium on this machine: apt-get install chromium")
-    from playwright.sync_api import sync_playwright
+    with sync_playwright() as running:
+        yield running
 
+
+@pytest.fixture(scope="package")
+def lab(playwright: Playwright, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """JupyterLab on a fresh workspace. Open a notebook file in its `root`, run all, wait, take a picture."""
     root = tmp_path_factory.mktemp("root")
     (root / "aiinfra.toml").touch()
-    with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AIINFRA_WORKSPACE", str(root))
         with started(playwright, tmp_path_factory.mktemp("lab"), root) as running:
             yield running

@@ -11,7 +11,7 @@ import nbformat
 import pytest
 from nbconvert import HTMLExporter
 from nbformat import v4
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, Playwright
 
 from aiinfra_lab.show import Card
 from tests.browser import results
@@ -43,13 +43,12 @@ BEYOND = f"""() => {SEEN}
 
 
 @pytest.fixture
-def page() -> Iterator[Page]:
+def page(playwright: Playwright) -> Iterator[Page]:
     """A page of a browser that runs no script and reaches nobody."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
-        context = browser.new_context(java_script_enabled=False, offline=True, viewport={"width": 1000, "height": 1200})
-        yield context.new_page()
-        browser.close()
+    browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
+    context = browser.new_context(java_script_enabled=False, offline=True, viewport={"width": 1000, "height": 1200})
+    yield context.new_page()
+    browser.close()
 
 
 def opened(page: Page, file: Path) -> Page:

@@ -132,3 +132,23 @@ def test_a_long_line_keeps_its_peaks():
     line[777] = (777.0, 9.0)
     assert ">10<" in drawing.curves("x", {"a": line}, alt="a").svg
     assert len(re.findall(r"\d+(?:\.\d+)?,36", drawing.curves("x", {"a": line}, alt="a").svg)) <= 1
+
+
+@pytest.mark.parametrize("values", [(5e-324, 0.0), (1e308, -1e308), (1e-310, 3e-310), (0.48388, 0.48389)])
+def test_whatever_the_numbers_are_a_curve_is_drawn(values):
+    svg = drawing.curves("loss", {"loss": list(enumerate(values))}, alt="a").svg
+    assert ("nan" in svg.lower(), "inf" in svg.lower()) == (False, False)
+    ET.fromstring(svg)
+
+
+def test_numbers_at_an_axis_have_the_room_that_they_take():
+    svg = drawing.curves("loss", {"loss": [(0, -0.00084), (300, 0.00012)]}, alt="a", x_end=300).svg
+    widest = max(len(text) for text in re.findall(r'text-anchor="end">([\d.,−e-]+)<', svg))
+    left = float(re.search(r'<path d="M([\d.]+) [\d.]+H', svg)[1])
+    assert left - 5 >= widest * 6
+
+
+def test_a_long_title_ends_before_what_stands_at_its_right():
+    svg = drawing.curves("validation_macro_f1_of_everything ↑", {"x": [(0, 1.0), (1, 2.0)]}, alt="a", best=(1, 2.0),
+                         at_best="2 at epoch 1").svg  # fmt: skip
+    assert "…</text>" in svg

@@ -281,8 +281,8 @@ class Measured(Result):
 def test_a_list_has_a_column_for_each_metric_that_there_is_room_for():
     items = (Measured("train:a@2", {"auc": 0.71, "loss": 0.5}), Measured("train:a@1", {"loss": 0.6}))
     table = Listing("train", items, ("uri", "metrics", "made_at")).card().parts[0]
-    assert [*table.titles] == ["name", "auc", "loss", "made"]
-    assert [[*row[1:3]] for row in table.rows] == [["0.71", "0.5"], ["–", "0.6"]]
+    assert [*table.titles] == ["name", "loss", "auc", "made"]
+    assert [[*row[1:3]] for row in table.rows] == [["0.5", "0.71"], ["0.6", "–"]]
     assert all(isinstance(title, Number) for title in table.titles[1:3])
 
 
@@ -326,3 +326,8 @@ def test_a_moment_of_today_has_no_date_and_another_one_has() -> None:
     assert shown("ended_at", today) == moment(today)
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d", moment(earlier))
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", log_time(today))
+
+
+def test_a_label_however_long_leaves_room_for_its_value():
+    text = Card(kind="Run", uri="train:a@1", facts=[("a" * 120, "0.5 and more")]).text()
+    assert "0.5" in text

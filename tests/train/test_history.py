@@ -68,8 +68,10 @@ def test_losses_share_one_plot_and_each_other_metric_has_its_own(written):
         if step % 96 == 95:
             written.add(None, {"auc": 0.5 + step / 10_000, "holdout_loss": 1})
     losses, auc = rendering.plots(written.points, Epochs())
-    assert losses.alt.startswith("loss went from 0.5 to 0.5; holdout_loss went from 1 to 1")
-    assert auc.alt == "auc went from 0.5095 to 0.5959; best is 0.5959 at step 9"
+    assert losses.alt.startswith(
+        "loss went from 0 to 1; holdout_loss went from 1 to 1; best is holdout_loss 1 at step 96"
+    )
+    assert auc.alt == "auc went from 0.5095 to 0.5959; best is 0.5959 at step 10"
     assert max(len(picture.svg) for picture in (losses, auc)) < 5_000
 
 

@@ -68,7 +68,7 @@ def test_a_card_holds_what_helps_a_reader_and_the_curve(workspace):
     assert not {"machine", "tracked as", "path", "code digest"} & set(labels)
     assert dict(card.facts)["code"] == "c" * 12
     (picture,) = card.parts[0].pictures
-    assert (picture.alt, picture.svg.startswith("<svg")) == ("loss went from 2 to 1; best is 1 at step 1", True)
+    assert (picture.alt, picture.svg.startswith("<svg")) == ("loss went from 2 to 1", True)
 
 
 def test_a_log_ends_with_what_ended_the_run(workspace):

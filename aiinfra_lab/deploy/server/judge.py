@@ -32,7 +32,7 @@ class Judge:
     def __post_init__(self) -> None:
         self._bounds = bounds.bounds_of(self.rule)
         self._limits_ms = {bound.key: bound.limit_ms for bound in self._bounds}
-        self.judgement = bounds.judge(self._bounds, {})
+        self.judgement = bounds.judge(self._bounds, {}, CONFIDENCE)
         self.bad = {key: self.bad.get(key, 0) for key in self._limits_ms}
 
     def add(self, latency_ms: float | None, *, failed: bool) -> None:
