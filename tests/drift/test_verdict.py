@@ -121,3 +121,19 @@ def test_columns_of_other_types_are_looked_at_for_blocks_too():
     numbers = np.random.default_rng(7).integers(0, 40, 400)
     found = judge(frame(1, z=numbers), frame(2, z=[f"v{number}" for number in numbers]), 0.05)
     assert (overall(found), found[0].column, found[0].unseen) == ("drift", "z", 1.0)
+
+
+def test_a_feature_that_the_score_follows_from_is_no_entity():
+    """Prices that return to the cent, and a score that is a function of them: all of them rose by 60 %."""
+
+    def sample(seed, factor):
+        generator = np.random.default_rng(seed)
+        items = generator.integers(1, 9, 6000)
+        price = generator.lognormal(3, 1, 6000).round(2) * factor
+        weight = np.where(generator.random(6000) < 0.3, np.nan, generator.gamma(2, 1, 6000))
+        score = 1 / (1 + np.exp(1 - 0.02 * price + 0.2 * items))
+        return pl.DataFrame({"price": price, "items": items, "weight": weight, "score": score})
+
+    found = {change.column: change for change in judge(sample(1, 1.0), sample(2, 1.6), 0.05)}
+    assert (found["price"].drifted, found["score"].drifted, found["items"].drifted) == (True, True, False)
+    assert "of price" not in found["price"].unit
