@@ -11,6 +11,8 @@ from .history import Point
 # What is known to be better when it is lower, or higher; of any other metric nobody can say which is the best value.
 _LOWER = ("loss", "error", "rmse", "mse", "mae", "brier", "perplexity", "nll")
 _HIGHER = ("auc", "accuracy", "acc", "f1", "precision", "recall", "r2", "ap", "map", "bleu")
+# What is measured over many rows at once, and hardly ever of a batch.
+_OF_MANY = ("auc", "ap", "map", "bleu", "r2", "f1")
 _HELD_OUT = ("val", "valid", "validation", "holdout", "heldout", "test", "eval", "dev")
 
 
@@ -64,8 +66,8 @@ def count_epochs(
     it states how far it is.
 
     What reached as many steps as there were to be epochs was measured once in each, once the run is over. Until then
-    as many batches may have been measured in the first epoch: what is measured on held-out rows, or more rarely than
-    something else, tells.
+    as many batches may have been measured in the first epoch: what is measured on held-out rows or over many, or more
+    rarely than something else, tells.
     """
     if wanted is None:
         return Epochs()
@@ -78,10 +80,14 @@ def count_epochs(
         return Epochs(wanted, wanted, all_of_them[0])
     counts = Counter(point.name for point in points)
     most = max(counts.values(), default=0)
-    telling = [name for name in counts if is_held_out(name) or (counts[name] < most and _is_judged(name))]
+    telling = [name for name in counts if _is_of_many(name) or (counts[name] < most and _is_judged(name))]
     telling = [name for name in telling if reached[name] <= wanted]
     by = max(telling, key=lambda name: reached[name], default="")
     return Epochs(wanted, reached[by], by) if by else Epochs(wanted)
+
+
+def _is_of_many(name: str) -> bool:
+    return is_held_out(name) or bool(words(name) & {*_OF_MANY})
 
 
 def _is_judged(name: str) -> bool:
