@@ -15,7 +15,11 @@ VerdictState = Literal["breach", "ok", "undecided"]
 
 
 class VersionCounts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What one version did since the endpoint was started, see `server.counts`. buckets: only those with requests."""
+    """What one version did since the endpoint was started, see `server.counts`.
+
+    buckets: requests by the place of their bucket's upper edge in `server.counts.EDGES_MS`, as text; empty ones left
+    out.
+    """
 
     requests: int = 0
     rows: int = 0

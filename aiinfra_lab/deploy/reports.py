@@ -10,18 +10,21 @@ import time
 from collections.abc import Iterable
 from functools import partial
 
+import msgspec
 from msgspec.structs import replace
 
-from ..errors import LabError
+from ..errors import Failed, LabError
 from ..store import Event, Record, open_store, update
 from .asking import side_by_side
 from .base import Report, Reporting, Target
 from .desired_state import without_canary
 from .record import EndpointRecord, Rollback, Verdict, VerdictState
+from .server.counts import is_bucket
 
 Stored = Record[EndpointRecord]
 
 
+_WRONG = "look for a newer version of the package that brings it"
 # How old written counts of a live endpoint may be: a panel that looks every second must not write as often.
 WRITE_S = 10.0
 
@@ -41,7 +44,21 @@ def bring_in(records: Iterable[tuple[Stored, Target]]) -> dict[str, Stored]:
 
 def _report(record: Stored, target: Target) -> Report | None:
     assert isinstance(target, Reporting)
-    return target.report(record.body.job)
+    return checked(target.report(record.body.job), record.body.on)
+
+
+def checked(report: Report | None, on: str) -> Report | None:
+    """The report as it is; Failed when a record with it could not be read again. on: the target's name."""
+    if report is None:
+        return None
+    try:
+        msgspec.convert(msgspec.to_builtins(report), Report)
+    except (msgspec.ValidationError, TypeError) as problem:
+        raise Failed(f"{on} reports what cannot be recorded: {problem}", _WRONG) from None
+    wrong = [key for counts in report.versions.values() for key in counts.buckets if not is_bucket(key)]
+    if wrong:
+        raise Failed(f"{on} reports a bucket {wrong[0]!r}, which is none of `server.counts.EDGES_MS`", _WRONG)
+    return report
 
 
 def _with_report(record: Stored, target: Target, report: Report) -> Stored:

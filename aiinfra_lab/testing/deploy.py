@@ -16,6 +16,7 @@ from ..deploy import client, desired_state, lifecycle
 from ..deploy.base import LIVE, Claim, Paced, PredictedRow, PredictionLog, Report, Reporting, Serving, Target
 from ..deploy.desired_state import ServeRequest
 from ..deploy.record import EndpointRecord
+from ..deploy.reports import checked
 from ..errors import LabError, Unavailable
 from ..files import until
 from ..providers import Patience
@@ -232,7 +233,7 @@ class ReportingContract(_Endpoints):
     def report(self, target: Target, claim: str) -> Report | None:
         """What it reports now."""
         assert isinstance(target, Reporting)
-        return target.report(claim)
+        return checked(target.report(claim), type(target).__name__)
 
     def test_what_was_answered_is_counted_by_version(
         self,

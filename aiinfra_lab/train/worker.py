@@ -138,14 +138,14 @@ class _Execution:
         record.change(self._run.name, metrics_from=source if last else "")
 
     def _finish(self, ending: Ending, problem: LabError | None) -> None:
-        is_told = False
+        is_closed = False
         try:
             self._write_end(ending, problem)
             self._close_frame(ending)
-            is_told = True
+            is_closed = True
         finally:
             # Where the store is away, or somebody interrupts once more: no frame may go on saying that it runs.
-            if not is_told:
+            if not is_closed:
                 lead = "**Its end could not be written down.**"
                 card = replace(self._drawn(), state=mark_of(ending), progress=None, lead=lead, next=())
                 self._frame.close(card)

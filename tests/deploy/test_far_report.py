@@ -2,14 +2,16 @@
 
 import importlib
 import threading
+from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from aiinfra_lab import cost, deploy, nouns
 from aiinfra_lab.deploy import asking, reports
 from aiinfra_lab.deploy.base import State
-from aiinfra_lab.deploy.record import EndpointRecord, Verdict
+from aiinfra_lab.deploy.record import EndpointRecord, Verdict, VersionCounts
 from aiinfra_lab.errors import Conflict, Denied, Failed
 from aiinfra_lab.store import open_store
 
@@ -159,3 +161,29 @@ def test_where_nothing_can_be_written_the_answer_comes_all_the_same(service, mon
 
     monkeypatch.setattr(type(open_store()), "commit", refuse)
     assert (deploy.show("delay").state, deploy.show("delay").count) == ("running", 1)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"verdict": Verdict("pass")},
+        {"versions": {ONE: VersionCounts(requests=1, buckets={"le_5": 3})}},
+        {"versions": {ONE: VersionCounts(requests=1, buckets={"500": 1})}},
+        {"versions": {ONE: VersionCounts(requests=0.5)}},
+    ],
+)
+def test_a_report_that_could_not_be_read_again_is_not_recorded(service, monkeypatch, wrong):
+    right = reports.Report({ONE: VersionCounts(requests=3)}, 0.5, stored().generation)
+    with pytest.raises(Failed, match="reports"):
+        reports.checked(replace(right, **wrong), "far_counting")
+    monkeypatch.setattr("far_target.FarCounting.report", lambda self, claim: replace(right, **wrong))
+    assert deploy.show("delay").state == "running"
+    assert deploy.ls()[0].uri == "deploy:delay"
+    assert deploy.stop("delay").state == "stopped"
+
+
+def test_buckets_that_were_recorded_and_are_none_are_left_out(service):
+    record = open_store().get(EndpointRecord, "delay")
+    counts = {ONE: VersionCounts(requests=2, rows=2, buckets={"le_5": 3, "4": 2})}
+    open_store().commit([record.of(msgspec.structs.replace(record.body, versions=counts))])
+    assert deploy.show("delay").versions[0].requests == 2

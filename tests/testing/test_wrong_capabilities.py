@@ -10,8 +10,8 @@ import pytest
 from aiinfra_lab.config import settings
 from aiinfra_lab.deploy import lifecycle
 from aiinfra_lab.deploy.desired_state import ServeRequest
-from aiinfra_lab.deploy.record import Verdict
-from aiinfra_lab.errors import Unavailable
+from aiinfra_lab.deploy.record import Verdict, VersionCounts
+from aiinfra_lab.errors import Failed, Unavailable
 from aiinfra_lab.gpu import Status
 from aiinfra_lab.stats.bounds import parse_bounds
 from aiinfra_lab.store import GENESIS, Event, open_store
@@ -68,6 +68,13 @@ def test_a_verdict_may_not_be_told_of_a_canary_that_began_since(far, started, mo
     monkeypatch.setattr(far.FarCounting, "report", lambda *_: far.Report({}, 0.0, service.served.generation, verdict))
     with pytest.raises(AssertionError):
         suite.test_a_verdict_on_an_earlier_canary_is_not_reported_as_one_on_the_next(target, record, VERSIONS)
+
+
+@pytest.mark.parametrize("counts", [VersionCounts(requests=0.5), VersionCounts(requests=20, buckets={"le_5": 20})])
+def test_a_report_may_hold_nothing_that_no_record_can(far, started, monkeypatch, counts):
+    monkeypatch.setattr(far.FarCounting, "report", lambda *_: far.Report({VERSIONS[0]: counts}, 0.0, 1))
+    with pytest.raises(Failed, match="reports"):
+        ReportingContract().report(far.FarCounting(settings()), started.body.job)
 
 
 @pytest.mark.parametrize(

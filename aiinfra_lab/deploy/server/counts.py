@@ -64,5 +64,11 @@ class Counts:
         """What `to_record` gave."""
         counts = cls(record.requests, record.rows, record.errors, record.refused, record.busy_ms)
         for at, count in record.buckets.items():
-            counts.buckets[int(at)] = count
+            if is_bucket(at):  # another's target may have been recorded with others
+                counts.buckets[int(at)] = count
         return counts
+
+
+def is_bucket(key: str) -> bool:
+    """Whether a key is that of a bucket: the place of its upper edge in EDGES_MS, or the one behind them all."""
+    return key.isascii() and key.isdigit() and int(key) <= len(EDGES_MS)
