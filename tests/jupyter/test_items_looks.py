@@ -128,7 +128,7 @@ def test_a_run_shows_where_its_loss_stands(workspace: Path) -> None:
     log.close()
     records.run("delay@1", on="gpu:trainer")
     living("train:delay@1")
-    assert (only().figure, only().facts) == ("loss 0.0005", ("step 1,999", "on gpu:trainer"))
+    assert (only().figure, only().facts) == ("loss 0.0005", ("step 2,000", "on gpu:trainer"))
 
 
 def test_a_recipes_run_shows_how_many_steps_are_done(workspace: Path) -> None:
