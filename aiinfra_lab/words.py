@@ -18,6 +18,7 @@ from .verbs import Parameter, Verb, find_verb, help_of, verbs_of
 
 HELP = ("--help", "-h")
 _VARIABLE = re.compile(r"\$\$|\$([A-Za-z_]\w*)")
+_OBJECT = re.compile(r"\$([A-Za-z_]\w*)(;|&&)?")
 # Also with one dash, or with the long one that an editor made of two; no negative number.
 _FLAG = re.compile(r"--|[–—-][a-zA-Z–—-]")
 
@@ -58,7 +59,7 @@ def split(line: str, names: Mapping[str, Any] | None = None) -> list[Word]:
     try:
         # By what is typed, since the token has lost its quotes: `'#1f77b4'` is a word.
         while not line[source.tell() :].lstrip().startswith("#") and (token := lexer.get_token()) is not None:
-            words.append(token if names is None else _interpolate(token, names))
+            words += [token] if names is None else _interpolate(token, names)
     except ValueError as problem:
         raise UsageProblem(f"a quote is not closed in {line.strip()!r}", "close it, or leave it out") from problem
     return words
@@ -107,11 +108,13 @@ def forgotten_dollar(words: Sequence[Word], names: Mapping[str, Any], what: str)
     return ""
 
 
-def _interpolate(token: str, names: Mapping[str, Any]) -> Word:
-    whole = _VARIABLE.fullmatch(token)
-    if whole and whole[1]:
-        return Given(_look_up(whole[1], names), whole[1])
-    return _VARIABLE.sub(lambda match: str(_look_up(match[1], names)) if match[1] else "$", token)
+def _interpolate(token: str, names: Mapping[str, Any]) -> list[Word]:
+    """One word; two where the end of a command stands right behind an object, whose text is of no use in a line."""
+    found = _OBJECT.fullmatch(token)
+    name, end = found.groups() if found else ("", "")
+    if name and (not end or not isinstance(_look_up(name, names), str | int | float | Path)):
+        return [Given(_look_up(name, names), name), *([end] if end else [])]
+    return [_VARIABLE.sub(lambda match: str(_look_up(match[1], names)) if match[1] else "$", token)]
 
 
 def _look_up(name: str, names: Mapping[str, Any]) -> Any:

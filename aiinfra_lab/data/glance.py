@@ -120,16 +120,11 @@ def _with_values(one: ColumnGlance, known: pl.Series, rows: int) -> ColumnGlance
 
 
 def _histogram(known: pl.Series) -> tuple[float, ...]:
-    import numpy as np
+    import polars as pl
 
-    values = known.to_physical().to_numpy().astype(float)
-    values = values[np.isfinite(values)]
-    if not len(values):
-        return ()
-    # One value far off would leave all others in one bar.
-    low, high = np.quantile(values, [0.005, 0.995])
-    counts, _ = np.histogram(values.clip(low, high), _BINS)
-    return tuple(float(count) / len(values) for count in counts)
+    from ..stats.bins import shares_in_bins
+
+    return tuple(shares_in_bins(known.to_physical().cast(pl.Float64).to_numpy(), most=_BINS)[0])
 
 
 def _ends(low: Any, high: Any) -> tuple[str, str]:

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     import polars as pl
 
 _BINS = 18
-_TAIL = 0.005  # what lies further out than this share of the reference would make all the rest one bar
 _MOST_NEW = 3
 
 
@@ -48,22 +47,15 @@ def shapes(sample: str, columns: Sequence[ColumnChange]) -> Mapping[str, ColumnS
 def _numbers(reference: pl.Series, current: pl.Series) -> ColumnShape:
     import polars as pl
 
+    from ..stats.bins import shares_in_bins
+
     before, now = (side.cast(pl.Float64, strict=False).fill_nan(None).drop_nulls() for side in (reference, current))
     medians = [side.median() for side in (before, now)]
     words = "no values" if None in medians else "median " + " → ".join(_apart(*medians)).replace("-", "−")
-    both = pl.concat([before, now])
-    low, high = (both.quantile(share) for share in (_TAIL, 1 - _TAIL))
-    if low is None or high is None or not high > low:
-        return ColumnShape(drawing.numbers([], alt=words), words)
-    step = (high - low) / _BINS
-    sides = [_shares(side, low, step) for side in (before, now)]
-    return ColumnShape(drawing.numbers(*sides, alt=words), words)
-
-
-def _shares(values: pl.Series, low: float, step: float) -> list[float]:
-    """The share of the values in each bin; what lies beyond the ends counts to them."""
-    counts = dict(((values - low) / step).floor().clip(0, _BINS - 1).value_counts().iter_rows())
-    return [counts.get(float(place), 0) / max(len(values), 1) for place in range(_BINS)]
+    sides = shares_in_bins(before.to_numpy(), now.to_numpy(), most=_BINS)
+    # All in one bin: there is no shape to draw.
+    drawn = sides if len(sides[0]) > 1 and None not in medians else [[]]
+    return ColumnShape(drawing.numbers(*drawn, alt=words), words)
 
 
 def _categories(reference: pl.Series, current: pl.Series) -> ColumnShape:

@@ -103,7 +103,10 @@ class Lineage(Result):
         here = [step for step in self.up if self._is_here(step.made) and not self._is_here(step.used)]
         # Its own events know best: one of a pipeline's step names all that the step took.
         own = [step for step in here if self._is_here(step.event.event.subject) and step.event.event.verb != _SENDS]
-        latest = sorted(own or here, key=lambda step: -step.event.seq)
+        # A name alone means its newest version, here as everywhere.
+        newest = max((_version(step.made) for step in own or here), default=0)
+        of_newest = [step for step in own or here if _version(step.made) == newest]
+        latest = sorted(of_newest, key=lambda step: -step.event.seq)
         found = dict.fromkeys(step.used for step in latest)
         return [one for one in found if _thing(one)] or [*found]
 
@@ -166,6 +169,11 @@ def _thing(uri: str) -> Uri | None:
     except UsageProblem:
         return None
     return found if found.alias is None else None
+
+
+def _version(uri: str) -> int:
+    found = _thing(uri)
+    return (found and found.version) or 0
 
 
 def _node_of(uri: str) -> str:

@@ -198,3 +198,9 @@ def test_help_is_no_wider_than_a_terminal(run):
     ]
     assert len(wrapped) > 3
     assert max(map(len, wrapped)) <= 100
+
+
+def test_an_object_before_a_second_command_is_named_by_its_variable():
+    with pytest.raises(UsageProblem) as raised:
+        understand("data", split("add k9 $df; %data show k9", {"df": object()}))
+    assert raised.value.fix == "write one command a line: `%data add k9 $df`, then `%data show k9`"

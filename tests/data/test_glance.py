@@ -47,6 +47,11 @@ def test_shares_add_up_to_what_is_known(tmp_path):
     assert (texts.shares, texts.is_range) == ((0.5, 0.25), False)
 
 
+def test_whole_numbers_that_are_all_as_common_are_drawn_flat(tmp_path):
+    (column,) = look(tmp_path, items=[*range(1, 9)] * 50).columns
+    assert column.shares == pytest.approx([1 / 8] * 8)
+
+
 def of_many(folder, ending, frame):
     getattr(frame, f"write_{ending}")(folder / f"t.{ending}")
     kinds = tuple((name, type_name(dtype)) for name, dtype in frame.schema.items())

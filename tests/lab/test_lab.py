@@ -333,6 +333,13 @@ def test_a_lineage_says_what_a_thing_was_made_from_and_draws_the_way(workspace):
     )
 
 
+def test_a_name_alone_was_made_from_what_its_newest_version_was_made_from(workspace):
+    for number in range(9, 12):
+        made = f"data:flights@{number}"
+        open_store().commit([], Event("data add", made, (f"file:{number}.csv",), (made,)))
+    assert lab.log("data:flights").card().lead == "It was made from **file:11.csv**."
+
+
 def test_what_nothing_is_linked_to_says_so(workspace):
     open_store().commit([], Event("data add", "data:alone@1"))
     assert lab.log("data:alone@1").card().lead == "**No event links it to anything else.**"
