@@ -243,13 +243,13 @@ def _aliases(noun: str, last: str) -> list[str]:
 
 def _uris(of: Iterable[str], last: str) -> Iterator[str]:
     """URIs of these nouns' things, of each the newest alone until its noun was typed."""
-    for noun in of:
-        if nouns.find(noun).kind is None:
-            continue  # it keeps no things
-        if Uri.is_one(last, noun):
-            yield from live_names(noun, last)
-        elif f"{noun}:".startswith(last):
-            yield from live_names(noun, f"{noun}:", _MOST_OF_EACH)
+    of = [noun for noun in of if nouns.find(noun).kind is not None]  # others keep no things
+    if named := next((noun for noun in of if Uri.is_one(last, noun)), ""):
+        yield from live_names(named, last)
+        return
+    with contextlib.suppress(LabError):  # no workspace yet: nothing has a name
+        found = nouns.newest([noun for noun in of if f"{noun}:".startswith(last)], _MOST_OF_EACH)
+        yield from (f"{noun}:{name}" for noun, names in found.items() for name in names)
 
 
 def _rows(verb: Verb, last: str) -> Iterator[str]:

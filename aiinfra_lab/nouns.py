@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
@@ -333,7 +333,6 @@ class Noun(Generic[B]):
         is_live: only what has not ended, as far as its record tells
         """
         from .store import NameIndex, open_store
-        from .uris import split_label
 
         if self.kind is None or not isinstance(store := open_store(), NameIndex):
             return [name for name in self.names() if name.startswith(starts)][:most]
@@ -341,7 +340,12 @@ class Noun(Generic[B]):
             records = store.list(self.kind, is_open=True, limit=most, skip_unreadable=True)
             return [record.name for record in records if record.name.startswith(starts)]
         kind = self.part_kind if self.part_kind and "#" in starts else self.kind
-        labels = store.names(kind, starts, most)
+        return self.offered(starts, *store.names([kind], starts, most))
+
+    def offered(self, starts: str, labels: Sequence[str]) -> Sequence[str]:
+        """What completion offers where the store found these labels of records that begin so."""
+        from .uris import split_label
+
         bases = [split_label(label)[0] for label in labels] if self.has_versions else []
         return list(dict.fromkeys([*(base for base in bases if base.startswith(starts)), *labels]))
 
@@ -452,6 +456,18 @@ def find(noun: str) -> Noun[Any]:
         raise UsageProblem(f"there is no noun {noun!r}", did_you_mean(noun, TABLE))
     found: Noun[Any] = importlib.import_module(f"{TABLE[noun]}.noun").NOUN
     return found
+
+
+def newest(of: Iterable[str], most: int) -> Mapping[str, Sequence[str]]:
+    """Of each of these nouns what `beginning` gives of any beginning, asked together: a store may be far away."""
+    from .store import NameIndex, open_store
+
+    found = [find(noun) for noun in of]
+    kept = [noun for noun in found if noun.kind is not None]
+    if not isinstance(store := open_store(), NameIndex):
+        return {noun.name: noun.beginning("", most) for noun in kept}
+    labels = store.names([noun.kind for noun in kept if noun.kind is not None], "", most)
+    return {noun.name: noun.offered("", those) for noun, those in zip(kept, labels, strict=True)}
 
 
 def kinds() -> Iterator[type[Body]]:

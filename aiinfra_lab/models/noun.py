@@ -63,7 +63,7 @@ class ModelsNoun(Noun[ModelVersion]):
         if not starts:
             known = store.list(ModelAliases, limit=most, skip_unreadable=True)
         else:
-            models = [begun_name(starts)] if not Uri.is_bare(starts) else store.names(ModelAliases, starts, most)
+            models = [begun_name(starts)] if not Uri.is_bare(starts) else store.names([ModelAliases], starts, most)[0]
             # By the store that is open already: to look for it anew takes longer than to read one of them.
             known = [record for model in models if (record := store.get(ModelAliases, model))]
         found = [Uri(self.name, one.name, alias=alias).label for one in known for alias in one.body.aliases]

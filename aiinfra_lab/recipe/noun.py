@@ -42,10 +42,10 @@ class RecipeNoun(Noun[RunRecord]):
         runs = open_store().list(RunRecord, skip_unreadable=True)
         return [*declaration.names(), *(record.name for record in runs)]
 
-    def beginning(self, starts: str, most: int, *, is_live: bool = False) -> Sequence[str]:
-        """The recipes, also those that never ran, and the newest runs."""
-        recipes = [] if is_live else [name for name in declaration.names() if name.startswith(starts)]
-        return list(dict.fromkeys([*recipes, *super().beginning(starts, most, is_live=is_live)]))
+    def offered(self, starts: str, labels: Sequence[str]) -> Sequence[str]:
+        """The recipes, also those that never ran, and these runs."""
+        recipes = [name for name in declaration.names() if name.startswith(starts)]
+        return list(dict.fromkeys([*recipes, *super().offered(starts, labels)]))
 
     def observe(self, records: Sequence[Record[RunRecord]]) -> Sequence[Observation]:
         return list(map(_observation, history.observe(records)))

@@ -229,9 +229,9 @@ class HeadCopier(Protocol):
 class NameIndex(Protocol):
     """A store that finds names without reading the records: completion asks while somebody types."""
 
-    def names(self, kind: type[Body], starts: str, most: int) -> Sequence[str]:
-        """Names of records of a kind that begin so, at most so many: of each `NAME` the highest `NAME@N`, then the last
-        made. What was removed, or cannot be read, is left out.
+    def names(self, kinds: Sequence[type[Body]], starts: str, most: int) -> Sequence[Sequence[str]]:
+        """Names of records of each kind that begin so, at most so many of each: of each `NAME` the highest `NAME@N`,
+        then the last made. What was removed, or cannot be read, is left out.
 
         It need not look at all of them: where the newest that begin so were removed, older ones may be missed.
         """

@@ -125,21 +125,28 @@ class SqlStore(ABC):
             rows = self.run(db, f"{_RECORDS} {where} ORDER BY {by}{_limit(limit)}", *where.values).fetchall()
         return list(self._readable(kind, rows) if skip_unreadable else (_record(kind, row) for row in rows))
 
-    def names(self, kind: type[Body], starts: str, most: int) -> Sequence[str]:
-        if not starts.isascii():
-            return []  # no name has such letters
-        where = _Where("kind = ?", kind.kind)
-        if starts:
-            where.add("name >= ? AND name < ?", starts, _after(starts))
-        # Twice as many as are wanted, for those that were removed.
-        twice, by_base = _limit(2 * most), f"GROUP BY base ORDER BY max(made_rev) DESC{_limit(most)}"
-        highest = f"{_RECORDS} {where} AND (base, number) IN ({_HIGHEST} {where} {by_base}){twice}"
-        last = f"{_RECORDS} {where} ORDER BY made_rev DESC{twice}"
+    def names(self, kinds: Sequence[type[Body]], starts: str, most: int) -> Sequence[Sequence[str]]:
+        if not kinds or not starts.isascii():
+            return [[] for _ in kinds]  # no name has such letters
+        parts, asked = [], []
+        for kind in kinds:
+            where = _Where("kind = ?", kind.kind)
+            if starts:
+                where.add("name >= ? AND name < ?", starts, _after(starts))
+            # Twice as many as are wanted, for those that were removed.
+            twice, by_base = _limit(2 * most), f"GROUP BY base ORDER BY max(made_rev) DESC{_limit(most)}"
+            highest = f"{_RECORDS} {where} AND (base, number) IN ({_HIGHEST} {where} {by_base}){twice}"
+            last = f"{_RECORDS} {where} ORDER BY made_rev DESC{twice}"
+            parts += [f"SELECT * FROM ({part}) AS part" for part in (highest, last)]  # noqa: S608
+            asked += 3 * [*where.values]
         # In one statement: somebody types, and a database may be far away.
-        both = f"SELECT * FROM ({highest}) AS highest UNION ALL SELECT * FROM ({last}) AS last"  # noqa: S608
         with self._session() as db:
-            rows = {row[1]: row for row in self.run(db, both, *(3 * where.values)).fetchall()}
-        return [one.name for one in self._readable(kind, list(rows.values())) if not one.body.is_removed][:most]
+            found = self.run(db, " UNION ALL ".join(parts), *asked).fetchall()
+        rows: dict[str, dict[str, Any]] = {kind.kind: {} for kind in kinds}
+        for row in found:
+            rows[row[0]][row[1]] = row
+        read = (self._readable(kind, [*rows[kind.kind].values()]) for kind in kinds)
+        return [[one.name for one in records if not one.body.is_removed][:most] for records in read]
 
     def changed(self, since_rev: int = 0) -> Sequence[Key]:
         with self._session() as db:

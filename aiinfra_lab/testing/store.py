@@ -478,7 +478,7 @@ class NameIndexContract:
         for name in ("d", "e@2"):
             store.commit([Record.new(name, Removable(removed_at=1.0))])
         update(store, Removable, "b@1", lambda body: Removable(removed_at=None))
-        return lambda starts="", most=9: list(index.names(Removable, starts, most))
+        return lambda starts="", most=9: list(*index.names([Removable], starts, most))
 
     def test_all_that_were_not_removed_are_named_once(self, labels: Callable[..., list[str]]) -> None:
         assert sorted(labels()) == ["a", "b@1", "b@2", "bc", "e@1"]
@@ -504,7 +504,14 @@ class NameIndexContract:
         index: NameIndex = store
         made(store, "a")
         store.commit([Record.new("b", Unreadable())])
-        assert list(index.names(Note, "", 9)) == ["a"]
+        assert index.names([Note], "", 9) == [["a"]]
+
+    def test_several_kinds_are_asked_at_once(self, store: Store, labels: Callable[..., list[str]]) -> None:
+        assert isinstance(store, NameIndex)
+        index: NameIndex = store
+        made(store, "bf")
+        found = index.names([Removable, Note], "b", 9)
+        assert [sorted(each) for each in found] == [sorted(labels("b")), ["bf"]]
 
 
 class SealedContract:

@@ -125,7 +125,10 @@ class Memory:
                 logging.getLogger(__name__).warning("%s; fix: %s", problem.what, problem.fix)
             return None
 
-    def names(self, kind: type[Body], starts: str, most: int) -> Sequence[str]:
+    def names(self, kinds: Sequence[type[Body]], starts: str, most: int) -> Sequence[Sequence[str]]:
+        return [self._names(kind, starts, most) for kind in kinds]
+
+    def _names(self, kind: type[Body], starts: str, most: int) -> Sequence[str]:
         found = [record for record in self.list(kind, skip_unreadable=True) if record.name.startswith(starts)]
         there = [record for record in found if not record.body.is_removed]
         highest = {record.base: record for record in sorted(there, key=lambda record: record.version)}
