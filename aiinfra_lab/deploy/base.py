@@ -1,8 +1,10 @@
 """Where an endpoint runs: the contract of whatever brings an endpoint up, serves its models, and ends it.
 
 The endpoint answers `POST URL/predict` with a body `{"rows": [{column: value}, …], "key": …}` (the key may be left out)
-by `{"request_id": …, "model": URI, "predictions": [{"row_id": …, "score": …}, …]}`, and a request that it refuses by a
-status from 400 on with `{"error": {"what": …}}`. The files of a model version are in the folder `artifact(uri)`.
+by `{"request_id": …, "model": URI, "predictions": [{"row_id": …, OUTPUT: value, …}, …]}`, with each output of the
+model's signature as `Signature.answers` gives it; all of them are null, with `error`, in a row that got none. A request
+that it refuses gets a status from 400 on with `{"error": {"what": …}}`. The files of a model version are in the folder
+`artifact(uri)`.
 
 The key decides who answers: all requests with one key get the same version until something else is to be served. A
 request without a key may get either.
@@ -153,7 +155,8 @@ class PredictedRow(TypedDict):
     """A row that was predicted.
 
     at: epoch seconds of the answer. model: the URI of the version that answered, as canary or not. inputs: column →
-    value as it was sent. score: None when the version gave none, and then error says why.
+    value as it was sent. outputs: name → value as it was answered; None when the version gave none, and then error says
+    why.
     """
 
     at: float
@@ -163,7 +166,7 @@ class PredictedRow(TypedDict):
     canary: bool
     latency_ms: float
     inputs: dict[str, Any]
-    score: float | None
+    outputs: dict[str, Any] | None
     error: NotRequired[str]
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from ..show import (
     Band,
@@ -104,10 +104,12 @@ def load_frame(uri: str, counts: LoadCounts, took_s: float, for_s: float) -> Car
 
 def log_card(log: Log) -> Card:
     """The newest predicted rows, and folded what happened and what was printed."""
-    titles = (RowHeader("row"), "version", "arm", Number("score"), Number("latency"), "at")
+    named = {name for row in log.rows for name in row["outputs"] or ()}
+    answered = Number(next(iter(named), "")) if len(named) == 1 else "answer"
+    titles = (RowHeader("row"), "version", "arm", answered, Number("latency"), "at")
     rows = [
         (row["row_id"], row["model"], "canary" if row["canary"] else "",
-         row.get("error") or shown("score", row["score"]), f"{row['latency_ms']:.2f} ms", log_time(row["at"]))
+         row.get("error") or _outputs(row["outputs"] or {}), f"{row['latency_ms']:.2f} ms", log_time(row["at"]))
         for row in log.rows
     ]  # fmt: skip
     notes = log.notes or ("Nothing was predicted yet: `%deploy run NAME --rows …` sends traffic.",)
@@ -119,6 +121,22 @@ def log_card(log: Log) -> Card:
         parts=[Table(titles, rows), *(Fold(name, Quote(text)) for name, text in texts if text)],
         notes=[*(() if rows else notes), *([log.more] if log.more else [])],
     )
+
+
+def _outputs(outputs: Mapping[str, Any]) -> str:
+    """A row's answer in a cell: its only value, or each of them briefly with its name."""
+    if len(outputs) == 1:
+        return _brief(next(iter(outputs.values())))
+    return ", ".join(f"{name} {_brief(value)}" for name, value in outputs.items())
+
+
+def _brief(value: Any) -> str:
+    if isinstance(value, Mapping):  # probabilities by label
+        best = max(value, key=value.__getitem__)
+        return f"{best} {shown('score', value[best])}"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return counted(len(value), "number")
+    return shown("score", value) if isinstance(value, float) else str(value)
 
 
 def _lead(endpoint: Endpoint) -> str:

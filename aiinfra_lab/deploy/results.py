@@ -73,17 +73,18 @@ class Endpoint(Result):
     rolled_back: str = ""
     detail: str = ""
 
-    def predict(self, rows: Any, *, key: str | None = None) -> list[float | None]:
-        """The scores of these rows (dicts, or a data frame with the model's columns), asked over HTTP.
+    def predict(self, rows: Any, *, key: str | None = None) -> list[Any]:
+        """What it answers to these rows (dicts, or a data frame with the model's columns), asked over HTTP.
 
-        key: what decides, for as long as a canary runs, which version answers. A row without a score is None. Failed
+        Of each row the model's one output, such as its score; of a model that answers several a dict of them by name.
+        A row without an answer is None. key: what decides, for as long as a canary runs, which version answers. Failed
         when a row is refused, Unavailable when nobody answers.
         """
         from ..features.contract import as_dicts
 
         listed = as_dicts(rows.to_dict("records") if hasattr(rows, "to_dict") else rows)
         clean = [{name: _plain(value) for name, value in row.items()} for row in listed]
-        return [item["score"] for item in client.predict(self.url, clean, key)]
+        return [_answer(item) for item in client.predict(self.url, clean, key)]
 
     def card(self) -> Card:
         return cards.endpoint_card(self)
@@ -304,6 +305,15 @@ def _serving_notes(body: EndpointRecord, now: Serving) -> Iterator[str]:
 
 def _one_line(problem: str) -> str:
     return problem.replace("\n  ", "; ")
+
+
+def _answer(prediction: dict[str, Any]) -> Any:
+    from ..features.contract import ROW_ID
+
+    if "error" in prediction:
+        return None
+    outputs = {name: value for name, value in prediction.items() if name != ROW_ID}
+    return next(iter(outputs.values())) if len(outputs) == 1 else outputs
 
 
 def _plain(value: Any) -> Any:

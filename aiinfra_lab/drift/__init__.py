@@ -16,7 +16,7 @@ from ..store import Event, Record, add_version, open_store
 from ..units import Share, number
 from ..uris import Uri
 from ..verbs import Choices, Destination, Live, Name, Rows, Suggested, verb
-from . import advice, exports, served
+from . import advice, exports, outputs, served
 from .record import ColumnChange, DriftRecord
 from .results import DriftReport
 from .served import Sample
@@ -95,7 +95,9 @@ def check(
             twice = current.uri if current.uri == reference.uri else f"{current.uri}, the rows of {reference.uri},"
             raise UsageProblem(f"{twice} is on both sides", fix)
         step(f"compares {current.rows.height:,} rows with {reference.rows.height:,}")
-        columns = judge(reference.rows, current.rows, level, _units(reference, current, declared))
+        answered = model.signature.answered
+        both = outputs.projected(reference.rows, current.rows)
+        columns = judge(*both, level, _units(reference, current, declared), answered)
         verdict = DriftRecord(
             state=overall(columns),
             endpoint=endpoint.uri,
@@ -109,7 +111,8 @@ def check(
             alpha=level,
             checked_at=time.time(),
             columns=tuple(columns),
-            sample=exports.keep(reference.rows, current.rows),  # before the record: a verdict never lacks its samples
+            outputs=answered,
+            sample=exports.keep(*both),  # before the record: a verdict never lacks its samples
         )
     # Recorded whatever it is: a pipeline that stops here leaves a verdict to look at.
     found = replace(DriftReport.of(_add(endpoint.name, verdict)), note=_unjudged(current.rows.height, current.logged))
@@ -197,7 +200,7 @@ def _unjudged(judged: int, logged: int) -> str:
         return ""
     return (
         f"{logged:,} rows are in the log, {logged - judged:,} of which count for nothing here: asked before with the "
-        "same values, without a score, or answered by another version"
+        "same values, without an answer, or answered by another version"
     )
 
 

@@ -60,7 +60,8 @@ class DriftRecord(Body, frozen=True, kw_only=True):
 
     endpoint, model, judged, against: URIs. rows_before, rows_now: rows of the reference and of the current sample.
     by: the column that was declared to say which rows depend on each other. columns: those that drifted first.
-    sample: the folder of both samples. Verdicts from before they were kept lack `judged`, `since_at` and `sample`.
+    sample: the folder of both samples. outputs: those of the columns that the model answered. Verdicts from before they
+    were kept lack `judged`, `since_at` and `sample`, and of those before 0.3 a model answered nothing but a score.
     """
 
     kind: ClassVar[str] = "drift"
@@ -80,6 +81,7 @@ class DriftRecord(Body, frozen=True, kw_only=True):
     judged: str = ""
     since_at: float | None = None
     by: str = ""
+    outputs: tuple[str, ...] = ("score",)
 
     @classmethod
     def upgrade(cls, fields: dict[str, Any], version: int) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from ..uris import Uri
 from . import advice
 from .record import ColumnChange, DriftRecord
 from .shapes import ColumnShape, shapes
-from .verdict import SCORE
 
 _TITLES = (
     RowHeader("column"), "verdict", Number("effect"), Number("floor"), Number("p"), "reference grey, current blue",
@@ -36,6 +35,7 @@ class DriftReport(Result):
     against, rows_before: the reference. judged, rows_now: the current sample that was compared with it, `deploy:NAME`
     for the endpoint's own log. since_at: where that log was taken from. A verdict from before these were kept has
     neither `judged` nor `since_at`. by: the column that says which rows depend on each other, when it was declared.
+    outputs: those of the columns that the model answered.
     """
 
     kind = "Drift check"
@@ -54,6 +54,7 @@ class DriftReport(Result):
     judged: str = ""
     since_at: float | None = None
     by: str = ""
+    outputs: tuple[str, ...] = field(default=(), repr=False)
     note: str = field(default="", repr=False, metadata={"json": False})
 
     @classmethod
@@ -121,7 +122,7 @@ class DriftReport(Result):
         return [*facts, ("model", self.model)]
 
     def _lead(self, looks: Mapping[str, ColumnShape]) -> str:
-        inputs = [change for change in self.columns if change.column != SCORE]
+        inputs = [change for change in self.columns if change.column not in self.outputs]
         unjudged = [change for change in inputs if change.p is None]
         of = counted(len(inputs), "column")
         if self.state == "no drift":
@@ -135,16 +136,20 @@ class DriftReport(Result):
         return f"**{f'{len(unjudged)} of {of}' if unjudged else 'The predictions'} cannot be judged**, {why}."
 
     def _finding(self, of: str) -> str:
-        count = sum(column != SCORE for column in self.drifted)
+        count = len({*self.drifted} - {*self.outputs})
         if not count:
             return "The predictions drifted, and no column that could be judged"
-        return f"{count} of {of} drifted{', and the predictions with them' if SCORE in self.drifted else ''}"
+        return (
+            f"{count} of {of} drifted{', and the predictions with them' if {*self.drifted} & {*self.outputs} else ''}"
+        )
 
     @property
     def _first(self) -> ColumnChange | None:
         """What drifted most: a column if there is one, since the predictions follow from those."""
         drifted = [change for change in self.columns if change.drifted]
-        return next((change for change in drifted if change.column != SCORE), drifted[0] if drifted else None)
+        return next(
+            (change for change in drifted if change.column not in self.outputs), drifted[0] if drifted else None
+        )
 
     def _advice(self) -> str:
         first = self._first
@@ -152,9 +157,8 @@ class DriftReport(Result):
             return f"{advice.more(self)}." if self.state == "cannot tell" else ""
         if first.missing_now - first.missing_before > _MANY_MORE:
             return f"find out why **{first.column}** is missing, and check again: training now would learn the gap."
-        what = (
-            "what changed in several columns together" if first.column == SCORE else f"what changed **{first.column}**"
-        )
+        is_input = first.column not in self.outputs
+        what = f"what changed **{first.column}**" if is_input else "what changed in several columns together"
         return f"find out {what}. If it will stay so, train on newer rows."
 
     def _notes(self) -> list[str]:

@@ -22,7 +22,7 @@ from ..show import Result
 from ..store import Record
 from ..units import parse_duration
 from ..uris import Uri
-from .verdict import SCORE
+from . import outputs
 
 if TYPE_CHECKING:
     import polars as pl
@@ -78,7 +78,7 @@ def model_of(served: ServedEndpoint) -> Model:
 
 @dataclass(frozen=True)
 class Sample:
-    """Rows as their model reads them, and its score. uri: what they are. by: the column that was asked for.
+    """Rows as their model reads them, and what it answered. uri: what they are. by: the column that was asked for.
 
     That one need be none of the model's: it says which rows depend on each other, and is not compared. logged: of a
     log, how many rows it has, those that count for nothing included.
@@ -91,7 +91,7 @@ class Sample:
 
 
 def log_rows(served: ServedEndpoint, model: Model, since_at: float, by: str = "") -> Sample:
-    """What the model was asked since then and what it answered: its columns and the score, newest rows first.
+    """What the model was asked since then and what it answered: its columns and its outputs, newest rows first.
 
     A row that was asked again, with the same id and values, counts once: repetition is no evidence of anything.
     UsageProblem when `by` is not among the model's columns, which are all that is logged of a row, NotFound when the
@@ -101,26 +101,26 @@ def log_rows(served: ServedEndpoint, model: Model, since_at: float, by: str = ""
         # No nearest name: an hour instead of a moment would be another unit, and a plausible verdict.
         fix = f"{did_you_mean('', model.columns.names)}; a log has these: judge rows that have others with --rows"
         raise UsageProblem(f"the log of {served.uri} has no column {by!r} for --by", fix)
-    rows, asked, logged = [], set(), 0
+    rows, answers, asked, logged = [], [], set(), 0
     for logged, line in enumerate(_lines(served, model, since_at), 1):  # noqa: B007  # the last number is how many there are
-        # A row without a score was not answered; and another version's answers say nothing of this one's.
-        if line.get("score") is not None and line["model"] == model.uri and isinstance(line.get("inputs"), Mapping):
+        # A row without outputs was not answered; and another version's answers say nothing of this one's.
+        if line.get("outputs") and line["model"] == model.uri and isinstance(line.get("inputs"), Mapping):
             question = (line.get("row_id"), json.dumps(line["inputs"], sort_keys=True))
             if question not in asked:
                 asked.add(question)
-                rows.append({**line["inputs"], SCORE: line["score"]})
-    frame = _frame(rows, model)
+                rows.append(line["inputs"])
+                answers.append(line["outputs"])
+    frame = _frame(rows, model).hstack(outputs.frame(model.signature, answers))
     return Sample(frame, served.uri, frame[by] if by else None, logged)
 
 
 def feature_rows(rows: object, model: Model, by: str = "", data: object = None) -> Sample:
-    """Rows taken through the model's features, with the model's scores.
+    """Rows taken through the model's features, with what the model answers.
 
     Rows that were taken through them before, `features:…`, are used as they are. data: the version whose tables the
     views read, when the rows are not from it. UsageProblem when neither the rows nor what they were made from have the
     column `by`.
     """
-    import polars as pl
 
     found = features.open_rows(rows) if _are_joined(rows) else _join(rows, model, data)
     assert isinstance(found, features.FeatureRows)  # for the type checker: `features:…` opens as nothing else
@@ -129,9 +129,9 @@ def feature_rows(rows: object, model: Model, by: str = "", data: object = None) 
         fix = f"give data, e.g. {known_data(model)}: it is taken through {model.columns.features_uri}"
         raise UsageProblem(f"{found.uri} has no column {lacking[0]!r}, which {model.uri} reads", fix)
     table = made.select(model.columns.names)
-    # Scored by this very model, so that the prediction is compared although the rows were never served.
-    scored = table.with_columns(pl.Series(SCORE, model.predict(table.to_pandas())))
-    return Sample(_read(scored, model), found.uri, _column(by, found, made) if by else None)
+    # Answered by this very model, so that the prediction is compared although the rows were never served.
+    answered = outputs.frame(model.signature, model.answers(table.to_pandas()))
+    return Sample(_read(table, model).hstack(answered), found.uri, _column(by, found, made) if by else None)
 
 
 def _column(name: str, found: features.FeatureRows, made: pl.DataFrame) -> pl.Series:
@@ -205,19 +205,15 @@ def _frame(rows: list[dict[str, Any]], model: Model) -> pl.DataFrame:
     import polars as pl
 
     series = {column.name: [row.get(column.name) for row in rows] for column in model.columns}
-    frame = pl.DataFrame([_series(column, series[column.name]) for column in model.columns])
-    return _read(frame.with_columns(pl.Series(SCORE, [row[SCORE] for row in rows], dtype=pl.Float64)), model)
+    return _read(pl.DataFrame([_series(column, series[column.name]) for column in model.columns]), model)
 
 
 def _read(frame: pl.DataFrame, model: Model) -> pl.DataFrame:
-    """The frame as the model reads it: a category has one spelling however it was sent, and scores are compared to
-    five digits, since the last ones differ with the size of the batch."""
-    import polars as pl
-
+    """The frame as the model reads it: a category has one spelling however it was sent."""
     from ..features.contract import CATEGORY
 
     categories = [_series(column, frame[column.name]) for column in model.columns if column.type == CATEGORY]
-    return frame.with_columns(*categories, pl.col(SCORE).cast(pl.Float64).round_sig_figs(5))
+    return frame.with_columns(*categories)
 
 
 def _series(column: Column, values: Iterable[Any]) -> pl.Series:

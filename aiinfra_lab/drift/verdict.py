@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec.structs import replace
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
 
-SCORE = "score"
-
 
 class _Pair(NamedTuple):
     """A column of both samples as values of one type: floats or texts."""
@@ -29,20 +27,24 @@ class _Pair(NamedTuple):
 
 
 def judge(
-    reference: pl.DataFrame, current: pl.DataFrame, alpha: float, units: Blocks | Ordered | None = None
+    reference: pl.DataFrame,
+    current: pl.DataFrame,
+    alpha: float,
+    units: Blocks | Ordered | None = None,
+    outputs: Collection[str] = (),
 ) -> list[ColumnChange]:
     """Compare the columns that both frames have, those that drifted first, by the weight of what was found.
 
-    units: which rows count as one; without any they are found. As far as rows of different blocks are independent, the
-    chance that a single column is called drifted is at most alpha when nothing changed. What was measured for blocks
-    that are found stands in `stats.blocks`.
+    units: which rows count as one; without any they are found. outputs: the columns that the model answered. As far as
+    rows of different blocks are independent, the chance that a single column is called drifted is at most alpha when
+    nothing changed. What was measured for blocks that are found stands in `stats.blocks`.
     """
     import polars as pl
 
     pairs = [_pair(reference[name], current[name]) for name in reference.columns if name in current.columns]
     if units is None:
-        # The score follows from the other columns: it is alike wherever one of them is, and says nothing of entities.
-        given = [pair for pair in pairs if pair.reference.name != SCORE] or pairs
+        # An answer follows from the other columns: it is alike wherever one of them is, and says nothing of entities.
+        given = [pair for pair in pairs if pair.reference.name not in outputs] or pairs
         units = blocks.find(*(pl.DataFrame(list(sample)) for sample in _samples(given)))
     found = [_compare(pair, units.of_column(pair.reference.name)) for pair in pairs]
     # What could not be tested is no test: it must not make the correction of the others stricter.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -19,7 +18,7 @@ from .findings import Compared
 from .policies import Policy
 from .record import CheckVerdict, ModelFinding, ModelVersion
 
-# ONNX Runtime's kernels add up in another order on another CPU: a float32 score of that example may differ so much.
+# ONNX Runtime's kernels add up in another order on another CPU: a float32 of that example may differ so much.
 TOLERANCE = 1e-5
 
 # Which way is better, for the measures whose name has it.
@@ -94,33 +93,29 @@ def data_behind(rows: str) -> list[str]:
 
 
 def _example(folder: Path) -> ModelFinding:
-    """Whether the example still gives the scores that torch gave when the model was saved."""
-    import numpy as np
+    """Whether the example still gives the answers that were given when the model was saved."""
+    from ..train.saved_model import SavedModel
+    from ..train.signature import difference as difference_of
 
-    from ..features.contract import Columns
-    from ..train.export import scores
-
-    example = json.loads((folder / "example.json").read_text("utf-8"))
-    wanted = np.array(example["scores"], np.float32)
+    saved = SavedModel(folder)
     try:
-        encoded = Columns.from_json((folder / "columns.json").read_text("utf-8")).encode(example["rows"])
-        found = scores(folder / "model.onnx", *encoded)
+        example = saved.example
+        found = saved.answers(example.rows)
     except Exception as problem:  # noqa: BLE001  # the runtime's exceptions share no base class, and a file is foreign
         first = str(problem).partition("\n")[0]
         return ModelFinding(
             "example", "bad", f"the example does not run: {first[:200]}", "train and add the model again"
         )
-    if len(wanted) == 0 or found.shape != wanted.shape:
-        return ModelFinding(
-            "example", "bad", f"{len(found)} scores for {len(wanted)} recorded ones", "train and add the model again"
-        )
-    off = float(np.abs(found - wanted).max())
+    if not found or len(found) != len(example.answers):
+        given, recorded = len(found), len(example.answers)
+        detail = f"{given} answers for {recorded} recorded ones"
+        return ModelFinding("example", "bad", detail, "train and add the model again")
+    off = difference_of(example.answers, found)
     # `not … <=`, since NaN compares false with everything.
-    if not off <= TOLERANCE * max(1.0, float(np.abs(wanted).max())):
-        return ModelFinding(
-            "example", "bad", f"the scores are off by {off:.2g}", "train and add it again on this machine"
-        )
-    return ModelFinding("example", "good", f"{counted(len(found), 'row', 'give')} the scores that were recorded")
+    if not off <= TOLERANCE:
+        how = f"are off by {off:.2g}" if math.isfinite(off) else "are others than were recorded"
+        return ModelFinding("example", "bad", f"the answers {how}", "train and add it again on this machine")
+    return ModelFinding("example", "good", f"{counted(len(found), 'row', 'give')} the answers that were recorded")
 
 
 def _data(version: Record[ModelVersion]) -> ModelFinding:

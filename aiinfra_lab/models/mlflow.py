@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..config import Settings
 from ..errors import NotFound
@@ -14,6 +13,9 @@ from ..modes import owner_only
 from ..train.mlflow import client
 from ..uris import Uri
 from .base import Entry
+
+if TYPE_CHECKING:
+    from ..train.signature import Tensor
 
 _URI = "lab.uri"
 
@@ -110,34 +112,23 @@ def _write(source: Path, target: Path) -> None:
     from mlflow.models import ModelSignature
     from mlflow.types import Schema, TensorSpec
 
-    signature = json.loads((source / "signature.json").read_text("utf-8"))
+    from ..train.saved_model import SavedModel
 
-    def schema(side: Mapping[str, Any]) -> Schema:
-        specs = [
-            # The number of rows, which is null in our signature, is -1 in MLflow's.
-            (name, np.dtype(item["dtype"]), [-1 if n is None else n for n in item["shape"]])
-            for name, item in side.items()
-        ]
-        return Schema([TensorSpec(kind, tuple(shape), name) for name, kind, shape in specs])
+    saved = SavedModel(source)
+
+    def schema(side: Sequence[Tensor]) -> Schema:
+        return Schema([TensorSpec(np.dtype(item.dtype), item.shape, item.name) for item in side])
 
     mlflow.onnx.save_model(
         onnx.load(source / "model.onnx"),
         str(target),
-        signature=ModelSignature(schema(signature["inputs"]), schema(signature["outputs"])),
-        input_example=_example(source),
+        signature=ModelSignature(schema(saved.signature.inputs), schema(saved.signature.outputs)),
+        input_example=dict(saved.inputs(saved.example.rows)),
         # Named here, since MLflow would otherwise start a process that guesses them, and CUDA is no given.
         pip_requirements=[line for line in _environment(source) if line.partition("==")[0] in ("numpy", "onnxruntime")],
         onnx_execution_providers=["CPUExecutionProvider"],
         save_as_external_data=False,
     )
-
-
-def _example(source: Path) -> dict[str, Any]:
-    from ..features.contract import Columns
-
-    rows = json.loads((source / "example.json").read_text("utf-8"))["rows"]
-    numbers, codes = Columns.from_json((source / "columns.json").read_text("utf-8")).encode(rows)
-    return {"numbers": numbers, "codes": codes}
 
 
 def _environment(source: Path) -> list[str]:

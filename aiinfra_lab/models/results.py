@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,6 +19,8 @@ from .record import ModelFinding, ModelVersion
 
 if TYPE_CHECKING:
     from ..features.contract import Columns
+    from ..train.saved_model import SavedModel
+    from ..train.signature import Signature
 
 
 @dataclass(frozen=True)
@@ -61,15 +62,12 @@ class Model(Result):
     @property
     def columns(self) -> Columns:
         """The columns contract: which columns a row needs, and how they are encoded."""
-        from ..features.contract import Columns
-
-        return Columns.from_json((self._files / "columns.json").read_text("utf-8"))
+        return self._saved.columns
 
     @property
-    def signature(self) -> dict[str, Any]:
-        """The tensors that the ONNX file takes and gives."""
-        found: dict[str, Any] = json.loads((self._files / "signature.json").read_text("utf-8"))
-        return found
+    def signature(self) -> Signature:
+        """What it takes and gives, by name, and the task that says what that means."""
+        return self._saved.signature
 
     @property
     def model_card(self) -> str:
@@ -77,10 +75,23 @@ class Model(Result):
         return (self._files / "card.md").read_text("utf-8")
 
     def predict(self, rows: Any) -> Any:
-        """The scores of rows, as a NumPy vector. `rows` are dicts, or a data frame with the contract's columns."""
-        from ..train.export import scores
+        """What it gives for rows: its one output as a NumPy array, or a dict of them by name where it has several.
 
-        return scores(self.path / "model.onnx", *self.columns.encode(rows))
+        `rows` are dicts, or a data frame with the contract's columns. `answers` gives them as an endpoint does.
+        """
+        saved = self._saved
+        found = saved.run(saved.inputs(rows))
+        return next(iter(found.values())) if len(found) == 1 else dict(found)
+
+    def answers(self, rows: Any) -> list[dict[str, Any]]:
+        """One object of named outputs a row: of a classification the label, and each label's probability."""
+        return self._saved.answers(rows)
+
+    @property
+    def _saved(self) -> SavedModel:
+        from ..train.saved_model import SavedModel
+
+        return SavedModel(self._files)
 
     def card(self) -> Card:
         known = dict(self.facts())

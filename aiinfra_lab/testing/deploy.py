@@ -22,6 +22,7 @@ from ..files import until
 from ..providers import Patience
 from ..stats.bounds import parse_bounds
 from ..store import Record, open_store, update
+from ..train.signature import SCORE
 from .artifacts import ROW, model_version
 
 WITHIN_S = 30.0
@@ -152,7 +153,7 @@ class DeployTargetContract(_Endpoints):
         rows = [{**row, "row_id": name} for name in ("a", "b", "c")]
         found = client.predict(target.serving(started.body.job).url, rows)
         assert [item["row_id"] for item in found] == ["a", "b", "c"]
-        assert all(isinstance(item["score"], float) for item in found)
+        assert all(isinstance(item[SCORE], float) for item in found)
 
     def test_a_request_that_is_refused_is_answered_with_what_is_wrong(
         self, target: Target, started: Record[EndpointRecord]
@@ -349,7 +350,7 @@ class PredictionLogContract(_Endpoints):
     def predict(self, target: Target, record: Record[EndpointRecord], row: dict[str, object], *ids: str) -> list[float]:
         """The scores of that row under each of these ids, one request each."""
         url = target.serving(record.body.job).url
-        return [client.predict(url, [{**row, "row_id": row_id}])[0]["score"] for row_id in ids]
+        return [client.predict(url, [{**row, "row_id": row_id}])[0][SCORE] for row_id in ids]
 
     def test_what_was_answered_is_logged_newest_first(
         self, target: Target, started: Record[EndpointRecord], row: dict[str, object]
@@ -369,7 +370,7 @@ class PredictionLogContract(_Endpoints):
     ) -> None:
         [score] = self.predict(target, started, row, "a")
         [found] = self.logged(target, started, 1)
-        assert (found["model"], found["canary"], found["score"]) == (versions[0], False, score)
+        assert (found["model"], found["canary"], found["outputs"]) == (versions[0], False, {SCORE: score})
         assert {name: found["inputs"].get(name) for name in row} == row
         assert found["latency_ms"] >= 0
         assert abs(found["at"] - time.time()) < self.patience_s

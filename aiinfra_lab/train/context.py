@@ -62,6 +62,11 @@ class Context:
         """The columns contract. `.numbers` and `.categories` are its columns, `.sizes` the embeddings' sizes."""
         return self._table.columns()
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes of a label of texts, in the order that `y` counts them in; empty for a label of numbers."""
+        return self._table.labels
+
     def tensors(self) -> Tensors:
         """All rows as (numbers, codes, y), in their order."""
         return self._table.tensors()
@@ -124,14 +129,24 @@ class Context:
         self.went_on = True
         return int(self.resumed["epoch"]) + 1
 
-    def save(self, model: Any) -> None:
+    def save(
+        self, model: Any, *, outputs: Sequence[str] = (), task: str = "custom", labels: Sequence[object] = ()
+    ) -> None:
         """Export the trained network: ONNX that is checked against torch, weights, contract, signature, an example.
 
-        Its `forward(numbers, codes)` gives one score a row, a tensor of shape (rows,).
-        """
-        from . import export
+        Its `forward(numbers, codes)` gives one score a row, a tensor of shape (rows,); or, named in `outputs`, one or
+        several tensors whose first dimension is the rows, also as a dict of names.
 
-        export.save(model, self._table, self._folder / "model")
+        task: what they mean: classification, regression, ranking, embedding, generation or custom. labels: of a
+        classification, in the order of its numbers; an output with a number for each of them is answered as the most
+        likely label and `NAME_probabilities`, by softmax where they are no probabilities. Those of a label column of
+        texts are known.
+        """
+        from . import export, signature
+
+        known = labels or (self._table.labels if task == "classification" else ())
+        meant = signature.task_of(task, known)
+        export.save(model, self._table, self._folder / "model", outputs, meant)
 
     @cached_property
     def _table(self) -> TrainingTable:

@@ -1,7 +1,7 @@
 """A network as files that nothing needs torch or trust to read: ONNX, safetensors and JSON.
 
-The ONNX form is accepted only after it gave the same scores as torch, on other rows and batch sizes than those that
-it was traced with.
+The ONNX form is accepted only after it answered as torch does, on other rows and batch sizes than those that it was
+traced with.
 """
 
 from __future__ import annotations
@@ -12,14 +12,19 @@ import io
 import logging
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .. import files
 from ..errors import Failed, UsageProblem
+from ..features.contract import refuse_unaskable
 from ..files import building, publish, write_json
-from . import checkpoint
+from ..units import counted
+from . import checkpoint, signature
+from .saved_model import COLUMNS, ONNX, SavedModel
+from .signature import Task, Tensor
 from .table import TrainingTable
 
 if TYPE_CHECKING:
@@ -28,10 +33,15 @@ if TYPE_CHECKING:
 TOLERANCE = 1e-4
 
 
-def save(model: Any, table: TrainingTable, target: Path) -> None:
+def save(
+    model: Any, table: TrainingTable, target: Path, outputs: Sequence[str] = (), task: Task = signature.CUSTOM
+) -> None:
     """Write the model's folder, whole or not at all; a folder that is there is replaced.
 
-    UsageProblem when it is no module or its output has the wrong shape, Failed when it cannot be exported.
+    outputs: what forward gives is called; `score` when nothing is said, and then it is one number a row. Of a
+    classification an output with a number for each label becomes probabilities, by softmax where it is none.
+
+    UsageProblem when it is no module or its outputs have the wrong shape, Failed when it cannot be exported.
     """
     import torch
 
@@ -41,7 +51,7 @@ def save(model: Any, table: TrainingTable, target: Path) -> None:
         )
     with building(target) as folder:
         with _evaluating(model) as still, torch.no_grad():
-            _write(still, table, folder)
+            _write(still, table, folder, outputs, task)
         publish(folder, target, replace=True)
 
 
@@ -51,32 +61,27 @@ def environment() -> str:
     return "".join(f"{name}=={version}\n" for name, version in sorted(found.items(), key=lambda item: item[0].lower()))
 
 
-def scores(path: Path, numbers: Any, codes: Any) -> Any:
-    """What the ONNX file answers, as one NumPy vector."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1  # rows are few here: threads cost more than they give
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    given = {"numbers": numbers, "codes": codes}
-    return session.run(["score"], {item.name: given[item.name] for item in session.get_inputs()})[0]
-
-
-def _write(model: Any, table: TrainingTable, folder: Path) -> None:
+def _write(model: Any, table: TrainingTable, folder: Path, outputs: Sequence[str], task: Task) -> None:
     contract = table.columns()
     numbers, codes = contract.encode(table.probe())
-    expected = _answer(model, numbers, codes)
-    _to_onnx(model, numbers, codes, folder / "model.onnx")
-    _same(folder / "model.onnx", model, numbers, codes, expected)
+    network = _Network(model, tuple(outputs), task)
+    expected = network.answer(numbers, codes)
+    network.refuse_taken(contract.names)
+    shown = [Tensor.of(name, values) for name, values in expected.items()]
+    files.write(
+        folder / signature.FILE,
+        signature.of_table(numbers.shape[1], codes.shape[1], shown, task).to_json(),
+        flush=False,
+    )
+    table.save(folder / COLUMNS)
+    _to_onnx(network, numbers, codes, folder / ONNX)
+    saved = SavedModel(folder)
+    _same(saved, network, numbers, codes, expected)
     # A state dict also holds a module's extra state, which may be any object.
     state = {name: tensor for name, tensor in model.state_dict().items() if hasattr(tensor, "detach")}
     checkpoint.save_tensors(folder / "weights.safetensors", state, {"format": "pt"})
     rows = table.example()
-    seen = scores(folder / "model.onnx", *contract.encode(rows))
-    write_json(folder / "example.json", {"rows": rows, "scores": [float(score) for score in seen]})
-    write_json(folder / "signature.json", _signature(numbers.shape[1], codes.shape[1]))
-    table.save(folder / "columns.json")
+    write_json(folder / signature.EXAMPLE, {"rows": rows, "answers": saved.answers(rows)})
     (folder / "environment.txt").write_text(environment(), "utf-8")
 
 
@@ -86,38 +91,118 @@ def _evaluating(model: Any) -> Iterator[Any]:
     yield copy.deepcopy(model).cpu().eval()
 
 
-def _answer(model: Any, numbers: Any, codes: Any) -> Any:
-    """What torch answers, checked for shape and sense."""
+class _Network:
+    """A network with names for what it gives."""
+
+    def __init__(self, model: Any, names: tuple[str, ...], task: Task) -> None:
+        self.model = model
+        self.names = names
+        self.task = task
+        # Those whose numbers for the labels are no probabilities yet.
+        self.logits: frozenset[str] = frozenset()
+
+    def answer(self, numbers: Any, codes: Any) -> dict[str, Any]:
+        """What torch answers, by output, checked for shape and sense."""
+        import torch
+
+        given = (torch.from_numpy(numbers), torch.from_numpy(codes))
+        try:
+            answer = self.model(*given)
+        except TypeError as problem:
+            raise UsageProblem(
+                f"the model cannot be called: {problem}", "give it `def forward(self, numbers, codes)`"
+            ) from problem
+        if not self.names:
+            self.names = tuple(answer) if isinstance(answer, dict) else (signature.SCORE,)
+            if not isinstance(answer, dict):
+                _refuse_other_than_scores(answer, len(numbers))
+        self._refuse_others(answer, len(numbers))
+        found = self.by_name(answer)
+        if not self.logits:
+            self.logits = frozenset(name for name, tensor in found.items() if self._are_logits(tensor))
+        for name, tensor in found.items():
+            if not bool(tensor.isfinite().all()):
+                raise Failed(f"the model's {name} holds NaN or infinity", "look at the loss: the training diverged")
+        return {name: tensor.numpy() for name, tensor in self.outputs(answer).items()}
+
+    def by_name(self, answer: Any) -> dict[str, Any]:
+        """What forward gave, a tensor for each name."""
+        if isinstance(answer, dict):
+            return {name: answer[name] for name in self.names}
+        return dict(zip(self.names, answer if isinstance(answer, list | tuple) else (answer,), strict=True))
+
+    def outputs(self, answer: Any) -> dict[str, torch.Tensor]:
+        """What is exported: real numbers as float32, whatever precision the model trains in, and probabilities."""
+        import torch
+
+        found = self.by_name(answer)
+        floats = {name: tensor.float() for name, tensor in found.items() if tensor.is_floating_point()}
+        return {
+            **found,
+            **floats,
+            **{name: torch.softmax(floats[name], dim=1) for name in self.names if name in self.logits},
+        }
+
+    def _refuse_others(self, answer: Any, rows: int) -> None:
+        """UsageProblem unless there is one tensor for each name, with a row for each row."""
+        import torch
+
+        if isinstance(answer, dict) and {*answer} != {*self.names}:
+            raise UsageProblem(
+                f"forward gives {', '.join(map(str, answer))}, and outputs names {', '.join(self.names)}",
+                "name in outputs what forward gives, or leave outputs out",
+            )
+        count = len(answer) if isinstance(answer, dict | list | tuple) else 1
+        if count != len(self.names):
+            raise UsageProblem(
+                f"forward gives {counted(count, 'tensor')}, and outputs has {counted(len(self.names), 'name')}",
+                f"write outputs={[f'output{at}' for at in range(1, count + 1)]} with names of your own",
+            )
+        for name, tensor in self.by_name(answer).items():
+            if not isinstance(tensor, torch.Tensor) or not tensor.ndim or len(tensor) != rows:
+                what = f"the shape {tuple(tensor.shape)}" if isinstance(tensor, torch.Tensor) else type(tensor).__name__
+                fix = "let forward return tensors whose first dimension is the rows"
+                raise UsageProblem(f"for {rows} rows {name} is {what}", fix)
+
+    def refuse_taken(self, columns: Sequence[str]) -> None:
+        """UsageProblem when an output is called as one of the columns that it is predicted from."""
+        refuse_unaskable(self.names)
+        made = [each for name in self.names for each in (name, signature.probabilities(name))]
+        if taken := next((name for name in made if name in columns or name in signature.RESERVED), ""):
+            raise UsageProblem(
+                f"no output can be called {taken!r}: a row has that name already", "name it otherwise in outputs"
+            )
+
+    def _are_logits(self, tensor: Any) -> bool:
+        if not self.task.labels or tuple(tensor.shape[1:]) != (len(self.task.labels),):
+            return False
+        sums = tensor.double().sum(1)
+        return bool((tensor < 0).any() or (tensor > 1).any() or ((sums - 1).abs() > 1e-3).any())
+
+
+def _refuse_other_than_scores(answer: Any, rows: int) -> None:
     import torch
 
-    given = (torch.from_numpy(numbers), torch.from_numpy(codes))
-    try:
-        score = model(*given)
-    except TypeError as problem:
+    if not isinstance(answer, torch.Tensor) or tuple(answer.shape) != (rows,):
+        shape = f"shape {tuple(answer.shape)}" if isinstance(answer, torch.Tensor) else f"a {type(answer).__name__}"
         raise UsageProblem(
-            f"the model cannot be called: {problem}", "give it `def forward(self, numbers, codes)`"
-        ) from problem
-    if not isinstance(score, torch.Tensor) or tuple(score.shape) != (len(numbers),):
-        shape = f"shape {tuple(score.shape)}" if isinstance(score, torch.Tensor) else f"a {type(score).__name__}"
-        raise UsageProblem(
-            f"for {len(numbers)} rows the model's forward gives {shape}, not one score a row, shape ({len(numbers)},)",
-            _way_to_one_score(score),
+            f"for {rows} rows the model's forward gives {shape}, not one score a row, shape ({rows},)",
+            _way_to_one_score(answer),
         )
-    if not bool(torch.isfinite(score).all()):
-        raise Failed("the model's scores hold NaN or infinity", "look at the loss: the training diverged")
-    return score.float().numpy()
 
 
 def _way_to_one_score(score: Any) -> str:
     columns = score.shape[1] if getattr(score, "ndim", 0) == 2 else 0
+    named = "or say what it gives: `run.save(model, outputs=[…])`"
     if not columns:
-        return "let forward return one tensor, of one number a row"
+        return f"let forward return one tensor, of one number a row; {named}"
     if columns == 1:
         return "end forward with `.squeeze(1)`"
-    return "end forward with the one column that is the prediction, such as `[:, 0]`"
+    classes = "of a classification `run.save(model, task='classification', labels=[…])`"
+    return f"end forward with the one column that is the prediction, such as `[:, 0]`; {named}; {classes}"
 
 
-def _to_onnx(model: Any, numbers: Any, codes: Any, path: Path) -> None:
+def _to_onnx(network: _Network, numbers: Any, codes: Any, path: Path) -> None:
     import torch
 
     # Never one row: torch.export takes 0 and 1 for constants of the network instead of for a number of rows.
@@ -128,9 +213,9 @@ def _to_onnx(model: Any, numbers: Any, codes: Any, path: Path) -> None:
     rows = torch.export.Dim("rows", min=1)
     with _silence():
         try:
-            program = torch.export.export(_scored(model), few, dynamic_shapes=({0: rows}, {0: rows}), strict=False)
+            program = torch.export.export(_module(network), few, dynamic_shapes=({0: rows}, {0: rows}), strict=False)
             made = torch.onnx.export(
-                program, (), input_names=["numbers", "codes"], output_names=["score"], dynamo=True, verbose=False
+                program, (), input_names=["numbers", "codes"], output_names=[*network.names], dynamo=True, verbose=False
             )
         except (RuntimeError, ValueError, TypeError, NotImplementedError, AssertionError) as problem:
             raise _not_exportable(problem) from problem
@@ -139,37 +224,38 @@ def _to_onnx(model: Any, numbers: Any, codes: Any, path: Path) -> None:
         made.save(path, external_data=False)
 
 
-def _scored(model: Any) -> torch.nn.Module:
-    """The model with its answer as float32, whatever precision it trains in."""
+def _module(network: _Network) -> torch.nn.Module:
+    """The network as one module, whose answer is a tuple of what it is to give."""
     import torch
 
-    class Scored(torch.nn.Module):
+    class Exported(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.model = model
+            self.model = network.model
 
-        def forward(self, numbers: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
-            answer: torch.Tensor = self.model(numbers, codes)
-            return answer.float()
+        def forward(self, numbers: torch.Tensor, codes: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            return tuple(network.outputs(self.model(numbers, codes)).values())
 
-    return Scored().eval()
+    return Exported().eval()
 
 
-def _same(path: Path, model: Any, numbers: Any, codes: Any, expected: Any) -> None:
-    """Failed unless ONNX Runtime gives torch's scores, for one row and for many."""
+def _same(saved: SavedModel, network: _Network, numbers: Any, codes: Any, expected: Mapping[str, Any]) -> None:
+    """Failed unless ONNX Runtime gives what torch gives, for one row and for many."""
     import numpy as np
 
     # One row too: a network that was traced with many may have their number as a constant.
     for size in (1, len(numbers)):
-        given = scores(path, numbers[-size:], codes[-size:])
-        wanted = expected if size == len(numbers) else _answer(model, numbers[-size:], codes[-size:])
-        off = float(np.abs(given - wanted).max()) if given.shape == wanted.shape else float("inf")
-        # `not … <=`, since NaN compares false with everything.
-        if not off <= TOLERANCE * max(1.0, float(np.abs(wanted).max())):
-            raise Failed(
-                f"the ONNX form of the model answers differently from torch (by {off:.2g} for {size} rows)",
-                "keep forward to torch operations on its inputs: what is computed outside torch becomes a constant",
-            )
+        given = saved.run({"numbers": numbers[-size:], "codes": codes[-size:]})
+        wanted = expected if size == len(numbers) else network.answer(numbers[-size:], codes[-size:])
+        for name, values in wanted.items():
+            same_shape = given[name].shape == values.shape
+            off = float(np.abs(given[name].astype(float) - values.astype(float)).max()) if same_shape else float("inf")
+            # `not … <=`, since NaN compares false with everything.
+            if not off <= TOLERANCE * max(1.0, float(np.abs(values.astype(float)).max())):
+                raise Failed(
+                    f"the ONNX form of the model answers differently from torch ({name} by {off:.2g} for {size} rows)",
+                    "keep forward to torch operations on its inputs: what is computed outside torch becomes a constant",
+                )
 
 
 def _not_exportable(problem: Exception) -> Failed:
@@ -189,16 +275,6 @@ def _not_exportable(problem: Exception) -> Failed:
     return Failed(
         f"the model cannot be exported to ONNX{where}: {first[:300]}", "keep forward to torch operations on tensors"
     )
-
-
-def _signature(numbers: int, codes: int) -> dict[str, Any]:
-    return {
-        "inputs": {
-            "numbers": {"dtype": "float32", "shape": [None, numbers]},
-            "codes": {"dtype": "int64", "shape": [None, codes]},
-        },
-        "outputs": {"score": {"dtype": "float32", "shape": [None]}},
-    }
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ PROBE_ROWS = 256
 
 
 class Tensors(NamedTuple):
-    """What a network of a table takes, and what it should answer."""
+    """What a network of a table takes, and what it should answer. y: float32, or int64 where the label is texts."""
 
     numbers: torch.Tensor
     codes: torch.Tensor
@@ -41,6 +41,8 @@ class TrainingTable:
         self.frame = rows.df()
         self.contract: Columns | None = None
         self._rows = rows
+        self.labels = _labels(self.frame[rows.label])
+        """Of a label of texts each that there is, sorted: `y` is the place in it. Empty for numbers."""
         if self.frame[rows.label].isna().any():
             missing = int(self.frame[rows.label].isna().sum())
             raise Failed(
@@ -103,15 +105,28 @@ class TrainingTable:
         import torch
 
         numbers, codes = contract.encode(frame)
+        return Tensors(torch.from_numpy(numbers), torch.from_numpy(codes), torch.from_numpy(self._y(frame)))
+
+    def _y(self, frame: Any) -> Any:
+        label = self._rows.label
+        if self.labels:
+            place = {text: at for at, text in enumerate(self.labels)}
+            return frame[label].map(place).to_numpy(dtype="int64", copy=True)
         try:
             # A copy: pandas may hand out memory that is read-only, which torch warns of.
-            y = frame[self._rows.label].to_numpy(dtype="float32", copy=True)
+            return frame[label].to_numpy(dtype="float32", copy=True)
         except (TypeError, ValueError):
             raise Failed(
-                f"the label {self._rows.label} holds what is no number",
-                "make it 0 and 1, or the number to predict; of several classes, 1 for the one that is to be found",
+                f"the label {label} holds what is neither a number nor a text",
+                "make it the number to predict, or the name of a class",
             ) from None
-        return Tensors(torch.from_numpy(numbers), torch.from_numpy(codes), torch.from_numpy(y))
+
+
+def _labels(column: Any) -> tuple[str, ...]:
+    present = column.dropna()
+    if not len(present) or not all(isinstance(value, str) for value in present):
+        return ()
+    return tuple(sorted(set(present)))
 
 
 def _way_to_a_label(uri: str) -> str:

@@ -139,7 +139,7 @@ def test_deploy_run_sends_rows_and_says_what_came_back(register):
 def test_traffic_that_gets_no_score_fails_with_the_first_problem(register):
     register(1, "nan")
     deploy.start("delay", model="models:delay@1")
-    with pytest.raises(Failed, match="no finite score") as problem:
+    with pytest.raises(Failed, match="not finite") as problem:
         deploy.run("delay", rows=pd.DataFrame([FAR]), rate=50, for_="1s")
     assert "%deploy log delay" in problem.value.fix  # the endpoint took the rows: they may be right
 

@@ -64,6 +64,6 @@ def test_an_example_that_scores_differently_by_now_is_refused(folder):
 
 
 def test_an_example_that_scores_as_before_is_served(folder):
-    score = model.load("models:delay@1", folder).predict(COLUMNS.validate([ROW]))
-    (folder / "example.json").write_text(json.dumps({"rows": [ROW], "scores": score}))
-    assert model.load("models:delay@1", folder).predict(COLUMNS.validate([ROW])) == score
+    answers = model.load("models:delay@1", folder).predict(COLUMNS.validate([ROW]))
+    (folder / "example.json").write_text(json.dumps({"rows": [ROW], "answers": answers}))
+    assert model.load("models:delay@1", folder).predict(COLUMNS.validate([ROW])) == answers

@@ -1,6 +1,7 @@
 """The log of predictions: every line once, in order, for the owner only, and never in the way."""
 
 import contextlib
+import json
 import resource
 import signal
 import stat
@@ -23,7 +24,7 @@ def flushed(log):
 def line(number, **changes):
     return Line(**{
         "at": 1.0, "request_id": "r", "row_id": str(number), "model": "models:delay@1", "canary": False,
-        "latency_ms": 0.5, "inputs": {"x": number}, "score": 0.5, **changes,
+        "latency_ms": 0.5, "inputs": {"x": number}, "outputs": {"score": 0.5}, **changes,
     })  # fmt: skip
 
 
@@ -39,11 +40,19 @@ def test_every_line_is_there_after_the_close_newest_first(tmp_path):
 def test_a_line_is_what_it_promises(tmp_path):
     log = PredictionsLog(tmp_path, ROOM)
     log.add(line(1))
-    log.add(line(2, score=None, error="no"))
+    log.add(line(2, outputs=None, error="no"))
     log.close()
     bad, good = newest(tmp_path, 10)
-    assert list(good) == ["at", "request_id", "row_id", "model", "canary", "latency_ms", "inputs", "score"]
-    assert (bad["score"], bad["error"]) == (None, "no")
+    assert list(good) == ["at", "request_id", "row_id", "model", "canary", "latency_ms", "inputs", "outputs"]
+    assert (bad["outputs"], bad["error"]) == (None, "no")
+
+
+def test_a_line_of_before_had_a_score(tmp_path):
+    before = {key: value for key, value in msgspec.to_builtins(line(1)).items() if key != "outputs"}
+    lines = [{**before, "score": 0.25}, {**before, "score": None, "error": "no"}]
+    (tmp_path / "1.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    bad, good = newest(tmp_path, 10)
+    assert (good["outputs"], bad["outputs"], bad["error"]) == ({"score": 0.25}, None, "no")
 
 
 def test_files_are_for_their_owner_only(tmp_path):
@@ -55,14 +64,14 @@ def test_files_are_for_their_owner_only(tmp_path):
 
 
 def test_full_files_are_followed_by_new_ones_and_the_oldest_go_with_a_word(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(predictions_log, "FILE_BYTES", 126)  # a line has 127
+    monkeypatch.setattr(predictions_log, "FILE_BYTES", 138)  # a line has 139
     caplog.set_level("INFO")
-    log = PredictionsLog(tmp_path, 500)
+    log = PredictionsLog(tmp_path, 550)
     for number in range(8):
         log.add(line(number))
         flushed(log)
     log.close()
-    assert sum(path.stat().st_size for path in files(tmp_path)) <= 500
+    assert sum(path.stat().st_size for path in files(tmp_path)) <= 550
     assert [found["row_id"] for found in newest(tmp_path, 100)] == ["7", "6", "5"]
     assert "deploy.log_gib" in caplog.text
 

@@ -9,7 +9,7 @@ import pytest
 from aiinfra_lab.deploy.server import model
 from aiinfra_lab.deploy.server.judge import Judge
 from aiinfra_lab.deploy.server.predictions_log import PredictionsLog, newest
-from aiinfra_lab.deploy.server.predictor import NO_SCORE, Predictor, Routes, key_position
+from aiinfra_lab.deploy.server.predictor import NOT_FINITE, Predictor, Routes, key_position
 from aiinfra_lab.features.contract import Columns
 from aiinfra_lab.stats.bounds import parse_bounds
 
@@ -52,9 +52,9 @@ def test_a_row_without_a_score_is_null_and_an_error_and_the_others_are_answered(
     [(status, answer)], predictor = ask({"champion": "nan"}, {"rows": [ROW, FAR]})
     assert status == 200
     assert [item["score"] is None for item in answer["predictions"]] == [False, True]
-    assert answer["predictions"][1]["error"] == NO_SCORE
+    assert answer["predictions"][1]["error"] == NOT_FINITE
     assert predictor.counts["models:champion@1"].errors == 1
-    assert newest(tmp_path / "log", 1)[0]["error"] == NO_SCORE
+    assert newest(tmp_path / "log", 1)[0]["error"] == NOT_FINITE
 
 
 def test_a_request_of_which_no_row_has_a_score_is_a_500(ask):
@@ -68,7 +68,7 @@ def test_what_is_logged_is_what_was_answered(ask, tmp_path):
     [line] = newest(tmp_path / "log", 10)
     assert line["inputs"] == ROW
     assert (line["request_id"], line["row_id"]) == (answer["request_id"], "mine")
-    assert line["score"] == answer["predictions"][0]["score"]
+    assert line["outputs"] == {"score": answer["predictions"][0]["score"]}
     assert line["latency_ms"] > 0
 
 

@@ -61,7 +61,7 @@ def log(folder, model, rows, one_by_one=False):
                 "canary": False,
                 "latency_ms": 1.0,
                 "inputs": row,
-                "score": float(score),
+                "outputs": {"score": float(score)},
             }
         )
         for at, (row, score) in enumerate(zip(inputs, scores, strict=True))
@@ -127,7 +127,8 @@ def test_an_endpoint_whose_target_keeps_no_log_is_judged_by_given_rows(model, cl
 def test_a_log_that_lies_elsewhere_is_asked_of_its_target(model, cloud, endpoint):
     endpoint(frame(3, moved=1.0))
     lines = [json.loads(line) for path in endpoint.log.glob("*") for line in path.read_text().splitlines()]
-    cloud["claim-1"] = SimpleNamespace(rows=[*lines, {"at": time.time(), "model": model.uri, "score": 0.5}])
+    torn = {"at": time.time(), "model": model.uri, "outputs": {"score": 0.5}}
+    cloud["claim-1"] = SimpleNamespace(rows=[*lines, torn])
     records.endpoint("counting", champion=model.uri, on="far_counting", job="claim-1")
     found = drift.check("counting", against="data:t@1", report=True)
     assert (found.state, found.rows_now) == ("drift", 600)
@@ -138,7 +139,7 @@ def test_a_log_that_lies_elsewhere_is_asked_of_its_target(model, cloud, endpoint
 )
 def test_a_target_is_asked_for_more_only_where_the_sample_goes_further_back(model, cloud, monkeypatch, since, asked):
     now, found = time.time(), []
-    line = {"model": model.uri, "row_id": "0", "inputs": {"x": 1.0, "colour": "red"}, "score": 0.5}
+    line = {"model": model.uri, "row_id": "0", "inputs": {"x": 1.0, "colour": "red"}, "outputs": {"score": 0.5}}
     log = [{**line, "at": now - number} for number in range(served.ROWS_AT_FIRST + 100)]
 
     def predictions(_self, _claim, _log_dir, rows):

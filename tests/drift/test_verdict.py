@@ -134,6 +134,6 @@ def test_a_feature_that_the_score_follows_from_is_no_entity():
         score = 1 / (1 + np.exp(1 - 0.02 * price + 0.2 * items))
         return pl.DataFrame({"price": price, "items": items, "weight": weight, "score": score})
 
-    found = {change.column: change for change in judge(sample(1, 1.0), sample(2, 1.6), 0.05)}
+    found = {change.column: change for change in judge(sample(1, 1.0), sample(2, 1.6), 0.05, outputs=["score"])}
     assert (found["price"].drifted, found["score"].drifted, found["items"].drifted) == (True, True, False)
     assert "of price" not in found["price"].unit

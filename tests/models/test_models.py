@@ -56,7 +56,7 @@ def test_a_version_holds_all_that_serving_needs(model, run):
     assert (model.uri, model.run, model.metrics, model.checked) == ("models:delay@1", run.uri, run.metrics, "")
     assert {path.name for path in model.path.iterdir()} == FILES
     assert model.columns.names == ("carrier", "origin", "temp", "hour")
-    assert model.signature["outputs"]["score"]["shape"] == [None]
+    assert model.signature.summary == "numbers, codes → score"
     assert model.said == ""
 
 
@@ -181,10 +181,10 @@ def test_a_changed_file_is_found(model):
 
 def test_an_example_that_answers_differently_is_found(model):
     example = json.loads((model.path / "example.json").read_text())
-    example["scores"][0] += 0.1
+    example["answers"][0]["score"] += 0.1
     tampered(model, "example.json", json.dumps(example))
     record.change("delay@1", files=artifact.digests(model.path))  # as if it had been added so
-    with pytest.raises(Failed, match=r"example: the scores are off by 0.1"):
+    with pytest.raises(Failed, match=r"example: the answers are off by 0.1"):
         models.check(model)
 
 

@@ -82,7 +82,7 @@ def test_a_report_may_hold_nothing_that_no_record_can(far, started, monkeypatch,
     [
         (lambda rows: rows[::-1], AssertionError),
         (lambda rows: rows[:1], AssertionError),
-        (lambda rows: [{"row_id": row["row_id"], "score": row["score"]} for row in rows], msgspec.ValidationError),
+        (lambda rows: [{"row_id": row["row_id"], "outputs": row["outputs"]} for row in rows], msgspec.ValidationError),
         (lambda rows: [{**row, "at": "today"} for row in rows], msgspec.ValidationError),
     ],
 )

@@ -8,7 +8,8 @@ from safetensors.torch import load_file
 
 from aiinfra_lab.errors import Failed, LabError, UsageProblem
 from aiinfra_lab.features.contract import Columns
-from aiinfra_lab.train import export
+from aiinfra_lab.train import export, signature
+from aiinfra_lab.train.saved_model import SavedModel
 from aiinfra_lab.train.table import TrainingTable
 
 from .conftest import NETWORK, SmallRows, flights
@@ -50,24 +51,30 @@ class Dropping(torch.nn.Module):
         return self.drop(numbers)[:, 0]
 
 
+def scores(folder, numbers, codes):
+    return SavedModel(folder).run({"numbers": numbers, "codes": codes})["score"]
+
+
 def test_the_folder_is_readable_without_torch_and_gives_the_same_scores(table, delay, tmp_path):
     export.save(delay, table, tmp_path / "model")
     folder = tmp_path / "model"
     numbers, codes = Columns.from_json((folder / "columns.json").read_text()).encode(table.frame)
     expected = delay(torch.from_numpy(numbers), torch.from_numpy(codes)).detach().numpy()
-    assert np.abs(export.scores(folder / "model.onnx", numbers, codes) - expected).max() < 1e-5
-    assert export.scores(folder / "model.onnx", numbers[:1], codes[:1]).shape == (1,)
+    assert np.abs(scores(folder, numbers, codes) - expected).max() < 1e-5
+    assert scores(folder, numbers[:1], codes[:1]).shape == (1,)
     assert load_file(folder / "weights.safetensors").keys() == delay.state_dict().keys()
 
 
 def test_example_signature_and_environment_are_beside_it(table, delay, tmp_path):
     export.save(delay, table, tmp_path / "model")
-    example, signature = (
+    example, written = (
         json.loads((tmp_path / "model" / name).read_text()) for name in ("example.json", "signature.json")
     )
-    assert [len(example[key]) for key in ("rows", "scores")] == [5, 5]
+    assert [len(example[key]) for key in ("rows", "answers")] == [5, 5]
+    assert [*example["answers"][0]] == ["score"]
     assert example["rows"][0].keys() == set(table.columns().names)
-    assert signature["inputs"]["numbers"] == {"dtype": "float32", "shape": [None, 2]}
+    assert written["inputs"][0] == {"name": "numbers", "datatype": "FP32", "shape": [-1, 2]}
+    assert written["task"] == {"name": "custom", "labels": []}
     assert f"torch=={torch.__version__}\n" in (tmp_path / "model" / "environment.txt").read_text()
 
 
@@ -83,7 +90,7 @@ def test_the_model_is_left_as_it_was_and_exported_as_it_answers(table, tmp_path)
     export.save(model, table, tmp_path / "model")
     assert model.training
     numbers = np.ones((3, 2), np.float32)
-    assert export.scores(tmp_path / "model" / "model.onnx", numbers, np.zeros((3, 2), np.int64)).tolist() == [1, 1, 1]
+    assert scores(tmp_path / "model", numbers, np.zeros((3, 2), np.int64)).tolist() == [1, 1, 1]
 
 
 def test_nothing_is_said_while_it_exports(table, delay, tmp_path, capfd):
@@ -94,13 +101,13 @@ def test_nothing_is_said_while_it_exports(table, delay, tmp_path, capfd):
 def test_a_model_without_categories_is_fine(tmp_path):
     rows = SmallRows(columns=("temp", "hour"))
     export.save(Forward(lambda numbers, codes: numbers.sum(1)), TrainingTable(rows), tmp_path / "model")
-    found = export.scores(tmp_path / "model" / "model.onnx", np.ones((2, 2), np.float32), np.zeros((2, 0), np.int64))
+    found = scores(tmp_path / "model", np.ones((2, 2), np.float32), np.zeros((2, 0), np.int64))
     assert found.tolist() == [2, 2]
 
 
 def test_a_model_that_trains_in_double_answers_in_float(table, tmp_path):
     export.save(Forward(lambda numbers, codes: numbers.double()[:, 0]), table, tmp_path / "model")
-    found = export.scores(tmp_path / "model" / "model.onnx", np.ones((2, 2), np.float32), np.zeros((2, 2), np.int64))
+    found = scores(tmp_path / "model", np.ones((2, 2), np.float32), np.zeros((2, 2), np.int64))
     assert found.dtype == np.float32
 
 
@@ -147,10 +154,72 @@ def test_rows_without_a_label_are_counted():
         TrainingTable(SmallRows(frame))
 
 
-def test_a_label_of_texts_is_refused():
-    frame = flights(20).assign(late="yes")
-    with pytest.raises(Failed, match=r"the label late holds what is no number"):
+def test_a_label_that_is_neither_number_nor_text_is_refused():
+    frame = flights(20).assign(late=[["yes"]] * 20)
+    with pytest.raises(Failed, match=r"the label late holds what is neither a number nor a text"):
         TrainingTable(SmallRows(frame)).tensors()
+
+
+def three_outputs(numbers, codes):
+    return numbers[:, 0], torch.stack([numbers[:, 0], numbers[:, 1], numbers.sum(1)], 1), codes
+
+
+def test_several_outputs_are_named_and_answered_as_what_they_are(table, tmp_path):
+    task = signature.task_of("classification", ["early", "on time", "late"])
+    export.save(Forward(three_outputs), table, tmp_path / "model", ["delay", "kind", "seen"], task)
+    saved = SavedModel(tmp_path / "model")
+    assert [(item.name, item.datatype, item.shape) for item in saved.signature.outputs] == [
+        ("delay", "FP32", (-1,)),
+        ("kind", "FP32", (-1, 3)),
+        ("seen", "INT64", (-1, 2)),
+    ]
+    numbers, _ = saved.columns.encode(table.frame.head(4))
+    answers = saved.answers(table.frame.head(4))
+    parts = np.stack([numbers[:, 0], numbers[:, 1], numbers.sum(1)], 1)
+    labels = np.array(["early", "on time", "late"])
+    assert [row["kind"] for row in answers] == labels[parts.argmax(1)].tolist()
+    # What forward gives are no probabilities: what is answered is.
+    assert [sum(row["kind_probabilities"].values()) for row in answers] == pytest.approx([1.0] * 4)
+    assert [len(row["seen"]) for row in answers] == [2] * 4
+
+
+def test_probabilities_are_answered_as_they_are(table, tmp_path):
+    def forward(numbers, codes):
+        late = torch.sigmoid(numbers[:, 0])
+        return torch.stack([1 - late, late], 1)
+
+    task = signature.task_of("classification", ["on time", "late"])
+    export.save(Forward(forward), table, tmp_path / "model", ["kind"], task)
+    saved = SavedModel(tmp_path / "model")
+    numbers, _ = saved.columns.encode(table.frame.head(3))
+    found = [row["kind_probabilities"]["late"] for row in saved.answers(table.frame.head(3))]
+    assert found == pytest.approx((1 / (1 + np.exp(-numbers[:, 0]))).tolist(), abs=1e-6)
+
+
+def test_a_dict_has_its_own_names(table, tmp_path):
+    model = Forward(lambda numbers, codes: {"delay": numbers[:, 0], "ahead": -numbers[:, 0]})
+    export.save(model, table, tmp_path / "model")
+    assert SavedModel(tmp_path / "model").signature.answered == ("delay", "ahead")
+
+
+@pytest.mark.parametrize(
+    ("forward", "outputs", "what", "fix"),
+    [
+        (lambda n, c: (n[:, 0], n[:, 1]), ["a"], "forward gives 2 tensors, and outputs has 1 name", "outputs="),
+        (lambda n, c: n[:, 0], ["a", "b"], "forward gives 1 tensor, and outputs has 2 names", "outputs="),
+        (lambda n, c: {"a": n[:, 0]}, ["b"], "forward gives a, and outputs names b", "name in outputs"),
+        (lambda n, c: n.sum(), ["a"], "rows a is the shape", "first dimension is the rows"),
+        (lambda n, c: [n[:, 0], "x"], ["a", "b"], "rows b is str", "first dimension is the rows"),
+        (lambda n, c: n[:, 0], ["temp"], "no output can be called 'temp'", "name it otherwise"),
+        (lambda n, c: n[:, 0], ["row_id"], "no output can be called 'row_id'", "name it otherwise"),
+        (lambda n, c: n / 0, ["a"], "a holds NaN or infinity", "diverged"),
+    ],
+)
+def test_outputs_that_do_not_fit_are_refused(table, tmp_path, forward, outputs, what, fix):
+    with pytest.raises(LabError, match=what) as problem:
+        export.save(Forward(forward), table, tmp_path / "model", outputs)
+    assert fix in problem.value.fix
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_column_that_may_be_missing_later_is_not_required():

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from aiinfra_lab.errors import Failed, UsageProblem
 from aiinfra_lab.train.table import EXAMPLE_ROWS, PROBE_ROWS, TrainingTable
@@ -69,11 +70,17 @@ def test_rows_without_a_label_are_refused():
         TrainingTable(SmallRows(frame=frame))
 
 
-def test_a_label_that_is_a_text_is_refused():
+def test_a_label_of_texts_is_the_place_of_each_among_them():
     frame = flights()
     frame["late"] = frame["late"].map({0: "no", 1: "yes"})
-    with pytest.raises(Failed):
-        TrainingTable(SmallRows(frame=frame)).tensors()
+    table = TrainingTable(SmallRows(frame=frame))
+    assert table.labels == ("no", "yes")
+    assert table.tensors().y.tolist() == (frame["late"] == "yes").astype(int).tolist()
+    assert table.tensors().y.dtype == torch.int64
+
+
+def test_a_label_of_numbers_has_no_names():
+    assert TrainingTable(SmallRows()).labels == ()
 
 
 def test_the_example_is_json_without_nan_and_the_probe_is_spread(tmp_path):

@@ -14,16 +14,16 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 
 from ...features.contract import Value
-from .model import MAX_BATCH, LoadedModel
+from .model import MAX_BATCH, LoadedModel, RowAnswer
 
 INLINE_S = 0.001
 
-Answer = list[float] | Exception
+Answer = list[RowAnswer | None] | Exception
 
 
 @dataclass(slots=True)
 class Work:
-    """Rows of one request, and who takes their scores, or what went wrong."""
+    """Rows of one request, and who takes their answers, or what went wrong."""
 
     values: list[tuple[Value, ...]]
     done: Callable[[Answer], None]

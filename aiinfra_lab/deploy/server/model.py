@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ...errors import Failed, LabError, Unavailable
-from ...features.contract import NUMBER, Columns, Value
+from ...features.contract import NUMBER, Value
+from ...train import signature
+from ...train.saved_model import COLUMNS, ONNX, Arrays, SavedModel
+from ...train.signature import Answers
 from .rows import Reader
+
+RowAnswer = dict[str, Any]
 
 MAX_BATCH = 64
 # Wider than that of `models check`: here it only has to find files that do not belong together.
@@ -23,24 +27,25 @@ _WARM = (1, 2, 4, 8, 16, 32, MAX_BATCH)
 class LoadedModel:
     """One version, ready to predict. `uri` is what answers and the log call it."""
 
-    def __init__(self, uri: str, columns: Columns, session: Any) -> None:
+    def __init__(self, uri: str, saved: SavedModel) -> None:
         self.uri = uri
-        self.columns = columns
-        self.reader = Reader(columns)
-        self._session = session
-        # A model may lack one of the two, and ONNX Runtime refuses an input that it does not know.
-        self._inputs = {item.name for item in session.get_inputs()}
+        self.columns = saved.columns
+        self.signature = saved.signature
+        self.reader = Reader(saved.columns)
+        self._saved = saved
         self._fixed_s = self._row_s = 0.0
 
-    def predict(self, values: Sequence[tuple[Value, ...]]) -> list[float]:
-        """One score per row; not finite where the model gives none. Failed when it gives another number of them."""
+    def predict(self, values: Sequence[tuple[Value, ...]]) -> list[RowAnswer | None]:
+        """The named outputs of each row; None where the model gives a number that is not finite.
+
+        Failed when it gives another number of rows.
+        """
         numbers, codes = self.columns.encode_values(values)
-        feeds = {"numbers": numbers, "codes": codes}
-        scores = self._session.run(["score"], {name: feeds[name] for name in self._inputs})[0]
-        if scores.size != len(values):
-            raise Failed(f"{self.uri} gave {scores.size} scores for {len(values)} rows", "register the model anew")
-        result: list[float] = np.asarray(scores, np.float64).reshape(-1).tolist()
-        return result
+        found = self._saved.run({"numbers": numbers, "codes": codes})
+        answers: list[RowAnswer | None] = [*self.signature.answers(found, len(values))]
+        for at in _not_finite(found):
+            answers[at] = None
+        return answers
 
     def expected_s(self, rows: int) -> float:
         """How long a batch of that many rows takes, by what was measured while warming."""
@@ -69,22 +74,15 @@ def load(uri: str, folder: Path) -> LoadedModel:
     Unavailable when files are missing; Failed when they are no model or the model does not run. Only ONNX and JSON are
     read, never anything that could carry code.
     """
-    import onnxruntime
-
-    for name in ("model.onnx", "columns.json"):
+    for name in (ONNX, COLUMNS):
         if not (folder / name).is_file():
             raise Unavailable(f"{uri} has no {name} in {folder}", f"register it again, or take another than {uri}")
-    columns = Columns.from_json((folder / "columns.json").read_bytes())
-    options = onnxruntime.SessionOptions()
-    # Batches are small: more threads cost more than they give.
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 4  # what goes wrong comes back as an exception
     try:
-        session = onnxruntime.InferenceSession(folder / "model.onnx", options, providers=["CPUExecutionProvider"])
-        model = LoadedModel(uri, columns, session)
-        _same_signature(model, session)
-        examples, expected = _examples(folder, columns)
-        _same_scores(model, examples, expected)
+        saved = SavedModel(folder)
+        _same_signature(uri, saved)
+        model = LoadedModel(uri, saved)
+        examples, expected = _examples(saved)
+        _same_answers(model, examples, expected)
         model.warm(examples)
     except LabError:
         raise
@@ -93,30 +91,37 @@ def load(uri: str, folder: Path) -> LoadedModel:
     return model
 
 
-def _same_signature(model: LoadedModel, session: Any) -> None:
-    taken = {item.name for item in session.get_inputs()}
-    given = {item.name for item in session.get_outputs()}
-    if not taken or taken - {"numbers", "codes"} or "score" not in given:
+def _not_finite(found: Arrays) -> Iterator[int]:
+    """The rows in which some output holds NaN or infinity."""
+    for values in found.values():
+        if values.dtype.kind == "f" and not (finite := np.isfinite(values)).all():
+            yield from np.nonzero(~finite.reshape(len(values), -1).all(axis=1))[0].tolist()
+
+
+def _same_signature(uri: str, saved: SavedModel) -> None:
+    takes = {item.name for item in saved.session.get_inputs()}
+    gives = {item.name for item in saved.session.get_outputs()}
+    inputs, outputs = ({item.name for item in side} for side in (saved.signature.inputs, saved.signature.outputs))
+    if not takes or takes - inputs or outputs - gives:
         raise Failed(
-            f"{model.uri} takes {sorted(taken)} and gives {sorted(given)}; an endpoint needs numbers, codes → score",
+            f"{uri} takes {sorted(takes)} and gives {sorted(gives)}; its signature says {saved.signature.summary}",
             "save it with `run.save(model)`",
         )
 
 
-def _examples(folder: Path, columns: Columns) -> tuple[list[tuple[Value, ...]], list[float]]:
-    """Rows to warm with and the scores that they had when the model was saved; average rows when none came along."""
-    path = folder / "example.json"
-    body = json.loads(path.read_bytes()) if path.is_file() else {}
-    rows = [{name: value for name, value in row.items() if name in columns.names} for row in body.get("rows", [])]
+def _examples(saved: SavedModel) -> tuple[list[tuple[Value, ...]], Answers]:
+    """Rows to warm with and what they were answered when the model was saved; average rows when none came along."""
+    columns, example = saved.columns, saved.example
+    rows = [{name: value for name, value in row.items() if name in columns.names} for row in example.rows]
     if rows:
-        return columns.validate(rows), [float(score) for score in body.get("scores", [])]
+        return columns.validate(rows), example.answers
     return [tuple(item.mean if item.type == NUMBER else item.categories[0] for item in columns)], []
 
 
-def _same_scores(model: LoadedModel, examples: Sequence[tuple[Value, ...]], expected: Sequence[float]) -> None:
-    found = model.predict(examples)[: len(expected)]
-    if not np.allclose(found, expected, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True):
+def _same_answers(model: LoadedModel, examples: Sequence[tuple[Value, ...]], expected: Answers) -> None:
+    found = [answer or {} for answer in model.predict(examples)[: len(expected)]]
+    if not signature.difference(expected, found) <= TOLERANCE:
         raise Failed(
-            f"{model.uri} scores its own example {found[:3]}…, and scored it {list(expected[:3])}… when it was saved",
+            f"{model.uri} answers its own example {found[:3]}…, and answered {expected[:3]}… when it was saved",
             f"its files do not belong together: `%models check {model.uri}`",
         )

@@ -40,7 +40,7 @@ class Line(msgspec.Struct, omit_defaults=True):
     canary: bool
     latency_ms: float
     inputs: Any
-    score: float | None
+    outputs: dict[str, Any] | None
     error: str | None = None
 
 
@@ -176,4 +176,13 @@ def _backwards(path: Path) -> Iterator[PredictedRow]:
     # A file is little longer than FILE_BYTES: it can be read whole.
     for line in reversed(path.read_bytes().splitlines()):
         with contextlib.suppress(msgspec.DecodeError):
-            yield msgspec.json.decode(line, type=PredictedRow)
+            try:
+                yield msgspec.json.decode(line, type=PredictedRow)
+            except msgspec.ValidationError:
+                yield msgspec.convert(_of_score(msgspec.json.decode(line, type=dict[str, Any])), PredictedRow)
+
+
+def _of_score(line: dict[str, Any]) -> dict[str, Any]:
+    """A line from before models gave anything but a score."""
+    score = line.get("score")
+    return {**line, "outputs": None if score is None else {"score": score}}

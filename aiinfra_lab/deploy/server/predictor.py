@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import math
 import os
 import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 
@@ -26,25 +26,17 @@ from .predictions_log import Line, PredictionsLog
 from .rows import Envelope, Parsed, Refusal, open_envelope
 
 MAX_WAITING_ROWS = 16_384
-NO_SCORE = "the model gave no finite score"
+NOT_FINITE = "the model gave a number that is not finite"
 
 Respond = Callable[[int, bytes], None]
 
 
-class RowPrediction(msgspec.Struct, omit_defaults=True):
-    """One row's answer."""
-
-    row_id: str
-    score: float | None
-    error: str | None = None
-
-
 class Predictions(msgspec.Struct):
-    """The answer to a request."""
+    """The answer to a request: of each row its id and its outputs, all of them null with `error` where it got none."""
 
     request_id: str
     model: str
-    predictions: list[RowPrediction]
+    predictions: list[dict[str, Any]]
 
 
 @dataclass
@@ -181,13 +173,13 @@ class Predictor:
 
     def _answer(self, request: _Pending, answer: Answer) -> None:
         latency_ms = (time.perf_counter() - request.started) * 1000
-        problem = _message(answer) if isinstance(answer, Exception) else None
-        scores: list[float | None] = [None] * len(request.parsed.ids) if isinstance(answer, Exception) else list(answer)
-        predictions = [
-            _prediction(row_id or f"{request.id}-{at}", score, problem)
-            for at, (row_id, score) in enumerate(zip(request.parsed.ids, scores, strict=True))
-        ]
-        failed, is_answered = any(item.error for item in predictions), not all(item.error for item in predictions)
+        problem = NOT_FINITE
+        if isinstance(answer, Exception):
+            problem, answer = _message(answer), [None] * len(request.parsed.ids)
+        ids = [row_id or f"{request.id}-{at}" for at, row_id in enumerate(request.parsed.ids)]
+        unanswered = {**dict.fromkeys(request.version.model.signature.answered), "error": problem}
+        predictions = [{"row_id": row_id, **(row or unanswered)} for row_id, row in zip(ids, answer, strict=True)]
+        failed, is_answered = None in answer, any(answer)
         uri = request.version.model.uri
         request.respond(200 if is_answered else 500, self._encode(Predictions(request.id, uri, predictions)))
         self.waiting -= 1
@@ -196,18 +188,10 @@ class Predictor:
         judge = self.routes.judge
         if judge and request.canary and request.version is self.routes.canary:
             judge.add(latency_ms if is_answered else None, failed=failed)
-        self._log(request, predictions, latency_ms)
-
-    def _log(self, request: _Pending, predictions: list[RowPrediction], latency_ms: float) -> None:
-        at, took, uri = round(time.time(), 4), round(latency_ms, 3), request.version.model.uri
-        for item, inputs in zip(predictions, request.parsed.inputs, strict=True):
-            self.log.add(Line(at, request.id, item.row_id, uri, request.canary, took, inputs, item.score, item.error))
-
-
-def _prediction(row_id: str, score: float | None, problem: str | None) -> RowPrediction:
-    if score is not None and math.isfinite(score):
-        return RowPrediction(row_id, score)
-    return RowPrediction(row_id, None, problem or NO_SCORE)
+        at, took = round(time.time(), 4), round(latency_ms, 3)
+        for row_id, row, inputs in zip(ids, answer, request.parsed.inputs, strict=True):
+            error = None if row else problem
+            self.log.add(Line(at, request.id, row_id, uri, request.canary, took, inputs, row, error))
 
 
 def _message(problem: Exception) -> str:

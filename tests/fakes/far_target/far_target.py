@@ -89,7 +89,7 @@ class Service:
             self.rows.append(
                 PredictedRow(
                     at=time.time(), request_id="r", row_id=row_id, model=model, canary=is_canary,
-                    latency_ms=1.0, inputs=inputs, score=score,
+                    latency_ms=1.0, inputs=inputs, outputs={"score": score},
                 )
             )  # fmt: skip
         if is_canary and self.served.rollback_if and self.served.champion:

@@ -1,0 +1,75 @@
+"""What a model answered, as columns to compare: numbers and texts as they are, vectors by their first principal
+component in the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import polars as pl
+    from numpy.typing import NDArray
+
+    from ..train.signature import Signature
+
+_DIGITS = 5
+# So many rows of the reference give the component: more would change it little.
+_MOST_ROWS = 5_000
+
+
+def frame(signature: Signature, answers: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+    """A column for each name of the answers; a vector, or the numbers of several labels, is a list."""
+    import polars as pl
+
+    return pl.DataFrame([_column(name, [answer.get(name) for answer in answers]) for name in signature.answered])
+
+
+def projected(reference: pl.DataFrame, current: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Both samples with a number in place of each vector."""
+    import polars as pl
+
+    names = [name for name, dtype in reference.schema.items() if isinstance(dtype, pl.List)]
+    for name in names:
+        component = _component(_matrix(reference[name]))
+        reference, current = (
+            side.with_columns(pl.Series(name, _matrix(side[name]) @ component)) for side in (reference, current)
+        )
+    return reference, current
+
+
+def _column(name: str, values: Sequence[Any]) -> pl.Series:
+    import polars as pl
+
+    if any(isinstance(value, Mapping) for value in values):
+        return pl.Series(name, [[*value.values()] for value in values], dtype=pl.List(pl.Float64))
+    if any(isinstance(value, list) for value in values):
+        return pl.Series(name, [_flat(value) for value in values], dtype=pl.List(pl.Float64))
+    if any(isinstance(value, str | bool) for value in values):
+        return pl.Series(name, [str(value) for value in values], dtype=pl.String)
+    # To five digits, since the last ones of a number differ with the size of its batch.
+    return pl.Series(name, values, dtype=pl.Float64, strict=False).round_sig_figs(_DIGITS)
+
+
+def _flat(value: Any) -> list[float]:
+    return [number for part in value for number in _flat(part)] if isinstance(value, list) else [float(value)]
+
+
+def _matrix(column: pl.Series) -> NDArray[Any]:
+    import numpy as np
+
+    lists = column.to_list()
+    # Of vectors of unequal length no one direction is known: what lacks counts as 0.
+    width = max(map(len, lists), default=0)
+    found = np.zeros((len(lists), max(width, 1)))
+    for at, values in enumerate(lists):
+        found[at, : len(values)] = values
+    return found
+
+
+def _component(vectors: NDArray[Any]) -> NDArray[Any]:
+    """The direction in which they differ most, with its largest part positive, so that it has one sign."""
+    import numpy as np
+
+    some = vectors[:: max(1, len(vectors) // _MOST_ROWS)]
+    component: NDArray[Any] = np.linalg.svd(some - some.mean(axis=0), full_matrices=False)[2][0]
+    return component if component[np.abs(component).argmax()] > 0 else -component

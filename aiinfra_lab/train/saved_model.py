@@ -1,0 +1,79 @@
+"""A model's folder as something that predicts here: its ONNX file, its signature and its columns contract."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import signature
+from .signature import Answers, SavedExample, Signature
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..features.contract import Columns
+
+ONNX, COLUMNS = "model.onnx", "columns.json"
+Arrays = Mapping[str, "NDArray[Any]"]
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """The model in a folder. Its files are read when they are needed, and once."""
+
+    folder: Path
+
+    @cached_property
+    def signature(self) -> Signature:
+        """What it takes and gives. Damaged when the file is none."""
+        return signature.read(self.folder)
+
+    @cached_property
+    def columns(self) -> Columns:
+        """Which columns a row needs, and how they become the inputs. Damaged when the file is no contract."""
+        from ..features.contract import Columns
+
+        return Columns.from_json((self.folder / COLUMNS).read_text("utf-8"))
+
+    @property
+    def example(self) -> SavedExample:
+        """A few rows with what they were answered when the model was saved."""
+        return SavedExample.read(self.folder)
+
+    def inputs(self, rows: Any) -> Arrays:
+        """Dicts, or a data frame with the contract's columns, as the arrays that it takes. BadRow for a wrong one."""
+        numbers, codes = self.columns.encode(rows)
+        return {"numbers": numbers, "codes": codes}
+
+    def run(self, inputs: Arrays) -> Arrays:
+        """What the ONNX file gives for these arrays, by output."""
+        found = self.session.run(self._outputs, {name: inputs[name] for name in self._inputs})
+        return dict(zip(self._outputs, found, strict=True))
+
+    def answers(self, rows: Any) -> Answers:
+        """The outputs of each row, as an endpoint answers them."""
+        inputs = self.inputs(rows)
+        return self.signature.answers(self.run(inputs), len(next(iter(inputs.values()))))
+
+    # A network that makes no use of one of its inputs has it no more, and the runtime refuses what it does not know.
+    @cached_property
+    def _inputs(self) -> list[str]:
+        return [item.name for item in self.session.get_inputs()]
+
+    @cached_property
+    def _outputs(self) -> list[str]:
+        return [item.name for item in self.signature.outputs]
+
+    @cached_property
+    def session(self) -> Any:
+        """The runtime with the network in it, on one thread."""
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        # Rows are few here and batches small: more threads cost more than they give.
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 4  # what goes wrong comes back as an exception
+        return onnxruntime.InferenceSession(self.folder / ONNX, options, providers=["CPUExecutionProvider"])
