@@ -130,23 +130,33 @@ class Context:
         return int(self.resumed["epoch"]) + 1
 
     def save(
-        self, model: Any, *, outputs: Sequence[str] = (), task: str = "custom", labels: Sequence[object] = ()
+        self,
+        model: Any,
+        *,
+        inputs: Mapping[str, Any] | None = None,
+        outputs: Sequence[str] = (),
+        task: str = "custom",
+        labels: Sequence[object] = (),
     ) -> None:
         """Export the trained network: ONNX that is checked against torch, weights, contract, signature, an example.
 
         Its `forward(numbers, codes)` gives one score a row, a tensor of shape (rows,); or, named in `outputs`, one or
         several tensors whose first dimension is the rows, also as a dict of names.
 
+        inputs: a few rows of each array that it takes instead of columns, in forward's order, `{"image": images[:4]}`;
+        `NAME_mask` beside NAME says where a sequence has values, and makes its length one that may vary.
         task: what they mean: classification, regression, ranking, embedding, generation or custom. labels: of a
         classification, in the order of its numbers; an output with a number for each of them is answered as the most
         likely label and `NAME_probabilities`, by softmax where they are no probabilities. Those of a label column of
         texts are known.
         """
         from . import export, signature
+        from .given import OfArrays, OfTable
 
-        known = labels or (self._table.labels if task == "classification" else ())
+        known = labels or (self._table.labels if task == "classification" and inputs is None else ())
         meant = signature.task_of(task, known)
-        export.save(model, self._table, self._folder / "model", outputs, meant)
+        given = OfTable(self._table) if inputs is None else OfArrays(inputs)
+        export.save(model, given, self._folder / "model", outputs, meant)
 
     @cached_property
     def _table(self) -> TrainingTable:

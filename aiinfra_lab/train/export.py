@@ -23,19 +23,19 @@ from ..features.contract import refuse_unaskable
 from ..files import building, publish, write_json
 from ..units import counted
 from . import checkpoint, signature
-from .saved_model import COLUMNS, ONNX, SavedModel
-from .signature import Task, Tensor
-from .table import TrainingTable
+from .given import Given
+from .inputs import Arrays
+from .saved_model import ONNX, SavedModel
+from .signature import Signature, Task, Tensor
 
 if TYPE_CHECKING:
     import torch
+    from numpy.typing import NDArray
 
 TOLERANCE = 1e-4
 
 
-def save(
-    model: Any, table: TrainingTable, target: Path, outputs: Sequence[str] = (), task: Task = signature.CUSTOM
-) -> None:
+def save(model: Any, given: Given, target: Path, outputs: Sequence[str] = (), task: Task = signature.CUSTOM) -> None:
     """Write the model's folder, whole or not at all; a folder that is there is replaced.
 
     outputs: what forward gives is called; `score` when nothing is said, and then it is one number a row. Of a
@@ -51,7 +51,7 @@ def save(
         )
     with building(target) as folder:
         with _evaluating(model) as still, torch.no_grad():
-            _write(still, table, folder, outputs, task)
+            _write(still, given, folder, outputs, task)
         publish(folder, target, replace=True)
 
 
@@ -61,27 +61,21 @@ def environment() -> str:
     return "".join(f"{name}=={version}\n" for name, version in sorted(found.items(), key=lambda item: item[0].lower()))
 
 
-def _write(model: Any, table: TrainingTable, folder: Path, outputs: Sequence[str], task: Task) -> None:
-    contract = table.columns()
-    numbers, codes = contract.encode(table.probe())
-    network = _Network(model, tuple(outputs), task)
-    expected = network.answer(numbers, codes)
-    network.refuse_taken(contract.names)
-    shown = [Tensor.of(name, values) for name, values in expected.items()]
-    files.write(
-        folder / signature.FILE,
-        signature.of_table(numbers.shape[1], codes.shape[1], shown, task).to_json(),
-        flush=False,
-    )
-    table.save(folder / COLUMNS)
-    _to_onnx(network, numbers, codes, folder / ONNX)
+def _write(model: Any, given: Given, folder: Path, outputs: Sequence[str], task: Task) -> None:
+    network = _Network(model, [*given.arrays], tuple(outputs), task)
+    expected = network.answer(given.arrays)
+    network.refuse_taken(given.asked)
+    made = Signature(given.tensors, tuple(Tensor.of(name, values) for name, values in expected.items()), task)
+    # Not flushed alone: publishing the model's folder flushes all of it.
+    files.write(folder / signature.FILE, made.to_json(), flush=False)
+    given.write(folder)
+    _to_onnx(network, given, folder / ONNX)
     saved = SavedModel(folder)
-    _same(saved, network, numbers, codes, expected)
+    _same(saved, network, given.arrays, expected)
     # A state dict also holds a module's extra state, which may be any object.
     state = {name: tensor for name, tensor in model.state_dict().items() if hasattr(tensor, "detach")}
     checkpoint.save_tensors(folder / "weights.safetensors", state, {"format": "pt"})
-    rows = table.example()
-    write_json(folder / signature.EXAMPLE, {"rows": rows, "answers": saved.answers(rows)})
+    write_json(folder / signature.EXAMPLE, {"rows": given.example, "answers": saved.answers(given.example)})
     (folder / "environment.txt").write_text(environment(), "utf-8")
 
 
@@ -94,30 +88,32 @@ def _evaluating(model: Any) -> Iterator[Any]:
 class _Network:
     """A network with names for what it gives."""
 
-    def __init__(self, model: Any, names: tuple[str, ...], task: Task) -> None:
+    def __init__(self, model: Any, inputs: Sequence[str], names: tuple[str, ...], task: Task) -> None:
         self.model = model
+        self.inputs = inputs
         self.names = names
         self.task = task
         # Those whose numbers for the labels are no probabilities yet.
         self.logits: frozenset[str] = frozenset()
 
-    def answer(self, numbers: Any, codes: Any) -> dict[str, Any]:
+    def answer(self, arrays: Arrays) -> dict[str, Any]:
         """What torch answers, by output, checked for shape and sense."""
         import torch
 
-        given = (torch.from_numpy(numbers), torch.from_numpy(codes))
+        rows = len(arrays[self.inputs[0]])
         try:
-            answer = self.model(*given)
+            answer = self.model(*(torch.from_numpy(arrays[name]) for name in self.inputs))
         except TypeError as problem:
             raise UsageProblem(
-                f"the model cannot be called: {problem}", "give it `def forward(self, numbers, codes)`"
+                f"the model cannot be called: {problem}", f"give it `def forward(self, {', '.join(self.inputs)})`"
             ) from problem
         if not self.names:
             self.names = tuple(answer) if isinstance(answer, dict) else (signature.SCORE,)
             if not isinstance(answer, dict):
-                _refuse_other_than_scores(answer, len(numbers))
-        self._refuse_others(answer, len(numbers))
+                _refuse_other_than_scores(answer, rows)
+        self._refuse_others(answer, rows)
         found = self.by_name(answer)
+        self._refuse_unlabelled(found)
         if not self.logits:
             self.logits = frozenset(name for name, tensor in found.items() if self._are_logits(tensor))
         for name, tensor in found.items():
@@ -164,6 +160,17 @@ class _Network:
                 fix = "let forward return tensors whose first dimension is the rows"
                 raise UsageProblem(f"for {rows} rows {name} is {what}", fix)
 
+    def _refuse_unlabelled(self, found: Mapping[str, Any]) -> None:
+        """UsageProblem when labels are named, and no output has a number for each of them or one a row."""
+        count = len(self.task.labels)
+        if not count or any(tuple(tensor.shape[1:]) in ((), (count,)) for tensor in found.values()):
+            return
+        name, tensor = next(iter(found.items()))
+        sizes = " x ".join(map(str, tensor.shape[1:]))
+        raise UsageProblem(
+            f"{name} has {sizes} numbers a row, and there are {count} labels", "name a label for each number, in order"
+        )
+
     def refuse_taken(self, columns: Sequence[str]) -> None:
         """UsageProblem when an output is called as one of the columns that it is predicted from."""
         refuse_unaskable(self.names)
@@ -202,26 +209,31 @@ def _way_to_one_score(score: Any) -> str:
     return f"end forward with the one column that is the prediction, such as `[:, 0]`; {named}; {classes}"
 
 
-def _to_onnx(network: _Network, numbers: Any, codes: Any, path: Path) -> None:
+def _to_onnx(network: _Network, given: Given, path: Path) -> None:
     import torch
 
     # Never one row: torch.export takes 0 and 1 for constants of the network instead of for a number of rows.
-    few = tuple(
-        torch.from_numpy(part[: min(len(part), 7)].repeat(1 if len(part) > 1 else 2, axis=0))
-        for part in (numbers, codes)
+    few = tuple(torch.from_numpy(_few(given.arrays[name])) for name in network.inputs)
+    rows, length = torch.export.Dim("rows", min=1), torch.export.Dim("length", min=1)
+    free = tuple(
+        {0: rows, **{at: length for at, size in enumerate(item.shape) if at and size < 0}} for item in given.tensors
     )
-    rows = torch.export.Dim("rows", min=1)
     with _silence():
         try:
-            program = torch.export.export(_module(network), few, dynamic_shapes=({0: rows}, {0: rows}), strict=False)
+            # Given as one tuple, which is the one argument `*inputs` of the module.
+            program = torch.export.export(_module(network), few, dynamic_shapes=(free,), strict=False)
             made = torch.onnx.export(
-                program, (), input_names=["numbers", "codes"], output_names=[*network.names], dynamo=True, verbose=False
+                program, (), input_names=[*network.inputs], output_names=[*network.names], dynamo=True, verbose=False
             )
         except (RuntimeError, ValueError, TypeError, NotImplementedError, AssertionError) as problem:
             raise _not_exportable(problem) from problem
         if made is None:
             raise Failed("torch gave no ONNX program", "simplify the model's forward")
         made.save(path, external_data=False)
+
+
+def _few(values: NDArray[Any]) -> NDArray[Any]:
+    return values[:7].repeat(1 if len(values) > 1 else 2, axis=0)
 
 
 def _module(network: _Network) -> torch.nn.Module:
@@ -233,20 +245,22 @@ def _module(network: _Network) -> torch.nn.Module:
             super().__init__()
             self.model = network.model
 
-        def forward(self, numbers: torch.Tensor, codes: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            return tuple(network.outputs(self.model(numbers, codes)).values())
+        def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            return tuple(network.outputs(self.model(*inputs)).values())
 
     return Exported().eval()
 
 
-def _same(saved: SavedModel, network: _Network, numbers: Any, codes: Any, expected: Mapping[str, Any]) -> None:
+def _same(saved: SavedModel, network: _Network, arrays: Arrays, expected: Mapping[str, Any]) -> None:
     """Failed unless ONNX Runtime gives what torch gives, for one row and for many."""
     import numpy as np
 
+    many = len(arrays[network.inputs[0]])
     # One row too: a network that was traced with many may have their number as a constant.
-    for size in (1, len(numbers)):
-        given = saved.run({"numbers": numbers[-size:], "codes": codes[-size:]})
-        wanted = expected if size == len(numbers) else network.answer(numbers[-size:], codes[-size:])
+    for size in dict.fromkeys((1, many)):
+        last = {name: values[-size:] for name, values in arrays.items()}
+        given = saved.run(last)
+        wanted = expected if size == many else network.answer(last)
         for name, values in wanted.items():
             same_shape = given[name].shape == values.shape
             off = float(np.abs(given[name].astype(float) - values.astype(float)).max()) if same_shape else float("inf")
@@ -270,7 +284,8 @@ def _not_exportable(problem: Exception) -> Failed:
     if "data-dependent" in text:
         return Failed(f"forward decides by the values of its inputs{where}", "use torch.where in place of `if`")
     if "specialized it to be a constant" in text:
-        return Failed(f"forward only works for one number of rows{where}", "do not compare or fix numbers.shape[0]")
+        fix = "do not compare or fix an input's first size, as `numbers.shape[0]`"
+        return Failed(f"forward only works for one number of rows{where}", fix)
     first = str(problem).strip().partition("\n")[0]
     return Failed(
         f"the model cannot be exported to ONNX{where}: {first[:300]}", "keep forward to torch operations on tensors"

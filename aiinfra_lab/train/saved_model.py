@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import NotFound
 from . import signature
+from .inputs import ArrayInputs, Arrays, RowInputs, TableInputs
 from .signature import Answers, SavedExample, Signature
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from ..features.contract import Columns
 
 ONNX, COLUMNS = "model.onnx", "columns.json"
-Arrays = Mapping[str, "NDArray[Any]"]
 
 
 @dataclass(frozen=True)
@@ -31,12 +29,27 @@ class SavedModel:
         """What it takes and gives. Damaged when the file is none."""
         return signature.read(self.folder)
 
+    @property
+    def is_of_table(self) -> bool:
+        """Whether its rows are made of columns by a contract; else they are arrays."""
+        return (self.folder / COLUMNS).is_file()
+
     @cached_property
     def columns(self) -> Columns:
-        """Which columns a row needs, and how they become the inputs. Damaged when the file is no contract."""
+        """Which columns a row needs, and how they become the inputs. Damaged when the file is no contract; NotFound for
+        a model of arrays.
+        """
         from ..features.contract import Columns
 
+        if not self.is_of_table:
+            takes = ", ".join(map(str, self.signature.inputs))
+            raise NotFound(f"it takes arrays and no columns: {takes}", "its signature says what a row is")
         return Columns.from_json((self.folder / COLUMNS).read_text("utf-8"))
+
+    @cached_property
+    def rows(self) -> RowInputs:
+        """How rows become its inputs."""
+        return TableInputs(self.columns) if self.is_of_table else ArrayInputs(self.signature.inputs)
 
     @property
     def example(self) -> SavedExample:
@@ -44,9 +57,8 @@ class SavedModel:
         return SavedExample.read(self.folder)
 
     def inputs(self, rows: Any) -> Arrays:
-        """Dicts, or a data frame with the contract's columns, as the arrays that it takes. BadRow for a wrong one."""
-        numbers, codes = self.columns.encode(rows)
-        return {"numbers": numbers, "codes": codes}
+        """Dicts or a data frame of rows as the arrays that it takes. BadRow for a wrong one."""
+        return self.rows.encode(rows)
 
     def run(self, inputs: Arrays) -> Arrays:
         """What the ONNX file gives for these arrays, by output."""

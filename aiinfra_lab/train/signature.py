@@ -245,10 +245,9 @@ def _tensor(name: str, item: Mapping[str, Any]) -> dict[str, Any]:
     return {"name": name, "datatype": _BY_DTYPE[item["dtype"]], "shape": shape}
 
 
-def of_table(numbers: int, codes: int, outputs: Sequence[Tensor], task: Task) -> Signature:
-    """The signature of a model of so many columns of numbers and of categories."""
-    inputs = (Tensor("numbers", "FP32", (-1, numbers)), Tensor("codes", "INT64", (-1, codes)))
-    return Signature(inputs, tuple(outputs), task)
+def of_table(numbers: int, codes: int) -> tuple[Tensor, ...]:
+    """What a model of so many columns of numbers and of categories takes."""
+    return (Tensor("numbers", "FP32", (-1, numbers)), Tensor("codes", "INT64", (-1, codes)))
 
 
-OF_SCORE = of_table(-1, -1, [Tensor(SCORE, "FP32", (-1,))], CUSTOM)
+OF_SCORE = Signature(of_table(-1, -1), (Tensor(SCORE, "FP32", (-1,)),))

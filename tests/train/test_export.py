@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from aiinfra_lab.errors import Failed, LabError, UsageProblem
 from aiinfra_lab.features.contract import Columns
 from aiinfra_lab.train import export, signature
+from aiinfra_lab.train.given import OfTable
 from aiinfra_lab.train.saved_model import SavedModel
 from aiinfra_lab.train.table import TrainingTable
 
@@ -56,7 +57,7 @@ def scores(folder, numbers, codes):
 
 
 def test_the_folder_is_readable_without_torch_and_gives_the_same_scores(table, delay, tmp_path):
-    export.save(delay, table, tmp_path / "model")
+    export.save(delay, OfTable(table), tmp_path / "model")
     folder = tmp_path / "model"
     numbers, codes = Columns.from_json((folder / "columns.json").read_text()).encode(table.frame)
     expected = delay(torch.from_numpy(numbers), torch.from_numpy(codes)).detach().numpy()
@@ -66,7 +67,7 @@ def test_the_folder_is_readable_without_torch_and_gives_the_same_scores(table, d
 
 
 def test_example_signature_and_environment_are_beside_it(table, delay, tmp_path):
-    export.save(delay, table, tmp_path / "model")
+    export.save(delay, OfTable(table), tmp_path / "model")
     example, written = (
         json.loads((tmp_path / "model" / name).read_text()) for name in ("example.json", "signature.json")
     )
@@ -81,32 +82,32 @@ def test_example_signature_and_environment_are_beside_it(table, delay, tmp_path)
 def test_a_missing_value_of_the_example_is_null(delay, tmp_path):
     frame = flights()
     frame.loc[0, "temp"] = float("nan")
-    export.save(delay, TrainingTable(SmallRows(frame)), tmp_path / "model")
+    export.save(delay, OfTable(TrainingTable(SmallRows(frame))), tmp_path / "model")
     assert json.loads((tmp_path / "model" / "example.json").read_text())["rows"][0]["temp"] is None
 
 
 def test_the_model_is_left_as_it_was_and_exported_as_it_answers(table, tmp_path):
     model = Dropping()
-    export.save(model, table, tmp_path / "model")
+    export.save(model, OfTable(table), tmp_path / "model")
     assert model.training
     numbers = np.ones((3, 2), np.float32)
     assert scores(tmp_path / "model", numbers, np.zeros((3, 2), np.int64)).tolist() == [1, 1, 1]
 
 
 def test_nothing_is_said_while_it_exports(table, delay, tmp_path, capfd):
-    export.save(delay, table, tmp_path / "model")
+    export.save(delay, OfTable(table), tmp_path / "model")
     assert capfd.readouterr() == ("", "")
 
 
 def test_a_model_without_categories_is_fine(tmp_path):
     rows = SmallRows(columns=("temp", "hour"))
-    export.save(Forward(lambda numbers, codes: numbers.sum(1)), TrainingTable(rows), tmp_path / "model")
+    export.save(Forward(lambda numbers, codes: numbers.sum(1)), OfTable(TrainingTable(rows)), tmp_path / "model")
     found = scores(tmp_path / "model", np.ones((2, 2), np.float32), np.zeros((2, 0), np.int64))
     assert found.tolist() == [2, 2]
 
 
 def test_a_model_that_trains_in_double_answers_in_float(table, tmp_path):
-    export.save(Forward(lambda numbers, codes: numbers.double()[:, 0]), table, tmp_path / "model")
+    export.save(Forward(lambda numbers, codes: numbers.double()[:, 0]), OfTable(table), tmp_path / "model")
     found = scores(tmp_path / "model", np.ones((2, 2), np.float32), np.zeros((2, 2), np.int64))
     assert found.dtype == np.float32
 
@@ -127,19 +128,19 @@ def test_a_model_that_trains_in_double_answers_in_float(table, tmp_path):
 )
 def test_what_cannot_be_exported_says_why_and_leaves_nothing(table, tmp_path, forward, what, fix):
     with pytest.raises(LabError, match=what) as problem:
-        export.save(Forward(forward), table, tmp_path / "model")
+        export.save(Forward(forward), OfTable(table), tmp_path / "model")
     assert fix in problem.value.fix
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_forward_of_one_argument_is_explained(table, tmp_path):
     with pytest.raises(UsageProblem, match=r"cannot be called.*\n.*def forward\(self, numbers, codes\)"):
-        export.save(torch.nn.Linear(2, 1), table, tmp_path / "model")
+        export.save(torch.nn.Linear(2, 1), OfTable(table), tmp_path / "model")
 
 
 def test_what_is_no_module_is_refused(table, tmp_path):
     with pytest.raises(UsageProblem, match=r"given a function"):
-        export.save(lambda n, c: n, table, tmp_path / "model")
+        export.save(lambda n, c: n, OfTable(table), tmp_path / "model")
 
 
 def test_rows_without_features_are_refused():
@@ -166,7 +167,7 @@ def three_outputs(numbers, codes):
 
 def test_several_outputs_are_named_and_answered_as_what_they_are(table, tmp_path):
     task = signature.task_of("classification", ["early", "on time", "late"])
-    export.save(Forward(three_outputs), table, tmp_path / "model", ["delay", "kind", "seen"], task)
+    export.save(Forward(three_outputs), OfTable(table), tmp_path / "model", ["delay", "kind", "seen"], task)
     saved = SavedModel(tmp_path / "model")
     assert [(item.name, item.datatype, item.shape) for item in saved.signature.outputs] == [
         ("delay", "FP32", (-1,)),
@@ -189,7 +190,7 @@ def test_probabilities_are_answered_as_they_are(table, tmp_path):
         return torch.stack([1 - late, late], 1)
 
     task = signature.task_of("classification", ["on time", "late"])
-    export.save(Forward(forward), table, tmp_path / "model", ["kind"], task)
+    export.save(Forward(forward), OfTable(table), tmp_path / "model", ["kind"], task)
     saved = SavedModel(tmp_path / "model")
     numbers, _ = saved.columns.encode(table.frame.head(3))
     found = [row["kind_probabilities"]["late"] for row in saved.answers(table.frame.head(3))]
@@ -198,7 +199,7 @@ def test_probabilities_are_answered_as_they_are(table, tmp_path):
 
 def test_a_dict_has_its_own_names(table, tmp_path):
     model = Forward(lambda numbers, codes: {"delay": numbers[:, 0], "ahead": -numbers[:, 0]})
-    export.save(model, table, tmp_path / "model")
+    export.save(model, OfTable(table), tmp_path / "model")
     assert SavedModel(tmp_path / "model").signature.answered == ("delay", "ahead")
 
 
@@ -217,7 +218,7 @@ def test_a_dict_has_its_own_names(table, tmp_path):
 )
 def test_outputs_that_do_not_fit_are_refused(table, tmp_path, forward, outputs, what, fix):
     with pytest.raises(LabError, match=what) as problem:
-        export.save(Forward(forward), table, tmp_path / "model", outputs)
+        export.save(Forward(forward), OfTable(table), tmp_path / "model", outputs)
     assert fix in problem.value.fix
     assert list(tmp_path.iterdir()) == []
 

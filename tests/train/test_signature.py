@@ -8,7 +8,7 @@ from aiinfra_lab.train import signature
 from aiinfra_lab.train.signature import CUSTOM, OF_SCORE, SavedExample, Signature, Task, Tensor, of_table
 
 KINDS = Task("classification", ("early", "late"))
-TWO = of_table(2, 1, [Tensor("delay", "FP32", (-1,)), Tensor("kind", "FP32", (-1, 2))], KINDS)
+TWO = Signature(of_table(2, 1), (Tensor("delay", "FP32", (-1,)), Tensor("kind", "FP32", (-1, 2))), KINDS)
 
 
 def test_what_was_written_is_read_again():
@@ -18,7 +18,7 @@ def test_what_was_written_is_read_again():
 def test_a_signature_of_before_is_read():
     text = """{"inputs": {"numbers": {"dtype": "float32", "shape": [null, 3]}, "codes": {"dtype": "int64", "shape":
     [null, 0]}}, "outputs": {"score": {"dtype": "float32", "shape": [null]}}}"""
-    assert Signature.from_json(text) == of_table(3, 0, [Tensor("score", "FP32", (-1,))], CUSTOM)
+    assert Signature.from_json(text) == Signature(of_table(3, 0), (Tensor("score", "FP32", (-1,)),), CUSTOM)
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
+from typing import Any
 
-from ...features.contract import Value
 from .model import MAX_BATCH, LoadedModel, RowAnswer
 
 INLINE_S = 0.001
@@ -25,7 +25,7 @@ Answer = list[RowAnswer | None] | Exception
 class Work:
     """Rows of one request, and who takes their answers, or what went wrong."""
 
-    values: list[tuple[Value, ...]]
+    values: list[tuple[Any, ...]]
     done: Callable[[Answer], None]
 
 
@@ -57,7 +57,7 @@ class Batcher:
                 lambda future: self._loop.call_soon_threadsafe(self._back, batch, future)
             )
 
-    def _take(self) -> tuple[list[Work], list[tuple[Value, ...]]]:
+    def _take(self) -> tuple[list[Work], list[tuple[Any, ...]]]:
         batch = [self._waiting.popleft()]
         # The first is taken whole, however long it is: a request is never split.
         rows = list(batch[0].values)
@@ -66,7 +66,7 @@ class Batcher:
             rows += batch[-1].values
         return batch, rows
 
-    def _predict(self, rows: list[tuple[Value, ...]]) -> Answer:
+    def _predict(self, rows: list[tuple[Any, ...]]) -> Answer:
         try:
             return self._model.predict(rows)
         except Exception as problem:  # noqa: BLE001  # a foreign model may raise anything; its request gets the message

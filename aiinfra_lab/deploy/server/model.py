@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from ...errors import Failed, LabError, Unavailable
-from ...features.contract import NUMBER, Value
 from ...train import signature
-from ...train.saved_model import COLUMNS, ONNX, Arrays, SavedModel
+from ...train.inputs import Arrays
+from ...train.saved_model import COLUMNS, ONNX, SavedModel
 from ...train.signature import Answers
 from .rows import Reader
 
@@ -29,19 +29,17 @@ class LoadedModel:
 
     def __init__(self, uri: str, saved: SavedModel) -> None:
         self.uri = uri
-        self.columns = saved.columns
         self.signature = saved.signature
-        self.reader = Reader(saved.columns)
+        self.reader = Reader(saved.rows)
         self._saved = saved
         self._fixed_s = self._row_s = 0.0
 
-    def predict(self, values: Sequence[tuple[Value, ...]]) -> list[RowAnswer | None]:
+    def predict(self, values: Sequence[tuple[Any, ...]]) -> list[RowAnswer | None]:
         """The named outputs of each row; None where the model gives a number that is not finite.
 
         Failed when it gives another number of rows.
         """
-        numbers, codes = self.columns.encode_values(values)
-        found = self._saved.run({"numbers": numbers, "codes": codes})
+        found = self._saved.run(self._saved.rows.encode_values(values))
         answers: list[RowAnswer | None] = [*self.signature.answers(found, len(values))]
         for at in _not_finite(found):
             answers[at] = None
@@ -51,7 +49,7 @@ class LoadedModel:
         """How long a batch of that many rows takes, by what was measured while warming."""
         return self._fixed_s + self._row_s * rows
 
-    def warm(self, examples: Sequence[tuple[Value, ...]]) -> None:
+    def warm(self, examples: Sequence[tuple[Any, ...]]) -> None:
         """Run every batch size a few times, so that no request pays for it, and measure the smallest and largest."""
         for size in _WARM:
             rows = [examples[at % len(examples)] for at in range(size)]
@@ -62,7 +60,7 @@ class LoadedModel:
         # Noise may make the small batch the slower one; with a negative price a row, long batches would seem short.
         self._row_s = max(0.0, (took - self._fixed_s) / (MAX_BATCH - 1))
 
-    def _timed(self, rows: Sequence[tuple[Value, ...]]) -> float:
+    def _timed(self, rows: Sequence[tuple[Any, ...]]) -> float:
         started = time.perf_counter()
         self.predict(rows)
         return time.perf_counter() - started
@@ -74,7 +72,8 @@ def load(uri: str, folder: Path) -> LoadedModel:
     Unavailable when files are missing; Failed when they are no model or the model does not run. Only ONNX and JSON are
     read, never anything that could carry code.
     """
-    for name in (ONNX, COLUMNS):
+    # Without a signature it is of before there was one, and then of a table.
+    for name in (ONNX, COLUMNS if not (folder / signature.FILE).is_file() else signature.FILE):
         if not (folder / name).is_file():
             raise Unavailable(f"{uri} has no {name} in {folder}", f"register it again, or take another than {uri}")
     try:
@@ -109,16 +108,14 @@ def _same_signature(uri: str, saved: SavedModel) -> None:
         )
 
 
-def _examples(saved: SavedModel) -> tuple[list[tuple[Value, ...]], Answers]:
+def _examples(saved: SavedModel) -> tuple[list[tuple[Any, ...]], Answers]:
     """Rows to warm with and what they were answered when the model was saved; average rows when none came along."""
-    columns, example = saved.columns, saved.example
-    rows = [{name: value for name, value in row.items() if name in columns.names} for row in example.rows]
-    if rows:
-        return columns.validate(rows), example.answers
-    return [tuple(item.mean if item.type == NUMBER else item.categories[0] for item in columns)], []
+    example, names = saved.example, saved.rows.names
+    rows = [{name: value for name, value in row.items() if name in names} for row in example.rows]
+    return (saved.rows.validate(rows), example.answers) if rows else ([saved.rows.usual()], [])
 
 
-def _same_answers(model: LoadedModel, examples: Sequence[tuple[Value, ...]], expected: Answers) -> None:
+def _same_answers(model: LoadedModel, examples: Sequence[tuple[Any, ...]], expected: Answers) -> None:
     found = [answer or {} for answer in model.predict(examples)[: len(expected)]]
     if not signature.difference(expected, found) <= TOLERANCE:
         raise Failed(

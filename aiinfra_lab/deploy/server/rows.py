@@ -13,7 +13,8 @@ from typing import Annotated, Any
 
 import msgspec
 
-from ...features.contract import CATEGORY, ROW_ID, BadRow, Column, Columns, Value
+from ...features.contract import CATEGORY, ROW_ID, BadRow, Column, Columns
+from ...train.inputs import RowInputs, TableInputs
 
 MAX_ROWS = 4096
 
@@ -45,7 +46,7 @@ class Envelope(msgspec.Struct, forbid_unknown_fields=True):
 class Parsed:
     """Rows that may be predicted: values in the contract's order, the ids that came along, and the inputs to log."""
 
-    values: list[tuple[Value, ...]]
+    values: list[tuple[Any, ...]]
     ids: list[str | None]
     inputs: Sequence[Any]
 
@@ -67,10 +68,15 @@ def open_envelope(body: bytes) -> Envelope:
 
 
 class Reader:
-    """Reads the rows of a request by one model's contract."""
+    """Reads the rows of a request as one model takes them."""
 
-    def __init__(self, columns: Columns) -> None:
-        self._columns = columns
+    def __init__(self, inputs: RowInputs) -> None:
+        self._inputs = inputs
+        self._decode: Callable[[msgspec.Raw], list[Any]] | None = None
+        if isinstance(inputs, TableInputs):
+            self._compile(inputs.columns)
+
+    def _compile(self, columns: Columns) -> None:
         # A column's name may be no Python identifier: the fields are numbered, and renamed in JSON only.
         fields = [(f"c{at}", *_field(item)) for at, item in enumerate(columns)]
         fields.sort(key=len)  # what is required has no default and stands first
@@ -81,11 +87,13 @@ class Reader:
             rename={**names, "row_id": ROW_ID},
             forbid_unknown_fields=True,
         )
-        self._decode: Callable[[msgspec.Raw], list[Any]] = msgspec.json.Decoder(list[row_type]).decode  # type: ignore[valid-type]
+        self._decode = msgspec.json.Decoder(list[row_type]).decode  # type: ignore[valid-type]
         self._values = _all_of(list(names))
 
     def read(self, raw: msgspec.Raw) -> Parsed:
         """The rows; Refusal 422 that names row and column."""
+        if self._decode is None:
+            return self._read_slowly(raw)
         try:
             rows = self._decode(raw)
         except msgspec.ValidationError:
@@ -114,7 +122,7 @@ class Reader:
             if not isinstance(row.get(ROW_ID, ""), str | int) or isinstance(row.get(ROW_ID), bool):
                 raise Refusal(422, "a row's id is a text or a whole number", at, ROW_ID)
         try:
-            values = self._columns.validate(rows)
+            values = self._inputs.validate(rows)
         except BadRow as bad:
             raise Refusal(422, bad.problem, bad.row, bad.column) from None
         ids = [None if (row_id := row.pop(ROW_ID, None)) is None else str(row_id) for row in rows]
@@ -132,7 +140,7 @@ def _count(rows: Sequence[object]) -> None:
         raise Refusal(422, f"a request has 1 to {MAX_ROWS} rows, this one has {len(rows)}")
 
 
-def _all_of(fields: Sequence[str]) -> Callable[[Any], tuple[Value, ...]]:
+def _all_of(fields: Sequence[str]) -> Callable[[Any], tuple[Any, ...]]:
     """A function that takes these fields of an object, as a tuple also when it is one."""
     getter: Callable[[Any], Any] = attrgetter(*fields)
     return getter if len(fields) > 1 else lambda row: (getter(row),)

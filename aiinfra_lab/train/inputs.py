@@ -1,0 +1,140 @@
+"""How rows become a model's inputs: by the columns contract, or as the arrays that they are.
+
+A row is an object of named values. What is wrong with one is a BadRow that names row and value, as the contract has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import did_you_mean
+from ..features.contract import ROW_ID, BadRow, Columns, as_dicts
+from .signature import Tensor
+
+Arrays = Mapping[str, NDArray[Any]]
+MASK = "_mask"
+
+
+class RowInputs(Protocol):
+    """The inputs of one model, made of rows."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What a row is asked for."""
+
+    def validate(self, rows: Sequence[Mapping[str, Any]]) -> list[tuple[Any, ...]]:
+        """Each row's values in the order of `names`. BadRow, and nothing is ever corrected."""
+
+    def encode_values(self, values: Sequence[tuple[Any, ...]]) -> Arrays:
+        """The inputs from what `validate` returned."""
+
+    def encode(self, rows: Any) -> Arrays:
+        """The same of dicts or of a data frame."""
+
+    def usual(self) -> tuple[Any, ...]:
+        """The values of a row that is like any other, where there is no example."""
+
+
+class TableInputs:
+    """Numbers and codes, made of named columns by a contract."""
+
+    def __init__(self, columns: Columns) -> None:
+        self.columns = columns
+        self.names = columns.names
+        self.validate = columns.validate
+
+    def encode_values(self, values: Sequence[tuple[Any, ...]]) -> Arrays:
+        numbers, codes = self.columns.encode_values(values)
+        return {"numbers": numbers, "codes": codes}
+
+    def encode(self, rows: Any) -> Arrays:
+        numbers, codes = self.columns.encode(rows)
+        return {"numbers": numbers, "codes": codes}
+
+    def usual(self) -> tuple[Any, ...]:
+        return tuple(item.categories[0] if item.categories else item.mean for item in self.columns)
+
+
+class ArrayInputs:
+    """Arrays as they are: an image, an embedding, a sequence.
+
+    Of an input whose first size in a row may vary the rows of a batch are filled up with zeros to the longest; an input
+    NAME_mask beside NAME says where there are values, and no row is asked for it.
+    """
+
+    def __init__(self, tensors: Iterable[Tensor]) -> None:
+        self.tensors = tuple(tensors)
+        names = {item.name for item in self.tensors}
+        self.masks = {item.name: item for item in self.tensors if item.name.removesuffix(MASK) in names - {item.name}}
+        self.asked = tuple(item for item in self.tensors if item.name not in self.masks)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(item.name for item in self.asked)
+
+    def validate(self, rows: Sequence[Mapping[str, Any]]) -> list[tuple[Any, ...]]:
+        known = {*self.names, ROW_ID}
+        for number, row in enumerate(rows):
+            if unknown := [name for name in row if name not in known]:
+                raise BadRow(number, str(unknown[0]), f"unknown input; {did_you_mean(str(unknown[0]), self.names)}")
+        return [tuple(_array(item, row.get(item.name), at) for item in self.asked) for at, row in enumerate(rows)]
+
+    def encode_values(self, values: Sequence[tuple[Any, ...]]) -> Arrays:
+        found: dict[str, NDArray[Any]] = {}
+        for at, item in enumerate(self.asked):
+            column = [row[at] for row in values]
+            found[item.name] = _stacked(item, column)
+            if mask := self.masks.get(item.name + MASK):
+                found[mask.name] = _mask(mask, column)
+        return found
+
+    def encode(self, rows: Any) -> Arrays:
+        listed = rows[list(self.names)].to_dict("records") if hasattr(rows, "to_dict") else as_dicts(rows)
+        return self.encode_values(self.validate(listed))
+
+    def usual(self) -> tuple[Any, ...]:
+        return tuple(np.zeros([max(1, size) for size in item.row_shape], item.dtype) for item in self.asked)
+
+
+def _array(item: Tensor, value: Any, row: int) -> NDArray[Any]:
+    wanted = f"an array of {item.datatype} [{', '.join('any' if size < 0 else str(size) for size in item.row_shape)}]"
+    if value is None:
+        raise BadRow(row, item.name, f"it is missing; {wanted} is needed")
+    try:
+        given = np.asarray(value.tolist() if isinstance(value, np.ndarray) and value.dtype == object else value)
+        # Texts that look like numbers, and numbers that would lose what is behind the point, are other values.
+        with np.errstate(over="ignore"):  # it becomes infinite, which is refused below
+            found = given.astype(item.dtype, casting="unsafe" if given.dtype.kind in "iu" else "same_kind")
+        if given.dtype.kind in "iu" and not np.array_equal(found, given):
+            raise ValueError(f"a number is beyond {item.datatype}")
+    except (TypeError, ValueError) as problem:
+        raise BadRow(row, item.name, f"{wanted} is needed: {problem}") from None
+    fits = len(found.shape) == len(item.row_shape) and all(
+        size in (-1, there) for size, there in zip(item.row_shape, found.shape, strict=True)
+    )
+    if not fits:
+        raise BadRow(row, item.name, f"{wanted} is needed, not one of [{', '.join(map(str, found.shape))}]")
+    if found.dtype.kind == "f" and not np.isfinite(found).all():
+        raise BadRow(row, item.name, "a number in it is not finite")
+    return found
+
+
+def _stacked(item: Tensor, column: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    if -1 not in item.row_shape:
+        return np.stack(column) if column else np.zeros((0, *item.row_shape), item.dtype)
+    longest = np.max([array.shape for array in column], axis=0, initial=0) if column else [0] * len(item.row_shape)
+    found = np.zeros((len(column), *longest), item.dtype)
+    for at, array in enumerate(column):
+        place: tuple[Any, ...] = (at, *(slice(size) for size in array.shape))
+        found[place] = array
+    return found
+
+
+def _mask(item: Tensor, column: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    lengths = np.array([len(array) for array in column])
+    there = np.arange(lengths.max(initial=0)) < lengths[:, None]
+    return there.astype(item.dtype)
