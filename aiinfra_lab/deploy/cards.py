@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 KIND = "Endpoint"
 LOAD_KIND = "Load test"
 # A busy client, or the way to the endpoint, shows in the one and not in the other.
-_TIMED = "p50 and p95 are from when a request was read to when it was scored; `%deploy run` measures at the client."
+_TIMED = "p50 and p95 are from when a request was read to when it was answered; `%deploy run` measures at the client."
 _LIVE = ("starting", "running")
 _ROLES = ("champion", "canary", "")
 _COLOURS = {"ok": drawing.GREEN, "breach": drawing.RED, "undecided": drawing.GREY}
@@ -104,7 +104,8 @@ def load_frame(uri: str, counts: LoadCounts, took_s: float, for_s: float) -> Car
 
 def log_card(log: Log) -> Card:
     """The newest predicted rows, and folded what happened and what was printed."""
-    named = {name for row in log.rows for name in row["outputs"] or ()}
+    each = (item for row in log.rows for item in (row["outputs"] or {}).items())
+    named = {name for name, value in each if not isinstance(value, Mapping)}
     answered = Number(next(iter(named), "")) if len(named) == 1 else "answer"
     titles = (RowHeader("row"), "version", "arm", answered, Number("latency"), "at")
     rows = [
@@ -124,17 +125,17 @@ def log_card(log: Log) -> Card:
 
 
 def _outputs(outputs: Mapping[str, Any]) -> str:
-    """A row's answer in a cell: its only value, or each of them briefly with its name."""
-    if len(outputs) == 1:
-        return _brief(next(iter(outputs.values())))
-    return ", ".join(f"{name} {_brief(value)}" for name, value in outputs.items())
+    """A row's answer in a cell: its only value, or each of them with its name; a label with its probability."""
+    shares = [value for value in outputs.values() if isinstance(value, Mapping)]
+    texts = [(name, _brief(value, shares)) for name, value in outputs.items() if not isinstance(value, Mapping)]
+    return texts[0][1] if len(texts) == 1 else ", ".join(map(" ".join, texts))
 
 
-def _brief(value: Any) -> str:
-    if isinstance(value, Mapping):  # probabilities by label
-        best = max(value, key=value.__getitem__)
-        return f"{best} {shown('score', value[best])}"
-    if isinstance(value, Sequence) and not isinstance(value, str):
+def _brief(value: Any, shares: Sequence[Mapping[str, float]]) -> str:
+    if isinstance(value, str):
+        sure = next((share[value] for share in shares if value in share), None)
+        return value if sure is None else f"{value} ({shown('score', sure)})"
+    if isinstance(value, Sequence):
         return counted(len(value), "number")
     return shown("score", value) if isinstance(value, float) else str(value)
 

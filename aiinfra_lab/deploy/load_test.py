@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from ..errors import Failed, NotFound, Unavailable, UsageProblem, did_you_mean
 from ..features.contract import ROW_ID, Columns
 from ..show import LiveFrame, working
 from ..store import Event, Record, open_store
+from ..train.saved_model import SavedModel
 from ..units import show_duration
 from . import cards, lifecycle, load_generator
 from .load_generator import LoadCounts
@@ -36,11 +37,14 @@ def run(record: Record[EndpointRecord], rows: object, rate: float, for_s: float,
         raise UsageProblem(f"--for {show_duration(for_s)} is too long", "give at most --for 24h")
     uri = record.uri
     with working(cards.LOAD_KIND, uri, "makes the requests from the rows"):
-        contract = Columns.from_json((artifact(record.body.desired.models[0]) / "columns.json").read_bytes())
-        source = _through_features(features.open_rows(rows), contract)
-        absent = [name for name in contract.names if name not in _columns(source)]
+        saved = SavedModel(artifact(record.body.desired.models[0]))
+        source = features.open_rows(rows)
+        source = _through_features(source, saved.columns) if saved.is_of_table else source
+        names = saved.rows.names
+        absent = [name for name in names if name not in _columns(source)]
+        optional = {item.name for item in saved.columns if not item.required} if saved.is_of_table else set()
         # All are made before the first is sent: making them must not count as latency.
-        bodies = list(_bodies(source, contract, batch, load_generator.requests_in(rate, for_s)))
+        bodies = list(_bodies(source, names, optional, batch, load_generator.requests_in(rate, for_s)))
     counts = _send(record, bodies, rate, for_s)
     # So that whoever reads next, be it the log or what it cost, finds all of it.
     lifecycle.written(record)
@@ -56,7 +60,7 @@ def run(record: Record[EndpointRecord], rows: object, rate: float, for_s: float,
         )
     if not found.ok:
         fix = "correct the rows" if found.refused else f"look with `%deploy log {record.name}`"
-        raise Failed(f"of {found.sent} requests none was answered with a score: {found.first_problem}", fix)
+        raise Failed(f"of {found.sent} requests none was answered with a prediction: {found.first_problem}", fix)
     return found
 
 
@@ -115,8 +119,8 @@ def _columns(source: Any) -> list[str]:
     return names
 
 
-def _bodies(source: Any, contract: Columns, batch: int, most: int) -> Iterator[bytes]:
-    """At most that many requests with the contract's columns only; the entity of a request's first row is its key.
+def _bodies(source: Any, asked: Sequence[str], optional: Collection[str], batch: int, most: int) -> Iterator[bytes]:
+    """At most that many requests with what the model asks for only; the entity of a request's first row is its key.
 
     The rows are drawn at random, always the same, so that a short test is a fair sample of them all.
     """
@@ -124,20 +128,25 @@ def _bodies(source: Any, contract: Columns, batch: int, most: int) -> Iterator[b
 
     df = source.df()
     df = df.sample(min(len(df), min(most, MOST_BODIES) * batch), random_state=0)
-    if absent := [item.name for item in contract if item.required and item.name not in df.columns]:
+    if absent := [name for name in asked if name not in optional and name not in df.columns]:
         raise NotFound(
             f"the rows have no column {absent[0]!r}, which the model needs",
             did_you_mean(absent[0], map(str, df.columns)),
         )
     if df.empty:
         raise Failed("there are no rows to send", "give --rows something with rows in it")
-    names = [name for name in (*contract.names, ROW_ID) if name in df.columns]
+    names = [name for name in (*asked, ROW_ID) if name in df.columns]
     keys = [name for name in getattr(source, "entity", ()) if name in df.columns]
     listed = [dict(zip(names, values, strict=True)) for values in _values(df, names)]
     entities = ["|".join(map(str, values)) for values in _values(df, keys)] if keys else []
     for at in range(0, len(listed), batch):
         body = {"rows": listed[at : at + batch]} | ({"key": entities[at]} if entities else {})
-        yield orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
+        yield orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY, default=_as_list)
+
+
+def _as_list(value: Any) -> Any:
+    """An array of arrays, as data frames hold what has more than one dimension."""
+    return value.tolist()
 
 
 def _values(df: Any, names: Sequence[str]) -> Iterator[tuple[Any, ...]]:

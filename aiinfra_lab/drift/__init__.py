@@ -16,7 +16,7 @@ from ..store import Event, Record, add_version, open_store
 from ..units import Share, number
 from ..uris import Uri
 from ..verbs import Choices, Destination, Live, Name, Rows, Suggested, verb
-from . import advice, exports, outputs, served
+from . import advice, exports, served, values
 from .record import ColumnChange, DriftRecord
 from .results import DriftReport
 from .served import Sample
@@ -96,7 +96,7 @@ def check(
             raise UsageProblem(f"{twice} is on both sides", fix)
         step(f"compares {current.rows.height:,} rows with {reference.rows.height:,}")
         answered = model.signature.answered
-        both = outputs.projected(reference.rows, current.rows)
+        both = values.projected(reference.rows, current.rows)
         columns = judge(*both, level, _units(reference, current, declared), answered)
         verdict = DriftRecord(
             state=overall(columns),

@@ -22,7 +22,7 @@ from ..show import Result
 from ..store import Record
 from ..units import parse_duration
 from ..uris import Uri
-from . import outputs
+from . import values
 
 if TYPE_CHECKING:
     import polars as pl
@@ -97,9 +97,9 @@ def log_rows(served: ServedEndpoint, model: Model, since_at: float, by: str = ""
     UsageProblem when `by` is not among the model's columns, which are all that is logged of a row, NotFound when the
     target keeps no log, Unavailable when it does not answer.
     """
-    if by and by not in model.columns.names:
+    if by and by not in model.row_names:
         # No nearest name: an hour instead of a moment would be another unit, and a plausible verdict.
-        fix = f"{did_you_mean('', model.columns.names)}; a log has these: judge rows that have others with --rows"
+        fix = f"{did_you_mean('', model.row_names)}; a log has these: judge rows that have others with --rows"
         raise UsageProblem(f"the log of {served.uri} has no column {by!r} for --by", fix)
     rows, answers, asked, logged = [], [], set(), 0
     for logged, line in enumerate(_lines(served, model, since_at), 1):  # noqa: B007  # the last number is how many there are
@@ -110,18 +110,19 @@ def log_rows(served: ServedEndpoint, model: Model, since_at: float, by: str = ""
                 asked.add(question)
                 rows.append(line["inputs"])
                 answers.append(line["outputs"])
-    frame = _frame(rows, model).hstack(outputs.frame(model.signature, answers))
+    frame = _frame(rows, model).hstack(values.frame(model.signature.answered, answers))
     return Sample(frame, served.uri, frame[by] if by else None, logged)
 
 
 def feature_rows(rows: object, model: Model, by: str = "", data: object = None) -> Sample:
-    """Rows taken through the model's features, with what the model answers.
+    """Rows taken through the model's features, with what the model answers; those of a model of arrays as they are.
 
     Rows that were taken through them before, `features:…`, are used as they are. data: the version whose tables the
     views read, when the rows are not from it. UsageProblem when neither the rows nor what they were made from have the
     column `by`.
     """
-
+    if not model.has_columns:
+        return _array_rows(rows, model, by)
     found = features.open_rows(rows) if _are_joined(rows) else _join(rows, model, data)
     assert isinstance(found, features.FeatureRows)  # for the type checker: `features:…` opens as nothing else
     made = found.table()
@@ -130,8 +131,19 @@ def feature_rows(rows: object, model: Model, by: str = "", data: object = None) 
         raise UsageProblem(f"{found.uri} has no column {lacking[0]!r}, which {model.uri} reads", fix)
     table = made.select(model.columns.names)
     # Answered by this very model, so that the prediction is compared although the rows were never served.
-    answered = outputs.frame(model.signature, model.answers(table.to_pandas()))
+    answered = values.frame(model.signature.answered, model.answers(table.to_pandas()))
     return Sample(_read(table, model).hstack(answered), found.uri, _column(by, found, made) if by else None)
+
+
+def _array_rows(rows: object, model: Model, by: str) -> Sample:
+    found = features.open_rows(rows)
+    made = found.table()
+    if lacking := [name for name in (*model.row_names, *([by] if by else [])) if name not in made.columns]:
+        raise UsageProblem(f"{found.uri} has no column {lacking[0]!r}", did_you_mean(lacking[0], made.columns))
+    asked = made.select(model.row_names).to_dicts()
+    answered = values.frame(model.signature.answered, model.answers(asked))
+    frame = values.frame(model.row_names, asked).hstack(answered)
+    return Sample(frame, found.uri, made[by] if by else None)
 
 
 def _column(name: str, found: features.FeatureRows, made: pl.DataFrame) -> pl.Series:
@@ -204,6 +216,8 @@ def _lines(served: ServedEndpoint, model: Model, since_at: float) -> Iterator[Ma
 def _frame(rows: list[dict[str, Any]], model: Model) -> pl.DataFrame:
     import polars as pl
 
+    if not model.has_columns:
+        return values.frame(model.row_names, rows)
     series = {column.name: [row.get(column.name) for row in rows] for column in model.columns}
     return _read(pl.DataFrame([_series(column, series[column.name]) for column in model.columns]), model)
 

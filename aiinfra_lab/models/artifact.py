@@ -14,16 +14,19 @@ from ..store import Record, canonical, next_version, open_store
 from .record import ModelVersion, folder
 
 # What can be read without trust: no pickle, no code. A model whose run lacks one of these cannot be served.
-FROM_RUN = ("columns.json", "environment.txt", "example.json", "model.onnx", "signature.json", "weights.safetensors")
+FROM_RUN = ("environment.txt", "example.json", "model.onnx", "signature.json", "weights.safetensors")
 
 
 @contextmanager
 def built(name: str, source: Path, card: str) -> Iterator[Path]:
     """A folder aside with the run's files and the card, until it is published; Failed when the run lacks one."""
-    if missing := [file for file in FROM_RUN if not (source / file).is_file()]:
+    from ..train.saved_model import COLUMNS, SavedModel
+
+    wanted = [*FROM_RUN, *([COLUMNS] if SavedModel(source).is_of_table else [])]
+    if missing := [file for file in wanted if not (source / file).is_file()]:
         raise Failed(f"the run's model lacks {', '.join(missing)}", "train it again: the files of the run were touched")
     with building(folder(name)) as aside:
-        for file in FROM_RUN:
+        for file in wanted:
             # Copied, not linked: a version stays as it is, whatever happens to the run's folder.
             shutil.copy2(source / file, aside / file)
         (aside / "card.md").write_text(card, "utf-8")

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Mapping
-from typing import Any
 
+from ..features.contract import NUMBER, Column
 from ..train import Run
+from ..train.saved_model import SavedModel
+from ..train.signature import Signature
 from ..units import counted
 
 
 def write(name: str, run: Run, data: list[str], note: str) -> str:
     """Markdown: intended use, numbers, what it learned from, what it takes, and how to make it again."""
     # From the run's own files and record only: a card must hold for the version that it lies beside.
-    columns = json.loads((run.path / "model" / "columns.json").read_text("utf-8"))
+    saved = SavedModel(run.path / "model")
     made = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(run.started_at))
     parts = [
         f"# Model card: {name}",
@@ -27,8 +27,10 @@ def write(name: str, run: Run, data: list[str], note: str) -> str:
             [("rows", run.rows), ("digest of the rows", run.rows_digest), *(("data", uri) for uri in data)],
         ),
         "## What it takes",
-        f"It predicts `{columns['label']}` from:",
-        _table(("column", "kind", "required"), [_column(item) for item in columns["columns"]]),
+        *_taken(saved),
+        "## What it answers",
+        _task(saved.signature),
+        _table(("output", "type"), [(item.name, item.type) for item in saved.signature.outputs]),
         "## How it was made",
         _table(("what", "value"), [("run", run.uri), ("trained", made), *_made(run)]),
     ]
@@ -42,9 +44,25 @@ def _made(run: Run) -> list[tuple[str, str]]:
     return facts
 
 
-def _column(item: Mapping[str, Any]) -> tuple[str, str, str]:
-    kind = item["type"] if item["type"] == "number" else f"category, {counted(len(item['categories']), 'value')}"
-    return item["name"], kind, "yes" if item["required"] else "no"
+def _taken(saved: SavedModel) -> list[str]:
+    if not saved.is_of_table:
+        return [_table(("input", "type"), [(item.name, item.type) for item in saved.signature.inputs])]
+    columns = saved.columns
+    return [
+        f"It predicts `{columns.label}` from:",
+        _table(("column", "kind", "required"), [_column(item) for item in columns]),
+    ]
+
+
+def _task(signature: Signature) -> str:
+    task = signature.task
+    labels = f" of {counted(len(task.labels), 'label')}: {', '.join(f'`{label}`' for label in task.labels[:20])}"
+    return f"Task: {task.name}{labels if task.labels else ''}{', …' if len(task.labels) > 20 else ''}"
+
+
+def _column(item: Column) -> tuple[str, str, str]:
+    kind = item.type if item.type == NUMBER else f"category, {counted(len(item.categories), 'value')}"
+    return item.name, kind, "yes" if item.required else "no"
 
 
 def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:

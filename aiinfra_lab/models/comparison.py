@@ -12,7 +12,7 @@ from ..units import counted, difference, show_difference
 from ..uris import Uri
 from . import checks
 from .record import ModelVersion
-from .results import model_of
+from .results import Model, model_of
 
 if TYPE_CHECKING:
     from ..features.contract import Columns
@@ -82,10 +82,24 @@ def changes(ours: Record[ModelVersion], theirs: Record[ModelVersion]) -> list[tu
     ]
     pairs += [(key, getattr(old, key), getattr(new, key)) for key in ("run", "rows", "note")]
     # Columns by what they mean to a caller, since the digest of columns.json tells no more than that it differs.
-    pairs += [("data", list(old.data), list(new.data)), *_columns(model_of(theirs).columns, model_of(ours).columns)]
+    pairs += [("data", list(old.data), list(new.data)), *_signatures(model_of(theirs), model_of(ours))]
     names = {**old.files, **new.files}
     pairs += [(f"file {key}", old.files.get(key, "")[:12], new.files.get(key, "")[:12]) for key in names]
     return [(what, *shown_apart(what, a, b)) for what, a, b in pairs if a != b]
+
+
+def _signatures(old: Model, new: Model) -> list[tuple[str, Any, Any]]:
+    """What each takes and gives: the columns of a table one by one, arrays and outputs with their shapes."""
+    before, after = old.signature, new.signature
+    pairs: list[tuple[str, Any, Any]] = [("task", before.task.name, after.task.name)]
+    pairs.append(("labels", *_values(before.task.labels, after.task.labels)))
+    for side in ("inputs", "outputs"):
+        if side == "inputs" and old.has_columns and new.has_columns:
+            pairs += _columns(old.columns, new.columns)
+            continue
+        was, now = ({item.name: str(item) for item in getattr(each, side)} for each in (before, after))
+        pairs += [(f"{side[:-1]} {name}", was.get(name), now.get(name)) for name in {**was, **now}]
+    return pairs
 
 
 def _columns(old: Columns, new: Columns) -> list[tuple[str, Any, Any]]:

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import LabError
 from ..resolve import files_of
 from ..show import Card, Figure, Fold, Quote, Result, RowHeader, StateMark, Table, mark_of, moment, sentence, shown
 from ..store import Record
-from ..units import plain
+from ..units import counted, plain
 from ..uris import Uri
 from . import artifact, findings, policies, record
 from .findings import Compared
@@ -65,6 +66,16 @@ class Model(Result):
         return self._saved.columns
 
     @property
+    def has_columns(self) -> bool:
+        """Whether a row is made of columns; else of arrays, as its signature says."""
+        return self._saved.is_of_table
+
+    @property
+    def row_names(self) -> tuple[str, ...]:
+        """What a row is asked for: the columns, or the arrays."""
+        return self._saved.rows.names
+
+    @property
     def signature(self) -> Signature:
         """What it takes and gives, by name, and the task that says what that means."""
         return self._saved.signature
@@ -95,7 +106,8 @@ class Model(Result):
 
     def card(self) -> Card:
         known = dict(self.facts())
-        facts = [(name, known[name]) for name in ("aliases", "run", "rows", "size", "note") if name in known]
+        names = ("aliases", "run", "rows", "size", "note")
+        facts = [*((name, known[name]) for name in names if name in known), *self._signature()]
         head = Card(kind=self.kind, uri=self.uri, state=self.mark, when=f"added {moment(self.created_at)}")
         # After a verb that changed something a line is enough; the rest is for whoever looks at a version.
         if self.said:
@@ -111,6 +123,17 @@ class Model(Result):
             parts=[*findings.table(self.findings, self.margin), *card],
             next=[f"Next: {self._next()}"],
         )
+
+    def _signature(self) -> list[tuple[str, str]]:
+        """What it takes and answers; nothing where its files are elsewhere, or are none."""
+        try:
+            asked, signature = self._saved.rows.names, self.signature
+            takes = counted(len(asked), "column") if self.has_columns else ", ".join(asked)
+        except LabError:
+            return []
+        labels = f", {counted(len(signature.task.labels), 'label')}" if signature.task.labels else ""
+        task = "" if signature.task.name == "custom" else f" · {signature.task.name}{labels}"
+        return [("signature", f"{takes} → {', '.join(item.name for item in signature.outputs)}{task}")]
 
     def _finding(self) -> tuple[str, str]:
         """The first sentence, and what to do."""

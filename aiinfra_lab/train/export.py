@@ -23,7 +23,7 @@ from ..features.contract import refuse_unaskable
 from ..files import building, publish, write_json
 from ..units import counted
 from . import checkpoint, signature
-from .given import Given
+from .given import SavedWith
 from .inputs import Arrays
 from .saved_model import ONNX, SavedModel
 from .signature import Signature, Task, Tensor
@@ -35,7 +35,9 @@ if TYPE_CHECKING:
 TOLERANCE = 1e-4
 
 
-def save(model: Any, given: Given, target: Path, outputs: Sequence[str] = (), task: Task = signature.CUSTOM) -> None:
+def save(
+    model: Any, given: SavedWith, target: Path, outputs: Sequence[str] = (), task: Task = signature.CUSTOM
+) -> None:
     """Write the model's folder, whole or not at all; a folder that is there is replaced.
 
     outputs: what forward gives is called; `score` when nothing is said, and then it is one number a row. Of a
@@ -61,11 +63,12 @@ def environment() -> str:
     return "".join(f"{name}=={version}\n" for name, version in sorted(found.items(), key=lambda item: item[0].lower()))
 
 
-def _write(model: Any, given: Given, folder: Path, outputs: Sequence[str], task: Task) -> None:
+def _write(model: Any, given: SavedWith, folder: Path, outputs: Sequence[str], task: Task) -> None:
     network = _Network(model, [*given.arrays], tuple(outputs), task)
     expected = network.answer(given.arrays)
     network.refuse_taken(given.asked)
-    made = Signature(given.tensors, tuple(Tensor.of(name, values) for name, values in expected.items()), task)
+    answers = tuple(Tensor.of(name, values) for name, values in expected.items())
+    made = Signature(given.tensors, answers, task, given.rows)
     # Not flushed alone: publishing the model's folder flushes all of it.
     files.write(folder / signature.FILE, made.to_json(), flush=False)
     given.write(folder)
@@ -209,7 +212,7 @@ def _way_to_one_score(score: Any) -> str:
     return f"end forward with the one column that is the prediction, such as `[:, 0]`; {named}; {classes}"
 
 
-def _to_onnx(network: _Network, given: Given, path: Path) -> None:
+def _to_onnx(network: _Network, given: SavedWith, path: Path) -> None:
     import torch
 
     # Never one row: torch.export takes 0 and 1 for constants of the network instead of for a number of rows.

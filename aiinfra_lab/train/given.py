@@ -11,14 +11,14 @@ from ..features.contract import refuse_unaskable
 from . import signature
 from .inputs import MASK, ArrayInputs, Arrays
 from .saved_model import COLUMNS
-from .signature import Tensor
+from .signature import RowForm, Tensor
 from .table import EXAMPLE_ROWS, TrainingTable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class Given(Protocol):
+class SavedWith(Protocol):
     """What a network is saved with: rows that say what it takes."""
 
     @property
@@ -28,6 +28,10 @@ class Given(Protocol):
     @property
     def tensors(self) -> tuple[Tensor, ...]:
         """The same as the signature has them."""
+
+    @property
+    def rows(self) -> RowForm:
+        """What a row is made of."""
 
     @property
     def example(self) -> list[dict[str, Any]]:
@@ -44,6 +48,8 @@ class Given(Protocol):
 class OfTable:
     """The rows of a run, by the columns contract."""
 
+    rows: RowForm = "columns"
+
     def __init__(self, table: TrainingTable) -> None:
         self._table = table
         contract = table.columns()
@@ -59,6 +65,8 @@ class OfTable:
 
 class OfArrays:
     """A few rows of arrays that somebody gave, by input; NAME_mask beside NAME makes its length one that may vary."""
+
+    rows: RowForm = "arrays"
 
     def __init__(self, given: Mapping[str, Any]) -> None:
         self.arrays = {name: _as_rows(name, values) for name, values in given.items()}

@@ -32,7 +32,7 @@ class SavedModel:
     @property
     def is_of_table(self) -> bool:
         """Whether its rows are made of columns by a contract; else they are arrays."""
-        return (self.folder / COLUMNS).is_file()
+        return self.signature.rows == "columns"
 
     @cached_property
     def columns(self) -> Columns:

@@ -21,6 +21,7 @@ from ..errors import Damaged, Failed, UsageProblem, did_you_mean
 
 FILE, EXAMPLE = "signature.json", "example.json"
 TaskName = Literal["classification", "regression", "ranking", "embedding", "generation", "custom"]
+RowForm = Literal["columns", "arrays"]
 TASKS: tuple[TaskName, ...] = get_args(TaskName)
 SCORE = "score"
 # Protocol's name → NumPy's. BYTES are texts.
@@ -75,9 +76,14 @@ class Tensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Whether it has one value a row."""
         return not self.row_shape
 
-    def __str__(self) -> str:
+    @property
+    def type(self) -> str:
+        """Its datatype and sizes: `FP32 [rows, 8, 8]`."""
         sizes = ", ".join("rows" if at == 0 else "any" if size < 0 else str(size) for at, size in enumerate(self.shape))
-        return f"{self.name} {self.datatype} [{sizes}]"
+        return f"{self.datatype} [{sizes}]"
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.type}"
 
 
 class Task(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -91,11 +97,15 @@ CUSTOM = Task()
 
 
 class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
-    """Named inputs → named outputs. ValueError when names repeat, or the outputs do not fit the task."""
+    """Named inputs → named outputs. ValueError when names repeat, or the outputs do not fit the task.
+
+    rows: whether a row is made of columns, which the columns contract turns into the inputs, or of the inputs' arrays.
+    """
 
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     task: Task = CUSTOM
+    rows: RowForm = "columns"
 
     def __post_init__(self) -> None:
         for side in (self.inputs, self.outputs):

@@ -5,6 +5,9 @@ import pytest
 from aiinfra_lab.errors import Failed
 from aiinfra_lab.models import artifact
 from aiinfra_lab.models.record import folder
+from aiinfra_lab.train.signature import OF_SCORE
+
+FILES = (*artifact.FROM_RUN, "columns.json")
 
 
 @pytest.fixture
@@ -12,8 +15,9 @@ def source(workspace, tmp_path):
     """What a run saved."""
     made = tmp_path / "model"
     made.mkdir()
-    for name in artifact.FROM_RUN:
+    for name in FILES:
         (made / name).write_text(f"the {name}")
+    (made / "signature.json").write_text(OF_SCORE.to_json())
     return made
 
 
@@ -21,7 +25,7 @@ def test_a_version_is_what_the_run_saved_and_its_card(source):
     with artifact.built("delay", source, "# a card") as aside:
         label = artifact.publish_next(aside, "delay")
     assert label == "delay@1"
-    assert {path.name for path in folder(label).iterdir()} == {*artifact.FROM_RUN, "card.md"}
+    assert {path.name for path in folder(label).iterdir()} == {*FILES, "card.md"}
 
 
 def test_each_takes_the_next_number_that_no_folder_has(source):
@@ -65,4 +69,4 @@ def test_of_a_folder_that_is_gone_every_file_is_missing(source, tmp_path):
 
 
 def test_its_size_is_that_of_its_files(source):
-    assert artifact.size(source) == sum(len(f"the {name}") for name in artifact.FROM_RUN)
+    assert artifact.size(source) == sum(len(path.read_bytes()) for path in source.iterdir())

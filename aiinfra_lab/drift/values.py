@@ -1,27 +1,27 @@
-"""What a model answered, as columns to compare: numbers and texts as they are, vectors by their first principal
-component in the reference."""
+"""What a model answered, and the arrays that it was asked, as columns to compare: numbers and texts as they are,
+vectors by their first principal component in the reference.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
 
-    from ..train.signature import Signature
 
 _DIGITS = 5
 # So many rows of the reference give the component: more would change it little.
 _MOST_ROWS = 5_000
 
 
-def frame(signature: Signature, answers: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
-    """A column for each name of the answers; a vector, or the numbers of several labels, is a list."""
+def frame(names: Iterable[str], rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+    """A column for each of these names; an array, or the numbers of several labels, is a flat list."""
     import polars as pl
 
-    return pl.DataFrame([_column(name, [answer.get(name) for answer in answers]) for name in signature.answered])
+    return pl.DataFrame([_column(name, [row.get(name) for row in rows]) for name in names])
 
 
 def projected(reference: pl.DataFrame, current: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -42,7 +42,7 @@ def _column(name: str, values: Sequence[Any]) -> pl.Series:
 
     if any(isinstance(value, Mapping) for value in values):
         return pl.Series(name, [[*value.values()] for value in values], dtype=pl.List(pl.Float64))
-    if any(isinstance(value, list) for value in values):
+    if any(isinstance(value, list) or getattr(value, "ndim", 0) for value in values):
         return pl.Series(name, [_flat(value) for value in values], dtype=pl.List(pl.Float64))
     if any(isinstance(value, str | bool) for value in values):
         return pl.Series(name, [str(value) for value in values], dtype=pl.String)
@@ -51,6 +51,8 @@ def _column(name: str, values: Sequence[Any]) -> pl.Series:
 
 
 def _flat(value: Any) -> list[float]:
+    if hasattr(value, "tolist"):
+        value = value.tolist()
     return [number for part in value for number in _flat(part)] if isinstance(value, list) else [float(value)]
 
 
