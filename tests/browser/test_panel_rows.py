@@ -7,7 +7,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.lab import Lab, faults, screenshot
 from tests.browser.panel import looked, names, opener, row, shown, stopper
-from tests.browser.things import Server, flights, leave, thing
+from tests.browser.things import MILDER, Server, flights, leave, thing
 from tests.conftest import until
 
 pytestmark = pytest.mark.browser
@@ -181,6 +181,24 @@ def test_a_promotion_that_is_refused_says_why(page: Page) -> None:
 
 
 REFUSED = {"error": "Conflict", "what": "it was not found good", "fix": "check it"}
+
+
+def test_what_cannot_be_stopped_can_still_be_promoted(page: Page) -> None:
+    server = Server([thing("deploy:delay", actions=MILDER, stoppable=False)])
+    panel = shown(page, server)
+    opener(panel, "delay").press("Enter")
+    expect(panel.get_by_role("button", name="Stop", exact=False)).to_have_count(
+        1
+    )  # that of the row, which does nothing
+    stopper(panel, "delay").press("Enter")
+    panel.get_by_role("button", name="Promote canary…").press("Enter")
+    asked = panel.get_by_role("alertdialog", name="Promote the canary of delay?")
+    server.put(thing("deploy:delay", actions=MILDER, stoppable=False, figure="40 ms p95"))
+    expect(row(panel, "delay")).to_contain_text("40 ms p95")
+    expect(asked).to_be_visible()
+    asked.get_by_role("button", name="Promote canary").press("Enter")
+    until(lambda: page.wait_for_timeout(50) or server.called)
+    assert server.called == [("deploy/promote", "delay")]
 
 
 def test_a_run_stops_at_once(page: Page) -> None:

@@ -85,7 +85,7 @@ export class Row {
     // Not `disabled`: that would take the focus away from whoever has just pressed it.
     setAttribute(this.stopper, 'aria-disabled', String(!item.stoppable));
     this.opened?.offer(this.offered);
-    if (this.asking && !item.stoppable) {
+    if (this.asking && !this.canBe(this.asking.action.verb)) {
       this.answer(undefined); // it has ended, or somebody else has asked it to
     }
   }
@@ -172,7 +172,7 @@ export class Row {
       this.asking.focus();
       return;
     }
-    if (!this.current.stoppable) {
+    if (!this.canBe(verb)) {
       return; // it is ending already
     }
     const action = this.current.actions.find(each => each.verb === verb);
@@ -181,6 +181,10 @@ export class Row {
     } else {
       this.keeper.call(this, verb);
     }
+  }
+
+  private canBe(verb: string): boolean {
+    return verb === 'stop' ? this.current.stoppable : this.offered.actions.some(action => action.verb === verb);
   }
 
   private ask(action: Action, pressed: HTMLElement): void {
