@@ -251,3 +251,20 @@ def test_stops_that_nobody_answered_are_told_once_the_server_does(page: Page) ->
     expect(alert).not_to_contain_text("trainer")
     assert faults(page, "#aiinfra-lab-panel") == []
     assert server.called == []
+
+
+def test_a_stop_that_hangs_is_asked_about(lab: Lab) -> None:
+    hanging: list[Route] = []
+    with lab.page(height=1100) as page:
+        page.clock.install()
+        panel = shown(page, Server(flights()))
+        page.route("**/aiinfra/gpu/stop*", lambda route: hang(route, hanging))
+        stopper(panel, "notebook-gpu").press("Enter")
+        expect(panel.get_by_role("button", name="Stopping session notebook-gpu")).to_be_visible()
+        page.clock.fast_forward(36_000)
+        alert = panel.get_by_role("alert")
+        expect(alert).to_contain_text(
+            "session notebook-gpu was not stopped.Its answer was lost: The server does not answer"
+        )
+        expect(stopper(panel, "notebook-gpu")).to_have_attribute("aria-disabled", "false")
+        assert len(hanging) == 1
