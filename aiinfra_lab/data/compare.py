@@ -52,14 +52,6 @@ class TableChange:
         return self.rows_added + self.rows_removed > 0 or any(columns)
 
 
-def paired(before: Dataset, after: Dataset) -> list[tuple[DataTable, DataTable]]:
-    """The tables that both have: those of one name, or the only one of each, whatever its file is called."""
-    if len(before.described) == len(after.described) == 1:
-        return [(before.described[0], after.described[0])]
-    old = {table.name: table for table in before.described}
-    return [(old[table.name], table) for table in after.described if table.name in old]
-
-
 def files(before: Manifest, after: Manifest, pairs: Sequence[tuple[DataTable, DataTable]] = ()) -> FileChanges:
     """The differences between two lists of files. pairs: tables that are one, whatever their files are called."""
     called = {old.file: new.file for old, new in pairs}

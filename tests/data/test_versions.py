@@ -163,6 +163,12 @@ def test_show_says_everything(cats):
     assert shown.as_json()["tables"][0]["columns"] == [["name", "text"], ["age", "int64"]]
 
 
+def test_the_only_table_is_the_same_one_whatever_its_file_is_called(workspace, tmp_path):
+    data.add("t", folder(tmp_path / "one", {"july.csv": "x,y\n1,2\n"}))
+    data.add("t", folder(tmp_path / "two", {"august.csv": "x\n1\n2\n"}))
+    assert "Against data:t@1: 1 row more, 1 column gone (y)." in data.show("t").card().text()
+
+
 def test_the_html_of_a_wide_version_stays_small(workspace):
     got = data.add("wide", pd.DataFrame({f"column_{n}": [n] for n in range(300)}))
     for html in (got.card().html(), data.show("wide").card().html()):
