@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from ..show import MAX_ROWS, Card, Cell, Fold, Listed, Number, Result, RowHeader, Table, mark_of, shown
+from ..stats.columns import LEAST_P
 from ..store import Record
 from ..units import counted, show_share
 from ..uris import Uri
@@ -25,8 +26,6 @@ _LEAST_SHOWN = 5
 _MANY_MORE = 0.1
 """So much more of a column is missing that this is the first thing to look at."""
 _MOST_DIGITS = 17  # they tell any two numbers apart
-LEAST_P = 1e-6
-"""A smaller p says no more: the tests' own assumptions do not hold to that many digits."""
 
 
 @dataclass(frozen=True)
