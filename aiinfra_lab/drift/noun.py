@@ -8,7 +8,7 @@ from ..nouns import Details, Fact, Noun, Observation, find
 from ..resolve import resolve
 from ..store import Record
 from ..uris import Uri
-from .record import DriftRecord
+from .record import DriftRecord, reasons
 
 _MOST_COLUMNS = 8
 
@@ -47,7 +47,7 @@ def _finding(body: DriftRecord) -> str:
     if drifted:
         more = f" and {len(drifted) - _MOST_COLUMNS} more" if len(drifted) > _MOST_COLUMNS else ""
         return f"{', '.join(drifted[:_MOST_COLUMNS])}{more} drifted"
-    why = next((column.why for column in body.columns if column.p is None), "")
+    why = reasons(body.columns)
     return f"cannot be judged: {why}" if body.state == "cannot tell" and why else ""
 
 

@@ -5,6 +5,7 @@ Each test has a floor in a unit of its own: a change below it is real when many 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -31,6 +32,11 @@ LEAST_P = 1e-6
 _MISSING = "more or less is missing"
 
 
+def reaches(effect: float, floor: float) -> bool:
+    """Whether an effect is as large as its floor, as far as rounding does not decide that: 0.52 - 0.5 is not 0.02."""
+    return abs(effect) >= floor or math.isclose(abs(effect), floor)
+
+
 class ColumnTest(NamedTuple):
     """One of a column's tests. floor: the least effect that matters, in that unit.
 
@@ -46,7 +52,7 @@ class ColumnTest(NamedTuple):
     @property
     def matters(self) -> bool:
         """Whether the effect is beyond its floor."""
-        return abs(self.found.effect) >= self.floor
+        return reaches(self.found.effect, self.floor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +78,7 @@ class ColumnShift:
     @property
     def matters(self) -> bool:
         """Whether the effect is beyond its floor."""
-        return abs(self.effect) >= self.floor
+        return reaches(self.effect, self.floor)
 
 
 class _Pair(NamedTuple):

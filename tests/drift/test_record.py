@@ -196,6 +196,37 @@ def test_what_cannot_be_judged_is_never_among_what_did_not_drift(workspace):
     assert card.lead.endswith("1 column cannot be judged.")
 
 
+def unjudged(**reasons: str) -> tuple[ColumnChange, ...]:
+    return tuple(
+        msgspec.structs.replace(COLUMN, column=column, p=None, drifted=False, why=why)
+        for column, why in reasons.items()
+    )
+
+
+def test_each_reason_why_columns_cannot_be_judged_is_told_with_its_columns(workspace):
+    columns = unjudged(a="too few rows", b="keys", c="too few rows", score="too few rows")
+    body = verdict_at(1.0, "cannot tell", columns=columns)
+    record = put("delay@1", body)
+    told = "a, c and score: too few rows; b: keys"
+    assert drift.show("delay").card().lead == f"**3 of 3 columns cannot be judged.** {told}."
+    assert NOUN.details(record.uri).problem == f"cannot be judged: {told}"
+
+
+def test_reasons_and_columns_that_are_left_out_are_counted(workspace):
+    many = {f"a{at}": "too few rows" for at in range(9)} | {f"b{at}": f"reason {at}" for at in range(5)}
+    put("delay@1", verdict_at(1.0, "cannot tell", columns=unjudged(**many)))
+    lead = drift.show("delay").card().lead
+    assert "a0, a1, a2 and 6 more: too few rows; b0: reason 0; b1: reason 1; 3 columns more for other reasons." in lead
+
+
+def test_rounding_makes_no_effect_that_is_told_apart_from_its_floor(workspace):
+    barely = msgspec.structs.replace(COLUMN, effect=0.52 - 0.5, floor=0.02, effect_unit="of rows")
+    put("delay@1", verdict_at(1.0, columns=(barely,)))
+    (table,) = drift.show("delay").card().parts
+    assert list(table.rows[0])[2:4] == ["2 %", "2 %"]
+    assert msgspec.structs.replace(barely, effect=0.48 - 0.5).times_floor == 1.0
+
+
 def test_the_advice_names_a_column_and_the_prediction_only_where_no_column_drifted(workspace):
     score, a = (msgspec.structs.replace(COLUMN, column=name) for name in ("score", "a"))
     put("delay@1", verdict_at(1.0, columns=(score, a)))
