@@ -68,10 +68,10 @@ def reasons(columns: Sequence[ColumnChange]) -> str:
             found.setdefault(column.why, []).append(column.column)
     if len(found) < 2:
         return next(iter(found), "")
-    told = sorted(found, key=lambda why: -len(found[why]))
-    left = sum(len(found[why]) for why in told[_MOST_REASONS:])
+    ordered = sorted(found, key=lambda why: -len(found[why]))
+    left = sum(len(found[why]) for why in ordered[_MOST_REASONS:])
     more = [f"{counted(left, 'column')} more for other reasons"] if left else []
-    return "; ".join([*(f"{_listed(found[why])}: {why}" for why in told[:_MOST_REASONS]), *more])
+    return "; ".join([*(f"{_listed(found[why])}: {why}" for why in ordered[:_MOST_REASONS]), *more])
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -208,8 +208,10 @@ def _judged(
     # By Bonferroni's rule the smallest p of the tests whose effect matters, or of all when none does.
     first = min(tests, key=lambda test: (not test.matters, test.found.p))
     p = min(1.0, first.found.p * len(tests))
-    told = first if first.why == _MISSING else _cause(tests) or first
-    return ColumnShift(p, told.found.effect, told.floor, told.unit, missing, unseen, told.why, pair.unit, inconclusive)
+    named = first if first.why == _MISSING else _cause(tests) or first
+    return ColumnShift(
+        p, named.found.effect, named.floor, named.unit, missing, unseen, named.why, pair.unit, inconclusive
+    )
 
 
 def _cause(tests: Sequence[ColumnTest]) -> ColumnTest | None:
