@@ -117,7 +117,7 @@ class DriftReport(Result):
         facts.append(("current", f"{self.judged or self.endpoint}, {self.rows_now:,} rows{since}"))
         # When rows were judged instead of its log, the endpoint has still said which model and which features.
         facts += [("endpoint", self.endpoint)] if self.judged not in ("", self.endpoint) else []
-        return [*facts, ("model", self.model)]
+        return [*facts, ("model", self.model), ("by", self.by or "no column declared")]
 
     def _lead(self, looks: Mapping[str, ColumnShape]) -> str:
         inputs = [change for change in self.columns if change.column != SCORE]

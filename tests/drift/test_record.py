@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from aiinfra_lab import completion, drift, nouns
+from aiinfra_lab import completion, drift, lab, nouns
 from aiinfra_lab.drift.noun import NOUN
 from aiinfra_lab.drift.record import ColumnChange, DriftRecord
 from aiinfra_lab.errors import Damaged, NotFound, UsageProblem
@@ -150,6 +150,41 @@ def test_nothing_of_it_lives_or_costs(workspace):
     assert (NOUN.watched(), NOUN.spans(), NOUN.references()) == ([], [], [])
     with pytest.raises(NotFound):
         NOUN.stop("drift:delay@1")
+
+
+def test_a_check_that_declares_less_does_not_replace_a_worse_one_that_declared_more(workspace):
+    """Also in `lab show`, where the newest verdict alone would read as if all were well."""
+    put("delay@1", verdict_at(1.0, by="day"))
+    put("delay@2", verdict_at(2.0, "no drift"))
+    (notice,) = NOUN.notices()
+    assert (notice.uri, notice.state) == ("drift:delay@1", "drift")
+    assert notice.detail == "x drifted, by day; the newer check drift:delay@2 did not declare that"
+    assert notice.fix == "`%drift check delay --against features:delay@1#0a --by day` checks again"
+    looks = {look.uri: (str(look.mark), look.command) for look in lab.show().overview.looks}
+    assert looks["drift:delay@1"] == ("▲ drift", notice.fix.split("`")[1])
+
+
+@pytest.mark.parametrize(
+    "newer",
+    [
+        [verdict_at(2.0, "no drift", by="day")],
+        [verdict_at(2.0, "no drift"), verdict_at(3.0, "no drift", by="day"), verdict_at(4.0, "no drift")],
+        [verdict_at(2.0, "no drift", model="models:delay@2")],
+        [verdict_at(2.0)],
+    ],
+    ids=["checked again", "before the last", "of another model", "as bad"],
+)
+def test_what_replaces_a_verdict_by_a_column(workspace, newer):
+    for number, body in enumerate([verdict_at(1.0, by="day"), *newer], 1):
+        put(f"delay@{number}", body)
+    assert NOUN.notices() == []
+
+
+def test_a_card_says_which_check_it_is_of(workspace):
+    put("delay@1", verdict_at(1.0, by="day"))
+    put("delay@2", verdict_at(2.0))
+    assert dict(drift.show("delay@1").card().facts)["by"] == "day"
+    assert dict(drift.show("delay@2").card().facts)["by"] == "no column declared"
 
 
 @pytest.mark.parametrize(
