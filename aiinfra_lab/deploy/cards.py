@@ -151,7 +151,7 @@ def _serves(endpoint: Endpoint) -> str:
     judged = {
         "ok": "The canary keeps within its rule.",
         "breach": "**The canary broke its rule.**",
-        "undecided": f"The canary is not decided yet: {_missing(endpoint)} requests are needed.",
+        "undecided": f"The canary is not decided yet: {_missing(endpoint)}.",
     }.get(endpoint.verdict, "No rule judges the canary.")
     return f"{serves} **{endpoint.canary}** {share}. {judged}"
 
@@ -160,7 +160,10 @@ def _missing(endpoint: Endpoint) -> str:
     """How many more requests of the canary decide, as far as anybody can tell."""
     undecided = [each for each in endpoint.bounds if each.verdict == "undecided"]
     lack = [each.needed - each.total for each in undecided if each.total and each.needed is not None]
-    return f"about {_round_up(max(lack)):,} more" if lack and len(lack) == len(undecided) else "more"
+    if not lack or len(lack) < len(undecided):
+        return "more requests are needed"
+    about = f"about {_round_up(max(lack)):,} more requests are needed"
+    return f"{about}, if the shares beyond its bounds stay as they are"
 
 
 def _advice(endpoint: Endpoint, label: str) -> str:
