@@ -20,8 +20,8 @@ from ..show import (
     RowHeader,
     Table,
     drawing,
-    log_time,
     mark_of,
+    moment,
     shown,
 )
 from ..stats.bounds import JudgedBound
@@ -107,7 +107,8 @@ def log_card(log: Log) -> Card:
     titles = (RowHeader("row"), "version", "arm", Number("score"), Number("latency"), "at")
     rows = [
         (row["row_id"], row["model"], "canary" if row["canary"] else "",
-         row.get("error") or shown("score", row["score"]), f"{row['latency_ms']:.2f} ms", log_time(row["at"]))
+         row.get("error") or shown("score", row["score"]), f"{row['latency_ms']:.2f} ms",
+         moment(row["at"], to_second=True))
         for row in log.rows
     ]  # fmt: skip
     notes = log.notes or ("Nothing was predicted yet: `%deploy run NAME --rows …` sends traffic.",)

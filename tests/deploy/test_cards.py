@@ -1,8 +1,11 @@
 """How an endpoint's rollback rule is shown."""
 
+import re
+import time
+
 import pytest
 
-from aiinfra_lab.deploy.results import Endpoint
+from aiinfra_lab.deploy.results import Endpoint, Log
 from aiinfra_lab.show import Picture, Progress, Table, mark_of
 from aiinfra_lab.stats.bounds import bounds_of, judge, parse_bounds
 from tests.cards import one_line
@@ -50,3 +53,12 @@ def test_where_nobody_can_tell_how_many_no_number_is_given(counts):
 def test_the_reasons_of_a_target_that_tells_no_numbers_are_notes():
     found = endpoint(bounds=(), reasons=("errors are 9 %, above 1 %",), verdict="breach")
     assert "Its rule: errors are 9 %, above 1 %" in one_line(found.card())
+
+
+def test_rows_that_were_predicted_today_have_their_time_without_a_date():
+    row = {"row_id": "1", "model": "models:a@1", "canary": False, "score": 0.5, "latency_ms": 1.0}
+    rows = tuple({**row, "at": at} for at in (time.time(), time.time() - 400 * 86400))
+    (table,) = Log("deploy:a", rows, (), "", "").card().parts
+    today, earlier = (line[-1] for line in table.rows)
+    assert re.fullmatch(r"\d\d:\d\d:\d\d", today)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", earlier)
