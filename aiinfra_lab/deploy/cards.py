@@ -20,8 +20,8 @@ from ..show import (
     RowHeader,
     Table,
     drawing,
-    log_time,
     mark_of,
+    moment,
     shown,
 )
 from ..stats.bounds import JudgedBound
@@ -107,7 +107,8 @@ def log_card(log: Log) -> Card:
     titles = (RowHeader("row"), "version", "arm", Number("score"), Number("latency"), "at")
     rows = [
         (row["row_id"], row["model"], "canary" if row["canary"] else "",
-         row.get("error") or shown("score", row["score"]), f"{row['latency_ms']:.2f} ms", log_time(row["at"]))
+         row.get("error") or shown("score", row["score"]), f"{row['latency_ms']:.2f} ms",
+         moment(row["at"], to_second=True))
         for row in log.rows
     ]  # fmt: skip
     notes = log.notes or ("Nothing was predicted yet: `%deploy run NAME --rows …` sends traffic.",)
@@ -151,7 +152,7 @@ def _serves(endpoint: Endpoint) -> str:
     judged = {
         "ok": "The canary keeps within its rule.",
         "breach": "**The canary broke its rule.**",
-        "undecided": f"The canary is not decided yet: {_missing(endpoint)} requests are needed.",
+        "undecided": f"The canary is not decided yet: {_missing(endpoint)}.",
     }.get(endpoint.verdict, "No rule judges the canary.")
     return f"{serves} **{endpoint.canary}** {share}. {judged}"
 
@@ -160,7 +161,10 @@ def _missing(endpoint: Endpoint) -> str:
     """How many more requests of the canary decide, as far as anybody can tell."""
     undecided = [each for each in endpoint.bounds if each.verdict == "undecided"]
     lack = [each.needed - each.total for each in undecided if each.total and each.needed is not None]
-    return f"about {_round_up(max(lack)):,} more" if lack and len(lack) == len(undecided) else "more"
+    if not lack or len(lack) < len(undecided):
+        return "more requests are needed"
+    about = f"about {_round_up(max(lack)):,} more requests are needed"
+    return f"{about}, if the shares beyond its bounds stay as they are"
 
 
 def _advice(endpoint: Endpoint, label: str) -> str:

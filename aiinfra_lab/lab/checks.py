@@ -27,6 +27,7 @@ from ..units import counted, show_bytes, show_duration
 from . import damage, retention
 from .orphans import orphans
 
+UNCOVERED = "not covered: files beside them, such as the curves of a run"
 _LEAST_FREE_BYTES = 2 * 2**30
 # The first commit of a day makes a copy: without one for two days nothing was committed, or copying fails.
 _OLDEST_COPY_S = 2 * 86400
@@ -229,7 +230,7 @@ def _proof(store: Store) -> HealthFinding:
     if proof.sound:
         # The chain of a restored store is sound although events are lost: its own event says which.
         gaps = [str(logged.event.detail["lost"]) for logged in store.events() if "lost" in logged.event.detail]
-        return HealthFinding("ok", "audit log", "; ".join([proof.why, *gaps]))
+        return HealthFinding("ok", "audit log", "; ".join([proof.why, *gaps, UNCOVERED]))
     index = "`%lab start --restore` writes the index anew from the events, and loses nothing"
     fix = index if proof.is_index_wrong else proof.fix or damage.repair(store)
     return HealthFinding("bad", "audit log", proof.why, fix)

@@ -71,6 +71,9 @@ def test_ls_and_show(lateness, trips):
     features.add("other", data=trips, code="columns = ['line']", timestamp="asked_at")
     assert [item.uri for item in features.ls()] == ["features:other@1", "features:lateness@1"]
     assert features.show("lateness") == lateness == features.show("features:lateness@1")
+    text = features.ls().card().text()
+    assert f"{lateness.online_as_of[:16].replace('T', ' ')} UTC" in text
+    assert lateness.online_as_of not in text
 
 
 def test_a_set_without_views_needs_no_feast(lateness, trips):

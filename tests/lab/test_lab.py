@@ -227,6 +227,15 @@ def damage() -> None:
         path.unlink()
 
 
+def test_a_proof_says_what_it_does_not_cover(workspace):
+    """Its records say what a run measured last; the file with its curve is not in the chain."""
+    lab.start()
+    found = {item.what: item for item in lab.check(audit=True).findings}["audit log"]
+    assert found.detail.endswith("not covered: files beside them, such as the curves of a run")
+    note = "`%lab check --audit` proves that neither these events nor their records were altered"
+    assert note in lab.log().card().text()
+
+
 def test_restore_says_which_events_are_lost_and_is_an_event_itself(workspace):
     lab.start()
     for _ in range(2):
@@ -238,7 +247,10 @@ def test_restore_says_which_events_are_lost_and_is_an_event_itself(workspace):
     assert made.endswith(f"the damaged store is kept in {folder.name}")
     assert lab.log().events[0].endswith(f": {made.partition(';')[0]}; {lost}")
     found = {item.what: item for item in lab.check(audit=True).findings}["audit log"]
-    assert (found.state, found.detail) == ("ok", f"2 events, every hash holds; {lost}")
+    assert (found.state, found.detail) == (
+        "ok",
+        f"2 events and their records, every hash holds; {lost}; {checks.UNCOVERED}",
+    )
 
 
 def test_restore_that_loses_nothing_says_so(workspace):
