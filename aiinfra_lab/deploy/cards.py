@@ -45,6 +45,7 @@ _COLOURS = {"ok": drawing.GREEN, "breach": drawing.RED, "undecided": drawing.GRE
 def endpoint_card(endpoint: Endpoint) -> Card:
     """What serves which share of the traffic, how well, and what its rollback rule says."""
     label = Uri.parse(endpoint.uri).label
+    late = f"The figures are from {log_time(endpoint.figures_at)}." if endpoint.figures_at else ""
     timed = [_TIMED] if any(item.p50_ms is not None for item in endpoint.versions) else []
     return Card(
         kind=KIND,
@@ -56,7 +57,7 @@ def endpoint_card(endpoint: Endpoint) -> Card:
         facts=[(name, value) for name, value in _facts(endpoint) if value],
         figures=_figures(endpoint),
         parts=[*_split(endpoint), _arms(endpoint), *_rule(endpoint), *_ask(endpoint)],
-        notes=[*endpoint.notes, *_reasons(endpoint), *timed],
+        notes=[*filter(None, [late]), *endpoint.notes, *_reasons(endpoint), *timed],
         next=_next(endpoint, label),
     )
 
@@ -183,7 +184,7 @@ def _figures(endpoint: Endpoint) -> list[Figure]:
     requests = sum(item.requests for item in endpoint.versions)
     if not requests:
         return []
-    since = max(0.0, time.time() - endpoint.started_at)
+    since = max(0.0, (endpoint.figures_at or time.time()) - endpoint.started_at)
     errors = sum(item.errors for item in endpoint.versions)
     # Of several versions the slowest: the quantile of all together is not to be had from theirs.
     serving = [item for item in endpoint.versions if item.role] or endpoint.versions

@@ -9,6 +9,7 @@ from functools import lru_cache
 
 from ..models.record import folder
 from ..nouns import Action, Arm, Details, Fact
+from ..show import log_time
 from ..store import Record
 from ..units import counted, show_duration, show_share, show_usd
 from ..uris import Uri
@@ -58,7 +59,8 @@ def details(record: Record[EndpointRecord], state: State, log: str) -> Details:
     body = record.body
     is_judged = body.is_ours or body.versions
     lost = str(body.rolled_back) if body.rolled_back and body.rolled_back.by == "rule" else ""
-    problem = (body.problem or lost) if state.is_live else state.detail or body.detail
+    unknown = body.report_problem.why if body.report_problem else ""
+    problem = (body.problem or lost or unknown) if state.is_live else state.detail or body.detail
     is_unwell = problem or state.word in ("failed", "lost")
     return Details(
         facts=tuple(_facts(record, state)),
@@ -120,6 +122,8 @@ def _facts(record: Record[EndpointRecord], state: State) -> Iterator[Fact]:
         yield Fact("runs on", body.on)
     elif price := _machine_usd_per_hour():
         yield Fact("machine", f"{show_usd(price)} an hour, this one")
+    if body.report_problem and state.is_live and body.reported_at:
+        yield Fact("figures of", log_time(body.reported_at))
     if body.log_lost_rows:
         yield Fact("log", f"{counted(body.log_lost_rows, 'row')} missing")
 

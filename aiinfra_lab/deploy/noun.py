@@ -16,6 +16,7 @@ from ..jobs.record import folder_of
 from ..nouns import LOG_LINES, STATE_DETAILS, Details, Keeping, Notice, Noun, Observation, Reference, Span, is_overdue
 from ..providers import Patience
 from ..resolve import resolve
+from ..show import log_time
 from ..store import Record, open_store, update
 from ..uris import Uri
 from . import details, lifecycle
@@ -93,7 +94,10 @@ class DeployNoun(Noun[EndpointRecord]):
         """What does not serve though it should, and what serves another version than the champion."""
         seen = lifecycle.observe_all(open_store().list(EndpointRecord, skip_unreadable=True))
         answers = side_by_side("answering", dict(_to_be_asked(seen)))
-        found = [(_unwell(record, state, answers.get(record.name)), *_serving(record)) for record, state in seen]
+        found = [
+            (_unwell(record, state, answers.get(record.name)), _unknown(record, state), *_serving(record))
+            for record, state in seen
+        ]
         return [notice for each in found for notice in each if notice]
 
     def references(self) -> Sequence[Reference]:
@@ -161,6 +165,16 @@ def _unwell(
     if is_answering is False:
         return Notice(record.uri, "it does not answer", f"{stop}, then {again}; `%deploy log {record.name}` says more")
     return None
+
+
+def _unknown(record: Record[EndpointRecord], state: State | LabError) -> Notice | None:
+    """That nobody knows what it counts now, which its rule and its costs are told by."""
+    problem = record.body.report_problem
+    if problem is None or isinstance(state, LabError) or not state.is_live:
+        return None
+    at = record.body.reported_at
+    figures = f"its figures are from {log_time(at)}" if at else "there are no figures of it yet"
+    return Notice(record.uri, f"{problem.why}; {figures}", problem.fix)
 
 
 def _to_be_asked(

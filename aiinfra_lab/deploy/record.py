@@ -69,6 +69,14 @@ class Rollback(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return f"{self.model} was rolled back by {self.by}: {self.reason}"
 
 
+class ReportProblem(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Why nothing newer is known of what a target counts: what is wrong with its reports, and since when."""
+
+    why: str
+    fix: str
+    since: float
+
+
 class EndpointSpan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An earlier start of the same endpoint. ended_at: None when nobody wrote it down. count: rows predicted."""
 
@@ -121,11 +129,12 @@ class EndpointRecord(Body, frozen=True, kw_only=True):
     `problem_generation` cannot be served. served_generation: what our own server serves, for those who share its store
     and cannot ask it. stop_requested_at: when somebody asked for its end, before its target was. stopped_at: when it
     ended because it was asked to. outcome, detail, restarts: how it ended, once somebody has observed that. count: rows
-    predicted. log_dir: where its predictions are logged, empty when its target keeps no log.
+    predicted. log_dir: where its predictions are logged, empty when its target keeps no log. reported_at: when another
+    target reported the counts that are written here; report_problem: why it reports none any more.
     """
 
     kind: ClassVar[str] = "deploy"
-    schema_version: ClassVar[int] = 4
+    schema_version: ClassVar[int] = 5
 
     champion: str | None = None
     canary: str | None = None
@@ -156,13 +165,16 @@ class EndpointRecord(Body, frozen=True, kw_only=True):
     count: int = 0
     log_dir: str = ""
     log_lost_rows: int = 0
+    reported_at: float = 0.0
+    report_problem: ReportProblem | None = None
     earlier_spans: tuple[EndpointSpan, ...] = ()
 
     @classmethod
     def upgrade(cls, fields: dict[str, Any], version: int) -> dict[str, Any]:
         """Version 1 kept the rule as it was written, and how an endpoint ended in its job alone.
 
-        Version 2 lacked `context` and `stop_requested_at`, version 3 `served_generation`.
+        Version 2 lacked `context` and `stop_requested_at`, version 3 `served_generation`, version 4 what its
+        target's reports are worth.
         """
         if version > 1:
             return fields

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 from ..errors import LabError
-from ..show import Card, Result
+from ..show import Card, Result, log_time
 from ..stats.bounds import JudgedBound
 from ..store import Record
 from ..uris import Uri
@@ -49,7 +49,8 @@ class Endpoint(Result):
     state: starting, running, stopping, stopped, failed, or lost (its process vanished). canary_share: what the canary
     really gets. verdict: what the rollback rule says of the canary; reasons: why, a sentence a bound; bounds: the same
     as numbers, where the target tells them. rolled_back: the version that its rule took the traffic from last, until
-    the next change. count: rows predicted since it was started. detail: why it failed.
+    the next change. count: rows predicted since it was started. detail: why it failed. figures_at: when its counts are
+    from, where nobody knows newer ones.
     """
 
     labels: ClassVar = {"count": "rows predicted"}
@@ -72,6 +73,7 @@ class Endpoint(Result):
     notes: tuple[str, ...] = ()
     rolled_back: str = ""
     detail: str = ""
+    figures_at: float | None = None
 
     def predict(self, rows: Any, *, key: str | None = None) -> list[float | None]:
         """The scores of these rows (dicts, or a data frame with the model's columns), asked over HTTP.
@@ -171,6 +173,7 @@ def _endpoint(record: Record[EndpointRecord], seen: _Seen, notes: Iterable[str] 
         log_dir=body.log_dir,
         rolled_back=body.rolled_back.model if body.rolled_back and body.rolled_back.by == "rule" else "",
         detail=seen.detail,
+        figures_at=_figures_at(body, seen),
         notes=tuple(dict.fromkeys(filter(None, (*notes, *_found_bad(record, seen), *_notes(body, seen))))),
     )
 
@@ -241,6 +244,12 @@ def _seen(
     return found
 
 
+def _figures_at(body: EndpointRecord, seen: _Seen) -> float | None:
+    """When another's target has counted last what is shown, where it goes on and nobody knows what it counts now."""
+    is_late = body.report_problem is not None or seen.word == "cannot tell"
+    return body.reported_at or None if is_late and not body.is_ours else None
+
+
 def _unasked(problem: LabError) -> str:
     return f"its target cannot be asked: {problem.what}; {problem.fix}"
 
@@ -280,6 +289,8 @@ def _notes(body: EndpointRecord, seen: _Seen) -> Iterator[str]:
         yield f"{lost.model} was rolled back at {at} by {lost.by}: {lost.reason}"
     if body.problem:
         yield _one_line(body.problem)
+    if (problem := body.report_problem) and body.is_open:
+        yield f"since {log_time(problem.since)} {problem.why}; {problem.fix}"
     yield from seen.notes
     if seen.log_lost_rows:
         yield f"{seen.log_lost_rows} predicted rows could not be logged"

@@ -12,8 +12,10 @@ from aiinfra_lab import cost, deploy, nouns
 from aiinfra_lab.deploy import asking, reports
 from aiinfra_lab.deploy.base import State
 from aiinfra_lab.deploy.record import EndpointRecord, Verdict, VersionCounts
-from aiinfra_lab.errors import Conflict, Denied, Failed
+from aiinfra_lab.errors import Conflict, Denied, Failed, Unavailable
+from aiinfra_lab.show import log_time
 from aiinfra_lab.store import open_store
+from tests.cards import one_line
 
 from .conftest import DF, ROW
 
@@ -180,6 +182,35 @@ def test_a_report_that_could_not_be_read_again_is_not_recorded(service, monkeypa
     assert deploy.show("delay").state == "running"
     assert deploy.ls()[0].uri == "deploy:delay"
     assert deploy.stop("delay").state == "stopped"
+
+
+def test_a_refused_report_is_told_once_until_one_is_taken_again(service, monkeypatch):
+    deploy.get("delay").predict([ROW])
+    deploy.show("delay")
+    known_at = stored().reported_at
+    wrong = reports.Report({ONE: VersionCounts(requests=0.5)}, 0.5, stored().generation)
+    with monkeypatch.context() as patch:
+        patch.setattr("far_target.FarCounting.report", lambda *_: wrong)
+        seen = deploy.show("delay")
+        before = open_store().get(EndpointRecord, "delay").rev
+        [notice] = [one for one in nouns.find("deploy").notices() if "report" in one.detail]
+        assert open_store().get(EndpointRecord, "delay").rev == before
+    assert notice.detail.startswith("its target's report was refused: far_counting reports what cannot be recorded")
+    assert notice.detail.endswith(f"its figures are from {log_time(known_at)}")
+    assert (seen.count, seen.figures_at) == (1, known_at)
+    assert f"The figures are from {log_time(known_at)}." in one_line(seen.card())
+    assert "its target's report was refused" in one_line(seen.card())
+    assert (deploy.show("delay").figures_at, stored().report_problem) == (None, None)
+
+
+def test_a_report_that_does_not_come_is_no_refused_one(service, monkeypatch):
+    def fail(*_: object) -> None:
+        raise Unavailable("429 too many requests", "wait")
+
+    monkeypatch.setattr("far_target.FarCounting.report", fail)
+    [notice] = nouns.find("deploy").notices()
+    told = "its target's report does not come: 429 too many requests; there are no figures of it yet"
+    assert (notice.detail, notice.fix) == (told, "wait")
 
 
 def test_buckets_that_were_recorded_and_are_none_are_left_out(service):
