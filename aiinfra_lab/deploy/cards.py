@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 KIND = "Endpoint"
 LOAD_KIND = "Load test"
 # A busy client, or the way to the endpoint, shows in the one and not in the other.
-_TIMED = "p50 and p95 are from when a request was read to when it was scored; `%deploy run` measures at the client."
+_AT_CLIENT = "`%deploy run` measures at the client."
+_TIMED = f"p50 and p95 are from when a request was read to when it was scored; {_AT_CLIENT}"
 _LIVE = ("starting", "running")
 _ROLES = ("champion", "canary", "")
 _COLOURS = {"ok": drawing.GREEN, "breach": drawing.RED, "undecided": drawing.GREY}
@@ -46,7 +47,6 @@ def endpoint_card(endpoint: Endpoint) -> Card:
     """What serves which share of the traffic, how well, and what its rollback rule says."""
     label = Uri.parse(endpoint.uri).label
     late = f"The figures are from {log_time(endpoint.figures_at)}." if endpoint.figures_at else ""
-    timed = [_TIMED] if any(item.p50_ms is not None for item in endpoint.versions) else []
     return Card(
         kind=KIND,
         uri=endpoint.uri,
@@ -57,7 +57,7 @@ def endpoint_card(endpoint: Endpoint) -> Card:
         facts=[(name, value) for name, value in _facts(endpoint) if value],
         figures=_figures(endpoint),
         parts=[*_split(endpoint), _arms(endpoint), *_rule(endpoint), *_ask(endpoint)],
-        notes=[*filter(None, [late]), *endpoint.notes, *_reasons(endpoint), *timed],
+        notes=[*filter(None, [late]), *endpoint.notes, *_reasons(endpoint), *_timed(endpoint)],
         next=_next(endpoint, label),
     )
 
@@ -120,6 +120,16 @@ def log_card(log: Log) -> Card:
         parts=[Table(titles, rows), *(Fold(name, Quote(text)) for name, text in texts if text)],
         notes=[*(() if rows else notes), *([log.more] if log.more else [])],
     )
+
+
+def _timed(endpoint: Endpoint) -> Iterator[str]:
+    """Whose figures the latencies are, and of what."""
+    timed = [item for item in endpoint.versions if (item.p50_ms, item.p95_ms) != (None, None)]
+    for by in dict.fromkeys(item.measured_by for item in timed):
+        if by:
+            yield f"p50 and p95 are measured by {by}; {_AT_CLIENT}"
+        else:
+            yield _TIMED if endpoint.is_ours else f"p50 and p95 are as {endpoint.on} counts them; {_AT_CLIENT}"
 
 
 def _lead(endpoint: Endpoint) -> str:

@@ -14,8 +14,8 @@ from ..store import Record
 from ..units import counted, show_duration, show_share, show_usd
 from ..uris import Uri
 from .base import State
-from .record import EndpointRecord
-from .server.counts import Counts
+from .record import EndpointRecord, VersionCounts
+from .server.counts import quantile_ms
 
 CONSEQUENCE = "From then on its callers get no answer. Its log, its record and its models stay."
 _COLUMNS = ("share", "p95", "p99", "errors")
@@ -26,7 +26,7 @@ JUDGED = {"ok": "holds", "breach": "breached", "undecided": "cannot tell"}
 def figure(body: EndpointRecord) -> str:
     """The p95 of whichever version answers most; nothing before it has answered."""
     model = body.champion or body.canary or ""
-    p95_ms = _counts(body, model).quantile_ms(0.95)
+    p95_ms = quantile_ms(_counts(body, model), 0.95)
     return "" if p95_ms is None else f"{_ms(p95_ms)} p95"
 
 
@@ -110,6 +110,8 @@ def _facts(record: Record[EndpointRecord], state: State) -> Iterator[Fact]:
         verdict = body.verdict.state if body.verdict else "undecided"
         yield Fact("rolls back if", str(body.rollback_if), JUDGED[verdict])
         yield from (Fact("", reason) for reason in (body.verdict.reasons if body.verdict else ()))
+    measured_by = {seen.latency.measured_by for seen in body.versions.values() if seen.latency}
+    yield from (Fact("p95 measured by", by) for by in sorted(measured_by))
     if (lost := body.rolled_back) and lost.by != "rule":
         yield Fact("rolled back", f"{lost.model}: {lost.reason}")
     if body.earlier:
@@ -146,13 +148,12 @@ def _arm(body: EndpointRecord, uri: str) -> Arm:
     share = canary_share if role == "canary" else 1 - canary_share
     counts = _counts(body, uri)
     errors = show_share(counts.errors / counts.requests) if counts.requests else "–"
-    cells = (show_share(share), _ms(counts.quantile_ms(0.95)), _ms(counts.quantile_ms(0.99)), errors)
+    cells = (show_share(share), _ms(quantile_ms(counts, 0.95)), _ms(quantile_ms(counts, 0.99)), errors)
     return Arm(uri, role, share, cells)
 
 
-def _counts(body: EndpointRecord, uri: str) -> Counts:
-    counted = body.versions.get(uri)
-    return Counts.of(counted) if counted else Counts()
+def _counts(body: EndpointRecord, uri: str) -> VersionCounts:
+    return body.versions.get(uri, VersionCounts())
 
 
 def curl(url: str, model: str) -> str:

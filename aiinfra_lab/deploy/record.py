@@ -10,15 +10,31 @@ from ..rules import Rule
 from ..stats.bounds import JudgedBound, Judgement
 from ..store import Body
 
+OURS = "local"
+"""The target that is our own server on this machine."""
+
 Outcome = Literal["", "stopped", "failed", "lost"]
 VerdictState = Literal["breach", "ok", "undecided"]
+
+
+class MeasuredLatency(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Percentiles that a target knows by itself, in milliseconds. measured_by: who has measured what, as people read
+    it: `the load balancer, over the last hour`."""
+
+    measured_by: str
+    p50_ms: float | None = None
+    p95_ms: float | None = None
+
+    def of(self, share: float) -> float | None:
+        """The latency that this share of the requests stayed within; None where nobody has said."""
+        return {0.5: self.p50_ms, 0.95: self.p95_ms}.get(share)
 
 
 class VersionCounts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What one version did since the endpoint was started, see `server.counts`.
 
     buckets: requests by the place of their bucket's upper edge in `server.counts.EDGES_MS`, as text; empty ones left
-    out.
+    out. latency: stated in their place by a target that counts no such buckets.
     """
 
     requests: int = 0
@@ -27,6 +43,7 @@ class VersionCounts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     refused: int = 0
     busy_ms: float = 0.0
     buckets: dict[str, int] = msgspec.field(default_factory=dict)
+    latency: MeasuredLatency | None = None
 
 
 class RuleCounts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -143,7 +160,7 @@ class EndpointRecord(Body, frozen=True, kw_only=True):
     rollback_if: Rule | None = None
     generation: int = 0
     earlier: tuple[str, ...] = ()
-    on: str = "local"
+    on: str = OURS
     job: str = ""
     context: str = ""
     url: str = ""
@@ -200,7 +217,7 @@ class EndpointRecord(Body, frozen=True, kw_only=True):
     @property
     def is_ours(self) -> bool:
         """Whether our own server serves it, which writes what it counts, judges and rolls back in here by itself."""
-        return self.on == "local"
+        return self.on == OURS
 
     @property
     def desired(self) -> DesiredState:

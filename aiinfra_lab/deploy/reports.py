@@ -6,8 +6,9 @@ Our own server is not asked: it writes all this into its record by itself.
 from __future__ import annotations
 
 import contextlib
+import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 import msgspec
@@ -18,7 +19,7 @@ from ..store import Event, Record, open_store, update
 from .asking import side_by_side
 from .base import Report, Reporting, Target
 from .desired_state import without_canary
-from .record import EndpointRecord, ReportProblem, Rollback, Verdict, VerdictState
+from .record import EndpointRecord, ReportProblem, Rollback, Verdict, VerdictState, VersionCounts
 from .server.counts import is_bucket
 
 Stored = Record[EndpointRecord]
@@ -86,10 +87,24 @@ def checked(report: Report | None, on: str) -> Report | None:
         msgspec.convert(msgspec.to_builtins(report), Report)
     except (msgspec.ValidationError, TypeError) as problem:
         raise Refused(f"{on} reports what cannot be recorded: {problem}", _WRONG) from None
-    wrong = [key for counts in report.versions.values() for key in counts.buckets if not is_bucket(key)]
+    wrong = [problem for counts in report.versions.values() for problem in _problems(counts)]
     if wrong:
-        raise Refused(f"{on} reports a bucket {wrong[0]!r}, which is none of `server.counts.EDGES_MS`", _WRONG)
+        raise Refused(f"{on} reports {wrong[0]}", _WRONG)
     return report
+
+
+def _problems(counts: VersionCounts) -> Iterator[str]:
+    """What nobody could read out of one version's counts."""
+    for key in counts.buckets:
+        if not is_bucket(key):
+            yield f"a bucket {key!r}, which is none of `server.counts.EDGES_MS`"
+    if (latency := counts.latency) is None:
+        return
+    if not latency.measured_by.strip():
+        yield "a latency without who measured it"
+    known = [ms for ms in (latency.p50_ms, latency.p95_ms) if ms is not None]
+    if not all(math.isfinite(ms) and ms >= 0 for ms in known) or known != sorted(known):
+        yield f"a p50 of {latency.p50_ms} ms and a p95 of {latency.p95_ms} ms"
 
 
 def _with_report(record: Stored, target: Target, report: Report) -> Stored:

@@ -18,9 +18,9 @@ from .asking import side_by_side
 from .base import PredictedRow, Reporting, Serving, State
 from .desired_state import NO_CHAMPION
 from .lifecycle import target_of
-from .record import EndpointRecord, Verdict, VersionCounts
+from .record import OURS, EndpointRecord, Verdict, VersionCounts
 from .reports import verdict_on
-from .server.counts import Counts
+from .server.counts import quantile_ms
 
 KIND = cards.KIND
 
@@ -29,7 +29,10 @@ __all__ = ["KIND", "Endpoint", "Load", "Log", "Served", "endpoint", "endpoints"]
 
 @dataclass(frozen=True)
 class Served:
-    """What one version did since the endpoint was started. refused: requests that broke its columns contract."""
+    """What one version did since the endpoint was started. refused: requests that broke its columns contract.
+
+    measured_by: who has measured p50 and p95, where the target that counts it has not.
+    """
 
     model: str
     role: str
@@ -40,6 +43,7 @@ class Served:
     refused: int
     p50_ms: float | None
     p95_ms: float | None
+    measured_by: str = ""
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ class Endpoint(Result):
     really gets. verdict: what the rollback rule says of the canary; reasons: why, a sentence a bound; bounds: the same
     as numbers, where the target tells them. rolled_back: the version that its rule took the traffic from last, until
     the next change. count: rows predicted since it was started. detail: why it failed. figures_at: when its counts are
-    from, where nobody knows newer ones.
+    from, where nobody knows newer ones. on: its target.
     """
 
     labels: ClassVar = {"count": "rows predicted"}
@@ -74,6 +78,12 @@ class Endpoint(Result):
     rolled_back: str = ""
     detail: str = ""
     figures_at: float | None = None
+    on: str = OURS
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether our own server serves it, so that what it counts and how is ours to tell."""
+        return self.on == OURS
 
     def predict(self, rows: Any, *, key: str | None = None) -> list[float | None]:
         """The scores of these rows (dicts, or a data frame with the model's columns), asked over HTTP.
@@ -174,6 +184,7 @@ def _endpoint(record: Record[EndpointRecord], seen: _Seen, notes: Iterable[str] 
         rolled_back=body.rolled_back.model if body.rolled_back and body.rolled_back.by == "rule" else "",
         detail=seen.detail,
         figures_at=_figures_at(body, seen),
+        on=body.on,
         notes=tuple(dict.fromkeys(filter(None, (*notes, *_found_bad(record, seen), *_notes(body, seen))))),
     )
 
@@ -260,12 +271,11 @@ def _newest_first(versions: Iterable[str]) -> list[str]:
 
 
 def _served(body: EndpointRecord, uri: str, counted: VersionCounts, canary_share: float) -> Served:
-    counts = Counts.of(counted)
     role = "champion" if uri == body.champion else "canary" if uri == body.canary else ""
     share = {"champion": 1 - canary_share, "canary": canary_share, "": 0.0}[role]
     return Served(
-        uri, role, share, counts.requests, counts.rows, counts.errors, counts.refused,
-        counts.quantile_ms(0.5), counts.quantile_ms(0.95),
+        uri, role, share, counted.requests, counted.rows, counted.errors, counted.refused,
+        quantile_ms(counted, 0.5), quantile_ms(counted, 0.95), counted.latency.measured_by if counted.latency else "",
     )  # fmt: skip
 
 

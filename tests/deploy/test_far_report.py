@@ -11,8 +11,9 @@ import pytest
 from aiinfra_lab import cost, deploy, nouns
 from aiinfra_lab.deploy import asking, reports
 from aiinfra_lab.deploy.base import State
-from aiinfra_lab.deploy.record import EndpointRecord, Verdict, VersionCounts
+from aiinfra_lab.deploy.record import EndpointRecord, MeasuredLatency, Verdict, VersionCounts
 from aiinfra_lab.errors import Conflict, Denied, Failed, Unavailable
+from aiinfra_lab.nouns import Fact
 from aiinfra_lab.show import log_time
 from aiinfra_lab.store import open_store
 from tests.cards import one_line
@@ -55,6 +56,21 @@ def test_its_counts_are_written_by_whoever_looks_and_stay_after_its_end(service)
     deploy.get("delay").predict([ROW])
     assert deploy.stop("delay").count == 4
     assert cost.show("deploy:delay").predictions == 4
+
+
+def test_latencies_that_it_knows_by_itself_are_shown_as_whose_they_are(service):
+    service.count(ONE, [("0", ROW)], 0.1)
+    seen = deploy.show("delay")
+    [served] = seen.versions
+    assert (served.p50_ms, served.p95_ms, served.measured_by) == (1.0, 2.5, "the cloud's balancer over the last hour")
+    told = one_line(seen.card())
+    assert "p50 and p95 are measured by the cloud's balancer over the last hour" in told
+    assert "when a request was read" not in told
+    details = nouns.find("deploy").details("deploy:delay")
+    assert Fact("p95 measured by", "the cloud's balancer over the last hour") in details.facts
+    assert [arm.cells[1:3] for arm in details.arms if arm.role == "champion"] == [("2.5 ms", "–")]
+    [line] = nouns.find("deploy").watched()
+    assert line.figure == "2.5 ms p95"
 
 
 def test_one_that_runs_as_a_job_of_ours_is_asked_for_its_report_all_the_same(service, monkeypatch):
@@ -172,6 +188,9 @@ def test_where_nothing_can_be_written_the_answer_comes_all_the_same(service, mon
         {"versions": {ONE: VersionCounts(requests=1, buckets={"le_5": 3})}},
         {"versions": {ONE: VersionCounts(requests=1, buckets={"500": 1})}},
         {"versions": {ONE: VersionCounts(requests=0.5)}},
+        {"versions": {ONE: VersionCounts(latency=MeasuredLatency("", 1.0, 2.0))}},
+        {"versions": {ONE: VersionCounts(latency=MeasuredLatency("its balancer", 3.0, 2.0))}},
+        {"versions": {ONE: VersionCounts(latency=MeasuredLatency("its balancer", p95_ms=float("nan")))}},
     ],
 )
 def test_a_report_that_could_not_be_read_again_is_not_recorded(service, monkeypatch, wrong):
