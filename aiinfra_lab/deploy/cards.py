@@ -27,7 +27,7 @@ from ..show import (
 from ..stats.bounds import JudgedBound
 from ..units import counted, show_duration, show_share
 from ..uris import Uri
-from .details import JUDGED, curl
+from .details import JUDGED, curl, start_again
 from .load_generator import LoadCounts
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def log_card(log: Log) -> Card:
         for row in log.rows
     ]  # fmt: skip
     notes = log.notes or ("Nothing was predicted yet: `%deploy run NAME --rows …` sends traffic.",)
-    texts = (("events", "\n".join(log.events)), ("output of the process", log.output))
+    texts = (("events", "\n".join(log.events)), ("output", log.output))
     return Card(
         kind="Endpoint log",
         uri=log.uri,
@@ -133,22 +133,30 @@ def _timed(endpoint: Endpoint) -> Iterator[str]:
 
 
 def _lead(endpoint: Endpoint) -> str:
-    served = f"It served {counted(endpoint.count, 'row')} since {shown('x_at', endpoint.started_at)}."
+    served = _count(endpoint)
     match endpoint.state:
         case "running":
             return _serves(endpoint)
         case "starting":
             return f"It is loading {' and '.join(filter(None, (endpoint.champion, endpoint.canary)))}."
         case "stopping":
-            return f"It answers what it has taken, and then ends. {served}"
+            return f"It answers what it has taken, and then ends.{served}"
         case "stopped":
-            return f"**It was stopped.** {served}"
+            return f"**It was stopped.**{served}"
         case "failed" if endpoint.detail:
-            return f"**It failed:** {endpoint.detail.partition(chr(10))[0].rstrip('.')}. {served}"
+            return f"**It failed:** {endpoint.detail.partition(chr(10))[0].rstrip('.')}.{served}"
         case "cannot tell":
             return "**Its target cannot be asked**: it may serve, and cost money."
         case _:
-            return f"**Nobody answers: its process is gone.** {served}"
+            gone = "its process is gone" if endpoint.is_ours else f"{endpoint.on} knows nothing of it any more"
+            return f"**Nobody answers: {gone}.**{served}"
+
+
+def _count(endpoint: Endpoint) -> str:
+    """What it served, where anybody counts that."""
+    if not (endpoint.is_ours or endpoint.versions):
+        return ""
+    return f" It served {counted(endpoint.count, 'row')} since {shown('x_at', endpoint.started_at)}."
 
 
 def _serves(endpoint: Endpoint) -> str:
@@ -162,9 +170,15 @@ def _serves(endpoint: Endpoint) -> str:
     judged = {
         "ok": "The canary keeps within its rule.",
         "breach": "**The canary broke its rule.**",
-        "undecided": f"The canary is not decided yet: {_missing(endpoint)} requests are needed.",
+        "undecided": _undecided(endpoint),
     }.get(endpoint.verdict, "No rule judges the canary.")
     return f"{serves} **{endpoint.canary}** {share}. {judged}"
+
+
+def _undecided(endpoint: Endpoint) -> str:
+    # By how many requests another's target decides only it knows.
+    lack = f"{_missing(endpoint)} requests are needed" if endpoint.is_ours else f"{endpoint.on} judges it"
+    return f"The canary is not decided yet: {lack}."
 
 
 def _missing(endpoint: Endpoint) -> str:
@@ -176,7 +190,8 @@ def _missing(endpoint: Endpoint) -> str:
 
 def _advice(endpoint: Endpoint, label: str) -> str:
     if endpoint.state in ("lost", "failed"):
-        return f"`%deploy log {label}` says why, and `%deploy start {label}` brings it back."
+        again = start_again(label, endpoint.on, endpoint.champion or endpoint.canary)
+        return f"`%deploy log {label}` says why, and `{again}` brings it back."
     return ""
 
 
@@ -242,10 +257,10 @@ def _rule(endpoint: Endpoint) -> Iterator[Part]:
         "bound", "state", Number("beyond it"), Number(f"{of} interval"), Number("allowed"),
         "0 to twice that", "requests",
     )  # fmt: skip
-    yield Table(titles, [_bound(each) for each in endpoint.bounds], "Rolls back the canary if")
+    yield Table(titles, [_bound(endpoint, each) for each in endpoint.bounds], "Rolls back the canary if")
 
 
-def _bound(judged: JudgedBound) -> Sequence[Cell]:
+def _bound(endpoint: Endpoint, judged: JudgedBound) -> Sequence[Cell]:
     state = mark_of(JUDGED[judged.verdict])
     if not judged.total:
         return judged.bound, state, "–", "–", show_share(judged.allowed), "", "none yet"
@@ -256,7 +271,15 @@ def _bound(judged: JudgedBound) -> Sequence[Cell]:
         colour=_COLOURS[judged.verdict], alt=alt,
     )  # fmt: skip
     spans = _span(judged.low, judged.high)
-    return judged.bound, state, show_share(share), spans, show_share(allowed), picture, _towards(judged)
+    return (
+        judged.bound,
+        state,
+        show_share(share),
+        spans,
+        show_share(allowed),
+        picture,
+        _towards(endpoint, judged),
+    )
 
 
 def _span(low: float, high: float) -> str:
@@ -266,9 +289,11 @@ def _span(low: float, high: float) -> str:
     return f"{low * 100:.{decimals}f}".removesuffix("." + "0" * decimals) + f" to {top}"
 
 
-def _towards(judged: JudgedBound) -> Cell:
+def _towards(endpoint: Endpoint, judged: JudgedBound) -> Cell:
     if judged.verdict != "undecided":
         return f"decided by {judged.total:,}"
+    if not endpoint.is_ours:
+        return f"{judged.total:,} so far"
     if judged.needed is None:
         return f"{judged.total:,}, too near to what is allowed to tell how many"
     needed = _round_up(judged.needed)
@@ -293,7 +318,7 @@ def _ask(endpoint: Endpoint) -> Iterator[Part]:
 
 def _next(endpoint: Endpoint, label: str) -> list[str]:
     if endpoint.state == "stopped":
-        return [f"Next: `%deploy start {label} --model {endpoint.champion or endpoint.canary}`"]
+        return [f"Next: `{start_again(label, endpoint.on, endpoint.champion or endpoint.canary)}`"]
     if endpoint.state != "running":
         return []
     if endpoint.canary and endpoint.champion:

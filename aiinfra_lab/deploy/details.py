@@ -9,6 +9,7 @@ from functools import lru_cache
 
 from ..models.record import folder
 from ..nouns import Action, Arm, Details, Fact
+from ..providers import chosen
 from ..show import log_time
 from ..store import Record
 from ..units import counted, show_duration, show_share, show_usd
@@ -17,7 +18,8 @@ from .base import State
 from .record import EndpointRecord, VersionCounts
 from .server.counts import quantile_ms
 
-CONSEQUENCE = "From then on its callers get no answer. Its log, its record and its models stay."
+_SILENT = "From then on its callers get no answer."
+CONSEQUENCE = f"{_SILENT} Its log, its record and its models stay."
 _COLUMNS = ("share", "p95", "p99", "errors")
 JUDGED = {"ok": "holds", "breach": "breached", "undecided": "cannot tell"}
 """What people read for a rule's verdict."""
@@ -34,7 +36,19 @@ def facts(body: EndpointRecord) -> tuple[str, ...]:
     """What else its line says."""
     share = f"canary {show_share(body.desired.canary_share)}" if body.canary else ""
     requests = requests_of(body)
-    return tuple(filter(None, (share, counted(requests, "request") if requests else "no requests yet")))
+    none = "no requests yet" if _is_counted(body) else ""
+    return tuple(filter(None, (share, counted(requests, "request") if requests else none)))
+
+
+def start_again(name: str, on: str, model: str | None) -> str:
+    """The command that brings one that has ended back, to where it was."""
+    place = "" if on == chosen("deploy.target") else f" --on {on}"
+    return f"%deploy start {name} --model {model or 'models:NAME@N'}{place}"
+
+
+def _is_counted(body: EndpointRecord) -> bool:
+    """Whether anybody counts its requests, as far as its record tells."""
+    return body.is_ours or bool(body.versions)
 
 
 def requests_of(body: EndpointRecord) -> int:
@@ -47,7 +61,8 @@ def actions(record: Record[EndpointRecord]) -> tuple[Action, ...]:
     body = record.body
     found = [*_promotion(record), *_rollback(record)]
     count = requests_of(body)
-    harm = f"It has answered {counted(count, 'request')} since its start. {CONSEQUENCE}" if count else CONSEQUENCE
+    ends = CONSEQUENCE if body.is_ours else f"{_SILENT} Its record and its models stay."
+    harm = f"It has answered {counted(count, 'request')} since its start. {ends}" if count else ends
     has_two = body.canary and body.champion
     harm = f"{harm} To end only the canary, roll it back." if has_two else harm
     stop = Action("stop", "Stop endpoint", f"Stop endpoint {record.name}?", harm, "rollback" if has_two else "")
@@ -57,7 +72,7 @@ def actions(record: Record[EndpointRecord]) -> tuple[Action, ...]:
 def details(record: Record[EndpointRecord], state: State, log: str) -> Details:
     """All that its record tells. log: the end of what it printed."""
     body = record.body
-    is_judged = body.is_ours or body.versions
+    is_judged = _is_counted(body)
     lost = str(body.rolled_back) if body.rolled_back and body.rolled_back.by == "rule" else ""
     unknown = body.report_problem.why if body.report_problem else ""
     problem = (body.problem or lost or unknown) if state.is_live else state.detail or body.detail
@@ -117,7 +132,8 @@ def _facts(record: Record[EndpointRecord], state: State) -> Iterator[Fact]:
     if body.earlier:
         yield Fact("before", body.earlier[-1])
     took_s = (body.ended_at or 0.0) - body.started_at if body.ended_at else _age_s(body)
-    yield Fact("answered", f"{counted(requests_of(body), 'request')} in {show_duration(took_s)}")
+    if _is_counted(body):
+        yield Fact("answered", f"{counted(requests_of(body), 'request')} in {show_duration(took_s)}")
     if state.restarts:
         yield Fact("started again", f"{state.restarts}", "")
     if not body.is_ours:

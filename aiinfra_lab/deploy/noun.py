@@ -142,7 +142,14 @@ def _job(body: EndpointRecord) -> str:
 def _detail(body: EndpointRecord, state: State) -> str:
     lost = body.rolled_back
     rolled_back = f"{lost.model} was rolled back: {lost.reason}" if lost else ""
-    return "; ".join(filter(None, (rolled_back, state.detail or STATE_DETAILS.get(state.word, ""))))
+    return "; ".join(filter(None, (rolled_back, state.detail or _meaning(body, state))))
+
+
+def _meaning(body: EndpointRecord, state: State) -> str:
+    """What its state means; elsewhere there need be no process."""
+    if body.is_ours or state.word not in ("lost", "starting"):
+        return STATE_DETAILS.get(state.word, "")
+    return f"{body.on} knows nothing of it any more" if state.word == "lost" else f"waiting for {body.on}"
 
 
 def _references(record: Record[EndpointRecord]) -> Iterator[Reference]:
@@ -159,7 +166,7 @@ def _unwell(
     if isinstance(is_answering, LabError):
         return Notice(record.uri, is_answering.what, is_answering.fix, "cannot tell")
     body, stop = record.body, f"`%deploy stop {record.name}`"
-    again = f"`%deploy start {record.name} --model {body.champion or body.canary or 'models:NAME@N'}`"
+    again = f"`{details.start_again(record.name, body.on, body.champion or body.canary)}`"
     if not state.is_live and (state.word == "failed" or not body.stopped_at):
         return Notice(record.uri, _detail(body, state), f"{again} starts it again, {stop} leaves it ended")
     if is_answering is False:

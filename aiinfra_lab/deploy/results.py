@@ -50,7 +50,7 @@ class Served:
 class Endpoint(Result):
     """An endpoint as it is now; `predict` asks it.
 
-    state: starting, running, stopping, stopped, failed, or lost (its process vanished). canary_share: what the canary
+    state: starting, running, stopping, stopped, failed, or lost (nobody knows its end). canary_share: what the canary
     really gets. verdict: what the rollback rule says of the canary; reasons: why, a sentence a bound; bounds: the same
     as numbers, where the target tells them. rolled_back: the version that its rule took the traffic from last, until
     the next change. count: rows predicted since it was started. detail: why it failed. figures_at: when its counts are
@@ -212,7 +212,7 @@ class _Seen:
         if isinstance(state, LabError):
             return replace(written, notes=(_unasked(state),))
         detail = state.detail if state.word == "failed" else ""
-        return replace(written, word=state.word, notes=tuple(_state_notes(state)), detail=detail)
+        return replace(written, word=state.word, notes=tuple(_state_notes(body, state)), detail=detail)
 
     def asked(self, record: Record[EndpointRecord]) -> _Seen:
         """With what the endpoint itself answers."""
@@ -306,14 +306,13 @@ def _notes(body: EndpointRecord, seen: _Seen) -> Iterator[str]:
         yield f"{seen.log_lost_rows} predicted rows could not be logged"
 
 
-def _state_notes(state: State) -> Iterator[str]:
+def _state_notes(body: EndpointRecord, state: State) -> Iterator[str]:
     if state.restarts:
         how_often = "once" if state.restarts == 1 else f"{state.restarts} times"
-        yield f"its process died and was started again {how_often}"
+        what = "its process died and was started" if body.is_ours else f"{body.on} started it"
+        yield f"{what} again {how_often}"
     elif state.is_live and state.detail:
         yield f"it is {state.word}: {state.detail}"
-    if state.word in ("lost", "failed"):
-        yield "its process is gone: `%deploy log` says more, `%deploy start` brings it back"
 
 
 def _serving_notes(body: EndpointRecord, now: Serving) -> Iterator[str]:
