@@ -123,6 +123,9 @@ def _complain(problem: LabError, as_json_: bool) -> int:
 
 def _in_shell(text: str) -> str:
     """Commands as they are written here: `%gpu ls` is a notebook's way to say `aiinfra gpu ls`."""
+    # A shell has no variable with a result: what it shows is named in its place.
+    for name in re.findall(rf"`(\w+) = %(?:{'|'.join(TABLE)})\b", text):
+        text = text.replace(f"`{name} = %", "`%").replace(f"${name}", "the URI that it shows")
     # What takes the body of a cell takes a file instead.
     text = re.sub(rf"(`%%(?:{'|'.join(TABLE)})\b(?![^`]*--code)[^`\n]*)`", r"\1 --code FILE`", text)
     text = re.sub(rf"(?m)^(\s+%%(?:{'|'.join(TABLE)})\b(?!.*--code).*)$", r"\1 --code FILE", text)

@@ -102,11 +102,25 @@ def excess(verb: Verb, line: Sequence[Word], at: int, fits: Callable[..., bool])
     word = str(line[at])
     if meant := next((item.flag for item in verb.flags if item.flag == f"--{word}"), ""):
         return f"did you mean {meant}?"
+    if unit := _unit_problem(verb, line, at):
+        return unit
     # With those that follow it, since each of them would be one too many as well.
     shorter = [[*line[:at], *line[end:]] for end in range(at + 1, len(line) + 1)]
     rest = next((words for words in shorter if fits(words)), shorter[0])
     what = "leave it out" if len(rest) + 1 == len(line) else "leave them out"
     return f"{what}: `{command(verb, rest)}`; or quote words that belong together"
+
+
+def _unit_problem(verb: Verb, line: Sequence[Word], at: int) -> str:
+    """The fix where the word stands behind a number that needs a unit, and is none: `--for 90 minuts`; else nothing."""
+    before = re.search(r"(--[\w-]+)[= ](\S+)$", " ".join(map(str, line[:at])))
+    item = next((item for item in verb.flags if before and item.flag == before[1]), None)
+    if before and item and item.unit:
+        try:
+            item.unit.read(before[2])
+        except UsageProblem as problem:
+            return f"{problem.fix.rstrip('.')}, as one word behind {item.flag}"
+    return ""
 
 
 def second_command(noun: str, words: Sequence[Word]) -> str:
@@ -139,8 +153,13 @@ def split_value(verb: Verb, item: Parameter, value: object, after: Sequence[Word
     for count in range(len(following), 0, -1):
         text = " ".join([value, *following[:count]])
         if _can_be(verb, item, text, line):
-            return f"{item.flag} {quoted(text)}"
+            return f"{item.flag} {_shortest(item, text)}"
     return ""
+
+
+def _shortest(item: Parameter, text: str) -> str:
+    """The value as one word."""
+    return item.unit.write(item.unit.read(text)) if item.unit and item.unit.write else quoted(text)
 
 
 def _can_be(verb: Verb, item: Parameter, text: str, line: Sequence[Word]) -> bool:

@@ -79,6 +79,8 @@ def understand(noun: str, words: Sequence[Word], body: str | None = None, also: 
         raise UsageProblem(f"a verb must follow %{noun}", f"one of: {', '.join(verbs_of(noun))}")
     if name in HELP:
         return help_of(noun, next((word for word in rest if isinstance(word, str) and word in verbs_of(noun)), None))
+    if name.endswith("?") and name.rstrip("?") in verbs_of(noun):
+        return help_of(noun, name.rstrip("?"))
     verb = find_verb(noun, name)
     if any(word in HELP for word in rest if isinstance(word, str)):
         return help_of(noun, name)

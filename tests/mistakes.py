@@ -14,11 +14,12 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from aiinfra_lab import cli
 from aiinfra_lab.errors import Failed, LabError, NotFound, Unavailable, UsageProblem
+from aiinfra_lab.train.code import CodeFailed
 
 CODE = "\nrun.log(auc=0.5)"
 VIEW = '\ncolumns = ["carrier"]'
 # An error's fix says one of these.
-COMMAND = re.compile(r"`((?:%|aiinfra )[^`]+)`")
+COMMAND = re.compile(r"`((?:\w+ = )?(?:%|aiinfra )[^`]+)`")
 MEANT = re.compile(r"did you mean ([^`?]+)\?")
 WRITE = re.compile(r"(?:write|e\.g\.|there are:|known:|use) ([^,;`]+?)(?:,| or |;| for |$)")
 SECTION = re.compile(r"write (\[\w+\]) above it")
@@ -59,6 +60,7 @@ def shell(text: str) -> Mistake:
 
 MISTAKES = [
     Mistake("%models add other"),  # of the newest run, which those below do not save a model in
+    Mistake("%%train run y --rows data:flights\nrun.split(holdout=0.25)", CodeFailed),
     # quantities
     Mistake("%gpu start t ~--for 2 hours~"),
     Mistake("%gpu start ~--for 1 hour 30 minutes~ t"),
@@ -72,6 +74,9 @@ MISTAKES = [
     Mistake("%data check flights --max-duplicates ~much~"),
     Mistake("%models check delay@1 --margin ~two~"),
     Mistake("%train log delay --lines ~many~"),
+    Mistake("%deploy start late --model delay@1 ~--canary 5 percents~"),
+    Mistake("%data check flights ~--max-missing 6 per cent~"),
+    Mistake("%gpu start t --for ~90 minuts~"),
     # flags
     Mistake("%gpu start t ~--fro~ 2h"),
     Mistake("%gpu start t ~-for~ 2h"),
@@ -114,10 +119,16 @@ MISTAKES = [
     Mistake("%models show ~delay@~"),
     Mistake("%models show ~delay@Champion~"),
     Mistake("%data get ~flights@latest~"),
+    Mistake("%data show ~flights@-1~"),
+    Mistake("%data show ~flights@Latest~"),
+    Mistake("%models show ~delay@-1~"),
+    Mistake("%deploy show ~late@-1~"),
     Mistake("%data rm flights"),
     Mistake("%data add trips ~fligths.csv~", NotFound),
     Mistake("%features get delay --rows ~flights~", NotFound),
     Mistake("%features get delay --rows ~$rwos~", NotFound),
+    Mistake("%features get delay --rows ~data:flihts~", NotFound),
+    Mistake("%features get delay --rows ~data:flights@9~", NotFound),
     Mistake("%features get delay"),
     Mistake("%lab log ~dta:flights@1~", NotFound),
     # what a verb needs, and what it takes
@@ -155,6 +166,7 @@ MISTAKES = [
     shell("data ls ~--jso~"),
     shell("gpu start t --for ~90~"),
     shell("data check flights --like"),
+    Mistake("train run y --rows data:flights --code train.py", CodeFailed, "shell"),
 ]
 
 

@@ -106,7 +106,7 @@ def test_a_handle_is_taken_for_its_uri():
         ("ulises", Book, "did you mean ulysses?"),
         ("it@last", Book, "there are: it@2, it@1"),
         ("ulysses@3", Book, "there are: ulysses@2, ulysses@1"),
-        ("books:it@2#8", Page, "there are: it@2, it@1"),
+        ("books:it@2#8", Page, "there are: books:it@2, books:it@1"),
         ("tpo", Shelf, "did you mean top?"),
     ],
 )
