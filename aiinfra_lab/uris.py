@@ -9,9 +9,11 @@ from __future__ import annotations
 import contextlib
 import re
 from dataclasses import dataclass, replace
+from pathlib import PurePath
 
+from . import nouns
 from .errors import LabError, UsageProblem, did_you_mean
-from .nouns import TABLE, find
+from .nouns import TABLE
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
 # It begins with a letter, so that no version can be one.
@@ -48,7 +50,7 @@ class Uri:
             raise UsageProblem(f"there is no noun {head!r} in {words!r}", did_you_mean(head, TABLE))
         if noun is not None and head != noun:
             what = f"{words!r} is a {head} thing, and a {noun} one is needed"
-            raise UsageProblem(what, f"did you mean {noun}:{rest}?" if rest else f"write {noun}:NAME")
+            raise UsageProblem(what, _other_fix(noun, rest))
         rest, hash_, part = rest.partition("#")
         name, at, tag = rest.partition("@")
         check_name(name)
@@ -105,7 +107,9 @@ def check_name(name: str) -> str:
     _refuse_placeholder(name)
     if not _NAME.fullmatch(name):
         rule = "use lower-case letters, digits, '-', '_' and '.', starting with a letter or digit, at most 63"
-        legal = re.sub(r"[^a-z0-9_.-]+", "-", re.sub(r"@.*", "", name.lower())).strip("-_.")[:63]
+        # Of a path what its file is called, as a recipe and a notebook are.
+        called = PurePath(name).stem if "/" in name else name
+        legal = re.sub(r"[^a-z0-9_.-]+", "-", re.sub(r"@.*", "", called.lower())).strip("-_.")[:63]
         fix = f"did you mean {legal}? If not, {rule}" if _NAME.fullmatch(legal) else rule
         raise UsageProblem(f"{name!r} cannot be a name", fix)
     return name
@@ -155,6 +159,18 @@ def leading_label(file_name: str) -> str:
     return "#".join(filter(None, found.groups())) if found else ""
 
 
+def _other_fix(noun: str, label: str) -> str:
+    """What of that noun may have been meant where another's thing was named."""
+    there: list[str] = []
+    with contextlib.suppress(LabError):  # the words are wrong, whatever the store has
+        there = [*nouns.find(noun).names(), *nouns.find(noun).aliases()]
+    if not label:
+        return f"write {noun}:NAME"
+    if not there or label in there:
+        return f"did you mean {noun}:{label}?"
+    return f"there are: {', '.join(f'{noun}:{each}' for each in there[:8])}; for a new one write {noun}:{label}"
+
+
 def _tag(noun: str, name: str, words: str, tag: str) -> tuple[int | None, str | None]:
     # No leading zero: `@07` would be a second spelling of `@7`, and records are found by their spelling.
     if re.fullmatch(r"[1-9][0-9]{0,9}", tag):
@@ -167,7 +183,7 @@ def _tag(noun: str, name: str, words: str, tag: str) -> tuple[int | None, str | 
 
 def _tag_fix(noun: str, name: str, words: str, tag: str) -> str:
     """What could stand behind the `@` instead: of that noun, and as far as that is known there now."""
-    kept, typed = find(noun), words.partition("@")[0]
+    kept, typed = nouns.find(noun), words.partition("@")[0]
     meant = _legal_alias(tag) if kept.usual_alias else ""
     if meant:
         return f"did you mean {typed}@{meant}?"

@@ -138,7 +138,11 @@ def _values(verb: Verb, line: Sequence[Word], also: Sequence[str]) -> tuple[dict
         elif word == "-p" and (params := _of_kind(verb, "params")):
             key, equals, value = str(_plain(_next(words, "-p", verb, line))).partition("=")
             if not equals or not key:
-                raise UsageProblem(f"-p {key!r} gives no value", f"write -p {key or 'key'}=1, or another value")
+                # `-p epochs = 3`: the blanks part it into three words.
+                apart = [str(word) for word in words[:2]] if words[:1] == ["="] else []
+                meant = f"did you mean -p {key}={apart[1]}?" if len(apart) > 1 else ""
+                fix = meant or f"write -p {key or 'key'}=1, or another value"
+                raise UsageProblem(f"-p {key!r} gives no value", fix)
             values.setdefault(params.name, {})[key] = value
         elif isinstance(word, str) and _FLAG.match(word):
             _flag(verb, line, at, words, values, also)

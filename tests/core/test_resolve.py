@@ -143,7 +143,8 @@ def test_the_newest_is_found_behind_many_that_were_removed():
         ("shelves:top@1", Shelf, "write shelves:top"),
         ("books:it@2#7", Book, "write books:NAME@N"),
         ("it", Page, "write books:NAME@N#part"),
-        ("shelves:top", Book, "did you mean books:top?"),
+        ("shelves:top", Book, "there are: books:ulysses, books:ulysses@2"),
+        ("shelves:ulysses", Book, "did you mean books:ulysses?"),
         ("It", Book, "did you mean it?"),
     ],
 )
