@@ -15,6 +15,7 @@ import msgspec
 from msgspec.structs import replace
 
 from ..errors import Failed, LabError
+from ..providers import foreign
 from ..store import Event, Record, open_store, update
 from .asking import side_by_side
 from .base import Report, Reporting, Target
@@ -25,7 +26,13 @@ from .server.counts import is_bucket
 Stored = Record[EndpointRecord]
 
 
-_WRONG = "look for a newer version of the package that brings it"
+def _renew(on: str) -> str:
+    """The fix for a target that does not keep the contract."""
+    package = next((each.package for each in foreign() if (each.contract, each.name) == ("deploy.target", on)), "")
+    newer = f"`pip install -U {package}`" if package else "a newer version of the package that brings it"
+    return f"{newer} may mend it; until then nothing newer is known of what it counts"
+
+
 # How old written counts of a live endpoint may be: a panel that looks every second must not write as often.
 WRITE_S = 10.0
 
@@ -86,10 +93,10 @@ def checked(report: Report | None, on: str) -> Report | None:
     try:
         msgspec.convert(msgspec.to_builtins(report), Report)
     except (msgspec.ValidationError, TypeError) as problem:
-        raise Refused(f"{on} reports what cannot be recorded: {problem}", _WRONG) from None
+        raise Refused(f"{on} reports what cannot be recorded: {problem}", _renew(on)) from None
     wrong = [problem for counts in report.versions.values() for problem in _problems(counts)]
     if wrong:
-        raise Refused(f"{on} reports {wrong[0]}", _WRONG)
+        raise Refused(f"{on} reports {wrong[0]}", _renew(on))
     return report
 
 

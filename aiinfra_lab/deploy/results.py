@@ -13,7 +13,7 @@ from ..show import Card, Result, log_time
 from ..stats.bounds import JudgedBound
 from ..store import Record
 from ..uris import Uri
-from . import cards, client, versions
+from . import admission, cards, client, versions
 from .asking import side_by_side
 from .base import PredictedRow, Reporting, Serving, State
 from .desired_state import NO_CHAMPION
@@ -284,10 +284,7 @@ def _found_bad(record: Record[EndpointRecord], seen: _Seen) -> Iterator[str]:
     body = record.body
     if seen.word in ("starting", "running"):
         for uri in filter(versions.found_bad, body.desired.models):
-            has_other = uri == body.canary or body.earlier
-            away = (
-                f"`%deploy rollback {record.name}` takes its traffic away" if has_other else "no version was before it"
-            )
+            away = admission.without(record)
             yield f"{uri} serves, and its last check found it bad: {away}; `%models show {uri}` shows why"
 
 
@@ -300,7 +297,7 @@ def _notes(body: EndpointRecord, seen: _Seen) -> Iterator[str]:
     if body.problem:
         yield _one_line(body.problem)
     if (problem := body.report_problem) and body.is_open:
-        yield f"since {log_time(problem.since)} {problem.why}; {problem.fix}"
+        yield f"{problem.why}; first at {log_time(problem.since)}; {problem.fix}"
     yield from seen.notes
     if seen.log_lost_rows:
         yield f"{seen.log_lost_rows} predicted rows could not be logged"

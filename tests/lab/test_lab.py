@@ -146,8 +146,8 @@ def test_all_that_is_to_be_said_of_an_endpoint_is_shown(workspace):
     records.endpoint("delay", champion="models:delay@1")
     found = [look.why for look in lab.show().overview.looks if look.uri == "deploy:delay"]
     assert len(found) == 3
-    assert any("while the champion is models:delay@8" in why for why in found)
-    assert "models:delay@1 serves, and was checked and found bad" in found
+    assert any("was to serve models:delay@1, while the champion is models:delay@8" in why for why in found)
+    assert "was to serve models:delay@1, which was checked and found bad" in found
 
 
 def test_a_session_that_ends_soon_needs_a_look(workspace):
