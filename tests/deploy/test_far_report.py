@@ -216,6 +216,7 @@ def test_a_refused_report_is_told_once_until_one_is_taken_again(service, monkeyp
         assert open_store().get(EndpointRecord, "delay").rev == before
     assert notice.detail.startswith("its target's report was refused: far_counting reports what cannot be recorded")
     assert notice.detail.endswith(f"its figures are from {log_time(known_at)}")
+    assert "`pip install -U far-target`" in notice.fix
     assert (seen.count, seen.figures_at) == (1, known_at)
     assert f"The figures are from {log_time(known_at)}." in one_line(seen.card())
     assert "its target's report was refused" in one_line(seen.card())
