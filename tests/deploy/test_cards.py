@@ -45,6 +45,12 @@ def test_one_that_is_not_decided_says_how_many_more_requests_are_needed():
     assert said in found.card().lead
 
 
+def test_how_many_requests_another_target_needs_is_not_worked_out_by_our_rule():
+    found = endpoint({"slower_than_80ms": (0, 10_000), "errors": (2, 500)}, on="far")
+    assert rule_of(found).rows[1][-1] == "500 so far"
+    assert "The canary is not decided yet: far judges it." in found.card().lead
+
+
 @pytest.mark.parametrize("counts", [{}, {"slower_than_80ms": (50, 1000), "errors": (0, 10_000)}])
 def test_where_nobody_can_tell_how_many_no_number_is_given(counts):
     assert "not decided yet: more requests are needed." in endpoint(counts).card().lead

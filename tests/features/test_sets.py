@@ -152,7 +152,7 @@ def test_log_tells_what_happened(lateness, trips):
     assert [what for _, _, what, _ in features.log("lateness").events] == ["features get", "features add"]
     with pytest.raises(NotFound) as problem:
         features.log("latenes")
-    assert problem.value.fix == "did you mean lateness?"
+    assert problem.value.fix == "did you mean features:lateness?"
     features.rm("lateness")
     assert features.log("lateness@1").events[0][2] == "features rm"
 

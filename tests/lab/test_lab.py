@@ -146,8 +146,8 @@ def test_all_that_is_to_be_said_of_an_endpoint_is_shown(workspace):
     records.endpoint("delay", champion="models:delay@1")
     found = [look.why for look in lab.show().overview.looks if look.uri == "deploy:delay"]
     assert len(found) == 3
-    assert any("while the champion is models:delay@8" in why for why in found)
-    assert "models:delay@1 serves, and was checked and found bad" in found
+    assert any("was to serve models:delay@1, while the champion is models:delay@8" in why for why in found)
+    assert "was to serve models:delay@1, which was checked and found bad" in found
 
 
 def test_a_session_that_ends_soon_needs_a_look(workspace):
@@ -168,6 +168,15 @@ def test_check_names_the_line_that_mends_a_missing_default(workspace, monkeypatc
     monkeypatch.setitem(providers.TABLE, "data.versions", broken)
     with pytest.raises(Failed, match="`pip install 'no_such_package'`"):
         lab.check()
+
+
+def test_of_several_things_that_are_bad_each_fix_says_what_it_is_for(workspace):
+    Path("aiinfra.toml").write_text('[gpu]\nmachines = "aws"\n[deploy]\nlog_days = "many"\n')
+    with pytest.raises(Failed) as problem:
+        lab.check()
+    first, second = problem.value.fix.split("; for ")
+    assert first.startswith("for gpu.machines on aws: choose another in aiinfra.toml: known: local")
+    assert second.startswith("retention: give it a float, e.g. log_days = ")
 
 
 def test_a_missing_extra_is_no_fault(workspace, monkeypatch):
