@@ -46,7 +46,7 @@ _COLOURS = {"ok": drawing.GREEN, "breach": drawing.RED, "undecided": drawing.GRE
 def endpoint_card(endpoint: Endpoint) -> Card:
     """What serves which share of the traffic, how well, and what its rollback rule says."""
     label = Uri.parse(endpoint.uri).label
-    late = f"The figures are from {log_time(endpoint.figures_at)}." if endpoint.figures_at else ""
+    late = f"The figures are from {moment(endpoint.figures_at, to_second=True)}." if endpoint.figures_at else ""
     return Card(
         kind=KIND,
         uri=endpoint.uri,
