@@ -14,12 +14,12 @@ import sys
 from collections.abc import Sequence
 
 from . import signals
-from .errors import LabError, UsageProblem
+from .errors import LabError, UsageProblem, nearest
 from .help import Help, Page
 from .modes import owner_only
 from .nouns import TABLE
 from .show import Result, Sentence
-from .suggestions import mistaken_noun
+from .suggestions import command, mistaken_noun
 from .verbs import as_json
 from .words import understand
 
@@ -89,9 +89,22 @@ def _run(words: list[str]) -> object:
 
         return version("aiinfra-lab")
     if noun not in TABLE:
-        raise UsageProblem(f"there is no noun {noun!r}", mistaken_noun(noun, rest))
+        meant = nearest(noun, ["--help", "--version"])
+        raise UsageProblem(
+            f"there is no noun {noun!r}", f"did you mean {meant}?" if meant else mistaken_noun(noun, rest)
+        )
     call = understand(noun, rest, also=_OWN_FLAGS)
-    return call if isinstance(call, Help) else call.run()
+    if isinstance(call, Help):
+        return call
+    if call.bind is not None:
+        again = f"`{command(call.verb, _without_name(rest))}`; --json gives the result as a text to keep"
+        raise UsageProblem("-o names a variable of a notebook, and a shell has none", f"leave it out: {again}")
+    return call.run()
+
+
+def _without_name(words: list[str]) -> list[str]:
+    at = words.index("-o")
+    return [*words[1:at], *words[at + 2 :]]
 
 
 def overview() -> Page:
@@ -123,6 +136,9 @@ def _complain(problem: LabError, as_json_: bool) -> int:
 
 def _in_shell(text: str) -> str:
     """Commands as they are written here: `%gpu ls` is a notebook's way to say `aiinfra gpu ls`."""
+    # A shell has no variable with a result: what it shows is named in its place.
+    for name in re.findall(rf"`(\w+) = %(?:{'|'.join(TABLE)})\b", text):
+        text = text.replace(f"`{name} = %", "`%").replace(f"${name}", "the URI that it shows")
     # What takes the body of a cell takes a file instead.
     text = re.sub(rf"(`%%(?:{'|'.join(TABLE)})\b(?![^`]*--code)[^`\n]*)`", r"\1 --code FILE`", text)
     text = re.sub(rf"(?m)^(\s+%%(?:{'|'.join(TABLE)})\b(?!.*--code).*)$", r"\1 --code FILE", text)

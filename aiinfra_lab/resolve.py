@@ -27,7 +27,7 @@ def resolve(text: object, kind: type[B], *, removed: bool = False) -> Record[B]:
     wanted: Any = noun.part_kind if uri.part else noun.kind
     if wanted is not kind:
         raise UsageProblem(f"{uri} is no {_what(kind)}", f"write {_form(noun, kind)}")
-    return _resolve(noun, uri, kind, removed=removed)
+    return _resolve(noun, uri, kind, removed=removed, in_full=isinstance(text, str) and ":" in text)
 
 
 def files_of(uri: str, path: Path) -> Path:
@@ -85,34 +85,36 @@ def noun_of(kind: type[Any]) -> str:
     return name.partition(".")[0]
 
 
-def _resolve(noun: nouns.Noun[Any], uri: Uri, kind: type[B], *, removed: bool) -> Record[B]:
+def _resolve(noun: nouns.Noun[Any], uri: Uri, kind: type[B], *, removed: bool, in_full: bool = True) -> Record[B]:
+    """in_full: whether what there is instead is told with its noun, as it was asked for."""
     if uri.tag and not noun.has_versions:
         raise UsageProblem(f"{noun.name} has no versions, and {uri} names one", f"write {uri.bare}")
     if uri.alias is not None:
-        uri = _aliased(noun, uri, uri.alias)
+        uri = _aliased(noun, uri, uri.alias, in_full=in_full)
     newest = noun.has_versions and not uri.tag and not uri.part  # a part without its version names nothing
     found = _newest(uri, kind) if newest else open_store().get(kind, uri.label)
     if found is None:
-        raise NotFound(f"there is no {uri}", _known(noun, uri))
+        raise NotFound(f"there is no {uri}", _known(noun, uri, in_full=in_full))
     if found.body.is_removed and not removed:
         at = time.strftime("%Y-%m-%d", time.localtime(found.body.removed_on))
-        raise NotFound(f"{uri} was removed on {at}", _known(noun, uri))
+        raise NotFound(f"{uri} was removed on {at}", _known(noun, uri, in_full=in_full))
     return found
 
 
-def _aliased(noun: nouns.Noun[Any], uri: Uri, alias: str) -> Uri:
+def _aliased(noun: nouns.Noun[Any], uri: Uri, alias: str, *, in_full: bool) -> Uri:
     """The version that an alias points at. NotFound says what there is, or how to set it."""
+    start = f"{noun.name}:" * in_full
     try:
         version = noun.aliased(uri.name, alias)
     except NotFound:
         if meant := _alias_meant(noun, uri):
-            raise NotFound(f"there is no {uri}", f"did you mean {meant}?") from None
+            raise NotFound(f"there is no {uri}", f"did you mean {start}{meant}?") from None
         raise
     if version is None:
         meant = _alias_meant(noun, uri)
         is_known = any(Uri.parse(label, noun=noun.name).name == uri.name for label in noun.names())
         what = f"there is no {alias} of {uri.bare} yet" if is_known else f"there is no {uri.bare}"
-        raise NotFound(what, f"did you mean {meant}?" if meant else _known(noun, uri))
+        raise NotFound(what, f"did you mean {start}{meant}?" if meant else _known(noun, uri, in_full=in_full))
     return version
 
 
@@ -142,18 +144,21 @@ def _newest(uri: Uri, kind: type[B]) -> Record[B] | None:
     return next((record for record in versions if not record.body.is_removed), versions[0])
 
 
-def _known(noun: nouns.Noun[Any], uri: Uri) -> str:
+def _known(noun: nouns.Noun[Any], uri: Uri, *, in_full: bool) -> str:
     """What there is of that name, or which names there are, or how to make the first."""
+    start = f"{noun.name}:" * in_full
     assert noun.kind is not None
     if noun.has_versions:
         found = open_store().list(noun.kind, name=uri.name, skip_unreadable=True)
         versions = [record for record in found if not record.body.is_removed]
         if versions:
             held = [label for label in noun.aliases() if Uri.parse(label, noun=noun.name).name == uri.name]
-            return "there are: " + ", ".join([*held[:3], *(record.name for record in versions[:8])])
+            labels = [*held[:3], *(record.name for record in versions[:8])]
+            return "there are: " + ", ".join(f"{start}{label}" for label in labels)
     names, first = noun.names(), noun.first(uri.name)
     # A recipe is there before it has run: its own name would be no suggestion.
-    return first if uri.name in names else did_you_mean(uri.name, names, first)
+    typed = [f"{start}{name}" for name in names]
+    return first if uri.name in names else did_you_mean(f"{start}{uri.name}", typed, first)
 
 
 def _what(kind: type[Any]) -> str:

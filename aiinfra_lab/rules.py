@@ -30,7 +30,7 @@ EXAMPLE = "auc > 0.7 and loss < 0.5"
 
 _METRIC = re.compile(r"[A-Za-z_][\w./-]*")
 # Wider than what is allowed, so that `=>` or `==` is refused as a whole, with what it may have been meant to be.
-_SIGN = re.compile(r"[<>=!]+")
+_SIGN = re.compile(r"[<>=!≤≥]+")
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _WORD = re.compile(r"[^\W\d]+|%")
 _CONNECTIVE = re.compile(r",|[^\W\d]+")
@@ -239,9 +239,9 @@ def _own_unit(metric: str) -> str | None:
 
 def _nearest(found: str, known: Collection[str]) -> str:
     """What was meant: `=>` is `>=` and no `>`, and capitals are no mistake of another kind."""
-    for meant in (found[::-1], found.lower()):
+    for meant in (found[::-1], found.lower(), {"≥": ">=", "≤": "<="}.get(found, "")):
         if meant in known:
             return f"did you mean {meant}?"
     if len(known) == 1:
-        return f"only {next(iter(known))} is read here"
+        return f"write {next(iter(known))}, nothing else is read here"
     return did_you_mean(found, known)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from . import nouns
 from .errors import LabError, UsageProblem, did_you_mean, nearest
 from .show import Result
+from .uris import Uri
 
 if TYPE_CHECKING:
     from .verbs import Parameter, Verb
@@ -73,6 +74,8 @@ def nearest_flag(word: str, known: Iterable[str]) -> str:
 def unknown_verb(noun: str, name: str, verbs: Iterable[str], others: Callable[[str], Iterable[str]]) -> str:
     """The fix for a verb that a noun does not have. others: the nouns that have it."""
     known = list(verbs)
+    if nearest(name, ["--help"]):
+        return "did you mean --help?"
     meant = next((verb for verb in _VERBS.get(name, ()) if verb in known), "") or nearest(name, known)
     if meant:
         return f"did you mean {meant}?"
@@ -98,15 +101,83 @@ def unknown_flag(verb: Verb, line: Sequence[Word], at: int, known: Iterable[str]
 
 
 def excess(verb: Verb, line: Sequence[Word], at: int, fits: Callable[..., bool]) -> str:
-    """The fix for a word that stands where nothing more may stand. fits: as for `unknown_flag`."""
-    word = str(line[at])
-    if meant := next((item.flag for item in verb.flags if item.flag == f"--{word}"), ""):
-        return f"did you mean {meant}?"
+    """The fix for a word that stands where nothing more may stand. fits: as for `unknown_flag`.
+
+    First what it may have been meant as; each of these ways answers nothing where it cannot tell.
+    """
+    ways = (_without_dashes, _unit_problem, _unquoted, _of_another_noun, _without_flag, _in_place_of_first)
+    for way in ways:
+        if fix := way(verb, line, at):
+            return fix
     # With those that follow it, since each of them would be one too many as well.
     shorter = [[*line[:at], *line[end:]] for end in range(at + 1, len(line) + 1)]
     rest = next((words for words in shorter if fits(words)), shorter[0])
     what = "leave it out" if len(rest) + 1 == len(line) else "leave them out"
     return f"{what}: `{command(verb, rest)}`; or quote words that belong together"
+
+
+def _without_dashes(verb: Verb, line: Sequence[Word], at: int) -> str:
+    """`for 2h` or `for=2h`, and `epochs=3` of a verb with parameters."""
+    name, equals, value = str(line[at]).partition("=")
+    if name in {item.flag[2:] for item in verb.flags if item.kind != "params"}:
+        return f"did you mean --{name}{equals}{value}?"
+    has_params = any(item.kind == "params" for item in verb.parameters)
+    return f"did you mean -p {_typed(line[at])}?" if has_params and name and equals and value else ""
+
+
+def _unquoted(verb: Verb, line: Sequence[Word], at: int) -> str:
+    """A rule without its quotes: `--require auc > 0.6`."""
+    flag = max((place for place, word in enumerate(line[:at]) if str(word).startswith("--")), default=None)
+    if flag is None or not re.match(r"[<>=!≤≥]", str(line[at])):
+        return ""
+    name, equals, value = str(line[flag]).partition("=")
+    end = next((place for place, word in enumerate(line) if place > flag and str(word).startswith("-")), len(line))
+    rule = " ".join([*([value] if equals else []), *map(str, line[flag + 1 : end])])
+    return f"put what belongs together in quotes: `{command(verb, [*line[:flag], name, rule, *line[end:]])}`"
+
+
+def _of_another_noun(verb: Verb, line: Sequence[Word], at: int) -> str:
+    """`%lab show data:trips`, where the verb takes no name, and that noun's takes one."""
+    from .verbs import verbs_of
+
+    if verb.positionals or not Uri.is_one(line[at]):
+        return ""
+    with contextlib.suppress(UsageProblem):  # a noun's word and a colon make no name
+        meant = Uri.parse(line[at])
+        theirs = verbs_of(meant.noun).get(verb.name)
+        return f"did you mean `{command(theirs, [meant.label])}`?" if theirs and theirs.positionals else ""
+    return ""
+
+
+def _without_flag(verb: Verb, line: Sequence[Word], at: int) -> str:
+    """The value of the one flag that the verb cannot do without, or rows: `%deploy start late delay@1`."""
+    given = {str(word).partition("=")[0] for word in line}
+    others = [item for item in verb.flags if item.flag not in given]
+    lacking = [item.flag for item in others if item.required]
+    if not lacking and any(Uri.is_one(line[at], noun) for noun in ("data", "features")):
+        lacking = [item.flag for item in others if item.kind == "rows"][:1]
+    return f"did you mean `{command(verb, [*line[:at], *lacking, *line[at:]])}`?" if len(lacking) == 1 else ""
+
+
+def _in_place_of_first(verb: Verb, line: Sequence[Word], at: int) -> str:
+    """The name, behind a word that is none: `%models promote champion delay@1`."""
+    if at != 1 or len(verb.positionals) != 1 or not isinstance(line[0], str):
+        return ""
+    known = _values(verb, verb.positionals[0])
+    is_second = str(line[1]) in known and line[0] not in known
+    return f"did you mean `{command(verb, line[1:])}`?" if is_second else ""
+
+
+def _unit_problem(verb: Verb, line: Sequence[Word], at: int) -> str:
+    """Behind a number that needs a unit, a word that is none: `--for 90 minuts`."""
+    before = re.search(r"(--[\w-]+)[= ](\S+)$", " ".join(map(str, line[:at])))
+    item = next((item for item in verb.flags if before and item.flag == before[1]), None)
+    if before and item and item.unit:
+        try:
+            item.unit.read(before[2])
+        except UsageProblem as problem:
+            return f"{problem.fix.rstrip('.')}, as one word behind {item.flag}"
+    return ""
 
 
 def second_command(noun: str, words: Sequence[Word]) -> str:
@@ -139,8 +210,13 @@ def split_value(verb: Verb, item: Parameter, value: object, after: Sequence[Word
     for count in range(len(following), 0, -1):
         text = " ".join([value, *following[:count]])
         if _can_be(verb, item, text, line):
-            return f"{item.flag} {quoted(text)}"
+            return f"{item.flag} {_shortest(item, text)}"
     return ""
+
+
+def _shortest(item: Parameter, text: str) -> str:
+    """The value as one word."""
+    return item.unit.write(item.unit.read(text)) if item.unit and item.unit.write else quoted(text)
 
 
 def _can_be(verb: Verb, item: Parameter, text: str, line: Sequence[Word]) -> bool:

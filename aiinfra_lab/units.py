@@ -23,11 +23,15 @@ _PART = re.compile(r"([0-9]*\.?[0-9]+)\s*([a-z]+)")
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """How a verb's parameter of this kind is read: carried in its annotation. usual: what is often given."""
+    """How a verb's parameter of this kind is read: carried in its annotation.
+
+    usual: what is often given. write: how a number of it is typed, where its own words would need quotes.
+    """
 
     name: str
     read: Callable[[object], float]
     usual: tuple[str, ...] = ()
+    write: Callable[[float], str] | None = None
 
 
 def parse_duration(value: object) -> float:
@@ -94,10 +98,19 @@ def parse_difference(value: object) -> float:
     return _of_one(value, "difference")
 
 
+def write_share(share: float) -> str:
+    """A share as it is typed, in percent.
+
+    >>> write_share(0.05), write_share(0.007)
+    ('5%', '0.7%')
+    """
+    return f"{plain(scaled(share, 2))}%"
+
+
 Duration = Annotated[float | str, Unit("duration", read_duration, ("30s", "10m", "1h", "2h", "8h", "1d"))]
 Usd = Annotated[float | str, Unit("usd", parse_usd, ("1", "5", "20"))]
-Share = Annotated[float | str, Unit("share", parse_share, ("1%", "5%", "10%", "50%"))]
-Difference = Annotated[float | str, Unit("difference", parse_difference, ("0.5%", "1%", "2%"))]
+Share = Annotated[float | str, Unit("share", parse_share, ("1%", "5%", "10%", "50%"), write_share)]
+Difference = Annotated[float | str, Unit("difference", parse_difference, ("0.5%", "1%", "2%"), write_share)]
 
 
 @overload
@@ -243,7 +256,7 @@ def show_share(share: float) -> str:
 
 def _of_one(value: object, what: str) -> float:
     """A number, also in percent of one."""
-    text = re.sub(r"\s*(%|percent)$", "", str(value).strip().lower())
+    text = re.sub(r"\s*(%|per ?cents?|pct)$", "", str(value).strip().lower())
     is_percent = text != str(value).strip().lower()
     return scaled(_number(text, what, "write 0.05 or 5%"), -2 if is_percent else 0)
 

@@ -6,10 +6,13 @@ The only place that takes a URI apart. A part, like a URL's fragment, is one thi
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import dataclass, replace
+from pathlib import PurePath
 
-from .errors import UsageProblem, did_you_mean
+from . import nouns
+from .errors import LabError, UsageProblem, did_you_mean
 from .nouns import TABLE
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
@@ -47,13 +50,13 @@ class Uri:
             raise UsageProblem(f"there is no noun {head!r} in {words!r}", did_you_mean(head, TABLE))
         if noun is not None and head != noun:
             what = f"{words!r} is a {head} thing, and a {noun} one is needed"
-            raise UsageProblem(what, f"did you mean {noun}:{rest}?" if rest else f"write {noun}:NAME")
+            raise UsageProblem(what, _other_fix(noun, rest))
         rest, hash_, part = rest.partition("#")
         name, at, tag = rest.partition("@")
         check_name(name)
         if hash_ and not _PART.fullmatch(part):
             raise UsageProblem(f"{part!r} in {words!r} is no part of anything", "copy the URI as it was shown")
-        return cls(head, name, *(_tag(words, tag) if at else (None, None)), part if hash_ else None)
+        return cls(head, name, *(_tag(head, name, words, tag) if at else (None, None)), part if hash_ else None)
 
     @staticmethod
     def is_one(text: object, noun: str | None = None) -> bool:
@@ -104,7 +107,9 @@ def check_name(name: str) -> str:
     _refuse_placeholder(name)
     if not _NAME.fullmatch(name):
         rule = "use lower-case letters, digits, '-', '_' and '.', starting with a letter or digit, at most 63"
-        legal = re.sub(r"[^a-z0-9_.-]+", "-", re.sub(r"@.*", "", name.lower())).strip("-_.")[:63]
+        # Of a path what its file is called, as a recipe and a notebook are.
+        called = PurePath(name).stem if "/" in name else name
+        legal = re.sub(r"[^a-z0-9_.-]+", "-", re.sub(r"@.*", "", called.lower())).strip("-_.")[:63]
         fix = f"did you mean {legal}? If not, {rule}" if _NAME.fullmatch(legal) else rule
         raise UsageProblem(f"{name!r} cannot be a name", fix)
     return name
@@ -154,16 +159,42 @@ def leading_label(file_name: str) -> str:
     return "#".join(filter(None, found.groups())) if found else ""
 
 
-def _tag(words: str, tag: str) -> tuple[int | None, str | None]:
+def _other_fix(noun: str, label: str) -> str:
+    """What of that noun may have been meant where another's thing was named."""
+    there: list[str] = []
+    with contextlib.suppress(LabError):  # the words are wrong, whatever the store has
+        there = [*nouns.find(noun).names(), *nouns.find(noun).aliases()]
+    if not label:
+        return f"write {noun}:NAME"
+    if not there or label in there:
+        return f"did you mean {noun}:{label}?"
+    return f"there are: {', '.join(f'{noun}:{each}' for each in there[:8])}; for a new one write {noun}:{label}"
+
+
+def _tag(noun: str, name: str, words: str, tag: str) -> tuple[int | None, str | None]:
     # No leading zero: `@07` would be a second spelling of `@7`, and records are found by their spelling.
     if re.fullmatch(r"[1-9][0-9]{0,9}", tag):
         return int(tag), None
     if _ALIAS.fullmatch(tag):
         return None, tag
     _refuse_placeholder(tag)
-    name, meant = words.partition("@")[0], _legal_alias(tag)
-    fix = f"did you mean {name}@{meant}?" if meant else f"write {name}@1 or {name}@champion"
-    raise UsageProblem(f"{tag!r} in {words!r} is neither a version nor an alias", fix)
+    raise UsageProblem(f"{tag!r} in {words!r} is neither a version nor an alias", _tag_fix(noun, name, words, tag))
+
+
+def _tag_fix(noun: str, name: str, words: str, tag: str) -> str:
+    """What could stand behind the `@` instead: of that noun, and as far as that is known there now."""
+    kept, typed = nouns.find(noun), words.partition("@")[0]
+    meant = _legal_alias(tag) if kept.usual_alias else ""
+    if meant:
+        return f"did you mean {typed}@{meant}?"
+    if not kept.has_versions:
+        return f"write {typed}, of which there are no versions"
+    there: list[str] = []
+    with contextlib.suppress(LabError):  # the words are wrong, whatever the store has
+        there = [label for label in (*kept.names(), *kept.aliases()) if label.startswith(f"{name}@")]
+    tags = [label.partition("@")[2] for label in there]
+    shown = [*tags[:1], *(tag for tag in tags[1:] if not tag.isdigit())][:2]
+    return f"write {' or '.join(f'{typed}@{tag}' for tag in shown)}" if shown else f"`%{noun} ls` lists what there is"
 
 
 def _refuse_placeholder(text: str) -> None:

@@ -79,6 +79,8 @@ def understand(noun: str, words: Sequence[Word], body: str | None = None, also: 
         raise UsageProblem(f"a verb must follow %{noun}", f"one of: {', '.join(verbs_of(noun))}")
     if name in HELP:
         return help_of(noun, next((word for word in rest if isinstance(word, str) and word in verbs_of(noun)), None))
+    if name.endswith("?") and name.rstrip("?") in verbs_of(noun):
+        return help_of(noun, name.rstrip("?"))
     verb = find_verb(noun, name)
     if any(word in HELP for word in rest if isinstance(word, str)):
         return help_of(noun, name)
@@ -136,7 +138,11 @@ def _values(verb: Verb, line: Sequence[Word], also: Sequence[str]) -> tuple[dict
         elif word == "-p" and (params := _of_kind(verb, "params")):
             key, equals, value = str(_plain(_next(words, "-p", verb, line))).partition("=")
             if not equals or not key:
-                raise UsageProblem(f"-p {key!r} gives no value", f"write -p {key or 'key'}=1, or another value")
+                # `-p epochs = 3`: the blanks part it into three words.
+                apart = [str(word) for word in words[:2]] if words[:1] == ["="] else []
+                meant = f"did you mean -p {key}={apart[1]}?" if len(apart) > 1 else ""
+                fix = meant or f"write -p {key or 'key'}=1, or another value"
+                raise UsageProblem(f"-p {key!r} gives no value", fix)
             values.setdefault(params.name, {})[key] = value
         elif isinstance(word, str) and _FLAG.match(word):
             _flag(verb, line, at, words, values, also)

@@ -14,11 +14,12 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from aiinfra_lab import cli
 from aiinfra_lab.errors import Failed, LabError, NotFound, Unavailable, UsageProblem
+from aiinfra_lab.train.code import CodeFailed
 
 CODE = "\nrun.log(auc=0.5)"
 VIEW = '\ncolumns = ["carrier"]'
 # An error's fix says one of these.
-COMMAND = re.compile(r"`((?:%|aiinfra )[^`]+)`")
+COMMAND = re.compile(r"`((?:\w+ = )?(?:%|aiinfra )[^`]+)`")
 MEANT = re.compile(r"did you mean ([^`?]+)\?")
 WRITE = re.compile(r"(?:write|e\.g\.|there are:|known:|use) ([^,;`]+?)(?:,| or |;| for |$)")
 SECTION = re.compile(r"write (\[\w+\]) above it")
@@ -59,6 +60,7 @@ def shell(text: str) -> Mistake:
 
 MISTAKES = [
     Mistake("%models add other"),  # of the newest run, which those below do not save a model in
+    Mistake("%%train run y --rows data:flights\nrun.split(holdout=0.25)", CodeFailed),
     # quantities
     Mistake("%gpu start t ~--for 2 hours~"),
     Mistake("%gpu start ~--for 1 hour 30 minutes~ t"),
@@ -72,6 +74,9 @@ MISTAKES = [
     Mistake("%data check flights --max-duplicates ~much~"),
     Mistake("%models check delay@1 --margin ~two~"),
     Mistake("%train log delay --lines ~many~"),
+    Mistake("%deploy start late --model delay@1 ~--canary 5 percents~"),
+    Mistake("%data check flights ~--max-missing 6 per cent~"),
+    Mistake("%gpu start t --for ~90 minuts~"),
     # flags
     Mistake("%gpu start t ~--fro~ 2h"),
     Mistake("%gpu start t ~-for~ 2h"),
@@ -114,10 +119,16 @@ MISTAKES = [
     Mistake("%models show ~delay@~"),
     Mistake("%models show ~delay@Champion~"),
     Mistake("%data get ~flights@latest~"),
+    Mistake("%data show ~flights@-1~"),
+    Mistake("%data show ~flights@Latest~"),
+    Mistake("%models show ~delay@-1~"),
+    Mistake("%deploy show ~late@-1~"),
     Mistake("%data rm flights"),
     Mistake("%data add trips ~fligths.csv~", NotFound),
     Mistake("%features get delay --rows ~flights~", NotFound),
     Mistake("%features get delay --rows ~$rwos~", NotFound),
+    Mistake("%features get delay --rows ~data:flihts~", NotFound),
+    Mistake("%features get delay --rows ~data:flights@9~", NotFound),
     Mistake("%features get delay"),
     Mistake("%lab log ~dta:flights@1~", NotFound),
     # what a verb needs, and what it takes
@@ -142,6 +153,29 @@ MISTAKES = [
     Mistake("%recipe run flight-delays -p ~mnth~=1"),
     Mistake("%recipe run flight-delays ~-p epochs=some~"),
     Mistake("%recipe run flight-delays ~-p epochs~"),
+    Mistake("%models check delay@1 --require auc > 0.6"),
+    Mistake("%models check delay@1 --require 'auc ~≥~ 0.6'"),
+    Mistake("%deploy start late --model delay@1 --canary 5% --rollback-if 'p95_ms ~<~ 80'"),
+    Mistake("%deploy start late --model delay@1 --canary 5% --rollback-if 'errors > 1% ~and~ p95_ms > 80'"),
+    Mistake("%deploy start late delay@1"),
+    Mistake("%deploy log late --rows ~-5~"),
+    Mistake("%deploy run late data:flights"),
+    Mistake("%deploy start ~Late~ --model delay@1"),
+    Mistake("%deploy start late --model ~train:delay@1~"),
+    Mistake("%deploy start late --model delay@1 ~—canary~ 5%"),
+    Mistake("%deploy start late --model delay@1 --canary=~5~"),
+    Mistake("%features get delay data:flights"),
+    Mistake("%features get delay --rows ~models:delay~"),
+    Mistake("%drift check ~data:flights~ --against data:flights --report"),
+    Mistake("%models promote champion delay@1"),
+    Mistake("%lab show data:flights"),
+    Mistake("%gpu start t ~for=2h~"),
+    Mistake("%recipe run flight-delays ~epochs=1~"),
+    Mistake("%%train run x --rows data:flights -p epochs=3 ~lr=0.1~" + CODE),
+    Mistake("%%train run x --rows data:flights ~-p epochs = 3~" + CODE),
+    Mistake("%recipe run ~recipes/flight-delays.toml~"),
+    Mistake("%data add flights.csv trips", NotFound),
+    Mistake("%data add flights.csv"),
     # settings
     settings('[~gpus~]\nmachines = "local"'),
     settings('[gpu]\n~machine~ = "local"'),
@@ -155,6 +189,11 @@ MISTAKES = [
     shell("data ls ~--jso~"),
     shell("gpu start t --for ~90~"),
     shell("data check flights --like"),
+    shell("lab ~--hepl~"),
+    shell("~--verson~"),
+    shell("data show flights -o found"),
+    shell("recipe run flight-delays ~epochs=1~"),
+    Mistake("train run y --rows data:flights --code train.py", CodeFailed, "shell"),
 ]
 
 

@@ -1,4 +1,6 @@
-"""The audit log read back: lineage in both directions, and the proof that nothing was altered.
+"""The audit log read back: lineage in both directions, and the proof that no event and no record was altered.
+
+It covers no file beside the store, such as the curves of a run; whose digest a record has can be checked by it.
 
 The events themselves are written by the store, in the transaction of what they record.
 """
@@ -92,7 +94,7 @@ def prove(store: Store) -> Proof:
         return Proof(False, count, wrong)
     if (seq := _misindexed(store)) is not None:
         return Proof(False, count, f"event {seq} is not found by the URIs that it names", is_index_wrong=True)
-    return Proof(True, count, f"{counted(count, 'event')}, every hash holds")
+    return Proof(True, count, f"{counted(count, 'event')} and their records, every hash holds")
 
 
 def _lacks_a_head(store: Store) -> bool:

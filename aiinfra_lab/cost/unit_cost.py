@@ -17,8 +17,9 @@ COMPARED_WITH = "aws.g4dn.xlarge"
 class UnitCost:
     """The price of 1,000 predictions at an hourly price and at the rates that were really measured.
 
-    when_busy_usd: if it answered all the time at the measured rate. so_far_usd: at the use that it really had, idle
-    time included. All are None where nobody knows the price.
+    usd_per_hour: of starts at several prices their mean over the time. when_busy_usd: if it had answered all the time
+    at the measured rate. so_far_usd: at the use that it really had, idle time included. All are None where nobody knows
+    the price of some start.
     """
 
     whose: str
@@ -53,11 +54,10 @@ def unit_costs(starts: Sequence[Spending]) -> tuple[UnitCost, ...]:
     if not done.rows:
         return ()
     cloud = compared_with()
-    # The newest start stands for all: earlier ones may have been at other prices.
     here = "this machine" if starts[0].span.on_machine else "where it runs"
     return (
-        _at(here, starts[0].usd_per_hour, done),
-        _at(f"{cloud.provider} {cloud.type} ({cloud.as_of})", cloud.usd_per_hour, done),
+        _at(here, [(start, start.usd_per_hour) for start in starts], done),
+        _at(f"{cloud.provider} {cloud.type} ({cloud.as_of})", [(start, cloud.usd_per_hour) for start in starts], done),
     )
 
 
@@ -66,10 +66,14 @@ def compared_with() -> Price:
     return prices.of(settings().get("cost.compare", COMPARED_WITH))
 
 
-def _at(whose: str, usd_per_hour: float | None, done: Use) -> UnitCost:
-    if usd_per_hour is None:
+def _at(whose: str, rates: Sequence[tuple[Spending, float | None]], done: Use) -> UnitCost:
+    """At the price of each start, which may be another one."""
+    known = [(start.span, rate) for start, rate in rates if rate is not None]
+    if len(known) < len(rates):
         return UnitCost(whose, None, None, None)
+    paid = sum(span.duration_s * rate for span, rate in known)
+    mean = paid / done.duration_s if done.duration_s else known[0][1]
     # An hour has 3,600 s, and 1,000 rows are bought at a time.
-    when_busy = usd_per_hour / (3.6 * done.rows_per_s) if done.rows_per_s else None
-    so_far = usd_per_hour * done.duration_s / 3600 / done.rows * 1000
-    return UnitCost(whose, usd_per_hour, when_busy, so_far)
+    each = 1000 / 3600 / done.rows
+    busy = sum(span.busy_s * rate for span, rate in known)
+    return UnitCost(whose, mean, busy * each if done.busy_s > 0 else None, paid * each)

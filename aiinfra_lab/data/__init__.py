@@ -140,7 +140,7 @@ def diff(name: DataName, other: DataName | None = None) -> DataComparison:
         return DataComparison(record.uri, "nothing", note="there is no earlier version to compare with")
     with working("Data comparison", record.uri, f"is held against {against.uri}"):
         old, new = versions.handle(against), versions.handle(record)
-        pairs = compare.paired(old, new)
+        pairs = tables.paired(old.described, new.described)
         files = compare.files(versions.manifest(against), versions.manifest(record), pairs)
         return DataComparison(record.uri, old.uri, files, compare.tables(old, new, files, pairs))
 

@@ -107,7 +107,7 @@ def _bring(where: Settings, name: str, rows: object, source: str | None, folder:
     if isinstance(rows, Dataset):
         _files.copy_in(rows.path, folder)
         return _Brought(rows.uri, rows.path.name if rows.path.is_file() else "")
-    path = _own(where, name) if rows is None else _given(rows, command)
+    path = _own(where, name) if rows is None else _given(rows, command, name)
     _files.copy_in(path, folder)
     return _Brought(f"file:{path}", path.name if path.is_file() else "")
 
@@ -115,13 +115,14 @@ def _bring(where: Settings, name: str, rows: object, source: str | None, folder:
 def _own(where: Settings, name: str) -> Path:
     own = where.workspace / "data" / name
     if not own.exists():
-        raise UsageProblem(
-            f"`%data add {name}` does not say what to add", "give a path, a data frame, or --from SOURCE"
-        )
+        # A path in the place of the name.
+        again = f"did you mean `%data add {Path(name).stem} {name}`? If not, " if Path(name).is_file() else ""
+        fix = f"{again}give a path, a data frame, or --from SOURCE"
+        raise UsageProblem(f"`%data add {name}` does not say what to add", fix)
     return own
 
 
-def _given(rows: object, command: str) -> Path:
+def _given(rows: object, command: str, name: str = "") -> Path:
     """The file or folder that a path names. NotFound when there is none; the fix says what may have been meant."""
     if not isinstance(rows, str | Path):
         raise UsageProblem(f"an object of type {type(rows).__name__} cannot be read as data", _WAYS)
@@ -138,6 +139,9 @@ def _given(rows: object, command: str) -> Path:
         raise
     except (OSError, RuntimeError):  # longer than a name can be, or in the home of nobody
         pass
+    if Path(name).is_file():
+        swapped = f"did you mean `%data add {shlex.quote(str(rows))} {name}`?"
+        raise NotFound(f"there is no file or folder {path}, but {name} is one", swapped)
     raise NotFound(f"there is no file or folder {path}", _meant(str(rows), command))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from ..show import shown
 from ..units import show_share
 from .files import Manifest
 from .handle import Dataset
@@ -26,11 +27,25 @@ class FileChanges:
     changed: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class ValueChange:
+    """A column whose values differ: each measure that does, with before and after.
+
+    distance: how much of the rows differs, from 0 to 1, alike for all types. Of numbers and times it is Kolmogorov's,
+    of others the total variation; what is missing counts as a value of its own, behind all others.
+    """
+
+    column: str
+    distance: float
+    measures: tuple[Change, ...]
+
+
 @dataclass(frozen=True)
 class TableChange:
-    """How a table differs. rows_added and rows_removed compare whole rows over the columns that both have alike.
+    """How a table differs. rows_added and rows_removed compare rows over the columns that both have alike.
 
-    retyped: (column, type before, type after). shifted: (column and measure, before, after), where they differ.
+    compared: how many columns those are; without any, no row can be the same. retyped: (column, type before, type
+    after). shifted: the columns that have a measure that differs, the most distant first.
     alike: what differs where none of that does, a sentence each: the order of rows or columns, or the bytes alone.
     """
 
@@ -42,7 +57,8 @@ class TableChange:
     columns_added: tuple[str, ...]
     columns_removed: tuple[str, ...]
     retyped: tuple[Change, ...]
-    shifted: tuple[Change, ...]
+    shifted: tuple[ValueChange, ...]
+    compared: int
     alike: tuple[str, ...] = ()
 
     @property
@@ -50,14 +66,6 @@ class TableChange:
         """Whether a row, a column, a type or a measure differs."""
         columns = (self.columns_added, self.columns_removed, self.retyped, self.shifted)
         return self.rows_added + self.rows_removed > 0 or any(columns)
-
-
-def paired(before: Dataset, after: Dataset) -> list[tuple[DataTable, DataTable]]:
-    """The tables that both have: those of one name, or the only one of each, whatever its file is called."""
-    if len(before.described) == len(after.described) == 1:
-        return [(before.described[0], after.described[0])]
-    old = {table.name: table for table in before.described}
-    return [(old[table.name], table) for table in after.described if table.name in old]
 
 
 def files(before: Manifest, after: Manifest, pairs: Sequence[tuple[DataTable, DataTable]] = ()) -> FileChanges:
@@ -99,7 +107,8 @@ def _table(before: Dataset, after: Dataset, former: str, name: str) -> TableChan
             for column in new
             if column in old and not is_same_type(old[column], new[column])
         ),
-        shifted=tuple(change for column in alike for change in _shifts(one[column], two[column])),
+        shifted=_shifted(one.select(alike), two.select(alike)),
+        compared=len(alike),
     )
     orders = [[column for column in side if column in other] for side, other in ((old, new), (new, old))]
     said = ["the same rows in another order"] * is_moved
@@ -137,10 +146,39 @@ def _rows(before: pl.DataFrame, after: pl.DataFrame, columns: list[str]) -> tupl
     return added, removed, added == removed == 0 and not hashes[0].equals(hashes[1])
 
 
-def _shifts(before: pl.Series, after: pl.Series) -> list[Change]:
-    """The measures of a column that differ, as they are shown."""
-    old, new = _summary(before), _summary(after)
-    return [(f"{after.name}: {what}", old[what], new[what]) for what in new if old.get(what, "–") != new[what]]
+def _shifted(before: pl.DataFrame, after: pl.DataFrame) -> tuple[ValueChange, ...]:
+    found = []
+    for name in after.columns:
+        old, new = _summary(before[name]), _summary(after[name])
+        if measures := tuple((what, old[what], new[what]) for what in new if old[what] != new[what]):
+            found.append(ValueChange(name, _distance(before[name], after[name]), measures))
+    return tuple(sorted(found, key=lambda change: -change.distance))
+
+
+def _distance(before: pl.Series, after: pl.Series) -> float:
+    """By how much the shares of rows differ, as `ValueChange` has it."""
+    import polars as pl
+
+    if not len(before) or not len(after):
+        return 1.0
+    sides = [
+        pl.DataFrame({"value": _values(side), "more": pl.repeat(sign / len(side), len(side), eager=True)})
+        for side, sign in ((before, -1.0), (after, 1.0))
+    ]
+    more = pl.concat(sides).group_by("value").sum().sort("value", nulls_last=True)["more"]
+    is_ordered = before.dtype.is_numeric() or before.dtype.is_temporal()
+    return min(1.0, float(more.cum_sum().abs().max() if is_ordered else more.abs().sum() / 2))  # type: ignore[arg-type]
+
+
+def _values(column: pl.Series) -> pl.Series:
+    """Values that can be grouped and sorted; what is missing is null. Of nested ones it is all that is looked at."""
+    import polars as pl
+
+    if column.dtype.is_float():
+        return column.fill_nan(None)
+    if column.dtype.is_nested():
+        return column.is_null()
+    return column.cast(pl.String) if isinstance(column.dtype, pl.Enum | pl.Categorical) else column
 
 
 def _summary(column: pl.Series) -> dict[str, str]:
@@ -150,13 +188,10 @@ def _summary(column: pl.Series) -> dict[str, str]:
     found = {"missing": show_share(missing)}
     if column.dtype.is_numeric():
         # A single NaN would make the mean of a whole column NaN.
-        found["mean"] = _number(column.drop_nans().mean() if column.dtype.is_float() else column.mean())
+        mean: Any = column.drop_nans().mean() if column.dtype.is_float() else column.mean()
+        found["mean"] = shown("mean", None if mean is None else float(mean))
     elif column.dtype.is_temporal():
         found |= {"first": str(column.min() or "–"), "last": str(column.max() or "–")}
     elif not column.dtype.is_nested():
         found["distinct"] = f"{column.drop_nulls().n_unique():,}"
     return found
-
-
-def _number(value: Any) -> str:
-    return "–" if value is None else f"{value:.4g}"

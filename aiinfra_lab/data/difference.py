@@ -24,12 +24,15 @@ from ..show import (
     mark_of,
     sentence,
 )
-from ..units import counted
+from ..units import counted, show_share
 from ..uris import Uri
-from .compare import FileChanges, TableChange
+from .compare import FileChanges, TableChange, ValueChange
 
-_MISSING = "missing"
 _TIME = re.compile(r"(?<=\d{4}-\d\d-\d\d)[ T]\d\d:\d\d(?::[\d.]+)?(?:[+-]\d\d:\d\d|Z)?")
+_DISTANCE = (
+    "Distance: the largest difference of the shares of rows up to some value, of texts half of all differences of the "
+    "values' shares; what is missing counts as a value."
+)
 _MOST_SHIFTED, _MOST_FOLDED = 5, 7
 
 
@@ -45,7 +48,10 @@ def difference_card(
         lead=sentence(note) if note else lead,
         figures=_rows(tables[0]) if len(tables) == 1 and tables[0].is_another else [],
         parts=[*_tables(tables, other, uri), *_columns(tables, other, uri), *_files(files, tables)],
-        notes=[f"{table.name}: {one}." for table in tables for one in table.alike],
+        notes=[
+            *(f"{table.name}: {one}." for table in tables for one in table.alike),
+            *([_DISTANCE] if any(table.shifted for table in tables) else []),
+        ],
         next=[f"Next: `%data check {Uri.parse(uri).label} --like {Uri.parse(other).label}`"] if tables else [],
     )
 
@@ -67,7 +73,7 @@ def _verdict(files: FileChanges | None, tables: Sequence[TableChange]) -> tuple[
     added, removed = (sum(getattr(table, name) for table in tables) for name in ("rows_added", "rows_removed"))
     rows = f"Rows: {added:,} added, {removed:,} removed." if tables else ""
     if said:
-        return mark_of("schema changed"), f"**{', '.join(said)}.** {rows}"
+        return mark_of("schema changed"), f"**{', '.join(said)}.** {_compared_rows(tables, rows)}"
     if added or removed:
         return mark_of("changed"), f"**{rows.removesuffix('.')}**, in the same columns."
     moved = files and (files.added or files.removed or files.changed)
@@ -77,6 +83,13 @@ def _verdict(files: FileChanges | None, tables: Sequence[TableChange]) -> tuple[
         is_same = mark_of("same")
         return (is_same, "**Nothing differs.**") if not moved else (mark_of("changed"), _of_files(files, tables))
     return mark_of("changed"), _of_files(files, tables)
+
+
+def _compared_rows(tables: Sequence[TableChange], rows: str) -> str:
+    """What became of the rows, which can be the same only as far as their columns are."""
+    if any(table.compared for table in tables):
+        return f"{rows[:-1]}, by the columns that are of one type in both."
+    return "Rows cannot be compared: no column is of one type in both." * bool(rows)
 
 
 def _of_files(files: FileChanges | None, tables: Sequence[TableChange]) -> str:
@@ -91,9 +104,9 @@ def _rows(table: TableChange) -> list[Figure]:
     before = "as many before" if table.rows_before == table.rows_after else f"{table.rows_before:,} before"
     return [
         Figure("rows", f"{table.rows_after:,}", before),
-        Figure("rows added", f"{table.rows_added:,}"),
-        Figure("rows removed", f"{table.rows_removed:,}"),
-    ]
+        *(Figure(f"rows {what}", f"{count:,}") for what, count in
+          (("added", table.rows_added), ("removed", table.rows_removed)) if table.compared),
+    ]  # fmt: skip
 
 
 def _tables(tables: Sequence[TableChange], other: str, uri: str) -> list[Part]:
@@ -113,47 +126,47 @@ def _tables(tables: Sequence[TableChange], other: str, uri: str) -> list[Part]:
 
 def _columns(tables: Sequence[TableChange], other: str, uri: str) -> list[Part]:
     """What a pipeline stumbles over first: columns that are gone, then those of other types, new and other values."""
-    found: list[list[tuple[Cell, ...]]] = [[], [], [], []]
+    found: list[list[tuple[Cell, ...]]] = [[], [], []]
+    shifted: list[tuple[str, ValueChange]] = []
     for table in tables:
         place = f"{table.name}." if len(tables) > 1 else ""
-        found[0] += [(f"{place}{name}", REMOVED, "a column", Dim("–")) for name in table.columns_removed]
-        found[1] += [(f"{place}{name}", _changed("type"), old, new) for name, old, new in table.retyped]
-        found[2] += [(f"{place}{name}", ADDED, Dim("–"), "a column") for name in table.columns_added]
-        found[3] += [(f"{place}{name}", _changed("values"), old, new) for name, old, new in _shifted(table)]
-    titles = (RowHeader("column"), "change", other, uri)
-    parts: list[Part] = [Table(titles, [row for rows in found[:3] for row in rows] + found[3][:_MOST_SHIFTED])]
-    if more := found[3][_MOST_SHIFTED:]:
+        found[0] += [(f"{place}{name}", REMOVED, "", "a column", Dim("–")) for name in table.columns_removed]
+        found[1] += [(f"{place}{name}", _changed("type"), "", old, new) for name, old, new in table.retyped]
+        found[2] += [(f"{place}{name}", ADDED, "", Dim("–"), "a column") for name in table.columns_added]
+        shifted += [(f"{place}{change.column}", change) for change in table.shifted]
+    shifted.sort(key=lambda one: -one[1].distance)
+    values: list[tuple[Cell, ...]] = [
+        (name, _changed("values"), show_share(change.distance), *_sides(change)) for name, change in shifted
+    ]
+    titles = (RowHeader("column"), "change", Number("distance"), other, uri)
+    rows = [row for some in found for row in some] + values[:_MOST_SHIFTED]
+    parts: list[Part] = [Table(titles, rows)] if rows else []
+    if more := values[_MOST_SHIFTED:]:
         parts.append(
             Fold(f"{counted(len(more), 'more column')} whose values differ", Table(titles, more, most=_MOST_FOLDED))
         )
-    return parts if any(found) else []
+    return parts
 
 
 def _changed(what: str) -> StateMark:
     return replace(CHANGED, word=what)
 
 
-def _shifted(table: TableChange) -> list[tuple[str, str, str]]:
-    """The measures that differ, a row a column."""
-    found: dict[str, tuple[list[str], list[str]]] = {}
-    for what, old, new in table.shifted:
-        column, _, measure = what.rpartition(": ")
-        for side, value in zip(found.setdefault(column, ([], [])), (old, new), strict=True):
-            side.append(f"{value} {_MISSING}" if measure == _MISSING else f"{measure} {value}")
-    rows = [(column, *_by_day(", ".join(before), ", ".join(after))) for column, (before, after) in found.items()]
-    return sorted(rows, key=lambda row: -_gap(*row[1:]))
+def _sides(change: ValueChange) -> tuple[str, str]:
+    """All measures that differ, before and after."""
+    before, after = (
+        ", ".join(
+            f"{one[side]} {one[0]}" if one[0] == "missing" else f"{one[0]} {one[side]}" for one in change.measures
+        )
+        for side in (1, 2)
+    )
+    return _by_day(before, after)
 
 
 def _by_day(before: str, after: str) -> tuple[str, str]:
     """Moments as days, which is what fits beside one another; with their times where those alone differ."""
     days = _TIME.sub("", before), _TIME.sub("", after)
     return days if days[0] != days[1] else (before, after)
-
-
-def _gap(before: str, after: str) -> float:
-    """By how much the share that is missing differs, in percent."""
-    one, two = (float(text.partition(" ")[0]) if _MISSING in text else 0.0 for text in (before, after))
-    return abs(two - one)
 
 
 def _files(files: FileChanges | None, tables: Sequence[TableChange]) -> list[Part]:

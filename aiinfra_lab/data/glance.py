@@ -95,12 +95,11 @@ def _with_range(one: ColumnGlance, known: pl.Series, found: TableSample) -> Colu
     low, high = _ends(least, greatest)
     if least == greatest:
         one = replace(one, distinct=1, has_more=not found.is_whole)
-    return replace(
-        one,
-        shares=_histogram(known),
-        is_range=True,
-        said=f"always {low}" if least == greatest else f"{low} to {high}",
-    )
+        said = f"always {low}"
+    else:  # two at least, even where the rows that were looked at have one
+        one = replace(one, distinct=max(2, one.distinct or 0))
+        said = f"{low} to {high}" if low != high else f"always about {low}"
+    return replace(one, shares=_histogram(known), is_range=True, said=said)
 
 
 def _with_values(one: ColumnGlance, known: pl.Series, rows: int) -> ColumnGlance:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..errors import UsageProblem, did_you_mean
 from ..units import counted, show_share
 from .handle import Dataset
-from .tables import DataTable, gaps, is_same_type, type_name
+from .tables import DataTable, gaps, is_same_type, paired, type_name
 
 if TYPE_CHECKING:
     import polars as pl
@@ -61,15 +61,16 @@ def judge(data: Dataset, like: Dataset | None, bounds: Bounds) -> list[DataFindi
 
 
 def _schemas(data: Dataset, like: Dataset) -> Iterator[DataFinding]:
-    have = {table.name: table.schema for table in data.described}
+    now = {old.name: new for old, new in paired(like.described, data.described)}
     renew = f"bring the columns back, or compare with a version that has the new ones, as --like {data.uri} has"
     for table in like.described:
-        if table.name not in have:
+        new = now.get(table.name)
+        if new is None:
             yield DataFinding(table.name, "schema", "bad", f"the table is gone since {like.uri}", renew)
-        elif changes := _changes(table.schema, have[table.name]):
-            yield DataFinding(table.name, "schema", "bad", f"against {like.uri}: {'; '.join(changes)}", renew)
+        elif changes := _changes(table.schema, new.schema):
+            yield DataFinding(new.name, "schema", "bad", f"against {like.uri}: {'; '.join(changes)}", renew)
         else:
-            yield DataFinding(table.name, "schema", "good", f"as in {like.uri}")
+            yield DataFinding(new.name, "schema", "good", f"as in {like.uri}")
 
 
 def _changes(old: dict[str, str], new: dict[str, str]) -> list[str]:

@@ -13,7 +13,7 @@ from .compare import FileChanges, TableChange
 from .difference import difference_card
 from .handle import main_table
 from .judge import DataFinding
-from .tables import DataTable, is_same_type
+from .tables import DataTable, is_same_type, paired
 from .version_card import version_card
 
 
@@ -173,8 +173,8 @@ def _since(new: DataDescription, old: DataDescription) -> str:
     if new.rows is not None and old.rows is not None:
         rows = new.rows - old.rows
         found.append(f"{counted(abs(rows), 'row')} {'more' if rows > 0 else 'less'}" if rows else "as many rows")
-    before, now = ({table.name: table.schema for table in one.tables} for one in (old, new))
-    both = [(before[name], now[name]) for name in now if name in before]
+    pairs = paired(old.tables, new.tables)
+    both = [(before.schema, now.schema) for before, now in pairs]
     came = [column for one, two in both for column in two if column not in one]
     gone = [column for one, two in both for column in one if column not in two]
     other = [
@@ -185,11 +185,11 @@ def _since(new: DataDescription, old: DataDescription) -> str:
         for columns, what in ((came, "new"), (gone, "gone"), (other, "of another type"))
         if columns
     ]
-    found += [f"table {name} {what}" for one, two, what in ((now, before, "new"), (before, now, "gone"))
-              for name in one if name not in two][:3]  # fmt: skip
+    alone = [f"table {table.name} new" for table in new.tables if table not in [now for _, now in pairs]]
+    alone += [f"table {table.name} gone" for table in old.tables if table not in [before for before, _ in pairs]]
+    found += alone[:3]
     if new.rows is None:
-        rows_of = [{table.name: table.rows for table in one.tables} for one in (old, new)]
-        other_rows = [name for name, count in rows_of[1].items() if rows_of[0].get(name, count) != count]
+        other_rows = [now.name for before, now in pairs if before.rows != now.rows]
         found += [f"other rows in {', '.join(other_rows[:3])}{', …' * (len(other_rows) > 3)}"] * bool(other_rows)
     first, *rest = found or ["other content"]
     return f"Against {old.uri}: {', '.join([f'**{first}**', *rest])}."

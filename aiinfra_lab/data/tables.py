@@ -46,6 +46,14 @@ def table_names(files: list[str]) -> dict[str, str]:
     return {file: file if stems.count(stem) > 1 else stem for file, stem in zip(files, stems, strict=True)}
 
 
+def paired(before: Sequence[DataTable], after: Sequence[DataTable]) -> list[tuple[DataTable, DataTable]]:
+    """The tables that both versions have: those of one name, or the only one of each, whatever its file is called."""
+    if len(before) == len(after) == 1:
+        return [(before[0], after[0])]
+    old = {table.name: table for table in before}
+    return [(old[table.name], table) for table in after if table.name in old]
+
+
 def is_table(file: str) -> bool:
     """Whether the file's name says that it is a table."""
     return Path(file).suffix.lower() in SUFFIXES

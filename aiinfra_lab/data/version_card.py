@@ -92,8 +92,15 @@ def _columns(table: DataTable, look: Glance | None, *, is_one: bool) -> list[Par
 def _column(one: ColumnGlance) -> tuple[Cell, ...]:
     share = show_share(one.missing)
     missing: Cell = Strong(share) if one.missing >= _MUCH_MISSING else share
-    distinct = "–" if one.distinct is None else f"{'≥ ' * one.has_more}{one.distinct:,}"
-    return one.name, _kind(one.kind), missing, distinct, _picture(one), one.said
+    return one.name, _kind(one.kind), missing, _distinct(one), _picture(one), one.said
+
+
+def _distinct(one: ColumnGlance) -> str:
+    if one.distinct is None:
+        return "–"
+    if one.has_more and one.distinct < 2:  # "at least 1" is true of any column
+        return f"{one.distinct} seen"
+    return f"{'≥ ' * one.has_more}{one.distinct:,}"
 
 
 def _picture(one: ColumnGlance) -> Picture | str:
@@ -133,7 +140,9 @@ def _first(table: DataTable, look: Glance) -> list[Part]:
     rows: list[tuple[Cell, ...]] = [
         tuple(Dim("missing") if row[name] is None else str(row[name]) for name in names) for row in look.first
     ]
-    return [Fold(f"first {len(rows)} of {counted(table.rows, 'row')}", Table(titles, rows), is_open=True)]
+    all_of = counted(len(table.columns), "column")
+    cut = f", {len(names)} of {all_of}" if len(names) < len(table.columns) else ""
+    return [Fold(f"first {len(rows)} of {counted(table.rows, 'row')}{cut}", Table(titles, rows), is_open=True)]
 
 
 def _fitting(table: DataTable, look: Glance) -> list[str]:

@@ -151,6 +151,8 @@ def log(name: EndpointName, *, rows: int = 20, events: int = 20) -> Log:
 
     if events < 1:
         raise UsageProblem(f"--events {events} shows none", "give a whole number from 1 on")
+    if rows < 0:
+        raise UsageProblem(f"--rows {rows} is no number of rows", "write 0, or a larger number")
     # Observed first: a rollback that another's target did is an event from then on.
     [(record, _)] = lifecycle.observe_all([lifecycle.find(name)])
     body, target = record.body, lifecycle.target_of(record)
@@ -162,7 +164,7 @@ def log(name: EndpointName, *, rows: int = 20, events: int = 20) -> Log:
     if not isinstance(target, PredictionLog):
         notes = (f"{body.on} keeps no log of predictions that can be read here",)
         return Log(record.uri, (), lines, output, "", notes, more)
-    newest = target.predictions(body.job, body.log_dir, max(rows, 0))
+    newest = target.predictions(body.job, body.log_dir, rows)
     return Log(record.uri, tuple(newest), lines, output, body.log_dir, more=more)
 
 

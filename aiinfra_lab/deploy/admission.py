@@ -9,6 +9,7 @@ from ..store import Record
 from ..uris import Uri
 from . import desired_state, versions
 from .base import Report, Reporting
+from .details import start_again
 from .lifecycle import target_of
 from .record import EndpointRecord
 from .server.judge import CONFIDENCE
@@ -32,7 +33,7 @@ def may_take_all(record: Record[EndpointRecord], canary: str) -> str:
     if versions.verdict(canary) == "bad":
         raise Failed(
             f"{canary} was checked and found bad",
-            f"{_without(record)}; {_check_fix(canary)}",
+            f"{without(record)}; {_check_fix(canary)}",
         )
     if problem := versions.objection(canary):
         raise problem
@@ -44,11 +45,11 @@ def replacement(record: Record[EndpointRecord]) -> str:
     lost = record.body.rolled_back
     serving = (*record.body.desired.models, *([lost.model] if lost else []))
     if other := versions.newest_but(serving):
-        return f"let another version serve: `%deploy start {record.name} --model {other}`"
+        return f"let another version serve: `{start_again(record.name, record.body.on, other)}`"
     return f"no other version is there to serve; end it: `%deploy stop {record.name}`"
 
 
-def _without(record: Record[EndpointRecord]) -> str:
+def without(record: Record[EndpointRecord]) -> str:
     """How what is not good enough loses its traffic."""
     if desired_state.can_go_back(record.body):
         return f"take its traffic away: `%deploy rollback {record.name}`"
@@ -66,7 +67,7 @@ def _admitted_by_rule(record: Record[EndpointRecord], canary: str) -> str:
     if report.verdict.state == "breach":
         raise Failed(
             f"{canary} breaks its rule: {'; '.join(report.verdict.reasons)}",
-            _without(record),
+            without(record),
         )
     if report.requests <= report.unanswered:
         raise Failed(f"the rule of {record.name} cannot tell: {_lack(report, canary)}", _way_out(record.name, canary))

@@ -18,12 +18,12 @@ from typing import Any, Literal, NotRequired, Protocol, TypedDict, runtime_check
 
 from ..providers import Paced
 from ..store import Record
-from .record import DesiredState, Verdict, VersionCounts
+from .record import DesiredState, MeasuredLatency, Verdict, VersionCounts
 from .versions import artifact
 
 __all__ = [
-    "LIVE", "Claim", "Paced", "PredictedRow", "PredictionLog", "Report", "Reporting", "Serving", "State", "Target",
-    "Word", "artifact",
+    "LIVE", "Claim", "MeasuredLatency", "Paced", "PredictedRow", "PredictionLog", "Report", "Reporting", "Serving",
+    "State", "Target", "Word", "artifact",
 ]  # fmt: skip
 
 Word = Literal["starting", "running", "stopping", "stopped", "failed", "lost"]
@@ -121,6 +121,8 @@ class Target(Protocol):
 @dataclass(frozen=True)
 class Report:
     """What a live endpoint counted since it was started, by version, and how its rule is judged.
+
+    versions: with latencies either in buckets, or as the percentiles that the target knows and who measured them.
 
     generation: the one of the desired state that the verdict, its counts and canary_share belong to, be it served any
     more or not. Counts that come late keep the generation that they were taken of: a verdict on an earlier canary must

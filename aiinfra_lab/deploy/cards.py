@@ -20,14 +20,14 @@ from ..show import (
     RowHeader,
     Table,
     drawing,
-    log_time,
     mark_of,
+    moment,
     shown,
 )
 from ..stats.bounds import JudgedBound
 from ..units import counted, show_duration, show_share
 from ..uris import Uri
-from .details import JUDGED, curl
+from .details import JUDGED, curl, start_again
 from .load_generator import LoadCounts
 
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 KIND = "Endpoint"
 LOAD_KIND = "Load test"
 # A busy client, or the way to the endpoint, shows in the one and not in the other.
-_TIMED = "p50 and p95 are from when a request was read to when it was answered; `%deploy run` measures at the client."
+_AT_CLIENT = "`%deploy run` measures at the client."
+_TIMED = f"p50 and p95 are from when a request was read to when it was answered; {_AT_CLIENT}"
 _LIVE = ("starting", "running")
 _ROLES = ("champion", "canary", "")
 _COLOURS = {"ok": drawing.GREEN, "breach": drawing.RED, "undecided": drawing.GREY}
@@ -45,7 +46,7 @@ _COLOURS = {"ok": drawing.GREEN, "breach": drawing.RED, "undecided": drawing.GRE
 def endpoint_card(endpoint: Endpoint) -> Card:
     """What serves which share of the traffic, how well, and what its rollback rule says."""
     label = Uri.parse(endpoint.uri).label
-    timed = [_TIMED] if any(item.p50_ms is not None for item in endpoint.versions) else []
+    late = f"The figures are from {moment(endpoint.figures_at, to_second=True)}." if endpoint.figures_at else ""
     return Card(
         kind=KIND,
         uri=endpoint.uri,
@@ -56,7 +57,7 @@ def endpoint_card(endpoint: Endpoint) -> Card:
         facts=[(name, value) for name, value in _facts(endpoint) if value],
         figures=_figures(endpoint),
         parts=[*_split(endpoint), _arms(endpoint), *_rule(endpoint), *_ask(endpoint)],
-        notes=[*endpoint.notes, *_reasons(endpoint), *timed],
+        notes=[*filter(None, [late]), *endpoint.notes, *_reasons(endpoint), *_timed(endpoint)],
         next=_next(endpoint, label),
     )
 
@@ -110,11 +111,12 @@ def log_card(log: Log) -> Card:
     titles = (RowHeader("row"), "version", "arm", answered, Number("latency"), "at")
     rows = [
         (row["row_id"], row["model"], "canary" if row["canary"] else "",
-         row.get("error") or _outputs(row["outputs"] or {}), f"{row['latency_ms']:.2f} ms", log_time(row["at"]))
+         row.get("error") or _outputs(row["outputs"] or {}), f"{row['latency_ms']:.2f} ms",
+         moment(row["at"], to_second=True))
         for row in log.rows
     ]  # fmt: skip
     notes = log.notes or ("Nothing was predicted yet: `%deploy run NAME --rows …` sends traffic.",)
-    texts = (("events", "\n".join(log.events)), ("output of the process", log.output))
+    texts = (("events", "\n".join(log.events)), ("output", log.output))
     return Card(
         kind="Endpoint log",
         uri=log.uri,
@@ -140,23 +142,41 @@ def _brief(value: Any, shares: Sequence[Mapping[str, float]]) -> str:
     return shown("score", value) if isinstance(value, float) else str(value)
 
 
+def _timed(endpoint: Endpoint) -> Iterator[str]:
+    """Whose figures the latencies are, and of what."""
+    timed = [item for item in endpoint.versions if (item.p50_ms, item.p95_ms) != (None, None)]
+    for by in dict.fromkeys(item.measured_by for item in timed):
+        if by:
+            yield f"p50 and p95 are measured by {by}; {_AT_CLIENT}"
+        else:
+            yield _TIMED if endpoint.is_ours else f"p50 and p95 are as {endpoint.on} counts them; {_AT_CLIENT}"
+
+
 def _lead(endpoint: Endpoint) -> str:
-    served = f"It served {counted(endpoint.count, 'row')} since {shown('x_at', endpoint.started_at)}."
+    served = _count(endpoint)
     match endpoint.state:
         case "running":
             return _serves(endpoint)
         case "starting":
             return f"It is loading {' and '.join(filter(None, (endpoint.champion, endpoint.canary)))}."
         case "stopping":
-            return f"It answers what it has taken, and then ends. {served}"
+            return f"It answers what it has taken, and then ends.{served}"
         case "stopped":
-            return f"**It was stopped.** {served}"
+            return f"**It was stopped.**{served}"
         case "failed" if endpoint.detail:
-            return f"**It failed:** {endpoint.detail.partition(chr(10))[0].rstrip('.')}. {served}"
+            return f"**It failed:** {endpoint.detail.partition(chr(10))[0].rstrip('.')}.{served}"
         case "cannot tell":
             return "**Its target cannot be asked**: it may serve, and cost money."
         case _:
-            return f"**Nobody answers: its process is gone.** {served}"
+            gone = "its process is gone" if endpoint.is_ours else f"{endpoint.on} knows nothing of it any more"
+            return f"**Nobody answers: {gone}.**{served}"
+
+
+def _count(endpoint: Endpoint) -> str:
+    """What it served, where anybody counts that."""
+    if not (endpoint.is_ours or endpoint.versions):
+        return ""
+    return f" It served {counted(endpoint.count, 'row')} since {shown('x_at', endpoint.started_at)}."
 
 
 def _serves(endpoint: Endpoint) -> str:
@@ -170,21 +190,31 @@ def _serves(endpoint: Endpoint) -> str:
     judged = {
         "ok": "The canary keeps within its rule.",
         "breach": "**The canary broke its rule.**",
-        "undecided": f"The canary is not decided yet: {_missing(endpoint)} requests are needed.",
+        "undecided": _undecided(endpoint),
     }.get(endpoint.verdict, "No rule judges the canary.")
     return f"{serves} **{endpoint.canary}** {share}. {judged}"
+
+
+def _undecided(endpoint: Endpoint) -> str:
+    # By how many requests another's target decides only it knows.
+    lack = _missing(endpoint) if endpoint.is_ours else f"{endpoint.on} judges it"
+    return f"The canary is not decided yet: {lack}."
 
 
 def _missing(endpoint: Endpoint) -> str:
     """How many more requests of the canary decide, as far as anybody can tell."""
     undecided = [each for each in endpoint.bounds if each.verdict == "undecided"]
     lack = [each.needed - each.total for each in undecided if each.total and each.needed is not None]
-    return f"about {_round_up(max(lack)):,} more" if lack and len(lack) == len(undecided) else "more"
+    if not lack or len(lack) < len(undecided):
+        return "more requests are needed"
+    about = f"about {_round_up(max(lack)):,} more requests are needed"
+    return f"{about}, if the shares beyond its bounds stay as they are"
 
 
 def _advice(endpoint: Endpoint, label: str) -> str:
     if endpoint.state in ("lost", "failed"):
-        return f"`%deploy log {label}` says why, and `%deploy start {label}` brings it back."
+        again = start_again(label, endpoint.on, endpoint.champion or endpoint.canary)
+        return f"`%deploy log {label}` says why, and `{again}` brings it back."
     return ""
 
 
@@ -202,7 +232,7 @@ def _figures(endpoint: Endpoint) -> list[Figure]:
     requests = sum(item.requests for item in endpoint.versions)
     if not requests:
         return []
-    since = max(0.0, time.time() - endpoint.started_at)
+    since = max(0.0, (endpoint.figures_at or time.time()) - endpoint.started_at)
     errors = sum(item.errors for item in endpoint.versions)
     # Of several versions the slowest: the quantile of all together is not to be had from theirs.
     serving = [item for item in endpoint.versions if item.role] or endpoint.versions
@@ -250,10 +280,10 @@ def _rule(endpoint: Endpoint) -> Iterator[Part]:
         "bound", "state", Number("beyond it"), Number(f"{of} interval"), Number("allowed"),
         "0 to twice that", "requests",
     )  # fmt: skip
-    yield Table(titles, [_bound(each) for each in endpoint.bounds], "Rolls back the canary if")
+    yield Table(titles, [_bound(endpoint, each) for each in endpoint.bounds], "Rolls back the canary if")
 
 
-def _bound(judged: JudgedBound) -> Sequence[Cell]:
+def _bound(endpoint: Endpoint, judged: JudgedBound) -> Sequence[Cell]:
     state = mark_of(JUDGED[judged.verdict])
     if not judged.total:
         return judged.bound, state, "–", "–", show_share(judged.allowed), "", "none yet"
@@ -264,7 +294,15 @@ def _bound(judged: JudgedBound) -> Sequence[Cell]:
         colour=_COLOURS[judged.verdict], alt=alt,
     )  # fmt: skip
     spans = _span(judged.low, judged.high)
-    return judged.bound, state, show_share(share), spans, show_share(allowed), picture, _towards(judged)
+    return (
+        judged.bound,
+        state,
+        show_share(share),
+        spans,
+        show_share(allowed),
+        picture,
+        _towards(endpoint, judged),
+    )
 
 
 def _span(low: float, high: float) -> str:
@@ -274,9 +312,11 @@ def _span(low: float, high: float) -> str:
     return f"{low * 100:.{decimals}f}".removesuffix("." + "0" * decimals) + f" to {top}"
 
 
-def _towards(judged: JudgedBound) -> Cell:
+def _towards(endpoint: Endpoint, judged: JudgedBound) -> Cell:
     if judged.verdict != "undecided":
         return f"decided by {judged.total:,}"
+    if not endpoint.is_ours:
+        return f"{judged.total:,} so far"
     if judged.needed is None:
         return f"{judged.total:,}, too near to what is allowed to tell how many"
     needed = _round_up(judged.needed)
@@ -301,7 +341,7 @@ def _ask(endpoint: Endpoint) -> Iterator[Part]:
 
 def _next(endpoint: Endpoint, label: str) -> list[str]:
     if endpoint.state == "stopped":
-        return [f"Next: `%deploy start {label} --model {endpoint.champion or endpoint.canary}`"]
+        return [f"Next: `{start_again(label, endpoint.on, endpoint.champion or endpoint.canary)}`"]
     if endpoint.state != "running":
         return []
     if endpoint.canary and endpoint.champion:

@@ -9,14 +9,17 @@ from functools import lru_cache
 
 from ..models.record import folder
 from ..nouns import Action, Arm, Details, Fact
+from ..providers import chosen
+from ..show import log_time
 from ..store import Record
 from ..units import counted, show_duration, show_share, show_usd
 from ..uris import Uri
 from .base import State
-from .record import EndpointRecord
-from .server.counts import Counts
+from .record import EndpointRecord, VersionCounts
+from .server.counts import quantile_ms
 
-CONSEQUENCE = "From then on its callers get no answer. Its log, its record and its models stay."
+_SILENT = "From then on its callers get no answer."
+CONSEQUENCE = f"{_SILENT} Its log, its record and its models stay."
 _COLUMNS = ("share", "p95", "p99", "errors")
 JUDGED = {"ok": "holds", "breach": "breached", "undecided": "cannot tell"}
 """What people read for a rule's verdict."""
@@ -25,7 +28,7 @@ JUDGED = {"ok": "holds", "breach": "breached", "undecided": "cannot tell"}
 def figure(body: EndpointRecord) -> str:
     """The p95 of whichever version answers most; nothing before it has answered."""
     model = body.champion or body.canary or ""
-    p95_ms = _counts(body, model).quantile_ms(0.95)
+    p95_ms = quantile_ms(_counts(body, model), 0.95)
     return "" if p95_ms is None else f"{_ms(p95_ms)} p95"
 
 
@@ -33,7 +36,19 @@ def facts(body: EndpointRecord) -> tuple[str, ...]:
     """What else its line says."""
     share = f"canary {show_share(body.desired.canary_share)}" if body.canary else ""
     requests = requests_of(body)
-    return tuple(filter(None, (share, counted(requests, "request") if requests else "no requests yet")))
+    none = "no requests yet" if _is_counted(body) else ""
+    return tuple(filter(None, (share, counted(requests, "request") if requests else none)))
+
+
+def start_again(name: str, on: str, model: str | None) -> str:
+    """The command that brings one that has ended back, to where it was."""
+    place = "" if on == chosen("deploy.target") else f" --on {on}"
+    return f"%deploy start {name} --model {model or 'models:NAME@N'}{place}"
+
+
+def _is_counted(body: EndpointRecord) -> bool:
+    """Whether anybody counts its requests, as far as its record tells."""
+    return body.is_ours or bool(body.versions)
 
 
 def requests_of(body: EndpointRecord) -> int:
@@ -46,7 +61,8 @@ def actions(record: Record[EndpointRecord]) -> tuple[Action, ...]:
     body = record.body
     found = [*_promotion(record), *_rollback(record)]
     count = requests_of(body)
-    harm = f"It has answered {counted(count, 'request')} since its start. {CONSEQUENCE}" if count else CONSEQUENCE
+    ends = CONSEQUENCE if body.is_ours else f"{_SILENT} Its record and its models stay."
+    harm = f"It has answered {counted(count, 'request')} since its start. {ends}" if count else ends
     has_two = body.canary and body.champion
     harm = f"{harm} To end only the canary, roll it back." if has_two else harm
     stop = Action("stop", "Stop endpoint", f"Stop endpoint {record.name}?", harm, "rollback" if has_two else "")
@@ -56,9 +72,10 @@ def actions(record: Record[EndpointRecord]) -> tuple[Action, ...]:
 def details(record: Record[EndpointRecord], state: State, log: str) -> Details:
     """All that its record tells. log: the end of what it printed."""
     body = record.body
-    is_judged = body.is_ours or body.versions
+    is_judged = _is_counted(body)
     lost = str(body.rolled_back) if body.rolled_back and body.rolled_back.by == "rule" else ""
-    problem = (body.problem or lost) if state.is_live else state.detail or body.detail
+    unknown = body.report_problem.why if body.report_problem else ""
+    problem = (body.problem or lost or unknown) if state.is_live else state.detail or body.detail
     is_unwell = problem or state.word in ("failed", "lost")
     return Details(
         facts=tuple(_facts(record, state)),
@@ -108,18 +125,23 @@ def _facts(record: Record[EndpointRecord], state: State) -> Iterator[Fact]:
         verdict = body.verdict.state if body.verdict else "undecided"
         yield Fact("rolls back if", str(body.rollback_if), JUDGED[verdict])
         yield from (Fact("", reason) for reason in (body.verdict.reasons if body.verdict else ()))
+    measured_by = {seen.latency.measured_by for seen in body.versions.values() if seen.latency}
+    yield from (Fact("p95 measured by", by) for by in sorted(measured_by))
     if (lost := body.rolled_back) and lost.by != "rule":
         yield Fact("rolled back", f"{lost.model}: {lost.reason}")
     if body.earlier:
         yield Fact("before", body.earlier[-1])
     took_s = (body.ended_at or 0.0) - body.started_at if body.ended_at else _age_s(body)
-    yield Fact("answered", f"{counted(requests_of(body), 'request')} in {show_duration(took_s)}")
+    if _is_counted(body):
+        yield Fact("answered", f"{counted(requests_of(body), 'request')} in {show_duration(took_s)}")
     if state.restarts:
         yield Fact("started again", f"{state.restarts}", "")
     if not body.is_ours:
         yield Fact("runs on", body.on)
     elif price := _machine_usd_per_hour():
         yield Fact("machine", f"{show_usd(price)} an hour, this one")
+    if body.report_problem and state.is_live and body.reported_at:
+        yield Fact("figures of", log_time(body.reported_at))
     if body.log_lost_rows:
         yield Fact("log", f"{counted(body.log_lost_rows, 'row')} missing")
 
@@ -142,13 +164,12 @@ def _arm(body: EndpointRecord, uri: str) -> Arm:
     share = canary_share if role == "canary" else 1 - canary_share
     counts = _counts(body, uri)
     errors = show_share(counts.errors / counts.requests) if counts.requests else "–"
-    cells = (show_share(share), _ms(counts.quantile_ms(0.95)), _ms(counts.quantile_ms(0.99)), errors)
+    cells = (show_share(share), _ms(quantile_ms(counts, 0.95)), _ms(quantile_ms(counts, 0.99)), errors)
     return Arm(uri, role, share, cells)
 
 
-def _counts(body: EndpointRecord, uri: str) -> Counts:
-    counted = body.versions.get(uri)
-    return Counts.of(counted) if counted else Counts()
+def _counts(body: EndpointRecord, uri: str) -> VersionCounts:
+    return body.versions.get(uri, VersionCounts())
 
 
 def curl(url: str, model: str) -> str:

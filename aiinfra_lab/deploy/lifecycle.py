@@ -28,6 +28,7 @@ from . import desired_state, reports
 from .asking import TARGET_S, side_by_side
 from .base import PredictionLog, Reporting, Serving, State, Target
 from .desired_state import ServeRequest
+from .details import start_again
 from .record import DesiredState, EndpointRecord
 
 # For targets that do not say how long they take, see `Paced`.
@@ -222,8 +223,8 @@ def running(name: object) -> Stored:
     """An endpoint that can be changed; NotFound when there is none, Unavailable when it has ended or is about to."""
     record, state = observe(find(name))
     if not state.is_live or record.body.stop_requested_at:
-        last = record.body.champion or record.body.canary or "models:NAME@N"
-        raise Unavailable(f"{record.name} is not running", f"start it: `%deploy start {record.name} --model {last}`")
+        again = start_again(record.name, record.body.on, record.body.champion or record.body.canary)
+        raise Unavailable(f"{record.name} is not running", f"start it: `{again}`")
     return record
 
 

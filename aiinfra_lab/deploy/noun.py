@@ -16,9 +16,10 @@ from ..jobs.record import folder_of
 from ..nouns import LOG_LINES, STATE_DETAILS, Details, Keeping, Notice, Noun, Observation, Reference, Span, is_overdue
 from ..providers import Patience
 from ..resolve import resolve
+from ..show import log_time
 from ..store import Record, open_store, update
 from ..uris import Uri
-from . import details, lifecycle
+from . import admission, details, lifecycle
 from .asking import side_by_side
 from .base import State
 from .record import EndpointRecord, EndpointSpan
@@ -93,7 +94,10 @@ class DeployNoun(Noun[EndpointRecord]):
         """What does not serve though it should, and what serves another version than the champion."""
         seen = lifecycle.observe_all(open_store().list(EndpointRecord, skip_unreadable=True))
         answers = side_by_side("answering", dict(_to_be_asked(seen)))
-        found = [(_unwell(record, state, answers.get(record.name)), *_serving(record)) for record, state in seen]
+        found = [
+            (_unwell(record, state, answers.get(record.name)), _unknown(record, state), *_serving(record, state))
+            for record, state in seen
+        ]
         return [notice for each in found for notice in each if notice]
 
     def references(self) -> Sequence[Reference]:
@@ -138,7 +142,14 @@ def _job(body: EndpointRecord) -> str:
 def _detail(body: EndpointRecord, state: State) -> str:
     lost = body.rolled_back
     rolled_back = f"{lost.model} was rolled back: {lost.reason}" if lost else ""
-    return "; ".join(filter(None, (rolled_back, state.detail or STATE_DETAILS.get(state.word, ""))))
+    return "; ".join(filter(None, (rolled_back, state.detail or _meaning(body, state))))
+
+
+def _meaning(body: EndpointRecord, state: State) -> str:
+    """What its state means; elsewhere there need be no process."""
+    if body.is_ours or state.word not in ("lost", "starting"):
+        return STATE_DETAILS.get(state.word, "")
+    return f"{body.on} knows nothing of it any more" if state.word == "lost" else f"waiting for {body.on}"
 
 
 def _references(record: Record[EndpointRecord]) -> Iterator[Reference]:
@@ -155,12 +166,26 @@ def _unwell(
     if isinstance(is_answering, LabError):
         return Notice(record.uri, is_answering.what, is_answering.fix, "cannot tell")
     body, stop = record.body, f"`%deploy stop {record.name}`"
-    again = f"`%deploy start {record.name} --model {body.champion or body.canary or 'models:NAME@N'}`"
+    served = body.champion or body.canary
+    again = f"`{details.start_again(record.name, body.on, served)}`"
     if not state.is_live and (state.word == "failed" or not body.stopped_at):
-        return Notice(record.uri, _detail(body, state), f"{again} starts it again, {stop} leaves it ended")
+        # A version that was found bad is refused to whoever starts it again.
+        is_bad = bool(served and found_bad(served))
+        fix = admission.replacement(record) if is_bad else f"{again} starts it again, {stop} leaves it ended"
+        return Notice(record.uri, _detail(body, state), fix)
     if is_answering is False:
         return Notice(record.uri, "it does not answer", f"{stop}, then {again}; `%deploy log {record.name}` says more")
     return None
+
+
+def _unknown(record: Record[EndpointRecord], state: State | LabError) -> Notice | None:
+    """That nobody knows what it counts now, which its rule and its costs are told by."""
+    problem = record.body.report_problem
+    if problem is None or isinstance(state, LabError) or not state.is_live:
+        return None
+    at = record.body.reported_at
+    figures = f"its figures are from {log_time(at)}" if at else "there are no figures of it yet"
+    return Notice(record.uri, f"{problem.why}; {figures}", problem.fix)
 
 
 def _to_be_asked(
@@ -179,23 +204,26 @@ def _is_answering(record: Record[EndpointRecord]) -> bool:
     return is_new or target.serving(record.body.job).generation > 0
 
 
-def _serving(record: Record[EndpointRecord]) -> Iterator[Notice | None]:
+def _serving(record: Record[EndpointRecord], state: State | LabError) -> Iterator[Notice | None]:
     """What may surprise somebody of what an endpoint serves, or would if it had not vanished."""
     body = record.body
     if body.stopped_at:
         return
-    yield _other_champion(record)
+    is_live = isinstance(state, LabError) or state.is_live
+    serves = "serves" if is_live else "was to serve"
+    yield _other_champion(record, serves)
     for model in body.desired.models:
         if found_bad(model):
-            fix = f"`%models show {Uri.parse(model).label}` says why"
-            yield Notice(record.uri, f"{model} serves, and was checked and found bad", fix)
+            away = admission.without(record) if is_live else admission.replacement(record)
+            fix = f"{away}; `%models show {Uri.parse(model).label}` says why"
+            yield Notice(record.uri, f"{serves} {model}, which was checked and found bad", fix)
     lost = body.rolled_back
     if lost and lost.by == "rule" and not body.canary:
         why = f"{lost.model} was rolled back by its rule: {lost.reason}"
         yield Notice(record.uri, why, f"`%deploy log {record.name}` says more")
 
 
-def _other_champion(record: Record[EndpointRecord]) -> Notice | None:
+def _other_champion(record: Record[EndpointRecord], serves: str) -> Notice | None:
     """An endpoint serves versions, an alias names one: when they differ, somebody may be surprised."""
     served = record.body.champion
     if not served:
@@ -203,8 +231,8 @@ def _other_champion(record: Record[EndpointRecord]) -> Notice | None:
     champion = nouns.find("models").aliased(Uri.parse(served).name, ALIAS)
     if champion is None or str(champion) == served:
         return None
-    detail = f"serves {served}, while the champion is {champion}"
-    return Notice(record.uri, detail, f"`%deploy start {record.name} --model {champion}`")
+    detail = f"{serves} {served}, while the champion is {champion}"
+    return Notice(record.uri, detail, f"`{details.start_again(record.name, record.body.on, str(champion))}`")
 
 
 # ---- time ----

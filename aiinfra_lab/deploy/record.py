@@ -10,15 +10,31 @@ from ..rules import Rule
 from ..stats.bounds import JudgedBound, Judgement
 from ..store import Body
 
+OURS = "local"
+"""The target that is our own server on this machine."""
+
 Outcome = Literal["", "stopped", "failed", "lost"]
 VerdictState = Literal["breach", "ok", "undecided"]
+
+
+class MeasuredLatency(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Percentiles that a target knows by itself, in milliseconds. measured_by: who has measured what, as people read
+    it: `the load balancer, over the last hour`."""
+
+    measured_by: str
+    p50_ms: float | None = None
+    p95_ms: float | None = None
+
+    def of(self, share: float) -> float | None:
+        """The latency that this share of the requests stayed within; None where nobody has said."""
+        return {0.5: self.p50_ms, 0.95: self.p95_ms}.get(share)
 
 
 class VersionCounts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What one version did since the endpoint was started, see `server.counts`.
 
     buckets: requests by the place of their bucket's upper edge in `server.counts.EDGES_MS`, as text; empty ones left
-    out.
+    out. latency: stated in their place by a target that counts no such buckets.
     """
 
     requests: int = 0
@@ -27,6 +43,7 @@ class VersionCounts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     refused: int = 0
     busy_ms: float = 0.0
     buckets: dict[str, int] = msgspec.field(default_factory=dict)
+    latency: MeasuredLatency | None = None
 
 
 class RuleCounts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -67,6 +84,14 @@ class Rollback(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __str__(self) -> str:
         return f"{self.model} was rolled back by {self.by}: {self.reason}"
+
+
+class ReportProblem(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Why nothing newer is known of what a target counts: what is wrong with its reports, and since when."""
+
+    why: str
+    fix: str
+    since: float
 
 
 class EndpointSpan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -121,11 +146,12 @@ class EndpointRecord(Body, frozen=True, kw_only=True):
     `problem_generation` cannot be served. served_generation: what our own server serves, for those who share its store
     and cannot ask it. stop_requested_at: when somebody asked for its end, before its target was. stopped_at: when it
     ended because it was asked to. outcome, detail, restarts: how it ended, once somebody has observed that. count: rows
-    predicted. log_dir: where its predictions are logged, empty when its target keeps no log.
+    predicted. log_dir: where its predictions are logged, empty when its target keeps no log. reported_at: when another
+    target reported the counts that are written here; report_problem: why it reports none any more.
     """
 
     kind: ClassVar[str] = "deploy"
-    schema_version: ClassVar[int] = 4
+    schema_version: ClassVar[int] = 5
 
     champion: str | None = None
     canary: str | None = None
@@ -134,7 +160,7 @@ class EndpointRecord(Body, frozen=True, kw_only=True):
     rollback_if: Rule | None = None
     generation: int = 0
     earlier: tuple[str, ...] = ()
-    on: str = "local"
+    on: str = OURS
     job: str = ""
     context: str = ""
     url: str = ""
@@ -156,13 +182,16 @@ class EndpointRecord(Body, frozen=True, kw_only=True):
     count: int = 0
     log_dir: str = ""
     log_lost_rows: int = 0
+    reported_at: float = 0.0
+    report_problem: ReportProblem | None = None
     earlier_spans: tuple[EndpointSpan, ...] = ()
 
     @classmethod
     def upgrade(cls, fields: dict[str, Any], version: int) -> dict[str, Any]:
         """Version 1 kept the rule as it was written, and how an endpoint ended in its job alone.
 
-        Version 2 lacked `context` and `stop_requested_at`, version 3 `served_generation`.
+        Version 2 lacked `context` and `stop_requested_at`, version 3 `served_generation`, version 4 what its
+        target's reports are worth.
         """
         if version > 1:
             return fields
@@ -188,7 +217,7 @@ class EndpointRecord(Body, frozen=True, kw_only=True):
     @property
     def is_ours(self) -> bool:
         """Whether our own server serves it, which writes what it counts, judges and rolls back in here by itself."""
-        return self.on == "local"
+        return self.on == OURS
 
     @property
     def desired(self) -> DesiredState:

@@ -6,31 +6,44 @@ Our own server is not asked: it writes all this into its record by itself.
 from __future__ import annotations
 
 import contextlib
+import math
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 import msgspec
 from msgspec.structs import replace
 
 from ..errors import Failed, LabError
+from ..providers import foreign
 from ..store import Event, Record, open_store, update
 from .asking import side_by_side
 from .base import Report, Reporting, Target
 from .desired_state import without_canary
-from .record import EndpointRecord, Rollback, Verdict, VerdictState
+from .record import EndpointRecord, ReportProblem, Rollback, Verdict, VerdictState, VersionCounts
 from .server.counts import is_bucket
 
 Stored = Record[EndpointRecord]
 
 
-_WRONG = "look for a newer version of the package that brings it"
+def _renew(on: str) -> str:
+    """The fix for a target that does not keep the contract."""
+    package = next((each.package for each in foreign() if (each.contract, each.name) == ("deploy.target", on)), "")
+    newer = f"`pip install -U {package}`" if package else "a newer version of the package that brings it"
+    return f"{newer} may mend it; until then nothing newer is known of what it counts"
+
+
 # How old written counts of a live endpoint may be: a panel that looks every second must not write as often.
 WRITE_S = 10.0
 
 
+class Refused(Failed):
+    """A report that no record can hold."""
+
+
 def bring_in(records: Iterable[tuple[Stored, Target]]) -> dict[str, Stored]:
-    """The records of live endpoints with what their targets report now, by name; of those that report anything.
+    """The records of live endpoints with what their targets report now, by name; of those that report anything, or
+    fail to.
 
     A rollback that the target has carried out is written once, with its event, as is what a verdict changes to; counts
     are written every WRITE_S. Where nothing can be written, the answer is the same, and whoever looks next writes it.
@@ -39,7 +52,33 @@ def bring_in(records: Iterable[tuple[Stored, Target]]) -> dict[str, Stored]:
     questions = {name: partial(_report, record, target) for name, (record, target) in asked.items()}
     found = side_by_side("report", questions).items()
     # Where there is no report, what is known is what was written last.
-    return {name: _with_report(*asked[name], report) for name, report in found if isinstance(report, Report)}
+    return {name: _with_answer(*asked[name], answer) for name, answer in found if answer is not None}
+
+
+def _with_answer(record: Stored, target: Target, answer: Report | LabError) -> Stored:
+    return _with_problem(record, answer) if isinstance(answer, LabError) else _with_report(record, target, answer)
+
+
+def _with_problem(record: Stored, problem: LabError) -> Stored:
+    """Written once for each problem, however often it is met."""
+    what = "was refused" if isinstance(problem, Refused) else "does not come"
+    why = f"its target's report {what}: {problem.what}"
+
+    def change(body: EndpointRecord) -> EndpointRecord | None:
+        is_known = body.report_problem is not None and body.report_problem.why == why
+        if body.job != record.body.job or not body.is_open or is_known:
+            return None
+        return replace(body, report_problem=ReportProblem(why, problem.fix, time.time()))
+
+    return _changed(record, change)
+
+
+def _changed(record: Stored, change: Callable[[EndpointRecord], EndpointRecord | None]) -> Stored:
+    """The record as changed, also where nothing can be written."""
+    try:
+        return update(open_store(), EndpointRecord, record.name, change)
+    except LabError:
+        return record.of(change(record.body) or record.body)
 
 
 def _report(record: Stored, target: Target) -> Report | None:
@@ -48,17 +87,31 @@ def _report(record: Stored, target: Target) -> Report | None:
 
 
 def checked(report: Report | None, on: str) -> Report | None:
-    """The report as it is; Failed when a record with it could not be read again. on: the target's name."""
+    """The report as it is; Refused when a record with it could not be read again. on: the target's name."""
     if report is None:
         return None
     try:
         msgspec.convert(msgspec.to_builtins(report), Report)
     except (msgspec.ValidationError, TypeError) as problem:
-        raise Failed(f"{on} reports what cannot be recorded: {problem}", _WRONG) from None
-    wrong = [key for counts in report.versions.values() for key in counts.buckets if not is_bucket(key)]
+        raise Refused(f"{on} reports what cannot be recorded: {problem}", _renew(on)) from None
+    wrong = [problem for counts in report.versions.values() for problem in _problems(counts)]
     if wrong:
-        raise Failed(f"{on} reports a bucket {wrong[0]!r}, which is none of `server.counts.EDGES_MS`", _WRONG)
+        raise Refused(f"{on} reports {wrong[0]}", _renew(on))
     return report
+
+
+def _problems(counts: VersionCounts) -> Iterator[str]:
+    """What nobody could read out of one version's counts."""
+    for key in counts.buckets:
+        if not is_bucket(key):
+            yield f"a bucket {key!r}, which is none of `server.counts.EDGES_MS`"
+    if (latency := counts.latency) is None:
+        return
+    if not latency.measured_by.strip():
+        yield "a latency without who measured it"
+    known = [ms for ms in (latency.p50_ms, latency.p95_ms) if ms is not None]
+    if not all(math.isfinite(ms) and ms >= 0 for ms in known) or known != sorted(known):
+        yield f"a p50 of {latency.p50_ms} ms and a p95 of {latency.p95_ms} ms"
 
 
 def _with_report(record: Stored, target: Target, report: Report) -> Stored:
@@ -73,7 +126,13 @@ def counted(body: EndpointRecord, seen: EndpointRecord) -> EndpointRecord:
     """The record with what somebody has seen counted of this start, where that is more; ours counts by itself."""
     if body.is_ours or seen.job != body.job or seen.count <= body.count:
         return body
-    return replace(body, versions=seen.versions, count=seen.count, log_lost_rows=seen.log_lost_rows)
+    return replace(
+        body,
+        versions=seen.versions,
+        count=seen.count,
+        log_lost_rows=seen.log_lost_rows,
+        reported_at=seen.reported_at,
+    )
 
 
 def verdict_on(body: EndpointRecord, report: Report) -> Verdict | None:
@@ -88,16 +147,18 @@ def _with_counts(record: Stored, report: Report) -> Stored:
         versions = dict(report.versions) or body.versions
         count = sum(counts.rows for counts in versions.values())
         new = replace(body, versions=versions, count=count, log_lost_rows=report.log_lost_rows)
-        new = replace(new, verdict=verdict_on(body, report) or body.verdict)
-        return new if new != body else None
+        new = replace(new, verdict=verdict_on(body, report) or body.verdict, report_problem=None)
+        return replace(new, reported_at=time.time()) if new != body else None
 
     new = change(record.body)
-    if new and _state(new) == _state(record.body) and not _is_due(record):
+    if new and _same_news(new, record.body) and not _is_due(record):
         return record.of(new)
-    try:
-        return update(open_store(), EndpointRecord, record.name, change)
-    except LabError:
-        return record.of(change(record.body) or record.body)
+    return _changed(record, change)
+
+
+def _same_news(one: EndpointRecord, other: EndpointRecord) -> bool:
+    """Whether nothing but counts differs."""
+    return (_state(one), one.report_problem) == (_state(other), other.report_problem)
 
 
 def _state(body: EndpointRecord) -> VerdictState | None:

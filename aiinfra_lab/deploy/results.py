@@ -9,18 +9,18 @@ from functools import partial
 from typing import Any, ClassVar
 
 from ..errors import LabError
-from ..show import Card, Result
+from ..show import Card, Result, log_time
 from ..stats.bounds import JudgedBound
 from ..store import Record
 from ..uris import Uri
-from . import cards, client, versions
+from . import admission, cards, client, versions
 from .asking import side_by_side
 from .base import PredictedRow, Reporting, Serving, State
 from .desired_state import NO_CHAMPION
 from .lifecycle import target_of
-from .record import EndpointRecord, Verdict, VersionCounts
+from .record import OURS, EndpointRecord, Verdict, VersionCounts
 from .reports import verdict_on
-from .server.counts import Counts
+from .server.counts import quantile_ms
 
 KIND = cards.KIND
 
@@ -29,7 +29,10 @@ __all__ = ["KIND", "Endpoint", "Load", "Log", "Served", "endpoint", "endpoints"]
 
 @dataclass(frozen=True)
 class Served:
-    """What one version did since the endpoint was started. refused: requests that broke its columns contract."""
+    """What one version did since the endpoint was started. refused: requests that broke its columns contract.
+
+    measured_by: who has measured p50 and p95, where the target that counts it has not.
+    """
 
     model: str
     role: str
@@ -40,16 +43,18 @@ class Served:
     refused: int
     p50_ms: float | None
     p95_ms: float | None
+    measured_by: str = ""
 
 
 @dataclass(frozen=True)
 class Endpoint(Result):
     """An endpoint as it is now; `predict` asks it.
 
-    state: starting, running, stopping, stopped, failed, or lost (its process vanished). canary_share: what the canary
+    state: starting, running, stopping, stopped, failed, or lost (nobody knows its end). canary_share: what the canary
     really gets. verdict: what the rollback rule says of the canary; reasons: why, a sentence a bound; bounds: the same
     as numbers, where the target tells them. rolled_back: the version that its rule took the traffic from last, until
-    the next change. count: rows predicted since it was started. detail: why it failed.
+    the next change. count: rows predicted since it was started. detail: why it failed. figures_at: when its counts are
+    from, where nobody knows newer ones. on: its target.
     """
 
     labels: ClassVar = {"count": "rows predicted"}
@@ -72,6 +77,13 @@ class Endpoint(Result):
     notes: tuple[str, ...] = ()
     rolled_back: str = ""
     detail: str = ""
+    figures_at: float | None = None
+    on: str = OURS
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether our own server serves it, so that what it counts and how is ours to tell."""
+        return self.on == OURS
 
     def predict(self, rows: Any, *, key: str | None = None) -> list[Any]:
         """What it answers to these rows (dicts, or a data frame with the model's columns), asked over HTTP.
@@ -172,6 +184,8 @@ def _endpoint(record: Record[EndpointRecord], seen: _Seen, notes: Iterable[str] 
         log_dir=body.log_dir,
         rolled_back=body.rolled_back.model if body.rolled_back and body.rolled_back.by == "rule" else "",
         detail=seen.detail,
+        figures_at=_figures_at(body, seen),
+        on=body.on,
         notes=tuple(dict.fromkeys(filter(None, (*notes, *_found_bad(record, seen), *_notes(body, seen))))),
     )
 
@@ -199,7 +213,7 @@ class _Seen:
         if isinstance(state, LabError):
             return replace(written, notes=(_unasked(state),))
         detail = state.detail if state.word == "failed" else ""
-        return replace(written, word=state.word, notes=tuple(_state_notes(state)), detail=detail)
+        return replace(written, word=state.word, notes=tuple(_state_notes(body, state)), detail=detail)
 
     def asked(self, record: Record[EndpointRecord]) -> _Seen:
         """With what the endpoint itself answers."""
@@ -242,6 +256,12 @@ def _seen(
     return found
 
 
+def _figures_at(body: EndpointRecord, seen: _Seen) -> float | None:
+    """When another's target has counted last what is shown, where it goes on and nobody knows what it counts now."""
+    is_late = body.report_problem is not None or seen.word == "cannot tell"
+    return body.reported_at or None if is_late and not body.is_ours else None
+
+
 def _unasked(problem: LabError) -> str:
     return f"its target cannot be asked: {problem.what}; {problem.fix}"
 
@@ -252,12 +272,11 @@ def _newest_first(versions: Iterable[str]) -> list[str]:
 
 
 def _served(body: EndpointRecord, uri: str, counted: VersionCounts, canary_share: float) -> Served:
-    counts = Counts.of(counted)
     role = "champion" if uri == body.champion else "canary" if uri == body.canary else ""
     share = {"champion": 1 - canary_share, "canary": canary_share, "": 0.0}[role]
     return Served(
-        uri, role, share, counts.requests, counts.rows, counts.errors, counts.refused,
-        counts.quantile_ms(0.5), counts.quantile_ms(0.95),
+        uri, role, share, counted.requests, counted.rows, counted.errors, counted.refused,
+        quantile_ms(counted, 0.5), quantile_ms(counted, 0.95), counted.latency.measured_by if counted.latency else "",
     )  # fmt: skip
 
 
@@ -266,10 +285,7 @@ def _found_bad(record: Record[EndpointRecord], seen: _Seen) -> Iterator[str]:
     body = record.body
     if seen.word in ("starting", "running"):
         for uri in filter(versions.found_bad, body.desired.models):
-            has_other = uri == body.canary or body.earlier
-            away = (
-                f"`%deploy rollback {record.name}` takes its traffic away" if has_other else "no version was before it"
-            )
+            away = admission.without(record)
             yield f"{uri} serves, and its last check found it bad: {away}; `%models show {uri}` shows why"
 
 
@@ -281,19 +297,20 @@ def _notes(body: EndpointRecord, seen: _Seen) -> Iterator[str]:
         yield f"{lost.model} was rolled back at {at} by {lost.by}: {lost.reason}"
     if body.problem:
         yield _one_line(body.problem)
+    if (problem := body.report_problem) and body.is_open:
+        yield f"{problem.why}; first at {log_time(problem.since)}; {problem.fix}"
     yield from seen.notes
     if seen.log_lost_rows:
         yield f"{seen.log_lost_rows} predicted rows could not be logged"
 
 
-def _state_notes(state: State) -> Iterator[str]:
+def _state_notes(body: EndpointRecord, state: State) -> Iterator[str]:
     if state.restarts:
         how_often = "once" if state.restarts == 1 else f"{state.restarts} times"
-        yield f"its process died and was started again {how_often}"
+        what = "its process died and was started" if body.is_ours else f"{body.on} started it"
+        yield f"{what} again {how_often}"
     elif state.is_live and state.detail:
         yield f"it is {state.word}: {state.detail}"
-    if state.word in ("lost", "failed"):
-        yield "its process is gone: `%deploy log` says more, `%deploy start` brings it back"
 
 
 def _serving_notes(body: EndpointRecord, now: Serving) -> Iterator[str]:

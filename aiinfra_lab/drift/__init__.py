@@ -17,7 +17,7 @@ from ..units import Share, number
 from ..uris import Uri
 from ..verbs import Choices, Destination, Live, Name, Rows, Suggested, verb
 from . import advice, exports, served, values
-from .record import ColumnChange, DriftRecord
+from .record import ColumnChange, DriftRecord, reasons
 from .results import DriftReport
 from .served import Sample
 from .verdict import judge, overall
@@ -222,7 +222,7 @@ def _failed(found: DriftReport) -> Failed:
 
 
 def _inconclusive(found: DriftReport) -> Inconclusive:
-    why = next((change.why for change in found.columns if change.p is None), "there is nothing to compare")
+    why = reasons(found.columns) or "there is nothing to compare"
     since = f"; judged since {shown('since_at', found.since_at)}" if found.since_at else ""
     return Inconclusive(
         f"cannot tell whether {found.judged} drifted: {why}{since}",

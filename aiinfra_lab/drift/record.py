@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 import msgspec
 
 from ..store import Body
+from ..units import counted
 
 DriftState = Literal["drift", "no drift", "cannot tell"]
 ColumnKind = Literal["number", "category"]
+
+_MOST_REASONS, _MOST_NAMES = 3, 3
 
 
 class ColumnChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -39,7 +43,8 @@ class ColumnChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     @property
     def times_floor(self) -> float:
         """How many times the least that matters the effect is."""
-        return abs(self.effect) / self.floor if self.floor else 0.0
+        # Not less than 1 by rounding alone: 0.52 - 0.5 is not 0.02.
+        return round(abs(self.effect) / self.floor, 9) if self.floor else 0.0
 
     def weight(self, alpha: float) -> float:
         """How much there is in the change: 1 or more when the column drifted, less than 1 when not.
@@ -53,6 +58,26 @@ class ColumnChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             return 0.0
         evidence = math.log(self.p) / math.log(alpha) if self.p else math.inf
         return min(self.times_floor, evidence)
+
+
+def reasons(columns: Sequence[ColumnChange]) -> str:
+    """Why columns cannot be judged: each reason once, with its columns where there are several; empty without any."""
+    found: dict[str, list[str]] = {}
+    for column in columns:
+        if column.p is None:
+            found.setdefault(column.why, []).append(column.column)
+    if len(found) < 2:
+        return next(iter(found), "")
+    ordered = sorted(found, key=lambda why: -len(found[why]))
+    left = sum(len(found[why]) for why in ordered[_MOST_REASONS:])
+    more = [f"{counted(left, 'column')} more for other reasons"] if left else []
+    return "; ".join([*(f"{_listed(found[why])}: {why}" for why in ordered[:_MOST_REASONS]), *more])
+
+
+def _listed(names: Sequence[str]) -> str:
+    if len(names) > _MOST_NAMES:
+        return f"{', '.join(names[:_MOST_NAMES])} and {len(names) - _MOST_NAMES} more"
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
 class DriftRecord(Body, frozen=True, kw_only=True):

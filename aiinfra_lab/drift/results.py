@@ -9,11 +9,12 @@ from typing import Any
 import msgspec
 
 from ..show import MAX_ROWS, Card, Cell, Fold, Listed, Number, Result, RowHeader, Table, mark_of, shown
+from ..stats.columns import LEAST_P
 from ..store import Record
 from ..units import counted, show_share
 from ..uris import Uri
 from . import advice
-from .record import ColumnChange, DriftRecord
+from .record import ColumnChange, DriftRecord, reasons
 from .shapes import ColumnShape, shapes
 
 _TITLES = (
@@ -23,9 +24,7 @@ _TITLES = (
 _LEAST_SHOWN = 5
 _MANY_MORE = 0.1
 """So much more of a column is missing that this is the first thing to look at."""
-_MOST_DIGITS = 17  # they tell any two numbers apart
-LEAST_P = 1e-6
-"""A smaller p says no more: the tests' own assumptions do not hold to that many digits."""
+_MOST_DIGITS = 9  # of effects that more would tell apart, nothing but rounding differs
 
 
 @dataclass(frozen=True)
@@ -119,7 +118,7 @@ class DriftReport(Result):
         facts.append(("current", f"{self.judged or self.endpoint}, {self.rows_now:,} rows{since}"))
         # When rows were judged instead of its log, the endpoint has still said which model and which features.
         facts += [("endpoint", self.endpoint)] if self.judged not in ("", self.endpoint) else []
-        return [*facts, ("model", self.model)]
+        return [*facts, ("model", self.model), ("by", self.by or "no column declared")]
 
     def _lead(self, looks: Mapping[str, ColumnShape]) -> str:
         inputs = [change for change in self.columns if change.column not in self.outputs]
@@ -132,8 +131,10 @@ class DriftReport(Result):
             return f"**{self._finding(of)}.** Most of all **{first.column}**, {_cause(first, looks)}.{untold}"
         if not self.columns:
             return "**There is no column to compare.**"
-        why = next(change.why for change in self.columns if change.p is None)
-        return f"**{f'{len(unjudged)} of {of}' if unjudged else 'The predictions'} cannot be judged**, {why}."
+        which = f"{len(unjudged)} of {of}" if unjudged else "The predictions"
+        whys = {change.why for change in self.columns if change.p is None}
+        head = f"**{which} cannot be judged**," if len(whys) == 1 else f"**{which} cannot be judged.**"
+        return f"{head} {reasons(self.columns)}."
 
     def _finding(self, of: str) -> str:
         count = len({*self.drifted} - {*self.outputs})
@@ -230,4 +231,6 @@ def _value(value: float, unit: str, digits: int) -> str:
     """Shares, which are of something, in percent."""
     if not unit.startswith("of "):
         return f"{value:.{digits}f}".rstrip("0").rstrip(".")
-    return f"{100 * value:.{digits}g} %" if abs(value) >= 0.0001 else "0 %"
+    if digits == 3:
+        return show_share(value) if abs(value) >= 0.0001 else "0 %"
+    return f"{100 * value:.{digits}g} %"

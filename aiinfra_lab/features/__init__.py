@@ -28,6 +28,7 @@ from .results import (
     FeatureRemoval,
     FeatureRows,
     FeatureSet,
+    FeatureSets,
     OnlineRow,
     event_line,
     feature_rows,
@@ -211,7 +212,7 @@ def ls() -> Listing:
     found = tuple(feature_set(record) for record in sets.versions(skip_unreadable=True))
     empty = "there is none yet: `%%features add NAME` makes one"
     header = ("uri", "label", "data", "online_as_of", "created_at")
-    return Listing("features", found, header, empty, title="Feature sets")
+    return FeatureSets("features", found, header, empty, title="Feature sets")
 
 
 @verb("features")

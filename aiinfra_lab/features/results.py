@@ -18,12 +18,14 @@ from ..show import (
     Dim,
     Figure,
     Fold,
+    Listing,
     Meter,
     Number,
     Quote,
     Result,
     RowHeader,
     Table,
+    TableColumn,
     mark_of,
     moment,
     shown,
@@ -390,6 +392,17 @@ def _value(name: str, value: str) -> Cell:
     if name.endswith(_TTL):
         return "ever" if value == "–" else shown(_TTL, float(value))
     return Dim(value) if value == "–" else value
+
+
+@dataclass(frozen=True, repr=False)
+class FeatureSets(Listing):
+    """Feature sets, the newest first."""
+
+    def columns(self, name: str) -> Sequence[TableColumn]:
+        if name != "online_as_of":
+            return super().columns(name)
+        cells = [_moment(item.online_as_of) if item.online_as_of else "–" for item in self.items]
+        return [TableColumn("online as of", cells)]
 
 
 def _moment(iso: str) -> str:

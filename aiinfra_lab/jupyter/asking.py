@@ -21,6 +21,7 @@ MISSPELT = "unknown_noun"
 _NOUNS = "|".join(TABLE)
 _BEHIND = re.compile(rf"([ \t]*)(?:[\w., \t]+=[ \t]*)?(%%?)({_NOUNS})\b([^\n#]*?)\?\??[ \t]*\n?$")
 _BEFORE = re.compile(rf"([ \t]*)\?\??[ \t]*(%%?)({_NOUNS})\b([^\n#]*)\n?$")
+_AMID = re.compile(rf"([ \t]*)(?:[\w., \t]+=[ \t]*)?(%%?)({_NOUNS})\?\??([ \t]+[^\n]*)\n?$")
 # A help text that is assigned would not be seen.
 _ASSIGNED = re.compile(rf"([ \t]*)[\w., \t]+=[ \t]*(%)({_NOUNS})\b([^\n#]*)[ \t](?:--help|-h)\b[^\n]*\n?$")
 # What IPython makes of `%name words` and of `%%name words` with a body.
@@ -29,7 +30,7 @@ _NO_BODY = re.compile(rf"get_ipython\(\)\.run_cell_magic\(('(?:{_NOUNS}|{MISSPEL
 
 
 def asked_help(lines: list[str]) -> list[str]:
-    """`%gpu?`, `?%gpu`, `%gpu start?`, `%gpu start trainer?` and `x = %gpu start?` as `%gpu start --help`.
+    """`%gpu?`, `?%gpu`, `%gpu? start`, `%gpu start?`, `%gpu start t?` and `x = %gpu start?` as `%gpu start --help`.
 
     IPython would look for the word before the `?` alone.
     """
@@ -44,7 +45,7 @@ def asked_help(lines: list[str]) -> list[str]:
 
 def _help(line: str, *, has_body: bool) -> str | None:
     """The line that shows the help for which that line asks; None when it asks for none."""
-    for form in (_BEHIND, _BEFORE, _ASSIGNED):
+    for form in (_BEHIND, _BEFORE, _AMID, _ASSIGNED):
         if asked := form.match(line):
             indent, percent, noun, rest = asked.groups()
             if form is _BEHIND and _ends_in_value(line.rstrip(), percent, noun, rest):

@@ -28,16 +28,25 @@ _MAX_ANSWER_BYTES = 8 * 2**20
 
 _FLAG = re.compile(r"[a-z][a-z0-9-]{0,40}")
 _KEY = re.compile(r"[A-Za-z_]\w{0,100}")
+_ID = re.compile(r"[a-z0-9]{8,40}")
 _OWN_FLAGS = ("json", "debug", "help")
 
 
 def start(noun: str, verb: str, body: object) -> Job:
-    """Run the verb as a job of its own and return it at once.
+    """Run the verb as a job of its own and return it at once; of an `id` that was sent before, the earlier job.
 
     NotFound for a noun or verb that the language does not have, UsageProblem for a body that is no call.
     """
+    check_words(noun, verb)
+    call_id, body = _call_id(body)
+    subject = f"{CALL}{noun}-{verb}.{call_id or secrets.token_hex(2)}"
     argv = [sys.executable, "-m", "aiinfra_lab.cli", *words(noun, verb, body)]
-    return jobs.start(f"{CALL}{noun}-{verb}.{secrets.token_hex(2)}", argv)
+    return (jobs.find(subject) if call_id else None) or jobs.start(subject, argv)
+
+
+def find(job: str) -> Job:
+    """The job of that id, or of the call `lab:call-NOUN-VERB.ID` with an `id` of its caller. NotFound without one."""
+    return (jobs.find(job) if job.startswith(CALL) else None) or jobs.poll(job)
 
 
 def words(noun: str, verb: str, body: object) -> list[str]:
@@ -100,6 +109,15 @@ def _last_json(job: Job) -> Any:
         except ValueError:
             continue
     return None
+
+
+def _call_id(body: object) -> tuple[str, object]:
+    """By what a caller can ask about a call whose answer was lost, and the body without it."""
+    if not isinstance(body, dict) or "id" not in body:
+        return "", body
+    if not isinstance(body["id"], str) or not _ID.fullmatch(body["id"]):
+        raise UsageProblem(f"{body['id']!r} cannot be the id of a call", "send 8 to 40 small letters and digits")
+    return body["id"], {name: value for name, value in body.items() if name != "id"}
 
 
 def _parts(body: object) -> tuple[list[object], dict[str, object]]:

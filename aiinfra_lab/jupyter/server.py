@@ -6,6 +6,8 @@
     POST /aiinfra/NOUN/VERB          `aiinfra NOUN VERB --json` as a job
     GET  /aiinfra/jobs/ID            that job's state, and the verb's answer
 
+Whoever sends an `id` with a call can ask about it as jobs/lab:call-NOUN-VERB.ID, also when its answer was lost.
+
 It imports the core only, and what a noun tells of its things when they are listed; a kernel never imports it.
 """
 
@@ -25,7 +27,6 @@ from jupyter_server.base.handlers import APIHandler
 from jupyter_server.utils import url_path_join
 from tornado import web
 
-from .. import jobs
 from ..config import Settings, inside, settings
 from ..errors import Conflict, Denied, LabError, NotFound, Unavailable, UsageProblem
 from ..store import has_store
@@ -147,7 +148,7 @@ class JobHandler(_Handler):
     async def get(self, job_id: str) -> None:
         def look() -> dict[str, Any]:
             self.place()
-            return calls.answer(jobs.poll(job_id))
+            return calls.answer(calls.find(job_id))
 
         await self.reply(look)
 

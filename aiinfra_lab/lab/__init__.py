@@ -144,10 +144,18 @@ def check(*, audit: bool = False, report: bool = False) -> Checkup:
         findings = tuple(checks.run(settings(), with_audit=audit))
     bad = [finding for finding in findings if finding.state == "bad"]
     if bad and not report:
-        raise Failed(
-            "; ".join(f"{item.what}: {item.detail}" for item in bad), "; ".join(dict.fromkeys(item.fix for item in bad))
-        )
+        raise Failed("; ".join(f"{item.what}: {item.detail}" for item in bad), _fixes(bad))
     return Checkup("lab:check", not bad, findings)
+
+
+def _fixes(bad: Sequence[checks.HealthFinding]) -> str:
+    """What helps; of several findings each with what it is for, since their order alone would not tell."""
+    by_fix: dict[str, list[str]] = {}
+    for item in bad:
+        by_fix.setdefault(item.fix, []).append(item.what)
+    if len(by_fix) == 1:
+        return bad[0].fix
+    return "; ".join(f"for {', '.join(what)}: {fix}" for fix, what in by_fix.items())
 
 
 def _uses(uri: str) -> tuple[Reference, ...]:

@@ -27,6 +27,7 @@ from ..units import counted, show_bytes, show_duration
 from . import damage, retention
 from .orphans import orphans
 
+UNCOVERED = "not covered: files beside them, such as the curves of a run"
 _LEAST_FREE_BYTES = 2 * 2**30
 # The first commit of a day makes a copy: without one for two days nothing was committed, or copying fails.
 _OLDEST_COPY_S = 2 * 86400
@@ -66,7 +67,7 @@ def run(where: Settings, *, with_audit: bool) -> Iterator[HealthFinding]:
     yield from _records(where.home)
     yield from _audit() if with_audit else _events()
     yield _front_end()
-    yield from _providers()
+    yield from _providers(where)
     yield from _settings(where)
     yield from _notices()
     yield from _expired()
@@ -176,11 +177,13 @@ def _records(home: Path) -> Iterator[HealthFinding]:
         yield HealthFinding("bad", f"record {key.kind} {key.name}", problem.what, helps)
     for path in orphans(home, store):
         detail = "no record names it: the store was put back from an older copy, or a crash left it"
-        yield HealthFinding("off", str(path.relative_to(home)), detail, f"keep what you need: {_removal(path)}")
+        yield HealthFinding(
+            "off", str(path.relative_to(home)), detail, f"copy out what you need, then: {_removal(path)}"
+        )
 
 
 def _removal(path: Path) -> str:
-    return f"`rm -rf {shlex.quote(str(path))}` removes it, and the number of a version is then given again"
+    return f"`rm -rf {shlex.quote(str(path))}` removes it, after which a new version may get its number"
 
 
 def _fix(problem: LabError) -> str:
@@ -229,7 +232,7 @@ def _proof(store: Store) -> HealthFinding:
     if proof.sound:
         # The chain of a restored store is sound although events are lost: its own event says which.
         gaps = [str(logged.event.detail["lost"]) for logged in store.events() if "lost" in logged.event.detail]
-        return HealthFinding("ok", "audit log", "; ".join([proof.why, *gaps]))
+        return HealthFinding("ok", "audit log", "; ".join([proof.why, *gaps, UNCOVERED]))
     index = "`%lab start --restore` writes the index anew from the events, and loses nothing"
     fix = index if proof.is_index_wrong else proof.fix or damage.repair(store)
     return HealthFinding("bad", "audit log", proof.why, fix)
@@ -246,7 +249,7 @@ def _front_end() -> HealthFinding:
     return HealthFinding("off", "JupyterLab", "the side panel is not installed", fix)
 
 
-def _providers() -> Iterator[HealthFinding]:
+def _providers(where: Settings) -> Iterator[HealthFinding]:
     for contract, table in providers.TABLE.items():
         for name, provider in table.items():
             if providers.importable(provider):
@@ -265,7 +268,8 @@ def _providers() -> Iterator[HealthFinding]:
     for contract in providers.CONTRACTS:
         name, there = providers.chosen(contract), providers.names(contract)
         if name and name not in there:
-            fix = f"{did_you_mean(name, there)}; or install the package that brings it"
+            source = next((place for key, _, place in where.explain() if key == contract), "the settings")
+            fix = f"choose another in {source}: {did_you_mean(name, there)}; or install the package that brings it"
             yield HealthFinding(
                 "bad", f"{contract} on {name}", "the settings choose it, and nothing here brings it", fix
             )

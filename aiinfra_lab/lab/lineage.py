@@ -63,7 +63,7 @@ class Lineage(Result):
         linked = {step.event.seq for step in steps}
         by_seq = {one.seq: one for one in (*(step.event for step in steps), *self.logged)}
         events = [by_seq[seq] for seq in sorted(by_seq, reverse=True)]
-        prove = "`%lab check --audit` proves that nothing was altered"
+        prove = "`%lab check --audit` proves that neither these events nor their records were altered"
         return Card(
             kind=self.kind if self.uri != _EVERYTHING else "Log",
             uri=self.uri,

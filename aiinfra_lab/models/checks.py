@@ -10,6 +10,7 @@ from ..audit import upstream
 from ..errors import NotFound, UsageProblem, did_you_mean
 from ..resolve import resolve, resolve_any
 from ..store import Record, open_store
+from ..train.metrics import HIGHER, LOWER, is_held_out, is_lower_better, words
 from ..train.record import TrainingRun
 from ..units import apart, counted, difference, rounded
 from ..uris import Uri
@@ -20,10 +21,6 @@ from .record import CheckVerdict, ModelFinding, ModelVersion
 
 # ONNX Runtime's kernels add up in another order on another CPU: a float32 of that example may differ so much.
 TOLERANCE = 1e-5
-
-# Which way is better, for the measures whose name has it.
-HIGHER = ("auc", "accuracy", "precision", "recall", "f1", "r2", "average_precision")
-LOWER = ("loss", "brier", "error", "rmse", "mae", "mse")
 
 
 def refuse_unlogged(name: str, policy: Policy, measured: Collection[str] = ()) -> None:
@@ -228,32 +225,23 @@ def _measure(policy: Policy, shared: Mapping[str, float]) -> tuple[str, bool] | 
     changes nothing as long as one of the former is there: it would let pass what was found worse.
     """
     by_sign = {bound.metric: bound.wants_more for bound in reversed(policy.terms)}
-    known = [metric for name in (*HIGHER, *LOWER) for metric in shared if _is_called(metric, name)]
+    # Of several of one name the plain one first, then one on rows that nothing was learned from.
+    ordered = sorted(shared, key=lambda metric: (metric not in (*HIGHER, *LOWER), not is_held_out(metric)))
+    known = [metric for name in (*HIGHER, *LOWER) for metric in ordered if name in words(metric)]
     for metric in (policy.measure, *known, *(bound.metric for bound in policy.terms)):
         if metric in shared and (metric in by_sign or metric in known):
             return metric, _wants_more(metric, by_sign)
     return None
 
 
-def wants_more(metric: str) -> bool | None:
-    """Whether more of a measure is better, by its name; None for a name that is not known."""
-    if any(_is_called(metric, name) for name in (*HIGHER, *LOWER)):
-        return any(_is_called(metric, name) for name in HIGHER)
-    return None
-
-
 def _wants_more(metric: str, by_sign: Mapping[str, bool]) -> bool:
     """By its name where that is known: `loss > 0` does not ask for a high loss."""
-    known = wants_more(metric)
-    return by_sign[metric] if known is None else known
+    lower = is_lower_better(metric)
+    return by_sign[metric] if lower is None else not lower
 
 
 def satisfied(metrics: Mapping[str, float]) -> list[str]:
     """For each metric whose better side is known, a bound as `--require` takes it that these just keep."""
-    known = [name for name in metrics if any(_is_called(name, each) for each in (*HIGHER, *LOWER))]
+    known = [name for name in metrics if is_lower_better(name) is not None]
     sides = {name: (">=", math.floor) if _wants_more(name, {}) else ("<=", math.ceil) for name in known}
     return [f"{name} {sign} {round_(metrics[name] * 100) / 100:g}" for name, (sign, round_) in sides.items()]
-
-
-def _is_called(metric: str, name: str) -> bool:
-    return metric == name or (name == "loss" and metric.endswith("_loss"))

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..show import Card, Cell, Comparison, Fold, Number, Part, RowHeader, Table, sentence, shown_apart
 from ..store import Record
+from ..train.metrics import is_lower_better
 from ..units import counted, difference, show_difference
 from ..uris import Uri
-from . import checks
 from .record import ModelVersion
 from .results import Model, model_of
 
@@ -61,8 +61,8 @@ def _measured(name: str, theirs: float | None, ours: float | None) -> tuple[Cell
     texts = shown_apart(name, theirs, ours)
     if theirs is None or ours is None:
         return name, *texts, "–", ""
-    higher = checks.wants_more(name)
-    judged = "" if higher is None else "better" if (difference(ours, theirs) > 0) == higher else "worse"
+    lower = is_lower_better(name)
+    judged = "" if lower is None else "better" if (difference(ours, theirs) < 0) == lower else "worse"
     return name, *texts, show_difference(ours, theirs), judged
 
 

@@ -59,12 +59,13 @@ def log_time(at: float) -> str:
     return "–"
 
 
-def moment(at: float) -> str:
-    """A moment to the minute, one of today without its date."""
+def moment(at: float, *, to_second: bool = False) -> str:
+    """A moment to the minute or second, one of today without its date."""
+    clock = "%H:%M:%S" if to_second else "%H:%M"
     with contextlib.suppress(OSError, OverflowError, ValueError):
         then = time.localtime(at)
         is_today = then[:3] == time.localtime()[:3]
-        return time.strftime("%H:%M" if is_today else "%Y-%m-%d %H:%M", then)
+        return time.strftime(clock if is_today else f"%Y-%m-%d {clock}", then)
     return "–"
 
 

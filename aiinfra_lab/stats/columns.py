@@ -5,6 +5,7 @@ Each test has a floor in a unit of its own: a change below it is real when many 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -25,20 +26,33 @@ LEAST_EXPECTED = 5.0
 """Cochran's rule: cells in which fewer are expected are pooled, or the chi-square distribution does not hold."""
 MOST_RARE = 0.5
 """With a larger share of values too rare to be compared, a category is inconclusive."""
+LEAST_P = 1e-6
+"""A smaller p says no more: the tests' own assumptions do not hold to that many digits."""
+
+_MISSING = "more or less is missing"
+
+
+def reaches(effect: float, floor: float) -> bool:
+    """Whether an effect is as large as its floor, as far as rounding does not decide that: 0.52 - 0.5 is not 0.02."""
+    return abs(effect) >= floor or math.isclose(abs(effect), floor)
 
 
 class ColumnTest(NamedTuple):
-    """One of a column's tests. floor: the least effect that matters, in that unit."""
+    """One of a column's tests. floor: the least effect that matters, in that unit.
+
+    is_cause: whether such a change changes what the other tests of values look at, too, as a shift does the tails.
+    """
 
     why: str
     found: Difference
     floor: float
     unit: str
+    is_cause: bool = False
 
     @property
     def matters(self) -> bool:
         """Whether the effect is beyond its floor."""
-        return abs(self.found.effect) >= self.floor
+        return reaches(self.found.effect, self.floor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +60,9 @@ class ColumnShift:
     """What separates the current sample from the reference.
 
     p: the chance of such a difference without a change, corrected for the tests within the column; None: inconclusive.
-    effect, floor, effect_unit: what the deciding test found, and the least of it that matters. why: that test. unit:
-    what counted as one. inconclusive: what could not be compared, if anything; such a column has no verdict unless the
-    rest of it changed.
+    effect, floor, effect_unit: what the deciding test found, or that of its cause, and the least of it that matters.
+    why: that test. unit: what counted as one. inconclusive: what could not be compared, if anything; such a column has
+    no verdict unless the rest of it changed.
     """
 
     p: float | None
@@ -64,7 +78,7 @@ class ColumnShift:
     @property
     def matters(self) -> bool:
         """Whether the effect is beyond its floor."""
-        return abs(self.effect) >= self.floor
+        return reaches(self.effect, self.floor)
 
 
 class _Pair(NamedTuple):
@@ -194,9 +208,15 @@ def _judged(
     # By Bonferroni's rule the smallest p of the tests whose effect matters, or of all when none does.
     first = min(tests, key=lambda test: (not test.matters, test.found.p))
     p = min(1.0, first.found.p * len(tests))
+    named = first if first.why == _MISSING else _cause(tests) or first
     return ColumnShift(
-        p, first.found.effect, first.floor, first.unit, missing, unseen, first.why, pair.unit, inconclusive
+        p, named.found.effect, named.floor, named.unit, missing, unseen, named.why, pair.unit, inconclusive
     )
+
+
+def _cause(tests: Sequence[ColumnTest]) -> ColumnTest | None:
+    """A change beyond doubt that explains the others: which of them has the smallest p then says nothing."""
+    return next((test for test in tests if test.is_cause and test.matters and test.found.p <= LEAST_P), None)
 
 
 def _too_few(reference: Profile, current: Profile, unit: str) -> str:
@@ -225,13 +245,13 @@ def _missing_test(pair: _Pair) -> ColumnTest:
     import numpy as np
 
     found = share_difference(pair.reference, pair.current, np.array([False, True, False]))
-    return ColumnTest("more or less is missing", found, 0.005, "of rows")
+    return ColumnTest(_MISSING, found, 0.005, "of rows")
 
 
 def _number_tests(
     reference: Profile, current: Profile, place: NDArray[Any], spread: NDArray[Any] | None
 ) -> Iterator[ColumnTest]:
-    yield ColumnTest("it moved", mean_difference(reference, current, place), 0.05, "sd")
+    yield ColumnTest("it moved", mean_difference(reference, current, place), 0.05, "sd", is_cause=True)
     if spread is not None:
         yield ColumnTest("its spread changed", mean_difference(reference, current, spread), 0.067, "sd of its spread")
     if (outer := tails(reference)).any():

@@ -15,7 +15,7 @@ import pytest
 from ..deploy import client, desired_state, lifecycle
 from ..deploy.base import LIVE, Claim, Paced, PredictedRow, PredictionLog, Report, Reporting, Serving, Target
 from ..deploy.desired_state import ServeRequest
-from ..deploy.record import EndpointRecord
+from ..deploy.record import EndpointRecord, VersionCounts
 from ..deploy.reports import checked
 from ..errors import LabError, Unavailable
 from ..files import until
@@ -263,6 +263,22 @@ class ReportingContract(_Endpoints):
             return report is not None and versions[0] in report.versions and report.versions[versions[0]].rows == 3
 
         until(counted, Unavailable("it never counted three rows", "look at its output"), within_s=self.patience_s)
+
+    def test_latencies_are_counted_of_all_requests_or_stated_with_who_measured_them(
+        self, target: Target, started: Record[EndpointRecord], versions: tuple[str, str], row: dict[str, object]
+    ) -> None:
+        answering(target.serving(started.body.job).url, row, 5)
+
+        def counted() -> VersionCounts | None:
+            report = self.report(target, started.body.job)
+            found = report.versions.get(versions[0]) if report else None
+            return found if found and found.requests == 5 else None
+
+        never = Unavailable("it never counted what was sent", "look at its output")
+        found = until(counted, never, within_s=self.patience_s)
+        assert found.latency is None or not found.buckets, "it states latencies and counts them too"
+        assert not found.buckets or sum(found.buckets.values()) == found.requests
+        assert found.latency is None or found.latency.measured_by
 
     def test_the_share_that_a_canary_really_gets_is_reported(
         self, target: Target, started: Record[EndpointRecord], halved: Halved

@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 from .history import Point
 
-# What is known to be better when it is lower, or higher; of any other metric nobody can say which is the best value.
-_LOWER = ("loss", "error", "rmse", "mse", "mae", "brier", "perplexity", "nll")
-_HIGHER = ("auc", "accuracy", "acc", "f1", "precision", "recall", "r2", "ap", "map", "bleu")
+# What is known to be better when it is higher, or lower, what says most first; of any other metric nobody can say which
+# is the best value.
+HIGHER = ("auc", "accuracy", "acc", "precision", "recall", "f1", "r2", "ap", "map", "bleu")
+LOWER = ("loss", "brier", "error", "rmse", "mae", "mse", "perplexity", "nll")
 # What is measured over many rows at once, and hardly ever of a batch.
 _OF_MANY = ("auc", "ap", "map", "bleu", "r2", "f1")
 _HELD_OUT = ("val", "valid", "validation", "holdout", "heldout", "test", "eval", "dev")
@@ -19,7 +20,7 @@ _HELD_OUT = ("val", "valid", "validation", "holdout", "heldout", "test", "eval",
 def is_lower_better(name: str) -> bool | None:
     """Whether less of the metric is better; None when its name does not say."""
     found = words(name)
-    return True if found & {*_LOWER} else False if found & {*_HIGHER} else None
+    return True if found & {*LOWER} else False if found & {*HIGHER} else None
 
 
 def is_held_out(name: str) -> bool:

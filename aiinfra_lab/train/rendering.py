@@ -6,7 +6,7 @@ import difflib
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from ..show import (
     MAX_ROWS,
@@ -30,6 +30,7 @@ from ..show import (
 )
 from ..units import apart, counted, show_difference, show_duration
 from ..uris import Uri
+from .best import Best, ComparedMetric, RunCurves, best_of_run
 from .history import Curve, Point, averaged, latest
 from .metrics import Epochs, count_epochs, epochs_of, is_held_out, is_loss, is_lower_better
 
@@ -42,19 +43,6 @@ _MOST_FIGURES = 5
 _DIGEST = 64
 _SPARK_POINTS = 42  # one for two pixels
 _ARROWS = {True: " ↓", False: " ↑", None: ""}
-
-
-class Best(NamedTuple):
-    """The best value of the metric that says most of a run. at: which of its measurements it was, counted from 1.
-
-    unit: what they were, `epoch` or `measurement`.
-    """
-
-    name: str
-    value: float
-    at: int
-    of: int
-    unit: str
 
 
 def frame(
@@ -92,7 +80,7 @@ def run_card(run: Run, advice: str) -> Card:
     points, label = run.points(), Uri.parse(run.uri).label
     is_live = run.state in ("starting", "running", "stopping")
     epochs = count_epochs(points, epochs_of(run.params), is_over=not is_live)
-    best = _best(points, epochs)
+    best = best_of_run(points, epochs)
     left_out = (
         "uri",
         "state",
@@ -148,9 +136,18 @@ def comparison_card(found: RunComparison) -> Card:
                   "What differs"),
             *([Fold("the code that differs", Quote(found.code))] if found.code else []),
         ],
-        notes=["In the metrics, **bold** is the better value. One run each: chance alone may make a small difference."]
-        if _shared(found.metrics) else [],
+        notes=_about_compared(found.metrics),
     )  # fmt: skip
+
+
+def _about_compared(metrics: Sequence[ComparedMetric]) -> list[str]:
+    of_batches = [one.name for one in metrics if not one.is_judged]
+    batches = f"{', '.join(of_batches)}: the last value, of one batch, which says nothing of the run."
+    how = (
+        "In the metrics, **bold** is the better value: of what was measured more than once the best of each run, as "
+        "`%train show` has it. One run each: chance alone may make a small difference."
+    )
+    return [*([how] if _shared(metrics) else []), *([batches] if of_batches else [])]
 
 
 def plots(points: Sequence[Point], epochs: Epochs) -> list[Picture]:
@@ -180,7 +177,7 @@ def curve_column(runs: Sequence[Run]) -> TableColumn:
 
 
 def _spark(points: Sequence[Point]) -> tuple[str, Picture | str]:
-    best = _best(points, Epochs())
+    best = best_of_run(points, Epochs())
     name = best.name if best else next((point.name for point in points), "")
     line = averaged([(point.step, point.value) for point in points if point.name == name], _SPARK_POINTS)
     if len(line) < 2:
@@ -271,27 +268,6 @@ def _left_s(points: Sequence[Point], by: str, epochs: int) -> float:
     return max(epochs * epoch_s - (time.time() - ended[-1]), (epochs - 1) * epoch_s, 0.0)
 
 
-def _best(points: Sequence[Point], epochs: Epochs) -> Best | None:
-    """Of a metric whose direction is known and that was measured twice or more; one on held-out rows comes first.
-
-    The loss of a batch that was learned from says nothing: it is lower for an easier batch.
-    """
-    lines: dict[str, list[Point]] = {}
-    for point in points:
-        lines.setdefault(point.name, []).append(point)
-    per_epoch = {name for name, line in lines.items() if epochs.has(line[-1].step + 1)}
-    held_out = [name for name in lines if is_held_out(name)]
-    others = [name for name in lines if is_lower_better(name) is False or name in per_epoch]
-    name = next((one for one in (*held_out, *others) if is_lower_better(one) is not None and len(lines[one]) > 1), None)
-    if name is None:
-        return None
-    line = lines[name]
-    best = (min if is_lower_better(name) else max)(line, key=lambda point: point.value)
-    if name in per_epoch:
-        return Best(name, best.value, best.step + 1, line[-1].step + 1, "epoch")
-    return Best(name, best.value, line.index(best) + 1, len(line), "measurement")
-
-
 def _figures(metrics: Mapping[str, float], best: Best | None) -> list[Figure]:
     found = [Figure(best.name, shown(best.name, best.value), "best")] if best else []
     last = [
@@ -362,13 +338,13 @@ def _compared(found: RunComparison, ours: str, theirs: str, others: int) -> str:
     return f"{measured} They differ in {counts}."
 
 
-def _measured(metrics: Sequence[tuple[str, float | None, float | None]], ours: str, theirs: str) -> str:
+def _measured(metrics: Sequence[ComparedMetric], ours: str, theirs: str) -> str:
     """What the metrics that both runs have say of them."""
     shared = _shared(metrics)
     moved: dict[str, list[str]] = {}
-    for name, before, after in shared:
+    for name, before, after, is_judged in shared:
         if before != after:
-            lower = is_lower_better(name)
+            lower = is_lower_better(name) if is_judged else None
             word = "" if lower is None else "better in " if (after < before) is lower else "worse in "
             moved.setdefault(word, []).append(name)
     judged = [f"**{word}{', '.join(moved[word])}**" for word in ("better in ", "worse in ") if word in moved]
@@ -379,8 +355,12 @@ def _measured(metrics: Sequence[tuple[str, float | None, float | None]], ours: s
     return f"{ours} and {theirs} {'measured the same' if shared else 'share no metric'}."
 
 
-def _shared(metrics: Sequence[tuple[str, float | None, float | None]]) -> list[tuple[str, float, float]]:
-    return [(name, before, after) for name, before, after in metrics if before is not None and after is not None]
+def _shared(metrics: Sequence[ComparedMetric]) -> list[tuple[str, float, float, bool]]:
+    return [
+        (name, before, after, is_judged)
+        for name, before, after, is_judged in metrics
+        if before is not None and after is not None
+    ]
 
 
 def _cut(value: str) -> str:
@@ -388,13 +368,13 @@ def _cut(value: str) -> str:
     return value[:12] if len(value) == _DIGEST and value.isalnum() else value
 
 
-def _metric_rows(metrics: Sequence[tuple[str, float | None, float | None]]) -> Iterator[Sequence[str | Strong]]:
-    for name, before, after in metrics:
+def _metric_rows(metrics: Sequence[ComparedMetric]) -> Iterator[Sequence[str | Strong]]:
+    for name, before, after, is_judged in metrics:
         if before is None or after is None:
             yield name, shown(name, before), shown(name, after), "measured by one of them alone"
             continue
         texts = apart(before, after)
-        lower = is_lower_better(name)
+        lower = is_lower_better(name) if is_judged else None
         sign = f"{'↑' if after > before else '↓'} {show_difference(after, before)}" if after != before else "= same"
         if lower is None or after == before:
             yield name, *texts, sign
@@ -404,18 +384,23 @@ def _metric_rows(metrics: Sequence[tuple[str, float | None, float | None]]) -> I
         yield name, *pair, f"{sign} {'better' if is_better else 'worse'}"
 
 
-def _overlaid(runs: Mapping[str, Sequence[Point]]) -> list[Picture]:
-    """A plot for each metric that all runs measured twice or more, at most two, with a line for each run."""
-    counts = [Counter(point.name for point in points) for points in runs.values()]
+def _overlaid(runs: Mapping[str, RunCurves]) -> list[Picture]:
+    """A plot for each metric that all runs measured twice or more, at most two, with a line for each run.
+
+    Its axis counts epochs where that of each run alone does.
+    """
+    counts = [Counter(point.name for point in run.points) for run in runs.values()]
     shared = [name for name in (counts[0] if counts else ()) if all(count[name] > 1 for count in counts)]
     shared.sort(key=lambda name: (not is_held_out(name), counts[0][name]))
     made = []
     for name in shared[:2]:
         lines = {
-            run: averaged([(point.step + 1, point.value) for point in points if point.name == name])
-            for run, points in runs.items()
+            label: [(point.step + 1.0, point.value) for point in run.points if point.name == name]
+            for label, run in runs.items()
         }
-        alt = "; ".join(f"{name} of {run} ended at {line[-1][1]:.4g}" for run, line in lines.items())
+        by_epoch = all(run.epochs.has(int(lines[label][-1][0])) for label, run in runs.items())
+        alt = "; ".join(f"{name} of {label} ended at {line[-1][1]:.4g}" for label, line in lines.items())
         title = f"{name}{_ARROWS[is_lower_better(name)]}"
-        made.append(drawing.curves(title, lines, alt=alt, x_title="step", is_wide=True))
+        drawn = {label: averaged(line) for label, line in lines.items()}
+        made.append(drawing.curves(title, drawn, alt=alt, x_title="epoch" if by_epoch else "step", is_wide=True))
     return made

@@ -10,7 +10,9 @@ from typing import Any
 from ..show import Card, Comparison, Listing, Result, TableColumn, log_time, shown_apart
 from ..store import Record, open_store
 from ..uris import Uri
-from . import checkpoint, history, record, rendering
+from . import best, checkpoint, history, record, rendering
+from .best import ComparedMetric, RunCurves
+from .metrics import count_epochs, epochs_of
 from .observing import ObservedTraining, RunState
 from .record import TrainingRun
 
@@ -105,10 +107,10 @@ class RunLog(Result):
 
 @dataclass(frozen=True)
 class RunComparison(Comparison):
-    """Two runs compared by meaning. metrics: name, the other's value, this one's; curves: run → what it measured."""
+    """Two runs compared by meaning. metrics: the values that stand for each; curves: run → what it measured."""
 
-    metrics: tuple[tuple[str, float | None, float | None], ...] = field(default=(), metadata={"json": False})
-    curves: Mapping[str, Sequence[history.Point]] = field(default_factory=dict, repr=False, metadata={"json": False})
+    metrics: tuple[ComparedMetric, ...] = field(default=(), metadata={"json": False})
+    curves: Mapping[str, RunCurves] = field(default_factory=dict, repr=False, metadata={"json": False})
 
     def card(self) -> Card:
         return rendering.comparison_card(self)
@@ -157,25 +159,32 @@ def log_of(seen: ObservedTraining, lines: int) -> RunLog:
 def comparison(ours: Record[TrainingRun], theirs: Record[TrainingRun]) -> RunComparison:
     """How two runs differ."""
     new, old = ours.body, theirs.body
-    names = [*new.metrics, *(name for name in old.metrics if name not in new.metrics)]
+    before, after = _curves(theirs), _curves(ours)
+    metrics = best.compared((before, old.metrics), (after, new.metrics))
     return RunComparison(
         ours.uri,
         theirs.uri,
-        tuple(changes(ours, theirs)),
+        tuple(_changes(ours, theirs, metrics)),
         code=rendering.code_diff(old.code, new.code, (theirs.uri, ours.uri)),
-        metrics=tuple((name, old.metrics.get(name), new.metrics.get(name)) for name in names),
-        curves={
-            Uri.parse(run.uri).label: history.read(record.folder(run.name) / history.FILE) for run in (theirs, ours)
-        },
+        metrics=metrics,
+        curves={Uri.parse(theirs.uri).label: before, Uri.parse(ours.uri).label: after},
     )
 
 
-def changes(ours: Record[TrainingRun], theirs: Record[TrainingRun]) -> list[tuple[str, str, str]]:
+def _curves(run: Record[TrainingRun]) -> RunCurves:
+    points = history.read(record.folder(run.name) / history.FILE)
+    is_over = run.body.ended_at is not None
+    return RunCurves(points, count_epochs(points, epochs_of(run.body.params), is_over=is_over))
+
+
+def _changes(
+    ours: Record[TrainingRun], theirs: Record[TrainingRun], metrics: Sequence[ComparedMetric]
+) -> list[tuple[str, str, str]]:
     """(what, theirs, ours) of all that differs, as it is shown."""
     new, old = ours.body, theirs.body
     pairs: list[tuple[str, Any, Any]] = []
-    for what, before, after in (("parameter", old.params, new.params), ("metric", old.metrics, new.metrics)):
-        pairs += [(f"{what} {key}", before.get(key), after.get(key)) for key in {**before, **after}]
+    pairs += [(f"parameter {key}", old.params.get(key), new.params.get(key)) for key in {**old.params, **new.params}]
+    pairs += [(f"metric {one.name}", one.before, one.after) for one in metrics]
     pairs += [(key, getattr(old, key), getattr(new, key)) for key in ("rows", "rows_digest", "seed", "on")]
     # A difference of digests is enough here: the lines that differ stand below, as a diff.
     pairs += [("code", old.code_digest[:12], new.code_digest[:12])]

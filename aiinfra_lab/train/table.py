@@ -33,8 +33,7 @@ class TrainingTable:
         if not getattr(rows, "columns", None):
             raise UsageProblem(
                 f"{rows.uri} is data: nothing says which of its columns to learn from, and what to predict",
-                f"take it through a feature set: `X = %features get NAME --rows {rows.uri}`, then --rows $X; "
-                f"`%%features add NAME --data {rows.uri} --timestamp COLUMN --label COLUMN` makes one",
+                _way_to_features(rows.uri),
             )
         if not rows.label:
             raise UsageProblem(f"{rows.uri} has no label to learn from", _way_to_a_label(rows.features_uri))
@@ -127,6 +126,20 @@ def _labels(column: Any) -> tuple[str, ...]:
     if not len(present) or not all(isinstance(value, str) for value in present):
         return ()
     return tuple(sorted(set(present)))
+
+
+def _way_to_features(uri: str) -> str:
+    """What makes rows to learn from of data: a feature set of that data, or how to make one."""
+    from ..features.sets import versions
+
+    name = Uri.parse(uri).name
+    known = [each for each in versions(skip_unreadable=True) if Uri.parse(each.body.newest_data).name == name]
+    if known:
+        return f"take it through a feature set: `X = %features get {known[0].base} --rows {uri}`, then --rows $X"
+    return (
+        f"take it through a feature set, which `%%features add NAME --data {uri} --timestamp COLUMN --label COLUMN` "
+        f"makes: `X = %features get NAME --rows {uri}`, then --rows $X"
+    )
 
 
 def _way_to_a_label(uri: str) -> str:

@@ -3,9 +3,11 @@
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Playwright, sync_playwright
+from playwright.sync_api import Page, Playwright, expect, sync_playwright
 
-from tests.browser.lab import Lab, chromium, end_all, started
+from tests.browser.lab import Lab, chromium, command, end_all, started
+from tests.browser.panel import look
+from tests.browser.things import Server, leave
 
 
 @pytest.fixture(scope="package")  # it keeps an event loop running in this thread while it lives, and bears no other
@@ -35,3 +37,21 @@ def in_lab(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
     monkeypatch.setenv("AIINFRA_WORKSPACE", str(lab.root))
     yield lab
     end_all()
+
+
+@pytest.fixture(scope="module")
+def one_page(lab: Lab) -> Iterator[Page]:
+    with lab.page(height=1100) as page:
+        yield page
+
+
+@pytest.fixture
+def page(one_page: Page) -> Iterator[Page]:
+    """The page with an empty panel: what the test before has opened or asked is gone."""
+    Server().serve(one_page)
+    command(one_page, "aiinfra-lab:open")
+    leave(one_page)
+    look(one_page)
+    expect(one_page.locator(".aiinfra-Item")).to_have_count(0)
+    yield one_page
+    one_page.emulate_media(forced_colors="none", reduced_motion="no-preference")

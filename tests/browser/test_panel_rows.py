@@ -1,80 +1,17 @@
 """The rows of the side panel against answers of a server that a test writes: what opens, what is asked, what stays."""
 
 import time
-from collections.abc import Iterator, Sized
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Page, expect
 
-from tests.browser.lab import Lab, command, faults, screenshot
-from tests.browser.things import Server, flights, leave, thing, widen
+from tests.browser.lab import Lab, faults, screenshot
+from tests.browser.panel import looked, names, opener, row, shown, stopper
+from tests.browser.things import MILDER, Server, flights, leave, thing
 from tests.conftest import until
 
 pytestmark = pytest.mark.browser
 ARMED_MS = 500
-
-
-@pytest.fixture(scope="module")
-def one_page(lab: Lab) -> Iterator[Page]:
-    with lab.page(height=1100) as page:
-        yield page
-
-
-@pytest.fixture
-def page(one_page: Page) -> Iterator[Page]:
-    """The page with an empty panel: what the test before has opened or asked is gone."""
-    Server().serve(one_page)
-    command(one_page, "aiinfra-lab:open")
-    leave(one_page)
-    look(one_page)
-    expect(one_page.locator(".aiinfra-Item")).to_have_count(0)
-    yield one_page
-    one_page.emulate_media(forced_colors="none", reduced_motion="no-preference")
-
-
-def look(page: Page) -> None:
-    """Have the panel ask at once: it does when it is shown."""
-    for _ in range(2):
-        command(page, "application:toggle-left-area")
-
-
-def shown(page: Page, server: Server, width: int = 320) -> Locator:
-    """The panel with what that server has."""
-    server.serve(page)
-    command(page, "aiinfra-lab:open")
-    look(page)
-    panel = page.locator("#aiinfra-lab-panel")
-    widen(page, width)
-    expect(panel.get_by_role("searchbox")).to_have_attribute("placeholder", f"Filter {counted(server.items)}")
-    leave(page)
-    return panel
-
-
-def counted(items: Sized) -> str:
-    return f"{len(items)} thing{'' if len(items) == 1 else 's'}"
-
-
-def row(panel: Locator, name: str) -> Locator:
-    """The row of that name, or of a URI with that name."""
-    return panel.locator(f".aiinfra-Item:has(.aiinfra-Item-name:is([title='{name}'], [title$=':{name}']))")
-
-
-def names(panel: Locator) -> list[str]:
-    return panel.locator(".aiinfra-Item-name").all_text_contents()
-
-
-def opener(panel: Locator, name: str) -> Locator:
-    return row(panel, name).locator(".aiinfra-Item-open")
-
-
-def stopper(panel: Locator, name: str) -> Locator:
-    return row(panel, name).locator(".aiinfra-Item-stop")
-
-
-def looked(page: Page, server: Server) -> None:
-    """Wait until the panel has taken in what was written by now."""
-    before = len(server.asked)
-    until(lambda: page.wait_for_timeout(50) or len(server.asked) > before + 1, "the panel asks no more")
 
 
 # ---- what is listed ----
@@ -244,6 +181,24 @@ def test_a_promotion_that_is_refused_says_why(page: Page) -> None:
 
 
 REFUSED = {"error": "Conflict", "what": "it was not found good", "fix": "check it"}
+
+
+def test_what_cannot_be_stopped_can_still_be_promoted(page: Page) -> None:
+    server = Server([thing("deploy:delay", actions=MILDER, stoppable=False)])
+    panel = shown(page, server)
+    opener(panel, "delay").press("Enter")
+    expect(panel.get_by_role("button", name="Stop", exact=False)).to_have_count(
+        1
+    )  # that of the row, which does nothing
+    stopper(panel, "delay").press("Enter")
+    panel.get_by_role("button", name="Promote canary…").press("Enter")
+    asked = panel.get_by_role("alertdialog", name="Promote the canary of delay?")
+    server.put(thing("deploy:delay", actions=MILDER, stoppable=False, figure="40 ms p95"))
+    expect(row(panel, "delay")).to_contain_text("40 ms p95")
+    expect(asked).to_be_visible()
+    asked.get_by_role("button", name="Promote canary").press("Enter")
+    until(lambda: page.wait_for_timeout(50) or server.called)
+    assert server.called == [("deploy/promote", "delay")]
 
 
 def test_a_run_stops_at_once(page: Page) -> None:

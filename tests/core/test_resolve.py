@@ -106,7 +106,7 @@ def test_a_handle_is_taken_for_its_uri():
         ("ulises", Book, "did you mean ulysses?"),
         ("it@last", Book, "there are: it@2, it@1"),
         ("ulysses@3", Book, "there are: ulysses@2, ulysses@1"),
-        ("books:it@2#8", Page, "there are: it@2, it@1"),
+        ("books:it@2#8", Page, "there are: books:it@2, books:it@1"),
         ("tpo", Shelf, "did you mean top?"),
     ],
 )
@@ -143,7 +143,8 @@ def test_the_newest_is_found_behind_many_that_were_removed():
         ("shelves:top@1", Shelf, "write shelves:top"),
         ("books:it@2#7", Book, "write books:NAME@N"),
         ("it", Page, "write books:NAME@N#part"),
-        ("shelves:top", Book, "did you mean books:top?"),
+        ("shelves:top", Book, "there are: books:ulysses, books:ulysses@2"),
+        ("shelves:ulysses", Book, "did you mean books:ulysses?"),
         ("It", Book, "did you mean it?"),
     ],
 )

@@ -133,9 +133,9 @@ def test_what_is_no_rule_is_refused_with_the_place_and_a_fix(text, what, fix):
     ("text", "fix"),
     [
         ("aux > 1", "did you mean auc?"),
-        ("auc < 1", "only > is read here"),
-        ("auc > 1 and auc > 1", "only or is read here"),
-        ("auc > 1, auc > 1", "only or is read here"),
+        ("auc < 1", "write >, nothing else is read here"),
+        ("auc > 1 and auc > 1", "write or, nothing else is read here"),
+        ("auc > 1, auc > 1", "write or, nothing else is read here"),
     ],
 )
 def test_what_the_caller_cannot_use_is_refused_with_what_it_can(text, fix):
@@ -180,5 +180,5 @@ def test_bounds_exclude_each_other_where_no_value_satisfies_both(one, other, exc
 def test_a_connective_that_is_not_read_is_named_without_the_comma():
     with pytest.raises(UsageProblem) as problem:
         rules.parse("auc > 0.7 or loss < 0.5", connectives=["and"])
-    assert problem.value.fix == "only and is read here"
+    assert problem.value.fix == "write and, nothing else is read here"
     assert rules.parse("auc > 0.7, loss < 0.5", connectives=["and"]).terms[1].connective == "and"

@@ -226,6 +226,23 @@ def test_a_thousand_predictions_when_busy_and_at_the_use_so_far(endpoint):
     assert here.so_far_usd == pytest.approx(1.8 / 50)
 
 
+def test_each_start_of_an_endpoint_counts_at_its_own_price(took):
+    took("deploy:delay", 0.0, HOUR, rows=1000, busy_s=10.0, usd_per_hour=10.0)
+    took("deploy:delay", 2 * HOUR, 5 * HOUR, rows=1000, busy_s=10.0, usd_per_hour=2.0)
+    shown = cost.show("deploy:delay")
+    here = shown.thousand[0]
+    assert here.so_far_usd == pytest.approx(shown.spent_usd / 2) == pytest.approx(8.0)
+    assert here.when_busy_usd == pytest.approx((10 * 10.0 + 10 * 2.0) / 3600 / 2)
+    assert here.usd_per_hour == pytest.approx(4.0)
+    assert "4.00 USD" in next(line for line in shown.card().text().splitlines() if "this machine" in line)
+
+
+def test_a_start_of_unknown_price_makes_the_price_of_predictions_unknown(took):
+    took("deploy:delay", 0.0, HOUR, rows=1000, busy_s=10.0, on_machine=False)
+    took("deploy:delay", 2 * HOUR, 3 * HOUR, rows=1000, busy_s=10.0, usd_per_hour=2.0)
+    assert cost.show("deploy:delay").thousand[0].so_far_usd is None
+
+
 def test_on_a_free_machine_a_clouds_price_says_something(endpoint):
     endpoint(rows=1000, busy_s=1.0)
     here, cloud = cost.show("deploy:delay").thousand

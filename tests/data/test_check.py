@@ -114,6 +114,15 @@ def test_a_table_that_is_gone(workspace, tmp_path):
         data.check("t")
 
 
+def test_the_only_table_is_held_against_the_only_one_whatever_its_file_is_called(workspace, tmp_path):
+    data.add("t", folder(tmp_path / "one", {"july.csv": "x,y\n1,2\n"}))
+    data.add("t", folder(tmp_path / "two", {"august.csv": "x,y\n3,4\n"}))
+    assert data.check("t").state == "good"
+    data.add("t", folder(tmp_path / "three", {"september.csv": "x\n3\n"}))
+    with pytest.raises(Failed, match="september: against data:t@2: y is gone"):
+        data.check("t")
+
+
 def test_the_first_version_says_that_there_is_no_schema_to_hold_it_against(workspace):
     data.add("t", BASE)
     assert "no earlier version" in data.check("t").note

@@ -27,7 +27,7 @@ def test_rows_that_came_and_went(workspace):
 def test_a_value_that_is_no_number_is_missing_as_in_a_check(workspace):
     frame = pl.DataFrame({"x": [1.0, None, float("nan"), 2.0]})
     table = changed(frame, frame.with_columns(pl.lit(1.0).alias("x")))
-    assert ("x: missing", "0 %", "50 %") in table.shifted
+    assert ("missing", "0 %", "50 %") in table.shifted[0].measures
     assert "x in 50 %" in data.check("t", max_missing="60%").card().text()
 
 
@@ -110,11 +110,58 @@ def test_a_comma_in_a_category_makes_it_no_two(workspace):
 
 def test_what_shifted_in_a_column(workspace):
     table = changed(BASE.assign(x=[None, 3.0, 4.0, None], who="a"))
-    assert table.shifted == (
-        ("x: missing", "25 %", "50 %"),
-        ("x: mean", "2", "3.5"),
-        ("who: distinct", "3", "1"),
-    )
+    assert [(change.column, change.measures) for change in table.shifted] == [
+        ("x", (("missing", "25 %", "50 %"), ("mean", "2", "3.5"))),
+        ("who", (("distinct", "3", "1"),)),
+    ]
+
+
+def test_what_shifted_most_stands_first_and_whatever_is_cut_is_counted(workspace):
+    names = [f"gap{number:02}" for number in range(20)]
+    before = pl.DataFrame({**{name: [1.0] * 100 for name in names}, "moved": [float(row) for row in range(100)]})
+    gaps = [
+        pl.when(pl.int_range(100) < number + 1).then(None).otherwise(pl.col(name)).alias(name)
+        for number, name in enumerate(names)
+    ]
+    table = changed(before.with_columns(*gaps, pl.col("moved") + 50), before)
+    assert [(change.column, round(change.distance, 3)) for change in table.shifted[:3]] == [
+        ("moved", 0.5), ("gap19", 0.2), ("gap18", 0.19)
+    ]  # fmt: skip
+    text = data.diff("t").card().text()
+    assert "16 more columns whose values differ" in text
+    assert "… and 9 more" in text
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "distance"),
+    [
+        ([1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 3.0, float("nan")], 0.25),
+        (["a", "a", "b", "b"], ["a", "c", "d", None], 0.75),
+        ([[1], [2], [3], [4]], [[1], None, None, None], 0.75),
+        (pl.Series(["a", "b"] * 2, dtype=pl.Enum(["a", "b"])), pl.Series(["a"] * 4, dtype=pl.Enum(["b", "a"])), 0.5),
+        (pl.Series([1, 2, 3, 4]).cast(pl.Date), pl.Series([11, 12, 13, 14]).cast(pl.Date), 1.0),
+    ],
+)
+def test_columns_of_all_types_have_comparable_distances(workspace, before, after, distance):
+    (change,) = changed(pl.DataFrame({"x": after}), pl.DataFrame({"x": before})).shifted
+    assert change.distance == pytest.approx(distance)
+
+
+def test_means_are_shown_as_other_numbers(workspace):
+    table = changed(pl.DataFrame({"x": [12345.6]}), pl.DataFrame({"x": [23456.7]}))
+    assert table.shifted[0].measures == (("mean", "23,457", "12,346"),)
+
+
+def test_rows_are_compared_by_the_columns_that_kept_their_type_and_that_is_said(workspace):
+    changed(BASE.assign(id=BASE.id.astype(str)))
+    assert "Rows: 0 added, 0 removed, by the columns that are of one type in both." in data.diff("t").card().lead
+
+
+def test_rows_without_a_column_in_common_are_not_counted_as_added(workspace):
+    changed(BASE[["id"]].astype(str), BASE[["id"]])
+    text = data.diff("t").card().text()
+    assert "Rows cannot be compared" in text
+    assert "rows added" not in text
 
 
 def test_files_that_came_went_and_changed(workspace, tmp_path):
@@ -182,5 +229,5 @@ def test_moments_are_shown_by_day_unless_their_times_alone_differ(workspace, las
     for moment in ("2026-01-02 09:00", last):
         data.add("t", pd.DataFrame({"at": pd.to_datetime(["2026-01-01 00:30", moment])}))
     row = next(row for part in data.diff("t").card().parts for row in part.rows if row[0] == "at")
-    assert (shown[0] in row[2], shown[1] in row[3]) == (True, True)
-    assert ("09:00" in row[2]) is (shown[0] == "09:00")
+    assert (shown[0] in row[3], shown[1] in row[4]) == (True, True)
+    assert ("09:00" in row[3]) is (shown[0] == "09:00")

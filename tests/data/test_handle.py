@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from aiinfra_lab.data.compare import FileChanges, TableChange
+from aiinfra_lab.data.compare import FileChanges, TableChange, ValueChange
 from aiinfra_lab.data.glance import MOST_COLUMNS
 from aiinfra_lab.data.handle import Dataset, main_table
 from aiinfra_lab.data.judge import DataFinding, worst
@@ -101,7 +101,7 @@ def test_a_description_lists_tables_and_their_columns():
 
 
 def change(**fields: object) -> TableChange:
-    given = {"rows_before": 1, "rows_after": 2, "rows_added": 1, "rows_removed": 0}
+    given = {"rows_before": 1, "rows_after": 2, "rows_added": 1, "rows_removed": 0, "compared": 2}
     empty = dict.fromkeys(("columns_added", "columns_removed", "retyped", "shifted"), ())
     return TableChange(name="cats", **{**given, **empty, **fields})
 
@@ -111,15 +111,16 @@ def test_a_comparison_names_each_change_with_before_and_after():
     card = DataComparison("data:zoo@2", "data:zoo@1", FileChanges((), (), ("cats.csv",)), tables).card()
     (columns,) = (part.rows for part in card.parts)
     assert [(row[0], str(row[1])) for row in columns] == [("old", "− removed"), ("id", "~ type"), ("age", "+ added")]
-    assert columns[1][2:] == ("int64", "text")
+    assert list(columns[1][2:]) == ["int64", "text"]
     assert (card.uri, str(card.state)) == ("data:zoo@1 → @2", "▲ schema changed")
 
 
-def test_a_comparison_shows_first_the_column_whose_gaps_changed_most():
-    shifted = (("x: mean", "1", "2"), ("y: missing", "0 %", "40 %"), ("y: mean", "3", "4"))
+def test_a_comparison_shows_first_the_column_that_changed_most():
+    means, gaps = ("mean", "3", "4"), ("missing", "0 %", "40 %")
+    shifted = (ValueChange("x", 0.1, (means,)), ValueChange("y", 0.4, (gaps, means)))
     card = DataComparison("data:zoo@2", "data:zoo@1", FileChanges((), (), ()), (change(shifted=shifted),)).card()
     assert [row[0] for row in card.parts[0].rows] == ["y", "x"]
-    assert card.parts[0].rows[0][2:] == ("0 % missing, mean 3", "40 % missing, mean 4")
+    assert card.parts[0].rows[0][2:] == ("40 %", "0 % missing, mean 3", "40 % missing, mean 4")
     assert "1 added, 0 removed" in card.lead
 
 

@@ -163,11 +163,30 @@ def test_show_says_everything(cats):
     assert shown.as_json()["tables"][0]["columns"] == [["name", "text"], ["age", "int64"]]
 
 
+def test_the_only_table_is_the_same_one_whatever_its_file_is_called(workspace, tmp_path):
+    data.add("t", folder(tmp_path / "one", {"july.csv": "x,y\n1,2\n"}))
+    data.add("t", folder(tmp_path / "two", {"august.csv": "x\n1\n2\n"}))
+    assert "Against data:t@1: 1 row more, 1 column gone (y)." in data.show("t").card().text()
+
+
 def test_the_html_of_a_wide_version_stays_small(workspace):
     got = data.add("wide", pd.DataFrame({f"column_{n}": [n] for n in range(300)}))
     for html in (got.card().html(), data.show("wide").card().html()):
         assert len(re.sub(r"base64,[^\"]*", "", html)) < 5_000
         assert len(html) < 60_000
+
+
+def test_the_first_rows_of_a_wide_version_say_how_many_of_its_columns_they_show(workspace):
+    text = data.add("wide", pd.DataFrame({f"column_{n}": [n] * 3 for n in range(30)})).card().text()
+    assert re.search(r"first 3 of 3 rows, \d of 30 columns", text)
+    assert "first 3 of 3 rows:" in data.add("narrow", pd.DataFrame({"x": [1, 2, 3], "y": "a"})).card().text()
+
+
+def test_one_value_among_the_rows_looked_at_is_not_said_as_a_bound(workspace, monkeypatch):
+    monkeypatch.setattr("aiinfra_lab.data.sample.MOST_ROWS", 1000)
+    frame = pd.DataFrame({"same": "a", "two": ["b", "c"] * 2000})
+    rows = next(part for part in data.add("t", frame).card().parts if "distinct" in str(part.titles)).rows
+    assert [row[3] for row in rows] == ["1 seen", "≥ 2"]
 
 
 def test_the_log_tells_what_was_made_of_it(cats):

@@ -1,8 +1,11 @@
 """How an endpoint's rollback rule is shown."""
 
+import re
+import time
+
 import pytest
 
-from aiinfra_lab.deploy.results import Endpoint
+from aiinfra_lab.deploy.results import Endpoint, Log
 from aiinfra_lab.show import Picture, Progress, Table, mark_of
 from aiinfra_lab.stats.bounds import bounds_of, judge, parse_bounds
 from tests.cards import one_line
@@ -38,7 +41,14 @@ def test_one_that_is_not_decided_says_how_many_more_requests_are_needed():
     *_, towards = rule_of(found).rows[1]
     assert isinstance(towards, Progress)
     assert (towards.value, towards.most) == (500, 1600)
-    assert "not decided yet: about 1,100 more requests are needed." in found.card().lead
+    said = "not decided yet: about 1,100 more requests are needed, if the shares beyond its bounds stay as they are."
+    assert said in found.card().lead
+
+
+def test_how_many_requests_another_target_needs_is_not_worked_out_by_our_rule():
+    found = endpoint({"slower_than_80ms": (0, 10_000), "errors": (2, 500)}, on="far")
+    assert rule_of(found).rows[1][-1] == "500 so far"
+    assert "The canary is not decided yet: far judges it." in found.card().lead
 
 
 @pytest.mark.parametrize("counts", [{}, {"slower_than_80ms": (50, 1000), "errors": (0, 10_000)}])
@@ -49,3 +59,12 @@ def test_where_nobody_can_tell_how_many_no_number_is_given(counts):
 def test_the_reasons_of_a_target_that_tells_no_numbers_are_notes():
     found = endpoint(bounds=(), reasons=("errors are 9 %, above 1 %",), verdict="breach")
     assert "Its rule: errors are 9 %, above 1 %" in one_line(found.card())
+
+
+def test_rows_that_were_predicted_today_have_their_time_without_a_date():
+    row = {"row_id": "1", "model": "models:a@1", "canary": False, "score": 0.5, "latency_ms": 1.0}
+    rows = tuple({**row, "at": at} for at in (time.time(), time.time() - 400 * 86400))
+    (table,) = Log("deploy:a", rows, (), "", "").card().parts
+    today, earlier = (line[-1] for line in table.rows)
+    assert re.fullmatch(r"\d\d:\d\d:\d\d", today)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", earlier)

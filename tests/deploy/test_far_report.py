@@ -11,9 +11,12 @@ import pytest
 from aiinfra_lab import cost, deploy, nouns
 from aiinfra_lab.deploy import asking, reports
 from aiinfra_lab.deploy.base import State
-from aiinfra_lab.deploy.record import EndpointRecord, Verdict, VersionCounts
-from aiinfra_lab.errors import Conflict, Denied, Failed
+from aiinfra_lab.deploy.record import EndpointRecord, MeasuredLatency, Verdict, VersionCounts
+from aiinfra_lab.errors import Conflict, Denied, Failed, Unavailable
+from aiinfra_lab.nouns import Fact
+from aiinfra_lab.show import log_time
 from aiinfra_lab.store import open_store
+from tests.cards import one_line
 
 from .conftest import DF, ROW
 
@@ -53,6 +56,21 @@ def test_its_counts_are_written_by_whoever_looks_and_stay_after_its_end(service)
     deploy.get("delay").predict([ROW])
     assert deploy.stop("delay").count == 4
     assert cost.show("deploy:delay").predictions == 4
+
+
+def test_latencies_that_it_knows_by_itself_are_shown_as_whose_they_are(service):
+    service.count(ONE, [("0", ROW)], 0.1)
+    seen = deploy.show("delay")
+    [served] = seen.versions
+    assert (served.p50_ms, served.p95_ms, served.measured_by) == (1.0, 2.5, "the cloud's balancer over the last hour")
+    told = one_line(seen.card())
+    assert "p50 and p95 are measured by the cloud's balancer over the last hour" in told
+    assert "when a request was read" not in told
+    details = nouns.find("deploy").details("deploy:delay")
+    assert Fact("p95 measured by", "the cloud's balancer over the last hour") in details.facts
+    assert [arm.cells[1:3] for arm in details.arms if arm.role == "champion"] == [("2.5 ms", "–")]
+    [line] = nouns.find("deploy").watched()
+    assert line.figure == "2.5 ms p95"
 
 
 def test_one_that_runs_as_a_job_of_ours_is_asked_for_its_report_all_the_same(service, monkeypatch):
@@ -170,6 +188,9 @@ def test_where_nothing_can_be_written_the_answer_comes_all_the_same(service, mon
         {"versions": {ONE: VersionCounts(requests=1, buckets={"le_5": 3})}},
         {"versions": {ONE: VersionCounts(requests=1, buckets={"500": 1})}},
         {"versions": {ONE: VersionCounts(requests=0.5)}},
+        {"versions": {ONE: VersionCounts(latency=MeasuredLatency("", 1.0, 2.0))}},
+        {"versions": {ONE: VersionCounts(latency=MeasuredLatency("its balancer", 3.0, 2.0))}},
+        {"versions": {ONE: VersionCounts(latency=MeasuredLatency("its balancer", p95_ms=float("nan")))}},
     ],
 )
 def test_a_report_that_could_not_be_read_again_is_not_recorded(service, monkeypatch, wrong):
@@ -180,6 +201,36 @@ def test_a_report_that_could_not_be_read_again_is_not_recorded(service, monkeypa
     assert deploy.show("delay").state == "running"
     assert deploy.ls()[0].uri == "deploy:delay"
     assert deploy.stop("delay").state == "stopped"
+
+
+def test_a_refused_report_is_told_once_until_one_is_taken_again(service, monkeypatch):
+    deploy.get("delay").predict([ROW])
+    deploy.show("delay")
+    known_at = stored().reported_at
+    wrong = reports.Report({ONE: VersionCounts(requests=0.5)}, 0.5, stored().generation)
+    with monkeypatch.context() as patch:
+        patch.setattr("far_target.FarCounting.report", lambda *_: wrong)
+        seen = deploy.show("delay")
+        before = open_store().get(EndpointRecord, "delay").rev
+        [notice] = [one for one in nouns.find("deploy").notices() if "report" in one.detail]
+        assert open_store().get(EndpointRecord, "delay").rev == before
+    assert notice.detail.startswith("its target's report was refused: far_counting reports what cannot be recorded")
+    assert notice.detail.endswith(f"its figures are from {log_time(known_at)}")
+    assert "`pip install -U far-target`" in notice.fix
+    assert (seen.count, seen.figures_at) == (1, known_at)
+    assert f"The figures are from {log_time(known_at)}." in one_line(seen.card())
+    assert "its target's report was refused" in one_line(seen.card())
+    assert (deploy.show("delay").figures_at, stored().report_problem) == (None, None)
+
+
+def test_a_report_that_does_not_come_is_no_refused_one(service, monkeypatch):
+    def fail(*_: object) -> None:
+        raise Unavailable("429 too many requests", "wait")
+
+    monkeypatch.setattr("far_target.FarCounting.report", fail)
+    [notice] = nouns.find("deploy").notices()
+    told = "its target's report does not come: 429 too many requests; there are no figures of it yet"
+    assert (notice.detail, notice.fix) == (told, "wait")
 
 
 def test_buckets_that_were_recorded_and_are_none_are_left_out(service):

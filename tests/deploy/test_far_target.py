@@ -1,6 +1,7 @@
 """Another package's target keeps the contract, and every verb works with it or says what it cannot do."""
 
 import importlib
+import re
 import threading
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from aiinfra_lab import cost, deploy, jobs, nouns, providers
 from aiinfra_lab.config import settings
 from aiinfra_lab.deploy import asking, lifecycle
-from aiinfra_lab.deploy.base import Serving
+from aiinfra_lab.deploy.base import Serving, State
 from aiinfra_lab.deploy.record import EndpointRecord
 from aiinfra_lab.errors import Conflict, Denied, Failed, NotFound, Unavailable, UsageProblem
 from aiinfra_lab.store import open_store
@@ -178,6 +179,30 @@ def test_the_noun_stops_it_and_names_no_job(started, cloud):
     assert [(span.on_machine, span.is_live) for span in noun.spans()] == [(False, False)]
 
 
+def test_one_that_its_target_forgot_is_told_without_a_process_or_counts_of_ours(started, cloud):
+    cloud.CLOUD.clear()
+    seen = deploy.show("delay")
+    told = one_line(seen.card())
+    assert "Nobody answers: far knows nothing of it any more." in told
+    assert not re.search(r"process|0 rows", told)
+    assert "`%deploy start delay --model models:delay@1 --on far` brings it back" in told
+    [observed] = nouns.find("deploy").watched()
+    assert observed.detail == "far knows nothing of it any more"
+
+
+def test_what_a_target_does_not_count_is_not_told_as_none(started):
+    [observed] = nouns.find("deploy").watched()
+    details = nouns.find("deploy").details("deploy:delay")
+    assert observed.facts == ()
+    assert "answered" not in {fact.label for fact in details.facts}
+    assert "log" not in next(action for action in observed.actions if action.verb == "stop").consequence
+
+
+def test_how_often_it_came_back_is_told_as_its_targets_doing(started, monkeypatch):
+    monkeypatch.setattr("far_target.Far.observe", lambda _, claims: {one: State("running", 2) for one in claims})
+    assert "far started it again 2 times" in deploy.show("delay").notes
+
+
 def test_what_another_target_counts_and_logs_is_shown(cloud, register):
     register(1), register(2)
     deploy.start("delay", model="models:delay@1", on="far_counting")
@@ -198,9 +223,7 @@ def test_a_vendors_client_that_raises_hides_no_endpoint_and_names_itself(cloud, 
     monkeypatch.setattr(cloud.FarCounting, method, fail)
     two, one = deploy.ls()
     assert (one.uri, one.state, two.uri) == ("deploy:one", "running", "deploy:two")
-    # What it reports is brought into the record by whoever can; without it the record is what is known.
-    named = f"deploy.target on far_counting failed in {method}: RuntimeError: HTTP 500" in one_line(two.card())
-    assert named == (method != "report")
+    assert f"deploy.target on far_counting failed in {method}: RuntimeError: HTTP 500" in one_line(two.card())
 
 
 def test_one_that_cannot_be_asked_hides_no_finding_of_another(cloud, register, monkeypatch):

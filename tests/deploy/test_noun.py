@@ -9,6 +9,7 @@ from aiinfra_lab import deploy, jobs, lab, nouns
 from aiinfra_lab.deploy.record import EndpointRecord, EndpointSpan, Rollback, VersionCounts
 from aiinfra_lab.errors import NotFound, UsageProblem
 from aiinfra_lab.jobs import JobRecord
+from aiinfra_lab.models.record import LastCheck
 from aiinfra_lab.nouns import Reference
 from aiinfra_lab.store import Event, Record, open_store
 from tests import records
@@ -139,6 +140,18 @@ def test_what_should_serve_and_does_not_is_a_notice_until_it_is_stopped(noun):
     assert "`%deploy start delay --model models:delay@1`" in notice.fix
     deploy.stop("delay")
     assert noun.notices() == []
+
+
+def test_one_that_is_gone_is_not_to_be_started_again_with_a_version_that_is_refused(noun):
+    records.model("delay@1", checked=LastCheck("bad"))
+    put("delay", champion="models:delay@1", outcome="lost")
+    gone, bad = noun.notices()
+    assert bad.detail == "was to serve models:delay@1, which was checked and found bad"
+    assert gone.fix == "no other version is there to serve; end it: `%deploy stop delay`"
+    records.model("delay@2")
+    gone, bad = noun.notices()
+    assert gone.fix == "let another version serve: `%deploy start delay --model models:delay@2`"
+    assert bad.fix.startswith(gone.fix)
 
 
 def test_an_endpoint_that_lives_and_does_not_answer_is_a_notice(noun):

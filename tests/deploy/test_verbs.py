@@ -365,7 +365,7 @@ def test_an_alias_is_resolved_once_and_said(register):
     ("given", "error", "words"),
     [
         ({"model": "models:delay@9"}, NotFound, "delay@9"),
-        ({"model": "models:dely"}, NotFound, "did you mean delay"),
+        ({"model": "models:dely"}, NotFound, "did you mean models:delay"),
         ({"model": "models:delay@1", "canary": "1.5"}, UsageProblem, "1.5"),
         ({"model": "models:delay@1", "canary": "0"}, UsageProblem, "no traffic"),
         ({"model": "models:delay@1", "rollback_if": RULE}, UsageProblem, "canary"),
@@ -436,7 +436,7 @@ def test_what_a_check_finds_bad_while_it_serves_is_noted_and_nothing_is_moved(re
     change("delay@2", checked=LastCheck(verdict="bad"))
     [note] = [note for note in deploy.show("delay").notes if "found it bad" in note]
     assert note.startswith("models:delay@2 serves")
-    assert "`%deploy rollback delay` takes its traffic away" in note
+    assert "take its traffic away: `%deploy rollback delay`" in note
     deploy.rollback("delay")
     change("delay@1", checked=LastCheck(verdict="bad"))
     [note] = [note for note in deploy.show("delay").notes if "found it bad" in note]

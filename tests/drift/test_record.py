@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from aiinfra_lab import completion, drift, nouns
+from aiinfra_lab import completion, drift, lab, nouns
 from aiinfra_lab.drift.noun import NOUN
 from aiinfra_lab.drift.record import ColumnChange, DriftRecord
 from aiinfra_lab.errors import Damaged, NotFound, UsageProblem
@@ -152,6 +152,41 @@ def test_nothing_of_it_lives_or_costs(workspace):
         NOUN.stop("drift:delay@1")
 
 
+def test_a_check_that_declares_less_does_not_replace_a_worse_one_that_declared_more(workspace):
+    """Also in `lab show`, where the newest verdict alone would read as if all were well."""
+    put("delay@1", verdict_at(1.0, by="day"))
+    put("delay@2", verdict_at(2.0, "no drift"))
+    (notice,) = NOUN.notices()
+    assert (notice.uri, notice.state) == ("drift:delay@1", "drift")
+    assert notice.detail == "x drifted, by day; the newer check drift:delay@2 did not declare that"
+    assert notice.fix == "`%drift check delay --against features:delay@1#0a --by day` checks again"
+    looks = {look.uri: (str(look.mark), look.command) for look in lab.show().overview.looks}
+    assert looks["drift:delay@1"] == ("▲ drift", notice.fix.split("`")[1])
+
+
+@pytest.mark.parametrize(
+    "newer",
+    [
+        [verdict_at(2.0, "no drift", by="day")],
+        [verdict_at(2.0, "no drift"), verdict_at(3.0, "no drift", by="day"), verdict_at(4.0, "no drift")],
+        [verdict_at(2.0, "no drift", model="models:delay@2")],
+        [verdict_at(2.0)],
+    ],
+    ids=["checked again", "before the last", "of another model", "as bad"],
+)
+def test_what_replaces_a_verdict_by_a_column(workspace, newer):
+    for number, body in enumerate([verdict_at(1.0, by="day"), *newer], 1):
+        put(f"delay@{number}", body)
+    assert NOUN.notices() == []
+
+
+def test_a_card_says_which_check_it_is_of(workspace):
+    put("delay@1", verdict_at(1.0, by="day"))
+    put("delay@2", verdict_at(2.0))
+    assert dict(drift.show("delay@1").card().facts)["by"] == "day"
+    assert dict(drift.show("delay@2").card().facts)["by"] == "no column declared"
+
+
 @pytest.mark.parametrize(
     ("text", "error", "fix"),
     [
@@ -194,6 +229,37 @@ def test_what_cannot_be_judged_is_never_among_what_did_not_drift(workspace):
     assert [row[0] for row in card.parts[0].rows][:2] == ["score", "u"]
     assert "no column that could be judged.** Most of all **score**" in card.lead
     assert card.lead.endswith("1 column cannot be judged.")
+
+
+def unjudged(**reasons: str) -> tuple[ColumnChange, ...]:
+    return tuple(
+        msgspec.structs.replace(COLUMN, column=column, p=None, drifted=False, why=why)
+        for column, why in reasons.items()
+    )
+
+
+def test_each_reason_why_columns_cannot_be_judged_is_told_with_its_columns(workspace):
+    columns = unjudged(a="too few rows", b="keys", c="too few rows", score="too few rows")
+    body = verdict_at(1.0, "cannot tell", columns=columns)
+    record = put("delay@1", body)
+    told = "a, c and score: too few rows; b: keys"
+    assert drift.show("delay").card().lead == f"**3 of 3 columns cannot be judged.** {told}."
+    assert NOUN.details(record.uri).problem == f"cannot be judged: {told}"
+
+
+def test_reasons_and_columns_that_are_left_out_are_counted(workspace):
+    many = {f"a{at}": "too few rows" for at in range(9)} | {f"b{at}": f"reason {at}" for at in range(5)}
+    put("delay@1", verdict_at(1.0, "cannot tell", columns=unjudged(**many)))
+    lead = drift.show("delay").card().lead
+    assert "a0, a1, a2 and 6 more: too few rows; b0: reason 0; b1: reason 1; 3 columns more for other reasons." in lead
+
+
+def test_rounding_makes_no_effect_that_is_told_apart_from_its_floor(workspace):
+    barely = msgspec.structs.replace(COLUMN, effect=0.52 - 0.5, floor=0.02, effect_unit="of rows")
+    put("delay@1", verdict_at(1.0, columns=(barely,)))
+    (table,) = drift.show("delay").card().parts
+    assert list(table.rows[0])[2:4] == ["2 %", "2 %"]
+    assert msgspec.structs.replace(barely, effect=0.48 - 0.5).times_floor == 1.0
 
 
 def test_the_advice_names_a_column_and_the_prediction_only_where_no_column_drifted(workspace):

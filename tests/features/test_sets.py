@@ -71,6 +71,9 @@ def test_ls_and_show(lateness, trips):
     features.add("other", data=trips, code="columns = ['line']", timestamp="asked_at")
     assert [item.uri for item in features.ls()] == ["features:other@1", "features:lateness@1"]
     assert features.show("lateness") == lateness == features.show("features:lateness@1")
+    text = features.ls().card().text()
+    assert f"{lateness.online_as_of[:16].replace('T', ' ')} UTC" in text
+    assert lateness.online_as_of not in text
 
 
 def test_a_set_without_views_needs_no_feast(lateness, trips):
@@ -149,7 +152,7 @@ def test_log_tells_what_happened(lateness, trips):
     assert [what for _, _, what, _ in features.log("lateness").events] == ["features get", "features add"]
     with pytest.raises(NotFound) as problem:
         features.log("latenes")
-    assert problem.value.fix == "did you mean lateness?"
+    assert problem.value.fix == "did you mean features:lateness?"
     features.rm("lateness")
     assert features.log("lateness@1").events[0][2] == "features rm"
 

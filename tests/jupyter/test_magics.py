@@ -108,6 +108,11 @@ def test_a_question_mark_behind_a_verb_is_its_help(shell, line):
     assert "--rate" in run(shell, line).result.content
 
 
+@pytest.mark.parametrize("line", ["%deploy run? late", "%deploy? run late", "x = %deploy? run"])
+def test_a_question_mark_within_a_line_is_help_all_the_same(shell, line):
+    assert "--rate" in run(shell, line).result.content
+
+
 def test_a_question_mark_that_belongs_to_a_known_value_is_no_question(shell, workspace):
     data.add("visits", pl.DataFrame({"smoker?": [True]}))
     line = "%%features add s --data data:visits --label smoker"

@@ -223,6 +223,23 @@ def test_an_unknown_job_is_404(here: Served) -> None:
     assert (status, answer["error"]) == (404, "NotFound")
 
 
+def test_a_call_with_an_id_can_be_asked_about_by_it_and_is_begun_once(here: Served) -> None:
+    body = {"args": [], "id": "5f0c21b9"}
+    asked = "/aiinfra/jobs/lab:call-lab-show.5f0c21b9"  # as the panel writes it
+    assert here.call("GET", asked)[0] == 404
+    _, first, _ = here.call("POST", "/aiinfra/lab/show", body)
+    assert here.call("POST", "/aiinfra/lab/show", body)[1] == first
+    jobs.wait(first["job"], timeout_s=PATIENCE_S)
+    status, answer, _ = here.call("GET", asked)
+    assert (status, answer["job"], answer["state"]) == (200, first["job"], "done")
+
+
+@pytest.mark.parametrize("call_id", [None, 3, "", "a", "A" * 8, "../../..", "x" * 41])
+def test_an_id_that_is_none_is_refused(here: Served, call_id: Any) -> None:
+    status, answer, _ = here.call("POST", "/aiinfra/lab/show", {"id": call_id})
+    assert (status, bool(answer["fix"])) == (400, True)
+
+
 # ---- what must not get in ----
 
 

@@ -146,8 +146,8 @@ def test_all_that_is_to_be_said_of_an_endpoint_is_shown(workspace):
     records.endpoint("delay", champion="models:delay@1")
     found = [look.why for look in lab.show().overview.looks if look.uri == "deploy:delay"]
     assert len(found) == 3
-    assert any("while the champion is models:delay@8" in why for why in found)
-    assert "models:delay@1 serves, and was checked and found bad" in found
+    assert any("was to serve models:delay@1, while the champion is models:delay@8" in why for why in found)
+    assert "was to serve models:delay@1, which was checked and found bad" in found
 
 
 def test_a_session_that_ends_soon_needs_a_look(workspace):
@@ -168,6 +168,15 @@ def test_check_names_the_line_that_mends_a_missing_default(workspace, monkeypatc
     monkeypatch.setitem(providers.TABLE, "data.versions", broken)
     with pytest.raises(Failed, match="`pip install 'no_such_package'`"):
         lab.check()
+
+
+def test_of_several_things_that_are_bad_each_fix_says_what_it_is_for(workspace):
+    Path("aiinfra.toml").write_text('[gpu]\nmachines = "aws"\n[deploy]\nlog_days = "many"\n')
+    with pytest.raises(Failed) as problem:
+        lab.check()
+    first, second = problem.value.fix.split("; for ")
+    assert first.startswith("for gpu.machines on aws: choose another in aiinfra.toml: known: local")
+    assert second.startswith("retention: give it a float, e.g. log_days = ")
 
 
 def test_a_missing_extra_is_no_fault(workspace, monkeypatch):
@@ -227,6 +236,15 @@ def damage() -> None:
         path.unlink()
 
 
+def test_a_proof_says_what_it_does_not_cover(workspace):
+    """Its records say what a run measured last; the file with its curve is not in the chain."""
+    lab.start()
+    found = {item.what: item for item in lab.check(audit=True).findings}["audit log"]
+    assert found.detail.endswith("not covered: files beside them, such as the curves of a run")
+    note = "`%lab check --audit` proves that neither these events nor their records were altered"
+    assert note in lab.log().card().text()
+
+
 def test_restore_says_which_events_are_lost_and_is_an_event_itself(workspace):
     lab.start()
     for _ in range(2):
@@ -238,7 +256,10 @@ def test_restore_says_which_events_are_lost_and_is_an_event_itself(workspace):
     assert made.endswith(f"the damaged store is kept in {folder.name}")
     assert lab.log().events[0].endswith(f": {made.partition(';')[0]}; {lost}")
     found = {item.what: item for item in lab.check(audit=True).findings}["audit log"]
-    assert (found.state, found.detail) == ("ok", f"2 events, every hash holds; {lost}")
+    assert (found.state, found.detail) == (
+        "ok",
+        f"2 events and their records, every hash holds; {lost}; {checks.UNCOVERED}",
+    )
 
 
 def test_restore_that_loses_nothing_says_so(workspace):

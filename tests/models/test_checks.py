@@ -10,6 +10,7 @@ from aiinfra_lab.models.checks import data_behind, verdict
 from aiinfra_lab.models.policies import Policy, required, stated
 from aiinfra_lab.models.record import ModelAliases, ModelFinding, ModelVersion, aliases
 from aiinfra_lab.store import Event, Record, open_store
+from aiinfra_lab.train.metrics import is_lower_better
 
 
 def bounds(text: str, margin: float | None = None) -> Policy:
@@ -59,6 +60,24 @@ def measured(ours: Record, require: str = "") -> list[ModelFinding]:
 def test_a_version_is_compared_with_the_champion_by_what_was_required_first(champion, metrics, require, state, by):
     (finding,) = compared(version(2, metrics), require)
     assert (finding.what, finding.state, finding.detail.split()[0]) == ("champion delay@1", state, by)
+
+
+@pytest.mark.parametrize(
+    ("measures", "by"),
+    [
+        (("val_auc", "val_loss"), "val_auc"),
+        (("perplexity",), "perplexity"),
+        (("train_auc", "val_auc"), "val_auc"),
+        (("val_auc", "auc"), "auc"),
+        (("loss", "f1_macro"), "f1_macro"),
+    ],
+)
+def test_measures_are_known_by_the_words_of_their_names_as_in_a_run(workspace, measures, by):
+    open_store().commit([Record.new("delay", ModelAliases(aliases={"champion": 1}))])
+    version(1, dict.fromkeys(measures, 0.5))
+    better = {name: 0.4 if is_lower_better(name) else 0.6 for name in measures}
+    (finding,) = compared(version(2, better))
+    assert (finding.state, finding.detail.split()[0]) == ("good", by)
 
 
 @pytest.mark.parametrize("auc", [0.7, 0.7856, 0.79999, 0.1])

@@ -39,6 +39,13 @@ def test_a_change_of_a_number_is_seen_and_named(why, current):
     assert (shift.inconclusive, shift.unit) == ("", "40 and 40 stretches of rows")
 
 
+@pytest.mark.parametrize("by", [5.0, -5.0, 1.0])
+def test_a_number_that_moved_beyond_doubt_is_said_to_have_moved(by):
+    """Though its spread, its tails and its shape are others, too, and by more evidence."""
+    shift = numbers(draw(1), draw(2) + by, ROWS)
+    assert (shift.why, shift.effect_unit, np.sign(shift.effect)) == ("it moved", "sd", np.sign(by))
+
+
 @pytest.mark.parametrize(
     ("why", "current"),
     [

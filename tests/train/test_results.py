@@ -210,13 +210,35 @@ def test_a_failed_run_says_first_what_mends_it(workspace, state, epoch, advice):
 
 
 def test_two_runs_are_compared_by_their_metrics_first(workspace):
-    put("delay@1", losses=(3, 2), metrics={"auc": 0.7, "loss": 2.0, "size": 5.0}, params={"lr": 0.1})
-    put("delay@2", losses=(3, 1), metrics={"auc": 0.6, "loss": 1.0, "size": 6.0}, params={"lr": 0.2})
+    params = {"epochs": 2, "lr": 0.1}
+    put("delay@1", losses=(3, 2), metrics={"auc": 0.7, "loss": 2.0, "size": 5.0}, params=params)
+    put("delay@2", losses=(3, 1), metrics={"auc": 0.6, "loss": 1.0, "size": 6.0}, params={**params, "lr": 0.2})
     card = train.diff("delay@2", "delay@1").card()
     assert card.lead.startswith("delay@2 is **better in loss** and **worse in auc** than delay@1.")
     assert [row[3] for row in card.parts[0].rows] == ["↓ −0.1 worse", "↓ −1 better", "↑ +1"]
     assert "loss of delay@1 ended at 2; loss of delay@2 ended at 1" in card.text()
-    assert card.notes[0].startswith("In the metrics, **bold** is the better value.")
+    assert card.notes[0].startswith("In the metrics, **bold** is the better value: ")
+    (picture,) = card.parts[1].pictures
+    assert ">epoch<" in picture.svg
+
+
+def test_runs_are_compared_by_their_best_epochs(workspace):
+    """As a run's own card says, whatever came after."""
+    put("delay@1", losses=(3, 2, 2.5), metrics={"loss": 2.5}, params={"epochs": 3})
+    put("delay@2", losses=(3, 1, 4), metrics={"loss": 4.0}, params={"epochs": 3})
+    found = train.diff("delay@2", "delay@1")
+    assert train.show("delay@2").card().figures[0].value == "1"
+    assert found.changes == (("metric loss", "2", "1"),)
+    assert found.card().lead == "delay@2 is **better in loss** than delay@1."
+
+
+def test_the_last_batch_makes_no_run_the_better_one(workspace):
+    put("delay@1", losses=(3, 2, 1, 2), metrics={"loss": 2.0}, params={"epochs": 2})
+    put("delay@2", losses=(3, 2, 1, 0.5), metrics={"loss": 0.5}, params={"epochs": 2})
+    card = train.diff("delay@2", "delay@1").card()
+    assert card.lead == "delay@2 and delay@1 differ in loss."
+    assert "loss: the last value, of one batch, which says nothing of the run." in card.notes
+    assert ">step<" in card.parts[1].pictures[0].svg
 
 
 @pytest.mark.parametrize(

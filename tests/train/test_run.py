@@ -350,7 +350,7 @@ def test_the_card_is_small_and_holds_the_curve(rows):
 
 
 def test_rows_of_another_kind_are_refused_in_the_code(rows):
-    with pytest.raises(Failed, match=r"is data: nothing says.*\n.*`X = %features get NAME --rows data:flights@1`"):
+    with pytest.raises(Failed, match=r"is data: nothing says.*\n.*`X = %features get delay --rows data:flights@1`"):
         train.run("delay", rows="data:flights@1", code="run.tensors()")
 
 

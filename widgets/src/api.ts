@@ -2,94 +2,19 @@
 
 import { URLExt } from '@jupyterlab/coreutils';
 import { ServerConnection } from '@jupyterlab/services';
-
-/** What is asked about before it is done: the answer calls `verb`. `instead`: the verb of a milder action. */
-export interface Action {
-  verb: string;
-  title: string;
-  question: string;
-  consequence: string;
-  instead: string;
-}
-
-/** How a state looks; only the server knows which state looks how. */
-export interface Mark {
-  word: string;
-  glyph: string;
-  tone: string;
-}
-
-export interface Item extends Mark {
-  uri: string;
-  noun: string;
-  name: string;
-  state: string;
-  is_live: boolean;
-  since: number;
-  detail: string;
-  figure: string;
-  facts: string[];
-  progress: [number, number] | null;
-  stoppable: boolean;
-  deadline: number | null;
-  job: string;
-  actions: Action[];
-}
-
-export interface Step {
-  text: string;
-  code: string;
-  open?: string;
-}
-
-export interface Items {
-  rev: number;
-  workspace: string | null;
-  now?: number;
-  items: Item[];
-  gone?: string[];
-  feed?: string;
-  usd_per_hour?: number;
-  is_least?: boolean;
-  hint?: string;
-  steps?: Step[];
-}
-
-export interface Fact {
-  label: string;
-  value: string;
-  mark: Mark | null;
-}
-
-export interface Arm {
-  uri: string;
-  role: string;
-  share: number;
-  cells: string[];
-}
-
-export interface Details {
-  facts: Fact[];
-  problem: string;
-  fix: string;
-  columns: string[];
-  arms: Arm[];
-  url: string;
-  example: string;
-  picture: string;
-  picture_alt: string;
-  log: string;
-}
-
-interface Answer {
-  state: string;
-  error: { what: string; fix: string } | null;
-}
+import { isBegun, isCall, isDetails, isItems, isProblem, isStop } from './answers';
+import type { Check, Details, Item, Items } from './answers';
 
 const LOOK_MS = 700;
+const SELDOM_MS = 30_000;
+// A server of ours gives up by itself 5 s before: what has not answered by then never will.
+const ANSWER_MS = { GET: 25_000, POST: 35_000 };
+// A call that is not there by then was never begun.
+const BEGIN_MS = 60_000;
 const LIVE = ['starting', 'running', 'stopping'];
+const AGAIN = 'see whether JupyterLab still runs; it is asked again.';
 
-/** What went wrong and how to mend it. `missing`: asking again is no use. `away`: nobody answered. */
+/** What went wrong and how to mend it. `missing`: asking again is no use. `away`: nobody of ours answered. */
 export class ApiError extends Error {
   constructor(
     what: string,
@@ -102,59 +27,117 @@ export class ApiError extends Error {
 }
 
 export class Api {
+  private looking: AbortController | undefined;
+
   constructor(private readonly settings: ServerConnection.ISettings) {}
 
-  /** What was written after that revision. */
+  /** What was written after that revision; an earlier look that still waits is given up. */
   items(since: number): Promise<Items> {
-    return this.request<Items>(`items?since=${since}`);
+    this.looking?.abort();
+    this.looking = new AbortController();
+    return this.request(`items?since=${since}`, isItems, {}, this.looking);
   }
 
   /** What there is to see of one thing. */
   details(item: Item): Promise<Details> {
-    return this.request<Details>(`items/${encodeURIComponent(item.uri)}?job=${encodeURIComponent(item.job)}`);
+    return this.request(`items/${encodeURIComponent(item.uri)}?job=${encodeURIComponent(item.job)}`, isDetails);
   }
 
   /** Ask a thing to end; resolves when the request is written, not when the thing has ended. */
   async stop(item: Item): Promise<void> {
-    await this.post(item, 'stop');
+    await this.post(item, 'stop', isStop);
   }
 
-  /** Call another verb for a thing; resolves when it has done what it does. */
-  async act(item: Item, verb: string): Promise<void> {
-    const { job } = await this.post<{ job: string }>(item, verb);
-    let answer = await this.request<Answer>(`jobs/${job}`);
-    while (LIVE.includes(answer.state)) {
-      await new Promise(resolve => window.setTimeout(resolve, LOOK_MS));
-      answer = await this.request<Answer>(`jobs/${job}`);
+  /** Call another verb for a thing; resolves when it has done what it does.
+   *
+   * What has been lost on the way is asked about again until it is known, and never repeated. An error that is `away`:
+   * what came of it will not be known.
+   */
+  async act(item: Item, verb: string, onDoubt: (isInDoubt: boolean) => void): Promise<void> {
+    const id = crypto.getRandomValues(new Uint32Array(4)).join('');
+    const path = `jobs/lab:call-${item.noun}-${verb}.${id}`;
+    const begunBy = Date.now() + BEGIN_MS;
+    let lost: ApiError | undefined;
+    try {
+      await this.post(item, verb, isBegun, { id });
+    } catch (error) {
+      if (!(error instanceof ApiError && isAway(error))) {
+        throw error;
+      }
+      lost = new ApiError(error.message, error.fix); // which it is, should it turn out that nothing was begun
     }
-    if (answer.error) {
-      throw new ApiError(answer.error.what, answer.error.fix);
+    for (let pause = LOOK_MS; ; pause = Math.min(2 * pause, SELDOM_MS)) {
+      const call = await this.request(path, isCall).catch((error: ApiError) => error);
+      if (!(call instanceof ApiError)) {
+        if (!LIVE.includes(call.state)) {
+          if (call.error) {
+            throw lost && call.state === 'stopped' ? lost : new ApiError(call.error.what, call.error.fix);
+          }
+          return;
+        }
+        lost = undefined;
+        pause = LOOK_MS / 2;
+      } else if (!isAway(call) && !(lost && Date.now() < begunBy)) {
+        throw lost && call.kind === 'refused' ? lost : new ApiError(call.message, call.fix, 'away');
+      }
+      onDoubt(call instanceof ApiError);
+      await new Promise(resolve => window.setTimeout(resolve, pause));
     }
   }
 
-  private post<T>(item: Item, verb: string): Promise<T> {
-    return this.request<T>(`${item.noun}/${verb}`, { method: 'POST', body: JSON.stringify({ args: [item.name] }) });
+  private post<T>(item: Item, verb: string, isOurs: Check<T>, more = {}): Promise<T> {
+    const body = JSON.stringify({ args: [item.name], ...more });
+    return this.request(`${item.noun}/${verb}`, isOurs, { method: 'POST', body });
   }
 
-  private async request<T>(path: string, init: RequestInit = {}): Promise<T> {
+  /** An answer of ours in time; whatever else comes is an ApiError. */
+  private async request<T>(
+    path: string,
+    isOurs: Check<T>,
+    init: RequestInit = {},
+    control = new AbortController()
+  ): Promise<T> {
     const url = URLExt.join(this.settings.baseUrl, 'aiinfra') + '/' + path;
     let response: Response;
+    let text: string;
+    const timer = window.setTimeout(() => control.abort(), init.body ? ANSWER_MS.POST : ANSWER_MS.GET);
     try {
-      response = await ServerConnection.makeRequest(url, init, this.settings);
+      response = await ServerConnection.makeRequest(url, { ...init, signal: control.signal }, this.settings);
+      text = await response.text();
     } catch {
-      throw new ApiError('The server does not answer.', 'It is asked again, ever more slowly.', 'away');
+      throw new ApiError('The server does not answer.', AGAIN, 'away');
+    } finally {
+      window.clearTimeout(timer);
     }
-    const answer: unknown = await response.json().catch(() => ({}));
+    const answer = parsed(text);
     if (!response.ok) {
-      throw problem(response.status, answer as { what?: string; fix?: string });
+      throw problem(response.status, answer);
     }
-    return answer as T;
+    if (!isOurs(answer)) {
+      const kind = answer !== undefined ? 'JSON' : /^\s*</.test(text) ? 'HTML' : 'text';
+      const what = `The server answered with something that is not ours (${kind}).`;
+      throw new ApiError(what, 'reload the page and log in; after an upgrade, start JupyterLab again.', 'away');
+    }
+    return answer;
   }
 }
 
-function problem(status: number, answer: { what?: string; fix?: string }): ApiError {
-  if (answer.what) {
-    return new ApiError(answer.what, answer.fix ?? '', status === 503 ? 'away' : 'refused');
+/** Whether nobody of ours has answered, so that what came of a request is not known. */
+export function isAway(error: unknown): boolean {
+  return error instanceof ApiError && error.kind === 'away';
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+function problem(status: number, answer: unknown): ApiError {
+  if (isProblem(answer)) {
+    return new ApiError(answer.what, answer.fix, status === 503 ? 'away' : 'refused');
   }
   if (status === 404) {
     const line = 'pip install aiinfra-lab';

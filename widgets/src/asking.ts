@@ -1,6 +1,6 @@
 // The question before an act, in the row of the thing that it is about: what ends, for whom, and what stays.
 
-import type { Action, Item } from './api';
+import type { Action, Item } from './answers';
 import { button, element, paragraph } from './dom';
 
 // A key or a button that is still being pressed from before answers nothing.
@@ -17,7 +17,7 @@ export class Asking {
 
   constructor(
     readonly item: Item,
-    action: Action,
+    readonly action: Action,
     private readonly answered: Answered
   ) {
     const id = `aiinfra-ask-${(count += 1)}`;

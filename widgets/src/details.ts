@@ -1,6 +1,6 @@
 // What an opened row shows: the thing's facts, why it failed, its curve, the end of its log, and what can be done.
 
-import type { Arm, Details, Fact, Item } from './api';
+import type { Arm, Details, Fact, Item } from './answers';
 import { button, copy, element, paragraph } from './dom';
 
 /** What the buttons of an opened row do. */

@@ -1,6 +1,6 @@
 // What is shown where nothing runs: that nothing costs money, and what could be done first.
 
-import type { Items, Step } from './api';
+import type { Items, Step } from './answers';
 import { button, copy, element, flash, paragraph } from './dom';
 
 /** What the panel needs of JupyterLab around it. */

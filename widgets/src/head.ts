@@ -1,6 +1,6 @@
 // What is always in view: the workspace, how much lives, what it costs an hour, and the filter.
 
-import type { Items } from './api';
+import type { Items } from './answers';
 import { element, setText } from './dom';
 import { clock, usd } from './format';
 

@@ -1,6 +1,6 @@
 // What can be told of an item without the document: its section, its order, and its line of facts.
 
-import type { Item, Mark } from './api';
+import type { Item, Mark } from './answers';
 import { duration } from './format';
 
 /** A state of ours alone: the request is on its way, or written, and nobody has ended anything yet. */
@@ -39,6 +39,11 @@ export function kind(item: Item): string {
 
 export function asStopping(item: Item): Item {
   return { ...item, ...STOPPING, state: 'stopping', stoppable: false, actions: [] };
+}
+
+/** The answer to its Stop was lost: it may be ending. */
+export function asPerhapsStopping(item: Item): Item {
+  return { ...asStopping(item), facts: [], detail: 'not known yet whether the request arrived' };
 }
 
 /** In a section: trouble first, then newest; of what has ended the last is first. */

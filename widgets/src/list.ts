@@ -3,7 +3,7 @@
 // points at it. Rows are built a few at a time, from the top down, so that no task is long and nothing that is there
 // moves while they come.
 
-import type { Item } from './api';
+import type { Item } from './answers';
 import { element } from './dom';
 import { ARRIVED, ENDED, inOrder, matches, ORDER, sectionOf } from './item';
 import { Row, type Keeper } from './row';
@@ -47,6 +47,10 @@ export class List {
 
   get all(): Item[] {
     return [...this.items.values()];
+  }
+
+  get(job: string): Item | undefined {
+    return this.items.get(job);
   }
 
   get openRow(): Row | undefined {

@@ -1,6 +1,6 @@
 // The side panel: what lives in the workspace or ended lately, what it costs, and a Stop that no kernel can delay.
 //
-//   api.ts      the REST of the server's half, and the shape of its answers
+//   api.ts      the REST of the server's half                     answers.ts  the shape of its answers
 //   item.ts     what can be told of an item without a document: its section, its order, its line of facts
 //   panel.ts    asks the server again and again, and does what was chosen
 //   head.ts     workspace, count, price an hour, filter           trouble.ts  the banner below it
@@ -15,18 +15,27 @@
 
 import { Poll } from '@lumino/polling';
 import { Widget } from '@lumino/widgets';
-import { Api, ApiError, type Item, type Items } from './api';
+import type { Item, Items } from './answers';
+import { type Api, ApiError, isAway } from './api';
 import { copy, element } from './dom';
 import { Empty, type Host } from './empty';
 import { clock, duration } from './format';
 import { Head } from './head';
-import { asStopping, kind } from './item';
+import { asPerhapsStopping, asStopping, kind } from './item';
 import { List } from './list';
 import { RestingPointer } from './pointer';
 import type { Row } from './row';
-import { Banner } from './trouble';
+import { Banner, type Trouble } from './trouble';
 
 const DETAILS_MS = 5000;
+
+/** A Stop whose answer was lost: a look that is begun after it tells whether it arrived. */
+interface LostStop {
+  before: Item;
+  shown: Item;
+  why: string;
+  look: number;
+}
 
 export class Panel extends Widget {
   private readonly poll: Poll<void, unknown>;
@@ -39,7 +48,10 @@ export class Panel extends Widget {
   private feed: string | undefined;
   private lookedAt = 0; // by our clock, in seconds
   private clock = 0; // server's clock minus ours, in seconds
-  private refused: Item | undefined; // a Stop that was refused is told until the next one is pressed, or it has ended
+  private looks = 0;
+  private away: Trouble | undefined; // nobody answers
+  private notices: { item: Item; trouble: Trouble }[] = []; // not done; shown until the next press, or until it ends
+  private readonly lost = new Map<string, LostStop>();
   private arrived: Item[] = [];
   private detailed = 0;
 
@@ -121,11 +133,17 @@ export class Panel extends Widget {
   }
 
   private async fetch(): Promise<void> {
+    const look = (this.looks += 1);
     try {
-      this.take(await this.api.items(this.rev));
+      const answer = await this.api.items(this.rev);
+      if (look === this.looks) {
+        this.take(answer);
+      }
     } catch (error) {
-      this.refused = undefined; // told until the server answers again
-      this.lost(error);
+      if (look !== this.looks) {
+        return; // given up for a later one
+      }
+      this.lose(error);
       if (error instanceof ApiError && error.kind === 'missing') {
         void this.poll.stop(); // asking again would only fill the server's log; the button starts it again
         return;
@@ -143,24 +161,42 @@ export class Panel extends Widget {
       return;
     }
     const isEverything = this.rev === 0 || answer.rev < this.rev;
+    this.clock = answer.now === undefined ? 0 : answer.now - Date.now() / 1000;
+    const fresh = this.list.take(answer.items, answer.gone ?? [], isEverything);
     this.feed = answer.feed;
     this.rev = answer.rev;
-    this.clock = answer.now === undefined ? 0 : answer.now - Date.now() / 1000;
     this.lookedAt = Date.now() / 1000;
-    const fresh = this.list.take(answer.items, answer.gone ?? [], isEverything);
     this.list.tick();
     this.arrived = isEverything ? [] : [...(this.list.isHeld ? this.arrived : []), ...fresh];
-    if (this.refused && !this.list.all.some(item => item.job === this.refused?.job && item.is_live)) {
-      this.refused = undefined;
-    }
-    if (!this.refused) {
-      this.banner.clear();
-    }
+    this.away = undefined;
+    this.settleLost();
+    this.notices = this.notices.filter(({ item }) => isLiving(this.list.get(item.job)));
+    this.say();
     this.node.removeAttribute('data-stale');
     this.head.show(answer, this.list.all.filter(item => item.is_live).length, this.list.size, this.now);
     this.tell();
     this.empty.show(answer, this.list.size === 0);
     this.lookAgain();
+  }
+
+  /** Learn from the latest look which Stops have not arrived; the others show by themselves. */
+  private settleLost(): void {
+    for (const [job, { before, shown, why, look }] of this.lost) {
+      if (look < this.looks) {
+        this.lost.delete(job);
+        if (this.list.get(job) === shown) {
+          this.list.show(before); // nothing was written since
+          this.list.arrange();
+        }
+        if (this.list.get(job)?.stoppable) {
+          this.refuse(before, new ApiError(`Its answer was lost: ${why}`, 'press Stop again.'));
+        }
+      }
+    }
+  }
+
+  private say(): void {
+    this.banner.show([...(this.away ? [this.away] : []), ...this.notices.map(notice => notice.trouble)]);
   }
 
   /** Say to whoever cannot see it what is being stopped, and what is new. */
@@ -179,15 +215,16 @@ export class Panel extends Widget {
 
   private async look(row: Row): Promise<void> {
     const { body, item } = row;
-    this.detailed = performance.now();
+    this.detailed = Infinity; // no second look while this one waits
     try {
       const details = await this.api.details(item);
-      body?.show(row.item, details);
+      body?.show(row.offered, details);
     } catch (error) {
       if (body?.isEmpty) {
-        body.complain(`${text(error)} ${error instanceof ApiError ? error.fix : ''}`);
+        body.complain(`${text(error)} ${fixOf(error)}`);
       }
     }
+    this.detailed = performance.now();
   }
 
   /** Look closer again at the row that is open, unless the pointer is over rows that this might move. */
@@ -203,32 +240,46 @@ export class Panel extends Widget {
 
   private async stop(row: Row): Promise<void> {
     const before = row.item;
-    this.refused = undefined;
-    this.banner.clear();
-    this.list.show(asStopping(before));
-    this.list.arrange();
-    this.tell();
+    const stopping = asStopping(before);
+    this.notices = [];
+    this.say();
+    this.put(stopping);
     try {
       await this.api.stop(before);
     } catch (error) {
-      this.list.show(before);
-      this.list.arrange();
-      this.tell();
-      this.refuse(before, error, 'was not stopped');
+      const seen = this.list.get(before.job);
+      const latest = seen === stopping ? before : seen; // a look may have told more meanwhile
+      if (latest?.stoppable && isAway(error)) {
+        const shown = asPerhapsStopping(latest);
+        this.lost.set(latest.job, { before: latest, shown, why: text(error), look: this.looks });
+        this.put(shown);
+      } else if (latest?.stoppable) {
+        this.put(latest);
+        this.refuse(latest, error);
+      }
     }
     void this.poll.refresh();
+  }
+
+  private put(item: Item): void {
+    this.list.show(item);
+    this.list.arrange();
+    this.tell();
   }
 
   private async act(row: Row, verb: string): Promise<void> {
     const before = row.item;
     const title = before.actions.find(action => action.verb === verb)?.title ?? verb;
-    this.refused = undefined;
-    this.banner.clear();
-    row.working(`◐ ${title}: under way`, this.now);
+    const work = (how: string): void => row.working(`◐ ${title}: ${how}`, this.now);
+    this.notices = [];
+    this.say();
+    work('under way');
     try {
-      await this.api.act(before, verb);
+      await this.api.act(before, verb, isInDoubt =>
+        work(isInDoubt ? 'not known yet whether it was done; asked again' : 'under way')
+      );
     } catch (error) {
-      this.refuse(before, error, `${title}: not done`);
+      this.refuse(before, error, `${title}: ${isAway(error) ? 'not known whether it was done' : 'not done'}`);
     } finally {
       row.working('', this.now);
     }
@@ -236,13 +287,13 @@ export class Panel extends Widget {
     void this.poll.refresh();
   }
 
-  private refuse(item: Item, error: unknown, what: string): void {
-    this.refused = item;
-    const title = what.includes(':') ? `${what}.` : `${kind(item)} ${item.name} ${what}.`;
-    this.banner.show({ title, lines: [`${text(error)}`, fixOf(error)] });
+  private refuse(item: Item, error: unknown, what = ''): void {
+    const title = what || `${kind(item)} ${item.name} was not stopped`;
+    this.notices.push({ item, trouble: { title: `${title}.`, lines: [text(error), fixOf(error)] } });
+    this.say();
   }
 
-  private lost(error: unknown): void {
+  private lose(error: unknown): void {
     const problem = error instanceof ApiError ? error : new ApiError(String(error), '', 'away');
     const again = (): void => void this.poll.refresh();
     this.empty.hide();
@@ -252,14 +303,16 @@ export class Panel extends Widget {
         ...(line ? [{ text: 'Copy the line', onClick: (pressed: HTMLButtonElement) => void copy(line, pressed) }] : []),
         { text: 'Try again', onClick: again }
       ];
-      this.banner.show({ title: problem.message, lines: [fixOf(problem)], buttons });
+      this.away = { title: problem.message, lines: [fixOf(problem)], buttons };
     } else {
       const since = this.lookedAt + this.clock;
       const shown = this.lookedAt ? `Shown is the state of ${clock(since)}` : '';
       const age = shown ? `, ${duration(Date.now() / 1000 - this.lookedAt)} ago.` : '';
-      const goes = shown ? 'What runs goes on, and goes on costing money.' : fixOf(problem);
-      this.banner.show({ title: problem.message, lines: [shown, goes], age, buttons: [{ text: 'Try now', onClick: again }] });
+      const goes = shown ? 'What runs goes on, and goes on costing money.' : '';
+      const lines = [shown, goes, fixOf(problem)];
+      this.away = { title: problem.message, lines, age, buttons: [{ text: 'Try now', onClick: again }] };
     }
+    this.say();
     if (this.lookedAt) {
       this.node.dataset['stale'] = 'true';
       this.head.stale();
@@ -269,6 +322,11 @@ export class Panel extends Widget {
   private get now(): number {
     return Date.now() / 1000 + this.clock;
   }
+}
+
+/** Whether it lives on as it was: what ends needs no word about what could not be done with it. */
+function isLiving(item: Item | undefined): boolean {
+  return item !== undefined && item.is_live && item.state !== 'stopping';
 }
 
 function text(error: unknown): string {

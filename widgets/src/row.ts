@@ -1,6 +1,6 @@
 // One thing of the list: an element that is kept and updated, so that the keyboard's focus survives every look.
 
-import type { Action, Item } from './api';
+import type { Action, Item } from './answers';
 import { Asking } from './asking';
 import { Opened } from './details';
 import { button, element, setAttribute, setText } from './dom';
@@ -61,6 +61,12 @@ export class Row {
     return this.opened;
   }
 
+  /** The item with what can be done with it now: while a verb is under way, only Stop. */
+  get offered(): Item {
+    const actions = this.current.actions.filter(action => !this.work || action.verb === 'stop');
+    return { ...this.current, actions };
+  }
+
   /** Where the row is, so that it can be kept there while others change above it. */
   get top(): number {
     return this.node.getBoundingClientRect().top;
@@ -78,8 +84,8 @@ export class Row {
     setAttribute(this.stopper, 'title', label);
     // Not `disabled`: that would take the focus away from whoever has just pressed it.
     setAttribute(this.stopper, 'aria-disabled', String(!item.stoppable));
-    this.opened?.offer(item);
-    if (this.asking && !item.stoppable) {
+    this.opened?.offer(this.offered);
+    if (this.asking && !this.canBe(this.asking.action.verb)) {
       this.answer(undefined); // it has ended, or somebody else has asked it to
     }
   }
@@ -120,7 +126,7 @@ export class Row {
   open(isOpen: boolean): void {
     if (isOpen && !this.opened) {
       this.opened = new Opened({ act: (verb, pressed) => this.act(verb, pressed) });
-      this.opened.offer(this.current);
+      this.opened.offer(this.offered);
       this.node.append(this.opened.node);
     } else if (!isOpen) {
       this.opened?.node.remove();
@@ -137,7 +143,7 @@ export class Row {
   /** Say what is being done until it is done. */
   working(text: string, now: number): void {
     this.work = text;
-    this.tick(now);
+    this.update(this.current, now);
   }
 
   /** Answer what it asks, if it asks; the focus goes back to where the question came from. */
@@ -166,7 +172,7 @@ export class Row {
       this.asking.focus();
       return;
     }
-    if (!this.current.stoppable) {
+    if (!this.canBe(verb)) {
       return; // it is ending already
     }
     const action = this.current.actions.find(each => each.verb === verb);
@@ -175,6 +181,10 @@ export class Row {
     } else {
       this.keeper.call(this, verb);
     }
+  }
+
+  private canBe(verb: string): boolean {
+    return verb === 'stop' ? this.current.stoppable : this.offered.actions.some(action => action.verb === verb);
   }
 
   private ask(action: Action, pressed: HTMLElement): void {

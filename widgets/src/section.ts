@@ -1,6 +1,6 @@
 // The things of one noun below a heading that opens and closes; whether it is closed is remembered in this browser.
 
-import type { Item } from './api';
+import type { Item } from './answers';
 import { button, element, setText } from './dom';
 import { ENDED, titleOf, worst } from './item';
 

@@ -14,7 +14,7 @@ export interface Trouble {
 export class Banner {
   readonly node = element('div', 'aiinfra-Panel-trouble');
   private readonly age = element('span');
-  private shown = '';
+  private shown = '[]';
 
   constructor(private readonly isHeld: () => boolean) {
     this.node.setAttribute('role', 'alert');
@@ -22,42 +22,36 @@ export class Banner {
     this.age.setAttribute('aria-hidden', 'true');
   }
 
-  show(trouble: Trouble): void {
-    this.age.textContent = trouble.age ?? '';
-    const text = JSON.stringify([trouble.title, trouble.lines, trouble.buttons?.map(each => each.text)]);
+  /** Show these, or nothing. */
+  show(troubles: Trouble[]): void {
+    this.age.textContent = troubles[0]?.age ?? '';
+    const text = JSON.stringify(troubles.map(each => ({ ...each, age: '' })));
     if (text === this.shown) {
       return; // a screen reader reads it out each time
     }
-    const wasShown = this.shown !== '';
-    this.shown = text;
-    const title = element('p');
-    title.append(element('strong', '', `✕ ${trouble.title}`));
-    const lines = trouble.lines.filter(Boolean).map(line => paragraph(line));
-    lines[0]?.append(this.age);
-    const actions = element('div', 'aiinfra-Actions');
-    for (const each of trouble.buttons ?? []) {
-      actions.append(button('aiinfra-Button', each.text, each.onClick));
+    const wasShown = this.node.firstChild !== null;
+    if (wasShown && !troubles.length && this.isHeld() && !this.node.classList.contains('aiinfra-floating')) {
+      this.node.style.minHeight = `${this.node.offsetHeight}px`;
     }
-    this.node.replaceChildren(title, ...lines, ...(trouble.buttons ? [actions] : []));
+    this.shown = text;
+    this.node.replaceChildren(...troubles.flatMap(each => this.parts(each)));
+    this.node.querySelector('p + p')?.append(this.age);
     if (!wasShown) {
       this.node.classList.toggle('aiinfra-floating', this.isHeld() && !this.node.style.minHeight);
     }
-  }
-
-  clear(): void {
-    if (this.shown === '') {
-      return;
-    }
-    if (this.isHeld() && !this.node.classList.contains('aiinfra-floating')) {
-      this.node.style.minHeight = `${this.node.offsetHeight}px`;
-    }
-    this.shown = '';
-    this.node.replaceChildren();
   }
 
   /** Nobody points at the list any more: it may move. */
   settle(): void {
     this.node.style.minHeight = '';
     this.node.classList.remove('aiinfra-floating');
+  }
+
+  private parts({ title, lines, buttons = [] }: Trouble): HTMLElement[] {
+    const head = element('p');
+    head.append(element('strong', '', `✕ ${title}`));
+    const actions = element('div', 'aiinfra-Actions');
+    actions.append(...buttons.map(each => button('aiinfra-Button', each.text, each.onClick)));
+    return [head, ...lines.filter(Boolean).map(line => paragraph(line)), ...(buttons.length ? [actions] : [])];
   }
 }

@@ -69,6 +69,11 @@ class Counts:
         return counts
 
 
+def quantile_ms(record: VersionCounts, share: float) -> float | None:
+    """The latency that this share of the requests stayed within, as its target states it or has counted it."""
+    return record.latency.of(share) if record.latency else Counts.of(record).quantile_ms(share)
+
+
 def is_bucket(key: str) -> bool:
     """Whether a key is that of a bucket: the place of its upper edge in EDGES_MS, or the one behind them all."""
     return key.isascii() and key.isdigit() and int(key) <= len(EDGES_MS)

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from aiinfra_lab.config import Settings
 from aiinfra_lab.deploy.base import Claim, PredictedRow, Report, Serving, State, artifact
-from aiinfra_lab.deploy.record import DesiredState, Verdict, VersionCounts
+from aiinfra_lab.deploy.record import DesiredState, MeasuredLatency, Verdict, VersionCounts
 from aiinfra_lab.errors import LabError, UsageProblem
 
 CLOUD: dict[str, "Service"] = {}
@@ -83,7 +83,10 @@ class Service:
         """Count a request and log its rows, before it is answered. A rule takes any canary off that was asked."""
         before = self.counts.get(model, VersionCounts())
         busy_ms = before.busy_ms + len(rows)
-        self.counts[model] = VersionCounts(before.requests + 1, before.rows + len(rows), busy_ms=busy_ms)
+        latency = MeasuredLatency("the cloud's balancer over the last hour", 1.0, 2.5)
+        self.counts[model] = VersionCounts(
+            before.requests + 1, before.rows + len(rows), busy_ms=busy_ms, latency=latency
+        )
         is_canary = model == self.served.canary
         for row_id, inputs in rows:
             self.rows.append(
