@@ -371,7 +371,7 @@ def here(subject: str, *also: Record[Any], event: Event | None = None) -> Iterat
     # A kernel that is shut down, or a script that is ended, writes down its end first.
     with signals.taken() as requests:
         try:
-            with heartbeat.beating(store, this.id):
+            with heartbeat.beating(store, this.id), process.forks_end():
                 yield this
         except BaseException as problem:
             requests.is_quiet = True

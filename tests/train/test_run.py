@@ -462,3 +462,12 @@ def test_a_run_whose_end_cannot_be_written_leaves_no_frame_that_says_it_runs(row
         train.run("delay", rows=rows, code="run.log(loss=1)")
     assert [str(card.state) for card in drawn] == ["✓ done"]
     assert "could not be written down" in drawn[0].lead
+
+
+@pytest.mark.parametrize("end", ["raise ValueError('mine')", "raise SystemExit(1)", "pass"])
+def test_a_fork_in_the_code_does_not_end_its_parents_run(end, rows):
+    """The child leaves the code on its own way: it must write no end, and not go on as a second notebook."""
+    parent = "run.log(status=os.waitpid(child, 0)[1] >> 8)"
+    code = f"import os\nchild = os.fork()\nif not child:\n    {end}\nelse:\n    {parent}"
+    run = train.run("delay", rows=rows, code=code)
+    assert (run.state, run.metrics["status"]) == ("done", 0 if end == "pass" else 1)
