@@ -160,7 +160,7 @@ class _Execution:
                 self._context.history.close()
         # Our record first: a tracking server that hangs or fails now must not cost the run its end.
         ended_at = time.time()
-        record.change(
+        record.end(
             self._run.name,
             state=ending,
             ended_at=ended_at,
