@@ -26,7 +26,7 @@ from ..nouns import KeptFile
 from ..store import Event, Record, Store, open_store, patiently
 from ..units import show_duration
 from ..uris import Uri
-from . import heartbeat, process, remote
+from . import heartbeat, late, process, remote
 from .home import make_home_id
 from .record import (
     LIVE,
@@ -371,7 +371,7 @@ def here(subject: str, *also: Record[Any], event: Event | None = None) -> Iterat
     # A kernel that is shut down, or a script that is ended, writes down its end first.
     with signals.taken() as requests:
         try:
-            with heartbeat.beating(store, this.id):
+            with heartbeat.beating(store, this.id), process.forks_end():
                 yield this
         except BaseException as problem:
             requests.is_quiet = True
@@ -403,7 +403,7 @@ def _discard(job_id: str) -> None:
 def _end_here(store: Store, job_id: str, state: State) -> None:
     """Write the end of this process's own job."""
     ended_at = time.time()
-    patiently(lambda: _mark(store, job_id, state=state, ended_at=ended_at))
+    late.surely(lambda: _mark(store, job_id, state=state, ended_at=ended_at))
 
 
 def _mark(store: Store, job_id: str, **changes: Any) -> Job:

@@ -11,7 +11,9 @@ import functools
 import os
 import platform
 import signal
+import sys
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,34 @@ _SUPERVISOR = "aiinfra_lab.jobs.supervisor"
 _KILL_S = 2.0  # killed processes vanish at once, unless the kernel holds one in a system call
 _WRITE_S = 0.5  # for a job's wrapper to write the exit code
 _LOOK_S = 0.02
+
+
+@contextlib.contextmanager
+def forks_end() -> Iterator[None]:
+    """Whatever forks within the block and leaves it there ends: what follows is for the process that began it."""
+    began, status = os.getpid(), 0
+    try:
+        yield
+    except BaseException as raised:
+        if os.getpid() == began:
+            raise
+        status = _exit_status(raised)
+    if os.getpid() != began:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(Exception):  # a child that cannot print must end all the same
+                stream.flush()
+        os._exit(status)  # it must not run the hooks, nor write the buffers, of its parent
+
+
+def _exit_status(raised: BaseException) -> int:
+    """Print what Python prints of it when a process ends with it; the exit status is the same too."""
+    if not isinstance(raised, SystemExit):
+        traceback.print_exception(raised)
+        return 1
+    if raised.code is None or isinstance(raised.code, int):
+        return (raised.code or 0) & 0xFF
+    sys.stderr.write(f"{raised.code}\n")
+    return 1
 
 
 @functools.cache

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 import msgspec
 
 from ..config import settings
-from ..jobs import process
+from ..jobs import late, process
 from ..store import Body, Event, Record, add_version, open_store, patiently, update
 from .parameters import Value
 
@@ -107,6 +107,12 @@ def change(label: str, **changes: Any) -> Record[TrainingRun]:
         return update(open_store(), TrainingRun, label, lambda run: msgspec.structs.replace(run, **changes))
 
     return patiently(step)
+
+
+def end(label: str, **changes: Any) -> None:
+    """Write how a run ended: now, or once a store that stays away is there again. Then it raises StoreUnavailable."""
+    store = open_store()
+    late.surely(lambda: update(store, TrainingRun, label, lambda run: msgspec.structs.replace(run, **changes)))
 
 
 def machine() -> dict[str, str]:

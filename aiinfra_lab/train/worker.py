@@ -16,6 +16,7 @@ from typing import Any, TextIO
 
 from .. import files, jobs, modes
 from ..errors import Failed, LabError, StoppedEarly
+from ..jobs import process
 from ..resolve import resolve
 from ..show import Card, TickingFrame, mark_of
 from ..store import Record, patiently
@@ -118,6 +119,7 @@ class _Execution:
             # By lines: whoever looks while it runs sees what was printed, and a kill loses none of it.
             open(self._folder / OUTPUT, "a", buffering=1, encoding="utf-8", opener=modes.opener) as file,
             contextlib.redirect_stdout(_Tee(sys.stdout, file)),
+            process.forks_end(),
         ):
             code.run(made, {"run": self._context})
         self._take_over(self._context)
@@ -158,7 +160,7 @@ class _Execution:
                 self._context.history.close()
         # Our record first: a tracking server that hangs or fails now must not cost the run its end.
         ended_at = time.time()
-        record.change(
+        record.end(
             self._run.name,
             state=ending,
             ended_at=ended_at,

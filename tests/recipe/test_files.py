@@ -101,8 +101,8 @@ def test_a_step_wins_over_a_file_of_its_name_and_a_dot_before_it_means_the_file(
         ("../outside.csv", Denied, "copy or link it into the project"),
         ("/etc/hostname", Denied, "copy or link it into the project"),
         (".aiinfra/store.sqlite", Denied, "data:NAME"),
-        ("data:none", NotFound, "known: other"),
-        ("models:none", UsageProblem, "did you mean data:none?"),
+        ("data:none", NotFound, "known: data:other"),
+        ("models:none", UsageProblem, "there are: data:other"),
         ("rax.csv", UsageProblem, "known: a"),
     ],
 )

@@ -53,7 +53,7 @@ FILES = [
     (f'{STEP}in = {{ x = "../x.csv" }}', "copy or link it into the project", f'{STEP}in = {{ x = "link.csv" }}'),
     (f'{STEP}in = {{ x = ".aiinfra/x" }}', "by its name, as data:NAME", f'{STEP}in = {{ x = "data:rows" }}'),
     (f'{STEP}in = {{ x = "models:rows" }}', "did you mean data:rows?", f'{STEP}in = {{ x = "data:rows" }}'),
-    (f'{STEP}in = {{ x = "data:row" }}', "did you mean rows?", f'{STEP}in = {{ x = "data:rows" }}'),
+    (f'{STEP}in = {{ x = "data:row" }}', "did you mean data:rows?", f'{STEP}in = {{ x = "data:rows" }}'),
     (f'{STEP}in = {{ x = "many" }}', "`%data add NAME FOLDER`, and data:NAME", f'{STEP}in = {{ x = "data:many" }}'),
 ]
 

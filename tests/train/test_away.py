@@ -1,12 +1,17 @@
 """A database that restarts in the middle of a run ends no run."""
 
+import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
-from aiinfra_lab import train
+from aiinfra_lab import jobs, train
+from aiinfra_lab.errors import LabError
+from aiinfra_lab.jobs import late
 from aiinfra_lab.store import open_store
+from aiinfra_lab.train import record
 from aiinfra_lab.train.record import TrainingRun
 from tests.conftest import until
 from tests.postgres import needs_postgres, postgres
@@ -63,3 +68,19 @@ def test_a_restart_in_the_middle_or_at_the_end_ends_no_run(postgres, workspace, 
     run = train.run("delay", rows=rows, code=CODE + then)
     thread.join()
     assert (run.state, open_store().get(TrainingRun, "delay@1").body.tracked) == ("done", True)
+
+
+def test_the_true_end_is_written_once_a_server_that_stayed_away_is_there_again(postgres, workspace, rows, monkeypatch):
+    monkeypatch.setattr("aiinfra_lab.store.AWAY_S", 0.1)
+    monkeypatch.setattr(late, "EVERY_S", 0.1)
+    monkeypatch.setitem(sys.modules, "stopping", SimpleNamespace(stop=postgres.stop))
+    try:
+        with pytest.raises(LabError):
+            train.run("delay", rows=rows, code="import stopping\nrun.log(loss=0.25)\nstopping.stop()")
+        ended_by = time.time()
+    finally:
+        postgres.start()
+    until(lambda: record.runs("delay")[0].body.state == "done" and not jobs.find("train:delay@1").live)
+    body = record.runs("delay")[0].body
+    assert body.ended_at <= ended_by
+    assert body.metrics == {"loss": 0.25}

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +16,7 @@ from safetensors.torch import load_file
 from aiinfra_lab import features, jobs, train
 from aiinfra_lab.config import settings
 from aiinfra_lab.errors import Conflict, Failed, LabError, NotFound, StoppedEarly, StoreUnavailable, UsageProblem
+from aiinfra_lab.jobs import late
 from aiinfra_lab.show import live
 from aiinfra_lab.store import open_store
 from aiinfra_lab.train import record, sync, worker
@@ -444,7 +446,7 @@ def test_a_store_that_is_away_when_a_run_has_failed_hides_no_error(rows, monkeyp
 
 
 def test_a_run_whose_end_cannot_be_written_leaves_no_frame_that_says_it_runs(rows, monkeypatch):
-    drawn, real = [], record.change
+    drawn = []
 
     class Frame(live.TickingFrame):
         def close(self, card):
@@ -452,13 +454,44 @@ def test_a_run_whose_end_cannot_be_written_leaves_no_frame_that_says_it_runs(row
             super().close(card)
 
     def away(name, **fields):
-        if "ended_at" in fields:
-            raise StoreUnavailable("the database does not answer", "start it")
-        return real(name, **fields)
+        raise StoreUnavailable("the database does not answer", "start it")
 
     monkeypatch.setattr(worker, "TickingFrame", Frame)
-    monkeypatch.setattr(record, "change", away)
+    monkeypatch.setattr(record, "end", away)
     with pytest.raises(StoreUnavailable):
         train.run("delay", rows=rows, code="run.log(loss=1)")
     assert [str(card.state) for card in drawn] == ["✓ done"]
     assert "could not be written down" in drawn[0].lead
+
+
+def test_the_true_end_of_a_run_is_written_once_the_store_takes_it(rows, monkeypatch):
+    away, real, now = threading.Event(), type(open_store()).commit, time.time()
+
+    def commit(store, *args, **options):
+        if away.is_set():
+            raise StoreUnavailable("the database does not answer", "start it")
+        return real(store, *args, **options)
+
+    monkeypatch.setattr(type(open_store()), "commit", commit)
+    monkeypatch.setattr("aiinfra_lab.store.AWAY_S", 0.1)
+    monkeypatch.setattr(late, "EVERY_S", 0.1)
+    monkeypatch.setitem(sys.modules, "stopping", SimpleNamespace(away=away))
+    with pytest.raises(StoreUnavailable):
+        train.run("delay", rows=rows, code="import stopping\nrun.log(loss=0.25)\nstopping.away.set()")
+    ended_by = time.time()
+    assert record.runs("delay")[0].body.state == "running"
+    time.sleep(0.5)
+    away.clear()
+    until(lambda: record.runs("delay")[0].body.state == "done" and not jobs.find("train:delay@1").live)
+    body = record.runs("delay")[0].body
+    assert now < body.ended_at <= ended_by
+    assert body.metrics == {"loss": 0.25}
+
+
+@pytest.mark.parametrize("end", ["raise ValueError('mine')", "raise SystemExit(1)", "pass"])
+def test_a_fork_in_the_code_does_not_end_its_parents_run(end, rows):
+    """The child leaves the code on its own way: it must write no end, and not go on as a second notebook."""
+    parent = "run.log(status=os.waitpid(child, 0)[1] >> 8)"
+    code = f"import os\nchild = os.fork()\nif not child:\n    {end}\nelse:\n    {parent}"
+    run = train.run("delay", rows=rows, code=code)
+    assert (run.state, run.metrics["status"]) == ("done", 0 if end == "pass" else 1)
