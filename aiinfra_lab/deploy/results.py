@@ -27,6 +27,9 @@ KIND = cards.KIND
 __all__ = ["KIND", "Endpoint", "Load", "Log", "Served", "endpoint", "endpoints"]
 
 
+SCORE = "score"
+
+
 @dataclass(frozen=True)
 class Served:
     """What one version did since the endpoint was started. refused: requests that broke its columns contract.
@@ -145,6 +148,11 @@ class Log(Result):
 
     def card(self) -> Card:
         return cards.log_card(self)
+
+    def as_json(self) -> dict[str, Any]:
+        """With `score` beside a row's outputs, as 0.1.0 had it: programs read that, and most models have one."""
+        rows = [{**row, SCORE: (row["outputs"] or {}).get(SCORE)} for row in self.rows]
+        return {**super().as_json(), "rows": rows}
 
 
 def endpoint(record: Record[EndpointRecord], state: State | LabError, *notes: str) -> Endpoint:
