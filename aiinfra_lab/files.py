@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import hashlib
 import json
 import math
 import os
@@ -89,6 +90,12 @@ def checked(text: str) -> str:
 
 def _check_of(line: str) -> str:
     return f"{zlib.crc32(line.encode()):08x}"
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """File → SHA-256, of every file in a folder; nothing where there is none."""
+    found = sorted(folder.iterdir()) if folder.is_dir() else []
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in found if path.is_file()}
 
 
 def write_json(path: Path, value: object, *, mode: int | None = None, fix: str = FIX) -> None:

@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
-from .. import train
+from .. import files, train
 from ..audit.references import refuse_referenced
 from ..completion import live_names
 from ..errors import Conflict, Failed, Inconclusive, NotFound, UsageProblem, did_you_mean
 from ..resolve import files_of, refuse_unknown, resolve, resolve_if_set
 from ..show import Listing, working
 from ..store import Event, Record, open_store
+from ..train.record import TrainingRun
 from ..units import Difference, number, show_bytes
 from ..uris import Uri, check_alias, check_name
 from ..verbs import Destination, Live, Name, Suggested, verb
@@ -70,14 +71,15 @@ def add(name: Annotated[Name, Live("models")], *, run: Annotated[Name, Live("tra
     from . import card
 
     data = checks.data_behind(source.rows)
-    with artifact.built(name, source.path / "model", card.write(name, source, data, note)) as aside:
+    kept = resolve(source.uri, TrainingRun).body.files
+    with artifact.built(name, source.path / "model", card.write(name, source, data, note), kept) as aside:
         version = ModelVersion(
             run=source.uri,
             rows=source.rows,
             rows_digest=source.rows_digest,
             data=tuple(data),
             metrics=source.metrics,
-            files=artifact.digests(aside),
+            files=files.digests(aside),
             note=note,
             created_at=time.time(),
             size_bytes=artifact.size(aside),

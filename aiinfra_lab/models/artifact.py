@@ -7,9 +7,10 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 from ..errors import Conflict, Failed
-from ..files import building, publish, retry
+from ..files import building, digests, publish, retry
 from ..store import Record, canonical, next_version, open_store
 from .record import ModelVersion, folder
 
@@ -18,13 +19,18 @@ FROM_RUN = ("environment.txt", "example.json", "model.onnx", "signature.json", "
 
 
 @contextmanager
-def built(name: str, source: Path, card: str) -> Iterator[Path]:
-    """A folder aside with the run's files and the card, until it is published; Failed when the run lacks one."""
+def built(name: str, source: Path, card: str, recorded: Mapping[str, str] = MappingProxyType({})) -> Iterator[Path]:
+    """A folder aside with the run's files and the card, until it is published; Failed when the run lacks one, or one is
+    not what it was at the run's end. recorded: the digests of then, as far as they were kept.
+    """
     from ..train.saved_model import COLUMNS, SavedModel
 
+    again = "train it again: the files of the run were touched"
     wanted = [*FROM_RUN, *([COLUMNS] if SavedModel(source).is_of_table else [])]
     if missing := [file for file in wanted if not (source / file).is_file()]:
-        raise Failed(f"the run's model lacks {', '.join(missing)}", "train it again: the files of the run were touched")
+        raise Failed(f"the run's model lacks {', '.join(missing)}", again)
+    if recorded and (off := differences(source, recorded)):
+        raise Failed(f"the run's model is not what it saved: {'; '.join(off)}", again)
     with building(folder(name)) as aside:
         for file in wanted:
             # Copied, not linked: a version stays as it is, whatever happens to the run's folder.
@@ -45,16 +51,9 @@ def publish_next(aside: Path, name: str) -> str:
     return retry(take, Conflict(f"too many versions of {name} are added at once", "repeat in a moment"))
 
 
-def digests(path: Path) -> dict[str, str]:
-    """File → SHA-256, of every file in the folder."""
-    return {
-        file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(path.iterdir()) if file.is_file()
-    }
-
-
 def differences(path: Path, recorded: Mapping[str, str]) -> list[str]:
     """What is not as it was recorded, one sentence a file."""
-    found = digests(path) if path.is_dir() else {}
+    found = digests(path)
     reasons = [f"{name} is missing" for name in recorded if name not in found]
     reasons += [f"{name} was changed" for name in recorded if name in found and found[name] != recorded[name]]
     return reasons + [f"{name} was added" for name in found if name not in recorded]

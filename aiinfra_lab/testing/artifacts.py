@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..features.contract import NUMBER, Column, Columns
-from ..models.artifact import digest, digests
+from ..files import digests
+from ..models.artifact import digest
 from ..models.policies import in_force
 from ..models.record import LastCheck, ModelVersion, folder
 from ..store import Record, open_store

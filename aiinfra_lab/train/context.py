@@ -12,6 +12,7 @@ from . import checkpoint
 from .code import Stopped
 from .history import FILE, MetricLog, Point
 from .parameters import Parameters
+from .record import MODEL
 
 if TYPE_CHECKING:
     from ..features.contract import Columns
@@ -156,7 +157,7 @@ class Context:
         known = labels or (self._table.labels if task == "classification" and inputs is None else ())
         meant = signature.task_of(task, known)
         given = OfTable(self._table) if inputs is None else OfArrays(inputs)
-        export.save(model, given, self._folder / "model", outputs, meant)
+        export.save(model, given, self._folder / MODEL, outputs, meant)
 
     @cached_property
     def _table(self) -> TrainingTable:

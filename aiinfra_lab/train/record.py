@@ -19,6 +19,10 @@ from .parameters import Value
 LIVE = ("starting", "running")
 
 
+MODEL = "model"
+"""The folder of a run's files that has the model."""
+
+
 class RunProblem(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """What went wrong and how to fix it; both empty when nothing did."""
 
@@ -35,7 +39,8 @@ class TrainingRun(Body, frozen=True, kw_only=True):
     started_at: when it was planned and, once its code runs, since when that does. tracked_as: the tracking server's id
     of it; tracked: whether that server knows how it ended. metrics: the last value of each.
     metrics_from: the run that measured them, when this one had no epoch left to train.
-    trace: the traceback of the problem, from the first line of the user's code on.
+    trace: the traceback of the problem, from the first line of the user's code on. files: of the model that it saved,
+    name → SHA-256 at its end; none in records from before that was kept.
     """
 
     kind: ClassVar[str] = "train"
@@ -60,6 +65,7 @@ class TrainingRun(Body, frozen=True, kw_only=True):
     metrics_from: str = ""
     problem: RunProblem = RunProblem()
     trace: str = ""
+    files: dict[str, str] = msgspec.field(default_factory=dict)
 
     @property
     def is_live(self) -> bool:

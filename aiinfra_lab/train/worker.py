@@ -167,6 +167,7 @@ class _Execution:
             metrics=latest(points),
             problem=RunProblem() if problem is None else RunProblem(problem.what, problem.fix),
             trace=getattr(problem, "trace", ""),
+            files=files.digests(self._folder / record.MODEL),
         )
         self._sync.close(ending, ended_at)
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from aiinfra_lab import models
 from aiinfra_lab.errors import LabError, UsageProblem
+from aiinfra_lab.files import digests
 from aiinfra_lab.models import record
-from aiinfra_lab.models.artifact import digests
 from aiinfra_lab.store import open_store
 from aiinfra_lab.testing.artifacts import ROW, model_version
 from tests import records

@@ -17,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from aiinfra_lab import jobs
 from aiinfra_lab.features.contract import Columns
-from aiinfra_lab.models.artifact import digests
+from aiinfra_lab.files import digests
 from aiinfra_lab.models.record import LastCheck
 from aiinfra_lab.testing.artifacts import found_good
 from tests import records

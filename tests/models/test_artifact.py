@@ -2,6 +2,7 @@
 
 import pytest
 
+from aiinfra_lab import files
 from aiinfra_lab.errors import Failed
 from aiinfra_lab.models import artifact
 from aiinfra_lab.models.record import folder
@@ -48,12 +49,23 @@ def test_a_run_that_lacks_a_file_makes_no_version(source):
         pass
 
 
+def test_a_file_that_was_replaced_since_the_run_ended_makes_no_version(source):
+    recorded = files.digests(source)
+    (source / "model.onnx").write_text("another")
+    with (
+        pytest.raises(Failed, match=r"not what it saved: model\.onnx was changed"),
+        artifact.built("delay", source, "", recorded),
+    ):
+        pass
+    assert not folder("delay@1").exists()
+
+
 def test_what_was_recorded_is_what_is_there(source):
-    assert artifact.differences(source, artifact.digests(source)) == []
+    assert artifact.differences(source, files.digests(source)) == []
 
 
 def test_each_file_that_differs_is_named(source):
-    recorded = artifact.digests(source)
+    recorded = files.digests(source)
     (source / "model.onnx").write_text("another")
     (source / "columns.json").unlink()
     (source / "more.py").write_text("")
@@ -63,7 +75,7 @@ def test_each_file_that_differs_is_named(source):
 
 
 def test_of_a_folder_that_is_gone_every_file_is_missing(source, tmp_path):
-    recorded = artifact.digests(source)
+    recorded = files.digests(source)
     assert artifact.differences(tmp_path / "none", recorded) == [f"{name} is missing" for name in recorded]
     assert artifact.size(tmp_path / "none") == 0
 

@@ -5,11 +5,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aiinfra_lab import models, train
+from aiinfra_lab import files, models, train
 from aiinfra_lab.data.record import DataVersion
 from aiinfra_lab.errors import Conflict, Failed, Inconclusive, LabError, NotFound, UsageProblem
 from aiinfra_lab.features.contract import Columns
-from aiinfra_lab.models import artifact, comparison, record
+from aiinfra_lab.models import comparison, record
 from aiinfra_lab.models.record import ModelAliases, ModelVersion
 from aiinfra_lab.resolve import resolve
 from aiinfra_lab.store import open_store
@@ -114,6 +114,13 @@ def test_a_run_without_a_finished_model_is_refused(rows):
     assert not (record.folder("x").parent).exists()
 
 
+def test_a_run_whose_model_was_replaced_is_refused(run):
+    (run.path / "model" / "model.onnx").write_bytes(b"another")
+    with pytest.raises(Failed, match=r"not what it saved: model\.onnx was changed"):
+        models.add("delay", run=run.uri)
+    assert models.ls().items == ()
+
+
 def test_a_run_whose_files_were_touched_is_refused(run):
     (run.path / "model" / "example.json").unlink()
     with pytest.raises(Failed, match=r"lacks example.json"):
@@ -183,14 +190,14 @@ def test_an_example_that_answers_differently_is_found(model):
     example = json.loads((model.path / "example.json").read_text())
     example["answers"][0]["score"] += 0.1
     tampered(model, "example.json", json.dumps(example))
-    record.change("delay@1", files=artifact.digests(model.path))  # as if it had been added so
+    record.change("delay@1", files=files.digests(model.path))  # as if it had been added so
     with pytest.raises(Failed, match=r"example: the answers are off by 0.1"):
         models.check(model)
 
 
 def test_a_file_that_is_no_model_is_a_bad_example(model):
     tampered(model, "model.onnx", "rubbish")
-    record.change("delay@1", files=artifact.digests(model.path))  # as if it had been added so
+    record.change("delay@1", files=files.digests(model.path))  # as if it had been added so
     with pytest.raises(Failed, match="the example does not run"):
         models.check(model)
 
