@@ -26,7 +26,18 @@ IS_COLOUR = """(card, ink) => { const probe = document.createElement('i'); probe
     const found = getComputedStyle(probe).color; probe.remove(); return getComputedStyle(card).color === found; }"""
 IN_CODE = """from aiinfra_lab.train.code import CodeFailed
 raise CodeFailed("train:x@1 failed in line 1", "correct it", "Traceback:\\n  line 1")"""
-ERRORS = ("%load_ext aiinfra_lab", "%data show nothing", "1 / 0", "%data shw x", IN_CODE, "!ls /nowhere")
+OF_ANOTHER_PACKAGE = """from aiinfra_lab.errors import Conflict
+class Taken(Conflict): ...
+raise Taken("the machine is taken", "take another one")"""
+ERRORS = (
+    "%load_ext aiinfra_lab",
+    "%data show nothing",
+    "1 / 0",
+    "%data shw x",
+    IN_CODE,
+    OF_ANOTHER_PACKAGE,
+    "!ls /nowhere",
+)
 
 
 def left_by_sanitizer(page: Page, html: str) -> tuple[str, str]:
@@ -125,7 +136,8 @@ def test_our_errors_are_cards_and_all_others_are_not(in_lab: Lab, theme: str) ->
                 cell,
             )
         cards = page.locator(".aiinfra-card")
-        expect(cards).to_have_count(3)
+        expect(cards).to_have_count(4)
+        expect(cards.nth(3)).to_contain_text("✕ failed The machine is taken")
         expect(cards.nth(2)).to_contain_text("✕ failed train:x@1 failed in line 1")
         expect(cards.nth(2).locator("pre")).to_be_hidden()
         cards.nth(2).get_by_text("where in the code").click()
@@ -137,5 +149,5 @@ def test_our_errors_are_cards_and_all_others_are_not(in_lab: Lab, theme: str) ->
         screenshot(page, f"errors-{theme}")
         assert faults(page, ".aiinfra-card") == []
         assert [text.split(":")[0] for text in in_lab.errors(page)] == [
-            "NotFound", "ZeroDivisionError", "UsageProblem", "CodeFailed",
+            "NotFound", "ZeroDivisionError", "UsageProblem", "CodeFailed", "Taken",
         ]  # fmt: skip

@@ -21,14 +21,12 @@ interface LabError extends Kind {
   code: string;
 }
 
-// What each kind of error is called; those of the alphabet of states look as it says.
+// What each kind of error is called, where that is not `failed`; those of the alphabet of states look as it says.
 const KINDS: Record<string, Kind> = {
   UsageProblem: bad('not understood'),
   NotFound: bad('not found'),
   Conflict: bad('conflict'),
   Denied: bad('denied'),
-  Failed: bad('failed'),
-  CodeFailed: bad('failed'),
   Interrupted: { state: '■ no longer waited for', tone: 'off' },
   StoppedEarly: { state: '■ stopped', tone: 'off' },
   Inconclusive: { state: '? cannot tell', tone: 'unsure' },
@@ -77,10 +75,10 @@ function ours(output: unknown): LabError | undefined {
     evalue?: string;
     traceback?: string[];
   };
-  const kind = KINDS[ename];
+  const kind = KINDS[ename] ?? bad('failed');
   const [first = '', second = ''] = traceback.slice(-2);
-  if (!kind || !first.startsWith(`${ename}: `) || !second.startsWith(FIX)) {
-    return undefined; // a class of that name which is not ours
+  if (!first.startsWith(`${ename}: `) || !second.startsWith(FIX)) {
+    return undefined; // not one of ours, whatever its name is
   }
   // Of what was the matter in a training cell, the lines of its own code stand before those two.
   const code = traceback.slice(0, -2).join('\n');
