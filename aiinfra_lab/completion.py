@@ -7,12 +7,17 @@ many it offers the newest. What was typed already is not offered, nor what the v
 from __future__ import annotations
 
 import contextlib
+import contextvars
+import os
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from . import nouns
 from .errors import LabError
@@ -27,6 +32,53 @@ _MOST_OF_EACH = 5  # where things of several nouns fit
 # A word, whose quote may be open still: as it is while it is typed.
 _WORD = re.compile(r"""(?:[^\s'"]|'[^']*(?:'|$)|"[^"]*(?:"|$))+""")
 _MOST_FILES = 50
+LOOK_S = 1.0
+"""What is not found within that time is not offered: somebody types, and a store may be away."""
+AGAIN_S = 10.0
+"""How long nothing is looked up after one look took longer."""
+T = TypeVar("T")
+
+
+class _Looks:
+    """Looks at what there is, in a thread: one at a time, and none of them is waited for longer than LOOK_S.
+
+    One that hangs ends by itself, as the store's statements do.
+    """
+
+    def __init__(self) -> None:
+        self._is_free = threading.Lock()
+        self._not_before = 0.0
+        self._here = threading.local()
+
+    def at(self, look: Callable[[], list[T]]) -> list[T]:
+        """What it finds; nothing where it takes too long, or where one that did has not ended."""
+        if getattr(self._here, "looks", False):
+            return look()  # a look within a look has its time
+        if time.monotonic() < self._not_before or not self._is_free.acquire(timeout=LOOK_S):
+            return []
+        ended: Future[list[T]] = Future()
+        context = contextvars.copy_context()
+        # A daemon: a process that ends waits for no store.
+        threading.Thread(target=context.run, args=(self._run, look, ended), name="completion", daemon=True).start()
+        try:
+            return ended.result(LOOK_S)
+        except TimeoutError:
+            self._not_before = time.monotonic() + AGAIN_S
+            return []
+
+    def _run(self, look: Callable[[], list[T]], ended: Future[list[T]]) -> None:
+        self._here.looks = True
+        try:
+            ended.set_result(look())
+        except BaseException as problem:  # noqa: BLE001  # raised where it was asked for
+            ended.set_exception(problem)
+        finally:
+            self._is_free.release()
+
+
+_looks = _Looks()
+# A fork has none of the threads, and may have been made while one of them looked.
+os.register_at_fork(after_in_child=_looks.__init__)  # type: ignore[misc]
 
 
 @dataclass
@@ -176,9 +228,13 @@ def given(verb: Verb, words: Iterable[str]) -> Mapping[str, str]:
 
 
 def values(verb: Verb, item: Parameter, last: str = "", typed: Mapping[str, str] | None = None) -> list[str]:
-    """Values of a parameter that begin as `last` does, as far as they are known; typed: those of other parameters."""
+    """Values of a parameter that begin as `last` does, as far as they are known in time; typed: those of others."""
+    return _looks.at(lambda: _found(lambda: (w for w in _values(verb, item, last, typed or {}) if w.startswith(last))))
+
+
+def _found(look: Callable[[], Iterable[str]]) -> list[str]:
     with contextlib.suppress(LabError):  # nobody can be asked now, for example outside a workspace
-        return [word for word in _values(verb, item, last, typed or {}) if word.startswith(last)]
+        return list(look())
     return []
 
 
@@ -228,10 +284,9 @@ def _live(item: Parameter, last: str) -> Iterable[str]:
 def live_names(noun: str, last: str = "", most: int = MOST, *, is_live: bool = False) -> list[str]:
     """The names of what exists of a noun, as they are written: with the noun in front when it was typed so."""
     prefix = f"{noun}:" if Uri.is_one(last, noun) else ""
-    with contextlib.suppress(LabError):  # no workspace yet: nothing has a name
-        found = nouns.find(noun).beginning(last.removeprefix(prefix), most, is_live=is_live)
-        return [prefix + name for name in found]
-    return []
+    find = nouns.find(noun).beginning
+    found = _looks.at(lambda: _found(lambda: find(last.removeprefix(prefix), most, is_live=is_live)))
+    return [prefix + name for name in found]
 
 
 def _aliases(noun: str, last: str) -> list[str]:

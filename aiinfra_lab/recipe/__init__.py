@@ -227,11 +227,23 @@ def _makes(recipe: Recipe) -> list[str]:
 
 
 def _info(name: str, runs: int | None = None) -> RecipeInfo:
+    """A recipe. runs: how many it has, for a list, which needs no more of its newest run than the state."""
     recipe = declaration.read(name)
-    state = history.state_of(history.newest(name))
+    newest = history.newest(name)
+    run = recipe_run(newest, recipe.title, recipe) if newest and runs is None else None
     steps = tuple(f"{step.name} ({step.notebook.name})" for step in recipe.steps)
     count = len(history.runs(name)) if runs is None else runs
-    return RecipeInfo(str(Uri(KIND, name)), recipe.title, state, dict(recipe.parameters), steps, count, recipe)
+    return RecipeInfo(
+        uri=str(Uri(KIND, name)),
+        title=recipe.title,
+        state=history.state_of(newest),
+        parameters=dict(recipe.parameters),
+        steps=steps,
+        runs=count,
+        declared=recipe,
+        newest=newest.record.uri if newest else "",
+        run=run,
+    )
 
 
 def _run(uri: Uri) -> RecipeRun:

@@ -78,7 +78,7 @@ class RecipeRun(Result):
 
 @dataclass(frozen=True)
 class RecipeInfo(Result):
-    """A recipe as it is declared, with the state of its newest run."""
+    """A recipe as it is declared, with the state of its newest run. newest: that run's URI; empty when it never ran."""
 
     kind = "Recipe"
 
@@ -89,9 +89,13 @@ class RecipeInfo(Result):
     steps: tuple[str, ...]
     runs: int
     declared: Recipe | None = field(default=None, repr=False, compare=False, metadata={"json": False})
+    newest: str = ""
+    run: RecipeRun | None = field(default=None, repr=False, compare=False, metadata={"json": False})
 
     def card(self) -> Card:
         name = Uri.parse(self.uri).name
+        broken = self.run.card() if self.run and self.state in ("failed", "lost", "stopped") else None
+        shows = [f"`%recipe show {Uri.parse(self.newest).label}`"] if broken else []
         newest = f"the newest of {counted(self.runs, 'run')}" if self.runs > 1 else "its only run" if self.runs else ""
         log = [f"`%recipe log {name}`"] if self.runs else []
         return Card(
@@ -99,10 +103,11 @@ class RecipeInfo(Result):
             uri=self.uri,
             state=self.mark,
             when=newest,
-            lead=f"**{self.title}**: {counted(len(self.steps), 'step')}.",
+            lead=f"**{self.title}**: {counted(len(self.steps), 'step')}.{f' {broken.lead}' if broken else ''}",
+            advice=broken.advice if broken else "",
             facts=[(key, str(value)) for key, value in self.parameters.items()],
             parts=_declared(self.declared) if self.declared else [],
-            next=[f"Next: `%recipe run {name}`", *log],
+            next=[f"Next: `%recipe run {name}`", *shows, *log],
         )
 
 

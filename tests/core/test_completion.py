@@ -1,13 +1,16 @@
 """What may follow in a line, on a verb of the tests' own."""
 
+import threading
+import time
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import pytest
 
-from aiinfra_lab import nouns, verbs
+from aiinfra_lab import completion, nouns, verbs
 from aiinfra_lab.completion import complete, live_names, values
 from aiinfra_lab.errors import Unavailable, UsageProblem
+from aiinfra_lab.files import until
 from aiinfra_lab.suggestions import quoted, sample
 from aiinfra_lab.units import Duration, Share
 from aiinfra_lab.verbs import Choices, Code, Destination, FilePath, Live, Name, Parameter, Params, Rows, Suggested, verb
@@ -226,3 +229,39 @@ def test_of_two_that_are_compared_the_first_is_not_offered_again():
     assert "delay@1" in complete("train", "diff ")
     assert "delay@1" not in complete("train", "diff delay@1 ")
     assert "delay" in complete("train", "diff delay@1 ")
+
+
+@pytest.fixture
+def looks(monkeypatch):
+    """Looks of the test's own: what others left behind is none of it."""
+    monkeypatch.setattr(completion, "_looks", completion._Looks())
+    monkeypatch.setattr(completion, "LOOK_S", 0.2)
+
+
+def test_a_look_that_hangs_is_not_waited_for_and_not_repeated_at_once(looks, monkeypatch):
+    goes_on, asked = threading.Event(), []
+
+    def beginning(_self, starts, most, *, is_live=False):
+        asked.append(starts)
+        goes_on.wait(30)
+        return ["delay"]
+
+    monkeypatch.setattr(Things, "beginning", beginning)
+    began = time.monotonic()
+    assert complete("train", "run de") == []
+    assert complete("train", "run d") == []
+    assert time.monotonic() - began < 5
+    assert asked == ["de"]
+    goes_on.set()
+    monkeypatch.setattr(completion, "AGAIN_S", 0.0)
+    completion._looks._not_before = 0.0
+    assert until(lambda: complete("train", "run de"), TimeoutError("no names"), within_s=20) == [
+        "delay",
+        "delay@champion",
+    ]
+
+
+def test_what_a_look_raises_is_raised(looks, monkeypatch):
+    monkeypatch.setattr(Things, "beginning", lambda *_args, **_named: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        complete("train", "run de")

@@ -6,11 +6,14 @@ import time
 
 import pytest
 
+from aiinfra_lab import completion
 from aiinfra_lab.errors import Denied, StoreUnavailable
+from aiinfra_lab.files import until
 from aiinfra_lab.store import Event, Record, update
 from aiinfra_lab.store import postgres as module
 from aiinfra_lab.store.postgres import PostgresStore
 from aiinfra_lab.testing.store import Note
+from tests import records
 from tests.postgres import needs_postgres, postgres
 
 psycopg = pytest.importorskip("psycopg")
@@ -138,3 +141,17 @@ def test_a_thread_that_waits_for_another_process_keeps_other_threads_waiting_as_
         for future in writing:
             future.result()
     assert {record.name for record in store.list(Note)} == {"a", "b", "c"}
+
+
+def test_completion_waits_for_no_server_that_hangs_and_goes_on_when_it_answers(postgres, workspace, monkeypatch):
+    monkeypatch.setattr(completion, "AGAIN_S", 0.5)
+    (workspace / "aiinfra.toml").write_text(f'[store]\nurl = "{postgres.url}"')
+    records.data("trips@1")
+    assert completion.complete("data", "show tr") == ["trips", "trips@1"]
+    with postgres.frozen():
+        began = time.monotonic()
+        assert completion.complete("data", "show tr") == []
+        assert completion.complete("data", "show t") == []
+        assert time.monotonic() - began < 2 * completion.LOOK_S + 3  # the server's own time would be 15 s
+    found = until(lambda: completion.complete("data", "show tr"), TimeoutError("no names"), within_s=60)
+    assert found == ["trips", "trips@1"]

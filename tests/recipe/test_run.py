@@ -96,6 +96,18 @@ def test_a_failed_step_stops_its_dependents_and_says_where(two, notebook):
     assert states(recipe.show("two@1")) == {"make": "failed", "use": "blocked"}
 
 
+def test_a_recipe_whose_newest_run_failed_says_where_and_why(two, notebook):
+    notebook("make", "word: str = ''", "1 / 0")
+    with pytest.raises(Failed):
+        recipe.run("two")
+    shown = recipe.show("two")
+    card = shown.card()
+    assert (shown.state, shown.newest) == ("failed", "recipe:two@1")
+    assert "**Step make failed in cell 3:** ZeroDivisionError" in card.lead
+    assert "`%recipe show two@1`" in card.next
+    assert [item.newest for item in recipe.ls()] == ["recipe:two@1"]
+
+
 def test_below_its_card_the_error_of_a_run_says_only_where_it_failed_and_the_fix(two, notebook, monkeypatch):
     notebook("make", "word: str = ''", "1 / 0")
     done = recipe.run("two", report=True)
