@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from ..errors import Failed, NotFound, Unavailable, UsageProblem, did_you_mean
-from ..features.contract import ROW_ID, Columns
+from ..features.contract import ROW_ID
 from ..show import LiveFrame, working
 from ..store import Event, Record, open_store
 from ..train.saved_model import SavedModel
@@ -38,8 +38,7 @@ def run(record: Record[EndpointRecord], rows: object, rate: float, for_s: float,
     uri = record.uri
     with working(cards.LOAD_KIND, uri, "makes the requests from the rows"):
         saved = SavedModel(artifact(record.body.desired.models[0]))
-        source = features.open_rows(rows)
-        source = _through_features(source, saved.columns) if saved.is_of_table else source
+        source = features.rows_for(rows, saved.columns) if saved.is_of_table else features.open_rows(rows)
         names = saved.rows.names
         absent = [name for name in names if name not in _columns(source)]
         optional = {item.name for item in saved.columns if not item.required} if saved.is_of_table else set()
@@ -100,18 +99,6 @@ def _limit_notes(name: str, counts: LoadCounts) -> Iterator[str]:
             f"{counts.rate:,.0f} a second, and the latencies are its own wait as well: give a lower --rate; "
             f"`%deploy show {name}` has those of the endpoint"
         )
-
-
-def _through_features(source: Any, contract: Columns) -> Any:
-    """The rows as they are when they have all columns, or cannot have them; else taken through the model's features."""
-    from .. import features
-    from ..features.sets import find_or_none
-
-    have = _columns(source)
-    record = find_or_none(contract.features_uri) if contract.features_uri else None
-    if record is None or record.body.timestamp not in have or set(contract.names) <= set(have):
-        return source
-    return features.join_aside(contract.features_uri, source)
 
 
 def _columns(source: Any) -> list[str]:

@@ -19,7 +19,7 @@ from ..units import counted
 from ..uris import Uri, check_name
 from ..verbs import Code, Destination, Live, Name, Rows, Suggested, verb
 from . import views
-from .opening import join_aside, open_rows
+from .opening import join_aside, open_rows, rows_for
 from .record import FeatureSetVersion, OnlineState, path_of
 from .results import (
     FeatureCheck,
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FeatureCheck", "FeatureDifference", "FeatureHistory", "FeatureRemoval", "FeatureRows", "FeatureSet", "OnlineRow",
-    "View", "add", "check", "diff", "get", "join_aside", "log", "ls", "open_rows", "rm", "show", "view",
+    "View", "add", "check", "diff", "get", "join_aside", "log", "ls", "open_rows", "rm", "rows_for", "show", "view",
 ]  # fmt: skip
 
 SetName = Annotated[Name, Live("features")]

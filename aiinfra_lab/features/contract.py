@@ -345,11 +345,26 @@ def _number_column(column: Column, df: Any) -> NDArray[np.float64]:
 def _code_column(column: Column, df: Any) -> NDArray[np.int64]:
     if column.name not in df.columns:
         return np.zeros(len(df), np.int64)
-    texts = (
-        _checked(column, None if is_missing(value) else value, at)
-        for at, value in enumerate(_values(df, column.name).tolist())
-    )
-    return np.fromiter((column.codes.get(text, 0) for text in texts), np.int64, len(df))  # type: ignore[arg-type]
+    values = _values(df, column.name).tolist()
+    codes = _codes_by_value(column, values)
+    if codes is None:
+        texts = (_checked(column, None if is_missing(value) else value, at) for at, value in enumerate(values))
+        return np.fromiter((column.codes.get(text, 0) for text in texts), np.int64, len(df))  # type: ignore[arg-type]
+    return np.fromiter(map(codes.__getitem__, values), np.int64, len(df))
+
+
+def _codes_by_value(column: Column, values: Sequence[Any]) -> Mapping[Any, int] | None:
+    """The code of each value that there is, of many rows the quicker way; None where one is bad, and where equal values
+    may be spelled differently, as 1 and True.
+    """
+    types = set(map(type, values))
+    if bool in types and types - {bool, type(None)}:
+        return None
+    try:
+        texts = {value: _checked(column, None if is_missing(value) else value, 0) for value in set(values)}
+    except (BadRow, TypeError):
+        return None  # the slow way names the row
+    return {value: column.codes.get(text, 0) for value, text in texts.items()}  # type: ignore[arg-type]
 
 
 def _picker(positions: Sequence[int]) -> Any:

@@ -14,6 +14,7 @@ from .results import FeatureRows, feature_rows
 
 if TYPE_CHECKING:
     from ..data import Dataset
+    from .contract import Columns
 
 
 def open_rows(rows: object, name: str = "rows") -> FeatureRows | Dataset:
@@ -35,6 +36,20 @@ def open_rows(rows: object, name: str = "rows") -> FeatureRows | Dataset:
         return data_noun.open_rows(rows, name=name)
     except NotFound as problem:
         raise _meant(rows, problem) from problem
+
+
+def rows_for(rows: object, columns: Columns) -> FeatureRows | Dataset:
+    """Rows for a model of these columns: as they are when they have all of them, or cannot have them; else taken
+    through its features.
+    """
+    from .sets import find_or_none
+
+    source = open_rows(rows)
+    have = source.scan().collect_schema().names()
+    record = find_or_none(columns.features_uri) if columns.features_uri else None
+    if record is None or record.body.timestamp not in have or set(columns.names) <= set(have):
+        return source
+    return join_aside(columns.features_uri, source)
 
 
 def join_aside(features_uri: str, rows: object, data: object = None) -> FeatureRows:

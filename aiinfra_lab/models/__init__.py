@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -18,16 +19,17 @@ from ..store import Event, Record, open_store
 from ..train.record import TrainingRun
 from ..units import Difference, number, show_bytes
 from ..uris import Uri, check_alias, check_name
-from ..verbs import Destination, Live, Name, Suggested, verb
-from . import artifact, checks, judging, policies, promotion, record, sync
+from ..verbs import Destination, Live, Name, Rows, Suggested, verb
+from . import artifact, batch, checks, judging, policies, promotion, record, sync
+from .batch import BatchPrediction
 from .comparison import ModelComparison, compare
 from .findings import joined
 from .record import CHAMPION, ModelVersion
 from .results import Model, ModelPolicy, ModelVerdict, model_of, policy_of
 
 __all__ = [
-    "Model", "ModelComparison", "ModelPolicy", "ModelVerdict", "add", "check", "diff", "get", "ls", "policy", "promote",
-    "rm", "rollback", "show",
+    "BatchPrediction", "Model", "ModelComparison", "ModelPolicy", "ModelVerdict", "add", "check", "diff", "get", "ls",
+    "policy", "promote", "rm", "rollback", "run", "show",
 ]  # fmt: skip
 
 
@@ -149,6 +151,30 @@ def get(model: Annotated[Name, Live("models")], *, into: Destination | None = No
         from ..data.files import copy_out
 
         copy_out(files_of(found.uri, found.path), Path(into))
+    return found
+
+
+@verb("models")
+def run(model: Annotated[Name, Live("models")], *, rows: Rows, into: Destination | None = None) -> BatchPrediction:
+    """Answer all rows of a table with a version, here: batch prediction, without an endpoint.
+
+    Rows that have the model's columns are taken as they are; others go through its features first. The answers come in
+    the rows' order, with their `row_id` where they have one.
+
+    model: e.g. delay@7 or delay@champion
+    rows: what to answer, e.g. data:new@1
+    into: a new .parquet or .csv file for the answers
+
+    Example:
+        %models run delay@champion --rows data:flights@1
+    """
+    version = resolve(model, ModelVersion)
+    with working(BatchPrediction.kind, version.uri, "reads the rows") as step:
+        found = batch.predict(version.uri, files_of(version.uri, record.folder(version.name)), rows, step)
+    if into is not None:
+        found = replace(found, into=batch.written(found, Path(into)))
+    detail = {"rows": found.count, "into": found.into}
+    open_store().commit([], Event("models run", version.uri, (version.uri, found.rows), (), detail))
     return found
 
 

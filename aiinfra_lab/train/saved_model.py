@@ -20,9 +20,13 @@ ONNX, COLUMNS = "model.onnx", "columns.json"
 
 @dataclass(frozen=True)
 class SavedModel:
-    """The model in a folder. Its files are read when they are needed, and once."""
+    """The model in a folder. Its files are read when they are needed, and once.
+
+    threads: of the runtime; 0 for one on each core. Of few rows more than one cost more than they give.
+    """
 
     folder: Path
+    threads: int = 1
 
     @cached_property
     def signature(self) -> Signature:
@@ -81,11 +85,10 @@ class SavedModel:
 
     @cached_property
     def session(self) -> Any:
-        """The runtime with the network in it, on one thread."""
+        """The runtime with the network in it."""
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        # Rows are few here and batches small: more threads cost more than they give.
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.intra_op_num_threads = options.inter_op_num_threads = self.threads
         options.log_severity_level = 4  # what goes wrong comes back as an exception
         return onnxruntime.InferenceSession(self.folder / ONNX, options, providers=["CPUExecutionProvider"])

@@ -149,6 +149,20 @@ class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=Tr
                     row[name] = value
         return made
 
+    def columns(self, given: Mapping[str, NDArray[Any]], rows: int) -> dict[str, NDArray[Any]]:
+        """The same as columns of a table: each label's probability is one of its own, `NAME_probabilities.LABEL`."""
+        found: dict[str, NDArray[Any]] = {}
+        for output in self.outputs:
+            empty = np.zeros((rows, *(max(0, size) for size in output.row_shape)), output.dtype)
+            values = given.get(output.name, empty)
+            if not self.has_labels(output):
+                found[output.name] = values
+                continue
+            found[output.name] = np.array(self.task.labels)[values.argmax(axis=1)]
+            for at, label in enumerate(self.task.labels):
+                found[f"{probabilities(output.name)}.{label}"] = values[:, at]
+        return found
+
     def _columns_of(self, output: Tensor, values: NDArray[Any]) -> Iterator[tuple[str, Sequence[Any]]]:
         if not self.has_labels(output):
             # As float64: a text of a float32 has digits that say nothing.

@@ -1,0 +1,90 @@
+"""any.*: models of any kind."""
+
+import functools
+import itertools
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from aiinfra_lab.features.contract import CATEGORY, NUMBER, Column, Columns
+
+from .rows import Figure, ratio_at_least, row
+
+ROWS = 1_000_000
+NUMBERS, VALUES = 12, 200
+ROUNDS = 3
+
+
+@row("any.3", "`models run` of 1M rows", "rows a second >= 0.8 of a bare ONNX Runtime loop", ("onnxruntime", "polars"))
+def batch_prediction(full: bool) -> Iterator[Figure]:
+    """A table of 12 numbers and 3 categories, and a network of 256-256-128-1; the bare loop has its arrays already."""
+    import pandas as pd
+
+    from aiinfra_lab.models import batch
+    from aiinfra_lab.train.saved_model import SavedModel
+
+    generator = np.random.default_rng(0)
+    columns = Columns(
+        "",
+        "late",
+        (
+            *(Column(f"x{at}", NUMBER, required=True) for at in range(NUMBERS)),
+            *(Column(f"c{at}", CATEGORY, True, tuple(f"v{n}" for n in range(VALUES))) for at in range(3)),
+        ),
+    )
+    names = np.array(columns.categories[0].categories, dtype=object)
+    frame = pd.DataFrame(
+        {
+            **{f"x{at}": generator.normal(size=ROWS) for at in range(NUMBERS)},
+            **{f"c{at}": names[generator.integers(0, VALUES, ROWS)] for at in range(3)},
+        }
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        _save(Path(folder), columns)
+        saved = SavedModel(Path(folder), threads=0)
+        inputs = saved.inputs(frame)
+        taken: dict[str, list[float]] = {"ours": [], "bare": []}
+        for _ in range(ROUNDS):
+            taken["bare"].append(_timed(functools.partial(_bare, saved, inputs)))
+            taken["ours"].append(_timed(functools.partial(batch.answered, saved, frame, lambda _: None)))
+    ours, bare = (ROWS / min(taken[who]) for who in ("ours", "bare"))
+    yield Figure("rows a second", ours, "rows/s", ratio_at_least(0.8), peer=bare, peer_name="bare ONNX Runtime loop")
+
+
+def _bare(saved, inputs) -> None:
+    for start in range(0, ROWS, 65_536):
+        saved.session.run(["score"], {name: values[start : start + 65_536] for name, values in inputs.items()})
+
+
+def _timed(work) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def _save(folder: Path, columns: Columns) -> None:
+    """A network with an embedding for each category, exported as `run.save` does."""
+    import torch
+
+    class Network(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embeddings = torch.nn.ModuleList(torch.nn.Embedding(size, 8) for size in columns.sizes)
+            widths = (NUMBERS + 8 * 3, 256, 256, 128)
+            pairs = [(torch.nn.Linear(a, b), torch.nn.ReLU()) for a, b in itertools.pairwise(widths)]
+            self.layers = torch.nn.Sequential(*(layer for pair in pairs for layer in pair), torch.nn.Linear(128, 1))
+
+        def forward(self, numbers: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
+            parts = [embed(codes[:, at]) for at, embed in enumerate(self.embeddings)]
+            return self.layers(torch.cat([numbers, *parts], 1)).squeeze(1)
+
+    rows = torch.export.Dim("rows", min=1)
+    example = (torch.zeros(2, NUMBERS), torch.zeros(2, 3, dtype=torch.int64))
+    program = torch.export.export(Network().eval(), example, dynamic_shapes=({0: rows}, {0: rows}))
+    made = torch.onnx.export(program, (), input_names=["numbers", "codes"], output_names=["score"], dynamo=True)
+    assert made is not None
+    made.save(folder / "model.onnx", external_data=False)
+    (folder / "columns.json").write_text(columns.to_json())
