@@ -14,7 +14,7 @@ from aiinfra_lab.deploy.base import State
 from aiinfra_lab.deploy.record import EndpointRecord, MeasuredLatency, Verdict, VersionCounts
 from aiinfra_lab.errors import Conflict, Denied, Failed, Unavailable
 from aiinfra_lab.nouns import Fact
-from aiinfra_lab.show import log_time
+from aiinfra_lab.show import log_time, moment
 from aiinfra_lab.store import open_store
 from tests.cards import one_line
 
@@ -218,7 +218,7 @@ def test_a_refused_report_is_told_once_until_one_is_taken_again(service, monkeyp
     assert notice.detail.endswith(f"its figures are from {log_time(known_at)}")
     assert "`pip install -U far-target`" in notice.fix
     assert (seen.count, seen.figures_at) == (1, known_at)
-    assert f"The figures are from {log_time(known_at)}." in one_line(seen.card())
+    assert f"The figures are from {moment(known_at, to_second=True)}." in one_line(seen.card())
     assert "its target's report was refused" in one_line(seen.card())
     assert (deploy.show("delay").figures_at, stored().report_problem) == (None, None)
 

@@ -52,14 +52,14 @@ def test_a_long_limit_is_said_with_all_its_digits():
     [
         ("", "p95_ms > 80"),
         ("p95_ms", "p95_ms > 80"),
-        ("p95_ms < 80", "only > is read here"),
+        ("p95_ms < 80", "write >, nothing else is read here"),
         ("p59_ms > 80", "did you mean p9"),
         ("error > 1%", "did you mean errors"),
         ("errors > 150%", "errors > 1%"),
         ("errors > 1", "errors > 1%"),
         ("errors > -1%", "p95_ms > 80"),
         ("p95_ms > 0", "p95_ms > 80"),
-        ("p95_ms > 80 and errors > 1%", "only or is read here"),
+        ("p95_ms > 80 and errors > 1%", "write or, nothing else is read here"),
         ("p95_ms > 8.0.0", "p95_ms > 80"),
     ],
 )
