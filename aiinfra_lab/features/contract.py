@@ -198,9 +198,10 @@ class Columns:
 
     def _standardise(self, numbers: NDArray[np.float64]) -> NDArray[np.float32]:
         mean, std = self._scale
-        scaled = (numbers - mean) / std
+        scaled = numbers - mean
+        scaled /= std
         # The mean of training: a missing number then says nothing to a linear model.
-        np.nan_to_num(scaled, copy=False, nan=0.0)
+        scaled[np.isnan(scaled)] = 0.0
         return scaled.astype(np.float32)
 
     # Made once: the endpoint encodes thousands of rows a second.
@@ -330,8 +331,10 @@ def _number_column(column: Column, df: Any) -> NDArray[np.float64]:
     if raw.dtype.kind not in "iuf":
         raw = np.array([_checked(column, None if is_missing(v) else v, at) for at, v in enumerate(raw.tolist())], float)
     numbers = raw.astype(np.float64)
-    missing = np.isnan(numbers)
     low, high = column.bounds
+    if len(numbers) and low <= numbers.min() and numbers.max() <= high:
+        return numbers  # and none is missing: the least of numbers with a NaN among them is NaN
+    missing = np.isnan(numbers)
     bad = ~missing & ((numbers < low) | (numbers > high))
     if column.required:
         bad |= missing
@@ -357,11 +360,13 @@ def _codes_by_value(column: Column, values: Sequence[Any]) -> Mapping[Any, int] 
     """The code of each value that there is, of many rows the quicker way; None where one is bad, and where equal values
     may be spelled differently, as 1 and True.
     """
-    types = set(map(type, values))
-    if bool in types and types - {bool, type(None)}:
-        return None
     try:
-        texts = {value: _checked(column, None if is_missing(value) else value, 0) for value in set(values)}
+        distinct = set(values)
+        # Of texts alone nothing else can hide among the equal ones.
+        are_texts = set(map(type, distinct)) <= {str, type(None)}
+        if not are_texts and bool in (types := set(map(type, values))) and types - {bool, type(None)}:
+            return None
+        texts = {value: _checked(column, None if is_missing(value) else value, 0) for value in distinct}
     except (BadRow, TypeError):
         return None  # the slow way names the row
     return {value: column.codes.get(text, 0) for value, text in texts.items()}  # type: ignore[arg-type]

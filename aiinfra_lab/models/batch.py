@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from .. import features
 from ..errors import UsageProblem, did_you_mean
-from ..features.contract import ROW_ID
 from ..show import Card, Figure, Number, Result, RowHeader, Table, shown
-from ..train.inputs import Arrays
-from ..train.saved_model import SavedModel
 from ..units import counted, show_duration
 
 if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
+
+    from ..train.inputs import Arrays
+    from ..train.saved_model import SavedModel
 
 # So many rows are in the runtime at a time: more are no faster, and need memory.
 BATCH = 65_536
@@ -81,6 +81,8 @@ def predict(uri: str, folder: Path, rows: object, step: Callable[[str], None]) -
 
     step: says what it is at
     """
+    from ..train.saved_model import SavedModel
+
     saved = SavedModel(folder, threads=0)
     source = features.rows_for(rows, saved.columns) if saved.is_of_table else features.open_rows(rows)
     df = source.df()
@@ -94,6 +96,8 @@ def predict(uri: str, folder: Path, rows: object, step: Callable[[str], None]) -
 def answered(saved: SavedModel, df: pd.DataFrame, step: Callable[[str], None]) -> pl.DataFrame:
     """What a model answers to a data frame, a row for each of its rows, with their `row_id` where they have one."""
     import polars as pl
+
+    from ..features.contract import ROW_ID
 
     parts: list[Arrays] = []
     for start in range(0, len(df), BATCH):

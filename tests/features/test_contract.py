@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiinfra_lab.errors import Damaged, Failed, LabError, NotFound
-from aiinfra_lab.features.contract import BadRow, Columns
+from aiinfra_lab.features.contract import BadRow, Column, Columns, is_missing
 
 DF = pd.DataFrame(
     {
@@ -211,3 +211,23 @@ def test_whatever_is_accepted_is_finite_in_the_model(columns, temp, carrier):
         assert np.isfinite(numbers).all()
         assert (codes >= 0).all()
         assert (codes < np.array(columns.sizes)).all()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["a", "b", None, "unseen"],
+        ["a", float("nan"), "b", "a"],
+        [1, True, "true", None],
+        [True, 1, 1.0, "1"],
+        [1, 2, 1, None],
+        [1.0, 2.0, float("nan"), 1.0],
+        [True, False, None, True],
+    ],
+)
+def test_the_codes_of_a_frame_are_those_of_its_rows(values):
+    categories = ("1", "2", "a", "b", "false", "true")
+    columns = Columns("", "y", (Column("c", "category", required=False, categories=categories),))
+    frame = pd.DataFrame({"c": pd.Series(values, dtype=object)})
+    rows = [{"c": None if is_missing(value) else value} for value in values]
+    assert columns.encode(frame)[1].tolist() == columns.encode(rows)[1].tolist()
