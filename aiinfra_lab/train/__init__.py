@@ -48,7 +48,8 @@ def run(
 
     The code runs alone, without the notebook's variables. It finds `run.params`, `run.rows`, `run.tensors()` and
     `run.split()`, and gives back through `run.log(loss=…)`, `run.checkpoint(…)` and `run.save(model)`. The label is a
-    number, and the saved model's `forward(numbers, codes)` gives one score a row, a tensor of shape (rows,).
+    number, or texts as classes. The saved model's `forward(numbers, codes)` gives one score a row, a tensor of shape
+    (rows,); `run.save(model, outputs=…, task=…, labels=…, inputs=…)` takes every other.
 
     name: what to call the run; every run of it becomes a version
     rows: what to learn from, e.g. features:delay@2 or the handle of `features get`

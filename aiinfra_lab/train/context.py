@@ -72,9 +72,18 @@ class Context:
         """All rows as (numbers, codes, y), in their order."""
         return self._table.tensors()
 
-    def split(self, holdout: float = 0.2) -> tuple[Tensors, Tensors]:
-        """The rows to learn from, and the latest share of them as a hold-out that nothing was fitted on."""
-        return self._table.split(holdout)
+    def split(self, holdout: float = 0.2, *, group: str = "") -> tuple[Tensors, Tensors]:
+        """The rows to learn from, and a share of them as a hold-out that nothing was fitted on; the card says which.
+
+        The latest where the rows have a time, else some at random, of each class alike. group: a column whose rows with
+        one value stay together, such as a customer's.
+        """
+        return self._table.split(holdout, group=group, seed=self.seed)
+
+    @property
+    def holdout(self) -> str:
+        """How the hold-out was chosen; empty when there is none."""
+        return self._table.holdout if "_table" in self.__dict__ else ""
 
     def log(self, step: int | None = None, **metrics: Any) -> None:
         """Record numbers: `run.log(loss=loss, auc=…)`. Without a step each metric counts its own.

@@ -40,7 +40,7 @@ class TrainingRun(Body, frozen=True, kw_only=True):
     of it; tracked: whether that server knows how it ended. metrics: the last value of each.
     metrics_from: the run that measured them, when this one had no epoch left to train.
     trace: the traceback of the problem, from the first line of the user's code on. files: of the model that it saved,
-    name → SHA-256 at its end; none in records from before that was kept.
+    name → SHA-256 at its end; none in records from before that was kept. holdout: how the held out rows were chosen.
     """
 
     kind: ClassVar[str] = "train"
@@ -66,6 +66,7 @@ class TrainingRun(Body, frozen=True, kw_only=True):
     problem: RunProblem = RunProblem()
     trace: str = ""
     files: dict[str, str] = msgspec.field(default_factory=dict)
+    holdout: str = ""
 
     @property
     def is_live(self) -> bool:

@@ -44,6 +44,7 @@ class Run(Result):
     fix: str = field(default="", metadata={"json": False})
     tracked_as: str = ""
     machine: dict[str, str] = field(default_factory=dict)
+    holdout: str = ""
     path: Path = field(default=Path(), repr=False)
 
     def points(self) -> list[history.Point]:
@@ -141,6 +142,7 @@ def run_of(seen: ObservedTraining, *, home: Path | None = None) -> Run:
         fix=body.problem.fix,
         tracked_as=body.tracked_as,
         machine=dict(body.machine),
+        holdout=body.holdout,
         path=folder,
     )
 

@@ -10,6 +10,7 @@ from .. import files
 from ..errors import Failed, UsageProblem
 from ..features.contract import Columns, is_missing
 from ..uris import Uri
+from .holdout import divided
 
 if TYPE_CHECKING:
     import torch
@@ -39,6 +40,8 @@ class TrainingTable:
             raise UsageProblem(f"{rows.uri} has no label to learn from", _way_to_a_label(rows.features_uri))
         self.frame = rows.df()
         self.contract: Columns | None = None
+        self.holdout = ""
+        """How the hold-out was chosen, once there is one."""
         self._rows = rows
         self.labels = _labels(self.frame[rows.label])
         """Of a label of texts each that there is, sorted: `y` is the place in it. Empty for numbers."""
@@ -56,21 +59,14 @@ class TrainingTable:
         """All rows, in their order."""
         return self._encode(self.frame, self.columns())
 
-    def split(self, holdout: float) -> tuple[Tensors, Tensors]:
-        """The earlier rows to learn from, and the latest share as the hold-out; the contract knows only the former."""
-        if not 0 < holdout < 1:
-            raise UsageProblem(f"a hold-out of {holdout} leaves nothing on one side", "write run.split(holdout=0.2)")
-        time = getattr(self._rows, "timestamp", None)
-        if not time:
-            raise UsageProblem("these rows have no time to split by", "use run.tensors() and split them yourself")
-        # By time and not at random: a model is asked about rows that come after all it has seen.
-        # Stable, so that rows of the same time fall on the same side each time.
-        ordered = self.frame.sort_values(time, kind="stable")
-        kept = max(1, min(len(ordered) - 1, round(len(ordered) * (1 - holdout))))
-        early, late = ordered.iloc[:kept], ordered.iloc[kept:]
-        # Fitted on the earlier part alone: means or categories of the hold-out would leak what is to be predicted.
-        contract = self._fit(early)
-        return self._encode(early, contract), self._encode(late, contract)
+    def split(self, share: float, *, group: str = "", seed: int = 0) -> tuple[Tensors, Tensors]:
+        """The rows to learn from, and those that are held out; the contract knows only the former. See `divided`."""
+        time = str(getattr(self._rows, "timestamp", "") or "")
+        found = divided(self.frame, share, time=time, label=self._rows.label, group=group, seed=seed)
+        self.holdout = found.how
+        # Fitted on what is learned from alone: means or categories of the hold-out would leak what is to be predicted.
+        contract = self._fit(found.learned)
+        return self._encode(found.learned, contract), self._encode(found.held, contract)
 
     def example(self) -> list[dict[str, Any]]:
         """A few rows as an endpoint gets them."""

@@ -168,6 +168,7 @@ class _Execution:
             problem=RunProblem() if problem is None else RunProblem(problem.what, problem.fix),
             trace=getattr(problem, "trace", ""),
             files=files.digests(self._folder / record.MODEL),
+            holdout=self._context.holdout if self._context else "",
         )
         self._sync.close(ending, ended_at)
 

@@ -253,11 +253,6 @@ def test_a_holdout_that_leaves_nothing_is_refused(share):
         TrainingTable(SmallRows()).split(share)
 
 
-def test_rows_without_a_time_cannot_be_split_by_it():
-    with pytest.raises(UsageProblem, match=r"no time to split by"):
-        TrainingTable(SmallRows(timestamp="")).split(0.2)
-
-
 def test_tensors_keep_the_rows_order():
     table = TrainingTable(SmallRows(flights(10)))
     numbers, codes, y = table.tensors()

@@ -57,12 +57,6 @@ def test_rows_that_are_no_features_are_refused(workspace, field, fix):
     assert fix in caught.value.fix
 
 
-def test_rows_without_a_time_are_split_by_the_code_itself():
-    with pytest.raises(UsageProblem) as caught:
-        TrainingTable(SmallRows(timestamp="")).split(0.2)
-    assert "run.tensors()" in caught.value.fix
-
-
 def test_rows_without_a_label_are_refused():
     frame = flights().astype({"late": "float"})
     frame.loc[3, "late"] = np.nan
