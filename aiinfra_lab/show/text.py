@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
+from typing import assert_never
 
 from .card import Band, Card, Cell, Fold, Listed, Meter, Number, Part, Piece, Plots, Progress, Quote, Sentence, Table
 from .html import words
@@ -77,6 +78,8 @@ def _part(part: Part | Listed, width: int, translated: Translate) -> Iterator[st
             )
         case Band():
             yield from _labelled(part.label, _wrapped(part.picture.alt, "", width - 2))
+        case _:
+            assert_never(part)  # a part without a text would be lost in every terminal
 
 
 def _labelled(label: str, lines: Sequence[str]) -> Iterator[str]:
