@@ -177,9 +177,9 @@ class Predictor:
         if isinstance(answer, Exception):
             problem, answer = _message(answer), [None] * len(request.parsed.ids)
         ids = [row_id or f"{request.id}-{at}" for at, row_id in enumerate(request.parsed.ids)]
-        unanswered = {**dict.fromkeys(request.version.model.signature.answered), "error": problem}
-        predictions = [{"row_id": row_id, **(row or unanswered)} for row_id, row in zip(ids, answer, strict=True)]
         failed, is_answered = None in answer, any(answer)
+        unanswered = {**dict.fromkeys(request.version.model.signature.answered), "error": problem} if failed else {}
+        predictions = [{"row_id": row_id, **(row or unanswered)} for row_id, row in zip(ids, answer, strict=True)]
         uri = request.version.model.uri
         request.respond(200 if is_answered else 500, self._encode(Predictions(request.id, uri, predictions)))
         self.waiting -= 1
