@@ -68,6 +68,8 @@ class Host:
 
     def remove(self) -> None:
         self.cut_power()
+        # By itself: with its namespace alone it would go some time later, and the next machine takes its name.
+        _sh("ip", "link", "del", self._link)
         _sh("ip", "netns", "del", self.name)
 
     def _first_process(self) -> str:
