@@ -54,14 +54,18 @@ class _Looks:
         """What it finds; nothing where it takes too long, or where one that did has not ended."""
         if getattr(self._here, "looks", False):
             return look()  # a look within a look has its time
-        if time.monotonic() < self._not_before or not self._is_free.acquire(timeout=LOOK_S):
+        until_at = time.monotonic() + LOOK_S
+        if time.monotonic() < self._not_before:
+            return []
+        if not self._is_free.acquire(timeout=LOOK_S):
+            self._not_before = time.monotonic() + AGAIN_S
             return []
         ended: Future[list[T]] = Future()
         context = contextvars.copy_context()
         # A daemon: a process that ends waits for no store.
         threading.Thread(target=context.run, args=(self._run, look, ended), name="completion", daemon=True).start()
         try:
-            return ended.result(LOOK_S)
+            return ended.result(max(0.0, until_at - time.monotonic()))
         except TimeoutError:
             self._not_before = time.monotonic() + AGAIN_S
             return []

@@ -152,6 +152,6 @@ def test_completion_waits_for_no_server_that_hangs_and_goes_on_when_it_answers(p
         began = time.monotonic()
         assert completion.complete("data", "show tr") == []
         assert completion.complete("data", "show t") == []
-        assert time.monotonic() - began < 2 * completion.LOOK_S + 3  # the server's own time would be 15 s
+        assert time.monotonic() - began < completion.LOOK_S + 1  # the server's own time would be 15 s
     found = until(lambda: completion.complete("data", "show tr"), TimeoutError("no names"), within_s=60)
     assert found == ["trips", "trips@1"]
