@@ -28,11 +28,15 @@ def projected(reference: pl.DataFrame, current: pl.DataFrame) -> tuple[pl.DataFr
     """Both samples with a number in place of each vector."""
     import polars as pl
 
-    names = [name for name, dtype in reference.schema.items() if isinstance(dtype, pl.List)]
+    both = (reference, current)
+    names = [name for name in reference.columns if any(isinstance(side[name].dtype, pl.List) for side in both)]
     for name in names:
-        component = _component(_matrix(reference[name]))
+        # Of vectors of unequal length those of the reference say how long they are to be.
+        width = max([1, *map(len, reference[name].to_list())])
+        component = _component(_matrix(reference[name], width))
         reference, current = (
-            side.with_columns(pl.Series(name, _matrix(side[name]) @ component)) for side in (reference, current)
+            side.with_columns(pl.Series(name, _matrix(side[name], width) @ component, dtype=pl.Float64))
+            for side in (reference, current)
         )
     return reference, current
 
@@ -56,15 +60,13 @@ def _flat(value: Any) -> list[float]:
     return [number for part in value for number in _flat(part)] if isinstance(value, list) else [float(value)]
 
 
-def _matrix(column: pl.Series) -> NDArray[Any]:
+def _matrix(column: pl.Series, width: int) -> NDArray[Any]:
+    """The vectors as rows, cut off or filled up with 0 to that width."""
     import numpy as np
 
-    lists = column.to_list()
-    # Of vectors of unequal length no one direction is known: what lacks counts as 0.
-    width = max(map(len, lists), default=0)
-    found = np.zeros((len(lists), max(width, 1)))
-    for at, values in enumerate(lists):
-        found[at, : len(values)] = values
+    found = np.zeros((len(column), width))
+    for at, values in enumerate(column.to_list()):
+        found[at, : len(values)] = values[:width]
     return found
 
 
@@ -72,6 +74,8 @@ def _component(vectors: NDArray[Any]) -> NDArray[Any]:
     """The direction in which they differ most, with its largest part positive, so that it has one sign."""
     import numpy as np
 
+    if not len(vectors):
+        return np.zeros(vectors.shape[1])
     some = vectors[:: max(1, len(vectors) // _MOST_ROWS)]
     component: NDArray[Any] = np.linalg.svd(some - some.mean(axis=0), full_matrices=False)[2][0]
     return component if component[np.abs(component).argmax()] > 0 else -component

@@ -133,8 +133,11 @@ def _cell(value: object) -> str:
 
 
 def written(found: BatchPrediction, into: Path) -> str:
-    """Write the table to a new .parquet or .csv file; its path."""
+    """Write the table to a new .parquet or .csv file; its path. UsageProblem for arrays, which no CSV can hold."""
     from ..data import tables
 
+    arrays = [name for name, dtype in found.table().schema.items() if dtype.is_nested()]
+    if into.suffix == ".csv" and arrays:
+        raise UsageProblem(f"{arrays[0]} is an array in each row, which no .csv holds", f"--into {into.stem}.parquet")
     tables.write(found.table().lazy(), into)
     return str(into.absolute())

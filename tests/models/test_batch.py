@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from aiinfra_lab import data, lab, models
-from aiinfra_lab.errors import Conflict, LabError
+from aiinfra_lab.errors import Conflict, LabError, UsageProblem
 from aiinfra_lab.features.contract import BadRow
 from aiinfra_lab.models import batch
 
@@ -58,6 +58,17 @@ def test_no_rows_have_no_answers(model, new):
 def test_rows_that_do_not_fit_are_refused(model, new, change, kind, what):
     with pytest.raises(kind, match=what):
         models.run(model, rows=change(new))
+
+
+def test_arrays_go_into_a_parquet_file_and_no_other(tmp_path):
+    answers = pl.DataFrame({"vector": np.zeros((2, 3))})
+    found = batch.BatchPrediction("models:a@1", "data:t@1", 2, ("vector",), 1.0, answers=answers)
+    assert found.card().parts[0].rows
+    with pytest.raises(UsageProblem, match="which no") as problem:
+        batch.written(found, tmp_path / "x.csv")
+    assert problem.value.fix == "--into x.parquet"
+    batch.written(found, tmp_path / "x.parquet")
+    assert pl.read_parquet(tmp_path / "x.parquet").equals(answers)
 
 
 def test_a_version_that_is_not_there_is_an_error(workspace):
