@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,6 +19,9 @@ from .record import Verdict, VersionCounts
 # A look must not hang on an endpoint that does: `Target.serving` promises an answer within this.
 QUICK_S = 2.0
 FLUSH_S = 15.0
+# What our server takes in one request, with room for what stands around the rows.
+MOST_ROWS = 4096
+MOST_BYTES = (1 << 20) - 4096
 _CONNECTIONS: dict[str, type[http.client.HTTPConnection]] = {
     "http": http.client.HTTPConnection,
     "https": http.client.HTTPSConnection,
@@ -93,14 +96,32 @@ def flush(url: str) -> None:
 
 
 def predict(url: str, rows: Sequence[dict[str, Any]], key: str | None = None) -> list[dict[str, Any]]:
-    """The predictions for these rows. Failed with row and column when the endpoint refuses one."""
-    code, answer = ask(url, "/predict", {"rows": rows} | ({} if key is None else {"key": key}))
-    if "error" in answer:
-        error = answer["error"]
-        column = f"row {error['row']}, column {error['column']}: " if error.get("column") else ""
-        raise Failed(f"the endpoint refused the rows ({code}): {column}{error['what']}", "correct the rows")
-    predictions: list[dict[str, Any]] = answer["predictions"]
-    return predictions
+    """The predictions for these rows, in as many requests as they need.
+
+    Failed with row and column when the endpoint refuses one, what came before it is counted all the same.
+    """
+    found: list[dict[str, Any]] = []
+    for piece in _pieces(rows):
+        code, answer = ask(url, "/predict", {"rows": piece} | ({} if key is None else {"key": key}))
+        if "error" in answer:
+            error = answer["error"]
+            row = "" if error.get("row") is None else f"row {len(found) + error['row']}"
+            column = f"{row}, column {error['column']}: " if error.get("column") else row and f"{row}: "
+            raise Failed(f"the endpoint refused the rows ({code}): {column}{error['what']}", "correct the rows")
+        found += answer["predictions"]
+    return found
+
+
+def _pieces(rows: Sequence[dict[str, Any]]) -> Iterator[Sequence[dict[str, Any]]]:
+    """The rows in requests that an endpoint takes; a row that is too long alone is its to refuse."""
+    start = size = 0
+    for at, row in enumerate(rows):
+        more = len(json.dumps(row, default=str)) + 2
+        if at > start and (size + more > MOST_BYTES or at - start == MOST_ROWS):
+            yield rows[start:at]
+            start, size = at, 0
+        size += more
+    yield rows[start:]
 
 
 def _quietly(url: str, path: str, body: object = None, timeout_s: float = QUICK_S) -> Any:

@@ -11,7 +11,6 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
-from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -176,14 +175,17 @@ class Columns:
 
     def encode_values(self, values: Sequence[tuple[Value, ...]]) -> Encoded:
         """The same from what `validate` returned."""
+        # By column: of each value only what makes it a number is done in Python.
+        columns = list(zip(*values, strict=True)) or [()] * len(self.columns)
         # float64 until they are scaled: a large mean would cost a float32 its last digits.
-        numbers = np.array([self._pick_numbers(row) for row in values], dtype=np.float64)
+        numbers = np.array([columns[at] for at in self._places[NUMBER]], np.float64)
         codes = [
-            [item.codes.get(value, 0) for item, value in zip(self.categories, self._pick_categories(row), strict=True)]
-            for row in values
+            [item.codes.get(value, 0) for value in columns[at]]
+            for item, at in zip(self.categories, self._places[CATEGORY], strict=True)
         ]
-        wide = numbers.reshape(len(values), len(self.numbers))
-        return self._standardise(wide), np.array(codes, np.int64).reshape(len(values), len(self.categories))
+        wide = numbers.reshape(len(self.numbers), len(values)).T
+        coded = np.array(codes, np.int64).reshape(len(self.categories), len(values)).T
+        return np.ascontiguousarray(self._standardise(wide)), np.ascontiguousarray(coded)
 
     def _encode_frame(self, df: Any) -> Encoded:
         for item in self:
@@ -210,12 +212,8 @@ class Columns:
         return np.array([item.mean for item in self.numbers]), np.array([item.std for item in self.numbers])
 
     @cached_property
-    def _pick_numbers(self) -> Any:
-        return _picker([at for at, item in enumerate(self.columns) if item.type == NUMBER])
-
-    @cached_property
-    def _pick_categories(self) -> Any:
-        return _picker([at for at, item in enumerate(self.columns) if item.type == CATEGORY])
+    def _places(self) -> dict[str, list[int]]:
+        return {kind: [at for at, item in enumerate(self.columns) if item.type == kind] for kind in (NUMBER, CATEGORY)}
 
 
 _KEYS = {
@@ -370,11 +368,3 @@ def _codes_by_value(column: Column, values: Sequence[Any]) -> Mapping[Any, int] 
     except (BadRow, TypeError):
         return None  # the slow way names the row
     return {value: column.codes.get(text, 0) for value, text in texts.items()}  # type: ignore[arg-type]
-
-
-def _picker(positions: Sequence[int]) -> Any:
-    """A function that takes these positions out of a row, as a tuple."""
-    # `itemgetter` of a single position returns the value itself and no tuple.
-    if len(positions) > 1:
-        return itemgetter(*positions)
-    return (lambda row: (row[positions[0]],)) if positions else (lambda row: ())

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from aiinfra_lab.deploy.server.rows import MAX_ROWS, Reader, Refusal, open_envelope
+from aiinfra_lab.deploy.server.rows import MAX_ROWS, Envelope, Reader, Refusal, open_envelope
 from aiinfra_lab.features.contract import BadRow, Column, Columns
 
 from .conftest import COLUMNS, ROW
@@ -16,7 +16,7 @@ READER = Reader(COLUMNS)
 
 
 def read(rows, reader=READER):
-    return reader.read(open_envelope(json.dumps({"rows": rows}).encode()).rows)
+    return reader.read(open_envelope(json.dumps({"rows": rows}).encode()))
 
 
 def test_values_come_in_the_contracts_order():
@@ -63,7 +63,7 @@ def test_rows_of_another_shape_are_refused(rows, words):
 @pytest.mark.parametrize("bad", ['[{"temp": 1e999}]', '[{"temp": 1}', "[" * 100_000])
 def test_json_that_breaks_inside_the_rows_is_refused(bad):
     with pytest.raises(Refusal) as caught:
-        READER.read(msgspec.Raw(bad.encode()))
+        READER.read(Envelope(msgspec.Raw(bad.encode())))
     assert caught.value.status in (400, 422)
 
 
@@ -118,6 +118,72 @@ def test_the_reader_and_the_contract_agree(row):
         expected = COLUMNS.validate([row])
     except BadRow:
         with pytest.raises(Refusal):
-            READER.read(raw)
+            READER.read(Envelope(raw))
     else:
-        assert READER.read(raw).values == expected
+        assert READER.read(Envelope(raw)).values == expected
+
+
+def columns_of(rows):
+    names = {name: None for row in rows for name in row}
+    return {name: [row.get(name) for row in rows] for name in names}
+
+
+def read_columns(columns, reader=READER):
+    return reader.read(open_envelope(json.dumps({"columns": columns}).encode()))
+
+
+ANY_ROW = st.fixed_dictionaries(
+    {"carrier": st.sampled_from(["AA", "UA", "ZZ", 5, None, 1.5]), "distance": st.sampled_from([1, 2.5, None, "far"])},
+    optional={"temp": st.sampled_from([None, 3.0, 7, "hot", 1e300])},
+)
+
+
+def outcome(reading, given):
+    try:
+        return reading(given).values
+    except Refusal as refusal:
+        return refusal.body()
+
+
+@given(st.lists(ANY_ROW, min_size=1, max_size=5))
+def test_columns_are_read_as_the_same_rows_are(rows):
+    filled = [{name: row.get(name) for name in columns_of(rows)} for row in rows]
+    assert outcome(read_columns, columns_of(rows)) == outcome(read, filled)
+
+
+def test_columns_may_bring_the_rows_ids():
+    parsed = read_columns({**columns_of([ROW, ROW]), "row_id": ["a", 7]})
+    assert (parsed.ids, parsed.values) == (["a", "7"], read([ROW, ROW]).values)
+
+
+def test_what_is_logged_of_columns_has_one_line():
+    body = json.dumps({"columns": columns_of([ROW, ROW])}, indent=1).encode()
+    parsed = READER.read(open_envelope(body))
+    assert b"\n" not in parsed.columns
+    assert json.loads(parsed.columns) == columns_of([ROW, ROW])
+
+
+@pytest.mark.parametrize(
+    ("columns", "why"),
+    [
+        ({}, "one length"),
+        ({"carrier": ["AA"], "distance": [1, 2]}, "one length, these have 1 and 2"),
+        ({"carrier": [], "distance": []}, f"1 to {MAX_ROWS}"),
+        ({"carrier": "AA", "distance": 1}, "list of its values"),
+        ([1], "list of its values"),
+        ({"carrier": ["AA"]}, "is missing"),
+        ({**columns_of([ROW]), "wind": [1]}, "unknown column"),
+        ({**columns_of([ROW]), "row_id": [1.5]}, "id"),
+        ({**columns_of([ROW]), "row_id": [1, 2]}, "one length"),
+    ],
+)
+def test_columns_that_are_none_are_refused(columns, why):
+    with pytest.raises(Refusal, match=why) as refused:
+        read_columns(columns)
+    assert refused.value.status == 422
+
+
+@pytest.mark.parametrize("body", [b"{}", b'{"key": 1}', b'{"rows": [], "columns": {}}'])
+def test_a_request_has_rows_or_columns(body):
+    with pytest.raises(Refusal, match="rows, or columns"):
+        open_envelope(body)

@@ -185,7 +185,26 @@ def _backwards(path: Path) -> Iterator[PredictedRow]:
             try:
                 yield msgspec.json.decode(line, type=PredictedRow)
             except msgspec.ValidationError:
-                yield msgspec.convert(_of_score(msgspec.json.decode(line, type=dict[str, Any])), PredictedRow)
+                found = msgspec.json.decode(line, type=dict[str, Any])
+                rows = _of_columns(found) if "columns" in found else [_of_score(found)]
+                yield from reversed([msgspec.convert(row, PredictedRow) for row in rows])
+
+
+def _of_columns(line: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The rows of a request that came as columns."""
+    inputs, outputs, errors = line["columns"], line["outputs"], line.get("errors", {})
+    ids = inputs.pop("row_id", None)
+    for at in range(len(next(iter(outputs.values())))):
+        error = errors.get(str(at))
+        yield {
+            "at": line["at"],
+            "request_id": line["request_id"],
+            "row_id": str(ids[at]) if ids else f"{line['request_id']}-{at}",
+            **{key: line[key] for key in ("model", "canary", "latency_ms")},
+            "inputs": {name: values[at] for name, values in inputs.items()},
+            "outputs": None if error else {name: values[at] for name, values in outputs.items()},
+            **({"error": error} if error else {}),
+        }
 
 
 def _of_score(line: dict[str, Any]) -> dict[str, Any]:

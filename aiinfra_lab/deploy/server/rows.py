@@ -6,7 +6,7 @@ allows the further spellings of a category, and otherwise says which row and col
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Annotated, Any
@@ -36,21 +36,27 @@ class Refusal(Exception):
 
 
 class Envelope(msgspec.Struct, forbid_unknown_fields=True):
-    """The outside of a request; the rows inside are read once it is known which version answers."""
+    """The outside of a request: its rows, or the same as columns. They are read once it is known who answers."""
 
-    rows: msgspec.Raw
+    rows: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    columns: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     key: str | int | None = None
 
 
 @dataclass(slots=True)
 class Parsed:
-    """Rows that may be predicted: values in the contract's order, the ids that came along, and the inputs to log."""
+    """Rows that may be predicted: values in the contract's order, the ids that came along, and the inputs to log.
+
+    columns: what is logged in place of the inputs, on one line, when the rows came as columns.
+    """
 
     values: list[tuple[Any, ...]]
     ids: list[str | None]
     inputs: Sequence[Any]
+    columns: bytes = b""
 
 
+_FORMS = 'send {"rows": [{…}], "key": "optional"}, or {"columns": {"name": […], …}}'
 _envelope = msgspec.json.Decoder(Envelope)
 _anything = msgspec.json.Decoder()
 # Of text that is no UTF-8, and of JSON that is nested too deeply, msgspec raises no error of its own.
@@ -60,11 +66,14 @@ _NO_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 def open_envelope(body: bytes) -> Envelope:
     """The outside of a request. Refusal 400 for what is no JSON, NaN and Infinity included, 422 for another shape."""
     try:
-        return _envelope.decode(body)
+        envelope = _envelope.decode(body)
     except msgspec.ValidationError as problem:
-        raise Refusal(422, f'{problem}; send {{"rows": [{{…}}], "key": "optional"}}') from None
+        raise Refusal(422, f"{problem}; {_FORMS}") from None
     except _NO_JSON as problem:
         raise Refusal(400, f"{problem}; a missing value is null: NaN and Infinity are no JSON") from None
+    if (envelope.rows is msgspec.UNSET) == (envelope.columns is msgspec.UNSET):
+        raise Refusal(422, f"a request has rows, or columns, and not both; {_FORMS}")
+    return envelope
 
 
 class Reader:
@@ -72,48 +81,51 @@ class Reader:
 
     def __init__(self, inputs: RowInputs) -> None:
         self._inputs = inputs
-        self._decode: Callable[[msgspec.Raw], list[Any]] | None = None
-        if isinstance(inputs, TableInputs):
-            self._compile(inputs.columns)
+        self._table = _Compiled(inputs.columns) if isinstance(inputs, TableInputs) else None
 
-    def _compile(self, columns: Columns) -> None:
-        # A column's name may be no Python identifier: the fields are numbered, and renamed in JSON only.
-        fields = [(f"c{at}", *_field(item)) for at, item in enumerate(columns)]
-        fields.sort(key=len)  # what is required has no default and stands first
-        names = {f"c{at}": item.name for at, item in enumerate(columns)}
-        row_type = msgspec.defstruct(
-            "Row",
-            [*fields, ("row_id", str | int | msgspec.UnsetType, msgspec.UNSET)],
-            rename={**names, "row_id": ROW_ID},
-            forbid_unknown_fields=True,
-        )
-        self._decode = msgspec.json.Decoder(list[row_type]).decode  # type: ignore[valid-type]
-        self._values = _all_of(list(names))
+    def read(self, envelope: Envelope) -> Parsed:
+        """The rows, or columns, of a request; Refusal 422 that names row and column."""
+        if isinstance(envelope.columns, msgspec.Raw):
+            return self._read_columns(envelope.columns)
+        assert isinstance(envelope.rows, msgspec.Raw)  # `open_envelope` says that one of them is there
+        return self._read_rows(envelope.rows)
 
-    def read(self, raw: msgspec.Raw) -> Parsed:
-        """The rows; Refusal 422 that names row and column."""
-        if self._decode is None:
-            return self._read_slowly(raw)
-        try:
-            rows = self._decode(raw)
-        except msgspec.ValidationError:
-            return self._read_slowly(raw)
-        except _NO_JSON as problem:
-            raise Refusal(400, str(problem)) from None
-        _count(rows)
-        ids: list[str | None] = []
-        for row in rows:
-            ids.append(None if row.row_id is msgspec.UNSET else str(row.row_id))
-            row.row_id = msgspec.UNSET  # it has a place of its own in the log
-        return Parsed([self._values(row) for row in rows], ids, rows)
-
-    def _read_slowly(self, raw: msgspec.Raw) -> Parsed:
-        try:
-            rows = _anything.decode(raw)
-        except _NO_JSON as problem:
-            raise Refusal(400, str(problem)) from None
+    def _read_rows(self, raw: msgspec.Raw) -> Parsed:
+        if self._table:
+            try:
+                return self._table.rows(raw)
+            except msgspec.ValidationError:
+                pass  # the slow way says why, or takes it after all
+            except _NO_JSON as problem:
+                raise Refusal(400, str(problem)) from None
+        rows = _plain(raw)
         if not isinstance(rows, list):
             raise Refusal(422, "rows is a list of objects")
+        return self._checked(rows)
+
+    def _read_columns(self, raw: msgspec.Raw) -> Parsed:
+        found: Parsed | None = None
+        if self._table:
+            try:
+                found = self._table.columns(raw)
+            except msgspec.ValidationError:
+                pass
+            except _NO_JSON as problem:
+                raise Refusal(400, str(problem)) from None
+        if found is None:
+            columns = _plain(raw)
+            if not isinstance(columns, dict) or not all(isinstance(values, list) for values in columns.values()):
+                raise Refusal(422, "columns is an object: column → list of its values")
+            length = _length(columns)
+            _count(range(length))
+            found = self._checked([{name: columns[name][at] for name in columns} for at in range(length)])
+            found.inputs = ()
+        text = bytes(raw)
+        # The log has one line for each request: JSON may be written on several.
+        found.columns = text if b"\n" not in text and b"\r" not in text else msgspec.json.encode(_plain(raw))
+        return found
+
+    def _checked(self, rows: list[Any]) -> Parsed:
         _count(rows)
         for at, row in enumerate(rows):
             if not isinstance(row, dict):
@@ -127,6 +139,68 @@ class Reader:
             raise Refusal(422, bad.problem, bad.row, bad.column) from None
         ids = [None if (row_id := row.pop(ROW_ID, None)) is None else str(row_id) for row in rows]
         return Parsed(values, ids, rows)
+
+
+class _Compiled:
+    """Reads the rows of a table in one pass of the decoder. ValidationError for what the contract must look at."""
+
+    def __init__(self, columns: Columns) -> None:
+        # A column's name may be no Python identifier: the fields are numbered, and renamed in JSON only.
+        fields = [(f"c{at}", *_field(item)) for at, item in enumerate(columns)]
+        fields.sort(key=len)  # what is required has no default and stands first
+        names = {f"c{at}": item.name for at, item in enumerate(columns)}
+        rename = {**names, "row_id": ROW_ID}
+        one, more = str | int | msgspec.UnsetType, list[str | int] | msgspec.UnsetType
+        row: Any = msgspec.defstruct(
+            "Row", [*fields, ("row_id", one, msgspec.UNSET)], rename=rename, forbid_unknown_fields=True
+        )
+        lists = [(name, _list_of(kind, is_optional=bool(default)), *default) for name, kind, *default in fields]
+        table = msgspec.defstruct(
+            "Table", [*lists, ("row_id", more, msgspec.UNSET)], rename=rename, forbid_unknown_fields=True
+        )
+        self._rows = msgspec.json.Decoder(list[row]).decode
+        self._columns = msgspec.json.Decoder(table).decode
+        self._values = _all_of(list(names))
+
+    def rows(self, raw: msgspec.Raw) -> Parsed:
+        """Of a list of objects."""
+        rows: list[Any] = self._rows(raw)
+        _count(rows)
+        ids: list[str | None] = []
+        for row in rows:
+            ids.append(None if row.row_id is msgspec.UNSET else str(row.row_id))
+            row.row_id = msgspec.UNSET  # it has a place of its own in the log
+        return Parsed([self._values(row) for row in rows], ids, rows)
+
+    def columns(self, raw: msgspec.Raw) -> Parsed:
+        """Of an object of lists."""
+        table: Any = self._columns(raw)
+        columns = self._values(table)
+        given = {at: column for at, column in enumerate(columns) if column is not None}
+        ids = None if table.row_id is msgspec.UNSET else table.row_id
+        length = _length(given if ids is None else {**given, ROW_ID: ids})
+        _count(range(length))
+        values = list(zip(*(column or [None] * length for column in columns), strict=True))
+        return Parsed(values, [None] * length if ids is None else [str(row_id) for row_id in ids], ())
+
+
+def _list_of(kind: Any, *, is_optional: bool) -> Any:
+    return list[kind] | None if is_optional else list[kind]
+
+
+def _plain(raw: msgspec.Raw) -> Any:
+    try:
+        return _anything.decode(raw)
+    except _NO_JSON as problem:
+        raise Refusal(400, str(problem)) from None
+
+
+def _length(columns: Mapping[Any, Sequence[object]]) -> int:
+    lengths = {len(column) for column in columns.values()}
+    if len(lengths) != 1:
+        found = " and ".join(map(str, sorted(lengths)[:5])) or "none"
+        raise Refusal(422, f"columns have one length, these have {found}")
+    return lengths.pop()
 
 
 def _field(column: Column) -> tuple[Any, ...]:
