@@ -1,0 +1,100 @@
+"""`python -m tests.benchmarks._endpoint KIND PORT FOLDER`: one server of a model's folder, for a benchmark to ask.
+
+Kinds: `ours` (validation, log, counts and metrics on; also in a checkout of before models had processes of their own),
+`faulty` (the same, whose model can be made to hang or crash; it has a canary at a tenth of the keys), `naive` (FastAPI
+and pydantic around the same ONNX file, without log or counts).
+"""
+
+import asyncio
+import gc
+import json
+import logging
+import sys
+import tempfile
+from pathlib import Path
+
+FAULTY = (sys.executable, "-m", "tests.fakes.faulty_fork_server")
+SHARE = 0.1
+
+
+def main(kind: str, port: int, folder: Path) -> None:
+    """Serve until killed."""
+    logging.basicConfig(level=logging.ERROR)
+    if kind == "naive":
+        naive(port, folder)
+        return
+    import uvloop
+
+    uvloop.run(ours(port, folder, is_faulty=kind == "faulty"))
+
+
+async def ours(port: int, folder: Path, *, is_faulty: bool) -> None:
+    from aiinfra_lab.deploy.ports import bind
+    from aiinfra_lab.deploy.server.http_api import HttpApi
+    from aiinfra_lab.deploy.server.predictions_log import PredictionsLog
+    from aiinfra_lab.deploy.server.predictor import Predictor, Routes
+    from aiinfra_lab.deploy.server.protocol import Server
+
+    loop = asyncio.get_running_loop()
+    predictor = Predictor(PredictionsLog(Path(tempfile.mkdtemp()) / "log", 1e9), loop)
+    uris = ("models:delay@1", "models:delay@2") if is_faulty else ("models:delay@1",)
+    versions = [await _version(predictor, loop, uri, folder, is_faulty) for uri in uris]
+    predictor.routes = Routes(*versions, **({"share": SHARE, "salt": "s"} if is_faulty else {}))
+    api = HttpApi("delay", "benchmark", predictor, lambda done: done())
+    server = Server(api.handle, loop, predictor.refused)
+    gc.collect()
+    gc.freeze()
+    await loop.create_server(server.connect, sock=bind(port), backlog=512)
+    await asyncio.Event().wait()
+
+
+async def _version(predictor, loop, uri, folder, is_faulty):
+    try:
+        from aiinfra_lab.deploy.server.forks import Forks
+    except ImportError:
+        from aiinfra_lab.deploy.server import model
+
+        return predictor.version(model.load(uri, folder))
+    forks, opened = Forks(FAULTY) if is_faulty else Forks(), loop.create_future()
+    forks.attach(loop)
+    predictor.open(uri, folder, forks, opened.set_result)
+    return await opened
+
+
+def naive(port: int, folder: Path) -> None:
+    import onnxruntime
+    import pydantic
+    import uvicorn
+    from fastapi import FastAPI
+
+    columns = json.loads((folder / "columns.json").read_text())["columns"]
+    fields = {item["name"]: (str if item["type"] == "category" else float, ...) for item in columns}
+    row = pydantic.create_model("row", **fields)
+    body = pydantic.create_model("body", rows=(list[row], ...))
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(folder / "model.onnx", options)
+    places = {item["name"]: {value: at for at, value in enumerate(item.get("categories", []), 1)} for item in columns}
+    app = FastAPI()
+
+    @app.post("/predict")
+    def predict(asked: body) -> dict:
+        numbers = [
+            [(getattr(one, item["name"]) - item["mean"]) / item["std"] for item in columns if item["type"] == "number"]
+            for one in asked.rows
+        ]
+        codes = [
+            [places[item["name"]].get(getattr(one, item["name"]), 0) for item in columns if item["type"] == "category"]
+            for one in asked.rows
+        ]
+        import numpy as np
+
+        inputs = {"numbers": np.array(numbers, np.float32), "codes": np.array(codes, np.int64)}
+        [scores] = session.run(["score"], inputs)
+        return {"predictions": [{"score": float(score)} for score in scores]}
+
+    uvicorn.run(app, port=port, log_level="error", access_log=False)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]))
