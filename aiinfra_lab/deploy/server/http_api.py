@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from . import metrics
+from .duplicates import repeated_name
 from .judge import Judge
 from .predictor import Predictor
 from .protocol import Request
@@ -57,14 +58,15 @@ class HttpApi:
         if request.host and not _LOOPBACK.fullmatch(request.host):
             # A page may have its own name resolved to this machine, and its browser then lets it read the answers.
             self._refuse(request, 403, "only requests to localhost or 127.0.0.1 are answered; the Host names another")
-        elif known is None:
-            self._refuse(request, 404, f"there is no such path; there are {b' '.join(self._paths).decode()}")
-        elif method != known[0]:
-            allowed = b"GET, HEAD" if known[0] == b"GET" else known[0]
-            self._refuse(request, 405, f"this path takes {allowed.decode()}", b"allow: %b\r\n" % allowed)
         elif request.from_page:
             # Without keys, any page that the user opens could otherwise send rows through his browser.
             self._refuse(request, 403, "pages in a browser may not use this endpoint")
+        elif known is None:
+            self._refuse(request, 404, f"there is no such path; there are {b' '.join(self._paths).decode()}")
+        elif method == b"OPTIONS":
+            request.respond(200, _encode({"allow": _allowed(known[0]).split(", ")}), extra=_allow(known[0]))
+        elif method != known[0]:
+            self._refuse(request, 405, f"this path takes {_allowed(known[0])}", _allow(known[0]))
         else:
             known[1](request)
 
@@ -95,6 +97,10 @@ class HttpApi:
         }
 
     def _predict(self, request: Request) -> None:
+        if (name := repeated_name(request.body)) is not None:
+            # Which of the two is meant cannot be known, and others that read the body may take the other one.
+            self._refuse(request, 422, f"the name {name[:100]!r} stands twice in one object")
+            return
         self.predictor.predict(request.body, request.respond)
 
     def _flush(self, request: Request) -> None:
@@ -112,9 +118,17 @@ class HttpApi:
     def _metrics(self, request: Request) -> None:
         predictor = self.predictor
         # Copied, since the watch may add a version on its own thread meanwhile.
-        text = metrics.text(self.name, predictor, predictor.counts.copy(), request.connection.server.answers)
+        text = metrics.text(self.name, predictor, predictor.counts.copy(), request.connection.server)
         request.respond(200, text, metrics.KIND)
 
     def _refuse(self, request: Request, status: int, what: str, extra: bytes = b"") -> None:
         self.predictor.refused[status] += 1
         request.respond(status, _encode({"error": {"what": what}}), extra=extra)
+
+
+def _allowed(method: bytes) -> str:
+    return f"{'GET, HEAD' if method == b'GET' else method.decode()}, OPTIONS"
+
+
+def _allow(method: bytes) -> bytes:
+    return f"allow: {_allowed(method)}\r\n".encode()
