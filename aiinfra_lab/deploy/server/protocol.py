@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -92,6 +91,9 @@ class Server:
     answers: how many answers of each status were given. refused: those among them that the protocol itself gave; a
     handler may go on counting in it. faults: what was wrong with requests that never got to the handler, or in it, by
     kind. dropped: connections that were closed without an answer that was due or might have come, by reason.
+
+    unused, idle, heads: the connections that have never asked anything, that wait for another request, and whose
+    request has begun; the oldest first.
     """
 
     def __init__(self, handler: Handler, loop: asyncio.AbstractEventLoop, refused: Counter[int] | None = None) -> None:
@@ -103,6 +105,9 @@ class Server:
         self.dropped: Counter[str] = Counter()
         self.connections: set[Connection] = set()
         self.reserve: deque[Connection] = deque()
+        self.unused: dict[Connection, None] = {}
+        self.idle: dict[Connection, None] = {}
+        self.heads: dict[Connection, None] = {}
         self.draining = False
         self._log = RefusalLog()
         self._sweeper = loop.call_later(SWEEP_S, self._sweep)
@@ -121,6 +126,7 @@ class Server:
         """Take a new connection; False when it may ask for nothing but the endpoint's health."""
         if len(self.connections) < MAX_CONNECTIONS or self.make_room():
             self.connections.add(connection)
+            self.unused[connection] = None
             return True
         # The oldest goes: it has had its time, however short, and nobody may keep the last places.
         if len(self.reserve) >= RESERVED:
@@ -131,18 +137,22 @@ class Server:
     def release(self, connection: Connection) -> None:
         """Forget a connection that is closed."""
         self.connections.discard(connection)
+        for among in (self.unused, self.idle, self.heads):
+            among.pop(connection, None)
         with contextlib.suppress(ValueError):
             self.reserve.remove(connection)
 
     def make_room(self) -> bool:
-        """Close the connection that has been idle for longest; False when none is."""
-        idle = [connection for connection in self.connections if connection.is_idle]
-        if not idle:
+        """Close a connection that nobody may miss; False when there is none.
+
+        The oldest that has never asked anything, which no client sends a request on at this moment; else the one that
+        has been idle for longest; else one whose head is slow.
+        """
+        found = next(iter(self.unused), None) or next(iter(self.idle), None) or next(iter(self.heads), None)
+        if found is None or (found in self.heads and not found.has_slow_head):
             return False
-        longest = min(idle, key=lambda connection: connection.idle_since)
-        longest.close_when_idle()
-        self.dropped["displaced"] += 1
-        self.connections.discard(longest)  # its `connection_lost` comes later, and its place is taken now
+        self.release(found)  # its `connection_lost` comes later, and its place is taken now
+        found.displace()
         return True
 
     def drain(self) -> None:
@@ -176,8 +186,9 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self._pending: deque[Request] = deque()
         self._transport: asyncio.Transport | None = None
-        self._deadline = self.idle_since = 0.0
+        self._deadline = 0.0
         self._refused = self._last = self._choked = self._reserved = False
+        self._is_unused = True
         self._complete = 0
         self._fault: tuple[int, str, str] | None = None
         self._clear()
@@ -197,7 +208,6 @@ class Connection(asyncio.Protocol):
             self.cut("draining")
             return
         self._reserved = not self.server.admit(self)
-        self.idle_since = time.monotonic()  # the loop's own time stands still within a millisecond
         self._deadline = self.server.loop.time() + self._head_s
 
     def connection_lost(self, problem: Exception | None) -> None:
@@ -229,6 +239,8 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         self._last = True
+        if self._started and not self._refused:
+            self._refuse(400, "incomplete", "the request ends in its middle")
         return bool(self._pending)  # answers that are due are sent before the close
 
     def pause_writing(self) -> None:
@@ -244,6 +256,10 @@ class Connection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         self._clear()
         self._started = self._in_head = True
+        if not self._reserved:
+            (self.server.unused if self._is_unused else self.server.idle).pop(self, None)
+            self.server.heads[self] = None
+            self._is_unused = False
         self._deadline = self.server.loop.time() + self._head_s
 
     def on_url(self, url: bytes) -> None:
@@ -279,6 +295,7 @@ class Connection(asyncio.Protocol):
         if self._reserved and self._target()[0].partition(b"?")[0] not in HEALTH:
             self._stop(*_TAKEN)
         self._in_head = False
+        self.server.heads.pop(self, None)
         self._deadline = self.server.loop.time() + BODY_S
         # Not while an answer is due: it would come before that one, and seem to belong to its request. And not to
         # HTTP/1.0, which knows no answers that another follows.
@@ -333,9 +350,18 @@ class Connection(asyncio.Protocol):
             self._pace()
 
     @property
-    def is_idle(self) -> bool:
-        """Whether no answer is due and no request has begun; since `idle_since`, in monotonic seconds."""
-        return not self._pending and not self._started and not self._refused and self._transport is not None
+    def has_slow_head(self) -> bool:
+        """Whether a head has begun and did not end within RESERVED_S: long enough where others wait for its place."""
+        left_s = self._deadline - self.server.loop.time()
+        return self._in_head and not self._pending and left_s < HEAD_S - RESERVED_S
+
+    def displace(self) -> None:
+        """Close it for another one."""
+        if self._in_head:
+            self.cut("slow")
+        elif self._transport:
+            self.server.dropped["displaced"] += 1
+            self._transport.close()
 
     def close_when_idle(self) -> None:
         """Close now, or after the answers that are due."""
@@ -362,7 +388,7 @@ class Connection(asyncio.Protocol):
     def _rest(self) -> None:
         """Everything is answered: wait for more, or end."""
         assert self._transport is not None
-        if self._refused:
+        if self._refused and not self._last:
             # Closing now would reset the connection, and the client would lose the answer it has not read yet.
             with contextlib.suppress(OSError, RuntimeError):
                 self._transport.write_eof()
@@ -370,7 +396,7 @@ class Connection(asyncio.Protocol):
         elif self._last or self.server.draining:
             self._transport.close()
         else:
-            self.idle_since = time.monotonic()
+            self.server.idle[self] = None
             self._deadline = self.server.loop.time() + IDLE_S
             self._pace()
 
@@ -410,6 +436,7 @@ class Connection(asyncio.Protocol):
         """Answer with the refusal after what is due, and take nothing more from this client."""
         # `flush` ends a connection only when no request has begun, and the one that has will never be complete.
         self._refused, self._started, self._in_head = True, False, False
+        self.server.heads.pop(self, None)
         request = Request(self, b"", b"", b"", b"", from_page=False, keep=False)
         self._pending.append(request)
         self.server.refused[status] += 1
