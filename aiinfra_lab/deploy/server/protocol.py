@@ -57,6 +57,7 @@ class Request:
 
     host: whom the client means to ask, by name or address; empty when it names none, which HTTP/1.0 allows.
     from_page: whether a browser sent it on behalf of a page of another origin.
+    json_bytes: how much of the body is JSON, where the Open Inference Protocol has bytes of tensors behind it.
     keep: whether the connection stays open afterwards. names_keep: whether the answer has to name that it stays open,
     as clients of HTTP/1.0 need it.
     """
@@ -69,6 +70,7 @@ class Request:
     from_page: bool
     keep: bool
     names_keep: bool = False
+    json_bytes: int | None = None
     answer: bytes = b""
 
     def respond(self, status: int, body: bytes, kind: bytes = JSON, extra: bytes = b"") -> None:
@@ -197,6 +199,7 @@ class Connection(asyncio.Protocol):
         self._url = self._host = self._origin = self._encoding = b""
         self._body: bytes | bytearray = b""
         self._head_bytes = self._head_parts = 0
+        self._json_bytes: int | None = None
         self._started = self._in_head = self._expects = False
 
     # ---- what the event loop calls ----
@@ -283,10 +286,12 @@ class Connection(asyncio.Protocol):
             if value.lower() != b"100-continue":
                 self._stop(417, "expectation", "only 100-continue can be expected")
             self._expects = True
-        elif lower == b"content-encoding" and value.lower() != b"identity":
-            if self._encoding or value.lower() not in encodings.NAMES:
-                self._stop(415, "encoding", f"a body is plain JSON, or that in one of {', '.join(encodings.SHOWN)}")
-            self._encoding = value.lower()
+        elif lower == b"content-encoding":
+            self._take_encoding(value.lower())
+        elif lower == b"inference-header-content-length":
+            if not value.isdigit() or len(value) > len(str(MAX_BODY)):
+                self._stop(400, "syntax", "Inference-Header-Content-Length is the number of the JSON's bytes")
+            self._json_bytes = int(value)
 
     def on_headers_complete(self) -> None:
         version = self._parser.get_http_version()
@@ -323,7 +328,8 @@ class Connection(asyncio.Protocol):
         # The endpoint's own page may ask it: whoever serves a page under that name is the endpoint.
         from_page = bool(self._origin) and self._origin.lower() != b"http://" + host.lower()
         names_keep = keep and self._parser.get_http_version() == "1.0"
-        request = Request(self, self._parser.get_method(), path, host, self._whole_body(), from_page, keep, names_keep)
+        method, body = self._parser.get_method(), self._whole_body()
+        request = Request(self, method, path, host, body, from_page, keep, names_keep, self._json_bytes)
         self._pending.append(request)
         try:
             self.server.handler(request)
@@ -412,6 +418,13 @@ class Connection(asyncio.Protocol):
         self._head_parts += length
         if self._head_parts > MAX_HEAD:
             self._stop(*_LONG_HEAD)
+
+    def _take_encoding(self, encoding: bytes) -> None:
+        if encoding == b"identity":
+            return
+        if self._encoding or encoding not in encodings.NAMES:
+            self._stop(415, "encoding", f"a body is plain JSON, or that in one of {', '.join(encodings.SHOWN)}")
+        self._encoding = encoding
 
     def _whole_body(self) -> bytes:
         if not self._encoding:
