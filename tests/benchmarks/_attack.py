@@ -117,10 +117,15 @@ def _job() -> str:
 
 def _sent(url: str, server: psutil.Process) -> float:
     """Good requests for each second of the endpoint's CPU time, sent as fast as it takes them."""
-    before = sum(server.cpu_times()[:2])
+    before = _cpu_s(server)
     counts = load_generator.send(url, [_GOOD], RATE, ROUND_S, lambda _: None, CONNECTIONS)
     assert counts.ok == counts.sent, counts.first_problem
-    return counts.ok / (sum(server.cpu_times()[:2]) - before)
+    return counts.ok / (_cpu_s(server) - before)
+
+
+def _cpu_s(server: psutil.Process) -> float:
+    """The CPU seconds of the endpoint's processes: those with the models are its children."""
+    return sum(sum(each.cpu_times()[:2]) for each in (server, *server.children(recursive=True)))
 
 
 def _answered(url: str) -> Counter[int]:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from tests.fakes import inline_workers
+
 from . import serving
 from .conftest import ROW
 from .serving import LABELS, SocketEndpoint
@@ -238,10 +240,8 @@ def test_a_row_without_a_score_is_an_error_of_the_model(tmp_path, artifacts):
 
 
 def test_a_version_can_be_named_only_while_no_key_chooses_it(table, artifacts):
-    from aiinfra_lab.deploy.server import model
-
     predictor = table.api.predictor
-    predictor.routes.canary = predictor.version(model.load("models:delay@2", artifacts("plain", 2.0)))
+    predictor.routes.canary = inline_workers.served(predictor, "models:delay@2", artifacts("plain", 2.0))
     assert table.ask("/v2/models/delay")[1]["versions"] == ["1", "2"]
     code, answer = table.ask("/v2/models/delay/versions/1/infer", {"inputs": TABLE})
     assert (code, "key" in answer["error"]) == (400, True)
