@@ -104,12 +104,18 @@ class Damaged(Unavailable):
     """Stored state cannot be trusted."""
 
 
+_LONGEST_WORD = 200
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """The known word that is spelled most like it; empty when none is like it.
 
     >>> nearest("strat", ["start", "stop"]), nearest("age", ["triage"])
     ('start', '')
     """
+    # An endpoint is asked by anybody: a megabyte is no misspelt word, and comparing it would take a while.
+    if len(word) > _LONGEST_WORD:
+        return ""
     spelled = {each.lower(): each for each in sorted(set(known))}
     # By the share of letters in common, which finds few quickly, and then by the typing errors between them.
     alike = difflib.get_close_matches(word.lower(), spelled, n=8, cutoff=0.6)

@@ -336,7 +336,7 @@ def _reasons(endpoint: Endpoint) -> list[str]:
 
 def _ask(endpoint: Endpoint) -> Iterator[Part]:
     if endpoint.state == "running" and (command := curl(endpoint.url, endpoint.champion or endpoint.canary or "")):
-        yield Quote(command, "Ask it")
+        yield Quote(command, f"Ask it, or open {endpoint.url}/docs" if endpoint.on == "local" else "Ask it")
 
 
 def _next(endpoint: Endpoint, label: str) -> list[str]:

@@ -1,34 +1,63 @@
-"""An open-loop load generator: requests are sent at a steady rate, whether the endpoint keeps up or not.
-
-Latency counts from when a request was due, so that a slow endpoint cannot hide by slowing its clients. Bounded in time,
-number and connections.
-"""
+"""A load test's traffic: sent by a process of its own, which a busy notebook does not hold up, and counted here."""
 
 from __future__ import annotations
 
-import asyncio
-import itertools
+import contextlib
 import math
-import selectors
+import subprocess
+import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
-from urllib.parse import SplitResult, urlsplit
 
-CONNECTIONS = 32
-ANSWER_S = 30.0
-# A generator whose thread waits less than this share of the time has no time left to send more.
-LEAST_IDLE = 0.25
+import msgspec
+
+from ..errors import Failed
+
+# A process whose thread ran, or waited for a processor, for this share of the time has none left to send more.
+MOST_BUSY = 0.85
+MOST_LAG_MS = 10.0
+# Half of what our server takes, for others ask it too.
+CONNECTIONS = 256
+_STEP = math.log(1.01)
 
 
-@dataclass
-class LoadCounts:
+class Histogram(msgspec.Struct):
+    """Times in buckets of 1 %, so that a day of them takes no more memory than a second."""
+
+    buckets: dict[int, int] = {}
+
+    def add(self, ms: float) -> None:
+        """Count one."""
+        bucket = math.ceil(math.log(max(ms, 1e-3)) / _STEP)
+        self.buckets[bucket] = self.buckets.get(bucket, 0) + 1
+
+    def quantile_ms(self, share: float) -> float | None:
+        """What this share of them stayed within, at most 1 % too high; None when there are none."""
+        total, seen = sum(self.buckets.values()), 0
+        for bucket in sorted(self.buckets):
+            seen += self.buckets[bucket]
+            if seen > min(total - 1, int(share * total)):
+                return math.exp(bucket * _STEP)
+        return None
+
+
+class LoadPlan(msgspec.Struct):
+    """What is to be sent: the bodies in turn, `wanted` requests, `rate` a second, over at most so many connections."""
+
+    url: str
+    bodies: Sequence[bytes]
+    rate: float
+    wanted: int
+    connections: int
+
+
+class LoadCounts(msgspec.Struct):
     """What came of the requests so far. refused: answered with 4xx. errors: 5xx, no score, or no answer at all.
 
-    rate: requests a second that were asked for. idle_s: for how long the generator had nothing to do but to wait.
+    rate: requests a second that were asked for. sending_s: until all were sent. took_s: until all were answered.
+    cpu_s: what the client itself used of a core. waited_s: for how long it was ready to run, and others ran.
+    lag: by how much requests were sent late although a connection was free.
     """
 
     rate: float = 0.0
@@ -37,23 +66,36 @@ class LoadCounts:
     refused: int = 0
     errors: int = 0
     rows: int = 0
+    sending_s: float = 0.0
     took_s: float = 0.0
-    idle_s: float = 0.0
-    versions: Counter[str] = field(default_factory=Counter)
-    latencies_ms: list[float] = field(default_factory=list)
+    cpu_s: float = 0.0
+    waited_s: float = 0.0
+    versions: dict[str, int] = msgspec.field(default_factory=Counter)
+    latencies: Histogram = msgspec.field(default_factory=Histogram)
+    lag: Histogram = msgspec.field(default_factory=Histogram)
     first_problem: str = ""
     interrupted: bool = False
+    ended: bool = False
+
+    @property
+    def busy_share(self) -> float:
+        """The share of the time in which the client worked, or wanted to."""
+        return (self.cpu_s + self.waited_s) / self.took_s if self.took_s else 0.0
+
+    @property
+    def ceiling_per_s(self) -> float:
+        """How many such requests it could send in a second with a core of its own."""
+        return self.sent / self.cpu_s if self.cpu_s else 0.0
 
     @property
     def is_own_limit(self) -> bool:
-        """Whether the generator itself could not keep up, so that the latencies are its own wait as well."""
-        is_behind = self.sent < 0.99 * self.rate * self.took_s
-        return is_behind and self.idle_s < LEAST_IDLE * self.took_s
+        """Whether the client itself could not keep up, so that the latencies are its own wait as well."""
+        is_behind = self.sent < 0.99 * self.rate * self.sending_s
+        return is_behind and (self.busy_share > MOST_BUSY or (self.lag.quantile_ms(0.95) or 0.0) > MOST_LAG_MS)
 
     def quantile_ms(self, share: float) -> float | None:
         """The latency that this share of the answers stayed within."""
-        found = sorted(self.latencies_ms)
-        return found[min(len(found) - 1, int(share * len(found)))] if found else None
+        return self.latencies.quantile_ms(share)
 
 
 def requests_in(rate: float, for_s: float) -> int:
@@ -68,161 +110,55 @@ def send(
     rate: float,
     for_s: float,
     progress: Callable[[LoadCounts], None],
+    connections: int = CONNECTIONS,
 ) -> LoadCounts:
     """Send the bodies in turn, `rate` a second for that long, and wait for the answers.
 
-    It works on a thread of its own, since a notebook has an event loop already. Ctrl-C ends the sending; the counts
-    have `interrupted`.
+    Ctrl-C ends the sending; the counts have `interrupted`. Failed when the process that sends is ended by somebody.
     """
-    counts, stop, done = LoadCounts(rate), threading.Event(), threading.Event()
-    problems: list[BaseException] = []
-    wanted, selector = requests_in(rate, for_s), _Selector()
+    reports, done, interrupted = [LoadCounts(rate)], threading.Event(), False
+    plan = msgspec.msgpack.encode(LoadPlan(url, bodies, rate, requests_in(rate, for_s), connections))
+    # Not in our process group: Ctrl-C is for us, and what was sent until then is still to be answered and counted.
+    process = subprocess.Popen(
+        [sys.executable, "-m", "aiinfra_lab.deploy.load_client"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        process_group=0,
+    )
+    assert process.stdin is not None
 
-    def work() -> None:
-        try:
-            with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selector)) as runner:
-                runner.run(_send(urlsplit(url), bodies, rate, wanted, counts, stop))
-            counts.idle_s = selector.idle_s
-        except BaseException as problem:  # noqa: BLE001  # handed to the thread that waits
-            problems.append(problem)
-        finally:
-            done.set()
+    def read() -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            reports[0] = msgspec.json.decode(line, type=LoadCounts)
+        done.set()
 
-    thread = threading.Thread(target=work, name="load-generator", daemon=True)
+    thread = threading.Thread(target=read, name="load-counts", daemon=True)
     thread.start()
     try:
+        process.stdin.write(len(plan).to_bytes(8) + plan)
+        process.stdin.flush()
         # Not by join(timeout): after Ctrl-C in it, Python 3.11 takes the thread for ended, and answers go uncounted.
         while not done.wait(0.1):
-            progress(counts)
+            progress(reports[0])
+    except BrokenPipeError:
+        pass  # it has ended; below is said how
     except KeyboardInterrupt:
-        counts.interrupted = True
+        interrupted = True
     finally:
-        stop.set()
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()  # the end of its input ends its sending
         done.wait()
         thread.join()
-    if problems:
-        raise problems[0]
+        process.wait()
+        if process.stdout:
+            process.stdout.close()
+    counts = reports[0]
+    counts.interrupted = interrupted
+    if not counts.ended and not interrupted:
+        raise Failed(
+            f"the process that sends the requests ended with exit code {process.returncode}",
+            "run it again; if it ends again, there may be too little memory: give a lower --batch",
+        )
     return counts
-
-
-class _Selector(selectors.DefaultSelector):
-    """Measures how long its loop waits."""
-
-    idle_s = 0.0
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        started = time.perf_counter()
-        try:
-            return super().select(timeout)
-        finally:
-            self.idle_s += time.perf_counter() - started
-
-
-async def _send(
-    address: SplitResult, bodies: Sequence[bytes], rate: float, wanted: int, counts: LoadCounts, stop: threading.Event
-) -> None:
-    # One count for all: whichever client is free sends the next, so that a slow answer holds up few others.
-    numbers, started = itertools.count(), time.perf_counter()
-
-    async def client() -> None:
-        connection = _Client(address)
-        while (number := next(numbers)) < wanted and not stop.is_set():
-            due = started + number / rate
-            while (pause := due - time.perf_counter()) > 0 and not stop.is_set():
-                # In short steps: at a low rate, a stop would else be noticed late.
-                await asyncio.sleep(min(pause, 0.2))
-            if stop.is_set():
-                break
-            counts.sent += 1
-            status, body = await connection.post(bodies[number % len(bodies)])
-            _count(counts, status, body, (time.perf_counter() - due) * 1000)
-        connection.close()
-
-    await asyncio.gather(*(client() for _ in range(min(CONNECTIONS, max(1, wanted)))))
-    counts.took_s = time.perf_counter() - started
-
-
-def _count(counts: LoadCounts, status: int, body: bytes, latency_ms: float) -> None:
-    answer = _decoded(body)
-    predictions = answer.get("predictions", [])
-    problem = next((item["error"] for item in predictions if "error" in item), answer.get("error", {}).get("what"))
-    counts.latencies_ms.append(latency_ms)
-    if status == 200 and problem is None:
-        counts.ok += 1
-        counts.rows += len(predictions)
-    elif 400 <= status < 500:
-        counts.refused += 1
-    else:
-        counts.errors += 1
-    if predictions:
-        counts.versions[answer["model"]] += 1
-    if problem is not None or status != 200:
-        counts.first_problem = counts.first_problem or str(problem or "the connection was lost")
-
-
-def _decoded(body: bytes) -> dict[str, Any]:
-    """The JSON object that was answered; whatever else came is an error of the endpoint."""
-    import orjson
-
-    try:
-        answer = orjson.loads(body) if body else {}
-    except orjson.JSONDecodeError:
-        answer = None
-    return answer if isinstance(answer, dict) else {"error": {"what": "the answer is no JSON object"}}
-
-
-class _Client:
-    """One connection that is kept, and made again when it was lost."""
-
-    def __init__(self, address: SplitResult) -> None:
-        self._address = address
-        self._head = f"POST {address.path.rstrip('/')}/predict HTTP/1.1\r\nhost: {address.netloc}\r\n".encode()
-        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
-
-    async def post(self, body: bytes) -> tuple[int, bytes]:
-        """Status and body of the answer; status 0 when there was none."""
-        try:
-            return await asyncio.wait_for(self._post(body), ANSWER_S)
-        # An answer that is late may still come, and on this connection it would be taken for the next request's.
-        except (OSError, EOFError, TimeoutError, ValueError):
-            self.close()
-            return 0, b""
-
-    async def _post(self, body: bytes) -> tuple[int, bytes]:
-        import httptools
-
-        if self._streams is None:
-            address, is_tls = self._address, self._address.scheme == "https"
-            port = address.port or (443 if is_tls else 80)
-            self._streams = await asyncio.open_connection(address.hostname, port, ssl=is_tls or None)
-        reader, writer = self._streams
-        writer.write(b"%bcontent-length: %d\r\n\r\n%b" % (self._head, len(body), body))
-        answer = _Answer()
-        parser = httptools.HttpResponseParser(answer)
-        while not answer.complete:
-            data = await reader.read(65_536)
-            if not data:
-                raise EOFError
-            parser.feed_data(data)
-        if not parser.should_keep_alive():
-            self.close()
-        return parser.get_status_code(), answer.body
-
-    def close(self) -> None:
-        if self._streams is not None:
-            self._streams[1].close()
-            self._streams = None
-
-
-class _Answer:
-    """What the parser fills."""
-
-    def __init__(self) -> None:
-        self.body = b""
-        self.complete = False
-
-    def on_body(self, data: bytes) -> None:
-        self.body += data
-
-    def on_message_complete(self) -> None:
-        self.complete = True

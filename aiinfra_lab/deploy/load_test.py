@@ -12,7 +12,7 @@ from ..features.contract import ROW_ID
 from ..show import LiveFrame, working
 from ..store import Event, Record, open_store
 from ..train.saved_model import SavedModel
-from ..units import show_duration
+from ..units import show_duration, show_share
 from . import cards, lifecycle, load_generator
 from .load_generator import LoadCounts
 from .record import EndpointRecord
@@ -94,9 +94,12 @@ def _notes(before: Record[EndpointRecord], absent: Sequence[str]) -> tuple[str, 
 
 def _limit_notes(name: str, counts: LoadCounts) -> Iterator[str]:
     if counts.is_own_limit:
+        late_ms = counts.lag.quantile_ms(0.95) or 0.0
         yield (
-            f"the load generator was the limit, not the endpoint: it sent {counts.sent / counts.took_s:,.0f} of "
-            f"{counts.rate:,.0f} a second, and the latencies are its own wait as well: give a lower --rate; "
+            f"the client, not the endpoint, was the limit: it sent {counts.sent / counts.sending_s:,.0f} of "
+            f"{counts.rate:,.0f} a second, was busy for {show_share(counts.busy_share)} of the time and {late_ms:,.1f} "
+            f"ms late (p95); with a core of its own it can send about {counts.ceiling_per_s:,.0f} such requests a "
+            "second. The latencies are its own wait as well: give a lower --rate; "
             f"`%deploy show {name}` has those of the endpoint"
         )
 

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import json
 import tempfile
 import time
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ import numpy as np
 
 from aiinfra_lab.features.contract import CATEGORY, NUMBER, Column, Columns
 
-from .rows import Figure, ratio_at_least, row
+from .rows import Figure, at_least, exactly, ratio_at_least, row
 
 ROWS = 1_000_000
 NUMBERS, VALUES = 12, 200
@@ -88,3 +89,29 @@ def _save(folder: Path, columns: Columns) -> None:
     assert made is not None
     made.save(folder / "model.onnx", external_data=False)
     (folder / "columns.json").write_text(columns.to_json())
+
+
+@row("any.4", "a load test's client", ">= 10,000 requests a second of one core; says when it is the limit", ("uvloop",))
+def load_client(full: bool) -> Iterator[Figure]:
+    """Against an endpoint that answers at once; then one that is slow, and one whose answers take long to read."""
+    from aiinfra_lab.deploy import load_generator
+    from tests.fakes import instant_endpoint
+
+    bodies = [json.dumps({"rows": [{f"x{at}": 0.5 for at in range(15)}], "key": key}).encode() for key in range(1000)]
+
+    def sent(rate: float, for_s: float, **kind: float) -> load_generator.LoadCounts:
+        with instant_endpoint.running(**kind) as url:
+            return load_generator.send(url, bodies, rate, for_s, lambda _: None)
+
+    fast = max(
+        (sent(12_000, 20.0 if full else 3.0) for _ in range(ROUNDS)), key=lambda counts: counts.ok / counts.took_s
+    )
+    note = (
+        f"asked for 12,000; busy {fast.busy_share:.0%}, of which waiting for a core {fast.waited_s / fast.took_s:.0%}; "
+        f"p50 {fast.quantile_ms(0.5):.2f} ms, p99 {fast.quantile_ms(0.99):.2f} ms"
+    )
+    yield Figure("requests a second of its CPU time", fast.ceiling_per_s, "requests/s", at_least(10_000))
+    yield Figure("answered well a second", fast.ok / fast.took_s, "requests/s", at_least(10_000), note=note)
+    slow, heavy = sent(2000, 1.0, delay_s=0.5), sent(10_000, 0.2, predictions=2000)
+    right = (not slow.is_own_limit) + heavy.is_own_limit
+    yield Figure("told who was the limit: a slow endpoint, its own reading", right, "of 2", exactly(2))

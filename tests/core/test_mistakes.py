@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -78,3 +79,9 @@ def test_a_magic_that_is_like_none_of_ours_stays_ipythons(shell: InteractiveShel
 )
 def test_only_what_is_near_is_suggested(word: str, known: list[str], meant: str) -> None:
     assert nearest(word, known) == meant
+
+
+def test_a_word_of_a_megabyte_is_nobodys_misspelling():
+    began = time.process_time()
+    assert nearest("start" * 200_000, ["start", "start" * 199_999]) == ""
+    assert time.process_time() - began < 0.01

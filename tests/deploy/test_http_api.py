@@ -1,46 +1,33 @@
 """What an endpoint answers over a socket: who may ask, in which forms, and that every answer is counted."""
 
+import gzip
+import json
+import logging
 import re
-import socket
-import threading
 from collections import Counter
 from collections.abc import Iterator
 
 import pytest
-import uvloop
 
-from aiinfra_lab.deploy.ports import bind
-from aiinfra_lab.deploy.server.http_api import HttpApi
-from aiinfra_lab.deploy.server.predictions_log import PredictionsLog
-from aiinfra_lab.deploy.server.predictor import Predictor
-from aiinfra_lab.deploy.server.protocol import MAX_BODY, Server
-from tests.conftest import PATIENCE_S
+from aiinfra_lab.deploy.server.protocol import MAX_BODY
+
+from . import serving
+from .conftest import ROW
+from .serving import SocketEndpoint
 
 
 @pytest.fixture
-def raw(tmp_path) -> Iterator:
-    """Gives `raw(bytes)`: all that an endpoint without a version answers before it closes the connection."""
-    loop, listener = uvloop.new_event_loop(), bind(0)
-    predictor = Predictor(PredictionsLog(tmp_path / "log", 1e9), loop)
-    api = HttpApi("delay", "deploy-delay-1", predictor, lambda done: done())
-    server = Server(api.handle, loop, predictor.refused)
-    loop.run_until_complete(loop.create_server(server.connect, sock=listener))
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
+def raw(tmp_path) -> Iterator[SocketEndpoint]:
+    """An endpoint without a version."""
+    with serving.endpoint(tmp_path / "log") as found:
+        yield found
 
-    def asked(data: bytes) -> bytes:
-        with socket.create_connection(listener.getsockname(), timeout=PATIENCE_S) as connection:
-            connection.sendall(data)
-            connection.shutdown(socket.SHUT_WR)
-            return b"".join(iter(lambda: connection.recv(65_536), b""))
 
-    asked.api, asked.server = api, server
-    yield asked
-    loop.call_soon_threadsafe(server.close)
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-    predictor.log.close()
-    loop.close()
+@pytest.fixture
+def served(tmp_path, artifacts) -> Iterator[SocketEndpoint]:
+    """An endpoint that predicts."""
+    with serving.endpoint(tmp_path / "log", artifacts("plain")) as found:
+        yield found
 
 
 def get(path: str, head: str = "host: localhost\r\n", method: str = "GET") -> bytes:
@@ -67,6 +54,9 @@ def test_every_answer_is_counted_by_its_status(raw):
     assert counted == given
     refused = {int(code) for code in re.findall(r'refused_total\{.*status="(\d+)"\}', text)}
     assert refused == {404, 405, 500, 400, 413, 431}
+    faults = {kind: int(n) for kind, n in re.findall(r'faults_total\{.*kind="(\w+)"\} (\d+)', text)}
+    assert faults == {"handler": 1, "syntax": 1, "body": 1, "head": 1}
+    assert "aiinfra_endpoint_connections" in text
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics", "/status", "/nowhere"])
@@ -74,6 +64,18 @@ def test_head_is_answered_as_get_without_the_body(raw, path):
     (head, body), whole = raw(get(path, method="HEAD")).split(b"\r\n\r\n", 1), raw(get(path))
     assert (status(head), body) == (status(whole), b"")
     assert int(re.search(rb"content-length: (\d+)", head)[1]) > 0
+
+
+@pytest.mark.parametrize(("path", "allowed"), [("/healthz", "GET, HEAD, OPTIONS"), ("/predict", "POST, OPTIONS")])
+def test_options_tells_what_a_path_takes(raw, path, allowed):
+    answer = raw(get(path, method="OPTIONS"))
+    assert (status(answer), f"\r\nallow: {allowed}\r\n".encode() in answer) == (200, True)
+    assert f"\r\nallow: {allowed}\r\n".encode() in raw(get(path, method="DELETE"))
+
+
+@pytest.mark.parametrize("method", ["OPTIONS", "POST", "GET"])
+def test_a_page_of_another_origin_gets_nothing(raw, method):
+    assert status(raw(get("/predict", "host: localhost\r\norigin: http://evil.example\r\n", method))) == 403
 
 
 @pytest.mark.parametrize("path", ["/predict", "/flush"])
@@ -99,3 +101,44 @@ def test_another_host_is_refused_with_the_reason(raw, host):
 
 def test_http_1_0_needs_no_host(raw):
     assert status(raw(b"GET /healthz HTTP/1.0\r\n\r\n")) == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b'{"rows":[{"carrier":"AA","temp":NaN,"distance":3}]}', 400),
+        (b'{"rows":[{"carrier":"AA","temp":-Infinity,"distance":3}]}', 400),
+        (b'{"rows":[{"carrier":"\\ud800","temp":1,"distance":3}]}', 400),
+        (b'{"rows":[{"carrier":"\xff","temp":1,"distance":3}]}', 400),
+        (b'{"rows":[{"carrier":"AA","temp":1,"distance":3,"temp":2}]}', 422),
+        (b'{"rows":[{"carrier":"AA","temp":1,"distance":3}],"key":1,"key":2}', 422),
+        (b'{"rows":' + b"[" * 400_000, 400),
+        (b'{"rows":[{"' + b"x" * 900_000 + b'":1}]}', 422),
+        (b"", 400),
+    ],
+    ids=range(9),
+)
+def test_a_malformed_body_is_refused_counted_and_logged_in_one_bounded_line(served, caplog, body, code):
+    caplog.set_level(logging.INFO, "aiinfra_lab")
+    status, answer = served.ask("/predict", body)
+    assert (status, list(answer)) == (code, ["error"])
+    assert served.server.answers[code] == served.api.predictor.refused[code] == 1
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.startswith(f"{code} POST /predict: ")
+    assert len(line) < 600
+    assert "\n" not in line
+    assert served.ask("/predict", {"rows": [ROW]})[0] == 200
+
+
+def test_a_compressed_body_is_predicted_as_the_plain_one(served):
+    plain = json.dumps({"rows": [ROW]}).encode()
+    answers = [
+        served.ask("/predict", plain),
+        served.ask("/predict", gzip.compress(plain), "content-encoding: gzip\r\n"),
+    ]
+    assert answers[0][1]["predictions"][0]["score"] == answers[1][1]["predictions"][0]["score"]
+
+
+def test_a_page_of_the_endpoint_itself_may_ask_it(served):
+    assert served.ask("/predict", {"rows": [ROW]}, "origin: http://localhost\r\n")[0] == 200
+    assert served.ask("/predict", {"rows": [ROW]}, "origin: http://localhost:1\r\n")[0] == 403

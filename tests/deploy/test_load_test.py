@@ -3,7 +3,9 @@
 import contextlib
 import json
 import os
+import re
 import signal
+import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +22,7 @@ from aiinfra_lab.errors import Failed, LabError, NotFound, Unavailable, UsagePro
 from aiinfra_lab.store import open_store
 from tests.cards import one_line
 from tests.conftest import PATIENCE_S, until
+from tests.fakes import instant_endpoint
 
 from .conftest import DF, FAR, ROW, server_pid
 
@@ -38,17 +41,20 @@ BODIES = [json.dumps({"rows": [ROW], "key": number}).encode() for number in rang
 
 
 class Sending:
-    """Traffic in the background of a test, until it has seen those versions."""
+    """Traffic in the background of a test: from when it flows, until it has seen those versions."""
 
     def __init__(self, url: str, rate: float, versions: set[str]) -> None:
-        self.versions = versions
+        self.versions, self.flows = versions, threading.Event()
         self.thread = threading.Thread(target=self._send, args=(url, rate))
         self.thread.start()
+        assert self.flows.wait(PATIENCE_S)
 
     def _send(self, url, rate):
         self.counts = load_generator.send(url, BODIES, rate, PATIENCE_S, self._look)
 
     def _look(self, counts):
+        if counts.ok:
+            self.flows.set()
         if set(counts.versions) >= self.versions:
             raise KeyboardInterrupt
 
@@ -173,17 +179,85 @@ def test_one_request_is_sent_however_short_the_test(register):
     assert deploy.run("delay", rows=DF, rate=0.5, for_="1s").ok == 1
 
 
-def test_a_generator_that_cannot_keep_up_says_so_and_a_slow_endpoint_is_not_its_fault(register, monkeypatch):
-    register(1), register(2, "slow")
-    endpoint = deploy.start("delay", model="models:delay@1")
-    slow = deploy.start("slow", model="models:delay@2")
-    waits_for_slow = load_generator.send(slow.url, BODIES, 1000, 0.3, lambda _: None)
-    count = load_generator._count
-    monkeypatch.setattr(load_generator, "_count", lambda *args: (time.sleep(0.01), count(*args)))
-    itself = load_generator.send(endpoint.url, BODIES, 1000, 0.3, lambda _: None)
-    assert (waits_for_slow.is_own_limit, itself.is_own_limit) == (False, True)
-    notes = deploy.run("delay", rows=DF, rate=1000, for_="0.3s").notes
-    assert any("the load generator" in note and "of 1,000 a second" in note for note in notes)
+def test_a_client_that_cannot_keep_up_says_so():
+    """Each answer holds so many rows that reading it takes longer than sending it."""
+    with instant_endpoint.running(predictions=2000) as url:
+        counts = load_generator.send(url, BODIES, 10_000, 0.2, lambda _: None)
+    assert (counts.ok, counts.is_own_limit) == (2000, True)
+    assert 0 < counts.ceiling_per_s < 10_000
+    (note,) = load_test._limit_notes("delay", counts)
+    assert note.startswith("the client, not the endpoint, was the limit: it sent ")
+    assert "of 10,000 a second" in note
+
+
+def test_a_slow_endpoint_is_not_the_clients_fault():
+    with instant_endpoint.running(delay_s=0.5) as url:
+        counts = load_generator.send(url, BODIES, 2000, 0.5, lambda _: None)
+    assert (counts.ok, counts.is_own_limit) == (1000, False)
+    # 256 at a time: the last waits for the three before it, and that is told.
+    assert counts.quantile_ms(0.1) >= 500
+    assert counts.quantile_ms(0.99) > 1000
+    assert counts.busy_share < load_generator.MOST_BUSY
+
+
+def test_a_thousand_requests_a_second_are_no_work_for_the_client():
+    with instant_endpoint.running() as url:
+        counts = load_generator.send(url, BODIES, 1000, 1.0, lambda _: None)
+    assert (counts.sent, counts.ok, counts.errors) == (1000, 1000, 0)
+    assert counts.versions == {instant_endpoint.MODEL: 1000}
+    assert counts.ceiling_per_s > 5000
+    assert counts.cpu_s < 0.2
+
+
+def test_a_busy_notebook_does_not_hold_up_the_client():
+    """All that this process does meanwhile is work, under the lock that its threads share."""
+
+    def work(counts):
+        until_at = time.perf_counter() + 0.2
+        while time.perf_counter() < until_at:
+            sum(range(1000))
+
+    with instant_endpoint.running() as url:
+        counts = load_generator.send(url, BODIES, 500, 1.0, work)
+    assert (counts.ok, counts.is_own_limit) == (500, False)
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n[]", "no JSON object"),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n<a>", "no JSON object"),
+        (b'HTTP/1.1 502 Bad\r\ncontent-length: 18\r\n\r\n{"error": "proxy"}', "proxy"),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{", "lost"),
+        (b"SSH-2.0-OpenSSH\r\n", "lost"),
+    ],
+)
+def test_whatever_answers_is_counted_as_an_error(answer, problem):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve():
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = listener.accept()
+                    with connection:
+                        connection.recv(65_536)
+                        connection.sendall(answer)
+
+        threading.Thread(target=serve, daemon=True).start()
+        counts = load_generator.send(f"http://127.0.0.1:{listener.getsockname()[1]}", BODIES, 50, 0.1, lambda _: None)
+        listener.shutdown(socket.SHUT_RDWR)
+    assert (counts.sent, counts.ok, counts.errors) == (5, 0, 5)
+    assert re.search(problem, counts.first_problem)
+
+
+def test_a_client_that_somebody_ends_is_no_result():
+    def end(counts):
+        for pid in Path(f"/proc/{os.getpid()}/task/{threading.get_native_id()}/children").read_text().split():
+            if b"load_client" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                os.kill(int(pid), signal.SIGKILL)
+
+    with instant_endpoint.running() as url, pytest.raises(Failed, match="exit code -9"):
+        load_generator.send(url, BODIES, 10, 60, end)
 
 
 def test_waiting_for_a_slow_server_counts_as_latency(register):

@@ -1,13 +1,16 @@
 """HTTP on real sockets: order, limits and patience. The server runs in a thread; what answers is a few lines."""
 
 import asyncio
+import contextlib
 import json
 import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator
 
 import httptools
+import pyarrow as pa
 import pytest
 import uvloop
 
@@ -29,6 +32,7 @@ class Echo:
 
     def __call__(self, request: Request) -> None:
         self.seen += 1
+        self.last = request
         if request.path == b"/broken":
             raise RuntimeError("a fault in the handler")
         if request.path == b"/slow":
@@ -107,6 +111,10 @@ class Answers:
 
 def post(path: str, body: bytes, head: str = "") -> bytes:
     return f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n{head}\r\n".encode() + body
+
+
+def compressed(body: bytes, encoding: str) -> bytes:
+    return pa.compress(body, codec="zstd" if encoding == "zstd" else "gzip", asbytes=True)
 
 
 def ended(connection: socket.socket) -> bool:
@@ -251,7 +259,10 @@ def test_http_1_0_is_told_that_its_connection_is_kept(talk):
         ("", 400, "Host"),
         ("host: x\r\nhost: y\r\n", 400, "Host"),
         ("host: x\r\nexpect: a-miracle\r\n", 417, "100-continue"),
-        ("host: x\r\ncontent-encoding: gzip\r\n", 415, "gzip"),
+        ("host: x\r\ncontent-encoding: br\r\n", 415, "gzip, zstd"),
+        ("host: x\r\ncontent-encoding: gzip, gzip\r\n", 415, "gzip, zstd"),
+        ("host: x\r\ncontent-encoding: gzip\r\ncontent-encoding: zstd\r\n", 415, "gzip, zstd"),
+        ("host: x\r\ncontent-encoding: gzip\r\n", 400, "Content-Encoding"),
     ],
 )
 def test_a_head_that_asks_for_what_there_is_not_is_refused_with_the_reason(talk, head, status, word):
@@ -260,6 +271,66 @@ def test_a_head_that_asks_for_what_there_is_not_is_refused_with_the_reason(talk,
     answers = Answers(connection)
     assert answers.statuses == [status]
     assert word in what(answers)
+
+
+def test_http_1_0_is_never_told_to_continue(talk):
+    connection = talk()
+    connection.sendall(b"POST / HTTP/1.0\r\ncontent-length: 2\r\nexpect: 100-continue\r\n\r\nok")
+    assert connection.recv(100).startswith(b"HTTP/1.1 200 OK")
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "x-gzip", "GZIP", "zstd"])
+def test_a_compressed_body_is_inflated(talk, encoding):
+    connection = talk()
+    for text in (b"plain " * 1000, b"x" * MAX_BODY, b"next"):
+        connection.sendall(post("/", compressed(text, encoding), f"content-encoding: {encoding}\r\n"))
+        assert Answers(connection).bodies == [text]
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "zstd"])
+def test_a_body_that_inflates_beyond_the_limit_is_refused_at_once(talk, encoding):
+    bomb = compressed(bytes(1 << 29), encoding)
+    assert len(bomb) < MAX_BODY
+    connection, began = talk(), time.process_time()
+    connection.sendall(post("/", bomb, f"content-encoding: {encoding}\r\n"))
+    assert Answers(connection).statuses == [413]
+    assert time.process_time() - began < 1
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "zstd"])
+@pytest.mark.parametrize(
+    "spoil", [lambda body: body[:-3], lambda body: b"", lambda body: b"{}", lambda body: body + b"x"]
+)
+def test_a_damaged_compressed_body_is_the_clients_fault(talk, encoding, spoil):
+    connection = talk()
+    connection.sendall(post("/", spoil(compressed(b"text " * 99, encoding)), f"content-encoding: {encoding}\r\n"))
+    assert Answers(connection).statuses == [400]
+
+
+def test_small_pieces_of_a_body_take_no_more_memory_than_what_is_in_them(talk):
+    connection = talk()
+    connection.sendall(b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
+    connection.sendall(b"2\r\nab\r\n" * 50_000 + b"0\r\n\r\n")
+    assert Answers(connection).bodies == [b"ab" * 50_000]
+
+
+@pytest.mark.parametrize(
+    ("origin", "is_foreign"),
+    [
+        ("http://x", False),
+        ("HTTP://X", False),
+        ("http://evil.example", True),
+        ("https://x", True),
+        ("http://x:81", True),
+        ("null", True),
+    ],
+)
+def test_a_page_of_another_origin_is_told_from_the_endpoints_own(talk, running, origin, is_foreign):
+    for head in (f"origin: {origin}\r\nhost: x\r\n", f"host: x\r\norigin: {origin}\r\n"):
+        connection = talk()
+        connection.sendall(f"GET / HTTP/1.1\r\n{head}\r\n".encode())
+        Answers(connection)
+        assert running.echo.last.from_page is is_foreign
 
 
 def test_a_half_closed_client_still_gets_its_answer(talk):
@@ -283,7 +354,8 @@ def test_a_fault_of_the_handler_is_a_500_and_the_server_goes_on(talk, caplog):
     connection.sendall(post("/broken", b"") + post("/", b"next"))
     answers = Answers(connection, 2)
     assert (answers.statuses, answers.bodies[1]) == ([500, 200], b"next")
-    assert [str(record.exc_info[1]) for record in caplog.records] == ["a fault in the handler"]
+    faults = [record for record in caplog.records if record.exc_info]
+    assert [str(record.exc_info[1]) for record in faults] == ["a fault in the handler"]
 
 
 def test_a_client_that_reads_nothing_is_not_read_from(talk):
@@ -334,11 +406,110 @@ def test_a_new_connection_takes_the_place_of_the_longest_idle_and_of_no_busy_one
     until(lambda: running.echo.seen == 5)
     fourth.settimeout(PATIENCE_S)
     fourth.connect(("127.0.0.1", running.port))
+    fourth.sendall(post("/", b"one too many"))
+    assert Answers(fourth).statuses == [503]
     assert ended(fourth)
     assert Answers(first).bodies == Answers(third).bodies == [b"busy"]
     running.stop()
     for connection in (first, second, third, fourth):
         connection.close()
+
+
+@pytest.mark.parametrize("head", [b"", b"GET /slow HTTP/1.1\r\nhost"], ids=["idle", "slow"])
+def test_health_is_answered_while_all_connections_and_the_reserve_are_taken(monkeypatch, head):
+    monkeypatch.setattr(protocol, "MAX_CONNECTIONS", 20)
+    running = Running()
+    with contextlib.ExitStack() as stack:
+
+        def connect(data: bytes) -> socket.socket:
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", running.port), PATIENCE_S))
+            connection.sendall(data)
+            return connection
+
+        for _ in range(20 + 3 * protocol.RESERVED):
+            connect(head)
+            health = connect(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+            assert Answers(health).bodies == [b"/healthz"]
+        answers = Answers(connect(b"GET /other HTTP/1.1\r\nhost: x\r\n\r\n"))
+        assert answers.statuses == ([503] if head else [200])
+        assert len(running.server.connections) + len(running.server.reserve) <= 20 + protocol.RESERVED
+        assert running.server.dropped["full" if head else "displaced"] > protocol.RESERVED
+    until(lambda: not running.server.connections and not running.server.reserve)
+    running.stop()
+
+
+def test_one_that_never_asked_anything_goes_before_one_that_is_in_use(monkeypatch):
+    monkeypatch.setattr(protocol, "MAX_CONNECTIONS", 3)
+    running = Running()
+    with contextlib.ExitStack() as stack:
+
+        def connect() -> socket.socket:
+            return stack.enter_context(socket.create_connection(("127.0.0.1", running.port), PATIENCE_S))
+
+        used = connect()
+        used.sendall(post("/", b"once"))
+        assert Answers(used).bodies == [b"once"]
+        unused = [connect() for _ in range(5)]
+        assert all(map(ended, unused[:3]))
+        used.sendall(post("/", b"again"))
+        assert Answers(used).bodies == [b"again"]
+    running.stop()
+
+
+def test_slow_heads_make_room_for_others_before_their_time(monkeypatch):
+    monkeypatch.setattr(protocol, "MAX_CONNECTIONS", 4)
+    monkeypatch.setattr(protocol, "HEAD_S", PATIENCE_S)
+    monkeypatch.setattr(protocol, "RESERVED_S", 0.2)
+    running = Running()
+    with contextlib.ExitStack() as stack:
+        for _ in range(4):
+            slow = stack.enter_context(socket.create_connection(("127.0.0.1", running.port), PATIENCE_S))
+            slow.sendall(b"GET /slow HTTP/1.1\r\nhost")
+        until(lambda: len(running.server.connections) == 4)
+        time.sleep(0.5)
+        for _ in range(3):
+            other = stack.enter_context(socket.create_connection(("127.0.0.1", running.port), PATIENCE_S))
+            other.sendall(post("/", b"others"))
+            assert Answers(other).bodies == [b"others"]
+    running.stop()
+
+
+@pytest.mark.parametrize("data", [post("/", b"whole")[:-1], b"GET / HT", b"GET / HTTP/1.1\r\nhost: x\r\n"])
+def test_a_request_that_ends_in_its_middle_is_refused_and_counted(talk, running, data):
+    connection, before = talk(), running.server.faults["incomplete"]
+    connection.sendall(post("/", b"before") + data)
+    connection.shutdown(socket.SHUT_WR)
+    assert Answers(connection, 2).statuses == [200, 400]
+    assert ended(connection)
+    assert running.server.faults["incomplete"] == before + 1
+
+
+def test_a_head_that_never_stands_still_is_dropped_by_the_clock(talk, monkeypatch, running):
+    monkeypatch.setattr(protocol, "HEAD_S", 1.0)
+    connection, began, before = talk(), time.monotonic(), running.server.faults["slow"]
+    with contextlib.suppress(ConnectionError):
+        while running.server.faults["slow"] == before and time.monotonic() - began < PATIENCE_S:
+            connection.sendall(b"\r\n" if time.monotonic() - began < 0.5 else b"G")
+            time.sleep(0.05)
+    assert time.monotonic() - began < 1.0 + PATIENCE_S / 2
+
+
+def test_every_fault_and_every_dropped_connection_is_counted_by_its_kind(talk, running):
+    before, gone = running.server.faults.copy(), running.server.dropped["left"]
+    for data in (b"nonsense\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n", post("/", b"x", "content-encoding: br\r\n"),
+                 post("/", b"x", "expect: wonders\r\n"), post("/broken", b"", "connection: close\r\n"),
+                 post("/", b"x", "a: " + "b" * MAX_HEAD + "\r\n"), post("/", b"x" * (MAX_BODY + 1))):  # fmt: skip
+        connection = talk()
+        connection.sendall(data)
+        Answers(connection)
+    kinds = ("syntax", "host", "encoding", "expectation", "handler", "head", "body")
+    assert running.server.faults - before == dict.fromkeys(kinds, 1)
+    leaving, seen = talk(), running.echo.seen
+    leaving.sendall(post("/slow", b""))
+    until(lambda: running.echo.seen > seen)
+    leaving.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # so that the close is a reset
+    leaving.close()
+    until(lambda: running.server.dropped["left"] == gone + 1)
 
 
 def test_draining_answers_what_was_taken_and_closes(monkeypatch):

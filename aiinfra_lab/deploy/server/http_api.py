@@ -5,18 +5,29 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from . import metrics
+from ...models import record as registry
+from ...train.saved_model import SavedModel
+from ...uris import Uri
+from . import docs_page, metrics, openapi
+from .descriptions import Descriptions, NotServed
+from .duplicates import repeated_name
+from .inference_api import InferenceApi
 from .judge import Judge
 from .predictor import Predictor
-from .protocol import Request
+from .protocol import JSON, Request
 
 _encode = msgspec.json.Encoder().encode
 # The names and addresses under which a machine reaches itself, with a port or without.
 _LOOPBACK = re.compile(rb"(?:(?:[a-z0-9-]+\.)*localhost|127(?:\.[0-9]{1,3}){3}|\[::1\])(?::[0-9]{1,5})?", re.IGNORECASE)
+
+
+def _registered(uri: str) -> Path:
+    return registry.folder(Uri.parse(uri).label)
 
 
 def _verdict(judge: Judge) -> dict[str, Any]:
@@ -29,11 +40,16 @@ class HttpApi:
     """Takes each request to what answers it.
 
     claim: which start of the endpoint this is, as its target calls it. write_counts: has what was counted written into
-    the endpoint's record, and calls what it is given when that was tried
+    the endpoint's record, and calls what it is given when that was tried. folder_of: where a version's files are.
     """
 
     def __init__(
-        self, name: str, claim: str, predictor: Predictor, write_counts: Callable[[Callable[[], None]], None]
+        self,
+        name: str,
+        claim: str,
+        predictor: Predictor,
+        write_counts: Callable[[Callable[[], None]], None],
+        folder_of: Callable[[str], Path] = _registered,
     ) -> None:
         self.name = name
         self.claim = claim
@@ -47,24 +63,29 @@ class HttpApi:
             b"/readyz": (b"GET", self._ready),
             b"/metrics": (b"GET", self._metrics),
             b"/status": (b"GET", lambda request: request.respond(200, _encode(self.status()))),
+            b"/openapi.json": (b"GET", self._openapi),
+            b"/docs": (b"GET", self._docs),
         }
+        self._descriptions = Descriptions(predictor, folder_of)
+        self._inference = InferenceApi(name, predictor, self._descriptions)
 
     def handle(self, request: Request) -> None:
         """Answer a request, now or later."""
         path = request.path.partition(b"?")[0]
-        known = self._paths.get(path)
+        known = self._paths.get(path) or self._inference.known(path)
         method = b"GET" if request.method == b"HEAD" else request.method
         if request.host and not _LOOPBACK.fullmatch(request.host):
             # A page may have its own name resolved to this machine, and its browser then lets it read the answers.
             self._refuse(request, 403, "only requests to localhost or 127.0.0.1 are answered; the Host names another")
-        elif known is None:
-            self._refuse(request, 404, f"there is no such path; there are {b' '.join(self._paths).decode()}")
-        elif method != known[0]:
-            allowed = b"GET, HEAD" if known[0] == b"GET" else known[0]
-            self._refuse(request, 405, f"this path takes {allowed.decode()}", b"allow: %b\r\n" % allowed)
         elif request.from_page:
             # Without keys, any page that the user opens could otherwise send rows through his browser.
             self._refuse(request, 403, "pages in a browser may not use this endpoint")
+        elif known is None:
+            self._refuse(request, 404, f"there is no such path; there are {b' '.join(self._paths).decode()} and /v2")
+        elif method == b"OPTIONS":
+            request.respond(200, _encode({"allow": _allowed(known[0]).split(", ")}), extra=_allow(known[0]))
+        elif method != known[0]:
+            self._refuse(request, 405, f"this path takes {_allowed(known[0])}", _allow(known[0]))
         else:
             known[1](request)
 
@@ -95,6 +116,10 @@ class HttpApi:
         }
 
     def _predict(self, request: Request) -> None:
+        if (name := repeated_name(request.body)) is not None:
+            # Which of the two is meant cannot be known, and others that read the body may take the other one.
+            self._refuse(request, 422, f"the name {name[:100]!r} stands twice in one object")
+            return
         self.predictor.predict(request.body, request.respond)
 
     def _flush(self, request: Request) -> None:
@@ -106,15 +131,39 @@ class HttpApi:
 
         self.predictor.log.flush(lambda: self._write_counts(done))
 
+    def _openapi(self, request: Request) -> None:
+        self._describe(request, lambda uri, saved: (_encode(openapi.document(self.name, uri, saved)), JSON, b""))
+
+    def _docs(self, request: Request) -> None:
+        host = request.host.decode()  # that of a machine's own names, as was checked
+        self._describe(request, lambda uri, saved: docs_page.page(self.name, uri, saved, host))
+
+    def _describe(self, request: Request, write: Callable[[str, SavedModel], tuple[bytes, bytes, bytes]]) -> None:
+        """Answer with something about the version that serves: body, kind and further header fields."""
+        try:
+            body, kind, extra = write(*self._descriptions.served())
+        except NotServed as problem:
+            self._refuse(request, 503, str(problem))
+        else:
+            request.respond(200, body, kind, extra)
+
     def _ready(self, request: Request) -> None:
         request.respond(200 if self.predictor.ready else 503, _encode(self._readiness()))
 
     def _metrics(self, request: Request) -> None:
         predictor = self.predictor
         # Copied, since the watch may add a version on its own thread meanwhile.
-        text = metrics.text(self.name, predictor, predictor.counts.copy(), request.connection.server.answers)
+        text = metrics.text(self.name, predictor, predictor.counts.copy(), request.connection.server)
         request.respond(200, text, metrics.KIND)
 
     def _refuse(self, request: Request, status: int, what: str, extra: bytes = b"") -> None:
         self.predictor.refused[status] += 1
         request.respond(status, _encode({"error": {"what": what}}), extra=extra)
+
+
+def _allowed(method: bytes) -> str:
+    return f"{'GET, HEAD' if method == b'GET' else method.decode()}, OPTIONS"
+
+
+def _allow(method: bytes) -> bytes:
+    return f"allow: {_allowed(method)}\r\n".encode()

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from .counts import SHOWN_MS, Counts
 from .predictor import Predictor
+from .protocol import Server
 
 KIND = b"text/plain; version=0.0.4; charset=utf-8"
 
 
-def text(name: str, predictor: Predictor, counts: Mapping[str, Counts], answers: Mapping[int, int]) -> bytes:
-    """All metrics of an endpoint: by version, then its own. answers: how many of each status were given."""
+def text(name: str, predictor: Predictor, counts: Mapping[str, Counts], server: Server) -> bytes:
+    """All metrics of an endpoint: by version, then its own, with what its socket has seen."""
     lines: list[str] = []
     by_version = sorted(counts.items())
     for metric, what, field in (
@@ -28,16 +30,25 @@ def text(name: str, predictor: Predictor, counts: Mapping[str, Counts], answers:
     for uri, item in by_version:
         lines += _histogram(name, uri, item)
     own = _labels(name)
-    for metric, what, by_status in (
-        ("answers_total", "Answers to requests of any kind.", answers),
-        ("refused_total", "Requests that were answered without a prediction.", predictor.refused),
-    ):
-        statuses = ((_labels(name, status=str(status)), count) for status, count in sorted(by_status.items()))
-        lines += _metric(metric, "counter", what, statuses)
+    tables: tuple[tuple[str, str, str, Mapping[Any, int]], ...] = (
+        ("answers_total", "Answers to requests of any kind.", "status", server.answers),
+        ("refused_total", "Requests that were answered without a prediction.", "status", predictor.refused),
+        (
+            "faults_total",
+            "Requests that broke HTTP or its limits, or failed in the endpoint.",
+            "kind",
+            server.faults,
+        ),
+        ("dropped_connections_total", "Connections that were closed without an answer.", "reason", server.dropped),
+    )
+    for metric, what, label, table in tables:
+        samples = ((_labels(name, **{label: str(key)}), count) for key, count in sorted(table.items()))
+        lines += _metric(metric, "counter", what, samples)
     for metric, kind, what, value in (
         ("canary_share", "gauge", "Share of the keys that the canary gets.", predictor.routes.canary_share),
         ("waiting_requests", "gauge", "Requests taken and not yet answered.", predictor.waiting),
         ("log_lost_rows_total", "counter", "Predicted rows that are missing in the log.", predictor.log.lost),
+        ("connections", "gauge", "Open connections.", len(server.connections) + len(server.reserve)),
         ("ready", "gauge", "Whether requests are taken.", int(predictor.ready)),
     ):
         lines += _metric(metric, kind, what, [(own, value)])

@@ -1,7 +1,8 @@
 """HTTP on a socket: one parser for each connection, answers in the order of the requests, and limits on everything.
 
 llhttp (httptools) parses. A body that is announced as too long is refused before it is read, a request that does
-not arrive in time is dropped, and a client that does not read its answers is not read from.
+not arrive in time is dropped, and a client that does not read its answers is not read from. When all connections are
+taken, a few more are there for questions after the endpoint's health alone.
 """
 
 from __future__ import annotations
@@ -9,13 +10,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
+from typing import NoReturn, cast
 
 import httptools
+
+from . import encodings
+from .refusals import RefusalLog
 
 MAX_BODY = 1 << 20
 MAX_HEAD = 16 << 10
@@ -26,6 +29,10 @@ LINGER_S = 1.0
 SWEEP_S = 0.5
 MAX_CONNECTIONS = 512
 MAX_PIPELINED = 64
+# Beyond MAX_CONNECTIONS: whoever watches the endpoint must hear of its health most of all when it is overrun.
+RESERVED = 16
+RESERVED_S = 1.0
+HEALTH = frozenset((b"/healthz", b"/readyz", b"/v2/health/live", b"/v2/health/ready"))
 
 _REASONS = {
     200: "OK", 400: "Bad Request", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed",
@@ -34,8 +41,9 @@ _REASONS = {
     500: "Internal Server Error", 503: "Service Unavailable",
 }  # fmt: skip
 _HEADS = {status: f"HTTP/1.1 {status} {reason}\r\ncontent-type: ".encode() for status, reason in _REASONS.items()}
-_LONG_HEAD = (431, f"the head of a request may have at most {MAX_HEAD} bytes")
-_LONG_BODY = (413, f"a body may have at most {MAX_BODY} bytes; send the rows in several requests")
+_LONG_HEAD = (431, "head", f"the head of a request may have at most {MAX_HEAD} bytes")
+_LONG_BODY = (413, "body", f"a body may have at most {MAX_BODY} bytes; send the rows in several requests")
+_TAKEN = (503, "full", "all connections are in use; what is left is for questions after the endpoint's health")
 JSON = b"application/json"
 
 _log = logging.getLogger(__name__)
@@ -48,8 +56,10 @@ class Request:
     """One request, complete, and the place of its answer in the connection's order.
 
     host: whom the client means to ask, by name or address; empty when it names none, which HTTP/1.0 allows.
-    from_page: whether a browser sent it on behalf of a page. keep: whether the connection stays open afterwards.
-    names_keep: whether the answer has to name that it stays open, as clients of HTTP/1.0 need it.
+    from_page: whether a browser sent it on behalf of a page of another origin.
+    json_bytes: how much of the body is JSON, where the Open Inference Protocol has bytes of tensors behind it.
+    keep: whether the connection stays open afterwards. names_keep: whether the answer has to name that it stays open,
+    as clients of HTTP/1.0 need it.
     """
 
     connection: Connection
@@ -60,6 +70,7 @@ class Request:
     from_page: bool
     keep: bool
     names_keep: bool = False
+    json_bytes: int | None = None
     answer: bytes = b""
 
     def respond(self, status: int, body: bytes, kind: bytes = JSON, extra: bytes = b"") -> None:
@@ -70,7 +81,7 @@ class Request:
             extra += b"connection: close\r\n"
         elif self.names_keep:
             extra += b"connection: keep-alive\r\n"
-        self.connection.server.answers[status] += 1
+        self.connection.server.count(self, status, body)
         head = b"%b%b\r\ncontent-length: %d\r\n%b\r\n" % (_HEADS[status], kind, len(body), extra)
         self.answer = head if self.method == b"HEAD" else head + body
         self.connection.flush()
@@ -80,7 +91,11 @@ class Server:
     """All connections of one listening socket. `handler` gets each complete request.
 
     answers: how many answers of each status were given. refused: those among them that the protocol itself gave; a
-    handler may go on counting in it.
+    handler may go on counting in it. faults: what was wrong with requests that never got to the handler, or in it, by
+    kind. dropped: connections that were closed without an answer that was due or might have come, by reason.
+
+    unused, idle, heads: the connections that have never asked anything, that wait for another request, and whose
+    request has begun; the oldest first.
     """
 
     def __init__(self, handler: Handler, loop: asyncio.AbstractEventLoop, refused: Counter[int] | None = None) -> None:
@@ -88,39 +103,79 @@ class Server:
         self.loop = loop
         self.answers: Counter[int] = Counter()
         self.refused: Counter[int] = Counter() if refused is None else refused
+        self.faults: Counter[str] = Counter()
+        self.dropped: Counter[str] = Counter()
         self.connections: set[Connection] = set()
+        self.reserve: deque[Connection] = deque()
+        self.unused: dict[Connection, None] = {}
+        self.idle: dict[Connection, None] = {}
+        self.heads: dict[Connection, None] = {}
         self.draining = False
+        self._log = RefusalLog()
         self._sweeper = loop.call_later(SWEEP_S, self._sweep)
 
     def connect(self) -> Connection:
         """The protocol of a new connection."""
         return Connection(self)
 
+    def count(self, request: Request, status: int, body: bytes) -> None:
+        """Count an answer, and log a refusal; not one of readiness, which is asked for all the time."""
+        self.answers[status] += 1
+        if status >= 400 and request.path not in HEALTH:
+            self._log.add(status, request.method, request.path, body)
+
+    def admit(self, connection: Connection) -> bool:
+        """Take a new connection; False when it may ask for nothing but the endpoint's health."""
+        if len(self.connections) < MAX_CONNECTIONS or self.make_room():
+            self.connections.add(connection)
+            self.unused[connection] = None
+            return True
+        # The oldest goes: it has had its time, however short, and nobody may keep the last places.
+        if len(self.reserve) >= RESERVED:
+            self.reserve.popleft().cut("full")
+        self.reserve.append(connection)
+        return False
+
+    def release(self, connection: Connection) -> None:
+        """Forget a connection that is closed."""
+        self.connections.discard(connection)
+        for among in (self.unused, self.idle, self.heads):
+            among.pop(connection, None)
+        with contextlib.suppress(ValueError):
+            self.reserve.remove(connection)
+
     def make_room(self) -> bool:
-        """Close the connection that has been idle for longest; False when none is."""
-        idle = [connection for connection in self.connections if connection.is_idle]
-        if not idle:
+        """Close a connection that nobody may miss; False when there is none.
+
+        The oldest that has never asked anything, which no client sends a request on at this moment; else the one that
+        has been idle for longest; else one whose head is slow.
+        """
+        found = next(iter(self.unused), None) or next(iter(self.idle), None) or next(iter(self.heads), None)
+        if found is None or (found in self.heads and not found.has_slow_head):
             return False
-        longest = min(idle, key=lambda connection: connection.idle_since)
-        longest.close_when_idle()
-        self.connections.discard(longest)  # its `connection_lost` comes later, and its place is taken now
+        self.release(found)  # its `connection_lost` comes later, and its place is taken now
+        found.displace()
         return True
 
     def drain(self) -> None:
         """Close idle connections now, and every other one after its last answer."""
         self.draining = True
-        for connection in list(self.connections):
+        for connection in self._all:
             connection.close_when_idle()
 
     def close(self) -> None:
         """Cut what is left."""
         self._sweeper.cancel()
-        for connection in list(self.connections):
-            connection.cut()
+        for connection in self._all:
+            connection.cut("closed")
+
+    @property
+    def _all(self) -> list[Connection]:
+        return [*self.connections, *self.reserve]
 
     def _sweep(self) -> None:
         now = self.loop.time()
-        for connection in list(self.connections):
+        for connection in self._all:
             connection.expire(now)
         self._sweeper = self.loop.call_later(SWEEP_S, self._sweep)
 
@@ -133,33 +188,35 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self._pending: deque[Request] = deque()
         self._transport: asyncio.Transport | None = None
-        self._deadline = self.idle_since = 0.0
-        self._refused = self._last = self._choked = False
+        self._deadline = 0.0
+        self._refused = self._last = self._choked = self._reserved = False
+        self._is_unused = True
         self._complete = 0
-        self._fault: tuple[int, str] | None = None
+        self._fault: tuple[int, str, str] | None = None
         self._clear()
 
     def _clear(self) -> None:
-        self._url = self._host = b""
-        self._body: list[bytes] = []
-        self._head_bytes = self._head_parts = self._body_bytes = 0
-        self._started = self._in_head = self._from_page = self._expects = False
+        self._url = self._host = self._origin = self._encoding = b""
+        self._body: bytes | bytearray = b""
+        self._head_bytes = self._head_parts = 0
+        self._json_bytes: int | None = None
+        self._started = self._in_head = self._expects = False
 
     # ---- what the event loop calls ----
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # A stream's transport always: uvloop's has no common base class with asyncio's.
         self._transport = cast(asyncio.Transport, transport)
-        is_full = len(self.server.connections) >= MAX_CONNECTIONS
-        if self.server.draining or (is_full and not self.server.make_room()):
-            self._transport.abort()
+        if self.server.draining:
+            self.cut("draining")
             return
-        self.server.connections.add(self)
-        self.idle_since = time.monotonic()  # the loop's own time stands still within a millisecond
-        self._deadline = self.server.loop.time() + HEAD_S
+        self._reserved = not self.server.admit(self)
+        self._deadline = self.server.loop.time() + self._head_s
 
     def connection_lost(self, problem: Exception | None) -> None:
-        self.server.connections.discard(self)
+        if self._pending and self._transport:
+            self.server.dropped["left"] += 1  # by the client, before it was answered
+        self.server.release(self)
         self._transport = None
         self._pending.clear()
 
@@ -172,7 +229,7 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserUpgrade:
             pass  # the request was answered as it is; what would follow is of another protocol
         except httptools.HttpParserError:
-            self._fault = self._fault or (400, "this is no HTTP request")
+            self._fault = self._fault or (400, "syntax", "this is no HTTP request")
         if self._in_head and self._complete == complete:
             # All of the data belongs to a head that has not ended: a header without an end never gets to on_header.
             self._head_bytes += len(data)
@@ -185,6 +242,8 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         self._last = True
+        if self._started and not self._refused:
+            self._refuse(400, "incomplete", "the request ends in its middle")
         return bool(self._pending)  # answers that are due are sent before the close
 
     def pause_writing(self) -> None:
@@ -200,7 +259,11 @@ class Connection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         self._clear()
         self._started = self._in_head = True
-        self._deadline = self.server.loop.time() + HEAD_S
+        if not self._reserved:
+            (self.server.unused if self._is_unused else self.server.idle).pop(self, None)
+            self.server.heads[self] = None
+            self._is_unused = False
+        self._deadline = self.server.loop.time() + self._head_s
 
     def on_url(self, url: bytes) -> None:
         self._url += url
@@ -214,47 +277,65 @@ class Connection(asyncio.Protocol):
             self._stop(*_LONG_BODY)
         elif lower == b"origin":
             # A browser sets it on what a page posts, and the page cannot take it away.
-            self._from_page = True
+            self._origin = value
         elif lower == b"host":
             if self._host:
-                self._stop(400, "a request has one Host")
+                self._stop(400, "host", "a request has one Host")
             self._host = value
         elif lower == b"expect":
             if value.lower() != b"100-continue":
-                self._stop(417, "only 100-continue can be expected")
+                self._stop(417, "expectation", "only 100-continue can be expected")
             self._expects = True
-        elif lower == b"content-encoding" and value.lower() != b"identity":
-            self._stop(415, "a body is read as it is, without gzip or another encoding: send plain JSON")
+        elif lower == b"content-encoding":
+            self._take_encoding(value.lower())
+        elif lower == b"inference-header-content-length":
+            if not value.isdigit() or len(value) > len(str(MAX_BODY)):
+                self._stop(400, "syntax", "Inference-Header-Content-Length is the number of the JSON's bytes")
+            self._json_bytes = int(value)
 
     def on_headers_complete(self) -> None:
-        if not self._host and self._parser.get_http_version() == "1.1":
-            self._stop(400, "a request of HTTP/1.1 has a Host")
+        version = self._parser.get_http_version()
+        if not self._host and version == "1.1":
+            self._stop(400, "host", "a request of HTTP/1.1 has a Host")
+        if self._reserved and self._target()[0].partition(b"?")[0] not in HEALTH:
+            self._stop(*_TAKEN)
         self._in_head = False
+        self.server.heads.pop(self, None)
         self._deadline = self.server.loop.time() + BODY_S
-        # Not while an answer is due: it would come before that one, and seem to belong to its request.
-        if self._expects and not self._pending and self._transport:
+        # Not while an answer is due: it would come before that one, and seem to belong to its request. And not to
+        # HTTP/1.0, which knows no answers that another follows.
+        if self._expects and version != "1.0" and not self._pending and self._transport:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
-        self._body_bytes += len(body)
-        if self._body_bytes > MAX_BODY:
+        if len(self._body) + len(body) > MAX_BODY:
             self._stop(*_LONG_BODY)
-        self._body.append(body)
+        if not self._body:
+            self._body = body
+            return
+        # In one piece, for a list of small ones would take many times the memory of what is in them.
+        if isinstance(self._body, bytes):
+            self._body = bytearray(self._body)
+        self._body += body
 
     def on_message_complete(self) -> None:
         self._started = False
         self._complete += 1
         keep = self._parser.should_keep_alive() and not self._parser.should_upgrade() and not self.server.draining
+        keep = keep and not self._reserved
         self._last = not keep
-        parts, method = self._body, self._parser.get_method()
-        body = parts[0] if len(parts) == 1 else b"".join(parts)
+        path, host = self._target()
+        # The endpoint's own page may ask it: whoever serves a page under that name is the endpoint.
+        from_page = bool(self._origin) and self._origin.lower() != b"http://" + host.lower()
         names_keep = keep and self._parser.get_http_version() == "1.0"
-        request = Request(self, method, *self._target(), body, self._from_page, keep, names_keep)
+        method, body = self._parser.get_method(), self._whole_body()
+        request = Request(self, method, path, host, body, from_page, keep, names_keep, self._json_bytes)
         self._pending.append(request)
         try:
             self.server.handler(request)
         except Exception:  # noqa: BLE001  # a fault of ours must reach the log and the client, not end the server
             _log.exception("a request failed")
+            self.server.faults["handler"] += 1
             if not request.answer:
                 self.server.refused[500] += 1
                 request.respond(500, b'{"error":{"what":"the endpoint failed; its log says more"}}')
@@ -275,19 +356,30 @@ class Connection(asyncio.Protocol):
             self._pace()
 
     @property
-    def is_idle(self) -> bool:
-        """Whether no answer is due and no request has begun; since `idle_since`, in monotonic seconds."""
-        return not self._pending and not self._started and not self._refused and self._transport is not None
+    def has_slow_head(self) -> bool:
+        """Whether a head has begun and did not end within RESERVED_S: long enough where others wait for its place."""
+        left_s = self._deadline - self.server.loop.time()
+        return self._in_head and not self._pending and left_s < HEAD_S - RESERVED_S
+
+    def displace(self) -> None:
+        """Close it for another one."""
+        if self._in_head:
+            self.cut("slow")
+        elif self._transport:
+            self.server.dropped["displaced"] += 1
+            self._transport.close()
 
     def close_when_idle(self) -> None:
         """Close now, or after the answers that are due."""
         if not self._pending and not self._started and self._transport:
             self._transport.close()
 
-    def cut(self) -> None:
-        """Close without a word."""
+    def cut(self, reason: str) -> None:
+        """Close without an answer."""
         if self._transport:
+            self.server.dropped[reason] += 1
             self._transport.abort()
+            self._transport = None
 
     def expire(self, now: float) -> None:
         """Drop the connection when its time for what it is doing is over."""
@@ -295,14 +387,14 @@ class Connection(asyncio.Protocol):
         if self._pending or now < self._deadline:
             return
         if self._refused or not self._started:
-            self.cut()
+            self.cut("unread" if self._refused else "idle")
         else:
-            self._refuse(408, f"the head must arrive within {HEAD_S:g} s and the body within {BODY_S:g} s")
+            self._refuse(408, "slow", f"the head must arrive within {HEAD_S:g} s and the body within {BODY_S:g} s")
 
     def _rest(self) -> None:
         """Everything is answered: wait for more, or end."""
         assert self._transport is not None
-        if self._refused:
+        if self._refused and not self._last:
             # Closing now would reset the connection, and the client would lose the answer it has not read yet.
             with contextlib.suppress(OSError, RuntimeError):
                 self._transport.write_eof()
@@ -310,7 +402,7 @@ class Connection(asyncio.Protocol):
         elif self._last or self.server.draining:
             self._transport.close()
         else:
-            self.idle_since = time.monotonic()
+            self.server.idle[self] = None
             self._deadline = self.server.loop.time() + IDLE_S
             self._pace()
 
@@ -327,17 +419,41 @@ class Connection(asyncio.Protocol):
         if self._head_parts > MAX_HEAD:
             self._stop(*_LONG_HEAD)
 
-    def _stop(self, status: int, what: str) -> None:
-        self._fault = (status, what)
+    def _take_encoding(self, encoding: bytes) -> None:
+        if encoding == b"identity":
+            return
+        if self._encoding or encoding not in encodings.NAMES:
+            self._stop(415, "encoding", f"a body is plain JSON, or that in one of {', '.join(encodings.SHOWN)}")
+        self._encoding = encoding
+
+    def _whole_body(self) -> bytes:
+        if not self._encoding:
+            return bytes(self._body)
+        try:
+            found = encodings.decode(bytes(self._body), self._encoding, MAX_BODY + 1)
+        except ValueError as problem:
+            self._stop(400, "encoding", f"the body is not what its Content-Encoding says: {problem}")
+        if len(found) > MAX_BODY:
+            self._stop(*_LONG_BODY)
+        return found
+
+    @property
+    def _head_s(self) -> float:
+        return RESERVED_S if self._reserved else HEAD_S
+
+    def _stop(self, status: int, kind: str, what: str) -> NoReturn:
+        self._fault = (status, kind, what)
         raise httptools.HttpParserError(what)
 
-    def _refuse(self, status: int, what: str) -> None:
+    def _refuse(self, status: int, kind: str, what: str) -> None:
         """Answer with the refusal after what is due, and take nothing more from this client."""
         # `flush` ends a connection only when no request has begun, and the one that has will never be complete.
         self._refused, self._started, self._in_head = True, False, False
+        self.server.heads.pop(self, None)
         request = Request(self, b"", b"", b"", b"", from_page=False, keep=False)
         self._pending.append(request)
         self.server.refused[status] += 1
+        self.server.faults[kind] += 1
         request.respond(status, b'{"error":{"what":"%b"}}' % what.encode())
 
     def _pace(self) -> None:

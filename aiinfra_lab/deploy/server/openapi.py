@@ -1,0 +1,179 @@
+"""An endpoint's description for programs: OpenAPI 3.1, made of the signature and the columns of what it serves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from ...features.contract import CATEGORY, ROW_ID
+from ...train.saved_model import SavedModel
+from ...train.signature import Tensor, probabilities
+from .rows import MAX_ROWS
+
+# A picture as an example would make the document longer than all the rest of it.
+MOST_EXAMPLE = 8 << 10
+_MOST_CATEGORIES = 20
+
+Schema = dict[str, Any]
+
+
+def document(name: str, uri: str, saved: SavedModel) -> Schema:
+    """The description of an endpoint that serves that version."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": f"Endpoint {name}",
+            "version": uri,
+            "description": f"Predictions of {uri}: {saved.signature.summary}.",
+        },
+        "servers": [{"url": "."}],
+        "paths": {
+            "/predict": {"post": _predict()},
+            "/healthz": {"get": _look("Whether the process answers.")},
+            "/readyz": {
+                "get": _look("Which version serves.") | {"responses": {**_ok(), "503": _other("It takes none.")}}
+            },
+            "/status": {"get": _look("What was answered, how fast, and what the canary's rule says.")},
+            "/metrics": {"get": _look("Counts in Prometheus' text format.", "text/plain")},
+            "/v2/models/{model}": {"get": _look("The tensors, by the Open Inference Protocol.") | _MODEL},
+            "/v2/models/{model}/infer": {"post": _infer() | _MODEL},
+        },
+        "components": {
+            "schemas": {
+                "Row": row_schema(saved),
+                "Request": _request(saved),
+                "Prediction": _prediction(saved),
+                "Answer": _object({"request_id": _TEXT, "model": _TEXT, "predictions": _list_of("Prediction")}),
+                "Refusal": _REFUSAL,
+            }
+        },
+    }
+
+
+def row_schema(saved: SavedModel) -> Schema:
+    """What a row has: its columns, or its arrays."""
+    found: dict[str, Schema] = {}
+    required: list[str] = []
+    if saved.is_of_table:
+        for column in saved.columns:
+            kind = "string" if column.type == CATEGORY else "number"
+            found[column.name] = {"type": kind if column.required else [kind, "null"]}
+            if column.categories:
+                found[column.name]["examples"] = [*column.categories[:_MOST_CATEGORIES]]
+            if column.required:
+                required.append(column.name)
+    else:
+        for tensor in saved.signature.inputs:
+            if tensor.name in saved.rows.names:
+                found[tensor.name] = _array(tensor) | {"description": str(tensor)}
+                required.append(tensor.name)
+    found[ROW_ID] = {"type": ["string", "integer"], "description": "stands in the answer and in the log"}
+    return _object(found, required)
+
+
+def example(saved: SavedModel) -> dict[str, Any]:
+    """A request that can be sent as it is; without rows where the model has no example, or a long one."""
+    rows = [{name: value for name, value in row.items() if name in saved.rows.names} for row in saved.example.rows[:1]]
+    body = {"rows": rows}
+    return body if rows and len(msgspec.json.encode(body)) <= MOST_EXAMPLE else {}
+
+
+_TEXT: Schema = {"type": "string"}
+_TYPES = {"BOOL": "boolean", "BYTES": "string"}
+
+
+def _object(properties: Mapping[str, Schema], required: list[str] | None = None) -> Schema:
+    named = [*properties] if required is None else required
+    return {"type": "object", "properties": {**properties}, "required": named, "additionalProperties": False}
+
+
+_REFUSAL = _object(
+    {
+        "error": {
+            "type": "object",
+            "properties": {"what": _TEXT, "row": {"type": "integer"}, "column": {"type": ["string", "null"]}},
+        }
+    }
+)
+_MODEL: Schema = {"parameters": [{"name": "model", "in": "path", "required": True, "schema": _TEXT}]}
+
+
+def _request(saved: SavedModel) -> Schema:
+    rows = {**_list_of("Row"), "minItems": 1, "maxItems": MAX_ROWS}
+    key = {"type": ["string", "integer"], "description": "requests of one key get one version while a canary runs"}
+    found = _object({"rows": rows, "key": key}, ["rows"])
+    return found | ({"examples": [one]} if (one := example(saved)) else {})
+
+
+def _prediction(saved: SavedModel) -> Schema:
+    outputs = dict(_outputs(saved))
+    return _object({ROW_ID: _TEXT, **outputs, "error": _TEXT}, [ROW_ID, *outputs])
+
+
+def _outputs(saved: SavedModel) -> Iterator[tuple[str, Schema]]:
+    for item in saved.signature.outputs:
+        if saved.signature.has_labels(item):
+            labels = [*saved.signature.task.labels]
+            yield item.name, {"enum": [*labels, None]}
+            each = _object({label: {"type": "number"} for label in labels})
+            yield probabilities(item.name), each | {"type": ["object", "null"]}
+        else:
+            schema = _array(item)
+            yield item.name, schema | {"type": [schema["type"], "null"]}
+
+
+def _array(tensor: Tensor) -> Schema:
+    """One row's part of a tensor, as nested lists."""
+    kind = "number" if tensor.datatype.startswith("FP") else _TYPES.get(tensor.datatype, "integer")
+    found: Schema = {"type": kind}
+    for size in reversed(tensor.row_shape):
+        found = {"type": "array", "items": found} | ({} if size < 0 else {"minItems": size, "maxItems": size})
+    return found
+
+
+def _list_of(schema: str) -> Schema:
+    return {"type": "array", "items": _ref(schema)}
+
+
+def _ref(schema: str) -> Schema:
+    return {"$ref": f"#/components/schemas/{schema}"}
+
+
+def _json(schema: Schema) -> Schema:
+    return {"content": {"application/json": {"schema": schema}}}
+
+
+def _ok() -> Schema:
+    return {"200": {"description": "OK"}}
+
+
+def _other(what: str) -> Schema:
+    return {"description": what, **_json(_ref("Refusal"))}
+
+
+def _look(what: str, kind: str = "application/json") -> Schema:
+    return {"summary": what, "responses": {"200": {"description": what, "content": {kind: {}}}}}
+
+
+def _predict() -> Schema:
+    refused = {"400": "It is no JSON.", "413": "The body is too long.", "422": "A row, a column or a value is wrong."}
+    return {
+        "summary": "Predict rows.",
+        "requestBody": {"required": True, **_json(_ref("Request"))},
+        "responses": {
+            "200": {"description": "A prediction for each row, in their order.", **_json(_ref("Answer"))},
+            **{status: _other(what) for status, what in refused.items()},
+            "503": _other("It serves nothing yet, or too much is waiting."),
+        },
+    }
+
+
+def _infer() -> Schema:
+    tensors = {"type": "array", "items": {"type": "object"}}
+    return {
+        "summary": "Predict tensors, by the Open Inference Protocol, version 2.",
+        "requestBody": {"required": True, **_json({"type": "object", "properties": {"inputs": tensors}})},
+        "responses": {**_ok(), "400": {"description": "It does not fit the model."}},
+    }

@@ -1,0 +1,111 @@
+"""An endpoint without a store: its paths on a real socket, with a version that serves or without any."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import uvloop
+from onnx import TensorProto, helper, numpy_helper
+
+from aiinfra_lab.deploy.ports import bind
+from aiinfra_lab.deploy.server.http_api import HttpApi
+from aiinfra_lab.deploy.server.predictions_log import PredictionsLog
+from aiinfra_lab.deploy.server.predictor import Predictor, Routes
+from aiinfra_lab.deploy.server.protocol import Server
+from aiinfra_lab.train.signature import Signature, Task, Tensor
+from tests.conftest import PATIENCE_S
+from tests.fakes import inline_workers
+
+
+@dataclass
+class SocketEndpoint:
+    """Where it listens, and what answers there."""
+
+    address: tuple[str, int]
+    api: HttpApi
+    server: Server
+
+    def __call__(self, data: bytes) -> bytes:
+        """All that is answered to these bytes before the connection is closed."""
+        with socket.create_connection(self.address, timeout=PATIENCE_S) as connection:
+            connection.sendall(data)
+            connection.shutdown(socket.SHUT_WR)
+            return b"".join(iter(lambda: connection.recv(65_536), b""))
+
+    def ask(self, path: str, body: object = None, head: str = "") -> tuple[int, Any]:
+        """Status and body of one answer: a GET, or a POST of a body (bytes as they are)."""
+        data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+        line = f"{'GET' if body is None else 'POST'} {path} HTTP/1.1\r\nhost: localhost\r\n"
+        answer = self(f"{line}content-length: {len(data)}\r\n{head}\r\n".encode() + data)
+        headers, _, found = answer.partition(b"\r\n\r\n")
+        is_json = b"application/json" in headers
+        return int(headers.split(b" ", 2)[1]), json.loads(found) if is_json and found else found
+
+
+@contextlib.contextmanager
+def endpoint(log: Path, folder: Path | None = None, uri: str = "models:delay@1") -> Iterator[SocketEndpoint]:
+    """Serve the version in that folder."""
+    loop, listener = uvloop.new_event_loop(), bind(0)
+    predictor = Predictor(PredictionsLog(log, 1e9), loop)
+    if folder is not None:
+        predictor.routes = Routes(inline_workers.served(predictor, uri, folder))
+    api = HttpApi("delay", "deploy-delay-1", predictor, lambda done: done(), lambda _: folder or Path("nowhere"))
+    server = Server(api.handle, loop, predictor.refused)
+    loop.run_until_complete(loop.create_server(server.connect, sock=listener))
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        yield SocketEndpoint(listener.getsockname(), api, server)
+    finally:
+        loop.call_soon_threadsafe(server.close)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        predictor.log.close()
+        loop.close()
+
+
+LABELS = ("cat", "dog", "owl")
+
+
+def pictures(folder: Path) -> Path:
+    """The folder of a model of arrays: `image` [2, 2] and `weight` → which of the labels, and two sums."""
+    folder.mkdir(parents=True)
+    nodes = [
+        helper.make_node("Flatten", ["image"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "w"], ["linear"]),
+        helper.make_node("Softmax", ["linear"], ["kind"]),
+        helper.make_node("ReduceSum", ["image", "axis"], ["summed"], keepdims=0),
+        helper.make_node("Cast", ["weight"], ["heavy"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["summed", "heavy"], ["vector"]),
+    ]
+    weights = {"w": np.eye(4, 3, dtype=np.float32), "axis": np.array([1], np.int64)}
+    takes = [
+        helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 2, 2]),
+        helper.make_tensor_value_info("weight", TensorProto.INT64, ["n", 1]),
+    ]
+    gives = [
+        helper.make_tensor_value_info("kind", TensorProto.FLOAT, ["n", 3]),
+        helper.make_tensor_value_info("vector", TensorProto.FLOAT, ["n", 2]),
+    ]
+    constants = [numpy_helper.from_array(value, name) for name, value in weights.items()]
+    graph = helper.make_graph(nodes, "pictures", takes, gives, constants)
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.save(made, folder / "model.onnx")
+    signature = Signature(
+        (Tensor("image", "FP32", (-1, 2, 2)), Tensor("weight", "INT64", (-1, 1))),
+        (Tensor("kind", "FP32", (-1, 3)), Tensor("vector", "FP32", (-1, 2))),
+        Task("classification", LABELS),
+        rows="arrays",
+    )
+    (folder / "signature.json").write_text(signature.to_json())
+    (folder / "example.json").write_text(json.dumps({"rows": [{"image": [[1.0, 0.0], [0.0, 0.0]], "weight": [2]}]}))
+    return folder

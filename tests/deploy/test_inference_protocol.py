@@ -1,0 +1,248 @@
+"""The Open Inference Protocol, version 2: cases of its specification, by hand, on a real socket."""
+
+import json
+import struct
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from tests.fakes import inline_workers
+
+from . import serving
+from .conftest import ROW
+from .serving import LABELS, SocketEndpoint
+
+TABLE = [
+    {"name": "carrier", "shape": [2], "datatype": "BYTES", "data": ["AA", "UA"]},
+    {"name": "temp", "shape": [2, 1], "datatype": "FP32", "data": [[3.0], [None]]},
+    {"name": "distance", "shape": [2], "datatype": "INT64", "data": [250, 300]},
+]
+IMAGES = [[[1.0, 0.0], [0.0, 0.0]], [[0.0, 0.0], [5.0, 1.0]]]
+PICTURES = [
+    {"name": "image", "shape": [2, 2, 2], "datatype": "FP32", "data": IMAGES},
+    {"name": "weight", "shape": [2, 1], "datatype": "INT64", "data": [1, 2]},
+]
+
+
+@pytest.fixture
+def table(tmp_path, artifacts) -> Iterator[SocketEndpoint]:
+    with serving.endpoint(tmp_path / "log", artifacts("plain")) as found:
+        yield found
+
+
+@pytest.fixture
+def pictures(tmp_path) -> Iterator[SocketEndpoint]:
+    with serving.endpoint(tmp_path / "log", serving.pictures(tmp_path / "pictures")) as found:
+        yield found
+
+
+def test_the_server_says_what_it_is_and_whether_it_is_well(table):
+    code, about = table.ask("/v2")
+    assert (code, about["name"], about["extensions"]) == (200, "aiinfra-lab", ["binary_tensor_data"])
+    assert table.ask("/v2/health/live") == (200, {"live": True})
+    assert table.ask("/v2/health/ready") == (200, {"ready": True})
+
+
+def test_a_server_without_a_version_lives_and_is_not_ready(tmp_path):
+    with serving.endpoint(tmp_path / "log") as empty:
+        assert empty.ask("/v2/health/live")[0] == 200
+        assert empty.ask("/v2/health/ready") == (503, {"ready": False})
+        for path in ("/v2/models/delay", "/v2/models/delay/ready"):
+            assert empty.ask(path)[0] == 503
+        assert empty.ask("/v2/models/delay/infer", {"inputs": TABLE})[0] == 503
+
+
+@pytest.mark.parametrize("path", ["/v2/models/delay", "/v2/models/delay/versions/1"])
+def test_a_table_has_a_tensor_of_each_column(table, path):
+    code, found = table.ask(path)
+    assert (code, found["name"], found["versions"]) == (200, "delay", ["1"])
+    assert found["inputs"] == [
+        {"name": "carrier", "datatype": "BYTES", "shape": [-1]},
+        {"name": "temp", "datatype": "FP64", "shape": [-1]},
+        {"name": "distance", "datatype": "FP64", "shape": [-1]},
+    ]
+    assert found["outputs"] == [{"name": "score", "datatype": "FP32", "shape": [-1]}]
+    assert table.ask(f"{path}/ready") == (200, {"name": "delay", "ready": True})
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v2/models/other",
+        "/v2/models/other/ready",
+        "/v2/models/delay/versions/9",
+        "/v2/models/delay/versions/9/ready",
+        "/v2/models/delay/nothing",
+        "/v2/nothing",
+    ],
+)
+def test_what_is_not_there_is_404(table, path):
+    assert table.ask(path)[0] == 404
+    assert table.ask("/v2/models/other/infer", {"inputs": TABLE})[0] == 404
+
+
+def test_infer_answers_as_predict_does(table):
+    code, found = table.ask("/v2/models/delay/versions/1/infer", {"id": "mine", "inputs": TABLE})
+    assert (code, found["model_name"], found["model_version"], found["id"]) == (200, "delay", "1", "mine")
+    rows = [{"carrier": "AA", "temp": 3.0, "distance": 250}, {"carrier": "UA", "temp": None, "distance": 300}]
+    scores = [row["score"] for row in table.ask("/predict", {"rows": rows})[1]["predictions"]]
+    assert found["outputs"] == [
+        {"name": "score", "datatype": "FP32", "shape": [2], "data": pytest.approx(scores, rel=1e-6)}
+    ]
+    assert "id" not in table.ask("/v2/models/delay/infer", {"inputs": TABLE})[1]
+
+
+def test_optional_columns_may_be_left_out_and_row_ids_reach_the_log(table):
+    ids = {"name": "row_id", "shape": [2], "datatype": "BYTES", "data": ["a", "b"]}
+    inputs = [TABLE[0], TABLE[2], ids]
+    assert table.ask("/v2/models/delay/infer", {"inputs": inputs, "parameters": {"key": "k"}})[0] == 200
+
+
+@pytest.mark.parametrize("form", [IMAGES, np.array(IMAGES).ravel().tolist(), np.array(IMAGES).reshape(2, 4).tolist()])
+def test_arrays_come_nested_or_flat_and_labels_are_texts_and_numbers(pictures, form):
+    image = {**PICTURES[0], "data": form}
+    code, found = pictures.ask("/v2/models/delay/infer", {"inputs": [image, PICTURES[1]]})
+    assert code == 200
+    kind, probabilities, vector = found["outputs"]
+    assert kind == {"name": "kind", "datatype": "BYTES", "shape": [2], "data": ["cat", "owl"]}
+    assert (probabilities["name"], probabilities["datatype"], probabilities["shape"]) == (
+        "kind_probabilities",
+        "FP32",
+        [2, len(LABELS)],
+    )
+    assert sum(probabilities["data"][:3]) == pytest.approx(1)
+    assert (vector["shape"], vector["data"]) == ([2, 2], [1.0, 0.0, 10.0, 2.0])
+
+
+def test_the_outputs_that_are_wanted_alone_are_given(pictures):
+    body = {"inputs": PICTURES, "outputs": [{"name": "vector"}]}
+    assert [item["name"] for item in pictures.ask("/v2/models/delay/infer", body)[1]["outputs"]] == ["vector"]
+    body["outputs"].append({"name": "nothing"})
+    code, answer = pictures.ask("/v2/models/delay/infer", body)
+    assert (code, "nothing" in answer["error"]) == (400, True)
+
+
+def binary(inputs: list, parts: list[bytes], **more) -> tuple[bytes, str]:
+    """A body with bytes behind its JSON, and the head that says so."""
+    listed = [
+        {key: value for key, value in item.items() if key != "data"} | {"parameters": {"binary_data_size": len(part)}}
+        for item, part in zip(inputs, parts, strict=True)
+    ]
+    text = json.dumps({"inputs": listed, **more}).encode()
+    return text + b"".join(parts), f"inference-header-content-length: {len(text)}\r\n"
+
+
+def test_tensors_may_come_and_go_as_bytes(pictures):
+    image, weight = np.array(IMAGES, "<f4"), np.array([[1], [2]], "<i8")
+    body, head = binary(PICTURES, [image.tobytes(), weight.tobytes()], parameters={"binary_data_output": True})
+    line = f"POST /v2/models/delay/infer HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(body)}\r\n{head}\r\n"
+    whole = pictures(line.encode() + body)
+    assert whole.startswith(b"HTTP/1.1 200 OK")
+    headers, _, answer = whole.partition(b"\r\n\r\n")
+    size = int(headers.partition(b"inference-header-content-length: ")[2].split()[0])
+    described, rest = json.loads(answer[:size])["outputs"], answer[size:]
+    parts = {}
+    for item in described:
+        end = item["parameters"]["binary_data_size"]
+        parts[item["name"]], rest = rest[:end], rest[end:]
+    assert rest == b""
+    assert parts["kind"] == struct.pack("<I3sI3s", 3, b"cat", 3, b"owl")
+    assert np.frombuffer(parts["vector"], "<f4").tolist() == [1.0, 0.0, 10.0, 2.0]
+
+
+def test_texts_may_come_as_bytes(table):
+    parts = [
+        struct.pack("<I2sI2s", 2, b"AA", 2, b"UA"),
+        np.zeros(2, "<f4").tobytes(),
+        np.array([1, 2], "<i8").tobytes(),
+    ]
+    body, head = binary(TABLE, parts)
+    assert table.ask("/v2/models/delay/infer", body, head)[0] == 200
+
+
+def one(at: int, **change) -> list:
+    return [{**item, **change} if number == at else item for number, item in enumerate(TABLE)]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "word"),
+    [
+        ([], "there are none"),
+        (one(0, shape=[3]), "shape"),
+        (one(0, shape=[]), "no shape"),
+        (one(0, shape=[-2]), "shape"),
+        (one(0, shape=[10**12]), "shape"),
+        (one(0, shape=[1, 2]), "[rows]"),
+        (one(0, datatype="TEXT"), "TEXT"),
+        (one(0, data=["AA", 3]), "BYTES"),
+        (one(0, data="AA"), "list"),
+        (one(0, data=None), "list"),
+        (one(1, data=[True, False]), "FP32"),
+        (one(2, data=[1.5, 2]), "INT64"),
+        (one(2, data=["1", "2"]), "INT64"),
+        (one(2, shape=[1], data=[1]), "same number of rows"),
+        (one(0, name="nothing"), "nothing"),
+        (one(1, name="carrier"), "twice"),
+        (one(0, name="x" * 100_000), "xxx"),
+        (one(0, data=json.loads("[" * 500 + "]" * 500)), "values"),
+        (one(0, parameters={"binary_data_size": 4}), "behind the JSON"),
+        (TABLE[:2], "distance"),
+        ("text", "inputs"),
+        ([{"name": "carrier"}], "shape"),
+    ],
+    ids=range(22),
+)
+def test_what_does_not_fit_is_400_with_the_reason(table, inputs, word):
+    code, answer = table.ask("/v2/models/delay/infer", {"inputs": inputs})
+    assert (code, list(answer)) == (400, ["error"])
+    assert word in answer["error"]
+    assert table.api.predictor.refused
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'{"inputs":[],"inputs":[]}',
+        b'{"inputs":NaN}',
+        b'{"inputs":[{"name":"\xff"}]}',
+        b'{"inputs":' + b"[" * 300_000,
+    ],
+    ids=range(7),
+)
+def test_what_is_no_request_is_400(table, body):
+    assert table.ask("/v2/models/delay/infer", body)[0] == 400
+
+
+@pytest.mark.parametrize("head", ["9999999", "1", "x", "-1", "99999999999999999999"])
+def test_a_wrong_length_of_the_json_is_400(table, head):
+    body = json.dumps({"inputs": TABLE}).encode()
+    assert table.ask("/v2/models/delay/infer", body, f"inference-header-content-length: {head}\r\n")[0] == 400
+
+
+@pytest.mark.parametrize(
+    "part", [b"", b"\x02", b"\x02\0\0\0A", b"\xff\xff\xff\xffAA", b"\x02\0\0\0\xff\xff\x02\0\0\0AA"]
+)
+def test_bytes_that_are_no_texts_are_400(table, part):
+    body, head = binary(TABLE, [part, bytes(8), bytes(16)])
+    assert table.ask("/v2/models/delay/infer", body, head)[0] == 400
+
+
+def test_a_row_without_a_score_is_an_error_of_the_model(tmp_path, artifacts):
+    with serving.endpoint(tmp_path / "log", artifacts("nan")) as patchy:
+        values = zip({**ROW, "distance": 9000}.items(), ("BYTES", "FP32", "INT32"), strict=True)
+        far = [{"name": name, "shape": [1], "datatype": kind, "data": [value]} for (name, value), kind in values]
+        code, answer = patchy.ask("/v2/models/delay/infer", {"inputs": far})
+    assert (code, "not finite" in answer["error"]) == (500, True)
+
+
+def test_a_version_can_be_named_only_while_no_key_chooses_it(table, artifacts):
+    predictor = table.api.predictor
+    predictor.routes.canary = inline_workers.served(predictor, "models:delay@2", artifacts("plain", 2.0))
+    assert table.ask("/v2/models/delay")[1]["versions"] == ["1", "2"]
+    code, answer = table.ask("/v2/models/delay/versions/1/infer", {"inputs": TABLE})
+    assert (code, "key" in answer["error"]) == (400, True)
+    assert table.ask("/v2/models/delay/infer", {"inputs": TABLE})[0] == 200
