@@ -10,16 +10,14 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from aiinfra_lab.features.contract import CATEGORY, NUMBER, Column, Columns
-from tests.fakes.faulty_fork_server import CRASH, HANG, LEAK, RAISE, SPIN
 
-from .rows import Cannot, Figure, at_most, exactly, ratio_at_least, ratio_at_most
+from .rows import Cannot, Figure, exactly, ratio_at_least, ratio_at_most
 
 BEFORE = "afe2a7e"  # the last commit in which an endpoint was one process
 ROOT = Path(__file__).parents[2]
@@ -67,7 +65,7 @@ def _first_number(path: Path) -> int:
 
 @contextlib.contextmanager
 def serving(kinds: Mapping[str, str], folder: Path) -> Iterator[dict[str, Server]]:
-    """Name → its server, all of them ready; `kinds` maps a name to a kind of `_endpoint`, or to `before` or `mlflow`."""
+    """Name → its server, all of them ready. kinds: name → a kind of `_endpoint`, or `before` or `mlflow`."""
     found: dict[str, Server] = {}
     with contextlib.ExitStack() as stack:
         for name, kind in kinds.items():

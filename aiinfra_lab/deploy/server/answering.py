@@ -17,7 +17,7 @@ from ...features.contract import ROW_ID
 from .messages import RawRequest, Reply
 from .model import LoadedModel
 from .predictions_log import Line
-from .rows import Parsed, Refusal, open_envelope
+from .rows import Parsed, Refusal, open_envelope, refuse_repeated_names
 
 NOT_FINITE = "the model gave a number that is not finite"
 # Of a batch whose rows all make the model raise: twice as many runs as rows would take too long.
@@ -64,7 +64,10 @@ class Answering:
 
     def _read(self, raw: RawRequest) -> Parsed | Refusal:
         try:
-            return self._model.reader.read(open_envelope(raw.body))
+            envelope = open_envelope(raw.body)
+            parsed = self._model.reader.read(envelope)
+            refuse_repeated_names(raw.body, envelope, parsed)
+            return parsed
         except Refusal as refusal:
             return refusal
 

@@ -15,7 +15,6 @@ from ...train.saved_model import SavedModel
 from ...uris import Uri
 from . import docs_page, metrics, openapi
 from .descriptions import Descriptions, NotServed
-from .duplicates import repeated_name
 from .inference_api import InferenceApi
 from .judge import Judge
 from .predictor import Predictor
@@ -116,10 +115,6 @@ class HttpApi:
         }
 
     def _predict(self, request: Request) -> None:
-        if (name := repeated_name(request.body)) is not None:
-            # Which of the two is meant cannot be known, and others that read the body may take the other one.
-            self._refuse(request, 422, f"the name {name[:100]!r} stands twice in one object")
-            return
         self.predictor.predict(request.body, request.respond)
 
     def _flush(self, request: Request) -> None:

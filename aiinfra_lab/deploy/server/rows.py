@@ -15,6 +15,7 @@ import msgspec
 
 from ...features.contract import CATEGORY, ROW_ID, BadRow, Column, Columns
 from ...train.inputs import RowInputs, TableInputs
+from .duplicates import repeated_name
 
 MAX_ROWS = 4096
 
@@ -47,13 +48,15 @@ class Envelope(msgspec.Struct, forbid_unknown_fields=True):
 class Parsed:
     """Rows that may be predicted: values in the contract's order, the ids that came along, and the inputs to log.
 
-    columns: what is logged in place of the inputs, on one line, when the rows came as columns.
+    columns: what is logged in place of the inputs, on one line, when the rows came as columns. names: how many names of
+    columns the request has at most, where none stands twice in one object.
     """
 
     values: list[tuple[Any, ...]]
     ids: list[str | None]
     inputs: Sequence[Any]
     columns: bytes = b""
+    names: int = 0
 
 
 _FORMS = 'send {"rows": [{…}], "key": "optional"}, or {"columns": {"name": […], …}}'
@@ -61,6 +64,14 @@ _envelope = msgspec.json.Decoder(Envelope)
 _anything = msgspec.json.Decoder()
 # Of text that is no UTF-8, and of JSON that is nested too deeply, msgspec raises no error of its own.
 _NO_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+def refuse_repeated_names(body: bytes, envelope: Envelope, parsed: Parsed) -> None:
+    """Refusal 422 where a name stands twice in one object: which of the two is meant cannot be known."""
+    # Looking at each object costs more than reading it: it is done where there are more colons than names.
+    most = parsed.names + 1 + (envelope.key is not None)
+    if body.count(b":") > most and (name := repeated_name(body)) is not None:
+        raise Refusal(422, f"the name {name[:100]!r} stands twice in one object")
 
 
 def open_envelope(body: bytes) -> Envelope:
@@ -119,7 +130,7 @@ class Reader:
             length = _length(columns)
             _count(range(length))
             found = self._checked([{name: columns[name][at] for name in columns} for at in range(length)])
-            found.inputs = ()
+            found.inputs, found.names = (), len(columns)
         text = bytes(raw)
         # The log has one line for each request: JSON may be written on several.
         found.columns = text if b"\n" not in text and b"\r" not in text else msgspec.json.encode(_plain(raw))
@@ -137,8 +148,9 @@ class Reader:
             values = self._inputs.validate(rows)
         except BadRow as bad:
             raise Refusal(422, bad.problem, bad.row, bad.column) from None
+        names = sum(map(len, rows))
         ids = [None if (row_id := row.pop(ROW_ID, None)) is None else str(row_id) for row in rows]
-        return Parsed(values, ids, rows)
+        return Parsed(values, ids, rows, names=names)
 
 
 class _Compiled:
@@ -170,7 +182,10 @@ class _Compiled:
         for row in rows:
             ids.append(None if row.row_id is msgspec.UNSET else str(row.row_id))
             row.row_id = msgspec.UNSET  # it has a place of its own in the log
-        return Parsed([self._values(row) for row in rows], ids, rows)
+        values = [self._values(row) for row in rows]
+        # One that is null may have been left out.
+        names = sum(len(row) - row.count(None) for row in values) + len(ids) - ids.count(None)
+        return Parsed(values, ids, rows, names=names + bytes(raw).count(b"null"))
 
     def columns(self, raw: msgspec.Raw) -> Parsed:
         """Of an object of lists."""
@@ -181,7 +196,8 @@ class _Compiled:
         length = _length(given if ids is None else {**given, ROW_ID: ids})
         _count(range(length))
         values = list(zip(*(column or [None] * length for column in columns), strict=True))
-        return Parsed(values, [None] * length if ids is None else [str(row_id) for row_id in ids], ())
+        names = len(given) + (ids is not None)
+        return Parsed(values, [None] * length if ids is None else [str(row_id) for row_id in ids], (), names=names)
 
 
 def _list_of(kind: Any, *, is_optional: bool) -> Any:
