@@ -151,7 +151,8 @@ class Context:
         """Export the trained network: ONNX that is checked against torch, weights, contract, signature, an example.
 
         Its `forward(numbers, codes)` gives one score a row, a tensor of shape (rows,); or, named in `outputs`, one or
-        several tensors whose first dimension is the rows, also as a dict of names.
+        several tensors whose first dimension is the rows, also as a dict of names. Of several label columns it gives a
+        tensor of shape (rows, labels), or one for each of them, and the outputs are called like them.
 
         inputs: a few rows of each array that it takes instead of columns, in forward's order, `{"image": images[:4]}`;
         `NAME_mask` beside NAME says where a sequence has values, and makes its length one that may vary.
@@ -166,6 +167,8 @@ class Context:
         known = labels or (self._table.labels if task == "classification" and inputs is None else ())
         meant = signature.task_of(task, known)
         given = OfTable(self._table) if inputs is None else OfArrays(inputs)
+        if inputs is None and len(self._table.targets) > 1:
+            outputs = outputs or self._table.targets
         export.save(model, given, self._folder / MODEL, outputs, meant)
 
     @cached_property

@@ -15,6 +15,7 @@ from ..config import settings
 from ..jobs import late, process
 from ..store import Body, Event, Record, add_version, open_store, patiently, update
 from .parameters import Value
+from .plain import TableColumns
 
 LIVE = ("starting", "running")
 
@@ -41,6 +42,7 @@ class TrainingRun(Body, frozen=True, kw_only=True):
     metrics_from: the run that measured them, when this one had no epoch left to train.
     trace: the traceback of the problem, from the first line of the user's code on. files: of the model that it saved,
     name → SHA-256 at its end; none in records from before that was kept. holdout: how the held out rows were chosen.
+    table: which columns of data are learned from, where no feature set says it.
     """
 
     kind: ClassVar[str] = "train"
@@ -67,6 +69,7 @@ class TrainingRun(Body, frozen=True, kw_only=True):
     trace: str = ""
     files: dict[str, str] = msgspec.field(default_factory=dict)
     holdout: str = ""
+    table: TableColumns | None = None
 
     @property
     def is_live(self) -> bool:

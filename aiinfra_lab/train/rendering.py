@@ -33,6 +33,7 @@ from ..uris import Uri
 from .best import Best, ComparedMetric, RunCurves, best_of_run
 from .history import Curve, Point, averaged, latest
 from .metrics import Epochs, count_epochs, epochs_of, is_held_out, is_loss, is_lower_better
+from .plain import NO_PROMISE
 
 if TYPE_CHECKING:
     from .results import Run, RunComparison, RunLog
@@ -41,6 +42,7 @@ KIND = "Training run"
 MOST_PLOTS = 6
 _MOST_FIGURES = 5
 _DIGEST = 64
+_MOST_NAMES = 5
 _SPARK_POINTS = 42  # one for two pixels
 _ARROWS = {True: " ↓", False: " ↑", None: ""}
 
@@ -94,7 +96,8 @@ def run_card(run: Run, advice: str) -> Card:
         "checkpoint",
     )
     facts = [(name, shown(name, value)) for name, value in run.params.items()]
-    facts += run.facts(*left_out, "tracked_as", "machine", "path", "metrics_from", "model")
+    facts += run.facts(*left_out, "tracked_as", "machine", "path", "metrics_from", "model", "table")
+    facts += _columns(run)
     ended = f" · ended {shown('_at', run.started_at + run.duration_s)}" if not is_live else ""
     return Card(
         kind=KIND,
@@ -106,7 +109,7 @@ def run_card(run: Run, advice: str) -> Card:
         facts=[*facts, *_checkpoint(run), ("code", run.code_digest[:12])],
         figures=_figures(run.metrics, best),
         parts=[Plots(plots(points, epochs))],
-        notes=[note for note in (*_hidden(run.metrics), about_metrics(run.metrics_from), _unsaved(run)) if note],
+        notes=[*_hidden(run.metrics), *filter(None, (about_metrics(run.metrics_from), _unsaved(run), _promise(run)))],
         next=_next(run, label),
     )
 
@@ -314,6 +317,23 @@ def _unsaved(run: Run) -> str:
     return (
         "It saved no model: `run.save(model)` in its cell keeps one." if run.state == "done" and not run.model else ""
     )
+
+
+def _promise(run: Run) -> str:
+    return NO_PROMISE if run.table else ""
+
+
+def _columns(run: Run) -> list[tuple[str, str]]:
+    """What of plain data was learned from, and to predict what."""
+    if run.table is None:
+        return []
+    out = run.table.left_out
+    without = f", without {', '.join(out[:_MOST_NAMES])}{', …' if len(out) > _MOST_NAMES else ''}" if out else ""
+    return [
+        ("label", ", ".join(run.table.label)),
+        ("columns", f"{len(run.table.columns)}{without}"),
+        *([("timestamp", run.table.timestamp)] if run.table.timestamp else []),
+    ]
 
 
 def _next(run: Run, label: str) -> list[str]:

@@ -14,6 +14,7 @@ from . import best, checkpoint, history, record, rendering
 from .best import ComparedMetric, RunCurves
 from .metrics import count_epochs, epochs_of
 from .observing import ObservedTraining, RunState
+from .plain import TableColumns
 from .record import TrainingRun
 
 
@@ -23,6 +24,7 @@ class Run(Result):
 
     metrics: the last value of each. metrics_from: the run that measured them, when this one had no epoch left to train.
     checkpoint: the epoch of the last checkpoint. model: whether it saved one. problem, fix: why it failed.
+    table: which columns it learned from, of data that no feature set made.
     """
 
     uri: str
@@ -45,6 +47,7 @@ class Run(Result):
     tracked_as: str = ""
     machine: dict[str, str] = field(default_factory=dict)
     holdout: str = ""
+    table: TableColumns | None = field(default=None, repr=False, metadata={"json": False})
     path: Path = field(default=Path(), repr=False)
 
     def points(self) -> list[history.Point]:
@@ -143,6 +146,7 @@ def run_of(seen: ObservedTraining, *, home: Path | None = None) -> Run:
         tracked_as=body.tracked_as,
         machine=dict(body.machine),
         holdout=body.holdout,
+        table=body.table,
         path=folder,
     )
 

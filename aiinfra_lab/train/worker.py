@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from .. import files, jobs, modes
 from ..errors import Failed, LabError, StoppedEarly
@@ -25,10 +25,14 @@ from .base import Ending
 from .context import Context
 from .history import FILE, Point, latest, read
 from .observing import find
+from .plain import PlainRows
 from .record import RunProblem, TrainingRun
 from .rendering import frame
 from .results import run_of
 from .sync import RunSync
+
+if TYPE_CHECKING:
+    from ..data import Dataset
 
 OUTPUT = "output.txt"
 
@@ -108,7 +112,7 @@ class _Execution:
             self._folder,
             params=body.params,
             seed=body.seed,
-            open_rows=lambda: _open_rows(body.rows),
+            open_rows=lambda: _open_rows(body),
             stop_requested=self._stop_requested,
             resumed=_resumed(body.resumed_from),
             logged=self._sync.add,
@@ -208,10 +212,11 @@ class _Tee(io.TextIOBase):
             stream.flush()
 
 
-def _open_rows(uri: str) -> Any:
+def _open_rows(run: TrainingRun) -> Any:
     from .. import features
 
-    return patiently(lambda: features.open_rows(uri))
+    opened = patiently(lambda: features.open_rows(run.rows))
+    return opened if run.table is None else PlainRows(cast("Dataset", opened), run.table)
 
 
 def _resumed(uri: str) -> dict[str, Any] | None:
