@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import UsageProblem, did_you_mean
-from ..units import show_share
+from ..units import counted, show_share
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,6 +33,8 @@ def divided(frame: pd.DataFrame, share: float, *, time: str, label: Sequence[str
     """
     if not 0 < share < 1:
         raise UsageProblem(f"a hold-out of {share} leaves nothing on one side", "write run.split(holdout=0.2)")
+    if len(frame) < 2:
+        raise UsageProblem(f"{counted(len(frame), 'row')} leaves nothing to hold out", "give more rows")
     if group:
         return _by_group(frame, share, group, seed)
     why = _why_not_by(frame, time)

@@ -32,7 +32,7 @@ from ..units import apart, counted, show_difference, show_duration
 from ..uris import Uri
 from .best import Best, ComparedMetric, RunCurves, best_of_run
 from .history import Curve, Point, averaged, latest
-from .metrics import Epochs, count_epochs, epochs_of, is_held_out, is_loss, is_lower_better
+from .metrics import Epochs, count_epochs, epochs_of, is_held_out, is_loss, is_lower_better, is_of_the_end
 from .plain import NO_PROMISE
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def run_card(run: Run, advice: str) -> Card:
         "checkpoint",
     )
     facts = [(name, shown(name, value)) for name, value in run.params.items()]
-    facts += run.facts(*left_out, "tracked_as", "machine", "path", "metrics_from", "model", "table")
+    facts += run.facts(*left_out, "tracked_as", "machine", "path", "metrics_from", "model", "table", "stored", "notes")
     facts += _columns(run)
     ended = f" · ended {shown('_at', run.started_at + run.duration_s)}" if not is_live else ""
     return Card(
@@ -106,10 +106,13 @@ def run_card(run: Run, advice: str) -> Card:
         when=f"{show_duration(run.duration_s)}{ended}",
         lead=_lead(run, best),
         advice=advice,
-        facts=[*facts, *_checkpoint(run), ("code", run.code_digest[:12])],
+        facts=[*facts, *_held_out(run), *_checkpoint(run), ("code", run.code_digest[:12])],
         figures=_figures(run.metrics, best),
         parts=[Plots(plots(points, epochs))],
-        notes=[*_hidden(run.metrics), *filter(None, (about_metrics(run.metrics_from), _unsaved(run), _promise(run)))],
+        notes=[
+            *_hidden(run.metrics),
+            *filter(None, (about_metrics(run.metrics_from), _unsaved(run), *run.notes, _promise(run))),
+        ],
         next=_next(run, label),
     )
 
@@ -160,6 +163,8 @@ def plots(points: Sequence[Point], epochs: Epochs) -> list[Picture]:
     """
     groups: dict[str, list[str]] = {}
     for name in dict.fromkeys(point.name for point in points):
+        if is_of_the_end(points, name):
+            continue
         groups.setdefault("loss" if is_loss(name) else name, []).append(name)
     return [_plot(title, names, points, epochs) for title, names in [*groups.items()][:MOST_PLOTS]]
 
@@ -317,6 +322,10 @@ def _unsaved(run: Run) -> str:
     return (
         "It saved no model: `run.save(model)` in its cell keeps one." if run.state == "done" and not run.model else ""
     )
+
+
+def _held_out(run: Run) -> list[tuple[str, str]]:
+    return [("measured on", f"{run.stored.rows:,} held out rows, as served")] if run.stored else []
 
 
 def _promise(run: Run) -> str:

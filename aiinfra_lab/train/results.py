@@ -15,7 +15,7 @@ from .best import ComparedMetric, RunCurves
 from .metrics import count_epochs, epochs_of
 from .observing import ObservedTraining, RunState
 from .plain import TableColumns
-from .record import TrainingRun
+from .record import StoredHoldout, TrainingRun
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,8 @@ class Run(Result):
 
     metrics: the last value of each. metrics_from: the run that measured them, when this one had no epoch left to train.
     checkpoint: the epoch of the last checkpoint. model: whether it saved one. problem, fix: why it failed.
-    table: which columns it learned from, of data that no feature set made.
+    table: which columns it learned from, of data that no feature set made. stored: the rows that its model was measured
+    on; notes: what could not be measured.
     """
 
     uri: str
@@ -48,6 +49,8 @@ class Run(Result):
     machine: dict[str, str] = field(default_factory=dict)
     holdout: str = ""
     table: TableColumns | None = field(default=None, repr=False, metadata={"json": False})
+    stored: StoredHoldout | None = field(default=None, repr=False, metadata={"json": False})
+    notes: tuple[str, ...] = field(default=(), repr=False, metadata={"json": False})
     path: Path = field(default=Path(), repr=False)
 
     def points(self) -> list[history.Point]:
@@ -147,6 +150,8 @@ def run_of(seen: ObservedTraining, *, home: Path | None = None) -> Run:
         machine=dict(body.machine),
         holdout=body.holdout,
         table=body.table,
+        stored=body.stored,
+        notes=body.notes,
         path=folder,
     )
 

@@ -47,6 +47,9 @@ class TrainingTable:
         self.contract: Columns | None = None
         self.holdout = ""
         """How the hold-out was chosen, once there is one."""
+        self.held: Any = None
+        """The rows of the hold-out, once there is one."""
+        self.group = ""
         self._rows = rows
         self.labels = _labels(self.frame, self.targets)
         """Of a label of texts each that there is, sorted: `y` is the place in it. Empty for numbers."""
@@ -68,7 +71,7 @@ class TrainingTable:
         """The rows to learn from, and those that are held out; the contract knows only the former. See `divided`."""
         time = str(getattr(self._rows, "timestamp", "") or "")
         found = divided(self.frame, share, time=time, label=self.targets, group=group, seed=seed)
-        self.holdout = found.how
+        self.holdout, self.held, self.group = found.how, found.held, group
         # Fitted on what is learned from alone: means or categories of the hold-out would leak what is to be predicted.
         contract = self._fit(found.learned)
         return self._encode(found.learned, contract), self._encode(found.held, contract)

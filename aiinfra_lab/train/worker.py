@@ -33,6 +33,7 @@ from .sync import RunSync
 
 if TYPE_CHECKING:
     from ..data import Dataset
+    from .heldout import HoldoutScores
 
 OUTPUT = "output.txt"
 
@@ -83,6 +84,7 @@ class _Execution:
         self._stop_requested = stop_requested
         self._sync = RunSync(run)
         self._context: Context | None = None
+        self._measured: HoldoutScores | None = None
         self._frame = TickingFrame(self._drawn)
 
     def go(self) -> None:
@@ -127,6 +129,7 @@ class _Execution:
         ):
             code.run(made, {"run": self._context})
         self._take_over(self._context)
+        self._measured = self._context.measure()
 
     def _take_over(self, context: Context) -> None:
         """A run that found no epoch left is the network of its checkpoint: what was measured of that is true of it."""
@@ -173,6 +176,8 @@ class _Execution:
             trace=getattr(problem, "trace", ""),
             files=files.digests(self._folder / record.MODEL),
             holdout=self._context.holdout if self._context else "",
+            stored=self._measured.stored if self._measured else None,
+            notes=self._measured.notes if self._measured else (),
         )
         self._sync.close(ending, ended_at)
 
