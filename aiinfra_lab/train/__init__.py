@@ -217,7 +217,7 @@ def log(run: Annotated[Name, Live("train")], *, lines: int = 40) -> RunLog:
 
 @verb("train")
 def diff(run: Annotated[Name, Live("train")], other: Annotated[Name, Live("train")]) -> RunComparison:
-    """Compare two runs by meaning: parameters, metrics, rows, seed and code.
+    """Compare two runs by meaning: parameters, metrics, rows, seed and code; their models on the same held out rows.
 
     run: e.g. delay@4
     other: what to compare it with, e.g. delay@3 or delay@champion; when there is none yet, it says so

@@ -136,14 +136,32 @@ def comparison_card(found: RunComparison) -> Card:
         when=f"against {found.other}",
         lead=_compared(found, ours, theirs, sum(what != "code" for what, *_ in differs)),
         parts=[
-            Table(("metric", Number(theirs), Number(ours), "difference"), list(_metric_rows(found.metrics))),
+            *_on_same_rows(found, ours, theirs),
+            Table(("metric", Number(theirs), Number(ours), "difference"), list(_metric_rows(found.metrics)),
+                  "As each run measured it" if found.paired else ""),
             Plots(_overlaid(found.curves)),
             Table(("what", theirs, ours), [(what, before, Strong(after)) for what, before, after in differs],
                   "What differs"),
             *([Fold("the code that differs", Quote(found.code))] if found.code else []),
         ],
-        notes=_about_compared(found.metrics),
+        notes=[*_about_pair(found), *_about_compared(found.metrics)],
     )  # fmt: skip
+
+
+def _on_same_rows(found: RunComparison, ours: str, theirs: str) -> list[Table]:
+    if found.paired is None:
+        return []
+    from . import paired_card
+
+    return [paired_card.table_of(found.paired, ours, theirs)]
+
+
+def _about_pair(found: RunComparison) -> list[str]:
+    if found.paired is None:
+        return [f"They were not compared on the same held out rows: {found.unpaired}."] if found.unpaired else []
+    from . import paired_card
+
+    return paired_card.notes_of(found.paired)
 
 
 def _about_compared(metrics: Sequence[ComparedMetric]) -> list[str]:
@@ -360,11 +378,20 @@ def _compared(found: RunComparison, ours: str, theirs: str, others: int) -> str:
         return sentence(found.note)
     if not found.changes and not found.code:
         return "Nothing differs."
-    measured = _measured(found.metrics, ours, theirs)
+    measured = _measured_by(found, ours, theirs)
     if not others:
         return f"{measured} They differ in the code alone." if found.code else measured
     counts = f"the code and {counted(others, 'other thing')}" if found.code else counted(others, "thing")
     return f"{measured} They differ in {counts}."
+
+
+def _measured_by(found: RunComparison, ours: str, theirs: str) -> str:
+    """What is known of which is better: on the same rows, where that could be had."""
+    if found.paired is None:
+        return _measured(found.metrics, ours, theirs)
+    from . import paired_card
+
+    return paired_card.sentence_of(found.paired, ours, theirs)
 
 
 def _measured(metrics: Sequence[ComparedMetric], ours: str, theirs: str) -> str:

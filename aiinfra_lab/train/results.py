@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ..errors import LabError
 from ..show import Card, Comparison, Listing, Result, TableColumn, log_time, shown_apart
 from ..store import Record, open_store
 from ..uris import Uri
@@ -16,6 +17,9 @@ from .metrics import count_epochs, epochs_of
 from .observing import ObservedTraining, RunState
 from .plain import TableColumns
 from .record import StoredHoldout, TrainingRun
+
+if TYPE_CHECKING:
+    from .paired import PairedComparison
 
 
 @dataclass(frozen=True)
@@ -114,10 +118,16 @@ class RunLog(Result):
 
 @dataclass(frozen=True)
 class RunComparison(Comparison):
-    """Two runs compared by meaning. metrics: the values that stand for each; curves: run → what it measured."""
+    """Two runs compared by meaning. metrics: the values that stand for each; curves: run → what it measured.
+
+    paired: their models on the same held out rows; unpaired: why they could not be compared on them, where they have
+    models of a task that could.
+    """
 
     metrics: tuple[ComparedMetric, ...] = field(default=(), metadata={"json": False})
     curves: Mapping[str, RunCurves] = field(default_factory=dict, repr=False, metadata={"json": False})
+    paired: PairedComparison | None = field(default=None, repr=False, metadata={"json": False})
+    unpaired: str = field(default="", repr=False, metadata={"json": False})
 
     def card(self) -> Card:
         return rendering.comparison_card(self)
@@ -171,6 +181,7 @@ def comparison(ours: Record[TrainingRun], theirs: Record[TrainingRun]) -> RunCom
     """How two runs differ."""
     new, old = ours.body, theirs.body
     before, after = _curves(theirs), _curves(ours)
+    pair = _paired(ours, theirs)
     metrics = best.compared((before, old.metrics), (after, new.metrics))
     return RunComparison(
         ours.uri,
@@ -179,7 +190,22 @@ def comparison(ours: Record[TrainingRun], theirs: Record[TrainingRun]) -> RunCom
         code=rendering.code_diff(old.code, new.code, (theirs.uri, ours.uri)),
         metrics=metrics,
         curves={Uri.parse(theirs.uri).label: before, Uri.parse(ours.uri).label: after},
+        paired=None if isinstance(pair, LabError) else pair,
+        unpaired=pair.what if isinstance(pair, LabError) else "",
     )
+
+
+def _paired(ours: Record[TrainingRun], theirs: Record[TrainingRun]) -> PairedComparison | LabError | None:
+    """Their models on the same rows, where either kept a hold-out; why not, where that cannot be."""
+    if ours.body.stored is None and theirs.body.stored is None:
+        return None
+    from . import paired
+
+    first, second = (
+        paired.ComparedModel(one.uri, record.folder(one.name) / record.MODEL, one.body.started_at, one.body)
+        for one in (ours, theirs)
+    )
+    return paired.attempt(first, second)
 
 
 def _curves(run: Record[TrainingRun]) -> RunCurves:
