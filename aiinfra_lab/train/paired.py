@@ -223,16 +223,17 @@ def _differences(
     import numpy as np
 
     before = {one.name: one for one in theirs}
-    both = [(one, before[one.name]) for one in ours if one.name in before]
+    pairs = ((one, before[one.name]) for one in ours if one.name in before)
+    known = [(one, other) for one, other in pairs if one.value is not None and other.value is not None]
     drawn: dict[str, list[NDArray[Any]]] = {}
     for weights in _weights(rows, groups):
-        for one, other in both:
+        for one, other in known:
             drawn.setdefault(one.name, []).append(one.draws(weights) - other.draws(weights))
     tail = 100 * (1 - CONFIDENCE) / 2
     is_known = groups is None or groups.nunique(dropna=False) >= LEAST_ROWS
-    for one, other in both:
-        if one.value is None or other.value is None:
-            continue
+    for one, other in known:
+        assert one.value is not None  # for the type checker
+        assert other.value is not None
         off = np.concatenate(drawn[one.name])
         off = off[np.isfinite(off)]
         # Where a class is so rare that most draws have none of it, what is left of them says nothing.

@@ -90,6 +90,7 @@ def class_names(column: pd.Series[Any], labels: Sequence[str]) -> pd.Series[Any]
 
 
 _MOST_NAMES = 5
+_MOST_AREAS = 20  # each takes its own order of the rows, in each of a bootstrap's draws
 
 
 def _is_place(value: object, count: int) -> bool:
@@ -111,21 +112,10 @@ def _classification(signature: Signature, outputs: Mapping[str, NDArray[Any]], t
     one_hot = np.eye(len(labels))[at]
     losses = -np.log(np.clip(chances[rows, at], np.finfo(float).eps, 1.0))
     squares = ((chances - one_hot) ** 2).sum(1) / (2 if len(labels) == 2 else 1)
-    auc: float | None = None
-    lacking = [label for place, label in enumerate(labels) if place not in at]
-    if not lacking:
-        given = chances[:, 1] if len(labels) == 2 else chances
-        auc = float(metrics.roc_auc_score(at, given, multi_class="ovr", average="macro", labels=[*every]))
-    of = [1] if len(labels) == 2 else [*every]
     return Scoring(
         (
             Metric("log_loss", float(metrics.log_loss(at, chances, labels=[*every])), _mean(losses)),
-            Metric(
-                "roc_auc",
-                auc,
-                _mean_of([_auc(chances[:, place], at == place) for place in of]),
-                f"no row is {lacking[0]}" if lacking else "",
-            ),
+            _areas(at, chances, labels),
             Metric(
                 "accuracy",
                 float(metrics.accuracy_score(at, chances.argmax(1))),
@@ -135,6 +125,22 @@ def _classification(signature: Signature, outputs: Mapping[str, NDArray[Any]], t
         ),
         losses,
     )
+
+
+def _areas(at: NDArray[Any], chances: NDArray[Any], labels: Sequence[str]) -> Metric:
+    """The area under the curve of two labels; of more the mean of each one against all others."""
+    from sklearn import metrics
+
+    places = [1] if len(labels) == 2 else [*range(len(labels))]
+    draws = _mean_of([_auc(chances[:, place], at == place) for place in places])
+    reason = next((f"no row is {label}" for place, label in enumerate(labels) if place not in at), "")
+    if len(labels) > _MOST_AREAS:
+        reason = f"it is computed of {_MOST_AREAS} labels at most"
+    if reason:
+        return Metric("roc_auc", None, draws, reason)
+    given = chances[:, 1] if len(labels) == 2 else chances
+    value = metrics.roc_auc_score(at, given, multi_class="ovr", average="macro", labels=[*range(len(labels))])
+    return Metric("roc_auc", float(value), draws)
 
 
 def _probabilities(signature: Signature, outputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:

@@ -90,6 +90,15 @@ def test_a_hold_out_of_one_class_leaves_auc_unknown_and_nothing_is_nan(count):
     assert all(np.isfinite(value) for value in found.values())
 
 
+def test_of_many_labels_there_is_no_area():
+    labels = tuple(map(str, range(30)))
+    at = np.arange(60) % 30
+    truth = pd.DataFrame({"kind": [labels[place] for place in at]})
+    scored = score(of(Task("classification", labels), kind=(30,)), {"kind": np.eye(30)[at]}, truth)
+    assert values(scored)["accuracy"] == 1
+    assert [one.reason for one in scored.metrics if one.value is None] == ["it is computed of 20 labels at most"]
+
+
 def test_a_constant_label_leaves_r2_unknown():
     scored = score(of(Task("regression"), score=0), {"score": np.arange(20.0)}, pd.DataFrame({"y": [1.0] * 20}))
     assert values(scored)["r2"] is None
