@@ -27,6 +27,7 @@ from . import values
 if TYPE_CHECKING:
     import polars as pl
 
+    from ..data import Dataset
     from ..features.contract import Column
     from ..models import Model
 
@@ -117,17 +118,19 @@ def log_rows(served: ServedEndpoint, model: Model, since_at: float, by: str = ""
 def feature_rows(rows: object, model: Model, by: str = "", data: object = None) -> Sample:
     """Rows taken through the model's features, with what the model answers; those of a model of arrays as they are.
 
-    Rows that were taken through them before, `features:…`, are used as they are. data: the version whose tables the
+    Rows that were taken through them before, `features:…`, are used as they are, and so are those for a model that
+    learned from data without a feature set. data: the version whose tables the
     views read, when the rows are not from it. UsageProblem when neither the rows nor what they were made from have the
     column `by`.
     """
     if not model.has_columns:
         return _array_rows(rows, model, by)
-    found = features.open_rows(rows) if _are_joined(rows) else _join(rows, model, data)
-    assert isinstance(found, features.FeatureRows)  # for the type checker: `features:…` opens as nothing else
+    through = model.columns.features_uri
+    found = features.open_rows(rows) if _are_joined(rows) or not through else _join(rows, model, data)
     made = found.table()
     if lacking := [name for name in model.columns.names if name not in made.columns]:
-        fix = f"give data, e.g. {known_data(model)}: it is taken through {model.columns.features_uri}"
+        fix = f"give data, e.g. {known_data(model)}"
+        fix = f"{fix}: it is taken through {through}" if through else f"{fix}, that has the columns it learned from"
         raise UsageProblem(f"{found.uri} has no column {lacking[0]!r}, which {model.uri} reads", fix)
     table = made.select(model.columns.names)
     # Answered by this very model, so that the prediction is compared although the rows were never served.
@@ -146,11 +149,11 @@ def _array_rows(rows: object, model: Model, by: str) -> Sample:
     return Sample(frame, found.uri, made[by] if by else None)
 
 
-def _column(name: str, found: features.FeatureRows, made: pl.DataFrame) -> pl.Series:
+def _column(name: str, found: features.FeatureRows | Dataset, made: pl.DataFrame) -> pl.Series:
     """A column of rows with features, or of the rows that they were made from, whose order they keep."""
 
     known = [made]
-    if name not in made.columns and Uri.is_one(found.rows_uri):
+    if name not in made.columns and isinstance(found, features.FeatureRows) and Uri.is_one(found.rows_uri):
         known.append(data_noun.open_rows(found.rows_uri).table())
     table = next((table for table in known if name in table.columns), None)
     if table is None:
@@ -184,6 +187,8 @@ def known_data(model: Model) -> str:
     Not the newest: that may be anything, and none of its tables may have what the model reads.
     """
     with contextlib.suppress(NotFound, UsageProblem):
+        if not model.columns.features_uri:
+            return model.rows
         found = features.show(model.columns.features_uri)
         uri = found.data_uri if isinstance(found, features.FeatureRows) else found.data
         if Uri.parse(uri).label in nouns.find("data").names():
@@ -195,7 +200,7 @@ def _are_joined(rows: object) -> bool:
     return isinstance(rows, str | Result) and Uri.is_one(rows) and Uri.parse(rows).noun == "features"
 
 
-def _join(rows: object, model: Model, data: object) -> object:
+def _join(rows: object, model: Model, data: object) -> features.FeatureRows:
     return features.join_aside(model.columns.features_uri, rows, data)
 
 

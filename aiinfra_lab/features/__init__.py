@@ -80,8 +80,8 @@ def add(
 
     name: what to call it
     data: the data version whose tables the views read
-    timestamp: the rows' column that says when their features are asked for; rows that have none get one first, such as
-        df["seen"] = pd.Timestamp("2025-01-01")
+    timestamp: the rows' column that says when their features are asked for; rows that have none need no feature set:
+        `%%train run NAME --rows DATA --label COLUMN` learns from them as they are
     label: the rows' column that is to be predicted
     id_: the rows' column that names a row; by default row_id, or the row's position
     code: Python with functions under @view, and a list `columns`

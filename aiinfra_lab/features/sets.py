@@ -79,7 +79,8 @@ def _refuse_timeless(rows: pl.DataFrame, timestamp: str) -> None:
         if any(dtype.is_temporal() for dtype in rows.schema.values()):
             raise
         way = "`df['seen'] = pd.Timestamp('2025-01-01')`, and write --timestamp seen"
-        fix = f"{problem.fix}; where rows have no time, give them one before `%data add`: {way}"
+        plain = "`%%train run NAME --rows DATA --label COLUMN` learns from rows without a time as they are"
+        fix = f"{problem.fix}; {plain}; or give them one before `%data add`: {way}"
         raise type(problem)(problem.what, fix) from None
 
 

@@ -189,7 +189,9 @@ def check(
     """Judge a version: its files, its example, its origin, its numbers, the champion's. Raises when it is not good.
 
     It is judged by the model's policy and by what is asked here. What is asked beyond the policy belongs to it from
-    then on; a check that asks for less is judged by the policy all the same. `models policy` alone loosens it.
+    then on; a check that asks for less is judged by the policy all the same. `models policy` alone loosens it. It is
+    held against the champion on the same held out rows, where that can be: worse than the margin allows is bad beyond
+    chance, and else nobody can tell.
 
     model: e.g. delay (the newest) or delay@7
     require: bounds on its run's metrics, e.g. 'auc > 0.7 and loss < 0.5'
@@ -287,6 +289,9 @@ def rollback(name: Annotated[Name, Live("models", "names")], *, to: Alias = CHAM
 @verb("models")
 def diff(model: Annotated[Name, Live("models")], other: Annotated[Name, Live("models")]) -> ModelComparison:
     """Compare two versions by meaning: metrics, run, rows, data, columns and files.
+
+    Of a classification or regression both predict the newer one's held out rows, and each metric's difference has its
+    interval.
 
     model: e.g. delay@8
     other: what to compare it with, e.g. delay@champion; when there is none yet, it says so

@@ -6,6 +6,7 @@ import time
 
 from ..features.contract import NUMBER, Column
 from ..train import Run
+from ..train.plain import NO_PROMISE
 from ..train.saved_model import SavedModel
 from ..train.signature import Signature
 from ..units import counted
@@ -26,6 +27,7 @@ def write(name: str, run: Run, data: list[str], note: str) -> str:
             ("what", "which"),
             [("rows", run.rows), ("digest of the rows", run.rows_digest), *(("data", uri) for uri in data)],
         ),
+        *([NO_PROMISE] if run.table else []),
         "## What it takes",
         *_taken(saved),
         "## What it answers",

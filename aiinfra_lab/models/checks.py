@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias, Union
+
+import msgspec
 
 from ..audit import upstream
 from ..errors import NotFound, UsageProblem, did_you_mean
@@ -14,10 +17,15 @@ from ..train.metrics import HIGHER, LOWER, is_held_out, is_lower_better, words
 from ..train.record import TrainingRun
 from ..units import apart, counted, difference, rounded
 from ..uris import Uri
-from . import artifact, policies, record
+from . import artifact, comparison, policies, record
 from .findings import Compared
 from .policies import Policy
 from .record import CheckVerdict, ModelFinding, ModelVersion
+
+if TYPE_CHECKING:
+    from ..train.paired import Incomparable, PairedComparison, PairedMetric
+
+Pair: TypeAlias = Union["PairedComparison", "Incomparable"]
 
 # ONNX Runtime's kernels add up in another order on another CPU: a float32 of that example may differ so much.
 TOLERANCE = 1e-5
@@ -46,12 +54,16 @@ def _logged(name: str) -> set[str]:
 
 
 def judge(
-    version: Record[ModelVersion], stored: Policy, champion: int | None, called: str = "champion"
+    version: Record[ModelVersion],
+    stored: Policy,
+    champion: int | None,
+    called: str = "champion",
+    pair: Pair | None = None,
 ) -> Iterator[ModelFinding]:
     """Every finding about a version, one after the other.
 
     stored: what is stored of the model's policy; what the settings require counts as well. champion: the version to
-    compare with. called: what that is, where nothing holds the alias any more
+    compare with. called: what that is, where nothing holds the alias any more. pair: what `on_same_rows` gave
     """
     policy, folder = policies.in_force(stored), record.folder(version.name)
     against = _against(version, champion)
@@ -63,16 +75,33 @@ def judge(
     yield ModelFinding("files", "good", f"{counted(len(version.body.files), 'file')} as recorded")
     yield _example(folder)
     yield _data(version)
-    yield from _metrics(version, policy, stored, against)
-    yield from _champion(version, policy, stored, against, called)
+    yield from _metrics(version, policy, stored, against, pair)
+    yield from _champion(version, policy, stored, against, called, pair)
 
 
-def compared(version: Record[ModelVersion], champion: int | None, policy: Policy, called: str) -> Compared | None:
-    """What both runs measured; None without another version to compare with. called: see `judge`."""
+def on_same_rows(version: Record[ModelVersion], champion: int | None) -> Pair | None:
+    """The version and the champion on the same held out rows, or why that cannot be; None without another version."""
+    other = _against(version, champion)
+    return None if other is None else comparison.on_same_rows(version, other)
+
+
+def compared(
+    version: Record[ModelVersion], champion: int | None, policy: Policy, called: str, pair: Pair | None = None
+) -> Compared | None:
+    """What both measured, on the same rows where that could be had; None without another version to compare with.
+
+    called, pair: see `judge`.
+    """
     other = _against(version, champion)
     if other is None:
         return None
     ours, theirs = version.body.metrics, other.body.metrics
+    if found := _same_rows(pair):
+        one = _decides(policy, found)
+        ours, theirs = ({each.name: getattr(each, side) for each in found.metrics} for side in ("ours", "theirs"))
+        is_unclear = _state(one, policy.allowed) == "cannot tell"
+        higher = not is_lower_better(one.name)
+        return Compared(other.uri, called, one.name, higher, ours, theirs, found.rows, is_unclear)
     measure, higher = _measure(policy, {key: value for key, value in ours.items() if key in theirs}) or ("", True)
     return Compared(other.uri, called, measure, higher, ours, theirs)
 
@@ -137,7 +166,11 @@ def _data(version: Record[ModelVersion]) -> ModelFinding:
 
 
 def _metrics(
-    version: Record[ModelVersion], policy: Policy, stored: Policy, champion: Record[ModelVersion] | None
+    version: Record[ModelVersion],
+    policy: Policy,
+    stored: Policy,
+    champion: Record[ModelVersion] | None,
+    pair: Pair | None = None,
 ) -> Iterator[ModelFinding]:
     metrics = version.body.metrics
     if not metrics:
@@ -150,16 +183,15 @@ def _metrics(
         asked = str(bound)
         if metric not in metrics:
             detail = f"its run has no {metric}, only {', '.join(metrics)}"
-            fix = (
-                f"train again with run.log({metric}=…), or require it no more: {_loosening(version, stored, champion)}"
-            )
+            ways = _loosening(version, stored, champion, pair)
+            fix = f"train again with run.log({metric}=…), or require it no more: {ways}"
             yield ModelFinding(asked, "cannot tell", detail, fix)
             continue
         measured, _ = apart(metrics[metric], bound.threshold)
         if bound.holds(metrics[metric]):
             yield ModelFinding(asked, "good", f"it is {measured}")
         else:
-            fix = f"train it better, or lower what is required: {_loosening(version, stored, champion)}"
+            fix = f"train it better, or lower what is required: {_loosening(version, stored, champion, pair)}"
             yield ModelFinding(asked, "bad", f"it is {measured}", fix)
 
 
@@ -174,16 +206,19 @@ def _champion(
     stored: Policy,
     champion: Record[ModelVersion] | None,
     called: str = "champion",
+    pair: Pair | None = None,
 ) -> Iterator[ModelFinding]:
     if champion is None:
         return
     what = f"{called} {champion.name}"
+    if found := _same_rows(pair):
+        ways = _loosening(version, stored, champion, pair)
+        yield _judged_on_same_rows(what, called, _decides(policy, found), found, policy.allowed, ways)
+        return
     compared = _behind(version, champion, policy)
     # Not "good": that no comparison is possible must not let a version pass in place of a better champion.
     if compared is None:
-        yield ModelFinding(
-            what, "cannot tell", "the two runs share no measure of quality", "log the same one, e.g. run.log(auc=…)"
-        )
+        yield _incomparable(what, pair)
         return
     metric, behind = compared
     # Measures on different rows are still the best there is to compare: the finding names it, and people judge.
@@ -193,12 +228,68 @@ def _champion(
     if behind <= policy.allowed:
         yield ModelFinding(what, "good", detail)
     else:
-        fix = f"train it better, or allow it: {_loosening(version, stored, champion)}"
+        fix = f"train it better, or allow it: {_loosening(version, stored, champion, pair)}"
         yield ModelFinding(what, "bad", detail, fix)
 
 
-def _behind(version: Record[ModelVersion], champion: Record[ModelVersion], policy: Policy) -> tuple[str, float] | None:
+def _judged_on_same_rows(
+    what: str, called: str, one: PairedMetric, found: PairedComparison, allowed: float, ways: str
+) -> ModelFinding:
+    from ..train import paired_card
+
+    own, other = apart(one.ours, one.theirs)
+    range_ = paired_card.interval(one)
+    detail = f"{one.name} is {own}, the {called}'s is {other}, on the same {found.rows:,} held out rows"
+    detail = "; ".join([f"{detail} (difference {range_}, 95 %)", *(note.rstrip(".") for note in found.notes)])
+    match _state(one, allowed):
+        case "good":
+            return ModelFinding(what, "good", detail)
+        case "bad":
+            return ModelFinding(what, "bad", detail, f"train it better, or allow it: {ways}")
+    more = "hold out more rows, so that chance explains less"
+    return ModelFinding(what, "cannot tell", f"{detail}: chance may explain it", f"{more}, or allow it: {ways}")
+
+
+def _incomparable(what: str, pair: Pair | None) -> ModelFinding:
+    from ..train.paired import Incomparable
+
+    if isinstance(pair, Incomparable) and not pair.other_tasks:
+        detail = f"the two were measured by nothing in common, and not on the same rows: {pair.what}"
+        return ModelFinding(what, "cannot tell", detail, f"{pair.fix}; or log the same measure, e.g. run.log(auc=…)")
+    why = f": {pair.what}" if isinstance(pair, Incomparable) else ""
+    fix = "log the same one, e.g. run.log(auc=…)"
+    return ModelFinding(what, "cannot tell", f"the two runs share no measure of quality{why}", fix)
+
+
+def _same_rows(pair: Pair | None) -> PairedComparison | None:
+    """The comparison on the same rows, where there is one with a metric in it."""
+    return None if pair is None or isinstance(pair, Exception) or not pair.metrics else pair
+
+
+def _decides(policy: Policy, found: PairedComparison) -> PairedMetric:
+    """The metric to judge by: the policy's measure, or the same as it on the held out rows, else the best known one."""
+    by_name = {one.name: one for one in found.metrics}
+    alike = [name for name in by_name if words(name) & words(policy.measure) & {*HIGHER, *LOWER}]
+    measure = policy.measure if policy.measure in by_name else next(iter(alike), "")
+    asked = msgspec.structs.replace(policy, measure=measure)
+    chosen = _measure(asked, {name: one.ours for name, one in by_name.items()})
+    return by_name[chosen[0]] if chosen else found.metrics[0]
+
+
+def _state(one: PairedMetric, allowed: float) -> CheckVerdict:
+    """Worse by more than is allowed is bad where chance does not explain it, and cannot be told where it may."""
+    if one.worse_by <= allowed:
+        return "good"
+    return "cannot tell" if one.least_worse is None or one.least_worse <= allowed else "bad"
+
+
+def _behind(
+    version: Record[ModelVersion], champion: Record[ModelVersion], policy: Policy, pair: Pair | None = None
+) -> tuple[str, float] | None:
     """The measure that the two are compared by, and by how much the version is worse; None without such a measure."""
+    if found := _same_rows(pair):
+        one = _decides(policy, found)
+        return one.name, one.worse_by
     ours, theirs = version.body.metrics, champion.body.metrics
     compared = _measure(policy, {key: value for key, value in ours.items() if key in theirs})
     if compared is None:
@@ -208,12 +299,14 @@ def _behind(version: Record[ModelVersion], champion: Record[ModelVersion], polic
     return metric, difference(better[metric], worse[metric])
 
 
-def _loosening(version: Record[ModelVersion], stored: Policy, champion: Record[ModelVersion] | None) -> str:
+def _loosening(
+    version: Record[ModelVersion], stored: Policy, champion: Record[ModelVersion] | None, pair: Pair | None = None
+) -> str:
     """What lets a version pass that the policy refuses: all of it at once, for a command replaces what another did."""
     metrics = version.body.metrics
     # By which measure two versions are compared may depend on the bounds: it is that of the policy as it will be.
     then = policies.in_force(policies.lowered(stored, metrics))
-    compared = _behind(version, champion, then) if champion else None
+    compared = _behind(version, champion, then, pair) if champion else None
     margin = rounded(compared[1], up=True) if compared and compared[1] > then.allowed else None
     return f"{policies.loosening(version.base, stored, metrics, margin)}, then `%models check {version.name}`"
 

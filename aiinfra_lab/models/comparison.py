@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ..errors import NotFound
+from ..resolve import resolve
 from ..show import Card, Cell, Comparison, Fold, Number, Part, RowHeader, Table, sentence, shown_apart
 from ..store import Record
 from ..train.metrics import is_lower_better
+from ..train.record import TrainingRun
 from ..units import counted, difference, show_difference
 from ..uris import Uri
-from .record import ModelVersion
+from .record import ModelVersion, folder
 from .results import Model, model_of
 
 if TYPE_CHECKING:
     from ..features.contract import Columns
+    from ..train.paired import Incomparable, PairedComparison
 
 _METRIC, _FILE = "metric ", "file "
 _MOST_IN_A_SENTENCE = 3
@@ -25,12 +30,15 @@ _MOST_IN_A_SENTENCE = 3
 class ModelComparison(Comparison):
     """See `Comparison`: measures first, then what else differs, files by their digests.
 
-    metrics: name, the other's value, this one's; of those that differ.
+    metrics: name, the other's value, this one's; of those that differ. paired: both on the same held out rows;
+    unpaired: why they could not be compared on them.
     """
 
     kind = "Model comparison"
 
     metrics: tuple[tuple[str, float | None, float | None], ...] = field(default=(), metadata={"json": False})
+    paired: PairedComparison | None = field(default=None, repr=False, metadata={"json": False})
+    unpaired: str = field(default="", repr=False, metadata={"json": False})
 
     def card(self) -> Card:
         rest = [row for row in self.changes if not row[0].startswith((_METRIC, _FILE))]
@@ -38,17 +46,40 @@ class ModelComparison(Comparison):
         mine, theirs = (Uri.parse(uri).label for uri in (self.uri, self.other))
         titles = (RowHeader("measure"), Number(theirs), Number(mine), Number("difference"), "that is")
         parts: list[Part] = [
-            Table(titles, [_measured(*row) for row in self.metrics], "Measures" if rest else ""),
+            *self._on_same_rows(mine, theirs),
+            Table(titles, [_measured(*row) for row in self.metrics], self._of_measures(bool(rest))),
             Table((RowHeader("what"), theirs, mine), rest, "What else differs" if self.metrics else ""),
         ]
         if files:
             parts.append(Fold(counted(len(files), "file", "differ"), Table((RowHeader("file"), theirs, mine), files)))
         lead = self.note and sentence(self.note)
-        return Card(kind=self.kind, uri=f"{self.other} → {self.uri}", lead=lead or self._lead(len(rest)), parts=parts)
+        lead = lead or self._lead(len(rest))
+        return Card(kind=self.kind, uri=f"{self.other} → {self.uri}", lead=lead, parts=parts, notes=self._about_pair())
+
+    def _on_same_rows(self, mine: str, theirs: str) -> list[Table]:
+        from ..train import paired_card
+
+        return [paired_card.table_of(self.paired, mine, theirs)] if self.paired else []
+
+    def _about_pair(self) -> list[str]:
+        from ..train import paired_card
+
+        if self.paired:
+            return paired_card.notes_of(self.paired)
+        return [f"They were not compared on the same held out rows: {self.unpaired}."] if self.unpaired else []
+
+    def _of_measures(self, is_more: bool) -> str:
+        return "As each run measured it" if self.paired else "Measures" if is_more else ""
 
     def _lead(self, others: int) -> str:
         if not self.changes:
             return "**Nothing differs.**"
+        if self.paired:
+            from ..train import paired_card
+
+            mine, theirs = (Uri.parse(uri).label for uri in (self.uri, self.other))
+            more = f" {counted(others, 'other thing', 'differ').capitalize()}." if others else ""
+            return f"{paired_card.sentence_of(self.paired, mine, theirs)}{more}"
         shown = [(name, *shown_apart(name, *values)) for name, *values in self.metrics[:_MOST_IN_A_SENTENCE]]
         moved = [f"{name} {theirs} → {ours}" for name, theirs, ours in shown]
         more = counted(others, "other thing", "differ") if others else ""
@@ -71,7 +102,34 @@ def compare(ours: Record[ModelVersion], theirs: Record[ModelVersion]) -> ModelCo
     new, old = ours.body.metrics, theirs.body.metrics
     pairs = ((name, old.get(name), new.get(name)) for name in {**old, **new})
     metrics = tuple((name, before, after) for name, before, after in pairs if before != after)
-    return ModelComparison(ours.uri, theirs.uri, tuple(changes(ours, theirs)), metrics=metrics)
+    from ..train.paired import PairedComparison
+
+    pair = on_same_rows(ours, theirs)
+    return ModelComparison(
+        ours.uri,
+        theirs.uri,
+        tuple(changes(ours, theirs)),
+        metrics=metrics,
+        paired=pair if isinstance(pair, PairedComparison) else None,
+        unpaired="" if isinstance(pair, PairedComparison) else pair.what,
+    )
+
+
+def on_same_rows(ours: Record[ModelVersion], theirs: Record[ModelVersion]) -> PairedComparison | Incomparable:
+    """Both versions on the newer's held out rows, or why that cannot be."""
+    from ..train import paired
+
+    first, second = (
+        paired.ComparedModel(one.uri, folder(one.name), one.body.created_at, _run_of(one)) for one in (ours, theirs)
+    )
+    return paired.attempt(first, second)
+
+
+def _run_of(version: Record[ModelVersion]) -> TrainingRun | None:
+    """The run that it came from, where there is one."""
+    with contextlib.suppress(NotFound):
+        return resolve(version.body.run, TrainingRun).body if Uri.is_one(version.body.run) else None
+    return None
 
 
 def changes(ours: Record[ModelVersion], theirs: Record[ModelVersion]) -> list[tuple[str, str, str]]:

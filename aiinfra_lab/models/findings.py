@@ -21,7 +21,11 @@ _MOST_IN_A_SENTENCE = 2
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """A version's measures beside those of the champion, or of the last one. measure: the one that decides, if any."""
+    """A version's measures beside those of the champion, or of the last one. measure: the one that decides, if any.
+
+    rows: on how many held out rows both were measured, where those are the same. is_unclear: whether chance may explain
+    by how much it is worse.
+    """
 
     uri: str
     called: str
@@ -29,12 +33,15 @@ class Compared:
     higher_is_better: bool
     ours: Mapping[str, float]
     theirs: Mapping[str, float]
+    rows: int = 0
+    is_unclear: bool = False
 
     def table(self, margin: float) -> Table:
         """The measures that both have, first the one that decides."""
         shared = sorted((name for name in self.ours if name in self.theirs), key=lambda name: name != self.measure)
         titles = (RowHeader("measure"), Number(self.called), Number("this version"), Number("difference"), "state")
-        return Table(titles, [self._row(name, margin) for name in shared], f"Against the {self.called}")
+        where = f", on the same {self.rows:,} held out rows" if self.rows else ""
+        return Table(titles, [self._row(name, margin) for name in shared], f"Against the {self.called}{where}")
 
     def _row(self, name: str, margin: float) -> tuple[Cell, ...]:
         ours, theirs = apart(self.ours[name], self.theirs[name])
@@ -43,7 +50,7 @@ class Compared:
             off = difference(self.ours[name], self.theirs[name])
             gain = off if self.higher_is_better else -off
             word = "better" if gain > 0 else "same" if gain == 0 else "holds" if -gain <= margin else "worse"
-            state = mark_of(word)
+            state = mark_of("cannot tell" if word == "worse" and self.is_unclear else word)
         return name, theirs, ours, show_difference(self.ours[name], self.theirs[name]), state
 
 

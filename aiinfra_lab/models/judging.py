@@ -32,7 +32,8 @@ def judge(model: object, asked: Policy) -> ModelVerdict:
         policies.refuse_contradiction(version.base, policy, known.body.policy)
         champion = record.champion(known.body, version.base)
         called = "champion" if CHAMPION in known.body.aliases else "last champion"
-        findings = tuple(checks.judge(version, stored, champion, called))
+        pair = checks.on_same_rows(version, champion)
+        findings = tuple(checks.judge(version, stored, champion, called, pair))
         checked = LastCheck(
             checks.verdict(list(findings)),
             policy.rule,
@@ -50,7 +51,7 @@ def judge(model: object, asked: Policy) -> ModelVerdict:
             findings,
             _note(version.base, known.body, policy, asked),
             margin=policy.allowed,
-            compared=checks.compared(version, champion, policy, called),
+            compared=checks.compared(version, champion, policy, called, pair),
             aliases=record.held(version, known.body.aliases),
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +12,7 @@ from ..show import Listing
 from ..store import Record, open_store
 from ..uris import Uri, check_name
 from ..verbs import Code, Destination, Live, Name, Params, Rows, Suggested, verb
-from . import checkpoint, parameters, record
+from . import checkpoint, parameters, plain, record
 from . import code as _code
 from .observing import find, observe, request_stop
 from .record import TrainingRun
@@ -32,12 +32,24 @@ def _parameters(typed: Mapping[str, str]) -> list[str]:
     return [f"{key}={value}" for key, value in params.items()]
 
 
+def _columns(typed: Mapping[str, str]) -> list[str]:
+    from ..data import versions
+
+    return versions.columns(typed.get("rows", ""))
+
+
+ColumnNames = Annotated[Sequence[str], Suggested(_columns)]
+
+
 @verb("train")
 def run(
     name: Annotated[Name, Live("train")],
     *,
     rows: Rows,
     code: Code,
+    label: ColumnNames = (),
+    columns: ColumnNames = (),
+    timestamp: Annotated[str, Suggested(_columns)] = "",
     params: Annotated[Params, Suggested(_parameters)] | None = None,
     on: Annotated[Name, Live("gpu", "live")] | None = None,
     seed: int = 0,
@@ -48,12 +60,17 @@ def run(
 
     The code runs alone, without the notebook's variables. It finds `run.params`, `run.rows`, `run.tensors()` and
     `run.split()`, and gives back through `run.log(loss=…)`, `run.checkpoint(…)` and `run.save(model)`. The label is a
-    number, or texts as classes. The saved model's `forward(numbers, codes)` gives one score a row, a tensor of shape
-    (rows,); `run.save(model, outputs=…, task=…, labels=…, inputs=…)` takes every other.
+    number, or texts as classes. Rows need no time and no feature set: `--rows trips.csv --label late` learns from the
+    columns as they are, and then nothing proves that they were known at each row's time. The saved model's
+    `forward(numbers, codes)` gives one score a row, a tensor of shape (rows,);
+    `run.save(model, outputs=…, task=…, labels=…, inputs=…)` takes every other.
 
     name: what to call the run; every run of it becomes a version
-    rows: what to learn from, e.g. features:delay@2 or the handle of `features get`
+    rows: what to learn from, e.g. features:delay@2 or the handle of `features get`; or data as it is, with --label
     code: the training code
+    label: of data, the column to predict; several, a,b, are numbers each, and `y` has a column for each
+    columns: of data, those to learn from; every other one that is numbers, texts or truth values when left out
+    timestamp: of data, the time of a row, if it has one: `run.split()` then holds out the latest rows
     params: values for the code, read there as run.params.NAME
     on: where to run, e.g. gpu:trainer; this very kernel when left out
     seed: what Python's, NumPy's and torch's random generators start from
@@ -95,6 +112,7 @@ def run(
     session = remote.session(str(on) if on is not None else None)
     source = _source(name, str(from_) if from_ else None) if resume or from_ else None
     handle = _open_rows(rows)
+    table = plain.described(handle, label, columns, timestamp)
     # The tracking server is behind when a run was killed or the server was down: the next run is when that matters.
     sync.catch_up(at_most=sync.BEFORE_A_RUN)
     requested = TrainingRun(
@@ -108,6 +126,7 @@ def run(
         machine=record.machine(),
         on=session,
         resumed_from=source.uri if source else "",
+        table=table,
     )
     planned = record.plan(name, requested, (handle.uri, *([source.uri] if source else [])))
     if session:
@@ -198,7 +217,7 @@ def log(run: Annotated[Name, Live("train")], *, lines: int = 40) -> RunLog:
 
 @verb("train")
 def diff(run: Annotated[Name, Live("train")], other: Annotated[Name, Live("train")]) -> RunComparison:
-    """Compare two runs by meaning: parameters, metrics, rows, seed and code.
+    """Compare two runs by meaning: parameters, metrics, rows, seed and code; their models on the same held out rows.
 
     run: e.g. delay@4
     other: what to compare it with, e.g. delay@3 or delay@champion; when there is none yet, it says so

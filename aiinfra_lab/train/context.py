@@ -16,6 +16,7 @@ from .record import MODEL
 
 if TYPE_CHECKING:
     from ..features.contract import Columns
+    from .heldout import HoldoutScores
     from .table import Tensors, TrainingTable
 
 
@@ -151,22 +152,41 @@ class Context:
         """Export the trained network: ONNX that is checked against torch, weights, contract, signature, an example.
 
         Its `forward(numbers, codes)` gives one score a row, a tensor of shape (rows,); or, named in `outputs`, one or
-        several tensors whose first dimension is the rows, also as a dict of names.
+        several tensors whose first dimension is the rows, also as a dict of names. Of several label columns it gives a
+        tensor of shape (rows, labels), or one for each of them, and the outputs are called like them.
 
         inputs: a few rows of each array that it takes instead of columns, in forward's order, `{"image": images[:4]}`;
         `NAME_mask` beside NAME says where a sequence has values, and makes its length one that may vary.
         task: what they mean: classification, regression, ranking, embedding, generation or custom. labels: of a
         classification, in the order of its numbers; an output with a number for each of them is answered as the most
         likely label and `NAME_probabilities`, by softmax where they are no probabilities. Those of a label column of
-        texts are known.
+        texts are known. A classification or regression is measured on the hold-out of `run.split()` once the code has
+        run, as it will be served: `holdout_log_loss`, `holdout_rmse`, ….
         """
         from . import export, signature
         from .given import OfArrays, OfTable
+        from .scoring import class_names
 
         known = labels or (self._table.labels if task == "classification" and inputs is None else ())
         meant = signature.task_of(task, known)
+        if task == "classification" and inputs is None and len(self._table.targets) == 1:
+            class_names(self._table.frame[self._table.targets[0]], meant.labels)  # a class without a name is refused
         given = OfTable(self._table) if inputs is None else OfArrays(inputs)
+        if inputs is None and len(self._table.targets) > 1:
+            outputs = outputs or self._table.targets
         export.save(model, given, self._folder / MODEL, outputs, meant)
+
+    def measure(self) -> HoldoutScores:
+        """Measure the saved model on the hold-out, once the code has run. The metrics are logged, the rest is kept."""
+        from . import heldout
+
+        found = heldout.measure(self._table if "_table" in self.__dict__ else None, self._folder)
+        for name, value in found.metrics.items():
+            # In the place of the last that the code logged by that name: it is no further epoch. And not by `log`,
+            # where a run that was asked to stop ends: it has come to its end.
+            step = max(0, self.history.steps.get(name, 0) - 1)
+            self._logged(self.history.add(step, {name: value}))
+        return found
 
     @cached_property
     def _table(self) -> TrainingTable:

@@ -125,10 +125,15 @@ class _Network:
         return {name: tensor.numpy() for name, tensor in self.outputs(answer).items()}
 
     def by_name(self, answer: Any) -> dict[str, Any]:
-        """What forward gave, a tensor for each name."""
+        """What forward gave, a tensor for each name; of one tensor for several names each has a column."""
         if isinstance(answer, dict):
             return {name: answer[name] for name in self.names}
+        if self._is_one_for_all(answer):
+            return {name: answer[:, at] for at, name in enumerate(self.names)}
         return dict(zip(self.names, answer if isinstance(answer, list | tuple) else (answer,), strict=True))
+
+    def _is_one_for_all(self, answer: Any) -> bool:
+        return len(self.names) > 1 and getattr(answer, "ndim", 0) == 2 and answer.shape[1] == len(self.names)
 
     def outputs(self, answer: Any) -> dict[str, torch.Tensor]:
         """What is exported: real numbers as float32, whatever precision the model trains in, and probabilities."""
@@ -152,6 +157,7 @@ class _Network:
                 "name in outputs what forward gives, or leave outputs out",
             )
         count = len(answer) if isinstance(answer, dict | list | tuple) else 1
+        count = len(self.names) if self._is_one_for_all(answer) else count
         if count != len(self.names):
             raise UsageProblem(
                 f"forward gives {counted(count, 'tensor')}, and outputs has {counted(len(self.names), 'name')}",

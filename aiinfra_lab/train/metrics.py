@@ -16,6 +16,9 @@ LOWER = ("loss", "brier", "error", "rmse", "mae", "mse", "perplexity", "nll")
 _OF_MANY = ("auc", "ap", "map", "bleu", "r2", "f1")
 _HELD_OUT = ("val", "valid", "validation", "holdout", "heldout", "test", "eval", "dev")
 
+# What a run measures of itself once its code has run; of several outputs with their names behind it.
+_AT_THE_END = tuple(f"holdout_{name}" for name in ("log_loss", "roc_auc", "accuracy", "brier", "rmse", "mae", "r2"))
+
 
 def is_lower_better(name: str) -> bool | None:
     """Whether less of the metric is better; None when its name does not say."""
@@ -26,6 +29,11 @@ def is_lower_better(name: str) -> bool | None:
 def is_held_out(name: str) -> bool:
     """Whether it is measured on rows that nothing was learned from, by its name."""
     return bool(words(name) & {*_HELD_OUT})
+
+
+def is_of_the_end(points: Sequence[Point], name: str) -> bool:
+    """Whether it was measured once only, on the hold-out of a run whose code had run: it is no curve."""
+    return name.startswith(_AT_THE_END) and sum(point.name == name for point in points) == 1
 
 
 def is_loss(name: str) -> bool:
@@ -72,6 +80,8 @@ def count_epochs(
     """
     if wanted is None:
         return Epochs()
+    ends = {name for name in {point.name for point in points} if is_of_the_end(points, name)}
+    points = [point for point in points if point.name not in ends]
     reached = {point.name: point.step + 1 for point in points}
     if checkpoint is not None and checkpoint < wanted:
         # While the next epoch goes on, what was measured in it already has reached one step more.

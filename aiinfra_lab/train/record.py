@@ -15,6 +15,7 @@ from ..config import settings
 from ..jobs import late, process
 from ..store import Body, Event, Record, add_version, open_store, patiently, update
 from .parameters import Value
+from .plain import TableColumns
 
 LIVE = ("starting", "running")
 
@@ -30,6 +31,19 @@ class RunProblem(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown
     fix: str = ""
 
 
+class StoredHoldout(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """Rows that a run held out, kept by their content. rows: how many of them; of: how many there were.
+
+    label: the label's columns. group: the column whose rows with one value stayed together, if any.
+    """
+
+    digest: str
+    rows: int
+    of: int
+    label: tuple[str, ...]
+    group: str = ""
+
+
 class TrainingRun(Body, frozen=True, kw_only=True):
     """What a run was given, and what came of it.
 
@@ -41,6 +55,8 @@ class TrainingRun(Body, frozen=True, kw_only=True):
     metrics_from: the run that measured them, when this one had no epoch left to train.
     trace: the traceback of the problem, from the first line of the user's code on. files: of the model that it saved,
     name → SHA-256 at its end; none in records from before that was kept. holdout: how the held out rows were chosen.
+    table: which columns of data are learned from, where no feature set says it. stored: the held out rows that the
+    saved model was measured on; notes: what could not be measured on them, and why.
     """
 
     kind: ClassVar[str] = "train"
@@ -67,6 +83,9 @@ class TrainingRun(Body, frozen=True, kw_only=True):
     trace: str = ""
     files: dict[str, str] = msgspec.field(default_factory=dict)
     holdout: str = ""
+    table: TableColumns | None = None
+    stored: StoredHoldout | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def is_live(self) -> bool:

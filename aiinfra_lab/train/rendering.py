@@ -32,7 +32,8 @@ from ..units import apart, counted, show_difference, show_duration
 from ..uris import Uri
 from .best import Best, ComparedMetric, RunCurves, best_of_run
 from .history import Curve, Point, averaged, latest
-from .metrics import Epochs, count_epochs, epochs_of, is_held_out, is_loss, is_lower_better
+from .metrics import Epochs, count_epochs, epochs_of, is_held_out, is_loss, is_lower_better, is_of_the_end
+from .plain import NO_PROMISE
 
 if TYPE_CHECKING:
     from .results import Run, RunComparison, RunLog
@@ -41,6 +42,7 @@ KIND = "Training run"
 MOST_PLOTS = 6
 _MOST_FIGURES = 5
 _DIGEST = 64
+_MOST_NAMES = 5
 _SPARK_POINTS = 42  # one for two pixels
 _ARROWS = {True: " ↓", False: " ↑", None: ""}
 
@@ -94,7 +96,8 @@ def run_card(run: Run, advice: str) -> Card:
         "checkpoint",
     )
     facts = [(name, shown(name, value)) for name, value in run.params.items()]
-    facts += run.facts(*left_out, "tracked_as", "machine", "path", "metrics_from", "model")
+    facts += run.facts(*left_out, "tracked_as", "machine", "path", "metrics_from", "model", "table", "stored", "notes")
+    facts += _columns(run)
     ended = f" · ended {shown('_at', run.started_at + run.duration_s)}" if not is_live else ""
     return Card(
         kind=KIND,
@@ -103,10 +106,13 @@ def run_card(run: Run, advice: str) -> Card:
         when=f"{show_duration(run.duration_s)}{ended}",
         lead=_lead(run, best),
         advice=advice,
-        facts=[*facts, *_checkpoint(run), ("code", run.code_digest[:12])],
+        facts=[*facts, *_held_out(run), *_checkpoint(run), ("code", run.code_digest[:12])],
         figures=_figures(run.metrics, best),
         parts=[Plots(plots(points, epochs))],
-        notes=[note for note in (*_hidden(run.metrics), about_metrics(run.metrics_from), _unsaved(run)) if note],
+        notes=[
+            *_hidden(run.metrics),
+            *filter(None, (about_metrics(run.metrics_from), _unsaved(run), *run.notes, _promise(run))),
+        ],
         next=_next(run, label),
     )
 
@@ -130,14 +136,32 @@ def comparison_card(found: RunComparison) -> Card:
         when=f"against {found.other}",
         lead=_compared(found, ours, theirs, sum(what != "code" for what, *_ in differs)),
         parts=[
-            Table(("metric", Number(theirs), Number(ours), "difference"), list(_metric_rows(found.metrics))),
+            *_on_same_rows(found, ours, theirs),
+            Table(("metric", Number(theirs), Number(ours), "difference"), list(_metric_rows(found.metrics)),
+                  "As each run measured it" if found.paired else ""),
             Plots(_overlaid(found.curves)),
             Table(("what", theirs, ours), [(what, before, Strong(after)) for what, before, after in differs],
                   "What differs"),
             *([Fold("the code that differs", Quote(found.code))] if found.code else []),
         ],
-        notes=_about_compared(found.metrics),
+        notes=[*_about_pair(found), *_about_compared(found.metrics)],
     )  # fmt: skip
+
+
+def _on_same_rows(found: RunComparison, ours: str, theirs: str) -> list[Table]:
+    if found.paired is None:
+        return []
+    from . import paired_card
+
+    return [paired_card.table_of(found.paired, ours, theirs)]
+
+
+def _about_pair(found: RunComparison) -> list[str]:
+    if found.paired is None:
+        return [f"They were not compared on the same held out rows: {found.unpaired}."] if found.unpaired else []
+    from . import paired_card
+
+    return paired_card.notes_of(found.paired)
 
 
 def _about_compared(metrics: Sequence[ComparedMetric]) -> list[str]:
@@ -157,6 +181,8 @@ def plots(points: Sequence[Point], epochs: Epochs) -> list[Picture]:
     """
     groups: dict[str, list[str]] = {}
     for name in dict.fromkeys(point.name for point in points):
+        if is_of_the_end(points, name):
+            continue
         groups.setdefault("loss" if is_loss(name) else name, []).append(name)
     return [_plot(title, names, points, epochs) for title, names in [*groups.items()][:MOST_PLOTS]]
 
@@ -316,6 +342,27 @@ def _unsaved(run: Run) -> str:
     )
 
 
+def _held_out(run: Run) -> list[tuple[str, str]]:
+    return [("measured on", f"{run.stored.rows:,} held out rows, as served")] if run.stored else []
+
+
+def _promise(run: Run) -> str:
+    return NO_PROMISE if run.table else ""
+
+
+def _columns(run: Run) -> list[tuple[str, str]]:
+    """What of plain data was learned from, and to predict what."""
+    if run.table is None:
+        return []
+    out = run.table.left_out
+    without = f", without {', '.join(out[:_MOST_NAMES])}{', …' if len(out) > _MOST_NAMES else ''}" if out else ""
+    return [
+        ("label", ", ".join(run.table.label)),
+        ("columns", f"{len(run.table.columns)}{without}"),
+        *([("timestamp", run.table.timestamp)] if run.table.timestamp else []),
+    ]
+
+
 def _next(run: Run, label: str) -> list[str]:
     if run.state in ("starting", "running", "stopping"):
         return [f"Next: `%train log {label}` · `%train stop {label}`"]
@@ -331,11 +378,20 @@ def _compared(found: RunComparison, ours: str, theirs: str, others: int) -> str:
         return sentence(found.note)
     if not found.changes and not found.code:
         return "Nothing differs."
-    measured = _measured(found.metrics, ours, theirs)
+    measured = _measured_by(found, ours, theirs)
     if not others:
         return f"{measured} They differ in the code alone." if found.code else measured
     counts = f"the code and {counted(others, 'other thing')}" if found.code else counted(others, "thing")
     return f"{measured} They differ in {counts}."
+
+
+def _measured_by(found: RunComparison, ours: str, theirs: str) -> str:
+    """What is known of which is better: on the same rows, where that could be had."""
+    if found.paired is None:
+        return _measured(found.metrics, ours, theirs)
+    from . import paired_card
+
+    return paired_card.sentence_of(found.paired, ours, theirs)
 
 
 def _measured(metrics: Sequence[ComparedMetric], ours: str, theirs: str) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ..errors import LabError
 from ..show import Card, Comparison, Listing, Result, TableColumn, log_time, shown_apart
 from ..store import Record, open_store
 from ..uris import Uri
@@ -14,7 +15,11 @@ from . import best, checkpoint, history, record, rendering
 from .best import ComparedMetric, RunCurves
 from .metrics import count_epochs, epochs_of
 from .observing import ObservedTraining, RunState
-from .record import TrainingRun
+from .plain import TableColumns
+from .record import StoredHoldout, TrainingRun
+
+if TYPE_CHECKING:
+    from .paired import PairedComparison
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,8 @@ class Run(Result):
 
     metrics: the last value of each. metrics_from: the run that measured them, when this one had no epoch left to train.
     checkpoint: the epoch of the last checkpoint. model: whether it saved one. problem, fix: why it failed.
+    table: which columns it learned from, of data that no feature set made. stored: the rows that its model was measured
+    on; notes: what could not be measured.
     """
 
     uri: str
@@ -45,6 +52,9 @@ class Run(Result):
     tracked_as: str = ""
     machine: dict[str, str] = field(default_factory=dict)
     holdout: str = ""
+    table: TableColumns | None = field(default=None, repr=False, metadata={"json": False})
+    stored: StoredHoldout | None = field(default=None, repr=False, metadata={"json": False})
+    notes: tuple[str, ...] = field(default=(), repr=False, metadata={"json": False})
     path: Path = field(default=Path(), repr=False)
 
     def points(self) -> list[history.Point]:
@@ -108,10 +118,16 @@ class RunLog(Result):
 
 @dataclass(frozen=True)
 class RunComparison(Comparison):
-    """Two runs compared by meaning. metrics: the values that stand for each; curves: run → what it measured."""
+    """Two runs compared by meaning. metrics: the values that stand for each; curves: run → what it measured.
+
+    paired: their models on the same held out rows; unpaired: why they could not be compared on them, where they have
+    models of a task that could.
+    """
 
     metrics: tuple[ComparedMetric, ...] = field(default=(), metadata={"json": False})
     curves: Mapping[str, RunCurves] = field(default_factory=dict, repr=False, metadata={"json": False})
+    paired: PairedComparison | None = field(default=None, repr=False, metadata={"json": False})
+    unpaired: str = field(default="", repr=False, metadata={"json": False})
 
     def card(self) -> Card:
         return rendering.comparison_card(self)
@@ -143,6 +159,9 @@ def run_of(seen: ObservedTraining, *, home: Path | None = None) -> Run:
         tracked_as=body.tracked_as,
         machine=dict(body.machine),
         holdout=body.holdout,
+        table=body.table,
+        stored=body.stored,
+        notes=body.notes,
         path=folder,
     )
 
@@ -162,6 +181,7 @@ def comparison(ours: Record[TrainingRun], theirs: Record[TrainingRun]) -> RunCom
     """How two runs differ."""
     new, old = ours.body, theirs.body
     before, after = _curves(theirs), _curves(ours)
+    pair = _paired(ours, theirs)
     metrics = best.compared((before, old.metrics), (after, new.metrics))
     return RunComparison(
         ours.uri,
@@ -170,7 +190,22 @@ def comparison(ours: Record[TrainingRun], theirs: Record[TrainingRun]) -> RunCom
         code=rendering.code_diff(old.code, new.code, (theirs.uri, ours.uri)),
         metrics=metrics,
         curves={Uri.parse(theirs.uri).label: before, Uri.parse(ours.uri).label: after},
+        paired=None if isinstance(pair, LabError) else pair,
+        unpaired=pair.what if isinstance(pair, LabError) else "",
     )
+
+
+def _paired(ours: Record[TrainingRun], theirs: Record[TrainingRun]) -> PairedComparison | LabError | None:
+    """Their models on the same rows, where either kept a hold-out; why not, where that cannot be."""
+    if ours.body.stored is None and theirs.body.stored is None:
+        return None
+    from . import paired
+
+    first, second = (
+        paired.ComparedModel(one.uri, record.folder(one.name) / record.MODEL, one.body.started_at, one.body)
+        for one in (ours, theirs)
+    )
+    return paired.attempt(first, second)
 
 
 def _curves(run: Record[TrainingRun]) -> RunCurves:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,7 +21,9 @@ PROBE_ROWS = 256
 
 
 class Tensors(NamedTuple):
-    """What a network of a table takes, and what it should answer. y: float32, or int64 where the label is texts."""
+    """What a network of a table takes, and what it should answer. y: float32, or int64 where the label is texts; of
+    several label columns one a column.
+    """
 
     numbers: torch.Tensor
     codes: torch.Tensor
@@ -38,18 +41,23 @@ class TrainingTable:
             )
         if not rows.label:
             raise UsageProblem(f"{rows.uri} has no label to learn from", _way_to_a_label(rows.features_uri))
+        self.targets: tuple[str, ...] = (rows.label,) if isinstance(rows.label, str) else tuple(rows.label)
+        """The label's columns, of which `y` has one for each where there are several."""
         self.frame = rows.df()
         self.contract: Columns | None = None
         self.holdout = ""
         """How the hold-out was chosen, once there is one."""
+        self.held: Any = None
+        """The rows of the hold-out, once there is one."""
+        self.group = ""
         self._rows = rows
-        self.labels = _labels(self.frame[rows.label])
+        self.labels = _labels(self.frame, self.targets)
         """Of a label of texts each that there is, sorted: `y` is the place in it. Empty for numbers."""
-        if self.frame[rows.label].isna().any():
-            missing = int(self.frame[rows.label].isna().sum())
-            raise Failed(
-                f"{missing} of {len(self.frame)} rows have no {rows.label}", "leave them out of the rows, or label them"
-            )
+        for name in self.targets:
+            if missing := int(self.frame[name].isna().sum()):
+                raise Failed(
+                    f"{missing} of {len(self.frame)} rows have no {name}", "leave them out of the rows, or label them"
+                )
 
     def columns(self) -> Columns:
         """The contract, fitted on all rows unless it was fitted before."""
@@ -62,8 +70,8 @@ class TrainingTable:
     def split(self, share: float, *, group: str = "", seed: int = 0) -> tuple[Tensors, Tensors]:
         """The rows to learn from, and those that are held out; the contract knows only the former. See `divided`."""
         time = str(getattr(self._rows, "timestamp", "") or "")
-        found = divided(self.frame, share, time=time, label=self._rows.label, group=group, seed=seed)
-        self.holdout = found.how
+        found = divided(self.frame, share, time=time, label=self.targets, group=group, seed=seed)
+        self.holdout, self.held, self.group = found.how, found.held, group
         # Fitted on what is learned from alone: means or categories of the hold-out would leak what is to be predicted.
         contract = self._fit(found.learned)
         return self._encode(found.learned, contract), self._encode(found.held, contract)
@@ -87,12 +95,12 @@ class TrainingTable:
 
     def _fit(self, frame: Any) -> Columns:
         if self.contract is None:
-            uri = str(Uri.parse(self._rows.uri).whole)
+            uri = str(Uri.parse(self._rows.uri).whole) if self._rows.features_uri else ""
             # Also what only the hold-out lacks: a row without it is then nothing to refuse.
             lacking = [name for name in self._rows.columns if self.frame[name].isna().any()]
             optional = {*getattr(self._rows, "optional", ()), *lacking}
             self.contract = Columns.fit(
-                frame, self._rows.columns, self._rows.label, features_uri=uri, optional=optional
+                frame, self._rows.columns, ", ".join(self.targets), features_uri=uri, optional=optional
             )
         return self.contract
 
@@ -103,25 +111,41 @@ class TrainingTable:
         return Tensors(torch.from_numpy(numbers), torch.from_numpy(codes), torch.from_numpy(self._y(frame)))
 
     def _y(self, frame: Any) -> Any:
-        label = self._rows.label
+        import numpy as np
+
         if self.labels:
             place = {text: at for at, text in enumerate(self.labels)}
-            return frame[label].map(place).to_numpy(dtype="int64", copy=True)
-        try:
-            # A copy: pandas may hand out memory that is read-only, which torch warns of.
-            return frame[label].to_numpy(dtype="float32", copy=True)
-        except (TypeError, ValueError):
-            raise Failed(
-                f"the label {label} holds what is neither a number nor a text",
-                "make it the number to predict, or the name of a class",
-            ) from None
+            return frame[self.targets[0]].map(place).to_numpy(dtype="int64", copy=True)
+        columns = [_numbers(frame[name]) for name in self.targets]
+        return columns[0] if len(columns) == 1 else np.column_stack(columns)
 
 
-def _labels(column: Any) -> tuple[str, ...]:
-    present = column.dropna()
-    if not len(present) or not all(isinstance(value, str) for value in present):
+def _numbers(column: Any) -> Any:
+    try:
+        # A copy: pandas may hand out memory that is read-only, which torch warns of.
+        return column.to_numpy(dtype="float32", copy=True)
+    except (TypeError, ValueError):
+        raise Failed(
+            f"the label {column.name} holds what is neither a number nor a text",
+            "make it the number to predict, or the name of a class",
+        ) from None
+
+
+def _labels(frame: Any, targets: Sequence[str]) -> tuple[str, ...]:
+    """The classes of the one label that is texts; none where it is numbers."""
+    of_texts = [name for name in targets if _is_texts(frame[name].dropna())]
+    if not of_texts:
         return ()
-    return tuple(sorted(set(present)))
+    if len(targets) > 1:
+        raise UsageProblem(
+            f"{of_texts[0]} is texts, and of several labels each is numbers",
+            "make it numbers, or learn it alone: a run with --label " + shlex.quote(of_texts[0]),
+        )
+    return tuple(sorted(set(frame[targets[0]].dropna())))
+
+
+def _is_texts(present: Any) -> bool:
+    return bool(len(present)) and all(isinstance(value, str) for value in present)
 
 
 def _way_to_features(uri: str) -> str:
@@ -130,11 +154,13 @@ def _way_to_features(uri: str) -> str:
 
     name = Uri.parse(uri).name
     known = [each for each in versions(skip_unreadable=True) if Uri.parse(each.body.newest_data).name == name]
+    plainly = f"name the label to learn from its columns as they are: `%%train run NAME --rows {uri} --label COLUMN`"
     if known:
-        return f"take it through a feature set: `X = %features get {known[0].base} --rows {uri}`, then --rows $X"
+        made = f"`X = %features get {known[0].base} --rows {uri}`"
+        return f"take it through a feature set: {made}, then --rows $X; or {plainly}"
     return (
-        f"take it through a feature set, which `%%features add NAME --data {uri} --timestamp COLUMN --label COLUMN` "
-        f"makes: `X = %features get NAME --rows {uri}`, then --rows $X"
+        f"{plainly}; or take it through a feature set, which `%%features add NAME --data {uri} --timestamp COLUMN "
+        f"--label COLUMN` makes: `X = %features get NAME --rows {uri}`, then --rows $X"
     )
 
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from .. import files, jobs, modes
 from ..errors import Failed, LabError, StoppedEarly
@@ -25,10 +25,15 @@ from .base import Ending
 from .context import Context
 from .history import FILE, Point, latest, read
 from .observing import find
+from .plain import PlainRows
 from .record import RunProblem, TrainingRun
 from .rendering import frame
 from .results import run_of
 from .sync import RunSync
+
+if TYPE_CHECKING:
+    from ..data import Dataset
+    from .heldout import HoldoutScores
 
 OUTPUT = "output.txt"
 
@@ -79,6 +84,7 @@ class _Execution:
         self._stop_requested = stop_requested
         self._sync = RunSync(run)
         self._context: Context | None = None
+        self._measured: HoldoutScores | None = None
         self._frame = TickingFrame(self._drawn)
 
     def go(self) -> None:
@@ -108,7 +114,7 @@ class _Execution:
             self._folder,
             params=body.params,
             seed=body.seed,
-            open_rows=lambda: _open_rows(body.rows),
+            open_rows=lambda: _open_rows(body),
             stop_requested=self._stop_requested,
             resumed=_resumed(body.resumed_from),
             logged=self._sync.add,
@@ -123,6 +129,7 @@ class _Execution:
         ):
             code.run(made, {"run": self._context})
         self._take_over(self._context)
+        self._measured = self._context.measure()
 
     def _take_over(self, context: Context) -> None:
         """A run that found no epoch left is the network of its checkpoint: what was measured of that is true of it."""
@@ -169,6 +176,8 @@ class _Execution:
             trace=getattr(problem, "trace", ""),
             files=files.digests(self._folder / record.MODEL),
             holdout=self._context.holdout if self._context else "",
+            stored=self._measured.stored if self._measured else None,
+            notes=self._measured.notes if self._measured else (),
         )
         self._sync.close(ending, ended_at)
 
@@ -208,10 +217,11 @@ class _Tee(io.TextIOBase):
             stream.flush()
 
 
-def _open_rows(uri: str) -> Any:
+def _open_rows(run: TrainingRun) -> Any:
     from .. import features
 
-    return patiently(lambda: features.open_rows(uri))
+    opened = patiently(lambda: features.open_rows(run.rows))
+    return opened if run.table is None else PlainRows(cast("Dataset", opened), run.table)
 
 
 def _resumed(uri: str) -> dict[str, Any] | None:

@@ -88,6 +88,19 @@ def test_a_truth_value_is_the_same_in_the_log_and_in_the_data(module_workspace):
     assert drift.check("k", against="data:k@1", rows="data:later@1", report=True).drifted == ()
 
 
+def test_a_model_of_plain_data_is_held_against_data_as_it_is(module_workspace):
+    data.add("plain", kinds(1))
+    run = train.run("plain", rows="data:plain", label="y", columns=["truth", "colour"], code=KINDS)
+    model = models.add("plain", run=run.uri)
+    folder = module_workspace / "plainlog"
+    folder.mkdir()
+    records.endpoint("plain", champion=model.uri, log_dir=str(folder), started_at=time.time())
+    log(folder, model, kinds(2)[["truth", "colour"]], one_by_one=True)
+    assert drift.check("plain", against="data:plain@1", report=True).drifted == ()
+    with pytest.raises(UsageProblem, match=r"no column 'truth'.*\n.*give data, e\.g\. data:plain@1, that has"):
+        drift.check("plain", against=kinds(2).drop(columns="truth"), report=True)
+
+
 def test_rows_that_were_asked_again_count_once(endpoint):
     for _ in range(3):
         endpoint(frame(4, 200))

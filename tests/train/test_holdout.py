@@ -8,7 +8,7 @@ from aiinfra_lab import train
 from aiinfra_lab.errors import UsageProblem
 from aiinfra_lab.train.holdout import divided
 
-KNOWN = {"time": "", "label": "y", "group": "", "seed": 0}
+KNOWN = {"time": "", "label": ("y",), "group": "", "seed": 0}
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_a_constant_time_is_none_and_that_is_said(frame):
 
 
 def test_of_each_class_as_many_as_its_share(frame):
-    found = divided(frame, 0.2, **KNOWN | {"label": "kind"})
+    found = divided(frame, 0.2, **KNOWN | {"label": ("kind",)})
     assert found.held["kind"].value_counts().to_dict() == {"a": 30, "b": 8, "c": 2}
     assert found.how == "20 % at random, of each kind alike (seed 0)"
 
@@ -48,7 +48,7 @@ def test_rows_of_one_group_stay_together(frame):
     assert found.how == "4 of 20 values of customer at random (seed 0)"
 
 
-@pytest.mark.parametrize("change", [{}, {"label": "kind"}, {"group": "customer"}])
+@pytest.mark.parametrize("change", [{}, {"label": ("kind",)}, {"group": "customer"}])
 def test_the_seed_decides_and_no_row_is_lost(frame, change):
     once, again, other = (divided(frame, 0.3, **KNOWN | change | {"seed": seed}) for seed in (1, 1, 2))
     assert once.held.index.tolist() == again.held.index.tolist() != other.held.index.tolist()

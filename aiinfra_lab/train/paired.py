@@ -1,0 +1,253 @@
+"""Two models on the same held out rows: how much each metric differs, with the interval that chance leaves it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..errors import LabError
+from ..features.contract import ROW_ID
+from ..units import counted
+from . import heldout
+from .heldout import PREFIX
+from .metrics import is_lower_better
+from .record import StoredHoldout, TrainingRun
+from .saved_model import ONNX, SavedModel
+from .scoring import LEAST_ROWS, SCORED, Metric, Unscored
+from .signature import Task
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
+    from numpy.typing import NDArray
+
+RESAMPLES, SEED, CONFIDENCE = 1_000, 0, 0.95
+_AT_ONCE = 50  # draws: of 20,000 rows they are 8 MB
+
+
+class ComparedModel(NamedTuple):
+    """A model to compare. run: what it was trained by, where that is known."""
+
+    uri: str
+    folder: Path
+    made_at: float
+    run: TrainingRun | None
+
+
+@dataclass(frozen=True)
+class PairedMetric:
+    """One metric of both models on the same rows. low, high: the interval of ours less theirs; None where chance leaves
+    nothing to say of it.
+    """
+
+    name: str
+    theirs: float
+    ours: float
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def worse_by(self) -> float:
+        """By how much ours is worse; negative where it is better."""
+        return self.ours - self.theirs if is_lower_better(self.name) else self.theirs - self.ours
+
+    @property
+    def least_worse(self) -> float | None:
+        """By how much ours is worse at least, at that confidence."""
+        return self.low if is_lower_better(self.name) or self.high is None else -self.high
+
+    @property
+    def verdict(self) -> str:
+        """Whether ours is better, worse or the same beyond chance; else `cannot tell`."""
+        if self.low is None or self.high is None:
+            return "cannot tell"
+        if self.low == self.high == 0:
+            return "same"
+        if self.low <= 0 <= self.high:
+            return "cannot tell"
+        return "better" if (self.high < 0) is is_lower_better(self.name) else "worse"
+
+
+@dataclass(frozen=True)
+class PairedComparison:
+    """Two models on the same rows. rows: on how many; of: how many of the hold-out were kept; notes: what limits it."""
+
+    metrics: tuple[PairedMetric, ...]
+    rows: int
+    of: int
+    notes: tuple[str, ...] = ()
+
+    @property
+    def how(self) -> str:
+        """How the intervals were made, in a sentence."""
+        return (
+            f"Both predicted the same {self.rows:,} held out rows. Intervals of {CONFIDENCE:.0%}: a paired bootstrap, "
+            f"{RESAMPLES:,} draws (seed {SEED})."
+        )
+
+
+class Incomparable(Unscored):
+    """The two models cannot be compared on the same rows; what says why. other_tasks: since their tasks differ."""
+
+    other_tasks: bool = False
+
+
+def attempt(ours: ComparedModel, theirs: ComparedModel) -> PairedComparison | Incomparable:
+    """The same, or why they cannot be compared."""
+    try:
+        return compare(ours, theirs)
+    except Incomparable as problem:
+        return problem
+    except LabError as problem:  # a file of one of the models is damaged, or gone
+        return Incomparable(problem.what, problem.fix)
+
+
+def compare(ours: ComparedModel, theirs: ComparedModel) -> PairedComparison:
+    """Predict the newer model's hold-out with both, or the older's where the newer has none. Incomparable if they
+    cannot.
+
+    Rows that the other one learned from are left out.
+    """
+    for one in (ours, theirs):
+        if not (one.folder / ONNX).is_file():
+            raise Incomparable(f"{one.uri} has no model here", "run.save(model) keeps one")
+    pair = [SavedModel(one.folder, threads=0) for one in (ours, theirs)]
+    _refuse_other_tasks(*(one.signature.task for one in pair))
+    by_age = sorted((ours, theirs), key=lambda one: one.made_at, reverse=True)
+    held = next(((one, one.run.stored) for one in by_age if one.run and one.run.stored), None)
+    if held is None:
+        raise Incomparable(
+            "neither run kept a hold-out", "train with run.split() and save with task='classification' or 'regression'"
+        )
+    owner, stored = held
+    other = theirs if owner is ours else ours
+    try:
+        _refuse_other_labels(pair)
+        rows = heldout.read(stored)
+        rows, notes = _unlearned(rows, stored, other)
+        if len(rows) < LEAST_ROWS:
+            raise Incomparable(
+                f"{other.uri} learned from all but {counted(len(rows), 'row')} of the hold-out of {owner.uri}",
+                "hold out the same rows, by a time or the same --seed; or give rows that neither has seen",
+            )
+        mine, other_ones = (heldout.scored(one, rows, stored.label).metrics for one in pair)
+    except Incomparable:
+        raise
+    except LabError as problem:
+        raise Incomparable(problem.what, problem.fix) from problem
+    groups = rows[stored.group] if stored.group in rows.columns else None
+    if groups is not None and (count := groups.nunique(dropna=False)) < LEAST_ROWS:
+        notes = (*notes, f"{counted(count, 'value')} of {stored.group} are too few for an interval.")
+    return PairedComparison(tuple(_differences(mine, other_ones, len(rows), groups)), len(rows), stored.rows, notes)
+
+
+def _refuse_other_tasks(ours: Task, theirs: Task) -> None:
+    if ours.name != theirs.name or {*ours.labels} != {*theirs.labels}:
+        one, other = _shown(ours), _shown(theirs)
+        problem = Incomparable(f"their tasks differ: {one}, and {other}", "compare models of one task")
+        problem.other_tasks = True
+        raise problem
+    if ours.name not in SCORED:
+        raise Incomparable(
+            f"no metric is computed for their task {ours.name}", "save with task='classification' or 'regression'"
+        )
+
+
+def _refuse_other_labels(pair: Sequence[SavedModel]) -> None:
+    ours, theirs = (one.columns.label for one in pair)
+    if ours != theirs:
+        problem = Incomparable(f"their tasks differ: to predict {ours}, and {theirs}", "compare models of one label")
+        problem.other_tasks = True
+        raise problem
+
+
+def _shown(task: Task) -> str:
+    return f"{task.name} of {', '.join(task.labels[:5])}" if task.labels else task.name
+
+
+def _unlearned(rows: pd.DataFrame, stored: StoredHoldout, other: ComparedModel) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """The rows that the other model did not learn from, and what is to be known of that."""
+    if other.run is not None and other.run.stored and other.run.stored.digest == stored.digest:
+        return rows, ()
+    unknown = f"What {other.uri} learned from cannot be read: it may know some of these rows, which favours it."
+    if other.run is None or not other.run.rows:
+        return rows, (unknown,)
+    try:
+        learned = _learned(other.run)
+    except LabError:
+        return rows, (unknown,)
+    # Not the row's id, which may be its place: the same row has another one in another version of the data.
+    names = [name for name in learned.columns if name in rows.columns and name not in (*stored.label, ROW_ID)]
+    if not names:
+        return rows, (unknown,)
+    import numpy as np
+
+    known = _keys(learned, names)
+    if other.run.stored:
+        known = np.setdiff1d(known, _keys(_polars(heldout.read(other.run.stored)), names))
+    is_known = np.isin(_keys(_polars(rows), names), known)
+    if not is_known.any():
+        return rows, ()
+    count = counted(int(is_known.sum()), "row")
+    return rows[~is_known].reset_index(drop=True), (f"{count} that {other.uri} learned from are left out.",)
+
+
+def _learned(run: TrainingRun) -> pl.DataFrame:
+    from .. import features
+
+    return features.open_rows(run.rows).table()
+
+
+def _polars(rows: pd.DataFrame) -> pl.DataFrame:
+    from ..data.frames import to_polars
+
+    return to_polars(rows)
+
+
+def _keys(rows: pl.DataFrame, names: Sequence[str]) -> NDArray[Any]:
+    """One number for each row, the same for rows of the same values, whatever types they were written with."""
+    import polars as pl
+
+    as_one = (
+        pl.col(name).cast(pl.Float64).fill_nan(None) if rows.schema[name].is_numeric() else pl.col(name).cast(pl.String)
+        for name in names
+    )
+    return rows.select(as_one).hash_rows(seed=0).to_numpy()
+
+
+def _differences(
+    ours: Sequence[Metric], theirs: Sequence[Metric], rows: int, groups: pd.Series[Any] | None
+) -> Iterator[PairedMetric]:
+    import numpy as np
+
+    before = {one.name: one for one in theirs}
+    pairs = ((one, before[one.name]) for one in ours if one.name in before)
+    known = [(one, other) for one, other in pairs if one.value is not None and other.value is not None]
+    drawn: dict[str, list[NDArray[Any]]] = {}
+    for weights in _weights(rows, groups):
+        for one, other in known:
+            drawn.setdefault(one.name, []).append(one.draws(weights) - other.draws(weights))
+    tail = 100 * (1 - CONFIDENCE) / 2
+    is_known = groups is None or groups.nunique(dropna=False) >= LEAST_ROWS
+    for one, other in known:
+        assert one.value is not None  # for the type checker
+        assert other.value is not None
+        off = np.concatenate(drawn[one.name])
+        off = off[np.isfinite(off)]
+        # Where a class is so rare that most draws have none of it, what is left of them says nothing.
+        bounds = np.percentile(off, [tail, 100 - tail]).tolist() if is_known and len(off) > RESAMPLES / 2 else []
+        yield PairedMetric(f"{PREFIX}{one.name}", other.value, one.value, *(bounds or (None, None)))
+
+
+def _weights(rows: int, groups: pd.Series[Any] | None) -> Iterator[NDArray[Any]]:
+    """How often each row is drawn, some draws at a time; rows of one group are drawn together."""
+    import numpy as np
+
+    generator = np.random.default_rng(SEED)
+    at = np.arange(rows) if groups is None else groups.factorize(use_na_sentinel=False)[0]
+    count = int(at.max()) + 1
+    for _ in range(RESAMPLES // _AT_ONCE):
+        drawn = generator.multinomial(count, np.full(count, 1 / count), _AT_ONCE)
+        yield drawn[:, at].astype(np.float64)

@@ -1,0 +1,113 @@
+"""Versions compared on the same held out rows: by `diff`, and by a check against the champion."""
+
+import pytest
+
+from aiinfra_lab import data, models, train
+from aiinfra_lab.errors import Failed, Inconclusive
+from tests.following import follow
+
+from ..train.test_paired import BINARY, REGRESSION, table
+
+
+@pytest.fixture
+def rows(workspace, empty_mlflow):
+    return data.add("t", table())
+
+
+def version(rows, weight: float, *, code: str = REGRESSION, label: str = "y", seed: int = 0) -> models.Model:
+    given = {"weight": weight}
+    run = train.run("m", rows=rows, label=label, columns=["x"], code=code, params=given, seed=seed)
+    return models.add("m", run=run)
+
+
+@pytest.fixture
+def champion(rows):
+    """models:m@1, which is off by less than chance can tell from the best."""
+    found = version(rows, 0.95)
+    models.check(found)
+    models.promote(found)
+    return found
+
+
+def comparison_of(found: models.ModelVerdict):
+    return next(one for one in found.findings if one.what.startswith("champion "))
+
+
+def test_diff_shows_each_metric_with_its_interval(rows):
+    version(rows, 0.5)
+    better = version(rows, 1.0)
+    found = models.diff(better, "m@1")
+    assert {one.name: one.verdict for one in found.paired.metrics} == dict.fromkeys(
+        ["holdout_rmse", "holdout_mae", "holdout_r2"], "better"
+    )
+    card = found.card()
+    assert card.lead.startswith("m@2 is **better in holdout_rmse, holdout_mae, holdout_r2** than m@1 on the same 100")
+    assert "a paired bootstrap, 1,000 draws (seed 0)" in card.notes[0]
+    assert models.diff("m@1", better).paired.metrics[0].verdict == "worse"
+
+
+def test_diff_says_why_there_are_no_same_rows(rows):
+    version(rows, 0.5)
+    other = version(rows, 1.0, code=BINARY, label="yes")
+    found = models.diff(other, "m@1")
+    assert found.paired is None
+    assert found.unpaired == "their tasks differ: classification of no, yes, and regression"
+    assert found.unpaired in " ".join(found.card().text().split())
+
+
+def test_a_version_that_is_worse_beyond_chance_is_bad(rows, champion):
+    worse = version(rows, 0.4)
+    with pytest.raises(
+        Failed, match=r"champion m@1: holdout_r2 is .*, on the same 100 held out rows \(difference −"
+    ) as it:
+        models.check(worse)
+    assert models.check(worse, report=True).compared.rows == 100
+    follow(it.value)  # the policy is loosened, and the check passes
+    assert models.check(worse).state == "good"
+
+
+def test_a_version_that_is_worse_by_what_chance_explains_cannot_be_told(rows, champion):
+    near = version(rows, 1.0)
+    found = models.check(near, report=True)
+    one = comparison_of(found)
+    assert (found.state, one.state) == ("cannot tell", "cannot tell")
+    assert one.detail.endswith("chance may explain it")
+    assert "cannot tell" in found.card().text().partition("Against the champion, on the same 100 held out rows")[2]
+    with pytest.raises(Inconclusive, match="hold out more rows"):
+        models.check(near)
+
+
+def test_a_version_that_is_no_worse_is_good(rows, champion):
+    again, better = version(rows, 0.95), version(rows, 0.93)
+    assert models.check(again).state == models.check(better).state == "good"
+    assert "on the same 100 held out rows" in comparison_of(models.check(better)).detail
+
+
+def test_the_policys_measure_decides_by_its_own_or_by_the_word(rows, champion):
+    better = version(rows, 1.0)
+    for require, name in [("holdout_mae < 5", "holdout_mae"), ("rmse < 5", "holdout_rmse")]:
+        policy = models.policies.stated(models.policies.required(require), None)
+        pair = models.checks.on_same_rows(models.resolve(better, models.ModelVersion), 1)
+        assert models.checks._decides(policy, pair).name == name
+
+
+def test_a_margin_allows_what_is_beyond_chance(rows, champion):
+    worse = version(rows, 0.4)
+    assert models.check(worse, margin=5, report=True).state == "bad"  # the policy's margin of 0 stays
+    models.policy("m", margin=5)
+    assert models.check(worse).state == "good"
+
+
+def test_a_champion_of_another_task_shares_no_measure_and_of_the_same_is_measured_otherwise(rows, champion):
+    other = version(rows, 1.0, code=BINARY, label="yes")
+    one = comparison_of(models.check(other, report=True))
+    assert one.state == "cannot tell"
+    assert one.detail.startswith("the two runs share no measure of quality: their tasks differ")
+    unlearned = REGRESSION.replace("run.split(", "(lambda *given: run.tensors())(")
+    one = comparison_of(models.check(version(rows, 1.0, code=unlearned), report=True))
+    assert "share no measure" not in one.detail
+    assert "learned from all but 0 rows of the hold-out of models:m@1" in one.detail
+
+
+def test_the_model_card_has_what_was_measured_on_the_hold_out(rows, champion):
+    assert "| holdout_rmse | " in champion.model_card

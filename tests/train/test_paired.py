@@ -1,0 +1,200 @@
+"""Two models on the same held out rows: the intervals, and what cannot be compared."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from aiinfra_lab import data, train
+from aiinfra_lab.train import heldout, paired, record
+from aiinfra_lab.train.paired import ComparedModel, Incomparable, PairedMetric, attempt, compare
+from aiinfra_lab.train.saved_model import SavedModel
+from aiinfra_lab.train.scoring import score
+from aiinfra_lab.train.signature import Signature, Task, Tensor
+
+FIXED = """
+import torch
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.tensor([run.params.weight]))
+
+    def forward(self, numbers, codes):
+        return {answer}
+
+run.split(run.params.get("share", 0.25){more})
+run.save(Net(), {task})
+"""
+NUMBER = {"answer": "numbers[:, 0] * self.weight", "more": ""}
+REGRESSION = FIXED.format(**NUMBER, task="task='regression'")
+BINARY = FIXED.format(
+    answer="torch.sigmoid(numbers[:, 0] * self.weight)", more="", task="task='classification', labels=['no', 'yes']"
+)
+
+
+def table(count: int = 400, seed: int = 0) -> pd.DataFrame:
+    draw = np.random.default_rng(seed)
+    x = draw.normal(size=count)
+    yes = draw.random(count) < 1 / (1 + np.exp(-2 * x))
+    return pd.DataFrame(
+        {"x": x, "y": x + draw.normal(0, 0.5, count), "yes": yes.astype(int), "who": np.arange(count) % 20}
+    )
+
+
+def learned(rows, weight: float, *, code: str = REGRESSION, label: str = "y", seed: int = 0) -> ComparedModel:
+    run = train.run("m", rows=rows, label=label, columns=["x"], code=code, params={"weight": weight}, seed=seed)
+    return model_of(run)
+
+
+def model_of(run: train.Run) -> ComparedModel:
+    body = train.find(run.uri).record.body
+    return ComparedModel(run.uri, run.path / record.MODEL, body.started_at, body)
+
+
+@pytest.fixture
+def rows(workspace, empty_mlflow):
+    return data.add("t", table())
+
+
+def by_name(found) -> dict[str, PairedMetric]:
+    return {one.name.removeprefix("holdout_"): one for one in found.metrics}
+
+
+def test_the_interval_is_that_of_scipys_paired_bootstrap(rows):
+    worse, better = learned(rows, 0.5), learned(rows, 1.0)
+    found = compare(better, worse)
+    one = by_name(found)["mae"]
+    assert (found.rows, found.of, found.notes) == (100, 100, ())
+    assert (one.theirs, one.ours) == (worse.run.metrics["holdout_mae"], better.run.metrics["holdout_mae"])
+    kept = heldout.read(better.run.stored)
+    mean, std = scale_of(better)
+    x = (kept["x"] - mean) / std
+    off = [abs(kept["y"].to_numpy() - x.to_numpy() * weight) for weight in (1.0, 0.5)]
+    wanted = stats.bootstrap(
+        off, lambda a, b, axis: a.mean(axis) - b.mean(axis), paired=True, method="percentile", rng=0, n_resamples=5_000
+    ).confidence_interval
+    assert (one.low, one.high) == pytest.approx((wanted.low, wanted.high), abs=0.1 * (wanted.high - wanted.low))
+    assert one.verdict == "better"
+    assert by_name(compare(worse, better))["mae"].verdict == "worse"
+
+
+def scale_of(model: ComparedModel) -> tuple[float, float]:
+    (column,) = SavedModel(model.folder).columns
+    return column.mean, column.std
+
+
+def test_the_same_model_twice_is_the_same_and_the_seed_is_fixed(rows):
+    one, again = learned(rows, 0.5), learned(rows, 0.5)
+    assert {each.verdict for each in compare(one, again).metrics} == {"same"}
+    other = learned(rows, 0.6)
+    assert compare(one, other) == compare(one, other)
+
+
+def test_what_chance_explains_is_not_judged(rows):
+    near, nearer = learned(rows, 0.9), learned(rows, 0.901)
+    assert by_name(compare(nearer, near))["mae"].verdict == "cannot tell"
+
+
+def test_a_classification_is_compared_by_all_its_metrics(rows):
+    flat, steep = (learned(rows, weight, code=BINARY, label="yes") for weight in (0.1, 2.0))
+    found = by_name(compare(steep, flat))
+    assert [*found] == ["log_loss", "roc_auc", "accuracy", "brier"]
+    assert found["log_loss"].verdict == found["brier"].verdict == "better"
+    assert found["roc_auc"].verdict == "same"  # the order of the rows is that of x for both
+
+
+def test_how_often_the_interval_excludes_no_difference_is_as_stated():
+    """Two models equally good: about 5 % of intervals miss zero."""
+    signature = Signature((Tensor("x", "FP32", (-1,)),), (Tensor("score", "FP32", (-1,)),), Task("regression"))
+    missed = 0
+    for seed in range(60):
+        draw = np.random.default_rng(seed)
+        truth = pd.DataFrame({"y": draw.normal(size=200)})
+        ours, theirs = (
+            score(signature, {"score": truth["y"] + draw.normal(size=200)}, truth).metrics for _ in range(2)
+        )
+        one = next(iter(paired._differences(ours, theirs, 200, None)))
+        missed += not one.low <= 0 <= one.high
+    assert missed <= 9
+
+
+def test_rows_that_the_other_one_learned_from_are_left_out(rows):
+    first, second = learned(rows, 0.5, seed=1), learned(rows, 1.0, seed=2)
+    found = compare(second, first)
+    assert 10 <= found.rows < 50
+    assert found.notes == (f"{100 - found.rows} rows that {first.uri} learned from are left out.",)
+    kept = heldout.read(second.run.stored)
+    theirs = heldout.read(first.run.stored)
+    assert found.rows == kept["x"].isin(theirs["x"]).sum()
+
+
+def test_a_hold_out_that_the_other_one_knows_cannot_tell(rows):
+    everything = FIXED.format(**NUMBER, task="task='regression'").replace('run.params.get("share", 0.25)', "0.01")
+    known = learned(rows, 0.5, code=everything, seed=1)
+    found = attempt(learned(rows, 1.0, seed=2), known)
+    assert isinstance(found, Incomparable)
+    assert f"{known.uri} learned from all but" in found.what
+    assert not found.other_tasks
+
+
+def test_newer_rows_are_those_that_both_are_asked_about(rows, workspace):
+    old = learned(rows, 0.5)
+    new = learned(data.add("t", table(200, seed=1)), 1.0)
+    for found in (compare(new, old), compare(old, new)):
+        assert (found.rows, found.notes) == (50, ())
+
+
+def test_rows_of_one_group_are_drawn_together(rows):
+    grouped = FIXED.format(answer=NUMBER["answer"], more=", group='who'", task="task='regression'")
+    pair = [learned(rows, weight, code=grouped) for weight in (0.5, 1.0)]
+    few = by_name(compare(*pair))["mae"]
+    assert (few.low, few.verdict) == (None, "cannot tell")
+    assert compare(*pair).notes == ("5 values of who are too few for an interval.",)
+    more = [learned(rows, weight, code=grouped.replace("0.25", "0.6")) for weight in (0.5, 1.0)]
+    assert by_name(compare(*more))["mae"].low is not None
+
+
+def test_what_the_other_one_learned_from_may_be_unknown(rows):
+    one, other = learned(rows, 1.0), learned(rows, 0.5)
+    found = compare(one, other._replace(run=None, made_at=0.0))
+    assert found.rows == 100
+    assert "cannot be read: it may know some of these rows" in found.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("code", "label", "what", "other_tasks"),
+    [
+        (BINARY, "yes", "their tasks differ: regression, and classification of no, yes", True),
+        (REGRESSION, "yes", "their tasks differ: to predict y, and yes", True),
+        (FIXED.format(**NUMBER, task=""), "y", "their tasks differ: regression, and custom", True),
+    ],
+)
+def test_models_of_other_tasks_cannot_be_compared(rows, code, label, what, other_tasks):
+    found = attempt(learned(rows, 1.0), learned(rows, 0.5, code=code, label=label))
+    assert (found.what, found.other_tasks) == (what, other_tasks)
+
+
+def test_a_model_of_other_columns_names_the_one_that_lacks(rows):
+    other = train.run(
+        "m", rows=data.add("u", table().rename(columns={"x": "z"})), label="y", columns=["z"], code=REGRESSION,
+        params={"weight": 1.0},
+    )  # fmt: skip
+    found = attempt(learned(rows, 1.0), model_of(other))
+    assert "z" in found.what
+    assert "missing" in found.what
+    assert not found.other_tasks
+
+
+def test_runs_are_compared_on_the_same_rows(rows):
+    learned(rows, 0.5)
+    learned(rows, 1.0)
+    found = train.diff("m@2", "m@1")
+    card = found.card()
+    assert card.lead.startswith("m@2 is **better in holdout_rmse, holdout_mae, holdout_r2** than m@1 on the same 100")
+    text = " ".join(card.text().split())
+    assert "95% interval" in text
+    assert "a paired bootstrap, 1,000 draws (seed 0)" in text
+    learned(rows, 1.0, code=BINARY, label="yes")
+    text = " ".join(train.diff("m@3", "m@1").card().text().split())
+    assert "not compared on the same held out rows: their tasks differ" in text
