@@ -2,6 +2,7 @@
 
 Files are for their owner only, a new one begins at every start and whenever one is full, and the oldest are deleted
 when the folder holds more than it may. Lines that cannot be written are counted, never waited for: predictions go on.
+Of a long text a line has the beginning.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import msgspec
 
 from ...files import make_folder
 from ...modes import OWNERS_FOLDER
+from ...train.texts import LOGGED_CHARACTERS, as_logged
 from ..base import PredictedRow
 
 FLUSH_S = 0.2
@@ -74,7 +76,9 @@ class PredictionsLog:
     def add(self, line: Line) -> None:
         """Take one line; it is on disk within FLUSH_S."""
         if len(self._lines) < MOST_WAITING:
-            self._lines.append(self._encode(line))
+            encoded = self._encode(line)
+            # Only a long line can have a long text: to look at each would cost every request.
+            self._lines.append(encoded if len(encoded) <= LOGGED_CHARACTERS else self._encode(_shortened(line)))
         else:
             self._turned_away += 1
 
@@ -152,6 +156,13 @@ class PredictionsLog:
             path.unlink(missing_ok=True)
             excess -= size
             _log.info("deleted %s (%d bytes): the log is full, see the setting deploy.log_gib", path, size)
+
+
+def _shortened(line: Line) -> Line:
+    named = line.inputs if isinstance(line.inputs, dict) else msgspec.to_builtins(line.inputs)
+    inputs = {name: as_logged(value) for name, value in named.items()}
+    outputs = line.outputs and {name: as_logged(value) for name, value in line.outputs.items()}
+    return msgspec.structs.replace(line, inputs=inputs, outputs=outputs)
 
 
 def files(folder: Path) -> list[Path]:
