@@ -13,7 +13,7 @@ import io
 import logging
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -247,7 +247,16 @@ def _to_onnx(network: _Network, given: SavedWith, path: Path) -> None:
             raise _not_exportable(problem) from problem
         if made is None:
             raise Failed("torch gave no ONNX program", "simplify the model's forward")
+        _rename_others(made.model.graph, {*network.inputs, *network.names})
         made.save(path, external_data=False)
+
+
+def _rename_others(graph: Any, taken: Collection[str]) -> None:
+    """Give values within the network other names than its inputs and outputs: torch calls each as its operation."""
+    for node in graph.all_nodes():
+        for value in node.outputs:
+            if value.name in taken and not value.is_graph_output():
+                value.name = f"{value.name}.within"
 
 
 def _few(values: NDArray[Any]) -> NDArray[Any]:
