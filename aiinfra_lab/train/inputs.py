@@ -122,9 +122,15 @@ class TextInputs(ArrayInputs):
         self.encoder = encoder
 
     @property
+    def taken(self) -> tuple[Tensor, ...]:
+        """What the network takes: the text's tokens in its place."""
+        tokens = tuple(Tensor(name, "INT64", (-1, -1)) for name in self.encoder.names)
+        each = (tokens if item.name == self.encoder.input.name else (item,) for item in self.tensors)
+        return tuple(item for items in each for item in items)
+
+    @property
     def arrays(self) -> tuple[str, ...]:
-        each = (self.encoder.names if name == self.encoder.input.name else (name,) for name in super().arrays)
-        return tuple(name for names in each for name in names)
+        return tuple(item.name for item in self.taken)
 
     def encode_values(self, values: Sequence[tuple[Any, ...]]) -> Arrays:
         found = super().encode_values(values)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import NotFound
 from . import signature
 from .inputs import ArrayInputs, Arrays, RowInputs, TableInputs, TextInputs
-from .signature import Answers, RowForm, SavedExample, Signature
+from .signature import Answers, RowForm, SavedExample, Signature, Tensor
 from .texts import TEXTS, TOKENIZER, TextEncoder
 
 if TYPE_CHECKING:
@@ -70,6 +70,11 @@ class SavedModel:
     def encoder(self) -> TextEncoder | None:
         """How its texts become tokens; None for a model that takes none."""
         return self.rows.encoder if isinstance(self.rows, TextInputs) else None
+
+    @property
+    def taken(self) -> tuple[Tensor, ...]:
+        """What its network takes: tokens where its signature has texts."""
+        return self.rows.taken if isinstance(self.rows, TextInputs) else self.signature.inputs
 
     @property
     def example(self) -> SavedExample:

@@ -2,6 +2,7 @@
 
 import random
 import time
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -16,6 +17,7 @@ from aiinfra_lab.drift import values
 from aiinfra_lab.errors import Failed, UsageProblem
 from aiinfra_lab.files import until
 from aiinfra_lab.train import signature
+from aiinfra_lab.train.mlflow import client as client_of_mlflow
 from aiinfra_lab.train.saved_model import SavedModel
 from aiinfra_lab.train.signature import Signature, Tensor
 
@@ -101,6 +103,18 @@ def test_two_versions_differ_in_how_much_they_read(model):
     assert changes["texts"][0].startswith("32 tokens of ")
     assert changes["texts"][1].startswith("16 tokens of ")
     assert "file tokenizer.json" in changes
+
+
+def test_mlflow_loads_it_with_its_tokens_and_has_the_tokenizer(model):
+    import mlflow
+
+    with client_of_mlflow() as mlflow_client:
+        source = Path(mlflow_client.get_model_version("letters", "1").source.removeprefix("file://"))
+    assert (source / "tokenizer.json").read_bytes() == (model.path / "tokenizer.json").read_bytes()
+    rows = [{"text": "no crew"}, {"text": "thick fog at the gate"}]
+    tokens = SavedModel(model.path).inputs(rows)
+    found = mlflow.pyfunc.load_model(str(source)).predict(dict(tokens))
+    assert np.allclose(found["about"], model.predict(rows), atol=1e-6)
 
 
 def test_a_whole_table_is_answered(model):
