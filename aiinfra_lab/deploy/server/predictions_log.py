@@ -1,4 +1,4 @@
-"""Every predicted row as a line of JSON on disk: encoded at once, written by a thread of its own at least every 0.2 s.
+"""Every predicted row as a line of JSON on disk, written by a thread of its own at least every 0.2 s.
 
 Files are for their owner only, a new one begins at every start and whenever one is full, and the oldest are deleted
 when the folder holds more than it may. Lines that cannot be written are counted, never waited for: predictions go on.
@@ -13,7 +13,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +30,14 @@ FILE_BYTES = 16 << 20
 MOST_WAITING = 100_000
 
 _log = logging.getLogger(__name__)
+_encode_lines = msgspec.json.Encoder().encode_lines
 
 
 class Line(msgspec.Struct, omit_defaults=True):
-    """One row: when, which request and row, who answered, how long it took, what went in and what came out."""
+    """One row: when, which request and row, who answered, what went in and what came out.
+
+    latency_ms: from the request's last byte to its outputs.
+    """
 
     at: float
     request_id: str
@@ -55,8 +59,8 @@ class PredictionsLog:
     def __init__(self, folder: Path, most_bytes: float) -> None:
         self.folder = folder
         self._most_bytes = most_bytes
-        self._encode = msgspec.json.Encoder().encode
-        self._lines: deque[bytes] = deque()
+        self._lines: deque[tuple[bytes, int]] = deque()
+        self._taken = self._written = 0  # rows; each is counted on one thread only
         self._turned_away = self._unwritten = 0
         self._file = -1
         self._file_bytes = 0
@@ -73,14 +77,13 @@ class PredictionsLog:
         """How many lines are nowhere: the disk refused them, or was too slow."""
         return self._turned_away + self._unwritten
 
-    def add(self, line: Line) -> None:
-        """Take one line; it is on disk within FLUSH_S."""
-        if len(self._lines) < MOST_WAITING:
-            encoded = self._encode(line)
-            # Only a long line can have a long text: to look at each would cost every request.
-            self._lines.append(encoded if len(encoded) <= LOGGED_CHARACTERS else self._encode(_shortened(line)))
+    def add(self, lines: bytes, rows: int) -> None:
+        """Take the lines of so many rows, each with its end; they are on disk within FLUSH_S."""
+        if self._taken - self._written < MOST_WAITING:
+            self._taken += rows
+            self._lines.append((lines, rows))
         else:
-            self._turned_away += 1
+            self._turned_away += rows
 
     def flush(self, done: Callable[[], None]) -> None:
         """Write now what was added before; `done` is called, on the log's thread, when that was tried."""
@@ -112,14 +115,16 @@ class PredictionsLog:
 
     def _write_lines(self) -> None:
         # popleft and append are atomic: no line is lost between the two threads, and no lock is in a request's way.
-        lines = [self._lines.popleft() for _ in range(len(self._lines))]
-        if not lines:
+        taken = [self._lines.popleft() for _ in range(len(self._lines))]
+        if not taken:
             return
+        rows = sum(count for _, count in taken)
         try:
-            self._write(b"\n".join(lines) + b"\n")
+            self._write(b"".join(lines for lines, _ in taken))
         except OSError:
-            self._unwritten += len(lines)
+            self._unwritten += rows
             self._take_back()
+        self._written += rows
 
     def _write(self, block: bytes) -> None:
         if self._file < 0 or self._file_bytes > FILE_BYTES:
@@ -156,6 +161,17 @@ class PredictionsLog:
             path.unlink(missing_ok=True)
             excess -= size
             _log.info("deleted %s (%d bytes): the log is full, see the setting deploy.log_gib", path, size)
+
+
+def encoded(lines: Iterable[Line]) -> bytes:
+    """Lines as `PredictionsLog.add` takes them, of their long texts the beginnings."""
+    rows = [*lines]
+    found = _encode_lines(rows)
+    # Only a long line can have a long text: to look at the values of each would cost every request.
+    long = [at for at, text in enumerate(found.split(b"\n")) if len(text) > LOGGED_CHARACTERS]
+    for at in long:
+        rows[at] = _shortened(rows[at])
+    return _encode_lines(rows) if long else found
 
 
 def _shortened(line: Line) -> Line:
