@@ -1,7 +1,10 @@
 """A model of texts, from its training to its drift: judged by numbers that anybody can compute of a text."""
 
 import random
+import re
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -141,6 +144,19 @@ def test_it_answers_here_as_the_endpoint_does(model, endpoint):
 def test_what_is_no_text_is_refused_by_its_row(endpoint, text, what):
     with pytest.raises(Failed, match=what):
         client.predict(endpoint.url, [{"text": "fog"}, {"text": text}])
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [(b"sp\xe4t", "invalid"), (rb"sp\ud800t", "truncated")],
+    ids=["latin-1", "half a pair"],
+)
+def test_bytes_that_are_no_unicode_are_refused(endpoint, text, what):
+    asked = urllib.request.Request(f"{endpoint.url}/predict", b'{"rows": [{"text": "' + text + b'"}]}')
+    with pytest.raises(urllib.error.HTTPError) as problem:
+        urllib.request.urlopen(asked, timeout=10)
+    assert problem.value.code == 400
+    assert re.search(what, problem.value.read().decode())
 
 
 def test_the_log_has_the_beginning_of_a_long_text(endpoint):
