@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ from ..show import (
     shown,
 )
 from ..stats.bounds import JudgedBound
+from ..train.texts import beginning
 from ..units import counted, show_duration, show_share
 from ..uris import Uri
 from .details import JUDGED, curl, start_again
@@ -105,15 +107,16 @@ def load_frame(uri: str, counts: LoadCounts, took_s: float, for_s: float) -> Car
 
 def log_card(log: Log) -> Card:
     """The newest predicted rows, and folded what happened and what was printed."""
-    each = (item for row in log.rows for item in (row["outputs"] or {}).items())
+    answers = [{name: beginning(value) for name, value in (row["outputs"] or {}).items()} for row in log.rows]
+    each = (item for answer in answers for item in answer.items())
     named = {name for name, value in each if not isinstance(value, Mapping)}
     answered = Number(next(iter(named), "")) if len(named) == 1 else "answer"
     titles = (RowHeader("row"), "version", "arm", answered, Number("latency"), "at")
     rows = [
         (row["row_id"], row["model"], "canary" if row["canary"] else "",
-         row.get("error") or _outputs(row["outputs"] or {}), f"{row['latency_ms']:.2f} ms",
+         row.get("error") or _outputs(answer), f"{row['latency_ms']:.2f} ms",
          moment(row["at"], to_second=True))
-        for row in log.rows
+        for row, answer in zip(log.rows, answers, strict=True)
     ]  # fmt: skip
     notes = log.notes or ("Nothing was predicted yet: `%deploy run NAME --rows …` sends traffic.",)
     texts = (("events", "\n".join(log.events)), ("output", log.output))
@@ -136,6 +139,7 @@ def _outputs(outputs: Mapping[str, Any]) -> str:
 def _brief(value: Any, shares: Sequence[Mapping[str, float]]) -> str:
     if isinstance(value, str):
         sure = next((share[value] for share in shares if value in share), None)
+        value = textwrap.shorten(value, 60, placeholder=" …")
         return value if sure is None else f"{value} ({shown('score', sure)})"
     if isinstance(value, Sequence):
         return counted(len(value), "number")

@@ -20,6 +20,7 @@ from .server.counts import quantile_ms
 
 _SILENT = "From then on its callers get no answer."
 CONSEQUENCE = f"{_SILENT} Its log, its record and its models stay."
+_MOST_SHOWN = 2_000  # characters of a body: of an image nobody reads the numbers
 _COLUMNS = ("share", "p95", "p99", "errors")
 JUDGED = {"ok": "holds", "breach": "breached", "undecided": "cannot tell"}
 """What people read for a rule's verdict."""
@@ -184,12 +185,15 @@ def curl(url: str, model: str) -> str:
 
 @lru_cache(maxsize=64)
 def _row(uri: str) -> str:
-    """The body of a request for a version, which never changes; empty where its files are not here."""
+    """The body of a request for a version, which never changes; empty where its files are not here, or nobody could
+    read it.
+    """
     try:
         rows = json.loads((folder(Uri.parse(uri).label) / "example.json").read_text("utf-8"))["rows"]
     except (OSError, ValueError, KeyError):
         return ""
-    return json.dumps({"rows": rows[:1]}) if rows else ""
+    body = json.dumps({"rows": rows[:1]}) if rows else ""
+    return body if len(body) <= _MOST_SHOWN else ""
 
 
 def _ms(value: float | None) -> str:

@@ -56,9 +56,10 @@ def check(
     """Judge whether what an endpoint is asked, and what it answers, is still what its model learned from.
 
     The current sample, the endpoint's log, is compared with a reference: numbers, categories, missing and unseen values
-    and the prediction. Rows that depend on each other, such as those of one day, count as one: by the column that --by
-    declares, else as far as it can be found, as rows that repeat, as entities that return, or as stretches of rows in
-    their order. It raises on drift, and when it cannot tell, so that a pipeline stops there.
+    and the prediction. A free text is judged by numbers: its characters, its words, and the share of its words that no
+    other text of the reference has. Rows that depend on each other, such as those of one day, count as one:
+    by the column that --by declares, else as far as it can be found, as rows that repeat, as entities that return, or
+    as stretches of rows in their order. It raises on drift, and when it cannot tell, so that a pipeline stops there.
 
     name: the endpoint
     against: the reference, taken through the model's features first, e.g. data:flights@1
@@ -95,9 +96,8 @@ def check(
             twice = current.uri if current.uri == reference.uri else f"{current.uri}, the rows of {reference.uri},"
             raise UsageProblem(f"{twice} is on both sides", fix)
         step(f"compares {current.rows.height:,} rows with {reference.rows.height:,}")
-        answered = model.signature.answered
         both = values.projected(reference.rows, current.rows)
-        columns = judge(*both, level, _units(reference, current, declared), answered)
+        columns = judge(*both, level, _units(reference, current, declared), reference.outputs)
         verdict = DriftRecord(
             state=overall(columns),
             endpoint=endpoint.uri,
@@ -111,7 +111,7 @@ def check(
             alpha=level,
             checked_at=time.time(),
             columns=tuple(columns),
-            outputs=answered,
+            outputs=reference.outputs,
             sample=exports.keep(*both),  # before the record: a verdict never lacks its samples
         )
     # Recorded whatever it is: a pipeline that stops here leaves a verdict to look at.

@@ -82,13 +82,14 @@ class Sample:
     """Rows as their model reads them, and what it answered. uri: what they are. by: the column that was asked for.
 
     That one need be none of the model's: it says which rows depend on each other, and is not compared. logged: of a
-    log, how many rows it has, those that count for nothing included.
+    log, how many rows it has, those that count for nothing included. outputs: the columns that the model answered.
     """
 
     rows: pl.DataFrame
     uri: str
     by: pl.Series | None = None
     logged: int = 0
+    outputs: tuple[str, ...] = ()
 
 
 def log_rows(served: ServedEndpoint, model: Model, since_at: float, by: str = "") -> Sample:
@@ -98,9 +99,10 @@ def log_rows(served: ServedEndpoint, model: Model, since_at: float, by: str = ""
     UsageProblem when `by` is not among the model's columns, which are all that is logged of a row, NotFound when the
     target keeps no log, Unavailable when it does not answer.
     """
-    if by and by not in model.row_names:
+    askable = [name for name in model.row_names if name not in model.texts]
+    if by and by not in askable:
         # No nearest name: an hour instead of a moment would be another unit, and a plausible verdict.
-        fix = f"{did_you_mean('', model.row_names)}; a log has these: judge rows that have others with --rows"
+        fix = f"{did_you_mean('', askable)}; a log has these: judge rows that have others with --rows"
         raise UsageProblem(f"the log of {served.uri} has no column {by!r} for --by", fix)
     rows, answers, asked, logged = [], [], set(), 0
     for logged, line in enumerate(_lines(served, model, since_at), 1):  # noqa: B007  # the last number is how many there are
@@ -111,8 +113,9 @@ def log_rows(served: ServedEndpoint, model: Model, since_at: float, by: str = ""
                 asked.add(question)
                 rows.append(line["inputs"])
                 answers.append(line["outputs"])
-    frame = _frame(rows, model).hstack(values.frame(model.signature.answered, answers))
-    return Sample(frame, served.uri, frame[by] if by else None, logged)
+    answered = _answered(answers, model)
+    frame = _frame(rows, model).hstack(answered)
+    return Sample(frame, served.uri, frame[by] if by else None, logged, (*answered.columns,))
 
 
 def feature_rows(rows: object, model: Model, by: str = "", data: object = None) -> Sample:
@@ -134,8 +137,9 @@ def feature_rows(rows: object, model: Model, by: str = "", data: object = None) 
         raise UsageProblem(f"{found.uri} has no column {lacking[0]!r}, which {model.uri} reads", fix)
     table = made.select(model.columns.names)
     # Answered by this very model, so that the prediction is compared although the rows were never served.
-    answered = values.frame(model.signature.answered, model.answers(table.to_pandas()))
-    return Sample(_read(table, model).hstack(answered), found.uri, _column(by, found, made) if by else None)
+    answered = _answered(model.answers(table.to_pandas()), model)
+    declared = _column(by, found, made) if by else None
+    return Sample(_read(table, model).hstack(answered), found.uri, declared, outputs=(*answered.columns,))
 
 
 def _array_rows(rows: object, model: Model, by: str) -> Sample:
@@ -144,9 +148,13 @@ def _array_rows(rows: object, model: Model, by: str) -> Sample:
     if lacking := [name for name in (*model.row_names, *([by] if by else [])) if name not in made.columns]:
         raise UsageProblem(f"{found.uri} has no column {lacking[0]!r}", did_you_mean(lacking[0], made.columns))
     asked = made.select(model.row_names).to_dicts()
-    answered = values.frame(model.signature.answered, model.answers(asked))
-    frame = values.frame(model.row_names, asked).hstack(answered)
-    return Sample(frame, found.uri, made[by] if by else None)
+    answered = _answered(model.answers(asked), model)
+    frame = values.frame(model.row_names, asked, model.texts).hstack(answered)
+    return Sample(frame, found.uri, made[by] if by else None, outputs=(*answered.columns,))
+
+
+def _answered(answers: Sequence[Mapping[str, Any]], model: Model) -> pl.DataFrame:
+    return values.frame(model.signature.answered, answers, model.texts)
 
 
 def _column(name: str, found: features.FeatureRows | Dataset, made: pl.DataFrame) -> pl.Series:
@@ -222,7 +230,7 @@ def _frame(rows: list[dict[str, Any]], model: Model) -> pl.DataFrame:
     import polars as pl
 
     if not model.has_columns:
-        return values.frame(model.row_names, rows)
+        return values.frame(model.row_names, rows, model.texts)
     series = {column.name: [row.get(column.name) for row in rows] for column in model.columns}
     return _read(pl.DataFrame([_series(column, series[column.name]) for column in model.columns]), model)
 

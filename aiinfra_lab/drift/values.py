@@ -1,36 +1,58 @@
 """What a model answered, and the arrays that it was asked, as columns to compare: numbers and texts as they are,
-vectors by their first principal component in the reference.
+vectors by their first principal component in the reference, free texts by their length and the words
+that are new in them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+from ..train.texts import measures
 
 if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
 
-
+NEW_WORDS = "new_words"
 _DIGITS = 5
 # So many rows of the reference give the component: more would change it little.
 _MOST_ROWS = 5_000
 
 
-def frame(names: Iterable[str], rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
-    """A column for each of these names; an array, or the numbers of several labels, is a flat list."""
+def frame(
+    names: Iterable[str],
+    rows: Sequence[Mapping[str, Any]],
+    texts: Collection[str] = (),
+) -> pl.DataFrame:
+    """A column for each of these names; an array, or the numbers of several labels, is a flat list.
+
+    texts: those that are free texts: there are NAME.characters, NAME.words, and the different words as NAME.new_words.
+    """
     import polars as pl
 
-    return pl.DataFrame([_column(name, [row.get(name) for row in rows]) for name in names])
+    columns: list[pl.Series] = []
+    for name in names:
+        values = [row.get(name) for row in rows]
+        columns += _of_texts(name, values) if name in texts else [_column(name, values)]
+    return pl.DataFrame(columns)
 
 
 def projected(reference: pl.DataFrame, current: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Both samples with a number in place of each vector."""
+    """Both samples with a number in place of each vector, and of each text's words the share of those that are new."""
     import polars as pl
 
     both = (reference, current)
     names = [name for name in reference.columns if any(isinstance(side[name].dtype, pl.List) for side in both)]
     for name in names:
+        if reference[name].dtype == pl.List(pl.String):
+            shares = _new_words(reference[name].to_list(), current[name].to_list())
+            reference, current = (
+                side.with_columns(pl.Series(name, found, pl.Float64))
+                for side, found in zip((reference, current), shares, strict=True)
+            )
+            continue
         # Of vectors of unequal length those of the reference say how long they are to be.
         width = max([1, *map(len, reference[name].to_list())])
         component = _component(_matrix(reference[name], width))
@@ -39,6 +61,33 @@ def projected(reference: pl.DataFrame, current: pl.DataFrame) -> tuple[pl.DataFr
             for side in (reference, current)
         )
     return reference, current
+
+
+def _new_words(
+    reference: Sequence[list[str] | None], current: Sequence[list[str] | None]
+) -> tuple[list[float | None], list[float | None]]:
+    """Of each text the share of its different words that no text of the reference has, itself aside.
+
+    Not what a tokenizer does not know: one that was fitted on the reference knows all of that, and everything that
+    comes later would seem to have drifted.
+    """
+    texts = Counter(word for words in reference for word in words or ())
+
+    def shares(sample: Sequence[list[str] | None], itself: int) -> list[float | None]:
+        return [sum(texts[word] <= itself for word in words) / len(words) if words else None for words in sample]
+
+    return shares(reference, 1), shares(current, 0)
+
+
+def _of_texts(name: str, values: Sequence[Any]) -> list[pl.Series]:
+    import polars as pl
+
+    found = [measures(value) or (None, None, None) for value in values]
+    return [
+        pl.Series(f"{name}.characters", [row[0] for row in found], pl.Float64),
+        pl.Series(f"{name}.words", [row[1] for row in found], pl.Float64),
+        pl.Series(f"{name}.{NEW_WORDS}", [row[2] for row in found], pl.List(pl.String)),
+    ]
 
 
 def _column(name: str, values: Sequence[Any]) -> pl.Series:

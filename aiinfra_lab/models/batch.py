@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -129,7 +130,7 @@ def _cell(value: object) -> str:
         return shown("score", value)
     if isinstance(value, list):
         return counted(len(value), "number")
-    return str(value)
+    return textwrap.shorten(str(value), 60, placeholder=" …")
 
 
 def written(found: BatchPrediction, into: Path) -> str:

@@ -48,7 +48,8 @@ def _made(run: Run) -> list[tuple[str, str]]:
 
 def _taken(saved: SavedModel) -> list[str]:
     if not saved.is_of_table:
-        return [_table(("input", "type"), [(item.name, item.type) for item in saved.signature.inputs])]
+        cut = [saved.encoder.input.detail] if saved.encoder else []
+        return [_table(("input", "type"), [(item.name, item.type) for item in saved.signature.inputs]), *cut]
     columns = saved.columns
     return [
         f"It predicts `{columns.label}` from:",

@@ -151,6 +151,7 @@ def _signatures(old: Model, new: Model) -> list[tuple[str, Any, Any]]:
     before, after = old.signature, new.signature
     pairs: list[tuple[str, Any, Any]] = [("task", before.task.name, after.task.name)]
     pairs.append(("labels", *_values(before.task.labels, after.task.labels)))
+    pairs.append(("texts", _cut(old), _cut(new)))
     for side in ("inputs", "outputs"):
         if side == "inputs" and old.has_columns and new.has_columns:
             pairs += _columns(old.columns, new.columns)
@@ -158,6 +159,14 @@ def _signatures(old: Model, new: Model) -> list[tuple[str, Any, Any]]:
         was, now = ({item.name: str(item) for item in getattr(each, side)} for each in (before, after))
         pairs += [(f"{side[:-1]} {name}", was.get(name), now.get(name)) for name in {**was, **now}]
     return pairs
+
+
+def _cut(model: Model) -> str | None:
+    """How much it reads of a text, and by which tokenizer."""
+    if model.encoder is None:
+        return None
+    known = model.encoder.input
+    return f"{counted(known.most_tokens, 'token')} of {known.vocabulary:,} by the tokenizer {known.digest[:12]}"
 
 
 def _columns(old: Columns, new: Columns) -> list[tuple[str, Any, Any]]:

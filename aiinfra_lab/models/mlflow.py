@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -105,7 +106,7 @@ def _uri(mlflow: Any, name: str, version: str) -> str:
 
 
 def _write(source: Path, target: Path) -> None:
-    """The version as an MLflow model: the ONNX file, its signature and the example as tensors."""
+    """The version as an MLflow model: the ONNX file, what it takes and gives, the example as tensors, a tokenizer."""
     import mlflow.onnx
     import numpy as np
     import onnx
@@ -113,6 +114,7 @@ def _write(source: Path, target: Path) -> None:
     from mlflow.types import Schema, TensorSpec
 
     from ..train.saved_model import SavedModel
+    from ..train.texts import TOKENIZER
 
     saved = SavedModel(source)
 
@@ -122,13 +124,15 @@ def _write(source: Path, target: Path) -> None:
     mlflow.onnx.save_model(
         onnx.load(source / "model.onnx"),
         str(target),
-        signature=ModelSignature(schema(saved.signature.inputs), schema(saved.signature.outputs)),
+        signature=ModelSignature(schema(saved.taken), schema(saved.signature.outputs)),
         input_example=dict(saved.inputs(saved.example.rows)),
         # Named here, since MLflow would otherwise start a process that guesses them, and CUDA is no given.
         pip_requirements=[line for line in _environment(source) if line.partition("==")[0] in ("numpy", "onnxruntime")],
         onnx_execution_providers=["CPUExecutionProvider"],
         save_as_external_data=False,
     )
+    if saved.encoder:
+        shutil.copy2(source / TOKENIZER, target)
 
 
 def _environment(source: Path) -> list[str]:

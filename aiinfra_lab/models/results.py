@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ..features.contract import Columns
     from ..train.saved_model import SavedModel
     from ..train.signature import Signature
+    from ..train.texts import TextEncoder
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,18 @@ class Model(Result):
     def row_names(self) -> tuple[str, ...]:
         """What a row is asked for: the columns, or the arrays."""
         return self._saved.rows.names
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Its inputs and outputs that are free texts: what a tokenizer reads, and what is generated."""
+        encoder, signature = self.encoder, self.signature
+        made = signature.outputs if signature.task.name == "generation" else ()
+        return (*([encoder.input.name] if encoder else []), *(item.name for item in made if item.is_text))
+
+    @property
+    def encoder(self) -> TextEncoder | None:
+        """How its texts become tokens; None for a model that takes none."""
+        return self._saved.encoder
 
     @property
     def signature(self) -> Signature:

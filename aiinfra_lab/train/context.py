@@ -16,6 +16,7 @@ from .record import MODEL
 
 if TYPE_CHECKING:
     from ..features.contract import Columns
+    from .given import SavedWith
     from .heldout import HoldoutScores
     from .table import Tensors, TrainingTable
 
@@ -145,6 +146,7 @@ class Context:
         model: Any,
         *,
         inputs: Mapping[str, Any] | None = None,
+        tokenizer: Any = None,
         outputs: Sequence[str] = (),
         task: str = "custom",
         labels: Sequence[object] = (),
@@ -157,6 +159,9 @@ class Context:
 
         inputs: a few rows of each array that it takes instead of columns, in forward's order, `{"image": images[:4]}`;
         `NAME_mask` beside NAME says where a sequence has values, and makes its length one that may vary.
+        tokenizer: makes tokens of an input of texts, `{"text": ["first", "second"]}`: one of the library tokenizers, or
+        of transformers. The network's `forward(input_ids, attention_mask)` takes whole numbers, (rows, tokens); texts
+        are cut at the length that the tokenizer cuts at, else at 512 tokens.
         task: what they mean: classification, regression, ranking, embedding, generation or custom. labels: of a
         classification, in the order of its numbers; an output with a number for each of them is answered as the most
         likely label and `NAME_probabilities`, by softmax where they are no probabilities. Those of a label column of
@@ -164,14 +169,17 @@ class Context:
         run, as it will be served: `holdout_log_loss`, `holdout_rmse`, ….
         """
         from . import export, signature
-        from .given import OfArrays, OfTable
+        from .given import OfArrays, OfTable, OfTexts
         from .scoring import class_names
 
         known = labels or (self._table.labels if task == "classification" and inputs is None else ())
         meant = signature.task_of(task, known)
         if task == "classification" and inputs is None and len(self._table.targets) == 1:
             class_names(self._table.frame[self._table.targets[0]], meant.labels)  # a class without a name is refused
-        given = OfTable(self._table) if inputs is None else OfArrays(inputs)
+        if tokenizer is not None:
+            given: SavedWith = OfTexts(inputs or {}, tokenizer, has_mask=export.takes(model, len(inputs or {}) + 1))
+        else:
+            given = OfTable(self._table) if inputs is None else OfArrays(inputs)
         if inputs is None and len(self._table.targets) > 1:
             outputs = outputs or self._table.targets
         export.save(model, given, self._folder / MODEL, outputs, meant)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import inspect
 import io
 import logging
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,7 @@ from ..features.contract import refuse_unaskable
 from ..files import building, publish, write_json
 from ..units import counted
 from . import checkpoint, signature
-from .given import SavedWith
+from .given import SavedWith, Trial
 from .inputs import Arrays
 from .saved_model import ONNX, SavedModel
 from .signature import Signature, Task, Tensor
@@ -57,6 +58,15 @@ def save(
         publish(folder, target, replace=True)
 
 
+def takes(model: Any, count: int) -> bool:
+    """Whether its forward can be given so many inputs; also where it is nothing that has one."""
+    try:
+        inspect.signature(model.forward).bind(*range(count))
+    except (AttributeError, TypeError):
+        return not hasattr(model, "forward")
+    return True
+
+
 def environment() -> str:
     """The installed packages with their versions, one a line."""
     found = {item.metadata["Name"]: item.version for item in distributions() if item.metadata["Name"]}
@@ -72,13 +82,17 @@ def _write(model: Any, given: SavedWith, folder: Path, outputs: Sequence[str], t
     # Not flushed alone: publishing the model's folder flushes all of it.
     files.write(folder / signature.FILE, made.to_json(), flush=False)
     given.write(folder)
+    tried = [(trial.inputs, _tried(network, trial)) for trial in given.trials]
     _to_onnx(network, given, folder / ONNX)
     saved = SavedModel(folder)
-    _same(saved, network, given.arrays, expected)
+    for arrays, wanted in [(given.arrays, expected), *tried]:
+        _same(saved, network, arrays, wanted)
+    found = saved.answers(given.example)
+    _alone(saved, given.example, found)
     # A state dict also holds a module's extra state, which may be any object.
     state = {name: tensor for name, tensor in model.state_dict().items() if hasattr(tensor, "detach")}
     checkpoint.save_tensors(folder / "weights.safetensors", state, {"format": "pt"})
-    write_json(folder / signature.EXAMPLE, {"rows": given.example, "answers": saved.answers(given.example)})
+    write_json(folder / signature.EXAMPLE, {"rows": given.example, "answers": found})
     (folder / "environment.txt").write_text(environment(), "utf-8")
 
 
@@ -223,9 +237,10 @@ def _to_onnx(network: _Network, given: SavedWith, path: Path) -> None:
 
     # Never one row: torch.export takes 0 and 1 for constants of the network instead of for a number of rows.
     few = tuple(torch.from_numpy(_few(given.arrays[name])) for name in network.inputs)
-    rows, length = torch.export.Dim("rows", min=1), torch.export.Dim("length", min=1)
+    rows = torch.export.Dim("rows", min=1)
+    lengths = {length: torch.export.Dim(length.name, min=1, max=length.most) for length in given.lengths.values()}
     free = tuple(
-        {0: rows, **{at: length for at, size in enumerate(item.shape) if at and size < 0}} for item in given.tensors
+        {0: rows, **({1: lengths[given.lengths[name]]} if name in given.lengths else {})} for name in network.inputs
     )
     with _silence():
         try:
@@ -238,7 +253,16 @@ def _to_onnx(network: _Network, given: SavedWith, path: Path) -> None:
             raise _not_exportable(problem) from problem
         if made is None:
             raise Failed("torch gave no ONNX program", "simplify the model's forward")
+        _rename_others(made.model.graph, {*network.inputs, *network.names})
         made.save(path, external_data=False)
+
+
+def _rename_others(graph: Any, taken: Collection[str]) -> None:
+    """Give values within the network other names than its inputs and outputs: torch calls each as its operation."""
+    for node in graph.all_nodes():
+        for value in node.outputs:
+            if value.name in taken and not value.is_graph_output():
+                value.name = f"{value.name}.within"
 
 
 def _few(values: NDArray[Any]) -> NDArray[Any]:
@@ -258,6 +282,24 @@ def _module(network: _Network) -> torch.nn.Module:
             return tuple(network.outputs(self.model(*inputs)).values())
 
     return Exported().eval()
+
+
+def _tried(network: _Network, trial: Trial) -> dict[str, Any]:
+    """What torch answers to it. UsageProblem with the trial's fix where it does not."""
+    try:
+        return network.answer(trial.inputs)
+    except (Failed, IndexError, RuntimeError, ValueError) as problem:
+        raise UsageProblem(trial.problem, trial.fix) from problem
+
+
+def _alone(saved: SavedModel, rows: Sequence[Mapping[str, Any]], together: signature.Answers) -> None:
+    """Failed unless a row is answered alike whatever else is in its batch."""
+    off = max(signature.difference([answer], saved.answers([row])) for row, answer in zip(rows, together, strict=True))
+    if not off <= TOLERANCE:
+        raise Failed(
+            f"a row's answer depends on the other rows of its batch (by {off:.2g})",
+            "what fills up shorter rows must not count: let forward take the mask, and leave out what it says is none",
+        )
 
 
 def _same(saved: SavedModel, network: _Network, arrays: Arrays, expected: Mapping[str, Any]) -> None:

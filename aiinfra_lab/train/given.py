@@ -2,20 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
 
 from ..errors import UsageProblem
 from ..features.contract import refuse_unaskable
 from . import signature
-from .inputs import MASK, ArrayInputs, Arrays
+from .inputs import MASK, ArrayInputs, Arrays, TextInputs
 from .saved_model import COLUMNS
 from .signature import RowForm, Tensor
 from .table import EXAMPLE_ROWS, TrainingTable
+from .texts import TextEncoder
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+class Length(NamedTuple):
+    """A first size of a row's array that may vary; alike in all inputs where it has one name. most: up to that."""
+
+    name: str
+    most: int | None = None
+
+
+class Trial(NamedTuple):
+    """Inputs that the network has to answer as well, since a row may become them; what is the matter when it does not,
+    and how that is fixed.
+    """
+
+    inputs: Arrays
+    problem: str
+    fix: str
 
 
 class SavedWith(Protocol):
@@ -28,6 +50,14 @@ class SavedWith(Protocol):
     @property
     def tensors(self) -> tuple[Tensor, ...]:
         """The same as the signature has them."""
+
+    @property
+    def lengths(self) -> Mapping[str, Length]:
+        """The inputs whose first size in a row may vary."""
+
+    @property
+    def trials(self) -> Sequence[Trial]:
+        """What the network has to answer besides."""
 
     @property
     def rows(self) -> RowForm:
@@ -49,6 +79,8 @@ class OfTable:
     """The rows of a run, by the columns contract."""
 
     rows: RowForm = "columns"
+    lengths: Mapping[str, Length] = MappingProxyType({})
+    trials: Sequence[Trial] = ()
 
     def __init__(self, table: TrainingTable) -> None:
         self._table = table
@@ -67,9 +99,10 @@ class OfArrays:
     """A few rows of arrays that somebody gave, by input; NAME_mask beside NAME makes its length one that may vary."""
 
     rows: RowForm = "arrays"
+    trials: Sequence[Trial] = ()
 
     def __init__(self, given: Mapping[str, Any]) -> None:
-        self.arrays = {name: _as_rows(name, values) for name, values in given.items()}
+        self.arrays: Arrays = {name: self._as_rows(name, values) for name, values in given.items()}
         refuse_unaskable(self.arrays)
         lengths = {name: len(values) for name, values in self.arrays.items()}
         if len({*lengths.values()}) != 1 or 0 in lengths.values():
@@ -79,6 +112,7 @@ class OfArrays:
         self.tensors = tuple(
             Tensor.of(name, values, (1,) if name in free else ()) for name, values in self.arrays.items()
         )
+        self.lengths: Mapping[str, Length] = dict.fromkeys(free, Length("length"))
         inputs = ArrayInputs(self.tensors)
         self.asked = inputs.names
         few = range(min(EXAMPLE_ROWS, *lengths.values()))
@@ -86,16 +120,91 @@ class OfArrays:
 
     def _row(self, name: str, at: int) -> Any:
         values = self.arrays[name][at]
+        if self.arrays[name].dtype == object:
+            return values
         mask = self.arrays.get(name + MASK)
         return (values if mask is None else values[mask[at].astype(bool)]).tolist()
+
+    def _as_rows(self, name: str, values: Any) -> NDArray[Any]:
+        if _are_texts(values):
+            fix = "give the tokenizer that it was trained with: `run.save(model, inputs=…, tokenizer=tokenizer)`"
+            raise UsageProblem(f"the input {name} is texts", fix)
+        return _as_rows(name, values)
 
     def write(self, folder: Path) -> None:
         pass  # the signature says all of it
 
 
-def _as_rows(name: str, values: Any) -> NDArray[Any]:
-    import numpy as np
+class OfTexts(OfArrays):
+    """A few texts, and arrays beside them if it takes some. tokenizer: of the library tokenizers, or of transformers.
 
+    has_mask: whether forward takes, after the tokens, where there are some.
+    """
+
+    rows: RowForm = "texts"
+
+    def __init__(self, given: Mapping[str, Any], tokenizer: Any, *, has_mask: bool = True) -> None:
+        names = [name for name, values in given.items() if _are_texts(values)]
+        if len(names) != 1:
+            what = f"{', '.join(names)} are texts" if names else "none of the inputs is texts"
+            raise UsageProblem(f"{what}, and a tokenizer reads one", 'give one: `inputs={"text": ["first", "second"]}`')
+        self._encoder = TextEncoder.of(tokenizer, names[0], has_mask=has_mask)
+        if clash := [name for name in self._encoder.names if name in given]:
+            raise UsageProblem(f"an input is called {clash[0]!r}, as the tokens are", "call it otherwise")
+        super().__init__(given)
+        tokens = Length("tokens", max(2, self._encoder.input.most_tokens))
+        self.lengths = {**self.lengths, **dict.fromkeys(self._encoder.names, tokens)}
+        texts = self.arrays[names[0]].tolist()
+        ArrayInputs([Tensor(names[0], "BYTES", (-1,))]).validate([{names[0]: text} for text in texts])
+        # Two tokens at least: torch.export takes a size of 1 for a constant of the network.
+        encoded = self._encoder.encode(texts, least=2)
+        self.arrays = self._beside(encoded, len(texts))
+        self.trials = (*self._tried(encoded[self._encoder.input.ids][0].tolist()),)
+
+    def write(self, folder: Path) -> None:
+        self._encoder.write(folder)
+
+    def _as_rows(self, name: str, values: Any) -> NDArray[Any]:
+        return np.array([*values], object) if name == self._encoder.input.name else super()._as_rows(name, values)
+
+    def _beside(self, encoded: Arrays, rows: int) -> Arrays:
+        """The tokens in the place of the texts, beside as many rows of what else is given."""
+        names = TextInputs(self.tensors, self._encoder).arrays
+        return {name: encoded[name] if name in encoded else self.arrays[name][:rows] for name in names}
+
+    def _tried(self, tokens: Sequence[int]) -> Iterator[Trial]:
+        """The last token of the vocabulary, the longest text, and one in which there is nothing."""
+        made_of = self._encoder.input
+        most, last = made_of.most_tokens, made_of.vocabulary - 1
+
+        def trial(ids: Sequence[int], problem: str, fix: str) -> Trial:
+            return Trial(self._beside(self._encoder.filled([ids]), 1), problem, fix)
+
+        yield trial(
+            [last] * min(2, most),
+            f"the tokenizer has {made_of.vocabulary:,} tokens, and the network does not take the last of them",
+            "give its embedding as many: `nn.Embedding(tokenizer.get_vocab_size(), …)`",
+        )
+        yield trial(
+            [*itertools.islice(itertools.cycle(tokens), most)],
+            f"a text may have {most:,} tokens, and the network does not take so many",
+            "cut texts where it ends: `tokenizer.enable_truncation(N)`",
+        )
+        yield trial(
+            [],
+            "the network has no answer to a text without tokens",
+            "divide by how many there are, but never by 0: `attention_mask.sum(1).clamp(min=1)`",
+        )
+
+
+def _are_texts(values: Any) -> bool:
+    """Whether the first of them is one; what the others are, is looked at then."""
+    if hasattr(values, "detach") or isinstance(values, str) or not isinstance(values, Iterable):
+        return False
+    return isinstance(next(iter(values), None), str)
+
+
+def _as_rows(name: str, values: Any) -> NDArray[Any]:
     found = np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
     if not found.ndim or found.dtype.kind not in "fiub":
         raise UsageProblem(

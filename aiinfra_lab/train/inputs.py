@@ -1,4 +1,4 @@
-"""How rows become a model's inputs: by the columns contract, or as the arrays that they are.
+"""How rows become a model's inputs: by the columns contract, as the arrays that they are, or as a text's tokens.
 
 A row is an object of named values. What is wrong with one is a BadRow that names row and value, as the contract has it.
 """
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ..errors import did_you_mean
 from ..features.contract import ROW_ID, BadRow, Columns, as_dicts
 from .signature import Tensor
+from .texts import TextEncoder
 
 Arrays = Mapping[str, NDArray[Any]]
 MASK = "_mask"
@@ -25,6 +26,10 @@ class RowInputs(Protocol):
     @property
     def names(self) -> tuple[str, ...]:
         """What a row is asked for."""
+
+    @property
+    def arrays(self) -> tuple[str, ...]:
+        """The names of the arrays that they become."""
 
     def validate(self, rows: Sequence[Mapping[str, Any]]) -> list[tuple[Any, ...]]:
         """Each row's values in the order of `names`. BadRow, and nothing is ever corrected."""
@@ -41,6 +46,8 @@ class RowInputs(Protocol):
 
 class TableInputs:
     """Numbers and codes, made of named columns by a contract."""
+
+    arrays = ("numbers", "codes")
 
     def __init__(self, columns: Columns) -> None:
         self.columns = columns
@@ -60,7 +67,7 @@ class TableInputs:
 
 
 class ArrayInputs:
-    """Arrays as they are: an image, an embedding, a sequence.
+    """Arrays as they are: an image, an embedding, a sequence; one of BYTES holds texts.
 
     Of an input whose first size in a row may vary the rows of a batch are filled up with zeros to the longest; an input
     NAME_mask beside NAME says where there are values, and no row is asked for it.
@@ -75,6 +82,10 @@ class ArrayInputs:
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(item.name for item in self.asked)
+
+    @property
+    def arrays(self) -> tuple[str, ...]:
+        return tuple(item.name for item in self.tensors)
 
     def validate(self, rows: Sequence[Mapping[str, Any]]) -> list[tuple[Any, ...]]:
         known = {*self.names, ROW_ID}
@@ -97,10 +108,39 @@ class ArrayInputs:
         return self.encode_values(self.validate(listed))
 
     def usual(self) -> tuple[Any, ...]:
-        return tuple(np.zeros([max(1, size) for size in item.row_shape], item.dtype) for item in self.asked)
+        return tuple(
+            np.full([max(1, size) for size in item.row_shape], "" if item.is_text else 0, item.dtype)
+            for item in self.asked
+        )
+
+
+class TextInputs(ArrayInputs):
+    """A text, which a tokenizer makes tokens of, beside arrays as they are."""
+
+    def __init__(self, tensors: Iterable[Tensor], encoder: TextEncoder) -> None:
+        super().__init__(tensors)
+        self.encoder = encoder
+
+    @property
+    def taken(self) -> tuple[Tensor, ...]:
+        """What the network takes: the text's tokens in its place."""
+        tokens = tuple(Tensor(name, "INT64", (-1, -1)) for name in self.encoder.names)
+        each = (tokens if item.name == self.encoder.input.name else (item,) for item in self.tensors)
+        return tuple(item for items in each for item in items)
+
+    @property
+    def arrays(self) -> tuple[str, ...]:
+        return tuple(item.name for item in self.taken)
+
+    def encode_values(self, values: Sequence[tuple[Any, ...]]) -> Arrays:
+        found = super().encode_values(values)
+        tokens = self.encoder.encode(found[self.encoder.input.name].tolist())
+        return {name: tokens[name] if name in tokens else found[name] for name in self.arrays}
 
 
 def _array(item: Tensor, value: Any, row: int) -> NDArray[Any]:
+    if item.is_text and item.is_scalar:
+        return _text(item, value, row)
     wanted = f"an array of {item.datatype} [{', '.join('any' if size < 0 else str(size) for size in item.row_shape)}]"
     if value is None:
         raise BadRow(row, item.name, f"it is missing; {wanted} is needed")
@@ -121,6 +161,17 @@ def _array(item: Tensor, value: Any, row: int) -> NDArray[Any]:
     if found.dtype.kind == "f" and not np.isfinite(found).all():
         raise BadRow(row, item.name, "a number in it is not finite")
     return found
+
+
+def _text(item: Tensor, value: Any, row: int) -> NDArray[Any]:
+    if not isinstance(value, str):
+        what = "it is missing" if value is None else f"it is {str(value)[:40]} ({type(value).__name__})"
+        raise BadRow(row, item.name, f"{what}; a text is needed")
+    try:
+        value.encode()
+    except UnicodeEncodeError as problem:
+        raise BadRow(row, item.name, f"it is no text of Unicode at character {problem.start}") from None
+    return np.array(str(value), object)
 
 
 def _stacked(item: Tensor, column: Sequence[NDArray[Any]]) -> NDArray[Any]:

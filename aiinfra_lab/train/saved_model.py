@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import NotFound
 from . import signature
-from .inputs import ArrayInputs, Arrays, RowInputs, TableInputs
-from .signature import Answers, SavedExample, Signature
+from .inputs import ArrayInputs, Arrays, RowInputs, TableInputs, TextInputs
+from .signature import Answers, RowForm, SavedExample, Signature, Tensor
+from .texts import TEXTS, TOKENIZER, TextEncoder
 
 if TYPE_CHECKING:
     from ..features.contract import Columns
 
 ONNX, COLUMNS = "model.onnx", "columns.json"
+ROW_FILES: dict[RowForm, tuple[str, ...]] = {"columns": (COLUMNS,), "arrays": (), "texts": (TOKENIZER, TEXTS)}
+"""What else has to be in the folder for rows to become inputs."""
 
 
 @dataclass(frozen=True)
@@ -35,25 +38,43 @@ class SavedModel:
 
     @property
     def is_of_table(self) -> bool:
-        """Whether its rows are made of columns by a contract; else they are arrays."""
+        """Whether its rows are made of columns by a contract; else they are arrays or texts."""
         return self.signature.rows == "columns"
 
     @cached_property
     def columns(self) -> Columns:
         """Which columns a row needs, and how they become the inputs. Damaged when the file is no contract; NotFound for
-        a model of arrays.
+        a model of arrays or texts.
         """
         from ..features.contract import Columns
 
         if not self.is_of_table:
             takes = ", ".join(map(str, self.signature.inputs))
-            raise NotFound(f"it takes arrays and no columns: {takes}", "its signature says what a row is")
+            raise NotFound(
+                f"it takes {self.signature.rows} and no columns: {takes}", "its signature says what a row is"
+            )
         return Columns.from_json((self.folder / COLUMNS).read_text("utf-8"))
 
     @cached_property
     def rows(self) -> RowInputs:
-        """How rows become its inputs."""
-        return TableInputs(self.columns) if self.is_of_table else ArrayInputs(self.signature.inputs)
+        """How rows become its inputs. Missing, Unavailable or Damaged where its tokenizer cannot be read."""
+        match self.signature.rows:
+            case "columns":
+                return TableInputs(self.columns)
+            case "arrays":
+                return ArrayInputs(self.signature.inputs)
+            case "texts":
+                return TextInputs(self.signature.inputs, TextEncoder.read(self.folder))
+
+    @property
+    def encoder(self) -> TextEncoder | None:
+        """How its texts become tokens; None for a model that takes none."""
+        return self.rows.encoder if isinstance(self.rows, TextInputs) else None
+
+    @property
+    def taken(self) -> tuple[Tensor, ...]:
+        """What its network takes: tokens where its signature has texts."""
+        return self.rows.taken if isinstance(self.rows, TextInputs) else self.signature.inputs
 
     @property
     def example(self) -> SavedExample:

@@ -21,7 +21,7 @@ from ..errors import Damaged, Failed, UsageProblem, did_you_mean
 
 FILE, EXAMPLE = "signature.json", "example.json"
 TaskName = Literal["classification", "regression", "ranking", "embedding", "generation", "custom"]
-RowForm = Literal["columns", "arrays"]
+RowForm = Literal["columns", "arrays", "texts"]
 TASKS: tuple[TaskName, ...] = get_args(TaskName)
 SCORE = "score"
 # Protocol's name → NumPy's. BYTES are texts.
@@ -72,6 +72,11 @@ class Tensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.shape[1:]
 
     @property
+    def is_text(self) -> bool:
+        """Whether it holds texts."""
+        return self.datatype == "BYTES"
+
+    @property
     def is_scalar(self) -> bool:
         """Whether it has one value a row."""
         return not self.row_shape
@@ -99,7 +104,8 @@ CUSTOM = Task()
 class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
     """Named inputs → named outputs. ValueError when names repeat, or the outputs do not fit the task.
 
-    rows: whether a row is made of columns, which the columns contract turns into the inputs, or of the inputs' arrays.
+    rows: whether a row is made of columns, which the columns contract turns into the inputs; of the inputs' arrays; or
+    of those with a text, which a tokenizer turns into what the network takes.
     """
 
     inputs: tuple[Tensor, ...]
@@ -165,6 +171,8 @@ class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=Tr
 
     def _columns_of(self, output: Tensor, values: NDArray[Any]) -> Iterator[tuple[str, Sequence[Any]]]:
         if not self.has_labels(output):
+            if output.is_text:
+                values = np.vectorize(_as_text, [object])(values)
             # As float64: a text of a float32 has digits that say nothing.
             yield output.name, (values.astype(np.float64) if values.dtype.kind == "f" else values).tolist()
             return
@@ -211,6 +219,10 @@ def read(folder: Path) -> Signature:
 def probabilities(name: str) -> str:
     """What a row's answer calls the number of each label of that output."""
     return f"{name}_probabilities"
+
+
+def _as_text(value: Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
 def task_of(name: str, labels: Sequence[Any] = ()) -> Task:

@@ -1,11 +1,14 @@
 """How an endpoint's rollback rule is shown."""
 
+import json
 import re
 import time
 
 import pytest
 
+from aiinfra_lab.deploy import details
 from aiinfra_lab.deploy.results import Endpoint, Log
+from aiinfra_lab.models.record import folder
 from aiinfra_lab.show import Picture, Progress, Table, mark_of
 from aiinfra_lab.stats.bounds import bounds_of, judge, parse_bounds
 from tests.cards import one_line
@@ -34,6 +37,14 @@ def test_each_bound_has_its_share_its_interval_and_what_is_allowed():
     assert [*errors[:5]] == ["errors > 1%", mark_of("holds"), "0 %", "0 to 0.053 %", "1 %"]
     assert isinstance(slow[5], Picture)
     assert slow[6] == "decided by 10,000"
+
+
+@pytest.mark.parametrize(("name", "value", "is_shown"), [("short", "late", True), ("image", [0.5] * 10_000, False)])
+def test_what_to_ask_is_shown_where_somebody_can_read_it(workspace, name, value, is_shown):
+    path = folder(f"{name}@1")
+    path.mkdir(parents=True)
+    (path / "example.json").write_text(json.dumps({"rows": [{"x": value}]}))
+    assert bool(details.curl("http://127.0.0.1:1", f"models:{name}@1")) == is_shown
 
 
 def test_one_that_is_not_decided_says_how_many_more_requests_are_needed():

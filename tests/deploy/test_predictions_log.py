@@ -59,6 +59,21 @@ def test_a_line_of_before_had_a_score(tmp_path):
     assert (good["outputs"], bad["outputs"], bad["error"]) == ({"score": 0.25}, None, "no")
 
 
+def test_of_a_long_text_a_line_has_its_beginning_and_its_length(tmp_path):
+    row = msgspec.defstruct("Row", [("c0", str)], rename={"c0": "text"})
+    log = PredictionsLog(tmp_path, ROOM)
+    for inputs in ({"text": "late " * 50_000, "x": 1.0}, row("é" * 2001), {"text": "late"}):
+        lines = [line(1, inputs=inputs, outputs={"reply": "no " * 1000, "score": 0.5})]
+        log.add(predictions_log.encoded(lines), 1)
+    log.close()
+    short, of_table, long = newest(tmp_path, 10)
+    assert long["inputs"]["text"] == {"begins": "late " * 400, "characters": 250_000, "words": 50_000}
+    assert long["inputs"]["x"] == 1.0
+    assert (long["outputs"]["reply"]["characters"], long["outputs"]["score"]) == (3000, 0.5)
+    assert of_table["inputs"] == {"text": {"begins": "é" * 2000, "characters": 2001, "words": 1}}
+    assert short["inputs"] == {"text": "late"}
+
+
 def test_files_are_for_their_owner_only(tmp_path):
     log = PredictionsLog(tmp_path / "log", ROOM)
     add(log, line(1))

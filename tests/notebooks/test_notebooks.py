@@ -15,6 +15,7 @@ from tests.benchmarks._doors import open_to_others
 from tests.conftest import PATIENCE_S
 
 STEPS = ("07-drift", "02-data", "03-features", "04-train", "05-models", "06-deploy")
+OTHER_MODELS = ("10-digits-as-images", "11-text-classifier")
 # What a result may hold, so that it stays readable in a file that is reopened or converted (and no widget does).
 MIME_TYPES = {"text/plain", "text/html", "image/png"}
 
@@ -47,6 +48,19 @@ def test_a_step_passes_alone(example, name):
     stop_endpoint()
     assert_proved()
     assert open_to_others(example) == []
+
+
+@pytest.mark.parametrize("name", OTHER_MODELS)
+def test_a_model_of_no_table_runs_under_papermill_and_drifts_only_on_other_rows(example, tmp_path, name):
+    out = tmp_path / f"{name}.ipynb"
+    command = [sys.executable, "-m", "papermill", f"notebooks/{name}.ipynb", str(out), "--cwd", "notebooks"]
+    done = subprocess.run([*command, "--no-progress-bar"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-4000:]
+    outputs = [output for cell in nbformat.read(out, 4).cells for output in cell.get("outputs", ())]
+    assert {kind for output in outputs for kind in output.get("data", {})} <= MIME_TYPES
+    heads = [output["data"]["text/plain"].partition("\n")[0] for output in outputs if "data" in output]
+    verdicts = [re.search(r"(no )?drift(?= ·)", head)[0] for head in heads if head.startswith("Drift check")]
+    assert verdicts == ["no drift", "drift"]
 
 
 def test_the_tour_runs_under_papermill_and_its_results_are_static(example, tmp_path):

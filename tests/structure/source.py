@@ -17,6 +17,7 @@ ITS_NAME = PACKAGE.name
 HEAVY = (
     *("torch", "mlflow", "feast", "evidently", "dvc", "pandas", "polars", "numpy", "ipywidgets", "anywidget", "boto3"),
     *("jupyter_server", "jupyter_client", "papermill", "onnx", "onnxruntime", "pyarrow", "scipy", "sqlalchemy"),
+    *("tokenizers", "transformers"),
 )
 
 

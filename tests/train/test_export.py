@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from aiinfra_lab.errors import Failed, LabError, UsageProblem
 from aiinfra_lab.features.contract import Columns
 from aiinfra_lab.train import export, signature
-from aiinfra_lab.train.given import OfTable
+from aiinfra_lab.train.given import OfArrays, OfTable
 from aiinfra_lab.train.saved_model import SavedModel
 from aiinfra_lab.train.table import TrainingTable
 
@@ -92,6 +92,20 @@ def test_the_model_is_left_as_it_was_and_exported_as_it_answers(table, tmp_path)
     assert model.training
     numbers = np.ones((3, 2), np.float32)
     assert scores(tmp_path / "model", numbers, np.zeros((3, 2), np.int64)).tolist() == [1, 1, 1]
+
+
+def test_an_output_may_be_called_as_an_operation_of_the_network(tmp_path):
+    class Words(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.words = torch.nn.Embedding(5, 2)
+
+        def forward(self, relu):
+            return torch.relu(self.words(relu)).sum(1)
+
+    given = OfArrays({"relu": np.array([[1, 2], [3, 4]])})
+    export.save(Words(), given, tmp_path / "model", ["embedding"], signature.task_of("embedding"))
+    assert SavedModel(tmp_path / "model").answers([{"relu": [1, 2]}])[0].keys() == {"embedding"}
 
 
 def test_nothing_is_said_while_it_exports(table, delay, tmp_path, capfd):

@@ -123,7 +123,7 @@ def test_an_unknown_input_is_named(image_model):
         ({"image": np.zeros((4, 8, 8)), "more": np.zeros((3, 2))}, "the inputs have"),
         ({"image": np.zeros((0, 8, 8))}, "the inputs have"),
         ({"image": 1.0}, "of the shape"),
-        ({"image": ["a", "b"]}, "give an array of numbers"),
+        ({"image": ["a", "b"]}, "the input image is texts"),
         ({}, "the inputs have"),
     ],
 )

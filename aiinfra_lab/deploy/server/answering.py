@@ -14,9 +14,10 @@ from typing import Any
 import msgspec
 
 from ...features.contract import ROW_ID
+from ...train.texts import LOGGED_CHARACTERS, as_logged
 from .messages import RawRequest, Reply
 from .model import LoadedModel
-from .predictions_log import Line
+from .predictions_log import Line, encoded
 from .rows import Parsed, Refusal, open_envelope, refuse_repeated_names
 
 NOT_FINITE = "the model gave a number that is not finite"
@@ -26,7 +27,6 @@ MOST_RUNS = 128
 Outputs = dict[str, Any]
 
 _encode = msgspec.json.Encoder().encode
-_encode_lines = msgspec.json.Encoder().encode_lines
 
 
 class Predictions(msgspec.Struct):
@@ -102,11 +102,11 @@ class ReplyWriter:
     def reply(self, raw: RawRequest, parsed: Parsed, answers: Sequence[Outputs | str], now: Now) -> Reply:
         """The reply to a request whose rows were read."""
         latency_ms = (now.clock - raw.started) * 1000
-        if len(answers) == 1 and not isinstance(answers[0], str) and not parsed.columns:
+        if parsed.columns:
+            return self._of_columns(raw, parsed, answers, now.at, round(latency_ms, 3))
+        if len(answers) == 1 and not isinstance(answers[0], str) and len(raw.body) <= LOGGED_CHARACTERS:
             return self._of_one(raw, parsed, answers[0], now.at, latency_ms)
         latency_ms = round(latency_ms, 3)
-        if parsed.columns:
-            return self._of_columns(raw, parsed, answers, now.at, latency_ms)
         ids = [row_id or f"{raw.id}-{at}" for at, row_id in enumerate(parsed.ids)]
         predictions, lines, failed = [], [], 0
         for row_id, row, inputs in zip(ids, answers, parsed.inputs, strict=True):
@@ -116,7 +116,7 @@ class ReplyWriter:
             lines.append(Line(now.at, raw.id, row_id, self._uri, raw.canary, latency_ms, inputs, outputs, error))
         body = _encode(Predictions(raw.id, self._uri, predictions))
         status = 500 if failed == len(ids) else 200
-        return Reply(status, body, len(ids), failed > 0, _encode_lines(lines))
+        return Reply(status, body, len(ids), failed > 0, encoded(lines))
 
     def _of_columns(
         self, raw: RawRequest, parsed: Parsed, answers: Sequence[Outputs | str], at: float, latency_ms: float
@@ -141,10 +141,11 @@ class ReplyWriter:
         body = b'{"request_id":"%b","model":%b,"predictions":[{"row_id":%b,%b]}' % (
             request_id, self._uri_json, row_id, answer[1:],
         )  # fmt: skip
+        logged = answer if len(answer) <= LOGGED_CHARACTERS else _encode({k: as_logged(v) for k, v in outputs.items()})
         canary = b"true" if raw.canary else b"false"
         line = (
             b'{"at":%.4f,"request_id":"%b","row_id":%b,"model":%b,"canary":%b,"latency_ms":%.3f,"inputs":%b,"outputs":%b}\n'
-            % (at, request_id, row_id, self._uri_json, canary, latency_ms, _encode(parsed.inputs[0]), answer)
+            % (at, request_id, row_id, self._uri_json, canary, latency_ms, _encode(parsed.inputs[0]), logged)
         )
         return Reply(200, body, 1, False, line)
 

@@ -83,8 +83,8 @@ def _not_finite(found: Arrays) -> Iterator[int]:
 def _same_signature(uri: str, saved: SavedModel) -> None:
     takes = {item.name for item in saved.session.get_inputs()}
     gives = {item.name for item in saved.session.get_outputs()}
-    inputs, outputs = ({item.name for item in side} for side in (saved.signature.inputs, saved.signature.outputs))
-    if not takes or takes - inputs or outputs - gives:
+    outputs = {item.name for item in saved.signature.outputs}
+    if not takes or takes - {*saved.rows.arrays} or outputs - gives:
         raise Failed(
             f"{uri} takes {sorted(takes)} and gives {sorted(gives)}; its signature says {saved.signature.summary}",
             "save it with `run.save(model)`",

@@ -2,6 +2,7 @@
 
 Files are for their owner only, a new one begins at every start and whenever one is full, and the oldest are deleted
 when the folder holds more than it may. Lines that cannot be written are counted, never waited for: predictions go on.
+Of a long text a line has the beginning.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import msgspec
 
 from ...files import make_folder
 from ...modes import OWNERS_FOLDER
+from ...train.texts import LOGGED_CHARACTERS, as_logged
 from ..base import PredictedRow
 
 FLUSH_S = 0.2
@@ -28,6 +30,7 @@ FILE_BYTES = 16 << 20
 MOST_WAITING = 100_000
 
 _log = logging.getLogger(__name__)
+_encode_lines = msgspec.json.Encoder().encode_lines
 
 
 class Line(msgspec.Struct, omit_defaults=True):
@@ -158,6 +161,24 @@ class PredictionsLog:
             path.unlink(missing_ok=True)
             excess -= size
             _log.info("deleted %s (%d bytes): the log is full, see the setting deploy.log_gib", path, size)
+
+
+def encoded(lines: Iterable[Line]) -> bytes:
+    """Lines as `PredictionsLog.add` takes them, of their long texts the beginnings."""
+    rows = [*lines]
+    found = _encode_lines(rows)
+    # Only a long line can have a long text: to look at the values of each would cost every request.
+    long = [at for at, text in enumerate(found.split(b"\n")) if len(text) > LOGGED_CHARACTERS]
+    for at in long:
+        rows[at] = _shortened(rows[at])
+    return _encode_lines(rows) if long else found
+
+
+def _shortened(line: Line) -> Line:
+    named = line.inputs if isinstance(line.inputs, dict) else msgspec.to_builtins(line.inputs)
+    inputs = {name: as_logged(value) for name, value in named.items()}
+    outputs = line.outputs and {name: as_logged(value) for name, value in line.outputs.items()}
+    return msgspec.structs.replace(line, inputs=inputs, outputs=outputs)
 
 
 def files(folder: Path) -> list[Path]:

@@ -15,6 +15,7 @@ import msgspec
 
 from ...features.contract import CATEGORY, ROW_ID, BadRow, Column, Columns
 from ...train.inputs import RowInputs, TableInputs
+from ...train.texts import as_logged
 from .duplicates import repeated_name
 
 MAX_ROWS = 4096
@@ -132,8 +133,11 @@ class Reader:
             found = self._checked([{name: columns[name][at] for name in columns} for at in range(length)])
             found.inputs, found.names = (), len(columns)
         text = bytes(raw)
-        # The log has one line for each request: JSON may be written on several.
-        found.columns = text if b"\n" not in text and b"\r" not in text else msgspec.json.encode(_plain(raw))
+        # The log has one line for each request, and JSON may be written on several; and of long texts the beginnings.
+        if self._table is None or b"\n" in text or b"\r" in text:
+            plain: dict[str, list[Any]] = _plain(raw)
+            text = msgspec.json.encode({name: [as_logged(value) for value in values] for name, values in plain.items()})
+        found.columns = text
         return found
 
     def _checked(self, rows: list[Any]) -> Parsed:

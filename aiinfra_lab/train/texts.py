@@ -1,0 +1,205 @@
+"""Texts as a model's input: the tokenizer that goes with the model, and the arrays that its network takes.
+
+A model of texts has two files besides: `tokenizer.json`, as the library tokenizers writes it, with the length at which
+texts are cut; and `texts.json`, which input they are and what the network calls what is made of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from .. import files
+from ..errors import Damaged, Missing, Unavailable, UsageProblem
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+TOKENIZER, TEXTS = "tokenizer.json", "texts.json"
+# Where a tokenizer has no length of its own: most encoders end there.
+USUAL_TOKENS = 512
+# A tokenizer reads a text to its end before it cuts it. No language has tokens that are so long on average.
+_CHARACTERS_A_TOKEN = 100
+_PADDING = ("[PAD]", "<pad>", "<|padding|>", "<|endoftext|>")
+# So much of a text is logged, and judged by its words: enough for a page.
+LOGGED_CHARACTERS = 2_000
+
+
+class TextInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the texts of an input become tokens.
+
+    ids, mask: what the network calls its tokens, and where there are some; mask is empty where it takes none.
+    padding: the token that fills shorter texts up. digest: of `tokenizer.json`, SHA-256.
+    """
+
+    name: str
+    ids: str
+    mask: str
+    most_tokens: int
+    vocabulary: int
+    padding: int
+    digest: str
+
+    @property
+    def detail(self) -> str:
+        """What it reads, in a sentence."""
+        return (
+            f"Of `{self.name}` it reads the first {self.most_tokens:,} tokens, of the {self.vocabulary:,} of its "
+            f"tokenizer, in at most {self.most_tokens * _CHARACTERS_A_TOKEN:,} characters; what is beyond is cut off."
+        )
+
+
+class LongText(msgspec.Struct, frozen=True):
+    """A text as it is logged where it is longer than what is kept of it."""
+
+    begins: str
+    characters: int
+    words: int
+
+
+class TextEncoder:
+    """A tokenizer, as one model uses it. tokenizer: of the library of that name, with the length at which it cuts."""
+
+    def __init__(self, tokenizer: Any, made_of: TextInput) -> None:
+        self.tokenizer = tokenizer
+        self.input = made_of
+
+    @classmethod
+    def of(cls, given: Any, name: str, *, has_mask: bool = True) -> TextEncoder:
+        """The encoder of that input by a tokenizer that somebody gave, of tokenizers or of transformers.
+
+        It stays as it is. UsageProblem for anything else, and for one that draws at random.
+        """
+        found = getattr(given, "backend_tokenizer", given)
+        if not hasattr(found, "to_str") or not hasattr(found, "get_vocab"):
+            raise UsageProblem(
+                f"a {type(given).__name__} is no tokenizer",
+                "give one of the library tokenizers: `tokenizer=Tokenizer.from_file('tokenizer.json')`",
+            )
+        text = found.to_str()
+        if json.loads(text)["model"].get("dropout"):
+            raise UsageProblem("the tokenizer drops tokens at random", "write `tokenizer.model.dropout = None`")
+        own = _parsed(text)
+        if own.truncation is None:
+            own.enable_truncation(USUAL_TOKENS)
+        padding = found.padding["pad_id"] if found.padding else _padding(own)
+        own.no_padding()
+        body = own.to_str(pretty=True).encode()
+        vocabulary = max(own.get_vocab(with_added_tokens=True).values(), default=0) + 1
+        made_of = TextInput(
+            name,
+            "input_ids",
+            "attention_mask" if has_mask else "",
+            int(own.truncation["max_length"]),
+            vocabulary,
+            padding,
+            hashlib.sha256(body).hexdigest(),
+        )
+        return cls(own, made_of)
+
+    @classmethod
+    def read(cls, folder: Path) -> TextEncoder:
+        """That of a model's folder. Unavailable where a file lacks, Damaged where one is another than was saved."""
+        for name in (TOKENIZER, TEXTS):
+            if not (folder / name).is_file():
+                raise Unavailable(
+                    f"there is no {name} in {folder}", "take the model's folder again, with all its files"
+                )
+        body = (folder / TOKENIZER).read_bytes()
+        try:
+            made_of = msgspec.json.decode((folder / TEXTS).read_bytes(), type=TextInput)
+        except msgspec.DecodeError as problem:
+            raise Damaged(f"{TEXTS} is of no texts: {problem}", f"take the model's {TEXTS} again") from None
+        if hashlib.sha256(body).hexdigest() != made_of.digest:
+            raise Damaged(
+                f"{TOKENIZER} is not the one that the model was saved with", f"take the model's {TOKENIZER} again"
+            )
+        return cls(_parsed(body.decode()), made_of)
+
+    def write(self, folder: Path) -> None:
+        """Both files, into a folder that is being made."""
+        # Not flushed alone: publishing the model's folder flushes all of it.
+        files.write(folder / TOKENIZER, self.tokenizer.to_str(pretty=True), flush=False)
+        body = msgspec.json.format(msgspec.json.encode(self.input), indent=1).decode()
+        files.write(folder / TEXTS, body + "\n", flush=False)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the network calls the arrays that it makes."""
+        return (self.input.ids, self.input.mask) if self.input.mask else (self.input.ids,)
+
+    def encode(self, texts: Sequence[str], least: int = 1) -> dict[str, NDArray[np.int64]]:
+        """The texts' tokens, shorter ones filled up. least: so many places there are, also where texts have none."""
+        # One by one: in threads of its own the library would take the cores that other models answer on.
+        return self.filled([self.tokenizer.encode(self._beginning(text)).ids for text in texts], least)
+
+    def filled(self, ids: Sequence[Sequence[int]], least: int = 1) -> dict[str, NDArray[np.int64]]:
+        """Lists of tokens as the arrays that the network takes."""
+        import numpy as np
+
+        longest = max([least, *map(len, ids)])
+        found = np.full((len(ids), longest), self.input.padding, np.int64)
+        mask = np.zeros((len(ids), longest), np.int64)
+        for at, row in enumerate(ids):
+            # On the right, where positions that count from the left stay what they are.
+            found[at, : len(row)] = row
+            mask[at, : len(row)] = 1
+        return dict(zip(self.names, (found, mask), strict=False))
+
+    def _beginning(self, text: str) -> str:
+        most = self.input.most_tokens * _CHARACTERS_A_TOKEN
+        if len(text) <= most:
+            return text
+        return text[-most:] if self.tokenizer.truncation["direction"] == "left" else text[:most]
+
+
+def as_logged(value: Any) -> Any:
+    """A value as the log keeps it: of a long text its beginning, how long it was, and how many words it had."""
+    if not isinstance(value, str) or len(value) <= LOGGED_CHARACTERS:
+        return value
+    return LongText(value[:LOGGED_CHARACTERS], len(value), len(value.split()))
+
+
+def beginning(value: Any) -> Any:
+    """The beginning of a text that `as_logged` shortened, or the value as it is."""
+    is_long = isinstance(value, Mapping) and value.keys() == {*LongText.__struct_fields__}
+    return f"{value['begins']}…" if is_long else value
+
+
+def measures(value: Any) -> tuple[float, float, list[str]] | None:
+    """A text, or what `as_logged` left of it: its characters, its words, and the different words of its beginning.
+
+    None for what is no text.
+    """
+    if isinstance(value, str):
+        value = {"begins": value[:LOGGED_CHARACTERS], "characters": len(value), "words": len(value.split())}
+    if not isinstance(value, Mapping):
+        return None
+    return float(value["characters"]), float(value["words"]), sorted({*re.findall(r"\w+", value["begins"].lower())})
+
+
+def _parsed(text: str) -> Any:
+    try:
+        from tokenizers import Tokenizer
+    except ImportError:
+        raise Missing(
+            "texts need the package tokenizers, which is not installed", "pip install 'aiinfra-lab[text]'"
+        ) from None
+    try:
+        return Tokenizer.from_str(text)
+    except Exception as problem:  # noqa: BLE001  # the library raises nothing narrower
+        raise Damaged(
+            f"{TOKENIZER} is no tokenizer: {str(problem)[:200]}", f"take the model's {TOKENIZER} again"
+        ) from None
+
+
+def _padding(tokenizer: Any) -> int:
+    known = (tokenizer.token_to_id(token) for token in _PADDING)
+    return next((found for found in known if found is not None), 0)
