@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from ..config import Settings
 from ..errors import NotFound
 from ..leftovers import temporary
 from ..modes import owner_only
-from ..train.mlflow import client
+from ..train.mlflow import client, own_run
 from ..uris import Uri
 from .base import Entry
 
@@ -33,16 +34,17 @@ class Registry:
             if known := _version(mlflow, entry.uri):
                 return known
             # Before anything is uploaded: for a run that MLflow does not know this raises NotFound.
-            run = mlflow.get_run(entry.tracked_as)
+            run = mlflow.get_run(entry.tracked_as) if entry.tracked_as else own_run(mlflow, name, entry.uri)
+            run_id = run.info.run_id
             # With the run's artifacts: MLflow's own page then shows the model where it shows the run.
             target = f"models/{Uri.parse(entry.uri).label}"
             with temporary() as folder, owner_only():
                 _write(entry.folder, folder / "model")
-                mlflow.log_artifacts(entry.tracked_as, str(folder / "model"), target)
+                mlflow.log_artifacts(run_id, str(folder / "model"), target)
             made = mlflow.create_model_version(
                 name,
                 f"{run.info.artifact_uri}/{target}",
-                entry.tracked_as,
+                run_id,
                 tags={**entry.tags, _URI: entry.uri},
                 description=entry.note or None,
             )
@@ -120,7 +122,8 @@ def _write(source: Path, target: Path) -> None:
         return Schema([TensorSpec(np.dtype(item.dtype), item.shape, item.name) for item in side])
 
     mlflow.onnx.save_model(
-        onnx.load(source / "model.onnx"),
+        # In place of ours, which is copied below: a large one would be in memory twice, and bytes of its own.
+        onnx.ModelProto(),
         str(target),
         signature=ModelSignature(schema(saved.signature.inputs), schema(saved.signature.outputs)),
         input_example=dict(saved.inputs(saved.example.rows)),
@@ -129,6 +132,8 @@ def _write(source: Path, target: Path) -> None:
         onnx_execution_providers=["CPUExecutionProvider"],
         save_as_external_data=False,
     )
+    for file in (source / "model.onnx", *source.glob("*.data")):
+        shutil.copyfile(file, target / file.name)
 
 
 def _environment(source: Path) -> list[str]:
