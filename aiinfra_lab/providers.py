@@ -166,7 +166,19 @@ TABLE: dict[str, dict[str, Provider]] = {
         "local": Provider("aiinfra_lab.gpu.local:LocalMachines", "", "ipykernel", "this machine"),
     },
     "models.importer": {
+        "catboost": Provider(
+            "aiinfra_lab.models.importers.catboost:CatboostFile", "catboost", "catboost", "CatBoost's files, .cbm"
+        ),
+        "lightgbm": Provider(
+            "aiinfra_lab.models.importers.lightgbm:LightgbmFile", "lightgbm", "lightgbm", "LightGBM's files, .txt"
+        ),
         "onnx": Provider("aiinfra_lab.models.importers.onnx:OnnxFile", "", "", "ONNX files"),
+        "sklearn": Provider(
+            "aiinfra_lab.models.importers.sklearn:SklearnFile", "sklearn", "skl2onnx", "scikit-learn, as skops' files"
+        ),
+        "xgboost": Provider(
+            "aiinfra_lab.models.importers.xgboost:XgboostFile", "xgboost", "xgboost", "XGBoost's files, .ubj and .json"
+        ),
     },
     "models.registry": {
         "mlflow": Provider("aiinfra_lab.models.mlflow:Registry", "", "mlflow", "MLflow's registry on SQLite"),

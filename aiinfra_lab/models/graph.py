@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..features.contract import Columns
 
 OPSET = 17
-_IR_VERSION = 9
+IR_VERSION = 9
 
 
 def load(path: Path) -> Any:
@@ -128,7 +128,7 @@ def keep(model: Any, name: str, inner: str, dtype: int = 1, *, is_flat: bool = F
     typed = f"{name}__typed" if is_flat else name
     model.graph.node.append(helper.make_node("Cast", [source], [typed], to=dtype))
     if is_flat:
-        model.graph.initializer.append(_constant(f"{name}__shape", [-1], "int64"))
+        model.graph.initializer.append(constant(f"{name}__shape", [-1], "int64"))
         model.graph.node.append(helper.make_node("Reshape", [typed, f"{name}__shape"], [name]))
     del model.graph.output[:]
     model.graph.output.append(helper.make_tensor_value_info(name, dtype, ["rows"] if is_flat else ["rows", None]))
@@ -157,7 +157,8 @@ def _rename(model: Any, name: str, new: str) -> None:
             item.name = new
 
 
-def _constant(name: str, values: Sequence[Any], dtype: str) -> Any:
+def constant(name: str, values: Sequence[Any], dtype: str) -> Any:
+    """Values as a tensor of that name; `object` for texts."""
     import numpy as np
     from onnx import numpy_helper
 
@@ -170,7 +171,7 @@ def _standard(model: Any) -> None:
 
     if not any(item.domain in ("", "ai.onnx") for item in model.opset_import):
         model.opset_import.append(helper.make_opsetid("", OPSET))
-        model.ir_version = max(model.ir_version, _IR_VERSION)
+        model.ir_version = max(model.ir_version, IR_VERSION)
 
 
 class Feeding:
@@ -201,7 +202,7 @@ class Feeding:
         """A column of numbers as [rows, 1]."""
         from onnx import helper
 
-        self._constants.append(_constant(f"{name}__at", [self._numbers[column]], "int64"))
+        self._constants.append(constant(f"{name}__at", [self._numbers[column]], "int64"))
         self._nodes.append(helper.make_node("Gather", ["numbers", f"{name}__at"], [f"{name}__one"], axis=1))
         self._nodes.append(helper.make_node("Cast", [f"{name}__one"], [name], to=dtype))
 
@@ -213,8 +214,8 @@ class Feeding:
         """A column of categories as what the model has for each code, [rows, 1]."""
         from onnx import helper
 
-        self._constants.append(_constant(f"{name}__at", [self._categories[column]], "int64"))
-        self._constants.append(_constant(f"{name}__values", values, kind))
+        self._constants.append(constant(f"{name}__at", [self._categories[column]], "int64"))
+        self._constants.append(constant(f"{name}__values", values, kind))
         self._nodes.append(helper.make_node("Gather", ["codes", f"{name}__at"], [f"{name}__code"], axis=1))
         found = f"{name}__found" if dtype else name
         self._nodes.append(helper.make_node("Gather", [f"{name}__values", f"{name}__code"], [found], axis=0))

@@ -45,7 +45,8 @@ def add(
     with working("Model version", f"models:{name}", f"reads {given}") as step, _located(given) as (path, uri):
         found = sources.find(path)
         origin = sources.source(found, uri)
-        original = found.importer.read(found.path)
+        with _explained(path, "cannot be read", "save it again, or copy it again whole"):
+            original = found.importer.read(found.path)
         compared_on = examples.read(original, example, rows)
         step("compares what will serve with the original")
         with files.building(record.folder(name)) as aside:

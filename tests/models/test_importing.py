@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from aiinfra_lab import lab, models
-from aiinfra_lab.errors import Failed, NotFound, Unavailable, UsageProblem
+from aiinfra_lab.errors import Failed, Missing, NotFound, Unavailable, UsageProblem
 from aiinfra_lab.models import artifact, record, sync
 from aiinfra_lab.models.record import ModelVersion
 from aiinfra_lab.store import open_store
@@ -197,6 +197,13 @@ def test_a_kill_in_the_middle_registers_nothing_and_the_next_one_works(path):
     assert models.ls().items == ()
     assert models.add("net", from_=path, example=EXAMPLE).uri == "models:net@1"
     assert [each.name for each in record.folder("x").parent.iterdir()] == ["net@1"]
+
+
+def test_a_missing_package_names_the_command_that_installs_it(path, monkeypatch):
+    monkeypatch.setattr("aiinfra_lab.providers.importable", lambda provider: provider.extra != "xgboost")
+    (path.parent / "churn.ubj").write_bytes(b"{L learner")
+    with pytest.raises(Missing, match=r"needs xgboost.*\n.*pip install 'aiinfra-lab\[xgboost\]'"):
+        models.add("churn", from_="churn.ubj", rows=pd.DataFrame({"a": [1.0]}))
 
 
 def test_the_record_of_before_is_read(workspace):
