@@ -172,10 +172,12 @@ TABLE: dict[str, dict[str, Provider]] = {
         "lightgbm": Provider(
             "aiinfra_lab.models.importers.lightgbm:LightgbmFile", "lightgbm", "lightgbm", "LightGBM's files, .txt"
         ),
+        "mlflow": Provider("aiinfra_lab.models.importers.mlflow:MlflowFolder", "", "", "MLflow's folders of models"),
         "onnx": Provider("aiinfra_lab.models.importers.onnx:OnnxFile", "", "", "ONNX files"),
         "sklearn": Provider(
             "aiinfra_lab.models.importers.sklearn:SklearnFile", "sklearn", "skl2onnx", "scikit-learn, as skops' files"
         ),
+        "torch": Provider("aiinfra_lab.models.importers.torch:TorchFile", "", "", "programs of torch.export, .pt2"),
         "xgboost": Provider(
             "aiinfra_lab.models.importers.xgboost:XgboostFile", "xgboost", "xgboost", "XGBoost's files, .ubj and .json"
         ),

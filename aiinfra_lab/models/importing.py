@@ -14,6 +14,7 @@ import numpy as np
 
 from .. import files
 from ..errors import Failed, LabError, UsageProblem
+from ..leftovers import temporary
 from ..show import working
 from ..store import Event, Record
 from ..train import signature
@@ -28,6 +29,7 @@ from .record import ModelSource, ModelVersion
 if TYPE_CHECKING:
     from ..train.inputs import Arrays
 
+_OF_MLFLOW = re.compile(r"(models|runs):/")
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 _MOST_LABELS = 100_000
 # What the same model may have otherwise when it is added again.
@@ -64,7 +66,13 @@ def add(
 @contextlib.contextmanager
 def _located(given: Path) -> Iterator[tuple[Path, str]]:
     """The path of a model, and the URI that it was got from where it had to be got."""
-    yield given.expanduser(), ""
+    if not _OF_MLFLOW.match(str(given)):
+        yield given.expanduser(), ""
+        return
+    from .mlflow import fetched
+
+    with temporary() as folder:
+        yield fetched(str(given), folder), str(given)
 
 
 def _build(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..config import Settings
-from ..errors import NotFound
+from ..errors import Failed, NotFound
 from ..leftovers import temporary
 from ..modes import owner_only
 from ..train.mlflow import client, own_run
@@ -77,6 +77,41 @@ class Registry:
         with client() as mlflow:
             if version := _version(mlflow, uri):
                 mlflow.delete_model_version(Uri.parse(uri).name, version)
+
+
+def fetched(uri: str, folder: Path) -> Path:
+    """The folder of a model that MLflow has, `models:/NAME/VERSION`, `models:/NAME@ALIAS` or `runs:/ID/PATH`, brought
+    into that one. NotFound where it has none.
+    """
+    with client() as mlflow:
+        run_id, path = _place(mlflow, uri)
+        if run_id:
+            return Path(mlflow.download_artifacts(run_id, path, str(folder)))
+        from mlflow import artifacts
+
+        return Path(artifacts.download_artifacts(artifact_uri=path, dst_path=str(folder)))
+
+
+def flavours_of(folder: Path) -> Mapping[str, Any]:
+    """What MLflow's description of a model says of each library that can read it. Failed when it is none."""
+    from mlflow.exceptions import MlflowException
+    from mlflow.models import Model
+
+    try:
+        return dict(Model.load(str(folder)).flavors)
+    except (MlflowException, TypeError, ValueError, AttributeError) as problem:
+        raise Failed(f"{folder} is no model of MLflow: {problem}", "log the model again") from None
+
+
+def _place(mlflow: Any, uri: str) -> tuple[str, str]:
+    """The run and the path in it; no run, and a place of artifacts, for a version of a registered model."""
+    scheme, _, rest = uri.partition(":/")
+    name, _, path = rest.strip("/").partition("/")
+    if scheme == "runs":
+        return name, path
+    model, at, alias = name.partition("@")
+    version = mlflow.get_model_version_by_alias(model, alias).version if at else path
+    return "", str(mlflow.get_model_version_download_uri(model, version))
 
 
 def _ensure(mlflow: Any, name: str) -> None:

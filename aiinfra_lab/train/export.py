@@ -221,7 +221,7 @@ def _to_onnx(network: _Network, given: SavedWith, path: Path) -> None:
     free = tuple(
         {0: rows, **{at: length for at, size in enumerate(item.shape) if at and size < 0}} for item in given.tensors
     )
-    with _silence():
+    with silence():
         try:
             # Given as one tuple, which is the one argument `*inputs` of the module.
             program = torch.export.export(_module(network), few, dynamic_shapes=(free,), strict=False)
@@ -296,7 +296,7 @@ def _not_exportable(problem: Exception) -> Failed:
 
 
 @contextlib.contextmanager
-def _silence() -> Iterator[None]:
+def silence() -> Iterator[None]:
     """Keep the exporter's chatter out of the notebook: it warns of packages that nobody needs here.
 
     Logging as a whole is off for these seconds: torch makes its loggers' handlers anew while it exports, so that a
