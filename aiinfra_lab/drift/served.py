@@ -123,6 +123,8 @@ def feature_rows(rows: object, model: Model, by: str = "", data: object = None) 
     """
     if not model.has_columns:
         return _array_rows(rows, model, by)
+    if not model.columns.features_uri:
+        return _own_rows(rows, model, by)
     found = features.open_rows(rows) if _are_joined(rows) else _join(rows, model, data)
     assert isinstance(found, features.FeatureRows)  # for the type checker: `features:…` opens as nothing else
     made = found.table()
@@ -133,6 +135,21 @@ def feature_rows(rows: object, model: Model, by: str = "", data: object = None) 
     # Answered by this very model, so that the prediction is compared although the rows were never served.
     answered = values.frame(model.signature.answered, model.answers(table.to_pandas()))
     return Sample(_read(table, model).hstack(answered), found.uri, _column(by, found, made) if by else None)
+
+
+def _own_rows(rows: object, model: Model, by: str) -> Sample:
+    """Rows of a model that takes a table's columns as they are, without features of ours."""
+    import polars as pl
+
+    found = features.open_rows(rows)
+    made = found.table()
+    needed = [item.name for item in model.columns if item.required or item.name in made.columns]
+    if lacking := [name for name in (*needed, *([by] if by else [])) if name not in made.columns]:
+        raise UsageProblem(f"{found.uri} has no column {lacking[0]!r}", did_you_mean(lacking[0], made.columns))
+    empty = [name for name in model.columns.names if name not in made.columns]
+    table = made.with_columns(pl.lit(None).alias(name) for name in empty).select(model.columns.names)
+    answered = values.frame(model.signature.answered, model.answers(table.to_pandas()))
+    return Sample(_read(table, model).hstack(answered), found.uri, made[by] if by else None)
 
 
 def _array_rows(rows: object, model: Model, by: str) -> Sample:

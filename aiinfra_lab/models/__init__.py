@@ -55,7 +55,9 @@ Alias = Annotated[str, Suggested(_aliases)]
 Bounds = Annotated[str, Suggested(_bounds)]
 
 
-_MODEL_SUFFIXES = {".pt", ".pth", ".onnx", ".safetensors", ".ckpt", ".bin", ".pkl", ".joblib", ".h5", ".keras"}
+# Of a network's weights, for which its code is needed; and of whole models.
+_WEIGHTS = {".pt", ".pth", ".safetensors", ".ckpt", ".bin", ".h5", ".keras"}
+_MODEL_SUFFIXES = {*_WEIGHTS, ".onnx", ".pkl", ".joblib", ".ubj", ".cbm", ".skops", ".pt2"}
 
 
 @verb("models")
@@ -388,6 +390,9 @@ def _run_of(name: str, run: Name) -> train.Run:
         path = Path(str(run))
         if path.suffix not in _MODEL_SUFFIXES and not path.is_file():
             raise
+    if path.suffix not in _WEIGHTS:
+        fix = f"`%models add {name} --from {path}`, with the example that its help names"
+        raise UsageProblem(f"{path} is a file, and --run takes a training run", fix)
     rows = next(iter(live_names("features", "features:", 1)), "features:NAME")
     brings = f"build the network in a cell `%%train run {name} --rows {rows}`, give it torch.load('{path.absolute()}')"
     fix = f"{brings} and end with run.save(model); then `%models add {name} --run train:{name}`"

@@ -13,6 +13,8 @@ import pandas as pd
 import pytest
 
 from aiinfra_lab import lab, models
+from aiinfra_lab.deploy.server.model import load
+from aiinfra_lab.drift.served import feature_rows
 from aiinfra_lab.errors import Failed, Missing, NotFound, Unavailable, UsageProblem
 from aiinfra_lab.models import artifact, record, sync
 from aiinfra_lab.models.record import ModelVersion
@@ -22,6 +24,8 @@ from aiinfra_lab.words import split, understand
 from .. import records
 from ..train.conftest import ledger
 from .importers.made import LOGITS, ROWS, linear
+from .importers.tables import churned, customers
+from .importers.test_xgboost import booster
 
 __all__ = ["ledger"]
 
@@ -204,6 +208,25 @@ def test_a_missing_package_names_the_command_that_installs_it(path, monkeypatch)
     (path.parent / "churn.ubj").write_bytes(b"{L learner")
     with pytest.raises(Missing, match=r"needs xgboost.*\n.*pip install 'aiinfra-lab\[xgboost\]'"):
         models.add("churn", from_="churn.ubj", rows=pd.DataFrame({"a": [1.0]}))
+
+
+def test_an_endpoint_answers_as_the_version_does(net, workspace):
+    rows = customers(missing=0.1)
+    booster(rows, churned(rows), objective="binary:logistic").save_model("churn.ubj")
+    churn = models.add("churn", from_="churn.ubj", rows=rows)
+    asked = [{"age": 40, "income": None, "visits": 2.0, "debt": 0.1}]
+    served = load(churn.uri, churn.path)
+    assert served.predict(churn._saved.rows.validate(asked))[0] == churn.answers(asked)[0]
+    assert load(net.uri, net.path).uri == net.uri
+
+
+def test_drift_compares_rows_of_its_own_columns(net, workspace):
+    rows = customers(missing=0.1)
+    booster(rows, churned(rows), objective="binary:logistic").save_model("churn.ubj")
+    churn = models.add("churn", from_="churn.ubj", rows=rows)
+    sample = feature_rows(rows, churn)
+    assert {"age", "income", "visits", "debt", "prediction"} <= set(sample.rows.columns)
+    assert len(sample.rows) == len(rows)
 
 
 def test_the_record_of_before_is_read(workspace):
