@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..config import Settings
-from ..errors import Failed, NotFound
+from ..errors import Failed, NotFound, UsageProblem
 from ..leftovers import temporary
 from ..modes import owner_only
 from ..train.mlflow import client, own_run
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from ..train.signature import Tensor
 
 _URI = "lab.uri"
+# MLflow's own URIs, which are none of ours.
+_OF_RUN = re.compile(r"runs:/+([^/]+)/(.+)")
+_OF_MODEL = re.compile(r"models:/+([^/@]+)(?:/(\d+)|@([^/]+))")
 
 
 class Registry:
@@ -105,13 +109,15 @@ def flavours_of(folder: Path) -> Mapping[str, Any]:
 
 def _place(mlflow: Any, uri: str) -> tuple[str, str]:
     """The run and the path in it; no run, and a place of artifacts, for a version of a registered model."""
-    scheme, _, rest = uri.partition(":/")
-    name, _, path = rest.strip("/").partition("/")
-    if scheme == "runs":
-        return name, path
-    model, at, alias = name.partition("@")
-    version = mlflow.get_model_version_by_alias(model, alias).version if at else path
-    return "", str(mlflow.get_model_version_download_uri(model, version))
+    if of_run := _OF_RUN.fullmatch(uri):
+        return of_run[1], of_run[2]
+    if not (of_model := _OF_MODEL.fullmatch(uri)):
+        raise UsageProblem(
+            f"{uri} is no model of MLflow", "write models:/NAME/VERSION, models:/NAME@ALIAS or runs:/RUN/PATH"
+        )
+    name, version, alias = of_model.groups()
+    version = version or mlflow.get_model_version_by_alias(name, alias).version
+    return "", str(mlflow.get_model_version_download_uri(name, version))
 
 
 def _ensure(mlflow: Any, name: str) -> None:

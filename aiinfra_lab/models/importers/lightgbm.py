@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _FIRST = b"tree\n"
+_OPTION = re.compile(r"(\w+):(\S+)")
 _TASKS: dict[str, TaskName] = {
     **dict.fromkeys(("binary", "multiclass"), "classification"),
     **dict.fromkeys(("lambdarank", "rank_xendcg"), "ranking"),
@@ -62,7 +64,7 @@ class LightgbmModel:
         self._booster = booster
         self._dump: Mapping[str, Any] = booster.dump_model()
         self._objective, *options = str(self._dump.get("objective", "custom")).split() or ["custom"]
-        self._options = dict(each.split(":", 1) for each in options if ":" in each)
+        self._options = dict(_OPTION.findall(" ".join(options)))
         known = [*_TASKS, "custom", "cross_entropy", "xentropy"]
         if self._objective not in known or "sqrt" in options:
             raise Failed(

@@ -64,12 +64,13 @@ class XgboostModel:
 
     @property
     def task(self) -> Task:
-        kind, _, what = self._objective.partition(":")
-        if kind == "multi":
+        if self._objective.startswith("multi:"):
             return Task("classification", tuple(map(str, range(self._classes))))
-        if what == "logistic" and kind == "binary":
+        if self._objective == "binary:logistic":
             return Task("classification", ("0", "1"))
-        return Task("ranking") if kind == "rank" else Task("regression") if kind in ("reg", "count") else CUSTOM
+        if self._objective.startswith("rank:"):
+            return Task("ranking")
+        return Task("regression") if self._objective.startswith(("reg:", "count:")) else CUSTOM
 
     def columns(self, rows: pd.DataFrame) -> Columns:
         self._columns = contract(rows, self._booster.feature_names or (), self._booster.num_features())
