@@ -114,6 +114,12 @@ def marks() -> set[str]:
     return found
 
 
+def end_by(handle: int) -> None:
+    """End the process of a handle that `os.pidfd_open` gave, whatever it does; nothing when it has ended."""
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(handle, signal.SIGKILL)
+
+
 def belongs(pid: int, mark: str) -> bool:
     """Whether a process carries the job's mark: a number alone may be a stranger's by now."""
     try:

@@ -6,7 +6,6 @@ import shutil
 import pytest
 
 from aiinfra_lab.deploy.server import model
-from aiinfra_lab.deploy.server.batching import INLINE_S
 from aiinfra_lab.errors import Damaged, Failed, Unavailable
 
 from .conftest import COLUMNS, ROW
@@ -22,11 +21,6 @@ def test_scores_do_not_depend_on_the_batch(artifacts):
     loaded = model.load("models:delay@1", artifacts("plain"))
     rows = COLUMNS.validate([ROW, {"carrier": "ZZ", "distance": 1}, {**ROW, "temp": 30}])
     assert loaded.predict(rows) == [loaded.predict([row])[0] for row in rows]
-
-
-def test_warming_measures_what_a_batch_takes(artifacts):
-    quick, slow = (model.load("models:delay@1", artifacts(kind)) for kind in ("plain", "slow"))
-    assert 0 < quick.expected_s(1) < INLINE_S < slow.expected_s(1)
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "columns.json"])

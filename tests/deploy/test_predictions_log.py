@@ -28,10 +28,14 @@ def line(number, **changes):
     })  # fmt: skip
 
 
+def add(log, *lines):
+    log.add(msgspec.json.Encoder().encode_lines(lines), len(lines))
+
+
 def test_every_line_is_there_after_the_close_newest_first(tmp_path):
     log = PredictionsLog(tmp_path / "log", ROOM)
     for number in range(1000):
-        log.add(line(number))
+        add(log, line(number))
     log.close()
     assert [found["row_id"] for found in newest(tmp_path / "log", 2000)] == [str(at) for at in reversed(range(1000))]
     assert log.lost == 0
@@ -39,8 +43,8 @@ def test_every_line_is_there_after_the_close_newest_first(tmp_path):
 
 def test_a_line_is_what_it_promises(tmp_path):
     log = PredictionsLog(tmp_path, ROOM)
-    log.add(line(1))
-    log.add(line(2, outputs=None, error="no"))
+    add(log, line(1))
+    add(log, line(2, outputs=None, error="no"))
     log.close()
     bad, good = newest(tmp_path, 10)
     assert list(good) == ["at", "request_id", "row_id", "model", "canary", "latency_ms", "inputs", "outputs"]
@@ -57,7 +61,7 @@ def test_a_line_of_before_had_a_score(tmp_path):
 
 def test_files_are_for_their_owner_only(tmp_path):
     log = PredictionsLog(tmp_path / "log", ROOM)
-    log.add(line(1))
+    add(log, line(1))
     log.close()
     assert stat.S_IMODE(files(tmp_path / "log")[0].stat().st_mode) == 0o600
     assert stat.S_IMODE((tmp_path / "log").stat().st_mode) == 0o700
@@ -68,7 +72,7 @@ def test_full_files_are_followed_by_new_ones_and_the_oldest_go_with_a_word(tmp_p
     caplog.set_level("INFO")
     log = PredictionsLog(tmp_path, 550)
     for number in range(8):
-        log.add(line(number))
+        add(log, line(number))
         flushed(log)
     log.close()
     assert sum(path.stat().st_size for path in files(tmp_path)) <= 550
@@ -79,7 +83,7 @@ def test_full_files_are_followed_by_new_ones_and_the_oldest_go_with_a_word(tmp_p
 def test_a_flush_returns_when_the_lines_are_on_disk(tmp_path, monkeypatch):
     monkeypatch.setattr(predictions_log, "FLUSH_S", 60)
     log = PredictionsLog(tmp_path, ROOM)
-    log.add(line(1))
+    add(log, line(1))
     flushed(log)
     assert [found["row_id"] for found in newest(tmp_path, 10)] == ["1"]
     log.close()
@@ -103,7 +107,7 @@ def test_lines_that_come_too_fast_are_counted(tmp_path, monkeypatch):
     monkeypatch.setattr(predictions_log, "FLUSH_S", 30)
     log = PredictionsLog(tmp_path, ROOM)
     for number in range(25):
-        log.add(line(number))
+        add(log, line(number))
     assert log.lost == 15
     log.close()
     assert len(newest(tmp_path, 100)) == 10
@@ -125,7 +129,7 @@ def test_a_full_disk_loses_lines_counts_them_and_tears_none(tmp_path):
     log = PredictionsLog(tmp_path, ROOM)
     with small_files(300):
         for number in range(20):
-            log.add(line(number))
+            add(log, line(number))
         log.close()
     assert log.lost == 20
     assert [path.stat().st_size for path in files(tmp_path)] == [0]

@@ -6,12 +6,13 @@ import math
 
 import pytest
 
-from aiinfra_lab.deploy.server import model
+from aiinfra_lab.deploy.server.answering import NOT_FINITE
 from aiinfra_lab.deploy.server.judge import Judge
 from aiinfra_lab.deploy.server.predictions_log import PredictionsLog, newest
-from aiinfra_lab.deploy.server.predictor import NOT_FINITE, Predictor, Routes, key_position
+from aiinfra_lab.deploy.server.predictor import Predictor, Routes, key_position
 from aiinfra_lab.features.contract import Columns
 from aiinfra_lab.stats.bounds import parse_bounds
+from tests.fakes.inline_workers import served
 
 from .conftest import FAR, ROW
 
@@ -25,7 +26,7 @@ def ask(tmp_path, artifacts):
             predictor = Predictor(PredictionsLog(tmp_path / "log", 1e9), asyncio.get_running_loop())
             for role in ("champion", "canary"):
                 if kind := routes.get(role):
-                    routes[role] = predictor.version(model.load(f"models:{role}@1", artifacts(kind)))
+                    routes[role] = served(predictor, f"models:{role}@1", artifacts(kind))
             predictor.routes = Routes(**routes)
             answers = []
             for body in bodies:
@@ -155,7 +156,7 @@ def test_rows_that_only_the_canary_refuses_are_its_errors_and_the_champion_answe
 
     async def run():
         predictor, answers = Predictor(PredictionsLog(tmp_path / "log", 1e9), asyncio.get_running_loop()), []
-        versions = [predictor.version(model.load(uri, path)) for uri, path in (("a", artifacts("plain")), ("b", picky))]
+        versions = [served(predictor, uri, path) for uri, path in (("a", artifacts("plain")), ("b", picky))]
         predictor.routes = Routes(versions[0], versions[1], 1.0, "s", judge=judge)
         for row in (lacking, {"carrier": 5.5}):
             predictor.predict(json.dumps({"rows": [row]}).encode(), lambda status, body: answers.append((status, body)))

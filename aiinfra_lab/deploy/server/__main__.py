@@ -27,6 +27,7 @@ from ...store import Record, Store, open_store, update
 from ..ports import HOST, bind
 from ..record import EndpointRecord
 from ..retention import log_bytes
+from .forks import Forks
 from .http_api import HttpApi
 from .predictions_log import PredictionsLog
 from .predictor import Predictor
@@ -40,7 +41,9 @@ DRAIN_S = 4.0
 AGAIN_S = 1.0
 
 
-async def serve(store: Store, record: Record[EndpointRecord], listener: socket.socket, most_bytes: float) -> int:
+async def serve(
+    store: Store, record: Record[EndpointRecord], listener: socket.socket, forks: Forks, most_bytes: float
+) -> int:
     """Serve until a signal comes or the watch says that it is over; the exit code."""
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[int] = loop.create_future()
@@ -53,7 +56,8 @@ async def serve(store: Store, record: Record[EndpointRecord], listener: socket.s
         loop.add_signal_handler(number, leave, 0)
     log = PredictionsLog(Path(record.body.log_dir), most_bytes)
     predictor = Predictor(log, loop)
-    watch = Watch(record.name, store, predictor, lambda code: _from_thread(loop, leave, code))
+    forks.attach(loop)
+    watch = Watch(record.name, store, predictor, forks, lambda code: _from_thread(loop, leave, code))
     api = HttpApi(record.name, record.body.job, predictor, watch.flush)
     server = Server(api.handle, loop, predictor.refused)
     # The watch freezes what lives then for good: garbage from the start must not be among it.
@@ -66,6 +70,7 @@ async def serve(store: Store, record: Record[EndpointRecord], listener: socket.s
     # The log before the watch, whose last counts name the lines that the log has lost.
     await loop.run_in_executor(None, log.close)
     await loop.run_in_executor(None, watch.close, code)
+    forks.close()
     return code
 
 
@@ -97,9 +102,10 @@ def main(name: str) -> int:
         return 0
     try:
         most_bytes = log_bytes(settings())
+        forks = Forks()  # first of all: it imports while the rest begins
         listener = bind(record.body.port)
         record = _write_address(store, name, listener.getsockname()[1])
-        return uvloop.run(serve(store, record, listener, most_bytes))
+        return uvloop.run(serve(store, record, listener, forks, most_bytes))
     except LabError as problem:
         _log.error("%s", problem)
         with contextlib.suppress(LabError):  # the store itself may be what is the matter; the log has the problem

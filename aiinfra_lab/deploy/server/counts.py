@@ -19,6 +19,7 @@ class Counts:
     """Of one version since the endpoint was started.
 
     errors: requests of which at least one row got no finite score. refused: requests whose rows broke the contract.
+    lost: processes of the version that died or hung; they are counted since this process began.
     """
 
     requests: int = 0
@@ -27,6 +28,7 @@ class Counts:
     refused: int = 0
     busy_ms: float = 0.0
     buckets: list[int] = field(default_factory=lambda: [0] * (len(EDGES_MS) + 1))
+    lost: int = 0
 
     def add(self, latency_ms: float, rows: int, failed: bool) -> None:
         """Count one answered request."""

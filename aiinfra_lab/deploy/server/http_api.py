@@ -74,7 +74,7 @@ class HttpApi:
         return {
             **self._readiness(),
             "up_s": round(time.time() - self.started_at, 3),
-            "waiting_rows": predictor.waiting_rows,
+            "waiting_requests": predictor.waiting,
             "log_lost_rows": predictor.log.lost,
             "refused": {str(status): count for status, count in predictor.refused.items()},
             # A copy, which the GIL makes in one step: the watch adds versions on a thread of its own.

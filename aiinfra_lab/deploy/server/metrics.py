@@ -18,6 +18,7 @@ def text(name: str, predictor: Predictor, counts: Mapping[str, Counts], answers:
         ("requests_total", "Requests that were predicted.", "requests"),
         ("rows_total", "Rows that were predicted.", "rows"),
         ("errors_total", "Requests of which at least one row got no finite score.", "errors"),
+        ("processes_lost_total", "Processes of the version that died or hung, and were replaced.", "lost"),
         ("contract_refusals_total", "Requests whose rows broke the version's columns contract.", "refused"),
     ):
         samples = ((_labels(name, model=uri), getattr(item, field)) for uri, item in by_version)
@@ -35,7 +36,7 @@ def text(name: str, predictor: Predictor, counts: Mapping[str, Counts], answers:
         lines += _metric(metric, "counter", what, statuses)
     for metric, kind, what, value in (
         ("canary_share", "gauge", "Share of the keys that the canary gets.", predictor.routes.canary_share),
-        ("waiting_rows", "gauge", "Rows taken and not yet answered.", predictor.waiting_rows),
+        ("waiting_requests", "gauge", "Requests taken and not yet answered.", predictor.waiting),
         ("log_lost_rows_total", "counter", "Predicted rows that are missing in the log.", predictor.log.lost),
         ("ready", "gauge", "Whether requests are taken.", int(predictor.ready)),
     ):

@@ -1,8 +1,7 @@
-"""An artifact folder as something that predicts: ONNX Runtime on one thread, warmed, and its price in time measured."""
+"""An artifact folder as something that predicts: ONNX Runtime on one thread, warmed."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ from ...errors import Failed, LabError, Unavailable
 from ...train import signature
 from ...train.inputs import Arrays
 from ...train.saved_model import COLUMNS, ONNX, SavedModel
-from ...train.signature import Answers
 from .rows import Reader
 
 RowAnswer = dict[str, Any]
@@ -25,14 +23,14 @@ _WARM = (1, 2, 4, 8, 16, 32, MAX_BATCH)
 
 
 class LoadedModel:
-    """One version, ready to predict. `uri` is what answers and the log call it."""
+    """One version, ready to predict. `uri` is what answers and the log call it; `examples` are rows as in a request."""
 
     def __init__(self, uri: str, saved: SavedModel) -> None:
         self.uri = uri
         self.signature = saved.signature
         self.reader = Reader(saved.rows)
+        self.examples = _examples(saved)
         self._saved = saved
-        self._fixed_s = self._row_s = 0.0
 
     def predict(self, values: Sequence[tuple[Any, ...]]) -> list[RowAnswer | None]:
         """The named outputs of each row; None where the model gives a number that is not finite.
@@ -45,25 +43,11 @@ class LoadedModel:
             answers[at] = None
         return answers
 
-    def expected_s(self, rows: int) -> float:
-        """How long a batch of that many rows takes, by what was measured while warming."""
-        return self._fixed_s + self._row_s * rows
-
-    def warm(self, examples: Sequence[tuple[Any, ...]]) -> None:
-        """Run every batch size a few times, so that no request pays for it, and measure the smallest and largest."""
+    def warm(self) -> None:
+        """Run every batch size, so that no request pays for what the runtime makes at the first of its size."""
+        values = self._saved.rows.validate(self.examples)
         for size in _WARM:
-            rows = [examples[at % len(examples)] for at in range(size)]
-            # The best of three: whatever disturbs a measurement makes it longer, and the first run allocates.
-            took = min(self._timed(rows) for _ in range(3))
-            if size == 1:
-                self._fixed_s = took
-        # Noise may make the small batch the slower one; with a negative price a row, long batches would seem short.
-        self._row_s = max(0.0, (took - self._fixed_s) / (MAX_BATCH - 1))
-
-    def _timed(self, rows: Sequence[tuple[Any, ...]]) -> float:
-        started = time.perf_counter()
-        self.predict(rows)
-        return time.perf_counter() - started
+            self.predict([values[at % len(values)] for at in range(size)])
 
 
 def load(uri: str, folder: Path) -> LoadedModel:
@@ -80,9 +64,8 @@ def load(uri: str, folder: Path) -> LoadedModel:
         saved = SavedModel(folder)
         _same_signature(uri, saved)
         model = LoadedModel(uri, saved)
-        examples, expected = _examples(saved)
-        _same_answers(model, examples, expected)
-        model.warm(examples)
+        _same_answers(model, saved)
+        model.warm()
     except LabError:
         raise
     except Exception as problem:  # noqa: BLE001  # the runtime's exceptions share no base class, and a file is foreign
@@ -108,15 +91,21 @@ def _same_signature(uri: str, saved: SavedModel) -> None:
         )
 
 
-def _examples(saved: SavedModel) -> tuple[list[tuple[Any, ...]], Answers]:
-    """Rows to warm with and what they were answered when the model was saved; average rows when none came along."""
-    example, names = saved.example, saved.rows.names
-    rows = [{name: value for name, value in row.items() if name in names} for row in example.rows]
-    return (saved.rows.validate(rows), example.answers) if rows else ([saved.rows.usual()], [])
+def _examples(saved: SavedModel) -> list[dict[str, Any]]:
+    """The rows that came along with the model; an average one when none did."""
+    names = saved.rows.names
+    rows = [{name: value for name, value in row.items() if name in names} for row in saved.example.rows]
+    return rows or [dict(zip(names, map(_plain, saved.rows.usual()), strict=True))]
 
 
-def _same_answers(model: LoadedModel, examples: Sequence[tuple[Any, ...]], expected: Answers) -> None:
-    found = [answer or {} for answer in model.predict(examples)[: len(expected)]]
+def _plain(value: Any) -> Any:
+    return value.tolist() if isinstance(value, np.ndarray) else value
+
+
+def _same_answers(model: LoadedModel, saved: SavedModel) -> None:
+    expected = saved.example.answers
+    rows = saved.rows.validate(model.examples)[: len(expected)]
+    found = [answer or {} for answer in model.predict(rows)] if expected else []
     if not signature.difference(expected, found) <= TOLERANCE:
         raise Failed(
             f"{model.uri} answers its own example {found[:3]}…, and answered {expected[:3]}… when it was saved",

@@ -1,4 +1,4 @@
-"""Every predicted row as a line of JSON on disk: encoded at once, written by a thread of its own at least every 0.2 s.
+"""Every predicted row as a line of JSON on disk, written by a thread of its own at least every 0.2 s.
 
 Files are for their owner only, a new one begins at every start and whenever one is full, and the oldest are deleted
 when the folder holds more than it may. Lines that cannot be written are counted, never waited for: predictions go on.
@@ -31,7 +31,10 @@ _log = logging.getLogger(__name__)
 
 
 class Line(msgspec.Struct, omit_defaults=True):
-    """One row: when, which request and row, who answered, how long it took, what went in and what came out."""
+    """One row: when, which request and row, who answered, what went in and what came out.
+
+    latency_ms: from the request's last byte to its outputs.
+    """
 
     at: float
     request_id: str
@@ -53,8 +56,8 @@ class PredictionsLog:
     def __init__(self, folder: Path, most_bytes: float) -> None:
         self.folder = folder
         self._most_bytes = most_bytes
-        self._encode = msgspec.json.Encoder().encode
-        self._lines: deque[bytes] = deque()
+        self._lines: deque[tuple[bytes, int]] = deque()
+        self._taken = self._written = 0  # rows; each is counted on one thread only
         self._turned_away = self._unwritten = 0
         self._file = -1
         self._file_bytes = 0
@@ -71,12 +74,13 @@ class PredictionsLog:
         """How many lines are nowhere: the disk refused them, or was too slow."""
         return self._turned_away + self._unwritten
 
-    def add(self, line: Line) -> None:
-        """Take one line; it is on disk within FLUSH_S."""
-        if len(self._lines) < MOST_WAITING:
-            self._lines.append(self._encode(line))
+    def add(self, lines: bytes, rows: int) -> None:
+        """Take the lines of so many rows, each with its end; they are on disk within FLUSH_S."""
+        if self._taken - self._written < MOST_WAITING:
+            self._taken += rows
+            self._lines.append((lines, rows))
         else:
-            self._turned_away += 1
+            self._turned_away += rows
 
     def flush(self, done: Callable[[], None]) -> None:
         """Write now what was added before; `done` is called, on the log's thread, when that was tried."""
@@ -108,14 +112,16 @@ class PredictionsLog:
 
     def _write_lines(self) -> None:
         # popleft and append are atomic: no line is lost between the two threads, and no lock is in a request's way.
-        lines = [self._lines.popleft() for _ in range(len(self._lines))]
-        if not lines:
+        taken = [self._lines.popleft() for _ in range(len(self._lines))]
+        if not taken:
             return
+        rows = sum(count for _, count in taken)
         try:
-            self._write(b"\n".join(lines) + b"\n")
+            self._write(b"".join(lines for lines, _ in taken))
         except OSError:
-            self._unwritten += len(lines)
+            self._unwritten += rows
             self._take_back()
+        self._written += rows
 
     def _write(self, block: bytes) -> None:
         if self._file < 0 or self._file_bytes > FILE_BYTES:

@@ -1,7 +1,8 @@
-"""What an endpoint does with a request: choose the version, predict, answer, log and count. It knows no sockets.
+"""What an endpoint does with a request: choose the version, hand it over, answer, log and count. It knows no sockets.
 
 A version is chosen by a salted hash of the request's key, so that a key stays where it is, and a key that is in the
-canary at 5 % is in it at 20 %. Everything here runs on the event loop's thread.
+canary at 5 % is in it at 20 %. The body is read by the version's own process: here only the key is, where it decides.
+Everything here runs on the event loop's thread.
 """
 
 from __future__ import annotations
@@ -12,39 +13,42 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Protocol
 
-import msgspec
-
-from .batching import Answer, Batcher, Work
+from ...errors import LabError
 from .counts import Counts
+from .forks import Forks
 from .judge import Judge
-from .model import LoadedModel
-from .predictions_log import Line, PredictionsLog
-from .rows import Envelope, Parsed, Refusal, open_envelope
+from .messages import RawRequest, Reply
+from .predictions_log import PredictionsLog
+from .rows import Refusal, open_envelope
+from .workers import Asked, VersionFiles, Workers
 
-MAX_WAITING_ROWS = 16_384
-NOT_FINITE = "the model gave a number that is not finite"
+MAX_WAITING = 4096
+MAX_WAITING_BYTES = 64 << 20
 
 Respond = Callable[[int, bytes], None]
 
 
-class Predictions(msgspec.Struct):
-    """The answer to a request: of each row its id and its outputs, all of them null with `error` where it got none."""
+class Answerer(Protocol):
+    """What answers the requests of one version: see `Workers`."""
 
-    request_id: str
-    model: str
-    predictions: list[dict[str, Any]]
+    @property
+    def waiting_bytes(self) -> int: ...
+
+    def submit(self, asked: Asked) -> None: ...
+
+    def retire(self) -> None: ...
 
 
 @dataclass
 class ServedVersion:
-    """A model that serves, with its own queue and counts."""
+    """A version that serves, with the processes that answer for it and its counts."""
 
-    model: LoadedModel
-    batcher: Batcher
+    model: VersionFiles
+    workers: Answerer
     counts: Counts
 
 
@@ -82,16 +86,18 @@ def key_position(salt: str, key: str) -> float:
     return int.from_bytes(digest) / 2**64
 
 
-@dataclass
+@dataclass(slots=True, eq=False)
 class _Pending:
-    """A request on its way."""
+    """A request on its way. refused_by: the canary that refused it, while the champion is asked."""
 
-    id: str
-    parsed: Parsed
+    raw: RawRequest
     version: ServedVersion
-    canary: bool
-    started: float
     respond: Respond
+    predictor: Predictor
+    refused_by: ServedVersion | None = None
+
+    def done(self, reply: Reply) -> None:
+        self.predictor.answered(self, reply)
 
 
 @dataclass
@@ -107,92 +113,96 @@ class Predictor:
     waiting: int = 0
 
     def __post_init__(self) -> None:
-        self._executor = ThreadPoolExecutor(1, "predict")
         # The count starts at 0 again after a restart: without it, request ids would repeat in the log.
         self._prefix = os.urandom(4).hex()
         self._taken = 0
-        self._encode = msgspec.json.Encoder().encode
 
     @property
     def ready(self) -> bool:
         """Whether it takes requests."""
         return bool(self.routes.live) and not self.draining
 
-    def version(self, model: LoadedModel) -> ServedVersion:
-        """A model as something that can serve here; it goes on counting where it was."""
-        counts = self.counts.setdefault(model.uri, Counts())
-        return ServedVersion(model, Batcher(model, self.loop, self._executor), counts)
+    def open(self, uri: str, folder: Path, forks: Forks, opened: Callable[[ServedVersion | LabError], None]) -> None:
+        """Have the processes of a version made; `opened` gets it when it answers, or what is the matter with it."""
+        try:
+            files = VersionFiles(uri, folder)
+        except LabError as problem:
+            opened(problem)
+            return
+        counts = self.counts.setdefault(uri, Counts())  # it goes on counting where it was
+
+        def lost() -> None:
+            counts.lost += 1
+
+        workers = Workers(files, forks, self.loop, lost)
+        workers.open(lambda problem: opened(problem or ServedVersion(files, workers, counts)))
 
     def predict(self, body: bytes, respond: Respond) -> None:
-        """Answer a request: `respond` is called exactly once, now or when its batch has run."""
+        """Answer a request: `respond` is called exactly once, now or when it was predicted."""
         started = time.perf_counter()
         try:
             if not self.ready:
                 raise Refusal(503, "the endpoint is not ready" if not self.draining else "the endpoint is stopping")
             # Before the body is read: what is refused for too much work should cost the least of it.
-            if self.waiting_rows > MAX_WAITING_ROWS:
-                raise Refusal(503, "too many rows are waiting; try again in a moment")
-            envelope = open_envelope(body)
-            self._taken += 1
-            request_id = f"{self._prefix}-{self._taken:08x}"
-            version, canary = self._choose(request_id if envelope.key is None else str(envelope.key))
-            version, canary, parsed = self._read(envelope, version, canary)
+            if self.waiting > MAX_WAITING or self.waiting_bytes > MAX_WAITING_BYTES:
+                raise Refusal(503, "too many requests are waiting; try again in a moment")
         except Refusal as refusal:
             self.refused[refusal.status] += 1
             respond(refusal.status, refusal.body())
             return
+        self._taken += 1
+        request_id = f"{self._prefix}-{self._taken:08x}"
+        version, canary = self._choose(body, request_id)
         self.waiting += 1
-        request = _Pending(request_id, parsed, version, canary, started, respond)
-        version.batcher.submit(Work(parsed.values, lambda answer: self._answer(request, answer)))
+        version.workers.submit(_Pending(RawRequest(request_id, canary, started, body), version, respond, self))
 
     @property
-    def waiting_rows(self) -> int:
-        """Rows that were taken and not yet answered."""
-        return sum(version.batcher.rows_waiting for version in self.routes.live)
+    def waiting_bytes(self) -> int:
+        """Bytes of the requests that were taken and not yet answered."""
+        return sum(version.workers.waiting_bytes for version in self.routes.live)
 
-    def _choose(self, key: str) -> tuple[ServedVersion, bool]:
+    def _choose(self, body: bytes, request_id: str) -> tuple[ServedVersion, bool]:
         routes = self.routes
-        if routes.canary is not None and (routes.champion is None or key_position(routes.salt, key) < routes.share):
+        if routes.canary is None or routes.champion is None:
+            version = routes.champion or routes.canary
+            assert version is not None  # ready says that one of the two is there
+            return version, routes.champion is None
+        try:
+            key = open_envelope(body).key
+        except Refusal:
+            return routes.champion, False  # it is refused there, and says nothing about the canary
+        if key_position(routes.salt, request_id if key is None else str(key)) < routes.share:
             return routes.canary, True
-        assert routes.champion is not None  # ready says that one of the two is there
         return routes.champion, False
 
-    def _read(self, envelope: Envelope, version: ServedVersion, canary: bool) -> tuple[ServedVersion, bool, Parsed]:
-        """Read the rows. What only the canary refuses is the canary's error, and the champion answers it."""
-        try:
-            return version, canary, version.model.reader.read(envelope.rows)
-        except Refusal:
-            version.counts.refused += 1
+    def answered(self, request: _Pending, reply: Reply) -> None:
+        """Answer a request by what came back for it. What only the canary refuses is the canary's error, and the
+        champion answers it.
+        """
+        raw, version = request.raw, request.version
+        if 400 <= reply.status < 500:
+            if reply.status == 422:
+                version.counts.refused += 1
             champion = self.routes.champion
-            if not canary or champion is None:
-                raise
-            parsed = champion.model.reader.read(envelope.rows)
-            if self.routes.judge:
-                self.routes.judge.add(None, failed=True)
-            return champion, False, parsed
-
-    def _answer(self, request: _Pending, answer: Answer) -> None:
-        latency_ms = (time.perf_counter() - request.started) * 1000
-        problem = NOT_FINITE
-        if isinstance(answer, Exception):
-            problem, answer = _message(answer), [None] * len(request.parsed.ids)
-        ids = [row_id or f"{request.id}-{at}" for at, row_id in enumerate(request.parsed.ids)]
-        failed, is_answered = None in answer, any(answer)
-        unanswered = {**dict.fromkeys(request.version.model.signature.answered), "error": problem} if failed else {}
-        predictions = [{"row_id": row_id, **(row or unanswered)} for row_id, row in zip(ids, answer, strict=True)]
-        uri = request.version.model.uri
-        request.respond(200 if is_answered else 500, self._encode(Predictions(request.id, uri, predictions)))
+            if raw.canary and champion is not None:
+                request.raw = RawRequest(raw.id, False, raw.started, raw.body)
+                request.version, request.refused_by = champion, version
+                champion.workers.submit(request)
+                return
+            self.refused[reply.status] += 1
+            self.waiting -= 1
+            request.respond(reply.status, reply.body)
+            return
+        latency_ms = (time.perf_counter() - raw.started) * 1000
+        request.respond(reply.status, reply.body)
         self.waiting -= 1
-        request.version.counts.add(latency_ms, len(predictions), failed)
+        version.counts.add(latency_ms, reply.rows, reply.failed)
         # The routes may have changed while it was predicted: a canary is not judged by what an earlier one did.
         judge = self.routes.judge
-        if judge and request.canary and request.version is self.routes.canary:
-            judge.add(latency_ms if is_answered else None, failed=failed)
-        at, took = round(time.time(), 4), round(latency_ms, 3)
-        for row_id, row, inputs in zip(ids, answer, request.parsed.inputs, strict=True):
-            error = None if row else problem
-            self.log.add(Line(at, request.id, row_id, uri, request.canary, took, inputs, row, error))
-
-
-def _message(problem: Exception) -> str:
-    return f"the model failed: {str(problem)[:200]}"
+        if judge and self.routes.canary is (request.refused_by or version):
+            if request.refused_by:
+                judge.add(None, failed=True)
+            elif raw.canary:
+                judge.add(latency_ms if reply.status == 200 else None, failed=reply.failed)
+        if reply.rows:
+            self.log.add(reply.lines, reply.rows)

@@ -6,13 +6,16 @@ only then handed to the event loop. A store that cannot be reached for a while c
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
 import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
 
 from msgspec.structs import replace
 
@@ -25,8 +28,8 @@ from ..desired_state import back_to, without_canary
 from ..lifecycle import rejection
 from ..record import DesiredState, EndpointRecord, Rollback, RuleCounts, Verdict
 from ..versions import artifact
-from . import model
 from .counts import Counts
+from .forks import Forks
 from .judge import Judge
 from .predictor import Predictor, Routes, ServedVersion
 
@@ -47,10 +50,13 @@ def is_named(body: EndpointRecord) -> bool:
 class Watch:
     """Follows the record of one endpoint. `leave` is called, on this thread, when the process has to end."""
 
-    def __init__(self, name: str, store: Store, predictor: Predictor, leave: Callable[[int], None]) -> None:
+    def __init__(
+        self, name: str, store: Store, predictor: Predictor, forks: Forks, leave: Callable[[int], None]
+    ) -> None:
         self.name = name
         self.store = store
         self.predictor = predictor
+        self._forks = forks
         self._leave = leave
         self._versions: dict[str, ServedVersion] = {}
         self._live: DesiredState | None = None
@@ -135,9 +141,10 @@ class Watch:
             self._write_at = 0.0  # somebody may wait where it can only be read that this is served
         if now >= self._judge_at:
             jobs.beat()
+            began = time.monotonic()  # not `now`: a version may have been loaded since
             self._judge()
             # Judging many requests takes a while: it may take a twentieth of the time, not more.
-            self._judge_at = now + max(JUDGE_S, 20 * (time.monotonic() - now))
+            self._judge_at = began + max(JUDGE_S, 20 * (time.monotonic() - began))
         if now >= self._write_at:
             self._write_at = now + WRITE_S  # first: a database that takes no writes is not asked at every tick
             self._write()
@@ -145,7 +152,7 @@ class Watch:
     # ---- what is to be served ----
 
     def _follow(self, record: Record[EndpointRecord]) -> None:
-        desired = record.body.desired
+        desired, before = record.body.desired, self._live
         try:
             versions = {uri: self._versions.get(uri) or self._load(uri) for uri in desired.models}
         except StoreUnavailable:
@@ -153,6 +160,8 @@ class Watch:
         except LabError as problem:
             self._reject(desired, problem)
             return
+        if self._live is not before:
+            return  # a rollback meanwhile: the record is read again, and says more
         routes = Routes(
             champion=versions.get(desired.champion or ""),
             canary=versions.get(desired.canary or ""),
@@ -161,15 +170,30 @@ class Watch:
             generation=desired.generation,
             judge=self._judge_for(desired, record.body.judged),
         )
+        gone = [version for uri, version in self._versions.items() if uri not in versions]
         self._versions, self._live = versions, desired
         gc.freeze()  # what lives now lives long: no collection looks at it again
-        self.predictor.loop.call_soon_threadsafe(self._switch, routes)
+        self.predictor.loop.call_soon_threadsafe(self._switch, routes, gone)
 
-    def _switch(self, routes: Routes) -> None:
+    def _switch(self, routes: Routes, gone: Sequence[ServedVersion] = ()) -> None:
         self.predictor.routes = routes
+        for version in gone:
+            version.workers.retire()
 
     def _load(self, uri: str) -> ServedVersion:
-        return self.predictor.version(model.load(uri, artifact(uri)))
+        """Have it loaded in a process of its own; what is served meanwhile is judged, and lives on."""
+        opened: Future[ServedVersion | LabError] = Future()
+        loop, predictor = self.predictor.loop, self.predictor
+        loop.call_soon_threadsafe(predictor.open, uri, artifact(uri), self._forks, opened.set_result)
+        while not self._stop.is_set():
+            with contextlib.suppress(FutureTimeout):
+                found = opened.result(JUDGE_S)
+                if isinstance(found, LabError):
+                    raise found
+                return found
+            jobs.beat()
+            self._judge()
+        raise StoreUnavailable("the endpoint ends", "start it again")
 
     def _judge_for(self, desired: DesiredState, earlier: RuleCounts | None) -> Judge | None:
         """The judge of this canary under this rule: the same as before while both and the salt stay the same."""

@@ -1,0 +1,98 @@
+"""The endpoint's end of its fork server: it is asked for processes, started when needed, and told of their ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+
+import msgspec
+
+from ...errors import Unavailable
+from ...jobs import process
+from .messages import Ended, Open
+
+_log = logging.getLogger(__name__)
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Ended).decode
+
+MODULE = "aiinfra_lab.deploy.server.fork_server"
+END_S = 2.0
+# More than one thread in the server would make a fork unsafe, and a model's process predicts on one.
+_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+
+
+class Forks:
+    """Starts the fork server at once, so that it imports while the endpoint does. To be used on one thread."""
+
+    def __init__(self, command: Sequence[str] = (sys.executable, "-m", MODULE)) -> None:
+        self._command = command
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._process, self._orders = self._start()
+
+    def attach(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Hear what it tells on that loop."""
+        self._loop = loop
+        loop.add_reader(self._orders, self._hear)
+
+    def open(self, order: Open, end: socket.socket) -> None:
+        """Have a process made that gets this socket, which is closed here. Returns at once."""
+        try:
+            with end:
+                for _ in range(2):
+                    with contextlib.suppress(OSError):
+                        socket.send_fds(self._orders, [_encode(order)], [end.fileno()])
+                        return
+                    self._restart()
+        except OSError as problem:
+            _log.error("no process can be started for %s: %s", order.uri, problem)
+
+    def close(self) -> None:
+        """Have it end; the processes that it made end by their own sockets."""
+        if self._loop:
+            self._loop.remove_reader(self._orders)
+        self._orders.close()
+        try:
+            self._process.wait(END_S)
+        except subprocess.TimeoutExpired:
+            process.end_by(os.pidfd_open(self._process.pid))  # not reaped yet: the number is its own
+            self._process.wait()
+
+    def _start(self) -> tuple[subprocess.Popen[bytes], socket.socket]:
+        if not hasattr(os, "memfd_create"):
+            raise Unavailable("endpoints on this machine need Linux", "serve it on a Linux machine, or in WSL")
+        here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with there:
+            command = [*self._command, str(there.fileno())]
+            started = subprocess.Popen(command, pass_fds=[there.fileno()], env={**os.environ, **_ONE_THREAD})
+        here.setblocking(False)
+        return started, here
+
+    def _restart(self) -> None:
+        _log.warning("the fork server is gone (%s): another is started", self._process.poll())
+        self.close()
+        self._process, self._orders = self._start()
+        if self._loop:
+            self.attach(self._loop)
+
+    def _hear(self) -> None:
+        try:
+            message = self._orders.recv(1 << 12)
+        except BlockingIOError:
+            return
+        except OSError:
+            message = b""
+        if not message:
+            assert self._loop is not None  # this was called by it
+            self._loop.remove_reader(self._orders)  # the next order finds it gone
+            return
+        ended = _decode(message)
+        if ended.signal or ended.code:
+            how = signal.Signals(ended.signal).name if ended.signal else f"exit code {ended.code}"
+            _log.warning("the process %d of a model ended: %s", ended.pid, how)

@@ -1,0 +1,75 @@
+"""What an endpoint's process and those of its models say to each other, as MessagePack."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class RawRequest(msgspec.Struct, array_like=True):
+    """One request, as its body came. started: when it did, on the clock that all processes of a machine share."""
+
+    id: str
+    canary: bool
+    started: float
+    body: bytes
+
+
+class Reply(msgspec.Struct, array_like=True):
+    """What a request is answered, and what the log gets: lines of JSON, one for each row.
+
+    failed: whether a row of it got no outputs. A request that is refused has no rows.
+    """
+
+    status: int
+    body: bytes
+    rows: int = 0
+    failed: bool = False
+    lines: bytes = b""
+
+
+class Began(msgspec.Struct, tag=True):
+    """The process is there, and loads its model."""
+
+    pid: int
+
+
+class Ready(msgspec.Struct, tag=True):
+    """The model is loaded and warm. A request of so many bytes takes fixed_s + byte_s each; from its first byte to its
+    answer, as measured.
+    """
+
+    fixed_s: float
+    byte_s: float
+
+
+class CannotServe(msgspec.Struct, tag=True):
+    """The model cannot be served, and the process ends."""
+
+    kind: str
+    what: str
+    fix: str
+
+
+class Replies(msgspec.Struct, tag=True):
+    """The answers to a batch, in its order."""
+
+    replies: list[Reply]
+
+
+class Open(msgspec.Struct):
+    """An order to the fork server: a process for that version, which gets the socket that comes along."""
+
+    uri: str
+    folder: str
+    memory_bytes: int
+
+
+class Ended(msgspec.Struct):
+    """A process has ended: by that signal, or else with that exit code."""
+
+    pid: int
+    code: int
+    signal: int
+
+
+FromWorker = Began | Ready | CannotServe | Replies

@@ -1,0 +1,269 @@
+"""The processes of a version: whatever happens to one, only what it had in hand is touched, and another answers."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from aiinfra_lab.deploy.server import workers as server_workers
+from aiinfra_lab.deploy.server.forks import Forks
+from aiinfra_lab.deploy.server.messages import RawRequest
+from aiinfra_lab.deploy.server.workers import VersionFiles, Workers
+from tests.fakes.faulty_fork_server import CRASH, HANG, NAP, RAISE, SPIN
+
+from .conftest import ROW
+
+COMMAND = (sys.executable, "-m", "tests.fakes.faulty_fork_server")
+PATIENCE_S = 60.0
+
+
+class Asked:
+    def __init__(self, raw):
+        self.raw = raw
+        self.reply = None
+        self.took_s = 0.0
+
+    def done(self, reply):
+        assert self.reply is None
+        self.reply = reply
+        self.took_s = time.perf_counter() - self.raw.started
+
+
+class Bench:
+    """A version under test: `ask` submits rows, each a request of its own, and gives what came back."""
+
+    def __init__(self, folder, uri="models:delay@1", **more):
+        self.forks = Forks(COMMAND)
+        self.folder, self.uri, self.more = folder, uri, more
+        self.lost = 0
+
+    async def __aenter__(self):
+        loop = asyncio.get_running_loop()
+        self.forks.attach(loop)
+        self.workers = Workers(VersionFiles(self.uri, self.folder), self.forks, loop, self.count, **self.more)
+        self.problem = loop.create_future()
+        self.workers.open(self.problem.set_result)
+        return self
+
+    async def __aexit__(self, *_):
+        self.workers.close()
+        self.forks.close()
+
+    def count(self):
+        self.lost += 1
+
+    async def ready(self, processes=2):
+        assert await asyncio.wait_for(self.problem, PATIENCE_S) is None
+        await until(lambda: len([pid for pid in self.workers.pids if pid]) == processes and not self.workers._loading)
+        return self
+
+    def submit(self, *temps):
+        found = []
+        for at, temp in enumerate(temps):
+            body = json.dumps({"rows": [{**ROW, "temp": temp}]}).encode()
+            found.append(Asked(RawRequest(f"r{at}", False, time.perf_counter(), body)))
+            self.workers.submit(found[-1])
+        return found
+
+    async def ask(self, *temps):
+        found = self.submit(*temps)
+        await until(lambda: all(asked.reply for asked in found))
+        return [asked.reply.status for asked in found]
+
+
+async def until(true):
+    ends = time.monotonic() + PATIENCE_S
+    while not true():
+        assert time.monotonic() < ends
+        await asyncio.sleep(0.005)
+
+
+@pytest.fixture
+def run(artifacts):
+    """Runs a coroutine function with a bench whose two processes are ready."""
+
+    def go(test, **more):
+        async def inside():
+            async with Bench(artifacts("plain"), **more) as bench:
+                await bench.ready()
+                return await test(bench)
+
+        return asyncio.run(inside())
+
+    return go
+
+
+def test_requests_are_answered_by_a_process_of_the_version(run):
+    async def test(bench):
+        assert await bench.ask(*range(200)) == [200] * 200
+        assert os.getpid() not in bench.workers.pids
+        assert bench.workers.waiting == bench.workers.waiting_bytes == bench.lost == 0
+
+    run(test)
+
+
+@pytest.mark.parametrize("fault", [HANG, SPIN, CRASH], ids=["hang", "spin", "crash"])
+def test_a_fault_costs_only_the_request_that_is_to_blame(run, fault):
+    async def test(bench):
+        active, spare = bench.workers.pids
+        assert await bench.ask(*[1.0] * 17, fault, *[1.0] * 22) == [200] * 17 + [500] + [200] * 22
+        await bench.ready()
+        assert bench.workers.pids[0] == spare
+        assert active not in bench.workers.pids
+        assert await bench.ask(1.0) == [200]
+
+    run(test)
+
+
+def test_requests_that_come_after_a_fault_do_not_wait_for_what_is_suspected(run):
+    async def test(bench):
+        suspected = bench.submit(*[1.0] * 5, HANG)
+        await until(lambda: bench.lost)
+        assert await bench.ask(2.0) == [200]
+        assert not any(asked.reply for asked in suspected if asked.raw.id == "r5")
+        await until(lambda: all(asked.reply for asked in suspected))
+
+    run(test)
+
+
+def test_one_that_was_killed_from_outside_costs_no_request(run):
+    async def test(bench):
+        asked = bench.submit(NAP, 1.0, 2.0)
+        await asyncio.sleep(0.05)
+        os.kill(bench.workers.pids[0], signal.SIGKILL)
+        await until(lambda: all(one.reply for one in asked))
+        assert [one.reply.status for one in asked] == [200] * 3
+
+    run(test)
+
+
+def test_a_stopped_process_is_one_that_hangs(run):
+    async def test(bench):
+        os.kill(bench.workers.pids[0], signal.SIGSTOP)
+        assert await bench.ask(1.0) == [500]
+        assert await bench.ask(1.0) == [200]
+
+    run(test)
+
+
+def test_a_row_that_raises_costs_no_process(run):
+    async def test(bench):
+        before = bench.workers.pids
+        assert await bench.ask(1.0, RAISE, 2.0) == [200, 500, 200]
+        assert bench.workers.pids == before
+
+    run(test)
+
+
+def test_one_that_grows_is_replaced_and_nothing_is_lost(run):
+    from tests.fakes.faulty_fork_server import LEAK, LEAK_BYTES
+
+    async def test(bench):
+        before = bench.workers.pids[0]
+        while bench.workers.pids[0] == before:
+            assert await bench.ask(LEAK) == [200]
+            await asyncio.sleep(0.2)
+        await bench.ready()
+        assert before not in bench.workers.pids
+        assert bench.lost == 0
+
+    run(test, memory_bytes=16 * LEAK_BYTES)
+
+
+def test_the_kernel_refuses_a_process_more_memory_than_it_may_have(run):
+    from tests.fakes.faulty_fork_server import LEAK, LEAK_BYTES
+
+    async def test(bench):
+        assert await bench.ask(LEAK) == [500]
+        assert await bench.ask(1.0) == [200]
+
+    run(test, memory_bytes=LEAK_BYTES // 2)
+
+
+def test_a_lost_fork_server_is_started_again(run):
+    async def test(bench):
+        bench.forks._process.kill()
+        bench.forks._process.wait()
+        os.kill(bench.workers.pids[0], signal.SIGKILL)
+        assert await bench.ask(1.0) == [200]
+        await bench.ready()
+
+    run(test)
+
+
+def test_one_that_dies_on_everything_is_started_ever_later(run):
+    async def test(bench):
+        for _ in range(6):
+            assert await bench.ask(CRASH) == [500]
+        assert bench.lost >= 12
+        assert await bench.ask(1.0) == [200]  # after a pause
+        assert bench.workers._losses == 0
+
+    run(test)
+
+
+def test_retired_it_answers_what_it_has_taken_and_ends(run):
+    async def test(bench):
+        pids, asked = bench.workers.pids, bench.submit(NAP, 1.0)
+        bench.workers.retire()
+        await until(lambda: all(one.reply for one in asked))
+        assert [one.reply.status for one in asked] == [200, 200]
+        await until(lambda: not any(Path(f"/proc/{pid}/exe").exists() for pid in pids))
+
+    run(test)
+
+
+def test_processes_end_with_the_one_that_they_answer(artifacts):
+    async def inside():
+        async with Bench(artifacts("plain")) as bench:
+            await bench.ready()
+            bench.submit(SPIN)
+            await asyncio.sleep(0.1)
+            return bench.workers.pids
+
+    pids = asyncio.run(inside())
+    ends = time.monotonic() + PATIENCE_S
+    while any(Path(f"/proc/{pid}/exe").exists() for pid in pids):
+        assert time.monotonic() < ends
+        time.sleep(0.01)
+
+
+def test_a_model_that_cannot_be_loaded_says_why(tmp_path, artifacts):
+    (tmp_path / "model.onnx").write_bytes(b"\x80 no model")
+    (tmp_path / "columns.json").write_bytes((artifacts("plain") / "columns.json").read_bytes())
+
+    async def inside():
+        async with Bench(tmp_path) as bench:
+            return await asyncio.wait_for(bench.problem, PATIENCE_S)
+
+    assert "cannot be served" in str(asyncio.run(inside()))
+
+
+def test_a_model_that_hangs_while_it_is_loaded_is_given_up(artifacts, monkeypatch):
+    monkeypatch.setattr(server_workers, "LOAD_S", 3.0)
+
+    async def inside():
+        async with Bench(artifacts("plain"), "models:hangs-at-load@1") as bench:
+            return await asyncio.wait_for(bench.problem, PATIENCE_S)
+
+    assert "was not ready after 3 s" in str(asyncio.run(inside()))
+
+
+def test_a_request_that_nobody_could_take_in_time_is_refused(run, monkeypatch):
+    monkeypatch.setattr(server_workers, "REQUEST_S", 0.3)
+
+    async def test(bench):
+        blocking = bench.submit(NAP, NAP)
+        await asyncio.sleep(0.05)
+        late = bench.submit(1.0)
+        late[0].raw = RawRequest("late", False, time.perf_counter() - 1.0, late[0].raw.body)
+        await until(lambda: late[0].reply)
+        assert late[0].reply.status == 503
+        await until(lambda: all(one.reply for one in blocking))
+
+    run(test)
