@@ -95,7 +95,13 @@ def _check_of(line: str) -> str:
 def digests(folder: Path) -> dict[str, str]:
     """File → SHA-256, of every file in a folder; nothing where there is none."""
     found = sorted(folder.iterdir()) if folder.is_dir() else []
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in found if path.is_file()}
+    return {path.name: digest(path) for path in found if path.is_file()}
+
+
+def digest(path: Path) -> str:
+    """A file's SHA-256. It is read bit by bit: a model may be larger than the memory."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def write_json(path: Path, value: object, *, mode: int | None = None, fix: str = FIX) -> None:

@@ -134,6 +134,7 @@ CONTRACTS: dict[str, Contract] = {
     "drift.report": Contract("aiinfra_lab.drift.base:SampleReport", "evidently", raises={"write": _is_of_a_file}),
     "features.store": Contract("aiinfra_lab.features.base:OnlineStore", "feast", "features.provider"),
     "gpu.machines": Contract("aiinfra_lab.gpu.base:Machines", "local", "gpu.provider"),
+    "models.importer": Contract("aiinfra_lab.models.base:Importer", "onnx"),
     "models.registry": Contract("aiinfra_lab.models.base:ModelRegistry", "mlflow", "models.provider"),
     "recipe.executor": Contract("aiinfra_lab.recipe.base:Executor", "local", "recipe.provider"),
     "store": Contract(
@@ -163,6 +164,23 @@ TABLE: dict[str, dict[str, Provider]] = {
     },
     "gpu.machines": {
         "local": Provider("aiinfra_lab.gpu.local:LocalMachines", "", "ipykernel", "this machine"),
+    },
+    "models.importer": {
+        "catboost": Provider(
+            "aiinfra_lab.models.importers.catboost:CatboostFile", "catboost", "catboost", "CatBoost's files, .cbm"
+        ),
+        "lightgbm": Provider(
+            "aiinfra_lab.models.importers.lightgbm:LightgbmFile", "lightgbm", "lightgbm", "LightGBM's files, .txt"
+        ),
+        "mlflow": Provider("aiinfra_lab.models.importers.mlflow:MlflowFolder", "", "", "MLflow's folders of models"),
+        "onnx": Provider("aiinfra_lab.models.importers.onnx:OnnxFile", "", "", "ONNX files"),
+        "sklearn": Provider(
+            "aiinfra_lab.models.importers.sklearn:SklearnFile", "sklearn", "skl2onnx", "scikit-learn, as skops' files"
+        ),
+        "torch": Provider("aiinfra_lab.models.importers.torch:TorchFile", "", "", "programs of torch.export, .pt2"),
+        "xgboost": Provider(
+            "aiinfra_lab.models.importers.xgboost:XgboostFile", "xgboost", "xgboost", "XGBoost's files, .ubj and .json"
+        ),
     },
     "models.registry": {
         "mlflow": Provider("aiinfra_lab.models.mlflow:Registry", "", "mlflow", "MLflow's registry on SQLite"),
@@ -198,8 +216,10 @@ def chosen(contract: str, where: Settings | None = None) -> str:
     return where.get(key, "") or former or implied or known.default
 
 
-def make(contract: str, name: str | None = None, where: Settings | None = None) -> Any:
+def make(contract: str, name: str | None = None, where: Settings | None = None, *, is_to_work: bool = True) -> Any:
     """A provider, ready to be used: the one of that name, or the one that the settings choose.
+
+    is_to_work: False for one that is only asked what it is for, whether or not what it needs is installed.
 
     NotFound for an unknown name, Conflict when two packages bring it, Missing when what it needs is not installed,
     Unavailable when its module cannot be imported or what it gives does not fill the contract.
@@ -207,7 +227,9 @@ def make(contract: str, name: str | None = None, where: Settings | None = None) 
     where = where or settings()
     name = name or chosen(contract, where)
     found = _find(contract, name)
-    maker = _maker(contract, name, found)
+    maker = (
+        _attribute(found.target) if isinstance(found, Provider) and not is_to_work else _maker(contract, name, found)
+    )
     return _made(found, maker, where) if isinstance(found, Foreign) else maker(where)
 
 

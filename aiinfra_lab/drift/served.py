@@ -128,15 +128,31 @@ def feature_rows(rows: object, model: Model, by: str = "", data: object = None) 
     """
     if not model.has_columns:
         return _array_rows(rows, model, by)
-    through = model.columns.features_uri
-    found = features.open_rows(rows) if _are_joined(rows) or not through else _join(rows, model, data)
+    if not model.columns.features_uri:
+        return _own_rows(rows, model, by)
+    found = features.open_rows(rows) if _are_joined(rows) else _join(rows, model, data)
     made = found.table()
     if lacking := [name for name in model.columns.names if name not in made.columns]:
-        fix = f"give data, e.g. {known_data(model)}"
-        fix = f"{fix}: it is taken through {through}" if through else f"{fix}, that has the columns it learned from"
+        fix = f"give data, e.g. {known_data(model)}: it is taken through {model.columns.features_uri}"
         raise UsageProblem(f"{found.uri} has no column {lacking[0]!r}, which {model.uri} reads", fix)
     table = made.select(model.columns.names)
     # Answered by this very model, so that the prediction is compared although the rows were never served.
+    answered = _answered(model.answers(table.to_pandas()), model)
+    declared = _column(by, found, made) if by else None
+    return Sample(_read(table, model).hstack(answered), found.uri, declared, outputs=(*answered.columns,))
+
+
+def _own_rows(rows: object, model: Model, by: str) -> Sample:
+    """Rows of a model that takes a table's columns as they are, without features of ours."""
+    import polars as pl
+
+    found = features.open_rows(rows)
+    made = found.table()
+    if lacking := [item.name for item in model.columns if item.required and item.name not in made.columns]:
+        fix = f"give data, e.g. {known_data(model)}, that has the columns it learned from"
+        raise UsageProblem(f"{found.uri} has no column {lacking[0]!r}, which {model.uri} reads", fix)
+    empty = [name for name in model.columns.names if name not in made.columns]
+    table = made.with_columns(pl.lit(None).alias(name) for name in empty).select(model.columns.names)
     answered = _answered(model.answers(table.to_pandas()), model)
     declared = _column(by, found, made) if by else None
     return Sample(_read(table, model).hstack(answered), found.uri, declared, outputs=(*answered.columns,))

@@ -21,7 +21,7 @@ from ..errors import Damaged, Failed, NotFound, UsageProblem, did_you_mean
 NUMBER, CATEGORY = "number", "category"
 ROW_ID = "row_id"
 Value = float | str | None
-Encoded = tuple[NDArray[np.float32], NDArray[np.int64]]
+Encoded = tuple[NDArray[np.float32] | NDArray[np.float64], NDArray[np.int64]]
 
 # Standardised numbers are float32 in the model: what is further out would silently become infinite.
 _REACH_STD = 1e37
@@ -77,11 +77,16 @@ class Column:
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns in the model's order, the feature set they come from and the label they predict."""
+    """The columns in the model's order, the feature set they come from and the label they predict.
+
+    raw: numbers reach the model as they are, float64 and NaN where one is missing: it was trained elsewhere, and does
+    to them what it needs.
+    """
 
     features_uri: str
     label: str
     columns: tuple[Column, ...]
+    raw: bool = False
 
     @classmethod
     def fit(
@@ -118,7 +123,7 @@ class Columns:
         try:
             body = json.loads(text)
             columns = tuple(_column(item) for item in body["columns"])
-            return cls(str(body["features_uri"]), str(body["label"]), columns)
+            return cls(str(body["features_uri"]), str(body["label"]), columns, bool(body.get("raw", False)))
         except (ValueError, KeyError, TypeError) as problem:
             raise Damaged(f"this is no columns contract: {problem!r}", "take the model's columns.json again") from None
 
@@ -126,7 +131,8 @@ class Columns:
         """The contract as text; the same contract always has the same text."""
         # Only what its kind has: defaults of the other kind would make a contract longer and say nothing.
         columns = [{key: value for key, value in asdict(item).items() if key in _KEYS[item.type]} for item in self]
-        body = {"features_uri": self.features_uri, "label": self.label, "columns": columns}
+        raw = {"raw": True} if self.raw else {}
+        body = {"features_uri": self.features_uri, "label": self.label, **raw, "columns": columns}
         return json.dumps(body, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
     def __iter__(self) -> Any:
@@ -166,7 +172,8 @@ class Columns:
     def encode(self, rows: Any) -> Encoded:
         """`numbers` float32 [n, number columns] and `codes` int64 [n, category columns] of dicts or of a data frame.
 
-        Numbers are standardised and a missing one becomes 0; code 0 is a category that is missing or was never seen.
+        Numbers are standardised and a missing one becomes 0, unless the contract is `raw`; code 0 is a category that is
+        missing or was never seen.
         In a data frame NaN is a missing value and further columns are passed over; BadRow otherwise as `validate`.
         """
         if hasattr(rows, "columns"):
@@ -183,9 +190,9 @@ class Columns:
             [item.codes.get(value, 0) for value in columns[at]]
             for item, at in zip(self.categories, self._places[CATEGORY], strict=True)
         ]
-        wide = numbers.reshape(len(self.numbers), len(values)).T
+        wide = np.ascontiguousarray(numbers.reshape(len(self.numbers), len(values)).T)
         coded = np.array(codes, np.int64).reshape(len(self.categories), len(values)).T
-        return np.ascontiguousarray(self._standardise(wide)), np.ascontiguousarray(coded)
+        return self._standardise(wide), np.ascontiguousarray(coded)
 
     def _encode_frame(self, df: Any) -> Encoded:
         for item in self:
@@ -198,7 +205,9 @@ class Columns:
         wide = np.column_stack(numbers) if numbers else np.zeros((len(df), 0))
         return self._standardise(wide), np.column_stack(codes) if codes else np.zeros((len(df), 0), np.int64)
 
-    def _standardise(self, numbers: NDArray[np.float64]) -> NDArray[np.float32]:
+    def _standardise(self, numbers: NDArray[np.float64]) -> NDArray[np.float32] | NDArray[np.float64]:
+        if self.raw:
+            return numbers
         mean, std = self._scale
         scaled = numbers - mean
         scaled /= std

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from .. import files, train
 from ..audit.references import refuse_referenced
@@ -19,7 +19,7 @@ from ..store import Event, Record, open_store
 from ..train.record import TrainingRun
 from ..units import Difference, number, show_bytes
 from ..uris import Uri, check_alias, check_name
-from ..verbs import Destination, Live, Name, Rows, Suggested, verb
+from ..verbs import Choices, Destination, FilePath, Live, Name, Rows, Suggested, verb
 from . import artifact, batch, checks, judging, policies, promotion, record, sync
 from .batch import BatchPrediction
 from .comparison import ModelComparison, compare
@@ -45,25 +45,60 @@ def _bounds(typed: Mapping[str, str]) -> list[str]:
     return checks.satisfied(resolve(name, ModelVersion).body.metrics)
 
 
+def _tasks() -> Sequence[str]:
+    from ..train.signature import TASKS
+
+    return TASKS
+
+
 Alias = Annotated[str, Suggested(_aliases)]
 Bounds = Annotated[str, Suggested(_bounds)]
 
 
-_MODEL_SUFFIXES = {".pt", ".pth", ".onnx", ".safetensors", ".ckpt", ".bin", ".pkl", ".joblib", ".h5", ".keras"}
+# Of a network's weights, for which its code is needed; and of whole models.
+_WEIGHTS = {".pt", ".pth", ".safetensors", ".ckpt", ".bin", ".h5", ".keras"}
+_MODEL_SUFFIXES = {*_WEIGHTS, ".onnx", ".pkl", ".joblib", ".ubj", ".cbm", ".skops", ".pt2"}
 
 
 @verb("models")
-def add(name: Annotated[Name, Live("models")], *, run: Annotated[Name, Live("train")], note: str = "") -> Model:
-    """Add the model that a run saved as a new version. The same run again gives the same version.
+def add(
+    name: Annotated[Name, Live("models")],
+    *,
+    run: Annotated[Name, Live("train")] | None = None,
+    from_: FilePath | None = None,
+    example: Rows = None,
+    rows: Rows = None,
+    task: Annotated[str, Choices(_tasks)] | None = None,
+    labels: Sequence[str] = (),
+    note: str = "",
+) -> Model:
+    """Add the model that a run saved as a new version, or one that was trained elsewhere. The same again adds none.
+
+    A model that was trained elsewhere is converted to ONNX, and added when that answers as the original does, to the
+    rows of `example` or `rows`: a file of ONNX, XGBoost (.ubj, .json), LightGBM (.txt), CatBoost (.cbm), scikit-learn
+    (.skops) or torch.export (.pt2), or a folder or URI of MLflow. Nothing that could run code is read.
 
     name: what the model is called
     run: the run, e.g. train:delay@3
+    from_: the file, folder or MLflow URI of a model that was trained elsewhere, e.g. digits.onnx
+    example: a few rows for a model of arrays: an .npz file with one for each input, or in Python a dict of arrays
+    rows: a few rows for a model of a table's columns, e.g. data:customers@3
+    task: what the model's answers mean, where it does not say so itself
+    labels: the names of the classes in their order, where the model has none; 0..9 means 0,1,…,9
     note: what the model is meant for; it becomes the card's first line
 
     Example:
         %models add delay --run train:delay@2
     """
     name = check_name(str(name))
+    if from_ is not None:
+        return _imported(name, run, Path(from_), example, rows, task, labels, note)
+    if run is None:
+        fix = f"`%models add {name} --run train:NAME`, or --from FILE for one that was trained elsewhere"
+        raise UsageProblem("nothing says which model to add", fix)
+    flags = {"example": example, "rows": rows, "task": task, "labels": labels or None}
+    if given := next((flag for flag, value in flags.items() if value is not None), ""):
+        raise UsageProblem(f"--{given} is for models that were trained elsewhere", "leave it out: the run knows it")
     source = _run_of(name, run)
     _refuse_unfinished(source)
     # A pipeline that is repeated adds the same again: that is no new version, unless it is meant for something else.
@@ -86,10 +121,10 @@ def add(name: Annotated[Name, Live("models")], *, run: Annotated[Name, Live("tra
             created_at=time.time(),
             size_bytes=artifact.size(aside),
         )
-        # The folder takes the number: of two at once, a file system lets one rename succeed.
-        made = Record.new(artifact.publish_next(aside, name), version)
-    event = Event("models add", made.uri, (source.uri,), (made.uri,), {"files": version.files, "note": note})
-    written = open_store().commit([made], event)[0]
+        detail = {"files": version.files, "note": note}
+        written = artifact.commit_next(
+            aside, name, version, lambda uri: Event("models add", uri, (source.uri,), (uri,), detail)
+        )
     return model_of(written, message=sync.register(written))
 
 
@@ -342,6 +377,16 @@ def _outdated(version: Record[ModelVersion]) -> str:
     return promotion.outdated(version, promotion.Standard.of(version.base, record.of_model(version.base).body))
 
 
+def _imported(name: str, run: object, path: Path, *given: Any) -> Model:
+    """A model that was trained elsewhere, as a version."""
+    from . import importing
+
+    if run is not None:
+        raise UsageProblem("both --run and --from were given", "give one of them")
+    made, notes, is_new = importing.add(name, path, *given)
+    return model_of(made, message="; ".join(filter(None, (notes, sync.register(made) if is_new else ""))))
+
+
 def _run_of(name: str, run: Name) -> train.Run:
     """The run of that name; what is no run but a file of a model is refused with how to bring it."""
     try:
@@ -350,6 +395,9 @@ def _run_of(name: str, run: Name) -> train.Run:
         path = Path(str(run))
         if path.suffix not in _MODEL_SUFFIXES and not path.is_file():
             raise
+    if path.suffix not in _WEIGHTS:
+        fix = f"`%models add {name} --from {path}`, with the example that its help names"
+        raise UsageProblem(f"{path} is a file, and --run takes a training run", fix)
     rows = next(iter(live_names("features", "features:", 1)), "features:NAME")
     brings = f"build the network in a cell `%%train run {name} --rows {rows}`, give it torch.load('{path.absolute()}')"
     fix = f"{brings} and end with run.save(model); then `%models add {name} --run train:{name}`"

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 
 from ..errors import Conflict, Failed
 from ..files import building, digests, publish, retry
-from ..store import Record, canonical, next_version, open_store
+from ..store import Event, Record, canonical, next_version, open_store
 from .record import ModelVersion, folder
 
 # What can be read without trust: no pickle, no code. A model whose run lacks one of these cannot be served.
@@ -51,6 +51,19 @@ def publish_next(aside: Path, name: str) -> str:
     return retry(take, Conflict(f"too many versions of {name} are added at once", "repeat in a moment"))
 
 
+def commit_next(aside: Path, name: str, version: ModelVersion, event: Callable[[str], Event]) -> Record[ModelVersion]:
+    """Publish the folder as the next version, and commit its record with the event of its URI, both or neither."""
+    # The folder takes the number: of two at once, a file system lets one rename succeed.
+    made = Record.new(publish_next(aside, name), version)
+    try:
+        return open_store().commit([made], event(made.uri))[0]
+    except BaseException:
+        # Only where nobody heard of it: a commit may have succeeded before what is raised now.
+        if open_store().get(ModelVersion, made.name) is None:
+            shutil.rmtree(folder(made.name), ignore_errors=True)
+        raise
+
+
 def differences(path: Path, recorded: Mapping[str, str]) -> list[str]:
     """What is not as it was recorded, one sentence a file."""
     found = digests(path)
@@ -66,7 +79,9 @@ def digest(recorded: Mapping[str, str]) -> str:
 
 def added_again(version: Record[ModelVersion]) -> str:
     """What helps where a version's files are no longer what they were."""
-    return f"add the model again, as a new version: `%models add {version.base} --run {version.body.run}`"
+    body = version.body
+    origin = f"--from {body.source.path}" if body.source else f"--run {body.run}"
+    return f"add the model again, as a new version: `%models add {version.base} {origin}`"
 
 
 def size(path: Path) -> int:

@@ -1,18 +1,29 @@
-"""What another registry does for our versions. Our own records are complete without it."""
+"""What another registry does for our versions, and how a model that was trained somewhere else comes in.
+
+Our own records are complete without another registry.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ..features.contract import Columns
+    from ..train.inputs import Arrays
+    from ..train.signature import Task, Tensor
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
     """A version as another registry is to know it.
 
-    uri: the version. folder: its files. tracked_as: the tracking server's id of its run. note: what it is meant for.
+    uri: the version. folder: its files. tracked_as: the tracking server's id of its run, empty for a model that has
+    none, as it was trained somewhere else. note: what it is meant for.
     """
 
     uri: str
@@ -45,3 +56,62 @@ class ModelRegistry(Protocol):
 
     def remove(self, uri: str) -> None:
         """Remove a version; silent when there is none."""
+
+
+class Importer(Protocol):
+    """A format of models that were trained somewhere else. Nothing of it may run code that came with the model."""
+
+    def suits(self, path: Path) -> bool:
+        """Whether that file or folder is of this format, by its name and its first bytes. It reads no more and imports
+        no library; silent about what is no model at all.
+        """
+
+    def read(self, path: Path) -> Original:
+        """The model as its own library reads it. Failed for a file that is damaged, or holds what cannot be served;
+        UsageProblem for one that has to be saved otherwise. The fix names the line that does it.
+        """
+
+
+class Original(Protocol):
+    """A model as its own library runs it. It is also a `TakesArrays` or a `TakesColumns`."""
+
+    @property
+    def task(self) -> Task:
+        """What the model itself knows: a classification with its labels, or with none where it has no names for them;
+        `custom` where it knows nothing.
+        """
+
+    @property
+    def tolerance(self) -> float:
+        """By how much of the largest number what is served may answer differently; 1e-5 unless there is a reason."""
+
+    def predict(self, given: Any) -> Arrays:
+        """Its outputs by name, a row for each row, of arrays by input or of a data frame of the columns that it takes.
+
+        May be called any number of times, with one row too. It may raise whatever its library does.
+        """
+
+    def convert(self, path: Path) -> None:
+        """Write it as ONNX, and beside it weights that do not fit in. Called once, last: it may let go of all.
+
+        The file takes the same arrays, or `numbers` (FP64) and `codes` (INT64) of the columns, and gives the same
+        outputs. Failed when its library cannot convert it; it may raise whatever its library does.
+        """
+
+
+@runtime_checkable
+class TakesArrays(Protocol):
+    """A capability of an original: it takes arrays by name, their rows first."""
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        """What it takes; -1 for every size that may vary."""
+
+
+@runtime_checkable
+class TakesColumns(Protocol):
+    """A capability of an original: it takes the columns of a table."""
+
+    def columns(self, rows: pd.DataFrame) -> Columns:
+        """The contract of the columns that it takes out of such rows, `raw` and in its order. Columns that some of the
+        rows lack a value of are optional. UsageProblem when the rows do not have what it takes.
+        """

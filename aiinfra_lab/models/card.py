@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from ..features.contract import NUMBER, Column
 from ..train import Run
@@ -10,6 +11,7 @@ from ..train.plain import NO_PROMISE
 from ..train.saved_model import SavedModel
 from ..train.signature import Signature
 from ..units import counted
+from .record import ModelSource
 
 
 def write(name: str, run: Run, data: list[str], note: str) -> str:
@@ -17,9 +19,9 @@ def write(name: str, run: Run, data: list[str], note: str) -> str:
     # From the run's own files and record only: a card must hold for the version that it lies beside.
     saved = SavedModel(run.path / "model")
     made = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(run.started_at))
-    parts = [
-        f"# Model card: {name}",
-        f"Intended use: {note or 'not stated; `models add --note` states it'}",
+    return _joined(
+        name,
+        note,
         "## What it was measured at",
         _table(("measure", "value"), [(key, f"{value:.6g}") for key, value in run.metrics.items()]),
         "## What it learned from",
@@ -28,15 +30,43 @@ def write(name: str, run: Run, data: list[str], note: str) -> str:
             [("rows", run.rows), ("digest of the rows", run.rows_digest), *(("data", uri) for uri in data)],
         ),
         *([NO_PROMISE] if run.table else []),
+        *_signature(saved),
+        "## How it was made",
+        _table(("what", "value"), [("run", run.uri), ("trained", made), *_made(run)]),
+    )
+
+
+def of_source(
+    name: str, saved: SavedModel, source: ModelSource, rows: str, note: str, notes: Sequence[str] = ()
+) -> str:
+    """The same of a model that was trained somewhere else. rows: those of its example. notes: how it was converted."""
+    facts: list[tuple[str, ...]] = [("file", source.path), ("format", source.format), ("SHA-256", source.sha256)]
+    facts += [("rows of the example", rows)] if rows else []
+    return _joined(
+        name,
+        note,
+        "## Where it came from",
+        _table(("what", "which"), facts),
+        "It was trained somewhere else: what it learned from, and what it was measured at, is not recorded here.",
+        *_signature(saved),
+        "## How it was made",
+        " ".join(["Converted to ONNX; it answers the example as the original does.", *(f"{each}." for each in notes)]),
+    )
+
+
+def _joined(name: str, note: str, *parts: str) -> str:
+    use = f"Intended use: {note or 'not stated; `models add --note` states it'}"
+    return "\n\n".join([f"# Model card: {name}", use, *parts]) + "\n"
+
+
+def _signature(saved: SavedModel) -> list[str]:
+    return [
         "## What it takes",
         *_taken(saved),
         "## What it answers",
         _task(saved.signature),
         _table(("output", "type"), [(item.name, item.type) for item in saved.signature.outputs]),
-        "## How it was made",
-        _table(("what", "value"), [("run", run.uri), ("trained", made), *_made(run)]),
     ]
-    return "\n\n".join(parts) + "\n"
 
 
 def _made(run: Run) -> list[tuple[str, str]]:
@@ -52,7 +82,7 @@ def _taken(saved: SavedModel) -> list[str]:
         return [_table(("input", "type"), [(item.name, item.type) for item in saved.signature.inputs]), *cut]
     columns = saved.columns
     return [
-        f"It predicts `{columns.label}` from:",
+        f"It predicts `{columns.label}` from:" if columns.label else "It predicts from:",
         _table(("column", "kind", "required"), [_column(item) for item in columns]),
     ]
 

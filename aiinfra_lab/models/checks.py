@@ -73,8 +73,8 @@ def judge(
         yield ModelFinding("files", "bad", "; ".join(off), artifact.added_again(version))
         return
     yield ModelFinding("files", "good", f"{counted(len(version.body.files), 'file')} as recorded")
-    yield _example(folder)
-    yield _data(version)
+    yield _example(version, folder)
+    yield _origin(version) if version.body.source else _data(version)
     yield from _metrics(version, policy, stored, against, pair)
     yield from _champion(version, policy, stored, against, called, pair)
 
@@ -118,30 +118,34 @@ def data_behind(rows: str) -> list[str]:
     return [uri for uri in chain if Uri.is_one(uri) and Uri.parse(uri).noun == "data"]
 
 
-def _example(folder: Path) -> ModelFinding:
+def _example(version: Record[ModelVersion], folder: Path) -> ModelFinding:
     """Whether the example still gives the answers that were given when the model was saved."""
     from ..train.saved_model import SavedModel
     from ..train.signature import difference as difference_of
 
     saved = SavedModel(folder)
+    again = artifact.added_again(version) if version.body.source else "train and add the model again"
     try:
         example = saved.example
         found = saved.answers(example.rows)
     except Exception as problem:  # noqa: BLE001  # the runtime's exceptions share no base class, and a file is foreign
         first = str(problem).partition("\n")[0]
-        return ModelFinding(
-            "example", "bad", f"the example does not run: {first[:200]}", "train and add the model again"
-        )
+        return ModelFinding("example", "bad", f"the example does not run: {first[:200]}", again)
     if not found or len(found) != len(example.answers):
         given, recorded = len(found), len(example.answers)
         detail = f"{given} answers for {recorded} recorded ones"
-        return ModelFinding("example", "bad", detail, "train and add the model again")
+        return ModelFinding("example", "bad", detail, again)
     off = difference_of(example.answers, found)
     # `not … <=`, since NaN compares false with everything.
     if not off <= TOLERANCE:
         how = f"are off by {off:.2g}" if math.isfinite(off) else "are others than were recorded"
         return ModelFinding("example", "bad", f"the answers {how}", "train and add it again on this machine")
     return ModelFinding("example", "good", f"{counted(len(found), 'row', 'give')} the answers that were recorded")
+
+
+def _origin(version: Record[ModelVersion]) -> ModelFinding:
+    """Where a model came from that was trained somewhere else; what it learned from is not ours to check."""
+    return ModelFinding("source", "good", f"{version.body.source}; what it learned from is not recorded here")
 
 
 def _data(version: Record[ModelVersion]) -> ModelFinding:
@@ -173,6 +177,12 @@ def _metrics(
     pair: Pair | None = None,
 ) -> Iterator[ModelFinding]:
     metrics = version.body.metrics
+    if version.body.source and not metrics:
+        # Nobody asks for what was measured somewhere else, unless the policy does.
+        for requirement in policy.requirements:
+            fix = f"require it no more: {_loosening(version, stored, champion, pair)}"
+            yield ModelFinding(str(requirement.term), "cannot tell", "it was measured somewhere else", fix)
+        return
     if not metrics:
         yield ModelFinding(
             "metrics", "cannot tell", "its run measured nothing", "log some: run.log(auc=…) on a hold-out"

@@ -139,6 +139,7 @@ def changes(ours: Record[ModelVersion], theirs: Record[ModelVersion]) -> list[tu
         (f"metric {key}", old.metrics.get(key), new.metrics.get(key)) for key in {**old.metrics, **new.metrics}
     ]
     pairs += [(key, getattr(old, key), getattr(new, key)) for key in ("run", "rows", "note")]
+    pairs.append(("source", str(old.source or ""), str(new.source or "")))
     # Columns by what they mean to a caller, since the digest of columns.json tells no more than that it differs.
     pairs += [("data", list(old.data), list(new.data)), *_signatures(model_of(theirs), model_of(ours))]
     names = {**old.files, **new.files}

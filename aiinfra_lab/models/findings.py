@@ -15,6 +15,7 @@ _REQUIRED = {
     "example": "gives the recorded scores",
     "data": "known and unchanged",
     "metrics": "at least one",
+    "source": "known",
 }
 _MOST_IN_A_SENTENCE = 2
 

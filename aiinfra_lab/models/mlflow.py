@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..config import Settings
-from ..errors import NotFound
+from ..errors import Failed, NotFound, UsageProblem
 from ..leftovers import temporary
 from ..modes import owner_only
-from ..train.mlflow import client
+from ..train.mlflow import client, own_run
 from ..uris import Uri
 from .base import Entry
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from ..train.signature import Tensor
 
 _URI = "lab.uri"
+# MLflow's own URIs, which are none of ours.
+_OF_RUN = re.compile(r"runs:/+([^/]+)/(.+)")
+_OF_MODEL = re.compile(r"models:/+([^/@]+)(?:/(\d+)|@([^/]+))")
 
 
 class Registry:
@@ -34,16 +38,17 @@ class Registry:
             if known := _version(mlflow, entry.uri):
                 return known
             # Before anything is uploaded: for a run that MLflow does not know this raises NotFound.
-            run = mlflow.get_run(entry.tracked_as)
+            run = mlflow.get_run(entry.tracked_as) if entry.tracked_as else own_run(mlflow, name, entry.uri)
+            run_id = run.info.run_id
             # With the run's artifacts: MLflow's own page then shows the model where it shows the run.
             target = f"models/{Uri.parse(entry.uri).label}"
             with temporary() as folder, owner_only():
                 _write(entry.folder, folder / "model")
-                mlflow.log_artifacts(entry.tracked_as, str(folder / "model"), target)
+                mlflow.log_artifacts(run_id, str(folder / "model"), target)
             made = mlflow.create_model_version(
                 name,
                 f"{run.info.artifact_uri}/{target}",
-                entry.tracked_as,
+                run_id,
                 tags={**entry.tags, _URI: entry.uri},
                 description=entry.note or None,
             )
@@ -76,6 +81,43 @@ class Registry:
         with client() as mlflow:
             if version := _version(mlflow, uri):
                 mlflow.delete_model_version(Uri.parse(uri).name, version)
+
+
+def fetched(uri: str, folder: Path) -> Path:
+    """The folder of a model that MLflow has, `models:/NAME/VERSION`, `models:/NAME@ALIAS` or `runs:/ID/PATH`, brought
+    into that one. NotFound where it has none.
+    """
+    with client() as mlflow:
+        run_id, path = _place(mlflow, uri)
+        if run_id:
+            return Path(mlflow.download_artifacts(run_id, path, str(folder)))
+        from mlflow import artifacts
+
+        return Path(artifacts.download_artifacts(artifact_uri=path, dst_path=str(folder)))
+
+
+def flavours_of(folder: Path) -> Mapping[str, Any]:
+    """What MLflow's description of a model says of each library that can read it. Failed when it is none."""
+    from mlflow.exceptions import MlflowException
+    from mlflow.models import Model
+
+    try:
+        return dict(Model.load(str(folder)).flavors)
+    except (MlflowException, TypeError, ValueError, AttributeError) as problem:
+        raise Failed(f"{folder} is no model of MLflow: {problem}", "log the model again") from None
+
+
+def _place(mlflow: Any, uri: str) -> tuple[str, str]:
+    """The run and the path in it; no run, and a place of artifacts, for a version of a registered model."""
+    if of_run := _OF_RUN.fullmatch(uri):
+        return of_run[1], of_run[2]
+    if not (of_model := _OF_MODEL.fullmatch(uri)):
+        raise UsageProblem(
+            f"{uri} is no model of MLflow", "write models:/NAME/VERSION, models:/NAME@ALIAS or runs:/RUN/PATH"
+        )
+    name, version, alias = of_model.groups()
+    version = version or mlflow.get_model_version_by_alias(name, alias).version
+    return "", str(mlflow.get_model_version_download_uri(name, version))
 
 
 def _ensure(mlflow: Any, name: str) -> None:
@@ -122,7 +164,8 @@ def _write(source: Path, target: Path) -> None:
         return Schema([TensorSpec(np.dtype(item.dtype), item.shape, item.name) for item in side])
 
     mlflow.onnx.save_model(
-        onnx.load(source / "model.onnx"),
+        # In place of ours, which is copied below: a large one would be in memory twice, and bytes of its own.
+        onnx.ModelProto(),
         str(target),
         signature=ModelSignature(schema(saved.taken), schema(saved.signature.outputs)),
         input_example=dict(saved.inputs(saved.example.rows)),
@@ -133,6 +176,8 @@ def _write(source: Path, target: Path) -> None:
     )
     if saved.encoder:
         shutil.copy2(source / TOKENIZER, target)
+    for file in (source / "model.onnx", *source.glob("*.data")):
+        shutil.copyfile(file, target / file.name)
 
 
 def _environment(source: Path) -> list[str]:

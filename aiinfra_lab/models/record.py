@@ -55,17 +55,38 @@ class LastCheck(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     findings: tuple[ModelFinding, ...] = ()
 
 
+class ModelSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where a model came from that was trained somewhere else. format: the importer that read it.
+
+    path: the file or folder, or the URI that it was got from. sha256: of the file; of a folder, of its files' digests.
+    """
+
+    path: str
+    sha256: str
+    format: str
+
+    @property
+    def uri(self) -> str:
+        """How the lineage calls it: a path as `file:PATH`, as that of data."""
+        return f"file:{self.path}" if Path(self.path).is_absolute() else self.path
+
+    def __str__(self) -> str:
+        return f"{self.path} ({self.format}, SHA-256 {self.sha256[:12]}…)"
+
+
 class ModelVersion(Body, frozen=True, kw_only=True):
     """A version: the run that it came from, what it learned from, and the digest of every file.
 
-    data: the data versions behind its rows. files: file → SHA-256. registered_as: the other registry's name of it.
-    size_bytes: of its files; None in records from before that was kept.
+    source: in place of a run, of a model that was trained somewhere else; rows are then those of its example. data: the
+    data versions behind its rows. files: file → SHA-256. registered_as: the other registry's name of it. size_bytes: of
+    its files; None in records from before that was kept.
     """
 
     kind: ClassVar[str] = "models"
-    schema_version: ClassVar[int] = 3
+    schema_version: ClassVar[int] = 4
 
     run: str = ""
+    source: ModelSource | None = None
     rows: str = ""
     rows_digest: str = ""
     data: tuple[str, ...] = ()
@@ -81,7 +102,9 @@ class ModelVersion(Body, frozen=True, kw_only=True):
 
     @classmethod
     def upgrade(cls, fields: dict[str, Any], version: int) -> dict[str, Any]:
-        """Version 1 had the text of what was required for the last check; 2 had no more of it than that and its end."""
+        """Version 1 had the text of what was required for the last check; 2 had no more of it than that and its end;
+        until 3 every version had a run.
+        """
         checked = fields.get("checked")
         if version == 1 and checked and "require" in checked:
             # Version 1 took a number beyond all others, such as 1e400, which nothing reaches.

@@ -32,6 +32,7 @@ class Model(Result):
     checked: how the last check ended: good, bad, cannot tell, or nothing when there was none; outdated when it ended
     well and says nothing any more, so that `promote` would refuse the version. findings: what it found. outdated: why
     it says nothing any more, else nothing. said: what a verb did. margin: what the last check allowed it to be worse.
+    source: in place of `run`, where a model came from that was trained elsewhere; rows are then those of its example.
     """
 
     kind = "Model version"
@@ -50,6 +51,7 @@ class Model(Result):
     path: Path = field(default=Path(), repr=False)
     findings: tuple[ModelFinding, ...] = field(default=(), repr=False)
     outdated: str = ""
+    source: str = ""
     margin: float = field(default=0.0, repr=False, metadata={"json": False})
     is_removed: bool = field(default=False, repr=False, metadata={"json": False})
 
@@ -119,7 +121,7 @@ class Model(Result):
 
     def card(self) -> Card:
         known = dict(self.facts())
-        names = ("aliases", "run", "rows", "size", "note")
+        names = ("aliases", "run", "source", "rows", "size", "note")
         facts = [*((name, known[name]) for name in names if name in known), *self._signature()]
         head = Card(kind=self.kind, uri=self.uri, state=self.mark, when=f"added {moment(self.created_at)}")
         # After a verb that changed something a line is enough; the rest is for whoever looks at a version.
@@ -287,6 +289,7 @@ def model_of(
         path=folder,
         findings=body.checked.findings if body.checked and known is None else (),
         outdated=outdated,
+        source=str(body.source or ""),
         margin=body.checked.margin if body.checked else 0.0,
         is_removed=body.is_removed,
     )

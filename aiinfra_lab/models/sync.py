@@ -80,11 +80,14 @@ def entry(version: Record[ModelVersion]) -> Entry:
     """A version as the other registry is to know it."""
     body = version.body
     tags = {
-        "lab.run": body.run,
         "lab.data.uri": body.rows,
         "lab.data.digest": body.rows_digest,
         "lab.model.digest": body.files["model.onnx"],
     }
+    if body.source:
+        tags |= {"lab.source": body.source.path, "lab.source.digest": body.source.sha256}
+        return Entry(version.uri, record.folder(version.name), "", body.note, tags)
+    tags |= {"lab.run": body.run}
     return Entry(version.uri, record.folder(version.name), train.show(body.run).tracked_as, body.note, tags)
 
 

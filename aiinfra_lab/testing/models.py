@@ -1,16 +1,21 @@
-"""What every other registry of models keeps."""
+"""What every other registry of models keeps, and what every importer of models from somewhere else does."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from ..errors import NotFound
-from ..models.base import Entry, ModelRegistry
+from .. import models
+from ..errors import LabError, NotFound
+from ..models import examples, record
+from ..models.base import Entry, Importer, ModelRegistry
 
-__all__ = ["Make", "RegistryContract"]
+__all__ = ["ImporterContract", "Make", "RegistryContract"]
 
 Make = Callable[[int], Entry]
 """The entry of that version of the model `delay`."""
@@ -61,3 +66,56 @@ class RegistryContract:
         registry.remove("models:delay@1")
         registry.remove("models:delay@1")
         assert registry.versions("delay") == set()
+
+
+class ImporterContract:
+    """A provider's test inherits this and gives the fixtures `importer`; `file`, a model of its format; `example`, what
+    `models.add` takes besides, by flag; `rows`, other rows that the model takes, as a data frame or dicts; and
+    `expected`, what the model's own library answers to those: an array, of a classification each label's probability.
+    """
+
+    def test_it_knows_its_own_files(self, importer: Importer, file: Path, tmp_path: Path) -> None:
+        other = tmp_path / f"other{file.suffix or '.txt'}.text"
+        other.write_text("a text about models")
+        assert importer.suits(file)
+        assert not importer.suits(other)
+        assert not importer.suits(tmp_path / "missing")
+
+    def test_the_original_answers_twice_the_same(
+        self, importer: Importer, file: Path, example: Mapping[str, Any], workspace: Path
+    ) -> None:
+        original = importer.read(file)
+        given = examples.read(original, example.get("example"), example.get("rows"))
+        one, other = original.predict(given.given), original.predict(given.given)
+        alone = original.predict(given.last()[0])
+        assert one.keys() == other.keys() == alone.keys()
+        for name, values in one.items():
+            assert len(values) == len(given)
+            assert np.allclose(values, other[name], atol=original.tolerance)
+            assert np.allclose(values[-1:], alone[name], atol=original.tolerance)
+
+    def test_a_version_answers_other_rows_as_the_original(
+        self, file: Path, example: Mapping[str, Any], rows: Any, expected: NDArray[Any], workspace: Path
+    ) -> None:
+        made = models.add("imported", from_=file, **example)
+        assert models.check(made).state == "good"
+        found = np.asarray(models.get(made).predict(rows))
+        assert np.allclose(found.reshape(np.shape(expected)), expected, rtol=1e-5, atol=1e-5)
+
+    def test_added_again_it_is_the_same_version(self, file: Path, example: Mapping[str, Any], workspace: Path) -> None:
+        first = models.add("imported", from_=file, **example)
+        assert models.add("imported", from_=file, **example).uri == first.uri
+        assert models.add("imported", from_=file, note="another use", **example).uri == "models:imported@2"
+
+    def test_a_damaged_file_is_refused_and_leaves_nothing(
+        self, file: Path, example: Mapping[str, Any], tmp_path: Path, workspace: Path
+    ) -> None:
+        damaged = tmp_path / f"damaged{file.suffix}"
+        if file.is_dir():
+            damaged.mkdir()
+        else:
+            damaged.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+        with pytest.raises(LabError):
+            models.add("imported", from_=damaged, **example)
+        assert models.ls().items == ()
+        assert not [*record.folder("x").parent.glob("*")]

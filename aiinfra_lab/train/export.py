@@ -242,7 +242,7 @@ def _to_onnx(network: _Network, given: SavedWith, path: Path) -> None:
     free = tuple(
         {0: rows, **({1: lengths[given.lengths[name]]} if name in given.lengths else {})} for name in network.inputs
     )
-    with _silence():
+    with silence():
         try:
             # Given as one tuple, which is the one argument `*inputs` of the module.
             program = torch.export.export(_module(network), few, dynamic_shapes=(free,), strict=False)
@@ -344,7 +344,7 @@ def _not_exportable(problem: Exception) -> Failed:
 
 
 @contextlib.contextmanager
-def _silence() -> Iterator[None]:
+def silence() -> Iterator[None]:
     """Keep the exporter's chatter out of the notebook: it warns of packages that nobody needs here.
 
     Logging as a whole is off for these seconds: torch makes its loggers' handlers anew while it exports, so that a

@@ -123,6 +123,17 @@ class Tracking:
         return f"mlflow ui --host 127.0.0.1 --backend-store-uri {tracking_uri()}"
 
 
+def own_run(mlflow: Any, name: str, uri: str) -> Any:
+    """The run that holds the artifacts of something without a run of ours; made when there is none yet."""
+    experiment = _experiment(mlflow, name)
+    known = mlflow.search_runs([experiment], f"tags.`lab.uri` = '{uri}'", max_results=1)
+    if known:
+        return known[0]
+    run = mlflow.create_run(experiment, tags={"lab.uri": uri}, run_name=Uri.parse(uri).label)
+    mlflow.set_terminated(run.info.run_id)
+    return run
+
+
 def _experiment(mlflow: Any, name: str) -> str:
     from mlflow.exceptions import MlflowException
 

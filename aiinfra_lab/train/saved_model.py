@@ -107,9 +107,14 @@ class SavedModel:
     @cached_property
     def session(self) -> Any:
         """The runtime with the network in it."""
-        import onnxruntime
+        return opened(self.folder / ONNX, self.threads)
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = self.threads
-        options.log_severity_level = 4  # what goes wrong comes back as an exception
-        return onnxruntime.InferenceSession(self.folder / ONNX, options, providers=["CPUExecutionProvider"])
+
+def opened(path: Path, threads: int = 1) -> Any:
+    """The runtime with the network of an ONNX file in it."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = threads
+    options.log_severity_level = 4  # what goes wrong comes back as an exception
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiinfra_lab.errors import Damaged, Failed, LabError, NotFound
-from aiinfra_lab.features.contract import BadRow, Column, Columns, is_missing
+from aiinfra_lab.features.contract import CATEGORY, NUMBER, BadRow, Column, Columns, is_missing
 
 DF = pd.DataFrame(
     {
@@ -231,3 +232,23 @@ def test_the_codes_of_a_frame_are_those_of_its_rows(values):
     frame = pd.DataFrame({"c": pd.Series(values, dtype=object)})
     rows = [{"c": None if is_missing(value) else value} for value in values]
     assert columns.encode(frame)[1].tolist() == columns.encode(rows)[1].tolist()
+
+
+def test_a_raw_contract_leaves_numbers_as_they_are_and_what_is_missing_as_nan():
+    columns = Columns(
+        "", "", (Column("at", NUMBER, required=False), Column("kind", CATEGORY, True, ("a", "b"))), raw=True
+    )
+    rows = [{"at": 1_700_000_000.25, "kind": "b"}, {"at": None, "kind": "z"}]
+    for numbers, codes in (columns.encode(rows), columns.encode(pd.DataFrame(rows))):
+        assert numbers.dtype == np.float64
+        assert numbers[0, 0] == 1_700_000_000.25
+        assert np.isnan(numbers[1, 0])
+        assert codes.tolist() == [[2], [0]]
+
+
+def test_whether_it_is_raw_is_written_down_and_only_then():
+    plain = Columns("", "", (Column("at", NUMBER, required=True),))
+    raw = replace(plain, raw=True)
+    assert Columns.from_json(raw.to_json()) == raw
+    assert "raw" not in plain.to_json()
+    assert Columns.from_json(plain.to_json()) == plain

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -16,6 +17,7 @@ from aiinfra_lab.rules import parse
 from aiinfra_lab.store import open_store
 from tests import records
 from tests.following import COMMAND, MEANT, follow, provoked, run
+from tests.models.importers.made import ROWS, linear
 from tests.train.conftest import NETWORK
 
 
@@ -254,7 +256,7 @@ run.save(model)
 """
 
 
-@pytest.mark.parametrize("name", ["model.pt", "./model.pt", "other/model.onnx"])
+@pytest.mark.parametrize("name", ["model.pt", "./model.pt"])
 def test_a_model_that_was_trained_elsewhere_is_added_through_a_run(model, workspace, name):
     weights = load_file(train.show("delay@1").path / "model" / "weights.safetensors")
     Path(name).parent.mkdir(exist_ok=True)
@@ -265,6 +267,13 @@ def test_a_model_that_was_trained_elsewhere_is_added_through_a_run(model, worksp
     trains, adds = COMMAND.findall(fix)
     run(f"{trains} --code cell.py")
     assert str(run(adds)) == "models:mine@1"
+
+
+def test_a_whole_model_in_the_place_of_a_run_is_added_from_its_file(workspace):
+    linear(workspace / "net.onnx")
+    np.savez("x.npz", x=ROWS)
+    fix = provoked("models add net --run net.onnx").fix
+    assert str(run(f"{COMMAND.findall(fix)[0]} --example x.npz")) == "models:net@1"
 
 
 def test_a_run_that_did_not_end_names_one_that_did(model):

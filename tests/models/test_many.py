@@ -58,5 +58,5 @@ def test_the_fields_of_the_answer_are_those_of_the_first_version_and_of_its_chec
     make_versions(1)
     assert set(models.show("delay").as_json()) == {
         *("uri", "aliases", "checked", "metrics", "run", "rows", "created_at", "size_bytes", "digest", "note"),
-        *("said", "path", "findings", "outdated"),
+        *("said", "path", "findings", "outdated", "source"),
     }

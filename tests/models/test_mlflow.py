@@ -14,6 +14,8 @@ from aiinfra_lab.testing.models import RegistryContract
 from aiinfra_lab.train.mlflow import client, tracking_uri
 from aiinfra_lab.train.sync import behind
 
+from .importers.made import LOGITS, ROWS, linear
+
 
 class TestMlflow(RegistryContract):
     @pytest.fixture
@@ -54,6 +56,20 @@ def test_mlflow_itself_loads_the_champion(model):
     row = {"carrier": "A", "origin": "JFK", "temp": 3.0, "hour": 9}
     numbers, codes = model.columns.encode([row])
     assert np.allclose(loaded.predict({"numbers": numbers, "codes": codes})["score"], model.predict([row]))
+
+
+def test_mlflow_itself_loads_what_was_trained_elsewhere(workspace):
+    import mlflow
+
+    made = models.add("net", from_=linear(workspace / "net.onnx"), example={"x": ROWS})
+    assert made.said == ""
+    mlflow.set_tracking_uri(tracking_uri())
+    try:
+        loaded = mlflow.pyfunc.load_model("models:/net/1")
+    finally:
+        mlflow.set_tracking_uri(None)
+    assert np.allclose(loaded.predict({"x": ROWS})["y"], LOGITS, atol=1e-6)
+    assert (list(sync.disagreements()), behind()) == ([], [])
 
 
 def test_what_mlflow_holds_can_run_no_code(model):

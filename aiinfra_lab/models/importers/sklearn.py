@@ -1,0 +1,188 @@
+"""scikit-learn's models and pipelines, from files of skops: nothing of them is run but types that are known here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...config import Settings
+from ...errors import Failed, UsageProblem
+from ...features.contract import Columns
+from ...train.inputs import Arrays
+from ...train.saved_model import opened
+from ...train.signature import CUSTOM, Task
+from .. import graph
+from ..columns import answer_name, contract
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Beyond what skops itself trusts: parts of scikit-learn that hold numbers and no code. Never by the file.
+TRUSTED = (
+    "numpy.dtype",
+    "sklearn._loss._loss.CyHalfBinomialLoss",
+    "sklearn._loss._loss.CyHalfMultinomialLoss",
+    "sklearn._loss._loss.CyHalfSquaredError",
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "sklearn.metrics._dist_metrics.EuclideanDistance32",
+    "sklearn.metrics._dist_metrics.EuclideanDistance64",
+    "sklearn.metrics._dist_metrics.MinkowskiDistance64",
+    "sklearn.neighbors._ball_tree.BallTree",
+    "sklearn.neighbors._kd_tree.KDTree",
+    "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
+    "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
+    "sklearn.tree._tree.Tree",
+)
+# What no row has: the encoders take it for a category that they were not trained on.
+_UNSEEN = "\x1funseen"
+_OPSETS = {"": graph.OPSET, "ai.onnx.ml": 3}
+
+
+class SklearnFile:
+    """See `Importer` for the contract."""
+
+    def __init__(self, where: Settings) -> None:
+        pass
+
+    def suits(self, path: Path) -> bool:
+        if path.suffix != ".skops" or not path.is_file():
+            return False
+        with path.open("rb") as stream:
+            return stream.read(2) == b"PK"
+
+    def read(self, path: Path) -> SklearnModel:
+        import skops.io
+
+        if off := sorted({*skops.io.get_untrusted_types(file=path)} - {*TRUSTED}):
+            raise UsageProblem(
+                f"{path} holds types that are not known to be safe: {', '.join(off)}",
+                "build the model of scikit-learn's own parts, without functions and classes of others; or convert it "
+                "where it was trained: import skl2onnx; skl2onnx.to_onnx(model, example) and add that file",
+            )
+        model = skops.io.load(path, trusted=list(TRUSTED))
+        if not hasattr(model, "predict"):
+            raise Failed(f"{path} holds a {type(model).__name__}, which predicts nothing", "save the fitted model")
+        if hasattr(model, "classes_") and not hasattr(model, "predict_proba"):
+            raise UsageProblem(
+                f"{path} holds a {type(model).__name__}, which gives labels and no probabilities",
+                "fit sklearn.calibration.CalibratedClassifierCV(model) and save that",
+            )
+        return SklearnModel(model)
+
+
+class SklearnModel:
+    """See `Original`."""
+
+    tolerance = 1e-5
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self._names = tuple(map(str, getattr(model, "feature_names_in_", ())))
+        self._categories = _categories(model, self._names)
+        self._by_column = bool(self._names) and any(True for _ in _column_transformers(model))
+        self._columns = Columns("", "", ())
+        self._last: tuple[Any, Any] | None = None
+
+    @property
+    def task(self) -> Task:
+        classes = getattr(self._model, "classes_", None)
+        if classes is not None and len(classes) > 1:
+            return Task("classification", tuple(map(str, classes)))
+        return Task("regression") if hasattr(self._model, "score") else CUSTOM
+
+    def columns(self, rows: pd.DataFrame) -> Columns:
+        self._columns = contract(rows, self._names, int(self._model.n_features_in_), self._categories)
+        return self._columns
+
+    def predict(self, given: Any) -> Arrays:
+        rows = given[list(self._columns.names)]
+        rows = rows if self._names else rows.to_numpy()
+        found = self._model.predict_proba(rows) if self.task.labels else self._model.predict(rows)
+        if self._last is None:
+            self._last = given, found
+        return {answer_name(self._columns): found}
+
+    def convert(self, path: Path) -> None:
+        from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
+
+        assert self._last is not None  # it was asked for its answers before
+        given, wanted = self._last
+        numbers, codes = self._columns.encode(given)
+        problem: Exception | None = None
+        # Of double precision where its parts can be converted so: a scaler of large numbers needs it.
+        for kind in (DoubleTensorType, FloatTensorType):
+            try:
+                self._write(path, kind)
+                session = opened(path)
+                inputs = {"numbers": numbers, "codes": codes}
+                found = session.run(None, {item.name: inputs[item.name] for item in session.get_inputs()})[0]
+            except Exception as raised:  # noqa: BLE001  # neither the converter's nor the runtime's share a base class
+                problem = problem or raised
+                continue
+            if np.allclose(found.reshape(wanted.shape), wanted, rtol=self.tolerance, atol=self.tolerance):
+                return
+        if not path.is_file() and problem is not None:
+            raise problem
+
+    def _write(self, path: Path, kind: Any) -> None:
+        import skl2onnx
+        from skl2onnx.common.data_types import StringTensorType
+
+        names = self._columns.names
+        types = [("features", kind([None, len(names)]))]
+        if self._by_column:
+            types = [
+                (name, StringTensorType([None, 1]) if name in self._categories else kind([None, 1])) for name in names
+            ]
+        is_classifier = bool(self.task.labels)
+        options = {id(self._model): {"zipmap": False}} if is_classifier else None
+        model = skl2onnx.convert_sklearn(self._model, initial_types=types, options=options, target_opset=_OPSETS)
+        is_flat = self._last is not None and np.ndim(self._last[1]) == 1
+        graph.keep(model, answer_name(self._columns), model.graph.output[-1].name, is_flat=is_flat)
+        self._feed(model, types[0][1])
+        graph.save(model, path)
+
+    def _feed(self, model: Any, of: Any) -> None:
+        from onnx import TensorProto
+        from skl2onnx.common.data_types import DoubleTensorType
+
+        dtypes = {item.name: item.type.tensor_type.elem_type for item in model.graph.input}
+        feeding = graph.Feeding(self._columns)
+        if not self._by_column:
+            dtype = TensorProto.DOUBLE if isinstance(of, DoubleTensorType) else TensorProto.FLOAT
+            feeding.matrix("features", self._columns.names, dtype, {})
+        else:
+            for name in self._columns.names:
+                # A column that no part of the pipeline uses is no input of the converted model.
+                if name not in dtypes:
+                    continue
+                if name in self._categories:
+                    feeding.text(name, name, _UNSEEN)
+                else:
+                    feeding.number(name, name, dtypes[name])
+        feeding.into(model)
+
+
+def _column_transformers(model: Any) -> Iterator[Any]:
+    """What takes columns by name, at the beginning of a pipeline."""
+    while hasattr(model, "steps"):
+        model = model.steps[0][1]
+    if hasattr(model, "transformers_"):
+        yield model
+
+
+def _categories(model: Any, names: Sequence[str]) -> Mapping[str, Sequence[Any]]:
+    """The values of each column of texts that an encoder of the pipeline was trained on."""
+    found: dict[str, Sequence[Any]] = {}
+    for transformer in _column_transformers(model):
+        for _, fitted, columns in transformer.transformers_:
+            chosen = [columns] if isinstance(columns, str) else list(columns) if np.iterable(columns) else []
+            own = [names[int(each)] if isinstance(each, int | np.integer) else str(each) for each in chosen]
+            for encoder in [fitted, *(step for _, step in getattr(fitted, "steps", ()))]:
+                for name, values in zip(own, getattr(encoder, "categories_", ()), strict=False):
+                    if np.asarray(values).dtype.kind in "OUST":
+                        found[name] = list(values)
+    return found

@@ -1,0 +1,103 @@
+"""Where a model that was trained somewhere else lies, of which format it is, and what is refused as it runs code."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import NamedTuple
+
+from .. import files
+from ..errors import NotFound, UsageProblem, nearest
+from ..providers import make, names
+from ..store import canonical
+from .base import Importer
+from .record import ModelSource
+
+CONTRACT = "models.importer"
+_PICKLES = (".pkl", ".pickle", ".joblib", ".pt", ".pth", ".ckpt", ".bin", ".sav", ".dill")
+_READ = 1 << 20  # enough of a pickle to see which packages it is of
+
+
+class Found(NamedTuple):
+    """A model's file or folder, and who reads it."""
+
+    path: Path
+    name: str
+    importer: Importer
+
+
+def find(path: Path) -> Found:
+    """Who reads that file or folder. NotFound where there is none; UsageProblem for a pickle, and for what nobody
+    reads; Missing when the package that reads it is not installed.
+    """
+    if not path.exists():
+        raise NotFound(f"there is no file or folder {path.absolute()}", _meant(path))
+    if path.is_file() and path.stat().st_size == 0:
+        raise UsageProblem(f"{path} is empty", "save the model again; the disk may have been full")
+    for name in names(CONTRACT):
+        if make(CONTRACT, name, is_to_work=False).suits(path):
+            return Found(path.absolute(), name, make(CONTRACT, name))
+    if line := _way_out_of_pickle(path):
+        raise UsageProblem(f"{path} is a pickle, which can run any code when it is read", line)
+    raise UsageProblem(
+        f"{path} is of no format that is known here",
+        "save it as ONNX (.onnx), XGBoost (.ubj, .json), LightGBM (.txt), CatBoost (.cbm), skops (.skops), "
+        "torch.export (.pt2), or as an MLflow model's folder",
+    )
+
+
+def source(found: Found, given: str) -> ModelSource:
+    """What is recorded of it. given: the URI that it was got from, if any."""
+    return ModelSource(given or str(found.path), sha256(found.path), found.name)
+
+
+def sha256(path: Path) -> str:
+    """Of a file; of a folder that of the digests of all files in it."""
+    if path.is_file():
+        return files.digest(path)
+    each = {str(file.relative_to(path)): files.digest(file) for file in sorted(path.rglob("*")) if file.is_file()}
+    return hashlib.sha256(canonical(each).encode()).hexdigest()
+
+
+def _meant(path: Path) -> str:
+    there = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
+    near = nearest(path.name, there)
+    hint = "look at the path: it is read from the current folder"
+    return f"did you mean {path.with_name(near)}? If not, {hint}" if near else hint
+
+
+def _way_out_of_pickle(path: Path) -> str:
+    """The line that makes a safe file of a pickle, run where the model was trained; empty when it is no pickle."""
+    if not path.is_file():
+        return ""
+    with path.open("rb") as stream:
+        content = stream.read(_READ)
+    # A pickle of protocol 2 and later begins with \x80; those of torch lie in a zip file.
+    if not content.startswith(b"\x80") and path.suffix not in _PICKLES:
+        return ""
+    is_of_torch = content.startswith(b"PK") or b"torch" in content or path.suffix in (".pt", ".pth", ".ckpt", ".bin")
+    package = next((each for each in _LINES if each.encode() in content), "torch" if is_of_torch else "sklearn")
+    suffix, line = _LINES[package]
+    read = (
+        f'from joblib import load; m = load("{path}")'
+        if path.suffix == ".joblib"
+        else (f'from pandas import read_pickle; m = read_pickle("{path}")')
+    )
+    made = path.with_suffix(suffix)
+    return f"where you trust it, run `{line.format(read=read, path=path, made=made)}`, then add {made}"
+
+
+# By the package in it, a wrapper before what it wraps: what writes a file of which nothing is run.
+_LINES = {
+    "xgboost": (".ubj", '{read}; m.save_model("{made}")'),
+    "lightgbm": (".txt", '{read}; getattr(m, "booster_", m).save_model("{made}")'),
+    "catboost": (".cbm", '{read}; m.save_model("{made}")'),
+    "sklearn": (".skops", 'import skops.io; {read}; skops.io.dump(m, "{made}")'),
+    "torch": (
+        ".pt2",
+        (
+            'import torch; rows = {{0: torch.export.Dim("rows")}}; torch.export.save(torch.export.export('
+            'model.eval(), (example,), dynamic_shapes=(rows,)), "{made}")'
+        ),
+    ),
+}

@@ -1,0 +1,109 @@
+from pathlib import Path
+
+import lightgbm
+import numpy as np
+import pandas as pd
+import pytest
+
+from aiinfra_lab import models
+from aiinfra_lab.config import settings
+from aiinfra_lab.errors import Failed
+from aiinfra_lab.models.importers.lightgbm import LightgbmFile
+from aiinfra_lab.testing.models import ImporterContract
+
+from .tables import churned, customers
+
+OPTIONS = {"verbose": -1, "num_threads": 1, "min_data_in_leaf": 5}
+
+
+def with_kinds(count, seed=0, missing=0.0):
+    rows = customers(count, seed, missing)
+    return rows.assign(kind=np.random.default_rng(seed).choice(list("vwxyz"), count))
+
+
+def booster(rows, labels, **options):
+    kinds = rows.assign(kind=pd.Categorical(rows["kind"])) if "kind" in rows else rows
+    return lightgbm.train({**OPTIONS, **options}, lightgbm.Dataset(kinds, label=labels), 10)
+
+
+class TestLightgbm(ImporterContract):
+    @pytest.fixture
+    def importer(self, workspace):
+        return LightgbmFile(settings())
+
+    @pytest.fixture
+    def trained(self):
+        rows = with_kinds(400, missing=0.1)
+        labels = (churned(rows, 3) + (rows["kind"] > "x")) % 3
+        return booster(rows, labels, objective="multiclass", num_class=3)
+
+    @pytest.fixture
+    def file(self, trained, tmp_path):
+        trained.save_model(tmp_path / "churn.txt")
+        return tmp_path / "churn.txt"
+
+    @pytest.fixture
+    def example(self):
+        return {"rows": with_kinds(40, seed=1, missing=0.2)}
+
+    @pytest.fixture
+    def rows(self):
+        return with_kinds(200, seed=2, missing=0.1)
+
+    @pytest.fixture
+    def expected(self, trained, rows):
+        return trained.predict(rows.assign(kind=pd.Categorical(rows["kind"], categories=list("vwxyz"))))
+
+
+@pytest.mark.parametrize("objective", ["binary", "regression", "poisson", "cross_entropy", "lambdarank"])
+def test_each_objective_is_answered_as_its_library_does(workspace, objective):
+    rows, others = customers(), customers(200, seed=3)
+    data = lightgbm.Dataset(rows, label=churned(rows), group=[300] if objective == "lambdarank" else None)
+    model = lightgbm.train({**OPTIONS, "objective": objective}, data, 10)
+    model.save_model("churn.txt")
+    made = models.add("churn", from_="churn.txt", rows=others)
+    found = made.predict(others)
+    assert np.allclose(found if found.ndim == 1 else found[:, 1], model.predict(others), rtol=1e-5, atol=1e-5)
+
+
+def test_a_forest_gives_the_mean_of_its_trees(workspace):
+    rows = customers()
+    options = {"boosting": "rf", "bagging_freq": 1, "bagging_fraction": 0.7, "objective": "regression"}
+    model = booster(rows, rows["income"], **options)
+    model.save_model("income.txt")
+    made = models.add("income", from_="income.txt", rows=rows)
+    assert np.allclose(made.predict(rows), model.predict(rows), rtol=1e-5)
+
+
+def test_numbers_that_differ_only_in_double_precision_are_told_apart(workspace):
+    base = 1_700_000_000.0
+    rows = pd.DataFrame({"at": base + np.arange(300.0), "other": np.zeros(300)})
+    model = lightgbm.train({**OPTIONS, "objective": "regression"}, lightgbm.Dataset(rows, label=np.arange(300.0)), 20)
+    model.save_model("at.txt")
+    made = models.add("at", from_="at.txt", rows=rows)
+    assert np.allclose(made.predict(rows), model.predict(rows), rtol=1e-5)
+
+
+def test_a_category_that_was_never_seen_goes_where_a_missing_one_does(workspace):
+    rows = with_kinds(400)
+    booster(rows, churned(rows), objective="binary").save_model("churn.txt")
+    made = models.add("churn", from_="churn.txt", rows=rows)
+    assert [item.categories for item in made.columns.categories] == [tuple("vwxyz")]
+    row = rows.head(1).to_dict("records")[0]
+    assert len(made.answers([{**row, "kind": "never"}])) == 1
+
+
+def test_a_file_that_was_cut_off_is_refused(workspace):
+    rows = customers()
+    booster(rows, churned(rows), objective="binary").save_model("churn.txt")
+    text = Path("churn.txt").read_text()
+    Path("cut.txt").write_text(text[: text.index("end of trees") - 50])
+    with pytest.raises(Failed, match="ends in the middle of its trees"):
+        models.add("churn", from_="cut.txt", rows=rows)
+
+
+def test_an_objective_that_cannot_be_converted_is_named(workspace):
+    rows = customers()
+    booster(rows, churned(rows, 3), objective="multiclassova", num_class=3).save_model("churn.txt")
+    with pytest.raises(Failed, match="was trained for multiclassova"):
+        models.add("churn", from_="churn.txt", rows=rows)

@@ -1,0 +1,114 @@
+import numpy as np
+import pytest
+import skops.io
+from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import GradientBoostingRegressor, RandomForestClassifier
+from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, StandardScaler
+
+from aiinfra_lab import models
+from aiinfra_lab.config import settings
+from aiinfra_lab.errors import Failed, UsageProblem
+from aiinfra_lab.models.importers.sklearn import SklearnFile
+from aiinfra_lab.testing.models import ImporterContract
+
+from .tables import NAMES, churned, customers
+from .test_lightgbm import with_kinds
+
+
+class TestSklearn(ImporterContract):
+    @pytest.fixture
+    def importer(self, workspace):
+        return SklearnFile(settings())
+
+    @pytest.fixture
+    def trained(self):
+        rows = with_kinds(400)
+        parts = [("scaled", StandardScaler(), NAMES), ("coded", OneHotEncoder(handle_unknown="ignore"), ["kind"])]
+        return make_pipeline(ColumnTransformer(parts), LogisticRegression()).fit(rows, churned(rows, 3))
+
+    @pytest.fixture
+    def file(self, trained, tmp_path):
+        skops.io.dump(trained, tmp_path / "churn.skops")
+        return tmp_path / "churn.skops"
+
+    @pytest.fixture
+    def example(self):
+        return {"rows": with_kinds(40, seed=1)}
+
+    @pytest.fixture
+    def rows(self):
+        rows = with_kinds(200, seed=2)
+        rows.loc[:20, "kind"] = "never seen"
+        return rows
+
+    @pytest.fixture
+    def expected(self, trained, rows):
+        return trained.predict_proba(rows)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        RandomForestClassifier(10, random_state=0),
+        make_pipeline(StandardScaler(), MLPClassifier((4,), max_iter=5, random_state=0)),
+        make_pipeline(StandardScaler(), Ridge()),
+        GradientBoostingRegressor(n_estimators=5),
+    ],
+    ids=lambda model: type(model[-1] if hasattr(model, "steps") else model).__name__,
+)
+@pytest.mark.filterwarnings("ignore")
+def test_each_kind_is_answered_as_its_library_does(workspace, model):
+    rows, others = customers(), customers(150, seed=3)
+    is_classifier = hasattr(model, "predict_proba")
+    model.fit(rows, churned(rows) if is_classifier else rows["age"] * 1.5)
+    skops.io.dump(model, "churn.skops")
+    made = models.add("churn", from_="churn.skops", rows=others)
+    wanted = model.predict_proba(others) if is_classifier else model.predict(others)
+    assert np.allclose(made.predict(others), wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_its_labels_are_its_classes(workspace):
+    rows = customers()
+    names = np.array(["stays", "goes"])[churned(rows)]
+    skops.io.dump(LogisticRegression(max_iter=10).fit(rows[["age"]].to_numpy() / 90, names), "churn.skops")
+    made = models.add("churn", from_="churn.skops", rows=rows[["age"]] / 90)
+    assert made.signature.task.labels == ("goes", "stays")
+
+
+def test_texts_as_places_in_an_order(workspace):
+    rows = with_kinds(300)
+    encoder = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
+    parts = [("coded", encoder, ["kind"]), ("rest", "passthrough", NAMES)]
+    model = make_pipeline(ColumnTransformer(parts), RandomForestClassifier(4, random_state=0)).fit(rows, churned(rows))
+    skops.io.dump(model, "churn.skops")
+    made = models.add("churn", from_="churn.skops", rows=rows)
+    assert np.allclose(made.predict(rows), model.predict_proba(rows), atol=1e-5)
+
+
+def negated(values):
+    return -values
+
+
+def test_a_type_that_is_not_on_the_list_is_refused_by_name(workspace):
+    rows = customers()
+    skops.io.dump(make_pipeline(FunctionTransformer(negated), Ridge()).fit(rows, rows["age"]), "age.skops")
+    with pytest.raises(UsageProblem, match=r"not known to be safe: .*test_sklearn\.negated"):
+        models.add("age", from_="age.skops", rows=rows)
+    assert models.ls().items == ()
+
+
+def test_labels_without_probabilities_are_refused(workspace):
+    rows = customers()
+    skops.io.dump(RidgeClassifier().fit(rows, churned(rows)), "churn.skops")
+    with pytest.raises(UsageProblem, match="gives labels and no probabilities"):
+        models.add("churn", from_="churn.skops", rows=rows)
+
+
+def test_missing_numbers_that_the_model_does_not_take_are_said(workspace):
+    rows = customers()
+    skops.io.dump(make_pipeline(StandardScaler(), Ridge()).fit(rows, rows["age"]), "age.skops")
+    with pytest.raises(Failed, match="cannot predict the example: Input X contains NaN"):
+        models.add("age", from_="age.skops", rows=customers(missing=0.2))
