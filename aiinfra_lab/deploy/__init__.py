@@ -169,12 +169,13 @@ def log(name: EndpointName, *, rows: int = 20, events: int = 20) -> Log:
 
 
 @verb("deploy")
-def promote(name: EndpointName) -> Endpoint:
+def promote(name: EndpointName, *, force: bool = False) -> Endpoint:
     """Give the canary all traffic, then make it the model's champion; again, it changes nothing.
 
-    It must have been found good, and its rule, where it has one, must have seen requests of it.
+    It must have been found good, and its requests must have shown that it is not worse than the champion beside it.
 
     name: the endpoint
+    force: also when that is not shown yet; the audit log keeps who did so
 
     Example:
         %deploy promote late
@@ -185,7 +186,8 @@ def promote(name: EndpointName) -> Endpoint:
     record = lifecycle.running(name)
     before, wanted = record.body.desired, desired_state.promoted(record.body, record.name)
     model = str(wanted.champion)
-    note = admission.may_take_all(record, model)
+    lifecycle.written(record)  # and judged: what was answered until now counts
+    note = admission.may_take_all(record, model, force=force)
 
     def decide(body: EndpointRecord) -> EndpointRecord:
         # Once more, on the record as it is now: only what was admitted above may take all traffic.
@@ -195,7 +197,10 @@ def promote(name: EndpointName) -> Endpoint:
         return new
 
     if wanted.generation != before.generation:
-        record = lifecycle.reconcile(record, decide, Event("deploy promote", record.uri, (model,), (record.uri,)))
+        # The event's actor answers for what was not shown.
+        detail = {"forced": True, "reason": note} if force and note else {}
+        event = Event("deploy promote", record.uri, (model,), (record.uri,), detail)
+        record = lifecycle.reconcile(record, decide, event)
     with working(results.KIND, record.uri, f"gives {model} all traffic"):
         record = lifecycle.wait(record, before)
     try:

@@ -16,6 +16,7 @@ SHOWN = 20.0
 """So much wealth shows it at 5 %."""
 _STAKES = (0.15, 0.3, 0.5, 0.7)
 _MOST = 1e300
+_WAITING = 25  # where the canary has most of the traffic, several of its requests are one
 _UNIT_S = 10.0
 
 
@@ -23,30 +24,40 @@ _UNIT_S = 10.0
 class NotWorse:
     """Bets that the canary's share of bad requests is not larger than the champion's by the margin or more.
 
-    Each of the canary's requests is compared with the champion's since its last one: with several, one mean of the
-    champion's would be used twice, and the bets would win too often. counts: requests and bad ones, by arm.
+    Each request of the champion's is used once, and so is each of the canary's: a canary's with all of the champion's
+    since the one before, or with the next one where there was none. With one mean of the champion's for several of the
+    canary's, the bets would win too often. counts: requests and bad ones, by arm.
     """
 
     margin: float
     wealths: list[float] = field(default_factory=lambda: [1.0] * len(_STAKES))
     most: float = 1.0
     counts: list[list[int]] = field(default_factory=lambda: [[0, 0], [0, 0]])
-    open: list[list[int]] = field(default_factory=lambda: [[0, 0], [0, 0]])
+    champion: list[int] = field(default_factory=lambda: [0, 0])
+    waiting: list[int] = field(default_factory=list)
 
     def add(self, bad: bool, *, is_canary: bool) -> None:
         """Take one request, in the order of their answers."""
-        for counts in (self.counts[is_canary], self.open[is_canary]):
-            counts[0] += 1
-            counts[1] += bad
-        if not is_canary or not self.open[0][0]:
-            return
-        champion, canary = (counts[1] / counts[0] for counts in self.open)
+        counts = self.counts[is_canary]
+        counts[0] += 1
+        counts[1] += bad
+        if is_canary and not self.champion[0]:
+            self.waiting.append(int(bad))
+        elif is_canary:
+            self._bet(self.champion[1] / self.champion[0], float(bad))
+            self.champion = [0, 0]
+        elif waiting := self.waiting[: max(1, len(self.waiting) // _WAITING)]:
+            del self.waiting[: len(waiting)]
+            self._bet(float(bad), sum(waiting) / len(waiting))
+        else:
+            self.champion[0] += 1
+            self.champion[1] += bad
+
+    def _bet(self, champion: float, canary: float) -> None:
         gain = self.margin + champion - canary
-        self.wealths = [
-            min(wealth * (1 + stake * gain), _MOST) for wealth, stake in zip(self.wealths, _STAKES, strict=True)
-        ]
+        pairs = zip(self.wealths, _STAKES, strict=True)
+        self.wealths = [min(wealth * (1 + stake * gain), _MOST) for wealth, stake in pairs]
         self.most = max(self.most, self.wealth)
-        self.open = [[0, 0], [0, 0]]
 
     @property
     def wealth(self) -> float:
@@ -76,7 +87,7 @@ class NotWorse:
         return {
             "margin": self.margin, "wealths": [float(f"{each:.6g}") for each in self.wealths],
             "most": float(f"{self.most:.6g}"), "counts": [list(each) for each in self.counts],
-            "open": [list(each) for each in self.open],
+            "champion": list(self.champion), "waiting": list(self.waiting),
         }  # fmt: skip
 
     @classmethod

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
+from .wander import MARGIN
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-MARGIN = 1.05
-"""A canary that is slower by no more than this is at home."""
 BINS = 13
 LEAST = 200
 """So many answers of the champion before its latencies are frozen."""

@@ -13,7 +13,8 @@ from scipy import special
 from aiinfra_lab.deploy.server.counts import EDGES_MS
 from aiinfra_lab.stats.arms import GROUPS, ArmComparison, Stratum
 from aiinfra_lab.stats.bounds import binomial_interval
-from aiinfra_lab.stats.latencies import BINS, MARGIN, FrozenLatencies
+from aiinfra_lab.stats.latencies import BINS, FrozenLatencies
+from aiinfra_lab.stats.wander import MARGIN
 
 LOOK_S = 10.0
 ERRORS, ALLOWED_ERRORS = 0.005, 0.01

@@ -43,10 +43,10 @@ def healthy(full: bool) -> Iterator[Figure]:
 )
 def faulty(full: bool) -> Iterator[Figure]:
     """Minutes until it is rolled back, by the median and for nine of ten."""
-    times = 300 if full else 30
+    times = 300 if full else 60
     for (place, (name, (fault, median, most))), healthy_h in itertools.product(enumerate(_FAULTS.items()), (0, 6)):
         # Hours of health cost as much to draw as many faults.
-        count = times if not healthy_h else max(20, times // 3)
+        count = times if not healthy_h else max(40, times // 3)
         ours = _minutes([7, place, healthy_h], fault, healthy_h, count)
         before = _before([7, place, healthy_h], fault, healthy_h, 10)
         when = "from the start" if not healthy_h else f"after {healthy_h} h"

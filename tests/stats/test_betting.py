@@ -29,6 +29,14 @@ def test_one_that_is_worse_by_the_margin_is_rarely_shown(share):
     assert shown <= 18  # 5 % of 200, and thrice its error
 
 
+def test_where_both_get_half_each_request_is_a_bet():
+    bets = NotWorse(0.01)
+    for number in range(1000):
+        bets.add(False, is_canary=number % 4 < 2)
+    assert len(bets.waiting) <= 2
+    assert bets.wealths[-1] == pytest.approx(1.007**500, rel=0.05)
+
+
 def test_requests_of_one_arm_alone_are_no_evidence():
     bets = NotWorse(0.01)
     for _ in range(1000):
@@ -53,7 +61,8 @@ def test_about_so_many_requests_show_it_as_are_missing():
 def test_bets_are_kept():
     bets = pairs(NotWorse(0.01), np.random.default_rng(6), 0.01, 0.01, 300)
     kept = NotWorse.of_state(json.loads(json.dumps(bets.to_state())))
-    assert (kept.counts, kept.open, kept.most) == (bets.counts, bets.open, pytest.approx(bets.most, rel=1e-4))
+    assert (kept.counts, kept.champion, kept.waiting) == (bets.counts, bets.champion, bets.waiting)
+    assert kept.most == pytest.approx(bets.most, rel=1e-4)
 
 
 def hours(alarm, rng, share, looks):

@@ -20,9 +20,7 @@ _LOOPBACK = re.compile(rb"(?:(?:[a-z0-9-]+\.)*localhost|127(?:\.[0-9]{1,3}){3}|\
 
 
 def _verdict(judge: Judge) -> dict[str, Any]:
-    judgement = judge.judgement
-    counts = {"requests": judge.judged, "unanswered": judge.unanswered}
-    return {"state": judgement.verdict, "reasons": judgement.reasons, "bounds": judgement.bounds, **counts}
+    return {**msgspec.to_builtins(judge.verdict), "requests": judge.judged, "unanswered": judge.unanswered}
 
 
 class HttpApi:

@@ -20,7 +20,7 @@ import msgspec
 
 from .batching import Answer, Batcher, Work
 from .counts import Counts
-from .judge import Judge
+from .judge import Judge, JudgedRequest
 from .model import LoadedModel
 from .predictions_log import Line, PredictionsLog
 from .rows import Envelope, Parsed, Refusal, open_envelope
@@ -52,7 +52,7 @@ class ServedVersion:
 class Routes:
     """Who gets the traffic: all to the champion but `share` of the keys; all to the canary while there is no champion.
 
-    generation: which change of the endpoint's record this is. judge: the canary's rule, if it has one.
+    generation: which change of the endpoint's record this is. judge: of the canary, if anything judges it.
     """
 
     champion: ServedVersion | None = None
@@ -92,6 +92,7 @@ class _Pending:
     canary: bool
     started: float
     respond: Respond
+    judged: JudgedRequest | None
 
 
 @dataclass
@@ -135,14 +136,17 @@ class Predictor:
             envelope = open_envelope(body)
             self._taken += 1
             request_id = f"{self._prefix}-{self._taken:08x}"
-            version, canary = self._choose(request_id if envelope.key is None else str(envelope.key))
-            version, canary, parsed = self._read(envelope, version, canary)
+            key = request_id if envelope.key is None else str(envelope.key)
+            chosen, is_chosen = self._choose(key)
+            version, canary, parsed = self._read(envelope, chosen, is_chosen, key)
         except Refusal as refusal:
             self.refused[refusal.status] += 1
             respond(refusal.status, refusal.body())
             return
         self.waiting += 1
-        request = _Pending(request_id, parsed, version, canary, started, respond)
+        judge = self.routes.judge
+        judged = judge.begin(key, is_canary=canary) if judge and version is chosen else None
+        request = _Pending(request_id, parsed, version, canary, started, respond, judged)
         version.batcher.submit(Work(parsed.values, lambda answer: self._answer(request, answer)))
 
     @property
@@ -157,7 +161,9 @@ class Predictor:
         assert routes.champion is not None  # ready says that one of the two is there
         return routes.champion, False
 
-    def _read(self, envelope: Envelope, version: ServedVersion, canary: bool) -> tuple[ServedVersion, bool, Parsed]:
+    def _read(
+        self, envelope: Envelope, version: ServedVersion, canary: bool, key: str
+    ) -> tuple[ServedVersion, bool, Parsed]:
         """Read the rows. What only the canary refuses is the canary's error, and the champion answers it."""
         try:
             return version, canary, version.model.reader.read(envelope.rows)
@@ -168,7 +174,7 @@ class Predictor:
                 raise
             parsed = champion.model.reader.read(envelope.rows)
             if self.routes.judge:
-                self.routes.judge.add(None, failed=True)
+                self.routes.judge.add(key, None, is_canary=True, failed=True)
             return champion, False, parsed
 
     def _answer(self, request: _Pending, answer: Answer) -> None:
@@ -184,10 +190,8 @@ class Predictor:
         request.respond(200 if is_answered else 500, self._encode(Predictions(request.id, uri, predictions)))
         self.waiting -= 1
         request.version.counts.add(latency_ms, len(predictions), failed)
-        # The routes may have changed while it was predicted: a canary is not judged by what an earlier one did.
-        judge = self.routes.judge
-        if judge and request.canary and request.version is self.routes.canary:
-            judge.add(latency_ms if is_answered else None, failed=failed)
+        if request.judged:
+            request.judged.end(latency_ms if is_answered else None, failed=failed)
         at, took = round(time.time(), 4), round(latency_ms, 3)
         for row_id, row, inputs in zip(ids, answer, request.parsed.inputs, strict=True):
             error = None if row else problem
