@@ -66,7 +66,7 @@ def start(
     """
     from ..providers import chosen
     from ..stats.bounds import parse_bounds
-    from . import admission, versions
+    from . import admission, preview, versions
 
     called = Uri.parse(name, noun="deploy").name
     uri = versions.resolve(model)
@@ -80,7 +80,7 @@ def start(
     asked = str(Uri.parse(model, noun="models"))
     resolved = f"{asked} is {uri}" if asked != uri else ""
     alias = "" if record.body.canary else versions.alias_differs(called, uri)
-    return _seen(record, resolved, note, doubt, alias)
+    return _seen(record, resolved, note, doubt, alias, preview.note(record.body))
 
 
 @verb("deploy")
