@@ -7,7 +7,7 @@ from typing import Annotated
 from ..errors import Conflict, Failed, LabError, UsageProblem
 from ..show import Listing, log_time, working
 from ..store import Event, Record, open_store
-from ..units import Duration, Share, number
+from ..units import Duration, Share, number, parse_share
 from ..uris import Uri
 from ..verbs import Choices, Live, Name, Rows, verb
 from . import desired_state, lifecycle, results
@@ -30,6 +30,10 @@ def _rules() -> list[str]:
     return ["p95_ms > 80", "errors > 1%", "p95_ms > 80 or errors > 1%"]
 
 
+def _steps() -> list[str]:
+    return ["5%,25%,100%"]
+
+
 def _targets() -> list[str]:
     from ..providers import names
 
@@ -43,6 +47,8 @@ def start(
     model: Annotated[Name, Live("models")],
     canary: Share | None = None,
     rollback_if: Annotated[str, Choices(_rules, is_open=True)] | None = None,
+    steps: Annotated[str, Choices(_steps, is_open=True)] | None = None,
+    bake: Duration = 3600.0,
     port: int | None = None,
     on: Annotated[str, Choices(_targets)] | None = None,
     wait: bool = True,
@@ -57,6 +63,8 @@ def start(
     model: the version, e.g. models:delay@7; an alias is resolved now and not followed
     canary: the share of keys that this version gets, e.g. 5%; without a champion it gets all
     rollback_if: when the canary loses its traffic again, e.g. "p95_ms > 80 or errors > 1%"
+    steps: how the share grows by itself while the canary is shown to be as good, e.g. 5%,25%,100%; without, it stays
+    bake: how long each step lasts at least
     port: where it listens; by default a free one, kept over restarts
     on: the provider
     wait: return when the version is live
@@ -72,7 +80,8 @@ def start(
     uri = versions.resolve(model)
     doubt = admission.may_serve(uri)
     rule = None if rollback_if is None else parse_bounds(rollback_if)
-    request = desired_state.ServeRequest(uri, number(canary), rule)
+    shares = tuple(map(parse_share, steps.split(","))) if steps else ()
+    request = desired_state.ServeRequest(uri, number(canary), rule, shares, number(bake) if shares else 0.0)
     with working(results.KIND, str(Uri("deploy", called)), f"starts with {uri}"):
         before, record, note = _start(called, request, on, on or chosen("deploy.target"), port)
         if wait:

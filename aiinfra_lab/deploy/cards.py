@@ -225,6 +225,9 @@ def _facts(endpoint: Endpoint) -> Iterator[tuple[str, str]]:
         yield "champion", endpoint.champion or ""
         yield "canary", endpoint.canary or ""
     yield "before", endpoint.previous or ""
+    shares = ", ".join(map(show_share, endpoint.steps))
+    least = f", each after {show_duration(endpoint.bake_s)} at least, once the canary is shown to be as good"
+    yield "next steps", f"{shares}{least}" if shares else ""
     if endpoint.measures:
         yield "guarded by", endpoint.rollback_if
     elif not endpoint.bounds:

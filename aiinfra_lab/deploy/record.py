@@ -114,8 +114,10 @@ class EndpointSpan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class DesiredState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What an endpoint is to serve. `generation` grows by one with every change.
 
-    The canary gets `share` of the request keys, all of them while there is no champion. salt: fixed for as long as the
-    canary is; it decides which keys those are. rollback_if: what takes the canary's traffic away.
+    The canary gets `share` of the request keys, all of them while there is no champion. salt: fixed for as long as
+    the canary is; it decides which keys those are. rollback_if: what takes the canary's traffic away. steps: the
+    shares that follow, each once the one before has lasted bake_s, and the canary was shown to be not worse; the last
+    may be all. step_at: when the canary got its share.
     """
 
     champion: str | None = None
@@ -124,6 +126,9 @@ class DesiredState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     salt: str = ""
     rollback_if: Rule | None = None
     generation: int = 0
+    steps: tuple[float, ...] = ()
+    bake_s: float = 0.0
+    step_at: float = 0.0
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -149,7 +154,7 @@ class DesiredState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class EndpointRecord(Body, frozen=True, kw_only=True):
-    """An endpoint: the desired state in its first six fields, then its target, and what was observed.
+    """An endpoint: the desired state in its first nine fields, then its target, and what was observed.
 
     earlier: the champions before this one, the oldest first. on: the target. job: the target's claim, which on this
     machine is a job's id. context: what started it, as `config.context` says. url, port: where it answers. problem: why
@@ -169,6 +174,9 @@ class EndpointRecord(Body, frozen=True, kw_only=True):
     salt: str = ""
     rollback_if: Rule | None = None
     generation: int = 0
+    steps: tuple[float, ...] = ()
+    bake_s: float = 0.0
+    step_at: float = 0.0
     earlier: tuple[str, ...] = ()
     on: str = OURS
     job: str = ""
@@ -232,7 +240,8 @@ class EndpointRecord(Body, frozen=True, kw_only=True):
     @property
     def desired(self) -> DesiredState:
         """What it is to serve."""
-        return DesiredState(self.champion, self.canary, self.share, self.salt, self.rollback_if, self.generation)
+        names = DesiredState.__struct_fields__
+        return DesiredState(**{name: getattr(self, name) for name in names})
 
     @property
     def busy_ms(self) -> float:

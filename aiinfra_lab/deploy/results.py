@@ -87,6 +87,8 @@ class Endpoint(Result):
     measures: tuple[JudgedMeasure, ...] = ()
     false_per_hour: float = 0.0
     false_at_start: float = 0.0
+    steps: tuple[float, ...] = ()
+    bake_s: float = 0.0
 
     @property
     def is_ours(self) -> bool:
@@ -195,6 +197,8 @@ def _endpoint(record: Record[EndpointRecord], seen: _Seen, notes: Iterable[str] 
         measures=on_canary.measures,
         false_per_hour=on_canary.false_per_hour,
         false_at_start=on_canary.false_at_start,
+        steps=body.steps,
+        bake_s=body.bake_s,
         versions=served,
         count=sum(item.rows for item in served),
         started_at=body.started_at,

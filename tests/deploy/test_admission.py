@@ -106,6 +106,17 @@ def test_a_canary_that_was_shown_to_be_as_good_takes_all(register):
     assert endpoint.url
 
 
+def test_a_canary_goes_up_its_steps_by_itself(register):
+    endpoint = canary(register, rollback_if=RULE, steps="50%,100%", bake="1s")
+    assert (endpoint.canary_share, endpoint.steps) == (0.5, (1.0,))
+    assert "next steps" in endpoint.card().text()
+    until(lambda: deploy.run("delay", rows=DF, rate=400, for_="4s") and deploy.show("delay").canary is None)
+    after = deploy.show("delay")
+    assert (after.champion, after.steps) == ("models:delay@2", ())
+    [event] = [item.event for item in open_store().events() if item.event.verb == "deploy promote"]
+    assert event.detail["by"] == "steps"
+
+
 def test_a_canary_that_fails_more_is_not_as_good_though_only_latency_is_guarded(register):
     endpoint = canary(register, "nan", rollback_if="p95_ms > 5000")
     ask(endpoint, [FAR], 60)

@@ -20,7 +20,7 @@ from ... import jobs
 from ...errors import LabError, StoreUnavailable
 from ...store import Event, Record, Store, update
 from ...uris import Uri
-from ..desired_state import back_to, without_canary
+from ..desired_state import back_to, stepped, without_canary
 from ..lifecycle import rejection
 from ..record import DesiredState, EndpointRecord, Rollback, RuleCounts, Verdict
 from ..versions import artifact
@@ -207,6 +207,15 @@ class Watch:
         # Without a champion nobody could take the traffic: then the breach is only shown.
         if verdict.state == "breach" and live.champion is not None:
             self._roll_back(live, live.canary, verdict)
+        elif verdict.state == "ok" and live.champion and live.steps and time.time() >= live.step_at + live.bake_s:
+            self._step(live, live.canary)
+
+    def _step(self, live: DesiredState, canary: str) -> None:
+        """Give a canary that was shown to be not worse its next share, and in the end all traffic."""
+        share = live.steps[0]
+        verb = "deploy promote" if share >= 1 else "deploy start"
+        detail = {"canary": canary, "share": share, "by": "steps"}
+        self._change(stepped, Event(verb, self._uri, (canary,), (self._uri,), detail), live.generation)
 
     def _roll_back(self, live: DesiredState, canary: str, verdict: Verdict) -> None:
         """Take the canary's traffic away at once, then write down that and why."""
