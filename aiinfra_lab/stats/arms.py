@@ -103,17 +103,18 @@ class ArmComparison:
         # One allocation for all looks.
         self._sums = np.zeros((_COPIES, _ALL))
         self._few = np.zeros(_ALL)
-        self._cusum = np.zeros(_ALL)
-        self._since = np.zeros((_ALL, 8))
+        self._cusum = np.zeros((_COPIES, _ALL))
+        # Requests, then failed ones, by arm, copy and alternative; answers and slow ones, by arm and alternative.
+        self._since = np.zeros((2, 2, _COPIES, _ERRORS))
+        self._since_slow = np.zeros((2, _LATENCIES, 2))
         self._since_at = np.full(_ALL, now)
         self._log_e = np.zeros((_COPIES, _ALL))
         self._by_copy = np.zeros((2, _COPIES, _FIELDS))
         self._both = np.zeros((_COPIES, _FIELDS))
+        self._latest = np.moveaxis(self._by_copy[..., :2], 2, 0)[..., None]  # the same memory
+        self._differences = np.zeros((2, _COPIES, _ERRORS))
         self._counts = np.ones((2, _COPIES))
         self._brackets = np.zeros((2, _COPIES, _ERRORS))
-        # What adds an alternative's bets up for its measure: those on errors too small to matter count nothing.
-        self._adding = np.zeros((_ALL, 2))
-        self._adding[_ERRORS:, 1] = 1 / _LATENCIES
         self._evidence = [0.0, 0.0]
 
     # ---- what is counted ----
@@ -196,6 +197,7 @@ class ArmComparison:
         if self.latencies:
             drawn = np.log1p(self.share * (self.latencies.weights[:, :-1] - 1))
             log_e[_ERRORS:] = canary[2:] @ self.latencies.log_weights[:, :-1] - both[2:] @ drawn
+        self._log_e[1:] = log_e
 
     def _gain(self, sums: NDArray[np.float64], seconds: float) -> None:
         """Let new bets begin, and all of them win or lose by the stratum."""
@@ -214,24 +216,32 @@ class ArmComparison:
 
     def _renew(self, stratum: Stratum, now: float) -> None:
         """Since when each alternative has evidence, and what was counted since: begun anew where there is none."""
-        champion, canary = self._by_copy[:, 0].tolist()
-        answered, slow = (stratum.logs[0].count, stratum.logs[1].count), stratum.slow
-        self._since += (canary[1], canary[0], champion[1], champion[0], slow[1], answered[1], slow[0], answered[0])
-        np.maximum(self._cusum, 0, out=self._cusum)
-        self._cusum += self._log_e[0]
-        ended = self._cusum <= 0
-        self._since[ended] = 0
-        self._since_at[ended] = now
+        cusum = self._cusum
+        np.maximum(cusum, 0, out=cusum)
+        cusum += self._log_e
+        goes_on = cusum > 0
+        self._since += self._latest
+        self._since *= goes_on[:, :_ERRORS]
+        slow, logs = stratum.slow, stratum.logs
+        self._since_slow += np.array([[[logs[0].count, slow[0]]], [[logs[1].count, slow[1]]]])
+        self._since_slow *= goes_on[0, _ERRORS:, None]
+        self._since_at[~goes_on[0]] = now
 
     def _add_up(self) -> None:
-        bad, canary, champion_bad, champion = self._since[:_ERRORS, :4].T
-        difference = bad / np.maximum(canary, 1) - champion_bad / np.maximum(champion, 1)
-        np.multiply(difference >= LEAST_DIFFERENCE, 1 / _ERRORS, out=self._adding[:_ERRORS, 0])
-        many, few = (self._sums @ self._adding).min(axis=0), self._few @ self._adding
-        errors, latency = np.maximum(many, few).tolist()
+        shares = self._differences
+        np.maximum(self._since[0], 1, out=shares)
+        np.divide(self._since[1], shares, out=shares)
+        # Each copy by its own counts: a key that always fails must not make every difference a large one.
+        is_large = shares[1] - shares[0] >= LEAST_DIFFERENCE
+        many = (self._sums[:, :_ERRORS] * is_large).sum(axis=1).min()
+        few = self._few[:_ERRORS] @ is_large[0]
+        errors = float(max(many, few)) / _ERRORS
+        if not self.latencies:
+            self._evidence = [errors, 0.0]
+            return
+        latency = float(max(self._sums[:, _ERRORS:].sum(axis=1).min(), self._few[_ERRORS:].sum())) / _LATENCIES
         # Two arms also wander apart by themselves, which only whole blocks can tell.
-        exact = min(latency, self.wander.evidence / WANDER_LIMIT * self.limit) if self.latencies else 0.0
-        self._evidence = [errors, exact]
+        self._evidence = [errors, min(latency, self.wander.evidence / WANDER_LIMIT * self.limit)]
 
     # ---- what it means ----
 
@@ -252,9 +262,10 @@ class ArmComparison:
         """What was counted since the strongest evidence began: failed requests, or those slower than the frozen p95."""
         place = slice(0, _ERRORS) if measure == "errors" else slice(_ERRORS, _ALL)
         strongest = place.start + int(np.argmax(np.maximum(self._sums[0], self._few)[place]))
-        first = 0 if measure == "errors" else 4
-        counts = [int(count) for count in self._since[strongest, first : first + 4]]
-        return Shares(float(self._since_at[strongest]), *counts)
+        at = strongest - place.start
+        counted = self._since[:, :, 0, at].T if measure == "errors" else self._since_slow[:, at]
+        (champion, champion_bad), (canary, canary_bad) = counted.astype(int).tolist()
+        return Shares(float(self._since_at[strongest]), canary_bad, canary, champion_bad, champion)
 
     @property
     def false_rollbacks_per_hour(self) -> float:
@@ -281,6 +292,7 @@ class ArmComparison:
             "few": _plain(self._few),
             "cusum": _plain(self._cusum),
             "since": self._since.astype(int).tolist(),
+            "since_slow": self._since_slow.astype(int).tolist(),
             "since_at": np.round(self._since_at, 1).tolist(),
             "latencies": self.latencies.to_state() if self.latencies else None,
             "wander": self.wander.to_state(),
@@ -293,7 +305,7 @@ class ArmComparison:
         found = cls(state["share"], state["began_at"], state["guarded"], latencies=latencies, limit=state["limit"])
         found.at, found.is_new = state["at"], state["is_new"]
         found.wander = Wander.of_state(state["wander"])
-        for name in ("sums", "few", "cusum", "since", "since_at"):
+        for name in ("sums", "few", "cusum", "since", "since_slow", "since_at"):
             getattr(found, f"_{name}")[:] = state[name]
         found._add_up()
         return found
