@@ -25,7 +25,7 @@ _PEER_NAMES = "a fixed one-minute rule"
 @row("deploy.6", "hours of a canary with which nothing is wrong", "at most 0.5 % of them end in a rollback", ("numpy",))
 def healthy(full: bool) -> Iterator[Figure]:
     """50 requests a second, 5 % of them the canary's: a fresh canary each hour, and the same hour for every rule."""
-    hours = 1000 if full else 25
+    hours = 1000 if full else 60
     for place, (name, story) in enumerate(canary.HEALTHY.items()):
         rng = np.random.default_rng([6, place])
         found = [canary.rolled_back_within(1, rng, story) for _ in range(hours)]
