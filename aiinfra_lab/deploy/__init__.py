@@ -7,7 +7,7 @@ from typing import Annotated
 from ..errors import Conflict, Failed, LabError, UsageProblem
 from ..show import Listing, log_time, working
 from ..store import Event, Record, open_store
-from ..units import Duration, Share, number
+from ..units import Duration, Share, number, parse_share
 from ..uris import Uri
 from ..verbs import Choices, Live, Name, Rows, verb
 from . import desired_state, lifecycle, results
@@ -30,6 +30,10 @@ def _rules() -> list[str]:
     return ["p95_ms > 80", "errors > 1%", "p95_ms > 80 or errors > 1%"]
 
 
+def _steps() -> list[str]:
+    return ["5%,25%,100%"]
+
+
 def _targets() -> list[str]:
     from ..providers import names
 
@@ -43,6 +47,8 @@ def start(
     model: Annotated[Name, Live("models")],
     canary: Share | None = None,
     rollback_if: Annotated[str, Choices(_rules, is_open=True)] | None = None,
+    steps: Annotated[str, Choices(_steps, is_open=True)] | None = None,
+    bake: Duration = 3600.0,
     port: int | None = None,
     on: Annotated[str, Choices(_targets)] | None = None,
     wait: bool = True,
@@ -57,6 +63,8 @@ def start(
     model: the version, e.g. models:delay@7; an alias is resolved now and not followed
     canary: the share of keys that this version gets, e.g. 5%; without a champion it gets all
     rollback_if: when the canary loses its traffic again, e.g. "p95_ms > 80 or errors > 1%"
+    steps: how the share grows by itself while the canary is shown to be as good, e.g. 5%,25%,100%; without, it stays
+    bake: how long each step lasts at least
     port: where it listens; by default a free one, kept over restarts
     on: the provider
     wait: return when the version is live
@@ -66,13 +74,14 @@ def start(
     """
     from ..providers import chosen
     from ..stats.bounds import parse_bounds
-    from . import admission, versions
+    from . import admission, preview, versions
 
     called = Uri.parse(name, noun="deploy").name
     uri = versions.resolve(model)
     doubt = admission.may_serve(uri)
     rule = None if rollback_if is None else parse_bounds(rollback_if)
-    request = desired_state.ServeRequest(uri, number(canary), rule)
+    shares = tuple(map(parse_share, steps.split(","))) if steps else ()
+    request = desired_state.ServeRequest(uri, number(canary), rule, shares, number(bake) if shares else 0.0)
     with working(results.KIND, str(Uri("deploy", called)), f"starts with {uri}"):
         before, record, note = _start(called, request, on, on or chosen("deploy.target"), port)
         if wait:
@@ -80,7 +89,7 @@ def start(
     asked = str(Uri.parse(model, noun="models"))
     resolved = f"{asked} is {uri}" if asked != uri else ""
     alias = "" if record.body.canary else versions.alias_differs(called, uri)
-    return _seen(record, resolved, note, doubt, alias)
+    return _seen(record, resolved, note, doubt, alias, preview.note(record.body))
 
 
 @verb("deploy")
@@ -169,12 +178,13 @@ def log(name: EndpointName, *, rows: int = 20, events: int = 20) -> Log:
 
 
 @verb("deploy")
-def promote(name: EndpointName) -> Endpoint:
+def promote(name: EndpointName, *, force: bool = False) -> Endpoint:
     """Give the canary all traffic, then make it the model's champion; again, it changes nothing.
 
-    It must have been found good, and its rule, where it has one, must have seen requests of it.
+    It must have been found good, and its requests must have shown that it is not worse than the champion beside it.
 
     name: the endpoint
+    force: also when that is not shown yet; the audit log keeps who did so
 
     Example:
         %deploy promote late
@@ -185,7 +195,8 @@ def promote(name: EndpointName) -> Endpoint:
     record = lifecycle.running(name)
     before, wanted = record.body.desired, desired_state.promoted(record.body, record.name)
     model = str(wanted.champion)
-    note = admission.may_take_all(record, model)
+    lifecycle.written(record)  # and judged: what was answered until now counts
+    note = admission.may_take_all(record, model, force=force)
 
     def decide(body: EndpointRecord) -> EndpointRecord:
         # Once more, on the record as it is now: only what was admitted above may take all traffic.
@@ -195,7 +206,10 @@ def promote(name: EndpointName) -> Endpoint:
         return new
 
     if wanted.generation != before.generation:
-        record = lifecycle.reconcile(record, decide, Event("deploy promote", record.uri, (model,), (record.uri,)))
+        # The event's actor answers for what was not shown.
+        detail = {"forced": True, "reason": note} if force and note else {}
+        event = Event("deploy promote", record.uri, (model,), (record.uri,), detail)
+        record = lifecycle.reconcile(record, decide, event)
     with working(results.KIND, record.uri, f"gives {model} all traffic"):
         record = lifecycle.wait(record, before)
     try:

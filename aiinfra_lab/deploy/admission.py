@@ -12,7 +12,6 @@ from .base import Report, Reporting
 from .details import start_again
 from .lifecycle import target_of
 from .record import EndpointRecord
-from .server.judge import CONFIDENCE
 
 
 def may_serve(uri: str) -> str:
@@ -23,12 +22,12 @@ def may_serve(uri: str) -> str:
     return f"{problem.what}: `%models check {uri}`" if problem else ""
 
 
-def may_take_all(record: Record[EndpointRecord], canary: str) -> str:
-    """A note on a canary that is to get all traffic. Failed unless it may be promoted, and its rule can tell something.
+def may_take_all(record: Record[EndpointRecord], canary: str, *, force: bool = False) -> str:
+    """A note on a canary that is to get all traffic. Failed unless it may be promoted, and was shown to be good enough.
 
-    A rule cannot when no more requests were judged than got no score, nor one of latencies alone when clearly more got
-    none than it lets be too slow. An undecided rule is noted and stops nobody: the interval of a rare error needs many
-    requests to close.
+    Beside a champion that is: not worse by a margin, in errors and in latency; force: without that, since somebody
+    answers for it. Where no champion runs the rule must tell something: it cannot when no more requests were judged
+    than got no score, nor one of latencies alone when clearly more got none than it lets be too slow.
     """
     if versions.verdict(canary) == "bad":
         raise Failed(
@@ -37,7 +36,7 @@ def may_take_all(record: Record[EndpointRecord], canary: str) -> str:
         )
     if problem := versions.objection(canary):
         raise problem
-    return _admitted_by_rule(record, canary)
+    return _admitted_by_evidence(record, canary, force)
 
 
 def replacement(record: Record[EndpointRecord]) -> str:
@@ -56,11 +55,12 @@ def without(record: Record[EndpointRecord]) -> str:
     return replacement(record)
 
 
-def _admitted_by_rule(record: Record[EndpointRecord], canary: str) -> str:
+def _admitted_by_evidence(record: Record[EndpointRecord], canary: str, force: bool) -> str:
     target = target_of(record)
     report = target.report(record.body.job) if isinstance(target, Reporting) else None
     if report is None or report.verdict is None:
-        return ""
+        is_unknown = isinstance(target, Reporting) and record.body.canary and record.body.champion
+        return _unshown(record, canary, f"{record.body.on} does not compare them", force) if is_unknown else ""
     if report.generation != record.body.generation:
         what = f"the rule of {record.name} cannot tell: what was counted is of an earlier change"
         raise Failed(what, "repeat in a moment")
@@ -69,6 +69,9 @@ def _admitted_by_rule(record: Record[EndpointRecord], canary: str) -> str:
             f"{canary} breaks its rule: {'; '.join(report.verdict.reasons)}",
             without(record),
         )
+    if record.body.canary and record.body.champion:
+        reasons = "; ".join(report.verdict.reasons) or "its target judges by itself, and is undecided"
+        return _unshown(record, canary, reasons, force) if report.verdict.state != "ok" else ""
     if report.requests <= report.unanswered:
         raise Failed(f"the rule of {record.name} cannot tell: {_lack(report, canary)}", _way_out(record.name, canary))
     if lack := _unjudged(record.body.rollback_if, report):
@@ -76,6 +79,17 @@ def _admitted_by_rule(record: Record[EndpointRecord], canary: str) -> str:
         raise Failed(what, _way_out(record.name, canary))
     is_undecided = report.verdict.state == "undecided"
     return f"the rule was undecided after {report.requests:,} requests" if is_undecided else ""
+
+
+def _unshown(record: Record[EndpointRecord], canary: str, why: str, force: bool) -> str:
+    champion = record.body.champion
+    if force:
+        return f"{canary} was not shown to be as good as {champion}: {why}"
+    raise Failed(
+        f"cannot tell yet whether {canary} is as good as {champion}: {why}",
+        f"let it answer more: `%deploy run {record.name} --rows …`, or give it a larger share; "
+        f"to answer for it yourself: `%deploy promote {record.name} --force`",
+    )
 
 
 def _unjudged(rule: Rule | None, report: Report) -> str:
@@ -87,7 +101,7 @@ def _unjudged(rule: Rule | None, report: Report) -> str:
     if not stated or any(bound.limit_ms is None for bound in stated):
         return ""
     total = report.requests + report.unanswered
-    low, _ = bounds.binomial_interval(report.unanswered, total, CONFIDENCE)
+    low, _ = bounds.binomial_interval(report.unanswered, total, bounds.CONFIDENCE)
     return f"{report.unanswered:,} of {total:,} requests" if low > max(bound.share for bound in stated) else ""
 
 

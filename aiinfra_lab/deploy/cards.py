@@ -25,7 +25,7 @@ from ..show import (
     moment,
     shown,
 )
-from ..stats.bounds import JudgedBound
+from ..stats.bounds import JudgedBound, JudgedMeasure, round_up
 from ..train.texts import beginning
 from ..units import counted, show_duration, show_share
 from ..uris import Uri
@@ -58,8 +58,8 @@ def endpoint_card(endpoint: Endpoint) -> Card:
         advice=_advice(endpoint, label),
         facts=[(name, value) for name, value in _facts(endpoint) if value],
         figures=_figures(endpoint),
-        parts=[*_split(endpoint), _arms(endpoint), *_rule(endpoint), *_ask(endpoint)],
-        notes=[*filter(None, [late]), *endpoint.notes, *_reasons(endpoint), *_timed(endpoint)],
+        parts=[*_split(endpoint), _arms(endpoint), *_comparison(endpoint), *_rule(endpoint), *_ask(endpoint)],
+        notes=[*filter(None, [late]), *endpoint.notes, *_reasons(endpoint), *_promise(endpoint), *_timed(endpoint)],
         next=_next(endpoint, label),
     )
 
@@ -191,11 +191,12 @@ def _serves(endpoint: Endpoint) -> str:
     if not endpoint.champion:
         return f"**{endpoint.canary}** is a canary without a champion, and serves all requests."
     serves = f"**{endpoint.champion}** serves {show_share(1 - endpoint.canary_share)} and the canary"
+    good = "is not worse than the champion" if endpoint.measures else "keeps within its rule"
     judged = {
-        "ok": "The canary keeps within its rule.",
+        "ok": f"The canary {good}.",
         "breach": "**The canary broke its rule.**",
         "undecided": _undecided(endpoint),
-    }.get(endpoint.verdict, "No rule judges the canary.")
+    }.get(endpoint.verdict, "Nothing judges the canary.")
     return f"{serves} **{endpoint.canary}** {share}. {judged}"
 
 
@@ -207,12 +208,11 @@ def _undecided(endpoint: Endpoint) -> str:
 
 def _missing(endpoint: Endpoint) -> str:
     """How many more requests of the canary decide, as far as anybody can tell."""
-    undecided = [each for each in endpoint.bounds if each.verdict == "undecided"]
-    lack = [each.needed - each.total for each in undecided if each.total and each.needed is not None]
+    undecided = [each for each in endpoint.measures or endpoint.bounds if each.verdict == "undecided"]
+    lack = [each.more for each in undecided if each.more is not None]
     if not lack or len(lack) < len(undecided):
         return "more requests are needed"
-    about = f"about {_round_up(max(lack)):,} more requests are needed"
-    return f"{about}, if the shares beyond its bounds stay as they are"
+    return f"about {round_up(max(lack)):,} more requests of its are needed, if the shares stay as they are"
 
 
 def _advice(endpoint: Endpoint, label: str) -> str:
@@ -229,7 +229,13 @@ def _facts(endpoint: Endpoint) -> Iterator[tuple[str, str]]:
         yield "champion", endpoint.champion or ""
         yield "canary", endpoint.canary or ""
     yield "before", endpoint.previous or ""
-    yield "rolls back if", "" if endpoint.bounds else endpoint.rollback_if
+    shares = ", ".join(map(show_share, endpoint.steps))
+    least = f", each after {show_duration(endpoint.bake_s)} at least, once the canary is shown to be as good"
+    yield "next steps", f"{shares}{least}" if shares else ""
+    if endpoint.measures:
+        yield "guarded by", endpoint.rollback_if
+    elif not endpoint.bounds:
+        yield "rolls back if", endpoint.rollback_if
 
 
 def _figures(endpoint: Endpoint) -> list[Figure]:
@@ -276,6 +282,55 @@ def _arm(item: Served) -> Sequence[Cell]:
     return arm, item.model, share, f"{item.requests:,}", f"{item.rows:,}", *times, errors
 
 
+def _comparison(endpoint: Endpoint) -> Iterator[Part]:
+    if not endpoint.measures:
+        return
+    titles = (
+        RowHeader("measure"), "state", Number("canary"), Number("champion"), "difference, 95 % interval",
+        "evidence that it is worse", "requests",
+    )  # fmt: skip
+    yield Table(titles, [_measured(each) for each in endpoint.measures], "The canary beside the champion")
+
+
+def _measured(judged: JudgedMeasure) -> Sequence[Cell]:
+    beyond = "" if judged.p95_ms is None else f", slower than {_shown_ms(judged.p95_ms)}"
+    name, state = f"{judged.measure}{beyond}", mark_of(JUDGED[judged.verdict])
+    if not (judged.canary and judged.champion):
+        return name, state, "–", "–", "", "", "none yet"
+    low, difference, high = judged.interval
+    canary, champion = (
+        show_share(bad / of) for bad, of in ((judged.canary_bad, judged.canary), (judged.champion_bad, judged.champion))
+    )
+    reach = max(2 * judged.margin, abs(difference))
+    picture = drawing.interval(
+        low, difference, high, within=(-reach, reach), limit=judged.margin, is_more_worse=True,
+        colour=_COLOURS[judged.verdict], alt=f"{canary} less {champion}, from {_points(low)} to {_points(high)} points",
+    )  # fmt: skip
+    strength = min(judged.evidence / judged.limit, 1.0)
+    evidence: Cell = Meter(strength, 1.0, show_share(strength)) if judged.is_guarded else "not guarded"
+    return name, state, canary, champion, picture, evidence, _remaining(judged)
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:+.2g}"
+
+
+def _remaining(judged: JudgedMeasure) -> Cell:
+    if judged.verdict != "undecided":
+        return f"decided by {judged.canary:,}"
+    if judged.more is None:
+        return f"{judged.canary:,}, too near to the margin to tell how many"
+    needed = round_up(judged.canary + judged.more)
+    return Progress(judged.canary, needed, f"{judged.canary:,} of about {needed:,}")
+
+
+def _promise(endpoint: Endpoint) -> Iterator[str]:
+    """How often a canary that is as good as its champion is rolled back."""
+    if endpoint.canary and endpoint.false_per_hour:
+        hourly, once = show_share(endpoint.false_per_hour), show_share(endpoint.false_at_start)
+        yield f"A healthy canary is rolled back in at most {hourly} of hours, and {once} once."
+
+
 def _rule(endpoint: Endpoint) -> Iterator[Part]:
     if not endpoint.bounds:
         return
@@ -284,7 +339,9 @@ def _rule(endpoint: Endpoint) -> Iterator[Part]:
         "bound", "state", Number("beyond it"), Number(f"{of} interval"), Number("allowed"),
         "0 to twice that", "requests",
     )  # fmt: skip
-    yield Table(titles, [_bound(endpoint, each) for each in endpoint.bounds], "Rolls back the canary if")
+    # Beside a champion the canary is compared with it, and what the rule allows is an alarm of both together.
+    label = "The endpoint as a whole" if endpoint.measures else "Rolls back the canary if"
+    yield Table(titles, [_bound(endpoint, each) for each in endpoint.bounds], label)
 
 
 def _bound(endpoint: Endpoint, judged: JudgedBound) -> Sequence[Cell]:
@@ -321,21 +378,15 @@ def _towards(endpoint: Endpoint, judged: JudgedBound) -> Cell:
         return f"decided by {judged.total:,}"
     if not endpoint.is_ours:
         return f"{judged.total:,} so far"
-    if judged.needed is None:
+    if judged.more is None:
         return f"{judged.total:,}, too near to what is allowed to tell how many"
-    needed = _round_up(judged.needed)
+    needed = round_up(judged.total + judged.more)
     return Progress(judged.total, needed, f"{judged.total:,} of about {needed:,}")
-
-
-def _round_up(count: int) -> int:
-    """With two digits that matter: an estimate."""
-    unit = int(10 ** max(0, len(str(count)) - 2))
-    return -(-count // unit) * unit
 
 
 def _reasons(endpoint: Endpoint) -> list[str]:
     """What a target says that judges by itself and tells no numbers."""
-    return [] if endpoint.bounds else [f"Its rule: {reason}" for reason in endpoint.reasons]
+    return [] if endpoint.bounds or endpoint.measures else [f"Its rule: {reason}" for reason in endpoint.reasons]
 
 
 def _ask(endpoint: Endpoint) -> Iterator[Part]:

@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 import msgspec
 
 from ..errors import Failed, Unavailable, UsageProblem
-from ..stats.bounds import JudgedBound
 from .base import Report
 from .record import Verdict, VersionCounts
 
@@ -84,9 +83,9 @@ def report(url: str, claim: str) -> Report | None:
 
 
 def _verdict(said: dict[str, Any]) -> Verdict:
-    # An endpoint that an earlier version started states no numbers.
-    judged = msgspec.convert(said.get("bounds", []), tuple[JudgedBound, ...])
-    return Verdict(said["state"], tuple(said["reasons"]), judged)
+    # An endpoint that an earlier version started states fewer numbers.
+    stated = {name: said[name] for name in Verdict.__struct_fields__ if name in said}
+    return msgspec.convert(stated, Verdict)
 
 
 def flush(url: str) -> None:

@@ -19,17 +19,31 @@ _EARLIER_KEPT = 20
 
 @dataclass(frozen=True)
 class ServeRequest:
-    """A version to be served; `canary` is its share of the keys, None when it shall get all traffic."""
+    """A version to be served; `canary` is its share of the keys, None when it shall get all traffic.
+
+    steps: shares that follow by themselves, each after bake_s at least.
+    """
 
     model: str
     canary: float | None = None
     rollback_if: Rule | None = None
+    steps: tuple[float, ...] = ()
+    bake_s: float = 0.0
 
     def __post_init__(self) -> None:
         if self.canary == 0:
             raise UsageProblem("a canary with no traffic shows nothing", "give --canary a share, e.g. 5%")
         if self.rollback_if and self.canary is None:
             raise UsageProblem("--rollback-if judges a canary, and there is none", "add --canary 5%")
+        if self.steps and self.canary is None:
+            raise UsageProblem("--steps say how a canary's share grows, and there is none", "add --canary 5%")
+        if list(self.steps) != sorted(set(self.steps)):
+            raise UsageProblem("--steps go up, each share once", "write --steps 5%,25%,100%")
+
+    @property
+    def following(self) -> tuple[float, ...]:
+        """The steps beyond the share that the canary begins with."""
+        return tuple(share for share in self.steps if share > (self.canary or 0.0))
 
 
 def fresh(before: EndpointRecord | None, request: ServeRequest) -> tuple[EndpointRecord, str]:
@@ -67,13 +81,17 @@ def updated(body: EndpointRecord, request: ServeRequest) -> tuple[EndpointRecord
         note = f"{model} is the champion already: it needs no canary and serves all traffic"
         return _with_champion(body, model), note
     is_same = body.canary == model
-    if is_same and (body.share, body.rollback_if) == (request.canary, request.rollback_if):
+    asked = (request.canary, request.rollback_if, request.following, request.bake_s)
+    if is_same and (body.share, body.rollback_if, body.steps, body.bake_s) == asked:
         return body, f"{model} is the canary already"
     new = replace(
         _next(body),
         canary=model,
         share=request.canary,
         rollback_if=request.rollback_if,
+        steps=request.following,
+        bake_s=request.bake_s,
+        step_at=time.time(),
         # The salt stays while the canary does: a key that is in it at 5 % is in it at 20 %.
         salt=body.salt if is_same else secrets.token_hex(8),
         rolled_back=None,  # a version that is tried again starts without a past
@@ -101,6 +119,14 @@ def promoted(body: EndpointRecord, name: str) -> EndpointRecord:
     return _with_champion(body, model)
 
 
+def stepped(body: EndpointRecord) -> EndpointRecord:
+    """The canary gets its next share; as the champion, when that is all."""
+    share, *others = body.steps
+    if share >= 1:
+        return _with_champion(body, str(body.canary))
+    return replace(_next(body), share=share, steps=tuple(others), step_at=time.time(), verdict=None)
+
+
 def can_go_back(body: EndpointRecord) -> bool:
     """Whether another version would serve when the canary, or else the champion, no longer does."""
     return bool(body.earlier) or None not in (body.canary, body.champion)
@@ -124,7 +150,7 @@ def rolled_back(body: EndpointRecord, otherwise: str) -> tuple[EndpointRecord, s
 
 def without_canary(body: EndpointRecord, why: Rollback) -> EndpointRecord:
     """All traffic to the champion, and why."""
-    return replace(_next(body), canary=None, share=0.0, judged=None, rolled_back=why)
+    return replace(_next(body), canary=None, share=0.0, steps=(), bake_s=0.0, judged=None, rolled_back=why)
 
 
 def back_to(body: EndpointRecord, served: DesiredState, problem: str) -> EndpointRecord:
@@ -138,6 +164,9 @@ def back_to(body: EndpointRecord, served: DesiredState, problem: str) -> Endpoin
         share=served.share,
         salt=served.salt,
         rollback_if=served.rollback_if,
+        steps=served.steps,
+        bake_s=served.bake_s,
+        step_at=served.step_at,
         earlier=earlier,
         problem=problem,
         # The refused one, not the one that this makes: by its number those who wait find out why.
@@ -157,7 +186,8 @@ def _with_champion(body: EndpointRecord, model: str) -> EndpointRecord:
     if champion == model and body.canary is None and not body.rolled_back and body.generation:
         return body
     new = replace(_next(body), champion=model, earlier=earlier, rolled_back=None)
-    return replace(new, canary=None, share=0.0, rollback_if=None, judged=None, verdict=None)
+    new = replace(new, canary=None, share=0.0, rollback_if=None, judged=None, verdict=None)
+    return replace(new, steps=(), bake_s=0.0)
 
 
 def _next(body: EndpointRecord) -> EndpointRecord:

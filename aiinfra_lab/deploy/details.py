@@ -122,9 +122,9 @@ def _rollback(record: Record[EndpointRecord]) -> Iterator[Action]:
 
 def _facts(record: Record[EndpointRecord], state: State) -> Iterator[Fact]:
     body = record.body
-    if body.rollback_if and body.canary:
+    if body.desired.judged and (body.rollback_if or body.verdict):
         verdict = body.verdict.state if body.verdict else "undecided"
-        yield Fact("rolls back if", str(body.rollback_if), JUDGED[verdict])
+        yield Fact("rolls back if", str(body.rollback_if or "never"), JUDGED[verdict])
         yield from (Fact("", reason) for reason in (body.verdict.reasons if body.verdict else ()))
     measured_by = {seen.latency.measured_by for seen in body.versions.values() if seen.latency}
     yield from (Fact("p95 measured by", by) for by in sorted(measured_by))

@@ -29,7 +29,7 @@ from .asking import TARGET_S, side_by_side
 from .base import PredictionLog, Reporting, Serving, State, Target
 from .desired_state import ServeRequest
 from .details import start_again
-from .record import DesiredState, EndpointRecord
+from .record import OURS, DesiredState, EndpointRecord
 
 # For targets that do not say how long they take, see `Paced`.
 READY_S = 60.0
@@ -380,6 +380,11 @@ def _check(request: ServeRequest, target: Target, on: str) -> None:
         raise UsageProblem(
             f"{on} counts nothing by version, so that --rollback-if has nothing to judge by",
             "leave it out, and take the canary off with `%deploy rollback`; or choose another target with --on",
+        )
+
+    if request.steps and on != OURS:
+        raise UsageProblem(
+            f"{on} takes no --steps", "leave them out, and start the canary again with a larger share when it is due"
         )
 
 

@@ -37,6 +37,7 @@ class DeployNoun(Noun[EndpointRecord]):
     settings: ClassVar = {
         "log_days": "for how many days the logs of predictions are kept",
         "log_gib": "how much those logs may take together, in GiB",
+        "look_s": "how often a canary is judged, in seconds",
     }
     kind = EndpointRecord
     plural = "endpoints"
@@ -217,6 +218,8 @@ def _serving(record: Record[EndpointRecord], state: State | LabError) -> Iterato
             away = admission.without(record) if is_live else admission.replacement(record)
             fix = f"{away}; `%models show {Uri.parse(model).label}` says why"
             yield Notice(record.uri, f"{serves} {model}, which was checked and found bad", fix)
+    for bound in body.verdict.alarms if body.verdict and body.canary and is_live else ():
+        yield Notice(record.uri, f"as a whole it breaks its bound: {bound}", f"look: `%deploy show {record.name}`")
     lost = body.rolled_back
     if lost and lost.by == "rule" and not body.canary:
         why = f"{lost.model} was rolled back by its rule: {lost.reason}"

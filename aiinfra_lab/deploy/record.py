@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 import msgspec
 
 from ..rules import Rule
-from ..stats.bounds import JudgedBound, Judgement
+from ..stats.bounds import JudgedBound, JudgedMeasure
 from ..store import Body
 
 OURS = "local"
@@ -47,31 +47,38 @@ class VersionCounts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RuleCounts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a rollback rule counted of one canary. of: the canary, its salt and the rule, to which the counts belong.
+    """What was counted of one canary, to go on after a restart. of: what it belongs to, see `DesiredState.judged`.
 
-    unanswered: the requests that got no score, and so have no latency.
+    unanswered: those of its requests that got no score, and so have no latency. trials: how often it began anew, each
+    time with another share, salt, rule or champion. evidence: see `server.judge`.
     """
 
-    of: tuple[str, str, str]
-    requests: int
-    bad: dict[str, int]
+    of: tuple[str, ...]
+    requests: int = 0
     unanswered: int = 0
+    trials: int = 1
+    evidence: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
 class Verdict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How the canary's rule was judged last, with a sentence for each of its bounds.
+    """How the canary was judged last, with a sentence for each thing that was compared, or for each bound.
 
-    bounds: what the sentences say as numbers; none of a target that judges by itself.
+    measures: how it compares with its champion. bounds: the endpoint as a whole against what the rule allows; they
+    decide only where no champion runs. Neither is there of a target that judges by itself. false_per_hour: how often
+    at most a healthy canary loses its traffic in an hour, beside false_at_start once.
     """
 
     state: VerdictState
     reasons: tuple[str, ...] = ()
     bounds: tuple[JudgedBound, ...] = ()
+    measures: tuple[JudgedMeasure, ...] = ()
+    false_per_hour: float = 0.0
+    false_at_start: float = 0.0
 
-    @classmethod
-    def of(cls, judgement: Judgement) -> Verdict:
-        """As the endpoint's record keeps it."""
-        return cls(judgement.verdict, judgement.reasons, judgement.bounds)
+    @property
+    def alarms(self) -> tuple[JudgedBound, ...]:
+        """The bounds that the endpoint as a whole exceeds."""
+        return tuple(bound for bound in self.bounds if bound.verdict == "breach")
 
 
 class Rollback(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -107,8 +114,10 @@ class EndpointSpan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class DesiredState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What an endpoint is to serve. `generation` grows by one with every change.
 
-    The canary gets `share` of the request keys, all of them while there is no champion. salt: fixed for as long as the
-    canary is; it decides which keys those are. rollback_if: what takes the canary's traffic away.
+    The canary gets `share` of the request keys, all of them while there is no champion. salt: fixed for as long as
+    the canary is; it decides which keys those are. rollback_if: what takes the canary's traffic away. steps: the
+    shares that follow, each once the one before has lasted bake_s, and the canary was shown to be not worse; the last
+    may be all. step_at: when the canary got its share.
     """
 
     champion: str | None = None
@@ -117,6 +126,9 @@ class DesiredState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     salt: str = ""
     rollback_if: Rule | None = None
     generation: int = 0
+    steps: tuple[float, ...] = ()
+    bake_s: float = 0.0
+    step_at: float = 0.0
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -131,15 +143,18 @@ class DesiredState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.share if self.champion else 1.0
 
     @property
-    def judged(self) -> tuple[str, str, str] | None:
-        """What the counts of the rule belong to: this canary, since it began, under this rule."""
-        if self.canary is None or self.rollback_if is None:
+    def judged(self) -> tuple[str, ...] | None:
+        """What evidence belongs to: this canary with this share beside this champion, since it began, under this rule.
+
+        None where there is nothing to judge by: no rule, and nobody to compare the canary with.
+        """
+        if self.canary is None or (self.rollback_if is None and self.champion is None):
             return None
-        return self.canary, self.salt, str(self.rollback_if)
+        return self.canary, self.salt, str(self.rollback_if or ""), self.champion or "", f"{self.canary_share:g}"
 
 
 class EndpointRecord(Body, frozen=True, kw_only=True):
-    """An endpoint: the desired state in its first six fields, then its target, and what was observed.
+    """An endpoint: the desired state in its first nine fields, then its target, and what was observed.
 
     earlier: the champions before this one, the oldest first. on: the target. job: the target's claim, which on this
     machine is a job's id. context: what started it, as `config.context` says. url, port: where it answers. problem: why
@@ -151,7 +166,7 @@ class EndpointRecord(Body, frozen=True, kw_only=True):
     """
 
     kind: ClassVar[str] = "deploy"
-    schema_version: ClassVar[int] = 5
+    schema_version: ClassVar[int] = 6
 
     champion: str | None = None
     canary: str | None = None
@@ -159,6 +174,9 @@ class EndpointRecord(Body, frozen=True, kw_only=True):
     salt: str = ""
     rollback_if: Rule | None = None
     generation: int = 0
+    steps: tuple[float, ...] = ()
+    bake_s: float = 0.0
+    step_at: float = 0.0
     earlier: tuple[str, ...] = ()
     on: str = OURS
     job: str = ""
@@ -191,22 +209,22 @@ class EndpointRecord(Body, frozen=True, kw_only=True):
         """Version 1 kept the rule as it was written, and how an endpoint ended in its job alone.
 
         Version 2 lacked `context` and `stop_requested_at`, version 3 `served_generation`, version 4 what its
-        target's reports are worth.
+        target's reports are worth. Version 5 counted what the canary did against its bounds, by which nobody can tell
+        whether it is worse than the champion.
         """
+        if version < 6:
+            fields = {**fields, "judged": None}
         if version > 1:
             return fields
         from ..stats.bounds import parse_bounds
 
-        text, judged = fields.get("rollback_if"), fields.get("judged")
+        text = fields.get("rollback_if")
         rule = parse_bounds(text) if text else None
-        # The counts say by the rule's text to which rule they belong.
-        kept = {**judged, "of": (*judged["of"][:2], str(rule))} if judged and rule else None
         # Of one that was not stopped its job still says how it ended; that is written when somebody observes it.
         outcome = "stopped" if fields.get("stopped_at") else ""
         return {
             **fields,
             "rollback_if": msgspec.to_builtins(rule) if rule else None,
-            "judged": kept,
             "outcome": outcome,
         }
 
@@ -222,7 +240,8 @@ class EndpointRecord(Body, frozen=True, kw_only=True):
     @property
     def desired(self) -> DesiredState:
         """What it is to serve."""
-        return DesiredState(self.champion, self.canary, self.share, self.salt, self.rollback_if, self.generation)
+        names = DesiredState.__struct_fields__
+        return DesiredState(**{name: getattr(self, name) for name in names})
 
     @property
     def busy_ms(self) -> float:

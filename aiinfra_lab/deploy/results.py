@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from ..errors import LabError
 from ..show import Card, Result, log_time
-from ..stats.bounds import JudgedBound
+from ..stats.bounds import JudgedBound, JudgedMeasure
 from ..store import Record
 from ..uris import Uri
 from . import admission, cards, client, versions
@@ -53,11 +53,13 @@ class Served:
 class Endpoint(Result):
     """An endpoint as it is now; `predict` asks it.
 
-    state: starting, running, stopping, stopped, failed, or lost (nobody knows its end). canary_share: what the canary
-    really gets. verdict: what the rollback rule says of the canary; reasons: why, a sentence a bound; bounds: the same
-    as numbers, where the target tells them. rolled_back: the version that its rule took the traffic from last, until
-    the next change. count: rows predicted since it was started. detail: why it failed. figures_at: when its counts are
-    from, where nobody knows newer ones. on: its target.
+    state: starting, running, stopping, stopped, failed, or lost (nobody knows its end). canary_share: what the
+    canary really gets. verdict: what is known of the canary; reasons: why, a sentence for each thing that was
+    judged; measures: how it compares with its champion, and bounds: the endpoint against what the rule allows, as
+    numbers, where the target tells them. false_per_hour: how often at most a healthy canary is rolled back, beside
+    false_at_start once. rolled_back: the version that its rule took the traffic from last, until the next change.
+    count: rows predicted since it was started. detail: why it failed. figures_at: when its counts are from, where
+    nobody knows newer ones. on: its target.
     """
 
     labels: ClassVar = {"count": "rows predicted"}
@@ -82,6 +84,11 @@ class Endpoint(Result):
     detail: str = ""
     figures_at: float | None = None
     on: str = OURS
+    measures: tuple[JudgedMeasure, ...] = ()
+    false_per_hour: float = 0.0
+    false_at_start: float = 0.0
+    steps: tuple[float, ...] = ()
+    bake_s: float = 0.0
 
     @property
     def is_ours(self) -> bool:
@@ -173,7 +180,8 @@ def _endpoint(record: Record[EndpointRecord], seen: _Seen, notes: Iterable[str] 
     body = record.body
     served = tuple(_served(body, uri, seen.versions[uri], seen.canary_share) for uri in _newest_first(seen.versions))
     verdict = seen.verdict
-    on_canary = verdict if verdict and body.rollback_if and body.canary else Verdict("undecided")
+    is_judged = body.rollback_if or (body.is_ours and body.desired.judged)
+    on_canary = verdict if verdict and body.desired.judged else Verdict("undecided")
     return Endpoint(
         uri=record.uri,
         state=seen.word,
@@ -183,9 +191,14 @@ def _endpoint(record: Record[EndpointRecord], seen: _Seen, notes: Iterable[str] 
         canary_share=seen.canary_share,
         previous=next(reversed(body.earlier), None),
         rollback_if=str(body.rollback_if or ""),
-        verdict=(verdict.state if verdict else "undecided") if body.rollback_if else "",
+        verdict=(verdict.state if verdict else "undecided") if is_judged else "",
         reasons=on_canary.reasons,
         bounds=on_canary.bounds,
+        measures=on_canary.measures,
+        false_per_hour=on_canary.false_per_hour,
+        false_at_start=on_canary.false_at_start,
+        steps=body.steps,
+        bake_s=body.bake_s,
         versions=served,
         count=sum(item.rows for item in served),
         started_at=body.started_at,

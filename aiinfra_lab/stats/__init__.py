@@ -1,1 +1,1 @@
-"""Statistics that several nouns share: bounds judged on counts, and tests of two samples by blocks of rows."""
+"""Statistics that several nouns share: bounds, a canary beside its champion, and tests of two samples by blocks."""

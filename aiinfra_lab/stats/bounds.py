@@ -1,14 +1,14 @@
-"""Bounds on what an endpoint may do, judged on counts: breached, kept, or undecided yet.
+"""Bounds on what an endpoint may do, and how they and a comparison of two versions are judged, as numbers.
 
-A bound is a share that may not be exceeded: `errors > 1%` is breached when surely more than 1 % of the requests fail,
-and `p95_ms > 80` when surely more than 5 % of them take longer than 80 ms. Standard library only, since the endpoint's
-process judges too.
+A bound is a share that may not be exceeded: `errors > 1%` is exceeded when more than 1 % of the requests fail, and
+`p95_ms > 80` when more than 5 % of them take longer than 80 ms. It also names what is guarded in a canary: its errors,
+or its latency. Standard library only, since verbs read these numbers too.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import time
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,11 +18,12 @@ from ..rules import Connective, Rule, Sign, Term
 from ..units import plain, show_share
 
 Verdict = Literal["breach", "ok", "undecided"]
+CONFIDENCE = 0.99
+_VAST = 1000
 METRICS = ("errors", "p50_ms", "p90_ms", "p95_ms", "p99_ms")
 _SIGNS: tuple[Sign, ...] = (">",)
 _CONNECTIVES: tuple[Connective, ...] = ("or",)
 _EXAMPLE = "p95_ms > 80 or errors > 1%"
-_MOST_NEEDED = 10_000_000  # beyond, the share lies so near to what is allowed that nobody waits for a verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +52,11 @@ class Bound:
 
 @dataclass(frozen=True, slots=True)
 class JudgedBound:
-    """How one bound is judged on what was counted.
+    """How one bound is judged on all requests of an endpoint.
 
     bad, total: how many requests lie beyond it, of how many. low, high: the interval of their share, at `confidence`;
-    allowed: the share that may. limit_ms: the bound's latency; None of one on errors.
+    allowed: the share that may. limit_ms: the bound's latency; None of one on errors. more: about how many more
+    requests decide, if as large a share as now lies beyond it; None where no number does.
     """
 
     bound: str
@@ -66,26 +68,13 @@ class JudgedBound:
     allowed: float
     limit_ms: float | None
     confidence: float
+    more: int | None = None
 
-    @property
-    def needed(self) -> int | None:
-        """About how many requests decide, if as large a share as now lies beyond it; None where no number does."""
-        if self.verdict != "undecided":
-            return self.total
-        share = self.bad / self.total if self.total else 0.0
-        few, many = self.total, max(2 * self.total, 2)
-        while not self._is_decided_by(share, many):
-            few, many = many, 2 * many
-            if many > _MOST_NEEDED:
-                return None
-        while many - few > max(1, few // 100):
-            middle = (few + many) // 2
-            few, many = (few, middle) if self._is_decided_by(share, middle) else (middle, many)
-        return many
-
-    def _is_decided_by(self, share: float, total: int) -> bool:
-        low, high = binomial_interval(round(share * total), total, self.confidence)
-        return low > self.allowed or high <= self.allowed
+    @classmethod
+    def of(cls, bound: Bound, verdict: Verdict, bad: int, total: int, more: int | None) -> JudgedBound:
+        """With the interval of what was counted."""
+        low, high = binomial_interval(bad, total, CONFIDENCE)
+        return cls(str(bound), verdict, bad, total, low, high, bound.share, bound.limit_ms, CONFIDENCE, more)
 
     def __str__(self) -> str:
         if not self.total:
@@ -97,16 +86,65 @@ class JudgedBound:
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
-    """The verdict on a rule, and on each of its bounds."""
+class JudgedMeasure:
+    """How a canary compares with its champion in errors, or in latency.
 
+    canary_bad of canary requests failed, or were slower than p95_ms, the champion's own 95th percentile when the
+    comparison began; and so did champion_bad of champion. since: when the evidence began, or the comparison where there
+    is none. evidence: of `limit` that convict. is_guarded: whether it convicts. margin: by which share the canary is
+    shown to be not worse. more: about how many more of the canary's requests decide; None where no number does.
+    """
+
+    measure: Literal["errors", "latency"]
     verdict: Verdict
-    bounds: tuple[JudgedBound, ...]
+    canary_bad: int
+    canary: int
+    champion_bad: int
+    champion: int
+    since: float
+    evidence: float
+    limit: float
+    is_guarded: bool
+    margin: float
+    more: int | None = None
+    p95_ms: float | None = None
 
     @property
-    def reasons(self) -> tuple[str, ...]:
-        """A sentence for every bound."""
-        return tuple(map(str, self.bounds))
+    def interval(self) -> tuple[float, float, float]:
+        """The canary's share less the champion's, in the middle of its interval."""
+        return difference_interval(self.canary_bad, self.canary, self.champion_bad, self.champion)
+
+    def __str__(self) -> str:
+        if self.measure == "latency" and self.p95_ms is None:
+            return "latency is not compared yet: the champion has answered too few requests"
+        if not (self.canary and self.champion):
+            return f"{self.measure}: no requests of both yet"
+        beyond = "" if self.p95_ms is None else f" slower than {self.p95_ms:.3g} ms"
+        canary, champion = (show_share(bad / of) for bad, of in self._counts)
+        seen = f"{self.measure}{beyond} {canary} against the champion's {champion}"
+        if self.verdict == "breach":
+            at = time.strftime("%H:%M", time.localtime(self.since))
+            is_vast = self.evidence > _VAST * self.limit
+            evidence = f"far beyond {self.limit:,.0f}" if is_vast else f"{self.evidence:,.0f} of {self.limit:,.0f}"
+            return f"{seen} since {at} (evidence {evidence})"
+        if self.verdict == "ok":
+            return f"{seen}: not worse by {_points(self.margin)}"
+        lack = "more requests are needed" if self.more is None else f"about {round_up(self.more):,} more are needed"
+        return f"{seen}: not decided, {lack}"
+
+    @property
+    def _counts(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        return (self.canary_bad, self.canary), (self.champion_bad, self.champion)
+
+
+def _points(share: float) -> str:
+    return f"{plain(round(100 * share, 3))} points"
+
+
+def round_up(count: int) -> int:
+    """With two digits that matter: an estimate."""
+    unit = int(10 ** max(0, len(str(count)) - 2))
+    return -(-count // unit) * unit
 
 
 def parse_bounds(text: str) -> Rule:
@@ -119,19 +157,6 @@ def parse_bounds(text: str) -> Rule:
 def bounds_of(rule: Rule) -> tuple[Bound, ...]:
     """The bounds that a rule of `parse_bounds` states. UsageProblem when one holds always, or never."""
     return tuple(map(_bound, rule.terms))
-
-
-def judge(bounds: Sequence[Bound], counts: Mapping[str, tuple[int, int]], confidence: float = 0.95) -> Judgement:
-    """Judge by `counts[bound.key] = (bad, all)`; a bound without counts is undecided, one that is breached decides.
-
-    Each bound is compared with the exact interval of its share: breached when all of the interval lies above
-    what is allowed, kept when none of it does. The confidence is that of one look: who looks again and again
-    should ask for more.
-    """
-    judged = [_judge(bound, *counts.get(bound.key, (0, 0)), confidence) for bound in bounds]
-    verdicts = [each.verdict for each in judged]
-    overall: Verdict = "ok" if all(verdict == "ok" for verdict in verdicts) else "undecided"
-    return Judgement("breach" if "breach" in verdicts else overall, tuple(judged))
 
 
 def binomial_interval(bad: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -147,10 +172,26 @@ def binomial_interval(bad: int, total: int, confidence: float = 0.95) -> tuple[f
     return low, high
 
 
-def _judge(bound: Bound, bad: int, total: int, confidence: float) -> JudgedBound:
-    low, high = binomial_interval(bad, total, confidence)
-    verdict: Verdict = "breach" if low > bound.share else "ok" if high <= bound.share else "undecided"
-    return JudgedBound(str(bound), verdict, bad, total, low, high, bound.share, bound.limit_ms, confidence)
+def difference_interval(bad: int, total: int, other_bad: int, other: int) -> tuple[float, float, float]:
+    """The low end, the difference and the high end, at 95 %, of one share less another (Newcombe, 1998).
+
+    (-1, 0, 1) while one of the two has no data.
+    """
+    if not (total and other):
+        return -1.0, 0.0, 1.0
+    share, other_share = bad / total, other_bad / other
+    (low, high), (other_low, other_high) = _wilson(bad, total), _wilson(other_bad, other)
+    difference = share - other_share
+    down = math.hypot(share - low, other_high - other_share)
+    up = math.hypot(high - share, other_share - other_low)
+    return difference - down, difference, difference + up
+
+
+def _wilson(bad: int, total: int, z: float = 1.959964) -> tuple[float, float]:
+    share, weight = bad / total, z * z / total
+    middle = (share + weight / 2) / (1 + weight)
+    half = math.sqrt(weight * share * (1 - share) + weight * weight / 4) / (1 + weight)
+    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def _bound(term: Term) -> Bound:

@@ -68,6 +68,12 @@ def answering(url: str, row: Mapping[str, object], requests: int = 60) -> Counte
     return Counter(str(answer["model"]) for _, answer in answers)
 
 
+def sent(url: str, row: Mapping[str, object], requests: int = 40) -> None:
+    """Send so many requests, each with a key of its own, whatever becomes of them."""
+    for key in range(requests):
+        client.ask(url, "/predict", {"rows": [row], "key": str(key)})
+
+
 def answering_key(url: str, row: Mapping[str, object], key: str, requests: int = 5) -> set[str]:
     """The versions that answered so many requests with that key."""
     return {client.ask(url, "/predict", {"rows": [row], "key": key})[1]["model"] for _ in range(requests)}
@@ -98,6 +104,11 @@ class _Endpoints:
         return dict(ROW)
 
     @pytest.fixture
+    def bad(self, target: Target) -> str:
+        """The URI of a version that has no number for any row."""
+        return model_version("delay@3", math.nan)
+
+    @pytest.fixture
     def claim(self, target: Target, versions: tuple[str, str]) -> Claim:
         """A claim of an endpoint that is committed, and not yet applied."""
         return target.claim(NAME, None)
@@ -114,8 +125,8 @@ class _Endpoints:
     def halved(self, target: Target, started: Record[EndpointRecord], versions: tuple[str, str]) -> Halved:
         """The same with the second version as a canary that gets half of the keys; under a rule, if that is given."""
 
-        def halve(rule: str = "") -> str:
-            request = ServeRequest(versions[1], 0.5, parse_bounds(rule) if rule else None)
+        def halve(rule: str = "", canary: str = "") -> str:
+            request = ServeRequest(canary or versions[1], 0.5, parse_bounds(rule) if rule else None)
             record = change(started, target, request)
             return self.serves(target, record).url
 
@@ -294,12 +305,13 @@ class ReportingContract(_Endpoints):
         started: Record[EndpointRecord],
         halved: Halved,
         versions: tuple[str, str],
+        bad: str,
         row: dict[str, object],
     ) -> None:
-        url = halved("p95_ms > 0.00001")
+        url = halved("errors > 1%", bad)
 
         def rolled_back() -> bool:
-            answering(url, row, 20)
+            sent(url, row)
             report = self.report(target, started.body.job)
             return report is not None and report.canary_share == 0
 
@@ -307,12 +319,12 @@ class ReportingContract(_Endpoints):
         assert answering(url, row, 20) == {versions[0]: 20}
 
     @pytest.fixture
-    def rolled_back(self, target: Target, halved: Halved, row: dict[str, object]) -> Record[EndpointRecord]:
+    def rolled_back(self, target: Target, halved: Halved, bad: str, row: dict[str, object]) -> Record[EndpointRecord]:
         """An endpoint whose canary has lost its traffic, as whoever observes it writes that down."""
-        url = halved("p95_ms > 0.00001")
+        url = halved("errors > 1%", bad)
 
         def seen() -> Record[EndpointRecord] | None:
-            answering(url, row, 20)
+            sent(url, row)
             [(record, _)] = lifecycle.observe_all([lifecycle.find(NAME)], target)
             return record if record.body.rolled_back else None
 
@@ -321,12 +333,12 @@ class ReportingContract(_Endpoints):
         )
 
     def test_a_rollback_by_the_rule_gets_into_the_record(
-        self, rolled_back: Record[EndpointRecord], versions: tuple[str, str]
+        self, rolled_back: Record[EndpointRecord], versions: tuple[str, str], bad: str
     ) -> None:
         body = rolled_back.body
         assert body.rolled_back
         assert (body.champion, body.canary) == (versions[0], None)
-        assert (body.rolled_back.model, body.rolled_back.by) == (versions[1], "rule")
+        assert (body.rolled_back.model, body.rolled_back.by) == (bad, "rule")
 
     def test_a_verdict_on_an_earlier_canary_is_not_reported_as_one_on_the_next(
         self, target: Target, rolled_back: Record[EndpointRecord], versions: tuple[str, str]

@@ -18,7 +18,7 @@ __all__ = ["empty_mlflow"]
 BEFORE = {
     "models rollback": ["%models check delay@2 --margin 100% --report", "%models policy delay --margin 100%",
                         "%models check delay@2", "%models promote delay@2"],
-    "deploy promote": ["%deploy start late --model delay@2 --canary 50%"],
+    "deploy promote": ["%deploy start late --model delay@2 --canary 50%", "%deploy promote late --force"],
 }  # fmt: skip
 # A story from data to drift: what one makes the next ones look at, and what is stopped or removed is so at the end.
 NOUNS = ("lab", "gpu", "data", "features", "train", "models", "deploy", "drift", "cost", "recipe")

@@ -10,7 +10,7 @@ from aiinfra_lab.models.record import ModelVersion
 from aiinfra_lab.store import open_store
 from tests.conftest import until
 
-from .conftest import FAR, ROW, ended
+from .conftest import DF, FAR, ROW, ended
 
 RULE = "errors > 5%"
 
@@ -67,37 +67,82 @@ def test_what_was_found_bad_loses_its_traffic_by_the_fix(register):
     assert deploy.rollback("delay").champion == bad
 
 
-def test_a_rule_that_saw_nothing_lets_nobody_through(register):
-    register(1), register(2)
+def canary(register, kind="plain", **given):
+    """A canary beside a champion; what is asked is dealt evenly."""
+    register(1), register(2, kind)
     deploy.start("delay", model="models:delay@1")
-    endpoint = deploy.start("delay", model="models:delay@2", canary="100%", rollback_if=RULE)
+    return deploy.start("delay", model="models:delay@2", canary="50%", **given)
+
+
+def ask(endpoint, rows, requests, first=0):
+    for key in range(first, first + requests):
+        client.ask(endpoint.url, "/predict", {"rows": rows, "key": str(key)})
+
+
+@pytest.mark.parametrize("rule", [None, RULE])
+def test_a_canary_of_which_little_is_known_takes_all_only_when_somebody_answers_for_it(register, rule):
+    endpoint = canary(register, rollback_if=rule)
+    ask(endpoint, [ROW], 4)
+    with pytest.raises(Failed, match="cannot tell yet whether models:delay@2 is as good as models:delay@1") as problem:
+        deploy.promote("delay")
+    assert "`%deploy promote delay --force`" in problem.value.fix
+    promoted = deploy.promote("delay", force=True)
+    assert promoted.champion == "models:delay@2"
+    assert any("was not shown to be as good" in note for note in promoted.notes)
+    [logged] = [item for item in open_store().events() if item.event.verb == "deploy promote"]
+    assert (logged.event.detail["forced"], bool(logged.actor)) == (True, True)
+
+
+def test_a_canary_that_was_shown_to_be_as_good_takes_all(register):
+    endpoint = canary(register, rollback_if=RULE)
+    # As many as make the champion's latencies known, and then as many as show that the canary's are like them.
+    deploy.run("delay", rows=DF, rate=400, for_="2s")
+    until(lambda: deploy.show("delay").measures[1].p95_ms)
+    deploy.run("delay", rows=DF, rate=400, for_="10s")
+    until(lambda: deploy.show("delay").verdict == "ok")
+    assert deploy.promote("delay").champion == "models:delay@2"
+    [event] = [item.event for item in open_store().events() if item.event.verb == "deploy promote"]
+    assert event.detail == {}
+    assert endpoint.url
+
+
+def test_a_canary_goes_up_its_steps_by_itself(register):
+    endpoint = canary(register, rollback_if=RULE, steps="50%,100%", bake="1s")
+    assert (endpoint.canary_share, endpoint.steps) == (0.5, (1.0,))
+    assert "next steps" in endpoint.card().text()
+    until(lambda: deploy.run("delay", rows=DF, rate=400, for_="4s") and deploy.show("delay").canary is None)
+    after = deploy.show("delay")
+    assert (after.champion, after.steps) == ("models:delay@2", ())
+    [event] = [item.event for item in open_store().events() if item.event.verb == "deploy promote"]
+    assert event.detail["by"] == "steps"
+
+
+def test_a_canary_that_fails_more_is_not_as_good_though_only_latency_is_guarded(register):
+    endpoint = canary(register, "nan", rollback_if="p95_ms > 5000")
+    ask(endpoint, [FAR], 60)
+    until(lambda: deploy.show("delay").measures[0].canary)
+    with pytest.raises(Failed, match="errors 100 % against the champion's 0 %"):
+        deploy.promote("delay")
+
+
+def test_a_rule_that_saw_nothing_lets_nobody_through(register):
+    register(1)
+    endpoint = deploy.start("delay", model="models:delay@1", canary="5%", rollback_if=RULE)
     with pytest.raises(Failed, match="has answered no request"):
         deploy.promote("delay")
     endpoint.predict([ROW])
     promoted = deploy.promote("delay")
-    assert (promoted.champion, "the rule was undecided after 1 requests" in promoted.notes) == ("models:delay@2", True)
-
-
-def test_a_latency_rule_lets_no_canary_through_that_gave_no_score(register):
-    register(1), register(2, "nan")
-    deploy.start("delay", model="models:delay@1")
-    endpoint = deploy.start("delay", model="models:delay@2", canary="100%", rollback_if="p95_ms > 5000")
-    for rows in ([FAR], [FAR], [ROW]):
-        client.ask(endpoint.url, "/predict", {"rows": rows})
-        with pytest.raises(Failed, match="cannot tell") as problem:
-            deploy.promote("delay")
-    assert "`%deploy start delay --model models:delay@2`" in problem.value.fix
+    assert (promoted.champion, "the rule was undecided after 1 requests" in promoted.notes) == ("models:delay@1", True)
 
 
 @pytest.mark.parametrize(("rule", "is_refused"), [("p95_ms > 5000", True), ("p95_ms > 5000 or errors > 60%", False)])
 def test_a_latency_rule_lets_no_canary_through_that_often_gave_no_score(register, rule, is_refused):
-    register(1), register(2, "nan")
-    deploy.start("delay", model="models:delay@1")
-    endpoint = deploy.start("delay", model="models:delay@2", canary="100%", rollback_if=rule)
+    register(1, "nan")
+    endpoint = deploy.start("delay", model="models:delay@1", canary="5%", rollback_if=rule)
     for rows in [[ROW]] * 11 + [[FAR]] * 10:
         client.ask(endpoint.url, "/predict", {"rows": rows})
     if not is_refused:
-        assert deploy.promote("delay").champion == "models:delay@2"
+        assert deploy.promote("delay").champion == "models:delay@1"
         return
     with pytest.raises(Failed, match="10 of 21 requests got no score") as problem:
         deploy.promote("delay")

@@ -125,3 +125,32 @@ def test_a_request_that_makes_no_sense_is_refused(canary, rule, fix):
     with pytest.raises(UsageProblem) as problem:
         ServeRequest(ONE, canary, rule)
     assert fix in problem.value.fix
+
+
+def canary_of_steps(**given):
+    body = live(champion=ONE)
+    return desired_state.updated(body, ServeRequest(TWO, 0.05, None, (0.05, 0.25, 1.0), 3600.0))[0]
+
+
+def test_a_canary_goes_up_its_steps_and_takes_all_in_the_end():
+    first = canary_of_steps()
+    assert (first.share, first.steps, first.bake_s) == (0.05, (0.25, 1.0), 3600.0)
+    second = desired_state.stepped(first)
+    assert (second.share, second.steps, second.salt) == (0.25, (1.0,), first.salt)
+    assert second.step_at >= first.step_at > 0
+    last = desired_state.stepped(second)
+    assert (last.champion, last.canary, last.steps, last.earlier) == (TWO, None, (), (ONE,))
+    assert last.generation == first.generation + 2
+
+
+def test_a_canary_that_is_started_again_without_steps_stays_where_it_is():
+    first = canary_of_steps()
+    paused, _ = desired_state.updated(first, ServeRequest(TWO, 0.05))
+    assert (paused.share, paused.steps, paused.salt) == (0.05, (), first.salt)
+    assert desired_state.updated(first, ServeRequest(TWO, 0.05, None, (0.25, 1.0), 3600.0))[0] is first
+
+
+@pytest.mark.parametrize(("canary", "steps"), [(None, (0.05,)), (0.05, (0.25, 0.05)), (0.05, (0.25, 0.25))])
+def test_steps_that_make_no_sense_are_refused(canary, steps):
+    with pytest.raises(UsageProblem, match="--steps"):
+        ServeRequest(TWO, canary, None, steps)

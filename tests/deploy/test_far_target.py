@@ -123,7 +123,11 @@ def test_it_stops_and_starts_again(started):
 
 @pytest.mark.parametrize(
     ("given", "fix"),
-    [({"rollback_if": "errors > 5%", "canary": "5%"}, "leave it out"), ({"port": 8000}, "leave --port out")],
+    [
+        ({"rollback_if": "errors > 5%", "canary": "5%"}, "leave it out"),
+        ({"port": 8000}, "leave --port out"),
+        ({"steps": "25%", "canary": "5%"}, "leave them out"),
+    ],
 )
 def test_what_it_cannot_do_is_refused_with_a_fix_and_nothing_is_left(cloud, register, given, fix):
     register(1)

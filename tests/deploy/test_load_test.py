@@ -306,7 +306,7 @@ def test_a_rollback_in_the_middle_is_told_with_the_counts(register):
     deploy.start("delay", model="models:delay@2", canary="50%", rollback_if="errors > 5%")
     load = deploy.run("delay", rows=pd.DataFrame([FAR]), rate=40, for_="4s")
     assert load.errors > 0
-    assert any("meanwhile models:delay@2 was rolled back by rule: errors > 5%" in note for note in load.notes)
+    assert any("meanwhile models:delay@2 was rolled back by rule: errors 100 % against" in note for note in load.notes)
 
 
 def test_rows_of_data_go_through_the_features_of_the_model(register):

@@ -33,6 +33,11 @@ def versions(register):
     return register(1), register(2)
 
 
+@pytest.fixture
+def bad(register):
+    return register(3, "nan")
+
+
 class TestLocal(DeployTargetContract):
     on = "local"
 

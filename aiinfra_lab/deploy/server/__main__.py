@@ -29,6 +29,7 @@ from ..record import EndpointRecord
 from ..retention import log_bytes
 from .forks import Forks
 from .http_api import HttpApi
+from .judge import look_seconds
 from .predictions_log import PredictionsLog
 from .predictor import Predictor
 from .protocol import Server
@@ -42,7 +43,12 @@ AGAIN_S = 1.0
 
 
 async def serve(
-    store: Store, record: Record[EndpointRecord], listener: socket.socket, forks: Forks, most_bytes: float
+    store: Store,
+    record: Record[EndpointRecord],
+    listener: socket.socket,
+    forks: Forks,
+    most_bytes: float,
+    look_s: float,
 ) -> int:
     """Serve until a signal comes or the watch says that it is over; the exit code."""
     loop = asyncio.get_running_loop()
@@ -57,7 +63,7 @@ async def serve(
     log = PredictionsLog(Path(record.body.log_dir), most_bytes)
     predictor = Predictor(log, loop)
     forks.attach(loop)
-    watch = Watch(record.name, store, predictor, forks, lambda code: _from_thread(loop, leave, code))
+    watch = Watch(record.name, store, predictor, forks, lambda code: _from_thread(loop, leave, code), look_s)
     api = HttpApi(record.name, record.body.job, predictor, watch.flush)
     server = Server(api.handle, loop, predictor.refused)
     # The watch freezes what lives then for good: garbage from the start must not be among it.
@@ -101,11 +107,11 @@ def main(name: str) -> int:
         _log.info("another process serves %s now", name)
         return 0
     try:
-        most_bytes = log_bytes(settings())
+        most_bytes, look_s = log_bytes(settings()), look_seconds(settings())
         forks = Forks()  # first of all: it imports while the rest begins
         listener = bind(record.body.port)
         record = _write_address(store, name, listener.getsockname()[1])
-        return uvloop.run(serve(store, record, listener, forks, most_bytes))
+        return uvloop.run(serve(store, record, listener, forks, most_bytes, look_s))
     except LabError as problem:
         _log.error("%s", problem)
         with contextlib.suppress(LabError):  # the store itself may be what is the matter; the log has the problem

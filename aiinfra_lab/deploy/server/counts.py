@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_left
+from collections import deque
 from dataclasses import dataclass, field
 
+from ...stats.wander import LogSums
 from ..record import VersionCounts
 
 # Steps of about 12 %, so that a quantile is at most that far off; 0.01 ms to 90 s.
@@ -12,6 +15,39 @@ _STEPS = (1, 1.12, 1.25, 1.4, 1.6, 1.8, 2, 2.2, 2.5, 2.8, 3.2, 3.6, 4, 4.5, 5, 5
 EDGES_MS = tuple(round(step * 10.0**power, 6) for power in range(-2, 5) for step in _STEPS)
 # Those that Prometheus gets: fewer, and round.
 SHOWN_MS = tuple(edge for edge in EDGES_MS if f"{edge:e}"[:3] in ("1.0", "2.5", "5.0"))
+
+
+_SPAN_S = 10.0
+_SPANS = 360
+
+
+class Minutes:
+    """How a version's latency wandered in the last hour: the logarithms of its latencies, in spans of ten seconds.
+
+    Not kept over a restart.
+    """
+
+    def __init__(self) -> None:
+        self._ends_at = 0.0
+        self._spans: deque[LogSums] = deque(maxlen=_SPANS)
+
+    def add(self, latency_ms: float) -> None:
+        """Take one answer, of this moment."""
+        if (now := time.monotonic()) >= self._ends_at:
+            self._ends_at = now + _SPAN_S
+            self._spans.append(LogSums())
+        self._spans[-1].add(latency_ms)
+
+    def means(self, block_s: float) -> tuple[float, ...]:
+        """The mean of each block of so many seconds; those of spans, where blocks are shorter."""
+        each, spans = max(1, round(block_s / _SPAN_S)), list(self._spans)[:-1]
+        found = []
+        for first in range(0, len(spans) - each + 1, each):
+            block = LogSums()
+            for span in spans[first : first + each]:
+                block += span
+            found.append(block.mean)
+        return tuple(found)
 
 
 @dataclass
@@ -29,6 +65,7 @@ class Counts:
     busy_ms: float = 0.0
     buckets: list[int] = field(default_factory=lambda: [0] * (len(EDGES_MS) + 1))
     lost: int = 0
+    minutes: Minutes = field(default_factory=Minutes, compare=False)
 
     def add(self, latency_ms: float, rows: int, failed: bool) -> None:
         """Count one answered request."""
@@ -36,6 +73,7 @@ class Counts:
         self.rows += rows
         self.errors += failed
         self.busy_ms += latency_ms
+        self.minutes.add(latency_ms)
         # An edge falls into the bucket below it, as Prometheus' `le` has it.
         self.buckets[bisect_left(EDGES_MS, latency_ms)] += 1
 

@@ -30,9 +30,7 @@ def _registered(uri: str) -> Path:
 
 
 def _verdict(judge: Judge) -> dict[str, Any]:
-    judgement = judge.judgement
-    counts = {"requests": judge.judged, "unanswered": judge.unanswered}
-    return {"state": judgement.verdict, "reasons": judgement.reasons, "bounds": judgement.bounds, **counts}
+    return {**msgspec.to_builtins(judge.verdict), "requests": judge.judged, "unanswered": judge.unanswered}
 
 
 class HttpApi:

@@ -1,71 +1,279 @@
-"""A rollback rule at work: it counts what one canary does, and says what that means so far.
+"""A canary on trial: it counts what both versions do, key by key, and says what that means so far.
 
-Only the canary's own requests count, from the moment the canary began under this rule. What a verdict is worth:
-each judgement errs with at most 1 - CONFIDENCE when the canary lies exactly on its bound, and is made every second.
+Beside a champion the canary is compared with it, see `stats.arms`; what the rule allows is an alarm of the whole
+endpoint, and decides about the canary only where no champion runs. It counts on the event loop's thread, and judges on
+another.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import hashlib
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
+from ...config import Settings
+from ...errors import UsageProblem
 from ...rules import Rule
-from ...stats import bounds
-from ...stats.bounds import Judgement
-from ..record import RuleCounts
+from ...stats.arms import GROUPS, MEASURES, ArmComparison, Measure
+from ...stats.betting import NotWorse, OneSample
+from ...stats.bounds import Bound, JudgedBound, JudgedMeasure, bounds_of
+from ...stats.bounds import Verdict as State
+from ...stats.latencies import FrozenLatencies
+from ...stats.power import requests_to_convict
+from ..record import DesiredState, RuleCounts, Verdict
+from .counts import EDGES_MS, Counts
 
-CONFIDENCE = 0.99
+DEADLINE_S = 30.0
+"""A request without an answer for so long is an error, whatever comes of it."""
+MARGINS: dict[Measure, float] = {"errors": 0.005, "latency": 0.05}
+"""By so much the canary's share of errors, or of answers beyond the champion's p95, is shown to be not worse."""
+_SEEN = 1 << 16
+
+
+def look_seconds(where: Settings) -> float:
+    """How often a canary is judged. UsageProblem for a setting that is no time."""
+    seconds = where.get("deploy.look_s", 10.0)
+    if not 0 < seconds <= 60:
+        raise UsageProblem(f"deploy.look_s = {seconds:g} is no time between two looks", "give it seconds, e.g. 10")
+    return seconds
+
+
+class JudgedRequest:
+    """A request on its way, of which the judge hears once."""
+
+    __slots__ = ("_is_canary", "_judge", "_key", "started")
+
+    def __init__(self, judge: Judge, key: str, is_canary: bool, started: float) -> None:
+        self._judge, self._key, self._is_canary, self.started = judge, key, is_canary, started
+
+    def end(self, latency_ms: float | None, *, failed: bool) -> None:
+        """It was answered. latency_ms: None when it got no score at all, however soon."""
+        if self._judge.open.pop(self, False):
+            self._judge.add(self._key, latency_ms, is_canary=self._is_canary, failed=failed)
+
+    def withdraw(self) -> None:
+        """It says nothing about either version: no rows of it were predicted."""
+        self._judge.open.pop(self, None)
 
 
 @dataclass
-class Judge:
-    """A rule and what it counted of one canary. `bad` has, by the bounds' keys, the requests beyond each bound.
+class _Alarm:
+    bound: Bound
+    sample: OneSample
+    bad: int = 0
+    total: int = 0
 
-    unanswered: those of `requests` that got no score; they count for the bound on errors, and have no latency.
+    def add(self, latency_ms: float | None, failed: bool) -> None:
+        if self.bound.limit_ms is None:
+            self.bad += failed
+            self.total += 1
+        elif latency_ms is not None:
+            self.bad += latency_ms > self.bound.limit_ms
+            self.total += 1
+
+    def close(self, seconds: float) -> None:
+        bad, total, self.bad, self.total = self.bad, self.total, 0, 0
+        if total:
+            self.sample.add(bad, total, seconds)
+
+    @property
+    def judged(self) -> JudgedBound:
+        state: State = "breach" if self.sample.is_exceeded else "ok" if self.sample.is_kept else "undecided"
+        bad, total = self.sample.counts
+        return JudgedBound.of(self.bound, state, bad, total, self.sample.needed())
+
+
+class Judge:
+    """What one trial of a canary has counted, and its verdict by the last look.
+
+    rule: what is guarded, and what the endpoint may do at most; None for a canary that nothing takes off
+    share, salt: by which keys are dealt to the canary. champion: the counts of whom it is compared with
+    look_s: how often it is asked to `evaluate`
     """
 
-    rule: Rule
-    requests: int = 0
-    unanswered: int = 0
-    bad: dict[str, int] = field(default_factory=dict)
-    judgement: Judgement = field(init=False)
+    def __init__(
+        self,
+        rule: Rule | None,
+        *,
+        share: float = 1.0,
+        salt: str = "",
+        champion: Counts | None = None,
+        look_s: float = 10.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.rule, self._salt, self._champion, self._clock = rule, salt.encode()[:64], champion, clock
+        self.requests = self.unanswered = 0
+        self.trials = 1
+        self.open: dict[JudgedRequest, bool] = {}
+        self._lock = threading.Lock()
+        self._seen = bytearray(_SEEN)
+        self._at = clock()
+        bounds = bounds_of(rule) if rule else ()
+        self._alarms = [_Alarm(bound, OneSample(bound.share)) for bound in bounds]
+        self.guarded = tuple(measure for measure in MEASURES if measure in {_measure(bound) for bound in bounds})
+        self._not_worse = {measure: NotWorse(MARGINS[measure]) for measure in MEASURES}
+        self._compared: ArmComparison | None = None
+        if champion is not None:
+            before = champion.minutes.means(6 * look_s)
+            self._compared = ArmComparison(share, self._at, self.guarded, before=before, block_s=6 * look_s)
+            self._freeze()
+        self.verdict = self._judged()
 
-    def __post_init__(self) -> None:
-        self._bounds = bounds.bounds_of(self.rule)
-        self._limits_ms = {bound.key: bound.limit_ms for bound in self._bounds}
-        self.judgement = bounds.judge(self._bounds, {}, CONFIDENCE)
-        self.bad = {key: self.bad.get(key, 0) for key in self._limits_ms}
+    # ---- counting ----
 
-    def add(self, latency_ms: float | None, *, failed: bool) -> None:
-        """Count one request of the canary's. latency_ms: None when it got no score at all, however soon."""
-        self.requests += 1
-        self.unanswered += latency_ms is None
-        for key, limit_ms in self._limits_ms.items():
-            if limit_ms is None:
-                self.bad[key] += failed
-            elif latency_ms is not None:
-                self.bad[key] += latency_ms > limit_ms
+    def begin(self, key: str, *, is_canary: bool) -> JudgedRequest:
+        """A request was taken; `end` of what is returned says what became of it."""
+        request = JudgedRequest(self, key, is_canary, time.monotonic())
+        self.open[request] = True
+        return request
+
+    def add(self, key: str, latency_ms: float | None, *, is_canary: bool, failed: bool) -> None:
+        """Count one request that is over. latency_ms: None when it got no score at all."""
+        digest = int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8, key=self._salt, person=b"judge").digest())
+        with self._lock:
+            if is_canary:
+                self.requests += 1
+                self.unanswered += latency_ms is None
+            for alarm in self._alarms:
+                alarm.add(latency_ms, failed)
+            if self._compared is None or self._is_seen(digest // GROUPS):
+                return
+            self._compared.add(digest % GROUPS, latency_ms, is_canary=is_canary, failed=failed)
+            self._not_worse["errors"].add(failed, is_canary=is_canary)
+            if latency_ms is not None and (frozen := self._compared.latencies):
+                self._not_worse["latency"].add(latency_ms > frozen.p95_ms, is_canary=is_canary)
+
+    def _is_seen(self, digest: int) -> bool:
+        """Whether the key has counted in this stratum: one that asks often, and always fails, hides all others."""
+        place = digest % _SEEN
+        seen, self._seen[place] = self._seen[place], 1
+        return bool(seen)
 
     @property
     def judged(self) -> int:
-        """How many requests the bound was judged by that has seen the fewest."""
-        return min(map(self._seen, self._limits_ms))
+        """How many of the canary's requests what was judged by the fewest has seen."""
+        return self.requests if self.guarded == ("errors",) else self.requests - self.unanswered
 
-    def _seen(self, key: str) -> int:
-        return self.requests if self._limits_ms[key] is None else self.requests - self.unanswered
+    # ---- judging ----
 
-    def evaluate(self) -> Judgement:
-        """Judge by what was counted until now; `judgement` keeps it. It takes longer the more there is to judge."""
-        seen = {key: self._seen(key) for key in self.bad}
-        # The loop's thread counts on meanwhile: without `min`, more requests could be bad than there were.
-        counts = {key: (min(bad, seen[key]), seen[key]) for key, bad in self.bad.items()}
-        self.judgement = bounds.judge(self._bounds, counts, CONFIDENCE)
-        return self.judgement
+    def evaluate(self) -> Verdict:
+        """Judge what was counted until now; `verdict` keeps it."""
+        self._expire()
+        now = self._clock()
+        with self._lock:
+            seconds, self._at = now - self._at, now
+            for alarm in self._alarms:
+                alarm.close(seconds)
+            stratum = self._compared.close(now) if self._compared else None
+            if stratum:
+                self._seen = bytearray(_SEEN)
+        if self._compared and stratum:
+            self._compared.weigh(stratum, now)
+        self._freeze()
+        self.verdict = self._judged()
+        return self.verdict
 
-    def to_record(self, of: tuple[str, str, str]) -> RuleCounts:
+    def _expire(self) -> None:
+        """What hangs is an error of its version's."""
+        late = time.monotonic() - DEADLINE_S
+        for request in list(self.open):
+            if request.started > late:
+                break
+            request.end(None, failed=True)
+
+    def _freeze(self) -> None:
+        compared, champion = self._compared, self._champion
+        if not (compared and champion) or compared.latencies:
+            return
+        if frozen := FrozenLatencies.of_histogram(EDGES_MS, champion.buckets):
+            compared.freeze(frozen)
+
+    def _judged(self) -> Verdict:
+        bounds = tuple(alarm.judged for alarm in self._alarms)
+        if (compared := self._compared) is None:
+            return Verdict(_overall([bound.verdict for bound in bounds]), tuple(map(str, bounds)), bounds)
+        measures = tuple(self._measured(compared, measure) for measure in MEASURES)
+        convicting = [each for each in measures if each.verdict == "breach"]
+        return Verdict(
+            _overall([each.verdict for each in measures]),
+            tuple(map(str, convicting or measures)),
+            bounds,
+            measures,
+            compared.false_rollbacks_per_hour,
+            self.trials * compared.false_rollbacks_at_start,
+        )
+
+    def _measured(self, compared: ArmComparison, measure: Measure) -> JudgedMeasure:
+        bets, evidence = self._not_worse[measure], compared.evidence(measure)
+        p95_ms = compared.latencies.p95_ms if measure == "latency" and compared.latencies else None
+        given: dict[str, Any] = {"is_guarded": measure in compared.guarded, "margin": bets.margin, "p95_ms": p95_ms}
+        if compared.convicts(measure):
+            seen = compared.shares(measure)
+            counts = (seen.canary_bad, seen.canary, seen.champion_bad, seen.champion, seen.since)
+            return JudgedMeasure(measure, "breach", *counts, evidence, compared.limit, **given, more=0)
+        # Shown once is shown, unless evidence of the contrary has come up since.
+        state: State = "ok" if bets.is_shown and evidence < compared.limit / 100 else "undecided"
+        (champion, champion_bad), (canary, canary_bad) = bets.counts
+        counts = (canary_bad, canary, champion_bad, champion, compared.began_at)
+        more = bets.needed()
+        if more is None and champion and canary:
+            shares = champion_bad / champion, canary_bad / canary
+            more = requests_to_convict(compared.share, *shares, max(1.0, evidence))
+        return JudgedMeasure(measure, state, *counts, evidence, compared.limit, **given, more=more)
+
+    # ---- keeping ----
+
+    def to_record(self, of: tuple[str, ...]) -> RuleCounts:
         """As the endpoint's record keeps it, to go on after a restart."""
-        return RuleCounts(of, self.requests, dict(self.bad), self.unanswered)
+        with self._lock:
+            evidence: dict[str, Any] = {
+                "alarms": [alarm.sample.to_state() for alarm in self._alarms],
+                "not_worse": {measure: bets.to_state() for measure, bets in self._not_worse.items()},
+            }
+            counts = self.requests, self.unanswered, self.trials
+        evidence["compared"] = self._compared.to_state() if self._compared else None
+        return RuleCounts(of, *counts, evidence)
+
+    def restore(self, kept: RuleCounts) -> None:
+        """Go on from what `to_record` gave of the same trial: a canary that crashes must not begin anew each time."""
+        self.requests, self.unanswered, self.trials = kept.requests, kept.unanswered, kept.trials
+        for alarm, state in zip(self._alarms, kept.evidence["alarms"], strict=True):
+            alarm.sample = OneSample.of_state(state)
+        self._not_worse = {measure: NotWorse.of_state(kept.evidence["not_worse"][measure]) for measure in MEASURES}
+        if self._compared:
+            self._compared = ArmComparison.of_state(kept.evidence["compared"])
+        self.verdict = self._judged()
 
     @classmethod
-    def of(cls, rule: Rule, record: RuleCounts) -> Judge:
-        """What `to_record` gave, for the same rule."""
-        return cls(rule, record.requests, record.unanswered, dict(record.bad))
+    def of(
+        cls, desired: DesiredState, champion: Counts | None, kept: RuleCounts | None, look_s: float = 10.0
+    ) -> Judge | None:
+        """The judge of what is to be served; None where there is nothing to judge by."""
+        if desired.judged is None:
+            return None
+        judge = cls(
+            desired.rollback_if,
+            share=desired.canary_share,
+            salt=desired.salt,
+            champion=champion if desired.champion else None,
+            look_s=look_s,
+        )
+        if kept and kept.of == desired.judged and kept.evidence:
+            judge.restore(kept)
+        elif kept and kept.of[:2] == desired.judged[:2]:
+            judge.trials = kept.trials + 1
+            judge.verdict = judge._judged()
+        return judge
+
+
+def _measure(bound: Bound) -> Measure:
+    return "errors" if bound.limit_ms is None else "latency"
+
+
+def _overall(verdicts: list[State]) -> State:
+    if "breach" in verdicts:
+        return "breach"
+    return "ok" if verdicts and all(verdict == "ok" for verdict in verdicts) else "undecided"

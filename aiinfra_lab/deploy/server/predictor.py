@@ -20,7 +20,7 @@ from typing import Protocol
 from ...errors import LabError
 from .counts import Counts
 from .forks import Forks
-from .judge import Judge
+from .judge import Judge, JudgedRequest
 from .messages import RawRequest, Reply
 from .predictions_log import PredictionsLog
 from .rows import Refusal, open_envelope
@@ -56,7 +56,7 @@ class ServedVersion:
 class Routes:
     """Who gets the traffic: all to the champion but `share` of the keys; all to the canary while there is no champion.
 
-    generation: which change of the endpoint's record this is. judge: the canary's rule, if it has one.
+    generation: which change of the endpoint's record this is. judge: of the canary, if anything judges it.
     """
 
     champion: ServedVersion | None = None
@@ -94,6 +94,7 @@ class _Pending:
     version: ServedVersion
     respond: Respond
     predictor: Predictor
+    judged: JudgedRequest | None = None
     refused_by: ServedVersion | None = None
 
     def done(self, reply: Reply) -> None:
@@ -152,28 +153,31 @@ class Predictor:
             return
         self._taken += 1
         request_id = f"{self._prefix}-{self._taken:08x}"
-        version, canary = self._choose(body, request_id)
+        version, canary, key = self._choose(body, request_id)
         self.waiting += 1
-        version.workers.submit(_Pending(RawRequest(request_id, canary, started, body), version, respond, self))
+        judge = self.routes.judge
+        judged = judge.begin(key, is_canary=canary) if judge else None
+        version.workers.submit(_Pending(RawRequest(request_id, canary, started, body), version, respond, self, judged))
 
     @property
     def waiting_bytes(self) -> int:
         """Bytes of the requests that were taken and not yet answered."""
         return sum(version.workers.waiting_bytes for version in self.routes.live)
 
-    def _choose(self, body: bytes, request_id: str) -> tuple[ServedVersion, bool]:
+    def _choose(self, body: bytes, request_id: str) -> tuple[ServedVersion, bool, str]:
+        """Who answers, whether that is the canary, and the key that decided."""
         routes = self.routes
         if routes.canary is None or routes.champion is None:
             version = routes.champion or routes.canary
             assert version is not None  # ready says that one of the two is there
-            return version, routes.champion is None
+            return version, routes.champion is None, request_id
         try:
-            key = open_envelope(body).key
+            asked = open_envelope(body).key
         except Refusal:
-            return routes.champion, False  # it is refused there, and says nothing about the canary
-        if key_position(routes.salt, request_id if key is None else str(key)) < routes.share:
-            return routes.canary, True
-        return routes.champion, False
+            return routes.champion, False, request_id  # it is refused there, and says nothing about the canary
+        key = request_id if asked is None else str(asked)
+        is_canary = key_position(routes.salt, key) < routes.share
+        return routes.canary if is_canary else routes.champion, is_canary, key
 
     def answered(self, request: _Pending, reply: Reply) -> None:
         """Answer a request by what came back for it. What only the canary refuses is the canary's error, and the
@@ -189,6 +193,8 @@ class Predictor:
                 request.version, request.refused_by = champion, version
                 champion.workers.submit(request)
                 return
+            if request.judged:
+                request.judged.withdraw()  # it is the client's fault
             self.refused[reply.status] += 1
             self.waiting -= 1
             request.respond(reply.status, reply.body)
@@ -197,12 +203,8 @@ class Predictor:
         request.respond(reply.status, reply.body)
         self.waiting -= 1
         version.counts.add(latency_ms, reply.rows, reply.failed)
-        # The routes may have changed while it was predicted: a canary is not judged by what an earlier one did.
-        judge = self.routes.judge
-        if judge and self.routes.canary is (request.refused_by or version):
-            if request.refused_by:
-                judge.add(None, failed=True)
-            elif raw.canary:
-                judge.add(latency_ms if reply.status == 200 else None, failed=reply.failed)
+        if request.judged:
+            is_answered = reply.status == 200 and not request.refused_by
+            request.judged.end(latency_ms if is_answered else None, failed=reply.failed or bool(request.refused_by))
         if reply.rows:
             self.log.add(reply.lines, reply.rows)

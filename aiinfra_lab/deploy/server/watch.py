@@ -21,10 +21,9 @@ from msgspec.structs import replace
 
 from ... import jobs
 from ...errors import LabError, StoreUnavailable
-from ...stats.bounds import Judgement
 from ...store import Event, Record, Store, update
 from ...uris import Uri
-from ..desired_state import back_to, without_canary
+from ..desired_state import back_to, stepped, without_canary
 from ..lifecycle import rejection
 from ..record import DesiredState, EndpointRecord, Rollback, RuleCounts, Verdict
 from ..versions import artifact
@@ -36,7 +35,7 @@ from .predictor import Predictor, Routes, ServedVersion
 _log = logging.getLogger(__name__)
 
 POLL_S = 0.2
-JUDGE_S = 1.0
+BEAT_S = 1.0
 WRITE_S = 2.0
 # For the last counts, once a process ends: with a store that hangs they are lost, and the process is not.
 CLOSE_S = 3.0
@@ -51,16 +50,23 @@ class Watch:
     """Follows the record of one endpoint. `leave` is called, on this thread, when the process has to end."""
 
     def __init__(
-        self, name: str, store: Store, predictor: Predictor, forks: Forks, leave: Callable[[int], None]
+        self,
+        name: str,
+        store: Store,
+        predictor: Predictor,
+        forks: Forks,
+        leave: Callable[[int], None],
+        look_s: float = 10.0,
     ) -> None:
         self.name = name
         self.store = store
         self.predictor = predictor
         self._forks = forks
         self._leave = leave
+        self._look_s = look_s
         self._versions: dict[str, ServedVersion] = {}
         self._live: DesiredState | None = None
-        self._judge_at = self._write_at = 0.0
+        self._beat_at = self._judge_at = self._write_at = 0.0
         self._logged = ""
         self._owed: Callable[[], None] | None = None
         self._stop = threading.Event()
@@ -101,7 +107,7 @@ class Watch:
             # Cleared before the tick, and those who wait taken too: who asks while it runs is served by the next one.
             self._wake.clear()
             if waiting := [self._flushed.popleft() for _ in range(len(self._flushed))]:
-                self._write_at = 0.0
+                self._judge_at = self._write_at = 0.0
             try:
                 self._tick(time.monotonic())
                 self._logged = ""
@@ -139,12 +145,12 @@ class Watch:
         if self._live is None or record.body.generation != self._live.generation:
             self._follow(record)
             self._write_at = 0.0  # somebody may wait where it can only be read that this is served
-        if now >= self._judge_at:
+        if now >= self._beat_at:
             jobs.beat()
-            began = time.monotonic()  # not `now`: a version may have been loaded since
+            self._beat_at = now + BEAT_S
+        if now >= self._judge_at:
             self._judge()
-            # Judging many requests takes a while: it may take a twentieth of the time, not more.
-            self._judge_at = began + max(JUDGE_S, 20 * (time.monotonic() - began))
+            self._judge_at = time.monotonic() + self._look_s  # not `now`: a version may have been loaded since
         if now >= self._write_at:
             self._write_at = now + WRITE_S  # first: a database that takes no writes is not asked at every tick
             self._write()
@@ -187,7 +193,7 @@ class Watch:
         loop.call_soon_threadsafe(predictor.open, uri, artifact(uri), self._forks, opened.set_result)
         while not self._stop.is_set():
             with contextlib.suppress(FutureTimeout):
-                found = opened.result(JUDGE_S)
+                found = opened.result(BEAT_S)
                 if isinstance(found, LabError):
                     raise found
                 return found
@@ -196,14 +202,15 @@ class Watch:
         raise StoreUnavailable("the endpoint ends", "start it again")
 
     def _judge_for(self, desired: DesiredState, earlier: RuleCounts | None) -> Judge | None:
-        """The judge of this canary under this rule: the same as before while both and the salt stay the same."""
-        if desired.judged is None or desired.rollback_if is None:
-            return None
+        """The judge of this canary: the same as before while what it is judged by stays the same."""
         running = self.predictor.routes.judge
         if running and self._live and self._live.judged == desired.judged:
             return running
-        is_same = earlier is not None and earlier.of == desired.judged
-        return Judge.of(desired.rollback_if, earlier) if earlier and is_same else Judge(desired.rollback_if)
+        # A canary that begins another trial at once may not be in the record yet with the one before.
+        if running and self._live and self._live.judged:
+            earlier = running.to_record(self._live.judged)
+        self._judge_at = 0.0  # a stratum begins now
+        return Judge.of(desired, self.predictor.counts.get(desired.champion or ""), earlier, self._look_s)
 
     def _reject(self, desired: DesiredState, problem: LabError) -> None:
         """A version that cannot be served: go on with what is live, or end when nothing is."""
@@ -223,18 +230,27 @@ class Watch:
         judge, live = self.predictor.routes.judge, self._live
         if judge is None or live is None or live.canary is None:
             return
-        judgement = judge.evaluate()
+        verdict = judge.evaluate()
         # Without a champion nobody could take the traffic: then the breach is only shown.
-        if judgement.verdict == "breach" and live.champion is not None:
-            self._roll_back(live, live.canary, judgement)
+        if verdict.state == "breach" and live.champion is not None:
+            self._roll_back(live, live.canary, verdict)
+        elif verdict.state == "ok" and live.champion and live.steps and time.time() >= live.step_at + live.bake_s:
+            self._step(live, live.canary)
 
-    def _roll_back(self, live: DesiredState, canary: str, judgement: Judgement) -> None:
+    def _step(self, live: DesiredState, canary: str) -> None:
+        """Give a canary that was shown to be not worse its next share, and in the end all traffic."""
+        share = live.steps[0]
+        verb = "deploy promote" if share >= 1 else "deploy start"
+        detail = {"canary": canary, "share": share, "by": "steps"}
+        self._change(stepped, Event(verb, self._uri, (canary,), (self._uri,), detail), live.generation)
+
+    def _roll_back(self, live: DesiredState, canary: str, verdict: Verdict) -> None:
         """Take the canary's traffic away at once, then write down that and why."""
         routes = self.predictor.routes
         # Still the old generation, since nothing is written yet: whoever waits must not take this for the new one.
         safe = Routes(champion=routes.champion, generation=routes.generation)
         self.predictor.loop.call_soon_threadsafe(self._switch, safe)
-        reason = "; ".join(judgement.reasons)
+        reason = "; ".join(verdict.reasons)
         _log.warning("rollback: %s broke the rule: %s", canary, reason)
         why = Rollback(canary, reason, time.time(), "rule")
         detail = {"reason": reason, "by": "rule", "rule": str(live.rollback_if), "kept": live.champion}
@@ -284,5 +300,5 @@ class Watch:
         lost = predictor.log.lost
         body = replace(body, versions=versions, count=count, log_lost_rows=lost, served_generation=served)
         if (judge := predictor.routes.judge) and live and live.judged:
-            body = replace(body, judged=judge.to_record(live.judged), verdict=Verdict.of(judge.judgement))
+            body = replace(body, judged=judge.to_record(live.judged), verdict=judge.verdict)
         return body

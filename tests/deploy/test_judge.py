@@ -1,0 +1,166 @@
+"""A canary on trial: what counts, what convicts it, and what is kept."""
+
+import math
+
+import msgspec
+import numpy as np
+import pytest
+
+from aiinfra_lab.deploy.record import DesiredState, RuleCounts
+from aiinfra_lab.deploy.server import judge as judging
+from aiinfra_lab.deploy.server.counts import Counts
+from aiinfra_lab.deploy.server.judge import Judge
+from aiinfra_lab.stats.bounds import parse_bounds
+
+BOTH = parse_bounds("p95_ms > 80 or errors > 1%")
+SHARE = 0.2
+
+
+class Clock:
+    def __init__(self):
+        self.now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+def champion(answers=1000):
+    """One that has answered for a while: 30 ms in the middle."""
+    found = Counts()
+    for latency in np.random.default_rng(1).lognormal(math.log(30), 0.4, answers):
+        found.add(float(latency), 1, False)
+    return found
+
+
+def trial(rule=BOTH, *, counts=None, **given):
+    clock = Clock()
+    return Judge(rule, share=SHARE, salt="s", champion=counts or champion(), clock=clock, **given), clock
+
+
+def serve(judge, clock, looks, errors=(0.0, 0.0), slower=(1.0, 1.0), requests=200, seed=3):
+    """So many looks of traffic, each key once; the verdict of the last."""
+    rng = np.random.default_rng(seed)
+    for _ in range(looks):
+        for is_canary in (rng.random(requests) < SHARE).tolist():
+            failed = bool(rng.random() < errors[is_canary])
+            latency = float(rng.lognormal(math.log(30), 0.4)) * slower[is_canary]
+            judge.add(f"{rng.integers(1 << 60)}", None if failed else latency, is_canary=is_canary, failed=failed)
+        clock.now += 10
+        judge.evaluate()
+    return judge.verdict
+
+
+def test_a_canary_that_fails_more_than_its_champion_is_convicted():
+    verdict = serve(*trial(), 20, errors=(0.01, 0.2))
+    assert verdict.state == "breach"
+    (errors,) = [each for each in verdict.measures if each.verdict == "breach"]
+    assert errors.measure == "errors"
+    assert errors.canary_bad / errors.canary > 0.1 > errors.champion_bad / errors.champion
+    assert verdict.reasons == (str(errors),)
+
+
+def test_what_both_do_convicts_nobody_and_is_an_alarm_of_the_endpoint():
+    verdict = serve(*trial(), 60, errors=(0.05, 0.05), slower=(2.0, 2.0))
+    assert verdict.state == "undecided"
+    assert [alarm.bound for alarm in verdict.alarms] == ["p95_ms > 80", "errors > 1%"]
+
+
+def test_without_a_champion_the_bounds_decide():
+    clock = Clock()
+    judge = Judge(BOTH, clock=clock)
+    assert serve(judge, clock, 5, errors=(0.05, 0.05)).state == "breach"
+    clock = Clock()
+    verdict = serve(Judge(BOTH, clock=clock), clock, 20, errors=(0.001, 0.001), slower=(0.5, 0.5))
+    assert (verdict.state, verdict.measures, verdict.false_per_hour) == ("ok", (), 0.0)
+
+
+def test_only_what_the_rule_names_is_guarded():
+    verdict = serve(*trial(parse_bounds("p95_ms > 80")), 20, errors=(0.01, 0.2))
+    assert (verdict.state, [each.is_guarded for each in verdict.measures]) == ("undecided", [False, True])
+    assert serve(*trial(None), 20, errors=(0.01, 0.2)).state == "undecided"
+
+
+def test_a_canary_that_is_as_good_is_shown_to_be_after_enough_requests():
+    judge, clock = trial()
+    few = serve(judge, clock, 3)
+    assert few.state == "undecided"
+    assert 100 < few.measures[0].more < 2000
+    assert "are needed" in few.reasons[0]
+    assert serve(judge, clock, 60).state == "ok"
+
+
+def test_latency_convicts_once_blocks_agree():
+    judge, clock = trial()
+    assert serve(judge, clock, 120).state != "breach"
+    verdict = serve(judge, clock, 60, slower=(1.0, 1.5))
+    assert (verdict.state, verdict.measures[1].verdict) == ("breach", "breach")
+    assert "slower than" in verdict.reasons[0]
+
+
+def test_latencies_are_compared_once_the_champion_has_answered_enough():
+    judge, clock = trial(counts=Counts())
+    assert "not compared yet" in serve(judge, clock, 1).reasons[1]
+    for _ in range(200):
+        judge._champion.add(30.0, 1, False)
+    assert serve(judge, clock, 2).measures[1].p95_ms == pytest.approx(30, rel=0.1)
+
+
+def test_a_key_counts_once_between_two_looks():
+    judge, clock = trial()
+    for _ in range(50):
+        judge.add("one", None, is_canary=True, failed=True)
+        judge.add("other", 1.0, is_canary=False, failed=False)
+    clock.now += 60
+    errors = judge.evaluate().measures[0]
+    assert (errors.canary, errors.champion) == (1, 1)
+
+
+def test_a_request_that_hangs_is_an_error_and_its_answer_none():
+    judge, _ = trial()
+    hanging, waiting = judge.begin("a", is_canary=True), judge.begin("b", is_canary=True)
+    hanging.started -= judging.DEADLINE_S + 1
+    judge.evaluate()
+    assert (judge.requests, judge.unanswered, list(judge.open)) == (1, 1, [waiting])
+    hanging.end(40_000.0, failed=False)
+    waiting.end(5.0, failed=False)
+    assert (judge.requests, judge.unanswered, judge.open) == (2, 1, {})
+
+
+DESIRED = DesiredState("a", "b", SHARE, "s", BOTH, 1)
+
+
+def kept(judge):
+    """What the record keeps, as it is read again."""
+    return msgspec.json.decode(msgspec.json.encode(judge.to_record(DESIRED.judged)), type=RuleCounts)
+
+
+def test_a_restart_goes_on_where_it_was():
+    judge, clock = trial()
+    before = serve(judge, clock, 12, errors=(0.01, 0.06))
+    again = Judge.of(DESIRED, champion(), kept(judge))
+    for now, then in zip(again.verdict.measures, before.measures, strict=True):
+        assert (now.canary_bad, now.canary, now.champion) == (then.canary_bad, then.canary, then.champion)
+        assert now.evidence == pytest.approx(then.evidence, rel=1e-3)
+        assert now.p95_ms == pytest.approx(then.p95_ms, rel=1e-3) if then.p95_ms else True
+    assert (again.requests, again.unanswered) == (judge.requests, judge.unanswered)
+    assert [bound.total for bound in again.verdict.bounds] == [bound.total for bound in before.bounds]
+
+
+@pytest.mark.parametrize("change", [{"share": 0.5}, {"champion": "c"}, {"rollback_if": parse_bounds("errors > 1%")}])
+def test_another_share_champion_or_rule_begins_anew_and_that_counts(change):
+    judge, clock = trial()
+    serve(judge, clock, 12, errors=(0.01, 0.2))
+    again = Judge.of(msgspec.structs.replace(DESIRED, **change), champion(), kept(judge))
+    assert (again.verdict.state, again.requests, again.trials) == ("undecided", 0, 2)
+    assert again.verdict.false_at_start > judge.verdict.false_at_start / 2
+
+
+def test_another_salt_deals_keys_anew_and_is_another_canary():
+    judge, _ = trial()
+    assert Judge.of(msgspec.structs.replace(DESIRED, salt="t"), champion(), kept(judge)).trials == 1
+
+
+def test_the_bound_on_false_rollbacks_is_stated():
+    judge, _ = trial()
+    assert judge.verdict.false_per_hour == pytest.approx(0.01)
+    assert Judge.of(msgspec.structs.replace(DESIRED, canary=None), None, None) is None
