@@ -64,10 +64,12 @@ def test_mlflow_itself_loads_what_was_trained_elsewhere(workspace):
     made = models.add("net", from_=linear(workspace / "net.onnx"), example={"x": ROWS})
     assert made.said == ""
     mlflow.set_tracking_uri(tracking_uri())
+    mlflow.set_registry_uri(tracking_uri())
     try:
         loaded = mlflow.pyfunc.load_model("models:/net/1")
     finally:
         mlflow.set_tracking_uri(None)
+        mlflow.set_registry_uri(None)
     assert np.allclose(loaded.predict({"x": ROWS})["y"], LOGITS, atol=1e-6)
     assert (list(sync.disagreements()), behind()) == ([], [])
 
