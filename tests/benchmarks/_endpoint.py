@@ -2,7 +2,7 @@
 
 Kinds: `ours` (validation, log, counts and metrics on; also in a checkout of before models had processes of their own),
 `faulty` (the same, whose model can be made to hang or crash; it has a canary at a tenth of the keys), `naive` (FastAPI
-and pydantic around the same ONNX file, without log or counts).
+and pydantic around the same network in eager torch, as most first endpoints are, without log or counts).
 """
 
 import asyncio
@@ -62,18 +62,21 @@ async def _version(predictor, loop, uri, folder, is_faulty):
 
 
 def naive(port: int, folder: Path) -> None:
-    import onnxruntime
     import pydantic
+    import torch
     import uvicorn
     from fastapi import FastAPI
+
+    from aiinfra_lab.features.contract import Columns
+
+    from .any import _network
 
     columns = json.loads((folder / "columns.json").read_text())["columns"]
     fields = {item["name"]: (str if item["type"] == "category" else float, ...) for item in columns}
     row = pydantic.create_model("row", **fields)
     body = pydantic.create_model("body", rows=(list[row], ...))
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(folder / "model.onnx", options)
+    torch.set_num_threads(1)
+    network = _network(Columns.from_json((folder / "columns.json").read_text()))
     places = {item["name"]: {value: at for at, value in enumerate(item.get("categories", []), 1)} for item in columns}
     app = FastAPI()
 
@@ -87,11 +90,9 @@ def naive(port: int, folder: Path) -> None:
             [places[item["name"]].get(getattr(one, item["name"]), 0) for item in columns if item["type"] == "category"]
             for one in asked.rows
         ]
-        import numpy as np
-
-        inputs = {"numbers": np.array(numbers, np.float32), "codes": np.array(codes, np.int64)}
-        [scores] = session.run(["score"], inputs)
-        return {"predictions": [{"score": float(score)} for score in scores]}
+        with torch.inference_mode():
+            scores = network(torch.tensor(numbers, dtype=torch.float32), torch.tensor(codes))
+        return {"predictions": [{"score": score} for score in scores.tolist()]}
 
     uvicorn.run(app, port=port, log_level="error", access_log=False)
 

@@ -66,8 +66,8 @@ def _timed(work) -> float:
     return time.perf_counter() - began
 
 
-def _save(folder: Path, columns: Columns) -> None:
-    """A network with an embedding for each category, exported as `run.save` does."""
+def _network(columns: Columns):
+    """A network with an embedding for each category."""
     import torch
 
     class Network(torch.nn.Module):
@@ -82,9 +82,16 @@ def _save(folder: Path, columns: Columns) -> None:
             parts = [embed(codes[:, at]) for at, embed in enumerate(self.embeddings)]
             return self.layers(torch.cat([numbers, *parts], 1)).squeeze(1)
 
+    return Network().eval()
+
+
+def _save(folder: Path, columns: Columns) -> None:
+    """That network, exported as `run.save` does."""
+    import torch
+
     rows = torch.export.Dim("rows", min=1)
     example = (torch.zeros(2, NUMBERS), torch.zeros(2, 3, dtype=torch.int64))
-    program = torch.export.export(Network().eval(), example, dynamic_shapes=({0: rows}, {0: rows}))
+    program = torch.export.export(_network(columns), example, dynamic_shapes=({0: rows}, {0: rows}))
     made = torch.onnx.export(program, (), input_names=["numbers", "codes"], output_names=["score"], dynamo=True)
     assert made is not None
     made.save(folder / "model.onnx", external_data=False)

@@ -7,7 +7,7 @@ found that do it: only they get the error.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +23,8 @@ from .rows import Parsed, Refusal, open_envelope, refuse_repeated_names
 NOT_FINITE = "the model gave a number that is not finite"
 # Of a batch whose rows all make the model raise: twice as many runs as rows would take too long.
 MOST_RUNS = 128
+# What a network makes of more rows at once does not fit into a processor's own memory, and each takes longer.
+MOST_ROWS = 512
 
 Outputs = dict[str, Any]
 
@@ -50,7 +52,7 @@ class Answering:
         found = [self._read(raw) for raw in requests]
         rows = [values for parsed in found if isinstance(parsed, Parsed) for values in parsed.values]
         self._runs = 0
-        answers = self._predict(rows) if rows else []
+        answers = [answer for part in batched(rows) for answer in self._predict(part)]
         write, now = self._write, Now()
         replies, at = [], 0
         for raw, parsed in zip(requests, found, strict=True):
@@ -81,6 +83,11 @@ class Answering:
                 return [f"the model failed: {str(problem)[:200]}"] * len(rows)
         half = len(rows) // 2
         return self._predict(rows[:half]) + self._predict(rows[half:])
+
+
+def batched(rows: list[tuple[Any, ...]]) -> Iterator[list[tuple[Any, ...]]]:
+    """The rows in runs of the model."""
+    return (rows[at : at + MOST_ROWS] for at in range(0, len(rows), MOST_ROWS))
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(FromWorker).decode
 
 MOST_REQUESTS = 64
-MOST_BYTES = 1 << 20
+MOST_BYTES = 256 << 10  # a longer request goes alone; of more the first would wait for the last
 LEAST_S = 0.5  # a machine that is busy with something else must not look like a model that hangs
 TIMES_EXPECTED = 20
 TIMES_STARVED = 10  # of its deadline a process may take when it is runnable and gets no processor
