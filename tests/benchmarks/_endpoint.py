@@ -2,11 +2,13 @@
 
 Kinds: `ours` (validation, log, counts and metrics on; also in a checkout of before models had processes of their own),
 `faulty` (the same, whose model can be made to hang or crash; it has a canary at a tenth of the keys), `naive` (FastAPI
-and pydantic around the same network in eager torch, as most first endpoints are, without log or counts).
+and pydantic around the same network in eager torch, as most first endpoints are, without log or counts), `swapping`
+(as `ours`, with another version twice a second).
 """
 
 import asyncio
 import gc
+import itertools
 import json
 import logging
 import sys
@@ -15,6 +17,9 @@ from pathlib import Path
 
 FAULTY = (sys.executable, "-m", "tests.fakes.faulty_fork_server")
 SHARE = 0.1
+SWAP_S = 0.5
+
+_forks: list = []
 
 
 def main(kind: str, port: int, folder: Path) -> None:
@@ -25,10 +30,10 @@ def main(kind: str, port: int, folder: Path) -> None:
         return
     import uvloop
 
-    uvloop.run(ours(port, folder, is_faulty=kind == "faulty"))
+    uvloop.run(ours(port, folder, is_faulty=kind == "faulty", is_swapping=kind == "swapping"))
 
 
-async def ours(port: int, folder: Path, *, is_faulty: bool) -> None:
+async def ours(port: int, folder: Path, *, is_faulty: bool, is_swapping: bool) -> None:
     from aiinfra_lab.deploy.ports import bind
     from aiinfra_lab.deploy.server.http_api import HttpApi
     from aiinfra_lab.deploy.server.predictions_log import PredictionsLog
@@ -45,7 +50,14 @@ async def ours(port: int, folder: Path, *, is_faulty: bool) -> None:
     gc.collect()
     gc.freeze()
     await loop.create_server(server.connect, sock=bind(port), backlog=512)
-    await asyncio.Event().wait()
+    for number in itertools.count(2):
+        if not is_swapping:
+            await asyncio.Event().wait()
+        await asyncio.sleep(SWAP_S)
+        gone = versions[0]
+        versions[0] = await _version(predictor, loop, f"models:delay@{number}", folder, is_faulty)
+        predictor.routes = Routes(versions[0])
+        gone.workers.retire()
 
 
 async def _version(predictor, loop, uri, folder, is_faulty):
@@ -55,9 +67,11 @@ async def _version(predictor, loop, uri, folder, is_faulty):
         from aiinfra_lab.deploy.server import model
 
         return predictor.version(model.load(uri, folder))
-    forks, opened = Forks(FAULTY) if is_faulty else Forks(), loop.create_future()
-    forks.attach(loop)
-    predictor.open(uri, folder, forks, opened.set_result)
+    opened = loop.create_future()
+    if not _forks:
+        _forks.append(Forks(FAULTY) if is_faulty else Forks())
+        _forks[0].attach(loop)
+    predictor.open(uri, folder, _forks[0], opened.set_result)
     return await opened
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import os
 import signal
 import socket
@@ -15,9 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from aiinfra_lab.deploy import load_generator
 from aiinfra_lab.features.contract import CATEGORY, NUMBER, Column, Columns
 
-from .rows import Cannot, Figure, exactly, ratio_at_least, ratio_at_most
+from .rows import Cannot, Figure, at_most, exactly, ratio_at_least, ratio_at_most
 
 BEFORE = "afe2a7e"  # the last commit in which an endpoint was one process
 ROOT = Path(__file__).parents[2]
@@ -206,3 +208,50 @@ def _costs(servers: dict[str, Server], bodies: dict[str, Path], rounds: int, sec
     alone = median("one", 1, ("naive FastAPI",), ("one",))
     yield Figure("one client: p50", alone["ours one"]["p50_ms"], "ms", ratio_at_most(0.5),
                  peer=alone["naive FastAPI one"]["p50_ms"], peer_name="naive FastAPI")  # fmt: skip
+
+
+def open_loop_figures(seconds: float) -> Iterator[Figure]:
+    """deploy.3: a steady rate on one core, whether the endpoint keeps up or not: half of what it can, and 1,160."""
+    with _one("ours") as (server, bodies):
+        os.sched_setaffinity(server.process.pid, {0})
+        for pid in _tree(server.process.pid):
+            os.sched_setaffinity(pid, {0})
+        most = server.ask(64, 3.0, bodies["one"])
+        url, body = f"http://127.0.0.1:{server.port}", bodies["one"].read_bytes().strip()
+        half = most["requests"] / 3.0 / 2
+        for what, rate in (("half of its most", half), ("1,160 a second", 1160.0)):
+            counts = load_generator.send(url, [body], rate, seconds, lambda _: None)
+            limit = "the client was the limit" if counts.is_own_limit else "the client was not the limit"
+            note = f"{rate:,.0f} a second for {seconds:g} s; {limit}"
+            yield Figure(f"{what}: p99", counts.quantile_ms(0.99) or math.inf, "ms", at_most(10), note=note)
+            yield Figure(f"{what}: failed", counts.errors + counts.refused, "", exactly(0))
+
+
+def swap_figures(rounds: int, seconds: float) -> Iterator[Figure]:
+    """deploy.4: another version twice a second under load, beside the same load without."""
+    with _one("ours", "swapping") as (servers, bodies):
+        seen = {name: [] for name in servers}
+        for _ in range(rounds):
+            for name, server in servers.items():
+                seen[name].append(server.ask(16, seconds, bodies["one"]))
+    median = {
+        name: {key: statistics.median(one[key] for one in all_) for key in ("requests", "p99_ms", "failed")}
+        for name, all_ in seen.items()
+    }
+    calm, swapping = median["ours"], median["swapping"]
+    yield Figure("requests that failed", max(one["failed"] for one in seen["swapping"]), "", exactly(0))
+    yield Figure("requests a second", swapping["requests"] / seconds, "requests/s", ratio_at_least(0.85),
+                 peer=calm["requests"] / seconds, peer_name="without swaps")  # fmt: skip
+    yield Figure("p99", swapping["p99_ms"], "ms", ratio_at_most(2), peer=calm["p99_ms"], peer_name="without swaps")
+
+
+@contextlib.contextmanager
+def _one(*kinds: str) -> Iterator[tuple[Any, dict[str, Path]]]:
+    """The server of a kind, or name → server of several, and the files of bodies."""
+    from .any import _save
+
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        _save(folder, columns())
+        with serving({kind: kind for kind in kinds}, folder) as servers:
+            yield servers if len(kinds) > 1 else servers[kinds[0]], write_bodies(folder)

@@ -34,6 +34,18 @@ def cost(full: bool) -> Iterator[Figure]:
     yield from _serving.cost_figures(5 if full else 3, 3.0 if full else 2.0)
 
 
+@row("deploy.3", "a steady rate of requests on one core, open loop", "p99 <= 10 ms, 0 failed", ("uvloop",))
+def open_loop(full: bool) -> Iterator[Figure]:
+    """Whether the endpoint keeps up or not: a request's latency counts from when it was due."""
+    yield from _serving.open_loop_figures(60.0 if full else 10.0)
+
+
+@row("deploy.4", "another version twice a second under load", "0 failed, >= 0.85x, p99 <= 2x", ("uvloop",))
+def swaps(full: bool) -> Iterator[Figure]:
+    """16 clients, beside the same load without a swap."""
+    yield from _serving.swap_figures(5 if full else 3, 6.0 if full else 3.0)
+
+
 @row(
     "deploy.5",
     "a model that hangs, spins, crashes, leaks or raises, beside a champion under load",

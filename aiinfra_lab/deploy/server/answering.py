@@ -18,7 +18,7 @@ from ...train.texts import LOGGED_CHARACTERS, as_logged
 from .messages import RawRequest, Reply
 from .model import LoadedModel
 from .predictions_log import Line, encoded
-from .rows import Parsed, Refusal, open_envelope, refuse_repeated_names
+from .rows import Parsed, Refusal
 
 NOT_FINITE = "the model gave a number that is not finite"
 # Of a batch whose rows all make the model raise: twice as many runs as rows would take too long.
@@ -66,10 +66,7 @@ class Answering:
 
     def _read(self, raw: RawRequest) -> Parsed | Refusal:
         try:
-            envelope = open_envelope(raw.body)
-            parsed = self._model.reader.read(envelope)
-            refuse_repeated_names(raw.body, envelope, parsed)
-            return parsed
+            return self._model.reader.request(raw.body)
         except Refusal as refusal:
             return refusal
 

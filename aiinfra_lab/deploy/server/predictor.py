@@ -23,11 +23,13 @@ from .forks import Forks
 from .judge import Judge, JudgedRequest
 from .messages import RawRequest, Reply
 from .predictions_log import PredictionsLog
+from .protocol import MAX_BODY
 from .rows import Refusal, open_envelope
 from .workers import Asked, VersionFiles, Workers
 
 MAX_WAITING = 4096
 MAX_WAITING_BYTES = 64 << 20
+FEW_WAITING = MAX_WAITING_BYTES // MAX_BODY  # so few are never too many bytes
 
 Respond = Callable[[int, bytes], None]
 
@@ -121,7 +123,8 @@ class Predictor:
     @property
     def ready(self) -> bool:
         """Whether it takes requests."""
-        return bool(self.routes.live) and not self.draining
+        routes = self.routes
+        return (routes.champion is not None or routes.canary is not None) and not self.draining
 
     def open(self, uri: str, folder: Path, forks: Forks, opened: Callable[[ServedVersion | LabError], None]) -> None:
         """Have the processes of a version made; `opened` gets it when it answers, or what is the matter with it."""
@@ -145,7 +148,7 @@ class Predictor:
             if not self.ready:
                 raise Refusal(503, "the endpoint is not ready" if not self.draining else "the endpoint is stopping")
             # Before the body is read: what is refused for too much work should cost the least of it.
-            if self.waiting > MAX_WAITING or self.waiting_bytes > MAX_WAITING_BYTES:
+            if self.waiting > FEW_WAITING and (self.waiting > MAX_WAITING or self.waiting_bytes > MAX_WAITING_BYTES):
                 raise Refusal(503, "too many requests are waiting; try again in a moment")
         except Refusal as refusal:
             self.refused[refusal.status] += 1

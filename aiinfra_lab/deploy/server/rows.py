@@ -67,14 +67,6 @@ _anything = msgspec.json.Decoder()
 _NO_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-def refuse_repeated_names(body: bytes, envelope: Envelope, parsed: Parsed) -> None:
-    """Refusal 422 where a name stands twice in one object: which of the two is meant cannot be known."""
-    # Looking at each object costs more than reading it: it is done where there are more colons than names.
-    most = parsed.names + 1 + (envelope.key is not None)
-    if body.count(b":") > most and (name := repeated_name(body)) is not None:
-        raise Refusal(422, f"the name {name[:100]!r} stands twice in one object")
-
-
 def open_envelope(body: bytes) -> Envelope:
     """The outside of a request. Refusal 400 for what is no JSON, NaN and Infinity included, 422 for another shape."""
     try:
@@ -94,6 +86,20 @@ class Reader:
     def __init__(self, inputs: RowInputs) -> None:
         self._inputs = inputs
         self._table = _Compiled(inputs.columns) if isinstance(inputs, TableInputs) else None
+
+    def request(self, body: bytes) -> Parsed:
+        """A whole request. Refusal 400 for what is no JSON, 422 that names row and column."""
+        if self._table and (found := self._table.request(body)):
+            parsed, names = found
+        else:
+            envelope = open_envelope(body)
+            parsed = self.read(envelope)
+            names = 1 + (envelope.key is not None)
+        # Looking for a name that stands twice costs more than reading: only where there are more colons than names.
+        if body.count(b":") > parsed.names + names and (name := repeated_name(body)) is not None:
+            # Which of the two is meant cannot be known.
+            raise Refusal(422, f"the name {name[:100]!r} stands twice in one object")
+        return parsed
 
     def read(self, envelope: Envelope) -> Parsed:
         """The rows, or columns, of a request; Refusal 422 that names row and column."""
@@ -174,13 +180,27 @@ class _Compiled:
         table = msgspec.defstruct(
             "Table", [*lists, ("row_id", more, msgspec.UNSET)], rename=rename, forbid_unknown_fields=True
         )
+        request = msgspec.defstruct(
+            "Rows", [("rows", list[row]), ("key", str | int | None, None)], forbid_unknown_fields=True
+        )
+        self._request = msgspec.json.Decoder(request).decode
         self._rows = msgspec.json.Decoder(list[row]).decode
         self._columns = msgspec.json.Decoder(table).decode
         self._values = _all_of(list(names))
 
+    def request(self, body: bytes) -> tuple[Parsed, int] | None:
+        """Of a whole request with rows, and how many names stand around them; None for what must be looked at again."""
+        try:
+            found: Any = self._request(body)
+        except (msgspec.ValidationError, *_NO_JSON):
+            return None
+        return self._parsed(found.rows, body), 1 + (found.key is not None)
+
     def rows(self, raw: msgspec.Raw) -> Parsed:
         """Of a list of objects."""
-        rows: list[Any] = self._rows(raw)
+        return self._parsed(self._rows(raw), bytes(raw))
+
+    def _parsed(self, rows: list[Any], text: bytes) -> Parsed:
         _count(rows)
         ids: list[str | None] = []
         for row in rows:
@@ -189,7 +209,7 @@ class _Compiled:
         values = [self._values(row) for row in rows]
         # One that is null may have been left out.
         names = sum(len(row) - row.count(None) for row in values) + len(ids) - ids.count(None)
-        return Parsed(values, ids, rows, names=names + bytes(raw).count(b"null"))
+        return Parsed(values, ids, rows, names=names + text.count(b"null"))
 
     def columns(self, raw: msgspec.Raw) -> Parsed:
         """Of an object of lists."""
