@@ -38,6 +38,7 @@ class DeployNoun(Noun[EndpointRecord]):
         "log_days": "for how many days the logs of predictions are kept",
         "log_gib": "how much those logs may take together, in GiB",
         "look_s": "how often a canary is judged, in seconds",
+        "memory_gib": "how much memory a process of a model may take beyond what it takes when it is loaded, in GiB",
     }
     kind = EndpointRecord
     plural = "endpoints"

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from aiinfra_lab.config import settings
 from aiinfra_lab.deploy.server import workers as server_workers
 from aiinfra_lab.deploy.server.forks import Forks
 from aiinfra_lab.deploy.server.messages import RawRequest
 from aiinfra_lab.deploy.server.workers import VersionFiles, Workers
+from aiinfra_lab.errors import UsageProblem
 from tests.fakes.faulty_fork_server import CRASH, HANG, NAP, RAISE, SPIN
 
 from .conftest import ROW
@@ -37,15 +39,16 @@ class Asked:
 class Bench:
     """A version under test: `ask` submits rows, each a request of its own, and gives what came back."""
 
-    def __init__(self, folder, uri="models:delay@1", **more):
+    def __init__(self, folder, uri="models:delay@1", memory_bytes=2 << 30):
         self.forks = Forks(COMMAND)
-        self.folder, self.uri, self.more = folder, uri, more
+        self.folder, self.uri, self.memory_bytes = folder, uri, memory_bytes
         self.lost = 0
 
     async def __aenter__(self):
         loop = asyncio.get_running_loop()
         self.forks.attach(loop)
-        self.workers = Workers(VersionFiles(self.uri, self.folder), self.forks, loop, self.count, **self.more)
+        files = VersionFiles(self.uri, self.folder)
+        self.workers = Workers(files, self.forks, loop, self.count, self.memory_bytes)
         self.problem = loop.create_future()
         self.workers.open(self.problem.set_result)
         return self
@@ -183,6 +186,20 @@ def test_the_kernel_refuses_a_process_more_memory_than_it_may_have(run):
         assert await bench.ask(1.0) == [200]
 
     run(test, memory_bytes=LEAK_BYTES // 2)
+
+
+@pytest.mark.parametrize(("gib", "found"), [("0.5", 1 << 29), (None, 2 << 30)])
+def test_how_much_it_may_take_is_a_setting(workspace, monkeypatch, gib, found):
+    if gib:
+        monkeypatch.setenv("AIINFRA_DEPLOY_MEMORY_GIB", gib)
+    assert server_workers.memory_bytes(settings()) == found
+
+
+@pytest.mark.parametrize("gib", ["0", "-1", "nan"])
+def test_no_room_is_no_setting(workspace, monkeypatch, gib):
+    monkeypatch.setenv("AIINFRA_DEPLOY_MEMORY_GIB", gib)
+    with pytest.raises(UsageProblem, match="leaves no room"):
+        server_workers.memory_bytes(settings())
 
 
 def test_a_lost_fork_server_is_started_again(run):

@@ -27,6 +27,7 @@ from ...store import Record, Store, open_store, update
 from ..ports import HOST, bind
 from ..record import EndpointRecord
 from ..retention import log_bytes
+from . import workers
 from .forks import Forks
 from .http_api import HttpApi
 from .judge import look_seconds
@@ -49,6 +50,7 @@ async def serve(
     forks: Forks,
     most_bytes: float,
     look_s: float,
+    memory_bytes: int,
 ) -> int:
     """Serve until a signal comes or the watch says that it is over; the exit code."""
     loop = asyncio.get_running_loop()
@@ -61,7 +63,7 @@ async def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, leave, 0)
     log = PredictionsLog(Path(record.body.log_dir), most_bytes)
-    predictor = Predictor(log, loop)
+    predictor = Predictor(log, loop, memory_bytes)
     forks.attach(loop)
     watch = Watch(record.name, store, predictor, forks, lambda code: _from_thread(loop, leave, code), look_s)
     api = HttpApi(record.name, record.body.job, predictor, watch.flush)
@@ -108,10 +110,11 @@ def main(name: str) -> int:
         return 0
     try:
         most_bytes, look_s = log_bytes(settings()), look_seconds(settings())
+        memory_bytes = workers.memory_bytes(settings())
         forks = Forks()  # first of all: it imports while the rest begins
         listener = bind(record.body.port)
         record = _write_address(store, name, listener.getsockname()[1])
-        return uvloop.run(serve(store, record, listener, forks, most_bytes, look_s))
+        return uvloop.run(serve(store, record, listener, forks, most_bytes, look_s, memory_bytes))
     except LabError as problem:
         _log.error("%s", problem)
         with contextlib.suppress(LabError):  # the store itself may be what is the matter; the log has the problem

@@ -27,6 +27,7 @@ from .protocol import MAX_BODY
 from .rows import Refusal, open_envelope
 from .workers import Asked, VersionFiles, Workers
 
+MEMORY_BYTES = 2 << 30
 MAX_WAITING = 4096
 MAX_WAITING_BYTES = 64 << 20
 FEW_WAITING = MAX_WAITING_BYTES // MAX_BODY  # so few are never too many bytes
@@ -105,10 +106,14 @@ class _Pending:
 
 @dataclass
 class Predictor:
-    """Predicts with whatever `routes` says at the moment; a request keeps the version that it was given."""
+    """Predicts with whatever `routes` says at the moment; a request keeps the version that it was given.
+
+    memory_bytes: see `Workers`.
+    """
 
     log: PredictionsLog
     loop: asyncio.AbstractEventLoop
+    memory_bytes: int = MEMORY_BYTES
     routes: Routes = field(default_factory=Routes)
     draining: bool = False
     counts: dict[str, Counts] = field(default_factory=dict)
@@ -138,7 +143,7 @@ class Predictor:
         def lost() -> None:
             counts.lost += 1
 
-        workers = Workers(files, forks, self.loop, lost)
+        workers = Workers(files, forks, self.loop, lost, self.memory_bytes)
         workers.open(lambda problem: opened(problem or ServedVersion(files, workers, counts)))
 
     def predict(self, body: bytes, respond: Respond) -> None:

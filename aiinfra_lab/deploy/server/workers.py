@@ -22,7 +22,8 @@ from typing import Protocol
 import msgspec
 
 from ... import errors
-from ...errors import Failed, LabError
+from ...config import Settings
+from ...errors import Failed, LabError, UsageProblem
 from ...jobs import process
 from ...train import signature
 from ...train.signature import Signature
@@ -45,8 +46,16 @@ LOAD_S = 120.0
 SWEEP_S = 0.1
 MEMORY_S = 1.0
 MOST_PAUSE_S = 5.0
-MEMORY_BYTES = 2 << 30
+MEMORY_GIB = 2.0
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def memory_bytes(where: Settings) -> int:
+    """What a process may take beyond what it has when it is ready. UsageProblem for a setting that is no size."""
+    gib = where.get("deploy.memory_gib", MEMORY_GIB)
+    if not gib > 0:
+        raise UsageProblem(f"deploy.memory_gib = {gib:g} leaves no room for a prediction", "give it GiB, e.g. 2")
+    return int(gib * 2**30)
 
 
 class Asked(Protocol):
@@ -146,7 +155,7 @@ class Workers:
         forks: Forks,
         loop: asyncio.AbstractEventLoop,
         lost: Callable[[], None],
-        memory_bytes: int = MEMORY_BYTES,
+        memory_bytes: int,
     ) -> None:
         self._files = files
         self._forks = forks
@@ -417,6 +426,7 @@ class Workers:
         self._is_sweeping = False
         if self.waiting or self._loading or self._planned:
             self._watch()
+        self._end_when_done()
 
     def _look(self, worker: _Worker, now: float) -> None:
         """Tell a process that hangs or spins from one that merely gets no processor on a busy machine."""
