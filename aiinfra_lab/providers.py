@@ -169,6 +169,12 @@ TABLE: dict[str, dict[str, Provider]] = {
         "catboost": Provider(
             "aiinfra_lab.models.importers.catboost:CatboostFile", "catboost", "catboost", "CatBoost's files, .cbm"
         ),
+        "hugging-face": Provider(
+            "aiinfra_lab.models.importers.hugging_face:HuggingFaceFolder",
+            "hugging-face",
+            "transformers",
+            "Hugging Face's folders of models of texts",
+        ),
         "lightgbm": Provider(
             "aiinfra_lab.models.importers.lightgbm:LightgbmFile", "lightgbm", "lightgbm", "LightGBM's files, .txt"
         ),

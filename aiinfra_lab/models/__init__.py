@@ -76,12 +76,14 @@ def add(
 
     A model that was trained elsewhere is converted to ONNX, and added when that answers as the original does, to the
     rows of `example` or `rows`: a file of ONNX, XGBoost (.ubj, .json), LightGBM (.txt), CatBoost (.cbm), scikit-learn
-    (.skops) or torch.export (.pt2), or a folder or URI of MLflow. Nothing that could run code is read.
+    (.skops) or torch.export (.pt2), a folder or URI of MLflow, or a Hugging Face folder. Nothing that could run code is
+    read.
 
     name: what the model is called
     run: the run, e.g. train:delay@3
     from_: the file, folder or MLflow URI of a model that was trained elsewhere, e.g. digits.onnx
-    example: a few rows for a model of arrays: an .npz file with one for each input, or in Python a dict of arrays
+    example: a few rows for a model of arrays: an .npz file with one for each input, or in Python a dict of arrays; for
+        a model of texts a file with one on each line, or a list of them
     rows: a few rows for a model of a table's columns, e.g. data:customers@3
     task: what the model's answers mean, where it does not say so itself
     labels: the names of the classes in their order, where the model has none; 0..9 means 0,1,…,9
@@ -94,7 +96,8 @@ def add(
     if from_ is not None:
         return _imported(name, run, Path(from_), example, rows, task, labels, note)
     if run is None:
-        fix = f"`%models add {name} --run train:NAME`, or --from FILE for one that was trained elsewhere"
+        newest = next((found.uri for found in train.ls() if found.state == "done" and found.model), "train:NAME")
+        fix = f"`%models add {name} --run {newest}`, or --from FILE for one that was trained elsewhere"
         raise UsageProblem("nothing says which model to add", fix)
     flags = {"example": example, "rows": rows, "task": task, "labels": labels or None}
     if given := next((flag for flag, value in flags.items() if value is not None), ""):

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ..features.contract import Columns
     from ..train.inputs import Arrays
     from ..train.signature import Task, Tensor
+    from ..train.texts import TextEncoder
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ class Importer(Protocol):
 
 
 class Original(Protocol):
-    """A model as its own library runs it. It is also a `TakesArrays` or a `TakesColumns`."""
+    """A model as its own library runs it. It is also a `TakesArrays`, a `TakesColumns` or a `TakesTexts`."""
 
     @property
     def task(self) -> Task:
@@ -94,7 +95,8 @@ class Original(Protocol):
     def convert(self, path: Path) -> None:
         """Write it as ONNX, and beside it weights that do not fit in. Called once, last: it may let go of all.
 
-        The file takes the same arrays, or `numbers` (FP64) and `codes` (INT64) of the columns, and gives the same
+        The file takes the same arrays, `numbers` (FP64) and `codes` (INT64) of the columns, or the texts' tokens and
+        where there are some, as the encoder calls them, and gives the same
         outputs. Failed when its library cannot convert it; it may raise whatever its library does.
         """
 
@@ -115,3 +117,11 @@ class TakesColumns(Protocol):
         """The contract of the columns that it takes out of such rows, `raw` and in its order. Columns that some of the
         rows lack a value of are optional. UsageProblem when the rows do not have what it takes.
         """
+
+
+@runtime_checkable
+class TakesTexts(Protocol):
+    """A capability of an original: it takes a text a row, and `predict` is given an array of them."""
+
+    def encoder(self) -> TextEncoder:
+        """The tokenizer that goes with the model, cut where the model ends."""

@@ -17,10 +17,15 @@ from ..train.inputs import MASK, ArrayInputs, Arrays, TableInputs
 from ..train.saved_model import COLUMNS
 from ..train.signature import RowForm, Tensor
 from ..train.table import EXAMPLE_ROWS, PROBE_ROWS
-from .base import Original, TakesArrays, TakesColumns
+from .base import Original, TakesArrays, TakesColumns, TakesTexts
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from ..train.texts import TextEncoder
+
+TEXTS = ("A short text.", "Another one, which is a little longer than the first.", "Why?")
+"""What a model of texts is compared on where nobody gives any."""
 
 
 @dataclass(frozen=True)
@@ -36,16 +41,19 @@ class ExampleRows:
     uri: str = ""
     digest: str = ""
     notes: tuple[str, ...] = ()
+    encoder: TextEncoder | None = None
 
     @property
     def form(self) -> RowForm:
-        return "columns" if self.columns else "arrays"
+        return "columns" if self.columns else "texts" if self.encoder else "arrays"
 
     def __len__(self) -> int:
         return len(next(iter(self.inputs.values())))
 
     def last(self) -> tuple[Any, Arrays]:
         """Its last row alone, for the original and for what will serve."""
+        if self.encoder:  # alone it is filled up to no other's length
+            return self.given[-1:], self.encoder.encode(self.given[-1:].tolist())
         alone = {name: values[-1:] for name, values in self.inputs.items()}
         return (self.given.iloc[-1:] if self.columns else alone), alone
 
@@ -53,13 +61,17 @@ class ExampleRows:
         """What else an endpoint needs to make inputs of rows."""
         if self.columns:
             (folder / COLUMNS).write_text(self.columns.to_json(), "utf-8")
+        if self.encoder:
+            self.encoder.write(folder)
 
 
 def read(original: Original, example: object, rows: object) -> ExampleRows:
     """The example for that model. UsageProblem when it does not fit what the model takes."""
     if isinstance(original, TakesColumns):
         return _of_table(original, example, rows)
-    assert isinstance(original, TakesArrays)  # an original is one of the two
+    if isinstance(original, TakesTexts):
+        return _of_texts(original.encoder(), example, rows)
+    assert isinstance(original, TakesArrays)  # an original is one of the three
     return _of_arrays(original.tensors(), example, rows)
 
 
@@ -94,6 +106,39 @@ def _plain(value: Any) -> Any:
     if is_missing(value):
         return None
     return value.item() if hasattr(value, "item") else value
+
+
+def _of_texts(encoder: TextEncoder, example: object, rows: object) -> ExampleRows:
+    name, uri, digest = encoder.input.name, "", ""
+    if rows is not None:
+        source = features.open_rows(rows)
+        frame, uri, digest = source.df(), str(source.uri), source.digest
+        if name not in frame.columns:
+            raise UsageProblem(f"{uri} has no column {name!r}", f"call the column of texts {name}")
+        given = frame[name].head(PROBE_ROWS).tolist()
+    else:
+        given = TEXTS if example is None else _texts(example)
+    if wrong := next((each for each in given if not isinstance(each, str)), None):
+        raise UsageProblem(f"{wrong!r} is no text", "give texts: each is a row")
+    if not len(given):
+        raise UsageProblem("there is no text to compare", "give a few, one a row")
+    texts = np.array([*given] * (2 if len(given) == 1 else 1), object)
+    shown = [{name: text} for text in texts[:EXAMPLE_ROWS].tolist()]
+    tensors = (Tensor(name, "BYTES", (-1,)),)
+    inputs = encoder.encode(texts.tolist())
+    return ExampleRows(texts, inputs, tensors, shown, (name,), uri=uri, digest=digest, encoder=encoder)
+
+
+def _texts(example: object) -> Sequence[Any]:
+    """Texts, or a file with one on each line."""
+    if isinstance(example, Sequence) and not isinstance(example, str):
+        return example
+    path = Path(str(example)).expanduser()
+    try:
+        return path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as problem:
+        fix = "give a text file with one text on each line, or in Python a list of texts"
+        raise UsageProblem(f"--example {path} cannot be read: {problem}", fix) from None
 
 
 def _of_arrays(tensors: Sequence[Tensor], example: object, rows: object) -> ExampleRows:

@@ -42,7 +42,7 @@ def find(path: Path) -> Found:
     raise UsageProblem(
         f"{path} is of no format that is known here",
         "save it as ONNX (.onnx), XGBoost (.ubj, .json), LightGBM (.txt), CatBoost (.cbm), skops (.skops), "
-        "torch.export (.pt2), or as an MLflow model's folder",
+        "torch.export (.pt2), or as a folder of MLflow or Hugging Face",
     )
 
 

@@ -12,8 +12,12 @@ from pathlib import Path
 import far_target
 import ledger
 import memory_store
+import numpy as np
+import onnx
 import pytest
 import remote_data
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
 
 from aiinfra_lab import providers
 from aiinfra_lab.config import Settings, settings
@@ -22,7 +26,7 @@ from aiinfra_lab.deploy.base import Target
 from aiinfra_lab.drift.base import SampleReport
 from aiinfra_lab.features.base import OnlineStore
 from aiinfra_lab.gpu import Machines
-from aiinfra_lab.models.base import ModelRegistry
+from aiinfra_lab.models.base import Importer, ModelRegistry
 from aiinfra_lab.recipe.base import Executor
 from aiinfra_lab.store import Store
 from aiinfra_lab.testing.data import RepairingContract, SourceContract, VersionStoreContract, WorkingCopiesContract
@@ -35,7 +39,7 @@ from aiinfra_lab.testing.deploy import (
 from aiinfra_lab.testing.drift import ReportContract
 from aiinfra_lab.testing.features import OnlineStoreContract
 from aiinfra_lab.testing.gpu import KernelHostContract, MachinesContract, PacedMachinesContract
-from aiinfra_lab.testing.models import RegistryContract
+from aiinfra_lab.testing.models import ImporterContract, RegistryContract
 from aiinfra_lab.testing.recipe import ExecutorContract
 from aiinfra_lab.testing.store import (
     Away,
@@ -138,6 +142,33 @@ class TestRegistry(RegistryContract):
     @pytest.fixture
     def registry(self, server: None) -> ModelRegistry:
         return providers.make("models.registry", "ledger")
+
+
+class TestImporter(ImporterContract):
+    @pytest.fixture
+    def importer(self, workspace: Path) -> Importer:
+        return providers.make("models.importer", "onnx")
+
+    @pytest.fixture
+    def file(self, tmp_path: Path) -> Path:
+        sides = [[helper.make_tensor_value_info(name, TensorProto.FLOAT, ["rows", 2])] for name in "xy"]
+        graph = helper.make_graph([helper.make_node("Sigmoid", ["x"], ["y"])], "made", *sides)
+        onnx.save(
+            helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), tmp_path / "a.onnx"
+        )
+        return tmp_path / "a.onnx"
+
+    @pytest.fixture
+    def example(self) -> dict[str, object]:
+        return {"example": {"x": np.eye(2, dtype=np.float32)}}
+
+    @pytest.fixture
+    def rows(self) -> list[dict[str, object]]:
+        return [{"x": [0.0, 2.0]}, {"x": [-1.0, 0.5]}]
+
+    @pytest.fixture
+    def expected(self) -> NDArray[np.float64]:
+        return 1 / (1 + np.exp(-np.array([[0.0, 2.0], [-1.0, 0.5]])))
 
 
 class TestTracker(TrackerContract):

@@ -10,6 +10,7 @@ import contextlib
 import io
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,20 +18,22 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from ...errors import Damaged, Failed, LabError, Missing, UsageProblem
 from ...train import signature
-from ...train.texts import TOKENIZER, USUAL_TOKENS
+from ...train.texts import TOKENIZER, USUAL_TOKENS, TextEncoder
 from ...units import counted
+from ..examples import TEXTS
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from ...config import Settings
+    from ...train.inputs import Arrays
     from ...train.signature import Task
 
 CONFIG, WEIGHTS, SHARDS = "config.json", "model.safetensors", "model.safetensors.index.json"
 TOKENIZER_CONFIG, POOLING, MODULES = "tokenizer_config.json", "1_Pooling/config.json", "modules.json"
 INPUT = "text"
 TOLERANCE = 1e-5
-EXAMPLE = ("A short text.", "Another one, which is a little longer than the first.", "Why?")
 _PICKLES = (".bin", ".ckpt", ".pkl", ".pt", ".pth")
 _CLASSIFIER, _ENCODER = "ForSequenceClassification", "Model"
 _OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
@@ -72,6 +75,48 @@ class _Folder:
         return any(str(item.get("type", "")).endswith("Normalize") for item in self.modules)
 
 
+class HuggingFaceFolder:
+    """See `Importer` for the contract."""
+
+    def __init__(self, where: Settings) -> None:
+        pass
+
+    def suits(self, path: Path) -> bool:
+        return suits(path)
+
+    def read(self, path: Path) -> HuggingFaceModel:
+        return HuggingFaceModel(path)
+
+
+class HuggingFaceModel:
+    """See `Original`."""
+
+    tolerance = TOLERANCE
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._folder = _read(path)
+        self._answer = original(path)
+
+    @property
+    def task(self) -> Task:
+        return _task(self._folder)
+
+    def encoder(self) -> TextEncoder:
+        most = _most_tokens(self._folder, _network(self._folder))
+        return TextEncoder.of(_own_tokenizer(self._folder, most), INPUT)
+
+    def predict(self, given: Any) -> Arrays:
+        return self._answer([*given])
+
+    def convert(self, path: Path) -> None:
+        made = path.parent / "made"
+        to_onnx(self._path, made)
+        for file in (made / path.name, *made.glob("*.data")):
+            file.rename(path.parent / file.name)
+        shutil.rmtree(made)
+
+
 def suits(path: Path) -> bool:
     """Whether it is a folder of that form. Reads `config.json` only, and imports no library."""
     config = path / CONFIG
@@ -105,14 +150,12 @@ def original(path: Path) -> Callable[[Sequence[str]], dict[str, NDArray[np.float
     return answer
 
 
-def to_onnx(path: Path, into: Path, example: Sequence[str] = EXAMPLE) -> None:
+def to_onnx(path: Path, into: Path, example: Sequence[str] = TEXTS) -> None:
     """Write the folder of a model that can be served: ONNX, tokenizer, signature and example, whole or not at all.
 
     Failed when it would answer the example otherwise than transformers does, by more than 1e-5; otherwise as
     `original`.
     """
-    import shutil
-
     from ...train import export
     from ...train.given import OfTexts
     from ...train.saved_model import SavedModel

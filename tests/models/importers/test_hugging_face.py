@@ -10,13 +10,18 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 
+from aiinfra_lab import data
+from aiinfra_lab import models as models_noun
+from aiinfra_lab.config import settings
 from aiinfra_lab.errors import Damaged, Failed, Missing, UsageProblem
 from aiinfra_lab.models.importers import hugging_face
+from aiinfra_lab.testing.models import ImporterContract
 from aiinfra_lab.train.saved_model import SavedModel
 
 TEXTS = ["the flight is late", "rain and snow tonight, and fog", "no crew for the flight", "late", ""]
@@ -62,6 +67,50 @@ def classifier(tmp_path_factory):
 @pytest.fixture
 def copied(classifier, tmp_path):
     return shutil.copytree(classifier, tmp_path / "copied")
+
+
+class TestHuggingFace(ImporterContract):
+    @pytest.fixture
+    def importer(self, workspace):
+        return hugging_face.HuggingFaceFolder(settings())
+
+    @pytest.fixture
+    def file(self, classifier):
+        return classifier
+
+    @pytest.fixture
+    def example(self):
+        return {"example": TEXTS}
+
+    @pytest.fixture
+    def rows(self):
+        return [{"text": text} for text in ("fog tonight", "a late crew", "rain")]
+
+    @pytest.fixture
+    def expected(self, classifier, rows):
+        found = hugging_face.original(classifier)([row["text"] for row in rows])["label"]
+        return [["crew", "late", "weather"][at] for at in found.argmax(axis=1)]
+
+    def test_a_version_answers_other_rows_as_the_original(self, file, example, rows, expected, workspace):
+        made = models_noun.add("imported", from_=file, **example)
+        assert models_noun.check(made).state == "good"
+        version = models_noun.get(made)
+        answers = version.answers(rows)
+        wanted = hugging_face.original(file)([row["text"] for row in rows])["label"]
+        assert [row["label"] for row in answers] == expected
+        found = [[*row["label_probabilities"].values()] for row in answers]
+        assert np.allclose(found, wanted, atol=1e-5)
+
+
+def test_texts_may_come_from_rows_or_a_file_and_need_not_be_given(classifier, workspace, tmp_path):
+    (tmp_path / "texts.txt").write_text("\n".join(TEXTS))
+    rows = data.add("letters", pd.DataFrame({"text": TEXTS, "id": range(len(TEXTS))}))
+    first = models_noun.add("late", from_=classifier)
+    for flags in ({"example": tmp_path / "texts.txt"}, {"rows": rows}):
+        made = models_noun.add("late", from_=classifier, **flags)
+        assert made.signature == first.signature
+    with pytest.raises(UsageProblem, match="no column 'text'"):
+        models_noun.add("late", from_=classifier, rows=data.add("numbers", pd.DataFrame({"x": [1, 2]})))
 
 
 def edit(path, **changes):
