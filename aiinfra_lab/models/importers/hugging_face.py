@@ -113,7 +113,7 @@ class HuggingFaceModel:
         made = path.parent / "made"
         to_onnx(self._path, made)
         for file in (made / path.name, *made.glob("*.data")):
-            file.rename(path.parent / file.name)
+            shutil.copyfile(file, path.parent / file.name)
         shutil.rmtree(made)
 
 
