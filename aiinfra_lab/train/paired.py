@@ -157,7 +157,8 @@ def _refuse_other_tasks(ours: Task, theirs: Task) -> None:
 
 def _refuse_other_labels(pair: Sequence[SavedModel]) -> None:
     ours, theirs = (one.columns.label for one in pair)
-    if ours != theirs:
+    # A model from a file knows of no label: that is no other task.
+    if ours and theirs and ours != theirs:
         problem = Incomparable(f"their tasks differ: to predict {ours}, and {theirs}", "compare models of one label")
         problem.other_tasks = True
         raise problem

@@ -58,7 +58,7 @@ def endpoint(log: Path, folder: Path | None = None, uri: str = "models:delay@1")
     predictor = Predictor(PredictionsLog(log, 1e9), loop)
     if folder is not None:
         predictor.routes = Routes(inline_workers.served(predictor, uri, folder))
-    api = HttpApi("delay", "deploy-delay-1", predictor, lambda done: done(), lambda _: folder or Path("nowhere"))
+    api = HttpApi("delay", "deploy-delay-1", predictor, lambda done: done())
     server = Server(api.handle, loop, predictor.refused)
     loop.run_until_complete(loop.create_server(server.connect, sock=listener))
     thread = threading.Thread(target=loop.run_forever)

@@ -1,6 +1,9 @@
 """Messages between processes: whole, of any length, and the end is heard."""
 
+import fcntl
 import os
+import resource
+import socket
 from pathlib import Path
 
 import pytest
@@ -55,3 +58,16 @@ def test_no_descriptor_is_left_behind(ends):
         here.send(b"x" * (INLINE_BYTES + 1))
         there.receive()
     assert len([*Path("/proc/self/fd").iterdir()]) == before
+
+
+def test_what_came_is_seen_on_a_high_descriptor_too(ends):
+    here, there = ends
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 2048:
+        pytest.skip("this machine lets no process have 2,048 descriptors")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2048), hard))
+    high = Channel(socket.socket(fileno=fcntl.fcntl(there.socket.fileno(), fcntl.F_DUPFD, 1500)))
+    assert not high.has_message
+    here.send(b"one")
+    assert high.has_message
+    high.close()

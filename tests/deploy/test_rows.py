@@ -7,16 +7,17 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from aiinfra_lab.deploy.server.rows import MAX_ROWS, Envelope, Reader, Refusal, open_envelope
+from aiinfra_lab.deploy.server.rows import MAX_ROWS, Reader, Refusal, open_envelope
 from aiinfra_lab.features.contract import BadRow, Column, Columns
+from aiinfra_lab.train.inputs import TableInputs
 
 from .conftest import COLUMNS, ROW
 
-READER = Reader(COLUMNS)
+READER = Reader(TableInputs(COLUMNS))
 
 
 def read(rows, reader=READER):
-    return reader.read(open_envelope(json.dumps({"rows": rows}).encode()))
+    return reader.request(json.dumps({"rows": rows}).encode())
 
 
 def test_values_come_in_the_contracts_order():
@@ -63,7 +64,7 @@ def test_rows_of_another_shape_are_refused(rows, words):
 @pytest.mark.parametrize("bad", ['[{"temp": 1e999}]', '[{"temp": 1}', "[" * 100_000])
 def test_json_that_breaks_inside_the_rows_is_refused(bad):
     with pytest.raises(Refusal) as caught:
-        READER.read(Envelope(msgspec.Raw(bad.encode())))
+        READER.request(b'{"rows":%b}' % bad.encode())
     assert caught.value.status in (400, 422)
 
 
@@ -96,12 +97,12 @@ def test_a_missing_required_column_is_named():
 
 def test_names_that_are_no_identifiers_work():
     strange = Columns("", "y", (Column("a b.c", "number", True), Column("class", "category", False, ("x",))))
-    assert read([{"a b.c": 1, "class": "x"}], Reader(strange)).values == [(1.0, "x")]
+    assert read([{"a b.c": 1, "class": "x"}], Reader(TableInputs(strange))).values == [(1.0, "x")]
 
 
 def test_one_column_alone_works():
     only = Columns("", "y", (Column("x", "number", True),))
-    assert read([{"x": 1}, {"x": 2}], Reader(only)).values == [(1.0,), (2.0,)]
+    assert read([{"x": 1}, {"x": 2}], Reader(TableInputs(only))).values == [(1.0,), (2.0,)]
 
 
 SCALARS = st.one_of(
@@ -113,14 +114,14 @@ SCALARS = st.one_of(
 @example({"carrier": 7, "distance": 10**4000})
 @example({"carrier": True, "distance": -0.0})
 def test_the_reader_and_the_contract_agree(row):
-    raw = msgspec.Raw(json.dumps([row]).replace("Infinity", "1e999").encode())
+    body = json.dumps({"rows": [row]}).replace("Infinity", "1e999").encode()
     try:
         expected = COLUMNS.validate([row])
     except BadRow:
         with pytest.raises(Refusal):
-            READER.read(Envelope(raw))
+            READER.request(body)
     else:
-        assert READER.read(Envelope(raw)).values == expected
+        assert READER.request(body).values == expected
 
 
 def columns_of(rows):
@@ -129,7 +130,7 @@ def columns_of(rows):
 
 
 def read_columns(columns, reader=READER):
-    return reader.read(open_envelope(json.dumps({"columns": columns}).encode()))
+    return reader.request(json.dumps({"columns": columns}).encode())
 
 
 ANY_ROW = st.fixed_dictionaries(
@@ -158,7 +159,7 @@ def test_columns_may_bring_the_rows_ids():
 
 def test_what_is_logged_of_columns_has_one_line():
     body = json.dumps({"columns": columns_of([ROW, ROW])}, indent=1).encode()
-    parsed = READER.read(open_envelope(body))
+    parsed = READER.request(body)
     assert b"\n" not in parsed.columns
     assert json.loads(parsed.columns) == columns_of([ROW, ROW])
 
@@ -187,3 +188,16 @@ def test_columns_that_are_none_are_refused(columns, why):
 def test_a_request_has_rows_or_columns(body):
     with pytest.raises(Refusal, match="rows, or columns"):
         open_envelope(body)
+
+
+@pytest.mark.parametrize("text", ["null", "null null null", ":null", ": null"])
+def test_a_text_hides_no_name_that_stands_twice(text):
+    row = json.dumps({"carrier": text, "distance": 1, "temp": 2})
+    assert READER.request(b'{"rows":[%b]}' % row.encode()).values == [(text, 2.0, 1.0)]
+    with pytest.raises(Refusal, match="'temp' stands twice"):
+        READER.request(b'{"rows":[%b,"temp":3}]}' % row[:-1].encode())
+
+
+@pytest.mark.parametrize("null", [b":null", b": null", b" :\n null"])
+def test_what_is_null_is_no_name_that_stands_twice(null):
+    assert READER.request(b'{"rows":[{"carrier":"AA","distance":1,"temp"%b}]}' % null).values == [("AA", None, 1.0)]

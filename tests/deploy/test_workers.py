@@ -12,6 +12,7 @@ import pytest
 
 from aiinfra_lab.config import settings
 from aiinfra_lab.deploy.server import workers as server_workers
+from aiinfra_lab.deploy.server.channel import Channel
 from aiinfra_lab.deploy.server.forks import Forks
 from aiinfra_lab.deploy.server.messages import RawRequest
 from aiinfra_lab.deploy.server.workers import VersionFiles, Workers
@@ -220,6 +221,42 @@ def test_one_that_dies_on_everything_is_started_ever_later(run):
         assert bench.lost >= 12
         assert await bench.ask(1.0) == [200]  # after a pause
         assert bench.workers._losses == 0
+
+    run(test)
+
+
+@pytest.fixture
+def sockets(monkeypatch):
+    """Call it with a number: so many channels cannot be made from then on, as when all descriptors are taken."""
+    left, pair = [0], Channel.pair
+
+    def made():
+        left[0] -= 1
+        if left[0] >= 0:
+            raise OSError(24, "Too many open files")
+        return pair()
+
+    monkeypatch.setattr(Channel, "pair", made)
+    return lambda count: left.__setitem__(0, count)
+
+
+def test_a_version_for_which_no_process_can_be_started_says_so(artifacts, sockets):
+    sockets(1)
+
+    async def inside():
+        async with Bench(artifacts("plain")) as bench:
+            return await asyncio.wait_for(bench.problem, PATIENCE_S)
+
+    assert "Too many open files" in str(asyncio.run(inside()))
+
+
+def test_a_process_that_could_not_be_started_is_tried_again(run, sockets):
+    async def test(bench):
+        sockets(3)
+        os.kill(bench.workers.pids[0], signal.SIGKILL)
+        os.kill(bench.workers.pids[1], signal.SIGKILL)
+        assert await bench.ask(1.0) == [200]
+        await bench.ready()
 
     run(test)
 

@@ -1,6 +1,7 @@
 """Versions compared on the same held out rows: by `diff`, and by a check against the champion."""
 
 import pytest
+import xgboost
 
 from aiinfra_lab import data, models, train
 from aiinfra_lab.errors import Failed, Inconclusive
@@ -111,3 +112,15 @@ def test_a_champion_of_another_task_shares_no_measure_and_of_the_same_is_measure
 
 def test_the_model_card_has_what_was_measured_on_the_hold_out(rows, champion):
     assert "| holdout_rmse | " in champion.model_card
+
+
+def test_a_version_from_a_file_predicts_the_champions_hold_out(rows, champion, tmp_path):
+    """It has no label of its own: that is no other task."""
+    known = table()
+    booster = xgboost.train({"max_depth": 6, "eta": 0.3}, xgboost.DMatrix(known[["x"]], known["y"]), 60)
+    booster.save_model(tmp_path / "m.ubj")
+    found = models.check(models.add("m", from_=tmp_path / "m.ubj", rows=known), report=True)
+    one = comparison_of(found)
+    assert "on the same 100 held out rows" in one.detail
+    assert "it may know some of these rows" in one.detail
+    assert one.state == found.state != "cannot tell"

@@ -63,7 +63,9 @@ class Channel:
     @property
     def has_message(self) -> bool:
         """Whether something came that was not received yet, be it the end."""
-        return bool(select.select([self.socket], [], [], 0)[0])
+        poll = select.poll()  # `select` takes no descriptor above 1,023
+        poll.register(self.socket, select.POLLIN)
+        return bool(poll.poll(0))
 
     def close(self) -> None:
         """Let go of it: the other end hears that."""

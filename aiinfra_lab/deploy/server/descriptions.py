@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-
 from ...errors import LabError
 from ...train.saved_model import SavedModel
 from .predictor import Predictor
@@ -15,11 +12,10 @@ class NotServed(Exception):
 
 
 class Descriptions:
-    """Of the versions that serve. folder_of: where a version's files are."""
+    """Of the versions that serve."""
 
-    def __init__(self, predictor: Predictor, folder_of: Callable[[str], Path]) -> None:
+    def __init__(self, predictor: Predictor) -> None:
         self._predictor = predictor
-        self._folder_of = folder_of
         self._read: dict[str, SavedModel] = {}
 
     @property
@@ -36,7 +32,10 @@ class Descriptions:
     def of(self, uri: str) -> SavedModel:
         """That version. NotServed when its files cannot be read."""
         if uri not in self._read:
-            saved = SavedModel(self._folder_of(uri))
+            folder = next((one.model.folder for one in self._predictor.routes.live if one.model.uri == uri), None)
+            if folder is None:
+                raise NotServed(f"{uri} serves no more")
+            saved = SavedModel(folder)
             try:
                 # Its files are read here, and the network itself never.
                 _ = saved.signature, saved.rows

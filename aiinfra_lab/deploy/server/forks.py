@@ -61,7 +61,9 @@ class Forks:
         try:
             self._process.wait(END_S)
         except subprocess.TimeoutExpired:
-            process.end_by(os.pidfd_open(self._process.pid))  # not reaped yet: the number is its own
+            handle = os.pidfd_open(self._process.pid)  # not reaped yet: the number is its own
+            process.end_by(handle)
+            os.close(handle)
             self._process.wait()
 
     def _start(self) -> tuple[subprocess.Popen[bytes], socket.socket]:

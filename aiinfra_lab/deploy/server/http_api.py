@@ -5,14 +5,11 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from ...models import record as registry
 from ...train.saved_model import SavedModel
-from ...uris import Uri
 from . import docs_page, metrics, openapi
 from .descriptions import Descriptions, NotServed
 from .inference_api import InferenceApi
@@ -25,10 +22,6 @@ _encode = msgspec.json.Encoder().encode
 _LOOPBACK = re.compile(rb"(?:(?:[a-z0-9-]+\.)*localhost|127(?:\.[0-9]{1,3}){3}|\[::1\])(?::[0-9]{1,5})?", re.IGNORECASE)
 
 
-def _registered(uri: str) -> Path:
-    return registry.folder(Uri.parse(uri).label)
-
-
 def _verdict(judge: Judge) -> dict[str, Any]:
     return {**msgspec.to_builtins(judge.verdict), "requests": judge.judged, "unanswered": judge.unanswered}
 
@@ -37,16 +30,11 @@ class HttpApi:
     """Takes each request to what answers it.
 
     claim: which start of the endpoint this is, as its target calls it. write_counts: has what was counted written into
-    the endpoint's record, and calls what it is given when that was tried. folder_of: where a version's files are.
+    the endpoint's record, and calls what it is given when that was tried.
     """
 
     def __init__(
-        self,
-        name: str,
-        claim: str,
-        predictor: Predictor,
-        write_counts: Callable[[Callable[[], None]], None],
-        folder_of: Callable[[str], Path] = _registered,
+        self, name: str, claim: str, predictor: Predictor, write_counts: Callable[[Callable[[], None]], None]
     ) -> None:
         self.name = name
         self.claim = claim
@@ -63,7 +51,7 @@ class HttpApi:
             b"/openapi.json": (b"GET", self._openapi),
             b"/docs": (b"GET", self._docs),
         }
-        self._descriptions = Descriptions(predictor, folder_of)
+        self._descriptions = Descriptions(predictor)
         self._inference = InferenceApi(name, predictor, self._descriptions)
 
     def handle(self, request: Request) -> None:

@@ -25,9 +25,8 @@ from .messages import RawRequest, Reply
 from .predictions_log import PredictionsLog
 from .protocol import MAX_BODY
 from .rows import Refusal, open_envelope
-from .workers import Asked, VersionFiles, Workers
+from .workers import MEMORY_BYTES, Asked, VersionFiles, Workers
 
-MEMORY_BYTES = 2 << 30
 MAX_WAITING = 4096
 MAX_WAITING_BYTES = 64 << 20
 FEW_WAITING = MAX_WAITING_BYTES // MAX_BODY  # so few are never too many bytes

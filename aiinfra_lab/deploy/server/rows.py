@@ -93,7 +93,7 @@ class Reader:
             parsed, names = found
         else:
             envelope = open_envelope(body)
-            parsed = self.read(envelope)
+            parsed = self._read(envelope)
             names = 1 + (envelope.key is not None)
         # Looking for a name that stands twice costs more than reading: only where there are more colons than names.
         if body.count(b":") > parsed.names + names and (name := repeated_name(body)) is not None:
@@ -101,21 +101,14 @@ class Reader:
             raise Refusal(422, f"the name {name[:100]!r} stands twice in one object")
         return parsed
 
-    def read(self, envelope: Envelope) -> Parsed:
-        """The rows, or columns, of a request; Refusal 422 that names row and column."""
+    def _read(self, envelope: Envelope) -> Parsed:
+        """What the compiled reader does not take, or says too little of."""
         if isinstance(envelope.columns, msgspec.Raw):
             return self._read_columns(envelope.columns)
         assert isinstance(envelope.rows, msgspec.Raw)  # `open_envelope` says that one of them is there
         return self._read_rows(envelope.rows)
 
     def _read_rows(self, raw: msgspec.Raw) -> Parsed:
-        if self._table:
-            try:
-                return self._table.rows(raw)
-            except msgspec.ValidationError:
-                pass  # the slow way says why, or takes it after all
-            except _NO_JSON as problem:
-                raise Refusal(400, str(problem)) from None
         rows = _plain(raw)
         if not isinstance(rows, list):
             raise Refusal(422, "rows is a list of objects")
@@ -184,7 +177,6 @@ class _Compiled:
             "Rows", [("rows", list[row]), ("key", str | int | None, None)], forbid_unknown_fields=True
         )
         self._request = msgspec.json.Decoder(request).decode
-        self._rows = msgspec.json.Decoder(list[row]).decode
         self._columns = msgspec.json.Decoder(table).decode
         self._values = _all_of(list(names))
 
@@ -194,22 +186,16 @@ class _Compiled:
             found: Any = self._request(body)
         except (msgspec.ValidationError, *_NO_JSON):
             return None
-        return self._parsed(found.rows, body), 1 + (found.key is not None)
-
-    def rows(self, raw: msgspec.Raw) -> Parsed:
-        """Of a list of objects."""
-        return self._parsed(self._rows(raw), bytes(raw))
-
-    def _parsed(self, rows: list[Any], text: bytes) -> Parsed:
+        rows, ids = found.rows, []
         _count(rows)
-        ids: list[str | None] = []
         for row in rows:
             ids.append(None if row.row_id is msgspec.UNSET else str(row.row_id))
             row.row_id = msgspec.UNSET  # it has a place of its own in the log
         values = [self._values(row) for row in rows]
-        # One that is null may have been left out.
         names = sum(len(row) - row.count(None) for row in values) + len(ids) - ids.count(None)
-        return Parsed(values, ids, rows, names=names + text.count(b"null"))
+        # One that is null may have been left out. With its colon: a text that says so brings a colon of its own.
+        names += body.count(b":null") + body.count(b": null")
+        return Parsed(values, ids, rows, names=names), 1 + (found.key is not None)
 
     def columns(self, raw: msgspec.Raw) -> Parsed:
         """Of an object of lists."""

@@ -1,7 +1,8 @@
 """The endpoint's tie to the workspace: what its record asks for is served, and what happened is written back.
 
-It runs on a thread of its own, so that no request waits for the disk. A version is loaded and warmed here, aside, and
-only then handed to the event loop. A store that cannot be reached for a while changes nothing about serving.
+It runs on a thread of its own, so that no request waits for the disk. A version is loaded and warmed in processes of
+its own, and only then are requests handed to it. A store that cannot be reached for a while changes nothing about
+serving.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
+from pathlib import Path
 
 from msgspec.structs import replace
 
@@ -159,14 +161,21 @@ class Watch:
 
     def _follow(self, record: Record[EndpointRecord]) -> None:
         desired, before = record.body.desired, self._live
+        versions = {uri: self._versions[uri] for uri in desired.models if uri in self._versions}
+        loaded: list[ServedVersion] = []
         try:
-            versions = {uri: self._versions.get(uri) or self._load(uri) for uri in desired.models}
+            # All files before any process: a store that goes away in between would have them loaded again and again.
+            for uri, folder in [(uri, artifact(uri)) for uri in desired.models if uri not in versions]:
+                versions[uri] = self._load(uri, folder)
+                loaded.append(versions[uri])
         except StoreUnavailable:
             raise  # says nothing about the version: it is tried again
         except LabError as problem:
+            self._retire(loaded)
             self._reject(desired, problem)
             return
         if self._live is not before:
+            self._retire(loaded)
             return  # a rollback meanwhile: the record is read again, and says more
         routes = Routes(
             champion=versions.get(desired.champion or ""),
@@ -186,11 +195,15 @@ class Watch:
         for version in gone:
             version.workers.retire()
 
-    def _load(self, uri: str) -> ServedVersion:
+    def _retire(self, versions: Sequence[ServedVersion]) -> None:
+        for version in versions:
+            self.predictor.loop.call_soon_threadsafe(version.workers.retire)
+
+    def _load(self, uri: str, folder: Path) -> ServedVersion:
         """Have it loaded in a process of its own; what is served meanwhile is judged, and lives on."""
         opened: Future[ServedVersion | LabError] = Future()
         loop, predictor = self.predictor.loop, self.predictor
-        loop.call_soon_threadsafe(predictor.open, uri, artifact(uri), self._forks, opened.set_result)
+        loop.call_soon_threadsafe(predictor.open, uri, folder, self._forks, opened.set_result)
         while not self._stop.is_set():
             with contextlib.suppress(FutureTimeout):
                 found = opened.result(BEAT_S)

@@ -47,6 +47,7 @@ SWEEP_S = 0.1
 MEMORY_S = 1.0
 MOST_PAUSE_S = 5.0
 MEMORY_GIB = 2.0
+MEMORY_BYTES = int(MEMORY_GIB * 2**30)
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -219,7 +220,7 @@ class Workers:
         worker = self._active
         if worker is None or worker.batch or not self._waiting:
             return
-        batch, size = [self._waiting.popleft()], 0
+        batch = [self._waiting.popleft()]
         size = len(batch[0].raw.body)
         while self._waiting and len(batch) < MOST_REQUESTS:
             size += len(self._waiting[0].raw.body)
@@ -284,7 +285,15 @@ class Workers:
     # ---- processes come and go ----
 
     def _start(self) -> None:
-        channel, there = Channel.pair()
+        try:
+            channel, there = Channel.pair()
+        except OSError as problem:  # all descriptors are taken: it is tried again, later each time
+            what = f"no process can be started for {self._files.uri}: {problem}"
+            _log.warning("%s", what)
+            self._losses += 1
+            self._report_open(Failed(what, "raise the limit of open files (ulimit -n), or close what holds them"))
+            self._fill()
+            return
         channel.socket.setblocking(False)
         worker = _Worker(channel, time.perf_counter() + LOAD_S)
         self._loading.append(worker)
