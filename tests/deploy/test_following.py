@@ -45,7 +45,7 @@ class Predictor:
 
 @pytest.fixture
 def follow(workspace, artifacts, monkeypatch):
-    """Gives `follow(artifact, broken, times)`: the predictor, and what was raised on following a champion with a canary."""
+    """Gives `follow(artifact, broken, times)`: the predictor, and what was raised on following champion and canary."""
 
     def go(artifact, broken=(), times=1):
         monkeypatch.setattr(watching, "artifact", artifact)
