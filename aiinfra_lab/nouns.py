@@ -113,7 +113,7 @@ class Fact:
 
 
 @dataclass(frozen=True, slots=True)
-class Arm:
+class ArmRow:
     """A version that answers a share of an endpoint's requests. cells: in the columns of `Details.columns`."""
 
     uri: str
@@ -134,7 +134,7 @@ class Details:
     problem: str = ""
     fix: str = ""
     columns: tuple[str, ...] = ()
-    arms: tuple[Arm, ...] = ()
+    arms: tuple[ArmRow, ...] = ()
     url: str = ""
     example: str = ""
     picture: str = ""

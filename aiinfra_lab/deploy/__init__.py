@@ -49,6 +49,8 @@ def start(
     rollback_if: Annotated[str, Choices(_rules, is_open=True)] | None = None,
     steps: Annotated[str, Choices(_steps, is_open=True)] | None = None,
     bake: Duration = 3600.0,
+    candidate: Share | None = None,
+    shadow: Annotated[str, Live("models")] | None = None,
     port: int | None = None,
     on: Annotated[str, Choices(_targets)] | None = None,
     wait: bool = True,
@@ -65,6 +67,8 @@ def start(
     rollback_if: when the canary loses its traffic again, e.g. "p95_ms > 80 or errors > 1%"
     steps: how the share grows by itself while the canary is shown to be as good, e.g. 5%,25%,100%; without, it stays
     bake: how long each step lasts at least
+    candidate: the share of keys that this version gets to be compared (A/B), for as long as you wish; 0 ends it
+    shadow: a version that is asked what the others are and answers nobody; `none` ends it
     port: where it listens; by default a free one, kept over restarts
     on: the provider
     wait: return when the version is live
@@ -81,14 +85,16 @@ def start(
     doubt = admission.may_serve(uri)
     rule = None if rollback_if is None else parse_bounds(rollback_if)
     shares = tuple(map(parse_share, steps.split(","))) if steps else ()
-    request = desired_state.ServeRequest(uri, number(canary), rule, shares, number(bake) if shares else 0.0)
+    bake_s = number(bake) if shares else 0.0
+    asked_shadow = None if shadow is None else "" if shadow == "none" else versions.resolve(shadow)
+    request = desired_state.ServeRequest(uri, number(canary), rule, shares, bake_s, number(candidate), asked_shadow)
     with working(results.KIND, str(Uri("deploy", called)), f"starts with {uri}"):
         before, record, note = _start(called, request, on, on or chosen("deploy.target"), port)
         if wait:
             record = lifecycle.wait(record, before.body.desired if before else None)
     asked = str(Uri.parse(model, noun="models"))
     resolved = f"{asked} is {uri}" if asked != uri else ""
-    alias = "" if record.body.canary else versions.alias_differs(called, uri)
+    alias = "" if record.body.champion != uri else versions.alias_differs(called, uri)
     return _seen(record, resolved, note, doubt, alias, preview.note(record.body))
 
 
@@ -130,7 +136,8 @@ def show(name: EndpointName) -> Endpoint:
     Example:
         %deploy show late
     """
-    return _seen(lifecycle.find(name))
+    record = lifecycle.find(name)
+    return results.with_agreements(_seen(record), record)
 
 
 @verb("deploy")

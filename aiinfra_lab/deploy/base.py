@@ -12,18 +12,18 @@ request without a key may get either.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NotRequired, Protocol, TypedDict, runtime_checkable
 
 from ..providers import Paced
 from ..store import Record
-from .record import DesiredState, MeasuredLatency, Verdict, VersionCounts
+from .record import DesiredState, MeasuredLatency, Role, Verdict, VersionCounts
 from .versions import artifact
 
 __all__ = [
-    "LIVE", "Claim", "MeasuredLatency", "Paced", "PredictedRow", "PredictionLog", "Report", "Reporting", "Serving",
-    "State", "Target", "Word", "artifact",
+    "LIVE", "Claim", "MeasuredLatency", "Paced", "PredictedRow", "PredictionLog", "Report", "Reporting", "Role",
+    "Serving", "ServingOthers", "State", "Target", "Word", "artifact",
 ]  # fmt: skip
 
 Word = Literal["starting", "running", "stopping", "stopped", "failed", "lost"]
@@ -118,6 +118,18 @@ class Target(Protocol):
         """The end of what it printed; empty when nothing is known of it."""
 
 
+@runtime_checkable
+class ServingOthers(Protocol):
+    """What a target may be able to do besides: serve candidates, or a shadow, beside champion and canary.
+
+    Every request with one key gets the same candidate while its share stays the same; a shadow is asked after the
+    request was answered, never answers, and makes nobody wait.
+    """
+
+    def other_roles(self) -> Collection[Role]:
+        """Which of them: `candidate`, `shadow`."""
+
+
 @dataclass(frozen=True)
 class Report:
     """What a live endpoint counted since it was started, by version, and how its rule is judged.
@@ -156,7 +168,7 @@ class Reporting(Protocol):
 class PredictedRow(TypedDict):
     """A row that was predicted.
 
-    at: epoch seconds of the answer. model: the URI of the version that answered, as canary or not. inputs: column →
+    at: epoch seconds of the answer. model: the URI of the version that answered. arm: its role then. inputs: column →
     value as it was sent. outputs: name → value as it was answered; None when the version gave none, and then error says
     why.
     """
@@ -165,7 +177,7 @@ class PredictedRow(TypedDict):
     request_id: str
     row_id: str
     model: str
-    canary: bool
+    arm: Role
     latency_ms: float
     inputs: dict[str, Any]
     outputs: dict[str, Any] | None

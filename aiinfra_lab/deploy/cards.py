@@ -31,6 +31,7 @@ from ..units import counted, show_duration, show_share
 from ..uris import Uri
 from .details import JUDGED, curl, start_again
 from .load_generator import LoadCounts
+from .record import Arm, Role
 
 if TYPE_CHECKING:
     from .results import Endpoint, Load, Log, Served
@@ -41,7 +42,7 @@ LOAD_KIND = "Load test"
 _AT_CLIENT = "`%deploy run` measures at the client."
 _TIMED = f"p50 and p95 are from when a request was read to when it was answered; {_AT_CLIENT}"
 _LIVE = ("starting", "running")
-_ROLES = ("champion", "canary", "")
+_ROLES = ("champion", "canary", "candidate", "shadow", "")
 _COLOURS = {"ok": drawing.GREEN, "breach": drawing.RED, "undecided": drawing.GREY}
 
 
@@ -58,7 +59,7 @@ def endpoint_card(endpoint: Endpoint) -> Card:
         advice=_advice(endpoint, label),
         facts=[(name, value) for name, value in _facts(endpoint) if value],
         figures=_figures(endpoint),
-        parts=[*_split(endpoint), _arms(endpoint), *_comparison(endpoint), *_rule(endpoint), *_ask(endpoint)],
+        parts=[*_split(endpoint), _arms(endpoint), *_evidence(endpoint), *_ask(endpoint)],
         notes=[*filter(None, [late]), *endpoint.notes, *_reasons(endpoint), *_promise(endpoint), *_timed(endpoint)],
         next=_next(endpoint, label),
     )
@@ -113,7 +114,7 @@ def log_card(log: Log) -> Card:
     answered = Number(next(iter(named), "")) if len(named) == 1 else "answer"
     titles = (RowHeader("row"), "version", "arm", answered, Number("latency"), "at")
     rows = [
-        (row["row_id"], row["model"], "canary" if row["canary"] else "",
+        (row["row_id"], row["model"], "" if row["arm"] == "champion" else row["arm"],
          row.get("error") or _outputs(answer), f"{row['latency_ms']:.2f} ms",
          moment(row["at"], to_second=True))
         for row, answer in zip(log.rows, answers, strict=True)
@@ -185,19 +186,27 @@ def _count(endpoint: Endpoint) -> str:
 
 def _serves(endpoint: Endpoint) -> str:
     share = show_share(endpoint.canary_share)
+    others = "".join(map(_other, endpoint.others))
     if not endpoint.canary:
         lost = f" **{endpoint.rolled_back} was rolled back by its rule.**" if endpoint.rolled_back else ""
-        return f"**{endpoint.champion}** serves all requests.{lost}"
+        most = "all requests" if _champion_share(endpoint) == 1 else show_share(_champion_share(endpoint))
+        return f"**{endpoint.champion}** serves {most}.{others}{lost}"
     if not endpoint.champion:
         return f"**{endpoint.canary}** is a canary without a champion, and serves all requests."
-    serves = f"**{endpoint.champion}** serves {show_share(1 - endpoint.canary_share)} and the canary"
+    serves = f"**{endpoint.champion}** serves {show_share(_champion_share(endpoint))} and the canary"
     good = "is not worse than the champion" if endpoint.measures else "keeps within its rule"
     judged = {
         "ok": f"The canary {good}.",
         "breach": "**The canary broke its rule.**",
         "undecided": _undecided(endpoint),
     }.get(endpoint.verdict, "Nothing judges the canary.")
-    return f"{serves} **{endpoint.canary}** {share}. {judged}"
+    return f"{serves} **{endpoint.canary}** {share}. {judged}{others}"
+
+
+def _other(arm: Arm) -> str:
+    gets = f"gets {show_share(arm.share)}"
+    does = "is asked what the others are, and answers nobody" if arm.role == "shadow" else gets
+    return f" The {arm.role} **{arm.model}** {does}."
 
 
 def _undecided(endpoint: Endpoint) -> str:
@@ -257,10 +266,18 @@ def _figures(endpoint: Endpoint) -> list[Figure]:
 
 
 def _split(endpoint: Endpoint) -> Iterator[Part]:
-    if endpoint.state == "running" and endpoint.champion and endpoint.canary:
-        share = endpoint.canary_share
-        alt = f"{show_share(1 - share)} champion, {show_share(share)} canary"
-        yield Band(drawing.split([("champion", 1 - share), ("canary", share)], alt=alt), "Split of traffic")
+    canary, candidates = endpoint.canary_share, [arm.share for arm in endpoint.others if arm.role == "candidate"]
+    if endpoint.state == "running" and endpoint.champion and (canary or candidates):
+        shares: list[tuple[Role, float]] = [("champion", _champion_share(endpoint)), ("canary", canary)]
+        shares += [("candidate", share) for share in candidates]
+        shown_shares = [(role, share) for role, share in shares if share]
+        alt = ", ".join(f"{show_share(share)} {role}" for role, share in shown_shares)
+        yield Band(drawing.split(shown_shares, alt=alt), "Split of traffic")
+
+
+def _champion_share(endpoint: Endpoint) -> float:
+    candidates = sum(arm.share for arm in endpoint.others if arm.role == "candidate")
+    return 1 - endpoint.canary_share - candidates
 
 
 def _arms(endpoint: Endpoint) -> Table:
@@ -274,12 +291,18 @@ def _arms(endpoint: Endpoint) -> Table:
 
 def _arm(item: Served) -> Sequence[Cell]:
     arm: Cell = "earlier"
-    if item.role in ("champion", "canary"):
-        arm = (drawing.key("canary" if item.role == "canary" else "champion"), item.role)
+    if item.role:
+        arm = (drawing.key(item.role), item.role)
     errors = f"{counted(item.errors, 'error')}, {item.refused:,} refused"
     share = show_share(item.share) if item.role else "–"
     times = (_shown_ms(item.p50_ms), _shown_ms(item.p95_ms))
     return arm, item.model, share, f"{item.requests:,}", f"{item.rows:,}", *times, errors
+
+
+def _evidence(endpoint: Endpoint) -> Iterator[Part]:
+    yield from _comparison(endpoint)
+    yield from _rule(endpoint)
+    yield from _agreement(endpoint)
 
 
 def _comparison(endpoint: Endpoint) -> Iterator[Part]:
@@ -322,6 +345,19 @@ def _remaining(judged: JudgedMeasure) -> Cell:
         return f"{judged.canary:,}, too near to the margin to tell how many"
     needed = round_up(judged.canary + judged.more)
     return Progress(judged.canary, needed, f"{judged.canary:,} of about {needed:,}")
+
+
+def _agreement(endpoint: Endpoint) -> Iterator[Part]:
+    if not endpoint.agreements:
+        return
+    titles = (RowHeader("output"), Number("rows"), Number("mean difference"), Number("largest"), "the same")
+    rows: list[Sequence[Cell]] = [
+        (each.output, f"{each.rows:,}",
+         *("–" if number is None else shown("score", number) for number in (each.mean, each.largest)),
+         Meter(each.same, each.rows, show_share(each.same / each.rows)))
+        for each in endpoint.agreements
+    ]  # fmt: skip
+    yield Table(titles, rows, "The shadow beside who answered, in the newest rows of the log")
 
 
 def _promise(endpoint: Endpoint) -> Iterator[str]:

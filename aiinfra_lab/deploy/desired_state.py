@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from ..errors import Conflict, UsageProblem
 from ..rules import Rule
 from ..units import show_share
-from .record import DesiredState, EndpointRecord, EndpointSpan, Rollback
+from .record import Arm, DesiredState, EndpointRecord, EndpointSpan, Rollback
 
 NO_CHAMPION = "there is no champion yet: the canary serves 100 %, and there is nothing to roll back to"
 _EARLIER_KEPT = 20
@@ -21,7 +21,9 @@ _EARLIER_KEPT = 20
 class ServeRequest:
     """A version to be served; `canary` is its share of the keys, None when it shall get all traffic.
 
-    steps: shares that follow by themselves, each after bake_s at least.
+    steps: shares that follow by themselves, each after bake_s at least. candidate: its share of the keys when it is to
+    be compared for as long as somebody wishes; 0 takes them away. shadow: another version that is to answer nobody;
+    empty for none, None for the one that there is.
     """
 
     model: str
@@ -29,6 +31,8 @@ class ServeRequest:
     rollback_if: Rule | None = None
     steps: tuple[float, ...] = ()
     bake_s: float = 0.0
+    candidate: float | None = None
+    shadow: str | None = None
 
     def __post_init__(self) -> None:
         if self.canary == 0:
@@ -37,6 +41,12 @@ class ServeRequest:
             raise UsageProblem("--rollback-if judges a canary, and there is none", "add --canary 5%")
         if self.steps and self.canary is None:
             raise UsageProblem("--steps say how a canary's share grows, and there is none", "add --canary 5%")
+        if self.candidate is not None and self.canary is not None:
+            raise UsageProblem("a version is a canary or a candidate, not both", "leave --canary or --candidate out")
+        if self.candidate is not None and self.candidate >= 1:
+            raise UsageProblem("a candidate is compared with a champion, which gets nothing", "give it less than 100%")
+        if self.shadow and self.shadow == self.model:
+            raise UsageProblem(f"{self.model} cannot be its own shadow", "name another version after --shadow")
         if list(self.steps) != sorted(set(self.steps)):
             raise UsageProblem("--steps go up, each share once", "write --steps 5%,25%,100%")
 
@@ -73,7 +83,56 @@ def _spans_until_now(before: EndpointRecord | None) -> tuple[EndpointSpan, ...]:
 
 
 def updated(body: EndpointRecord, request: ServeRequest) -> tuple[EndpointRecord, str]:
-    """The record with the requested version as champion, or as canary beside it; and what that means."""
+    """The record with the requested version as champion, or as what else it asks for beside it; and what that means."""
+    new, note = _with_candidate(body, request) if request.candidate is not None else _with_traffic(body, request)
+    if request.shadow is None:
+        return new, note
+    others = tuple(arm for arm in new.others if arm.role != "shadow" and arm.model != request.shadow)
+    if request.shadow in (new.champion, new.canary):
+        raise UsageProblem(f"{request.shadow} answers requests itself", "name another version after --shadow")
+    shadow = (Arm(request.shadow, "shadow", 1.0),) if request.shadow else ()
+    if (*others, *shadow) == new.others:
+        return new, note
+    new = replace(new if new.generation != body.generation else _next(new), others=(*others, *shadow))
+    return new, f"{note}; {request.shadow or 'nobody'} shadows it"
+
+
+def _with_candidate(body: EndpointRecord, request: ServeRequest) -> tuple[EndpointRecord, str]:
+    model, share = request.model, request.candidate or 0.0
+    if body.champion is None or model == body.champion:
+        other = "another version" if body.champion else "a champion"
+        raise UsageProblem(
+            f"a candidate is compared with a champion, and {body.champion or 'there is none'}",
+            f"start {other} first: `%deploy start NAME --model models:NAME`",
+        )
+    if model == body.canary:
+        raise UsageProblem(f"{model} is the canary", "take it off first: `%deploy rollback NAME`")
+    others = tuple(arm for arm in body.others if arm.model != model)
+    if not share and others == body.others:
+        raise UsageProblem(f"{model} is no candidate", "give --candidate a share, e.g. 20%")
+    arms = (Arm(model, "candidate", share),) if share else ()
+    new = replace(body, others=(*others, *arms))
+    if new == body:
+        return body, f"{model} is a candidate already"
+    # The keys stay where they are: a canary's are at the other end, and grow towards these.
+    new = replace(_admitted(_next(new)), salt=new.salt or secrets.token_hex(8))
+    return new, f"{model} gets {show_share(share)} of the keys" if share else f"{model} gets no traffic any more"
+
+
+def _admitted(body: EndpointRecord) -> EndpointRecord:
+    """UsageProblem when canary and candidates would leave the champion nothing."""
+    most = max((body.share, *(share for share in body.steps if share < 1))) if body.canary else 0.0
+    candidates = sum(arm.share for arm in body.others if arm.role == "candidate")
+    if candidates and most + candidates >= 1:
+        raise UsageProblem(
+            f"the canary with up to {show_share(most)} and candidates with {show_share(candidates)} leave the champion "
+            "nothing",
+            "give them less: together under 100 %",
+        )
+    return body
+
+
+def _with_traffic(body: EndpointRecord, request: ServeRequest) -> tuple[EndpointRecord, str]:
     model = request.model
     if request.canary is None:
         return _with_champion(body, model), f"{model} serves all traffic"
@@ -93,10 +152,12 @@ def updated(body: EndpointRecord, request: ServeRequest) -> tuple[EndpointRecord
         bake_s=request.bake_s,
         step_at=time.time(),
         # The salt stays while the canary does: a key that is in it at 5 % is in it at 20 %.
-        salt=body.salt if is_same else secrets.token_hex(8),
+        salt=body.salt if is_same or _has_candidates(body) else secrets.token_hex(8),
         rolled_back=None,  # a version that is tried again starts without a past
         verdict=None,
+        others=_without(body.others, model),
     )
+    _admitted(new)
     if body.champion is None:
         return new, NO_CHAMPION
     return new, f"{model} gets {show_share(request.canary)} of the keys, {body.champion} the others"
@@ -145,6 +206,7 @@ def rolled_back(body: EndpointRecord, otherwise: str) -> tuple[EndpointRecord, s
         raise Conflict("there is no version to go back to", otherwise)
     back = earlier[-1]
     new = replace(without_canary(body, _requested(lost)), champion=back, earlier=earlier[:-1])
+    new = replace(new, others=_without(new.others, back))
     return new, lost, f"{back} serves all traffic again, {lost} none"
 
 
@@ -167,6 +229,7 @@ def back_to(body: EndpointRecord, served: DesiredState, problem: str) -> Endpoin
         steps=served.steps,
         bake_s=served.bake_s,
         step_at=served.step_at,
+        others=served.others,
         earlier=earlier,
         problem=problem,
         # The refused one, not the one that this makes: by its number those who wait find out why.
@@ -187,7 +250,17 @@ def _with_champion(body: EndpointRecord, model: str) -> EndpointRecord:
         return body
     new = replace(_next(body), champion=model, earlier=earlier, rolled_back=None)
     new = replace(new, canary=None, share=0.0, rollback_if=None, judged=None, verdict=None)
-    return replace(new, steps=(), bake_s=0.0)
+    return replace(new, steps=(), bake_s=0.0, others=_without(new.others, model))
+
+
+def _without(others: tuple[Arm, ...], model: str) -> tuple[Arm, ...]:
+    """A version has one role."""
+    return tuple(arm for arm in others if arm.model != model)
+
+
+def _has_candidates(body: EndpointRecord) -> bool:
+    """Whether some keys belong to a candidate, by a salt that must stay."""
+    return any(arm.role == "candidate" for arm in body.others)
 
 
 def _next(body: EndpointRecord) -> EndpointRecord:

@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from ..models.record import folder
-from ..nouns import Action, Arm, Details, Fact
+from ..nouns import Action, ArmRow, Details, Fact
 from ..providers import chosen
 from ..show import log_time
 from ..store import Record
 from ..units import counted, show_duration, show_share, show_usd
 from ..uris import Uri
 from .base import State
-from .record import EndpointRecord, VersionCounts
+from .record import Arm, EndpointRecord, VersionCounts
 from .server.counts import quantile_ms
 
 _SILENT = "From then on its callers get no answer."
@@ -83,7 +83,7 @@ def details(record: Record[EndpointRecord], state: State, log: str) -> Details:
         problem=problem,
         fix=f"`%deploy log {record.name}` says more" if is_unwell else "",
         columns=_COLUMNS if is_judged and body.desired.models else (),
-        arms=tuple(_arm(body, uri) for uri in body.desired.models) if is_judged else (),
+        arms=tuple(_arm(body, arm) for arm in body.desired.arms) if is_judged else (),
         url=body.url if state.is_live else "",
         example=curl(body.url, body.champion or body.canary or "") if state.is_live else "",
         log=log,
@@ -159,14 +159,11 @@ def _machine_usd_per_hour() -> float:
     return machine_usd_per_hour()
 
 
-def _arm(body: EndpointRecord, uri: str) -> Arm:
-    role = "champion" if uri == body.champion else "canary"
-    canary_share = body.desired.canary_share
-    share = canary_share if role == "canary" else 1 - canary_share
-    counts = _counts(body, uri)
+def _arm(body: EndpointRecord, arm: Arm) -> ArmRow:
+    counts = _counts(body, arm.model)
     errors = show_share(counts.errors / counts.requests) if counts.requests else "–"
-    cells = (show_share(share), _ms(quantile_ms(counts, 0.95)), _ms(quantile_ms(counts, 0.99)), errors)
-    return Arm(uri, role, share, cells)
+    cells = (show_share(arm.share), _ms(quantile_ms(counts, 0.95)), _ms(quantile_ms(counts, 0.99)), errors)
+    return ArmRow(arm.model, arm.role, arm.share, cells)
 
 
 def _counts(body: EndpointRecord, uri: str) -> VersionCounts:

@@ -26,7 +26,7 @@ from ..store import Event, LoggedEvent, Record, open_store, update
 from ..units import show_duration
 from . import desired_state, reports
 from .asking import TARGET_S, side_by_side
-from .base import PredictionLog, Reporting, Serving, State, Target
+from .base import PredictionLog, Reporting, Role, Serving, ServingOthers, State, Target
 from .desired_state import ServeRequest
 from .details import start_again
 from .record import OURS, DesiredState, EndpointRecord
@@ -382,6 +382,11 @@ def _check(request: ServeRequest, target: Target, on: str) -> None:
             "leave it out, and take the canary off with `%deploy rollback`; or choose another target with --on",
         )
 
+    asked: dict[Role, bool] = {"candidate": bool(request.candidate), "shadow": bool(request.shadow)}
+    served = target.other_roles() if isinstance(target, ServingOthers) else ()
+    for role, is_asked in asked.items():
+        if is_asked and role not in served:
+            raise UsageProblem(f"{on} serves no {role}", f"leave --{role} out, or choose another target with --on")
     if request.steps and on != OURS:
         raise UsageProblem(
             f"{on} takes no --steps", "leave them out, and start the canary again with a larger share when it is due"
@@ -394,6 +399,7 @@ def _started(record: Stored, request: ServeRequest) -> Event:
         "champion": body.champion,
         "canary": body.canary,
         "share": body.share,
+        "others": {arm.model: arm.role for arm in body.others},
         "rollback_if": str(body.rollback_if or ""),
         "generation": body.generation,
     }

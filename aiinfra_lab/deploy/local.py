@@ -6,7 +6,7 @@ import contextlib
 import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from .. import jobs
@@ -16,7 +16,7 @@ from ..jobs import Job, JobRecord
 from ..store import open_store
 from ..uris import Uri
 from . import client
-from .base import Claim, PredictedRow, Report, Serving, State, Word
+from .base import Claim, PredictedRow, Report, Role, Serving, State, Word
 from .ports import bind
 from .record import DesiredState, EndpointRecord
 from .server import predictions_log
@@ -80,6 +80,9 @@ class Local:
         return jobs.log(claim, lines) if _poll(claim) else ""
 
     # ---- capabilities ----
+
+    def other_roles(self) -> Collection[Role]:
+        return "candidate", "shadow"
 
     def report(self, claim: str) -> Report | None:
         record = _record(claim)

@@ -14,6 +14,7 @@ OURS = "local"
 """The target that is our own server on this machine."""
 
 Outcome = Literal["", "stopped", "failed", "lost"]
+Role = Literal["champion", "canary", "candidate", "shadow"]
 VerdictState = Literal["breach", "ok", "undecided"]
 
 
@@ -111,13 +112,26 @@ class EndpointSpan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     busy_ms: float = 0.0
 
 
+class Arm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One version of an endpoint, and what it is there for.
+
+    champion: answers what no other arm gets. canary: is on its way to be the champion, and loses its traffic when it
+    is worse. candidate: gets its share for as long as somebody wishes, to be compared (A/B). shadow: is asked what
+    others have answered, and answers nobody. share: of the request keys; of a shadow, of the requests.
+    """
+
+    model: str
+    role: Role
+    share: float
+
+
 class DesiredState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What an endpoint is to serve. `generation` grows by one with every change.
 
     The canary gets `share` of the request keys, all of them while there is no champion. salt: fixed for as long as
     the canary is; it decides which keys those are. rollback_if: what takes the canary's traffic away. steps: the
     shares that follow, each once the one before has lasted bake_s, and the canary was shown to be not worse; the last
-    may be all. step_at: when the canary got its share.
+    may be all. step_at: when the canary got its share. others: candidates and a shadow, beside a champion.
     """
 
     champion: str | None = None
@@ -129,11 +143,19 @@ class DesiredState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     steps: tuple[float, ...] = ()
     bake_s: float = 0.0
     step_at: float = 0.0
+    others: tuple[Arm, ...] = ()
+
+    @property
+    def arms(self) -> tuple[Arm, ...]:
+        """All versions with what they really get, the champion first."""
+        champion = (Arm(self.champion, "champion", self.champion_share),) if self.champion else ()
+        canary = (Arm(self.canary, "canary", self.canary_share),) if self.canary else ()
+        return (*champion, *canary, *self.others)
 
     @property
     def models(self) -> tuple[str, ...]:
-        """The versions that get traffic."""
-        return tuple(uri for uri in (self.champion, self.canary) if uri)
+        """The versions of all arms."""
+        return tuple(arm.model for arm in self.arms)
 
     @property
     def canary_share(self) -> float:
@@ -143,6 +165,17 @@ class DesiredState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.share if self.champion else 1.0
 
     @property
+    def champion_share(self) -> float:
+        """The share that is left for the champion."""
+        return 1 - self.canary_share - sum(arm.share for arm in self.others if arm.role == "candidate")
+
+    @property
+    def compared_share(self) -> float:
+        """Of the keys that champion and canary get together, the canary's share."""
+        both = self.canary_share + self.champion_share
+        return self.canary_share / both if self.champion else self.canary_share
+
+    @property
     def judged(self) -> tuple[str, ...] | None:
         """What evidence belongs to: this canary with this share beside this champion, since it began, under this rule.
 
@@ -150,11 +183,11 @@ class DesiredState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """
         if self.canary is None or (self.rollback_if is None and self.champion is None):
             return None
-        return self.canary, self.salt, str(self.rollback_if or ""), self.champion or "", f"{self.canary_share:g}"
+        return self.canary, self.salt, str(self.rollback_if or ""), self.champion or "", f"{self.compared_share:g}"
 
 
 class EndpointRecord(Body, frozen=True, kw_only=True):
-    """An endpoint: the desired state in its first nine fields, then its target, and what was observed.
+    """An endpoint: the desired state in its first ten fields, then its target, and what was observed.
 
     earlier: the champions before this one, the oldest first. on: the target. job: the target's claim, which on this
     machine is a job's id. context: what started it, as `config.context` says. url, port: where it answers. problem: why
@@ -166,7 +199,7 @@ class EndpointRecord(Body, frozen=True, kw_only=True):
     """
 
     kind: ClassVar[str] = "deploy"
-    schema_version: ClassVar[int] = 6
+    schema_version: ClassVar[int] = 7
 
     champion: str | None = None
     canary: str | None = None
@@ -177,6 +210,7 @@ class EndpointRecord(Body, frozen=True, kw_only=True):
     steps: tuple[float, ...] = ()
     bake_s: float = 0.0
     step_at: float = 0.0
+    others: tuple[Arm, ...] = ()
     earlier: tuple[str, ...] = ()
     on: str = OURS
     job: str = ""
@@ -210,7 +244,7 @@ class EndpointRecord(Body, frozen=True, kw_only=True):
 
         Version 2 lacked `context` and `stop_requested_at`, version 3 `served_generation`, version 4 what its
         target's reports are worth. Version 5 counted what the canary did against its bounds, by which nobody can tell
-        whether it is worse than the champion.
+        whether it is worse than the champion. Version 6 knew no arms beside these two.
         """
         if version < 6:
             fields = {**fields, "judged": None}

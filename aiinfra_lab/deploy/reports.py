@@ -14,6 +14,7 @@ from functools import partial
 import msgspec
 from msgspec.structs import replace
 
+from .. import signal_records
 from ..errors import Failed, LabError
 from ..providers import foreign
 from ..store import Event, Record, open_store, update
@@ -191,6 +192,8 @@ def _with_rollback(record: Stored, lost: Rollback, target: Target) -> Stored:
         record = update(open_store(), EndpointRecord, record.name, change, event)
     except LabError:
         return record.of(without_canary(body, lost))
+    with contextlib.suppress(LabError):
+        signal_records.send(open_store(), record.uri, str(lost), f"look: `%deploy show {record.name}`")
     if record.body.rolled_back == lost:  # it serves this already; now it learns of which generation that is
         with contextlib.suppress(LabError):
             target.apply(record.body.job, record.body.desired)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from ..errors import LabError
 from ..show import Card, Result, log_time
@@ -14,11 +14,12 @@ from ..stats.bounds import JudgedBound, JudgedMeasure
 from ..store import Record
 from ..uris import Uri
 from . import admission, cards, client, versions
+from .agreement import ROWS, Agreement, agreements
 from .asking import side_by_side
-from .base import PredictedRow, Reporting, Serving, State
+from .base import PredictedRow, PredictionLog, Reporting, Serving, State
 from .desired_state import NO_CHAMPION
 from .lifecycle import target_of
-from .record import OURS, EndpointRecord, Verdict, VersionCounts
+from .record import OURS, Arm, EndpointRecord, Role, Verdict, VersionCounts
 from .reports import verdict_on
 from .server.counts import quantile_ms
 
@@ -38,7 +39,7 @@ class Served:
     """
 
     model: str
-    role: str
+    role: Role | Literal[""]
     share: float
     requests: int
     rows: int
@@ -58,8 +59,9 @@ class Endpoint(Result):
     judged; measures: how it compares with its champion, and bounds: the endpoint against what the rule allows, as
     numbers, where the target tells them. false_per_hour: how often at most a healthy canary is rolled back, beside
     false_at_start once. rolled_back: the version that its rule took the traffic from last, until the next change.
-    count: rows predicted since it was started. detail: why it failed. figures_at: when its counts are from, where
-    nobody knows newer ones. on: its target.
+    others: candidates, and a shadow. agreements: how the shadow's newest answers compare, where `show` was asked.
+    count: rows predicted since it was started, a shadow's among them. detail: why it failed. figures_at: when its
+    counts are from, where nobody knows newer ones. on: its target.
     """
 
     labels: ClassVar = {"count": "rows predicted"}
@@ -89,6 +91,8 @@ class Endpoint(Result):
     false_at_start: float = 0.0
     steps: tuple[float, ...] = ()
     bake_s: float = 0.0
+    others: tuple[Arm, ...] = ()
+    agreements: tuple[Agreement, ...] = ()
 
     @property
     def is_ours(self) -> bool:
@@ -157,8 +161,10 @@ class Log(Result):
         return cards.log_card(self)
 
     def as_json(self) -> dict[str, Any]:
-        """With `score` beside a row's outputs, as 0.1.0 had it: programs read that, and most models have one."""
-        rows = [{**row, SCORE: (row["outputs"] or {}).get(SCORE)} for row in self.rows]
+        """With `score` beside a row's outputs and `canary` beside its arm, as 0.1.0 had them: programs read those."""
+        rows = [
+            {**row, "canary": row["arm"] == "canary", SCORE: (row["outputs"] or {}).get(SCORE)} for row in self.rows
+        ]
         return {**super().as_json(), "rows": rows}
 
 
@@ -166,6 +172,15 @@ def endpoint(record: Record[EndpointRecord], state: State | LabError, *notes: st
     """One endpoint, see `endpoints`, with what else there is to say of it."""
     [(_, seen)] = _seen([(record, state)])
     return _endpoint(record, seen, notes)
+
+
+def with_agreements(endpoint: Endpoint, record: Record[EndpointRecord]) -> Endpoint:
+    """The same with how far its shadow agrees, as far as its log tells."""
+    target = target_of(record)
+    if not isinstance(target, PredictionLog) or all(arm.role != "shadow" for arm in endpoint.others):
+        return endpoint
+    found = agreements(target.predictions(record.body.job, record.body.log_dir, ROWS))
+    return replace(endpoint, agreements=found)
 
 
 def endpoints(observed: Iterable[tuple[Record[EndpointRecord], State | LabError]]) -> list[Endpoint]:
@@ -199,6 +214,7 @@ def _endpoint(record: Record[EndpointRecord], seen: _Seen, notes: Iterable[str] 
         false_at_start=on_canary.false_at_start,
         steps=body.steps,
         bake_s=body.bake_s,
+        others=body.others,
         versions=served,
         count=sum(item.rows for item in served),
         started_at=body.started_at,
@@ -293,8 +309,11 @@ def _newest_first(versions: Iterable[str]) -> list[str]:
 
 
 def _served(body: EndpointRecord, uri: str, counted: VersionCounts, canary_share: float) -> Served:
-    role = "champion" if uri == body.champion else "canary" if uri == body.canary else ""
-    share = {"champion": 1 - canary_share, "canary": canary_share, "": 0.0}[role]
+    arm = next((arm for arm in body.desired.arms if arm.model == uri), None)
+    role: Role | Literal[""] = arm.role if arm else ""
+    share = arm.share if arm else 0.0
+    if role in ("champion", "canary"):  # what the canary really gets, a target may have changed
+        share = {"champion": share + body.desired.canary_share - canary_share, "canary": canary_share}[role]
     return Served(
         uri, role, share, counted.requests, counted.rows, counted.errors, counted.refused,
         quantile_ms(counted, 0.5), quantile_ms(counted, 0.95), counted.latency.measured_by if counted.latency else "",

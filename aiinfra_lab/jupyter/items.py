@@ -13,7 +13,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from .. import jobs, nouns
+import msgspec
+
+from .. import jobs, nouns, signal_records
 from ..config import Settings
 from ..errors import LabError, StoreUnavailable
 from ..jobs import Job, JobRecord
@@ -190,9 +192,12 @@ def items_since(since: int, where: Settings, busy: Collection[str] = ()) -> dict
     """The answer to `GET /aiinfra/items`; see `ItemFeed.changes`."""
     # A poll is the only look at a session that was killed, as long as its panel is all that is open.
     sweep_launcher(where.workspace)
-    changes = feed_of(open_store(where)).changes(since, busy)
+    store = open_store(where)
+    changes = feed_of(store).changes(since, busy)
     price = asdict(changes.price)
-    return {"workspace": where.workspace.name, "now": time.time(), **asdict(changes), **price}
+    # Whoever asks for the first time is told how things are, not what led to it.
+    signals = [msgspec.to_builtins(record.body) for record in signal_records.since(store, since)] if since else []
+    return {"workspace": where.workspace.name, "now": time.time(), "signals": signals, **asdict(changes), **price}
 
 
 def details_of(text: str, job: str = "") -> dict[str, object]:

@@ -26,7 +26,7 @@ _TEXT = (
 _LETTER = 6.2  # the width of a letter at 11 px, a little more than the mean
 
 Points = Sequence[tuple[float, float]]
-Arm = Literal["champion", "canary", "shadow"]
+Arm = Literal["champion", "canary", "candidate", "shadow"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +203,7 @@ def split(shares: Sequence[tuple[Arm, float]], *, alt: str) -> Picture:
     for arm, share in shares:
         wide = share * 720
         if wide > 2:
-            fill = BLUE if arm == "champion" else "url(#h)" if arm == "canary" else "none"
+            fill = {"champion": BLUE, "canary": "url(#h)", "candidate": PURPLE, "shadow": "none"}[arm]
             made.append(f'<rect x="{_n(at + 1)}" width="{_n(wide - 2)}" height="10" rx="2" fill="{fill}"/>')
         at += wide
     return Picture(_svg(720, 10, "".join(made), ' preserveAspectRatio="none"'), alt)
@@ -213,8 +213,9 @@ def key(arm: Arm) -> Picture:
     """The sign of an arm, 12 x 12, beside its word."""
     if arm == "canary":
         inner = _hatched(ORANGE, 5) + '<rect y="1" width="12" height="10" rx="2" fill="url(#h)"/>'
-    elif arm == "champion":
-        inner = f'<rect y="1" width="12" height="10" rx="2" fill="{BLUE}"/>'
+    elif arm in ("champion", "candidate"):
+        fill = BLUE if arm == "champion" else PURPLE
+        inner = f'<rect y="1" width="12" height="10" rx="2" fill="{fill}"/>'
     else:
         dashes = f'stroke="{PURPLE}" stroke-width="1.6" stroke-dasharray="2.5 1.8"'
         inner = f'<rect x=".8" y="1.8" width="10.4" height="8.4" rx="2" fill="none" {dashes}/>'

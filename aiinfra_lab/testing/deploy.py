@@ -13,7 +13,19 @@ import msgspec
 import pytest
 
 from ..deploy import client, desired_state, lifecycle
-from ..deploy.base import LIVE, Claim, Paced, PredictedRow, PredictionLog, Report, Reporting, Serving, Target
+from ..deploy.base import (
+    LIVE,
+    Claim,
+    Paced,
+    PredictedRow,
+    PredictionLog,
+    Report,
+    Reporting,
+    Role,
+    Serving,
+    ServingOthers,
+    Target,
+)
 from ..deploy.desired_state import ServeRequest
 from ..deploy.record import EndpointRecord, VersionCounts
 from ..deploy.reports import checked
@@ -398,7 +410,7 @@ class PredictionLogContract(_Endpoints):
     ) -> None:
         [score] = self.predict(target, started, row, "a")
         [found] = self.logged(target, started, 1)
-        assert (found["model"], found["canary"], found["outputs"]) == (versions[0], False, {SCORE: score})
+        assert (found["model"], found["arm"], found["outputs"]) == (versions[0], "champion", {SCORE: score})
         assert {name: found["inputs"].get(name) for name in row} == row
         assert found["latency_ms"] >= 0
         assert abs(found["at"] - time.time()) < self.patience_s
@@ -412,8 +424,8 @@ class PredictionLogContract(_Endpoints):
         row: dict[str, object],
     ) -> None:
         sent = answering(halved(), row, 20)
-        found = Counter((one["model"], one["canary"]) for one in self.logged(target, started, 100))
-        assert found == {(versions[0], False): sent[versions[0]], (versions[1], True): sent[versions[1]]}
+        found = Counter((one["model"], one["arm"]) for one in self.logged(target, started, 100))
+        assert found == {(versions[0], "champion"): sent[versions[0]], (versions[1], "canary"): sent[versions[1]]}
 
     def test_the_log_of_what_has_ended_can_be_read(
         self, target: Target, started: Record[EndpointRecord], row: dict[str, object]
@@ -425,6 +437,39 @@ class PredictionLogContract(_Endpoints):
     def test_what_was_never_claimed_has_logged_nothing(self, target: Target, tmp_path: Path) -> None:
         assert isinstance(target, PredictionLog)
         assert list(target.predictions("nothing", str(tmp_path / "nothing"), 10)) == []
+
+
+class ServingOthersContract(_Endpoints):
+    """For a target that serves candidates, or a shadow: a provider's test inherits this too, with the same fixture."""
+
+    def test_a_candidate_gets_its_share_and_a_key_stays(
+        self, target: Target, started: Record[EndpointRecord], versions: tuple[str, str], row: dict[str, object]
+    ) -> None:
+        url = self._beside(target, started, "candidate", ServeRequest(versions[1], candidate=0.5))
+        found = answering(url, row)
+        assert min(found[uri] for uri in versions) > 5
+        assert [len(answering_key(url, row, str(key))) for key in range(12)] == [1] * 12
+
+    def test_a_shadow_answers_nobody(
+        self, target: Target, started: Record[EndpointRecord], versions: tuple[str, str], row: dict[str, object]
+    ) -> None:
+        url = self._beside(target, started, "shadow", ServeRequest(versions[0], shadow=versions[1]))
+        assert answering(url, row, 20) == {versions[0]: 20}
+        if isinstance(target, PredictionLog):
+            self._is_logged(target, started, versions[1])
+
+    def _beside(self, target: Target, started: Record[EndpointRecord], role: Role, request: ServeRequest) -> str:
+        assert isinstance(target, ServingOthers)
+        if role not in target.other_roles():
+            pytest.skip(f"the target serves no {role}")
+        return self.serves(target, change(started, target, request)).url
+
+    def _is_logged(self, target: PredictionLog, record: Record[EndpointRecord], shadow: str) -> None:
+        def logged() -> bool:
+            rows = target.predictions(record.body.job, record.body.log_dir, 100)
+            return Counter(row["arm"] for row in rows if row["model"] == shadow) == {"shadow": 20}
+
+        until(logged, Unavailable("what the shadow was asked is not logged", "look"), within_s=self.patience_s)
 
 
 class PacedTargetContract(_Endpoints):

@@ -37,14 +37,14 @@ async def ours(port: int, folder: Path, *, is_faulty: bool, is_swapping: bool) -
     from aiinfra_lab.deploy.ports import bind
     from aiinfra_lab.deploy.server.http_api import HttpApi
     from aiinfra_lab.deploy.server.predictions_log import PredictionsLog
-    from aiinfra_lab.deploy.server.predictor import Predictor, Routes
+    from aiinfra_lab.deploy.server.predictor import Predictor
     from aiinfra_lab.deploy.server.protocol import Server
 
     loop = asyncio.get_running_loop()
     predictor = Predictor(PredictionsLog(Path(tempfile.mkdtemp()) / "log", 1e9), loop)
     uris = ("models:delay@1", "models:delay@2") if is_faulty else ("models:delay@1",)
     versions = [await _version(predictor, loop, uri, folder, is_faulty) for uri in uris]
-    predictor.routes = Routes(*versions, **({"share": SHARE, "salt": "s"} if is_faulty else {}))
+    predictor.routes = _routes(versions)
     api = HttpApi("delay", "benchmark", predictor, lambda done: done())
     server = Server(api.handle, loop, predictor.refused)
     gc.collect()
@@ -56,8 +56,19 @@ async def ours(port: int, folder: Path, *, is_faulty: bool, is_swapping: bool) -
         await asyncio.sleep(SWAP_S)
         gone = versions[0]
         versions[0] = await _version(predictor, loop, f"models:delay@{number}", folder, is_faulty)
-        predictor.routes = Routes(versions[0])
+        predictor.routes = _routes(versions)
         gone.workers.retire()
+
+
+def _routes(versions):
+    """All for the only one, or SHARE of the keys for the second."""
+    from aiinfra_lab.deploy.server import predictor
+
+    if not hasattr(predictor, "ServedArm"):  # the code of an earlier version
+        return predictor.Routes(*versions, **({"share": SHARE, "salt": "s"} if versions[1:] else {}))
+    shares = (("champion", 1 - SHARE), ("canary", SHARE)) if versions[1:] else (("champion", 1.0),)
+    arms = [predictor.ServedArm(version, *share) for version, share in zip(versions, shares, strict=True)]
+    return predictor.Routes(arms, salt="s")
 
 
 async def _version(predictor, loop, uri, folder, is_faulty):

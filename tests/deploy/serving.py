@@ -19,7 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 from aiinfra_lab.deploy.ports import bind
 from aiinfra_lab.deploy.server.http_api import HttpApi
 from aiinfra_lab.deploy.server.predictions_log import PredictionsLog
-from aiinfra_lab.deploy.server.predictor import Predictor, Routes
+from aiinfra_lab.deploy.server.predictor import Predictor
 from aiinfra_lab.deploy.server.protocol import Server
 from aiinfra_lab.train.signature import Signature, Task, Tensor
 from tests.conftest import PATIENCE_S
@@ -57,7 +57,7 @@ def endpoint(log: Path, folder: Path | None = None, uri: str = "models:delay@1")
     loop, listener = uvloop.new_event_loop(), bind(0)
     predictor = Predictor(PredictionsLog(log, 1e9), loop)
     if folder is not None:
-        predictor.routes = Routes(inline_workers.served(predictor, uri, folder))
+        predictor.routes = inline_workers.routes(inline_workers.served(predictor, uri, folder))
     api = HttpApi("delay", "deploy-delay-1", predictor, lambda done: done())
     server = Server(api.handle, loop, predictor.refused)
     loop.run_until_complete(loop.create_server(server.connect, sock=listener))

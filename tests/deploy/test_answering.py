@@ -16,7 +16,7 @@ BAD = {**ROW, "temp": -1.0}
 
 
 def raw_request(*rows, number=0, **more):
-    return RawRequest(f"r{number}", False, time.perf_counter(), json.dumps({"rows": rows, **more}).encode())
+    return RawRequest(f"r{number}", "champion", time.perf_counter(), json.dumps({"rows": rows, **more}).encode())
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_a_model_that_always_raises_is_not_run_for_ever(picky):
 
 def test_a_refused_request_leaves_the_others_alone(picky):
     replies = picky.answer(
-        [raw_request(ROW), raw_request({"temp": 1}), RawRequest("r", False, 0.0, b"{"), raw_request(ROW)]
+        [raw_request(ROW), raw_request({"temp": 1}), RawRequest("r", "champion", 0.0, b"{"), raw_request(ROW)]
     )
     assert [reply.status for reply in replies] == [200, 422, 400, 200]
     assert [(reply.rows, reply.lines) for reply in replies[1:3]] == [(0, b""), (0, b"")]
@@ -88,7 +88,7 @@ def test_the_log_gets_a_line_for_each_row(artifacts):
 def test_columns_are_answered_as_columns_and_logged_as_rows(picky, artifacts, tmp_path):
     rows = [{**ROW, "temp": 1.0}, BAD, {**ROW, "temp": 2.0}]
     columns = {name: [row[name] for row in rows] for name in ROW}
-    raw = RawRequest("r0", True, time.perf_counter(), json.dumps({"columns": columns}).encode())
+    raw = RawRequest("r0", "canary", time.perf_counter(), json.dumps({"columns": columns}).encode())
     [reply], [as_rows] = picky.answer([raw]), picky.answer([raw_request(*rows)])
     answer = json.loads(reply.body)
     assert answer["columns"] == {"score": scores(as_rows)}
@@ -100,19 +100,19 @@ def test_columns_are_answered_as_columns_and_logged_as_rows(picky, artifacts, tm
     assert [line["inputs"] for line in logged] == rows
     assert [(line["outputs"] or {}).get("score") for line in logged] == answer["columns"]["score"]
     assert [line["row_id"] for line in logged] == ["r0-0", "r0-1", "r0-2"]
-    assert [line["canary"] for line in logged] == [True] * 3
+    assert [line["arm"] for line in logged] == ["canary"] * 3
     assert "below zero" in logged[1]["error"]
 
 
 @pytest.mark.parametrize("body", [b"{", b'{"rows":7}', b'{"rows":[1]}', b"\xff", b'{"columns":{}}'])
 def test_a_lost_request_is_answered_whatever_it_is_made_of(body):
-    reply = unanswered(RawRequest("r", True, 0.0, body), "models:delay@1", ("score",), "it died", 500)
+    reply = unanswered(RawRequest("r", "canary", 0.0, body), "models:delay@1", ("score",), "it died", 500)
     assert (reply.status, reply.failed, b"it died" in reply.body) == (500, True, True)
 
 
 def test_lost_columns_are_answered_as_columns():
     body = json.dumps({"columns": {name: [value] * 2 for name, value in ROW.items()}}).encode()
-    reply = unanswered(RawRequest("r0", True, 0.0, body), "models:delay@1", ("score",), "it died", 500)
+    reply = unanswered(RawRequest("r0", "canary", 0.0, body), "models:delay@1", ("score",), "it died", 500)
     answer = json.loads(reply.body)
     assert (answer["columns"], answer["errors"]) == ({"score": [None, None]}, {"0": "it died", "1": "it died"})
     assert (reply.rows, b'"columns"' in reply.lines) == (2, True)

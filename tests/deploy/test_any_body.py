@@ -8,8 +8,8 @@ from collections import Counter
 import pytest
 
 from aiinfra_lab.deploy.server.predictions_log import PredictionsLog
-from aiinfra_lab.deploy.server.predictor import Predictor, Routes
-from tests.fakes.inline_workers import served
+from aiinfra_lab.deploy.server.predictor import Predictor
+from tests.fakes.inline_workers import routes, served
 
 from .conftest import ROW
 
@@ -42,7 +42,7 @@ def statuses(tmp_path, artifacts):
     def asked(bodies):
         async def run():
             predictor, found = Predictor(PredictionsLog(tmp_path / "log", 1e9), asyncio.get_running_loop()), []
-            predictor.routes = Routes(served(predictor, "models:a@1", artifacts("plain")))
+            predictor.routes = routes(served(predictor, "models:a@1", artifacts("plain")))
             for body in bodies:
                 before = len(found)
                 predictor.predict(body, lambda status, answer: found.append((status, json.loads(answer))))

@@ -109,7 +109,7 @@ def test_the_reasons_of_a_target_that_tells_no_numbers_are_notes():
 
 
 def test_rows_that_were_predicted_today_have_their_time_without_a_date():
-    row = {"row_id": "1", "model": "models:a@1", "canary": False, "outputs": {"score": 0.5}, "latency_ms": 1.0}
+    row = {"row_id": "1", "model": "models:a@1", "arm": "champion", "outputs": {"score": 0.5}, "latency_ms": 1.0}
     rows = tuple({**row, "at": at} for at in (time.time(), time.time() - 400 * 86400))
     (table,) = Log("deploy:a", rows, (), "", "").card().parts
     today, earlier = (line[-1] for line in table.rows)

@@ -154,3 +154,99 @@ def test_a_canary_that_is_started_again_without_steps_stays_where_it_is():
 def test_steps_that_make_no_sense_are_refused(canary, steps):
     with pytest.raises(UsageProblem, match="--steps"):
         ServeRequest(TWO, canary, None, steps)
+
+
+# ---- candidates and a shadow ----
+
+
+def arms(body):
+    return [(arm.role, arm.model, round(arm.share, 9)) for arm in body.desired.arms]
+
+
+def test_a_candidate_takes_its_share_from_the_champion():
+    body, note = desired_state.updated(live(), ServeRequest(TWO, candidate=0.3))
+    assert arms(body) == [("champion", ONE, 0.7), ("candidate", TWO, 0.3)]
+    assert note == f"{TWO} gets 30 % of the keys"
+    again, _ = desired_state.updated(body, ServeRequest(TWO, candidate=0.3))
+    assert again == body
+    gone, _ = desired_state.updated(body, ServeRequest(TWO, candidate=0))
+    assert arms(gone) == [("champion", ONE, 1.0)]
+
+
+def test_a_canary_beside_a_candidate_is_compared_by_their_common_keys():
+    body, _ = desired_state.updated(live(), ServeRequest(TWO, candidate=0.5))
+    with_canary, _ = desired_state.updated(body, ServeRequest(THREE, 0.1))
+    assert arms(with_canary) == [("champion", ONE, 0.4), ("canary", THREE, 0.1), ("candidate", TWO, 0.5)]
+    assert with_canary.desired.compared_share == pytest.approx(0.2)
+    assert with_canary.salt == body.salt  # the candidate's keys stay where they are
+
+
+def test_another_candidate_begins_no_new_salt_and_the_canary_another_trial():
+    canary, _ = desired_state.updated(live(), ServeRequest(TWO, 0.1))
+    both, _ = desired_state.updated(canary, ServeRequest(THREE, candidate=0.5))
+    assert both.salt == canary.salt
+    assert both.desired.judged != canary.desired.judged
+
+
+def test_a_version_has_one_role():
+    candidate, _ = desired_state.updated(live(), ServeRequest(TWO, candidate=0.3))
+    shadowed, _ = desired_state.updated(candidate, ServeRequest(ONE, shadow=TWO))
+    assert arms(shadowed) == [("champion", ONE, 1.0), ("shadow", TWO, 1.0)]
+    promoted, _ = desired_state.updated(shadowed, ServeRequest(TWO))
+    assert arms(promoted) == [("champion", TWO, 1.0)]
+    back, *_ = desired_state.rolled_back(desired_state.updated(promoted, ServeRequest(ONE, shadow=""))[0], "")
+    assert arms(back) == [("champion", TWO, 1.0)]
+
+
+def test_going_back_to_a_version_that_was_a_candidate_meanwhile_ends_its_trial():
+    body, _ = desired_state.updated(live(), ServeRequest(TWO))
+    body, _ = desired_state.updated(body, ServeRequest(ONE, candidate=0.2))
+    back, *_ = desired_state.rolled_back(body, "")
+    assert arms(back) == [("champion", ONE, 1.0)]
+
+
+def test_a_shadow_comes_with_a_canary_stays_and_goes():
+    body, note = desired_state.updated(live(), ServeRequest(TWO, 0.1, shadow=THREE))
+    assert arms(body)[-1] == ("shadow", THREE, 1.0)
+    assert f"{THREE} shadows it" in note
+    kept, _ = desired_state.updated(body, ServeRequest(TWO, 0.2))
+    assert (arms(kept)[-1], kept.generation) == (("shadow", THREE, 1.0), body.generation + 1)
+    gone, note = desired_state.updated(kept, ServeRequest(TWO, 0.2, shadow=""))
+    assert (len(arms(gone)), gone.generation) == (2, kept.generation + 1)
+    assert "nobody shadows" in note
+
+
+@pytest.mark.parametrize(
+    ("request_", "what"),
+    [
+        (ServeRequest(ONE, candidate=0.2), "compared with a champion"),
+        (ServeRequest(TWO, candidate=0.2), "is the canary"),
+        (ServeRequest(THREE, candidate=0.9), "leave the champion"),
+        (ServeRequest(THREE, candidate=0), "is no candidate"),
+        (ServeRequest(TWO, 0.2, shadow=ONE), "answers requests itself"),
+    ],
+)
+def test_what_no_endpoint_can_serve_is_refused(request_, what):
+    body = live(canary=TWO, share=0.1, salt="s")
+    with pytest.raises(UsageProblem, match=what):
+        desired_state.updated(body, request_)
+
+
+def test_a_step_that_would_leave_the_champion_nothing_is_refused_before_it_begins():
+    body, _ = desired_state.updated(live(), ServeRequest(TWO, candidate=0.5))
+    with pytest.raises(UsageProblem, match="up to 50 %"):
+        desired_state.updated(body, ServeRequest(THREE, 0.05, None, (0.5, 1.0), 1.0))
+
+
+@pytest.mark.parametrize(
+    "given", [{"canary": 0.1, "candidate": 0.1}, {"candidate": 1.0}, {"shadow": TWO}, {"canary": 0}]
+)
+def test_a_request_that_contradicts_itself_is_refused(given):
+    with pytest.raises(UsageProblem):
+        ServeRequest(TWO, **given)
+
+
+def test_a_canary_pauses_when_it_is_started_again_without_steps():
+    canary, _ = desired_state.updated(live(), ServeRequest(TWO, 0.05, None, (0.25, 1.0), 1.0))
+    paused, _ = desired_state.updated(canary, ServeRequest(TWO, 0.05))
+    assert (paused.steps, paused.desired.judged) == ((), canary.desired.judged)  # what was counted still counts

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from aiinfra_lab import cost, deploy, nouns
+from aiinfra_lab import cost, deploy, nouns, signal_records
 from aiinfra_lab.deploy import asking, reports
 from aiinfra_lab.deploy.base import State
 from aiinfra_lab.deploy.record import EndpointRecord, MeasuredLatency, Verdict, VersionCounts
@@ -128,6 +128,10 @@ def test_a_rollback_that_it_did_is_written_once_with_its_event(service):
     (event,) = rollbacks()
     assert (event.inputs, event.detail["by"], event.detail["reason"]) == ((TWO,), "rule", "errors are 9 %, above 1 %")
     assert any("deploy rollback  errors are 9 %" in line for line in deploy.log("delay").events)
+    (signal,) = signal_records.since(open_store(), 0)
+    assert (signal.body.subject, signal.body.what) == (
+        "deploy:delay", f"{TWO} was rolled back by rule: errors are 9 %, above 1 %",
+    )  # fmt: skip
     (observed,) = nouns.find("deploy").watched()
     assert observed.detail == f"{TWO} was rolled back: errors are 9 %, above 1 %"
 

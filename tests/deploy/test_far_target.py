@@ -19,6 +19,7 @@ from aiinfra_lab.testing.deploy import (
     PacedTargetContract,
     PredictionLogContract,
     ReportingContract,
+    ServingOthersContract,
 )
 from tests.cards import one_line
 from tests.fakes import one_step
@@ -65,7 +66,7 @@ class TestFar(DeployTargetContract):
         return providers.make("deploy.target", "far", settings())
 
 
-class TestFarCounting(ReportingContract, PredictionLogContract, PacedTargetContract):
+class TestFarCounting(ReportingContract, PredictionLogContract, ServingOthersContract, PacedTargetContract):
     @pytest.fixture
     def target(self, cloud, workspace):
         return providers.make("deploy.target", "far_counting", settings())

@@ -239,10 +239,12 @@ def test_a_row_without_a_score_is_an_error_of_the_model(tmp_path, artifacts):
     assert (code, "not finite" in answer["error"]) == (500, True)
 
 
-def test_a_version_can_be_named_only_while_no_key_chooses_it(table, artifacts):
+def test_who_names_a_version_gets_it_whatever_the_key_says(table, artifacts):
     predictor = table.api.predictor
-    predictor.routes.canary = inline_workers.served(predictor, "models:delay@2", artifacts("plain", 2.0))
+    canary = inline_workers.served(predictor, "models:delay@2", artifacts("plain", 2.0))
+    predictor.routes = inline_workers.routes(predictor.routes.live[0], canary, 0.5)
     assert table.ask("/v2/models/delay")[1]["versions"] == ["1", "2"]
-    code, answer = table.ask("/v2/models/delay/versions/1/infer", {"inputs": TABLE})
-    assert (code, "key" in answer["error"]) == (400, True)
+    for version in ("1", "2") * 4:
+        code, answer = table.ask(f"/v2/models/delay/versions/{version}/infer", {"inputs": TABLE})
+        assert (code, answer["model_version"]) == (200, version)
     assert table.ask("/v2/models/delay/infer", {"inputs": TABLE})[0] == 200

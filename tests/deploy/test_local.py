@@ -17,7 +17,14 @@ from aiinfra_lab.deploy.record import EndpointRecord
 from aiinfra_lab.errors import Conflict, Unavailable, UsageProblem
 from aiinfra_lab.jobs import JobRecord
 from aiinfra_lab.store import Record, open_store, update
-from aiinfra_lab.testing.deploy import DeployTargetContract, PredictionLogContract, ReportingContract, endpoint, served
+from aiinfra_lab.testing.deploy import (
+    DeployTargetContract,
+    PredictionLogContract,
+    ReportingContract,
+    ServingOthersContract,
+    endpoint,
+    served,
+)
 from tests.conftest import until
 
 from .conftest import DF, ROW, server_pid
@@ -42,7 +49,7 @@ class TestLocal(DeployTargetContract):
     on = "local"
 
 
-class TestLocalCapabilities(ReportingContract, PredictionLogContract):
+class TestLocalCapabilities(ReportingContract, PredictionLogContract, ServingOthersContract):
     on = "local"
 
 

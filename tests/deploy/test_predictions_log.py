@@ -23,7 +23,7 @@ def flushed(log):
 
 def line(number, **changes):
     return Line(**{
-        "at": 1.0, "request_id": "r", "row_id": str(number), "model": "models:delay@1", "canary": False,
+        "at": 1.0, "request_id": "r", "row_id": str(number), "model": "models:delay@1", "arm": "champion",
         "latency_ms": 0.5, "inputs": {"x": number}, "outputs": {"score": 0.5}, **changes,
     })  # fmt: skip
 
@@ -47,7 +47,7 @@ def test_a_line_is_what_it_promises(tmp_path):
     add(log, line(2, outputs=None, error="no"))
     log.close()
     bad, good = newest(tmp_path, 10)
-    assert list(good) == ["at", "request_id", "row_id", "model", "canary", "latency_ms", "inputs", "outputs"]
+    assert list(good) == ["at", "request_id", "row_id", "model", "arm", "latency_ms", "inputs", "outputs"]
     assert (bad["outputs"], bad["error"]) == (None, "no")
 
 

@@ -3,16 +3,20 @@
 import asyncio
 import json
 import math
+from collections import Counter
 
 import pytest
 
+from aiinfra_lab.deploy.agreement import agreements
+from aiinfra_lab.deploy.server import predictor as predicting
 from aiinfra_lab.deploy.server.answering import NOT_FINITE
 from aiinfra_lab.deploy.server.counts import Counts
 from aiinfra_lab.deploy.server.judge import Judge
 from aiinfra_lab.deploy.server.predictions_log import PredictionsLog, newest
-from aiinfra_lab.deploy.server.predictor import Predictor, Routes, key_position
+from aiinfra_lab.deploy.server.predictor import NO_OPTIONS, Predictor, RequestOptions, key_position
 from aiinfra_lab.features.contract import Columns
 from aiinfra_lab.stats.bounds import parse_bounds
+from tests.fakes import inline_workers
 from tests.fakes.inline_workers import served
 
 from .conftest import FAR, ROW
@@ -22,18 +26,22 @@ from .conftest import FAR, ROW
 def ask(tmp_path, artifacts):
     """Gives `ask(routes, *bodies)`: each body's (status, answer); `routes` maps a Routes field to a kind of model."""
 
-    def asked(routes, *bodies):
+    def asked(routes, *bodies, options=NO_OPTIONS):
         async def run():
             predictor = Predictor(PredictionsLog(tmp_path / "log", 1e9), asyncio.get_running_loop())
-            for role in ("champion", "canary"):
+            for role in ("champion", "canary", "shadow"):
                 if kind := routes.get(role):
                     routes[role] = served(predictor, f"models:{role}@1", artifacts(kind))
-            predictor.routes = Routes(**routes)
+            routes["candidates"] = [
+                (served(predictor, f"models:candidate@{at}", artifacts("plain")), share)
+                for at, share in enumerate(routes.get("candidates", ()))
+            ]
+            predictor.routes = inline_workers.routes(**routes)
             answers = []
             for body in bodies:
                 data = body if isinstance(body, bytes) else json.dumps(body).encode()
-                predictor.predict(data, lambda status, answer: answers.append((status, json.loads(answer))))
-            while len(answers) < len(bodies):
+                predictor.predict(data, lambda status, answer: answers.append((status, json.loads(answer))), options)
+            while len(answers) < len(bodies) or predictor.shadowing:
                 await asyncio.sleep(0.001)
             predictor.log.close()
             return answers, predictor
@@ -152,7 +160,7 @@ def test_rows_that_only_the_canary_refuses_are_its_errors_and_the_champion_answe
     async def run():
         predictor, answers = Predictor(PredictionsLog(tmp_path / "log", 1e9), asyncio.get_running_loop()), []
         versions = [served(predictor, uri, path) for uri, path in (("a", artifacts("plain")), ("b", picky))]
-        predictor.routes = Routes(versions[0], versions[1], 1.0, "s", judge=judge)
+        predictor.routes = inline_workers.routes(versions[0], versions[1], 1.0, "s", judge=judge)
         for row in (lacking, {"carrier": 5.5}):
             predictor.predict(json.dumps({"rows": [row]}).encode(), lambda status, body: answers.append((status, body)))
         while len(answers) < 2:
@@ -165,3 +173,83 @@ def test_rows_that_only_the_canary_refuses_are_its_errors_and_the_champion_answe
     assert 422 in answers
     # What the champion refuses as well is the client's error, and what it answered for the canary is none of its own.
     assert (judge.requests, judge.unanswered, judge.open) == (1, 1, {})
+
+
+# ---- further arms ----
+
+
+def test_candidates_get_their_shares_and_keep_their_keys_while_a_canary_grows(ask):
+    bodies = [{"rows": [{**ROW, "row_id": str(number)}], "key": number} for number in range(2000)]
+    shares = {"champion": "plain", "canary": "plain", "salt": "s", "candidates": [0.2, 0.1]}
+    few, many = (ask({**shares, "share": share}, *bodies)[0] for share in (0.05, 0.5))
+    for answers, share in ((few, 0.05), (many, 0.5)):
+        got = Counter(answer["model"] for _, answer in answers)
+        expected = {"canary@1": share, "candidate@0": 0.2, "candidate@1": 0.1, "champion@1": 0.7 - share}
+        for name, part in expected.items():
+            assert abs(got[f"models:{name}"] - 2000 * part) < 4 * math.sqrt(2000 * part * (1 - part))
+    before, after = (
+        {answer["predictions"][0]["row_id"]: answer["model"] for _, answer in answers} for answers in (few, many)
+    )
+    assert all(after[key] == model for key, model in before.items() if model != "models:champion@1")
+
+
+def test_a_candidate_says_nothing_about_the_canary(ask):
+    judge = Judge(parse_bounds("errors > 1%"), share=0.5, salt="s", champion=Counts())
+    routes = {"champion": "plain", "canary": "plain", "share": 0.3, "salt": "s", "judge": judge, "candidates": [0.4]}
+    answers, _ = ask(routes, *[{"rows": [ROW], "key": number} for number in range(200)])
+    got = Counter(answer["model"] for _, answer in answers)
+    first = judge.evaluate().measures[0]
+    assert (first.canary, first.champion) == (got["models:canary@1"], got["models:champion@1"])
+
+
+def test_a_shadow_is_asked_the_same_and_answers_nobody(ask, tmp_path):
+    routes = {"champion": "plain", "shadow": "plain"}
+    answers, predictor = ask(routes, *[{"rows": [{**ROW, "row_id": str(number)}]} for number in range(20)])
+    assert {answer["model"] for _, answer in answers} == {"models:champion@1"}
+    assert (predictor.counts["models:shadow@1"].requests, predictor.counts["models:champion@1"].requests) == (20, 20)
+    lines = newest(tmp_path / "log", 100)
+    assert Counter((line["model"], line["arm"]) for line in lines) == {
+        ("models:champion@1", "champion"): 20, ("models:shadow@1", "shadow"): 20,
+    }  # fmt: skip
+    [agreement] = agreements(lines)
+    assert (agreement.output, agreement.rows, agreement.same, agreement.largest) == ("score", 20, 20, 0.0)
+
+
+def test_a_shadow_that_fails_or_refuses_harms_nobody(ask, tmp_path):
+    [(status, _)], predictor = ask({"champion": "plain", "shadow": "nan"}, {"rows": [FAR]})
+    assert (status, predictor.counts["models:shadow@1"].errors, predictor.refused) == (200, 1, {})
+    [agreement] = agreements(newest(tmp_path / "log", 100))
+    assert (agreement.rows, agreement.same, agreement.largest) == (1, 0, None)
+
+
+def test_a_shadow_that_is_behind_is_spared_requests(ask, monkeypatch):
+    monkeypatch.setattr(predicting, "MOST_SHADOWING", 3)
+    _, predictor = ask({"champion": "plain", "shadow": "plain"}, *[{"rows": [ROW]}] * 20)
+    assert (predictor.counts["models:shadow@1"].requests, predictor.shadow_skipped) == (3, 17)
+    assert predictor.counts["models:champion@1"].requests == 20
+
+
+def test_who_names_a_version_gets_it_and_is_not_judged(ask):
+    judge = Judge(None, share=0.01, salt="s", champion=Counts())
+    routes = {"champion": "plain", "canary": "plain", "share": 0.01, "salt": "s", "judge": judge}
+    answers, _ = ask(routes, *[{"rows": [ROW], "key": 1}] * 5, options=RequestOptions("models:canary@1"))
+    assert {answer["model"] for _, answer in answers} == {"models:canary@1"}
+    assert (judge.requests, judge.open) == (0, {})
+
+
+def test_a_version_that_does_not_serve_cannot_be_named(ask):
+    [(status, answer)], predictor = ask(
+        {"champion": "plain"}, {"rows": [ROW]}, options=RequestOptions("models:" + "x" * 9000)
+    )
+    assert (status, predictor.refused) == (404, {404: 1})
+    assert answer["error"]["what"].endswith("does not serve here; what does: models:champion@1")
+    assert len(answer["error"]["what"]) < 250
+
+
+def test_a_probe_is_answered_by_its_key_and_not_judged(ask):
+    judge = Judge(None, share=0.5, salt="s", champion=Counts())
+    routes = {"champion": "plain", "canary": "plain", "share": 0.5, "salt": "s", "judge": judge}
+    bodies = [{"rows": [ROW], "key": number} for number in range(50)]
+    answers, predictor = ask(routes, *bodies, options=RequestOptions(is_judged=False))
+    assert len({answer["model"] for _, answer in answers}) == 2
+    assert (judge.requests, sum(counts.requests for counts in predictor.counts.values())) == (0, 50)

@@ -11,7 +11,7 @@ import sys
 import pytest
 from msgspec.structs import replace
 
-from aiinfra_lab import deploy, jobs, nouns
+from aiinfra_lab import deploy, jobs, nouns, signal_records
 from aiinfra_lab.cli import main
 from aiinfra_lab.config import settings
 from aiinfra_lab.deploy import client, lifecycle
@@ -145,6 +145,8 @@ def test_a_canary_that_gives_no_scores_is_rolled_back_and_the_reason_is_kept(reg
     assert any("was rolled back by its rule" in notice.detail for notice in nouns.find("deploy").notices())
     event = next(item.event for item in open_store().events() if item.event.verb == "deploy rollback")
     assert (event.inputs, event.detail["by"]) == (("models:delay@2",), "rule")
+    signal = until(lambda: next(iter(signal_records.since(open_store(), 0)), None))
+    assert (signal.body.subject, "rolled back by rule: errors 100 %" in signal.body.what) == ("deploy:delay", True)
     assert None not in endpoint.predict([FAR] * 10)
 
 
@@ -457,3 +459,33 @@ def test_the_server_loads_nothing_heavy():
     heavy = {"torch", "mlflow", "feast", "pandas", "polars", "scipy", "IPython", "jupyter_server", "pyarrow", "dvc"}
     assert heavy & set(loaded) == set()
     assert {"numpy", "uvloop", "msgspec"} <= set(loaded)
+
+
+def test_candidates_and_a_shadow_beside_a_champion(register):
+    for version in (1, 2, 3):
+        register(version)
+    deploy.start("delay", model="models:delay@1", shadow="models:delay@3")
+    started = deploy.start("delay", model="models:delay@2", candidate="50%")
+    assert "models:delay@2 gets 50 % of the keys" in started.notes
+    for key in range(30):
+        started.predict([ROW], key=str(key))
+    status, answer = asked_with(started.url, {"X-Aiinfra-Model": "models:delay@3"})
+    assert (status, answer["model"]) == (200, "models:delay@3")
+    shown = deploy.show("delay")
+    assert {item.model[-1]: (item.role, item.share) for item in shown.versions} == {
+        "1": ("champion", 0.5), "2": ("candidate", 0.5), "3": ("shadow", 1.0),
+    }  # fmt: skip
+    shadow = next(item for item in shown.versions if item.role == "shadow")
+    assert (shadow.requests, [each.rows for each in shown.agreements]) == (31, [30])
+    assert {line["arm"] for line in deploy.log("delay", rows=100).rows} == {"champion", "candidate", "shadow"}
+    assert "The shadow **models:delay@3** is asked what the others are" in shown.card().lead
+    gone = deploy.start("delay", model="models:delay@1", shadow="none")
+    assert [arm.role for arm in gone.others] == ["candidate"]
+
+
+def asked_with(url, headers):
+    host, port = url.removeprefix("http://").split(":")
+    connection = http.client.HTTPConnection(host, int(port), timeout=PATIENCE_S)
+    connection.request("POST", "/predict", json.dumps({"rows": [ROW]}), headers)
+    answer = connection.getresponse()
+    return answer.status, json.loads(answer.read())

@@ -35,6 +35,7 @@ from aiinfra_lab.testing.deploy import (
     PacedTargetContract,
     PredictionLogContract,
     ReportingContract,
+    ServingOthersContract,
 )
 from aiinfra_lab.testing.drift import ReportContract
 from aiinfra_lab.testing.features import OnlineStoreContract
@@ -80,7 +81,9 @@ class TestKernels(KernelHostContract):
             self.becomes(made, handle, "ended")
 
 
-class TestTarget(DeployTargetContract, ReportingContract, PredictionLogContract, PacedTargetContract):
+class TestTarget(
+    DeployTargetContract, ReportingContract, PredictionLogContract, ServingOthersContract, PacedTargetContract
+):
     @pytest.fixture
     def target(self, workspace: Path) -> Iterator[Target]:
         yield providers.make("deploy.target", "far_counting")

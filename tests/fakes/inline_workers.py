@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 
+from aiinfra_lab.deploy.record import Arm, DesiredState
 from aiinfra_lab.deploy.server import model
 from aiinfra_lab.deploy.server.answering import Answering
 from aiinfra_lab.deploy.server.counts import Counts
-from aiinfra_lab.deploy.server.predictor import Predictor, ServedVersion
+from aiinfra_lab.deploy.server.judge import Judge
+from aiinfra_lab.deploy.server.predictor import Predictor, Routes, ServedArm, ServedVersion
 from aiinfra_lab.deploy.server.workers import Asked, VersionFiles
 
 
@@ -44,3 +47,23 @@ def served(predictor: Predictor, uri: str, folder: Path) -> ServedVersion:
     """That version, with its place in the predictor's counts."""
     counts = predictor.counts.setdefault(uri, Counts())
     return ServedVersion(VersionFiles(uri, folder), InlineWorkers(uri, folder, predictor.loop), counts)
+
+
+def routes(
+    champion: ServedVersion | None = None,
+    canary: ServedVersion | None = None,
+    share: float = 0.0,
+    salt: str = "",
+    *,
+    candidates: Sequence[tuple[ServedVersion, float]] = (),
+    shadow: ServedVersion | None = None,
+    judge: Judge | None = None,
+) -> Routes:
+    """What an endpoint with these arms serves."""
+    uris = [version.model.uri if version else None for version in (champion, canary)]
+    arms = [Arm(version.model.uri, "candidate", part) for version, part in candidates]
+    arms += [Arm(shadow.model.uri, "shadow", 1.0)] if shadow else []
+    given = [champion, canary, *(version for version, _ in candidates), shadow]
+    by_uri = {version.model.uri: version for version in given if version}
+    desired = DesiredState(*uris, share, salt, others=tuple(arms))
+    return Routes([ServedArm(by_uri[arm.model], arm.role, arm.share) for arm in desired.arms], salt, judge=judge)

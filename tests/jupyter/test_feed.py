@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from aiinfra_lab import signal_records
 from aiinfra_lab.config import settings
 from aiinfra_lab.jobs import JobRecord, process
 from aiinfra_lab.jupyter import items
@@ -150,3 +151,16 @@ def test_a_poll_takes_what_a_killed_keeper_left_out_of_the_launcher(workspace: P
         assert folder.exists()
     poll()
     assert not folder.exists()
+
+
+def test_a_signal_is_told_once_and_not_to_whoever_asks_for_the_first_time(workspace: Path) -> None:
+    living("deploy:late")
+    first = items.items_since(0, settings())
+    signal_records.send(open_store(), "deploy:late", "it was rolled back", "look")
+    assert items.items_since(0, settings())["signals"] == []
+    then = items.items_since(int(str(first["rev"])), settings())
+    assert isinstance(then["signals"], list)
+    assert [(one["subject"], one["what"], one["fix"]) for one in then["signals"]] == [
+        ("deploy:late", "it was rolled back", "look")
+    ]
+    assert items.items_since(int(str(then["rev"])), settings())["signals"] == []

@@ -39,6 +39,14 @@ export interface Step {
   open?: string;
 }
 
+/** What happened to a thing by itself, such as a rollback. */
+export interface Signal {
+  subject: string;
+  what: string;
+  fix: string;
+  at: number;
+}
+
 export interface Items {
   rev: number;
   workspace: string | null;
@@ -50,6 +58,7 @@ export interface Items {
   is_least?: boolean;
   hint?: string;
   steps?: Step[];
+  signals?: Signal[];
 }
 
 export interface Fact {

@@ -134,7 +134,7 @@ function split(rows: Arm[]): HTMLElement {
   const bar = element('div', 'aiinfra-Split');
   bar.setAttribute('role', 'img');
   bar.setAttribute('aria-label', rows.map(arm => `${arm.cells[0]} ${arm.role}`).join(', '));
-  for (const arm of rows.filter(each => each.share > 0)) {
+  for (const arm of rows.filter(each => each.share > 0 && each.role !== 'shadow')) {
     const part = element('span', `aiinfra-Split-${arm.role}`);
     part.style.flex = String(arm.share * 100);
     bar.append(part);

@@ -1,6 +1,6 @@
 // What is shown where nothing runs: that nothing costs money, and what could be done first.
 
-import type { Items, Step } from './answers';
+import type { Items, Signal, Step } from './answers';
 import { button, copy, element, flash, paragraph } from './dom';
 
 /** What the panel needs of JupyterLab around it. */
@@ -8,6 +8,8 @@ export interface Host {
   /** Put a line into a new cell of the open notebook; false when none is open. */
   insert(code: string): Promise<boolean>;
   open(path: string): Promise<void>;
+  /** Tell the user of something that happened by itself, wherever he works. */
+  notify(signal: Signal): void;
 }
 
 export class Empty {

@@ -1,7 +1,7 @@
 // The plugin: the panel on the left, and one command that opens it (palette, View menu).
 
 import { ILayoutRestorer, type JupyterFrontEnd, type JupyterFrontEndPlugin } from '@jupyterlab/application';
-import { ICommandPalette } from '@jupyterlab/apputils';
+import { ICommandPalette, Notification } from '@jupyterlab/apputils';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { LabIcon } from '@jupyterlab/ui-components';
 import { Api } from './api';
@@ -69,6 +69,10 @@ function host({ commands }: JupyterFrontEnd): Host {
     },
     async open(path) {
       await commands.execute('docmanager:open', { path });
+    },
+    notify({ subject, what, fix }) {
+      const show = { label: 'Show', callback: () => void commands.execute(OPEN) };
+      Notification.warning(`${subject}: ${what}. ${fix}`, { autoClose: false, actions: [show] });
     }
   };
 }

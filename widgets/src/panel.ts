@@ -57,7 +57,7 @@ export class Panel extends Widget {
 
   constructor(
     private readonly api: Api,
-    host: Host,
+    private readonly host: Host,
     interval: number
   ) {
     super();
@@ -163,6 +163,7 @@ export class Panel extends Widget {
     const isEverything = this.rev === 0 || answer.rev < this.rev;
     this.clock = answer.now === undefined ? 0 : answer.now - Date.now() / 1000;
     const fresh = this.list.take(answer.items, answer.gone ?? [], isEverything);
+    answer.signals?.forEach(signal => this.host.notify(signal));
     this.feed = answer.feed;
     this.rev = answer.rev;
     this.lookedAt = Date.now() / 1000;

@@ -117,7 +117,7 @@ class ReplyWriter:
             outputs, error = (None, row) if isinstance(row, str) else (row, None)
             failed += outputs is None
             predictions.append({"row_id": row_id, **(outputs or {**self._nothing, "error": error})})
-            lines.append(Line(now.at, raw.id, row_id, self._uri, raw.canary, latency_ms, inputs, outputs, error))
+            lines.append(Line(now.at, raw.id, row_id, self._uri, raw.arm, latency_ms, inputs, outputs, error))
         body = _encode(Predictions(raw.id, self._uri, predictions))
         status = 500 if failed == len(ids) else 200
         return Reply(status, body, len(ids), failed > 0, encoded(lines))
@@ -132,7 +132,7 @@ class ReplyWriter:
         more = {"errors": errors} if errors else {}
         ids = {} if parsed.ids[0] is None else {"row_id": parsed.ids}
         body = _encode({"request_id": raw.id, "model": self._uri, "columns": {**ids, **columns}, **more})
-        head = {"at": at, "request_id": raw.id, "model": self._uri, "canary": raw.canary, "latency_ms": latency_ms}
+        head = {"at": at, "request_id": raw.id, "model": self._uri, "arm": raw.arm, "latency_ms": latency_ms}
         # The columns as they came, which spares to write them again.
         line = b'%b,"columns":%b,%b\n' % (_encode(head)[:-1], parsed.columns, _encode({"outputs": columns, **more})[1:])
         return Reply(500 if len(errors) == len(answers) else 200, body, len(answers), bool(errors), line)
@@ -146,10 +146,9 @@ class ReplyWriter:
             request_id, self._uri_json, row_id, answer[1:],
         )  # fmt: skip
         logged = answer if len(answer) <= LOGGED_CHARACTERS else _encode({k: as_logged(v) for k, v in outputs.items()})
-        canary = b"true" if raw.canary else b"false"
         line = (
-            b'{"at":%.4f,"request_id":"%b","row_id":%b,"model":%b,"canary":%b,"latency_ms":%.3f,"inputs":%b,"outputs":%b}\n'
-            % (at, request_id, row_id, self._uri_json, canary, latency_ms, _encode(parsed.inputs[0]), logged)
+            b'{"at":%.4f,"request_id":"%b","row_id":%b,"model":%b,"arm":"%b","latency_ms":%.3f,"inputs":%b,"outputs":%b}\n'
+            % (at, request_id, row_id, self._uri_json, raw.arm.encode(), latency_ms, _encode(parsed.inputs[0]), logged)
         )
         return Reply(200, body, 1, False, line)
 

@@ -14,7 +14,7 @@ from . import docs_page, metrics, openapi
 from .descriptions import Descriptions, NotServed
 from .inference_api import InferenceApi
 from .judge import Judge
-from .predictor import Predictor
+from .predictor import Predictor, ServedArm, options_of
 from .protocol import JSON, Request
 
 _encode = msgspec.json.Encoder().encode
@@ -95,13 +95,14 @@ class HttpApi:
             "claim": self.claim,
             "ready": self.predictor.ready,
             "generation": routes.generation,
-            "champion": routes.champion.model.uri if routes.champion else None,
-            "canary": routes.canary.model.uri if routes.canary else None,
+            "champion": _uri(routes.champion),
+            "canary": _uri(routes.canary),
             "canary_share": routes.canary_share,
+            "arms": {arm.version.model.uri: [arm.role, arm.share] for arm in routes.arms},
         }
 
     def _predict(self, request: Request) -> None:
-        self.predictor.predict(request.body, request.respond)
+        self.predictor.predict(request.body, request.respond, options_of(request))
 
     def _flush(self, request: Request) -> None:
         """Answer when what was predicted before is on disk, and counted in the endpoint's record."""
@@ -140,6 +141,10 @@ class HttpApi:
     def _refuse(self, request: Request, status: int, what: str, extra: bytes = b"") -> None:
         self.predictor.refused[status] += 1
         request.respond(status, _encode({"error": {"what": what}}), extra=extra)
+
+
+def _uri(arm: ServedArm | None) -> str | None:
+    return arm.version.model.uri if arm else None
 
 
 def _allowed(method: bytes) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version as installed
 
@@ -11,7 +12,7 @@ import msgspec
 from ...uris import Uri
 from . import inference_protocol as v2
 from .descriptions import Descriptions, NotServed
-from .predictor import Predictor
+from .predictor import Predictor, options_of
 from .protocol import Request
 
 _encode = msgspec.json.Encoder().encode
@@ -23,8 +24,8 @@ Answering = tuple[bytes, Callable[[Request], None]]
 class InferenceApi:
     """Finds what answers a path, as method and function.
 
-    The model is called as the endpoint or as in the registry. A version can be named while it is the only one that
-    serves: otherwise the request's key decides, `parameters.key`.
+    The model is called as the endpoint or as in the registry. Who names a version gets it; otherwise the request's key
+    decides, `parameters.key`.
     """
 
     def __init__(self, name: str, predictor: Predictor, descriptions: Descriptions) -> None:
@@ -82,9 +83,9 @@ class InferenceApi:
     def _infer(self, model: str, version: str, request: Request) -> None:
         if (uri := self._found(request, model, version)) is None:
             return
+        options = options_of(request)
         if version and len(self._descriptions.live) > 1:
-            self._refuse(request, 400, "the request's key chooses the version while a canary runs: leave it out")
-            return
+            options = replace(options, model=uri)  # who names a version gets that one, whatever the key says
         try:
             inference = v2.read(request.body, request.json_bytes, self._descriptions.of(uri))
         except v2.BadTensors as problem:
@@ -92,7 +93,7 @@ class InferenceApi:
         except NotServed as problem:
             self._refuse(request, 503, str(problem))
         else:
-            self._predictor.predict(inference.body, partial(self._answer, request, model, inference))
+            self._predictor.predict(inference.body, partial(self._answer, request, model, inference), options)
 
     def _answer(self, request: Request, model: str, inference: v2.Inference, status: int, answer: bytes) -> None:
         if status != 200:

@@ -256,7 +256,7 @@ class Judge:
             return None
         judge = cls(
             desired.rollback_if,
-            share=desired.canary_share,
+            share=desired.compared_share,
             salt=desired.salt,
             champion=champion if desired.champion else None,
             look_s=look_s,

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import msgspec
 
+from ..record import Role
+
 
 class RawRequest(msgspec.Struct, array_like=True):
-    """One request, as its body came. started: when it did, on the clock that all processes of a machine share."""
+    """One request, as its body came. arm: the role of who is asked, for the log. started: when it came, on the clock
+    that all processes of a machine share."""
 
     id: str
-    canary: bool
+    arm: Role
     started: float
     body: bytes
 

@@ -29,6 +29,9 @@ def text(name: str, predictor: Predictor, counts: Mapping[str, Counts], server: 
     lines += _metric("request_seconds", "histogram", "Time from a request's last byte to its scores.", ())
     for uri, item in by_version:
         lines += _histogram(name, uri, item)
+    arms = predictor.routes.arms
+    shares = ((_labels(name, model=arm.version.model.uri, role=arm.role), arm.share) for arm in arms)
+    lines += _metric("arm_share", "gauge", "Share of the keys that an arm gets; of a shadow, of the requests.", shares)
     own = _labels(name)
     tables: tuple[tuple[str, str, str, Mapping[Any, int]], ...] = (
         ("answers_total", "Answers to requests of any kind.", "status", server.answers),
@@ -46,6 +49,12 @@ def text(name: str, predictor: Predictor, counts: Mapping[str, Counts], server: 
         lines += _metric(metric, "counter", what, samples)
     for metric, kind, what, value in (
         ("canary_share", "gauge", "Share of the keys that the canary gets.", predictor.routes.canary_share),
+        (
+            "shadow_skipped_total",
+            "counter",
+            "Requests that the shadow was spared, since it was behind.",
+            predictor.shadow_skipped,
+        ),
         ("waiting_requests", "gauge", "Requests taken and not yet answered.", predictor.waiting),
         ("log_lost_rows_total", "counter", "Predicted rows that are missing in the log.", predictor.log.lost),
         ("connections", "gauge", "Open connections.", len(server.connections) + len(server.reserve)),

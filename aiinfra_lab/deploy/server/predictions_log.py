@@ -23,6 +23,7 @@ from ...files import make_folder
 from ...modes import OWNERS_FOLDER
 from ...train.texts import LOGGED_CHARACTERS, as_logged
 from ..base import PredictedRow
+from ..record import Role
 
 FLUSH_S = 0.2
 FILE_BYTES = 16 << 20
@@ -34,7 +35,7 @@ _encode_lines = msgspec.json.Encoder().encode_lines
 
 
 class Line(msgspec.Struct, omit_defaults=True):
-    """One row: when, which request and row, who answered, what went in and what came out.
+    """One row: when, which request and row, who answered and in what role, what went in and what came out.
 
     latency_ms: from the request's last byte to its outputs.
     """
@@ -43,7 +44,7 @@ class Line(msgspec.Struct, omit_defaults=True):
     request_id: str
     row_id: str
     model: str
-    canary: bool
+    arm: Role
     latency_ms: float
     inputs: Any
     outputs: dict[str, Any] | None
@@ -206,7 +207,7 @@ def _backwards(path: Path) -> Iterator[PredictedRow]:
             try:
                 yield msgspec.json.decode(line, type=PredictedRow)
             except msgspec.ValidationError:
-                found = msgspec.json.decode(line, type=dict[str, Any])
+                found = _with_arm(msgspec.json.decode(line, type=dict[str, Any]))
                 rows = _of_columns(found) if "columns" in found else [_of_score(found)]
                 yield from reversed([msgspec.convert(row, PredictedRow) for row in rows])
 
@@ -221,7 +222,7 @@ def _of_columns(line: dict[str, Any]) -> Iterator[dict[str, Any]]:
             "at": line["at"],
             "request_id": line["request_id"],
             "row_id": str(ids[at]) if ids else f"{line['request_id']}-{at}",
-            **{key: line[key] for key in ("model", "canary", "latency_ms")},
+            **{key: line[key] for key in ("model", "arm", "latency_ms")},
             "inputs": {name: values[at] for name, values in inputs.items()},
             "outputs": None if error else {name: values[at] for name, values in outputs.items()},
             **({"error": error} if error else {}),
@@ -230,5 +231,12 @@ def _of_columns(line: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _of_score(line: dict[str, Any]) -> dict[str, Any]:
     """A line from before models gave anything but a score."""
+    if "outputs" in line:
+        return line
     score = line.get("score")
     return {**line, "outputs": None if score is None else {"score": score}}
+
+
+def _with_arm(line: dict[str, Any]) -> dict[str, Any]:
+    """A line from before there were other arms than a champion and a canary."""
+    return {"arm": "canary" if line.pop("canary", False) else "champion", **line}

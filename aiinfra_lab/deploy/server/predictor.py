@@ -9,21 +9,24 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import operator
 import os
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import Protocol
 
 from ...errors import LabError
+from ..record import Role
 from .counts import Counts
 from .forks import Forks
 from .judge import Judge, JudgedRequest
 from .messages import RawRequest, Reply
 from .predictions_log import PredictionsLog
-from .protocol import MAX_BODY
+from .protocol import MAX_BODY, Request
 from .rows import Refusal, open_envelope
 from .workers import MEMORY_BYTES, Asked, VersionFiles, Workers
 
@@ -31,7 +34,35 @@ MAX_WAITING = 4096
 MAX_WAITING_BYTES = 64 << 20
 FEW_WAITING = MAX_WAITING_BYTES // MAX_BODY  # so few are never too many bytes
 
+# What a shadow may be behind by, before it is spared requests.
+MOST_SHADOWING = 256
+MOST_SHADOWING_BYTES = 8 << 20
+JUDGED = ("champion", "canary")
+# What only they refuse the champion answers.
+TRIED = ("canary", "candidate")
+
 Respond = Callable[[int, bytes], None]
+
+
+@dataclass(frozen=True, slots=True)
+class RequestOptions:
+    """What a request asks for beside its rows. model: the version that shall answer it, empty for whom its key has.
+
+    is_judged: whether it may count for or against the canary; what only probes an endpoint should not.
+    """
+
+    model: str = ""
+    is_judged: bool = True
+
+
+NO_OPTIONS = RequestOptions()
+
+
+def options_of(request: Request) -> RequestOptions:
+    """What a request says in its head."""
+    if request.model or not request.is_judged:
+        return RequestOptions(request.model.decode("ascii", "replace"), request.is_judged)
+    return NO_OPTIONS
 
 
 class Answerer(Protocol):
@@ -54,31 +85,60 @@ class ServedVersion:
     counts: Counts
 
 
+@dataclass(frozen=True)
+class ServedArm:
+    """A version with its role and its share, see `record.Arm`."""
+
+    version: ServedVersion
+    role: Role
+    share: float
+
+
 @dataclass
 class Routes:
-    """Who gets the traffic: all to the champion but `share` of the keys; all to the canary while there is no champion.
+    """Who gets the traffic: the arms of the endpoint, as its record has them, each with what serves it.
 
-    generation: which change of the endpoint's record this is. judge: of the canary, if anything judges it.
+    generation: which change of the endpoint's record this is. judge: of the canary, if anything judges it. A canary has
+    the lowest places of the keys, candidates the highest: when the one grows, the others keep their keys.
     """
 
-    champion: ServedVersion | None = None
-    canary: ServedVersion | None = None
-    share: float = 0.0
+    arms: Sequence[ServedArm] = ()
     salt: str = ""
     generation: int = 0
     judge: Judge | None = None
 
-    @property
-    def live(self) -> list[ServedVersion]:
-        """The versions that serve."""
-        return [version for version in (self.champion, self.canary) if version is not None]
+    def __post_init__(self) -> None:
+        by_role = {arm.role: arm for arm in reversed(self.arms)}
+        self.champion, self.canary, self.shadow = (by_role.get(role) for role in ("champion", "canary", "shadow"))
+        self.live = [arm.version for arm in self.arms]
+        self.answering = [arm for arm in self.arms if arm.role != "shadow"]
+        candidates = [arm for arm in self.arms if arm.role == "candidate"]
+        ends = accumulate((arm.share for arm in candidates), operator.sub, initial=1.0)
+        self._candidates = [*zip(islice(ends, 1, None), candidates, strict=True)]
 
     @property
     def canary_share(self) -> float:
         """The share that the canary really gets."""
-        if self.canary is None:
-            return 0.0
-        return self.share if self.champion else 1.0
+        return self.canary.share if self.canary else 0.0
+
+    def at(self, position: float) -> ServedArm:
+        """Who answers the keys at that place, from 0 to 1."""
+        if self.canary and position < self.canary.share:
+            return self.canary
+        for start, arm in self._candidates:
+            if position >= start:
+                return arm
+        return self.champion or self.answering[0]
+
+    def without_canary(self) -> Routes:
+        """The same at once, with the canary's keys for the champion, and nobody to be judged."""
+        more = self.canary_share
+        arms = [ServedArm(arm.version, arm.role, arm.share + more * (arm.role == "champion")) for arm in self.arms]
+        return Routes([arm for arm in arms if arm.role != "canary"], self.salt, self.generation)
+
+    def serving(self, uri: str) -> ServedArm | None:
+        """The arm of that version, be it a shadow."""
+        return next((arm for arm in self.arms if arm.version.model.uri == uri), None)
 
 
 def key_position(salt: str, key: str) -> float:
@@ -90,17 +150,30 @@ def key_position(salt: str, key: str) -> float:
 
 @dataclass(slots=True, eq=False)
 class _Pending:
-    """A request on its way. refused_by: the canary that refused it, while the champion is asked."""
+    """A request on its way. refused_by: the canary or candidate that refused it, while the champion is asked."""
 
     raw: RawRequest
     version: ServedVersion
     respond: Respond
     predictor: Predictor
     judged: JudgedRequest | None = None
+    is_pinned: bool = False
     refused_by: ServedVersion | None = None
 
     def done(self, reply: Reply) -> None:
         self.predictor.answered(self, reply)
+
+
+@dataclass(slots=True, eq=False)
+class _Shadowed:
+    """A request that was answered, on its way through the shadow."""
+
+    raw: RawRequest
+    version: ServedVersion
+    predictor: Predictor
+
+    def done(self, reply: Reply) -> None:
+        self.predictor.shadowed(self, reply)
 
 
 @dataclass
@@ -118,6 +191,8 @@ class Predictor:
     counts: dict[str, Counts] = field(default_factory=dict)
     refused: Counter[int] = field(default_factory=Counter)
     waiting: int = 0
+    shadowing: int = 0
+    shadow_skipped: int = 0
 
     def __post_init__(self) -> None:
         # The count starts at 0 again after a restart: without it, request ids would repeat in the log.
@@ -127,8 +202,7 @@ class Predictor:
     @property
     def ready(self) -> bool:
         """Whether it takes requests."""
-        routes = self.routes
-        return (routes.champion is not None or routes.canary is not None) and not self.draining
+        return bool(self.routes.answering) and not self.draining
 
     def open(self, uri: str, folder: Path, forks: Forks, opened: Callable[[ServedVersion | LabError], None]) -> None:
         """Have the processes of a version made; `opened` gets it when it answers, or what is the matter with it."""
@@ -145,7 +219,7 @@ class Predictor:
         workers = Workers(files, forks, self.loop, lost, self.memory_bytes)
         workers.open(lambda problem: opened(problem or ServedVersion(files, workers, counts)))
 
-    def predict(self, body: bytes, respond: Respond) -> None:
+    def predict(self, body: bytes, respond: Respond, options: RequestOptions = NO_OPTIONS) -> None:
         """Answer a request: `respond` is called exactly once, now or when it was predicted."""
         started = time.perf_counter()
         try:
@@ -154,51 +228,59 @@ class Predictor:
             # Before the body is read: what is refused for too much work should cost the least of it.
             if self.waiting > FEW_WAITING and (self.waiting > MAX_WAITING or self.waiting_bytes > MAX_WAITING_BYTES):
                 raise Refusal(503, "too many requests are waiting; try again in a moment")
+            pinned = self._pinned(options.model) if options.model else None
         except Refusal as refusal:
             self.refused[refusal.status] += 1
             respond(refusal.status, refusal.body())
             return
         self._taken += 1
         request_id = f"{self._prefix}-{self._taken:08x}"
-        version, canary, key = self._choose(body, request_id)
+        arm, key = (pinned, request_id) if pinned else self._choose(body, request_id)
         self.waiting += 1
-        judge = self.routes.judge
-        judged = judge.begin(key, is_canary=canary) if judge else None
-        version.workers.submit(_Pending(RawRequest(request_id, canary, started, body), version, respond, self, judged))
+        judge, judged = self.routes.judge, None
+        # Who chooses his version, or probes it, is no sample of those whom the key decides for.
+        if judge and options.is_judged and not pinned and arm.role in JUDGED:
+            judged = judge.begin(key, is_canary=arm.role == "canary")
+        raw = RawRequest(request_id, arm.role, started, body)
+        arm.version.workers.submit(_Pending(raw, arm.version, respond, self, judged, pinned is not None))
 
     @property
     def waiting_bytes(self) -> int:
         """Bytes of the requests that were taken and not yet answered."""
-        return sum(version.workers.waiting_bytes for version in self.routes.live)
+        return sum(arm.version.workers.waiting_bytes for arm in self.routes.answering)
 
-    def _choose(self, body: bytes, request_id: str) -> tuple[ServedVersion, bool, str]:
-        """Who answers, whether that is the canary, and the key that decided."""
+    def _pinned(self, uri: str) -> ServedArm:
+        """The version that a request names."""
+        if arm := self.routes.serving(uri):
+            return arm
+        served = ", ".join(version.model.uri for version in self.routes.live)
+        raise Refusal(404, f"{uri[:100]} does not serve here; what does: {served}")
+
+    def _choose(self, body: bytes, request_id: str) -> tuple[ServedArm, str]:
+        """Who answers, and the key that decided."""
         routes = self.routes
-        if routes.canary is None or routes.champion is None:
-            version = routes.champion or routes.canary
-            assert version is not None  # ready says that one of the two is there
-            return version, routes.champion is None, request_id
+        if len(routes.answering) == 1:
+            return routes.answering[0], request_id
         try:
             asked = open_envelope(body).key
         except Refusal:
-            return routes.champion, False, request_id  # it is refused there, and says nothing about the canary
+            return routes.answering[0], request_id  # it is refused there, and says nothing about the others
         key = request_id if asked is None else str(asked)
-        is_canary = key_position(routes.salt, key) < routes.share
-        return routes.canary if is_canary else routes.champion, is_canary, key
+        return routes.at(key_position(routes.salt, key)), key
 
     def answered(self, request: _Pending, reply: Reply) -> None:
-        """Answer a request by what came back for it. What only the canary refuses is the canary's error, and the
-        champion answers it.
+        """Answer a request by what came back for it. What only the canary refuses, or a candidate, is its error, and
+        the champion answers it.
         """
         raw, version = request.raw, request.version
         if 400 <= reply.status < 500:
             if reply.status == 422:
                 version.counts.refused += 1
             champion = self.routes.champion
-            if raw.canary and champion is not None:
-                request.raw = RawRequest(raw.id, False, raw.started, raw.body)
-                request.version, request.refused_by = champion, version
-                champion.workers.submit(request)
+            if raw.arm in TRIED and champion and not request.is_pinned:
+                request.raw = RawRequest(raw.id, champion.role, raw.started, raw.body)
+                request.version, request.refused_by = champion.version, version
+                champion.version.workers.submit(request)
                 return
             if request.judged:
                 request.judged.withdraw()  # it is the client's fault
@@ -213,5 +295,28 @@ class Predictor:
         if request.judged:
             is_answered = reply.status == 200 and not request.refused_by
             request.judged.end(latency_ms if is_answered else None, failed=reply.failed or bool(request.refused_by))
+        if reply.rows:
+            self.log.add(reply.lines, reply.rows)
+        if (shadow := self.routes.shadow) and shadow.version is not version:
+            self._shadow(shadow, raw)
+
+    def _shadow(self, shadow: ServedArm, raw: RawRequest) -> None:
+        """Have the shadow asked the same, unless it is behind: it must cost the others neither memory nor time."""
+        workers = shadow.version.workers
+        if self.draining or self.shadowing >= MOST_SHADOWING or workers.waiting_bytes > MOST_SHADOWING_BYTES:
+            self.shadow_skipped += 1
+            return
+        self.shadowing += 1
+        copy = RawRequest(raw.id, shadow.role, time.perf_counter(), raw.body)
+        workers.submit(_Shadowed(copy, shadow.version, self))
+
+    def shadowed(self, request: _Shadowed, reply: Reply) -> None:
+        """Count and log what the shadow would have answered."""
+        self.shadowing -= 1
+        counts = request.version.counts
+        if 400 <= reply.status < 500:
+            counts.refused += 1
+            return
+        counts.add((time.perf_counter() - request.raw.started) * 1000, reply.rows, reply.failed)
         if reply.rows:
             self.log.add(reply.lines, reply.rows)

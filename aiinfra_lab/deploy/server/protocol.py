@@ -57,6 +57,7 @@ class Request:
 
     host: whom the client means to ask, by name or address; empty when it names none, which HTTP/1.0 allows.
     from_page: whether a browser sent it on behalf of a page of another origin.
+    model: the version that it names in X-Aiinfra-Model. is_judged: False when it says `X-Aiinfra-Judged: no`.
     json_bytes: how much of the body is JSON, where the Open Inference Protocol has bytes of tensors behind it.
     keep: whether the connection stays open afterwards. names_keep: whether the answer has to name that it stays open,
     as clients of HTTP/1.0 need it.
@@ -71,6 +72,8 @@ class Request:
     keep: bool
     names_keep: bool = False
     json_bytes: int | None = None
+    model: bytes = b""
+    is_judged: bool = True
     answer: bytes = b""
 
     def respond(self, status: int, body: bytes, kind: bytes = JSON, extra: bytes = b"") -> None:
@@ -200,6 +203,8 @@ class Connection(asyncio.Protocol):
         self._body: bytes | bytearray = b""
         self._head_bytes = self._head_parts = 0
         self._json_bytes: int | None = None
+        self._model = b""
+        self._is_judged = True
         self._started = self._in_head = self._expects = False
 
     # ---- what the event loop calls ----
@@ -283,15 +288,13 @@ class Connection(asyncio.Protocol):
                 self._stop(400, "host", "a request has one Host")
             self._host = value
         elif lower == b"expect":
-            if value.lower() != b"100-continue":
-                self._stop(417, "expectation", "only 100-continue can be expected")
-            self._expects = True
+            self._take_expectation(value.lower())
         elif lower == b"content-encoding":
             self._take_encoding(value.lower())
         elif lower == b"inference-header-content-length":
-            if not value.isdigit() or len(value) > len(str(MAX_BODY)):
-                self._stop(400, "syntax", "Inference-Header-Content-Length is the number of the JSON's bytes")
-            self._json_bytes = int(value)
+            self._take_json_bytes(value)
+        elif lower.startswith(b"x-aiinfra-"):
+            self._take_option(lower, value)
 
     def on_headers_complete(self) -> None:
         version = self._parser.get_http_version()
@@ -330,6 +333,7 @@ class Connection(asyncio.Protocol):
         names_keep = keep and self._parser.get_http_version() == "1.0"
         method, body = self._parser.get_method(), self._whole_body()
         request = Request(self, method, path, host, body, from_page, keep, names_keep, self._json_bytes)
+        request.model, request.is_judged = self._model, self._is_judged
         self._pending.append(request)
         try:
             self.server.handler(request)
@@ -418,6 +422,22 @@ class Connection(asyncio.Protocol):
         self._head_parts += length
         if self._head_parts > MAX_HEAD:
             self._stop(*_LONG_HEAD)
+
+    def _take_expectation(self, value: bytes) -> None:
+        if value != b"100-continue":
+            self._stop(417, "expectation", "only 100-continue can be expected")
+        self._expects = True
+
+    def _take_option(self, name: bytes, value: bytes) -> None:
+        if name == b"x-aiinfra-model":
+            self._model = value
+        elif name == b"x-aiinfra-judged":
+            self._is_judged = value.lower() != b"no"
+
+    def _take_json_bytes(self, value: bytes) -> None:
+        if not value.isdigit() or len(value) > len(str(MAX_BODY)):
+            self._stop(400, "syntax", "Inference-Header-Content-Length is the number of the JSON's bytes")
+        self._json_bytes = int(value)
 
     def _take_encoding(self, encoding: bytes) -> None:
         if encoding == b"identity":

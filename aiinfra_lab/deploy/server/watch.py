@@ -21,7 +21,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from ... import jobs
+from ... import jobs, signal_records
 from ...errors import LabError, StoreUnavailable
 from ...store import Event, Record, Store, update
 from ...uris import Uri
@@ -32,7 +32,7 @@ from ..versions import artifact
 from .counts import Counts
 from .forks import Forks
 from .judge import Judge
-from .predictor import Predictor, Routes, ServedVersion
+from .predictor import Predictor, Routes, ServedArm, ServedVersion
 
 _log = logging.getLogger(__name__)
 
@@ -178,9 +178,7 @@ class Watch:
             self._retire(loaded)
             return  # a rollback meanwhile: the record is read again, and says more
         routes = Routes(
-            champion=versions.get(desired.champion or ""),
-            canary=versions.get(desired.canary or ""),
-            share=desired.share,
+            [ServedArm(versions[arm.model], arm.role, arm.share) for arm in desired.arms],
             salt=desired.salt,
             generation=desired.generation,
             judge=self._judge_for(desired, record.body.judged),
@@ -261,8 +259,7 @@ class Watch:
         """Take the canary's traffic away at once, then write down that and why."""
         routes = self.predictor.routes
         # Still the old generation, since nothing is written yet: whoever waits must not take this for the new one.
-        safe = Routes(champion=routes.champion, generation=routes.generation)
-        self.predictor.loop.call_soon_threadsafe(self._switch, safe)
+        self.predictor.loop.call_soon_threadsafe(self._switch, routes.without_canary())
         reason = "; ".join(verdict.reasons)
         _log.warning("rollback: %s broke the rule: %s", canary, reason)
         why = Rollback(canary, reason, time.time(), "rule")
@@ -272,6 +269,8 @@ class Watch:
         self._owed = lambda: self._change(lambda body: without_canary(body, why), event, live.generation)
         self._owed()
         self._owed = None
+        with contextlib.suppress(LabError):  # the record and its event say it too
+            signal_records.send(self.store, self._uri, str(why), f"look: `%deploy show {self.name}`")
 
     def _change(self, change: Callable[[EndpointRecord], EndpointRecord], event: Event, generation: int) -> None:
         """Change what is to be served, unless somebody has asked for something else meanwhile."""

@@ -10,14 +10,14 @@ import random
 import threading
 import time
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from msgspec.structs import replace
 
 from aiinfra_lab.config import Settings
-from aiinfra_lab.deploy.base import Claim, PredictedRow, Report, Serving, State, artifact
+from aiinfra_lab.deploy.base import Claim, PredictedRow, Report, Role, Serving, State, artifact
 from aiinfra_lab.deploy.record import DesiredState, MeasuredLatency, Verdict, VersionCounts
 from aiinfra_lab.errors import LabError, UsageProblem
 
@@ -76,8 +76,12 @@ class Service:
     def choose(self, key: object) -> str:
         """The version that answers requests with that key."""
         text = f"{self.served.salt}{random.random() if key is None else key}"
-        is_canary = zlib.crc32(text.encode()) / 2**32 < self.served.canary_share
-        return str(self.served.canary if is_canary else self.served.champion)
+        place = zlib.crc32(text.encode()) / 2**32
+        for arm in sorted(self.served.arms, key=lambda arm: ("canary", "champion", "candidate").index(arm.role)):
+            place -= arm.share
+            if place < 0:
+                break
+        return arm.model
 
     def count(self, model: str, rows: list[tuple[str, dict[str, object]]], score: float) -> None:
         """Count a request and log its rows, before it is answered. A rule takes any canary off that was asked."""
@@ -88,10 +92,11 @@ class Service:
             before.requests + 1, before.rows + len(rows), busy_ms=busy_ms, latency=latency
         )
         is_canary = model == self.served.canary
+        arm: Role = "canary" if is_canary else "champion"
         for row_id, inputs in rows:
             self.rows.append(
                 PredictedRow(
-                    at=time.time(), request_id="r", row_id=row_id, model=model, canary=is_canary,
+                    at=time.time(), request_id="r", row_id=row_id, model=model, arm=arm,
                     latency_ms=1.0, inputs=inputs, outputs={"score": score},
                 )
             )  # fmt: skip
@@ -161,13 +166,16 @@ class Far:
 
 
 class FarCounting(Far):
-    """See `Reporting`, `PredictionLog` and `Paced`. Nothing of it lies where the workspace is."""
+    """See `Reporting`, `PredictionLog`, `ServingOthers` and `Paced`. Nothing of it lies where the workspace is."""
 
     def ready_within_s(self) -> float:
         return 60.0
 
     def ended_within_s(self) -> float:
         return 5.0
+
+    def other_roles(self) -> Collection[Role]:
+        return ("candidate",)
 
     def report(self, claim: str) -> Report | None:
         service = CLOUD.get(claim)
