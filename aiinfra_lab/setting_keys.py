@@ -33,6 +33,7 @@ _READERS = {
     "cost.compare": ("cost.unit_cost", "compared_with"),
     "models.require": ("models.policies", "standing"),
     "models.margin": ("models.policies", "standing"),
+    "deploy.freeze": ("deploy.freeze", "frozen_until"),
     "jobs.log_mib": ("jobs", "log_bytes"),
 }
 

@@ -10,7 +10,7 @@ from ..store import Event, Record, open_store
 from ..units import Duration, Share, number, parse_share
 from ..uris import Uri
 from ..verbs import Choices, Live, Name, Rows, verb
-from . import desired_state, lifecycle, results
+from . import desired_state, freeze, lifecycle, results
 from .record import EndpointRecord
 from .results import Endpoint, Load, Log, Served
 
@@ -54,6 +54,7 @@ def start(
     port: int | None = None,
     on: Annotated[str, Choices(_targets)] | None = None,
     wait: bool = True,
+    force: bool = False,
 ) -> Endpoint:
     """Start an endpoint with a model version, or change what a live one serves.
 
@@ -72,6 +73,7 @@ def start(
     port: where it listens; by default a free one, kept over restarts
     on: the provider
     wait: return when the version is live
+    force: change a live endpoint in a freeze window too, see the setting deploy.freeze
 
     Example:
         %deploy start late --model models:delay@champion
@@ -89,7 +91,7 @@ def start(
     asked_shadow = None if shadow is None else "" if shadow == "none" else versions.resolve(shadow)
     request = desired_state.ServeRequest(uri, number(canary), rule, shares, bake_s, number(candidate), asked_shadow)
     with working(results.KIND, str(Uri("deploy", called)), f"starts with {uri}"):
-        before, record, note = _start(called, request, on, on or chosen("deploy.target"), port)
+        before, record, note = _start(called, request, on, on or chosen("deploy.target"), port, force=force)
         if wait:
             record = lifecycle.wait(record, before.body.desired if before else None)
     asked = str(Uri.parse(model, noun="models"))
@@ -191,7 +193,7 @@ def promote(name: EndpointName, *, force: bool = False) -> Endpoint:
     It must have been found good, and its requests must have shown that it is not worse than the champion beside it.
 
     name: the endpoint
-    force: also when that is not shown yet; the audit log keeps who did so
+    force: also when that is not shown yet, or in a freeze window; the audit log keeps who did so
 
     Example:
         %deploy promote late
@@ -201,6 +203,8 @@ def promote(name: EndpointName, *, force: bool = False) -> Endpoint:
 
     record = lifecycle.running(name)
     before, wanted = record.body.desired, desired_state.promoted(record.body, record.name)
+    if not force and wanted.generation != before.generation:
+        freeze.refuse(record.name, "promote")
     model = str(wanted.champion)
     lifecycle.written(record)  # and judged: what was answered until now counts
     note = admission.may_take_all(record, model, force=force)
@@ -271,7 +275,7 @@ def run(name: EndpointName, *, rows: Rows, rate: float = 50.0, for_: Duration = 
 
 
 def _start(
-    name: str, request: desired_state.ServeRequest, on: str | None, target: str, port: int | None
+    name: str, request: desired_state.ServeRequest, on: str | None, target: str, port: int | None, *, force: bool
 ) -> tuple[Record[EndpointRecord] | None, Record[EndpointRecord], str]:
     """Bring it up or change it, again when somebody else was faster: what served before, what is to serve, a note."""
     for _ in range(_ATTEMPTS):
@@ -283,6 +287,8 @@ def _start(
                 lifecycle.end(record)
                 continue
             if state.is_live:
+                if not force and lifecycle.is_changed(record, request):
+                    freeze.refuse(name, "start")
                 return record, *lifecycle.change(record, request, on, port)
         try:
             return None, *lifecycle.bring_up(name, record, request, target, port)

@@ -206,6 +206,11 @@ def change(record: Stored, request: ServeRequest, on: str | None, port: int | No
     return reconcile(record, lambda now: desired_state.updated(now, request)[0], event), note
 
 
+def is_changed(record: Stored, request: ServeRequest) -> bool:
+    """Whether the request changes what the endpoint is to serve."""
+    return desired_state.updated(record.body, request)[0].generation != record.body.generation
+
+
 def reconcile(record: Stored, decide: Callable[[EndpointRecord], EndpointRecord], event: Event) -> Stored:
     """Commit a change of what is to be served, and have the target apply it; taken back when it refuses."""
     before = record.body.desired

@@ -35,6 +35,7 @@ class DeployNoun(Noun[EndpointRecord]):
 
     name = "deploy"
     settings: ClassVar = {
+        "freeze": "when no version gets more traffic, e.g. fri 16:00 - mon 08:00; 2026-12-20 - 2027-01-03",
         "log_days": "for how many days the logs of predictions are kept",
         "log_gib": "how much those logs may take together, in GiB",
         "look_s": "how often a canary is judged, in seconds",

@@ -13,7 +13,7 @@ from ..show import Card, Result, log_time
 from ..stats.bounds import JudgedBound, JudgedMeasure
 from ..store import Record
 from ..uris import Uri
-from . import admission, cards, client, versions
+from . import admission, cards, client, freeze, versions
 from .agreement import ROWS, Agreement, agreements
 from .asking import side_by_side
 from .base import PredictedRow, PredictionLog, Reporting, Serving, State
@@ -337,11 +337,22 @@ def _notes(body: EndpointRecord, seen: _Seen) -> Iterator[str]:
         yield f"{lost.model} was rolled back at {at} by {lost.by}: {lost.reason}"
     if body.problem:
         yield _one_line(body.problem)
+    yield from _held_step(body)
     if (problem := body.report_problem) and body.is_open:
         yield f"{problem.why}; first at {log_time(problem.since)}; {problem.fix}"
     yield from seen.notes
     if seen.log_lost_rows:
         yield f"{seen.log_lost_rows} predicted rows could not be logged"
+
+
+def _held_step(body: EndpointRecord) -> Iterator[str]:
+    """What holds the canary's next step up, whatever its evidence says."""
+    if not (body.canary and body.champion and body.steps):
+        return
+    if end := freeze.frozen_until():
+        yield f"no step is taken until {end:%a %Y-%m-%d %H:%M}: the setting {freeze.SETTING}"
+    if body.steps[0] >= 1 and (problem := versions.objection(body.canary)):
+        yield f"its last step waits: {problem.what}; {problem.fix}"
 
 
 def _state_notes(body: EndpointRecord, state: State) -> Iterator[str]:

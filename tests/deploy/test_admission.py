@@ -1,8 +1,10 @@
 """Which versions get traffic, and what is noted of those that do."""
 
+from datetime import datetime, timedelta
+
 import pytest
 
-from aiinfra_lab import deploy
+from aiinfra_lab import deploy, models
 from aiinfra_lab.deploy import client
 from aiinfra_lab.deploy.record import EndpointRecord
 from aiinfra_lab.errors import Conflict, Failed
@@ -115,6 +117,23 @@ def test_a_canary_goes_up_its_steps_by_itself(register):
     assert (after.champion, after.steps) == ("models:delay@2", ())
     [event] = [item.event for item in open_store().events() if item.event.verb == "deploy promote"]
     assert event.detail["by"] == "steps"
+    until(lambda: models.get("delay@champion").uri == "models:delay@2")  # the alias follows
+
+
+def test_a_step_waits_while_the_endpoint_is_frozen(register, workspace):
+    canary(register, steps="50%,100%", bake="1s")
+    today = datetime.now().astimezone().date()
+    window = f"{today} - {today + timedelta(days=1)}"
+    (workspace / "aiinfra.toml").write_text(f'[deploy]\nfreeze = "{window}"\n')
+    assert any(note.startswith("no step is taken until") for note in deploy.show("delay").notes)
+    deploy.run("delay", rows=DF, rate=400, for_="4s")
+    assert deploy.show("delay").canary == "models:delay@2"
+    with pytest.raises(Conflict, match="is frozen until"):
+        deploy.promote("delay")
+    with pytest.raises(Conflict, match="is frozen until"):
+        deploy.start("delay", model="models:delay@2")
+    assert deploy.start("delay", model="models:delay@2", canary="50%", force=True).canary == "models:delay@2"
+    assert deploy.rollback("delay").canary is None
 
 
 def test_a_canary_that_fails_more_is_not_as_good_though_only_latency_is_guarded(register):

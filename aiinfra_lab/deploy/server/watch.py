@@ -21,14 +21,15 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from ... import jobs, signal_records
+from ... import jobs, models, signal_records
 from ...errors import LabError, StoreUnavailable
 from ...store import Event, Record, Store, update
 from ...uris import Uri
+from .. import freeze
 from ..desired_state import back_to, stepped, without_canary
 from ..lifecycle import rejection
 from ..record import DesiredState, EndpointRecord, Rollback, RuleCounts, Verdict
-from ..versions import artifact
+from ..versions import artifact, objection
 from .counts import Counts
 from .forks import Forks
 from .judge import Judge
@@ -69,8 +70,8 @@ class Watch:
         self._versions: dict[str, ServedVersion] = {}
         self._live: DesiredState | None = None
         self._beat_at = self._judge_at = self._write_at = 0.0
-        self._logged = ""
-        self._owed: Callable[[], None] | None = None
+        self._logged = self._held = ""
+        self._owed: Callable[[], object] | None = None
         self._stop = threading.Event()
         self._wake = threading.Event()
         self._flushed: deque[Callable[[], None]] = deque()
@@ -245,15 +246,40 @@ class Watch:
         # Without a champion nobody could take the traffic: then the breach is only shown.
         if verdict.state == "breach" and live.champion is not None:
             self._roll_back(live, live.canary, verdict)
-        elif verdict.state == "ok" and live.champion and live.steps and time.time() >= live.step_at + live.bake_s:
+        elif verdict.state == "ok" and self._may_step(live, live.canary):
             self._step(live, live.canary)
 
+    def _may_step(self, live: DesiredState, canary: str) -> bool:
+        """Whether a canary that was shown to be not worse is due for its next share; what holds it up is said once."""
+        if not (live.champion and live.steps and time.time() >= live.step_at + live.bake_s):
+            return False
+        try:
+            end = freeze.frozen_until()
+            held = f"frozen until {end:%a %Y-%m-%d %H:%M}" if end else ""
+            problem = objection(canary) if live.steps[0] >= 1 and not held else None
+            held = problem.what if problem else held
+        except LabError as problem:  # a window that nobody can read may be one of this moment
+            held = problem.what
+        if held and held != self._held:
+            _log.warning("the next step of %s waits: %s", canary, held)
+        self._held = held
+        return not held
+
     def _step(self, live: DesiredState, canary: str) -> None:
-        """Give a canary that was shown to be not worse its next share, and in the end all traffic."""
+        """Give a canary that was shown to be not worse its next share, and in the end all traffic and the alias."""
         share = live.steps[0]
         verb = "deploy promote" if share >= 1 else "deploy start"
         detail = {"canary": canary, "share": share, "by": "steps"}
-        self._change(stepped, Event(verb, self._uri, (canary,), (self._uri,), detail), live.generation)
+        is_current = self._change(stepped, Event(verb, self._uri, (canary,), (self._uri,), detail), live.generation)
+        if share < 1 or not is_current:
+            return
+        try:
+            models.promote(canary)
+        except LabError as problem:
+            what = f"{canary} has all traffic, but not the alias: {problem.what}"
+            _log.warning("%s", what)
+            with contextlib.suppress(LabError):
+                signal_records.send(self.store, self._uri, what, problem.fix)
 
     def _roll_back(self, live: DesiredState, canary: str, verdict: Verdict) -> None:
         """Take the canary's traffic away at once, then write down that and why."""
@@ -272,8 +298,8 @@ class Watch:
         with contextlib.suppress(LabError):  # the record and its event say it too
             signal_records.send(self.store, self._uri, str(why), f"look: `%deploy show {self.name}`")
 
-    def _change(self, change: Callable[[EndpointRecord], EndpointRecord], event: Event, generation: int) -> None:
-        """Change what is to be served, unless somebody has asked for something else meanwhile."""
+    def _change(self, change: Callable[[EndpointRecord], EndpointRecord], event: Event, generation: int) -> bool:
+        """Change what is to be served, unless somebody has asked for something else meanwhile; whether it was."""
         is_current = False
 
         def changed(body: EndpointRecord) -> EndpointRecord | None:
@@ -286,6 +312,7 @@ class Watch:
             self._follow(record)
         else:
             _log.info("somebody has asked for something else meanwhile")
+        return is_current
 
     # ---- what happened ----
 
