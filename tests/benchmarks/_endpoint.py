@@ -3,7 +3,7 @@
 Kinds: `ours` (validation, log, counts and metrics on; also in a checkout of before models had processes of their own),
 `faulty` (the same, whose model can be made to hang or crash; it has a canary at a tenth of the keys), `naive` (FastAPI
 and pydantic around the same network in eager torch, as most first endpoints are, without log or counts), `swapping`
-(as `ours`, with another version twice a second).
+(as `ours`, with another version twice a second), `judged` (as `faulty`, with the canary judged every ten seconds).
 """
 
 import asyncio
@@ -18,6 +18,7 @@ from pathlib import Path
 FAULTY = (sys.executable, "-m", "tests.fakes.faulty_fork_server")
 SHARE = 0.1
 SWAP_S = 0.5
+LOOK_S = 10.0
 
 _forks: list = []
 
@@ -30,17 +31,17 @@ def main(kind: str, port: int, folder: Path) -> None:
         return
     import uvloop
 
-    uvloop.run(ours(port, folder, is_faulty=kind == "faulty", is_swapping=kind == "swapping"))
+    uvloop.run(ours(port, folder, kind))
 
 
-async def ours(port: int, folder: Path, *, is_faulty: bool, is_swapping: bool) -> None:
+async def ours(port: int, folder: Path, kind: str) -> None:
     from aiinfra_lab.deploy.ports import bind
     from aiinfra_lab.deploy.server.http_api import HttpApi
     from aiinfra_lab.deploy.server.predictions_log import PredictionsLog
     from aiinfra_lab.deploy.server.predictor import Predictor
     from aiinfra_lab.deploy.server.protocol import Server
 
-    loop = asyncio.get_running_loop()
+    loop, is_faulty = asyncio.get_running_loop(), kind in ("faulty", "judged")
     predictor = Predictor(PredictionsLog(Path(tempfile.mkdtemp()) / "log", 1e9), loop)
     uris = ("models:delay@1", "models:delay@2") if is_faulty else ("models:delay@1",)
     versions = [await _version(predictor, loop, uri, folder, is_faulty) for uri in uris]
@@ -50,8 +51,10 @@ async def ours(port: int, folder: Path, *, is_faulty: bool, is_swapping: bool) -
     gc.collect()
     gc.freeze()
     await loop.create_server(server.connect, sock=bind(port), backlog=512)
+    if kind == "judged":
+        await _judged(predictor, loop)
     for number in itertools.count(2):
-        if not is_swapping:
+        if kind != "swapping":
             await asyncio.Event().wait()
         await asyncio.sleep(SWAP_S)
         gone = versions[0]
@@ -69,6 +72,21 @@ def _routes(versions):
     shares = (("champion", 1 - SHARE), ("canary", SHARE)) if versions[1:] else (("champion", 1.0),)
     arms = [predictor.ServedArm(version, *share) for version, share in zip(versions, shares, strict=True)]
     return predictor.Routes(arms, salt="s")
+
+
+async def _judged(predictor, loop):
+    """What the endpoint's watch does: judge the canary, and take its traffic away."""
+    from aiinfra_lab.deploy.server.judge import Judge
+    from aiinfra_lab.stats.bounds import parse_bounds
+
+    champion = predictor.routes.champion.version.counts
+    judge = Judge(parse_bounds("errors > 1%"), share=SHARE, salt="s", champion=champion, look_s=LOOK_S)
+    predictor.routes.judge = judge
+    while True:
+        await asyncio.sleep(LOOK_S)
+        if (await loop.run_in_executor(None, judge.evaluate)).state == "breach":
+            predictor.routes = predictor.routes.without_canary()
+            return
 
 
 async def _version(predictor, loop, uri, folder, is_faulty):

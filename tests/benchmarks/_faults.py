@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import http.client
+import itertools
 import json
 import os
 import signal
@@ -24,6 +25,7 @@ from .rows import Figure, at_most, exactly, ratio_at_most
 
 CLIENTS, SECONDS, AFTER_S = 16, 6.0, 1.5
 PROBE_S, ASK_S = 0.01, 5.0
+RATE, ROLLED_BACK_S = 50, 30.0
 FAULTS = {"hangs": HANG, "spins": SPIN, "crashes": CRASH, "leaks": LEAK}
 
 
@@ -49,6 +51,8 @@ def fault_figures() -> Iterator[Figure]:
             yield Figure("SIGKILL of the champion's process: serving again", killed.gap_s, "s", at_most(0.2))
             yield Figure("the same: requests of its clients that failed", killed.failed, "", exactly(0))
             yield from _poison(server, ours)
+        with serving({"ours": "judged"}, folder) as servers:
+            yield _rollback_of_a_hanging_canary(servers["ours"])
 
 
 @dataclass
@@ -125,6 +129,29 @@ def _status(port: int, body: str) -> int:
 def _ask(server: Server, fault: float, key: str, times: int) -> None:
     for _ in range(times):
         _status(server.port, json.dumps({"rows": [{**row(3), "x1": fault}], "key": key}))
+
+
+def _rollback_of_a_hanging_canary(server: Server) -> Figure:
+    """As many keys as requests; whichever come to the canary hang, for as long as there is one."""
+    began = time.perf_counter()
+    with ThreadPoolExecutor(64) as pool:
+        for number in itertools.count():
+            took = time.perf_counter() - began
+            if took > 2 * ROLLED_BACK_S or (number % 10 == 0 and _readiness(server.port)["canary"] is None):
+                break
+            hangs = key_position("s", str(number)) < SHARE
+            asked = {**row(3), "x1": HANG} if hangs else row(3)
+            pool.submit(_status, server.port, json.dumps({"rows": [asked], "key": str(number)}))
+            time.sleep(max(0.0, began + number / RATE - time.perf_counter()))
+    note = f"{RATE} requests a second, {100 * SHARE:g} % of the keys"
+    return Figure("a canary that always hangs: rolled back after", took, "s", at_most(ROLLED_BACK_S), note=note)
+
+
+def _readiness(port: int) -> dict[str, object]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ASK_S)
+    with contextlib.closing(connection):
+        connection.request("GET", "/readyz")
+        return json.loads(connection.getresponse().read())
 
 
 def _kill_champion(server: Server) -> None:
