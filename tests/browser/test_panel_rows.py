@@ -227,6 +227,42 @@ def test_a_question_about_what_has_ended_goes_away(page: Page) -> None:
     expect(panel.get_by_role("button", name="Stopped endpoint rotation")).to_be_focused()
 
 
+# ---- what happened by itself ----
+
+
+def test_a_signal_is_a_notification_of_jupyterlab_that_stays_and_leads_to_the_panel(page: Page) -> None:
+    server = Server(flights())
+    shown(page, server)
+    told = page.locator(".Toastify__toast")
+    expect(told).to_have_count(0)
+    what = "models:delay@8 was rolled back by rule: errors 4.9 % against the champion's 0.5 % since 14:03"
+    signal = {"subject": "deploy:delay", "what": what, "fix": "look: `%deploy show delay`", "at": time.time()}
+    server.answer["signals"] = [signal]
+    server.put(thing("deploy:delay"))
+    expect(told.first).to_contain_text(f"deploy:delay: {what}")
+    server.answer["signals"] = []
+    page.evaluate("() => window.jupyterapp.shell.collapseLeft()")
+    told.first.get_by_role("button", name="Show").click()
+    expect(page.locator("#aiinfra-lab-panel")).to_be_visible()
+
+
+def test_candidates_and_a_shadow_are_drawn_apart(page: Page) -> None:
+    server = Server(flights())
+    cells = ["–", "40 ms", "80 ms", "0 %"]
+    roles = (("champion", 0.6), ("canary", 0.1), ("candidate", 0.3), ("shadow", 1.0))
+    arms = [{"uri": f"models:delay@{at}", "role": role, "share": share, "cells": cells} for at, (role, share) in
+            enumerate(roles)]  # fmt: skip
+    server.details["deploy:delay"] = {"arms": arms}
+    panel = shown(page, server)
+    opener(panel, "delay").click()
+    expect(panel.locator(".aiinfra-Arms tbody tr")).to_have_count(4)
+    expect(panel.locator(".aiinfra-Split > *")).to_have_count(3)  # a shadow answers nobody
+    backgrounds = panel.locator(".aiinfra-Key").evaluate_all(
+        "keys => keys.map(key => { const s = getComputedStyle(key); return s.background + s.border; })"
+    )
+    assert len(set(backgrounds)) == 4
+
+
 # ---- nothing moves ----
 
 
