@@ -54,7 +54,7 @@ def _is_counted(body: EndpointRecord) -> bool:
 
 def requests_of(body: EndpointRecord) -> int:
     """Requests that it has answered since its start."""
-    return sum(seen.requests for seen in body.versions.values())
+    return sum(seen.answered_requests for seen in body.versions.values())
 
 
 def actions(record: Record[EndpointRecord]) -> tuple[Action, ...]:

@@ -35,7 +35,8 @@ SCORE = "score"
 class Served:
     """What one version did since the endpoint was started. refused: requests that broke its columns contract.
 
-    measured_by: who has measured p50 and p95, where the target that counts it has not.
+    shadowed: the requests among them that it was asked as a shadow. measured_by: who has measured p50 and p95, where
+    the target that counts it has not.
     """
 
     model: str
@@ -48,6 +49,7 @@ class Served:
     p50_ms: float | None
     p95_ms: float | None
     measured_by: str = ""
+    shadowed: int = 0
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Endpoint(Result):
     numbers, where the target tells them. false_per_hour: how often at most a healthy canary is rolled back, beside
     false_at_start once. rolled_back: the version that its rule took the traffic from last, until the next change.
     others: candidates, and a shadow. agreements: how the shadow's newest answers compare, where `show` was asked.
-    count: rows predicted since it was started, a shadow's among them. detail: why it failed. figures_at: when its
+    count: rows predicted since it was started, but for those of a shadow. detail: why it failed. figures_at: when its
     counts are from, where nobody knows newer ones. on: its target.
     """
 
@@ -216,7 +218,7 @@ def _endpoint(record: Record[EndpointRecord], seen: _Seen, notes: Iterable[str] 
         bake_s=body.bake_s,
         others=body.others,
         versions=served,
-        count=sum(item.rows for item in served),
+        count=sum(counts.answered_rows for counts in seen.versions.values()),
         started_at=body.started_at,
         log_dir=body.log_dir,
         rolled_back=body.rolled_back.model if body.rolled_back and body.rolled_back.by == "rule" else "",
@@ -317,6 +319,7 @@ def _served(body: EndpointRecord, uri: str, counted: VersionCounts, canary_share
     return Served(
         uri, role, share, counted.requests, counted.rows, counted.errors, counted.refused,
         quantile_ms(counted, 0.5), quantile_ms(counted, 0.95), counted.latency.measured_by if counted.latency else "",
+        counted.shadowed_requests,
     )  # fmt: skip
 
 

@@ -55,6 +55,7 @@ class Counts:
     """Of one version since the endpoint was started.
 
     errors: requests of which at least one row got no finite score. refused: requests whose rows broke the contract.
+    shadowed_requests, shadowed_rows: those among requests and rows that it was asked as a shadow.
     lost: processes of the version that died or hung; they are counted since this process began.
     """
 
@@ -64,6 +65,8 @@ class Counts:
     refused: int = 0
     busy_ms: float = 0.0
     buckets: list[int] = field(default_factory=lambda: [0] * (len(EDGES_MS) + 1))
+    shadowed_requests: int = 0
+    shadowed_rows: int = 0
     lost: int = 0
     minutes: Minutes = field(default_factory=Minutes, compare=False)
 
@@ -97,12 +100,22 @@ class Counts:
         """As the endpoint's record keeps it: empty buckets are left out."""
         filled = {str(at): count for at, count in enumerate(self.buckets) if count}
         busy_ms = round(self.busy_ms, 3)
-        return VersionCounts(self.requests, self.rows, self.errors, self.refused, busy_ms, filled)
+        return VersionCounts(
+            self.requests,
+            self.rows,
+            self.errors,
+            self.refused,
+            busy_ms,
+            filled,
+            shadowed_requests=self.shadowed_requests,
+            shadowed_rows=self.shadowed_rows,
+        )
 
     @classmethod
     def of(cls, record: VersionCounts) -> Counts:
         """What `to_record` gave."""
         counts = cls(record.requests, record.rows, record.errors, record.refused, record.busy_ms)
+        counts.shadowed_requests, counts.shadowed_rows = record.shadowed_requests, record.shadowed_rows
         for at, count in record.buckets.items():
             if is_bucket(at):  # another's target may have been recorded with others
                 counts.buckets[int(at)] = count

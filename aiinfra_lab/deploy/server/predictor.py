@@ -318,5 +318,7 @@ class Predictor:
             counts.refused += 1
             return
         counts.add((time.perf_counter() - request.raw.started) * 1000, reply.rows, reply.failed)
+        counts.shadowed_requests += 1
+        counts.shadowed_rows += reply.rows
         if reply.rows:
             self.log.add(reply.lines, reply.rows)

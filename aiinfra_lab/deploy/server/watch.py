@@ -334,7 +334,7 @@ class Watch:
         """The record with what was counted until now."""
         predictor, live = self.predictor, self._live
         versions = {uri: counts.to_record() for uri, counts in predictor.counts.copy().items()}
-        count = sum(counts.rows for counts in versions.values())
+        count = sum(counts.answered_rows for counts in versions.values())
         served = live.generation if live else 0
         lost = predictor.log.lost
         body = replace(body, versions=versions, count=count, log_lost_rows=lost, served_generation=served)
