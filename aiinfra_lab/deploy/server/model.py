@@ -50,8 +50,8 @@ class LoadedModel:
             self.predict([values[at % len(values)] for at in range(size)])
 
 
-def load(uri: str, folder: Path) -> LoadedModel:
-    """Load and warm the version whose artifact is in that folder.
+def load(uri: str, folder: Path, saved: SavedModel | None = None) -> LoadedModel:
+    """Load and warm the version whose artifact is in that folder. saved: the same, where its network runs elsewhere.
 
     Unavailable when files are missing; Failed when they are no model or the model does not run. Only ONNX and JSON are
     read, never anything that could carry code.
@@ -61,7 +61,7 @@ def load(uri: str, folder: Path) -> LoadedModel:
         if not (folder / name).is_file():
             raise Unavailable(f"{uri} has no {name} in {folder}", f"register it again, or take another than {uri}")
     try:
-        saved = SavedModel(folder)
+        saved = saved or SavedModel(folder)
         _same_signature(uri, saved)
         model = LoadedModel(uri, saved)
         _same_answers(model, saved)
