@@ -29,7 +29,7 @@ class LoadedModel:
         self.uri = uri
         self.signature = saved.signature
         self.reader = Reader(saved.rows)
-        self.examples = _examples(saved)
+        self.examples = examples(saved)
         self._saved = saved
 
     def predict(self, values: Sequence[tuple[Any, ...]]) -> list[RowAnswer | None]:
@@ -91,7 +91,7 @@ def _same_signature(uri: str, saved: SavedModel) -> None:
         )
 
 
-def _examples(saved: SavedModel) -> list[dict[str, Any]]:
+def examples(saved: SavedModel) -> list[dict[str, Any]]:
     """The rows that came along with the model; an average one when none did."""
     names = saved.rows.names
     rows = [{name: value for name, value in row.items() if name in names} for row in saved.example.rows]
