@@ -27,7 +27,7 @@ TOOK := python -m tests.benchmarks.times
 # When this very call of make began, and whether it began without an environment.
 BEGAN := --began $(shell date +%s.%N) $(if $(wildcard .venv/.ready),,--clean)
 
-.PHONY: help env tools front run test test-slow lab check bench pictures clean
+.PHONY: help env triton tools front run test test-slow lab check bench pictures clean
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' Makefile | expand -t 18
@@ -44,6 +44,14 @@ front: aiinfra_lab/labextension/package.json  ## build the front end out of widg
 
 aiinfra_lab/labextension/package.json: .venv/.ready .ci/front $(shell find widgets -type f -not -path '*/node_modules/*' -not -path '*/lib/*' -not -name '*.tsbuildinfo' -not -name package-lock.json -not -name '*.py' -not -name '*.md')
 	.ci/front
+	@touch $@
+
+triton: .venvs/triton/.ready  ## make .venvs/triton, for endpoints with --on triton
+
+# The environments of engines and peers that cannot share ours.
+.venvs/%/.ready: constraints/%.txt | .venv/.ready
+	uv venv --quiet --allow-existing --python python .venvs/$*
+	uv pip install --quiet --python .venvs/$* -r $<
 	@touch $@
 
 tools:  ## see to the programs that the tests start: Chromium, PostgreSQL, iproute2

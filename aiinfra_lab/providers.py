@@ -155,6 +155,9 @@ TABLE: dict[str, dict[str, Provider]] = {
     },
     "deploy.target": {
         "local": Provider("aiinfra_lab.deploy.local:Local", "", "onnxruntime", "our server on this machine"),
+        "triton": Provider(
+            "aiinfra_lab.deploy.triton.target:Triton", "", "", "Triton Inference Server on this machine"
+        ),
     },
     "drift.report": {
         "evidently": Provider("aiinfra_lab.drift.evidently:Evidently", "", "evidently", "Evidently's report, a page"),

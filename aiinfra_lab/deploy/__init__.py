@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
-from ..errors import Conflict, Failed, LabError, UsageProblem
+from ..errors import Conflict, Failed, LabError, UsageProblem, did_you_mean
 from ..show import Listing, log_time, working
 from ..store import Event, Record, open_store
 from ..units import Duration, Share, number, parse_share
 from ..uris import Uri
-from ..verbs import Choices, Live, Name, Rows, verb
+from ..verbs import Choices, Destination, Live, Name, Rows, verb
 from . import desired_state, freeze, lifecycle, results
 from .record import EndpointRecord
-from .results import Endpoint, Load, Log, Served
+from .results import Endpoint, Exported, Load, Log, Served
+from .versions import artifact
 
 __all__ = [
-    "Endpoint", "Load", "Log", "Served",
-    "get", "log", "ls", "promote", "rollback", "run", "show", "start", "stop",
+    "Endpoint", "Exported", "Load", "Log", "Served",
+    "export", "get", "log", "ls", "promote", "rollback", "run", "show", "start", "stop",
 ]  # fmt: skip
 
 EndpointName = Annotated[Name, Live("deploy")]
@@ -32,6 +34,10 @@ def _rules() -> list[str]:
 
 def _steps() -> list[str]:
     return ["5%,25%,100%"]
+
+
+def _formats() -> list[str]:
+    return ["fastapi"]
 
 
 def _targets() -> list[str]:
@@ -272,6 +278,38 @@ def run(name: EndpointName, *, rows: Rows, rate: float = 50.0, for_: Duration = 
 
     record = lifecycle.wait(lifecycle.running(name))
     return load_test.run(record, rows, rate, number(for_), batch)
+
+
+@verb("deploy")
+def export(
+    name: EndpointName, *, to: Annotated[str, Choices(_formats)] = "fastapi", into: Destination | None = None
+) -> Exported:
+    """Write a project of its own that serves what an endpoint does, and needs nothing of ours.
+
+    It has the champion's network, typed requests and answers, health, metrics, a Dockerfile, and tests that run against
+    the example that came with the model.
+
+    name: the endpoint
+    to: what it is written for
+    into: a new folder, or an empty one; without, NAME-fastapi in the project
+
+    Example:
+        %deploy export delay --to fastapi --into service
+    """
+    from ..config import settings
+    from .fastapi import project
+
+    if to not in _formats():
+        raise UsageProblem(f"nothing is exported to {to!r}", did_you_mean(to, _formats()))
+    record = lifecycle.find(name)
+    uri = record.body.champion or record.body.canary
+    if uri is None:
+        raise Conflict(f"{name} serves no version", f"start one: `%deploy start {name} --model models:NAME`")
+    place = Path(into) if into else settings().project / f"{record.name}-{to}"
+    project.write(record.name, uri, artifact(uri), place)
+    count = sum(path.is_file() for path in place.rglob("*"))
+    open_store().commit([], Event("deploy export", record.uri, (uri,), (), {"to": to, "into": str(place)}))
+    return Exported(record.uri, uri, to, str(place), count)
 
 
 def _start(

@@ -64,6 +64,16 @@ def readiness(url: str) -> dict[str, Any] | None:
     return answer if isinstance(answer, dict) or answer is None else {}
 
 
+def served(url: str, claim: str) -> tuple[str, int]:
+    """Where our server can be asked, and the generation that it serves; nothing of one that serves another claim."""
+    ready = readiness(url)
+    if ready is None:
+        return url, 0
+    # Somebody else may have been given its port. A server that 0.1.0 started, and that serves on, names no claim.
+    is_itself = ready.get("claim", claim) == claim and {"ready", "generation"} <= ready.keys()
+    return (url, int(ready["generation"]) if ready["ready"] else 0) if is_itself else ("", 0)
+
+
 def report(url: str, claim: str) -> Report | None:
     """What our server has counted; None when it does not answer, or one that serves another claim does."""
     status = _quietly(url, "/status")

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from .. import jobs, nouns
 from ..errors import LabError, NotFound, did_you_mean
-from ..jobs.record import folder_of
+from ..jobs.record import JobRecord, folder_of
 from ..nouns import LOG_LINES, STATE_DETAILS, Details, Keeping, Notice, Noun, Observation, Reference, Span, is_overdue
 from ..providers import Patience
 from ..resolve import resolve
@@ -40,6 +40,7 @@ class DeployNoun(Noun[EndpointRecord]):
         "log_gib": "how much those logs may take together, in GiB",
         "look_s": "how often a canary is judged, in seconds",
         "memory_gib": "how much memory a process of a model may take beyond what it takes when it is loaded, in GiB",
+        "triton_env": "the folder of the environment that has Triton, `.venvs/triton` in the project if not set",
     }
     kind = EndpointRecord
     plural = "endpoints"
@@ -118,7 +119,7 @@ def _observation(record: Record[EndpointRecord], state: State | LabError) -> Obs
             body.ended_at,
             job=_job(body),
             context=body.context,
-            on_machine=body.is_ours,
+            on_machine=_is_on_machine(body),
         )
     return Observation(
         uri=record.uri,
@@ -132,7 +133,7 @@ def _observation(record: Record[EndpointRecord], state: State | LabError) -> Obs
         context=body.context,
         figure=details.figure(body) if state.is_live else "",
         facts=details.facts(body) if state.is_live else (),
-        on_machine=body.is_ours,
+        on_machine=_is_on_machine(body),
         actions=details.actions(record) if state.word in ("starting", "running") else (),
     )
 
@@ -140,6 +141,11 @@ def _observation(record: Record[EndpointRecord], state: State | LabError) -> Obs
 def _job(body: EndpointRecord) -> str:
     """Its job on this machine, if it has one: another target's claims are no jobs."""
     return body.job if body.job and folder_of(body.job).is_dir() else ""
+
+
+def _is_on_machine(body: EndpointRecord) -> bool:
+    """Whether it takes this machine's time: what runs as a job does, whatever its target."""
+    return body.is_ours or (bool(body.job) and open_store().get(JobRecord, body.job) is not None)
 
 
 def _detail(body: EndpointRecord, state: State) -> str:
@@ -261,7 +267,7 @@ def _span(record: Record[EndpointRecord], span: EndpointSpan, ended_at: float, *
         started_at=span.started_at,
         ended_at=ended_at,
         is_live=is_live,
-        on_machine=record.body.is_ours,
+        on_machine=_is_on_machine(record.body),
         rows=span.count,
         busy_s=span.busy_ms / 1000,
         counted_at=record.updated_at if is_live else None,

@@ -119,6 +119,24 @@ class Endpoint(Result):
 
 
 @dataclass(frozen=True)
+class Exported(Result):
+    """Files for another system. uri: of the endpoint; model: the version that they serve; into: their folder."""
+
+    uri: str
+    model: str
+    to: str
+    into: str
+    count: int
+
+    kind: ClassVar[str] = "Export"
+
+    def card(self) -> Card:
+        head = super().card()
+        lead = f"`{self.into}` is a project of its own that serves {self.model}; its README says how."
+        return replace(head, lead=lead)
+
+
+@dataclass(frozen=True)
 class Load(Result):
     """Traffic that was sent. refused: answers that blamed the request; errors: failures, no score, or no answer.
 

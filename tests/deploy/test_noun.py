@@ -132,6 +132,12 @@ def test_what_lives_costs_until_now(noun, workspace):
     assert span.ended_at - span.started_at >= 10
 
 
+def test_what_runs_as_a_job_takes_this_machines_time_whatever_its_target(noun):
+    put("delay", on="moon", job=jobs.start("deploy:delay", ["sleep", "60"]).id)
+    put("far", on="moon", job="a-claim")
+    assert {span.uri: span.on_machine for span in noun.spans()} == {"deploy:delay": True, "deploy:far": False}
+
+
 def test_what_should_serve_and_does_not_is_a_notice_until_it_is_stopped(noun):
     put("delay", champion="models:delay@1", outcome="lost")
     put("over", champion="models:delay@1", outcome="stopped", stopped_at=1.0)

@@ -145,7 +145,7 @@ def write(answer: bytes, inference: Inference, name: str, saved: SavedModel) -> 
         described = {"name": tensor.name, "datatype": tensor.datatype, "shape": [*values.shape]}
         is_bytes = inference.as_bytes if inference.wanted is None else inference.wanted[tensor.name]
         if is_bytes:
-            parts.append(_to_bytes(values))
+            parts.append(to_bytes(values))
             outputs.append({**described, "parameters": {"binary_data_size": len(parts[-1])}})
         else:
             outputs.append({**described, "data": values.ravel().tolist()})
@@ -196,7 +196,7 @@ def _column(item: _Input, rest: bytes) -> tuple[NDArray[Any], bytes]:
         return _of_json(item, wanted), rest
     if not isinstance(size, int) or not 0 <= size <= len(rest) or item.data is not None:
         raise BadTensors(f"{name} has {len(rest)} bytes behind the JSON and no data in it, not {str(size)[:20]}")
-    flat = _of_bytes(name, item.datatype, rest[:size])
+    flat = of_bytes(name, item.datatype, rest[:size])
     if len(flat) != wanted:
         raise BadTensors(f"{name} has {len(flat)} values, and its shape {item.shape[:8]} means {wanted}")
     return flat.reshape(item.shape), rest[size:]
@@ -229,7 +229,7 @@ def _flat(values: list[Any]) -> Iterator[Any]:
             yield value
 
 
-def _of_bytes(name: str, datatype: str, data: bytes) -> NDArray[Any]:
+def of_bytes(name: str, datatype: str, data: bytes) -> NDArray[Any]:
     if datatype == "BYTES":
         return np.array(list(_texts(name, data)), object)
     dtype = np.dtype(DATATYPES[datatype]).newbyteorder("<")
@@ -258,7 +258,7 @@ def _values(tensor: Tensor, column: Sequence[Any]) -> NDArray[Any]:
     return np.array(rows, tensor.dtype)
 
 
-def _to_bytes(values: NDArray[Any]) -> bytes:
+def to_bytes(values: NDArray[Any]) -> bytes:
     if values.dtype == object:
         texts = [str(text).encode() for text in values.ravel()]
         return b"".join(np.array(len(text), _SIZE).tobytes() + text for text in texts)

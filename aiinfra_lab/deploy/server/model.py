@@ -29,7 +29,7 @@ class LoadedModel:
         self.uri = uri
         self.signature = saved.signature
         self.reader = Reader(saved.rows)
-        self.examples = _examples(saved)
+        self.examples = examples(saved)
         self._saved = saved
 
     def predict(self, values: Sequence[tuple[Any, ...]]) -> list[RowAnswer | None]:
@@ -50,8 +50,8 @@ class LoadedModel:
             self.predict([values[at % len(values)] for at in range(size)])
 
 
-def load(uri: str, folder: Path) -> LoadedModel:
-    """Load and warm the version whose artifact is in that folder.
+def load(uri: str, folder: Path, saved: SavedModel | None = None) -> LoadedModel:
+    """Load and warm the version whose artifact is in that folder. saved: the same, where its network runs elsewhere.
 
     Unavailable when files are missing; Failed when they are no model or the model does not run. Only ONNX and JSON are
     read, never anything that could carry code.
@@ -61,7 +61,7 @@ def load(uri: str, folder: Path) -> LoadedModel:
         if not (folder / name).is_file():
             raise Unavailable(f"{uri} has no {name} in {folder}", f"register it again, or take another than {uri}")
     try:
-        saved = SavedModel(folder)
+        saved = saved or SavedModel(folder)
         _same_signature(uri, saved)
         model = LoadedModel(uri, saved)
         _same_answers(model, saved)
@@ -91,7 +91,7 @@ def _same_signature(uri: str, saved: SavedModel) -> None:
         )
 
 
-def _examples(saved: SavedModel) -> list[dict[str, Any]]:
+def examples(saved: SavedModel) -> list[dict[str, Any]]:
     """The rows that came along with the model; an average one when none did."""
     names = saved.rows.names
     rows = [{name: value for name, value in row.items() if name in names} for row in saved.example.rows]

@@ -1,0 +1,1 @@
+"""What `deploy export --to fastapi` writes; the files `*.txt` are those of the project as they are, but for names."""

@@ -1,0 +1,101 @@
+"""`python -m aiinfra_lab.deploy.triton NAME PORT LOG_DIR ENVIRONMENT`: an endpoint's front, the parent of its Triton.
+
+It takes requests as our own server does, chooses the version by the key, and has Triton run the network. It is a job,
+whose folder has what is applied; when its Triton ends, so does it, and the supervisor starts both again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import uvloop
+
+from ... import logs, modes
+from ...config import settings
+from ...errors import Conflict, LabError
+from ..ports import HOST, bind
+from ..retention import log_bytes
+from ..server.http_api import HttpApi
+from ..server.judge import look_seconds
+from ..server.predictions_log import PredictionsLog
+from ..server.predictor import Predictor
+from ..server.protocol import Server
+from . import environment, state
+from .repository import Repository, token_of
+from .rollout import Rollout
+from .state import Observed
+
+# With what Triton takes to end it is less than the supervisor's GRACE_S, after which that kills.
+DRAIN_S = 2.0
+
+_log = logging.getLogger("aiinfra_lab.deploy.triton")  # __name__ is __main__ here
+
+
+async def serve(name: str, claim: str, folder: Path, listener: socket.socket, log_dir: Path, triton: Repository) -> int:
+    """Serve until a signal comes or Triton ends; the exit code."""
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[int] = loop.create_future()
+
+    def leave(code: int) -> None:
+        if not ended.done():
+            ended.set_result(code)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, leave, 0)
+    log = PredictionsLog(log_dir, log_bytes(settings()))
+    predictor = Predictor(log, loop)
+    look_s = look_seconds(settings())
+    rollout = Rollout(folder, predictor, triton, lambda code: loop.call_soon_threadsafe(leave, code), look_s)
+    server = Server(HttpApi(name, claim, predictor, rollout.flush).handle, loop, predictor.refused)
+    rollout.start(f"http://{HOST}:{listener.getsockname()[1]}")
+    socket_server = await loop.create_server(server.connect, sock=listener, backlog=512)
+    code = await ended
+    socket_server.close()
+    predictor.draining = True
+    server.drain()
+    until_at = time.monotonic() + DRAIN_S
+    while (predictor.waiting or server.connections) and time.monotonic() < until_at:
+        await asyncio.sleep(0.02)
+    server.close()
+    await loop.run_in_executor(None, log.close)
+    await loop.run_in_executor(None, rollout.close)
+    return code
+
+
+def _listener(port: int, folder: Path) -> socket.socket:
+    """On that port; where any will do on the one from before it was started again, when that is free."""
+    before = state.read(Observed, folder)
+    if not port and before and before.url:
+        with contextlib.suppress(Conflict):
+            return bind(urlsplit(before.url).port or 0)
+    return bind(port)
+
+
+def main(name: str, port: int, log_dir: Path, installed: Path) -> int:
+    """Bind, start Triton, and serve."""
+    logs.configure()
+    claim, folder = os.environ["AIINFRA_JOB"], Path(os.environ["AIINFRA_JOB_DIR"])
+    try:
+        listener = _listener(port, folder)
+        triton = Repository(environment.find(installed), folder / "triton", token_of(claim))
+    except LabError as problem:
+        _log.error("%s", problem)
+        return 1
+    try:
+        return uvloop.run(serve(name, claim, folder, listener, log_dir, triton))
+    finally:
+        triton.end()
+
+
+if __name__ == "__main__":
+    modes.keep_to_owner()
+    sys.exit(main(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]), Path(sys.argv[4])))

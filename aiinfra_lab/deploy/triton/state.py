@@ -1,0 +1,51 @@
+"""What a target and the process of its endpoint tell each other, by two files in the folder of the job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from ... import files
+from ...modes import OWNER_ONLY
+from ..record import DesiredState, RuleCounts, VersionCounts
+
+
+class Applied(msgspec.Struct, frozen=True):
+    """What the endpoint is to serve, and where the files of its versions are, so that it needs no store."""
+
+    desired: DesiredState
+    folders: dict[str, str]
+
+
+class Observed(msgspec.Struct, frozen=True):
+    """What the endpoint wrote last: where it answers and where its Triton does, and what it has counted.
+
+    judged: how its canary is judged so far. convicted_generation: the one whose canary has lost its traffic.
+    """
+
+    url: str = ""
+    triton_url: str = ""
+    problem: str = ""
+    problem_generation: int = 0
+    versions: dict[str, VersionCounts] = {}
+    judged: RuleCounts | None = None
+    convicted_generation: int = 0
+
+
+T = TypeVar("T", Applied, Observed)
+_NAMES = {Applied: "desired.json", Observed: "observed.json"}
+
+
+def read(kind: type[T], folder: Path) -> T | None:
+    """What was written last; None when nothing was."""
+    try:
+        return msgspec.json.decode((folder / _NAMES[kind]).read_bytes(), type=kind)
+    except FileNotFoundError:
+        return None
+
+
+def write(value: Applied | Observed, folder: Path) -> None:
+    """Replace what was written before."""
+    files.write(folder / _NAMES[type(value)], msgspec.json.encode(value), mode=OWNER_ONLY, flush=False)

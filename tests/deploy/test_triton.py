@@ -1,0 +1,214 @@
+"""What the target Triton does without a Triton; with one see tests/slow/test_triton.py."""
+
+import asyncio
+import json
+import re
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from aiinfra_lab import deploy, jobs
+from aiinfra_lab.config import settings
+from aiinfra_lab.deploy.record import DesiredState, EndpointRecord
+from aiinfra_lab.deploy.server import model
+from aiinfra_lab.deploy.server.messages import RawRequest
+from aiinfra_lab.deploy.triton import environment, session, state
+from aiinfra_lab.deploy.triton.answerer import TritonAnswerer
+from aiinfra_lab.deploy.triton.session import NetworkFailed, TritonModel, Unreachable
+from aiinfra_lab.deploy.triton.state import Applied, Observed
+from aiinfra_lab.errors import Missing
+from aiinfra_lab.stats.bounds import parse_bounds
+from aiinfra_lab.store import open_store
+
+from . import serving
+from .conftest import ROW, artifact
+
+ROOT = Path(__file__).parents[2]
+
+
+# ---- where it is ----
+
+
+def test_without_its_environment_nothing_is_registered(register, workspace):
+    register(1)
+    with pytest.raises(Missing, match="environment of its own") as problem:
+        deploy.start("delay", model="models:delay@1", on="triton")
+    place = workspace / ".venvs" / "triton"
+    assert problem.value.fix.startswith(f"python3 -m venv {place} && {place}/bin/pip install nvidia-pytriton==")
+    assert (open_store().get(EndpointRecord, "delay"), jobs.ls()) == (None, [])
+    assert not (workspace / ".aiinfra" / "jobs").exists()
+
+
+def test_the_environment_is_where_the_setting_says(workspace, monkeypatch):
+    monkeypatch.setenv("AIINFRA_DEPLOY_TRITON_ENV", str(workspace / "elsewhere"))
+    assert environment.place(settings()) == workspace / "elsewhere"
+
+
+def test_an_environment_with_a_part_of_it_is_none(tmp_path):
+    server = tmp_path / "lib/python3.11/site-packages/pytriton/tritonserver/bin/tritonserver"
+    server.parent.mkdir(parents=True)
+    server.touch()
+    with pytest.raises(Missing):
+        environment.find(tmp_path)
+    (tmp_path / "lib/python3.11/site-packages/onnxruntime").mkdir()
+    assert environment.find(tmp_path).server == server
+
+
+def test_the_fix_installs_what_the_tests_have():
+    pinned = (ROOT / "constraints" / "triton.txt").read_text().splitlines()
+    assert {*environment.PACKAGES} <= {*pinned}
+
+
+# ---- what the two processes tell each other ----
+
+
+def test_what_is_applied_and_observed_is_read_as_it_was_written(tmp_path):
+    rule = parse_bounds("errors > 1%")
+    applied = Applied(DesiredState(champion="models:delay@1", rollback_if=rule, generation=3), {"models:delay@1": "/x"})
+    observed = Observed(url="http://127.0.0.1:1", problem_generation=2)
+    assert state.read(Applied, tmp_path) is None
+    for one in (applied, observed):
+        state.write(one, tmp_path)
+        assert state.read(type(one), tmp_path) == one
+
+
+# ---- asking it ----
+
+
+@pytest.fixture
+def triton():
+    """A server that answers what `answers` has: a status, and outputs or a problem. Its URL, and what it was sent."""
+    answers, sent = [], []
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self):
+            size = int(self.headers["inference-header-content-length"])
+            body = self.rfile.read(int(self.headers["content-length"]))
+            sent.append((self.path, json.loads(body[:size]), body[size:]))
+            status, found = answers.pop(0)
+            tail = b""
+            if status == 200:
+                tail = b"".join(array.tobytes() for array in found.values())
+                outputs = [
+                    {
+                        "name": name,
+                        "datatype": "FP32",
+                        "shape": array.shape,
+                        "parameters": {"binary_data_size": array.nbytes},
+                    }
+                    for name, array in found.items()
+                ]
+                found = {"outputs": outputs}
+            head = json.dumps(found).encode()
+            self.send_response(status)
+            self.send_header("inference-header-content-length", str(len(head)))
+            self.send_header("content-length", str(len(head) + len(tail)))
+            self.end_headers()
+            self.wfile.write(head + tail)
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}", answers, sent
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def asked(tmp_path, url):
+    return TritonModel(serving.pictures(tmp_path / "model"), url=url, name="pictures-7", version="7")
+
+
+IMAGES = {"image": np.ones((2, 2, 2), np.float32), "weight": np.array([[1], [2]])}
+OUTPUTS = {"kind": np.eye(2, 3, dtype=np.float32), "vector": np.ones((2, 2), np.float32)}
+
+
+def test_tensors_go_there_and_back_as_bytes(tmp_path, triton):
+    url, answers, sent = triton
+    answers.append((200, OUTPUTS))
+    found = asked(tmp_path, url).run(IMAGES)
+    assert {name: array.tolist() for name, array in found.items()} == {
+        name: array.tolist() for name, array in OUTPUTS.items()
+    }
+    [(path, head, tail)] = sent
+    assert path == "/v2/models/pictures-7/versions/7/infer"
+    assert [(item["name"], item["datatype"], item["shape"]) for item in head["inputs"]] == [
+        ("image", "FP32", [2, 2, 2]),
+        ("weight", "INT64", [2, 1]),
+    ]
+    assert tail == IMAGES["image"].tobytes() + IMAGES["weight"].tobytes()
+
+
+def test_a_network_that_fails_is_told_from_a_triton_that_does(tmp_path, triton):
+    url, answers, _ = triton
+    model = asked(tmp_path, url)
+    answers += [(500, {"error": f"in ensemble: {session.MODEL_FAILED}bad shape"}), (500, {"error": "not healthy"})]
+    with pytest.raises(NetworkFailed, match=r"^bad shape$"):
+        model.run(IMAGES)
+    with pytest.raises(Unreachable, match="not healthy"):
+        model.run(IMAGES)
+
+
+def test_what_triton_runs_says_of_a_network_that_it_failed_as_it_is_read_here():
+    text = Path(session.__file__).with_name("python_model.py").read_text()
+    assert re.search(r'^FAILED = "(.*)"$', text, re.MULTILINE)[1] == session.MODEL_FAILED
+
+
+def answered(loaded, *bodies, started=None):
+    """Status and JSON of each, and how often it ended."""
+    replies, ended = [], []
+
+    class Asked:
+        def __init__(self, body):
+            self.raw = RawRequest("r1", False, started or time.perf_counter(), json.dumps(body).encode())
+
+        def done(self, reply):
+            replies.append(reply)
+
+    async def ask():
+        answerer = TritonAnswerer(loaded, asyncio.get_running_loop(), lambda: ended.append(1))
+        for body in bodies:
+            answerer.submit(Asked(body))
+        assert answerer.waiting_bytes > 0
+        answerer.retire()
+        while not ended:
+            await asyncio.sleep(0.01)
+        assert answerer.waiting_bytes == 0
+
+    asyncio.run(ask())
+    return [(reply.status, msgspec.json.decode(reply.body), reply.rows, reply.failed) for reply in replies]
+
+
+@pytest.fixture
+def delay(tmp_path):
+    """A version whose Triton does not answer any more."""
+    saved = TritonModel(artifact(tmp_path / "delay"), url="http://127.0.0.1:9", name="delay-1", version="1")
+    return model.LoadedModel("models:delay@1", saved)
+
+
+def test_without_a_triton_every_request_is_answered_so_and_its_rows_are_logged(delay):
+    [(status, body, rows, failed)] = answered(delay, {"rows": [ROW, ROW]})
+    assert (status, rows, failed) == (503, 2, True)
+    assert [item["error"].startswith("Triton does not answer") for item in body["predictions"]] == [True, True]
+
+
+def test_what_breaks_the_contract_is_refused_without_asking_it(delay):
+    [(status, body, rows, failed)] = answered(delay, {"rows": [{"temp": "warm"}]})
+    assert (status, rows, failed) == (422, 0, False)
+    assert body["error"]["row"] == 0
+
+
+def test_what_has_waited_too_long_is_not_asked_any_more(delay):
+    [(status, body, _, _)] = answered(delay, {"rows": [ROW]}, started=time.perf_counter() - 11)
+    assert (status, body["predictions"][0]["error"]) == (503, "it was not answered within 10 s")
