@@ -104,9 +104,9 @@ def _measured(table: TrainingTable, held: pd.DataFrame, saved: SavedModel, folde
     to_polars(kept).write_parquet(content)
     digest = hashlib.sha256(content.getvalue()).hexdigest()
     path = path_of(digest)
-    if not path.exists():
-        files.make_folder(path.parent)
-        files.write(path, content.getvalue())
+    files.make_folder(path.parent)
+    # Also where it is there: from when it was last written it is counted how long it is kept.
+    files.write(path, content.getvalue())
     _keep_predictions(saved, kept, found, folder / PREDICTIONS)
     stored = StoredHoldout(digest, len(kept), len(held), table.targets, table.group)
     metrics = {f"{PREFIX}{one.name}": one.value for one in found.metrics if one.value is not None}
