@@ -166,7 +166,8 @@ class Context:
         classification, in the order of its numbers; an output with a number for each of them is answered as the most
         likely label and `NAME_probabilities`, by softmax where they are no probabilities. Those of a label column of
         texts are known. A classification or regression is measured on the hold-out of `run.split()` once the code has
-        run, as it will be served: `holdout_log_loss`, `holdout_rmse`, ….
+        run, as it will be served: `holdout_log_loss`, `holdout_rmse`, …; a ranking on that of `run.split(group=…)`, by
+        the order within each group: `holdout_ndcg`.
         """
         from . import export, signature
         from .given import OfArrays, OfTable, OfTexts

@@ -133,7 +133,7 @@ def compare(ours: ComparedModel, theirs: ComparedModel) -> PairedComparison:
                 f"{other.uri} learned from all but {counted(len(rows), 'row')} of the hold-out of {owner.uri}",
                 "hold out the same rows, by a time or the same --seed; or give rows that neither has seen",
             )
-        mine, other_ones = (heldout.scored(one, rows, stored.label).metrics for one in pair)
+        mine, other_ones = (heldout.scored(one, rows, stored.label, stored.group).metrics for one in pair)
     except Incomparable:
         raise
     except LabError as problem:
@@ -152,7 +152,8 @@ def _refuse_other_tasks(ours: Task, theirs: Task) -> None:
         raise problem
     if ours.name not in SCORED:
         raise Incomparable(
-            f"no metric is computed for their task {ours.name}", "save with task='classification' or 'regression'"
+            f"no metric is computed for their task {ours.name}",
+            "save with task='classification', 'regression' or 'ranking'",
         )
 
 

@@ -5,7 +5,7 @@ and then as `train.holdout_days` and `train.holdout_gib` say.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from .. import nouns
@@ -28,7 +28,7 @@ def holdouts() -> Keeping:
     return Keeping(SETTING, GIB, (), _WHY)
 
 
-def _unneeded(runs: list[Record[TrainingRun]]) -> Iterator[KeptFile]:
+def _unneeded(runs: Sequence[Record[TrainingRun]]) -> Iterator[KeptFile]:
     newest: dict[str, Record[TrainingRun]] = {}
     for run in runs:
         newest[run.base] = max(newest.get(run.base, run), run, key=lambda one: one.version or 0)
