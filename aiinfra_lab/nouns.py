@@ -245,7 +245,7 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class KeptFile:
-    """A file or a folder that no record needs, kept for people: a log. last_at: when it was last written."""
+    """A file or a folder that nothing needs any more, kept for people: a log. last_at: when it was last written."""
 
     uri: str
     path: Path
@@ -255,11 +255,15 @@ class KeptFile:
 
 @dataclass(frozen=True, slots=True)
 class Keeping:
-    """Files that fall under one pair of settings, `SETTING_days` and `SETTING_gib`, with the size's default."""
+    """Files that fall under one pair of settings, `SETTING_days` and `SETTING_gib`, with the size's default.
+
+    why: what else is true of them, where others of their kind are kept whatever their age.
+    """
 
     setting: str
     default_gib: float
     files: tuple[KeptFile, ...]
+    why: str = ""
 
 
 class Noun(Generic[B]):

@@ -112,6 +112,7 @@ def check(
             checked_at=time.time(),
             columns=tuple(columns),
             outputs=reference.outputs,
+            projected=values.vectors(reference.rows, current.rows),
             sample=exports.keep(*both),  # before the record: a verdict never lacks its samples
         )
     # Recorded whatever it is: a pipeline that stops here leaves a verdict to look at.

@@ -85,7 +85,8 @@ class DriftRecord(Body, frozen=True, kw_only=True):
 
     endpoint, model, judged, against: URIs. rows_before, rows_now: rows of the reference and of the current sample.
     by: the column that was declared to say which rows depend on each other. columns: those that drifted first.
-    sample: the folder of both samples. outputs: those of the columns that the model answered. Verdicts from before they
+    sample: the folder of both samples. outputs: those of the columns that the model answered. projected: those that are
+    vectors, of which one number was compared. Verdicts from before they
     were kept lack `judged`, `since_at` and `sample`, and of those before 0.3 a model answered nothing but a score.
     """
 
@@ -107,6 +108,7 @@ class DriftRecord(Body, frozen=True, kw_only=True):
     since_at: float | None = None
     by: str = ""
     outputs: tuple[str, ...] = ("score",)
+    projected: tuple[str, ...] = ()
 
     @classmethod
     def upgrade(cls, fields: dict[str, Any], version: int) -> dict[str, Any]:

@@ -34,7 +34,7 @@ class DriftReport(Result):
     against, rows_before: the reference. judged, rows_now: the current sample that was compared with it, `deploy:NAME`
     for the endpoint's own log. since_at: where that log was taken from. A verdict from before these were kept has
     neither `judged` nor `since_at`. by: the column that says which rows depend on each other, when it was declared.
-    outputs: those of the columns that the model answered.
+    outputs: those of the columns that the model answered. projected: those that are vectors.
     """
 
     kind = "Drift check"
@@ -54,6 +54,7 @@ class DriftReport(Result):
     since_at: float | None = None
     by: str = ""
     outputs: tuple[str, ...] = field(default=(), repr=False)
+    projected: tuple[str, ...] = field(default=(), repr=False)
     note: str = field(default="", repr=False, metadata={"json": False})
 
     @classmethod
@@ -168,7 +169,11 @@ class DriftReport(Result):
             f"A column drifted when its effect reaches its floor and its p is at most {self.alpha:g}, both; {often}, "
             f"as far as rows of different units do not depend on each other. Units: {_units(self.units)}."
         )
-        return [how, *([self.note] if self.note else [])]
+        vectors = (
+            f"Of a vector one number is compared, along the direction in which those of the reference differ most "
+            f"(their first principal component): {', '.join(self.projected)}."
+        )
+        return [how, *([vectors] if self.projected else []), *([self.note] if self.note else [])]
 
 
 def _units(units: Mapping[str, tuple[str, ...]]) -> str:

@@ -39,6 +39,14 @@ def frame(
     return pl.DataFrame(columns)
 
 
+def vectors(reference: pl.DataFrame, current: pl.DataFrame) -> tuple[str, ...]:
+    """The columns that hold a vector in each row."""
+    import polars as pl
+
+    numbers = pl.List(pl.Float64)
+    return tuple(name for name in reference.columns if numbers in (reference[name].dtype, current[name].dtype))
+
+
 def projected(reference: pl.DataFrame, current: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Both samples with a number in place of each vector, and of each text's words the share of those that are new."""
     import polars as pl

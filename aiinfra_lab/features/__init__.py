@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -67,8 +67,8 @@ def add(
     name: SetName,
     *,
     data: Rows,
-    timestamp: Annotated[str, Suggested(_times)],
-    label: ColumnName = "",
+    timestamp: Annotated[str, Suggested(_times)] = "",
+    label: Annotated[Sequence[str], Suggested(_columns)] = (),
     id_: ColumnName = "",
     code: Code,
 ) -> FeatureSet:
@@ -80,9 +80,9 @@ def add(
 
     name: what to call it
     data: the data version whose tables the views read
-    timestamp: the rows' column that says when their features are asked for; rows that have none need no feature set:
-        `%%train run NAME --rows DATA --label COLUMN` learns from them as they are
-    label: the rows' column that is to be predicted
+    timestamp: the rows' column that says when their features are asked for; left out where rows have no time: then each
+        row gets what is known of its entity, and point-in-time correctness is not promised
+    label: the rows' column that is to be predicted; several, a,b, are numbers each
     id_: the rows' column that names a row; by default row_id, or the row's position
     code: Python with functions under @view, and a list `columns`
 
@@ -118,7 +118,7 @@ def add(
 def get(
     name: SetName, *, rows: Rows = None, online: str = "", data: Rows = None, into: Destination | None = None
 ) -> FeatureRows | OnlineRow:
-    """Get features: of rows, as they were known at each row's time, or the newest ones of one entity.
+    """Get features: of rows, as they were known at each row's time where they have one, or the newest of one entity.
 
     Every row stays, in its order; what was asked before is answered from the store.
 
@@ -172,7 +172,8 @@ def check(name: SetName, *, rows: Rows = None, data: Rows = None, report: bool =
     """Check a feature set on a sample: that no row sees its future, and that online and history agree.
 
     Raises unless both are proven. A view whose tables do not carry the column of its times cannot be proven. Of a set
-    without views only that the rows have its columns is checked.
+    without views only that the rows have its columns is checked; of one without a timestamp, that each entity has one
+    row in place of that none sees its future.
 
     name: the feature set
     rows: rows to draw the sample from; by default the data version's own
@@ -197,7 +198,8 @@ def check(name: SetName, *, rows: Rows = None, data: Rows = None, report: bool =
         first = findings[states.index(worst)]
         kind = Failed if worst == checks.BAD else Inconclusive
         raise kind(f"{first.what}: {worst}: {first.why}", f"{first.fix}; --report shows all that was tried")
-    return FeatureCheck(record.uri, worst, tuple(vars(each) for each in findings), len(record.body.views))
+    verdicts = tuple(vars(each) for each in findings)
+    return FeatureCheck(record.uri, worst, verdicts, len(record.body.views), record.body.timestamp)
 
 
 @verb("features")

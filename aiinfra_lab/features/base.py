@@ -25,8 +25,9 @@ class OnlineStore(Protocol):
         """Register the version, and make its content what was known at `until`, and nothing else.
 
         `sources` maps each view to a parquet file of its events: keys, times, features, and the event's time once
-        more in microseconds as `VIEW__time`. Returns when the values can be read. The files stay where they are until
-        the version is loaded again or forgotten.
+        more in microseconds as `VIEW__time`. Of a view without a timestamp there is one row for each entity, and both
+        times are when they were there, as `VIEW__at` and `VIEW__time`. Returns when the values can be read. The files
+        stay where they are until the version is loaded again or forgotten.
         """
 
     def read(self, spec: Spec, keys: Mapping[str, Sequence[Value]]) -> dict[str, list[Known]]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import UsageProblem
 from ..units import counted
-from .join import Events, as_key, as_kind, as_time, point_in_time, prepare
+from .join import Events, as_key, as_kind, as_time, joined, point_in_time, prepare
 from .online import provider, vector
 from .record import OnlineState, Spec
 from .rows import tables_of
@@ -44,7 +44,7 @@ def judge(spec: Spec, online: OnlineState, rows: Dataset, tables: Dataset) -> li
     UsageProblem when the rows lack a column that the set takes, Failed when one is of another type.
     """
     frame, example = rows.table(), f"`%features check {spec.record_name} --rows {online.uri}`"
-    needed = [*spec.entity, *(name for name, _ in spec.columns), spec.timestamp]
+    needed = [*spec.entity, *(name for name, _ in spec.columns), *filter(None, (spec.timestamp,))]
     if lacking := [name for name in dict.fromkeys(needed) if name not in frame.columns]:
         raise UsageProblem(f"{rows.uri} lacks {', '.join(lacking)}", f"give rows that have all of it: {example}")
     if frame.is_empty():
@@ -52,7 +52,7 @@ def judge(spec: Spec, online: OnlineState, rows: Dataset, tables: Dataset) -> li
     events = run_views(spec, tables_of(tables))
     views, _ = load(spec.name, spec.code)
     found = [
-        _no_future(view, item, spec, position, frame, tables)
+        _no_future(view, item, spec, position, frame, tables) if view.timestamp else _one_row_each(item)
         for position, (view, item) in enumerate(zip(views, events, strict=True))
     ]
     found += [_same_online(online, spec, events, frame)] if spec.views else []
@@ -86,6 +86,14 @@ def _no_future(
     return FeatureFinding(what, GOOD, f"{compared} answers at {MOMENTS} moments are the same without what came later")
 
 
+def _one_row_each(events: Events) -> FeatureFinding:
+    """Of a view without times: what can be proven of it is that nothing depends on the order of its rows."""
+    what = f"{events.view}: one row an entity"
+    if events.frame.is_empty():
+        return FeatureFinding(what, UNCLEAR, "it returned no row with its keys", "let the view return some")
+    return FeatureFinding(what, GOOD, f"{counted(events.frame.height, 'row')}, each of another entity")
+
+
 def _same_online(state: OnlineState, spec: Spec, events: list[Events], rows: pl.DataFrame) -> FeatureFinding:
     """Ask the online store and the join about the same entities: now, at each time to live, and just after it."""
     import polars as pl
@@ -100,7 +108,7 @@ def _same_online(state: OnlineState, spec: Spec, events: list[Events], rows: pl.
     moments = list(_moments_after(spec, as_of))
     for at in moments:
         asked = keys.with_columns(pl.lit(at).alias("at"))
-        offline = pl.concat([point_in_time(asked, "at", _known_by(item, as_of)) for item in events], how="horizontal")
+        offline = pl.concat([joined(asked, "at", _known_by(item, as_of)) for item in events], how="horizontal")
         for position, row in enumerate(offline.iter_rows(named=True)):
             online = vector(spec, {}, {view: found[position] for view, found in known.items()}, at)
             if any(online[name] != row[name] for name in row):
@@ -114,10 +122,13 @@ def _same_online(state: OnlineState, spec: Spec, events: list[Events], rows: pl.
 def _own_columns(spec: Spec, rows: pl.DataFrame) -> FeatureFinding:
     """Read the columns that the set takes from the rows themselves, as `features get` does."""
     columns = [as_kind(rows, name, kind, "the rows") for name, kind in spec.columns]
-    found, what = rows.select(*columns, as_time(rows, spec.timestamp, "the rows")), "own columns"
+    times = [as_time(rows, name, "the rows") for name in (spec.timestamp,) if name]
+    found, what = rows.select(*columns, *times), "own columns"
     if empty := [column.name for column in found if column.null_count() == rows.height]:
         return FeatureFinding(what, UNCLEAR, f"no row has a value of {', '.join(empty)}", "give --rows that have one")
-    why = f"{counted(len(columns), 'column')} and the time are there, in {counted(rows.height, 'row')}"
+    what_is_there = f"{counted(len(columns), 'column')} and the time" if times else counted(len(columns), "column")
+    are = "are" if times or len(columns) > 1 else "is"
+    why = f"{what_is_there} {are} there, in {counted(rows.height, 'row')}"
     return FeatureFinding(what, GOOD, why)
 
 
@@ -135,7 +146,8 @@ def _moments_after(spec: Spec, as_of: datetime) -> Iterator[datetime]:
         yield as_of + timedelta(seconds=ttl_s / 2)
         yield as_of + timedelta(seconds=ttl_s)
     # Long after every time to live, when only values without one are left.
-    yield as_of + timedelta(days=400)
+    if spec.timestamp:
+        yield as_of + timedelta(days=400)
 
 
 def _until(table: pl.DataFrame, column: str, moment: datetime) -> pl.DataFrame:

@@ -23,7 +23,7 @@ from .. import files, modes
 from ..config import Settings, opt_out
 from ..errors import NotFound, Unavailable
 from .base import Known, Value
-from .join import AT, TIME, Events, as_time, point_in_time, time_column
+from .join import AT, TIME, Events, as_time, point_in_time, stored_at, time_column
 from .record import FeatureSetVersion, Spec, ViewSpec
 
 
@@ -339,7 +339,11 @@ def _feature_view(spec: Spec, view: ViewSpec, source: str) -> FeatureView:
         ttl=timedelta(seconds=view.ttl_s or 0),
         # Feast's SQLite store keeps an event's time in whole seconds, read in the machine's zone: so once more, exact.
         schema=[*keys, *fields, Field(name=time_column(view.name), dtype=Int64)],
-        source=FileSource(path=source, timestamp_field=view.timestamp, created_timestamp_column=view.known_at or ""),
+        source=FileSource(
+            path=source,
+            timestamp_field=stored_at(view.name, view.timestamp),
+            created_timestamp_column=view.known_at or "",
+        ),
         tags={"aiinfra": spec.uri},
     )
 
@@ -350,7 +354,7 @@ def _name(spec: Spec, view: str = "") -> str:
 
 
 def _anything(source: Path, view: ViewSpec, until: datetime) -> bool:
-    times = [pl.col(name) <= until for name in (view.timestamp, view.known_at) if name]
+    times = [pl.col(name) <= until for name in (stored_at(view.name, view.timestamp), view.known_at) if name]
     keys = [pl.col(name).is_not_null() for name in view.keys]
     return not pl.scan_parquet(source).filter(*times, *keys).head(1).collect().is_empty()
 

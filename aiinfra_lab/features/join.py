@@ -1,4 +1,5 @@
-"""The point-in-time join: for each row, what was known of its entity at the row's time, and nothing later.
+"""The point-in-time join: for each row, what was known of its entity at the row's time, and nothing later. Where rows
+have no time, it is by the entity alone.
 
 Every row stays, in its order. This file knows frames; it knows neither Feast nor where tables come from.
 """
@@ -28,7 +29,7 @@ ROW_ID = "row_id"
 
 @dataclass(frozen=True)
 class Events:
-    """What a view returned. The names are the frame's columns."""
+    """What a view returned. The names are the frame's columns; timestamp is empty where it has a row an entity."""
 
     view: str
     entity: tuple[str, ...]
@@ -45,7 +46,7 @@ class Events:
             *(as_time(self.frame, name, what, later=True) for name in (self.timestamp, self.known_at) if name),
             *(as_feature(self.frame, name, what) for name in self.features),
         )
-        return replace(self, frame=frame)
+        return replace(self, frame=frame if self.timestamp else _one_an_entity(frame, self.entity, what))
 
     def known(self) -> pl.DataFrame:
         """Keys, TIME (since when it holds), AT (since when it is known) and features, in order of AT.
@@ -65,11 +66,16 @@ class Events:
             frame = frame.filter(pl.col(TIME) == pl.col(TIME).cum_max().over(*self.entity))
         return frame
 
-    def microseconds(self) -> pl.Expr:
-        """The events' time as a whole number, to be kept beside the features by stores that keep times less well."""
+    def stored(self, until: datetime) -> pl.DataFrame:
+        """The frame for a store that keeps times less well: the events' time once more, as a whole number.
+
+        Where there is none, it is when the values were there, `until`, in a column that `stored_at` names.
+        """
         import polars as pl
 
-        return pl.col(self.timestamp).dt.epoch("us").alias(time_column(self.view))
+        name = stored_at(self.view, self.timestamp)
+        time = pl.col(name) if self.timestamp else pl.lit(until).cast(pl.Datetime("us", "UTC"))
+        return self.frame.with_columns(time.alias(name), time.dt.epoch("us").alias(time_column(self.view)))
 
     def latest(self, at: datetime | None) -> pl.DataFrame:
         """The one event of each entity that counts at that time (None: of all times)."""
@@ -80,8 +86,13 @@ class Events:
 
 
 def time_column(view: str) -> str:
-    """What `Events.microseconds` is called."""
+    """What the time as a whole number is called in `Events.stored`."""
     return f"{view}__time"
+
+
+def stored_at(view: str, timestamp: str) -> str:
+    """The column of times in `Events.stored`."""
+    return timestamp or f"{view}__at"
 
 
 def prepare(view: View, frame: pl.DataFrame) -> Events:
@@ -90,6 +101,19 @@ def prepare(view: View, frame: pl.DataFrame) -> Events:
         view.name, view.entity, view.timestamp, view.known_at, view.ttl_s, view.features(frame.columns), frame
     )
     return given.typed(f"view {view.name}")
+
+
+def joined(rows: pl.DataFrame, at: str, events: Events) -> pl.DataFrame:
+    """`point_in_time` where there are times, else `by_entity`."""
+    return point_in_time(rows, at, events) if events.timestamp else by_entity(rows, events)
+
+
+def by_entity(rows: pl.DataFrame, events: Events) -> pl.DataFrame:
+    """The features of each row's entity: as many rows, in the same order. NotFound when the rows lack a key."""
+    left = rows.select(as_key(rows, name, "the rows") for name in events.entity)
+    right = events.frame
+    left = left.with_columns(_same_type(left, right, name, events.view) for name in events.entity)
+    return left.join(right, on=list(events.entity), how="left", maintain_order="left").select(events.features)
 
 
 def point_in_time(rows: pl.DataFrame, at: str, events: Events) -> pl.DataFrame:
@@ -116,6 +140,19 @@ def point_in_time(rows: pl.DataFrame, at: str, events: Events) -> pl.DataFrame:
     if events.ttl_s is not None:
         fresh &= pl.col(AT) - pl.col(TIME) <= pl.duration(microseconds=round(events.ttl_s * 1e6))
     return joined.sort(ROW).select(pl.when(fresh).then(pl.col(name)).alias(name) for name in events.features)
+
+
+def _one_an_entity(frame: pl.DataFrame, entity: Sequence[str], what: str) -> pl.DataFrame:
+    """Once what is there twice; Failed where an entity has rows that differ: nothing says which of them counts."""
+    found = frame.drop_nulls(entity).unique(maintain_order=True)
+    if (twice := found.filter(found.select(*entity).is_duplicated())).height:
+        which = ", ".join(f"{name}={twice[name][0]}" for name in entity)
+        several = twice.join(twice.head(1).select(*entity), on=list(entity), how="semi").height
+        raise Failed(
+            f"{what} has {several} rows of {which}, and no time that says which of them counts",
+            f"return one of each: `.group_by({', '.join(map(repr, entity))}).agg(…)`; or name another key in `entity`",
+        )
+    return found
 
 
 def as_key(frame: pl.DataFrame, name: str, what: str) -> pl.Expr:

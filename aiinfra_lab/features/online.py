@@ -49,14 +49,15 @@ def provider() -> OnlineStore:
 def fill(
     record: Record[FeatureSetVersion], dataset: Dataset, events: Sequence[Events] | None, verb: str | None
 ) -> Record[FeatureSetVersion]:
-    """Bring the online store to this data version, as of the newest row's time in it; nothing to do when it is there.
+    """Bring the online store to this data version, as of the newest row's time in it, or of when it was added where
+    rows have no time; nothing to do when it is there.
 
     `events`: what the views return for it, when they have run already. `verb`: under which the event is logged.
     """
     if _holds(record, dataset):
         return record
     spec = record.body
-    until = newest(spec, dataset.table())
+    until = newest(spec, dataset.table()) if spec.timestamp else datetime.fromtimestamp(dataset.added_at, UTC)
     events = events if events is not None else run_views(spec, tables_of(dataset))
     # Only now, for running the views may take minutes and needs no lock.
     with _alone():
@@ -137,8 +138,9 @@ def parse_key(spec: Spec, text: str) -> tuple[dict[str, Value], datetime | None]
     types = {**dict(spec.columns), **spec.entity}
     given = _pairs(text)
     fix = f"--online {','.join(f'{key}=…' for key in spec.entity)}"
-    if unknown := [name for name in given if name not in types and name != spec.timestamp]:
-        raise UsageProblem(f"{spec.uri} uses no {unknown[0]!r}", did_you_mean(unknown[0], [*types, spec.timestamp]))
+    known = [*types, *filter(None, (spec.timestamp,))]
+    if unknown := [name for name in given if name not in known]:
+        raise UsageProblem(f"{spec.uri} uses no {unknown[0]!r}", did_you_mean(unknown[0], known))
     if missing := [key for key in spec.entity if given.get(key) in (None, "")]:
         raise UsageProblem(f"--online does not say which {missing[0]}", fix)
     # It is a moment and no value: what is left are the row's own columns.
@@ -155,7 +157,7 @@ def _load(spec: Spec, events: Sequence[Events], folder: Path, until: datetime) -
     # A folder for each content: until the new files are loaded, the store reads the old ones.
     sources = {item.view: folder / f"{item.view}.parquet" for item in events}
     for item in events:
-        write(item.frame.with_columns(item.microseconds()), sources[item.view])
+        write(item.stored(until), sources[item.view])
     if sources:
         provider().load(spec, sources, until)
         # What was loaded before is no longer read by anything, and may be large.

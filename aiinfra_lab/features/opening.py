@@ -47,7 +47,10 @@ def rows_for(rows: object, columns: Columns) -> FeatureRows | Dataset:
     source = open_rows(rows)
     have = source.scan().collect_schema().names()
     record = find_or_none(columns.features_uri) if columns.features_uri else None
-    if record is None or record.body.timestamp not in have or set(columns.names) <= set(have):
+    if record is None or set(columns.names) <= set(have):
+        return source
+    asked_by = [record.body.timestamp] if record.body.timestamp else [*record.body.entity]
+    if not set(asked_by) <= set(have):
         return source
     return join_aside(columns.features_uri, source)
 

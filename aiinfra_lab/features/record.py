@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
@@ -22,13 +22,31 @@ class TypedColumn(NamedTuple):
 
 
 TypedColumns = tuple[TypedColumn, ...]
+NO_TIME = (
+    "Point-in-time correctness is not promised: the rows have no time, and nothing proves that each value was known "
+    "when its row was asked about."
+)
+"""What is said of a set without a timestamp, of its rows, and of what learns from them."""
+Label = str | tuple[str, ...]
+"""One column, none, or several: one stays a text, as in records and digests from before there could be several."""
+
+
+def names_of(label: Label) -> tuple[str, ...]:
+    """The label's columns."""
+    return tuple(filter(None, (label,) if isinstance(label, str) else label))
+
+
+def as_label(names: Sequence[str]) -> Label:
+    """These columns as a label."""
+    return tuple(names) if len(names) > 1 else "".join(names)
 
 
 class ViewSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A view as it is registered. `entity` and `features` are columns of what it returns; `tables` are what it reads.
 
-    known_at: the column that says when a row became known, where that is not `timestamp`. ttl_s: how old a value may
-    grow before it counts as missing, in seconds; None for ever.
+    timestamp: empty where it returns one row for each entity, without a time. known_at: the column that says when a row
+    became known, where that is not `timestamp`. ttl_s: how old a value may grow before it counts as missing, in
+    seconds; None for ever.
     """
 
     name: str
@@ -52,15 +70,15 @@ class ViewSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Spec(Body, frozen=True, kw_only=True):
     """What a version of a feature set is: the cell, its options, and what its views were found to return.
 
-    version: 0 before it has one. columns: those of the rows themselves that are features. row_id: the column that
-    names a row, or empty.
+    version: 0 before it has one. timestamp: empty where rows have no time, and views none either. columns: those of the
+    rows themselves that are features. row_id: the column that names a row, or empty.
     """
 
     name: str
     version: int
     code: str
     timestamp: str
-    label: str
+    label: Label
     row_id: str
     columns: TypedColumns
     views: tuple[ViewSpec, ...]
@@ -148,7 +166,7 @@ class JoinedRows(Body, frozen=True, kw_only=True):
     rows: int
     columns: tuple[str, ...]
     optional: tuple[str, ...]
-    label: str
+    label: Label
     entity: tuple[str, ...]
     timestamp: str
     # By name, not in the views' order: JSON objects in a record are sorted.

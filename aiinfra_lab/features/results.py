@@ -33,7 +33,7 @@ from ..show import (
 from ..store import LoggedEvent, Record
 from ..units import counted, show_share
 from ..uris import Uri
-from .record import FeatureSetVersion, JoinedRows, ViewSpec, path_of
+from .record import NO_TIME, FeatureSetVersion, JoinedRows, Label, ViewSpec, names_of, path_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,7 +54,7 @@ class FeatureSet(Result):
     types: Mapping[str, str]
     views: tuple[Mapping[str, Any], ...]
     timestamp: str
-    label: str
+    label: Label
     row_id: str
     digest: str
     data: str
@@ -73,8 +73,8 @@ class FeatureSet(Result):
             when=f"added {moment(self.created_at)}",
             lead=self._lead(len(origin)),
             facts=[
-                ("label", self.label or "–"),
-                ("timestamp", self.timestamp),
+                ("label", _labels(self.label)),
+                ("timestamp", self.timestamp or "–"),
                 ("data", self.data),
                 ("online", f"as of {_moment(self.online_as_of)}" if self.online_as_of else "–"),
             ],
@@ -82,6 +82,7 @@ class FeatureSet(Result):
                 Table(("feature", "type", "from", "entity", "valid for"), rows, most=_MOST_FEATURES),
                 Fold("the cell", Quote(_cut(self.code))),
             ],
+            notes=_promise(self.timestamp),
             next=[f"Next: `%features get {label} --rows {self.data}`", f"`%features check {label}`"],
         )
 
@@ -92,7 +93,7 @@ class FeatureSet(Result):
 
     @property
     def _aim(self) -> str:
-        return f", to predict {self.label}" if self.label else ""
+        return f", to predict {_labels(self.label)}" if self.label else ""
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ class FeatureRows(Result):
     rows: int
     columns: tuple[str, ...]
     optional: tuple[str, ...]
-    label: str
+    label: Label
     entity: tuple[str, ...]
     timestamp: str
     coverage: Mapping[str, float]
@@ -147,12 +148,12 @@ class FeatureRows(Result):
         return Card(
             kind=self.kind,
             uri=self.uri,
-            lead=f"**{counted(self.rows, 'row')}**, each with what was known at its own time.{poor}",
+            lead=f"**{counted(self.rows, 'row')}**, each with {self._what}.{poor}",
             facts=[
                 ("of", self.rows_uri),
-                ("at", self.timestamp),
+                *([("at", self.timestamp)] if self.timestamp else []),
                 ("data", self.data_uri),
-                ("label", self.label or "–"),
+                ("label", _labels(self.label)),
                 ("digest", self.digest[:12]),
             ],
             figures=[
@@ -161,11 +162,16 @@ class FeatureRows(Result):
                 *([Figure("from views", f"{len(self.optional):,}", "a row may lack them")] if self.optional else []),
             ],
             parts=[Table(("view", Number("rows it knew something of"), "rows it did not"), known)],
+            notes=_promise(self.timestamp),
             next=[
                 f"Next: `%%train run {Uri.parse(self.uri).name} --rows {self.uri}`",
                 f"`%features show {Uri.parse(self.features_uri).label}`",
             ],
         )
+
+    @property
+    def _what(self) -> str:
+        return "what was known at its own time" if self.timestamp else "what is known of its entity"
 
     def _unknown(self, share: float) -> Cell:
         without = round((1 - share) * self.rows)
@@ -231,7 +237,10 @@ class OnlineRow(Result):
 
 @dataclass(frozen=True)
 class FeatureCheck(Result):
-    """What `check` found. `state` is good, bad or cannot tell: the worst of its verdicts. views: how many there are."""
+    """What `check` found. `state` is good, bad or cannot tell: the worst of its verdicts. views: how many there are.
+
+    timestamp: of the set; without one no row's future is looked for.
+    """
 
     kind = "Feature check"
 
@@ -239,6 +248,7 @@ class FeatureCheck(Result):
     state: str
     verdicts: tuple[Mapping[str, str], ...]
     views: int
+    timestamp: str
 
     def card(self) -> Card:
         ordered = sorted(self.verdicts, key=lambda each: ("bad", "cannot tell", "good").index(each["verdict"]))
@@ -252,13 +262,15 @@ class FeatureCheck(Result):
             lead=self._lead(odd),
             advice=fixes and f"{fixes}.",
             parts=[Table((RowHeader("proof"), "verdict", "why"), rows)],
-            notes=["A row's own columns are taken to be known at its time."],
+            notes=_promise(self.timestamp) or ["A row's own columns are taken to be known at its time."],
             next=[f"Next: `%features show {Uri.parse(self.uri).label}`"],
         )
 
     def _lead(self, odd: Sequence[Mapping[str, str]]) -> str:
         if not odd and not self.views:
             return "**The rows have its columns.** It has no views, so nothing else was there to check."
+        if not odd and not self.timestamp:
+            return "**Each entity has one row, and the online store says what the history says.**"
         if not odd:
             return "**No row sees its future, and the online store says what the history says.**"
         verb = "failed" if self.state == "bad" else "could not be made"
@@ -367,6 +379,14 @@ def feature_rows(record: Record[JoinedRows]) -> FeatureRows:
 def _view(view: ViewSpec) -> Mapping[str, Any]:
     """A view's fields, with its columns as name → type."""
     return {**msgspec.structs.asdict(view), "entity": dict(view.entity), "features": dict(view.features)}
+
+
+def _labels(label: Label) -> str:
+    return ", ".join(names_of(label)) or "–"
+
+
+def _promise(timestamp: str) -> list[str]:
+    return [] if timestamp else [NO_TIME]
 
 
 def _cut(code: str, most: int = 1500) -> str:

@@ -16,8 +16,8 @@ from ..errors import Conflict, Failed, NotFound
 from ..resolve import resolve
 from ..store import Event, Record, canonical, open_store
 from ..uris import Uri
-from .join import ROW_ID, VERSION, Events, as_key, as_kind, as_time, point_in_time
-from .record import FeatureSetVersion, JoinedRows, Spec, path_of
+from .join import ROW_ID, VERSION, Events, as_key, as_kind, as_time, joined
+from .record import FeatureSetVersion, JoinedRows, Spec, names_of, path_of
 from .sets import run_views
 
 _ANOTHER = "choose another --into"
@@ -66,7 +66,8 @@ def answer(
         rows=frame.height,
         columns=spec.features,
         optional=tuple(feature for feature in spec.features if feature not in own),
-        label=spec.label if spec.label in frame.columns else "",
+        # Of several all or none: nobody can learn from some of them what the set is for.
+        label=spec.label if {*names_of(spec.label)} <= {*frame.columns} else "",
         entity=tuple(spec.entity),
         timestamp=spec.timestamp,
         coverage=coverage,
@@ -109,16 +110,16 @@ def join(spec: Spec, rows: pl.DataFrame, events: list[Events]) -> tuple[pl.DataF
     parts: dict[str, pl.Series] = {}
     coverage: dict[str, float] = {}
     for item in events:
-        part = point_in_time(rows, spec.timestamp, item)
+        part = joined(rows, spec.timestamp, item)
         coverage[item.view] = float(part.select(pl.any_horizontal(pl.all().is_not_null()).mean()).item())
         parts |= {name: part[name] for name in item.features}
     parts |= {name: rows.select(as_kind(rows, name, kind, "the rows"))[name] for name, kind in spec.columns}
     keys = [as_key(rows, name, "the rows") for name in spec.entity if name not in parts]
-    found = rows.select(_row_ids(spec, rows), *keys, as_time(rows, spec.timestamp, "the rows"))
+    times = [as_time(rows, name, "the rows") for name in (spec.timestamp,) if name]
+    found = rows.select(_row_ids(spec, rows), *keys, *times)
     found = found.with_columns(parts[name].alias(name) for name in spec.features)
     # Rows that are to be predicted have no label yet.
-    if spec.label and spec.label in rows.columns:
-        found = found.with_columns(rows[spec.label])
+    found = found.with_columns(rows[name] for name in names_of(spec.label) if name in rows.columns)
     return found, coverage
 
 

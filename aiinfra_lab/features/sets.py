@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace as replaced
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from ..resolve import resolve
 from ..store import Event, Record, next_version, open_store, update
 from .contract import refuse_unaskable
 from .join import ROW_ID, Events, as_feature, as_kind, as_time, need, once, plain_types, prepare
-from .record import FeatureSetVersion, JoinedRows, Spec, TypedColumn, TypedColumns, ViewSpec
+from .record import FeatureSetVersion, JoinedRows, Spec, TypedColumn, TypedColumns, ViewSpec, as_label
 from .views import View, load
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def describe(
-    name: str, code: str, timestamp: str, label: str, row_id: str, rows: pl.DataFrame, tables: Tables
+    name: str, code: str, timestamp: str, label: Sequence[str], row_id: str, rows: pl.DataFrame, tables: Tables
 ) -> tuple[Spec, list[Events]]:
     """Run the cell over these tables and say what it gives, as version 0; with what the views returned.
 
@@ -38,9 +38,13 @@ def describe(
     once(columns, "`columns`")
     frame = rows.select(as_feature(rows, column, "the rows") for column in columns)
     # The first `get` would be late to find that it is no time.
-    _refuse_timeless(rows, timestamp)
-    for column in filter(None, (label, row_id)):
+    if timestamp:
+        _refuse_no_time(rows, timestamp)
+    for item in views:
+        _refuse_other_times(item, timestamp)
+    for column in filter(None, (*label, row_id)):
         need(rows, column, "the rows")
+    once(label, "--label")
     # The types of features are found by running the views once, for nothing else knows them.
     events = [prepare(view, view.run(tables)) for view in views]
     names = [*columns, *(feature for item in events for feature in item.features)]
@@ -52,7 +56,7 @@ def describe(
     if hidden := keys & {feature for item in events for feature in item.features}:
         raise Failed(f"{min(hidden)!r} is a key of one view and a feature of another", "rename the feature")
     # A feature of that name would hand the label, or the time, to the model.
-    if taken := ({label, timestamp, ROW_ID} - {""}) & {*names, *keys}:
+    if taken := ({*label, timestamp, ROW_ID} - {""}) & {*names, *keys}:
         raise Failed(
             f"{min(taken)!r} cannot be a feature or a key: it is the label, the timestamp or a row's id", "take it out"
         )
@@ -63,7 +67,7 @@ def describe(
         version=0,
         code=code,
         timestamp=timestamp,
-        label=label,
+        label=as_label(label),
         row_id=row_id,
         columns=_typed(plain_types(frame, columns)),
         views=found,
@@ -71,17 +75,30 @@ def describe(
     return spec, events
 
 
-def _refuse_timeless(rows: pl.DataFrame, timestamp: str) -> None:
-    """A LabError when the column holds no times; where none does, it says how rows get one."""
+def _refuse_no_time(rows: pl.DataFrame, timestamp: str) -> None:
+    """A LabError when the column holds no times; where none does, it says that rows need none."""
     try:
         rows.select(as_time(rows, timestamp, "the rows"))
     except LabError as problem:
         if any(dtype.is_temporal() for dtype in rows.schema.values()):
             raise
-        way = "`df['seen'] = pd.Timestamp('2025-01-01')`, and write --timestamp seen"
-        plain = "`%%train run NAME --rows DATA --label COLUMN` learns from rows without a time as they are"
-        fix = f"{problem.fix}; {plain}; or give them one before `%data add`: {way}"
+        without = "leave out --timestamp: rows need none, and point-in-time correctness is then not promised"
+        fix = f"{problem.fix}; or {without}"
         raise type(problem)(problem.what, fix) from None
+
+
+def _refuse_other_times(item: View, timestamp: str) -> None:
+    """Failed when a view has times and the rows have none, or the other way round."""
+    if timestamp and not item.timestamp:
+        raise Failed(
+            f"view {item.name} has no timestamp, and the rows have {timestamp}",
+            "name the column that says since when it is known, @view(…, timestamp=COLUMN); or leave out --timestamp",
+        )
+    if item.timestamp and not timestamp:
+        raise Failed(
+            f"view {item.name} has the timestamp {item.timestamp}, and the rows have none",
+            "name the rows' own, --timestamp COLUMN; or leave the view's out, and return one row for each entity",
+        )
 
 
 def conformed(spec: Spec, events: Iterable[Events]) -> list[Events]:

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class View:
-    """A function over tables that returns what became known of an entity, a row for each time that it did.
+    """A function over tables that returns what became known of an entity, a row for each time that it did; or, without
+    a timestamp, one row for each entity.
 
     It can be called as the function that it decorates.
     """
@@ -53,7 +54,7 @@ class View:
     @property
     def times(self) -> tuple[str, ...]:
         """The columns that say when."""
-        return (self.timestamp, self.known_at) if self.known_at else (self.timestamp,)
+        return tuple(name for name in (self.timestamp, self.known_at) if name)
 
     def features(self, columns: Iterable[str]) -> tuple[str, ...]:
         """Those of its columns that are features, in its order."""
@@ -82,14 +83,15 @@ class View:
 
 
 def view(
-    *, entity: str | Iterable[str], timestamp: str, ttl: str | float | None = None, known_at: str | None = None
+    *, entity: str | Iterable[str], timestamp: str = "", ttl: str | float | None = None, known_at: str | None = None
 ) -> Callable[[Callable[..., Any]], View]:
     """Make a function over tables a view. Its parameters name the tables, and are polars LazyFrames unless annotated
     as `pl.DataFrame` or `pd.DataFrame`; it returns any of the three, of pandas with a named index as columns.
 
     entity: the column, or columns, that identify the entity of a row
     timestamp: the column that says since when the row holds, which must also be when it became KNOWN: an arrival
-      delay holds and is known at arrival, not at departure. A time without a zone is UTC
+      delay holds and is known at arrival, not at departure. A time without a zone is UTC. Left out, for rows without a
+      time, the view returns one row for each entity, and nothing proves that a row's features were known before it
     ttl: how old a value may grow before it counts as missing, e.g. "3h"; without it, never
     known_at: the column that says when the row became known, where that is later than `timestamp`
 
@@ -98,8 +100,11 @@ def view(
             return weather.select("origin", "observed_at", "temp", "wind_speed")
     """
     keys = (entity,) if isinstance(entity, str) else tuple(entity)
-    if not timestamp or not all(keys) or not keys:
-        raise UsageProblem("a view needs an entity and a timestamp", '@view(entity="origin", timestamp="observed_at")')
+    if not all(keys) or not keys:
+        raise UsageProblem("a view needs an entity", '@view(entity="origin", timestamp="observed_at")')
+    if not timestamp and (ttl is not None or known_at):
+        fix = 'add one: @view(entity="origin", timestamp="observed_at", …)'
+        raise UsageProblem(f"{'ttl' if ttl is not None else 'known_at'} says nothing without a timestamp", fix)
     seconds = None if ttl is None else parse_duration(ttl)
 
     def decorate(function: Callable[..., Any]) -> View:

@@ -1,4 +1,4 @@
-"""How long logs are kept: the one owner of what may be deleted, by settings in days and GiB.
+"""How long logs and hold-outs are kept: the one owner of what may be deleted, by settings in days and GiB.
 
 `lab check` says what is past them and `lab rm --expired` frees it; nothing else deletes what people may still read, but
 for an endpoint that would fill the disk: it keeps its own log within the same size.
@@ -29,19 +29,20 @@ class RetentionRule:
     setting: str
     days: float
     gib: float
+    why: str = ""
 
     @classmethod
     def of(cls, keeping: Keeping) -> RetentionRule:
         """As the settings say it, or the defaults. UsageProblem for what is no length of time or no size."""
         where, name = settings(), keeping.setting
-        rule = cls(name, where.get(f"{name}_days", DAYS), where.get(f"{name}_gib", keeping.default_gib))
+        rule = cls(name, where.get(f"{name}_days", DAYS), where.get(f"{name}_gib", keeping.default_gib), keeping.why)
         for unit, value in (("days", rule.days), ("gib", rule.gib)):
             if not value >= 0:  # also what is no number
                 raise UsageProblem(f"{name}_{unit} = {value:g} is no limit", "give it a number from 0 on")
         return rule
 
     def __str__(self) -> str:
-        return f"older than {self.days:g} days or beyond {self.gib:g} GiB"
+        return "; ".join(filter(None, (f"older than {self.days:g} days or beyond {self.gib:g} GiB", self.why)))
 
     def past(self, files: Sequence[KeptFile]) -> list[KeptFile]:
         """What it keeps no longer, the oldest first: what is too old, and the oldest of what is too much."""

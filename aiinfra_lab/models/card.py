@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ..features.contract import NUMBER, Column
 from ..train import Run
-from ..train.plain import NO_PROMISE
+from ..train.plain import no_promise
 from ..train.saved_model import SavedModel
 from ..train.signature import Signature
 from ..units import counted
@@ -29,7 +29,7 @@ def write(name: str, run: Run, data: list[str], note: str) -> str:
             ("what", "which"),
             [("rows", run.rows), ("digest of the rows", run.rows_digest), *(("data", uri) for uri in data)],
         ),
-        *([NO_PROMISE] if run.table else []),
+        *filter(None, [no_promise(run.table, run.is_timeless)]),
         *_signature(saved),
         "## How it was made",
         _table(("what", "value"), [("run", run.uri), ("trained", made), *_made(run)]),

@@ -96,7 +96,8 @@ def _build(
         graph.save(model, folder / ONNX)
         expected, alone = (_softened(each, logits) for each in (expected, alone))
     is_free = any(size < 0 for item in example.tensors for size in item.row_shape)
-    outputs = tuple(_output(name, values, is_free) for name, values in expected.items())
+    given = (_output(name, values, is_free) for name, values in expected.items())
+    outputs = tuple(signature.as_answered(item, meaning, example.form) for item in given)
     made = Signature(example.tensors, outputs, meaning, example.form)
     (folder / signature.FILE).write_text(made.to_json(), "utf-8")
     example.write(folder)
@@ -218,7 +219,7 @@ def _refuse_other(
     for wanted, given in ((expected, example.inputs), (alone, example.last()[1])):
         rows = len(next(iter(given.values())))
         try:
-            found, again = saved.run(given), saved.run(given)
+            found, again = saved.run_network(given), saved.run_network(given)
         except Exception as problem:  # noqa: BLE001  # the runtime's exceptions share no base class
             reason = str(problem).partition("\n")[0][:300]
             raise Failed(

@@ -167,7 +167,7 @@ def _write(source: Path, target: Path) -> None:
         # In place of ours, which is copied below: a large one would be in memory twice, and bytes of its own.
         onnx.ModelProto(),
         str(target),
-        signature=ModelSignature(schema(saved.taken), schema(saved.signature.outputs)),
+        signature=ModelSignature(schema(saved.taken), schema(saved.given)),
         input_example=dict(saved.inputs(saved.example.rows)),
         # Named here, since MLflow would otherwise start a process that guesses them, and CUDA is no given.
         pip_requirements=[line for line in _environment(source) if line.partition("==")[0] in ("numpy", "onnxruntime")],

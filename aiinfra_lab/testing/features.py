@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import polars as pl
 import pytest
 
@@ -37,6 +38,13 @@ def spec(name: str = "set", version: int = 1, known_at: str | None = None) -> Sp
     two = ViewSpec("two", typed(k="text", m="integer"), "t", None, None, typed(v="number"), ("x",))
     options = {"code": "", "timestamp": "at", "label": "", "row_id": ""}
     return Spec(name=name, version=version, **options, columns=(), views=(one, two))
+
+
+def timeless() -> Spec:
+    """A version whose view has one row for each entity, without a time."""
+    return msgspec.structs.replace(
+        spec(), timestamp="", views=(msgspec.structs.replace(spec().views[0], timestamp="", ttl_s=None),)
+    )
 
 
 Row = tuple[str, float, float | None, int | None, str | None, bool | None]
@@ -121,6 +129,15 @@ class OnlineStoreContract:
     def test_a_view_in_which_nothing_is_known_yet_is_empty(self, store: OnlineStore, tmp_path: Path) -> None:
         store.load(spec(), sources(tmp_path / "in", []), hour(9))
         assert one(store, spec(), "a") == [None]
+
+    def test_without_times_the_one_row_of_each_entity_is_read(self, store: OnlineStore, tmp_path: Path) -> None:
+        until = hour(9)
+        frame = pl.DataFrame([{"k": "a", **values(1.0, BIG, "x", True)}, {"k": "b", **values(None, -1, "ü", None)}])
+        at = pl.lit(until).cast(pl.Datetime("us", "UTC"))
+        frame.with_columns(one__at=at, one__time=at.dt.epoch("us")).write_parquet(tmp_path / "one.parquet")
+        store.load(timeless(), {"one": tmp_path / "one.parquet"}, until)
+        found = one(store, timeless(), "b", "nobody", "a")
+        assert found == [(until, values(None, -1, "ü", None)), None, (until, values(1.0, BIG, "x", True))]
 
     def test_versions_and_sets_do_not_mix(self, store: OnlineStore, tmp_path: Path) -> None:
         all_of_them = [spec("set", 1), spec("set", 2), spec("se-t", 1), spec("se.t", 1)]

@@ -127,6 +127,7 @@ def run(
         on=session,
         resumed_from=source.uri if source else "",
         table=table,
+        is_timeless=Uri.parse(handle.uri).noun == "features" and not handle.timestamp,
     )
     planned = record.plan(name, requested, (handle.uri, *([source.uri] if source else [])))
     if session:

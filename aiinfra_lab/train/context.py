@@ -161,12 +161,14 @@ class Context:
         `NAME_mask` beside NAME says where a sequence has values, and makes its length one that may vary.
         tokenizer: makes tokens of an input of texts, `{"text": ["first", "second"]}`: one of the library tokenizers, or
         of transformers. The network's `forward(input_ids, attention_mask)` takes whole numbers, (rows, tokens); texts
-        are cut at the length that the tokenizer cuts at, else at 512 tokens.
+        are cut at the length that the tokenizer cuts at, else at 512 tokens. Of a generation, an output of whole
+        numbers, (rows, tokens), is answered as the text that the tokenizer makes of them.
         task: what they mean: classification, regression, ranking, embedding, generation or custom. labels: of a
         classification, in the order of its numbers; an output with a number for each of them is answered as the most
         likely label and `NAME_probabilities`, by softmax where they are no probabilities. Those of a label column of
         texts are known. A classification or regression is measured on the hold-out of `run.split()` once the code has
-        run, as it will be served: `holdout_log_loss`, `holdout_rmse`, ….
+        run, as it will be served: `holdout_log_loss`, `holdout_rmse`, …; a ranking on that of `run.split(group=…)`, by
+        the order within each group: `holdout_ndcg`.
         """
         from . import export, signature
         from .given import OfArrays, OfTable, OfTexts

@@ -77,7 +77,9 @@ def _write(model: Any, given: SavedWith, folder: Path, outputs: Sequence[str], t
     network = _Network(model, [*given.arrays], tuple(outputs), task)
     expected = network.answer(given.arrays)
     network.refuse_taken(given.asked)
-    answers = tuple(Tensor.of(name, values) for name, values in expected.items())
+    answers = tuple(
+        signature.as_answered(Tensor.of(name, values), task, given.rows) for name, values in expected.items()
+    )
     made = Signature(given.tensors, answers, task, given.rows)
     # Not flushed alone: publishing the model's folder flushes all of it.
     files.write(folder / signature.FILE, made.to_json(), flush=False)
@@ -310,7 +312,7 @@ def _same(saved: SavedModel, network: _Network, arrays: Arrays, expected: Mappin
     # One row too: a network that was traced with many may have their number as a constant.
     for size in dict.fromkeys((1, many)):
         last = {name: values[-size:] for name, values in arrays.items()}
-        given = saved.run(last)
+        given = saved.run_network(last)
         wanted = expected if size == many else network.answer(last)
         for name, values in wanted.items():
             same_shape = given[name].shape == values.shape

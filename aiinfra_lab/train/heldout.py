@@ -79,9 +79,12 @@ def path_of(digest: str) -> Path:
     return record.home() / "holdouts" / f"{digest}.parquet"
 
 
-def scored(saved: SavedModel, rows: pd.DataFrame, label: tuple[str, ...]) -> Scoring:
-    """The metrics of a model on rows of a hold-out. Unscored, or a BadRow, where it has none."""
-    return score(saved.signature, saved.run(saved.inputs(rows)), rows[[*label]])
+def scored(saved: SavedModel, rows: pd.DataFrame, label: tuple[str, ...], group: str = "") -> Scoring:
+    """The metrics of a model on rows of a hold-out. group: the column of rows that belong together. Unscored, or a
+    BadRow, where it has none.
+    """
+    groups = rows[group] if group in rows.columns else None
+    return score(saved.signature, saved.run(saved.inputs(rows)), rows[[*label]], groups)
 
 
 def _refuse_unmeasurable(saved: SavedModel, held: pd.DataFrame | None) -> None:
@@ -98,15 +101,15 @@ def _measured(table: TrainingTable, held: pd.DataFrame, saved: SavedModel, folde
     from ..data.frames import to_polars
 
     labelled = held.assign(**_truth(table, saved, held)).reset_index(drop=True)
-    kept = _drawn(labelled)
-    found = scored(saved, kept, table.targets)
+    kept = _drawn(labelled, table.group)
+    found = scored(saved, kept, table.targets, table.group)
     content = io.BytesIO()
     to_polars(kept).write_parquet(content)
     digest = hashlib.sha256(content.getvalue()).hexdigest()
     path = path_of(digest)
-    if not path.exists():
-        files.make_folder(path.parent)
-        files.write(path, content.getvalue())
+    files.make_folder(path.parent)
+    # Also where it is there: from when it was last written it is counted how long it is kept.
+    files.write(path, content.getvalue())
     _keep_predictions(saved, kept, found, folder / PREDICTIONS)
     stored = StoredHoldout(digest, len(kept), len(held), table.targets, table.group)
     metrics = {f"{PREFIX}{one.name}": one.value for one in found.metrics if one.value is not None}
@@ -125,11 +128,18 @@ def _truth(table: TrainingTable, saved: SavedModel, held: pd.DataFrame) -> dict[
     return {} if table.labels else {name: held[name].astype("float64") for name in table.targets}
 
 
-def _drawn(rows: pd.DataFrame) -> pd.DataFrame:
+def _drawn(rows: pd.DataFrame, group: str) -> pd.DataFrame:
+    """No more than may be kept: whole groups, where rows belong together."""
     import numpy as np
 
     if len(rows) <= MOST_ROWS:
         return rows
+    if group:
+        places = rows.groupby(group, dropna=False, sort=False).ngroup().to_numpy()
+        sizes = np.bincount(places)
+        order = np.random.default_rng(0).permutation(len(sizes))
+        few = order[: max(1, int(np.searchsorted(sizes[order].cumsum(), MOST_ROWS, side="right")))]
+        return rows[np.isin(places, few)].reset_index(drop=True)
     places = np.random.default_rng(0).permutation(len(rows))[:MOST_ROWS]
     return rows.iloc[np.sort(places)].reset_index(drop=True)
 

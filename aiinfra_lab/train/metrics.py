@@ -10,14 +10,16 @@ from .history import Point
 
 # What is known to be better when it is higher, or lower, what says most first; of any other metric nobody can say which
 # is the best value.
-HIGHER = ("auc", "accuracy", "acc", "precision", "recall", "f1", "r2", "ap", "map", "bleu")
+HIGHER = ("auc", "accuracy", "acc", "precision", "recall", "f1", "r2", "ap", "map", "ndcg", "bleu")
 LOWER = ("loss", "brier", "error", "rmse", "mae", "mse", "perplexity", "nll")
 # What is measured over many rows at once, and hardly ever of a batch.
 _OF_MANY = ("auc", "ap", "map", "bleu", "r2", "f1")
 _HELD_OUT = ("val", "valid", "validation", "holdout", "heldout", "test", "eval", "dev")
 
 # What a run measures of itself once its code has run; of several outputs with their names behind it.
-_AT_THE_END = tuple(f"holdout_{name}" for name in ("log_loss", "roc_auc", "accuracy", "brier", "rmse", "mae", "r2"))
+_AT_THE_END = tuple(
+    f"holdout_{name}" for name in ("log_loss", "roc_auc", "accuracy", "brier", "rmse", "mae", "r2", "ndcg")
+)
 
 
 def is_lower_better(name: str) -> bool | None:

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from .. import nouns
 from ..errors import NotFound
-from ..nouns import Details, Noun, Observation, Span
+from ..nouns import Details, Keeping, Noun, Observation, Span
 from ..resolve import resolve, resolve_any
 from ..store import Record, open_store
 from ..uris import Uri
@@ -21,7 +21,11 @@ class TrainNoun(Noun[TrainingRun]):
     """See `Noun`."""
 
     name = "train"
-    settings: ClassVar = {"tracking_uri": "the MLflow server that runs and models are sent to"}
+    settings: ClassVar = {
+        "tracking_uri": "the MLflow server that runs and models are sent to",
+        "holdout_days": "for how many days hold-outs are kept that no comparison needs",
+        "holdout_gib": "how much those hold-outs may take together, in GiB",
+    }
     kind = TrainingRun
     has_versions = True
     usual_alias = "champion"
@@ -72,6 +76,11 @@ class TrainNoun(Noun[TrainingRun]):
 
     def spans(self) -> Sequence[Span]:
         return list(map(_span, observe(open_store().list(TrainingRun, skip_unreadable=True))))
+
+    def keepings(self) -> Sequence[Keeping]:
+        from . import retention
+
+        return [retention.holdouts()]
 
     def reconcile(self) -> Sequence[str]:
         """Send the tracking server what it missed or lost; what was done, a sentence each."""

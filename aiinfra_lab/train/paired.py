@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..errors import LabError
+from ..errors import LabError, NotFound
 from ..features.contract import ROW_ID
 from ..units import counted
 from . import heldout
@@ -132,7 +133,7 @@ def compare(ours: ComparedModel, theirs: ComparedModel) -> PairedComparison:
                 f"{other.uri} learned from all but {counted(len(rows), 'row')} of the hold-out of {owner.uri}",
                 "hold out the same rows, by a time or the same --seed; or give rows that neither has seen",
             )
-        mine, other_ones = (heldout.scored(one, rows, stored.label).metrics for one in pair)
+        mine, other_ones = (heldout.scored(one, rows, stored.label, stored.group).metrics for one in pair)
     except Incomparable:
         raise
     except LabError as problem:
@@ -151,7 +152,8 @@ def _refuse_other_tasks(ours: Task, theirs: Task) -> None:
         raise problem
     if ours.name not in SCORED:
         raise Incomparable(
-            f"no metric is computed for their task {ours.name}", "save with task='classification' or 'regression'"
+            f"no metric is computed for their task {ours.name}",
+            "save with task='classification', 'regression' or 'ranking'",
         )
 
 
@@ -187,7 +189,9 @@ def _unlearned(rows: pd.DataFrame, stored: StoredHoldout, other: ComparedModel) 
 
     known = _keys(learned, names)
     if other.run.stored:
-        known = np.setdiff1d(known, _keys(_polars(heldout.read(other.run.stored)), names))
+        # Where its hold-out is gone, its rows count as learned: some too many are left out, and none too few.
+        with contextlib.suppress(NotFound):
+            known = np.setdiff1d(known, _keys(_polars(heldout.read(other.run.stored)), names))
     is_known = np.isin(_keys(_polars(rows), names), known)
     if not is_known.any():
         return rows, ()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ..errors import NotFound, UsageProblem, did_you_mean
+from ..features.record import NO_TIME
 from ..uris import Uri
 
 if TYPE_CHECKING:
@@ -22,6 +23,11 @@ NO_PROMISE = (
     "was known when its row was asked about."
 )
 """What is said of a run, and of its model, whose rows no feature set made."""
+
+
+def no_promise(table: TableColumns | None, is_timeless: bool) -> str:
+    """What is said of a run whose rows were not joined as of their time; nothing of any other."""
+    return NO_PROMISE if table else NO_TIME if is_timeless else ""
 
 
 class TableColumns(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):

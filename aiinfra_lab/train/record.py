@@ -55,8 +55,9 @@ class TrainingRun(Body, frozen=True, kw_only=True):
     metrics_from: the run that measured them, when this one had no epoch left to train.
     trace: the traceback of the problem, from the first line of the user's code on. files: of the model that it saved,
     name → SHA-256 at its end; none in records from before that was kept. holdout: how the held out rows were chosen.
-    table: which columns of data are learned from, where no feature set says it. stored: the held out rows that the
-    saved model was measured on; notes: what could not be measured on them, and why.
+    table: which columns of data are learned from, where no feature set says it. is_timeless: whether it learns from
+    rows of a feature set without a time. stored: the held out rows that the saved model was measured on; notes: what
+    could not be measured on them, and why.
     """
 
     kind: ClassVar[str] = "train"
@@ -84,6 +85,7 @@ class TrainingRun(Body, frozen=True, kw_only=True):
     files: dict[str, str] = msgspec.field(default_factory=dict)
     holdout: str = ""
     table: TableColumns | None = None
+    is_timeless: bool = False
     stored: StoredHoldout | None = None
     notes: tuple[str, ...] = ()
 

@@ -33,7 +33,7 @@ from ..uris import Uri
 from .best import Best, ComparedMetric, RunCurves, best_of_run
 from .history import Curve, Point, averaged, latest
 from .metrics import Epochs, count_epochs, epochs_of, is_held_out, is_loss, is_lower_better, is_of_the_end
-from .plain import NO_PROMISE
+from .plain import no_promise
 
 if TYPE_CHECKING:
     from .results import Run, RunComparison, RunLog
@@ -96,7 +96,9 @@ def run_card(run: Run, advice: str) -> Card:
         "checkpoint",
     )
     facts = [(name, shown(name, value)) for name, value in run.params.items()]
-    facts += run.facts(*left_out, "tracked_as", "machine", "path", "metrics_from", "model", "table", "stored", "notes")
+    facts += run.facts(
+        *left_out, "tracked_as", "machine", "path", "metrics_from", "model", "table", "is_timeless", "stored", "notes"
+    )
     facts += _columns(run)
     ended = f" · ended {shown('_at', run.started_at + run.duration_s)}" if not is_live else ""
     return Card(
@@ -347,7 +349,7 @@ def _held_out(run: Run) -> list[tuple[str, str]]:
 
 
 def _promise(run: Run) -> str:
-    return NO_PROMISE if run.table else ""
+    return no_promise(run.table, run.is_timeless)
 
 
 def _columns(run: Run) -> list[tuple[str, str]]:

@@ -28,8 +28,8 @@ class Run(Result):
 
     metrics: the last value of each. metrics_from: the run that measured them, when this one had no epoch left to train.
     checkpoint: the epoch of the last checkpoint. model: whether it saved one. problem, fix: why it failed.
-    table: which columns it learned from, of data that no feature set made. stored: the rows that its model was measured
-    on; notes: what could not be measured.
+    table: which columns it learned from, of data that no feature set made. is_timeless: whether it learned from rows
+    of a feature set without a time. stored: the rows that its model was measured on; notes: what could not be measured.
     """
 
     uri: str
@@ -53,6 +53,7 @@ class Run(Result):
     machine: dict[str, str] = field(default_factory=dict)
     holdout: str = ""
     table: TableColumns | None = field(default=None, repr=False, metadata={"json": False})
+    is_timeless: bool = field(default=False, repr=False, metadata={"json": False})
     stored: StoredHoldout | None = field(default=None, repr=False, metadata={"json": False})
     notes: tuple[str, ...] = field(default=(), repr=False, metadata={"json": False})
     path: Path = field(default=Path(), repr=False)
@@ -160,6 +161,7 @@ def run_of(seen: ObservedTraining, *, home: Path | None = None) -> Run:
         machine=dict(body.machine),
         holdout=body.holdout,
         table=body.table,
+        is_timeless=body.is_timeless,
         stored=body.stored,
         notes=body.notes,
         path=folder,

@@ -86,9 +86,26 @@ class SavedModel:
         return self.rows.encode(rows)
 
     def run(self, inputs: Arrays) -> Arrays:
+        """What it gives for these arrays, by output as its signature has them: texts for the tokens of some."""
+        found = {**self.run_network(inputs)}
+        for item in self.signature.outputs:
+            if item.is_text and self.encoder and found[item.name].dtype.kind == "i":
+                found[item.name] = self.encoder.decoded(found[item.name])
+        return found
+
+    def run_network(self, inputs: Arrays) -> Arrays:
         """What the ONNX file gives for these arrays, by output."""
         found = self.session.run(self._outputs, {name: inputs[name] for name in self._inputs})
         return dict(zip(self._outputs, found, strict=True))
+
+    @property
+    def given(self) -> tuple[Tensor, ...]:
+        """What its network gives: tokens where its signature has texts that are made of them."""
+        tokens = {item.name for item in self.session.get_outputs() if item.type == "tensor(int64)"}
+        return tuple(
+            Tensor(item.name, "INT64", (-1, -1)) if item.is_text and item.name in tokens else item
+            for item in self.signature.outputs
+        )
 
     def answers(self, rows: Any) -> Answers:
         """The outputs of each row, as an endpoint answers them."""

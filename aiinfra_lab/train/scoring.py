@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Draws = Callable[["NDArray[Any]"], "NDArray[Any]"]
 """Weights, draws x rows → the metric of each draw; NaN where a draw leaves it undefined."""
 
-SCORED = ("classification", "regression")
+SCORED = ("classification", "regression", "ranking")
 LEAST_ROWS = 10
 """Of fewer rows no metric says anything."""
 
@@ -46,8 +46,14 @@ class Scoring(NamedTuple):
     losses: NDArray[Any]
 
 
-def score(signature: Signature, outputs: Mapping[str, NDArray[Any]], truth: pd.DataFrame) -> Scoring:
-    """The task's metrics of these outputs. truth: a column for each label, of class names or of numbers.
+def score(
+    signature: Signature,
+    outputs: Mapping[str, NDArray[Any]],
+    truth: pd.DataFrame,
+    groups: pd.Series[Any] | None = None,
+) -> Scoring:
+    """The task's metrics of these outputs. truth: a column for each label, of class names or of numbers. groups: which
+    rows belong together; a ranking is one of each group's rows.
 
     Unscored for another task, for too few rows, for outputs that are not finite, and where nobody can tell which output
     answers which label.
@@ -58,6 +64,8 @@ def score(signature: Signature, outputs: Mapping[str, NDArray[Any]], truth: pd.D
         raise Unscored(f"{len(truth)} rows are too few to measure anything on", f"hold out {LEAST_ROWS} or more")
     if signature.task.name == "classification":
         return _classification(signature, outputs, truth)
+    if signature.task.name == "ranking":
+        return _ranking(signature, outputs, truth, groups)
     return _regression(signature, outputs, truth)
 
 
@@ -181,6 +189,60 @@ def _regression(signature: Signature, outputs: Mapping[str, NDArray[Any]], truth
     means = [_mean_metric(together) for together in zip(*each.values(), strict=True)]
     named = [one._replace(name=f"{one.name}_{_word(name)}") for name, found in each.items() for one in found]
     return Scoring((*means, *named), squares)
+
+
+def _ranking(
+    signature: Signature, outputs: Mapping[str, NDArray[Any]], truth: pd.DataFrame, groups: pd.Series[Any] | None
+) -> Scoring:
+    """The mean over groups of the discounted gain of the order that the model gives, as a share of the best order's.
+
+    A group of one row, or in which no row is relevant, has no order to get wrong, and does not count.
+    """
+    import numpy as np
+
+    if groups is None:
+        raise Unscored(
+            "a ranking is measured within groups, and nothing says which rows belong together",
+            "hold out whole groups: run.split(group='COLUMN')",
+        )
+    name, gains = _gains(truth)
+    answers = _finite(name, next(values for _, values in _answers_by_label(signature, outputs, truth)))
+    places = groups.groupby(groups, dropna=False, sort=False).indices.values()
+    ranked = [(at, _ndcg(gains[at], answers[at])) for at in places if len(at) > 1 and gains[at].any()]
+    losses = np.full(len(gains), np.nan)
+    for at, value in ranked:
+        losses[at] = 1 - value
+    if not ranked:
+        metric = Metric("ndcg", None, lambda weights: np.full(len(weights), np.nan), "no group has an order to judge")
+        return Scoring((metric,), losses)
+    # Rows of one group are drawn together: the first one's weight is the group's.
+    firsts, values = np.array([at[0] for at, _ in ranked]), np.array([value for _, value in ranked])
+
+    def drawn(weights: NDArray[Any]) -> NDArray[Any]:
+        of_groups = weights[:, firsts]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found: NDArray[Any] = of_groups @ values / of_groups.sum(1)
+        return found
+
+    return Scoring((Metric("ndcg", float(values.mean()), drawn),), losses)
+
+
+def _gains(truth: pd.DataFrame) -> tuple[str, NDArray[Any]]:
+    """How relevant each row is, from 0 on."""
+    if len(truth.columns) > 1 or truth.iloc[:, 0].dtype == object:
+        raise Unscored("a ranking has one label, of numbers that say how relevant a row is", "log a metric: run.log(…)")
+    name, gains = str(truth.columns[0]), truth.iloc[:, 0].to_numpy(dtype="float64")
+    if gains.min() < 0:
+        raise Unscored(
+            f"{name} is below 0, and says how relevant a row is", "let it begin at 0, for what is irrelevant"
+        )
+    return name, gains
+
+
+def _ndcg(gains: NDArray[Any], answers: NDArray[Any]) -> float:
+    from sklearn import metrics
+
+    return float(metrics.ndcg_score(gains[None], answers[None]))
 
 
 def _answers_by_label(

@@ -281,6 +281,14 @@ def _tensor(name: str, item: Mapping[str, Any]) -> dict[str, Any]:
     return {"name": name, "datatype": _BY_DTYPE[item["dtype"]], "shape": shape}
 
 
+def as_answered(output: Tensor, task: Task, rows: RowForm) -> Tensor:
+    """An output of a network as its rows are answered: the tokens that a generation gives are a text, read by the
+    tokenizer that it has.
+    """
+    is_tokens = output.datatype == "INT64" and len(output.row_shape) == 1
+    return Tensor(output.name, "BYTES", (-1,)) if is_tokens and (task.name, rows) == ("generation", "texts") else output
+
+
 def of_table(numbers: int, codes: int) -> tuple[Tensor, ...]:
     """What a model of so many columns of numbers and of categories takes."""
     return (Tensor("numbers", "FP32", (-1, numbers)), Tensor("codes", "INT64", (-1, codes)))

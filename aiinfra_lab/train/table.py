@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .. import files
 from ..errors import Failed, UsageProblem
 from ..features.contract import Columns, is_missing
+from ..features.record import names_of
 from ..uris import Uri
 from .holdout import divided
 
@@ -41,7 +42,7 @@ class TrainingTable:
             )
         if not rows.label:
             raise UsageProblem(f"{rows.uri} has no label to learn from", _way_to_a_label(rows.features_uri))
-        self.targets: tuple[str, ...] = (rows.label,) if isinstance(rows.label, str) else tuple(rows.label)
+        self.targets = names_of(rows.label)
         """The label's columns, of which `y` has one for each where there are several."""
         self.frame = rows.df()
         self.contract: Columns | None = None
@@ -159,8 +160,8 @@ def _way_to_features(uri: str) -> str:
         made = f"`X = %features get {known[0].base} --rows {uri}`"
         return f"take it through a feature set: {made}, then --rows $X; or {plainly}"
     return (
-        f"{plainly}; or take it through a feature set, which `%%features add NAME --data {uri} --timestamp COLUMN "
-        f"--label COLUMN` makes: `X = %features get NAME --rows {uri}`, then --rows $X"
+        f"{plainly}; or take it through a feature set, which `%%features add NAME --data {uri} --label COLUMN` makes, "
+        f"with --timestamp COLUMN where rows have a time: `X = %features get NAME --rows {uri}`, then --rows $X"
     )
 
 
@@ -173,10 +174,12 @@ def _way_to_a_label(uri: str) -> str:
         return "take them through a feature set that has a label: `%features ls` says which do"
     known = record.body
     if known.label:
-        return f"choose rows that have {known.label}: `%features get {record.name} --rows {known.newest_data}`"
+        wanted = ", ".join(names_of(known.label))
+        return f"choose rows that have {wanted}: `%features get {record.name} --rows {known.newest_data}`"
+    timed = f" --timestamp {shlex.quote(known.timestamp)}" if known.timestamp else ""
     return (
-        f"add the set again with a label, `%%features add {record.base} --data {known.newest_data} "
-        f"--timestamp {shlex.quote(known.timestamp)} --label COLUMN`, and get its rows again"
+        f"add the set again with a label, `%%features add {record.base} --data {known.newest_data}{timed} "
+        "--label COLUMN`, and get its rows again"
     )
 
 

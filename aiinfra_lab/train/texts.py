@@ -153,6 +153,14 @@ class TextEncoder:
             mask[at, : len(row)] = 1
         return dict(zip(self.names, (found, mask), strict=False))
 
+    def decoded(self, tokens: NDArray[np.int64]) -> NDArray[np.object_]:
+        """Rows of tokens as texts, without those that only mark something, such as a beginning or what fills up."""
+        import numpy as np
+
+        # Below 0 there is none: some networks say so that a place is empty.
+        texts = [self.tokenizer.decode([token for token in row if token >= 0]) for row in tokens.tolist()]
+        return np.array([*texts, None], object)[:-1]
+
     def _beginning(self, text: str) -> str:
         most = self.input.most_tokens * _CHARACTERS_A_TOKEN
         if len(text) <= most:

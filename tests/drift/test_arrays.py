@@ -92,6 +92,8 @@ def test_rows_like_those_of_training_do_not_drift_and_others_do(endpoint, digits
     quiet = drift.check("digits", against="data:digits@1", rows="data:later@1", report=True)
     assert {change.column for change in quiet.columns} == {"image", "digit", "digit_probabilities"}
     assert quiet.state == "no drift"
+    assert quiet.projected == ("image", "digit_probabilities")
+    assert "(their first principal component): image, digit_probabilities." in " ".join(quiet.card().text().split())
     data.add("negative", table(1 - digits[0][:600], digits[1][:600]))
     loud = drift.check("digits", against="data:digits@1", rows="data:negative@1", report=True)
     assert {"digit", "digit_probabilities"} <= {*loud.drifted}

@@ -58,7 +58,7 @@ def test_a_verdict_is_written_with_these_fields():
     written = json.loads(encode(verdict_at(1.0, judged="deploy:delay", since_at=0.5, sample="ab", by="day")))
     assert set(written) == {
         *("state", "endpoint", "model", "against", "rows_before", "rows_now", "alpha", "checked_at", "columns"),
-        *("sample", "judged", "since_at", "by", "outputs"),
+        *("sample", "judged", "since_at", "by", "outputs", "projected"),
     }
     assert set(written["columns"][0]) == {
         *("column", "kind", "drifted", "effect", "p", "missing_before", "missing_now", "unseen", "why"),
@@ -80,7 +80,7 @@ def test_the_verdicts_of_version_0_1_0_are_read_as_what_they_were():
     assert [name for name, _ in records] == ["late@1", "late@2", "late@3", "second@1"]
     for name, text in records:
         read, old = json.loads(encode(decode(DriftRecord, name, text, 1))), json.loads(text)
-        assert {**read, "columns": None} == {**old, "columns": None, "by": "", "outputs": ["score"]}
+        assert {**read, "columns": None} == {**old, "columns": None, "by": "", "outputs": ["score"], "projected": []}
         for column, before in zip(read["columns"], old["columns"], strict=True):
             assert column == {**before, "floor": 0.02, "effect_unit": "", "unit": "rows"}
 

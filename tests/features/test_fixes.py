@@ -53,26 +53,20 @@ TIMELESS = {"age": [30, 40], "note": ["a", "b"], "late": [0, 1]}
 
 
 @pytest.mark.parametrize("timestamp", ["sched_dep", "age", "note"])
-def test_rows_without_a_time_get_one_as_the_fix_says(workspace, timestamp):
+def test_rows_without_a_time_need_none_as_the_fix_says(workspace, timestamp):
     df = pd.DataFrame(TIMELESS)
     options = {"label": "late", "code": "columns = ['age']"}
     with pytest.raises((NotFound, Failed)) as problem:
         features.add("stay", data=data.add("visits", df), timestamp=timestamp, **options)
-    line, named = re.search(r"`(df\[.*)`, and write --timestamp (\w+)", problem.value.fix).groups()
-    exec(line, {"df": df, "pd": pd})
-    features.add("stay", data=data.add("visits", df), timestamp=named, **options)
+    assert "or leave out --timestamp" in problem.value.fix
+    features.add("stay", data="data:visits", **options)
     assert features.get("stay", rows=data.open_rows("data:visits")).rows == 2
 
 
 def test_where_rows_have_a_time_the_fix_names_it(trips):
     with pytest.raises(Failed) as problem:
         features.add("stay", data=trips, timestamp="delay", code="columns = ['line']")
-    assert "df[" not in problem.value.fix
-
-
-def test_the_example_for_a_missing_time_names_a_time_of_that_data(trips):
-    problem = provoked("features add stay --data data:trips")
-    assert "--timestamp asked_at" in problem.fix
+    assert "leave out --timestamp" not in problem.value.fix
 
 
 def test_rows_of_a_set_that_made_none_yet_are_made(lateness):

@@ -86,7 +86,7 @@ def test_a_removal_says_what_follows_from_it(uri, newest, note):
 
 
 def test_a_check_shows_each_proof_and_what_it_takes_for_granted():
-    card = FeatureCheck("features:late@1", "good", VERDICTS, 1).card()
+    card = FeatureCheck("features:late@1", "good", VERDICTS, 1, "asked_at").card()
     (row,) = card.parts[0].rows
     assert (str(card.state), row[0], str(row[1])) == ("✓ passed", "weather: no future", "✓ passed")
     assert card.notes == ["A row's own columns are taken to be known at its time."]
@@ -99,7 +99,7 @@ def test_a_check_that_fails_says_first_why_and_what_to_do():
         "why": "temp of place=north: 1 online, 2 in the history",
         "fix": "correct the view",
     }
-    card = FeatureCheck("features:late@1", "bad", (*VERDICTS, bad), 1).card()
+    card = FeatureCheck("features:late@1", "bad", (*VERDICTS, bad), 1, "asked_at").card()
     assert card.lead == f"**1 of 2 proofs failed.** {bad['what']}: {bad['why']}."
     assert [row[0] for row in card.parts[0].rows] == ["online is offline", "weather: no future"]
     assert card.advice == "correct the view."

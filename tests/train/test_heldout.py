@@ -90,7 +90,7 @@ def test_of_many_rows_some_are_kept_and_that_is_stated(rows, monkeypatch):
     ("end", "note"),
     [
         ("run.save(model)", "no metric is computed for the task custom; name it: run.save(model, task='regression')"),
-        ("run.save(model, task='ranking')", "no metric is computed for the task ranking; log what matters"),
+        ("run.save(model, task='embedding')", "no metric is computed for the task embedding; log what matters"),
         ("run.save(model, task='embedding')", "no metric is computed for the task embedding"),
         ("run.save(model, task='generation')", "no metric is computed for the task generation"),
     ],

@@ -123,7 +123,7 @@ def test_several_labels_have_a_metric_each_and_the_mean(outputs):
     ("signature", "outputs", "truth", "what"),
     [
         (of(Task(), score=0), {"score": np.zeros(20)}, {"y": [0.0] * 20}, "no metric is computed for the task custom"),
-        (of(Task("ranking"), score=0), {"score": np.zeros(20)}, {"y": [0.0] * 20}, "for the task ranking"),
+        (of(Task("embedding"), score=0), {"score": np.zeros(20)}, {"y": [0.0] * 20}, "for the task embedding"),
         (of(Task("embedding"), v=(3,)), {"v": np.zeros((20, 3))}, {"y": [0.0] * 20}, "for the task embedding"),
         (of(Task("regression"), score=0), {"score": np.zeros(9)}, {"y": [0.0] * 9}, "9 rows are too few"),
         (of(Task("regression"), a=0, b=0), {"a": 0, "b": 0}, {"y": [0.0] * 20}, "which of a FP32 .* answers y"),

@@ -41,14 +41,13 @@ class Cache:
 
 def _newest(view: ViewSpec, source: Path, until: datetime) -> Entries:
     """The last event of each entity, by its time, by when it became known, and then by its values."""
+    at = view.timestamp or f"{view.name}__at"
     found: dict[tuple[Any, ...], tuple[Any, dict[str, Any]]] = {}
     for row in pl.read_parquet(source).iter_rows(named=True):
-        key, times = tuple(row[name] for name in view.keys), (row[view.timestamp], row[view.known_at or view.timestamp])
+        key, times = tuple(row[name] for name in view.keys), (row[at], row[view.known_at or at])
         if None in (*key, *times) or max(times) > until:
             continue
         values = [(row[name] is not None, row[name] or 0) for name in view.feature_names]
         if key not in found or (times, values) > found[key][0]:
             found[key] = ((times, values), row)
-    return {
-        key: (row[view.timestamp], {name: row[name] for name in view.feature_names}) for key, (_, row) in found.items()
-    }
+    return {key: (row[at], {name: row[name] for name in view.feature_names}) for key, (_, row) in found.items()}
