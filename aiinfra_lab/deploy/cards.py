@@ -167,7 +167,7 @@ def _lead(endpoint: Endpoint) -> str:
             return f"It answers what it has taken, and then ends.{served}"
         case "stopped":
             return f"**It was stopped.**{served}"
-        case "failed" if endpoint.detail:
+        case "failed" | "lost" if endpoint.detail:
             return f"**It failed:** {endpoint.detail.partition(chr(10))[0].rstrip('.')}.{served}"
         case "cannot tell":
             return "**Its target cannot be asked**: it may serve, and cost money."

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Iterator
 from functools import lru_cache
 
+from ..jobs.record import show_restarts
 from ..models.record import folder
 from ..nouns import Action, Arm, Details, Fact
 from ..providers import chosen
@@ -136,7 +137,7 @@ def _facts(record: Record[EndpointRecord], state: State) -> Iterator[Fact]:
     if _is_counted(body):
         yield Fact("answered", f"{counted(requests_of(body), 'request')} in {show_duration(took_s)}")
     if state.restarts:
-        yield Fact("started again", f"{state.restarts}", "")
+        yield Fact("started again", show_restarts(state.restarts, state.restarted_at))
     if not body.is_ours:
         yield Fact("runs on", body.on)
     elif price := _machine_usd_per_hour():

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 from ..errors import LabError
+from ..jobs.record import show_restarts
 from ..show import Card, Result, log_time
 from ..stats.bounds import JudgedBound, JudgedMeasure
 from ..store import Record
@@ -233,7 +234,7 @@ class _Seen:
         )
         if isinstance(state, LabError):
             return replace(written, notes=(_unasked(state),))
-        detail = state.detail if state.word == "failed" else ""
+        detail = state.detail if state.word in ("failed", "lost") else ""
         return replace(written, word=state.word, notes=tuple(_state_notes(body, state)), detail=detail)
 
     def asked(self, record: Record[EndpointRecord]) -> _Seen:
@@ -327,9 +328,8 @@ def _notes(body: EndpointRecord, seen: _Seen) -> Iterator[str]:
 
 def _state_notes(body: EndpointRecord, state: State) -> Iterator[str]:
     if state.restarts:
-        how_often = "once" if state.restarts == 1 else f"{state.restarts} times"
         what = "its process died and was started" if body.is_ours else f"{body.on} started it"
-        yield f"{what} again {how_often}"
+        yield f"{what} again {show_restarts(state.restarts, state.restarted_at)}"
     elif state.is_live and state.detail:
         yield f"it is {state.word}: {state.detail}"
 

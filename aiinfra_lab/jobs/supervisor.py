@@ -18,6 +18,7 @@ from .. import files, logs, modes
 from ..config import settings
 from ..errors import Conflict, Denied, Unavailable, UsageProblem
 from ..store import Record, open_store
+from ..units import show_duration
 from . import LOCK, LOG_MIB, child_environment, log_bytes, process
 from .heartbeat import Heartbeat
 from .home import home_id, renew_home_id
@@ -28,6 +29,8 @@ IDLE_S = 5.0
 GRACE_S = 5.0
 TICK_S = 0.1
 MAX_RESTARTS = 5
+RESTARTS_WITHIN_S = 600.0
+FIRST_PAUSE_S = 0.2
 
 _log = logging.getLogger("aiinfra_lab.jobs.supervisor")  # __name__ is __main__ here
 
@@ -193,22 +196,25 @@ class Supervisor:
         logs.bound(self._folder(record) / "log", self.log_bytes)
         stopped = stop_requested(record) or record.body.ended_by == "deadline"
         state = ended_state(code, stopped=stopped)
-        restarts = record.body.restarts
-        if state in ("failed", "lost") and record.body.restart and restarts < MAX_RESTARTS:
-            self._again(record, restarts + 1)
-        else:
-            ended_by = record.body.ended_by or ("deadline" if code == 124 else None)
-            self._write(record, state=state, exit_code=code, ended_at=time.time(), ended_by=ended_by)
+        ended_by = record.body.ended_by or ("deadline" if code == 124 else None)
+        if state in ("failed", "lost") and record.body.restart:
+            if _lately(record.body) < MAX_RESTARTS:
+                self._again(record)
+                return
+            ended_by = f"given up after {MAX_RESTARTS} restarts within {show_duration(RESTARTS_WITHIN_S)}"
+        self._write(record, state=state, exit_code=code, ended_at=time.time(), ended_by=ended_by)
 
-    def _again(self, record: Record[JobRecord], restarts: int) -> None:
-        folder = self._folder(record)
+    def _again(self, record: Record[JobRecord]) -> None:
+        folder, body, now = self._folder(record), record.body, time.time()
         # Before the record: one that is `starting` beside an old claim would be read as ended already.
         for name in ("pid", "exit"):
             (folder / name).unlink(missing_ok=True)
         self.spawned_at.pop(record.name, None)
-        # 0.2 s at first, 3.2 s before the last start.
-        pause_s = 0.1 * 2**restarts
-        self._write(record, state="starting", restarts=restarts, not_before=time.time() + pause_s, pid=0, born=0.0)
+        # Doubled each time: 3.2 s before the last start.
+        not_before = now + FIRST_PAUSE_S * 2 ** _lately(body)
+        restarted_at = (*body.restarted_at, now)[-MAX_RESTARTS:]
+        counted = {"restarts": body.restarts + 1, "restarted_at": restarted_at}
+        self._write(record, state="starting", not_before=not_before, pid=0, born=0.0, **counted)
 
     def _write(self, record: Record[JobRecord], **changes: object) -> None:
         written = self.store.commit([record.with_(**changes)])[0]
@@ -219,6 +225,11 @@ class Supervisor:
 
     def _folder(self, record: Record[JobRecord]) -> Path:
         return self.home / "jobs" / record.name
+
+
+def _lately(body: JobRecord) -> int:
+    """How often it was started again within RESTARTS_WITHIN_S, by a clock that may have been set meanwhile."""
+    return sum(abs(time.time() - at) < RESTARTS_WITHIN_S for at in body.restarted_at)
 
 
 def _identity(home: Path) -> int:
