@@ -75,7 +75,7 @@ def details(record: Record[EndpointRecord], state: State, log: str) -> Details:
     """All that its record tells. log: the end of what it printed."""
     body = record.body
     is_judged = _is_counted(body)
-    lost = str(body.rolled_back) if body.rolled_back and body.rolled_back.by == "rule" else ""
+    lost = str(body.rolled_back) if body.rolled_back and body.rolled_back.by != "rollback" else ""
     unknown = body.report_problem.why if body.report_problem else ""
     problem = (body.problem or lost or unknown) if state.is_live else state.detail or body.detail
     is_unwell = problem or state.word in ("failed", "lost")
@@ -129,7 +129,7 @@ def _facts(record: Record[EndpointRecord], state: State) -> Iterator[Fact]:
         yield from (Fact("", reason) for reason in (body.verdict.reasons if body.verdict else ()))
     measured_by = {seen.latency.measured_by for seen in body.versions.values() if seen.latency}
     yield from (Fact("p95 measured by", by) for by in sorted(measured_by))
-    if (lost := body.rolled_back) and lost.by != "rule":
+    if (lost := body.rolled_back) and lost.by == "rollback":
         yield Fact("rolled back", f"{lost.model}: {lost.reason}")
     if body.earlier:
         yield Fact("before", body.earlier[-1])

@@ -29,7 +29,7 @@ from .asking import TARGET_S, side_by_side
 from .base import PredictionLog, Reporting, Serving, State, Target
 from .desired_state import ServeRequest
 from .details import start_again
-from .record import OURS, DesiredState, EndpointRecord
+from .record import BY_ENDPOINT, OURS, DesiredState, EndpointRecord
 
 # For targets that do not say how long they take, see `Paced`.
 READY_S = 60.0
@@ -277,9 +277,11 @@ def _raise_problem(
     if served.problem_generation == generation and served.problem:
         what, _, fix = served.problem.partition("\n  fix: ")
         problem = Failed(what, fix or "choose another version")
-        if not served.generation:
+        # Read again: what serves an earlier version in its place writes that together with the problem.
+        is_current = find(record.name).body.generation == generation
+        if not served.generation and is_current:
             _give_up(record, target, problem)  # it would try again and again
-        elif record.body.generation == generation and before:
+        elif is_current and before:
             _take_back(record, before, problem)
         raise problem
     [(_, state)] = _states([record], target)
@@ -305,7 +307,7 @@ def _take_back(record: Stored, before: DesiredState, problem: LabError) -> None:
 
 def rejection(uri: str, refused: DesiredState, kept: DesiredState, problem: LabError) -> Event:
     """The event of an endpoint that cannot serve what it should, and goes on with what it serves."""
-    detail = {"reason": problem.what, "by": "the endpoint", "kept": list(kept.models)}
+    detail = {"reason": problem.what, "by": BY_ENDPOINT, "kept": list(kept.models)}
     return Event("deploy rollback", uri, inputs=refused.models, outputs=(uri,), detail=detail)
 
 

@@ -19,7 +19,7 @@ from .asking import side_by_side
 from .base import PredictedRow, Reporting, Serving, State
 from .desired_state import NO_CHAMPION
 from .lifecycle import target_of
-from .record import OURS, EndpointRecord, Verdict, VersionCounts
+from .record import BY_ENDPOINT, OURS, EndpointRecord, Verdict, VersionCounts
 from .reports import verdict_on
 from .server.counts import quantile_ms
 
@@ -59,6 +59,7 @@ class Endpoint(Result):
     judged; measures: how it compares with its champion, and bounds: the endpoint against what the rule allows, as
     numbers, where the target tells them. false_per_hour: how often at most a healthy canary is rolled back, beside
     false_at_start once. rolled_back: the version that its rule took the traffic from last, until the next change.
+    cannot_serve: one that could not be served, so that an earlier one serves in its place.
     count: rows predicted since it was started. detail: why it failed. figures_at: when its counts are from, where
     nobody knows newer ones. on: its target.
     """
@@ -90,6 +91,7 @@ class Endpoint(Result):
     false_at_start: float = 0.0
     steps: tuple[float, ...] = ()
     bake_s: float = 0.0
+    cannot_serve: str = ""
 
     @property
     def is_ours(self) -> bool:
@@ -204,12 +206,18 @@ def _endpoint(record: Record[EndpointRecord], seen: _Seen, notes: Iterable[str] 
         count=sum(item.rows for item in served),
         started_at=body.started_at,
         log_dir=body.log_dir,
-        rolled_back=body.rolled_back.model if body.rolled_back and body.rolled_back.by == "rule" else "",
+        rolled_back=_lost_by(body, "rule"),
+        cannot_serve=_lost_by(body, BY_ENDPOINT),
         detail=seen.detail,
         figures_at=_figures_at(body, seen),
         on=body.on,
         notes=tuple(dict.fromkeys(filter(None, (*notes, *_found_bad(record, seen), *_notes(body, seen))))),
     )
+
+
+def _lost_by(body: EndpointRecord, by: str) -> str:
+    """The version that lost its traffic so, if one did."""
+    return body.rolled_back.model if body.rolled_back and body.rolled_back.by == by else ""
 
 
 @dataclass(frozen=True)
@@ -314,7 +322,7 @@ def _found_bad(record: Record[EndpointRecord], seen: _Seen) -> Iterator[str]:
 def _notes(body: EndpointRecord, seen: _Seen) -> Iterator[str]:
     if body.canary and not body.champion:
         yield NO_CHAMPION
-    if lost := body.rolled_back:
+    if (lost := body.rolled_back) and not (lost.by == BY_ENDPOINT and body.problem):
         at = time.strftime("%H:%M:%S", time.localtime(lost.at))
         yield f"{lost.model} was rolled back at {at} by {lost.by}: {lost.reason}"
     if body.problem:

@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
+from functools import partial
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -25,10 +26,10 @@ from ... import jobs
 from ...errors import LabError, StoreUnavailable
 from ...store import Event, Record, Store, update
 from ...uris import Uri
-from ..desired_state import back_to, stepped, without_canary
+from ..desired_state import back_to, fallen_back, last_good, stepped, without_canary
 from ..lifecycle import rejection
-from ..record import DesiredState, EndpointRecord, Rollback, RuleCounts, Verdict
-from ..versions import artifact
+from ..record import BY_ENDPOINT, DesiredState, EndpointRecord, Rollback, RuleCounts, Verdict
+from ..versions import artifact, found_bad
 from .counts import Counts
 from .forks import Forks
 from .judge import Judge
@@ -163,16 +164,21 @@ class Watch:
         desired, before = record.body.desired, self._live
         versions = {uri: self._versions[uri] for uri in desired.models if uri in self._versions}
         loaded: list[ServedVersion] = []
+        folders: dict[str, Path] = {}
+        uri = ""
         try:
             # All files before any process: a store that goes away in between would have them loaded again and again.
-            for uri, folder in [(uri, artifact(uri)) for uri in desired.models if uri not in versions]:
+            for uri in desired.models:
+                if uri not in versions:
+                    folders[uri] = artifact(uri)
+            for uri, folder in folders.items():
                 versions[uri] = self._load(uri, folder)
                 loaded.append(versions[uri])
         except StoreUnavailable:
             raise  # says nothing about the version: it is tried again
         except LabError as problem:
             self._retire(loaded)
-            self._reject(desired, problem)
+            self._reject(record, uri, problem)
             return
         if self._live is not before:
             self._retire(loaded)
@@ -225,17 +231,37 @@ class Watch:
         self._judge_at = 0.0  # a stratum begins now
         return Judge.of(desired, self.predictor.counts.get(desired.champion or ""), earlier, self._look_s)
 
-    def _reject(self, desired: DesiredState, problem: LabError) -> None:
-        """A version that cannot be served: go on with what is live, or end when nothing is."""
+    def _reject(self, record: Record[EndpointRecord], failed: str, problem: LabError) -> None:
+        """A version that cannot be served: go on with what is live, or what was last; end when nothing can be."""
         _log.warning("%s", problem)
-        live = self._live
-        if live is None:
+        live, desired = self._live, record.body.desired
+        if live is not None:
+            event = rejection(self._uri, desired, live, problem)
+            self._change(lambda body: back_to(body, live, str(problem)), event, desired.generation)
+        elif not self._fall_back(record, failed, problem):
             text, generation = str(problem), desired.generation
             self._write(lambda body: replace(body, problem=text, problem_generation=generation))
             self._end(1)
-            return
-        event = rejection(self._uri, desired, live, problem)
-        self._change(lambda body: back_to(body, live, str(problem)), event, desired.generation)
+
+    def _fall_back(self, record: Record[EndpointRecord], failed: str, problem: LabError) -> bool:
+        """Serve the last version before the one that failed that can be; whether there is one."""
+        for uri in last_good(record.body, failed):
+            try:
+                if found_bad(uri):
+                    continue
+                self._versions = {uri: self._load(uri, artifact(uri))}
+            except StoreUnavailable:
+                raise
+            except LabError as another:
+                _log.warning("%s", another)
+                continue
+            _log.warning("%s serves in place of %s", uri, failed)
+            detail = {"reason": problem.what, "by": BY_ENDPOINT, "kept": [uri]}
+            event = Event("deploy rollback", self._uri, (failed,), (self._uri,), detail)
+            fall_back = partial(fallen_back, model=uri, failed=failed, problem=problem)
+            self._change(fall_back, event, record.body.generation)
+            return True
+        return False
 
     # ---- the rule ----
 
