@@ -52,6 +52,7 @@ def start(
     port: int | None = None,
     on: Annotated[str, Choices(_targets)] | None = None,
     wait: bool = True,
+    within: Duration | None = None,
 ) -> Endpoint:
     """Start an endpoint with a model version, or change what a live one serves.
 
@@ -67,7 +68,8 @@ def start(
     bake: how long each step lasts at least
     port: where it listens; by default a free one, kept over restarts
     on: the provider
-    wait: return when the version is live
+    wait: return when the version is live, or after a minute (as long as the provider says) with what is known
+    within: wait at most for so long, and fail when it is not live by then, for a pipeline that goes on with it
 
     Example:
         %deploy start late --model models:delay@champion
@@ -82,14 +84,22 @@ def start(
     rule = None if rollback_if is None else parse_bounds(rollback_if)
     shares = tuple(map(parse_share, steps.split(","))) if steps else ()
     request = desired_state.ServeRequest(uri, number(canary), rule, shares, number(bake) if shares else 0.0)
-    with working(results.KIND, str(Uri("deploy", called)), f"starts with {uri}"):
+    late = ""
+    with working(results.KIND, str(Uri("deploy", called)), f"starts with {uri}") as step:
         before, record, note = _start(called, request, on, on or chosen("deploy.target"), port)
-        if wait:
-            record = lifecycle.wait(record, before.body.desired if before else None)
+        step(f"is loading {uri}")
+        try:
+            if wait:
+                before_it = before.body.desired if before else None
+                record = lifecycle.wait(record, before_it, None if within is None else number(within))
+        except lifecycle.NotServingYet as problem:
+            if within is not None:
+                raise
+            late = f"{problem.what}; {problem.fix}"  # what was asked for stands, and nothing has failed
     asked = str(Uri.parse(model, noun="models"))
     resolved = f"{asked} is {uri}" if asked != uri else ""
     alias = "" if record.body.canary else versions.alias_differs(called, uri)
-    return _seen(record, resolved, note, doubt, alias, preview.note(record.body))
+    return _seen(record, late, resolved, note, doubt, alias, preview.note(record.body))
 
 
 @verb("deploy")

@@ -231,15 +231,21 @@ def running(name: object) -> Stored:
 # ---- waiting ----
 
 
-def wait(record: Stored, before: DesiredState | None = None) -> Stored:
+class NotServingYet(Unavailable):
+    """The time to wait is over, and what is to be served still is."""
+
+
+def wait(record: Stored, before: DesiredState | None = None, within_s: float | None = None) -> Stored:
     """Wait until the endpoint serves the record's generation, or a later one, and return its record.
 
-    Failed with the reason when it cannot, Unavailable when it takes too long. Ctrl-C ends only the waiting.
+    Failed with the reason when it cannot, NotServingYet when it takes too long. Ctrl-C ends only the waiting.
 
     before: what it served until then; it is to serve that again when the target cannot serve the new one
+    within_s: for how long; by default for as long as its target says that it takes
     """
     name, generation, first = record.name, record.body.generation, target_of(record)
     patience = Patience.of(first, "ready", READY_S)
+    patience = patience if within_s is None else patience._replace(within_s=within_s)
 
     def serving() -> Stored | None:
         now = find(name)
@@ -250,8 +256,10 @@ def wait(record: Stored, before: DesiredState | None = None) -> Stored:
             _raise_problem(now, target, served, generation, before)
         return _with_url(name, served.url) if served.generation >= generation else None
 
-    problem = Unavailable(
-        f"{name} does not serve after {show_duration(patience.within_s)}", f"look with `%deploy log {name}`"
+    loads = " and ".join(record.body.desired.models)
+    problem = NotServingYet(
+        f"{name} does not serve after {show_duration(patience.within_s)}: it still loads {loads}",
+        f"it goes on by itself: `%deploy show {name}` says whether it serves, `%deploy log {name}` what it printed",
     )
     try:
         return until(serving, problem, **patience._asdict())

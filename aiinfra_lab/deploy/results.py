@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar
 
-from ..errors import LabError
+from ..errors import LabError, Unavailable
 from ..jobs.record import show_restarts
 from ..show import Card, Result, log_time
 from ..stats.bounds import JudgedBound, JudgedMeasure
@@ -18,7 +18,7 @@ from . import admission, cards, client, versions
 from .asking import side_by_side
 from .base import PredictedRow, Reporting, Serving, State
 from .desired_state import NO_CHAMPION
-from .lifecycle import target_of
+from .lifecycle import find, target_of
 from .record import BY_ENDPOINT, OURS, EndpointRecord, Verdict, VersionCounts
 from .reports import verdict_on
 from .server.counts import quantile_ms
@@ -109,7 +109,21 @@ class Endpoint(Result):
 
         listed = as_dicts(rows.to_dict("records") if hasattr(rows, "to_dict") else rows)
         clean = [{name: _plain(value) for name, value in row.items()} for row in listed]
-        return [_answer(item) for item in client.predict(self.url, clean, key)]
+        return [_answer(item) for item in client.predict(self._address(), clean, key)]
+
+    def _address(self) -> str:
+        """Where it answers; of one that was still loading when this was made, as it is by now."""
+        if self.state != "starting":
+            return self.url
+        record = find(self.uri)
+        now = target_of(record).serving(record.body.job)
+        if now.generation:
+            return now.url
+        loads = " and ".join(record.body.desired.models)
+        raise Unavailable(
+            f"{record.name} is not ready: it still loads {loads}",
+            f"`%deploy start` with `--within 5m` waits for it; `%deploy show {record.name}` says whether it serves",
+        )
 
     def card(self) -> Card:
         return cards.endpoint_card(self)

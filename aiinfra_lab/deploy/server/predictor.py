@@ -25,7 +25,7 @@ from .messages import RawRequest, Reply
 from .predictions_log import PredictionsLog
 from .protocol import MAX_BODY
 from .rows import Refusal, open_envelope
-from .workers import MEMORY_BYTES, Asked, VersionFiles, Workers
+from .workers import LOAD_S, MEMORY_BYTES, Asked, VersionFiles, Workers
 
 MAX_WAITING = 4096
 MAX_WAITING_BYTES = 64 << 20
@@ -107,12 +107,13 @@ class _Pending:
 class Predictor:
     """Predicts with whatever `routes` says at the moment; a request keeps the version that it was given.
 
-    memory_bytes: see `Workers`.
+    memory_bytes, load_s: see `Workers`.
     """
 
     log: PredictionsLog
     loop: asyncio.AbstractEventLoop
     memory_bytes: int = MEMORY_BYTES
+    load_s: float = LOAD_S
     routes: Routes = field(default_factory=Routes)
     draining: bool = False
     counts: dict[str, Counts] = field(default_factory=dict)
@@ -142,7 +143,7 @@ class Predictor:
         def lost() -> None:
             counts.lost += 1
 
-        workers = Workers(files, forks, self.loop, lost, self.memory_bytes)
+        workers = Workers(files, forks, self.loop, lost, self.memory_bytes, self.load_s)
         workers.open(lambda problem: opened(problem or ServedVersion(files, workers, counts)))
 
     def predict(self, body: bytes, respond: Respond) -> None:
