@@ -99,7 +99,10 @@ def start(
     asked = str(Uri.parse(model, noun="models"))
     resolved = f"{asked} is {uri}" if asked != uri else ""
     alias = "" if record.body.canary else versions.alias_differs(called, uri)
-    return _seen(record, late, resolved, note, doubt, alias, preview.note(record.body))
+    models = record.body.desired.models
+    is_overtaken = uri not in models and not (record.body.rolled_back and record.body.rolled_back.model == uri)
+    lost = f"meanwhile {uri} was replaced: `%deploy log {called}` says by whom" if is_overtaken else ""
+    return _seen(record, late, lost, resolved, note, doubt, alias, preview.note(record.body))
 
 
 @verb("deploy")
@@ -285,9 +288,9 @@ def _start(
                 # It takes no other version any more: wait until it is gone, then start anew.
                 lifecycle.end(record)
                 continue
-            if state.is_live:
-                return record, *lifecycle.change(record, request, on, port)
         try:
+            if record is not None and record.body.is_open and state.is_live:
+                return record, *lifecycle.change(record, request, on, port)
             return None, *lifecycle.bring_up(name, record, request, target, port)
         except lifecycle.Overtaken:
             continue
@@ -301,4 +304,6 @@ def _seen(record: Record[EndpointRecord], *notes: str) -> Endpoint:
 def _about(event: Event) -> str:
     """What an event was about, briefly."""
     detail = event.detail
+    if detail.get("replaces"):
+        return f"{detail['champion']} in place of {detail['replaces']}"
     return str(detail.get("reason") or detail.get("canary") or detail.get("champion") or ", ".join(event.inputs))

@@ -10,8 +10,9 @@ import contextlib
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 from msgspec.structs import replace
@@ -22,6 +23,7 @@ from ..files import until
 from ..logs import last_problem
 from ..providers import Patience, make
 from ..resolve import resolve
+from ..show import moment
 from ..store import Event, LoggedEvent, Record, open_store, update
 from ..units import show_duration
 from . import desired_state, reports
@@ -34,6 +36,8 @@ from .record import BY_ENDPOINT, OURS, DesiredState, EndpointRecord
 # For targets that do not say how long they take, see `Paced`.
 READY_S = 60.0
 STOP_S = 20.0
+# By whom and since when a version serves is looked for in so many events.
+_EVENTS_SEEN = 50
 
 Stored = Record[EndpointRecord]
 
@@ -202,8 +206,16 @@ def change(record: Stored, request: ServeRequest, on: str | None, port: int | No
     if new.generation == body.generation:
         target.apply(body.job, body.desired)  # whoever committed it may have died before applying it
         return record, note
-    event = _started(record.of(new), request)
-    return reconcile(record, lambda now: desired_state.updated(now, request)[0], event), note
+    replaced = replaced_by(record, new)
+    event = _started(record.of(new), request, replaced.detail if replaced else {})
+
+    def decide(now: EndpointRecord) -> EndpointRecord:
+        # What is said and recorded of the change is true of what was seen: with another's in between it is seen anew.
+        if now.generation != body.generation:
+            raise Overtaken(f"{record.name} was changed by somebody else at this moment", "repeat in a moment")
+        return desired_state.updated(now, request)[0]
+
+    return reconcile(record, decide, event), str(replaced) if replaced else note
 
 
 def reconcile(record: Stored, decide: Callable[[EndpointRecord], EndpointRecord], event: Event) -> Stored:
@@ -226,6 +238,58 @@ def running(name: object) -> Stored:
         again = start_again(record.name, record.body.on, record.body.champion or record.body.canary)
         raise Unavailable(f"{record.name} is not running", f"start it: `{again}`")
     return record
+
+
+@dataclasses.dataclass(frozen=True)
+class Replacement:
+    """What a change takes all traffic from, and who had given it that, as far as the last events tell."""
+
+    name: str
+    replaces: str
+    model: str
+    ends_canary: str
+    undo: str
+    started: LoggedEvent | None
+
+    @property
+    def detail(self) -> dict[str, Any]:
+        """As the event of the change keeps it."""
+        by = {"served_since": self.started.at, "started_by": self.started.actor} if self.started else {}
+        return {"replaces": self.replaces, **by}
+
+    def __str__(self) -> str:
+        seen = self.started
+        since = f" since {moment(seen.at)}, started by {seen.actor}" if seen else ""
+        canary = f", and ends its canary {self.ends_canary}" if self.ends_canary else ""
+        return (
+            f"{self.name} served {self.replaces}{since}; this replaces it with {self.model} for all traffic{canary}; "
+            f"undo: `{self.undo}`"
+        )
+
+
+def replaced_by(record: Stored, new: EndpointRecord) -> Replacement | None:
+    """What loses all traffic when the record changes to that; None when nothing that served does."""
+    body = record.body
+    lost, model = body.champion or body.canary, new.champion
+    if model is None or new.canary or lost in (None, model):
+        return None
+    ended = body.canary if body.champion and body.canary != model else None
+    undo = f"%deploy rollback {record.name}" if new.earlier else start_again(record.name, body.on, lost)
+    return Replacement(record.name, str(lost), model, ended or "", undo, _giving(record, str(lost)))
+
+
+def _giving(record: Stored, model: str) -> LoggedEvent | None:
+    """The event since which the version serves, of the last ones."""
+    found = None
+    for item in newest_events(record, _EVENTS_SEEN)[0]:
+        event = item.event
+        if event.verb == "deploy stop" or (event.verb == "deploy rollback" and model in event.inputs):
+            break
+        gives = {event.detail.get("champion"), event.detail.get("canary"), *event.inputs}
+        if event.verb != "deploy rollback" and model not in gives:
+            break
+        found = item
+    return found
 
 
 # ---- waiting ----
@@ -398,7 +462,7 @@ def _check(request: ServeRequest, target: Target, on: str) -> None:
         )
 
 
-def _started(record: Stored, request: ServeRequest) -> Event:
+def _started(record: Stored, request: ServeRequest, more: Mapping[str, Any] = MappingProxyType({})) -> Event:
     body = record.body
     detail: dict[str, Any] = {
         "champion": body.champion,
@@ -406,5 +470,6 @@ def _started(record: Stored, request: ServeRequest) -> Event:
         "share": body.share,
         "rollback_if": str(body.rollback_if or ""),
         "generation": body.generation,
+        **more,
     }
     return Event("deploy start", record.uri, (request.model,), (record.uri,), detail)
