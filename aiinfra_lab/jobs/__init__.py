@@ -49,7 +49,7 @@ __all__ = [
     "LIVE", "LOCK", "Here", "HomeRecord", "Job", "JobRecord",
     "beat", "cancel", "child_environment", "close_silent", "close_unseen", "ended_state", "exit_code", "find", "fix_of",
     "forget_restarts", "given_up", "here", "is_watched", "kept_files", "launch", "launch_or_withdraw", "log",
-    "log_bytes", "ls", "needs_supervisor", "observe", "poll", "prepare", "start", "wait", "withdraw",
+    "log_bytes", "ls", "needs_supervisor", "observe", "poll", "prepare", "start", "stop_requested", "wait", "withdraw",
 ]  # fmt: skip
 
 # A child with these would be taken for a part of that job by `process.tree`, and be killed when the job ends.

@@ -1,6 +1,7 @@
 """`python -m aiinfra_lab.jobs.supervisor`: the one process that starts, watches and ends a workspace's jobs.
 
-It holds a lock for as long as it lives and goes when nothing has lived for a while. It may be killed at any moment:
+It holds a lock for as long as it lives and goes when nothing has lived for a while; with `stay`, as a service, it
+waits for that lock and stays. It may be killed at any moment:
 a job's wrapper claims the job and writes its exit code without it, and its successor reads both.
 """
 
@@ -11,8 +12,10 @@ import json
 import logging
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
+from typing import IO
 
 from .. import files, logs, modes
 from ..config import settings
@@ -28,6 +31,7 @@ from .remote import ended_remotely
 IDLE_S = 5.0
 GRACE_S = 5.0
 TICK_S = 0.1
+WAIT_S = 0.5
 MAX_RESTARTS = 5
 RESTARTS_WITHIN_S = 600.0
 FIRST_PAUSE_S = 0.2
@@ -288,11 +292,18 @@ def _spawn(job_id: str, folder: Path, workspace: Path, project: Path) -> None:
         ).returncode = 0  # its wrapper tells the exit code; `reap` collects the child
 
 
-def main() -> None:
-    """Watch until nothing has lived for IDLE_S, somebody asks it to leave, or the workspace is gone."""
+def _take(home: Path, *, stays: bool) -> IO[bytes] | None:
+    """The lock of whoever supervises; who stays waits for it, and for whoever asked the one before to leave."""
+    while stays and (files.is_locked(home / LEAVE) or files.is_locked(home / LOCK)):
+        time.sleep(WAIT_S)
+    return files.take_lock(home / LOCK)
+
+
+def main(*, stays: bool = False) -> None:
+    """Watch until nothing has lived for IDLE_S (not who stays), somebody asks it to leave, or the workspace is gone."""
     logs.configure()
     supervisor = Supervisor()
-    lock = files.take_lock(supervisor.home / LOCK)
+    lock = _take(supervisor.home, stays=stays)
     if lock is None:
         return
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -303,7 +314,7 @@ def main() -> None:
             return  # and what lives goes on
         if supervisor.tick():
             idle_since = time.monotonic()
-        elif time.monotonic() - idle_since > IDLE_S:
+        elif not stays and time.monotonic() - idle_since > IDLE_S:
             lock.close()
             # A job committed after the last look and before the lock was free would wait for ever: look once more.
             if not supervisor.tick():
@@ -319,4 +330,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     modes.keep_to_owner()
-    main()
+    main(stays=sys.argv[1:] == ["stay"])

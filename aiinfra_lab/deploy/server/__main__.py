@@ -1,7 +1,8 @@
 """`python -m aiinfra_lab.deploy.server NAME`: the process of one endpoint, on 127.0.0.1 and nowhere else.
 
 It binds its port first, then loads the versions that its record asks for, and serves until SIGTERM: then it takes no
-new connection, answers what it has taken, writes its log and counts, and exits with 0.
+new connection, answers what it has taken, writes its log and counts, and exits with 143: who did not ask for its end by
+the record, as a machine that shuts down, finds that it comes back.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ async def serve(
             ended.set_result(code)
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, leave, 0)
+        loop.add_signal_handler(number, leave, 128 + number)
     log = PredictionsLog(Path(record.body.log_dir), most_bytes)
     predictor = Predictor(log, loop, memory_bytes, load_s)
     forks.attach(loop)

@@ -89,7 +89,7 @@ class Watch:
         self._wake.set()
 
     def close(self, code: int) -> None:
-        """Write the last counts, and that it ended: when `code` is 0, because it was asked to. At most CLOSE_S."""
+        """Write the last counts, and that it ended: when `code` is 0, for good. At most CLOSE_S."""
         self._leave_loop()
         last = threading.Thread(target=self._write_end, args=(code,), name="last counts", daemon=True)
         last.start()
@@ -100,10 +100,16 @@ class Watch:
     def _write_end(self, code: int) -> None:
         self._thread.join()
         try:
-            now = time.time()
-            self._write(lambda body: replace(body, ended_at=now, stopped_at=body.stopped_at if code else now))
+            now, is_asked = time.time(), not code or self._is_asked_to_end()
+            self._write(lambda body: replace(body, ended_at=now, stopped_at=now if is_asked else body.stopped_at))
         except LabError as problem:
             _log.warning("%s", problem)
+
+    def _is_asked_to_end(self) -> bool:
+        """Whether somebody has asked for its end: a machine that shuts down only ends its process."""
+        job = os.environ.get("AIINFRA_JOB")
+        record = self.store.get(jobs.JobRecord, job) if job else None
+        return record is None or jobs.stop_requested(record)
 
     def _run(self) -> None:
         while not self._stop.is_set():
