@@ -183,6 +183,10 @@ def bring_up(name: str, before: Stored | None, request: ServeRequest, on: str, p
     except Conflict:
         target.stop(claim.id, 0)  # nothing was committed, so nobody else would ever forget it
         raise Overtaken(f"another {name} is started at this moment", "repeat in a moment") from None
+    except LabError:  # a full disk, a store that is away
+        with contextlib.suppress(LabError):
+            target.stop(claim.id, 0)
+        raise
     try:
         target.apply(claim.id, body.desired)
     except LabError as problem:

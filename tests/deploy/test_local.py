@@ -166,3 +166,30 @@ def test_a_port_that_cannot_be_had_is_refused_with_the_flag(target):
     assert "--port" in problem.value.fix
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(Conflict):
         target.claim("delay", taken.getsockname()[1])
+
+
+def test_a_full_disk_leaves_nothing_of_a_start_behind(versions, workspace, monkeypatch):
+    def full(*_: object) -> None:
+        raise Unavailable("the disk is full", "free some space")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(type(open_store()), "commit", full)
+        with pytest.raises(Unavailable, match="full"):
+            deploy.start("delay", model=versions[0])
+    assert list((workspace / ".aiinfra" / "jobs").iterdir()) == []
+    assert open_store().get(EndpointRecord, "delay") is None
+    assert deploy.start("delay", model=versions[0]).state == "running"
+
+
+def test_a_full_disk_in_the_middle_of_a_change_leaves_what_serves(versions, monkeypatch):
+    started = deploy.start("delay", model=versions[0])
+
+    def full(*_: object) -> None:
+        raise Unavailable("the disk is full", "free some space")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(type(open_store()), "commit", full)
+        with pytest.raises(Unavailable, match="full"):
+            deploy.start("delay", model=versions[1])
+    assert deploy.show("delay").champion == versions[0]
+    assert started.predict([ROW])
