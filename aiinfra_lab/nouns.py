@@ -438,7 +438,7 @@ def job_details(job: Job) -> Details:
     if job.exit_code:
         facts.append(Fact("exit code", str(job.exit_code)))
     if job.restarts:
-        facts.append(Fact("started again", str(job.restarts)))
+        facts.append(Fact("started again", job.restarts_shown))
     log = jobs.log(job.id, LOG_LINES)
     problem = logs.last_problem(log) if job.state == "failed" else STATE_DETAILS["lost"] if job.state == "lost" else ""
     return Details(tuple(facts), problem=problem, log=log)

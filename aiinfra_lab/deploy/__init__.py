@@ -61,6 +61,7 @@ def start(
     on: Annotated[str, Choices(_targets)] | None = None,
     wait: bool = True,
     force: bool = False,
+    within: Duration | None = None,
 ) -> Endpoint:
     """Start an endpoint with a model version, or change what a live one serves.
 
@@ -78,8 +79,9 @@ def start(
     shadow: a version that is asked what the others are and answers nobody; `none` ends it
     port: where it listens; by default a free one, kept over restarts
     on: the provider
-    wait: return when the version is live
     force: change a live endpoint in a freeze window too, see the setting deploy.freeze
+    wait: return when the version is live, or after a minute (as long as the provider says) with what is known
+    within: wait at most for so long, and fail when it is not live by then, for a pipeline that goes on with it
 
     Example:
         %deploy start late --model models:delay@champion
@@ -96,14 +98,25 @@ def start(
     bake_s = number(bake) if shares else 0.0
     asked_shadow = None if shadow is None else "" if shadow == "none" else versions.resolve(shadow)
     request = desired_state.ServeRequest(uri, number(canary), rule, shares, bake_s, number(candidate), asked_shadow)
-    with working(results.KIND, str(Uri("deploy", called)), f"starts with {uri}"):
+    late = ""
+    with working(results.KIND, str(Uri("deploy", called)), f"starts with {uri}") as step:
         before, record, note = _start(called, request, on, on or chosen("deploy.target"), port, force=force)
-        if wait:
-            record = lifecycle.wait(record, before.body.desired if before else None)
+        step(f"is loading {uri}")
+        try:
+            if wait:
+                before_it = before.body.desired if before else None
+                record = lifecycle.wait(record, before_it, None if within is None else number(within))
+        except lifecycle.NotServingYet as problem:
+            if within is not None:
+                raise
+            late = f"{problem.what}; {problem.fix}"  # what was asked for stands, and nothing has failed
     asked = str(Uri.parse(model, noun="models"))
     resolved = f"{asked} is {uri}" if asked != uri else ""
     alias = "" if record.body.champion != uri else versions.alias_differs(called, uri)
-    return _seen(record, resolved, note, doubt, alias, preview.note(record.body))
+    models = record.body.desired.models
+    is_overtaken = uri not in models and not (record.body.rolled_back and record.body.rolled_back.model == uri)
+    lost = f"meanwhile {uri} was replaced: `%deploy log {called}` says by whom" if is_overtaken else ""
+    return _seen(record, late, lost, resolved, note, doubt, alias, preview.note(record.body))
 
 
 @verb("deploy")
@@ -324,11 +337,11 @@ def _start(
                 # It takes no other version any more: wait until it is gone, then start anew.
                 lifecycle.end(record)
                 continue
-            if state.is_live:
+        try:
+            if record is not None and record.body.is_open and state.is_live:
                 if not force and lifecycle.is_changed(record, request):
                     freeze.refuse(name, "start")
                 return record, *lifecycle.change(record, request, on, port)
-        try:
             return None, *lifecycle.bring_up(name, record, request, target, port)
         except lifecycle.Overtaken:
             continue
@@ -342,4 +355,6 @@ def _seen(record: Record[EndpointRecord], *notes: str) -> Endpoint:
 def _about(event: Event) -> str:
     """What an event was about, briefly."""
     detail = event.detail
+    if detail.get("replaces"):
+        return f"{detail['champion']} in place of {detail['replaces']}"
     return str(detail.get("reason") or detail.get("canary") or detail.get("champion") or ", ".join(event.inputs))

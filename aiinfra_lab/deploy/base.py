@@ -50,7 +50,8 @@ class State:
 
     restarts: how often it came back after it had died. detail: more about it, briefly. ended_at: epoch seconds of
     its last sign of life, when it has ended and that is known. job: the id of the job that runs it, where that is
-    one of this workspace; a target that is `Reporting` is asked for its reports all the same.
+    one of this workspace; a target that is `Reporting` is asked for its reports all the same. restarted_at: when it
+    came back last, where that is known.
     """
 
     word: Word
@@ -58,6 +59,7 @@ class State:
     detail: str = ""
     ended_at: float | None = None
     job: str = ""
+    restarted_at: float | None = None
 
     @property
     def is_live(self) -> bool:

@@ -19,6 +19,7 @@ from ..show import (
     Progress,
     Quote,
     RowHeader,
+    StateMark,
     Table,
     drawing,
     mark_of,
@@ -53,7 +54,7 @@ def endpoint_card(endpoint: Endpoint) -> Card:
     return Card(
         kind=KIND,
         uri=endpoint.uri,
-        state=mark_of(endpoint.state, endpoint.uri),
+        state=_mark(endpoint),
         when=f"as of {time.strftime('%H:%M:%S')}" if endpoint.state in _LIVE else "",
         lead=_lead(endpoint),
         advice=_advice(endpoint, label),
@@ -63,6 +64,11 @@ def endpoint_card(endpoint: Endpoint) -> Card:
         notes=[*filter(None, [late]), *endpoint.notes, *_reasons(endpoint), *_promise(endpoint), *_timed(endpoint)],
         next=_next(endpoint, label),
     )
+
+
+def _mark(endpoint: Endpoint) -> StateMark:
+    is_replaced = endpoint.cannot_serve and endpoint.state in _LIVE
+    return mark_of("needs a look") if is_replaced else mark_of(endpoint.state, endpoint.uri)
 
 
 def load_card(load: Load) -> Card:
@@ -168,7 +174,7 @@ def _lead(endpoint: Endpoint) -> str:
             return f"It answers what it has taken, and then ends.{served}"
         case "stopped":
             return f"**It was stopped.**{served}"
-        case "failed" if endpoint.detail:
+        case "failed" | "lost" if endpoint.detail:
             return f"**It failed:** {endpoint.detail.partition(chr(10))[0].rstrip('.')}.{served}"
         case "cannot tell":
             return "**Its target cannot be asked**: it may serve, and cost money."
@@ -189,6 +195,9 @@ def _serves(endpoint: Endpoint) -> str:
     others = "".join(map(_other, endpoint.others))
     if not endpoint.canary:
         lost = f" **{endpoint.rolled_back} was rolled back by its rule.**" if endpoint.rolled_back else ""
+        if endpoint.cannot_serve:
+            lead = f"**{endpoint.cannot_serve} cannot be served.**"
+            return f"{lead} {endpoint.champion}, which served before, serves all requests in its place."
         most = "all requests" if _champion_share(endpoint) == 1 else show_share(_champion_share(endpoint))
         return f"**{endpoint.champion}** serves {most}.{others}{lost}"
     if not endpoint.champion:
@@ -225,6 +234,8 @@ def _missing(endpoint: Endpoint) -> str:
 
 
 def _advice(endpoint: Endpoint, label: str) -> str:
+    if endpoint.cannot_serve and endpoint.state in _LIVE:
+        return f"`%deploy log {label}` says why; `%models check {endpoint.cannot_serve}` looks at its files."
     if endpoint.state in ("lost", "failed"):
         again = start_again(label, endpoint.on, endpoint.champion or endpoint.canary)
         return f"`%deploy log {label}` says why, and `{again}` brings it back."

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from ..errors import Conflict, UsageProblem
+from ..errors import Conflict, Failed, LabError, UsageProblem
 from ..rules import Rule
 from ..units import show_share
-from .record import Arm, DesiredState, EndpointRecord, EndpointSpan, Rollback
+from .record import BY_ENDPOINT, Arm, DesiredState, EndpointRecord, EndpointSpan, Rollback
 
 NO_CHAMPION = "there is no champion yet: the canary serves 100 %, and there is nothing to roll back to"
 _EARLIER_KEPT = 20
@@ -213,6 +213,31 @@ def rolled_back(body: EndpointRecord, otherwise: str) -> tuple[EndpointRecord, s
 def without_canary(body: EndpointRecord, why: Rollback) -> EndpointRecord:
     """All traffic to the champion, and why."""
     return replace(_next(body), canary=None, share=0.0, steps=(), bake_s=0.0, judged=None, rolled_back=why)
+
+
+def last_good(body: EndpointRecord, failed: str) -> tuple[str, ...]:
+    """What may serve in place of a version that cannot, the last that did first: the champion beside another arm, and
+    those before it.
+    """
+    champion = body.champion if failed != body.champion else None
+    before = (uri for uri in (champion, *reversed(body.earlier)) if uri and uri != failed)
+    return tuple(dict.fromkeys(before))
+
+
+def fallen_back(body: EndpointRecord, model: str, failed: str, problem: LabError) -> EndpointRecord:
+    """One of `last_good` serves alone: a canary that was to be compared with another champion would prove nothing."""
+    before = body.earlier[::-1]
+    reason = problem.what.removeprefix(f"{failed} cannot be served: ")
+    serves = Failed(f"{failed} cannot be served, and {model} serves in its place: {reason}", problem.fix)
+    earlier = body.earlier if model == body.champion else before[before.index(model) + 1 :][::-1]
+    return replace(
+        without_canary(body, Rollback(failed, reason, time.time(), BY_ENDPOINT)),
+        champion=model,
+        others=(),
+        earlier=earlier,
+        problem=str(serves),
+        problem_generation=body.generation,
+    )
 
 
 def back_to(body: EndpointRecord, served: DesiredState, problem: str) -> EndpointRecord:

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Iterator
 from functools import lru_cache
 
+from ..jobs.record import show_restarts
 from ..models.record import folder
 from ..nouns import Action, ArmRow, Details, Fact
 from ..providers import chosen
@@ -74,7 +75,7 @@ def details(record: Record[EndpointRecord], state: State, log: str) -> Details:
     """All that its record tells. log: the end of what it printed."""
     body = record.body
     is_judged = _is_counted(body)
-    lost = str(body.rolled_back) if body.rolled_back and body.rolled_back.by == "rule" else ""
+    lost = str(body.rolled_back) if body.rolled_back and body.rolled_back.by != "rollback" else ""
     unknown = body.report_problem.why if body.report_problem else ""
     problem = (body.problem or lost or unknown) if state.is_live else state.detail or body.detail
     is_unwell = problem or state.word in ("failed", "lost")
@@ -128,7 +129,7 @@ def _facts(record: Record[EndpointRecord], state: State) -> Iterator[Fact]:
         yield from (Fact("", reason) for reason in (body.verdict.reasons if body.verdict else ()))
     measured_by = {seen.latency.measured_by for seen in body.versions.values() if seen.latency}
     yield from (Fact("p95 measured by", by) for by in sorted(measured_by))
-    if (lost := body.rolled_back) and lost.by != "rule":
+    if (lost := body.rolled_back) and lost.by == "rollback":
         yield Fact("rolled back", f"{lost.model}: {lost.reason}")
     if body.earlier:
         yield Fact("before", body.earlier[-1])
@@ -136,7 +137,7 @@ def _facts(record: Record[EndpointRecord], state: State) -> Iterator[Fact]:
     if _is_counted(body):
         yield Fact("answered", f"{counted(requests_of(body), 'request')} in {show_duration(took_s)}")
     if state.restarts:
-        yield Fact("started again", f"{state.restarts}", "")
+        yield Fact("started again", show_restarts(state.restarts, state.restarted_at))
     if not body.is_ours:
         yield Fact("runs on", body.on)
     elif price := _machine_usd_per_hour():

@@ -10,8 +10,9 @@ import contextlib
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 from msgspec.structs import replace
@@ -22,6 +23,7 @@ from ..files import until
 from ..logs import last_problem
 from ..providers import Patience, make
 from ..resolve import resolve
+from ..show import moment
 from ..store import Event, LoggedEvent, Record, open_store, update
 from ..units import show_duration
 from . import desired_state, reports
@@ -29,11 +31,13 @@ from .asking import TARGET_S, side_by_side
 from .base import PredictionLog, Reporting, Role, Serving, ServingOthers, State, Target
 from .desired_state import ServeRequest
 from .details import start_again
-from .record import OURS, DesiredState, EndpointRecord
+from .record import BY_ENDPOINT, OURS, DesiredState, EndpointRecord
 
 # For targets that do not say how long they take, see `Paced`.
 READY_S = 60.0
 STOP_S = 20.0
+# By whom and since when a version serves is looked for in so many events.
+_EVENTS_SEEN = 50
 
 Stored = Record[EndpointRecord]
 
@@ -179,6 +183,10 @@ def bring_up(name: str, before: Stored | None, request: ServeRequest, on: str, p
     except Conflict:
         target.stop(claim.id, 0)  # nothing was committed, so nobody else would ever forget it
         raise Overtaken(f"another {name} is started at this moment", "repeat in a moment") from None
+    except LabError:  # a full disk, a store that is away
+        with contextlib.suppress(LabError):
+            target.stop(claim.id, 0)
+        raise
     try:
         target.apply(claim.id, body.desired)
     except LabError as problem:
@@ -202,8 +210,16 @@ def change(record: Stored, request: ServeRequest, on: str | None, port: int | No
     if new.generation == body.generation:
         target.apply(body.job, body.desired)  # whoever committed it may have died before applying it
         return record, note
-    event = _started(record.of(new), request)
-    return reconcile(record, lambda now: desired_state.updated(now, request)[0], event), note
+    replaced = replaced_by(record, new)
+    event = _started(record.of(new), request, replaced.detail if replaced else {})
+
+    def decide(now: EndpointRecord) -> EndpointRecord:
+        # What is said and recorded of the change is true of what was seen: with another's in between it is seen anew.
+        if now.generation != body.generation:
+            raise Overtaken(f"{record.name} was changed by somebody else at this moment", "repeat in a moment")
+        return desired_state.updated(now, request)[0]
+
+    return reconcile(record, decide, event), str(replaced) if replaced else note
 
 
 def is_changed(record: Stored, request: ServeRequest) -> bool:
@@ -233,18 +249,76 @@ def running(name: object) -> Stored:
     return record
 
 
+@dataclasses.dataclass(frozen=True)
+class Replacement:
+    """What a change takes all traffic from, and who had given it that, as far as the last events tell."""
+
+    name: str
+    replaces: str
+    model: str
+    ends_canary: str
+    undo: str
+    started: LoggedEvent | None
+
+    @property
+    def detail(self) -> dict[str, Any]:
+        """As the event of the change keeps it."""
+        by = {"served_since": self.started.at, "started_by": self.started.actor} if self.started else {}
+        return {"replaces": self.replaces, **by}
+
+    def __str__(self) -> str:
+        seen = self.started
+        since = f" since {moment(seen.at)}, started by {seen.actor}" if seen else ""
+        canary = f", and ends its canary {self.ends_canary}" if self.ends_canary else ""
+        return (
+            f"{self.name} served {self.replaces}{since}; this replaces it with {self.model} for all traffic{canary}; "
+            f"undo: `{self.undo}`"
+        )
+
+
+def replaced_by(record: Stored, new: EndpointRecord) -> Replacement | None:
+    """What loses all traffic when the record changes to that; None when nothing that served does."""
+    body = record.body
+    lost, model = body.champion or body.canary, new.champion
+    if model is None or new.canary or lost in (None, model):
+        return None
+    ended = body.canary if body.champion and body.canary != model else None
+    undo = f"%deploy rollback {record.name}" if new.earlier else start_again(record.name, body.on, lost)
+    return Replacement(record.name, str(lost), model, ended or "", undo, _giving(record, str(lost)))
+
+
+def _giving(record: Stored, model: str) -> LoggedEvent | None:
+    """The event since which the version serves, of the last ones."""
+    found = None
+    for item in newest_events(record, _EVENTS_SEEN)[0]:
+        event = item.event
+        if event.verb == "deploy stop" or (event.verb == "deploy rollback" and model in event.inputs):
+            break
+        gives = {event.detail.get("champion"), event.detail.get("canary"), *event.inputs}
+        if event.verb != "deploy rollback" and model not in gives:
+            break
+        found = item
+    return found
+
+
 # ---- waiting ----
 
 
-def wait(record: Stored, before: DesiredState | None = None) -> Stored:
+class NotServingYet(Unavailable):
+    """The time to wait is over, and what is to be served still is."""
+
+
+def wait(record: Stored, before: DesiredState | None = None, within_s: float | None = None) -> Stored:
     """Wait until the endpoint serves the record's generation, or a later one, and return its record.
 
-    Failed with the reason when it cannot, Unavailable when it takes too long. Ctrl-C ends only the waiting.
+    Failed with the reason when it cannot, NotServingYet when it takes too long. Ctrl-C ends only the waiting.
 
     before: what it served until then; it is to serve that again when the target cannot serve the new one
+    within_s: for how long; by default for as long as its target says that it takes
     """
     name, generation, first = record.name, record.body.generation, target_of(record)
     patience = Patience.of(first, "ready", READY_S)
+    patience = patience if within_s is None else patience._replace(within_s=within_s)
 
     def serving() -> Stored | None:
         now = find(name)
@@ -255,8 +329,10 @@ def wait(record: Stored, before: DesiredState | None = None) -> Stored:
             _raise_problem(now, target, served, generation, before)
         return _with_url(name, served.url) if served.generation >= generation else None
 
-    problem = Unavailable(
-        f"{name} does not serve after {show_duration(patience.within_s)}", f"look with `%deploy log {name}`"
+    loads = " and ".join(record.body.desired.models)
+    problem = NotServingYet(
+        f"{name} does not serve after {show_duration(patience.within_s)}: it still loads {loads}",
+        f"it goes on by itself: `%deploy show {name}` says whether it serves, `%deploy log {name}` what it printed",
     )
     try:
         return until(serving, problem, **patience._asdict())
@@ -282,9 +358,11 @@ def _raise_problem(
     if served.problem_generation == generation and served.problem:
         what, _, fix = served.problem.partition("\n  fix: ")
         problem = Failed(what, fix or "choose another version")
-        if not served.generation:
+        # Read again: what serves an earlier version in its place writes that together with the problem.
+        is_current = find(record.name).body.generation == generation
+        if not served.generation and is_current:
             _give_up(record, target, problem)  # it would try again and again
-        elif record.body.generation == generation and before:
+        elif is_current and before:
             _take_back(record, before, problem)
         raise problem
     [(_, state)] = _states([record], target)
@@ -310,7 +388,7 @@ def _take_back(record: Stored, before: DesiredState, problem: LabError) -> None:
 
 def rejection(uri: str, refused: DesiredState, kept: DesiredState, problem: LabError) -> Event:
     """The event of an endpoint that cannot serve what it should, and goes on with what it serves."""
-    detail = {"reason": problem.what, "by": "the endpoint", "kept": list(kept.models)}
+    detail = {"reason": problem.what, "by": BY_ENDPOINT, "kept": list(kept.models)}
     return Event("deploy rollback", uri, inputs=refused.models, outputs=(uri,), detail=detail)
 
 
@@ -398,7 +476,7 @@ def _check(request: ServeRequest, target: Target, on: str) -> None:
         )
 
 
-def _started(record: Stored, request: ServeRequest) -> Event:
+def _started(record: Stored, request: ServeRequest, more: Mapping[str, Any] = MappingProxyType({})) -> Event:
     body = record.body
     detail: dict[str, Any] = {
         "champion": body.champion,
@@ -407,5 +485,6 @@ def _started(record: Stored, request: ServeRequest) -> Event:
         "others": {arm.model: arm.role for arm in body.others},
         "rollback_if": str(body.rollback_if or ""),
         "generation": body.generation,
+        **more,
     }
     return Event("deploy start", record.uri, (request.model,), (record.uri,), detail)

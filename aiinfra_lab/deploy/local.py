@@ -27,6 +27,8 @@ class Local(Supervised):
     def apply(self, claim: str, desired: DesiredState) -> None:
         found = poll(claim)
         if found is None or found.is_here:
+            if found and found.restarts:
+                jobs.forget_restarts(claim)  # what it serves from now on may be well
             jobs.launch()  # the job was committed with the record, and its process reads the desired state there
 
     def serving(self, claim: str) -> Serving:

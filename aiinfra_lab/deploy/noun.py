@@ -22,7 +22,7 @@ from ..uris import Uri
 from . import admission, details, lifecycle
 from .asking import side_by_side
 from .base import State
-from .record import EndpointRecord, EndpointSpan
+from .record import BY_ENDPOINT, EndpointRecord, EndpointSpan
 from .retention import LOG_GIB, LOG_SETTING, log_files
 from .versions import ALIAS, found_bad
 
@@ -36,6 +36,7 @@ class DeployNoun(Noun[EndpointRecord]):
     name = "deploy"
     settings: ClassVar = {
         "freeze": "when no version gets more traffic, e.g. fri 16:00 - mon 08:00; 2026-12-20 - 2027-01-03",
+        "load_s": "how long a version may take to be loaded and warmed up, in seconds",
         "log_days": "for how many days the logs of predictions are kept",
         "log_gib": "how much those logs may take together, in GiB",
         "look_s": "how often a canary is judged, in seconds",
@@ -232,6 +233,10 @@ def _serving(record: Record[EndpointRecord], state: State | LabError) -> Iterato
     if lost and lost.by == "rule" and not body.canary:
         why = f"{lost.model} was rolled back by its rule: {lost.reason}"
         yield Notice(record.uri, why, f"`%deploy log {record.name}` says more")
+    if lost and lost.by == BY_ENDPOINT and is_live:
+        why = f"{lost.model} cannot be served, and {body.champion} serves in its place: {lost.reason}"
+        again = details.start_again(record.name, body.on, lost.model)
+        yield Notice(record.uri, why, f"once its files are whole again: `{again}`; or keep {body.champion}")
 
 
 def _other_champion(record: Record[EndpointRecord], serves: str) -> Notice | None:

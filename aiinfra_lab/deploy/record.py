@@ -13,6 +13,9 @@ from ..store import Body
 OURS = "local"
 """The target that is our own server on this machine."""
 
+BY_ENDPOINT = "the endpoint"
+"""What took the traffic from a version that could not be served."""
+
 Outcome = Literal["", "stopped", "failed", "lost"]
 Role = Literal["champion", "canary", "candidate", "shadow"]
 VerdictState = Literal["breach", "ok", "undecided"]
@@ -96,7 +99,7 @@ class Verdict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Rollback(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A version that lost its traffic: why, when, and by what (`rule`, or the verb `rollback`)."""
+    """A version that lost its traffic: why, when, and by what: `rule`, the verb `rollback`, or BY_ENDPOINT."""
 
     model: str
     reason: str

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar, Literal
 
-from ..errors import LabError
+from ..errors import LabError, Unavailable
+from ..jobs.record import show_restarts
 from ..show import Card, Result, log_time
 from ..stats.bounds import JudgedBound, JudgedMeasure
 from ..store import Record
@@ -18,8 +19,8 @@ from .agreement import ROWS, Agreement, agreements
 from .asking import side_by_side
 from .base import PredictedRow, PredictionLog, Reporting, Serving, State
 from .desired_state import NO_CHAMPION
-from .lifecycle import target_of
-from .record import OURS, Arm, EndpointRecord, Role, Verdict, VersionCounts
+from .lifecycle import find, target_of
+from .record import BY_ENDPOINT, OURS, Arm, EndpointRecord, Role, Verdict, VersionCounts
 from .reports import verdict_on
 from .server.counts import quantile_ms
 
@@ -62,6 +63,7 @@ class Endpoint(Result):
     numbers, where the target tells them. false_per_hour: how often at most a healthy canary is rolled back, beside
     false_at_start once. rolled_back: the version that its rule took the traffic from last, until the next change.
     others: candidates, and a shadow. agreements: how the shadow's newest answers compare, where `show` was asked.
+    cannot_serve: one that could not be served, so that an earlier one serves in its place.
     count: rows predicted since it was started, but for those of a shadow. detail: why it failed. figures_at: when its
     counts are from, where nobody knows newer ones. on: its target.
     """
@@ -95,6 +97,7 @@ class Endpoint(Result):
     bake_s: float = 0.0
     others: tuple[Arm, ...] = ()
     agreements: tuple[Agreement, ...] = ()
+    cannot_serve: str = ""
 
     @property
     def is_ours(self) -> bool:
@@ -112,7 +115,21 @@ class Endpoint(Result):
 
         listed = as_dicts(rows.to_dict("records") if hasattr(rows, "to_dict") else rows)
         clean = [{name: _plain(value) for name, value in row.items()} for row in listed]
-        return [_answer(item) for item in client.predict(self.url, clean, key)]
+        return [_answer(item) for item in client.predict(self._address(), clean, key)]
+
+    def _address(self) -> str:
+        """Where it answers; of one that was still loading when this was made, as it is by now."""
+        if self.state != "starting":
+            return self.url
+        record = find(self.uri)
+        now = target_of(record).serving(record.body.job)
+        if now.generation:
+            return now.url
+        loads = " and ".join(record.body.desired.models)
+        raise Unavailable(
+            f"{record.name} is not ready: it still loads {loads}",
+            f"`%deploy start` with `--within 5m` waits for it; `%deploy show {record.name}` says whether it serves",
+        )
 
     def card(self) -> Card:
         return cards.endpoint_card(self)
@@ -239,12 +256,18 @@ def _endpoint(record: Record[EndpointRecord], seen: _Seen, notes: Iterable[str] 
         count=sum(counts.answered_rows for counts in seen.versions.values()),
         started_at=body.started_at,
         log_dir=body.log_dir,
-        rolled_back=body.rolled_back.model if body.rolled_back and body.rolled_back.by == "rule" else "",
+        rolled_back=_lost_by(body, "rule"),
+        cannot_serve=_lost_by(body, BY_ENDPOINT),
         detail=seen.detail,
         figures_at=_figures_at(body, seen),
         on=body.on,
         notes=tuple(dict.fromkeys(filter(None, (*notes, *_found_bad(record, seen), *_notes(body, seen))))),
     )
+
+
+def _lost_by(body: EndpointRecord, by: str) -> str:
+    """The version that lost its traffic so, if one did."""
+    return body.rolled_back.model if body.rolled_back and body.rolled_back.by == by else ""
 
 
 @dataclass(frozen=True)
@@ -269,7 +292,7 @@ class _Seen:
         )
         if isinstance(state, LabError):
             return replace(written, notes=(_unasked(state),))
-        detail = state.detail if state.word == "failed" else ""
+        detail = state.detail if state.word in ("failed", "lost") else ""
         return replace(written, word=state.word, notes=tuple(_state_notes(body, state)), detail=detail)
 
     def asked(self, record: Record[EndpointRecord]) -> _Seen:
@@ -353,7 +376,7 @@ def _found_bad(record: Record[EndpointRecord], seen: _Seen) -> Iterator[str]:
 def _notes(body: EndpointRecord, seen: _Seen) -> Iterator[str]:
     if body.canary and not body.champion:
         yield NO_CHAMPION
-    if lost := body.rolled_back:
+    if (lost := body.rolled_back) and not (lost.by == BY_ENDPOINT and body.problem):
         at = time.strftime("%H:%M:%S", time.localtime(lost.at))
         yield f"{lost.model} was rolled back at {at} by {lost.by}: {lost.reason}"
     if body.problem:
@@ -378,9 +401,8 @@ def _held_step(body: EndpointRecord) -> Iterator[str]:
 
 def _state_notes(body: EndpointRecord, state: State) -> Iterator[str]:
     if state.restarts:
-        how_often = "once" if state.restarts == 1 else f"{state.restarts} times"
         what = "its process died and was started" if body.is_ours else f"{body.on} started it"
-        yield f"{what} again {how_often}"
+        yield f"{what} again {show_restarts(state.restarts, state.restarted_at)}"
     elif state.is_live and state.detail:
         yield f"it is {state.word}: {state.detail}"
 

@@ -14,6 +14,7 @@ from .. import jobs
 from ..config import Settings
 from ..errors import Conflict, UsageProblem
 from ..jobs import Job, JobRecord
+from ..logs import last_problem
 from ..store import Record, open_store
 from ..uris import Uri
 from .base import State, Word
@@ -25,6 +26,7 @@ _WORDS: Mapping[str, Word] = {
     # An endpoint that ended by itself has failed at being one, whatever its exit code.
     "done": "stopped", "lost": "lost",
 }  # fmt: skip
+_LAST_LINES = 5
 
 
 class Supervised:
@@ -81,17 +83,25 @@ def is_here(claim: str) -> bool:
 
 def _state(job: Job) -> State:
     word: Word = "stopping" if job.live and job.stop_requested_at else _WORDS[job.state]
+    last = job.restarted_at[-1] if job.restarted_at else None
     if not job.live and job.is_here and job.ended_at is None and jobs.is_watched():
         # In a moment its supervisor starts it again, or writes its end.
-        return State("starting", job.restarts, job=job.id)
+        return State("starting", job.restarts, job=job.id, restarted_at=last)
     detail = ""
-    if word == "failed" and job.exit_code is not None:
-        detail = f"exit code {job.exit_code}"
+    if word == "failed" or job.ended_by:
+        detail = _why_ended(job)
     elif job.live and not job.is_here:
         detail = "in another folder that shares this store"
     elif job.live and job.restarts:
-        detail = f"started again {job.restarts} times" if job.restarts > 1 else "started again once"
-    return State(word, job.restarts, detail, None if job.live else _ended_at(job), job.id)
+        detail = f"started again {job.restarts_shown}"
+    return State(word, job.restarts, detail, None if job.live else _ended_at(job), job.id, last)
+
+
+def _why_ended(job: Job) -> str:
+    """Its exit code, that it was given up, and the last problem that it printed."""
+    code = "" if job.exit_code is None else f"exit code {job.exit_code}"
+    last = last_problem(jobs.log(job.id, _LAST_LINES)) if job.restarts and job.is_here else ""
+    return "; ".join(filter(None, (code, job.ended_by, last)))
 
 
 def _ended_at(job: Job) -> float:

@@ -19,11 +19,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from .. import files, logs, modes, signals
 from ..config import OPT_OUTS, settings
 from ..errors import Conflict, Damaged, Denied, Interrupted, LabError, NotFound, Unavailable, UsageProblem
 from ..nouns import KeptFile
-from ..store import Event, Record, Store, open_store, patiently
+from ..store import Event, Record, Store, open_store, patiently, update
 from ..units import show_duration
 from ..uris import Uri
 from . import heartbeat, late, process, remote
@@ -46,8 +48,8 @@ from .record import (
 __all__ = [
     "LIVE", "LOCK", "Here", "HomeRecord", "Job", "JobRecord",
     "beat", "cancel", "child_environment", "close_silent", "close_unseen", "ended_state", "exit_code", "find", "fix_of",
-    "given_up", "here", "is_watched", "kept_files", "launch", "launch_or_withdraw", "log", "log_bytes", "ls",
-    "needs_supervisor", "observe", "poll", "prepare", "start", "wait", "withdraw",
+    "forget_restarts", "given_up", "here", "is_watched", "kept_files", "launch", "launch_or_withdraw", "log",
+    "log_bytes", "ls", "needs_supervisor", "observe", "poll", "prepare", "start", "stop_requested", "wait", "withdraw",
 ]  # fmt: skip
 
 # A child with these would be taken for a part of that job by `process.tree`, and be killed when the job ends.
@@ -76,7 +78,7 @@ def prepare(
     subject: URI of the thing the job is for
     argv: the command, no shell
     deadline_s: seconds after which it is ended, also when nobody is there to watch
-    restart: whether it is started again when it fails (at most 5 times, ever slower)
+    restart: whether it is started again when it fails (at most 5 times in 10 minutes, ever slower)
     env: variables to add; never secrets' values: they are written to disk
     cwd: where it runs; the project folder when not given
     """
@@ -112,6 +114,15 @@ def given_up(job_id: str) -> list[Record[JobRecord]]:
         return []
     process.end(record.body.pid, record.body.born, job_id)
     return [record.with_(state=job.state, exit_code=job.exit_code, ended_at=time.time())]
+
+
+def forget_restarts(job_id: str) -> None:
+    """Let the job be started again as often as a new one, since somebody has asked for it anew."""
+
+    def change(body: JobRecord) -> JobRecord | None:
+        return replace(body, restarts=0, restarted_at=()) if body.restarts and body.is_open else None
+
+    update(open_store(), JobRecord, job_id, change)
 
 
 def is_watched() -> bool:

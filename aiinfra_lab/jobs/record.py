@@ -10,6 +10,7 @@ from typing import ClassVar, Literal
 
 from .. import files
 from ..config import settings
+from ..show import moment
 from ..store import Body, Record
 from . import process
 from .home import home_id
@@ -32,14 +33,16 @@ class JobRecord(Body, frozen=True, kw_only=True):
 
     subject: URI of the thing that the job is for. context: what it was started for, such as a recipe's step.
     supervised: whether the supervisor starts and ends it; else it is a notebook's own process. pid, born: its leader
-    and when that was born, as `process.birth` tells. ended_by: request, deadline, or why it could not be started.
-    not_before: the earliest time of its next start, after it failed. home: the folder whose supervisor watches it, as
-    `home_id` tells; "" for the only one there is. seen_at: the last sign of life of a process that nobody supervises.
-    process_table: where the pid of such a process means something, as `process.table` tells; "" in version 3.
+    and when that was born, as `process.birth` tells. ended_by: request, deadline, or why it is not started (again).
+    restarts: how often it was started again after it failed, and restarted_at: when, the last few times. not_before:
+    the earliest time of its next start. home: the folder whose supervisor watches it, as `home_id` tells; "" for the
+    only one there is. seen_at: the last sign of life of a process that nobody supervises. process_table: where the pid
+    of such a process means something, as `process.table` tells; "" in version 3.
     """
 
     kind: ClassVar[str] = "job"
-    schema_version: ClassVar[int] = 4  # version 1 lacked `home`, version 2 `seen_at`, version 3 `process_table`
+    # Version 1 lacked `home`, version 2 `seen_at`, version 3 `process_table`, version 4 `restarted_at`.
+    schema_version: ClassVar[int] = 5
 
     subject: str
     state: State
@@ -52,6 +55,7 @@ class JobRecord(Body, frozen=True, kw_only=True):
     pid: int = 0
     born: float = 0.0
     restarts: int = 0
+    restarted_at: tuple[float, ...] = ()
     not_before: float = 0.0
     home: str = ""
     seen_at: float = 0.0
@@ -114,6 +118,7 @@ class Job:
     deadline_at: float | None
     stop_requested_at: float | None
     restarts: int
+    restarted_at: tuple[float, ...]
     folder: Path
     supervised: bool
     context: str
@@ -125,6 +130,11 @@ class Job:
     def live(self) -> bool:
         """Whether it still goes on."""
         return self.state in LIVE
+
+    @property
+    def restarts_shown(self) -> str:
+        """How often it was started again after it had failed, and when last; empty when it never was."""
+        return show_restarts(self.restarts, self.restarted_at[-1] if self.restarted_at else None)
 
     @property
     def log_path(self) -> Path:
@@ -190,6 +200,7 @@ def observe(record: Record[JobRecord], where: Folder | None = None) -> Job:
         deadline_at=body.deadline_at,
         stop_requested_at=body.stop_requested_at,
         restarts=body.restarts,
+        restarted_at=body.restarted_at,
         folder=folder,
         supervised=body.supervised,
         context=body.context,
@@ -197,6 +208,14 @@ def observe(record: Record[JobRecord], where: Folder | None = None) -> Job:
         is_here=here,
         ended_by=body.ended_by,
     )
+
+
+def show_restarts(restarts: int, last_at: float | None) -> str:
+    """How often something came back after it had died, and when last, as far as that is known; empty when never."""
+    if not restarts:
+        return ""
+    how_often = "once" if restarts == 1 else f"{restarts} times"
+    return how_often if last_at is None else f"{how_often}, last at {moment(last_at, to_second=True)}"
 
 
 def is_here(record: Record[JobRecord]) -> bool:

@@ -1,6 +1,7 @@
 """`python -m aiinfra_lab.jobs.supervisor`: the one process that starts, watches and ends a workspace's jobs.
 
-It holds a lock for as long as it lives and goes when nothing has lived for a while. It may be killed at any moment:
+It holds a lock for as long as it lives and goes when nothing has lived for a while; with `stay`, as a service, it
+waits for that lock and stays. It may be killed at any moment:
 a job's wrapper claims the job and writes its exit code without it, and its successor reads both.
 """
 
@@ -11,13 +12,16 @@ import json
 import logging
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
+from typing import IO
 
 from .. import files, logs, modes
 from ..config import settings
 from ..errors import Conflict, Denied, Unavailable, UsageProblem
 from ..store import Record, open_store
+from ..units import show_duration
 from . import LOCK, LOG_MIB, child_environment, log_bytes, process
 from .heartbeat import Heartbeat
 from .home import home_id, renew_home_id
@@ -27,7 +31,10 @@ from .remote import ended_remotely
 IDLE_S = 5.0
 GRACE_S = 5.0
 TICK_S = 0.1
+WAIT_S = 0.5
 MAX_RESTARTS = 5
+RESTARTS_WITHIN_S = 600.0
+FIRST_PAUSE_S = 0.2
 
 _log = logging.getLogger("aiinfra_lab.jobs.supervisor")  # __name__ is __main__ here
 
@@ -193,22 +200,25 @@ class Supervisor:
         logs.bound(self._folder(record) / "log", self.log_bytes)
         stopped = stop_requested(record) or record.body.ended_by == "deadline"
         state = ended_state(code, stopped=stopped)
-        restarts = record.body.restarts
-        if state in ("failed", "lost") and record.body.restart and restarts < MAX_RESTARTS:
-            self._again(record, restarts + 1)
-        else:
-            ended_by = record.body.ended_by or ("deadline" if code == 124 else None)
-            self._write(record, state=state, exit_code=code, ended_at=time.time(), ended_by=ended_by)
+        ended_by = record.body.ended_by or ("deadline" if code == 124 else None)
+        if state in ("failed", "lost") and record.body.restart:
+            if _lately(record.body) < MAX_RESTARTS:
+                self._again(record)
+                return
+            ended_by = f"given up after {MAX_RESTARTS} restarts within {show_duration(RESTARTS_WITHIN_S)}"
+        self._write(record, state=state, exit_code=code, ended_at=time.time(), ended_by=ended_by)
 
-    def _again(self, record: Record[JobRecord], restarts: int) -> None:
-        folder = self._folder(record)
+    def _again(self, record: Record[JobRecord]) -> None:
+        folder, body, now = self._folder(record), record.body, time.time()
         # Before the record: one that is `starting` beside an old claim would be read as ended already.
         for name in ("pid", "exit"):
             (folder / name).unlink(missing_ok=True)
         self.spawned_at.pop(record.name, None)
-        # 0.2 s at first, 3.2 s before the last start.
-        pause_s = 0.1 * 2**restarts
-        self._write(record, state="starting", restarts=restarts, not_before=time.time() + pause_s, pid=0, born=0.0)
+        # Doubled each time: 3.2 s before the last start.
+        not_before = now + FIRST_PAUSE_S * 2 ** _lately(body)
+        restarted_at = (*body.restarted_at, now)[-MAX_RESTARTS:]
+        counted = {"restarts": body.restarts + 1, "restarted_at": restarted_at}
+        self._write(record, state="starting", not_before=not_before, pid=0, born=0.0, **counted)
 
     def _write(self, record: Record[JobRecord], **changes: object) -> None:
         written = self.store.commit([record.with_(**changes)])[0]
@@ -219,6 +229,11 @@ class Supervisor:
 
     def _folder(self, record: Record[JobRecord]) -> Path:
         return self.home / "jobs" / record.name
+
+
+def _lately(body: JobRecord) -> int:
+    """How often it was started again within RESTARTS_WITHIN_S, by a clock that may have been set meanwhile."""
+    return sum(abs(time.time() - at) < RESTARTS_WITHIN_S for at in body.restarted_at)
 
 
 def _identity(home: Path) -> int:
@@ -277,11 +292,18 @@ def _spawn(job_id: str, folder: Path, workspace: Path, project: Path) -> None:
         ).returncode = 0  # its wrapper tells the exit code; `reap` collects the child
 
 
-def main() -> None:
-    """Watch until nothing has lived for IDLE_S, somebody asks it to leave, or the workspace is gone."""
+def _take(home: Path, *, stays: bool) -> IO[bytes] | None:
+    """The lock of whoever supervises; who stays waits for it, and for whoever asked the one before to leave."""
+    while stays and (files.is_locked(home / LEAVE) or files.is_locked(home / LOCK)):
+        time.sleep(WAIT_S)
+    return files.take_lock(home / LOCK)
+
+
+def main(*, stays: bool = False) -> None:
+    """Watch until nothing has lived for IDLE_S (not who stays), somebody asks it to leave, or the workspace is gone."""
     logs.configure()
     supervisor = Supervisor()
-    lock = files.take_lock(supervisor.home / LOCK)
+    lock = _take(supervisor.home, stays=stays)
     if lock is None:
         return
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -292,7 +314,7 @@ def main() -> None:
             return  # and what lives goes on
         if supervisor.tick():
             idle_since = time.monotonic()
-        elif time.monotonic() - idle_since > IDLE_S:
+        elif not stays and time.monotonic() - idle_since > IDLE_S:
             lock.close()
             # A job committed after the last look and before the lock was free would wait for ever: look once more.
             if not supervisor.tick():
@@ -308,4 +330,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     modes.keep_to_owner()
-    main()
+    main(stays=sys.argv[1:] == ["stay"])

@@ -270,7 +270,7 @@ def _detail(job: Job, state: str) -> str:
     if state == "failed" and job.exit_code is not None:
         return f"exit code {job.exit_code}"
     if job.live and job.restarts:
-        return f"started again {job.restarts} times" if job.restarts > 1 else "started again once"
+        return f"started again {job.restarts_shown}"
     return STATE_DETAILS.get(state, "a verb called over REST" if job.subject.startswith(CALL) else "")
 
 

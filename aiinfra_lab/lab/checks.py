@@ -20,6 +20,7 @@ from typing import Any
 from .. import audit, nouns, providers, setting_keys
 from ..config import Settings
 from ..errors import Damaged, LabError, did_you_mean
+from ..jobs import unit
 from ..show import StateMark, mark_of
 from ..store import HeadCopier, HeadKeeper, Store, open_store
 from ..store.sqlite import SqliteStore, copies
@@ -71,6 +72,7 @@ def run(where: Settings, *, with_audit: bool) -> Iterator[HealthFinding]:
     yield from _settings(where)
     yield from _notices()
     yield from _expired()
+    yield from _after_a_boot(where)
 
 
 def known_uris() -> list[str]:
@@ -295,6 +297,25 @@ def _expired() -> Iterator[HealthFinding]:
     for rule, files in found.items():
         size = show_bytes(sum(file.size_bytes for file in files))
         yield HealthFinding("off", f"old {rule.setting}", f"{len(files)} of {size}, {rule}", "`%lab rm --expired`")
+
+
+def _after_a_boot(where: Settings) -> Iterator[HealthFinding]:
+    """Whether somebody brings back what shall live once the machine was started again."""
+    try:
+        living = unit.should_live()
+    except LabError:
+        return  # said above
+    if not living or platform.system() != "Linux":
+        return
+    what, lives = "after a boot", f"{counted(living, 'endpoint')} shall live on"
+    if unit.is_enabled(where):
+        yield HealthFinding("ok", what, f"{lives}, and {unit.name(where)} brings them back")
+    elif unit.has_user_sessions():
+        fix = f"`{unit.command()}` installs the unit that does, and says how to enable it"
+        yield HealthFinding("off", what, f"{lives}, and no systemd unit brings them back", fix)
+    else:  # no fault of a container, which has its own way to start again
+        stay = shlex.join([sys.executable, "-m", "aiinfra_lab.jobs.supervisor", "stay"])
+        yield HealthFinding("ok", what, f"{lives}; without systemd services of yours, `{stay}` brings them back")
 
 
 def _notices() -> Iterator[HealthFinding]:

@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 from msgspec.structs import replace
@@ -13,7 +14,7 @@ from aiinfra_lab import files, jobs
 from aiinfra_lab.errors import Conflict, Denied, Interrupted, NotFound, StoreUnavailable, Unavailable
 from aiinfra_lab.jobs import JobRecord, process, restored, supervisor
 from aiinfra_lab.jobs.supervisor import Supervisor
-from aiinfra_lab.store import Event, Record, open_store
+from aiinfra_lab.store import Event, Record, open_store, update
 from aiinfra_lab.store.base import decode
 from aiinfra_lab.store.sqlite import SqliteStore, restore
 from tests.conftest import PATIENCE_S, end, end_supervisor, no_supervisor, press_ctrl_c_in, supervisors, until
@@ -92,6 +93,48 @@ def test_a_failing_job_is_restarted_a_bounded_number_of_times(workspace, monkeyp
     )
     ended = jobs.wait(job.id, PATIENCE_S)
     assert (ended.state, ended.restarts) == ("done", 2)
+
+
+def test_a_job_that_dies_at_once_again_and_again_is_given_up_after_five_within_ten_minutes(workspace, monkeypatch):
+    monkeypatch.setattr(supervisor, "FIRST_PAUSE_S", 0.001)
+    job, watching = jobs.prepare("deploy:a", shell("echo it is broken; exit 3"), restart=True), Supervisor()
+    open_store().commit([job])
+    until(lambda: not watching.tick())
+    ended = jobs.poll(job.name)
+    assert (ended.state, ended.restarts, jobs.log(job.name).count("broken")) == ("failed", 5, 6)
+
+
+def died(workspace, restarts, *ages_s):
+    """A job whose process has just died, after restarts so many seconds ago, and the supervisor that finds it."""
+    job = running(jobs.start("deploy:a", SLEEP, restart=True))
+    end_supervisor(workspace)
+    restarted_at = tuple(time.time() - age_s for age_s in ages_s)
+    change = {"restarts": restarts, "restarted_at": restarted_at}
+    update(open_store(), JobRecord, job.id, lambda body: replace(body, **change))
+    os.killpg(job.pid, signal.SIGKILL)
+    until(lambda: not jobs.poll(job.id).live)
+    return job.id, Supervisor()
+
+
+def test_a_job_that_dies_once_a_day_is_always_started_again(workspace):
+    job_id, watching = died(workspace, 364, *(86400.0 * day for day in (5, 4, 3, 2, 1)))
+    until(lambda: watching.tick() and jobs.poll(job_id).state == "running")
+    again = jobs.poll(job_id)
+    assert (again.restarts, len(again.restarted_at)) == (365, 5)
+    assert time.time() - again.restarted_at[-1] < PATIENCE_S
+
+
+def test_another_supervisor_knows_how_often_a_job_was_started_again(workspace):
+    job_id, watching = died(workspace, 5, 500, 400, 300, 200, 100)
+    until(lambda: not watching.tick())
+    assert (jobs.poll(job_id).state, jobs.poll(job_id).restarts) == ("lost", 5)
+
+
+def test_whoever_starts_a_job_anew_gives_it_all_its_restarts_again(workspace):
+    job_id, watching = died(workspace, 5, 500, 400, 300, 200, 100)
+    jobs.forget_restarts(job_id)
+    until(lambda: watching.tick() and jobs.poll(job_id).state == "running")
+    assert jobs.poll(job_id).restarts == 1
 
 
 def test_a_stopped_job_is_not_restarted(workspace):
@@ -232,7 +275,7 @@ def test_a_stop_of_a_job_of_another_folder_is_written_for_its_supervisor(workspa
 
 def test_a_job_of_before_folders_had_ids_is_everybodys_and_an_older_package_asks_to_be_upgraded():
     old = decode(JobRecord, "gpu-a-1", '{"subject": "gpu:a", "state": "done", "started_at": 1.0}', 1)
-    assert (old.home, JobRecord.schema_version) == ("", 4)
+    assert (old.home, JobRecord.schema_version) == ("", 5)
 
 
 def test_an_end_that_was_told_is_not_undone_by_the_next_supervisor(workspace):

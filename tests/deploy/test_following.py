@@ -29,7 +29,7 @@ class Predictor:
 
     def __init__(self, folder, broken=()):
         self.loop, self.routes, self.counts = self, Routes(), {}
-        self.folder, self.broken, self.opened = folder, broken, {}
+        self.folder, self.broken, self.opened = folder, broken, []
         self.log = SimpleNamespace(lost=0)
 
     def call_soon_threadsafe(self, call, *given):
@@ -39,8 +39,8 @@ class Predictor:
         if uri in self.broken:
             opened(Failed("it does not run", "take another"))
             return
-        self.opened[uri] = ServedVersion(VersionFiles(uri, self.folder), Workers(), Counts())
-        opened(self.opened[uri])
+        self.opened.append(ServedVersion(VersionFiles(uri, self.folder), Workers(), Counts()))
+        opened(self.opened[-1])
 
 
 @pytest.fixture
@@ -77,5 +77,6 @@ def test_a_store_that_is_away_between_two_versions_has_none_loaded(follow):
 
 def test_a_version_beside_one_that_cannot_be_loaded_is_not_kept(follow):
     predictor, _ = follow(lambda uri: uri, broken=[CANARY])
-    assert predictor.opened[CHAMPION].workers.is_retired
-    assert predictor.routes.champion is None
+    refused, serves = predictor.opened
+    assert (refused.workers.is_retired, serves.workers.is_retired) == (True, False)
+    assert (predictor.routes.champion, predictor.routes.canary) == (serves, None)

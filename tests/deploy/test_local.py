@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -16,6 +17,7 @@ from aiinfra_lab.deploy.local import Local
 from aiinfra_lab.deploy.record import EndpointRecord
 from aiinfra_lab.errors import Conflict, Unavailable, UsageProblem
 from aiinfra_lab.jobs import JobRecord
+from aiinfra_lab.show import moment
 from aiinfra_lab.store import Record, open_store, update
 from aiinfra_lab.testing.deploy import (
     DeployTargetContract,
@@ -25,7 +27,7 @@ from aiinfra_lab.testing.deploy import (
     endpoint,
     served,
 )
-from tests.conftest import until
+from tests.conftest import end_supervisor, until
 
 from .conftest import DF, ROW, server_pid
 
@@ -67,7 +69,23 @@ def test_a_process_that_dies_is_started_again_and_observed_so(target, versions):
     until(lambda: target.observe([claim])[claim].restarts == 1)
     served(target, claim, 1)
     state = target.observe([claim])[claim]
-    assert (state.word, state.detail, state.job) == ("running", "started again once", claim)
+    assert (state.word, state.job) == ("running", claim)
+    assert state.detail == f"started again once, last at {moment(state.restarted_at, to_second=True)}"
+    assert [note for note in deploy.show("delay").notes if f"died and was {state.detail}" in note]
+    target.apply(claim, open_store().get(EndpointRecord, "delay").body.desired)  # somebody starts it anew
+    assert target.observe([claim])[claim].restarts == 0
+
+
+def test_one_that_dies_again_and_again_is_given_up_with_its_last_problem(target, versions):
+    claim = started(target, versions[0])
+    end_supervisor(settings().workspace)
+    at = time.time()
+    update(open_store(), JobRecord, claim, lambda body: replace(body, restarts=5, restarted_at=(at,) * 5))
+    os.kill(server_pid(claim), signal.SIGKILL)
+    jobs.launch()
+    until(lambda: not target.observe([claim])[claim].is_live)
+    shown = deploy.show("delay")
+    assert (shown.state, shown.detail) == ("failed", "exit code 137; given up after 5 restarts within 10 min; Killed")
 
 
 def test_a_claim_that_was_not_applied_leaves_no_folder_behind(target, versions, workspace):
@@ -155,3 +173,30 @@ def test_a_port_that_cannot_be_had_is_refused_with_the_flag(target):
     assert "--port" in problem.value.fix
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(Conflict):
         target.claim("delay", taken.getsockname()[1])
+
+
+def test_a_full_disk_leaves_nothing_of_a_start_behind(versions, workspace, monkeypatch):
+    def full(*_: object) -> None:
+        raise Unavailable("the disk is full", "free some space")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(type(open_store()), "commit", full)
+        with pytest.raises(Unavailable, match="full"):
+            deploy.start("delay", model=versions[0])
+    assert list((workspace / ".aiinfra" / "jobs").iterdir()) == []
+    assert open_store().get(EndpointRecord, "delay") is None
+    assert deploy.start("delay", model=versions[0]).state == "running"
+
+
+def test_a_full_disk_in_the_middle_of_a_change_leaves_what_serves(versions, monkeypatch):
+    started = deploy.start("delay", model=versions[0])
+
+    def full(*_: object) -> None:
+        raise Unavailable("the disk is full", "free some space")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(type(open_store()), "commit", full)
+        with pytest.raises(Unavailable, match="full"):
+            deploy.start("delay", model=versions[1])
+    assert deploy.show("delay").champion == versions[0]
+    assert started.predict([ROW])

@@ -250,6 +250,27 @@ def test_a_version_for_which_no_process_can_be_started_says_so(artifacts, socket
     assert "Too many open files" in str(asyncio.run(inside()))
 
 
+def test_a_version_for_which_no_process_can_be_forked_says_so_and_the_next_one_is_made(artifacts, monkeypatch):
+    monkeypatch.setenv("FAILING_FORKS", "1")
+
+    async def inside():
+        async with Bench(artifacts("plain")) as bench:
+            problem = await asyncio.wait_for(bench.problem, PATIENCE_S)
+            pid = bench.forks._process.pid
+            again = Workers(VersionFiles(bench.uri, bench.folder), bench.forks, bench.workers._loop, bench.count, 0)
+            opened = bench.workers._loop.create_future()
+            again.open(opened.set_result)
+            assert await asyncio.wait_for(opened, PATIENCE_S) is None
+            again.close()
+            return problem, bench.forks._process.pid == pid
+
+    problem, is_same_server = asyncio.run(inside())
+    assert "no process can be made for models:delay@1" in problem.what
+    assert "Resource temporarily unavailable" in problem.what
+    assert problem.fix
+    assert is_same_server
+
+
 def test_a_process_that_could_not_be_started_is_tried_again(run, sockets):
     async def test(bench):
         sockets(3)

@@ -5,6 +5,7 @@ It adds the faults that a native library can have. All else is the real thing: p
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -53,4 +54,13 @@ def load(uri: str, folder: Path) -> LoadedModel:
 
 if __name__ == "__main__":
     model.load = load
+    failing = iter(range(int(os.environ.get("FAILING_FORKS", "0"))))
+    fork = os.fork
+
+    def refused() -> int:
+        if next(failing, None) is not None:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))  # as where a limit of processes is reached
+        return fork()
+
+    os.fork = refused
     fork_server.main(int(sys.argv[1]))

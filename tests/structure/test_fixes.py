@@ -18,7 +18,7 @@ VALUE = "…"  # whatever a message puts there
 # Of other programs that we start or name, and of our command itself.
 THEIRS = {
     *("encoding", "template", "query-gpu", "format", "foreground", "kill-after", "force-reinstall", "no-deps"),
-    *("backend-store-uri", "host", "debug", "version", "flags", "no-"),
+    *("backend-store-uri", "host", "debug", "version", "flags", "no-", "user", "now", "path"),
 }
 # Of another noun's command, which the same sentence names.
 ELSEWHERE = {"deploy": {"require", "margin"}, "models": {"resume", "rows"}}

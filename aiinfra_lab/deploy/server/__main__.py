@@ -1,7 +1,8 @@
 """`python -m aiinfra_lab.deploy.server NAME`: the process of one endpoint, on 127.0.0.1 and nowhere else.
 
 It binds its port first, then loads the versions that its record asks for, and serves until SIGTERM: then it takes no
-new connection, answers what it has taken, writes its log and counts, and exits with 0.
+new connection, answers what it has taken, writes its log and counts, and exits with 143: who did not ask for its end by
+the record, as a machine that shuts down, finds that it comes back.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ async def serve(
     most_bytes: float,
     look_s: float,
     memory_bytes: int,
+    load_s: float,
 ) -> int:
     """Serve until a signal comes or the watch says that it is over; the exit code."""
     loop = asyncio.get_running_loop()
@@ -61,9 +63,9 @@ async def serve(
             ended.set_result(code)
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, leave, 0)
+        loop.add_signal_handler(number, leave, 128 + number)
     log = PredictionsLog(Path(record.body.log_dir), most_bytes)
-    predictor = Predictor(log, loop, memory_bytes)
+    predictor = Predictor(log, loop, memory_bytes, load_s)
     forks.attach(loop)
     watch = Watch(record.name, store, predictor, forks, lambda code: _from_thread(loop, leave, code), look_s)
     api = HttpApi(record.name, record.body.job, predictor, watch.flush)
@@ -110,11 +112,11 @@ def main(name: str) -> int:
         return 0
     try:
         most_bytes, look_s = log_bytes(settings()), look_seconds(settings())
-        memory_bytes = workers.memory_bytes(settings())
+        memory_bytes, load_s = workers.memory_bytes(settings()), workers.load_seconds(settings())
         forks = Forks()  # first of all: it imports while the rest begins
         listener = bind(record.body.port)
         record = _write_address(store, name, listener.getsockname()[1])
-        return uvloop.run(serve(store, record, listener, forks, most_bytes, look_s, memory_bytes))
+        return uvloop.run(serve(store, record, listener, forks, most_bytes, look_s, memory_bytes, load_s))
     except LabError as problem:
         _log.error("%s", problem)
         with contextlib.suppress(LabError):  # the store itself may be what is the matter; the log has the problem

@@ -21,7 +21,7 @@ import onnxruntime  # noqa: F401
 
 from ... import logs, modes
 from . import worker
-from .messages import Ended, Open
+from .messages import CannotServe, Ended, Open
 
 _log = logging.getLogger("aiinfra_lab.deploy.server.fork_server")  # __name__ is __main__ here
 _encode = msgspec.msgpack.Encoder().encode
@@ -45,9 +45,22 @@ def main(descriptor: int) -> None:
         if not message:
             return
         order, end = _decode(message), socket.socket(fileno=descriptors[0])
-        if os.fork() == 0:
-            _work(orders, end, order)
+        try:
+            is_child = os.fork() == 0
+        except OSError as problem:  # too many processes, or no memory for one more
+            _refuse(end, order, problem)
+        else:
+            if is_child:
+                _work(orders, end, order)
         end.close()
+
+
+def _refuse(end: socket.socket, order: Open, problem: OSError) -> None:
+    """Say through its own channel why there is no process."""
+    what = f"no process can be made for {order.uri}: {problem}"
+    _log.error("%s", what)
+    with contextlib.suppress(OSError):
+        end.send(_encode(CannotServe("Unavailable", what, "end what else runs here, or raise the limits, and repeat")))
 
 
 def _work(orders: socket.socket, end: socket.socket, order: Open) -> None:

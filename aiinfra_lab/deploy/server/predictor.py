@@ -28,7 +28,7 @@ from .messages import RawRequest, Reply
 from .predictions_log import PredictionsLog
 from .protocol import MAX_BODY, Request
 from .rows import Refusal, open_envelope
-from .workers import MEMORY_BYTES, Asked, VersionFiles, Workers
+from .workers import LOAD_S, MEMORY_BYTES, Asked, VersionFiles, Workers
 
 MAX_WAITING = 4096
 MAX_WAITING_BYTES = 64 << 20
@@ -180,12 +180,13 @@ class _Shadowed:
 class Predictor:
     """Predicts with whatever `routes` says at the moment; a request keeps the version that it was given.
 
-    memory_bytes: see `Workers`.
+    memory_bytes, load_s: see `Workers`.
     """
 
     log: PredictionsLog
     loop: asyncio.AbstractEventLoop
     memory_bytes: int = MEMORY_BYTES
+    load_s: float = LOAD_S
     routes: Routes = field(default_factory=Routes)
     draining: bool = False
     counts: dict[str, Counts] = field(default_factory=dict)
@@ -216,7 +217,7 @@ class Predictor:
         def lost() -> None:
             counts.lost += 1
 
-        workers = Workers(files, forks, self.loop, lost, self.memory_bytes)
+        workers = Workers(files, forks, self.loop, lost, self.memory_bytes, self.load_s)
         workers.open(lambda problem: opened(problem or ServedVersion(files, workers, counts)))
 
     def predict(self, body: bytes, respond: Respond, options: RequestOptions = NO_OPTIONS) -> None:

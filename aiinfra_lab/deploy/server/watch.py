@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
+from functools import partial
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -26,10 +27,10 @@ from ...errors import LabError, StoreUnavailable
 from ...store import Event, Record, Store, update
 from ...uris import Uri
 from .. import freeze
-from ..desired_state import back_to, stepped, without_canary
+from ..desired_state import back_to, fallen_back, last_good, stepped, without_canary
 from ..lifecycle import rejection
-from ..record import DesiredState, EndpointRecord, Rollback, RuleCounts, Verdict
-from ..versions import artifact, objection
+from ..record import BY_ENDPOINT, DesiredState, EndpointRecord, Rollback, RuleCounts, Verdict
+from ..versions import artifact, found_bad, objection
 from .counts import Counts
 from .forks import Forks
 from .judge import Judge
@@ -89,7 +90,7 @@ class Watch:
         self._wake.set()
 
     def close(self, code: int) -> None:
-        """Write the last counts, and that it ended: when `code` is 0, because it was asked to. At most CLOSE_S."""
+        """Write the last counts, and that it ended: when `code` is 0, for good. At most CLOSE_S."""
         self._leave_loop()
         last = threading.Thread(target=self._write_end, args=(code,), name="last counts", daemon=True)
         last.start()
@@ -100,10 +101,16 @@ class Watch:
     def _write_end(self, code: int) -> None:
         self._thread.join()
         try:
-            now = time.time()
-            self._write(lambda body: replace(body, ended_at=now, stopped_at=body.stopped_at if code else now))
+            now, is_asked = time.time(), not code or self._is_asked_to_end()
+            self._write(lambda body: replace(body, ended_at=now, stopped_at=now if is_asked else body.stopped_at))
         except LabError as problem:
             _log.warning("%s", problem)
+
+    def _is_asked_to_end(self) -> bool:
+        """Whether somebody has asked for its end: a machine that shuts down only ends its process."""
+        job = os.environ.get("AIINFRA_JOB")
+        record = self.store.get(jobs.JobRecord, job) if job else None
+        return record is None or jobs.stop_requested(record)
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -164,16 +171,21 @@ class Watch:
         desired, before = record.body.desired, self._live
         versions = {uri: self._versions[uri] for uri in desired.models if uri in self._versions}
         loaded: list[ServedVersion] = []
+        folders: dict[str, Path] = {}
+        uri = ""
         try:
             # All files before any process: a store that goes away in between would have them loaded again and again.
-            for uri, folder in [(uri, artifact(uri)) for uri in desired.models if uri not in versions]:
+            for uri in desired.models:
+                if uri not in versions:
+                    folders[uri] = artifact(uri)
+            for uri, folder in folders.items():
                 versions[uri] = self._load(uri, folder)
                 loaded.append(versions[uri])
         except StoreUnavailable:
             raise  # says nothing about the version: it is tried again
         except LabError as problem:
             self._retire(loaded)
-            self._reject(desired, problem)
+            self._reject(record, uri, problem)
             return
         if self._live is not before:
             self._retire(loaded)
@@ -224,17 +236,37 @@ class Watch:
         self._judge_at = 0.0  # a stratum begins now
         return Judge.of(desired, self.predictor.counts.get(desired.champion or ""), earlier, self._look_s)
 
-    def _reject(self, desired: DesiredState, problem: LabError) -> None:
-        """A version that cannot be served: go on with what is live, or end when nothing is."""
+    def _reject(self, record: Record[EndpointRecord], failed: str, problem: LabError) -> None:
+        """A version that cannot be served: go on with what is live, or what was last; end when nothing can be."""
         _log.warning("%s", problem)
-        live = self._live
-        if live is None:
+        live, desired = self._live, record.body.desired
+        if live is not None:
+            event = rejection(self._uri, desired, live, problem)
+            self._change(lambda body: back_to(body, live, str(problem)), event, desired.generation)
+        elif not self._fall_back(record, failed, problem):
             text, generation = str(problem), desired.generation
             self._write(lambda body: replace(body, problem=text, problem_generation=generation))
             self._end(1)
-            return
-        event = rejection(self._uri, desired, live, problem)
-        self._change(lambda body: back_to(body, live, str(problem)), event, desired.generation)
+
+    def _fall_back(self, record: Record[EndpointRecord], failed: str, problem: LabError) -> bool:
+        """Serve the last version before the one that failed that can be; whether there is one."""
+        for uri in last_good(record.body, failed):
+            try:
+                if found_bad(uri):
+                    continue
+                self._versions = {uri: self._load(uri, artifact(uri))}
+            except StoreUnavailable:
+                raise
+            except LabError as another:
+                _log.warning("%s", another)
+                continue
+            _log.warning("%s serves in place of %s", uri, failed)
+            detail = {"reason": problem.what, "by": BY_ENDPOINT, "kept": [uri]}
+            event = Event("deploy rollback", self._uri, (failed,), (self._uri,), detail)
+            fall_back = partial(fallen_back, model=uri, failed=failed, problem=problem)
+            self._change(fall_back, event, record.body.generation)
+            return True
+        return False
 
     # ---- the rule ----
 

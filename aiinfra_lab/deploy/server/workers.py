@@ -27,6 +27,7 @@ from ...errors import Failed, LabError, UsageProblem
 from ...jobs import process
 from ...train import signature
 from ...train.signature import Signature
+from ...uris import Uri
 from .answering import unanswered
 from .channel import Channel
 from .forks import Forks
@@ -42,7 +43,7 @@ LEAST_S = 0.5  # a machine that is busy with something else must not look like a
 TIMES_EXPECTED = 20
 TIMES_STARVED = 10  # of its deadline a process may take when it is runnable and gets no processor
 REQUEST_S = 10.0
-LOAD_S = 120.0
+LOAD_S = 100.0  # so that one that never gets ready is given up by the supervisor: 5 restarts within 10 minutes
 SWEEP_S = 0.1
 MEMORY_S = 1.0
 MOST_PAUSE_S = 5.0
@@ -57,6 +58,14 @@ def memory_bytes(where: Settings) -> int:
     if not gib > 0:
         raise UsageProblem(f"deploy.memory_gib = {gib:g} leaves no room for a prediction", "give it GiB, e.g. 2")
     return int(gib * 2**30)
+
+
+def load_seconds(where: Settings) -> float:
+    """How long a version may take until it is loaded and warmed up. UsageProblem for a setting that is no time."""
+    seconds = where.get("deploy.load_s", LOAD_S)
+    if not seconds > 0:
+        raise UsageProblem(f"deploy.load_s = {seconds:g} lets no version get ready", "give it seconds, e.g. 100")
+    return float(seconds)
 
 
 class Asked(Protocol):
@@ -147,7 +156,7 @@ class Workers:
     """Answers requests by one version. To be used on the event loop's thread.
 
     lost: is called for each process that died or was ended. memory_bytes: what a process may take beyond what it has
-    when it is ready; it is replaced at half of that.
+    when it is ready; it is replaced at half of that. load_s: how long it may take until it is ready.
     """
 
     def __init__(
@@ -157,8 +166,10 @@ class Workers:
         loop: asyncio.AbstractEventLoop,
         lost: Callable[[], None],
         memory_bytes: int,
+        load_s: float | None = None,
     ) -> None:
         self._files = files
+        self._load_s = LOAD_S if load_s is None else load_s
         self._forks = forks
         self._loop = loop
         self._count_lost = lost
@@ -295,7 +306,7 @@ class Workers:
             self._fill()
             return
         channel.socket.setblocking(False)
-        worker = _Worker(channel, time.perf_counter() + LOAD_S)
+        worker = _Worker(channel, time.perf_counter() + self._load_s)
         self._loading.append(worker)
         self._loop.add_reader(channel.socket, self._hear, worker)
         self._forks.open(Open(self._files.uri, str(self._files.folder), self._memory_bytes), there)
@@ -371,7 +382,8 @@ class Workers:
             self._suspect(batch, (suspects.lost if suspects else 0) + 1, how)
         if is_loading and not self._was_ready:
             uri = self._files.uri
-            self._report_open(Failed(f"{uri} {how} while it was loaded", f"`%models check {uri}`"))
+            fix = f"let another version serve; `%models show {Uri.parse(uri).label}` tells how it was made"
+            self._report_open(Failed(f"{uri} {how}, while it was loaded and warmed up", fix))
         self._go_on()
         self._end_when_done()
 
@@ -425,7 +437,7 @@ class Workers:
         for worker in [one for one in self._all() if one.due]:
             if worker in self._loading:
                 if now > worker.due:
-                    self._lost(worker, f"was not ready after {LOAD_S:g} s")
+                    self._lost(worker, f"was not ready after {self._load_s:g} s")
             else:
                 self._look(worker, now)
         self._expire(now - REQUEST_S)

@@ -1,0 +1,121 @@
+"""A champion that cannot be served any more: the last one before it that can be serves in its place, and loudly."""
+
+import os
+import shutil
+import signal
+
+import pytest
+from msgspec.structs import replace
+
+from aiinfra_lab import deploy, jobs, nouns
+from aiinfra_lab.deploy.record import EndpointRecord
+from aiinfra_lab.errors import Failed
+from aiinfra_lab.files import digests
+from aiinfra_lab.models.record import ModelVersion
+from aiinfra_lab.store import open_store, update
+from tests.conftest import until
+
+from .conftest import ROW, server_pid
+
+
+def stored():
+    return open_store().get(EndpointRecord, "delay").body
+
+
+def altered(folder):
+    with (folder / "model.onnx").open("ab") as file:
+        file.write(b"x")
+
+
+def vanished(folder):
+    (folder / "model.onnx").unlink()
+
+
+def unloadable(folder):
+    """As it was registered, and yet no model."""
+    (folder / "model.onnx").write_bytes(b"no model")
+    update(open_store(), ModelVersion, folder.name, lambda body: replace(body, files=digests(folder)))
+
+
+@pytest.fixture
+def damage(workspace):
+    """Damages a version of `delay`."""
+    return lambda version, how=altered: how(workspace / ".aiinfra" / "models" / f"delay@{version}")
+
+
+def serve(register, *versions):
+    """An endpoint that has served these as champions, one after the other."""
+    for version in versions:
+        deploy.start("delay", model=register(version))
+
+
+def killed():
+    """Kill its process, and wait until another one is there."""
+    os.kill(server_pid(stored().job), signal.SIGKILL)
+    until(lambda: jobs.find("deploy:delay").restarts and deploy.show("delay").state == "running")
+
+
+@pytest.mark.parametrize("how", [altered, vanished, unloadable])
+def test_the_champion_before_serves_when_a_process_comes_back_and_its_champion_is_damaged(register, damage, how):
+    serve(register, 1, 2)
+    damage(2, how)
+    killed()
+    shown = deploy.show("delay")
+    assert (shown.champion, shown.cannot_serve, shown.previous) == ("models:delay@1", "models:delay@2", None)
+    assert shown.predict([ROW]) == [pytest.approx(0.7350, abs=1e-4)]
+    event = [item.event for item in open_store().events()][-1]
+    assert (event.verb, event.inputs, event.detail["by"]) == ("deploy rollback", ("models:delay@2",), "the endpoint")
+    text = shown.card().text()
+    assert "needs a look" in text
+    assert "models:delay@2 cannot be served" in text
+    [notice] = [item for item in nouns.find("deploy").notices() if "cannot be served" in item.text]
+    assert notice.fix
+    assert "models:delay@1 serves in place of models:delay@2" in jobs.log(stored().job)
+
+
+def test_of_several_champions_before_the_last_that_can_be_served_serves(register, damage):
+    serve(register, 1, 2, 3, 4)
+    damage(4), damage(3)
+    killed()
+    assert (stored().champion, stored().earlier) == ("models:delay@2", ("models:delay@1",))
+    assert "models:delay@4 cannot be served" in stored().problem
+
+
+def test_a_canary_that_is_damaged_leaves_the_champion_alone(register, damage):
+    serve(register, 1)
+    deploy.start("delay", model=register(2), canary="50%")
+    damage(2)
+    killed()
+    assert (stored().champion, stored().canary) == ("models:delay@1", None)
+    assert deploy.show("delay").cannot_serve == "models:delay@2"
+
+
+def test_a_start_with_a_damaged_version_fails_and_leaves_the_champion_of_before_serving(register, damage):
+    serve(register, 1)
+    deploy.stop("delay")
+    register(2)
+    damage(2)
+    with pytest.raises(Failed, match="models:delay@2 cannot be served, and models:delay@1 serves in its place") as why:
+        deploy.start("delay", model="models:delay@2")
+    assert why.value.fix
+    assert deploy.show("delay").predict([ROW])
+    assert (stored().champion, stored().outcome) == ("models:delay@1", "")
+
+
+def test_the_version_serves_again_once_it_is_whole_and_started(register, damage, workspace):
+    serve(register, 1, 2)
+    folder = workspace / ".aiinfra" / "models" / "delay@2"
+    shutil.copytree(folder, workspace / "kept")
+    damage(2)
+    killed()
+    shutil.copytree(workspace / "kept", folder, dirs_exist_ok=True)
+    again = deploy.start("delay", model="models:delay@2")
+    assert (again.champion, again.cannot_serve, again.previous) == ("models:delay@2", "", "models:delay@1")
+
+
+def test_a_first_start_with_a_damaged_version_leaves_nothing_that_lives(register, damage):
+    register(1)
+    damage(1)
+    with pytest.raises(Failed, match="are not what was registered"):
+        deploy.start("delay", model="models:delay@1")
+    assert (stored().outcome, jobs.ls(live=True)) == ("failed", [])
