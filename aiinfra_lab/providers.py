@@ -183,6 +183,12 @@ TABLE: dict[str, dict[str, Provider]] = {
         ),
         "mlflow": Provider("aiinfra_lab.models.importers.mlflow:MlflowFolder", "", "", "MLflow's folders of models"),
         "onnx": Provider("aiinfra_lab.models.importers.onnx:OnnxFile", "", "", "ONNX files"),
+        "safetensors": Provider(
+            "aiinfra_lab.models.importers.safetensors:SafetensorsFile",
+            "",
+            "",
+            "weights, .safetensors, and the code that builds their network",
+        ),
         "sklearn": Provider(
             "aiinfra_lab.models.importers.sklearn:SklearnFile", "sklearn", "skl2onnx", "scikit-learn, as skops' files"
         ),

@@ -6,14 +6,13 @@ import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from .. import jobs
 from ..store import open_store
 from ..uris import Uri
 from . import client
 from .base import Claim, PredictedRow, Report, Role, Serving
 from .record import DesiredState, EndpointRecord
 from .server import predictions_log
-from .supervised import Supervised, free_port, is_here, job, poll
+from .supervised import Supervised, free_port, is_here, job, poll, start_process
 
 
 class Local(Supervised):
@@ -25,11 +24,7 @@ class Local(Supervised):
         return Claim(records[0].name, records, chosen, str(self.home / "deploy" / name / "log"))
 
     def apply(self, claim: str, desired: DesiredState) -> None:
-        found = poll(claim)
-        if found is None or found.is_here:
-            if found and found.restarts:
-                jobs.forget_restarts(claim)  # what it serves from now on may be well
-            jobs.launch()  # the job was committed with the record, and its process reads the desired state there
+        start_process(claim)  # the job was committed with the record, and its process reads the desired state there
 
     def serving(self, claim: str) -> Serving:
         url, generation = _asked(claim)

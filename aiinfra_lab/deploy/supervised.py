@@ -69,6 +69,15 @@ def job(name: str, command: Sequence[str]) -> list[Record[JobRecord]]:
     return [prepared, *(jobs.given_up(before.body.job) if before else [])]
 
 
+def start_process(claim: str) -> None:
+    """See to it that the process of a claim that is here lives; what it serves from now on may be well."""
+    found = poll(claim)
+    if found is None or found.is_here:
+        if found and found.restarts:
+            jobs.forget_restarts(claim)
+        jobs.launch()
+
+
 def poll(claim: str) -> Job | None:
     """The job of a claim; None where there is none."""
     record = open_store().get(JobRecord, claim)

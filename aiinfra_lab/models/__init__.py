@@ -66,6 +66,7 @@ def add(
     *,
     run: Annotated[Name, Live("train")] | None = None,
     from_: FilePath | None = None,
+    code: str = "",
     example: Rows = None,
     rows: Rows = None,
     task: Annotated[str, Choices(_tasks)] | None = None,
@@ -76,12 +77,13 @@ def add(
 
     A model that was trained elsewhere is converted to ONNX, and added when that answers as the original does, to the
     rows of `example` or `rows`: a file of ONNX, XGBoost (.ubj, .json), LightGBM (.txt), CatBoost (.cbm), scikit-learn
-    (.skops) or torch.export (.pt2), a folder or URI of MLflow, or a Hugging Face folder. Nothing that could run code is
-    read.
+    (.skops) or torch.export (.pt2), a folder or URI of MLflow, a Hugging Face folder, or safetensors with your own code
+    that builds their network. Nothing that could run code is read.
 
     name: what the model is called
     run: the run, e.g. train:delay@3
     from_: the file, folder or MLflow URI of a model that was trained elsewhere, e.g. digits.onnx
+    code: your own function that builds the network of weights alone, e.g. package.module:build
     example: a few rows for a model of arrays: an .npz file with one for each input, or in Python a dict of arrays; for
         a model of texts a file with one on each line, or a list of them
     rows: a few rows for a model of a table's columns, e.g. data:customers@3
@@ -94,12 +96,12 @@ def add(
     """
     name = check_name(str(name))
     if from_ is not None:
-        return _imported(name, run, Path(from_), example, rows, task, labels, note)
+        return _imported(name, run, Path(from_), example, rows, task, labels, note, code)
     if run is None:
         newest = next((found.uri for found in train.ls() if found.state == "done" and found.model), "train:NAME")
         fix = f"`%models add {name} --run {newest}`, or --from FILE for one that was trained elsewhere"
         raise UsageProblem("nothing says which model to add", fix)
-    flags = {"example": example, "rows": rows, "task": task, "labels": labels or None}
+    flags = {"code": code or None, "example": example, "rows": rows, "task": task, "labels": labels or None}
     if given := next((flag for flag, value in flags.items() if value is not None), ""):
         raise UsageProblem(f"--{given} is for models that were trained elsewhere", "leave it out: the run knows it")
     source = _run_of(name, run)
@@ -401,6 +403,9 @@ def _run_of(name: str, run: Name) -> train.Run:
     if path.suffix not in _WEIGHTS:
         fix = f"`%models add {name} --from {path}`, with the example that its help names"
         raise UsageProblem(f"{path} is a file, and --run takes a training run", fix)
+    if path.suffix == ".safetensors":
+        brings = f"`%models add {name} --from {path} --code package.module:build --example example.npz`"
+        raise UsageProblem(f"{path} is a file, and --run takes a training run", f"{brings}, with your own code")
     rows = next(iter(live_names("features", "features:", 1)), "features:NAME")
     brings = f"build the network in a cell `%%train run {name} --rows {rows}`, give it torch.load('{path.absolute()}')"
     fix = f"{brings} and end with run.save(model); then `%models add {name} --run train:{name}`"

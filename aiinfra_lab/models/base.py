@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import pandas as pd
+    from numpy.typing import NDArray
 
     from ..features.contract import Columns
     from ..train.inputs import Arrays
     from ..train.signature import Task, Tensor
     from ..train.texts import TextEncoder
+    from .record import ModelCode
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +75,19 @@ class Importer(Protocol):
         """
 
 
+@runtime_checkable
+class BuiltByCode(Protocol):
+    """A capability of an importer: its files hold weights alone, and the user's own code builds the network."""
+
+    def read_with(self, path: Path, code: str) -> tuple[Original, ModelCode]:
+        """The model, built by that function, `package.module:function`, and what is to be recorded of it. UsageProblem
+        where there is no such function or it takes arguments; Failed where the weights are not all of its network's.
+        """
+
+
 class Original(Protocol):
-    """A model as its own library runs it. It is also a `TakesArrays`, a `TakesColumns` or a `TakesTexts`."""
+    """A model as its own library runs it. It is also a `TakesArrays`, a `TakesLikeExample`, a `TakesColumns` or a
+    `TakesTexts`."""
 
     @property
     def task(self) -> Task:
@@ -107,6 +120,24 @@ class TakesArrays(Protocol):
 
     def tensors(self) -> tuple[Tensor, ...]:
         """What it takes; -1 for every size that may vary."""
+
+
+@runtime_checkable
+class TakesLikeExample(Protocol):
+    """A capability of an original: it takes arrays by name, and nothing but an example says of which type and shape."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What it may be given, in its order."""
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """What of that it cannot do without."""
+
+    def tensors_like(self, example: Mapping[str, NDArray[Any]]) -> tuple[Tensor, ...]:
+        """What it takes, if that is an example of it; called before it predicts. The names are some of its own, and all
+        that are required.
+        """
 
 
 @runtime_checkable

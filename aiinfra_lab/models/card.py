@@ -41,6 +41,7 @@ def of_source(
 ) -> str:
     """The same of a model that was trained somewhere else. rows: those of its example. notes: how it was converted."""
     facts: list[tuple[str, ...]] = [("file", source.path), ("format", source.format), ("SHA-256", source.sha256)]
+    facts += [("built by", str(source.code))] if source.code else []
     facts += [("rows of the example", rows)] if rows else []
     return _joined(
         name,

@@ -37,8 +37,8 @@ class ModelComparison(Comparison):
     kind = "Model comparison"
 
     metrics: tuple[tuple[str, float | None, float | None], ...] = field(default=(), metadata={"json": False})
-    paired: PairedComparison | None = field(default=None, repr=False, metadata={"json": False})
-    unpaired: str = field(default="", repr=False, metadata={"json": False})
+    paired: PairedComparison | None = field(default=None, repr=False)
+    unpaired: str = field(default="", repr=False)
 
     def card(self) -> Card:
         rest = [row for row in self.changes if not row[0].startswith((_METRIC, _FILE))]

@@ -17,7 +17,7 @@ from ..train.inputs import MASK, ArrayInputs, Arrays, TableInputs
 from ..train.saved_model import COLUMNS
 from ..train.signature import RowForm, Tensor
 from ..train.table import EXAMPLE_ROWS, PROBE_ROWS
-from .base import Original, TakesArrays, TakesColumns, TakesTexts
+from .base import Original, TakesArrays, TakesColumns, TakesLikeExample, TakesTexts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,7 +71,9 @@ def read(original: Original, example: object, rows: object) -> ExampleRows:
         return _of_table(original, example, rows)
     if isinstance(original, TakesTexts):
         return _of_texts(original.encoder(), example, rows)
-    assert isinstance(original, TakesArrays)  # an original is one of the three
+    if isinstance(original, TakesLikeExample):
+        return _like_example(original, example, rows)
+    assert isinstance(original, TakesArrays)  # an original is one of the four
     return _of_arrays(original.tensors(), example, rows)
 
 
@@ -139,6 +141,26 @@ def _texts(example: object) -> Sequence[Any]:
     except (OSError, UnicodeDecodeError) as problem:
         fix = "give a text file with one text on each line, or in Python a list of texts"
         raise UsageProblem(f"--example {path} cannot be read: {problem}", fix) from None
+
+
+def _like_example(original: TakesLikeExample, example: object, rows: object) -> ExampleRows:
+    given = ", ".join(f"{name}={name}" for name in original.required)
+    if example is None:
+        raise UsageProblem(
+            f"nothing says what it is to be compared on; it takes {', '.join(original.names)}",
+            f'save a few rows with `np.savez("example.npz", {given})` and add --example example.npz',
+        )
+    arrays = _arrays(example, original.names)
+    off = [name for name in original.required if name not in arrays] or [
+        name for name in arrays if name not in original.names
+    ]
+    if off:
+        raise UsageProblem(
+            f"the example has {', '.join(arrays) or 'nothing'}, and the network's forward takes "
+            f"{', '.join(original.names)}",
+            f'np.savez("example.npz", {given})',
+        )
+    return _of_arrays(original.tensors_like(arrays), arrays, rows)
 
 
 def _of_arrays(tensors: Sequence[Tensor], example: object, rows: object) -> ExampleRows:

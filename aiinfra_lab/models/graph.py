@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 OPSET = 17
 IR_VERSION = 9
+_MOST_BYTES = (1 << 31) - 1  # of any message of protobuf
 
 
 def load(path: Path) -> Any:
@@ -24,6 +25,12 @@ def load(path: Path) -> Any:
     import onnx
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # it ships no types
 
+    if path.stat().st_size > _MOST_BYTES:
+        raise Failed(
+            f"{path} is larger than 2 GB, which is the most that a file of ONNX can hold",
+            "export it again with its weights beside it: torch.onnx.export(…, external_data=True), or "
+            "onnx.save(model, path, save_as_external_data=True)",
+        )
     try:
         # Mapped, not read: the parsed graph is then the only copy in memory.
         with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:

@@ -37,7 +37,14 @@ _OF_THE_DAY = {"card.md", "environment.txt", ONNX}
 
 
 def add(
-    name: str, given: Path, example: object, rows: object, task: str | None, labels: Sequence[str], note: str
+    name: str,
+    given: Path,
+    example: object,
+    rows: object,
+    task: str | None,
+    labels: Sequence[str],
+    note: str,
+    code: str = "",
 ) -> tuple[Record[ModelVersion], str, bool]:
     """Record a model's file, folder or URI as the next version; the version, what is to be said of it, and whether
     it is a new one.
@@ -46,9 +53,9 @@ def add(
     """
     with working("Model version", f"models:{name}", f"reads {given}") as step, _located(given) as (path, uri):
         found = sources.find(path)
-        origin = sources.source(found, uri)
         with _explained(path, "cannot be read", "save it again, or copy it again whole"):
-            original = found.importer.read(found.path)
+            original, built_by = sources.read(found, code)
+        origin = sources.source(found, uri, built_by)
         compared_on = examples.read(original, example, rows)
         step("compares what will serve with the original")
         with files.building(record.folder(name)) as aside:
@@ -273,10 +280,14 @@ def _same(name: str, origin: ModelSource, aside: Path, note: str) -> Record[Mode
     made = _lasting(files.digests(aside))
     for known in record.versions(name):
         body = known.body
-        is_same = body.source is not None and body.source.sha256 == origin.sha256 and body.note == note
+        is_same = body.source is not None and _parts(body.source) == _parts(origin) and body.note == note
         if is_same and _lasting(body.files) == made and not artifact.differences(record.folder(known.name), body.files):
             return known
     return None
+
+
+def _parts(source: ModelSource) -> tuple[str, str]:
+    return source.sha256, source.code.sha256 if source.code else ""
 
 
 def _lasting(digests: Mapping[str, str]) -> dict[str, str]:

@@ -55,15 +55,28 @@ class LastCheck(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     findings: tuple[ModelFinding, ...] = ()
 
 
+class ModelCode(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The user's own function that built the network of some weights. path, sha256: of its module's file."""
+
+    reference: str
+    path: str
+    sha256: str
+
+    def __str__(self) -> str:
+        return f"{self.reference} in {self.path} (SHA-256 {self.sha256[:12]}…)"
+
+
 class ModelSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where a model came from that was trained somewhere else. format: the importer that read it.
 
     path: the file or folder, or the URI that it was got from. sha256: of the file; of a folder, of its files' digests.
+    code: what built the network, where the file holds weights alone.
     """
 
     path: str
     sha256: str
     format: str
+    code: ModelCode | None = None
 
     @property
     def uri(self) -> str:
@@ -71,7 +84,8 @@ class ModelSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return f"file:{self.path}" if Path(self.path).is_absolute() else self.path
 
     def __str__(self) -> str:
-        return f"{self.path} ({self.format}, SHA-256 {self.sha256[:12]}…)"
+        built = f", built by {self.code}" if self.code else ""
+        return f"{self.path} ({self.format}, SHA-256 {self.sha256[:12]}…){built}"
 
 
 class ModelVersion(Body, frozen=True, kw_only=True):
@@ -83,7 +97,7 @@ class ModelVersion(Body, frozen=True, kw_only=True):
     """
 
     kind: ClassVar[str] = "models"
-    schema_version: ClassVar[int] = 4
+    schema_version: ClassVar[int] = 5
 
     run: str = ""
     source: ModelSource | None = None
@@ -103,7 +117,7 @@ class ModelVersion(Body, frozen=True, kw_only=True):
     @classmethod
     def upgrade(cls, fields: dict[str, Any], version: int) -> dict[str, Any]:
         """Version 1 had the text of what was required for the last check; 2 had no more of it than that and its end;
-        until 3 every version had a run.
+        until 3 every version had a run, and until 4 no source had code.
         """
         checked = fields.get("checked")
         if version == 1 and checked and "require" in checked:

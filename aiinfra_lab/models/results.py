@@ -180,8 +180,8 @@ class ModelVerdict(Result):
     state: str
     findings: tuple[ModelFinding, ...]
     note: str = ""
-    margin: float = field(default=0.0, repr=False, metadata={"json": False})
-    compared: Compared | None = field(default=None, repr=False, metadata={"json": False})
+    margin: float = field(default=0.0, repr=False)
+    compared: Compared | None = field(default=None, repr=False)
     aliases: tuple[str, ...] = field(default=(), repr=False, metadata={"json": False})
 
     @property

@@ -10,8 +10,8 @@ from .. import files
 from ..errors import NotFound, UsageProblem, nearest
 from ..providers import make, names
 from ..store import canonical
-from .base import Importer
-from .record import ModelSource
+from .base import BuiltByCode, Importer, Original
+from .record import ModelCode, ModelSource
 
 CONTRACT = "models.importer"
 _PICKLES = (".pkl", ".pickle", ".joblib", ".pt", ".pth", ".ckpt", ".bin", ".sav", ".dill")
@@ -42,13 +42,22 @@ def find(path: Path) -> Found:
     raise UsageProblem(
         f"{path} is of no format that is known here",
         "save it as ONNX (.onnx), XGBoost (.ubj, .json), LightGBM (.txt), CatBoost (.cbm), skops (.skops), "
-        "torch.export (.pt2), or as a folder of MLflow or Hugging Face",
+        "torch.export (.pt2), safetensors with --code, or as a folder of MLflow or Hugging Face",
     )
 
 
-def source(found: Found, given: str) -> ModelSource:
+def read(found: Found, code: str) -> tuple[Original, ModelCode | None]:
+    """The model as its own library reads it. code: the function that builds its network, for weights alone."""
+    if not code:
+        return found.importer.read(found.path), None
+    if not isinstance(found.importer, BuiltByCode):
+        raise UsageProblem(f"--code is for weights alone, and {found.path} is a whole model", "leave it out")
+    return found.importer.read_with(found.path, code)
+
+
+def source(found: Found, given: str, code: ModelCode | None) -> ModelSource:
     """What is recorded of it. given: the URI that it was got from, if any."""
-    return ModelSource(given or str(found.path), sha256(found.path), found.name)
+    return ModelSource(given or str(found.path), sha256(found.path), found.name, code)
 
 
 def sha256(path: Path) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -40,7 +40,7 @@ class ComparedModel(NamedTuple):
 @dataclass(frozen=True)
 class PairedMetric:
     """One metric of both models on the same rows. low, high: the interval of ours less theirs; None where chance leaves
-    nothing to say of it.
+    nothing to say of it. verdict: whether ours is better, worse or the same beyond chance; else `cannot tell`.
     """
 
     name: str
@@ -48,6 +48,10 @@ class PairedMetric:
     ours: float
     low: float | None = None
     high: float | None = None
+    verdict: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "verdict", self._judged())
 
     @property
     def worse_by(self) -> float:
@@ -59,9 +63,7 @@ class PairedMetric:
         """By how much ours is worse at least, at that confidence."""
         return self.low if is_lower_better(self.name) or self.high is None else -self.high
 
-    @property
-    def verdict(self) -> str:
-        """Whether ours is better, worse or the same beyond chance; else `cannot tell`."""
+    def _judged(self) -> str:
         if self.low is None or self.high is None:
             return "cannot tell"
         if self.low == self.high == 0:

@@ -127,8 +127,8 @@ class RunComparison(Comparison):
 
     metrics: tuple[ComparedMetric, ...] = field(default=(), metadata={"json": False})
     curves: Mapping[str, RunCurves] = field(default_factory=dict, repr=False, metadata={"json": False})
-    paired: PairedComparison | None = field(default=None, repr=False, metadata={"json": False})
-    unpaired: str = field(default="", repr=False, metadata={"json": False})
+    paired: PairedComparison | None = field(default=None, repr=False)
+    unpaired: str = field(default="", repr=False)
 
     def card(self) -> Card:
         return rendering.comparison_card(self)

@@ -1,5 +1,7 @@
 """Versions compared on the same held out rows: by `diff`, and by a check against the champion."""
 
+import json
+
 import pytest
 import xgboost
 
@@ -45,6 +47,30 @@ def test_diff_shows_each_metric_with_its_interval(rows):
     assert card.lead.startswith("m@2 is **better in holdout_rmse, holdout_mae, holdout_r2** than m@1 on the same 100")
     assert "a paired bootstrap, 1,000 draws (seed 0)" in card.notes[0]
     assert models.diff("m@1", better).paired.metrics[0].verdict == "worse"
+
+
+def test_what_was_compared_on_the_same_rows_is_in_the_json(rows, champion):
+    better = version(rows, 1.0)
+    found = json.loads(json.dumps(models.diff(better, "m@1").as_json()))["paired"]
+    rmse = next(one for one in found["metrics"] if one["name"] == "holdout_rmse")
+    assert (found["rows"], found["of"]) == (100, 100)
+    assert rmse["low"] < rmse["ours"] - rmse["theirs"] < rmse["high"]
+    assert rmse["verdict"] == "cannot tell"  # by what chance explains
+    verdict = json.loads(json.dumps(models.check(better, report=True).as_json()))
+    assert (verdict["state"], verdict["margin"]) == ("cannot tell", 0.0)
+    assert {"rows": 100, "is_unclear": True, "uri": "models:m@1"}.items() <= verdict["compared"].items()
+    assert json.loads(json.dumps(models.check("m@1", report=True).as_json()))["compared"] is None
+    worse = models.diff("m@1", version(rows, 0.1)).as_json()["paired"]["metrics"]
+    assert {one["verdict"] for one in worse} == {"better"}
+
+
+def test_why_there_are_no_same_rows_is_in_the_json(rows):
+    version(rows, 0.5)
+    other = version(rows, 1.0, code=BINARY, label="yes")
+    found = json.loads(json.dumps(models.diff(other, "m@1").as_json()))
+    assert (found["paired"], found["unpaired"][:18]) == (None, "their tasks differ")
+    again = train.diff("m@2", "m@1").as_json()
+    assert again["paired"] is None
 
 
 def test_diff_says_why_there_are_no_same_rows(rows):

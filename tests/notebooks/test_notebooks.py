@@ -9,13 +9,14 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from aiinfra_lab import audit, lab
+from aiinfra_lab import audit, lab, models
 from aiinfra_lab.store import open_store
 from tests.benchmarks._doors import open_to_others
 from tests.conftest import PATIENCE_S
 
 STEPS = ("07-drift", "02-data", "03-features", "04-train", "05-models", "06-deploy")
-OTHER_MODELS = ("10-digits-as-images", "11-text-classifier")
+YOUR_MODEL = "10-your-model"
+OTHER_MODELS = ("11-digits-as-images", "12-text-classifier")
 # What a result may hold, so that it stays readable in a file that is reopened or converted (and no widget does).
 MIME_TYPES = {"text/plain", "text/html", "image/png"}
 
@@ -52,24 +53,27 @@ def test_a_step_passes_alone(example, name):
 
 @pytest.mark.parametrize("name", OTHER_MODELS)
 def test_a_model_of_no_table_runs_under_papermill_and_drifts_only_on_other_rows(example, tmp_path, name):
-    out = tmp_path / f"{name}.ipynb"
-    command = [sys.executable, "-m", "papermill", f"notebooks/{name}.ipynb", str(out), "--cwd", "notebooks"]
-    done = subprocess.run([*command, "--no-progress-bar"], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-4000:]
-    outputs = [output for cell in nbformat.read(out, 4).cells for output in cell.get("outputs", ())]
-    assert {kind for output in outputs for kind in output.get("data", {})} <= MIME_TYPES
+    outputs = [output for cell in executed(name, tmp_path) for output in cell.get("outputs", ())]
     heads = [output["data"]["text/plain"].partition("\n")[0] for output in outputs if "data" in output]
     verdicts = [re.search(r"(no )?drift(?= ·)", head)[0] for head in heads if head.startswith("Drift check")]
     assert verdicts == ["no drift", "drift"]
 
 
+def test_a_model_of_another_library_is_served_in_five_cells(example, tmp_path):
+    cells = [cell for cell in executed(YOUR_MODEL, tmp_path) if cell.cell_type == "code"]
+    _, trained, added, checked, served, drifted = (
+        [output["data"]["text/plain"] for output in cell["outputs"] if "data" in output] for cell in cells
+    )
+    assert trained == []
+    assert [text for text in added if text.startswith("Model version models:diabetes@1 ")]
+    assert checked[-1].startswith("Model check models:diabetes@1  ✓ passed")
+    assert "original" in served[-1]
+    assert re.match(r"Drift check drift:diabetes@1  ▲ drift ·.*\n.* Most of all s6", drifted[-1])
+    assert models.get("diabetes").source.startswith(str(example / "notebooks" / "diabetes.ubj"))
+
+
 def test_the_tour_runs_under_papermill_and_its_results_are_static(example, tmp_path):
-    out = tmp_path / "tour.ipynb"
-    command = [sys.executable, "-m", "papermill", "notebooks/00-tour.ipynb", str(out), "--cwd", "notebooks"]
-    done = subprocess.run([*command, "--no-progress-bar"], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-4000:]
-    outputs = [output for cell in nbformat.read(out, 4).cells for output in cell.get("outputs", ())]
-    assert {kind for output in outputs for kind in output.get("data", {})} <= MIME_TYPES
+    outputs = [output for cell in executed("00-tour", tmp_path) for output in cell.get("outputs", ())]
     assert [output.text for output in outputs if output.output_type == "stream"] == []
     sizes = [
         without_pictures(output["data"]["text/html"]) for output in outputs if "text/html" in output.get("data", {})
@@ -77,6 +81,18 @@ def test_the_tour_runs_under_papermill_and_its_results_are_static(example, tmp_p
     assert len(sizes) > 8
     assert max(sizes) <= 8_000
     assert_proved()
+
+
+def executed(name: str, folder: Path) -> list[nbformat.NotebookNode]:
+    """The cells of a notebook that papermill ran in the workspace, none of which raised; their outputs are static."""
+    out = folder / f"{name}.ipynb"
+    command = [sys.executable, "-m", "papermill", f"notebooks/{name}.ipynb", str(out), "--cwd", "notebooks"]
+    done = subprocess.run([*command, "--no-progress-bar"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-4000:]
+    cells: list[nbformat.NotebookNode] = nbformat.read(out, 4).cells
+    outputs = [output for cell in cells for output in cell.get("outputs", ())]
+    assert {kind for output in outputs for kind in output.get("data", {})} <= MIME_TYPES
+    return cells
 
 
 def assert_proved() -> None:

@@ -10,14 +10,13 @@ import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from ... import jobs
 from ...config import Settings
 from ...jobs.record import folder_of
 from .. import client
 from ..base import Claim, PredictedRow, Report, Role, Serving, State
 from ..record import DesiredState
 from ..server import predictions_log
-from ..supervised import Supervised, free_port, job, poll
+from ..supervised import Supervised, free_port, job, poll, start_process
 from ..versions import artifact
 from . import environment, state
 from .repository import free_shared, token_of
@@ -42,7 +41,7 @@ class Triton(Supervised):
         new = Applied(desired, {uri: str(artifact(uri)) for uri in desired.models})
         if state.read(Applied, folder_of(claim)) != new:
             state.write(new, folder_of(claim))
-        jobs.launch()
+        start_process(claim)
 
     def observe(self, claims: Sequence[str]) -> Mapping[str, State]:
         return {claim: _with_address(claim, found) for claim, found in super().observe(claims).items()}

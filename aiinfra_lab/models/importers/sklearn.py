@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...config import Settings
-from ...errors import Failed, UsageProblem
+from ...errors import Failed, LabError, UsageProblem
 from ...features.contract import Columns
 from ...train.inputs import Arrays
 from ...train.saved_model import opened
@@ -59,12 +59,17 @@ class SklearnFile:
         if off := sorted({*skops.io.get_untrusted_types(file=path)} - {*TRUSTED}):
             raise UsageProblem(
                 f"{path} holds types that are not known to be safe: {', '.join(off)}",
-                "build the model of scikit-learn's own parts, without functions and classes of others; or convert it "
-                "where it was trained: import skl2onnx; skl2onnx.to_onnx(model, example) and add that file",
+                "build the model of scikit-learn's own parts, without functions and classes of others, and categories "
+                "by an encoder in the pipeline, not by categorical_features; then save it again",
             )
         model = skops.io.load(path, trusted=list(TRUSTED))
         if not hasattr(model, "predict"):
             raise Failed(f"{path} holds a {type(model).__name__}, which predicts nothing", "save the fitted model")
+        if not hasattr(model, "n_features_in_"):
+            raise Failed(
+                f"{path} holds a {type(model).__name__} that was not trained, or takes no columns",
+                "save the fitted model; one of a single column has to be in a pipeline that takes columns",
+            )
         if hasattr(model, "classes_") and not hasattr(model, "predict_proba"):
             raise UsageProblem(
                 f"{path} holds a {type(model).__name__}, which gives labels and no probabilities",
@@ -125,7 +130,14 @@ class SklearnModel:
             if np.allclose(found.reshape(wanted.shape), wanted, rtol=self.tolerance, atol=self.tolerance):
                 return
         if not path.is_file() and problem is not None:
-            raise problem
+            if isinstance(problem, LabError):
+                raise problem
+            reason = str(problem).strip().partition("\n")[0][:300] or type(problem).__name__
+            raise Failed(
+                f"skl2onnx cannot convert this {type(self._model).__name__}: {reason}",
+                "build it of parts that it can: `python -c 'import skl2onnx; print(skl2onnx.supported_converters())'` "
+                "lists them; or train the same with LightGBM or XGBoost, whose own files are taken",
+            ) from problem
 
     def _write(self, path: Path, kind: Any) -> None:
         import skl2onnx
@@ -139,7 +151,13 @@ class SklearnModel:
             ]
         is_classifier = bool(self.task.labels)
         options = {id(self._model): {"zipmap": False}} if is_classifier else None
-        model = skl2onnx.convert_sklearn(self._model, initial_types=types, options=options, target_opset=_OPSETS)
+        model = skl2onnx.convert_sklearn(
+            self._model,
+            initial_types=types,
+            options=options,
+            target_opset=_OPSETS,
+            custom_conversion_functions=_histograms(),
+        )
         is_flat = self._last is not None and np.ndim(self._last[1]) == 1
         graph.keep(model, answer_name(self._columns), model.graph.output[-1].name, is_flat=is_flat)
         self._feed(model, types[0][1])
@@ -164,6 +182,35 @@ class SklearnModel:
                 else:
                     feeding.number(name, name, dtypes[name])
         feeding.into(model)
+
+
+def _histograms() -> dict[type, Any]:
+    """What converts boosting on histograms, whose own converter gives booleans where the graph has to have integers."""
+    from skl2onnx.common._registration import get_converter
+    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+
+    def convert(scope: Any, operator: Any, container: Any) -> None:
+        get_converter(operator.type)(scope, operator, _IntegerAttributes(container))
+
+    return dict.fromkeys((HistGradientBoostingClassifier, HistGradientBoostingRegressor), convert)
+
+
+class _IntegerAttributes:
+    """A graph in the making, whose nodes get integers for booleans."""
+
+    def __init__(self, container: Any) -> None:
+        self._container = container
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._container, name)
+
+    def add_node(self, *given: Any, **attributes: Any) -> Any:
+        return self._container.add_node(*given, **{name: _integers(value) for name, value in attributes.items()})
+
+
+def _integers(value: Any) -> Any:
+    is_list = isinstance(value, list) and any(isinstance(each, bool | np.bool_) for each in value)
+    return [int(each) for each in value] if is_list else value
 
 
 def _column_transformers(model: Any) -> Iterator[Any]:

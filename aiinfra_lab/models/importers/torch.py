@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,30 +90,45 @@ class TorchProgram:
         names = self._program.graph_signature.user_inputs
         with torch.no_grad():
             answer = self._module(*(torch.from_numpy(given[name]) for name in names))
-        found = answer if isinstance(answer, dict) else self._by_place(answer)
+        found = by_place(answer)
         self._names = tuple(found)
         return {name: tensor.numpy() for name, tensor in found.items()}
 
-    def _by_place(self, answer: Any) -> dict[str, Any]:
-        each = list(answer) if isinstance(answer, list | tuple) else [answer]
-        names = ["output"] if len(each) == 1 else [f"output{at}" for at in range(1, len(each) + 1)]
-        return dict(zip(names, each, strict=True))
-
     def convert(self, path: Path) -> None:
-        import torch
+        inputs = list(self._program.graph_signature.user_inputs)
+        to_onnx(self._program, inputs, self._names, path, self._path.stat().st_size)
 
-        with silence():
-            made = torch.onnx.export(
-                self._program,
-                (),
-                input_names=list(self._program.graph_signature.user_inputs),
-                output_names=list(self._names),
-                dynamo=True,
-                verbose=False,
-            )
-        if made is None:
-            raise Failed("torch gave no ONNX program", "export it as ONNX where it was trained, and add that file")
-        made.save(path, external_data=self._path.stat().st_size > _LARGE)
+
+def by_place(answer: Any) -> dict[str, Any]:
+    """What a network gave, by name: of one that gives no dict by their place."""
+    if isinstance(answer, dict):
+        return answer
+    each = list(answer) if isinstance(answer, list | tuple) else [answer]
+    names = ["output"] if len(each) == 1 else [f"output{at}" for at in range(1, len(each) + 1)]
+    return dict(zip(names, each, strict=True))
+
+
+def traced(network: Any, example: Mapping[str, Any], free: Sequence[Sequence[int]]) -> Any:
+    """The program of a network that is called with these tensors by name. free: of each the sizes that may vary."""
+    import torch
+
+    rows, length = torch.export.Dim("rows", min=1), torch.export.Dim("length", min=1)
+    shapes = {name: {at: rows if at == 0 else length for at in each} for name, each in zip(example, free, strict=True)}
+    with silence():
+        return torch.export.export(network, (), kwargs=dict(example), dynamic_shapes=shapes)
+
+
+def to_onnx(program: Any, inputs: Sequence[str], outputs: Sequence[str], path: Path, weights_bytes: int) -> None:
+    """Write a program of torch.export as ONNX. Failed when torch makes none of it."""
+    import torch
+
+    with silence():
+        made = torch.onnx.export(
+            program, (), input_names=list(inputs), output_names=list(outputs), dynamo=True, verbose=False
+        )
+    if made is None:
+        raise Failed("torch gave no ONNX program", "export it as ONNX where it was trained, and add that file")
+    made.save(path, external_data=weights_bytes > _LARGE)
 
 
 def _unsafe(path: Path) -> Iterator[str]:

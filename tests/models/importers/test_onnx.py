@@ -228,6 +228,15 @@ def test_a_size_that_may_vary_is_that_of_the_example(workspace, tmp_path):
     assert "x FP32 [rows, 3] is taken in the example's size" in made.said.lower().replace("fp32", "FP32")
 
 
+def test_a_file_that_is_larger_than_any_can_be_is_refused_before_it_is_read(workspace, tmp_path):
+    path = linear(tmp_path / "net.onnx")
+    with path.open("r+b") as stream:
+        stream.truncate(1 << 31)  # sparse: it takes no space
+    with pytest.raises(Failed, match=r"is larger than 2 GB") as problem:
+        add(path)
+    assert "external_data=True" in problem.value.fix
+
+
 PEAK = """
 import sys
 from pathlib import Path

@@ -1,8 +1,16 @@
+import subprocess
+
 import numpy as np
 import pytest
 import skops.io
 from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import GradientBoostingRegressor, RandomForestClassifier
+from sklearn.ensemble import (
+    GradientBoostingRegressor,
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+)
+from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
@@ -56,6 +64,8 @@ class TestSklearn(ImporterContract):
         make_pipeline(StandardScaler(), MLPClassifier((4,), max_iter=5, random_state=0)),
         make_pipeline(StandardScaler(), Ridge()),
         GradientBoostingRegressor(n_estimators=5),
+        HistGradientBoostingRegressor(max_iter=20),
+        make_pipeline(StandardScaler(), HistGradientBoostingClassifier(max_iter=20)),
     ],
     ids=lambda model: type(model[-1] if hasattr(model, "steps") else model).__name__,
 )
@@ -68,6 +78,48 @@ def test_each_kind_is_answered_as_its_library_does(workspace, model):
     made = models.add("churn", from_="churn.skops", rows=others)
     wanted = model.predict_proba(others) if is_classifier else model.predict(others)
     assert np.allclose(made.predict(others), wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_boosting_on_histograms_takes_missing_numbers_as_its_library_does(workspace):
+    rows, others = customers(missing=0.2), customers(150, seed=3, missing=0.2)
+    model = HistGradientBoostingClassifier(max_iter=20).fit(rows, churned(rows, 3))
+    skops.io.dump(model, "churn.skops")
+    made = models.add("churn", from_="churn.skops", rows=others)
+    assert np.allclose(made.predict(others), model.predict_proba(others), rtol=1e-5, atol=1e-5)
+
+
+def test_boosting_on_histograms_of_categories_is_refused_and_an_encoder_helps(workspace):
+    rows = with_kinds(300)
+    rows["kind"] = rows["kind"].map(ord)
+    model = HistGradientBoostingClassifier(max_iter=5, categorical_features=["kind"]).fit(rows, churned(rows))
+    skops.io.dump(model, "churn.skops")
+    with pytest.raises(UsageProblem, match=r"not known to be safe: functools\.partial") as problem:
+        models.add("churn", from_="churn.skops", rows=rows)
+    assert "by an encoder in the pipeline, not by categorical_features" in problem.value.fix
+    rows = with_kinds(300)
+    encoder = ColumnTransformer([("coded", OneHotEncoder(sparse_output=False), ["kind"])], remainder="passthrough")
+    again = make_pipeline(encoder, HistGradientBoostingClassifier(max_iter=5, categorical_features=None))
+    skops.io.dump(again.fit(rows, churned(rows)), "churn.skops")
+    made = models.add("churn", from_="churn.skops", rows=rows)
+    assert np.allclose(made.predict(rows), again.predict_proba(rows), rtol=1e-5, atol=1e-5)
+
+
+def test_a_part_without_a_converter_names_those_that_have_one(workspace):
+    rows = customers()
+    model = KernelRidge().fit(rows[["age"]], rows["income"])
+    skops.io.dump(model, "income.skops")
+    with pytest.raises(Failed, match="skl2onnx cannot convert this KernelRidge") as problem:
+        models.add("income", from_="income.skops", rows=rows[["age"]])
+    command = problem.value.fix.split("`")[1]
+    listed = subprocess.run(command, shell=True, capture_output=True, text=True, check=True).stdout
+    assert "HistGradientBoostingRegressor" in listed
+    assert "KernelRidge" not in listed
+
+
+def test_a_model_that_was_not_trained_is_refused(workspace):
+    skops.io.dump(Ridge(), "age.skops")
+    with pytest.raises(Failed, match=r"holds a Ridge that was not trained"):
+        models.add("age", from_="age.skops", rows=customers())
 
 
 def test_its_labels_are_its_classes(workspace):

@@ -21,6 +21,15 @@ def answers(model, rows):
     return model.predict(xgboost.DMatrix(rows[NAMES].to_numpy(), feature_names=model.feature_names))
 
 
+def test_fewer_labels_than_classes_are_refused(workspace):
+    rows = customers()
+    booster(rows, churned(rows, 3), objective="multi:softprob", num_class=3).save_model("churn.ubj")
+    with pytest.raises(UsageProblem, match="it has 3 classes, and 2 labels are given") as problem:
+        models.add("churn", from_="churn.ubj", rows=rows, labels="goes,stays")
+    assert "name 3, in the order of 0, 1, 2" in problem.value.fix
+    assert models.ls().items == ()
+
+
 class TestXgboost(ImporterContract):
     @pytest.fixture
     def importer(self, workspace):
