@@ -6,9 +6,9 @@ import math
 
 import pytest
 
-from aiinfra_lab.deploy.server.answering import NOT_FINITE
 from aiinfra_lab.deploy.server.counts import Counts
 from aiinfra_lab.deploy.server.judge import Judge
+from aiinfra_lab.deploy.server.model import NOT_FINITE
 from aiinfra_lab.deploy.server.predictions_log import PredictionsLog, newest
 from aiinfra_lab.deploy.server.predictor import Predictor, Routes, key_position
 from aiinfra_lab.features.contract import Columns

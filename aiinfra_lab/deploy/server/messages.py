@@ -15,16 +15,18 @@ class RawRequest(msgspec.Struct, array_like=True):
 
 
 class Reply(msgspec.Struct, array_like=True):
-    """What a request is answered, and what the log gets: lines of JSON, one for each row.
+    """What a request is answered.
 
-    failed: whether a row of it got no outputs. A request that is refused has no rows.
+    failed: whether a row of it got no outputs. A request that is refused has no rows. logged_request, logged_answer:
+    what the log gets in place of the request's body and of this one, where long texts are in them.
     """
 
     status: int
     body: bytes
     rows: int = 0
     failed: bool = False
-    lines: bytes = b""
+    logged_request: bytes = b""
+    logged_answer: bytes = b""
 
 
 class Began(msgspec.Struct, tag=True):

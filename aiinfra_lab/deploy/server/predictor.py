@@ -214,4 +214,5 @@ class Predictor:
             is_answered = reply.status == 200 and not request.refused_by
             request.judged.end(latency_ms if is_answered else None, failed=reply.failed or bool(request.refused_by))
         if reply.rows:
-            self.log.add(reply.lines, reply.rows)
+            request_body, answer = reply.logged_request or raw.body, reply.logged_answer or reply.body
+            self.log.add(raw.canary, latency_ms, request_body, answer, reply.rows)
