@@ -246,3 +246,19 @@ def test_a_version_can_be_named_only_while_no_key_chooses_it(table, artifacts):
     code, answer = table.ask("/v2/models/delay/versions/1/infer", {"inputs": TABLE})
     assert (code, "key" in answer["error"]) == (400, True)
     assert table.ask("/v2/models/delay/infer", {"inputs": TABLE})[0] == 200
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        [{**TABLE[0], "shape": [2**62] * 1000}],
+        [{**PICTURES[1], "name": "n" * 100_000}],
+        [{**TABLE[0], "datatype": "n" * 100_000}],
+        [{**TABLE[2], "data": ["n" * 100_000] * 2}],
+        {"n" * 100_000: 1},
+    ],
+)
+def test_a_refusal_repeats_little_of_what_was_sent(table, inputs):
+    code, answer = table.ask("/v2/models/delay/infer", {"inputs": inputs})
+    assert code == 400
+    assert len(answer["error"]) < 500

@@ -211,3 +211,26 @@ def test_a_text_hides_no_name_that_stands_twice(text):
 @pytest.mark.parametrize("null", [b":null", b": null", b" :\n null"])
 def test_what_is_null_is_no_name_that_stands_twice(null):
     assert READER.request(b'{"rows":[{"carrier":"AA","distance":1,"temp"%b}]}' % null).values == [("AA", None, 1.0)]
+
+
+LONG = "n" * 900_000
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {LONG: 1, "rows": []},
+        {"rows": [{**ROW, LONG: 1}]},
+        {"rows": [{**ROW, "carrier": [LONG]}]},
+        {"rows": [{**ROW, "distance": LONG}]},
+        {"rows": [{**ROW, "distance": {LONG: 1}}]},
+        {"columns": {**columns_of([ROW]), LONG: [1]}},
+        {"columns": {**columns_of([ROW]), "distance": [LONG]}},
+        {"columns": {**columns_of([ROW]), "row_id": [[LONG]]}},
+        {"rows": [ROW], "key": [LONG]},
+    ],
+)
+def test_a_refusal_repeats_little_of_what_was_sent(body):
+    with pytest.raises(Refusal) as caught:
+        READER.request(json.dumps(body).encode())
+    assert caught.value.body().count(b"n") < 200

@@ -21,6 +21,7 @@ from .duplicates import repeated_name
 
 MAX_ROWS = 4096
 MANY_ROWS = 64
+MOST_REPEATED = 150  # characters of what a client sent, in what it is answered
 _RowId = str | int
 
 
@@ -32,7 +33,7 @@ class Refusal(Exception):
         self.status = status
         self.what = what
         self.row = row
-        self.column = column
+        self.column = column and column[:MOST_REPEATED]
 
     def body(self) -> bytes:
         """The answer's JSON."""
@@ -75,7 +76,7 @@ def open_envelope(body: bytes) -> Envelope:
     try:
         envelope = _envelope.decode(body)
     except msgspec.ValidationError as problem:
-        raise Refusal(422, f"{problem}; {_FORMS}") from None
+        raise Refusal(422, f"{str(problem)[:MOST_REPEATED]}; {_FORMS}") from None
     except _NO_JSON as problem:
         raise Refusal(400, f"{problem}; a missing value is null: NaN and Infinity are no JSON") from None
     if (envelope.rows is msgspec.UNSET) == (envelope.columns is msgspec.UNSET):
