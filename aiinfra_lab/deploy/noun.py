@@ -35,6 +35,7 @@ class DeployNoun(Noun[EndpointRecord]):
 
     name = "deploy"
     settings: ClassVar = {
+        "body_mib": "how long a request's body may be, in MiB",
         "log_days": "for how many days the logs of predictions are kept",
         "log_gib": "how much those logs may take together, in GiB",
         "look_s": "how often a canary is judged, in seconds",

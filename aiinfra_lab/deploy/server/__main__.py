@@ -33,7 +33,7 @@ from .http_api import HttpApi
 from .judge import look_seconds
 from .predictions_log import PredictionsLog
 from .predictor import Predictor
-from .protocol import Server
+from .protocol import Server, body_bytes
 from .watch import Watch, is_named
 
 _log = logging.getLogger("aiinfra_lab.deploy.server")  # __name__ is __main__ here
@@ -51,6 +51,7 @@ async def serve(
     most_bytes: float,
     look_s: float,
     memory_bytes: int,
+    max_body: int,
 ) -> int:
     """Serve until a signal comes or the watch says that it is over; the exit code."""
     loop = asyncio.get_running_loop()
@@ -63,11 +64,11 @@ async def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, leave, 0)
     log = PredictionsLog(Path(record.body.log_dir), most_bytes)
-    predictor = Predictor(log, loop, memory_bytes)
+    predictor = Predictor(log, loop, memory_bytes, max_body)
     forks.attach(loop)
     watch = Watch(record.name, store, predictor, forks, lambda code: _from_thread(loop, leave, code), look_s)
     api = HttpApi(record.name, record.body.job, predictor, watch.flush)
-    server = Server(api.handle, loop, predictor.refused)
+    server = Server(api.handle, loop, predictor.refused, max_body)
     # The watch freezes what lives then for good: garbage from the start must not be among it.
     gc.collect()
     watch.start(record)
@@ -110,11 +111,11 @@ def main(name: str) -> int:
         return 0
     try:
         most_bytes, look_s = log_bytes(settings()), look_seconds(settings())
-        memory_bytes = workers.memory_bytes(settings())
+        memory_bytes, max_body = workers.memory_bytes(settings()), body_bytes(settings())
         forks = Forks()  # first of all: it imports while the rest begins
         listener = bind(record.body.port)
         record = _write_address(store, name, listener.getsockname()[1])
-        return uvloop.run(serve(store, record, listener, forks, most_bytes, look_s, memory_bytes))
+        return uvloop.run(serve(store, record, listener, forks, most_bytes, look_s, memory_bytes, max_body))
     except LabError as problem:
         _log.error("%s", problem)
         with contextlib.suppress(LabError):  # the store itself may be what is the matter; the log has the problem

@@ -93,7 +93,12 @@ _REFUSAL = _object(
     {
         "error": {
             "type": "object",
-            "properties": {"what": _TEXT, "row": {"type": "integer"}, "column": {"type": ["string", "null"]}},
+            "properties": {
+                "what": _TEXT,
+                "row": {"type": "integer"},
+                "column": {"type": ["string", "null"]},
+                "most_bytes": {"type": "integer"},
+            },
         }
     }
 )

@@ -29,7 +29,6 @@ from .workers import MEMORY_BYTES, Asked, VersionFiles, Workers
 
 MAX_WAITING = 4096
 MAX_WAITING_BYTES = 64 << 20
-FEW_WAITING = MAX_WAITING_BYTES // MAX_BODY  # so few are never too many bytes
 
 Respond = Callable[[int, bytes], None]
 
@@ -107,12 +106,13 @@ class _Pending:
 class Predictor:
     """Predicts with whatever `routes` says at the moment; a request keeps the version that it was given.
 
-    memory_bytes: see `Workers`.
+    memory_bytes: see `Workers`. max_body: how long a request may be.
     """
 
     log: PredictionsLog
     loop: asyncio.AbstractEventLoop
     memory_bytes: int = MEMORY_BYTES
+    max_body: int = MAX_BODY
     routes: Routes = field(default_factory=Routes)
     draining: bool = False
     counts: dict[str, Counts] = field(default_factory=dict)
@@ -123,6 +123,7 @@ class Predictor:
         # The count starts at 0 again after a restart: without it, request ids would repeat in the log.
         self._prefix = os.urandom(4).hex()
         self._taken = 0
+        self._few_waiting = MAX_WAITING_BYTES // self.max_body  # so few are never too many bytes
 
     @property
     def ready(self) -> bool:
@@ -152,7 +153,9 @@ class Predictor:
             if not self.ready:
                 raise Refusal(503, "the endpoint is not ready" if not self.draining else "the endpoint is stopping")
             # Before the body is read: what is refused for too much work should cost the least of it.
-            if self.waiting > FEW_WAITING and (self.waiting > MAX_WAITING or self.waiting_bytes > MAX_WAITING_BYTES):
+            if self.waiting > self._few_waiting and (
+                self.waiting > MAX_WAITING or self.waiting_bytes > MAX_WAITING_BYTES
+            ):
                 raise Refusal(503, "too many requests are waiting; try again in a moment")
         except Refusal as refusal:
             self.refused[refusal.status] += 1
