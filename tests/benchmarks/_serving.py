@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from aiinfra_lab.deploy import load_generator
 from aiinfra_lab.features.contract import CATEGORY, NUMBER, Column, Columns
 
@@ -32,7 +34,7 @@ class Server:
 
     name: str
     port: int
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | psutil.Process
     bodies: str = "rows"
 
     @property
