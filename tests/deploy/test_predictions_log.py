@@ -9,6 +9,7 @@ import threading
 
 from aiinfra_lab.deploy.server import predictions_log
 from aiinfra_lab.deploy.server.predictions_log import PredictionsLog, files, newest
+from tests.conftest import until
 
 ROOM = 1e9
 
@@ -102,6 +103,16 @@ def test_a_flush_returns_when_the_lines_are_on_disk(tmp_path, monkeypatch):
     log = PredictionsLog(tmp_path, ROOM)
     add(log, 1)
     flushed(log)
+    assert [found["row_id"] for found in newest(tmp_path, 10)] == ["1"]
+    log.close()
+
+
+def test_what_takes_much_memory_does_not_wait_for_the_clock(tmp_path, monkeypatch):
+    monkeypatch.setattr(predictions_log, "FLUSH_S", 60)
+    log = PredictionsLog(tmp_path, ROOM)
+    request, answer = exchange(1)
+    log.add(False, 0.5, request + b" " * predictions_log.FLUSH_BYTES, answer, 1)
+    until(lambda: newest(tmp_path, 10))
     assert [found["row_id"] for found in newest(tmp_path, 10)] == ["1"]
     log.close()
 

@@ -27,6 +27,9 @@ from ...modes import OWNERS_FOLDER
 from ..base import PredictedRow
 
 FLUSH_S = 0.2
+# Sooner than that when so much waits: memory that is used again costs less than what the kernel has to find.
+FLUSH_BYTES = 512 << 10
+PIECE_BYTES = 64 << 10  # of a longer write at once the kernel made three times the work
 FILE_BYTES = 16 << 20
 # Rows in memory while the disk is slow; any more are counted as lost, so that memory stays bounded.
 MOST_WAITING = 100_000
@@ -45,7 +48,7 @@ class PredictionsLog:
         self._most_bytes = most_bytes
         self._lines: deque[tuple[float, bool, float, bytes, bytes, int]] = deque()
         self._taken = self._written = 0  # rows; each is counted on one thread only
-        self._turned_away = self._unwritten = 0
+        self._turned_away = self._unwritten = self._waiting_bytes = 0
         self._file = -1
         self._file_bytes = 0
         self._flushed: deque[Callable[[], None]] = deque()
@@ -66,6 +69,10 @@ class PredictionsLog:
         if self._taken - self._written < MOST_WAITING:
             self._taken += rows
             self._lines.append((time.time(), canary, latency_ms, request, answer, rows))
+            self._waiting_bytes += len(request)
+            if self._waiting_bytes > FLUSH_BYTES:
+                self._waiting_bytes = 0
+                self._wake.set()
         else:
             self._turned_away += rows
 
@@ -116,7 +123,7 @@ class PredictionsLog:
         rest = memoryview(block)
         while rest:
             # The system may write a part only, e.g. when the disk is nearly full.
-            rest = rest[os.write(self._file, rest) :]
+            rest = rest[os.write(self._file, rest[:PIECE_BYTES]) :]
         self._file_bytes += len(block)
 
     def _take_back(self) -> None:
