@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,9 +18,10 @@ from .record import Verdict, VersionCounts
 # A look must not hang on an endpoint that does: `Target.serving` promises an answer within this.
 QUICK_S = 2.0
 FLUSH_S = 15.0
-# What our server takes in one request, with room for what stands around the rows.
+# What our server takes in one request, with room for what stands around the rows. One that takes less says so.
 MOST_ROWS = 4096
-MOST_BYTES = (1 << 20) - 4096
+ROOM_BYTES = 4096
+MOST_BYTES = (1 << 20) - ROOM_BYTES
 _CONNECTIONS: dict[str, type[http.client.HTTPConnection]] = {
     "http": http.client.HTTPConnection,
     "https": http.client.HTTPSConnection,
@@ -110,27 +111,35 @@ def predict(url: str, rows: Sequence[dict[str, Any]], key: str | None = None) ->
     Failed with row and column when the endpoint refuses one, what came before it is counted all the same.
     """
     found: list[dict[str, Any]] = []
-    for piece in _pieces(rows):
-        code, answer = ask(url, "/predict", {"rows": piece} | ({} if key is None else {"key": key}))
+    sizes, most = [len(json.dumps(row, default=str)) + 2 for row in rows], MOST_BYTES
+    while True:
+        upto = _upto(sizes, len(found), most)
+        code, answer = ask(url, "/predict", {"rows": rows[len(found) : upto]} | ({} if key is None else {"key": key}))
+        if code == 413 and upto > len(found) + 1:
+            taken = answer["error"].get("most_bytes", 0) - ROOM_BYTES
+            most = taken if 0 < taken < most else most // 2
+            continue
         if "error" in answer:
-            error = answer["error"]
-            row = "" if error.get("row") is None else f"row {len(found) + error['row']}"
-            column = f"{row}, column {error['column']}: " if error.get("column") else row and f"{row}: "
-            raise Failed(f"the endpoint refused the rows ({code}): {column}{error['what']}", "correct the rows")
+            raise _refused(code, answer["error"], len(found))
         found += answer["predictions"]
-    return found
+        if len(found) >= len(rows):
+            return found
 
 
-def _pieces(rows: Sequence[dict[str, Any]]) -> Iterator[Sequence[dict[str, Any]]]:
-    """The rows in requests that an endpoint takes; a row that is too long alone is its to refuse."""
-    start = size = 0
-    for at, row in enumerate(rows):
-        more = len(json.dumps(row, default=str)) + 2
-        if at > start and (size + more > MOST_BYTES or at - start == MOST_ROWS):
-            yield rows[start:at]
-            start, size = at, 0
-        size += more
-    yield rows[start:]
+def _refused(code: int, error: dict[str, Any], before: int) -> Failed:
+    row = "" if error.get("row") is None else f"row {before + error['row']}"
+    column = f"{row}, column {error['column']}: " if error.get("column") else row and f"{row}: "
+    fix = "let its endpoint take longer ones: `deploy.body_mib`" if code == 413 else "correct the rows"
+    return Failed(f"the endpoint refused the rows ({code}): {column}{error['what']}", fix)
+
+
+def _upto(sizes: Sequence[int], start: int, most: int) -> int:
+    """Where a request that begins with that row ends; a row that is too long alone is the endpoint's to refuse."""
+    size, at = 0, start
+    while at < len(sizes) and at - start < MOST_ROWS and (at == start or size + sizes[at] <= most):
+        size += sizes[at]
+        at += 1
+    return at
 
 
 def _quietly(url: str, path: str, body: object = None, timeout_s: float = QUICK_S) -> Any:

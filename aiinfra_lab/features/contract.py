@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import struct
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -46,6 +48,23 @@ def as_dicts(rows: Any) -> list[Mapping[str, Any]]:
     if odd := [row for row in listed if not isinstance(row, Mapping)]:
         raise UsageProblem(f"a {type(odd[0]).__name__} is no row", fix)
     return listed
+
+
+class ColumnRows(Sequence[tuple[Any, ...]]):
+    """Rows that are held by column, each in the contract's order; taken one by one they are tuples like any other."""
+
+    def __init__(self, columns: Sequence[Sequence[Any]]) -> None:
+        self.columns = columns
+
+    def __len__(self) -> int:
+        return len(self.columns[0])
+
+    def __getitem__(self, at: Any) -> Any:
+        found = [column[at] for column in self.columns]
+        return ColumnRows(found) if isinstance(at, slice) else tuple(found)
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        return zip(*self.columns, strict=True)
 
 
 @dataclass(frozen=True)
@@ -182,17 +201,17 @@ class Columns:
 
     def encode_values(self, values: Sequence[tuple[Value, ...]]) -> Encoded:
         """The same from what `validate` returned."""
-        # By column: of each value only what makes it a number is done in Python.
-        columns = list(zip(*values, strict=True)) or [()] * len(self.columns)
+        if isinstance(values, ColumnRows):
+            columns = values.columns
+        else:
+            columns = list(zip(*values, strict=True)) or [()] * len(self.columns)
         # float64 until they are scaled: a large mean would cost a float32 its last digits.
-        numbers = np.array([columns[at] for at in self._places[NUMBER]], np.float64)
-        codes = [
-            [item.codes.get(value, 0) for value in columns[at]]
-            for item, at in zip(self.categories, self._places[CATEGORY], strict=True)
-        ]
-        wide = np.ascontiguousarray(numbers.reshape(len(self.numbers), len(values)).T)
-        coded = np.array(codes, np.int64).reshape(len(self.categories), len(values)).T
-        return self._standardise(wide), np.ascontiguousarray(coded)
+        packed = b"".join([_packed(columns[at]) for at in self._places[NUMBER]])
+        numbers = np.frombuffer(packed, np.float64).reshape(len(self.numbers), len(values))
+        codes = np.empty((len(values), len(self.categories)), np.int64)
+        for place, (item, at) in enumerate(zip(self.categories, self._places[CATEGORY], strict=True)):
+            codes[:, place] = np.fromiter(map(item.codes.get, columns[at], repeat(0)), np.int64, len(values))
+        return self._standardise(np.ascontiguousarray(numbers.T)), codes
 
     def _encode_frame(self, df: Any) -> Encoded:
         for item in self:
@@ -308,6 +327,14 @@ def _categories(name: str, present: Sequence[object]) -> tuple[str, ...]:
         raise Failed(f"column {name} holds values that are no categories", "use texts or whole numbers")
     # Sorted, so that the codes do not depend on the order of the training rows.
     return tuple(sorted(text for text in texts if text is not None))
+
+
+def _packed(numbers: Sequence[Any]) -> bytes:
+    """Numbers as float64, NaN where one is missing; `pack` takes a third of the time that NumPy does for a list."""
+    try:
+        return struct.pack(f"{len(numbers)}d", *numbers)
+    except struct.error:
+        return np.array(numbers, np.float64).tobytes()
 
 
 def _checked(column: Column, value: object, row: int) -> Value:

@@ -144,16 +144,19 @@ class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=Tr
 
         Failed when an output lacks, or has another number of rows.
         """
-        made: Answers = [{} for _ in range(rows)]
+        found = self.answer_columns(given, rows)
+        return [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]
+
+    def answer_columns(self, given: Mapping[str, NDArray[Any]], rows: int) -> dict[str, list[Any]]:
+        """The same by output: of each its value in every row."""
+        found: dict[str, list[Any]] = {}
         for output in self.outputs:
             values = given.get(output.name)
             if values is None or len(values) != rows:
                 count = "nothing" if values is None else f"{len(values)} rows"
                 raise Failed(f"{output.name} is {count} for {rows} rows", "register the model anew")
-            for name, column in self._columns_of(output, values):
-                for row, value in zip(made, column, strict=True):
-                    row[name] = value
-        return made
+            found.update(self._columns_of(output, values))
+        return found
 
     def columns(self, given: Mapping[str, NDArray[Any]], rows: int) -> dict[str, NDArray[Any]]:
         """The same as columns of a table: each label's probability is one of its own, `NAME_probabilities.LABEL`."""
@@ -169,7 +172,7 @@ class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=Tr
                 found[f"{probabilities(output.name)}.{label}"] = values[:, at]
         return found
 
-    def _columns_of(self, output: Tensor, values: NDArray[Any]) -> Iterator[tuple[str, Sequence[Any]]]:
+    def _columns_of(self, output: Tensor, values: NDArray[Any]) -> Iterator[tuple[str, list[Any]]]:
         if not self.has_labels(output):
             if output.is_text:
                 values = np.vectorize(_as_text, [object])(values)

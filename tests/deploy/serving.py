@@ -20,7 +20,7 @@ from aiinfra_lab.deploy.ports import bind
 from aiinfra_lab.deploy.server.http_api import HttpApi
 from aiinfra_lab.deploy.server.predictions_log import PredictionsLog
 from aiinfra_lab.deploy.server.predictor import Predictor
-from aiinfra_lab.deploy.server.protocol import Server
+from aiinfra_lab.deploy.server.protocol import MAX_BODY, Server
 from aiinfra_lab.train.signature import Signature, Task, Tensor
 from tests.conftest import PATIENCE_S
 from tests.fakes import inline_workers
@@ -52,14 +52,16 @@ class SocketEndpoint:
 
 
 @contextlib.contextmanager
-def endpoint(log: Path, folder: Path | None = None, uri: str = "models:delay@1") -> Iterator[SocketEndpoint]:
+def endpoint(
+    log: Path, folder: Path | None = None, uri: str = "models:delay@1", max_body: int = MAX_BODY
+) -> Iterator[SocketEndpoint]:
     """Serve the version in that folder."""
     loop, listener = uvloop.new_event_loop(), bind(0)
-    predictor = Predictor(PredictionsLog(log, 1e9), loop)
+    predictor = Predictor(PredictionsLog(log, 1e9), loop, max_body=max_body)
     if folder is not None:
         predictor.routes = inline_workers.routes(inline_workers.served(predictor, uri, folder))
     api = HttpApi("delay", "deploy-delay-1", predictor, lambda done: done())
-    server = Server(api.handle, loop, predictor.refused)
+    server = Server(api.handle, loop, predictor.refused, max_body)
     loop.run_until_complete(loop.create_server(server.connect, sock=listener))
     thread = threading.Thread(target=loop.run_forever)
     thread.start()

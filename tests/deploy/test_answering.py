@@ -6,9 +6,11 @@ import time
 import pytest
 
 from aiinfra_lab.deploy.server import model
-from aiinfra_lab.deploy.server.answering import MOST_RUNS, Answering, unanswered
+from aiinfra_lab.deploy.server.answering import MOST_RUNS, Answering, ReplyWriter, unanswered
 from aiinfra_lab.deploy.server.messages import RawRequest
+from aiinfra_lab.deploy.server.model import Answered
 from aiinfra_lab.deploy.server.predictions_log import PredictionsLog, newest
+from aiinfra_lab.deploy.server.rows import MANY_ROWS, Parsed, logged_request
 
 from .conftest import FAR, ROW
 
@@ -16,7 +18,7 @@ BAD = {**ROW, "temp": -1.0}
 
 
 def raw_request(*rows, number=0, **more):
-    return RawRequest(f"r{number}", "champion", time.perf_counter(), json.dumps({"rows": rows, **more}).encode())
+    return RawRequest(f"r{number}", time.perf_counter(), json.dumps({"rows": rows, **more}).encode())
 
 
 @pytest.fixture
@@ -69,57 +71,76 @@ def test_a_model_that_always_raises_is_not_run_for_ever(picky):
 
 
 def test_a_refused_request_leaves_the_others_alone(picky):
-    replies = picky.answer(
-        [raw_request(ROW), raw_request({"temp": 1}), RawRequest("r", "champion", 0.0, b"{"), raw_request(ROW)]
-    )
+    replies = picky.answer([raw_request(ROW), raw_request({"temp": 1}), RawRequest("r", 0.0, b"{"), raw_request(ROW)])
     assert [reply.status for reply in replies] == [200, 422, 400, 200]
-    assert [(reply.rows, reply.lines) for reply in replies[1:3]] == [(0, b""), (0, b"")]
+    assert [reply.rows for reply in replies] == [1, 0, 0, 1]
 
 
-def test_the_log_gets_a_line_for_each_row(artifacts):
+def logged(folder, raw, reply):
+    """The rows of that request in the log, the first one first."""
+    log = PredictionsLog(folder / "log", 1e9)
+    log.add("canary", 0.5, reply.logged_request or raw.body, reply.logged_answer or reply.body, reply.rows)
+    log.close()
+    return newest(folder / "log", 10_000)[::-1]
+
+
+def test_the_log_has_each_row(artifacts, tmp_path):
     answering = Answering(model.load("models:delay@1", artifacts("nan")))
-    [reply] = answering.answer([raw_request(ROW, {**FAR, "row_id": "far"})])
-    good, bad = (json.loads(line) for line in reply.lines.splitlines())
+    raw = raw_request(ROW, {**FAR, "row_id": "far"})
+    [reply] = answering.answer([raw])
+    good, bad = logged(tmp_path, raw, reply)
     assert (good["outputs"], good["inputs"], good["row_id"]) == ({"score": scores(reply)[0]}, ROW, "r0-0")
     assert (bad["outputs"], bad["row_id"], "not finite" in bad["error"]) == (None, "far", True)
-    assert good["latency_ms"] > 0
 
 
-def test_columns_are_answered_as_columns_and_logged_as_rows(picky, artifacts, tmp_path):
-    rows = [{**ROW, "temp": 1.0}, BAD, {**ROW, "temp": 2.0}]
+@pytest.mark.parametrize("more", [0, MANY_ROWS])
+def test_columns_are_answered_as_columns_and_logged_as_rows(picky, tmp_path, more):
+    rows = [{**ROW, "temp": 1.0}, BAD, *({**ROW, "temp": at} for at in range(more + 1))]
     columns = {name: [row[name] for row in rows] for name in ROW}
-    raw = RawRequest("r0", "canary", time.perf_counter(), json.dumps({"columns": columns}).encode())
-    [reply], [as_rows] = picky.answer([raw]), picky.answer([raw_request(*rows)])
+    raw = RawRequest("r0", time.perf_counter(), json.dumps({"columns": columns}, indent=1).encode())
+    [reply, others] = picky.answer([raw, raw_request(ROW)])
+    [as_rows] = picky.answer([raw_request(*rows)])
     answer = json.loads(reply.body)
     assert answer["columns"] == {"score": scores(as_rows)}
-    assert ([*answer["errors"]], reply.rows, reply.failed) == (["1"], 3, True)
-    log = PredictionsLog(tmp_path / "log", 1e9)
-    log.add(reply.lines, reply.rows)
-    log.close()
-    logged = newest(tmp_path / "log", 10)[::-1]
-    assert [line["inputs"] for line in logged] == rows
-    assert [(line["outputs"] or {}).get("score") for line in logged] == answer["columns"]["score"]
-    assert [line["row_id"] for line in logged] == ["r0-0", "r0-1", "r0-2"]
-    assert [line["arm"] for line in logged] == ["canary"] * 3
-    assert "below zero" in logged[1]["error"]
+    assert scores(others) == scores(*picky.answer([raw_request(ROW)]))
+    assert ([*answer["errors"]], reply.rows, reply.failed) == (["1"], len(rows), True)
+    found = logged(tmp_path, raw, reply)
+    assert [line["inputs"] for line in found] == rows
+    assert [(line["outputs"] or {}).get("score") for line in found] == answer["columns"]["score"]
+    assert [line["row_id"] for line in found] == [f"r0-{at}" for at in range(len(rows))]
+    assert [line["arm"] for line in found] == ["canary"] * len(rows)
+    assert "below zero" in found[1]["error"]
 
 
-@pytest.mark.parametrize("body", [b"{", b'{"rows":7}', b'{"rows":[1]}', b"\xff", b'{"columns":{}}'])
+def test_of_a_long_text_the_log_has_the_beginning(tmp_path):
+    reply = ReplyWriter("models:words@1", ("reply",), has_texts=True)
+    raw = raw_request({"text": "late " * 50_000, "x": 1.0})
+    body = json.loads(raw.body)
+    answered = Answered({"reply": ["no " * 1000]}, {})
+    [row] = logged(tmp_path, raw, reply.reply(raw, Parsed([()], [None], logged=logged_request(body)), answered))
+    assert row["inputs"]["text"] == {"begins": "late " * 400, "characters": 250_000, "words": 50_000}
+    assert (row["inputs"]["x"], row["outputs"]["reply"]["characters"]) == (1.0, 3000)
+
+
+@pytest.mark.parametrize(
+    "body", [b"{", b'{"rows":7}', b'{"rows":[1]}', b"\xff", b'{"columns":{}}', b'{"columns":{"a":[1],"b":[1,2]}}']
+)
 def test_a_lost_request_is_answered_whatever_it_is_made_of(body):
-    reply = unanswered(RawRequest("r", "canary", 0.0, body), "models:delay@1", ("score",), "it died", 500)
+    reply = unanswered(RawRequest("r", 0.0, body), "models:delay@1", ("score",), "it died", 500)
     assert (reply.status, reply.failed, b"it died" in reply.body) == (500, True, True)
 
 
-def test_lost_columns_are_answered_as_columns():
+def test_lost_columns_are_answered_as_columns(tmp_path):
     body = json.dumps({"columns": {name: [value] * 2 for name, value in ROW.items()}}).encode()
-    reply = unanswered(RawRequest("r0", "canary", 0.0, body), "models:delay@1", ("score",), "it died", 500)
+    raw = RawRequest("r0", 0.0, body)
+    reply = unanswered(raw, "models:delay@1", ("score",), "it died", 500)
     answer = json.loads(reply.body)
     assert (answer["columns"], answer["errors"]) == ({"score": [None, None]}, {"0": "it died", "1": "it died"})
-    assert (reply.rows, b'"columns"' in reply.lines) == (2, True)
+    assert [(row["inputs"], row["error"]) for row in logged(tmp_path, raw, reply)] == [(ROW, "it died")] * 2
 
 
-def test_the_rows_of_a_lost_request_are_logged_as_they_came():
-    reply = unanswered(raw_request({**ROW, "row_id": "mine"}, ROW), "models:delay@1", ("score",), "it died", 500)
-    first, second = (json.loads(line) for line in reply.lines.splitlines())
+def test_the_rows_of_a_lost_request_are_logged_as_they_came(tmp_path):
+    raw = raw_request({**ROW, "row_id": "mine"}, ROW)
+    first, second = logged(tmp_path, raw, unanswered(raw, "models:delay@1", ("score",), "it died", 500))
     assert (first["inputs"], first["row_id"], first["outputs"], first["error"]) == (ROW, "mine", None, "it died")
-    assert (second["row_id"], reply.rows) == ("r0-1", 2)
+    assert second["row_id"] == "r0-1"

@@ -5,7 +5,10 @@ import math
 import pytest
 
 from aiinfra_lab.deploy import client
-from aiinfra_lab.errors import Unavailable, UsageProblem
+from aiinfra_lab.errors import Failed, Unavailable, UsageProblem
+
+from . import serving
+from .conftest import ROW
 
 
 @pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
@@ -20,3 +23,21 @@ def test_an_address_where_nothing_answers_is_unavailable(url):
     with pytest.raises(Unavailable) as problem:
         client.ask(url, "/readyz")
     assert "%deploy show" in problem.value.fix
+
+
+@pytest.mark.parametrize("max_body", [600, 20_000])
+def test_rows_are_split_by_what_the_endpoint_takes(tmp_path, artifacts, max_body):
+    rows = [{**ROW, "temp": float(at), "row_id": str(at)} for at in range(500)]
+    with serving.endpoint(tmp_path / "log", artifacts("plain"), max_body=max_body) as small:
+        found = client.predict("http://{}:{}".format(*small.address), rows, "k")
+        answers = small.server.answers
+    assert [row["row_id"] for row in found] == [row["row_id"] for row in rows]
+    assert answers[200] >= 500 * 60 / max_body
+    assert answers[413] < 20
+
+
+def test_a_row_that_is_too_long_alone_is_refused_with_what_helps(tmp_path, artifacts):
+    small = serving.endpoint(tmp_path / "log", artifacts("plain"), max_body=600)
+    with small as there, pytest.raises(Failed, match="at most 600 bytes") as problem:
+        client.predict("http://{}:{}".format(*there.address), [ROW, {**ROW, "carrier": "A" * 700}])
+    assert "deploy.body_mib" in problem.value.fix

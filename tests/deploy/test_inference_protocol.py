@@ -248,3 +248,19 @@ def test_who_names_a_version_gets_it_whatever_the_key_says(table, artifacts):
         code, answer = table.ask(f"/v2/models/delay/versions/{version}/infer", {"inputs": TABLE})
         assert (code, answer["model_version"]) == (200, version)
     assert table.ask("/v2/models/delay/infer", {"inputs": TABLE})[0] == 200
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        [{**TABLE[0], "shape": [2**62] * 1000}],
+        [{**PICTURES[1], "name": "n" * 100_000}],
+        [{**TABLE[0], "datatype": "n" * 100_000}],
+        [{**TABLE[2], "data": ["n" * 100_000] * 2}],
+        {"n" * 100_000: 1},
+    ],
+)
+def test_a_refusal_repeats_little_of_what_was_sent(table, inputs):
+    code, answer = table.ask("/v2/models/delay/infer", {"inputs": inputs})
+    assert code == 400
+    assert len(answer["error"]) < 500

@@ -20,7 +20,7 @@ def folder(artifacts, tmp_path):
 def test_scores_do_not_depend_on_the_batch(artifacts):
     loaded = model.load("models:delay@1", artifacts("plain"))
     rows = COLUMNS.validate([ROW, {"carrier": "ZZ", "distance": 1}, {**ROW, "temp": 30}])
-    assert loaded.predict(rows) == [loaded.predict([row])[0] for row in rows]
+    assert loaded.predict(rows).rows() == [loaded.predict([row]).rows()[0] for row in rows]
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "columns.json"])
@@ -58,6 +58,6 @@ def test_an_example_that_scores_differently_by_now_is_refused(folder):
 
 
 def test_an_example_that_scores_as_before_is_served(folder):
-    answers = model.load("models:delay@1", folder).predict(COLUMNS.validate([ROW]))
+    answers = model.load("models:delay@1", folder).predict(COLUMNS.validate([ROW])).rows()
     (folder / "example.json").write_text(json.dumps({"rows": [ROW], "answers": answers}))
-    assert model.load("models:delay@1", folder).predict(COLUMNS.validate([ROW])) == answers
+    assert model.load("models:delay@1", folder).predict(COLUMNS.validate([ROW])).rows() == answers

@@ -50,6 +50,12 @@ def test_what_the_document_allows_is_answered_as_it_says(served, kind):
         code, answer = served.ask("/predict", body)
         assert (code, holds(document, "Answer", answer)) == (200, True)
     assert not holds(document, "Answer", {**answer, "more": 1})
+    columns = {name: [value] * 2 for name, value in GOOD[kind].items()}
+    for body in ({"columns": columns}, {"columns": columns | {"row_id": ["a", "b"]}, "key": 1}):
+        assert holds(document, "ColumnsRequest", body)
+        code, answer = served.ask("/predict", body)
+        assert (code, holds(document, "ColumnsAnswer", answer)) == (200, True)
+    assert not holds(document, "ColumnsAnswer", {**answer, "more": 1})
 
 
 @pytest.mark.parametrize(

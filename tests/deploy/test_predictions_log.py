@@ -7,10 +7,9 @@ import signal
 import stat
 import threading
 
-import msgspec
-
 from aiinfra_lab.deploy.server import predictions_log
-from aiinfra_lab.deploy.server.predictions_log import Line, PredictionsLog, files, newest
+from aiinfra_lab.deploy.server.predictions_log import PredictionsLog, files, newest
+from tests.conftest import until
 
 ROOM = 1e9
 
@@ -21,76 +20,80 @@ def flushed(log):
     assert done.wait(30)
 
 
-def line(number, **changes):
-    return Line(**{
-        "at": 1.0, "request_id": "r", "row_id": str(number), "model": "models:delay@1", "arm": "champion",
-        "latency_ms": 0.5, "inputs": {"x": number}, "outputs": {"score": 0.5}, **changes,
-    })  # fmt: skip
+def exchange(number, **answer):
+    """A request of one row, and its answer."""
+    predictions = [{"row_id": str(number), "score": 0.5} | answer]
+    said = {"request_id": "r", "model": "models:delay@1", "predictions": predictions}
+    return json.dumps({"rows": [{"x": number}]}).encode(), json.dumps(said).encode()
 
 
-def add(log, *lines):
-    log.add(msgspec.json.Encoder().encode_lines(lines), len(lines))
+def add(log, number, **answer):
+    log.add("champion", 0.5, *exchange(number, **answer), 1)
 
 
 def test_every_line_is_there_after_the_close_newest_first(tmp_path):
     log = PredictionsLog(tmp_path / "log", ROOM)
     for number in range(1000):
-        add(log, line(number))
+        add(log, number)
     log.close()
     assert [found["row_id"] for found in newest(tmp_path / "log", 2000)] == [str(at) for at in reversed(range(1000))]
     assert log.lost == 0
 
 
-def test_a_line_is_what_it_promises(tmp_path):
+def test_a_row_is_what_it_promises(tmp_path):
     log = PredictionsLog(tmp_path, ROOM)
-    add(log, line(1))
-    add(log, line(2, outputs=None, error="no"))
+    add(log, 1)
+    add(log, 2, score=None, error="no")
     log.close()
     bad, good = newest(tmp_path, 10)
     assert list(good) == ["at", "request_id", "row_id", "model", "arm", "latency_ms", "inputs", "outputs"]
+    assert (good["inputs"], good["outputs"], good["latency_ms"]) == ({"x": 1}, {"score": 0.5}, 0.5)
     assert (bad["outputs"], bad["error"]) == (None, "no")
 
 
-def test_a_line_of_before_had_a_score(tmp_path):
-    before = {key: value for key, value in msgspec.to_builtins(line(1)).items() if key != "outputs"}
-    lines = [{**before, "score": 0.25}, {**before, "score": None, "error": "no"}]
-    (tmp_path / "1.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    bad, good = newest(tmp_path, 10)
-    assert (good["outputs"], bad["outputs"], bad["error"]) == ({"score": 0.25}, None, "no")
-
-
-def test_of_a_long_text_a_line_has_its_beginning_and_its_length(tmp_path):
-    row = msgspec.defstruct("Row", [("c0", str)], rename={"c0": "text"})
+def test_a_request_has_one_line_however_it_was_written(tmp_path):
     log = PredictionsLog(tmp_path, ROOM)
-    for inputs in ({"text": "late " * 50_000, "x": 1.0}, row("é" * 2001), {"text": "late"}):
-        lines = [line(1, inputs=inputs, outputs={"reply": "no " * 1000, "score": 0.5})]
-        log.add(predictions_log.encoded(lines), 1)
+    request = json.dumps({"columns": {"x": [1, 2], "row_id": ["a", "b"]}}, indent=1).replace("\n", "\r\n").encode()
+    columns = {"row_id": ["a", "b"], "score": [None, 0.5]}
+    answer = {"request_id": "r", "model": "m", "columns": columns, "errors": {"0": "no"}}
+    log.add(True, 0.5, request, json.dumps(answer).encode(), 2)
     log.close()
-    short, of_table, long = newest(tmp_path, 10)
-    assert long["inputs"]["text"] == {"begins": "late " * 400, "characters": 250_000, "words": 50_000}
-    assert long["inputs"]["x"] == 1.0
-    assert (long["outputs"]["reply"]["characters"], long["outputs"]["score"]) == (3000, 0.5)
-    assert of_table["inputs"] == {"text": {"begins": "é" * 2000, "characters": 2001, "words": 1}}
-    assert short["inputs"] == {"text": "late"}
+    assert len(files(tmp_path)[0].read_bytes().splitlines()) == 1
+    second, first = newest(tmp_path, 10)
+    assert (first["row_id"], first["inputs"], first["outputs"], first["error"]) == ("a", {"x": 1}, None, "no")
+    assert (second["row_id"], second["inputs"], second["outputs"]) == ("b", {"x": 2}, {"score": 0.5})
+    assert newest(tmp_path, 1) == [second]
+
+
+BEFORE = {"at": 1.0, "request_id": "r", "row_id": "1", "model": "m", "canary": False, "latency_ms": 0.5}
+
+
+def test_a_line_of_before_had_one_row_and_at_first_a_score(tmp_path):
+    rows = [{"score": 0.25}, {"score": None, "error": "no"}, {"outputs": {"score": 0.75}}]
+    lines = [json.dumps({**BEFORE, "inputs": {"x": 1}, **row}) for row in rows]
+    (tmp_path / "1.jsonl").write_text("\n".join(lines))
+    newest_one, bad, good = newest(tmp_path, 10)
+    assert (good["outputs"], bad["outputs"], bad["error"]) == ({"score": 0.25}, None, "no")
+    assert newest_one == {**BEFORE, "inputs": {"x": 1}, "outputs": {"score": 0.75}}
 
 
 def test_files_are_for_their_owner_only(tmp_path):
     log = PredictionsLog(tmp_path / "log", ROOM)
-    add(log, line(1))
+    add(log, 1)
     log.close()
     assert stat.S_IMODE(files(tmp_path / "log")[0].stat().st_mode) == 0o600
     assert stat.S_IMODE((tmp_path / "log").stat().st_mode) == 0o700
 
 
 def test_full_files_are_followed_by_new_ones_and_the_oldest_go_with_a_word(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(predictions_log, "FILE_BYTES", 138)  # a line has 139
+    monkeypatch.setattr(predictions_log, "FILE_BYTES", 180)  # a line is a little longer
     caplog.set_level("INFO")
-    log = PredictionsLog(tmp_path, 550)
+    log = PredictionsLog(tmp_path, 750)
     for number in range(8):
-        add(log, line(number))
+        add(log, number)
         flushed(log)
     log.close()
-    assert sum(path.stat().st_size for path in files(tmp_path)) <= 550
+    assert sum(path.stat().st_size for path in files(tmp_path)) <= 750
     assert [found["row_id"] for found in newest(tmp_path, 100)] == ["7", "6", "5"]
     assert "deploy.log_gib" in caplog.text
 
@@ -98,22 +101,35 @@ def test_full_files_are_followed_by_new_ones_and_the_oldest_go_with_a_word(tmp_p
 def test_a_flush_returns_when_the_lines_are_on_disk(tmp_path, monkeypatch):
     monkeypatch.setattr(predictions_log, "FLUSH_S", 60)
     log = PredictionsLog(tmp_path, ROOM)
-    add(log, line(1))
+    add(log, 1)
     flushed(log)
     assert [found["row_id"] for found in newest(tmp_path, 10)] == ["1"]
     log.close()
 
 
+def test_what_takes_much_memory_does_not_wait_for_the_clock(tmp_path, monkeypatch):
+    monkeypatch.setattr(predictions_log, "FLUSH_S", 60)
+    log = PredictionsLog(tmp_path, ROOM)
+    request, answer = exchange(1)
+    log.add("champion", 0.5, request + b" " * predictions_log.FLUSH_BYTES, answer, 1)
+    until(lambda: newest(tmp_path, 10))
+    assert [found["row_id"] for found in newest(tmp_path, 10)] == ["1"]
+    log.close()
+
+
 def test_a_torn_line_is_passed_over(tmp_path):
-    whole = msgspec.json.encode(line(1))
-    (tmp_path / "1.jsonl").write_bytes(whole + b"\n" + whole[:20])
-    assert newest(tmp_path, 10) == [msgspec.to_builtins(line(1))]
+    log = PredictionsLog(tmp_path, ROOM)
+    add(log, 1)
+    log.close()
+    whole = files(tmp_path)[0].read_bytes()
+    files(tmp_path)[0].write_bytes(whole + whole[:60])
+    assert [found["row_id"] for found in newest(tmp_path, 10)] == ["1"]
 
 
 def test_the_newest_come_out_of_several_files(tmp_path):
     for number in (9, 10, 11):
-        lines = [msgspec.json.encode(line(f"{number}{half}")) for half in "ab"]
-        (tmp_path / f"{number}.jsonl").write_bytes(b"\n".join(lines) + b"\n")
+        lines = [json.dumps({**BEFORE, "row_id": f"{number}{half}", "inputs": {}, "outputs": {}}) for half in "ab"]
+        (tmp_path / f"{number}.jsonl").write_text("\n".join(lines) + "\n")
     assert [found["row_id"] for found in newest(tmp_path, 3)] == ["11b", "11a", "10b"]
 
 
@@ -122,7 +138,7 @@ def test_lines_that_come_too_fast_are_counted(tmp_path, monkeypatch):
     monkeypatch.setattr(predictions_log, "FLUSH_S", 30)
     log = PredictionsLog(tmp_path, ROOM)
     for number in range(25):
-        add(log, line(number))
+        add(log, number)
     assert log.lost == 15
     log.close()
     assert len(newest(tmp_path, 100)) == 10
@@ -144,7 +160,7 @@ def test_a_full_disk_loses_lines_counts_them_and_tears_none(tmp_path):
     log = PredictionsLog(tmp_path, ROOM)
     with small_files(300):
         for number in range(20):
-            add(log, line(number))
+            add(log, number)
         log.close()
     assert log.lost == 20
     assert [path.stat().st_size for path in files(tmp_path)] == [0]

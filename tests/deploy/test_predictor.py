@@ -9,9 +9,9 @@ import pytest
 
 from aiinfra_lab.deploy.agreement import agreements
 from aiinfra_lab.deploy.server import predictor as predicting
-from aiinfra_lab.deploy.server.answering import NOT_FINITE
 from aiinfra_lab.deploy.server.counts import Counts
 from aiinfra_lab.deploy.server.judge import Judge
+from aiinfra_lab.deploy.server.model import NOT_FINITE
 from aiinfra_lab.deploy.server.predictions_log import PredictionsLog, newest
 from aiinfra_lab.deploy.server.predictor import NO_OPTIONS, Predictor, RequestOptions, key_position
 from aiinfra_lab.features.contract import Columns

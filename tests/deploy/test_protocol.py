@@ -14,9 +14,11 @@ import pyarrow as pa
 import pytest
 import uvloop
 
+from aiinfra_lab.config import settings
 from aiinfra_lab.deploy.ports import bind
 from aiinfra_lab.deploy.server import protocol
-from aiinfra_lab.deploy.server.protocol import MAX_BODY, MAX_HEAD, Request, Server
+from aiinfra_lab.deploy.server.protocol import MAX_BODY, MAX_HEAD, Request, Server, body_bytes
+from aiinfra_lab.errors import UsageProblem
 from tests.conftest import PATIENCE_S, until
 
 # How long the answer to `/slow` takes: enough that this thread may be kept waiting for half of it.
@@ -172,6 +174,20 @@ def test_a_long_body_without_announcement_is_refused_and_the_client_can_read_why
     for _ in range(MAX_BODY // 0x10000 + 2):
         connection.sendall(chunk)
     assert Answers(connection).statuses == [413]
+
+
+@pytest.mark.parametrize(("mib", "found"), [(None, 1 << 20), ("8", 8 << 20), ("0.5", 1 << 19)])
+def test_how_long_a_body_may_be_is_a_setting(workspace, monkeypatch, mib, found):
+    if mib:
+        monkeypatch.setenv("AIINFRA_DEPLOY_BODY_MIB", mib)
+    assert body_bytes(settings()) == found
+
+
+@pytest.mark.parametrize("mib", ["0", "-1", "nan", "65"])
+def test_a_limit_that_is_no_size_is_refused(workspace, monkeypatch, mib):
+    monkeypatch.setenv("AIINFRA_DEPLOY_BODY_MIB", mib)
+    with pytest.raises(UsageProblem, match="no size of a body"):
+        body_bytes(settings())
 
 
 def test_a_body_of_the_longest_size_is_taken(talk):

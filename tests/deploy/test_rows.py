@@ -2,13 +2,12 @@
 
 import json
 
-import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from aiinfra_lab.deploy.server.rows import MAX_ROWS, Reader, Refusal, open_envelope
-from aiinfra_lab.features.contract import BadRow, Column, Columns
+from aiinfra_lab.deploy.server.rows import MANY_ROWS, MAX_ROWS, Reader, Refusal, open_envelope
+from aiinfra_lab.features.contract import BadRow, Column, ColumnRows, Columns
 from aiinfra_lab.train.inputs import TableInputs
 
 from .conftest import COLUMNS, ROW
@@ -27,7 +26,7 @@ def test_values_come_in_the_contracts_order():
 def test_a_rows_own_id_is_kept_and_is_no_input():
     parsed = read([{**ROW, "row_id": 7}, ROW])
     assert parsed.ids == ["7", None]
-    assert json.loads(msgspec.json.encode(parsed.inputs[0])) == ROW
+    assert parsed.values[0] == parsed.values[1]
 
 
 @pytest.mark.parametrize(
@@ -157,11 +156,22 @@ def test_columns_may_bring_the_rows_ids():
     assert (parsed.ids, parsed.values) == (["a", "7"], read([ROW, ROW]).values)
 
 
-def test_what_is_logged_of_columns_has_one_line():
-    body = json.dumps({"columns": columns_of([ROW, ROW])}, indent=1).encode()
-    parsed = READER.request(body)
-    assert b"\n" not in parsed.columns
-    assert json.loads(parsed.columns) == columns_of([ROW, ROW])
+def test_many_columns_are_the_same_rows_and_stay_columns():
+    rows = [{**ROW, "distance": at, "temp": None if at % 3 else at} for at in range(MANY_ROWS)]
+    parsed = read_columns(columns_of(rows))
+    assert isinstance(parsed.values, ColumnRows)
+    assert [*parsed.values] == read(rows).values == [*parsed.values[:5], *parsed.values[5:]]
+    assert parsed.values[7] == read(rows).values[7]
+    for found, same in zip(COLUMNS.encode_values(parsed.values), COLUMNS.encode(rows), strict=True):
+        assert found.tolist() == same.tolist()
+
+
+@pytest.mark.parametrize("form", [{"rows": [{**ROW, "carrier": "A" * 2001}]}, {"columns": {**columns_of([ROW, ROW])}}])
+def test_of_a_long_text_alone_the_log_gets_something_else_than_the_body(form):
+    parsed = READER.request(json.dumps(form).encode())
+    assert json.loads(parsed.logged or "{}").keys() == form.keys() - {"columns"}
+    if parsed.logged:
+        assert json.loads(parsed.logged)["rows"][0]["carrier"] == {"begins": "A" * 2000, "characters": 2001, "words": 1}
 
 
 @pytest.mark.parametrize(
@@ -201,3 +211,26 @@ def test_a_text_hides_no_name_that_stands_twice(text):
 @pytest.mark.parametrize("null", [b":null", b": null", b" :\n null"])
 def test_what_is_null_is_no_name_that_stands_twice(null):
     assert READER.request(b'{"rows":[{"carrier":"AA","distance":1,"temp"%b}]}' % null).values == [("AA", None, 1.0)]
+
+
+LONG = "n" * 900_000
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {LONG: 1, "rows": []},
+        {"rows": [{**ROW, LONG: 1}]},
+        {"rows": [{**ROW, "carrier": [LONG]}]},
+        {"rows": [{**ROW, "distance": LONG}]},
+        {"rows": [{**ROW, "distance": {LONG: 1}}]},
+        {"columns": {**columns_of([ROW]), LONG: [1]}},
+        {"columns": {**columns_of([ROW]), "distance": [LONG]}},
+        {"columns": {**columns_of([ROW]), "row_id": [[LONG]]}},
+        {"rows": [ROW], "key": [LONG]},
+    ],
+)
+def test_a_refusal_repeats_little_of_what_was_sent(body):
+    with pytest.raises(Refusal) as caught:
+        READER.request(json.dumps(body).encode())
+    assert caught.value.body().count(b"n") < 200

@@ -171,7 +171,7 @@ def answered(loaded, *bodies, started=None):
 
     class Asked:
         def __init__(self, body):
-            self.raw = RawRequest("r1", False, started or time.perf_counter(), json.dumps(body).encode())
+            self.raw = RawRequest("r1", started or time.perf_counter(), json.dumps(body).encode())
 
         def done(self, reply):
             replies.append(reply)

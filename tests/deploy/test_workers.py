@@ -70,7 +70,7 @@ class Bench:
         found = []
         for at, temp in enumerate(temps):
             body = json.dumps({"rows": [{**ROW, "temp": temp}]}).encode()
-            found.append(Asked(RawRequest(f"r{at}", "champion", time.perf_counter(), body)))
+            found.append(Asked(RawRequest(f"r{at}", time.perf_counter(), body)))
             self.workers.submit(found[-1])
         return found
 
@@ -336,7 +336,7 @@ def test_a_request_that_nobody_could_take_in_time_is_refused(run, monkeypatch):
         blocking = bench.submit(NAP, NAP)
         await asyncio.sleep(0.05)
         late = bench.submit(1.0)
-        late[0].raw = RawRequest("late", "champion", time.perf_counter() - 1.0, late[0].raw.body)
+        late[0].raw = RawRequest("late", time.perf_counter() - 1.0, late[0].raw.body)
         await until(lambda: late[0].reply)
         assert late[0].reply.status == 503
         await until(lambda: all(one.reply for one in blocking))

@@ -216,7 +216,7 @@ def test_an_endpoint_answers_as_the_version_does(net, workspace):
     churn = models.add("churn", from_="churn.ubj", rows=rows)
     asked = [{"age": 40, "income": None, "visits": 2.0, "debt": 0.1}]
     served = load(churn.uri, churn.path)
-    assert served.predict(churn._saved.rows.validate(asked))[0] == churn.answers(asked)[0]
+    assert served.predict(churn._saved.rows.validate(asked)).rows()[0] == churn.answers(asked)[0]
     assert load(net.uri, net.path).uri == net.uri
 
 

@@ -34,7 +34,7 @@ from .http_api import HttpApi
 from .judge import look_seconds
 from .predictions_log import PredictionsLog
 from .predictor import Predictor
-from .protocol import Server
+from .protocol import Server, body_bytes
 from .watch import Watch, is_named
 
 _log = logging.getLogger("aiinfra_lab.deploy.server")  # __name__ is __main__ here
@@ -53,6 +53,7 @@ async def serve(
     look_s: float,
     memory_bytes: int,
     load_s: float,
+    max_body: int,
 ) -> int:
     """Serve until a signal comes or the watch says that it is over; the exit code."""
     loop = asyncio.get_running_loop()
@@ -65,11 +66,11 @@ async def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, leave, 128 + number)
     log = PredictionsLog(Path(record.body.log_dir), most_bytes)
-    predictor = Predictor(log, loop, memory_bytes, load_s)
+    predictor = Predictor(log, loop, memory_bytes, load_s, max_body)
     forks.attach(loop)
     watch = Watch(record.name, store, predictor, forks, lambda code: _from_thread(loop, leave, code), look_s)
     api = HttpApi(record.name, record.body.job, predictor, watch.flush)
-    server = Server(api.handle, loop, predictor.refused)
+    server = Server(api.handle, loop, predictor.refused, max_body)
     # The watch freezes what lives then for good: garbage from the start must not be among it.
     gc.collect()
     watch.start(record)
@@ -113,10 +114,11 @@ def main(name: str) -> int:
     try:
         most_bytes, look_s = log_bytes(settings()), look_seconds(settings())
         memory_bytes, load_s = workers.memory_bytes(settings()), workers.load_seconds(settings())
+        max_body = body_bytes(settings())
         forks = Forks()  # first of all: it imports while the rest begins
         listener = bind(record.body.port)
         record = _write_address(store, name, listener.getsockname()[1])
-        return uvloop.run(serve(store, record, listener, forks, most_bytes, look_s, memory_bytes, load_s))
+        return uvloop.run(serve(store, record, listener, forks, most_bytes, look_s, memory_bytes, load_s, max_body))
     except LabError as problem:
         _log.error("%s", problem)
         with contextlib.suppress(LabError):  # the store itself may be what is the matter; the log has the problem

@@ -1,4 +1,4 @@
-"""What a model's process does with a batch of requests: read, predict, answer, and write the lines for the log.
+"""What a model's process does with a batch of requests: read, predict, and answer.
 
 A request that breaks the contract is refused alone. A batch that makes the model raise is halved until the rows are
 found that do it: only they get the error.
@@ -6,37 +6,24 @@ found that do it: only they get the error.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeGuard
 
 import msgspec
 
-from ...features.contract import ROW_ID
-from ...train.texts import LOGGED_CHARACTERS, as_logged
+from ...features.contract import ROW_ID, ColumnRows
+from ...train.texts import LOGGED_CHARACTERS
 from .messages import RawRequest, Reply
-from .model import LoadedModel
-from .predictions_log import Line, encoded
-from .rows import Parsed, Refusal
+from .model import Answered, LoadedModel
+from .rows import Parsed, Refusal, length_of, logged, logged_request
 
-NOT_FINITE = "the model gave a number that is not finite"
 # Of a batch whose rows all make the model raise: twice as many runs as rows would take too long.
 MOST_RUNS = 128
 # What a network makes of more rows at once does not fit into a processor's own memory, and each takes longer.
 MOST_ROWS = 512
 
-Outputs = dict[str, Any]
-
 _encode = msgspec.json.Encoder().encode
-
-
-class Predictions(msgspec.Struct):
-    """The answer to a request: of each row its id and its outputs, all of them null with `error` where it got none."""
-
-    request_id: str
-    model: str
-    predictions: list[dict[str, Any]]
+Rows = Sequence[tuple[Any, ...]]
 
 
 class Answering:
@@ -44,24 +31,26 @@ class Answering:
 
     def __init__(self, model: LoadedModel) -> None:
         self._model = model
-        self._write = ReplyWriter(model.uri, model.signature.answered)
+        has_texts = any(item.is_text for item in model.signature.outputs)
+        self._write = ReplyWriter(model.uri, model.signature.answered, has_texts=has_texts)
         self._runs = 0
 
     def answer(self, requests: Sequence[RawRequest]) -> list[Reply]:
         """Each request's reply, in their order."""
         found = [self._read(raw) for raw in requests]
-        rows = [values for parsed in found if isinstance(parsed, Parsed) for values in parsed.values]
         self._runs = 0
-        answers = [answer for part in batched(rows) for answer in self._predict(part)]
-        write, now = self._write, Now()
-        replies, at = [], 0
+        # Rows of several requests run together; those that came as many in columns are not taken apart for that.
+        rows = [row for parsed in found if _runs_with_others(parsed) for row in parsed.values]
+        together, at = self._answers(rows) if rows else None, 0
+        replies = []
         for raw, parsed in zip(requests, found, strict=True):
             if isinstance(parsed, Refusal):
                 replies.append(Reply(parsed.status, parsed.body()))
-                continue
-            upto = at + len(parsed.ids)
-            replies.append(write.reply(raw, parsed, answers[at:upto], now))
-            at = upto
+            elif together is None or not _runs_with_others(parsed):
+                replies.append(self._write.reply(raw, parsed, self._answers(parsed.values)))
+            else:
+                replies.append(self._write.reply(raw, parsed, together, at))
+                at += len(parsed.ids)
         return replies
 
     def _read(self, raw: RawRequest) -> Parsed | Refusal:
@@ -70,87 +59,86 @@ class Answering:
         except Refusal as refusal:
             return refusal
 
-    def _predict(self, rows: list[tuple[Any, ...]]) -> list[Outputs | str]:
-        """Each row's outputs, or why it has none."""
+    def _answers(self, rows: Rows) -> Answered:
+        return _joined([self._predict(part) for part in batched(rows)])
+
+    def _predict(self, rows: Rows) -> Answered:
         self._runs += 1
         try:
-            return [NOT_FINITE if row is None else row for row in self._model.predict(rows)]
+            return self._model.predict(rows)
         except Exception as problem:  # noqa: BLE001  # a foreign model may raise anything; its rows get the message
             if len(rows) == 1 or self._runs >= MOST_RUNS:
-                return [f"the model failed: {str(problem)[:200]}"] * len(rows)
+                why = f"the model failed: {str(problem)[:200]}"
+                return _all_refused(self._model.signature.answered, len(rows), why)
         half = len(rows) // 2
-        return self._predict(rows[:half]) + self._predict(rows[half:])
+        return _joined([self._predict(rows[:half]), self._predict(rows[half:])])
 
 
-def batched(rows: list[tuple[Any, ...]]) -> Iterator[list[tuple[Any, ...]]]:
+def _runs_with_others(parsed: Parsed | Refusal) -> TypeGuard[Parsed]:
+    return isinstance(parsed, Parsed) and not isinstance(parsed.values, ColumnRows)
+
+
+def batched(rows: Rows) -> Iterator[Rows]:
     """The rows in runs of the model."""
     return (rows[at : at + MOST_ROWS] for at in range(0, len(rows), MOST_ROWS))
 
 
-@dataclass(frozen=True, slots=True)
-class Now:
-    """The moment of a batch's answers: in epoch seconds, and on the clock of `RawRequest.started`."""
+def _joined(parts: Sequence[Answered]) -> Answered:
+    """Answers one behind the other."""
+    found = parts[0]
+    for part in parts[1:]:
+        before = len(next(iter(found.columns.values())))
+        found.errors.update({before + at: why for at, why in part.errors.items()})
+        for name, column in part.columns.items():
+            found.columns[name] += column
+    return found
 
-    at: float = field(default_factory=lambda: round(time.time(), 4))
-    clock: float = field(default_factory=time.perf_counter)
+
+def _all_refused(names: Sequence[str], rows: int, why: str) -> Answered:
+    return Answered({name: [None] * rows for name in names}, dict.fromkeys(range(rows), why))
 
 
 class ReplyWriter:
-    """Writes the replies of one version. answered: the names of a row's outputs."""
+    """Writes the replies of one version.
 
-    def __init__(self, uri: str, answered: Sequence[str]) -> None:
-        self._uri = uri
-        self._uri_json = _encode(uri)
-        self._nothing = dict.fromkeys(answered)
+    answered: the names of a row's outputs. has_texts: whether some of them may be long texts.
+    """
 
-    def reply(self, raw: RawRequest, parsed: Parsed, answers: Sequence[Outputs | str], now: Now) -> Reply:
-        """The reply to a request whose rows were read."""
-        latency_ms = (now.clock - raw.started) * 1000
-        if parsed.columns:
-            return self._of_columns(raw, parsed, answers, now.at, round(latency_ms, 3))
-        if len(answers) == 1 and not isinstance(answers[0], str) and len(raw.body) <= LOGGED_CHARACTERS:
-            return self._of_one(raw, parsed, answers[0], now.at, latency_ms)
-        latency_ms = round(latency_ms, 3)
-        ids = [row_id or f"{raw.id}-{at}" for at, row_id in enumerate(parsed.ids)]
-        predictions, lines, failed = [], [], 0
-        for row_id, row, inputs in zip(ids, answers, parsed.inputs, strict=True):
-            outputs, error = (None, row) if isinstance(row, str) else (row, None)
-            failed += outputs is None
-            predictions.append({"row_id": row_id, **(outputs or {**self._nothing, "error": error})})
-            lines.append(Line(now.at, raw.id, row_id, self._uri, raw.arm, latency_ms, inputs, outputs, error))
-        body = _encode(Predictions(raw.id, self._uri, predictions))
-        status = 500 if failed == len(ids) else 200
-        return Reply(status, body, len(ids), failed > 0, encoded(lines))
-
-    def _of_columns(
-        self, raw: RawRequest, parsed: Parsed, answers: Sequence[Outputs | str], at: float, latency_ms: float
-    ) -> Reply:
-        """The same as columns: an answer and one line of the log, however many rows there are."""
-        errors = {str(row): why for row, why in enumerate(answers) if isinstance(why, str)}
-        outputs = [self._nothing if isinstance(row, str) else row for row in answers] if errors else answers
-        columns = {name: [row[name] for row in outputs] for name in self._nothing}  # type: ignore[index]
-        more = {"errors": errors} if errors else {}
-        ids = {} if parsed.ids[0] is None else {"row_id": parsed.ids}
-        body = _encode({"request_id": raw.id, "model": self._uri, "columns": {**ids, **columns}, **more})
-        head = {"at": at, "request_id": raw.id, "model": self._uri, "arm": raw.arm, "latency_ms": latency_ms}
-        # The columns as they came, which spares to write them again.
-        line = b'%b,"columns":%b,%b\n' % (_encode(head)[:-1], parsed.columns, _encode({"outputs": columns, **more})[1:])
-        return Reply(500 if len(errors) == len(answers) else 200, body, len(answers), bool(errors), line)
-
-    def _of_one(self, raw: RawRequest, parsed: Parsed, outputs: Outputs, at: float, latency_ms: float) -> Reply:
-        """The same, of the request that most are: by bytes, which spares half of the time."""
-        answer, request_id = _encode(outputs), raw.id.encode()
-        own = parsed.ids[0]
-        row_id = b'"%b-0"' % request_id if own is None else _encode(own)
-        body = b'{"request_id":"%b","model":%b,"predictions":[{"row_id":%b,%b]}' % (
-            request_id, self._uri_json, row_id, answer[1:],
-        )  # fmt: skip
-        logged = answer if len(answer) <= LOGGED_CHARACTERS else _encode({k: as_logged(v) for k, v in outputs.items()})
-        line = (
-            b'{"at":%.4f,"request_id":"%b","row_id":%b,"model":%b,"arm":"%b","latency_ms":%.3f,"inputs":%b,"outputs":%b}\n'
-            % (at, request_id, row_id, self._uri_json, raw.arm.encode(), latency_ms, _encode(parsed.inputs[0]), logged)
+    def __init__(self, uri: str, answered: Sequence[str], *, has_texts: bool = False) -> None:
+        self._uri = _encode(uri)
+        self._has_texts = has_texts
+        # An output's name may be no Python identifier.
+        fields = {f"o{at}": name for at, name in enumerate(answered)}
+        self._prediction: Any = msgspec.defstruct(
+            "Prediction", [("row_id", str), *((field, Any) for field in fields)], rename=fields, gc=False
         )
-        return Reply(200, body, 1, False, line)
+
+    def reply(self, raw: RawRequest, parsed: Parsed, answered: Answered, start: int = 0) -> Reply:
+        """The reply to a request whose rows were read, and stand from `start` on in what was answered."""
+        count, columns, errors = len(parsed.ids), answered.columns, answered.errors
+        if start or count < len(next(iter(columns.values()))):
+            columns = {name: column[start : start + count] for name, column in columns.items()}
+            errors = errors and {at - start: why for at, why in errors.items() if start <= at < start + count}
+        answer = self._answer(raw.id, parsed, columns, errors)
+        reply = Reply(500 if len(errors) == count else 200, answer, count, bool(errors), parsed.logged)
+        if self._has_texts and len(answer) > LOGGED_CHARACTERS and (short := logged(columns)) is not columns:
+            reply.logged_answer = self._answer(raw.id, parsed, short, errors)
+        return reply
+
+    def _answer(
+        self, request_id: str, parsed: Parsed, columns: Mapping[str, list[Any]], errors: Mapping[int, str]
+    ) -> bytes:
+        head = b'{"request_id":"%b","model":%b,' % (request_id.encode(), self._uri)
+        if parsed.is_columns:
+            ids = {} if parsed.ids[0] is None else {ROW_ID: parsed.ids}
+            more = b',"errors":%b' % _encode({str(at): why for at, why in errors.items()}) if errors else b""
+            return b'%b"columns":%b%b}' % (head, _encode({**ids, **columns}), more)
+        ids_of = [f"{request_id}-{at}" if own is None else own for at, own in enumerate(parsed.ids)]
+        rows: list[Any] = list(map(self._prediction, ids_of, *columns.values()))
+        if errors:
+            for at, why in errors.items():
+                rows[at] = {**msgspec.to_builtins(rows[at]), "error": why}
+        return b'%b"predictions":%b}' % (head, _encode(rows))
 
 
 def unanswered(raw: RawRequest, uri: str, answered: Sequence[str], why: str, status: int) -> Reply:
@@ -159,14 +147,15 @@ def unanswered(raw: RawRequest, uri: str, answered: Sequence[str], why: str, sta
         parsed = _as_it_came(msgspec.json.decode(raw.body))
     except Exception:  # noqa: BLE001  # whatever it is made of: it is answered and counted all the same
         return Reply(status, _encode({"error": {"what": why}}), failed=True)
-    lost = ReplyWriter(uri, answered).reply(raw, parsed, [why] * len(parsed.ids), Now())
-    return Reply(status, lost.body, lost.rows, True, lost.lines)
+    lost = ReplyWriter(uri, answered).reply(raw, parsed, _all_refused(answered, len(parsed.ids), why))
+    lost.status = status
+    return lost
 
 
 def _as_it_came(body: dict[str, Any]) -> Parsed:
     if columns := body.get("columns"):
-        ids = columns.get(ROW_ID) or [None] * len(next(iter(columns.values())))
-        return Parsed([], [None if row_id is None else str(row_id) for row_id in ids], (), _encode(columns))
-    rows = [dict(row) for row in body["rows"]]
-    ids = [None if (row_id := row.pop(ROW_ID, None)) is None else str(row_id) for row in rows]
-    return Parsed([], ids, rows)
+        ids = columns.get(ROW_ID) or [None] * length_of(columns)
+    else:
+        ids = [dict(row).get(ROW_ID) for row in body["rows"]]
+    texts = [None if row_id is None else str(row_id) for row_id in ids]
+    return Parsed([], texts, is_columns=bool(columns), logged=logged_request(body))

@@ -114,7 +114,7 @@ def read(body: bytes, json_bytes: int | None, saved: SavedModel) -> Inference:
     try:
         request = _decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
-        raise BadTensors(f"{problem}; a request has inputs with name, shape, datatype and data") from None
+        raise BadTensors(f"{str(problem)[:200]}; a request has inputs with name, shape, datatype and data") from None
     if (twice := repeated_name(text)) is not None:
         raise BadTensors(f"the name {twice[:100]!r} stands twice in one object")
     rows = _rows(request.inputs, rest, {item.name: item for item in inputs_of(saved)})
@@ -198,7 +198,7 @@ def _column(item: _Input, rest: bytes) -> tuple[NDArray[Any], bytes]:
         raise BadTensors(f"{name} has {len(rest)} bytes behind the JSON and no data in it, not {str(size)[:20]}")
     flat = of_bytes(name, item.datatype, rest[:size])
     if len(flat) != wanted:
-        raise BadTensors(f"{name} has {len(flat)} values, and its shape {item.shape[:8]} means {wanted}")
+        raise BadTensors(f"{name} has {len(flat)} values, and its shape {item.shape[:8]} means {_count(wanted)}")
     return flat.reshape(item.shape), rest[size:]
 
 
@@ -211,7 +211,7 @@ def _of_json(item: _Input, wanted: int) -> NDArray[Any]:
     except RecursionError:
         raise BadTensors(f"{name} is nested too deeply") from None
     if len(flat) != wanted:
-        raise BadTensors(f"{name} has {len(flat)} values, and its shape {item.shape[:8]} means {wanted}")
+        raise BadTensors(f"{name} has {len(flat)} values, and its shape {item.shape[:8]} means {_count(wanted)}")
     for value in flat:
         # None is a missing value, which a column may have. True and False are numbers to Python alone.
         if value is not None and (not isinstance(value, kinds) or isinstance(value, bool) != (kinds == (bool,))):
@@ -219,6 +219,11 @@ def _of_json(item: _Input, wanted: int) -> NDArray[Any]:
     found = np.empty(len(flat), object)
     found[:] = flat
     return found.reshape(item.shape)
+
+
+def _count(values: int) -> str:
+    # Python refuses to write out a number of more than 4,300 digits, which a product of sizes may have.
+    return str(values) if values < 2**63 else "more than there can be"
 
 
 def _flat(values: list[Any]) -> Iterator[Any]:

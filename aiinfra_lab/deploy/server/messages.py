@@ -4,30 +4,28 @@ from __future__ import annotations
 
 import msgspec
 
-from ..record import Role
-
 
 class RawRequest(msgspec.Struct, array_like=True):
-    """One request, as its body came. arm: the role of who is asked, for the log. started: when it came, on the clock
-    that all processes of a machine share."""
+    """One request, as its body came. started: when it did, on the clock that all processes of a machine share."""
 
     id: str
-    arm: Role
     started: float
     body: bytes
 
 
 class Reply(msgspec.Struct, array_like=True):
-    """What a request is answered, and what the log gets: lines of JSON, one for each row.
+    """What a request is answered.
 
-    failed: whether a row of it got no outputs. A request that is refused has no rows.
+    failed: whether a row of it got no outputs. A request that is refused has no rows. logged_request, logged_answer:
+    what the log gets in place of the request's body and of this one, where long texts are in them.
     """
 
     status: int
     body: bytes
     rows: int = 0
     failed: bool = False
-    lines: bytes = b""
+    logged_request: bytes = b""
+    logged_answer: bytes = b""
 
 
 class Began(msgspec.Struct, tag=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,30 @@ from ...train.inputs import Arrays
 from ...train.saved_model import COLUMNS, ONNX, SavedModel
 from .rows import Reader
 
-RowAnswer = dict[str, Any]
-
+NOT_FINITE = "the model gave a number that is not finite"
 MAX_BATCH = 64
 # Wider than that of `models check`: here it only has to find files that do not belong together.
 TOLERANCE = 1e-3
 _WARM = (1, 2, 4, 8, 16, 32, MAX_BATCH)
+
+
+@dataclass(slots=True)
+class Answered:
+    """What rows were answered: of each output its value in every row, and why a row got none, by its place."""
+
+    columns: dict[str, list[Any]]
+    errors: dict[int, str]
+
+    def refuse(self, at: int, why: str) -> None:
+        """Take a row's outputs away."""
+        self.errors[at] = why
+        for column in self.columns.values():
+            column[at] = None
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The outputs of each row, none where it got none."""
+        each = zip(*self.columns.values(), strict=True)
+        return [{} if at in self.errors else dict(zip(self.columns, row, strict=True)) for at, row in enumerate(each)]
 
 
 class LoadedModel:
@@ -32,16 +51,13 @@ class LoadedModel:
         self.examples = examples(saved)
         self._saved = saved
 
-    def predict(self, values: Sequence[tuple[Any, ...]]) -> list[RowAnswer | None]:
-        """The named outputs of each row; None where the model gives a number that is not finite.
-
-        Failed when it gives another number of rows.
-        """
+    def predict(self, values: Sequence[tuple[Any, ...]]) -> Answered:
+        """The named outputs of each row; Failed when the model gives another number of rows."""
         found = self._saved.run(self._saved.rows.encode_values(values))
-        answers: list[RowAnswer | None] = [*self.signature.answers(found, len(values))]
+        answered = Answered(self.signature.answer_columns(found, len(values)), {})
         for at in _not_finite(found):
-            answers[at] = None
-        return answers
+            answered.refuse(at, NOT_FINITE)
+        return answered
 
     def warm(self) -> None:
         """Run every batch size, so that no request pays for what the runtime makes at the first of its size."""
@@ -105,7 +121,7 @@ def _plain(value: Any) -> Any:
 def _same_answers(model: LoadedModel, saved: SavedModel) -> None:
     expected = saved.example.answers
     rows = saved.rows.validate(model.examples)[: len(expected)]
-    found = [answer or {} for answer in model.predict(rows)] if expected else []
+    found = model.predict(rows).rows() if expected else []
     if not signature.difference(expected, found) <= TOLERANCE:
         raise Failed(
             f"{model.uri} answers its own example {found[:3]}…, and answered {expected[:3]}… when it was saved",

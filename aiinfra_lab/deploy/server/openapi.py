@@ -45,7 +45,9 @@ def document(name: str, uri: str, saved: SavedModel) -> Schema:
                 "Row": row_schema(saved),
                 "Request": _request(saved),
                 "Prediction": _prediction(saved),
+                "ColumnsRequest": _columns_request(saved),
                 "Answer": _object({"request_id": _TEXT, "model": _TEXT, "predictions": _list_of("Prediction")}),
+                "ColumnsAnswer": _columns_answer(saved),
                 "Refusal": _REFUSAL,
             }
         },
@@ -93,18 +95,40 @@ _REFUSAL = _object(
     {
         "error": {
             "type": "object",
-            "properties": {"what": _TEXT, "row": {"type": "integer"}, "column": {"type": ["string", "null"]}},
+            "properties": {
+                "what": _TEXT,
+                "row": {"type": "integer"},
+                "column": {"type": ["string", "null"]},
+                "most_bytes": {"type": "integer"},
+            },
         }
     }
 )
+_KEY: Schema = {
+    "type": ["string", "integer"],
+    "description": "requests of one key get one version while a canary runs",
+}
 _MODEL: Schema = {"parameters": [{"name": "model", "in": "path", "required": True, "schema": _TEXT}]}
 
 
 def _request(saved: SavedModel) -> Schema:
     rows = {**_list_of("Row"), "minItems": 1, "maxItems": MAX_ROWS}
-    key = {"type": ["string", "integer"], "description": "requests of one key get one version while a canary runs"}
-    found = _object({"rows": rows, "key": key}, ["rows"])
+    found = _object({"rows": rows, "key": _KEY}, ["rows"])
     return found | ({"examples": [one]} if (one := example(saved)) else {})
+
+
+def _columns_request(saved: SavedModel) -> Schema:
+    row = row_schema(saved)
+    lists = {name: {**_many(one), "minItems": 1, "maxItems": MAX_ROWS} for name, one in row["properties"].items()}
+    return _object({"columns": _object(lists, row["required"]), "key": _KEY}, ["columns"])
+
+
+def _columns_answer(saved: SavedModel) -> Schema:
+    outputs = {name: _many(one) for name, one in _outputs(saved)}
+    columns = _object({ROW_ID: _many(_TEXT), **outputs}, [*outputs])
+    errors = {"type": "object", "additionalProperties": _TEXT, "description": "why, by the row's place from 0"}
+    found = {"request_id": _TEXT, "model": _TEXT, "columns": columns}
+    return _object({**found, "errors": errors}, [*found])
 
 
 def _prediction(saved: SavedModel) -> Schema:
@@ -134,7 +158,11 @@ def _array(tensor: Tensor) -> Schema:
 
 
 def _list_of(schema: str) -> Schema:
-    return {"type": "array", "items": _ref(schema)}
+    return _many(_ref(schema))
+
+
+def _many(schema: Schema) -> Schema:
+    return {"type": "array", "items": schema}
 
 
 def _ref(schema: str) -> Schema:
@@ -158,16 +186,27 @@ def _look(what: str, kind: str = "application/json") -> Schema:
 
 
 def _predict() -> Schema:
-    refused = {"400": "It is no JSON.", "413": "The body is too long.", "422": "A row, a column or a value is wrong."}
+    refused = {
+        "400": "It is no JSON.",
+        "413": "The body is too long.",
+        "415": "The body is encoded in a way that is not read.",
+        "422": "A row, a column or a value is wrong.",
+        "503": "It serves nothing yet, or too much is waiting.",
+    }
+    asked, answered = _either("Request", "ColumnsRequest"), _either("Answer", "ColumnsAnswer")
     return {
-        "summary": "Predict rows.",
-        "requestBody": {"required": True, **_json(_ref("Request"))},
+        "summary": "Predict rows, given as rows or by column, and answered so.",
+        "requestBody": {"required": True, **_json(asked)},
         "responses": {
-            "200": {"description": "A prediction for each row, in their order.", **_json(_ref("Answer"))},
+            "200": {"description": "A prediction for each row, in their order.", **_json(answered)},
             **{status: _other(what) for status, what in refused.items()},
-            "503": _other("It serves nothing yet, or too much is waiting."),
+            "500": {"description": "The model failed on every row.", **_json(answered)},
         },
     }
+
+
+def _either(*schemas: str) -> Schema:
+    return {"oneOf": [_ref(schema) for schema in schemas]}
 
 
 def _infer() -> Schema:
@@ -175,5 +214,10 @@ def _infer() -> Schema:
     return {
         "summary": "Predict tensors, by the Open Inference Protocol, version 2.",
         "requestBody": {"required": True, **_json({"type": "object", "properties": {"inputs": tensors}})},
-        "responses": {**_ok(), "400": {"description": "It does not fit the model."}},
+        "responses": {
+            **_ok(),
+            "400": {"description": "It does not fit the model."},
+            "404": {"description": "There is no such model."},
+            "503": {"description": "It serves nothing yet, or too much is waiting."},
+        },
     }

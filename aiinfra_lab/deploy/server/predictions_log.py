@@ -1,54 +1,41 @@
-"""Every predicted row as a line of JSON on disk, written by a thread of its own at least every 0.2 s.
+"""Every request with its answer as a line of JSON on disk, written by a thread of its own at least every 0.2 s.
 
-Files are for their owner only, a new one begins at every start and whenever one is full, and the oldest are deleted
-when the folder holds more than it may. Lines that cannot be written are counted, never waited for: predictions go on.
-Of a long text a line has the beginning.
+Both stand there as they went over the wire, of a long text the beginning: nothing is encoded twice, and `newest` takes
+them apart into rows. Files are for their owner only, a new one begins at every start and whenever one is full, and the
+oldest are deleted when the folder holds more than it may. Lines that cannot be written are counted by their rows,
+never waited for: predictions go on.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from ...features.contract import ROW_ID
 from ...files import make_folder
 from ...modes import OWNERS_FOLDER
-from ...train.texts import LOGGED_CHARACTERS, as_logged
 from ..base import PredictedRow
 from ..record import Role
 
 FLUSH_S = 0.2
+# Sooner than that when so much waits: memory that is used again costs less than what the kernel has to find.
+FLUSH_BYTES = 512 << 10
+PIECE_BYTES = 64 << 10  # of a longer write at once the kernel made three times the work
 FILE_BYTES = 16 << 20
-# Lines in memory while the disk is slow; any more are counted as lost, so that memory stays bounded.
+# Rows in memory while the disk is slow; any more are counted as lost, so that memory stays bounded.
 MOST_WAITING = 100_000
 
 _log = logging.getLogger(__name__)
-_encode_lines = msgspec.json.Encoder().encode_lines
-
-
-class Line(msgspec.Struct, omit_defaults=True):
-    """One row: when, which request and row, who answered and in what role, what went in and what came out.
-
-    latency_ms: from the request's last byte to its outputs.
-    """
-
-    at: float
-    request_id: str
-    row_id: str
-    model: str
-    arm: Role
-    latency_ms: float
-    inputs: Any
-    outputs: dict[str, Any] | None
-    error: str | None = None
 
 
 class PredictionsLog:
@@ -60,9 +47,9 @@ class PredictionsLog:
     def __init__(self, folder: Path, most_bytes: float) -> None:
         self.folder = folder
         self._most_bytes = most_bytes
-        self._lines: deque[tuple[bytes, int]] = deque()
+        self._lines: deque[tuple[float, Role, float, bytes, bytes, int]] = deque()
         self._taken = self._written = 0  # rows; each is counted on one thread only
-        self._turned_away = self._unwritten = 0
+        self._turned_away = self._unwritten = self._waiting_bytes = 0
         self._file = -1
         self._file_bytes = 0
         self._flushed: deque[Callable[[], None]] = deque()
@@ -75,14 +62,18 @@ class PredictionsLog:
 
     @property
     def lost(self) -> int:
-        """How many lines are nowhere: the disk refused them, or was too slow."""
+        """How many rows are nowhere: the disk refused them, or was too slow."""
         return self._turned_away + self._unwritten
 
-    def add(self, lines: bytes, rows: int) -> None:
-        """Take the lines of so many rows, each with its end; they are on disk within FLUSH_S."""
+    def add(self, arm: Role, latency_ms: float, request: bytes, answer: bytes, rows: int) -> None:
+        """Take what so many rows were answered, by an arm of that role, both as JSON; it is on disk within FLUSH_S."""
         if self._taken - self._written < MOST_WAITING:
             self._taken += rows
-            self._lines.append((lines, rows))
+            self._lines.append((time.time(), arm, latency_ms, request, answer, rows))
+            self._waiting_bytes += len(request)
+            if self._waiting_bytes > FLUSH_BYTES:
+                self._waiting_bytes = 0
+                self._wake.set()
         else:
             self._turned_away += rows
 
@@ -119,9 +110,9 @@ class PredictionsLog:
         taken = [self._lines.popleft() for _ in range(len(self._lines))]
         if not taken:
             return
-        rows = sum(count for _, count in taken)
+        rows = sum(line[-1] for line in taken)
         try:
-            self._write(b"".join(lines for lines, _ in taken))
+            self._write(b"".join([_line(*line) for line in taken]))
         except OSError:
             self._unwritten += rows
             self._take_back()
@@ -133,7 +124,7 @@ class PredictionsLog:
         rest = memoryview(block)
         while rest:
             # The system may write a part only, e.g. when the disk is nearly full.
-            rest = rest[os.write(self._file, rest) :]
+            rest = rest[os.write(self._file, rest[:PIECE_BYTES]) :]
         self._file_bytes += len(block)
 
     def _take_back(self) -> None:
@@ -164,22 +155,11 @@ class PredictionsLog:
             _log.info("deleted %s (%d bytes): the log is full, see the setting deploy.log_gib", path, size)
 
 
-def encoded(lines: Iterable[Line]) -> bytes:
-    """Lines as `PredictionsLog.add` takes them, of their long texts the beginnings."""
-    rows = [*lines]
-    found = _encode_lines(rows)
-    # Only a long line can have a long text: to look at the values of each would cost every request.
-    long = [at for at, text in enumerate(found.split(b"\n")) if len(text) > LOGGED_CHARACTERS]
-    for at in long:
-        rows[at] = _shortened(rows[at])
-    return _encode_lines(rows) if long else found
-
-
-def _shortened(line: Line) -> Line:
-    named = line.inputs if isinstance(line.inputs, dict) else msgspec.to_builtins(line.inputs)
-    inputs = {name: as_logged(value) for name, value in named.items()}
-    outputs = line.outputs and {name: as_logged(value) for name, value in line.outputs.items()}
-    return msgspec.structs.replace(line, inputs=inputs, outputs=outputs)
+def _line(at: float, arm: Role, latency_ms: float, request: bytes, answer: bytes, _rows: int) -> bytes:
+    # JSON may be written on several lines; inside its texts no line ends.
+    one_line = request.replace(b"\n", b" ").replace(b"\r", b" ")
+    form = b'{"at":%.4f,"arm":"%b","latency_ms":%.3f,"request":%b,"answer":%b}\n'
+    return form % (at, arm.encode(), latency_ms, one_line, answer)
 
 
 def files(folder: Path) -> list[Path]:
@@ -188,13 +168,32 @@ def files(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.jsonl"), key=lambda path: (len(path.name), path.name))
 
 
+class _Request(msgspec.Struct):
+    rows: list[dict[str, Any]] = []
+    columns: dict[str, list[Any]] = {}
+
+
+class _Answer(msgspec.Struct):
+    request_id: str
+    model: str
+    predictions: list[dict[str, Any]] = []
+    columns: dict[str, list[Any]] = {}
+    errors: dict[str, str] = {}
+
+
+class _Line(msgspec.Struct):
+    at: float
+    arm: Role
+    latency_ms: float
+    request: _Request
+    answer: _Answer
+
+
 def newest(folder: Path, rows: int) -> list[PredictedRow]:
-    """The last lines, newest first. A line that a crash cut short is passed over."""
+    """The last rows, newest first. A line that a crash cut short is passed over."""
     found: list[PredictedRow] = []
-    if rows <= 0:
-        return found
     for path in reversed(files(folder)):
-        found += list(_backwards(path))[: rows - len(found)]
+        found += itertools.islice(_backwards(path), max(0, rows - len(found)))
         if len(found) >= rows:
             break
     return found
@@ -205,38 +204,52 @@ def _backwards(path: Path) -> Iterator[PredictedRow]:
     for line in reversed(path.read_bytes().splitlines()):
         with contextlib.suppress(msgspec.DecodeError):
             try:
-                yield msgspec.json.decode(line, type=PredictedRow)
+                rows = _rows_of(msgspec.json.decode(line, type=_Line))
             except msgspec.ValidationError:
-                found = _with_arm(msgspec.json.decode(line, type=dict[str, Any]))
-                rows = _of_columns(found) if "columns" in found else [_of_score(found)]
-                yield from reversed([msgspec.convert(row, PredictedRow) for row in rows])
+                rows = [_of_before(line)]
+            yield from reversed(rows)
 
 
-def _of_columns(line: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The rows of a request that came as columns."""
-    inputs, outputs, errors = line["columns"], line["outputs"], line.get("errors", {})
-    ids = inputs.pop("row_id", None)
-    for at in range(len(next(iter(outputs.values())))):
-        error = errors.get(str(at))
-        yield {
-            "at": line["at"],
-            "request_id": line["request_id"],
-            "row_id": str(ids[at]) if ids else f"{line['request_id']}-{at}",
-            **{key: line[key] for key in ("model", "arm", "latency_ms")},
-            "inputs": {name: values[at] for name, values in inputs.items()},
-            "outputs": None if error else {name: values[at] for name, values in outputs.items()},
-            **({"error": error} if error else {}),
-        }
+def _rows_of(line: _Line) -> list[PredictedRow]:
+    answer = line.answer
+    predictions = answer.predictions or [*_of_columns(answer.columns, answer.errors)]
+    inputs = line.request.rows or [*_of_columns(line.request.columns, {})]
+    return [
+        _row(line, f"{answer.request_id}-{at}", given, prediction)
+        for at, (given, prediction) in enumerate(zip(inputs, predictions, strict=True))
+    ]
 
 
-def _of_score(line: dict[str, Any]) -> dict[str, Any]:
-    """A line from before models gave anything but a score."""
-    if "outputs" in line:
-        return line
-    score = line.get("score")
-    return {**line, "outputs": None if score is None else {"score": score}}
+def _row(line: _Line, row_id: str, inputs: dict[str, Any], outputs: dict[str, Any]) -> PredictedRow:
+    inputs.pop(ROW_ID, None)
+    error: str | None = outputs.pop("error", None)
+    found: PredictedRow = {
+        "at": line.at,
+        "request_id": line.answer.request_id,
+        "row_id": outputs.pop(ROW_ID, row_id),
+        "model": line.answer.model,
+        "arm": line.arm,
+        "latency_ms": line.latency_ms,
+        "inputs": inputs,
+        "outputs": outputs if error is None else None,
+    }
+    if error is not None:
+        found["error"] = error
+    return found
 
 
-def _with_arm(line: dict[str, Any]) -> dict[str, Any]:
-    """A line from before there were other arms than a champion and a canary."""
-    return {"arm": "canary" if line.pop("canary", False) else "champion", **line}
+def _of_columns(columns: dict[str, list[Any]], errors: dict[str, str]) -> Iterator[dict[str, Any]]:
+    """The rows that columns are, those with an error with it."""
+    for at, row in enumerate(zip(*columns.values(), strict=True)):
+        error = {"error": errors[str(at)]} if str(at) in errors else {}
+        yield {**dict(zip(columns, row, strict=True)), **error}
+
+
+def _of_before(line: bytes) -> PredictedRow:
+    """A line from before each had a whole request: it had one row, two arms at most, and in 0.1 nothing but a score."""
+    found = msgspec.json.decode(line, type=dict[str, Any])
+    found["arm"] = "canary" if found.pop("canary", False) else "champion"
+    if "score" in found:
+        score = found.pop("score")
+        found["outputs"] = None if score is None else {"score": score}
+    return msgspec.convert(found, PredictedRow)

@@ -32,7 +32,6 @@ from .workers import LOAD_S, MEMORY_BYTES, Asked, VersionFiles, Workers
 
 MAX_WAITING = 4096
 MAX_WAITING_BYTES = 64 << 20
-FEW_WAITING = MAX_WAITING_BYTES // MAX_BODY  # so few are never too many bytes
 
 # What a shadow may be behind by, before it is spared requests.
 MOST_SHADOWING = 256
@@ -154,6 +153,7 @@ class _Pending:
 
     raw: RawRequest
     version: ServedVersion
+    role: Role
     respond: Respond
     predictor: Predictor
     judged: JudgedRequest | None = None
@@ -180,13 +180,14 @@ class _Shadowed:
 class Predictor:
     """Predicts with whatever `routes` says at the moment; a request keeps the version that it was given.
 
-    memory_bytes, load_s: see `Workers`.
+    memory_bytes, load_s: see `Workers`. max_body: how long a request may be.
     """
 
     log: PredictionsLog
     loop: asyncio.AbstractEventLoop
     memory_bytes: int = MEMORY_BYTES
     load_s: float = LOAD_S
+    max_body: int = MAX_BODY
     routes: Routes = field(default_factory=Routes)
     draining: bool = False
     counts: dict[str, Counts] = field(default_factory=dict)
@@ -199,6 +200,7 @@ class Predictor:
         # The count starts at 0 again after a restart: without it, request ids would repeat in the log.
         self._prefix = os.urandom(4).hex()
         self._taken = 0
+        self._few_waiting = MAX_WAITING_BYTES // self.max_body  # so few are never too many bytes
 
     @property
     def ready(self) -> bool:
@@ -227,7 +229,9 @@ class Predictor:
             if not self.ready:
                 raise Refusal(503, "the endpoint is not ready" if not self.draining else "the endpoint is stopping")
             # Before the body is read: what is refused for too much work should cost the least of it.
-            if self.waiting > FEW_WAITING and (self.waiting > MAX_WAITING or self.waiting_bytes > MAX_WAITING_BYTES):
+            if self.waiting > self._few_waiting and (
+                self.waiting > MAX_WAITING or self.waiting_bytes > MAX_WAITING_BYTES
+            ):
                 raise Refusal(503, "too many requests are waiting; try again in a moment")
             pinned = self._pinned(options.model) if options.model else None
         except Refusal as refusal:
@@ -242,8 +246,9 @@ class Predictor:
         # Who chooses his version, or probes it, is no sample of those whom the key decides for.
         if judge and options.is_judged and not pinned and arm.role in JUDGED:
             judged = judge.begin(key, is_canary=arm.role == "canary")
-        raw = RawRequest(request_id, arm.role, started, body)
-        arm.version.workers.submit(_Pending(raw, arm.version, respond, self, judged, pinned is not None))
+        raw = RawRequest(request_id, started, body)
+        pending = _Pending(raw, arm.version, arm.role, respond, self, judged, pinned is not None)
+        arm.version.workers.submit(pending)
 
     @property
     def waiting_bytes(self) -> int:
@@ -278,9 +283,8 @@ class Predictor:
             if reply.status == 422:
                 version.counts.refused += 1
             champion = self.routes.champion
-            if raw.arm in TRIED and champion and not request.is_pinned:
-                request.raw = RawRequest(raw.id, champion.role, raw.started, raw.body)
-                request.version, request.refused_by = champion.version, version
+            if request.role in TRIED and champion and not request.is_pinned:
+                request.version, request.role, request.refused_by = champion.version, champion.role, version
                 champion.version.workers.submit(request)
                 return
             if request.judged:
@@ -297,7 +301,7 @@ class Predictor:
             is_answered = reply.status == 200 and not request.refused_by
             request.judged.end(latency_ms if is_answered else None, failed=reply.failed or bool(request.refused_by))
         if reply.rows:
-            self.log.add(reply.lines, reply.rows)
+            self._log(request.role, latency_ms, raw, reply)
         if (shadow := self.routes.shadow) and shadow.version is not version:
             self._shadow(shadow, raw)
 
@@ -308,7 +312,7 @@ class Predictor:
             self.shadow_skipped += 1
             return
         self.shadowing += 1
-        copy = RawRequest(raw.id, shadow.role, time.perf_counter(), raw.body)
+        copy = RawRequest(raw.id, time.perf_counter(), raw.body)
         workers.submit(_Shadowed(copy, shadow.version, self))
 
     def shadowed(self, request: _Shadowed, reply: Reply) -> None:
@@ -318,8 +322,13 @@ class Predictor:
         if 400 <= reply.status < 500:
             counts.refused += 1
             return
-        counts.add((time.perf_counter() - request.raw.started) * 1000, reply.rows, reply.failed)
+        latency_ms = (time.perf_counter() - request.raw.started) * 1000
+        counts.add(latency_ms, reply.rows, reply.failed)
         counts.shadowed_requests += 1
         counts.shadowed_rows += reply.rows
         if reply.rows:
-            self.log.add(reply.lines, reply.rows)
+            self._log("shadow", latency_ms, request.raw, reply)
+
+    def _log(self, role: Role, latency_ms: float, raw: RawRequest, reply: Reply) -> None:
+        request, answer = reply.logged_request or raw.body, reply.logged_answer or reply.body
+        self.log.add(role, latency_ms, request, answer, reply.rows)

@@ -17,10 +17,13 @@ from typing import NoReturn, cast
 
 import httptools
 
+from ...config import Settings
+from ...errors import UsageProblem
 from . import encodings
 from .refusals import RefusalLog
 
-MAX_BODY = 1 << 20
+BODY_MIB, MOST_BODY_MIB = 1.0, 64.0
+MAX_BODY = int(BODY_MIB * 2**20)
 MAX_HEAD = 16 << 10
 HEAD_S = 5.0
 BODY_S = 15.0
@@ -42,13 +45,20 @@ _REASONS = {
 }  # fmt: skip
 _HEADS = {status: f"HTTP/1.1 {status} {reason}\r\ncontent-type: ".encode() for status, reason in _REASONS.items()}
 _LONG_HEAD = (431, "head", f"the head of a request may have at most {MAX_HEAD} bytes")
-_LONG_BODY = (413, "body", f"a body may have at most {MAX_BODY} bytes; send the rows in several requests")
 _TAKEN = (503, "full", "all connections are in use; what is left is for questions after the endpoint's health")
 JSON = b"application/json"
 
 _log = logging.getLogger(__name__)
 
 Handler = Callable[["Request"], None]
+
+
+def body_bytes(where: Settings) -> int:
+    """How long a request's body may be. UsageProblem for a setting that is no such size."""
+    mib = where.get("deploy.body_mib", BODY_MIB)
+    if not 0.01 <= mib <= MOST_BODY_MIB:
+        raise UsageProblem(f"deploy.body_mib = {mib:g} is no size of a body", f"give it 0.01 to {MOST_BODY_MIB:g} MiB")
+    return int(mib * 2**20)
 
 
 @dataclass(slots=True, eq=False)
@@ -91,7 +101,7 @@ class Request:
 
 
 class Server:
-    """All connections of one listening socket. `handler` gets each complete request.
+    """All connections of one listening socket. `handler` gets each complete request, of at most `max_body` bytes.
 
     answers: how many answers of each status were given. refused: those among them that the protocol itself gave; a
     handler may go on counting in it. faults: what was wrong with requests that never got to the handler, or in it, by
@@ -101,8 +111,15 @@ class Server:
     request has begun; the oldest first.
     """
 
-    def __init__(self, handler: Handler, loop: asyncio.AbstractEventLoop, refused: Counter[int] | None = None) -> None:
+    def __init__(
+        self,
+        handler: Handler,
+        loop: asyncio.AbstractEventLoop,
+        refused: Counter[int] | None = None,
+        max_body: int = MAX_BODY,
+    ) -> None:
         self.handler = handler
+        self.max_body = max_body
         self.loop = loop
         self.answers: Counter[int] = Counter()
         self.refused: Counter[int] = Counter() if refused is None else refused
@@ -278,8 +295,8 @@ class Connection(asyncio.Protocol):
         self._count_head(len(name) + len(value))
         lower = name.lower()
         # llhttp lets only digits through; what a longer number announces is refused there, or counted as it comes.
-        if lower == b"content-length" and len(value) < 20 and int(value) > MAX_BODY:
-            self._stop(*_LONG_BODY)
+        if lower == b"content-length" and len(value) < 20 and int(value) > self.server.max_body:
+            self._stop_long_body()
         elif lower == b"origin":
             # A browser sets it on what a page posts, and the page cannot take it away.
             self._origin = value
@@ -311,8 +328,8 @@ class Connection(asyncio.Protocol):
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
-        if len(self._body) + len(body) > MAX_BODY:
-            self._stop(*_LONG_BODY)
+        if len(self._body) + len(body) > self.server.max_body:
+            self._stop_long_body()
         if not self._body:
             self._body = body
             return
@@ -435,7 +452,7 @@ class Connection(asyncio.Protocol):
             self._is_judged = value.lower() != b"no"
 
     def _take_json_bytes(self, value: bytes) -> None:
-        if not value.isdigit() or len(value) > len(str(MAX_BODY)):
+        if not value.isdigit() or len(value) > len(str(self.server.max_body)):
             self._stop(400, "syntax", "Inference-Header-Content-Length is the number of the JSON's bytes")
         self._json_bytes = int(value)
 
@@ -450,16 +467,20 @@ class Connection(asyncio.Protocol):
         if not self._encoding:
             return bytes(self._body)
         try:
-            found = encodings.decode(bytes(self._body), self._encoding, MAX_BODY + 1)
+            found = encodings.decode(bytes(self._body), self._encoding, self.server.max_body + 1)
         except ValueError as problem:
             self._stop(400, "encoding", f"the body is not what its Content-Encoding says: {problem}")
-        if len(found) > MAX_BODY:
-            self._stop(*_LONG_BODY)
+        if len(found) > self.server.max_body:
+            self._stop_long_body()
         return found
 
     @property
     def _head_s(self) -> float:
         return RESERVED_S if self._reserved else HEAD_S
+
+    def _stop_long_body(self) -> NoReturn:
+        most = self.server.max_body
+        self._stop(413, "body", f"a body may have at most {most} bytes; send the rows in several requests")
 
     def _stop(self, status: int, kind: str, what: str) -> NoReturn:
         self._fault = (status, kind, what)
@@ -474,7 +495,8 @@ class Connection(asyncio.Protocol):
         self._pending.append(request)
         self.server.refused[status] += 1
         self.server.faults[kind] += 1
-        request.respond(status, b'{"error":{"what":"%b"}}' % what.encode())
+        more = b',"most_bytes":%d' % self.server.max_body if status == 413 else b""
+        request.respond(status, b'{"error":{"what":"%b"%b}}' % (what.encode(), more))
 
     def _pace(self) -> None:
         """Read from the client only while it reads its answers and has not asked too much at once."""

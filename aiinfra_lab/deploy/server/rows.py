@@ -8,17 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
+from operator import attrgetter, is_not
 from typing import Annotated, Any
 
 import msgspec
+import numpy as np
 
-from ...features.contract import CATEGORY, ROW_ID, BadRow, Column, Columns
+from ...features.contract import CATEGORY, ROW_ID, BadRow, Column, ColumnRows, Columns
 from ...train.inputs import RowInputs, TableInputs
-from ...train.texts import as_logged
+from ...train.texts import LOGGED_CHARACTERS, as_logged
 from .duplicates import repeated_name
 
 MAX_ROWS = 4096
+MANY_ROWS = 64
+MOST_REPEATED = 150  # characters of what a client sent, in what it is answered
+_RowId = str | int
 
 
 class Refusal(Exception):
@@ -29,7 +33,7 @@ class Refusal(Exception):
         self.status = status
         self.what = what
         self.row = row
-        self.column = column
+        self.column = column and column[:MOST_REPEATED]
 
     def body(self) -> bytes:
         """The answer's JSON."""
@@ -47,17 +51,17 @@ class Envelope(msgspec.Struct, forbid_unknown_fields=True):
 
 @dataclass(slots=True)
 class Parsed:
-    """Rows that may be predicted: values in the contract's order, the ids that came along, and the inputs to log.
+    """Rows that may be predicted: values in the contract's order, and the ids that came along.
 
-    columns: what is logged in place of the inputs, on one line, when the rows came as columns. names: how many names of
-    columns the request has at most, where none stands twice in one object.
+    is_columns: whether they came as columns, and are answered so. names: how many names of columns the request has at
+    most, where none stands twice in one object. logged: the request as it is logged, where long texts are in it.
     """
 
-    values: list[tuple[Any, ...]]
+    values: Sequence[tuple[Any, ...]]
     ids: list[str | None]
-    inputs: Sequence[Any]
-    columns: bytes = b""
+    is_columns: bool = False
     names: int = 0
+    logged: bytes = b""
 
 
 _FORMS = 'send {"rows": [{…}], "key": "optional"}, or {"columns": {"name": […], …}}'
@@ -72,7 +76,7 @@ def open_envelope(body: bytes) -> Envelope:
     try:
         envelope = _envelope.decode(body)
     except msgspec.ValidationError as problem:
-        raise Refusal(422, f"{problem}; {_FORMS}") from None
+        raise Refusal(422, f"{str(problem)[:MOST_REPEATED]}; {_FORMS}") from None
     except _NO_JSON as problem:
         raise Refusal(400, f"{problem}; a missing value is null: NaN and Infinity are no JSON") from None
     if (envelope.rows is msgspec.UNSET) == (envelope.columns is msgspec.UNSET):
@@ -89,58 +93,40 @@ class Reader:
 
     def request(self, body: bytes) -> Parsed:
         """A whole request. Refusal 400 for what is no JSON, 422 that names row and column."""
-        if self._table and (found := self._table.request(body)):
-            parsed, names = found
-        else:
-            envelope = open_envelope(body)
-            parsed = self._read(envelope)
-            names = 1 + (envelope.key is not None)
+        parsed = (self._table and self._table.request(body)) or self._read(body)
         # Looking for a name that stands twice costs more than reading: only where there are more colons than names.
-        if body.count(b":") > parsed.names + names and (name := repeated_name(body)) is not None:
+        if _colons(body) > parsed.names and (name := repeated_name(body)) is not None:
             # Which of the two is meant cannot be known.
             raise Refusal(422, f"the name {name[:100]!r} stands twice in one object")
         return parsed
 
-    def _read(self, envelope: Envelope) -> Parsed:
+    def _read(self, body: bytes) -> Parsed:
         """What the compiled reader does not take, or says too little of."""
-        if isinstance(envelope.columns, msgspec.Raw):
-            return self._read_columns(envelope.columns)
-        assert isinstance(envelope.rows, msgspec.Raw)  # `open_envelope` says that one of them is there
-        return self._read_rows(envelope.rows)
+        envelope = open_envelope(body)
+        form = "columns" if isinstance(envelope.columns, msgspec.Raw) else "rows"
+        plain = _plain(getattr(envelope, form))  # `open_envelope` says that it is there
+        parsed = self._of_columns(plain) if form == "columns" else self._of_rows(plain)
+        parsed.names += 1 + (envelope.key is not None)
+        if len(body) > LOGGED_CHARACTERS:
+            parsed.logged = logged_request({form: plain})
+        return parsed
 
-    def _read_rows(self, raw: msgspec.Raw) -> Parsed:
-        rows = _plain(raw)
+    def _of_rows(self, rows: Any) -> Parsed:
         if not isinstance(rows, list):
             raise Refusal(422, "rows is a list of objects")
         return self._checked(rows)
 
-    def _read_columns(self, raw: msgspec.Raw) -> Parsed:
-        found: Parsed | None = None
-        if self._table:
-            try:
-                found = self._table.columns(raw)
-            except msgspec.ValidationError:
-                pass
-            except _NO_JSON as problem:
-                raise Refusal(400, str(problem)) from None
-        if found is None:
-            columns = _plain(raw)
-            if not isinstance(columns, dict) or not all(isinstance(values, list) for values in columns.values()):
-                raise Refusal(422, "columns is an object: column → list of its values")
-            length = _length(columns)
-            _count(range(length))
-            found = self._checked([{name: columns[name][at] for name in columns} for at in range(length)])
-            found.inputs, found.names = (), len(columns)
-        text = bytes(raw)
-        # The log has one line for each request, and JSON may be written on several; and of long texts the beginnings.
-        if self._table is None or b"\n" in text or b"\r" in text:
-            plain: dict[str, list[Any]] = _plain(raw)
-            text = msgspec.json.encode({name: [as_logged(value) for value in values] for name, values in plain.items()})
-        found.columns = text
+    def _of_columns(self, columns: Any) -> Parsed:
+        if not isinstance(columns, dict) or not all(isinstance(values, list) for values in columns.values()):
+            raise Refusal(422, "columns is an object: column → list of its values")
+        length = length_of(columns)
+        _count(length)
+        found = self._checked([{name: columns[name][at] for name in columns} for at in range(length)])
+        found.is_columns, found.names = True, len(columns)
         return found
 
     def _checked(self, rows: list[Any]) -> Parsed:
-        _count(rows)
+        _count(len(rows))
         for at, row in enumerate(rows):
             if not isinstance(row, dict):
                 raise Refusal(422, "a row is an object: column → value", at)
@@ -151,13 +137,12 @@ class Reader:
             values = self._inputs.validate(rows)
         except BadRow as bad:
             raise Refusal(422, bad.problem, bad.row, bad.column) from None
-        names = sum(map(len, rows))
-        ids = [None if (row_id := row.pop(ROW_ID, None)) is None else str(row_id) for row in rows]
-        return Parsed(values, ids, rows, names=names)
+        ids = [None if (row_id := row.get(ROW_ID)) is None else str(row_id) for row in rows]
+        return Parsed(values, ids, names=sum(map(len, rows)))
 
 
 class _Compiled:
-    """Reads the rows of a table in one pass of the decoder. ValidationError for what the contract must look at."""
+    """Reads the rows of a table in one pass of the decoder. None for what the contract must look at."""
 
     def __init__(self, columns: Columns) -> None:
         # A column's name may be no Python identifier: the fields are numbered, and renamed in JSON only.
@@ -165,49 +150,81 @@ class _Compiled:
         fields.sort(key=len)  # what is required has no default and stands first
         names = {f"c{at}": item.name for at, item in enumerate(columns)}
         rename = {**names, "row_id": ROW_ID}
-        one, more = str | int | msgspec.UnsetType, list[str | int] | msgspec.UnsetType
         row: Any = msgspec.defstruct(
-            "Row", [*fields, ("row_id", one, msgspec.UNSET)], rename=rename, forbid_unknown_fields=True
-        )
+            "Row", [*fields, ("row_id", _RowId | msgspec.UnsetType, msgspec.UNSET)], rename=rename,
+            forbid_unknown_fields=True,
+        )  # fmt: skip
         lists = [(name, _list_of(kind, is_optional=bool(default)), *default) for name, kind, *default in fields]
-        table = msgspec.defstruct(
-            "Table", [*lists, ("row_id", more, msgspec.UNSET)], rename=rename, forbid_unknown_fields=True
-        )
-        request = msgspec.defstruct(
-            "Rows", [("rows", list[row]), ("key", str | int | None, None)], forbid_unknown_fields=True
-        )
-        self._request = msgspec.json.Decoder(request).decode
-        self._columns = msgspec.json.Decoder(table).decode
+        table: Any = msgspec.defstruct(
+            "Table", [*lists, ("row_id", list[_RowId] | msgspec.UnsetType, msgspec.UNSET)], rename=rename,
+            forbid_unknown_fields=True,
+        )  # fmt: skip
+        forms = [("rows", list[row] | msgspec.UnsetType, msgspec.UNSET),
+                 ("columns", table | msgspec.UnsetType, msgspec.UNSET), ("key", str | int | None, None)]  # fmt: skip
+        self._decode = msgspec.json.Decoder(msgspec.defstruct("Forms", forms, forbid_unknown_fields=True)).decode
         self._values = _all_of(list(names))
+        self._may_lack = any(not item.required for item in columns)
 
-    def request(self, body: bytes) -> tuple[Parsed, int] | None:
-        """Of a whole request with rows, and how many names stand around them; None for what must be looked at again."""
+    def request(self, body: bytes) -> Parsed | None:
+        """Of a whole request."""
         try:
-            found: Any = self._request(body)
+            found: Any = self._decode(body)
         except (msgspec.ValidationError, *_NO_JSON):
             return None
-        rows, ids = found.rows, []
-        _count(rows)
-        for row in rows:
-            ids.append(None if row.row_id is msgspec.UNSET else str(row.row_id))
-            row.row_id = msgspec.UNSET  # it has a place of its own in the log
-        values = [self._values(row) for row in rows]
-        names = sum(len(row) - row.count(None) for row in values) + len(ids) - ids.count(None)
-        # One that is null may have been left out. With its colon: a text that says so brings a colon of its own.
-        names += body.count(b":null") + body.count(b": null")
-        return Parsed(values, ids, rows, names=names), 1 + (found.key is not None)
+        if (found.rows is msgspec.UNSET) == (found.columns is msgspec.UNSET):
+            return None
+        parsed = self._of_rows(found.rows) if found.columns is msgspec.UNSET else self._of_columns(found.columns)
+        parsed.names += 1 + (found.key is not None)
+        if self._may_lack:
+            # One that is null may have been left out. With its colon: a text that says so brings a colon of its own.
+            parsed.names += body.count(b":null") + body.count(b": null")
+        return parsed
 
-    def columns(self, raw: msgspec.Raw) -> Parsed:
-        """Of an object of lists."""
-        table: Any = self._columns(raw)
+    def _of_rows(self, rows: list[Any]) -> Parsed:
+        _count(len(rows))
+        given = [row.row_id for row in rows]
+        without = given.count(msgspec.UNSET)
+        ids: list[str | None] = [None] * len(rows) if without == len(rows) else [_text_of(row_id) for row_id in given]
+        values = [self._values(row) for row in rows]
+        missing = sum(row.count(None) for row in values) if self._may_lack else 0
+        return Parsed(values, ids, names=len(rows) * (len(values[0]) + 1) - missing - without)
+
+    def _of_columns(self, table: Any) -> Parsed:
         columns = self._values(table)
         given = {at: column for at, column in enumerate(columns) if column is not None}
         ids = None if table.row_id is msgspec.UNSET else table.row_id
-        length = _length(given if ids is None else {**given, ROW_ID: ids})
-        _count(range(length))
-        values = list(zip(*(column or [None] * length for column in columns), strict=True))
-        names = len(given) + (ids is not None)
-        return Parsed(values, [None] * length if ids is None else [str(row_id) for row_id in ids], (), names=names)
+        length = length_of(given if ids is None else {**given, ROW_ID: ids})
+        _count(length)
+        whole = ColumnRows([column or [None] * length for column in columns])
+        texts: list[str | None] = [None] * length if ids is None else [_text_of(row_id) for row_id in ids]
+        # Few are quicker together with the rows of other requests.
+        return Parsed([*whole] if length < MANY_ROWS else whole, texts, True, len(given) + (ids is not None))
+
+
+def _text_of(row_id: Any) -> str | None:
+    return None if row_id is msgspec.UNSET else str(row_id)
+
+
+def _colons(body: bytes) -> int:
+    """How many there are; of a long body counted in a tenth of the time that bytes take."""
+    if len(body) < 4096:
+        return body.count(b":")
+    return int(np.count_nonzero(np.frombuffer(body, np.uint8) == ord(":")))
+
+
+def logged(named: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Values, or lists of them, as the log keeps them: the very same where no text among them is long."""
+    found = {name: [*map(as_logged, it)] if isinstance(it, list) else as_logged(it) for name, it in named.items()}
+    return named if found == named else found
+
+
+def logged_request(body: Mapping[str, Any]) -> bytes:
+    """A request with the beginnings of its long texts; empty where it has none, and is logged as it came."""
+    if columns := body.get("columns"):
+        short = logged(columns)
+        return b"" if short is columns else msgspec.json.encode({"columns": short})
+    rows = [logged(row) for row in body["rows"]]
+    return msgspec.json.encode({"rows": rows}) if any(map(is_not, rows, body["rows"])) else b""
 
 
 def _list_of(kind: Any, *, is_optional: bool) -> Any:
@@ -221,7 +238,8 @@ def _plain(raw: msgspec.Raw) -> Any:
         raise Refusal(400, str(problem)) from None
 
 
-def _length(columns: Mapping[Any, Sequence[object]]) -> int:
+def length_of(columns: Mapping[Any, Sequence[object]]) -> int:
+    """How many rows columns are. Refusal when they are not equally long."""
     lengths = {len(column) for column in columns.values()}
     if len(lengths) != 1:
         found = " and ".join(map(str, sorted(lengths)[:5])) or "none"
@@ -231,13 +249,15 @@ def _length(columns: Mapping[Any, Sequence[object]]) -> int:
 
 def _field(column: Column) -> tuple[Any, ...]:
     low, high = column.bounds
-    kind: Any = str if column.type == CATEGORY else Annotated[float, msgspec.Meta(ge=low, le=high)]
+    # A longer text is logged with its beginning, which the compiled reader has no time to look for.
+    text = Annotated[str, msgspec.Meta(max_length=LOGGED_CHARACTERS)]
+    kind: Any = text if column.type == CATEGORY else Annotated[float, msgspec.Meta(ge=low, le=high)]
     return (kind,) if column.required else (kind | None, None)
 
 
-def _count(rows: Sequence[object]) -> None:
-    if not 0 < len(rows) <= MAX_ROWS:
-        raise Refusal(422, f"a request has 1 to {MAX_ROWS} rows, this one has {len(rows)}")
+def _count(rows: int) -> None:
+    if not 0 < rows <= MAX_ROWS:
+        raise Refusal(422, f"a request has 1 to {MAX_ROWS} rows, this one has {rows}")
 
 
 def _all_of(fields: Sequence[str]) -> Callable[[Any], tuple[Any, ...]]:

@@ -77,7 +77,7 @@ def _body(rows: list[dict[str, object]], size: int) -> bytes:
 
 def _timed(answering: Answering, body: bytes) -> float:
     started = time.perf_counter()
-    answering.answer([RawRequest("warm", "champion", started, body)])
+    answering.answer([RawRequest("warm", started, body)])
     return time.perf_counter() - started
 
 
