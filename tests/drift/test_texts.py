@@ -208,7 +208,8 @@ def replies(tmp_path):
 def test_texts_are_answered_as_texts(replies):
     rows = [{"text": "schön"}, {"text": ""}]
     assert replies.answers(rows) == [{"reply": "schön"}, {"reply": ""}]
-    assert load("models:replies@1", replies.folder).predict([(np.array("late", object),)]) == [{"reply": "late"}]
+    served = load("models:replies@1", replies.folder)
+    assert served.predict([(np.array("late", object),)]).rows() == [{"reply": "late"}]
 
 
 def test_generated_texts_are_compared_by_their_numbers():
