@@ -79,4 +79,4 @@ def test_a_version_beside_one_that_cannot_be_loaded_is_not_kept(follow):
     predictor, _ = follow(lambda uri: uri, broken=[CANARY])
     refused, serves = predictor.opened
     assert (refused.workers.is_retired, serves.workers.is_retired) == (True, False)
-    assert (predictor.routes.champion, predictor.routes.canary) == (serves, None)
+    assert [(arm.version, arm.role) for arm in predictor.routes.arms] == [(serves, "champion")]

@@ -56,7 +56,7 @@ def test_a_request_has_one_line_however_it_was_written(tmp_path):
     request = json.dumps({"columns": {"x": [1, 2], "row_id": ["a", "b"]}}, indent=1).replace("\n", "\r\n").encode()
     columns = {"row_id": ["a", "b"], "score": [None, 0.5]}
     answer = {"request_id": "r", "model": "m", "columns": columns, "errors": {"0": "no"}}
-    log.add(True, 0.5, request, json.dumps(answer).encode(), 2)
+    log.add("canary", 0.5, request, json.dumps(answer).encode(), 2)
     log.close()
     assert len(files(tmp_path)[0].read_bytes().splitlines()) == 1
     second, first = newest(tmp_path, 10)
@@ -74,7 +74,8 @@ def test_a_line_of_before_had_one_row_and_at_first_a_score(tmp_path):
     (tmp_path / "1.jsonl").write_text("\n".join(lines))
     newest_one, bad, good = newest(tmp_path, 10)
     assert (good["outputs"], bad["outputs"], bad["error"]) == ({"score": 0.25}, None, "no")
-    assert newest_one == {**BEFORE, "inputs": {"x": 1}, "outputs": {"score": 0.75}}
+    now = {name: value for name, value in BEFORE.items() if name != "canary"} | {"arm": "champion"}
+    assert newest_one == {**now, "inputs": {"x": 1}, "outputs": {"score": 0.75}}
 
 
 def test_files_are_for_their_owner_only(tmp_path):

@@ -104,7 +104,7 @@ class Served:
         for number, (row, score) in enumerate(zip(rows.to_dict("records"), self.model.predict(rows), strict=True)):
             inputs = {name: None if pd.isna(value) else value for name, value in row.items()}
             line = {"at": at or time.time(), "request_id": f"r{number}", "row_id": str(number)}
-            line |= {"model": by or self.model.uri, "arm": "champion", "latency_ms": 1.0}
+            line |= {"model": by or self.model.uri, "canary": False, "latency_ms": 1.0}
             lines.append(json.dumps({**line, "inputs": inputs, "outputs": {"score": float(score)}}))
         path = self.log / f"{time.time_ns() // 1000}.jsonl"
         path.write_text("\n".join(lines) + "\n")

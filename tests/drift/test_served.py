@@ -58,7 +58,7 @@ def log(folder, model, rows, one_by_one=False):
                 "request_id": "r",
                 "row_id": str(at),
                 "model": model.uri,
-                "arm": "champion",
+                "canary": False,
                 "latency_ms": 1.0,
                 "inputs": row,
                 "outputs": {"score": float(score)},
