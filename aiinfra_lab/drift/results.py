@@ -170,7 +170,7 @@ class DriftReport(Result):
             f"as far as rows of different units do not depend on each other. Units: {_units(self.units)}."
         )
         vectors = (
-            f"Of a vector one number is compared, along the direction in which those of the reference differ most "
+            f"Of a vector one number is compared, along the direction in which both samples together differ most "
             f"(their first principal component): {', '.join(self.projected)}."
         )
         return [how, *([vectors] if self.projected else []), *([self.note] if self.note else [])]

@@ -1,6 +1,6 @@
 """What a model answered, and the arrays that it was asked, as columns to compare: numbers and texts as they are,
-vectors by their first principal component in the reference, free texts by their length and the words
-that are new in them.
+vectors by the first principal component of both samples together, free texts by their length and the
+words that are new in them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 NEW_WORDS = "new_words"
 _DIGITS = 5
-# So many rows of the reference give the component: more would change it little.
+# So many rows give the component: more would change it little.
 _MOST_ROWS = 5_000
 
 
@@ -49,6 +49,7 @@ def vectors(reference: pl.DataFrame, current: pl.DataFrame) -> tuple[str, ...]:
 
 def projected(reference: pl.DataFrame, current: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Both samples with a number in place of each vector, and of each text's words the share of those that are new."""
+    import numpy as np
     import polars as pl
 
     both = (reference, current)
@@ -63,10 +64,12 @@ def projected(reference: pl.DataFrame, current: pl.DataFrame) -> tuple[pl.DataFr
             continue
         # Of vectors of unequal length those of the reference say how long they are to be.
         width = max([1, *map(len, reference[name].to_list())])
-        component = _component(_matrix(reference[name], width))
+        matrices = [_matrix(side[name], width) for side in (reference, current)]
+        # Of both together: where one alone varies most, its own chance is in, and the other seems to vary less.
+        component = _component(np.vstack(matrices))
         reference, current = (
-            side.with_columns(pl.Series(name, _matrix(side[name], width) @ component, dtype=pl.Float64))
-            for side in (reference, current)
+            side.with_columns(pl.Series(name, matrix @ component, dtype=pl.Float64))
+            for side, matrix in zip((reference, current), matrices, strict=True)
         )
     return reference, current
 
