@@ -216,18 +216,29 @@ def without_canary(body: EndpointRecord, why: Rollback) -> EndpointRecord:
 
 
 def last_good(body: EndpointRecord, failed: str) -> tuple[str, ...]:
-    """What may serve in place of a version that cannot, the last that did first: the champion beside another arm, and
-    those before it.
-    """
-    champion = body.champion if failed != body.champion else None
-    before = (uri for uri in (champion, *reversed(body.earlier)) if uri and uri != failed)
-    return tuple(dict.fromkeys(before))
+    """What may serve in place of a champion that cannot, the last that did first."""
+    return tuple(dict.fromkeys(uri for uri in reversed(body.earlier) if uri != failed))
+
+
+def without_arm(body: EndpointRecord, failed: str, problem: LabError) -> EndpointRecord:
+    """The others serve without a canary, candidate or shadow that cannot be served."""
+    reason = _reason(failed, problem)
+    if failed == body.canary:
+        new = without_canary(body, Rollback(failed, reason, time.time(), BY_ENDPOINT))
+    else:
+        new = replace(_next(body), others=_without(body.others, failed))
+    serves = Failed(f"{failed} cannot be served, and the others serve without it: {reason}", problem.fix)
+    return replace(new, problem=str(serves), problem_generation=body.generation)
+
+
+def _reason(failed: str, problem: LabError) -> str:
+    return problem.what.removeprefix(f"{failed} cannot be served: ")
 
 
 def fallen_back(body: EndpointRecord, model: str, failed: str, problem: LabError) -> EndpointRecord:
     """One of `last_good` serves alone: a canary that was to be compared with another champion would prove nothing."""
     before = body.earlier[::-1]
-    reason = problem.what.removeprefix(f"{failed} cannot be served: ")
+    reason = _reason(failed, problem)
     serves = Failed(f"{failed} cannot be served, and {model} serves in its place: {reason}", problem.fix)
     earlier = body.earlier if model == body.champion else before[before.index(model) + 1 :][::-1]
     return replace(

@@ -8,13 +8,12 @@ serving.
 from __future__ import annotations
 
 import contextlib
-import gc
 import logging
 import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from functools import partial
@@ -27,14 +26,14 @@ from ...errors import LabError, StoreUnavailable
 from ...store import Event, Record, Store, update
 from ...uris import Uri
 from .. import freeze
-from ..desired_state import back_to, fallen_back, last_good, stepped, without_canary
+from ..desired_state import back_to, fallen_back, last_good, stepped, without_arm, without_canary
 from ..lifecycle import rejection
-from ..record import BY_ENDPOINT, DesiredState, EndpointRecord, Rollback, RuleCounts, Verdict
+from ..record import BY_ENDPOINT, DesiredState, EndpointRecord, Rollback, Verdict
 from ..versions import artifact, found_bad, objection
 from .counts import Counts
 from .forks import Forks
-from .judge import Judge
-from .predictor import Predictor, Routes, ServedArm, ServedVersion
+from .predictor import Predictor, ServedVersion
+from .served_state import ServedState
 
 _log = logging.getLogger(__name__)
 
@@ -68,8 +67,7 @@ class Watch:
         self._forks = forks
         self._leave = leave
         self._look_s = look_s
-        self._versions: dict[str, ServedVersion] = {}
-        self._live: DesiredState | None = None
+        self._served = ServedState(predictor, look_s)
         self._beat_at = self._judge_at = self._write_at = 0.0
         self._logged = self._held = ""
         self._owed: Callable[[], object] | None = None
@@ -152,7 +150,7 @@ class Watch:
             return
         if record.body.outcome:  # somebody took a process that was about to come back for one that had ended
             self._write(lambda body: replace(body, outcome="", ended_at=None))
-        if self._live is None or record.body.generation != self._live.generation:
+        if self._served.desired is None or record.body.generation != self._served.generation:
             self._follow(record)
             self._write_at = 0.0  # somebody may wait where it can only be read that this is served
         if now >= self._beat_at:
@@ -168,8 +166,8 @@ class Watch:
     # ---- what is to be served ----
 
     def _follow(self, record: Record[EndpointRecord]) -> None:
-        desired, before = record.body.desired, self._live
-        versions = {uri: self._versions[uri] for uri in desired.models if uri in self._versions}
+        desired, before = record.body.desired, self._served.desired
+        versions = {uri: self._served.versions[uri] for uri in desired.models if uri in self._served.versions}
         loaded: list[ServedVersion] = []
         folders: dict[str, Path] = {}
         uri = ""
@@ -184,31 +182,14 @@ class Watch:
         except StoreUnavailable:
             raise  # says nothing about the version: it is tried again
         except LabError as problem:
-            self._retire(loaded)
+            self._served.retire(loaded)
             self._reject(record, uri, problem)
             return
-        if self._live is not before:
-            self._retire(loaded)
+        if self._served.desired is not before:
+            self._served.retire(loaded)
             return  # a rollback meanwhile: the record is read again, and says more
-        routes = Routes(
-            [ServedArm(versions[arm.model], arm.role, arm.share) for arm in desired.arms],
-            salt=desired.salt,
-            generation=desired.generation,
-            judge=self._judge_for(desired, record.body.judged),
-        )
-        gone = [version for uri, version in self._versions.items() if uri not in versions]
-        self._versions, self._live = versions, desired
-        gc.freeze()  # what lives now lives long: no collection looks at it again
-        self.predictor.loop.call_soon_threadsafe(self._switch, routes, gone)
-
-    def _switch(self, routes: Routes, gone: Sequence[ServedVersion] = ()) -> None:
-        self.predictor.routes = routes
-        for version in gone:
-            version.workers.retire()
-
-    def _retire(self, versions: Sequence[ServedVersion]) -> None:
-        for version in versions:
-            self.predictor.loop.call_soon_threadsafe(version.workers.retire)
+        self._served.serve(desired, versions, record.body.judged)
+        self._judge_at = 0.0  # a stratum begins now
 
     def _load(self, uri: str, folder: Path) -> ServedVersion:
         """Have it loaded in a process of its own; what is served meanwhile is judged, and lives on."""
@@ -225,36 +206,34 @@ class Watch:
             self._judge()
         raise StoreUnavailable("the endpoint ends", "start it again")
 
-    def _judge_for(self, desired: DesiredState, earlier: RuleCounts | None) -> Judge | None:
-        """The judge of this canary: the same as before while what it is judged by stays the same."""
-        running = self.predictor.routes.judge
-        if running and self._live and self._live.judged == desired.judged:
-            return running
-        # A canary that begins another trial at once may not be in the record yet with the one before.
-        if running and self._live and self._live.judged:
-            earlier = running.to_record(self._live.judged)
-        self._judge_at = 0.0  # a stratum begins now
-        return Judge.of(desired, self.predictor.counts.get(desired.champion or ""), earlier, self._look_s)
-
     def _reject(self, record: Record[EndpointRecord], failed: str, problem: LabError) -> None:
         """A version that cannot be served: go on with what is live, or what was last; end when nothing can be."""
         _log.warning("%s", problem)
-        live, desired = self._live, record.body.desired
+        live, desired = self._served.desired, record.body.desired
         if live is not None:
             event = rejection(self._uri, desired, live, problem)
             self._change(lambda body: back_to(body, live, str(problem)), event, desired.generation)
+        elif desired.champion and failed != desired.champion:
+            self._drop(record, failed, problem)
         elif not self._fall_back(record, failed, problem):
             text, generation = str(problem), desired.generation
             self._write(lambda body: replace(body, problem=text, problem_generation=generation))
             self._end(1)
 
+    def _drop(self, record: Record[EndpointRecord], failed: str, problem: LabError) -> None:
+        """Serve without an arm that the champion can do without."""
+        kept = [uri for uri in record.body.desired.models if uri != failed]
+        detail = {"reason": problem.what, "by": BY_ENDPOINT, "kept": kept}
+        event = Event("deploy rollback", self._uri, (failed,), (self._uri,), detail)
+        self._change(partial(without_arm, failed=failed, problem=problem), event, record.body.generation)
+
     def _fall_back(self, record: Record[EndpointRecord], failed: str, problem: LabError) -> bool:
-        """Serve the last version before the one that failed that can be; whether there is one."""
+        """Serve the last champion before the one that failed that can be; whether there is one."""
         for uri in last_good(record.body, failed):
             try:
                 if found_bad(uri):
                     continue
-                self._versions = {uri: self._load(uri, artifact(uri))}
+                self._served.versions = {uri: self._load(uri, artifact(uri))}
             except StoreUnavailable:
                 raise
             except LabError as another:
@@ -271,10 +250,10 @@ class Watch:
     # ---- the rule ----
 
     def _judge(self) -> None:
-        judge, live = self.predictor.routes.judge, self._live
-        if judge is None or live is None or live.canary is None:
+        live = self._served.desired
+        if live is None or live.canary is None or not self._served.is_judged:
             return
-        verdict = judge.evaluate()
+        verdict = self._served.evaluate()
         # Without a champion nobody could take the traffic: then the breach is only shown.
         if verdict.state == "breach" and live.champion is not None:
             self._roll_back(live, live.canary, verdict)
@@ -315,9 +294,7 @@ class Watch:
 
     def _roll_back(self, live: DesiredState, canary: str, verdict: Verdict) -> None:
         """Take the canary's traffic away at once, then write down that and why."""
-        routes = self.predictor.routes
-        # Still the old generation, since nothing is written yet: whoever waits must not take this for the new one.
-        self.predictor.loop.call_soon_threadsafe(self._switch, routes.without_canary())
+        self._served.take_canary_off()
         reason = "; ".join(verdict.reasons)
         _log.warning("rollback: %s broke the rule: %s", canary, reason)
         why = Rollback(canary, reason, time.time(), "rule")
@@ -364,12 +341,9 @@ class Watch:
 
     def _observed(self, body: EndpointRecord) -> EndpointRecord:
         """The record with what was counted until now."""
-        predictor, live = self.predictor, self._live
+        predictor, served = self.predictor, self._served
         versions = {uri: counts.to_record() for uri, counts in predictor.counts.copy().items()}
         count = sum(counts.answered_rows for counts in versions.values())
-        served = live.generation if live else 0
-        lost = predictor.log.lost
-        body = replace(body, versions=versions, count=count, log_lost_rows=lost, served_generation=served)
-        if (judge := predictor.routes.judge) and live and live.judged:
-            body = replace(body, judged=judge.to_record(live.judged), verdict=judge.verdict)
-        return body
+        lost, generation = predictor.log.lost, served.generation
+        body = replace(body, versions=versions, count=count, log_lost_rows=lost, served_generation=generation)
+        return replace(body, judged=served.evidence, verdict=served.verdict) if served.evidence else body

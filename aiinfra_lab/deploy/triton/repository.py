@@ -87,7 +87,11 @@ class Repository:
         model = TritonModel(files, url=self.url, name=f"{meant.name}-{version}", version=version)
         place = self._folder / "models" / model.name
         make_folder(place / version)
-        write(place / "config.pbtxt", _config(model), flush=False)
+        try:
+            config = _config(model)
+        except OSError as problem:
+            raise Failed(f"{uri} cannot be read: {problem}", f"`%models check {uri}` says more") from None
+        write(place / "config.pbtxt", config, flush=False)
         shutil.copyfile(Path(__file__).with_name("python_model.py"), place / version / "model.py")
         status, body = self._ask("POST", f"/v2/repository/models/{model.name}/load", LOAD_S)
         if status != 200:

@@ -9,20 +9,18 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from dataclasses import replace as replace_fields
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from msgspec.structs import replace
 
 from ... import jobs
 from ...errors import LabError, Unavailable
-from ..record import DesiredState, RuleCounts
+from ..record import DesiredState
 from ..server import model
 from ..server.counts import Counts
-from ..server.judge import Judge
-from ..server.predictor import Predictor, Routes, ServedArm, ServedVersion
+from ..server.predictor import Predictor, ServedVersion
+from ..server.served_state import ServedState
 from ..server.workers import VersionFiles
 from . import state
 from .answerer import TritonAnswerer
@@ -35,12 +33,6 @@ BEAT_S = 1.0
 WRITE_S = 2.0
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass
-class _InTriton:
-    model: TritonModel
-    served: ServedVersion
 
 
 class Rollout:
@@ -56,8 +48,8 @@ class Rollout:
     ) -> None:
         self._folder, self._predictor, self._repository = folder, predictor, repository
         self._leave, self._look_s = leave, look_s
-        self._versions: dict[str, _InTriton] = {}
-        self._live: DesiredState | None = None
+        self._served = ServedState(predictor, look_s)
+        self._in_triton: dict[str, TritonModel] = {}
         self._refused = 0
         self._observed = state.read(Observed, folder) or Observed()
         self._beat_at = self._judge_at = self._write_at = 0.0
@@ -107,10 +99,10 @@ class Rollout:
             gone, self._gone = self._gone, []
         for each in gone:
             # It may have been asked for again meanwhile.
-            if all(each.name != live.model.name for live in self._versions.values()):
+            if all(each.name != live.name for live in self._in_triton.values()):
                 self._repository.unload(each)
         applied = state.read(Applied, self._folder)
-        if applied and applied.desired.generation not in (self._refused, self._live and self._live.generation):
+        if applied and applied.desired.generation not in (self._refused, self._served.generation):
             self._follow(applied)
         if now >= self._beat_at:
             self._beat_at = now + BEAT_S
@@ -129,37 +121,41 @@ class Rollout:
         """End with a Triton that has ended; load again what lost its process, since Triton starts it no more."""
         if (code := self._repository.exit_code) is not None:
             raise Unavailable(f"Triton has ended by itself (exit code {code})", "its output says more")
-        for uri, each in self._versions.items():
-            if not self._repository.is_ready(each.model):
+        for uri, each in self._in_triton.items():
+            if not self._repository.is_ready(each):
                 _log.warning("the process of %s in Triton is gone: it is loaded again", uri)
-                each.served.counts.lost += 1
-                self._repository.unload(each.model)
-                self._repository.load(uri, each.model.folder)
+                self._served.versions[uri].counts.lost += 1
+                self._repository.unload(each)
+                self._repository.load(uri, each.folder)
 
     # ---- what is to be served ----
 
     def _follow(self, applied: Applied) -> None:
-        desired, versions = applied.desired, dict[str, _InTriton]()
-        try:
-            for uri in desired.models:
-                versions[uri] = self._versions.get(uri) or self._load(uri, Path(applied.folders[uri]))
-        except LabError as problem:
-            self._reject(desired, versions, problem)
-            return
-        arms = [ServedArm(versions[arm.model].served, arm.role, arm.share) for arm in desired.arms]
-        routes = Routes(arms, desired.salt, desired.generation, self._judge_for(desired))
+        desired, versions, loaded = applied.desired, dict[str, ServedVersion](), dict[str, TritonModel]()
+        problems = []
+        for uri in desired.models:
+            try:
+                if uri in self._served.versions:
+                    versions[uri] = self._served.versions[uri]
+                else:
+                    versions[uri] = self._load(uri, Path(applied.folders[uri]), loaded)
+            except LabError as problem:
+                # Whoever is started again does without an arm that the champion can do without.
+                if self._served.desired or uri == (desired.champion or desired.canary):
+                    self._reject(desired, loaded, problem)
+                    return
+                _log.warning("%s", problem)
+                problems.append(f"{uri} cannot be served, and the others serve without it: {problem}")
+                desired = _without_arm(desired, uri)
+        self._in_triton = {uri: model for uri, model in {**self._in_triton, **loaded}.items() if uri in versions}
+        self._served.serve(desired, versions, self._observed.judged)
         if desired.generation == self._observed.convicted_generation:
-            routes = _without_canary(routes)
-        gone = [each.served for uri, each in self._versions.items() if uri not in versions]
-        self._versions, self._live = versions, desired
-        self._predictor.loop.call_soon_threadsafe(self._switch, routes, gone)
+            self._served.take_canary_off()
+        self._judge_at = 0.0  # a stratum begins now
+        if problems:
+            self._write(problem="; ".join(problems))
 
-    def _switch(self, routes: Routes, gone: Sequence[ServedVersion] = ()) -> None:
-        self._predictor.routes = routes
-        for version in gone:
-            version.workers.retire()
-
-    def _load(self, uri: str, folder: Path) -> _InTriton:
+    def _load(self, uri: str, folder: Path, into: dict[str, TritonModel]) -> ServedVersion:
         in_triton = self._repository.load(uri, folder)
         try:
             loaded = model.load(uri, folder, in_triton)
@@ -169,9 +165,10 @@ class Rollout:
         except LabError:
             self._repository.unload(in_triton)
             raise
+        into[uri] = in_triton
         answerer = TritonAnswerer(loaded, self._predictor.loop, lambda: self._ended(in_triton))
         counts = self._predictor.counts.setdefault(uri, Counts())  # it goes on counting where it was
-        return _InTriton(in_triton, ServedVersion(VersionFiles(uri, folder), answerer, counts))
+        return ServedVersion(VersionFiles(uri, folder), answerer, counts)
 
     def _ended(self, gone: TritonModel) -> None:
         """It answers nothing any more."""
@@ -179,53 +176,41 @@ class Rollout:
             self._gone.append(gone)
         self._wake.set()
 
-    def _reject(self, desired: DesiredState, versions: dict[str, _InTriton], problem: LabError) -> None:
+    def _reject(self, desired: DesiredState, loaded: Mapping[str, TritonModel], problem: LabError) -> None:
         """A version that cannot be served: go on with what is live, or end when nothing is."""
         _log.warning("%s", problem)
-        for uri in versions.keys() - self._versions.keys():
-            self._repository.unload(versions[uri].model)
+        for each in loaded.values():
+            self._repository.unload(each)
         self._refused = desired.generation
         self._write(problem=str(problem), problem_generation=desired.generation)
-        if self._live is None:
+        if self._served.desired is None:
             raise problem
 
     # ---- the rule ----
 
-    def _judge_for(self, desired: DesiredState) -> Judge | None:
-        """The judge of this canary: the same as before while what it is judged by stays the same."""
-        running = self._predictor.routes.judge
-        if running and self._live and self._live.judged == desired.judged:
-            return running
-        self._judge_at = 0.0
-        earlier = self._judged() or self._observed.judged
-        return Judge.of(desired, self._predictor.counts.get(desired.champion or ""), earlier, self._look_s)
-
     def _judge(self) -> None:
-        routes, live = self._predictor.routes, self._live
-        if routes.judge is None or routes.canary is None or live is None:
+        served = self._served
+        if served.desired is None or not served.is_judged:
             return
-        verdict = routes.judge.evaluate()
-        if verdict.state == "breach" and routes.champion is not None:
-            _log.warning("rollback: %s broke the rule: %s", live.canary, "; ".join(verdict.reasons))
-            self._predictor.loop.call_soon_threadsafe(self._switch, _without_canary(routes))
+        verdict = served.evaluate()
+        if verdict.state == "breach" and served.desired.champion:
+            _log.warning("rollback: %s broke the rule: %s", served.desired.canary, "; ".join(verdict.reasons))
+            served.take_canary_off()
             # At once: a process that is started again must not give the canary its traffic back.
-            self._write(convicted_generation=live.generation)
+            self._write(convicted_generation=served.generation)
 
     # ---- what happened ----
-
-    def _judged(self) -> RuleCounts | None:
-        judge, live = self._predictor.routes.judge, self._live
-        return judge.to_record(live.judged) if judge and live and live.judged else None
 
     def _write(self, **more: object) -> None:
         """Write what was counted until now, and what more there is."""
         versions = {uri: counts.to_record() for uri, counts in self._predictor.counts.copy().items()}
-        new = replace(self._observed, versions=versions, judged=self._judged() or self._observed.judged, **more)
+        new = replace(self._observed, versions=versions, judged=self._served.evidence or self._observed.judged, **more)
         if new != self._observed:
             state.write(new, self._folder)
             self._observed = new
 
 
-def _without_canary(routes: Routes) -> Routes:
-    """All traffic to the champion, in the same generation; the judge stays, for its verdict is to be reported."""
-    return replace_fields(routes.without_canary(), judge=routes.judge)
+def _without_arm(desired: DesiredState, uri: str) -> DesiredState:
+    if uri == desired.canary:
+        return replace(desired, canary=None, share=0.0)
+    return replace(desired, others=tuple(arm for arm in desired.others if arm.model != uri))
