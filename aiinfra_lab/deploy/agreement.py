@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from .base import PredictedRow
 
 SAME = 1e-6
-"""Numbers that differ by no more, relative to the larger or to 1, are the same."""
+"""Numbers that differ by no more, relative to the largest that either has given of that output, are the same."""
 ROWS = 2000
 """So many of the newest logged rows are looked at."""
 
@@ -31,32 +32,38 @@ class Agreement:
 
 def agreements(rows: Iterable[PredictedRow]) -> tuple[Agreement, ...]:
     """Each output's, in the order in which the outputs come. A row that one of the two failed on has no same value."""
-    shadowed: dict[tuple[str, str], PredictedRow] = {}
-    answered: dict[tuple[str, str], PredictedRow] = {}
+    answered, shadowed = dict[_Key, PredictedRow](), dict[_Key, PredictedRow]()
     for row in rows:
-        (shadowed if row["arm"] == "shadow" else answered)[row["request_id"], row["row_id"]] = row
+        side = shadowed if row["arm"] == "shadow" else answered
+        # Clients may call several rows of a request alike: both arms have them in the same order.
+        key = next(each for at in itertools.count() if (each := (row["request_id"], row["row_id"], at)) not in side)
+        side[key] = row
     both = [key for key in shadowed if key in answered]
     pairs = [(answered[key]["outputs"] or {}, shadowed[key]["outputs"] or {}) for key in both]
     names = dict.fromkeys(name for one, other in pairs for name in (*one, *other))
     return tuple(_of(name, [(one.get(name), other.get(name)) for one, other in pairs]) for name in names)
 
 
+_Key = tuple[str, str, int]
+
+
 def _of(name: str, pairs: Sequence[tuple[Any, Any]]) -> Agreement:
-    found = [difference for one, other in pairs if (difference := _difference(one, other)) is not None]
-    same = sum(_is_same(one, other) for one, other in pairs)
-    mean = sum(found) / len(found) if found else None
-    return Agreement(name, len(pairs), same, mean, max(found, default=None))
-
-
-def _is_same(one: Any, other: Any) -> bool:
-    if (difference := _difference(one, other)) is None:
-        return one is not None and bool(one == other)
-    numbers = [abs(value) for value in (*_numbers(one), *_numbers(other))]
-    return difference <= SAME * max(1.0, *numbers)
+    differences = [_difference(one, other) for one, other in pairs]
+    reach = SAME * max((abs(number) for pair in pairs for each in pair for number in _numbers(each)), default=0.0)
+    same = sum(
+        one is not None and (one == other if apart is None else apart <= reach)
+        for (one, other), apart in zip(pairs, differences, strict=True)
+    )
+    found = [apart for apart in differences if apart is not None]
+    return Agreement(name, len(pairs), same, sum(found) / len(found) if found else None, max(found, default=None))
 
 
 def _difference(one: Any, other: Any) -> float | None:
     """By how much two values differ, where that is a number."""
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        # A label that only one of them knows has no probability with the other.
+        labels = dict.fromkeys((*one, *other))
+        one, other = ([side.get(label, 0.0) for label in labels] for side in (one, other))
     ones, others = _numbers(one), _numbers(other)
     if not ones or len(ones) != len(others):
         return None
@@ -64,9 +71,9 @@ def _difference(one: Any, other: Any) -> float | None:
 
 
 def _numbers(value: Any) -> list[float]:
-    """The numbers that a value is made of, those of labels in the labels' order; none of anything else."""
+    """The numbers that a value is made of; none of anything else."""
     if isinstance(value, Mapping):
-        value = [value[name] for name in sorted(value)]
+        value = [*value.values()]
     if isinstance(value, list):
         each = [_numbers(item) for item in value]
         return [number for numbers in each for number in numbers] if all(each) else []

@@ -259,11 +259,11 @@ def _facts(endpoint: Endpoint) -> Iterator[tuple[str, str]]:
 
 
 def _figures(endpoint: Endpoint) -> list[Figure]:
-    requests = sum(item.requests - item.shadowed for item in endpoint.versions)
+    requests = sum(item.answered for item in endpoint.versions)
     if not requests:
         return []
     since = max(0.0, (endpoint.figures_at or time.time()) - endpoint.started_at)
-    errors = sum(item.errors for item in endpoint.versions if not item.shadowed)
+    errors = sum(item.errors for item in endpoint.versions if item.role != "shadow")
     # Of several versions the slowest: the quantile of all together is not to be had from theirs.
     serving = [item for item in endpoint.versions if item.role] or endpoint.versions
     slowest = max((item.p95_ms for item in serving if item.p95_ms is not None), default=None)

@@ -55,7 +55,7 @@ def _is_counted(body: EndpointRecord) -> bool:
 
 def requests_of(body: EndpointRecord) -> int:
     """Requests that it has answered since its start."""
-    return sum(seen.answered_requests for seen in body.versions.values())
+    return sum(seen.requests for seen in body.versions.values())
 
 
 def actions(record: Record[EndpointRecord]) -> tuple[Action, ...]:
@@ -162,6 +162,7 @@ def _machine_usd_per_hour() -> float:
 
 def _arm(body: EndpointRecord, arm: Arm) -> ArmRow:
     counts = _counts(body, arm.model)
+    counts = counts.shadowed or VersionCounts() if arm.role == "shadow" else counts
     errors = show_share(counts.errors / counts.requests) if counts.requests else "–"
     cells = (show_share(arm.share), _ms(quantile_ms(counts, 0.95)), _ms(quantile_ms(counts, 0.99)), errors)
     return ArmRow(arm.model, arm.role, arm.share, cells)

@@ -6,7 +6,7 @@ The setting `deploy.freeze` names them, in the machine's local time: `fri 16:00 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 
 from ..config import Settings, settings
@@ -18,14 +18,22 @@ _MOMENT = rf"({'|'.join(_DAYS)}) ([01]\d|2[0-3]):([0-5]\d)"
 _WEEKLY = re.compile(rf"{_MOMENT} ?- ?{_MOMENT}", re.IGNORECASE)
 _DATES = re.compile(r"(\d{4}-\d\d-\d\d) ?- ?(\d{4}-\d\d-\d\d)")
 _WEEK = timedelta(weeks=1)
+_YEAR = timedelta(days=366)
 
 
 def frozen_until(where: Settings | None = None, now: datetime | None = None) -> datetime | None:
     """When the freeze of this moment ends; None when there is none. UsageProblem for a setting that is no windows."""
     now = now or datetime.now().astimezone().replace(tzinfo=None)
-    text = (where or settings()).get("deploy.freeze", "")
-    ends = [end for window in text.split(";") if window.strip() for end in _end(window.strip(), now)]
-    return max(ends, default=None)
+    windows = [window.strip() for window in (where or settings()).get("deploy.freeze", "").split(";")]
+    found, end = None, now
+    # Windows that overlap or adjoin are one freeze; those that leave no time at all have no end within a year.
+    while (later := _end_of(windows, end)) and later - now < _YEAR:
+        found = end = later
+    return later or found
+
+
+def _end_of(windows: Iterable[str], moment: datetime) -> datetime | None:
+    return max((end for window in windows if window for end in _end(window, moment)), default=None)
 
 
 def refuse(name: str, what: str) -> None:
@@ -41,6 +49,8 @@ def _end(window: str, now: datetime) -> Iterator[datetime]:
     """The end of a window that holds now."""
     if found := _DATES.fullmatch(window):
         first, last = (_date(text, window) for text in found.groups())
+        if last < first:
+            raise UsageProblem(f"{SETTING} has {window!r}, which ends before it begins", "write the first day first")
         end = last + timedelta(days=1)
         if first <= now < end:
             yield end

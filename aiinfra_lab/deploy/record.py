@@ -37,7 +37,7 @@ class MeasuredLatency(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class VersionCounts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What one version did since the endpoint was started, see `server.counts`.
 
-    shadowed_requests, shadowed_rows: those among them that it was asked as a shadow, and whose answers nobody got.
+    shadowed: what it did besides as a shadow, whose answers nobody got.
     buckets: requests by the place of their bucket's upper edge in `server.counts.EDGES_MS`, as text; empty ones left
     out. latency: stated in their place by a target that counts no such buckets.
     """
@@ -49,18 +49,7 @@ class VersionCounts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     busy_ms: float = 0.0
     buckets: dict[str, int] = msgspec.field(default_factory=dict)
     latency: MeasuredLatency | None = None
-    shadowed_requests: int = 0
-    shadowed_rows: int = 0
-
-    @property
-    def answered_requests(self) -> int:
-        """Requests that somebody got the answer of."""
-        return self.requests - self.shadowed_requests
-
-    @property
-    def answered_rows(self) -> int:
-        """Their rows."""
-        return self.rows - self.shadowed_rows
+    shadowed: VersionCounts | None = None
 
 
 class RuleCounts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -146,7 +146,7 @@ def _with_counts(record: Stored, report: Report) -> Stored:
         if body.job != record.body.job or not body.is_open:
             return None
         versions = dict(report.versions) or body.versions
-        count = sum(counts.answered_rows for counts in versions.values())
+        count = sum(counts.rows for counts in versions.values())
         new = replace(body, versions=versions, count=count, log_lost_rows=report.log_lost_rows)
         new = replace(new, verdict=verdict_on(body, report) or body.verdict, report_problem=None)
         return replace(new, reported_at=time.time()) if new != body else None

@@ -36,8 +36,8 @@ SCORE = "score"
 class Served:
     """What one version did since the endpoint was started. refused: requests that broke its columns contract.
 
-    shadowed: the requests among them that it was asked as a shadow. measured_by: who has measured p50 and p95, where
-    the target that counts it has not.
+    Of a shadow these are what it was asked as one. answered: requests that somebody got the answer of. measured_by: who
+    has measured p50 and p95, where the target that counts it has not.
     """
 
     model: str
@@ -50,7 +50,7 @@ class Served:
     p50_ms: float | None
     p95_ms: float | None
     measured_by: str = ""
-    shadowed: int = 0
+    answered: int = 0
 
 
 @dataclass(frozen=True)
@@ -253,7 +253,7 @@ def _endpoint(record: Record[EndpointRecord], seen: _Seen, notes: Iterable[str] 
         bake_s=body.bake_s,
         others=body.others,
         versions=served,
-        count=sum(counts.answered_rows for counts in seen.versions.values()),
+        count=sum(counts.rows for counts in seen.versions.values()),
         started_at=body.started_at,
         log_dir=body.log_dir,
         rolled_back=_lost_by(body, "rule"),
@@ -357,10 +357,12 @@ def _served(body: EndpointRecord, uri: str, counted: VersionCounts, canary_share
     share = arm.share if arm else 0.0
     if role in ("champion", "canary"):  # what the canary really gets, a target may have changed
         share = {"champion": share + body.desired.canary_share - canary_share, "canary": canary_share}[role]
+    answered = counted.requests
+    counted = counted.shadowed or VersionCounts() if role == "shadow" else counted
     return Served(
         uri, role, share, counted.requests, counted.rows, counted.errors, counted.refused,
         quantile_ms(counted, 0.5), quantile_ms(counted, 0.95), counted.latency.measured_by if counted.latency else "",
-        counted.shadowed_requests,
+        answered,
     )  # fmt: skip
 
 

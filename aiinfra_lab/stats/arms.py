@@ -43,7 +43,7 @@ _UNIT_S = 10.0  # a bet begins every ten seconds
 # Bets that neither won nor lost add up to this part of the limit: else the first failure in weeks would convict.
 _MOST_IDLE = 1 / 36
 _LOG_ODDS = np.log(_ODDS)
-_MOST, _MOST_LOG = 1e300, 600.0
+_MOST, _MOST_LOG = 1e40, 600.0  # their product is a number
 
 
 class Stratum:

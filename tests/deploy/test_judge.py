@@ -164,3 +164,30 @@ def test_the_bound_on_false_rollbacks_is_stated():
     judge, _ = trial()
     assert judge.verdict.false_per_hour == pytest.approx(0.01)
     assert Judge.of(msgspec.structs.replace(DESIRED, canary=None), None, None) is None
+
+
+@pytest.mark.parametrize("before", [0.2, 5.0])
+@pytest.mark.parametrize(("slower", "state"), [(1.0, "ok"), (1.6, "breach")])
+def test_a_champion_whose_load_was_another_one_before_is_compared_by_how_fast_it_is_now(before, slower, state):
+    known = Counts()
+    for latency in np.random.default_rng(1).lognormal(math.log(30 * before), 0.4, 3000):
+        known.add(float(latency), 1, False)
+    judge, clock = trial(counts=known)
+    for seed in range(150):  # how both wander apart is known after a quarter of an hour
+        verdict = serve(judge, clock, 1, slower=(1.0, slower), requests=400, seed=seed)
+        if verdict.state == "breach":
+            break
+    assert verdict.state == state
+    if state == "ok":
+        p95_ms = next(each.p95_ms for each in verdict.measures if each.measure == "latency")
+        assert p95_ms == pytest.approx(30 * math.exp(0.4 * 1.645), rel=0.1)
+
+
+def test_what_a_version_did_as_a_shadow_says_nothing_of_how_fast_it_answers():
+    known = champion()
+    known.shadowed = Counts()
+    for _ in range(5000):
+        known.shadowed.add(900.0, 1, False)
+    judge, clock = trial(counts=known)
+    latency = serve(judge, clock, 1).measures[1]
+    assert latency.p95_ms < 100

@@ -206,7 +206,11 @@ def test_a_shadow_is_asked_the_same_and_answers_nobody(ask, tmp_path):
     routes = {"champion": "plain", "shadow": "plain"}
     answers, predictor = ask(routes, *[{"rows": [{**ROW, "row_id": str(number)}]} for number in range(20)])
     assert {answer["model"] for _, answer in answers} == {"models:champion@1"}
-    assert (predictor.counts["models:shadow@1"].requests, predictor.counts["models:champion@1"].requests) == (20, 20)
+    assert (predictor.counts["models:shadow@1"].shadowed.requests, predictor.counts["models:champion@1"].requests) == (
+        20,
+        20,
+    )
+    assert predictor.counts["models:shadow@1"].requests == 0  # by what it did as a shadow nobody is judged
     lines = newest(tmp_path / "log", 100)
     assert Counter((line["model"], line["arm"]) for line in lines) == {
         ("models:champion@1", "champion"): 20, ("models:shadow@1", "shadow"): 20,
@@ -217,7 +221,7 @@ def test_a_shadow_is_asked_the_same_and_answers_nobody(ask, tmp_path):
 
 def test_a_shadow_that_fails_or_refuses_harms_nobody(ask, tmp_path):
     [(status, _)], predictor = ask({"champion": "plain", "shadow": "nan"}, {"rows": [FAR]})
-    assert (status, predictor.counts["models:shadow@1"].errors, predictor.refused) == (200, 1, {})
+    assert (status, predictor.counts["models:shadow@1"].shadowed.errors, predictor.refused) == (200, 1, {})
     [agreement] = agreements(newest(tmp_path / "log", 100))
     assert (agreement.rows, agreement.same, agreement.largest) == (1, 0, None)
 
@@ -225,7 +229,7 @@ def test_a_shadow_that_fails_or_refuses_harms_nobody(ask, tmp_path):
 def test_a_shadow_that_is_behind_is_spared_requests(ask, monkeypatch):
     monkeypatch.setattr(predicting, "MOST_SHADOWING", 3)
     _, predictor = ask({"champion": "plain", "shadow": "plain"}, *[{"rows": [ROW]}] * 20)
-    assert (predictor.counts["models:shadow@1"].requests, predictor.shadow_skipped) == (3, 17)
+    assert (predictor.counts["models:shadow@1"].shadowed.requests, predictor.shadow_skipped) == (3, 17)
     assert predictor.counts["models:champion@1"].requests == 20
 
 

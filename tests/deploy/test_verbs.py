@@ -476,7 +476,7 @@ def test_candidates_and_a_shadow_beside_a_champion(register):
         "1": ("champion", 0.5), "2": ("candidate", 0.5), "3": ("shadow", 1.0),
     }  # fmt: skip
     shadow = next(item for item in shown.versions if item.role == "shadow")
-    assert (shadow.requests, shadow.shadowed, [each.rows for each in shown.agreements]) == (31, 30, [30])
+    assert (shadow.requests, shadow.answered, [each.rows for each in shown.agreements]) == (30, 1, [30])
     assert shown.count == 31  # what was answered, by whomever
     assert {line["arm"] for line in deploy.log("delay", rows=100).rows} == {"champion", "candidate", "shadow"}
     assert "The shadow **models:delay@3** is asked what the others are" in shown.card().lead

@@ -55,7 +55,7 @@ class Counts:
     """Of one version since the endpoint was started.
 
     errors: requests of which at least one row got no finite score. refused: requests whose rows broke the contract.
-    shadowed_requests, shadowed_rows: those among requests and rows that it was asked as a shadow.
+    shadowed: what it did besides as a shadow, on a queue of its own; by that nobody is judged.
     lost: processes of the version that died or hung; they are counted since this process began.
     """
 
@@ -65,8 +65,7 @@ class Counts:
     refused: int = 0
     busy_ms: float = 0.0
     buckets: list[int] = field(default_factory=lambda: [0] * (len(EDGES_MS) + 1))
-    shadowed_requests: int = 0
-    shadowed_rows: int = 0
+    shadowed: Counts | None = None
     lost: int = 0
     minutes: Minutes = field(default_factory=Minutes, compare=False)
 
@@ -100,22 +99,15 @@ class Counts:
         """As the endpoint's record keeps it: empty buckets are left out."""
         filled = {str(at): count for at, count in enumerate(self.buckets) if count}
         busy_ms = round(self.busy_ms, 3)
-        return VersionCounts(
-            self.requests,
-            self.rows,
-            self.errors,
-            self.refused,
-            busy_ms,
-            filled,
-            shadowed_requests=self.shadowed_requests,
-            shadowed_rows=self.shadowed_rows,
-        )
+        shadowed = self.shadowed.to_record() if self.shadowed else None
+        own = self.requests, self.rows, self.errors, self.refused, busy_ms, filled
+        return VersionCounts(*own, shadowed=shadowed)
 
     @classmethod
     def of(cls, record: VersionCounts) -> Counts:
         """What `to_record` gave."""
         counts = cls(record.requests, record.rows, record.errors, record.refused, record.busy_ms)
-        counts.shadowed_requests, counts.shadowed_rows = record.shadowed_requests, record.shadowed_rows
+        counts.shadowed = cls.of(record.shadowed) if record.shadowed else None
         for at, count in record.buckets.items():
             if is_bucket(at):  # another's target may have been recorded with others
                 counts.buckets[int(at)] = count

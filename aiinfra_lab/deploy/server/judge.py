@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +22,7 @@ from ...stats.arms import GROUPS, MEASURES, ArmComparison, Measure
 from ...stats.betting import NotWorse, OneSample
 from ...stats.bounds import Bound, JudgedBound, JudgedMeasure, bounds_of
 from ...stats.bounds import Verdict as State
-from ...stats.latencies import FrozenLatencies
+from ...stats.latencies import LEAST, FrozenLatencies
 from ...stats.power import requests_to_convict
 from ..record import DesiredState, RuleCounts, Verdict
 from .counts import EDGES_MS, Counts
@@ -31,6 +32,8 @@ DEADLINE_S = 30.0
 MARGINS: dict[Measure, float] = {"errors": 0.005, "latency": 0.05}
 """By so much the canary's share of errors, or of answers beyond the champion's p95, is shown to be not worse."""
 _SEEN = 1 << 16
+# Of the champion's answers, so many lie beyond what is taken for its 95th percentile.
+_FEWEST, _MOST = 0.01, 0.2
 
 
 def look_seconds(where: Settings) -> float:
@@ -109,6 +112,7 @@ class Judge:
         self.trials = 1
         self.open: dict[JudgedRequest, bool] = {}
         self._lock = threading.Lock()
+        self._buckets = [0] * (len(EDGES_MS) + 1)  # the champion's answers since its latencies were frozen
         self._seen = bytearray(_SEEN)
         self._at = clock()
         bounds = bounds_of(rule) if rule else ()
@@ -145,6 +149,8 @@ class Judge:
             self._not_worse["errors"].add(failed, is_canary=is_canary)
             if latency_ms is not None and (frozen := self._compared.latencies):
                 self._not_worse["latency"].add(latency_ms > frozen.p95_ms, is_canary=is_canary)
+                if not is_canary:
+                    self._buckets[bisect_left(EDGES_MS, latency_ms)] += 1
 
     def _is_seen(self, digest: int) -> bool:
         """Whether the key has counted in this stratum: one that asks often, and always fails, hides all others."""
@@ -186,10 +192,22 @@ class Judge:
 
     def _freeze(self) -> None:
         compared, champion = self._compared, self._champion
-        if not (compared and champion) or compared.latencies:
+        if not (compared and champion):
             return
-        if frozen := FrozenLatencies.of_histogram(EDGES_MS, champion.buckets):
-            compared.freeze(frozen)
+        if compared.latencies is None:
+            if frozen := FrozenLatencies.of_histogram(EDGES_MS, champion.buckets):
+                compared.freeze(frozen)
+            return
+        # Its load may be another one than before: where hardly an answer, or many, lie beyond its 95th percentile, no
+        # canary is shown to be as fast by that. What was weighed stays: the bins are chosen by the past alone.
+        (total, beyond), _ = self._not_worse["latency"].counts
+        if total >= LEAST and not _FEWEST <= beyond / total <= _MOST:
+            with self._lock:
+                frozen = FrozenLatencies.of_histogram(EDGES_MS, self._buckets)
+                self._buckets = [0] * len(self._buckets)
+                self._not_worse["latency"] = NotWorse(MARGINS["latency"])
+            if frozen:
+                compared.freeze(frozen)
 
     def _judged(self) -> Verdict:
         bounds = tuple(alarm.judged for alarm in self._alarms)
@@ -215,8 +233,9 @@ class Judge:
             counts = (seen.canary_bad, seen.canary, seen.champion_bad, seen.champion, seen.since)
             return JudgedMeasure(measure, "breach", *counts, evidence, compared.limit, **given, more=0)
         # Shown once is shown, unless evidence of the contrary has come up since.
-        state: State = "ok" if bets.is_shown and evidence < compared.limit / 100 else "undecided"
         (champion, champion_bad), (canary, canary_bad) = bets.counts
+        is_shown = bets.is_shown and (measure == "errors" or champion >= LEAST)
+        state: State = "ok" if is_shown and evidence < compared.limit / 100 else "undecided"
         counts = (canary_bad, canary, champion_bad, champion, compared.began_at)
         more = bets.needed()
         if more is None and champion and canary:

@@ -31,6 +31,8 @@ def text(name: str, predictor: Predictor, counts: Mapping[str, Counts], server: 
         lines += _histogram(name, uri, item)
     arms = predictor.routes.arms
     shares = ((_labels(name, model=arm.version.model.uri, role=arm.role), arm.share) for arm in arms)
+    shadowed = ((_labels(name, model=uri), item.shadowed.requests) for uri, item in by_version if item.shadowed)
+    lines += _metric("shadowed_requests_total", "counter", "Requests that a version was asked as a shadow.", shadowed)
     lines += _metric("arm_share", "gauge", "Share of the keys that an arm gets; of a shadow, of the requests.", shares)
     own = _labels(name)
     tables: tuple[tuple[str, str, str, Mapping[Any, int]], ...] = (

@@ -318,14 +318,12 @@ class Predictor:
     def shadowed(self, request: _Shadowed, reply: Reply) -> None:
         """Count and log what the shadow would have answered."""
         self.shadowing -= 1
-        counts = request.version.counts
+        counts = request.version.counts.shadowed = request.version.counts.shadowed or Counts()
         if 400 <= reply.status < 500:
             counts.refused += 1
             return
         latency_ms = (time.perf_counter() - request.raw.started) * 1000
         counts.add(latency_ms, reply.rows, reply.failed)
-        counts.shadowed_requests += 1
-        counts.shadowed_rows += reply.rows
         if reply.rows:
             self._log("shadow", latency_ms, request.raw, reply)
 

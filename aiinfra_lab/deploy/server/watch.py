@@ -343,7 +343,7 @@ class Watch:
         """The record with what was counted until now."""
         predictor, served = self.predictor, self._served
         versions = {uri: counts.to_record() for uri, counts in predictor.counts.copy().items()}
-        count = sum(counts.answered_rows for counts in versions.values())
+        count = sum(counts.rows for counts in versions.values())
         lost, generation = predictor.log.lost, served.generation
         body = replace(body, versions=versions, count=count, log_lost_rows=lost, served_generation=generation)
         return replace(body, judged=served.evidence, verdict=served.verdict) if served.evidence else body
