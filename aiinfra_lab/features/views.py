@@ -125,6 +125,7 @@ def load(name: str, code: str) -> tuple[tuple[View, ...], tuple[str, ...]]:
     """
     file = f"<features {name}>"
     module = types.ModuleType(f"aiinfra_features_{name}")
+    module.__dict__["view"] = view  # a cell needs nothing else of ours, and may do without its import
     # So that tracebacks and `inspect` find the lines of code that is in no file.
     linecache.cache[file] = (len(code), None, code.splitlines(keepends=True), file)
     try:

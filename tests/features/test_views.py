@@ -152,3 +152,8 @@ def test_a_view_whose_name_is_no_file_name_is_refused(name):
     )
     with pytest.raises(Failed, match="cannot be the name of a view"):
         load("test", renamed)
+
+
+def test_a_cell_may_do_without_the_import_of_view():
+    [item], _ = load("test", "@view(entity='customer')\ndef seen(table):\n    return table\n")
+    assert item.name == "seen"
