@@ -146,6 +146,7 @@ class Exported(Result):
     count: int
 
     kind: ClassVar[str] = "Export"
+    labels: ClassVar = {"count": "files"}
 
     def card(self) -> Card:
         head = super().card()
