@@ -307,7 +307,7 @@ def export(
     into: a new folder, or an empty one; without, NAME-fastapi in the project
 
     Example:
-        %deploy export delay --to fastapi --into service
+        %deploy export late --to fastapi --into service
     """
     from ..config import settings
     from .fastapi import project

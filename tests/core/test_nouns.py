@@ -12,6 +12,7 @@ from aiinfra_lab.errors import Conflict, NotFound, UsageProblem
 from aiinfra_lab.jobs import HomeRecord, JobRecord
 from aiinfra_lab.jupyter import calls, items
 from aiinfra_lab.resolve import resolve, resolve_any
+from aiinfra_lab.signal_records import Signal
 from aiinfra_lab.store import Body, open_store
 from aiinfra_lab.verbs import find_verb, help_of
 
@@ -25,7 +26,7 @@ def pets(workspace, monkeypatch):
 
 
 def test_every_kind_of_record_belongs_to_a_noun_or_to_a_job():
-    known = {*nouns.kinds(), JobRecord, HomeRecord}  # importing every noun's folder
+    known = {*nouns.kinds(), JobRecord, HomeRecord, Signal}  # importing every noun's folder
     ours = [
         kind
         for kind in _below(Body)

@@ -33,7 +33,7 @@ def spec(january) -> Spec:
 
 def describe(tables: Tables, code: str) -> Spec:
     lazy = {name: frame.lazy() for name, frame in tables.items()}
-    return sets.describe("delay", code, "predicted_at", "late", "flight_id", tables["flights"], lazy)[0]
+    return sets.describe("delay", code, "predicted_at", ("late",), "flight_id", tables["flights"], lazy)[0]
 
 
 def features_of(spec: Spec, rows: pl.DataFrame, tables: Tables) -> pl.DataFrame:

@@ -66,7 +66,7 @@ def test_a_view_that_returns_other_features_names_both(spec, events):
 
 def test_a_described_cell_has_no_version_yet_and_the_digest_that_it_will_have(spec, trips):
     rows = small_tables()["trips"]
-    found, events = sets.describe("lateness", CELL, "asked_at", "late", "trip", rows, tables_of(trips))
+    found, events = sets.describe("lateness", CELL, "asked_at", ("late",), "trip", rows, tables_of(trips))
     assert (found.version, found.uri) == (0, "features:lateness@0")
     assert (found.fingerprint(), len(events)) == (spec.fingerprint(), 2)
 

@@ -8,8 +8,10 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from aiinfra_lab.deploy.server import inference_protocol
+from aiinfra_lab.deploy.server.answering import Answering
+from aiinfra_lab.deploy.server.messages import RawRequest
 from aiinfra_lab.deploy.server.model import load
-from aiinfra_lab.deploy.server.predictions_log import Line, encoded
+from aiinfra_lab.deploy.server.predictions_log import PredictionsLog, newest
 from aiinfra_lab.drift import values
 from aiinfra_lab.errors import Failed
 from aiinfra_lab.train import export
@@ -63,12 +65,14 @@ def test_its_network_gives_tokens(folder):
     assert saved.run_network(saved.inputs([{"text": "crew"}]))["said"].dtype == np.int64
 
 
-def test_the_endpoint_answers_and_logs_the_text(folder):
-    model = load("models:echo@1", folder)
-    answers = model.predict([("crew",), ("rain and storm",)])
-    assert [answer["said"] for answer in answers] == ["crew", "rain and storm"]
-    line = Line(0.0, "r", "1", model.uri, False, 1.0, {"text": "crew"}, answers[0])
-    assert json.loads(encoded([line]))["outputs"]["said"] == "crew"
+def test_the_endpoint_answers_and_logs_the_text(folder, tmp_path):
+    answering, log = Answering(load("models:echo@1", folder)), PredictionsLog(tmp_path / "log", 1e9)
+    body = json.dumps({"rows": [{"text": "crew"}, {"text": "rain and storm"}]}).encode()
+    [reply] = answering.answer([RawRequest("r", 0.0, body)])
+    assert [row["said"] for row in json.loads(reply.body)["predictions"]] == ["crew", "rain and storm"]
+    log.add("champion", 1.0, body, reply.logged_answer or reply.body, reply.rows)
+    log.close()
+    assert [row["outputs"]["said"] for row in newest(tmp_path / "log", 2)] == ["rain and storm", "crew"]
     described = inference_protocol.outputs_of(SavedModel(folder))
     assert [(item.name, item.datatype) for item in described] == [("said", "BYTES"), ("length", "FP32")]
 

@@ -21,7 +21,6 @@ from typing import Any
 
 import msgspec
 
-from ...features.contract import ROW_ID
 from ...files import make_folder
 from ...modes import OWNERS_FOLDER
 from ..base import PredictedRow
@@ -221,12 +220,12 @@ def _rows_of(line: _Line) -> list[PredictedRow]:
 
 
 def _row(line: _Line, row_id: str, inputs: dict[str, Any], outputs: dict[str, Any]) -> PredictedRow:
-    inputs.pop(ROW_ID, None)
+    inputs.pop("row_id", None)
     error: str | None = outputs.pop("error", None)
     found: PredictedRow = {
         "at": line.at,
         "request_id": line.answer.request_id,
-        "row_id": outputs.pop(ROW_ID, row_id),
+        "row_id": outputs.pop("row_id", row_id),
         "model": line.answer.model,
         "arm": line.arm,
         "latency_ms": line.latency_ms,

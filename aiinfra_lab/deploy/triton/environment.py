@@ -63,7 +63,7 @@ class Installation:
 
 def place(where: Settings) -> Path:
     """Where the settings say that it is."""
-    return Path(where.get(SETTING, "") or where.project / ".venvs" / "triton").absolute()
+    return Path(where.get("deploy.triton_env", "") or where.project / ".venvs" / "triton").absolute()
 
 
 def find(folder: Path) -> Installation:
