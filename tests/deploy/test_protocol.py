@@ -323,6 +323,19 @@ def test_a_damaged_compressed_body_is_the_clients_fault(talk, encoding, spoil):
     assert Answers(connection).statuses == [400]
 
 
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+@pytest.mark.parametrize(
+    ("body", "status"), [(b"garbage", 400), (compressed(bytes(MAX_BODY + 1), "gzip"), 413)], ids=["damaged", "long"]
+)
+def test_a_bad_compressed_body_is_refused_at_once_also_where_nothing_is_to_follow(talk, running, version, body, status):
+    connection, before, began = talk(), running.server.refused[status], time.monotonic()
+    head = f"POST / HTTP/{version}\r\nhost: x\r\nconnection: close\r\ncontent-encoding: gzip\r\n"
+    connection.sendall(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
+    assert Answers(connection).statuses == [status]
+    assert time.monotonic() - began < protocol.BODY_S / 2
+    assert running.server.refused[status] == before + 1
+
+
 def test_small_pieces_of_a_body_take_no_more_memory_than_what_is_in_them(talk):
     connection = talk()
     connection.sendall(b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")

@@ -341,6 +341,7 @@ class Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         self._started = False
         self._complete += 1
+        body = self._whole_body()  # before `_last`, after which no fault is answered
         keep = self._parser.should_keep_alive() and not self._parser.should_upgrade() and not self.server.draining
         keep = keep and not self._reserved
         self._last = not keep
@@ -348,8 +349,9 @@ class Connection(asyncio.Protocol):
         # The endpoint's own page may ask it: whoever serves a page under that name is the endpoint.
         from_page = bool(self._origin) and self._origin.lower() != b"http://" + host.lower()
         names_keep = keep and self._parser.get_http_version() == "1.0"
-        method, body = self._parser.get_method(), self._whole_body()
-        request = Request(self, method, path, host, body, from_page, keep, names_keep, self._json_bytes)
+        request = Request(
+            self, self._parser.get_method(), path, host, body, from_page, keep, names_keep, self._json_bytes
+        )
         request.model, request.is_judged = self._model, self._is_judged
         self._pending.append(request)
         try:
