@@ -227,16 +227,47 @@ def test_what_is_no_plain_request_is_refused(talk, data):
     assert Answers(connection).statuses == [400]
 
 
-@pytest.mark.parametrize(
-    "head",
-    [
-        b"GET /plain HTTP/1.1\r\nhost: x\r\nupgrade: h2c\r\nconnection: upgrade\r\n",
-        b"CONNECT /plain HTTP/1.1\r\nhost: x\r\n",
-    ],
+JAVA = (
+    "Connection: Upgrade, HTTP2-Settings\r\nContent-Length: 5\r\nHost: 127.0.0.1:8000\r\n"
+    "HTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA\r\nUpgrade: h2c\r\n"
+    "User-Agent: Java-http-client/17.0.9\r\nContent-Type: application/json\r\n"
 )
-def test_another_protocol_is_not_begun(talk, head):
+CURL = (
+    "Host: 127.0.0.1:8000\r\nUser-Agent: curl/8.5.0\r\nAccept: */*\r\nConnection: Upgrade, HTTP2-Settings\r\n"
+    "Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\nContent-Length: 5\r\n"
+)
+CHUNKED = "host: x\r\nupgrade: h2c\r\nconnection: upgrade\r\ntransfer-encoding: chunked\r\n"
+
+
+@pytest.mark.parametrize("step", [1, 1 << 16])
+@pytest.mark.parametrize(("head", "body"), [(JAVA, b"hello"), (CURL, b"hello"), (CHUNKED, b"5\r\nhello\r\n0\r\n\r\n")])
+def test_an_offer_of_another_protocol_is_passed_over_and_the_request_answered_as_it_is(talk, running, head, body, step):
+    connection, before = talk(), running.echo.seen
+    data = f"POST / HTTP/1.1\r\n{head}\r\n".encode() + body + post("/", b"next")
+    for at in range(0, len(data), step):
+        connection.sendall(data[at : at + step])
+    assert Answers(connection, 2).bodies == [b"hello", b"next"]
+    assert running.echo.seen == before + 2
+
+
+def test_hundreds_of_offers_in_one_piece_are_passed_over(talk):
     connection = talk()
-    connection.sendall(head + b"\r\n" + b"\x00\x01")
+    connection.sendall(b"GET /a HTTP/1.1\r\nhost: x\r\nupgrade: h2c\r\nconnection: upgrade\r\n\r\n" * 700)
+    assert Answers(connection, 700).bodies == [b"/a"] * 700
+
+
+def test_one_who_offers_another_protocol_is_told_to_continue_once(talk):
+    connection = talk()
+    connection.sendall(f"POST / HTTP/1.1\r\n{CURL}Expect: 100-continue\r\n\r\n".encode())
+    told = connection.recv(100)
+    connection.sendall(b"hello")
+    assert told == b"HTTP/1.1 100 Continue\r\n\r\n"
+    assert Answers(connection).bodies == [b"hello"]
+
+
+def test_a_tunnel_is_not_begun(talk):
+    connection = talk()
+    connection.sendall(b"CONNECT /plain HTTP/1.1\r\nhost: x\r\n\r\n\x00\x01")
     assert Answers(connection).bodies == [b"/plain"]
     assert ended(connection)
 

@@ -218,6 +218,7 @@ class Connection(asyncio.Protocol):
     def _clear(self) -> None:
         self._url = self._host = self._origin = self._encoding = b""
         self._body: bytes | bytearray = b""
+        self._fields: list[tuple[bytes, bytes]] = []
         self._head_bytes = self._head_parts = 0
         self._json_bytes: int | None = None
         self._model = b""
@@ -247,9 +248,7 @@ class Connection(asyncio.Protocol):
             return  # what still comes is let go, so that the client can read its answer
         complete = self._complete
         try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            pass  # the request was answered as it is; what would follow is of another protocol
+            self._parse(data)
         except httptools.HttpParserError:
             self._fault = self._fault or (400, "syntax", "this is no HTTP request")
         if self._in_head and self._complete == complete:
@@ -293,6 +292,9 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._count_head(len(name) + len(value))
+        if not self._in_head:
+            return  # what stands behind a body describes it, and changes nothing in how it is read
+        self._fields.append((name, value))
         lower = name.lower()
         # llhttp lets only digits through; what a longer number announces is refused there, or counted as it comes.
         if lower == b"content-length" and len(value) < 20 and int(value) > self.server.max_body:
@@ -314,6 +316,8 @@ class Connection(asyncio.Protocol):
             self._take_option(lower, value)
 
     def on_headers_complete(self) -> None:
+        if self._offers_upgrade:
+            return  # it is read again
         version = self._parser.get_http_version()
         if not self._host and version == "1.1":
             self._stop(400, "host", "a request of HTTP/1.1 has a Host")
@@ -339,6 +343,8 @@ class Connection(asyncio.Protocol):
         self._body += body
 
     def on_message_complete(self) -> None:
+        if self._offers_upgrade:
+            return  # it is read again
         self._started = False
         self._complete += 1
         body = self._whole_body()  # before `_last`, after which no fault is answered
@@ -364,6 +370,31 @@ class Connection(asyncio.Protocol):
                 request.respond(500, b'{"error":{"what":"the endpoint failed; its log says more"}}')
 
     # ---- ours ----
+
+    def _parse(self, data: bytes) -> None:
+        """Have data parsed; a request that offers another protocol as if it did not (RFC 9110, 7.8).
+
+        httptools takes such a request to end with its head, so its head is read again without the offer.
+        """
+        while True:
+            try:
+                self._parser.feed_data(data)
+            except httptools.HttpParserUpgrade as offer:
+                if not self._offers_upgrade:
+                    return  # CONNECT was answered as it is; what would follow is of another protocol
+                data = self._head_without_offer() + data[offer.args[0] :]
+                self._parser = httptools.HttpRequestParser(self)
+            else:
+                return
+
+    @property
+    def _offers_upgrade(self) -> bool:
+        return self._parser.should_upgrade() and self._parser.get_method() != b"CONNECT"
+
+    def _head_without_offer(self) -> bytes:
+        version = self._parser.get_http_version().encode()
+        fields = (b"%b: %b\r\n" % field for field in self._fields if field[0].lower() != b"upgrade")
+        return b"%b %b HTTP/%b\r\n%b\r\n" % (self._parser.get_method(), self._url, version, b"".join(fields))
 
     def flush(self) -> None:
         """Send every answer whose turn it is."""
