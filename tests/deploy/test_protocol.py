@@ -367,6 +367,37 @@ def test_a_bad_compressed_body_is_refused_at_once_also_where_nothing_is_to_follo
     assert running.server.refused[status] == before + 1
 
 
+@pytest.mark.parametrize(
+    "field", ["content-encoding: gzip", "x-aiinfra-model: m:x@9", "x-aiinfra-judged: no", "host: y", "origin: http://y"]
+)
+def test_a_trailer_is_no_header(talk, running, field):
+    connection = talk()
+    head = "POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
+    connection.sendall(f"{head}2\r\nab\r\n0\r\n{field}\r\n\r\n".encode())
+    assert Answers(connection).bodies == [b"ab"]
+    last = running.echo.last
+    assert (last.model, last.is_judged, last.host, last.from_page) == (b"", True, b"x", False)
+
+
+@pytest.mark.parametrize(
+    ("value", "is_judged"),
+    [("no", False), ("False", False), ("0", False), ("yes", True), ("TRUE", True), ("1", True)],
+)
+def test_whether_a_request_is_judged_is_said_in_the_usual_ways(talk, running, value, is_judged):
+    connection = talk()
+    connection.sendall(post("/", b"x", f"X-Aiinfra-Judged: {value}\r\n"))
+    assert Answers(connection).statuses == [200]
+    assert running.echo.last.is_judged is is_judged
+
+
+@pytest.mark.parametrize("value", ["", "never", "nope", "\u00e9"])
+def test_what_says_neither_is_refused(talk, value):
+    connection = talk()
+    connection.sendall(post("/", b"x", f"X-Aiinfra-Judged: {value}\r\n"))
+    answers = Answers(connection)
+    assert (answers.statuses, "X-Aiinfra-Judged" in what(answers)) == ([400], True)
+
+
 def test_small_pieces_of_a_body_take_no_more_memory_than_what_is_in_them(talk):
     connection = talk()
     connection.sendall(b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")

@@ -47,6 +47,7 @@ _HEADS = {status: f"HTTP/1.1 {status} {reason}\r\ncontent-type: ".encode() for s
 _LONG_HEAD = (431, "head", f"the head of a request may have at most {MAX_HEAD} bytes")
 _TAKEN = (503, "full", "all connections are in use; what is left is for questions after the endpoint's health")
 JSON = b"application/json"
+_YES, _NO = frozenset((b"yes", b"true", b"1")), frozenset((b"no", b"false", b"0"))
 
 _log = logging.getLogger(__name__)
 
@@ -482,7 +483,9 @@ class Connection(asyncio.Protocol):
         if name == b"x-aiinfra-model":
             self._model = value
         elif name == b"x-aiinfra-judged":
-            self._is_judged = value.lower() != b"no"
+            if (said := value.lower()) not in _YES | _NO:
+                self._stop(400, "option", "X-Aiinfra-Judged is no, or yes as without it")
+            self._is_judged = said in _YES
 
     def _take_json_bytes(self, value: bytes) -> None:
         if not value.isdigit() or len(value) > len(str(self.server.max_body)):
