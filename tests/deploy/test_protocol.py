@@ -127,6 +127,13 @@ def ended(connection: socket.socket) -> bool:
         return True
 
 
+def read_to_the_end(connection: socket.socket) -> bytes:
+    found = b""
+    while data := connection.recv(65_536):
+        found += data
+    return found
+
+
 def what(answers: Answers) -> str:
     return json.loads(answers.bodies[-1])["error"]["what"]
 
@@ -612,8 +619,20 @@ def test_draining_answers_what_was_taken_and_closes(monkeypatch):
     until(lambda: running.echo.seen == 2)
     running.call(running.server.drain)
     assert ended(idle)
-    assert Answers(busy).bodies == [b"taken"]
-    assert ended(busy)
+    answer = read_to_the_end(busy)
+    assert answer.endswith(b"\r\n\r\ntaken")
+    assert b"\r\nconnection: close\r\n" in answer
     running.stop()
     busy.close()
     idle.close()
+
+
+def test_of_several_answers_that_are_due_while_draining_the_last_says_that_it_is_the_last():
+    running = Running()
+    with socket.create_connection(("127.0.0.1", running.port), timeout=PATIENCE_S) as busy:
+        busy.sendall(post("/slow", b"first") + post("/", b"second") + post("/slow", b"third"))
+        until(lambda: running.echo.seen == 3)
+        running.call(running.server.drain)
+        _, first, second, third = read_to_the_end(busy).split(b"HTTP/1.1 200 OK")
+    assert [b"connection: close" in answer for answer in (first, second, third)] == [False, False, True]
+    running.stop()

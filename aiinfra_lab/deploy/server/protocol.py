@@ -91,7 +91,7 @@ class Request:
         """Answer it, a HEAD without the body; to be called once. It is sent when those before it have been answered."""
         if status == 503:
             extra += b"retry-after: 1\r\n"
-        if not self.keep:
+        if not self.keep or self.connection.ends_with(self):
             extra += b"connection: close\r\n"
         elif self.names_keep:
             extra += b"connection: keep-alive\r\n"
@@ -423,6 +423,13 @@ class Connection(asyncio.Protocol):
         elif self._transport:
             self.server.dropped["displaced"] += 1
             self._transport.close()
+
+    def ends_with(self, request: Request) -> bool:
+        """Whether the connection is closed after that answer; then it is settled, and nothing more is taken."""
+        is_last = bool(self._pending) and request is self._pending[-1]
+        if self.server.draining and is_last and not self._started:
+            self._last = True
+        return self._last and is_last
 
     def close_when_idle(self) -> None:
         """Close now, or after the answers that are due."""
