@@ -106,6 +106,11 @@ def version_of(uri: str) -> str:
     return str(Uri.parse(uri).version)
 
 
+def name_of(uri: str) -> str:
+    """`models:delay@7` → `delay`."""
+    return Uri.parse(uri).name
+
+
 def read(body: bytes, json_bytes: int | None, saved: SavedModel) -> Inference:
     """Understand a request. json_bytes: how much of the body is JSON, when bytes of tensors follow. BadTensors."""
     if json_bytes is not None and json_bytes > len(body):
@@ -128,7 +133,7 @@ def read(body: bytes, json_bytes: int | None, saved: SavedModel) -> Inference:
     return Inference(_encode({"rows": rows} | key), request.id, wanted or None, as_bytes)
 
 
-def write(answer: bytes, inference: Inference, name: str, saved: SavedModel) -> tuple[bytes, int | None]:
+def write(answer: bytes, inference: Inference, saved: SavedModel) -> tuple[bytes, int | None]:
     """The protocol's form of what `/predict` answered, and how much of it is JSON when bytes follow.
 
     BadTensors when some row got no outputs, for which the protocol has no place.
@@ -149,7 +154,8 @@ def write(answer: bytes, inference: Inference, name: str, saved: SavedModel) -> 
             outputs.append({**described, "parameters": {"binary_data_size": len(parts[-1])}})
         else:
             outputs.append({**described, "data": values.ravel().tolist()})
-    whole = {"model_name": name, "model_version": version_of(found["model"]), "id": inference.id, "outputs": outputs}
+    by = {"model_name": name_of(found["model"]), "model_version": version_of(found["model"])}
+    whole = {**by, "id": inference.id, "outputs": outputs}
     text = _encode({key: value for key, value in whole.items() if value != ""})
     return b"".join([text, *parts]), len(text) if parts else None
 
