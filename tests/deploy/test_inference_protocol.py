@@ -174,6 +174,12 @@ def one(at: int, **change) -> list:
         (one(0, shape=[]), "no shape"),
         (one(0, shape=[-2]), "shape"),
         (one(0, shape=[10**12]), "shape"),
+        (one(0, shape=[10**20, 0], data=[]), "shape"),
+        (one(0, shape=[2**62, 0], data=[]), "shape"),
+        (one(0, shape=[0, 2**63 - 1], data=[]), "shape"),
+        (one(0, shape=[10**9, 0], data=[]), "shape"),
+        (one(0, shape=[1] * 65, data=["AA"]), "shape"),
+        (one(0, shape=[1] * 33, data=["AA"]), "shape"),
         (one(0, shape=[1, 2]), "[rows]"),
         (one(0, datatype="TEXT"), "TEXT"),
         (one(0, data=["AA", 3]), "BYTES"),
@@ -192,7 +198,7 @@ def one(at: int, **change) -> list:
         ("text", "inputs"),
         ([{"name": "carrier"}], "shape"),
     ],
-    ids=range(22),
+    ids=range(28),
 )
 def test_what_does_not_fit_is_400_with_the_reason(table, inputs, word):
     code, answer = table.ask("/v2/models/delay/infer", {"inputs": inputs})
@@ -230,6 +236,22 @@ def test_a_wrong_length_of_the_json_is_400(table, head):
 def test_bytes_that_are_no_texts_are_400(table, part):
     body, head = binary(TABLE, [part, bytes(8), bytes(16)])
     assert table.ask("/v2/models/delay/infer", body, head)[0] == 400
+
+
+@pytest.mark.parametrize("shape", [[10**20, 0], [2**62, 0], [2**63 - 1, 0], [10**9, 0], [1, 10**9, 0], [1] * 65])
+def test_a_shape_that_cannot_be_made_is_400_in_every_form(pictures, shape):
+    image = {**PICTURES[0], "shape": shape}
+    data, part = ([], b"") if 0 in shape else ([1.0], bytes(4))
+    assert pictures.ask("/v2/models/delay/infer", {"inputs": [{**image, "data": data}, PICTURES[1]]})[0] == 400
+    code, answer = pictures.ask("/v2/models/delay/infer", *binary([image, PICTURES[1]], [part, bytes(16)]))
+    assert (code, "shape" in answer["error"]) == (400, True)
+    assert not pictures.server.faults
+
+
+def test_a_refusal_is_counted_with_the_status_that_it_has(table):
+    for inputs in (TABLE[:2], one(0, name="nothing"), [{**item, "shape": [0], "data": []} for item in TABLE]):
+        assert table.ask("/v2/models/delay/infer", {"inputs": inputs})[0] == 400
+    assert +table.api.predictor.refused == +table.server.answers == {400: 3}
 
 
 def test_a_row_without_a_score_is_an_error_of_the_model(tmp_path, artifacts):

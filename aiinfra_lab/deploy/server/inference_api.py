@@ -96,9 +96,13 @@ class InferenceApi:
             self._predictor.predict(inference.body, partial(self._answer, request, inference), options)
 
     def _answer(self, request: Request, inference: v2.Inference, status: int, answer: bytes) -> None:
+        if status == 422:
+            # The protocol knows no other status for what does not fit the model. The predictor has counted its own.
+            self._predictor.refused[422] -= 1
+            self._refuse(request, 400, _reason(answer))
+            return
         if status != 200:
-            # The predictor has counted it. The protocol knows no other status for what does not fit the model.
-            request.respond(400 if status == 422 else status, _encode({"error": _reason(answer)}))
+            request.respond(status, _encode({"error": _reason(answer)}))
             return
         try:
             uri = msgspec.json.decode(answer, type=_Answered).model
