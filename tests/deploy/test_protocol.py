@@ -14,11 +14,9 @@ import pyarrow as pa
 import pytest
 import uvloop
 
-from aiinfra_lab.config import settings
 from aiinfra_lab.deploy.ports import bind
 from aiinfra_lab.deploy.server import protocol
-from aiinfra_lab.deploy.server.protocol import MAX_BODY, MAX_HEAD, Request, Server, body_bytes
-from aiinfra_lab.errors import UsageProblem
+from aiinfra_lab.deploy.server.protocol import MAX_BODY, MAX_HEAD, Request, Server
 from tests.conftest import PATIENCE_S, until
 
 # How long the answer to `/slow` takes: enough that this thread may be kept waiting for half of it.
@@ -181,20 +179,6 @@ def test_a_long_body_without_announcement_is_refused_and_the_client_can_read_why
     for _ in range(MAX_BODY // 0x10000 + 2):
         connection.sendall(chunk)
     assert Answers(connection).statuses == [413]
-
-
-@pytest.mark.parametrize(("mib", "found"), [(None, 1 << 20), ("8", 8 << 20), ("0.5", 1 << 19)])
-def test_how_long_a_body_may_be_is_a_setting(workspace, monkeypatch, mib, found):
-    if mib:
-        monkeypatch.setenv("AIINFRA_DEPLOY_BODY_MIB", mib)
-    assert body_bytes(settings()) == found
-
-
-@pytest.mark.parametrize("mib", ["0", "-1", "nan", "65"])
-def test_a_limit_that_is_no_size_is_refused(workspace, monkeypatch, mib):
-    monkeypatch.setenv("AIINFRA_DEPLOY_BODY_MIB", mib)
-    with pytest.raises(UsageProblem, match="no size of a body"):
-        body_bytes(settings())
 
 
 def test_a_body_of_the_longest_size_is_taken(talk):
@@ -625,14 +609,3 @@ def test_draining_answers_what_was_taken_and_closes(monkeypatch):
     running.stop()
     busy.close()
     idle.close()
-
-
-def test_of_several_answers_that_are_due_while_draining_the_last_says_that_it_is_the_last():
-    running = Running()
-    with socket.create_connection(("127.0.0.1", running.port), timeout=PATIENCE_S) as busy:
-        busy.sendall(post("/slow", b"first") + post("/", b"second") + post("/slow", b"third"))
-        until(lambda: running.echo.seen == 3)
-        running.call(running.server.drain)
-        _, first, second, third = read_to_the_end(busy).split(b"HTTP/1.1 200 OK")
-    assert [b"connection: close" in answer for answer in (first, second, third)] == [False, False, True]
-    running.stop()
