@@ -36,13 +36,7 @@ def ask(url: str, path: str, body: object = None, timeout_s: float = 10.0) -> tu
         raise Unavailable(
             f"the endpoint has no address that can be asked from here ({url!r})", "look with `%deploy show NAME`"
         )
-    # NaN and Infinity are no JSON, and Python would write them all the same.
-    try:
-        data = None if body is None else json.dumps(body, allow_nan=False)
-    except ValueError as problem:
-        raise UsageProblem(
-            f"a row cannot be sent: {problem}", "put None where a value is missing or infinite"
-        ) from None
+    data = None if body is None else _json(body)
     # http.client knows no proxy settings: an address of this machine must never be sent to one.
     connection = connect(parts.netloc, timeout=timeout_s)
     try:
@@ -54,6 +48,18 @@ def ask(url: str, path: str, body: object = None, timeout_s: float = 10.0) -> tu
         raise Unavailable(f"{url} does not answer: {problem}", "look with `%deploy show NAME`") from None
     finally:
         connection.close()
+
+
+def _json(value: object) -> str:
+    """UsageProblem for what JSON does not have: NaN and Infinity, which Python would write all the same, and dates."""
+    try:
+        return json.dumps(value, allow_nan=False)
+    except ValueError as problem:
+        fix = "put None where a value is missing or infinite"
+        raise UsageProblem(f"a row cannot be sent: {problem}", fix) from None
+    except TypeError as problem:
+        fix = "give texts, numbers, True, False or None, and names that are texts: of a date its text, by `str`"
+        raise UsageProblem(f"a row cannot be sent: {problem}", fix) from None
 
 
 _OF_REPORT = {"versions", "canary_share", "generation", "verdict"}
@@ -111,7 +117,7 @@ def predict(url: str, rows: Sequence[dict[str, Any]], key: str | None = None) ->
     Failed with row and column when the endpoint refuses one, what came before it is counted all the same.
     """
     found: list[dict[str, Any]] = []
-    sizes, most = [len(json.dumps(row, default=str)) + 2 for row in rows], MOST_BYTES
+    sizes, most = [len(_json(row)) + 2 for row in rows], MOST_BYTES
     while True:
         upto = _upto(sizes, len(found), most)
         code, answer = ask(url, "/predict", {"rows": rows[len(found) : upto]} | ({} if key is None else {"key": key}))

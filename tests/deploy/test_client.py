@@ -2,6 +2,8 @@
 
 import math
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from aiinfra_lab.deploy import client
@@ -16,6 +18,15 @@ def test_a_number_that_json_does_not_have_is_refused_before_it_is_sent(value):
     with pytest.raises(UsageProblem) as problem:
         client.ask("http://127.0.0.1:9", "/predict", {"rows": [{"temp": value}]})
     assert "None" in problem.value.fix
+
+
+@pytest.mark.parametrize(
+    "row", [{"when": pd.Timestamp("2020")}, {"data": b"x"}, {"n": np.int64(1)}, {("a", "b"): 1.0}], ids=range(4)
+)
+def test_a_value_that_json_does_not_have_is_refused_before_it_is_sent(row):
+    with pytest.raises(UsageProblem, match="a row cannot be sent") as problem:
+        client.predict("http://127.0.0.1:9", [ROW, row])
+    assert "`str`" in problem.value.fix
 
 
 @pytest.mark.parametrize("url", ["", "ftp://127.0.0.1", "http://127.0.0.1:1"])

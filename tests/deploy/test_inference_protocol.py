@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from aiinfra_lab.deploy.server.predictor import Routes, ServedArm
 from tests.fakes import inline_workers
 
 from . import serving
@@ -173,6 +174,12 @@ def one(at: int, **change) -> list:
         (one(0, shape=[]), "no shape"),
         (one(0, shape=[-2]), "shape"),
         (one(0, shape=[10**12]), "shape"),
+        (one(0, shape=[10**20, 0], data=[]), "shape"),
+        (one(0, shape=[2**62, 0], data=[]), "shape"),
+        (one(0, shape=[0, 2**63 - 1], data=[]), "shape"),
+        (one(0, shape=[10**9, 0], data=[]), "shape"),
+        (one(0, shape=[1] * 65, data=["AA"]), "shape"),
+        (one(0, shape=[1] * 33, data=["AA"]), "shape"),
         (one(0, shape=[1, 2]), "[rows]"),
         (one(0, datatype="TEXT"), "TEXT"),
         (one(0, data=["AA", 3]), "BYTES"),
@@ -191,7 +198,7 @@ def one(at: int, **change) -> list:
         ("text", "inputs"),
         ([{"name": "carrier"}], "shape"),
     ],
-    ids=range(22),
+    ids=range(28),
 )
 def test_what_does_not_fit_is_400_with_the_reason(table, inputs, word):
     code, answer = table.ask("/v2/models/delay/infer", {"inputs": inputs})
@@ -231,6 +238,22 @@ def test_bytes_that_are_no_texts_are_400(table, part):
     assert table.ask("/v2/models/delay/infer", body, head)[0] == 400
 
 
+@pytest.mark.parametrize("shape", [[10**20, 0], [2**62, 0], [2**63 - 1, 0], [10**9, 0], [1, 10**9, 0], [1] * 65])
+def test_a_shape_that_cannot_be_made_is_400_in_every_form(pictures, shape):
+    image = {**PICTURES[0], "shape": shape}
+    data, part = ([], b"") if 0 in shape else ([1.0], bytes(4))
+    assert pictures.ask("/v2/models/delay/infer", {"inputs": [{**image, "data": data}, PICTURES[1]]})[0] == 400
+    code, answer = pictures.ask("/v2/models/delay/infer", *binary([image, PICTURES[1]], [part, bytes(16)]))
+    assert (code, "shape" in answer["error"]) == (400, True)
+    assert not pictures.server.faults
+
+
+def test_a_refusal_is_counted_with_the_status_that_it_has(table):
+    for inputs in (TABLE[:2], one(0, name="nothing"), [{**item, "shape": [0], "data": []} for item in TABLE]):
+        assert table.ask("/v2/models/delay/infer", {"inputs": inputs})[0] == 400
+    assert +table.api.predictor.refused == +table.server.answers == {400: 3}
+
+
 def test_a_row_without_a_score_is_an_error_of_the_model(tmp_path, artifacts):
     with serving.endpoint(tmp_path / "log", artifacts("nan")) as patchy:
         values = zip({**ROW, "distance": 9000}.items(), ("BYTES", "FP32", "INT32"), strict=True)
@@ -248,6 +271,48 @@ def test_who_names_a_version_gets_it_whatever_the_key_says(table, artifacts):
         code, answer = table.ask(f"/v2/models/delay/versions/{version}/infer", {"inputs": TABLE})
         assert (code, answer["model_version"]) == (200, version)
     assert table.ask("/v2/models/delay/infer", {"inputs": TABLE})[0] == 200
+
+
+@pytest.fixture
+def several(table, artifacts) -> SocketEndpoint:
+    """The endpoint `delay`: two versions of the model `x`, and one of `y` beside them."""
+    predictor = table.api.predictor
+    x1, x2, y1 = (
+        inline_workers.served(predictor, f"models:{name}", artifacts("plain", scale))
+        for name, scale in (("x@1", 0.5), ("x@2", 2.0), ("y@1", 3.0))
+    )
+    arms = [ServedArm(x1, "champion", 0.4), ServedArm(x2, "canary", 0.3), ServedArm(y1, "candidate", 0.3)]
+    predictor.routes = Routes(arms, "salt", 1)
+    return table
+
+
+def answered_by(there: SocketEndpoint, model: str) -> set[tuple[str, str]]:
+    """Model and version of the answers to many keys."""
+    found = [
+        there.ask(f"/v2/models/{model}/infer", {"inputs": TABLE, "parameters": {"key": str(at)}})[1] for at in range(40)
+    ]
+    return {(answer["model_name"], answer["model_version"]) for answer in found}
+
+
+def test_the_models_name_counts_where_several_models_serve(several):
+    assert answered_by(several, "y/versions/1") == answered_by(several, "y") == {("y", "1")}
+    assert answered_by(several, "x/versions/2") == {("x", "2")}
+    assert answered_by(several, "x") == {("x", "1")}
+    assert several.ask("/v2/models/y/versions/2/infer", {"inputs": TABLE})[0] == 404
+    assert several.ask("/v2/models/y/versions/2")[0] == several.ask("/v2/models/y/versions/2/ready")[0] == 404
+    assert [several.ask(f"/v2/models/{name}")[1]["versions"] for name in "xy"] == [["1", "2"], ["1"]]
+
+
+def test_under_the_endpoints_own_name_the_key_decides_and_the_answer_names_who_gave_it(several):
+    assert answered_by(several, "delay") == {("x", "1"), ("x", "2"), ("y", "1")}
+    assert answered_by(several, "delay/versions/2") == {("x", "2")}
+
+
+def test_the_key_decides_among_the_versions_of_the_only_model(several):
+    predictor = several.api.predictor
+    arms = predictor.routes.arms[:2]
+    predictor.routes = Routes([*arms, ServedArm(predictor.routes.arms[2].version, "shadow", 0.1)], "salt", 2)
+    assert answered_by(several, "x") == {("x", "1"), ("x", "2")}
 
 
 @pytest.mark.parametrize(

@@ -14,11 +14,9 @@ import pyarrow as pa
 import pytest
 import uvloop
 
-from aiinfra_lab.config import settings
 from aiinfra_lab.deploy.ports import bind
 from aiinfra_lab.deploy.server import protocol
-from aiinfra_lab.deploy.server.protocol import MAX_BODY, MAX_HEAD, Request, Server, body_bytes
-from aiinfra_lab.errors import UsageProblem
+from aiinfra_lab.deploy.server.protocol import MAX_BODY, MAX_HEAD, Request, Server
 from tests.conftest import PATIENCE_S, until
 
 # How long the answer to `/slow` takes: enough that this thread may be kept waiting for half of it.
@@ -127,6 +125,13 @@ def ended(connection: socket.socket) -> bool:
         return True
 
 
+def read_to_the_end(connection: socket.socket) -> bytes:
+    found = b""
+    while data := connection.recv(65_536):
+        found += data
+    return found
+
+
 def what(answers: Answers) -> str:
     return json.loads(answers.bodies[-1])["error"]["what"]
 
@@ -176,20 +181,6 @@ def test_a_long_body_without_announcement_is_refused_and_the_client_can_read_why
     assert Answers(connection).statuses == [413]
 
 
-@pytest.mark.parametrize(("mib", "found"), [(None, 1 << 20), ("8", 8 << 20), ("0.5", 1 << 19)])
-def test_how_long_a_body_may_be_is_a_setting(workspace, monkeypatch, mib, found):
-    if mib:
-        monkeypatch.setenv("AIINFRA_DEPLOY_BODY_MIB", mib)
-    assert body_bytes(settings()) == found
-
-
-@pytest.mark.parametrize("mib", ["0", "-1", "nan", "65"])
-def test_a_limit_that_is_no_size_is_refused(workspace, monkeypatch, mib):
-    monkeypatch.setenv("AIINFRA_DEPLOY_BODY_MIB", mib)
-    with pytest.raises(UsageProblem, match="no size of a body"):
-        body_bytes(settings())
-
-
 def test_a_body_of_the_longest_size_is_taken(talk):
     connection = talk()
     connection.sendall(post("/", b"x" * MAX_BODY))
@@ -227,16 +218,47 @@ def test_what_is_no_plain_request_is_refused(talk, data):
     assert Answers(connection).statuses == [400]
 
 
-@pytest.mark.parametrize(
-    "head",
-    [
-        b"GET /plain HTTP/1.1\r\nhost: x\r\nupgrade: h2c\r\nconnection: upgrade\r\n",
-        b"CONNECT /plain HTTP/1.1\r\nhost: x\r\n",
-    ],
+JAVA = (
+    "Connection: Upgrade, HTTP2-Settings\r\nContent-Length: 5\r\nHost: 127.0.0.1:8000\r\n"
+    "HTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA\r\nUpgrade: h2c\r\n"
+    "User-Agent: Java-http-client/17.0.9\r\nContent-Type: application/json\r\n"
 )
-def test_another_protocol_is_not_begun(talk, head):
+CURL = (
+    "Host: 127.0.0.1:8000\r\nUser-Agent: curl/8.5.0\r\nAccept: */*\r\nConnection: Upgrade, HTTP2-Settings\r\n"
+    "Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\nContent-Length: 5\r\n"
+)
+CHUNKED = "host: x\r\nupgrade: h2c\r\nconnection: upgrade\r\ntransfer-encoding: chunked\r\n"
+
+
+@pytest.mark.parametrize("step", [1, 1 << 16])
+@pytest.mark.parametrize(("head", "body"), [(JAVA, b"hello"), (CURL, b"hello"), (CHUNKED, b"5\r\nhello\r\n0\r\n\r\n")])
+def test_an_offer_of_another_protocol_is_passed_over_and_the_request_answered_as_it_is(talk, running, head, body, step):
+    connection, before = talk(), running.echo.seen
+    data = f"POST / HTTP/1.1\r\n{head}\r\n".encode() + body + post("/", b"next")
+    for at in range(0, len(data), step):
+        connection.sendall(data[at : at + step])
+    assert Answers(connection, 2).bodies == [b"hello", b"next"]
+    assert running.echo.seen == before + 2
+
+
+def test_hundreds_of_offers_in_one_piece_are_passed_over(talk):
     connection = talk()
-    connection.sendall(head + b"\r\n" + b"\x00\x01")
+    connection.sendall(b"GET /a HTTP/1.1\r\nhost: x\r\nupgrade: h2c\r\nconnection: upgrade\r\n\r\n" * 700)
+    assert Answers(connection, 700).bodies == [b"/a"] * 700
+
+
+def test_one_who_offers_another_protocol_is_told_to_continue_once(talk):
+    connection = talk()
+    connection.sendall(f"POST / HTTP/1.1\r\n{CURL}Expect: 100-continue\r\n\r\n".encode())
+    told = connection.recv(100)
+    connection.sendall(b"hello")
+    assert told == b"HTTP/1.1 100 Continue\r\n\r\n"
+    assert Answers(connection).bodies == [b"hello"]
+
+
+def test_a_tunnel_is_not_begun(talk):
+    connection = talk()
+    connection.sendall(b"CONNECT /plain HTTP/1.1\r\nhost: x\r\n\r\n\x00\x01")
     assert Answers(connection).bodies == [b"/plain"]
     assert ended(connection)
 
@@ -321,6 +343,50 @@ def test_a_damaged_compressed_body_is_the_clients_fault(talk, encoding, spoil):
     connection = talk()
     connection.sendall(post("/", spoil(compressed(b"text " * 99, encoding)), f"content-encoding: {encoding}\r\n"))
     assert Answers(connection).statuses == [400]
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+@pytest.mark.parametrize(
+    ("body", "status"), [(b"garbage", 400), (compressed(bytes(MAX_BODY + 1), "gzip"), 413)], ids=["damaged", "long"]
+)
+def test_a_bad_compressed_body_is_refused_at_once_also_where_nothing_is_to_follow(talk, running, version, body, status):
+    connection, before, began = talk(), running.server.refused[status], time.monotonic()
+    head = f"POST / HTTP/{version}\r\nhost: x\r\nconnection: close\r\ncontent-encoding: gzip\r\n"
+    connection.sendall(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
+    assert Answers(connection).statuses == [status]
+    assert time.monotonic() - began < protocol.BODY_S / 2
+    assert running.server.refused[status] == before + 1
+
+
+@pytest.mark.parametrize(
+    "field", ["content-encoding: gzip", "x-aiinfra-model: m:x@9", "x-aiinfra-judged: no", "host: y", "origin: http://y"]
+)
+def test_a_trailer_is_no_header(talk, running, field):
+    connection = talk()
+    head = "POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
+    connection.sendall(f"{head}2\r\nab\r\n0\r\n{field}\r\n\r\n".encode())
+    assert Answers(connection).bodies == [b"ab"]
+    last = running.echo.last
+    assert (last.model, last.is_judged, last.host, last.from_page) == (b"", True, b"x", False)
+
+
+@pytest.mark.parametrize(
+    ("value", "is_judged"),
+    [("no", False), ("False", False), ("0", False), ("yes", True), ("TRUE", True), ("1", True)],
+)
+def test_whether_a_request_is_judged_is_said_in_the_usual_ways(talk, running, value, is_judged):
+    connection = talk()
+    connection.sendall(post("/", b"x", f"X-Aiinfra-Judged: {value}\r\n"))
+    assert Answers(connection).statuses == [200]
+    assert running.echo.last.is_judged is is_judged
+
+
+@pytest.mark.parametrize("value", ["", "never", "nope", "\u00e9"])
+def test_what_says_neither_is_refused(talk, value):
+    connection = talk()
+    connection.sendall(post("/", b"x", f"X-Aiinfra-Judged: {value}\r\n"))
+    answers = Answers(connection)
+    assert (answers.statuses, "X-Aiinfra-Judged" in what(answers)) == ([400], True)
 
 
 def test_small_pieces_of_a_body_take_no_more_memory_than_what_is_in_them(talk):
@@ -454,42 +520,6 @@ def test_health_is_answered_while_all_connections_and_the_reserve_are_taken(monk
     running.stop()
 
 
-def test_one_that_never_asked_anything_goes_before_one_that_is_in_use(monkeypatch):
-    monkeypatch.setattr(protocol, "MAX_CONNECTIONS", 3)
-    running = Running()
-    with contextlib.ExitStack() as stack:
-
-        def connect() -> socket.socket:
-            return stack.enter_context(socket.create_connection(("127.0.0.1", running.port), PATIENCE_S))
-
-        used = connect()
-        used.sendall(post("/", b"once"))
-        assert Answers(used).bodies == [b"once"]
-        unused = [connect() for _ in range(5)]
-        assert all(map(ended, unused[:3]))
-        used.sendall(post("/", b"again"))
-        assert Answers(used).bodies == [b"again"]
-    running.stop()
-
-
-def test_slow_heads_make_room_for_others_before_their_time(monkeypatch):
-    monkeypatch.setattr(protocol, "MAX_CONNECTIONS", 4)
-    monkeypatch.setattr(protocol, "HEAD_S", PATIENCE_S)
-    monkeypatch.setattr(protocol, "RESERVED_S", 0.2)
-    running = Running()
-    with contextlib.ExitStack() as stack:
-        for _ in range(4):
-            slow = stack.enter_context(socket.create_connection(("127.0.0.1", running.port), PATIENCE_S))
-            slow.sendall(b"GET /slow HTTP/1.1\r\nhost")
-        until(lambda: len(running.server.connections) == 4)
-        time.sleep(0.5)
-        for _ in range(3):
-            other = stack.enter_context(socket.create_connection(("127.0.0.1", running.port), PATIENCE_S))
-            other.sendall(post("/", b"others"))
-            assert Answers(other).bodies == [b"others"]
-    running.stop()
-
-
 @pytest.mark.parametrize("data", [post("/", b"whole")[:-1], b"GET / HT", b"GET / HTTP/1.1\r\nhost: x\r\n"])
 def test_a_request_that_ends_in_its_middle_is_refused_and_counted(talk, running, data):
     connection, before = talk(), running.server.faults["incomplete"]
@@ -537,8 +567,9 @@ def test_draining_answers_what_was_taken_and_closes(monkeypatch):
     until(lambda: running.echo.seen == 2)
     running.call(running.server.drain)
     assert ended(idle)
-    assert Answers(busy).bodies == [b"taken"]
-    assert ended(busy)
+    answer = read_to_the_end(busy)
+    assert answer.endswith(b"\r\n\r\ntaken")
+    assert b"\r\nconnection: close\r\n" in answer
     running.stop()
     busy.close()
     idle.close()

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from aiinfra_lab.deploy.server import rows
 from aiinfra_lab.deploy.server.rows import MANY_ROWS, MAX_ROWS, Reader, Refusal, open_envelope
 from aiinfra_lab.features.contract import BadRow, Column, ColumnRows, Columns
 from aiinfra_lab.train.inputs import TableInputs
@@ -206,6 +207,43 @@ def test_a_text_hides_no_name_that_stands_twice(text):
     assert READER.request(b'{"rows":[%b]}' % row.encode()).values == [(text, 2.0, 1.0)]
     with pytest.raises(Refusal, match="'temp' stands twice"):
         READER.request(b'{"rows":[%b,"temp":3}]}' % row[:-1].encode())
+
+
+@pytest.mark.parametrize(
+    ("body", "name"),
+    [
+        (b'{"rows":[{"temp":null,"temp":30,"carrier":"AA","distance":4}]}', "temp"),
+        (b'{"rows":[{"temp":30,"temp":null,"carrier":"AA","distance":4}]}', "temp"),
+        (b'{"rows":[{"temp":null,"temp":null,"carrier":"AA","distance":4}]}', "temp"),
+        (
+            b'{"rows":[{"temp":null,"carrier":"AA","distance":4},{"carrier":"AA","carrier":"AA","distance":4}]}',
+            "carrier",
+        ),
+        (b'{"key":null,"key":"a","rows":[{"carrier":"AA","distance":4}]}', "key"),
+        (b'{"key":"a","key":null,"rows":[{"carrier":"AA","distance":4}]}', "key"),
+        (b'{"columns":{"temp":null,"temp":[30],"carrier":["AA"],"distance":[4]}}', "temp"),
+        (b'{"columns":{"temp":[null],"temp":null,"carrier":["AA"],"distance":[4]}}', "temp"),
+        (b'{"key":null,"key":null,"columns":{"carrier":["AA"],"distance":[4]}}', "key"),
+    ],
+)
+def test_a_name_stands_twice_whatever_its_values_are(body, name):
+    with pytest.raises(Refusal, match=f"'{name}' stands twice"):
+        READER.request(body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"key":null,"rows":[{"temp":null,"carrier":"AA","distance":4},{"carrier":"AA","distance":4}]}',
+        b'{"key":null,"columns":{"temp":null,"carrier":["AA","AA"],"distance":[4,4]}}',
+        b'{"columns":{"temp":[null,null],"carrier":["AA","AA"],"distance":[4,4]}}',
+        b'{"columns":{"carrier":["AA","AA"],"distance":[4,4]}}',
+    ],
+)
+def test_what_is_null_is_as_what_is_left_out_and_costs_no_second_reading(body, monkeypatch):
+    monkeypatch.setattr(rows, "repeated_name", None)
+    parsed = READER.request(body)
+    assert [*parsed.values] == [("AA", None, 4.0)] * 2
 
 
 @pytest.mark.parametrize("null", [b":null", b": null", b" :\n null"])

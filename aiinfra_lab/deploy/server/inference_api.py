@@ -9,7 +9,6 @@ from importlib.metadata import version as installed
 
 import msgspec
 
-from ...uris import Uri
 from . import inference_protocol as v2
 from .descriptions import Descriptions, NotServed
 from .predictor import Predictor, options_of
@@ -24,8 +23,9 @@ Answering = tuple[bytes, Callable[[Request], None]]
 class InferenceApi:
     """Finds what answers a path, as method and function.
 
-    The model is called as the endpoint or as in the registry. Who names a version gets it; otherwise the request's key
-    decides, `parameters.key`.
+    The model is called as the endpoint or as in the registry. Under the endpoint's name the request's key decides who
+    answers, `parameters.key`; under a registered model's, only where the key can mean no other model, and else the
+    first of its versions answers. Who names a version gets it. An answer names the model and version that gave it.
     """
 
     def __init__(self, name: str, predictor: Predictor, descriptions: Descriptions) -> None:
@@ -70,7 +70,7 @@ class InferenceApi:
         if (uri := self._found(request, model, version)) is None:
             return
         try:
-            versions = [v2.version_of(live) for live in self._descriptions.live]
+            versions = [v2.version_of(live) for live in self._versions(model)]
             request.respond(200, _encode(v2.model_metadata(model, self._descriptions.of(uri), versions)))
         except NotServed as problem:
             self._refuse(request, 503, str(problem))
@@ -84,8 +84,8 @@ class InferenceApi:
         if (uri := self._found(request, model, version)) is None:
             return
         options = options_of(request)
-        if version and len(self._descriptions.live) > 1:
-            options = replace(options, model=uri)  # who names a version gets that one, whatever the key says
+        if self._is_pinned(model, version):
+            options = replace(options, model=uri)
         try:
             inference = v2.read(request.body, request.json_bytes, self._descriptions.of(uri))
         except v2.BadTensors as problem:
@@ -93,16 +93,20 @@ class InferenceApi:
         except NotServed as problem:
             self._refuse(request, 503, str(problem))
         else:
-            self._predictor.predict(inference.body, partial(self._answer, request, model, inference), options)
+            self._predictor.predict(inference.body, partial(self._answer, request, inference), options)
 
-    def _answer(self, request: Request, model: str, inference: v2.Inference, status: int, answer: bytes) -> None:
+    def _answer(self, request: Request, inference: v2.Inference, status: int, answer: bytes) -> None:
+        if status == 422:
+            # The protocol knows no other status for what does not fit the model. The predictor has counted its own.
+            self._predictor.refused[422] -= 1
+            self._refuse(request, 400, _reason(answer))
+            return
         if status != 200:
-            # The predictor has counted it. The protocol knows no other status for what does not fit the model.
-            request.respond(400 if status == 422 else status, _encode({"error": _reason(answer)}))
+            request.respond(status, _encode({"error": _reason(answer)}))
             return
         try:
             uri = msgspec.json.decode(answer, type=_Answered).model
-            body, json_bytes = v2.write(answer, inference, model, self._descriptions.of(uri))
+            body, json_bytes = v2.write(answer, inference, self._descriptions.of(uri))
         except (v2.BadTensors, NotServed) as problem:
             self._refuse(request, 500, str(problem))
             return
@@ -113,17 +117,26 @@ class InferenceApi:
 
     def _found(self, request: Request, model: str, version: str) -> str | None:
         """The version that is meant; None when it was refused."""
-        live = self._descriptions.live
-        names = {self.name, *(Uri.parse(uri).name for uri in live)}
-        uri = next((uri for uri in live if version in ("", v2.version_of(uri))), None)
-        if model not in names:
+        named = self._versions(model)
+        uri = next((uri for uri in named if version in ("", v2.version_of(uri))), None)
+        if not named and model != self.name:
             self._refuse(request, 404, f"there is no model {model[:100]!r}; there is {self.name}")
         elif uri is None:
-            served = ", ".join(map(v2.version_of, live)) or "none yet"
+            served = ", ".join(map(v2.version_of, named)) or "none yet"
             self._refuse(request, 404 if version else 503, f"that version does not serve; versions that do: {served}")
         else:
             return uri
         return None
+
+    def _versions(self, model: str) -> list[str]:
+        """The versions that serve under that name, the champion first."""
+        live = self._descriptions.live
+        return live if model == self.name else [uri for uri in live if v2.name_of(uri) == model]
+
+    def _is_pinned(self, model: str, version: str) -> bool:
+        """Whether a request that names so has one version that answers it, whatever the key says."""
+        answering = {arm.version.model.uri for arm in self._predictor.routes.answering}
+        return bool(version and len(self._descriptions.live) > 1) or not answering <= {*self._versions(model)}
 
     def _refuse(self, request: Request, status: int, reason: str) -> None:
         self._predictor.refused[status] += 1

@@ -21,7 +21,9 @@ from ...train.saved_model import SavedModel
 from ...train.signature import DATATYPES, Tensor, probabilities
 from ...uris import Uri
 from .duplicates import repeated_name
+from .rows import MAX_ROWS
 
+MOST_SIZES = 32  # in a shape
 EXTENSIONS = ("binary_tensor_data",)
 _KINDS: Mapping[str, tuple[type, ...]] = {"BOOL": (bool,), "FP": (int, float), "INT": (int,), "BYTES": (str,)}
 _SIZE = np.dtype("<u4")
@@ -106,6 +108,11 @@ def version_of(uri: str) -> str:
     return str(Uri.parse(uri).version)
 
 
+def name_of(uri: str) -> str:
+    """`models:delay@7` → `delay`."""
+    return Uri.parse(uri).name
+
+
 def read(body: bytes, json_bytes: int | None, saved: SavedModel) -> Inference:
     """Understand a request. json_bytes: how much of the body is JSON, when bytes of tensors follow. BadTensors."""
     if json_bytes is not None and json_bytes > len(body):
@@ -128,7 +135,7 @@ def read(body: bytes, json_bytes: int | None, saved: SavedModel) -> Inference:
     return Inference(_encode({"rows": rows} | key), request.id, wanted or None, as_bytes)
 
 
-def write(answer: bytes, inference: Inference, name: str, saved: SavedModel) -> tuple[bytes, int | None]:
+def write(answer: bytes, inference: Inference, saved: SavedModel) -> tuple[bytes, int | None]:
     """The protocol's form of what `/predict` answered, and how much of it is JSON when bytes follow.
 
     BadTensors when some row got no outputs, for which the protocol has no place.
@@ -149,7 +156,8 @@ def write(answer: bytes, inference: Inference, name: str, saved: SavedModel) -> 
             outputs.append({**described, "parameters": {"binary_data_size": len(parts[-1])}})
         else:
             outputs.append({**described, "data": values.ravel().tolist()})
-    whole = {"model_name": name, "model_version": version_of(found["model"]), "id": inference.id, "outputs": outputs}
+    by = {"model_name": name_of(found["model"]), "model_version": version_of(found["model"])}
+    whole = {**by, "id": inference.id, "outputs": outputs}
     text = _encode({key: value for key, value in whole.items() if value != ""})
     return b"".join([text, *parts]), len(text) if parts else None
 
@@ -191,18 +199,26 @@ def _column(item: _Input, rest: bytes) -> tuple[NDArray[Any], bytes]:
         raise BadTensors(f"{name} is of {item.datatype[:100]!r}; {did_you_mean(item.datatype, DATATYPES)}")
     if not item.shape:
         raise BadTensors(f"{name} has no shape; the first size is that of the rows")
-    wanted = math.prod(item.shape)
+    if len(item.shape) > MOST_SIZES:
+        raise BadTensors(f"{name} has a shape of {len(item.shape)} sizes, and at most {MOST_SIZES} are taken")
     if size is None:
-        return _of_json(item, wanted), rest
+        return _shaped(item, _of_json(item)), rest
     if not isinstance(size, int) or not 0 <= size <= len(rest) or item.data is not None:
         raise BadTensors(f"{name} has {len(rest)} bytes behind the JSON and no data in it, not {str(size)[:20]}")
-    flat = of_bytes(name, item.datatype, rest[:size])
+    return _shaped(item, of_bytes(name, item.datatype, rest[:size])), rest[size:]
+
+
+def _shaped(item: _Input, flat: NDArray[Any]) -> NDArray[Any]:
+    name, wanted = item.name[:100], math.prod(item.shape)
     if len(flat) != wanted:
         raise BadTensors(f"{name} has {len(flat)} values, and its shape {item.shape[:8]} means {_count(wanted)}")
-    return flat.reshape(item.shape), rest[size:]
+    # Beside a size of 0 any other would do, and as lists the array would be as many empty ones.
+    if math.prod(filter(None, item.shape)) > max(wanted, MAX_ROWS):
+        raise BadTensors(f"{name} has no values, and a size in its shape {item.shape[:8]} is too large")
+    return flat.reshape(item.shape)
 
 
-def _of_json(item: _Input, wanted: int) -> NDArray[Any]:
+def _of_json(item: _Input) -> NDArray[Any]:
     name, kinds = item.name[:100], _KINDS[item.datatype.lstrip("U").rstrip("0123456789")]
     if not isinstance(item.data, list):
         raise BadTensors(f"{name} has no list of data")
@@ -210,15 +226,13 @@ def _of_json(item: _Input, wanted: int) -> NDArray[Any]:
         flat = list(_flat(item.data))
     except RecursionError:
         raise BadTensors(f"{name} is nested too deeply") from None
-    if len(flat) != wanted:
-        raise BadTensors(f"{name} has {len(flat)} values, and its shape {item.shape[:8]} means {_count(wanted)}")
     for value in flat:
         # None is a missing value, which a column may have. True and False are numbers to Python alone.
         if value is not None and (not isinstance(value, kinds) or isinstance(value, bool) != (kinds == (bool,))):
             raise BadTensors(f"{name} is of {item.datatype}, and {str(value)[:40]!r} is none")
     found = np.empty(len(flat), object)
     found[:] = flat
-    return found.reshape(item.shape)
+    return found
 
 
 def _count(values: int) -> str:

@@ -47,6 +47,7 @@ _HEADS = {status: f"HTTP/1.1 {status} {reason}\r\ncontent-type: ".encode() for s
 _LONG_HEAD = (431, "head", f"the head of a request may have at most {MAX_HEAD} bytes")
 _TAKEN = (503, "full", "all connections are in use; what is left is for questions after the endpoint's health")
 JSON = b"application/json"
+_YES, _NO = frozenset((b"yes", b"true", b"1")), frozenset((b"no", b"false", b"0"))
 
 _log = logging.getLogger(__name__)
 
@@ -90,7 +91,7 @@ class Request:
         """Answer it, a HEAD without the body; to be called once. It is sent when those before it have been answered."""
         if status == 503:
             extra += b"retry-after: 1\r\n"
-        if not self.keep:
+        if not self.keep or self.connection.ends_with(self):
             extra += b"connection: close\r\n"
         elif self.names_keep:
             extra += b"connection: keep-alive\r\n"
@@ -218,6 +219,7 @@ class Connection(asyncio.Protocol):
     def _clear(self) -> None:
         self._url = self._host = self._origin = self._encoding = b""
         self._body: bytes | bytearray = b""
+        self._fields: list[tuple[bytes, bytes]] = []
         self._head_bytes = self._head_parts = 0
         self._json_bytes: int | None = None
         self._model = b""
@@ -247,9 +249,7 @@ class Connection(asyncio.Protocol):
             return  # what still comes is let go, so that the client can read its answer
         complete = self._complete
         try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            pass  # the request was answered as it is; what would follow is of another protocol
+            self._parse(data)
         except httptools.HttpParserError:
             self._fault = self._fault or (400, "syntax", "this is no HTTP request")
         if self._in_head and self._complete == complete:
@@ -293,6 +293,9 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._count_head(len(name) + len(value))
+        if not self._in_head:
+            return  # what stands behind a body describes it, and changes nothing in how it is read
+        self._fields.append((name, value))
         lower = name.lower()
         # llhttp lets only digits through; what a longer number announces is refused there, or counted as it comes.
         if lower == b"content-length" and len(value) < 20 and int(value) > self.server.max_body:
@@ -314,6 +317,8 @@ class Connection(asyncio.Protocol):
             self._take_option(lower, value)
 
     def on_headers_complete(self) -> None:
+        if self._offers_upgrade:
+            return  # it is read again
         version = self._parser.get_http_version()
         if not self._host and version == "1.1":
             self._stop(400, "host", "a request of HTTP/1.1 has a Host")
@@ -339,8 +344,11 @@ class Connection(asyncio.Protocol):
         self._body += body
 
     def on_message_complete(self) -> None:
+        if self._offers_upgrade:
+            return  # it is read again
         self._started = False
         self._complete += 1
+        body = self._whole_body()  # before `_last`, after which no fault is answered
         keep = self._parser.should_keep_alive() and not self._parser.should_upgrade() and not self.server.draining
         keep = keep and not self._reserved
         self._last = not keep
@@ -348,8 +356,9 @@ class Connection(asyncio.Protocol):
         # The endpoint's own page may ask it: whoever serves a page under that name is the endpoint.
         from_page = bool(self._origin) and self._origin.lower() != b"http://" + host.lower()
         names_keep = keep and self._parser.get_http_version() == "1.0"
-        method, body = self._parser.get_method(), self._whole_body()
-        request = Request(self, method, path, host, body, from_page, keep, names_keep, self._json_bytes)
+        request = Request(
+            self, self._parser.get_method(), path, host, body, from_page, keep, names_keep, self._json_bytes
+        )
         request.model, request.is_judged = self._model, self._is_judged
         self._pending.append(request)
         try:
@@ -362,6 +371,31 @@ class Connection(asyncio.Protocol):
                 request.respond(500, b'{"error":{"what":"the endpoint failed; its log says more"}}')
 
     # ---- ours ----
+
+    def _parse(self, data: bytes) -> None:
+        """Have data parsed; a request that offers another protocol as if it did not (RFC 9110, 7.8).
+
+        httptools takes such a request to end with its head, so its head is read again without the offer.
+        """
+        while True:
+            try:
+                self._parser.feed_data(data)
+            except httptools.HttpParserUpgrade as offer:
+                if not self._offers_upgrade:
+                    return  # CONNECT was answered as it is; what would follow is of another protocol
+                data = self._head_without_offer() + data[offer.args[0] :]
+                self._parser = httptools.HttpRequestParser(self)
+            else:
+                return
+
+    @property
+    def _offers_upgrade(self) -> bool:
+        return self._parser.should_upgrade() and self._parser.get_method() != b"CONNECT"
+
+    def _head_without_offer(self) -> bytes:
+        version = self._parser.get_http_version().encode()
+        fields = (b"%b: %b\r\n" % field for field in self._fields if field[0].lower() != b"upgrade")
+        return b"%b %b HTTP/%b\r\n%b\r\n" % (self._parser.get_method(), self._url, version, b"".join(fields))
 
     def flush(self) -> None:
         """Send every answer whose turn it is."""
@@ -389,6 +423,13 @@ class Connection(asyncio.Protocol):
         elif self._transport:
             self.server.dropped["displaced"] += 1
             self._transport.close()
+
+    def ends_with(self, request: Request) -> bool:
+        """Whether the connection is closed after that answer; then it is settled, and nothing more is taken."""
+        is_last = bool(self._pending) and request is self._pending[-1]
+        if self.server.draining and is_last and not self._started:
+            self._last = True
+        return self._last and is_last
 
     def close_when_idle(self) -> None:
         """Close now, or after the answers that are due."""
@@ -449,7 +490,9 @@ class Connection(asyncio.Protocol):
         if name == b"x-aiinfra-model":
             self._model = value
         elif name == b"x-aiinfra-judged":
-            self._is_judged = value.lower() != b"no"
+            if (said := value.lower()) not in _YES | _NO:
+                self._stop(400, "option", "X-Aiinfra-Judged is no, or yes as without it")
+            self._is_judged = said in _YES
 
     def _take_json_bytes(self, value: bytes) -> None:
         if not value.isdigit() or len(value) > len(str(self.server.max_body)):

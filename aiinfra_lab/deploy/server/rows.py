@@ -146,21 +146,22 @@ class _Compiled:
 
     def __init__(self, columns: Columns) -> None:
         # A column's name may be no Python identifier: the fields are numbered, and renamed in JSON only.
-        fields = [(f"c{at}", *_field(item)) for at, item in enumerate(columns)]
-        fields.sort(key=len)  # what is required has no default and stands first
+        fields = [_field(f"c{at}", _value(item), item) for at, item in enumerate(columns)]
+        lists = [_field(f"c{at}", list[_value(item)], item) for at, item in enumerate(columns)]  # type: ignore[misc]
+        for each in (fields, lists):
+            each.sort(key=len)  # what is required has no default and stands first
         names = {f"c{at}": item.name for at, item in enumerate(columns)}
         rename = {**names, "row_id": ROW_ID}
         row: Any = msgspec.defstruct(
             "Row", [*fields, ("row_id", _RowId | msgspec.UnsetType, msgspec.UNSET)], rename=rename,
             forbid_unknown_fields=True,
         )  # fmt: skip
-        lists = [(name, _list_of(kind, is_optional=bool(default)), *default) for name, kind, *default in fields]
         table: Any = msgspec.defstruct(
             "Table", [*lists, ("row_id", list[_RowId] | msgspec.UnsetType, msgspec.UNSET)], rename=rename,
             forbid_unknown_fields=True,
         )  # fmt: skip
-        forms = [("rows", list[row] | msgspec.UnsetType, msgspec.UNSET),
-                 ("columns", table | msgspec.UnsetType, msgspec.UNSET), ("key", str | int | None, None)]  # fmt: skip
+        given = {"rows": list[row], "columns": table, "key": str | int | None}
+        forms = [(name, kind | msgspec.UnsetType, msgspec.UNSET) for name, kind in given.items()]
         self._decode = msgspec.json.Decoder(msgspec.defstruct("Forms", forms, forbid_unknown_fields=True)).decode
         self._values = _all_of(list(names))
         self._may_lack = any(not item.required for item in columns)
@@ -174,10 +175,7 @@ class _Compiled:
         if (found.rows is msgspec.UNSET) == (found.columns is msgspec.UNSET):
             return None
         parsed = self._of_rows(found.rows) if found.columns is msgspec.UNSET else self._of_columns(found.columns)
-        parsed.names += 1 + (found.key is not None)
-        if self._may_lack:
-            # One that is null may have been left out. With its colon: a text that says so brings a colon of its own.
-            parsed.names += body.count(b":null") + body.count(b": null")
+        parsed.names += 1 + (found.key is not msgspec.UNSET)
         return parsed
 
     def _of_rows(self, rows: list[Any]) -> Parsed:
@@ -186,19 +184,24 @@ class _Compiled:
         without = given.count(msgspec.UNSET)
         ids: list[str | None] = [None] * len(rows) if without == len(rows) else [_text_of(row_id) for row_id in given]
         values = [self._values(row) for row in rows]
-        missing = sum(row.count(None) for row in values) if self._may_lack else 0
-        return Parsed(values, ids, names=len(rows) * (len(values[0]) + 1) - missing - without)
+        # What was left out is told from what is null: the one has no name in the request, and the other has.
+        left_out = sum(row.count(msgspec.UNSET) for row in values) if self._may_lack else 0
+        names = len(rows) * (len(values[0]) + 1) - left_out - without
+        if left_out:
+            values = [tuple(None if value is msgspec.UNSET else value for value in row) for row in values]
+        return Parsed(values, ids, names=names)
 
     def _of_columns(self, table: Any) -> Parsed:
         columns = self._values(table)
-        given = {at: column for at, column in enumerate(columns) if column is not None}
+        named = len(columns) - columns.count(msgspec.UNSET)
+        given = {at: column for at, column in enumerate(columns) if isinstance(column, list)}
         ids = None if table.row_id is msgspec.UNSET else table.row_id
         length = length_of(given if ids is None else {**given, ROW_ID: ids})
         _count(length)
-        whole = ColumnRows([column or [None] * length for column in columns])
+        whole = ColumnRows([given.get(at) or [None] * length for at in range(len(columns))])
         texts: list[str | None] = [None] * length if ids is None else [_text_of(row_id) for row_id in ids]
         # Few are quicker together with the rows of other requests.
-        return Parsed([*whole] if length < MANY_ROWS else whole, texts, True, len(given) + (ids is not None))
+        return Parsed([*whole] if length < MANY_ROWS else whole, texts, True, named + (ids is not None))
 
 
 def _text_of(row_id: Any) -> str | None:
@@ -227,10 +230,6 @@ def logged_request(body: Mapping[str, Any]) -> bytes:
     return msgspec.json.encode({"rows": rows}) if any(map(is_not, rows, body["rows"])) else b""
 
 
-def _list_of(kind: Any, *, is_optional: bool) -> Any:
-    return list[kind] | None if is_optional else list[kind]
-
-
 def _plain(raw: msgspec.Raw) -> Any:
     try:
         return _anything.decode(raw)
@@ -247,12 +246,17 @@ def length_of(columns: Mapping[Any, Sequence[object]]) -> int:
     return lengths.pop()
 
 
-def _field(column: Column) -> tuple[Any, ...]:
+def _value(column: Column) -> Any:
+    """The type of one value."""
     low, high = column.bounds
     # A longer text is logged with its beginning, which the compiled reader has no time to look for.
     text = Annotated[str, msgspec.Meta(max_length=LOGGED_CHARACTERS)]
     kind: Any = text if column.type == CATEGORY else Annotated[float, msgspec.Meta(ge=low, le=high)]
-    return (kind,) if column.required else (kind | None, None)
+    return kind if column.required else kind | None
+
+
+def _field(name: str, kind: Any, column: Column) -> tuple[Any, ...]:
+    return (name, kind) if column.required else (name, kind | None | msgspec.UnsetType, msgspec.UNSET)
 
 
 def _count(rows: int) -> None:
