@@ -20,7 +20,7 @@ from aiinfra_lab.deploy.server.messages import RawRequest
 from aiinfra_lab.deploy.triton import environment, session, state
 from aiinfra_lab.deploy.triton.answerer import TritonAnswerer
 from aiinfra_lab.deploy.triton.session import NetworkFailed, TritonModel, Unreachable
-from aiinfra_lab.deploy.triton.state import Applied, Observed
+from aiinfra_lab.deploy.triton.state import Applied, AppliedVersion, Observed
 from aiinfra_lab.errors import Missing
 from aiinfra_lab.stats.bounds import parse_bounds
 from aiinfra_lab.store import open_store
@@ -66,10 +66,12 @@ def test_the_fix_installs_what_the_tests_have():
 
 # ---- what the two processes tell each other ----
 
+VERSIONS = {"models:delay@1": AppliedVersion("/x", {"model.onnx": "2c"})}
+
 
 def test_what_is_applied_and_observed_is_read_as_it_was_written(tmp_path):
     rule = parse_bounds("errors > 1%")
-    applied = Applied(DesiredState(champion="models:delay@1", rollback_if=rule, generation=3), {"models:delay@1": "/x"})
+    applied = Applied(DesiredState(champion="models:delay@1", rollback_if=rule, generation=3), VERSIONS)
     observed = Observed(url="http://127.0.0.1:1", problem_generation=2)
     assert state.read(Applied, tmp_path) is None
     for one in (applied, observed):

@@ -40,25 +40,25 @@ DRAIN_S = 2.0
 _log = logging.getLogger("aiinfra_lab.deploy.triton")  # __name__ is __main__ here
 
 
-async def serve(name: str, claim: str, folder: Path, listener: socket.socket, log_dir: Path, triton: Repository) -> int:
-    """Serve until a signal comes or Triton ends; the exit code."""
+async def serve(name: str, claim: str, folder: Path, listener: socket.socket, log_dir: Path, triton: Repository) -> str:
+    """Serve until a signal comes, or something happens that ends it; what that is."""
     loop = asyncio.get_running_loop()
-    ended: asyncio.Future[int] = loop.create_future()
+    ended: asyncio.Future[str] = loop.create_future()
 
-    def leave(code: int) -> None:
+    def leave(why: str) -> None:
         if not ended.done():
-            ended.set_result(code)
+            ended.set_result(why)
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, leave, 0)
+        loop.add_signal_handler(number, leave, "")
     log = PredictionsLog(log_dir, log_bytes(settings()))
     predictor = Predictor(log, loop)
     look_s = look_seconds(settings())
-    rollout = Rollout(folder, predictor, triton, lambda code: loop.call_soon_threadsafe(leave, code), look_s)
+    rollout = Rollout(folder, predictor, triton, lambda why: loop.call_soon_threadsafe(leave, why), look_s)
     server = Server(HttpApi(name, claim, predictor, rollout.flush).handle, loop, predictor.refused)
     rollout.start(f"http://{HOST}:{listener.getsockname()[1]}")
     socket_server = await loop.create_server(server.connect, sock=listener, backlog=512)
-    code = await ended
+    why = await ended
     socket_server.close()
     predictor.draining = True
     server.drain()
@@ -68,7 +68,7 @@ async def serve(name: str, claim: str, folder: Path, listener: socket.socket, lo
     server.close()
     await loop.run_in_executor(None, log.close)
     await loop.run_in_executor(None, rollout.close)
-    return code
+    return why
 
 
 def _listener(port: int, folder: Path) -> socket.socket:
@@ -91,9 +91,12 @@ def main(name: str, port: int, log_dir: Path, installed: Path) -> int:
         _log.error("%s", problem)
         return 1
     try:
-        return uvloop.run(serve(name, claim, folder, listener, log_dir, triton))
+        why = uvloop.run(serve(name, claim, folder, listener, log_dir, triton))
     finally:
         triton.end()
+    if why:
+        _log.error("%s", why)  # after all that Triton prints: what an output ends with is why it ended
+    return 1 if why else 0
 
 
 if __name__ == "__main__":

@@ -20,8 +20,10 @@ from ...train.signature import Tensor
 from ...uris import Uri
 from ..ports import HOST, bind
 from ..server.rows import MAX_ROWS
+from ..versions import whole
 from .environment import Installation
 from .session import TritonModel
+from .state import AppliedVersion
 
 READY_S = 30.0
 LOAD_S = 120.0
@@ -80,8 +82,12 @@ class Repository:
                 raise Unavailable(f"Triton does not start (exit code {self.exit_code})", "its output says why")
             time.sleep(0.05)
 
-    def load(self, uri: str, files: Path) -> TritonModel:
-        """Have a version loaded. Failed with what is wrong with it, Unavailable when Triton does not answer."""
+    def load(self, uri: str, meant: AppliedVersion) -> TritonModel:
+        """Have a version loaded. Failed, or Damaged, with what is wrong with it; Unavailable when nothing answers."""
+        # Compared each time: whoever is started again finds the files as they are by then.
+        return self._load(uri, whole(uri, Path(meant.folder), meant.files))
+
+    def _load(self, uri: str, files: Path) -> TritonModel:
         meant = Uri.parse(uri)
         version = str(meant.version)
         model = TritonModel(files, url=self.url, name=f"{meant.name}-{version}", version=version)

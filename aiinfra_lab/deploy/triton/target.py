@@ -17,10 +17,10 @@ from ..base import Claim, PredictedRow, Report, Role, Serving, State
 from ..record import DesiredState
 from ..server import predictions_log
 from ..supervised import Supervised, free_port, job, poll, start_process
-from ..versions import artifact
+from ..versions import artifact, recorded
 from . import environment, state
 from .repository import free_shared, token_of
-from .state import Applied, Observed
+from .state import Applied, AppliedVersion, Observed
 
 
 class Triton(Supervised):
@@ -38,7 +38,7 @@ class Triton(Supervised):
         return Claim(records[0].name, records, chosen, log_dir)
 
     def apply(self, claim: str, desired: DesiredState) -> None:
-        new = Applied(desired, {uri: str(artifact(uri)) for uri in desired.models})
+        new = Applied(desired, {uri: AppliedVersion(str(artifact(uri)), recorded(uri)) for uri in desired.models})
         if state.read(Applied, folder_of(claim)) != new:
             state.write(new, folder_of(claim))
         start_process(claim)
