@@ -1,6 +1,7 @@
 """What the front of a Triton serves of what is applied to it, with the networks in this process in Triton's place."""
 
 import asyncio
+import errno
 import threading
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -150,3 +151,50 @@ def test_a_damaged_shadow_costs_the_others_nothing(job, versions):
     with front(job) as one:
         until(serves(one, _1="champion", _2="canary"))
         until(lambda: "models:delay@3 cannot be served, and the others serve without it" in problem(job))
+
+
+# ---- a disk that takes nothing ----
+
+
+def test_what_cannot_be_written_costs_no_answers_and_is_written_later(job, versions, monkeypatch):
+    apply(job, versions, champion="models:delay@1", generation=1)
+    monkeypatch.setattr(rollout, "WRITE_S", 0.05)
+    with front(job) as one:
+        until(serves(one, _1="champion"))
+        with monkeypatch.context() as full:
+            tried = []
+
+            def refuse(*what):
+                tried.append(what)
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+            full.setattr(state, "write", refuse)
+            one.predictor.counts["models:delay@1"].add(1.0, 3, False)
+            until(lambda: len(tried) > 2)
+            assert (one.left, one.served()) == ([], {"models:delay@1": "champion"})
+        until(lambda: state.read(Observed, job).versions["models:delay@1"].rows == 3)
+
+
+def test_a_version_that_has_no_room_is_loaded_once_there_is(job, versions, monkeypatch):
+    apply(job, versions, champion="models:delay@1", generation=1)
+    load, full = FakeRepository._load, [1, 2, 3]
+
+    def loaded(self, uri, files):
+        if full:
+            full.pop()
+            raise repository.NoRoom("no space is left", "free some")
+        return load(self, uri, files)
+
+    monkeypatch.setattr(FakeRepository, "_load", loaded)
+    with front(job) as one:
+        until(serves(one, _1="champion"))
+        assert (one.left, full, problem(job)) == ([], [], "")
+
+
+@pytest.mark.parametrize("left_by_a_power_cut", [b"", b'{"url":"htt', b'{"url":"\xb4"}'])
+def test_a_state_that_cannot_be_read_is_as_one_that_is_missing(job, versions, left_by_a_power_cut):
+    apply(job, versions, champion="models:delay@1", generation=1)
+    (job / "observed.json").write_bytes(left_by_a_power_cut)
+    assert state.read(Observed, job) is None
+    with front(job) as one:
+        until(serves(one, _1="champion"))

@@ -30,12 +30,13 @@ from ..server.predictions_log import PredictionsLog
 from ..server.predictor import Predictor
 from ..server.protocol import Server
 from . import environment, state
-from .repository import Repository, token_of
+from .repository import NoRoom, Repository, token_of
 from .rollout import Rollout
 from .state import Observed
 
 # With what Triton takes to end it is less than the supervisor's GRACE_S, after which that kills.
 DRAIN_S = 2.0
+AGAIN_S = 1.0
 
 _log = logging.getLogger("aiinfra_lab.deploy.triton")  # __name__ is __main__ here
 
@@ -80,13 +81,26 @@ def _listener(port: int, folder: Path) -> socket.socket:
     return bind(port)
 
 
+def _triton(installation: environment.Installation, folder: Path, token: str) -> Repository:
+    """Started; waits, until the process is ended, while the disk takes nothing."""
+    said = ""
+    while True:
+        try:
+            return Repository(installation, folder, token)
+        except NoRoom as problem:
+            if problem.what != said:
+                _log.warning("it waits for room on the disk: %s", problem)
+            said = problem.what
+            time.sleep(AGAIN_S)
+
+
 def main(name: str, port: int, log_dir: Path, installed: Path) -> int:
     """Bind, start Triton, and serve."""
     logs.configure()
     claim, folder = os.environ["AIINFRA_JOB"], Path(os.environ["AIINFRA_JOB_DIR"])
     try:
         listener = _listener(port, folder)
-        triton = Repository(environment.find(installed), folder / "triton", token_of(claim))
+        triton = _triton(environment.find(installed), folder / "triton", token_of(claim))
     except LabError as problem:
         _log.error("%s", problem)
         return 1

@@ -12,8 +12,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from ...errors import Failed, Unavailable
-from ...files import make_folder, write
+from ...errors import Denied, Failed, Unavailable
+from ...files import lab_errors, make_folder, write
 from ...jobs import process
 from ...train.saved_model import ONNX
 from ...train.signature import Tensor
@@ -32,19 +32,24 @@ QUICK_S = 2.0
 _SHARED = Path("/dev/shm")  # noqa: S108  # the folder of POSIX shared memory, where the Python backend keeps tensors
 
 
+class NoRoom(Unavailable):
+    """The disk takes nothing now, which says nothing about any version: whoever waits may find it otherwise."""
+
+
 class Repository:
     """A Triton that runs for one endpoint, on this machine's loopback address.
 
     folder: for its files, of which nothing is kept from an earlier process. token: begins the names of what it shares
-    in memory.
+    in memory. NoRoom when the disk takes nothing.
     """
 
     def __init__(self, installation: Installation, folder: Path, token: str) -> None:
         self._folder, self._token = folder, token
         shutil.rmtree(folder, ignore_errors=True)
-        make_folder(folder / "models")
         free_shared(token)
-        installation.backends(folder / "backends")
+        with _room(folder):
+            make_folder(folder / "models")
+            installation.backends(folder / "backends")
         self.port, grpc, metrics = _free_ports(3)
         options: dict[str, object] = {
             "model-repository": folder / "models",
@@ -83,7 +88,9 @@ class Repository:
             time.sleep(0.05)
 
     def load(self, uri: str, meant: AppliedVersion) -> TritonModel:
-        """Have a version loaded. Failed, or Damaged, with what is wrong with it; Unavailable when nothing answers."""
+        """Have a version loaded. Failed, or Damaged, with what is wrong with it; Unavailable when nothing answers,
+        NoRoom when the disk takes nothing.
+        """
         # Compared each time: whoever is started again finds the files as they are by then.
         return self._load(uri, whole(uri, Path(meant.folder), meant.files))
 
@@ -92,13 +99,14 @@ class Repository:
         version = str(meant.version)
         model = TritonModel(files, url=self.url, name=f"{meant.name}-{version}", version=version)
         place = self._folder / "models" / model.name
-        make_folder(place / version)
         try:
             config = _config(model)
         except OSError as problem:
             raise Failed(f"{uri} cannot be read: {problem}", f"`%models check {uri}` says more") from None
-        write(place / "config.pbtxt", config, flush=False)
-        shutil.copyfile(Path(__file__).with_name("python_model.py"), place / version / "model.py")
+        with _room(place):
+            make_folder(place / version)
+            write(place / "config.pbtxt", config, flush=False)
+            shutil.copyfile(Path(__file__).with_name("python_model.py"), place / version / "model.py")
         status, body = self._ask("POST", f"/v2/repository/models/{model.name}/load", LOAD_S)
         if status != 200:
             self.unload(model)
@@ -154,6 +162,15 @@ class Repository:
             raise Unavailable(f"Triton does not answer: {problem}", "its output says more") from None
         finally:
             connection.close()
+
+
+@contextlib.contextmanager
+def _room(place: Path) -> Iterator[None]:
+    try:
+        with lab_errors(place):
+            yield
+    except (Denied, Unavailable) as problem:
+        raise NoRoom(problem.what, problem.fix) from problem
 
 
 def token_of(claim: str) -> str:

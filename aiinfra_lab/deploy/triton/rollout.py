@@ -24,7 +24,7 @@ from ..server.served_state import ServedState
 from ..server.workers import VersionFiles
 from . import state
 from .answerer import TritonAnswerer
-from .repository import Repository
+from .repository import NoRoom, Repository
 from .session import TritonModel, Unreachable
 from .state import Applied, AppliedVersion, Observed
 
@@ -53,7 +53,8 @@ class Rollout:
         self._in_triton: dict[str, TritonModel] = {}
         self._applied: dict[str, AppliedVersion] = {}
         self._refused = 0
-        self._observed = state.read(Observed, folder) or Observed()
+        self._observed = self._written = state.read(Observed, folder) or Observed()
+        self._said = ""
         self._beat_at = self._judge_at = self._write_at = 0.0
         self._gone: list[TritonModel] = []
         self._flushed: list[Callable[[], None]] = []
@@ -103,12 +104,15 @@ class Rollout:
             if all(each.name != live.name for live in self._in_triton.values()):
                 self._repository.unload(each)
         applied = state.read(Applied, self._folder)
-        if applied and applied.desired.generation not in (self._refused, self._served.generation):
-            self._follow(applied)
-        if now >= self._beat_at:
-            self._beat_at = now + BEAT_S
-            jobs.beat()
-            self._look_after()
+        try:
+            if applied and applied.desired.generation not in (self._refused, self._served.generation):
+                self._follow(applied)
+            if now >= self._beat_at:
+                self._beat_at = now + BEAT_S
+                jobs.beat()
+                self._look_after()
+        except NoRoom as problem:
+            self._say_once(f"it waits for room on the disk: {problem}")
         if waiting or now >= self._judge_at:
             self._judge()
             self._judge_at = time.monotonic() + self._look_s
@@ -138,6 +142,9 @@ class Rollout:
                 continue
             try:
                 loaded[uri] = self._load(uri, applied.versions[uri])
+            except NoRoom:
+                self._unload([*loaded])
+                raise
             except LabError as why:
                 _log.warning("%s", why)
                 # Whoever is started again does without an arm that the champion can do without.
@@ -193,11 +200,11 @@ class Rollout:
         """A version that cannot be served: go on with what is live, or with the last champion that can be; end when
         there is none.
         """
-        self._refused = generation
         instead = None if self._served.desired else self._fall_back(failed)
         problem = why
         if instead:
             problem = Failed(f"{failed} cannot be served, and {instead} serves in its place: {why.what}", why.fix)
+        self._refused = generation
         self._write(problem=str(problem), problem_generation=generation)
         if self._served.desired is None:
             raise why
@@ -209,6 +216,8 @@ class Rollout:
             if uri != failed:
                 try:
                     self._serve(each.desired, {uri: self._load(uri, meant)})
+                except NoRoom:
+                    raise
                 except LabError as problem:
                     _log.warning("%s", problem)
                 else:
@@ -230,13 +239,25 @@ class Rollout:
 
     # ---- what happened ----
 
+    def _say_once(self, what: str) -> None:
+        """A disk may be full for hours."""
+        if what != self._said:
+            self._said = what
+            _log.warning("%s", what)
+
     def _write(self, **more: object) -> None:
         """Write what was counted until now, and what more there is."""
         versions = {uri: counts.to_record() for uri, counts in self._predictor.counts.copy().items()}
-        new = replace(self._observed, versions=versions, judged=self._served.evidence or self._observed.judged, **more)
-        if new != self._observed:
-            state.write(new, self._folder)
-            self._observed = new
+        judged = self._served.evidence or self._observed.judged
+        self._observed = replace(self._observed, versions=versions, judged=judged, **more)
+        if self._observed == self._written:
+            return
+        try:
+            state.write(self._observed, self._folder)
+            self._written = self._observed
+            self._said = ""
+        except (OSError, LabError) as problem:  # it costs what would be known after a restart, and nobody an answer
+            self._say_once(f"what was counted is not written down for now: {problem}")
 
 
 def _without_arm(desired: DesiredState, uri: str) -> DesiredState:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TypeVar
 
@@ -44,15 +45,21 @@ class Observed(msgspec.Struct, frozen=True):
     champions: tuple[Applied, ...] = ()
 
 
+_log = logging.getLogger(__name__)
+
 T = TypeVar("T", Applied, Observed)
 _NAMES = {Applied: "desired.json", Observed: "observed.json"}
 
 
 def read(kind: type[T], folder: Path) -> T | None:
-    """What was written last; None when nothing was."""
+    """What was written last; None when nothing was, or when a power cut has left nothing that can be read."""
+    path = folder / _NAMES[kind]
     try:
-        return msgspec.json.decode((folder / _NAMES[kind]).read_bytes(), type=kind)
+        return msgspec.json.decode(path.read_bytes(), type=kind)
     except FileNotFoundError:
+        return None
+    except (msgspec.DecodeError, UnicodeDecodeError) as problem:
+        _log.warning("%s is passed over: %s", path, problem)
         return None
 
 
