@@ -18,6 +18,7 @@ from aiinfra_lab.deploy.record import DesiredState, EndpointRecord
 from aiinfra_lab.deploy.server import model
 from aiinfra_lab.deploy.server.messages import RawRequest
 from aiinfra_lab.deploy.triton import environment, session, state
+from aiinfra_lab.deploy.triton.__main__ import Limits
 from aiinfra_lab.deploy.triton.answerer import TritonAnswerer
 from aiinfra_lab.deploy.triton.session import NetworkFailed, TritonModel, Unreachable
 from aiinfra_lab.deploy.triton.state import Applied, AppliedVersion, Observed
@@ -47,6 +48,13 @@ def test_without_its_environment_nothing_is_registered(register, workspace):
 def test_the_environment_is_where_the_setting_says(workspace, monkeypatch):
     monkeypatch.setenv("AIINFRA_DEPLOY_TRITON_ENV", str(workspace / "elsewhere"))
     assert environment.place(settings()) == workspace / "elsewhere"
+
+
+def test_its_front_has_the_limits_that_the_settings_say(workspace, monkeypatch):
+    monkeypatch.setenv("AIINFRA_DEPLOY_BODY_MIB", "4")
+    monkeypatch.setenv("AIINFRA_DEPLOY_LOAD_S", "7")
+    limits = Limits.of(settings())
+    assert (limits.body_bytes, limits.load_s) == (4 << 20, 7.0)
 
 
 def test_an_environment_with_a_part_of_it_is_none(tmp_path):

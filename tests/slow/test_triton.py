@@ -29,7 +29,7 @@ from aiinfra_lab.testing.deploy import (
     served,
 )
 from tests import records
-from tests.conftest import until
+from tests.conftest import end_supervisor, until
 from tests.deploy import serving
 from tests.deploy.conftest import ROW, artifacts, ended, register
 
@@ -265,6 +265,26 @@ def test_nothing_is_left_of_one_that_is_stopped(started, target):
     assert not any(each.is_running() for each in there)
     assert list(Path("/dev/shm").glob(f"aiinfra-{token}*")) == []
     assert not (folder_of(claim()) / "triton").exists()
+
+
+def test_a_body_may_be_as_long_as_the_setting_says(target, register, monkeypatch):
+    register(1)
+    monkeypatch.setenv("AIINFRA_DEPLOY_BODY_MIB", "4")
+    endpoint = deploy.start("delay", model="models:delay@1", on="triton")
+    connection = http.client.HTTPConnection(endpoint.url.removeprefix("http://"), timeout=10)
+    connection.request("POST", "/predict", json.dumps({"rows": [ROW]}) + " " * (2 << 20))
+    assert connection.getresponse().status == 200
+
+
+def test_nothing_is_left_of_one_whose_front_and_supervisor_are_killed(started, target, workspace):
+    there, token = processes(""), claim().rpartition("-")[2]
+    end_supervisor(workspace / ".aiinfra")
+    for each in there:
+        if "aiinfra_lab" in " ".join(each.cmdline()):
+            each.send_signal(signal.SIGKILL)
+    until(lambda: not any(each.is_running() for each in there))
+    until(lambda: not target.observe([claim()])[claim()].is_live)
+    assert list(Path("/dev/shm").glob(f"aiinfra-{token}*")) == []
 
 
 def test_an_environment_that_is_gone_keeps_what_serves_and_refuses_what_starts(started, monkeypatch, tmp_path):

@@ -14,13 +14,14 @@ import signal
 import socket
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import uvloop
 
 from ... import logs, modes
-from ...config import settings
+from ...config import Settings, settings
 from ...errors import Conflict, LabError
 from ..ports import HOST, bind
 from ..retention import log_bytes
@@ -28,7 +29,8 @@ from ..server.http_api import HttpApi
 from ..server.judge import look_seconds
 from ..server.predictions_log import PredictionsLog
 from ..server.predictor import Predictor
-from ..server.protocol import Server
+from ..server.protocol import Server, body_bytes
+from ..server.workers import load_seconds
 from . import environment, state
 from .repository import NoRoom, Repository, token_of
 from .rollout import Rollout
@@ -41,7 +43,24 @@ AGAIN_S = 1.0
 _log = logging.getLogger("aiinfra_lab.deploy.triton")  # __name__ is __main__ here
 
 
-async def serve(name: str, claim: str, folder: Path, listener: socket.socket, log_dir: Path, triton: Repository) -> str:
+@dataclass(frozen=True)
+class Limits:
+    """What the settings say. How much memory a network takes is Triton's affair."""
+
+    log_bytes: float
+    body_bytes: int
+    look_s: float
+    load_s: float
+
+    @classmethod
+    def of(cls, where: Settings) -> Limits:
+        """UsageProblem for a setting that makes no sense."""
+        return cls(log_bytes(where), body_bytes(where), look_seconds(where), load_seconds(where))
+
+
+async def serve(
+    name: str, claim: str, folder: Path, listener: socket.socket, log_dir: Path, triton: Repository, limits: Limits
+) -> str:
     """Serve until a signal comes, or something happens that ends it; what that is."""
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[str] = loop.create_future()
@@ -52,11 +71,10 @@ async def serve(name: str, claim: str, folder: Path, listener: socket.socket, lo
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, leave, "")
-    log = PredictionsLog(log_dir, log_bytes(settings()))
-    predictor = Predictor(log, loop)
-    look_s = look_seconds(settings())
-    rollout = Rollout(folder, predictor, triton, lambda why: loop.call_soon_threadsafe(leave, why), look_s)
-    server = Server(HttpApi(name, claim, predictor, rollout.flush).handle, loop, predictor.refused)
+    log = PredictionsLog(log_dir, limits.log_bytes)
+    predictor = Predictor(log, loop, max_body=limits.body_bytes)
+    rollout = Rollout(folder, predictor, triton, lambda why: loop.call_soon_threadsafe(leave, why), limits.look_s)
+    server = Server(HttpApi(name, claim, predictor, rollout.flush).handle, loop, predictor.refused, limits.body_bytes)
     rollout.start(f"http://{HOST}:{listener.getsockname()[1]}")
     socket_server = await loop.create_server(server.connect, sock=listener, backlog=512)
     why = await ended
@@ -81,12 +99,12 @@ def _listener(port: int, folder: Path) -> socket.socket:
     return bind(port)
 
 
-def _triton(installation: environment.Installation, folder: Path, token: str) -> Repository:
+def _triton(installation: environment.Installation, folder: Path, token: str, load_s: float) -> Repository:
     """Started; waits, until the process is ended, while the disk takes nothing."""
     said = ""
     while True:
         try:
-            return Repository(installation, folder, token)
+            return Repository(installation, folder, token, load_s)
         except NoRoom as problem:
             if problem.what != said:
                 _log.warning("it waits for room on the disk: %s", problem)
@@ -100,12 +118,13 @@ def main(name: str, port: int, log_dir: Path, installed: Path) -> int:
     claim, folder = os.environ["AIINFRA_JOB"], Path(os.environ["AIINFRA_JOB_DIR"])
     try:
         listener = _listener(port, folder)
-        triton = _triton(environment.find(installed), folder / "triton", token_of(claim))
+        limits = Limits.of(settings())
+        triton = _triton(environment.find(installed), folder / "triton", token_of(claim), limits.load_s)
     except LabError as problem:
         _log.error("%s", problem)
         return 1
     try:
-        why = uvloop.run(serve(name, claim, folder, listener, log_dir, triton))
+        why = uvloop.run(serve(name, claim, folder, listener, log_dir, triton, limits))
     finally:
         triton.end()
     if why:

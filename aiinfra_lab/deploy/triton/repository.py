@@ -26,7 +26,6 @@ from .session import TritonModel
 from .state import AppliedVersion
 
 READY_S = 30.0
-LOAD_S = 120.0
 END_S = 2.0
 QUICK_S = 2.0
 _SHARED = Path("/dev/shm")  # noqa: S108  # the folder of POSIX shared memory, where the Python backend keeps tensors
@@ -40,11 +39,11 @@ class Repository:
     """A Triton that runs for one endpoint, on this machine's loopback address.
 
     folder: for its files, of which nothing is kept from an earlier process. token: begins the names of what it shares
-    in memory. NoRoom when the disk takes nothing.
+    in memory. load_s: how long a version may take to be loaded. NoRoom when the disk takes nothing.
     """
 
-    def __init__(self, installation: Installation, folder: Path, token: str) -> None:
-        self._folder, self._token = folder, token
+    def __init__(self, installation: Installation, folder: Path, token: str, load_s: float) -> None:
+        self._folder, self._token, self._load_s = folder, token, load_s
         shutil.rmtree(folder, ignore_errors=True)
         free_shared(token)
         with _room(folder):
@@ -66,7 +65,12 @@ class Repository:
         command = [str(installation.server), *(f"--{name}={value}" for name, value in options.items())]
         # In a session of its own: it is to answer until the endpoint has, and a job's end signals the whole group.
         self._process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, start_new_session=True, env=installation.environment()
+            command,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            env=installation.environment(),
+            # Without its front nobody would end it. No other thread runs yet that could hold a lock across the fork.
+            preexec_fn=process.end_with_parent,  # noqa: PLW1509
         )
 
     @property
@@ -107,7 +111,7 @@ class Repository:
             make_folder(place / version)
             write(place / "config.pbtxt", config, flush=False)
             shutil.copyfile(Path(__file__).with_name("python_model.py"), place / version / "model.py")
-        status, body = self._ask("POST", f"/v2/repository/models/{model.name}/load", LOAD_S)
+        status, body = self._ask("POST", f"/v2/repository/models/{model.name}/load", self._load_s)
         if status != 200:
             self.unload(model)
             # Of an exception in Python Triton tells the traceback too.

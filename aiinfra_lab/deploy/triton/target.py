@@ -44,7 +44,11 @@ class Triton(Supervised):
         start_process(claim)
 
     def observe(self, claims: Sequence[str]) -> Mapping[str, State]:
-        return {claim: _with_address(claim, found) for claim, found in super().observe(claims).items()}
+        seen = super().observe(claims)
+        for claim, found in seen.items():
+            if not found.is_live:
+                free_shared(token_of(claim))  # whoever was killed together with its front has left it
+        return {claim: _with_address(claim, found) for claim, found in seen.items()}
 
     def serving(self, claim: str) -> Serving:
         if (before := _live(claim)) is None:
