@@ -213,6 +213,19 @@ def test_without_a_triton_every_request_is_answered_so_and_its_rows_are_logged(d
     assert [item["error"].startswith("Triton does not answer") for item in body["predictions"]] == [True, True]
 
 
+def test_a_version_hangs_that_answers_nothing_for_a_while(delay, monkeypatch):
+    monkeypatch.setattr("aiinfra_lab.deploy.triton.answerer.HANGS_S", 0.1)
+    raw = RawRequest("r1", time.perf_counter(), json.dumps({"rows": [ROW]}).encode())
+    refused = RawRequest("r1", time.perf_counter(), json.dumps({"rows": [{}]}).encode())
+    answerer = TritonAnswerer(delay, asyncio.new_event_loop(), lambda: None)
+    assert (answerer._reply(raw).status, answerer.hangs) == (503, False)
+    time.sleep(0.15)
+    assert (answerer._reply(refused).status, answerer.hangs) == (422, False)  # it was not asked
+    assert (answerer._reply(raw).status, answerer.hangs) == (503, True)
+    answerer.start_anew()
+    assert (answerer._reply(raw).status, answerer.hangs) == (503, False)
+
+
 def test_what_breaks_the_contract_is_refused_without_asking_it(delay):
     [(status, body, rows, failed)] = answered(delay, {"rows": [{"temp": "warm"}]})
     assert (status, rows, failed) == (422, 0, False)

@@ -12,7 +12,6 @@ import pytest
 
 from aiinfra_lab.deploy.record import Arm, DesiredState
 from aiinfra_lab.deploy.server.predictions_log import PredictionsLog
-from aiinfra_lab.deploy.server.predictor import Predictor
 from aiinfra_lab.deploy.triton import repository, rollout, state
 from aiinfra_lab.deploy.triton.session import TritonModel
 from aiinfra_lab.deploy.triton.state import Applied, AppliedVersion, Observed
@@ -34,18 +33,27 @@ class FakeRepository(repository.Repository):
 
     def __init__(self):
         self.loaded: list[str] = []
+        self.ended: list[str] = []
+        self.silent = False
 
     def wait_ready(self):
         pass
 
+    def answers(self):
+        return not self.silent
+
     def is_ready(self, model):
-        return True
+        return model.name not in self.ended
+
+    def end_network(self, model):
+        self.ended.append(model.name)
 
     def unload(self, model):
         self.loaded.remove(model.name)
 
     def _load(self, uri, files):
         self.loaded.append(uri)
+        self.ended = []
         return InProcess(files, url=self.url, name=uri, version="1")
 
 
@@ -56,7 +64,7 @@ def front(folder: Path):
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     log = PredictionsLog(folder / "log", 1e6)
-    predictor, triton, left = Predictor(log, loop), FakeRepository(), list[str]()
+    predictor, triton, left = rollout.FrontPredictor(log, loop), FakeRepository(), list[str]()
     follows = rollout.Rollout(folder, predictor, triton, left.append, 10.0)
     follows.start("http://127.0.0.1:1")
 
@@ -198,3 +206,32 @@ def test_a_state_that_cannot_be_read_is_as_one_that_is_missing(job, versions, le
     assert state.read(Observed, job) is None
     with front(job) as one:
         until(serves(one, _1="champion"))
+
+
+# ---- what hangs ----
+
+
+def test_a_network_that_hangs_is_ended_and_loaded_again(job, versions, monkeypatch):
+    apply(job, versions, champion="models:delay@1", generation=1)
+    monkeypatch.setattr(rollout, "BEAT_S", 0.05)
+    with front(job) as one:
+        until(serves(one, _1="champion"))
+        ready = []
+        load = one.triton._load
+        one.triton._load = lambda *what: ready.append(one.predictor.ready) or load(*what)
+        answerer = one.predictor.routes.champion.version.workers
+        answerer._failing_since, answerer._failed_at = 1.0, 11.0
+        until(lambda: ready)
+        until(lambda: one.predictor.ready and not answerer.hangs)
+        assert (ready, one.left, one.predictor.counts["models:delay@1"].lost) == ([False], [], 1)
+
+
+def test_a_triton_that_hangs_takes_no_requests_and_ends_the_front(job, versions, monkeypatch):
+    apply(job, versions, champion="models:delay@1", generation=1)
+    monkeypatch.setattr(rollout, "BEAT_S", 0.05)
+    with front(job) as one:
+        until(serves(one, _1="champion"))
+        one.triton.silent = True
+        until(lambda: not one.predictor.ready)
+        until(lambda: one.left)
+        assert "Triton hangs" in one.left[0]

@@ -17,7 +17,7 @@ from aiinfra_lab.config import settings
 from aiinfra_lab.deploy.record import EndpointRecord
 from aiinfra_lab.deploy.triton import environment
 from aiinfra_lab.deploy.triton.target import Triton
-from aiinfra_lab.errors import Failed, Missing
+from aiinfra_lab.errors import Failed, Missing, Unavailable
 from aiinfra_lab.files import digests
 from aiinfra_lab.jobs.record import folder_of
 from aiinfra_lab.store import open_store
@@ -205,6 +205,11 @@ def processes(name):
     return found
 
 
+def runs(process):
+    """Whether it does; nobody may reap what was left alone."""
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
 @pytest.mark.parametrize("who", ["bin/tritonserver", "aiinfra_lab.deploy.triton"])
 def test_what_is_killed_comes_back(started, target, who):
     endpoint, _ = started
@@ -228,10 +233,21 @@ def test_a_networks_process_that_is_killed_is_loaded_again(started, target):
     assert target.observe([claim()])[claim()].restarts == 0
 
 
+@pytest.mark.parametrize("who", ["triton_python_backend_stub", "bin/tritonserver"])
+def test_what_hangs_is_replaced(started, who):
+    endpoint, _ = started
+    scores = endpoint.predict([ROW])
+    [hangs] = processes(who)
+    hangs.send_signal(signal.SIGSTOP)
+    until(lambda: predicted(endpoint) != scores)
+    until(lambda: predicted(endpoint) == scores, most_s=60.0)
+    assert not runs(hangs)
+
+
 def predicted(endpoint):
     try:
         return endpoint.predict([ROW])
-    except Failed:
+    except (Failed, Unavailable):
         return None
 
 
@@ -276,13 +292,13 @@ def test_a_body_may_be_as_long_as_the_setting_says(target, register, monkeypatch
     assert connection.getresponse().status == 200
 
 
-def test_nothing_is_left_of_one_whose_front_and_supervisor_are_killed(started, target, workspace):
+def test_nothing_is_left_of_one_whose_front_and_supervisor_are_killed(started, target):
     there, token = processes(""), claim().rpartition("-")[2]
-    end_supervisor(workspace / ".aiinfra")
-    for each in there:
-        if "aiinfra_lab" in " ".join(each.cmdline()):
-            each.send_signal(signal.SIGKILL)
-    until(lambda: not any(each.is_running() for each in there))
+    ours = processes("aiinfra_lab")
+    end_supervisor(settings().workspace)
+    for each in ours:
+        each.send_signal(signal.SIGKILL)
+    until(lambda: not any(map(runs, there)))
     until(lambda: not target.observe([claim()])[claim()].is_live)
     assert list(Path("/dev/shm").glob(f"aiinfra-{token}*")) == []
 

@@ -28,12 +28,11 @@ from ..retention import log_bytes
 from ..server.http_api import HttpApi
 from ..server.judge import look_seconds
 from ..server.predictions_log import PredictionsLog
-from ..server.predictor import Predictor
 from ..server.protocol import Server, body_bytes
 from ..server.workers import load_seconds
 from . import environment, state
 from .repository import NoRoom, Repository, token_of
-from .rollout import Rollout
+from .rollout import FrontPredictor, Rollout
 from .state import Observed
 
 # With what Triton takes to end it is less than the supervisor's GRACE_S, after which that kills.
@@ -72,7 +71,7 @@ async def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, leave, "")
     log = PredictionsLog(log_dir, limits.log_bytes)
-    predictor = Predictor(log, loop, max_body=limits.body_bytes)
+    predictor = FrontPredictor(log, loop, max_body=limits.body_bytes)
     rollout = Rollout(folder, predictor, triton, lambda why: loop.call_soon_threadsafe(leave, why), limits.look_s)
     server = Server(HttpApi(name, claim, predictor, rollout.flush).handle, loop, predictor.refused, limits.body_bytes)
     rollout.start(f"http://{HOST}:{listener.getsockname()[1]}")

@@ -86,7 +86,7 @@ class Repository:
     def wait_ready(self) -> None:
         """Wait until it takes models. Unavailable when it ends, or takes too long."""
         until_at = time.monotonic() + READY_S
-        while not self._answers("/v2/health/live"):
+        while not self.answers():
             if self.exit_code is not None or time.monotonic() > until_at:
                 raise Unavailable(f"Triton does not start (exit code {self.exit_code})", "its output says why")
             time.sleep(0.05)
@@ -127,14 +127,28 @@ class Repository:
 
     def is_ready(self, model: TritonModel) -> bool:
         """Whether the process of a version's network lives: Triton itself calls the version ready all the same."""
-        file = str(self._folder / "models" / model.name / model.version / "model.py").encode()
-        return any(file in command.split(b"\0") for command in self._children())
+        return any(self._processes(model))
 
-    def _children(self) -> Iterator[bytes]:
-        """The commands of the processes that Triton has started; empty of those that have ended."""
+    def end_network(self, model: TritonModel) -> None:
+        """End the process of a version's network, whatever it does."""
+        for pid in self._processes(model):
+            with contextlib.suppress(ProcessLookupError):
+                handle = os.pidfd_open(pid)
+                if pid in self._processes(model):  # the number is its own still
+                    process.end_by(handle)
+                os.close(handle)
+
+    def _processes(self, model: TritonModel) -> list[int]:
+        """Those that Triton has started for a version, and that have not ended."""
+        file = str(self._folder / "models" / model.name / model.version / "model.py").encode()
+        return [pid for pid, command in self._children() if file in command.split(b"\0")]
+
+    def _children(self) -> Iterator[tuple[int, bytes]]:
+        """The processes that Triton has started, with their commands; empty of those that have ended."""
         for path in Path(f"/proc/{self._process.pid}/task").glob("*/children"):
             with contextlib.suppress(OSError):  # a thread, or a child, that has just ended
-                yield from (Path(f"/proc/{pid}/cmdline").read_bytes() for pid in path.read_text().split())
+                for pid in path.read_text().split():
+                    yield int(pid), Path(f"/proc/{pid}/cmdline").read_bytes()
 
     def end(self) -> None:
         """End it, whatever it does."""
@@ -149,9 +163,10 @@ class Repository:
         free_shared(self._token)
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _answers(self, path: str) -> bool:
+    def answers(self) -> bool:
+        """Whether Triton itself answers, within QUICK_S."""
         try:
-            return self._ask("GET", path)[0] == 200
+            return self._ask("GET", "/v2/health/live")[0] == 200
         except Unavailable:
             return False
 

@@ -32,8 +32,22 @@ POLL_S = 0.2
 BEAT_S = 1.0
 WRITE_S = 2.0
 _CHAMPIONS_KEPT = 5
+_MOST_UNANSWERED = 3
 
 _log = logging.getLogger(__name__)
+
+
+class FrontPredictor(Predictor):
+    """One that can be held while what computes does not answer: then requests are refused at once.
+
+    is_held: whether it is.
+    """
+
+    is_held = False
+
+    @property
+    def ready(self) -> bool:
+        return super().ready and not self.is_held
 
 
 class Rollout:
@@ -42,7 +56,7 @@ class Rollout:
     def __init__(
         self,
         folder: Path,
-        predictor: Predictor,
+        predictor: FrontPredictor,
         repository: Repository,
         leave: Callable[[str], object],
         look_s: float,
@@ -52,6 +66,8 @@ class Rollout:
         self._served = ServedState(predictor, look_s)
         self._in_triton: dict[str, TritonModel] = {}
         self._applied: dict[str, AppliedVersion] = {}
+        self._answerers: dict[str, TritonAnswerer] = {}
+        self._unanswered = 0
         self._refused = 0
         self._observed = self._written = state.read(Observed, folder) or Observed()
         self._said = ""
@@ -123,15 +139,29 @@ class Rollout:
             done()
 
     def _look_after(self) -> None:
-        """End with a Triton that has ended; load again what lost its process, since Triton starts it no more."""
+        """End with a Triton that has ended, or hangs; load again what lost its process, since Triton starts it no more,
+        and what hangs.
+        """
         if (code := self._repository.exit_code) is not None:
             raise Unavailable(f"Triton has ended by itself (exit code {code})", "its output says more")
+        self._unanswered = 0 if self._repository.answers() else self._unanswered + 1
+        if self._unanswered >= _MOST_UNANSWERED:
+            raise Unavailable(f"Triton hangs: it has not answered {self._unanswered} times", "its output says more")
         for uri, each in self._in_triton.items():
-            if not self._repository.is_ready(each):
-                _log.warning("the process of %s in Triton is gone: it is loaded again", uri)
-                self._served.versions[uri].counts.lost += 1
-                self._repository.unload(each)
-                self._repository.load(uri, self._applied[uri])
+            if self._answerers[uri].hangs:
+                _log.warning("%s in Triton hangs: its process is ended", uri)
+                self._repository.end_network(each)
+        gone = {uri: each for uri, each in self._in_triton.items() if not self._repository.is_ready(each)}
+        champion = self._served.desired and (self._served.desired.champion or self._served.desired.canary)
+        self._predictor.is_held = self._unanswered > 1 or champion in gone
+        for uri, each in gone.items():
+            _log.warning("the process of %s in Triton is gone: it is loaded again", uri)
+            self._served.versions[uri].counts.lost += 1
+            self._repository.unload(each)
+            self._repository.load(uri, self._applied[uri])
+            self._answerers[uri].start_anew()
+        if gone:
+            self._predictor.is_held = False
 
     # ---- what is to be served ----
 
@@ -181,8 +211,8 @@ class Rollout:
         except LabError:
             self._repository.unload(in_triton)
             raise
-        self._in_triton[uri], self._applied[uri] = in_triton, meant
         answerer = TritonAnswerer(loaded, self._predictor.loop, lambda: self._ended(in_triton))
+        self._in_triton[uri], self._applied[uri], self._answerers[uri] = in_triton, meant, answerer
         counts = self._predictor.counts.setdefault(uri, Counts())  # it goes on counting where it was
         return ServedVersion(VersionFiles(uri, in_triton.folder), answerer, counts)
 
