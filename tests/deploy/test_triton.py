@@ -18,7 +18,7 @@ from aiinfra_lab.deploy.record import DesiredState, EndpointRecord
 from aiinfra_lab.deploy.server import model
 from aiinfra_lab.deploy.server.messages import RawRequest
 from aiinfra_lab.deploy.triton import environment, session, state
-from aiinfra_lab.deploy.triton.__main__ import Limits
+from aiinfra_lab.deploy.triton.__main__ import FrontLimits
 from aiinfra_lab.deploy.triton.answerer import TritonAnswerer
 from aiinfra_lab.deploy.triton.session import NetworkFailed, TritonModel, Unreachable
 from aiinfra_lab.deploy.triton.state import Applied, AppliedVersion, Observed
@@ -53,7 +53,7 @@ def test_the_environment_is_where_the_setting_says(workspace, monkeypatch):
 def test_its_front_has_the_limits_that_the_settings_say(workspace, monkeypatch):
     monkeypatch.setenv("AIINFRA_DEPLOY_BODY_MIB", "4")
     monkeypatch.setenv("AIINFRA_DEPLOY_LOAD_S", "7")
-    limits = Limits.of(settings())
+    limits = FrontLimits.of(settings())
     assert (limits.body_bytes, limits.load_s) == (4 << 20, 7.0)
 
 

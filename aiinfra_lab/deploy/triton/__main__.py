@@ -43,7 +43,7 @@ _log = logging.getLogger("aiinfra_lab.deploy.triton")  # __name__ is __main__ he
 
 
 @dataclass(frozen=True)
-class Limits:
+class FrontLimits:
     """What the settings say. How much memory a network takes is Triton's affair."""
 
     log_bytes: float
@@ -52,13 +52,13 @@ class Limits:
     load_s: float
 
     @classmethod
-    def of(cls, where: Settings) -> Limits:
+    def of(cls, where: Settings) -> FrontLimits:
         """UsageProblem for a setting that makes no sense."""
         return cls(log_bytes(where), body_bytes(where), look_seconds(where), load_seconds(where))
 
 
 async def serve(
-    name: str, claim: str, folder: Path, listener: socket.socket, log_dir: Path, triton: Repository, limits: Limits
+    name: str, claim: str, folder: Path, listener: socket.socket, log_dir: Path, triton: Repository, limits: FrontLimits
 ) -> str:
     """Serve until a signal comes, or something happens that ends it; what that is."""
     loop = asyncio.get_running_loop()
@@ -100,14 +100,14 @@ def _listener(port: int, folder: Path) -> socket.socket:
 
 def _triton(installation: environment.Installation, folder: Path, token: str, load_s: float) -> Repository:
     """Started; waits, until the process is ended, while the disk takes nothing."""
-    said = ""
+    warned = ""
     while True:
         try:
             return Repository(installation, folder, token, load_s)
         except NoRoom as problem:
-            if problem.what != said:
+            if problem.what != warned:
                 _log.warning("it waits for room on the disk: %s", problem)
-            said = problem.what
+            warned = problem.what
             time.sleep(AGAIN_S)
 
 
@@ -117,7 +117,7 @@ def main(name: str, port: int, log_dir: Path, installed: Path) -> int:
     claim, folder = os.environ["AIINFRA_JOB"], Path(os.environ["AIINFRA_JOB_DIR"])
     try:
         listener = _listener(port, folder)
-        limits = Limits.of(settings())
+        limits = FrontLimits.of(settings())
         triton = _triton(environment.find(installed), folder / "triton", token_of(claim), limits.load_s)
     except LabError as problem:
         _log.error("%s", problem)

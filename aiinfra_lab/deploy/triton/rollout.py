@@ -70,7 +70,7 @@ class Rollout:
         self._unanswered = 0
         self._refused = 0
         self._observed = self._written = state.read(Observed, folder) or Observed()
-        self._said = ""
+        self._warned = ""
         self._beat_at = self._judge_at = self._write_at = 0.0
         self._gone: list[TritonModel] = []
         self._flushed: list[Callable[[], None]] = []
@@ -128,7 +128,7 @@ class Rollout:
                 jobs.beat()
                 self._look_after()
         except NoRoom as problem:
-            self._say_once(f"it waits for room on the disk: {problem}")
+            self._warn_once(f"it waits for room on the disk: {problem}")
         if waiting or now >= self._judge_at:
             self._judge()
             self._judge_at = time.monotonic() + self._look_s
@@ -269,10 +269,10 @@ class Rollout:
 
     # ---- what happened ----
 
-    def _say_once(self, what: str) -> None:
+    def _warn_once(self, what: str) -> None:
         """A disk may be full for hours."""
-        if what != self._said:
-            self._said = what
+        if what != self._warned:
+            self._warned = what
             _log.warning("%s", what)
 
     def _write(self, **more: object) -> None:
@@ -285,9 +285,9 @@ class Rollout:
         try:
             state.write(self._observed, self._folder)
             self._written = self._observed
-            self._said = ""
+            self._warned = ""
         except (OSError, LabError) as problem:  # it costs what would be known after a restart, and nobody an answer
-            self._say_once(f"what was counted is not written down for now: {problem}")
+            self._warn_once(f"what was counted is not written down for now: {problem}")
 
 
 def _without_arm(desired: DesiredState, uri: str) -> DesiredState:
