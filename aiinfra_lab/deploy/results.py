@@ -233,7 +233,7 @@ def _endpoint(record: Record[EndpointRecord], seen: _Seen, notes: Iterable[str] 
     body = record.body
     served = tuple(_served(body, uri, seen.versions[uri], seen.canary_share) for uri in _newest_first(seen.versions))
     verdict = seen.verdict
-    is_judged = body.rollback_if or (body.is_ours and body.desired.judged)
+    is_judged = body.rollback_if or (body.desired.judged and (body.is_ours or verdict))
     on_canary = verdict if verdict and body.desired.judged else Verdict("undecided")
     return Endpoint(
         uri=record.uri,

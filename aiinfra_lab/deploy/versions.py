@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from ..errors import Damaged, LabError, NotFound
@@ -87,10 +87,19 @@ def _held_before(name: str) -> str:
 def artifact(uri: str) -> Path:
     """The folder of a version's files, every one as it was recorded. Damaged when it is not."""
     version = _version(uri)
-    path = registry.folder(version.name)
-    if reasons := differences(path, version.body.files):
+    return whole(uri, registry.folder(version.name), version.body.files)
+
+
+def whole(uri: str, path: Path, files: Mapping[str, str]) -> Path:
+    """The folder, every one of whose files has the digest that was recorded. Damaged when it has not."""
+    if reasons := differences(path, files):
         raise Damaged(f"the files of {uri} are not what was registered: {'; '.join(reasons)}", "add the model again")
     return path
+
+
+def recorded(uri: str) -> dict[str, str]:
+    """The digest of each of a version's files, as it was registered."""
+    return dict(_version(uri).body.files)
 
 
 def _version(text: object) -> Record[registry.ModelVersion]:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+_PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _MARK = b"AIINFRA_JOB="
 _FOLDER = b"AIINFRA_JOB_DIR="
@@ -197,6 +198,12 @@ def adopt_orphans() -> None:
     # Other systems have no prctl: there what lost its parent escapes.
     with contextlib.suppress(AttributeError, OSError):
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def end_with_parent() -> None:
+    """Have the system kill this process when its parent ends, however that does (Linux). For a child about to start."""
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def reap() -> None:

@@ -150,6 +150,13 @@ def test_after_its_rollback_it_is_changed_and_asked_like_any_other(service):
     assert (stored().verdict, stored().rolled_back, len(rollbacks())) == (None, None, 1)
 
 
+def test_a_canary_without_a_rule_is_judged_where_its_target_reports_a_verdict(service):
+    deploy.start("delay", model=TWO, canary="50%")
+    assert "Nothing judges the canary" in one_line(deploy.show("delay").card())
+    service.verdict = Verdict("undecided")
+    assert "Nothing judges the canary" not in one_line(deploy.show("delay").card())
+
+
 def test_a_verdict_on_the_canary_before_is_none_on_the_next(service, register):
     register(3)
     before = service.served

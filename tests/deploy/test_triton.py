@@ -18,9 +18,10 @@ from aiinfra_lab.deploy.record import DesiredState, EndpointRecord
 from aiinfra_lab.deploy.server import model
 from aiinfra_lab.deploy.server.messages import RawRequest
 from aiinfra_lab.deploy.triton import environment, session, state
+from aiinfra_lab.deploy.triton.__main__ import FrontLimits
 from aiinfra_lab.deploy.triton.answerer import TritonAnswerer
 from aiinfra_lab.deploy.triton.session import NetworkFailed, TritonModel, Unreachable
-from aiinfra_lab.deploy.triton.state import Applied, Observed
+from aiinfra_lab.deploy.triton.state import Applied, AppliedVersion, Observed
 from aiinfra_lab.errors import Missing
 from aiinfra_lab.stats.bounds import parse_bounds
 from aiinfra_lab.store import open_store
@@ -49,6 +50,13 @@ def test_the_environment_is_where_the_setting_says(workspace, monkeypatch):
     assert environment.place(settings()) == workspace / "elsewhere"
 
 
+def test_its_front_has_the_limits_that_the_settings_say(workspace, monkeypatch):
+    monkeypatch.setenv("AIINFRA_DEPLOY_BODY_MIB", "4")
+    monkeypatch.setenv("AIINFRA_DEPLOY_LOAD_S", "7")
+    limits = FrontLimits.of(settings())
+    assert (limits.body_bytes, limits.load_s) == (4 << 20, 7.0)
+
+
 def test_an_environment_with_a_part_of_it_is_none(tmp_path):
     server = tmp_path / "lib/python3.11/site-packages/pytriton/tritonserver/bin/tritonserver"
     server.parent.mkdir(parents=True)
@@ -66,10 +74,12 @@ def test_the_fix_installs_what_the_tests_have():
 
 # ---- what the two processes tell each other ----
 
+VERSIONS = {"models:delay@1": AppliedVersion("/x", {"model.onnx": "2c"})}
+
 
 def test_what_is_applied_and_observed_is_read_as_it_was_written(tmp_path):
     rule = parse_bounds("errors > 1%")
-    applied = Applied(DesiredState(champion="models:delay@1", rollback_if=rule, generation=3), {"models:delay@1": "/x"})
+    applied = Applied(DesiredState(champion="models:delay@1", rollback_if=rule, generation=3), VERSIONS)
     observed = Observed(url="http://127.0.0.1:1", problem_generation=2)
     assert state.read(Applied, tmp_path) is None
     for one in (applied, observed):
@@ -201,6 +211,19 @@ def test_without_a_triton_every_request_is_answered_so_and_its_rows_are_logged(d
     [(status, body, rows, failed)] = answered(delay, {"rows": [ROW, ROW]})
     assert (status, rows, failed) == (503, 2, True)
     assert [item["error"].startswith("Triton does not answer") for item in body["predictions"]] == [True, True]
+
+
+def test_a_version_hangs_that_answers_nothing_for_a_while(delay, monkeypatch):
+    monkeypatch.setattr("aiinfra_lab.deploy.triton.answerer.HANGS_S", 0.1)
+    raw = RawRequest("r1", time.perf_counter(), json.dumps({"rows": [ROW]}).encode())
+    refused = RawRequest("r1", time.perf_counter(), json.dumps({"rows": [{}]}).encode())
+    answerer = TritonAnswerer(delay, asyncio.new_event_loop(), lambda: None)
+    assert (answerer._reply(raw).status, answerer.hangs) == (503, False)
+    time.sleep(0.15)
+    assert (answerer._reply(refused).status, answerer.hangs) == (422, False)  # it was not asked
+    assert (answerer._reply(raw).status, answerer.hangs) == (503, True)
+    answerer.start_anew()
+    assert (answerer._reply(raw).status, answerer.hangs) == (503, False)
 
 
 def test_what_breaks_the_contract_is_refused_without_asking_it(delay):

@@ -17,7 +17,7 @@ from aiinfra_lab.config import settings
 from aiinfra_lab.deploy.record import EndpointRecord
 from aiinfra_lab.deploy.triton import environment
 from aiinfra_lab.deploy.triton.target import Triton
-from aiinfra_lab.errors import Failed, Missing
+from aiinfra_lab.errors import Failed, Missing, Unavailable
 from aiinfra_lab.files import digests
 from aiinfra_lab.jobs.record import folder_of
 from aiinfra_lab.store import open_store
@@ -29,7 +29,7 @@ from aiinfra_lab.testing.deploy import (
     served,
 )
 from tests import records
-from tests.conftest import until
+from tests.conftest import end_supervisor, until
 from tests.deploy import serving
 from tests.deploy.conftest import ROW, artifacts, ended, register
 
@@ -205,6 +205,11 @@ def processes(name):
     return found
 
 
+def runs(process):
+    """Whether it does; nobody may reap what was left alone."""
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
 @pytest.mark.parametrize("who", ["bin/tritonserver", "aiinfra_lab.deploy.triton"])
 def test_what_is_killed_comes_back(started, target, who):
     endpoint, _ = started
@@ -228,10 +233,21 @@ def test_a_networks_process_that_is_killed_is_loaded_again(started, target):
     assert target.observe([claim()])[claim()].restarts == 0
 
 
+@pytest.mark.parametrize("who", ["triton_python_backend_stub", "bin/tritonserver"])
+def test_what_hangs_is_replaced(started, who):
+    endpoint, _ = started
+    scores = endpoint.predict([ROW])
+    [hangs] = processes(who)
+    hangs.send_signal(signal.SIGSTOP)
+    until(lambda: predicted(endpoint) != scores)
+    until(lambda: predicted(endpoint) == scores, most_s=60.0)
+    assert not runs(hangs)
+
+
 def predicted(endpoint):
     try:
         return endpoint.predict([ROW])
-    except Failed:
+    except (Failed, Unavailable):
         return None
 
 
@@ -265,6 +281,26 @@ def test_nothing_is_left_of_one_that_is_stopped(started, target):
     assert not any(each.is_running() for each in there)
     assert list(Path("/dev/shm").glob(f"aiinfra-{token}*")) == []
     assert not (folder_of(claim()) / "triton").exists()
+
+
+def test_a_body_may_be_as_long_as_the_setting_says(target, register, monkeypatch):
+    register(1)
+    monkeypatch.setenv("AIINFRA_DEPLOY_BODY_MIB", "4")
+    endpoint = deploy.start("delay", model="models:delay@1", on="triton")
+    connection = http.client.HTTPConnection(endpoint.url.removeprefix("http://"), timeout=10)
+    connection.request("POST", "/predict", json.dumps({"rows": [ROW]}) + " " * (2 << 20))
+    assert connection.getresponse().status == 200
+
+
+def test_nothing_is_left_of_one_whose_front_and_supervisor_are_killed(started, target):
+    there, token = processes(""), claim().rpartition("-")[2]
+    ours = processes("aiinfra_lab")
+    end_supervisor(settings().workspace)
+    for each in ours:
+        each.send_signal(signal.SIGKILL)
+    until(lambda: not any(map(runs, there)))
+    until(lambda: not target.observe([claim()])[claim()].is_live)
+    assert list(Path("/dev/shm").glob(f"aiinfra-{token}*")) == []
 
 
 def test_an_environment_that_is_gone_keeps_what_serves_and_refuses_what_starts(started, monkeypatch, tmp_path):

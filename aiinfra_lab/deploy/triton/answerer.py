@@ -16,6 +16,8 @@ from .session import Unreachable
 
 # So many requests wait for Triton at once, which batches what it has.
 THREADS = 8
+# A version that answers nothing for so long, while it is asked, hangs: Triton itself calls it ready all the same.
+HANGS_S = 3.0
 
 _log = logging.getLogger(__name__)
 
@@ -29,6 +31,18 @@ class TritonAnswerer:
         self._waiting = 0
         self._is_retired = False
         self.waiting_bytes = 0
+        self.start_anew()
+
+    def start_anew(self) -> None:
+        """Forget how it answered: its network was loaded again."""
+        self._answered_at = self._failed_at = 0.0
+        self._failing_since: float | None = None
+
+    @property
+    def hangs(self) -> bool:
+        """Whether it has answered nothing of what it was asked in the last HANGS_S."""
+        since = self._failing_since
+        return since is not None and self._failed_at - since >= HANGS_S
 
     def submit(self, asked: Asked) -> None:
         """Take a request."""
@@ -48,14 +62,27 @@ class TritonAnswerer:
     def _reply(self, raw: RawRequest) -> Reply:
         try:
             if time.perf_counter() - raw.started > REQUEST_S:
-                raise Unreachable(f"it was not answered within {REQUEST_S:g} s")
-            return Answering(self._model).answer([raw])[0]
+                return self._without(raw, f"it was not answered within {REQUEST_S:g} s", 503)
+            return self._asked(raw)
         except Unreachable as problem:
             _log.warning("%s: %s", self._model.uri, problem)
             return self._without(raw, str(problem), 503)
         except Exception:  # noqa: BLE001  # a fault of ours: its request gets an answer all the same
             _log.exception("a request failed")
             return self._without(raw, "the endpoint failed; its log says more", 500)
+
+    def _asked(self, raw: RawRequest) -> Reply:
+        asked_at = time.perf_counter()
+        try:
+            reply = Answering(self._model).answer([raw])[0]
+        except Unreachable:
+            self._failed_at = time.perf_counter()
+            # Threads ask side by side: what another was answered meanwhile counts.
+            self._failing_since = self._failing_since or max(asked_at, self._answered_at)
+            raise
+        if not 400 <= reply.status < 500:  # what is refused was not asked
+            self._answered_at, self._failing_since = time.perf_counter(), None
+        return reply
 
     def _without(self, raw: RawRequest, why: str, status: int) -> Reply:
         return unanswered(raw, self._model.uri, self._model.signature.answered, why, status)

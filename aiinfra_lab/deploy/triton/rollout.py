@@ -9,13 +9,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from msgspec.structs import replace
 
 from ... import jobs
-from ...errors import LabError, Unavailable
+from ...errors import Failed, LabError, Unavailable
 from ..record import DesiredState
 from ..server import model
 from ..server.counts import Counts
@@ -24,34 +24,53 @@ from ..server.served_state import ServedState
 from ..server.workers import VersionFiles
 from . import state
 from .answerer import TritonAnswerer
-from .repository import Repository
+from .repository import NoRoom, Repository
 from .session import TritonModel, Unreachable
-from .state import Applied, Observed
+from .state import Applied, AppliedVersion, Observed
 
 POLL_S = 0.2
 BEAT_S = 1.0
 WRITE_S = 2.0
+_CHAMPIONS_KEPT = 5
+_MOST_UNANSWERED = 3
 
 _log = logging.getLogger(__name__)
 
 
+class FrontPredictor(Predictor):
+    """One that can be held while what computes does not answer: then requests are refused at once.
+
+    is_held: whether it is.
+    """
+
+    is_held = False
+
+    @property
+    def ready(self) -> bool:
+        return super().ready and not self.is_held
+
+
 class Rollout:
-    """Follows what is applied to one claim. leave: called, on this thread, when the process has to end."""
+    """Follows what is applied to one claim. leave: called, on this thread, with why the process has to end."""
 
     def __init__(
         self,
         folder: Path,
-        predictor: Predictor,
+        predictor: FrontPredictor,
         repository: Repository,
-        leave: Callable[[int], object],
+        leave: Callable[[str], object],
         look_s: float,
     ) -> None:
         self._folder, self._predictor, self._repository = folder, predictor, repository
         self._leave, self._look_s = leave, look_s
         self._served = ServedState(predictor, look_s)
         self._in_triton: dict[str, TritonModel] = {}
+        self._applied: dict[str, AppliedVersion] = {}
+        self._answerers: dict[str, TritonAnswerer] = {}
+        self._unanswered = 0
         self._refused = 0
-        self._observed = state.read(Observed, folder) or Observed()
+        self._observed = self._written = state.read(Observed, folder) or Observed()
+        self._warned = ""
         self._beat_at = self._judge_at = self._write_at = 0.0
         self._gone: list[TritonModel] = []
         self._flushed: list[Callable[[], None]] = []
@@ -87,11 +106,10 @@ class Rollout:
                 self._tick(time.monotonic())
                 self._wake.wait(POLL_S)
         except LabError as problem:
-            _log.error("the endpoint ends: %s", problem)
-            self._leave(1)
-        except BaseException:  # noqa: BLE001  # serving on without following what is applied would be worse than ending
-            _log.exception("the endpoint ends: it cannot follow what is applied")
-            self._leave(1)
+            self._leave(f"the endpoint ends: {problem}")
+        except BaseException as problem:  # noqa: BLE001  # serving on without following would be worse than ending
+            _log.exception("it cannot follow what is applied")
+            self._leave(f"the endpoint ends: it cannot follow what is applied: {type(problem).__name__}: {problem}")
 
     def _tick(self, now: float) -> None:
         with self._lock:
@@ -102,12 +120,15 @@ class Rollout:
             if all(each.name != live.name for live in self._in_triton.values()):
                 self._repository.unload(each)
         applied = state.read(Applied, self._folder)
-        if applied and applied.desired.generation not in (self._refused, self._served.generation):
-            self._follow(applied)
-        if now >= self._beat_at:
-            self._beat_at = now + BEAT_S
-            jobs.beat()
-            self._look_after()
+        try:
+            if applied and applied.desired.generation not in (self._refused, self._served.generation):
+                self._follow(applied)
+            if now >= self._beat_at:
+                self._beat_at = now + BEAT_S
+                jobs.beat()
+                self._look_after()
+        except NoRoom as problem:
+            self._warn_once(f"it waits for room on the disk: {problem}")
         if waiting or now >= self._judge_at:
             self._judge()
             self._judge_at = time.monotonic() + self._look_s
@@ -118,57 +139,86 @@ class Rollout:
             done()
 
     def _look_after(self) -> None:
-        """End with a Triton that has ended; load again what lost its process, since Triton starts it no more."""
+        """End with a Triton that has ended, or hangs; load again what lost its process, since Triton starts it no more,
+        and what hangs.
+        """
         if (code := self._repository.exit_code) is not None:
             raise Unavailable(f"Triton has ended by itself (exit code {code})", "its output says more")
+        self._unanswered = 0 if self._repository.answers() else self._unanswered + 1
+        if self._unanswered >= _MOST_UNANSWERED:
+            raise Unavailable(f"Triton hangs: it has not answered {self._unanswered} times", "its output says more")
         for uri, each in self._in_triton.items():
-            if not self._repository.is_ready(each):
-                _log.warning("the process of %s in Triton is gone: it is loaded again", uri)
-                self._served.versions[uri].counts.lost += 1
-                self._repository.unload(each)
-                self._repository.load(uri, each.folder)
+            if self._answerers[uri].hangs:
+                _log.warning("%s in Triton hangs: its process is ended", uri)
+                self._repository.end_network(each)
+        gone = {uri: each for uri, each in self._in_triton.items() if not self._repository.is_ready(each)}
+        champion = self._served.desired and (self._served.desired.champion or self._served.desired.canary)
+        self._predictor.is_held = self._unanswered > 1 or champion in gone
+        for uri, each in gone.items():
+            _log.warning("the process of %s in Triton is gone: it is loaded again", uri)
+            self._served.versions[uri].counts.lost += 1
+            self._repository.unload(each)
+            self._repository.load(uri, self._applied[uri])
+            self._answerers[uri].start_anew()
+        if gone:
+            self._predictor.is_held = False
 
     # ---- what is to be served ----
 
     def _follow(self, applied: Applied) -> None:
-        desired, versions, loaded = applied.desired, dict[str, ServedVersion](), dict[str, TritonModel]()
-        problems = []
+        desired, loaded, problems = applied.desired, dict[str, ServedVersion](), list[str]()
         for uri in desired.models:
+            if uri in self._served.versions:
+                continue
             try:
-                if uri in self._served.versions:
-                    versions[uri] = self._served.versions[uri]
-                else:
-                    versions[uri] = self._load(uri, Path(applied.folders[uri]), loaded)
-            except LabError as problem:
+                loaded[uri] = self._load(uri, applied.versions[uri])
+            except NoRoom:
+                self._unload([*loaded])
+                raise
+            except LabError as why:
+                _log.warning("%s", why)
                 # Whoever is started again does without an arm that the champion can do without.
                 if self._served.desired or uri == (desired.champion or desired.canary):
-                    self._reject(desired, loaded, problem)
+                    self._unload([*loaded])
+                    self._refuse(desired.generation, uri, why)
                     return
-                _log.warning("%s", problem)
-                problems.append(f"{uri} cannot be served, and the others serve without it: {problem}")
+                problems.append(f"{uri} cannot be served, and the others serve without it: {why}")
                 desired = _without_arm(desired, uri)
-        self._in_triton = {uri: model for uri, model in {**self._in_triton, **loaded}.items() if uri in versions}
-        self._served.serve(desired, versions, self._observed.judged)
+        self._serve(desired, {**self._served.versions, **loaded})
         if desired.generation == self._observed.convicted_generation:
             self._served.take_canary_off()
-        self._judge_at = 0.0  # a stratum begins now
-        if problems:
-            self._write(problem="; ".join(problems))
+        if desired.champion:
+            alone = DesiredState(champion=desired.champion, generation=desired.generation)
+            last = Applied(alone, {desired.champion: applied.versions[desired.champion]})
+            others = [each for each in self._observed.champions if each.desired.champion != desired.champion]
+            self._write(champions=(*others, last)[-_CHAMPIONS_KEPT:])
+        if problems or self._observed.problem_generation == desired.generation:
+            self._write(problem="; ".join(problems), problem_generation=desired.generation)
 
-    def _load(self, uri: str, folder: Path, into: dict[str, TritonModel]) -> ServedVersion:
-        in_triton = self._repository.load(uri, folder)
+    def _serve(self, desired: DesiredState, versions: Mapping[str, ServedVersion]) -> None:
+        serving = {uri: versions[uri] for uri in desired.models}
+        self._in_triton = {uri: each for uri, each in self._in_triton.items() if uri in serving}
+        self._served.serve(desired, serving, self._observed.judged)
+        self._judge_at = 0.0  # a stratum begins now
+
+    def _load(self, uri: str, meant: AppliedVersion) -> ServedVersion:
+        in_triton = self._repository.load(uri, meant)
         try:
-            loaded = model.load(uri, folder, in_triton)
+            loaded = model.load(uri, in_triton.folder, in_triton)
         except Unreachable as problem:
             self._repository.unload(in_triton)
             raise Unavailable(f"{uri} cannot be served: {problem}", "its output says more") from None
         except LabError:
             self._repository.unload(in_triton)
             raise
-        into[uri] = in_triton
         answerer = TritonAnswerer(loaded, self._predictor.loop, lambda: self._ended(in_triton))
+        self._in_triton[uri], self._applied[uri], self._answerers[uri] = in_triton, meant, answerer
         counts = self._predictor.counts.setdefault(uri, Counts())  # it goes on counting where it was
-        return ServedVersion(VersionFiles(uri, folder), answerer, counts)
+        return ServedVersion(VersionFiles(uri, in_triton.folder), answerer, counts)
+
+    def _unload(self, uris: Sequence[str]) -> None:
+        for uri in uris:
+            self._repository.unload(self._in_triton.pop(uri))
 
     def _ended(self, gone: TritonModel) -> None:
         """It answers nothing any more."""
@@ -176,15 +226,33 @@ class Rollout:
             self._gone.append(gone)
         self._wake.set()
 
-    def _reject(self, desired: DesiredState, loaded: Mapping[str, TritonModel], problem: LabError) -> None:
-        """A version that cannot be served: go on with what is live, or end when nothing is."""
-        _log.warning("%s", problem)
-        for each in loaded.values():
-            self._repository.unload(each)
-        self._refused = desired.generation
-        self._write(problem=str(problem), problem_generation=desired.generation)
+    def _refuse(self, generation: int, failed: str, why: LabError) -> None:
+        """A version that cannot be served: go on with what is live, or with the last champion that can be; end when
+        there is none.
+        """
+        instead = None if self._served.desired else self._fall_back(failed)
+        problem = why
+        if instead:
+            problem = Failed(f"{failed} cannot be served, and {instead} serves in its place: {why.what}", why.fix)
+        self._refused = generation
+        self._write(problem=str(problem), problem_generation=generation)
         if self._served.desired is None:
-            raise problem
+            raise why
+
+    def _fall_back(self, failed: str) -> str | None:
+        """Serve the last champion before it that can be, in the generation in which it did; which one."""
+        for each in reversed(self._observed.champions):
+            [(uri, meant)] = each.versions.items()
+            if uri != failed:
+                try:
+                    self._serve(each.desired, {uri: self._load(uri, meant)})
+                except NoRoom:
+                    raise
+                except LabError as problem:
+                    _log.warning("%s", problem)
+                else:
+                    return uri
+        return None
 
     # ---- the rule ----
 
@@ -201,13 +269,25 @@ class Rollout:
 
     # ---- what happened ----
 
+    def _warn_once(self, what: str) -> None:
+        """A disk may be full for hours."""
+        if what != self._warned:
+            self._warned = what
+            _log.warning("%s", what)
+
     def _write(self, **more: object) -> None:
         """Write what was counted until now, and what more there is."""
         versions = {uri: counts.to_record() for uri, counts in self._predictor.counts.copy().items()}
-        new = replace(self._observed, versions=versions, judged=self._served.evidence or self._observed.judged, **more)
-        if new != self._observed:
-            state.write(new, self._folder)
-            self._observed = new
+        judged = self._served.evidence or self._observed.judged
+        self._observed = replace(self._observed, versions=versions, judged=judged, **more)
+        if self._observed == self._written:
+            return
+        try:
+            state.write(self._observed, self._folder)
+            self._written = self._observed
+            self._warned = ""
+        except (OSError, LabError) as problem:  # it costs what would be known after a restart, and nobody an answer
+            self._warn_once(f"what was counted is not written down for now: {problem}")
 
 
 def _without_arm(desired: DesiredState, uri: str) -> DesiredState:

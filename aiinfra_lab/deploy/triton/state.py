@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,17 +13,26 @@ from ...modes import OWNER_ONLY
 from ..record import DesiredState, RuleCounts, VersionCounts
 
 
+class AppliedVersion(msgspec.Struct, frozen=True):
+    """A version's folder, and the digest of each of its files as it was registered."""
+
+    folder: str
+    files: dict[str, str]
+
+
 class Applied(msgspec.Struct, frozen=True):
     """What the endpoint is to serve, and where the files of its versions are, so that it needs no store."""
 
     desired: DesiredState
-    folders: dict[str, str]
+    versions: dict[str, AppliedVersion]
 
 
 class Observed(msgspec.Struct, frozen=True):
     """What the endpoint wrote last: where it answers and where its Triton does, and what it has counted.
 
     judged: how its canary is judged so far. convicted_generation: the one whose canary has lost its traffic.
+    champions: each that has served under this claim, alone, the last one last; one of them serves again when what came
+    after cannot.
     """
 
     url: str = ""
@@ -32,17 +42,24 @@ class Observed(msgspec.Struct, frozen=True):
     versions: dict[str, VersionCounts] = {}
     judged: RuleCounts | None = None
     convicted_generation: int = 0
+    champions: tuple[Applied, ...] = ()
 
+
+_log = logging.getLogger(__name__)
 
 T = TypeVar("T", Applied, Observed)
 _NAMES = {Applied: "desired.json", Observed: "observed.json"}
 
 
 def read(kind: type[T], folder: Path) -> T | None:
-    """What was written last; None when nothing was."""
+    """What was written last; None when nothing was, or when a power cut has left nothing that can be read."""
+    path = folder / _NAMES[kind]
     try:
-        return msgspec.json.decode((folder / _NAMES[kind]).read_bytes(), type=kind)
+        return msgspec.json.decode(path.read_bytes(), type=kind)
     except FileNotFoundError:
+        return None
+    except (msgspec.DecodeError, UnicodeDecodeError) as problem:
+        _log.warning("%s is passed over: %s", path, problem)
         return None
 
 

@@ -17,10 +17,10 @@ from ..base import Claim, PredictedRow, Report, Role, Serving, State
 from ..record import DesiredState
 from ..server import predictions_log
 from ..supervised import Supervised, free_port, job, poll, start_process
-from ..versions import artifact
+from ..versions import artifact, recorded
 from . import environment, state
 from .repository import free_shared, token_of
-from .state import Applied, Observed
+from .state import Applied, AppliedVersion, Observed
 
 
 class Triton(Supervised):
@@ -38,13 +38,17 @@ class Triton(Supervised):
         return Claim(records[0].name, records, chosen, log_dir)
 
     def apply(self, claim: str, desired: DesiredState) -> None:
-        new = Applied(desired, {uri: str(artifact(uri)) for uri in desired.models})
+        new = Applied(desired, {uri: AppliedVersion(str(artifact(uri)), recorded(uri)) for uri in desired.models})
         if state.read(Applied, folder_of(claim)) != new:
             state.write(new, folder_of(claim))
         start_process(claim)
 
     def observe(self, claims: Sequence[str]) -> Mapping[str, State]:
-        return {claim: _with_address(claim, found) for claim, found in super().observe(claims).items()}
+        seen = super().observe(claims)
+        for claim, found in seen.items():
+            if not found.is_live:
+                free_shared(token_of(claim))  # whoever was killed together with its front has left it
+        return {claim: _with_address(claim, found) for claim, found in seen.items()}
 
     def serving(self, claim: str) -> Serving:
         if (before := _live(claim)) is None:
