@@ -15,6 +15,7 @@ from . import heldout
 from .heldout import PREFIX
 from .metrics import is_lower_better
 from .record import StoredHoldout, TrainingRun
+from .row_keys import keys
 from .saved_model import ONNX, SavedModel
 from .scoring import LEAST_ROWS, SCORED, Metric, Unscored
 from .signature import Task
@@ -117,7 +118,8 @@ def compare(ours: ComparedModel, theirs: ComparedModel) -> PairedComparison:
         if not (one.folder / ONNX).is_file():
             raise Incomparable(f"{one.uri} has no model here", "run.save(model) keeps one")
     pair = [SavedModel(one.folder, threads=0) for one in (ours, theirs)]
-    _refuse_other_tasks(*(one.signature.task for one in pair))
+    # First: of models that do not predict the same nothing else is to be said.
+    _refuse_other_tasks(pair)
     by_age = sorted((ours, theirs), key=lambda one: one.made_at, reverse=True)
     held = next(((one, one.run.stored) for one in by_age if one.run and one.run.stored), None)
     if held is None:
@@ -127,7 +129,6 @@ def compare(ours: ComparedModel, theirs: ComparedModel) -> PairedComparison:
     owner, stored = held
     other = theirs if owner is ours else ours
     try:
-        _refuse_other_labels(pair)
         rows = heldout.read(stored)
         rows, notes = _unlearned(rows, stored, other)
         if len(rows) < LEAST_ROWS:
@@ -146,12 +147,19 @@ def compare(ours: ComparedModel, theirs: ComparedModel) -> PairedComparison:
     return PairedComparison(tuple(_differences(mine, other_ones, len(rows), groups)), len(rows), stored.rows, notes)
 
 
-def _refuse_other_tasks(ours: Task, theirs: Task) -> None:
-    if ours.name != theirs.name or {*ours.labels} != {*theirs.labels}:
-        one, other = _shown(ours), _shown(theirs)
-        problem = Incomparable(f"their tasks differ: {one}, and {other}", "compare models of one task")
-        problem.other_tasks = True
-        raise problem
+def _refuse_other_tasks(pair: Sequence[SavedModel]) -> None:
+    ours, theirs = (one.signature.task for one in pair)
+    differ = ours.name != theirs.name or {*ours.labels} != {*theirs.labels}
+    tasks = f"their tasks differ: {_shown(ours)}, and {_shown(theirs)}"
+    # Custom says of no task what it is: such a one may have predicted the same, and measured it by code of its own.
+    if differ and "custom" not in (ours.name, theirs.name):
+        raise _of_other_tasks(tasks, "compare models of one task")
+    # A model from a file knows of no label, and neither does one of arrays: that is no other task.
+    label, other = (one.columns.label if one.is_of_table else "" for one in pair)
+    if label and other and label != other:
+        raise _of_other_tasks(f"their tasks differ: to predict {label}, and {other}", "compare models of one label")
+    if differ:
+        raise Incomparable(tasks, "save both with one task")
     if ours.name not in SCORED:
         raise Incomparable(
             f"no metric is computed for their task {ours.name}",
@@ -159,13 +167,10 @@ def _refuse_other_tasks(ours: Task, theirs: Task) -> None:
         )
 
 
-def _refuse_other_labels(pair: Sequence[SavedModel]) -> None:
-    ours, theirs = (one.columns.label for one in pair)
-    # A model from a file knows of no label: that is no other task.
-    if ours and theirs and ours != theirs:
-        problem = Incomparable(f"their tasks differ: to predict {ours}, and {theirs}", "compare models of one label")
-        problem.other_tasks = True
-        raise problem
+def _of_other_tasks(what: str, fix: str) -> Incomparable:
+    problem = Incomparable(what, fix)
+    problem.other_tasks = True
+    return problem
 
 
 def _shown(task: Task) -> str:
@@ -189,12 +194,13 @@ def _unlearned(rows: pd.DataFrame, stored: StoredHoldout, other: ComparedModel) 
         return rows, (unknown,)
     import numpy as np
 
-    known = _keys(learned, names)
+    tables = [_polars(rows), learned]
     if other.run.stored:
         # Where its hold-out is gone, its rows count as learned: some too many are left out, and none too few.
         with contextlib.suppress(NotFound):
-            known = np.setdiff1d(known, _keys(_polars(heldout.read(other.run.stored)), names))
-    is_known = np.isin(_keys(_polars(rows), names), known)
+            tables.append(_polars(heldout.read(other.run.stored)))
+    asked, known, *aside = keys(tables, names)
+    is_known = np.isin(asked, np.setdiff1d(known, aside[0]) if aside else known)
     if not is_known.any():
         return rows, ()
     count = counted(int(is_known.sum()), "row")
@@ -211,17 +217,6 @@ def _polars(rows: pd.DataFrame) -> pl.DataFrame:
     from ..data.frames import to_polars
 
     return to_polars(rows)
-
-
-def _keys(rows: pl.DataFrame, names: Sequence[str]) -> NDArray[Any]:
-    """One number for each row, the same for rows of the same values, whatever types they were written with."""
-    import polars as pl
-
-    as_one = (
-        pl.col(name).cast(pl.Float64).fill_nan(None) if rows.schema[name].is_numeric() else pl.col(name).cast(pl.String)
-        for name in names
-    )
-    return rows.select(as_one).hash_rows(seed=0).to_numpy()
 
 
 def _differences(
