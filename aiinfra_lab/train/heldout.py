@@ -123,8 +123,7 @@ def _truth(table: TrainingTable, saved: SavedModel, held: pd.DataFrame) -> dict[
     task = saved.signature.task
     if task.name == "classification" and len(table.targets) == 1:
         (name,) = table.targets
-        # By all rows, since 0 and 1 of a few may be places or names.
-        return {name: class_names(table.frame[name], task.labels).loc[held.index]}
+        return {name: class_names(held[name], task.labels)}
     return {} if table.labels else {name: held[name].astype("float64") for name in table.targets}
 
 
