@@ -76,19 +76,26 @@ class PairedMetric:
 
 @dataclass(frozen=True)
 class PairedComparison:
-    """Two models on the same rows. rows: on how many; of: how many of the hold-out were kept; notes: what limits it."""
+    """Two models on the same rows. rows: on how many; of: how many of the hold-out were kept; notes: what limits it;
+    outputs: how many were compared one by one, for whose number their intervals are corrected.
+    """
 
     metrics: tuple[PairedMetric, ...]
     rows: int
     of: int
     notes: tuple[str, ...] = ()
+    outputs: int = 1
 
     @property
     def how(self) -> str:
         """How the intervals were made, in a sentence."""
+        several = (
+            f" Those of single outputs are wider, for there are {self.outputs:,}: {CONFIDENCE:.0%} for all of them "
+            "together (Bonferroni)."
+        )
         return (
             f"Both predicted the same {self.rows:,} held out rows. Intervals of {CONFIDENCE:.0%}: a paired bootstrap, "
-            f"{RESAMPLES:,} draws (seed {SEED})."
+            f"{_draws(self.outputs):,} draws (seed {SEED}).{several if self.outputs > 1 else ''}"
         )
 
 
@@ -144,7 +151,8 @@ def compare(ours: ComparedModel, theirs: ComparedModel) -> PairedComparison:
     groups = rows[stored.group] if stored.group in rows.columns else None
     if groups is not None and (count := groups.nunique(dropna=False)) < LEAST_ROWS:
         notes = (*notes, f"{counted(count, 'value')} of {stored.group} are too few for an interval.")
-    return PairedComparison(tuple(_differences(mine, other_ones, len(rows), groups)), len(rows), stored.rows, notes)
+    found = tuple(_differences(mine, other_ones, len(rows), groups))
+    return PairedComparison(found, len(rows), stored.rows, notes, _outputs(mine))
 
 
 def _refuse_other_tasks(pair: Sequence[SavedModel]) -> None:
@@ -228,28 +236,41 @@ def _differences(
     pairs = ((one, before[one.name]) for one in ours if one.name in before)
     known = [(one, other) for one, other in pairs if one.value is not None and other.value is not None]
     drawn: dict[str, list[NDArray[Any]]] = {}
-    for weights in _weights(rows, groups):
+    outputs = _outputs(ours)
+    for weights in _weights(rows, groups, _draws(outputs)):
         for one, other in known:
             drawn.setdefault(one.name, []).append(one.draws(weights) - other.draws(weights))
-    tail = 100 * (1 - CONFIDENCE) / 2
     is_known = groups is None or groups.nunique(dropna=False) >= LEAST_ROWS
     for one, other in known:
         assert one.value is not None  # for the type checker
         assert other.value is not None
+        # One of many outputs is beyond its own 95 % by chance.
+        tail = 100 * (1 - CONFIDENCE) / 2 / (outputs if one.output else 1)
         off = np.concatenate(drawn[one.name])
+        count = len(off)
         off = off[np.isfinite(off)]
         # Where a class is so rare that most draws have none of it, what is left of them says nothing.
-        bounds = np.percentile(off, [tail, 100 - tail]).tolist() if is_known and len(off) > RESAMPLES / 2 else []
+        bounds = np.percentile(off, [tail, 100 - tail]).tolist() if is_known and len(off) > count / 2 else []
         yield PairedMetric(f"{PREFIX}{one.name}", other.value, one.value, *(bounds or (None, None)))
 
 
-def _weights(rows: int, groups: pd.Series[Any] | None) -> Iterator[NDArray[Any]]:
+def _outputs(metrics: Sequence[Metric]) -> int:
+    """How many outputs have metrics of their own."""
+    return max(1, len({one.output for one in metrics} - {""}))
+
+
+def _draws(outputs: int) -> int:
+    """So many that one of them at least is beyond the interval of each output."""
+    return max(RESAMPLES, _AT_ONCE * outputs)
+
+
+def _weights(rows: int, groups: pd.Series[Any] | None, draws: int) -> Iterator[NDArray[Any]]:
     """How often each row is drawn, some draws at a time; rows of one group are drawn together."""
     import numpy as np
 
     generator = np.random.default_rng(SEED)
     at = np.arange(rows) if groups is None else groups.factorize(use_na_sentinel=False)[0]
     count = int(at.max()) + 1
-    for _ in range(RESAMPLES // _AT_ONCE):
+    for _ in range(draws // _AT_ONCE):
         drawn = generator.multinomial(count, np.full(count, 1 / count), _AT_ONCE)
         yield drawn[:, at].astype(np.float64)

@@ -31,12 +31,15 @@ class Unscored(Failed):
 
 
 class Metric(NamedTuple):
-    """One metric of a model's answers. value: None where these rows leave it undefined, and then reason says why."""
+    """One metric of a model's answers. value: None where these rows leave it undefined, and then reason says why.
+    output: which of several outputs it is of; empty for one of all.
+    """
 
     name: str
     value: float | None
     draws: Draws
     reason: str = ""
+    output: str = ""
 
 
 class Scoring(NamedTuple):
@@ -209,7 +212,9 @@ def _regression(signature: Signature, outputs: Mapping[str, NDArray[Any]], truth
     if len(each) == 1:
         return Scoring(tuple(next(iter(each.values()))), squares)
     means = [_mean_metric(together) for together in zip(*each.values(), strict=True)]
-    named = [one._replace(name=f"{one.name}_{_word(name)}") for name, found in each.items() for one in found]
+    named = [
+        one._replace(name=f"{one.name}_{_word(name)}", output=name) for name, found in each.items() for one in found
+    ]
     return Scoring((*means, *named), squares)
 
 

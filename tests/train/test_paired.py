@@ -122,6 +122,30 @@ def test_the_interval_covers_the_true_difference_as_often_as_is_stated():
     assert 0.93 * 400 <= covered <= 0.97 * 400
 
 
+def test_of_many_outputs_none_is_worse_by_chance_more_often_than_is_stated():
+    """Two equally good models of ten outputs, 60 times."""
+    names = [f"y{at}" for at in range(10)]
+    outputs = tuple(Tensor(name, "FP32", (-1,)) for name in names)
+    signature = Signature((Tensor("x", "FP32", (-1,)),), outputs, Task("regression"))
+    wrong = 0
+    for seed in range(60):
+        draw = np.random.default_rng(seed)
+        truth = pd.DataFrame({name: draw.normal(size=200) for name in names})
+        answers = [{name: truth[name] + draw.normal(size=200) for name in names} for _ in range(2)]
+        ours, theirs = ([*score(signature, each, truth).metrics] for each in answers)
+        mae = [one for one in ours if one.name.startswith("mae")]
+        found = [*paired._differences(mae, theirs, 200, None)]
+        assert len(found) == 11
+        wrong += any(one.verdict in ("better", "worse") for one in found[1:])
+    assert wrong <= 7  # of 60 at 5 %; 24 are without a correction
+
+
+def test_the_correction_for_several_outputs_is_stated():
+    assert "Bonferroni" not in paired.PairedComparison((), 100, 100).how
+    many = paired.PairedComparison((), 100, 100, outputs=33).how
+    assert "a paired bootstrap, 1,650 draws (seed 0). Those of single outputs are wider, for there are 33" in many
+
+
 def test_rows_that_the_other_one_learned_from_are_left_out(rows):
     first, second = learned(rows, 0.5, seed=1), learned(rows, 1.0, seed=2)
     found = compare(second, first)
