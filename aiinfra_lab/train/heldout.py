@@ -91,10 +91,14 @@ def _refuse_unmeasurable(saved: SavedModel, held: pd.DataFrame | None) -> None:
     task = saved.signature.task
     if task.name not in SCORED:
         raise Unscored(f"no metric is computed for the task {task.name}", way_to_a_task(task))
-    if not saved.is_of_table:
-        raise Unscored("run.split() holds out rows of columns, and the model takes arrays", "log it: run.log(…)")
     if held is None:
         raise Unscored("nothing was held out", "run.split() in place of run.tensors() holds rows out")
+    # Arrays and texts too are columns, where the rows have them by the names of the inputs.
+    if lacking := [name for name in saved.rows.names if name not in held.columns and not saved.is_of_table]:
+        raise Unscored(
+            f"the model takes {lacking[0]}, and the rows that run.split() holds out have no such column",
+            "call the input like its column: run.save(model, inputs={'COLUMN': …}), or log it: run.log(…)",
+        )
 
 
 def _measured(table: TrainingTable, held: pd.DataFrame, saved: SavedModel, folder: Path) -> HoldoutScores:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import files
 from ..errors import Failed, UsageProblem
-from ..features.contract import Columns, is_missing
+from ..features.contract import Columns, category_text, is_missing
 from ..features.record import names_of
 from ..uris import Uri
 from .holdout import divided
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 EXAMPLE_ROWS = 5
 PROBE_ROWS = 256
+_MOST_CLASSES = 10  # are named in a message
 
 
 class Tensors(NamedTuple):
@@ -59,6 +60,14 @@ class TrainingTable:
                 raise Failed(
                     f"{missing} of {len(self.frame)} rows have no {name}", "leave them out of the rows, or label them"
                 )
+
+    @property
+    def classes(self) -> list[str]:
+        """What a classification of its one label could name, as texts, in order; none where there are too many."""
+        if len(self.targets) > 1:
+            return []
+        found = sorted(self.frame[self.targets[0]].unique(), key=lambda value: (isinstance(value, str), value))
+        return [category_text(value) or str(value) for value in found] if 2 <= len(found) <= _MOST_CLASSES else []
 
     def columns(self) -> Columns:
         """The contract, fitted on all rows unless it was fitted before."""
