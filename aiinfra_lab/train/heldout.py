@@ -44,16 +44,18 @@ def measure(table: TrainingTable | None, folder: Path) -> HoldoutScores:
     held = table.held if table else None
     if not (saved.folder / ONNX).exists():
         return HoldoutScores({})
+    odd = table.notes if table and saved.is_of_table else ()
     if saved.signature.task.name == "custom" and held is None:
-        return HoldoutScores({})  # neither was asked for
+        return HoldoutScores({}, notes=odd)  # neither was asked for
     try:
         _refuse_unmeasurable(saved, held)
         assert table is not None  # for the type checker: what is held out comes from it
         assert held is not None
-        return _measured(table, held, saved, folder)
+        found = _measured(table, held, saved, folder)
+        return found._replace(notes=(*odd, *found.notes))
     except (LabError, OSError) as problem:
         what = f"{problem.what}; {problem.fix}" if isinstance(problem, LabError) else str(problem)
-        return HoldoutScores({}, notes=(f"Nothing was measured on a hold-out: {what}.",))
+        return HoldoutScores({}, notes=(*odd, f"Nothing was measured on a hold-out: {what}."))
 
 
 def read(stored: StoredHoldout) -> Any:

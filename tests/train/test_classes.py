@@ -84,3 +84,12 @@ def test_a_model_of_texts_knows_its_classes_and_is_measured_on_its_hold_out(work
         "the model takes text, and the rows that run.split() holds out"
         in learned(named, rows=rows, column="sentence").notes[0]
     )
+
+
+def test_a_text_that_differs_in_every_row_is_no_category_and_the_card_says_so(workspace, empty_mlflow):
+    net = NET.replace("self.linear(numbers)", "self.linear(codes.float())")
+    rows = wine().assign(sentence=[f"row {at}" for at in range(120)], colour=["red", "white", "rosé"] * 40)
+    run = learned(f"{net}run.save(Net())", rows=rows, column="sentence")
+    assert run.notes[0].startswith("sentence is learned as a category, and has 90 values in 120 rows")
+    assert "run.save(model, inputs={'sentence': texts[:4]}, tokenizer=tokenizer)" in run.notes[0]
+    assert not any("category" in note for note in learned(f"{net}run.save(Net())", rows=rows, column="colour").notes)
