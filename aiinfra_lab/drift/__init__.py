@@ -20,7 +20,7 @@ from . import advice, exports, served, values
 from .record import ColumnChange, DriftRecord, reasons
 from .results import DriftReport
 from .served import Sample
-from .verdict import judge, overall
+from .verdict import found_units, judge, overall
 
 __all__ = ["ColumnChange", "DriftReport", "check", "get", "log", "ls", "show"]
 
@@ -55,11 +55,12 @@ def check(
 ) -> DriftReport:
     """Judge whether what an endpoint is asked, and what it answers, is still what its model learned from.
 
-    The current sample, the endpoint's log, is compared with a reference: numbers, categories, missing and unseen values
-    and the prediction. A free text is judged by numbers: its characters, its words, and the share of its words that no
-    other text of the reference has. Rows that depend on each other, such as those of one day, count as one:
-    by the column that --by declares, else as far as it can be found, as rows that repeat, as entities that return, or
-    as stretches of rows in their order. It raises on drift, and when it cannot tell, so that a pipeline stops there.
+    The current sample, the endpoint's log, is compared with a reference: numbers, categories, missing and unseen
+    values and the prediction. A free text is judged by numbers: its characters, its words, and the share of its
+    words that no other text of the reference has, but for those that count as one with it. Rows that depend on each
+    other, such as those of one day, count as one: by the column that --by declares, else as far as it can be found,
+    as rows that repeat, as entities that return, or as stretches of rows in their order. It raises on drift, and
+    when it cannot tell, so that a pipeline stops there.
 
     name: the endpoint
     against: the reference, taken through the model's features first, e.g. data:flights@1
@@ -96,8 +97,12 @@ def check(
             twice = current.uri if current.uri == reference.uri else f"{current.uri}, the rows of {reference.uri},"
             raise UsageProblem(f"{twice} is on both sides", fix)
         step(f"compares {current.rows.height:,} rows with {reference.rows.height:,}")
-        both = values.projected(reference.rows, current.rows)
-        columns = judge(*both, level, _units(reference, current, declared), reference.outputs)
+        units = _units(reference, current, declared)
+        both = values.projected(reference.rows, current.rows, units)
+        if units is None:
+            units = found_units(*both, reference.outputs)
+            both = values.projected(reference.rows, current.rows, units)
+        columns = judge(*both, level, units, reference.outputs)
         verdict = DriftRecord(
             state=overall(columns),
             endpoint=endpoint.uri,

@@ -5,10 +5,10 @@ words that are new in them.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..stats.blocks import Blocks, Ordered
 from ..train.texts import measures
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 NEW_WORDS = "new_words"
 _DIGITS = 5
+_SEVERAL = -1
 # So many rows give the component: more would change it little.
 _MOST_ROWS = 5_000
 
@@ -47,8 +48,13 @@ def vectors(reference: pl.DataFrame, current: pl.DataFrame) -> tuple[str, ...]:
     return tuple(name for name in reference.columns if numbers in (reference[name].dtype, current[name].dtype))
 
 
-def projected(reference: pl.DataFrame, current: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Both samples with a number in place of each vector, and of each text's words the share of those that are new."""
+def projected(
+    reference: pl.DataFrame, current: pl.DataFrame, units: Blocks | Ordered | None = None
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Both samples with a number in place of each vector, and of each text's words the share of those that are new.
+
+    units: which rows count as one, where that is known: texts of one block know each other's words.
+    """
     import numpy as np
     import polars as pl
 
@@ -56,7 +62,7 @@ def projected(reference: pl.DataFrame, current: pl.DataFrame) -> tuple[pl.DataFr
     names = [name for name in reference.columns if any(isinstance(side[name].dtype, pl.List) for side in both)]
     for name in names:
         if reference[name].dtype == pl.List(pl.String):
-            shares = _new_words(reference[name].to_list(), current[name].to_list())
+            shares = _new_words(reference[name].to_list(), current[name].to_list(), units)
             reference, current = (
                 side.with_columns(pl.Series(name, found, pl.Float64))
                 for side, found in zip((reference, current), shares, strict=True)
@@ -75,19 +81,32 @@ def projected(reference: pl.DataFrame, current: pl.DataFrame) -> tuple[pl.DataFr
 
 
 def _new_words(
-    reference: Sequence[list[str] | None], current: Sequence[list[str] | None]
+    reference: Sequence[list[str] | None], current: Sequence[list[str] | None], units: Blocks | Ordered | None
 ) -> tuple[list[float | None], list[float | None]]:
-    """Of each text the share of its different words that no text of the reference has, itself aside.
+    """Of each text the share of its different words that no text of the reference has, but for those of one block: its
+    own, and of a text of the current sample, which has none there, any. So both are held against as many texts.
 
     Not what a tokenizer does not know: one that was fitted on the reference knows all of that, and everything that
     comes later would seem to have drifted.
     """
-    texts = Counter(word for words in reference for word in words or ())
+    if isinstance(units, Blocks):
+        blocks, others = units.reference.tolist(), units.current.tolist()
+    else:
+        blocks, others = range(len(reference)), range(len(current))
+    count = max(blocks, default=0) + 1
+    only_in: dict[str, int] = {}
+    for block, words in zip(blocks, reference, strict=True):
+        for word in words or ():
+            if only_in.setdefault(word, block) != block:
+                only_in[word] = _SEVERAL
 
-    def shares(sample: Sequence[list[str] | None], itself: int) -> list[float | None]:
-        return [sum(texts[word] <= itself for word in words) / len(words) if words else None for words in sample]
+    def shares(sample: Sequence[list[str] | None], aside: Iterable[int]) -> list[float | None]:
+        return [
+            sum(only_in.get(word, block) == block for word in words) / len(words) if words else None
+            for words, block in zip(sample, aside, strict=True)
+        ]
 
-    return shares(reference, 1), shares(current, 0)
+    return shares(reference, blocks), shares(current, (block % count for block in others))
 
 
 def _of_texts(name: str, values: Sequence[Any]) -> list[pl.Series]:

@@ -39,13 +39,8 @@ def judge(
     rows of different blocks are independent, the chance that a single column is called drifted is at most alpha when
     nothing changed. What was measured for blocks that are found stands in `stats.blocks`.
     """
-    import polars as pl
-
-    pairs = [_pair(reference[name], current[name]) for name in reference.columns if name in current.columns]
-    if units is None:
-        # An answer follows from the other columns: it is alike wherever one of them is, and says nothing of entities.
-        given = [pair for pair in pairs if pair.reference.name not in outputs] or pairs
-        units = blocks.find(*(pl.DataFrame(list(sample)) for sample in _samples(given)))
+    pairs = _pairs(reference, current)
+    units = found_units(reference, current, outputs) if units is None else units
     found = [_compare(pair, units.of_column(pair.reference.name)) for pair in pairs]
     # What could not be tested is no test: it must not make the correction of the others stricter.
     tested = [(change, change.p, inconclusive) for change, inconclusive in found if change.p is not None]
@@ -55,6 +50,16 @@ def judge(
     ]
     untested = [change for change, _ in found if change.p is None]
     return sorted([*judged, *untested], key=lambda change: change.weight(alpha), reverse=True)
+
+
+def found_units(reference: pl.DataFrame, current: pl.DataFrame, outputs: Collection[str] = ()) -> Blocks | Ordered:
+    """Which rows count as one, where nothing is declared. outputs: the columns that the model answered."""
+    import polars as pl
+
+    pairs = _pairs(reference, current)
+    # An answer follows from the other columns: it is alike wherever one of them is, and says nothing of entities.
+    given = [pair for pair in pairs if pair.reference.name not in outputs] or pairs
+    return blocks.find(*(pl.DataFrame(list(sample)) for sample in _samples(given)))
 
 
 def overall(columns: Sequence[ColumnChange]) -> DriftState:
@@ -70,6 +75,10 @@ def _judged(change: ColumnChange, p: float, alpha: float, inconclusive: str) -> 
         return replace(change, p=p, drifted=True)
     # What could be compared did not change, but not all could: that is no verdict either way.
     return replace(change, p=None, why=inconclusive) if inconclusive else replace(change, p=p)
+
+
+def _pairs(reference: pl.DataFrame, current: pl.DataFrame) -> list[_Pair]:
+    return [_pair(reference[name], current[name]) for name in reference.columns if name in current.columns]
 
 
 def _pair(reference: pl.Series, current: pl.Series) -> _Pair:

@@ -88,12 +88,14 @@ def on_same_rows(version: Record[ModelVersion], champion: int | None) -> Pair | 
 def compared(
     version: Record[ModelVersion], champion: int | None, policy: Policy, called: str, pair: Pair | None = None
 ) -> Compared | None:
-    """What both measured, on the same rows where that could be had; None without another version to compare with.
+    """What both measured, on the same rows where that could be had; None without another version of the same task.
 
     called, pair: see `judge`.
     """
     other = _against(version, champion)
     if other is None:
+        return None
+    if _other_tasks(pair):
         return None
     ours, theirs = version.body.metrics, other.body.metrics
     if found := _same_rows(pair):
@@ -225,10 +227,10 @@ def _champion(
         ways = _loosening(version, stored, champion, pair)
         yield _judged_on_same_rows(what, called, _decides(policy, found), found, policy.allowed, ways)
         return
-    compared = _behind(version, champion, policy)
+    compared = _behind(version, champion, policy, pair)
     # Not "good": that no comparison is possible must not let a version pass in place of a better champion.
     if compared is None:
-        yield _incomparable(what, pair)
+        yield _incomparable(what, pair, version)
         return
     metric, behind = compared
     # Measures on different rows are still the best there is to compare: the finding names it, and people judge.
@@ -260,15 +262,26 @@ def _judged_on_same_rows(
     return ModelFinding(what, "cannot tell", f"{detail}: chance may explain it", f"{more}, or allow it: {ways}")
 
 
-def _incomparable(what: str, pair: Pair | None) -> ModelFinding:
+def _incomparable(what: str, pair: Pair | None, version: Record[ModelVersion]) -> ModelFinding:
     from ..train.paired import Incomparable
 
-    if isinstance(pair, Incomparable) and not pair.other_tasks:
-        detail = f"the two were measured by nothing in common, and not on the same rows: {pair.what}"
-        return ModelFinding(what, "cannot tell", detail, f"{pair.fix}; or log the same measure, e.g. run.log(auc=…)")
-    why = f": {pair.what}" if isinstance(pair, Incomparable) else ""
+    if other := _other_tasks(pair):
+        run = version.body.run
+        made = f": `%models add NAME --run {run}`" if Uri.is_one(run) else ""
+        fix = f"a model that predicts something else is another model: add it under a name of its own{made}"
+        return ModelFinding(what, "cannot tell", f"neither can be better than the other: {other.what}", fix)
     fix = "log the same one, e.g. run.log(auc=…)"
-    return ModelFinding(what, "cannot tell", f"the two runs share no measure of quality{why}", fix)
+    if isinstance(pair, Incomparable):
+        detail = f"the two were measured by nothing in common, and not on the same rows: {pair.what}"
+        return ModelFinding(what, "cannot tell", detail, f"{pair.fix}; or {fix}")
+    return ModelFinding(what, "cannot tell", "the two runs share no measure of quality", fix)
+
+
+def _other_tasks(pair: Pair | None) -> Incomparable | None:
+    """Why the two cannot be compared by any measure, where that is since they do not predict the same."""
+    from ..train.paired import Incomparable
+
+    return pair if isinstance(pair, Incomparable) and pair.other_tasks else None
 
 
 def _same_rows(pair: Pair | None) -> PairedComparison | None:
@@ -296,7 +309,11 @@ def _state(one: PairedMetric, allowed: float) -> CheckVerdict:
 def _behind(
     version: Record[ModelVersion], champion: Record[ModelVersion], policy: Policy, pair: Pair | None = None
 ) -> tuple[str, float] | None:
-    """The measure that the two are compared by, and by how much the version is worse; None without such a measure."""
+    """The measure that the two are compared by, and by how much the version is worse; None without such a measure,
+    and where they do not predict the same: an accuracy of other classes is another accuracy.
+    """
+    if _other_tasks(pair):
+        return None
     if found := _same_rows(pair):
         one = _decides(policy, found)
         return one.name, one.worse_by

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UsageProblem
+from ..errors import LabError, UsageProblem
 from . import checkpoint
 from .code import Stopped
 from .history import FILE, MetricLog, Point
@@ -166,16 +167,19 @@ class Context:
         task: what they mean: classification, regression, ranking, embedding, generation or custom. labels: of a
         classification, in the order of its numbers; an output with a number for each of them is answered as the most
         likely label and `NAME_probabilities`, by softmax where they are no probabilities. Those of a label column of
-        texts are known. A classification or regression is measured on the hold-out of `run.split()` once the code has
-        run, as it will be served: `holdout_log_loss`, `holdout_rmse`, …; a ranking on that of `run.split(group=…)`, by
-        the order within each group: `holdout_ndcg`.
+        texts are known, and where forward gives a number for each of them, `run.save(model)` is enough: the output is
+        called like the label. A classification or regression is measured on the hold-out of `run.split()` once the
+        code has run, as it will be served: `holdout_log_loss`, `holdout_rmse`, …; a ranking on that of
+        `run.split(group=…)`, by the order within each group: `holdout_ndcg`.
         """
         from . import export, signature
         from .given import OfArrays, OfTable, OfTexts
         from .scoring import class_names
 
-        known = labels or (self._table.labels if task == "classification" and inputs is None else ())
-        meant = signature.task_of(task, known)
+        is_unnamed = task == "classification" and not labels
+        table = self._table if inputs is None else self._known_table() if is_unnamed else None
+        known = table.labels if table and is_unnamed else labels
+        meant = signature.task_of(task, known, table.classes if table and is_unnamed else ())
         if task == "classification" and inputs is None and len(self._table.targets) == 1:
             class_names(self._table.frame[self._table.targets[0]], meant.labels)  # a class without a name is refused
         if tokenizer is not None:
@@ -184,7 +188,9 @@ class Context:
             given = OfTable(self._table) if inputs is None else OfArrays(inputs)
         if inputs is None and len(self._table.targets) > 1:
             outputs = outputs or self._table.targets
-        export.save(model, given, self._folder / MODEL, outputs, meant)
+        label = table.targets[0] if table and len(table.targets) == 1 else ""
+        usual = table.labels if table and inputs is None else ()
+        export.save(model, given, self._folder / MODEL, outputs, meant, label, usual)
 
     def measure(self) -> HoldoutScores:
         """Measure the saved model on the hold-out, once the code has run. The metrics are logged, the rest is kept."""
@@ -203,6 +209,12 @@ class Context:
         from .table import TrainingTable
 
         return TrainingTable(self.rows)
+
+    def _known_table(self) -> TrainingTable | None:
+        """The rows as a table with a label; None where they are none, as those of arrays need not be."""
+        with contextlib.suppress(LabError):
+            return self._table
+        return None
 
     def _stop_if_asked(self) -> None:
         if self._stop_requested():

@@ -37,12 +37,20 @@ TOLERANCE = 1e-4
 
 
 def save(
-    model: Any, given: SavedWith, target: Path, outputs: Sequence[str] = (), task: Task = signature.CUSTOM
+    model: Any,
+    given: SavedWith,
+    target: Path,
+    outputs: Sequence[str] = (),
+    task: Task = signature.CUSTOM,
+    label: str = "",
+    labels: Sequence[str] = (),
 ) -> None:
     """Write the model's folder, whole or not at all; a folder that is there is replaced.
 
     outputs: what forward gives is called; `score` when nothing is said, and then it is one number a row. Of a
     classification an output with a number for each label becomes probabilities, by softmax where it is none.
+    label: what such an output is called when nothing is said. labels: where the task is custom and forward gives a
+    number for each of them, it is a classification of these.
 
     UsageProblem when it is no module or its outputs have the wrong shape, Failed when it cannot be exported.
     """
@@ -54,7 +62,8 @@ def save(
         )
     with building(target) as folder:
         with _evaluating(model) as still, torch.no_grad():
-            _write(still, given, folder, outputs, task)
+            network = _Network(still, [*given.arrays], tuple(outputs), task, label, tuple(labels))
+            _write(network, given, folder)
         publish(folder, target, replace=True)
 
 
@@ -73,9 +82,9 @@ def environment() -> str:
     return "".join(f"{name}=={version}\n" for name, version in sorted(found.items(), key=lambda item: item[0].lower()))
 
 
-def _write(model: Any, given: SavedWith, folder: Path, outputs: Sequence[str], task: Task) -> None:
-    network = _Network(model, [*given.arrays], tuple(outputs), task)
+def _write(network: _Network, given: SavedWith, folder: Path) -> None:
     expected = network.answer(given.arrays)
+    model, task = network.model, network.task
     network.refuse_taken(given.asked)
     answers = tuple(
         signature.as_answered(Tensor.of(name, values), task, given.rows) for name, values in expected.items()
@@ -107,8 +116,17 @@ def _evaluating(model: Any) -> Iterator[Any]:
 class _Network:
     """A network with names for what it gives."""
 
-    def __init__(self, model: Any, inputs: Sequence[str], names: tuple[str, ...], task: Task) -> None:
+    def __init__(
+        self,
+        model: Any,
+        inputs: Sequence[str],
+        names: tuple[str, ...],
+        task: Task,
+        label: str = "",
+        labels: tuple[str, ...] = (),
+    ) -> None:
         self.model = model
+        self._label, self._labels = label, labels
         self.inputs = inputs
         self.names = names
         self.task = task
@@ -127,9 +145,7 @@ class _Network:
                 f"the model cannot be called: {problem}", f"give it `def forward(self, {', '.join(self.inputs)})`"
             ) from problem
         if not self.names:
-            self.names = tuple(answer) if isinstance(answer, dict) else (signature.SCORE,)
-            if not isinstance(answer, dict):
-                _refuse_other_than_scores(answer, rows)
+            self.names = self._usual_names(answer, rows)
         self._refuse_others(answer, rows)
         found = self.by_name(answer)
         self._refuse_unlabelled(found)
@@ -139,6 +155,17 @@ class _Network:
             if not bool(tensor.isfinite().all()):
                 raise Failed(f"the model's {name} holds NaN or infinity", "look at the loss: the training diverged")
         return {name: tensor.numpy() for name, tensor in self.outputs(answer).items()}
+
+    def _usual_names(self, answer: Any, rows: int) -> tuple[str, ...]:
+        """What is given when nobody says how it is called: names of its own, the label, or a score."""
+        if isinstance(answer, dict):
+            return tuple(answer)
+        labels = self.task.labels or (self._labels if self.task.name == "custom" else ())
+        if self._label and labels and tuple(getattr(answer, "shape", ())) == (rows, len(labels)):
+            self.task = Task("classification", labels)
+            return (self._label,)
+        _refuse_other_than_scores(answer, rows)
+        return (signature.SCORE,)
 
     def by_name(self, answer: Any) -> dict[str, Any]:
         """What forward gave, a tensor for each name; of one tensor for several names each has a column."""
@@ -230,8 +257,14 @@ def _way_to_one_score(score: Any) -> str:
         return f"let forward return one tensor, of one number a row; {named}"
     if columns == 1:
         return "end forward with `.squeeze(1)`"
-    classes = "of a classification `run.save(model, task='classification', labels=[…])`"
-    return f"end forward with the one column that is the prediction, such as `[:, 0]`; {named}; {classes}"
+    classes = [str(at) for at in range(columns)]
+    named = f"of {columns} classes say which they are: `run.save(model, task='classification', labels={classes})`"
+    if columns > _MOST_CLASSES:
+        named = "of a classification name each class: `run.save(model, task='classification', labels=[…])`"
+    return f"{named}; or end forward with the one column that is the prediction, such as `[:, 0]`"
+
+
+_MOST_CLASSES = 10
 
 
 def _to_onnx(network: _Network, given: SavedWith, path: Path) -> None:

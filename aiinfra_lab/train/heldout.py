@@ -44,16 +44,18 @@ def measure(table: TrainingTable | None, folder: Path) -> HoldoutScores:
     held = table.held if table else None
     if not (saved.folder / ONNX).exists():
         return HoldoutScores({})
+    odd = table.notes if table and saved.is_of_table else ()
     if saved.signature.task.name == "custom" and held is None:
-        return HoldoutScores({})  # neither was asked for
+        return HoldoutScores({}, notes=odd)  # neither was asked for
     try:
         _refuse_unmeasurable(saved, held)
         assert table is not None  # for the type checker: what is held out comes from it
         assert held is not None
-        return _measured(table, held, saved, folder)
+        found = _measured(table, held, saved, folder)
+        return found._replace(notes=(*odd, *found.notes))
     except (LabError, OSError) as problem:
         what = f"{problem.what}; {problem.fix}" if isinstance(problem, LabError) else str(problem)
-        return HoldoutScores({}, notes=(f"Nothing was measured on a hold-out: {what}.",))
+        return HoldoutScores({}, notes=(*odd, f"Nothing was measured on a hold-out: {what}."))
 
 
 def read(stored: StoredHoldout) -> Any:
@@ -91,10 +93,14 @@ def _refuse_unmeasurable(saved: SavedModel, held: pd.DataFrame | None) -> None:
     task = saved.signature.task
     if task.name not in SCORED:
         raise Unscored(f"no metric is computed for the task {task.name}", way_to_a_task(task))
-    if not saved.is_of_table:
-        raise Unscored("run.split() holds out rows of columns, and the model takes arrays", "log it: run.log(…)")
     if held is None:
         raise Unscored("nothing was held out", "run.split() in place of run.tensors() holds rows out")
+    # Arrays and texts too are columns, where the rows have them by the names of the inputs.
+    if lacking := [name for name in saved.rows.names if name not in held.columns and not saved.is_of_table]:
+        raise Unscored(
+            f"the model takes {lacking[0]}, and the rows that run.split() holds out have no such column",
+            "call the input like its column: run.save(model, inputs={'COLUMN': …}), or log it: run.log(…)",
+        )
 
 
 def _measured(table: TrainingTable, held: pd.DataFrame, saved: SavedModel, folder: Path) -> HoldoutScores:
@@ -123,8 +129,7 @@ def _truth(table: TrainingTable, saved: SavedModel, held: pd.DataFrame) -> dict[
     task = saved.signature.task
     if task.name == "classification" and len(table.targets) == 1:
         (name,) = table.targets
-        # By all rows, since 0 and 1 of a few may be places or names.
-        return {name: class_names(table.frame[name], task.labels).loc[held.index]}
+        return {name: class_names(held[name], task.labels)}
     return {} if table.labels else {name: held[name].astype("float64") for name in table.targets}
 
 

@@ -15,6 +15,7 @@ from . import heldout
 from .heldout import PREFIX
 from .metrics import is_lower_better
 from .record import StoredHoldout, TrainingRun
+from .row_keys import keys
 from .saved_model import ONNX, SavedModel
 from .scoring import LEAST_ROWS, SCORED, Metric, Unscored
 from .signature import Task
@@ -75,19 +76,26 @@ class PairedMetric:
 
 @dataclass(frozen=True)
 class PairedComparison:
-    """Two models on the same rows. rows: on how many; of: how many of the hold-out were kept; notes: what limits it."""
+    """Two models on the same rows. rows: on how many; of: how many of the hold-out were kept; notes: what limits it;
+    outputs: how many were compared one by one, for whose number their intervals are corrected.
+    """
 
     metrics: tuple[PairedMetric, ...]
     rows: int
     of: int
     notes: tuple[str, ...] = ()
+    outputs: int = 1
 
     @property
     def how(self) -> str:
         """How the intervals were made, in a sentence."""
+        several = (
+            f" Those of single outputs are wider, for there are {self.outputs:,}: {CONFIDENCE:.0%} for all of them "
+            "together (Bonferroni)."
+        )
         return (
             f"Both predicted the same {self.rows:,} held out rows. Intervals of {CONFIDENCE:.0%}: a paired bootstrap, "
-            f"{RESAMPLES:,} draws (seed {SEED})."
+            f"{_draws(self.outputs):,} draws (seed {SEED}).{several if self.outputs > 1 else ''}"
         )
 
 
@@ -117,7 +125,8 @@ def compare(ours: ComparedModel, theirs: ComparedModel) -> PairedComparison:
         if not (one.folder / ONNX).is_file():
             raise Incomparable(f"{one.uri} has no model here", "run.save(model) keeps one")
     pair = [SavedModel(one.folder, threads=0) for one in (ours, theirs)]
-    _refuse_other_tasks(*(one.signature.task for one in pair))
+    # First: of models that do not predict the same nothing else is to be said.
+    _refuse_other_tasks(pair)
     by_age = sorted((ours, theirs), key=lambda one: one.made_at, reverse=True)
     held = next(((one, one.run.stored) for one in by_age if one.run and one.run.stored), None)
     if held is None:
@@ -127,7 +136,6 @@ def compare(ours: ComparedModel, theirs: ComparedModel) -> PairedComparison:
     owner, stored = held
     other = theirs if owner is ours else ours
     try:
-        _refuse_other_labels(pair)
         rows = heldout.read(stored)
         rows, notes = _unlearned(rows, stored, other)
         if len(rows) < LEAST_ROWS:
@@ -143,15 +151,23 @@ def compare(ours: ComparedModel, theirs: ComparedModel) -> PairedComparison:
     groups = rows[stored.group] if stored.group in rows.columns else None
     if groups is not None and (count := groups.nunique(dropna=False)) < LEAST_ROWS:
         notes = (*notes, f"{counted(count, 'value')} of {stored.group} are too few for an interval.")
-    return PairedComparison(tuple(_differences(mine, other_ones, len(rows), groups)), len(rows), stored.rows, notes)
+    found = tuple(_differences(mine, other_ones, len(rows), groups))
+    return PairedComparison(found, len(rows), stored.rows, notes, _outputs(mine))
 
 
-def _refuse_other_tasks(ours: Task, theirs: Task) -> None:
-    if ours.name != theirs.name or {*ours.labels} != {*theirs.labels}:
-        one, other = _shown(ours), _shown(theirs)
-        problem = Incomparable(f"their tasks differ: {one}, and {other}", "compare models of one task")
-        problem.other_tasks = True
-        raise problem
+def _refuse_other_tasks(pair: Sequence[SavedModel]) -> None:
+    ours, theirs = (one.signature.task for one in pair)
+    differ = ours.name != theirs.name or {*ours.labels} != {*theirs.labels}
+    tasks = f"their tasks differ: {_shown(ours)}, and {_shown(theirs)}"
+    # Custom says of no task what it is: such a one may have predicted the same, and measured it by code of its own.
+    if differ and "custom" not in (ours.name, theirs.name):
+        raise _of_other_tasks(tasks, "compare models of one task")
+    # A model from a file knows of no label, and neither does one of arrays: that is no other task.
+    label, other = (one.columns.label if one.is_of_table else "" for one in pair)
+    if label and other and label != other:
+        raise _of_other_tasks(f"their tasks differ: to predict {label}, and {other}", "compare models of one label")
+    if differ:
+        raise Incomparable(tasks, "save both with one task")
     if ours.name not in SCORED:
         raise Incomparable(
             f"no metric is computed for their task {ours.name}",
@@ -159,13 +175,10 @@ def _refuse_other_tasks(ours: Task, theirs: Task) -> None:
         )
 
 
-def _refuse_other_labels(pair: Sequence[SavedModel]) -> None:
-    ours, theirs = (one.columns.label for one in pair)
-    # A model from a file knows of no label: that is no other task.
-    if ours and theirs and ours != theirs:
-        problem = Incomparable(f"their tasks differ: to predict {ours}, and {theirs}", "compare models of one label")
-        problem.other_tasks = True
-        raise problem
+def _of_other_tasks(what: str, fix: str) -> Incomparable:
+    problem = Incomparable(what, fix)
+    problem.other_tasks = True
+    return problem
 
 
 def _shown(task: Task) -> str:
@@ -189,12 +202,13 @@ def _unlearned(rows: pd.DataFrame, stored: StoredHoldout, other: ComparedModel) 
         return rows, (unknown,)
     import numpy as np
 
-    known = _keys(learned, names)
+    tables = [_polars(rows), learned]
     if other.run.stored:
         # Where its hold-out is gone, its rows count as learned: some too many are left out, and none too few.
         with contextlib.suppress(NotFound):
-            known = np.setdiff1d(known, _keys(_polars(heldout.read(other.run.stored)), names))
-    is_known = np.isin(_keys(_polars(rows), names), known)
+            tables.append(_polars(heldout.read(other.run.stored)))
+    asked, known, *aside = keys(tables, names)
+    is_known = np.isin(asked, np.setdiff1d(known, aside[0]) if aside else known)
     if not is_known.any():
         return rows, ()
     count = counted(int(is_known.sum()), "row")
@@ -213,17 +227,6 @@ def _polars(rows: pd.DataFrame) -> pl.DataFrame:
     return to_polars(rows)
 
 
-def _keys(rows: pl.DataFrame, names: Sequence[str]) -> NDArray[Any]:
-    """One number for each row, the same for rows of the same values, whatever types they were written with."""
-    import polars as pl
-
-    as_one = (
-        pl.col(name).cast(pl.Float64).fill_nan(None) if rows.schema[name].is_numeric() else pl.col(name).cast(pl.String)
-        for name in names
-    )
-    return rows.select(as_one).hash_rows(seed=0).to_numpy()
-
-
 def _differences(
     ours: Sequence[Metric], theirs: Sequence[Metric], rows: int, groups: pd.Series[Any] | None
 ) -> Iterator[PairedMetric]:
@@ -233,28 +236,41 @@ def _differences(
     pairs = ((one, before[one.name]) for one in ours if one.name in before)
     known = [(one, other) for one, other in pairs if one.value is not None and other.value is not None]
     drawn: dict[str, list[NDArray[Any]]] = {}
-    for weights in _weights(rows, groups):
+    outputs = _outputs(ours)
+    for weights in _weights(rows, groups, _draws(outputs)):
         for one, other in known:
             drawn.setdefault(one.name, []).append(one.draws(weights) - other.draws(weights))
-    tail = 100 * (1 - CONFIDENCE) / 2
     is_known = groups is None or groups.nunique(dropna=False) >= LEAST_ROWS
     for one, other in known:
         assert one.value is not None  # for the type checker
         assert other.value is not None
+        # One of many outputs is beyond its own 95 % by chance.
+        tail = 100 * (1 - CONFIDENCE) / 2 / (outputs if one.output else 1)
         off = np.concatenate(drawn[one.name])
+        count = len(off)
         off = off[np.isfinite(off)]
         # Where a class is so rare that most draws have none of it, what is left of them says nothing.
-        bounds = np.percentile(off, [tail, 100 - tail]).tolist() if is_known and len(off) > RESAMPLES / 2 else []
+        bounds = np.percentile(off, [tail, 100 - tail]).tolist() if is_known and len(off) > count / 2 else []
         yield PairedMetric(f"{PREFIX}{one.name}", other.value, one.value, *(bounds or (None, None)))
 
 
-def _weights(rows: int, groups: pd.Series[Any] | None) -> Iterator[NDArray[Any]]:
+def _outputs(metrics: Sequence[Metric]) -> int:
+    """How many outputs have metrics of their own."""
+    return max(1, len({one.output for one in metrics} - {""}))
+
+
+def _draws(outputs: int) -> int:
+    """So many that one of them at least is beyond the interval of each output."""
+    return max(RESAMPLES, _AT_ONCE * outputs)
+
+
+def _weights(rows: int, groups: pd.Series[Any] | None, draws: int) -> Iterator[NDArray[Any]]:
     """How often each row is drawn, some draws at a time; rows of one group are drawn together."""
     import numpy as np
 
     generator = np.random.default_rng(SEED)
     at = np.arange(rows) if groups is None else groups.factorize(use_na_sentinel=False)[0]
     count = int(at.max()) + 1
-    for _ in range(RESAMPLES // _AT_ONCE):
+    for _ in range(draws // _AT_ONCE):
         drawn = generator.multinomial(count, np.full(count, 1 / count), _AT_ONCE)
         yield drawn[:, at].astype(np.float64)

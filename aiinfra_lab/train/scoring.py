@@ -31,12 +31,15 @@ class Unscored(Failed):
 
 
 class Metric(NamedTuple):
-    """One metric of a model's answers. value: None where these rows leave it undefined, and then reason says why."""
+    """One metric of a model's answers. value: None where these rows leave it undefined, and then reason says why.
+    output: which of several outputs it is of; empty for one of all.
+    """
 
     name: str
     value: float | None
     draws: Draws
     reason: str = ""
+    output: str = ""
 
 
 class Scoring(NamedTuple):
@@ -79,15 +82,15 @@ def way_to_a_task(task: Task) -> str:
 def class_names(column: pd.Series[Any], labels: Sequence[str]) -> pd.Series[Any]:
     """Each row's class, by its name in `labels`: what it is called or, of whole numbers, its place among them.
 
+    Which of the two, the labels alone say: where one of them is a number, numbers are names, and truth values are where
+    they are named. What other rows hold must not change what a row means.
+
     UsageProblem when the column holds a class that `labels` does not name.
     """
     found = [value.item() if hasattr(value, "item") else value for value in column.unique()]
-    for name in (category_text, str):
-        names = {value: name(value) for value in found}
-        if {*names.values()} <= {*labels}:
-            return column.map(names)
-    if all(_is_place(value, len(labels)) for value in found):
-        return column.map({value: labels[int(value)] for value in found})
+    names = {value: _class_name(value, labels) for value in found}
+    if None not in names.values():
+        return column.map(names)
     texts = sorted(category_text(value) or str(value) for value in found)
     more = ", …" if len(texts) > _MOST_NAMES else ""
     raise UsageProblem(
@@ -97,12 +100,34 @@ def class_names(column: pd.Series[Any], labels: Sequence[str]) -> pd.Series[Any]
     )
 
 
+def _class_name(value: object, labels: Sequence[str]) -> str | None:
+    """The label of one value, None where it has none."""
+    if isinstance(value, bool):
+        if spelled := next((each for each in _TRUTHS if {*each} <= {*labels}), None):
+            return spelled[value]
+    elif isinstance(value, int | float):
+        if any(map(_is_number, labels)):
+            return next((name for name in (category_text(value), str(value)) if name in labels), None)
+    else:
+        return str(value) if str(value) in labels else None
+    return labels[int(value)] if _is_place(value, len(labels)) else None
+
+
+def _is_number(label: str) -> bool:
+    try:
+        float(label)
+    except ValueError:
+        return False
+    return True
+
+
+_TRUTHS = (("false", "true"), ("False", "True"), ("0", "1"))
 _MOST_NAMES = 5
 _MOST_AREAS = 20  # each takes its own order of the rows, in each of a bootstrap's draws
 
 
-def _is_place(value: object, count: int) -> bool:
-    return isinstance(value, int | float) and float(value).is_integer() and 0 <= value < count
+def _is_place(value: float, count: int) -> bool:
+    return float(value).is_integer() and 0 <= value < count
 
 
 def _classification(signature: Signature, outputs: Mapping[str, NDArray[Any]], truth: pd.DataFrame) -> Scoring:
@@ -187,7 +212,9 @@ def _regression(signature: Signature, outputs: Mapping[str, NDArray[Any]], truth
     if len(each) == 1:
         return Scoring(tuple(next(iter(each.values()))), squares)
     means = [_mean_metric(together) for together in zip(*each.values(), strict=True)]
-    named = [one._replace(name=f"{one.name}_{_word(name)}") for name, found in each.items() for one in found]
+    named = [
+        one._replace(name=f"{one.name}_{_word(name)}", output=name) for name, found in each.items() for one in found
+    ]
     return Scoring((*means, *named), squares)
 
 

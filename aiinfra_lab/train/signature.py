@@ -228,17 +228,19 @@ def _as_text(value: Any) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
-def task_of(name: str, labels: Sequence[Any] = ()) -> Task:
-    """A task as somebody wrote it. UsageProblem for one that there is not, and for labels that do not fit it."""
+def task_of(name: str, labels: Sequence[Any] = (), classes: Sequence[str] = ()) -> Task:
+    """A task as somebody wrote it. UsageProblem for one that there is not, and for labels that do not fit it.
+
+    classes: some that it may be of, for the message.
+    """
     if name not in TASKS:
         raise UsageProblem(f"{name!r} is no task", did_you_mean(name, TASKS))
     texts = tuple(str(label) for label in labels)
     if texts and name != "classification":
         raise UsageProblem(f"{name} has no labels", "leave them out, or write task='classification'")
     if len({*texts}) < len(texts) or (name == "classification" and len(texts) < 2):
-        raise UsageProblem(
-            f"a classification has two labels or more, each once, not {list(texts)[:5]}", "write labels=['no', 'yes']"
-        )
+        fix = f"write labels={[*classes] or ['no', 'yes']}"
+        raise UsageProblem(f"a classification has two labels or more, each once, not {list(texts)[:5]}", fix)
     return Task(name, texts)
 
 

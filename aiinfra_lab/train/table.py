@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import files
 from ..errors import Failed, UsageProblem
-from ..features.contract import Columns, is_missing
+from ..features.contract import Columns, category_text, is_missing
 from ..features.record import names_of
 from ..uris import Uri
 from .holdout import divided
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 EXAMPLE_ROWS = 5
 PROBE_ROWS = 256
+_MOST_CLASSES = 10  # are named in a message
+_MOST_DISTINCT = 0.9  # of the rows have a value of their own in a text that is a category
 
 
 class Tensors(NamedTuple):
@@ -59,6 +61,27 @@ class TrainingTable:
                 raise Failed(
                     f"{missing} of {len(self.frame)} rows have no {name}", "leave them out of the rows, or label them"
                 )
+
+    @property
+    def classes(self) -> list[str]:
+        """What a classification of its one label could name, as texts, in order; none where there are too many."""
+        if len(self.targets) > 1:
+            return []
+        found = sorted(self.frame[self.targets[0]].unique(), key=lambda value: (isinstance(value, str), value))
+        return [category_text(value) or str(value) for value in found] if 2 <= len(found) <= _MOST_CLASSES else []
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is odd about the columns that were learned from, a sentence each."""
+        rows = len(self.frame)
+        categories = self.contract.categories if self.contract else ()
+        return tuple(
+            f"{item.name} is learned as a category, and has {len(item.categories):,} values in {rows:,} rows: new rows "
+            f"will have others. Leave it out of the columns; or, if it is a text, let the model read it: "
+            f"run.save(model, inputs={{{item.name!r}: texts[:4]}}, tokenizer=tokenizer)."
+            for item in categories
+            if _is_texts(self.frame[item.name].dropna()) and self.frame[item.name].nunique() > _MOST_DISTINCT * rows
+        )
 
     def columns(self) -> Columns:
         """The contract, fitted on all rows unless it was fitted before."""

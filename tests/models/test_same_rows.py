@@ -125,14 +125,29 @@ def test_a_margin_allows_what_is_beyond_chance(rows, champion):
     assert models.check(worse).state == "good"
 
 
-def test_a_champion_of_another_task_shares_no_measure_and_of_the_same_is_measured_otherwise(rows, champion):
-    other = version(rows, 1.0, code=BINARY, label="yes")
-    one = comparison_of(models.check(other, report=True))
-    assert one.state == "cannot tell"
-    assert one.detail.startswith("the two runs share no measure of quality: their tasks differ")
+@pytest.mark.parametrize(
+    ("code", "label", "why"),
+    [
+        (BINARY, "yes", "their tasks differ: classification of no, yes, and regression"),
+        (REGRESSION, "yes", "their tasks differ: to predict yes, and y"),
+    ],
+)
+def test_a_champion_that_predicts_something_else_is_no_measure(rows, champion, code, label, why):
+    """Whatever both have logged: an accuracy of other classes is another accuracy."""
+    other = version(rows, 1.0, code=f"{code}\nrun.log(auc=0.9, holdout_r2=0.9)", label=label)
+    found = models.check(other, report=True)
+    one = comparison_of(found)
+    assert (found.state, one.state, found.compared) == ("cannot tell", "cannot tell", None)
+    assert why in one.detail
+    assert f"under a name of its own: `%models add NAME --run {other.run}`" in one.fix
+    with pytest.raises(Inconclusive, match="their tasks differ"):
+        models.check(other)
+
+
+def test_a_champion_of_the_same_task_that_is_measured_otherwise_says_so(rows, champion):
     unlearned = REGRESSION.replace("run.split(", "(lambda *given: run.tensors())(")
     one = comparison_of(models.check(version(rows, 1.0, code=unlearned), report=True))
-    assert "share no measure" not in one.detail
+    assert "their tasks differ" not in one.detail
     assert "learned from all but 0 rows of the hold-out of models:m@1" in one.detail
 
 

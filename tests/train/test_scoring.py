@@ -162,3 +162,30 @@ def test_more_classes_than_labels_are_refused(column):
 
 def test_tasks_that_are_scored_are_tasks():
     assert {*scoring.SCORED} < {*signature.TASKS}
+
+
+@pytest.mark.parametrize(
+    ("values", "labels", "names"),
+    [
+        ([1, 2, 3, 4], ["1", "2", "3", "4", "5"], ["1", "2", "3", "4"]),
+        ([5.0, 1.0], ["1", "2", "3", "4", "5"], ["5", "1"]),
+        ([0, 2], ["a", "b", "c"], ["a", "c"]),
+        ([0, 1], ["0", "1"], ["0", "1"]),
+        ([1, 2], ["2", "1"], ["1", "2"]),
+        ([True, True], ["no", "yes"], ["yes", "yes"]),
+        ([True, True], ["True", "False"], ["True", "True"]),
+        ([False, True], ["true", "false"], ["false", "true"]),
+        ([False, True], ["1", "0"], ["0", "1"]),
+        (["b", "a"], ["a", "b"], ["b", "a"]),
+    ],
+)
+def test_the_labels_say_whether_a_number_is_a_name_or_a_place(values, labels, names):
+    column = pd.Series(values, name="stars")
+    assert class_names(column, labels).tolist() == names
+    for at, name in enumerate(names):  # whatever other rows there are
+        assert class_names(column.iloc[[at]], labels).tolist() == [name]
+
+
+def test_a_number_that_is_no_name_is_no_place_where_numbers_are_names():
+    with pytest.raises(UsageProblem, match="stars has 3 classes, 0, 1, 2, and labels names others: 1, 2, 3"):
+        class_names(pd.Series([0, 1, 2], name="stars"), ["1", "2", "3"])
