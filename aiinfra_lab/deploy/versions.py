@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from ..errors import Damaged, LabError, NotFound
+from ..files import differences
 from ..models import promotion
 from ..models import record as registry
-from ..models.artifact import differences
 from ..resolve import resolve as resolved
 from ..store import Record, open_store
 from ..uris import Uri
@@ -91,6 +91,11 @@ def artifact(uri: str) -> Path:
     if reasons := differences(path, version.body.files):
         raise Damaged(f"the files of {uri} are not what was registered: {'; '.join(reasons)}", "add the model again")
     return path
+
+
+def recorded(uri: str) -> Mapping[str, str]:
+    """The digest of each of a version's files when it was registered."""
+    return _version(uri).body.files
 
 
 def _version(text: object) -> Record[registry.ModelVersion]:

@@ -16,7 +16,8 @@ from aiinfra_lab.deploy.server.channel import Channel
 from aiinfra_lab.deploy.server.forks import Forks
 from aiinfra_lab.deploy.server.messages import RawRequest
 from aiinfra_lab.deploy.server.workers import VersionFiles, Workers
-from aiinfra_lab.errors import UsageProblem
+from aiinfra_lab.errors import Damaged, UsageProblem
+from aiinfra_lab.files import digests
 from tests.fakes.faulty_fork_server import CRASH, HANG, NAP, RAISE, SPIN
 
 from .conftest import ROW
@@ -40,15 +41,16 @@ class Asked:
 class Bench:
     """A version under test: `ask` submits rows, each a request of its own, and gives what came back."""
 
-    def __init__(self, folder, uri="models:delay@1", memory_bytes=2 << 30):
+    def __init__(self, folder, uri="models:delay@1", memory_bytes=2 << 30, files=None):
         self.forks = Forks(COMMAND)
+        self.files = files or {}
         self.folder, self.uri, self.memory_bytes = folder, uri, memory_bytes
         self.lost = 0
 
     async def __aenter__(self):
         loop = asyncio.get_running_loop()
         self.forks.attach(loop)
-        files = VersionFiles(self.uri, self.folder)
+        files = VersionFiles(self.uri, self.folder, self.files)
         self.workers = Workers(files, self.forks, loop, self.count, self.memory_bytes)
         self.problem = loop.create_future()
         self.workers.open(self.problem.set_result)
@@ -317,6 +319,15 @@ def test_a_model_that_cannot_be_loaded_says_why(tmp_path, artifacts):
             return await asyncio.wait_for(bench.problem, PATIENCE_S)
 
     assert "cannot be served" in str(asyncio.run(inside()))
+
+
+def test_no_process_is_made_of_files_that_were_changed(artifacts):
+    async def inside():
+        async with Bench(artifacts("plain", 1.0), files=digests(artifacts("plain", 2.0))) as bench:
+            return await asyncio.wait_for(bench.problem, PATIENCE_S)
+
+    problem = asyncio.run(inside())
+    assert (type(problem), "model.onnx was changed" in problem.what) == (Damaged, True)
 
 
 def test_a_model_that_hangs_while_it_is_loaded_is_given_up(artifacts, monkeypatch):

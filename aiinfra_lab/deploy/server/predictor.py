@@ -13,7 +13,7 @@ import operator
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, islice
 from pathlib import Path
@@ -207,10 +207,17 @@ class Predictor:
         """Whether it takes requests."""
         return bool(self.routes.answering) and not self.draining
 
-    def open(self, uri: str, folder: Path, forks: Forks, opened: Callable[[ServedVersion | LabError], None]) -> None:
+    def open(
+        self,
+        uri: str,
+        folder: Path,
+        digests: Mapping[str, str],
+        forks: Forks,
+        opened: Callable[[ServedVersion | LabError], None],
+    ) -> None:
         """Have the processes of a version made; `opened` gets it when it answers, or what is the matter with it."""
         try:
-            files = VersionFiles(uri, folder)
+            files = VersionFiles(uri, folder, digests)
         except LabError as problem:
             opened(problem)
             return

@@ -29,7 +29,7 @@ from .. import freeze
 from ..desired_state import back_to, fallen_back, last_good, stepped, without_arm, without_canary
 from ..lifecycle import rejection
 from ..record import BY_ENDPOINT, DesiredState, EndpointRecord, Rollback, Verdict
-from ..versions import artifact, found_bad, objection
+from ..versions import artifact, found_bad, objection, recorded
 from .counts import Counts
 from .forks import Forks
 from .predictor import Predictor, ServedVersion
@@ -195,7 +195,7 @@ class Watch:
         """Have it loaded in a process of its own; what is served meanwhile is judged, and lives on."""
         opened: Future[ServedVersion | LabError] = Future()
         loop, predictor = self.predictor.loop, self.predictor
-        loop.call_soon_threadsafe(predictor.open, uri, folder, self._forks, opened.set_result)
+        loop.call_soon_threadsafe(predictor.open, uri, folder, recorded(uri), self._forks, opened.set_result)
         while not self._stop.is_set():
             with contextlib.suppress(FutureTimeout):
                 found = opened.result(BEAT_S)

@@ -14,7 +14,7 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -79,10 +79,14 @@ class Asked(Protocol):
 
 @dataclass(frozen=True)
 class VersionFiles:
-    """A version as the endpoint's own process knows it: it never loads the model."""
+    """A version as the endpoint's own process knows it: it never loads the model.
+
+    digests: file → what it was when it was registered; with none nothing is compared.
+    """
 
     uri: str
     folder: Path
+    digests: Mapping[str, str] = field(default_factory=dict)
     signature: Signature = field(init=False)
 
     def __post_init__(self) -> None:
@@ -309,7 +313,9 @@ class Workers:
         worker = _Worker(channel, time.perf_counter() + self._load_s)
         self._loading.append(worker)
         self._loop.add_reader(channel.socket, self._hear, worker)
-        self._forks.open(Open(self._files.uri, str(self._files.folder), self._memory_bytes), there)
+        files = self._files
+        order = Open(files.uri, str(files.folder), dict(files.digests), self._memory_bytes)
+        self._forks.open(order, there)
         self._watch()
 
     def _fill(self) -> None:
