@@ -153,7 +153,8 @@ def _is_on_machine(body: EndpointRecord) -> bool:
 def _detail(body: EndpointRecord, state: State) -> str:
     lost = body.rolled_back
     rolled_back = f"{lost.model} was rolled back: {lost.reason}" if lost else ""
-    return "; ".join(filter(None, (rolled_back, state.detail or _meaning(body, state))))
+    unable = str(body.problem).partition("\n")[0] if body.is_unable and state.is_live else ""
+    return "; ".join(filter(None, (rolled_back, unable, state.detail or _meaning(body, state))))
 
 
 def _meaning(body: EndpointRecord, state: State) -> str:
@@ -184,6 +185,9 @@ def _unwell(
         is_bad = bool(served and found_bad(served))
         fix = admission.replacement(record) if is_bad else f"{again} starts it again, {stop} leaves it ended"
         return Notice(record.uri, _detail(body, state), fix)
+    if body.is_unable and state.is_live:
+        what, _, fix = str(body.problem).partition("\n  fix: ")
+        return Notice(record.uri, what, fix)
     if is_answering is False:
         return Notice(record.uri, "it does not answer", f"{stop}, then {again}; `%deploy log {record.name}` says more")
     return None

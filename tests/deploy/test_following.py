@@ -20,6 +20,7 @@ CHAMPION, CANARY = "models:delay@1", "models:delay@2"
 class Workers:
     def __init__(self):
         self.is_retired = False
+        self.problem = None
 
     def retire(self):
         self.is_retired = True

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 import signal
 import sys
 import time
@@ -328,6 +329,30 @@ def test_no_process_is_made_of_files_that_were_changed(artifacts):
 
     problem = asyncio.run(inside())
     assert (type(problem), "model.onnx was changed" in problem.what) == (Damaged, True)
+
+
+def test_what_no_process_can_be_made_for_is_refused_at_once_until_one_can(artifacts, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(artifacts("plain"), folder)
+
+    async def inside():
+        async with Bench(folder) as bench:
+            await bench.ready()
+            (folder / "model.onnx").rename(tmp_path / "away")
+            for pid in bench.workers.pids:
+                os.kill(pid, signal.SIGKILL)
+            first = bench.submit(1.0)  # while nobody knows yet
+            await until(lambda: bench.workers.problem)
+            assert "has no model.onnx" in bench.workers.problem.what
+            [later] = bench.submit(1.0)
+            assert (later.reply.status, b"has no model.onnx" in later.reply.body) == (503, True)
+            assert [asked.reply.status for asked in first] == [503]
+            assert bench.workers.waiting == bench.workers.waiting_bytes == 0
+            (tmp_path / "away").rename(folder / "model.onnx")
+            await until(lambda: not bench.workers.problem)
+            assert await bench.ask(1.0) == [200]
+
+    asyncio.run(inside())
 
 
 def test_a_model_that_hangs_while_it_is_loaded_is_given_up(artifacts, monkeypatch):

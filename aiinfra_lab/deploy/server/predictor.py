@@ -65,10 +65,13 @@ def options_of(request: Request) -> RequestOptions:
 
 
 class Answerer(Protocol):
-    """What answers the requests of one version: see `Workers`."""
+    """What answers the requests of one version: see `Workers`. problem: why it answers none now."""
 
     @property
     def waiting_bytes(self) -> int: ...
+
+    @property
+    def problem(self) -> LabError | None: ...
 
     def submit(self, asked: Asked) -> None: ...
 
@@ -127,6 +130,11 @@ class Routes:
         for start, arm in self._candidates:
             if position >= start:
                 return arm
+        return self.most
+
+    @property
+    def most(self) -> ServedArm:
+        """Who answers whatever no other arm gets."""
         return self.champion or self.answering[0]
 
     def without_canary(self) -> Routes:
@@ -204,7 +212,11 @@ class Predictor:
 
     @property
     def ready(self) -> bool:
-        """Whether it takes requests."""
+        """Whether it takes requests, and what answers most of them can."""
+        return self._takes_requests and self.routes.most.version.workers.problem is None
+
+    @property
+    def _takes_requests(self) -> bool:
         return bool(self.routes.answering) and not self.draining
 
     def open(
@@ -233,7 +245,7 @@ class Predictor:
         """Answer a request: `respond` is called exactly once, now or when it was predicted."""
         started = time.perf_counter()
         try:
-            if not self.ready:
+            if not self._takes_requests:
                 raise Refusal(503, "the endpoint is not ready" if not self.draining else "the endpoint is stopping")
             # Before the body is read: what is refused for too much work should cost the least of it.
             if self.waiting > self._few_waiting and (

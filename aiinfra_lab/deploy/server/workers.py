@@ -47,6 +47,7 @@ LOAD_S = 100.0  # so that one that never gets ready is given up by the superviso
 SWEEP_S = 0.1
 MEMORY_S = 1.0
 MOST_PAUSE_S = 5.0
+MOST_UNMADE = 3  # in a row: one may have met a machine that had no process left
 MEMORY_GIB = 2.0
 MEMORY_BYTES = int(MEMORY_GIB * 2**30)
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -189,7 +190,8 @@ class Workers:
         self._was_ready = self._is_retired = self._is_sending = self._is_sweeping = False
         self._ready = Ready(0.0, 0.0)
         self._memory_at = 0.0
-        self._losses = 0
+        self._losses = self._unmade = 0
+        self._unmade_by: LabError | None = None
         self.waiting = 0
         self.waiting_bytes = 0
 
@@ -202,9 +204,12 @@ class Workers:
 
     def submit(self, asked: Asked) -> None:
         """Take a request into the next batch."""
-        self._waiting.append(asked)
         self.waiting += 1
         self.waiting_bytes += len(asked.raw.body)
+        if problem := self.problem:
+            self._refuse(asked, problem.what, 503)
+            return
+        self._waiting.append(asked)
         if not self._is_sending and self._active is not None and not self._active.batch:
             self._is_sending = True
             self._loop.call_soon(self._send)
@@ -222,6 +227,12 @@ class Workers:
         for worker in list(self._all()):
             self._forget(worker)
             worker.close()
+
+    @property
+    def problem(self) -> LabError | None:
+        """Why it answers nothing: its processes are gone, and none can be made in their place. It is tried on."""
+        is_gone = self._active is None and self._spare is None
+        return self._unmade_by if is_gone and self._unmade >= MOST_UNMADE else None
 
     @property
     def pids(self) -> list[int]:
@@ -336,6 +347,7 @@ class Workers:
     def _take(self, worker: _Worker, ready: Ready) -> None:
         self._loading.remove(worker)
         self._ready, self._was_ready, worker.due, worker.memory = ready, True, 0.0, worker.resident
+        self._unmade = 0
         if self._active is None:
             self._active = worker
         elif self._spare is None:
@@ -364,9 +376,20 @@ class Workers:
         if self._was_ready:
             _log.warning("%s cannot be loaded again: %s", self._files.uri, problem)
         self._losses += 1
+        self._not_made(problem)
         self._report_open(problem)
         self._fill()
         self._end_when_done()
+
+    def _not_made(self, problem: LabError) -> None:
+        """After some of these in a row nobody waits for the next one: what was taken is refused."""
+        self._unmade, self._unmade_by = self._unmade + 1, problem
+        if self.problem:
+            taken = [*self._waiting, *(asked for suspects in self._suspects for asked in suspects.asked)]
+            self._waiting.clear()
+            self._suspects.clear()
+            for asked in taken:
+                self._refuse(asked, problem.what, 503)
 
     def _report_open(self, problem: LabError | None) -> None:
         opened, self._opened = self._opened, None
@@ -386,10 +409,12 @@ class Workers:
         _log.warning("a process of %s (pid %d) %s with %d requests", self._files.uri, worker.pid, how, len(batch))
         if batch:
             self._suspect(batch, (suspects.lost if suspects else 0) + 1, how)
-        if is_loading and not self._was_ready:
+        if is_loading:
             uri = self._files.uri
             fix = f"let another version serve; `%models show {Uri.parse(uri).label}` tells how it was made"
-            self._report_open(Failed(f"{uri} {how}, while it was loaded and warmed up", fix))
+            problem = Failed(f"{uri} {how}, while it was loaded and warmed up", fix)
+            self._not_made(problem)
+            self._report_open(problem)
         self._go_on()
         self._end_when_done()
 
