@@ -217,6 +217,20 @@ def test_a_lost_fork_server_is_started_again(run):
     run(test)
 
 
+def test_a_fork_server_that_hangs_is_replaced(run, monkeypatch):
+    monkeypatch.setattr(server_workers, "FORK_S", 0.5)
+
+    async def test(bench):
+        before = bench.forks._process.pid
+        os.kill(before, signal.SIGSTOP)
+        for pid in bench.workers.pids:
+            os.kill(pid, signal.SIGKILL)
+        assert await bench.ask(1.0) == [200]
+        assert bench.forks._process.pid != before
+
+    run(test)
+
+
 def test_one_that_dies_on_everything_is_started_ever_later(run):
     async def test(bench):
         for _ in range(6):

@@ -45,6 +45,7 @@ TIMES_STARVED = 10  # of its deadline a process may take when it is runnable and
 REQUEST_S = 10.0
 LOAD_S = 100.0  # so that one that never gets ready is given up by the supervisor: 5 restarts within 10 minutes
 SWEEP_S = 0.1
+FORK_S = 5.0  # a fork takes milliseconds
 MEMORY_S = 1.0
 MOST_PAUSE_S = 5.0
 MOST_UNMADE = 3  # in a row: one may have met a machine that had no process left
@@ -284,6 +285,7 @@ class Workers:
             self._answered(worker, said.replies)
         elif isinstance(said, Began):
             worker.began(said.pid)
+            self._forks.has_made = True
         elif isinstance(said, Ready):
             self._take(worker, said)
         else:
@@ -467,6 +469,8 @@ class Workers:
         now = time.perf_counter()
         for worker in [one for one in self._all() if one.due]:
             if worker in self._loading:
+                if not worker.pid and self._forks.has_made and now > worker.due - self._load_s + FORK_S:
+                    self._forks.replace()  # it hangs: the order is lost with it, and given again
                 if now > worker.due:
                     self._lost(worker, f"was not ready after {self._load_s:g} s")
             else:
