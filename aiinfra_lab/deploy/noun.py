@@ -22,6 +22,7 @@ from ..uris import Uri
 from . import admission, details, lifecycle
 from .asking import side_by_side
 from .base import State
+from .desired_state import WITHOUT_IT
 from .record import BY_ENDPOINT, EndpointRecord, EndpointSpan
 from .retention import LOG_GIB, LOG_SETTING, log_files
 from .versions import ALIAS, found_bad
@@ -238,7 +239,11 @@ def _serving(record: Record[EndpointRecord], state: State | LabError) -> Iterato
     if lost and lost.by == "rule" and not body.canary:
         why = f"{lost.model} was rolled back by its rule: {lost.reason}"
         yield Notice(record.uri, why, f"`%deploy log {record.name}` says more")
-    if lost and lost.by == BY_ENDPOINT and is_live:
+    if is_live and WITHOUT_IT in (body.problem or ""):
+        what, _, fix = str(body.problem).partition("\n  fix: ")
+        again = "start it again as what it was, or leave it: the others lack nothing"
+        yield Notice(record.uri, what, f"{fix}; then {again}")
+    elif lost and lost.by == BY_ENDPOINT and is_live:
         why = f"{lost.model} cannot be served, and {body.champion} serves in its place: {lost.reason}"
         again = details.start_again(record.name, body.on, lost.model)
         yield Notice(record.uri, why, f"once its files are whole again: `{again}`; or keep {body.champion}")

@@ -91,6 +91,8 @@ def test_a_canary_that_is_damaged_leaves_the_champion_alone(register, damage):
     killed()
     assert (stored().champion, stored().canary) == ("models:delay@1", None)
     assert deploy.show("delay").cannot_serve == "models:delay@2"
+    [notice] = [item for item in nouns.find("deploy").notices() if "cannot be served" in item.text]
+    assert "--model" not in notice.fix
 
 
 def test_a_start_with_a_damaged_version_fails_and_leaves_the_champion_of_before_serving(register, damage):
@@ -164,6 +166,9 @@ def test_a_shadow_whose_processes_cannot_be_made_again_is_dropped(register, dama
     processes_killed()
     until(lambda: not stored().others)
     assert (stored().champion, deploy.show("delay").predict([ROW]) != []) == ("models:delay@1", True)
+    [notice] = [item for item in nouns.find("deploy").notices() if "cannot be served" in item.text]
+    assert "models:delay@2" in notice.text
+    assert "--model" not in notice.fix  # that would give a shadow all traffic
 
 
 def status(path):
