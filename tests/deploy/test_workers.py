@@ -69,10 +69,10 @@ class Bench:
         await until(lambda: len([pid for pid in self.workers.pids if pid]) == processes and not self.workers._loading)
         return self
 
-    def submit(self, *temps):
+    def submit(self, *temps, **more):
         found = []
         for at, temp in enumerate(temps):
-            body = json.dumps({"rows": [{**ROW, "temp": temp}]}).encode()
+            body = json.dumps({"rows": [{**ROW, "temp": temp}], **more}).encode()
             found.append(Asked(RawRequest(f"r{at}", time.perf_counter(), body)))
             self.workers.submit(found[-1])
         return found
@@ -134,6 +134,38 @@ def test_requests_that_come_after_a_fault_do_not_wait_for_what_is_suspected(run)
         assert await bench.ask(2.0) == [200]
         assert not any(asked.reply for asked in suspected if asked.raw.id == "r5")
         await until(lambda: all(asked.reply for asked in suspected))
+
+    run(test)
+
+
+def test_a_body_that_has_cost_a_process_costs_no_other_for_a_while(run, monkeypatch):
+    monkeypatch.setattr(server_workers, "BLAMED_S", 1.0)
+
+    async def test(bench):
+        assert await bench.ask(CRASH) == [500]
+        await bench.ready()
+        lost, pids = bench.lost, bench.workers.pids
+        assert await bench.ask(1.0, CRASH) == [200, 503]
+        assert (bench.lost, bench.workers.pids) == (lost, pids)
+        await asyncio.sleep(1.0)
+        assert await bench.ask(CRASH) == [500]
+
+    run(test)
+
+
+def test_others_are_answered_while_one_sends_a_row_that_hangs_again_and_again(run):
+    async def test(bench):
+        found, hangs = [], []
+        for at in range(150):  # three seconds; each body is another, so that none is known
+            if at % 50 == 10:
+                hangs += bench.submit(HANG, key=str(at))
+            found += bench.submit(float(at))
+            await asyncio.sleep(0.02)
+        await until(lambda: all(asked.reply for asked in (*found, *hangs)))
+        assert [asked.reply.status for asked in hangs] == [500] * 3
+        assert {asked.reply.status for asked in found} == {200}
+        took = sorted(asked.took_s for asked in found)
+        assert took[75] < 0.5
 
     run(test)
 
@@ -233,8 +265,10 @@ def test_a_fork_server_that_hangs_is_replaced(run, monkeypatch):
 
 def test_one_that_dies_on_everything_is_started_ever_later(run):
     async def test(bench):
-        for _ in range(6):
-            assert await bench.ask(CRASH) == [500]
+        for at in range(6):
+            [asked] = bench.submit(CRASH, key=str(at))
+            await until(lambda asked=asked: asked.reply)
+            assert asked.reply.status == 500
         assert bench.lost >= 12
         assert await bench.ask(1.0) == [200]  # after a pause
         assert bench.workers._losses == 0

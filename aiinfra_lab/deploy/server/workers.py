@@ -2,14 +2,15 @@
 
 Requests that arrive together are answered together; none ever waits for a clock. A process that is lost, because it
 died or was ended since a batch took too long, is replaced by the spare one at once. What it had in hand is suspected:
-it is tried again apart from all else, on the spare process of that time, halved and then one by one, so that only the
-request that is to blame gets the error.
+it is tried again apart from all else, in a process of its own, halved and then one by one, so that only the request
+that is to blame gets the error. The same body is then not tried again for a while.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import logging
 import os
 import time
@@ -43,6 +44,8 @@ LEAST_S = 0.5  # a machine that is busy with something else must not look like a
 TIMES_EXPECTED = 20
 TIMES_STARVED = 10  # of its deadline a process may take when it is runnable and gets no processor
 REQUEST_S = 10.0
+BLAMED_S = 120.0
+MOST_BLAMED = 256
 LOAD_S = 100.0  # so that one that never gets ready is given up by the supervisor: 5 restarts within 10 minutes
 SWEEP_S = 0.1
 FORK_S = 5.0  # a fork takes milliseconds
@@ -150,6 +153,10 @@ class _Worker:
             return 0
 
 
+def _digest(asked: Asked) -> bytes:
+    return hashlib.blake2b(asked.raw.body, digest_size=16).digest()
+
+
 @dataclass(eq=False)
 class _Suspects:
     """Requests that a lost process had in hand. lost: how many processes they have cost."""
@@ -182,6 +189,8 @@ class Workers:
         self._memory_bytes = memory_bytes
         self._active: _Worker | None = None
         self._spare: _Worker | None = None
+        self._trial: _Worker | None = None  # for what is suspected
+        self._blamed: dict[bytes, tuple[int, float]] = {}  # digest of a body → how many it has cost, and until when
         self._loading: list[_Worker] = []
         self._draining: list[_Worker] = []
         self._planned = 0
@@ -209,6 +218,10 @@ class Workers:
         self.waiting_bytes += len(asked.raw.body)
         if problem := self.problem:
             self._refuse(asked, problem.what, 503)
+            return
+        if self._blamed and self._is_blamed(asked):
+            why = f"this request ended the model's process; it is not tried again within {BLAMED_S:g} s"
+            self._refuse(asked, why, 503)
             return
         self._waiting.append(asked)
         if not self._is_sending and self._active is not None and not self._active.batch:
@@ -298,7 +311,7 @@ class Workers:
             self._send()  # before the answers are written: it computes meanwhile
         for asked, reply in zip(batch, replies, strict=True):
             self._done(asked, reply)
-        if worker is self._spare or worker in self._draining:
+        if worker is self._trial or worker in self._draining:
             self._go_on()
         self._end_when_done()
 
@@ -335,8 +348,9 @@ class Workers:
         """See to it that one answers and one is spare; the later, the more were lost without an answer."""
         if self._is_retired and not self.waiting:
             return
-        there = sum(one is not None for one in (self._active, self._spare)) + len(self._loading) + self._planned
-        for _ in range((2 if self._was_ready else 1) - there):
+        ready = sum(one is not None for one in (self._active, self._spare, self._trial))
+        there = ready + len(self._loading) + self._planned
+        for _ in range((2 if self._was_ready else 1) + bool(self._suspects) - there):
             pause_s = 0.0 if self._losses <= 3 else min(MOST_PAUSE_S, 0.1 * 2 ** (self._losses - 3))
             self._planned += 1
             self._loop.call_later(pause_s, self._start_planned)
@@ -354,6 +368,8 @@ class Workers:
             self._active = worker
         elif self._spare is None:
             self._spare = worker
+        elif self._trial is None and self._suspects:
+            self._trial = worker
         else:
             self._forget(worker)
             worker.close()
@@ -365,8 +381,16 @@ class Workers:
         for worker in [one for one in self._draining if not one.batch]:
             self._forget(worker)
             worker.close()
-        if self._active is None and self._spare is not None and not self._spare.batch:
+        if self._active is None:
             self._active, self._spare = self._spare, None
+        if self._trial is not None and not self._trial.batch and not self._suspects:
+            if self._spare is None:
+                self._spare = self._trial
+            else:
+                self._draining.append(self._trial)
+            self._trial = None
+            self._go_on()
+            return
         self._fill()
         self._send()
         self._try_suspects()
@@ -415,7 +439,8 @@ class Workers:
             uri = self._files.uri
             fix = f"let another version serve; `%models show {Uri.parse(uri).label}` tells how it was made"
             problem = Failed(f"{uri} {how}, while it was loaded and warmed up", fix)
-            self._not_made(problem)
+            if worker.pid:  # else it is the fork server that was lost
+                self._not_made(problem)
             self._report_open(problem)
         self._go_on()
         self._end_when_done()
@@ -424,12 +449,13 @@ class Workers:
         self._loop.remove_reader(worker.channel.socket)
         self._active = None if worker is self._active else self._active
         self._spare = None if worker is self._spare else self._spare
+        self._trial = None if worker is self._trial else self._trial
         for group in (self._loading, self._draining):
             if worker in group:
                 group.remove(worker)
 
     def _all(self) -> Iterator[_Worker]:
-        yield from (one for one in (self._active, self._spare) if one is not None)
+        yield from (one for one in (self._active, self._spare, self._trial) if one is not None)
         yield from self._loading
         yield from self._draining
 
@@ -442,6 +468,7 @@ class Workers:
     def _suspect(self, batch: list[Asked], lost: int, how: str) -> None:
         if len(batch) == 1 and (lost > 1 or how != "died"):
             # Alone, and no accident: one that died on it for the first time may have been killed from outside.
+            self._blame(batch[0], lost)
             self._refuse(batch[0], f"the model's process {how} on this request", 500)
         elif lost == 1 and len(batch) > 1:
             half = len(batch) // 2
@@ -450,13 +477,28 @@ class Workers:
             self._suspects += [_Suspects([asked], lost) for asked in batch]
 
     def _try_suspects(self) -> None:
-        if not self._suspects:
-            return
-        worker = self._spare
-        if worker is not None and not worker.batch:
+        worker = self._trial
+        if self._suspects and worker is not None and not worker.batch:
             suspects = self._suspects.popleft()
             worker.suspects = suspects
             self._hand(worker, suspects.asked)
+
+    def _blame(self, asked: Asked, lost: int) -> None:
+        """A client that sends it once a second would cost process after process, and the others their answers."""
+        if len(self._blamed) >= MOST_BLAMED:
+            del self._blamed[next(iter(self._blamed))]
+        before = self._lost_by(digest := _digest(asked))
+        self._blamed[digest] = before + lost, time.perf_counter() + BLAMED_S
+
+    def _is_blamed(self, asked: Asked) -> bool:
+        return self._lost_by(_digest(asked)) > 1  # one may have been stopped by something else
+
+    def _lost_by(self, digest: bytes) -> int:
+        lost, until = self._blamed.get(digest, (0, 0.0))
+        if until < time.perf_counter():
+            self._blamed.pop(digest, None)
+            return 0
+        return lost
 
     # ---- what has taken too long, or too much ----
 
@@ -510,7 +552,7 @@ class Workers:
         for worker in [one for one in (self._active, self._spare) if one is not None]:
             if self._memory_bytes and worker.resident - worker.memory > self._memory_bytes / 2:
                 if worker is self._active:
-                    if self._spare is None or self._spare.batch:
+                    if self._spare is None:
                         continue  # as soon as there is one
                     self._active, self._spare = self._spare, None
                 else:
