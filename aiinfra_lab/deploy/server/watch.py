@@ -40,9 +40,9 @@ _log = logging.getLogger(__name__)
 POLL_S = 0.2
 BEAT_S = 1.0
 WRITE_S = 2.0
-MEND_S = 1.0
+LOOK_AFTER_S = 1.0
 # For so long a version may be without any process before another takes its place: files may be on their way back.
-AILING_S = 5.0
+UNABLE_S = 5.0
 # For the last counts, once a process ends: with a store that hangs they are lost, and the process is not.
 CLOSE_S = 3.0
 
@@ -71,8 +71,8 @@ class Watch:
         self._leave = leave
         self._look_s = look_s
         self._served = ServedState(predictor, look_s)
-        self._beat_at = self._judge_at = self._write_at = self._mend_at = 0.0
-        self._ailing: dict[str, float] = {}
+        self._beat_at = self._judge_at = self._write_at = self._look_after_at = 0.0
+        self._unable_since: dict[str, float] = {}
         self._logged = self._held = ""
         self._owed: Callable[[], object] | None = None
         self._stop = threading.Event()
@@ -157,9 +157,9 @@ class Watch:
         if self._served.desired is None or record.body.generation != self._served.generation:
             self._follow(record)
             self._write_at = 0.0  # somebody may wait where it can only be read that this is served
-        if now >= self._mend_at:
-            self._mend_at = now + MEND_S
-            self._mend(record)
+        if now >= self._look_after_at:
+            self._look_after_at = now + LOOK_AFTER_S
+            self._look_after(record)
         if now >= self._beat_at:
             jobs.beat()
             self._beat_at = now + BEAT_S
@@ -254,16 +254,16 @@ class Watch:
             return True
         return False
 
-    def _mend(self, record: Record[EndpointRecord]) -> None:
+    def _look_after(self, record: Record[EndpointRecord]) -> None:
         """Do without a version whose processes are gone and cannot be made again, once that has lasted."""
         if record.body.generation != self._served.generation:
             return  # what is served is about to change, or was just now
         now, problems = time.monotonic(), self._served.problems
-        self._ailing = {uri: self._ailing.get(uri, now) for uri in problems}
+        self._unable_since = {uri: self._unable_since.get(uri, now) for uri in problems}
         for uri, problem in problems.items():
-            if now < self._ailing[uri] + AILING_S:
+            if now < self._unable_since[uri] + UNABLE_S:
                 continue
-            self._ailing[uri] = now  # where nothing helps it is tried no more often than that
+            self._unable_since[uri] = now  # where nothing helps it is tried no more often than that
             if uri != (record.body.champion or uri):
                 self._drop(record, uri, problem)
                 return
