@@ -17,7 +17,7 @@ import re
 import shutil
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, TypeVar
 
@@ -96,6 +96,14 @@ def digests(folder: Path) -> dict[str, str]:
     """File → SHA-256, of every file in a folder; nothing where there is none."""
     found = sorted(folder.iterdir()) if folder.is_dir() else []
     return {path.name: digest(path) for path in found if path.is_file()}
+
+
+def differences(folder: Path, recorded: Mapping[str, str]) -> list[str]:
+    """What is not as it was recorded, one sentence a file."""
+    found = digests(folder)
+    reasons = [f"{name} is missing" for name in recorded if name not in found]
+    reasons += [f"{name} was changed" for name in recorded if name in found and found[name] != recorded[name]]
+    return reasons + [f"{name} was added" for name in found if name not in recorded]
 
 
 def digest(path: Path) -> str:

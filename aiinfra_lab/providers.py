@@ -429,6 +429,9 @@ def _check(found: Foreign, made: Any) -> None:
 
 def _failed(found: Foreign, how: str, problem: Exception) -> Unavailable:
     what = f"{found.contract} on {found.name} {how}: {type(problem).__name__}: {problem}"
+    if found.contract == "deploy.target":
+        # Never to uninstall it: what it started runs on, and only by it can be seen and ended.
+        return Unavailable(what, f"repeat in a moment; if it stays so: pip install -U {found.package}")
     if found.contract != "store":
         return Unavailable(what, f"repeat in a moment; if it stays so: {_renew(found)}")
     # Never to uninstall it: the workspace's records are there. And whoever can wait for a store waits for this one.

@@ -314,7 +314,8 @@ def _plainly() -> Iterator[None]:
         if problem.errno == errno.EROFS:
             raise Denied(f"{problem.filename} lies on a read-only drive", "use a folder of your own") from problem
         if problem.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise Unavailable(f"the disk is full: {problem.filename}", "free some space, then repeat") from problem
+            where = f": {problem.filename}" if problem.filename else ""  # a write to an open file knows no name
+            raise Unavailable(f"the disk is full{where}", "free some space, then repeat") from problem
         raise
 
 

@@ -14,6 +14,7 @@ from ..units import show_share
 from .record import BY_ENDPOINT, Arm, DesiredState, EndpointRecord, EndpointSpan, Rollback
 
 NO_CHAMPION = "there is no champion yet: the canary serves 100 %, and there is nothing to roll back to"
+WITHOUT_IT = "cannot be served, and the others serve without it"
 _EARLIER_KEPT = 20
 
 
@@ -227,7 +228,7 @@ def without_arm(body: EndpointRecord, failed: str, problem: LabError) -> Endpoin
         new = without_canary(body, Rollback(failed, reason, time.time(), BY_ENDPOINT))
     else:
         new = replace(_next(body), others=_without(body.others, failed))
-    serves = Failed(f"{failed} cannot be served, and the others serve without it: {reason}", problem.fix)
+    serves = Failed(f"{failed} {WITHOUT_IT}: {reason}", problem.fix)
     return replace(new, problem=str(serves), problem_generation=body.generation)
 
 

@@ -223,7 +223,8 @@ def change(record: Stored, request: ServeRequest, on: str | None, port: int | No
 
 
 def is_changed(record: Stored, request: ServeRequest) -> bool:
-    """Whether the request changes what the endpoint is to serve."""
+    """Whether the request changes what the endpoint is to serve. UsageProblem when its target cannot do that."""
+    _check(request, target_of(record), record.body.on)  # said first: what else is in the way need not be mended
     return desired_state.updated(record.body, request)[0].generation != record.body.generation
 
 

@@ -22,6 +22,7 @@ from ..uris import Uri
 from . import admission, details, lifecycle
 from .asking import side_by_side
 from .base import State
+from .desired_state import WITHOUT_IT
 from .record import BY_ENDPOINT, EndpointRecord, EndpointSpan
 from .retention import LOG_GIB, LOG_SETTING, log_files
 from .versions import ALIAS, found_bad
@@ -153,7 +154,8 @@ def _is_on_machine(body: EndpointRecord) -> bool:
 def _detail(body: EndpointRecord, state: State) -> str:
     lost = body.rolled_back
     rolled_back = f"{lost.model} was rolled back: {lost.reason}" if lost else ""
-    return "; ".join(filter(None, (rolled_back, state.detail or _meaning(body, state))))
+    unable = str(body.problem).partition("\n")[0] if body.is_unable and state.is_live else ""
+    return "; ".join(filter(None, (rolled_back, unable, state.detail or _meaning(body, state))))
 
 
 def _meaning(body: EndpointRecord, state: State) -> str:
@@ -184,6 +186,9 @@ def _unwell(
         is_bad = bool(served and found_bad(served))
         fix = admission.replacement(record) if is_bad else f"{again} starts it again, {stop} leaves it ended"
         return Notice(record.uri, _detail(body, state), fix)
+    if body.is_unable and state.is_live:
+        what, _, fix = str(body.problem).partition("\n  fix: ")
+        return Notice(record.uri, what, fix)
     if is_answering is False:
         return Notice(record.uri, "it does not answer", f"{stop}, then {again}; `%deploy log {record.name}` says more")
     return None
@@ -234,7 +239,11 @@ def _serving(record: Record[EndpointRecord], state: State | LabError) -> Iterato
     if lost and lost.by == "rule" and not body.canary:
         why = f"{lost.model} was rolled back by its rule: {lost.reason}"
         yield Notice(record.uri, why, f"`%deploy log {record.name}` says more")
-    if lost and lost.by == BY_ENDPOINT and is_live:
+    if is_live and WITHOUT_IT in (body.problem or ""):
+        what, _, fix = str(body.problem).partition("\n  fix: ")
+        again = "start it again as what it was, or leave it: the others lack nothing"
+        yield Notice(record.uri, what, f"{fix}; then {again}")
+    elif lost and lost.by == BY_ENDPOINT and is_live:
         why = f"{lost.model} cannot be served, and {body.champion} serves in its place: {lost.reason}"
         again = details.start_again(record.name, body.on, lost.model)
         yield Notice(record.uri, why, f"once its files are whole again: `{again}`; or keep {body.champion}")

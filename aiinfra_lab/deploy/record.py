@@ -272,6 +272,11 @@ class EndpointRecord(Body, frozen=True, kw_only=True):
         return not self.outcome
 
     @property
+    def is_unable(self) -> bool:
+        """Whether what it serves answers nothing any more, and nothing could take its place: `problem` says why."""
+        return self.problem is not None and self.problem_generation == self.generation == self.served_generation
+
+    @property
     def is_ours(self) -> bool:
         """Whether our own server serves it, which writes what it counts, judges and rolls back in here by itself."""
         return self.on == OURS

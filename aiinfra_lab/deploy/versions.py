@@ -6,9 +6,9 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from ..errors import Damaged, LabError, NotFound
+from ..files import differences
 from ..models import promotion
 from ..models import record as registry
-from ..models.artifact import differences
 from ..resolve import resolve as resolved
 from ..store import Record, open_store
 from ..uris import Uri

@@ -90,8 +90,14 @@ def prepare(
     folder.mkdir(mode=0o700)
     spec = {"argv": list(argv), "env": dict(env or {}), "cwd": str(cwd or settings().project)}
     more = {"deadline_s": deadline_s, "umask": modes.users_umask()}
-    with open(folder / "spec.json", "w", encoding="utf-8", opener=modes.opener) as file:
-        json.dump({**spec, **more}, file)
+    try:
+        path = folder / "spec.json"
+        with files.lab_errors(path), open(path, "w", encoding="utf-8", opener=modes.opener) as file:
+            json.dump({**spec, **more}, file)
+        home = make_home_id(settings().home)
+    except BaseException:  # nobody will ever know of it
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     body = JobRecord(
         subject=subject,
         state="starting",
@@ -99,7 +105,7 @@ def prepare(
         deadline_at=now + deadline_s if deadline_s else None,
         restart=restart,
         context=os.environ.get("AIINFRA_CONTEXT", ""),
-        home=make_home_id(settings().home),
+        home=home,
     )
     return Record.new(job_id, body)
 

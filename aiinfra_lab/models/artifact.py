@@ -10,7 +10,8 @@ from pathlib import Path
 from types import MappingProxyType
 
 from ..errors import Conflict, Failed
-from ..files import building, digests, publish, retry
+from ..files import building, publish, retry
+from ..files import differences as differences  # noqa: PLC0414  # an endpoint's worker has it without the store
 from ..store import Event, Record, canonical, next_version, open_store
 from .record import ModelVersion, folder
 
@@ -62,14 +63,6 @@ def commit_next(aside: Path, name: str, version: ModelVersion, event: Callable[[
         if open_store().get(ModelVersion, made.name) is None:
             shutil.rmtree(folder(made.name), ignore_errors=True)
         raise
-
-
-def differences(path: Path, recorded: Mapping[str, str]) -> list[str]:
-    """What is not as it was recorded, one sentence a file."""
-    found = digests(path)
-    reasons = [f"{name} is missing" for name in recorded if name not in found]
-    reasons += [f"{name} was changed" for name in recorded if name in found and found[name] != recorded[name]]
-    return reasons + [f"{name} was added" for name in found if name not in recorded]
 
 
 def digest(recorded: Mapping[str, str]) -> str:

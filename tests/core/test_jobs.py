@@ -1,3 +1,4 @@
+import errno
 import os
 import shutil
 import signal
@@ -581,3 +582,13 @@ def test_a_supervisor_that_does_not_leave_is_an_error(workspace, monkeypatch):
     asked = pytest.raises(Unavailable, match="does not leave")
     with files.take_lock(home / jobs.LOCK), asked, restored.unsupervised(home):
         raise AssertionError("it was let in")
+
+
+def test_a_job_for_which_the_disk_has_no_room_names_its_file_and_leaves_no_folder(workspace, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(jobs.json, "dump", full)
+    with pytest.raises(Unavailable, match=r"no space is left for .*spec\.json"):
+        jobs.prepare("deploy:a", ["true"])
+    assert not list((workspace / ".aiinfra" / "jobs").glob("deploy-a-*"))

@@ -277,3 +277,9 @@ def test_ctrl_c_ends_a_reading_as_it_is(reading):
     with pytest.raises(KeyboardInterrupt):
         list(events)
     assert cursor.is_closed
+
+
+def test_nobody_is_told_to_uninstall_what_alone_can_end_his_endpoints():
+    found = providers.Foreign("deploy.target", "moon", "somebody:Moon", "somebody")
+    fix = providers._failed(found, "failed in observe", ConnectionError("reset")).fix
+    assert ("pip install -U somebody" in fix, "uninstall" in fix) == (True, False)

@@ -11,9 +11,10 @@ from aiinfra_lab import cost, deploy, jobs, nouns, providers
 from aiinfra_lab.config import settings
 from aiinfra_lab.deploy import asking, lifecycle
 from aiinfra_lab.deploy.base import Serving, State
+from aiinfra_lab.deploy.desired_state import ServeRequest
 from aiinfra_lab.deploy.record import EndpointRecord
 from aiinfra_lab.errors import Conflict, Denied, Failed, NotFound, Unavailable, UsageProblem
-from aiinfra_lab.store import open_store
+from aiinfra_lab.store import Record, open_store
 from aiinfra_lab.testing.deploy import (
     DeployTargetContract,
     PacedTargetContract,
@@ -360,3 +361,10 @@ def test_what_it_costs_is_unknown_and_goes_on_while_it_cannot_be_asked(started, 
     monkeypatch.setattr(providers, "foreign", list)
     [span] = nouns.find("deploy").spans()
     assert (span.is_live, span.usd_per_hour, span.on_machine, span.duration_s > 0) == (True, None, False, True)
+
+
+def test_what_a_target_cannot_do_is_said_before_what_else_is_in_the_way(monkeypatch):
+    monkeypatch.setattr(lifecycle, "target_of", lambda record: object())
+    body = EndpointRecord(champion="models:delay@1", canary="models:delay@3", generation=1, on="far")
+    with pytest.raises(UsageProblem, match="far serves no candidate"):
+        lifecycle.is_changed(Record.new("late", body), ServeRequest("models:delay@3", candidate=0.2))

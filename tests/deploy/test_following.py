@@ -20,6 +20,7 @@ CHAMPION, CANARY = "models:delay@1", "models:delay@2"
 class Workers:
     def __init__(self):
         self.is_retired = False
+        self.problem = None
 
     def retire(self):
         self.is_retired = True
@@ -41,11 +42,11 @@ class Predictor:
         else:
             self.later.append((call, given))
 
-    def open(self, uri, folder, forks, opened):
+    def open(self, uri, folder, digests, forks, opened):
         if uri in self.broken:
             opened(Failed("it does not run", "take another"))
             return
-        self.opened.append(ServedVersion(VersionFiles(uri, self.folder), Workers(), Counts()))
+        self.opened.append(ServedVersion(VersionFiles(uri, self.folder, digests), Workers(), Counts()))
         opened(self.opened[-1])
 
 
@@ -55,6 +56,7 @@ def follow(workspace, artifacts, monkeypatch):
 
     def go(artifact, broken=(), times=1):
         monkeypatch.setattr(watching, "artifact", artifact)
+        monkeypatch.setattr(watching, "recorded", lambda uri: {})
         predictor = Predictor(artifacts("plain"), broken)
         watch = Watch("delay", open_store(), predictor, None, lambda code: None)
         body = EndpointRecord(champion=CHAMPION, canary=CANARY, share=0.5, salt="s", generation=1)
@@ -92,6 +94,7 @@ def test_a_version_beside_one_that_cannot_be_loaded_is_not_kept(follow):
 def watch(workspace, artifacts, monkeypatch):
     """The watch of an endpoint that nothing is followed of yet."""
     monkeypatch.setattr(watching, "artifact", lambda uri: uri)
+    monkeypatch.setattr(watching, "recorded", lambda uri: {})
     return Watch("delay", open_store(), Predictor(artifacts("plain")), None, lambda code: None)
 
 

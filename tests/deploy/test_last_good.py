@@ -3,6 +3,9 @@
 import os
 import shutil
 import signal
+import urllib.error
+import urllib.request
+from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
@@ -88,6 +91,8 @@ def test_a_canary_that_is_damaged_leaves_the_champion_alone(register, damage):
     killed()
     assert (stored().champion, stored().canary) == ("models:delay@1", None)
     assert deploy.show("delay").cannot_serve == "models:delay@2"
+    [notice] = [item for item in nouns.find("deploy").notices() if "cannot be served" in item.text]
+    assert "--model" not in notice.fix
 
 
 def test_a_start_with_a_damaged_version_fails_and_leaves_the_champion_of_before_serving(register, damage):
@@ -119,3 +124,55 @@ def test_a_first_start_with_a_damaged_version_leaves_nothing_that_lives(register
     with pytest.raises(Failed, match="are not what was registered"):
         deploy.start("delay", model="models:delay@1")
     assert (stored().outcome, jobs.ls(live=True)) == ("failed", [])
+
+
+def processes_killed():
+    """Kill the processes of its models, one after the other, and leave its own."""
+    pid = server_pid(stored().job)
+    [fork_server] = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    for one in Path(f"/proc/{fork_server}/task/{fork_server}/children").read_text().split():
+        os.kill(int(one), signal.SIGKILL)
+
+
+def test_the_champion_before_serves_once_the_processes_of_the_one_after_cannot_be_made_again(register, damage):
+    serve(register, 1, 2)
+    damage(2)
+    processes_killed()
+    until(lambda: stored().champion == "models:delay@1" and stored().served_generation == stored().generation)
+    assert deploy.show("delay").predict([ROW]) == [pytest.approx(0.7350, abs=1e-4)]
+    assert "model.onnx was changed" in stored().problem
+    assert jobs.find("deploy:delay").restarts == 0
+
+
+def test_an_only_champion_whose_processes_cannot_be_made_again_is_not_ready_and_says_why(register, damage, workspace):
+    serve(register, 1)
+    kept = shutil.copytree(workspace / ".aiinfra" / "models" / "delay@1", workspace / "kept")
+    damage(1, vanished)
+    processes_killed()
+    until(lambda: stored().is_unable)
+    assert status("readyz") == 503
+    [notice] = [item for item in nouns.find("deploy").notices() if "answers nothing" in item.text]
+    assert "model.onnx is missing" in notice.text
+    assert "model.onnx is missing" in deploy.show("delay").card().text()
+    shutil.copytree(kept, workspace / ".aiinfra" / "models" / "delay@1", dirs_exist_ok=True)
+    until(lambda: status("readyz") == 200 and not stored().problem)
+    assert deploy.show("delay").predict([ROW])
+
+
+def test_a_shadow_whose_processes_cannot_be_made_again_is_dropped(register, damage):
+    serve(register, 1)
+    deploy.start("delay", model="models:delay@1", shadow=register(2))
+    damage(2)
+    processes_killed()
+    until(lambda: not stored().others)
+    assert (stored().champion, deploy.show("delay").predict([ROW]) != []) == ("models:delay@1", True)
+    [notice] = [item for item in nouns.find("deploy").notices() if "cannot be served" in item.text]
+    assert "models:delay@2" in notice.text
+    assert "--model" not in notice.fix  # that would give a shadow all traffic
+
+
+def status(path):
+    try:
+        return urllib.request.urlopen(f"{stored().url}/{path}", timeout=30).status
+    except urllib.error.HTTPError as refused:
+        return refused.code

@@ -165,3 +165,18 @@ def test_a_full_disk_loses_lines_counts_them_and_tears_none(tmp_path):
         log.close()
     assert log.lost == 20
     assert [path.stat().st_size for path in files(tmp_path)] == [0]
+
+
+def test_a_line_that_is_damaged_in_whatever_way_is_passed_over(tmp_path):
+    log = PredictionsLog(tmp_path, ROOM)
+    for number in range(6):
+        add(log, number, note="cold")
+    log.close()
+    [path] = files(tmp_path)
+    lines = path.read_bytes().splitlines()
+    lines[0] = lines[0].replace(b"cold", b"\xb4old")
+    lines[1] = lines[1].replace(b'"rows": [', b'"rows": [{"x": 1}, ')
+    lines[2] = lines[2].replace(b'"rows": [{"x": 2}]', b'"columns": {"x": [1, 2], "y": [1]}')
+    lines[3] = lines[3].replace(b'"x": 3', b'"x": ' + b"[" * 100_000)
+    path.write_bytes(b"\n".join(lines))
+    assert [found["row_id"] for found in newest(tmp_path, 10)] == ["5", "4"]

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 import signal
 import sys
 import time
@@ -16,7 +17,8 @@ from aiinfra_lab.deploy.server.channel import Channel
 from aiinfra_lab.deploy.server.forks import Forks
 from aiinfra_lab.deploy.server.messages import RawRequest
 from aiinfra_lab.deploy.server.workers import VersionFiles, Workers
-from aiinfra_lab.errors import UsageProblem
+from aiinfra_lab.errors import Damaged, UsageProblem
+from aiinfra_lab.files import digests
 from tests.fakes.faulty_fork_server import CRASH, HANG, NAP, RAISE, SPIN
 
 from .conftest import ROW
@@ -40,15 +42,16 @@ class Asked:
 class Bench:
     """A version under test: `ask` submits rows, each a request of its own, and gives what came back."""
 
-    def __init__(self, folder, uri="models:delay@1", memory_bytes=2 << 30):
+    def __init__(self, folder, uri="models:delay@1", memory_bytes=2 << 30, files=None):
         self.forks = Forks(COMMAND)
+        self.files = files or {}
         self.folder, self.uri, self.memory_bytes = folder, uri, memory_bytes
         self.lost = 0
 
     async def __aenter__(self):
         loop = asyncio.get_running_loop()
         self.forks.attach(loop)
-        files = VersionFiles(self.uri, self.folder)
+        files = VersionFiles(self.uri, self.folder, self.files)
         self.workers = Workers(files, self.forks, loop, self.count, self.memory_bytes)
         self.problem = loop.create_future()
         self.workers.open(self.problem.set_result)
@@ -66,10 +69,10 @@ class Bench:
         await until(lambda: len([pid for pid in self.workers.pids if pid]) == processes and not self.workers._loading)
         return self
 
-    def submit(self, *temps):
+    def submit(self, *temps, **more):
         found = []
         for at, temp in enumerate(temps):
-            body = json.dumps({"rows": [{**ROW, "temp": temp}]}).encode()
+            body = json.dumps({"rows": [{**ROW, "temp": temp}], **more}).encode()
             found.append(Asked(RawRequest(f"r{at}", time.perf_counter(), body)))
             self.workers.submit(found[-1])
         return found
@@ -131,6 +134,38 @@ def test_requests_that_come_after_a_fault_do_not_wait_for_what_is_suspected(run)
         assert await bench.ask(2.0) == [200]
         assert not any(asked.reply for asked in suspected if asked.raw.id == "r5")
         await until(lambda: all(asked.reply for asked in suspected))
+
+    run(test)
+
+
+def test_a_body_that_has_cost_a_process_costs_no_other_for_a_while(run, monkeypatch):
+    monkeypatch.setattr(server_workers, "BLAMED_S", 1.0)
+
+    async def test(bench):
+        assert await bench.ask(CRASH) == [500]
+        await bench.ready()
+        lost, pids = bench.lost, bench.workers.pids
+        assert await bench.ask(1.0, CRASH) == [200, 503]
+        assert (bench.lost, bench.workers.pids) == (lost, pids)
+        await asyncio.sleep(1.0)
+        assert await bench.ask(CRASH) == [500]
+
+    run(test)
+
+
+def test_others_are_answered_while_one_sends_a_row_that_hangs_again_and_again(run):
+    async def test(bench):
+        found, hangs = [], []
+        for at in range(150):  # three seconds; each body is another, so that none is known
+            if at % 50 == 10:
+                hangs += bench.submit(HANG, key=str(at))
+            found += bench.submit(float(at))
+            await asyncio.sleep(0.02)
+        await until(lambda: all(asked.reply for asked in (*found, *hangs)))
+        assert [asked.reply.status for asked in hangs] == [500] * 3
+        assert {asked.reply.status for asked in found} == {200}
+        took = sorted(asked.took_s for asked in found)
+        assert took[75] < 0.5
 
     run(test)
 
@@ -214,10 +249,26 @@ def test_a_lost_fork_server_is_started_again(run):
     run(test)
 
 
+def test_a_fork_server_that_hangs_is_replaced(run, monkeypatch):
+    monkeypatch.setattr(server_workers, "FORK_S", 0.5)
+
+    async def test(bench):
+        before = bench.forks._process.pid
+        os.kill(before, signal.SIGSTOP)
+        for pid in bench.workers.pids:
+            os.kill(pid, signal.SIGKILL)
+        assert await bench.ask(1.0) == [200]
+        assert bench.forks._process.pid != before
+
+    run(test)
+
+
 def test_one_that_dies_on_everything_is_started_ever_later(run):
     async def test(bench):
-        for _ in range(6):
-            assert await bench.ask(CRASH) == [500]
+        for at in range(6):
+            [asked] = bench.submit(CRASH, key=str(at))
+            await until(lambda asked=asked: asked.reply)
+            assert asked.reply.status == 500
         assert bench.lost >= 12
         assert await bench.ask(1.0) == [200]  # after a pause
         assert bench.workers._losses == 0
@@ -317,6 +368,39 @@ def test_a_model_that_cannot_be_loaded_says_why(tmp_path, artifacts):
             return await asyncio.wait_for(bench.problem, PATIENCE_S)
 
     assert "cannot be served" in str(asyncio.run(inside()))
+
+
+def test_no_process_is_made_of_files_that_were_changed(artifacts):
+    async def inside():
+        async with Bench(artifacts("plain", 1.0), files=digests(artifacts("plain", 2.0))) as bench:
+            return await asyncio.wait_for(bench.problem, PATIENCE_S)
+
+    problem = asyncio.run(inside())
+    assert (type(problem), "model.onnx was changed" in problem.what) == (Damaged, True)
+
+
+def test_what_no_process_can_be_made_for_is_refused_at_once_until_one_can(artifacts, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(artifacts("plain"), folder)
+
+    async def inside():
+        async with Bench(folder) as bench:
+            await bench.ready()
+            (folder / "model.onnx").rename(tmp_path / "away")
+            for pid in bench.workers.pids:
+                os.kill(pid, signal.SIGKILL)
+            first = bench.submit(1.0)  # while nobody knows yet
+            await until(lambda: bench.workers.problem)
+            assert "has no model.onnx" in bench.workers.problem.what
+            [later] = bench.submit(1.0)
+            assert (later.reply.status, b"has no model.onnx" in later.reply.body) == (503, True)
+            assert [asked.reply.status for asked in first] == [503]
+            assert bench.workers.waiting == bench.workers.waiting_bytes == 0
+            (tmp_path / "away").rename(folder / "model.onnx")
+            await until(lambda: not bench.workers.problem)
+            assert await bench.ask(1.0) == [200]
+
+    asyncio.run(inside())
 
 
 def test_a_model_that_hangs_while_it_is_loaded_is_given_up(artifacts, monkeypatch):

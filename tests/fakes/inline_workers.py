@@ -17,6 +17,7 @@ from aiinfra_lab.deploy.server.counts import Counts
 from aiinfra_lab.deploy.server.judge import Judge
 from aiinfra_lab.deploy.server.predictor import Predictor, Routes, ServedArm, ServedVersion
 from aiinfra_lab.deploy.server.workers import Asked, VersionFiles
+from aiinfra_lab.errors import LabError
 
 
 class InlineWorkers:
@@ -27,6 +28,7 @@ class InlineWorkers:
         self._loop = loop
         self._waiting: deque[Asked] = deque()
         self.waiting_bytes = 0
+        self.problem: LabError | None = None
         self.is_retired = False
 
     def submit(self, asked: Asked) -> None:

@@ -13,7 +13,6 @@ import os
 import signal
 import socket
 import sys
-from pathlib import Path
 
 import msgspec
 import numpy as np  # noqa: F401  # imported once, here, for all that are forked
@@ -69,7 +68,7 @@ def _work(orders: socket.socket, end: socket.socket, order: Open) -> None:
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         orders.close()
-        worker.serve(end, order.uri, Path(order.folder), order.memory_bytes)
+        worker.serve(end, order)
         code = 0
     except BaseException:  # noqa: BLE001  # nothing may run the hooks of the process that was copied
         _log.exception("a process of %s failed", order.uri)

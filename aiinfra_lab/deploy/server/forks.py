@@ -34,6 +34,7 @@ class Forks:
     def __init__(self, command: Sequence[str] = (sys.executable, "-m", MODULE)) -> None:
         self._command = command
         self._loop: asyncio.AbstractEventLoop | None = None
+        self.has_made = False  # since its start: before that it may still be importing
         self._process, self._orders = self._start()
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -52,6 +53,11 @@ class Forks:
                     self._restart()
         except OSError as problem:
             _log.error("no process can be started for %s: %s", order.uri, problem)
+
+    def replace(self) -> None:
+        """End one that does not answer: what it was asked for is lost with it, and the next order starts another."""
+        self.has_made = False
+        self._process.kill()
 
     def close(self) -> None:
         """Have it end; the processes that it made end by their own sockets."""
@@ -79,6 +85,7 @@ class Forks:
     def _restart(self) -> None:
         _log.warning("the fork server is gone (%s): another is started", self._process.poll())
         self.close()
+        self.has_made = False
         self._process, self._orders = self._start()
         if self._loop:
             self.attach(self._loop)

@@ -58,10 +58,14 @@ class Replies(msgspec.Struct, tag=True):
 
 
 class Open(msgspec.Struct):
-    """An order to the fork server: a process for that version, which gets the socket that comes along."""
+    """An order to the fork server: a process for that version, which gets the socket that comes along.
+
+    digests: file → what it has to be; of none nothing is known.
+    """
 
     uri: str
     folder: str
+    digests: dict[str, str]
     memory_bytes: int
 
 

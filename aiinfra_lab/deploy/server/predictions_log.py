@@ -189,7 +189,7 @@ class _Line(msgspec.Struct):
 
 
 def newest(folder: Path, rows: int) -> list[PredictedRow]:
-    """The last rows, newest first. A line that a crash cut short is passed over."""
+    """The last rows, newest first. A line that a crash cut short, or that is damaged, is passed over."""
     found: list[PredictedRow] = []
     for path in reversed(files(folder)):
         found += itertools.islice(_backwards(path), max(0, rows - len(found)))
@@ -201,12 +201,17 @@ def newest(folder: Path, rows: int) -> list[PredictedRow]:
 def _backwards(path: Path) -> Iterator[PredictedRow]:
     # A file is little longer than FILE_BYTES: it can be read whole.
     for line in reversed(path.read_bytes().splitlines()):
-        with contextlib.suppress(msgspec.DecodeError):
-            try:
-                rows = _rows_of(msgspec.json.decode(line, type=_Line))
-            except msgspec.ValidationError:
-                rows = [_of_before(line)]
-            yield from reversed(rows)
+        yield from reversed(_read(line))
+
+
+def _read(line: bytes) -> list[PredictedRow]:
+    """A line's rows; none of one that cannot be read, whatever became of it on the disk: the others can."""
+    with contextlib.suppress(Exception):
+        try:
+            return _rows_of(msgspec.json.decode(line, type=_Line))
+        except msgspec.ValidationError:
+            return [_of_before(line)]
+    return []
 
 
 def _rows_of(line: _Line) -> list[PredictedRow]:

@@ -13,7 +13,7 @@ import operator
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, islice
 from pathlib import Path
@@ -65,10 +65,13 @@ def options_of(request: Request) -> RequestOptions:
 
 
 class Answerer(Protocol):
-    """What answers the requests of one version: see `Workers`."""
+    """What answers the requests of one version: see `Workers`. problem: why it answers none now."""
 
     @property
     def waiting_bytes(self) -> int: ...
+
+    @property
+    def problem(self) -> LabError | None: ...
 
     def submit(self, asked: Asked) -> None: ...
 
@@ -127,6 +130,11 @@ class Routes:
         for start, arm in self._candidates:
             if position >= start:
                 return arm
+        return self.most
+
+    @property
+    def most(self) -> ServedArm:
+        """Who answers whatever no other arm gets."""
         return self.champion or self.answering[0]
 
     def without_canary(self) -> Routes:
@@ -204,13 +212,24 @@ class Predictor:
 
     @property
     def ready(self) -> bool:
-        """Whether it takes requests."""
+        """Whether it takes requests, and what answers most of them can."""
+        return self._takes_requests and self.routes.most.version.workers.problem is None
+
+    @property
+    def _takes_requests(self) -> bool:
         return bool(self.routes.answering) and not self.draining
 
-    def open(self, uri: str, folder: Path, forks: Forks, opened: Callable[[ServedVersion | LabError], None]) -> None:
+    def open(
+        self,
+        uri: str,
+        folder: Path,
+        digests: Mapping[str, str],
+        forks: Forks,
+        opened: Callable[[ServedVersion | LabError], None],
+    ) -> None:
         """Have the processes of a version made; `opened` gets it when it answers, or what is the matter with it."""
         try:
-            files = VersionFiles(uri, folder)
+            files = VersionFiles(uri, folder, digests)
         except LabError as problem:
             opened(problem)
             return
@@ -226,7 +245,7 @@ class Predictor:
         """Answer a request: `respond` is called exactly once, now or when it was predicted."""
         started = time.perf_counter()
         try:
-            if not self.ready:
+            if not self._takes_requests:
                 raise Refusal(503, "the endpoint is not ready" if not self.draining else "the endpoint is stopping")
             # Before the body is read: what is refused for too much work should cost the least of it.
             if self.waiting > self._few_waiting and (

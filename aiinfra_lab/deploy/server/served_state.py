@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Mapping, Sequence
 
+from ...errors import LabError
 from ..record import DesiredState, RuleCounts, Verdict
 from .judge import Judge
 from .predictor import Predictor, Routes, ServedArm, ServedVersion
@@ -50,6 +51,12 @@ class ServedState:
     def generation(self) -> int:
         """That of what is served; 0 before anything is."""
         return self.desired.generation if self.desired else 0
+
+    @property
+    def problems(self) -> dict[str, LabError]:
+        """Of each version that answers nothing now why."""
+        found = {uri: version.workers.problem for uri, version in self.versions.items()}
+        return {uri: problem for uri, problem in found.items() if problem}
 
     @property
     def is_judged(self) -> bool:

@@ -22,14 +22,14 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from ... import jobs, models, signal_records
-from ...errors import LabError, StoreUnavailable
+from ...errors import Failed, LabError, StoreUnavailable
 from ...store import Event, Record, Store, update
 from ...uris import Uri
 from .. import freeze
 from ..desired_state import back_to, fallen_back, last_good, stepped, without_arm, without_canary
 from ..lifecycle import rejection
 from ..record import BY_ENDPOINT, DesiredState, EndpointRecord, Rollback, Verdict
-from ..versions import artifact, found_bad, objection
+from ..versions import artifact, found_bad, objection, recorded
 from .counts import Counts
 from .forks import Forks
 from .predictor import Predictor, ServedVersion
@@ -40,6 +40,9 @@ _log = logging.getLogger(__name__)
 POLL_S = 0.2
 BEAT_S = 1.0
 WRITE_S = 2.0
+LOOK_AFTER_S = 1.0
+# For so long a version may be without any process before another takes its place: files may be on their way back.
+UNABLE_S = 5.0
 # For the last counts, once a process ends: with a store that hangs they are lost, and the process is not.
 CLOSE_S = 3.0
 
@@ -68,7 +71,8 @@ class Watch:
         self._leave = leave
         self._look_s = look_s
         self._served = ServedState(predictor, look_s)
-        self._beat_at = self._judge_at = self._write_at = 0.0
+        self._beat_at = self._judge_at = self._write_at = self._look_after_at = 0.0
+        self._unable_since: dict[str, float] = {}
         self._logged = self._held = ""
         self._owed: Callable[[], object] | None = None
         self._stop = threading.Event()
@@ -153,6 +157,9 @@ class Watch:
         if self._served.desired is None or record.body.generation != self._served.generation:
             self._follow(record)
             self._write_at = 0.0  # somebody may wait where it can only be read that this is served
+        if now >= self._look_after_at:
+            self._look_after_at = now + LOOK_AFTER_S
+            self._look_after(record)
         if now >= self._beat_at:
             jobs.beat()
             self._beat_at = now + BEAT_S
@@ -195,7 +202,7 @@ class Watch:
         """Have it loaded in a process of its own; what is served meanwhile is judged, and lives on."""
         opened: Future[ServedVersion | LabError] = Future()
         loop, predictor = self.predictor.loop, self.predictor
-        loop.call_soon_threadsafe(predictor.open, uri, folder, self._forks, opened.set_result)
+        loop.call_soon_threadsafe(predictor.open, uri, folder, recorded(uri), self._forks, opened.set_result)
         while not self._stop.is_set():
             with contextlib.suppress(FutureTimeout):
                 found = opened.result(BEAT_S)
@@ -216,8 +223,7 @@ class Watch:
         elif desired.champion and failed != desired.champion:
             self._drop(record, failed, problem)
         elif not self._fall_back(record, failed, problem):
-            text, generation = str(problem), desired.generation
-            self._write(lambda body: replace(body, problem=text, problem_generation=generation))
+            self._set_problem(str(problem), desired.generation)
             self._end(1)
 
     def _drop(self, record: Record[EndpointRecord], failed: str, problem: LabError) -> None:
@@ -231,14 +237,15 @@ class Watch:
         """Serve the last champion before the one that failed that can be; whether there is one."""
         for uri in last_good(record.body, failed):
             try:
-                if found_bad(uri):
+                if found_bad(uri) or uri in self._served.problems:
                     continue
-                self._served.versions = {uri: self._load(uri, artifact(uri))}
+                loaded = self._served.versions.get(uri) or self._load(uri, artifact(uri))
             except StoreUnavailable:
                 raise
             except LabError as another:
                 _log.warning("%s", another)
                 continue
+            self._served.versions = {**self._served.versions, uri: loaded}
             _log.warning("%s serves in place of %s", uri, failed)
             detail = {"reason": problem.what, "by": BY_ENDPOINT, "kept": [uri]}
             event = Event("deploy rollback", self._uri, (failed,), (self._uri,), detail)
@@ -246,6 +253,29 @@ class Watch:
             self._change(fall_back, event, record.body.generation)
             return True
         return False
+
+    def _look_after(self, record: Record[EndpointRecord]) -> None:
+        """Do without a version whose processes are gone and cannot be made again, once that has lasted."""
+        if record.body.generation != self._served.generation:
+            return  # what is served is about to change, or was just now
+        now, problems = time.monotonic(), self._served.problems
+        self._unable_since = {uri: self._unable_since.get(uri, now) for uri in problems}
+        for uri, problem in problems.items():
+            if now < self._unable_since[uri] + UNABLE_S:
+                continue
+            self._unable_since[uri] = now  # where nothing helps it is tried no more often than that
+            if uri != (record.body.champion or uri):
+                self._drop(record, uri, problem)
+                return
+            if self._fall_back(record, uri, problem):
+                return
+            what = f"{uri} answers nothing, and no earlier champion can take its place: {problem.what}"
+            self._set_problem(str(Failed(what, problem.fix)), record.body.generation)
+        if record.body.is_unable and not problems:
+            self._set_problem(None, None)
+
+    def _set_problem(self, problem: str | None, generation: int | None) -> None:
+        self._write(lambda body: replace(body, problem=problem, problem_generation=generation))
 
     # ---- the rule ----
 

@@ -19,11 +19,12 @@ from pathlib import Path
 
 import msgspec
 
-from ...errors import LabError
+from ...errors import Damaged, LabError
+from ...files import differences
 from . import model
 from .answering import Answering
 from .channel import Channel
-from .messages import Began, CannotServe, RawRequest, Ready, Replies
+from .messages import Began, CannotServe, Open, RawRequest, Ready, Replies
 
 _log = logging.getLogger(__name__)
 _encode = msgspec.msgpack.Encoder().encode
@@ -31,25 +32,34 @@ _decode = msgspec.msgpack.Decoder(list[RawRequest]).decode
 _ROUNDS = 3
 
 
-def serve(end: socket.socket, uri: str, folder: Path, memory_bytes: int) -> None:
+def serve(end: socket.socket, order: Open) -> None:
     """Load and answer until the other end is closed."""
     channel = Channel(end)
     threading.Thread(target=_end_with, args=(end,), name="end", daemon=True).start()
     channel.send(_encode(Began(os.getpid())))
     try:
-        loaded = model.load(uri, folder)
+        # Each time: one that is made again after months must not answer by what became of the files since.
+        _check_files(order)
+        loaded = model.load(order.uri, Path(order.folder))
         answering = Answering(loaded)
         ready = _measured(answering, loaded)
     except LabError as problem:
         channel.send(_encode(CannotServe(type(problem).__name__, problem.what, problem.fix)))
         return
-    _bound(memory_bytes)
+    _bound(order.memory_bytes)
     gc.collect()
     gc.freeze()
     channel.send(_encode(ready))
     with contextlib.suppress(OSError):  # nobody waits for the answer any more
         while (message := channel.receive()) is not None:
             channel.send(_encode(Replies(answering.answer(_decode(message)))))
+
+
+def _check_files(order: Open) -> None:
+    reasons = differences(Path(order.folder), order.digests) if order.digests else []
+    if reasons:
+        what = f"the files of {order.uri} are not what was registered: {'; '.join(reasons)}"
+        raise Damaged(what, "put them back, or add the model again")
 
 
 def _end_with(end: socket.socket) -> None:

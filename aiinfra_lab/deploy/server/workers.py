@@ -2,19 +2,20 @@
 
 Requests that arrive together are answered together; none ever waits for a clock. A process that is lost, because it
 died or was ended since a batch took too long, is replaced by the spare one at once. What it had in hand is suspected:
-it is tried again apart from all else, on the spare process of that time, halved and then one by one, so that only the
-request that is to blame gets the error.
+it is tried again apart from all else, in a process of its own, halved and then one by one, so that only the request
+that is to blame gets the error. The same body is then not tried again for a while.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import logging
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -43,10 +44,14 @@ LEAST_S = 0.5  # a machine that is busy with something else must not look like a
 TIMES_EXPECTED = 20
 TIMES_STARVED = 10  # of its deadline a process may take when it is runnable and gets no processor
 REQUEST_S = 10.0
+BLAMED_S = 120.0
+MOST_BLAMED = 256
 LOAD_S = 100.0  # so that one that never gets ready is given up by the supervisor: 5 restarts within 10 minutes
 SWEEP_S = 0.1
+FORK_S = 5.0  # a fork takes milliseconds
 MEMORY_S = 1.0
 MOST_PAUSE_S = 5.0
+MOST_UNMADE = 3  # in a row: one may have met a machine that had no process left
 MEMORY_GIB = 2.0
 MEMORY_BYTES = int(MEMORY_GIB * 2**30)
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -79,10 +84,14 @@ class Asked(Protocol):
 
 @dataclass(frozen=True)
 class VersionFiles:
-    """A version as the endpoint's own process knows it: it never loads the model."""
+    """A version as the endpoint's own process knows it: it never loads the model.
+
+    digests: file → what it was when it was registered; with none nothing is compared.
+    """
 
     uri: str
     folder: Path
+    digests: Mapping[str, str] = field(default_factory=dict)
     signature: Signature = field(init=False)
 
     def __post_init__(self) -> None:
@@ -144,6 +153,10 @@ class _Worker:
             return 0
 
 
+def _digest(asked: Asked) -> bytes:
+    return hashlib.blake2b(asked.raw.body, digest_size=16).digest()
+
+
 @dataclass(eq=False)
 class _Suspects:
     """Requests that a lost process had in hand. lost: how many processes they have cost."""
@@ -176,6 +189,8 @@ class Workers:
         self._memory_bytes = memory_bytes
         self._active: _Worker | None = None
         self._spare: _Worker | None = None
+        self._trial: _Worker | None = None  # for what is suspected
+        self._blamed: dict[bytes, tuple[int, float]] = {}  # digest of a body → how many it has cost, and until when
         self._loading: list[_Worker] = []
         self._draining: list[_Worker] = []
         self._planned = 0
@@ -185,7 +200,8 @@ class Workers:
         self._was_ready = self._is_retired = self._is_sending = self._is_sweeping = False
         self._ready = Ready(0.0, 0.0)
         self._memory_at = 0.0
-        self._losses = 0
+        self._losses = self._unmade = 0
+        self._unmade_by: LabError | None = None
         self.waiting = 0
         self.waiting_bytes = 0
 
@@ -198,9 +214,16 @@ class Workers:
 
     def submit(self, asked: Asked) -> None:
         """Take a request into the next batch."""
-        self._waiting.append(asked)
         self.waiting += 1
         self.waiting_bytes += len(asked.raw.body)
+        if problem := self.problem:
+            self._refuse(asked, problem.what, 503)
+            return
+        if self._blamed and self._is_blamed(asked):
+            why = f"this request ended the model's process; it is not tried again within {BLAMED_S:g} s"
+            self._refuse(asked, why, 503)
+            return
+        self._waiting.append(asked)
         if not self._is_sending and self._active is not None and not self._active.batch:
             self._is_sending = True
             self._loop.call_soon(self._send)
@@ -218,6 +241,12 @@ class Workers:
         for worker in list(self._all()):
             self._forget(worker)
             worker.close()
+
+    @property
+    def problem(self) -> LabError | None:
+        """Why it answers nothing: its processes are gone, and none can be made in their place. It is tried on."""
+        is_gone = self._active is None and self._spare is None
+        return self._unmade_by if is_gone and self._unmade >= MOST_UNMADE else None
 
     @property
     def pids(self) -> list[int]:
@@ -269,6 +298,7 @@ class Workers:
             self._answered(worker, said.replies)
         elif isinstance(said, Began):
             worker.began(said.pid)
+            self._forks.has_made = True
         elif isinstance(said, Ready):
             self._take(worker, said)
         else:
@@ -281,7 +311,7 @@ class Workers:
             self._send()  # before the answers are written: it computes meanwhile
         for asked, reply in zip(batch, replies, strict=True):
             self._done(asked, reply)
-        if worker is self._spare or worker in self._draining:
+        if worker is self._trial or worker in self._draining:
             self._go_on()
         self._end_when_done()
 
@@ -309,15 +339,18 @@ class Workers:
         worker = _Worker(channel, time.perf_counter() + self._load_s)
         self._loading.append(worker)
         self._loop.add_reader(channel.socket, self._hear, worker)
-        self._forks.open(Open(self._files.uri, str(self._files.folder), self._memory_bytes), there)
+        files = self._files
+        order = Open(files.uri, str(files.folder), dict(files.digests), self._memory_bytes)
+        self._forks.open(order, there)
         self._watch()
 
     def _fill(self) -> None:
         """See to it that one answers and one is spare; the later, the more were lost without an answer."""
         if self._is_retired and not self.waiting:
             return
-        there = sum(one is not None for one in (self._active, self._spare)) + len(self._loading) + self._planned
-        for _ in range((2 if self._was_ready else 1) - there):
+        ready = sum(one is not None for one in (self._active, self._spare, self._trial))
+        there = ready + len(self._loading) + self._planned
+        for _ in range((2 if self._was_ready else 1) + bool(self._suspects) - there):
             pause_s = 0.0 if self._losses <= 3 else min(MOST_PAUSE_S, 0.1 * 2 ** (self._losses - 3))
             self._planned += 1
             self._loop.call_later(pause_s, self._start_planned)
@@ -330,10 +363,13 @@ class Workers:
     def _take(self, worker: _Worker, ready: Ready) -> None:
         self._loading.remove(worker)
         self._ready, self._was_ready, worker.due, worker.memory = ready, True, 0.0, worker.resident
+        self._unmade = 0
         if self._active is None:
             self._active = worker
         elif self._spare is None:
             self._spare = worker
+        elif self._trial is None and self._suspects:
+            self._trial = worker
         else:
             self._forget(worker)
             worker.close()
@@ -345,8 +381,16 @@ class Workers:
         for worker in [one for one in self._draining if not one.batch]:
             self._forget(worker)
             worker.close()
-        if self._active is None and self._spare is not None and not self._spare.batch:
+        if self._active is None:
             self._active, self._spare = self._spare, None
+        if self._trial is not None and not self._trial.batch and not self._suspects:
+            if self._spare is None:
+                self._spare = self._trial
+            else:
+                self._draining.append(self._trial)
+            self._trial = None
+            self._go_on()
+            return
         self._fill()
         self._send()
         self._try_suspects()
@@ -358,9 +402,20 @@ class Workers:
         if self._was_ready:
             _log.warning("%s cannot be loaded again: %s", self._files.uri, problem)
         self._losses += 1
+        self._not_made(problem)
         self._report_open(problem)
         self._fill()
         self._end_when_done()
+
+    def _not_made(self, problem: LabError) -> None:
+        """After some of these in a row nobody waits for the next one: what was taken is refused."""
+        self._unmade, self._unmade_by = self._unmade + 1, problem
+        if self.problem:
+            taken = [*self._waiting, *(asked for suspects in self._suspects for asked in suspects.asked)]
+            self._waiting.clear()
+            self._suspects.clear()
+            for asked in taken:
+                self._refuse(asked, problem.what, 503)
 
     def _report_open(self, problem: LabError | None) -> None:
         opened, self._opened = self._opened, None
@@ -380,10 +435,13 @@ class Workers:
         _log.warning("a process of %s (pid %d) %s with %d requests", self._files.uri, worker.pid, how, len(batch))
         if batch:
             self._suspect(batch, (suspects.lost if suspects else 0) + 1, how)
-        if is_loading and not self._was_ready:
+        if is_loading:
             uri = self._files.uri
             fix = f"let another version serve; `%models show {Uri.parse(uri).label}` tells how it was made"
-            self._report_open(Failed(f"{uri} {how}, while it was loaded and warmed up", fix))
+            problem = Failed(f"{uri} {how}, while it was loaded and warmed up", fix)
+            if worker.pid:  # else it is the fork server that was lost
+                self._not_made(problem)
+            self._report_open(problem)
         self._go_on()
         self._end_when_done()
 
@@ -391,12 +449,13 @@ class Workers:
         self._loop.remove_reader(worker.channel.socket)
         self._active = None if worker is self._active else self._active
         self._spare = None if worker is self._spare else self._spare
+        self._trial = None if worker is self._trial else self._trial
         for group in (self._loading, self._draining):
             if worker in group:
                 group.remove(worker)
 
     def _all(self) -> Iterator[_Worker]:
-        yield from (one for one in (self._active, self._spare) if one is not None)
+        yield from (one for one in (self._active, self._spare, self._trial) if one is not None)
         yield from self._loading
         yield from self._draining
 
@@ -409,6 +468,7 @@ class Workers:
     def _suspect(self, batch: list[Asked], lost: int, how: str) -> None:
         if len(batch) == 1 and (lost > 1 or how != "died"):
             # Alone, and no accident: one that died on it for the first time may have been killed from outside.
+            self._blame(batch[0], lost)
             self._refuse(batch[0], f"the model's process {how} on this request", 500)
         elif lost == 1 and len(batch) > 1:
             half = len(batch) // 2
@@ -417,13 +477,28 @@ class Workers:
             self._suspects += [_Suspects([asked], lost) for asked in batch]
 
     def _try_suspects(self) -> None:
-        if not self._suspects:
-            return
-        worker = self._spare
-        if worker is not None and not worker.batch:
+        worker = self._trial
+        if self._suspects and worker is not None and not worker.batch:
             suspects = self._suspects.popleft()
             worker.suspects = suspects
             self._hand(worker, suspects.asked)
+
+    def _blame(self, asked: Asked, lost: int) -> None:
+        """A client that sends it once a second would cost process after process, and the others their answers."""
+        if len(self._blamed) >= MOST_BLAMED:
+            del self._blamed[next(iter(self._blamed))]
+        before = self._lost_by(digest := _digest(asked))
+        self._blamed[digest] = before + lost, time.perf_counter() + BLAMED_S
+
+    def _is_blamed(self, asked: Asked) -> bool:
+        return self._lost_by(_digest(asked)) > 1  # one may have been stopped by something else
+
+    def _lost_by(self, digest: bytes) -> int:
+        lost, until = self._blamed.get(digest, (0, 0.0))
+        if until < time.perf_counter():
+            self._blamed.pop(digest, None)
+            return 0
+        return lost
 
     # ---- what has taken too long, or too much ----
 
@@ -436,6 +511,8 @@ class Workers:
         now = time.perf_counter()
         for worker in [one for one in self._all() if one.due]:
             if worker in self._loading:
+                if not worker.pid and self._forks.has_made and now > worker.due - self._load_s + FORK_S:
+                    self._forks.replace()  # it hangs: the order is lost with it, and given again
                 if now > worker.due:
                     self._lost(worker, f"was not ready after {self._load_s:g} s")
             else:
@@ -475,7 +552,7 @@ class Workers:
         for worker in [one for one in (self._active, self._spare) if one is not None]:
             if self._memory_bytes and worker.resident - worker.memory > self._memory_bytes / 2:
                 if worker is self._active:
-                    if self._spare is None or self._spare.batch:
+                    if self._spare is None:
                         continue  # as soon as there is one
                     self._active, self._spare = self._spare, None
                 else:

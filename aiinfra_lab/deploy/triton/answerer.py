@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
+from ...errors import LabError
 from ..server.answering import Answering, unanswered
 from ..server.messages import RawRequest, Reply
 from ..server.model import LoadedModel
@@ -31,6 +32,7 @@ class TritonAnswerer:
         self._waiting = 0
         self._is_retired = False
         self.waiting_bytes = 0
+        self.problem: LabError | None = None
         self.start_anew()
 
     def start_anew(self) -> None:
