@@ -87,6 +87,14 @@ class LightgbmModel:
         self._columns = contract(rows, names if has_names else (), len(names), self._categories())
         return self._columns
 
+    def thresholds(self) -> Mapping[str, Sequence[float]]:
+        found: dict[str, list[float]] = {}
+        for tree in self._dump["tree_info"]:
+            for node in _splits(tree["tree_structure"]):
+                if node["decision_type"] != "==":
+                    found.setdefault(self._columns.names[node["split_feature"]], []).append(float(node["threshold"]))
+        return found
+
     def _categories(self) -> dict[str, Sequence[Any]]:
         """The values of each column of categories, which it numbers in their order."""
         values = self._dump.get("pandas_categorical") or ()

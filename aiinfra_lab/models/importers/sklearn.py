@@ -16,6 +16,7 @@ from ...train.saved_model import opened
 from ...train.signature import CUSTOM, Task
 from .. import graph
 from ..columns import answer_name, contract
+from . import sklearn_trees
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,7 +90,7 @@ class SklearnModel:
         self._categories = _categories(model, self._names)
         self._by_column = bool(self._names) and any(True for _ in _column_transformers(model))
         self._columns = Columns("", "", ())
-        self._last: tuple[Any, Any] | None = None
+        self._is_flat = False
 
     @property
     def task(self) -> Task:
@@ -106,38 +107,34 @@ class SklearnModel:
         rows = given[list(self._columns.names)]
         rows = rows if self._names else rows.to_numpy()
         found = self._model.predict_proba(rows) if self.task.labels else self._model.predict(rows)
-        if self._last is None:
-            self._last = given, found
+        self._is_flat = np.ndim(found) == 1
         return {answer_name(self._columns): found}
 
     def convert(self, path: Path) -> None:
         from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
 
-        assert self._last is not None  # it was asked for its answers before
-        given, wanted = self._last
-        numbers, codes = self._columns.encode(given)
-        problem: Exception | None = None
-        # Of double precision where its parts can be converted so: a scaler of large numbers needs it.
-        for kind in (DoubleTensorType, FloatTensorType):
+        # Of double precision, as scikit-learn computes, wherever its parts can be converted so; never by the example.
+        try:
+            self._write(path, DoubleTensorType)
+            opened(path)
+        except Exception as problem:  # noqa: BLE001  # neither the converter's nor the runtime's share a base class
             try:
-                self._write(path, kind)
-                session = opened(path)
-                inputs = {"numbers": numbers, "codes": codes}
-                found = session.run(None, {item.name: inputs[item.name] for item in session.get_inputs()})[0]
-            except Exception as raised:  # noqa: BLE001  # neither the converter's nor the runtime's share a base class
-                problem = problem or raised
-                continue
-            if np.allclose(found.reshape(wanted.shape), wanted, rtol=self.tolerance, atol=self.tolerance):
-                return
-        if not path.is_file() and problem is not None:
-            if isinstance(problem, LabError):
-                raise problem
-            reason = str(problem).strip().partition("\n")[0][:300] or type(problem).__name__
-            raise Failed(
-                f"skl2onnx cannot convert this {type(self._model).__name__}: {reason}",
-                "build it of parts that it can: `python -c 'import skl2onnx; print(skl2onnx.supported_converters())'` "
-                "lists them; or train the same with LightGBM or XGBoost, whose own files are taken",
-            ) from problem
+                self._write(path, FloatTensorType)
+            except Exception:  # noqa: BLE001
+                raise self._unconverted(problem) from problem
+
+    def thresholds(self) -> Mapping[str, Sequence[float]]:
+        return sklearn_trees.thresholds(self._model, self._columns.names)
+
+    def _unconverted(self, problem: Exception) -> LabError:
+        if isinstance(problem, LabError):
+            return problem
+        reason = str(problem).strip().partition("\n")[0][:300] or type(problem).__name__
+        return Failed(
+            f"skl2onnx cannot convert this {type(self._model).__name__}: {reason}",
+            "build it of parts that it can: `python -c 'import skl2onnx; print(skl2onnx.supported_converters())'` "
+            "lists them; or train the same with LightGBM or XGBoost, whose own files are taken",
+        )
 
     def _write(self, path: Path, kind: Any) -> None:
         import skl2onnx
@@ -156,10 +153,9 @@ class SklearnModel:
             initial_types=types,
             options=options,
             target_opset=_OPSETS,
-            custom_conversion_functions=_histograms(),
+            custom_conversion_functions=sklearn_trees.converters(),
         )
-        is_flat = self._last is not None and np.ndim(self._last[1]) == 1
-        graph.keep(model, answer_name(self._columns), model.graph.output[-1].name, is_flat=is_flat)
+        graph.keep(model, answer_name(self._columns), model.graph.output[-1].name, is_flat=self._is_flat)
         self._feed(model, types[0][1])
         graph.save(model, path)
 
@@ -182,35 +178,6 @@ class SklearnModel:
                 else:
                     feeding.number(name, name, dtypes[name])
         feeding.into(model)
-
-
-def _histograms() -> dict[type, Any]:
-    """What converts boosting on histograms, whose own converter gives booleans where the graph has to have integers."""
-    from skl2onnx.common._registration import get_converter
-    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
-
-    def convert(scope: Any, operator: Any, container: Any) -> None:
-        get_converter(operator.type)(scope, operator, _IntegerAttributes(container))
-
-    return dict.fromkeys((HistGradientBoostingClassifier, HistGradientBoostingRegressor), convert)
-
-
-class _IntegerAttributes:
-    """A graph in the making, whose nodes get integers for booleans."""
-
-    def __init__(self, container: Any) -> None:
-        self._container = container
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._container, name)
-
-    def add_node(self, *given: Any, **attributes: Any) -> Any:
-        return self._container.add_node(*given, **{name: _integers(value) for name, value in attributes.items()})
-
-
-def _integers(value: Any) -> Any:
-    is_list = isinstance(value, list) and any(isinstance(each, bool | np.bool_) for each in value)
-    return [int(each) for each in value] if is_list else value
 
 
 def _column_transformers(model: Any) -> Iterator[Any]:
