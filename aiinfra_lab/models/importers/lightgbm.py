@@ -50,8 +50,11 @@ class LightgbmFile:
         import lightgbm
 
         # What the library makes of a text that was cut off has fewer trees, and no error.
-        if b"end of trees" not in path.read_bytes():
+        content = path.read_bytes()
+        if b"end of trees" not in content:
             raise Failed(f"{path} ends in the middle of its trees", "save the model again, or copy it again whole")
+        if b"\nis_linear=1\n" in content:
+            raise Failed(f"{path} has linear models in its leaves, which ONNX cannot have", "train without linear_tree")
         return LightgbmModel(path, lightgbm.Booster(model_file=str(path)))
 
 
