@@ -210,7 +210,7 @@ def run(model: Annotated[Name, Live("models")], *, rows: Rows, into: Destination
     """
     version = resolve(model, ModelVersion)
     with working(BatchPrediction.kind, version.uri, "reads the rows") as step:
-        found = batch.predict(version.uri, files_of(version.uri, record.folder(version.name)), rows, step)
+        found = batch.predict(version.uri, artifact.verified(version), rows, step)
     if into is not None:
         found = replace(found, into=batch.written(found, Path(into)))
     detail = {"rows": found.count, "into": found.into}

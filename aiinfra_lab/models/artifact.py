@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 
-from ..errors import Conflict, Failed
+from ..errors import Conflict, Damaged, Failed
 from ..files import building, digests, publish, retry
+from ..resolve import files_of
 from ..store import Event, Record, canonical, next_version, open_store
 from .record import ModelVersion, folder
 
@@ -70,6 +71,14 @@ def differences(path: Path, recorded: Mapping[str, str]) -> list[str]:
     reasons = [f"{name} is missing" for name in recorded if name not in found]
     reasons += [f"{name} was changed" for name in recorded if name in found and found[name] != recorded[name]]
     return reasons + [f"{name} was added" for name in found if name not in recorded]
+
+
+def verified(version: Record[ModelVersion]) -> Path:
+    """The folder of a version's files, every one as it was recorded. Damaged when it is not, NotFound where none is."""
+    path = files_of(version.uri, folder(version.name))
+    if off := differences(path, version.body.files):
+        raise Damaged(f"the files of {version.uri} are not what was registered: {'; '.join(off)}", added_again(version))
+    return path
 
 
 def digest(recorded: Mapping[str, str]) -> str:
