@@ -78,7 +78,7 @@ def add(
     A model that was trained elsewhere is converted to ONNX, and added when that answers as the original does, to the
     rows of `example` or `rows`: a file of ONNX, XGBoost (.ubj, .json), LightGBM (.txt), CatBoost (.cbm), scikit-learn
     (.skops) or torch.export (.pt2), a folder or URI of MLflow, a Hugging Face folder, or safetensors with your own code
-    that builds their network. Nothing that could run code is read.
+    that builds their network; and what an installed package reads. Nothing that could run code is read.
 
     name: what the model is called
     run: the run, e.g. train:delay@3

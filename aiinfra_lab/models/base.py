@@ -71,7 +71,8 @@ class Importer(Protocol):
 
     def read(self, path: Path) -> Original:
         """The model as its own library reads it. Failed for a file that is damaged, or holds what cannot be served;
-        UsageProblem for one that has to be saved otherwise. The fix names the line that does it.
+        UsageProblem for one that has to be saved otherwise. The fix names the line that does it. Of a damaged file it
+        may raise whatever its library does.
         """
 
 

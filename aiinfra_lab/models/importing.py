@@ -63,7 +63,7 @@ def add(
             del original
             if known := _same(name, origin, aside, note):
                 return known, f"{origin.path} was added before", False
-            notes = [*compared_on.notes, *notes]
+            notes = [*found.notes, *compared_on.notes, *notes]
             saved = SavedModel(aside)
             (aside / "card.md").write_text(card.of_source(name, saved, origin, compared_on.uri, note, notes), "utf-8")
             del saved
