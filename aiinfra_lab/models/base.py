@@ -147,7 +147,8 @@ class TakesColumns(Protocol):
 
     def columns(self, rows: pd.DataFrame) -> Columns:
         """The contract of the columns that it takes out of such rows, `raw` and in its order. Columns that some of the
-        rows lack a value of are optional. UsageProblem when the rows do not have what it takes.
+        rows lack a value of are optional; the last asked for are those that it predicts. UsageProblem when the rows do
+        not have what it takes.
         """
 
 

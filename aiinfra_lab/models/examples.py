@@ -90,7 +90,11 @@ def _of_table(original: TakesColumns, example: object, rows: object) -> ExampleR
     frame = source.df()
     if not len(frame):
         raise UsageProblem(f"{source.uri} has no rows", "give some, at least one")
+    # Of a model that knows no names, columns in another order are others.
+    turned = original.columns(frame[frame.columns[::-1]]).names
     columns = original.columns(frame)
+    by_place = f"it has no names of columns: those of {source.uri} are taken by their place, {', '.join(columns.names)}"
+    notes = () if turned == columns.names else (by_place,)
     refuse_unaskable(columns.names)
     few = frame.iloc[:: max(1, len(frame) // PROBE_ROWS)].head(PROBE_ROWS)
     if len(few) == 1:
@@ -105,7 +109,7 @@ def _of_table(original: TakesColumns, example: object, rows: object) -> ExampleR
         Tensor("codes", "INT64", (-1, codes.shape[1])),
     )
     inputs = TableInputs(columns).encode(few)
-    return ExampleRows(few, inputs, tensors, shown, columns.names, columns, str(source.uri), source.digest)
+    return ExampleRows(few, inputs, tensors, shown, columns.names, columns, str(source.uri), source.digest, notes)
 
 
 def _with_rows_around(rows: pd.DataFrame, thresholds: Mapping[str, Sequence[float]]) -> pd.DataFrame:
