@@ -66,6 +66,12 @@ class SklearnFile:
         model = skops.io.load(path, trusted=list(TRUSTED))
         if not hasattr(model, "predict"):
             raise Failed(f"{path} holds a {type(model).__name__}, which predicts nothing", "save the fitted model")
+        if vectorizer := _of_texts(model):
+            raise UsageProblem(
+                f"{path} takes texts by a {vectorizer}, and a scikit-learn model of texts is not taken",
+                "give a model of numbers and categories; or one of texts as a Hugging Face folder; or save what comes "
+                "after the vectorizer, and make its columns of numbers before",
+            )
         if not hasattr(model, "n_features_in_"):
             raise Failed(
                 f"{path} holds a {type(model).__name__} that was not trained, or takes no columns",
@@ -178,6 +184,14 @@ class SklearnModel:
                 else:
                     feeding.number(name, name, dtypes[name])
         feeding.into(model)
+
+
+def _of_texts(model: Any) -> str:
+    """The part of it that takes texts."""
+    from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer
+
+    parts = [model, *(model.get_params().values() if hasattr(model, "get_params") else ())]
+    return next((type(each).__name__ for each in parts if isinstance(each, CountVectorizer | HashingVectorizer)), "")
 
 
 def _column_transformers(model: Any) -> Iterator[Any]:

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import skops.io
-from sklearn.compose import ColumnTransformer
+from sklearn.compose import ColumnTransformer, make_column_transformer
 from sklearn.ensemble import (
     AdaBoostRegressor,
     ExtraTreesClassifier,
@@ -15,6 +15,7 @@ from sklearn.ensemble import (
     RandomForestClassifier,
     RandomForestRegressor,
 )
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
 from sklearn.neural_network import MLPClassifier
@@ -206,3 +207,23 @@ def test_a_conversion_that_differs_only_at_thresholds_is_refused(workspace, monk
     skops.io.dump(DecisionTreeRegressor().fit(rows, rows["age"] * 1.5), "age.skops")
     with pytest.raises(Failed, match="what would serve answers otherwise"):
         models.add("age", from_="age.skops", rows=rows.head(3))
+
+
+@pytest.mark.parametrize("first", [TfidfVectorizer(), make_column_transformer((TfidfVectorizer(), "text"))])
+def test_a_model_of_texts_is_refused_as_one(workspace, first):
+    rows = pd.DataFrame({"text": ["good", "bad", "very good", "very bad"]})
+    given = rows if hasattr(first, "transformers") else rows["text"]
+    skops.io.dump(make_pipeline(first, LogisticRegression()).fit(given, [1, 0, 1, 0]), "mood.skops")
+    with pytest.raises(UsageProblem, match="takes texts by a TfidfVectorizer"):
+        models.add("mood", from_="mood.skops", rows=rows)
+
+
+def test_columns_that_are_taken_by_their_place_are_said(workspace):
+    rows = customers()
+    skops.io.dump(DecisionTreeRegressor(max_depth=2).fit(rows.to_numpy(), rows["age"]), "age.skops")
+    made = models.add("age", from_="age.skops", rows=rows)
+    said = "it has no names of columns: those of "
+    assert said in made.said
+    assert f"are taken by their place, {', '.join(rows.columns)}" in made.model_card
+    skops.io.dump(DecisionTreeRegressor(max_depth=2).fit(rows, rows["age"]), "age.skops")
+    assert said not in models.add("age", from_="age.skops", rows=rows).said
