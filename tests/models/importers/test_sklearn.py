@@ -202,7 +202,7 @@ def test_trees_compare_large_numbers_as_scikit_learn_does(workspace, model):
 
 
 def test_a_conversion_that_differs_only_at_thresholds_is_refused(workspace, monkeypatch):
-    monkeypatch.setattr("aiinfra_lab.models.importers.sklearn_trees.converters", dict)
+    monkeypatch.setattr("aiinfra_lab.models.importers.sklearn._converters", dict)
     rows = customers()
     skops.io.dump(DecisionTreeRegressor().fit(rows, rows["age"] * 1.5), "age.skops")
     with pytest.raises(Failed, match="what would serve answers otherwise"):
