@@ -127,6 +127,11 @@ def _is_of_a_body(problem: Exception) -> bool:
     return type(problem) in (TypeError, ValueError)
 
 
+def _is_of_a_model(problem: Exception) -> bool:
+    # Whatever a library raises of a file that is damaged; what it raises of a connection is no word about the file.
+    return not isinstance(problem, OSError) or _is_of_a_file(problem)
+
+
 CONTRACTS: dict[str, Contract] = {
     "data.source": Contract("aiinfra_lab.data.base:Source", ""),
     "data.versions": Contract("aiinfra_lab.data.base:VersionStore", "dvc", "data.provider"),
@@ -134,7 +139,9 @@ CONTRACTS: dict[str, Contract] = {
     "drift.report": Contract("aiinfra_lab.drift.base:SampleReport", "evidently", raises={"write": _is_of_a_file}),
     "features.store": Contract("aiinfra_lab.features.base:OnlineStore", "feast", "features.provider"),
     "gpu.machines": Contract("aiinfra_lab.gpu.base:Machines", "local", "gpu.provider"),
-    "models.importer": Contract("aiinfra_lab.models.base:Importer", "onnx"),
+    "models.importer": Contract(
+        "aiinfra_lab.models.base:Importer", "onnx", raises={"read": _is_of_a_model, "read_with": _is_of_a_model}
+    ),
     "models.registry": Contract("aiinfra_lab.models.base:ModelRegistry", "mlflow", "models.provider"),
     "recipe.executor": Contract("aiinfra_lab.recipe.base:Executor", "local", "recipe.provider"),
     "store": Contract(

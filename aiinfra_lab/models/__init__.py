@@ -78,7 +78,7 @@ def add(
     A model that was trained elsewhere is converted to ONNX, and added when that answers as the original does, to the
     rows of `example` or `rows`: a file of ONNX, XGBoost (.ubj, .json), LightGBM (.txt), CatBoost (.cbm), scikit-learn
     (.skops) or torch.export (.pt2), a folder or URI of MLflow, a Hugging Face folder, or safetensors with your own code
-    that builds their network. Nothing that could run code is read.
+    that builds their network; and what an installed package reads. Nothing that could run code is read.
 
     name: what the model is called
     run: the run, e.g. train:delay@3
@@ -210,7 +210,7 @@ def run(model: Annotated[Name, Live("models")], *, rows: Rows, into: Destination
     """
     version = resolve(model, ModelVersion)
     with working(BatchPrediction.kind, version.uri, "reads the rows") as step:
-        found = batch.predict(version.uri, files_of(version.uri, record.folder(version.name)), rows, step)
+        found = batch.predict(version.uri, artifact.verified(version), rows, step)
     if into is not None:
         found = replace(found, into=batch.written(found, Path(into)))
     detail = {"rows": found.count, "into": found.into}

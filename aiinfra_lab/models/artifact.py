@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 
-from ..errors import Conflict, Failed
+from ..errors import Conflict, Damaged, Failed
 from ..files import building, publish, retry
 from ..files import differences as differences  # noqa: PLC0414  # an endpoint's worker has it without the store
+from ..resolve import files_of
 from ..store import Event, Record, canonical, next_version, open_store
 from .record import ModelVersion, folder
 
@@ -63,6 +64,14 @@ def commit_next(aside: Path, name: str, version: ModelVersion, event: Callable[[
         if open_store().get(ModelVersion, made.name) is None:
             shutil.rmtree(folder(made.name), ignore_errors=True)
         raise
+
+
+def verified(version: Record[ModelVersion]) -> Path:
+    """The folder of a version's files, every one as it was recorded. Damaged when it is not, NotFound where none is."""
+    path = files_of(version.uri, folder(version.name))
+    if off := differences(path, version.body.files):
+        raise Damaged(f"the files of {version.uri} are not what was registered: {'; '.join(off)}", added_again(version))
+    return path
 
 
 def digest(recorded: Mapping[str, str]) -> str:

@@ -5,7 +5,7 @@ Our own records are complete without another registry.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -71,7 +71,8 @@ class Importer(Protocol):
 
     def read(self, path: Path) -> Original:
         """The model as its own library reads it. Failed for a file that is damaged, or holds what cannot be served;
-        UsageProblem for one that has to be saved otherwise. The fix names the line that does it.
+        UsageProblem for one that has to be saved otherwise. The fix names the line that does it. Of a damaged file it
+        may raise whatever its library does.
         """
 
 
@@ -146,7 +147,20 @@ class TakesColumns(Protocol):
 
     def columns(self, rows: pd.DataFrame) -> Columns:
         """The contract of the columns that it takes out of such rows, `raw` and in its order. Columns that some of the
-        rows lack a value of are optional. UsageProblem when the rows do not have what it takes.
+        rows lack a value of are optional; the last asked for are those that it predicts. UsageProblem when the rows do
+        not have what it takes.
+        """
+
+
+@runtime_checkable
+class HasThresholds(Protocol):
+    """A capability of an original that takes columns: its answers step where a column passes certain values. What will
+    serve is compared with it there too.
+    """
+
+    def thresholds(self) -> Mapping[str, Sequence[float]]:
+        """Of each column of numbers the values that it is compared with; none of one that is made another first. Asked
+        once, after `columns`.
         """
 
 

@@ -36,6 +36,10 @@ def refuse_unlogged(name: str, policy: Policy, measured: Collection[str] = ()) -
     unknown = [one for one in policy.requirements if one.term.metric not in measured]
     if not unknown:
         return
+    # Of a model that was only ever trained elsewhere there is no run that could: it cannot be told, see `_metrics`.
+    versions = record.versions(name)
+    if versions and all(one.body.source for one in versions) and not open_store().list(TrainingRun, name=name):
+        return
     logged = _logged(name)
     for bound in unknown:
         metric = bound.term.metric

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,13 +17,15 @@ from ..train.inputs import MASK, ArrayInputs, Arrays, TableInputs
 from ..train.saved_model import COLUMNS
 from ..train.signature import RowForm, Tensor
 from ..train.table import EXAMPLE_ROWS, PROBE_ROWS
-from .base import Original, TakesArrays, TakesColumns, TakesLikeExample, TakesTexts
+from .base import HasThresholds, Original, TakesArrays, TakesColumns, TakesLikeExample, TakesTexts
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from ..train.texts import TextEncoder
 
+# So many rows at thresholds are compared: one of a few hundred that is off is enough to see it.
+_MOST_AROUND = 500
 TEXTS = ("A short text.", "Another one, which is a little longer than the first.", "Why?")
 """What a model of texts is compared on where nobody gives any."""
 
@@ -88,20 +90,55 @@ def _of_table(original: TakesColumns, example: object, rows: object) -> ExampleR
     frame = source.df()
     if not len(frame):
         raise UsageProblem(f"{source.uri} has no rows", "give some, at least one")
+    # Of a model that knows no names, columns in another order are others.
+    turned = original.columns(frame[frame.columns[::-1]]).names
     columns = original.columns(frame)
+    by_place = f"it has no names of columns: those of {source.uri} are taken by their place, {', '.join(columns.names)}"
+    notes = () if turned == columns.names else (by_place,)
     refuse_unaskable(columns.names)
     few = frame.iloc[:: max(1, len(frame) // PROBE_ROWS)].head(PROBE_ROWS)
     if len(few) == 1:
         few = few.iloc[[0, 0]]
     few = few[list(columns.names)].reset_index(drop=True)
+    shown = [{name: _plain(value) for name, value in row.items()} for row in few.head(EXAMPLE_ROWS).to_dict("records")]
+    if isinstance(original, HasThresholds):
+        few = _with_rows_around(few, original.thresholds())
     numbers, codes = columns.encode(few)
     tensors = (
         Tensor("numbers", "FP64", (-1, numbers.shape[1])),
         Tensor("codes", "INT64", (-1, codes.shape[1])),
     )
-    shown = [{name: _plain(value) for name, value in row.items()} for row in few.head(EXAMPLE_ROWS).to_dict("records")]
     inputs = TableInputs(columns).encode(few)
-    return ExampleRows(few, inputs, tensors, shown, columns.names, columns, str(source.uri), source.digest)
+    return ExampleRows(few, inputs, tensors, shown, columns.names, columns, str(source.uri), source.digest, notes)
+
+
+def _with_rows_around(rows: pd.DataFrame, thresholds: Mapping[str, Sequence[float]]) -> pd.DataFrame:
+    """The rows, and some of them again with one value at a threshold, or the next one to it of either precision.
+
+    What compares in another precision than the original does answers otherwise there, and hardly anywhere else.
+    """
+    import pandas as pd
+
+    every = [(name, value) for name, values in thresholds.items() for value in {*values} if np.isfinite(value)]
+    draw = np.random.default_rng(0)
+    sampled = draw.permutation(len(every))[: _MOST_AROUND // 5].tolist()
+    around = [(name, near) for name, value in map(every.__getitem__, sampled) for near in _next_to(value)]
+    if not around:
+        return rows
+    more = rows.iloc[draw.integers(0, len(rows), len(around))].reset_index(drop=True)
+    chosen, values = np.array([name for name, _ in around]), np.array([value for _, value in around])
+    for name in {*chosen.tolist()}:
+        more[name] = np.where(chosen == name, values, more[name].astype(np.float64))
+    return pd.concat([rows, more], ignore_index=True)
+
+
+def _next_to(value: float) -> Iterator[float]:
+    yield value
+    for end in (-np.inf, np.inf):
+        yield float(np.nextafter(value, end))
+        with np.errstate(over="ignore"):
+            near = float(np.nextafter(np.float32(value), np.float32(end)))
+        yield near if np.isfinite(near) else value
 
 
 def _plain(value: Any) -> Any:

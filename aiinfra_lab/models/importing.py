@@ -63,7 +63,7 @@ def add(
             del original
             if known := _same(name, origin, aside, note):
                 return known, f"{origin.path} was added before", False
-            notes = [*compared_on.notes, *notes]
+            notes = [*found.notes, *compared_on.notes, *notes]
             saved = SavedModel(aside)
             (aside / "card.md").write_text(card.of_source(name, saved, origin, compared_on.uri, note, notes), "utf-8")
             del saved
@@ -89,7 +89,8 @@ def _build(
     meaning = _task(original.task, task, labels)
     with _explained(path, "cannot predict the example", "give an example like the rows that it was trained on"):
         expected = _answer(original, example.given, len(example))
-        _refuse_random(path, expected, _answer(original, example.given, len(example)), original.tolerance)
+        again = _answer(original, example.given, len(example))
+        _refuse_random(path, expected, again, original.tolerance, _sizes(expected))
         alone = _answer(original, example.last()[0], 1)
     meaning = _labelled(meaning, expected)
     _refuse_taken([*expected], example.asked)
@@ -210,9 +211,9 @@ def _refuse_taken(outputs: Sequence[str], asked: Sequence[str]) -> None:
         )
 
 
-def _refuse_random(path: Path, one: Arrays, other: Arrays, tolerance: float) -> None:
+def _refuse_random(path: Path, one: Arrays, other: Arrays, tolerance: float, sizes: Mapping[str, float]) -> None:
     for name, values in one.items():
-        if not _off(values, other[name]) <= tolerance:
+        if not _off(values, other[name], sizes.get(name, 0.0)) <= tolerance:
             raise Failed(
                 f"{path} is not deterministic: {name} differs when the same rows are predicted twice",
                 "export it for inference: without dropout, and without operators that draw random numbers",
@@ -223,6 +224,7 @@ def _refuse_other(
     path: Path, saved: SavedModel, example: ExampleRows, expected: Arrays, alone: Arrays, tolerance: float
 ) -> None:
     """Failed unless what will serve gives what the original does, for all rows and for one, and twice the same."""
+    sizes = _sizes(expected)
     for wanted, given in ((expected, example.inputs), (alone, example.last()[1])):
         rows = len(next(iter(given.values())))
         try:
@@ -236,31 +238,37 @@ def _refuse_other(
         for name, values in wanted.items():
             if name not in found:
                 raise Failed(f"what is made of {path} to serve lacks the output {name}", "export it as ONNX yourself")
-            off = _off(values, found[name])
+            off = _off(values, found[name], sizes.get(name, 0.0))
             if not off <= tolerance:
                 raise Failed(
                     f"what would serve answers otherwise than {path}: {name} by {off:.2g} for {counted(rows, 'row')}, "
                     f"and {tolerance:g} is allowed",
                     "export it as ONNX where it was trained, and add that file",
                 )
-        _refuse_random(path, found, again, tolerance)
+        _refuse_random(path, found, again, tolerance, sizes)
     for name, values in expected.items():
-        if not _off(values[-1:], alone[name]) <= tolerance:
+        if not _off(values[-1:], alone[name], sizes.get(name, 0.0)) <= tolerance:
             raise Failed(
                 f"what {path} answers to a row depends on the rows beside it: {name}",
                 "export it for inference, with the rows as the first dimension of each input and output",
             )
 
 
-def _off(wanted: Any, found: Any) -> float:
-    """By how much two arrays differ at most, relative to the largest number; infinity for another shape or text."""
+def _sizes(expected: Arrays) -> dict[str, float]:
+    """What a difference of each output is relative to: its largest number for the example, of whatever size that is."""
+    numbers = {name: values.astype(np.float64) for name, values in expected.items() if values.dtype.kind not in "OUS"}
+    return {name: float(np.abs(values).max(initial=0.0)) for name, values in numbers.items()}
+
+
+def _off(wanted: Any, found: Any, size: float) -> float:
+    """By how much two arrays differ at most, relative to that size; infinity for another shape or text."""
     if wanted.shape != found.shape:
         return float("inf")
     if wanted.dtype.kind in "OUS":
         return 0.0 if (wanted.astype(str) == found.astype(str)).all() else float("inf")
     one, other = wanted.astype(np.float64), found.astype(np.float64)
     off = float(np.abs(one - other).max(initial=0.0))
-    return off / max(1.0, float(np.abs(one).max(initial=0.0)))
+    return off / size if size else off
 
 
 @contextlib.contextmanager

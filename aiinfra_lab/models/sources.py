@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .. import files
-from ..errors import NotFound, UsageProblem, nearest
-from ..providers import make, names
+from ..errors import LabError, NotFound, UsageProblem, nearest
+from ..providers import TABLE, foreign, make, names
 from ..store import canonical
 from .base import BuiltByCode, Importer, Original
 from .record import ModelCode, ModelSource
@@ -19,11 +19,12 @@ _READ = 1 << 20  # enough of a pickle to see which packages it is of
 
 
 class Found(NamedTuple):
-    """A model's file or folder, and who reads it."""
+    """A model's file or folder, and who reads it. notes: who could not be asked whether it is his."""
 
     path: Path
     name: str
     importer: Importer
+    notes: tuple[str, ...] = ()
 
 
 def find(path: Path) -> Found:
@@ -34,16 +35,30 @@ def find(path: Path) -> Found:
         raise NotFound(f"there is no file or folder {path.absolute()}", _meant(path))
     if path.is_file() and path.stat().st_size == 0:
         raise UsageProblem(f"{path} is empty", "save the model again; the disk may have been full")
-    for name in names(CONTRACT):
-        if make(CONTRACT, name, is_to_work=False).suits(path):
-            return Found(path.absolute(), name, make(CONTRACT, name))
+    passed_over: list[str] = []
+    # Ours first: what another package takes for its own does not take a format of ours away.
+    for name in sorted(names(CONTRACT), key=lambda each: (each not in TABLE[CONTRACT], each)):
+        try:
+            is_its_own = make(CONTRACT, name, is_to_work=False).suits(path)
+        except LabError as problem:
+            if name in TABLE[CONTRACT]:
+                raise
+            passed_over.append(f"{name} was passed over: {problem.what}")
+            continue
+        if is_its_own:
+            return Found(path.absolute(), name, make(CONTRACT, name), tuple(passed_over))
     if line := _way_out_of_pickle(path):
         raise UsageProblem(f"{path} is a pickle, which can run any code when it is read", line)
     raise UsageProblem(
-        f"{path} is of no format that is known here",
-        "save it as ONNX (.onnx), XGBoost (.ubj, .json), LightGBM (.txt), CatBoost (.cbm), skops (.skops), "
-        "torch.export (.pt2), safetensors with --code, or as a folder of MLflow or Hugging Face",
+        "; ".join([f"{path} is of no format that is known here", *passed_over]), f"give one of these: {_formats()}"
     )
+
+
+def _formats() -> str:
+    """What is read here, other packages' formats included."""
+    ours = [each.what for each in TABLE[CONTRACT].values()]
+    others = [each for each in foreign() if each.contract == CONTRACT and each.name in names(CONTRACT)]
+    return "; ".join([*ours, *(f"{each.name}, which {each.package} reads" for each in others)])
 
 
 def read(found: Found, code: str) -> tuple[Original, ModelCode | None]:

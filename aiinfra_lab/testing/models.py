@@ -81,6 +81,13 @@ class ImporterContract:
         assert not importer.suits(other)
         assert not importer.suits(tmp_path / "missing")
 
+    def test_it_leaves_other_formats_and_folders_to_others(self, importer: Importer, tmp_path: Path) -> None:
+        (tmp_path / "a folder").mkdir()
+        (tmp_path / "a folder" / "notes.md").write_text("notes about models")
+        (tmp_path / "packed.zip").write_bytes(b"PK\x03\x04" + bytes(40))
+        (tmp_path / "rows.csv").write_text("age,income\n40,2.5\n")
+        assert not [name for name in ("a folder", "packed.zip", "rows.csv") if importer.suits(tmp_path / name)]
+
     def test_the_original_answers_twice_the_same(
         self, importer: Importer, file: Path, example: Mapping[str, Any], workspace: Path
     ) -> None:

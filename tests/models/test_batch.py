@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from aiinfra_lab import data, lab, models
-from aiinfra_lab.errors import Conflict, LabError, UsageProblem
+from aiinfra_lab.errors import Conflict, Damaged, LabError, UsageProblem
 from aiinfra_lab.features.contract import BadRow
 from aiinfra_lab.models import batch
 
@@ -74,3 +74,11 @@ def test_arrays_go_into_a_parquet_file_and_no_other(tmp_path):
 def test_a_version_that_is_not_there_is_an_error(workspace):
     with pytest.raises(LabError):
         models.run("none@1", rows="data:none")
+
+
+@pytest.mark.parametrize("content", [b"", b"another network"])
+def test_changed_files_answer_nothing(model, new, content):
+    (model.path / "model.onnx").write_bytes(content)
+    with pytest.raises(Damaged, match=r"model\.onnx was changed") as problem:
+        models.run(model, rows=new)
+    assert f"`%models add {model.uri[7:].partition('@')[0]} --run" in problem.value.fix

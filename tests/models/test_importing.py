@@ -22,6 +22,7 @@ from aiinfra_lab.store import open_store
 from aiinfra_lab.words import split, understand
 
 from .. import records
+from ..packages import install
 from ..train.conftest import ledger
 from .importers.made import LOGITS, ROWS, linear
 from .importers.tables import churned, customers
@@ -77,8 +78,12 @@ def test_a_check_and_a_promotion_follow(net):
 
 
 def test_a_bound_on_what_was_measured_somewhere_else_cannot_be_told(net):
-    with pytest.raises(UsageProblem, match="no run of net ever logged 'auc'"):
-        models.check(net, require="auc > 0.5")
+    verdict = models.check(net, require="auc > 0.5", report=True)
+    (finding,) = [one for one in verdict.findings if one.what == "auc > 0.5"]
+    assert (finding.state, finding.detail) == ("cannot tell", "it was measured somewhere else")
+    for line in finding.fix.split("`")[1::2]:
+        found = understand("models", split(line.removeprefix("%models "))).run()
+    assert found.state == "good"
 
 
 def test_a_changed_file_names_how_to_add_it_again(net, path):
@@ -233,3 +238,43 @@ def test_the_record_of_before_is_read(workspace):
     records.write_as("models", "old@1", {"run": "train:old@1", "files": {"model.onnx": "0a"}})
     body = open_store().get(ModelVersion, "old@1").body
     assert (body.run, body.source) == ("train:old@1", None)
+
+
+PLUGIN = """
+import json
+
+class Lin:
+    def __init__(self, where): ...
+    def suits(self, path): return path.read_bytes()[:1] == b"{"
+    def read(self, path): return json.loads(path.read_text())
+
+class Greedy(Lin):
+    def suits(self, path): return bool(path.read_bytes()[:1])
+"""
+LIN, GREEDY, BROKEN = (
+    f"models.importer.{each}" for each in ("lin = somebody:Lin", "aa = somebody:Greedy", "ab = no:No")
+)
+
+
+def test_what_another_package_brings_takes_no_format_of_ours_away(path, monkeypatch, tmp_path_factory):
+    install(tmp_path_factory.mktemp("site"), monkeypatch, PLUGIN, GREEDY, BROKEN)
+    assert models.add("net", from_=path, example=EXAMPLE).uri == "models:net@1"
+
+
+def test_an_importer_that_cannot_be_asked_is_passed_over_and_said(path, monkeypatch, tmp_path_factory):
+    install(tmp_path_factory.mktemp("site"), monkeypatch, PLUGIN, GREEDY, BROKEN)
+    (path.parent / "folder").mkdir()
+    with pytest.raises(
+        UsageProblem, match=r"no format that is known here; aa was passed over: .*IsADirectoryError"
+    ) as of:
+        models.add("net", from_="folder", example=EXAMPLE)
+    assert "ab was passed over" in of.value.what
+    assert "aa, which somebody reads" in of.value.fix
+    assert "XGBoost's files, .ubj and .json" in of.value.fix
+
+
+def test_a_damaged_file_of_another_packages_format_is_told_as_one_of_ours(path, monkeypatch, tmp_path_factory):
+    install(tmp_path_factory.mktemp("site"), monkeypatch, PLUGIN, LIN)
+    (path.parent / "bad.lin").write_text('{"weights": [1')
+    with pytest.raises(Failed, match=r"bad\.lin cannot be read: Expecting .*\n.*save it again"):
+        models.add("net", from_="bad.lin", example=EXAMPLE)

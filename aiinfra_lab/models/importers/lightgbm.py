@@ -50,8 +50,11 @@ class LightgbmFile:
         import lightgbm
 
         # What the library makes of a text that was cut off has fewer trees, and no error.
-        if b"end of trees" not in path.read_bytes():
+        content = path.read_bytes()
+        if b"end of trees" not in content:
             raise Failed(f"{path} ends in the middle of its trees", "save the model again, or copy it again whole")
+        if b"\nis_linear=1\n" in content:
+            raise Failed(f"{path} has linear models in its leaves, which ONNX cannot have", "train without linear_tree")
         return LightgbmModel(path, lightgbm.Booster(model_file=str(path)))
 
 
@@ -86,6 +89,14 @@ class LightgbmModel:
         has_names = names != [f"Column_{at}" for at in range(len(names))]
         self._columns = contract(rows, names if has_names else (), len(names), self._categories())
         return self._columns
+
+    def thresholds(self) -> Mapping[str, Sequence[float]]:
+        found: dict[str, list[float]] = {}
+        for tree in self._dump["tree_info"]:
+            for node in _splits(tree["tree_structure"]):
+                if node["decision_type"] != "==":
+                    found.setdefault(self._columns.names[node["split_feature"]], []).append(float(node["threshold"]))
+        return found
 
     def _categories(self) -> dict[str, Sequence[Any]]:
         """The values of each column of categories, which it numbers in their order."""

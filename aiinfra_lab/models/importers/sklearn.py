@@ -65,6 +65,12 @@ class SklearnFile:
         model = skops.io.load(path, trusted=list(TRUSTED))
         if not hasattr(model, "predict"):
             raise Failed(f"{path} holds a {type(model).__name__}, which predicts nothing", "save the fitted model")
+        if vectorizer := _of_texts(model):
+            raise UsageProblem(
+                f"{path} takes texts by a {vectorizer}, and a scikit-learn model of texts is not taken",
+                "give a model of numbers and categories; or one of texts as a Hugging Face folder; or save what comes "
+                "after the vectorizer, and make its columns of numbers before",
+            )
         if not hasattr(model, "n_features_in_"):
             raise Failed(
                 f"{path} holds a {type(model).__name__} that was not trained, or takes no columns",
@@ -89,7 +95,7 @@ class SklearnModel:
         self._categories = _categories(model, self._names)
         self._by_column = bool(self._names) and any(True for _ in _column_transformers(model))
         self._columns = Columns("", "", ())
-        self._last: tuple[Any, Any] | None = None
+        self._is_flat = False
 
     @property
     def task(self) -> Task:
@@ -106,38 +112,34 @@ class SklearnModel:
         rows = given[list(self._columns.names)]
         rows = rows if self._names else rows.to_numpy()
         found = self._model.predict_proba(rows) if self.task.labels else self._model.predict(rows)
-        if self._last is None:
-            self._last = given, found
+        self._is_flat = np.ndim(found) == 1
         return {answer_name(self._columns): found}
 
     def convert(self, path: Path) -> None:
         from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
 
-        assert self._last is not None  # it was asked for its answers before
-        given, wanted = self._last
-        numbers, codes = self._columns.encode(given)
-        problem: Exception | None = None
-        # Of double precision where its parts can be converted so: a scaler of large numbers needs it.
-        for kind in (DoubleTensorType, FloatTensorType):
+        # Of double precision, as scikit-learn computes, wherever its parts can be converted so; never by the example.
+        try:
+            self._write(path, DoubleTensorType)
+            opened(path)
+        except Exception as problem:  # noqa: BLE001  # neither the converter's nor the runtime's share a base class
             try:
-                self._write(path, kind)
-                session = opened(path)
-                inputs = {"numbers": numbers, "codes": codes}
-                found = session.run(None, {item.name: inputs[item.name] for item in session.get_inputs()})[0]
-            except Exception as raised:  # noqa: BLE001  # neither the converter's nor the runtime's share a base class
-                problem = problem or raised
-                continue
-            if np.allclose(found.reshape(wanted.shape), wanted, rtol=self.tolerance, atol=self.tolerance):
-                return
-        if not path.is_file() and problem is not None:
-            if isinstance(problem, LabError):
-                raise problem
-            reason = str(problem).strip().partition("\n")[0][:300] or type(problem).__name__
-            raise Failed(
-                f"skl2onnx cannot convert this {type(self._model).__name__}: {reason}",
-                "build it of parts that it can: `python -c 'import skl2onnx; print(skl2onnx.supported_converters())'` "
-                "lists them; or train the same with LightGBM or XGBoost, whose own files are taken",
-            ) from problem
+                self._write(path, FloatTensorType)
+            except Exception:  # noqa: BLE001
+                raise self._unconverted(problem) from problem
+
+    def thresholds(self) -> Mapping[str, Sequence[float]]:
+        return _thresholds(self._model, self._columns.names)
+
+    def _unconverted(self, problem: Exception) -> LabError:
+        if isinstance(problem, LabError):
+            return problem
+        reason = str(problem).strip().partition("\n")[0][:300] or type(problem).__name__
+        return Failed(
+            f"skl2onnx cannot convert this {type(self._model).__name__}: {reason}",
+            "build it of parts that it can: `python -c 'import skl2onnx; print(skl2onnx.supported_converters())'` "
+            "lists them; or train the same with LightGBM or XGBoost, whose own files are taken",
+        )
 
     def _write(self, path: Path, kind: Any) -> None:
         import skl2onnx
@@ -156,10 +158,9 @@ class SklearnModel:
             initial_types=types,
             options=options,
             target_opset=_OPSETS,
-            custom_conversion_functions=_histograms(),
+            custom_conversion_functions=_converters(),
         )
-        is_flat = self._last is not None and np.ndim(self._last[1]) == 1
-        graph.keep(model, answer_name(self._columns), model.graph.output[-1].name, is_flat=is_flat)
+        graph.keep(model, answer_name(self._columns), model.graph.output[-1].name, is_flat=self._is_flat)
         self._feed(model, types[0][1])
         graph.save(model, path)
 
@@ -184,33 +185,12 @@ class SklearnModel:
         feeding.into(model)
 
 
-def _histograms() -> dict[type, Any]:
-    """What converts boosting on histograms, whose own converter gives booleans where the graph has to have integers."""
-    from skl2onnx.common._registration import get_converter
-    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+def _of_texts(model: Any) -> str:
+    """The part of it that takes texts."""
+    from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer
 
-    def convert(scope: Any, operator: Any, container: Any) -> None:
-        get_converter(operator.type)(scope, operator, _IntegerAttributes(container))
-
-    return dict.fromkeys((HistGradientBoostingClassifier, HistGradientBoostingRegressor), convert)
-
-
-class _IntegerAttributes:
-    """A graph in the making, whose nodes get integers for booleans."""
-
-    def __init__(self, container: Any) -> None:
-        self._container = container
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._container, name)
-
-    def add_node(self, *given: Any, **attributes: Any) -> Any:
-        return self._container.add_node(*given, **{name: _integers(value) for name, value in attributes.items()})
-
-
-def _integers(value: Any) -> Any:
-    is_list = isinstance(value, list) and any(isinstance(each, bool | np.bool_) for each in value)
-    return [int(each) for each in value] if is_list else value
+    parts = [model, *(model.get_params().values() if hasattr(model, "get_params") else ())]
+    return next((type(each).__name__ for each in parts if isinstance(each, CountVectorizer | HashingVectorizer)), "")
 
 
 def _column_transformers(model: Any) -> Iterator[Any]:
@@ -233,3 +213,130 @@ def _categories(model: Any, names: Sequence[str]) -> Mapping[str, Sequence[Any]]
                     if np.asarray(values).dtype.kind in "OUST":
                         found[name] = list(values)
     return found
+
+
+def _converters() -> dict[type, Any]:
+    """By the type of a model of trees, what converts it wherever it stands in a model.
+
+    Boosting on histograms compares doubles; all the others make float32 of a value first.
+    """
+    return {**dict.fromkeys(_of_doubles(), _in_doubles), **dict.fromkeys(_of_floats(), _in_floats)}
+
+
+def _thresholds(model: Any, names: Sequence[str]) -> Mapping[str, Sequence[float]]:
+    """Of each column the values that trees compare it with; nothing of a model that makes others of them first."""
+    found: dict[str, list[float]] = {}
+    if isinstance(model, (*_of_doubles(), *_of_floats())):
+        for feature, threshold in _splits(model):
+            found.setdefault(names[feature], []).append(threshold)
+    return found
+
+
+def _of_doubles() -> tuple[type, ...]:
+    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+
+    return HistGradientBoostingClassifier, HistGradientBoostingRegressor
+
+
+def _of_floats() -> tuple[type, ...]:
+    from sklearn import ensemble, tree
+
+    return (
+        ensemble.ExtraTreesClassifier,
+        ensemble.ExtraTreesRegressor,
+        ensemble.GradientBoostingClassifier,
+        ensemble.GradientBoostingRegressor,
+        ensemble.RandomForestClassifier,
+        ensemble.RandomForestRegressor,
+        tree.DecisionTreeClassifier,
+        tree.DecisionTreeRegressor,
+        tree.ExtraTreeClassifier,
+        tree.ExtraTreeRegressor,
+    )
+
+
+def _splits(model: Any) -> Iterator[tuple[int, float]]:
+    for each in np.ravel(getattr(model, "estimators_", [model])):
+        if hasattr(each, "tree_"):
+            inner = each.tree_.children_left >= 0
+            yield from zip(each.tree_.feature[inner].tolist(), each.tree_.threshold[inner].tolist(), strict=True)
+    for several in getattr(model, "_predictors", ()):
+        for each in several:
+            nodes = each.nodes[each.nodes["is_leaf"] == 0]
+            yield from zip(nodes["feature_idx"].tolist(), nodes["num_threshold"].tolist(), strict=True)
+
+
+def _in_floats(scope: Any, operator: Any, container: Any) -> None:
+    from onnx import TensorProto
+    from skl2onnx.common.data_types import FloatTensorType
+
+    _convert(scope, operator, container, FloatTensorType, TensorProto.FLOAT)
+
+
+def _in_doubles(scope: Any, operator: Any, container: Any) -> None:
+    from onnx import TensorProto
+    from skl2onnx.common.data_types import DoubleTensorType
+
+    kind = "Classifier" if len(operator.outputs) > 1 else "Regressor"
+    # Operators of trees hold doubles since version 3.
+    node = (f"TreeEnsemble{kind}", "ai.onnx.ml", 3)
+    _convert(scope, operator, _InDoubles(container), DoubleTensorType, TensorProto.DOUBLE, *node)
+
+
+def _convert(scope: Any, operator: Any, container: Any, kind: Any, dtype: int, *node: Any) -> None:
+    """skl2onnx's own conversion, of an input of that kind. What trees give is of float32, whatever they compare."""
+    from skl2onnx.common._apply_operation import apply_cast
+    from skl2onnx.common._registration import get_converter
+    from skl2onnx.common._topology import Variable
+    from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
+    from skl2onnx.proto import onnx_proto
+
+    def variable(name: str, like: Any, of: Any) -> Any:
+        return Variable(name, scope.get_unique_variable_name(name), scope.name, of(like.type.shape))
+
+    fed = variable("compared", operator.inputs[0], kind)
+    apply_cast(scope, operator.inputs[0].full_name, fed.full_name, container, to=dtype)
+    is_double = [isinstance(each.type, DoubleTensorType) for each in operator.outputs]
+    inside = [
+        variable("answered", each, FloatTensorType) if is_one else each
+        for each, is_one in zip(operator.outputs, is_double, strict=True)
+    ]
+    get_converter(operator.type)(scope, _Rewired(operator, [fed], inside), container, *node)
+    for one, other in zip(inside, operator.outputs, strict=True):
+        if one is not other:
+            apply_cast(scope, one.full_name, other.full_name, container, to=onnx_proto.TensorProto.DOUBLE)
+
+
+class _Rewired:
+    """An operator of skl2onnx with other inputs and outputs."""
+
+    def __init__(self, operator: Any, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
+        self._operator = operator
+        self.inputs, self.outputs = inputs, outputs
+        self.input_full_names = [each.full_name for each in inputs]
+        self.output_full_names = [each.full_name for each in outputs]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._operator, name)
+
+
+class _InDoubles:
+    """A graph in the making, whose nodes keep doubles as they are, and get integers for booleans."""
+
+    def __init__(self, container: Any) -> None:
+        self._container = container
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._container, name)
+
+    def add_node(self, *given: Any, **attributes: Any) -> Any:
+        return self._container.add_node(*given, **dict(_kept(*each) for each in attributes.items()))
+
+
+def _kept(name: str, value: Any) -> tuple[str, Any]:
+    from onnx import numpy_helper
+
+    if isinstance(value, np.ndarray) and value.dtype == np.float64:
+        return f"{name}_as_tensor", numpy_helper.from_array(value, name)
+    is_flags = isinstance(value, list) and any(isinstance(each, bool | np.bool_) for each in value)
+    return name, [int(each) for each in value] if is_flags else value

@@ -107,3 +107,24 @@ def test_an_objective_that_cannot_be_converted_is_named(workspace):
     booster(rows, churned(rows, 3), objective="multiclassova", num_class=3).save_model("churn.txt")
     with pytest.raises(Failed, match="was trained for multiclassova"):
         models.add("churn", from_="churn.txt", rows=rows)
+
+
+def test_leaves_of_linear_models_are_refused(workspace):
+    rows = customers()
+    booster(rows, rows["age"] * 1.5, objective="regression", linear_tree=True).save_model("age.txt")
+    with pytest.raises(Failed, match="has linear models in its leaves"):
+        models.add("age", from_="age.txt", rows=rows)
+
+
+@pytest.mark.parametrize("size", [1e-6, 1.0, 1e6])
+def test_what_differs_by_the_answers_own_size_is_refused_however_small_they_are(workspace, monkeypatch, size):
+    from aiinfra_lab.models.importers import lightgbm as importer
+
+    rows = customers()
+    booster(rows, rows["age"] * size, objective="regression").save_model("age.txt")
+    models.add("age", from_="age.txt", rows=rows)
+    put = importer._Trees._put
+    off = lambda self, tree, node, target: put(self, tree, {**node, "leaf_value": 0.0} if tree else node, target)  # noqa: E731
+    monkeypatch.setattr(importer._Trees, "_put", off)
+    with pytest.raises(Failed, match="what would serve answers otherwise"):
+        models.add("other", from_="age.txt", rows=rows)

@@ -1,20 +1,27 @@
 import subprocess
 
 import numpy as np
+import pandas as pd
 import pytest
 import skops.io
-from sklearn.compose import ColumnTransformer
+from sklearn.compose import ColumnTransformer, make_column_transformer
 from sklearn.ensemble import (
+    AdaBoostRegressor,
+    ExtraTreesClassifier,
+    GradientBoostingClassifier,
     GradientBoostingRegressor,
     HistGradientBoostingClassifier,
     HistGradientBoostingRegressor,
     RandomForestClassifier,
+    RandomForestRegressor,
 )
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, StandardScaler
+from sklearn.tree import DecisionTreeRegressor
 
 from aiinfra_lab import models
 from aiinfra_lab.config import settings
@@ -164,3 +171,59 @@ def test_missing_numbers_that_the_model_does_not_take_are_said(workspace):
     skops.io.dump(make_pipeline(StandardScaler(), Ridge()).fit(rows, rows["age"]), "age.skops")
     with pytest.raises(Failed, match="cannot predict the example: Input X contains NaN"):
         models.add("age", from_="age.skops", rows=customers(missing=0.2))
+
+
+TREES = [
+    HistGradientBoostingClassifier(max_iter=30),
+    HistGradientBoostingRegressor(max_iter=30),
+    RandomForestClassifier(5, random_state=0),
+    RandomForestRegressor(5, random_state=0),
+    GradientBoostingClassifier(n_estimators=10),
+    GradientBoostingRegressor(n_estimators=10),
+    DecisionTreeRegressor(),
+    ExtraTreesClassifier(5, random_state=0),
+    AdaBoostRegressor(DecisionTreeRegressor(max_depth=3), n_estimators=3, random_state=0),
+]
+
+
+@pytest.mark.parametrize("model", TREES, ids=lambda model: type(model).__name__)
+def test_trees_compare_large_numbers_as_scikit_learn_does(workspace, model):
+    """Seconds since 1970 differ by less than float32 can tell; nothing of that is seen in five rows."""
+    draw = np.random.default_rng(0)
+    at = 1_760_000_000.0 + draw.integers(0, 86_400, 3000)
+    rows = pd.DataFrame({"at": at, "amount": draw.normal(50, 10, 3000)})
+    wanted = (at // 3600 % 2) + (rows["amount"] > 55)
+    is_classifier = hasattr(model, "predict_proba")
+    model.fit(rows, wanted.astype(int) if is_classifier else wanted)
+    skops.io.dump(model, "day.skops")
+    made = models.add("day", from_="day.skops", rows=rows.head(5))
+    found = made.predict(rows)
+    assert np.allclose(found, model.predict_proba(rows) if is_classifier else model.predict(rows), rtol=1e-5, atol=1e-5)
+
+
+def test_a_conversion_that_differs_only_at_thresholds_is_refused(workspace, monkeypatch):
+    monkeypatch.setattr("aiinfra_lab.models.importers.sklearn._converters", dict)
+    rows = customers()
+    skops.io.dump(DecisionTreeRegressor().fit(rows, rows["age"] * 1.5), "age.skops")
+    with pytest.raises(Failed, match="what would serve answers otherwise"):
+        models.add("age", from_="age.skops", rows=rows.head(3))
+
+
+@pytest.mark.parametrize("first", [TfidfVectorizer(), make_column_transformer((TfidfVectorizer(), "text"))])
+def test_a_model_of_texts_is_refused_as_one(workspace, first):
+    rows = pd.DataFrame({"text": ["good", "bad", "very good", "very bad"]})
+    given = rows if hasattr(first, "transformers") else rows["text"]
+    skops.io.dump(make_pipeline(first, LogisticRegression()).fit(given, [1, 0, 1, 0]), "mood.skops")
+    with pytest.raises(UsageProblem, match="takes texts by a TfidfVectorizer"):
+        models.add("mood", from_="mood.skops", rows=rows)
+
+
+def test_columns_that_are_taken_by_their_place_are_said(workspace):
+    rows = customers()
+    skops.io.dump(DecisionTreeRegressor(max_depth=2).fit(rows.to_numpy(), rows["age"]), "age.skops")
+    made = models.add("age", from_="age.skops", rows=rows)
+    said = "it has no names of columns: those of "
+    assert said in made.said
+    assert f"are taken by their place, {', '.join(rows.columns)}" in made.model_card
+    skops.io.dump(DecisionTreeRegressor(max_depth=2).fit(rows, rows["age"]), "age.skops")
+    assert said not in models.add("age", from_="age.skops", rows=rows).said
