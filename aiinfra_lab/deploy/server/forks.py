@@ -57,7 +57,7 @@ class Forks:
     def replace(self) -> None:
         """End one that does not answer: what it was asked for is lost with it, and the next order starts another."""
         self.has_made = False
-        self._process.kill()
+        self._end()
 
     def close(self) -> None:
         """Have it end; the processes that it made end by their own sockets."""
@@ -67,10 +67,14 @@ class Forks:
         try:
             self._process.wait(END_S)
         except subprocess.TimeoutExpired:
+            self._end()
+            self._process.wait()
+
+    def _end(self) -> None:
+        if self._process.poll() is None:
             handle = os.pidfd_open(self._process.pid)  # not reaped yet: the number is its own
             process.end_by(handle)
             os.close(handle)
-            self._process.wait()
 
     def _start(self) -> tuple[subprocess.Popen[bytes], socket.socket]:
         if not hasattr(os, "memfd_create"):
