@@ -116,7 +116,9 @@ def start(
     models = record.body.desired.models
     is_overtaken = uri not in models and not (record.body.rolled_back and record.body.rolled_back.model == uri)
     lost = f"meanwhile {uri} was replaced: `%deploy log {called}` says by whom" if is_overtaken else ""
-    return _seen(record, late, lost, resolved, note, doubt, alias, preview.note(record.body))
+    return _seen(
+        record, late, lost, resolved, note, doubt, alias, preview.differs(record.body), preview.note(record.body)
+    )
 
 
 @verb("deploy")

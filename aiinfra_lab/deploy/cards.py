@@ -197,7 +197,7 @@ def _serves(endpoint: Endpoint) -> str:
         lost = f" **{endpoint.rolled_back} was rolled back by its rule.**" if endpoint.rolled_back else ""
         if endpoint.cannot_serve:
             lead = f"**{endpoint.cannot_serve} cannot be served.**"
-            return f"{lead} {endpoint.champion}, which served before, serves all requests in its place."
+            return f"{lead} {endpoint.champion} serves in its place.{others}"
         most = "all requests" if _champion_share(endpoint) == 1 else show_share(_champion_share(endpoint))
         return f"**{endpoint.champion}** serves {most}.{others}{lost}"
     if not endpoint.champion:
@@ -219,6 +219,12 @@ def _other(arm: Arm) -> str:
 
 
 def _undecided(endpoint: Endpoint) -> str:
+    canary = next((item for item in endpoint.versions if item.role == "canary"), None)
+    if canary and canary.refused and not canary.requests:
+        return (
+            f"**It has refused all of its {counted(canary.refused, 'request')}**, which the champion answered: "
+            "more of them decide nothing, for it takes other rows."
+        )
     # By how many requests another's target decides only it knows.
     lack = _missing(endpoint) if endpoint.is_ours else f"{endpoint.on} judges it"
     return f"The canary is not decided yet: {lack}."

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 
+from ..errors import LabError
 from ..stats.bounds import bounds_of
 from ..units import show_duration, show_share
 from .details import requests_of
 from .record import EndpointRecord
+from .versions import artifact
 
 # What takes no longer needs no advice.
 SOON_S = 3600.0
@@ -15,6 +17,32 @@ SOON_S = 3600.0
 LEAST_REQUESTS, LEAST_S = 10, 60.0
 _USUAL = 0.01
 _SHARES = (0.1, 0.25, 0.5)
+
+
+def differs(body: EndpointRecord) -> str:
+    """What a canary takes or answers otherwise than its champion, as a note; empty where nothing, or nobody knows.
+
+    Requests that only the canary refuses count as its errors, and the champion answers them.
+    """
+    if not (body.canary and body.champion):
+        return ""
+    from ..train.saved_model import SavedModel
+
+    try:
+        champion, canary = (SavedModel(artifact(uri)) for uri in (body.champion, body.canary))
+        asked, known = set(canary.rows.names), set(champion.rows.names)
+        tasks = champion.signature.task, canary.signature.task
+        outputs = champion.signature.answered, canary.signature.answered
+    except (OSError, LabError):  # whoever serves them says what is the matter
+        return ""
+    found = [
+        f"also reads {', '.join(sorted(asked - known))}" if asked - known else "",
+        f"does not read {', '.join(sorted(known - asked))}" if known - asked else "",
+        f"answers {', '.join(outputs[1])} in place of {', '.join(outputs[0])}" if outputs[0] != outputs[1] else "",
+        "has another task or other labels" if tasks[0] != tasks[1] else "",
+    ]
+    said = "; ".join(filter(None, found))
+    return f"{body.canary} is not asked what {body.champion} is: it {said}" if said else ""
 
 
 def note(body: EndpointRecord, now: float | None = None) -> str:

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from aiinfra_lab.deploy import details
-from aiinfra_lab.deploy.results import Endpoint, Log
+from aiinfra_lab.deploy.results import Endpoint, Log, Served
 from aiinfra_lab.models.record import folder
 from aiinfra_lab.show import Picture, Progress, Table, mark_of
 from aiinfra_lab.stats.bounds import JudgedBound, JudgedMeasure, bounds_of, parse_bounds
@@ -115,3 +115,10 @@ def test_rows_that_were_predicted_today_have_their_time_without_a_date():
     today, earlier = (line[-1] for line in table.rows)
     assert re.fullmatch(r"\d\d:\d\d:\d\d", today)
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", earlier)
+
+
+def test_a_canary_that_refuses_all_is_said_to():
+    canary = Served("models:delay@2", "canary", 0.1, 0, 0, 0, 30, None, None)
+    lead = endpoint(measures=(measured(canary=0), measured()), versions=(canary,)).card().lead
+    assert "**It has refused all of its 30 requests**" in lead
+    assert "more requests" not in lead

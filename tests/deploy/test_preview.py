@@ -1,5 +1,7 @@
 """What is said of a canary's share before it gets traffic."""
 
+import shutil
+
 import pytest
 from msgspec.structs import replace
 
@@ -34,3 +36,15 @@ def test_nothing_is_said_without_a_champion_and_no_more_is_advised_than_half():
     body, now = endpoint(24, 1)
     assert preview.note(replace(body, champion=None), now) == ""
     assert "`--canary" not in preview.note(replace(body, share=0.5), now)
+
+
+def test_what_a_canary_takes_otherwise_than_its_champion_is_said(tmp_path, artifacts, monkeypatch):
+    champion, canary = artifacts("plain"), tmp_path / "canary"
+    shutil.copytree(champion, canary)
+    columns = (canary / "columns.json").read_text().replace('"distance"', '"length"')
+    (canary / "columns.json").write_text(columns)
+    monkeypatch.setattr(preview, "artifact", {"a": champion, "b": canary}.__getitem__)
+    body, _ = endpoint(0, 0)
+    assert preview.differs(body) == "b is not asked what a is: it also reads length; does not read distance"
+    monkeypatch.setattr(preview, "artifact", lambda uri: champion)
+    assert preview.differs(body) == preview.differs(replace(body, champion=None)) == ""
