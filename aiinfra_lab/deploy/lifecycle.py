@@ -18,10 +18,10 @@ from typing import Any
 from msgspec.structs import replace
 
 from ..config import context
-from ..errors import Conflict, Denied, Failed, Interrupted, LabError, Unavailable, UsageProblem
+from ..errors import Conflict, Denied, Failed, Interrupted, LabError, NotFound, Unavailable, UsageProblem
 from ..files import until
 from ..logs import last_problem
-from ..providers import Patience, make
+from ..providers import Patience, make, names
 from ..resolve import resolve
 from ..show import moment
 from ..store import Event, LoggedEvent, Record, open_store, update
@@ -55,7 +55,16 @@ def find(name: object) -> Stored:
 
 def target_of(record: Stored) -> Target:
     """Where the endpoint runs."""
-    target: Target = make("deploy.target", record.body.on)
+    return _target(record.body.on, record.name)
+
+
+def _target(on: str, name: str) -> Target:
+    if on not in names("deploy.target"):
+        raise NotFound(
+            f"{name} runs on {on}, which no package that is installed brings",
+            f"install its package again to ask or end it; `%deploy stop {name}` forgets it here, and it goes on there",
+        )
+    target: Target = make("deploy.target", on)
     return target
 
 
@@ -124,7 +133,7 @@ def observe(record: Stored, target: Target | None = None) -> tuple[Stored, State
 
 
 def _ask(on: str, records: Sequence[Stored], target: Target | None) -> dict[str, State | LabError]:
-    target = target or make("deploy.target", on)
+    target = target or _target(on, records[0].name)
     states = target.observe([record.body.job for record in records])
     return {record.name: _as_requested(record.body, states.get(record.body.job, State("lost"))) for record in records}
 
@@ -398,7 +407,10 @@ def rejection(uri: str, refused: DesiredState, kept: DesiredState, problem: LabE
 
 def end(record: Stored) -> Stored:
     """End the endpoint and write that it was ended; returns when it is gone."""
-    target = target_of(record)
+    try:
+        target = target_of(record)
+    except NotFound as problem:
+        return _forgotten(record, problem)
     record, state = observe(record, target)
     if record.body.stopped_at and not record.body.is_open:
         return _acknowledged(record)
@@ -406,6 +418,14 @@ def end(record: Stored) -> Stored:
     # Also when it was found dead: its target may be about to bring it back.
     target.stop(record.body.job, _ended_within_s(target))
     return update(open_store(), EndpointRecord, record.name, lambda body: _stopped(body, state))
+
+
+def _forgotten(record: Stored, problem: NotFound) -> Stored:
+    """Written as lost: nobody can end it, nor tell whether it goes on."""
+    lost = State("lost", detail=problem.what)
+    event = Event("deploy stop", record.uri, record.body.desired.models, (record.uri,), {"reason": problem.what})
+    change: Callable[[EndpointRecord], EndpointRecord | None] = lambda body: _stopped(body, lost)  # noqa: E731
+    return update(open_store(), EndpointRecord, record.name, change, event)
 
 
 def _acknowledged(record: Stored) -> Stored:
