@@ -37,7 +37,7 @@ class Predictor:
         self.later = None
 
     def call_soon_threadsafe(self, call, *given):
-        if self.later is None:
+        if self.later is None or call == self.open:
             call(*given)
         else:
             self.later.append((call, given))
@@ -109,7 +109,7 @@ def test_a_canary_is_not_judged_by_the_requests_of_the_one_before_it(watch):
     judge = watch.predictor.routes.judge
     for key in range(400):
         judge.add(str(key), None, is_canary=key % 2 == 0, failed=key % 2 == 0)
-    watch.predictor.later = []  # the event loop is busy: it has the change a moment later
+    watch.predictor.later = []  # the event loop has the change a moment later
     another = commit(canary="models:delay@3", salt="t", generation=2)
     watch._follow(another)
     watch._judge()
