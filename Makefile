@@ -75,7 +75,7 @@ check: env front  ## what needs no running: ruff, mypy, tsc, structure, help and
 	cd widgets && npx --no-install tsc --noEmit
 	$(PYTEST) -q tests/structure
 
-test: env tools check  ## the tests side by side, at most 12 minutes
+test: env tools check  ## the tests side by side
 	$(PYTEST) -m "not slow" --ignore=tests/structure
 	@$(TOOK) loop.6 $(BEGAN)
 

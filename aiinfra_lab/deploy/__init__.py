@@ -97,7 +97,9 @@ def start(
     shares = tuple(map(parse_share, steps.split(","))) if steps else ()
     bake_s = number(bake) if shares else 0.0
     asked_shadow = None if shadow is None else "" if shadow == "none" else versions.resolve(shadow)
-    request = desired_state.ServeRequest(uri, number(canary), rule, shares, bake_s, number(candidate), asked_shadow)
+    request = desired_state.ServeRequest(
+        uri, number(canary), rule, shares, bake_s, number(candidate), asked_shadow, called
+    )
     late = ""
     with working(results.KIND, str(Uri("deploy", called)), f"starts with {uri}") as step:
         before, record, note = _start(called, request, on, on or chosen("deploy.target"), port, force=force)

@@ -24,7 +24,7 @@ class ServeRequest:
 
     steps: shares that follow by themselves, each after bake_s at least. candidate: its share of the keys when it is to
     be compared for as long as somebody wishes; 0 takes them away. shadow: another version that is to answer nobody;
-    empty for none, None for the one that there is.
+    empty for none, None for the one that there is. name: the endpoint's, for fixes.
     """
 
     model: str
@@ -34,6 +34,7 @@ class ServeRequest:
     bake_s: float = 0.0
     candidate: float | None = None
     shadow: str | None = None
+    name: str = "NAME"
 
     def __post_init__(self) -> None:
         if self.canary == 0:
@@ -104,10 +105,10 @@ def _with_candidate(body: EndpointRecord, request: ServeRequest) -> tuple[Endpoi
         other = "another version" if body.champion else "a champion"
         raise UsageProblem(
             f"a candidate is compared with a champion, and {body.champion or 'there is none'}",
-            f"start {other} first: `%deploy start NAME --model models:NAME`",
+            f"start {other} first: `%deploy start {request.name} --model models:NAME`",
         )
     if model == body.canary:
-        raise UsageProblem(f"{model} is the canary", "take it off first: `%deploy rollback NAME`")
+        raise UsageProblem(f"{model} is the canary", f"take it off first: `%deploy rollback {request.name}`")
     others = tuple(arm for arm in body.others if arm.model != model)
     if not share and others == body.others:
         raise UsageProblem(f"{model} is no candidate", "give --candidate a share, e.g. 20%")
@@ -241,7 +242,7 @@ def fallen_back(body: EndpointRecord, model: str, failed: str, problem: LabError
     before = body.earlier[::-1]
     reason = _reason(failed, problem)
     serves = Failed(f"{failed} cannot be served, and {model} serves in its place: {reason}", problem.fix)
-    earlier = body.earlier if model == body.champion else before[before.index(model) + 1 :][::-1]
+    earlier = before[before.index(model) + 1 :][::-1]
     return replace(
         without_canary(body, Rollback(failed, reason, time.time(), BY_ENDPOINT)),
         champion=model,

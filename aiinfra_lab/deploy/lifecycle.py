@@ -424,8 +424,7 @@ def _forgotten(record: Stored, problem: NotFound) -> Stored:
     """Written as lost: nobody can end it, nor tell whether it goes on."""
     lost = State("lost", detail=problem.what)
     event = Event("deploy stop", record.uri, record.body.desired.models, (record.uri,), {"reason": problem.what})
-    change: Callable[[EndpointRecord], EndpointRecord | None] = lambda body: _stopped(body, lost)  # noqa: E731
-    return update(open_store(), EndpointRecord, record.name, change, event)
+    return update(open_store(), EndpointRecord, record.name, partial(_stopped, before=lost), event)
 
 
 def _acknowledged(record: Stored) -> Stored:
