@@ -422,7 +422,12 @@ def _aside(path: Path, make: Callable[[Path], int]) -> tuple[Path, int]:
     _clear_left(path)
     while True:
         new = _beside(path)
-        handle = make(new)
+        try:
+            handle = make(new)
+        except FileNotFoundError:
+            if not path.parent.is_dir():
+                raise
+            continue  # another writer took the folder for a dead one's before it was opened
         with contextlib.suppress(OSError):  # not every file system locks; then nothing there is cleared away either
             fcntl.flock(handle, fcntl.LOCK_EX)
         if new.exists():

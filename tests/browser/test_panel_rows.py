@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.browser.lab import Lab, faults, screenshot
 from tests.browser.panel import looked, names, opener, row, shown, stopper
@@ -112,6 +112,26 @@ def test_the_example_of_an_endpoint_can_be_copied(page: Page) -> None:
     panel.get_by_role("button", name="Copy curl").click()
     expect(panel.get_by_role("button", name="Copied")).to_be_visible()
     assert page.evaluate("navigator.clipboard.readText()") == "curl -s http://127.0.0.1:39170/predict -d '{}'"
+
+
+def test_a_button_keeps_the_focus_when_the_facts_come_later(page: Page) -> None:
+    panel = shown(page, Server(flights()))
+    late: list[Route] = []
+
+    def hold(route: Route) -> None:
+        late.append(route)
+
+    page.route("**/aiinfra/items/**", hold)
+    opener(panel, "delay").press("Enter")
+    until(lambda: page.wait_for_timeout(50) or late)
+    promote = panel.get_by_role("button", name="Promote canary…")
+    promote.focus()
+    page.unroute("**/aiinfra/items/**")
+    late[0].fallback()
+    expect(panel.get_by_role("button", name="Copy curl")).to_be_visible()
+    expect(promote).to_be_focused()
+    buttons = row(panel, "delay").locator(".aiinfra-Item-body .aiinfra-Actions button")
+    assert [buttons.first.text_content(), buttons.last.text_content()] == ["Copy curl", "Stop…"]
 
 
 def test_an_ended_thing_says_why_it_failed_and_what_helps(page: Page) -> None:

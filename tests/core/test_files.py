@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -148,6 +149,23 @@ def test_threads_that_write_one_file_at_once_all_succeed(tmp_path):
             thread.join()
         assert int((tmp_path / "a").read_text()) in range(20)
     assert names(tmp_path) == ["a"]
+
+
+def test_a_folder_taken_for_a_dead_ones_before_it_was_opened_is_made_again(tmp_path, monkeypatch):
+    make, swept = Path.mkdir, []
+
+    def sweep_once(path, *args, **kwargs):
+        make(path, *args, **kwargs)
+        if path.suffix == ".part" and not swept:
+            swept.append(path)
+            files.clear_left_of(tmp_path / "a")
+
+    monkeypatch.setattr(Path, "mkdir", sweep_once)
+    with files.building(tmp_path / "a") as folder:
+        assert folder.is_dir()
+        assert [folder] != swept
+        assert not swept[0].exists()
+    assert names(tmp_path) == []
 
 
 def test_a_place_that_may_not_be_written_is_denied_with_the_given_fix(tmp_path):

@@ -1,7 +1,7 @@
 // What an opened row shows: the thing's facts, why it failed, its curve, the end of its log, and what can be done.
 
 import type { Arm, Details, Fact, Item } from './answers';
-import { button, copy, element, paragraph } from './dom';
+import { button, copy, element, paragraph, put } from './dom';
 
 /** What the buttons of an opened row do. */
 export interface Doing {
@@ -9,12 +9,20 @@ export interface Doing {
   act(verb: string, pressed: HTMLElement): void;
 }
 
+/** A button below what is told. */
+interface Offered {
+  key: string;
+  text: string;
+  isDanger?: boolean;
+  press(pressed: HTMLButtonElement): void;
+}
+
 export class Opened {
   readonly node = element('div', 'aiinfra-Item-body');
   private readonly told = element('div', 'aiinfra-Item-told');
   private readonly actions = element('div', 'aiinfra-Actions');
   private shown = '';
-  private offered = '';
+  private readonly buttons = new Map<string, HTMLButtonElement>();
   private example = '';
 
   constructor(private readonly doing: Doing) {
@@ -43,28 +51,32 @@ export class Opened {
     this.shown = ' ';
   }
 
-  /** The buttons, as they are true of the item now. */
+  /** The buttons, as they are true of the item now: one that stays is kept, and the focus with it. */
   offer(item: Item): void {
+    const act = (verb: string, text: string, isDanger = false): Offered => ({
+      key: `${verb} ${text}`,
+      text,
+      isDanger,
+      press: pressed => this.doing.act(verb, pressed)
+    });
+    const copied: Offered = { key: 'copy', text: 'Copy curl', press: pressed => void copy(this.example, pressed) };
     const stop = item.actions.some(action => action.verb === 'stop') ? 'Stop…' : 'Stop';
     const offered = [
-      ...item.actions.filter(action => action.verb !== 'stop').map(action => [action.verb, `${action.title}…`] as const),
-      ...(item.stoppable ? [['stop', stop] as const] : [])
+      ...(this.example ? [copied] : []),
+      ...item.actions.filter(action => action.verb !== 'stop').map(action => act(action.verb, `${action.title}…`)),
+      ...(item.stoppable ? [act('stop', stop, true)] : [])
     ];
-    const key = JSON.stringify([offered, this.example]);
-    if (key === this.offered) {
-      return;
-    }
-    this.offered = key;
     const hadFocus = this.actions.contains(document.activeElement);
-    this.actions.replaceChildren();
-    if (this.example) {
-      this.actions.append(button('aiinfra-Button', 'Copy curl', pressed => void copy(this.example, pressed)));
+    for (const [key, gone] of [...this.buttons].filter(([each]) => !offered.some(other => other.key === each))) {
+      gone.remove();
+      this.buttons.delete(key);
     }
-    for (const [verb, text] of offered) {
-      const name = verb === 'stop' ? 'aiinfra-Button aiinfra-Button-danger' : 'aiinfra-Button';
-      this.actions.append(button(name, text, pressed => this.doing.act(verb, pressed)));
+    for (const [at, { key, text, isDanger, press }] of offered.entries()) {
+      const node = this.buttons.get(key) ?? button(`aiinfra-Button${isDanger ? ' aiinfra-Button-danger' : ''}`, text, press);
+      this.buttons.set(key, node);
+      put(this.actions, node, at);
     }
-    if (hadFocus) {
+    if (hadFocus && !this.actions.contains(document.activeElement)) {
       this.node.closest('.aiinfra-Item')?.querySelector<HTMLElement>('.aiinfra-Item-open')?.focus();
     }
   }

@@ -33,6 +33,14 @@ export function setAttribute(node: HTMLElement, name: string, value: string): vo
   }
 }
 
+/** Put a node at a place; one that is there already is not touched, since moving it would take its focus. */
+export function put(parent: Element, node: Element, place: number): void {
+  const there = parent.children[place] ?? null;
+  if (there !== node) {
+    parent.insertBefore(node, there);
+  }
+}
+
 /** A sentence in which `code` stands as code. */
 export function sentence(text: string): (Node | string)[] {
   return text.split('`').map((part, place) => (place % 2 ? element('code', '', part) : part));

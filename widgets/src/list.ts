@@ -4,7 +4,7 @@
 // moves while they come.
 
 import type { Item } from './answers';
-import { element } from './dom';
+import { element, put } from './dom';
 import { ARRIVED, ENDED, inOrder, matches, ORDER, sectionOf } from './item';
 import { Row, type Keeper } from './row';
 import { Section } from './section';
@@ -233,13 +233,5 @@ export class List {
     const own = from.closest('.aiinfra-Item-row')?.querySelector('.aiinfra-Item-open') ?? from;
     all[all.indexOf(own as HTMLElement) + step]?.focus();
     event.preventDefault();
-  }
-}
-
-/** Put a node at a place; one that is there already is not touched, since moving it would take its focus. */
-function put(parent: Element, node: Element, place: number): void {
-  const there = parent.children[place] ?? null;
-  if (there !== node) {
-    parent.insertBefore(node, there);
   }
 }
