@@ -233,6 +233,8 @@ def _undecided(endpoint: Endpoint) -> str:
 def _missing(endpoint: Endpoint) -> str:
     """How many more requests of the canary decide, as far as anybody can tell."""
     undecided = [each for each in endpoint.measures or endpoint.bounds if each.verdict == "undecided"]
+    if time := next((each.by_time for each in undecided if isinstance(each, JudgedMeasure) and each.by_time), ""):
+        return time
     lack = [each.more for each in undecided if each.more is not None]
     if not lack or len(lack) < len(undecided):
         return "more requests are needed"
@@ -358,6 +360,10 @@ def _points(share: float) -> str:
 def _remaining(judged: JudgedMeasure) -> Cell:
     if judged.verdict != "undecided":
         return f"decided by {judged.canary:,}"
+    if judged.by_keys:
+        return f"{judged.canary:,}; what is bad comes from {judged.by_keys}"
+    if judged.by_time:
+        return f"{judged.canary:,}; {judged.by_time}"
     if judged.more is None:
         return f"{judged.canary:,}, too near to the margin to tell how many"
     needed = round_up(judged.canary + judged.more)

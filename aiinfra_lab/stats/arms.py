@@ -4,7 +4,7 @@ Which arm answers a key is drawn at random, so that whatever happens to both in 
 evidence: each stratum gives an e-value, a bet of which the expectation is at most 1 while nothing is wrong with the
 canary. Bets that begin at every moment are summed (an e-detector: Shin, Ramdas and Rinaldo, 2024), and a limit on the
 sum bounds how often a healthy canary is convicted within t hours, however often one looks. Keys fall into groups, and
-each copy of the evidence leaves one out: no single key convicts.
+each copy of the evidence leaves one out. Keys that ask again and again are one draw for the whole trial: see `keys`.
 """
 
 from __future__ import annotations
@@ -116,6 +116,7 @@ class ArmComparison:
         self._counts = np.ones((2, _COPIES))
         self._brackets = np.zeros((2, _COPIES, _ERRORS))
         self._evidence = [0.0, 0.0]
+        self.waits_for_blocks = False  # whether all that latency lacks is time, and no request shortens it
 
     # ---- what is counted ----
 
@@ -241,7 +242,8 @@ class ArmComparison:
             return
         latency = float(max(self._sums[:, _ERRORS:].sum(axis=1).min(), self._few[_ERRORS:].sum())) / _LATENCIES
         # Two arms also wander apart by themselves, which only whole blocks can tell.
-        self._evidence = [errors, min(latency, self.wander.evidence / WANDER_LIMIT * self.limit)]
+        by_blocks = self.wander.evidence / WANDER_LIMIT * self.limit
+        self._evidence, self.waits_for_blocks = [errors, min(latency, by_blocks)], latency > by_blocks
 
     # ---- what it means ----
 

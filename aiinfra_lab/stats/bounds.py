@@ -92,7 +92,9 @@ class JudgedMeasure:
     canary_bad of canary requests failed, or were slower than p95_ms, the champion's own 95th percentile when the
     comparison began; and so did champion_bad of champion. since: when the evidence began, or the comparison where there
     is none. evidence: of `limit` that convict. is_guarded: whether it convicts. margin: by which share the canary is
-    shown to be not worse. more: about how many more of the canary's requests decide; None where no number does.
+    shown to be not worse. more: about how many more of the canary's requests decide; None where no number does. keys:
+    how many keys the bad requests are worth, where evidence is held back since those may be bad by themselves. minutes:
+    how long at least it takes to know how latencies vary, where that is what lacks.
     """
 
     measure: Literal["errors", "latency"]
@@ -108,11 +110,26 @@ class JudgedMeasure:
     margin: float
     more: int | None = None
     p95_ms: float | None = None
+    keys: float | None = None
+    minutes: float | None = None
 
     @property
     def interval(self) -> tuple[float, float, float]:
         """The canary's share less the champion's, in the middle of its interval."""
         return difference_interval(self.canary_bad, self.canary, self.champion_bad, self.champion)
+
+    @property
+    def by_keys(self) -> str:
+        """How many keys what is bad comes from, in words; empty where that holds nothing back."""
+        return "" if self.keys is None else "one key" if self.keys < 1.5 else f"about {self.keys:.0f} keys"
+
+    @property
+    def by_time(self) -> str:
+        """How long it lasts at least, in words; empty where it depends on requests alone."""
+        if self.minutes is None:
+            return ""
+        minutes = math.ceil(self.minutes)
+        return f"at least {minutes} more minute{'s' if minutes > 1 else ''} show how much latencies vary by themselves"
 
     def __str__(self) -> str:
         if self.measure == "latency" and self.p95_ms is None:
@@ -129,6 +146,10 @@ class JudgedMeasure:
             return f"{seen} since {at} (evidence {evidence})"
         if self.verdict == "ok":
             return f"{seen}: not worse by {_points(self.margin)}"
+        if self.keys is not None:
+            return f"{seen}: not decided, what is bad comes from {self.by_keys}, whose rows may be the reason"
+        if self.minutes is not None:
+            return f"{seen}: not decided, {self.by_time}"
         lack = "more requests are needed" if self.more is None else f"about {round_up(self.more):,} more are needed"
         return f"{seen}: not decided, {lack}"
 
@@ -214,19 +235,19 @@ def _beta_quantile(probability: float, a: float, b: float) -> float:
     low, high = 0.0, 1.0
     while high - low > 1e-12 * high:
         middle = (low + high) / 2
-        if _beta_cdf(middle, a, b) < probability:
+        if beta_cdf(middle, a, b) < probability:
             low = middle
         else:
             high = middle
     return high
 
 
-def _beta_cdf(x: float, a: float, b: float) -> float:
+def beta_cdf(x: float, a: float, b: float) -> float:
     """The regularised incomplete beta function I_x(a, b), by its continued fraction (DLMF 8.17.22)."""
     if x <= 0 or x >= 1:
         return float(x >= 1)
     if x > (a + 1) / (a + b + 2):  # the fraction converges fast only on the other side
-        return 1 - _beta_cdf(1 - x, b, a)
+        return 1 - beta_cdf(1 - x, b, a)
     front = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)
     return math.exp(front) / a * _fraction(x, a, b)
 

@@ -22,6 +22,8 @@ LEAST = 200
 ALTERNATIVES = 9
 _CUTS = (*(decile / 10 for decile in range(1, 10)), 0.95, 0.98, 0.995)
 _P95 = _CUTS.index(0.95)
+# All answers being slower shows best beyond the one, a few that take very long beyond the other.
+_SLOW = (_CUTS.index(0.8), _CUTS.index(0.98))
 _SLOWDOWNS = (1.1, 1.2, 1.35, 1.6, 2.5)
 _TAILS = ((0.95, 2.0), (0.95, 5.0), (0.995, 3.0), (0.995, 15.0))
 # Part of each weight: a bin that was never seen must not end all evidence.
@@ -51,6 +53,12 @@ class FrozenLatencies:
     def p95_ms(self) -> float:
         """The champion's 95th percentile."""
         return self.edges_ms[_P95]
+
+    @property
+    def slow_ms(self) -> tuple[float, float]:
+        """The champion's 80th and 98th percentile."""
+        first, second = _SLOW
+        return self.edges_ms[first], self.edges_ms[second]
 
     def bin_of(self, latency_ms: float, *, is_canary: bool) -> int:
         """The bin of a latency; the canary's are forgiven the margin."""

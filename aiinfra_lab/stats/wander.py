@@ -74,6 +74,12 @@ class Wander:
         """Beyond LIMIT the canary is slower by more than noise."""
         return sum(self.sums) / len(self.sums)
 
+    @property
+    def unknown_s(self) -> float:
+        """So long it lasts at least until it is known how much blocks vary, before which there is no evidence."""
+        lacking = 0 if len(self.before) >= _FIRST else max(0, _FIRST + 1 - len(self.differences))
+        return max(0.0, lacking * self.block_s - self.seconds)
+
     def add(self, seconds: float, champion: LogSums, canary: LogSums) -> None:
         """Take what was answered in the last seconds; a block that is over is judged."""
         self.champion += champion

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import LabError, NotFound
 from ..features.contract import ROW_ID
+from ..stats.dependence import dependence
 from ..units import counted
 from . import heldout
 from .heldout import PREFIX
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 RESAMPLES, SEED, CONFIDENCE = 1_000, 0, 0.95
+_MOST_PARTS = 256
+_LEAST_WORTH = 0.75 * LEAST_ROWS  # of so few rows, what they are worth is known no better
+_ALIKE = 0.5
 _AT_ONCE = 50  # draws: of 20,000 rows they are 8 MB
 
 
@@ -41,7 +46,8 @@ class ComparedModel(NamedTuple):
 @dataclass(frozen=True)
 class PairedMetric:
     """One metric of both models on the same rows. low, high: the interval of ours less theirs; None where chance leaves
-    nothing to say of it. verdict: whether ours is better, worse or the same beyond chance; else `cannot tell`.
+    nothing to say of it. worth: of how many independent rows, or groups, the interval is. verdict: whether ours is
+    better, worse or the same beyond chance; else `cannot tell`.
     """
 
     name: str
@@ -49,6 +55,7 @@ class PairedMetric:
     ours: float
     low: float | None = None
     high: float | None = None
+    worth: float = field(default=math.inf, kw_only=True, compare=False)
     verdict: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -93,9 +100,15 @@ class PairedComparison:
             f" Those of single outputs are wider, for there are {self.outputs:,}: {CONFIDENCE:.0%} for all of them "
             "together (Bonferroni)."
         )
+        worth = min((one.worth for one in self.metrics), default=math.inf)
+        alike = (
+            f" Rows resemble their neighbours, and are worth about {worth:,.0f} independent ones: the intervals are as "
+            "wide as those of so many."
+        )
         return (
             f"Both predicted the same {self.rows:,} held out rows. Intervals of {CONFIDENCE:.0%}: a paired bootstrap, "
-            f"{_draws(self.outputs):,} draws (seed {SEED}).{several if self.outputs > 1 else ''}"
+            f"{_draws(self.outputs):,} draws (seed {SEED}).{alike if worth < _ALIKE * self.rows else ''}"
+            f"{several if self.outputs > 1 else ''}"
         )
 
 
@@ -235,23 +248,69 @@ def _differences(
     before = {one.name: one for one in theirs}
     pairs = ((one, before[one.name]) for one in ours if one.name in before)
     known = [(one, other) for one, other in pairs if one.value is not None and other.value is not None]
-    drawn: dict[str, list[NDArray[Any]]] = {}
     outputs = _outputs(ours)
-    for weights in _weights(rows, groups, _draws(outputs)):
-        for one, other in known:
-            drawn.setdefault(one.name, []).append(one.draws(weights) - other.draws(weights))
-    is_known = groups is None or groups.nunique(dropna=False) >= LEAST_ROWS
-    for one, other in known:
+    drawn = _under(_weights(rows, groups, _draws(outputs)), known)
+    without = [] if groups is not None else _under(_left_out(rows), known)
+    count = rows if groups is None else groups.nunique(dropna=False)
+    for at, (one, other) in enumerate(known):
         assert one.value is not None  # for the type checker
         assert other.value is not None
-        # One of many outputs is beyond its own 95 % by chance.
-        tail = 100 * (1 - CONFIDENCE) / 2 / (outputs if one.output else 1)
-        off = np.concatenate(drawn[one.name])
-        count = len(off)
-        off = off[np.isfinite(off)]
+        off, difference = drawn[at], one.value - other.value
+        is_finite = np.isfinite(off)
         # Where a class is so rare that most draws have none of it, what is left of them says nothing.
-        bounds = np.percentile(off, [tail, 100 - tail]).tolist() if is_known and len(off) > count / 2 else []
-        yield PairedMetric(f"{PREFIX}{one.name}", other.value, one.value, *(bounds or (None, None)))
+        is_known, off = is_finite.mean() > 1 / 2, off[is_finite]
+        worth = _worth(without[at], off, rows) if is_known and groups is None else float(count)
+        bounds = (None, None)
+        if is_known and worth >= _LEAST_WORTH:
+            # One of many outputs is beyond its own 95 % by chance.
+            tail = (1 - CONFIDENCE) / 2 / (outputs if one.output else 1)
+            off = difference + _wider(worth, count, tail) * (off - difference)
+            bounds = np.percentile(off, [100 * tail, 100 - 100 * tail]).tolist()
+        yield PairedMetric(f"{PREFIX}{one.name}", other.value, one.value, *bounds, worth=worth)
+
+
+def _under(weights: Iterable[NDArray[Any]], pairs: Sequence[tuple[Metric, Metric]]) -> list[NDArray[Any]]:
+    """Of each pair of metrics, what ours is less theirs under all those weights."""
+    import numpy as np
+
+    found: list[list[NDArray[Any]]] = [[] for _ in pairs]
+    for some in weights:
+        for differences, (one, other) in zip(found, pairs, strict=True):
+            differences.append(one.draws(some) - other.draws(some))
+    return [*map(np.concatenate, found)]
+
+
+def _left_out(rows: int) -> Iterator[NDArray[Any]]:
+    """Weights that leave out some consecutive rows, then the next ones, and so on."""
+    import numpy as np
+
+    parts = min(rows, _MOST_PARTS)
+    at = np.arange(rows) * parts // rows
+    for some in np.array_split(np.arange(parts), -(-parts // _AT_ONCE)):
+        yield (at != some[:, None]).astype(np.float64)
+
+
+def _worth(without: NDArray[Any], drawn: NDArray[Any], rows: int) -> float:
+    """How many independent rows these are worth, whose neighbours (those of one day, say) may be alike.
+
+    By how much more the difference varies by the jackknife over consecutive parts (Quenouille, 1949), and with what
+    these share with their neighbours, than by drawing row by row. without: the difference without each of the parts.
+    """
+    import numpy as np
+
+    without = np.where(np.isfinite(without), without, np.nanmean(without))
+    time, _ = dependence(without)
+    varies = (len(without) - 1) * float(without.var()) * time
+    row_by_row = float(drawn.var())
+    return rows / max(1.0, varies / row_by_row) if row_by_row else float(rows)
+
+
+def _wider(worth: float, drawn: int, tail: float) -> float:
+    """By what to stretch draws of so many rows that are worth fewer, and of few as Student's t has it."""
+    from scipy import special
+
+    small = special.stdtrit(worth - 1, 1 - tail) / special.ndtri(1 - tail) * math.sqrt(worth / (worth - 1))
+    return float(small * math.sqrt(drawn / worth))
 
 
 def _outputs(metrics: Sequence[Metric]) -> int:

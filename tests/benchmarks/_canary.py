@@ -11,8 +11,9 @@ from numpy.random import Generator
 from scipy import special
 
 from aiinfra_lab.deploy.server.counts import EDGES_MS
-from aiinfra_lab.stats.arms import GROUPS, ArmComparison, Stratum
+from aiinfra_lab.stats.arms import GROUPS, MEASURES, ArmComparison, Stratum
 from aiinfra_lab.stats.bounds import binomial_interval
+from aiinfra_lab.stats.keys import CHANCE, BadKeys, chance_of
 from aiinfra_lab.stats.latencies import BINS, FrozenLatencies
 from aiinfra_lab.stats.wander import MARGIN
 
@@ -101,11 +102,24 @@ class Ours:
 
     def __init__(self, share: float = SHARE, before: tuple[float, ...] = ()) -> None:
         self.comparison = ArmComparison(share, 0.0, latencies=FROZEN, before=before)
+        self.bad = [[BadKeys(share)], [BadKeys(share), BadKeys(share)]]
+        self.keys = 0
 
     def sees(self, found: Look, now: float) -> bool:
-        if found.stratum.total:
-            self.comparison.weigh(found.stratum, now)
-        return self.comparison.convicted is not None
+        if not found.stratum.total:
+            return False
+        self.comparison.weigh(found.stratum, now)
+        for is_canary, arm in enumerate(found.stratum.by_group.sum(axis=1)):
+            for bad, count in zip((*self.bad[0], *self.bad[1]), (arm[1], arm[10:].sum(), arm[13:].sum()), strict=True):
+                for _ in range(count):  # each of a key of its own
+                    self.keys += 1
+                    bad.add(self.keys, is_canary=bool(is_canary))
+        for bad in (*self.bad[0], *self.bad[1]):
+            bad.close(now)
+        if (convicted := self.comparison.convicted) is None:
+            return False
+        since = self.comparison.shares(convicted).since
+        return chance_of(self.bad[MEASURES.index(convicted)], since)[1] <= CHANCE
 
 
 @dataclass

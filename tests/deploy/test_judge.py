@@ -10,6 +10,7 @@ from aiinfra_lab.deploy.record import DesiredState, RuleCounts
 from aiinfra_lab.deploy.server import judge as judging
 from aiinfra_lab.deploy.server.counts import Counts
 from aiinfra_lab.deploy.server.judge import Judge
+from aiinfra_lab.deploy.server.predictor import key_position
 from aiinfra_lab.stats.bounds import parse_bounds
 
 BOTH = parse_bounds("p95_ms > 80 or errors > 1%")
@@ -191,3 +192,71 @@ def test_what_a_version_did_as_a_shadow_says_nothing_of_how_fast_it_answers():
     judge, clock = trial(counts=known)
     latency = serve(judge, clock, 1).measures[1]
     assert latency.p95_ms < 100
+
+
+# ---- keys that ask again and again ----
+
+
+def customers(judge, clock, looks, keys, share, *, fails=(), slow=None, requests=50, seed=5, salt="s"):
+    """Customers' traffic: each key is dealt once, and what its rows do is its own, whichever version answers."""
+    rng = np.random.default_rng(seed)
+    names = [f"customer-{at}" for at in range(keys)]
+    on_canary = [key_position(salt, name) < share for name in names]
+    slow = np.ones(keys) if slow is None else slow
+    for _ in range(looks):
+        for at in rng.integers(keys, size=requests).tolist():
+            failed = at in fails
+            latency = None if failed else float(rng.lognormal(math.log(30), 0.3)) * slow[at]
+            judge.add(names[at], latency, is_canary=on_canary[at], failed=failed)
+        clock.now += 10
+        judge.evaluate()
+        if judge.verdict.state == "breach":
+            break
+    return judge.verdict, on_canary
+
+
+def test_few_requests_of_a_key_that_always_fails_roll_nothing_back():
+    salt = next(f"s{at}" for at in range(99) if key_position(f"s{at}", "customer-0") < 0.3)
+    clock = Clock()
+    judge = Judge(BOTH, share=0.3, salt=salt, champion=champion(), clock=clock)
+    verdict, _ = customers(judge, clock, 24 * 60, 20, 0.3, fails={0}, requests=1, salt=salt)
+    (errors,) = [each for each in verdict.measures if each.measure == "errors"]
+    assert (errors.verdict, errors.canary_bad > 20, errors.champion_bad) == ("undecided", True, 0)
+    assert errors.evidence < errors.limit
+    assert str(errors).endswith("not decided, what is bad comes from one key, whose rows may be the reason")
+
+
+@pytest.mark.parametrize("seed", [1, 12])
+def test_a_few_slow_customers_roll_a_healthy_canary_back_no_more(seed):
+    """Of 20 such trials, in these two one was, within half an hour."""
+    clock, salt = Clock(), f"salt{seed}"
+    slow = np.random.default_rng(seed).lognormal(0, 0.5, 20)
+    judge = Judge(BOTH, share=SHARE, salt=salt, champion=champion(), clock=clock)
+    verdict, _ = customers(judge, clock, 200, 20, SHARE, slow=slow, seed=seed, salt=salt)
+    assert verdict.state != "breach"
+
+
+def test_a_canary_that_fails_for_all_its_customers_is_convicted():
+    clock, salt = Clock(), "s0"
+    judge = Judge(BOTH, share=SHARE, salt=salt, champion=champion(), clock=clock)
+    on_canary = {at for at in range(40) if key_position(salt, f"customer-{at}") < SHARE}
+    verdict, _ = customers(judge, clock, 60, 40, SHARE, fails=on_canary, salt=salt)
+    assert (verdict.state, len(on_canary)) == ("breach", 7)
+
+
+def test_from_which_keys_failures_came_is_kept_over_a_restart():
+    judge, clock = trial()
+    serve(judge, clock, 3, errors=(0.0, 0.02))
+    again, clock_again = trial()
+    again.restore(msgspec.json.decode(msgspec.json.encode(judge.to_record(("d",))), type=RuleCounts))
+    for measure, bad in judge._bad.items():
+        assert [each.since(0.0) for each in again._bad[measure]] == [each.since(0.0) for each in bad]
+    clock_again.now = clock.now
+    assert serve(again, clock_again, 20, errors=(0.0, 0.2)).state == "breach"
+
+
+def test_a_slow_canary_whose_champion_has_no_hour_behind_it_names_the_minutes_that_lack():
+    verdict = serve(*trial(), 3, slower=(1.0, 3.0))
+    (latency,) = [each for each in verdict.measures if each.measure == "latency"]
+    assert (latency.verdict, latency.more, latency.minutes) == ("undecided", None, 15.5)
+    assert str(latency).endswith("not decided, at least 16 more minutes show how much latencies vary by themselves")

@@ -122,6 +122,40 @@ def test_the_interval_covers_the_true_difference_as_often_as_is_stated():
     assert 0.93 * 400 <= covered <= 0.97 * 400
 
 
+@pytest.mark.parametrize(("days", "rows"), [(20, 2000), (60, 3000)])
+def test_rows_of_one_day_that_are_alike_make_neither_of_two_equal_models_the_better_one(days, rows):
+    """Errors of each model have a part that is a day's: rows drawn one by one took 62 of 100 for a difference."""
+    signature = Signature((Tensor("x", "FP32", (-1,)),), (Tensor("score", "FP32", (-1,)),), Task("regression"))
+    wrong, worth = 0, []
+    for seed in range(30):
+        draw = np.random.default_rng(seed)
+        day, truth = np.arange(rows) * days // rows, pd.DataFrame({"y": draw.normal(size=rows)})
+        answers = [{"score": truth["y"] + draw.normal(0, 0.3, rows) + draw.normal(0, 0.3, days)[day]} for _ in range(2)]
+        ours, theirs = (score(signature, each, truth).metrics for each in answers)
+        mae = [one for one in ours if one.name == "mae"]
+        one = next(iter(paired._differences(mae, theirs, rows, None)))
+        wrong += one.verdict != "cannot tell"
+        worth.append(one.worth)
+    assert wrong <= 5  # of 30 at 5 %
+    assert np.median(worth) < rows / 8
+
+
+def test_of_ten_rows_an_interval_is_as_wide_as_students():
+    signature = Signature((Tensor("x", "FP32", (-1,)),), (Tensor("score", "FP32", (-1,)),), Task("regression"))
+    wrong = known = 0
+    for seed in range(100):
+        draw = np.random.default_rng(seed)
+        truth = pd.DataFrame({"y": draw.normal(size=10)})
+        answers = [{"score": truth["y"] + draw.normal(0, 0.3, 10)} for _ in range(2)]
+        ours, theirs = (score(signature, each, truth).metrics for each in answers)
+        mae = [one for one in ours if one.name == "mae"]
+        one = next(iter(paired._differences(mae, theirs, 10, None)))
+        known += one.low is not None
+        wrong += one.verdict != "cannot tell"
+    assert known >= 75
+    assert wrong <= 10  # of 100; 14 when they were as wide as the draws
+
+
 def test_of_many_outputs_none_is_worse_by_chance_more_often_than_is_stated():
     """Two equally good models of ten outputs, 60 times."""
     names = [f"y{at}" for at in range(10)]

@@ -11,8 +11,10 @@ import hashlib
 import threading
 import time
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import chain
+from types import MappingProxyType
 from typing import Any
 
 from ...config import Settings
@@ -22,6 +24,7 @@ from ...stats.arms import GROUPS, MEASURES, ArmComparison, Measure
 from ...stats.betting import NotWorse, OneSample
 from ...stats.bounds import Bound, JudgedBound, JudgedMeasure, bounds_of
 from ...stats.bounds import Verdict as State
+from ...stats.keys import CHANCE, BadKeys, chance_of
 from ...stats.latencies import LEAST, FrozenLatencies
 from ...stats.power import requests_to_convict
 from ..record import DesiredState, RuleCounts, Verdict
@@ -119,6 +122,7 @@ class Judge:
         self._alarms = [_Alarm(bound, OneSample(bound.share)) for bound in bounds]
         self.guarded = tuple(measure for measure in MEASURES if measure in {_measure(bound) for bound in bounds})
         self._not_worse = {measure: NotWorse(MARGINS[measure]) for measure in MEASURES}
+        self._bad = _bad_keys(share)
         self._compared: ArmComparison | None = None
         if champion is not None:
             before = champion.minutes.means(6 * look_s)
@@ -147,8 +151,13 @@ class Judge:
                 return
             self._compared.add(digest % GROUPS, latency_ms, is_canary=is_canary, failed=failed)
             self._not_worse["errors"].add(failed, is_canary=is_canary)
+            if failed:
+                self._bad["errors"][0].add(digest, is_canary=is_canary)
             if latency_ms is not None and (frozen := self._compared.latencies):
                 self._not_worse["latency"].add(latency_ms > frozen.p95_ms, is_canary=is_canary)
+                for limit_ms, slow in zip(frozen.slow_ms, self._bad["latency"], strict=True):
+                    if latency_ms > limit_ms:
+                        slow.add(digest, is_canary=is_canary)
                 if not is_canary:
                     self._buckets[bisect_left(EDGES_MS, latency_ms)] += 1
 
@@ -176,6 +185,8 @@ class Judge:
             stratum = self._compared.close(now) if self._compared else None
             if stratum:
                 self._seen = bytearray(_SEEN)
+                for bad in chain.from_iterable(self._bad.values()):
+                    bad.close(now)
         if self._compared and stratum:
             self._compared.weigh(stratum, now)
         self._freeze()
@@ -231,17 +242,23 @@ class Judge:
         if compared.convicts(measure):
             seen = compared.shares(measure)
             counts = (seen.canary_bad, seen.canary, seen.champion_bad, seen.champion, seen.since)
-            return JudgedMeasure(measure, "breach", *counts, evidence, compared.limit, **given, more=0)
+            keys, chance = chance_of(self._bad[measure], seen.since)
+            if chance <= CHANCE:
+                return JudgedMeasure(measure, "breach", *counts, evidence, compared.limit, **given, more=0)
+            evidence = compared.limit * CHANCE / chance
+            return JudgedMeasure(measure, "undecided", *counts, evidence, compared.limit, **given, keys=keys)
         # Shown once is shown, unless evidence of the contrary has come up since.
         (champion, champion_bad), (canary, canary_bad) = bets.counts
         is_shown = bets.is_shown and (measure == "errors" or champion >= LEAST)
         state: State = "ok" if is_shown and evidence < compared.limit / 100 else "undecided"
         counts = (canary_bad, canary, champion_bad, champion, compared.began_at)
-        more = bets.needed()
-        if more is None and champion and canary:
+        more, minutes = bets.needed(), None
+        if more is None and measure == "latency" and compared.waits_for_blocks:
+            minutes = compared.wander.unknown_s / 60 or None
+        elif more is None and champion and canary:
             shares = champion_bad / champion, canary_bad / canary
             more = requests_to_convict(compared.share, *shares, max(1.0, evidence))
-        return JudgedMeasure(measure, state, *counts, evidence, compared.limit, **given, more=more)
+        return JudgedMeasure(measure, state, *counts, evidence, compared.limit, **given, more=more, minutes=minutes)
 
     # ---- keeping ----
 
@@ -251,6 +268,7 @@ class Judge:
             evidence: dict[str, Any] = {
                 "alarms": [alarm.sample.to_state() for alarm in self._alarms],
                 "not_worse": {measure: bets.to_state() for measure, bets in self._not_worse.items()},
+                "bad": {measure: [each.to_state() for each in bad] for measure, bad in self._bad.items()},
             }
             counts = self.requests, self.unanswered, self.trials
         evidence["compared"] = self._compared.to_state() if self._compared else None
@@ -264,6 +282,8 @@ class Judge:
         self._not_worse = {measure: NotWorse.of_state(kept.evidence["not_worse"][measure]) for measure in MEASURES}
         if self._compared:
             self._compared = ArmComparison.of_state(kept.evidence["compared"])
+            # Of a trial that an earlier version of this package began, none were kept.
+            self._bad = _bad_keys(self._compared.share, kept.evidence.get("bad", {}))
         self.verdict = self._judged()
 
     @classmethod
@@ -286,6 +306,15 @@ class Judge:
             judge.trials = kept.trials + 1
             judge.verdict = judge._judged()
         return judge
+
+
+def _bad_keys(share: float, kept: Mapping[Measure, Any] = MappingProxyType({})) -> dict[Measure, list[BadKeys]]:
+    """Of failed requests, and of those beyond each of `FrozenLatencies.slow_ms`."""
+    numbers: dict[Measure, int] = {"errors": 1, "latency": 2}
+    return {
+        measure: [BadKeys.of_state(share, state) for state in kept.get(measure, [()] * number)]
+        for measure, number in numbers.items()
+    }
 
 
 def _measure(bound: Bound) -> Measure:
