@@ -2,7 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
+
+FormName = Literal["json", "tensors", "arrow"]
+# How many bytes of JSON say what one byte of another form may.
+_DENSE = 16
+
+
+class Form(msgspec.Struct, array_like=True, frozen=True):
+    """How a body is written: rows or columns as JSON, tensors of the Open Inference Protocol, or an Arrow stream.
+
+    answer: how what it is answered is written. json_bytes: how much of the body is JSON, where bytes of tensors follow.
+    """
+
+    name: FormName = "json"
+    answer: FormName = "json"
+    json_bytes: int | None = None
+
+
+AS_JSON = Form()
 
 
 class RawRequest(msgspec.Struct, array_like=True):
@@ -11,13 +31,20 @@ class RawRequest(msgspec.Struct, array_like=True):
     id: str
     started: float
     body: bytes
+    form: Form = AS_JSON
+
+    @property
+    def expected_bytes(self) -> int:
+        """How long a body of JSON may be that says as much: by that a model's time is measured."""
+        return len(self.body) * (1 if self.form.name == "json" else _DENSE)
 
 
 class Reply(msgspec.Struct, array_like=True):
     """What a request is answered.
 
     failed: whether a row of it got no outputs. A request that is refused has no rows. logged_request, logged_answer:
-    what the log gets in place of the request's body and of this one, where long texts are in them.
+    what the log gets in place of the request's body and of this one, where long texts are in them, or they are no JSON.
+    form: how the body is written.
     """
 
     status: int
@@ -26,6 +53,7 @@ class Reply(msgspec.Struct, array_like=True):
     failed: bool = False
     logged_request: bytes = b""
     logged_answer: bytes = b""
+    form: Form = AS_JSON
 
 
 class Began(msgspec.Struct, tag=True):

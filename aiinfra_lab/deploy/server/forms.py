@@ -1,0 +1,87 @@
+"""Requests that are no JSON, read and answered by the model's own process: tensors, and streams of Arrow's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from ...features.contract import ROW_ID
+from ...train.signature import Tensor
+from . import arrow_stream
+from . import inference_protocol as v2
+from .array_rows import Named, listed
+from .messages import Form, RawRequest, Reply
+from .rows import Parsed, Refusal, logged
+
+if TYPE_CHECKING:
+    from .model import LoadedModel
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Forms:
+    """Reads and writes them for one version."""
+
+    def __init__(self, model: LoadedModel) -> None:
+        self._model = model
+
+    def read(self, raw: RawRequest) -> Parsed:
+        """The rows of a request. Refusal."""
+        columns, outputs = self._tensors(raw) if raw.form.name == "tensors" else (self._arrow(raw), None)
+        parsed = self._model.reader.columns(columns)
+        parsed.outputs, parsed.logged = outputs, logged_columns(columns)
+        return parsed
+
+    def write(
+        self, reply: Reply, raw: RawRequest, parsed: Parsed, columns: Mapping[str, list[Any]], errors: Mapping[int, str]
+    ) -> None:
+        """Put into a reply what its request is answered, in the form that it asks for."""
+        if raw.form.answer == "arrow":
+            reply.body = self._answers.write(raw.id, parsed.ids, columns, errors)
+            reply.form = Form("arrow")
+        elif errors:
+            # The protocol has no place for a row that got no outputs.
+            at = min(errors)
+            reply.status, reply.body = 500, Refusal(500, f"row {at}: {errors[at]}").body("tensors")
+        else:
+            reply.body, size = v2.write(columns, parsed.outputs, self._model.uri, self._outputs)
+            if size is not None:
+                reply.form = Form("tensors", json_bytes=size)
+
+    def _tensors(self, raw: RawRequest) -> tuple[dict[str, Named], v2.Inference]:
+        scalars = {ROW_ID, *(item.name for item in self._inputs if item.is_scalar)}
+        try:
+            return v2.read(raw.body, raw.form.json_bytes, self._outputs, scalars)
+        except v2.BadTensors as problem:
+            raise Refusal(400, str(problem)) from None
+
+    def _arrow(self, raw: RawRequest) -> dict[str, Named]:
+        shapes = {item.name: item.row_shape for item in self._inputs if not item.is_scalar}
+        return arrow_stream.read(raw.body, {ROW_ID, *(item.name for item in self._inputs)}, shapes)
+
+    @cached_property
+    def _inputs(self) -> list[Tensor]:
+        return v2.inputs_of(self._model.saved)
+
+    @cached_property
+    def _outputs(self) -> list[Tensor]:
+        return v2.outputs_of(self._model.saved)
+
+    @cached_property
+    def _answers(self) -> arrow_stream.AnswerWriter:
+        return arrow_stream.AnswerWriter(self._model.uri, self._model.signature)
+
+
+def logged_columns(columns: Mapping[str, Named]) -> bytes:
+    """Columns as the log has them: JSON, of long texts the beginning."""
+    lists: dict[str, Sequence[Any]] = {name: listed(values, as_rows=False) for name, values in columns.items()}
+    return _encode({"columns": logged(lists)})
+
+
+def columns_as_they_came(raw: RawRequest) -> dict[str, list[Any]]:
+    """The columns of a request of tensors, where no model is at hand. BadTensors."""
+    found = v2.columns_as_they_came(raw.body, raw.form.json_bytes)
+    return {name: listed(values, as_rows=False) for name, values in found.items()}
