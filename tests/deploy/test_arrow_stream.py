@@ -6,6 +6,8 @@ import json
 import random
 import resource
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 
@@ -187,6 +189,20 @@ def test_damaged_streams_are_refused_or_answered_and_never_a_fault_of_ours(table
         assert code in (200, 400, 415, 422), (seed, code, bytes(body))
     assert not table.server.faults["handler"]
     assert table.api.predictor.waiting == 0
+
+
+def test_the_first_stream_of_a_process_loads_no_pandas(tmp_path, artifacts):
+    body = tmp_path / "body"
+    body.write_bytes(stream(TABLE))
+    code = (
+        "import sys; from pathlib import Path; from aiinfra_lab.deploy.server import answering, messages, model\n"
+        "loaded = model.load('models:delay@1', Path(sys.argv[1]))\n"
+        "raw = messages.RawRequest('r', 0.0, Path(sys.argv[2]).read_bytes(), messages.Form('arrow', 'arrow'))\n"
+        "[reply] = answering.Answering(loaded).answer([raw])\n"
+        "assert reply.status == 200 and 'pyarrow' in sys.modules and 'pandas' not in sys.modules\n"
+        "import pandas, pyarrow; assert len(pyarrow.table({'x': [1]}).to_pandas()) == 1\n"
+    )
+    subprocess.run([sys.executable, "-c", code, artifacts("plain"), body], check=True)
 
 
 def test_the_rows_of_a_stream_are_counted_without_reading_them():

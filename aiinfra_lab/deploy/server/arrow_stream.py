@@ -1,7 +1,8 @@
 """Bodies that are a stream of Arrow's IPC format: columns in, columns out, and no object for each number.
 
 What a stream would become is looked at first (`arrow_messages`), then its types, and only then the values are. pyarrow
-is imported with the first such body: most processes never see one.
+is imported with the first such body: most processes never see one. Arrays are made of buffers and taken from them, for
+`pyarrow.array` and `to_numpy` import pandas: 0.7 s, in which a process looks like one that hangs.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 # Beyond twice the body: what texts may become that a dictionary, or views of them, give to many rows.
 MOST_TEXT_BYTES = 4 << 20
 ERROR = "error"
+# Arrow's name of a type → NumPy's, where they differ.
+_NAMES = {"halffloat": "float16", "float": "float32", "double": "float64"}
 
 
 def read(body: bytes, names: Container[str], shapes: Mapping[str, Sequence[int]]) -> dict[str, Named]:
@@ -92,10 +95,10 @@ class AnswerWriter:
         """The answer: `row_id` where rows came with one, each output, and `error` where some row got none."""
         import pyarrow as pa
 
-        arrays = {ROW_ID: pa.array(ids, pa.string())} if ids.count(None) < len(ids) else {}
-        arrays |= {name: pa.array(columns[name], kind) for name, kind in self._types.items()}
+        arrays = {ROW_ID: _array(ids, pa.string())} if ids.count(None) < len(ids) else {}
+        arrays |= {name: _array(columns[name], kind) for name, kind in self._types.items()}
         if errors:
-            arrays[ERROR] = pa.array([errors.get(at) for at in range(len(ids))], pa.string())
+            arrays[ERROR] = _array([errors.get(at) for at in range(len(ids))], pa.string())
         batch = pa.record_batch(arrays, metadata={"request_id": request_id, "model": self._uri})
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, batch.schema) as stream:
@@ -218,8 +221,8 @@ def _values(chunk: pa.Array) -> Named:
 
 def _indices(chunk: pa.Array) -> np.ndarray[Any, Any]:
     """Where each row's text stands in the dictionary; where none does, the place behind its end."""
-    at = chunk.indices.to_numpy(zero_copy_only=False)
-    return np.where(np.isnan(at), len(chunk.dictionary), at).astype(np.int64) if chunk.indices.null_count else at
+    at = _buffered(chunk.indices)
+    return np.where(_is_there(chunk), at, len(chunk.dictionary)) if chunk.null_count else at
 
 
 def _numbers(chunk: pa.Array) -> Named:
@@ -229,11 +232,57 @@ def _numbers(chunk: pa.Array) -> Named:
     if chunk.null_count and not is_float:
         listed: list[Any] = chunk.to_pylist()  # as floats, large ones would be others
         return listed
-    found: np.ndarray[Any, Any] = chunk.to_numpy(zero_copy_only=False)
+    found, is_there = _buffered(chunk), _is_there(chunk)
     # Missing is null here, and NaN is no number: who reads the array takes it for one that is missing.
-    if is_float and np.count_nonzero(np.isnan(found)) > chunk.null_count:
+    if is_float and np.isnan(found[is_there]).any():
         return [None if value is None else float(value) for value in chunk.to_pylist()]
-    return found
+    return np.where(is_there, found, np.nan) if chunk.null_count else found
+
+
+def _buffered(chunk: pa.Array) -> np.ndarray[Any, Any]:
+    """The numbers that a column has in its buffer; where one is missing, anything."""
+    dtype = np.dtype(_NAMES.get(str(chunk.type), str(chunk.type)))
+    data = chunk.buffers()[1]
+    if data is None or not len(chunk):
+        return np.zeros(len(chunk), dtype)
+    return np.frombuffer(data, dtype, len(chunk), chunk.offset * dtype.itemsize)
+
+
+def _is_there(chunk: pa.Array) -> np.ndarray[Any, Any]:
+    """Of each row whether it has a value."""
+    if not chunk.null_count:
+        return np.ones(len(chunk), bool)
+    bits = np.unpackbits(np.frombuffer(chunk.buffers()[0], np.uint8), bitorder="little")
+    return bits[chunk.offset : chunk.offset + len(chunk)].astype(bool)
+
+
+def _array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    """A column of that type, of values or None."""
+    import pyarrow as pa
+
+    is_there = np.array([value is not None for value in values], bool)
+    bits = None if is_there.all() else pa.py_buffer(np.packbits(is_there, bitorder="little"))
+    if pa.types.is_struct(kind):
+        fields = [kind.field(at) for at in range(kind.num_fields)]
+        inner = [_array([value and value[field.name] for value in values], field.type) for field in fields]
+        return pa.Array.from_buffers(kind, len(values), [bits], children=inner)
+    if pa.types.is_list(kind):
+        given = [value or () for value in values]
+        inner = [_array([item for value in given for item in value], kind.value_type)]
+        return pa.Array.from_buffers(kind, len(values), [bits, _ends(given)], children=inner)
+    if pa.types.is_string(kind):
+        texts = [(value or "").encode("utf-8", "replace") for value in values]
+        return pa.Array.from_buffers(kind, len(values), [bits, _ends(texts), pa.py_buffer(b"".join(texts))])
+    numbers = np.array([value or 0 for value in values], _NAMES.get(str(kind), str(kind)))
+    data = np.packbits(numbers, bitorder="little") if pa.types.is_boolean(kind) else numbers
+    return pa.Array.from_buffers(kind, len(values), [bits, pa.py_buffer(data)])
+
+
+def _ends(values: Sequence[Sequence[Any]]) -> pa.Buffer:
+    """Where each of these ends, behind where the first begins."""
+    import pyarrow as pa
+
+    return pa.py_buffer(np.cumsum([0, *map(len, values)]).astype(np.int32))
 
 
 def _lists(chunk: pa.Array) -> Named:
@@ -246,7 +295,7 @@ def _lists(chunk: pa.Array) -> Named:
         return listed
     if pa.types.is_fixed_size_list(chunk.type):
         return flat.reshape(len(chunk), chunk.type.list_size, *flat.shape[1:])
-    ends = np.diff(chunk.offsets.to_numpy())
+    ends = np.diff(_buffered(chunk.offsets))
     if len(ends) and (ends == ends[0]).all():
         return flat.reshape(len(chunk), ends[0], *flat.shape[1:])
     listed = np.split(flat, np.cumsum(ends)[:-1])
@@ -257,7 +306,7 @@ def _flat(chunk: pa.Array) -> Named | None:
     inner = chunk.flatten()
     if inner.null_count:
         return None
-    return inner.to_numpy(zero_copy_only=False) if _is_number(inner.type) else _lists(inner)
+    return _buffered(inner) if _is_number(inner.type) else _lists(inner)
 
 
 def _joined(parts: Sequence[Named]) -> Named:
