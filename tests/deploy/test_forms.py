@@ -211,6 +211,25 @@ def test_the_log_has_the_rows_of_each_form_as_json(table, tmp_path, form):
     assert all(0 < row["outputs"]["score"] < 1 for row in read)
 
 
+def test_a_long_text_is_logged_by_its_beginning(table, tmp_path):
+    rows = [{**ROWS[0], "carrier": "A" * 3000}, ROWS[1]]
+    for at, form in enumerate((as_tensors, as_arrow)):
+        request = raw(*form(rows))
+        read = logged(tmp_path / str(at), request, table.answer([request])[0])
+        assert read[0]["inputs"]["carrier"]["characters"] == 3000
+        assert read[1]["inputs"]["carrier"] == "never seen"
+
+
+def test_sequences_of_several_lengths_are_filled_up_as_those_of_json(tmp_path):
+    sums = Answering(load("models:delay@1", serving.sequences(tmp_path / "sequences")))
+    rows = [{"steps": [1.0, 2.0]}, {"steps": [3.0]}, {"steps": [1.0, 1.0, 1.0]}]
+    wanted = outputs(asked(sums, *as_rows(rows)), Form())["total"]
+    request = raw(*as_arrow(rows, steps=pa.list_(pa.float32())))
+    [reply] = sums.answer([request])
+    assert outputs(reply, ARROW)["total"] == wanted == [3.0, 3.0, 3.0]
+    assert [row["inputs"] for row in logged(tmp_path, request, reply)] == rows
+
+
 def logged(folder, request, reply) -> list:
     log = PredictionsLog(folder / "log", 1e9)
     log.add("champion", 0.5, reply.logged_request or request.body, reply.logged_answer or reply.body, reply.rows)

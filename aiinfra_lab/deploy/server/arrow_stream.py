@@ -232,11 +232,12 @@ def _numbers(chunk: pa.Array) -> Named:
     if chunk.null_count and not is_float:
         listed: list[Any] = chunk.to_pylist()  # as floats, large ones would be others
         return listed
-    found, is_there = _buffered(chunk), _is_there(chunk)
+    found = _buffered(chunk)
+    is_there = _is_there(chunk) if chunk.null_count else None
     # Missing is null here, and NaN is no number: who reads the array takes it for one that is missing.
-    if is_float and np.isnan(found[is_there]).any():
+    if is_float and np.isnan(found if is_there is None else found[is_there]).any():
         return [None if value is None else float(value) for value in chunk.to_pylist()]
-    return np.where(is_there, found, np.nan) if chunk.null_count else found
+    return found if is_there is None else np.where(is_there, found, np.nan)
 
 
 def _buffered(chunk: pa.Array) -> np.ndarray[Any, Any]:
@@ -250,8 +251,6 @@ def _buffered(chunk: pa.Array) -> np.ndarray[Any, Any]:
 
 def _is_there(chunk: pa.Array) -> np.ndarray[Any, Any]:
     """Of each row whether it has a value."""
-    if not chunk.null_count:
-        return np.ones(len(chunk), bool)
     bits = np.unpackbits(np.frombuffer(chunk.buffers()[0], np.uint8), bitorder="little")
     return bits[chunk.offset : chunk.offset + len(chunk)].astype(bool)
 

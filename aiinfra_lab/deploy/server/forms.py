@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -10,16 +10,18 @@ import msgspec
 
 from ...features.contract import ROW_ID
 from ...train.signature import Tensor
+from ...train.texts import LOGGED_CHARACTERS, as_logged
 from . import arrow_stream
 from . import inference_protocol as v2
 from .array_rows import Named, listed
 from .messages import Form, RawRequest, Reply
-from .rows import Parsed, Refusal, logged
+from .rows import Parsed, Refusal
 
 if TYPE_CHECKING:
     from .model import LoadedModel
 
-_encode = msgspec.json.Encoder().encode
+# Rows whose arrays are not equally long have one each.
+_encode = msgspec.json.Encoder(enc_hook=lambda array: array.tolist()).encode
 
 
 class Forms:
@@ -77,8 +79,15 @@ class Forms:
 
 def logged_columns(columns: Mapping[str, Named]) -> bytes:
     """Columns as the log has them: JSON, of long texts the beginning."""
-    lists: dict[str, Sequence[Any]] = {name: listed(values, as_rows=False) for name, values in columns.items()}
-    return _encode({"columns": logged(lists)})
+    return _encode({"columns": {name: _logged(values) for name, values in columns.items()}})
+
+
+def _logged(values: Named) -> list[Any]:
+    if not isinstance(values, list):
+        found: list[Any] = values.tolist()  # what is missing among them is written as null
+        return found
+    texts = [value for value in values if isinstance(value, str)]
+    return [*map(as_logged, values)] if max(map(len, texts), default=0) > LOGGED_CHARACTERS else values
 
 
 def columns_as_they_came(raw: RawRequest) -> dict[str, list[Any]]:
