@@ -48,7 +48,7 @@ class Answering:
         replies = []
         for raw, parsed in zip(requests, found, strict=True):
             if isinstance(parsed, Refusal):
-                replies.append(Reply(parsed.status, parsed.body(raw.form.name)))
+                replies.append(Reply(parsed.status, parsed.body(raw.body_form)))
             elif together is None or not _runs_with_others(parsed):
                 replies.append(self._write.reply(raw, parsed, self._answers(parsed.values)))
             else:
@@ -58,7 +58,8 @@ class Answering:
 
     def _read(self, raw: RawRequest) -> Parsed | Refusal:
         try:
-            return self._model.reader.request(raw.body) if raw.form.name == "json" else self._forms.read(raw)
+            is_json = raw.body_form == "json"
+            return self._model.reader.request(raw.body) if is_json else self._forms.read(raw)
         except Refusal as refusal:
             return refusal
 
@@ -130,12 +131,12 @@ class ReplyWriter:
         reply = Reply(500 if len(errors) == count else 200, answer, count, bool(errors), parsed.logged)
         if self._has_texts and len(answer) > LOGGED_CHARACTERS and (short := logged(columns)) is not columns:
             reply.logged_answer = self._answer(raw.id, parsed, short, errors)
-        if raw.form.answer != "json":
+        if raw.answer_form != "json":
             reply.logged_answer = reply.logged_answer or answer
             if self._forms:
                 self._forms.write(reply, raw, parsed, columns, errors)
             else:  # no row got an answer
-                reply.body = Refusal(500, next(iter(errors.values()))).body(raw.form.name)
+                reply.body = Refusal(500, next(iter(errors.values()))).body(raw.body_form)
         return reply
 
     def _answer(
@@ -159,18 +160,18 @@ def unanswered(raw: RawRequest, uri: str, answered: Sequence[str], why: str, sta
     try:
         parsed = _as_it_came(raw)
     except Exception:  # noqa: BLE001  # whatever it is made of: it is answered and counted all the same
-        return Reply(status, Refusal(status, why).body(raw.form.name), failed=True)
+        return Reply(status, Refusal(status, why).body(raw.body_form), failed=True)
     lost = ReplyWriter(uri, answered).reply(raw, parsed, _all_refused(answered, len(parsed.ids), why))
     lost.status = status
     return lost
 
 
 def _as_it_came(raw: RawRequest) -> Parsed:
-    if raw.form.name == "arrow":
+    if raw.body_form == "arrow":
         # Its values may be what ended the process: here they are counted, and nothing is made of them.
         rows = rows_of(raw.body)
         return Parsed([], [None] * rows, logged=_encode({"rows": [{}] * rows}))
-    if raw.form.name == "tensors":
+    if raw.body_form == "tensors":
         columns = columns_as_they_came(raw)
         parsed = _of_body({"columns": columns})
         parsed.logged = parsed.logged or logged_columns(columns)

@@ -32,7 +32,7 @@ class Forms:
 
     def read(self, raw: RawRequest) -> Parsed:
         """The rows of a request. Refusal."""
-        columns, outputs = self._tensors(raw) if raw.form.name == "tensors" else (self._arrow(raw), None)
+        columns, outputs = self._tensors(raw) if raw.body_form == "tensors" else (self._arrow(raw), None)
         parsed = self._model.reader.columns(columns)
         parsed.outputs, parsed.logged = outputs, logged_columns(columns)
         return parsed
@@ -41,7 +41,7 @@ class Forms:
         self, reply: Reply, raw: RawRequest, parsed: Parsed, columns: Mapping[str, list[Any]], errors: Mapping[int, str]
     ) -> None:
         """Put into a reply what its request is answered, in the form that it asks for."""
-        if raw.form.answer == "arrow":
+        if raw.answer_form == "arrow":
             reply.body = self._answers.write(raw.id, parsed.ids, columns, errors)
             reply.form = Form("arrow")
         elif errors:
@@ -56,7 +56,7 @@ class Forms:
     def _tensors(self, raw: RawRequest) -> tuple[dict[str, Named], v2.Inference]:
         scalars = {ROW_ID, *(item.name for item in self._inputs if item.is_scalar)}
         try:
-            return v2.read(raw.body, raw.form.json_bytes, self._outputs, scalars)
+            return v2.read(raw.body, raw.json_bytes, self._outputs, scalars)
         except v2.BadTensors as problem:
             raise Refusal(400, str(problem)) from None
 
@@ -92,5 +92,5 @@ def _logged(values: Named) -> list[Any]:
 
 def columns_as_they_came(raw: RawRequest) -> dict[str, list[Any]]:
     """The columns of a request of tensors, where no model is at hand. BadTensors."""
-    found = v2.columns_as_they_came(raw.body, raw.form.json_bytes)
+    found = v2.columns_as_they_came(raw.body, raw.json_bytes)
     return {name: listed(values, as_rows=False) for name, values in found.items()}

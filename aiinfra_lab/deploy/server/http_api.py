@@ -14,7 +14,7 @@ from . import docs_page, metrics, openapi
 from .descriptions import Descriptions, NotServed
 from .inference_api import InferenceApi
 from .judge import Judge
-from .messages import AS_JSON, Form, FormName
+from .messages import Form, FormName
 from .predictor import Predictor, ServedArm, options_of
 from .protocol import ARROW_STREAM, JSON, Request
 
@@ -145,12 +145,14 @@ class HttpApi:
         request.respond(status, _encode({"error": {"what": what}}), extra=extra)
 
 
-def _form_of(request: Request) -> Form:
-    """How its body is written, and its answer: as the body, where Accept names no other form."""
+def _form_of(request: Request) -> Form | None:
+    """How its body is written, and its answer: as the body, where Accept names no other form. None for JSON."""
+    if not request.accept and request.kind in (JSON, b""):
+        return None
     accept = request.accept.lower()
     is_arrow = request.kind.lower().partition(b";")[0].rstrip() == ARROW_STREAM
     if not is_arrow and ARROW_STREAM not in accept:
-        return AS_JSON
+        return None
     wanted: set[FormName] = {name for name, kind in _FORMS.items() if kind in accept}
     name: FormName = "arrow" if is_arrow else "json"
     return Form(name, wanted.pop() if len(wanted) == 1 else name)

@@ -22,21 +22,30 @@ class Form(msgspec.Struct, array_like=True, frozen=True):
     json_bytes: int | None = None
 
 
-AS_JSON = Form()
-
-
 class RawRequest(msgspec.Struct, array_like=True):
     """One request, as its body came. started: when it did, on the clock that all processes of a machine share."""
 
     id: str
     started: float
     body: bytes
-    form: Form = AS_JSON
+    form: Form | None = None  # JSON, answered so: most are, and nothing need be carried for them
+
+    @property
+    def body_form(self) -> FormName:
+        return self.form.name if self.form else "json"
+
+    @property
+    def json_bytes(self) -> int | None:
+        return self.form.json_bytes if self.form else None
+
+    @property
+    def answer_form(self) -> FormName:
+        return self.form.answer if self.form else "json"
 
     @property
     def expected_bytes(self) -> int:
         """How long a body of JSON may be that says as much: by that a model's time is measured."""
-        return len(self.body) * (1 if self.form.name == "json" else _DENSE)
+        return len(self.body) * (1 if self.body_form == "json" else _DENSE)
 
 
 class Reply(msgspec.Struct, array_like=True):
@@ -44,7 +53,7 @@ class Reply(msgspec.Struct, array_like=True):
 
     failed: whether a row of it got no outputs. A request that is refused has no rows. logged_request, logged_answer:
     what the log gets in place of the request's body and of this one, where long texts are in them, or they are no JSON.
-    form: how the body is written.
+    form: how the body is written, where it is not JSON alone.
     """
 
     status: int
@@ -53,7 +62,7 @@ class Reply(msgspec.Struct, array_like=True):
     failed: bool = False
     logged_request: bytes = b""
     logged_answer: bytes = b""
-    form: Form = AS_JSON
+    form: Form | None = None
 
 
 class Began(msgspec.Struct, tag=True):

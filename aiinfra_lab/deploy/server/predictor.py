@@ -25,7 +25,7 @@ from . import inference_protocol as v2
 from .counts import Counts
 from .forks import Forks
 from .judge import Judge, JudgedRequest
-from .messages import AS_JSON, Form, RawRequest, Reply
+from .messages import Form, RawRequest, Reply
 from .predictions_log import PredictionsLog
 from .protocol import ARROW_STREAM, MAX_BODY, TENSORS, Request
 from .rows import Refusal, open_envelope
@@ -248,7 +248,7 @@ class Predictor:
         workers.open(lambda problem: opened(problem or ServedVersion(files, workers, counts)))
 
     def predict(
-        self, body: bytes, respond: Respond, options: RequestOptions = NO_OPTIONS, form: Form = AS_JSON
+        self, body: bytes, respond: Respond, options: RequestOptions = NO_OPTIONS, form: Form | None = None
     ) -> None:
         """Answer a request: `respond` is called exactly once, now or when it was predicted."""
         started = time.perf_counter()
@@ -263,7 +263,7 @@ class Predictor:
             pinned = self._pinned(options.model) if options.model else None
         except Refusal as refusal:
             self.refused[refusal.status] += 1
-            respond(refusal.status, refusal.body(form.name))
+            respond(refusal.status, refusal.body(form.name if form else "json"))
             return
         self._taken += 1
         request_id = f"{self._prefix}-{self._taken:08x}"
@@ -361,13 +361,13 @@ class Predictor:
 
 def _key_of(raw: RawRequest) -> str | int | None:
     """The key in a request's body, of which no more is read here. Refusal or BadTensors where it cannot be found."""
-    if raw.form.name == "tensors":
-        return v2.key_of(raw.body, raw.form.json_bytes)
-    return open_envelope(raw.body).key if raw.form.name == "json" else None
+    if raw.body_form == "tensors":
+        return v2.key_of(raw.body, raw.json_bytes)
+    return open_envelope(raw.body).key if raw.body_form == "json" else None
 
 
 def _respond(respond: Respond, reply: Reply) -> None:
-    if (form := reply.form).name == "json":
+    if (form := reply.form) is None:
         respond(reply.status, reply.body)
         return
     size = b"" if form.json_bytes is None else b"inference-header-content-length: %d\r\n" % form.json_bytes
