@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import did_you_mean
-from ..features.contract import ROW_ID, BadRow, Columns, as_dicts
+from ..features.contract import ROW_ID, BadRow, ColumnRows, Columns, as_dicts
 from .signature import Tensor
 from .texts import TextEncoder
 
@@ -97,7 +97,7 @@ class ArrayInputs:
     def encode_values(self, values: Sequence[tuple[Any, ...]]) -> Arrays:
         found: dict[str, NDArray[Any]] = {}
         for at, item in enumerate(self.asked):
-            column = [row[at] for row in values]
+            column = values.columns[at] if isinstance(values, ColumnRows) else [row[at] for row in values]
             found[item.name] = _stacked(item, column)
             if mask := self.masks.get(item.name + MASK):
                 found[mask.name] = _mask(mask, column)
@@ -174,7 +174,9 @@ def _text(item: Tensor, value: Any, row: int) -> NDArray[Any]:
     return np.array(str(value), object)
 
 
-def _stacked(item: Tensor, column: Sequence[NDArray[Any]]) -> NDArray[Any]:
+def _stacked(item: Tensor, column: Sequence[NDArray[Any]] | NDArray[Any]) -> NDArray[Any]:
+    if isinstance(column, np.ndarray):
+        return column
     if -1 not in item.row_shape:
         return np.stack(column) if column else np.zeros((0, *item.row_shape), item.dtype)
     longest = np.max([array.shape for array in column], axis=0, initial=0) if column else [0] * len(item.row_shape)
@@ -185,7 +187,7 @@ def _stacked(item: Tensor, column: Sequence[NDArray[Any]]) -> NDArray[Any]:
     return found
 
 
-def _mask(item: Tensor, column: Sequence[NDArray[Any]]) -> NDArray[Any]:
+def _mask(item: Tensor, column: Sequence[NDArray[Any]] | NDArray[Any]) -> NDArray[Any]:
     lengths = np.array([len(array) for array in column])
     there = np.arange(lengths.max(initial=0)) < lengths[:, None]
     return there.astype(item.dtype)

@@ -1,6 +1,7 @@
 """`python -m tests.benchmarks._closed_loop PORT CLIENTS SECONDS BODIES`: clients that ask again once answered.
 
-BODIES is a file of bodies, one on each line: each request takes the next one.
+BODIES is a file of bodies, one on each line: each request takes the next one. One that begins as a stream of Arrow's is
+one body.
 """
 
 import asyncio
@@ -12,6 +13,8 @@ import time
 from pathlib import Path
 
 import uvloop
+
+ARROW = b"\xff\xff\xff\xff"
 
 
 class Client(asyncio.Protocol):
@@ -55,7 +58,8 @@ class Run:
     """What all clients share."""
 
     def __init__(self, bodies: list[bytes], seconds: float) -> None:
-        head = b"POST /%b HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
+        kind = b"application/vnd.apache.arrow.stream" if bodies[0].startswith(ARROW) else b"application/json"
+        head = b"POST /%b HTTP/1.1\r\nhost: localhost\r\ncontent-type: " + kind + b"\r\ncontent-length: %d\r\n\r\n%b"
         path = b"invocations" if bodies[0].startswith(b'{"inputs"') else b"predict"
         self.requests = itertools.cycle([head % (path, len(body), body) for body in bodies])
         self.taken: list[float] = []
@@ -75,7 +79,8 @@ async def main(port: int, clients: int, seconds: float, bodies: list[bytes]) -> 
 if __name__ == "__main__":
     gc.disable()
     file = Path(sys.argv[4]).read_bytes()
-    found = uvloop.run(main(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), file.splitlines()))
+    bodies = [file] if file.startswith(ARROW) else file.splitlines()
+    found = uvloop.run(main(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), bodies))
     taken = sorted(found.taken)
     print(
         json.dumps(

@@ -100,7 +100,7 @@ async def _version(predictor, loop, uri, folder, is_faulty):
     if not _forks:
         _forks.append(Forks(FAULTY) if is_faulty else Forks())
         _forks[0].attach(loop)
-    predictor.open(uri, folder, _forks[0], opened.set_result)
+    predictor.open(uri, folder, {}, _forks[0], opened.set_result)
     return await opened
 
 

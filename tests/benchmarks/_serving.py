@@ -147,7 +147,7 @@ def row(at: int) -> dict[str, Any]:
 
 
 def write_bodies(folder: Path) -> dict[str, Path]:
-    """Files of bodies: one row, 1,000 rows, the same as columns, and one row as MLflow takes it."""
+    """Files of bodies: one row, 1,000 rows, the same as columns and as Arrow, and one row as MLflow takes it."""
     rows = [row(at) for at in range(1000)]
     encoded = columns().encode(rows[:1])
     bodies = {
@@ -158,7 +158,18 @@ def write_bodies(folder: Path) -> dict[str, Path]:
     }
     for name, body in bodies.items():
         (folder / name).write_text(json.dumps(body) + "\n")
-    return {name: folder / name for name in bodies}
+    (folder / "Arrow columns").write_bytes(_stream(rows))
+    return {name: folder / name for name in (*bodies, "Arrow columns")}
+
+
+def _stream(rows: list[dict[str, Any]]) -> bytes:
+    import pyarrow as pa
+
+    table, sink = pa.Table.from_pylist(rows), pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as stream:
+        stream.write_table(table)
+    found: bytes = sink.getvalue().to_pybytes()
+    return found
 
 
 def cost_figures(rounds: int, seconds: float) -> Iterator[Figure]:
@@ -197,8 +208,8 @@ def _costs(servers: dict[str, Server], bodies: dict[str, Path], rounds: int, sec
     yield Figure("64 clients: p99", ours["p99_ms"], "ms", ratio_at_most(0.1),
                  peer=one["naive FastAPI one"]["p99_ms"], peer_name="naive FastAPI")  # fmt: skip
     yield Figure("requests that failed", ours["failed"], "", exactly(0))
-    many = median("rows", 8, ("naive FastAPI",), ("rows", "columns"))
-    for kind, reach in (("rows", 4), ("columns", 12)):
+    many = median("rows", 8, ("naive FastAPI",), ("rows", "columns", "Arrow columns"))
+    for kind, reach in (("rows", 4), ("columns", 12), ("Arrow columns", 12)):
         mine, other = many[f"ours {kind}"], many["naive FastAPI rows"]
         yield Figure(f"1,000 {kind}: CPU", 1 / mine["cpu_us"], "requests/µs", ratio_at_least(reach),
                      peer=1 / other["cpu_us"], peer_name="naive FastAPI",

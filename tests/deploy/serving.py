@@ -111,3 +111,20 @@ def pictures(folder: Path) -> Path:
     (folder / "signature.json").write_text(signature.to_json())
     (folder / "example.json").write_text(json.dumps({"rows": [{"image": [[1.0, 0.0], [0.0, 0.0]], "weight": [2]}]}))
     return folder
+
+
+def sequences(folder: Path) -> Path:
+    """The folder of a model that adds up `steps`, of which a row has any number."""
+    folder.mkdir(parents=True)
+    axis = numpy_helper.from_array(np.array([1], np.int64), "axis")
+    takes = [helper.make_tensor_value_info("steps", TensorProto.FLOAT, ["n", "t"])]
+    gives = [helper.make_tensor_value_info("total", TensorProto.FLOAT, ["n"])]
+    node = helper.make_node("ReduceSum", ["steps", "axis"], ["total"], keepdims=0)
+    graph = helper.make_graph([node], "sequences", takes, gives, [axis])
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), folder / "model.onnx"
+    )
+    signature = Signature((Tensor("steps", "FP32", (-1, -1)),), (Tensor("total", "FP32", (-1,)),), rows="arrays")
+    (folder / "signature.json").write_text(signature.to_json())
+    (folder / "example.json").write_text(json.dumps({"rows": [{"steps": [1.0, 2.0]}]}))
+    return folder

@@ -87,6 +87,17 @@ def test_the_examples_can_be_sent_and_every_path_is_there(served):
     assert set(references) <= document["components"]["schemas"].keys()
 
 
+def test_the_headers_that_are_read_are_listed(served):
+    paths = served.ask("/openapi.json")[1]["paths"]
+    for path in ("/predict", "/v2/models/{model}/infer"):
+        listed = {item["name"]: item for item in paths[path]["post"]["parameters"] if item["in"] == "header"}
+        assert listed.keys() == {"X-Aiinfra-Key", "X-Aiinfra-Model", "X-Aiinfra-Judged"}
+        most = listed["X-Aiinfra-Key"]["schema"]["maxLength"]
+        for length, code in ((1, 404), (most, 404), (most + 1, 400)):
+            head = f"X-Aiinfra-Key: {'k' * length}\r\nX-Aiinfra-Model: models:none@1\r\n"
+            assert served.ask("/predict", {"rows": []}, head)[0] == code
+
+
 def test_labels_and_optional_columns_are_told(served, kind):
     schemas = served.ask("/openapi.json")[1]["components"]["schemas"]
     if kind == "table":

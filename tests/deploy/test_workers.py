@@ -9,19 +9,21 @@ import sys
 import time
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from aiinfra_lab.config import settings
 from aiinfra_lab.deploy.server import workers as server_workers
 from aiinfra_lab.deploy.server.channel import Channel
 from aiinfra_lab.deploy.server.forks import Forks
-from aiinfra_lab.deploy.server.messages import RawRequest
+from aiinfra_lab.deploy.server.messages import Form, RawRequest
 from aiinfra_lab.deploy.server.workers import VersionFiles, Workers
 from aiinfra_lab.errors import Damaged, UsageProblem
 from aiinfra_lab.files import digests
 from tests.fakes.faulty_fork_server import CRASH, HANG, NAP, RAISE, SPIN
 
 from .conftest import ROW
+from .streams import stream
 
 COMMAND = (sys.executable, "-m", "tests.fakes.faulty_fork_server")
 PATIENCE_S = 60.0
@@ -110,6 +112,34 @@ def test_requests_are_answered_by_a_process_of_the_version(run):
         assert await bench.ask(*range(200)) == [200] * 200
         assert os.getpid() not in bench.workers.pids
         assert bench.workers.waiting == bench.workers.waiting_bytes == bench.lost == 0
+
+    run(test)
+
+
+def bodies_of(temp: float) -> list[tuple[bytes, Form]]:
+    """A row as tensors, and as a stream."""
+    row, kinds = {**ROW, "temp": temp}, ("BYTES", "FP64", "FP64")
+    inputs = [
+        {"name": name, "shape": [1], "datatype": kind, "data": [row[name]]}
+        for name, kind in zip(row, kinds, strict=True)
+    ]
+    table = pa.table({name: [value] for name, value in row.items()})
+    tensors = json.dumps({"inputs": inputs}).encode()
+    return [(tensors, Form("tensors", "tensors")), (stream(table), Form("arrow", "arrow"))]
+
+
+def test_other_forms_are_read_by_the_process_and_cost_one_alone_when_they_end_it(run):
+    async def test(bench):
+        forms = [*bodies_of(1.0), *bodies_of(CRASH)]
+        found = [Asked(RawRequest(f"r{at}", time.perf_counter(), *each)) for at, each in enumerate(forms)]
+        for asked in found:
+            bench.workers.submit(asked)
+        others = bench.submit(1.0, 2.0)
+        await until(lambda: all(asked.reply for asked in (*found, *others)))
+        assert [asked.reply.status for asked in found] == [200, 200, 500, 500]
+        assert [asked.reply.rows for asked in found] == [1] * 4  # each is counted once, and logged
+        assert [asked.reply.form for asked in found] == [None, Form("arrow"), None, None]
+        assert [asked.reply.status for asked in others] == [200, 200]
 
     run(test)
 

@@ -1,4 +1,4 @@
-"""What a model's process does with a batch of requests: read, predict, and answer.
+"""What a model's process does with a batch of requests: read each in its form, predict, and answer in that form.
 
 A request that breaks the contract is refused alone. A batch that makes the model raise is halved until the rows are
 found that do it: only they get the error.
@@ -13,6 +13,8 @@ import msgspec
 
 from ...features.contract import ROW_ID, ColumnRows
 from ...train.texts import LOGGED_CHARACTERS
+from .arrow_messages import rows_of
+from .forms import Forms, columns_as_they_came, logged_columns
 from .messages import RawRequest, Reply
 from .model import Answered, LoadedModel
 from .rows import Parsed, Refusal, length_of, logged, logged_request
@@ -31,8 +33,9 @@ class Answering:
 
     def __init__(self, model: LoadedModel) -> None:
         self._model = model
+        self._forms = Forms(model)
         has_texts = any(item.is_text for item in model.signature.outputs)
-        self._write = ReplyWriter(model.uri, model.signature.answered, has_texts=has_texts)
+        self._write = ReplyWriter(model.uri, model.signature.answered, self._forms, has_texts=has_texts)
         self._runs = 0
 
     def answer(self, requests: Sequence[RawRequest]) -> list[Reply]:
@@ -45,7 +48,7 @@ class Answering:
         replies = []
         for raw, parsed in zip(requests, found, strict=True):
             if isinstance(parsed, Refusal):
-                replies.append(Reply(parsed.status, parsed.body()))
+                replies.append(Reply(parsed.status, parsed.body(raw.body_form)))
             elif together is None or not _runs_with_others(parsed):
                 replies.append(self._write.reply(raw, parsed, self._answers(parsed.values)))
             else:
@@ -55,7 +58,8 @@ class Answering:
 
     def _read(self, raw: RawRequest) -> Parsed | Refusal:
         try:
-            return self._model.reader.request(raw.body)
+            is_json = raw.body_form == "json"
+            return self._model.reader.request(raw.body) if is_json else self._forms.read(raw)
         except Refusal as refusal:
             return refusal
 
@@ -101,11 +105,15 @@ def _all_refused(names: Sequence[str], rows: int, why: str) -> Answered:
 class ReplyWriter:
     """Writes the replies of one version.
 
-    answered: the names of a row's outputs. has_texts: whether some of them may be long texts.
+    answered: the names of a row's outputs. forms: writes what is answered in another form than JSON. has_texts: whether
+    some of the outputs may be long texts.
     """
 
-    def __init__(self, uri: str, answered: Sequence[str], *, has_texts: bool = False) -> None:
+    def __init__(
+        self, uri: str, answered: Sequence[str], forms: Forms | None = None, *, has_texts: bool = False
+    ) -> None:
         self._uri = _encode(uri)
+        self._forms = forms
         self._has_texts = has_texts
         # An output's name may be no Python identifier.
         fields = {f"o{at}": name for at, name in enumerate(answered)}
@@ -123,6 +131,12 @@ class ReplyWriter:
         reply = Reply(500 if len(errors) == count else 200, answer, count, bool(errors), parsed.logged)
         if self._has_texts and len(answer) > LOGGED_CHARACTERS and (short := logged(columns)) is not columns:
             reply.logged_answer = self._answer(raw.id, parsed, short, errors)
+        if raw.answer_form != "json":
+            reply.logged_answer = reply.logged_answer or answer
+            if self._forms:
+                self._forms.write(reply, raw, parsed, columns, errors)
+            else:  # no row got an answer
+                reply.body = Refusal(500, next(iter(errors.values()))).body(raw.body_form)
         return reply
 
     def _answer(
@@ -144,15 +158,28 @@ class ReplyWriter:
 def unanswered(raw: RawRequest, uri: str, answered: Sequence[str], why: str, status: int) -> Reply:
     """The reply to a request that was lost together with the process that had it: its rows are logged as they came."""
     try:
-        parsed = _as_it_came(msgspec.json.decode(raw.body))
+        parsed = _as_it_came(raw)
     except Exception:  # noqa: BLE001  # whatever it is made of: it is answered and counted all the same
-        return Reply(status, _encode({"error": {"what": why}}), failed=True)
+        return Reply(status, Refusal(status, why).body(raw.body_form), failed=True)
     lost = ReplyWriter(uri, answered).reply(raw, parsed, _all_refused(answered, len(parsed.ids), why))
     lost.status = status
     return lost
 
 
-def _as_it_came(body: dict[str, Any]) -> Parsed:
+def _as_it_came(raw: RawRequest) -> Parsed:
+    if raw.body_form == "arrow":
+        # Its values may be what ended the process: here they are counted, and nothing is made of them.
+        rows = rows_of(raw.body)
+        return Parsed([], [None] * rows, logged=_encode({"rows": [{}] * rows}))
+    if raw.body_form == "tensors":
+        columns = columns_as_they_came(raw)
+        parsed = _of_body({"columns": columns})
+        parsed.logged = parsed.logged or logged_columns(columns)
+        return parsed
+    return _of_body(msgspec.json.decode(raw.body))
+
+
+def _of_body(body: dict[str, Any]) -> Parsed:
     if columns := body.get("columns"):
         ids = columns.get(ROW_ID) or [None] * length_of(columns)
     else:

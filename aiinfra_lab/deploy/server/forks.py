@@ -26,6 +26,8 @@ MODULE = "aiinfra_lab.deploy.server.fork_server"
 END_S = 2.0
 # More than one thread in the server would make a fork unsafe, and a model's process predicts on one.
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+# pyarrow's own reserves 1 GiB at the first array, of what a process may take at most.
+_MEMORY = {"ARROW_DEFAULT_MEMORY_POOL": "system"}
 
 
 class Forks:
@@ -82,7 +84,7 @@ class Forks:
         here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with there:
             command = [*self._command, str(there.fileno())]
-            started = subprocess.Popen(command, pass_fds=[there.fileno()], env={**os.environ, **_ONE_THREAD})
+            started = subprocess.Popen(command, pass_fds=[there.fileno()], env={**os.environ, **_ONE_THREAD, **_MEMORY})
         here.setblocking(False)
         return started, here
 

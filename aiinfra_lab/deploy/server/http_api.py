@@ -14,10 +14,12 @@ from . import docs_page, metrics, openapi
 from .descriptions import Descriptions, NotServed
 from .inference_api import InferenceApi
 from .judge import Judge
+from .messages import Form, FormName
 from .predictor import Predictor, ServedArm, options_of
-from .protocol import JSON, Request
+from .protocol import ARROW_STREAM, JSON, Request
 
 _encode = msgspec.json.Encoder().encode
+_FORMS: dict[FormName, bytes] = {"json": JSON, "arrow": ARROW_STREAM}
 # The names and addresses under which a machine reaches itself, with a port or without.
 _LOOPBACK = re.compile(rb"(?:(?:[a-z0-9-]+\.)*localhost|127(?:\.[0-9]{1,3}){3}|\[::1\])(?::[0-9]{1,5})?", re.IGNORECASE)
 
@@ -102,7 +104,7 @@ class HttpApi:
         }
 
     def _predict(self, request: Request) -> None:
-        self.predictor.predict(request.body, request.respond, options_of(request))
+        self.predictor.predict(request.body, request.respond, options_of(request), _form_of(request))
 
     def _flush(self, request: Request) -> None:
         """Answer when what was predicted before is on disk, and counted in the endpoint's record."""
@@ -141,6 +143,19 @@ class HttpApi:
     def _refuse(self, request: Request, status: int, what: str, extra: bytes = b"") -> None:
         self.predictor.refused[status] += 1
         request.respond(status, _encode({"error": {"what": what}}), extra=extra)
+
+
+def _form_of(request: Request) -> Form | None:
+    """How its body is written, and its answer: as the body, where Accept names no other form. None for JSON."""
+    if not request.accept and request.kind in (JSON, b""):
+        return None
+    accept = request.accept.lower()
+    is_arrow = request.kind.lower().partition(b";")[0].rstrip() == ARROW_STREAM
+    if not is_arrow and ARROW_STREAM not in accept:
+        return None
+    wanted: set[FormName] = {name for name, kind in _FORMS.items() if kind in accept}
+    name: FormName = "arrow" if is_arrow else "json"
+    return Form(name, wanted.pop() if len(wanted) == 1 else name)
 
 
 def _uri(arm: ServedArm | None) -> str | None:

@@ -11,11 +11,11 @@ import msgspec
 
 from . import inference_protocol as v2
 from .descriptions import Descriptions, NotServed
+from .messages import Form
 from .predictor import Predictor, options_of
-from .protocol import Request
+from .protocol import JSON, Request
 
 _encode = msgspec.json.Encoder().encode
-_BINARY = b"application/octet-stream"
 
 Answering = tuple[bytes, Callable[[Request], None]]
 
@@ -86,34 +86,16 @@ class InferenceApi:
         options = options_of(request)
         if self._is_pinned(model, version):
             options = replace(options, model=uri)
-        try:
-            inference = v2.read(request.body, request.json_bytes, self._descriptions.of(uri))
-        except v2.BadTensors as problem:
-            self._refuse(request, 400, str(problem))
-        except NotServed as problem:
-            self._refuse(request, 503, str(problem))
-        else:
-            self._predictor.predict(inference.body, partial(self._answer, request, inference), options)
+        form = Form("tensors", "tensors", request.json_bytes)
+        self._predictor.predict(request.body, partial(self._answer, request), options, form)
 
-    def _answer(self, request: Request, inference: v2.Inference, status: int, answer: bytes) -> None:
+    def _answer(self, request: Request, status: int, body: bytes, kind: bytes = JSON, extra: bytes = b"") -> None:
         if status == 422:
-            # The protocol knows no other status for what does not fit the model. The predictor has counted its own.
-            self._predictor.refused[422] -= 1
-            self._refuse(request, 400, _reason(answer))
-            return
-        if status != 200:
-            request.respond(status, _encode({"error": _reason(answer)}))
-            return
-        try:
-            uri = msgspec.json.decode(answer, type=_Answered).model
-            body, json_bytes = v2.write(answer, inference, self._descriptions.of(uri))
-        except (v2.BadTensors, NotServed) as problem:
-            self._refuse(request, 500, str(problem))
-            return
-        if json_bytes is None:
-            request.respond(200, body)
-        else:
-            request.respond(200, body, _BINARY, b"inference-header-content-length: %d\r\n" % json_bytes)
+            # The protocol knows no other status for what does not fit the model.
+            status = 400
+            self._predictor.refused.subtract((422,))
+            self._predictor.refused[status] += 1
+        request.respond(status, body, kind, extra)
 
     def _found(self, request: Request, model: str, version: str) -> str | None:
         """The version that is meant; None when it was refused."""
@@ -141,17 +123,3 @@ class InferenceApi:
     def _refuse(self, request: Request, status: int, reason: str) -> None:
         self._predictor.refused[status] += 1
         request.respond(status, _encode({"error": reason}))
-
-
-class _Answered(msgspec.Struct):
-    model: str
-
-
-def _reason(answer: bytes) -> str:
-    """What `/predict` answered that is no prediction, in a line."""
-    found = msgspec.json.decode(answer)
-    if "error" not in found:
-        return next((str(row["error"]) for row in found["predictions"] if "error" in row), "no row got an answer")
-    error = found["error"]
-    where = f"row {error['row']}, {error['column']}: " if error.get("column") is not None else ""
-    return f"{where}{error['what']}"

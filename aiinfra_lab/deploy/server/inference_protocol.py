@@ -1,4 +1,4 @@
-"""The Open Inference Protocol, version 2, over REST: tensors into rows as `/predict` takes them, and its answer back.
+"""The Open Inference Protocol, version 2, over REST: a request's tensors as columns of rows, and answers as tensors.
 
 A model of columns takes a tensor of each column, one value a row; a model of arrays takes its arrays. Tensors come as
 JSON, or as bytes behind it (the extension `binary_tensor_data`). It knows no sockets.
@@ -7,7 +7,7 @@ JSON, or as bytes behind it (the extension `binary_tensor_data`). It knows no so
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -20,6 +20,7 @@ from ...features.contract import CATEGORY
 from ...train.saved_model import SavedModel
 from ...train.signature import DATATYPES, Tensor, probabilities
 from ...uris import Uri
+from .array_rows import Named
 from .duplicates import repeated_name
 from .rows import MAX_ROWS
 
@@ -27,6 +28,8 @@ MOST_SIZES = 32  # in a shape
 EXTENSIONS = ("binary_tensor_data",)
 _KINDS: Mapping[str, tuple[type, ...]] = {"BOOL": (bool,), "FP": (int, float), "INT": (int,), "BYTES": (str,)}
 _SIZE = np.dtype("<u4")
+
+_NOTHING = type(None)
 
 _encode = msgspec.json.Encoder().encode
 Parameters = dict[str, Any]
@@ -56,18 +59,26 @@ class _InferRequest(msgspec.Struct):
     parameters: Parameters = {}
 
 
+class _KeyParameter(msgspec.Struct, frozen=True):
+    key: str | int | None = None
+
+
+class _KeyOnly(msgspec.Struct):
+    parameters: _KeyParameter = _KeyParameter()
+
+
 _decode = msgspec.json.Decoder(_InferRequest).decode
-_decode_answer = msgspec.json.Decoder().decode
+_decode_key = msgspec.json.Decoder(_KeyOnly).decode
+_NO_REQUEST = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 @dataclass(frozen=True)
 class Inference:
-    """A request that was understood: what `/predict` is to be asked, and how the answer is wanted.
+    """How an answer is wanted.
 
-    id: what the client calls it. wanted: the outputs that it asks for, each with whether as bytes.
+    id: what the client calls the request. wanted: the outputs that it asks for, each with whether as bytes.
     """
 
-    body: bytes
     id: str
     wanted: Mapping[str, bool] | None
     as_bytes: bool
@@ -113,51 +124,76 @@ def name_of(uri: str) -> str:
     return Uri.parse(uri).name
 
 
-def read(body: bytes, json_bytes: int | None, saved: SavedModel) -> Inference:
-    """Understand a request. json_bytes: how much of the body is JSON, when bytes of tensors follow. BadTensors."""
+def key_of(body: bytes, json_bytes: int | None) -> str | int | None:
+    """A request's key, of which nothing else is made; BadTensors where it cannot be found."""
+    try:
+        return _decode_key(body[:json_bytes]).parameters.key
+    except _NO_REQUEST as problem:
+        raise BadTensors(str(problem)) from None
+
+
+def read(
+    body: bytes, json_bytes: int | None, outputs: Sequence[Tensor], scalars: Container[str]
+) -> tuple[dict[str, Named], Inference]:
+    """A request's columns, see `array_rows`, and how its answer is wanted.
+
+    json_bytes: how much of the body is JSON, when bytes of tensors follow. outputs: what may be wanted. scalars: the
+    inputs with one value a row. BadTensors.
+    """
+    request, rest = _opened(body, json_bytes)
+    key = request.parameters.get("key")
+    if not isinstance(key, str | int | None) or isinstance(key, bool):
+        raise BadTensors(f"the key is a text or a whole number, not {str(key)[:40]!r}")
+    columns = _columns(request.inputs, rest, scalars)
+    names = [item.name for item in outputs]
+    for item in request.outputs or ():
+        if item.name not in names:
+            raise BadTensors(f"there is no output {item.name[:100]!r}; {did_you_mean(item.name, names)}")
+    as_bytes = bool(request.parameters.get("binary_data_output", False))
+    wanted = {item.name: bool(item.parameters.get("binary_data", as_bytes)) for item in request.outputs or ()}
+    return columns, Inference(request.id, wanted or None, as_bytes)
+
+
+def _opened(body: bytes, json_bytes: int | None) -> tuple[_InferRequest, memoryview]:
     if json_bytes is not None and json_bytes > len(body):
         raise BadTensors(f"the body has {len(body)} bytes, of which {json_bytes} should be JSON")
-    text, rest = body[:json_bytes], body[len(body) if json_bytes is None else json_bytes :]
+    text = body if json_bytes is None else body[:json_bytes]
     try:
         request = _decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
+    except _NO_REQUEST as problem:
         raise BadTensors(f"{str(problem)[:200]}; a request has inputs with name, shape, datatype and data") from None
     if (twice := repeated_name(text)) is not None:
         raise BadTensors(f"the name {twice[:100]!r} stands twice in one object")
-    rows = _rows(request.inputs, rest, {item.name: item for item in inputs_of(saved)})
-    key = {"key": request.parameters["key"]} if "key" in request.parameters else {}
-    outputs = [item.name for item in outputs_of(saved)]
-    for item in request.outputs or ():
-        if item.name not in outputs:
-            raise BadTensors(f"there is no output {item.name[:100]!r}; {did_you_mean(item.name, outputs)}")
-    as_bytes = bool(request.parameters.get("binary_data_output", False))
-    wanted = {item.name: bool(item.parameters.get("binary_data", as_bytes)) for item in request.outputs or ()}
-    return Inference(_encode({"rows": rows} | key), request.id, wanted or None, as_bytes)
+    return request, memoryview(body)[len(text) :]
 
 
-def write(answer: bytes, inference: Inference, saved: SavedModel) -> tuple[bytes, int | None]:
-    """The protocol's form of what `/predict` answered, and how much of it is JSON when bytes follow.
+def columns_as_they_came(body: bytes, json_bytes: int | None) -> dict[str, Named]:
+    """A request's columns, where no model is at hand. BadTensors."""
+    request, rest = _opened(body, json_bytes)
+    return _columns(request.inputs, rest, [item.name for item in request.inputs if item.shape[1:] in ([], [1])])
 
-    BadTensors when some row got no outputs, for which the protocol has no place.
+
+def write(
+    columns: Mapping[str, Sequence[Any]], inference: Inference, uri: str, outputs: Sequence[Tensor]
+) -> tuple[bytes, int | None]:
+    """The protocol's form of what that version answered, and how much of it is JSON when bytes follow.
+
+    columns: of each output its value in every row; the protocol has no place for a row that got none.
     """
-    found = _decode_answer(answer)
-    predictions = found["predictions"]
-    if problem := next((f"row {at}: {row['error']}" for at, row in enumerate(predictions) if "error" in row), ""):
-        raise BadTensors(problem)
-    outputs, parts = [], []
-    for tensor in outputs_of(saved):
+    described, parts = [], []
+    for tensor in outputs:
         if inference.wanted is not None and tensor.name not in inference.wanted:
             continue
-        values = _values(tensor, [row[tensor.name] for row in predictions])
-        described = {"name": tensor.name, "datatype": tensor.datatype, "shape": [*values.shape]}
+        values = _values(tensor, columns[tensor.name])
+        found = {"name": tensor.name, "datatype": tensor.datatype, "shape": [*values.shape]}
         is_bytes = inference.as_bytes if inference.wanted is None else inference.wanted[tensor.name]
         if is_bytes:
             parts.append(to_bytes(values))
-            outputs.append({**described, "parameters": {"binary_data_size": len(parts[-1])}})
+            described.append({**found, "parameters": {"binary_data_size": len(parts[-1])}})
         else:
-            outputs.append({**described, "data": values.ravel().tolist()})
-    by = {"model_name": name_of(found["model"]), "model_version": version_of(found["model"])}
-    whole = {**by, "id": inference.id, "outputs": outputs}
+            described.append({**found, "data": values.ravel().tolist()})
+    by = {"model_name": name_of(uri), "model_version": version_of(uri)}
+    whole = {**by, "id": inference.id, "outputs": described}
     text = _encode({key: value for key, value in whole.items() if value != ""})
     return b"".join([text, *parts]), len(text) if parts else None
 
@@ -166,33 +202,33 @@ def _described(tensor: Tensor) -> dict[str, Any]:
     return {"name": tensor.name, "datatype": tensor.datatype, "shape": [*tensor.shape]}
 
 
-def _rows(inputs: Sequence[_Input], rest: bytes, known: Mapping[str, Tensor]) -> list[dict[str, Any]]:
-    """Rows of named values. An unknown name stays, so that `/predict` refuses it as it does everywhere."""
-    columns: dict[str, list[Any]] = {}
+def _columns(inputs: Sequence[_Input], rest: memoryview, scalars: Container[str]) -> dict[str, Named]:
+    """Named columns. An unknown name stays, so that it is refused as it is everywhere."""
+    columns: dict[str, Named] = {}
     for item in inputs:
         if item.name in columns:
             raise BadTensors(f"the input {item.name[:100]!r} is there twice")
         values, rest = _column(item, rest)
         # A column of a table may come with a size of 1 behind the rows, as clients of other servers have it.
-        if item.name not in known or known[item.name].is_scalar:
+        if item.name in scalars:
             values = values.reshape(len(values), -1) if len(values) else values.reshape(0, 1)
             if values.shape[1] != 1:
                 raise BadTensors(f"{item.name[:100]} has one value a row, so its shape is [rows] or [rows, 1]")
             values = values[:, 0]
-        columns[item.name] = values.tolist()
+        columns[item.name] = values.tolist() if values.dtype == object and values.ndim == 1 else values
     if rest:
         raise BadTensors(f"{len(rest)} bytes follow that belong to no input")
     counts = {name: len(values) for name, values in columns.items()}
     if len(set(counts.values())) != 1:
         raise BadTensors(f"all inputs have the same number of rows; here {_some(counts)}")
-    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    return columns
 
 
 def _some(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name[:100]}: {count}" for name, count in [*counts.items()][:12]) or "there are none"
 
 
-def _column(item: _Input, rest: bytes) -> tuple[NDArray[Any], bytes]:
+def _column(item: _Input, rest: memoryview) -> tuple[NDArray[Any], memoryview]:
     """The array of an input, and the bytes that are left."""
     name, size = item.name[:100], item.parameters.get("binary_data_size")
     if item.datatype not in DATATYPES:
@@ -223,13 +259,13 @@ def _of_json(item: _Input) -> NDArray[Any]:
     if not isinstance(item.data, list):
         raise BadTensors(f"{name} has no list of data")
     try:
-        flat = list(_flat(item.data))
+        flat = list(_flat(item.data)) if list in {*map(type, item.data)} else item.data
     except RecursionError:
         raise BadTensors(f"{name} is nested too deeply") from None
-    for value in flat:
-        # None is a missing value, which a column may have. True and False are numbers to Python alone.
-        if value is not None and (not isinstance(value, kinds) or isinstance(value, bool) != (kinds == (bool,))):
-            raise BadTensors(f"{name} is of {item.datatype}, and {str(value)[:40]!r} is none")
+    # None is a missing value, which a column may have. True and False are numbers to Python alone.
+    if odd := {*map(type, flat)} - {*kinds, _NOTHING}:
+        value = next(value for value in flat if type(value) in odd)
+        raise BadTensors(f"{name} is of {item.datatype}, and {str(value)[:40]!r} is none")
     found = np.empty(len(flat), object)
     found[:] = flat
     return found
@@ -248,7 +284,7 @@ def _flat(values: list[Any]) -> Iterator[Any]:
             yield value
 
 
-def of_bytes(name: str, datatype: str, data: bytes) -> NDArray[Any]:
+def of_bytes(name: str, datatype: str, data: bytes | memoryview) -> NDArray[Any]:
     if datatype == "BYTES":
         return np.array(list(_texts(name, data)), object)
     dtype = np.dtype(DATATYPES[datatype]).newbyteorder("<")
@@ -257,7 +293,7 @@ def of_bytes(name: str, datatype: str, data: bytes) -> NDArray[Any]:
     return np.frombuffer(data, dtype)
 
 
-def _texts(name: str, data: bytes) -> Iterator[str]:
+def _texts(name: str, data: bytes | memoryview) -> Iterator[str]:
     """Each text behind its length."""
     at = 0
     while at < len(data):
@@ -265,7 +301,7 @@ def _texts(name: str, data: bytes) -> Iterator[str]:
         if at + 4 > len(data) or end > len(data):
             raise BadTensors(f"{name} ends in the middle of a text")
         try:
-            yield data[at + 4 : end].decode()
+            yield str(data[at + 4 : end], "utf-8")
         except UnicodeDecodeError:
             raise BadTensors(f"{name} has a text that is no UTF-8") from None
         at = end

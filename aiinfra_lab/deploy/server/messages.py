@@ -2,7 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
+
+FormName = Literal["json", "tensors", "arrow"]
+# How many bytes of JSON say what one byte of another form may.
+_DENSE = 16
+
+
+class Form(msgspec.Struct, array_like=True, frozen=True):
+    """How a body is written: rows or columns as JSON, tensors of the Open Inference Protocol, or an Arrow stream.
+
+    answer: how what it is answered is written. json_bytes: how much of the body is JSON, where bytes of tensors follow.
+    """
+
+    name: FormName = "json"
+    answer: FormName = "json"
+    json_bytes: int | None = None
 
 
 class RawRequest(msgspec.Struct, array_like=True):
@@ -11,13 +28,32 @@ class RawRequest(msgspec.Struct, array_like=True):
     id: str
     started: float
     body: bytes
+    form: Form | None = None  # JSON, answered so: most are, and nothing need be carried for them
+
+    @property
+    def body_form(self) -> FormName:
+        return self.form.name if self.form else "json"
+
+    @property
+    def json_bytes(self) -> int | None:
+        return self.form.json_bytes if self.form else None
+
+    @property
+    def answer_form(self) -> FormName:
+        return self.form.answer if self.form else "json"
+
+    @property
+    def expected_bytes(self) -> int:
+        """How long a body of JSON may be that says as much: by that a model's time is measured."""
+        return len(self.body) * (1 if self.body_form == "json" else _DENSE)
 
 
 class Reply(msgspec.Struct, array_like=True):
     """What a request is answered.
 
     failed: whether a row of it got no outputs. A request that is refused has no rows. logged_request, logged_answer:
-    what the log gets in place of the request's body and of this one, where long texts are in them.
+    what the log gets in place of the request's body and of this one, where long texts are in them, or they are no JSON.
+    form: how the body is written, where it is not JSON alone.
     """
 
     status: int
@@ -26,6 +62,7 @@ class Reply(msgspec.Struct, array_like=True):
     failed: bool = False
     logged_request: bytes = b""
     logged_answer: bytes = b""
+    form: Form | None = None
 
 
 class Began(msgspec.Struct, tag=True):

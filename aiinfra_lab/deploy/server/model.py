@@ -49,11 +49,11 @@ class LoadedModel:
         self.signature = saved.signature
         self.reader = Reader(saved.rows)
         self.examples = examples(saved)
-        self._saved = saved
+        self.saved = saved
 
     def predict(self, values: Sequence[tuple[Any, ...]]) -> Answered:
         """The named outputs of each row; Failed when the model gives another number of rows."""
-        found = self._saved.run(self._saved.rows.encode_values(values))
+        found = self.saved.run(self.saved.rows.encode_values(values))
         answered = Answered(self.signature.answer_columns(found, len(values)), {})
         for at in _not_finite(found):
             answered.refuse(at, NOT_FINITE)
@@ -61,7 +61,7 @@ class LoadedModel:
 
     def warm(self) -> None:
         """Run every batch size, so that no request pays for what the runtime makes at the first of its size."""
-        values = self._saved.rows.validate(self.examples)
+        values = self.saved.rows.validate(self.examples)
         for size in _WARM:
             self.predict([values[at % len(values)] for at in range(size)])
 

@@ -10,6 +10,7 @@ import msgspec
 from ...features.contract import CATEGORY, ROW_ID
 from ...train.saved_model import SavedModel
 from ...train.signature import Tensor, probabilities
+from .protocol import ARROW_STREAM, MOST_KEY
 from .rows import MAX_ROWS
 
 # A picture as an example would make the document longer than all the rest of it.
@@ -38,7 +39,7 @@ def document(name: str, uri: str, saved: SavedModel) -> Schema:
             "/status": {"get": _look("What was answered, how fast, and what the canary's rule says.")},
             "/metrics": {"get": _look("Counts in Prometheus' text format.", "text/plain")},
             "/v2/models/{model}": {"get": _look("The tensors, by the Open Inference Protocol.") | _MODEL},
-            "/v2/models/{model}/infer": {"post": _infer() | _MODEL},
+            "/v2/models/{model}/infer": {"post": _infer()},
         },
         "components": {
             "schemas": {
@@ -109,6 +110,14 @@ _KEY: Schema = {
     "description": "requests of one key get one version while a canary runs",
 }
 _MODEL: Schema = {"parameters": [{"name": "model", "in": "path", "required": True, "schema": _TEXT}]}
+_HEAD: list[Schema] = [
+    {"name": name, "in": "header", "required": False, "schema": schema, "description": what}
+    for name, schema, what in (
+        ("X-Aiinfra-Key", {**_TEXT, "minLength": 1, "maxLength": MOST_KEY}, "the key, whatever the body says"),
+        ("X-Aiinfra-Model", _TEXT, "the version that shall answer, as `models:NAME@N`, whatever the key says"),
+        ("X-Aiinfra-Judged", {"enum": ["yes", "no"]}, "no: it counts neither for nor against a canary"),
+    )
+]
 
 
 def _request(saved: SavedModel) -> Schema:
@@ -187,22 +196,29 @@ def _look(what: str, kind: str = "application/json") -> Schema:
 
 def _predict() -> Schema:
     refused = {
-        "400": "It is no JSON.",
+        "400": "It is no JSON, or no stream of Arrow's.",
         "413": "The body is too long.",
-        "415": "The body is encoded in a way that is not read.",
+        "415": "The body, or a stream within it, is encoded in a way that is not read.",
         "422": "A row, a column or a value is wrong.",
         "503": "It serves nothing yet, or too much is waiting.",
     }
     asked, answered = _either("Request", "ColumnsRequest"), _either("Answer", "ColumnsAnswer")
     return {
-        "summary": "Predict rows, given as rows or by column, and answered so.",
-        "requestBody": {"required": True, **_json(asked)},
+        "summary": "Predict rows, given as rows or by column, as JSON or as an Arrow IPC stream, and answered so.",
+        "parameters": _HEAD,
+        "requestBody": {"required": True, **_or_arrow(asked)},
         "responses": {
-            "200": {"description": "A prediction for each row, in their order.", **_json(answered)},
+            "200": {"description": "A prediction for each row, in their order.", **_or_arrow(answered)},
             **{status: _other(what) for status, what in refused.items()},
-            "500": {"description": "The model failed on every row.", **_json(answered)},
+            "500": {"description": "The model failed on every row.", **_or_arrow(answered)},
         },
     }
+
+
+def _or_arrow(schema: Schema) -> Schema:
+    """That JSON, or its columns as a stream of Arrow's, uncompressed."""
+    stream = {"schema": {**_TEXT, "contentMediaType": ARROW_STREAM.decode()}}
+    return {"content": {**_json(schema)["content"], ARROW_STREAM.decode(): stream}}
 
 
 def _either(*schemas: str) -> Schema:
@@ -213,6 +229,7 @@ def _infer() -> Schema:
     tensors = {"type": "array", "items": {"type": "object"}}
     return {
         "summary": "Predict tensors, by the Open Inference Protocol, version 2.",
+        "parameters": [*_MODEL["parameters"], *_HEAD],
         "requestBody": {"required": True, **_json({"type": "object", "properties": {"inputs": tensors}})},
         "responses": {
             **_ok(),

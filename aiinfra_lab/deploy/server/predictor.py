@@ -21,12 +21,13 @@ from typing import Protocol
 
 from ...errors import LabError
 from ..record import Role
+from . import inference_protocol as v2
 from .counts import Counts
 from .forks import Forks
 from .judge import Judge, JudgedRequest
-from .messages import RawRequest, Reply
+from .messages import Form, RawRequest, Reply
 from .predictions_log import PredictionsLog
-from .protocol import MAX_BODY, Request
+from .protocol import ARROW_STREAM, MAX_BODY, TENSORS, Request
 from .rows import Refusal, open_envelope
 from .workers import LOAD_S, MEMORY_BYTES, Asked, VersionFiles, Workers
 
@@ -40,18 +41,22 @@ JUDGED = ("champion", "canary")
 # What only they refuse the champion answers.
 TRIED = ("canary", "candidate")
 
-Respond = Callable[[int, bytes], None]
+# Status and body; of a body that is no JSON its kind and the further fields of its head besides.
+Respond = Callable[..., None]
+_KINDS = {"arrow": ARROW_STREAM, "tensors": TENSORS}
 
 
 @dataclass(frozen=True, slots=True)
 class RequestOptions:
     """What a request asks for beside its rows. model: the version that shall answer it, empty for whom its key has.
 
-    is_judged: whether it may count for or against the canary; what only probes an endpoint should not.
+    is_judged: whether it may count for or against the canary; what only probes an endpoint should not. key: its key,
+    whatever the body says; empty where that has it.
     """
 
     model: str = ""
     is_judged: bool = True
+    key: str = ""
 
 
 NO_OPTIONS = RequestOptions()
@@ -59,8 +64,9 @@ NO_OPTIONS = RequestOptions()
 
 def options_of(request: Request) -> RequestOptions:
     """What a request says in its head."""
-    if request.model or not request.is_judged:
-        return RequestOptions(request.model.decode("ascii", "replace"), request.is_judged)
+    if request.model or request.key or not request.is_judged:
+        model, key = request.model.decode("ascii", "replace"), request.key.decode("utf-8", "replace")
+        return RequestOptions(model, request.is_judged, key)
     return NO_OPTIONS
 
 
@@ -241,7 +247,9 @@ class Predictor:
         workers = Workers(files, forks, self.loop, lost, self.memory_bytes, self.load_s)
         workers.open(lambda problem: opened(problem or ServedVersion(files, workers, counts)))
 
-    def predict(self, body: bytes, respond: Respond, options: RequestOptions = NO_OPTIONS) -> None:
+    def predict(
+        self, body: bytes, respond: Respond, options: RequestOptions = NO_OPTIONS, form: Form | None = None
+    ) -> None:
         """Answer a request: `respond` is called exactly once, now or when it was predicted."""
         started = time.perf_counter()
         try:
@@ -255,17 +263,17 @@ class Predictor:
             pinned = self._pinned(options.model) if options.model else None
         except Refusal as refusal:
             self.refused[refusal.status] += 1
-            respond(refusal.status, refusal.body())
+            respond(refusal.status, refusal.body(form.name if form else "json"))
             return
         self._taken += 1
         request_id = f"{self._prefix}-{self._taken:08x}"
-        arm, key = (pinned, request_id) if pinned else self._choose(body, request_id)
+        raw = RawRequest(request_id, started, body, form)
+        arm, key = (pinned, request_id) if pinned else self._choose(raw, options.key)
         self.waiting += 1
         judge, judged = self.routes.judge, None
         # Who chooses his version, or probes it, is no sample of those whom the key decides for.
         if judge and options.is_judged and not pinned and arm.role in JUDGED:
             judged = judge.begin(key, is_canary=arm.role == "canary")
-        raw = RawRequest(request_id, started, body)
         pending = _Pending(raw, arm.version, arm.role, respond, self, judged, pinned is not None)
         arm.version.workers.submit(pending)
 
@@ -281,16 +289,16 @@ class Predictor:
         served = ", ".join(version.model.uri for version in self.routes.live)
         raise Refusal(404, f"{uri[:100]} does not serve here; what does: {served}")
 
-    def _choose(self, body: bytes, request_id: str) -> tuple[ServedArm, str]:
-        """Who answers, and the key that decided."""
+    def _choose(self, raw: RawRequest, key: str) -> tuple[ServedArm, str]:
+        """Who answers, and the key that decided. key: empty where the body has it, if anything has."""
         routes = self.routes
         if len(routes.answering) == 1:
-            return routes.answering[0], request_id
+            return routes.answering[0], raw.id
         try:
-            asked = open_envelope(body).key
-        except Refusal:
-            return routes.answering[0], request_id  # it is refused there, and says nothing about the others
-        key = request_id if asked is None else str(asked)
+            asked = key or _key_of(raw)
+        except (Refusal, v2.BadTensors):
+            return routes.answering[0], raw.id  # it is refused there, and says nothing about the others
+        key = raw.id if asked is None else str(asked)
         return routes.at(key_position(routes.salt, key)), key
 
     def answered(self, request: _Pending, reply: Reply) -> None:
@@ -310,10 +318,10 @@ class Predictor:
                 request.judged.withdraw()  # it is the client's fault
             self.refused[reply.status] += 1
             self.waiting -= 1
-            request.respond(reply.status, reply.body)
+            _respond(request.respond, reply)
             return
         latency_ms = (time.perf_counter() - raw.started) * 1000
-        request.respond(reply.status, reply.body)
+        _respond(request.respond, reply)
         self.waiting -= 1
         version.counts.add(latency_ms, reply.rows, reply.failed)
         if request.judged:
@@ -331,7 +339,7 @@ class Predictor:
             self.shadow_skipped += 1
             return
         self.shadowing += 1
-        copy = RawRequest(raw.id, time.perf_counter(), raw.body)
+        copy = RawRequest(raw.id, time.perf_counter(), raw.body, raw.form)
         workers.submit(_Shadowed(copy, shadow.version, self))
 
     def shadowed(self, request: _Shadowed, reply: Reply) -> None:
@@ -349,3 +357,18 @@ class Predictor:
     def _log(self, role: Role, latency_ms: float, raw: RawRequest, reply: Reply) -> None:
         request, answer = reply.logged_request or raw.body, reply.logged_answer or reply.body
         self.log.add(role, latency_ms, request, answer, reply.rows)
+
+
+def _key_of(raw: RawRequest) -> str | int | None:
+    """The key in a request's body, of which no more is read here. Refusal or BadTensors where it cannot be found."""
+    if raw.body_form == "tensors":
+        return v2.key_of(raw.body, raw.json_bytes)
+    return open_envelope(raw.body).key if raw.body_form == "json" else None
+
+
+def _respond(respond: Respond, reply: Reply) -> None:
+    if (form := reply.form) is None:
+        respond(reply.status, reply.body)
+        return
+    size = b"" if form.json_bytes is None else b"inference-header-content-length: %d\r\n" % form.json_bytes
+    respond(reply.status, reply.body, _KINDS[form.name], size)

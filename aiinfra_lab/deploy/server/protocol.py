@@ -25,6 +25,7 @@ from .refusals import RefusalLog
 BODY_MIB, MOST_BODY_MIB = 1.0, 64.0
 MAX_BODY = int(BODY_MIB * 2**20)
 MAX_HEAD = 16 << 10
+MOST_KEY = 256
 HEAD_S = 5.0
 BODY_S = 15.0
 IDLE_S = 75.0
@@ -46,7 +47,8 @@ _REASONS = {
 _HEADS = {status: f"HTTP/1.1 {status} {reason}\r\ncontent-type: ".encode() for status, reason in _REASONS.items()}
 _LONG_HEAD = (431, "head", f"the head of a request may have at most {MAX_HEAD} bytes")
 _TAKEN = (503, "full", "all connections are in use; what is left is for questions after the endpoint's health")
-JSON = b"application/json"
+JSON, ARROW_STREAM = b"application/json", b"application/vnd.apache.arrow.stream"
+TENSORS = b"application/octet-stream"  # behind the JSON that describes them
 _YES, _NO = frozenset((b"yes", b"true", b"1")), frozenset((b"no", b"false", b"0"))
 
 _log = logging.getLogger(__name__)
@@ -68,7 +70,8 @@ class Request:
 
     host: whom the client means to ask, by name or address; empty when it names none, which HTTP/1.0 allows.
     from_page: whether a browser sent it on behalf of a page of another origin.
-    model: the version that it names in X-Aiinfra-Model. is_judged: False when it says `X-Aiinfra-Judged: no`.
+    model: the version that it names in X-Aiinfra-Model. key: what it says in X-Aiinfra-Key. is_judged: False when it
+    says `X-Aiinfra-Judged: no`. kind, accept: its Content-Type and Accept.
     json_bytes: how much of the body is JSON, where the Open Inference Protocol has bytes of tensors behind it.
     keep: whether the connection stays open afterwards. names_keep: whether the answer has to name that it stays open,
     as clients of HTTP/1.0 need it.
@@ -84,7 +87,10 @@ class Request:
     names_keep: bool = False
     json_bytes: int | None = None
     model: bytes = b""
+    key: bytes = b""
     is_judged: bool = True
+    kind: bytes = b""
+    accept: bytes = b""
     answer: bytes = b""
 
     def respond(self, status: int, body: bytes, kind: bytes = JSON, extra: bytes = b"") -> None:
@@ -222,7 +228,7 @@ class Connection(asyncio.Protocol):
         self._fields: list[tuple[bytes, bytes]] = []
         self._head_bytes = self._head_parts = 0
         self._json_bytes: int | None = None
-        self._model = b""
+        self._model = self._key = self._kind = self._accept = b""
         self._is_judged = True
         self._started = self._in_head = self._expects = False
 
@@ -311,9 +317,7 @@ class Connection(asyncio.Protocol):
             self._take_expectation(value.lower())
         elif lower == b"content-encoding":
             self._take_encoding(value.lower())
-        elif lower == b"inference-header-content-length":
-            self._take_json_bytes(value)
-        elif lower.startswith(b"x-aiinfra-"):
+        else:
             self._take_option(lower, value)
 
     def on_headers_complete(self) -> None:
@@ -359,7 +363,8 @@ class Connection(asyncio.Protocol):
         request = Request(
             self, self._parser.get_method(), path, host, body, from_page, keep, names_keep, self._json_bytes
         )
-        request.model, request.is_judged = self._model, self._is_judged
+        request.model, request.key, request.is_judged = self._model, self._key, self._is_judged
+        request.kind, request.accept = self._kind, self._accept
         self._pending.append(request)
         try:
             self.server.handler(request)
@@ -487,8 +492,19 @@ class Connection(asyncio.Protocol):
         self._expects = True
 
     def _take_option(self, name: bytes, value: bytes) -> None:
-        if name == b"x-aiinfra-model":
+        """What says more of the body, or is asked for beside it."""
+        if name == b"content-type":
+            self._kind = value
+        elif name == b"accept":
+            self._accept = value
+        elif name == b"inference-header-content-length":
+            self._take_json_bytes(value)
+        elif name == b"x-aiinfra-model":
             self._model = value
+        elif name == b"x-aiinfra-key":
+            if not 0 < len(value) <= MOST_KEY:
+                self._stop(400, "option", f"X-Aiinfra-Key has 1 to {MOST_KEY} bytes")
+            self._key = value
         elif name == b"x-aiinfra-judged":
             if (said := value.lower()) not in _YES | _NO:
                 self._stop(400, "option", "X-Aiinfra-Judged is no, or yes as without it")

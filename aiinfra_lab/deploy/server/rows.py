@@ -6,7 +6,7 @@ allows the further spellings of a category, and otherwise says which row and col
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from operator import attrgetter, is_not
 from typing import Annotated, Any
@@ -17,7 +17,9 @@ import numpy as np
 from ...features.contract import CATEGORY, ROW_ID, BadRow, Column, ColumnRows, Columns
 from ...train.inputs import RowInputs, TableInputs
 from ...train.texts import LOGGED_CHARACTERS, as_logged
+from .array_rows import Named, listed, whole
 from .duplicates import repeated_name
+from .messages import FormName
 
 MAX_ROWS = 4096
 MANY_ROWS = 64
@@ -35,8 +37,11 @@ class Refusal(Exception):
         self.row = row
         self.column = column and column[:MOST_REPEATED]
 
-    def body(self) -> bytes:
-        """The answer's JSON."""
+    def body(self, form: FormName = "json") -> bytes:
+        """The answer's JSON; of a request of that form."""
+        if form == "tensors":
+            where_in_it = "" if self.column is None else f"row {self.row}, {self.column}: "
+            return msgspec.json.encode({"error": f"{where_in_it}{self.what}"})
         where = {} if self.row is None else {"row": self.row, "column": self.column}
         return msgspec.json.encode({"error": {**where, "what": self.what}})
 
@@ -54,7 +59,8 @@ class Parsed:
     """Rows that may be predicted: values in the contract's order, and the ids that came along.
 
     is_columns: whether they came as columns, and are answered so. names: how many names of columns the request has at
-    most, where none stands twice in one object. logged: the request as it is logged, where long texts are in it.
+    most, where none stands twice in one object. logged: the request as it is logged, where long texts are in it, or it
+    is no JSON. outputs: what is asked for of the outputs, in a form that has that.
     """
 
     values: Sequence[tuple[Any, ...]]
@@ -62,6 +68,7 @@ class Parsed:
     is_columns: bool = False
     names: int = 0
     logged: bytes = b""
+    outputs: Any = None
 
 
 _FORMS = 'send {"rows": [{…}], "key": "optional"}, or {"columns": {"name": […], …}}'
@@ -98,6 +105,22 @@ class Reader:
         if _colons(body) > parsed.names and (name := repeated_name(body)) is not None:
             # Which of the two is meant cannot be known.
             raise Refusal(422, f"the name {name[:100]!r} stands twice in one object")
+        return parsed
+
+    def columns(self, named: Mapping[str, Named]) -> Parsed:
+        """A whole request, as columns of arrays or of lists. Refusal 422 that names row and column."""
+        length = length_of(named)
+        _count(length)
+        if unknown := [name for name in named if name not in (*self._inputs.names, ROW_ID)]:
+            self._checked([dict.fromkeys(unknown)])  # it is refused there, before anything is made of the values
+        ids: list[str | None] | None = [None] * length if ROW_ID not in named else _ids(named[ROW_ID])
+        found = None if ids is None else whole(self._inputs, named, length)
+        if ids is None or found is None:
+            lists = {name: listed(values, as_rows=self._table is None) for name, values in named.items()}
+            parsed = self._checked([dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)])
+        else:
+            parsed = Parsed([*found] if length < MANY_ROWS else found, ids)
+        parsed.is_columns = True
         return parsed
 
     def _read(self, body: bytes) -> Parsed:
@@ -204,6 +227,13 @@ class _Compiled:
         return Parsed([*whole] if length < MANY_ROWS else whole, texts, True, named + (ids is not None))
 
 
+def _ids(given: Named) -> list[str | None] | None:
+    """The rows' ids as texts; None for what the contract must look at."""
+    values = given if isinstance(given, list) else given.tolist()
+    # True and False are no ids.
+    return [*map(str, values)] if {*map(type, values)} <= {str, int} else None
+
+
 def _text_of(row_id: Any) -> str | None:
     return None if row_id is msgspec.UNSET else str(row_id)
 
@@ -237,7 +267,7 @@ def _plain(raw: msgspec.Raw) -> Any:
         raise Refusal(400, str(problem)) from None
 
 
-def length_of(columns: Mapping[Any, Sequence[object]]) -> int:
+def length_of(columns: Mapping[Any, Sized]) -> int:
     """How many rows columns are. Refusal when they are not equally long."""
     lengths = {len(column) for column in columns.values()}
     if len(lengths) != 1:

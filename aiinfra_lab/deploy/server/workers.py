@@ -282,7 +282,7 @@ class Workers:
         self._watch()
 
     def _allowed_s(self, batch: list[Asked]) -> float:
-        size = sum(len(asked.raw.body) for asked in batch)
+        size = sum(asked.raw.expected_bytes for asked in batch)
         return max(LEAST_S, TIMES_EXPECTED * (self._ready.fixed_s * len(batch) + self._ready.byte_s * size))
 
     def _hear(self, worker: _Worker) -> None:
