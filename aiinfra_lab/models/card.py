@@ -79,7 +79,7 @@ def _made(run: Run) -> list[tuple[str, str]]:
 
 def _taken(saved: SavedModel) -> list[str]:
     if not saved.is_of_table:
-        cut = [saved.encoder.input.detail] if saved.encoder else []
+        cut = [encoder.input.detail for encoder in saved.encoders]
         return [_table(("input", "type"), [(item.name, item.type) for item in saved.signature.inputs]), *cut]
     columns = saved.columns
     return [

@@ -152,7 +152,9 @@ def _signatures(old: Model, new: Model) -> list[tuple[str, Any, Any]]:
     before, after = old.signature, new.signature
     pairs: list[tuple[str, Any, Any]] = [("task", before.task.name, after.task.name)]
     pairs.append(("labels", *_values(before.task.labels, after.task.labels)))
-    pairs.append(("texts", _cut(old), _cut(new)))
+    cut, now_cut = _cut(old), _cut(new)
+    several = len({**cut, **now_cut}) > 1
+    pairs += [(f"texts of {name}" if several else "texts", cut.get(name), now_cut.get(name)) for name in cut | now_cut]
     for side in ("inputs", "outputs"):
         if side == "inputs" and old.has_columns and new.has_columns:
             pairs += _columns(old.columns, new.columns)
@@ -162,12 +164,13 @@ def _signatures(old: Model, new: Model) -> list[tuple[str, Any, Any]]:
     return pairs
 
 
-def _cut(model: Model) -> str | None:
-    """How much it reads of a text, and by which tokenizer."""
-    if model.encoder is None:
-        return None
-    known = model.encoder.input
-    return f"{counted(known.most_tokens, 'token')} of {known.vocabulary:,} by the tokenizer {known.digest[:12]}"
+def _cut(model: Model) -> dict[str, str]:
+    """How much it reads of each of its texts, and by which tokenizer."""
+    known = [encoder.input for encoder in model.encoders]
+    return {
+        each.name: f"{counted(each.most_tokens, 'token')} of {each.vocabulary:,} by the tokenizer {each.digest[:12]}"
+        for each in known
+    }
 
 
 def _columns(old: Columns, new: Columns) -> list[tuple[str, Any, Any]]:

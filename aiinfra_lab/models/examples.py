@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from .. import features
 from ..errors import Failed, UsageProblem, did_you_mean
 from ..features.contract import Columns, is_missing, refuse_unaskable
+from ..train import texts
 from ..train.inputs import MASK, ArrayInputs, Arrays, TableInputs
 from ..train.saved_model import COLUMNS
 from ..train.signature import RowForm, Tensor
@@ -64,7 +65,7 @@ class ExampleRows:
         if self.columns:
             (folder / COLUMNS).write_text(self.columns.to_json(), "utf-8")
         if self.encoder:
-            self.encoder.write(folder)
+            texts.write((self.encoder,), folder)
 
 
 def read(original: Original, example: object, rows: object) -> ExampleRows:
@@ -161,11 +162,11 @@ def _of_texts(encoder: TextEncoder, example: object, rows: object) -> ExampleRow
         raise UsageProblem(f"{wrong!r} is no text", "give texts: each is a row")
     if not len(given):
         raise UsageProblem("there is no text to compare", "give a few, one a row")
-    texts = np.array([*given] * (2 if len(given) == 1 else 1), object)
-    shown = [{name: text} for text in texts[:EXAMPLE_ROWS].tolist()]
+    column = np.array([*given] * (2 if len(given) == 1 else 1), object)
+    shown = [{name: text} for text in column[:EXAMPLE_ROWS].tolist()]
     tensors = (Tensor(name, "BYTES", (-1,)),)
-    inputs = encoder.encode(texts.tolist())
-    return ExampleRows(texts, inputs, tensors, shown, (name,), uri=uri, digest=digest, encoder=encoder)
+    inputs = encoder.encode(column.tolist())
+    return ExampleRows(column, inputs, tensors, shown, (name,), uri=uri, digest=digest, encoder=encoder)
 
 
 def _texts(example: object) -> Sequence[Any]:

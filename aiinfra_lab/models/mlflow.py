@@ -156,7 +156,6 @@ def _write(source: Path, target: Path) -> None:
     from mlflow.types import Schema, TensorSpec
 
     from ..train.saved_model import SavedModel
-    from ..train.texts import TOKENIZER
 
     saved = SavedModel(source)
 
@@ -174,8 +173,8 @@ def _write(source: Path, target: Path) -> None:
         onnx_execution_providers=["CPUExecutionProvider"],
         save_as_external_data=False,
     )
-    if saved.encoder:
-        shutil.copy2(source / TOKENIZER, target)
+    for encoder in saved.encoders:
+        shutil.copy2(source / encoder.input.file, target)
     for file in (source / "model.onnx", *source.glob("*.data")):
         shutil.copyfile(file, target / file.name)
 

@@ -81,14 +81,14 @@ class Model(Result):
     @property
     def texts(self) -> tuple[str, ...]:
         """Its inputs and outputs that are free texts: what a tokenizer reads, and what is generated."""
-        encoder, signature = self.encoder, self.signature
-        made = signature.outputs if signature.task.name == "generation" else ()
-        return (*([encoder.input.name] if encoder else []), *(item.name for item in made if item.is_text))
+        made = self.signature.outputs if self.signature.task.name == "generation" else ()
+        read = (encoder.input.name for encoder in self.encoders)
+        return (*read, *(item.name for item in made if item.is_text))
 
     @property
-    def encoder(self) -> TextEncoder | None:
-        """How its texts become tokens; None for a model that takes none."""
-        return self._saved.encoder
+    def encoders(self) -> tuple[TextEncoder, ...]:
+        """How its texts become tokens, one for each; none for a model that takes no texts."""
+        return self._saved.encoders
 
     @property
     def signature(self) -> Signature:

@@ -162,8 +162,10 @@ class Context:
         `NAME_mask` beside NAME says where a sequence has values, and makes its length one that may vary.
         tokenizer: makes tokens of an input of texts, `{"text": ["first", "second"]}`: one of the library tokenizers, or
         of transformers. The network's `forward(input_ids, attention_mask)` takes whole numbers, (rows, tokens); texts
-        are cut at the length that the tokenizer cuts at, else at 512 tokens. Of a generation, an output of whole
-        numbers, (rows, tokens), is answered as the text that the tokenizer makes of them.
+        are cut at the length that the tokenizer cuts at, else at 512 tokens. Of several texts, `{"title": …, "body":
+        …}`, forward takes the tokens and the mask of each in turn; one tokenizer reads all, or `{"title": …, "body":
+        …}` has one for each. Of a generation, an output of whole numbers, (rows, tokens), is answered as the text that
+        the first text's tokenizer makes of them.
         task: what they mean: classification, regression, ranking, embedding, generation or custom. labels: of a
         classification, in the order of its numbers; an output with a number for each of them is answered as the most
         likely label and `NAME_probabilities`, by softmax where they are no probabilities. Those of a label column of
@@ -183,7 +185,7 @@ class Context:
         if task == "classification" and inputs is None and len(self._table.targets) == 1:
             class_names(self._table.frame[self._table.targets[0]], meant.labels)  # a class without a name is refused
         if tokenizer is not None:
-            given: SavedWith = OfTexts(inputs or {}, tokenizer, has_mask=export.takes(model, len(inputs or {}) + 1))
+            given: SavedWith = OfTexts(inputs or {}, tokenizer, has_mask=export.takes_masks(model, inputs or {}))
         else:
             given = OfTable(self._table) if inputs is None else OfArrays(inputs)
         if inputs is None and len(self._table.targets) > 1:

@@ -24,7 +24,7 @@ from ..features.contract import refuse_unaskable
 from ..files import building, publish, write_json
 from ..units import counted
 from . import checkpoint, signature
-from .given import SavedWith, Trial
+from .given import SavedWith, Trial, are_texts
 from .inputs import Arrays
 from .saved_model import ONNX, SavedModel
 from .signature import Signature, Task, Tensor
@@ -74,6 +74,11 @@ def takes(model: Any, count: int) -> bool:
     except (AttributeError, TypeError):
         return not hasattr(model, "forward")
     return True
+
+
+def takes_masks(model: Any, inputs: Mapping[str, Any]) -> bool:
+    """Whether its forward takes a mask after the tokens of each text among such inputs."""
+    return takes(model, len(inputs) + sum(map(are_texts, inputs.values())))
 
 
 def environment() -> str:

@@ -115,18 +115,23 @@ class ArrayInputs:
 
 
 class TextInputs(ArrayInputs):
-    """A text, which a tokenizer makes tokens of, beside arrays as they are."""
+    """Texts, which tokenizers make tokens of, beside arrays as they are. encoders: one for each text."""
 
-    def __init__(self, tensors: Iterable[Tensor], encoder: TextEncoder) -> None:
+    def __init__(self, tensors: Iterable[Tensor], encoders: Iterable[TextEncoder]) -> None:
         super().__init__(tensors)
-        self.encoder = encoder
+        self.encoders = tuple(encoders)
 
     @property
     def taken(self) -> tuple[Tensor, ...]:
-        """What the network takes: the text's tokens in its place."""
-        tokens = tuple(Tensor(name, "INT64", (-1, -1)) for name in self.encoder.names)
-        each = (tokens if item.name == self.encoder.input.name else (item,) for item in self.tensors)
-        return tuple(item for items in each for item in items)
+        """What the network takes: each text's tokens in its place."""
+        names = {encoder.input.name: encoder.names for encoder in self.encoders}
+        return tuple(
+            made
+            for item in self.tensors
+            for made in (
+                (Tensor(name, "INT64", (-1, -1)) for name in names[item.name]) if item.name in names else (item,)
+            )
+        )
 
     @property
     def arrays(self) -> tuple[str, ...]:
@@ -134,8 +139,14 @@ class TextInputs(ArrayInputs):
 
     def encode_values(self, values: Sequence[tuple[Any, ...]]) -> Arrays:
         found = super().encode_values(values)
-        tokens = self.encoder.encode(found[self.encoder.input.name].tolist())
-        return {name: tokens[name] if name in tokens else found[name] for name in self.arrays}
+        made = {**found, **tokens_of(self.encoders, found)}
+        return {name: made[name] for name in self.arrays}
+
+
+def tokens_of(encoders: Iterable[TextEncoder], texts: Arrays, least: int = 1) -> dict[str, NDArray[np.int64]]:
+    """The tokens of all texts, by what the network calls them. texts: by the name of their input."""
+    each = (encoder.encode(texts[encoder.input.name].tolist(), least) for encoder in encoders)
+    return {name: tokens for found in each for name, tokens in found.items()}
 
 
 def _array(item: Tensor, value: Any, row: int) -> NDArray[Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ... import files
 from ...errors import Conflict
-from ...train.saved_model import ONNX, ROW_FILES, SavedModel
+from ...train.saved_model import ONNX, SavedModel
 from ...train.signature import EXAMPLE, FILE
 from ...uris import Uri
 from ..server.model import examples as examples_of
@@ -41,7 +41,7 @@ def write(name: str, uri: str, folder: Path, into: Path) -> None:
 def _write_model(saved: SavedModel, into: Path) -> None:
     """The files of the version that the service reads: the network, with weights beside it, and what rows are."""
     into.mkdir()
-    kept = {EXAMPLE, FILE, *ROW_FILES[saved.signature.rows]}
+    kept = {EXAMPLE, FILE, *saved.row_files}
     weights = {path.name for path in saved.folder.iterdir() if path.name.startswith(ONNX)}
     for found in kept & {path.name for path in saved.folder.iterdir()} | weights:
         shutil.copyfile(saved.folder / found, into / found)
