@@ -151,7 +151,11 @@ def _signatures(old: Model, new: Model) -> list[tuple[str, Any, Any]]:
     """What each takes and gives: the columns of a table one by one, arrays and outputs with their shapes."""
     before, after = old.signature, new.signature
     pairs: list[tuple[str, Any, Any]] = [("task", before.task.name, after.task.name)]
-    pairs.append(("labels", *_values(before.task.labels, after.task.labels)))
+    was_named, named = before.task.all_labels, after.task.all_labels
+    pairs += [
+        (f"labels of {each}" if each else "labels", *_values(was_named.get(each, ()), named.get(each, ())))
+        for each in {**was_named, **named}
+    ]
     cut, now_cut = _cut(old), _cut(new)
     several = len({**cut, **now_cut}) > 1
     pairs += [(f"texts of {name}" if several else "texts", cut.get(name), now_cut.get(name)) for name in cut | now_cut]

@@ -97,7 +97,7 @@ def _build(
     tolerance = original.tolerance
     with _explained(path, "cannot be converted to ONNX", "export it as ONNX where it was trained, and add that file"):
         original.convert(folder / ONNX)
-    logits = [name for name, values in expected.items() if _are_logits(values, meaning)]
+    logits = [name for name, values in expected.items() if _are_logits(values, meaning.labels_of(name))]
     if logits:
         model = graph.load(folder / ONNX)
         graph.soften(model, logits)
@@ -183,8 +183,8 @@ def _labelled(task: Task, expected: Arrays) -> Task:
     return task
 
 
-def _are_logits(values: Any, task: Task) -> bool:
-    if not task.labels or values.shape[1:] != (len(task.labels),) or values.dtype.kind != "f":
+def _are_logits(values: Any, labels: Sequence[str]) -> bool:
+    if not labels or values.shape[1:] != (len(labels),) or values.dtype.kind != "f":
         return False
     sums = values.astype(np.float64).sum(axis=1)
     return bool((values < 0).any() or (values > 1).any() or (np.abs(sums - 1) > 1e-3).any())

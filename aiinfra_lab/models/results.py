@@ -146,7 +146,9 @@ class Model(Result):
             takes = counted(len(asked), "column") if self.has_columns else ", ".join(asked)
         except LabError:
             return []
-        labels = f", {counted(len(signature.task.labels), 'label')}" if signature.task.labels else ""
+        counts = [len(each) for each in signature.task.all_labels.values()]
+        labels = f", {' and '.join(map(str, counts[:-1]))}{' and ' if counts[1:] else ''}" if counts else ""
+        labels += counted(counts[-1], "label") if counts else ""
         task = "" if signature.task.name == "custom" else f" · {signature.task.name}{labels}"
         return [("signature", f"{takes} → {', '.join(item.name for item in signature.outputs)}{task}")]
 

@@ -68,7 +68,7 @@ def run(
     name: what to call the run; every run of it becomes a version
     rows: what to learn from, e.g. features:delay@2 or the handle of `features get`; or data as it is, with --label
     code: the training code
-    label: of data, the column to predict; several, a,b, are numbers each, and `y` has a column for each
+    label: of data, the column to predict; several, a,b, are all numbers or all texts, and `y` has a column for each
     columns: of data, those to learn from; every other one that is numbers, texts or truth values when left out
     timestamp: of data, the time of a row, if it has one: `run.split()` then holds out the latest rows
     params: values for the code, read there as run.params.NAME

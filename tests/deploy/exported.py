@@ -61,3 +61,26 @@ def of_texts(folder: Path, inputs: Sequence[str] = ("text",)) -> Path:
     given = OfTexts(dict.fromkeys(inputs, WORDS), each)
     export.save(Bag(tokenizer.get_vocab_size()), given, folder, ["about"], task)
     return folder
+
+
+def of_labels(folder: Path) -> Path:
+    """The folder of a model of an array that answers two things, each with labels of its own, and a number."""
+    import torch
+
+    from aiinfra_lab.train import export, signature
+    from aiinfra_lab.train.given import OfArrays
+
+    class Net(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.each = torch.nn.ModuleList(torch.nn.Linear(4, size) for size in (3, 2, 1))
+
+        def forward(self, sizes: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            grape, colour, price = (each(sizes) for each in self.each)
+            return grape, colour, price.squeeze(1)
+
+    task = signature.task_of("classification", {"grape": ["a", "b", "c"], "colour": ["red", "white"]})
+    given = OfArrays({"sizes": torch.randn(5, 4, generator=torch.Generator().manual_seed(0))})
+    export.save(Net(), given, folder, ["grape", "colour", "price"], task)
+    return folder

@@ -73,6 +73,7 @@ CASES = {
     "table": (artifact, table_rows),
     "odd": (exported.odd_table, lambda: table_rows(exported.NAMES.values())),
     "arrays": (serving.pictures, array_rows),
+    "labels": (exported.of_labels, lambda: [{"sizes": DICE.normal(size=4).tolist()} for _ in range(1000)]),
     "texts": (exported.of_texts, text_rows),
     "two texts": (lambda folder: exported.of_texts(folder, ["body", "title"]), lambda: text_rows("body", "title")),
 }

@@ -131,7 +131,7 @@ def test_several_labels_may_be_one_output(houses):
         ({"label": "price", "columns": ["price", "size"]}, UsageProblem, "'price' is named twice"),
         ({"label": "price", "timestamp": "town"}, UsageProblem, "no order in time"),
         ({"columns": ["size"]}, UsageProblem, "without --label"),
-        ({"label": ["price", "kind"]}, Failed, "kind is texts, and of several labels each is numbers"),
+        ({"label": ["price", "kind"]}, Failed, "kind is texts, and the label price is not"),
     ],
 )
 def test_what_can_be_no_label_or_column_is_refused(houses, given, kind, what):
