@@ -1,23 +1,23 @@
-"""Model versions in MLflow's registry, in its ONNX flavour: whatever speaks MLflow loads them, without a pickle."""
+"""Model versions in MLflow's registry: as ONNX, and as a function that answers rows as an endpoint does; no pickle."""
 
 from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from .. import __version__
 from ..config import Settings
 from ..errors import Failed, NotFound, UsageProblem
 from ..leftovers import temporary
 from ..modes import owner_only
 from ..train.mlflow import client, own_run
+from ..train.signature import FILE
 from ..uris import Uri
+from . import pyfunc, schemas
 from .base import Entry
-
-if TYPE_CHECKING:
-    from ..train.signature import Tensor
 
 _URI = "lab.uri"
 # MLflow's own URIs, which are none of ours.
@@ -148,36 +148,40 @@ def _uri(mlflow: Any, name: str, version: str) -> str:
 
 
 def _write(source: Path, target: Path) -> None:
-    """The version as an MLflow model: the ONNX file, what it takes and gives, the example as tensors, a tokenizer."""
+    """The version as an MLflow model, which answers there as an endpoint does: its files, what a row and an answer are,
+    and the example.
+    """
     import mlflow.onnx
-    import numpy as np
     import onnx
-    from mlflow.models import ModelSignature
-    from mlflow.types import Schema, TensorSpec
+    from mlflow.models import Model
+    from mlflow.models.model import MLMODEL_FILE_NAME
 
-    from ..train.saved_model import SavedModel
+    from ..train.saved_model import ONNX, SavedModel
 
     saved = SavedModel(source)
-
-    def schema(side: Sequence[Tensor]) -> Schema:
-        return Schema([TensorSpec(np.dtype(item.dtype), item.shape, item.name) for item in side])
-
     mlflow.onnx.save_model(
         # In place of ours, which is copied below: a large one would be in memory twice, and bytes of its own.
         onnx.ModelProto(),
         str(target),
-        signature=ModelSignature(schema(saved.taken), schema(saved.given)),
-        input_example=dict(saved.inputs(saved.example.rows)),
+        signature=schemas.of(saved),
+        input_example=schemas.example(saved),
         # Named here, since MLflow would otherwise start a process that guesses them, and CUDA is no given.
-        pip_requirements=[line for line in _environment(source) if line.partition("==")[0] in ("numpy", "onnxruntime")],
+        pip_requirements=_requirements(source),
         onnx_execution_providers=["CPUExecutionProvider"],
         save_as_external_data=False,
     )
-    for encoder in saved.encoders:
-        shutil.copy2(source / encoder.input.file, target)
-    for file in (source / "model.onnx", *source.glob("*.data")):
+    made = Model.load(str(target))
+    # MLflow's own would take the network's arrays, and a text as tokens. It is the whole folder that ours reads.
+    made.flavors["python_function"]["loader_module"] = pyfunc.__name__
+    del made.flavors["python_function"]["data"]
+    made.save(str(target / MLMODEL_FILE_NAME))
+    (target / FILE).write_text(saved.signature.to_json(), "utf-8")
+    for file in (source / ONNX, *source.glob("*.data"), *(source / name for name in saved.row_files)):
         shutil.copyfile(file, target / file.name)
 
 
-def _environment(source: Path) -> list[str]:
-    return (source / "environment.txt").read_text("utf-8").splitlines()
+def _requirements(source: Path) -> list[str]:
+    """What `python_function` needs, as it was where the model was made."""
+    needed = ("msgspec", "numpy", "onnxruntime", "pandas", "tokenizers")
+    lines = (source / "environment.txt").read_text("utf-8").splitlines()
+    return [f"aiinfra-lab=={__version__}", *(line for line in lines if line.partition("==")[0] in needed)]
