@@ -14,6 +14,7 @@ import numpy as np
 
 from .. import files
 from ..errors import Failed, LabError, UsageProblem
+from ..features.opening import rows_of
 from ..leftovers import temporary
 from ..show import working
 from ..store import Event, Record
@@ -56,7 +57,7 @@ def add(
         with _explained(path, "cannot be read", "save it again, or copy it again whole"):
             original, built_by = sources.read(found, code)
         origin = sources.source(found, uri, built_by)
-        compared_on = examples.read(original, example, rows)
+        compared_on = examples.read(original, example, rows, rows_of(name))
         step("compares what will serve with the original")
         with files.building(record.folder(name)) as aside:
             notes = _build(original, compared_on, aside, path, task, labels)

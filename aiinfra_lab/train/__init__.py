@@ -111,7 +111,7 @@ def run(
     _code.compiled(code, f"<train:{name}>")
     session = remote.session(str(on) if on is not None else None)
     source = _source(name, str(from_) if from_ else None) if resume or from_ else None
-    handle = _open_rows(rows)
+    handle = _open_rows(rows, name)
     table = plain.described(handle, label, columns, timestamp)
     # The tracking server is behind when a run was killed or the server was down: the next run is when that matters.
     sync.catch_up(at_most=sync.BEFORE_A_RUN)
@@ -235,10 +235,11 @@ def diff(run: Annotated[Name, Live("train")], other: Annotated[Name, Live("train
     return comparison(ours, theirs)
 
 
-def _open_rows(rows: object) -> Any:
+def _open_rows(rows: object, name: str) -> Any:
     from .. import features
+    from ..features.opening import rows_of
 
-    return features.open_rows(rows)
+    return features.open_rows(rows, rows_of(name))
 
 
 def _source(name: str, from_: str | None) -> Record[TrainingRun]:

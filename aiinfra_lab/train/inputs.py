@@ -104,8 +104,14 @@ class ArrayInputs:
         return found
 
     def encode(self, rows: Any) -> Arrays:
-        listed = rows[list(self.names)].to_dict("records") if hasattr(rows, "to_dict") else as_dicts(rows)
-        return self.encode_values(self.validate(listed))
+        return self.encode_values(self.validate(self._of_frame(rows) if hasattr(rows, "columns") else as_dicts(rows)))
+
+    def _of_frame(self, df: Any) -> list[dict[str, Any]]:
+        """The rows of a pandas or polars data frame, whose further columns are passed over."""
+        have = [name for name in self.names if name in df.columns]
+        if not have:
+            raise BadRow(0, self.names[0], "it is missing")
+        return [dict(zip(have, row, strict=True)) for row in zip(*(df[name].to_list() for name in have), strict=True)]
 
     def usual(self) -> tuple[Any, ...]:
         return tuple(

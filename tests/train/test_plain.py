@@ -74,6 +74,12 @@ def test_a_data_frame_and_a_file_are_rows_too(houses, tmp_path):
         assert run.table.columns == ("size",)
 
 
+def test_rows_without_a_name_get_one_of_the_run(houses):
+    for name, frame in (("houses", houses), ("towns", houses.head(200))):
+        run = train.run(name, rows=frame, label=["price"], columns=["size"], code="run.split()")
+        assert run.rows == f"data:{name}-rows@1"
+
+
 def test_the_line_names_labels_columns_and_time(houses):
     data.add("houses", houses)
     words = ["run", "houses", "--rows", "data:houses", "--label", "price,rent"]

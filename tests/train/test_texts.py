@@ -6,6 +6,8 @@ import sys
 
 import msgspec
 import numpy as np
+import pandas as pd
+import polars as pl
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
@@ -297,6 +299,16 @@ def test_a_tokenizer_for_each_text_is_needed(tokenizer):
 def test_a_row_without_one_of_its_texts_is_named(of_two):
     with pytest.raises(BadRow, match="column body: it is missing; a text is needed"):
         of_two[0].answers([{"title": "late", "price": 1.0}])
+
+
+@pytest.mark.parametrize("frame", [pd.DataFrame, pl.DataFrame])
+def test_a_data_frame_may_have_more_columns_and_lacks_none(of_two, frame):
+    df = frame({**GIVEN, "more": ["x"] * 4})
+    assert of_two[0].answers(df) == of_two[0].answers(of_two[0].example.rows)
+    with pytest.raises(BadRow, match="column body: it is missing"):
+        of_two[0].answers(frame({"title": WORDS, "price": [0.0] * 4}))
+    with pytest.raises(BadRow, match="column title: it is missing"):
+        of_two[0].answers(frame({"more": WORDS}))
 
 
 def test_the_second_tokenizer_is_checked_too(of_two, tmp_path):
