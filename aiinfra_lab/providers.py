@@ -135,6 +135,7 @@ def _is_of_a_model(problem: Exception) -> bool:
 CONTRACTS: dict[str, Contract] = {
     "data.source": Contract("aiinfra_lab.data.base:Source", ""),
     "data.versions": Contract("aiinfra_lab.data.base:VersionStore", "dvc", "data.provider"),
+    "deploy.exporter": Contract("aiinfra_lab.deploy.base:Exporter", "fastapi", raises={"write": _is_of_a_file}),
     "deploy.target": Contract("aiinfra_lab.deploy.base:Target", "local", "deploy.provider"),
     "drift.report": Contract("aiinfra_lab.drift.base:SampleReport", "evidently", raises={"write": _is_of_a_file}),
     "features.store": Contract("aiinfra_lab.features.base:OnlineStore", "feast", "features.provider"),
@@ -159,6 +160,9 @@ TABLE: dict[str, dict[str, Provider]] = {
     },
     "data.versions": {
         "dvc": Provider("aiinfra_lab.data.dvc:Dvc", "", "dvc", "versions in DVC's own cache"),
+    },
+    "deploy.exporter": {
+        "fastapi": Provider("aiinfra_lab.deploy.fastapi.project:FastapiProject", "", "", "a service in FastAPI"),
     },
     "deploy.target": {
         "local": Provider("aiinfra_lab.deploy.local:Local", "", "onnxruntime", "our server on this machine"),

@@ -37,7 +37,9 @@ def _steps() -> list[str]:
 
 
 def _formats() -> list[str]:
-    return ["fastapi"]
+    from ..providers import names
+
+    return names("deploy.exporter")
 
 
 def _targets() -> list[str]:
@@ -314,7 +316,7 @@ def export(
         %deploy export late --to fastapi --into service
     """
     from ..config import settings
-    from .fastapi import project
+    from ..providers import make
 
     if to not in _formats():
         raise UsageProblem(f"nothing is exported to {to!r}", did_you_mean(to, _formats()))
@@ -323,7 +325,7 @@ def export(
     if uri is None:
         raise Conflict(f"{name} serves no version", f"start one: `%deploy start {name} --model models:NAME`")
     place = Path(into) if into else settings().project / f"{record.name}-{to}"
-    project.write(record.name, uri, artifact(uri), place)
+    make("deploy.exporter", to).write(record.name, uri, artifact(uri), place)
     count = sum(path.is_file() for path in place.rglob("*"))
     open_store().commit([], Event("deploy export", record.uri, (uri,), (), {"to": to, "into": str(place)}))
     return Exported(record.uri, uri, to, str(place), count)

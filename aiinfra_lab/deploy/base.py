@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, NotRequired, Protocol, TypedDict, runtime_checkable
 
 from ..providers import Paced
@@ -22,8 +23,8 @@ from .record import DesiredState, MeasuredLatency, Role, Verdict, VersionCounts
 from .versions import artifact
 
 __all__ = [
-    "LIVE", "Claim", "MeasuredLatency", "Paced", "PredictedRow", "PredictionLog", "Report", "Reporting", "Role",
-    "Serving", "ServingOthers", "State", "Target", "Word", "artifact",
+    "LIVE", "Claim", "Exporter", "MeasuredLatency", "Paced", "PredictedRow", "PredictionLog", "Report", "Reporting",
+    "Role", "Serving", "ServingOthers", "State", "Target", "Word", "artifact",
 ]  # fmt: skip
 
 Word = Literal["starting", "running", "stopping", "stopped", "failed", "lost"]
@@ -195,4 +196,15 @@ class PredictionLog(Protocol):
 
         With 0 rows it brings up to date what others read, the log and the counts, and answers none.
         Also when the endpoint has ended. Of what was never claimed there are none.
+        """
+
+
+class Exporter(Protocol):
+    """What `deploy export` can write: a project of its own that serves a version, and needs nothing of ours."""
+
+    def write(self, name: str, uri: str, folder: Path, into: Path) -> None:
+        """Write the project of the version `uri`, whose files are in `folder`, for the endpoint of that name, whole or
+        not at all. into: a new folder, or an empty one; Conflict, and nothing is touched, when something is there.
+
+        It answers the example in the version's files as it was answered when the version was saved.
         """

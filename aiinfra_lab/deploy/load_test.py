@@ -28,6 +28,7 @@ MOST_BATCH = 4096
 def run(record: Record[EndpointRecord], rows: object, rate: float, for_s: float, batch: int) -> Load:
     """Send the rows, commit the event that says so, and return what came back. Failed when no row got a score."""
     from .. import features
+    from ..features.opening import rows_of
 
     if not record.body.url:
         raise Unavailable(f"{record.name} cannot be asked from here", "run it from the folder where it was started")
@@ -38,7 +39,10 @@ def run(record: Record[EndpointRecord], rows: object, rate: float, for_s: float,
     uri = record.uri
     with working(cards.LOAD_KIND, uri, "makes the requests from the rows"):
         saved = SavedModel(artifact(record.body.desired.models[0]))
-        source = features.rows_for(rows, saved.columns) if saved.is_of_table else features.open_rows(rows)
+        called = rows_of(record.name)
+        source = (
+            features.rows_for(rows, saved.columns, called) if saved.is_of_table else features.open_rows(rows, called)
+        )
         names = saved.rows.names
         absent = [name for name in names if name not in _columns(source)]
         optional = {item.name for item in saved.columns if not item.required} if saved.is_of_table else set()

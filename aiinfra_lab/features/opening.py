@@ -38,13 +38,20 @@ def open_rows(rows: object, name: str = "rows") -> FeatureRows | Dataset:
         raise _meant(rows, problem) from problem
 
 
-def rows_for(rows: object, columns: Columns) -> FeatureRows | Dataset:
+def rows_of(name: str) -> str:
+    """What data is called that a verb takes in for a run, a model or an endpoint of that name: versions of one name
+    would share a lineage with the rows of others.
+    """
+    return f"{name[:58]}-rows"  # a name has 63 characters at most
+
+
+def rows_for(rows: object, columns: Columns, name: str = "rows") -> FeatureRows | Dataset:
     """Rows for a model of these columns: as they are when they have all of them, or cannot have them; else taken
-    through its features.
+    through its features. name: of the data that they become where they are none yet.
     """
     from .sets import find_or_none
 
-    source = open_rows(rows)
+    source = open_rows(rows, name)
     have = source.scan().collect_schema().names()
     record = find_or_none(columns.features_uri) if columns.features_uri else None
     if record is None or set(columns.names) <= set(have):

@@ -25,10 +25,10 @@ def built(name: str, source: Path, card: str, recorded: Mapping[str, str] = Mapp
     """A folder aside with the run's files and the card, until it is published; Failed when the run lacks one, or one is
     not what it was at the run's end. recorded: the digests of then, as far as they were kept.
     """
-    from ..train.saved_model import ROW_FILES, SavedModel
+    from ..train.saved_model import SavedModel
 
     again = "train it again: the files of the run were touched"
-    wanted = [*FROM_RUN, *ROW_FILES[SavedModel(source).signature.rows]]
+    wanted = [*FROM_RUN, *SavedModel(source).row_files]
     if missing := [file for file in wanted if not (source / file).is_file()]:
         raise Failed(f"the run's model lacks {', '.join(missing)}", again)
     if recorded and (off := differences(source, recorded)):

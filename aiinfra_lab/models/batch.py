@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from .. import features
 from ..errors import UsageProblem, did_you_mean
+from ..features.opening import rows_of
 from ..show import Card, Figure, Number, Result, RowHeader, Table, shown
 from ..units import counted, show_duration
+from ..uris import Uri
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,7 +87,8 @@ def predict(uri: str, folder: Path, rows: object, step: Callable[[str], None]) -
     from ..train.saved_model import SavedModel
 
     saved = SavedModel(folder, threads=0)
-    source = features.rows_for(rows, saved.columns) if saved.is_of_table else features.open_rows(rows)
+    called = rows_of(Uri.parse(uri).name)
+    source = features.rows_for(rows, saved.columns, called) if saved.is_of_table else features.open_rows(rows, called)
     df = source.df()
     _refuse_lacking(uri, saved, source.uri, df.columns)
     began = time.monotonic()

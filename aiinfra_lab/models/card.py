@@ -13,6 +13,8 @@ from ..train.signature import Signature
 from ..units import counted
 from .record import ModelSource
 
+_MOST_LABELS = 20
+
 
 def write(name: str, run: Run, data: list[str], note: str) -> str:
     """Markdown: intended use, numbers, what it learned from, what it takes, and how to make it again."""
@@ -79,7 +81,7 @@ def _made(run: Run) -> list[tuple[str, str]]:
 
 def _taken(saved: SavedModel) -> list[str]:
     if not saved.is_of_table:
-        cut = [saved.encoder.input.detail] if saved.encoder else []
+        cut = [encoder.input.detail for encoder in saved.encoders]
         return [_table(("input", "type"), [(item.name, item.type) for item in saved.signature.inputs]), *cut]
     columns = saved.columns
     return [
@@ -90,8 +92,13 @@ def _taken(saved: SavedModel) -> list[str]:
 
 def _task(signature: Signature) -> str:
     task = signature.task
-    labels = f" of {counted(len(task.labels), 'label')}: {', '.join(f'`{label}`' for label in task.labels[:20])}"
-    return f"Task: {task.name}{labels if task.labels else ''}{', …' if len(task.labels) > 20 else ''}"
+    each = [f"{f' `{output}`' if output else ''} of {_labels(labels)}" for output, labels in task.all_labels.items()]
+    return f"Task: {task.name}{';'.join(each)}"
+
+
+def _labels(labels: Sequence[str]) -> str:
+    more = ", …" if len(labels) > _MOST_LABELS else ""
+    return f"{counted(len(labels), 'label')}: {', '.join(f'`{label}`' for label in labels[:_MOST_LABELS])}{more}"
 
 
 def _column(item: Column) -> tuple[str, str, str]:

@@ -151,8 +151,14 @@ def _signatures(old: Model, new: Model) -> list[tuple[str, Any, Any]]:
     """What each takes and gives: the columns of a table one by one, arrays and outputs with their shapes."""
     before, after = old.signature, new.signature
     pairs: list[tuple[str, Any, Any]] = [("task", before.task.name, after.task.name)]
-    pairs.append(("labels", *_values(before.task.labels, after.task.labels)))
-    pairs.append(("texts", _cut(old), _cut(new)))
+    was_named, named = before.task.all_labels, after.task.all_labels
+    pairs += [
+        (f"labels of {each}" if each else "labels", *_values(was_named.get(each, ()), named.get(each, ())))
+        for each in {**was_named, **named}
+    ]
+    cut, now_cut = _cut(old), _cut(new)
+    several = len({**cut, **now_cut}) > 1
+    pairs += [(f"texts of {name}" if several else "texts", cut.get(name), now_cut.get(name)) for name in cut | now_cut]
     for side in ("inputs", "outputs"):
         if side == "inputs" and old.has_columns and new.has_columns:
             pairs += _columns(old.columns, new.columns)
@@ -162,12 +168,13 @@ def _signatures(old: Model, new: Model) -> list[tuple[str, Any, Any]]:
     return pairs
 
 
-def _cut(model: Model) -> str | None:
-    """How much it reads of a text, and by which tokenizer."""
-    if model.encoder is None:
-        return None
-    known = model.encoder.input
-    return f"{counted(known.most_tokens, 'token')} of {known.vocabulary:,} by the tokenizer {known.digest[:12]}"
+def _cut(model: Model) -> dict[str, str]:
+    """How much it reads of each of its texts, and by which tokenizer."""
+    known = [encoder.input for encoder in model.encoders]
+    return {
+        each.name: f"{counted(each.most_tokens, 'token')} of {each.vocabulary:,} by the tokenizer {each.digest[:12]}"
+        for each in known
+    }
 
 
 def _columns(old: Columns, new: Columns) -> list[tuple[str, Any, Any]]:

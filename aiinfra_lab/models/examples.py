@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from .. import features
 from ..errors import Failed, UsageProblem, did_you_mean
 from ..features.contract import Columns, is_missing, refuse_unaskable
+from ..train import texts
 from ..train.inputs import MASK, ArrayInputs, Arrays, TableInputs
 from ..train.saved_model import COLUMNS
 from ..train.signature import RowForm, Tensor
@@ -64,29 +65,32 @@ class ExampleRows:
         if self.columns:
             (folder / COLUMNS).write_text(self.columns.to_json(), "utf-8")
         if self.encoder:
-            self.encoder.write(folder)
+            texts.write((self.encoder,), folder)
 
 
-def read(original: Original, example: object, rows: object) -> ExampleRows:
-    """The example for that model. UsageProblem when it does not fit what the model takes."""
+def read(original: Original, example: object, rows: object, called: str = "rows") -> ExampleRows:
+    """The example for that model. UsageProblem when it does not fit what the model takes.
+
+    called: the data that rows become where they are none yet.
+    """
     if isinstance(original, TakesColumns):
-        return _of_table(original, example, rows)
+        return _of_table(original, example, rows, called)
     if isinstance(original, TakesTexts):
-        return _of_texts(original.encoder(), example, rows)
+        return _of_texts(original.encoder(), example, rows, called)
     if isinstance(original, TakesLikeExample):
-        return _like_example(original, example, rows)
+        return _like_example(original, example, rows, called)
     assert isinstance(original, TakesArrays)  # an original is one of the four
-    return _of_arrays(original.tensors(), example, rows)
+    return _of_arrays(original.tensors(), example, rows, called)
 
 
-def _of_table(original: TakesColumns, example: object, rows: object) -> ExampleRows:
+def _of_table(original: TakesColumns, example: object, rows: object, called: str) -> ExampleRows:
     if rows is None:
         what = "an array as example" if example is not None else "no rows"
         raise UsageProblem(
             f"a model of a table's columns was given {what}",
             "give it rows to be compared on, e.g. --rows data:customers@3 or --rows rows.csv",
         )
-    source = features.open_rows(rows)
+    source = features.open_rows(rows, called)
     frame = source.df()
     if not len(frame):
         raise UsageProblem(f"{source.uri} has no rows", "give some, at least one")
@@ -147,10 +151,10 @@ def _plain(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else value
 
 
-def _of_texts(encoder: TextEncoder, example: object, rows: object) -> ExampleRows:
+def _of_texts(encoder: TextEncoder, example: object, rows: object, called: str) -> ExampleRows:
     name, uri, digest = encoder.input.name, "", ""
     if rows is not None:
-        source = features.open_rows(rows)
+        source = features.open_rows(rows, called)
         frame, uri, digest = source.df(), str(source.uri), source.digest
         if name not in frame.columns:
             raise UsageProblem(f"{uri} has no column {name!r}", f"call the column of texts {name}")
@@ -161,11 +165,11 @@ def _of_texts(encoder: TextEncoder, example: object, rows: object) -> ExampleRow
         raise UsageProblem(f"{wrong!r} is no text", "give texts: each is a row")
     if not len(given):
         raise UsageProblem("there is no text to compare", "give a few, one a row")
-    texts = np.array([*given] * (2 if len(given) == 1 else 1), object)
-    shown = [{name: text} for text in texts[:EXAMPLE_ROWS].tolist()]
+    column = np.array([*given] * (2 if len(given) == 1 else 1), object)
+    shown = [{name: text} for text in column[:EXAMPLE_ROWS].tolist()]
     tensors = (Tensor(name, "BYTES", (-1,)),)
-    inputs = encoder.encode(texts.tolist())
-    return ExampleRows(texts, inputs, tensors, shown, (name,), uri=uri, digest=digest, encoder=encoder)
+    inputs = encoder.encode(column.tolist())
+    return ExampleRows(column, inputs, tensors, shown, (name,), uri=uri, digest=digest, encoder=encoder)
 
 
 def _texts(example: object) -> Sequence[Any]:
@@ -180,7 +184,7 @@ def _texts(example: object) -> Sequence[Any]:
         raise UsageProblem(f"--example {path} cannot be read: {problem}", fix) from None
 
 
-def _like_example(original: TakesLikeExample, example: object, rows: object) -> ExampleRows:
+def _like_example(original: TakesLikeExample, example: object, rows: object, called: str) -> ExampleRows:
     given = ", ".join(f"{name}={name}" for name in original.required)
     if example is None:
         raise UsageProblem(
@@ -197,10 +201,10 @@ def _like_example(original: TakesLikeExample, example: object, rows: object) -> 
             f"{', '.join(original.names)}",
             f'np.savez("example.npz", {given})',
         )
-    return _of_arrays(original.tensors_like(arrays), arrays, rows)
+    return _of_arrays(original.tensors_like(arrays), arrays, rows, called)
 
 
-def _of_arrays(tensors: Sequence[Tensor], example: object, rows: object) -> ExampleRows:
+def _of_arrays(tensors: Sequence[Tensor], example: object, rows: object, called: str) -> ExampleRows:
     if example is None and rows is None:
         arrays = ", ".join(f"{item.name}={item.name}" for item in tensors)
         raise UsageProblem(
@@ -212,7 +216,7 @@ def _of_arrays(tensors: Sequence[Tensor], example: object, rows: object) -> Exam
     if example is not None:
         arrays_given = _arrays(example, [item.name for item in tensors])
     else:
-        source = features.open_rows(rows)
+        source = features.open_rows(rows, called)
         frame, uri, digest = source.df(), str(source.uri), source.digest
         arrays_given = _columns_as_arrays(frame, inputs.names, uri)
     found = {item.name: _fitting(item, arrays_given, tensors) for item in tensors}

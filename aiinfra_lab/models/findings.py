@@ -80,13 +80,17 @@ def advice(findings: Sequence[ModelFinding]) -> str:
     return "; ".join(joined(one.fix for one in findings if one.fix and one.state == worst))
 
 
+_OR = ", or "
+
+
 def joined(fixes: Iterable[str]) -> list[str]:
-    """Fixes that end in the same command as one."""
-    ways: dict[str, dict[str, None]] = {}
+    """Fixes that end in the same command as one, which says each way once."""
+    found: dict[str, dict[str, None]] = {}
     for fix in fixes:
-        way, colon, command = fix.partition(": ")
-        ways.setdefault(colon + command, {})[way] = None
-    return ["; ".join(each) + command for command, each in ways.items()]
+        ways, colon, command = fix.partition(": ")
+        each = ways.split(_OR) if command else [ways]
+        found.setdefault(colon + command, {}).update(dict.fromkeys(each))
+    return [(_OR if command else "; ").join(each) + command for command, each in found.items()]
 
 
 def table(findings: Sequence[ModelFinding], margin: float) -> list[Table]:

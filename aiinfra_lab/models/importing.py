@@ -14,6 +14,7 @@ import numpy as np
 
 from .. import files
 from ..errors import Failed, LabError, UsageProblem
+from ..features.opening import rows_of
 from ..leftovers import temporary
 from ..show import working
 from ..store import Event, Record
@@ -56,7 +57,7 @@ def add(
         with _explained(path, "cannot be read", "save it again, or copy it again whole"):
             original, built_by = sources.read(found, code)
         origin = sources.source(found, uri, built_by)
-        compared_on = examples.read(original, example, rows)
+        compared_on = examples.read(original, example, rows, rows_of(name))
         step("compares what will serve with the original")
         with files.building(record.folder(name)) as aside:
             notes = _build(original, compared_on, aside, path, task, labels)
@@ -97,7 +98,7 @@ def _build(
     tolerance = original.tolerance
     with _explained(path, "cannot be converted to ONNX", "export it as ONNX where it was trained, and add that file"):
         original.convert(folder / ONNX)
-    logits = [name for name, values in expected.items() if _are_logits(values, meaning)]
+    logits = [name for name, values in expected.items() if _are_logits(values, meaning.labels_of(name))]
     if logits:
         model = graph.load(folder / ONNX)
         graph.soften(model, logits)
@@ -183,8 +184,8 @@ def _labelled(task: Task, expected: Arrays) -> Task:
     return task
 
 
-def _are_logits(values: Any, task: Task) -> bool:
-    if not task.labels or values.shape[1:] != (len(task.labels),) or values.dtype.kind != "f":
+def _are_logits(values: Any, labels: Sequence[str]) -> bool:
+    if not labels or values.shape[1:] != (len(labels),) or values.dtype.kind != "f":
         return False
     sums = values.astype(np.float64).sum(axis=1)
     return bool((values < 0).any() or (values > 1).any() or (np.abs(sums - 1) > 1e-3).any())

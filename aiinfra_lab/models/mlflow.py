@@ -1,23 +1,29 @@
-"""Model versions in MLflow's registry, in its ONNX flavour: whatever speaks MLflow loads them, without a pickle."""
+"""Model versions in MLflow's registry: as ONNX, and as a function that answers rows as an endpoint does; no pickle."""
 
 from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .. import __version__
 from ..config import Settings
 from ..errors import Failed, NotFound, UsageProblem
 from ..leftovers import temporary
 from ..modes import owner_only
+from ..train.inputs import ArrayInputs
 from ..train.mlflow import client, own_run
+from ..train.saved_model import ONNX, SavedModel
+from ..train.signature import FILE, Tensor, probabilities
 from ..uris import Uri
+from . import pyfunc
 from .base import Entry
 
 if TYPE_CHECKING:
-    from ..train.signature import Tensor
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, Schema
 
 _URI = "lab.uri"
 # MLflow's own URIs, which are none of ours.
@@ -148,37 +154,120 @@ def _uri(mlflow: Any, name: str, version: str) -> str:
 
 
 def _write(source: Path, target: Path) -> None:
-    """The version as an MLflow model: the ONNX file, what it takes and gives, the example as tensors, a tokenizer."""
+    """The version as an MLflow model, which answers there as an endpoint does: its files, what a row and an answer are,
+    and the example.
+    """
     import mlflow.onnx
-    import numpy as np
     import onnx
-    from mlflow.models import ModelSignature
-    from mlflow.types import Schema, TensorSpec
-
-    from ..train.saved_model import SavedModel
-    from ..train.texts import TOKENIZER
+    from mlflow.models import Model
+    from mlflow.models.model import MLMODEL_FILE_NAME
 
     saved = SavedModel(source)
-
-    def schema(side: Sequence[Tensor]) -> Schema:
-        return Schema([TensorSpec(np.dtype(item.dtype), item.shape, item.name) for item in side])
-
     mlflow.onnx.save_model(
         # In place of ours, which is copied below: a large one would be in memory twice, and bytes of its own.
         onnx.ModelProto(),
         str(target),
-        signature=ModelSignature(schema(saved.taken), schema(saved.given)),
-        input_example=dict(saved.inputs(saved.example.rows)),
+        signature=_signature(saved),
+        input_example=_example(saved),
         # Named here, since MLflow would otherwise start a process that guesses them, and CUDA is no given.
-        pip_requirements=[line for line in _environment(source) if line.partition("==")[0] in ("numpy", "onnxruntime")],
+        pip_requirements=_requirements(source),
         onnx_execution_providers=["CPUExecutionProvider"],
         save_as_external_data=False,
     )
-    if saved.encoder:
-        shutil.copy2(source / TOKENIZER, target)
-    for file in (source / "model.onnx", *source.glob("*.data")):
+    made = Model.load(str(target))
+    # MLflow's own would take the network's arrays, and a text as tokens. It is the whole folder that ours reads.
+    made.flavors["python_function"]["loader_module"] = pyfunc.__name__
+    del made.flavors["python_function"]["data"]
+    made.save(str(target / MLMODEL_FILE_NAME))
+    (target / FILE).write_text(saved.signature.to_json(), "utf-8")
+    for file in (source / ONNX, *source.glob("*.data"), *(source / name for name in saved.row_files)):
         shutil.copyfile(file, target / file.name)
 
 
-def _environment(source: Path) -> list[str]:
-    return (source / "environment.txt").read_text("utf-8").splitlines()
+def _requirements(source: Path) -> list[str]:
+    """What `python_function` needs, as it was where the model was made."""
+    needed = ("msgspec", "numpy", "onnxruntime", "pandas", "tokenizers")
+    lines = (source / "environment.txt").read_text("utf-8").splitlines()
+    return [f"aiinfra-lab=={__version__}", *(line for line in lines if line.partition("==")[0] in needed)]
+
+
+def _signature(saved: SavedModel) -> ModelSignature:
+    """The signature of rows and answers as an endpoint has them.
+
+    A number is of any type there: MLflow would refuse a column of whole numbers where it is told `double`, and our
+    contract says better what is wrong with a row. So is a category where some of its values look like numbers or truth
+    values, which a table may hold as such.
+    """
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema
+
+    return ModelSignature(_taken(saved), Schema([*_answered(saved)]))
+
+
+def _example(saved: SavedModel) -> Any:
+    """The saved example, as MLflow's pages show how to ask the model."""
+    import numpy as np
+    import pandas as pd
+
+    rows = saved.example.rows
+    if not (tensors := _tensors(saved)):
+        return pd.DataFrame(rows)
+    return {item.name: np.array([row[item.name] for row in rows], item.dtype) for item in tensors}
+
+
+def _taken(saved: SavedModel) -> Schema:
+    import numpy as np
+    from mlflow.types import ColSpec, DataType, Schema, TensorSpec
+    from mlflow.types.schema import AnyType
+
+    if tensors := _tensors(saved):
+        return Schema([TensorSpec(np.dtype(item.dtype), item.shape, item.name) for item in tensors])
+    if saved.is_of_table:
+        texts = {item.name for item in saved.columns.categories if not any(map(_is_odd, item.categories))}
+        optional = {item.name for item in saved.columns if not item.required}
+    else:
+        texts = {item.name for item in saved.signature.inputs if item.is_text and item.is_scalar}
+        optional = set()
+    anything = AnyType()  # type: ignore[no-untyped-call]
+    return Schema(
+        [
+            ColSpec(DataType.string if name in texts else anything, name, required=name not in optional)
+            for name in saved.rows.names
+        ]
+    )
+
+
+def _tensors(saved: SavedModel) -> list[Tensor]:
+    """The arrays that it takes, where all of its inputs are some of one size; MLflow mixes them with nothing else."""
+    inputs = saved.rows
+    if not isinstance(inputs, ArrayInputs) or saved.encoders:
+        return []
+    are_alike = all(size >= 0 for item in inputs.asked for size in item.row_shape)
+    return [*inputs.asked] if are_alike else []
+
+
+def _is_odd(category: str) -> bool:
+    return category in ("true", "false") or category.lstrip("-").isdecimal()
+
+
+def _answered(saved: SavedModel) -> Iterator[ColSpec]:
+    from mlflow.types import ColSpec, DataType
+    from mlflow.types.schema import Array, Map
+
+    for item in saved.signature.outputs:
+        if saved.signature.has_labels(item):
+            yield ColSpec(DataType.string, item.name)
+            yield ColSpec(Map(DataType.double), probabilities(item.name))
+            continue
+        kind: Any = _type(item)
+        for _ in item.row_shape:
+            kind = Array(kind)
+        yield ColSpec(kind, item.name)
+
+
+def _type(item: Tensor) -> DataType:
+    import numpy as np
+    from mlflow.types import DataType
+
+    kind = np.dtype(item.dtype).kind
+    return {"f": DataType.double, "b": DataType.boolean, "O": DataType.string}.get(kind, DataType.long)

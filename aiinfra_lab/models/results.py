@@ -81,14 +81,14 @@ class Model(Result):
     @property
     def texts(self) -> tuple[str, ...]:
         """Its inputs and outputs that are free texts: what a tokenizer reads, and what is generated."""
-        encoder, signature = self.encoder, self.signature
-        made = signature.outputs if signature.task.name == "generation" else ()
-        return (*([encoder.input.name] if encoder else []), *(item.name for item in made if item.is_text))
+        made = self.signature.outputs if self.signature.task.name == "generation" else ()
+        read = (encoder.input.name for encoder in self.encoders)
+        return (*read, *(item.name for item in made if item.is_text))
 
     @property
-    def encoder(self) -> TextEncoder | None:
-        """How its texts become tokens; None for a model that takes none."""
-        return self._saved.encoder
+    def encoders(self) -> tuple[TextEncoder, ...]:
+        """How its texts become tokens, one for each; none for a model that takes no texts."""
+        return self._saved.encoders
 
     @property
     def signature(self) -> Signature:
@@ -146,7 +146,9 @@ class Model(Result):
             takes = counted(len(asked), "column") if self.has_columns else ", ".join(asked)
         except LabError:
             return []
-        labels = f", {counted(len(signature.task.labels), 'label')}" if signature.task.labels else ""
+        counts = [len(each) for each in signature.task.all_labels.values()]
+        labels = f", {' and '.join(map(str, counts[:-1]))}{' and ' if counts[1:] else ''}" if counts else ""
+        labels += counted(counts[-1], "label") if counts else ""
         task = "" if signature.task.name == "custom" else f" · {signature.task.name}{labels}"
         return [("signature", f"{takes} → {', '.join(item.name for item in signature.outputs)}{task}")]
 

@@ -16,6 +16,7 @@ from ..deploy import client, desired_state, lifecycle
 from ..deploy.base import (
     LIVE,
     Claim,
+    Exporter,
     Paced,
     PredictedRow,
     PredictionLog,
@@ -29,7 +30,7 @@ from ..deploy.base import (
 from ..deploy.desired_state import ServeRequest
 from ..deploy.record import EndpointRecord, VersionCounts
 from ..deploy.reports import checked
-from ..errors import LabError, Unavailable
+from ..errors import Conflict, LabError, Unavailable
 from ..files import until
 from ..providers import Patience
 from ..stats.bounds import parse_bounds
@@ -490,3 +491,31 @@ class PacedTargetContract(_Endpoints):
         assert 0 < target.ended_within_s() < math.inf
         target.stop(claim.id, target.ended_within_s())
         assert target.observe([claim.id])[claim.id].word not in LIVE
+
+
+class ExporterContract:
+    """A provider's test inherits this and gives the fixtures `exporter`, and `folder`, the files of a version."""
+
+    def test_a_project_has_the_version_and_its_name(self, exporter: Exporter, folder: Path, tmp_path: Path) -> None:
+        exporter.write("late", "models:delay@3", folder, tmp_path / "out")
+        texts = [path.read_text("utf-8", "replace") for path in (tmp_path / "out").rglob("*") if path.is_file()]
+        assert any("models:delay@3" in text for text in texts)
+        assert not any("aiinfra_lab" in text for text in texts)
+
+    def test_an_empty_folder_is_taken(self, exporter: Exporter, folder: Path, tmp_path: Path) -> None:
+        (tmp_path / "out").mkdir()
+        exporter.write("late", "models:delay@3", folder, tmp_path / "out")
+        assert any((tmp_path / "out").iterdir())
+
+    def test_what_is_there_stays_as_it_is(self, exporter: Exporter, folder: Path, tmp_path: Path) -> None:
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "mine.txt").write_text("mine")
+        with pytest.raises(Conflict):
+            exporter.write("late", "models:delay@3", folder, tmp_path / "out")
+        assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine.txt"]
+
+    def test_a_version_that_cannot_be_read_leaves_nothing(self, exporter: Exporter, tmp_path: Path) -> None:
+        (tmp_path / "none").mkdir()
+        with pytest.raises((LabError, OSError)):
+            exporter.write("late", "models:delay@3", tmp_path / "none", tmp_path / "out")
+        assert not (tmp_path / "out").exists()

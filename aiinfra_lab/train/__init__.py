@@ -68,7 +68,7 @@ def run(
     name: what to call the run; every run of it becomes a version
     rows: what to learn from, e.g. features:delay@2 or the handle of `features get`; or data as it is, with --label
     code: the training code
-    label: of data, the column to predict; several, a,b, are numbers each, and `y` has a column for each
+    label: of data, the column to predict; several, a,b, are all numbers or all texts, and `y` has a column for each
     columns: of data, those to learn from; every other one that is numbers, texts or truth values when left out
     timestamp: of data, the time of a row, if it has one: `run.split()` then holds out the latest rows
     params: values for the code, read there as run.params.NAME
@@ -111,7 +111,7 @@ def run(
     _code.compiled(code, f"<train:{name}>")
     session = remote.session(str(on) if on is not None else None)
     source = _source(name, str(from_) if from_ else None) if resume or from_ else None
-    handle = _open_rows(rows)
+    handle = _open_rows(rows, name)
     table = plain.described(handle, label, columns, timestamp)
     # The tracking server is behind when a run was killed or the server was down: the next run is when that matters.
     sync.catch_up(at_most=sync.BEFORE_A_RUN)
@@ -235,10 +235,11 @@ def diff(run: Annotated[Name, Live("train")], other: Annotated[Name, Live("train
     return comparison(ours, theirs)
 
 
-def _open_rows(rows: object) -> Any:
+def _open_rows(rows: object, name: str) -> Any:
     from .. import features
+    from ..features.opening import rows_of
 
-    return features.open_rows(rows)
+    return features.open_rows(rows, rows_of(name))
 
 
 def _source(name: str, from_: str | None) -> Record[TrainingRun]:

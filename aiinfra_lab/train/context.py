@@ -67,8 +67,10 @@ class Context:
         return self._table.columns()
 
     @property
-    def labels(self) -> tuple[str, ...]:
-        """The classes of a label of texts, in the order that `y` counts them in; empty for a label of numbers."""
+    def labels(self) -> tuple[str, ...] | dict[str, tuple[str, ...]]:
+        """The classes of a label of texts, in the order that `y` counts them in; of several labels those of each, by
+        its column. Empty for numbers.
+        """
         return self._table.labels
 
     def tensors(self) -> Tensors:
@@ -150,7 +152,7 @@ class Context:
         tokenizer: Any = None,
         outputs: Sequence[str] = (),
         task: str = "custom",
-        labels: Sequence[object] = (),
+        labels: Sequence[object] | Mapping[str, Sequence[object]] = (),
     ) -> None:
         """Export the trained network: ONNX that is checked against torch, weights, contract, signature, an example.
 
@@ -162,15 +164,19 @@ class Context:
         `NAME_mask` beside NAME says where a sequence has values, and makes its length one that may vary.
         tokenizer: makes tokens of an input of texts, `{"text": ["first", "second"]}`: one of the library tokenizers, or
         of transformers. The network's `forward(input_ids, attention_mask)` takes whole numbers, (rows, tokens); texts
-        are cut at the length that the tokenizer cuts at, else at 512 tokens. Of a generation, an output of whole
-        numbers, (rows, tokens), is answered as the text that the tokenizer makes of them.
+        are cut at the length that the tokenizer cuts at, else at 512 tokens. Of several texts, `{"title": …, "body":
+        …}`, forward takes the tokens and the mask of each in turn; one tokenizer reads all, or `{"title": …, "body":
+        …}` has one for each. Of a generation, an output of whole numbers, (rows, tokens), is answered as the text that
+        the first text's tokenizer makes of them.
         task: what they mean: classification, regression, ranking, embedding, generation or custom. labels: of a
         classification, in the order of its numbers; an output with a number for each of them is answered as the most
-        likely label and `NAME_probabilities`, by softmax where they are no probabilities. Those of a label column of
-        texts are known, and where forward gives a number for each of them, `run.save(model)` is enough: the output is
-        called like the label. A classification or regression is measured on the hold-out of `run.split()` once the
-        code has run, as it will be served: `holdout_log_loss`, `holdout_rmse`, …; a ranking on that of
-        `run.split(group=…)`, by the order within each group: `holdout_ndcg`.
+        likely label and `NAME_probabilities`, by softmax where they are no probabilities. Each output may have its own,
+        `labels={"carrier": ["AA", "UA"], "late": ["no", "yes"]}`. Those of a label column of texts are known, and where
+        forward gives a number for each of them, `run.save(model)` is enough: the output is called like the label; of
+        several such columns forward gives a tensor for each. A classification or regression is measured on the hold-out
+        of `run.split()` once the code has run, as it will be served: `holdout_log_loss`, `holdout_rmse`, …, of several
+        outputs the mean and each one's own, `holdout_log_loss_carrier`; a ranking on that of `run.split(group=…)`, by
+        the order within each group: `holdout_ndcg`.
         """
         from . import export, signature
         from .given import OfArrays, OfTable, OfTexts
@@ -180,16 +186,19 @@ class Context:
         table = self._table if inputs is None else self._known_table() if is_unnamed else None
         known = table.labels if table and is_unnamed else labels
         meant = signature.task_of(task, known, table.classes if table and is_unnamed else ())
-        if task == "classification" and inputs is None and len(self._table.targets) == 1:
-            class_names(self._table.frame[self._table.targets[0]], meant.labels)  # a class without a name is refused
+        if task == "classification" and inputs is None:
+            alone = self._table.targets[0] if len(self._table.targets) == 1 else ""
+            for target, named in ({alone: meant.labels} if alone else meant.labels_by_output).items():
+                if target in self._table.targets:
+                    class_names(self._table.frame[target], named)  # a class without a name is refused
         if tokenizer is not None:
-            given: SavedWith = OfTexts(inputs or {}, tokenizer, has_mask=export.takes(model, len(inputs or {}) + 1))
+            given: SavedWith = OfTexts(inputs or {}, tokenizer, has_mask=export.takes_masks(model, inputs or {}))
         else:
             given = OfTable(self._table) if inputs is None else OfArrays(inputs)
-        if inputs is None and len(self._table.targets) > 1:
-            outputs = outputs or self._table.targets
         label = table.targets[0] if table and len(table.targets) == 1 else ""
-        usual = table.labels if table and inputs is None else ()
+        usual = table.labels_by_target if table and inputs is None and not outputs else {}
+        if table and len(table.targets) > 1:
+            outputs = outputs or table.targets
         export.save(model, given, self._folder / MODEL, outputs, meant, label, usual)
 
     def measure(self) -> HoldoutScores:

@@ -16,15 +16,16 @@ import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from importlib.metadata import distributions
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from .. import files
-from ..errors import Failed, UsageProblem
+from ..errors import Failed, UsageProblem, did_you_mean
 from ..features.contract import refuse_unaskable
 from ..files import building, publish, write_json
 from ..units import counted
 from . import checkpoint, signature
-from .given import SavedWith, Trial
+from .given import SavedWith, Trial, are_texts
 from .inputs import Arrays
 from .saved_model import ONNX, SavedModel
 from .signature import Signature, Task, Tensor
@@ -43,14 +44,14 @@ def save(
     outputs: Sequence[str] = (),
     task: Task = signature.CUSTOM,
     label: str = "",
-    labels: Sequence[str] = (),
+    labels: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
 ) -> None:
     """Write the model's folder, whole or not at all; a folder that is there is replaced.
 
     outputs: what forward gives is called; `score` when nothing is said, and then it is one number a row. Of a
     classification an output with a number for each label becomes probabilities, by softmax where it is none.
-    label: what such an output is called when nothing is said. labels: where the task is custom and forward gives a
-    number for each of them, it is a classification of these.
+    label: what such an output is called when nothing is said. labels: of each label its classes, as far as they are
+    known: where the task is custom and forward gives a number for each of them, it is a classification of these.
 
     UsageProblem when it is no module or its outputs have the wrong shape, Failed when it cannot be exported.
     """
@@ -62,7 +63,7 @@ def save(
         )
     with building(target) as folder:
         with _evaluating(model) as still, torch.no_grad():
-            network = _Network(still, [*given.arrays], tuple(outputs), task, label, tuple(labels))
+            network = _Network(still, [*given.arrays], tuple(outputs), task, label, labels)
             _write(network, given, folder)
         publish(folder, target, replace=True)
 
@@ -74,6 +75,11 @@ def takes(model: Any, count: int) -> bool:
     except (AttributeError, TypeError):
         return not hasattr(model, "forward")
     return True
+
+
+def takes_masks(model: Any, inputs: Mapping[str, Any]) -> bool:
+    """Whether its forward takes a mask after the tokens of each text among such inputs."""
+    return takes(model, len(inputs) + sum(map(are_texts, inputs.values())))
 
 
 def environment() -> str:
@@ -122,8 +128,8 @@ class _Network:
         inputs: Sequence[str],
         names: tuple[str, ...],
         task: Task,
-        label: str = "",
-        labels: tuple[str, ...] = (),
+        label: str,
+        labels: Mapping[str, tuple[str, ...]],
     ) -> None:
         self.model = model
         self._label, self._labels = label, labels
@@ -148,9 +154,12 @@ class _Network:
             self.names = self._usual_names(answer, rows)
         self._refuse_others(answer, rows)
         found = self.by_name(answer)
+        if self.task.name == "custom" and self._labels and self._are_classified(found):
+            own, several = next(iter(self._labels.values())), len(self._labels) > 1
+            self.task = Task("classification", (), {**self._labels}) if several else Task("classification", own)
         self._refuse_unlabelled(found)
         if not self.logits:
-            self.logits = frozenset(name for name, tensor in found.items() if self._are_logits(tensor))
+            self.logits = frozenset(name for name, tensor in found.items() if self._are_logits(name, tensor))
         for name, tensor in found.items():
             if not bool(tensor.isfinite().all()):
                 raise Failed(f"the model's {name} holds NaN or infinity", "look at the loss: the training diverged")
@@ -160,9 +169,8 @@ class _Network:
         """What is given when nobody says how it is called: names of its own, the label, or a score."""
         if isinstance(answer, dict):
             return tuple(answer)
-        labels = self.task.labels or (self._labels if self.task.name == "custom" else ())
+        labels = self.task.labels or (self._labels.get(self._label, ()) if self.task.name == "custom" else ())
         if self._label and labels and tuple(getattr(answer, "shape", ())) == (rows, len(labels)):
-            self.task = Task("classification", labels)
             return (self._label,)
         _refuse_other_than_scores(answer, rows)
         return (signature.SCORE,)
@@ -214,13 +222,25 @@ class _Network:
 
     def _refuse_unlabelled(self, found: Mapping[str, Any]) -> None:
         """UsageProblem when labels are named, and no output has a number for each of them or one a row."""
-        count = len(self.task.labels)
-        if not count or any(tuple(tensor.shape[1:]) in ((), (count,)) for tensor in found.values()):
-            return
-        name, tensor = next(iter(found.items()))
-        sizes = " x ".join(map(str, tensor.shape[1:]))
-        raise UsageProblem(
-            f"{name} has {sizes} numbers a row, and there are {count} labels", "name a label for each number, in order"
+        for output, labels in self.task.all_labels.items():
+            if output and output not in found:
+                fix = did_you_mean(output, found)
+                raise UsageProblem(f"labels names {output}, and forward gives {', '.join(found)}", fix)
+            meant = {output: found[output]} if output else found
+            count = len(labels)
+            if any(tuple(tensor.shape[1:]) in ((), (count,)) for tensor in meant.values()):
+                continue
+            name, tensor = next(iter(meant.items()))
+            sizes = " x ".join(map(str, tensor.shape[1:]))
+            raise UsageProblem(
+                f"{name} has {sizes} numbers a row, and there are {count} labels",
+                "name a label for each number, in order",
+            )
+
+    def _are_classified(self, found: Mapping[str, Any]) -> bool:
+        """Whether there is a number for each class of whatever may be predicted."""
+        return all(
+            name in found and tuple(found[name].shape[1:]) == (len(labels),) for name, labels in self._labels.items()
         )
 
     def refuse_taken(self, columns: Sequence[str]) -> None:
@@ -232,8 +252,9 @@ class _Network:
                 f"no output can be called {taken!r}: a row has that name already", "name it otherwise in outputs"
             )
 
-    def _are_logits(self, tensor: Any) -> bool:
-        if not self.task.labels or tuple(tensor.shape[1:]) != (len(self.task.labels),):
+    def _are_logits(self, name: str, tensor: Any) -> bool:
+        labels = self.task.labels_of(name)
+        if not labels or tuple(tensor.shape[1:]) != (len(labels),):
             return False
         sums = tensor.double().sum(1)
         return bool((tensor < 0).any() or (tensor > 1).any() or ((sums - 1).abs() > 1e-3).any())

@@ -12,8 +12,8 @@ import numpy as np
 
 from ..errors import UsageProblem
 from ..features.contract import refuse_unaskable
-from . import signature
-from .inputs import MASK, ArrayInputs, Arrays, TextInputs
+from . import signature, texts
+from .inputs import MASK, ArrayInputs, Arrays, TextInputs, tokens_of
 from .saved_model import COLUMNS
 from .signature import RowForm, Tensor
 from .table import EXAMPLE_ROWS, TrainingTable
@@ -126,7 +126,7 @@ class OfArrays:
         return (values if mask is None else values[mask[at].astype(bool)]).tolist()
 
     def _as_rows(self, name: str, values: Any) -> NDArray[Any]:
-        if _are_texts(values):
+        if are_texts(values):
             fix = "give the tokenizer that it was trained with: `run.save(model, inputs=…, tokenizer=tokenizer)`"
             raise UsageProblem(f"the input {name} is texts", fix)
         return _as_rows(name, values)
@@ -136,68 +136,79 @@ class OfArrays:
 
 
 class OfTexts(OfArrays):
-    """A few texts, and arrays beside them if it takes some. tokenizer: of the library tokenizers, or of transformers.
+    """A few texts, of one input or of several, and arrays beside them if it takes some. tokenizer: of the library
+    tokenizers or of transformers, for all texts; or a mapping with one for each.
 
-    has_mask: whether forward takes, after the tokens, where there are some.
+    has_mask: whether forward takes, after the tokens of each, where there are some.
     """
 
     rows: RowForm = "texts"
 
     def __init__(self, given: Mapping[str, Any], tokenizer: Any, *, has_mask: bool = True) -> None:
-        names = [name for name, values in given.items() if _are_texts(values)]
-        if len(names) != 1:
-            what = f"{', '.join(names)} are texts" if names else "none of the inputs is texts"
-            raise UsageProblem(f"{what}, and a tokenizer reads one", 'give one: `inputs={"text": ["first", "second"]}`')
-        self._encoder = TextEncoder.of(tokenizer, names[0], has_mask=has_mask)
-        if clash := [name for name in self._encoder.names if name in given]:
+        names = [name for name, values in given.items() if are_texts(values)]
+        if not names:
+            raise UsageProblem(
+                "none of the inputs is texts, and a tokenizer reads some",
+                'give a few: `inputs={"text": ["first", "second"]}`',
+            )
+        self._encoders = texts.encoders(tokenizer, names, has_mask=has_mask)
+        tokens = [name for encoder in self._encoders for name in encoder.names]
+        if clash := [name for name in tokens if name in given]:
             raise UsageProblem(f"an input is called {clash[0]!r}, as the tokens are", "call it otherwise")
         super().__init__(given)
-        tokens = Length("tokens", max(2, self._encoder.input.most_tokens))
-        self.lengths = {**self.lengths, **dict.fromkeys(self._encoder.names, tokens)}
-        texts = self.arrays[names[0]].tolist()
-        ArrayInputs([Tensor(names[0], "BYTES", (-1,))]).validate([{names[0]: text} for text in texts])
+        self.lengths = {**self.lengths, **dict(self._token_lengths())}
+        rows = [dict(zip(names, row, strict=True)) for row in zip(*(self.arrays[name] for name in names), strict=True)]
+        ArrayInputs([Tensor(name, "BYTES", (-1,)) for name in names]).validate(rows)
         # Two tokens at least: torch.export takes a size of 1 for a constant of the network.
-        encoded = self._encoder.encode(texts, least=2)
-        self.arrays = self._beside(encoded, len(texts))
-        self.trials = (*self._tried(encoded[self._encoder.input.ids][0].tolist()),)
+        encoded = tokens_of(self._encoders, self.arrays, least=2)
+        self.arrays = self._beside(encoded, len(rows))
+        self.trials = tuple(trial for encoder in self._encoders for trial in self._tried(encoder))
 
     def write(self, folder: Path) -> None:
-        self._encoder.write(folder)
+        texts.write(self._encoders, folder)
+
+    def _token_lengths(self) -> Iterator[tuple[str, Length]]:
+        # Each text has a length of its own.
+        for at, encoder in enumerate(self._encoders, start=1):
+            length = Length("tokens" if at == 1 else f"tokens{at}", max(2, encoder.input.most_tokens))
+            yield from ((name, length) for name in encoder.names)
 
     def _as_rows(self, name: str, values: Any) -> NDArray[Any]:
-        return np.array([*values], object) if name == self._encoder.input.name else super()._as_rows(name, values)
+        is_text = any(name == encoder.input.name for encoder in self._encoders)
+        return np.array([*values], object) if is_text else super()._as_rows(name, values)
 
     def _beside(self, encoded: Arrays, rows: int) -> Arrays:
         """The tokens in the place of the texts, beside as many rows of what else is given."""
-        names = TextInputs(self.tensors, self._encoder).arrays
+        names = TextInputs(self.tensors, self._encoders).arrays
         return {name: encoded[name] if name in encoded else self.arrays[name][:rows] for name in names}
 
-    def _tried(self, tokens: Sequence[int]) -> Iterator[Trial]:
+    def _tried(self, encoder: TextEncoder) -> Iterator[Trial]:
         """The last token of the vocabulary, the longest text, and one in which there is nothing."""
-        made_of = self._encoder.input
+        made_of = encoder.input
         most, last = made_of.most_tokens, made_of.vocabulary - 1
+        of_it = f" of `{made_of.name}`" if len(self._encoders) > 1 else ""
 
         def trial(ids: Sequence[int], problem: str, fix: str) -> Trial:
-            return Trial(self._beside(self._encoder.filled([ids]), 1), problem, fix)
+            return Trial(self._beside(encoder.filled([ids]), 1), problem, fix)
 
         yield trial(
             [last] * min(2, most),
-            f"the tokenizer has {made_of.vocabulary:,} tokens, and the network does not take the last of them",
+            f"the tokenizer{of_it} has {made_of.vocabulary:,} tokens, and the network does not take the last of them",
             "give its embedding as many: `nn.Embedding(tokenizer.get_vocab_size(), …)`",
         )
         yield trial(
-            [*itertools.islice(itertools.cycle(tokens), most)],
-            f"a text may have {most:,} tokens, and the network does not take so many",
+            [*itertools.islice(itertools.cycle(self.arrays[made_of.ids][0].tolist()), most)],
+            f"a text{of_it} may have {most:,} tokens, and the network does not take so many",
             "cut texts where it ends: `tokenizer.enable_truncation(N)`",
         )
         yield trial(
             [],
-            "the network has no answer to a text without tokens",
+            f"the network has no answer to a text{of_it} without tokens",
             "divide by how many there are, but never by 0: `attention_mask.sum(1).clamp(min=1)`",
         )
 
 
-def _are_texts(values: Any) -> bool:
+def are_texts(values: Any) -> bool:
     """Whether the first of them is one; what the others are, is looked at then."""
     if hasattr(values, "detach") or isinstance(values, str) or not isinstance(values, Iterable):
         return False

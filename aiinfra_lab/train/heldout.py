@@ -12,7 +12,7 @@ from ..errors import Damaged, LabError, NotFound
 from . import record
 from .record import StoredHoldout
 from .saved_model import ONNX, SavedModel
-from .scoring import SCORED, Scoring, Unscored, class_names, score, way_to_a_task
+from .scoring import SCORED, Scoring, Unscored, class_names, labels_of, score, way_to_a_task
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -127,9 +127,12 @@ def _measured(table: TrainingTable, held: pd.DataFrame, saved: SavedModel, folde
 def _truth(table: TrainingTable, saved: SavedModel, held: pd.DataFrame) -> dict[str, Any]:
     """The labels as any model of the same task can be held against them: class names, not their places."""
     task = saved.signature.task
-    if task.name == "classification" and len(table.targets) == 1:
+    if task.labels and len(table.targets) == 1:
         (name,) = table.targets
         return {name: class_names(held[name], task.labels)}
+    named = {name: labels_of(saved.signature, name) for name in table.targets}
+    if task.name == "classification" and all(named.values()):
+        return {name: class_names(held[name], labels) for name, labels in named.items()}
     return {} if table.labels else {name: held[name].astype("float64") for name in table.targets}
 
 

@@ -104,8 +104,14 @@ class ArrayInputs:
         return found
 
     def encode(self, rows: Any) -> Arrays:
-        listed = rows[list(self.names)].to_dict("records") if hasattr(rows, "to_dict") else as_dicts(rows)
-        return self.encode_values(self.validate(listed))
+        return self.encode_values(self.validate(self._of_frame(rows) if hasattr(rows, "columns") else as_dicts(rows)))
+
+    def _of_frame(self, df: Any) -> list[dict[str, Any]]:
+        """The rows of a pandas or polars data frame, whose further columns are passed over."""
+        have = [name for name in self.names if name in df.columns]
+        if not have:
+            raise BadRow(0, self.names[0], "it is missing")
+        return [dict(zip(have, row, strict=True)) for row in zip(*(df[name].to_list() for name in have), strict=True)]
 
     def usual(self) -> tuple[Any, ...]:
         return tuple(
@@ -115,18 +121,23 @@ class ArrayInputs:
 
 
 class TextInputs(ArrayInputs):
-    """A text, which a tokenizer makes tokens of, beside arrays as they are."""
+    """Texts, which tokenizers make tokens of, beside arrays as they are. encoders: one for each text."""
 
-    def __init__(self, tensors: Iterable[Tensor], encoder: TextEncoder) -> None:
+    def __init__(self, tensors: Iterable[Tensor], encoders: Iterable[TextEncoder]) -> None:
         super().__init__(tensors)
-        self.encoder = encoder
+        self.encoders = tuple(encoders)
 
     @property
     def taken(self) -> tuple[Tensor, ...]:
-        """What the network takes: the text's tokens in its place."""
-        tokens = tuple(Tensor(name, "INT64", (-1, -1)) for name in self.encoder.names)
-        each = (tokens if item.name == self.encoder.input.name else (item,) for item in self.tensors)
-        return tuple(item for items in each for item in items)
+        """What the network takes: each text's tokens in its place."""
+        names = {encoder.input.name: encoder.names for encoder in self.encoders}
+        return tuple(
+            made
+            for item in self.tensors
+            for made in (
+                (Tensor(name, "INT64", (-1, -1)) for name in names[item.name]) if item.name in names else (item,)
+            )
+        )
 
     @property
     def arrays(self) -> tuple[str, ...]:
@@ -134,8 +145,14 @@ class TextInputs(ArrayInputs):
 
     def encode_values(self, values: Sequence[tuple[Any, ...]]) -> Arrays:
         found = super().encode_values(values)
-        tokens = self.encoder.encode(found[self.encoder.input.name].tolist())
-        return {name: tokens[name] if name in tokens else found[name] for name in self.arrays}
+        made = {**found, **tokens_of(self.encoders, found)}
+        return {name: made[name] for name in self.arrays}
+
+
+def tokens_of(encoders: Iterable[TextEncoder], texts: Arrays, least: int = 1) -> dict[str, NDArray[np.int64]]:
+    """The tokens of all texts, by what the network calls them. texts: by the name of their input."""
+    each = (encoder.encode(texts[encoder.input.name].tolist(), least) for encoder in encoders)
+    return {name: tokens for found in each for name, tokens in found.items()}
 
 
 def _array(item: Tensor, value: Any, row: int) -> NDArray[Any]:

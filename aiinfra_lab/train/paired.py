@@ -170,7 +170,8 @@ def compare(ours: ComparedModel, theirs: ComparedModel) -> PairedComparison:
 
 def _refuse_other_tasks(pair: Sequence[SavedModel]) -> None:
     ours, theirs = (one.signature.task for one in pair)
-    differ = ours.name != theirs.name or {*ours.labels} != {*theirs.labels}
+    named = [{output: {*labels} for output, labels in one.all_labels.items()} for one in (ours, theirs)]
+    differ = ours.name != theirs.name or named[0] != named[1]
     tasks = f"their tasks differ: {_shown(ours)}, and {_shown(theirs)}"
     # Custom says of no task what it is: such a one may have predicted the same, and measured it by code of its own.
     if differ and "custom" not in (ours.name, theirs.name):
@@ -195,7 +196,8 @@ def _of_other_tasks(what: str, fix: str) -> Incomparable:
 
 
 def _shown(task: Task) -> str:
-    return f"{task.name} of {', '.join(task.labels[:5])}" if task.labels else task.name
+    of = [f"{output}{': ' * bool(output)}{', '.join(labels[:5])}" for output, labels in task.all_labels.items()]
+    return f"{task.name} of {'; '.join(of)}" if of else task.name
 
 
 def _unlearned(rows: pd.DataFrame, stored: StoredHoldout, other: ComparedModel) -> tuple[pd.DataFrame, tuple[str, ...]]:

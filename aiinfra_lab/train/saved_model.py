@@ -8,17 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import NotFound
-from . import signature
+from . import signature, texts
 from .inputs import ArrayInputs, Arrays, RowInputs, TableInputs, TextInputs
-from .signature import Answers, RowForm, SavedExample, Signature, Tensor
-from .texts import TEXTS, TOKENIZER, TextEncoder
+from .signature import Answers, SavedExample, Signature, Tensor
+from .texts import TEXTS, TextEncoder
 
 if TYPE_CHECKING:
     from ..features.contract import Columns
 
 ONNX, COLUMNS = "model.onnx", "columns.json"
-ROW_FILES: dict[RowForm, tuple[str, ...]] = {"columns": (COLUMNS,), "arrays": (), "texts": (TOKENIZER, TEXTS)}
-"""What else has to be in the folder for rows to become inputs."""
 
 
 @dataclass(frozen=True)
@@ -64,12 +62,23 @@ class SavedModel:
             case "arrays":
                 return ArrayInputs(self.signature.inputs)
             case "texts":
-                return TextInputs(self.signature.inputs, TextEncoder.read(self.folder))
+                return TextInputs(self.signature.inputs, texts.read(self.folder))
 
     @property
-    def encoder(self) -> TextEncoder | None:
-        """How its texts become tokens; None for a model that takes none."""
-        return self.rows.encoder if isinstance(self.rows, TextInputs) else None
+    def row_files(self) -> tuple[str, ...]:
+        """What else has to be in the folder for rows to become inputs. Unavailable or Damaged as `rows`."""
+        match self.signature.rows:
+            case "columns":
+                return (COLUMNS,)
+            case "arrays":
+                return ()
+            case "texts":
+                return tuple(dict.fromkeys([TEXTS, *(each.file for each in texts.inputs_of(self.folder))]))
+
+    @property
+    def encoders(self) -> tuple[TextEncoder, ...]:
+        """How its texts become tokens, one for each; none for a model that takes no texts."""
+        return self.rows.encoders if isinstance(self.rows, TextInputs) else ()
 
     @property
     def taken(self) -> tuple[Tensor, ...]:
@@ -86,11 +95,13 @@ class SavedModel:
         return self.rows.encode(rows)
 
     def run(self, inputs: Arrays) -> Arrays:
-        """What it gives for these arrays, by output as its signature has them: texts for the tokens of some."""
+        """What it gives for these arrays, by output as its signature has them: texts for the tokens of some, by the
+        tokenizer of its first text.
+        """
         found = {**self.run_network(inputs)}
         for item in self.signature.outputs:
-            if item.is_text and self.encoder and found[item.name].dtype.kind == "i":
-                found[item.name] = self.encoder.decoded(found[item.name])
+            if item.is_text and self.encoders and found[item.name].dtype.kind == "i":
+                found[item.name] = self.encoders[0].decoded(found[item.name])
         return found
 
     def run_network(self, inputs: Arrays) -> Arrays:

@@ -131,16 +131,37 @@ def _is_place(value: float, count: int) -> bool:
 
 
 def _classification(signature: Signature, outputs: Mapping[str, NDArray[Any]], truth: pd.DataFrame) -> Scoring:
+    names = [*truth.columns]
+    if len(names) == 1 and not signature.task.labels_by_output:
+        output, labels = _answering(signature), signature.task.labels
+        return _classes(truth[names[0]], labels, _probabilities(output, outputs[output], labels))
+    each: dict[str, Scoring] = {}
+    for name in names:
+        if not (labels := labels_of(signature, name)):
+            shown = ", ".join(map(str, signature.outputs))
+            raise Unscored(
+                f"it cannot be known which of {shown} answers {name}",
+                f"call it so, with its labels: run.save(model, outputs={names}, labels={{{name!r}: ['no', 'yes'], …}})",
+            )
+        each[name] = _classes(truth[name], labels, _probabilities(name, outputs[name], labels))
+    return _together(each)
+
+
+def labels_of(signature: Signature, name: str) -> tuple[str, ...]:
+    """The labels that the output of that name answers: a number for each, or of two the second's; else none."""
+    output = next((item for item in signature.outputs if item.name == name), None)
+    labels = signature.task.labels_of(name)
+    is_one = output is not None and output.is_scalar and len(labels) == 2
+    return labels if output is not None and (is_one or signature.has_labels(output)) else ()
+
+
+def _classes(truth: pd.Series[Any], labels: Sequence[str], chances: NDArray[Any]) -> Scoring:
     import numpy as np
     from sklearn import metrics
 
-    if len(truth.columns) > 1:
-        raise Unscored("a classification of several label columns has no metric here", "log one: run.log(…)")
-    labels, (name,) = signature.task.labels, truth.columns
-    if strange := sorted({*truth[name]} - {*labels}):
+    if strange := sorted({*truth} - {*labels}):
         raise Unscored(f"the model has no label {strange[0]!r}", "compare models of the same labels")
-    chances = _probabilities(signature, outputs)
-    at = truth[name].map({label: place for place, label in enumerate(labels)}).to_numpy(dtype="int64")
+    at = truth.map({label: place for place, label in enumerate(labels)}).to_numpy(dtype="int64")
     rows, every = np.arange(len(at)), range(len(labels))
     one_hot = np.eye(len(labels))[at]
     losses = -np.log(np.clip(chances[rows, at], np.finfo(float).eps, 1.0))
@@ -176,10 +197,8 @@ def _areas(at: NDArray[Any], chances: NDArray[Any], labels: Sequence[str]) -> Me
     return Metric("roc_auc", float(value), draws)
 
 
-def _probabilities(signature: Signature, outputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
-    """Each label's probability, rows x labels, of the one output that answers the label."""
-    import numpy as np
-
+def _answering(signature: Signature) -> str:
+    """The one output that answers the label."""
     wide = [item.name for item in signature.outputs if signature.has_labels(item)]
     alone = [item.name for item in signature.outputs if item.is_scalar] if len(signature.task.labels) == 2 else []
     if len(wide or alone) != 1:
@@ -188,12 +207,17 @@ def _probabilities(signature: Signature, outputs: Mapping[str, NDArray[Any]]) ->
             "give one output a number for each label",
         )
     (name,) = wide or alone
-    found = _finite(name, outputs[name])
-    if not wide:
+    return name
+
+
+def _probabilities(name: str, values: NDArray[Any], labels: Sequence[str]) -> NDArray[Any]:
+    """Each label's probability, rows x labels."""
+    import numpy as np
+
+    found = _finite(name, values)
+    if found.ndim == 1:
         if found.min() < 0 or found.max() > 1:
-            raise Unscored(
-                f"{name} is no probability of {signature.task.labels[1]}: it leaves 0 to 1", "end forward with sigmoid"
-            )
+            raise Unscored(f"{name} is no probability of {labels[1]}: it leaves 0 to 1", "end forward with sigmoid")
         return np.column_stack([1 - found, found])
     # As float32 they sum to 1 but for the last digits, which scikit-learn minds.
     shares: NDArray[Any] = found / found.sum(1, keepdims=True)
@@ -201,21 +225,31 @@ def _probabilities(signature: Signature, outputs: Mapping[str, NDArray[Any]]) ->
 
 
 def _regression(signature: Signature, outputs: Mapping[str, NDArray[Any]], truth: pd.DataFrame) -> Scoring:
-    import numpy as np
-
     if texts := next((name for name in truth.columns if truth[name].dtype == object), ""):
         raise Unscored(f"{texts} is texts, and a regression answers numbers", "write task='classification'")
     answers = {name: _finite(name, values) for name, values in _answers_by_label(signature, outputs, truth)}
     wanted = {name: truth[name].to_numpy(dtype="float64") for name in truth.columns}
-    each = {name: [*_of_numbers(wanted[name], answers[name])] for name in wanted}
-    squares = np.mean([(wanted[name] - answers[name]) ** 2 for name in wanted], axis=0)
+    return _together(
+        {
+            name: Scoring(tuple(_of_numbers(wanted[name], answers[name])), (wanted[name] - answers[name]) ** 2)
+            for name in wanted
+        }
+    )
+
+
+def _together(each: Mapping[str, Scoring]) -> Scoring:
+    """That of the only label; of several the mean of each metric, and each label's own."""
+    import numpy as np
+
     if len(each) == 1:
-        return Scoring(tuple(next(iter(each.values()))), squares)
-    means = [_mean_metric(together) for together in zip(*each.values(), strict=True)]
+        return next(iter(each.values()))
+    means = [_mean_metric(together) for together in zip(*(found.metrics for found in each.values()), strict=True)]
     named = [
-        one._replace(name=f"{one.name}_{_word(name)}", output=name) for name, found in each.items() for one in found
+        one._replace(name=f"{one.name}_{_word(name)}", output=name)
+        for name, found in each.items()
+        for one in found.metrics
     ]
-    return Scoring((*means, *named), squares)
+    return Scoring((*means, *named), np.mean([found.losses for found in each.values()], axis=0))
 
 
 def _ranking(

@@ -35,6 +35,8 @@ _BY_DTYPE = {dtype: name for name, dtype in DATATYPES.items()}
 # What stands beside a row's outputs in its answer.
 RESERVED = ("row_id", "error", "outputs")
 
+Labels = Sequence[Any] | Mapping[str, Sequence[Any]]
+"""Labels as somebody names them: of all outputs, or each output's own."""
 Answers = list[dict[str, Any]]
 """A row's outputs by name, one dict a row."""
 
@@ -92,10 +94,23 @@ class Tensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Task(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the outputs mean. labels: of a classification, in the order in which an output has a number for each."""
+    """What the outputs mean. labels: of a classification, in the order in which an output has a number for each.
+
+    labels_by_output: the same where each output has labels of its own; then there are none for all of them.
+    """
 
     name: TaskName = "custom"
     labels: tuple[str, ...] = ()
+    labels_by_output: dict[str, tuple[str, ...]] = {}
+
+    def labels_of(self, output: str) -> tuple[str, ...]:
+        """The labels of that output; none where it has none."""
+        return self.labels_by_output.get(output, self.labels)
+
+    @property
+    def all_labels(self) -> Mapping[str, tuple[str, ...]]:
+        """Output → its labels, where each has its own; else those of all, under an empty name; empty without any."""
+        return self.labels_by_output or ({"": self.labels} if self.labels else {})
 
 
 CUSTOM = Task()
@@ -120,6 +135,8 @@ class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=Tr
                 raise ValueError(f"the names {names} are none, or one stands there twice")
         if taken := next((item.name for item in self.outputs if item.name in RESERVED), ""):
             raise ValueError(f"no output can be called {taken!r}: a row's answer has that besides")
+        if unknown := {*self.task.labels_by_output} - {item.name for item in self.outputs}:
+            raise ValueError(f"there are labels of {min(unknown)}, which is no output")
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Signature:
@@ -132,11 +149,15 @@ class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=Tr
 
     def to_json(self) -> str:
         """The signature as text; the same signature always has the same text."""
-        return json.dumps(msgspec.to_builtins(self), indent=1, ensure_ascii=False) + "\n"
+        body = msgspec.to_builtins(self)
+        if not self.task.labels_by_output:
+            del body["task"]["labels_by_output"]  # most have none, and stay the same text as without them
+        return json.dumps(body, indent=1, ensure_ascii=False) + "\n"
 
     def has_labels(self, output: Tensor) -> bool:
         """Whether that output has a number for each label."""
-        return bool(self.task.labels) and output.row_shape == (len(self.task.labels),)
+        labels = self.task.labels_of(output.name)
+        return bool(labels) and output.row_shape == (len(labels),)
 
     def answers(self, given: Mapping[str, NDArray[Any]], rows: int) -> Answers:
         """One object of named values a row. Of an output with a number for each label that is the label with the
@@ -167,8 +188,9 @@ class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=Tr
             if not self.has_labels(output):
                 found[output.name] = values
                 continue
-            found[output.name] = np.array(self.task.labels)[values.argmax(axis=1)]
-            for at, label in enumerate(self.task.labels):
+            labels = self.task.labels_of(output.name)
+            found[output.name] = np.array(labels)[values.argmax(axis=1)]
+            for at, label in enumerate(labels):
                 found[f"{probabilities(output.name)}.{label}"] = values[:, at]
         return found
 
@@ -179,7 +201,7 @@ class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=Tr
             # As float64: a text of a float32 has digits that say nothing.
             yield output.name, (values.astype(np.float64) if values.dtype.kind == "f" else values).tolist()
             return
-        labels = self.task.labels
+        labels = self.task.labels_of(output.name)
         yield output.name, [labels[at] for at in values.argmax(axis=1)]
         yield probabilities(output.name), [dict(zip(labels, row, strict=True)) for row in values.astype(float).tolist()]
 
@@ -228,11 +250,16 @@ def _as_text(value: Any) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
-def task_of(name: str, labels: Sequence[Any] = (), classes: Sequence[str] = ()) -> Task:
+def task_of(name: str, labels: Labels = (), classes: Sequence[str] = ()) -> Task:
     """A task as somebody wrote it. UsageProblem for one that there is not, and for labels that do not fit it.
 
-    classes: some that it may be of, for the message.
+    labels: of all outputs, or a mapping of each output's own. classes: some that it may be of, for the message.
     """
+    if isinstance(labels, Mapping) and labels:
+        # Labels by output say themselves what they are of.
+        of = "classification" if name == "custom" else name
+        each = {str(output): task_of(of, own).labels for output, own in labels.items()}
+        return Task("classification", (), each)
     if name not in TASKS:
         raise UsageProblem(f"{name!r} is no task", did_you_mean(name, TASKS))
     texts = tuple(str(label) for label in labels)

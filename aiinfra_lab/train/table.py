@@ -24,8 +24,8 @@ _MOST_DISTINCT = 0.9  # of the rows have a value of their own in a text that is 
 
 
 class Tensors(NamedTuple):
-    """What a network of a table takes, and what it should answer. y: float32, or int64 where the label is texts; of
-    several label columns one a column.
+    """What a network of a table takes, and what it should answer. y: float32, or int64 where the label is texts, its
+    place among the classes; of several label columns one a column.
     """
 
     numbers: torch.Tensor
@@ -54,13 +54,20 @@ class TrainingTable:
         """The rows of the hold-out, once there is one."""
         self.group = ""
         self._rows = rows
-        self.labels = _labels(self.frame, self.targets)
-        """Of a label of texts each that there is, sorted: `y` is the place in it. Empty for numbers."""
+        self.labels_by_target = _labels(self.frame, self.targets)
+        """Of each label of texts those that there are, sorted: `y` is the place in them. Empty for numbers."""
         for name in self.targets:
             if missing := int(self.frame[name].isna().sum()):
                 raise Failed(
                     f"{missing} of {len(self.frame)} rows have no {name}", "leave them out of the rows, or label them"
                 )
+
+    @property
+    def labels(self) -> tuple[str, ...] | dict[str, tuple[str, ...]]:
+        """The classes of the label, where it is texts, or those of each where there are several; empty for numbers."""
+        if len(self.targets) > 1:
+            return self.labels_by_target
+        return self.labels_by_target.get(self.targets[0], ())
 
     @property
     def classes(self) -> list[str]:
@@ -137,11 +144,15 @@ class TrainingTable:
     def _y(self, frame: Any) -> Any:
         import numpy as np
 
-        if self.labels:
-            place = {text: at for at, text in enumerate(self.labels)}
-            return frame[self.targets[0]].map(place).to_numpy(dtype="int64", copy=True)
-        columns = [_numbers(frame[name]) for name in self.targets]
+        columns = [
+            _places(frame[name], self.labels_by_target[name]) if self.labels_by_target else _numbers(frame[name])
+            for name in self.targets
+        ]
         return columns[0] if len(columns) == 1 else np.column_stack(columns)
+
+
+def _places(column: Any, labels: Sequence[str]) -> Any:
+    return column.map({text: at for at, text in enumerate(labels)}).to_numpy(dtype="int64", copy=True)
 
 
 def _numbers(column: Any) -> Any:
@@ -155,17 +166,16 @@ def _numbers(column: Any) -> Any:
         ) from None
 
 
-def _labels(frame: Any, targets: Sequence[str]) -> tuple[str, ...]:
-    """The classes of the one label that is texts; none where it is numbers."""
+def _labels(frame: Any, targets: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """The classes of each label, where they are texts; none where they are numbers."""
     of_texts = [name for name in targets if _is_texts(frame[name].dropna())]
-    if not of_texts:
-        return ()
-    if len(targets) > 1:
+    if of_texts and (others := [name for name in targets if name not in of_texts]):
         raise UsageProblem(
-            f"{of_texts[0]} is texts, and of several labels each is numbers",
-            "make it numbers, or learn it alone: a run with --label " + shlex.quote(of_texts[0]),
+            f"{of_texts[0]} is texts, and the label {others[0]} is not: a model has one task",
+            f"make both numbers or both texts, or learn {of_texts[0]} in a run of its own: --label "
+            + shlex.quote(of_texts[0]),
         )
-    return tuple(sorted(set(frame[targets[0]].dropna())))
+    return {name: tuple(sorted(set(frame[name].dropna()))) for name in of_texts}
 
 
 def _is_texts(present: Any) -> bool:

@@ -1,7 +1,8 @@
-"""Texts as a model's input: the tokenizer that goes with the model, and the arrays that its network takes.
+"""Texts as a model's inputs: the tokenizers that go with the model, and the arrays that its network takes.
 
-A model of texts has two files besides: `tokenizer.json`, as the library tokenizers writes it, with the length at which
-texts are cut; and `texts.json`, which input they are and what the network calls what is made of them.
+A model of texts has files besides: `tokenizer.json`, as the library tokenizers writes it, with the length at which
+texts are cut, and `tokenizer-2.json` and so on where some of its texts have another; and `texts.json`, which inputs
+they are, which tokenizer reads each, and what the network calls what is made of them.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 TOKENIZER, TEXTS = "tokenizer.json", "texts.json"
+_TOKENIZER = re.compile(r"tokenizer(-\d+)?\.json")
 # Where a tokenizer has no length of its own: most encoders end there.
 USUAL_TOKENS = 512
 # A tokenizer reads a text to its end before it cuts it. No language has tokens that are so long on average.
@@ -36,7 +38,7 @@ class TextInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the texts of an input become tokens.
 
     ids, mask: what the network calls its tokens, and where there are some; mask is empty where it takes none.
-    padding: the token that fills shorter texts up. digest: of `tokenizer.json`, SHA-256.
+    padding: the token that fills shorter texts up. digest: of the tokenizer's file, SHA-256.
     """
 
     name: str
@@ -46,6 +48,11 @@ class TextInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     vocabulary: int
     padding: int
     digest: str
+    file: str = TOKENIZER
+
+    def __post_init__(self) -> None:
+        if not _TOKENIZER.fullmatch(self.file):
+            raise ValueError(f"{self.file!r} is no file of a tokenizer")
 
     @property
     def detail(self) -> str:
@@ -72,10 +79,11 @@ class TextEncoder:
         self.input = made_of
 
     @classmethod
-    def of(cls, given: Any, name: str, *, has_mask: bool = True) -> TextEncoder:
+    def of(cls, given: Any, name: str, *, has_mask: bool = True, before: str = "") -> TextEncoder:
         """The encoder of that input by a tokenizer that somebody gave, of tokenizers or of transformers.
 
-        It stays as it is. UsageProblem for anything else, and for one that draws at random.
+        It stays as it is. before: what the names of its tokens begin with. UsageProblem for anything else, and for one
+        that draws at random.
         """
         found = getattr(given, "backend_tokenizer", given)
         if not hasattr(found, "to_str") or not hasattr(found, "get_vocab"):
@@ -95,8 +103,8 @@ class TextEncoder:
         vocabulary = max(own.get_vocab(with_added_tokens=True).values(), default=0) + 1
         made_of = TextInput(
             name,
-            "input_ids",
-            "attention_mask" if has_mask else "",
+            f"{before}input_ids",
+            f"{before}attention_mask" if has_mask else "",
             int(own.truncation["max_length"]),
             vocabulary,
             padding,
@@ -105,30 +113,14 @@ class TextEncoder:
         return cls(own, made_of)
 
     @classmethod
-    def read(cls, folder: Path) -> TextEncoder:
-        """That of a model's folder. Unavailable where a file lacks, Damaged where one is another than was saved."""
-        for name in (TOKENIZER, TEXTS):
-            if not (folder / name).is_file():
-                raise Unavailable(
-                    f"there is no {name} in {folder}", "take the model's folder again, with all its files"
-                )
-        body = (folder / TOKENIZER).read_bytes()
-        try:
-            made_of = msgspec.json.decode((folder / TEXTS).read_bytes(), type=TextInput)
-        except msgspec.DecodeError as problem:
-            raise Damaged(f"{TEXTS} is of no texts: {problem}", f"take the model's {TEXTS} again") from None
+    def read(cls, folder: Path, made_of: TextInput) -> TextEncoder:
+        """That of an input of a model's folder. Unavailable where its file lacks, Damaged where it is another one."""
+        body = _content(folder, made_of.file)
         if hashlib.sha256(body).hexdigest() != made_of.digest:
             raise Damaged(
-                f"{TOKENIZER} is not the one that the model was saved with", f"take the model's {TOKENIZER} again"
+                f"{made_of.file} is not the one that the model was saved with", f"take the model's {made_of.file} again"
             )
-        return cls(_parsed(body.decode()), made_of)
-
-    def write(self, folder: Path) -> None:
-        """Both files, into a folder that is being made."""
-        # Not flushed alone: publishing the model's folder flushes all of it.
-        files.write(folder / TOKENIZER, self.tokenizer.to_str(pretty=True), flush=False)
-        body = msgspec.json.format(msgspec.json.encode(self.input), indent=1).decode()
-        files.write(folder / TEXTS, body + "\n", flush=False)
+        return cls(_parsed(body.decode(), made_of.file), made_of)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -168,6 +160,57 @@ class TextEncoder:
         return text[-most:] if self.tokenizer.truncation["direction"] == "left" else text[:most]
 
 
+def encoders(given: Any, names: Sequence[str], *, has_mask: bool = True) -> tuple[TextEncoder, ...]:
+    """The encoder of each of these inputs. given: a tokenizer for all of them, or a mapping with one for each.
+
+    Of several texts the tokens of each are called after it, `title_input_ids`, `title_attention_mask`. UsageProblem for
+    a mapping that has others than these names.
+    """
+    each = given if isinstance(given, Mapping) else dict.fromkeys(names, given)
+    if {*each} != {*names}:
+        raise UsageProblem(
+            f"tokenizer has {', '.join(map(str, each)) or 'nothing'}, and the texts are {', '.join(names)}",
+            f"give one for each, {', '.join(names)}; or one tokenizer for all",
+        )
+    several = len(names) > 1
+    made = [TextEncoder.of(each[name], name, has_mask=has_mask, before=f"{name}_" * several) for name in names]
+    places = {digest: at for at, digest in enumerate(dict.fromkeys(found.input.digest for found in made), start=1)}
+    for found in made:
+        at = places[found.input.digest]
+        found.input = msgspec.structs.replace(found.input, file=TOKENIZER if at == 1 else f"tokenizer-{at}.json")
+    return tuple(made)
+
+
+def inputs_of(folder: Path) -> tuple[TextInput, ...]:
+    """The texts of a model's folder. Unavailable without their file, Damaged where it is none."""
+    try:
+        found = msgspec.json.decode(_content(folder, TEXTS), type=TextInput | tuple[TextInput, ...])
+    except msgspec.DecodeError as problem:
+        raise Damaged(f"{TEXTS} is of no texts: {problem}", f"take the model's {TEXTS} again") from None
+    # A model of one text was once saved without a list.
+    return (found,) if isinstance(found, TextInput) else found
+
+
+def read(folder: Path) -> tuple[TextEncoder, ...]:
+    """The encoders of a model's folder, one for each text. See `inputs_of` and `TextEncoder.read`."""
+    return tuple(TextEncoder.read(folder, each) for each in inputs_of(folder))
+
+
+def write(each: Sequence[TextEncoder], folder: Path) -> None:
+    """The files of all texts, into a folder that is being made."""
+    for encoder in each:
+        # Not flushed alone: publishing the model's folder flushes all of it.
+        files.write(folder / encoder.input.file, encoder.tokenizer.to_str(pretty=True), flush=False)
+    body = msgspec.json.format(msgspec.json.encode([encoder.input for encoder in each]), indent=1).decode()
+    files.write(folder / TEXTS, body + "\n", flush=False)
+
+
+def _content(folder: Path, name: str) -> bytes:
+    if not (folder / name).is_file():
+        raise Unavailable(f"there is no {name} in {folder}", "take the model's folder again, with all its files")
+    return (folder / name).read_bytes()
+
+
 def as_logged(value: Any) -> Any:
     """A value as the log keeps it: of a long text its beginning, how long it was, and how many words it had."""
     if not isinstance(value, str) or len(value) <= LOGGED_CHARACTERS:
@@ -193,7 +236,7 @@ def measures(value: Any) -> tuple[float, float, list[str]] | None:
     return float(value["characters"]), float(value["words"]), sorted({*re.findall(r"\w+", value["begins"].lower())})
 
 
-def _parsed(text: str) -> Any:
+def _parsed(text: str, file: str = TOKENIZER) -> Any:
     try:
         from tokenizers import Tokenizer
     except ImportError:
@@ -203,9 +246,7 @@ def _parsed(text: str) -> Any:
     try:
         return Tokenizer.from_str(text)
     except Exception as problem:  # noqa: BLE001  # the library raises nothing narrower
-        raise Damaged(
-            f"{TOKENIZER} is no tokenizer: {str(problem)[:200]}", f"take the model's {TOKENIZER} again"
-        ) from None
+        raise Damaged(f"{file} is no tokenizer: {str(problem)[:200]}", f"take the model's {file} again") from None
 
 
 def _padding(tokenizer: Any) -> int:

@@ -13,7 +13,9 @@ from aiinfra_lab import deploy
 from aiinfra_lab.deploy.fastapi import project, schema
 from aiinfra_lab.deploy.record import EndpointRecord
 from aiinfra_lab.errors import Conflict, NotFound, UsageProblem
+from aiinfra_lab.providers import make
 from aiinfra_lab.store import Record, open_store
+from aiinfra_lab.testing.deploy import ExporterContract
 from aiinfra_lab.train.saved_model import SavedModel
 
 from . import exported, serving
@@ -25,8 +27,14 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(params=["table", "odd", "arrays"])
 def folder(request, tmp_path):
     """The folder of a model."""
-    make = {"table": artifact, "odd": exported.odd_table, "arrays": serving.pictures}[request.param]
-    return make(tmp_path / "model")
+    known = {"table": artifact, "odd": exported.odd_table, "arrays": serving.pictures}[request.param]
+    return known(tmp_path / "model")
+
+
+class TestFastapi(ExporterContract):
+    @pytest.fixture
+    def exporter(self, workspace):
+        return make("deploy.exporter", "fastapi")
 
 
 def test_what_is_written_is_a_project_without_anything_of_ours(folder, tmp_path):

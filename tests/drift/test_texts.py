@@ -108,16 +108,16 @@ def test_two_versions_differ_in_how_much_they_read(model):
     assert "file tokenizer.json" in changes
 
 
-def test_mlflow_loads_it_with_its_tokens_and_has_the_tokenizer(model):
+def test_mlflow_loads_it_with_its_tokenizer_and_takes_texts(model):
     import mlflow
 
     with client_of_mlflow() as mlflow_client:
         source = Path(mlflow_client.get_model_version("letters", "1").source.removeprefix("file://"))
     assert (source / "tokenizer.json").read_bytes() == (model.path / "tokenizer.json").read_bytes()
     rows = [{"text": "no crew"}, {"text": "thick fog at the gate"}]
-    tokens = SavedModel(model.path).inputs(rows)
-    found = mlflow.pyfunc.load_model(str(source)).predict(dict(tokens))
-    assert np.allclose(found["about"], model.predict(rows), atol=1e-6)
+    loaded = mlflow.pyfunc.load_model(str(source))
+    assert loaded.predict(pl.DataFrame(rows).to_pandas()).to_dict("records") == model.answers(rows)
+    assert loaded.metadata.get_output_schema().input_names() == ["about", "about_probabilities"]
 
 
 def test_a_whole_table_is_answered(model):

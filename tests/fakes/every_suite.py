@@ -22,16 +22,18 @@ from onnx import TensorProto, helper
 from aiinfra_lab import providers
 from aiinfra_lab.config import Settings, settings
 from aiinfra_lab.data.base import Source, VersionStore
-from aiinfra_lab.deploy.base import Target
+from aiinfra_lab.deploy.base import Exporter, Target, artifact
 from aiinfra_lab.drift.base import SampleReport
 from aiinfra_lab.features.base import OnlineStore
 from aiinfra_lab.gpu import Machines
 from aiinfra_lab.models.base import Importer, ModelRegistry
 from aiinfra_lab.recipe.base import Executor
 from aiinfra_lab.store import Store
+from aiinfra_lab.testing.artifacts import model_version
 from aiinfra_lab.testing.data import RepairingContract, SourceContract, VersionStoreContract, WorkingCopiesContract
 from aiinfra_lab.testing.deploy import (
     DeployTargetContract,
+    ExporterContract,
     PacedTargetContract,
     PredictionLogContract,
     ReportingContract,
@@ -145,6 +147,16 @@ class TestRegistry(RegistryContract):
     @pytest.fixture
     def registry(self, server: None) -> ModelRegistry:
         return providers.make("models.registry", "ledger")
+
+
+class TestExporter(ExporterContract):
+    @pytest.fixture
+    def exporter(self, workspace: Path) -> Exporter:
+        return providers.make("deploy.exporter", "fastapi")
+
+    @pytest.fixture
+    def folder(self, workspace: Path) -> Path:
+        return artifact(model_version("delay@1", 0.5))
 
 
 class TestImporter(ImporterContract):

@@ -26,6 +26,10 @@ def test_each_row_is_answered_in_its_order_as_the_model_does(model, new, monkeyp
     assert np.allclose(found.df()["score"], model.predict(new), atol=1e-6)
 
 
+def test_rows_without_a_name_get_one_of_the_model(model, new):
+    assert models.run(model, rows=new).rows == "data:delay-rows@1"
+
+
 def test_the_card_shows_the_first_rows_and_what_to_do(model, new):
     card = models.run(model, rows=new).card()
     assert card.lead.startswith("**500 rows answered** in ")

@@ -1,12 +1,22 @@
+import json
+import os
 import shutil
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from aiinfra_lab import models, nouns
 from aiinfra_lab.config import settings
 from aiinfra_lab.errors import NotFound
+from aiinfra_lab.features.contract import BadRow
+from aiinfra_lab.files import until
 from aiinfra_lab.models import sync
 from aiinfra_lab.models.base import Entry
 from aiinfra_lab.models.mlflow import Registry
@@ -53,9 +63,66 @@ def test_mlflow_itself_loads_the_champion(model):
     finally:
         mlflow.set_tracking_uri(None)
         mlflow.set_registry_uri(None)
+    # A column of whole numbers, one of texts, and one more than the model takes.
+    rows = pd.DataFrame({"carrier": ["A", "new"], "origin": ["JFK", "LGA"], "temp": [3, 4], "hour": [9, 10], "more": 0})
+    assert np.allclose(loaded.predict(rows)["score"], model.predict(rows))
+    assert [(each.name, str(each.type)) for each in loaded.metadata.get_input_schema()] == [
+        (item.name, "Any" if item.type == "number" else "DataType.string") for item in model.columns
+    ]
+    assert loaded.metadata.get_output_schema().input_names() == ["score"]
+    with pytest.raises(BadRow, match="row 1, column temp: a number is needed, not the text 'warm'"):
+        loaded.predict(rows.assign(temp=[3, "warm"]))
+
+
+@pytest.mark.slow
+def test_mlflow_itself_serves_it_over_http(model, tmp_path):
+    with client() as mlflow:
+        place = mlflow.get_model_version("delay", "1").source
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "models",
+        "serve",
+        "-m",
+        place,
+        "-p",
+        str(port),
+        "--env-manager",
+        "local",
+    ]
+    with (tmp_path / "log").open("w") as log:
+        serving = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+    row = {"carrier": "A", "origin": "JFK", "temp": 3, "hour": 9}
+    try:
+        url = f"http://127.0.0.1:{port}"
+        until(lambda: is_up(url), TimeoutError((tmp_path / "log").read_text()), within_s=120)
+        body = json.dumps({"dataframe_records": [row]}).encode()
+        asked = urllib.request.Request(f"{url}/invocations", body, {"content-type": "application/json"})
+        with urllib.request.urlopen(asked, timeout=60) as answer:
+            (found,) = json.load(answer)["predictions"]
+    finally:
+        os.killpg(serving.pid, signal.SIGTERM)
+        serving.wait()
+    assert found == {"score": pytest.approx(model.answers([row])[0]["score"])}
+
+
+def is_up(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/ping", timeout=5) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
+
+
+def test_a_version_that_mlflow_holds_comes_back_by_its_uri(model, tmp_path):
     row = {"carrier": "A", "origin": "JFK", "temp": 3.0, "hour": 9}
-    numbers, codes = model.columns.encode([row])
-    assert np.allclose(loaded.predict({"numbers": numbers, "codes": codes})["score"], model.predict([row]))
+    numbers, codes = model.columns.encode([row, row])
+    made = models.add("again", from_="models:/delay/1", example={"numbers": numbers, "codes": codes})
+    found = made.predict([{"numbers": numbers[0].tolist(), "codes": codes[0].tolist()}])
+    assert np.allclose(found, model.predict([row]))
 
 
 def test_mlflow_itself_loads_what_was_trained_elsewhere(workspace):
@@ -70,7 +137,8 @@ def test_mlflow_itself_loads_what_was_trained_elsewhere(workspace):
     finally:
         mlflow.set_tracking_uri(None)
         mlflow.set_registry_uri(None)
-    assert np.allclose(loaded.predict({"x": ROWS})["y"], LOGITS, atol=1e-6)
+    assert np.allclose(loaded.predict({"x": ROWS})["y"].tolist(), LOGITS, atol=1e-6)
+    assert [each.shape for each in loaded.metadata.get_input_schema()] == [(-1, *ROWS.shape[1:])]
     assert (list(sync.disagreements()), behind()) == ([], [])
 
 
@@ -79,7 +147,7 @@ def test_what_mlflow_holds_can_run_no_code(model):
         source = mlflow.get_model_version("delay", "1").source
     place = source.removeprefix("file://")
     names = {path.name for path in Path(place).iterdir()}
-    assert {"MLmodel", "model.onnx", "input_example.json"} <= names
+    assert {"MLmodel", "model.onnx", "input_example.json", "columns.json", "signature.json"} <= names
     assert not any(name.endswith((".pkl", ".pickle", ".py", ".pt")) for name in names)
 
 

@@ -62,16 +62,20 @@ def array_rows():
     return [{"image": DICE.normal(size=(2, 2)).tolist(), "weight": [int(DICE.integers(9))]} for _ in range(1000)]
 
 
-def text_rows():
+def text_rows(*names):
     words = [*" ".join(exported.WORDS).split(), "unknown"]
-    return [{"text": " ".join(DICE.choice(words, DICE.integers(0, 12)))} for _ in range(1000)]
+    return [
+        {name: " ".join(DICE.choice(words, DICE.integers(0, 12))) for name in names or ["text"]} for _ in range(1000)
+    ]
 
 
 CASES = {
     "table": (artifact, table_rows),
     "odd": (exported.odd_table, lambda: table_rows(exported.NAMES.values())),
     "arrays": (serving.pictures, array_rows),
+    "labels": (exported.of_labels, lambda: [{"sizes": DICE.normal(size=4).tolist()} for _ in range(1000)]),
     "texts": (exported.of_texts, text_rows),
+    "two texts": (lambda folder: exported.of_texts(folder, ["body", "title"]), lambda: text_rows("body", "title")),
 }
 
 

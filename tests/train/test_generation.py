@@ -93,7 +93,7 @@ def test_tokens_of_another_task_stay_numbers():
 
 
 def test_a_place_that_is_empty_is_no_token(folder):
-    encoder = SavedModel(folder).encoder
+    encoder = SavedModel(folder).encoders[0]
     ids = encoder.encode(["rain"])["input_ids"][0].tolist()
     assert encoder.decoded(np.array([[*ids, -100], [*ids, encoder.input.padding]])).tolist() == ["rain", "rain"]
     assert encoder.decoded(np.zeros((0, 3), np.int64)).tolist() == []

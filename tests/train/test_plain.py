@@ -74,6 +74,12 @@ def test_a_data_frame_and_a_file_are_rows_too(houses, tmp_path):
         assert run.table.columns == ("size",)
 
 
+def test_rows_without_a_name_get_one_of_the_run(houses):
+    for name, frame in (("houses", houses), ("towns", houses.head(200))):
+        run = train.run(name, rows=frame, label=["price"], columns=["size"], code="run.split()")
+        assert run.rows == f"data:{name}-rows@1"
+
+
 def test_the_line_names_labels_columns_and_time(houses):
     data.add("houses", houses)
     words = ["run", "houses", "--rows", "data:houses", "--label", "price,rent"]
@@ -131,7 +137,7 @@ def test_several_labels_may_be_one_output(houses):
         ({"label": "price", "columns": ["price", "size"]}, UsageProblem, "'price' is named twice"),
         ({"label": "price", "timestamp": "town"}, UsageProblem, "no order in time"),
         ({"columns": ["size"]}, UsageProblem, "without --label"),
-        ({"label": ["price", "kind"]}, Failed, "kind is texts, and of several labels each is numbers"),
+        ({"label": ["price", "kind"]}, Failed, "kind is texts, and the label price is not"),
     ],
 )
 def test_what_can_be_no_label_or_column_is_refused(houses, given, kind, what):

@@ -6,6 +6,8 @@ import sys
 
 import msgspec
 import numpy as np
+import pandas as pd
+import polars as pl
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
@@ -202,7 +204,6 @@ def test_numbers_may_stand_beside_a_text(tokenizer, tmp_path):
 @pytest.mark.parametrize(
     ("given", "what"),
     [
-        ({"text": ["a"], "title": ["b"]}, "text, title are texts"),
         ({"numbers": [1.0]}, "none of the inputs is texts"),
         ({"text": "late"}, "none of the inputs is texts"),
         ({}, "none of the inputs is texts"),
@@ -213,6 +214,126 @@ def test_numbers_may_stand_beside_a_text(tokenizer, tmp_path):
 def test_texts_that_are_none_are_refused(tokenizer, given, what):
     with pytest.raises((UsageProblem, BadRow), match=what):
         OfTexts(given, tokenizer)
+
+
+class Two(torch.nn.Module):
+    """A bag for each of two texts, and a price between them."""
+
+    def __init__(self, titles, bodies):
+        super().__init__()
+        self.titles, self.bodies = Bag(titles), Bag(bodies)
+
+    def forward(self, title_ids, title_mask, price, body_ids, body_mask):
+        return self.titles(title_ids, title_mask) + 2 * self.bodies(body_ids, body_mask) + price.unsqueeze(1)
+
+
+GIVEN = {"title": WORDS, "price": [0.0, 1.0, 2.0, 3.0], "body": [*reversed(WORDS)]}
+
+
+@pytest.fixture(scope="module")
+def short(tokenizer):
+    made = Tokenizer.from_str(tokenizer.to_str())
+    made.enable_truncation(3)
+    return made
+
+
+@pytest.fixture(scope="module")
+def of_two(tokenizer, short, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("two") / "model"
+    network = Two(short.get_vocab_size(), tokenizer.get_vocab_size())
+    assert export.takes_masks(network, GIVEN)
+    given = OfTexts(GIVEN, {"title": short, "body": tokenizer})
+    export.save(network, given, folder, ["about"], TASK)
+    return SavedModel(folder), network
+
+
+def test_two_texts_have_a_tokenizer_each(of_two):
+    saved, _ = of_two
+    assert saved.rows.names == ("title", "price", "body")
+    assert saved.rows.arrays == (
+        "title_input_ids", "title_attention_mask", "price", "body_input_ids", "body_attention_mask",
+    )  # fmt: skip
+    assert [(item.input.name, item.input.file, item.input.most_tokens) for item in saved.encoders] == [
+        ("title", "tokenizer.json", 3),
+        ("body", "tokenizer-2.json", 6),
+    ]
+    assert {*saved.row_files} == {"texts.json", "tokenizer.json", "tokenizer-2.json"}
+    assert all((saved.folder / name).is_file() for name in saved.row_files)
+
+
+def test_two_texts_are_answered_as_torch_does(of_two, tokenizer, short):
+    saved, network = of_two
+    rows = [dict(zip(GIVEN, row, strict=True)) for row in zip(*GIVEN.values(), strict=True)]
+    rows.append({"title": "", "price": 0.5, "body": "late " * 20})
+    for row, found in zip(rows, saved.answers(rows), strict=True):
+        tokens = []
+        for name, by in (("title", short), ("body", tokenizer)):
+            ids = torch.tensor([by.encode(row[name]).ids or [0]])
+            tokens += [ids, torch.full_like(ids, 1 if row[name] else 0)]
+        wanted = network(*tokens[:2], torch.tensor([row["price"]]), *tokens[2:]).softmax(1)[0].tolist()
+        assert [*found["about_probabilities"].values()] == pytest.approx(wanted, abs=1e-5)
+
+
+def test_one_tokenizer_may_read_both(tokenizer, tmp_path):
+    network = Two(tokenizer.get_vocab_size(), tokenizer.get_vocab_size())
+    export.save(network, OfTexts(GIVEN, tokenizer), tmp_path / "model", ["about"], TASK)
+    saved = SavedModel(tmp_path / "model")
+    assert {*saved.row_files} == {"texts.json", "tokenizer.json"}
+    assert [row["about"] for row in saved.example.answers] == [
+        row["about"] for row in saved.answers(saved.example.rows)
+    ]
+
+
+def test_what_the_network_does_not_take_names_its_text(tokenizer, short, tmp_path):
+    network = Two(short.get_vocab_size(), tokenizer.get_vocab_size() - 1)
+    given = OfTexts({"title": ["late"], "price": [1.0], "body": ["late"]}, tokenizer)
+    with pytest.raises(UsageProblem, match=r"the tokenizer of `body` has .* not take the last of them"):
+        export.save(network, given, tmp_path / "model", ["about"], TASK)
+
+
+def test_a_tokenizer_for_each_text_is_needed(tokenizer):
+    with pytest.raises(UsageProblem, match="tokenizer has title, and the texts are title, body"):
+        OfTexts(GIVEN, {"title": tokenizer})
+
+
+def test_a_row_without_one_of_its_texts_is_named(of_two):
+    with pytest.raises(BadRow, match="column body: it is missing; a text is needed"):
+        of_two[0].answers([{"title": "late", "price": 1.0}])
+
+
+@pytest.mark.parametrize("frame", [pd.DataFrame, pl.DataFrame])
+def test_a_data_frame_may_have_more_columns_and_lacks_none(of_two, frame):
+    df = frame({**GIVEN, "more": ["x"] * 4})
+    assert of_two[0].answers(df) == of_two[0].answers(of_two[0].example.rows)
+    with pytest.raises(BadRow, match="column body: it is missing"):
+        of_two[0].answers(frame({"title": WORDS, "price": [0.0] * 4}))
+    with pytest.raises(BadRow, match="column title: it is missing"):
+        of_two[0].answers(frame({"more": WORDS}))
+
+
+def test_the_second_tokenizer_is_checked_too(of_two, tmp_path):
+    copied = shutil.copytree(of_two[0].folder, tmp_path / "copied")
+    shutil.copyfile(copied / "tokenizer.json", copied / "tokenizer-2.json")
+    with pytest.raises(Damaged, match=r"tokenizer-2\.json is not the one"):
+        SavedModel(copied).answers(GIVEN)
+    (copied / "tokenizer-2.json").unlink()
+    with pytest.raises(Unavailable, match=r"there is no tokenizer-2\.json"):
+        SavedModel(copied).answers(GIVEN)
+
+
+def test_a_tokenizers_file_lies_in_the_models_folder(of_two, tmp_path):
+    copied = shutil.copytree(of_two[0].folder, tmp_path / "copied")
+    listed = json.loads((copied / texts.TEXTS).read_text())
+    (copied / texts.TEXTS).write_text(json.dumps([{**item, "file": "../tokenizer.json"} for item in listed]))
+    with pytest.raises(Damaged, match="no file of a tokenizer"):
+        SavedModel(copied).answers(GIVEN)
+
+
+def test_a_model_of_one_text_that_was_saved_without_a_list_is_read(saved, copied):
+    (item,) = json.loads((copied.folder / texts.TEXTS).read_text())
+    del item["file"]
+    (copied.folder / texts.TEXTS).write_text(json.dumps(item))
+    assert copied.answers(rows_of("late")) == saved.answers(rows_of("late"))
 
 
 def test_texts_without_a_tokenizer_are_refused():

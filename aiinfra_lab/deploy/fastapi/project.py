@@ -9,8 +9,9 @@ from importlib.metadata import version as installed
 from pathlib import Path
 
 from ... import files
+from ...config import Settings
 from ...errors import Conflict
-from ...train.saved_model import ONNX, ROW_FILES, SavedModel
+from ...train.saved_model import ONNX, SavedModel
 from ...train.signature import EXAMPLE, FILE
 from ...uris import Uri
 from ..server.model import examples as examples_of
@@ -21,6 +22,16 @@ PINS = {"fastapi": "0.165.0", "prometheus-client": "0.24.1", "pydantic": "2.14.4
 """What the service stands on besides the network's runtime; `constraints/fastapi.txt` has all that comes with it."""
 HTTPX = "0.28.1"
 _FORMS = {"columns": ("columns",), "arrays": ("arrays",), "texts": ("arrays", "texts")}
+
+
+class FastapiProject:
+    """See `Exporter` for the contract."""
+
+    def __init__(self, where: Settings) -> None:
+        pass
+
+    def write(self, name: str, uri: str, folder: Path, into: Path) -> None:
+        write(name, uri, folder, into)
 
 
 def write(name: str, uri: str, folder: Path, into: Path) -> None:
@@ -41,7 +52,7 @@ def write(name: str, uri: str, folder: Path, into: Path) -> None:
 def _write_model(saved: SavedModel, into: Path) -> None:
     """The files of the version that the service reads: the network, with weights beside it, and what rows are."""
     into.mkdir()
-    kept = {EXAMPLE, FILE, *ROW_FILES[saved.signature.rows]}
+    kept = {EXAMPLE, FILE, *saved.row_files}
     weights = {path.name for path in saved.folder.iterdir() if path.name.startswith(ONNX)}
     for found in kept & {path.name for path in saved.folder.iterdir()} | weights:
         shutil.copyfile(saved.folder / found, into / found)

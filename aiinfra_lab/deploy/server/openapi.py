@@ -148,7 +148,7 @@ def _prediction(saved: SavedModel) -> Schema:
 def _outputs(saved: SavedModel) -> Iterator[tuple[str, Schema]]:
     for item in saved.signature.outputs:
         if saved.signature.has_labels(item):
-            labels = [*saved.signature.task.labels]
+            labels = [*saved.signature.task.labels_of(item.name)]
             yield item.name, {"enum": [*labels, None]}
             each = _object({label: {"type": "number"} for label in labels})
             yield probabilities(item.name), each | {"type": ["object", "null"]}

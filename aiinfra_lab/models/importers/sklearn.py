@@ -224,12 +224,37 @@ def _converters() -> dict[type, Any]:
 
 
 def _thresholds(model: Any, names: Sequence[str]) -> Mapping[str, Sequence[float]]:
-    """Of each column the values that trees compare it with; nothing of a model that makes others of them first."""
+    """Of each column the values that trees compare it with, also behind what scales each column for itself; nothing of
+    a model that makes others of them first.
+    """
+    *before, last = [step for _, step in getattr(model, "steps", [("", model)])]
+    scalers = [step for step in before if step not in (None, "passthrough")]
+    if not isinstance(last, (*_of_doubles(), *_of_floats())) or not all(
+        isinstance(each, _scalers()) for each in scalers
+    ):
+        return {}
+    splits = [*_splits(last)]
+    features = [feature for feature, _ in splits]
+    at = np.arange(len(splits))
+    rows = np.zeros((len(splits), len(names)))
+    rows[at, features] = [threshold for _, threshold in splits]
+    for each in reversed(scalers):
+        rows = each.inverse_transform(rows)
     found: dict[str, list[float]] = {}
-    if isinstance(model, (*_of_doubles(), *_of_floats())):
-        for feature, threshold in _splits(model):
-            found.setdefault(names[feature], []).append(threshold)
+    for feature, value in zip(features, rows[at, features].tolist(), strict=True):
+        found.setdefault(names[feature], []).append(value)
     return found
+
+
+def _scalers() -> tuple[type, ...]:
+    from sklearn import preprocessing
+
+    return (
+        preprocessing.MaxAbsScaler,
+        preprocessing.MinMaxScaler,
+        preprocessing.RobustScaler,
+        preprocessing.StandardScaler,
+    )
 
 
 def _of_doubles() -> tuple[type, ...]:

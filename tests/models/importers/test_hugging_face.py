@@ -134,7 +134,7 @@ def test_a_classifier_is_served_as_transformers_runs_it(classifier, tmp_path):
     found = saved.answers([{"text": text} for text in TEXTS])
     assert np.allclose([[*row["label_probabilities"].values()] for row in found], wanted, atol=1e-5)
     assert np.ptp(wanted, axis=0).max() > 0.05
-    assert saved.encoder.input.most_tokens == 40
+    assert saved.encoders[0].input.most_tokens == 40
     long = saved.answers([{"text": "late " * 500}])[0]["label_probabilities"]
     assert np.allclose([*long.values()], hugging_face.original(classifier)(["late " * 500])["label"][0], atol=1e-5)
 
@@ -143,7 +143,7 @@ def test_positions_that_begin_behind_the_padding_are_counted(tmp_path):
     folder = make(tmp_path / "roberta", "Roberta", num_labels=1, problem_type="regression")
     hugging_face.to_onnx(folder, tmp_path / "model", TEXTS)
     saved = SavedModel(tmp_path / "model")
-    assert saved.encoder.input.most_tokens == 40
+    assert saved.encoders[0].input.most_tokens == 40
     assert (saved.signature.task.name, saved.signature.answered) == ("regression", ("score",))
 
 

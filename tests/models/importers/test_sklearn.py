@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import skops.io
 from sklearn.compose import ColumnTransformer, make_column_transformer
+from sklearn.decomposition import PCA
 from sklearn.ensemble import (
     AdaBoostRegressor,
     ExtraTreesClassifier,
@@ -20,13 +21,20 @@ from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, StandardScaler
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    MinMaxScaler,
+    OneHotEncoder,
+    OrdinalEncoder,
+    RobustScaler,
+    StandardScaler,
+)
 from sklearn.tree import DecisionTreeRegressor
 
 from aiinfra_lab import models
 from aiinfra_lab.config import settings
 from aiinfra_lab.errors import Failed, UsageProblem
-from aiinfra_lab.models.importers.sklearn import SklearnFile
+from aiinfra_lab.models.importers.sklearn import SklearnFile, SklearnModel
 from aiinfra_lab.testing.models import ImporterContract
 
 from .tables import NAMES, churned, customers
@@ -227,3 +235,27 @@ def test_columns_that_are_taken_by_their_place_are_said(workspace):
     assert f"are taken by their place, {', '.join(rows.columns)}" in made.model_card
     skops.io.dump(DecisionTreeRegressor(max_depth=2).fit(rows, rows["age"]), "age.skops")
     assert said not in models.add("age", from_="age.skops", rows=rows).said
+
+
+@pytest.mark.parametrize("scalers", [[StandardScaler()], [MinMaxScaler(), RobustScaler()]])
+def test_thresholds_behind_scalers_are_named_in_the_columns_own_values(scalers):
+    rows = customers()[["age"]].astype(float)
+    trees = RandomForestRegressor(3, max_depth=3, random_state=0)
+    model = make_pipeline(*scalers, trees).fit(rows, rows["age"])
+    original = SklearnModel(model)
+    original.columns(rows)
+    (named,) = original.thresholds().values()
+    alone = SklearnModel(RandomForestRegressor(3, max_depth=3, random_state=0).fit(rows, rows["age"]))
+    alone.columns(rows)
+    assert sorted(named) == pytest.approx(sorted(alone.thresholds()["age"]), rel=1e-5)
+    # On both sides of each the model answers otherwise.
+    below, above = (model.predict(pd.DataFrame({"age": [value + off for value in named]})) for off in (-1e-3, 1e-3))
+    assert (below != above).all()
+
+
+def test_what_mixes_columns_has_no_thresholds_to_name():
+    rows = customers()[["age", "income"]].fillna(0.0)
+    model = make_pipeline(PCA(2), RandomForestRegressor(3, random_state=0)).fit(rows, rows["age"])
+    original = SklearnModel(model)
+    original.columns(rows)
+    assert original.thresholds() == {}
