@@ -79,7 +79,7 @@ def start(
     candidate: the share of keys that this version gets to be compared (A/B), for as long as you wish; 0 ends it
     shadow: a version that is asked what the others are and answers nobody; `none` ends it
     port: where it listens; by default a free one, kept over restarts
-    grpc: whether it also speaks gRPC, the Open Inference Protocol, on a port of its own; else as before, at first not
+    grpc: speak gRPC too, the Open Inference Protocol, on a port of its own; kept over restarts until --no-grpc
     on: the provider
     force: change a live endpoint in a freeze window too, see the setting deploy.freeze
     wait: return when the version is live, or after a minute (as long as the provider says) with what is known

@@ -10,6 +10,7 @@ import pytest
 
 from aiinfra_lab import deploy
 from aiinfra_lab.deploy.base import LIVE
+from aiinfra_lab.deploy.client import ask
 from aiinfra_lab.deploy.desired_state import ServeRequest, fresh
 from aiinfra_lab.deploy.grpc import sidecar as sidecars
 from aiinfra_lab.deploy.grpc.sidecar import Sidecar
@@ -132,6 +133,22 @@ def test_an_endpoint_speaks_grpc_where_its_card_and_the_panel_say(started):
     log = until(lambda: deploy.log("delay").rows)
     assert len(log) == len(ROWS)  # counted and logged as all else
     assert deploy.show("delay").count == len(ROWS)
+
+
+def test_a_key_means_the_same_version_as_over_http(register):
+    deploy.start("delay", model=register(1), grpc=True)
+    split = deploy.start("delay", model=register(2), canary="50%")
+    client, found = Client(port_of(split.grpc_url)), set()
+    inputs = [{"name": name, "datatype": "FP64", "shape": [1], "data": [ROW[name]]} for name in ("temp", "distance")]
+    inputs.append({"name": "carrier", "datatype": "BYTES", "shape": [1], "data": [ROW["carrier"]]})
+    for key in map(str, range(24)):
+        request = asked([ROW])
+        request.parameters["key"].string_param = key
+        body = {"inputs": inputs, "parameters": {"key": key}}
+        _, answer = ask(split.url, "/v2/models/delay/infer", body)
+        assert client("ModelInfer", request).model_version == answer["model_version"]
+        found.add(answer["model_version"])
+    assert found == {"1", "2"}
 
 
 def test_its_end_harms_nobody_and_the_address_stays(started):

@@ -45,6 +45,7 @@ async def serve(parent: socket.socket, port: int, endpoint_port: int, max_body: 
         found = server.add_insecure_port(f"{HOST}:{port}")
     except RuntimeError:  # somebody else has the one from before
         found = server.add_insecure_port(f"{HOST}:0")
+        _log.warning("port %d is taken: gRPC is spoken on %d", port, found)
     await server.start()
     with contextlib.suppress(OSError):  # a parent that is gone by now is noticed on the other thread
         parent.sendall(b"%d\n" % found)
