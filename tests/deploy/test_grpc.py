@@ -3,6 +3,7 @@
 import contextlib
 import gzip
 import json
+import random
 import signal
 import socket
 import struct
@@ -176,6 +177,34 @@ def test_a_bad_request_is_an_invalid_argument_that_says_why(client, case):
     code, details = refused(client, "ModelInfer", request)
     assert (code, why in details) == ("INVALID_ARGUMENT", True), details
     assert client("ServerLive").live
+
+
+def garbled(data: bytes, chance: random.Random) -> bytes:
+    """A message with a few bytes of it changed, lost, or more."""
+    found = bytearray(data)
+    for _ in range(chance.randint(1, 4)):
+        at, length = chance.randrange(len(found)), chance.randint(1, 8)
+        match chance.randrange(3):
+            case 0:
+                found[at] = chance.randrange(256)
+            case 1:
+                del found[at : at + min(length, len(found) - 1)]
+            case 2:
+                found[at:at] = chance.randbytes(length)
+    return bytes(found)
+
+
+def test_garbled_messages_are_answered_or_refused_and_harm_nobody(client):
+    seed = random.randrange(2**32)
+    chance, given = random.Random(seed), [asked().SerializeToString(), asked(raw=False).SerializeToString()]
+    codes = set()
+    for _ in range(300):
+        try:
+            client("ModelInfer", garbled(chance.choice(given), chance))
+        except grpc.RpcError as problem:
+            codes.add(problem.code().name)
+    assert codes <= {"INVALID_ARGUMENT", "NOT_FOUND"}, f"seed {seed}"
+    assert client("ServerReady").ready
 
 
 @pytest.mark.parametrize(
