@@ -60,6 +60,7 @@ def start(
     candidate: Share | None = None,
     shadow: Annotated[str, Live("models")] | None = None,
     port: int | None = None,
+    grpc: bool | None = None,
     on: Annotated[str, Choices(_targets)] | None = None,
     wait: bool = True,
     force: bool = False,
@@ -80,6 +81,7 @@ def start(
     candidate: the share of keys that this version gets to be compared (A/B), for as long as you wish; 0 ends it
     shadow: a version that is asked what the others are and answers nobody; `none` ends it
     port: where it listens; by default a free one, kept over restarts
+    grpc: speak gRPC too, the Open Inference Protocol, on a port of its own; kept over restarts until --no-grpc
     on: the provider
     force: change a live endpoint in a freeze window too, see the setting deploy.freeze
     wait: return when the version is live, or after a minute (as long as the provider says) with what is known
@@ -100,7 +102,7 @@ def start(
     bake_s = number(bake) if shares else 0.0
     asked_shadow = None if shadow is None else "" if shadow == "none" else versions.resolve(shadow)
     request = desired_state.ServeRequest(
-        uri, number(canary), rule, shares, bake_s, number(candidate), asked_shadow, called
+        uri, number(canary), rule, shares, bake_s, number(candidate), asked_shadow, grpc, called
     )
     late = ""
     with working(results.KIND, str(Uri("deploy", called)), f"starts with {uri}") as step:
@@ -110,6 +112,7 @@ def start(
             if wait:
                 before_it = before.body.desired if before else None
                 record = lifecycle.wait(record, before_it, None if within is None else number(within))
+                record = lifecycle.await_grpc(record)
         except lifecycle.NotServingYet as problem:
             if within is not None:
                 raise

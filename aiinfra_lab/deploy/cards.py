@@ -253,6 +253,7 @@ def _advice(endpoint: Endpoint, label: str) -> str:
 def _facts(endpoint: Endpoint) -> Iterator[tuple[str, str]]:
     is_live = endpoint.state in _LIVE
     yield "url", endpoint.url if is_live else ""
+    yield "gRPC", endpoint.grpc_url if is_live else ""
     if not is_live:
         yield "champion", endpoint.champion or ""
         yield "canary", endpoint.canary or ""

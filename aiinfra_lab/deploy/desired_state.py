@@ -24,7 +24,8 @@ class ServeRequest:
 
     steps: shares that follow by themselves, each after bake_s at least. candidate: its share of the keys when it is to
     be compared for as long as somebody wishes; 0 takes them away. shadow: another version that is to answer nobody;
-    empty for none, None for the one that there is. name: the endpoint's, for fixes.
+    empty for none, None for the one that there is. grpc: whether it shall speak gRPC too; None as it does. name: the
+    endpoint's, for fixes.
     """
 
     model: str
@@ -34,6 +35,7 @@ class ServeRequest:
     bake_s: float = 0.0
     candidate: float | None = None
     shadow: str | None = None
+    grpc: bool | None = None
     name: str = "NAME"
 
     def __post_init__(self) -> None:
@@ -72,6 +74,7 @@ def fresh(before: EndpointRecord | None, request: ServeRequest) -> tuple[Endpoin
         generation=known.generation,
         started_at=time.time(),
         earlier_spans=_spans_until_now(before),
+        grpc_port=known.grpc_port,
     )
     return updated(new, request)
 
@@ -87,16 +90,25 @@ def _spans_until_now(before: EndpointRecord | None) -> tuple[EndpointSpan, ...]:
 def updated(body: EndpointRecord, request: ServeRequest) -> tuple[EndpointRecord, str]:
     """The record with the requested version as champion, or as what else it asks for beside it; and what that means."""
     new, note = _with_candidate(body, request) if request.candidate is not None else _with_traffic(body, request)
-    if request.shadow is None:
+    new, note = _with_shadow(body, new, note, request.shadow) if request.shadow is not None else (new, note)
+    if request.grpc is None or request.grpc == (new.grpc_port is not None):
         return new, note
-    others = tuple(arm for arm in new.others if arm.role != "shadow" and arm.model != request.shadow)
-    if request.shadow in (new.champion, new.canary):
-        raise UsageProblem(f"{request.shadow} answers requests itself", "name another version after --shadow")
-    shadow = (Arm(request.shadow, "shadow", 1.0),) if request.shadow else ()
-    if (*others, *shadow) == new.others:
+    # A generation of its own: by that those who serve hear of it, and those who wait.
+    new = new if new.generation != body.generation else _next(new)
+    speaks = "speaks gRPC too" if request.grpc else "speaks gRPC no more"
+    return replace(new, grpc_port=0 if request.grpc else None, grpc_url=""), f"{note}; it {speaks}"
+
+
+def _with_shadow(body: EndpointRecord, new: EndpointRecord, note: str, shadow: str) -> tuple[EndpointRecord, str]:
+    """What is asked for already, with that version as its shadow; empty for none."""
+    others = tuple(arm for arm in new.others if arm.role != "shadow" and arm.model != shadow)
+    if shadow in (new.champion, new.canary):
+        raise UsageProblem(f"{shadow} answers requests itself", "name another version after --shadow")
+    others = (*others, *([Arm(shadow, "shadow", 1.0)] if shadow else []))
+    if others == new.others:
         return new, note
-    new = replace(new if new.generation != body.generation else _next(new), others=(*others, *shadow))
-    return new, f"{note}; {request.shadow or 'nobody'} shadows it"
+    new = replace(new if new.generation != body.generation else _next(new), others=others)
+    return new, f"{note}; {shadow or 'nobody'} shadows it"
 
 
 def _with_candidate(body: EndpointRecord, request: ServeRequest) -> tuple[EndpointRecord, str]:

@@ -80,7 +80,7 @@ def details(record: Record[EndpointRecord], state: State, log: str) -> Details:
     problem = (body.problem or lost or unknown) if state.is_live else state.detail or body.detail
     is_unwell = problem or state.word in ("failed", "lost")
     return Details(
-        facts=tuple(_facts(record, state)),
+        facts=(*_speaks(body, state), *_facts(record, state)),
         problem=problem,
         fix=f"`%deploy log {record.name}` says more" if is_unwell else "",
         columns=_COLUMNS if is_judged and body.desired.models else (),
@@ -119,6 +119,11 @@ def _rollback(record: Record[EndpointRecord]) -> Iterator[Action]:
             f"Roll back {record.name}?",
             f"{body.earlier[-1]} then answers every request again, and {lost} none. Both models stay.",
         )
+
+
+def _speaks(body: EndpointRecord, state: State) -> Iterator[Fact]:
+    if body.grpc_url and state.is_live:
+        yield Fact("gRPC", body.grpc_url)
 
 
 def _facts(record: Record[EndpointRecord], state: State) -> Iterator[Fact]:

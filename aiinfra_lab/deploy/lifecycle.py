@@ -31,11 +31,14 @@ from .asking import TARGET_S, side_by_side
 from .base import PredictionLog, Reporting, Role, Serving, ServingOthers, State, Target
 from .desired_state import ServeRequest
 from .details import start_again
+from .grpc.sidecar import check_installed
 from .record import BY_ENDPOINT, OURS, DesiredState, EndpointRecord
 
 # For targets that do not say how long they take, see `Paced`.
 READY_S = 60.0
 STOP_S = 20.0
+# A process more has to come up, which imports little.
+GRPC_S = 10.0
 # By whom and since when a version serves is looked for in so many events.
 _EVENTS_SEEN = 50
 
@@ -184,6 +187,8 @@ def bring_up(name: str, before: Stored | None, request: ServeRequest, on: str, p
     target: Target = make("deploy.target", on)
     _check(request, target, on)
     body, note = desired_state.fresh(before.body if before else None, request)
+    body = body if on == OURS else replace(body, grpc_port=None)  # another's server is spoken to as it wishes
+    _check_grpc(body)
     claim = target.claim(name, port)
     body = replace(body, on=on, job=claim.id, port=claim.port, log_dir=claim.log_dir, context=context())
     record = Record(EndpointRecord.kind, name, body, before.rev if before else 0)
@@ -216,6 +221,8 @@ def change(record: Stored, request: ServeRequest, on: str | None, port: int | No
         raise Conflict(f"{record.name} is running on {body.on}", f"stop it first: `%deploy stop {record.name}`")
     _check(request, target, body.on)
     new, note = desired_state.updated(body, request)
+    if request.grpc:
+        _check_grpc(new)
     if new.generation == body.generation:
         target.apply(body.job, body.desired)  # whoever committed it may have died before applying it
         return record, note
@@ -351,6 +358,22 @@ def wait(record: Stored, before: DesiredState | None = None, within_s: float | N
             f"you stopped waiting; {name} goes on",
             f"look with `%deploy show {name}`; end it with `%deploy stop {name}`",
         ) from None
+
+
+def await_grpc(record: Stored) -> Stored:
+    """Wait until an endpoint that serves speaks gRPC too, if it shall. NotServingYet when it takes too long."""
+
+    def speaking() -> Stored | None:
+        now = find(record.name)
+        return now if now.body.grpc_port is None or now.body.grpc_url else None
+
+    if not record.body.url:  # it is elsewhere, and so is this
+        return record
+    problem = NotServingYet(
+        f"{record.name} does not speak gRPC after {show_duration(GRPC_S)}, and answers over HTTP",
+        f"`%deploy log {record.name}` says why; it is tried again and again",
+    )
+    return until(speaking, problem, within_s=GRPC_S)
 
 
 def _with_url(name: str, url: str) -> Stored:
@@ -490,10 +513,18 @@ def _check(request: ServeRequest, target: Target, on: str) -> None:
     for role, is_asked in asked.items():
         if is_asked and role not in served:
             raise UsageProblem(f"{on} serves no {role}", f"leave --{role} out, or choose another target with --on")
+    if request.grpc and on != OURS:
+        raise UsageProblem(f"{on} takes no --grpc", f"leave it out, or start another endpoint with --on {OURS}")
     if request.steps and on != OURS:
         raise UsageProblem(
             f"{on} takes no --steps", "leave them out, and start the canary again with a larger share when it is due"
         )
+
+
+def _check_grpc(body: EndpointRecord) -> None:
+    """Missing when it shall speak gRPC, and nothing here can."""
+    if body.grpc_port is not None:
+        check_installed()
 
 
 def _started(record: Stored, request: ServeRequest, more: Mapping[str, Any] = MappingProxyType({})) -> Event:
@@ -505,6 +536,7 @@ def _started(record: Stored, request: ServeRequest, more: Mapping[str, Any] = Ma
         "others": {arm.model: arm.role for arm in body.others},
         "rollback_if": str(body.rollback_if or ""),
         "generation": body.generation,
+        "grpc": body.grpc_port is not None,
         **more,
     }
     return Event("deploy start", record.uri, (request.model,), (record.uri,), detail)

@@ -195,16 +195,18 @@ class EndpointRecord(Body, frozen=True, kw_only=True):
     """An endpoint: the desired state in its first ten fields, then its target, and what was observed.
 
     earlier: the champions before this one, the oldest first. on: the target. job: the target's claim, which on this
-    machine is a job's id. context: what started it, as `config.context` says. url, port: where it answers. problem: why
-    `problem_generation` cannot be served. served_generation: what our own server serves, for those who share its store
-    and cannot ask it. stop_requested_at: when somebody asked for its end, before its target was. stopped_at: when it
-    ended because it was asked to. outcome, detail, restarts: how it ended, once somebody has observed that. count: rows
-    predicted. log_dir: where its predictions are logged, empty when its target keeps no log. reported_at: when another
-    target reported the counts that are written here; report_problem: why it reports none any more.
+    machine is a job's id. context: what started it, as `config.context` says. url, port: where it answers. grpc_url,
+    grpc_port: where it speaks gRPC besides, while it does; the port stays, None where nobody asked for that, 0 for any.
+    problem: why `problem_generation` cannot be served. served_generation: what our own server serves, for those who
+    share its store and cannot ask it. stop_requested_at: when somebody asked for its end, before its target was.
+    stopped_at: when it ended because it was asked to. outcome, detail, restarts: how it ended, once somebody has
+    observed that. count: rows predicted. log_dir: where its predictions are logged, empty when its target keeps no log.
+    reported_at: when another target reported the counts that are written here; report_problem: why it reports none any
+    more.
     """
 
     kind: ClassVar[str] = "deploy"
-    schema_version: ClassVar[int] = 7
+    schema_version: ClassVar[int] = 8
 
     champion: str | None = None
     canary: str | None = None
@@ -222,6 +224,8 @@ class EndpointRecord(Body, frozen=True, kw_only=True):
     context: str = ""
     url: str = ""
     port: int = 0
+    grpc_url: str = ""
+    grpc_port: int | None = None
     started_at: float = 0.0
     ended_at: float | None = None
     stop_requested_at: float | None = None
@@ -249,7 +253,8 @@ class EndpointRecord(Body, frozen=True, kw_only=True):
 
         Version 2 lacked `context` and `stop_requested_at`, version 3 `served_generation`, version 4 what its
         target's reports are worth. Version 5 counted what the canary did against its bounds, by which nobody can tell
-        whether it is worse than the champion. Version 6 knew no arms beside these two.
+        whether it is worse than the champion. Version 6 knew no arms beside these two, version 7 no
+        gRPC.
         """
         if version < 6:
             fields = {**fields, "judged": None}

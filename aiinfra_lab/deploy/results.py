@@ -66,6 +66,7 @@ class Endpoint(Result):
     cannot_serve: one that could not be served, so that an earlier one serves in its place.
     count: rows predicted since it was started, but for those of a shadow. detail: why it failed. figures_at: when its
     counts are from, where nobody knows newer ones. on: its target.
+    grpc_url: where it speaks gRPC, if it does.
     """
 
     labels: ClassVar = {"count": "rows predicted"}
@@ -98,6 +99,7 @@ class Endpoint(Result):
     others: tuple[Arm, ...] = ()
     agreements: tuple[Agreement, ...] = ()
     cannot_serve: str = ""
+    grpc_url: str = ""
 
     @property
     def is_ours(self) -> bool:
@@ -262,6 +264,8 @@ def _endpoint(record: Record[EndpointRecord], seen: _Seen, notes: Iterable[str] 
         detail=seen.detail,
         figures_at=_figures_at(body, seen),
         on=body.on,
+        # Where nobody can be asked for a row from here, nobody can by gRPC either.
+        grpc_url=body.grpc_url if seen.url != "" else "",
         notes=tuple(dict.fromkeys(filter(None, (*notes, *_found_bad(record, seen), *_notes(body, seen))))),
     )
 
@@ -384,6 +388,8 @@ def _notes(body: EndpointRecord, seen: _Seen) -> Iterator[str]:
         yield f"{lost.model} was rolled back at {at} by {lost.by}: {lost.reason}"
     if body.problem:
         yield _one_line(body.problem)
+    if body.grpc_port is not None and not body.grpc_url and seen.word == "running" and seen.url:
+        yield "it does not speak gRPC at this moment: its output says why, see `%deploy log NAME`; over HTTP it answers"
     yield from _held_step(body)
     if (problem := body.report_problem) and body.is_open:
         yield f"{problem.why}; first at {log_time(problem.since)}; {problem.fix}"

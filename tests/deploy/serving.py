@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ import onnx
 import uvloop
 from onnx import TensorProto, helper, numpy_helper
 
+from aiinfra_lab.deploy.grpc.sidecar import MODULE
 from aiinfra_lab.deploy.ports import bind
 from aiinfra_lab.deploy.server.http_api import HttpApi
 from aiinfra_lab.deploy.server.predictions_log import PredictionsLog
@@ -53,10 +56,14 @@ class SocketEndpoint:
 
 @contextlib.contextmanager
 def endpoint(
-    log: Path, folder: Path | None = None, uri: str = "models:delay@1", max_body: int = MAX_BODY
+    log: Path,
+    folder: Path | None = None,
+    uri: str = "models:delay@1",
+    max_body: int = MAX_BODY,
+    port: int = 0,
 ) -> Iterator[SocketEndpoint]:
     """Serve the version in that folder."""
-    loop, listener = uvloop.new_event_loop(), bind(0)
+    loop, listener = uvloop.new_event_loop(), bind(port)
     predictor = Predictor(PredictionsLog(log, 1e9), loop, max_body=max_body)
     if folder is not None:
         predictor.routes = inline_workers.routes(inline_workers.served(predictor, uri, folder))
@@ -73,6 +80,21 @@ def endpoint(
         thread.join()
         predictor.log.close()
         loop.close()
+
+
+class Speaker:
+    """The process that speaks gRPC for an endpoint, and where it listens."""
+
+    def __init__(self, endpoint_port: int, max_body: int = MAX_BODY, port: int = 0) -> None:
+        self.parent, there = socket.socketpair()
+        command = [sys.executable, "-m", MODULE, str(port), str(endpoint_port), str(max_body)]
+        with there:
+            self.process = subprocess.Popen(command, stdin=there.fileno())
+        self.port = int(self.parent.recv(16) or 0)
+
+    def close(self) -> None:
+        self.parent.close()
+        assert self.process.wait(PATIENCE_S) == 0
 
 
 LABELS = ("cat", "dog", "owl")

@@ -16,6 +16,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import uvloop
@@ -25,6 +26,7 @@ from ... import logs, modes
 from ...config import settings
 from ...errors import Denied, LabError, StoreUnavailable
 from ...store import Record, Store, open_store, update
+from ..grpc.sidecar import Sidecar
 from ..ports import HOST, bind
 from ..record import EndpointRecord
 from ..retention import log_bytes
@@ -68,7 +70,9 @@ async def serve(
     log = PredictionsLog(Path(record.body.log_dir), most_bytes)
     predictor = Predictor(log, loop, memory_bytes, load_s, max_body)
     forks.attach(loop)
-    watch = Watch(record.name, store, predictor, forks, lambda code: _from_thread(loop, leave, code), look_s)
+    sidecar = Sidecar(record.name, store, record.body.port, max_body)
+    end = partial(_from_thread, loop, leave)
+    watch = Watch(record.name, store, predictor, forks, end, look_s, sidecar.follow)
     api = HttpApi(record.name, record.body.job, predictor, watch.flush)
     server = Server(api.handle, loop, predictor.refused, max_body)
     # The watch freezes what lives then for good: garbage from the start must not be among it.
@@ -77,10 +81,12 @@ async def serve(
     socket_server = await loop.create_server(server.connect, sock=listener, backlog=512)
     code = await ended
     socket_server.close()
+    sidecar.end()  # what it has taken is answered together with all else
     await _drain(predictor, server)
     # The log before the watch, whose last counts name the lines that the log has lost.
     await loop.run_in_executor(None, log.close)
     await loop.run_in_executor(None, watch.close, code)
+    await loop.run_in_executor(None, sidecar.close)
     forks.close()
     return code
 

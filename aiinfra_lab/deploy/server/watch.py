@@ -53,7 +53,10 @@ def is_named(body: EndpointRecord) -> bool:
 
 
 class Watch:
-    """Follows the record of one endpoint. `leave` is called, on this thread, when the process has to end."""
+    """Follows the record of one endpoint. `leave` is called, on this thread, when the process has to end.
+
+    beside: what else follows the record; it is called with it at every look.
+    """
 
     def __init__(
         self,
@@ -63,6 +66,7 @@ class Watch:
         forks: Forks,
         leave: Callable[[int], None],
         look_s: float = 10.0,
+        beside: Callable[[EndpointRecord], None] = lambda body: None,
     ) -> None:
         self.name = name
         self.store = store
@@ -70,6 +74,7 @@ class Watch:
         self._forks = forks
         self._leave = leave
         self._look_s = look_s
+        self._beside = beside
         self._served = ServedState(predictor, look_s)
         self._beat_at = self._judge_at = self._write_at = self._look_after_at = 0.0
         self._unable_since: dict[str, float] = {}
@@ -154,6 +159,7 @@ class Watch:
             return
         if record.body.outcome:  # somebody took a process that was about to come back for one that had ended
             self._write(lambda body: replace(body, outcome="", ended_at=None))
+        self._beside(record.body)
         if self._served.desired is None or record.body.generation != self._served.generation:
             self._follow(record)
             self._write_at = 0.0  # somebody may wait where it can only be read that this is served
