@@ -14,7 +14,6 @@ import logging
 import re
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from importlib.metadata import distributions
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +23,7 @@ from ..features.contract import refuse_unaskable
 from ..files import building, publish, write_json
 from ..units import counted
 from . import checkpoint, signature
+from .environments import PACKAGES, installed
 from .given import SavedWith, Trial
 from .inputs import Arrays
 from .saved_model import ONNX, SavedModel
@@ -76,12 +76,6 @@ def takes(model: Any, count: int) -> bool:
     return True
 
 
-def environment() -> str:
-    """The installed packages with their versions, one a line."""
-    found = {item.metadata["Name"]: item.version for item in distributions() if item.metadata["Name"]}
-    return "".join(f"{name}=={version}\n" for name, version in sorted(found.items(), key=lambda item: item[0].lower()))
-
-
 def _write(network: _Network, given: SavedWith, folder: Path) -> None:
     expected = network.answer(given.arrays)
     model, task = network.model, network.task
@@ -104,7 +98,7 @@ def _write(network: _Network, given: SavedWith, folder: Path) -> None:
     state = {name: tensor for name, tensor in model.state_dict().items() if hasattr(tensor, "detach")}
     checkpoint.save_tensors(folder / "weights.safetensors", state, {"format": "pt"})
     write_json(folder / signature.EXAMPLE, {"rows": given.example, "answers": found})
-    (folder / "environment.txt").write_text(environment(), "utf-8")
+    (folder / PACKAGES).write_text(installed(), "utf-8")
 
 
 @contextlib.contextmanager
