@@ -9,7 +9,8 @@ from importlib.metadata import version as installed
 from pathlib import Path
 
 from ... import files
-from ...errors import Conflict
+from ...errors import Conflict, UsageProblem
+from ...train import environments
 from ...train.saved_model import ONNX, ROW_FILES, SavedModel
 from ...train.signature import EXAMPLE, FILE
 from ...uris import Uri
@@ -57,7 +58,11 @@ def _written(name: str, uri: str, saved: SavedModel) -> dict[str, str]:
     """Path → text of every other file."""
     form = saved.signature.rows
     runtime = ("numpy", "onnxruntime", *(["tokenizers"] if form == "texts" else []))
-    pins = sorted({**PINS, **{each: installed(each) for each in runtime}}.items())
+    needs = environments.required(saved.folder)
+    if operators := environments.operators(needs):
+        what = f"{uri} needs the operators of {', '.join(operators)}, which the service does not load"
+        raise UsageProblem(what, "serve it by an endpoint: `%deploy start`")
+    pins = sorted({**PINS, **{each: installed(each) for each in runtime}, **needs}.items())
     meant = Uri.parse(uri)
     values = {
         "NAME": name,
