@@ -62,7 +62,14 @@ def _written(name: str, uri: str, saved: SavedModel) -> dict[str, str]:
     if operators := environments.operators(needs):
         what = f"{uri} needs the operators of {', '.join(operators)}, which the service does not load"
         raise UsageProblem(what, "serve it by an endpoint: `%deploy start`")
-    pins = sorted({**PINS, **{each: installed(each) for each in runtime}, **needs}.items())
+    # Beside another runtime than ours NumPy and the like are those that it was compared with.
+    beside = environments.pins((saved.folder / environments.PACKAGES).read_text("utf-8")) if needs else {}
+    used = (
+        {each: beside[each] for each in runtime if each in beside}
+        if needs
+        else {each: installed(each) for each in runtime}
+    )
+    pins = sorted({**PINS, **used, **needs}.items())
     meant = Uri.parse(uri)
     values = {
         "NAME": name,

@@ -13,7 +13,7 @@ from pathlib import Path
 from ...config import Settings
 from ...errors import UsageProblem
 from ...jobs.record import folder_of
-from ...train.environments import Environment
+from ...train.environments import required, shown
 from .. import client
 from ..base import Claim, PredictedRow, Report, Role, Serving, State
 from ..record import DesiredState
@@ -41,8 +41,8 @@ class Triton(Supervised):
 
     def apply(self, claim: str, desired: DesiredState) -> None:
         for uri in desired.models:
-            if environment := Environment.of(artifact(uri)):
-                what = f"Triton runs every network by its own packages, and {uri} needs {environment.names}"
+            if needs := required(artifact(uri)):
+                what = f"Triton runs every network by its own packages, and {uri} needs {shown(needs)}"
                 raise UsageProblem(what, "serve it by our own server: `--on local`")
         new = Applied(desired, {uri: AppliedVersion(str(artifact(uri)), recorded(uri)) for uri in desired.models})
         if state.read(Applied, folder_of(claim)) != new:
