@@ -29,7 +29,7 @@ _OWNER = "owner"
 _EMPTY_FOR_S = 3600.0
 _MARK = "swept"
 # Other tools' own files are below these, and their number has no bound.
-_NOT_BELOW = ("mlflow", "versions")
+_NOT_BELOW = ("mlflow", "versions", "environments")
 
 _held: dict[Path, IO[bytes]] = {}
 _next_at: dict[Path, float] = {}
@@ -90,6 +90,7 @@ def _sweep_workspace(where: Settings) -> None:
     until_at = time.monotonic() + WITHIN_S
     for folder in (where.workspace / ".dvc", where.workspace / "data", *_projects(where.project)):
         files.clear_left(folder, of_people=True)
+    files.clear_left(where.home / "environments")
     waiting = [str(where.home)]
     while waiting and time.monotonic() < until_at:
         here = waiting.pop(random.randrange(len(waiting)))  # noqa: S311

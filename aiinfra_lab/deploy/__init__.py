@@ -107,7 +107,8 @@ def start(
     late = ""
     with working(results.KIND, str(Uri("deploy", called)), f"starts with {uri}") as step:
         before, record, note = _start(called, request, on, on or chosen("deploy.target"), port, force=force)
-        step(f"is loading {uri}")
+        packages = versions.unbuilt(uri) if record.body.is_ours else ""
+        step(f"builds the environment of {uri}, with {packages}" if packages else f"is loading {uri}")
         try:
             if wait:
                 before_it = before.body.desired if before else None

@@ -33,6 +33,7 @@ from .desired_state import ServeRequest
 from .details import start_again
 from .grpc.sidecar import check_installed
 from .record import BY_ENDPOINT, OURS, DesiredState, EndpointRecord
+from .versions import unbuilt
 
 # For targets that do not say how long they take, see `Paced`.
 READY_S = 60.0
@@ -346,13 +347,14 @@ def wait(record: Stored, before: DesiredState | None = None, within_s: float | N
             _raise_problem(now, target, served, generation, before)
         return _with_url(name, served.url) if served.generation >= generation else None
 
-    loads = " and ".join(record.body.desired.models)
-    problem = NotServingYet(
-        f"{name} does not serve after {show_duration(patience.within_s)}: it still loads {loads}",
-        f"it goes on by itself: `%deploy show {name}` says whether it serves, `%deploy log {name}` what it printed",
-    )
+    def late() -> NotServingYet:
+        return NotServingYet(
+            f"{name} does not serve after {show_duration(patience.within_s)}: it still {_work(record.body)}",
+            f"it goes on by itself: `%deploy show {name}` says whether it serves, `%deploy log {name}` what it printed",
+        )
+
     try:
-        return until(serving, problem, **patience._asdict())
+        return until(serving, late, **patience._asdict())
     except KeyboardInterrupt:
         raise Interrupted(
             f"you stopped waiting; {name} goes on",
@@ -374,6 +376,14 @@ def await_grpc(record: Stored) -> Stored:
         f"`%deploy log {record.name}` says why; it is tried again and again",
     )
     return until(speaking, problem, within_s=GRPC_S)
+
+
+def _work(body: EndpointRecord) -> str:
+    """What is to be done before it serves."""
+    waiting = [uri for uri in body.desired.models if unbuilt(uri)] if body.is_ours else []
+    if waiting:
+        return f"builds the environment of {waiting[0]}, with {unbuilt(waiting[0])}"
+    return f"loads {' and '.join(body.desired.models)}"
 
 
 def _with_url(name: str, url: str) -> Stored:

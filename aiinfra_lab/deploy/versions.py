@@ -11,6 +11,7 @@ from ..models import promotion
 from ..models import record as registry
 from ..resolve import resolve as resolved
 from ..store import Record, open_store
+from ..train.environments import Environment
 from ..uris import Uri
 
 ALIAS = "champion"
@@ -95,6 +96,12 @@ def whole(uri: str, path: Path, files: Mapping[str, str]) -> Path:
     if reasons := differences(path, files):
         raise Damaged(f"the files of {uri} are not what was registered: {'; '.join(reasons)}", "add the model again")
     return path
+
+
+def unbuilt(uri: str) -> str:
+    """The packages of the environment that has to be built before a version can serve here; empty when none has to."""
+    environment = Environment.of(registry.folder(Uri.parse(uri).label))
+    return environment.names if environment and not environment.is_built else ""
 
 
 def recorded(uri: str) -> dict[str, str]:

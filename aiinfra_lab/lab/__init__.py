@@ -167,14 +167,15 @@ def _uses(uri: str) -> tuple[Reference, ...]:
 
 @verb("lab")
 def rm(*, expired: bool = False, dry: bool = False) -> Freed:
-    """Free the files that nothing needs any more: logs, and hold-outs that no comparison needs, older than the settings
-    keep them, or beyond their size.
+    """Free the files that nothing needs any more: logs, hold-outs that no comparison needs, and environments that no
+    version needs, older than the settings keep them, or beyond their size.
 
     Records stay, and with them that there was such a thing. Failed when a file could not be deleted; the others are.
 
     expired: what the settings `jobs.log_days`, `jobs.log_gib`, `deploy.log_days`, `deploy.log_gib`,
-        `train.holdout_days` and `train.holdout_gib` keep no longer; the hold-out of a run that a model version came
-        from, or that is the newest of its name, is kept whatever they say
+        `train.holdout_days`, `train.holdout_gib`, `models.environments_days` and `models.environments_gib` keep no
+        longer; the hold-out of a run that a model version came from, or that is the newest of its name, and the
+        environment that a version needs are kept whatever they say
     dry: only list it
 
     Example:

@@ -72,6 +72,7 @@ def add(
     task: Annotated[str, Choices(_tasks)] | None = None,
     labels: Sequence[str] = (),
     note: str = "",
+    environment: FilePath | None = None,
 ) -> Model:
     """Add the model that a run saved as a new version, or one that was trained elsewhere. The same again adds none.
 
@@ -90,18 +91,22 @@ def add(
     task: what the model's answers mean, where it does not say so itself
     labels: the names of the classes in their order, where the model has none; 0..9 means 0,1,…,9
     note: what the model is meant for; it becomes the card's first line
+    environment: a requirements file with the packages that it has to run by, each pinned, where those that are
+        installed here do not do: another onnxruntime, or onnxruntime-extensions. An environment is built of them
 
     Example:
         %models add delay --run train:delay@2
     """
     name = check_name(str(name))
     if from_ is not None:
-        return _imported(name, run, Path(from_), example, rows, task, labels, note, code)
+        packages = Path(environment) if environment is not None else None
+        return _imported(name, run, Path(from_), example, rows, task, labels, note, code, packages)
     if run is None:
         newest = next((found.uri for found in train.ls() if found.state == "done" and found.model), "train:NAME")
         fix = f"`%models add {name} --run {newest}`, or --from FILE for one that was trained elsewhere"
         raise UsageProblem("nothing says which model to add", fix)
     flags = {"code": code or None, "example": example, "rows": rows, "task": task, "labels": labels or None}
+    flags["environment"] = environment
     if given := next((flag for flag, value in flags.items() if value is not None), ""):
         raise UsageProblem(f"--{given} is for models that were trained elsewhere", "leave it out: the run knows it")
     source = _run_of(name, run)

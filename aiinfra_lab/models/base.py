@@ -5,7 +5,7 @@ Our own records are complete without another registry.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -84,6 +84,14 @@ class BuiltByCode(Protocol):
         """The model, built by that function, `package.module:function`, and what is to be recorded of it. UsageProblem
         where there is no such function or it takes arguments; Failed where the weights are not all of its network's.
         """
+
+
+@runtime_checkable
+class RunsAsItIs(Protocol):
+    """A capability of an importer: its files are ONNX, and so run by whatever runtime the version is to run by."""
+
+    def read_by(self, path: Path, runtime: Callable[[Path], Any]) -> Original:
+        """See `read`. runtime: gives something like an `onnxruntime.InferenceSession` of a file."""
 
 
 class Original(Protocol):

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 
 from ..features.contract import NUMBER, Column
-from ..train import Run
+from ..train import Run, environments
 from ..train.plain import no_promise
 from ..train.saved_model import SavedModel
 from ..train.signature import Signature
@@ -45,6 +45,8 @@ def of_source(
     facts: list[tuple[str, ...]] = [("file", source.path), ("format", source.format), ("SHA-256", source.sha256)]
     facts += [("built by", str(source.code))] if source.code else []
     facts += [("rows of the example", rows)] if rows else []
+    needs = environments.shown(environments.required(saved.folder))
+    facts += [("packages that it runs by", needs)] if needs else []
     return _joined(
         name,
         note,

@@ -229,7 +229,7 @@ def _of_arrays(tensors: Sequence[Tensor], example: object, rows: object, called:
     refuse_unaskable(inputs.names)
     asked = ArrayInputs(sized).names
     few = range(min(EXAMPLE_ROWS, *lengths.values()))
-    example_rows = [{name: _unpadded(found, name, at).tolist() for name in asked} for at in few]
+    example_rows = [{name: np.asarray(_unpadded(found, name, at)).tolist() for name in asked} for at in few]
     return ExampleRows(found, found, sized, example_rows, asked, uri=uri, digest=digest, notes=notes)
 
 

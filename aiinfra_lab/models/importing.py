@@ -18,7 +18,7 @@ from ..features.opening import rows_of
 from ..leftovers import temporary
 from ..show import working
 from ..store import Event, Record
-from ..train import signature
+from ..train import environments, signature
 from ..train.saved_model import ONNX, SavedModel
 from ..train.signature import CUSTOM, Signature, Task, Tensor
 from ..units import counted
@@ -34,7 +34,7 @@ _OF_MLFLOW = re.compile(r"(models|runs):/")
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 _MOST_LABELS = 100_000
 # What the same model may have otherwise when it is added again.
-_OF_THE_DAY = {"card.md", "environment.txt", ONNX}
+_OF_THE_DAY = {"card.md", environments.PACKAGES, ONNX}
 
 
 def add(
@@ -46,6 +46,7 @@ def add(
     labels: Sequence[str],
     note: str,
     code: str = "",
+    environment: Path | None = None,
 ) -> tuple[Record[ModelVersion], str, bool]:
     """Record a model's file, folder or URI as the next version; the version, what is to be said of it, and whether
     it is a new one.
@@ -53,13 +54,17 @@ def add(
     The same once more, with the same example and for the same use, is the version that there is.
     """
     with working("Model version", f"models:{name}", f"reads {given}") as step, _located(given) as (path, uri):
+        asked = environments.read(environment) if environment else ""
         found = sources.find(path)
         with _explained(path, "cannot be read", "save it again, or copy it again whole"):
-            original, built_by = sources.read(found, code)
+            if asked:
+                step(f"builds the environment with {environments.shown(environments.pins(asked))}")
+            original, built_by, needs = sources.read(found, code, asked)
         origin = sources.source(found, uri, built_by)
         compared_on = examples.read(original, example, rows, rows_of(name))
         step("compares what will serve with the original")
         with files.building(record.folder(name)) as aside:
+            needs.write(aside)  # first of all: what is compared is what will serve
             notes = _build(original, compared_on, aside, path, task, labels)
             del original
             if known := _same(name, origin, aside, note):
@@ -114,9 +119,6 @@ def _build(
     _refuse_other(path, saved, example, expected, alone, tolerance)
     answers = saved.answers(example.rows)
     files.write_json(folder / signature.EXAMPLE, {"rows": example.rows, "answers": answers})
-    from ..train.export import environment
-
-    (folder / "environment.txt").write_text(environment(), "utf-8")
     return [f"{name} is made probabilities by softmax" for name in logits]
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from ..nouns import Details, Fact, Noun, Reference, find
+from ..nouns import Details, Fact, Keeping, Noun, Reference, find
 from ..resolve import resolve
 from ..store import NameIndex, Record, open_store
 from ..uris import Uri, begun_name
-from .record import CHAMPION, ModelAliases, ModelVersion, aliases, all_aliases
+from .record import CHAMPION, ModelAliases, ModelVersion, aliases, all_aliases, folder
 
 
 class ModelsNoun(Noun[ModelVersion]):
@@ -23,6 +23,8 @@ class ModelsNoun(Noun[ModelVersion]):
     plural = "model versions"
     settings: ClassVar = {
         "require": "what every version of every model must satisfy, e.g. auc > 0.7",
+        "environments_days": "for how many days environments are kept that no version needs",
+        "environments_gib": "how much those environments may take together, in GiB",
         "margin": "by how much of a measure a version may be worse than the champion, e.g. 0.02 or 2%",
     }
 
@@ -42,8 +44,12 @@ class ModelsNoun(Noun[ModelVersion]):
         found = body.checked.findings if body.checked else ()
         off = next((one for state in ("bad", "cannot tell") for one in found if one.state == state), None)
         metrics = tuple(Fact(name, f"{value:.4g}") for name, value in body.metrics.items())
+        from ..train import environments
+
+        needs = environments.shown(environments.required(folder(Uri.parse(uri).label)))
+        runs_by = (Fact("runs by", needs),) if needs else ()
         return Details(
-            (Fact("checked", "", body.verdict), *metrics) if body.verdict else metrics,
+            (*((Fact("checked", "", body.verdict),) if body.verdict else ()), *runs_by, *metrics),
             problem=f"{off.what}: {off.detail}" if off else "",
             fix=off.fix if off else "",
         )
@@ -80,6 +86,11 @@ class ModelsNoun(Noun[ModelVersion]):
             for model in open_store().list(ModelAliases)
             for alias, number in model.body.aliases.items()
         ]
+
+    def keepings(self) -> Sequence[Keeping]:
+        from . import retention
+
+        return [retention.environments()]
 
     def reconcile(self) -> Sequence[str]:
         """Bring the other registry to what our records say; what was done, a sentence each."""

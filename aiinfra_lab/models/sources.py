@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .. import files
 from ..errors import LabError, NotFound, UsageProblem, nearest
 from ..providers import TABLE, foreign, make, names
 from ..store import canonical
-from .base import BuiltByCode, Importer, Original
+from ..train import environments
+from ..train.environments import Environment
+from ..train.saved_model import opened_in
+from .base import BuiltByCode, Importer, Original, RunsAsItIs, TakesTexts
 from .record import ModelCode, ModelSource
 
 CONTRACT = "models.importer"
@@ -61,13 +65,47 @@ def _formats() -> str:
     return "; ".join([*ours, *(f"{each.name}, which {each.package} reads" for each in others)])
 
 
-def read(found: Found, code: str) -> tuple[Original, ModelCode | None]:
-    """The model as its own library reads it. code: the function that builds its network, for weights alone."""
-    if not code:
-        return found.importer.read(found.path), None
-    if not isinstance(found.importer, BuiltByCode):
-        raise UsageProblem(f"--code is for weights alone, and {found.path} is a whole model", "leave it out")
-    return found.importer.read_with(found.path, code)
+def read(found: Found, code: str, asked: str = "") -> tuple[Original, ModelCode | None, Needs]:
+    """The model as its own library reads it, and the packages that it is to run by.
+
+    code: the function that builds its network, for weights alone. asked: lines of pinned packages, where it is not to
+    run by those that are installed here.
+    """
+    if code:
+        if not isinstance(found.importer, BuiltByCode):
+            raise UsageProblem(f"--code is for weights alone, and {found.path} is a whole model", "leave it out")
+        original, built_by = found.importer.read_with(found.path, code)
+        return original, built_by, Needs.of(asked, original)
+    if not (asked and isinstance(found.importer, RunsAsItIs)):
+        original = found.importer.read(found.path)
+        return original, None, Needs.of(asked, original)
+    needs = Needs.of(asked)
+    return found.importer.read_by(found.path, needs.runtime), None, needs
+
+
+@dataclass(frozen=True)
+class Needs:
+    """The packages that a version is to run by. asked: empty for those that are installed here."""
+
+    asked: str
+    environment: Environment | None = None
+
+    @classmethod
+    def of(cls, asked: str, original: Original | None = None) -> Needs:
+        """With an environment that is there, where it needs one. Failed when that cannot be built."""
+        with_texts = isinstance(original, TakesTexts)
+        return cls(asked, Environment.made(asked, with_texts=with_texts) if asked else None)
+
+    def runtime(self, path: Path) -> Any:
+        """The runtime with the network of an ONNX file in it."""
+        return opened_in(self.environment, path, operators=environments.operators(environments.pins(self.asked)))
+
+    def write(self, folder: Path) -> None:
+        """Put it into the folder of a version."""
+        packages = self.environment.packages if self.environment else environments.installed()
+        (folder / environments.PACKAGES).write_text(packages, "utf-8")
+        if self.asked:
+            (folder / environments.REQUIREMENTS).write_text(self.asked, "utf-8")
 
 
 def source(found: Found, given: str, code: ModelCode | None) -> ModelSource:

@@ -14,7 +14,6 @@ import logging
 import re
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from importlib.metadata import distributions
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -25,6 +24,7 @@ from ..features.contract import refuse_unaskable
 from ..files import building, publish, write_json
 from ..units import counted
 from . import checkpoint, signature
+from .environments import PACKAGES, installed
 from .given import SavedWith, Trial, are_texts
 from .inputs import Arrays
 from .saved_model import ONNX, SavedModel
@@ -82,12 +82,6 @@ def takes_masks(model: Any, inputs: Mapping[str, Any]) -> bool:
     return takes(model, len(inputs) + sum(map(are_texts, inputs.values())))
 
 
-def environment() -> str:
-    """The installed packages with their versions, one a line."""
-    found = {item.metadata["Name"]: item.version for item in distributions() if item.metadata["Name"]}
-    return "".join(f"{name}=={version}\n" for name, version in sorted(found.items(), key=lambda item: item[0].lower()))
-
-
 def _write(network: _Network, given: SavedWith, folder: Path) -> None:
     expected = network.answer(given.arrays)
     model, task = network.model, network.task
@@ -110,7 +104,7 @@ def _write(network: _Network, given: SavedWith, folder: Path) -> None:
     state = {name: tensor for name, tensor in model.state_dict().items() if hasattr(tensor, "detach")}
     checkpoint.save_tensors(folder / "weights.safetensors", state, {"format": "pt"})
     write_json(folder / signature.EXAMPLE, {"rows": given.example, "answers": found})
-    (folder / "environment.txt").write_text(environment(), "utf-8")
+    (folder / PACKAGES).write_text(installed(), "utf-8")
 
 
 @contextlib.contextmanager

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import NotFound
-from . import signature, texts
+from . import environments, signature, texts
+from .environments import Environment
 from .inputs import ArrayInputs, Arrays, RowInputs, TableInputs, TextInputs
 from .signature import Answers, SavedExample, Signature, Tensor
 from .texts import TEXTS, TextEncoder
@@ -134,15 +137,37 @@ class SavedModel:
 
     @cached_property
     def session(self) -> Any:
-        """The runtime with the network in it."""
-        return opened(self.folder / ONNX, self.threads)
+        """The runtime with the network in it: of another environment where the version needs other packages than ours.
+
+        Failed when that cannot be built.
+        """
+        operators = environments.operators(environments.required(self.folder))
+        return opened_in(Environment.of(self.folder), self.folder / ONNX, self.threads, operators)
 
 
-def opened(path: Path, threads: int = 1) -> Any:
-    """The runtime with the network of an ONNX file in it."""
+def runtime_version() -> str:
+    """The version of ONNX Runtime here."""
+    import onnxruntime
+
+    return str(onnxruntime.__version__)
+
+
+def opened_in(environment: Environment | None, path: Path, threads: int = 1, operators: Sequence[str] = ()) -> Any:
+    """See `opened`: the same in that environment, in a process of it; here where there is none."""
+    if environment is None:
+        return opened(path, threads, operators)
+    from .remote_network import RemoteSession
+
+    return RemoteSession(environment, path, threads, operators)
+
+
+def opened(path: Path, threads: int = 1, operators: Sequence[str] = ()) -> Any:
+    """The runtime with the network of an ONNX file in it. operators: modules that bring operators of their own."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = threads
     options.log_severity_level = 4  # what goes wrong comes back as an exception
+    for name in operators:
+        options.register_custom_ops_library(import_module(name).get_library_path())
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])

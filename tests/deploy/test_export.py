@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from aiinfra_lab.testing.deploy import ExporterContract
 from aiinfra_lab.train.saved_model import SavedModel
 
 from . import exported, serving
-from .conftest import artifact
+from .conftest import ROW, artifact
 
 ROOT = Path(__file__).parents[2]
 
@@ -61,6 +62,29 @@ def test_its_example_has_answers_also_where_the_model_came_without(tmp_path):
     project.write("delay", "models:delay@3", artifact(tmp_path / "model"), tmp_path / "out")
     example = json.loads((tmp_path / "out" / "model" / "example.json").read_text())
     assert example["answers"] == SavedModel(tmp_path / "model").answers(example["rows"])
+
+
+def test_a_version_by_packages_of_its_own_has_these_pinned(tmp_path):
+    folder = artifact(tmp_path / "model")
+    runtime = f"onnxruntime=={version('onnxruntime')}\n"
+    (folder / "requirements.txt").write_text(runtime)
+    (folder / "environment.txt").write_text(f"{runtime}numpy==2.0.9\ntorch==2.1\n")
+    project.write("delay", "models:delay@3", folder, tmp_path / "out")
+    text = (tmp_path / "out" / "pyproject.toml").read_text()
+    assert f'"onnxruntime=={version("onnxruntime")}",' in text
+    assert '"numpy==2.0.9",' in text
+    assert "torch" not in text
+
+
+def test_a_version_by_operators_of_another_package_is_not_exported(tmp_path):
+    folder = artifact(tmp_path / "model")
+    example = {"rows": [ROW], "answers": SavedModel(folder).answers([ROW])}
+    (folder / "example.json").write_text(json.dumps(example))
+    (folder / "requirements.txt").write_text("onnxruntime-extensions==0.15.2\n")
+    (folder / "environment.txt").write_text("numpy==2.0.9\n")
+    with pytest.raises(UsageProblem, match="operators of onnxruntime_extensions"):
+        project.write("delay", "models:delay@3", folder, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

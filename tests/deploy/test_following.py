@@ -1,5 +1,6 @@
 """What an endpoint's watch does when a version cannot be had: what was loaded beside it goes."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -76,7 +77,7 @@ def test_a_store_that_is_away_between_two_versions_has_none_loaded(follow):
     def artifact(uri):
         if uri == CANARY:
             raise StoreUnavailable("the store is away", "wait")
-        return uri
+        return Path(uri)
 
     predictor, problems = follow(artifact, times=3)
     assert len(problems) == 3
@@ -84,7 +85,7 @@ def test_a_store_that_is_away_between_two_versions_has_none_loaded(follow):
 
 
 def test_a_version_beside_one_that_cannot_be_loaded_is_not_kept(follow):
-    predictor, _ = follow(lambda uri: uri, broken=[CANARY])
+    predictor, _ = follow(Path, broken=[CANARY])
     refused, serves = predictor.opened
     assert (refused.workers.is_retired, serves.workers.is_retired) == (True, False)
     assert [(arm.version, arm.role) for arm in predictor.routes.arms] == [(serves, "champion")]
@@ -93,7 +94,7 @@ def test_a_version_beside_one_that_cannot_be_loaded_is_not_kept(follow):
 @pytest.fixture
 def watch(workspace, artifacts, monkeypatch):
     """The watch of an endpoint that nothing is followed of yet."""
-    monkeypatch.setattr(watching, "artifact", lambda uri: uri)
+    monkeypatch.setattr(watching, "artifact", Path)
     monkeypatch.setattr(watching, "recorded", lambda uri: {})
     return Watch("delay", open_store(), Predictor(artifacts("plain")), None, lambda code: None)
 

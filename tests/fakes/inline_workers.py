@@ -28,6 +28,7 @@ class InlineWorkers:
         self._loop = loop
         self._waiting: deque[Asked] = deque()
         self.waiting_bytes = 0
+        self.runtime = ""
         self.problem: LabError | None = None
         self.is_retired = False
 

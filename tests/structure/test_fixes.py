@@ -18,10 +18,11 @@ VALUE = "…"  # whatever a message puts there
 # Of other programs that we start or name, and of our command itself.
 THEIRS = {
     *("encoding", "template", "query-gpu", "format", "foreground", "kill-after", "force-reinstall", "no-deps"),
+    *("quiet", "allow-existing", "python", "link-mode", "only-binary", "disable-pip-version-check"),
     *("backend-store-uri", "host", "debug", "version", "flags", "no-", "user", "now", "path"),
 }
 # Of another noun's command, which the same sentence names.
-ELSEWHERE = {"deploy": {"require", "margin"}, "models": {"resume", "rows"}}
+ELSEWHERE = {"deploy": {"require", "margin"}, "models": {"resume", "rows"}, "train": {"environment"}}
 
 
 def texts(path: Path) -> Iterator[tuple[int, str]]:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from ... import files
 from ...config import Settings
-from ...errors import Conflict
+from ...errors import Conflict, UsageProblem
+from ...train import environments
 from ...train.saved_model import ONNX, SavedModel
 from ...train.signature import EXAMPLE, FILE
 from ...uris import Uri
@@ -68,7 +69,18 @@ def _written(name: str, uri: str, saved: SavedModel) -> dict[str, str]:
     """Path → text of every other file."""
     form = saved.signature.rows
     runtime = ("numpy", "onnxruntime", *(["tokenizers"] if form == "texts" else []))
-    pins = sorted({**PINS, **{each: installed(each) for each in runtime}}.items())
+    needs = environments.required(saved.folder)
+    if operators := environments.operators(needs):
+        what = f"{uri} needs the operators of {', '.join(operators)}, which the service does not load"
+        raise UsageProblem(what, "serve it by an endpoint: `%deploy start`")
+    # Beside another runtime than ours NumPy and the like are those that it was compared with.
+    beside = environments.pins((saved.folder / environments.PACKAGES).read_text("utf-8")) if needs else {}
+    used = (
+        {each: beside[each] for each in runtime if each in beside}
+        if needs
+        else {each: installed(each) for each in runtime}
+    )
+    pins = sorted({**PINS, **used, **needs}.items())
     meant = Uri.parse(uri)
     values = {
         "NAME": name,

@@ -16,6 +16,7 @@ import msgspec
 
 from ...errors import Unavailable
 from ...jobs import process
+from ...train.environments import Environment
 from .messages import Ended, Open
 
 _log = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ class Forks:
     def __init__(self, command: Sequence[str] = (sys.executable, "-m", MODULE)) -> None:
         self._command = command
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._of: dict[Environment, Forks] = {}
         self.has_made = False  # since its start: before that it may still be importing
         self._process, self._orders = self._start()
 
@@ -43,6 +45,24 @@ class Forks:
         """Hear what it tells on that loop."""
         self._loop = loop
         loop.add_reader(self._orders, self._hear)
+
+    def of(self, environment: Environment | None) -> Forks:
+        """The fork server of that environment, which lives as long as this one; this one where there is none.
+
+        To be asked on one thread, which may be another than the loop's. Unavailable when none can be started.
+        """
+        if environment is None:
+            return self
+        if environment not in self._of:
+            try:
+                found = Forks(environment.command(MODULE))
+            except OSError as problem:
+                what = f"no process can be started with {environment.names}: {problem}"
+                raise Unavailable(what, "end what else runs here, or raise the limits, and repeat") from None
+            self._of[environment] = found
+            if self._loop:
+                self._loop.call_soon_threadsafe(found.attach, self._loop)
+        return self._of[environment]
 
     def open(self, order: Open, end: socket.socket) -> None:
         """Have a process made that gets this socket, which is closed here. Returns at once."""
@@ -62,7 +82,12 @@ class Forks:
         self._end()
 
     def close(self) -> None:
-        """Have it end; the processes that it made end by their own sockets."""
+        """Have it end, and those of other environments; the processes that they made end by their own sockets."""
+        for each in self._of.values():
+            each.close()
+        self._close()
+
+    def _close(self) -> None:
         if self._loop:
             self._loop.remove_reader(self._orders)
         self._orders.close()
@@ -90,7 +115,7 @@ class Forks:
 
     def _restart(self) -> None:
         _log.warning("the fork server is gone (%s): another is started", self._process.poll())
-        self.close()
+        self._close()
         self.has_made = False
         self._process, self._orders = self._start()
         if self._loop:

@@ -87,6 +87,7 @@ class HttpApi:
             "refused": {str(status): count for status, count in predictor.refused.items()},
             # A copy, which the GIL makes in one step: the watch adds versions on a thread of its own.
             "versions": {uri: counts.to_record() for uri, counts in predictor.counts.copy().items()},
+            "runtimes": {version.model.uri: version.workers.runtime for version in predictor.routes.live},
             "verdict": _verdict(judge) if judge else None,
         }
 

@@ -73,11 +73,12 @@ class Began(msgspec.Struct, tag=True):
 
 class Ready(msgspec.Struct, tag=True):
     """The model is loaded and warm. A request of so many bytes takes fixed_s + byte_s each; from its first byte to its
-    answer, as measured.
+    answer, as measured. runtime: the version of ONNX Runtime that answers.
     """
 
     fixed_s: float
     byte_s: float
+    runtime: str = ""
 
 
 class CannotServe(msgspec.Struct, tag=True):

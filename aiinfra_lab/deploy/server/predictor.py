@@ -74,6 +74,9 @@ class Answerer(Protocol):
     """What answers the requests of one version: see `Workers`. problem: why it answers none now."""
 
     @property
+    def runtime(self) -> str: ...
+
+    @property
     def waiting_bytes(self) -> int: ...
 
     @property

@@ -18,12 +18,14 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from msgspec.structs import replace
 
 from ... import jobs, models, signal_records
 from ...errors import Failed, LabError, StoreUnavailable
 from ...store import Event, Record, Store, update
+from ...train.environments import Environment
 from ...uris import Uri
 from .. import freeze
 from ..desired_state import back_to, fallen_back, last_good, stepped, without_arm, without_canary
@@ -36,6 +38,7 @@ from .predictor import Predictor, ServedVersion
 from .served_state import ServedState
 
 _log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 POLL_S = 0.2
 BEAT_S = 1.0
@@ -206,15 +209,42 @@ class Watch:
 
     def _load(self, uri: str, folder: Path) -> ServedVersion:
         """Have it loaded in a process of its own; what is served meanwhile is judged, and lives on."""
+        if environment := Environment.of(folder):
+            self._build(uri, environment)
+        forks = self._forks.of(environment) if environment else self._forks
         opened: Future[ServedVersion | LabError] = Future()
         loop, predictor = self.predictor.loop, self.predictor
-        loop.call_soon_threadsafe(predictor.open, uri, folder, recorded(uri), self._forks, opened.set_result)
+        loop.call_soon_threadsafe(predictor.open, uri, folder, recorded(uri), forks, opened.set_result)
+        found = self._awaited(opened)
+        if isinstance(found, LabError):
+            raise found
+        return found
+
+    def _build(self, uri: str, environment: Environment) -> None:
+        """Have the environment of a version built, unless it is there. Failed when it cannot be."""
+        if environment.is_built:
+            return
+        _log.info("%s needs %s: its environment is built", uri, environment.names)
+        built: Future[None] = Future()
+
+        def build() -> None:
+            try:
+                environment.build()
+                built.set_result(None)
+            except LabError as problem:
+                built.set_exception(problem)
+            except Exception as problem:  # noqa: BLE001  # whoever waits for it must not wait for ever
+                _log.exception("the environment of %s cannot be built", uri)
+                built.set_exception(Failed(f"the environment of {uri} cannot be built: {problem!r}", "look at the log"))
+
+        threading.Thread(target=build, name="build", daemon=True).start()
+        self._awaited(built)
+
+    def _awaited(self, future: Future[T]) -> T:
+        """What it gives. What is served meanwhile is judged, and lives on."""
         while not self._stop.is_set():
             with contextlib.suppress(FutureTimeout):
-                found = opened.result(BEAT_S)
-                if isinstance(found, LabError):
-                    raise found
-                return found
+                return future.result(BEAT_S)
             jobs.beat()
             self._judge()
         raise StoreUnavailable("the endpoint ends", "start it again")

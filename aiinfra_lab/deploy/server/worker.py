@@ -21,6 +21,7 @@ import msgspec
 
 from ...errors import Damaged, LabError
 from ...files import differences
+from ...train.saved_model import runtime_version
 from . import model
 from .answering import Answering
 from .channel import Channel
@@ -78,7 +79,8 @@ def _measured(answering: Answering, loaded: model.LoadedModel) -> Ready:
     rows = loaded.examples
     short, long = (_body(rows, size) for size in (1, model.MAX_BATCH))
     fixed_s, long_s = (min(_timed(answering, body) for _ in range(_ROUNDS)) for body in (short, long))
-    return Ready(fixed_s, max(0.0, long_s - fixed_s) / max(1, len(long) - len(short)))
+    byte_s = max(0.0, long_s - fixed_s) / max(1, len(long) - len(short))
+    return Ready(fixed_s, byte_s, runtime_version())
 
 
 def _body(rows: list[dict[str, object]], size: int) -> bytes:

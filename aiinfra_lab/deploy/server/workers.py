@@ -249,6 +249,11 @@ class Workers:
         return self._unmade_by if is_gone and self._unmade >= MOST_UNMADE else None
 
     @property
+    def runtime(self) -> str:
+        """The version of ONNX Runtime that answers."""
+        return self._ready.runtime
+
+    @property
     def pids(self) -> list[int]:
         """The processes that live, the one that answers first."""
         return [worker.pid for worker in self._all()]

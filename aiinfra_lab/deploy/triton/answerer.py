@@ -32,6 +32,7 @@ class TritonAnswerer:
         self._waiting = 0
         self._is_retired = False
         self.waiting_bytes = 0
+        self.runtime = ""  # Triton's own
         self.problem: LabError | None = None
         self.start_anew()
 

@@ -11,7 +11,9 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from ...config import Settings
+from ...errors import UsageProblem
 from ...jobs.record import folder_of
+from ...train.environments import required, shown
 from .. import client
 from ..base import Claim, PredictedRow, Report, Role, Serving, State
 from ..record import DesiredState
@@ -38,6 +40,10 @@ class Triton(Supervised):
         return Claim(records[0].name, records, chosen, log_dir)
 
     def apply(self, claim: str, desired: DesiredState) -> None:
+        for uri in desired.models:
+            if needs := required(artifact(uri)):
+                what = f"Triton runs every network by its own packages, and {uri} needs {shown(needs)}"
+                raise UsageProblem(what, "serve it by our own server: `--on local`")
         new = Applied(desired, {uri: AppliedVersion(str(artifact(uri)), recorded(uri)) for uri in desired.models})
         if state.read(Applied, folder_of(claim)) != new:
             state.write(new, folder_of(claim))

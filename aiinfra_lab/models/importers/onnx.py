@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...config import Settings
-from ...errors import Failed, UsageProblem
+from ...errors import Failed, LabError, UsageProblem
 from ...train.inputs import Arrays
 from ...train.saved_model import opened
 from ...train.signature import CUSTOM, DATATYPES, Task, Tensor
@@ -35,7 +35,10 @@ class OnnxFile:
         return path.suffix == ".onnx" and path.is_file()
 
     def read(self, path: Path) -> OnnxModel:
-        return OnnxModel(path, _looked_at(path))
+        return OnnxModel(path, _looked_at(path, _refuse_unknown), opened)
+
+    def read_by(self, path: Path, runtime: Callable[[Path], Any]) -> OnnxModel:
+        return OnnxModel(path, _looked_at(path), runtime)
 
 
 class _Look(NamedTuple):
@@ -49,14 +52,30 @@ class _Look(NamedTuple):
     label: str
 
 
-def _looked_at(path: Path) -> _Look:
+def _refuse_unknown(path: Path, model: Any) -> None:
     from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 
-    model = graph.load(path)
     known = ((item.domain, item.name) for item in runtime.get_all_operator_schema())
     if names := graph.unknown(model, known):
         fix = f"export it again with operators of the ONNX standard in place of {', '.join(names)}"
-        raise Failed(f"{path} has operators that ONNX Runtime does not know: {', '.join(names)}", fix)
+        raise Failed(
+            f"{path} has operators that ONNX Runtime does not know: {', '.join(names)}", f"{fix}{_packages(names)}"
+        )
+
+
+def _packages(names: Sequence[str]) -> str:
+    """What brings the operators, where that is known; of another version of the runtime nobody knows which."""
+    if all(name.startswith("ai.onnx.contrib:") for name in names):
+        line = "echo onnxruntime-extensions | uv pip compile - -o requirements.txt"
+        return f"; or have a package of operators: {line}, and add it with --environment requirements.txt"
+    if all(name.startswith("ai.onnx:") for name in names):
+        return "; or pin a newer onnxruntime in a requirements file, and add it with --environment FILE"
+    return ""
+
+
+def _looked_at(path: Path, refuse: Callable[[Path, Any], None] = lambda path, model: None) -> _Look:
+    model = graph.load(path)
+    refuse(path, model)
     weights = {entry.value: _weights(path, entry.value) for entry in graph.outside(model)}
     return _Look(weights, graph.classes(model), graph.unzip(model))
 
@@ -66,10 +85,10 @@ class OnnxModel:
 
     tolerance = 1e-5
 
-    def __init__(self, path: Path, look: _Look) -> None:
+    def __init__(self, path: Path, look: _Look, runtime: Callable[[Path], Any]) -> None:
         self._path = path
         self._weights, self._classes, self._label = look
-        self._session = _session(path)
+        self._session = _session(path, runtime)
 
     @property
     def task(self) -> Task:
@@ -121,9 +140,11 @@ class OnnxModel:
         graph.save(model, path)
 
 
-def _session(path: Path) -> Any:
+def _session(path: Path, runtime: Callable[[Path], Any]) -> Any:
     try:
-        return opened(path)
+        return runtime(path)
+    except LabError:
+        raise
     except Exception as problem:  # noqa: BLE001  # the runtime's exceptions share no base class
         text = str(problem)
     if most := re.search(r"support for domain (\S+) is till opset (\d+)", text):

@@ -267,3 +267,23 @@ def test_a_large_model_is_not_in_memory_twice(workspace, tmp_path):
         found = subprocess.run(command, capture_output=True, text=True, check=True, env=env)
         peaks.append(int(found.stdout.split()[-1]))
     assert (peaks[1] - peaks[0]) / (sizes[1] - sizes[0]) < 2.5
+
+
+def test_an_example_of_one_text_a_row_is_taken(workspace, tmp_path):
+    infos = [[helper.make_tensor_value_info(name, TensorProto.STRING, ["n"])] for name in ("text", "same")]
+    graph = helper.make_graph([helper.make_node("Identity", ["text"], ["same"])], "same", *infos)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), tmp_path / "t.onnx")
+    made = add(tmp_path / "t.onnx", example={"text": np.array(["a", "ß"], object)})
+    assert made.answers([{"text": "ß"}]) == [{"same": "ß"}]
+
+
+def test_operators_of_an_extension_are_refused_with_the_packages_that_have_them(workspace, tmp_path):
+    infos = [[helper.make_tensor_value_info(name, TensorProto.STRING, ["n"])] for name in ("text", "upper")]
+    node = helper.make_node("StringUpper", ["text"], ["upper"], domain="ai.onnx.contrib")
+    imports = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.contrib", 1)]
+    graph = helper.make_graph([node], "upper", *infos)
+    onnx.save(helper.make_model(graph, opset_imports=imports, ir_version=9), tmp_path / "t.onnx")
+    with pytest.raises(Failed, match=r"ai\.onnx\.contrib:StringUpper") as raised:
+        add(tmp_path / "t.onnx", example={"text": np.array(["a", "b"], object)})
+    line = "echo onnxruntime-extensions | uv pip compile - -o requirements.txt"
+    assert f"{line}, and add it with --environment requirements.txt" in raised.value.fix
