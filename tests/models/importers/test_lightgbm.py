@@ -100,6 +100,28 @@ def test_numbers_that_differ_only_in_double_precision_are_told_apart(workspace):
     assert np.allclose(made.predict(rows), model.predict(rows), rtol=1e-5)
 
 
+@pytest.mark.parametrize("missing", [0.0, 0.2])
+@pytest.mark.parametrize("lowest", [-10, -1, 0])
+def test_a_split_beside_zero_is_one_beside_all_that_its_library_takes_for_zero(workspace, lowest, missing):
+    draw = np.random.default_rng(1)
+    at = draw.integers(lowest, 31, 2000).astype(float)
+    at[draw.random(2000) < missing] = np.nan
+    rows = pd.DataFrame({"at": at})
+    model = lightgbm.train(
+        {**OPTIONS, "objective": "regression"},
+        lightgbm.Dataset(rows, label=np.nan_to_num(at) + np.sin(at + 1 == 1)),
+        40,
+    )
+    model.save_model("at.txt")
+    made = models.add("at", from_="at.txt", rows=rows.head(60))
+    around = [
+        *range(lowest, 31),
+        *(sign * tiny for sign in (-1, 1) for tiny in (1e-36, 1e-35, float(np.float32(1e-35)), 2e-35)),
+    ]
+    others = pd.DataFrame({"at": np.array(around, float)})
+    assert np.allclose(made.predict(others), model.predict(others), rtol=1e-5, atol=1e-5)
+
+
 def test_a_category_that_was_never_seen_goes_where_a_missing_one_does(workspace):
     rows = with_kinds(400)
     booster(rows, churned(rows), objective="binary").save_model("churn.txt")
