@@ -26,6 +26,11 @@ TRUSTED = (
     "sklearn._loss._loss.CyHalfBinomialLoss",
     "sklearn._loss._loss.CyHalfMultinomialLoss",
     "sklearn._loss._loss.CyHalfSquaredError",
+    "sklearn._loss.loss.HalfTweedieLoss",
+    "sklearn._loss.loss.HalfTweedieLossIdentity",
+    "sklearn.calibration._CalibratedClassifier",
+    "sklearn.calibration._SigmoidCalibration",
+    "sklearn.calibration._TemperatureScaling",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
     "sklearn.metrics._dist_metrics.EuclideanDistance32",
     "sklearn.metrics._dist_metrics.EuclideanDistance64",
@@ -35,6 +40,7 @@ TRUSTED = (
     "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
     "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
     "sklearn.tree._tree.Tree",
+    "sklearn.utils._bunch.Bunch",
 )
 # What no row has: the encoders take it for a category that they were not trained on.
 _UNSEEN = "\x1funseen"
@@ -79,8 +85,9 @@ class SklearnFile:
         if hasattr(model, "classes_") and not hasattr(model, "predict_proba"):
             raise UsageProblem(
                 f"{path} holds a {type(model).__name__}, which gives labels and no probabilities",
-                "fit sklearn.calibration.CalibratedClassifierCV(model) and save that",
+                "fit sklearn.calibration.CalibratedClassifierCV(model) with its method sigmoid, and save that",
             )
+        _refuse_calibration(path, model)
         return SklearnModel(model)
 
 
@@ -153,6 +160,9 @@ class SklearnModel:
             ]
         is_classifier = bool(self.task.labels)
         options = {id(self._model): {"zipmap": False}} if is_classifier else None
+        for part in _parts(self._model):
+            if hasattr(part, "flatten_transform"):  # its converter wants False, and no probability depends on it
+                part.flatten_transform = False
         model = skl2onnx.convert_sklearn(
             self._model,
             initial_types=types,
@@ -185,12 +195,30 @@ class SklearnModel:
         feeding.into(model)
 
 
+def _parts(model: Any) -> Sequence[Any]:
+    """The model, and whatever it was made of."""
+    return [model, *(model.get_params().values() if hasattr(model, "get_params") else ())]
+
+
+def _refuse_calibration(path: Path, model: Any) -> None:
+    """Its converter takes every calibration that is not a sigmoid for steps: they differ between the steps alone."""
+    from sklearn.calibration import CalibratedClassifierCV
+
+    others = [each.method for each in _parts(model) if isinstance(each, CalibratedClassifierCV)]
+    if method := next((each for each in others if each != "sigmoid"), ""):
+        raise UsageProblem(
+            f"{path} is calibrated by the method {method}, which ONNX's converter takes for another",
+            'fit CalibratedClassifierCV with method="sigmoid" and save that',
+        )
+
+
 def _of_texts(model: Any) -> str:
     """The part of it that takes texts."""
     from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer
 
-    parts = [model, *(model.get_params().values() if hasattr(model, "get_params") else ())]
-    return next((type(each).__name__ for each in parts if isinstance(each, CountVectorizer | HashingVectorizer)), "")
+    return next(
+        (type(each).__name__ for each in _parts(model) if isinstance(each, CountVectorizer | HashingVectorizer)), ""
+    )
 
 
 def _column_transformers(model: Any) -> Iterator[Any]:
@@ -297,14 +325,22 @@ def _convert(scope: Any, operator: Any, container: Any, kind: Any, dtype: int, *
     fed = variable("compared", operator.inputs[0], kind)
     apply_cast(scope, operator.inputs[0].full_name, fed.full_name, container, to=dtype)
     is_double = [isinstance(each.type, DoubleTensorType) for each in operator.outputs]
+    # Boosting on histograms learns the logarithm by these losses, and its converter leaves it at that.
+    is_logarithm = len(is_double) == 1 and getattr(operator.raw_operator, "loss", "") in ("poisson", "gamma")
     inside = [
-        variable("answered", each, FloatTensorType) if is_one else each
+        variable("answered", each, FloatTensorType) if is_one or is_logarithm else each
         for each, is_one in zip(operator.outputs, is_double, strict=True)
     ]
     get_converter(operator.type)(scope, _Rewired(operator, [fed], inside), container, *node)
-    for one, other in zip(inside, operator.outputs, strict=True):
-        if one is not other:
-            apply_cast(scope, one.full_name, other.full_name, container, to=onnx_proto.TensorProto.DOUBLE)
+    for one, other, is_one in zip(inside, operator.outputs, is_double, strict=True):
+        if one is other:
+            continue
+        source = one.full_name
+        if is_logarithm:
+            source = scope.get_unique_variable_name("expected")
+            container.add_node("Exp", [one.full_name], [source], name=scope.get_unique_operator_name("Exp"))
+        to = onnx_proto.TensorProto.DOUBLE if is_one else onnx_proto.TensorProto.FLOAT
+        apply_cast(scope, source, other.full_name, container, to=to)
 
 
 class _Rewired:
