@@ -44,6 +44,8 @@ TRUSTED = (
 )
 # What no row has: the encoders take it for a category that they were not trained on.
 _UNSEEN = "\x1funseen"
+# Beyond it a whole number and the next one are the same double.
+_MOST_WHOLE = 2.0**53
 _OPSETS = {"": graph.OPSET, "ai.onnx.ml": 3}
 
 
@@ -100,6 +102,7 @@ class SklearnModel:
         self._model = model
         self._names = tuple(map(str, getattr(model, "feature_names_in_", ())))
         self._categories = _categories(model, self._names)
+        self._coded = _coded_numbers(model, self._names)
         self._by_column = bool(self._names) and any(True for _ in _column_transformers(model))
         self._columns = Columns("", "", ())
         self._is_flat = False
@@ -136,7 +139,7 @@ class SklearnModel:
                 raise self._unconverted(problem) from problem
 
     def thresholds(self) -> Mapping[str, Sequence[float]]:
-        return _thresholds(self._model, self._columns.names)
+        return {**_thresholds(self._model, self._columns.names), **self._coded}
 
     def _unconverted(self, problem: Exception) -> LabError:
         if isinstance(problem, LabError):
@@ -190,6 +193,8 @@ class SklearnModel:
                     continue
                 if name in self._categories:
                     feeding.text(name, name, _UNSEEN)
+                elif name in self._coded:
+                    feeding.known(name, name, self._coded[name], dtypes[name])
                 else:
                     feeding.number(name, name, dtypes[name])
         feeding.into(model)
@@ -240,6 +245,27 @@ def _categories(model: Any, names: Sequence[str]) -> Mapping[str, Sequence[Any]]
                 for name, values in zip(own, getattr(encoder, "categories_", ()), strict=False):
                     if np.asarray(values).dtype.kind in "OUST":
                         found[name] = list(values)
+    return found
+
+
+def _coded_numbers(model: Any, names: Sequence[str]) -> Mapping[str, Sequence[float]]:
+    """The values of each column of numbers that goes to nothing but an encoder, which takes others for unknown ones.
+
+    Its converter makes whole numbers of them first, so that 1.5 would be 1.
+    """
+    found: dict[str, Sequence[float]] = {}
+    for transformer in _column_transformers(model):
+        used: list[str] = []
+        for _, fitted, columns in transformer.transformers_:
+            chosen = [columns] if isinstance(columns, str) else list(columns) if np.iterable(columns) else []
+            own = [names[int(each)] if isinstance(each, int | np.integer) else str(each) for each in chosen]
+            used += own
+            if getattr(fitted, "handle_unknown", "error") == "error":
+                continue
+            for name, values in zip(own, getattr(fitted, "categories_", ()), strict=False):
+                if values.dtype.kind in "iuf" and (np.abs(values) < _MOST_WHOLE).all():
+                    found[name] = [float(each) for each in values]
+        found = {name: values for name, values in found.items() if used.count(name) == 1}
     return found
 
 

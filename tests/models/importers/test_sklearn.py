@@ -166,6 +166,22 @@ def test_texts_as_places_in_an_order(workspace):
     assert np.allclose(made.predict(rows), model.predict_proba(rows), atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "encoder",
+    [OneHotEncoder(handle_unknown="ignore"), OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)],
+    ids=lambda each: type(each).__name__,
+)
+def test_a_number_between_categories_is_none_of_them(workspace, encoder):
+    rows = spread(300).assign(kind=np.random.default_rng(0).integers(1, 7, 300).astype(float))
+    parts = [("coded", encoder, ["kind"]), ("rest", "passthrough", NAMES)]
+    model = make_pipeline(ColumnTransformer(parts), Ridge()).fit(rows, rows["kind"] * 2 + rows["age"])
+    skops.io.dump(model, "churn.skops")
+    made = models.add("churn", from_="churn.skops", rows=rows.head(60))
+    odd = [1.0, 6.0, 1.5, 3.9999999, np.nextafter(4, 0), -1.0, 7.0, 99.0, 2.0**33 + 3, -3e9]
+    others = rows.head(len(odd)).assign(kind=odd)
+    assert np.allclose(made.predict(others), model.predict(others), rtol=1e-5, atol=1e-5)
+
+
 def negated(values):
     return -values
 
