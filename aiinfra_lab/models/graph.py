@@ -213,6 +213,22 @@ class Feeding:
         self._nodes.append(helper.make_node("Gather", ["numbers", f"{name}__at"], [f"{name}__one"], axis=1))
         self._nodes.append(helper.make_node("Cast", [f"{name}__one"], [name], to=dtype))
 
+    def known(self, name: str, column: str, values: Sequence[float], dtype: int) -> None:
+        """A column of numbers as [rows, 1], with one whole number that is none of the values for all that are not."""
+        from onnx import TensorProto, helper
+
+        self.number(f"{name}__given", column, TensorProto.DOUBLE)
+        self._constants.append(constant(f"{name}__values", [[*values]], "float64"))
+        self._constants.append(constant(f"{name}__other", [[float(int(max(values)) + 1)]], "float64"))
+        self._nodes += [
+            helper.make_node("Equal", [f"{name}__given", f"{name}__values"], [f"{name}__equal"]),
+            helper.make_node("Cast", [f"{name}__equal"], [f"{name}__count"], to=TensorProto.FLOAT),
+            helper.make_node("ReduceMax", [f"{name}__count"], [f"{name}__any"], axes=[1], keepdims=1),
+            helper.make_node("Cast", [f"{name}__any"], [f"{name}__is"], to=TensorProto.BOOL),
+            helper.make_node("Where", [f"{name}__is", f"{name}__given", f"{name}__other"], [f"{name}__kept"]),
+            helper.make_node("Cast", [f"{name}__kept"], [name], to=dtype),
+        ]
+
     def text(self, name: str, column: str, unseen: str) -> None:
         """A column of categories as texts, [rows, 1]. unseen: what stands for one that is missing or was never seen."""
         self.looked_up(name, column, [unseen, *self._columns[column].categories], "object", None)

@@ -32,6 +32,8 @@ _TASKS: dict[str, TaskName] = {
     ),
 }
 _EXPONENTIAL = ("poisson", "gamma", "tweedie")
+# Numbers of no more than this size are 0 to the library, and the splits on either side of 0 stand exactly there.
+_ZERO = float(np.float32(1e-35))
 
 
 class LightgbmFile:
@@ -213,7 +215,7 @@ class _Trees:
         if node["decision_type"] == "==":
             self._put_categories(tree, at, node, target, [float(each) for each in str(node["threshold"]).split("||")])
             return at
-        threshold = float(node["threshold"])
+        threshold = _beside_zero(float(node["threshold"]))
         left, right = self._put(tree, node["left_child"], target), self._put(tree, node["right_child"], target)
         self._nodes.append((tree, at, "BRANCH_LEQ", feature, threshold, left, right, _missing(node, threshold)))
         return at
@@ -259,6 +261,13 @@ class _Trees:
             target_ids=targets,
             target_weights_as_tensor=graph.constant("weights", weights, "float64"),
         )
+
+
+def _beside_zero(threshold: float) -> float:
+    """The threshold of the same split of numbers that are compared as they are: all that is 0 goes where 0 does."""
+    if abs(threshold) > _ZERO:
+        return threshold
+    return _ZERO if threshold >= 0 else math.nextafter(-_ZERO, -math.inf)
 
 
 def _missing(node: Mapping[str, Any], threshold: float) -> int:

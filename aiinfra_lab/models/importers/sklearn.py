@@ -26,6 +26,11 @@ TRUSTED = (
     "sklearn._loss._loss.CyHalfBinomialLoss",
     "sklearn._loss._loss.CyHalfMultinomialLoss",
     "sklearn._loss._loss.CyHalfSquaredError",
+    "sklearn._loss.loss.HalfTweedieLoss",
+    "sklearn._loss.loss.HalfTweedieLossIdentity",
+    "sklearn.calibration._CalibratedClassifier",
+    "sklearn.calibration._SigmoidCalibration",
+    "sklearn.calibration._TemperatureScaling",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
     "sklearn.metrics._dist_metrics.EuclideanDistance32",
     "sklearn.metrics._dist_metrics.EuclideanDistance64",
@@ -35,9 +40,12 @@ TRUSTED = (
     "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
     "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
     "sklearn.tree._tree.Tree",
+    "sklearn.utils._bunch.Bunch",
 )
 # What no row has: the encoders take it for a category that they were not trained on.
 _UNSEEN = "\x1funseen"
+# Beyond it a whole number and the next one are the same double.
+_MOST_WHOLE = 2.0**53
 _OPSETS = {"": graph.OPSET, "ai.onnx.ml": 3}
 
 
@@ -79,8 +87,9 @@ class SklearnFile:
         if hasattr(model, "classes_") and not hasattr(model, "predict_proba"):
             raise UsageProblem(
                 f"{path} holds a {type(model).__name__}, which gives labels and no probabilities",
-                "fit sklearn.calibration.CalibratedClassifierCV(model) and save that",
+                "fit sklearn.calibration.CalibratedClassifierCV(model) with its method sigmoid, and save that",
             )
+        _refuse_calibration(path, model)
         return SklearnModel(model)
 
 
@@ -93,6 +102,7 @@ class SklearnModel:
         self._model = model
         self._names = tuple(map(str, getattr(model, "feature_names_in_", ())))
         self._categories = _categories(model, self._names)
+        self._coded = _coded_numbers(model, self._names)
         self._by_column = bool(self._names) and any(True for _ in _column_transformers(model))
         self._columns = Columns("", "", ())
         self._is_flat = False
@@ -129,7 +139,7 @@ class SklearnModel:
                 raise self._unconverted(problem) from problem
 
     def thresholds(self) -> Mapping[str, Sequence[float]]:
-        return _thresholds(self._model, self._columns.names)
+        return {**_thresholds(self._model, self._columns.names), **self._coded}
 
     def _unconverted(self, problem: Exception) -> LabError:
         if isinstance(problem, LabError):
@@ -153,6 +163,9 @@ class SklearnModel:
             ]
         is_classifier = bool(self.task.labels)
         options = {id(self._model): {"zipmap": False}} if is_classifier else None
+        for part in _parts(self._model):
+            if hasattr(part, "flatten_transform"):  # its converter wants False, and no probability depends on it
+                part.flatten_transform = False
         model = skl2onnx.convert_sklearn(
             self._model,
             initial_types=types,
@@ -180,17 +193,37 @@ class SklearnModel:
                     continue
                 if name in self._categories:
                     feeding.text(name, name, _UNSEEN)
+                elif name in self._coded:
+                    feeding.known(name, name, self._coded[name], dtypes[name])
                 else:
                     feeding.number(name, name, dtypes[name])
         feeding.into(model)
+
+
+def _parts(model: Any) -> Sequence[Any]:
+    """The model, and whatever it was made of."""
+    return [model, *(model.get_params().values() if hasattr(model, "get_params") else ())]
+
+
+def _refuse_calibration(path: Path, model: Any) -> None:
+    """Its converter takes every calibration that is not a sigmoid for steps: they differ between the steps alone."""
+    from sklearn.calibration import CalibratedClassifierCV
+
+    others = [each.method for each in _parts(model) if isinstance(each, CalibratedClassifierCV)]
+    if method := next((each for each in others if each != "sigmoid"), ""):
+        raise UsageProblem(
+            f"{path} is calibrated by the method {method}, which ONNX's converter takes for another",
+            'fit CalibratedClassifierCV with method="sigmoid" and save that',
+        )
 
 
 def _of_texts(model: Any) -> str:
     """The part of it that takes texts."""
     from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer
 
-    parts = [model, *(model.get_params().values() if hasattr(model, "get_params") else ())]
-    return next((type(each).__name__ for each in parts if isinstance(each, CountVectorizer | HashingVectorizer)), "")
+    return next(
+        (type(each).__name__ for each in _parts(model) if isinstance(each, CountVectorizer | HashingVectorizer)), ""
+    )
 
 
 def _column_transformers(model: Any) -> Iterator[Any]:
@@ -212,6 +245,27 @@ def _categories(model: Any, names: Sequence[str]) -> Mapping[str, Sequence[Any]]
                 for name, values in zip(own, getattr(encoder, "categories_", ()), strict=False):
                     if np.asarray(values).dtype.kind in "OUST":
                         found[name] = list(values)
+    return found
+
+
+def _coded_numbers(model: Any, names: Sequence[str]) -> Mapping[str, Sequence[float]]:
+    """The values of each column of numbers that goes to nothing but an encoder, which takes others for unknown ones.
+
+    Its converter makes whole numbers of them first, so that 1.5 would be 1.
+    """
+    found: dict[str, Sequence[float]] = {}
+    for transformer in _column_transformers(model):
+        used: list[str] = []
+        for _, fitted, columns in transformer.transformers_:
+            chosen = [columns] if isinstance(columns, str) else list(columns) if np.iterable(columns) else []
+            own = [names[int(each)] if isinstance(each, int | np.integer) else str(each) for each in chosen]
+            used += own
+            if getattr(fitted, "handle_unknown", "error") == "error":
+                continue
+            for name, values in zip(own, getattr(fitted, "categories_", ()), strict=False):
+                if values.dtype.kind in "iuf" and (np.abs(values) < _MOST_WHOLE).all():
+                    found[name] = [float(each) for each in values]
+        found = {name: values for name, values in found.items() if used.count(name) == 1}
     return found
 
 
@@ -322,14 +376,22 @@ def _convert(scope: Any, operator: Any, container: Any, kind: Any, dtype: int, *
     fed = variable("compared", operator.inputs[0], kind)
     apply_cast(scope, operator.inputs[0].full_name, fed.full_name, container, to=dtype)
     is_double = [isinstance(each.type, DoubleTensorType) for each in operator.outputs]
+    # Boosting on histograms learns the logarithm by these losses, and its converter leaves it at that.
+    is_logarithm = len(is_double) == 1 and getattr(operator.raw_operator, "loss", "") in ("poisson", "gamma")
     inside = [
-        variable("answered", each, FloatTensorType) if is_one else each
+        variable("answered", each, FloatTensorType) if is_one or is_logarithm else each
         for each, is_one in zip(operator.outputs, is_double, strict=True)
     ]
     get_converter(operator.type)(scope, _Rewired(operator, [fed], inside), container, *node)
-    for one, other in zip(inside, operator.outputs, strict=True):
-        if one is not other:
-            apply_cast(scope, one.full_name, other.full_name, container, to=onnx_proto.TensorProto.DOUBLE)
+    for one, other, is_one in zip(inside, operator.outputs, is_double, strict=True):
+        if one is other:
+            continue
+        source = one.full_name
+        if is_logarithm:
+            source = scope.get_unique_variable_name("expected")
+            container.add_node("Exp", [one.full_name], [source], name=scope.get_unique_operator_name("Exp"))
+        to = onnx_proto.TensorProto.DOUBLE if is_one else onnx_proto.TensorProto.FLOAT
+        apply_cast(scope, source, other.full_name, container, to=to)
 
 
 class _Rewired:

@@ -4,11 +4,11 @@ import pytest
 
 from aiinfra_lab import models
 from aiinfra_lab.config import settings
-from aiinfra_lab.errors import UsageProblem
+from aiinfra_lab.errors import Failed, UsageProblem
 from aiinfra_lab.models.importers.catboost import CatboostFile
 from aiinfra_lab.testing.models import ImporterContract
 
-from .tables import NAMES, churned, customers
+from .tables import NAMES, amounts, churned, customers
 
 OPTIONS = {"iterations": 8, "verbose": 0, "allow_writing_files": False, "thread_count": 1}
 
@@ -67,3 +67,67 @@ def test_columns_of_categories_are_refused(workspace):
     model.save_model("churn.cbm")
     with pytest.raises(UsageProblem, match="has columns of categories"):
         models.add("churn", from_="churn.cbm", rows=rows)
+
+
+REGRESSIONS = [
+    "RMSE", "MAE", "MAPE", "Poisson", "Tweedie:variance_power=1.5", "Quantile:alpha=0.7", "LogLinQuantile:alpha=0.7",
+    "Lq:q=3", "Huber:delta=1", "Expectile:alpha=0.3", "LogCosh", "Cox", "SurvivalAft:dist=Normal",
+]  # fmt: skip
+RANKINGS = [
+    "YetiRank", "YetiRankPairwise", "PairLogit", "PairLogitPairwise", "QueryRMSE", "QuerySoftMax", "StochasticFilter",
+    "StochasticRank:metric=DCG", "LambdaMart", "GroupQuantile:alpha=0.6",
+]  # fmt: skip
+CLASSES = ["Logloss", "CrossEntropy", "MultiClass"]
+UNCONVERTED = [
+    "Focal:focal_alpha=0.5;focal_gamma=2", "MultiClassOneVsAll", "MultiLogloss", "MultiCrossEntropy",
+    "RMSEWithUncertainty", "MultiQuantile:alpha=0.2,0.8", "MultiRMSE", "MultiRMSEWithMissingValues",
+]  # fmt: skip
+
+
+def trained_for(loss, rows):
+    """By the class for it, whose `predict` is what its user knows as its answers."""
+    options, labels, classes = {**OPTIONS, "loss_function": loss}, amounts(rows), churned(rows, 3)
+    name = loss.partition(":")[0]
+    if loss in RANKINGS:
+        return catboost.CatBoostRanker(**options).fit(rows, classes, group_id=np.arange(len(rows)) // 10)
+    if name in ("MultiLogloss", "MultiCrossEntropy"):
+        labels = np.column_stack([classes > 0, classes > 1]).astype(int)
+    elif name == "SurvivalAft":
+        labels = np.column_stack([labels, labels + 1])
+    elif name.startswith("MultiRMSE"):
+        labels = np.column_stack([labels, -labels])
+    if loss in (*CLASSES, *UNCONVERTED[:4]):
+        labels = labels if labels.ndim == 2 else classes if name.startswith("MultiClass") else churned(rows)
+        return catboost.CatBoostClassifier(**options).fit(rows, labels)
+    return catboost.CatBoostRegressor(**options).fit(rows, labels)
+
+
+@pytest.mark.parametrize("loss", [*REGRESSIONS, *RANKINGS, *CLASSES])
+def test_each_loss_is_answered_as_predict_of_its_class_does(workspace, loss):
+    rows, others = customers(), customers(200, seed=3)
+    model = trained_for(loss, rows)
+    model.save_model("bought.cbm")
+    made = models.add("bought", from_="bought.cbm", rows=rows.head(60))
+    wanted = model.predict_proba(others) if loss in CLASSES else model.predict(others)
+    assert np.ptp(wanted) > 0.01 * np.abs(wanted).max()
+    assert np.allclose(made.predict(others), wanted, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("loss", UNCONVERTED)
+def test_a_loss_that_cannot_be_converted_is_named(workspace, loss):
+    rows = customers()
+    trained_for(loss, rows).save_model("bought.cbm")
+    with pytest.raises(Failed, match=f"was trained for {loss.partition(':')[0]}, whose") as problem:
+        models.add("bought", from_="bought.cbm", rows=rows)
+    offered = problem.value.fix.removeprefix("train it for one of ").split(", ")
+    known = [each.partition(":")[0] for each in (*REGRESSIONS, *RANKINGS, *CLASSES)]
+    assert offered == sorted(known)
+
+
+def test_a_sum_of_models_says_nothing_of_what_its_numbers_mean(workspace):
+    rows = customers()
+    summed = catboost.sum_models([trained_for("RMSE", rows), trained_for("MAE", rows)], weights=[0.5, 0.5])
+    summed.save_model("bought.cbm")
+    made = models.add("bought", from_="bought.cbm", rows=rows)
+    assert made.signature.task.name == "custom"
+    assert np.allclose(made.predict(rows), summed.predict(rows), rtol=1e-5)

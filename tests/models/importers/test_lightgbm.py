@@ -11,7 +11,7 @@ from aiinfra_lab.errors import Failed
 from aiinfra_lab.models.importers.lightgbm import LightgbmFile
 from aiinfra_lab.testing.models import ImporterContract
 
-from .tables import churned, customers
+from .tables import amounts, churned, customers
 
 OPTIONS = {"verbose": -1, "num_threads": 1, "min_data_in_leaf": 5}
 
@@ -55,15 +55,31 @@ class TestLightgbm(ImporterContract):
         return trained.predict(rows.assign(kind=pd.Categorical(rows["kind"], categories=list("vwxyz"))))
 
 
-@pytest.mark.parametrize("objective", ["binary", "regression", "poisson", "cross_entropy", "lambdarank"])
+OBJECTIVES = [
+    "regression", "regression_l1", "huber", "fair", "poisson", "quantile", "mape", "gamma", "tweedie", "binary",
+    "cross_entropy", "lambdarank", "rank_xendcg", "multiclass",
+]  # fmt: skip
+
+
+def trained_for(objective, rows, **options):
+    is_of_classes = objective in ("binary", "cross_entropy", "cross_entropy_lambda", "lambdarank", "rank_xendcg")
+    classes = 3 if objective.startswith("multiclass") else 2 if is_of_classes else 0
+    data = lightgbm.Dataset(rows, label=churned(rows, classes) if classes else amounts(rows))
+    if "rank" in objective or objective == "lambdarank":
+        data.set_group([10] * (len(rows) // 10))
+    own = {"num_class": 3} if classes == 3 else {}
+    return lightgbm.train({**OPTIONS, "objective": objective, **own, **options}, data, 10)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
 def test_each_objective_is_answered_as_its_library_does(workspace, objective):
     rows, others = customers(), customers(200, seed=3)
-    data = lightgbm.Dataset(rows, label=churned(rows), group=[300] if objective == "lambdarank" else None)
-    model = lightgbm.train({**OPTIONS, "objective": objective}, data, 10)
+    model = trained_for(objective, rows)
     model.save_model("churn.txt")
-    made = models.add("churn", from_="churn.txt", rows=others)
-    found = made.predict(others)
-    assert np.allclose(found if found.ndim == 1 else found[:, 1], model.predict(others), rtol=1e-5, atol=1e-5)
+    made = models.add("churn", from_="churn.txt", rows=rows.head(60))
+    found, wanted = made.predict(others), model.predict(others)
+    assert np.ptp(wanted) > 0.01 * np.abs(wanted).max()
+    assert np.allclose(found if found.ndim == wanted.ndim else found[:, 1], wanted, rtol=1e-5, atol=1e-5)
 
 
 def test_a_forest_gives_the_mean_of_its_trees(workspace):
@@ -84,6 +100,28 @@ def test_numbers_that_differ_only_in_double_precision_are_told_apart(workspace):
     assert np.allclose(made.predict(rows), model.predict(rows), rtol=1e-5)
 
 
+@pytest.mark.parametrize("missing", [0.0, 0.2])
+@pytest.mark.parametrize("lowest", [-10, -1, 0])
+def test_a_split_beside_zero_is_one_beside_all_that_its_library_takes_for_zero(workspace, lowest, missing):
+    draw = np.random.default_rng(1)
+    at = draw.integers(lowest, 31, 2000).astype(float)
+    at[draw.random(2000) < missing] = np.nan
+    rows = pd.DataFrame({"at": at})
+    model = lightgbm.train(
+        {**OPTIONS, "objective": "regression"},
+        lightgbm.Dataset(rows, label=np.nan_to_num(at) + np.sin(at + 1 == 1)),
+        40,
+    )
+    model.save_model("at.txt")
+    made = models.add("at", from_="at.txt", rows=rows.head(60))
+    around = [
+        *range(lowest, 31),
+        *(sign * tiny for sign in (-1, 1) for tiny in (1e-36, 1e-35, float(np.float32(1e-35)), 2e-35)),
+    ]
+    others = pd.DataFrame({"at": np.array(around, float)})
+    assert np.allclose(made.predict(others), model.predict(others), rtol=1e-5, atol=1e-5)
+
+
 def test_a_category_that_was_never_seen_goes_where_a_missing_one_does(workspace):
     rows = with_kinds(400)
     booster(rows, churned(rows), objective="binary").save_model("churn.txt")
@@ -102,10 +140,14 @@ def test_a_file_that_was_cut_off_is_refused(workspace):
         models.add("churn", from_="cut.txt", rows=rows)
 
 
-def test_an_objective_that_cannot_be_converted_is_named(workspace):
+@pytest.mark.parametrize(
+    ("objective", "options"),
+    [("multiclassova", {}), ("cross_entropy_lambda", {}), ("regression", {"reg_sqrt": True})],
+)
+def test_an_objective_that_cannot_be_converted_is_named(workspace, objective, options):
     rows = customers()
-    booster(rows, churned(rows, 3), objective="multiclassova", num_class=3).save_model("churn.txt")
-    with pytest.raises(Failed, match="was trained for multiclassova"):
+    trained_for(objective, rows, **options).save_model("churn.txt")
+    with pytest.raises(Failed, match=f"was trained for {objective}"):
         models.add("churn", from_="churn.txt", rows=rows)
 
 

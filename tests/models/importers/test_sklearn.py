@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import skops.io
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer, make_column_transformer
 from sklearn.decomposition import PCA
 from sklearn.ensemble import (
@@ -15,10 +16,22 @@ from sklearn.ensemble import (
     HistGradientBoostingRegressor,
     RandomForestClassifier,
     RandomForestRegressor,
+    StackingClassifier,
+    StackingRegressor,
+    VotingClassifier,
+    VotingRegressor,
 )
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.kernel_ridge import KernelRidge
-from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
+from sklearn.linear_model import (
+    GammaRegressor,
+    LogisticRegression,
+    Perceptron,
+    PoissonRegressor,
+    Ridge,
+    RidgeClassifier,
+    TweedieRegressor,
+)
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import (
@@ -29,7 +42,8 @@ from sklearn.preprocessing import (
     RobustScaler,
     StandardScaler,
 )
-from sklearn.tree import DecisionTreeRegressor
+from sklearn.svm import LinearSVC
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from aiinfra_lab import models
 from aiinfra_lab.config import settings
@@ -37,7 +51,7 @@ from aiinfra_lab.errors import Failed, UsageProblem
 from aiinfra_lab.models.importers.sklearn import SklearnFile, SklearnModel
 from aiinfra_lab.testing.models import ImporterContract
 
-from .tables import NAMES, churned, customers
+from .tables import NAMES, amounts, churned, customers
 from .test_lightgbm import with_kinds
 
 
@@ -70,6 +84,11 @@ class TestSklearn(ImporterContract):
     @pytest.fixture
     def expected(self, trained, rows):
         return trained.predict_proba(rows)
+
+
+def spread(count, seed=0):
+    """The customers, with numbers of about the same size."""
+    return customers(count, seed) / [90, 100_000, 10, 1]
 
 
 @pytest.mark.parametrize(
@@ -155,6 +174,22 @@ def test_texts_as_places_in_an_order(workspace):
     assert np.allclose(made.predict(rows), model.predict_proba(rows), atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "encoder",
+    [OneHotEncoder(handle_unknown="ignore"), OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)],
+    ids=lambda each: type(each).__name__,
+)
+def test_a_number_between_categories_is_none_of_them(workspace, encoder):
+    rows = spread(300).assign(kind=np.random.default_rng(0).integers(1, 7, 300).astype(float))
+    parts = [("coded", encoder, ["kind"]), ("rest", "passthrough", NAMES)]
+    model = make_pipeline(ColumnTransformer(parts), Ridge()).fit(rows, rows["kind"] * 2 + rows["age"])
+    skops.io.dump(model, "churn.skops")
+    made = models.add("churn", from_="churn.skops", rows=rows.head(60))
+    odd = [1.0, 6.0, 1.5, 3.9999999, np.nextafter(4, 0), -1.0, 7.0, 99.0, 2.0**33 + 3, -3e9]
+    others = rows.head(len(odd)).assign(kind=odd)
+    assert np.allclose(made.predict(others), model.predict(others), rtol=1e-5, atol=1e-5)
+
+
 def negated(values):
     return -values
 
@@ -167,11 +202,61 @@ def test_a_type_that_is_not_on_the_list_is_refused_by_name(workspace):
     assert models.ls().items == ()
 
 
-def test_labels_without_probabilities_are_refused(workspace):
-    rows = customers()
-    skops.io.dump(RidgeClassifier().fit(rows, churned(rows)), "churn.skops")
-    with pytest.raises(UsageProblem, match="gives labels and no probabilities"):
+@pytest.mark.parametrize("model", [RidgeClassifier(), LinearSVC(), Perceptron()], ids=lambda each: type(each).__name__)
+@pytest.mark.parametrize("classes", [2, 3])
+def test_labels_without_probabilities_are_refused_and_the_fix_is_taken(workspace, model, classes):
+    rows, others = spread(300), spread(150, seed=3)
+    skops.io.dump(model.fit(rows, churned(customers(300), classes)), "churn.skops")
+    with pytest.raises(UsageProblem, match="gives labels and no probabilities") as problem:
         models.add("churn", from_="churn.skops", rows=rows)
+    assert "fit sklearn.calibration.CalibratedClassifierCV(model) with its method sigmoid" in problem.value.fix
+    again = CalibratedClassifierCV(model, method="sigmoid").fit(rows, churned(customers(300), classes))
+    skops.io.dump(again, "churn.skops")
+    made = models.add("churn", from_="churn.skops", rows=rows.head(60))
+    assert np.allclose(made.predict(others), again.predict_proba(others), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["isotonic", "temperature"])
+def test_a_calibration_that_is_converted_as_another_is_named_and_the_fix_is_taken(workspace, method):
+    rows, labels = spread(300), churned(customers(300))
+    forest = DecisionTreeClassifier(max_depth=4, random_state=0)
+    skops.io.dump(CalibratedClassifierCV(forest, method=method).fit(rows, labels), "churn.skops")
+    with pytest.raises(UsageProblem, match=f"is calibrated by the method {method}") as problem:
+        models.add("churn", from_="churn.skops", rows=rows)
+    assert 'method="sigmoid"' in problem.value.fix
+    skops.io.dump(CalibratedClassifierCV(forest, method="sigmoid").fit(rows, labels), "churn.skops")
+    assert models.add("churn", from_="churn.skops", rows=rows).uri == "models:churn@1"
+
+
+PARTS = [("line", LogisticRegression()), ("tree", DecisionTreeClassifier(max_depth=3, random_state=0))]
+NUMBERS = [("line", Ridge()), ("tree", DecisionTreeRegressor(max_depth=3, random_state=0))]
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        VotingClassifier(PARTS, voting="soft"),
+        StackingClassifier(PARTS),
+        VotingRegressor(NUMBERS),
+        StackingRegressor(NUMBERS),
+        TweedieRegressor(power=1.5),
+        TweedieRegressor(power=0),
+        PoissonRegressor(),
+        GammaRegressor(),
+        HistGradientBoostingRegressor(loss="poisson", max_iter=10),
+        HistGradientBoostingRegressor(loss="gamma", max_iter=10),
+    ],
+    ids=lambda model: f"{type(model).__name__}-{model.get_params().get('power', model.get_params().get('loss', ''))}",
+)
+def test_scikit_learns_own_parts_are_answered_as_they_predict(workspace, model):
+    rows, others = spread(300), spread(150, seed=3)
+    is_classifier = hasattr(model, "voting") or isinstance(model, StackingClassifier)
+    model.fit(rows, churned(customers(300), 3) if is_classifier else amounts(customers(300)))
+    skops.io.dump(model, "bought.skops")
+    made = models.add("bought", from_="bought.skops", rows=rows.head(60))
+    wanted = model.predict_proba(others) if is_classifier else model.predict(others)
+    assert np.ptp(wanted) > 0.01 * np.abs(wanted).max()
+    assert np.allclose(made.predict(others), wanted, rtol=1e-5, atol=1e-5)
 
 
 def test_missing_numbers_that_the_model_does_not_take_are_said(workspace):

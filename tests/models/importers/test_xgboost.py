@@ -5,11 +5,11 @@ import xgboost
 
 from aiinfra_lab import models
 from aiinfra_lab.config import settings
-from aiinfra_lab.errors import UsageProblem
+from aiinfra_lab.errors import Failed, UsageProblem
 from aiinfra_lab.models.importers.xgboost import XgboostFile
 from aiinfra_lab.testing.models import ImporterContract
 
-from .tables import NAMES, churned, customers
+from .tables import NAMES, amounts, churned, customers
 
 
 def booster(rows, labels, names=NAMES, rounds=8, **options):
@@ -58,18 +58,72 @@ class TestXgboost(ImporterContract):
         return answers(trained, rows)
 
 
-@pytest.mark.parametrize(
-    ("objective", "task"),
-    [("binary:logistic", "classification"), ("reg:squarederror", "regression"), ("count:poisson", "regression")],
-)
-def test_each_objective_is_answered_as_its_library_does(workspace, objective, task):
+TASKS = {
+    "binary:logistic": "classification",
+    "multi:softprob": "classification",
+    "multi:softmax": "classification",
+    **dict.fromkeys(("rank:pairwise", "rank:ndcg", "rank:map"), "ranking"),
+    **dict.fromkeys(
+        (
+            "reg:squarederror", "reg:squaredlogerror", "reg:pseudohubererror", "reg:absoluteerror", "reg:quantileerror",
+            "reg:gamma", "reg:tweedie", "count:poisson",
+        ),
+        "regression",
+    ),
+}  # fmt: skip
+OWN = {
+    "reg:quantileerror": {"quantile_alpha": 0.7},
+    "reg:pseudohubererror": {"huber_slope": 30},
+    "multi:softprob": {"num_class": 3},
+    "multi:softmax": {"num_class": 3},
+}
+UNCONVERTED = ["reg:logistic", "binary:logitraw", "binary:hinge", "survival:cox", "survival:aft"]
+
+
+def trained_for(objective, rows):
+    is_of_amounts = objective.startswith(("reg:", "count:", "survival:")) and objective != "reg:logistic"
+    labels = amounts(rows) if is_of_amounts else churned(rows, 3 if objective.startswith("multi:") else 2)
+    matrix = xgboost.DMatrix(rows[NAMES], label=labels, group=[10] * (len(rows) // 10) if "rank" in objective else None)
+    if objective == "survival:aft":
+        matrix = xgboost.DMatrix(rows[NAMES], label_lower_bound=labels, label_upper_bound=labels + 1)
+    return xgboost.train({"objective": objective, "max_depth": 3, **OWN.get(objective, {})}, matrix, 8)
+
+
+@pytest.mark.parametrize("objective", TASKS)
+def test_each_objective_is_answered_as_its_library_does(workspace, objective):
     rows, others = customers(), customers(100, seed=3)
-    model = booster(rows, churned(rows), objective=objective)
-    model.save_model("churn.json")
-    made = models.add("churn", from_="churn.json", rows=others)
-    found, wanted = made.predict(others[NAMES]), answers(model, others)
-    assert made.signature.task.name == task
-    assert np.allclose(found if found.ndim == 1 else found[:, 1], wanted, rtol=1e-5, atol=1e-5)
+    trained_for(objective, rows).save_model("churn.json")
+    made = models.add("churn", from_="churn.json", rows=rows.head(60))
+    assert made.signature.task.name == TASKS[objective]
+    # Labels alone are what the same trees call the most probable.
+    wanted = answers(trained_for(objective.replace("softmax", "softprob"), rows), others)
+    found = made.predict(others[NAMES])
+    assert np.ptp(wanted) > 0.01 * np.abs(wanted).max()
+    assert np.allclose(found if found.ndim == wanted.ndim else found[:, 1], wanted, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("objective", UNCONVERTED)
+def test_an_objective_that_cannot_be_converted_is_named(workspace, objective):
+    rows = customers()
+    trained_for(objective, rows).save_model("churn.ubj")
+    with pytest.raises(Failed, match=f"was trained for {objective}, whose") as problem:
+        models.add("churn", from_="churn.ubj", rows=rows)
+    assert problem.value.fix == f"train it for one output and one of {', '.join(sorted(TASKS))}"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"objective": "reg:quantileerror", "quantile_alpha": [0.2, 0.8]}, "trained for 2 outputs at once"),
+        ({"booster": "dart"}, "trained with booster=dart"),
+        ({"booster": "gblinear"}, "trained with booster=gblinear"),
+    ],
+)
+def test_what_else_its_converter_does_not_know_is_named(workspace, options, said):
+    rows = customers()
+    booster(rows, amounts(rows), **options).save_model("bought.ubj")
+    with pytest.raises(Failed, match=said):
+        models.add("bought", from_="bought.ubj", rows=rows)
 
 
 def test_labels_are_named_or_numbered(workspace):
