@@ -27,20 +27,14 @@ from ...errors import Denied, LabError, StoreUnavailable
 from ...store import Record, Store, open_store, update
 from ..ports import HOST, bind
 from ..record import EndpointRecord
-from ..retention import log_bytes
-from . import workers
 from .forks import Forks
-from .http_api import HttpApi
+from .front import Front, ServingLimits
+from .fronts import Fronts
 from .judge import look_seconds
-from .predictions_log import PredictionsLog
-from .predictor import Predictor
-from .protocol import Server, body_bytes
 from .watch import Watch, is_named
 
 _log = logging.getLogger("aiinfra_lab.deploy.server")  # __name__ is __main__ here
 
-# Less than the supervisor's GRACE_S, after which it kills: log and counts must be written by then.
-DRAIN_S = 4.0
 AGAIN_S = 1.0
 
 
@@ -49,11 +43,8 @@ async def serve(
     record: Record[EndpointRecord],
     listener: socket.socket,
     forks: Forks,
-    most_bytes: float,
+    limits: ServingLimits,
     look_s: float,
-    memory_bytes: int,
-    load_s: float,
-    max_body: int,
 ) -> int:
     """Serve until a signal comes or the watch says that it is over; the exit code."""
     loop = asyncio.get_running_loop()
@@ -65,21 +56,21 @@ async def serve(
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, leave, 128 + number)
-    log = PredictionsLog(Path(record.body.log_dir), most_bytes)
-    predictor = Predictor(log, loop, memory_bytes, load_s, max_body)
     forks.attach(loop)
-    watch = Watch(record.name, store, predictor, forks, lambda code: _from_thread(loop, leave, code), look_s)
-    api = HttpApi(record.name, record.body.job, predictor, watch.flush)
-    server = Server(api.handle, loop, predictor.refused, max_body)
+
+    def write_counts(done: Callable[[], None]) -> None:
+        watch.flush(done)
+
+    front = Front(record.name, record.body.job, Path(record.body.log_dir), limits, write_counts)
+    fronts = Fronts(front.predictor, forks)
+    watch = Watch(record.name, store, fronts, lambda code: _from_thread(loop, leave, code), look_s)
     # The watch freezes what lives then for good: garbage from the start must not be among it.
     gc.collect()
     watch.start(record)
-    socket_server = await loop.create_server(server.connect, sock=listener, backlog=512)
+    await front.listen(listener)
     code = await ended
-    socket_server.close()
-    await _drain(predictor, server)
     # The log before the watch, whose last counts name the lines that the log has lost.
-    await loop.run_in_executor(None, log.close)
+    await front.close()
     await loop.run_in_executor(None, watch.close, code)
     forks.close()
     return code
@@ -87,16 +78,6 @@ async def serve(
 
 def _from_thread(loop: asyncio.AbstractEventLoop, call: Callable[[int], None], code: int) -> None:
     loop.call_soon_threadsafe(call, code)
-
-
-async def _drain(predictor: Predictor, server: Server) -> None:
-    """Answer what was taken; what is not answered after DRAIN_S is cut off."""
-    predictor.draining = True
-    server.drain()
-    until = asyncio.get_running_loop().time() + DRAIN_S
-    while (predictor.waiting or server.connections) and asyncio.get_running_loop().time() < until:
-        await asyncio.sleep(0.02)
-    server.close()
 
 
 def main(name: str) -> int:
@@ -112,13 +93,11 @@ def main(name: str) -> int:
         _log.info("another process serves %s now", name)
         return 0
     try:
-        most_bytes, look_s = log_bytes(settings()), look_seconds(settings())
-        memory_bytes, load_s = workers.memory_bytes(settings()), workers.load_seconds(settings())
-        max_body = body_bytes(settings())
+        limits, look_s = ServingLimits.of(settings()), look_seconds(settings())
         forks = Forks()  # first of all: it imports while the rest begins
         listener = bind(record.body.port)
         record = _write_address(store, name, listener.getsockname()[1])
-        return uvloop.run(serve(store, record, listener, forks, most_bytes, look_s, memory_bytes, load_s, max_body))
+        return uvloop.run(serve(store, record, listener, forks, limits, look_s))
     except LabError as problem:
         _log.error("%s", problem)
         with contextlib.suppress(LabError):  # the store itself may be what is the matter; the log has the problem

@@ -12,7 +12,6 @@ import hashlib
 import operator
 import os
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, islice
@@ -23,11 +22,12 @@ from ...errors import LabError
 from ..record import Role
 from .counts import Counts
 from .forks import Forks
-from .judge import Judge, JudgedRequest
+from .judged_requests import JudgedRequest, JudgedRequests
 from .messages import RawRequest, Reply
 from .predictions_log import PredictionsLog
 from .protocol import MAX_BODY, Request
 from .rows import Refusal, open_envelope
+from .tallies import Tallies
 from .workers import LOAD_S, MEMORY_BYTES, Asked, VersionFiles, Workers
 
 MAX_WAITING = 4096
@@ -107,7 +107,7 @@ class Routes:
     arms: Sequence[ServedArm] = ()
     salt: str = ""
     generation: int = 0
-    judge: Judge | None = None
+    judge: JudgedRequests | None = None
 
     def __post_init__(self) -> None:
         by_role = {arm.role: arm for arm in reversed(self.arms)}
@@ -199,7 +199,7 @@ class Predictor:
     routes: Routes = field(default_factory=Routes)
     draining: bool = False
     counts: dict[str, Counts] = field(default_factory=dict)
-    refused: Counter[int] = field(default_factory=Counter)
+    tallies: Tallies = field(default_factory=Tallies)
     waiting: int = 0
     shadowing: int = 0
     shadow_skipped: int = 0
@@ -207,6 +207,7 @@ class Predictor:
     def __post_init__(self) -> None:
         # The count starts at 0 again after a restart: without it, request ids would repeat in the log.
         self._prefix = os.urandom(4).hex()
+        self.refused = self.tallies.refused
         self._taken = 0
         self._few_waiting = MAX_WAITING_BYTES // self.max_body  # so few are never too many bytes
 
@@ -214,6 +215,16 @@ class Predictor:
     def ready(self) -> bool:
         """Whether it takes requests, and what answers most of them can."""
         return self._takes_requests and self.routes.most.version.workers.problem is None
+
+    def publish(self) -> None:
+        """Write what is no count into the tallies, where every front reads it."""
+        for name, value in (
+            ("waiting", self.waiting),
+            ("generation", self.routes.generation),
+            ("shadow_skipped", self.shadow_skipped),
+            ("log_lost", self.log.lost),
+        ):
+            self.tallies.set(name, value)
 
     @property
     def _takes_requests(self) -> bool:
@@ -254,7 +265,7 @@ class Predictor:
                 raise Refusal(503, "too many requests are waiting; try again in a moment")
             pinned = self._pinned(options.model) if options.model else None
         except Refusal as refusal:
-            self.refused[refusal.status] += 1
+            self.refused.add(refusal.status)
             respond(refusal.status, refusal.body())
             return
         self._taken += 1
@@ -308,7 +319,7 @@ class Predictor:
                 return
             if request.judged:
                 request.judged.withdraw()  # it is the client's fault
-            self.refused[reply.status] += 1
+            self.refused.add(reply.status)
             self.waiting -= 1
             request.respond(reply.status, reply.body)
             return
@@ -337,7 +348,7 @@ class Predictor:
     def shadowed(self, request: _Shadowed, reply: Reply) -> None:
         """Count and log what the shadow would have answered."""
         self.shadowing -= 1
-        counts = request.version.counts.shadowed = request.version.counts.shadowed or Counts()
+        counts = request.version.counts.as_shadow
         if 400 <= reply.status < 500:
             counts.refused += 1
             return
