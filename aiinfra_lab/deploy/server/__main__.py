@@ -1,4 +1,4 @@
-"""`python -m aiinfra_lab.deploy.server NAME`: the process of one endpoint, on 127.0.0.1 and nowhere else.
+"""`python -m aiinfra_lab.deploy.server NAME [FRONTS]`: the process of one endpoint, on 127.0.0.1 and nowhere else.
 
 It binds its port first, then loads the versions that its record asks for, and serves until SIGTERM: then it takes no
 new connection, answers what it has taken, writes its log and counts, and exits with 143: who did not ask for its end by
@@ -15,7 +15,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import uvloop
@@ -25,12 +25,13 @@ from ... import logs, modes
 from ...config import settings
 from ...errors import Denied, LabError, StoreUnavailable
 from ...store import Record, Store, open_store, update
-from ..ports import HOST, bind
+from ..ports import HOST, bind_shared
 from ..record import EndpointRecord
 from .forks import Forks
 from .front import Front, ServingLimits
 from .fronts import Fronts
 from .judge import look_seconds
+from .many_fronts import ManyFronts, front_count
 from .watch import Watch, is_named
 
 _log = logging.getLogger("aiinfra_lab.deploy.server")  # __name__ is __main__ here
@@ -41,7 +42,7 @@ AGAIN_S = 1.0
 async def serve(
     store: Store,
     record: Record[EndpointRecord],
-    listener: socket.socket,
+    listeners: Sequence[socket.socket],
     forks: Forks,
     limits: ServingLimits,
     look_s: float,
@@ -59,18 +60,26 @@ async def serve(
     forks.attach(loop)
 
     def write_counts(done: Callable[[], None]) -> None:
-        watch.flush(done)
+        fronts.flush(lambda: watch.flush(done))
 
-    front = Front(record.name, record.body.job, Path(record.body.log_dir), limits, write_counts)
-    fronts = Fronts(front.predictor, forks)
+    fronts: Fronts
+    if listeners[1:]:
+        fronts = many = ManyFronts(record.body, record.name, limits, forks, listeners, write_counts)
+        front = many.front
+    else:
+        front = Front(record.name, record.body.job, Path(record.body.log_dir), limits, write_counts)
+        fronts = Fronts(front.predictor, forks)
     watch = Watch(record.name, store, fronts, lambda code: _from_thread(loop, leave, code), look_s)
     # The watch freezes what lives then for good: garbage from the start must not be among it.
     gc.collect()
     watch.start(record)
-    await front.listen(listener)
+    await front.listen(listeners[0])
+    await fronts.begin()
     code = await ended
+    fronts.drain()
     # The log before the watch, whose last counts name the lines that the log has lost.
     await front.close()
+    await fronts.close()
     await loop.run_in_executor(None, watch.close, code)
     forks.close()
     return code
@@ -80,8 +89,8 @@ def _from_thread(loop: asyncio.AbstractEventLoop, call: Callable[[int], None], c
     loop.call_soon_threadsafe(call, code)
 
 
-def main(name: str) -> int:
-    """Bind, say where, and serve."""
+def main(name: str, count: int | None = None) -> int:
+    """Bind, say where, and serve. count: of fronts, whatever the settings and this machine's cores allow."""
     logs.configure()
     store = open_store()
     record = store.get(EndpointRecord, name)
@@ -94,10 +103,11 @@ def main(name: str) -> int:
         return 0
     try:
         limits, look_s = ServingLimits.of(settings()), look_seconds(settings())
+        count = front_count(settings()) if count is None else count
         forks = Forks()  # first of all: it imports while the rest begins
-        listener = bind(record.body.port)
-        record = _write_address(store, name, listener.getsockname()[1])
-        return uvloop.run(serve(store, record, listener, forks, limits, look_s))
+        listeners = bind_shared(record.body.port, count)
+        record = _write_address(store, name, listeners[0].getsockname()[1])
+        return uvloop.run(serve(store, record, listeners, forks, limits, look_s))
     except LabError as problem:
         _log.error("%s", problem)
         with contextlib.suppress(LabError):  # the store itself may be what is the matter; the log has the problem
@@ -133,4 +143,4 @@ def _write_problem(store: Store, record: Record[EndpointRecord], problem: str) -
 
 if __name__ == "__main__":
     modes.keep_to_owner()
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(sys.argv[1], *map(int, sys.argv[2:])))

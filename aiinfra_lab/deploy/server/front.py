@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from .tallies import Tallies
 
 # Less than the supervisor's GRACE_S, after which it kills: log and counts must be written by then.
 DRAIN_S = 4.0
+PUBLISH_S = 0.2
 
 
 class ServingLimits(msgspec.Struct, frozen=True):
@@ -61,11 +63,22 @@ class Front:
         self._server = Server(api.handle, self._loop, self.predictor.tallies, limits.max_body)
         self._listening: list[asyncio.Server] = []
 
+    def publish(self) -> None:
+        """Write what is no count where the other fronts read it, and that this one lives."""
+        self.predictor.publish()
+        self._server.publish()
+        self.predictor.tallies.set("beat", time.monotonic())
+
     async def listen(self, listener: socket.socket) -> asyncio.Server:
-        """Answer on that socket from now on, which is closed with what is returned."""
+        """Answer on that socket from now on; see `leave`."""
         listening = await self._loop.create_server(self._server.connect, sock=listener, backlog=512)
         self._listening.append(listening)
         return listening
+
+    def leave(self, listening: asyncio.Server) -> None:
+        """Take no more connections there; those that were taken stay."""
+        listening.close()
+        self._listening.remove(listening)
 
     async def close(self) -> None:
         """Answer what was taken, and write the log; what is not answered after DRAIN_S is cut off."""

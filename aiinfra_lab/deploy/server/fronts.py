@@ -1,7 +1,7 @@
 """All fronts of an endpoint, as its agent has them: what it decides reaches each, and their counts come together.
 
 A front has sockets, routing, limits, counts and log, see `front.py`; the agent has the desired state, the judge and the
-record, see `watch.py`. One front is in the agent's own process.
+record, see `watch.py`. One front is in the agent's own process; for more see `many_fronts.py`.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from ...errors import LabError
 from ..record import VersionCounts
 from .counts import Counts
 from .forks import Forks
+from .judged_requests import JudgedRequests
 from .predictor import Predictor, Routes, ServedVersion
 
 
 class Fronts:
-    """The one front of an endpoint. Each change returns at once, and is done on the event loop.
+    """The one front of an endpoint. A change may be made on any thread: it returns at once, and is done on the loop's.
 
     predictor: of the front in this process. forks: make the processes of versions, where `open` is called.
     """
@@ -54,6 +55,22 @@ class Fronts:
         """End versions that were loaded and are not to serve."""
         self._predictor.loop.call_soon_threadsafe(self._retire, versions)
 
+    def show(self, judge: JudgedRequests) -> None:
+        """Show the verdict of a new look, wherever it is asked for."""
+
+    def flush(self, done: Callable[[], None]) -> None:
+        """Have the other fronts write their logs; `done` is called, on any thread, when that was tried."""
+        done()
+
+    async def begin(self) -> None:
+        """Start the other fronts, once this process answers."""
+
+    def drain(self) -> None:
+        """Have the other fronts answer what they have taken, and end."""
+
+    async def close(self) -> None:
+        """Wait for their ends."""
+
     # ---- on the event loop ----
 
     def _open(
@@ -64,7 +81,8 @@ class Fronts:
 
     def _serve(self, routes: Routes, gone: Sequence[ServedVersion]) -> None:
         self._predictor.routes = routes
-        self._retire(gone)
+        for version in gone:
+            version.workers.retire()
 
     def _retire(self, versions: Sequence[ServedVersion]) -> None:
         for version in versions:

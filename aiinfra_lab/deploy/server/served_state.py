@@ -68,7 +68,9 @@ class ServedState:
     def evaluate(self) -> Verdict:
         """The verdict on the canary by what was counted until now. Only where it `is_judged`."""
         assert self._judge is not None
-        return self._judge.evaluate()
+        verdict = self._judge.evaluate()
+        self._fronts.show(self._judge)
+        return verdict
 
     @property
     def verdict(self) -> Verdict | None:
