@@ -12,7 +12,10 @@ from .messages import CannotServe
 
 
 class BeginFront(msgspec.Struct, tag=True):
-    """To a new one, first of all: which of how many it is, and where each version that was counted is counted."""
+    """To a new one, first of all: which of how many it is, and where each version that was counted is counted.
+
+    started_at: when the endpoint was.
+    """
 
     name: str
     claim: str
@@ -21,6 +24,7 @@ class BeginFront(msgspec.Struct, tag=True):
     front: int
     fronts: int
     places: dict[str, int]
+    started_at: float
 
 
 class CountVersion(msgspec.Struct, tag=True):

@@ -101,7 +101,7 @@ class _FrontProcess:
         self._channel, self._shared, self._listener, self._forks = channel, shared, listener, forks
         self._loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[bool] = self._loop.create_future()
-        counted = Counted(shared.versions, shared.tallies)
+        counted = Counted(shared.versions, shared.tallies, begin.started_at)
         own = shared.tallies[begin.front]
         self.front = Front(begin.name, begin.claim, Path(begin.log_dir), begin.limits, self._flush_all, own, counted)
         for uri, place in begin.places.items():
@@ -121,7 +121,7 @@ class _FrontProcess:
             CountVersion: lambda found: self._count(found.uri, found.place),
             ShowVerdict: self._show,
             FlushLog: self._flush,
-            AllFlushed: lambda found: self._flushes.pop(found.number)(),
+            AllFlushed: self._flushed,
             Drain: lambda _: self.end(drains=True),
         }
         forks.attach(self._loop)
@@ -237,6 +237,10 @@ class _FrontProcess:
 
         self._in_loop(ask)
 
+    def _flushed(self, found: AllFlushed) -> None:
+        if done := self._flushes.pop(found.number, None):  # else a process before this one has asked
+            done()
+
     def _publish(self) -> None:
         self.front.publish()
         self._loop.call_later(PUBLISH_S, self._publish)
@@ -245,7 +249,7 @@ class _FrontProcess:
         now = time.monotonic()
         if not any(version.workers.problem for version in self.front.predictor.routes.live):
             self._unable_since = now
-        elif now > self._unable_since + UNABLE_S:
+        elif now > self._unable_since + UNABLE_S and not self.ended.done():
             _log.error("a front has had a version without any process for %g s, and ends", UNABLE_S)
             self.end(drains=True)
 

@@ -26,7 +26,8 @@ _decode = msgspec.msgpack.Decoder(FromFront).decode
 MODULE = "aiinfra_lab.deploy.server.front_process"
 LONG_S = 60.0  # one that lived so long is started again at once
 LEAST_PAUSE_S, MOST_PAUSE_S = 0.1, 5.0
-HANGS_S = 15.0  # without a sign; of a new one: without the first
+HANGS_S = 15.0  # without a sign
+BEGINS_S = 60.0  # until the first one, on a machine that is busy
 
 
 class FurtherFront:
@@ -82,8 +83,8 @@ class FurtherFront:
 
     def check(self, beat_at: float) -> None:
         """End it when it hangs. beat_at: its last sign, on the clock that all processes share."""
-        if self._channel and time.monotonic() > max(beat_at, self._started_at) + HANGS_S:
-            self.end(f"gave no sign for {HANGS_S:g} s")
+        if self._channel and time.monotonic() > (beat_at + HANGS_S if beat_at else self._started_at + BEGINS_S):
+            self.end(f"gave no sign for {HANGS_S if beat_at else BEGINS_S:g} s")
 
     def end(self, why: str) -> None:
         """End its process at once; another follows."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -26,10 +26,11 @@ _LOOPBACK = re.compile(rb"(?:(?:[a-z0-9-]+\.)*localhost|127(?:\.[0-9]{1,3}){3}|\
 
 @dataclass(frozen=True)
 class Counted:
-    """What all fronts of an endpoint have counted: each version, and the tallies of each front."""
+    """What all fronts of an endpoint have counted since then: each version, and the tallies of each front."""
 
     versions: dict[str, Counts]
     tallies: Sequence[Tallies]
+    started_at: float = field(default_factory=time.time)
 
 
 class HttpApi:
@@ -52,7 +53,6 @@ class HttpApi:
         self.predictor = predictor
         self._write_counts = write_counts
         self._counted = counted or Counted(predictor.counts, [predictor.tallies])
-        self.started_at = time.time()
         self._paths: dict[bytes, tuple[bytes, Callable[[Request], None]]] = {
             b"/predict": (b"POST", self._predict),
             b"/flush": (b"POST", self._flush),
@@ -92,7 +92,7 @@ class HttpApi:
         readiness = self._readiness()
         return {
             **readiness,
-            "up_s": round(time.time() - self.started_at, 3),
+            "up_s": round(time.time() - counted.started_at, 3),
             "waiting_requests": tallies.summed(counted.tallies, "waiting"),
             "log_lost_rows": tallies.summed(counted.tallies, "log_lost"),
             "refused": tallies.total(counted.tallies, "refused"),

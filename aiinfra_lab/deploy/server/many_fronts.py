@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from ... import errors
 from ...config import Settings
 from ...errors import Failed, LabError, UsageProblem
@@ -98,7 +100,8 @@ class ManyFronts(Fronts):
         self.front = Front(name, record.job, log_dir, limits, write_counts, self._shared.tallies[0], counted)
         super().__init__(self.front.predictor, forks)
         self._write_counts = write_counts
-        self._begin = BeginFront(name, record.job, record.log_dir, limits, 0, len(listeners), {})
+        fronts, started_at = len(listeners), counted.started_at
+        self._begin = BeginFront(name, record.job, record.log_dir, limits, 0, fronts, {}, started_at)
         self._further = [
             FurtherFront(number, listener, self._memory, self.front, self._first, self._hear, self._forget)
             for number, listener in enumerate(listeners[1:], 1)
@@ -155,10 +158,8 @@ class ManyFronts(Fronts):
 
     def _first(self, number: int) -> list[ToFront]:
         """What a new process is sent, so that it serves what the others do."""
-        begin = BeginFront(
-            self._begin.name, self._begin.claim, self._begin.log_dir, self._begin.limits, number,
-            self._begin.fronts, {uri: place for place, uri in enumerate(self._shared.versions)},
-        )  # fmt: skip
+        places = {uri: place for place, uri in enumerate(self._shared.versions)}
+        begin = replace(self._begin, front=number, places=places)
         return [begin, *self._loads.values(), *([self._routes] if self._routes else [])]
 
     def _count(self, uri: str) -> None:
