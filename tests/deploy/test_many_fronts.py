@@ -50,11 +50,14 @@ class Endpoint:
     def __init__(self, folder: Path, **fields: object) -> None:
         body = EndpointRecord(log_dir=str(folder / "log"), generation=1, **fields)
         open_store().commit([Record.new("delay", body)])
+        self.output, self.log_dir = folder / "output.log", folder / "log"
+        self.begin()
+
+    def begin(self) -> None:
+        """Start its process, as its supervisor does."""
         command = [sys.executable, "-m", "aiinfra_lab.deploy.server", "delay", "2"]
-        with (folder / "output.log").open("w") as output:
+        with self.output.open("w") as output:
             self.process = subprocess.Popen(command, stdout=output, stderr=output)
-        self.output = folder / "output.log"
-        self.log_dir = folder / "log"
         until(lambda: self.record.url and len(self.pids) == 1, most_s=STARTS_S)
         self.each()
 
@@ -291,13 +294,17 @@ def test_a_front_that_hangs_is_replaced(start):
     assert "gave no sign" in endpoint.output.read_text()
 
 
-def test_no_process_outlives_an_agent_that_is_killed(start):
+def test_no_process_outlives_an_agent_that_is_killed_and_the_next_one_has_its_port(start):
     endpoint = start()
     endpoint.each()
     tree = endpoint.tree()
     assert len(tree) >= 2 + 2 + 4  # two fronts, their fork servers, and a process that answers with its spare each
+    port = endpoint.record.port
     endpoint.process.kill()
+    endpoint.process.wait()
     until(lambda: all(map(is_gone, tree)), most_s=STARTS_S)
+    endpoint.begin()
+    assert endpoint.record.port == port  # nobody holds it
 
 
 class FakeFront:

@@ -144,9 +144,7 @@ class FurtherFront:
         found = _decode(message)
         if isinstance(found, RoutesServed) and not self.serves:
             self.serves = True
-            if self._taken:
-                self._front.leave(self._taken)
-                self._taken = None
+            self._hand_over()
         self._heard(self, found)
 
     def _lost(self) -> None:
@@ -167,6 +165,13 @@ class FurtherFront:
     async def _take_connections(self) -> None:
         if self._taken is None:
             self._taken = await self._front.listen(self._listener.dup())
+        if self.serves:  # it was faster
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        if self._taken:
+            self._front.leave(self._taken)
+            self._taken = None
 
     def _kill(self) -> None:
         """End the process, if it has not ended, and have it reaped."""
