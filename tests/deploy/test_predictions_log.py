@@ -197,6 +197,15 @@ def test_of_several_fronts_each_has_files_of_its_own_and_the_newest_rows_are_tho
         assert [found["row_id"] for found in newest(tmp_path, rows)] == [str(at) for at in range(29, -1, -1)][:rows]
 
 
+def test_a_file_that_another_front_deletes_at_this_moment_costs_no_row(tmp_path, monkeypatch):
+    there = files
+    monkeypatch.setattr(predictions_log, "files", lambda folder: [folder / "0.jsonl", *there(folder)])
+    log = PredictionsLog(tmp_path, ROOM)
+    add(log, 1)
+    log.close()
+    assert ([found["row_id"] for found in newest(tmp_path, 10)], log.lost) == (["1"], 0)
+
+
 def test_a_file_that_another_has_deleted_is_not_written_on(tmp_path):
     log = PredictionsLog(tmp_path, ROOM)
     add(log, 1)

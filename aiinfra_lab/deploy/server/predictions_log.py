@@ -148,10 +148,9 @@ class PredictionsLog:
         self._delete_oldest()
 
     def _delete_oldest(self) -> None:
-        found = files(self.folder)
-        sizes = [path.stat().st_size for path in found]
-        excess = sum(sizes) + FILE_BYTES - self._most_bytes  # the new file will grow to that
-        for path, size in zip(found[:-1], sizes[:-1], strict=True):
+        found = [(path, status.st_size) for path, status in _statuses(self.folder)]
+        excess = sum(size for _, size in found) + FILE_BYTES - self._most_bytes  # the new file will grow to that
+        for path, size in found[:-1]:
             if excess <= 0:
                 break
             path.unlink(missing_ok=True)
@@ -170,6 +169,13 @@ def files(folder: Path) -> list[Path]:
     """The log's files, oldest first."""
     # Names are microseconds, and texts sort as numbers only when they are equally long.
     return sorted(folder.glob("*.jsonl"), key=lambda path: (len(path.name), path.name))
+
+
+def _statuses(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """Of each file, the oldest first; another front may delete some meanwhile."""
+    for path in files(folder):
+        with contextlib.suppress(FileNotFoundError):
+            yield path, path.stat()
 
 
 class _Request(msgspec.Struct):
@@ -197,7 +203,7 @@ def newest(folder: Path, rows: int) -> list[PredictedRow]:
     """The last rows, newest first. A line that a crash cut short, or that is damaged, is passed over."""
     found: list[PredictedRow] = []
     # Several fronts write at once: no row of a file is newer than the file's last change, as the kernel rounds it.
-    changed = [(path.stat().st_mtime, path) for path in reversed(files(folder))]
+    changed = [(status.st_mtime, path) for path, status in reversed([*_statuses(folder)])]
     for changed_at, path in sorted(changed, key=operator.itemgetter(0), reverse=True):
         if found and len(found) >= rows and found[-1]["at"] >= changed_at + _ROUNDED_S:
             break
@@ -208,7 +214,10 @@ def newest(folder: Path, rows: int) -> list[PredictedRow]:
 
 def _backwards(path: Path) -> Iterator[PredictedRow]:
     # A file is little longer than FILE_BYTES: it can be read whole.
-    for line in reversed(path.read_bytes().splitlines()):
+    lines: list[bytes] = []
+    with contextlib.suppress(FileNotFoundError):  # its server has just deleted it
+        lines = path.read_bytes().splitlines()
+    for line in reversed(lines):
         yield from reversed(_read(line))
 
 

@@ -27,7 +27,7 @@ class Tallies:
     def place(self, name: str) -> int:
         """Where the number of that name stands."""
         if name not in self._places:
-            at, written = len(self._places), name.encode()
+            at, written = len(self._places), name.encode()[:_NAME]
             self._names[at * _NAME : at * _NAME + len(written)] = written
             self._places[name] = at
         return self._places[name]
