@@ -78,8 +78,7 @@ async def serve(
     code = await ended
     fronts.drain()
     # The log before the watch, whose last counts name the lines that the log has lost.
-    await front.close()
-    await fronts.close()
+    await asyncio.gather(front.close(), fronts.close())
     await loop.run_in_executor(None, watch.close, code)
     forks.close()
     return code

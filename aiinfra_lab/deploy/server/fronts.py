@@ -69,7 +69,7 @@ class Fronts:
         """Have the other fronts answer what they have taken, and end."""
 
     async def close(self) -> None:
-        """Wait for their ends."""
+        """Wait for their ends, while the front here drains too."""
 
     # ---- on the event loop ----
 

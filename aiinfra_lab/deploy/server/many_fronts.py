@@ -45,6 +45,7 @@ from .predictor import Routes, ServedVersion
 from .shared_counts import SharedCounts
 
 LEAST_CORES = 4
+END_S = DRAIN_S + 0.4  # for its log; the supervisor's patience is for all of it
 
 
 def front_count(where: Settings, cores: int | None = None) -> int:
@@ -148,7 +149,7 @@ class ManyFronts(Fronts):
             front.drain()
 
     async def close(self) -> None:
-        await asyncio.gather(*(front.close(DRAIN_S) for front in self._further))
+        await asyncio.gather(*(front.close(END_S) for front in self._further))
 
     # ---- what all fronts are sent ----
 
