@@ -37,6 +37,7 @@ class DeployNoun(Noun[EndpointRecord]):
     name = "deploy"
     settings: ClassVar = {
         "freeze": "when no version gets more traffic, e.g. fri 16:00 - mon 08:00; 2026-12-20 - 2027-01-03",
+        "fronts": "how many processes take an endpoint's requests, 1 if not set; more need a machine of 4 cores",
         "load_s": "how long a version may take to be loaded and warmed up, in seconds",
         "body_mib": "how long a request's body may be, in MiB",
         "log_days": "for how many days the logs of predictions are kept",

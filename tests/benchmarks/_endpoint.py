@@ -47,7 +47,8 @@ async def ours(port: int, folder: Path, kind: str) -> None:
     versions = [await _version(predictor, loop, uri, folder, is_faulty) for uri in uris]
     predictor.routes = _routes(versions)
     api = HttpApi("delay", "benchmark", predictor, lambda done: done())
-    server = Server(api.handle, loop, predictor.refused)
+    # The code of an earlier version counts refusals alone.
+    server = Server(api.handle, loop, getattr(predictor, "tallies", None) or predictor.refused)
     gc.collect()
     gc.freeze()
     await loop.create_server(server.connect, sock=bind(port), backlog=512)

@@ -68,7 +68,7 @@ def endpoint(
     if folder is not None:
         predictor.routes = inline_workers.routes(inline_workers.served(predictor, uri, folder))
     api = HttpApi("delay", "deploy-delay-1", predictor, lambda done: done())
-    server = Server(api.handle, loop, predictor.refused, max_body)
+    server = Server(api.handle, loop, predictor.tallies, max_body)
     loop.run_until_complete(loop.create_server(server.connect, sock=listener))
     thread = threading.Thread(target=loop.run_forever)
     thread.start()

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiinfra_lab.deploy.record import VersionCounts
-from aiinfra_lab.deploy.server.counts import EDGES_MS, SHOWN_MS, Counts
+from aiinfra_lab.deploy.server.counts import EDGES_MS, SHOWN_MS, Counts, TotalCounts
 
 
 def counted(latencies):
@@ -57,3 +57,29 @@ def test_at_most_counts_up_to_the_edge():
     counts = counted([0.9, 1.0, 1.05])
     assert counts.at_most(1) == 2
     assert counts.at_most(2) == 3
+
+
+def test_the_counts_of_several_fronts_are_one_version_s():
+    parts = [counted([0.5, 3]), counted([80])]
+    parts[1].as_shadow.add(7.0, 3, failed=True)
+    parts[0].lost += 2
+    total = TotalCounts(parts)
+    assert (total.requests, total.rows, total.errors, total.lost, total.busy_ms) == (3, 6, 1, 2, 83.5)
+    assert total.buckets == counted([0.5, 3, 80]).buckets
+    assert (total.shadowed.requests, total.shadowed.errors, counted([1]).shadowed) == (1, 1, None)
+    parts[0].add(4.0, 2, failed=False)
+    assert total.requests == 4  # of this moment
+
+
+def test_how_latency_wanders_is_kept_in_blocks_of_what_was_answered_in_them(monkeypatch):
+    now, counts = [100.0], Counts()
+    monkeypatch.setattr("aiinfra_lab.deploy.server.counts.time.monotonic", lambda: now[0])
+    counts.add(1000.0, 1, failed=False)  # before anybody looks
+    for latency in (1.0, 10.0, None, 100.0, 1000.0):
+        counts.sample()
+        for _ in range(5 if latency else 0):
+            counts.add(latency, 1, failed=False)
+        now[0] += 10.0
+    counts.sample()
+    assert counts.minutes.means(10) == pytest.approx([math.log(latency) for latency in (1, 10, 100, 1000)])
+    assert counts.minutes.means(20) == pytest.approx([math.log(10) / 2, (math.log(100) + math.log(1000)) / 2])

@@ -8,6 +8,7 @@ import pytest
 from aiinfra_lab.deploy.record import Arm, EndpointRecord
 from aiinfra_lab.deploy.server import watch as watching
 from aiinfra_lab.deploy.server.counts import Counts
+from aiinfra_lab.deploy.server.fronts import Fronts
 from aiinfra_lab.deploy.server.predictor import Routes, ServedVersion
 from aiinfra_lab.deploy.server.watch import Watch
 from aiinfra_lab.deploy.server.workers import VersionFiles
@@ -38,7 +39,7 @@ class Predictor:
         self.later = None
 
     def call_soon_threadsafe(self, call, *given):
-        if self.later is None or call == self.open:
+        if self.later is None or call.__name__ == "_open":
             call(*given)
         else:
             self.later.append((call, given))
@@ -59,7 +60,7 @@ def follow(workspace, artifacts, monkeypatch):
         monkeypatch.setattr(watching, "artifact", artifact)
         monkeypatch.setattr(watching, "recorded", lambda uri: {})
         predictor = Predictor(artifacts("plain"), broken)
-        watch = Watch("delay", open_store(), predictor, None, lambda code: None)
+        watch = Watch("delay", open_store(), Fronts(predictor, object()), lambda code: None)
         body = EndpointRecord(champion=CHAMPION, canary=CANARY, share=0.5, salt="s", generation=1)
         [record] = open_store().commit([Record.new("delay", body)])
         problems = []
@@ -96,7 +97,10 @@ def watch(workspace, artifacts, monkeypatch):
     """The watch of an endpoint that nothing is followed of yet."""
     monkeypatch.setattr(watching, "artifact", Path)
     monkeypatch.setattr(watching, "recorded", lambda uri: {})
-    return Watch("delay", open_store(), Predictor(artifacts("plain")), None, lambda code: None)
+    made = Predictor(artifacts("plain"))
+    found = Watch("delay", open_store(), Fronts(made, object()), lambda code: None)
+    found.predictor = made
+    return found
 
 
 def commit(**fields):

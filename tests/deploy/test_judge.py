@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from aiinfra_lab.deploy.record import DesiredState, RuleCounts
-from aiinfra_lab.deploy.server import judge as judging
 from aiinfra_lab.deploy.server.counts import Counts
 from aiinfra_lab.deploy.server.judge import Judge
+from aiinfra_lab.deploy.server.judged_requests import DEADLINE_S
 from aiinfra_lab.deploy.server.predictor import key_position
 from aiinfra_lab.stats.bounds import parse_bounds
 
@@ -119,7 +119,7 @@ def test_a_key_counts_once_between_two_looks():
 def test_a_request_that_hangs_is_an_error_and_its_answer_none():
     judge, _ = trial()
     hanging, waiting = judge.begin("a", is_canary=True), judge.begin("b", is_canary=True)
-    hanging.started -= judging.DEADLINE_S + 1
+    hanging.started -= DEADLINE_S + 1
     judge.evaluate()
     assert (judge.requests, judge.unanswered, list(judge.open)) == (1, 1, [waiting])
     hanging.end(40_000.0, failed=False)
@@ -186,9 +186,8 @@ def test_a_champion_whose_load_was_another_one_before_is_compared_by_how_fast_it
 
 def test_what_a_version_did_as_a_shadow_says_nothing_of_how_fast_it_answers():
     known = champion()
-    known.shadowed = Counts()
     for _ in range(5000):
-        known.shadowed.add(900.0, 1, False)
+        known.as_shadow.add(900.0, 1, False)
     judge, clock = trial(counts=known)
     latency = serve(judge, clock, 1).measures[1]
     assert latency.p95_ms < 100

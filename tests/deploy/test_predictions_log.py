@@ -6,6 +6,7 @@ import resource
 import signal
 import stat
 import threading
+import time
 
 from aiinfra_lab.deploy.server import predictions_log
 from aiinfra_lab.deploy.server.predictions_log import PredictionsLog, files, newest
@@ -180,3 +181,36 @@ def test_a_line_that_is_damaged_in_whatever_way_is_passed_over(tmp_path):
     lines[3] = lines[3].replace(b'"x": 3', b'"x": ' + b"[" * 100_000)
     path.write_bytes(b"\n".join(lines))
     assert [found["row_id"] for found in newest(tmp_path, 10)] == ["5", "4"]
+
+
+def test_of_several_fronts_each_has_files_of_its_own_and_the_newest_rows_are_those_of_all(tmp_path, monkeypatch):
+    monkeypatch.setattr(predictions_log.time, "time_ns", iter(range(10**15, 10**16, 500)).__next__)
+    logs = [PredictionsLog(tmp_path, ROOM) for _ in range(3)]
+    for number in range(30):
+        add(logs[number % 3], number)
+        if number % 5 == 0:
+            flushed(logs[number % 3])
+        time.sleep(0.001)
+    [log.close() for log in logs]
+    assert len(files(tmp_path)) == 3
+    for rows in (0, 1, 7, 30, 100):
+        assert [found["row_id"] for found in newest(tmp_path, rows)] == [str(at) for at in range(29, -1, -1)][:rows]
+
+
+def test_a_file_that_another_front_deletes_at_this_moment_costs_no_row(tmp_path, monkeypatch):
+    there = files
+    monkeypatch.setattr(predictions_log, "files", lambda folder: [folder / "0.jsonl", *there(folder)])
+    log = PredictionsLog(tmp_path, ROOM)
+    add(log, 1)
+    log.close()
+    assert ([found["row_id"] for found in newest(tmp_path, 10)], log.lost) == (["1"], 0)
+
+
+def test_a_file_that_another_has_deleted_is_not_written_on(tmp_path):
+    log = PredictionsLog(tmp_path, ROOM)
+    add(log, 1)
+    flushed(log)
+    files(tmp_path)[0].unlink()
+    add(log, 2)
+    log.close()
+    assert [found["row_id"] for found in newest(tmp_path, 10)] == ["2"]

@@ -1,4 +1,4 @@
-"""`python -m aiinfra_lab.deploy.server NAME`: the process of one endpoint, on 127.0.0.1 and nowhere else.
+"""`python -m aiinfra_lab.deploy.server NAME [FRONTS]`: the process of one endpoint, on 127.0.0.1 and nowhere else.
 
 It binds its port first, then loads the versions that its record asks for, and serves until SIGTERM: then it takes no
 new connection, answers what it has taken, writes its log and counts, and exits with 143: who did not ask for its end by
@@ -15,7 +15,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -27,35 +27,27 @@ from ...config import settings
 from ...errors import Denied, LabError, StoreUnavailable
 from ...store import Record, Store, open_store, update
 from ..grpc.sidecar import Sidecar
-from ..ports import HOST, bind
+from ..ports import HOST, bind_shared
 from ..record import EndpointRecord
-from ..retention import log_bytes
-from . import workers
 from .forks import Forks
-from .http_api import HttpApi
+from .front import Front, ServingLimits
+from .fronts import Fronts
 from .judge import look_seconds
-from .predictions_log import PredictionsLog
-from .predictor import Predictor
-from .protocol import Server, body_bytes
+from .many_fronts import ManyFronts, front_count
 from .watch import Watch, is_named
 
 _log = logging.getLogger("aiinfra_lab.deploy.server")  # __name__ is __main__ here
 
-# Less than the supervisor's GRACE_S, after which it kills: log and counts must be written by then.
-DRAIN_S = 4.0
 AGAIN_S = 1.0
 
 
 async def serve(
     store: Store,
     record: Record[EndpointRecord],
-    listener: socket.socket,
+    listeners: Sequence[socket.socket],
     forks: Forks,
-    most_bytes: float,
+    limits: ServingLimits,
     look_s: float,
-    memory_bytes: int,
-    load_s: float,
-    max_body: int,
 ) -> int:
     """Serve until a signal comes or the watch says that it is over; the exit code."""
     loop = asyncio.get_running_loop()
@@ -67,24 +59,30 @@ async def serve(
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, leave, 128 + number)
-    log = PredictionsLog(Path(record.body.log_dir), most_bytes)
-    predictor = Predictor(log, loop, memory_bytes, load_s, max_body)
     forks.attach(loop)
-    sidecar = Sidecar(record.name, store, record.body.port, max_body)
-    end = partial(_from_thread, loop, leave)
-    watch = Watch(record.name, store, predictor, forks, end, look_s, sidecar.follow)
-    api = HttpApi(record.name, record.body.job, predictor, watch.flush)
-    server = Server(api.handle, loop, predictor.refused, max_body)
+    sidecar = Sidecar(record.name, store, record.body.port, limits.max_body)
+
+    def write_counts(done: Callable[[], None]) -> None:
+        fronts.flush(lambda: watch.flush(done))
+
+    fronts: Fronts
+    if listeners[1:]:
+        fronts = many = ManyFronts(record.body, record.name, limits, forks, listeners, write_counts)
+        front = many.front
+    else:
+        front = Front(record.name, record.body.job, Path(record.body.log_dir), limits, write_counts)
+        fronts = Fronts(front.predictor, forks)
+    watch = Watch(record.name, store, fronts, partial(_from_thread, loop, leave), look_s, sidecar.follow)
     # The watch freezes what lives then for good: garbage from the start must not be among it.
     gc.collect()
     watch.start(record)
-    socket_server = await loop.create_server(server.connect, sock=listener, backlog=512)
+    await front.listen(listeners[0])
+    await fronts.begin()
     code = await ended
-    socket_server.close()
     sidecar.end()  # what it has taken is answered together with all else
-    await _drain(predictor, server)
+    fronts.drain()
     # The log before the watch, whose last counts name the lines that the log has lost.
-    await loop.run_in_executor(None, log.close)
+    await asyncio.gather(front.close(), fronts.close())
     await loop.run_in_executor(None, watch.close, code)
     await loop.run_in_executor(None, sidecar.close)
     forks.close()
@@ -95,18 +93,8 @@ def _from_thread(loop: asyncio.AbstractEventLoop, call: Callable[[int], None], c
     loop.call_soon_threadsafe(call, code)
 
 
-async def _drain(predictor: Predictor, server: Server) -> None:
-    """Answer what was taken; what is not answered after DRAIN_S is cut off."""
-    predictor.draining = True
-    server.drain()
-    until = asyncio.get_running_loop().time() + DRAIN_S
-    while (predictor.waiting or server.connections) and asyncio.get_running_loop().time() < until:
-        await asyncio.sleep(0.02)
-    server.close()
-
-
-def main(name: str) -> int:
-    """Bind, say where, and serve."""
+def main(name: str, count: int | None = None) -> int:
+    """Bind, say where, and serve. count: of fronts, whatever the settings and this machine's cores allow."""
     logs.configure()
     store = open_store()
     record = store.get(EndpointRecord, name)
@@ -118,13 +106,12 @@ def main(name: str) -> int:
         _log.info("another process serves %s now", name)
         return 0
     try:
-        most_bytes, look_s = log_bytes(settings()), look_seconds(settings())
-        memory_bytes, load_s = workers.memory_bytes(settings()), workers.load_seconds(settings())
-        max_body = body_bytes(settings())
+        limits, look_s = ServingLimits.of(settings()), look_seconds(settings())
+        count = front_count(settings()) if count is None else count
         forks = Forks()  # first of all: it imports while the rest begins
-        listener = bind(record.body.port)
-        record = _write_address(store, name, listener.getsockname()[1])
-        return uvloop.run(serve(store, record, listener, forks, most_bytes, look_s, memory_bytes, load_s, max_body))
+        listeners = bind_shared(record.body.port, count)
+        record = _write_address(store, name, listeners[0].getsockname()[1])
+        return uvloop.run(serve(store, record, listeners, forks, limits, look_s))
     except LabError as problem:
         _log.error("%s", problem)
         with contextlib.suppress(LabError):  # the store itself may be what is the matter; the log has the problem
@@ -160,4 +147,4 @@ def _write_problem(store: Store, record: Record[EndpointRecord], problem: str) -
 
 if __name__ == "__main__":
     modes.keep_to_owner()
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(sys.argv[1], *map(int, sys.argv[2:])))

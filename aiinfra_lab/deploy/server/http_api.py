@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
 from ...train.saved_model import SavedModel
-from . import docs_page, metrics, openapi
+from . import docs_page, metrics, openapi, tallies
+from .counts import Counts
 from .descriptions import Descriptions, NotServed
 from .inference_api import InferenceApi
-from .judge import Judge
 from .messages import Form, FormName
 from .predictor import Predictor, ServedArm, options_of
 from .protocol import ARROW_STREAM, JSON, Request
+from .tallies import Tallies
 
 _encode = msgspec.json.Encoder().encode
 _FORMS: dict[FormName, bytes] = {"json": JSON, "arrow": ARROW_STREAM}
@@ -24,25 +26,35 @@ _FORMS: dict[FormName, bytes] = {"json": JSON, "arrow": ARROW_STREAM}
 _LOOPBACK = re.compile(rb"(?:(?:[a-z0-9-]+\.)*localhost|127(?:\.[0-9]{1,3}){3}|\[::1\])(?::[0-9]{1,5})?", re.IGNORECASE)
 
 
-def _verdict(judge: Judge) -> dict[str, Any]:
-    return {**msgspec.to_builtins(judge.verdict), "requests": judge.judged, "unanswered": judge.unanswered}
+@dataclass(frozen=True)
+class Counted:
+    """What all fronts of an endpoint have counted since then: each version, and the tallies of each front."""
+
+    versions: dict[str, Counts]
+    tallies: Sequence[Tallies]
+    started_at: float = field(default_factory=time.time)
 
 
 class HttpApi:
     """Takes each request to what answers it.
 
     claim: which start of the endpoint this is, as its target calls it. write_counts: has what was counted written into
-    the endpoint's record, and calls what it is given when that was tried.
+    the endpoint's record, and calls what it is given when that was tried. counted: None where there is one front.
     """
 
     def __init__(
-        self, name: str, claim: str, predictor: Predictor, write_counts: Callable[[Callable[[], None]], None]
+        self,
+        name: str,
+        claim: str,
+        predictor: Predictor,
+        write_counts: Callable[[Callable[[], None]], None],
+        counted: Counted | None = None,
     ) -> None:
         self.name = name
         self.claim = claim
         self.predictor = predictor
         self._write_counts = write_counts
-        self.started_at = time.time()
+        self._counted = counted or Counted(predictor.counts, [predictor.tallies])
         self._paths: dict[bytes, tuple[bytes, Callable[[Request], None]]] = {
             b"/predict": (b"POST", self._predict),
             b"/flush": (b"POST", self._flush),
@@ -78,26 +90,29 @@ class HttpApi:
 
     def status(self) -> dict[str, Any]:
         """Everything about the endpoint at this moment."""
-        predictor, judge = self.predictor, self.predictor.routes.judge
+        counted, judge = self._counted, self.predictor.routes.judge
+        readiness = self._readiness()
         return {
-            **self._readiness(),
-            "up_s": round(time.time() - self.started_at, 3),
-            "waiting_requests": predictor.waiting,
-            "log_lost_rows": predictor.log.lost,
-            "refused": {str(status): count for status, count in predictor.refused.items()},
+            **readiness,
+            "up_s": round(time.time() - counted.started_at, 3),
+            "waiting_requests": tallies.summed(counted.tallies, "waiting"),
+            "log_lost_rows": tallies.summed(counted.tallies, "log_lost"),
+            "refused": tallies.total(counted.tallies, "refused"),
             # A copy, which the GIL makes in one step: the watch adds versions on a thread of its own.
-            "versions": {uri: counts.to_record() for uri, counts in predictor.counts.copy().items()},
-            "runtimes": {version.model.uri: version.workers.runtime for version in predictor.routes.live},
-            "verdict": _verdict(judge) if judge else None,
+            "versions": {uri: counts.to_record() for uri, counts in counted.versions.copy().items()},
+            "runtimes": {version.model.uri: version.workers.runtime for version in self.predictor.routes.live},
+            "verdict": judge.shown() if judge else None,
         }
 
     def _readiness(self) -> dict[str, Any]:
         routes = self.predictor.routes
+        self.predictor.publish()
         return {
             "name": self.name,
             "claim": self.claim,
             "ready": self.predictor.ready,
-            "generation": routes.generation,
+            # Whoever waits for a generation waits until every front serves it.
+            "generation": tallies.least(self._counted.tallies, "generation"),
             "champion": _uri(routes.champion),
             "canary": _uri(routes.canary),
             "canary_share": routes.canary_share,
@@ -136,13 +151,14 @@ class HttpApi:
         request.respond(200 if self.predictor.ready else 503, _encode(self._readiness()))
 
     def _metrics(self, request: Request) -> None:
-        predictor = self.predictor
+        self.predictor.publish()
+        request.connection.server.publish()
         # Copied, since the watch may add a version on its own thread meanwhile.
-        text = metrics.text(self.name, predictor, predictor.counts.copy(), request.connection.server)
+        text = metrics.text(self.name, self.predictor, self._counted.versions.copy(), self._counted.tallies)
         request.respond(200, text, metrics.KIND)
 
     def _refuse(self, request: Request, status: int, what: str, extra: bytes = b"") -> None:
-        self.predictor.refused[status] += 1
+        self.predictor.refused.add(status)
         request.respond(status, _encode({"error": {"what": what}}), extra=extra)
 
 

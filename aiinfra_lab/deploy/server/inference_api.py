@@ -93,8 +93,8 @@ class InferenceApi:
         if status == 422:
             # The protocol knows no other status for what does not fit the model.
             status = 400
-            self._predictor.refused.subtract((422,))
-            self._predictor.refused[status] += 1
+            self._predictor.refused[422] -= 1
+            self._predictor.refused.add(status)
         request.respond(status, body, kind, extra)
 
     def _found(self, request: Request, model: str, version: str) -> str | None:

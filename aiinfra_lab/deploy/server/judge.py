@@ -7,7 +7,6 @@ another.
 
 from __future__ import annotations
 
-import hashlib
 import threading
 import time
 from bisect import bisect_left
@@ -16,6 +15,8 @@ from dataclasses import dataclass
 from itertools import chain
 from types import MappingProxyType
 from typing import Any
+
+from msgspec import to_builtins
 
 from ...config import Settings
 from ...errors import UsageProblem
@@ -29,9 +30,8 @@ from ...stats.latencies import LEAST, FrozenLatencies
 from ...stats.power import requests_to_convict
 from ..record import DesiredState, RuleCounts, Verdict
 from .counts import EDGES_MS, Counts
+from .judged_requests import JudgedRequests
 
-DEADLINE_S = 30.0
-"""A request without an answer for so long is an error, whatever comes of it."""
 MARGINS: dict[Measure, float] = {"errors": 0.005, "latency": 0.05}
 """By so much the canary's share of errors, or of answers beyond the champion's p95, is shown to be not worse."""
 _SEEN = 1 << 16
@@ -45,24 +45,6 @@ def look_seconds(where: Settings) -> float:
     if not 0 < seconds <= 60:
         raise UsageProblem(f"deploy.look_s = {seconds:g} is no time between two looks", "give it seconds, e.g. 10")
     return seconds
-
-
-class JudgedRequest:
-    """A request on its way, of which the judge hears once."""
-
-    __slots__ = ("_is_canary", "_judge", "_key", "started")
-
-    def __init__(self, judge: Judge, key: str, is_canary: bool, started: float) -> None:
-        self._judge, self._key, self._is_canary, self.started = judge, key, is_canary, started
-
-    def end(self, latency_ms: float | None, *, failed: bool) -> None:
-        """It was answered. latency_ms: None when it got no score at all, however soon."""
-        if self._judge.open.pop(self, False):
-            self._judge.add(self._key, latency_ms, is_canary=self._is_canary, failed=failed)
-
-    def withdraw(self) -> None:
-        """It says nothing about either version: no rows of it were predicted."""
-        self._judge.open.pop(self, None)
 
 
 @dataclass
@@ -92,7 +74,7 @@ class _Alarm:
         return JudgedBound.of(self.bound, state, bad, total, self.sample.needed())
 
 
-class Judge:
+class Judge(JudgedRequests):
     """What one trial of a canary has counted, and its verdict by the last look.
 
     rule: what is guarded, and what the endpoint may do at most; None for a canary that nothing takes off
@@ -110,10 +92,10 @@ class Judge:
         look_s: float = 10.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.rule, self._salt, self._champion, self._clock = rule, salt.encode()[:64], champion, clock
+        super().__init__(salt)
+        self.rule, self._champion, self._clock = rule, champion, clock
         self.requests = self.unanswered = 0
         self.trials = 1
-        self.open: dict[JudgedRequest, bool] = {}
         self._lock = threading.Lock()
         self._buckets = [0] * (len(EDGES_MS) + 1)  # the champion's answers since its latencies were frozen
         self._seen = bytearray(_SEEN)
@@ -132,15 +114,8 @@ class Judge:
 
     # ---- counting ----
 
-    def begin(self, key: str, *, is_canary: bool) -> JudgedRequest:
-        """A request was taken; `end` of what is returned says what became of it."""
-        request = JudgedRequest(self, key, is_canary, time.monotonic())
-        self.open[request] = True
-        return request
-
-    def add(self, key: str, latency_ms: float | None, *, is_canary: bool, failed: bool) -> None:
-        """Count one request that is over. latency_ms: None when it got no score at all."""
-        digest = int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8, key=self._salt, person=b"judge").digest())
+    def take(self, digest: int, latency_ms: float | None, is_canary: bool, failed: bool) -> None:
+        """Count one request that is over, of whichever front. digest: of its key."""
         with self._lock:
             if is_canary:
                 self.requests += 1
@@ -167,6 +142,10 @@ class Judge:
         seen, self._seen[place] = self._seen[place], 1
         return bool(seen)
 
+    def shown(self) -> dict[str, Any]:
+        """The verdict of the last look, with how many requests it is of."""
+        return {**to_builtins(self.verdict), "requests": self.judged, "unanswered": self.unanswered}
+
     @property
     def judged(self) -> int:
         """How many of the canary's requests what was judged by the fewest has seen."""
@@ -176,7 +155,7 @@ class Judge:
 
     def evaluate(self) -> Verdict:
         """Judge what was counted until now; `verdict` keeps it."""
-        self._expire()
+        self.expire()
         now = self._clock()
         with self._lock:
             seconds, self._at = now - self._at, now
@@ -192,14 +171,6 @@ class Judge:
         self._freeze()
         self.verdict = self._judged()
         return self.verdict
-
-    def _expire(self) -> None:
-        """What hangs is an error of its version's."""
-        late = time.monotonic() - DEADLINE_S
-        for request in list(self.open):
-            if request.started > late:
-                break
-            request.end(None, failed=True)
 
     def _freeze(self) -> None:
         compared, champion = self._compared, self._champion

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from .counts import SHOWN_MS, Counts
 from .predictor import Predictor
-from .protocol import Server
+from .tallies import Tallies, summed, total
 
 KIND = b"text/plain; version=0.0.4; charset=utf-8"
 
 
-def text(name: str, predictor: Predictor, counts: Mapping[str, Counts], server: Server) -> bytes:
-    """All metrics of an endpoint: by version, then its own, with what its socket has seen."""
+def text(name: str, predictor: Predictor, counts: Mapping[str, Counts], tallies: Sequence[Tallies]) -> bytes:
+    """All metrics of an endpoint, of its fronts together: by version, then its own, with what its sockets have seen."""
     lines: list[str] = []
     by_version = sorted(counts.items())
     for metric, what, field in (
@@ -35,19 +34,14 @@ def text(name: str, predictor: Predictor, counts: Mapping[str, Counts], server: 
     lines += _metric("shadowed_requests_total", "counter", "Requests that a version was asked as a shadow.", shadowed)
     lines += _metric("arm_share", "gauge", "Share of the keys that an arm gets; of a shadow, of the requests.", shares)
     own = _labels(name)
-    tables: tuple[tuple[str, str, str, Mapping[Any, int]], ...] = (
-        ("answers_total", "Answers to requests of any kind.", "status", server.answers),
-        ("refused_total", "Requests that were answered without a prediction.", "status", predictor.refused),
-        (
-            "faults_total",
-            "Requests that broke HTTP or its limits, or failed in the endpoint.",
-            "kind",
-            server.faults,
-        ),
-        ("dropped_connections_total", "Connections that were closed without an answer.", "reason", server.dropped),
-    )
-    for metric, what, label, table in tables:
-        samples = ((_labels(name, **{label: str(key)}), count) for key, count in sorted(table.items()))
+    for metric, what, label, column in (
+        ("answers_total", "Answers to requests of any kind.", "status", "answers"),
+        ("refused_total", "Requests that were answered without a prediction.", "status", "refused"),
+        ("faults_total", "Requests that broke HTTP or its limits, or failed in the endpoint.", "kind", "faults"),
+        ("dropped_connections_total", "Connections that were closed without an answer.", "reason", "dropped"),
+    ):
+        table = sorted(total(tallies, column).items())
+        samples = ((_labels(name, **{label: key}), count) for key, count in table)
         lines += _metric(metric, "counter", what, samples)
     for metric, kind, what, value in (
         ("canary_share", "gauge", "Share of the keys that the canary gets.", predictor.routes.canary_share),
@@ -55,11 +49,11 @@ def text(name: str, predictor: Predictor, counts: Mapping[str, Counts], server: 
             "shadow_skipped_total",
             "counter",
             "Requests that the shadow was spared, since it was behind.",
-            predictor.shadow_skipped,
+            summed(tallies, "shadow_skipped"),
         ),
-        ("waiting_requests", "gauge", "Requests taken and not yet answered.", predictor.waiting),
-        ("log_lost_rows_total", "counter", "Predicted rows that are missing in the log.", predictor.log.lost),
-        ("connections", "gauge", "Open connections.", len(server.connections) + len(server.reserve)),
+        ("waiting_requests", "gauge", "Requests taken and not yet answered.", summed(tallies, "waiting")),
+        ("log_lost_rows_total", "counter", "Predicted rows that are missing in the log.", summed(tallies, "log_lost")),
+        ("connections", "gauge", "Open connections.", summed(tallies, "connections")),
         ("ready", "gauge", "Whether requests are taken.", int(predictor.ready)),
     ):
         lines += _metric(metric, kind, what, [(own, value)])

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
+import operator
 import os
 import threading
 import time
@@ -33,6 +34,7 @@ PIECE_BYTES = 64 << 10  # of a longer write at once the kernel made three times 
 FILE_BYTES = 16 << 20
 # Rows in memory while the disk is slow; any more are counted as lost, so that memory stays bounded.
 MOST_WAITING = 100_000
+_ROUNDED_S = 0.02
 
 _log = logging.getLogger(__name__)
 
@@ -118,7 +120,7 @@ class PredictionsLog:
         self._written += rows
 
     def _write(self, block: bytes) -> None:
-        if self._file < 0 or self._file_bytes > FILE_BYTES:
+        if self._file < 0 or self._file_bytes > FILE_BYTES or not os.fstat(self._file).st_nlink:
             self._next_file()
         rest = memoryview(block)
         while rest:
@@ -133,20 +135,22 @@ class PredictionsLog:
                 os.ftruncate(self._file, self._file_bytes)
 
     def _next_file(self) -> None:
-        path = self.folder / f"{time.time_ns() // 1000}.jsonl"
         # Opened before the old one is closed: should that fail, there is still a file to write. O_APPEND, so that
-        # after `_take_back` the next line goes to the new end.
-        opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        # after `_take_back` the next line goes to the new end. Each front writes files of its own.
+        flags, opened = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_EXCL, -1
+        while opened < 0:
+            path = self.folder / f"{time.time_ns() // 1000}.jsonl"
+            with contextlib.suppress(FileExistsError):
+                opened = os.open(path, flags, 0o600)
         if self._file >= 0:
             os.close(self._file)
         self._file, self._file_bytes = opened, 0
         self._delete_oldest()
 
     def _delete_oldest(self) -> None:
-        found = files(self.folder)
-        sizes = [path.stat().st_size for path in found]
-        excess = sum(sizes) + FILE_BYTES - self._most_bytes  # the new file will grow to that
-        for path, size in zip(found[:-1], sizes[:-1], strict=True):
+        found = [(path, status.st_size) for path, status in _statuses(self.folder)]
+        excess = sum(size for _, size in found) + FILE_BYTES - self._most_bytes  # the new file will grow to that
+        for path, size in found[:-1]:
             if excess <= 0:
                 break
             path.unlink(missing_ok=True)
@@ -165,6 +169,13 @@ def files(folder: Path) -> list[Path]:
     """The log's files, oldest first."""
     # Names are microseconds, and texts sort as numbers only when they are equally long.
     return sorted(folder.glob("*.jsonl"), key=lambda path: (len(path.name), path.name))
+
+
+def _statuses(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """Of each file, the oldest first; another front may delete some meanwhile."""
+    for path in files(folder):
+        with contextlib.suppress(FileNotFoundError):
+            yield path, path.stat()
 
 
 class _Request(msgspec.Struct):
@@ -191,16 +202,22 @@ class _Line(msgspec.Struct):
 def newest(folder: Path, rows: int) -> list[PredictedRow]:
     """The last rows, newest first. A line that a crash cut short, or that is damaged, is passed over."""
     found: list[PredictedRow] = []
-    for path in reversed(files(folder)):
-        found += itertools.islice(_backwards(path), max(0, rows - len(found)))
-        if len(found) >= rows:
+    # Several fronts write at once: no row of a file is newer than the file's last change, as the kernel rounds it.
+    changed = [(status.st_mtime, path) for path, status in reversed([*_statuses(folder)])]
+    for changed_at, path in sorted(changed, key=operator.itemgetter(0), reverse=True):
+        if found and len(found) >= rows and found[-1]["at"] >= changed_at + _ROUNDED_S:
             break
+        found += itertools.islice(_backwards(path), rows)
+        found = sorted(found, key=operator.itemgetter("at"), reverse=True)[:rows]
     return found
 
 
 def _backwards(path: Path) -> Iterator[PredictedRow]:
     # A file is little longer than FILE_BYTES: it can be read whole.
-    for line in reversed(path.read_bytes().splitlines()):
+    lines: list[bytes] = []
+    with contextlib.suppress(FileNotFoundError):  # its server has just deleted it
+        lines = path.read_bytes().splitlines()
+    for line in reversed(lines):
         yield from reversed(_read(line))
 
 

@@ -12,7 +12,6 @@ import hashlib
 import operator
 import os
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, islice
@@ -20,15 +19,17 @@ from pathlib import Path
 from typing import Protocol
 
 from ...errors import LabError
+from ...train.environments import Environment
 from ..record import Role
 from . import inference_protocol as v2
 from .counts import Counts
 from .forks import Forks
-from .judge import Judge, JudgedRequest
+from .judged_requests import JudgedRequest, JudgedRequests
 from .messages import Form, RawRequest, Reply
 from .predictions_log import PredictionsLog
 from .protocol import ARROW_STREAM, MAX_BODY, TENSORS, Request
 from .rows import Refusal, open_envelope
+from .tallies import Tallies
 from .workers import LOAD_S, MEMORY_BYTES, Asked, VersionFiles, Workers
 
 MAX_WAITING = 4096
@@ -116,7 +117,7 @@ class Routes:
     arms: Sequence[ServedArm] = ()
     salt: str = ""
     generation: int = 0
-    judge: Judge | None = None
+    judge: JudgedRequests | None = None
 
     def __post_init__(self) -> None:
         by_role = {arm.role: arm for arm in reversed(self.arms)}
@@ -208,7 +209,7 @@ class Predictor:
     routes: Routes = field(default_factory=Routes)
     draining: bool = False
     counts: dict[str, Counts] = field(default_factory=dict)
-    refused: Counter[int] = field(default_factory=Counter)
+    tallies: Tallies = field(default_factory=Tallies)
     waiting: int = 0
     shadowing: int = 0
     shadow_skipped: int = 0
@@ -216,6 +217,7 @@ class Predictor:
     def __post_init__(self) -> None:
         # The count starts at 0 again after a restart: without it, request ids would repeat in the log.
         self._prefix = os.urandom(4).hex()
+        self.refused = self.tallies.refused
         self._taken = 0
         self._few_waiting = MAX_WAITING_BYTES // self.max_body  # so few are never too many bytes
 
@@ -223,6 +225,16 @@ class Predictor:
     def ready(self) -> bool:
         """Whether it takes requests, and what answers most of them can."""
         return self._takes_requests and self.routes.most.version.workers.problem is None
+
+    def publish(self) -> None:
+        """Write what is no count into the tallies, where every front reads it."""
+        for name, value in (
+            ("waiting", self.waiting),
+            ("generation", self.routes.generation),
+            ("shadow_skipped", self.shadow_skipped),
+            ("log_lost", self.log.lost),
+        ):
+            self.tallies.set(name, value)
 
     @property
     def _takes_requests(self) -> bool:
@@ -236,9 +248,12 @@ class Predictor:
         forks: Forks,
         opened: Callable[[ServedVersion | LabError], None],
     ) -> None:
-        """Have the processes of a version made; `opened` gets it when it answers, or what is the matter with it."""
+        """Have the processes of a version made; `opened` gets it when it answers, or what is the matter with it.
+
+        forks: those of our own environment, of which another's are asked where the version needs it.
+        """
         try:
-            files = VersionFiles(uri, folder, digests)
+            files, forks = VersionFiles(uri, folder, digests), forks.of(Environment.of(folder))
         except LabError as problem:
             opened(problem)
             return
@@ -265,7 +280,7 @@ class Predictor:
                 raise Refusal(503, "too many requests are waiting; try again in a moment")
             pinned = self._pinned(options.model) if options.model else None
         except Refusal as refusal:
-            self.refused[refusal.status] += 1
+            self.refused.add(refusal.status)
             respond(refusal.status, refusal.body(form.name if form else "json"))
             return
         self._taken += 1
@@ -319,7 +334,7 @@ class Predictor:
                 return
             if request.judged:
                 request.judged.withdraw()  # it is the client's fault
-            self.refused[reply.status] += 1
+            self.refused.add(reply.status)
             self.waiting -= 1
             _respond(request.respond, reply)
             return
@@ -348,7 +363,7 @@ class Predictor:
     def shadowed(self, request: _Shadowed, reply: Reply) -> None:
         """Count and log what the shadow would have answered."""
         self.shadowing -= 1
-        counts = request.version.counts.shadowed = request.version.counts.shadowed or Counts()
+        counts = request.version.counts.as_shadow
         if 400 <= reply.status < 500:
             counts.refused += 1
             return

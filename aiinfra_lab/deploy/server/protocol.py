@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn, cast
@@ -21,6 +21,7 @@ from ...config import Settings
 from ...errors import UsageProblem
 from . import encodings
 from .refusals import RefusalLog
+from .tallies import Tallies
 
 BODY_MIB, MOST_BODY_MIB = 1.0, 64.0
 MAX_BODY = int(BODY_MIB * 2**20)
@@ -110,9 +111,10 @@ class Request:
 class Server:
     """All connections of one listening socket. `handler` gets each complete request, of at most `max_body` bytes.
 
-    answers: how many answers of each status were given. refused: those among them that the protocol itself gave; a
-    handler may go on counting in it. faults: what was wrong with requests that never got to the handler, or in it, by
-    kind. dropped: connections that were closed without an answer that was due or might have come, by reason.
+    It counts in `tallies`. answers: how many answers of each status were given. refused: those among them that the
+    protocol itself gave; a handler may go on counting in it. faults: what was wrong with requests that never got to the
+    handler, or in it, by kind. dropped: connections that were closed without an answer that was due or might have come,
+    by reason.
 
     unused, idle, heads: the connections that have never asked anything, that wait for another request, and whose
     request has begun; the oldest first.
@@ -122,16 +124,15 @@ class Server:
         self,
         handler: Handler,
         loop: asyncio.AbstractEventLoop,
-        refused: Counter[int] | None = None,
+        tallies: Tallies | None = None,
         max_body: int = MAX_BODY,
     ) -> None:
         self.handler = handler
         self.max_body = max_body
         self.loop = loop
-        self.answers: Counter[int] = Counter()
-        self.refused: Counter[int] = Counter() if refused is None else refused
-        self.faults: Counter[str] = Counter()
-        self.dropped: Counter[str] = Counter()
+        self.tallies = tallies or Tallies()
+        self.answers, self.refused = self.tallies.answers, self.tallies.refused
+        self.faults, self.dropped = self.tallies.faults, self.tallies.dropped
         self.connections: set[Connection] = set()
         self.reserve: deque[Connection] = deque()
         self.unused: dict[Connection, None] = {}
@@ -147,7 +148,7 @@ class Server:
 
     def count(self, request: Request, status: int, body: bytes) -> None:
         """Count an answer, and log a refusal; not one of readiness, which is asked for all the time."""
-        self.answers[status] += 1
+        self.answers.add(status)
         if status >= 400 and request.path not in HEALTH:
             self._log.add(status, request.method, request.path, body)
 
@@ -183,6 +184,10 @@ class Server:
         self.release(found)  # its `connection_lost` comes later, and its place is taken now
         found.displace()
         return True
+
+    def publish(self) -> None:
+        """Write how many connections are open into the tallies."""
+        self.tallies.set("connections", len(self.connections) + len(self.reserve))
 
     def drain(self) -> None:
         """Close idle connections now, and every other one after its last answer."""
@@ -245,7 +250,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, problem: Exception | None) -> None:
         if self._pending and self._transport:
-            self.server.dropped["left"] += 1  # by the client, before it was answered
+            self.server.dropped.add("left")  # by the client, before it was answered
         self.server.release(self)
         self._transport = None
         self._pending.clear()
@@ -370,9 +375,9 @@ class Connection(asyncio.Protocol):
             self.server.handler(request)
         except Exception:  # noqa: BLE001  # a fault of ours must reach the log and the client, not end the server
             _log.exception("a request failed")
-            self.server.faults["handler"] += 1
+            self.server.faults.add("handler")
             if not request.answer:
-                self.server.refused[500] += 1
+                self.server.refused.add(500)
                 request.respond(500, b'{"error":{"what":"the endpoint failed; its log says more"}}')
 
     # ---- ours ----
@@ -426,7 +431,7 @@ class Connection(asyncio.Protocol):
         if self._in_head:
             self.cut("slow")
         elif self._transport:
-            self.server.dropped["displaced"] += 1
+            self.server.dropped.add("displaced")
             self._transport.close()
 
     def ends_with(self, request: Request) -> bool:
@@ -444,7 +449,7 @@ class Connection(asyncio.Protocol):
     def cut(self, reason: str) -> None:
         """Close without an answer."""
         if self._transport:
-            self.server.dropped[reason] += 1
+            self.server.dropped.add(reason)
             self._transport.abort()
             self._transport = None
 
@@ -552,8 +557,8 @@ class Connection(asyncio.Protocol):
         self.server.heads.pop(self, None)
         request = Request(self, b"", b"", b"", b"", from_page=False, keep=False)
         self._pending.append(request)
-        self.server.refused[status] += 1
-        self.server.faults[kind] += 1
+        self.server.refused.add(status)
+        self.server.faults.add(kind)
         more = b',"most_bytes":%d' % self.server.max_body if status == 413 else b""
         request.respond(status, b'{"error":{"what":"%b"%b}}' % (what.encode(), more))
 

@@ -1,7 +1,7 @@
 """What an endpoint serves now, and the judge of its canary, as the thread knows them that decides both.
 
-The event loop is handed each change as a whole, and has it a moment later. What is judged, written down or taken back
-here is of the state that was handed over last, never of what the loop still has: a canary must not be judged by the
+The fronts are handed each change as a whole, and have it a moment later. What is judged, written down or taken back
+here is of the state that was handed over last, never of what they still have: a canary must not be judged by the
 requests of the one before it.
 """
 
@@ -12,18 +12,20 @@ from collections.abc import Mapping, Sequence
 
 from ...errors import LabError
 from ..record import DesiredState, RuleCounts, Verdict
+from .fronts import Fronts
 from .judge import Judge
-from .predictor import Predictor, Routes, ServedArm, ServedVersion
+from .predictor import Routes, ServedArm, ServedVersion
 
 
 class ServedState:
     """To be used on one thread. desired: None before anything is served. versions: URI → what serves it."""
 
-    def __init__(self, predictor: Predictor, look_s: float) -> None:
-        self._predictor, self._look_s = predictor, look_s
+    def __init__(self, fronts: Fronts, look_s: float) -> None:
+        self._fronts, self._look_s = fronts, look_s
         self.desired: DesiredState | None = None
         self.versions: dict[str, ServedVersion] = {}
         self._routes = Routes()
+        self._judge: Judge | None = None
 
     def serve(
         self, desired: DesiredState, versions: Mapping[str, ServedVersion], earlier: RuleCounts | None = None
@@ -32,19 +34,19 @@ class ServedState:
 
         earlier: what was counted of a canary before, to go on with where it is of the same trial
         """
-        judge = self._judge_for(desired, earlier)
+        self._judge = self._judge_for(desired, earlier)
         arms = [ServedArm(versions[arm.model], arm.role, arm.share) for arm in desired.arms]
         gone = [version for uri, version in self.versions.items() if uri not in versions]
         self.desired, self.versions = desired, dict(versions)
         gc.freeze()  # what lives now lives long: no collection looks at it again
-        self._hand_over(Routes(arms, desired.salt, desired.generation, judge), gone)
+        self._hand_over(Routes(arms, desired.salt, desired.generation, self._judge), gone)
 
     def take_canary_off(self) -> None:
         """Give its keys to the champion at once, in the same generation: nothing is written yet, and whoever waits must
         not take this for the next one. The judge stays, for its verdict is to be reported.
         """
         routes = self._routes.without_canary()
-        routes.judge = self._routes.judge
+        routes.judge = self._judge
         self._hand_over(routes)
 
     @property
@@ -61,42 +63,43 @@ class ServedState:
     @property
     def is_judged(self) -> bool:
         """Whether there is a canary that something judges."""
-        return self._routes.judge is not None and self._routes.canary is not None
+        return self._judge is not None and self._routes.canary is not None
 
     def evaluate(self) -> Verdict:
         """The verdict on the canary by what was counted until now. Only where it `is_judged`."""
-        assert self._routes.judge is not None
-        return self._routes.judge.evaluate()
+        assert self._judge is not None
+        verdict = self._judge.evaluate()
+        self._fronts.show(self._judge)
+        return verdict
 
     @property
     def verdict(self) -> Verdict | None:
         """The last one; None where nothing judges."""
-        return self._routes.judge.verdict if self._routes.judge else None
+        return self._judge.verdict if self._judge else None
 
     @property
     def evidence(self) -> RuleCounts | None:
         """What the judge has counted, to go on with after a restart."""
-        judge, desired = self._routes.judge, self.desired
+        judge, desired = self._judge, self.desired
         return judge.to_record(desired.judged) if judge and desired and desired.judged else None
 
     def retire(self, versions: Sequence[ServedVersion]) -> None:
         """End versions that were loaded and are not to serve."""
-        for version in versions:
-            self._predictor.loop.call_soon_threadsafe(version.workers.retire)
+        self._fronts.retire(versions)
+
+    def sample(self) -> None:
+        """Remember how the latency of each version wanders; to be called every second or so."""
+        for counts in self._fronts.counts.copy().values():
+            counts.sample()
 
     def _judge_for(self, desired: DesiredState, earlier: RuleCounts | None) -> Judge | None:
         """The judge of this canary: the same as before while what it is judged by stays the same."""
-        if self._routes.judge and self.desired and self.desired.judged == desired.judged:
-            return self._routes.judge
+        if self._judge and self.desired and self.desired.judged == desired.judged:
+            return self._judge
         # A canary that begins another trial at once may not be written down yet with the one before.
-        champion = self._predictor.counts.get(desired.champion or "")
+        champion = self._fronts.counts.get(desired.champion or "")
         return Judge.of(desired, champion, self.evidence or earlier, self._look_s)
 
     def _hand_over(self, routes: Routes, gone: Sequence[ServedVersion] = ()) -> None:
         self._routes = routes
-        self._predictor.loop.call_soon_threadsafe(self._switch, routes, gone)
-
-    def _switch(self, routes: Routes, gone: Sequence[ServedVersion]) -> None:
-        self._predictor.routes = routes
-        for version in gone:
-            version.workers.retire()
+        self._fronts.serve(routes, gone)

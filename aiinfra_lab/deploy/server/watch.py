@@ -32,9 +32,8 @@ from ..desired_state import back_to, fallen_back, last_good, stepped, without_ar
 from ..lifecycle import rejection
 from ..record import BY_ENDPOINT, DesiredState, EndpointRecord, Rollback, Verdict
 from ..versions import artifact, found_bad, objection, recorded
-from .counts import Counts
-from .forks import Forks
-from .predictor import Predictor, ServedVersion
+from .fronts import Fronts
+from .predictor import ServedVersion
 from .served_state import ServedState
 
 _log = logging.getLogger(__name__)
@@ -65,20 +64,18 @@ class Watch:
         self,
         name: str,
         store: Store,
-        predictor: Predictor,
-        forks: Forks,
+        fronts: Fronts,
         leave: Callable[[int], None],
         look_s: float = 10.0,
         beside: Callable[[EndpointRecord], None] = lambda body: None,
     ) -> None:
         self.name = name
         self.store = store
-        self.predictor = predictor
-        self._forks = forks
+        self._fronts = fronts
         self._leave = leave
         self._look_s = look_s
         self._beside = beside
-        self._served = ServedState(predictor, look_s)
+        self._served = ServedState(fronts, look_s)
         self._beat_at = self._judge_at = self._write_at = self._look_after_at = 0.0
         self._unable_since: dict[str, float] = {}
         self._logged = self._held = ""
@@ -90,8 +87,7 @@ class Watch:
 
     def start(self, record: Record[EndpointRecord]) -> None:
         """Go on counting where an earlier process of the same start ended, and begin to follow."""
-        for uri, counts in record.body.versions.items():
-            self.predictor.counts[uri] = Counts.of(counts)
+        self._fronts.restore(record.body.versions)
         self._thread.start()
 
     def flush(self, done: Callable[[], None]) -> None:
@@ -170,7 +166,7 @@ class Watch:
             self._look_after_at = now + LOOK_AFTER_S
             self._look_after(record)
         if now >= self._beat_at:
-            jobs.beat()
+            self._beat()
             self._beat_at = now + BEAT_S
         if now >= self._judge_at:
             self._judge()
@@ -178,6 +174,10 @@ class Watch:
         if now >= self._write_at:
             self._write_at = now + WRITE_S  # first: a database that takes no writes is not asked at every tick
             self._write()
+
+    def _beat(self) -> None:
+        jobs.beat()
+        self._served.sample()
 
     # ---- what is to be served ----
 
@@ -208,13 +208,11 @@ class Watch:
         self._judge_at = 0.0  # a stratum begins now
 
     def _load(self, uri: str, folder: Path) -> ServedVersion:
-        """Have it loaded in a process of its own; what is served meanwhile is judged, and lives on."""
+        """Have it loaded in processes of its own; what is served meanwhile is judged, and lives on."""
         if environment := Environment.of(folder):
             self._build(uri, environment)
-        forks = self._forks.of(environment) if environment else self._forks
         opened: Future[ServedVersion | LabError] = Future()
-        loop, predictor = self.predictor.loop, self.predictor
-        loop.call_soon_threadsafe(predictor.open, uri, folder, recorded(uri), forks, opened.set_result)
+        self._fronts.open(uri, folder, recorded(uri), opened.set_result)
         found = self._awaited(opened)
         if isinstance(found, LabError):
             raise found
@@ -245,7 +243,7 @@ class Watch:
         while not self._stop.is_set():
             with contextlib.suppress(FutureTimeout):
                 return future.result(BEAT_S)
-            jobs.beat()
+            self._beat()
             self._judge()
         raise StoreUnavailable("the endpoint ends", "start it again")
 
@@ -407,9 +405,9 @@ class Watch:
 
     def _observed(self, body: EndpointRecord) -> EndpointRecord:
         """The record with what was counted until now."""
-        predictor, served = self.predictor, self._served
-        versions = {uri: counts.to_record() for uri, counts in predictor.counts.copy().items()}
+        fronts, served = self._fronts, self._served
+        versions = {uri: counts.to_record() for uri, counts in fronts.counts.copy().items()}
         count = sum(counts.rows for counts in versions.values())
-        lost, generation = predictor.log.lost, served.generation
+        lost, generation = fronts.log_lost, served.generation
         body = replace(body, versions=versions, count=count, log_lost_rows=lost, served_generation=generation)
         return replace(body, judged=served.evidence, verdict=served.verdict) if served.evidence else body

@@ -73,7 +73,7 @@ async def serve(
     log = PredictionsLog(log_dir, limits.log_bytes)
     predictor = FrontPredictor(log, loop, max_body=limits.body_bytes)
     rollout = Rollout(folder, predictor, triton, lambda why: loop.call_soon_threadsafe(leave, why), limits.look_s)
-    server = Server(HttpApi(name, claim, predictor, rollout.flush).handle, loop, predictor.refused, limits.body_bytes)
+    server = Server(HttpApi(name, claim, predictor, rollout.flush).handle, loop, predictor.tallies, limits.body_bytes)
     rollout.start(f"http://{HOST}:{listener.getsockname()[1]}")
     socket_server = await loop.create_server(server.connect, sock=listener, backlog=512)
     why = await ended

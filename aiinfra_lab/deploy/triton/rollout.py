@@ -19,6 +19,7 @@ from ...errors import Failed, LabError, Unavailable
 from ..record import DesiredState
 from ..server import model
 from ..server.counts import Counts
+from ..server.fronts import Fronts
 from ..server.predictor import Predictor, ServedVersion
 from ..server.served_state import ServedState
 from ..server.workers import VersionFiles
@@ -63,7 +64,7 @@ class Rollout:
     ) -> None:
         self._folder, self._predictor, self._repository = folder, predictor, repository
         self._leave, self._look_s = leave, look_s
-        self._served = ServedState(predictor, look_s)
+        self._served = ServedState(Fronts(predictor), look_s)
         self._in_triton: dict[str, TritonModel] = {}
         self._applied: dict[str, AppliedVersion] = {}
         self._answerers: dict[str, TritonAnswerer] = {}
@@ -126,6 +127,7 @@ class Rollout:
             if now >= self._beat_at:
                 self._beat_at = now + BEAT_S
                 jobs.beat()
+                self._served.sample()
                 self._look_after()
         except NoRoom as problem:
             self._warn_once(f"it waits for room on the disk: {problem}")
