@@ -5,6 +5,7 @@ words that are new in them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 NEW_WORDS = "new_words"
 _DIGITS = 5
+_BITS = 21  # of the 24 that a number in FP32 has: those behind them are a matter of the order of sums
 _SEVERAL = -1
 # So many rows give the component: more would change it little.
 _MOST_ROWS = 5_000
@@ -38,6 +40,30 @@ def frame(
         values = [row.get(name) for row in rows]
         columns += _of_texts(name, values) if name in texts else [_column(name, values)]
     return pl.DataFrame(columns)
+
+
+def rounded(
+    reference: pl.DataFrame, current: pl.DataFrame, names: Collection[str]
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Both samples with the numbers of these columns rounded alike, by the reference alone.
+
+    The last digits of an answer differ with the size of its batch, and a number that many rows share would seem to be
+    another one for all of them. To five digits, of how far it is from the reference's median: of a time, which is
+    large, only that varies; but not to more than FP32 tells apart at the median.
+    """
+    import polars as pl
+
+    for name in names:
+        if not reference[name].dtype == current[name].dtype == pl.Float64:
+            continue
+        known = reference[name].filter(reference[name].is_finite())
+        # One of the numbers, so that whole ones stay whole.
+        middle = float(known.quantile(0.5, "lower") or 0.0)
+        step = math.ldexp(1, math.frexp(middle)[1] - _BITS) if middle else 0.0
+        number = (pl.col(name) - middle).round_sig_figs(_DIGITS)
+        number = middle + ((number / step).round() * step if step else number)
+        reference, current = reference.with_columns(number.alias(name)), current.with_columns(number.alias(name))
+    return reference, current
 
 
 def vectors(reference: pl.DataFrame, current: pl.DataFrame) -> tuple[str, ...]:
@@ -129,8 +155,7 @@ def _column(name: str, values: Sequence[Any]) -> pl.Series:
         return pl.Series(name, [_flat(value) for value in values], dtype=pl.List(pl.Float64))
     if any(isinstance(value, str | bool) for value in values):
         return pl.Series(name, [str(value) for value in values], dtype=pl.String)
-    # To five digits, since the last ones of a number differ with the size of its batch.
-    return pl.Series(name, values, dtype=pl.Float64, strict=False).round_sig_figs(_DIGITS)
+    return pl.Series(name, values, dtype=pl.Float64, strict=False)
 
 
 def _flat(value: Any) -> list[float]:

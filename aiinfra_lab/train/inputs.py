@@ -6,6 +6,7 @@ A row is an object of named values. What is wrong with one is a BadRow that name
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral, Real
 from typing import Any, Protocol
 
 import numpy as np
@@ -161,23 +162,59 @@ def _array(item: Tensor, value: Any, row: int) -> NDArray[Any]:
     wanted = f"an array of {item.datatype} [{', '.join('any' if size < 0 else str(size) for size in item.row_shape)}]"
     if value is None:
         raise BadRow(row, item.name, f"it is missing; {wanted} is needed")
+    given = _given(value)
+    # How one is written tells nothing of the array: of true and 4 NumPy makes whole numbers, of 4 and 4.5 others.
+    kinds = {*map(type, given.ravel().tolist())} if given.dtype == object else {given.dtype.type}
+    if other := next((kind for kind in kinds if not _may_hold(item, kind)), None):
+        raise BadRow(row, item.name, f"{wanted} is needed, and {_what_is(other)}")
     try:
-        given = np.asarray(value.tolist() if isinstance(value, np.ndarray) and value.dtype == object else value)
-        # Texts that look like numbers, and numbers that would lose what is behind the point, are other values.
         with np.errstate(over="ignore"):  # it becomes infinite, which is refused below
-            found = given.astype(item.dtype, casting="unsafe" if given.dtype.kind in "iu" else "same_kind")
-        if given.dtype.kind in "iu" and not np.array_equal(found, given):
-            raise ValueError(f"a number is beyond {item.datatype}")
-    except (TypeError, ValueError) as problem:
-        raise BadRow(row, item.name, f"{wanted} is needed: {problem}") from None
+            found = given.astype(item.dtype)
+        is_kept = np.isfinite(found).all() if found.dtype.kind == "f" else np.array_equal(found, given)
+    except OverflowError:  # a whole number of Python's may have any size
+        is_kept = False
+    if not is_kept:
+        what = "not finite in" if item.datatype.startswith("FP") else "beyond"
+        raise BadRow(row, item.name, f"a number in it is {what} {item.datatype}")
     fits = len(found.shape) == len(item.row_shape) and all(
         size in (-1, there) for size, there in zip(item.row_shape, found.shape, strict=True)
     )
     if not fits:
         raise BadRow(row, item.name, f"{wanted} is needed, not one of [{', '.join(map(str, found.shape))}]")
-    if found.dtype.kind == "f" and not np.isfinite(found).all():
-        raise BadRow(row, item.name, "a number in it is not finite")
     return found
+
+
+def _given(value: Any) -> NDArray[Any]:
+    """What is given as an array; each value of lists as it is."""
+    value = value.tolist() if isinstance(value, np.ndarray) and value.dtype == object else value
+    try:
+        return np.asarray(value, object if isinstance(value, list | tuple) else None)
+    except ValueError:  # arrays of unequal lengths: they stay what they are, and are refused as such
+        found = np.empty(1, object)
+        found[0] = value
+        return found
+
+
+def _may_hold(item: Tensor, kind: type) -> bool:
+    """Whether a tensor takes a value of that type: as the protocol below /v2 and an exported service have it."""
+    if issubclass(kind, bool | np.bool_) or item.datatype == "BOOL":
+        return issubclass(kind, bool | np.bool_) and item.datatype == "BOOL"
+    if item.is_text:
+        return issubclass(kind, str)
+    return issubclass(kind, Real if item.datatype.startswith("FP") else Integral)
+
+
+def _what_is(kind: type) -> str:
+    if kind is type(None):
+        return "a value in it is missing"
+    known = {
+        (bool, np.bool_): "true or false",
+        (str,): "a text",
+        (Integral,): "a whole number",
+        (Real,): "a number with a point",
+        (list, tuple, np.ndarray): "lists of unequal lengths",
+    }
+    return f"it holds {next((what for kinds, what in known.items() if issubclass(kind, kinds)), f'a {kind.__name__}')}"
 
 
 def _text(item: Tensor, value: Any, row: int) -> NDArray[Any]:

@@ -7,6 +7,7 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import numpy as np
@@ -25,6 +26,7 @@ from aiinfra_lab.deploy.triton.state import Applied, AppliedVersion, Observed
 from aiinfra_lab.errors import Missing
 from aiinfra_lab.stats.bounds import parse_bounds
 from aiinfra_lab.store import open_store
+from aiinfra_lab.train.saved_model import SavedModel
 
 from . import serving
 from .conftest import ROW, artifact
@@ -224,6 +226,88 @@ def test_a_version_hangs_that_answers_nothing_for_a_while(delay, monkeypatch):
     assert (answerer._reply(raw).status, answerer.hangs) == (503, True)
     answerer.start_anew()
     assert (answerer._reply(raw).status, answerer.hangs) == (503, False)
+
+
+class Poisoned(model.LoadedModel):
+    """One whose network is lost by a `temp` of 901, and answers nothing from then on until `is_lost` is False again."""
+
+    is_lost = False
+
+    def predict(self, values):
+        self.is_lost = self.is_lost or any(row[1] == 901 for row in values)
+        if self.is_lost:
+            raise Unreachable("Triton answers: the stub process is not healthy")
+        return super().predict(values)
+
+    def loaded_again(self, answerer):
+        self.is_lost = False
+        answerer.start_anew()
+
+
+def of_temp(temp):
+    return RawRequest("r1", time.perf_counter(), json.dumps({"rows": [{**ROW, "temp": temp}]}).encode())
+
+
+@pytest.fixture
+def poisoned(tmp_path):
+    return Poisoned("models:delay@1", SavedModel(artifact(tmp_path / "delay")))
+
+
+def test_a_body_that_a_network_was_lost_by_twice_is_not_tried_again_and_others_are(poisoned):
+    answerer = TritonAnswerer(poisoned, asyncio.new_event_loop(), lambda: None)
+    for _ in range(2):
+        assert answerer._reply(of_temp(901)).status == 503
+        assert answerer._reply(of_temp(1)).status == 503  # it came when the network was lost
+        poisoned.loaded_again(answerer)
+    refused = answerer._reply(of_temp(901))
+    assert (refused.status, b"not tried again within 120 s" in refused.body) == (503, True)
+    assert answerer._reply(of_temp(1)).status == 200
+
+
+def test_what_was_answered_between_two_losses_is_not_to_blame_for_them(poisoned):
+    answerer = TritonAnswerer(poisoned, asyncio.new_event_loop(), lambda: None)
+    for _ in range(3):
+        poisoned.is_lost = True
+        assert answerer._reply(of_temp(1)).status == 503
+        poisoned.loaded_again(answerer)
+        assert answerer._reply(of_temp(1)).status == 200
+
+
+def test_suspected_bodies_are_tried_one_after_the_other(poisoned):
+    predict, all_there = poisoned.predict, threading.Barrier(4)
+
+    def lost(values):
+        all_there.wait(10)
+        raise Unreachable("Triton answers: the stub process is not healthy")
+
+    def alone_or_not(values):
+        running.append(1)
+        time.sleep(0.02)
+        most.append(len(running))
+        running.pop()
+        return predict(values)
+
+    async def ask(answerer):
+        replies = []
+        for temp in range(4):
+            answerer.submit(SimpleNamespace(raw=of_temp(temp), done=replies.append))
+        while len(replies) < 4:
+            await asyncio.sleep(0.01)
+        return {reply.status for reply in replies}
+
+    async def test():
+        answerer = TritonAnswerer(poisoned, asyncio.get_running_loop(), lambda: None)
+        poisoned.predict = lost
+        assert await ask(answerer) == {503}
+        poisoned.loaded_again(answerer)
+        poisoned.predict = alone_or_not
+        assert await ask(answerer) == {200}
+        assert max(most) == 1
+        assert await ask(answerer) == {200}  # what was answered is suspected no more
+        assert max(most) > 1
+
+    running, most = [], []
+    asyncio.run(test())
 
 
 def test_what_breaks_the_contract_is_refused_without_asking_it(delay):

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import threading
+import time
 from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
@@ -220,7 +221,7 @@ def test_a_network_that_hangs_is_ended_and_loaded_again(job, versions, monkeypat
         load = one.triton._load
         one.triton._load = lambda *what: ready.append(one.predictor.ready) or load(*what)
         answerer = one.predictor.routes.champion.version.workers
-        answerer._failing_since, answerer._failed_at = 1.0, 11.0
+        answerer._network.failed(b"a body that hangs", time.perf_counter() - 10)
         until(lambda: ready)
         until(lambda: one.predictor.ready and not answerer.hangs)
         assert (ready, one.left, one.predictor.counts["models:delay@1"].lost) == ([False], [], 1)

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 
 from aiinfra_lab.config import settings
+from aiinfra_lab.deploy.server import blamed
 from aiinfra_lab.deploy.server import workers as server_workers
 from aiinfra_lab.deploy.server.channel import Channel
 from aiinfra_lab.deploy.server.forks import Forks
@@ -169,7 +170,7 @@ def test_requests_that_come_after_a_fault_do_not_wait_for_what_is_suspected(run)
 
 
 def test_a_body_that_has_cost_a_process_costs_no_other_for_a_while(run, monkeypatch):
-    monkeypatch.setattr(server_workers, "BLAMED_S", 1.0)
+    monkeypatch.setattr(blamed, "BLAMED_S", 1.0)
 
     async def test(bench):
         assert await bench.ask(CRASH) == [500]
@@ -179,6 +180,17 @@ def test_a_body_that_has_cost_a_process_costs_no_other_for_a_while(run, monkeypa
         assert (bench.lost, bench.workers.pids) == (lost, pids)
         await asyncio.sleep(1.0)
         assert await bench.ask(CRASH) == [500]
+
+    run(test)
+
+
+def test_a_body_that_is_answered_between_two_losses_is_not_to_blame_for_them(run):
+    async def test(bench):
+        for _ in range(2):
+            os.kill(bench.workers.pids[0], signal.SIGSTOP)
+            assert await bench.ask(1.0) == [500]
+            assert await bench.ask(1.0) == [200]
+            await bench.ready()
 
     run(test)
 

@@ -5,8 +5,8 @@ import polars as pl
 import pytest
 from scipy import stats
 
-from aiinfra_lab.drift.values import frame, projected
-from aiinfra_lab.drift.verdict import judge
+from aiinfra_lab.drift.values import frame, projected, rounded
+from aiinfra_lab.drift.verdict import judge, overall
 from aiinfra_lab.stats import blocks
 
 LONG = [{"v": [0.0, float(at)]} for at in range(4)]
@@ -72,3 +72,53 @@ def test_new_words_of_a_session_are_still_seen():
     units = blocks.by_column(name, other, "session")
     found = judge(*projected(reference, current, units), 0.05, units)
     assert "text.new_words" in [one.column for one in found if one.drifted]
+
+
+# ---- the last digits of a number ----
+
+
+def of_numbers(reference, current):
+    """Both as the answers that are compared."""
+    sides = (
+        frame(["eta"], [{"eta": value} for value in np.asarray(side, float).tolist()]) for side in (reference, current)
+    )
+    return rounded(*sides, ["eta"])
+
+
+@pytest.mark.parametrize(
+    ("mean", "spread"), [(1.764e9, 3600), (1.764e9, 21600), (101_325, 0.3), (2e7, 100), (0, 1), (0.5, 1e-6)]
+)
+def test_a_number_drifts_by_how_it_varies_whatever_it_is_far_from(mean, spread):
+    draw = np.random.default_rng(0)
+    before, same, other = (draw.normal(mean + shift * spread, spread, 2000) for shift in (0, 0, 1))
+    assert overall(judge(*of_numbers(before, other), 0.05, None, ("eta",))) == "drift"
+    assert overall(judge(*of_numbers(before, same), 0.05, None, ("eta",))) == "no drift"
+
+
+@pytest.mark.parametrize("value", [0.47440377, 1.764e9, -3e-7])
+def test_a_number_that_all_rows_share_is_the_same_however_it_was_computed(value):
+    before = np.full(500, value, np.float32)
+    for bits in (-3, -1, 1, 3):
+        now = (before.view(np.int32) + bits).view(np.float32)
+        assert not (before == now).any()
+        reference, current = of_numbers(before, now)
+        assert reference.equals(current)
+
+
+def test_so_are_several_that_many_rows_share():
+    draw = np.random.default_rng(0)
+    before, now = (draw.choice(np.array([0.1, 0.7, 3.3, 1e4], np.float32), 500) for _ in range(2))
+    now = now * np.float32(1 + 2e-7)
+    reference, current = of_numbers(before, now)
+    assert {*current["eta"]} <= {*reference["eta"]}
+
+
+def test_whole_numbers_stay_whole_and_what_is_missing_stays_missing():
+    reference, current = of_numbers([1e6 + 1, 1e6 + 4, 3e9], [np.nan, np.inf, 1e6 + 3])
+    assert reference["eta"].to_list()[:2] == [1e6 + 1, 1e6 + 4]
+    assert reference["eta"][2] % 1 == 0
+    assert np.isnan(current["eta"][0])
+    assert current["eta"][2] == 1e6 + 3
+    for nothing in ([], [None, None]):
+        column = pl.DataFrame({"eta": pl.Series(nothing, dtype=pl.Float64)})
+        assert rounded(column, column, ["eta"])[0].equals(column)

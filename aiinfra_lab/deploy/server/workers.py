@@ -3,14 +3,13 @@
 Requests that arrive together are answered together; none ever waits for a clock. A process that is lost, because it
 died or was ended since a batch took too long, is replaced by the spare one at once. What it had in hand is suspected:
 it is tried again apart from all else, in a process of its own, halved and then one by one, so that only the request
-that is to blame gets the error. The same body is then not tried again for a while.
+that is to blame gets the error. See `blamed` for when the same body is tried again.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import logging
 import os
 import time
@@ -30,6 +29,7 @@ from ...train import signature
 from ...train.signature import Signature
 from ...uris import Uri
 from .answering import unanswered
+from .blamed import BlamedBodies
 from .channel import Channel
 from .forks import Forks
 from .messages import Began, CannotServe, FromWorker, Open, RawRequest, Ready, Replies, Reply
@@ -44,8 +44,6 @@ LEAST_S = 0.5  # a machine that is busy with something else must not look like a
 TIMES_EXPECTED = 20
 TIMES_STARVED = 10  # of its deadline a process may take when it is runnable and gets no processor
 REQUEST_S = 10.0
-BLAMED_S = 120.0
-MOST_BLAMED = 256
 LOAD_S = 100.0  # so that one that never gets ready is given up by the supervisor: 5 restarts within 10 minutes
 SWEEP_S = 0.1
 FORK_S = 5.0  # a fork takes milliseconds
@@ -153,10 +151,6 @@ class _Worker:
             return 0
 
 
-def _digest(asked: Asked) -> bytes:
-    return hashlib.blake2b(asked.raw.body, digest_size=16).digest()
-
-
 @dataclass(eq=False)
 class _Suspects:
     """Requests that a lost process had in hand. lost: how many processes they have cost."""
@@ -190,7 +184,7 @@ class Workers:
         self._active: _Worker | None = None
         self._spare: _Worker | None = None
         self._trial: _Worker | None = None  # for what is suspected
-        self._blamed: dict[bytes, tuple[int, float]] = {}  # digest of a body → how many it has cost, and until when
+        self._blamed = BlamedBodies()
         self._loading: list[_Worker] = []
         self._draining: list[_Worker] = []
         self._planned = 0
@@ -219,8 +213,7 @@ class Workers:
         if problem := self.problem:
             self._refuse(asked, problem.what, 503)
             return
-        if self._blamed and self._is_blamed(asked):
-            why = f"this request ended the model's process; it is not tried again within {BLAMED_S:g} s"
+        if why := self._blamed.refusal(asked.raw.body):
             self._refuse(asked, why, 503)
             return
         self._waiting.append(asked)
@@ -315,6 +308,7 @@ class Workers:
         if worker is self._active:
             self._send()  # before the answers are written: it computes meanwhile
         for asked, reply in zip(batch, replies, strict=True):
+            self._blamed.clear(asked.raw.body)
             self._done(asked, reply)
         if worker is self._trial or worker in self._draining:
             self._go_on()
@@ -473,7 +467,7 @@ class Workers:
     def _suspect(self, batch: list[Asked], lost: int, how: str) -> None:
         if len(batch) == 1 and (lost > 1 or how != "died"):
             # Alone, and no accident: one that died on it for the first time may have been killed from outside.
-            self._blame(batch[0], lost)
+            self._blamed.blame(batch[0].raw.body, lost)
             self._refuse(batch[0], f"the model's process {how} on this request", 500)
         elif lost == 1 and len(batch) > 1:
             half = len(batch) // 2
@@ -487,23 +481,6 @@ class Workers:
             suspects = self._suspects.popleft()
             worker.suspects = suspects
             self._hand(worker, suspects.asked)
-
-    def _blame(self, asked: Asked, lost: int) -> None:
-        """A client that sends it once a second would cost process after process, and the others their answers."""
-        if len(self._blamed) >= MOST_BLAMED:
-            del self._blamed[next(iter(self._blamed))]
-        before = self._lost_by(digest := _digest(asked))
-        self._blamed[digest] = before + lost, time.perf_counter() + BLAMED_S
-
-    def _is_blamed(self, asked: Asked) -> bool:
-        return self._lost_by(_digest(asked)) > 1  # one may have been stopped by something else
-
-    def _lost_by(self, digest: bytes) -> int:
-        lost, until = self._blamed.get(digest, (0, 0.0))
-        if until < time.perf_counter():
-            self._blamed.pop(digest, None)
-            return 0
-        return lost
 
     # ---- what has taken too long, or too much ----
 
