@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from .base import PredictedRow
 
 SAME = 1e-6
-"""Numbers that differ by no more, relative to the largest that either has given of that output, are the same."""
+"""Numbers that differ by no more, relative to the row's own or to the median row's of that output, are the same."""
 ROWS = 2000
 """So many of the newest logged rows are looked at."""
 
@@ -49,10 +50,12 @@ _Key = tuple[str, str, int]
 
 def _of(name: str, pairs: Sequence[tuple[Any, Any]]) -> Agreement:
     differences = [_difference(one, other) for one, other in pairs]
-    reach = SAME * max((abs(number) for pair in pairs for each in pair for number in _numbers(each)), default=0.0)
+    sizes = [max((abs(number) for each in pair for number in _numbers(each)), default=0.0) for pair in pairs]
+    # Near 0 a row's own size is no measure of what rounding may do; and one large row is none of the others.
+    usual = statistics.median(sizes)
     same = sum(
-        one is not None and (one == other if apart is None else apart <= reach)
-        for (one, other), apart in zip(pairs, differences, strict=True)
+        one is not None and (one == other if apart is None else apart <= SAME * max(size, usual))
+        for (one, other), apart, size in zip(pairs, differences, sizes, strict=True)
     )
     found = [apart for apart in differences if apart is not None]
     return Agreement(name, len(pairs), same, sum(found) / len(found) if found else None, max(found, default=None))

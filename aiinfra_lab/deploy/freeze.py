@@ -17,19 +17,34 @@ _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _MOMENT = rf"({'|'.join(_DAYS)}) ([01]\d|2[0-3]):([0-5]\d)"
 _WEEKLY = re.compile(rf"{_MOMENT} ?- ?{_MOMENT}", re.IGNORECASE)
 _DATES = re.compile(r"(\d{4}-\d\d-\d\d) ?- ?(\d{4}-\d\d-\d\d)")
-_WEEK = timedelta(weeks=1)
+_MINUTE, _WEEK = timedelta(minutes=1), timedelta(weeks=1)
 _YEAR = timedelta(days=366)
 
 
 def frozen_until(where: Settings | None = None, now: datetime | None = None) -> datetime | None:
     """When the freeze of this moment ends; None when there is none. UsageProblem for a setting that is no windows."""
-    now = now or datetime.now().astimezone().replace(tzinfo=None)
+    now = _as_shown(now or datetime.now())  # noqa: DTZ005  # local time, as the setting is
     windows = [window.strip() for window in (where or settings()).get("deploy.freeze", "").split(";")]
     found, end = None, now
     # Windows that overlap or adjoin are one freeze; those that leave no time at all have no end within a year.
     while (later := _end_of(windows, end)) and later - now < _YEAR:
         found = end = later
     return later or found
+
+
+def _as_shown(now: datetime) -> datetime:
+    """Now; and while the clocks show an hour again the last minute of it, so that what has ended begins no second time.
+
+    fold says that they do, as of `datetime.now()`.
+    """
+    while now.fold and _is_twice(later := now.replace(fold=0) + _MINUTE):
+        now = later.replace(fold=1)
+    return now.replace(fold=0)
+
+
+def _is_twice(moment: datetime) -> bool:
+    first, again = (moment.replace(fold=fold).astimezone().utcoffset() or timedelta() for fold in (0, 1))
+    return first > again
 
 
 def _end_of(windows: Iterable[str], moment: datetime) -> datetime | None:

@@ -28,8 +28,9 @@ def divided(frame: pd.DataFrame, share: float, *, time: str, label: Sequence[str
     """Hold out that share of the rows.
 
     group: a column whose rows with one value stay together, drawn at random. Without it the latest rows by `time` are
-    held out, where all have one and not all the same: a model is asked about rows that come after all it has seen. Else
-    they are drawn at random, of each class of the label, if it is one, as many as its share.
+    held out, where all have one and not all the same: a model is asked about rows that come after all it has seen, so
+    rows of one time stay together. Else they are drawn at random, of each class of the label, if it is one, as many as
+    its share. What is said is the share that is held out.
     """
     if not 0 < share < 1:
         raise UsageProblem(f"a hold-out of {share} leaves nothing on one side", "write run.split(holdout=0.2)")
@@ -39,19 +40,23 @@ def divided(frame: pd.DataFrame, share: float, *, time: str, label: Sequence[str
         return _by_group(frame, share, group, seed)
     why = _why_not_by(frame, time)
     if time and not why:
-        # Stable, so that rows of the same time fall on the same side each time.
+        # Stable, so that rows have the same order each time.
         ordered = frame.sort_values(time, kind="stable")
-        kept = len(ordered) - _count(len(ordered), share)
-        return Holdout(ordered.iloc[:kept], ordered.iloc[kept:], f"the latest {show_share(share)} by {time}")
+        wanted = len(ordered) - _count(len(ordered), share)
+        kept = _border(ordered[time], wanted)
+        moved = "" if kept == wanted else f": rows of one {time} stay together"
+        how = f"the latest {show_share(1 - kept / len(ordered))} by {time}{moved}"
+        return Holdout(ordered.iloc[:kept], ordered.iloc[kept:], how)
     if len(label) == 1 and _is_of_classes(frame[label[0]]):
         held = _stratified(frame[label[0]], share, seed)
-        return _parts(frame, held, f"{show_share(share)} at random, of each {label[0]} alike (seed {seed}){why}")
+        part = show_share(held.mean())
+        return _parts(frame, held, f"{part} at random, of each {label[0]} alike (seed {seed}){why}")
     import numpy as np
 
     drawn = np.random.default_rng(seed).permutation(len(frame))[: _count(len(frame), share)]
     held = np.zeros(len(frame), bool)
     held[drawn] = True
-    return _parts(frame, held, f"{show_share(share)} at random (seed {seed}){why}")
+    return _parts(frame, held, f"{show_share(held.mean())} at random (seed {seed}){why}")
 
 
 def _why_not_by(frame: pd.DataFrame, time: str) -> str:
@@ -61,6 +66,14 @@ def _why_not_by(frame: pd.DataFrame, time: str) -> str:
     if missing := int(frame[time].isna().sum()):
         return f", since {missing:,} of {len(frame):,} rows have no {time}"
     return f", since {time} has one value only" if frame[time].nunique() < 2 else ""
+
+
+def _border(times: Any, wanted: int) -> int:
+    """Where one time ends and another begins, next to the place that is wanted: a model is asked about later rows."""
+    import numpy as np
+
+    borders = np.flatnonzero((times != times.shift()).to_numpy()[1:]) + 1
+    return int(borders[np.abs(borders - wanted).argmin()])
 
 
 def _is_of_classes(label: Any) -> bool:
@@ -82,13 +95,21 @@ def _by_group(frame: pd.DataFrame, share: float, group: str, seed: int) -> Holdo
 
 
 def _stratified(label: Any, share: float, seed: int) -> NDArray[Any]:
+    """So many of each class as its share, and of what is left of the whole one more of those that lack most of it."""
     import numpy as np
 
     generator, held = np.random.default_rng(seed), np.zeros(len(label), bool)
     places = label.reset_index(drop=True)
-    for _, rows in places.groupby(places, sort=True):
-        drawn = generator.permutation(rows.index.to_numpy())
-        held[drawn[: _count(len(drawn), share)]] = True
+    drawn = [generator.permutation(rows.index.to_numpy()) for _, rows in places.groupby(places, sort=True)]
+    sizes = np.array([len(rows) for rows in drawn])
+    counts = np.minimum(np.floor(sizes * share + 1e-9).astype(int), sizes - 1)
+    lacks = np.where(counts < sizes - 1, sizes * share - counts, -1.0)
+    # Classes of one size lack the same: which of them give one more is drawn too.
+    order = np.lexsort((generator.permutation(len(sizes)), -lacks.round(9)))
+    left = min(_count(len(label), share) - int(counts.sum()), int((lacks >= 0).sum()))
+    counts[order[: max(0, left)]] += 1
+    for rows, count in zip(drawn, counts, strict=True):
+        held[rows[:count]] = True
     return held
 
 

@@ -81,8 +81,11 @@ def test_whole_numbers_of_more_than_64_bits_are_refused_with_what_to_write():
     frame = pd.DataFrame({"x": pd.Series([1, 2**70], dtype=object)})
     with pytest.raises(Failed) as caught:
         to_polars(frame)
-    assert caught.value.fix == "write them as texts: df['x'] = df['x'].astype(str)"
+    # A model takes them as floats, as it does what an endpoint is sent.
+    as_floats = "or as floats, which keep 15 digits: .astype(float)"
+    assert caught.value.fix == f"write them as texts: df['x'] = df['x'].astype(str); {as_floats}"
     assert to_polars(frame.astype(str))["x"].to_list() == ["1", str(2**70)]
+    assert to_polars(frame.astype(float))["x"].to_list() == [1.0, 2.0**70]
 
 
 def test_nested_whole_numbers_of_more_than_64_bits_are_refused():

@@ -34,6 +34,12 @@ def test_small_numbers_are_the_same_only_where_they_are():
     assert near.same == 2
 
 
+def test_one_large_row_hides_no_difference_of_the_others():
+    others = [({"y": float(at)}, {"y": 1.5 * at}) for at in range(1, 10)]
+    [found] = agreement(*others, ({"y": 1e9}, {"y": 1e9 + 1}))
+    assert (found.same, found.largest) == (1, 4.5)
+
+
 def test_rows_of_one_request_that_are_called_alike_are_all_compared():
     rows = [
         row(arm, {"y": value}) for arm, values in zip(ARMS, ((1.0, 2.0), (5.0, 2.0)), strict=True) for value in values

@@ -1,5 +1,6 @@
 """Freeze windows: when no version gets more traffic."""
 
+import time
 from dataclasses import replace
 from datetime import datetime
 
@@ -15,7 +16,7 @@ HOLIDAYS = "2026-12-20 - 2027-01-03"
 
 def until(text, now):
     where = replace(settings(), values={freeze.SETTING: Setting(text, "test")})
-    found = freeze.frozen_until(where, datetime.fromisoformat(now))
+    found = freeze.frozen_until(where, datetime.fromisoformat(now) if isinstance(now, str) else now)
     return found and found.isoformat(" ", "minutes")
 
 
@@ -40,6 +41,35 @@ def until(text, now):
 )
 def test_a_moment_is_in_a_window_or_not(workspace, text, now, end):
     assert until(text, now) == end
+
+
+@pytest.fixture
+def berlin(monkeypatch):
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.parametrize(
+    ("text", "utc", "end"),
+    [
+        ("sat 22:00 - sun 02:30", "2026-10-25 00:29", "2026-10-25 02:30"),
+        ("sat 22:00 - sun 02:30", "2026-10-25 00:31", None),
+        ("sat 22:00 - sun 02:30", "2026-10-25 01:05", None),  # the clocks show 02:05 once more
+        ("sun 02:30 - sun 06:00", "2026-10-25 00:29", None),
+        ("sun 02:30 - sun 06:00", "2026-10-25 00:31", "2026-10-25 06:00"),
+        ("sun 02:30 - sun 06:00", "2026-10-25 01:05", "2026-10-25 06:00"),
+        ("sun 03:00 - sun 06:00", "2026-10-25 01:59", None),
+        ("sun 03:00 - sun 06:00", "2026-10-25 02:00", "2026-10-25 06:00"),
+        ("sat 22:00 - sun 02:30", "2026-03-29 00:59", "2026-03-29 02:30"),  # an hour that the clocks leave out
+        ("sat 22:00 - sun 02:30", "2026-03-29 01:00", None),
+    ],
+)
+def test_a_freeze_ends_once_when_the_clocks_change(workspace, berlin, text, utc, end):
+    local = datetime.fromtimestamp(datetime.fromisoformat(f"{utc}+00:00").timestamp())  # noqa: DTZ006  # with its fold
+    assert until(text, local) == end
 
 
 def test_dates_in_the_wrong_order_freeze_nothing_and_are_refused(workspace):

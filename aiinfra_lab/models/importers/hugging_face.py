@@ -7,6 +7,7 @@ runs, and nothing is asked of a network.
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import json
 import os
@@ -16,11 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from ...errors import Damaged, Failed, LabError, Missing, UsageProblem
+from ...errors import Failed, LabError, Missing, UsageProblem
 from ...train import signature
 from ...train.texts import TOKENIZER, USUAL_TOKENS, TextEncoder
 from ...units import counted
 from ..examples import TEXTS
+from . import hugging_face_modules
+from .hugging_face_modules import CONFIG, MODULES, WEIGHTS, SentenceModules, read_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,8 +33,8 @@ if TYPE_CHECKING:
     from ...train.inputs import Arrays
     from ...train.signature import Task
 
-CONFIG, WEIGHTS, SHARDS = "config.json", "model.safetensors", "model.safetensors.index.json"
-TOKENIZER_CONFIG, POOLING, MODULES = "tokenizer_config.json", "1_Pooling/config.json", "modules.json"
+SHARDS = "model.safetensors.index.json"
+TOKENIZER_CONFIG = "tokenizer_config.json"
 INPUT = "text"
 TOLERANCE = 1e-5
 _PICKLES = (".bin", ".ckpt", ".pkl", ".pt", ".pth")
@@ -46,8 +49,11 @@ class _Folder:
     path: Path
     config: Mapping[str, Any]
     tokenizer: Mapping[str, Any]
-    modules: Sequence[Any]
-    pooling: Mapping[str, Any]
+
+    @functools.cached_property
+    def sentences(self) -> SentenceModules:
+        """What sentence-transformers runs around the network."""
+        return hugging_face_modules.read(self.path)
 
     @property
     def architecture(self) -> str:
@@ -57,22 +63,12 @@ class _Folder:
     @property
     def is_classifier(self) -> bool:
         """Whether it has a number for each label of a text, or one for the text; else a vector."""
-        return self.architecture.endswith(_CLASSIFIER)
+        return self.architecture.endswith(_CLASSIFIER) and not self.sentences.poolings
 
     @property
     def has_many_labels(self) -> bool:
         """Whether a text may have several labels at once."""
         return self.config.get("problem_type") == "multi_label_classification"
-
-    @property
-    def takes_first(self) -> bool:
-        """Whether a text's vector is that of its first token, and not the mean of all."""
-        return bool(self.pooling.get("pooling_mode_cls_token"))
-
-    @property
-    def is_of_length_one(self) -> bool:
-        """Whether its vectors are."""
-        return any(str(item.get("type", "")).endswith("Normalize") for item in self.modules)
 
 
 class HuggingFaceFolder:
@@ -178,8 +174,7 @@ def to_onnx(path: Path, into: Path, example: Sequence[str] = TEXTS) -> None:
 
 def _read(path: Path) -> _Folder:
     """What the folder says. UsageProblem or Failed where it needs trust, or is of no kind that is known."""
-    config, tokenizer = _json(path / CONFIG), _json(path / TOKENIZER_CONFIG, {})
-    folder = _Folder(path, config, tokenizer, _json(path / MODULES, []), _json(path / POOLING, {}))
+    folder = _Folder(path, read_json(path / CONFIG), read_json(path / TOKENIZER_CONFIG, {}))
     _refuse_code(folder)
     if not folder.architecture.endswith((_CLASSIFIER, _ENCODER)):
         raise UsageProblem(
@@ -188,6 +183,11 @@ def _read(path: Path) -> _Folder:
             f"take a folder whose {CONFIG} names …{_CLASSIFIER} or …{_ENCODER}, or export it to ONNX and add that file",
         )
     _refuse_pickle(folder)
+    if (path / MODULES).is_file() and not (folder.sentences.poolings or folder.is_classifier):
+        raise UsageProblem(
+            f"{MODULES} of {path.name} names no Pooling, so that it gives no vector of a text",
+            "add one where it was trained: `SentenceTransformer(modules=[transformer, Pooling(…)]).save(…)`",
+        )
     if not (path / TOKENIZER).is_file():
         raise Failed(f"{path.name} has no {TOKENIZER}", f"write it: {_python('AutoTokenizer', path, '')}")
     return folder
@@ -217,20 +217,6 @@ def _python(name: str, path: Path, more: str) -> str:
     return f'`python -c "from transformers import {name}; {call}"`'
 
 
-def _json(path: Path, default: Any = None) -> Any:
-    try:
-        found = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        if default is None:
-            raise Failed(f"there is no {path.name} in {path.parent}", "give the folder that has one") from None
-        return default
-    except ValueError as problem:
-        raise Damaged(f"{path.name} is no JSON: {problem}", "take the folder again from where it came from") from None
-    if not isinstance(found, dict if default is None else type(default)):
-        raise Damaged(f"{path.name} holds no object", "take the folder again from where it came from")
-    return found
-
-
 def _network(folder: _Folder) -> Any:
     """A module that gives one tensor for tokens and their mask: probabilities, scores or vectors."""
     import torch
@@ -257,13 +243,14 @@ def _network(folder: _Folder) -> Any:
         def __init__(self) -> None:
             super().__init__()
             self.model = model
+            self.pooling = None if folder.is_classifier else folder.sentences.network()
 
         def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
             found = self.model(input_ids=input_ids, attention_mask=attention_mask)
-            if folder.is_classifier:
+            if self.pooling is None:
                 answer: torch.Tensor = _classified(folder, found.logits)
             else:
-                answer = _pooled(folder, found.last_hidden_state, attention_mask)
+                answer = self.pooling(found.last_hidden_state, attention_mask)
             return answer
 
     return Answering().eval()
@@ -273,17 +260,6 @@ def _classified(folder: _Folder, logits: Any) -> Any:
     if logits.shape[1] == 1:
         return logits.squeeze(1)
     return logits.sigmoid() if folder.has_many_labels else logits.softmax(1)
-
-
-def _pooled(folder: _Folder, vectors: Any, mask: Any) -> Any:
-    import torch
-
-    if folder.takes_first:
-        found = vectors[:, 0]
-    else:
-        there = mask.unsqueeze(2).to(vectors.dtype)
-        found = (vectors * there).sum(1) / there.sum(1).clamp(min=1)
-    return torch.nn.functional.normalize(found, dim=1) if folder.is_of_length_one else found
 
 
 def _output(folder: _Folder) -> str:
@@ -311,7 +287,9 @@ def _most_tokens(folder: _Folder, network: Any) -> int:
     """How many tokens of a text it takes, 512 at most."""
     import torch
 
-    limits = (folder.config.get("max_position_embeddings"), folder.tokenizer.get("model_max_length"))
+    # What sentence-transformers is told takes the place of what its tokenizer says.
+    own = folder.sentences.most_tokens or folder.tokenizer.get("model_max_length")
+    limits = (folder.config.get("max_position_embeddings"), own)
     most = int(min([USUAL_TOKENS, *(limit for limit in limits if limit)]))
     padding = int(folder.config.get("pad_token_id") or 0)
     # Some count their positions from behind that of the padding.
@@ -335,7 +313,8 @@ def _own_tokenizer(folder: _Folder, most: int) -> Any:
         found = Tokenizer.from_file(str(folder.path / TOKENIZER))
     except Exception as problem:  # noqa: BLE001  # the library raises nothing narrower
         _damaged(folder, problem)
-    found.enable_truncation(most)
+    folder.sentences.lower(found)
+    found.enable_truncation(most, direction=folder.tokenizer.get("truncation_side") or "right")
     padding = folder.config.get("pad_token_id")
     if padding is not None:
         found.enable_padding(pad_id=int(padding), pad_token=found.id_to_token(int(padding)) or "")
@@ -343,7 +322,9 @@ def _own_tokenizer(folder: _Folder, most: int) -> Any:
 
 
 def _tokenizer(folder: _Folder) -> Any:
-    return _loaded(_transformers().AutoTokenizer, folder)
+    found = _loaded(_transformers().AutoTokenizer, folder)
+    folder.sentences.lower(found.backend_tokenizer)
+    return found
 
 
 def _loaded(maker: Any, folder: _Folder, **more: Any) -> Any:

@@ -147,32 +147,6 @@ def test_positions_that_begin_behind_the_padding_are_counted(tmp_path):
     assert (saved.signature.task.name, saved.signature.answered) == ("regression", ("score",))
 
 
-@pytest.mark.parametrize(
-    ("pooling", "pooled"),
-    [({}, lambda found: found.mean(1)), ({"pooling_mode_cls_token": True}, lambda found: found[:, 0])],
-    ids=["mean", "first"],
-)
-def test_an_encoder_gives_a_vector(tmp_path, pooling, pooled):
-    import transformers
-
-    folder = make(tmp_path / "encoder", head="Model")
-    (folder / "1_Pooling").mkdir()
-    edit(folder / hugging_face.POOLING, **pooling)
-    (folder / hugging_face.MODULES).write_text('[{"type": "sentence_transformers.models.Normalize"}]')
-    # Such folders mostly have none of the layers that are not needed for it.
-    weights = load_file(folder / "model.safetensors")
-    kept = {name: values for name, values in weights.items() if not name.startswith("pooler.")}
-    save_file(kept, folder / "model.safetensors", {"format": "pt"})
-    hugging_face.to_onnx(folder, tmp_path / "model", TEXTS)
-    saved = SavedModel(tmp_path / "model")
-    assert saved.signature.task.name == "embedding"
-    tokens = transformers.AutoTokenizer.from_pretrained(folder)("no crew", return_tensors="pt")
-    model = transformers.AutoModel.from_pretrained(folder)
-    wanted = pooled(model(tokens["input_ids"], tokens["attention_mask"]).last_hidden_state)[0].detach().numpy()
-    found = saved.answers([{"text": "no crew"}, {"text": "rain and snow tonight"}])[0]["embedding"]
-    assert np.allclose(found, wanted / np.linalg.norm(wanted), atol=1e-5)
-
-
 def test_several_labels_at_once_are_a_share_each(tmp_path):
     folder = make(tmp_path / "many", num_labels=3, problem_type="multi_label_classification")
     hugging_face.to_onnx(folder, tmp_path / "model", TEXTS)
