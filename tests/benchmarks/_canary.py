@@ -108,12 +108,16 @@ class Ours:
     def sees(self, found: Look, now: float) -> bool:
         if not found.stratum.total:
             return False
-        self.comparison.weigh(found.stratum, now)
         for is_canary, arm in enumerate(found.stratum.by_group.sum(axis=1)):
             for bad, count in zip((*self.bad[0], *self.bad[1]), (arm[1], arm[10:].sum(), arm[13:].sum()), strict=True):
                 for _ in range(count):  # each of a key of its own
                     self.keys += 1
                     bad.add(self.keys, is_canary=bool(is_canary))
+        return self.looks(found.stratum, now)
+
+    def looks(self, stratum: Stratum, now: float) -> bool:
+        """Weigh what was counted; whether it rolls the canary back."""
+        self.comparison.weigh(stratum, now)
         for bad in (*self.bad[0], *self.bad[1]):
             bad.close(now)
         if (convicted := self.comparison.convicted) is None:
