@@ -255,4 +255,4 @@ def test_what_only_the_canary_refuses_the_champion_answers(tmp_path, artifacts):
         assert there.ask("/v2/models/delay/infer", {"inputs": tensors})[1]["model_version"] == "1"
         assert asked(there, stream(TABLE))[1].schema.metadata[b"model"] == b"models:delay@1"
         assert canary.counts.refused == 2
-        assert not +predictor.refused
+        assert not dict(predictor.refused)
