@@ -180,7 +180,7 @@ def one(at: int, **change) -> list:
         (one(0, shape=[10**9, 0], data=[]), "shape"),
         (one(0, shape=[1] * 65, data=["AA"]), "shape"),
         (one(0, shape=[1] * 33, data=["AA"]), "shape"),
-        (one(0, shape=[1, 2]), "[rows]"),
+        (one(0, shape=[2, 2]), "[rows]"),
         (one(0, datatype="TEXT"), "TEXT"),
         (one(0, data=["AA", 3]), "BYTES"),
         (one(0, data="AA"), "list"),
@@ -192,7 +192,7 @@ def one(at: int, **change) -> list:
         (one(0, name="nothing"), "nothing"),
         (one(1, name="carrier"), "twice"),
         (one(0, name="x" * 100_000), "xxx"),
-        (one(0, data=json.loads("[" * 500 + "]" * 500)), "values"),
+        (one(0, data=json.loads("[" * 500 + "]" * 500)), "nested"),
         (one(0, parameters={"binary_data_size": 4}), "behind the JSON"),
         (TABLE[:2], "distance"),
         ("text", "inputs"),
@@ -246,6 +246,24 @@ def test_a_shape_that_cannot_be_made_is_400_in_every_form(pictures, shape):
     code, answer = pictures.ask("/v2/models/delay/infer", *binary([image, PICTURES[1]], [part, bytes(16)]))
     assert (code, "shape" in answer["error"]) == (400, True)
     assert not pictures.server.faults
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        [[[1, 0], [0, 0]], [[0, 0], [5]]],
+        [[1, 0, 0], [0, 0, 0, 5, 1]],
+        [[1, 0, 0, 0], 0, 0, 5, 1],
+        [[[[1], [0]], [[0], [0]]], [[[0], [0]], [[5], [1]]]],
+        [[[1, 0, 0, 0], [0, 0, 5, 1]]],
+        [[[1, 0]], [[0, 0]], [[0, 0]], [[5, 1]]],
+        [[]] * 8,
+    ],
+    ids=range(7),
+)
+def test_nested_data_has_the_nesting_of_its_shape(pictures, data):
+    code, answer = pictures.ask("/v2/models/delay/infer", {"inputs": [{**PICTURES[0], "data": data}, PICTURES[1]]})
+    assert (code, "nested" in answer["error"]) == (400, True)
 
 
 def test_a_refusal_is_counted_with_the_status_that_it_has(table):
