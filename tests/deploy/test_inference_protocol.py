@@ -321,6 +321,35 @@ def test_the_models_name_counts_where_several_models_serve(several):
     assert [several.ask(f"/v2/models/{name}")[1]["versions"] for name in "xy"] == [["1", "2"], ["1"]]
 
 
+def named(there: SocketEndpoint, model: str, uri: str) -> tuple[int, str]:
+    """Status and version, or what is the matter, for a request whose head names that version."""
+    code, answer = there.ask(
+        f"/v2/models/{model}/infer", {"inputs": TABLE, "parameters": {"key": "1"}}, f"x-aiinfra-model: {uri}\r\n"
+    )
+    return code, answer.get("error") or f"models:{answer['model_name']}@{answer['model_version']}"
+
+
+@pytest.mark.parametrize("uri", ["models:x@1", "models:x@2", "models:y@1"])
+def test_the_version_that_the_head_names_answers_below_its_models_path_too(several, uri):
+    model, _, version = uri.removeprefix("models:").partition("@")
+    for path in ("delay", f"delay/versions/{version}", model, f"{model}/versions/{version}"):
+        assert named(several, path, uri) == (200, uri)
+
+
+@pytest.mark.parametrize(
+    ("path", "uri"), [("x", "models:y@1"), ("x/versions/1", "models:x@2"), ("delay/versions/2", "models:x@1")]
+)
+def test_a_path_and_a_head_that_name_other_versions_are_refused_with_both(several, path, uri):
+    code, problem = named(several, path, uri)
+    assert (code, f"/v2/models/{path}" in problem, uri in problem) == (400, True, True)
+
+
+def test_a_version_that_does_not_serve_is_404_below_every_path(several):
+    for path in ("delay", "x", "x/versions/1"):
+        code, problem = named(several, path, "models:nope@1")
+        assert (code, "models:nope@1" in problem, "models:y@1" in problem) == (404, True, True)
+
+
 def test_under_the_endpoints_own_name_the_key_decides_and_the_answer_names_who_gave_it(several):
     assert answered_by(several, "delay") == {("x", "1"), ("x", "2"), ("y", "1")}
     assert answered_by(several, "delay/versions/2") == {("x", "2")}
@@ -331,6 +360,30 @@ def test_the_key_decides_among_the_versions_of_the_only_model(several):
     arms = predictor.routes.arms[:2]
     predictor.routes = Routes([*arms, ServedArm(predictor.routes.arms[2].version, "shadow", 0.1)], "salt", 2)
     assert answered_by(several, "x") == {("x", "1"), ("x", "2")}
+
+
+def test_an_output_that_the_answering_arm_lacks_is_answered_by_the_champion_or_refused_with_the_names(
+    pictures, tmp_path
+):
+    predictor = pictures.api.predictor
+    only_vector = serving.pictures(tmp_path / "vector")
+    signature = json.loads((only_vector / "signature.json").read_text())
+    signature["outputs"] = [item for item in signature["outputs"] if item["name"] == "vector"]
+    (only_vector / "signature.json").write_text(json.dumps({**signature, "task": {}}))
+    candidate = inline_workers.served(predictor, "models:vector@1", only_vector)
+    champion = predictor.routes.live[0]
+    predictor.routes = inline_workers.routes(champion, candidates=[(candidate, 0.5)], salt="salt")
+    found: dict[str, set] = {"kind": set(), "vector": set()}
+    for name, by in found.items():
+        for key in range(20):
+            body = {"inputs": PICTURES, "outputs": [{"name": name}], "parameters": {"key": key}}
+            code, answer = pictures.ask("/v2/models/delay/infer", body)
+            assert (code, [item["name"] for item in answer["outputs"]]) == (200, [name])
+            by.add(answer["model_name"])
+    assert found == {"kind": {"delay"}, "vector": {"delay", "vector"}}
+    predictor.routes = inline_workers.routes(candidate)
+    code, answer = pictures.ask("/v2/models/delay/infer", {"inputs": PICTURES, "outputs": [{"name": "kind"}]})
+    assert (code, answer["error"]) == (400, "there is no output 'kind'; known: vector")
 
 
 @pytest.mark.parametrize(
