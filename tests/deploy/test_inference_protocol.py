@@ -272,6 +272,46 @@ def test_a_refusal_is_counted_with_the_status_that_it_has(table):
     assert +table.api.predictor.refused == +table.server.answers == {400: 3}
 
 
+INFER = "/v2/models/delay/infer"
+
+
+@pytest.mark.parametrize(
+    ("line", "head", "status"),
+    [
+        (f"POST {INFER}", "host: localhost\r\ncontent-length: 9999999", 413),
+        (f"POST http://localhost{INFER}?x", "host: localhost\r\ncontent-length: 9999999", 413),
+        (f"POST {INFER}", "host: localhost\r\ncontent-encoding: deflate\r\ncontent-length: 2", 415),
+        (f"POST {INFER}", "host: localhost\r\ncontent-encoding: gzip\r\ncontent-length: 2", 400),
+        (f"POST {INFER}", "host: localhost\r\nx-aiinfra-judged: maybe", 400),
+        (f"POST {INFER}", "x: y", 400),
+        (f"POST {INFER}", "host: localhost\r\nexpect: tea", 417),
+        (f"POST {INFER}", "host: localhost\r\nx: " + "y" * 20_000, 431),
+        (f"POST {INFER}", "host: elsewhere.org", 403),
+        (f"POST {INFER}", "host: localhost\r\norigin: http://elsewhere.org", 403),
+        (f"GET {INFER}", "host: localhost", 405),
+        (f"POST {INFER}", "host: localhost\r\nx-aiinfra-model: models:nope@1", 404),
+        ("GET /v2/models/delay/config", "host: localhost", 404),
+        ("POST /v2/repository/index", "host: localhost", 404),
+    ],
+)
+def test_whatever_is_refused_below_v2_is_an_error_of_text(table, line, head, status):
+    answer = table(f"{line} HTTP/1.1\r\n{head}\r\n\r\n{{}}".encode())
+    headers, _, body = answer.partition(b"\r\n\r\n")
+    size = int(headers.lower().partition(b"content-length: ")[2].split()[0])
+    error = json.loads(body[:size])["error"]
+    assert (int(headers.split()[1]), type(error)) == (status, str)
+
+
+def test_a_fault_of_ours_below_v2_is_an_error_of_text(table, monkeypatch):
+    monkeypatch.setattr(table.server, "handler", lambda request: 1 / 0)
+    assert table.ask(INFER, {})[1] == {"error": "the endpoint failed; its log says more"}
+    assert (
+        table.ask("/v2x")[1]
+        == table.ask("/predict", {})[1]
+        == {"error": {"what": "the endpoint failed; its log says more"}}
+    )
+
+
 def test_a_row_without_a_score_is_an_error_of_the_model(tmp_path, artifacts):
     with serving.endpoint(tmp_path / "log", artifacts("nan")) as patchy:
         values = zip({**ROW, "distance": 9000}.items(), ("BYTES", "FP32", "INT32"), strict=True)

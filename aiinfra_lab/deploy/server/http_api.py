@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from ...train.saved_model import SavedModel
-from . import docs_page, metrics, openapi
+from . import docs_page, metrics, openapi, refusals
 from .descriptions import Descriptions, NotServed
 from .inference_api import InferenceApi
 from .judge import Judge
@@ -143,7 +143,7 @@ class HttpApi:
 
     def _refuse(self, request: Request, status: int, what: str, extra: bytes = b"") -> None:
         self.predictor.refused[status] += 1
-        request.respond(status, _encode({"error": {"what": what}}), extra=extra)
+        request.respond(status, refusals.written(refusals.form_of(request.path), what), extra=extra)
 
 
 def _form_of(request: Request) -> Form | None:

@@ -14,6 +14,7 @@ from .descriptions import Descriptions, NotServed
 from .messages import Form
 from .predictor import Predictor, options_of
 from .protocol import JSON, Request
+from .refusals import written
 
 _encode = msgspec.json.Encoder().encode
 
@@ -131,4 +132,4 @@ class InferenceApi:
 
     def _refuse(self, request: Request, status: int, reason: str) -> None:
         self._predictor.refused[status] += 1
-        request.respond(status, _encode({"error": reason}))
+        request.respond(status, written("tensors", reason))
