@@ -331,22 +331,6 @@ def test_who_names_a_version_gets_it_whatever_the_key_says(table, artifacts):
     assert table.ask("/v2/models/delay/infer", {"inputs": TABLE})[0] == 200
 
 
-def test_a_version_that_leaves_answers_what_it_has_taken(table, artifacts, monkeypatch):
-    predictor = table.api.predictor
-    leaving = predictor.routes.live[0]
-    after = inline_workers.routes(inline_workers.served(predictor, "models:delay@2", artifacts("plain", 2.0)))
-    submit = leaving.workers.submit
-
-    def submit_and_swap(asked):
-        submit(asked)
-        predictor.routes = after
-
-    monkeypatch.setattr(leaving.workers, "submit", submit_and_swap)
-    for version in ("1", "2"):
-        code, answer = table.ask("/v2/models/delay/infer", {"inputs": TABLE})
-        assert (code, answer["model_version"]) == (200, version)
-
-
 @pytest.fixture
 def several(table, artifacts) -> SocketEndpoint:
     """The endpoint `delay`: two versions of the model `x`, and one of `y` beside them."""
