@@ -20,19 +20,22 @@ _SHARES = (0.1, 0.25, 0.5)
 
 
 def differs(body: EndpointRecord) -> str:
-    """What a canary takes or answers otherwise than its champion, as a note; empty where nothing, or nobody knows.
+    """What a canary or a candidate takes or answers otherwise than the champion, as a note; empty where nothing.
 
-    Requests that only the canary refuses count as its errors, and the champion answers them.
+    Requests that only they refuse count as their errors, and the champion answers them.
     """
-    if not (body.canary and body.champion):
-        return ""
+    tried = [arm.model for arm in body.desired.arms if arm.role in ("canary", "candidate")]
+    return "; ".join(filter(None, (_differs(body.champion, uri) for uri in tried))) if body.champion else ""
+
+
+def _differs(champion_uri: str, uri: str) -> str:
     from ..train.saved_model import SavedModel
 
     try:
-        champion, canary = (SavedModel(artifact(uri)) for uri in (body.champion, body.canary))
-        asked, known = set(canary.rows.names), set(champion.rows.names)
-        tasks = champion.signature.task, canary.signature.task
-        outputs = champion.signature.answered, canary.signature.answered
+        champion, tried = (SavedModel(artifact(each)) for each in (champion_uri, uri))
+        asked, known = set(tried.rows.names), set(champion.rows.names)
+        tasks = champion.signature.task, tried.signature.task
+        outputs = champion.signature.answered, tried.signature.answered
     except (OSError, LabError):  # whoever serves them says what is the matter
         return ""
     found = [
@@ -42,7 +45,7 @@ def differs(body: EndpointRecord) -> str:
         "has another task or other labels" if tasks[0] != tasks[1] else "",
     ]
     said = "; ".join(filter(None, found))
-    return f"{body.canary} is not asked what {body.champion} is: it {said}" if said else ""
+    return f"{uri} is not asked what {champion_uri} is: it {said}" if said else ""
 
 
 def note(body: EndpointRecord, now: float | None = None) -> str:

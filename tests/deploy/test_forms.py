@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from aiinfra_lab.deploy.server import inference_protocol as v2
 from aiinfra_lab.deploy.server.answering import Answering, unanswered
 from aiinfra_lab.deploy.server.messages import Form, RawRequest
 from aiinfra_lab.deploy.server.model import load
@@ -248,6 +249,53 @@ def test_a_request_that_was_lost_with_its_process_is_logged_once_for_each_row(tm
     assert [(row["outputs"], row["error"]) for row in read] == [(None, "it died")] * 3
     if form != "arrow":  # of which nothing is read where it may have been what ended the process
         assert [row["inputs"] for row in read] == [{name: row[name] for name in ROW} for row in ROWS]
+
+
+ZEROS = 520_000
+
+
+def zeros(name: str, shape: list[int], datatype: str) -> tuple[bytes, Form]:
+    """A body that says little, and a few bytes when it is compressed."""
+    text = json.dumps(
+        {"inputs": [{"name": name, "shape": shape, "datatype": datatype, "parameters": {"binary_data_size": ZEROS}}]}
+    ).encode()
+    return text + bytes(ZEROS), Form("tensors", "tensors", len(text))
+
+
+def nested(shape: list[int], data: list) -> tuple[bytes, Form]:
+    item = {"name": "image", "shape": shape, "datatype": "INT8", "data": data}
+    return json.dumps({"inputs": [item]}).encode(), TENSORS
+
+
+@pytest.mark.parametrize(
+    ("body", "form"),
+    [
+        zeros("image", [ZEROS], "INT8"),
+        zeros("image", [ZEROS // 4], "BYTES"),
+        zeros("image", [1, ZEROS // 4], "BYTES"),
+        zeros("nothing", [1, ZEROS // 4], "BYTES"),
+        zeros("row_id", [4096, ZEROS // 16384], "BYTES"),
+        nested([65_000, 1], [[0]] * 65_000),
+        nested([1, 65_000], [[0]] * 65_000),
+        nested([200_000], [0] * 200_000),
+        nested([0], []),
+    ],
+    ids=range(9),
+)
+def test_rows_are_refused_by_the_shape_before_a_tensor_is_made(pictures, body, form, monkeypatch):
+    made = []
+    monkeypatch.setattr(v2, "_column", lambda item, rest: made.append(item.name))
+    found = asked(pictures, body, form)
+    assert (found.status, made) == (400, [])
+    if b"rows, and the shape" in found.body:  # what the model is not needed for
+        lost = unanswered(raw(body, form), "models:delay@1", ("kind",), "it died", 500)
+        assert (lost.status, lost.rows, made) == (500, 0, [])
+
+
+def test_of_a_request_only_the_bytes_behind_its_json_say_more_than_json():
+    texts, bytes_ = as_tensors(PICTURES), as_tensors(PICTURES, as_bytes=True)
+    assert raw(*texts).expected_bytes == len(texts[0])
+    assert len(bytes_[0]) < raw(*bytes_).expected_bytes < 16 * len(bytes_[0])
 
 
 @pytest.mark.parametrize("form", [TENSORS, ARROW])

@@ -180,7 +180,7 @@ def one(at: int, **change) -> list:
         (one(0, shape=[10**9, 0], data=[]), "shape"),
         (one(0, shape=[1] * 65, data=["AA"]), "shape"),
         (one(0, shape=[1] * 33, data=["AA"]), "shape"),
-        (one(0, shape=[1, 2]), "[rows]"),
+        (one(0, shape=[2, 2]), "[rows]"),
         (one(0, datatype="TEXT"), "TEXT"),
         (one(0, data=["AA", 3]), "BYTES"),
         (one(0, data="AA"), "list"),
@@ -192,7 +192,7 @@ def one(at: int, **change) -> list:
         (one(0, name="nothing"), "nothing"),
         (one(1, name="carrier"), "twice"),
         (one(0, name="x" * 100_000), "xxx"),
-        (one(0, data=json.loads("[" * 500 + "]" * 500)), "values"),
+        (one(0, data=json.loads("[" * 500 + "]" * 500)), "nested"),
         (one(0, parameters={"binary_data_size": 4}), "behind the JSON"),
         (TABLE[:2], "distance"),
         ("text", "inputs"),
@@ -248,10 +248,68 @@ def test_a_shape_that_cannot_be_made_is_400_in_every_form(pictures, shape):
     assert not pictures.server.faults
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        [[[1, 0], [0, 0]], [[0, 0], [5]]],
+        [[1, 0, 0], [0, 0, 0, 5, 1]],
+        [[1, 0, 0, 0], 0, 0, 5, 1],
+        [[[[1], [0]], [[0], [0]]], [[[0], [0]], [[5], [1]]]],
+        [[[1, 0, 0, 0], [0, 0, 5, 1]]],
+        [[[1, 0]], [[0, 0]], [[0, 0]], [[5, 1]]],
+        [[]] * 8,
+    ],
+    ids=range(7),
+)
+def test_nested_data_has_the_nesting_of_its_shape(pictures, data):
+    code, answer = pictures.ask("/v2/models/delay/infer", {"inputs": [{**PICTURES[0], "data": data}, PICTURES[1]]})
+    assert (code, "nested" in answer["error"]) == (400, True)
+
+
 def test_a_refusal_is_counted_with_the_status_that_it_has(table):
     for inputs in (TABLE[:2], one(0, name="nothing"), [{**item, "shape": [0], "data": []} for item in TABLE]):
         assert table.ask("/v2/models/delay/infer", {"inputs": inputs})[0] == 400
     assert table.api.predictor.refused == table.server.answers == {400: 3}
+
+
+INFER = "/v2/models/delay/infer"
+
+
+@pytest.mark.parametrize(
+    ("line", "head", "status"),
+    [
+        (f"POST {INFER}", "host: localhost\r\ncontent-length: 9999999", 413),
+        (f"POST http://localhost{INFER}?x", "host: localhost\r\ncontent-length: 9999999", 413),
+        (f"POST {INFER}", "host: localhost\r\ncontent-encoding: deflate\r\ncontent-length: 2", 415),
+        (f"POST {INFER}", "host: localhost\r\ncontent-encoding: gzip\r\ncontent-length: 2", 400),
+        (f"POST {INFER}", "host: localhost\r\nx-aiinfra-judged: maybe", 400),
+        (f"POST {INFER}", "x: y", 400),
+        (f"POST {INFER}", "host: localhost\r\nexpect: tea", 417),
+        (f"POST {INFER}", "host: localhost\r\nx: " + "y" * 20_000, 431),
+        (f"POST {INFER}", "host: example.org", 403),
+        (f"POST {INFER}", "host: localhost\r\norigin: http://example.org", 403),
+        (f"GET {INFER}", "host: localhost", 405),
+        (f"POST {INFER}", "host: localhost\r\nx-aiinfra-model: models:nope@1", 404),
+        ("GET /v2/models/delay/config", "host: localhost", 404),
+        ("POST /v2/repository/index", "host: localhost", 404),
+    ],
+)
+def test_whatever_is_refused_below_v2_is_an_error_of_text(table, line, head, status):
+    answer = table(f"{line} HTTP/1.1\r\n{head}\r\n\r\n{{}}".encode())
+    headers, _, body = answer.partition(b"\r\n\r\n")
+    size = int(headers.lower().partition(b"content-length: ")[2].split()[0])
+    error = json.loads(body[:size])["error"]
+    assert (int(headers.split()[1]), type(error)) == (status, str)
+
+
+def test_a_fault_of_ours_below_v2_is_an_error_of_text(table, monkeypatch):
+    monkeypatch.setattr(table.server, "handler", lambda request: 1 / 0)
+    assert table.ask(INFER, {})[1] == {"error": "the endpoint failed; its log says more"}
+    assert (
+        table.ask("/v2x")[1]
+        == table.ask("/predict", {})[1]
+        == {"error": {"what": "the endpoint failed; its log says more"}}
+    )
 
 
 def test_a_row_without_a_score_is_an_error_of_the_model(tmp_path, artifacts):
@@ -303,6 +361,35 @@ def test_the_models_name_counts_where_several_models_serve(several):
     assert [several.ask(f"/v2/models/{name}")[1]["versions"] for name in "xy"] == [["1", "2"], ["1"]]
 
 
+def named(there: SocketEndpoint, model: str, uri: str) -> tuple[int, str]:
+    """Status and version, or what is the matter, for a request whose head names that version."""
+    code, answer = there.ask(
+        f"/v2/models/{model}/infer", {"inputs": TABLE, "parameters": {"key": "1"}}, f"x-aiinfra-model: {uri}\r\n"
+    )
+    return code, answer.get("error") or f"models:{answer['model_name']}@{answer['model_version']}"
+
+
+@pytest.mark.parametrize("uri", ["models:x@1", "models:x@2", "models:y@1"])
+def test_the_version_that_the_head_names_answers_below_its_models_path_too(several, uri):
+    model, _, version = uri.removeprefix("models:").partition("@")
+    for path in ("delay", f"delay/versions/{version}", model, f"{model}/versions/{version}"):
+        assert named(several, path, uri) == (200, uri)
+
+
+@pytest.mark.parametrize(
+    ("path", "uri"), [("x", "models:y@1"), ("x/versions/1", "models:x@2"), ("delay/versions/2", "models:x@1")]
+)
+def test_a_path_and_a_head_that_name_other_versions_are_refused_with_both(several, path, uri):
+    code, problem = named(several, path, uri)
+    assert (code, f"/v2/models/{path}" in problem, uri in problem) == (400, True, True)
+
+
+def test_a_version_that_does_not_serve_is_404_below_every_path(several):
+    for path in ("delay", "x", "x/versions/1"):
+        code, problem = named(several, path, "models:nope@1")
+        assert (code, "models:nope@1" in problem, "models:y@1" in problem) == (404, True, True)
+
+
 def test_under_the_endpoints_own_name_the_key_decides_and_the_answer_names_who_gave_it(several):
     assert answered_by(several, "delay") == {("x", "1"), ("x", "2"), ("y", "1")}
     assert answered_by(several, "delay/versions/2") == {("x", "2")}
@@ -313,6 +400,30 @@ def test_the_key_decides_among_the_versions_of_the_only_model(several):
     arms = predictor.routes.arms[:2]
     predictor.routes = Routes([*arms, ServedArm(predictor.routes.arms[2].version, "shadow", 0.1)], "salt", 2)
     assert answered_by(several, "x") == {("x", "1"), ("x", "2")}
+
+
+def test_an_output_that_the_answering_arm_lacks_is_answered_by_the_champion_or_refused_with_the_names(
+    pictures, tmp_path
+):
+    predictor = pictures.api.predictor
+    only_vector = serving.pictures(tmp_path / "vector")
+    signature = json.loads((only_vector / "signature.json").read_text())
+    signature["outputs"] = [item for item in signature["outputs"] if item["name"] == "vector"]
+    (only_vector / "signature.json").write_text(json.dumps({**signature, "task": {}}))
+    candidate = inline_workers.served(predictor, "models:vector@1", only_vector)
+    champion = predictor.routes.live[0]
+    predictor.routes = inline_workers.routes(champion, candidates=[(candidate, 0.5)], salt="salt")
+    found: dict[str, set] = {"kind": set(), "vector": set()}
+    for name, by in found.items():
+        for key in range(20):
+            body = {"inputs": PICTURES, "outputs": [{"name": name}], "parameters": {"key": key}}
+            code, answer = pictures.ask("/v2/models/delay/infer", body)
+            assert (code, [item["name"] for item in answer["outputs"]]) == (200, [name])
+            by.add(answer["model_name"])
+    assert found == {"kind": {"delay"}, "vector": {"delay", "vector"}}
+    predictor.routes = inline_workers.routes(candidate)
+    code, answer = pictures.ask("/v2/models/delay/infer", {"inputs": PICTURES, "outputs": [{"name": "kind"}]})
+    assert (code, answer["error"]) == (400, "there is no output 'kind'; known: vector")
 
 
 @pytest.mark.parametrize(

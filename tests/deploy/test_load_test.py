@@ -1,6 +1,7 @@
 """Under load: no request fails through a swap, a stop loses no row, and the load generator counts what it got."""
 
 import contextlib
+import http.client
 import json
 import os
 import re
@@ -8,6 +9,7 @@ import signal
 import socket
 import threading
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -74,6 +76,42 @@ def test_no_request_fails_while_versions_are_swapped(register):
     counts = sending.result()
     assert (counts.ok, counts.errors, counts.refused) == (counts.sent, 0, 0)
     assert set(counts.versions) == every
+
+
+def tensors(rows: int) -> bytes:
+    values = zip(ROW.items(), ("BYTES", "FP64", "INT64"), strict=True)
+    inputs = [
+        {"name": name, "shape": [rows], "datatype": kind, "data": [value] * rows} for (name, value), kind in values
+    ]
+    return json.dumps({"inputs": inputs}).encode()
+
+
+def infer_until(url: str, ended: threading.Event) -> Counter[tuple[int, str]]:
+    """Statuses and versions of the answers to tensors that follow each other on one connection."""
+    found, body = Counter(), tensors(400)
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=PATIENCE_S)
+    with contextlib.closing(connection):
+        while not ended.is_set():
+            connection.request("POST", "/v2/models/delay/infer", body)
+            answer = connection.getresponse()
+            found[answer.status, json.load(answer).get("model_version", "")] += 1
+    return found
+
+
+def test_no_request_of_tensors_fails_while_versions_are_swapped(register):
+    for version in (1, 2):
+        register(version)
+    endpoint = deploy.start("delay", model="models:delay@1")
+    ended = threading.Event()
+    with ThreadPoolExecutor(4) as pool:
+        asking = [pool.submit(infer_until, endpoint.url, ended) for _ in range(4)]
+        try:
+            for version in (2, 1, 2):
+                deploy.start("delay", model=f"models:delay@{version}")
+        finally:
+            ended.set()
+        found = sum((future.result() for future in asking), Counter())
+    assert found.keys() == {(200, "1"), (200, "2")}
 
 
 def ask_until_it_ends(url: str) -> int:

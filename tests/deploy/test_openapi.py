@@ -87,6 +87,32 @@ def test_the_examples_can_be_sent_and_every_path_is_there(served):
     assert set(references) <= document["components"]["schemas"].keys()
 
 
+def test_a_key_may_be_null_as_the_document_says(served, kind):
+    document, body = served.ask("/openapi.json")[1], {"rows": [GOOD[kind]], "key": None}
+    assert (holds(document, "Request", body), served.ask("/predict", body)[0]) == (True, 200)
+
+
+@pytest.mark.parametrize(
+    ("path", "at", "head", "status"),
+    [
+        ("/v2/models/{model}", "/v2/models/none", "", 404),
+        ("/v2/models/{model}/infer", "/v2/models/none/infer", "", 404),
+        ("/v2/models/{model}/infer", "/v2/models/delay/infer", "", 400),
+        ("/v2/models/{model}/infer", "/v2/models/delay/infer", "content-encoding: deflate\r\n", 415),
+        ("/v2/models/{model}/infer", "/v2/models/delay/infer", "", 413),
+        ("/predict", "/predict", "x-aiinfra-model: models:none@1\r\n", 404),
+        ("/predict", "/predict", "", 413),
+    ],
+)
+def test_what_a_path_refuses_is_listed_with_its_form(served, path, at, head, status):
+    document = served.ask("/openapi.json")[1]
+    [operation] = document["paths"][path].values()
+    body = None if "get" in document["paths"][path] else b" " * 2_000_000 if status == 413 else {}
+    code, answer = served.ask(at, body, head)
+    form = operation["responses"][str(code)]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+    assert (code, holds(document, form, answer)) == (status, True)
+
+
 def test_the_headers_that_are_read_are_listed(served):
     paths = served.ask("/openapi.json")[1]["paths"]
     for path in ("/predict", "/v2/models/{model}/infer"):

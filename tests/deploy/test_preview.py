@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from aiinfra_lab.deploy import preview
-from aiinfra_lab.deploy.record import EndpointRecord, VersionCounts
+from aiinfra_lab.deploy.record import Arm, EndpointRecord, VersionCounts
 from aiinfra_lab.stats.bounds import parse_bounds
 
 
@@ -46,5 +46,7 @@ def test_what_a_canary_takes_otherwise_than_its_champion_is_said(tmp_path, artif
     monkeypatch.setattr(preview, "artifact", {"a": champion, "b": canary}.__getitem__)
     body, _ = endpoint(0, 0)
     assert preview.differs(body) == "b is not asked what a is: it also reads length; does not read distance"
+    compared = replace(body, canary=None, others=(Arm("b", "candidate", 0.5), Arm("c", "shadow", 1.0)))
+    assert preview.differs(compared) == preview.differs(body)
     monkeypatch.setattr(preview, "artifact", lambda uri: champion)
     assert preview.differs(body) == preview.differs(replace(body, champion=None)) == ""

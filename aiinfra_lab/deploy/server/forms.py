@@ -54,9 +54,9 @@ class Forms:
                 reply.form = Form("tensors", json_bytes=size)
 
     def _tensors(self, raw: RawRequest) -> tuple[dict[str, Named], v2.Inference]:
-        scalars = {ROW_ID, *(item.name for item in self._inputs if item.is_scalar)}
+        inputs = [*self._inputs, Tensor(ROW_ID, "BYTES", (-1,))]
         try:
-            return v2.read(raw.body, raw.json_bytes, self._outputs, scalars)
+            return v2.read(raw.body, raw.json_bytes, self._outputs, inputs)
         except v2.BadTensors as problem:
             raise Refusal(400, str(problem)) from None
 

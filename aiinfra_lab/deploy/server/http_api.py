@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from ...train.saved_model import SavedModel
-from . import docs_page, metrics, openapi, tallies
+from . import docs_page, metrics, openapi, refusals, tallies
 from .counts import Counts
 from .descriptions import Descriptions, NotServed
 from .inference_api import InferenceApi
@@ -159,7 +159,7 @@ class HttpApi:
 
     def _refuse(self, request: Request, status: int, what: str, extra: bytes = b"") -> None:
         self.predictor.refused.add(status)
-        request.respond(status, _encode({"error": {"what": what}}), extra=extra)
+        request.respond(status, refusals.written(refusals.form_of(request.path), what), extra=extra)
 
 
 def _form_of(request: Request) -> Form | None:

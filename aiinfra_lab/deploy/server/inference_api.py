@@ -14,6 +14,7 @@ from .descriptions import Descriptions, NotServed
 from .messages import Form
 from .predictor import Predictor, options_of
 from .protocol import JSON, Request
+from .refusals import written
 
 _encode = msgspec.json.Encoder().encode
 
@@ -25,7 +26,8 @@ class InferenceApi:
 
     The model is called as the endpoint or as in the registry. Under the endpoint's name the request's key decides who
     answers, `parameters.key`; under a registered model's, only where the key can mean no other model, and else the
-    first of its versions answers. Who names a version gets it. An answer names the model and version that gave it.
+    first of its versions answers. Who names a version gets it: in the path, or in the head one of those that the path
+    means. An answer names the model and version that gave it.
     """
 
     def __init__(self, name: str, predictor: Predictor, descriptions: Descriptions) -> None:
@@ -84,7 +86,11 @@ class InferenceApi:
         if (uri := self._found(request, model, version)) is None:
             return
         options = options_of(request)
-        if self._is_pinned(model, version):
+        if options.model in self._descriptions.live and options.model not in self._meant(model, version):
+            path = request.path.decode("ascii", "replace")[:150]
+            self._refuse(request, 400, f"X-Aiinfra-Model names {options.model}, which is not what {path} means")
+            return
+        if not options.model and self._is_pinned(model, version):
             options = replace(options, model=uri)
         form = Form("tensors", "tensors", request.json_bytes)
         self._predictor.predict(request.body, partial(self._answer, request), options, form)
@@ -100,7 +106,7 @@ class InferenceApi:
     def _found(self, request: Request, model: str, version: str) -> str | None:
         """The version that is meant; None when it was refused."""
         named = self._versions(model)
-        uri = next((uri for uri in named if version in ("", v2.version_of(uri))), None)
+        uri = next(iter(self._meant(model, version)), None)
         if not named and model != self.name:
             self._refuse(request, 404, f"there is no model {model[:100]!r}; there is {self.name}")
         elif uri is None:
@@ -115,6 +121,10 @@ class InferenceApi:
         live = self._descriptions.live
         return live if model == self.name else [uri for uri in live if v2.name_of(uri) == model]
 
+    def _meant(self, model: str, version: str) -> list[str]:
+        """Those of them that a path with that version, or with none, means."""
+        return [uri for uri in self._versions(model) if version in ("", v2.version_of(uri))]
+
     def _is_pinned(self, model: str, version: str) -> bool:
         """Whether a request that names so has one version that answers it, whatever the key says."""
         answering = {arm.version.model.uri for arm in self._predictor.routes.answering}
@@ -122,4 +132,4 @@ class InferenceApi:
 
     def _refuse(self, request: Request, status: int, reason: str) -> None:
         self._predictor.refused[status] += 1
-        request.respond(status, _encode({"error": reason}))
+        request.respond(status, written("tensors", reason))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Annotated, Any
 
 import msgspec
@@ -43,7 +44,7 @@ class _Input(msgspec.Struct):
     name: str
     shape: list[Annotated[int, msgspec.Meta(ge=0)]]
     datatype: str
-    data: Any = None
+    data: msgspec.Raw = msgspec.Raw()  # nothing is made of it before the shape was looked at
     parameters: Parameters = {}
 
 
@@ -68,6 +69,7 @@ class _KeyOnly(msgspec.Struct):
 
 
 _decode = msgspec.json.Decoder(_InferRequest).decode
+_anything = msgspec.json.Decoder().decode
 _decode_key = msgspec.json.Decoder(_KeyOnly).decode
 _NO_REQUEST = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -133,22 +135,24 @@ def key_of(body: bytes, json_bytes: int | None) -> str | int | None:
 
 
 def read(
-    body: bytes, json_bytes: int | None, outputs: Sequence[Tensor], scalars: Container[str]
+    body: bytes, json_bytes: int | None, outputs: Sequence[Tensor], inputs: Sequence[Tensor]
 ) -> tuple[dict[str, Named], Inference]:
     """A request's columns, see `array_rows`, and how its answer is wanted.
 
-    json_bytes: how much of the body is JSON, when bytes of tensors follow. outputs: what may be wanted. scalars: the
-    inputs with one value a row. BadTensors.
+    json_bytes: how much of the body is JSON, when bytes of tensors follow. outputs: what may be wanted. inputs: what
+    the model takes. BadTensors.
     """
     request, rest = _opened(body, json_bytes)
+    _check_rows(request.inputs, inputs)
+    _check_names(body, rest)
     key = request.parameters.get("key")
     if not isinstance(key, str | int | None) or isinstance(key, bool):
         raise BadTensors(f"the key is a text or a whole number, not {str(key)[:40]!r}")
-    columns = _columns(request.inputs, rest, scalars)
+    columns = _columns(request.inputs, rest, {item.name for item in inputs if item.is_scalar})
     names = [item.name for item in outputs]
     for item in request.outputs or ():
         if item.name not in names:
-            raise BadTensors(f"there is no output {item.name[:100]!r}; {did_you_mean(item.name, names)}")
+            raise BadTensors(f"there is no output {item.name[:100]!r}; {did_you_mean(item.name[:100], names)}")
     as_bytes = bool(request.parameters.get("binary_data_output", False))
     wanted = {item.name: bool(item.parameters.get("binary_data", as_bytes)) for item in request.outputs or ()}
     return columns, Inference(request.id, wanted or None, as_bytes)
@@ -162,14 +166,45 @@ def _opened(body: bytes, json_bytes: int | None) -> tuple[_InferRequest, memoryv
         request = _decode(text)
     except _NO_REQUEST as problem:
         raise BadTensors(f"{str(problem)[:200]}; a request has inputs with name, shape, datatype and data") from None
-    if (twice := repeated_name(text)) is not None:
-        raise BadTensors(f"the name {twice[:100]!r} stands twice in one object")
     return request, memoryview(body)[len(text) :]
+
+
+def _check_names(body: bytes, rest: memoryview) -> None:
+    if (twice := repeated_name(body[: len(body) - len(rest)])) is not None:
+        raise BadTensors(f"the name {twice[:100]!r} stands twice in one object")
+
+
+def _check_rows(inputs: Sequence[_Input], known: Sequence[Tensor] | None = None) -> None:
+    """How many rows, and values in each, the shapes mean: a few bytes may stand for as many zeros as a body may have.
+
+    known: what the model takes.
+    """
+    by_name = {item.name: item for item in known or ()}
+    for item in inputs:
+        name = item.name[:100]
+        if not item.shape:
+            raise BadTensors(f"{name} has no shape; the first size is that of the rows")
+        if len(item.shape) > MOST_SIZES:
+            raise BadTensors(f"{name} has a shape of {len(item.shape)} sizes, and at most {MOST_SIZES} are taken")
+        if not 0 < item.shape[0] <= MAX_ROWS:
+            rows = _count(item.shape[0])
+            raise BadTensors(f"a request has 1 to {MAX_ROWS} rows, and the shape of {name} has {rows}")
+        if known is None:
+            continue
+        if (wanted := by_name.get(item.name)) is None:
+            raise BadTensors(f"there is no input {name!r}; {did_you_mean(name, by_name)}")
+        found = math.prod(item.shape[1:])
+        if found != math.prod(wanted.row_shape) and -1 not in wanted.row_shape:
+            raise BadTensors(f"{name} is {wanted.type}, and its shape means {_count(found)} values in each row")
+    counts = {item.name: item.shape[0] for item in inputs}
+    if len({*counts.values()}) != 1:
+        raise BadTensors(f"all inputs have the same number of rows, the first size in a shape; here {_some(counts)}")
 
 
 def columns_as_they_came(body: bytes, json_bytes: int | None) -> dict[str, Named]:
     """A request's columns, where no model is at hand. BadTensors."""
     request, rest = _opened(body, json_bytes)
+    _check_rows(request.inputs)
     return _columns(request.inputs, rest, [item.name for item in request.inputs if item.shape[1:] in ([], [1])])
 
 
@@ -211,16 +246,10 @@ def _columns(inputs: Sequence[_Input], rest: memoryview, scalars: Container[str]
         values, rest = _column(item, rest)
         # A column of a table may come with a size of 1 behind the rows, as clients of other servers have it.
         if item.name in scalars:
-            values = values.reshape(len(values), -1) if len(values) else values.reshape(0, 1)
-            if values.shape[1] != 1:
-                raise BadTensors(f"{item.name[:100]} has one value a row, so its shape is [rows] or [rows, 1]")
-            values = values[:, 0]
+            values = values.reshape(len(values))
         columns[item.name] = values.tolist() if values.dtype == object and values.ndim == 1 else values
     if rest:
         raise BadTensors(f"{len(rest)} bytes follow that belong to no input")
-    counts = {name: len(values) for name, values in columns.items()}
-    if len(set(counts.values())) != 1:
-        raise BadTensors(f"all inputs have the same number of rows; here {_some(counts)}")
     return columns
 
 
@@ -233,13 +262,9 @@ def _column(item: _Input, rest: memoryview) -> tuple[NDArray[Any], memoryview]:
     name, size = item.name[:100], item.parameters.get("binary_data_size")
     if item.datatype not in DATATYPES:
         raise BadTensors(f"{name} is of {item.datatype[:100]!r}; {did_you_mean(item.datatype, DATATYPES)}")
-    if not item.shape:
-        raise BadTensors(f"{name} has no shape; the first size is that of the rows")
-    if len(item.shape) > MOST_SIZES:
-        raise BadTensors(f"{name} has a shape of {len(item.shape)} sizes, and at most {MOST_SIZES} are taken")
     if size is None:
         return _shaped(item, _of_json(item)), rest
-    if not isinstance(size, int) or not 0 <= size <= len(rest) or item.data is not None:
+    if not isinstance(size, int) or not 0 <= size <= len(rest) or bytes(item.data) not in (b"", b"null"):
         raise BadTensors(f"{name} has {len(rest)} bytes behind the JSON and no data in it, not {str(size)[:20]}")
     return _shaped(item, of_bytes(name, item.datatype, rest[:size])), rest[size:]
 
@@ -256,12 +281,13 @@ def _shaped(item: _Input, flat: NDArray[Any]) -> NDArray[Any]:
 
 def _of_json(item: _Input) -> NDArray[Any]:
     name, kinds = item.name[:100], _KINDS[item.datatype.lstrip("U").rstrip("0123456789")]
-    if not isinstance(item.data, list):
-        raise BadTensors(f"{name} has no list of data")
     try:
-        flat = list(_flat(item.data)) if list in {*map(type, item.data)} else item.data
-    except RecursionError:
-        raise BadTensors(f"{name} is nested too deeply") from None
+        data = _anything(item.data) if bytes(item.data) else None
+    except _NO_REQUEST as problem:
+        raise BadTensors(f"{name}: {str(problem)[:200]}") from None
+    if not isinstance(data, list):
+        raise BadTensors(f"{name} has no list of data")
+    flat = _flat(item, data)
     # None is a missing value, which a column may have. True and False are numbers to Python alone.
     if odd := {*map(type, flat)} - {*kinds, _NOTHING}:
         value = next(value for value in flat if type(value) in odd)
@@ -276,12 +302,16 @@ def _count(values: int) -> str:
     return str(values) if values < 2**63 else "more than there can be"
 
 
-def _flat(values: list[Any]) -> Iterator[Any]:
-    for value in values:
-        if isinstance(value, list):
-            yield from _flat(value)
-        else:
-            yield value
+def _flat(item: _Input, values: list[Any]) -> list[Any]:
+    """Data that is flat, or nested as its shape says; what is innermost may be flat in place of further lists."""
+    for depth in range(1, len(item.shape) + 1):
+        if list not in (kinds := {*map(type, values)}):
+            return values
+        is_even = kinds == {list} and len({*map(len, values)}) == 1
+        if depth == len(item.shape) or not is_even or len(values) != math.prod(item.shape[:depth]):
+            break
+        values = [*chain.from_iterable(values)]
+    raise BadTensors(f"{item.name[:100]} has data that is nested in another way than its shape {item.shape[:8]}")
 
 
 def of_bytes(name: str, datatype: str, data: bytes | memoryview) -> NDArray[Any]:

@@ -45,7 +45,8 @@ class RawRequest(msgspec.Struct, array_like=True):
     @property
     def expected_bytes(self) -> int:
         """How long a body of JSON may be that says as much: by that a model's time is measured."""
-        return len(self.body) * (1 if self.body_form == "json" else _DENSE)
+        json = {"json": len(self.body), "tensors": self.json_bytes or len(self.body), "arrow": 0}[self.body_form]
+        return json + (len(self.body) - json) * _DENSE
 
 
 class Reply(msgspec.Struct, array_like=True):

@@ -38,7 +38,7 @@ def document(name: str, uri: str, saved: SavedModel) -> Schema:
             },
             "/status": {"get": _look("What was answered, how fast, and what the canary's rule says.")},
             "/metrics": {"get": _look("Counts in Prometheus' text format.", "text/plain")},
-            "/v2/models/{model}": {"get": _look("The tensors, by the Open Inference Protocol.") | _MODEL},
+            "/v2/models/{model}": {"get": _tensors_of_model()},
             "/v2/models/{model}/infer": {"post": _infer()},
         },
         "components": {
@@ -50,6 +50,7 @@ def document(name: str, uri: str, saved: SavedModel) -> Schema:
                 "Answer": _object({"request_id": _TEXT, "model": _TEXT, "predictions": _list_of("Prediction")}),
                 "ColumnsAnswer": _columns_answer(saved),
                 "Refusal": _REFUSAL,
+                "TensorsRefusal": _object({"error": _TEXT}),
             }
         },
     }
@@ -106,7 +107,7 @@ _REFUSAL = _object(
     }
 )
 _KEY: Schema = {
-    "type": ["string", "integer"],
+    "type": ["string", "integer", "null"],
     "description": "requests of one key get one version while a canary runs",
 }
 _MODEL: Schema = {"parameters": [{"name": "model", "in": "path", "required": True, "schema": _TEXT}]}
@@ -186,8 +187,8 @@ def _ok() -> Schema:
     return {"200": {"description": "OK"}}
 
 
-def _other(what: str) -> Schema:
-    return {"description": what, **_json(_ref("Refusal"))}
+def _other(what: str, schema: str = "Refusal") -> Schema:
+    return {"description": what, **_json(_ref(schema))}
 
 
 def _look(what: str, kind: str = "application/json") -> Schema:
@@ -197,6 +198,7 @@ def _look(what: str, kind: str = "application/json") -> Schema:
 def _predict() -> Schema:
     refused = {
         "400": "It is no JSON, or no stream of Arrow's.",
+        "404": "The version that X-Aiinfra-Model names does not serve.",
         "413": "The body is too long.",
         "415": "The body, or a stream within it, is encoded in a way that is not read.",
         "422": "A row, a column or a value is wrong.",
@@ -225,16 +227,29 @@ def _either(*schemas: str) -> Schema:
     return {"oneOf": [_ref(schema) for schema in schemas]}
 
 
+_UNSERVED = {"404": "There is no such model or version.", "503": "It serves nothing yet, or too much is waiting."}
+
+
+def _refused_tensors(reasons: Mapping[str, str]) -> Schema:
+    return {status: _other(what, "TensorsRefusal") for status, what in sorted(reasons.items())}
+
+
+def _tensors_of_model() -> Schema:
+    found = _look("The tensors, by the Open Inference Protocol.")
+    return {**found, **_MODEL, "responses": {**found["responses"], **_refused_tensors(_UNSERVED)}}
+
+
 def _infer() -> Schema:
+    refused = {
+        "400": "It does not fit the model, or the path.",
+        "413": "The body is too long.",
+        "415": "The body is encoded in a way that is not read.",
+        "500": "The model failed on a row.",
+    }
     tensors = {"type": "array", "items": {"type": "object"}}
     return {
         "summary": "Predict tensors, by the Open Inference Protocol, version 2.",
         "parameters": [*_MODEL["parameters"], *_HEAD],
         "requestBody": {"required": True, **_json({"type": "object", "properties": {"inputs": tensors}})},
-        "responses": {
-            **_ok(),
-            "400": {"description": "It does not fit the model."},
-            "404": {"description": "There is no such model."},
-            "503": {"description": "It serves nothing yet, or too much is waiting."},
-        },
+        "responses": {**_ok(), **_refused_tensors(refused | _UNSERVED)},
     }

@@ -20,7 +20,7 @@ import httptools
 from ...config import Settings
 from ...errors import UsageProblem
 from . import encodings
-from .refusals import RefusalLog
+from .refusals import RefusalLog, form_of, written
 from .tallies import Tallies
 
 BODY_MIB, MOST_BODY_MIB = 1.0, 64.0
@@ -378,7 +378,7 @@ class Connection(asyncio.Protocol):
             self.server.faults.add("handler")
             if not request.answer:
                 self.server.refused.add(500)
-                request.respond(500, b'{"error":{"what":"the endpoint failed; its log says more"}}')
+                request.respond(500, written(form_of(path), "the endpoint failed; its log says more"))
 
     # ---- ours ----
 
@@ -559,8 +559,8 @@ class Connection(asyncio.Protocol):
         self._pending.append(request)
         self.server.refused.add(status)
         self.server.faults.add(kind)
-        more = b',"most_bytes":%d' % self.server.max_body if status == 413 else b""
-        request.respond(status, b'{"error":{"what":"%b"%b}}' % (what.encode(), more))
+        more = {"most_bytes": self.server.max_body} if status == 413 else {}
+        request.respond(status, written(form_of(self._target()[0]), what, **more))
 
     def _pace(self) -> None:
         """Read from the client only while it reads its answers and has not asked too much at once."""

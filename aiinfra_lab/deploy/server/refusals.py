@@ -1,14 +1,30 @@
-"""Refusals in the endpoint's log: one short line each, and few of them, whatever and how much clients send."""
+"""What a refusal is written as, and in the endpoint's log: one short line each, and few, whatever clients send."""
 
 from __future__ import annotations
 
 import logging
 import time
+from typing import Any
+
+import msgspec
+
+from .messages import FormName
 
 EVERY_S = 1.0
 _MOST_PATH, _MOST_BODY = 80, 300
 
 _log = logging.getLogger(__name__)
+_encode = msgspec.json.Encoder().encode
+
+
+def form_of(path: bytes) -> FormName:
+    """In which form that path's refusals are, whatever asks there: the Open Inference Protocol has one of its own."""
+    return "tensors" if (path.partition(b"?")[0] + b"/").startswith(b"/v2/") else "json"
+
+
+def written(form: FormName, what: str, **more: Any) -> bytes:
+    """A refusal's JSON. more: what else is known of it, where the form has a place for that."""
+    return _encode({"error": what if form == "tensors" else {**more, "what": what}})
 
 
 class RefusalLog:

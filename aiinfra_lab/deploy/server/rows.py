@@ -17,6 +17,7 @@ import numpy as np
 from ...features.contract import CATEGORY, ROW_ID, BadRow, Column, ColumnRows, Columns
 from ...train.inputs import RowInputs, TableInputs
 from ...train.texts import LOGGED_CHARACTERS, as_logged
+from . import refusals
 from .array_rows import Named, listed, whole
 from .duplicates import repeated_name
 from .messages import FormName
@@ -41,9 +42,9 @@ class Refusal(Exception):
         """The answer's JSON; of a request of that form."""
         if form == "tensors":
             where_in_it = "" if self.column is None else f"row {self.row}, {self.column}: "
-            return msgspec.json.encode({"error": f"{where_in_it}{self.what}"})
+            return refusals.written(form, f"{where_in_it}{self.what}")
         where = {} if self.row is None else {"row": self.row, "column": self.column}
-        return msgspec.json.encode({"error": {**where, "what": self.what}})
+        return refusals.written(form, self.what, **where)
 
 
 class Envelope(msgspec.Struct, forbid_unknown_fields=True):
