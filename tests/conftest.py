@@ -93,6 +93,12 @@ outside: list[str] = []
 
 
 @pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """One more than cores: much of a test is waiting for a process, a browser or a clock."""
+    return len(os.sched_getaffinity(0)) + 1
+
+
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Hand out one test at a time, but those of TOGETHER as one. xdist_group does not work with pytest 9.2."""
     from xdist.scheduler import LoadScopeScheduling

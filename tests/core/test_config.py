@@ -147,9 +147,12 @@ def test_what_a_provider_reads_itself_and_older_names_are_settings(project, text
     assert len(list(settings().explain())) == 1
 
 
+KEPT = ("jobs.log", "deploy.log", "train.holdout", "models.environments")
+
+
 def test_every_setting_that_the_package_reads_is_known():
     text = "".join(path.read_text() for path in Path(aiinfra_lab.__file__).parent.rglob("*.py"))
     read = set(re.findall(r'\.get\("((?:store|jobs|cost|deploy|train|gpu|models)\.[a-z_]+)"', text))
-    kept = {f"{what}_{unit}" for what in ("jobs.log", "deploy.log", "train.holdout") for unit in ("days", "gib")}
+    kept = {f"{what}_{unit}" for what in KEPT for unit in ("days", "gib")}
     every = {f"{section}.{name}" for section in setting_keys.sections() for name in setting_keys.declared(section)}
     assert every == read | kept

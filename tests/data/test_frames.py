@@ -82,8 +82,8 @@ def test_whole_numbers_of_more_than_64_bits_are_refused_with_what_to_write():
     with pytest.raises(Failed) as caught:
         to_polars(frame)
     # A model takes them as floats, as it does what an endpoint is sent.
-    as_floats = "or as floats, which keep 15 digits: .astype(float)"
-    assert caught.value.fix == f"write them as texts: df['x'] = df['x'].astype(str); {as_floats}"
+    as_floats = "or by .astype(float) as floats, which keep 15 digits"
+    assert caught.value.fix == f"write them as texts, {as_floats}: df['x'] = df['x'].astype(str)"
     assert to_polars(frame.astype(str))["x"].to_list() == ["1", str(2**70)]
     assert to_polars(frame.astype(float))["x"].to_list() == [1.0, 2.0**70]
 
