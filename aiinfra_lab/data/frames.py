@@ -251,7 +251,8 @@ def _check_objects(values: Any, name: str) -> None:
     if int in kinds and any(isinstance(value, int) and not -(2**63) <= value < 2**63 for value in values):
         what = f"column {name} holds whole numbers of more than 64 bits"
         column = f"df[{name!r}]"
-        fix = f"write them as texts, or by .astype(float) as floats, which keep 15 digits: {column} = {column}.astype(str)"
+        as_floats = "or by .astype(float) as floats, which keep 15 digits"
+        fix = f"write them as texts, {as_floats}: {column} = {column}.astype(str)"
         raise Failed(what, fix)
     # Whole numbers among floats are what a missing value makes of them; a truth value among numbers is a mistake.
     if len(kinds) > 1 and not all(issubclass(kind, int | float) and kind is not bool for kind in kinds):
