@@ -388,7 +388,10 @@ def _promise(endpoint: Endpoint) -> Iterator[str]:
     """How often a canary that is as good as its champion is rolled back."""
     if endpoint.canary and endpoint.false_per_hour:
         hourly, once = show_share(endpoint.false_per_hour), show_share(endpoint.false_at_start)
-        yield f"A healthy canary is rolled back in at most {hourly} of hours, and {once} once."
+        yield (
+            f"A healthy canary is rolled back in at most {hourly} of hours, and {once} once. "
+            "Of each key the comparison takes one request a look: one that asks often hides no other."
+        )
 
 
 def _rule(endpoint: Endpoint) -> Iterator[Part]:
