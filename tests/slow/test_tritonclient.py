@@ -91,7 +91,6 @@ found = {
 for case, call in {
     "refused": lambda: grpc.infer("delay", inputs_of(tritonclient.grpc, [(n, a[:1]) for n, a in given[:1]])),
     "unknown": lambda: grpc.is_model_ready("other"),
-    "late": lambda: grpc.infer("delay", inputs_of(tritonclient.grpc, given), client_timeout=1e-6),
 }.items():
     try:
         call()
@@ -166,7 +165,6 @@ def test_a_thousand_rows_are_answered_alike_over_grpc_rest_and_predict(python, t
     assert [float.fromhex(each) for each in found["grpc"]] == pytest.approx(wanted, rel=1e-6)
     assert found["refused"].startswith("StatusCode.INVALID_ARGUMENT row 0, ")
     assert found["unknown"].startswith("StatusCode.NOT_FOUND there is no model 'other'")
-    assert found["late"].startswith("StatusCode.DEADLINE_EXCEEDED")
     assert found["stream"] == [["", str(at), found["rest"]] for at in range(20)]
 
 
