@@ -11,6 +11,7 @@ import functools
 import os
 import platform
 import signal
+import subprocess
 import sys
 import time
 import traceback
@@ -119,6 +120,14 @@ def end_by(handle: int) -> None:
     """End the process of a handle that `os.pidfd_open` gave, whatever it does; nothing when it has ended."""
     with contextlib.suppress(ProcessLookupError):
         signal.pidfd_send_signal(handle, signal.SIGKILL)
+
+
+def end_child(child: subprocess.Popen[Any]) -> None:
+    """End a process that this one has started, whatever it does; nothing when it has ended. Not reaped: `wait` does."""
+    if child.poll() is None:
+        handle = os.pidfd_open(child.pid)  # not reaped yet: the number is its own
+        end_by(handle)
+        os.close(handle)
 
 
 def belongs(pid: int, mark: str) -> bool:

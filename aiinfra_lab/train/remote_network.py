@@ -182,9 +182,7 @@ def _end(process: subprocess.Popen[bytes], connection: Connection) -> None:
     try:
         process.wait(END_S)
     except subprocess.TimeoutExpired:
-        handle = os.pidfd_open(process.pid)  # not reaped yet: the number is its own
-        jobs_process.end_by(handle)
-        os.close(handle)
+        jobs_process.end_child(process)
         process.wait()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import socket
 import subprocess
 import sys
@@ -82,9 +81,7 @@ class Sidecar:
         try:
             self._process.wait(END_S)
         except subprocess.TimeoutExpired:
-            handle = os.pidfd_open(self._process.pid)  # not reaped yet: the number is its own
-            process.end_by(handle)
-            os.close(handle)
+            process.end_child(self._process)
             self._process.wait()
         self._forget()
 

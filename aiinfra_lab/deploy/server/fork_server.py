@@ -1,7 +1,7 @@
 """`python -m aiinfra_lab.deploy.server.fork_server FD`: it has imported all that a model's process needs, and forks.
 
-A fork takes milliseconds where a start takes half a second. No session of the runtime and no thread may exist here: a
-fork would take over half of it. The endpoint's own process never forks.
+A fork takes milliseconds where a start takes half a second. No session of the runtime and no thread of ours may exist
+here: a fork would take over half of it. The endpoint's own process never forks.
 """
 
 from __future__ import annotations

@@ -98,10 +98,7 @@ class Forks:
             self._process.wait()
 
     def _end(self) -> None:
-        if self._process.poll() is None:
-            handle = os.pidfd_open(self._process.pid)  # not reaped yet: the number is its own
-            process.end_by(handle)
-            os.close(handle)
+        process.end_child(self._process)
 
     def _start(self) -> tuple[subprocess.Popen[bytes], socket.socket]:
         if not hasattr(os, "memfd_create"):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import socket
 import subprocess
 import sys
@@ -177,7 +176,5 @@ class FurtherFront:
         """End the process, if it has not ended, and have it reaped."""
         if (ending := self._process) and ending.poll() is None:
             with contextlib.suppress(OSError):
-                handle = os.pidfd_open(ending.pid)  # not reaped yet: the number is its own
-                process.end_by(handle)
-                os.close(handle)
+                process.end_child(ending)
             self._loop.run_in_executor(None, ending.wait)

@@ -156,9 +156,7 @@ class Repository:
         try:
             self._process.wait(END_S)
         except subprocess.TimeoutExpired:
-            handle = os.pidfd_open(self._process.pid)  # not reaped yet: the number is its own
-            process.end_by(handle)
-            os.close(handle)
+            process.end_child(self._process)
             self._process.wait()
         free_shared(self._token)
         shutil.rmtree(self._folder, ignore_errors=True)
