@@ -44,6 +44,19 @@ def make_temporary(within: Path | None = None) -> Path:
     return folder
 
 
+def take_temporary(folder: Path) -> bool:
+    """Go on with a folder that a process which was killed had made, also where a verb has removed it meanwhile; False
+    when another process has it, or it is none of ours."""
+    if not _TEMPORARY.fullmatch(folder.name):
+        return False
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.lstat().st_uid != os.getuid() or folder.is_symlink() or folder.stat().st_mode & 0o077:
+        return False
+    if owner := files.take_lock(folder / _OWNER):
+        _held[folder] = owner
+    return owner is not None
+
+
 def remove_temporary(folder: Path) -> None:
     """Remove a folder that `make_temporary` made, here or in a process that has ended; nothing for any other."""
     if _TEMPORARY.fullmatch(folder.name):

@@ -45,7 +45,7 @@ class LocalMachines:
             jobs.launch()  # whoever made the job may have come no further
             return living[0].id
         argv = [sys.executable, "-m", "aiinfra_lab.gpu.owner", subject]
-        record = jobs.prepare(subject, argv, env=_environment(plan.offer))
+        record = jobs.prepare(subject, argv, env=_environment(plan.offer), restart=True)
         # With its deadline before there is a process: whoever crashes here leaves nothing that runs without end.
         open_store().commit([record.with_(deadline_at=plan.deadline_at)])
         jobs.launch_or_withdraw(record.name)
@@ -53,12 +53,15 @@ class LocalMachines:
 
     def status(self, handle: str) -> Status:
         try:
-            job = jobs.close_unseen(jobs.poll(handle))
+            job = jobs.poll(handle)
         except NotFound:
             return Status("ended", "it is not known here")
         if not job.is_here:
             return _status_of_remote(job)
         kernel = KeptKernel.of(job.subject)
+        if not job.live and kernel.is_hosted():
+            return _status_of_hosted(job)
+        job = jobs.close_unseen(job)
         state = kernel.state()
         is_written = state.at >= job.started_at  # an earlier start of that name left its state behind
         if not job.live:
@@ -80,8 +83,10 @@ class LocalMachines:
         with contextlib.suppress(NotFound):
             job = jobs.cancel(handle)
             if not job.live and job.is_here:
-                # A keeper that was killed left its kernel's spec and sockets behind.
-                sweep(KeptKernel.of(job.subject))
+                # A keeper that was killed left its kernel behind, or its kernel's spec and sockets.
+                kernel = KeptKernel.of(job.subject)
+                kernel.end_host()
+                sweep(kernel)
 
     def list_owned(self) -> Mapping[str, str]:
         live = {job.id: Uri.parse(job.subject) for job in jobs.ls(live=True)}
@@ -138,6 +143,14 @@ def _status_of_remote(job: jobs.Job) -> Status:
     if job.stop_requested_at or job.state == "stopping":
         return Status("stopping")
     return Status("ready" if job.state == "running" else "starting")
+
+
+def _status_of_hosted(job: jobs.Job) -> Status:
+    """What a session does whose keeper is gone and whose kernel lives: the keeper is started again."""
+    if job.ended_at is not None or job.stop_requested_at:
+        return Status("stopping")
+    jobs.launch()  # the supervisor may have been killed too
+    return Status("starting")
 
 
 def _how(job: jobs.Job) -> str:

@@ -10,10 +10,12 @@ import logging
 import os
 import sys
 
+from msgspec.structs import replace
+
 from .. import jobs, logs, modes
 from ..errors import LabError
 from ..kernels import KeptKernel, KernelState, Lease, keeper
-from ..store import open_store
+from ..store import open_store, update
 from ..uris import Uri
 from . import sessions
 from .record import SessionRecord
@@ -57,11 +59,26 @@ def main(subject: str) -> int:
     """Keep the kernel of that session until it ends; the exit code of the job."""
     logs.configure()
     uri = Uri.parse(subject, noun=SessionRecord.kind)
+    job, kernel = os.environ.get("AIINFRA_JOB", ""), KeptKernel.of(uri)
     try:
-        return keeper.run(KeptKernel.of(uri), SessionOwner(uri.name, os.environ.get("AIINFRA_JOB", "")))
+        return keeper.run(kernel, SessionOwner(uri.name, job), resume=_has_begun(kernel, job))
     except LabError as problem:
         _log.error("%s", problem)
         return problem.exit_code
+    finally:
+        _stays_ended(job)
+
+
+def _has_begun(kernel: KeptKernel, job: str) -> bool:
+    """Whether this job was killed after it had begun a kernel, and was started again."""
+    record = open_store().get(jobs.JobRecord, job)
+    return record is not None and kernel.state().at >= record.body.started_at
+
+
+def _stays_ended(job: str) -> None:
+    """An end that was written is one: only a job that was killed is started again."""
+    with contextlib.suppress(LabError):
+        update(open_store(), jobs.JobRecord, job, lambda body: replace(body, restart=False) if body.restart else None)
 
 
 if __name__ == "__main__":

@@ -19,11 +19,12 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from ..host import processes
+
 _PR_SET_PDEATHSIG = 1
-_PR_SET_CHILD_SUBREAPER = 36
 _MARK = b"AIINFRA_JOB="
 _FOLDER = b"AIINFRA_JOB_DIR="
-_SUPERVISOR = "aiinfra_lab.jobs.supervisor"
+SUPERVISOR = "aiinfra_lab.jobs.supervisor"
 _KILL_S = 2.0  # killed processes vanish at once, unless the kernel holds one in a system call
 _WRITE_S = 0.5  # for a job's wrapper to write the exit code
 _LOOK_S = 0.02
@@ -184,12 +185,9 @@ def end(leader: int, born: float, mark: str) -> None:
 
 
 def end_descendants() -> None:
-    """SIGKILL to every process below this one, whatever session or environment it made itself, until none is left.
-
-    The workspace's supervisor and its jobs are spared: code in a kernel may have been what brought it up. Call
-    `adopt_orphans` first, or what lost its parent escapes.
-    """
-    _kill_all(_descendants)
+    """SIGKILL to every process below this one, but for the workspace's supervisor and its jobs: code in this process
+    may have been what brought it up. See `processes.end_descendants`."""
+    processes.end_descendants(SUPERVISOR)
 
 
 def wait_ended(processes: Iterable[tuple[int, float]], within_s: float) -> bool:
@@ -202,24 +200,10 @@ def wait_ended(processes: Iterable[tuple[int, float]], within_s: float) -> bool:
     return not left
 
 
-def adopt_orphans() -> None:
-    """Make this process the parent of its descendants' orphans, so that none escapes it (Linux)."""
-    # Other systems have no prctl: there what lost its parent escapes.
-    with contextlib.suppress(AttributeError, OSError):
-        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-
-
 def end_with_parent() -> None:
     """Have the system kill this process when its parent ends, however that does (Linux). For a child about to start."""
     with contextlib.suppress(AttributeError, OSError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-
-
-def reap() -> None:
-    """Collect ended children."""
-    with contextlib.suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
 
 
 def _kill_all(find: Callable[[], Iterable[int]]) -> None:
@@ -229,31 +213,6 @@ def _kill_all(find: Callable[[], Iterable[int]]) -> None:
         for pid in left:
             _kill(pid)
         time.sleep(_LOOK_S)
-
-
-def _descendants() -> Iterator[int]:
-    import psutil
-
-    below = psutil.Process().children(recursive=True)
-    spared = {pid for each in below if _SUPERVISOR in _command(each) for pid in _with_children(each)}
-    # Ended children stay as zombies until they are collected; whoever started them reads their exit code.
-    yield from (each.pid for each in below if each.pid not in spared and birth(each.pid))
-
-
-def _with_children(process: Any) -> list[int]:
-    import psutil
-
-    with contextlib.suppress(psutil.NoSuchProcess):
-        return [process.pid, *(child.pid for child in process.children(recursive=True))]
-    return [process.pid]
-
-
-def _command(process: Any) -> str:
-    import psutil
-
-    with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-        return " ".join(process.cmdline())
-    return ""
 
 
 def _kill(pid: int) -> None:

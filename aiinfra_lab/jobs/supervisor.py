@@ -20,6 +20,7 @@ from typing import IO
 from .. import files, logs, modes
 from ..config import settings
 from ..errors import Conflict, Denied, Unavailable, UsageProblem
+from ..host import processes
 from ..store import Record, open_store
 from ..units import show_duration
 from . import LOCK, LOG_MIB, child_environment, log_bytes, process
@@ -78,7 +79,7 @@ class Supervisor:
 
     def tick(self) -> int:
         """Look at every live job once; how many there are."""
-        process.reap()
+        processes.reap()
         logs.bound(self.home / "supervisor.log", self.log_bytes)
         try:
             self._read()
@@ -307,7 +308,7 @@ def main(*, stays: bool = False) -> None:
     if lock is None:
         return
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    process.adopt_orphans()
+    processes.adopt_orphans()
     idle_since = time.monotonic()
     while (supervisor.home / LOCK).exists():
         if files.is_locked(supervisor.home / LEAVE):

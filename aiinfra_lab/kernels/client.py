@@ -199,7 +199,13 @@ class _Execution:
             raise Failed(
                 f"{kernel.uri} ended in the middle of the code: {why}", f"start it again: {kernel.command('start')}"
             )
-        if kernel.state().incarnation != self._incarnation:
+        state = kernel.state()
+        if state.crashed >= self._incarnation:
+            raise Failed(
+                f"{state.crash} in the middle of the code; {kernel.uri} goes on with a new one",
+                "run again what it needs, from its first cell on",
+            )
+        if state.incarnation != self._incarnation:
             raise Failed(f"the kernel of {kernel.uri} was restarted in the middle of the code", "run the code again")
         if self._until is not None and time.monotonic() > self._until:
             waited = show_duration(self._timeout_s or 0)

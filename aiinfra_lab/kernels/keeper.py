@@ -1,6 +1,7 @@
-"""The process that keeps a kernel: it starts it, is a proxy before its control channel, and ends its whole tree.
+"""The process that holds a kernel for its owner here: launcher, clients' sockets, lease and record.
 
-It depends on nobody: neither a supervisor nor a client has to live for the deadline to hold and the end to be written.
+The kernel itself is kept by a host core, which goes on without this process: one that is started again finds it as it
+is. Clients whose sockets are gone for that moment connect again by themselves.
 """
 
 from __future__ import annotations
@@ -8,108 +9,213 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shutil
 import signal
-import subprocess
 import sys
 import time
-from types import FrameType
 from typing import Any
 
 from msgspec.structs import replace
 
-from .. import modes
+from .. import jobs, modes
 from ..config import settings
 from ..errors import LabError
+from ..host.frames import Channel, Message
+from ..host.spec import Spec, State
 from ..jobs import process
 from ..leftovers import remove_temporary
 from .base import Lease, Owner
-from .control import ControlProxy
 from .kept import KeptKernel, KernelState
+from .link import Gap, Link
+from .reach import LocalReach
+from .shim import RETRY_S, Shim
 from .specs import remove_spec, write_spec
 
 _log = logging.getLogger(__name__)
 
-READY_S = 60.0
 LEASE_S = 1.0
-# SIGTERM gives a job 5 s before everything is killed: the kernel gets half of them to run its exit handlers.
-POLITE_S = 2.0
+# The deadline is kept here, where it may be moved at the last moment; the host keeps it when nobody is here.
+_HOST_LATER_S = 2.0
+_ALONE_S = 60.0  # for whoever starts this process again, before a host core on this machine ends by itself
+_CLIENTS_AGAIN_S = 0.5  # clients of a keeper that was killed connect again within that time: zmq tries every 0.1 s
+_END_S = 4.5  # SIGTERM gives a job 5 s before everything is killed
+KEEP_BYTES = 1 << 28
 
 TIME_OVER = 124  # the exit code by which jobs know that a deadline ended them
 
 
-def run(kernel: KeptKernel, owner: Owner) -> int:
+def run(kernel: KeptKernel, owner: Owner, *, resume: bool = False) -> int:
     """Keep the kernel until its lease, SIGTERM or the kernel itself ends it; the exit code of this process.
 
     Conflict when another process keeps it. Takes over the signals of this process: nothing else may run in it.
+
+    resume: there is one already, of a process that was killed: go on with it, or write down how it ended
     """
     with kernel.hold():
-        return _Keeper(kernel, owner).keep()
+        return _Keeper(kernel, owner, resume=resume).keep()
 
 
 class _Keeper:
     """One kept kernel, from its start to the end of its process tree."""
 
-    def __init__(self, kernel: KeptKernel, owner: Owner) -> None:
-        self.kept, self.owner = kernel, owner
-        self.is_asked_to_end = False
-        signal.signal(signal.SIGTERM, self._on_term)  # before there is anything to clear away
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        self.sockets = kernel.open_sockets()
-        self.proxy = ControlProxy(kernel, self.sockets)
-        self.kernel: subprocess.Popen[bytes] | None = None
-        self.state = KernelState(phase="starting")
+    def __init__(self, kernel: KeptKernel, owner: Owner, *, resume: bool) -> None:
+        self.kept, self.owner, self.resume = kernel, owner, resume
+        self.wakeup, self.asked_at, self.is_ending = _wakeup(self), 0.0, False
+        self.sockets = kernel.open_sockets(again=resume)
+        self.key = kernel.connection_info()["key"]
+        self.shim = Shim(self.sockets, self.key)
+        self.reach = LocalReach(kernel.host)
+        self.link: Link
         self.lease = Lease()
+        self.told: Lease | None = None
+        self.renewed_at = 0.0
+        self.state = kernel.state() if resume else KernelState(phase="starting")
+        self.host: State | None = None
 
     def keep(self) -> int:
         """Hold the kernel until it is over; the exit code."""
-        process.adopt_orphans()
-        why, code = "the keeper failed", 1
+        why = "its keeper failed"
         try:
-            self._start_kernel()
-            why, code = self._watch()
+            self._renew()
+            if not self.resume:
+                self._begin()
+            else:
+                time.sleep(_CLIENTS_AGAIN_S)  # what is published before they have subscribed again is lost to them
+            self.link = Link(self.reach, self.kept.folder, keep_bytes=KEEP_BYTES)
+            why = self._watch()
         finally:
             self._end(why)
-        return code
+        return TIME_OVER if why == self.lease.reason else 0 if why == "stopped" else 1
 
-    def _on_term(self, _number: int, _frame: FrameType | None) -> None:
-        self.is_asked_to_end = True
+    def ask_to_end(self) -> None:
+        """Called by a signal: the next turn of the loop ends the kernel."""
+        self.asked_at = self.asked_at or time.monotonic()
 
-    def _watch(self) -> tuple[str, int]:
-        """Serve the proxy, and renew the lease once a second; why it is over, and with which exit code."""
-        started = renewed = time.monotonic()
-        self._renew()
-        while True:
-            if self._is_time_over():
-                return self.lease.reason, TIME_OVER
-            if self.is_asked_to_end:
-                return "stopped", 0
-            if (status := self.kernel.poll() if self.kernel else 0) is not None:
-                return f"its kernel ended {_exit_text(status)}", 1
-            # Short: pyzmq goes on waiting after a signal's handler (PEP 475), and the kernel's end wakes nobody.
-            if self.proxy.serve(timeout_s=0.2):
-                self._start_kernel()
-                started = time.monotonic()
-            if self.proxy.is_answered and self.state.phase == "starting":
-                self._write_state(phase="ready", kernel=self._enter_launcher())
-            elif self.state.phase == "starting" and time.monotonic() - started > READY_S:
-                return f"its kernel did not answer within {READY_S:.0f} s", 1
-            if time.monotonic() - renewed >= LEASE_S:
-                renewed = time.monotonic()
+    # ---- the loop ----
+
+    def _begin(self) -> None:
+        """Start the host core, and nothing of an earlier one is left then."""
+        for folder in (self.kept.host, self.kept.folder / "sent", self.kept.folder / "received"):
+            shutil.rmtree(folder, ignore_errors=True)
+        self._write_state(phase="starting")
+        where = settings()
+        spec = Spec(
+            folder=str(self.kept.host),
+            argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+            cwd=str(where.project),
+            env=jobs.child_environment(where.workspace, where.project),
+            key=self.key,
+            umask=modes.users_umask(),
+            left_s=self._left_s(),
+            reason=self.lease.reason,
+            alone_s=_ALONE_S,
+            spare=process.SUPERVISOR,
+        )
+        self.reach.begin(spec)
+
+    def _watch(self) -> str:
+        """Between clients and host until it has ended; why it has."""
+        while not (why := self._why_over()):
+            self._wait()
+            for channel, parts in self.shim.receive():
+                self.link.send(channel, parts)
+            self.shim.publish()
+            if not self.shim.is_behind:
+                for message in self.link.serve():
+                    self._take(message)
+            if time.monotonic() - self.renewed_at >= LEASE_S:
                 self._renew()
+            if not self.is_ending and (reason := self._reason_to_end()):
+                self.link.send(Channel.COMMAND, [b"end", reason.encode()])
+                self.asked_at, self.is_ending = self.asked_at or time.monotonic(), True
+        for _ in self.link.serve():  # the host hears that its end was heard
+            pass
+        return why
 
-    def _is_time_over(self) -> bool:
-        """Whether the deadline has passed; it may just have been moved, so it is read again before it counts."""
-        if self._is_due():
+    def _wait(self) -> None:
+        """Until somebody has sent something, a signal has come or something is due."""
+        import zmq
+
+        poller = zmq.Poller()
+        for each in (*self.shim.sockets, self.wakeup):
+            poller.register(each, zmq.POLLIN)
+        if not self.shim.is_behind:  # what clients do not take stays where it is written down already
+            for descriptor, writes in self.link.descriptors().items():
+                poller.register(descriptor, zmq.POLLIN | (zmq.POLLOUT if writes else 0))
+        poller.poll(int(self._patience_s() * 1000) + 1)
+        with contextlib.suppress(BlockingIOError):
+            os.read(self.wakeup, 4096)
+
+    def _why_over(self) -> str:
+        """Why it has ended; empty while it goes on."""
+        if self.host is not None and self.host.phase == "ended":
+            return self.host.why
+        if self.link.is_over:
+            return "its host core was killed"
+        if self.is_ending and not self.link.is_connected and time.monotonic() - self.asked_at > _END_S:
+            return "stopped"  # its host hears of it when it is reached again, and keeps to the lease until then
+        return ""
+
+    def _patience_s(self) -> float:
+        until = [max(0.0, self.renewed_at + LEASE_S - time.monotonic())]
+        if self.shim.is_behind:
+            until.append(RETRY_S)
+        elif (patience_s := self.link.patience_s()) is not None:
+            until.append(patience_s)
+        if self._is_due_in() is not None:
+            until.append(max(0.0, self._is_due_in() or 0.0))
+        return min(until)
+
+    def _reason_to_end(self) -> str:
+        """Why it is to end now; empty when it is not. A deadline may just have been moved: it is read again."""
+        due = self._is_due_in()
+        if due is not None and due <= 0:
             self._renew()
-        return self._is_due()
+            due = self._is_due_in()
+            if due is not None and due <= 0:
+                return self.lease.reason
+        return "stopped" if self.asked_at else ""
 
-    def _is_due(self) -> bool:
-        return self.lease.deadline_at is not None and time.time() >= self.lease.deadline_at
+    def _is_due_in(self) -> float | None:
+        return None if self.lease.deadline_at is None else self.lease.deadline_at - time.time()
+
+    def _left_s(self) -> float | None:
+        due = self._is_due_in()
+        return None if due is None else max(0.0, due) + _HOST_LATER_S
 
     def _renew(self) -> None:
-        """Collect orphans, and read the lease again, which also shows that this process is alive."""
-        self._reap()
+        """Read the lease again, which also shows that this process is alive."""
+        self.renewed_at = time.monotonic()
         self.lease = self.owner.lease()
+        if self.lease != self.told and hasattr(self, "link"):
+            self.told = self.lease
+            self.link.lease(self._left_s(), self.lease.reason)
+
+    def _take(self, message: Message) -> None:
+        """What the host has sent goes to the clients, and what it tells of itself into the state."""
+        if isinstance(message, Gap):
+            text = f"\n[{message.parts[0].decode()} messages of this kernel are lost: its host had no room for them]\n"
+            self.shim.say("stream", {"name": "stderr", "text": text})
+        elif message.channel == Channel.STATE:
+            self._take_state(State.load(message.parts[0]))
+        else:
+            self.shim.deliver(message)
+
+    def _take_state(self, host: State) -> None:
+        self.host = host
+        if host.phase == "ended":
+            return
+        kernel = self.state.kernel
+        if host.phase == "ready" and self.state.phase != "ready":
+            kernel = self._enter_launcher()
+        self._write_state(
+            phase=host.phase,
+            incarnation=host.incarnation,
+            kernel_pid=host.kernel_pid,
+            kernel=kernel,
+            crashed=host.crashed,
+            crash=host.crash,
+        )
 
     def _enter_launcher(self) -> str:
         """Show it in JupyterLab's launcher; its name there. Where that may not be written: none, and the kernel serves
@@ -120,56 +226,28 @@ class _Keeper:
             _log.warning("not in JupyterLab's launcher: %s", problem)
             return ""
 
-    def _start_kernel(self) -> None:
-        """Start a kernel; whatever the one before it left is ended first."""
-        if self.kernel is not None:
-            self._end_kernel()
-        environment = {**os.environ, "JPY_PARENT_PID": str(os.getpid())}  # it ends by itself when the keeper is gone
-        self.kernel = subprocess.Popen(
-            [sys.executable, "-m", "ipykernel_launcher", "-f", str(self.kept.own_connection())],
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,  # an interrupt goes to its group, and SIGTERM to ours
-            env=environment,
-            cwd=settings().project,
-            umask=modes.users_umask(),
-        )
-        self.proxy.connect()
-        self._write_state(phase="starting", incarnation=self.state.incarnation + 1, kernel_pid=self.kernel.pid)
-
-    def _end_kernel(self) -> int | None:
-        """Ask the kernel to shut down, then end all that is left of its tree; its exit code."""
-        assert self.kernel is not None
-        if self.kernel.poll() is None:
-            self.proxy.shut_down_kernel()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.kernel.wait(POLITE_S)
-        process.end_descendants()
-        return self.kernel.poll()
-
     def _end(self, why: str) -> None:
-        """End the tree, take the kernel out of the launcher, and write down how it ended."""
-        exit_code = self._end_kernel() if self.kernel else None
-        self.proxy.close()
+        """Take the kernel out of the launcher, and write down how it ended."""
+        if hasattr(self, "link"):
+            self.link.close()
+        self.kept.end_host(self.host)  # there is none any more, unless this process has failed
+        self.shim.close()
         remove_spec(self.kept)
         remove_temporary(self.sockets)  # the workspace, and with it our own note of it, may be gone
         self.kept.close_sockets()
         # The file first: should the owner's record be out of reach, whoever looks next reads the reason there.
-        self._write_state(phase="ended", why=why, exit_code=exit_code, kernel_pid=0)
+        self._write_state(phase="ended", why=why, exit_code=self.host.exit_code if self.host else None, kernel_pid=0)
         self.owner.ended(self.state)
 
     def _write_state(self, **changes: Any) -> None:
         self.state = replace(self.state, at=time.time(), **changes)
         self.kept.write_state(self.state)
 
-    def _reap(self) -> None:
-        """Collect ended orphans, which are our children now; the kernel's own end is read by `poll`."""
-        assert self.kernel is not None
-        with contextlib.suppress(ChildProcessError):
-            while found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
-                if found.si_pid == self.kernel.pid:
-                    return
-                os.waitpid(found.si_pid, 0)
 
-
-def _exit_text(status: int) -> str:
-    return f"with exit code {status}" if status >= 0 else f"by {signal.Signals(-status).name}"
+def _wakeup(keeper: _Keeper) -> int:
+    """A file descriptor that can be read when SIGTERM has come, which then was told to the keeper."""
+    read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.signal(signal.SIGTERM, lambda *_: keeper.ask_to_end())  # before there is anything to clear away
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+    return read

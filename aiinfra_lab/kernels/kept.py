@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import secrets
+import signal
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +17,13 @@ import msgspec
 from .. import files, modes
 from ..config import settings
 from ..errors import Conflict, Unavailable
-from ..leftovers import make_temporary, remove_temporary
+from ..host.spec import HOLD, State, read_state
+from ..leftovers import make_temporary, remove_temporary, take_temporary
 from ..uris import Uri
 
-# Sockets by their "port": Jupyter names an ipc socket `IP-PORT`. Clients' `control` is the keeper's proxy, see control.
+# Sockets by their "port": Jupyter names an ipc socket `IP-PORT`. The keeper binds them, see shim.
 CHANNELS = {"shell_port": 1, "iopub_port": 2, "stdin_port": 3, "hb_port": 4, "control_port": 5}
-KERNELS_OWN_CONTROL = 6
-_OWN = "kernel-own.json"
-# A unix socket's path may have 107 bytes; ours continue the root by `/aiinfra-xxxxxxxx/xxxxxxxx/k-6`.
+# A unix socket's path may have 107 bytes; ours continue the root by `/aiinfra-xxxxxxxx/xxxxxxxx/k-5`.
 _LONGEST_ROOT = 75
 
 
@@ -30,13 +31,16 @@ class KernelState(msgspec.Struct, frozen=True, kw_only=True):
     """What the keeper last wrote.
 
     incarnation: how many kernels it has started, counted from 1. kernel: what Jupyter calls it, empty when it is not
-    in the launcher. why, exit_code: how it ended. at: when this was written, in epoch seconds.
+    in the launcher. crashed: the incarnation of the last kernel that ended by itself, of which the next took the place;
+    crash says how. why, exit_code: how it ended. at: when this was written, in epoch seconds.
     """
 
     phase: Literal["none", "starting", "ready", "ended"] = "none"
     incarnation: int = 0
     kernel_pid: int = 0
     kernel: str = ""
+    crashed: int = 0
+    crash: str = ""
     why: str = ""
     exit_code: int | None = None
     at: float = 0.0
@@ -71,6 +75,11 @@ class KeptKernel:
         """The connection file for clients. Its `ip` is the common beginning of the sockets' paths."""
         return self.folder / "kernel.json"
 
+    @property
+    def host(self) -> Path:
+        """Where its host core keeps its files, when that is on this machine."""
+        return self.folder / "host"
+
     def command(self, verb: str) -> str:
         """The line of the language that does this to the thing, for the fix of an error."""
         return f"`%{self.uri.noun} {verb} {self.name}`"
@@ -78,6 +87,20 @@ class KeptKernel:
     def is_alive(self) -> bool:
         """Whether a keeper holds it now. The lock shows it: it goes with its process, however that ends."""
         return files.is_locked(self.folder / "lock")
+
+    def is_hosted(self) -> bool:
+        """Whether a host core on this machine has it now, be it without a keeper."""
+        return _lives(read_state(self.host))
+
+    def end_host(self, told: State | None = None) -> None:
+        """Have the host core on this machine end, with all that is below it; returns at once. None is fine.
+
+        told: what it has said of itself, for who heard it: its folder may be gone with the workspace
+        """
+        state = told or read_state(self.host)
+        if state is not None and _lives(state):  # so its pid is still its own
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(state.pid, signal.SIGTERM)
 
     def hold(self) -> IO[bytes]:
         """Be its keeper until the file is closed. Conflict when another process is."""
@@ -109,11 +132,15 @@ class KeptKernel:
                 f"the kernel of {self.uri} has not begun yet", f"look again with {self.command('show')}"
             ) from None
 
-    def open_sockets(self) -> Path:
-        """Make a folder for the sockets, short enough for them, and write the connection files; returns the folder.
+    def open_sockets(self, *, again: bool = False) -> Path:
+        """Make a folder for the sockets, short enough for them, and write the connection file; returns the folder.
 
         Sockets and not ports: no port can be taken, and only this user can connect.
+
+        again: the folder of a keeper that was killed, and its key, so that its clients and its kernel go on
         """
+        if again and (found := self._opened()) is not None:
+            return found
         self.close_sockets()  # a keeper that was killed left its own behind
         root = Path(tempfile.gettempdir())
         within = root if len(str(root)) <= _LONGEST_ROOT else Path("/tmp")  # noqa: S108
@@ -132,18 +159,21 @@ class KeptKernel:
             raise
         return sockets
 
-    def own_connection(self) -> Path:
-        """The connection file that the kernel itself reads: the clients', but with its own control socket."""
-        path = self.folder / _OWN  # written again for every kernel: it deletes its file when it ends
-        content = {**self.connection_info(), "control_port": KERNELS_OWN_CONTROL}
-        files.write_json(path, content, mode=modes.OWNER_ONLY)
-        return path
+    def _opened(self) -> Path | None:
+        """The folder of the sockets that the connection file names, held by this process from now on."""
+        with contextlib.suppress(Unavailable, KeyError, ValueError, TypeError):
+            sockets = Path(self.connection_info()["ip"]).parent
+            return sockets if take_temporary(sockets) else None
+        return None
 
     def close_sockets(self) -> None:
-        """Delete the sockets and the connection files, of a kernel that is gone; may be repeated."""
+        """Delete the sockets and the connection file, of a kernel that is gone; may be repeated."""
         with contextlib.suppress(Unavailable, KeyError, ValueError, TypeError):
             sockets = Path(self.connection_info()["ip"]).parent
             # What the file names is deleted whole: of any other file, such as one with an address, that is not ours.
             remove_temporary(sockets)
-        for path in (self.connection, self.folder / _OWN):
-            path.unlink(missing_ok=True)
+        self.connection.unlink(missing_ok=True)
+
+
+def _lives(core: State | None) -> bool:
+    return core is not None and bool(core.socket) and files.is_locked(Path(core.socket).parent / HOLD)

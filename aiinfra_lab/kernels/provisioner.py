@@ -51,10 +51,16 @@ class SessionProvisioner(KernelProvisionerBase):
         return self._attached
 
     async def poll(self) -> int | None:
-        """None as long as the kernel lives and Jupyter is attached: any number makes Jupyter restart it."""
+        """None as long as the kernel lives that Jupyter attached to: any number makes Jupyter restart it.
+
+        A kernel that died has been started again by its host; Jupyter attaches to the new one, and tells its user.
+        """
         if self._detaching:
             return 0
-        return None if self.kept.is_alive() else 1
+        kept = self.kept
+        if kept.state().crashed >= self._incarnation > 0:
+            return 1
+        return None if kept.is_alive() else 1
 
     async def wait(self) -> int | None:
         """Returns at once: detaching takes no time."""
@@ -107,7 +113,9 @@ class SessionProvisioner(KernelProvisionerBase):
         return self.connection_info
 
     async def _await_restart(self, restart: str) -> None:
-        """Wait for the kernel that a restart brings."""
+        """Wait for the kernel that a restart brings; one that died has its successor already."""
+        if self.kept.state().crashed >= self._incarnation:
+            restart = ""
         if restart == "due":
             send_control(self.kept, "shutdown_request", restart=True)
         until = time.monotonic() + RESTART_S

@@ -8,7 +8,7 @@ from aiinfra_lab.jobs import process
 END_ALL = """
 import subprocess
 from aiinfra_lab.jobs import process
-process.adopt_orphans()
+from aiinfra_lab.host import processes; processes.adopt_orphans()
 hidden = int(subprocess.check_output(["setsid", "sh", "-c", "env -i sleep 60 >/dev/null & echo $!"]))
 spared = subprocess.Popen(["sh", "-c", "sleep 61 & echo $!; wait", "aiinfra_lab.jobs.supervisor"], stdout=-1, text=True)
 below = int(spared.stdout.readline())

@@ -1,4 +1,6 @@
+import contextlib
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -6,6 +8,8 @@ import pytest
 
 from aiinfra_lab import gpu, jobs
 from aiinfra_lab.gpu.record import SessionRecord
+from aiinfra_lab.host.journal import Journal
+from aiinfra_lab.host.spec import read_state
 from aiinfra_lab.jobs import process
 from aiinfra_lab.kernels import KeptKernel, specs
 from aiinfra_lab.store import open_store
@@ -34,8 +38,21 @@ def job_of(name: str) -> jobs.Job:
     return jobs.find(f"gpu:{name}")
 
 
-def keeper_pid(kept) -> int:
+def core_pid(kept) -> int:
+    """The kernel's parent: what a test kills to see that nothing is left of it."""
     return int(Path(f"/proc/{kept.state().kernel_pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def keeper_pids(name: str) -> list[int]:
+    """The keeper and the shell that wraps it, which is its job's leader."""
+    job = job_of(name)
+    return [job.pid, *process.tree(job.pid, process.birth(job.pid), job.id)]
+
+
+def kill_keeper(name: str = "trainer") -> None:
+    for pid in keeper_pids(name):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def test_stopping_ends_the_whole_tree(kept, run, workspace):
@@ -65,27 +82,88 @@ def test_a_restart_ends_what_the_kernel_before_left_running(kept, run, workspace
     until(lambda: gone(child))
 
 
-def test_a_killed_kernel_ends_the_session_and_says_so(kept):
-    os.kill(kept.state().kernel_pid, signal.SIGKILL)
+def test_a_killed_kernel_is_started_again_and_what_it_left_is_ended(kept, run, workspace):
+    child, kernel = hiding_child(run, workspace), kept.state().kernel_pid
+    os.kill(kernel, signal.SIGKILL)
+    until(lambda: kept.state().incarnation == 2 and kept.state().phase == "ready")
+    assert (kept.state().crashed, kept.state().crash) == (1, "its kernel ended by SIGKILL")
+    assert kept.state().kernel_pid != kernel
+    assert gpu.show("trainer").state == "running"
+    assert gone(child)
+    assert run("print('child' in globals())") == "False\n"
+
+
+def test_a_kernel_that_always_dies_ends_the_session(kept):
+    for incarnation in range(1, 7):
+        until(lambda n=incarnation: kept.state().incarnation == n and kept.state().phase == "ready")
+        os.kill(kept.state().kernel_pid, signal.SIGKILL)
     until(lambda: gpu.show("trainer").state == "ended (its kernel ended by SIGKILL)")
     assert open_store().get(SessionRecord, "trainer").body.exit_code == -9
 
 
-def test_a_killed_keeper_takes_its_kernel_along(kept):
-    kernel = kept.state().kernel_pid
-    os.kill(keeper_pid(kept), signal.SIGKILL)
-    until(lambda: gone(kernel))
-    until(lambda: gpu.show("trainer").state == "ended (its keeper was killed)")
+def test_a_killed_core_takes_its_kernel_along(kept, run, workspace):
+    child, kernel = hiding_child(run, workspace), kept.state().kernel_pid
+    os.kill(core_pid(kept), signal.SIGKILL)
+    until(lambda: gone(kernel) and gone(child))
+    until(lambda: gpu.show("trainer").state == "ended (its host core was killed)")
 
 
-def test_what_a_killed_keeper_left_is_cleared_away_by_stop(kept):
+def test_a_killed_guard_takes_all_along(kept, run, workspace):
+    child, kernel = hiding_child(run, workspace), kept.state().kernel_pid
+    os.kill(read_state(kept.host).pid, signal.SIGKILL)
+    until(lambda: gone(kernel) and gone(child))
+    until(lambda: gpu.show("trainer").state == "ended (its host core was killed)")
+
+
+def test_a_killed_keeper_is_started_again_and_its_kernel_goes_on(kept, run):
+    run("x = 41")
+    kernel, sockets = kept.state().kernel_pid, kept.connection_info()["ip"]
+    kill_keeper()
+    until(lambda: not kept.is_alive())
+    until(lambda: kept.is_alive() and gpu.show("trainer").state == "running")
+    assert (kept.state().kernel_pid, kept.connection_info()["ip"]) == (kernel, sockets)
+    assert run("print(x + 1)") == "42\n"
+    assert gpu.stop("trainer").state == "ended (stopped)"
+
+
+def test_what_the_kernel_said_while_no_keeper_lived_is_written_down(kept, run):
+    begin = "import threading, time\ndef count():\n    for n in range(40):\n        print(f'line {n}'); time.sleep(0.1)"
+    run(begin + "\nthreading.Thread(target=count).start()")
+    kill_keeper()
+    until(lambda: kept.is_alive() and b"line 39" in b"".join(received(kept)))
+    lines = [text for payload in received(kept) for text in re.findall(rb"line \d+", payload)]
+    assert lines == [b"line %d" % n for n in range(40)]
+
+
+def received(kept) -> list[bytes]:
+    return [record.payload for record in Journal(kept.folder / "received").after(0)]
+
+
+def test_a_keeper_and_a_supervisor_that_were_killed_leave_a_kernel_that_the_next_look_finds(kept, run, workspace):
+    run("x = 41")
+    end_supervisor(workspace)
+    kill_keeper()
+    until(lambda: not kept.is_alive())
+    until(lambda: gpu.show("trainer").state == "running")
+    assert run("print(x + 1)") == "42\n"
+
+
+def test_stop_ends_a_kernel_whose_keeper_was_killed(kept, run, workspace):
+    child, kernel = hiding_child(run, workspace), kept.state().kernel_pid
+    end_supervisor(workspace)
+    kill_keeper()
+    gpu.stop("trainer")
+    until(lambda: gone(child) and gone(kernel))
+
+
+def test_what_a_killed_core_left_is_cleared_away(kept):
     sockets = Path(kept.connection_info()["ip"]).parent
-    os.kill(keeper_pid(kept), signal.SIGKILL)
-    until(lambda: gpu.show("trainer").state == "ended (its keeper was killed)")
-    assert gpu.stop("trainer").state == "ended (its keeper was killed)"
+    os.kill(core_pid(kept), signal.SIGKILL)
+    until(lambda: gpu.show("trainer").state == "ended (its host core was killed)")
     assert not sockets.exists()
     assert not kept.connection.exists()
     assert not (Path(os.environ["JUPYTER_DATA_DIR"]) / "kernels" / "aiinfra-trainer").exists()
+    until(lambda: not kept.is_hosted())
 
 
 def test_the_deadline_holds_without_a_supervisor(workspace):
@@ -140,11 +218,3 @@ def test_entries_of_others_are_not_removed(kept):
     (kernels / "aiinfra-trainer2" / "kernel.json").write_text("{}")
     gpu.stop("trainer")
     assert (kernels / "aiinfra-trainer2").exists()
-
-
-def test_ls_takes_a_session_whose_keeper_was_killed_out_of_the_launcher(kept):
-    entry = Path(os.environ["JUPYTER_DATA_DIR"]) / "kernels" / "aiinfra-trainer"
-    assert entry.exists()
-    os.kill(keeper_pid(kept), signal.SIGKILL)
-    until(lambda: gpu.ls().items[0].state == "ended (its keeper was killed)")
-    assert not entry.exists()

@@ -14,7 +14,7 @@ from aiinfra_lab import gpu
 from aiinfra_lab.errors import Unavailable
 from tests.conftest import PATIENCE_S, until
 
-from .test_keeper import keeper_pid
+from .test_keeper import kill_keeper
 
 
 @contextlib.contextmanager
@@ -111,12 +111,25 @@ def test_a_session_that_has_ended_is_dead_for_jupyter_and_cannot_be_attached(att
         km.restart_kernel()
 
 
-def test_what_a_killed_keeper_left_in_the_launcher_goes_with_the_first_attempt_to_attach(attach, kept):
-    os.kill(keeper_pid(kept), signal.SIGKILL)
-    until(lambda: not kept.is_alive())
-    with pytest.raises(Unavailable):
-        attach()
-    assert "aiinfra-trainer" not in KernelSpecManager().get_all_specs()
+def test_a_kernel_that_dies_is_dead_for_jupyter_until_it_attaches_to_the_next(attach, kept, run):
+    km = attach()
+    os.kill(kept.state().kernel_pid, signal.SIGKILL)
+    until(lambda: not km.is_alive())
+    km.restart_kernel(now=True)  # the restarter's way
+    assert km.is_alive()
+    assert reply(km, "x = 1")["status"] == "ok"
+    assert kept.state().incarnation == 2
+    assert run("print(x)") == "1\n"
+
+
+def test_a_client_goes_on_over_the_end_of_a_keeper(attach, kept, run):
+    km = attach()
+    with client(km) as opened:
+        kill_keeper()
+        until(lambda: not kept.is_alive())
+        found = opened.execute_interactive("6 * 7", timeout=PATIENCE_S, output_hook=lambda message: None)
+    assert found["content"]["status"] == "ok"
+    assert km.is_alive()
 
 
 def test_a_kernel_found_dead_stays_dead_when_jupyter_restarts_it_by_itself(attach):

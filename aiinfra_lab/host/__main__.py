@@ -1,0 +1,178 @@
+"""`keep` reads a spec and keeps its kernel; `attach FOLDER` passes standard input and output to its core and back.
+
+Three processes: the guard, which ends whatever is left below it when the core has ended, however that does; the core;
+and the kernel. The core ends when its guard does. So nothing is left unless both are killed in the same moment.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from pathlib import Path
+from typing import IO
+
+from . import processes, remains
+from .core import Core
+from .spec import HOLD, Spec, State, read_state, write_state
+
+LOG = "host.log"
+_BY_FORCE_S = 4.0  # a little more than a kernel and an owner are given to end
+_LONGEST = 90  # of a folder for unix sockets, whose paths may have 107 bytes
+
+
+def keep() -> int:
+    """Write `listening` once an owner may connect, and leave the guard behind; 1 when it did not begin."""
+    spec = Spec.load(sys.stdin.buffer.read())
+    folder = Path(spec.folder)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    answer, tell = os.pipe()
+    # Whoever ran this command gets it back at once: a guard of its session would keep an ssh waiting, or be its zombie.
+    if os.fork():
+        os.close(tell)
+        if said := os.read(answer, 64):
+            os.write(1, said)
+            return 0
+        sys.stderr.write((folder / LOG).read_text("utf-8", "replace")[-4000:])
+        return 1
+    os.close(answer)
+    os.setsid()
+    _write_to(folder / LOG)
+    try:
+        _guard(spec, folder, tell)
+    except Exception:  # noqa: BLE001  # a process of its own: its log is who hears of it
+        traceback.print_exc()
+    os._exit(0)
+
+
+def _guard(spec: Spec, folder: Path, tell: int) -> None:
+    """Start the core, and return when nothing of it is left."""
+    sockets = Path(tempfile.mkdtemp(prefix="aiinfra-", dir=_short_folder()))
+    held = _hold(sockets / HOLD)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(str(sockets / "core"))
+    listener.listen(4)
+    processes.adopt_orphans()
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    guard, alive = os.getpid(), os.pipe()
+    state = State(pid=guard, socket=str(sockets / "core"), at=time.time())
+    write_state(folder, state)
+    core = os.fork()
+    if core == 0:
+        os.close(alive[1])
+        os.close(tell)
+        core_loop = Core(spec, sockets, listener, state.but(core_pid=os.getpid()))
+        _end_with(alive[0], core_loop, spec.spare)
+        write_state(folder, core_loop.run())
+        if os.getppid() != guard:
+            shutil.rmtree(sockets, ignore_errors=True)
+        os._exit(0)
+    listener.close()
+    os.close(alive[0])
+    signal.signal(signal.SIGTERM, lambda *_: os.kill(core, signal.SIGTERM))
+    os.write(tell, b"listening\n")
+    os.close(tell)
+    _await(core)
+    processes.end_descendants(spec.spare)
+    processes.reap()
+    last = read_state(folder) or state
+    if last.phase != "ended":
+        last = last.but(phase="ended", why="its host core was killed", socket="", kernel_pid=0, at=time.time())
+        write_state(folder, last)
+    shutil.rmtree(sockets, ignore_errors=True)
+    held.close()
+
+
+def attach(folder: str) -> int:
+    """Pass bytes between standard input and output and the core of that folder; 69 when there is none, after what it
+    left has been passed on."""
+    state = read_state(Path(folder))
+    core = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        core.connect(state.socket if state else "")
+    except OSError:
+        if state is not None:
+            remains.serve(Path(folder), 0, 1)
+        sys.stderr.write("there is no core\n")
+        return 69  # EX_UNAVAILABLE of sysexits.h
+    thread = threading.Thread(target=_copy_in, args=(core,), daemon=True)
+    thread.start()
+    while data := core.recv(1 << 16):
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    return 0
+
+
+def _copy_in(core: socket.socket) -> None:
+    while data := os.read(0, 1 << 16):
+        core.sendall(data)
+    with contextlib.suppress(OSError):
+        core.shutdown(socket.SHUT_RDWR)
+
+
+def _short_folder() -> str:
+    found = tempfile.gettempdir()
+    return found if len(found) < _LONGEST - 20 else "/tmp"  # noqa: S108
+
+
+def _hold(path: Path) -> IO[bytes]:
+    """A lock that says that the folder is in use, for as long as this process or its core lives."""
+    import fcntl
+
+    file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "wb")
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return file
+
+
+def _end_with(pipe: int, core: Core, spare: str) -> None:
+    """Have the core end when the other end of a pipe closes, since its holder is gone; by force when it does not."""
+
+    def watch() -> None:
+        with contextlib.suppress(OSError):
+            os.read(pipe, 1)
+        core.asked[0] = "its host core was killed"
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(_BY_FORCE_S)
+        processes.end_descendants(spare)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    processes.adopt_orphans()
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _write_to(log: Path) -> None:
+    """Hold on to nothing of whoever started it; what it complains about goes into a file."""
+    null = os.open(os.devnull, os.O_RDWR)
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
+    for number, target in ((0, null), (1, file), (2, file)):
+        os.dup2(target, number)
+    os.close(null)
+    os.close(file)
+
+
+def _await(core: int) -> None:
+    """Wait for the core's end, and collect the orphans of the kernel that come here instead of there."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, 0)[0] != core:
+            pass
+
+
+def main(arguments: list[str]) -> int:
+    if arguments[:1] == ["keep"]:
+        return keep()
+    if arguments[:1] == ["attach"] and len(arguments) == 2:
+        return attach(arguments[1])
+    sys.stderr.write("usage: keep | attach FOLDER\n")
+    return 64  # EX_USAGE
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,338 @@
+"""The core's loop: between one kernel and one owner, until the lease, a command, loneliness or the kernel ends it.
+
+What the kernel sends is written down first and then sent, so that an owner that is away misses nothing. What the owner
+sends has numbers too, and is passed on once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from . import processes
+from .frames import Channel, Frame, Kind, frame, pack, unpack
+from .journal import Journal, Record
+from .kernel import Kernel, exit_text
+from .spec import Spec, State, write_state
+from .stream import Stream
+
+POLITE_S = 2.0  # for the kernel's exit handlers
+LAST_WORDS_S = 3.0  # for the owner to hear the end
+STABLE_S = 10.0  # a kernel that lives so long may die again and be started again
+MOST_CRASHES = 5
+_LOOK_S = 30.0  # a machine that slept wakes late: its monotonic clock stood still, that of the lease did not
+_ACKNOWLEDGE_AFTER_S = 0.05
+_ALONE_LOOK_S = 1.0
+
+
+def clock() -> float:
+    """Seconds that count sleep too: nobody can set this clock, and a lease goes on while the machine is suspended."""
+    boottime = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.monotonic() if boottime is None else time.clock_gettime(boottime)
+
+
+class Core:
+    """One kept kernel. listener: where an owner connects. sockets: the folder of that socket and of the kernel's."""
+
+    def __init__(self, spec: Spec, sockets: Path, listener: socket.socket, state: State) -> None:
+        import zmq
+
+        self.spec, self.sockets, self.listener = spec, sockets, listener
+        self.folder = Path(spec.folder)
+        self.context = zmq.Context()
+        self.journal = Journal(self.folder / "journal", limit_bytes=spec.journal_bytes)
+        self.state = state
+        self.kernel: Kernel | None = None
+        self.stream: Stream | None = None
+        self.received = 0  # the owner's last message
+        self.crashes: list[float] = []
+        self.waiting: list[tuple[Channel, list[bytes]]] = []  # for the next kernel
+        self.after_end: Callable[[], None] | None = None  # what follows once the kernel has ended
+        self.kill_at = 0.0
+        self.alone_since: float | None = clock()
+        self.over = ""  # why it ends, once that is certain
+        self.end_at: float | None = None
+        self._lease(spec.left_s, spec.reason)
+        self.poller = zmq.Poller()
+        self.asked = [""]  # why it is to end; a signal, or the thread that watches the guard, writes it
+        self.wakeup = _wakeup(self.asked)
+        self.poller.register(listener, zmq.POLLIN)
+        self.poller.register(self.wakeup, zmq.POLLIN)
+
+    # ---- the loop ----
+
+    def run(self) -> State:
+        """Keep the kernel until it is over; the last state, which is written down already."""
+        self._start()
+        while not self._is_over():
+            ready = dict(self.poller.poll(int(self._patience_s() * 1000) + 1))
+            self._serve(ready)
+        self._last_words()
+        return self.state
+
+    def _serve(self, ready: dict[Any, int]) -> None:
+        if self.asked[0]:
+            self._finish(self.asked[0])
+        if self.wakeup in ready:
+            with contextlib.suppress(BlockingIOError):
+                os.read(self.wakeup, 4096)
+            processes.reap(spare=self.kernel.process.pid if self.kernel else 0)
+        if self.listener.fileno() in ready:
+            self._accept()
+        if self.stream is not None and self.stream.reads in ready:
+            self._read()
+        if self.kernel is not None:
+            self._from_kernel(self.kernel, ready)
+            self._watch(self.kernel)
+        self._keep_time()
+        if self.stream is not None:
+            self._write()
+
+    def _patience_s(self) -> float:
+        """How long nothing has to be done unless something comes."""
+        now, until = clock(), [_LOOK_S]
+        if self.over:
+            until.append(0.1)  # nothing but the kernel's end is waited for
+        if self.end_at is not None and not self.over:
+            until.append(self.end_at - now)
+        if not self.over and self.alone_since is not None:
+            until.append(_ALONE_LOOK_S)
+        if self.kill_at:
+            until.append(self.kill_at - time.monotonic())
+        elif self.kernel is not None and not self.kernel.is_heard:
+            until.append(self.kernel.ask_again_s())
+        if self.stream is not None and self.stream.acknowledged < self.received:
+            until.append(_ACKNOWLEDGE_AFTER_S)
+        return max(0.0, min(until))
+
+    def _keep_time(self) -> None:
+        now = clock()
+        if self.end_at is not None and now >= self.end_at:
+            self._finish(self.reason)
+        elif self.alone_since is not None:
+            if self.spec.alone_s is not None and now >= self.alone_since + self.spec.alone_s:
+                self._finish("its owner is gone")
+            elif not self.folder.is_dir():
+                self._finish("its folder is gone")
+        if self.kill_at and time.monotonic() >= self.kill_at:
+            self.kill_at = 0.0
+            if self.kernel is not None:
+                self.kernel.signal(signal.SIGKILL)
+
+    def _is_over(self) -> bool:
+        return bool(self.over) and self.kernel is None
+
+    # ---- the kernel ----
+
+    def _start(self) -> None:
+        """Start a kernel."""
+        import zmq
+
+        incarnation = self.state.incarnation + 1
+        try:
+            self.kernel = Kernel(self.spec, self.sockets, incarnation, self.context)
+        except OSError as problem:
+            self.over = f"its kernel cannot be started: {problem}"
+            return
+        for each in self.kernel.sockets.values():
+            self.poller.register(each, zmq.POLLIN)
+        self.poller.register(self.kernel.pidfd, zmq.POLLIN)
+        self._tell(phase="starting", incarnation=incarnation, kernel_pid=self.kernel.process.pid)
+
+    def _from_kernel(self, kernel: Kernel, ready: dict[Any, int]) -> None:
+        """Write down what it sent. Outputs come before replies: a reply is what says that all is there."""
+        for channel in (Channel.IOPUB, Channel.SHELL, Channel.STDIN, Channel.CONTROL):
+            if kernel.sockets[channel] in ready:
+                for parts in kernel.receive(channel):
+                    self._record(channel, parts)
+        if kernel.is_heard and self.state.phase == "starting":
+            self._tell(phase="ready")
+            waiting, self.waiting = self.waiting, []
+            for channel, parts in waiting:
+                kernel.send(channel, parts)
+
+    def _watch(self, kernel: Kernel) -> None:
+        """See to a kernel that has ended, or does not answer."""
+        status = kernel.process.poll()
+        if status is not None:
+            self._gone(kernel, status)
+            return
+        kernel.ask()
+        if not kernel.is_heard and time.monotonic() - kernel.started_at > self.spec.ready_s:
+            self._finish(f"its kernel did not answer within {self.spec.ready_s:.0f} s")
+
+    def _gone(self, kernel: Kernel, status: int) -> None:
+        """The kernel has ended: write down its last outputs, end what it left, and do what comes next."""
+        was_ready, after = kernel.is_heard, self.after_end
+        for channel in (Channel.IOPUB, Channel.SHELL):
+            for parts in kernel.receive(channel):
+                self._record(channel, parts)
+        for each in (*kernel.sockets.values(), kernel.pidfd):
+            self.poller.unregister(each)
+        self.kernel, self.after_end, self.kill_at = None, None, 0.0
+        processes.end_descendants(self.spec.spare)
+        processes.reap()
+        if after is None and not self.over:
+            how = f"its kernel ended {exit_text(status)}"
+            self._tell(crashed=self.state.incarnation, crash=how)
+            self.crashes = [at for at in self.crashes if at > time.monotonic() - STABLE_S * MOST_CRASHES]
+            self.crashes.append(time.monotonic())
+            if not was_ready or len(self.crashes) > MOST_CRASHES:
+                self.over = how
+            else:
+                self._record(Channel.IOPUB, kernel.published("status", {"execution_state": "restarting"}))
+                after = self._start
+        kernel.close()
+        if self.over:
+            self.state = self.state.but(exit_code=status)
+        elif after is not None:
+            after()
+
+    def _end_kernel(self, then: Callable[[], None] | None) -> None:
+        """Have the kernel end, killed when it takes its time; `then` follows once it has."""
+        if self.kernel is None:
+            return
+        self.after_end = then
+        if not self.kill_at:
+            self.kernel.ask_to_end()
+            self.kill_at = time.monotonic() + POLITE_S
+
+    def _finish(self, why: str) -> None:
+        """Begin the end of it all; what was the first reason stays."""
+        if not self.over:
+            self.over = why
+            self._end_kernel(None)
+
+    # ---- the owner ----
+
+    def _accept(self) -> None:
+        """A new owner takes the place of one that may be half dead."""
+        import zmq
+
+        connection, _ = self.listener.accept()
+        self._forget_stream()
+        self.stream, self.alone_since = Stream(connection.fileno(), connection.fileno(), connection.close), None
+        self.poller.register(self.stream.reads, zmq.POLLIN)
+
+    def _forget_stream(self) -> None:
+        if self.stream is not None:
+            self.poller.unregister(self.stream.reads)
+            self.stream.close()
+            self.stream, self.alone_since = None, clock()
+
+    def _read(self) -> None:
+        assert self.stream is not None
+        try:
+            for found in self.stream.receive():
+                self._from_owner(self.stream, found)
+        except (OSError, ValueError):
+            self._forget_stream()
+
+    def _from_owner(self, stream: Stream, found: Frame) -> None:
+        if found.kind == Kind.HELLO:
+            hello = json.loads(found.payload)
+            stream.go_on_after(int(hello["received"]))
+            self.journal.drop(int(hello["received"]))
+            welcome = {"received": self.received, "first": self.journal.first, "last": self.journal.last}
+            stream.put(frame(Kind.WELCOME, 0, json.dumps({**welcome, "state": json.loads(self.state.dump())}).encode()))
+        elif found.kind == Kind.MESSAGE and found.number > self.received:
+            self.received = found.number
+            message = unpack(found.payload)
+            self._obey(Channel(message.channel), message.parts)
+        elif found.kind == Kind.RECEIVED:
+            self.journal.drop(found.number)
+        elif found.kind == Kind.LEASE:
+            lease = json.loads(found.payload)
+            self._lease(lease["left_s"], lease["reason"])
+        elif found.kind == Kind.PING:
+            stream.put(frame(Kind.PONG, found.number))
+
+    def _obey(self, channel: Channel, parts: list[bytes]) -> None:
+        if channel is not Channel.COMMAND:
+            if self.kernel is None or not self.kernel.is_heard or self.after_end is not None:
+                self.waiting.append((channel, parts))
+            else:
+                self.kernel.send(channel, parts)
+        elif parts[0] == b"end":
+            self._finish(parts[1].decode() if len(parts) > 1 else "stopped")
+        elif parts[0] == b"restart":
+            self._end_kernel(self._start)
+        elif parts[0] == b"signal" and self.kernel is not None:
+            self.kernel.signal(int(parts[1]))
+
+    def _lease(self, left_s: float | None, reason: str) -> None:
+        self.reason = reason
+        self.end_at = None if left_s is None else clock() + left_s
+
+    def _write(self) -> None:
+        """Send what is due, as far as the owner takes it, and keep the poller to what is waited for."""
+        import zmq
+
+        assert self.stream is not None
+        try:
+            self.stream.acknowledge(self.received)
+            self.stream.send(self.journal)
+        except OSError:
+            self._forget_stream()
+            return
+        wanted = zmq.POLLIN | (zmq.POLLOUT if self.stream.is_behind(self.journal) else 0)
+        self.poller.modify(self.stream.reads, wanted)
+
+    # ---- what is told ----
+
+    def _record(self, channel: Channel, parts: list[bytes]) -> None:
+        payload = pack(channel, parts, time.time())
+        try:
+            number = self.journal.append(payload)
+        except OSError as problem:
+            number = self.journal.last
+            self.state = self.state.but(problem=f"its host writes nothing down: {problem.strerror}")
+        if self.stream is not None:
+            self.stream.pass_on(Record(number, payload))
+
+    def _tell(self, **changes: Any) -> None:
+        """Change the state, for whoever looks at the file and for the owner."""
+        self.state = self.state.but(at=time.time(), **changes)
+        write_state(self.folder, self.state)
+        self._record(Channel.STATE, [self.state.dump()])
+
+    def _last_words(self) -> None:
+        """Write the end down, and give the owner the time to hear it."""
+        import zmq
+
+        self.context.destroy(linger=0)
+        # The file at the very end: who reads there that it has ended finds nothing of it left.
+        self.state = self.state.but(phase="ended", why=self.over, kernel_pid=0, socket="", at=time.time())
+        self._record(Channel.STATE, [self.state.dump()])
+        until = time.monotonic() + LAST_WORDS_S
+        while self.stream is not None and self.journal.first <= self.journal.last and time.monotonic() < until:
+            self._write()
+            if self.stream is not None:
+                wanted = select.POLLIN | (select.POLLOUT if self.stream.is_behind(self.journal) else 0)
+                poller = select.poll()
+                poller.register(self.stream.reads, wanted)
+                if any(event & zmq.POLLIN for _, event in poller.poll(100)):
+                    self._read()
+
+
+def _wakeup(asked: list[str]) -> int:
+    """A file descriptor that can be read when a signal has come: an ended child, or a request to end."""
+    read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def on_term(_number: int, _frame: object) -> None:
+        asked[0] = asked[0] or "stopped"
+
+    signal.signal(signal.SIGTERM, on_term)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+    return read

@@ -1,0 +1,194 @@
+"""A journal: numbered records in the files of one folder, which outlives its process.
+
+Each side of the stream writes down what it sends, or has received, before it lets go of it. What the other side has
+safe is dropped; what nobody fetches is bounded, and then the oldest goes: a gap in the numbers shows it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+_RECORD = struct.Struct(">QII")  # number, bytes, CRC-32
+SEGMENT_BYTES = 1 << 20
+LIMIT_BYTES = 1 << 30
+_OPEN, _SEALED = ".log", ".log.z"
+
+
+class Record(NamedTuple):
+    number: int
+    payload: bytes
+
+
+class _Segment:
+    """One file: records that follow each other. A sealed one is compressed and never written again."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.first = int(path.name.split(".")[0])
+        self.size = path.stat().st_size if path.exists() else 0
+
+    def read(self) -> bytes:
+        data = self.path.read_bytes()
+        return zlib.decompress(data) if self.path.name.endswith(_SEALED) else data
+
+
+class Journal:
+    """The records of a folder, for its user only. One process writes it at a time; others may read.
+
+    limit_bytes: what it may take on disk. Records are not flushed: they outlive the process, not the machine.
+    """
+
+    def __init__(self, folder: Path, *, limit_bytes: int = LIMIT_BYTES, segment_bytes: int = SEGMENT_BYTES) -> None:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.folder, self._limit, self._segment_bytes = folder, limit_bytes, segment_bytes
+        found = [path for path in folder.iterdir() if path.name.endswith((_OPEN, _SEALED))]
+        self._segments = sorted(map(_Segment, found), key=lambda segment: segment.first)
+        self._file = -1
+        self.last = self._recovered()
+
+    @property
+    def first(self) -> int:
+        """The number of the oldest record that is kept; one more than `last` when there is none."""
+        return self._segments[0].first if self._segments else self.last + 1
+
+    @property
+    def size(self) -> int:
+        """What it takes on disk, in bytes."""
+        return sum(segment.size for segment in self._segments)
+
+    def append(self, payload: bytes) -> int:
+        """Write a record down, and return its number. OSError when the disk takes nothing: the number is used up."""
+        self.last += 1
+        data = _RECORD.pack(self.last, len(payload), zlib.crc32(payload)) + payload
+        if self._file < 0:
+            self._begin(self.last)
+        current = self._segments[-1]
+        try:
+            _write(self._file, data)
+        except OSError:
+            # Half a record would end the file for whoever reads it: a later one begins another file.
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._file, current.size)
+            self._close()
+            raise
+        current.size += len(data)
+        if current.size >= self._segment_bytes:
+            self._seal()
+        return self.last
+
+    def skip_to(self, number: int) -> None:
+        """Leave the numbers up to that one out: the next record gets the one behind it. Never back."""
+        if number > self.last:
+            self._close()
+            self.last = number
+
+    def after(self, number: int) -> Iterator[Record]:
+        """The records behind that number, as far as they are kept, in order; what is appended meanwhile too."""
+        while number < self.last:
+            segment = self._holding(number + 1)
+            if segment is None:
+                return
+            before = number
+            for record in _records(segment.read()):
+                if record.number > number:
+                    number = record.number
+                    yield record
+            if number == before:  # what it should hold was never written: the disk was full
+                following = [each.first for each in self._segments if each.first > number + 1]
+                if not following:
+                    return
+                number = following[0] - 1
+
+    def drop(self, number: int) -> None:
+        """Forget the records up to that number, in whole files; a small one that is written stays for now."""
+        while self._segments and self._end_of(0) <= number:
+            if len(self._segments) == 1:
+                if self._file >= 0 and self._segments[0].size < self._segment_bytes // 16:
+                    return
+                self._close()
+            self._remove_oldest()
+
+    def close(self) -> None:
+        """Close its file; what is written stays."""
+        self._close()
+
+    def _recovered(self) -> int:
+        """The number of the last record that is whole; what a killed writer left behind it is cut off."""
+        last = 0
+        for segment in reversed(self._segments):
+            whole = 0
+            with contextlib.suppress(zlib.error):
+                for record in _records(segment.read()):
+                    last, whole = record.number, whole + _RECORD.size + len(record.payload)
+            if segment.path.name.endswith(_OPEN) and whole < segment.size:
+                os.truncate(segment.path, whole)
+                segment.size = whole
+            if last:
+                return last
+            last = segment.first - 1
+        return max(last, 0)
+
+    def _begin(self, number: int) -> None:
+        path = self.folder / f"{number:016d}{_OPEN}"
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._segments.append(_Segment(path))
+
+    def _seal(self) -> None:
+        """Compress the file that is written, and keep to the limit."""
+        self._close()
+        current = self._segments[-1]
+        sealed = current.path.with_name(current.path.name + ".z")
+        aside = sealed.with_name(sealed.name + ".part")
+        with contextlib.suppress(OSError):  # a full disk: it stays as it is
+            with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+                file.write(zlib.compress(current.path.read_bytes(), 1))
+            aside.rename(sealed)
+            current.path.unlink()
+            current.path, current.size = sealed, sealed.stat().st_size
+        while self.size > self._limit and len(self._segments) > 1:
+            self._remove_oldest()
+
+    def _close(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def _remove_oldest(self) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self._segments[0].path.unlink()
+        del self._segments[0]
+
+    def _end_of(self, index: int) -> int:
+        """The number of a segment's last record."""
+        return self._segments[index + 1].first - 1 if index + 1 < len(self._segments) else self.last
+
+    def _holding(self, number: int) -> _Segment | None:
+        """The segment with that record, or the first behind it."""
+        for index, segment in enumerate(self._segments):
+            if number <= self._end_of(index):
+                return segment
+        return None
+
+
+def _records(data: bytes) -> Iterator[Record]:
+    """The whole records at the beginning of a file's content."""
+    at = 0
+    while at + _RECORD.size <= len(data):
+        number, size, check = _RECORD.unpack_from(data, at)
+        payload = data[at + _RECORD.size : at + _RECORD.size + size]
+        if len(payload) < size or zlib.crc32(payload) != check:
+            return
+        at += _RECORD.size + size
+        yield Record(number, payload)
+
+
+def _write(file: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(file, view) :]

@@ -1,0 +1,155 @@
+"""One kernel process, and the sockets by which the core is its only client."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import hmac
+import json
+import os
+import signal
+import subprocess
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from .frames import Channel
+from .spec import Spec
+
+DELIMITER = b"<IDS|MSG>"
+_PORTS = {"shell_port": 1, "iopub_port": 2, "stdin_port": 3, "hb_port": 4, "control_port": 5}
+_KINDS = {Channel.SHELL: "DEALER", Channel.IOPUB: "SUB", Channel.STDIN: "DEALER", Channel.CONTROL: "DEALER"}
+# One identity on all: the kernel asks for input on stdin by the address that a request came from on shell.
+_IDENTITY = b"aiinfra-host"
+# A request waits in the socket until the kernel has begun; one that was answered unheard is repeated soon.
+_ASK_S, _ASK_AGAIN_S = 5.0, 0.05
+_AT_ONCE = 200  # messages of one channel, before the others are looked at again
+
+
+class Kernel:
+    """A kernel from its start to its end. Each has sockets of its own, so that it gets no message for the one before.
+
+    sockets: a folder for this user only, whose path is short
+    """
+
+    def __init__(self, spec: Spec, sockets: Path, incarnation: int, context: Any) -> None:
+        import zmq
+
+        self._zmq, self._key = zmq, spec.key.encode()
+        ip = f"{sockets}/k{incarnation}"
+        connection = sockets / f"kernel-{incarnation}.json"
+        info = {"transport": "ipc", "ip": ip, **_PORTS, "key": spec.key, "signature_scheme": "hmac-sha256"}
+        with os.fdopen(os.open(connection, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            json.dump(info, file)
+        self.sockets = {channel: self._connected(context, channel, ip) for channel in _KINDS}
+        self.started_at = time.monotonic()
+        self._answers, self._published, self._asked_at = 0, 0, -_ASK_S
+        try:
+            self.process = subprocess.Popen(
+                [part.replace("{connection_file}", str(connection)) for part in spec.argv],
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,  # an interrupt goes to its group, and what ends the core to ours
+                env={**spec.env, "JPY_PARENT_PID": str(os.getpid())},  # it ends by itself when the core is gone
+                cwd=spec.cwd if Path(spec.cwd).is_dir() else None,
+                umask=spec.umask,
+            )
+        except BaseException:
+            self.close()
+            raise
+        self.pidfd = os.pidfd_open(self.process.pid)
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether it answers, and what it publishes arrives: what it published before a subscription is lost to it."""
+        return bool(self._answers and self._published)
+
+    def ask(self) -> None:
+        """Ask it something on the control channel now and then, until it is heard; every answer is announced too."""
+        if not self.is_heard and time.monotonic() - self._asked_at >= (_ASK_AGAIN_S if self._answers else _ASK_S):
+            self._asked_at = time.monotonic()
+            self._request("kernel_info_request")
+
+    def ask_again_s(self) -> float:
+        """Seconds until it is to be asked again."""
+        return _ASK_AGAIN_S if self._answers else _ASK_S
+
+    def receive(self, channel: Channel) -> Iterator[list[bytes]]:
+        """What has come by a channel, without waiting; the answer to our own first question is kept back."""
+        for _ in range(_AT_ONCE):
+            try:
+                parts = self.sockets[channel].recv_multipart(self._zmq.NOBLOCK)
+            except self._zmq.Again:
+                return
+            self._published += channel is Channel.IOPUB
+            if channel is Channel.CONTROL and parts[0] == DELIMITER:  # no client's address before it
+                self._answers += 1
+            else:
+                yield parts
+
+    def send(self, channel: Channel, parts: Sequence[bytes]) -> None:
+        """Pass a client's message on; dropped when the kernel takes none any more."""
+        with contextlib.suppress(self._zmq.Again):
+            self.sockets[channel].send_multipart(parts, self._zmq.NOBLOCK)
+
+    def signal(self, number: int) -> None:
+        """A signal to the kernel's process group."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, number)
+
+    def ask_to_end(self) -> None:
+        """Have it shut down, so that its exit handlers run."""
+        self._request("shutdown_request", {"restart": False})
+
+    def published(self, kind: str, content: dict[str, Any]) -> list[bytes]:
+        """A message as the kernel itself would publish it: for what it can no longer say."""
+        return [f"kernel.{kind}".encode(), DELIMITER, *self._signed(kind, content)]
+
+    def close(self) -> None:
+        """Close the sockets to it."""
+        for socket in self.sockets.values():
+            socket.close(linger=0)
+        if hasattr(self, "pidfd"):
+            os.close(self.pidfd)
+
+    def _connected(self, context: Any, channel: Channel, ip: str) -> Any:
+        socket = context.socket(getattr(self._zmq, _KINDS[channel]))
+        socket.linger = 0
+        socket.reconnect_ivl = 20  # ms, until the kernel listens
+        socket.rcvhwm = 0  # what the kernel publishes is written down, never dropped
+        if channel is Channel.IOPUB:
+            socket.subscribe(b"")
+        else:
+            socket.identity = _IDENTITY
+        socket.connect(f"ipc://{ip}-{int(channel)}")
+        return socket
+
+    def _request(self, kind: str, content: dict[str, Any] | None = None) -> None:
+        self.send(Channel.CONTROL, [DELIMITER, *self._signed(kind, content or {})])
+
+    def _signed(self, kind: str, content: dict[str, Any]) -> list[bytes]:
+        """A message by Jupyter's protocol: signature, header, parent header, metadata, content."""
+        header = {
+            "msg_id": uuid.uuid4().hex,
+            "session": "aiinfra-host",
+            "username": "kernel",
+            "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "msg_type": kind,
+            "version": "5.3",
+        }
+        parts = [json.dumps(part).encode() for part in (header, {}, {}, content)]
+        check = hmac.new(self._key, digestmod=hashlib.sha256)
+        for part in parts:
+            check.update(part)
+        return [check.hexdigest().encode(), *parts]
+
+
+def exit_text(status: int) -> str:
+    """How a process ended, in words."""
+    if status >= 0:
+        return f"with exit code {status}"
+    try:
+        return f"by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"by signal {-status}"

@@ -1,0 +1,77 @@
+"""The processes below this one, and their end (Linux: /proc and prctl)."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+_PR_SET_CHILD_SUBREAPER = 36
+_KILL_S = 2.0  # killed processes vanish at once, unless the kernel holds one in a system call
+_LOOK_S = 0.02
+
+
+def adopt_orphans() -> None:
+    """Make this process the parent of its descendants' orphans, so that none escapes it (Linux)."""
+    # Other systems have no prctl: there what lost its parent escapes.
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def end_descendants(spare: str = "") -> None:
+    """SIGKILL to every process below this one, whatever session or environment it made itself, until none is left.
+
+    Call `adopt_orphans` first, or what lost its parent escapes.
+
+    spare: words of a command whose process stays, and what is below it; none when empty
+    """
+    until_at = time.monotonic() + _KILL_S
+    while (left := list(descendants(spare))) and time.monotonic() < until_at:
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(_LOOK_S)  # what was found may have started others meanwhile
+
+
+def descendants(spare: str = "") -> Iterator[int]:
+    """The living processes below this one; ended children that nobody has collected yet are none."""
+    children: dict[int, list[int]] = {}
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit() and (parent := _living_parent(int(entry.name))):
+            children.setdefault(parent, []).append(int(entry.name))
+    waiting = list(children.get(os.getpid(), ()))
+    while waiting:
+        pid = waiting.pop()
+        if spare and spare in _command(pid):
+            continue
+        yield pid
+        waiting += children.get(pid, ())
+
+
+def reap(spare: int = 0) -> None:
+    """Collect ended children, but for that one: whoever started it reads its exit code."""
+    with contextlib.suppress(ChildProcessError):
+        while found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            if found.si_pid == spare:
+                return
+            os.waitpid(found.si_pid, 0)
+
+
+def _living_parent(pid: int) -> int:
+    """Its parent; 0 for a process that has ended. A zombie leader may have threads, and children, that go on."""
+    try:
+        # The command's name, in parentheses, may hold spaces and parentheses: see proc(5).
+        state, parent = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[:2]
+    except OSError:
+        return 0
+    return 0 if state in b"ZX" else int(parent)
+
+
+def _command(pid: int) -> str:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+    return ""

@@ -1,0 +1,109 @@
+"""What a host core is told when it begins, and what it tells: both JSON, the first over standard input alone."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from .journal import LIMIT_BYTES
+
+STATE_FILE = "host.json"
+HOLD = "owner"  # in the folder of the sockets: locked as long as the core, or what clears up after it, lives
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One kernel to be kept.
+
+    folder: where the core keeps its journals and its state, an absolute path
+    argv: the kernel's command, `{connection_file}` in it
+    cwd, env, umask: the kernel's; env is all of it
+    key: signs the kernel's messages; it never is an argument of a command
+    left_s, reason: the lease: seconds until the end, None for no limit, and why it ends then
+    alone_s: seconds that it lives without an owner; None for ever
+    ready_s: within which a kernel must answer
+    spare: words of commands that outlive the kernel although they were started in it
+    journal_bytes: what its journal may take on disk
+    """
+
+    folder: str
+    argv: list[str]
+    cwd: str
+    env: dict[str, str]
+    key: str
+    umask: int = 0o077
+    left_s: float | None = None
+    reason: str = "deadline"
+    alone_s: float | None = None
+    ready_s: float = 60.0
+    spare: str = ""
+    journal_bytes: int = LIMIT_BYTES
+
+    def dump(self) -> bytes:
+        return json.dumps(asdict(self)).encode()
+
+    @classmethod
+    def load(cls, text: bytes) -> Spec:
+        """ValueError and TypeError when that is no spec of this version."""
+        return cls(**json.loads(text))
+
+
+@dataclass(frozen=True)
+class State:
+    """What a core last told.
+
+    phase: starting, ready, or ended. socket: where it listens, empty once it has ended. pid: of the process that ends
+    all that is below it, and core_pid of the core. incarnation: how many kernels it has started, counted from 1.
+    kernel_pid: the kernel's. crashed: the incarnation of the last kernel that ended by itself, crash how it did. why,
+    exit_code: how it all ended. problem: what is wrong though it goes on. at: when this was written, in epoch seconds
+    by the clock of the host.
+    """
+
+    phase: str = "starting"
+    socket: str = ""
+    pid: int = 0
+    core_pid: int = 0
+    incarnation: int = 0
+    kernel_pid: int = 0
+    crashed: int = 0
+    crash: str = ""
+    why: str = ""
+    exit_code: int | None = None
+    problem: str = ""
+    at: float = 0.0
+    more: dict[str, Any] = field(default_factory=dict)
+
+    def dump(self) -> bytes:
+        return json.dumps(asdict(self)).encode()
+
+    @classmethod
+    def load(cls, text: bytes) -> State:
+        """Its fields as far as this version knows them. ValueError when that is no state."""
+        found = json.loads(text)
+        if not isinstance(found, dict):
+            raise ValueError("a state is an object")
+        return cls(**{name: value for name, value in found.items() if name in cls.__dataclass_fields__})
+
+    def but(self, **changes: Any) -> State:
+        return replace(self, **changes)
+
+
+def read_state(folder: Path) -> State | None:
+    """What the core of a folder last wrote, or None."""
+    try:
+        return State.load((folder / STATE_FILE).read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
+def write_state(folder: Path, state: State) -> None:
+    """Replace it, for this user only; nothing when the folder is gone."""
+    aside = folder / f"{STATE_FILE}.part"
+    with contextlib.suppress(OSError):  # a full disk must not end a kernel; whoever is connected hears it all the same
+        with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(state.dump())
+        aside.replace(folder / STATE_FILE)

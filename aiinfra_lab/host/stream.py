@@ -1,0 +1,87 @@
+"""One connection of the stream: what came in part, what is still to be sent, and how far both sides are.
+
+Both ends use it. A message is sent from its journal, so that the next connection goes on where this one was cut.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+
+from .frames import Decoder, Frame, Kind, frame
+from .journal import Journal, Record
+
+_BUFFER_BYTES = 1 << 20
+_READ_BYTES = 1 << 18
+
+
+class Stream:
+    """reads, writes: file descriptors, which may be one; they become non-blocking. close: called once at the end."""
+
+    def __init__(self, reads: int, writes: int, close: Callable[[], object]) -> None:
+        self.reads, self.writes, self.close = reads, writes, close
+        for each in {reads, writes}:
+            os.set_blocking(each, False)
+        self.sent, self.acknowledged, self.is_greeted = 0, 0, False
+        self._decoder, self._out = Decoder(), bytearray()
+        self._backlog: Iterator[Record] | None = None
+
+    def receive(self) -> Iterator[Frame]:
+        """The frames that have come. OSError when the other side is gone, ValueError when it is none of ours."""
+        try:
+            data = os.read(self.reads, _READ_BYTES)
+        except BlockingIOError:
+            return
+        if not data:
+            raise ConnectionResetError("the other side has gone")
+        yield from self._decoder.feed(data)
+
+    def put(self, data: bytes) -> None:
+        """Have a frame sent that is not numbered."""
+        self._out += data
+
+    def go_on_after(self, number: int) -> None:
+        """The other side has told what it has: messages may be sent now, from the next one on."""
+        self.sent, self.is_greeted = number, True
+
+    def acknowledge(self, number: int) -> None:
+        """Tell what has been received, once for all that came together."""
+        if number > self.acknowledged and self.is_greeted:
+            self.acknowledged = number
+            self.put(frame(Kind.RECEIVED, number))
+
+    def pass_on(self, record: Record) -> None:
+        """Take a record that was just written, when all before it have been sent; else it is read again later."""
+        if self.is_greeted and self.sent == record.number - 1 and len(self._out) < _BUFFER_BYTES:
+            self.put(frame(Kind.MESSAGE, *record))
+            self.sent = record.number
+
+    def send(self, journal: Journal) -> None:
+        """Send as much as the other side takes now. OSError when it is gone."""
+        while True:
+            self._fill(journal)
+            if not self._out:
+                return
+            try:
+                with memoryview(self._out) as view:
+                    taken = os.write(self.writes, view[:_BUFFER_BYTES])
+            except BlockingIOError:
+                return
+            del self._out[:taken]
+
+    def is_behind(self, journal: Journal) -> bool:
+        """Whether something waits to be sent."""
+        return bool(self._out) or (self.is_greeted and self.sent < journal.last)
+
+    def _fill(self, journal: Journal) -> None:
+        """Read from the journal what has not been sent, a buffer at a time."""
+        while self.is_greeted and self.sent < journal.last and len(self._out) < _BUFFER_BYTES:
+            if self._backlog is None:
+                self._backlog = journal.after(self.sent)
+            record = next(self._backlog, None)
+            if record is None:
+                # At its end the journal was read as far as it is written: what is missing is lost, and shows as a gap.
+                self.sent, self._backlog = journal.last, None
+            elif record.number > self.sent:
+                self.put(frame(Kind.MESSAGE, *record))
+                self.sent = record.number

@@ -1,0 +1,216 @@
+"""The owner's end of the stream: one link that stays while connections come and go.
+
+What clients send is written down before it goes, and what the kernel has sent before it is said to be safe here: so
+each message arrives once, in order, however often the connection breaks, and whichever of the two processes is killed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..host.frames import Channel, Frame, Kind, Message, frame, pack, unpack
+from ..host.journal import Journal, Record
+from ..host.stream import Stream
+from .reach import Connection, Reach
+
+_BACK_OFF_S = (0.0, 0.1, 0.3, 1.0, 2.0)
+_SILENT = 3  # keep-alives without an answer, after which a connection counts as broken
+_ACKNOWLEDGE_BYTES = 1 << 18
+
+
+class Gap(Message):
+    """So many messages of the kernel are lost: the host could not keep them. `parts` is empty."""
+
+
+class Link:
+    """To one core, by one way. folder: what it writes down; keep_bytes: of what the kernel has sent, at most."""
+
+    def __init__(self, reach: Reach, folder: Path, *, keep_bytes: int) -> None:
+        self._reach = reach
+        self.sent = Journal(folder / "sent")
+        self.received = Journal(folder / "received", limit_bytes=keep_bytes)
+        self.is_over = False  # whether the host has said that there is no core any more
+        self.problem = ""  # why it is not connected
+        self.broken_at: float | None = time.time()
+        self._lease: tuple[float | None, str] | None = None
+        self._connection: Connection | None = None
+        self._stream: Stream | None = None
+        self._attempt = 0
+        self._again_at = 0.0
+        self._opening: _Opening | None = None
+        self._heard_at = self._asked_at = 0.0
+
+    @property
+    def is_connected(self) -> bool:
+        return self._stream is not None and self._stream.is_greeted
+
+    def send(self, channel: Channel, parts: Sequence[bytes]) -> None:
+        """Have a message brought to the host: a client's, or for `COMMAND` one of ours."""
+        payload = pack(channel, parts, time.time())
+        record = Record(self.sent.append(payload), payload)
+        if self._stream is not None:
+            self._stream.pass_on(record)
+
+    def lease(self, left_s: float | None, reason: str) -> None:
+        """Set the lease anew. It is told as it is at that moment, also after a break: it never waits in line."""
+        until = None if left_s is None else time.monotonic() + left_s
+        self._lease = (until, reason)
+        self._tell_lease()
+
+    def descriptors(self) -> dict[int, bool]:
+        """What to wait for: file descriptors, and whether also for room to write."""
+        if self._opening is not None:
+            return {self._opening.reads: False}
+        if self._stream is None:
+            return {}
+        waits = self._stream.is_behind(self.sent)
+        if self._stream.reads == self._stream.writes:
+            return {self._stream.reads: waits}
+        return {self._stream.reads: False, **({self._stream.writes: True} if waits else {})}
+
+    def patience_s(self) -> float | None:
+        """After how long `serve` has to be called though nothing has come; None for whenever."""
+        if self.is_over:
+            return None
+        if self._stream is None:
+            return None if self._opening else max(0.0, self._again_at - time.monotonic())
+        if self._reach.keepalive_s is None:
+            return None
+        return max(0.0, max(self._heard_at, self._asked_at) + self._reach.keepalive_s - time.monotonic())
+
+    def serve(self) -> Iterator[Message]:
+        """Do what is due, without waiting; gives what the kernel has sent, each written down here before."""
+        if self.is_over:
+            return
+        if self._stream is None:
+            self._connect()
+        if self._stream is None:
+            return
+        try:
+            yield from self._receive(self._stream)
+            self._ask(self._stream)
+            self._stream.acknowledge(self.received.last)
+            self._stream.send(self.sent)
+        except (OSError, ValueError) as problem:
+            self._broken(str(problem))
+
+    def close(self) -> None:
+        """Let go of the connection; the core stays."""
+        self._broken("closed")
+        if self._opening is not None:
+            self._opening.forget()
+        self.sent.close()
+        self.received.close()
+
+    def _receive(self, stream: Stream) -> Iterator[Message]:
+        for found in stream.receive():
+            self._heard_at = time.monotonic()
+            if found.kind == Kind.WELCOME:
+                self._welcome(stream, json.loads(found.payload))
+            elif found.kind == Kind.RECEIVED:
+                self.sent.drop(found.number)
+            elif found.kind == Kind.MESSAGE:
+                yield from self._message(found)
+
+    def _message(self, found: Frame) -> Iterator[Message]:
+        if found.number <= self.received.last:  # it was sent again, since nobody knew that it had arrived
+            return
+        message = unpack(found.payload)
+        if lost := found.number - self.received.last - 1:
+            self.received.skip_to(found.number - 1)
+            yield Gap(0, message.at, [str(lost).encode()])
+        self.received.append(found.payload)
+        yield message
+
+    def _welcome(self, stream: Stream, told: dict[str, Any]) -> None:
+        self.sent.skip_to(int(told["received"]))  # of an owner before, whose journal is gone
+        stream.go_on_after(int(told["received"]))
+        self.sent.drop(int(told["received"]))
+        self._attempt, self.problem, self.broken_at = 0, "", None
+        self._tell_lease()
+
+    def _tell_lease(self) -> None:
+        if self._stream is not None and self._stream.is_greeted and self._lease is not None:
+            until, reason = self._lease
+            left_s = None if until is None else max(0.0, until - time.monotonic())
+            self._stream.put(frame(Kind.LEASE, 0, json.dumps({"left_s": left_s, "reason": reason}).encode()))
+
+    def _ask(self, stream: Stream) -> None:
+        """Whether a silent connection still is one: a cut shows by nothing else."""
+        keepalive_s, now = self._reach.keepalive_s, time.monotonic()
+        if keepalive_s is None:
+            return
+        if now - self._heard_at > _SILENT * keepalive_s:
+            raise ConnectionError(f"no sign of life for {now - self._heard_at:.0f} s")
+        if now - max(self._heard_at, self._asked_at) >= keepalive_s:
+            self._asked_at = now
+            stream.put(frame(Kind.PING))
+
+    def _connect(self) -> None:
+        """Have a connection opened beside this thread, since a far one takes its time; take it when it is there."""
+        if self._opening is None:
+            if time.monotonic() < self._again_at:
+                return
+            self._opening = _Opening(self._reach)
+        opening = self._opening
+        if not opening.is_done.is_set():
+            return
+        self._opening = None
+        opening.forget()
+        if isinstance(opening.result, Connection):
+            self._connection = opening.result
+            self._stream = Stream(opening.result.reads, opening.result.writes, opening.result.close)
+            self._heard_at = time.monotonic()
+            self._stream.put(frame(Kind.HELLO, 0, json.dumps({"received": self.received.last}).encode()))
+        else:
+            self._broken(str(opening.result))
+
+    def _broken(self, problem: str) -> None:
+        """The connection has broken: another one is opened after a while."""
+        if self._stream is not None and self._connection is not None:
+            self._stream.close()
+            self.is_over = self.is_over or self._connection.is_last()
+            problem = self._connection.problem() or problem
+        self._stream = self._connection = None
+        self.problem, self.broken_at = problem, self.broken_at or time.time()
+        self._again_at = time.monotonic() + _BACK_OFF_S[min(self._attempt, len(_BACK_OFF_S) - 1)]
+        self._attempt += 1
+
+
+class _Opening:
+    """One attempt to connect, in a thread of its own. reads: readable once it is done."""
+
+    def __init__(self, reach: Reach) -> None:
+        self.result: Connection | Exception | None = None
+        self.is_done = threading.Event()
+        self.reads, self._writes = os.pipe()
+        self._is_forgotten = False
+        self._lock = threading.Lock()
+        threading.Thread(target=self._run, args=(reach,), daemon=True).start()
+
+    def _run(self, reach: Reach) -> None:
+        try:
+            found: Connection | Exception = reach.connect()
+        except Exception as problem:  # noqa: BLE001  # told where the connection is waited for
+            found = problem
+        with self._lock:
+            if self._is_forgotten:
+                if isinstance(found, Connection):
+                    found.close()
+                return
+            self.result = found
+            self.is_done.set()
+            os.write(self._writes, b".")
+
+    def forget(self) -> None:
+        """Whatever comes of it is of no use any more, unless it was taken."""
+        with self._lock:
+            self._is_forgotten = True
+            os.close(self.reads)
+            os.close(self._writes)

@@ -1,0 +1,233 @@
+"""How an owner reaches the host of its kernel: by any command that passes bytes, or on this machine by a socket.
+
+Nothing of ours has to be there: the host core's files go over the same way. The spec goes over standard input, since
+arguments can be read by every user of a machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import io
+import shlex
+import socket
+import subprocess
+import sys
+import threading
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from ..errors import Failed, LabError, Unavailable
+from ..host import __file__ as _host
+from ..host import remains
+from ..host.spec import Spec, read_state
+
+BEGIN_S = 30.0
+NO_CORE = 69
+_LISTENING = b"listening\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """An open stream of bytes to a core, or to what it left. The other two are called once it was closed.
+
+    problem: why it broke, as far as that is known. is_last: whether the host says that there is no core any more
+    """
+
+    reads: int
+    writes: int
+    close: Callable[[], None]
+    problem: Callable[[], str] = field(default=lambda: "")
+    is_last: Callable[[], bool] = field(default=lambda: False)
+
+
+class Reach(Protocol):
+    """A way to the host of one kernel.
+
+    keepalive_s: after how long a silent stream is asked for a sign of life; None where a broken one shows by itself
+    """
+
+    keepalive_s: float | None
+
+    def begin(self, spec: Spec) -> None:
+        """Start the core; returns when an owner may connect. Failed when it cannot be started, Unavailable when its
+        host cannot be reached."""
+
+    def connect(self) -> Connection:
+        """Open a stream to the core, or to what is left of it when it has ended. Unavailable when its host cannot be
+        reached now. It may take as long as its host takes."""
+
+
+class LocalReach:
+    """This machine: see `Reach`. folder: the spec's."""
+
+    keepalive_s: float | None = None
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def begin(self, spec: Spec) -> None:
+        # The host core is no part of the package there either: it is found by its folder alone.
+        code = (
+            "import sys; sys.path.append(sys.argv.pop(1)); from host.__main__ import main; sys.exit(main(sys.argv[1:]))"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(Path(_host).parents[1]), "keep"],
+            input=spec.dump(),
+            capture_output=True,
+            timeout=BEGIN_S,
+            env=spec.env,
+            check=False,
+        )
+        if done.stdout != _LISTENING:
+            lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
+            raise Failed(f"its host core did not start: {lines[-1] if lines else done.returncode}", "try again")
+
+    def connect(self) -> Connection:
+        core = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            state = read_state(self._folder)
+            core.connect(state.socket if state else "")
+        except OSError:
+            core.close()
+            return self._remains()
+        return Connection(core.fileno(), core.fileno(), core.close)
+
+    def _remains(self) -> Connection:
+        """What a core that is gone has left, in a thread of this process."""
+        ours, theirs = socket.socketpair()
+
+        def serve() -> None:
+            with theirs:
+                remains.serve(self._folder, theirs.fileno(), theirs.fileno())
+
+        threading.Thread(target=serve, daemon=True).start()
+        return Connection(ours.fileno(), ours.fileno(), ours.close, is_last=lambda: True)
+
+
+class CommandReach:
+    """A host behind a command that passes standard input and output: `ssh HOST`, `srun …`, `kubectl exec -i POD --`.
+
+    folder: the spec's, on that host. shell: whether the command gives its arguments to a shell there, as ssh does.
+    python: what runs the core there; it needs pyzmq.
+    """
+
+    keepalive_s: float | None = 3.0
+
+    def __init__(self, command: Sequence[str], folder: str, *, shell: bool = True, python: str = "python3") -> None:
+        self._command, self._folder, self._shell, self._python = list(command), folder, shell, python
+
+    def begin(self, spec: Spec) -> None:
+        process = self._run("keep")
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            _send_files(process)
+            process.stdin.write(spec.dump())
+            process.stdin.close()
+            if process.stdout.readline() == _LISTENING:
+                process.stdout.close()
+                return
+        except OSError:
+            pass  # what it says on standard error tells more
+        raise self._problem(process)
+
+    def connect(self) -> Connection:
+        process = self._run("attach", self._folder)
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            _send_files(process)
+        except OSError:
+            problem = self._problem(process)
+            raise problem from None
+        return Connection(
+            process.stdout.fileno(),
+            process.stdin.fileno(),
+            close=lambda: _end(process),
+            problem=lambda: _last_line(process),
+            is_last=lambda: process.returncode == NO_CORE,
+        )
+
+    def _run(self, *arguments: str) -> subprocess.Popen[bytes]:
+        remote = [self._python, "-c", _loader(), _digest(), *arguments]
+        argv = [*self._command, *(map(shlex.quote, remote) if self._shell else remote)]
+        try:
+            return subprocess.Popen(
+                argv,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,  # Ctrl-C here is not for it
+                bufsize=0,
+            )
+        except OSError as problem:
+            raise Failed(f"{argv[0]} cannot be run: {problem.strerror}", f"install {argv[0]}") from None
+
+    def _problem(self, process: subprocess.Popen[bytes]) -> LabError:
+        """Why a command ended that should have gone on."""
+        _end(process)
+        where = " ".join(self._command)
+        return Unavailable(
+            f"`{where}` does not reach a host: {_last_line(process) or process.returncode}", "try it by hand"
+        )
+
+
+def _send_files(process: subprocess.Popen[bytes]) -> None:
+    """Send the host core's files when the host asks for them. OSError when it is not reached."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    answer = process.stdout.read(1)
+    if answer == b"?":
+        files = _bundle()
+        process.stdin.write(len(files).to_bytes(4, "big") + files)
+        answer = process.stdout.read(1)
+    if answer != b"!":
+        raise ConnectionError("the host does not answer")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Let the command go, whatever it does."""
+    for pipe in (process.stdin, process.stdout):
+        with contextlib.suppress(OSError):
+            if pipe is not None:
+                pipe.close()
+    try:
+        process.wait(0.2)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _last_line(process: subprocess.Popen[bytes]) -> str:
+    """The last that the command wrote on standard error, once it has ended."""
+    if process.poll() is None or process.stderr is None or process.stderr.closed:
+        return ""
+    with process.stderr as errors:
+        lines = errors.read().decode("utf-8", "replace").strip().splitlines()
+    return lines[-1] if lines else ""
+
+
+@functools.cache
+def _bundle() -> bytes:
+    """The host core's files in one archive, always the same bytes."""
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(Path(_host).parent.glob("*.py")):
+            archive.writestr(zipfile.ZipInfo(f"host/{path.name}"), path.read_bytes(), zipfile.ZIP_DEFLATED)
+    return data.getvalue()
+
+
+@functools.cache
+def _digest() -> str:
+    return hashlib.sha256(_bundle()).hexdigest()[:16]
+
+
+@functools.cache
+def _loader() -> str:
+    """The program that the host's Python is given: it asks for the files unless it has them, and runs them."""
+    return (Path(_host).parent / "loader.py").read_text("utf-8")

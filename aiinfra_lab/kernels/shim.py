@@ -1,0 +1,140 @@
+"""The sockets at which Jupyter's clients find a kernel that is kept elsewhere: an ordinary local one, for them.
+
+Clients end a kernel by a `shutdown_request`, and every notebook that closes sends one. Here it means: detach. With
+`restart` set it asks for a fresh kernel in the same session. Everything else passes as it is, in both directions.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ..host.frames import Channel, Message
+from ..host.kernel import DELIMITER
+from .kept import CHANNELS
+
+_AT_ONCE = 200
+RETRY_S = 0.01
+_PATIENCE_S = 10.0  # for a client that takes no outputs; then it loses them, and no other is kept waiting
+_LENIENT_S = 60.0
+_OF_CLIENTS = (Channel.SHELL, Channel.STDIN, Channel.CONTROL)
+
+
+class Shim:
+    """Binds a kernel's sockets in a folder. key: signs its messages."""
+
+    def __init__(self, sockets: Path, key: str) -> None:
+        import zmq
+        from jupyter_client.session import Session
+
+        self._zmq = zmq
+        # A context of our own: `term` waits for every socket of it, and the shared one may have others'.
+        self._context = zmq.Context()
+        self._session = Session(key=key.encode(), signature_scheme="hmac-sha256")
+        self._sockets = {channel: self._bound(zmq.ROUTER, sockets, int(channel)) for channel in _OF_CLIENTS}
+        self._outputs = self._bound(zmq.PUB, sockets, int(Channel.IOPUB))
+        self._outputs.setsockopt(zmq.XPUB_NODROP, 1)
+        self._beat = self._bound(zmq.ROUTER, sockets, CHANNELS["hb_port"])
+        self._waiting: deque[list[bytes]] = deque()
+        self._blocked_at = self._lenient_until = 0.0
+
+    @property
+    def sockets(self) -> list[Any]:
+        """What to wait for: each is readable when a client has sent something."""
+        return [*self._sockets.values(), self._beat]
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether a client takes no outputs now; `publish` is to be called again after RETRY_S."""
+        return bool(self._waiting)
+
+    def receive(self) -> Iterator[tuple[Channel, list[bytes]]]:
+        """What clients have sent; for `COMMAND` what it means here."""
+        for parts in self._received(self._beat):
+            self._beat.send_multipart(parts)
+        for channel, found in self._sockets.items():
+            for parts in self._received(found):
+                if channel is not Channel.CONTROL:
+                    yield channel, parts
+                elif (meaning := self._meaning(parts)) is not None:
+                    yield meaning
+
+    def deliver(self, message: Message) -> None:
+        """Give the clients what the kernel has sent."""
+        if message.channel == Channel.IOPUB:
+            self._waiting.append(message.parts)
+            self.publish()
+        elif (found := self._sockets.get(Channel(message.channel))) is not None:
+            with contextlib.suppress(self._zmq.ZMQError):  # a client that reads no replies
+                found.send_multipart(message.parts, self._zmq.NOBLOCK)
+
+    def publish(self) -> None:
+        """Send the outputs that wait, in order, as far as clients take them."""
+        while self._waiting:
+            try:
+                self._outputs.send_multipart(self._waiting[0], self._zmq.NOBLOCK)
+            except self._zmq.Again:
+                now = time.monotonic()
+                self._blocked_at = self._blocked_at or now
+                if now - self._blocked_at > _PATIENCE_S:
+                    self._outputs.setsockopt(self._zmq.XPUB_NODROP, 0)
+                    self._lenient_until = now + _LENIENT_S
+                    continue
+                return
+            self._waiting.popleft()
+            self._blocked_at = 0.0
+        if self._lenient_until and time.monotonic() > self._lenient_until:
+            self._outputs.setsockopt(self._zmq.XPUB_NODROP, 1)
+            self._lenient_until = 0.0
+
+    def say(self, kind: str, content: dict[str, Any]) -> None:
+        """Publish a message of our own, as if the kernel had."""
+        message = self._session.msg(kind, content)
+        self.deliver(
+            Message(Channel.IOPUB, time.time(), [f"kernel.{kind}".encode(), *self._session.serialize(message)])
+        )
+
+    def close(self) -> None:
+        """Close the sockets."""
+        for found in (*self.sockets, self._outputs):
+            found.close(linger=200)
+        self._context.term()
+
+    def _bound(self, kind: int, sockets: Path, number: int) -> Any:
+        found = self._context.socket(kind)
+        found.bind(f"ipc://{sockets}/k-{number}")
+        return found
+
+    def _received(self, found: Any) -> Iterator[list[bytes]]:
+        for _ in range(_AT_ONCE):
+            try:
+                yield found.recv_multipart(self._zmq.NOBLOCK)
+            except self._zmq.Again:
+                return
+
+    def _meaning(self, parts: list[bytes]) -> tuple[Channel, list[bytes]] | None:
+        """A message of the control channel; a request to shut down is answered here, and is a command or nothing."""
+        # After the addresses: delimiter, signature, header, parent header, metadata, content.
+        at = parts.index(DELIMITER) if DELIMITER in parts else -1
+        if at < 1 or len(parts) < at + 6 or _kind(parts[at + 2]) != "shutdown_request":
+            return Channel.CONTROL, parts
+        try:
+            message = self._session.deserialize(parts[at + 1 :])
+        except ValueError:  # not signed by our key, or sent twice: the kernel would not listen to it either
+            return None
+        restart = bool(message["content"].get("restart"))
+        answer = {"status": "ok", "restart": restart}
+        self._session.send(self._sockets[Channel.CONTROL], "shutdown_reply", answer, parent=message, ident=parts[:at])
+        return (Channel.COMMAND, [b"restart"]) if restart else None
+
+
+def _kind(header: bytes) -> str:
+    try:
+        return str(json.loads(header)["msg_type"])
+    except (ValueError, KeyError, TypeError):
+        return ""
