@@ -54,7 +54,7 @@ triton: .venvs/triton/.ready  ## make .venvs/triton, for endpoints with --on tri
 	uv pip install --quiet --python .venvs/$* -r $<
 	@touch $@
 
-tools:  ## see to the programs that the tests start: Chromium, PostgreSQL, iproute2
+tools:  ## see to the programs that the tests start: Chromium, PostgreSQL, OpenSSH, iproute2
 	@.ci/tools
 
 # ---- the two commands of the README ----

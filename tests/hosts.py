@@ -38,8 +38,8 @@ class Host:
         (machine_id := folder / "machine-id").write_text(f"{uuid.uuid4().hex}\n")
         _sh("ip", "netns", "add", self.name)
         _sh("ip", "link", "add", self._link, "type", "veth", "peer", "name", "eth0", "netns", self.name)
-        _sh("ip", "addr", "add", f"{self.gateway}/30", "dev", self._link)
-        _sh("ip", "-n", self.name, "addr", "add", f"{self.address}/30", "dev", "eth0")
+        _sh("ip", "addr", "add", f"{self.gateway}/29", "dev", self._link)
+        _sh("ip", "-n", self.name, "addr", "add", f"{self.address}/29", "dev", "eth0")
         _sh("ip", "link", "set", self._link, "up")
         for device in ("lo", "eth0"):
             _sh("ip", "-n", self.name, "link", "set", device, "up")
@@ -59,6 +59,15 @@ class Host:
     def set_link(self, state: str) -> None:
         """Cut its network with "down", or join it again with "up"."""
         _sh("ip", "link", "set", self._link, state)
+
+    def move(self) -> None:
+        """Give this machine another address as seen from there, as a laptop gets in another place."""
+        old = self.gateway
+        network, last = old.rsplit(".", 1)
+        self.gateway = f"{network}.{3 if last == '1' else 1}"
+        # In this order: with the first address of a network its others go, too.
+        _sh("ip", "addr", "del", f"{old}/29", "dev", self._link)
+        _sh("ip", "addr", "add", f"{self.gateway}/29", "dev", self._link)
 
     def cut_power(self) -> None:
         """All of its processes are gone at once."""

@@ -17,11 +17,10 @@ import threading
 import time
 import traceback
 from pathlib import Path
-from typing import IO
 
-from . import processes, remains
+from . import files, processes, remains
 from .core import Core
-from .spec import HOLD, Spec, State, read_state, write_state
+from .spec import HOLD, HostSpec, HostState, read_state, write_state
 
 LOG = "host.log"
 _BY_FORCE_S = 4.0  # a little more than a kernel and an owner are given to end
@@ -30,15 +29,15 @@ _LONGEST = 90  # of a folder for unix sockets, whose paths may have 107 bytes
 
 def keep() -> int:
     """Write `listening` once an owner may connect, and leave the guard behind; 1 when it did not begin."""
-    spec = Spec.load(sys.stdin.buffer.read())
+    spec = HostSpec.load(sys.stdin.buffer.read())
     folder = Path(spec.folder)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    answer, tell = os.pipe()
+    answer, report = os.pipe()
     # Whoever ran this command gets it back at once: a guard of its session would keep an ssh waiting, or be its zombie.
     if os.fork():
-        os.close(tell)
-        if said := os.read(answer, 64):
-            os.write(1, said)
+        os.close(report)
+        if found := os.read(answer, 64):
+            os.write(1, found)
             return 0
         sys.stderr.write((folder / LOG).read_text("utf-8", "replace")[-4000:])
         return 1
@@ -46,16 +45,16 @@ def keep() -> int:
     os.setsid()
     _write_to(folder / LOG)
     try:
-        _guard(spec, folder, tell)
+        _guard(spec, folder, report)
     except Exception:  # noqa: BLE001  # a process of its own: its log is who hears of it
         traceback.print_exc()
     os._exit(0)
 
 
-def _guard(spec: Spec, folder: Path, tell: int) -> None:
+def _guard(spec: HostSpec, folder: Path, report: int) -> None:
     """Start the core, and return when nothing of it is left."""
     sockets = Path(tempfile.mkdtemp(prefix="aiinfra-", dir=_short_folder()))
-    held = _hold(sockets / HOLD)
+    held = files.hold(sockets / HOLD)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(str(sockets / "core"))
     listener.listen(4)
@@ -63,12 +62,12 @@ def _guard(spec: Spec, folder: Path, tell: int) -> None:
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     guard, alive = os.getpid(), os.pipe()
-    state = State(pid=guard, socket=str(sockets / "core"), at=time.time())
+    state = HostState(pid=guard, socket=str(sockets / "core"), at=time.time())
     write_state(folder, state)
     core = os.fork()
     if core == 0:
         os.close(alive[1])
-        os.close(tell)
+        os.close(report)
         core_loop = Core(spec, sockets, listener, state.but(core_pid=os.getpid()))
         _end_with(alive[0], core_loop, spec.spare)
         write_state(folder, core_loop.run())
@@ -77,9 +76,9 @@ def _guard(spec: Spec, folder: Path, tell: int) -> None:
         os._exit(0)
     listener.close()
     os.close(alive[0])
-    signal.signal(signal.SIGTERM, lambda *_: os.kill(core, signal.SIGTERM))
-    os.write(tell, b"listening\n")
-    os.close(tell)
+    signal.signal(signal.SIGTERM, lambda *_: processes.signal_process(core, signal.SIGTERM))
+    os.write(report, b"listening\n")
+    os.close(report)
     _await(core)
     processes.end_descendants(spec.spare)
     processes.reap()
@@ -123,15 +122,6 @@ def _short_folder() -> str:
     return found if len(found) < _LONGEST - 20 else "/tmp"  # noqa: S108
 
 
-def _hold(path: Path) -> IO[bytes]:
-    """A lock that says that the folder is in use, for as long as this process or its core lives."""
-    import fcntl
-
-    file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "wb")
-    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    return file
-
-
 def _end_with(pipe: int, core: Core, spare: str) -> None:
     """Have the core end when the other end of a pipe closes, since its holder is gone; by force when it does not."""
 
@@ -139,10 +129,10 @@ def _end_with(pipe: int, core: Core, spare: str) -> None:
         with contextlib.suppress(OSError):
             os.read(pipe, 1)
         core.asked[0] = "its host core was killed"
-        os.kill(os.getpid(), signal.SIGTERM)
+        processes.signal_process(os.getpid(), signal.SIGTERM)
         time.sleep(_BY_FORCE_S)
         processes.end_descendants(spare)
-        os.kill(os.getpid(), signal.SIGKILL)
+        processes.signal_process(os.getpid(), signal.SIGKILL)
 
     processes.adopt_orphans()
     threading.Thread(target=watch, daemon=True).start()

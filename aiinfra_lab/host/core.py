@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from . import processes
-from .frames import Channel, Frame, Kind, frame, pack, unpack
-from .journal import Journal, Record
+from .frames import Frame, Kind, MessageChannel, frame, pack, unpack
+from .journal import Journal, JournalEntry
 from .kernel import Kernel, exit_text
-from .spec import Spec, State, write_state
+from .spec import HostSpec, HostState, write_state
 from .stream import Stream
 
 POLITE_S = 2.0  # for the kernel's exit handlers
@@ -42,7 +42,7 @@ def clock() -> float:
 class Core:
     """One kept kernel. listener: where an owner connects. sockets: the folder of that socket and of the kernel's."""
 
-    def __init__(self, spec: Spec, sockets: Path, listener: socket.socket, state: State) -> None:
+    def __init__(self, spec: HostSpec, sockets: Path, listener: socket.socket, state: HostState) -> None:
         import zmq
 
         self.spec, self.sockets, self.listener = spec, sockets, listener
@@ -54,7 +54,7 @@ class Core:
         self.stream: Stream | None = None
         self.received = 0  # the owner's last message
         self.crashes: list[float] = []
-        self.waiting: list[tuple[Channel, list[bytes]]] = []  # for the next kernel
+        self.waiting: list[tuple[MessageChannel, list[bytes]]] = []  # for the next kernel
         self.after_end: Callable[[], None] | None = None  # what follows once the kernel has ended
         self.kill_at = 0.0
         self.alone_since: float | None = clock()
@@ -69,7 +69,7 @@ class Core:
 
     # ---- the loop ----
 
-    def run(self) -> State:
+    def run(self) -> HostState:
         """Keep the kernel until it is over; the last state, which is written down already."""
         self._start()
         while not self._is_over():
@@ -145,16 +145,16 @@ class Core:
         for each in self.kernel.sockets.values():
             self.poller.register(each, zmq.POLLIN)
         self.poller.register(self.kernel.pidfd, zmq.POLLIN)
-        self._tell(phase="starting", incarnation=incarnation, kernel_pid=self.kernel.process.pid)
+        self._report(phase="starting", incarnation=incarnation, kernel_pid=self.kernel.process.pid)
 
     def _from_kernel(self, kernel: Kernel, ready: dict[Any, int]) -> None:
         """Write down what it sent. Outputs come before replies: a reply is what says that all is there."""
-        for channel in (Channel.IOPUB, Channel.SHELL, Channel.STDIN, Channel.CONTROL):
+        for channel in (MessageChannel.IOPUB, MessageChannel.SHELL, MessageChannel.STDIN, MessageChannel.CONTROL):
             if kernel.sockets[channel] in ready:
                 for parts in kernel.receive(channel):
                     self._record(channel, parts)
         if kernel.is_heard and self.state.phase == "starting":
-            self._tell(phase="ready")
+            self._report(phase="ready")
             waiting, self.waiting = self.waiting, []
             for channel, parts in waiting:
                 kernel.send(channel, parts)
@@ -172,7 +172,7 @@ class Core:
     def _gone(self, kernel: Kernel, status: int) -> None:
         """The kernel has ended: write down its last outputs, end what it left, and do what comes next."""
         was_ready, after = kernel.is_heard, self.after_end
-        for channel in (Channel.IOPUB, Channel.SHELL):
+        for channel in (MessageChannel.IOPUB, MessageChannel.SHELL):
             for parts in kernel.receive(channel):
                 self._record(channel, parts)
         for each in (*kernel.sockets.values(), kernel.pidfd):
@@ -182,13 +182,13 @@ class Core:
         processes.reap()
         if after is None and not self.over:
             how = f"its kernel ended {exit_text(status)}"
-            self._tell(crashed=self.state.incarnation, crash=how)
+            self._report(crashed=self.state.incarnation, crash=how)
             self.crashes = [at for at in self.crashes if at > time.monotonic() - STABLE_S * MOST_CRASHES]
             self.crashes.append(time.monotonic())
             if not was_ready or len(self.crashes) > MOST_CRASHES:
                 self.over = how
             else:
-                self._record(Channel.IOPUB, kernel.published("status", {"execution_state": "restarting"}))
+                self._record(MessageChannel.IOPUB, kernel.published("status", {"execution_state": "restarting"}))
                 after = self._start
         kernel.close()
         if self.over:
@@ -246,7 +246,7 @@ class Core:
         elif found.kind == Kind.MESSAGE and found.number > self.received:
             self.received = found.number
             message = unpack(found.payload)
-            self._obey(Channel(message.channel), message.parts)
+            self._obey(MessageChannel(message.channel), message.parts)
         elif found.kind == Kind.RECEIVED:
             self.journal.drop(found.number)
         elif found.kind == Kind.LEASE:
@@ -255,8 +255,8 @@ class Core:
         elif found.kind == Kind.PING:
             stream.put(frame(Kind.PONG, found.number))
 
-    def _obey(self, channel: Channel, parts: list[bytes]) -> None:
-        if channel is not Channel.COMMAND:
+    def _obey(self, channel: MessageChannel, parts: list[bytes]) -> None:
+        if channel is not MessageChannel.COMMAND:
             if self.kernel is None or not self.kernel.is_heard or self.after_end is not None:
                 self.waiting.append((channel, parts))
             else:
@@ -286,9 +286,9 @@ class Core:
         wanted = zmq.POLLIN | (zmq.POLLOUT if self.stream.is_behind(self.journal) else 0)
         self.poller.modify(self.stream.reads, wanted)
 
-    # ---- what is told ----
+    # ---- what is reported ----
 
-    def _record(self, channel: Channel, parts: list[bytes]) -> None:
+    def _record(self, channel: MessageChannel, parts: list[bytes]) -> None:
         payload = pack(channel, parts, time.time())
         try:
             number = self.journal.append(payload)
@@ -296,13 +296,13 @@ class Core:
             number = self.journal.last
             self.state = self.state.but(problem=f"its host writes nothing down: {problem.strerror}")
         if self.stream is not None:
-            self.stream.pass_on(Record(number, payload))
+            self.stream.pass_on(JournalEntry(number, payload))
 
-    def _tell(self, **changes: Any) -> None:
+    def _report(self, **changes: Any) -> None:
         """Change the state, for whoever looks at the file and for the owner."""
         self.state = self.state.but(at=time.time(), **changes)
         write_state(self.folder, self.state)
-        self._record(Channel.STATE, [self.state.dump()])
+        self._record(MessageChannel.STATE, [self.state.dump()])
 
     def _last_words(self) -> None:
         """Write the end down, and give the owner the time to hear it."""
@@ -311,7 +311,7 @@ class Core:
         self.context.destroy(linger=0)
         # The file at the very end: who reads there that it has ended finds nothing of it left.
         self.state = self.state.but(phase="ended", why=self.over, kernel_pid=0, socket="", at=time.time())
-        self._record(Channel.STATE, [self.state.dump()])
+        self._record(MessageChannel.STATE, [self.state.dump()])
         until = time.monotonic() + LAST_WORDS_S
         while self.stream is not None and self.journal.first <= self.journal.last and time.monotonic() < until:
             self._write()

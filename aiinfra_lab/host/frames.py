@@ -27,7 +27,7 @@ class Kind(IntEnum):
     PONG = 7
 
 
-class Channel(IntEnum):
+class MessageChannel(IntEnum):
     """Where a message belongs. The first are the kernel's own; the others are between owner and core."""
 
     SHELL = 1
@@ -35,7 +35,7 @@ class Channel(IntEnum):
     STDIN = 3
     CONTROL = 5
     COMMAND = 8  # owner to core: `restart`, `end` or `signal N`
-    STATE = 9  # core to owner, in JSON: see `state.State`
+    STATE = 9  # core to owner, in JSON: see `state.HostState`
 
 
 class Frame(NamedTuple):

@@ -14,13 +14,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from . import files
+
 _RECORD = struct.Struct(">QII")  # number, bytes, CRC-32
 SEGMENT_BYTES = 1 << 20
 LIMIT_BYTES = 1 << 30
 _OPEN, _SEALED = ".log", ".log.z"
 
 
-class Record(NamedTuple):
+class JournalEntry(NamedTuple):
     number: int
     payload: bytes
 
@@ -88,7 +90,7 @@ class Journal:
             self._close()
             self.last = number
 
-    def after(self, number: int) -> Iterator[Record]:
+    def after(self, number: int) -> Iterator[JournalEntry]:
         """The records behind that number, as far as they are kept, in order; what is appended meanwhile too."""
         while number < self.last:
             segment = self._holding(number + 1)
@@ -144,11 +146,8 @@ class Journal:
         self._close()
         current = self._segments[-1]
         sealed = current.path.with_name(current.path.name + ".z")
-        aside = sealed.with_name(sealed.name + ".part")
         with contextlib.suppress(OSError):  # a full disk: it stays as it is
-            with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-                file.write(zlib.compress(current.path.read_bytes(), 1))
-            aside.rename(sealed)
+            files.write(sealed, zlib.compress(current.path.read_bytes(), 1))
             current.path.unlink()
             current.path, current.size = sealed, sealed.stat().st_size
         while self.size > self._limit and len(self._segments) > 1:
@@ -176,7 +175,7 @@ class Journal:
         return None
 
 
-def _records(data: bytes) -> Iterator[Record]:
+def _records(data: bytes) -> Iterator[JournalEntry]:
     """The whole records at the beginning of a file's content."""
     at = 0
     while at + _RECORD.size <= len(data):
@@ -185,7 +184,7 @@ def _records(data: bytes) -> Iterator[Record]:
         if len(payload) < size or zlib.crc32(payload) != check:
             return
         at += _RECORD.size + size
-        yield Record(number, payload)
+        yield JournalEntry(number, payload)
 
 
 def _write(file: int, data: bytes) -> None:

@@ -15,12 +15,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from .frames import Channel
-from .spec import Spec
+from . import files, processes
+from .frames import MessageChannel
+from .spec import HostSpec
 
 DELIMITER = b"<IDS|MSG>"
 _PORTS = {"shell_port": 1, "iopub_port": 2, "stdin_port": 3, "hb_port": 4, "control_port": 5}
-_KINDS = {Channel.SHELL: "DEALER", Channel.IOPUB: "SUB", Channel.STDIN: "DEALER", Channel.CONTROL: "DEALER"}
+_KINDS = {
+    MessageChannel.SHELL: "DEALER",
+    MessageChannel.IOPUB: "SUB",
+    MessageChannel.STDIN: "DEALER",
+    MessageChannel.CONTROL: "DEALER",
+}
 # One identity on all: the kernel asks for input on stdin by the address that a request came from on shell.
 _IDENTITY = b"aiinfra-host"
 # A request waits in the socket until the kernel has begun; one that was answered unheard is repeated soon.
@@ -34,15 +40,14 @@ class Kernel:
     sockets: a folder for this user only, whose path is short
     """
 
-    def __init__(self, spec: Spec, sockets: Path, incarnation: int, context: Any) -> None:
+    def __init__(self, spec: HostSpec, sockets: Path, incarnation: int, context: Any) -> None:
         import zmq
 
         self._zmq, self._key = zmq, spec.key.encode()
         ip = f"{sockets}/k{incarnation}"
         connection = sockets / f"kernel-{incarnation}.json"
         info = {"transport": "ipc", "ip": ip, **_PORTS, "key": spec.key, "signature_scheme": "hmac-sha256"}
-        with os.fdopen(os.open(connection, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            json.dump(info, file)
+        files.write(connection, json.dumps(info).encode())
         self.sockets = {channel: self._connected(context, channel, ip) for channel in _KINDS}
         self.started_at = time.monotonic()
         self._answers, self._published, self._asked_at = 0, 0, -_ASK_S
@@ -75,28 +80,27 @@ class Kernel:
         """Seconds until it is to be asked again."""
         return _ASK_AGAIN_S if self._answers else _ASK_S
 
-    def receive(self, channel: Channel) -> Iterator[list[bytes]]:
+    def receive(self, channel: MessageChannel) -> Iterator[list[bytes]]:
         """What has come by a channel, without waiting; the answer to our own first question is kept back."""
         for _ in range(_AT_ONCE):
             try:
                 parts = self.sockets[channel].recv_multipart(self._zmq.NOBLOCK)
             except self._zmq.Again:
                 return
-            self._published += channel is Channel.IOPUB
-            if channel is Channel.CONTROL and parts[0] == DELIMITER:  # no client's address before it
+            self._published += channel is MessageChannel.IOPUB
+            if channel is MessageChannel.CONTROL and parts[0] == DELIMITER:  # no client's address before it
                 self._answers += 1
             else:
                 yield parts
 
-    def send(self, channel: Channel, parts: Sequence[bytes]) -> None:
+    def send(self, channel: MessageChannel, parts: Sequence[bytes]) -> None:
         """Pass a client's message on; dropped when the kernel takes none any more."""
         with contextlib.suppress(self._zmq.Again):
             self.sockets[channel].send_multipart(parts, self._zmq.NOBLOCK)
 
     def signal(self, number: int) -> None:
         """A signal to the kernel's process group."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.process.pid, number)
+        processes.signal_group(self.process.pid, number)
 
     def ask_to_end(self) -> None:
         """Have it shut down, so that its exit handlers run."""
@@ -113,12 +117,12 @@ class Kernel:
         if hasattr(self, "pidfd"):
             os.close(self.pidfd)
 
-    def _connected(self, context: Any, channel: Channel, ip: str) -> Any:
+    def _connected(self, context: Any, channel: MessageChannel, ip: str) -> Any:
         socket = context.socket(getattr(self._zmq, _KINDS[channel]))
         socket.linger = 0
         socket.reconnect_ivl = 20  # ms, until the kernel listens
         socket.rcvhwm = 0  # what the kernel publishes is written down, never dropped
-        if channel is Channel.IOPUB:
+        if channel is MessageChannel.IOPUB:
             socket.subscribe(b"")
         else:
             socket.identity = _IDENTITY
@@ -126,7 +130,7 @@ class Kernel:
         return socket
 
     def _request(self, kind: str, content: dict[str, Any] | None = None) -> None:
-        self.send(Channel.CONTROL, [DELIMITER, *self._signed(kind, content or {})])
+        self.send(MessageChannel.CONTROL, [DELIMITER, *self._signed(kind, content or {})])
 
     def _signed(self, kind: str, content: dict[str, Any]) -> list[bytes]:
         """A message by Jupyter's protocol: signature, header, parent header, metadata, content."""

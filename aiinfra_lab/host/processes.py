@@ -52,6 +52,18 @@ def descendants(spare: str = "") -> Iterator[int]:
         waiting += children.get(pid, ())
 
 
+def signal_process(pid: int, number: int) -> None:
+    """A signal to a process that is known to be ours; one that has ended is fine."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def signal_group(leader: int, number: int) -> None:
+    """A signal to a process group; one that is gone is fine."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader, number)
+
+
 def reap(spare: int = 0) -> None:
     """Collect ended children, but for that one: whoever started it reads its exit code."""
     with contextlib.suppress(ChildProcessError):

@@ -7,9 +7,9 @@ import select
 import time
 from pathlib import Path
 
-from .frames import Channel, Kind, frame, pack
+from .frames import Kind, MessageChannel, frame, pack
 from .journal import Journal
-from .spec import State, read_state
+from .spec import HostState, read_state
 from .stream import Stream
 
 _WITHIN_S = 30.0
@@ -17,11 +17,11 @@ _WITHIN_S = 30.0
 
 def serve(folder: Path, reads: int, writes: int) -> None:
     """Send an owner what it has not received yet, and return once it has, or has gone."""
-    state = read_state(folder) or State()
+    state = read_state(folder) or HostState()
     if state.phase != "ended":
         state = state.but(phase="ended", why="its host core was killed", socket="", kernel_pid=0)
     journal = Journal(folder / "journal")
-    journal.append(pack(Channel.STATE, [state.dump()], time.time()))
+    journal.append(pack(MessageChannel.STATE, [state.dump()], time.time()))
     stream = Stream(reads, writes, lambda: None)
     until, received = time.monotonic() + _WITHIN_S, -1
     try:

@@ -1,14 +1,14 @@
-"""What a host core is told when it begins, and what it tells: both JSON, the first over standard input alone."""
+"""What a host core is told when it begins, and what it reports: both JSON, the first over standard input alone."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from . import files
 from .journal import LIMIT_BYTES
 
 STATE_FILE = "host.json"
@@ -16,7 +16,7 @@ HOLD = "owner"  # in the folder of the sockets: locked as long as the core, or w
 
 
 @dataclass(frozen=True)
-class Spec:
+class HostSpec:
     """One kernel to be kept.
 
     folder: where the core keeps its journals and its state, an absolute path
@@ -47,14 +47,14 @@ class Spec:
         return json.dumps(asdict(self)).encode()
 
     @classmethod
-    def load(cls, text: bytes) -> Spec:
+    def load(cls, text: bytes) -> HostSpec:
         """ValueError and TypeError when that is no spec of this version."""
         return cls(**json.loads(text))
 
 
 @dataclass(frozen=True)
-class State:
-    """What a core last told.
+class HostState:
+    """What a core last reported.
 
     phase: starting, ready, or ended. socket: where it listens, empty once it has ended. pid: of the process that ends
     all that is below it, and core_pid of the core. incarnation: how many kernels it has started, counted from 1.
@@ -81,29 +81,26 @@ class State:
         return json.dumps(asdict(self)).encode()
 
     @classmethod
-    def load(cls, text: bytes) -> State:
+    def load(cls, text: bytes) -> HostState:
         """Its fields as far as this version knows them. ValueError when that is no state."""
         found = json.loads(text)
         if not isinstance(found, dict):
             raise ValueError("a state is an object")
         return cls(**{name: value for name, value in found.items() if name in cls.__dataclass_fields__})
 
-    def but(self, **changes: Any) -> State:
+    def but(self, **changes: Any) -> HostState:
         return replace(self, **changes)
 
 
-def read_state(folder: Path) -> State | None:
+def read_state(folder: Path) -> HostState | None:
     """What the core of a folder last wrote, or None."""
     try:
-        return State.load((folder / STATE_FILE).read_bytes())
+        return HostState.load((folder / STATE_FILE).read_bytes())
     except (OSError, ValueError):
         return None
 
 
-def write_state(folder: Path, state: State) -> None:
+def write_state(folder: Path, state: HostState) -> None:
     """Replace it, for this user only; nothing when the folder is gone."""
-    aside = folder / f"{STATE_FILE}.part"
     with contextlib.suppress(OSError):  # a full disk must not end a kernel; whoever is connected hears it all the same
-        with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(state.dump())
-        aside.replace(folder / STATE_FILE)
+        files.write(folder / STATE_FILE, state.dump())

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterator
 
 from .frames import Decoder, Frame, Kind, frame
-from .journal import Journal, Record
+from .journal import Journal, JournalEntry
 
 _BUFFER_BYTES = 1 << 20
 _READ_BYTES = 1 << 18
@@ -24,7 +24,7 @@ class Stream:
             os.set_blocking(each, False)
         self.sent, self.acknowledged, self.is_greeted = 0, 0, False
         self._decoder, self._out = Decoder(), bytearray()
-        self._backlog: Iterator[Record] | None = None
+        self._backlog: Iterator[JournalEntry] | None = None
 
     def receive(self) -> Iterator[Frame]:
         """The frames that have come. OSError when the other side is gone, ValueError when it is none of ours."""
@@ -50,7 +50,7 @@ class Stream:
             self.acknowledged = number
             self.put(frame(Kind.RECEIVED, number))
 
-    def pass_on(self, record: Record) -> None:
+    def pass_on(self, record: JournalEntry) -> None:
         """Take a record that was just written, when all before it have been sent; else it is read again later."""
         if self.is_greeted and self.sent == record.number - 1 and len(self._out) < _BUFFER_BYTES:
             self.put(frame(Kind.MESSAGE, *record))

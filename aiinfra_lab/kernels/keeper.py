@@ -20,8 +20,8 @@ from msgspec.structs import replace
 from .. import jobs, modes
 from ..config import settings
 from ..errors import LabError
-from ..host.frames import Channel, Message
-from ..host.spec import Spec, State
+from ..host.frames import Message, MessageChannel
+from ..host.spec import HostSpec, HostState
 from ..jobs import process
 from ..leftovers import remove_temporary
 from .base import Lease, Owner
@@ -67,10 +67,10 @@ class _Keeper:
         self.reach = LocalReach(kernel.host)
         self.link: Link
         self.lease = Lease()
-        self.told: Lease | None = None
+        self.sent_lease: Lease | None = None
         self.renewed_at = 0.0
         self.state = kernel.state() if resume else KernelState(phase="starting")
-        self.host: State | None = None
+        self.host: HostState | None = None
 
     def keep(self) -> int:
         """Hold the kernel until it is over; the exit code."""
@@ -99,7 +99,7 @@ class _Keeper:
             shutil.rmtree(folder, ignore_errors=True)
         self._write_state(phase="starting")
         where = settings()
-        spec = Spec(
+        spec = HostSpec(
             folder=str(self.kept.host),
             argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
             cwd=str(where.project),
@@ -126,7 +126,7 @@ class _Keeper:
             if time.monotonic() - self.renewed_at >= LEASE_S:
                 self._renew()
             if not self.is_ending and (reason := self._reason_to_end()):
-                self.link.send(Channel.COMMAND, [b"end", reason.encode()])
+                self.link.send(MessageChannel.COMMAND, [b"end", reason.encode()])
                 self.asked_at, self.is_ending = self.asked_at or time.monotonic(), True
         for _ in self.link.serve():  # the host hears that its end was heard
             pass
@@ -187,21 +187,21 @@ class _Keeper:
         """Read the lease again, which also shows that this process is alive."""
         self.renewed_at = time.monotonic()
         self.lease = self.owner.lease()
-        if self.lease != self.told and hasattr(self, "link"):
-            self.told = self.lease
+        if self.lease != self.sent_lease and hasattr(self, "link"):
+            self.sent_lease = self.lease
             self.link.lease(self._left_s(), self.lease.reason)
 
     def _take(self, message: Message) -> None:
         """What the host has sent goes to the clients, and what it tells of itself into the state."""
         if isinstance(message, Gap):
             text = f"\n[{message.parts[0].decode()} messages of this kernel are lost: its host had no room for them]\n"
-            self.shim.say("stream", {"name": "stderr", "text": text})
-        elif message.channel == Channel.STATE:
-            self._take_state(State.load(message.parts[0]))
+            self.shim.announce("stream", {"name": "stderr", "text": text})
+        elif message.channel == MessageChannel.STATE:
+            self._take_state(HostState.load(message.parts[0]))
         else:
             self.shim.deliver(message)
 
-    def _take_state(self, host: State) -> None:
+    def _take_state(self, host: HostState) -> None:
         self.host = host
         if host.phase == "ended":
             return

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import secrets
 import signal
 import tempfile
@@ -17,7 +16,8 @@ import msgspec
 from .. import files, modes
 from ..config import settings
 from ..errors import Conflict, Unavailable
-from ..host.spec import HOLD, State, read_state
+from ..host import processes
+from ..host.spec import HOLD, HostState, read_state
 from ..leftovers import make_temporary, remove_temporary, take_temporary
 from ..uris import Uri
 
@@ -92,15 +92,14 @@ class KeptKernel:
         """Whether a host core on this machine has it now, be it without a keeper."""
         return _lives(read_state(self.host))
 
-    def end_host(self, told: State | None = None) -> None:
+    def end_host(self, last: HostState | None = None) -> None:
         """Have the host core on this machine end, with all that is below it; returns at once. None is fine.
 
-        told: what it has said of itself, for who heard it: its folder may be gone with the workspace
+        last: what it has reported, for who heard it: its folder may be gone with the workspace
         """
-        state = told or read_state(self.host)
+        state = last or read_state(self.host)
         if state is not None and _lives(state):  # so its pid is still its own
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(state.pid, signal.SIGTERM)
+            processes.signal_process(state.pid, signal.SIGTERM)
 
     def hold(self) -> IO[bytes]:
         """Be its keeper until the file is closed. Conflict when another process is."""
@@ -175,5 +174,5 @@ class KeptKernel:
         self.connection.unlink(missing_ok=True)
 
 
-def _lives(core: State | None) -> bool:
+def _lives(core: HostState | None) -> bool:
     return core is not None and bool(core.socket) and files.is_locked(Path(core.socket).parent / HOLD)

@@ -14,10 +14,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..host.frames import Channel, Frame, Kind, Message, frame, pack, unpack
-from ..host.journal import Journal, Record
+from ..host.frames import Frame, Kind, Message, MessageChannel, frame, pack, unpack
+from ..host.journal import Journal, JournalEntry
 from ..host.stream import Stream
-from .reach import Connection, Reach
+from .reach import ByteStream, Reach
 
 _BACK_OFF_S = (0.0, 0.1, 0.3, 1.0, 2.0)
 _SILENT = 3  # keep-alives without an answer, after which a connection counts as broken
@@ -39,7 +39,7 @@ class Link:
         self.problem = ""  # why it is not connected
         self.broken_at: float | None = time.time()
         self._lease: tuple[float | None, str] | None = None
-        self._connection: Connection | None = None
+        self._connection: ByteStream | None = None
         self._stream: Stream | None = None
         self._attempt = 0
         self._again_at = 0.0
@@ -50,10 +50,10 @@ class Link:
     def is_connected(self) -> bool:
         return self._stream is not None and self._stream.is_greeted
 
-    def send(self, channel: Channel, parts: Sequence[bytes]) -> None:
+    def send(self, channel: MessageChannel, parts: Sequence[bytes]) -> None:
         """Have a message brought to the host: a client's, or for `COMMAND` one of ours."""
         payload = pack(channel, parts, time.time())
-        record = Record(self.sent.append(payload), payload)
+        record = JournalEntry(self.sent.append(payload), payload)
         if self._stream is not None:
             self._stream.pass_on(record)
 
@@ -61,7 +61,7 @@ class Link:
         """Set the lease anew. It is told as it is at that moment, also after a break: it never waits in line."""
         until = None if left_s is None else time.monotonic() + left_s
         self._lease = (until, reason)
-        self._tell_lease()
+        self._send_lease()
 
     def descriptors(self) -> dict[int, bool]:
         """What to wait for: file descriptors, and whether also for room to write."""
@@ -128,14 +128,14 @@ class Link:
         self.received.append(found.payload)
         yield message
 
-    def _welcome(self, stream: Stream, told: dict[str, Any]) -> None:
-        self.sent.skip_to(int(told["received"]))  # of an owner before, whose journal is gone
-        stream.go_on_after(int(told["received"]))
-        self.sent.drop(int(told["received"]))
+    def _welcome(self, stream: Stream, welcome: dict[str, Any]) -> None:
+        self.sent.skip_to(int(welcome["received"]))  # of an owner before, whose journal is gone
+        stream.go_on_after(int(welcome["received"]))
+        self.sent.drop(int(welcome["received"]))
         self._attempt, self.problem, self.broken_at = 0, "", None
-        self._tell_lease()
+        self._send_lease()
 
-    def _tell_lease(self) -> None:
+    def _send_lease(self) -> None:
         if self._stream is not None and self._stream.is_greeted and self._lease is not None:
             until, reason = self._lease
             left_s = None if until is None else max(0.0, until - time.monotonic())
@@ -163,7 +163,7 @@ class Link:
             return
         self._opening = None
         opening.forget()
-        if isinstance(opening.result, Connection):
+        if isinstance(opening.result, ByteStream):
             self._connection = opening.result
             self._stream = Stream(opening.result.reads, opening.result.writes, opening.result.close)
             self._heard_at = time.monotonic()
@@ -187,7 +187,7 @@ class _Opening:
     """One attempt to connect, in a thread of its own. reads: readable once it is done."""
 
     def __init__(self, reach: Reach) -> None:
-        self.result: Connection | Exception | None = None
+        self.result: ByteStream | Exception | None = None
         self.is_done = threading.Event()
         self.reads, self._writes = os.pipe()
         self._is_forgotten = False
@@ -196,12 +196,12 @@ class _Opening:
 
     def _run(self, reach: Reach) -> None:
         try:
-            found: Connection | Exception = reach.connect()
+            found: ByteStream | Exception = reach.connect()
         except Exception as problem:  # noqa: BLE001  # told where the connection is waited for
             found = problem
         with self._lock:
             if self._is_forgotten:
-                if isinstance(found, Connection):
+                if isinstance(found, ByteStream):
                     found.close()
                 return
             self.result = found

@@ -24,7 +24,8 @@ from typing import Protocol
 from ..errors import Failed, LabError, Unavailable
 from ..host import __file__ as _host
 from ..host import remains
-from ..host.spec import Spec, read_state
+from ..host.spec import HostSpec, read_state
+from ..jobs.process import end_child
 
 BEGIN_S = 30.0
 NO_CORE = 69
@@ -32,7 +33,7 @@ _LISTENING = b"listening\n"
 
 
 @dataclass(frozen=True, slots=True)
-class Connection:
+class ByteStream:
     """An open stream of bytes to a core, or to what it left. The other two are called once it was closed.
 
     problem: why it broke, as far as that is known. is_last: whether the host says that there is no core any more
@@ -53,11 +54,11 @@ class Reach(Protocol):
 
     keepalive_s: float | None
 
-    def begin(self, spec: Spec) -> None:
+    def begin(self, spec: HostSpec) -> None:
         """Start the core; returns when an owner may connect. Failed when it cannot be started, Unavailable when its
         host cannot be reached."""
 
-    def connect(self) -> Connection:
+    def connect(self) -> ByteStream:
         """Open a stream to the core, or to what is left of it when it has ended. Unavailable when its host cannot be
         reached now. It may take as long as its host takes."""
 
@@ -70,7 +71,7 @@ class LocalReach:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def begin(self, spec: Spec) -> None:
+    def begin(self, spec: HostSpec) -> None:
         # The host core is no part of the package there either: it is found by its folder alone.
         code = (
             "import sys; sys.path.append(sys.argv.pop(1)); from host.__main__ import main; sys.exit(main(sys.argv[1:]))"
@@ -87,7 +88,7 @@ class LocalReach:
             lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
             raise Failed(f"its host core did not start: {lines[-1] if lines else done.returncode}", "try again")
 
-    def connect(self) -> Connection:
+    def connect(self) -> ByteStream:
         core = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             state = read_state(self._folder)
@@ -95,9 +96,9 @@ class LocalReach:
         except OSError:
             core.close()
             return self._remains()
-        return Connection(core.fileno(), core.fileno(), core.close)
+        return ByteStream(core.fileno(), core.fileno(), core.close)
 
-    def _remains(self) -> Connection:
+    def _remains(self) -> ByteStream:
         """What a core that is gone has left, in a thread of this process."""
         ours, theirs = socket.socketpair()
 
@@ -106,7 +107,7 @@ class LocalReach:
                 remains.serve(self._folder, theirs.fileno(), theirs.fileno())
 
         threading.Thread(target=serve, daemon=True).start()
-        return Connection(ours.fileno(), ours.fileno(), ours.close, is_last=lambda: True)
+        return ByteStream(ours.fileno(), ours.fileno(), ours.close, is_last=lambda: True)
 
 
 class CommandReach:
@@ -121,7 +122,7 @@ class CommandReach:
     def __init__(self, command: Sequence[str], folder: str, *, shell: bool = True, python: str = "python3") -> None:
         self._command, self._folder, self._shell, self._python = list(command), folder, shell, python
 
-    def begin(self, spec: Spec) -> None:
+    def begin(self, spec: HostSpec) -> None:
         process = self._run("keep")
         assert process.stdin is not None
         assert process.stdout is not None
@@ -136,7 +137,7 @@ class CommandReach:
             pass  # what it says on standard error tells more
         raise self._problem(process)
 
-    def connect(self) -> Connection:
+    def connect(self) -> ByteStream:
         process = self._run("attach", self._folder)
         assert process.stdin is not None
         assert process.stdout is not None
@@ -145,7 +146,7 @@ class CommandReach:
         except OSError:
             problem = self._problem(process)
             raise problem from None
-        return Connection(
+        return ByteStream(
             process.stdout.fileno(),
             process.stdin.fileno(),
             close=lambda: _end(process),
@@ -199,7 +200,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     try:
         process.wait(0.2)
     except subprocess.TimeoutExpired:
-        process.kill()
+        end_child(process)
         process.wait()
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..host.frames import Channel, Message
+from ..host.frames import Message, MessageChannel
 from ..host.kernel import DELIMITER
 from .kept import CHANNELS
 
@@ -22,7 +22,7 @@ _AT_ONCE = 200
 RETRY_S = 0.01
 _PATIENCE_S = 10.0  # for a client that takes no outputs; then it loses them, and no other is kept waiting
 _LENIENT_S = 60.0
-_OF_CLIENTS = (Channel.SHELL, Channel.STDIN, Channel.CONTROL)
+_OF_CLIENTS = (MessageChannel.SHELL, MessageChannel.STDIN, MessageChannel.CONTROL)
 
 
 class Shim:
@@ -37,7 +37,7 @@ class Shim:
         self._context = zmq.Context()
         self._session = Session(key=key.encode(), signature_scheme="hmac-sha256")
         self._sockets = {channel: self._bound(zmq.ROUTER, sockets, int(channel)) for channel in _OF_CLIENTS}
-        self._outputs = self._bound(zmq.PUB, sockets, int(Channel.IOPUB))
+        self._outputs = self._bound(zmq.PUB, sockets, int(MessageChannel.IOPUB))
         self._outputs.setsockopt(zmq.XPUB_NODROP, 1)
         self._beat = self._bound(zmq.ROUTER, sockets, CHANNELS["hb_port"])
         self._waiting: deque[list[bytes]] = deque()
@@ -53,23 +53,23 @@ class Shim:
         """Whether a client takes no outputs now; `publish` is to be called again after RETRY_S."""
         return bool(self._waiting)
 
-    def receive(self) -> Iterator[tuple[Channel, list[bytes]]]:
+    def receive(self) -> Iterator[tuple[MessageChannel, list[bytes]]]:
         """What clients have sent; for `COMMAND` what it means here."""
         for parts in self._received(self._beat):
             self._beat.send_multipart(parts)
         for channel, found in self._sockets.items():
             for parts in self._received(found):
-                if channel is not Channel.CONTROL:
+                if channel is not MessageChannel.CONTROL:
                     yield channel, parts
                 elif (meaning := self._meaning(parts)) is not None:
                     yield meaning
 
     def deliver(self, message: Message) -> None:
         """Give the clients what the kernel has sent."""
-        if message.channel == Channel.IOPUB:
+        if message.channel == MessageChannel.IOPUB:
             self._waiting.append(message.parts)
             self.publish()
-        elif (found := self._sockets.get(Channel(message.channel))) is not None:
+        elif (found := self._sockets.get(MessageChannel(message.channel))) is not None:
             with contextlib.suppress(self._zmq.ZMQError):  # a client that reads no replies
                 found.send_multipart(message.parts, self._zmq.NOBLOCK)
 
@@ -92,11 +92,11 @@ class Shim:
             self._outputs.setsockopt(self._zmq.XPUB_NODROP, 1)
             self._lenient_until = 0.0
 
-    def say(self, kind: str, content: dict[str, Any]) -> None:
+    def announce(self, kind: str, content: dict[str, Any]) -> None:
         """Publish a message of our own, as if the kernel had."""
         message = self._session.msg(kind, content)
         self.deliver(
-            Message(Channel.IOPUB, time.time(), [f"kernel.{kind}".encode(), *self._session.serialize(message)])
+            Message(MessageChannel.IOPUB, time.time(), [f"kernel.{kind}".encode(), *self._session.serialize(message)])
         )
 
     def close(self) -> None:
@@ -117,20 +117,22 @@ class Shim:
             except self._zmq.Again:
                 return
 
-    def _meaning(self, parts: list[bytes]) -> tuple[Channel, list[bytes]] | None:
+    def _meaning(self, parts: list[bytes]) -> tuple[MessageChannel, list[bytes]] | None:
         """A message of the control channel; a request to shut down is answered here, and is a command or nothing."""
         # After the addresses: delimiter, signature, header, parent header, metadata, content.
         at = parts.index(DELIMITER) if DELIMITER in parts else -1
         if at < 1 or len(parts) < at + 6 or _kind(parts[at + 2]) != "shutdown_request":
-            return Channel.CONTROL, parts
+            return MessageChannel.CONTROL, parts
         try:
             message = self._session.deserialize(parts[at + 1 :])
         except ValueError:  # not signed by our key, or sent twice: the kernel would not listen to it either
             return None
         restart = bool(message["content"].get("restart"))
         answer = {"status": "ok", "restart": restart}
-        self._session.send(self._sockets[Channel.CONTROL], "shutdown_reply", answer, parent=message, ident=parts[:at])
-        return (Channel.COMMAND, [b"restart"]) if restart else None
+        self._session.send(
+            self._sockets[MessageChannel.CONTROL], "shutdown_reply", answer, parent=message, ident=parts[:at]
+        )
+        return (MessageChannel.COMMAND, [b"restart"]) if restart else None
 
 
 def _kind(header: bytes) -> str:

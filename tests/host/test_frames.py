@@ -2,14 +2,14 @@ import random
 
 import pytest
 
-from aiinfra_lab.host.frames import MOST_BYTES, Channel, Decoder, Kind, frame, pack, unpack
+from aiinfra_lab.host.frames import MOST_BYTES, Decoder, Kind, MessageChannel, frame, pack, unpack
 
 PARTS = [b"", b"kernel.status", b"<IDS|MSG>", bytes(range(256)) * 50]
 
 
 def test_a_message_keeps_its_parts_as_they_are():
-    assert unpack(pack(Channel.IOPUB, PARTS, 12.5)) == (Channel.IOPUB, 12.5, PARTS)
-    assert unpack(pack(Channel.STATE, [], 0.0)).parts == []
+    assert unpack(pack(MessageChannel.IOPUB, PARTS, 12.5)) == (MessageChannel.IOPUB, 12.5, PARTS)
+    assert unpack(pack(MessageChannel.STATE, [], 0.0)).parts == []
 
 
 def test_frames_are_found_in_pieces_of_any_size():
@@ -22,7 +22,9 @@ def test_frames_are_found_in_pieces_of_any_size():
     assert found == sent
 
 
-@pytest.mark.parametrize("bad", [b"HTTP/1.1 200 OK\r\n\r\n", frame(Kind.PONG + 1), (MOST_BYTES + 1).to_bytes(4, "big") + bytes(9)])
+@pytest.mark.parametrize(
+    "bad", [b"HTTP/1.1 200 OK\r\n\r\n", frame(Kind.PONG + 1), (MOST_BYTES + 1).to_bytes(4, "big") + bytes(9)]
+)
 def test_what_is_no_stream_of_ours_is_refused(bad):
     with pytest.raises(ValueError, match="no frame begins with"):
         list(Decoder().feed(bad))

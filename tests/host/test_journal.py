@@ -33,7 +33,7 @@ def test_records_come_back_in_order_from_any_number_on(journal):
 
 def test_another_process_goes_on_where_one_was_killed(journal):
     payloads = fill(journal, 12)
-    with open(max(journal.folder.iterdir()), "ab") as file:
+    with max(journal.folder.iterdir()).open("ab") as file:
         file.write(b"half a record")
     again = Journal(journal.folder, segment_bytes=1000)
     assert (again.last, again.append(b"next")) == (12, 13)
@@ -100,7 +100,7 @@ def test_a_full_disk_costs_the_records_that_it_takes_not_and_no_other(journal, m
 def test_what_is_read_while_it_is_written_comes_whole_and_once(journal):
     random_ = random.Random(3)
     found, reader = [], None
-    for number in range(1, 400):
+    for _number in range(1, 400):
         journal.append(os.urandom(random_.randrange(300)))
         if random_.random() < 0.3:
             reader = reader or journal.after(found[-1] if found else 0)

@@ -1,0 +1,156 @@
+"""Kernels behind a reach: on this machine, behind a command, and on a machine with a real sshd whose link is cut."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from aiinfra_lab.errors import Failed, LabError
+from aiinfra_lab.host.spec import read_state
+from aiinfra_lab.kernels.reach import CommandReach, LocalReach
+from tests.conftest import until
+from tests.sshd import SshHost, needs_sshd
+
+from .far import Far
+
+COUNT = "import time\nfor n in range({0}):\n    print(f'line {{n}}', flush=True); time.sleep({1})"
+
+
+@pytest.fixture(params=["socket", "command", "shell"])
+def reach(request, tmp_path):
+    folder = tmp_path / "host"
+    if request.param == "socket":
+        return LocalReach(folder)
+    cache = ["env", f"XDG_CACHE_HOME={tmp_path / 'cache'}"]
+    if request.param == "command":
+        return CommandReach(cache, str(folder), shell=False, python=sys.executable)
+    shell = ["sh", "-c", 'exec sh -c "$*"', "sh", *cache]  # as ssh does: the words become one line for a shell
+    return CommandReach(shell, str(folder), python=sys.executable)
+
+
+@pytest.fixture
+def far(reach, tmp_path) -> Iterator[Far]:
+    far = Far(reach, tmp_path / "host", tmp_path / "here", alone_s=20.0)
+    yield far
+    if far.state.phase != "ended":
+        far.end()
+
+
+def test_code_runs_and_its_end_is_heard(far, tmp_path):
+    far.execute("print(6 * 7)")
+    far.until(lambda: far.replies)
+    assert (far.printed, far.replies[0]["status"]) == ("42\n", "ok")
+    far.end()
+    assert (far.state.why, far.state.exit_code) == ("stopped", 0)
+    assert far.link.received.first > 1 or far.link.received.last > 0
+
+
+def test_an_owner_that_comes_again_gets_what_it_missed_and_nothing_twice(far):
+    far.execute(COUNT.format(60, 0.05))
+    far.until(lambda: len(far.lines()) > 5)
+    far.attach_again()
+    far.until(lambda: far.replies)
+    assert far.lines() == list(range(60))
+    far.execute("print('line 60')")
+    far.until(lambda: len(far.replies) == 2)
+    assert (far.lines(), far.gaps) == (list(range(61)), 0)
+
+
+def test_what_was_left_by_a_core_that_ended_alone_arrives_with_its_end(far, tmp_path):
+    far.execute(COUNT.format(20, 0.01))
+    far.until(far.lines)
+    far.link.lease(1.0, "deadline")
+    far.serve(0.2)
+    far.link.close()
+    until(lambda: read_state(tmp_path / "host").phase == "ended")
+    far.attach_again()
+    far.until(lambda: far.state.phase == "ended")
+    assert (far.lines(), far.state.why) == (list(range(20)), "deadline")
+
+
+def test_a_restart_is_heard_and_what_was_sent_meanwhile_goes_to_the_new_kernel(far):
+    far.execute("x = 1")
+    far.until(lambda: far.replies)
+    far.command(b"restart")
+    far.execute("x")
+    far.until(lambda: len(far.replies) == 2)
+    assert far.replies[1]["ename"] == "NameError"
+    assert far.state.incarnation == 2
+
+
+def test_a_command_that_is_not_there_is_an_error_with_its_name(tmp_path):
+    with pytest.raises(Failed, match="no-such-command cannot be run"):
+        Far(CommandReach(["no-such-command"], "x"), tmp_path / "host", tmp_path / "here")
+
+
+def test_a_host_without_python_says_so(tmp_path):
+    reach = CommandReach(["env"], str(tmp_path / "host"), shell=False, python="no-python")
+    with pytest.raises(LabError, match="no-python"):
+        Far(reach, tmp_path / "host", tmp_path / "here")
+
+
+def test_a_kernel_that_cannot_be_started_ends_with_the_reason(reach, tmp_path):
+    far = Far(reach, tmp_path / "host", tmp_path / "here", argv=["/no/such/kernel"])
+    far.until(lambda: far.state.phase == "ended")
+    assert far.state.why.startswith("its kernel cannot be started: ")
+
+
+@pytest.fixture
+def ssh_host(tmp_path) -> Iterator[SshHost]:
+    host = SshHost(1, tmp_path / "far")
+    yield host
+    host.remove()
+
+
+class TestSsh:
+    pytestmark = needs_sshd
+
+    @pytest.fixture
+    def far(self, ssh_host, tmp_path) -> Iterator[Far]:
+        folder = ssh_host.folder / "core"
+        far = Far(CommandReach(ssh_host.command, str(folder), python=sys.executable), folder, tmp_path / "here")
+        yield far
+        ssh_host.set_link("up")
+        if far.state.phase != "ended":
+            far.end()
+
+    def test_a_cut_link_loses_no_line_and_doubles_none(self, far, ssh_host):
+        far.execute(COUNT.format(200, 0.05))
+        far.until(lambda: len(far.lines()) > 20)
+        pid = far.state.kernel_pid
+        ssh_host.set_link("down")
+        far.serve(6)
+        assert not far.link.is_connected
+        assert far.link.broken_at is not None
+        far.execute("print('line 200')")  # it waits here until the link is back
+        ssh_host.set_link("up")
+        ssh_host.move()
+        far.until(lambda: len(far.replies) == 2)
+        assert (far.lines(), far.gaps, far.state.kernel_pid) == (list(range(201)), 0, pid)
+
+    def test_a_host_that_ends_itself_while_it_cannot_be_reached_has_kept_what_was_said(self, far, ssh_host):
+        far.link.lease(4.0, "deadline")
+        far.execute(COUNT.format(1000, 0.1))
+        far.until(far.lines)
+        ssh_host.set_link("down")
+        far.serve(9)
+        assert "ipykernel" not in ssh_host.run("ps", "-eo", "args")
+        ssh_host.set_link("up")
+        far.until(lambda: far.state.phase == "ended")
+        assert far.state.why == "deadline"
+        assert far.lines() == list(range(len(far.lines())))
+        assert len(far.lines()) > 25
+
+    def test_its_key_and_its_environment_are_on_no_command_line(self, far, ssh_host):
+        far.until(lambda: far.state.phase == "ready")
+        for commands in (ssh_host.run("ps", "-eo", "args"), Path("/proc/self/cmdline").read_text()):
+            assert far.key not in commands
+
+    def test_a_host_whose_key_has_changed_is_not_spoken_to(self, ssh_host, tmp_path):
+        other = (ssh_host.folder / "id.pub").read_text().split()[1]
+        lines = (ssh_host.folder / "known_hosts").read_text().split()
+        (ssh_host.folder / "known_hosts").write_text(f"{lines[0]} {lines[1]} {other}\n")
+        reach = CommandReach(ssh_host.command, str(tmp_path / "core"), python=sys.executable)
+        with pytest.raises(LabError, match="Host key verification failed"):
+            Far(reach, tmp_path / "core", tmp_path / "here")
