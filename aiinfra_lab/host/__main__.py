@@ -20,9 +20,8 @@ from pathlib import Path
 
 from . import files, processes, remains
 from .core import Core
-from .spec import HOLD, HostSpec, HostState, read_state, write_state
+from .spec import HOLD, LOG, HostSpec, HostState, read_state, write_state
 
-LOG = "host.log"
 _BY_FORCE_S = 4.0  # a little more than a kernel and an owner are given to end
 _LONGEST = 90  # of a folder for unix sockets, whose paths may have 107 bytes
 

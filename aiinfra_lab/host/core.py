@@ -24,6 +24,7 @@ from .kernel import Kernel, exit_text
 from .spec import HostSpec, HostState, write_state
 from .stream import Stream
 
+FIRST_OWNER_S = 30.0
 POLITE_S = 2.0  # for the kernel's exit handlers
 LAST_WORDS_S = 3.0  # for the owner to hear the end
 STABLE_S = 10.0  # a kernel that lives so long may die again and be started again
@@ -58,6 +59,7 @@ class Core:
         self.after_end: Callable[[], None] | None = None  # what follows once the kernel has ended
         self.kill_at = 0.0
         self.alone_since: float | None = clock()
+        self.has_had_owner = False
         self.over = ""  # why it ends, once that is certain
         self.end_at: float | None = None
         self._lease(spec.left_s, spec.reason)
@@ -104,7 +106,7 @@ class Core:
         if self.end_at is not None and not self.over:
             until.append(self.end_at - now)
         if not self.over and self.alone_since is not None:
-            until.append(_ALONE_LOOK_S)
+            until.append(min(_ALONE_LOOK_S, self.spec.alone_s or _ALONE_LOOK_S))
         if self.kill_at:
             until.append(self.kill_at - time.monotonic())
         elif self.kernel is not None and not self.kernel.is_heard:
@@ -118,7 +120,7 @@ class Core:
         if self.end_at is not None and now >= self.end_at:
             self._finish(self.reason)
         elif self.alone_since is not None:
-            if self.spec.alone_s is not None and now >= self.alone_since + self.spec.alone_s:
+            if self.spec.alone_s is not None and now >= self.alone_since + self._alone_s():
                 self._finish("its owner is gone")
             elif not self.folder.is_dir():
                 self._finish("its folder is gone")
@@ -126,6 +128,11 @@ class Core:
             self.kill_at = 0.0
             if self.kernel is not None:
                 self.kernel.signal(signal.SIGKILL)
+
+    def _alone_s(self) -> float:
+        """How long it may be alone now: its first owner has to find it."""
+        alone_s = self.spec.alone_s or 0.0
+        return alone_s if self.has_had_owner else max(alone_s, FIRST_OWNER_S)
 
     def _is_over(self) -> bool:
         return bool(self.over) and self.kernel is None
@@ -185,7 +192,7 @@ class Core:
             self._report(crashed=self.state.incarnation, crash=how)
             self.crashes = [at for at in self.crashes if at > time.monotonic() - STABLE_S * MOST_CRASHES]
             self.crashes.append(time.monotonic())
-            if not was_ready or len(self.crashes) > MOST_CRASHES:
+            if not was_ready or not self.spec.restarts or len(self.crashes) > MOST_CRASHES:
                 self.over = how
             else:
                 self._record(MessageChannel.IOPUB, kernel.published("status", {"execution_state": "restarting"}))
@@ -219,6 +226,7 @@ class Core:
 
         connection, _ = self.listener.accept()
         self._forget_stream()
+        self.has_had_owner = True
         self.stream, self.alone_since = Stream(connection.fileno(), connection.fileno(), connection.close), None
         self.poller.register(self.stream.reads, zmq.POLLIN)
 

@@ -12,6 +12,7 @@ from . import files
 from .journal import LIMIT_BYTES
 
 STATE_FILE = "host.json"
+LOG = "host.log"  # what the core complains about, and what the kernel's process writes past its messages
 HOLD = "owner"  # in the folder of the sockets: locked as long as the core, or what clears up after it, lives
 
 
@@ -25,7 +26,7 @@ class HostSpec:
     key: signs the kernel's messages; it never is an argument of a command
     left_s, reason: the lease: seconds until the end, None for no limit, and why it ends then
     alone_s: seconds that it lives without an owner; None for ever
-    ready_s: within which a kernel must answer
+    ready_s: within which a kernel must answer. restarts: whether one that ends by itself is started again
     spare: words of commands that outlive the kernel although they were started in it
     journal_bytes: what its journal may take on disk
     """
@@ -40,6 +41,7 @@ class HostSpec:
     reason: str = "deadline"
     alone_s: float | None = None
     ready_s: float = 60.0
+    restarts: bool = True
     spare: str = ""
     journal_bytes: int = LIMIT_BYTES
 

@@ -6,7 +6,6 @@ is. Clients whose sockets are gone for that moment connect again by themselves.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import shutil
@@ -20,15 +19,16 @@ from msgspec.structs import replace
 from .. import jobs, modes
 from ..config import settings
 from ..errors import LabError
-from ..host.frames import Message, MessageChannel
+from ..host.frames import MessageChannel
 from ..host.spec import HostSpec, HostState
 from ..jobs import process
 from ..leftovers import remove_temporary
 from .base import Lease, Owner
+from .bridge import KEEP_BYTES, Bridge, forget
 from .kept import KeptKernel, KernelState
-from .link import Gap, Link
+from .link import Link
 from .reach import LocalReach
-from .shim import RETRY_S, Shim
+from .shim import Shim
 from .specs import remove_spec, write_spec
 
 _log = logging.getLogger(__name__)
@@ -39,7 +39,6 @@ _HOST_LATER_S = 2.0
 _ALONE_S = 60.0  # for whoever starts this process again, before a host core on this machine ends by itself
 _CLIENTS_AGAIN_S = 0.5  # clients of a keeper that was killed connect again within that time: zmq tries every 0.1 s
 _END_S = 4.5  # SIGTERM gives a job 5 s before everything is killed
-KEEP_BYTES = 1 << 28
 
 TIME_OVER = 124  # the exit code by which jobs know that a deadline ended them
 
@@ -65,7 +64,7 @@ class _Keeper:
         self.key = kernel.connection_info()["key"]
         self.shim = Shim(self.sockets, self.key)
         self.reach = LocalReach(kernel.host)
-        self.link: Link
+        self.bridge: Bridge
         self.lease = Lease()
         self.sent_lease: Lease | None = None
         self.renewed_at = 0.0
@@ -81,7 +80,8 @@ class _Keeper:
                 self._begin()
             else:
                 time.sleep(_CLIENTS_AGAIN_S)  # what is published before they have subscribed again is lost to them
-            self.link = Link(self.reach, self.kept.folder, keep_bytes=KEEP_BYTES)
+            link = Link(self.reach, self.kept.folder, keep_bytes=KEEP_BYTES)
+            self.bridge = Bridge(self.shim, link, self.wakeup)
             why = self._watch()
         finally:
             self._end(why)
@@ -95,8 +95,8 @@ class _Keeper:
 
     def _begin(self) -> None:
         """Start the host core, and nothing of an earlier one is left then."""
-        for folder in (self.kept.host, self.kept.folder / "sent", self.kept.folder / "received"):
-            shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(self.kept.host, ignore_errors=True)
+        forget(self.kept.folder)
         self._write_state(phase="starting")
         where = settings()
         spec = HostSpec(
@@ -116,55 +116,31 @@ class _Keeper:
     def _watch(self) -> str:
         """Between clients and host until it has ended; why it has."""
         while not (why := self._why_over()):
-            self._wait()
-            for channel, parts in self.shim.receive():
-                self.link.send(channel, parts)
-            self.shim.publish()
-            if not self.shim.is_behind:
-                for message in self.link.serve():
-                    self._take(message)
+            for state in self.bridge.turn(self._patience_s()):
+                self._take(state)
             if time.monotonic() - self.renewed_at >= LEASE_S:
                 self._renew()
             if not self.is_ending and (reason := self._reason_to_end()):
-                self.link.send(MessageChannel.COMMAND, [b"end", reason.encode()])
+                self.bridge.link.send(MessageChannel.COMMAND, [b"end", reason.encode()])
                 self.asked_at, self.is_ending = self.asked_at or time.monotonic(), True
-        for _ in self.link.serve():  # the host hears that its end was heard
+        for _ in self.bridge.serve():  # the host hears that its end was heard
             pass
         return why
-
-    def _wait(self) -> None:
-        """Until somebody has sent something, a signal has come or something is due."""
-        import zmq
-
-        poller = zmq.Poller()
-        for each in (*self.shim.sockets, self.wakeup):
-            poller.register(each, zmq.POLLIN)
-        if not self.shim.is_behind:  # what clients do not take stays where it is written down already
-            for descriptor, writes in self.link.descriptors().items():
-                poller.register(descriptor, zmq.POLLIN | (zmq.POLLOUT if writes else 0))
-        poller.poll(int(self._patience_s() * 1000) + 1)
-        with contextlib.suppress(BlockingIOError):
-            os.read(self.wakeup, 4096)
 
     def _why_over(self) -> str:
         """Why it has ended; empty while it goes on."""
         if self.host is not None and self.host.phase == "ended":
             return self.host.why
-        if self.link.is_over:
+        if self.bridge.link.is_over:
             return "its host core was killed"
-        if self.is_ending and not self.link.is_connected and time.monotonic() - self.asked_at > _END_S:
+        if self.is_ending and not self.bridge.link.is_connected and time.monotonic() - self.asked_at > _END_S:
             return "stopped"  # its host hears of it when it is reached again, and keeps to the lease until then
         return ""
 
     def _patience_s(self) -> float:
-        until = [max(0.0, self.renewed_at + LEASE_S - time.monotonic())]
-        if self.shim.is_behind:
-            until.append(RETRY_S)
-        elif (patience_s := self.link.patience_s()) is not None:
-            until.append(patience_s)
-        if self._is_due_in() is not None:
-            until.append(max(0.0, self._is_due_in() or 0.0))
-        return min(until)
+        until = self.renewed_at + LEASE_S - time.monotonic()
+        due = self._is_due_in()
+        return max(0.0, until if due is None else min(until, due))
 
     def _reason_to_end(self) -> str:
         """Why it is to end now; empty when it is not. A deadline may just have been moved: it is read again."""
@@ -187,21 +163,12 @@ class _Keeper:
         """Read the lease again, which also shows that this process is alive."""
         self.renewed_at = time.monotonic()
         self.lease = self.owner.lease()
-        if self.lease != self.sent_lease and hasattr(self, "link"):
+        if self.lease != self.sent_lease and hasattr(self, "bridge"):
             self.sent_lease = self.lease
-            self.link.lease(self._left_s(), self.lease.reason)
+            self.bridge.link.lease(self._left_s(), self.lease.reason)
 
-    def _take(self, message: Message) -> None:
-        """What the host has sent goes to the clients, and what it tells of itself into the state."""
-        if isinstance(message, Gap):
-            text = f"\n[{message.parts[0].decode()} messages of this kernel are lost: its host had no room for them]\n"
-            self.shim.announce("stream", {"name": "stderr", "text": text})
-        elif message.channel == MessageChannel.STATE:
-            self._take_state(HostState.load(message.parts[0]))
-        else:
-            self.shim.deliver(message)
-
-    def _take_state(self, host: HostState) -> None:
+    def _take(self, host: HostState) -> None:
+        """What the host reports of itself goes into the state."""
         self.host = host
         if host.phase == "ended":
             return
@@ -228,8 +195,8 @@ class _Keeper:
 
     def _end(self, why: str) -> None:
         """Take the kernel out of the launcher, and write down how it ended."""
-        if hasattr(self, "link"):
-            self.link.close()
+        if hasattr(self, "bridge"):
+            self.bridge.link.close()
         self.kept.end_host(self.host)  # there is none any more, unless this process has failed
         self.shim.close()
         remove_spec(self.kept)

@@ -1,7 +1,7 @@
 """The sockets at which Jupyter's clients find a kernel that is kept elsewhere: an ordinary local one, for them.
 
-Clients end a kernel by a `shutdown_request`, and every notebook that closes sends one. Here it means: detach. With
-`restart` set it asks for a fresh kernel in the same session. Everything else passes as it is, in both directions.
+Clients end a kernel by a `shutdown_request`, and every notebook that closes sends one. At a session it means: detach.
+With `restart` set it asks for a fresh kernel in the same session. Everything else passes as it is, both ways.
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ _OF_CLIENTS = (MessageChannel.SHELL, MessageChannel.STDIN, MessageChannel.CONTRO
 
 
 class Shim:
-    """Binds a kernel's sockets in a folder. key: signs its messages."""
+    """Binds a kernel's sockets in a folder. key: signs its messages. on_shutdown: the command that a request to shut
+    down means here, empty for none."""
 
-    def __init__(self, sockets: Path, key: str) -> None:
+    def __init__(self, sockets: Path, key: str, *, on_shutdown: bytes = b"") -> None:
         import zmq
         from jupyter_client.session import Session
 
-        self._zmq = zmq
+        self._zmq, self._on_shutdown = zmq, on_shutdown
         # A context of our own: `term` waits for every socket of it, and the shared one may have others'.
         self._context = zmq.Context()
         self._session = Session(key=key.encode(), signature_scheme="hmac-sha256")
@@ -132,7 +133,8 @@ class Shim:
         self._session.send(
             self._sockets[MessageChannel.CONTROL], "shutdown_reply", answer, parent=message, ident=parts[:at]
         )
-        return (MessageChannel.COMMAND, [b"restart"]) if restart else None
+        command = b"restart" if restart else self._on_shutdown
+        return (MessageChannel.COMMAND, [command]) if command else None
 
 
 def _kind(header: bytes) -> str:

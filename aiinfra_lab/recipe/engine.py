@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import nbformat
 import papermill
@@ -28,9 +28,10 @@ from traitlets.config import Config
 
 from ..errors import LabError
 from ..files import writing
-from ..jobs.process import signal_group
+from ..host.spec import LOG
+from ..kernels.hosted import HostedKernelManager
 from ..leftovers import temporary
-from ..modes import opener, users_umask
+from ..modes import users_umask
 from . import opened
 from .base import Outcome, OutcomeState, Value
 from .watching import REPORT
@@ -127,10 +128,12 @@ class StoppableEngine(NBClientEngine):  # type: ignore[misc]
                     project=env.get("AIINFRA_PROJECT", ""),
                     kernel_name=kernel_name,
                     startup_timeout=start_timeout,
-                    config=Config(AsyncKernelManager=own),
+                    kernel_manager_class=_in(sockets / "kept"),
+                    config=Config(HostedKernelManager=own),
                 )
-                with _process_output(sockets / "output", manager) as output, _interrupting(client, manager):
-                    client.execute(env=env, stdout=output, stderr=output, umask=users_umask())
+                output = sockets / "kept" / "host" / LOG
+                with _process_output(output, manager), _interrupting(client, manager):
+                    client.execute(env=env, umask=users_umask())
         finally:
             manager.notebook_complete()
         return manager.nb
@@ -182,16 +185,24 @@ def _error_output(problem: BaseException) -> dict[str, Any]:
     return {"output_type": "error", "ename": type(problem).__name__, "evalue": text, "traceback": [text]}
 
 
+def _in(place: Path) -> type[HostedKernelManager]:
+    """The kernel manager whose kernel is kept in that folder."""
+
+    class Manager(HostedKernelManager):
+        folder = place
+
+    return Manager
+
+
 @contextmanager
-def _process_output(path: Path, manager: AtomicNotebookManager) -> Iterator[IO[bytes]]:
-    """A file for what the kernel's process writes past the notebook; shown when it died unasked."""
-    with open(path, "wb", opener=opener) as output:
-        try:
-            yield output
-        except RuntimeError:
-            if not manager.stop_requested():
-                sys.stderr.write(path.read_text("utf-8", "replace")[-_MAX_OUTPUT_CHARS:])
-            raise
+def _process_output(path: Path, manager: AtomicNotebookManager) -> Iterator[None]:
+    """What the kernel's process writes past the notebook is shown when it died unasked."""
+    try:
+        yield
+    except RuntimeError:
+        if not manager.stop_requested() and path.exists():
+            sys.stderr.write(path.read_text("utf-8", "replace")[-_MAX_OUTPUT_CHARS:])
+        raise
 
 
 @contextmanager
@@ -209,13 +220,12 @@ def _interrupting(client: Any, manager: AtomicNotebookManager) -> Iterator[None]
                 asked = manager.in_a_cell and manager.stop_requested()
             except LabError:
                 continue  # the store may be busy: ask again
-            # There is none before the kernel has started.
-            process = getattr(getattr(client.km, "provisioner", None), "process", None)
-            if asked and process is not None and process.poll() is None:
-                asked_at = asked_at or time.monotonic()
-                patient = time.monotonic() - asked_at < INTERRUPT_TIMEOUT_S
-                # And to what its cell started: every kernel has a process group of its own.
-                signal_group(process.pid, signal.SIGINT if patient else signal.SIGKILL)
+            if not asked or client.km is None:  # there is none before the kernel has started
+                continue
+            asked_at = asked_at or time.monotonic()
+            patient = time.monotonic() - asked_at < INTERRUPT_TIMEOUT_S
+            # And to what its cell started: every kernel has a process group of its own.
+            if client.km.signal_all(signal.SIGINT if patient else signal.SIGKILL):
                 over.wait(min(_INTERRUPT_AGAIN_S, INTERRUPT_TIMEOUT_S))
 
     thread = threading.Thread(target=watch, daemon=True)

@@ -1,0 +1,158 @@
+"""A kernel that lives as long as the process that runs a notebook, kept by a host core: the steps of pipelines.
+
+However that process or the kernel ends, nothing is left of what the notebook has started. Only who runs notebooks
+imports this: it is a part of jupyter_client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import queue
+import shutil
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+from jupyter_client.connect import KernelConnectionInfo
+from jupyter_client.manager import AsyncKernelManager
+from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
+
+from ..files import make_private_folder
+from ..host.frames import MessageChannel
+from ..host.spec import HostSpec, HostState
+from ..jobs import process
+from .bridge import KEEP_BYTES, Bridge
+from .kept import CHANNELS
+from .link import Link
+from .reach import LocalReach
+from .shim import Shim
+
+_ALONE_S = 0.5
+_TURN_S = 10.0
+_LOOK_S = 0.02
+_LOCAL = "local-provisioner"
+
+
+class HostedKernelManager(AsyncKernelManager):
+    """Starts its kernel by a host core of this machine, unless the kernel's own spec names another way.
+
+    folder: where the core and this process write down what passes between them; made, for this user only
+    """
+
+    folder: Path
+
+    async def _async_pre_start_kernel(self, **kwargs: Any) -> Any:
+        metadata = self.kernel_spec.metadata if self.kernel_spec is not None else {}
+        named = metadata.get("kernel_provisioner", {}).get("provisioner_name", _LOCAL)
+        if self.provisioner is None and named == _LOCAL:
+            self.provisioner = HostedProvisioner(
+                kernel_id=self.kernel_id or "", kernel_spec=self.kernel_spec, parent=self
+            )
+        return await super()._async_pre_start_kernel(**kwargs)
+
+    def signal_all(self, number: int) -> bool:
+        """A signal to the kernel and to what its cells have started; False when there is none, or it is not ours."""
+        if not isinstance(self.provisioner, HostedProvisioner) or not self.provisioner.has_process:
+            return False
+        self.provisioner.command(b"signal", str(int(number)).encode())
+        return True
+
+
+class HostedProvisioner(KernelProvisionerBase):
+    """See `jupyter_client.provisioning`. Its state is what the host core has reported last."""
+
+    parent: HostedKernelManager
+    _thread: threading.Thread | None = None
+    _state = HostState()
+    _sockets: Path | None = None
+
+    @property
+    def has_process(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
+    async def poll(self) -> int | None:
+        return None if self.has_process else self._state.exit_code or 0
+
+    async def wait(self) -> int | None:
+        while self.has_process:
+            await asyncio.sleep(_LOOK_S)
+        return self._state.exit_code
+
+    async def send_signal(self, signum: int) -> None:
+        self.command(b"signal", str(signum).encode())
+
+    async def terminate(self, restart: bool = False) -> None:
+        self.command(b"end", b"stopped")
+
+    async def kill(self, restart: bool = False) -> None:
+        self.command(b"signal", str(int(signal.SIGKILL)).encode())
+        self.command(b"end", b"stopped")
+
+    async def cleanup(self, restart: bool = False) -> None:
+        if self._sockets is not None:
+            shutil.rmtree(self._sockets, ignore_errors=True)
+
+    async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
+        arguments = kwargs.pop("extra_arguments", [])
+        command = self.parent.format_kernel_cmd(extra_arguments=arguments)
+        own = str(self.parent.connection_file)
+        return await super().pre_launch(cmd=[part.replace(own, "{connection_file}") for part in command], **kwargs)
+
+    async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
+        folder: Path = self.parent.folder
+        make_private_folder(folder)
+        # Clients' sockets, whose paths must be short, beside the connection file that names them.
+        self._sockets = Path(self.parent.connection_file).parent / "clients"
+        self._sockets.mkdir(mode=0o700)
+        key = self.parent.session.key.decode()
+        reach = LocalReach(folder / "host")
+        spec = HostSpec(
+            folder=str(folder / "host"),
+            argv=cmd,
+            cwd=str(kwargs.get("cwd") or Path.cwd()),
+            env=dict(kwargs["env"]),
+            key=key,
+            umask=kwargs.get("umask", 0o077),
+            alone_s=_ALONE_S,
+            spare=process.SUPERVISOR,
+            restarts=False,
+        )
+        await asyncio.to_thread(reach.begin, spec)
+        self._begin(reach, folder, key)
+        info = {"transport": "ipc", "ip": str(self._sockets / "k"), **CHANNELS, "key": key.encode()}
+        self.connection_info = {**info, "signature_scheme": "hmac-sha256"}  # type: ignore[typeddict-item]
+        return self.connection_info
+
+    def command(self, *parts: bytes) -> None:
+        """Have the host core do something; nothing once it has ended."""
+        self._commands.put(parts)
+        with contextlib.suppress(OSError):
+            os.write(self._wake, b".")
+
+    def _begin(self, reach: LocalReach, folder: Path, key: str) -> None:
+        assert self._sockets is not None
+        wakeup, self._wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._commands: queue.SimpleQueue[tuple[bytes, ...]] = queue.SimpleQueue()
+        shim = Shim(self._sockets, key, on_shutdown=b"end")
+        bridge = Bridge(shim, Link(reach, folder, keep_bytes=KEEP_BYTES), wakeup)
+        self._thread = threading.Thread(target=self._run, args=(bridge, wakeup), daemon=True)
+        self._thread.start()
+
+    def _run(self, bridge: Bridge, wakeup: int) -> None:
+        """Turn the bridge until the kernel has ended."""
+        try:
+            while self._state.phase != "ended" and not bridge.link.is_over:
+                for self._state in bridge.turn(_TURN_S):
+                    pass
+                with contextlib.suppress(queue.Empty):
+                    while True:
+                        bridge.link.send(MessageChannel.COMMAND, self._commands.get_nowait())
+            for _ in bridge.serve():  # the host hears that its end was heard
+                pass
+        finally:
+            bridge.close()
+            for each in (wakeup, self._wake):
+                os.close(each)
