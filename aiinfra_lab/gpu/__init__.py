@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated
 
+from .. import kernels
 from ..errors import LabError
+from ..kernels import KeptKernel
 from ..providers import make, names
 from ..show import Card, Listing, Result, Table, working
-from ..units import Duration, Usd, number
+from ..units import Duration, Usd, counted, number
 from ..uris import Uri, check_name
-from ..verbs import Choices, Live, Name, Suggested, verb
+from ..verbs import Choices, Destination, Live, Name, Suggested, verb
 from . import cards, sessions, starting
 from .base import KernelHost, Machines, Offer, Paced, Plan, Status
 from .record import SessionRecord
 
 __all__ = [
-    "KernelHost", "Machines", "Offer", "Paced", "Plan", "Session", "SessionRecord", "Sessions", "Status",
-    "ls", "show", "start", "stop",
+    "KernelHost", "Machines", "Offer", "Paced", "Plan", "Session", "SessionOutput", "SessionRecord", "Sessions",
+    "Status", "get", "ls", "show", "start", "stop",
 ]  # fmt: skip
 
 
@@ -126,6 +129,68 @@ def show(name: Annotated[Name, Live("gpu")]) -> Session:
         %gpu show trainer
     """
     return _session(sessions.observe(sessions.find(name)))
+
+
+@dataclass(frozen=True)
+class SessionOutput(Result):
+    """What became of a session's outputs.
+
+    state: what the session does. code: the first line of what ran last. running: whether that goes on. notebook: where
+    outputs were written, and cells: into how many cells. notes: what else there is to know.
+    """
+
+    kind = "Session"
+
+    uri: str
+    state: str
+    code: str = ""
+    running: bool = False
+    notebook: str = ""
+    cells: int = 0
+    notes: tuple[str, ...] = ()
+
+    def card(self) -> Card:
+        return cards.output_card(self)
+
+
+@verb("gpu")
+def get(name: Annotated[Name, Live("gpu")], *, into: Destination | None = None) -> SessionOutput:
+    """Show here what a session's newest code has put out, from its beginning, and go on until it is over.
+
+    Nothing of it is lost by a page that was reloaded, a notebook that was closed or a server that was killed. Ctrl-C
+    ends the waiting, and not the code. It works after the session has ended too, until that name is started again.
+
+    name: the session
+    into: a notebook: the outputs that its cells lack are written into it instead; save it before, and reload it then
+
+    Example:
+        %gpu get trainer
+        %gpu get trainer --into 02-train.ipynb
+    """
+    found = sessions.observe(sessions.find(name))
+    kernel = KeptKernel.of(found.record.uri)
+    if into is not None:
+        return _restored(found, kernels.restore(kernel, Path(into)), Path(into))
+    followed = kernels.follow(kernel)
+    if followed is None:
+        return SessionOutput(found.record.uri, found.label, notes=("no code has run in it yet",))
+    return SessionOutput(found.record.uri, sessions.observe(found.record).label, _first_line(followed.code))
+
+
+def _restored(found: sessions.ObservedSession, done: kernels.Restored, path: Path) -> SessionOutput:
+    notes = []
+    if done.running:
+        notes.append(f"{counted(done.running, 'cell')} not over yet: get it again then")
+    if done.elsewhere:
+        notes.append(f"{counted(done.elsewhere, 'cell')} left as they are, since they were run elsewhere since")
+    state, running = found.label, bool(done.running)
+    return SessionOutput(
+        found.record.uri, state, running=running, notebook=str(path), cells=done.written, notes=tuple(notes)
+    )
+
+
+def _first_line(code: str) -> str:
+    return next(iter(code.strip().splitlines()), "")
 
 
 @verb("gpu")

@@ -23,11 +23,11 @@ from ..show import (
     with_reason,
 )
 from ..show.states import STATES
-from ..units import show_duration, show_share, show_usd
+from ..units import counted, show_duration, show_share, show_usd
 from ..uris import Uri
 
 if TYPE_CHECKING:
-    from . import Session
+    from . import Session, SessionOutput
 
 _ENDS = {
     "deadline": "Ended because its time was over.",
@@ -50,6 +50,24 @@ def card(session: Session) -> Card:
         figures=_figures(session),
         parts=_bars(session) if session.state == "running" else [],
         next=[f"Next: {_next(session)}"],
+    )
+
+
+def output_card(found: SessionOutput) -> Card:
+    """What became of a session's outputs, in a line or two."""
+    mark, _ = with_reason(found.state, found.uri)
+    lead = f"**The outputs of {counted(found.cells, 'cell')} were written into {found.notebook}.**"
+    if found.notebook and not found.cells:
+        lead = f"{found.notebook} has all outputs of the session's code already, or none of that code."
+    if not found.notebook:
+        lead = "" if not found.code else "Above is what its newest code has put out."
+    return Card(
+        kind=found.kind,
+        uri=found.uri,
+        state=mark,
+        lead=" ".join(filter(None, [lead, *map(sentence, found.notes)])),
+        facts=[("code", found.code)] if found.code else [],
+        next=["Next: reload the notebook in JupyterLab (File, Reload Notebook from Disk)"] if found.cells else [],
     )
 
 

@@ -40,6 +40,22 @@ class _Segment:
         return zlib.decompress(data) if self.path.name.endswith(_SEALED) else data
 
 
+def read(folder: Path) -> Iterator[JournalEntry]:
+    """What a journal holds now, be it written by another process meanwhile; nothing where there is none."""
+    for segment in sorted(_segments(folder), key=lambda segment: segment.first):
+        for path in (segment.path, segment.path.with_name(f"{segment.path.name}.z")):  # sealed since
+            with contextlib.suppress(FileNotFoundError, zlib.error):
+                segment.path = path
+                yield from _records(segment.read())
+                break
+
+
+def _segments(folder: Path) -> list[_Segment]:
+    with contextlib.suppress(FileNotFoundError):
+        return [_Segment(path) for path in folder.iterdir() if path.name.endswith((_OPEN, _SEALED))]
+    return []
+
+
 class Journal:
     """The records of a folder, for its user only. One process writes it at a time; others may read.
 
@@ -49,8 +65,7 @@ class Journal:
     def __init__(self, folder: Path, *, limit_bytes: int = LIMIT_BYTES, segment_bytes: int = SEGMENT_BYTES) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.folder, self._limit, self._segment_bytes = folder, limit_bytes, segment_bytes
-        found = [path for path in folder.iterdir() if path.name.endswith((_OPEN, _SEALED))]
-        self._segments = sorted(map(_Segment, found), key=lambda segment: segment.first)
+        self._segments = sorted(_segments(folder), key=lambda segment: segment.first)
         self._file = -1
         self.last = self._recovered()
 

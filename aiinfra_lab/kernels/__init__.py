@@ -5,11 +5,12 @@ runs `keeper.run` in a process of its own; Jupyter enters through the provisione
 """
 
 from .base import Lease, Owner
-from .client import Output, execute, republish, send_control
+from .client import execute, follow, republish, send_control
 from .kept import KeptKernel, KernelState
+from .recovery import Output, Restored, restore
 from .specs import sweep, sweep_launcher
 
 __all__ = [
-    "KeptKernel", "KernelState", "Lease", "Output", "Owner",
-    "execute", "republish", "send_control", "sweep", "sweep_launcher",
+    "KeptKernel", "KernelState", "Lease", "Output", "Owner", "Restored",
+    "execute", "follow", "republish", "restore", "send_control", "sweep", "sweep_launcher",
 ]  # fmt: skip

@@ -13,12 +13,10 @@ from ..errors import Failed, Unavailable
 from ..files import until
 from ..show import in_notebook
 from ..units import show_duration
+from . import recovery
 from .kept import KeptKernel
+from .recovery import OUTPUTS, Execution, Output
 
-Output = dict[str, Any]
-"""One output as Jupyter's messages have it: `msg_type`, `content`, `metadata`."""
-
-_OUTPUTS = ("stream", "display_data", "update_display_data", "execute_result", "clear_output", "error")
 READY_S = 30.0
 # How late the end of a kernel is noticed while its code is waited for; each look opens two small files.
 _CHECK_S = 0.25
@@ -46,6 +44,29 @@ def execute(
     kept = kernel if isinstance(kernel, KeptKernel) else KeptKernel.of(kernel)
     with _client(kept) as client:
         return _Execution(kept, client, on_output or republish, timeout_s).run(code, interrupt=interrupt)
+
+
+def follow(kernel: KeptKernel, on_output: Callable[[Output], None] | None = None) -> Execution | None:
+    """Show what the kernel's newest code has put out, from its beginning, and go on until it is over.
+
+    The code of whom does not matter, nor whether the kernel still lives. None when it has run nothing yet. Ctrl-C ends
+    the waiting, and not the code.
+    """
+    show = on_output or republish
+    if not kernel.is_alive():
+        return _shown(recovery.newest(kernel), show)
+    with _client(kernel) as client:  # whatever is published from here on arrives; all before it was written down
+        found = _shown(recovery.newest(kernel), show)
+        if found is not None and not found.is_over:
+            seen = {each["header"]["msg_id"] for each in found.messages}
+            _Execution(kernel, client, show, None).follow(found.id, seen)
+        return found
+
+
+def _shown(found: Execution | None, show: Callable[[Output], None]) -> Execution | None:
+    for output in found.outputs if found else ():
+        show(output)
+    return found
 
 
 def send_control(kernel: KeptKernel, message: str, **content: Any) -> None:
@@ -150,6 +171,7 @@ class _Execution:
         self._timeout_s = timeout_s
         self._until = None if timeout_s is None else time.monotonic() + timeout_s
         self._id = ""
+        self._seen: set[str] = set()
         self._checked_at = time.monotonic()
 
     def run(self, code: str, *, interrupt: bool) -> dict[str, Any]:
@@ -164,6 +186,11 @@ class _Execution:
                 send_control(self._kernel, "interrupt_request")
             raise
 
+    def follow(self, id_: str, seen: set[str]) -> None:
+        """Pass on what else comes of code that somebody has sent, but for those messages."""
+        self._id, self._seen = id_, seen
+        self._pass_outputs_on()
+
     def _once(self, code: str) -> dict[str, Any]:
         # Ours must not drop what others have sent, when it fails.
         self._id = self._client.execute(code, allow_stdin=False, stop_on_error=False)
@@ -177,7 +204,7 @@ class _Execution:
             kind, content = message["msg_type"], message["content"]
             if kind == "status" and content["execution_state"] == "idle":
                 return
-            if kind in _OUTPUTS:
+            if kind in OUTPUTS and message["header"]["msg_id"] not in self._seen:
                 self._on_output({"msg_type": kind, "content": content, "metadata": message["metadata"]})
 
     def _next(self, receive: Callable[..., dict[str, Any]]) -> dict[str, Any]:

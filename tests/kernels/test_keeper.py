@@ -8,7 +8,7 @@ import pytest
 
 from aiinfra_lab import gpu, jobs
 from aiinfra_lab.gpu.record import SessionRecord
-from aiinfra_lab.host.journal import Journal
+from aiinfra_lab.host import journal
 from aiinfra_lab.host.spec import read_state
 from aiinfra_lab.jobs import process
 from aiinfra_lab.kernels import KeptKernel, specs
@@ -136,7 +136,7 @@ def test_what_the_kernel_said_while_no_keeper_lived_is_written_down(kept, run):
 
 
 def received(kept) -> list[bytes]:
-    return [record.payload for record in Journal(kept.folder / "received").after(0)]
+    return [entry.payload for entry in journal.read(kept.folder / "received")]
 
 
 def test_a_keeper_and_a_supervisor_that_were_killed_leave_a_kernel_that_the_next_look_finds(kept, run, workspace):
