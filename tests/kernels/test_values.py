@@ -295,6 +295,30 @@ def test_no_pickle_is_loaded_unless_it_is_allowed() -> None:
         unpack(packed)
 
 
+def test_a_pickle_that_is_not_declared_is_not_loaded_either() -> None:
+    packed = bytes(pack({"box": PICKLED["instance"]})).replace(b'"variables":["box"]', b'"variables":[     ]')
+    with pytest.raises(Denied, match="came as a pickle"):
+        unpack(packed)
+
+
+@pytest.mark.parametrize("node", ['["numpy.generic","\'|O\'","0000000000000000"]', '["numpy","\'|O\'",[1],"C",0]'])
+def test_memory_is_never_taken_for_pointers(node) -> None:
+    packed = bytes(pack({"a": [np.int64(1)], "filling": "x" * 100}))
+    old = packed[packed.index(b'["numpy.generic"') :].partition(b"]")[0] + b"]"
+    filling = b'"filling":"' + b"x" * 100
+    grown = len(node) - len(old)
+    packed = packed.replace(filling, filling[:-grown] if grown > 0 else filling + b"x" * -grown)
+    with pytest.raises(ValueError, match="object"):
+        unpack(packed.replace(old, node.encode()))
+
+
+def test_asking_what_is_installed_imports_nothing(tmp_path, monkeypatch) -> None:
+    (tmp_path / "loud").mkdir()
+    (tmp_path / "loud" / "__init__.py").write_text("raise SystemExit")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert installed(["loud", "loud.part", "", "../loud", "-"]) == {"loud": ""}
+
+
 @pytest.mark.parametrize("broken", [b"", b"x" * 100, b"aiinfra1" + b"\xff" * 8, bytes(pack(ARRAYS))[:-200]])
 def test_what_did_not_arrive_whole_is_refused(broken) -> None:
     with pytest.raises(Damaged, match="fix:"):

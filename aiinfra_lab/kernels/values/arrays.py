@@ -48,12 +48,19 @@ def _description(kind: Any) -> str | None:
         return None
 
 
-def to_numpy(reader: ValueReader, description: str, shape: list[int], order: Literal["C", "F"], part: int) -> Any:
-    import numpy as np
+def _dtype(description: str) -> Any:
     from numpy.lib import format as npy
 
-    memory = reader.memory(part)
     kind = npy.descr_to_dtype(ast.literal_eval(description))
+    if kind.hasobject:
+        raise ValueError("memory from another machine is taken for no object")
+    return kind
+
+
+def to_numpy(reader: ValueReader, description: str, shape: list[int], order: Literal["C", "F"], part: int) -> Any:
+    import numpy as np
+
+    memory, kind = reader.memory(part), _dtype(description)
     if not memory.nbytes:
         return np.ndarray(shape, kind, order=order)
     # It holds on to the memory, so that nobody can resize it, as `ndarray(buffer=…)` does not.
@@ -62,9 +69,9 @@ def to_numpy(reader: ValueReader, description: str, shape: list[int], order: Lit
 
 def to_numpy_scalar(_: ValueReader, description: str, content: str) -> Any:
     import numpy as np
-    from numpy.lib import format as npy
 
-    return np.ndarray((), npy.descr_to_dtype(ast.literal_eval(description)), bytearray.fromhex(content))[()]
+    memory, kind = bytes.fromhex(content), _dtype(description)
+    return np.frombuffer(memory, kind)[0] if memory else np.zeros((), kind)[()]
 
 
 def of_torch(writer: ValueWriter, value: Any) -> Node | None:
@@ -88,6 +95,8 @@ def to_torch(
 ) -> Any:
     import torch
 
+    if kind not in _TENSORS:
+        raise ValueError(f"a tensor has no type {kind}")
     memory = reader.memory(part)
     flat = torch.frombuffer(memory, dtype=torch.uint8) if memory.nbytes else torch.empty(0, dtype=torch.uint8)
     tensor = flat.view(getattr(torch, kind)).reshape(shape)

@@ -53,12 +53,13 @@ def _series(version: str) -> str:
 
 
 def _version(package: str) -> str | None:
-    try:
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError, ValueError):
         return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        with contextlib.suppress(ImportError, ValueError):
-            return "" if importlib.util.find_spec(package) else None
+    if not package.isidentifier():  # to look for a part of a package would import it
         return None
+    with contextlib.suppress(ImportError, ValueError):
+        return "" if importlib.util.find_spec(package) else None
+    return None
 
 
 class PackageNeeds:

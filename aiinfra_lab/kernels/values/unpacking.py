@@ -38,19 +38,14 @@ def unpack(data: bytes | bytearray | memoryview, *, pickles: bool = False) -> di
     """
     head, start = _head(memoryview(data))
     if head["pickle"]["variables"] and not pickles:
-        raise problem_of(
-            "Denied",
-            f"{', '.join(head['pickle']['variables'])} came as a pickle, which runs code of the machine it comes from",
-            "bring back arrays, tensors, tables or plain values, as a network's `state_dict()`; or allow pickles of a "
-            "machine that is yours",
-        )
+        raise _denied(", ".join(head["pickle"]["variables"]))
     if lacking := mismatches(installed(head["needs"]), head["needs"]):
         raise problem_of(
             "Missing",
             f"this Python cannot unpack {', '.join(head['values'])}: {'; '.join(lacking)}",
             "install the same versions on both sides, or take along arrays, tables and plain values",
         )
-    reader = ValueReader(head, memoryview(data), start)
+    reader = ValueReader(head, memoryview(data), start, pickles=pickles)
     try:
         return {name: reader.value(node) for name, node in head["values"].items()}
     except zoneinfo.ZoneInfoNotFoundError as problem:
@@ -59,6 +54,15 @@ def unpack(data: bytes | bytearray | memoryview, *, pickles: bool = False) -> di
     finally:
         # It is in a cycle with its unpickler: the data would live until the next collection.
         vars(reader).clear()
+
+
+def _denied(names: str) -> Exception:
+    return problem_of(
+        "Denied",
+        f"{names} came as a pickle, which runs code of the machine it comes from",
+        "bring back arrays, tensors, tables or plain values, as a network's `state_dict()`; or allow pickles of a "
+        "machine that is yours",
+    )
 
 
 def _head(data: memoryview) -> tuple[dict[str, Any], int]:
@@ -76,7 +80,8 @@ def _head(data: memoryview) -> tuple[dict[str, Any], int]:
 class ValueReader:
     """Builds each object when it is first met, which is the order in which they were packed."""
 
-    def __init__(self, head: dict[str, Any], data: memoryview, start: int) -> None:
+    def __init__(self, head: dict[str, Any], data: memoryview, start: int, *, pickles: bool) -> None:
+        self.pickles = pickles
         self.nodes, self.built = head["objects"], [_NOT_YET] * len(head["objects"])
         self.parts = []
         for size in head["parts"]:
@@ -109,6 +114,12 @@ class ValueReader:
                 self.built[number] = READ[tag](self, *rest)
         return self.built[number]
 
+    def load(self) -> Any:
+        """The next of the pickled values; whoever made the data may not have declared them."""
+        if not self.pickles:
+            raise _denied("a value")
+        return self.unpickler.load()
+
     def values(self, nodes: list[Node]) -> Iterator[Any]:
         return map(self.value, nodes)
 
@@ -130,7 +141,7 @@ READ: dict[str, Callable[..., Any]] = {
     "numpy": to_numpy,
     "numpy.generic": to_numpy_scalar,
     "pandas": to_pandas,
-    "pickled": lambda reader: reader.unpickler.load(),
+    "pickled": ValueReader.load,
     "polars": to_polars,
     "pyarrow": to_pyarrow,
     "torch": to_torch,
