@@ -1,12 +1,13 @@
 """The autoscaler's rule, and its simulation: how many replicas a load wants. Pure: no clock, no input, no output.
 
 A replica is a session of a pool or one process of an endpoint; the load is what `per_replica` counts: work that waits
-or runs, or requests per second. Each idea is somebody's who learned it the hard way:
+or runs, or requests per second. What the rule does, and whose it is:
 
 - The target comes from the load alone, ceil(load / per_replica), and never from "one more" (Kubernetes HPA for values
   that are averaged; SkyServe's request rate; its QueueLengthAutoscaler adds one at a time and is late). Work that runs
   counts beside work that waits, as in Ray Serve: a queue alone shrinks by being served, and the target with it. So
   what is starting counts too, as in Ray's autoscaler: asked again for the same load, the rule gives the same number.
+  Work that comes in while nothing is ready yet is load like any other.
 - A load within the tolerance of what the target is made for changes nothing (HPA, 10 %).
 - Down goes only to the highest, up only to the lowest number that was wanted in a window (HPA's stabilization: 300 s
   down, 0 s up). A window that nobody watched begins anew with the target, as HPA's does when its controller restarts.

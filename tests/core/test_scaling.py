@@ -30,6 +30,12 @@ def targets(policy: ScalingPolicy, loads, begin: int | None = None, busy: int = 
     return [decision.target for decision in follow(policy, loads, begin, busy)]
 
 
+def changes(seen: list[int]) -> tuple[list[int], list[int]]:
+    """The ticks of the changes up, and of those down."""
+    steps = [(tick, other - one) for tick, (one, other) in enumerate(pairwise(seen))]
+    return [tick for tick, step in steps if step > 0], [tick for tick, step in steps if step < 0]
+
+
 policies = st.builds(
     lambda low, more, **rest: ScalingPolicy(min=low, max=max(low + more, 1), **rest),
     low=st.integers(0, 5),
@@ -95,8 +101,7 @@ def test_a_constant_load_changes_nothing_over_10_000_ticks() -> None:
 def test_noise_around_a_load_is_followed_up_and_not_down_again(middle) -> None:
     noise = random.Random(7)
     seen = targets(POOL, [max(0.0, noise.gauss(middle, middle / 3)) for _ in range(LONG)])
-    downs = [tick for tick, (one, other) in enumerate(pairwise(seen)) if other < one]
-    ups = [tick for tick, (one, other) in enumerate(pairwise(seen)) if other > one]
+    ups, downs = changes(seen)
     # A change down is one that a whole window wanted, so that between it and the one up before it lies a window.
     assert all((down - up) * TICK_S >= POOL.down_s for down in downs for up in ups if up < down)
     assert len(downs) < LONG * TICK_S / POOL.down_s
@@ -217,10 +222,18 @@ def test_a_random_stream_never_takes_away_within_a_window_what_it_began() -> Non
     chance = random.Random(3)
     arrivals = [sum(chance.random() < 0.05 for _ in range(5)) for _ in range(LONG)]
     pool = simulate(POOL, arrivals, lambda _: chance.expovariate(1 / 60), 60.0)
-    downs_to_ups = pool.reversals
-    assert len(downs_to_ups) < LONG * TICK_S / POOL.down_s
-    assert max(pool.targets) <= POOL.max
+    ups, downs = changes(pool.targets)
+    assert downs
+    assert min(down - max(up for up in ups if up < down) for down in downs) * TICK_S >= POOL.down_s
+    assert len(pool.reversals) < LONG * TICK_S / POOL.down_s
     assert all(moment.target >= 1 for moment in pool.moments if moment.waiting or moment.running)
+
+
+@given(st.lists(st.integers(0, 6), min_size=1, max_size=60), st.sampled_from([0.0, 30.0, 300.0]))
+def test_however_long_machines_start_there_are_never_more_than_the_largest_load_wants(arrivals, start_up_s) -> None:
+    pool = simulate(ScalingPolicy(max=1000, per_replica=2), arrivals, 60.0, start_up_s)
+    largest = max(moment.waiting + moment.running for moment in pool.moments)
+    assert max(moment.ready + moment.starting for moment in pool.moments) <= math.ceil(largest / 2)
 
 
 @settings(max_examples=30)

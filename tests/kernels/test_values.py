@@ -203,6 +203,11 @@ def test_a_form_needs_its_library_and_a_pickle_the_versions() -> None:
     assert needs["numpy"] == ""
 
 
+def test_an_enum_of_polars_needs_its_version() -> None:
+    series = pl.Series(["x"], dtype=pl.Enum(["x"]))
+    assert requirements(pack({"plain": pl.Series([1]), "enum": [series]})) == {"polars": pl.__version__}
+
+
 def test_what_a_function_imports_is_needed() -> None:
     names = in_a_notebook("import pandas as pd\nfrom scipy import stats\ndef f(): return pd.DataFrame, stats.norm")
     assert {"pandas", "scipy", "cloudpickle", "python"} <= requirements(bytes(pack({"f": names["f"]}))).keys()
@@ -248,8 +253,8 @@ def test_mismatches_are_named() -> None:
     theirs = {"python": "3.12.1", "scikit-learn": "1.7.0"}
     assert mismatches(theirs, {"scikit-learn": "1.9.1", "python": "3.11.2", "polars": "", "xgboost": "3.1.2"}) == [
         "polars is needed and not installed",
-        "python 3.11 is needed, since a value of 3.11.2 is pickled, and 3.12.1 is installed",
-        "scikit-learn 1.9 is needed, since a value of 1.9.1 is pickled, and 1.7.0 is installed",
+        "python 3.11 is needed, since a value comes from 3.11.2, and 3.12.1 is installed",
+        "scikit-learn 1.9 is needed, since a value comes from 1.9.1, and 1.7.0 is installed",
         "xgboost 3.1 is needed and not installed",
     ]
 

@@ -37,7 +37,7 @@ def mismatches(theirs: Mapping[str, str], ours: Mapping[str, str]) -> list[str]:
             lines.append(f"{wanted} is needed and not installed")
         elif version and _series(version) != _series(theirs[package]):
             there = theirs[package] or "one without a version"
-            lines.append(f"{wanted} is needed, since a value of {version} is pickled, and {there} is installed")
+            lines.append(f"{wanted} is needed, since a value comes from {version}, and {there} is installed")
     return lines
 
 
@@ -72,6 +72,10 @@ class PackageNeeds:
     def form(self, package: str) -> None:
         """A library, in any version."""
         self.packages.setdefault(package, "")
+
+    def same(self, package: str) -> None:
+        """A library whose own form differs between its versions."""
+        self.packages[package] = _version(package) or ""
 
     def pickled(self, found: object) -> None:
         """What a class, a function or a module in a pickle comes from."""

@@ -69,7 +69,7 @@ class ValueWriter:
         self.objects: list[str] = []
         self.parts: list[list[memoryview]] = []
         self.size = 0
-        # The values themselves too: an id is somebody's only for as long as he lives.
+        # The values themselves too: an id is given to another object once its own is gone.
         self.known: dict[int, tuple[int, object]] = {}
         self.pickled: dict[int, tuple[int, object]] = {}
         self.pickled_in: list[str] = []

@@ -72,6 +72,8 @@ def of_polars(writer: ValueWriter, value: Any) -> Node | None:
         return None
     file = io.BytesIO()
     frame.write_ipc_stream(file)
+    if any("Enum" in str(kind) for kind in frame.schema.values()):  # which other versions read as Categorical
+        writer.needs.same("polars")
     writer.needs.form("polars")
     return ["polars", isinstance(value, pl.Series), writer.part(file.getbuffer())]
 
