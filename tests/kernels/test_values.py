@@ -1,6 +1,7 @@
 """Variables go to another Python process, which has nothing of ours, and come back as they were."""
 
 import ast
+import datetime as dt
 import gc
 import math
 import pathlib
@@ -19,11 +20,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
-from aiinfra_lab.errors import Damaged, Denied, Missing, UsageProblem
+from aiinfra_lab.errors import Damaged, Denied, Failed, Missing, UsageProblem
 from aiinfra_lab.kernels import values
 from aiinfra_lab.kernels.values import installed, mismatches, pack, requirements, unpack
 
-from .value_kinds import ARRAYS, CELL, HARD_ROWS, PICKLED, PLAIN, ROWS, TABLES, TENSORS, in_a_notebook, same
+from .value_kinds import ARRAYS, BERLIN, CELL, HARD_ROWS, PICKLED, PLAIN, ROWS, TABLES, TENSORS, in_a_notebook, same
 
 # What the other process does: it unpacks, runs code on what it got, and packs everything again.
 PEER = """
@@ -225,6 +226,24 @@ def test_a_module_of_the_users_own_is_needed_by_its_name(tmp_path, monkeypatch) 
     sys.modules.pop("my_flights")
     with pytest.raises(Missing, match="my_flights is needed and not installed"):
         unpack(bytes(packed), pickles=True)
+
+
+def test_code_that_differs_on_the_two_sides_is_named(tmp_path, monkeypatch) -> None:
+    (tmp_path / "my_trains.py").write_text("class Train: pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    import my_trains
+
+    packed = bytes(pack({"first": 1, "train": my_trains.Train()}))
+    del my_trains.Train
+    with pytest.raises(Failed, match=r"`train` cannot be unpacked here: .*Train(?s:.)*fix: bring the same code"):
+        unpack(packed, pickles=True)
+    sys.modules.pop("my_trains")
+
+
+def test_a_time_zone_that_the_other_side_lacks_is_named(monkeypatch) -> None:
+    packed = bytes(pack({"at": dt.datetime(2026, 1, 1, tzinfo=BERLIN)})).replace(b"Europe/Berlin", b"Europe/Bierli")
+    with pytest.raises(Failed, match=r"`at` cannot be unpacked here(?s:.)*tzdata"):
+        unpack(packed)
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ torch's tensors as type, shape and memory, tables as Arrow streams, and only the
 tensors and tables inside are still sent by their own form. What two variables share they share afterwards. Tensors
 arrive in the memory of the host, since the other machine may have another accelerator or none.
 
-This file is also sent as text to a machine that has nothing of ours: it imports the standard library only, anything
-else when such a value is met, and holds for Python 3.10 and later. A pickle is code of whoever made it: it is loaded
-only where the caller says so.
+`source()` is this folder as one text, for a machine that has nothing of ours: it imports the standard library only,
+anything else when such a value is met, and holds for Python 3.10 and later. A pickle is code of whoever made it: it is
+loaded only where the caller says so, and only by the versions that made it.
 """
 
 from __future__ import annotations

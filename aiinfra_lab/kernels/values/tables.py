@@ -71,7 +71,10 @@ def of_polars(writer: ValueWriter, value: Any) -> Node | None:
     if pl.Object in frame.schema.values():  # its stream would hold addresses
         return None
     file = io.BytesIO()
-    frame.write_ipc_stream(file)
+    try:
+        frame.write_ipc_stream(file)
+    except pl.exceptions.PolarsError:
+        return None
     if any("Enum" in str(kind) for kind in frame.schema.values()):  # which other versions read as Categorical
         writer.needs.same("polars")
     writer.needs.form("polars")

@@ -47,13 +47,23 @@ def unpack(data: bytes | bytearray | memoryview, *, pickles: bool = False) -> di
         )
     reader = ValueReader(head, memoryview(data), start, pickles=pickles)
     try:
-        return {name: reader.value(node) for name, node in head["values"].items()}
-    except zoneinfo.ZoneInfoNotFoundError as problem:
-        what = f"this machine does not know the time zone of a value: {problem}"
-        raise problem_of("Missing", what, "install the time zones there, as in `pip install tzdata`") from problem
+        return {name: _unpacked(reader, name, node) for name, node in head["values"].items()}
     finally:
         # It is in a cycle with its unpickler: the data would live until the next collection.
         vars(reader).clear()
+
+
+def _unpacked(reader: ValueReader, name: str, node: Node) -> Any:
+    reason: Exception
+    try:
+        return reader.value(node)
+    except zoneinfo.ZoneInfoNotFoundError as problem:
+        reason, fix = problem, "install the time zones on this machine, as in `pip install tzdata`"
+    except RecursionError as problem:
+        reason, fix = problem, "take it along in parts that are nested less deep"
+    except (AttributeError, ImportError) as problem:
+        reason, fix = problem, "bring the same code of yours to both sides, or define it in the notebook"
+    raise problem_of("Failed", f"`{name}` cannot be unpacked here: {reason}", fix) from reason
 
 
 def _denied(names: str) -> Exception:
