@@ -1,0 +1,30 @@
+"""This folder as one text of Python, which makes it a package of a Python that has nothing of ours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+NAME = "aiinfra_values"
+# Each after those that it imports.
+_MODULES = ("problems", "form", "needs", "plain", "arrays", "tables", "packing", "sent", "unpacking", "__init__")
+
+
+def source() -> str:
+    """What is run first over there: `import aiinfra_values` works from then on. It may be run again."""
+    folder = Path(__file__).parent
+    texts = {name: (folder / f"{name}.py").read_text("utf-8") for name in _MODULES}
+    return f"""
+def _aiinfra_values(name, texts):
+    import sys, types
+    package = sys.modules[name] = types.ModuleType(name)
+    package.__path__ = []
+    for part, text in texts.items():
+        whole = name if part == "__init__" else name + "." + part
+        module = package if whole == name else types.ModuleType(whole)
+        sys.modules[whole] = module
+        module.__package__ = name
+        exec(compile(text, "<" + whole + ">", "exec"), vars(module))
+        setattr(package, part, module)
+_aiinfra_values({NAME!r}, {texts!r})
+del _aiinfra_values
+"""
