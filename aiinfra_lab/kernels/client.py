@@ -71,6 +71,21 @@ def _shown(found: Execution | None, show: Callable[[Output], None]) -> Execution
 
 def send_control(kernel: KeptKernel, message: str, **content: Any) -> None:
     """Send a message to the kernel's control channel, which is read also while the kernel is busy."""
+    with _sending(kernel, "control_port") as (session, socket):
+        session.send(socket, message, content=content)
+
+
+def send_code(kernel: KeptKernel, code: str, within_s: float) -> None:
+    """Have the kernel run code of ours that nobody sees and that counts for nothing; wait at most so long for it."""
+    content = {"code": code, "silent": True, "store_history": False, "allow_stdin": False, "stop_on_error": False}
+    with _sending(kernel, "shell_port") as (session, socket):
+        session.send(socket, "execute_request", content={**content, "user_expressions": {}})
+        socket.poll(int(within_s * 1000))
+
+
+@contextmanager
+def _sending(kernel: KeptKernel, port: str) -> Iterator[tuple[Any, Any]]:
+    """A session that signs messages, and a socket to one of the kernel's channels."""
     import zmq
     from jupyter_client.session import Session
 
@@ -80,8 +95,8 @@ def send_control(kernel: KeptKernel, message: str, **content: Any) -> None:
     with zmq.Context.instance().socket(zmq.DEALER) as socket:
         # ms: closing at once must not drop the message, nor wait for ever for a keeper that is gone.
         socket.linger = 1000
-        socket.connect(f"ipc://{info['ip']}-{info['control_port']}")
-        session.send(socket, message, content=content)
+        socket.connect(f"ipc://{info['ip']}-{info[port]}")
+        yield session, socket
 
 
 def republish(output: Output) -> None:

@@ -14,18 +14,21 @@ import signal
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
 from traitlets import Unicode
 
 from ..errors import Failed
-from .client import gone, send_control
+from ..files import is_locked, take_lock
+from .client import gone, send_code, send_control
 from .kept import CHANNELS, KeptKernel
 from .specs import sweep
 
 RESTART_S = 30.0
+WORK_IN_S = 0.5  # a kernel that is busy goes to the notebook's folder when it is done
+_OWNER = "owner"
 
 
 class SessionProvisioner(KernelProvisionerBase):
@@ -39,6 +42,7 @@ class SessionProvisioner(KernelProvisionerBase):
     _restart: Literal["", "requested", "due"] = ""  # due: the keeper has not been asked yet
     _incarnation = 0
     _links: Path | None = None
+    _hold: IO[bytes] | None = None
 
     @property
     def kept(self) -> KeptKernel:
@@ -92,7 +96,9 @@ class SessionProvisioner(KernelProvisionerBase):
             self._restart = self._restart or "due"
         elif self._links is not None:
             shutil.rmtree(self._links, ignore_errors=True)
-            self._links = None
+            if self._hold is not None:
+                self._hold.close()
+            self._links = self._hold = None
 
     async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
         """There is no command: the keeper has started the kernel."""
@@ -105,6 +111,7 @@ class SessionProvisioner(KernelProvisionerBase):
         if self.kept.is_alive():
             self.connection_info = self._connect()
             await self._await_restart(restart)
+            await self._work_in(kwargs.get("cwd"))
         else:
             sweep(self.kept)  # a keeper that was killed left its entry in the launcher, by which Jupyter came here
             if restart != "due":
@@ -126,6 +133,18 @@ class SessionProvisioner(KernelProvisionerBase):
             await asyncio.sleep(0.05)
         self._incarnation = self.kept.state().incarnation
 
+    async def _work_in(self, folder: str | None) -> None:
+        """Have the kernel work in the notebook's folder, as any kernel does; not under another open notebook."""
+        if (
+            folder is None
+            or self._links is None
+            or any(map(_is_held, set(self._links.parent.iterdir()) - {self._links}))
+        ):
+            return
+        # No name is left behind, and where the host has no such folder nothing happens.
+        code = f"(lambda os, to: os.path.isdir(to) and os.chdir(to))(__import__('os'), {str(folder)!r})"
+        await asyncio.to_thread(send_code, self.kept, code, WORK_IN_S)
+
     def _connect(self) -> KernelConnectionInfo:
         """The kernel's connection, through links of our own: Jupyter deletes the sockets of a kernel that it ends."""
         info = self.kept.connection_info()
@@ -133,6 +152,7 @@ class SessionProvisioner(KernelProvisionerBase):
         if self._links is None or not self._links.is_dir():
             # Inside the sockets' own folder: a keeper that ends takes the links of clients that were killed along.
             self._links = Path(tempfile.mkdtemp(dir=sockets, prefix=""))
+            self._hold = take_lock(self._links / _OWNER)
         for port in CHANNELS.values():
             with contextlib.suppress(FileExistsError):
                 (self._links / f"k-{port}").symlink_to(sockets / f"k-{port}")
@@ -141,3 +161,8 @@ class SessionProvisioner(KernelProvisionerBase):
     def get_shutdown_wait_time(self, recommended: float = 5.0) -> float:
         """Detaching is not waited for."""
         return min(recommended, 1.0)
+
+
+def _is_held(links: Path) -> bool:
+    """Whether these are the links of a client that lives."""
+    return is_locked(links / _OWNER)

@@ -122,6 +122,32 @@ def test_a_kernel_that_dies_is_dead_for_jupyter_until_it_attaches_to_the_next(at
     assert run("print(x)") == "1\n"
 
 
+def test_the_kernel_works_in_the_folder_of_the_notebook_and_not_under_another_that_is_open(kept, run, tmp_path):
+    folders = [tmp_path / name for name in ("one", "two", "three")]
+    for folder in folders:
+        folder.mkdir()
+    before = set(run("print(*dir())").split())
+    first, second = KernelManager(kernel_name="aiinfra-trainer"), KernelManager(kernel_name="aiinfra-trainer")
+    first.start_kernel(cwd=str(folders[0]))
+    assert run("import os; print(os.getcwd())") == f"{folders[0]}\n"
+    second.start_kernel(cwd=str(folders[1]))
+    assert run("print(os.getcwd())") == f"{folders[0]}\n"
+    first.shutdown_kernel(now=True)
+    second.shutdown_kernel(now=True)
+    second.start_kernel(cwd=str(folders[2]))
+    assert run("print(os.getcwd())") == f"{folders[2]}\n"
+    assert set(run("print(*dir())").split()) - before == {"os"}
+    second.shutdown_kernel(now=True)
+
+
+def test_what_a_reader_of_a_notebook_sees_of_a_kernel_that_died(attach, kept):
+    with client(attach()) as opened:
+        os.kill(kept.state().kernel_pid, signal.SIGKILL)
+        # JupyterLab shows it by this message, without the restarter's seconds between two looks.
+        while opened.get_iopub_msg(timeout=PATIENCE_S)["content"].get("execution_state") != "restarting":
+            pass
+
+
 def test_a_client_goes_on_over_the_end_of_a_keeper(attach, kept, run):
     km = attach()
     with client(km) as opened:
