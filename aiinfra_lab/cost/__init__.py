@@ -13,6 +13,7 @@ from ..units import show_usd
 from ..uris import Uri
 from ..verbs import Choices, Name, Uris, verb
 from . import cards, daily, prices
+from .accelerators import fits
 from .daily import Summary, summary
 from .prices import STALE_DAYS, Price, machine_usd_per_hour
 from .spending import Spending, Total, spendings, spent_usd, total, total_usd, unknown
@@ -82,14 +83,17 @@ class Cost(Result):
 
 @dataclass(frozen=True, repr=False)
 class Prices(Listing):
-    """The price table; says how old its prices are."""
+    """The price table; says how old its prices are, and what could not be fetched."""
+
+    notes: tuple[str, ...] = field(default=(), metadata={"json": False})
 
     def card(self) -> Card:
-        titles = (RowHeader("machine"), "accelerator", Number("price an hour"), Number("spot, low"),
+        titles = (RowHeader("machine"), "where", "accelerator", Number("price an hour"), Number("spot, low"),
                   Number("spot, high"), "prices of")  # fmt: skip
         rows = [
             (
                 f"{one.provider} {one.type}",
+                one.place,
                 f"{one.count:g} × {one.accelerator}",
                 *(shown("x_usd", usd) for usd in (one.usd_per_hour, one.spot_low_usd, one.spot_high_usd)),
                 one.as_of,
@@ -104,7 +108,7 @@ class Prices(Listing):
             when=f"{len(rows):,} in all",
             lead=self._lead(),
             parts=[Table(titles, rows, most=_MOST_PRICES)],
-            notes=[old] if old else [],
+            notes=[*map(sentence, self.notes), *([old] if old else [])],
             next=["Next: `%cost ls --gpu A10G` lists those with one accelerator"] if len(rows) > _MOST_PRICES else [],
         )
 
@@ -144,14 +148,20 @@ def show(uri: Annotated[Name, Uris("gpu", "train", "deploy", "recipe")] | None =
 def ls(*, gpu: Annotated[str, Choices(prices.accelerators)] | None = None) -> Prices:
     """List the price table, cheapest first.
 
-    gpu: only machines with this accelerator, e.g. A10G
+    gpu: only machines with this accelerator, e.g. A10G, `A10G or L4`, `2x A100`, `1/4 L4` or `A100-80GB 1g.10gb`
 
     Example:
         %cost ls --gpu A10G
     """
-    found = tuple(prices.table() if gpu is None else prices.having(gpu))
-    header = ("provider", "type", "accelerator", "count", "usd_per_hour", "spot_low_usd", "spot_high_usd", "as_of")
-    return Prices("cost:prices", found, header, f"it has no {gpu}, but {', '.join(prices.accelerators())}")
+    # Whoever names one wants to see its shares, too.
+    found = (one for one in prices.table() if gpu is None or fits(gpu, one.accelerator, max(one.count, 1)))
+    return _prices(found, f"it has no {gpu}, but {', '.join(prices.accelerators())}")
+
+
+def _prices(found: Iterable[Price], empty: str = "there is none", notes: tuple[str, ...] = ()) -> Prices:
+    header = ("provider", "type", "region", "zone", "accelerator", "count", "usd_per_hour", "spot_low_usd",
+              "spot_high_usd", "as_of")  # fmt: skip
+    return Prices("cost:prices", tuple(found), header, empty, notes=notes)
 
 
 def _cost(uri: str, found: list[Spending]) -> Cost:
