@@ -24,7 +24,7 @@ _ROUNDED_USD = 0.5001e-4
 
 
 def of_row(price: Price) -> Distrust | None:
-    """What is wrong with a row by itself: a price of nothing, or none; no accelerator, as a share of one may be read."""
+    """What is wrong with a row by itself: a price of nothing, or none; no accelerator, as shares are misread."""
     if not 0 < price.usd_per_hour < math.inf:
         return "price"
     return None if 0 < price.count < math.inf else "count"

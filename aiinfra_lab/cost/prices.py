@@ -80,10 +80,14 @@ class Price(Result):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Catalogue:
-    """Prices that can be true, cheapest first, and of those that cannot how many there are, by accelerator and why."""
+    """Prices that can be true, cheapest first, and of those that cannot how many there are, by accelerator and why.
+
+    by_spot: the same by accelerator and by spot price, as far as that is known.
+    """
 
     rows: tuple[Price, ...]
     by_accelerator: Mapping[str, tuple[Price, ...]]
+    by_spot: Mapping[str, tuple[Price, ...]]
     distrusted: Mapping[str, Mapping[Distrust, int]]
 
     @classmethod
@@ -103,7 +107,12 @@ class Catalogue:
             else:
                 by_accelerator[price.accelerator].append(price)
         ordered = {name: tuple(sorted(rows, key=_order)) for name, rows in by_accelerator.items()}
-        return cls(tuple(sorted((row for rows in ordered.values() for row in rows), key=_order)), ordered, distrusted)
+        by_spot = {
+            name: tuple(sorted((row for row in rows if row.spot_high_usd is not None), key=_by_spot))
+            for name, rows in ordered.items()
+        }
+        everything = sorted((row for rows in ordered.values() for row in rows), key=_order)
+        return cls(tuple(everything), ordered, by_spot, distrusted)
 
 
 def catalogue() -> Catalogue:
@@ -196,6 +205,11 @@ def _catalogue(written: tuple[tuple[Path, int], ...]) -> Catalogue:
 
 def _order(price: Price) -> tuple[float, float, str]:
     return price.usd_per_hour, math.inf if price.spot_high_usd is None else price.spot_high_usd, price.uri
+
+
+def _by_spot(price: Price) -> float:
+    assert price.spot_high_usd is not None
+    return price.spot_high_usd
 
 
 def _price(path: Path, line: int, row: dict[str, str]) -> Price:
