@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated
 
-from ..errors import NotFound
+from ..errors import NotFound, UsageProblem
+from ..files import refuse_taken, write
 from ..nouns import Span, StepSpan
+from ..providers import names
 from ..show import Card, Listing, Number, Result, RowHeader, Table, moment, sentence, shown
 from ..units import show_usd
 from ..uris import Uri
-from ..verbs import Choices, Name, Uris, verb
-from . import cards, daily, prices
+from ..verbs import Choices, Destination, Name, Uris, verb
+from . import cards, daily, prices, refreshing
 from .accelerators import fits
 from .daily import Summary, summary
 from .prices import STALE_DAYS, Price, machine_usd_per_hour
@@ -20,12 +23,16 @@ from .spending import Spending, Total, spendings, spent_usd, total, total_usd, u
 from .unit_cost import UnitCost, compared_with, unit_costs, use
 
 __all__ = [
-    "Cost", "Part", "Price", "Prices", "Summary", "Total", "UnitCost", "ls", "machine_usd_per_hour", "prices", "show",
-    "spent_usd", "summary", "total",
+    "Cost", "Part", "Price", "Prices", "Summary", "Total", "UnitCost", "get", "ls", "machine_usd_per_hour", "prices",
+    "show", "spent_usd", "summary", "total",
 ]  # fmt: skip
 
 _ALL = "cost:all"
 _MOST_PRICES = 16
+
+
+def _sources() -> list[str]:
+    return names("cost.prices_source")
 
 
 @dataclass(frozen=True)
@@ -101,7 +108,11 @@ class Prices(Listing):
             for one in self.items
         ]
         ages = [price.age_days for price in self.items if price.stale]
-        old = f"{len(ages)} of {len(self)} are older than {STALE_DAYS} days, up to {max(ages)}." if ages else ""
+        old = (
+            f"{len(ages)} of {len(self)} are older than {STALE_DAYS} days, up to {max(ages)}: `%cost get --refresh`."
+            if ages
+            else ""
+        )
         return Card(
             kind="",
             uri="Prices",
@@ -156,6 +167,39 @@ def ls(*, gpu: Annotated[str, Choices(prices.accelerators)] | None = None) -> Pr
     # Whoever names one wants to see its shares, too.
     found = (one for one in prices.table() if gpu is None or fits(gpu, one.accelerator, max(one.count, 1)))
     return _prices(found, f"it has no {gpu}, but {', '.join(prices.accelerators())}")
+
+
+@verb("cost")
+def get(
+    *,
+    refresh: bool = False,
+    region: Sequence[str] = (),
+    on: Annotated[str, Choices(_sources)] | None = None,
+    into: Destination | None = None,
+) -> Prices:
+    """Hand the price table to the cell: `.df()` reads it.
+
+    Prices that were fetched lie in this workspace and count beside the shipped ones, the newer of a machine in its
+    region; `[cost] prices` names a table of your own, which then counts alone.
+
+    refresh: first fetch today's prices; asks a cloud's price list, and rents nothing
+    region: where, e.g. us-east-1,us-west-2; the region of your account's settings when left out
+    on: whose prices
+    into: a new .csv file for the table
+
+    Example:
+        %cost get -o prices
+    """
+    if not refresh and (region or on):
+        raise UsageProblem("--region and --on say where to fetch prices", "add --refresh, or leave them out")
+    if into:
+        refuse_taken(Path(into))
+    notes = refreshing.refresh(on, region) if refresh else ()
+    found = prices.table()
+    if into:
+        write(Path(into), prices.written(found))
+        notes = (*notes, f"written into {into}")
+    return _prices(found, notes=notes)
 
 
 def _prices(found: Iterable[Price], empty: str = "there is none", notes: tuple[str, ...] = ()) -> Prices:

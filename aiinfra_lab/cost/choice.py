@@ -74,7 +74,7 @@ class PricedOffer:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class MachineRequest:
     """What is asked for: see `choose`."""
 
     wanted: Wanted | None
@@ -127,7 +127,7 @@ class Choice:
     nearest: where all are, what the budget buys of the accelerator whose memory is nearest. notes: on their age.
     """
 
-    request: Request
+    request: MachineRequest
     offers: tuple[PricedOffer, ...]
     fitting: int
     why_not: tuple[Rejection, ...]
@@ -155,18 +155,18 @@ class Choice:
         rate = refused.worst_usd_per_hour
         minutes = int((self.request.budget_usd or 0.0) / rate * 60 + 1e-9)
         if self.request.for_s and minutes:
-            ways.append(f"--for {minutes // 60}h{minutes % 60:02d}m" if minutes >= 60 else f"--for {minutes}m")
-        ways.append(f"--budget {math.ceil(rate * self.request.hours * 100 - 1e-9) / 100:.2f}")
+            ways.append(f"for {minutes // 60}h{minutes % 60:02d}m" if minutes >= 60 else f"for {minutes}m")
+        ways.append(f"with a budget of {math.ceil(rate * self.request.hours * 100 - 1e-9) / 100:.2f}")
         if self.nearest:
             worst = self.nearest.worst_case_usd
             costs = f", {show_usd(worst)} at most" if worst is not None else ""
-            ways.append(f"--gpu {self.nearest.price.accelerator} ({self.nearest}{costs})")
-        return ", or ".join(ways)
+            ways.append(f"for {self.nearest.price.accelerator} ({self.nearest}{costs})")
+        return f"ask {', or '.join(ways)}"
 
     def _what_to_ask(self) -> str:
         reasons = {each.reason for each in self.why_not}
         if reasons & {"spot", "spot price"}:
-            return "ask without --spot, or fetch today's prices: `%cost get --refresh`"
+            return "ask for one on demand, or fetch today's prices: `%cost get --refresh`"
         if reasons & {"provider", "place"}:
             return "ask for any provider, region and zone"
         return "`%cost ls` lists the accelerators that there are"
@@ -205,8 +205,8 @@ def choose(
     prices are still today's; by default STALE_DAYS ago.
     """
     catalogue = rows if isinstance(rows, Catalogue) else Catalogue.of(rows)
-    stale_before = prices.stale_before() if stale_before is None else stale_before
-    request = Request(wanted, spot, may_fall_back, memory_gib, providers, places, for_s, budget_usd, stale_before)
+    fresh_from = prices.stale_before() if stale_before is None else stale_before
+    request = MachineRequest(wanted, spot, may_fall_back, memory_gib, providers, places, for_s, budget_usd, fresh_from)
     found = _Scan()
     for name, distrusted in catalogue.distrusted.items():
         if _is_named(request, name):
@@ -227,11 +227,11 @@ def choose(
         tuple(Rejection(reason, count) for reason, count in found.rejected.most_common()),
         _offer(refused, request) if refused else None,
         _nearest(catalogue, request, refused) if refused else None,
-        tuple(_notes(offers, stale_before)),
+        tuple(_notes(offers, fresh_from)),
     )
 
 
-def _look(rows: Iterable[Price], name: str, request: Request, found: _Scan) -> None:
+def _look(rows: Iterable[Price], name: str, request: MachineRequest, found: _Scan) -> None:
     """Look at all rows of an accelerator.
 
     There may be many thousands: an object for each would have the garbage collector look at the whole table.
@@ -251,11 +251,11 @@ def _look(rows: Iterable[Price], name: str, request: Request, found: _Scan) -> N
                 found.refused = price
 
 
-def _is_named(request: Request, name: str) -> bool:
+def _is_named(request: MachineRequest, name: str) -> bool:
     return request.wanted is None or request.wanted.needs(name) is not None
 
 
-def _lack(request: Request, name: str, count: float) -> Reason | None:
+def _lack(request: MachineRequest, name: str, count: float) -> Reason | None:
     """What so many accelerators of that name lack."""
     if request.wanted is None:
         known = accelerators.spec(name)
@@ -269,7 +269,7 @@ def _lack(request: Request, name: str, count: float) -> Reason | None:
     return None if enough else "memory"
 
 
-def _unfit(request: Request, price: Price) -> Reason | None:
+def _unfit(request: MachineRequest, price: Price) -> Reason | None:
     """What is wrong with a machine besides its accelerators and its price."""
     if request.providers is not None and price.provider not in request.providers:
         return "provider"
@@ -280,21 +280,22 @@ def _unfit(request: Request, price: Price) -> Reason | None:
     return None
 
 
-def _offer(price: Price, request: Request) -> PricedOffer:
+def _offer(price: Price, request: MachineRequest) -> PricedOffer:
     usd, worst, _ = request.rank(price)
     return PricedOffer(price, request.spot, usd, worst, worst * request.hours if request.for_s else None)
 
 
-def _nearest(catalogue: Catalogue, request: Request, refused: Price) -> PricedOffer | None:
+def _nearest(catalogue: Catalogue, request: MachineRequest, refused: Price) -> PricedOffer | None:
     """The cheapest that the budget would buy of the accelerator whose memory is nearest to that one's."""
-    goal, anything = _memory_gib(refused.accelerator), replace(request, wanted=None)
+    goal, anything, whole = _memory_gib(refused.accelerator), replace(request, wanted=None), min(refused.count, 1.0)
     by_price, order = (catalogue.by_spot, _spot) if request.is_capped else (catalogue.by_accelerator, _on_demand)
     for name in sorted(by_price, key=lambda name: (abs(_memory_gib(name) - goal), name)):
         found = _Scan()
         dearest = bisect_right(by_price[name], request.limit_usd_per_hour, key=order)
         _look(by_price[name][:dearest], name, anything, found)
-        if found.affordable:
-            return _offer(min(found.affordable, key=request.rank), request)
+        # A quarter of one is none.
+        if enough := [price for price in found.affordable if price.count >= whole]:
+            return _offer(min(enough, key=request.rank), request)
     return None
 
 

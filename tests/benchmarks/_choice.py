@@ -102,7 +102,7 @@ def _soiled(given: tuple[Any, ...], dice: random.Random) -> list[Row]:
     if kind in POISONS:
         wrong_usd = {"zero": 0.0, "negative": -usd, "blank": math.nan, "endless": math.inf}[kind]
         return [row(wrong_usd, spot, kind)]
-    spots = {"on demand": usd, "on demand, rounded": math.floor(usd * 1e4) / 1e4, "dearer": usd * 1.2,
+    spots = {"on demand": usd, "on demand, rounded": round(usd, 4), "dearer": usd * 1.2,
              "floor": usd / 10, "floor, rounded": round(usd / 10, 4), "nothing": 0.0}  # fmt: skip
     return [row(usd, spots[kind], spot_wrong=kind)]
 

@@ -151,7 +151,7 @@ def test_beyond_the_budget_nothing_is_rented_and_what_would_fit_is_named(workspa
     with pytest.raises(Denied) as problem:
         found.best()
     assert problem.value.what == "A100 for 8 h may cost 32.00 USD (gcp e in r), and the budget is 20.00 USD"
-    assert problem.value.fix == "--for 5h00m, or --budget 32.00, or --gpu L4 (aws c in r, 3.20 USD at most)"
+    assert problem.value.fix == "ask for 5h00m, or with a budget of 32.00, or for L4 (gcp d in r, 5.60 USD at most)"
     assert types(chosen("A100", for_s=5 * 3600, budget_usd=20)) == "e"
     assert types(chosen("A100", for_s=8 * 3600, budget_usd=32)) == "e"
 
@@ -169,7 +169,7 @@ def test_what_is_named_does_fit(workspace, spot, may_fall_back):
 def test_a_budget_that_buys_nothing_at_all_says_what_it_takes(workspace):
     with pytest.raises(Denied) as problem:
         chosen("T4", for_s=600, budget_usd=0.001).best()
-    assert problem.value.fix == "--budget 0.09"
+    assert problem.value.fix == "ask with a budget of 0.09"
 
 
 def test_without_a_time_the_budget_has_to_buy_a_minute(workspace):
@@ -184,7 +184,7 @@ def test_where_there_is_none_it_says_why_and_what_to_ask(workspace):
     assert "%cost ls" in problem.value.fix
     with pytest.raises(Unavailable) as problem:
         chosen("L4", [TABLE[3]], spot=True).best()
-    assert "without --spot" in problem.value.fix
+    assert "on demand" in problem.value.fix
     with pytest.raises(Unavailable, match="it is empty"):
         chosen("L4", []).best()
 
