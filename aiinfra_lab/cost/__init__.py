@@ -108,11 +108,7 @@ class Prices(Listing):
             for one in self.items
         ]
         ages = [price.age_days for price in self.items if price.stale]
-        old = (
-            f"{len(ages)} of {len(self)} are older than {STALE_DAYS} days, up to {max(ages)}: `%cost get --refresh`."
-            if ages
-            else ""
-        )
+        old = f"{len(ages)} of {len(self)} are older than {STALE_DAYS} days, up to {max(ages)}." if ages else ""
         return Card(
             kind="",
             uri="Prices",
@@ -120,8 +116,13 @@ class Prices(Listing):
             lead=self._lead(),
             parts=[Table(titles, rows, most=_MOST_PRICES)],
             notes=[*map(sentence, self.notes), *([old] if old else [])],
-            next=["Next: `%cost ls --gpu A10G` lists those with one accelerator"] if len(rows) > _MOST_PRICES else [],
+            next=self._next(is_long=len(rows) > _MOST_PRICES, is_old=bool(ages)),
         )
+
+    def _next(self, *, is_long: bool, is_old: bool) -> list[str]:
+        fewer = ["`%cost ls --gpu A10G` lists those with one accelerator"] if is_long else []
+        newer = ["`%cost get --refresh` fetches today's prices of AWS"] if is_old else []
+        return [f"Next: {'; '.join([*fewer, *newer])}"] if fewer or newer else []
 
     def _lead(self) -> str:
         if not self.items:

@@ -23,9 +23,9 @@ from . import guards
 from .accelerators import fits
 from .guards import Distrust, SpotDistrust
 
-# Rows name the repository and the commit that they were read from, and the earliest day that they can be from: what they
-# list came then. SkyPilot lists GCP's machines and accelerators apart, here are their sums; what it has below a spot
-# price, or at less than half of another region, is the price of a commitment and was left out, with all that may be.
+# Rows name the repository and the commit that they were read from, and the earliest day that they can be from: what
+# they list came then. SkyPilot lists GCP's machines and accelerators apart, here are their sums; what it has below a
+# spot price, or at less than half of another region's, is the price of a commitment and was left out.
 SHIPPED = Path(__file__).with_name("prices.csv")
 FETCHED = "prices.csv"
 STALE_DAYS = 180
