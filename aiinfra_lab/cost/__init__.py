@@ -4,27 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated
 
-from ..errors import NotFound
+from ..errors import NotFound, UsageProblem
+from ..files import refuse_taken, write
 from ..nouns import Span, StepSpan
+from ..providers import names
 from ..show import Card, Listing, Number, Result, RowHeader, Table, moment, sentence, shown
 from ..units import show_usd
 from ..uris import Uri
-from ..verbs import Choices, Name, Uris, verb
-from . import cards, daily, prices
+from ..verbs import Choices, Destination, Name, Uris, verb
+from . import cards, daily, prices, refreshing
+from .accelerators import fits
 from .daily import Summary, summary
 from .prices import STALE_DAYS, Price, machine_usd_per_hour
 from .spending import Spending, Total, spendings, spent_usd, total, total_usd, unknown
 from .unit_cost import UnitCost, compared_with, unit_costs, use
 
 __all__ = [
-    "Cost", "Part", "Price", "Prices", "Summary", "Total", "UnitCost", "ls", "machine_usd_per_hour", "prices", "show",
-    "spent_usd", "summary", "total",
+    "Cost", "Part", "Price", "Prices", "Summary", "Total", "UnitCost", "get", "ls", "machine_usd_per_hour", "prices",
+    "show", "spent_usd", "summary", "total",
 ]  # fmt: skip
 
 _ALL = "cost:all"
 _MOST_PRICES = 16
+
+
+def _sources() -> list[str]:
+    return names("cost.prices_source")
 
 
 @dataclass(frozen=True)
@@ -82,14 +90,17 @@ class Cost(Result):
 
 @dataclass(frozen=True, repr=False)
 class Prices(Listing):
-    """The price table; says how old its prices are."""
+    """The price table; says how old its prices are, and what could not be fetched."""
+
+    notes: tuple[str, ...] = field(default=(), metadata={"json": False})
 
     def card(self) -> Card:
-        titles = (RowHeader("machine"), "accelerator", Number("price an hour"), Number("spot, low"),
+        titles = (RowHeader("machine"), "where", "accelerator", Number("price an hour"), Number("spot, low"),
                   Number("spot, high"), "prices of")  # fmt: skip
         rows = [
             (
                 f"{one.provider} {one.type}",
+                one.place,
                 f"{one.count:g} × {one.accelerator}",
                 *(shown("x_usd", usd) for usd in (one.usd_per_hour, one.spot_low_usd, one.spot_high_usd)),
                 one.as_of,
@@ -104,9 +115,14 @@ class Prices(Listing):
             when=f"{len(rows):,} in all",
             lead=self._lead(),
             parts=[Table(titles, rows, most=_MOST_PRICES)],
-            notes=[old] if old else [],
-            next=["Next: `%cost ls --gpu A10G` lists those with one accelerator"] if len(rows) > _MOST_PRICES else [],
+            notes=[*map(sentence, self.notes), *([old] if old else [])],
+            next=self._next(is_long=len(rows) > _MOST_PRICES, is_old=bool(ages)),
         )
+
+    def _next(self, *, is_long: bool, is_old: bool) -> list[str]:
+        fewer = ["`%cost ls --gpu A10G` lists those with one accelerator"] if is_long else []
+        newer = ["`%cost get --refresh` fetches today's prices of AWS"] if is_old else []
+        return [f"Next: {'; '.join([*fewer, *newer])}"] if fewer or newer else []
 
     def _lead(self) -> str:
         if not self.items:
@@ -144,14 +160,53 @@ def show(uri: Annotated[Name, Uris("gpu", "train", "deploy", "recipe")] | None =
 def ls(*, gpu: Annotated[str, Choices(prices.accelerators)] | None = None) -> Prices:
     """List the price table, cheapest first.
 
-    gpu: only machines with this accelerator, e.g. A10G
+    gpu: only machines with this accelerator, e.g. A10G, `A10G or L4`, `2x A100`, `1/4 L4` or `A100-80GB 1g.10gb`
 
     Example:
         %cost ls --gpu A10G
     """
-    found = tuple(prices.table() if gpu is None else prices.having(gpu))
-    header = ("provider", "type", "accelerator", "count", "usd_per_hour", "spot_low_usd", "spot_high_usd", "as_of")
-    return Prices("cost:prices", found, header, f"it has no {gpu}, but {', '.join(prices.accelerators())}")
+    # Whoever names one wants to see its shares, too.
+    found = (one for one in prices.table() if gpu is None or fits(gpu, one.accelerator, max(one.count, 1)))
+    return _prices(found, f"it has no {gpu}, but {', '.join(prices.accelerators())}")
+
+
+@verb("cost")
+def get(
+    *,
+    refresh: bool = False,
+    region: Sequence[str] = (),
+    on: Annotated[str, Choices(_sources)] | None = None,
+    into: Destination | None = None,
+) -> Prices:
+    """Hand the price table to the cell: `.df()` reads it.
+
+    Prices that were fetched lie in this workspace and count beside the shipped ones, the newer of a machine in its
+    region; `[cost] prices` names a table of your own, which then counts alone.
+
+    refresh: first fetch today's prices; asks a cloud's price list, and rents nothing
+    region: where, e.g. us-east-1,us-west-2; the region of your account's settings when left out
+    on: whose prices
+    into: a new .csv file for the table
+
+    Example:
+        %cost get -o prices
+    """
+    if not refresh and (region or on):
+        raise UsageProblem("--region and --on say where to fetch prices", "add --refresh, or leave them out")
+    if into:
+        refuse_taken(Path(into))
+    notes = refreshing.refresh(on, region) if refresh else ()
+    found = prices.table()
+    if into:
+        write(Path(into), prices.written(found))
+        notes = (*notes, f"written into {into}")
+    return _prices(found, notes=notes)
+
+
+def _prices(found: Iterable[Price], empty: str = "there is none", notes: tuple[str, ...] = ()) -> Prices:
+    header = ("provider", "type", "region", "zone", "accelerator", "count", "usd_per_hour", "spot_low_usd",
+              "spot_high_usd", "as_of")  # fmt: skip
+    return Prices("cost:prices", tuple(found), header, empty, notes=notes)
 
 
 def _cost(uri: str, found: list[Spending]) -> Cost:

@@ -1,37 +1,48 @@
-"""What an hour of a machine costs: the dated table that is shipped, one's own table, and the price of this machine.
+"""What an hour of a machine costs: the dated table that is shipped, what was fetched since, one's own table, and the
+price of this machine.
 
-A row that cannot be true (a price of nothing, a spot price that is none) never decides anything: public price data has
-many of them, and whoever trusts them rents machines that look free.
+Rows that cannot be true never decide anything, see `guards`.
 """
 
 from __future__ import annotations
 
 import csv
 import datetime as dt
+import io
 import math
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
 from ..config import settings
 from ..errors import NotFound, UsageProblem, did_you_mean
 from ..show import Result
+from . import guards
 from .accelerators import fits
+from .guards import Distrust, SpotDistrust
 
+# Rows name the repository and the commit that they were read from, and the earliest day that they can be from: what
+# they list came then. SkyPilot lists GCP's machines and accelerators apart, here are their sums; what it has below a
+# spot price, or at less than half of another region's, is the price of a commitment and was left out.
 SHIPPED = Path(__file__).with_name("prices.csv")
+FETCHED = "prices.csv"
 STALE_DAYS = 180
 COLUMNS = (
     *("provider", "type", "accelerator", "count", "usd_per_hour", "spot_low_usd", "spot_high_usd"),
     *("region", "source", "date"),
 )
+# Tables of people from before it was there lack it, and stay readable.
+ZONE = "zone"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Price(Result):
-    """One machine's price in US dollars an hour, on demand and as a range of spot prices.
+    """One machine's price in US dollars an hour, on demand and on the spot market, in a region or a zone of it.
 
-    as_of: the earliest day that it can be from.
+    count: how many accelerators it has; a share of one where it has less. spot_low_usd, spot_high_usd: the same in a
+    zone, a range over the zones of a region. as_of: the earliest day that it can be from.
     """
 
     uri: str
@@ -43,8 +54,20 @@ class Price(Result):
     spot_low_usd: float | None
     spot_high_usd: float | None
     region: str
+    zone: str = ""
     source: str
     as_of: str
+    spot_distrust: SpotDistrust = field(default="", metadata={"json": False})
+
+    @property
+    def machine(self) -> tuple[str, str, str]:
+        """What has one price on demand: a provider's type in a region."""
+        return self.provider, self.type, self.region
+
+    @property
+    def place(self) -> str:
+        """As narrow as it is known."""
+        return self.zone or self.region
 
     @property
     def age_days(self) -> int:
@@ -55,41 +78,104 @@ class Price(Result):
     @property
     def stale(self) -> bool:
         """Whether it is too old to be taken for today's."""
-        return self.age_days > STALE_DAYS
+        return self.as_of < stale_before()
 
 
-def table() -> tuple[Price, ...]:
-    """The prices that count here, cheapest first: the file that `cost.prices` names, or the shipped one."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Catalogue:
+    """Prices that can be true, cheapest first, and of those that cannot how many there are, by accelerator and why.
+
+    by_spot: the same by accelerator and by spot price, as far as that is known.
+    """
+
+    rows: tuple[Price, ...]
+    by_accelerator: Mapping[str, tuple[Price, ...]]
+    by_spot: Mapping[str, tuple[Price, ...]]
+    distrusted: Mapping[str, Mapping[Distrust, int]]
+
+    @classmethod
+    def of(cls, prices: Iterable[Price]) -> Catalogue:
+        """All of them, looked at once."""
+        distrusted: defaultdict[str, Counter[Distrust]] = defaultdict(Counter)
+        possible = []
+        for price in prices:
+            if reason := guards.of_row(price):
+                distrusted[price.accelerator][reason] += 1
+            else:
+                possible.append(_with_true_spot(price))
+        by_accelerator: defaultdict[str, list[Price]] = defaultdict(list)
+        for price, wrong in guards.of_others(possible):
+            if wrong:
+                distrusted[price.accelerator][wrong] += 1
+            else:
+                by_accelerator[price.accelerator].append(price)
+        ordered = {name: tuple(sorted(rows, key=_order)) for name, rows in by_accelerator.items()}
+        by_spot = {
+            name: tuple(sorted((row for row in rows if row.spot_high_usd is not None), key=_by_spot))
+            for name, rows in ordered.items()
+        }
+        everything = sorted((row for rows in ordered.values() for row in rows), key=_order)
+        return cls(tuple(everything), ordered, by_spot, distrusted)
+
+
+def catalogue() -> Catalogue:
+    """The prices that count here: the file that `cost.prices` names alone, or the shipped one and what was fetched."""
     own = settings().get("cost.prices", "")
     # An absolute path stays what it is: pathlib lets the right side win.
-    path = settings().project / Path(own).expanduser() if own else SHIPPED
+    paths = [settings().project / Path(own).expanduser()] if own else [SHIPPED, fetched_path()]
     try:
-        return read(path, path.stat().st_mtime_ns)
+        # The time of the last write is part of the cache's key: an edited table is read again.
+        return _catalogue(
+            tuple((path, path.stat().st_mtime_ns) for path in paths if path != fetched_path() or path.exists())
+        )
     except FileNotFoundError:
         raise NotFound(
-            f"there is no price table {path}", "correct cost.prices in aiinfra.toml, or take it out"
+            f"there is no price table {paths[0]}", "correct cost.prices in aiinfra.toml, or take it out"
         ) from None
 
 
-# The time of the last write is part of the cache's key: an edited table is read again.
-@lru_cache(maxsize=4)
-def read(path: Path, _written_at: int = 0) -> tuple[Price, ...]:
-    """The usable rows of a table, cheapest first. UsageProblem names the line that cannot be read."""
+def table() -> tuple[Price, ...]:
+    """The same as a list, cheapest first."""
+    return catalogue().rows
+
+
+def fetched_path() -> Path:
+    """Where the prices are that `%cost get --refresh` fetched for this workspace."""
+    return settings().home / FETCHED
+
+
+def read(path: Path) -> list[Price]:
+    """Every row of a table, also those that cannot be true. UsageProblem names the line that cannot be read."""
     with path.open(newline="", encoding="utf-8") as file:
         rows = csv.DictReader(file)
         missing = [name for name in COLUMNS if name not in (rows.fieldnames or ())]
         if missing:
             raise UsageProblem(f"{path} lacks the column {missing[0]}", f"its first line must be {','.join(COLUMNS)}")
-        found = [_price(path, rows.line_num, row) for row in rows]
-    return tuple(sorted(filter(_credible, found), key=lambda price: price.usd_per_hour))
+        return [_price(path, rows.line_num, row) for row in rows]
+
+
+def written(prices: Iterable[Price]) -> str:
+    """The text of a table of them, which `read` reads."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow((*COLUMNS, ZONE))
+    for one in prices:
+        spot = ("" if usd is None else usd for usd in (one.spot_low_usd, one.spot_high_usd))
+        table.writerow(
+            (one.provider, one.type, one.accelerator, f"{one.count:g}", one.usd_per_hour, *spot, one.region, one.source,
+             one.as_of, one.zone)
+        )  # fmt: skip
+    return text.getvalue()
 
 
 def of(name: str) -> Price:
-    """The price called PROVIDER.TYPE. NotFound with a suggestion."""
-    prices = {f"{price.provider}.{price.type}": price for price in table()}
-    if name not in prices:
-        raise NotFound(f"the price table has no {name!r}", did_you_mean(name, prices))
-    return prices[name]
+    """The cheapest price of a machine called PROVIDER.TYPE. NotFound with a suggestion."""
+    names = set()
+    for price in table():
+        if f"{price.provider}.{price.type}" == name:
+            return price
+        names.add(f"{price.provider}.{price.type}")
+    raise NotFound(f"the price table has no {name!r}", did_you_mean(name, names))
 
 
 def accelerators() -> list[str]:
@@ -98,8 +184,8 @@ def accelerators() -> list[str]:
 
 
 def having(gpu: str, prices: Iterable[Price] | None = None) -> Iterator[Price]:
-    """Prices of machines with that accelerator: `A100` finds A100-40GB too, and not A10G."""
-    return (price for price in (table() if prices is None else prices) if fits(gpu, price.accelerator))
+    """Prices of machines that are what was asked for: `A100` finds A100-40GB too, and not A10G nor a quarter of one."""
+    return (price for price in (table() if prices is None else prices) if fits(gpu, price.accelerator, price.count))
 
 
 def machine_usd_per_hour() -> float:
@@ -110,10 +196,28 @@ def machine_usd_per_hour() -> float:
     return price
 
 
+def stale_before() -> str:
+    """The day, as dates are written, before which a price is too old to be taken for today's."""
+    return (dt.datetime.now(dt.UTC).date() - dt.timedelta(days=STALE_DAYS)).isoformat()
+
+
+@lru_cache(maxsize=4)
+def _catalogue(written: tuple[tuple[Path, int], ...]) -> Catalogue:
+    return Catalogue.of(price for path, _ in written for price in read(path))
+
+
+def _order(price: Price) -> tuple[float, float, str]:
+    return price.usd_per_hour, math.inf if price.spot_high_usd is None else price.spot_high_usd, price.uri
+
+
+def _by_spot(price: Price) -> float:
+    assert price.spot_high_usd is not None
+    return price.spot_high_usd
+
+
 def _price(path: Path, line: int, row: dict[str, str]) -> Price:
     try:
-        # Read for the error only, which here can name the line; `age_days` would raise one without it.
-        dt.date.fromisoformat(row["date"])
+        as_of = dt.date.fromisoformat(row["date"]).isoformat()
         # NaN is no credible price: a row without one is left out, not refused.
         usd = float(row["usd_per_hour"] or "nan")
         low, high = (float(row[name]) if row[name] else None for name in ("spot_low_usd", "spot_high_usd"))
@@ -121,27 +225,31 @@ def _price(path: Path, line: int, row: dict[str, str]) -> Price:
     except (ValueError, TypeError) as problem:
         what = f"{path} line {line} cannot be read: {problem}"
         raise UsageProblem(what, "give numbers, and a date like 2026-08-19") from None
-    if not _spot(low, usd) or not _spot(high, usd):
-        low = high = None
+    provider, name, region, zone = row["provider"], row["type"], row["region"], row.get(ZONE) or ""
     return Price(
-        uri=f"cost:{row['provider']}.{row['type']}",
-        provider=row["provider"],
-        type=row["type"],
+        uri=uri_of(provider, name, zone or region),
+        provider=provider,
+        type=name,
         accelerator=row["accelerator"],
         count=count,
         usd_per_hour=usd,
-        spot_low_usd=low,
-        spot_high_usd=high,
-        region=row["region"],
+        # One price is that of every zone.
+        spot_low_usd=high if low is None else low,
+        spot_high_usd=low if high is None else high,
+        region=region,
+        zone=zone,
         source=row["source"],
-        as_of=row["date"],
+        as_of=as_of,
     )
 
 
-def _credible(price: Price) -> bool:
-    return price.count > 0 and 0 < price.usd_per_hour < math.inf
+def uri_of(provider: str, name: str, place: str) -> str:
+    """How the price of a machine in a place is called."""
+    return f"cost:{provider}.{name}" + (f".{place}" if place else "")
 
 
-def _spot(spot: float | None, usd: float) -> bool:
-    """Whether it is a market's price: not nothing, not the on-demand price again, not the catalogs' floor of 10 %."""
-    return spot is not None and 0 < spot < usd and not math.isclose(spot, usd / 10, rel_tol=1e-6)
+def _with_true_spot(price: Price) -> Price:
+    spots = (price.spot_low_usd, price.spot_high_usd)
+    found = (guards.of_spot(usd, price.usd_per_hour) for usd in spots if usd is not None)
+    wrong: SpotDistrust = next((each for each in found if each), "")
+    return replace(price, spot_low_usd=None, spot_high_usd=None, spot_distrust=wrong) if wrong else price

@@ -135,11 +135,10 @@ class SessionProvisioner(KernelProvisionerBase):
 
     async def _work_in(self, folder: str | None) -> None:
         """Have the kernel work in the notebook's folder, as any kernel does; not under another open notebook."""
-        if (
-            folder is None
-            or self._links is None
-            or any(map(_is_held, set(self._links.parent.iterdir()) - {self._links}))
-        ):
+        if folder is None or self._links is None:
+            return
+        others = [each for each in self._links.parent.iterdir() if each.is_dir() and each != self._links]
+        if any(map(_is_held, others)):
             return
         # No name is left behind, and where the host has no such folder nothing happens.
         code = f"(lambda os, to: os.path.isdir(to) and os.chdir(to))(__import__('os'), {str(folder)!r})"

@@ -4,7 +4,7 @@ from collections.abc import Callable
 import pytest
 
 from aiinfra_lab import cost, lab, nouns
-from aiinfra_lab.cost import prices, spending
+from aiinfra_lab.cost import prices, specs, spending
 from aiinfra_lab.errors import NotFound, UsageProblem
 from aiinfra_lab.jobs import JobRecord
 from aiinfra_lab.nouns import Span, StepSpan
@@ -293,12 +293,22 @@ def test_every_shipped_row_is_usable_and_says_where_it_is_from(workspace):
 def test_prices_are_listed_the_cheapest_first(workspace):
     found = [price.usd_per_hour for price in cost.ls(gpu="L4")]
     assert found == sorted(found)
-    assert len(found) == 4
+    assert {price.accelerator for price in cost.ls(gpu="L4")} == {"L4"}
+
+
+def test_a_share_of_an_accelerator_is_listed_with_it_and_two_are_not_one(workspace):
+    assert min(price.count for price in cost.ls(gpu="L4")) == 0.25
+    assert min(price.count for price in cost.ls(gpu="2x L4")) == 8
+
+
+def test_who_asks_for_a_whole_one_is_told_no_price_of_a_share(workspace):
+    assert min(price.count for price in prices.having("L4")) == 1
+    assert min(price.count for price in prices.having("1/4 L4")) == 0.25
 
 
 @pytest.mark.parametrize(
     ("wanted", "found"),
-    [("A100", {"A100-40GB", "A100-80GB"}), ("a10g", {"A10G"}), ("A10", set()), ("A100-80GB", {"A100-80GB"})],
+    [("A100", {"A100-40GB", "A100-80GB"}), ("a10g", {"A10G"}), ("A10", {"A10"}), ("A100-80GB", {"A100-80GB"})],
 )
 def test_an_accelerator_is_found_by_its_name(workspace, wanted, found):
     assert {price.accelerator for price in prices.having(wanted)} == found
@@ -309,12 +319,12 @@ def test_every_price_is_shown_as_money(own_table):
     card = cost.ls().card()
     (table,) = card.parts
     assert card.lead == "**The cheapest is x a**, 0.53 USD an hour."
-    assert table.rows == [("x a", "1 × T4", "0.53 USD", "0.16 USD", "0.30 USD", "2999-01-01")]
-    assert [isinstance(title, Number) for title in table.titles] == [False, False, True, True, True, False]
+    assert table.rows == [("x a", "r", "1 × T4", "0.53 USD", "0.16 USD", "0.30 USD", "2999-01-01")]
+    assert [isinstance(title, Number) for title in table.titles] == [False, False, False, True, True, True, False]
 
 
 def test_an_accelerator_that_nobody_has_says_what_there_is(workspace):
-    assert "It has no Z80, but A100-40GB" in cost.ls(gpu="Z80").card().text()
+    assert "It has no Z80, but A10, A100-40GB" in cost.ls(gpu="Z80").card().text()
 
 
 @pytest.mark.parametrize("usd", ["0", "-1", "", "nan", "inf"])
@@ -327,6 +337,38 @@ def test_a_price_that_cannot_be_true_is_none(own_table, usd):
 def test_a_spot_price_that_cannot_be_the_markets_is_unknown(own_table, spot):
     own_table(f"x,a,T4,1,1.0,{spot},{spot},r,s,2026-01-01")
     assert prices.table()[0].spot_low_usd is None
+
+
+def test_a_zone_has_one_spot_price_and_a_region_a_range(own_table, workspace):
+    own_table("x,a,T4,1,1.0,0.3,,r,s,2999-01-01", "x,b,T4,1,1.0,0.3,0.6,r,s,2999-01-01")
+    assert [(one.spot_low_usd, one.spot_high_usd) for one in prices.table()] == [(0.3, 0.3), (0.3, 0.6)]
+    path = workspace / "mine.csv"
+    path.write_text(f"{HEADER},zone\nx,a,T4,1,1.0,0.3,,r,s,2999-01-01,r-1\nx,a,T4,1,1.0,,,r,s,2999-01-01,r-2\n")
+    assert [(one.uri, one.place, one.spot_low_usd) for one in prices.table()] == [
+        ("cost:x.a.r-1", "r-1", 0.3),
+        ("cost:x.a.r-2", "r-2", None),
+    ]
+
+
+def test_spot_prices_of_one_region_differ_by_its_zones(workspace):
+    zones = {one.zone: one.spot_low_usd for one in prices.table() if one.machine == ("aws", "p5.48xlarge", "us-east-1")}
+    assert zones["use1-az5"] == 14.246
+    assert zones["use1-az2"] / zones["use1-az5"] > 3
+    assert zones["use1-az1"] is None
+
+
+def test_the_shipped_table_is_small_and_lists_accelerators_of_three_clouds(workspace):
+    assert prices.SHIPPED.stat().st_size <= 300_000
+    assert {"aws", "azure", "gcp"} <= {one.provider for one in prices.table()}
+    known = {gpu.name for gpu in specs.ACCELERATORS}
+    assert {one.accelerator for one in prices.table()} - known == {"V100"}
+
+
+def test_what_was_written_is_read(own_table, workspace):
+    own_table("x,a,T4,0.25,1.0,0.3,0.6,r,s,2999-01-01")
+    (workspace / "mine.csv").write_text(prices.written(prices.table()))
+    (found,) = prices.table()
+    assert (found.count, found.spot_low_usd, found.spot_high_usd, found.as_of) == (0.25, 0.3, 0.6, "2999-01-01")
 
 
 def test_old_prices_say_so(own_table):

@@ -14,6 +14,7 @@ import ledger
 import memory_store
 import numpy as np
 import onnx
+import price_list
 import pytest
 import remote_data
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ from onnx import TensorProto, helper
 
 from aiinfra_lab import providers
 from aiinfra_lab.config import Settings, settings
+from aiinfra_lab.cost.base import PricesSource
 from aiinfra_lab.data.base import Source, VersionStore
 from aiinfra_lab.deploy.base import Exporter, Target, artifact
 from aiinfra_lab.drift.base import SampleReport
@@ -30,6 +32,7 @@ from aiinfra_lab.models.base import Importer, ModelRegistry
 from aiinfra_lab.recipe.base import Executor
 from aiinfra_lab.store import Store
 from aiinfra_lab.testing.artifacts import model_version
+from aiinfra_lab.testing.cost import PricesSourceContract
 from aiinfra_lab.testing.data import RepairingContract, SourceContract, VersionStoreContract, WorkingCopiesContract
 from aiinfra_lab.testing.deploy import (
     DeployTargetContract,
@@ -107,6 +110,16 @@ class TestVersions(VersionStoreContract, WorkingCopiesContract, RepairingContrac
             objects.update({digest: b"x" for digest, held in objects.items() if held == text.encode()})
 
         return alter
+
+
+class TestPrices(PricesSourceContract):
+    @pytest.fixture
+    def source(self, workspace: Path) -> PricesSource:
+        return providers.make("cost.prices_source", "listed")
+
+    @pytest.fixture
+    def region(self) -> str:
+        return price_list.REGION
 
 
 class TestSource(SourceContract):
