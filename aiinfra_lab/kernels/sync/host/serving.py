@@ -11,6 +11,7 @@ import sys
 import time
 from typing import Any
 
+from . import environments
 from .entries import Rules, digest_of
 from .handles import FILE
 from .stream import Cut, flush, receive, send
@@ -157,9 +158,14 @@ def serve(root: str, reader: Any, writer: Any) -> None:
 
 def main() -> None:
     """What the command does."""
-    if len(sys.argv) != 2:
-        sys.exit("usage: python3 -m NAME FOLDER")
+    words = sys.argv[1:]
+    is_environment = len(words) == 2 and words[0] == "--environment"
+    if len(words) != 1 and not is_environment:
+        sys.exit("usage: python3 -m NAME FOLDER, or python3 -m NAME --environment FOLDER")
     # Whatever else prints must not get into the stream.
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    serve(os.path.expanduser(sys.argv[1]), sys.stdin.buffer, out)
+    if is_environment:
+        environments.serve(words[1], sys.stdin.buffer, out)
+    else:
+        serve(os.path.expanduser(words[0]), sys.stdin.buffer, out)
