@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from aiinfra_lab.errors import Conflict, NotFound, Unavailable
+from aiinfra_lab.errors import Conflict, Failed, NotFound, Unavailable, UsageProblem
 from aiinfra_lab.kernels.sync import LeftOut, pack_host, sync
 from aiinfra_lab.kernels.sync.host import handles
 from aiinfra_lab.kernels.sync.host.tree import Tree
@@ -331,6 +331,37 @@ def test_two_syncs_of_one_state_do_not_meet(both: TwoSides) -> None:
     both.state.mkdir()
     with files.take_lock(both.state / "lock"), pytest.raises(Conflict, match="another sync"):  # type: ignore[union-attr]
         both.sync()
+
+
+def test_a_state_among_what_is_synced_is_refused(both: TwoSides) -> None:
+    both.state = both.near / "state"
+    with pytest.raises(UsageProblem, match="among what is synced"):
+        both.sync()
+    both.state = both.near / ".aiinfra/gpu/box"
+    write(both.near / "a", "x")
+    both.sync()
+    assert set(tree(both.far)) == {"a"}
+
+
+def test_a_host_whose_folder_cannot_be_made_says_so(both: TwoSides) -> None:
+    write(both.far.parent / "file", "x")
+    both.far = both.far.parent / "file/far"
+    with pytest.raises(Failed, match="cannot be served: Not a directory"):
+        both.sync()
+
+
+@pytest.mark.parametrize("damage", ["[]", "{", '{"a": 5}', '{"a": [1, 2]}', '{"a": null}'])
+def test_a_damaged_cache_only_costs_reading(synced: TwoSides, damage: str) -> None:
+    (synced.state / "cache.json").write_text(damage)
+    (synced.far / ".aiinfra/sync/cache.json").write_text(damage)
+    assert done(synced.sync()) == NOTHING_DONE
+
+
+def test_a_name_for_the_host_may_be_any(synced: TwoSides) -> None:
+    (synced.near / "a").write_text("mine")
+    (synced.far / "a").write_text("theirs")
+    [conflict] = synced.sync(host="gpu:../my box").conflicts
+    assert conflict.kept_as.startswith("a.conflict-gpu-..-my-box-")
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:

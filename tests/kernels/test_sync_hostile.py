@@ -95,6 +95,10 @@ def attack(tmp_path: Path) -> Callable[[io.BytesIO], LabError]:
         [file(".aiinfraignore")],
         [folder(".aiinfra"), file(".aiinfra/x")],
         [folder(".git"), folder(".git/hooks"), file(".git/hooks/post-checkout")],
+        [folder(".Git"), folder(".Git/hooks"), file(".Git/hooks/post-checkout")],
+        [folder(".AiInfra"), file(".AiInfra/store.sqlite")],
+        [file("x", mtime_ns=1 << 63)],
+        [file("x", mtime_ns=10**30)],
         [file("x", size=1 << 40)],
         [file("x", size=-1)],
         [file("x", size=True)],
@@ -136,6 +140,15 @@ def test_content_that_is_not_what_was_announced_gets_no_name(
 ) -> None:
     answers = [({}, b""), ({"offsets": [0]}, b""), ({"refused": []}, b""), ({"digest": digest, "at": at}, body)]
     attack(frames(file("new"), then=answers))
+
+
+@pytest.mark.parametrize("mtime_ns", [(1 << 63) - 1, -(1 << 63) + 1, 0, -1])
+def test_a_file_of_any_time_is_taken(tmp_path: Path, mtime_ns: int) -> None:
+    (tmp_path / "project").mkdir()
+    answers = [({}, b""), ({"digest": DIGEST, "at": 0}, CONTENT), ({"end": True}, b""), ({}, b""), ({}, b"")]
+    stream = frames(file("new", mtime_ns=mtime_ns), then=answers)
+    assert sync(tmp_path / "project", stream, io.BytesIO(), state=tmp_path / "state").received_files == 1
+    assert (tmp_path / "project/new").read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize(

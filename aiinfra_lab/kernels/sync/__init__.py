@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from ... import files, modes
-from ...errors import Conflict, Failed, NotFound, Unavailable
+from ...errors import Conflict, Failed, NotFound, Unavailable, UsageProblem
 from .far import Far
-from .host.entries import MOST_NAME, TreeEntry, same
+from .host.entries import AREA, MOST_NAME, TreeEntry, same
 from .host.tree import Full, Tree
 from .ignore import Ignore
 from .plan import SyncPlan, compare, parents, without
@@ -96,6 +96,8 @@ def sync(
     """
     if not folder.is_dir():
         raise NotFound(f"there is no folder {folder}", "make it, or name another one")
+    if folder.resolve() in state.resolve().parents and AREA[0] not in state.parts:
+        raise UsageProblem(f"{state} is itself among what is synced", f"put it outside, or below {folder / AREA[0]}")
     files.make_folder(state)
     lock = files.take_lock(state / "lock")
     if lock is None:

@@ -20,7 +20,7 @@ class Far:
     """entries, left_out: what the host has, as of the last `scan` and the steps since. name: what it calls itself."""
 
     def __init__(self, reader: Any, writer: Any, name: str = "") -> None:
-        self.reader, self.writer, self.name = reader, writer, name
+        self.reader, self.writer, self.name = reader, writer, _cleaned(name) if name else ""
         self.entries: dict[str, TreeEntry] = {}
         self.left_out: list[list[str]] = []
         self.token = ""
@@ -74,7 +74,7 @@ class Far:
         if folder not in levels or path in self.entries:
             self._refuse(f"{path!r}, whose folder it did not send, or twice")
         name = path[len(folder) :]
-        if name in NEVER or rules.ignores(path + "/" if entry.kind == "d" else path, levels[folder]):
+        if name.casefold() in NEVER or rules.ignores(path + "/" if entry.kind == "d" else path, levels[folder]):
             self._refuse(f"{path!r}, which is left out")
         if entry.kind == "l" and not stays_inside(path, entry.value):
             self._refuse(f"{path!r}, a link that leads out of the folder")
@@ -199,7 +199,11 @@ def _is_row(row: Any) -> TypeGuard[list[Any]]:
     if not isinstance(row, list) or len(row) != 6 or not _are_texts(row[:3]):
         return False
     _, kind, value, *numbers = row
-    if not all(_is_count(number, 1 << 63) for number in numbers[:2]) or type(numbers[2]) is not int:
+    if (
+        not all(_is_count(number, 1 << 63) for number in numbers[:2])
+        or type(numbers[2]) is not int
+        or abs(numbers[2]) >= 1 << 63
+    ):
         return False
     return (kind == "d" and not value) or kind == "l" or (kind == "f" and bool(_DIGEST.fullmatch(value)))
 

@@ -17,7 +17,18 @@ from .host.handles import FILE
 
 NAME = ".aiinfraignore"
 DEFAULTS = (
-    *(".git", ".hg", ".svn", ".venv", ".venvs", "node_modules", "__pycache__", "*.py[co]", ".ipynb_checkpoints"),
+    # However it is spelled: git on a file system that knows no case takes each of these for its own.
+    *(
+        ".[gG][iI][tT]",
+        ".hg",
+        ".svn",
+        ".venv",
+        ".venvs",
+        "node_modules",
+        "__pycache__",
+        "*.py[co]",
+        ".ipynb_checkpoints",
+    ),
     *(".mypy_cache", ".pytest_cache", ".ruff_cache", ".hypothesis", ".tox", ".nox", ".DS_Store", files.ASIDE),
 )
 _MOST_BYTES = 1 << 20

@@ -152,8 +152,16 @@ class _Host:
 
 def serve(root: str, reader: Any, writer: Any) -> None:
     """Serve a folder, which is made if need be, to the near side at the other end of the stream."""
-    os.makedirs(root, exist_ok=True)
-    _Host(root, reader, writer).run()
+    try:
+        os.makedirs(root, exist_ok=True)
+        host = _Host(root, reader, writer)
+    except OSError as problem:
+        with contextlib.suppress(Cut):
+            receive(reader)
+            send(writer, {"problem": f"{root} cannot be served: {problem.strerror}"})
+            flush(writer)
+        return
+    host.run()
 
 
 def main() -> None:

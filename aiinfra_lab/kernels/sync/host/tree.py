@@ -118,7 +118,7 @@ class Tree:
             items = sorted(found, key=lambda item: item.name)
         for item in items:
             path, is_folder = folder + item.name, item.is_dir(follow_symlinks=False)
-            if item.name not in NEVER and not rules.ignores(path + "/" if is_folder else path, levels):
+            if item.name.casefold() not in NEVER and not rules.ignores(path + "/" if is_folder else path, levels):
                 try:
                     self._take(item, path, handle, levels, given)
                 except NotDone as why:
@@ -158,7 +158,7 @@ class Tree:
         if about.st_size > largest:
             raise NotDone(f"it has {about.st_size / 2**20:.0f} MiB, and at most {largest / 2**20:.0f} go over")
         known = before.get(path)
-        if known and tuple(known[:4]) == handles.stamp(about):
+        if isinstance(known, list) and len(known) == 5 and tuple(known[:4]) == handles.stamp(about):
             digest = known[4]
         else:
             digest, about = self._hash(name, handle)
@@ -380,7 +380,7 @@ class Tree:
             self._check(path, name, parent, now)
             handles.rename(new, self.incoming(), name, parent, handles.EXCHANGE)
             try:
-                self._check(path, new, self._incoming, now)
+                self._check(path, new, self._incoming, now, is_moved=True)
             except NotDone:  # somebody wrote it in this very moment: theirs comes back
                 handles.rename(new, self._incoming, name, parent, handles.EXCHANGE)
                 raise
@@ -395,14 +395,16 @@ class Tree:
         except FileExistsError:
             raise NotDone("something is there by now, perhaps by a name that differs in case alone") from None
 
-    def _check(self, path: str, name: str, parent: int, entry: TreeEntry) -> None:
-        """NotDone unless what lies there is what was compared."""
+    def _check(self, path: str, name: str, parent: int, entry: TreeEntry, *, is_moved: bool = False) -> None:
+        """NotDone unless what lies there is what was compared. is_moved: it may have another inode then."""
         try:
             about = os.stat(name, dir_fd=parent, follow_symlinks=False)
             if entry.kind == "l":
                 is_same = stat.S_ISLNK(about.st_mode) and os.readlink(name, dir_fd=parent) == entry.value
             else:
-                is_same = stat.S_ISREG(about.st_mode) and handles.sign(about) == self._signs[path]
+                compared = 2 if is_moved else 3
+                is_same = stat.S_ISREG(about.st_mode)
+                is_same = is_same and handles.sign(about)[:compared] == self._signs[path][:compared]
         except FileNotFoundError:
             is_same = False
         if not is_same:
@@ -413,7 +415,7 @@ class Tree:
         old = self._new_name("old-")
         os.rename(name, old, src_dir_fd=parent, dst_dir_fd=self.incoming())
         try:
-            self._check(path, old, self._incoming, entry)
+            self._check(path, old, self._incoming, entry, is_moved=True)
         except NotDone:
             handles.rename(old, self._incoming, name, parent, handles.NOREPLACE)
             raise
@@ -486,7 +488,7 @@ class Tree:
         """Remove what was replaced or deleted; what somebody went on writing to is kept, under another name."""
         kept = []
         for old, path, sign in self._replaced:
-            if sign is None or handles.sign(os.stat(old, dir_fd=self._incoming, follow_symlinks=False)) == sign:
+            if sign is None or handles.sign(os.stat(old, dir_fd=self._incoming, follow_symlinks=False))[:2] == sign[:2]:
                 handles.unlink(old, self._incoming)
                 continue
             other = f"{path}.conflict-written-{time.time_ns()}"
