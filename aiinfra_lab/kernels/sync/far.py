@@ -199,11 +199,9 @@ def _is_row(row: Any) -> TypeGuard[list[Any]]:
     if not isinstance(row, list) or len(row) != 6 or not _are_texts(row[:3]):
         return False
     _, kind, value, *numbers = row
-    if (
-        not all(_is_count(number, 1 << 63) for number in numbers[:2])
-        or type(numbers[2]) is not int
-        or abs(numbers[2]) >= 1 << 63
-    ):
+    if not all(_is_count(number, 1 << 63) for number in numbers[:2]):
+        return False
+    if type(numbers[2]) is not int or abs(numbers[2]) >= 1 << 63:
         return False
     return (kind == "d" and not value) or kind == "l" or (kind == "f" and bool(_DIGEST.fullmatch(value)))
 

@@ -18,18 +18,8 @@ from .host.handles import FILE
 NAME = ".aiinfraignore"
 DEFAULTS = (
     # However it is spelled: git on a file system that knows no case takes each of these for its own.
-    *(
-        ".[gG][iI][tT]",
-        ".hg",
-        ".svn",
-        ".venv",
-        ".venvs",
-        "node_modules",
-        "__pycache__",
-        "*.py[co]",
-        ".ipynb_checkpoints",
-    ),
-    *(".mypy_cache", ".pytest_cache", ".ruff_cache", ".hypothesis", ".tox", ".nox", ".DS_Store", files.ASIDE),
+    *(".[gG][iI][tT]", ".hg", ".svn", ".venv", ".venvs", ".tox", ".nox", "node_modules", "__pycache__", "*.py[co]"),
+    *(".ipynb_checkpoints", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".hypothesis", ".DS_Store", files.ASIDE),
 )
 _MOST_BYTES = 1 << 20
 # How its expressions end: a folder's with a slash. Without these ends they match what lies below as well.
