@@ -134,10 +134,11 @@ def test_the_kernel_works_in_the_folder_of_the_notebook_and_not_under_another_th
     assert run("print(os.getcwd())") == f"{folders[0]}\n"
     first.shutdown_kernel(now=True)
     second.shutdown_kernel(now=True)
-    second.start_kernel(cwd=str(folders[2]))
+    third = KernelManager(kernel_name="aiinfra-trainer")
+    third.start_kernel(cwd=str(folders[2]))
     assert run("print(os.getcwd())") == f"{folders[2]}\n"
     assert set(run("print(*dir())").split()) - before == {"os"}
-    second.shutdown_kernel(now=True)
+    third.shutdown_kernel(now=True)
 
 
 def test_what_a_reader_of_a_notebook_sees_of_a_kernel_that_died(attach, kept):

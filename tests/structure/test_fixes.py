@@ -20,6 +20,8 @@ THEIRS = {
     *("encoding", "template", "query-gpu", "format", "foreground", "kill-after", "force-reinstall", "no-deps"),
     *("quiet", "allow-existing", "python", "link-mode", "only-binary", "disable-pip-version-check"),
     *("backend-store-uri", "host", "debug", "version", "flags", "no-", "user", "now", "path"),
+    *("frozen", "no-header", "no-annotate", "no-emit-project", "generate-hashes", "hash", "editable", "relocatable"),
+    *("python-version", "python-platform"),
 }
 # Of another noun's command, which the same sentence names.
 ELSEWHERE = {"deploy": {"require", "margin"}, "models": {"resume", "rows"}, "train": {"environment"}}

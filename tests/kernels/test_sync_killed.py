@@ -1,0 +1,54 @@
+"""Either side's process is killed at any moment: the next sync goes on, and nothing is lost."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from aiinfra_lab.kernels.sync import pack_host
+
+from .two_sides import NOTHING_DONE, TwoSides, done, tree, write
+
+# The near side, whose host is a process of its own.
+NEAR = """
+import subprocess, sys
+from pathlib import Path
+from aiinfra_lab.kernels import sync
+sync.BATCH_FILES = 20
+near, far, state, packed = map(Path, sys.argv[1:])
+command = [sys.executable, "-I", "-S", str(packed), str(far)]
+with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as served:
+    print(served.pid, flush=True)
+    sync.sync(near, served.stdout, served.stdin, state=state, host="box")
+    served.communicate()
+"""
+
+
+def start(both: TwoSides, packed: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", NEAR, *map(str, (both.near, both.far, both.state, packed))]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+
+
+@pytest.mark.parametrize("who", ["near", "host"])
+def test_a_killed_process_costs_nothing_but_time(tmp_path: Path, who: str) -> None:
+    (tmp_path / "host.pyz").write_bytes(pack_host())
+    both, chance = TwoSides(tmp_path), random.Random(who)
+    for number in range(200):
+        write(both.near / f"d{number % 5}/here{number}", f"here {number} " * 50)
+        write(both.far / f"d{number % 5}/there{number}", f"there {number} " * 50)
+    for _ in range(8):
+        with start(both, tmp_path / "host.pyz") as near:
+            host = int(near.stdout.readline())  # type: ignore[union-attr]
+            time.sleep(chance.uniform(0, 0.4))
+            if near.poll() is None:
+                os.kill(near.pid if who == "near" else host, signal.SIGKILL)
+    both.sync()
+    assert done(both.sync()) == NOTHING_DONE
+    assert tree(both.near) == tree(both.far)
+    assert sum(each[0] == "f" for each in tree(both.near).values()) == 400
+    assert [path.name for path in (both.far / ".aiinfra/sync/incoming").iterdir()] == []
