@@ -6,6 +6,7 @@ It is an HTTP server of this process, so that boto3 here, a subprocess and Terra
   they have ended it says so (moto makes new ones each time); the filters `client-token` and `instance-lifecycle`
 - refusals: types and images that do not exist, a type that a zone does not have, user data that is too long
 - room: no capacity for a type in a zone, quotas of vCPUs, both for spot and on demand apart
+- spot: the request that a spot instance belongs to
 - time: machines that take a while to come and to go, with the states between (moto's are there and gone at once)
 - what a machine does by itself: a shutdown from within ends or stops it as `InstanceInitiatedShutdownBehavior` says,
   a spot instance is taken after a notice that its metadata service tells
@@ -28,12 +29,10 @@ import re
 import socket
 import threading
 import time
-import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from html import escape
 from typing import Any, Literal
 from urllib.parse import parse_qsl, urlencode
 
@@ -48,52 +47,18 @@ from moto.moto_api._internal.models import moto_api_backend
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import make_server
 
-from . import policies
+from . import ec2_spot, policies
+from .ec2_wire import Answer, Call, Market, NoAnswer, Refused, done, error
 from .imds import Imds
 
 REGION = "us-east-1"
-# Anything else is an error of the caller's, 400.
-STATUSES = {
-    "AuthFailure": 401,
-    "InsufficientInstanceCapacity": 500,
-    "InternalError": 500,
-    "RequestLimitExceeded": 503,
-    "Unavailable": 503,
-    "UnauthorizedOperation": 403,
-}
 STATES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "stopping": 64, "stopped": 80}
 # A caller that still waits after this is not one that has a time-out.
 SILENCE_S = 60.0
 USER_DATA_BYTES = 16_384
+SHUTDOWN = "InstanceInitiatedShutdownBehavior.Value"
 
 When = Literal["before", "after"]
-Market = Literal["spot", "on-demand"]
-Answer = tuple[str, list[tuple[str, str]], bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A request as it came in. parameters: as the query protocol writes them, e.g. `Placement.AvailabilityZone`."""
-
-    operation: str
-    region: str
-    parameters: Mapping[str, str]
-
-    def get(self, name: str) -> str:
-        return self.parameters.get(name, "")
-
-    @property
-    def market(self) -> Market:
-        return "spot" if self.get("InstanceMarketOptions.MarketType") == "spot" else "on-demand"
-
-    @property
-    def user_data(self) -> str:
-        return base64.b64decode(self.get("UserData")).decode()
-
-    @property
-    def content(self) -> dict[str, str]:
-        """What must be the same for a token to mean the same request."""
-        return {name: value for name, value in self.parameters.items() if name not in ("ClientToken", "DryRun")}
 
 
 @dataclass(slots=True)
@@ -122,26 +87,6 @@ class _Events:
         for event in sorted((it for it in self.due if it[0] <= now), key=lambda it: it[0]):
             self.due.remove(event)
             event[1]()
-
-
-class Refused(Exception):
-    """The answer is an error."""
-
-    def __init__(self, code: str, text: str = "", status: int | None = None) -> None:
-        super().__init__(code)
-        self.code, self.text, self.status = (
-            code,
-            text or f"{code}, as a test wanted it.",
-            status or STATUSES.get(code, 400),
-        )
-
-
-class NoAnswer(Exception):
-    """The connection is cut, or the caller waits for nothing."""
-
-    def __init__(self, cut: bool) -> None:
-        super().__init__()
-        self.cut = cut
 
 
 class Ec2:
@@ -337,7 +282,7 @@ class Ec2:
         try:
             status, headers, content = self._answer(call, environ, body)
         except Refused as refused:
-            status, headers, content = _error(refused)
+            status, headers, content = error(refused)
         except NoAnswer as nothing:
             self._leave_alone(environ["werkzeug.socket"], nothing.cut)
             raise ConnectionAbortedError from None
@@ -350,10 +295,24 @@ class Ec2:
         self._fault(call, "before")
         with self._lock:
             self._events.happen(self.clock())
-            answer = self._run(call, environ, body) if call.operation == "RunInstances" else self._pass(environ, body)
-            if call.operation == "TerminateInstances" and answer[0].startswith("200"):
-                self._note_ends(call)
+            answer = self._do(call, environ, body)
         self._fault(call, "after")
+        return answer
+
+    def _do(self, call: Call, environ: dict[str, Any], body: bytes) -> Answer:
+        if call.operation == "RunInstances":
+            return self._run(call, environ, body)
+        if call.operation in ec2_spot.CALLS:
+            return ec2_spot.CALLS[call.operation](call, self._instances())
+        if call.operation == "ModifyInstanceAttribute" and call.get(SHUTDOWN):
+            # moto answers that it did, and takes the instance's security groups away.
+            self._instance(call.get("InstanceId")).instance_initiated_shutdown_behavior = call.get(SHUTDOWN)
+            return done(call, "<return>true</return>")
+        answer = self._pass(environ, body)
+        if call.operation == "TerminateInstances" and answer[0].startswith("200"):
+            self._note_ends(call)
+        if call.operation == "CreateLaunchTemplate":
+            _forget_own_tags(self._backend(call.region))
         return answer
 
     def _pass(self, environ: dict[str, Any], body: bytes) -> Answer:
@@ -405,6 +364,7 @@ class Ec2:
         if answer[0].startswith("200"):
             made = re.findall(r"<instanceId>(i-[0-9a-f]+)<", answer[2].decode())
             for name in made:
+                ec2_spot.bind(self._instance(name), call)
                 self._boot(name)
             if token:
                 self._launches[call.region, token] = _Launch(call.content, made, answer)
@@ -521,12 +481,6 @@ class _Handler(MotoRequestHandler):
         """Nobody reads it."""
 
 
-def _error(refused: Refused) -> Answer:
-    about = f"<Error><Code>{refused.code}</Code><Message>{escape(refused.text)}</Message></Error>"
-    body = f"<Response><Errors>{about}</Errors><RequestID>{uuid.uuid4()}</RequestID></Response>"
-    return f"{refused.status} {refused.code}", [("Content-Type", "text/xml;charset=UTF-8")], body.encode()
-
-
 def _check(call: Call) -> None:
     wanted = call.get("InstanceType")
     if wanted not in INSTANCE_TYPES:
@@ -541,6 +495,14 @@ def _no_capacity(call: Call, wanted: str, zones: list[str]) -> str:
     named = call.get("Placement.AvailabilityZone")
     where = f"in the Availability Zone you requested ({named})" if named else f"in zones {', '.join(zones)}"
     return f"We currently do not have sufficient {wanted} capacity {where}."
+
+
+def _forget_own_tags(backend: Any) -> None:
+    """A template's own tags are not among those that it gives to what it launches, as moto has it."""
+    for template in backend.launch_templates.values():
+        for version in template.versions:
+            given = version.data.get("TagSpecifications", [])
+            version.data["TagSpecifications"] = [it for it in given if it["ResourceType"] != "launch-template"]
 
 
 def _subnet(call: Call) -> str:

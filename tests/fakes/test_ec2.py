@@ -299,6 +299,15 @@ def test_a_shutdown_from_within_does_what_its_launch_said(ec2: Ec2, behavior: st
     assert (seen["State"]["Name"], seen["StateReason"]["Code"]) == (state, "Client.InstanceInitiatedShutdown")
 
 
+def test_what_a_shutdown_does_can_be_changed_later(ec2: Ec2) -> None:
+    made = run(ec2)
+    groups = described(ec2, made)["SecurityGroups"]
+    ec2.client().modify_instance_attribute(InstanceId=made, InstanceInitiatedShutdownBehavior={"Value": "terminate"})
+    assert described(ec2, made)["SecurityGroups"] == groups
+    ec2.shut_down(made)
+    assert ec2.state(made) == "terminated"
+
+
 def test_a_spot_instance_is_taken_after_its_notice(ec2: Ec2) -> None:
     now = float(int(time.time()))
     ec2.clock = lambda: now
@@ -313,6 +322,28 @@ def test_a_spot_instance_is_taken_after_its_notice(ec2: Ec2) -> None:
     ec2.clock = lambda: now + 121
     seen = described(ec2, made)
     assert (seen["State"]["Name"], seen["StateReason"]["Code"]) == ("terminated", "Server.SpotInstanceTermination")
+
+
+def test_a_spot_instance_has_a_request_that_ends_with_it(ec2: Ec2) -> None:
+    options = {"MarketType": "spot", "SpotOptions": {"SpotInstanceType": "one-time", "MaxPrice": "0.5"}}
+    made = run(ec2, InstanceMarketOptions=options)
+    asked = {"SpotInstanceRequestIds": [described(ec2, made)["SpotInstanceRequestId"]]}
+    (request,) = ec2.client().describe_spot_instance_requests(**asked)["SpotInstanceRequests"]
+    assert (request["InstanceId"], request["State"], request["SpotPrice"]) == (made, "active", "0.5")
+    ec2.interrupt(made, notice_s=0)
+    (request,) = ec2.client().describe_spot_instance_requests(**asked)["SpotInstanceRequests"]
+    assert (request["State"], request["Status"]["Code"]) == ("closed", "instance-terminated-no-capacity")
+
+
+def test_a_cancelled_spot_request_leaves_its_instance(ec2: Ec2) -> None:
+    made = run(ec2, **SPOT)
+    asked = {"SpotInstanceRequestIds": [described(ec2, made)["SpotInstanceRequestId"]]}
+    ec2.client().cancel_spot_instance_requests(**asked)
+    (request,) = ec2.client().describe_spot_instance_requests(**asked)["SpotInstanceRequests"]
+    assert (request["State"], ec2.state(made)) == ("cancelled", "running")
+    unknown = {"SpotInstanceRequestIds": ["sir-00000000"]}
+    error = code(lambda: ec2.client().describe_spot_instance_requests(**unknown))
+    assert error == "InvalidSpotInstanceRequestID.NotFound"
 
 
 def test_only_spot_is_taken(ec2: Ec2) -> None:
