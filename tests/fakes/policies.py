@@ -176,6 +176,8 @@ def _requested(tags: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _tags_of(region: str, name: str) -> dict[str, str]:
+    if name == "*":  # a default, which has none here
+        return {}
     found = ec2_backends[DEFAULT_ACCOUNT_ID][region].describe_tags(filters={"resource-id": [name]})
     tags = {tag["key"]: tag["value"] for tag in found}
     return {f"{space}:ResourceTag/{key}": value for space in ("aws", "ec2") for key, value in tags.items()}
