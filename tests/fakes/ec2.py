@@ -15,8 +15,9 @@ It is an HTTP server of this process, so that boto3 here, a subprocess and Terra
 - policies: with `enforce`, resources and conditions count and a refusal is UnauthorizedOperation, see `policies`
 
 What it does not know: tokens of other calls than RunInstances; that a token is of one zone where the call names one;
-launch templates in checks of room; an answer to a repeated token shows the first state. `enforce` goes by signatures,
-so it cannot be used together with `room`, which writes the zone that it chose into the request.
+launch templates in checks of room; what Auto Scaling launches, inside moto, without room, faults and time; an answer to
+a repeated token shows the first state. `enforce` goes by signatures, so it cannot be used together with `room`, which
+writes the zone that it chose into the request.
 """
 
 from __future__ import annotations

@@ -20,8 +20,7 @@ from tests.fakes.ec2_wire import Call
 INFRA = Path(__file__).parents[2] / "infra"
 ENVIRONMENTS = ("inference", "training")
 EXPIRES_AT = "2099-01-31T18:00:00Z"
-# All that stands before the deadline: variables, and how long it is until then.
-FIRST = ["expires_at", "mig", "user", "ssh_keys", "at", "left", '[ "$left" -gt 0 ] || left']
+KEYS = ["ssh-ed25519 AAAA me", "ssh-ed25519 BBBB you"]
 CUT = {"profile": "1g.5gb", "count": 7}
 
 
@@ -94,17 +93,33 @@ def test_an_environment_is_valid(name: str, tmp_path: Path, ec2: Ec2) -> None:
     assert (status, json.loads(text)["diagnostics"]) == (0, []), text
 
 
+@needs_provider
+@pytest.mark.slow
+def test_inference_is_on_demand_and_has_a_door_for_those_who_ask(tmp_path: Path, ec2: Ec2) -> None:
+    made = root("inference", tmp_path, ec2)
+    node = {"expires_at": EXPIRES_AT, "instance_type": "g6.xlarge", "zone": "us-east-1a"}
+    made.set(owner="me", image=ec2.image(), nodes={"delay": node}, serving_from=["192.0.2.0/24"])
+    status, text = made.terraform("plan", "-out=plan")
+    assert status == 0, text
+    planned = json.loads(made.terraform("show", "-json", "plan")[1])["resource_changes"]
+    found = {it["type"]: it["change"]["after"] for it in planned}
+    assert "instance_market_options" not in found["aws_instance"]
+    assert [it["from_port"] for it in found["aws_security_group"]["ingress"]] == [8000]
+    assert found["aws_vpc"]["cidr_block"] == "10.65.0.0/16"
+
+
 # ---- the whole way, once ----
 
 
 @dataclass(frozen=True)
 class Applied:
-    """The environment for training, as it was applied. launch: the call that made its single machine."""
+    """The environment for training, as it was applied. launch, steady: the calls for a spot machine and another."""
 
     ec2: Ec2
     root: Root
     node: str
     launch: Call
+    steady: Call
     outputs: Mapping[str, Any]
 
 
@@ -112,16 +127,19 @@ class Applied:
 def applied(ec2: Ec2, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Applied]:
     made = root("training", tmp_path_factory.mktemp("training"), ec2)
     node = {"expires_at": EXPIRES_AT, "instance_type": "p4d.24xlarge", "zone": "us-east-1b", "mig": CUT}
+    steady = {"expires_at": EXPIRES_AT, "instance_type": "g6.xlarge", "zone": "us-east-1a", "spot": False}
     pool = {"expires_at": EXPIRES_AT, "instance_types": ["g5.xlarge", "g6.xlarge"], "min": 1, "max": 3}
-    doors = {"ssh_keys": ["ssh-ed25519 AAAA me"], "ssh_from": ["192.0.2.0/24"]}
-    made.set(owner="me", image=ec2.image(), nodes={"trainer": node}, pools={"sweep": pool}, **doors)
+    doors = {"ssh_keys": KEYS, "ssh_from": ["192.0.2.0/24"]}
+    nodes = {"trainer": node, "steady": steady}
+    made.set(owner="me", image=ec2.image(), nodes=nodes, pools={"sweep": pool}, **doors)
     status, text = made.terraform("plan", "-detailed-exitcode")
     assert (status, ec2.living()) == (2, {}), text
     status, text = made.terraform("apply", "-auto-approve")
     assert status == 0, text
     outputs = {name: it["value"] for name, it in json.loads(made.terraform("output", "-json")[1]).items()}
-    (launch,) = [it for it in ec2.calls if it.operation == "RunInstances"]
-    yield Applied(ec2, made, outputs["nodes"]["trainer"]["id"], launch, outputs)
+    launches = {tags(it, "instance")["aiinfra:session"]: it for it in ec2.calls if it.operation == "RunInstances"}
+    assert set(launches) == {"trainer", "steady"}
+    yield Applied(ec2, made, outputs["nodes"]["trainer"]["id"], launches["trainer"], launches["steady"], outputs)
     status, text = made.terraform("destroy", "-auto-approve")
     assert status == 0, text
     left = ec2.client().describe_vpcs(Filters=[{"Name": "is-default", "Values": ["false"]}])["Vpcs"]
@@ -152,6 +170,10 @@ class TestApplied:
         assert applied.launch.get(f"{options}.SpotInstanceType") == "one-time"
         assert applied.launch.get(f"{options}.InstanceInterruptionBehavior") == "terminate"
 
+    def test_one_on_demand_ends_itself_too(self, applied: Applied) -> None:
+        assert applied.steady.market == "on-demand"
+        assert applied.steady.get("InstanceInitiatedShutdownBehavior") == "terminate"
+
     def test_its_volume_is_encrypted_and_goes_with_it(self, applied: Applied) -> None:
         assert applied.launch.get("BlockDeviceMapping.1.Ebs.Encrypted") == "true"
         assert applied.launch.get("BlockDeviceMapping.1.Ebs.DeleteOnTermination") == "true"
@@ -167,9 +189,16 @@ class TestApplied:
             )
 
     def test_its_gpus_are_cut_after_its_deadline_is_armed(self, applied: Applied) -> None:
-        lines = [it for it in applied.launch.user_data.splitlines() if it and not it.startswith("#")]
-        armed = next(number for number, it in enumerate(lines) if it.startswith("shutdown -h "))
-        assert [it.partition("=")[0] for it in lines[:armed]] == FIRST
+        profiles = ",".join([CUT["profile"]] * 7)
+        variables = [
+            f"expires_at='{EXPIRES_AT}'",
+            f"mig='{profiles}'",
+            "user='ubuntu'",
+            f"ssh_keys='{KEYS[0]}",
+            f"{KEYS[1]}'",
+        ]
+        given = applied.launch.user_data.rstrip() + "\n"
+        assert given == "\n".join(["#!/bin/sh", *variables, (INFRA / "machine.sh").read_text()])
 
     def test_its_role_may_do_nothing(self, applied: Applied) -> None:
         iam = applied.ec2.client("iam")
@@ -213,6 +242,7 @@ class TestApplied:
             ({"nodes": {"trainer": {"instance_type": "g5.xlarge", "mig": CUT}}}, "Only A100 and later"),
             ({"nodes": {"trainer": {"mig": {"profile": "half", "count": 2}}}}, "as nvidia-smi calls it"),
             ({"ssh_from": ["0.0.0.0/0"]}, "whole internet"),
+            ({"ssh_keys": ["'; reboot; '"], "nodes": {"trainer": {}}}, "as ssh-keygen writes it"),
         ],
     )
     def test_what_would_not_do_is_refused(
@@ -226,46 +256,3 @@ class TestApplied:
         status, text = applied.root.terraform("plan", "-refresh=false", f"-var-file={file}")
         assert status == 1
         assert problem in " ".join(text.split())
-
-
-# ---- what a machine does first ----
-
-
-STUB = """#!/bin/sh
-echo "$(basename "$0") $*" >>"$CALLS"
-case "$(basename "$0")" in getent) echo "ubuntu:x:1:1::$HOUSE:/bin/sh" ;; esac
-"""
-
-
-def calls(tmp_path: Path, script: str) -> list[str]:
-    """The commands of the machine's that a script gives, in order, on this one."""
-    for name in ("shutdown", "systemctl", "nvidia-smi", "getent", "install"):
-        stub = tmp_path / "bin" / name
-        stub.parent.mkdir(exist_ok=True)
-        stub.write_text(STUB)
-        stub.chmod(0o755)
-    (tmp_path / ".ssh").mkdir()
-    env = {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "CALLS": str(tmp_path / "calls")}
-    env |= {"HOUSE": str(tmp_path), "AIINFRA_UNITS": str(tmp_path)}
-    subprocess.run(["sh", "-c", script], env=env, check=True, capture_output=True, text=True)
-    return (tmp_path / "calls").read_text().splitlines()
-
-
-@needs_provider
-@pytest.mark.slow
-def test_a_machine_arms_its_deadline_before_anything_else(applied: Applied, tmp_path: Path) -> None:
-    given = calls(tmp_path, applied.launch.user_data)
-    assert given[0].startswith("shutdown -h +")
-    assert given[1:3] == ["systemctl daemon-reload", "systemctl enable --now aiinfra-deadline.timer"]
-    assert given[-2:] == ["nvidia-smi -mig 1", f"nvidia-smi mig -cgi {','.join([CUT['profile']] * 7)} -C"]
-    assert "OnCalendar=2099-01-31 18:00:00 UTC" in (tmp_path / "aiinfra-deadline.timer").read_text()
-    assert (tmp_path / ".ssh" / "authorized_keys").read_text() == "ssh-ed25519 AAAA me\n"
-
-
-@needs_provider
-@pytest.mark.slow
-def test_a_deadline_that_has_passed_or_cannot_be_read_ends_it_at_once(applied: Applied, tmp_path: Path) -> None:
-    for number, wrong in enumerate(("2001-01-31T18:00:00Z", "never")):
-        home = tmp_path / str(number)
-        home.mkdir()
-        assert calls(home, applied.launch.user_data.replace(EXPIRES_AT, wrong))[0] == "shutdown -h +0"
