@@ -1,0 +1,246 @@
+"""The policies of `infra/iam`, enforced by EC2 on loopback: each call works with its policy and is denied without."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.fakes import policies
+from tests.fakes.ec2 import Ec2
+
+IAM = Path(__file__).parents[2] / "infra" / "iam"
+DENIED = ("UnauthorizedOperation", "AccessDenied")
+TAGS = {"aiinfra:session": "trainer", "aiinfra:owner": "me", "aiinfra:expires": "2099-01-31T18:00:00Z"}
+OTHERS = {"team": "else"}
+
+
+def statements(role: str) -> list[dict[str, Any]]:
+    found = json.loads((IAM / f"{role}.json").read_text())["Statement"]
+    return list(found)
+
+
+def listed(tags: Mapping[str, str]) -> list[dict[str, str]]:
+    return [{"Key": name, "Value": value} for name, value in tags.items()]
+
+
+@dataclass(frozen=True)
+class Account:
+    """A machine of ours and one of somebody else's, networks of both, and the roles that machines have."""
+
+    ec2: Ec2
+    launch: Mapping[str, Any]
+    ours: str
+    theirs: str
+    their_subnet: str
+
+    def client(self, name: str, allowed: list[dict[str, Any]]) -> Any:
+        """EC2 as somebody with those statements sees it; without one: with no policy."""
+        policies.enforce(False)
+        iam = self.ec2.client("iam")
+        iam.create_user(UserName=name)
+        if allowed:
+            document = json.dumps({"Version": "2012-10-17", "Statement": allowed})
+            iam.put_user_policy(UserName=name, PolicyName=name, PolicyDocument=document)
+        key = iam.create_access_key(UserName=name)["AccessKey"]
+        policies.enforce(True)
+        return self.ec2.client(key=key["AccessKeyId"], secret=key["SecretAccessKey"])
+
+
+@pytest.fixture(scope="module")
+def cloud() -> Iterator[Ec2]:
+    with Ec2() as made:
+        yield made
+
+
+@pytest.fixture
+def account(cloud: Ec2) -> Account:
+    cloud.reset()
+    client, image = cloud.client(), cloud.image()
+    vpc = client.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+    subnets = [
+        client.create_subnet(VpcId=vpc, CidrBlock=f"10.0.{number}.0/24", AvailabilityZone="us-east-1a")["Subnet"]
+        for number in range(2)
+    ]
+    own, their_subnet = [it["SubnetId"] for it in subnets]
+    group = client.create_security_group(GroupName="ours", Description="ours", VpcId=vpc)["GroupId"]
+    client.create_tags(Resources=[own, group], Tags=listed({"aiinfra:environment": "training"}))
+    iam = cloud.client("iam")
+    for name in ("aiinfra-training-host", "administrator"):
+        iam.create_role(RoleName=name, AssumeRolePolicyDocument=(IAM / "host-trust.json").read_text())
+        iam.create_instance_profile(InstanceProfileName=name)
+        iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=name)
+    launch = {
+        "ImageId": image,
+        "InstanceType": "g5.xlarge",
+        "MinCount": 1,
+        "MaxCount": 1,
+        "SubnetId": own,
+        "SecurityGroupIds": [group],
+        "IamInstanceProfile": {"Name": "aiinfra-training-host"},
+        "InstanceMarketOptions": {"MarketType": "spot"},
+        "MetadataOptions": {"HttpTokens": "required", "InstanceMetadataTags": "enabled"},
+        "BlockDeviceMappings": [{"DeviceName": "/dev/xvda", "Ebs": {"Encrypted": True, "VolumeSize": 100}}],
+        "TagSpecifications": [{"ResourceType": it, "Tags": listed(TAGS)} for it in ("instance", "volume")],
+    }
+    ours = client.run_instances(**launch)["Instances"][0]["InstanceId"]
+    foreign = {"ImageId": image, "InstanceType": "t3.micro", "MinCount": 1, "MaxCount": 1, "SubnetId": their_subnet}
+    theirs = client.run_instances(**foreign)["Instances"][0]["InstanceId"]
+    client.create_tags(Resources=[theirs], Tags=listed(OTHERS))
+    return Account(cloud, launch, ours, theirs, their_subnet)
+
+
+Verb = Callable[[Any, Account], Any]
+
+LOOKS: dict[str, Verb] = {
+    "instances": lambda client, account: client.describe_instances(),
+    "regions": lambda client, account: client.describe_regions(),
+}
+VERBS: dict[str, dict[str, Verb]] = {
+    "launcher": {
+        **LOOKS,
+        "zones": lambda client, account: client.describe_availability_zones(),
+        "types": lambda client, account: client.describe_instance_types(InstanceTypes=["g5.xlarge"]),
+        "offerings": lambda client, account: client.describe_instance_type_offerings(),
+        "images": lambda client, account: client.describe_images(ImageIds=[account.launch["ImageId"]]),
+        "subnets": lambda client, account: client.describe_subnets(),
+        "groups": lambda client, account: client.describe_security_groups(),
+        "prices": lambda client, account: client.describe_spot_price_history(InstanceTypes=["g5.xlarge"]),
+        "rent": lambda client, account: client.run_instances(**account.launch),
+        "rent on demand": lambda client, account: client.run_instances(
+            **{name: value for name, value in account.launch.items() if name != "InstanceMarketOptions"}
+        ),
+        "renew": lambda client, account: client.create_tags(
+            Resources=[account.ours], Tags=listed({"aiinfra:expires": "2099-02-01T00:00:00Z"})
+        ),
+        "read the console": lambda client, account: client.get_console_output(InstanceId=account.ours),
+        "end": lambda client, account: client.terminate_instances(InstanceIds=[account.ours]),
+    },
+    "reaper": {**LOOKS, "end": lambda client, account: client.terminate_instances(InstanceIds=[account.ours])},
+}
+
+
+def is_denied(client: Any, verb: Verb, account: Account) -> bool:
+    """False when it worked; any other error is the test's."""
+    try:
+        verb(client, account)
+    except ClientError as error:
+        if error.response["Error"]["Code"] in DENIED:
+            return True
+        raise
+    return False
+
+
+@pytest.mark.parametrize(("role", "name"), [(role, name) for role, verbs in VERBS.items() for name in verbs])
+def test_a_call_works_with_its_policy_and_is_denied_without(role: str, name: str, account: Account) -> None:
+    verb = VERBS[role][name]
+    assert is_denied(account.client("nobody", []), verb, account)
+    assert not is_denied(account.client(role, statements(role)), verb, account)
+
+
+@pytest.mark.parametrize(("role", "left_out"), [(role, it["Sid"]) for role in VERBS for it in statements(role)])
+def test_no_statement_could_be_left_out(role: str, left_out: str, account: Account) -> None:
+    kept = [it for it in statements(role) if it["Sid"] != left_out]
+    client = account.client(role, kept)
+    assert [name for name, verb in VERBS[role].items() if is_denied(client, verb, account)] != []
+
+
+ACTIONS = [
+    (role, number, action)
+    for role in VERBS
+    for number, it in enumerate(statements(role))
+    if isinstance(it["Action"], list)
+    for action in it["Action"]
+]
+
+
+@pytest.mark.parametrize(("role", "number", "left_out"), ACTIONS)
+def test_no_action_could_be_left_out(role: str, number: int, left_out: str, account: Account) -> None:
+    kept = statements(role)
+    kept[number]["Action"] = [it for it in kept[number]["Action"] if it != left_out]
+    client = account.client(role, kept)
+    assert len([name for name, verb in VERBS[role].items() if is_denied(client, verb, account)]) == 1
+
+
+def changed(**fields: Any) -> Verb:
+    """A launch that is otherwise as it should be; None leaves a field out."""
+
+    def launch(client: Any, account: Account) -> Any:
+        given = {**account.launch, **fields}
+        return client.run_instances(**{name: value for name, value in given.items() if value is not None})
+
+    return launch
+
+
+def tagged(kind: str, tags: Mapping[str, str]) -> dict[str, Any]:
+    return {"ResourceType": kind, "Tags": listed(tags)}
+
+
+INCOMPLETE = [
+    [tagged("instance", {name: TAGS[name] for name in names}), tagged("volume", TAGS)]
+    for names in itertools.combinations(TAGS, 2)
+]
+OPEN = [{"DeviceName": "/dev/xvda", "Ebs": {"Encrypted": False, "VolumeSize": 100}}]
+FORBIDDEN: dict[str, Verb] = {
+    **{f"rent without a tag {number}": changed(TagSpecifications=it) for number, it in enumerate(INCOMPLETE)},
+    "rent without any tag": changed(TagSpecifications=None),
+    "rent with an untagged volume": changed(TagSpecifications=[tagged("instance", TAGS)]),
+    "rent with an open volume": changed(BlockDeviceMappings=OPEN),
+    "rent with the image's volume": changed(BlockDeviceMappings=None),
+    "rent with metadata for anybody": changed(MetadataOptions={"HttpTokens": "optional"}),
+    "rent in the default network": changed(SubnetId=None, SecurityGroupIds=None),
+    "rent an administrator": changed(IamInstanceProfile={"Name": "administrator"}),
+    "rent in another network": lambda client, account: changed(SubnetId=account.their_subnet)(client, account),
+    "end another's": lambda client, account: client.terminate_instances(InstanceIds=[account.theirs]),
+    "end ours and another's": lambda client, account: client.terminate_instances(
+        InstanceIds=[account.ours, account.theirs]
+    ),
+    "adopt another's": lambda client, account: client.create_tags(Resources=[account.theirs], Tags=listed(TAGS)),
+    "change whose it is": lambda client, account: client.create_tags(
+        Resources=[account.ours], Tags=listed({"aiinfra:owner": "you"})
+    ),
+    "forget whose it is": lambda client, account: client.delete_tags(
+        Resources=[account.ours], Tags=[{"Key": "aiinfra:session"}]
+    ),
+    "stop, which goes on costing": lambda client, account: client.stop_instances(InstanceIds=[account.ours]),
+    "keep it from ending": lambda client, account: client.modify_instance_attribute(
+        InstanceId=account.ours, DisableApiTermination={"Value": True}
+    ),
+    "open a network": lambda client, account: client.create_security_group(GroupName="x", Description="x"),
+}
+
+
+@pytest.mark.parametrize("name", FORBIDDEN)
+def test_a_launcher_may_do_nothing_else(name: str, account: Account) -> None:
+    assert is_denied(account.client("launcher", statements("launcher")), FORBIDDEN[name], account)
+    assert set(account.ec2.living()) == {account.ours, account.theirs}
+
+
+@pytest.mark.parametrize("name", ["rent", *(it for it in FORBIDDEN if not it.startswith("rent"))])
+def test_a_reaper_may_do_nothing_else(name: str, account: Account) -> None:
+    verb = {**VERBS["launcher"], **FORBIDDEN}[name]
+    assert is_denied(account.client("reaper", statements("reaper")), verb, account)
+
+
+def test_a_host_may_do_nothing_and_reads_its_own_tags(account: Account) -> None:
+    # What others allow it does not count.
+    client = account.client("host", [*statements("host"), *statements("launcher"), *statements("reaper")])
+    verbs = {**VERBS["launcher"], **FORBIDDEN}
+    assert [name for name, verb in verbs.items() if not is_denied(client, verb, account)] == []
+    with account.ec2.imds(account.ours) as imds:
+        _, token = imds.token("60", forwarded=False)
+        seen = {name: imds.get(f"/latest/meta-data/tags/instance/{name}", token)[1] for name in TAGS}
+    assert seen == TAGS
+
+
+def test_a_wrong_key_is_nobody(account: Account) -> None:
+    account.client("launcher", statements("launcher"))
+    with pytest.raises(ClientError) as caught:
+        account.ec2.client(key="AKIAWRONG", secret="wrong").describe_instances()
+    assert caught.value.response["Error"]["Code"] == "AuthFailure"
