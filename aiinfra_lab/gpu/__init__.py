@@ -181,8 +181,8 @@ def _restored(found: sessions.ObservedSession, done: kernels.Restored, path: Pat
     notes = []
     if done.running:
         notes.append(f"{counted(done.running, 'cell')} not over yet: get it again then")
-    if done.elsewhere:
-        notes.append(f"{counted(done.elsewhere, 'cell')} left as they are, since they were run elsewhere since")
+    if done.unchanged:
+        notes.append(f"{counted(done.unchanged, 'cell')} left as they are, since they were run elsewhere since")
     state, running = found.label, bool(done.running)
     return SessionOutput(
         found.record.uri, state, running=running, notebook=str(path), cells=done.written, notes=tuple(notes)

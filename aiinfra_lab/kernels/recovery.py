@@ -71,12 +71,12 @@ def newest(kernel: KeptKernel) -> Execution | None:
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What became of a notebook's cells. running: how many are not over yet. elsewhere: how many were left as they are,
+    """What became of a notebook's cells. running: how many are not over yet. unchanged: how many were left as they are,
     since another kernel has run them, or this one again."""
 
     written: int
     running: int
-    elsewhere: int
+    unchanged: int
 
 
 def restore(kernel: KeptKernel, path: Path) -> Restored:
@@ -92,13 +92,13 @@ def restore(kernel: KeptKernel, path: Path) -> Restored:
         raise NotFound(f"there is no notebook {path}", "name one that is there, e.g. --into notebook.ipynb") from None
     except (nbformat.reader.NotJSONError, nbformat.validator.NotebookValidationError, UnicodeDecodeError):
         raise UsageProblem(f"{path} is no notebook", "name a file that JupyterLab opens as one") from None
-    written = running = elsewhere = 0
+    written = running = unchanged = 0
     for cell, execution in _matched(notebook.cells, executions(kernel)):
         outputs = _outputs(execution)
         if cell.outputs == outputs and cell.execution_count == execution.count:
             continue
         if cell.outputs and cell.execution_count not in (None, execution.count):
-            elsewhere += 1
+            unchanged += 1
             continue
         cell.outputs, cell.execution_count = outputs, execution.count
         written += 1
@@ -106,7 +106,7 @@ def restore(kernel: KeptKernel, path: Path) -> Restored:
     if written:
         with writing(path) as aside:
             nbformat.write(notebook, aside)  # type: ignore[no-untyped-call]
-    return Restored(written, running, elsewhere)
+    return Restored(written, running, unchanged)
 
 
 def _matched(cells: Iterable[Any], ran: Sequence[Execution]) -> Iterator[tuple[Any, Execution]]:
