@@ -42,6 +42,7 @@ from botocore.config import Config
 from moto import settings
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.ec2.models import ec2_backends
+from moto.ec2.models.amis import AMIS, Ami
 from moto.ec2.models.instance_types import INSTANCE_TYPE_OFFERINGS, INSTANCE_TYPES
 from moto.ec2.utils import filter_dict_attribute_mapping
 from moto.moto_api._internal.models import moto_api_backend
@@ -53,6 +54,7 @@ from .ec2_wire import Answer, Call, Market, NoAnswer, Refused, done, error
 from .imds import Imds
 
 REGION = "us-east-1"
+IMAGE: dict[str, Any] = next(it for it in AMIS if (it["architecture"], it.get("platform")) == ("x86_64", None))
 STATES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "stopping": 64, "stopped": 80}
 # A caller that still waits after this is not one that has a time-out.
 SILENCE_S = 60.0
@@ -110,7 +112,8 @@ class Ec2:
         return f"http://127.0.0.1:{self._server.server_port}"
 
     def __enter__(self) -> Ec2:
-        settings.ENABLE_AMI_VALIDATION = True
+        settings.ENABLE_AMI_VALIDATION, settings.ec2_load_default_amis = True, lambda: False
+        self.reset()
         filter_dict_attribute_mapping.update({"client-token": "client_token", "instance-lifecycle": "lifecycle"})
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
@@ -169,8 +172,11 @@ class Ec2:
         return self._session.client(service, endpoint_url=self.url, region_name=region, config=config, **keys)
 
     def image(self, region: str = REGION) -> str:
-        """The id of an image that exists."""
-        return min(self._backend(region).amis)
+        """The id of an image that exists: the only one, unless a test makes others. moto's thousands take long."""
+        backend = self._backend(region)
+        made = {**IMAGE, "creation_date": datetime.now(UTC), "owner_alias": "amazon"}
+        backend.amis.setdefault(IMAGE["ami_id"], Ami(backend, **made))
+        return str(IMAGE["ami_id"])
 
     # ---- what a test arranges ----
 
