@@ -24,10 +24,11 @@ from ..record import Role
 from . import inference_protocol as v2
 from .counts import Counts
 from .forks import Forks
+from .heads import RequestHead
 from .judged_requests import JudgedRequest, JudgedRequests
 from .messages import Form, RawRequest, Reply
 from .predictions_log import PredictionsLog
-from .protocol import ARROW_STREAM, MAX_BODY, TENSORS, Request
+from .protocol import ARROW_STREAM, MAX_BODY, TENSORS
 from .rows import Refusal, open_envelope
 from .tallies import Tallies
 from .workers import LOAD_S, MEMORY_BYTES, Asked, VersionFiles, Workers
@@ -63,11 +64,11 @@ class RequestOptions:
 NO_OPTIONS = RequestOptions()
 
 
-def options_of(request: Request) -> RequestOptions:
-    """What a request says in its head."""
-    if request.model or request.key or not request.is_judged:
-        model, key = request.model.decode("ascii", "replace"), request.key.decode("utf-8", "replace")
-        return RequestOptions(model, request.is_judged, key)
+def options_of(head: RequestHead) -> RequestOptions:
+    """What a request's head says of that."""
+    if head.model or head.key or not head.is_judged:
+        model, key = head.model.decode("ascii", "replace"), head.key.decode("utf-8", "replace")
+        return RequestOptions(model, head.is_judged, key)
     return NO_OPTIONS
 
 
@@ -271,7 +272,8 @@ class Predictor:
         """Answer a request: `respond` is called exactly once, now or when it was predicted."""
         started = time.perf_counter()
         try:
-            if not self._takes_requests:
+            routes = self.routes
+            if self.draining or not routes.answering:
                 raise Refusal(503, "the endpoint is not ready" if not self.draining else "the endpoint is stopping")
             # Before the body is read: what is refused for too much work should cost the least of it.
             if self.waiting > self._few_waiting and (
@@ -288,7 +290,7 @@ class Predictor:
         raw = RawRequest(request_id, started, body, form)
         arm, key = (pinned, request_id) if pinned else self._choose(raw, options.key)
         self.waiting += 1
-        judge, judged = self.routes.judge, None
+        judge, judged = routes.judge, None
         # Who chooses his version, or probes it, is no sample of those whom the key decides for.
         if judge and options.is_judged and not pinned and arm.role in JUDGED:
             judged = judge.begin(key, is_canary=arm.role == "canary")

@@ -210,18 +210,19 @@ class Workers:
         """Take a request into the next batch."""
         self.waiting += 1
         self.waiting_bytes += len(asked.raw.body)
-        if problem := self.problem:
+        active = self._active
+        if active is None and (problem := self.problem):
             self._refuse(asked, problem.what, 503)
             return
-        if why := self._blamed.refusal(asked.raw.body):
+        if self._blamed and (why := self._blamed.refusal(asked.raw.body)):
             self._refuse(asked, why, 503)
             return
         self._waiting.append(asked)
-        if not self._is_sending and self._active is not None and not self._active.batch:
+        if active is None:
+            self._watch()
+        elif not self._is_sending and not active.batch:
             self._is_sending = True
             self._loop.call_soon(self._send)
-        elif self._active is None:
-            self._watch()
 
     def retire(self) -> None:
         """Answer what was taken, and end."""
@@ -308,7 +309,8 @@ class Workers:
         if worker is self._active:
             self._send()  # before the answers are written: it computes meanwhile
         for asked, reply in zip(batch, replies, strict=True):
-            self._blamed.clear(asked.raw.body)
+            if self._blamed:
+                self._blamed.clear(asked.raw.body)
             self._done(asked, reply)
         if worker is self._trial or worker in self._draining:
             self._go_on()
