@@ -12,7 +12,7 @@ import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
-from itertools import repeat
+from itertools import chain, repeat
 from typing import Any
 
 import numpy as np
@@ -201,16 +201,19 @@ class Columns:
 
     def encode_values(self, values: Sequence[tuple[Value, ...]]) -> Encoded:
         """The same from what `validate` returned."""
+        length = len(values)
+        # float64 until they are scaled: a large mean would cost a float32 its last digits.
         if isinstance(values, ColumnRows):
             columns = values.columns
+            packed = b"".join([_packed([columns[at]], length) for at in self._places[NUMBER]])
         else:
             columns = list(zip(*values, strict=True)) or [()] * len(self.columns)
-        # float64 until they are scaled: a large mean would cost a float32 its last digits.
-        packed = b"".join([_packed(columns[at]) for at in self._places[NUMBER]])
-        numbers = np.frombuffer(packed, np.float64).reshape(len(self.numbers), len(values))
-        codes = np.empty((len(values), len(self.categories)), np.int64)
-        for place, (item, at) in enumerate(zip(self.categories, self._places[CATEGORY], strict=True)):
-            codes[:, place] = np.fromiter(map(item.codes.get, columns[at], repeat(0)), np.int64, len(values))
+            packed = _packed([columns[at] for at in self._places[NUMBER]], length)
+        numbers = np.frombuffer(packed, np.float64).reshape(len(self.numbers), length)
+        places = zip(self.categories, self._places[CATEGORY], strict=True)
+        found = chain.from_iterable([map(item.codes.get, columns[at], repeat(0)) for item, at in places])
+        codes = np.empty((length, len(self.categories)), np.int64)
+        codes.T[:] = np.fromiter(found, np.int64, codes.size).reshape(codes.T.shape)
         return self._standardise(np.ascontiguousarray(numbers.T)), codes
 
     def _encode_frame(self, df: Any) -> Encoded:
@@ -329,14 +332,17 @@ def _categories(name: str, present: Sequence[object]) -> tuple[str, ...]:
     return tuple(sorted(text for text in texts if text is not None))
 
 
-def _packed(numbers: Sequence[Any] | NDArray[Any]) -> bytes:
-    """Numbers as float64, NaN where one is missing; `pack` takes a third of the time that NumPy does for a list."""
-    if isinstance(numbers, np.ndarray):
-        return numbers.astype(np.float64, copy=False).tobytes()
+def _packed(columns: Sequence[Sequence[Any] | NDArray[Any]], length: int) -> bytes:
+    """Columns of numbers as float64, one behind the other, NaN where one is missing.
+
+    `pack` takes a third of the time that NumPy does for a list, and once for all of them less than for each.
+    """
+    if isinstance(columns[0] if columns else (), np.ndarray):
+        return b"".join([np.asarray(column, np.float64).tobytes() for column in columns])
     try:
-        return struct.pack(f"{len(numbers)}d", *numbers)
+        return struct.pack(f"{len(columns) * length}d", *chain.from_iterable(columns))
     except struct.error:
-        return np.array(numbers, np.float64).tobytes()
+        return b"".join([np.array(column, np.float64).tobytes() for column in columns])
 
 
 def _checked(column: Column, value: object, row: int) -> Value:

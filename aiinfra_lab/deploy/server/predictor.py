@@ -18,6 +18,8 @@ from itertools import accumulate, islice
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
+
 from ...errors import LabError
 from ...train.environments import Environment
 from ..record import Role
@@ -166,8 +168,7 @@ def key_position(salt: str, key: str) -> float:
     return int.from_bytes(digest) / 2**64
 
 
-@dataclass(slots=True, eq=False)
-class _Pending:
+class _Pending(msgspec.Struct, eq=False):
     """A request on its way. refused_by: the canary or candidate that refused it, while the champion is asked."""
 
     raw: RawRequest
@@ -183,8 +184,7 @@ class _Pending:
         self.predictor.answered(self, reply)
 
 
-@dataclass(slots=True, eq=False)
-class _Shadowed:
+class _Shadowed(msgspec.Struct, eq=False):
     """A request that was answered, on its way through the shadow."""
 
     raw: RawRequest
@@ -338,10 +338,13 @@ class Predictor:
                 request.judged.withdraw()  # it is the client's fault
             self.refused.add(reply.status)
             self.waiting -= 1
-            _respond(request.respond, reply)
+            request.respond(reply.status, reply.body)
             return
         latency_ms = (time.perf_counter() - raw.started) * 1000
-        _respond(request.respond, reply)
+        if reply.form is None:
+            request.respond(reply.status, reply.body)
+        else:
+            _respond(request.respond, reply, reply.form)
         self.waiting -= 1
         version.counts.add(latency_ms, reply.rows, reply.failed)
         if request.judged:
@@ -386,9 +389,6 @@ def _key_of(raw: RawRequest) -> str | int | None:
     return open_envelope(raw.body).key if raw.body_form == "json" else None
 
 
-def _respond(respond: Respond, reply: Reply) -> None:
-    if (form := reply.form) is None:
-        respond(reply.status, reply.body)
-        return
+def _respond(respond: Respond, reply: Reply, form: Form) -> None:
     size = b"" if form.json_bytes is None else b"inference-header-content-length: %d\r\n" % form.json_bytes
     respond(reply.status, reply.body, _KINDS[form.name], size)

@@ -12,10 +12,10 @@ import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NoReturn, cast
 
 import httptools
+import msgspec
 
 from ...config import Settings
 from ...errors import UsageProblem
@@ -66,8 +66,7 @@ def body_bytes(where: Settings) -> int:
     return int(mib * 2**20)
 
 
-@dataclass(slots=True, eq=False)
-class Request:
+class Request(msgspec.Struct, eq=False):
     """One request, complete, and the place of its answer in the connection's order.
 
     keep: whether the connection stays open afterwards.
@@ -88,7 +87,10 @@ class Request:
             extra += b"connection: close\r\n"
         elif head.names_keep:
             extra += b"connection: keep-alive\r\n"
-        connection.server.count(self, status, body)
+        server = connection.server
+        server.answers.add(status)
+        if status >= 400:
+            server.log_refusal(self, status, body)
         sent = b"" if head.method == b"HEAD" else body
         self.answer = b"%b%b\r\ncontent-length: %d\r\n%b\r\n%b" % (_HEADS[status], kind, len(body), extra, sent)
         connection.flush()
@@ -132,10 +134,9 @@ class Server:
         """The protocol of a new connection."""
         return Connection(self)
 
-    def count(self, request: Request, status: int, body: bytes) -> None:
-        """Count an answer, and log a refusal; not one of readiness, which is asked for all the time."""
-        self.answers.add(status)
-        if status >= 400 and request.head.path not in HEALTH:
+    def log_refusal(self, request: Request, status: int, body: bytes) -> None:
+        """Log it; not one of readiness, which is asked for all the time."""
+        if request.head.path not in HEALTH:
             self._log.add(status, request.head.method, request.head.path, body)
 
     def admit(self, connection: Connection) -> bool:
@@ -392,8 +393,9 @@ class Connection(asyncio.Protocol):
     def flush(self) -> None:
         """Send every answer whose turn it is."""
         pending, ready = self._pending, []
-        while pending and pending[0].answer:
-            ready.append(pending.popleft().answer)
+        while pending and (answer := pending[0].answer):
+            ready.append(answer)
+            pending.popleft()
         if self._transport is None or not ready:
             return
         self._transport.write(ready[0] if len(ready) == 1 else b"".join(ready))
@@ -460,7 +462,8 @@ class Connection(asyncio.Protocol):
         else:
             self.server.idle[self] = None
             self._deadline = self.server.loop.time() + IDLE_S
-            self._pace()
+            if self._paused:
+                self._pace()
 
     def _target(self) -> tuple[bytes, bytes]:
         """Path and host. What is sent as to a proxy, `http://host/path`, names its host there."""

@@ -281,7 +281,7 @@ class Workers:
         self._watch()
 
     def _allowed_s(self, batch: list[Asked]) -> float:
-        size = sum(asked.raw.expected_bytes for asked in batch)
+        size = sum([asked.raw.expected_bytes for asked in batch])
         return max(LEAST_S, TIMES_EXPECTED * (self._ready.fixed_s * len(batch) + self._ready.byte_s * size))
 
     def _hear(self, worker: _Worker) -> None:
@@ -308,21 +308,20 @@ class Workers:
         self._losses = 0
         if worker is self._active:
             self._send()  # before the answers are written: it computes meanwhile
+        self.waiting -= len(batch)
+        self.waiting_bytes -= sum([len(asked.raw.body) for asked in batch])
         for asked, reply in zip(batch, replies, strict=True):
             if self._blamed:
                 self._blamed.clear(asked.raw.body)
-            self._done(asked, reply)
+            asked.done(reply)
         if worker is self._trial or worker in self._draining:
             self._go_on()
         self._end_when_done()
 
-    def _done(self, asked: Asked, reply: Reply) -> None:
+    def _refuse(self, asked: Asked, why: str, status: int) -> None:
         self.waiting -= 1
         self.waiting_bytes -= len(asked.raw.body)
-        asked.done(reply)
-
-    def _refuse(self, asked: Asked, why: str, status: int) -> None:
-        self._done(asked, unanswered(asked.raw, self._files.uri, self._files.signature.answered, why, status))
+        asked.done(unanswered(asked.raw, self._files.uri, self._files.signature.answered, why, status))
 
     # ---- processes come and go ----
 
