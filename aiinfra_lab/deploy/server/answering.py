@@ -22,7 +22,7 @@ from .rows import Parsed, Refusal, length_of, logged, logged_request
 # Of a batch whose rows all make the model raise: twice as many runs as rows would take too long.
 MOST_RUNS = 128
 # What a network makes of more rows at once does not fit into a processor's own memory, and each takes longer.
-MOST_ROWS = 512
+MOST_ROWS = 1024
 
 _encode = msgspec.json.Encoder().encode
 Rows = Sequence[tuple[Any, ...]]
