@@ -2,8 +2,8 @@
 
 Requests that arrive together are answered together; none ever waits for a clock. A process that is lost, because it
 died or was ended since a batch took too long, is replaced by the spare one at once. What it had in hand is suspected:
-it is tried again apart from all else, in a process of its own, halved and then one by one, so that only the request
-that is to blame gets the error. See `blamed` for when the same body is tried again.
+it is tried again apart from all else, in a process of its own, one by one, or halved first where that would take long,
+so that only the request that is to blame gets the error. See `blamed` for when the same body is tried again.
 """
 
 from __future__ import annotations
@@ -281,8 +281,12 @@ class Workers:
         self._watch()
 
     def _allowed_s(self, batch: list[Asked]) -> float:
+        return max(LEAST_S, TIMES_EXPECTED * self._expected_s(batch))
+
+    def _expected_s(self, batch: list[Asked]) -> float:
+        """What they take one by one, and at most together."""
         size = sum([asked.raw.expected_bytes for asked in batch])
-        return max(LEAST_S, TIMES_EXPECTED * (self._ready.fixed_s * len(batch) + self._ready.byte_s * size))
+        return self._ready.fixed_s * len(batch) + self._ready.byte_s * size
 
     def _hear(self, worker: _Worker) -> None:
         try:
@@ -470,7 +474,8 @@ class Workers:
             # Alone, and no accident: one that died on it for the first time may have been killed from outside.
             self._blamed.blame(batch[0].raw.body, lost)
             self._refuse(batch[0], f"the model's process {how} on this request", 500)
-        elif lost == 1 and len(batch) > 1:
+        elif lost == 1 and len(batch) > 1 and self._expected_s(batch) > LEAST_S:
+            # One that hangs again costs the others as much as those of one by one would.
             half = len(batch) // 2
             self._suspects += [_Suspects(batch[:half], lost), _Suspects(batch[half:], lost)]
         else:
