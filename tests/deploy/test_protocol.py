@@ -34,12 +34,12 @@ class Echo:
     def __call__(self, request: Request) -> None:
         self.seen += 1
         self.last = request
-        if request.path == b"/broken":
+        if request.head.path == b"/broken":
             raise RuntimeError("a fault in the handler")
-        if request.path == b"/slow":
+        if request.head.path == b"/slow":
             self.loop.call_later(SLOW_S, request.respond, 200, request.body)
         else:
-            request.respond(200, request.body or request.path)
+            request.respond(200, request.body or request.head.path)
 
 
 class Running:
@@ -367,8 +367,8 @@ def test_a_trailer_is_no_header(talk, running, field):
     head = "POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
     connection.sendall(f"{head}2\r\nab\r\n0\r\n{field}\r\n\r\n".encode())
     assert Answers(connection).bodies == [b"ab"]
-    last = running.echo.last
-    assert (last.model, last.is_judged, last.host, last.from_page) == (b"", True, b"x", False)
+    head = running.echo.last.head
+    assert (head.model, head.is_judged, head.host, head.from_page) == (b"", True, b"x", False)
 
 
 @pytest.mark.parametrize(
@@ -379,7 +379,7 @@ def test_whether_a_request_is_judged_is_said_in_the_usual_ways(talk, running, va
     connection = talk()
     connection.sendall(post("/", b"x", f"X-Aiinfra-Judged: {value}\r\n"))
     assert Answers(connection).statuses == [200]
-    assert running.echo.last.is_judged is is_judged
+    assert running.echo.last.head.is_judged is is_judged
 
 
 @pytest.mark.parametrize("value", ["", "never", "nope", "\u00e9"])
@@ -413,7 +413,7 @@ def test_a_page_of_another_origin_is_told_from_the_endpoints_own(talk, running, 
         connection = talk()
         connection.sendall(f"GET / HTTP/1.1\r\n{head}\r\n".encode())
         Answers(connection)
-        assert running.echo.last.from_page is is_foreign
+        assert running.echo.last.head.from_page is is_foreign
 
 
 def test_a_half_closed_client_still_gets_its_answer(talk):

@@ -154,6 +154,21 @@ def test_a_fault_costs_only_the_request_that_is_to_blame(run, fault):
         assert bench.workers.pids[0] == spare
         assert active not in bench.workers.pids
         assert await bench.ask(1.0) == [200]
+        # The process that had all of them, and the one in which it was alone: each that hangs costs others time.
+        assert bench.lost == 2
+
+    run(test)
+
+
+def test_requests_that_would_take_long_one_by_one_are_halved_first(run, monkeypatch):
+    async def test(bench):
+        monkeypatch.setattr(server_workers, "LEAST_S", 1e-6)  # so long is what is long here
+        monkeypatch.setattr(server_workers, "TIMES_EXPECTED", 1e6)
+        handed = []
+        hand = bench.workers._hand
+        bench.workers._hand = lambda worker, batch: (handed.append(len(batch)), hand(worker, batch))
+        assert await bench.ask(*[1.0] * 7, CRASH) == [200] * 7 + [500]
+        assert handed == [8, 4, 4, 1, 1, 1, 1]
 
     run(test)
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiinfra_lab.errors import Damaged, Failed, LabError, NotFound
-from aiinfra_lab.features.contract import CATEGORY, NUMBER, BadRow, Column, Columns, is_missing
+from aiinfra_lab.features.contract import CATEGORY, NUMBER, BadRow, Column, ColumnRows, Columns, is_missing
 
 DF = pd.DataFrame(
     {
@@ -252,3 +252,16 @@ def test_whether_it_is_raw_is_written_down_and_only_then():
     assert Columns.from_json(raw.to_json()) == raw
     assert "raw" not in plain.to_json()
     assert Columns.from_json(plain.to_json()) == plain
+
+
+@pytest.mark.parametrize("by_columns", [False, True])
+@pytest.mark.parametrize("count", [0, 1, 2, 128, 129, 300])
+def test_rows_are_encoded_the_same_however_many_come_together(columns, count, by_columns):
+    rows = [{**ROW, "temp": None if at % 3 else at / 7, "carrier": ["UA", "ZZ", "9E"][at % 3]} for at in range(count)]
+    values = columns.validate(rows)
+    given = ColumnRows([*map(list, zip(*values, strict=True))] or [[]] * 4) if by_columns else values
+    each = [columns.encode_values([row]) for row in values]
+    for found, alone in zip(columns.encode_values(given), zip(*each, strict=True) if each else ((), ()), strict=True):
+        assert len(found) == count
+        assert found.flags.c_contiguous
+        assert np.array_equal(found, np.concatenate(alone)) if count else found.shape[1] == 2

@@ -21,6 +21,10 @@ class BlamedBodies:
         self._lost: dict[bytes, tuple[int, float]] = {}  # digest of a body → how many it has cost, and until when
         self._lock = threading.Lock()
 
+    def __bool__(self) -> bool:
+        """Whether there may be one; asked for each request, it costs less than a digest of its body."""
+        return bool(self._lost)
+
     def blame(self, body: bytes, lost: int = 1) -> None:
         """It has cost so many processes."""
         with self._lock:

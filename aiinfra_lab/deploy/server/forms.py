@@ -86,7 +86,8 @@ def _logged(values: Named) -> list[Any]:
     if not isinstance(values, list):
         found: list[Any] = values.tolist()  # what is missing among them is written as null
         return found
-    texts = [value for value in values if isinstance(value, str)]
+    kinds = {*map(type, values)}
+    texts = values if kinds == {str} else [value for value in values if isinstance(value, str)]
     return [*map(as_logged, values)] if max(map(len, texts), default=0) > LOGGED_CHARACTERS else values
 
 

@@ -14,6 +14,7 @@ from ...train.saved_model import SavedModel
 from . import docs_page, metrics, openapi, refusals, tallies
 from .counts import Counts
 from .descriptions import Descriptions, NotServed
+from .heads import RequestHead
 from .inference_api import InferenceApi
 from .messages import Form, FormName
 from .predictor import Predictor, ServedArm, options_of
@@ -70,13 +71,17 @@ class HttpApi:
 
     def handle(self, request: Request) -> None:
         """Answer a request, now or later."""
-        path = request.path.partition(b"?")[0]
+        head = request.head
+        if head.route:
+            head.route(request)
+            return
+        path = head.path.partition(b"?")[0]
         known = self._paths.get(path) or self._inference.known(path)
-        method = b"GET" if request.method == b"HEAD" else request.method
-        if request.host and not _LOOPBACK.fullmatch(request.host):
+        method = b"GET" if head.method == b"HEAD" else head.method
+        if head.host and not _LOOPBACK.fullmatch(head.host):
             # A page may have its own name resolved to this machine, and its browser then lets it read the answers.
             self._refuse(request, 403, "only requests to localhost or 127.0.0.1 are answered; the Host names another")
-        elif request.from_page:
+        elif head.from_page:
             # Without keys, any page that the user opens could otherwise send rows through his browser.
             self._refuse(request, 403, "pages in a browser may not use this endpoint")
         elif known is None:
@@ -120,7 +125,10 @@ class HttpApi:
         }
 
     def _predict(self, request: Request) -> None:
-        self.predictor.predict(request.body, request.respond, options_of(request), _form_of(request))
+        head, predict = request.head, self.predictor.predict
+        options, form = options_of(head), _form_of(head)
+        head.route = lambda request: predict(request.body, request.respond, options, form)
+        head.route(request)
 
     def _flush(self, request: Request) -> None:
         """Answer when what was predicted before is on disk, and counted in the endpoint's record."""
@@ -135,7 +143,7 @@ class HttpApi:
         self._describe(request, lambda uri, saved: (_encode(openapi.document(self.name, uri, saved)), JSON, b""))
 
     def _docs(self, request: Request) -> None:
-        host = request.host.decode()  # that of a machine's own names, as was checked
+        host = request.head.host.decode()  # that of a machine's own names, as was checked
         self._describe(request, lambda uri, saved: docs_page.page(self.name, uri, saved, host))
 
     def _describe(self, request: Request, write: Callable[[str, SavedModel], tuple[bytes, bytes, bytes]]) -> None:
@@ -159,15 +167,15 @@ class HttpApi:
 
     def _refuse(self, request: Request, status: int, what: str, extra: bytes = b"") -> None:
         self.predictor.refused.add(status)
-        request.respond(status, refusals.written(refusals.form_of(request.path), what), extra=extra)
+        request.respond(status, refusals.written(refusals.form_of(request.head.path), what), extra=extra)
 
 
-def _form_of(request: Request) -> Form | None:
+def _form_of(head: RequestHead) -> Form | None:
     """How its body is written, and its answer: as the body, where Accept names no other form. None for JSON."""
-    if not request.accept and request.kind in (JSON, b""):
+    if not head.accept and head.kind in (JSON, b""):
         return None
-    accept = request.accept.lower()
-    is_arrow = request.kind.lower().partition(b";")[0].rstrip() == ARROW_STREAM
+    accept = head.accept.lower()
+    is_arrow = head.kind.lower().partition(b";")[0].rstrip() == ARROW_STREAM
     if not is_arrow and ARROW_STREAM not in accept:
         return None
     wanted: set[FormName] = {name for name, kind in _FORMS.items() if kind in accept}

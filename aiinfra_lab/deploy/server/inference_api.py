@@ -85,14 +85,14 @@ class InferenceApi:
     def _infer(self, model: str, version: str, request: Request) -> None:
         if (uri := self._found(request, model, version)) is None:
             return
-        options = options_of(request)
+        options = options_of(request.head)
         if options.model in self._descriptions.live and options.model not in self._meant(model, version):
-            path = request.path.decode("ascii", "replace")[:150]
+            path = request.head.path.decode("ascii", "replace")[:150]
             self._refuse(request, 400, f"X-Aiinfra-Model names {options.model}, which is not what {path} means")
             return
         if not options.model and self._is_pinned(model, version):
             options = replace(options, model=uri)
-        form = Form("tensors", "tensors", request.json_bytes)
+        form = Form("tensors", "tensors", request.head.json_bytes)
         self._predictor.predict(request.body, partial(self._answer, request), options, form)
 
     def _answer(self, request: Request, status: int, body: bytes, kind: bytes = JSON, extra: bytes = b"") -> None:

@@ -45,6 +45,8 @@ class RawRequest(msgspec.Struct, array_like=True):
     @property
     def expected_bytes(self) -> int:
         """How long a body of JSON may be that says as much: by that a model's time is measured."""
+        if self.form is None:
+            return len(self.body)
         json = {"json": len(self.body), "tensors": self.json_bytes or len(self.body), "arrow": 0}[self.body_form]
         return json + (len(self.body) - json) * _DENSE
 

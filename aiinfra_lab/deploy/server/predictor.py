@@ -18,16 +18,19 @@ from itertools import accumulate, islice
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
+
 from ...errors import LabError
 from ...train.environments import Environment
 from ..record import Role
 from . import inference_protocol as v2
 from .counts import Counts
 from .forks import Forks
+from .heads import RequestHead
 from .judged_requests import JudgedRequest, JudgedRequests
 from .messages import Form, RawRequest, Reply
 from .predictions_log import PredictionsLog
-from .protocol import ARROW_STREAM, MAX_BODY, TENSORS, Request
+from .protocol import ARROW_STREAM, MAX_BODY, TENSORS
 from .rows import Refusal, open_envelope
 from .tallies import Tallies
 from .workers import LOAD_S, MEMORY_BYTES, Asked, VersionFiles, Workers
@@ -63,11 +66,11 @@ class RequestOptions:
 NO_OPTIONS = RequestOptions()
 
 
-def options_of(request: Request) -> RequestOptions:
-    """What a request says in its head."""
-    if request.model or request.key or not request.is_judged:
-        model, key = request.model.decode("ascii", "replace"), request.key.decode("utf-8", "replace")
-        return RequestOptions(model, request.is_judged, key)
+def options_of(head: RequestHead) -> RequestOptions:
+    """What a request's head says of that."""
+    if head.model or head.key or not head.is_judged:
+        model, key = head.model.decode("ascii", "replace"), head.key.decode("utf-8", "replace")
+        return RequestOptions(model, head.is_judged, key)
     return NO_OPTIONS
 
 
@@ -165,8 +168,7 @@ def key_position(salt: str, key: str) -> float:
     return int.from_bytes(digest) / 2**64
 
 
-@dataclass(slots=True, eq=False)
-class _Pending:
+class _Pending(msgspec.Struct, eq=False):
     """A request on its way. refused_by: the canary or candidate that refused it, while the champion is asked."""
 
     raw: RawRequest
@@ -182,8 +184,7 @@ class _Pending:
         self.predictor.answered(self, reply)
 
 
-@dataclass(slots=True, eq=False)
-class _Shadowed:
+class _Shadowed(msgspec.Struct, eq=False):
     """A request that was answered, on its way through the shadow."""
 
     raw: RawRequest
@@ -271,7 +272,8 @@ class Predictor:
         """Answer a request: `respond` is called exactly once, now or when it was predicted."""
         started = time.perf_counter()
         try:
-            if not self._takes_requests:
+            routes = self.routes
+            if self.draining or not routes.answering:
                 raise Refusal(503, "the endpoint is not ready" if not self.draining else "the endpoint is stopping")
             # Before the body is read: what is refused for too much work should cost the least of it.
             if self.waiting > self._few_waiting and (
@@ -288,7 +290,7 @@ class Predictor:
         raw = RawRequest(request_id, started, body, form)
         arm, key = (pinned, request_id) if pinned else self._choose(raw, options.key)
         self.waiting += 1
-        judge, judged = self.routes.judge, None
+        judge, judged = routes.judge, None
         # Who chooses his version, or probes it, is no sample of those whom the key decides for.
         if judge and options.is_judged and not pinned and arm.role in JUDGED:
             judged = judge.begin(key, is_canary=arm.role == "canary")
@@ -336,10 +338,13 @@ class Predictor:
                 request.judged.withdraw()  # it is the client's fault
             self.refused.add(reply.status)
             self.waiting -= 1
-            _respond(request.respond, reply)
+            request.respond(reply.status, reply.body)
             return
         latency_ms = (time.perf_counter() - raw.started) * 1000
-        _respond(request.respond, reply)
+        if reply.form is None:
+            request.respond(reply.status, reply.body)
+        else:
+            _respond(request.respond, reply, reply.form)
         self.waiting -= 1
         version.counts.add(latency_ms, reply.rows, reply.failed)
         if request.judged:
@@ -384,9 +389,6 @@ def _key_of(raw: RawRequest) -> str | int | None:
     return open_envelope(raw.body).key if raw.body_form == "json" else None
 
 
-def _respond(respond: Respond, reply: Reply) -> None:
-    if (form := reply.form) is None:
-        respond(reply.status, reply.body)
-        return
+def _respond(respond: Respond, reply: Reply, form: Form) -> None:
     size = b"" if form.json_bytes is None else b"inference-header-content-length: %d\r\n" % form.json_bytes
     respond(reply.status, reply.body, _KINDS[form.name], size)

@@ -12,14 +12,15 @@ import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NoReturn, cast
 
 import httptools
+import msgspec
 
 from ...config import Settings
 from ...errors import UsageProblem
 from . import encodings
+from .heads import RepeatedHead, RequestHead
 from .refusals import RefusalLog, form_of, written
 from .tallies import Tallies
 
@@ -65,47 +66,34 @@ def body_bytes(where: Settings) -> int:
     return int(mib * 2**20)
 
 
-@dataclass(slots=True, eq=False)
-class Request:
+class Request(msgspec.Struct, eq=False):
     """One request, complete, and the place of its answer in the connection's order.
 
-    host: whom the client means to ask, by name or address; empty when it names none, which HTTP/1.0 allows.
-    from_page: whether a browser sent it on behalf of a page of another origin.
-    model: the version that it names in X-Aiinfra-Model. key: what it says in X-Aiinfra-Key. is_judged: False when it
-    says `X-Aiinfra-Judged: no`. kind, accept: its Content-Type and Accept.
-    json_bytes: how much of the body is JSON, where the Open Inference Protocol has bytes of tensors behind it.
-    keep: whether the connection stays open afterwards. names_keep: whether the answer has to name that it stays open,
-    as clients of HTTP/1.0 need it.
+    keep: whether the connection stays open afterwards.
     """
 
     connection: Connection
-    method: bytes
-    path: bytes
-    host: bytes
+    head: RequestHead
     body: bytes
-    from_page: bool
     keep: bool
-    names_keep: bool = False
-    json_bytes: int | None = None
-    model: bytes = b""
-    key: bytes = b""
-    is_judged: bool = True
-    kind: bytes = b""
-    accept: bytes = b""
     answer: bytes = b""
 
     def respond(self, status: int, body: bytes, kind: bytes = JSON, extra: bytes = b"") -> None:
         """Answer it, a HEAD without the body; to be called once. It is sent when those before it have been answered."""
+        head, connection = self.head, self.connection
         if status == 503:
             extra += b"retry-after: 1\r\n"
-        if not self.keep or self.connection.ends_with(self):
+        if not self.keep or connection.ends_with(self):
             extra += b"connection: close\r\n"
-        elif self.names_keep:
+        elif head.names_keep:
             extra += b"connection: keep-alive\r\n"
-        self.connection.server.count(self, status, body)
-        head = b"%b%b\r\ncontent-length: %d\r\n%b\r\n" % (_HEADS[status], kind, len(body), extra)
-        self.answer = head if self.method == b"HEAD" else head + body
-        self.connection.flush()
+        server = connection.server
+        server.answers.add(status)
+        if status >= 400:
+            server.log_refusal(self, status, body)
+        sent = b"" if head.method == b"HEAD" else body
+        self.answer = b"%b%b\r\ncontent-length: %d\r\n%b\r\n%b" % (_HEADS[status], kind, len(body), extra, sent)
+        connection.flush()
 
 
 class Server:
@@ -146,11 +134,10 @@ class Server:
         """The protocol of a new connection."""
         return Connection(self)
 
-    def count(self, request: Request, status: int, body: bytes) -> None:
-        """Count an answer, and log a refusal; not one of readiness, which is asked for all the time."""
-        self.answers.add(status)
-        if status >= 400 and request.path not in HEALTH:
-            self._log.add(status, request.method, request.path, body)
+    def log_refusal(self, request: Request, status: int, body: bytes) -> None:
+        """Log it; not one of readiness, which is asked for all the time."""
+        if request.head.path not in HEALTH:
+            self._log.add(status, request.head.method, request.head.path, body)
 
     def admit(self, connection: Connection) -> bool:
         """Take a new connection; False when it may ask for nothing but the endpoint's health."""
@@ -221,10 +208,11 @@ class Connection(asyncio.Protocol):
         self._pending: deque[Request] = deque()
         self._transport: asyncio.Transport | None = None
         self._deadline = 0.0
-        self._refused = self._last = self._choked = self._reserved = False
+        self._refused = self._last = self._choked = self._reserved = self._paused = False
         self._is_unused = True
         self._complete = 0
         self._fault: tuple[int, str, str] | None = None
+        self._repeated: RepeatedHead | None = None
         self._clear()
 
     def _clear(self) -> None:
@@ -232,9 +220,7 @@ class Connection(asyncio.Protocol):
         self._body: bytes | bytearray = b""
         self._fields: list[tuple[bytes, bytes]] = []
         self._head_bytes = self._head_parts = 0
-        self._json_bytes: int | None = None
-        self._model = self._key = self._kind = self._accept = b""
-        self._is_judged = True
+        self._head = RequestHead()
         self._started = self._in_head = self._expects = False
 
     # ---- what the event loop calls ----
@@ -258,7 +244,13 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._refused or self._last:
             return  # what still comes is let go, so that the client can read its answer
-        complete = self._complete
+        is_between, complete = not self._started, self._complete
+        if is_between and self._repeated and not self._pending and not self.server.draining:
+            body = self._repeated.body_of(data, self.server.max_body)
+            if body is not None:
+                self.server.idle.pop(self, None)
+                self._take(Request(self, self._repeated.head, body, keep=True))
+                return
         try:
             self._parse(data)
         except httptools.HttpParserError:
@@ -272,6 +264,8 @@ class Connection(asyncio.Protocol):
             self._refuse(*self._fault)
         elif len(self._pending) > MAX_PIPELINED:
             self._pace()
+        elif is_between and self._complete == complete + 1 and not (self._started or self._last):
+            self._remember(data)
 
     def eof_received(self) -> bool:
         self._last = True
@@ -307,28 +301,14 @@ class Connection(asyncio.Protocol):
         if not self._in_head:
             return  # what stands behind a body describes it, and changes nothing in how it is read
         self._fields.append((name, value))
-        lower = name.lower()
-        # llhttp lets only digits through; what a longer number announces is refused there, or counted as it comes.
-        if lower == b"content-length" and len(value) < 20 and int(value) > self.server.max_body:
-            self._stop_long_body()
-        elif lower == b"origin":
-            # A browser sets it on what a page posts, and the page cannot take it away.
-            self._origin = value
-        elif lower == b"host":
-            if self._host:
-                self._stop(400, "host", "a request has one Host")
-            self._host = value
-        elif lower == b"expect":
-            self._take_expectation(value.lower())
-        elif lower == b"content-encoding":
-            self._take_encoding(value.lower())
-        else:
-            self._take_option(lower, value)
+        if take := _FIELDS.get(name.lower()):
+            take(self, value)
 
     def on_headers_complete(self) -> None:
         if self._offers_upgrade:
             return  # it is read again
         version = self._parser.get_http_version()
+        self._head.names_keep = version == "1.0"
         if not self._host and version == "1.1":
             self._stop(400, "host", "a request of HTTP/1.1 has a Host")
         if self._reserved and self._target()[0].partition(b"?")[0] not in HEALTH:
@@ -361,15 +341,15 @@ class Connection(asyncio.Protocol):
         keep = self._parser.should_keep_alive() and not self._parser.should_upgrade() and not self.server.draining
         keep = keep and not self._reserved
         self._last = not keep
-        path, host = self._target()
+        head = self._head
+        head.method, (head.path, head.host) = self._parser.get_method(), self._target()
         # The endpoint's own page may ask it: whoever serves a page under that name is the endpoint.
-        from_page = bool(self._origin) and self._origin.lower() != b"http://" + host.lower()
-        names_keep = keep and self._parser.get_http_version() == "1.0"
-        request = Request(
-            self, self._parser.get_method(), path, host, body, from_page, keep, names_keep, self._json_bytes
-        )
-        request.model, request.key, request.is_judged = self._model, self._key, self._is_judged
-        request.kind, request.accept = self._kind, self._accept
+        head.from_page = bool(self._origin) and self._origin.lower() != b"http://" + head.host.lower()
+        self._take(Request(self, head, body, keep))
+
+    # ---- ours ----
+
+    def _take(self, request: Request) -> None:
         self._pending.append(request)
         try:
             self.server.handler(request)
@@ -378,9 +358,12 @@ class Connection(asyncio.Protocol):
             self.server.faults.add("handler")
             if not request.answer:
                 self.server.refused.add(500)
-                request.respond(500, written(form_of(path), "the endpoint failed; its log says more"))
+                request.respond(500, written(form_of(request.head.path), "the endpoint failed; its log says more"))
 
-    # ---- ours ----
+    def _remember(self, data: bytes) -> None:
+        """Know the head again that this whole request began with."""
+        if not (self._encoding or self._expects):
+            self._repeated = RepeatedHead.of(self._head, data, len(self._body))
 
     def _parse(self, data: bytes) -> None:
         """Have data parsed; a request that offers another protocol as if it did not (RFC 9110, 7.8).
@@ -410,8 +393,9 @@ class Connection(asyncio.Protocol):
     def flush(self) -> None:
         """Send every answer whose turn it is."""
         pending, ready = self._pending, []
-        while pending and pending[0].answer:
-            ready.append(pending.popleft().answer)
+        while pending and (answer := pending[0].answer):
+            ready.append(answer)
+            pending.popleft()
         if self._transport is None or not ready:
             return
         self._transport.write(ready[0] if len(ready) == 1 else b"".join(ready))
@@ -436,6 +420,8 @@ class Connection(asyncio.Protocol):
 
     def ends_with(self, request: Request) -> bool:
         """Whether the connection is closed after that answer; then it is settled, and nothing more is taken."""
+        if not (self._last or self.server.draining):
+            return False
         is_last = bool(self._pending) and request is self._pending[-1]
         if self.server.draining and is_last and not self._started:
             self._last = True
@@ -476,7 +462,8 @@ class Connection(asyncio.Protocol):
         else:
             self.server.idle[self] = None
             self._deadline = self.server.loop.time() + IDLE_S
-            self._pace()
+            if self._paused:
+                self._pace()
 
     def _target(self) -> tuple[bytes, bytes]:
         """Path and host. What is sent as to a proxy, `http://host/path`, names its host there."""
@@ -492,36 +479,50 @@ class Connection(asyncio.Protocol):
             self._stop(*_LONG_HEAD)
 
     def _take_expectation(self, value: bytes) -> None:
-        if value != b"100-continue":
+        if value.lower() != b"100-continue":
             self._stop(417, "expectation", "only 100-continue can be expected")
         self._expects = True
 
-    def _take_option(self, name: bytes, value: bytes) -> None:
-        """What says more of the body, or is asked for beside it."""
-        if name == b"content-type":
-            self._kind = value
-        elif name == b"accept":
-            self._accept = value
-        elif name == b"inference-header-content-length":
-            self._take_json_bytes(value)
-        elif name == b"x-aiinfra-model":
-            self._model = value
-        elif name == b"x-aiinfra-key":
-            if not 0 < len(value) <= MOST_KEY:
-                self._stop(400, "option", f"X-Aiinfra-Key has 1 to {MOST_KEY} bytes")
-            self._key = value
-        elif name == b"x-aiinfra-judged":
-            if (said := value.lower()) not in _YES | _NO:
-                self._stop(400, "option", "X-Aiinfra-Judged is no, or yes as without it")
-            self._is_judged = said in _YES
+    def _take_length(self, value: bytes) -> None:
+        # llhttp lets only digits through; what a longer number announces is refused there, or counted as it comes.
+        if len(value) < 20 and int(value) > self.server.max_body:
+            self._stop_long_body()
+
+    def _take_origin(self, value: bytes) -> None:
+        # A browser sets it on what a page posts, and the page cannot take it away.
+        self._origin = value
+
+    def _take_host(self, value: bytes) -> None:
+        if self._host:
+            self._stop(400, "host", "a request has one Host")
+        self._host = value
+
+    def _take_kind(self, value: bytes) -> None:
+        self._head.kind = value
+
+    def _take_accept(self, value: bytes) -> None:
+        self._head.accept = value
+
+    def _take_model(self, value: bytes) -> None:
+        self._head.model = value
+
+    def _take_key(self, value: bytes) -> None:
+        if not 0 < len(value) <= MOST_KEY:
+            self._stop(400, "option", f"X-Aiinfra-Key has 1 to {MOST_KEY} bytes")
+        self._head.key = value
+
+    def _take_judged(self, value: bytes) -> None:
+        if (said := value.lower()) not in _YES | _NO:
+            self._stop(400, "option", "X-Aiinfra-Judged is no, or yes as without it")
+        self._head.is_judged = said in _YES
 
     def _take_json_bytes(self, value: bytes) -> None:
         if not value.isdigit() or len(value) > len(str(self.server.max_body)):
             self._stop(400, "syntax", "Inference-Header-Content-Length is the number of the JSON's bytes")
-        self._json_bytes = int(value)
+        self._head.json_bytes = int(value)
 
-    def _take_encoding(self, encoding: bytes) -> None:
-        if encoding == b"identity":
+    def _take_encoding(self, value: bytes) -> None:
+        if (encoding := value.lower()) == b"identity":
             return
         if self._encoding or encoding not in encodings.NAMES:
             self._stop(415, "encoding", f"a body is plain JSON, or that in one of {', '.join(encodings.SHOWN)}")
@@ -555,7 +556,7 @@ class Connection(asyncio.Protocol):
         # `flush` ends a connection only when no request has begun, and the one that has will never be complete.
         self._refused, self._started, self._in_head = True, False, False
         self.server.heads.pop(self, None)
-        request = Request(self, b"", b"", b"", b"", from_page=False, keep=False)
+        request = Request(self, RequestHead(), b"", keep=False)
         self._pending.append(request)
         self.server.refused.add(status)
         self.server.faults.add(kind)
@@ -564,9 +565,27 @@ class Connection(asyncio.Protocol):
 
     def _pace(self) -> None:
         """Read from the client only while it reads its answers and has not asked too much at once."""
-        if self._transport is None or self._transport.is_closing():
+        is_paused = self._choked or len(self._pending) > MAX_PIPELINED
+        if is_paused == self._paused or self._transport is None or self._transport.is_closing():
             return
-        if self._choked or len(self._pending) > MAX_PIPELINED:
+        self._paused = is_paused
+        if is_paused:
             self._transport.pause_reading()
         else:
             self._transport.resume_reading()
+
+
+# The fields of a head that mean something here.
+_FIELDS: dict[bytes, Callable[[Connection, bytes], None]] = {
+    b"content-length": Connection._take_length,
+    b"origin": Connection._take_origin,
+    b"host": Connection._take_host,
+    b"expect": Connection._take_expectation,
+    b"content-encoding": Connection._take_encoding,
+    b"content-type": Connection._take_kind,
+    b"accept": Connection._take_accept,
+    b"inference-header-content-length": Connection._take_json_bytes,
+    b"x-aiinfra-model": Connection._take_model,
+    b"x-aiinfra-key": Connection._take_key,
+    b"x-aiinfra-judged": Connection._take_judged,
+}

@@ -7,7 +7,6 @@ allows the further spellings of a category, and otherwise says which row and col
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence, Sized
-from dataclasses import dataclass
 from operator import attrgetter, is_not
 from typing import Annotated, Any
 
@@ -55,8 +54,7 @@ class Envelope(msgspec.Struct, forbid_unknown_fields=True):
     key: str | int | None = None
 
 
-@dataclass(slots=True)
-class Parsed:
+class Parsed(msgspec.Struct, eq=False):
     """Rows that may be predicted: values in the contract's order, and the ids that came along.
 
     is_columns: whether they came as columns, and are answered so. names: how many names of columns the request has at
@@ -198,9 +196,23 @@ class _Compiled:
             return None
         if (found.rows is msgspec.UNSET) == (found.columns is msgspec.UNSET):
             return None
-        parsed = self._of_rows(found.rows) if found.columns is msgspec.UNSET else self._of_columns(found.columns)
+        if found.columns is not msgspec.UNSET:
+            parsed = self._of_columns(found.columns)
+        elif len(found.rows) == 1:
+            parsed = self._of_row(found.rows[0])
+        else:
+            parsed = self._of_rows(found.rows)
         parsed.names += 1 + (found.key is not msgspec.UNSET)
         return parsed
+
+    def _of_row(self, row: Any) -> Parsed:
+        """Most requests have but one."""
+        values, row_id = self._values(row), row.row_id
+        names = len(values) + (row_id is not msgspec.UNSET)
+        if self._may_lack and (left_out := values.count(msgspec.UNSET)):
+            names -= left_out
+            values = tuple([None if value is msgspec.UNSET else value for value in values])
+        return Parsed([values], [_text_of(row_id)], names=names)
 
     def _of_rows(self, rows: list[Any]) -> Parsed:
         _count(len(rows))

@@ -2,8 +2,8 @@
 
 Requests that arrive together are answered together; none ever waits for a clock. A process that is lost, because it
 died or was ended since a batch took too long, is replaced by the spare one at once. What it had in hand is suspected:
-it is tried again apart from all else, in a process of its own, halved and then one by one, so that only the request
-that is to blame gets the error. See `blamed` for when the same body is tried again.
+it is tried again apart from all else, in a process of its own, one by one, or halved first where that would take long,
+so that only the request that is to blame gets the error. See `blamed` for when the same body is tried again.
 """
 
 from __future__ import annotations
@@ -210,18 +210,19 @@ class Workers:
         """Take a request into the next batch."""
         self.waiting += 1
         self.waiting_bytes += len(asked.raw.body)
-        if problem := self.problem:
+        active = self._active
+        if active is None and (problem := self.problem):
             self._refuse(asked, problem.what, 503)
             return
-        if why := self._blamed.refusal(asked.raw.body):
+        if self._blamed and (why := self._blamed.refusal(asked.raw.body)):
             self._refuse(asked, why, 503)
             return
         self._waiting.append(asked)
-        if not self._is_sending and self._active is not None and not self._active.batch:
+        if active is None:
+            self._watch()
+        elif not self._is_sending and not active.batch:
             self._is_sending = True
             self._loop.call_soon(self._send)
-        elif self._active is None:
-            self._watch()
 
     def retire(self) -> None:
         """Answer what was taken, and end."""
@@ -280,8 +281,12 @@ class Workers:
         self._watch()
 
     def _allowed_s(self, batch: list[Asked]) -> float:
-        size = sum(asked.raw.expected_bytes for asked in batch)
-        return max(LEAST_S, TIMES_EXPECTED * (self._ready.fixed_s * len(batch) + self._ready.byte_s * size))
+        return max(LEAST_S, TIMES_EXPECTED * self._expected_s(batch))
+
+    def _expected_s(self, batch: list[Asked]) -> float:
+        """What they take one by one, and at most together."""
+        size = sum([asked.raw.expected_bytes for asked in batch])
+        return self._ready.fixed_s * len(batch) + self._ready.byte_s * size
 
     def _hear(self, worker: _Worker) -> None:
         try:
@@ -307,20 +312,20 @@ class Workers:
         self._losses = 0
         if worker is self._active:
             self._send()  # before the answers are written: it computes meanwhile
+        self.waiting -= len(batch)
+        self.waiting_bytes -= sum([len(asked.raw.body) for asked in batch])
         for asked, reply in zip(batch, replies, strict=True):
-            self._blamed.clear(asked.raw.body)
-            self._done(asked, reply)
+            if self._blamed:
+                self._blamed.clear(asked.raw.body)
+            asked.done(reply)
         if worker is self._trial or worker in self._draining:
             self._go_on()
         self._end_when_done()
 
-    def _done(self, asked: Asked, reply: Reply) -> None:
+    def _refuse(self, asked: Asked, why: str, status: int) -> None:
         self.waiting -= 1
         self.waiting_bytes -= len(asked.raw.body)
-        asked.done(reply)
-
-    def _refuse(self, asked: Asked, why: str, status: int) -> None:
-        self._done(asked, unanswered(asked.raw, self._files.uri, self._files.signature.answered, why, status))
+        asked.done(unanswered(asked.raw, self._files.uri, self._files.signature.answered, why, status))
 
     # ---- processes come and go ----
 
@@ -469,7 +474,8 @@ class Workers:
             # Alone, and no accident: one that died on it for the first time may have been killed from outside.
             self._blamed.blame(batch[0].raw.body, lost)
             self._refuse(batch[0], f"the model's process {how} on this request", 500)
-        elif lost == 1 and len(batch) > 1:
+        elif lost == 1 and len(batch) > 1 and self._expected_s(batch) > LEAST_S:
+            # One that hangs again costs the others as much as those of one by one would.
             half = len(batch) // 2
             self._suspects += [_Suspects(batch[:half], lost), _Suspects(batch[half:], lost)]
         else:
