@@ -19,7 +19,7 @@ from ..host.journal import Journal, JournalEntry
 from ..host.stream import Stream
 from .reach import ByteStream, Reach
 
-_BACK_OFF_S = (0.0, 0.1, 0.3, 1.0, 2.0)
+_BACK_OFF_S = (0.0, 0.1, 0.3, 0.5, 1.0)
 _SILENT = 3  # keep-alives without an answer, after which a connection counts as broken
 _ACKNOWLEDGE_BYTES = 1 << 18
 

@@ -30,6 +30,13 @@ from ..jobs.process import end_child
 BEGIN_S = 30.0
 NO_CORE = 69
 _LISTENING = b"listening\n"
+_FIRST = """import os
+s = b""
+while len(s) < {size}:
+    p = os.read(0, {size} - len(s))
+    if not p: raise SystemExit(1)
+    s += p
+exec(s)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,10 +162,13 @@ class CommandReach:
         )
 
     def _run(self, *arguments: str) -> subprocess.Popen[bytes]:
-        remote = [self._python, "-c", _loader(), _digest(), *arguments]
+        # The program comes over standard input too: on the command line it would fill what `ps` shows.
+        program = _loader()
+        first = _FIRST.format(size=len(program))
+        remote = [self._python, "-c", first, _digest(), *arguments]
         argv = [*self._command, *(map(shlex.quote, remote) if self._shell else remote)]
         try:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 argv,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -168,6 +178,10 @@ class CommandReach:
             )
         except OSError as problem:
             raise Failed(f"{argv[0]} cannot be run: {problem.strerror}", f"install {argv[0]}") from None
+        assert process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # what it says on standard error tells more
+            process.stdin.write(program)
+        return process
 
     def _problem(self, process: subprocess.Popen[bytes]) -> LabError:
         """Why a command ended that should have gone on."""
@@ -229,6 +243,6 @@ def _digest() -> str:
 
 
 @functools.cache
-def _loader() -> str:
+def _loader() -> bytes:
     """The program that the host's Python is given: it asks for the files unless it has them, and runs them."""
-    return (Path(_host).parent / "loader.py").read_text("utf-8")
+    return (Path(_host).parent / "loader.py").read_bytes()
