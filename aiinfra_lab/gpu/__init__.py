@@ -9,7 +9,7 @@ from typing import Annotated
 
 from .. import kernels
 from ..errors import LabError
-from ..kernels import KeptKernel
+from ..kernels import KeptKernel, KernelState
 from ..providers import make, names
 from ..show import Card, Listing, Result, Table, working
 from ..units import Duration, Usd, counted, number
@@ -40,8 +40,9 @@ class Session(Result):
     """A session. `state` is starting, running, stopping, `ended (why)`, or `cannot tell` in a list.
 
     kernel: its name in JupyterLab and for papermill. deadline_at: when it will be ended, while it lives.
-    hourly_usd: its price. spot: whether it may be taken away. spent_usd: of this start. ends_by: `budget` when
-    that ends it before its time does.
+    hourly_usd: its price. spot: whether it may be taken away. spent_usd: of this start. idle_s: the time without use
+    that ends it; use: what it is used for now, empty while nobody does, and used_at: until when it was. ends_by:
+    `budget` when that ends it before its time does.
     """
 
     kind = "Session"
@@ -60,6 +61,9 @@ class Session(Result):
     spot: bool
     ends: str = ""
     notes: tuple[str, ...] = ()
+    idle_s: float | None = None
+    use: str = ""
+    used_at: float | None = None
     ends_by: str = field(default="", metadata={"json": False})
 
     def card(self) -> Card:
@@ -82,24 +86,28 @@ def start(
     spot: bool = False,
     for_: Duration | None = None,
     budget: Usd | None = None,
+    idle: Duration | None = None,
     on: Annotated[str, Choices(_providers)] | None = None,
 ) -> Session:
     """Start a session: a machine that is a kernel, which notebooks can leave and come back to.
 
-    It ends by itself at what comes first, its time or its budget. On a name that lives, both are set anew.
+    It ends by itself at what comes first: its time, its budget, or the time without use. On a name that lives, what is
+    given is set anew.
 
     name: what to call the session
     gpu: accelerator, e.g. A10G; cpu when left out
     spot: take a machine that may be taken away for a lower price, if there is one
     for: end it after this time, counted from now, e.g. 2h
     budget: end it when it has cost this much, e.g. 5
+    idle: end it after so long without use, e.g. 20m. A cell or a thread that runs, a busy accelerator, and on a rented
+        machine a copy of files or somebody at a terminal are use; a page that is open is none
     on: the provider of the machine; `gpu.machines` of the settings when left out, which is local unless set
 
     Example:
-        %gpu start trainer --for 2h --budget 5
+        %gpu start trainer --for 2h --budget 5 --idle 20m
     """
     label = check_name(Uri.parse(name, noun="gpu").label)  # a version, which a session has not, is no name either
-    request = starting.SessionRequest(label, gpu, spot, number(for_), number(budget), on)
+    request = starting.SessionRequest(label, gpu, spot, number(for_), number(budget), on, number(idle))
     with working(Session.kind, str(Uri("gpu", label)), "waits for its machine"):
         record, notes = starting.bring_up(request)
     return _session(sessions.observe(record), notes)
@@ -211,13 +219,13 @@ def stop(name: Annotated[Name, Live("gpu", "live")]) -> Session:
 
 def _session(found: sessions.ObservedSession, notes: Sequence[str] = ()) -> Session:
     record, body, is_live = found.record, found.record.body, found.is_live
-    kernel, problem = _kernel_name(found)
+    kernel, problem = _kernel_state(found)
     return Session(
         uri=record.uri,
         state=found.label,
         gpu=body.gpu,
         on=body.provider,
-        kernel=kernel,
+        kernel=kernel.kernel,
         started_at=body.started_at,
         ended_at=found.at,
         deadline_at=body.deadline_at if is_live else None,
@@ -227,14 +235,17 @@ def _session(found: sessions.ObservedSession, notes: Sequence[str] = ()) -> Sess
         spot=body.spot,
         ends=sessions.limit_text(body) if is_live else "",
         notes=(*notes, *problem),
+        idle_s=body.idle_s,
+        use=kernel.use,
+        used_at=kernel.used_at or None,
         ends_by=body.deadline_by if is_live else "",
     )
 
 
-def _kernel_name(found: sessions.ObservedSession) -> tuple[str, Sequence[str]]:
-    """What Jupyter calls the session's kernel, and why that cannot be told: a list must not end at one session."""
+def _kernel_state(found: sessions.ObservedSession) -> tuple[KernelState, Sequence[str]]:
+    """What the session's kernel does, and why that cannot be told: a list must not end at one session."""
     try:
         kernel = sessions.reachable_kernel(found) if found.state == "running" else None
     except LabError as problem:
-        return "", [f"its kernel cannot be asked: {problem.what}; {problem.fix}"]
-    return (kernel.state().kernel if kernel else ""), ()
+        return KernelState(), [f"its kernel cannot be asked: {problem.what}; {problem.fix}"]
+    return (kernel.state() if kernel else KernelState()), ()

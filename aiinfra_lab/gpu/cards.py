@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 _ENDS = {
     "deadline": "Ended because its time was over.",
     "budget": "Ended because its budget of {budget} was spent.",
+    "idle": "Ended because nobody had used it for {idle}.",
     "stopped": "Stopped when somebody asked for it.",
     "stopped before it had a machine": "Stopped before it had a machine.",
 }
@@ -111,7 +112,9 @@ def _lasted_s(session: Session) -> float:
 def _lead(session: Session, why: str) -> str:
     if session.ended_at is not None:
         said = _ENDS.get(why, f"Ended: {why}." if why else "Ended.")
-        return f"**{said.format(budget=show_usd(session.budget_usd or 0.0))}**"
+        return (
+            f"**{said.format(budget=show_usd(session.budget_usd or 0.0), idle=show_duration(session.idle_s or 0.0))}**"
+        )
     if session.state == "starting":
         return "Its machine is being started."
     if session.state == "cannot tell":
@@ -124,7 +127,16 @@ def _lead(session: Session, why: str) -> str:
 def _facts(session: Session) -> list[tuple[str, str]]:
     facts = [("machine", f"{session.gpu} on {session.on}")]
     facts += [("spot", "it may be taken away")] if session.spot else []
-    return facts + ([("kernel", session.kernel)] if session.kernel else [])
+    facts += [("kernel", session.kernel)] if session.kernel else []
+    return facts + ([("use", _use(session))] if session.idle_s is not None and session.state == "running" else [])
+
+
+def _use(session: Session) -> str:
+    """What it is used for now, or since when for nothing, and when that ends it."""
+    after = f"ends after {show_duration(session.idle_s or 0.0)} without use"
+    if session.use or session.used_at is None:
+        return f"{session.use or 'it has just begun'}; {after}"
+    return f"none for {show_duration(max(1.0, time.time() - session.used_at))}; {after}"
 
 
 def _price(session: Session) -> str:

@@ -44,7 +44,8 @@ class SessionOwner:
             job, session = store.get(jobs.JobRecord, self._job), store.get(SessionRecord, self._name)
             if job is not None:
                 reason = session.body.deadline_by if session else ""
-                self._lease = Lease(job.body.deadline_at, reason or "deadline")
+                idle_s = session.body.idle_s if session else None
+                self._lease = Lease(job.body.deadline_at, reason or "deadline", idle_s)
         return self._lease
 
     def ended(self, state: KernelState) -> None:

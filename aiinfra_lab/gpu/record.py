@@ -13,15 +13,24 @@ from ..units import show_usd
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a session ends: `deadline_at`, which is the time that was given or, when that is earlier, its budget."""
+    """Where a session ends: `deadline_at`, which is the time that was given or, when that is earlier, its budget; and
+    `idle_s` after its last use, when that was given."""
 
     until_at: float | None = None
     budget_usd: float | None = None
     deadline_at: float | None = None
     deadline_by: Literal["", "deadline", "budget"] = ""
+    idle_s: float | None = None
 
     @classmethod
-    def of(cls, usd_per_hour: float, started_at: float, until_at: float | None, budget_usd: float | None) -> Limits:
+    def of(
+        cls,
+        usd_per_hour: float,
+        started_at: float,
+        until_at: float | None,
+        budget_usd: float | None,
+        idle_s: float | None = None,
+    ) -> Limits:
         """The limits at that price. UsageProblem when the budget is spent already."""
         spent_at = (
             started_at + budget_usd / usd_per_hour * 3600 if budget_usd is not None and usd_per_hour > 0 else None
@@ -31,7 +40,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
                 f"a budget of {show_usd(budget_usd or 0)} is spent already, at {show_usd(usd_per_hour)} an hour",
                 f"give it more than {show_usd((time.time() - started_at) / 3600 * usd_per_hour)}",
             )
-        limits = cls(until_at=until_at, budget_usd=budget_usd)
+        limits = cls(until_at=until_at, budget_usd=budget_usd, idle_s=idle_s)
         if spent_at is not None and (until_at is None or spent_at < until_at):
             return msgspec.structs.replace(limits, deadline_at=spent_at, deadline_by="budget")
         if until_at is not None:
@@ -53,11 +62,11 @@ class SessionRecord(Body, frozen=True, kw_only=True):
     provider: who has its machine. handle: how the provider calls the machine; None while there is only the intent.
     device: the provider's name of the accelerator. shown_as: what people read in JupyterLab's launcher. context: what
     started it, as `config.context` says. stop_requested_at: when somebody asked for its end, before its machine was.
-    ended_by: why it ended, in a few words. The four fields of `Limits` say when it ends by itself.
+    ended_by: why it ended, in a few words. The fields of `Limits` say when it ends by itself.
     """
 
     kind: ClassVar[str] = "gpu"
-    schema_version: ClassVar[int] = 2  # version 1 lacked `context` and `stop_requested_at`
+    schema_version: ClassVar[int] = 3  # version 1 lacked `context` and `stop_requested_at`, version 2 `idle_s`
 
     provider: str
     gpu: str
@@ -76,6 +85,7 @@ class SessionRecord(Body, frozen=True, kw_only=True):
     budget_usd: float | None = None
     deadline_at: float | None = None
     deadline_by: Literal["", "deadline", "budget"] = ""
+    idle_s: float | None = None
     earlier_spans: tuple[EarlierStart, ...] = ()
 
     @property
@@ -95,6 +105,7 @@ class SessionRecord(Body, frozen=True, kw_only=True):
             budget_usd=self.budget_usd,
             deadline_at=self.deadline_at,
             deadline_by=self.deadline_by,
+            idle_s=self.idle_s,
         )
 
     def spent_usd(self, ended_at: float | None) -> float:

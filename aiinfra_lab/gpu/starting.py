@@ -14,7 +14,7 @@ from ..providers import Patience, chosen, make, names
 from ..store import Record
 from ..units import show_duration, show_usd
 from . import sessions
-from .base import Machines, Offer, Plan
+from .base import KernelHost, Machines, Offer, Plan
 from .record import Limits, SessionRecord
 
 # For machines that do not say how long they take, see `Paced`.
@@ -35,6 +35,7 @@ class SessionRequest:
     for_s: float | None
     budget_usd: float | None
     on: str | None
+    idle_s: float | None = None
 
 
 def bring_up(request: SessionRequest) -> Started:
@@ -91,13 +92,14 @@ def _create(request: SessionRequest) -> Started:
     offer = _choose(machines.offers(), request, provider)
     now = time.time()
     until_at = now + request.for_s if request.for_s else None
-    limits = Limits.of(offer.usd_per_hour, now, until_at, request.budget_usd)
+    limits = Limits.of(offer.usd_per_hour, now, until_at, request.budget_usd, request.idle_s)
     try:
         record = sessions.intend(name, provider, offer, now, limits)
     except Conflict:
         raise _OvertakenError from None
     record = _create_machine(machines, record, Plan(name, offer, limits.deadline_at))
-    return _await(record, "ready", machines), _spot_note(request, offer.spot, provider)
+    notes = [*_spot_note(request, offer.spot, provider), *_idle_note(request, machines, provider)]
+    return _await(record, "ready", machines), notes
 
 
 def _create_machine(machines: Machines, record: Record[SessionRecord], plan: Plan) -> Record[SessionRecord]:
@@ -127,10 +129,11 @@ def _change_limits(found: Record[SessionRecord], request: SessionRequest) -> Sta
     body, machines = found.body, sessions.machines(found)
     _keeps_its_machine(request, body)
     notes = ["it lived already"]
-    if request.for_s or request.budget_usd is not None:
+    if request.for_s or request.budget_usd is not None or request.idle_s is not None:
         until_at = time.time() + request.for_s if request.for_s else body.until_at
         budget = body.budget_usd if request.budget_usd is None else request.budget_usd
-        found = sessions.move(found, Limits.of(body.usd_per_hour, body.started_at, until_at, budget))
+        idle_s = body.idle_s if request.idle_s is None else request.idle_s
+        found = sessions.move(found, Limits.of(body.usd_per_hour, body.started_at, until_at, budget, idle_s))
         if handle := found.body.handle:
             machines.renew(handle, found.body.deadline_at)
         notes = ["it lived already; when it ends was set anew"]
@@ -178,6 +181,12 @@ def _alternative(wanted: str, offers: Sequence[Offer]) -> str:
 def _spot_note(request: SessionRequest, is_spot: bool, provider: str) -> list[str]:
     if request.spot and not is_spot:
         return [f"{provider} has no spot machine for it, so it cannot be taken away and costs the usual price"]
+    return []
+
+
+def _idle_note(request: SessionRequest, machines: Machines, provider: str) -> list[str]:
+    if request.idle_s is not None and not isinstance(machines, KernelHost):
+        return [f"nobody can see from here whether a machine of {provider} is used: --idle has no effect on it"]
     return []
 
 

@@ -19,6 +19,7 @@ from typing import Any
 
 from . import processes
 from .frames import Frame, Kind, MessageChannel, frame, pack, unpack
+from .idle import IdleWatch
 from .journal import Journal, JournalEntry
 from .kernel import Kernel, exit_text
 from .spec import HostSpec, HostState, write_state
@@ -62,6 +63,7 @@ class Core:
         self.has_had_owner = False
         self.over = ""  # why it ends, once that is certain
         self.end_at: float | None = None
+        self.idle = IdleWatch(spec.idle_s, whole=spec.whole, clock=clock)
         self._lease(spec.left_s, spec.reason)
         self.poller = zmq.Poller()
         self.asked = [""]  # why it is to end; a signal, or the thread that watches the guard, writes it
@@ -107,6 +109,8 @@ class Core:
             until.append(self.end_at - now)
         if not self.over and self.alone_since is not None:
             until.append(min(_ALONE_LOOK_S, self.spec.alone_s or _ALONE_LOOK_S))
+        if not self.over and (due_s := self.idle.due_in()) is not None:
+            until.append(due_s)
         if self.kill_at:
             until.append(self.kill_at - time.monotonic())
         elif self.kernel is not None and not self.kernel.is_heard:
@@ -124,10 +128,20 @@ class Core:
                 self._finish("its owner is gone")
             elif not self.folder.is_dir():
                 self._finish("its folder is gone")
+        if not self.over and self.kernel is not None and self.idle.due_in() == 0:
+            self._look_for_use(self.kernel)
         if self.kill_at and time.monotonic() >= self.kill_at:
             self.kill_at = 0.0
             if self.kernel is not None:
                 self.kernel.signal(signal.SIGKILL)
+
+    def _look_for_use(self, kernel: Kernel) -> None:
+        before = self.idle.use
+        self.idle.look(kernel.work)
+        if bool(before) != bool(self.idle.use):  # what is going on may change all the time; that something does counts
+            self._report(use=self.idle.use, used_at=time.time() - self.idle.idle_for_s())
+        if self.idle.is_idle():
+            self._finish("idle")
 
     def _alone_s(self) -> float:
         """How long it may be alone now: its first owner has to find it."""
@@ -260,6 +274,7 @@ class Core:
         elif found.kind == Kind.LEASE:
             lease = json.loads(found.payload)
             self._lease(lease["left_s"], lease["reason"])
+            self.idle.idle_s = lease["idle_s"]
         elif found.kind == Kind.PING:
             stream.put(frame(Kind.PONG, found.number))
 

@@ -22,7 +22,7 @@ class Kind(IntEnum):
     WELCOME = 2  # the core's answer, in JSON: `received`, and `first`, the oldest message that it can still send
     MESSAGE = 3
     RECEIVED = 4
-    LEASE = 5  # in JSON: `left_s`, seconds until the end or null, and `reason`
+    LEASE = 5  # in JSON: `left_s`, seconds until the end or null, `reason` and `idle_s`
     PING = 6
     PONG = 7
 

@@ -51,6 +51,7 @@ class Kernel:
         self.sockets = {channel: self._connected(context, channel, ip) for channel in _KINDS}
         self.started_at = time.monotonic()
         self._answers, self._published, self._asked_at = 0, 0, -_ASK_S
+        self._busy: set[str] = set()  # the requests that it works on: of one channel while it is busy with another
         try:
             self.process = subprocess.Popen(
                 [part.replace("{connection_file}", str(connection)) for part in spec.argv],
@@ -64,6 +65,11 @@ class Kernel:
             self.close()
             raise
         self.pidfd = os.pidfd_open(self.process.pid)
+
+    @property
+    def work(self) -> str:
+        """What it does now, in words; empty when it waits for something to do."""
+        return "its kernel runs code" if self._busy else ""
 
     @property
     def is_heard(self) -> bool:
@@ -87,11 +93,23 @@ class Kernel:
                 parts = self.sockets[channel].recv_multipart(self._zmq.NOBLOCK)
             except self._zmq.Again:
                 return
-            self._published += channel is MessageChannel.IOPUB
+            if channel is MessageChannel.IOPUB:
+                self._published += 1
+                self._note_status(parts)
             if channel is MessageChannel.CONTROL and parts[0] == DELIMITER:  # no client's address before it
                 self._answers += 1
             else:
                 yield parts
+
+    def _note_status(self, parts: list[bytes]) -> None:
+        """Follow what it works on, by the status that it publishes before and after each request."""
+        if not parts[0].endswith(b"status"):
+            return
+        with contextlib.suppress(ValueError, KeyError):
+            at = parts.index(DELIMITER)
+            parent = json.loads(parts[at + 3])["msg_id"]
+            state = json.loads(parts[at + 5])["execution_state"]
+            self._busy.add(parent) if state == "busy" else self._busy.discard(parent)
 
     def send(self, channel: MessageChannel, parts: Sequence[bytes]) -> None:
         """Pass a client's message on; dropped when the kernel takes none any more."""

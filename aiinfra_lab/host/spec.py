@@ -27,6 +27,8 @@ class HostSpec:
     left_s, reason: the lease: seconds until the end, None for no limit, and why it ends then
     alone_s: seconds that it lives without an owner; None for ever
     ready_s: within which a kernel must answer. restarts: whether one that ends by itself is started again
+    idle_s: after so many seconds without use it ends, None for never. whole: whether the machine is this kernel's
+    alone, so that whoever else works there uses it too
     spare: words of commands that outlive the kernel although they were started in it
     journal_bytes: what its journal may take on disk
     """
@@ -40,6 +42,8 @@ class HostSpec:
     left_s: float | None = None
     reason: str = "deadline"
     alone_s: float | None = None
+    idle_s: float | None = None
+    whole: bool = False
     ready_s: float = 60.0
     restarts: bool = True
     spare: str = ""
@@ -60,7 +64,8 @@ class HostState:
 
     phase: starting, ready, or ended. socket: where it listens, empty once it has ended. pid: of the process that ends
     all that is below it, and core_pid of the core. incarnation: how many kernels it has started, counted from 1.
-    kernel_pid: the kernel's. crashed: the incarnation of the last kernel that ended by itself, crash how it did. why,
+    kernel_pid: the kernel's. use: what it is used for, empty while nobody does; used_at: until when it was, by the
+    clock of the host. crashed: the incarnation of the last kernel that ended by itself, crash how it did. why,
     exit_code: how it all ended. problem: what is wrong though it goes on. at: when this was written, in epoch seconds
     by the clock of the host.
     """
@@ -71,6 +76,8 @@ class HostState:
     core_pid: int = 0
     incarnation: int = 0
     kernel_pid: int = 0
+    use: str = ""
+    used_at: float = 0.0
     crashed: int = 0
     crash: str = ""
     why: str = ""

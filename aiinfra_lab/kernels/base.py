@@ -10,10 +10,12 @@ from .kept import KernelState
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """How long a kernel is kept. deadline_at: epoch seconds, None for no limit. reason: why it ends then."""
+    """How long a kernel is kept. deadline_at: epoch seconds, None for no limit. reason: why it ends then. idle_s: it
+    ends after so many seconds without use, as `host.idle` tells; None for never."""
 
     deadline_at: float | None = None
     reason: str = "deadline"
+    idle_s: float | None = None
 
 
 class Owner(Protocol):

@@ -85,7 +85,7 @@ class _Keeper:
             why = self._watch()
         finally:
             self._end(why)
-        return TIME_OVER if why == self.lease.reason else 0 if why == "stopped" else 1
+        return TIME_OVER if why == self.lease.reason else 0 if why in ("stopped", "idle") else 1
 
     def ask_to_end(self) -> None:
         """Called by a signal: the next turn of the loop ends the kernel."""
@@ -109,6 +109,7 @@ class _Keeper:
             left_s=self._left_s(),
             reason=self.lease.reason,
             alone_s=_ALONE_S,
+            idle_s=self.lease.idle_s,
             spare=process.SUPERVISOR,
         )
         self.reach.begin(spec)
@@ -165,7 +166,7 @@ class _Keeper:
         self.lease = self.owner.lease()
         if self.lease != self.sent_lease and hasattr(self, "bridge"):
             self.sent_lease = self.lease
-            self.bridge.link.lease(self._left_s(), self.lease.reason)
+            self.bridge.link.lease(self._left_s(), self.lease.reason, self.lease.idle_s)
 
     def _take(self, host: HostState) -> None:
         """What the host reports of itself goes into the state."""
@@ -180,6 +181,8 @@ class _Keeper:
             incarnation=host.incarnation,
             kernel_pid=host.kernel_pid,
             kernel=kernel,
+            use=host.use,
+            used_at=host.used_at,
             crashed=host.crashed,
             crash=host.crash,
         )

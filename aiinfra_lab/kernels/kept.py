@@ -31,14 +31,17 @@ class KernelState(msgspec.Struct, frozen=True, kw_only=True):
     """What the keeper last wrote.
 
     incarnation: how many kernels it has started, counted from 1. kernel: what Jupyter calls it, empty when it is not
-    in the launcher. crashed: the incarnation of the last kernel that ended by itself, of which the next took the place;
-    crash says how. why, exit_code: how it ended. at: when this was written, in epoch seconds.
+    in the launcher. use: what it is used for, empty while nobody does, and used_at: until when it was, where a session
+    is to end when idle. crashed: the incarnation of the last kernel that ended by itself, of which the next took the
+    place; crash says how. why, exit_code: how it ended. at: when this was written, in epoch seconds.
     """
 
     phase: Literal["none", "starting", "ready", "ended"] = "none"
     incarnation: int = 0
     kernel_pid: int = 0
     kernel: str = ""
+    use: str = ""
+    used_at: float = 0.0
     crashed: int = 0
     crash: str = ""
     why: str = ""

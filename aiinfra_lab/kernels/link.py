@@ -38,7 +38,7 @@ class Link:
         self.is_over = False  # whether the host has said that there is no core any more
         self.problem = ""  # why it is not connected
         self.broken_at: float | None = time.time()
-        self._lease: tuple[float | None, str] | None = None
+        self._lease: tuple[float | None, str, float | None] | None = None
         self._connection: ByteStream | None = None
         self._stream: Stream | None = None
         self._attempt = 0
@@ -57,10 +57,10 @@ class Link:
         if self._stream is not None:
             self._stream.pass_on(record)
 
-    def lease(self, left_s: float | None, reason: str) -> None:
+    def lease(self, left_s: float | None, reason: str, idle_s: float | None = None) -> None:
         """Set the lease anew. It is told as it is at that moment, also after a break: it never waits in line."""
         until = None if left_s is None else time.monotonic() + left_s
-        self._lease = (until, reason)
+        self._lease = (until, reason, idle_s)
         self._send_lease()
 
     def descriptors(self) -> dict[int, bool]:
@@ -137,9 +137,11 @@ class Link:
 
     def _send_lease(self) -> None:
         if self._stream is not None and self._stream.is_greeted and self._lease is not None:
-            until, reason = self._lease
+            until, reason, idle_s = self._lease
             left_s = None if until is None else max(0.0, until - time.monotonic())
-            self._stream.put(frame(Kind.LEASE, 0, json.dumps({"left_s": left_s, "reason": reason}).encode()))
+            self._stream.put(
+                frame(Kind.LEASE, 0, json.dumps({"left_s": left_s, "reason": reason, "idle_s": idle_s}).encode())
+            )
 
     def _ask(self, stream: Stream) -> None:
         """Whether a silent connection still is one: a cut shows by nothing else."""

@@ -202,3 +202,22 @@ def test_a_session_that_is_stopped_while_it_starts_leaves_no_machine(workspace, 
     with pytest.raises(Failed, match="stopped while it started"):
         gpu.start("trainer")
     until(lambda: jobs.ls("gpu:trainer", live=True) == [])
+
+
+def test_a_session_that_nobody_uses_ends_and_says_so(workspace):
+    gpu.start("trainer", idle="4s")
+    shown = gpu.show("trainer")
+    assert shown.idle_s == 4.0
+    assert "ends after 4 s without use" in shown.card().text()
+    until(lambda: gpu.show("trainer").state == "ended (idle)")
+    assert "Ended because nobody had used it for 4 s." in gpu.show("trainer").card().text()
+
+
+def test_a_session_that_works_is_not_idle_and_gets_another_time_meanwhile(workspace):
+    gpu.start("trainer", idle="4s")
+    kernels.execute("gpu:trainer", "import time; time.sleep(9)")
+    assert gpu.show("trainer").state == "running"
+    gpu.start("trainer", idle="1h")
+    time.sleep(7)
+    assert gpu.show("trainer").state == "running"
+    assert "none for" in gpu.show("trainer").card().text()

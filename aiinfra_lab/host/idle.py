@@ -1,0 +1,137 @@
+"""Whether anybody uses a kernel's machine, decided there: by what the kernel does, and not by who has its page open.
+
+Busy is not idle: a cell that runs for hours is use. An open tab is not busy: it asks for nothing. What counts besides
+is processor time of the kernel's processes (a thread in the background), the accelerators, and on a machine that was
+rented for the kernel alone also whoever is there: somebody at a terminal multiplexer or work in it, a copy of files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from . import processes
+
+LOOK_S = 3.0  # between two looks; shorter than that nothing is decided late
+CPU_SHARE = 0.05  # of one core: an idle kernel takes less than a tenth of it
+GPU_PERCENT = 5
+_GPU = ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits"]
+_GPU_S = 10.0  # asking takes the driver up to a second
+_TICKS = os.sysconf("SC_CLK_TCK")
+_COPIES = re.compile(rb"(^|/)sftp-server\b|@internal-sftp|(^|/)rsync\0.*--server|(^|/)scp\0(.*\0)?-[tf]\0")
+
+
+class IdleWatch:
+    """idle_s: after so many seconds without use it is idle; None for never. whole: whether the machine is the kernel's
+    alone. clock: seconds that nobody can set, and that count the machine's sleep. `use` says what it is used for now,
+    and `used_at` until when it was."""
+
+    def __init__(self, idle_s: float | None, *, whole: bool, clock: Callable[[], float]) -> None:
+        self.idle_s, self._whole, self._clock = idle_s, whole, clock
+        self.used_at, self.use = clock(), "it has just begun"
+        self._looked_at = 0.0
+        self._cpu: tuple[float, float] | None = None
+        self._gpu = _GpuProbe()
+
+    def due_in(self) -> float | None:
+        """Seconds until the next look; None when nobody asked for one."""
+        return None if self.idle_s is None else max(0.0, self._looked_at + LOOK_S - self._clock())
+
+    def look(self, busy: str) -> None:
+        """See whether it is used now. busy: why the kernel itself counts as working, empty when it does not."""
+        now = self._looked_at = self._clock()
+        cpu = self._cpu_share(now)
+        if busy:
+            self._in_use(busy, now)
+        elif cpu >= CPU_SHARE:
+            self._in_use(f"its processes compute, at {cpu:.0%} of a core", now)
+        elif self._gpu.is_busy(now):
+            self._in_use("its accelerator computes", now)
+        elif self._whole and (what := others()):
+            self._in_use(what, now)
+        else:
+            self.use = ""
+
+    def is_idle(self) -> bool:
+        """Whether nobody has used it for the time that was given."""
+        return self.idle_s is not None and self._clock() - self.used_at >= self.idle_s
+
+    def idle_for_s(self) -> float:
+        """Seconds since it was used last."""
+        return self._clock() - self.used_at
+
+    def _in_use(self, why: str, now: float) -> None:
+        self.used_at, self.use = now, why
+
+    def _cpu_share(self, now: float) -> float:
+        """Cores that were busy since the last look: of the kernel's processes, or of all of this user."""
+        before, self._cpu = self._cpu, (now, sum(_cpu_s(self._whole)))
+        if before is None or now <= before[0]:
+            return 0.0
+        # What has ended meanwhile took its time along.
+        return max(0.0, self._cpu[1] - before[1]) / (now - before[0])
+
+
+class _GpuProbe:
+    """Asks the driver how busy its accelerators are, beside what goes on: it may take a second to answer."""
+
+    def __init__(self) -> None:
+        self._has_driver = shutil.which(_GPU[0]) is not None
+        self._asked: subprocess.Popen[bytes] | None = None
+        self._asked_at, self._is_busy = -_GPU_S, False
+
+    def is_busy(self, now: float) -> bool:
+        """By its last answer."""
+        if self._asked is not None and self._asked.poll() is not None:
+            answer = self._asked.communicate()[0]
+            self._is_busy = any(int(each) >= GPU_PERCENT for each in answer.split() if each.isdigit())
+            self._asked = None
+        if self._asked is None and self._has_driver and now - self._asked_at >= _GPU_S:
+            self._asked_at = now
+            with contextlib.suppress(OSError):
+                self._asked = subprocess.Popen(_GPU, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        return self._is_busy
+
+
+def others() -> str:
+    """What somebody does on this machine besides the kernel; empty for nothing."""
+    own = os.getuid()
+    with os.scandir("/proc") as entries:
+        for entry in entries:
+            with contextlib.suppress(OSError):
+                if entry.name.isdigit() and entry.stat().st_uid == own and (what := _purpose(Path(entry.path))):
+                    return what
+    return ""
+
+
+def _purpose(process: Path) -> str:
+    if (process / "comm").read_bytes().startswith((b"tmux: client", b"screen")):
+        return "somebody is at a terminal there"
+    if _COPIES.search((process / "cmdline").read_bytes()):
+        return "files are copied there"
+    return ""
+
+
+def _cpu_s(whole: bool) -> Iterator[float]:
+    """Seconds of processor time that each process has taken, but for this one."""
+    if not whole:
+        pids = list(processes.descendants())
+    else:
+        own, mine = os.getuid(), (os.getpid(), os.getppid())
+        found = [entry for entry in os.scandir("/proc") if entry.name.isdigit() and int(entry.name) not in mine]
+        pids = [int(entry.name) for entry in found if _is_of(entry, own)]
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+            yield (int(fields[11]) + int(fields[12])) / _TICKS  # utime and stime of proc(5)
+
+
+def _is_of(entry: os.DirEntry[str], user: int) -> bool:
+    with contextlib.suppress(OSError):
+        return entry.stat().st_uid == user
+    return False
