@@ -1,171 +1,51 @@
-"""This machine: sessions are jobs whose kernel is kept, and its accelerators are those that `nvidia-smi` lists."""
+"""This machine: its accelerators are those that `nvidia-smi` lists."""
 
 from __future__ import annotations
 
-import contextlib
-import csv
 import subprocess
-import sys
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from msgspec.structs import replace
-
-from .. import jobs, logs
 from ..config import Settings
 from ..cost import machine_usd_per_hour
-from ..errors import NotFound, Unavailable
-from ..kernels import KeptKernel, sweep
-from ..store import open_store, update
-from ..uris import Uri
-from .base import Offer, Plan, Status
-from .record import SessionRecord
-
-_QUERY = ["nvidia-smi", "--query-gpu=uuid,name,memory.total", "--format=csv,noheader,nounits"]
-# What the driver puts before a name and nobody asks for.
-_BRANDS = {"nvidia", "tesla", "geforce", "quadro"}
+from ..kernels import KeptKernel, Place
+from . import driver
+from .base import Offer
+from .keeping import KeepingMachines
 
 
-class LocalMachines:
-    """See `Machines` and `KernelHost` for the contracts. A machine's handle is the id of its job."""
+class LocalMachines(KeepingMachines):
+    """See `KeepingMachines`."""
+
+    name = "local"
 
     def __init__(self, where: Settings) -> None:
         pass
 
     def offers(self) -> Sequence[Offer]:
-        price, taken = machine_usd_per_hour(), self._taken()
-        cards = [
-            Offer(_short(name), price, _gib(mib), uuid, taken_by=taken.get(uuid, "")) for uuid, name, mib in _cards()
-        ]
-        return [Offer("cpu", price), *cards]
+        price, taken = machine_usd_per_hour(), self.taken()
+        return [Offer("cpu", price), *(_offer(each, price, taken) for each in driver.accelerators(_listed()))]
 
-    def create(self, plan: Plan) -> str:
-        subject = str(Uri(SessionRecord.kind, plan.name))
-        if living := jobs.ls(subject, live=True):
-            jobs.launch()  # whoever made the job may have come no further
-            return living[0].id
-        argv = [sys.executable, "-m", "aiinfra_lab.gpu.owner", subject]
-        record = jobs.prepare(subject, argv, env=_environment(plan.offer), restart=True)
-        # With its deadline before there is a process: whoever crashes here leaves nothing that runs without end.
-        open_store().commit([record.with_(deadline_at=plan.deadline_at)])
-        jobs.launch_or_withdraw(record.name)
-        return record.name
+    def place(self, kernel: KeptKernel, device: str, handle: str) -> Place:
+        return Place.here(kernel)
 
-    def status(self, handle: str) -> Status:
-        try:
-            job = jobs.poll(handle)
-        except NotFound:
-            return Status("ended", "it is not known here")
-        if not job.is_here:
-            return _status_of_remote(job)
-        kernel = KeptKernel.of(job.subject)
-        if not job.live and kernel.is_hosted():
-            return _status_of_hosted(job)
-        job = jobs.close_unseen(job)
-        state = kernel.state()
-        is_written = state.at >= job.started_at  # an earlier start of that name left its state behind
-        if not job.live:
-            sweep(kernel)  # a keeper that was killed left its entry in the launcher and its sockets
-            if is_written and state.phase == "ended":
-                return Status("ended", state.why, state.at)
-            return Status("ended", _how(job), _last_sign(job))
-        if not is_written or state.phase in ("none", "starting"):
-            return Status("stopping" if job.stop_requested_at else "starting")
-        # A keeper that has written the end still holds its lock for a moment.
-        is_ready = state.phase == "ready" and kernel.is_alive() and not job.stop_requested_at
-        return Status("ready" if is_ready else "stopping")
+    def environment(self, offer: Offer) -> Mapping[str, str]:
+        """A session sees the accelerator that it asked for and no other. Jupyter's folder is that of who asks: its
+        launcher is where the session shall appear."""
+        from jupyter_core.paths import jupyter_data_dir
 
-    def renew(self, handle: str, deadline_at: float | None) -> None:
-        with contextlib.suppress(NotFound):
-            update(open_store(), jobs.JobRecord, handle, lambda body: replace(body, deadline_at=deadline_at))
+        return {"CUDA_VISIBLE_DEVICES": offer.device, "JUPYTER_DATA_DIR": jupyter_data_dir()}
 
-    def terminate(self, handle: str) -> None:
-        with contextlib.suppress(NotFound):
-            job = jobs.cancel(handle)
-            if not job.live and job.is_here:
-                # A keeper that was killed left its kernel behind, or its kernel's spec and sockets.
-                kernel = KeptKernel.of(job.subject)
-                kernel.end_host()
-                sweep(kernel)
-
-    def list_owned(self) -> Mapping[str, str]:
-        live = {job.id: Uri.parse(job.subject) for job in jobs.ls(live=True)}
-        return {handle: uri.name for handle, uri in live.items() if uri.noun == SessionRecord.kind}
-
-    def kernel(self, handle: str) -> KeptKernel:
-        job = jobs.poll(handle)
-        if not job.is_here:
-            fix = f"use it there, or start one here by another name: `%gpu start {Uri.parse(job.subject).name}-2`"
-            raise Unavailable(f"the kernel of {job.subject} is in another folder that shares this store", fix)
-        return KeptKernel.of(job.subject)
-
-    def _taken(self) -> dict[str, str]:
-        """Which session has which device."""
-        open_records = open_store().list(SessionRecord, is_open=True)
-        owned = set(self.list_owned().values()) if open_records else set()
-        # Both are asked: nobody may have written down yet that a session's machine is gone.
-        return {record.body.device: record.name for record in open_records if record.name in owned}
+    def may_live(self, kernel: KeptKernel) -> bool:
+        return kernel.is_hosted()
 
 
-def _cards() -> Iterator[list[str]]:
-    """(uuid, name, MiB) of each accelerator; none when there is no driver."""
+def _offer(found: driver.Accelerator, price: float, taken: Mapping[str, str]) -> Offer:
+    return Offer(found.name, price, found.memory_gib, found.uuid, taken_by=taken.get(found.uuid, ""))
+
+
+def _listed() -> str:
+    """What the driver says; nothing where there is none, or it fails."""
     try:
-        listed = subprocess.run(_QUERY, capture_output=True, text=True, timeout=20, check=True).stdout
+        return subprocess.run(driver.QUERY, capture_output=True, text=True, timeout=20, check=True).stdout
     except (FileNotFoundError, PermissionError, subprocess.SubprocessError):
-        return
-    yield from (row for row in csv.reader(listed.splitlines(), skipinitialspace=True) if len(row) == 3)
-
-
-def _gib(mib: str) -> float | None:
-    """None where the driver cannot tell: an accelerator that shares the processor's memory shows `[N/A]`."""
-    with contextlib.suppress(ValueError):
-        return round(float(mib) / 1024, 1)
-    return None
-
-
-def _short(name: str) -> str:
-    return "-".join(part for part in name.replace("-", " ").split() if part.lower() not in _BRANDS)
-
-
-def _environment(offer: Offer) -> dict[str, str]:
-    """A session sees the accelerator that it asked for and no other. Jupyter's folder is that of who asks: its
-    launcher is where the session shall appear."""
-    from jupyter_core.paths import jupyter_data_dir
-
-    return {"CUDA_VISIBLE_DEVICES": offer.device, "JUPYTER_DATA_DIR": jupyter_data_dir()}
-
-
-def _status_of_remote(job: jobs.Job) -> Status:
-    """What the supervisor of another folder wrote: neither its processes nor its kernel can be looked at from here."""
-    if not job.live:
-        why = job.ended_by if job.state == "lost" else None
-        return Status("ended", why or _how(job), job.ended_at)
-    if job.stop_requested_at or job.state == "stopping":
-        return Status("stopping")
-    return Status("ready" if job.state == "running" else "starting")
-
-
-def _status_of_hosted(job: jobs.Job) -> Status:
-    """What a session does whose keeper is gone and whose kernel lives: the keeper is started again."""
-    if job.ended_at is not None or job.stop_requested_at:
-        return Status("stopping")
-    jobs.launch()  # the supervisor may have been killed too
-    return Status("starting")
-
-
-def _how(job: jobs.Job) -> str:
-    """How a job ended whose keeper did not write it."""
-    # 137 is 128 + SIGKILL, as the shell that wraps a job reports it.
-    if job.state == "lost" or job.exit_code == 137:
-        return "its keeper was killed"
-    if job.state == "failed":
-        problem = logs.last_problem(jobs.log(job.id, lines=3))
-        return f"its keeper failed: {problem}" if problem else f"its keeper failed with exit code {job.exit_code}"
-    return job.state
-
-
-def _last_sign(job: jobs.Job) -> float | None:
-    """When a job ended that did not write it. Nobody may have noticed for days: then its last heartbeat counts."""
-    if job.silent_s is None:
-        return job.ended_at
-    return max(job.started_at, time.time() - job.silent_s)
+        return ""

@@ -1,4 +1,4 @@
-"""`python -m aiinfra_lab.gpu.owner gpu:NAME`: the job of a session on this machine.
+"""`python -m aiinfra_lab.gpu.owner gpu:NAME PROVIDER DEVICE`: the job of a session whose kernel is kept from here.
 
 It keeps the session's kernel, and writes the session's end into its record, also when nobody looks.
 """
@@ -15,9 +15,11 @@ from msgspec.structs import replace
 from .. import jobs, logs, modes
 from ..errors import LabError
 from ..kernels import KeptKernel, KernelState, Lease, keeper
+from ..providers import make
 from ..store import open_store, update
 from ..uris import Uri
 from . import sessions
+from .keeping import KeepingMachines
 from .record import SessionRecord
 
 _log = logging.getLogger("aiinfra_lab.gpu.owner")  # __name__ is __main__ here
@@ -56,13 +58,15 @@ class SessionOwner:
                 sessions.close(record, state.why, state.at, state.exit_code)
 
 
-def main(subject: str) -> int:
+def main(subject: str, provider: str, device: str) -> int:
     """Keep the kernel of that session until it ends; the exit code of the job."""
     logs.configure()
     uri = Uri.parse(subject, noun=SessionRecord.kind)
     job, kernel = os.environ.get("AIINFRA_JOB", ""), KeptKernel.of(uri)
     try:
-        return keeper.run(kernel, SessionOwner(uri.name, job), resume=_has_begun(kernel, job))
+        machines: KeepingMachines = make("gpu.machines", provider)
+        place = machines.place(kernel, device, job)
+        return keeper.run(kernel, SessionOwner(uri.name, job), place=place, resume=_has_begun(kernel, job))
     except LabError as problem:
         _log.error("%s", problem)
         return problem.exit_code
@@ -84,4 +88,4 @@ def _stays_ended(job: str) -> None:
 
 if __name__ == "__main__":
     modes.keep_to_owner()
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(*sys.argv[1:]))

@@ -20,6 +20,7 @@ from ..store import Event, Record, open_store, update
 from ..units import show_duration, show_usd
 from ..uris import Uri
 from .base import KernelHost, Machines, Offer, Status
+from .keeping import KeepingMachines
 from .record import Limits, SessionRecord
 
 # So long an intent without a machine counts as being carried out by somebody; after that, as given up.
@@ -157,6 +158,13 @@ def kernel_of(session: object) -> KeptKernel:
             f"leave --on out, or move it to this machine: `%gpu stop {name}`, then `%gpu start {name} --on local`",
         )
     return kernel
+
+
+def has_our_files(name: str) -> bool:
+    """Whether the kernel of a session sees the workspace as this process does."""
+    record = get(name)
+    provider = machines(record) if record else None
+    return not isinstance(provider, KeepingMachines) or provider.has_our_files
 
 
 def reachable_kernel(observed: ObservedSession) -> KeptKernel | None:

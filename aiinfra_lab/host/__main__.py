@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 import traceback
+from dataclasses import replace
 from pathlib import Path
 
 from . import files, processes, remains
@@ -29,7 +30,8 @@ _LONGEST = 90  # of a folder for unix sockets, whose paths may have 107 bytes
 def keep() -> int:
     """Write `listening` once an owner may connect, and leave the guard behind; 1 when it did not begin."""
     spec = HostSpec.load(sys.stdin.buffer.read())
-    folder = Path(spec.folder)
+    folder = Path(spec.folder).expanduser()
+    spec = replace(spec, folder=str(folder), cwd=str(Path(spec.cwd).expanduser()))
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     answer, report = os.pipe()
     # Whoever ran this command gets it back at once: a guard of its session would keep an ssh waiting, or be its zombie.
@@ -92,13 +94,14 @@ def _guard(spec: HostSpec, folder: Path, report: int) -> None:
 def attach(folder: str) -> int:
     """Pass bytes between standard input and output and the core of that folder; 69 when there is none, after what it
     left has been passed on."""
-    state = read_state(Path(folder))
+    place = Path(folder).expanduser()
+    state = read_state(place)
     core = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         core.connect(state.socket if state else "")
     except OSError:
         if state is not None:
-            remains.serve(Path(folder), 0, 1)
+            remains.serve(place, 0, 1)
         sys.stderr.write("there is no core\n")
         return 69  # EX_UNAVAILABLE of sysexits.h
     thread = threading.Thread(target=_copy_in, args=(core,), daemon=True)

@@ -57,7 +57,11 @@ class Kernel:
                 [part.replace("{connection_file}", str(connection)) for part in spec.argv],
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,  # an interrupt goes to its group, and what ends the core to ours
-                env={**spec.env, "JPY_PARENT_PID": str(os.getpid())},  # it ends by itself when the core is gone
+                env={
+                    **os.environ,
+                    **spec.env,
+                    "JPY_PARENT_PID": str(os.getpid()),
+                },  # it ends by itself when the core is gone
                 cwd=spec.cwd if Path(spec.cwd).is_dir() else None,
                 umask=spec.umask,
             )

@@ -22,7 +22,7 @@ class HostSpec:
 
     folder: where the core keeps its journals and its state, an absolute path
     argv: the kernel's command, `{connection_file}` in it
-    cwd, env, umask: the kernel's; env is all of it
+    cwd, env, umask: the kernel's; env comes on top of what the core itself has, and `~` is the home of its user
     key: signs the kernel's messages; it never is an argument of a command
     left_s, reason: the lease: seconds until the end, None for no limit, and why it ends then
     alone_s: seconds that it lives without an owner; None for ever

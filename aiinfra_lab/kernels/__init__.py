@@ -6,11 +6,13 @@ runs `keeper.run` in a process of its own; Jupyter enters through the provisione
 
 from .base import Lease, Owner
 from .client import execute, follow, republish, send_control
+from .keeper import Place
 from .kept import KeptKernel, KernelState
+from .reach import CommandReach, Reach
 from .recovery import Output, Restored, restore
 from .specs import sweep, sweep_launcher
 
 __all__ = [
-    "KeptKernel", "KernelState", "Lease", "Output", "Owner", "Restored",
+    "CommandReach", "KeptKernel", "KernelState", "Lease", "Output", "Owner", "Place", "Reach", "Restored",
     "execute", "follow", "republish", "restore", "send_control", "sweep", "sweep_launcher",
 ]  # fmt: skip

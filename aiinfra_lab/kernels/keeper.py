@@ -12,6 +12,8 @@ import shutil
 import signal
 import sys
 import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from msgspec.structs import replace
@@ -27,7 +29,7 @@ from .base import Lease, Owner
 from .bridge import KEEP_BYTES, Bridge, forget
 from .kept import KeptKernel, KernelState
 from .link import Link
-from .reach import LocalReach
+from .reach import LocalReach, Reach
 from .shim import Shim
 from .specs import remove_spec, write_spec
 
@@ -43,27 +45,55 @@ _END_S = 4.5  # SIGTERM gives a job 5 s before everything is killed
 TIME_OVER = 124  # the exit code by which jobs know that a deadline ended them
 
 
-def run(kernel: KeptKernel, owner: Owner, *, resume: bool = False) -> int:
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a kernel is kept, and how. folder, argv, cwd, env, alone_s: see `HostSpec`; `~` is the home of its user
+    there, and env comes on top of the environment there. is_here: whether that is this machine."""
+
+    reach: Reach
+    folder: str
+    argv: Sequence[str]
+    cwd: str
+    env: Mapping[str, str]
+    alone_s: float
+    is_here: bool = False
+
+    @classmethod
+    def here(cls, kernel: KeptKernel) -> Place:
+        """This machine, and the environment of this process."""
+        where = settings()
+        return cls(
+            reach=LocalReach(kernel.host),
+            folder=str(kernel.host),
+            argv=(sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"),
+            cwd=str(where.project),
+            env=jobs.child_environment(where.workspace, where.project),
+            alone_s=_ALONE_S,
+            is_here=True,
+        )
+
+
+def run(kernel: KeptKernel, owner: Owner, *, place: Place | None = None, resume: bool = False) -> int:
     """Keep the kernel until its lease, SIGTERM or the kernel itself ends it; the exit code of this process.
 
     Conflict when another process keeps it. Takes over the signals of this process: nothing else may run in it.
 
+    place: where it is kept; this machine when not given
     resume: there is one already, of a process that was killed: go on with it, or write down how it ended
     """
     with kernel.hold():
-        return _Keeper(kernel, owner, resume=resume).keep()
+        return _Keeper(kernel, owner, place or Place.here(kernel), resume=resume).keep()
 
 
 class _Keeper:
     """One kept kernel, from its start to the end of its process tree."""
 
-    def __init__(self, kernel: KeptKernel, owner: Owner, *, resume: bool) -> None:
-        self.kept, self.owner, self.resume = kernel, owner, resume
+    def __init__(self, kernel: KeptKernel, owner: Owner, place: Place, *, resume: bool) -> None:
+        self.kept, self.owner, self.place, self.resume = kernel, owner, place, resume
         self.wakeup, self.asked_at, self.is_ending = _wakeup(self), 0.0, False
         self.sockets = kernel.open_sockets(again=resume)
         self.key = kernel.connection_info()["key"]
         self.shim = Shim(self.sockets, self.key)
-        self.reach = LocalReach(kernel.host)
         self.bridge: Bridge
         self.lease = Lease()
         self.sent_lease: Lease | None = None
@@ -80,7 +110,7 @@ class _Keeper:
                 self._begin()
             else:
                 time.sleep(_CLIENTS_AGAIN_S)  # what is published before they have subscribed again is lost to them
-            link = Link(self.reach, self.kept.folder, keep_bytes=KEEP_BYTES)
+            link = Link(self.place.reach, self.kept.folder, keep_bytes=KEEP_BYTES)
             self.bridge = Bridge(self.shim, link, self.wakeup)
             why = self._watch()
         finally:
@@ -98,21 +128,20 @@ class _Keeper:
         shutil.rmtree(self.kept.host, ignore_errors=True)
         forget(self.kept.folder)
         self._write_state(phase="starting")
-        where = settings()
         spec = HostSpec(
-            folder=str(self.kept.host),
-            argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
-            cwd=str(where.project),
-            env=jobs.child_environment(where.workspace, where.project),
+            folder=self.place.folder,
+            argv=list(self.place.argv),
+            cwd=self.place.cwd,
+            env=dict(self.place.env),
             key=self.key,
             umask=modes.users_umask(),
             left_s=self._left_s(),
             reason=self.lease.reason,
-            alone_s=_ALONE_S,
+            alone_s=self.place.alone_s,
             idle_s=self.lease.idle_s,
             spare=process.SUPERVISOR,
         )
-        self.reach.begin(spec)
+        self.place.reach.begin(spec)
 
     def _watch(self) -> str:
         """Between clients and host until it has ended; why it has."""
@@ -200,7 +229,8 @@ class _Keeper:
         """Take the kernel out of the launcher, and write down how it ended."""
         if hasattr(self, "bridge"):
             self.bridge.link.close()
-        self.kept.end_host(self.host)  # there is none any more, unless this process has failed
+        if self.place.is_here:
+            self.kept.end_host(self.host)  # there is none any more, unless this process has failed
         self.shim.close()
         remove_spec(self.kept)
         remove_temporary(self.sockets)  # the workspace, and with it our own note of it, may be gone

@@ -9,7 +9,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from .. import kernels
-from ..errors import Failed, Interrupted, LabError
+from ..errors import Failed, Interrupted, LabError, Unavailable
 from ..gpu import sessions
 from ..store import Record, open_store, patiently, update
 from . import checkpoint, record, worker
@@ -22,7 +22,13 @@ def session(on: str | None) -> str:
     """The session's URI, or nothing for this process."""
     if on is None or on == "local":
         return ""
-    return str(sessions.kernel_of(on).uri)
+    kernel = sessions.kernel_of(on)
+    if not sessions.has_our_files(kernel.name):
+        raise Unavailable(
+            f"{kernel.uri} is on a machine that has not the records of this workspace, so it cannot train here",
+            "train on this machine: leave --on out; or run the code there in a notebook with that kernel",
+        )
+    return str(kernel.uri)
 
 
 def execute(planned: Record[TrainingRun], session: str) -> None:

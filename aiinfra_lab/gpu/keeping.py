@@ -1,0 +1,161 @@
+"""Machines that are there already: a session on them is a keeper's job here, and the kernel that it holds there.
+
+What providers of such machines share; each says which machines there are, and how their kernels are reached.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+
+from msgspec.structs import replace
+
+from .. import jobs, logs
+from ..errors import NotFound, Unavailable
+from ..kernels import KeptKernel, Place, sweep
+from ..store import open_store, update
+from ..uris import Uri
+from .base import Offer, Plan, Status
+from .record import SessionRecord
+
+
+class KeepingMachines(ABC):
+    """See `Machines` and `KernelHost` for the contracts. A machine's handle is the id of its keeper's job."""
+
+    name: str
+    """The provider's, by which sessions are its own."""
+    has_our_files = True
+    """Whether its kernels see the workspace as processes here do."""
+
+    @abstractmethod
+    def offers(self) -> Sequence[Offer]:
+        """See `Machines`."""
+
+    @abstractmethod
+    def place(self, kernel: KeptKernel, device: str, handle: str) -> Place:
+        """Where and how the kernel of a session with that device is kept. The handle is another one at each start."""
+
+    @abstractmethod
+    def environment(self, offer: Offer) -> Mapping[str, str]:
+        """What the keeper's job has in its environment besides."""
+
+    @abstractmethod
+    def may_live(self, kernel: KeptKernel) -> bool:
+        """Whether the kernel may live without its keeper, as far as that can be told at once."""
+
+    def create(self, plan: Plan) -> str:
+        subject = str(Uri(SessionRecord.kind, plan.name))
+        if living := jobs.ls(subject, live=True):
+            jobs.launch()  # whoever made the job may have come no further
+            return living[0].id
+        argv = [sys.executable, "-m", "aiinfra_lab.gpu.owner", subject, self.name, plan.offer.device]
+        # A keeper that is killed is started again, and finds its kernel.
+        record = jobs.prepare(subject, argv, env=self.environment(plan.offer), restart=True)
+        # With its deadline before there is a process: whoever crashes here leaves nothing that runs without end.
+        open_store().commit([record.with_(deadline_at=plan.deadline_at)])
+        jobs.launch_or_withdraw(record.name)
+        return record.name
+
+    def status(self, handle: str) -> Status:
+        try:
+            job = jobs.poll(handle)
+        except NotFound:
+            return Status("ended", "it is not known here")
+        if not job.is_here:
+            return _status_of_remote(job)
+        kernel = KeptKernel.of(job.subject)
+        if not job.live and self.may_live(kernel):
+            return _status_of_orphan(job)
+        job = jobs.close_unseen(job)
+        state = kernel.state()
+        is_written = state.at >= job.started_at  # an earlier start of that name left its state behind
+        if not job.live:
+            sweep(kernel)  # a keeper that was killed left its entry in the launcher and its sockets
+            if is_written and state.phase == "ended":
+                return Status("ended", state.why, state.at)
+            return Status("ended", _how(job), _last_sign(job))
+        if not is_written or state.phase in ("none", "starting"):
+            return Status("stopping" if job.stop_requested_at else "starting")
+        # A keeper that has written the end still holds its lock for a moment.
+        is_ready = state.phase == "ready" and kernel.is_alive() and not job.stop_requested_at
+        return Status("ready" if is_ready else "stopping")
+
+    def renew(self, handle: str, deadline_at: float | None) -> None:
+        with contextlib.suppress(NotFound):
+            update(open_store(), jobs.JobRecord, handle, lambda body: replace(body, deadline_at=deadline_at))
+
+    def terminate(self, handle: str) -> None:
+        with contextlib.suppress(NotFound):
+            job = jobs.cancel(handle)
+            if not job.live and job.is_here:
+                # A keeper that was killed left its kernel behind, or its kernel's spec and sockets.
+                kernel = KeptKernel.of(job.subject)
+                kernel.end_host()
+                sweep(kernel)
+
+    def list_owned(self) -> Mapping[str, str]:
+        live = {job.id: Uri.parse(job.subject) for job in jobs.ls(live=True) if _provider_of(job) == self.name}
+        return {handle: uri.name for handle, uri in live.items() if uri.noun == SessionRecord.kind}
+
+    def kernel(self, handle: str) -> KeptKernel:
+        job = jobs.poll(handle)
+        if not job.is_here:
+            fix = f"use it there, or start one here by another name: `%gpu start {Uri.parse(job.subject).name}-2`"
+            raise Unavailable(f"the kernel of {job.subject} is in another folder that shares this store", fix)
+        return KeptKernel.of(job.subject)
+
+    def taken(self) -> dict[str, str]:
+        """Which session has which device."""
+        open_records = open_store().list(SessionRecord, is_open=True)
+        owned = set(self.list_owned().values()) if open_records else set()
+        # Both are asked: nobody may have written down yet that a session's machine is gone.
+        mine = [record for record in open_records if record.body.provider == self.name and record.name in owned]
+        return {record.body.device: record.name for record in mine}
+
+
+def _provider_of(job: jobs.Job) -> str:
+    """Whose machine a keeper's job keeps: what it was started with says so, before there is any record too."""
+    with contextlib.suppress(OSError, ValueError, LookupError):
+        return str(json.loads((job.folder / "spec.json").read_text())["argv"][4])
+    record = open_store().get(SessionRecord, Uri.parse(job.subject).name)
+    return record.body.provider if record else "local"
+
+
+def _status_of_remote(job: jobs.Job) -> Status:
+    """What the supervisor of another folder wrote: neither its processes nor its kernel can be looked at from here."""
+    if not job.live:
+        why = job.ended_by if job.state == "lost" else None
+        return Status("ended", why or _how(job), job.ended_at)
+    if job.stop_requested_at or job.state == "stopping":
+        return Status("stopping")
+    return Status("ready" if job.state == "running" else "starting")
+
+
+def _status_of_orphan(job: jobs.Job) -> Status:
+    """What a session does whose keeper is gone and whose kernel lives: the keeper is started again."""
+    if job.ended_at is not None or job.stop_requested_at:
+        return Status("stopping")
+    jobs.launch()  # the supervisor may have been killed too
+    return Status("starting")
+
+
+def _how(job: jobs.Job) -> str:
+    """How a job ended whose keeper did not write it."""
+    # 137 is 128 + SIGKILL, as the shell that wraps a job reports it.
+    if job.state == "lost" or job.exit_code == 137:
+        return "its keeper was killed"
+    if job.state == "failed":
+        problem = logs.last_problem(jobs.log(job.id, lines=3))
+        return f"its keeper failed: {problem}" if problem else f"its keeper failed with exit code {job.exit_code}"
+    return job.state
+
+
+def _last_sign(job: jobs.Job) -> float | None:
+    """When a job ended that did not write it. Nobody may have noticed for days: then its last heartbeat counts."""
+    if job.silent_s is None:
+        return job.ended_at
+    return max(job.started_at, time.time() - job.silent_s)
