@@ -47,6 +47,10 @@ class KeepingMachines(ABC):
     def may_live(self, kernel: KeptKernel) -> bool:
         """Whether the kernel may live without its keeper, as far as that can be told at once."""
 
+    @abstractmethod
+    def end_alone(self, kernel: KeptKernel, place: Place) -> None:
+        """Have a kernel end that has no keeper any more. Unavailable when it cannot be reached."""
+
     def create(self, plan: Plan) -> str:
         subject = str(Uri(SessionRecord.kind, plan.name))
         if living := jobs.ls(subject, live=True):
@@ -69,7 +73,7 @@ class KeepingMachines(ABC):
             return _status_of_remote(job)
         kernel = KeptKernel.of(job.subject)
         if not job.live and self.may_live(kernel):
-            return _status_of_orphan(job)
+            return self._status_alone(job, kernel)
         job = jobs.close_unseen(job)
         state = kernel.state()
         is_written = state.at >= job.started_at  # an earlier start of that name left its state behind
@@ -94,7 +98,8 @@ class KeepingMachines(ABC):
             if not job.live and job.is_here:
                 # A keeper that was killed left its kernel behind, or its kernel's spec and sockets.
                 kernel = KeptKernel.of(job.subject)
-                kernel.end_host()
+                if self.may_live(kernel):
+                    self._end_alone(job, kernel)
                 sweep(kernel)
 
     def list_owned(self) -> Mapping[str, str]:
@@ -108,6 +113,20 @@ class KeepingMachines(ABC):
             raise Unavailable(f"the kernel of {job.subject} is in another folder that shares this store", fix)
         return KeptKernel.of(job.subject)
 
+    def _status_alone(self, job: jobs.Job, kernel: KeptKernel) -> Status:
+        """What a session does whose keeper is gone and whose kernel lives: the keeper is started again, unless it is to
+        end, which the keeper may not have come to."""
+        if job.ended_at is None and not job.stop_requested_at:
+            jobs.launch()  # the supervisor may have been killed too
+            return Status("starting")
+        self._end_alone(job, kernel)
+        return Status("stopping")
+
+    def _end_alone(self, job: jobs.Job, kernel: KeptKernel) -> None:
+        device = (_arguments(job)[5:] or [""])[0]
+        with contextlib.suppress(Unavailable):  # it keeps to its deadline, and is asked again by whoever looks next
+            self.end_alone(kernel, self.place(kernel, device, job.id))
+
     def taken(self) -> dict[str, str]:
         """Which session has which device."""
         open_records = open_store().list(SessionRecord, is_open=True)
@@ -119,10 +138,17 @@ class KeepingMachines(ABC):
 
 def _provider_of(job: jobs.Job) -> str:
     """Whose machine a keeper's job keeps: what it was started with says so, before there is any record too."""
-    with contextlib.suppress(OSError, ValueError, LookupError):
-        return str(json.loads((job.folder / "spec.json").read_text())["argv"][4])
+    if arguments := _arguments(job)[4:]:
+        return arguments[0]
     record = open_store().get(SessionRecord, Uri.parse(job.subject).name)
     return record.body.provider if record else "local"
+
+
+def _arguments(job: jobs.Job) -> list[str]:
+    """The command of a keeper's job; nothing where its folder is not here."""
+    with contextlib.suppress(OSError, ValueError, LookupError):
+        return list(map(str, json.loads((job.folder / "spec.json").read_text())["argv"]))
+    return []
 
 
 def _status_of_remote(job: jobs.Job) -> Status:
@@ -133,14 +159,6 @@ def _status_of_remote(job: jobs.Job) -> Status:
     if job.stop_requested_at or job.state == "stopping":
         return Status("stopping")
     return Status("ready" if job.state == "running" else "starting")
-
-
-def _status_of_orphan(job: jobs.Job) -> Status:
-    """What a session does whose keeper is gone and whose kernel lives: the keeper is started again."""
-    if job.ended_at is not None or job.stop_requested_at:
-        return Status("stopping")
-    jobs.launch()  # the supervisor may have been killed too
-    return Status("starting")
 
 
 def _how(job: jobs.Job) -> str:

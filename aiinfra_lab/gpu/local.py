@@ -38,6 +38,9 @@ class LocalMachines(KeepingMachines):
     def may_live(self, kernel: KeptKernel) -> bool:
         return kernel.is_hosted()
 
+    def end_alone(self, kernel: KeptKernel, place: Place) -> None:
+        kernel.end_host()
+
 
 def _offer(found: driver.Accelerator, price: float, taken: Mapping[str, str]) -> Offer:
     return Offer(found.name, price, found.memory_gib, found.uuid, taken_by=taken.get(found.uuid, ""))

@@ -232,6 +232,8 @@ def close(
 
 def limit_text(body: SessionRecord) -> str:
     """What ends it, for a person."""
+    if body.deadline_at is None and body.idle_s is not None:
+        return f"when nobody has used it for {show_duration(body.idle_s)}"
     if body.deadline_at is None:
         return "when it is stopped: neither a time nor, at this price, a budget ends it"
     left = show_duration(max(1.0, body.deadline_at - time.time()))

@@ -10,12 +10,15 @@ from __future__ import annotations
 import shlex
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+import msgspec
+
 from ..config import Settings
 from ..errors import Missing, Unavailable, UsageProblem
-from ..kernels import CommandReach, KeptKernel, Place
+from ..kernels import CommandReach, KeptKernel, Place, end_core
 from . import driver
 from .base import Offer
 from .keeping import KeepingMachines
@@ -80,6 +83,11 @@ class SshMachines(KeepingMachines):
 
     def may_live(self, kernel: KeptKernel) -> bool:
         return kernel.state().phase in ("starting", "ready")
+
+    def end_alone(self, kernel: KeptKernel, place: Place) -> None:
+        end_core(place.reach, within_s=CONNECT_S)
+        state = kernel.state()
+        kernel.write_state(msgspec.structs.replace(state, phase="ended", why="stopped", at=time.time(), kernel_pid=0))
 
     def _of(self, host: str, listed: str, taken: Mapping[str, str]) -> Iterator[Offer]:
         yield Offer("cpu", self._price, device=host)

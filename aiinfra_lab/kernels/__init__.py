@@ -8,11 +8,12 @@ from .base import Lease, Owner
 from .client import execute, follow, republish, send_control
 from .keeper import Place
 from .kept import KeptKernel, KernelState
+from .link import end_core
 from .reach import CommandReach, Reach
 from .recovery import Output, Restored, restore
 from .specs import sweep, sweep_launcher
 
 __all__ = [
     "CommandReach", "KeptKernel", "KernelState", "Lease", "Output", "Owner", "Place", "Reach", "Restored",
-    "execute", "follow", "republish", "restore", "send_control", "sweep", "sweep_launcher",
+    "end_core", "execute", "follow", "republish", "restore", "send_control", "sweep", "sweep_launcher",
 ]  # fmt: skip

@@ -113,6 +113,9 @@ class _Keeper:
             link = Link(self.place.reach, self.kept.folder, keep_bytes=KEEP_BYTES)
             self.bridge = Bridge(self.shim, link, self.wakeup)
             why = self._watch()
+        except LabError as problem:
+            why = f"{why}: {problem.what}"
+            raise
         finally:
             self._end(why)
         return TIME_OVER if why == self.lease.reason else 0 if why in ("stopped", "idle") else 1

@@ -14,14 +14,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..errors import Unavailable
 from ..host.frames import Frame, Kind, Message, MessageChannel, frame, pack, unpack
 from ..host.journal import Journal, JournalEntry
 from ..host.stream import Stream
+from ..leftovers import temporary
 from .reach import ByteStream, Reach
 
 _BACK_OFF_S = (0.0, 0.1, 0.3, 0.5, 1.0)
 _SILENT = 3  # keep-alives without an answer, after which a connection counts as broken
-_ACKNOWLEDGE_BYTES = 1 << 18
+_LITTLE_BYTES = 1 << 18
+_LOOK_S = 0.02
 
 
 class Gap(Message):
@@ -41,6 +44,7 @@ class Link:
         self._lease: tuple[float | None, str, float | None] | None = None
         self._connection: ByteStream | None = None
         self._stream: Stream | None = None
+        self.received_there = 0
         self._attempt = 0
         self._again_at = 0.0
         self._opening: _Opening | None = None
@@ -49,6 +53,11 @@ class Link:
     @property
     def is_connected(self) -> bool:
         return self._stream is not None and self._stream.is_greeted
+
+    @property
+    def sent_all(self) -> bool:
+        """Whether the host has all that was sent."""
+        return self.received_there >= self.sent.last
 
     def send(self, channel: MessageChannel, parts: Sequence[bytes]) -> None:
         """Have a message brought to the host: a client's, or for `COMMAND` one of ours."""
@@ -114,6 +123,7 @@ class Link:
             if found.kind == Kind.WELCOME:
                 self._welcome(stream, json.loads(found.payload))
             elif found.kind == Kind.RECEIVED:
+                self.received_there = found.number
                 self.sent.drop(found.number)
             elif found.kind == Kind.MESSAGE:
                 yield from self._message(found)
@@ -216,3 +226,23 @@ class _Opening:
             self._is_forgotten = True
             os.close(self.reads)
             os.close(self._writes)
+
+
+def end_core(reach: Reach, within_s: float) -> None:
+    """Have a core end that nobody keeps any more, with its kernel. Unavailable when it is not reached in that time."""
+    end_at = time.monotonic() + within_s
+    with temporary() as folder:
+        link = Link(reach, folder, keep_bytes=_LITTLE_BYTES)
+        try:
+            is_sent = False
+            while not link.is_over and not (is_sent and link.is_connected and link.sent_all):
+                if time.monotonic() > end_at:
+                    raise Unavailable(f"its host is not reached: {link.problem}", "try again when it is")
+                for _ in link.serve():
+                    pass
+                if link.is_connected and not is_sent:
+                    link.send(MessageChannel.COMMAND, [b"end", b"stopped"])
+                    is_sent = True
+                time.sleep(_LOOK_S)
+        finally:
+            link.close()

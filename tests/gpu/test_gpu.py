@@ -208,9 +208,10 @@ def test_a_session_that_nobody_uses_ends_and_says_so(workspace):
     gpu.start("trainer", idle="4s")
     shown = gpu.show("trainer")
     assert shown.idle_s == 4.0
-    assert "ends after 4 s without use" in shown.card().text()
+    assert "It ends when nobody has used it for 4.0 s." in shown.card().text()
+    assert "ends after 4.0 s without use" in shown.card().text()
     until(lambda: gpu.show("trainer").state == "ended (idle)")
-    assert "Ended because nobody had used it for 4 s." in gpu.show("trainer").card().text()
+    assert "Ended because nobody had used it for 4.0 s." in gpu.show("trainer").card().text()
 
 
 def test_a_session_that_works_is_not_idle_and_gets_another_time_meanwhile(workspace):

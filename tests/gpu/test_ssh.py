@@ -12,7 +12,7 @@ from aiinfra_lab.errors import LabError, Unavailable, UsageProblem
 from aiinfra_lab.gpu.ssh import SshMachines
 from aiinfra_lab.kernels import KeptKernel
 from aiinfra_lab.testing.gpu import KernelHostContract, MachinesContract
-from tests.conftest import until
+from tests.conftest import end_supervisor, until
 from tests.kernels.test_keeper import kill_keeper
 from tests.sshd import SshHost, needs_sshd
 
@@ -122,3 +122,11 @@ def test_training_there_is_refused_since_it_has_no_store(far, workspace):
     (workspace / "rows.csv").write_text("x,y\n1,2\n3,4\n")
     with pytest.raises(Unavailable, match="has not the records of this workspace"):
         train.run("delay", rows="rows.csv", code="run.log(loss=1)", on="gpu:far")
+
+
+def test_a_stop_reaches_a_kernel_there_whose_keeper_was_killed(far, workspace):
+    gpu.start("far", on="ssh")
+    end_supervisor(workspace)
+    kill_keeper("far")
+    assert gpu.stop("far").state.startswith("ended")
+    until(lambda: "ipykernel" not in far.run("ps", "-eo", "args"))
