@@ -12,7 +12,7 @@ QUERY = ("nvidia-smi", "--query-gpu=uuid,name,memory.total", "--format=csv,nohea
 _BRANDS = {"nvidia", "tesla", "geforce", "quadro"}
 
 
-class Accelerator(NamedTuple):
+class ListedAccelerator(NamedTuple):
     """One that the driver lists. memory_gib: None where it cannot tell."""
 
     uuid: str
@@ -20,11 +20,11 @@ class Accelerator(NamedTuple):
     memory_gib: float | None
 
 
-def accelerators(listed: str) -> Iterator[Accelerator]:
+def accelerators(listed: str) -> Iterator[ListedAccelerator]:
     """What the driver's program has printed for `QUERY`."""
     for row in csv.reader(listed.splitlines(), skipinitialspace=True):
         if len(row) == 3:
-            yield Accelerator(row[0], _short(row[1]), _gib(row[2]))
+            yield ListedAccelerator(row[0], _short(row[1]), _gib(row[2]))
 
 
 def _gib(mib: str) -> float | None:

@@ -42,7 +42,7 @@ class LocalMachines(KeepingMachines):
         kernel.end_host()
 
 
-def _offer(found: driver.Accelerator, price: float, taken: Mapping[str, str]) -> Offer:
+def _offer(found: driver.ListedAccelerator, price: float, taken: Mapping[str, str]) -> Offer:
     return Offer(found.name, price, found.memory_gib, found.uuid, taken_by=taken.get(found.uuid, ""))
 
 
