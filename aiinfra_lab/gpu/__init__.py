@@ -173,7 +173,6 @@ def get(name: Annotated[Name, Live("gpu")], *, into: Destination | None = None) 
 
     Example:
         %gpu get trainer
-        %gpu get trainer --into 02-train.ipynb
     """
     found = sessions.observe(sessions.find(name))
     kernel = KeptKernel.of(found.record.uri)

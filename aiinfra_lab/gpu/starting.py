@@ -164,12 +164,15 @@ def _choose(offers: Sequence[Offer], request: SessionRequest, provider: str) -> 
         holder = fitting[0].taken_by
         raise Unavailable(f"every {wanted} of {provider} is taken, one by gpu:{holder}", f"`%gpu stop {holder}`")
     has = ", ".join(dict.fromkeys(offer.gpu for offer in offers)) or "nothing"
-    raise Unavailable(f"{provider} has no {wanted}; it has {has}", _alternative(wanted, offers))
+    raise Unavailable(f"{provider} has no {wanted}; it has {has}", _alternative(wanted, offers, request))
 
 
-def _alternative(wanted: str, offers: Sequence[Offer]) -> str:
+def _alternative(wanted: str, offers: Sequence[Offer], request: SessionRequest) -> str:
     """Who would have it: by the price table, and as far as this installation can ask them."""
-    use = f"use --gpu {offers[0].gpu}" if offers else "ask for another accelerator"
+    use = "ask for another accelerator"
+    if offers:
+        on = f" --on {request.on}" if request.on else ""
+        use = f"use --gpu {offers[0].gpu}: `%gpu start {request.name} --gpu {offers[0].gpu}{on}`"
     known = next(prices.having(wanted), None)
     if known is None:
         return f"{use}; `%cost ls` lists the accelerators that clouds rent out"

@@ -36,8 +36,8 @@ def body(**fields) -> SessionRecord:
     return SessionRecord(**{"provider": "local", "gpu": "cpu", "started_at": 100.0, "usd_per_hour": 3600.0, **fields})
 
 
-# What version 2 has besides.
-NEW = {"context": "", "stop_requested_at": None}
+# What versions 2 and 3 have besides.
+NEW = {"context": "", "stop_requested_at": None, "idle_s": None}
 
 
 def test_a_record_of_the_version_before_reads_and_keeps_all_that_it_had():

@@ -69,13 +69,14 @@ def test_what_others_hold_names_one_of_them():
 def test_what_is_not_there_names_what_is_and_a_cloud_that_has_it(workspace):
     with pytest.raises(Unavailable, match="cloud has no H100; it has cpu, A10G, A100-SXM4-80GB") as problem:
         choose("H100")
-    assert re.fullmatch(r"use --gpu cpu; \S+ \S+ has it for about [\d.]+ USD an hour \(.*\)", problem.value.fix)
+    assert re.fullmatch(r"use --gpu cpu: `.*`; \S+ \S+ has it for about [\d.]+ USD an hour \(.*\)", problem.value.fix)
 
 
 def test_what_nobody_has_names_the_list(workspace):
     with pytest.raises(Unavailable) as problem:
         choose("B52")
-    assert problem.value.fix == "use --gpu cpu; `%cost ls` lists the accelerators that clouds rent out"
+    use = "use --gpu cpu: `%gpu start t --gpu cpu`"
+    assert problem.value.fix == f"{use}; `%cost ls` lists the accelerators that clouds rent out"
 
 
 def test_a_provider_without_offers_says_so(workspace):

@@ -9,6 +9,7 @@ import pytest
 
 from aiinfra_lab import gpu, jobs
 from aiinfra_lab.deploy.record import EndpointRecord, Rollback
+from aiinfra_lab.host.spec import read_state
 from aiinfra_lab.jobs import JobRecord, process
 from aiinfra_lab.jupyter.items import Item, ItemFeed
 from aiinfra_lab.kernels.kept import KeptKernel
@@ -28,23 +29,16 @@ def listed(store: Store) -> dict[str, Item]:
     return {item.uri: item for item in ItemFeed(store).look()}
 
 
-@pytest.mark.parametrize("victim", ["kernel", "keeper"])
+@pytest.mark.parametrize("victim", ["core", "guard"])
 def test_a_session_that_was_killed_ends_in_the_words_of_its_noun(store: Store, victim: str) -> None:
     gpu.start("trainer")
-    kept = KeptKernel.of("gpu:trainer")
-    os.kill(kept.state().kernel_pid if victim == "kernel" else keeper(), signal.SIGKILL)
+    host = read_state(KeptKernel.of("gpu:trainer").host)
+    os.kill(host.core_pid if victim == "core" else host.pid, signal.SIGKILL)
     until(lambda: not jobs.ls("gpu:trainer", live=True))
     item = listed(store)["gpu:trainer"]
     assert item.state == gpu.show("trainer").state
     assert item.state.startswith("ended (its ")
     assert item.detail == ""
-
-
-def keeper() -> int:
-    """The process of the keeper itself; that of its job is the wrapper around it."""
-    job = jobs.find("gpu:trainer")
-    children = Path(f"/proc/{job.pid}/task/{job.pid}/children").read_text().split()
-    return int(children[0])
 
 
 def test_a_session_that_starts_is_not_said_to_run(store: Store) -> None:
