@@ -35,6 +35,7 @@ def machines(far) -> SshMachines:
     return SshMachines(settings())
 
 
+@pytest.mark.slow  # a machine for each of some twenty tests, and deadlines that are waited for
 class TestSsh(MachinesContract, KernelHostContract):
     lead_s = 8.0
 
