@@ -11,7 +11,7 @@ from .. import kernels
 from ..errors import LabError
 from ..kernels import KeptKernel, KernelState
 from ..providers import make, names
-from ..show import Card, Listing, Result, Table, working
+from ..show import Card, Listing, Result, Table, moment, working
 from ..units import Duration, Usd, counted, number
 from ..uris import Uri, check_name
 from ..verbs import Choices, Destination, Live, Name, Suggested, verb
@@ -219,6 +219,10 @@ def stop(name: Annotated[Name, Live("gpu", "live")]) -> Session:
 def _session(found: sessions.ObservedSession, notes: Sequence[str] = ()) -> Session:
     record, body, is_live = found.record, found.record.body, found.is_live
     kernel, problem = _kernel_state(found)
+    if kernel.unreached_at:
+        problem = [
+            f"its host has not been reached since {moment(kernel.unreached_at)} ({kernel.unreached}); it goes on there"
+        ]
     return Session(
         uri=record.uri,
         state=found.label,

@@ -153,6 +153,7 @@ class _Keeper:
                 self._take(state)
             if time.monotonic() - self.renewed_at >= LEASE_S:
                 self._renew()
+                self._note_reach()
             if not self.is_ending and (reason := self._reason_to_end()):
                 self.bridge.link.send(MessageChannel.COMMAND, [b"end", reason.encode()])
                 self.asked_at, self.is_ending = self.asked_at or time.monotonic(), True
@@ -218,6 +219,13 @@ class _Keeper:
             crashed=host.crashed,
             crash=host.crash,
         )
+
+    def _note_reach(self) -> None:
+        """Write down since when the host has not been reached, for who looks at a session that seems to hang."""
+        link = self.bridge.link
+        at = 0.0 if link.is_connected else link.broken_at or 0.0
+        if self.host is not None and at != self.state.unreached_at:
+            self._write_state(unreached_at=at, unreached=link.problem if at else "")
 
     def _enter_launcher(self) -> str:
         """Show it in JupyterLab's launcher; its name there. Where that may not be written: none, and the kernel serves

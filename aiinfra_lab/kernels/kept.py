@@ -33,7 +33,8 @@ class KernelState(msgspec.Struct, frozen=True, kw_only=True):
     incarnation: how many kernels it has started, counted from 1. kernel: what Jupyter calls it, empty when it is not
     in the launcher. use: what it is used for, empty while nobody does, and used_at: until when it was, where a session
     is to end when idle. crashed: the incarnation of the last kernel that ended by itself, of which the next took the
-    place; crash says how. why, exit_code: how it ended. at: when this was written, in epoch seconds.
+    place; crash says how. unreached_at: since when its host has not been reached, 0 while it is, and unreached why: the
+    kernel may go on there. why, exit_code: how it ended. at: when this was written, in epoch seconds.
     """
 
     phase: Literal["none", "starting", "ready", "ended"] = "none"
@@ -44,6 +45,8 @@ class KernelState(msgspec.Struct, frozen=True, kw_only=True):
     used_at: float = 0.0
     crashed: int = 0
     crash: str = ""
+    unreached_at: float = 0.0
+    unreached: str = ""
     why: str = ""
     exit_code: int | None = None
     at: float = 0.0

@@ -60,10 +60,12 @@ def test_a_cut_link_is_said_and_loses_nothing(far, capsys):
         other.execute("import time\nfor n in range(80):\n    print(f'line {n}', flush=True); time.sleep(0.1)")
         time.sleep(1)
         far.set_link("down")
-        time.sleep(4)
+        until(lambda: "host has not been reached since" in gpu.show("far").card().text())
+        assert gpu.show("far").state == "running"
     far.set_link("up")
     far.move()
     gpu.get("far")
+    until(lambda: not gpu.show("far").notes)
     assert capsys.readouterr().err == "".join(f"line {n}\n" for n in range(80))
 
 
