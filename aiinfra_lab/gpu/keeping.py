@@ -72,11 +72,11 @@ class KeepingMachines(ABC):
         if not job.is_here:
             return _status_of_remote(job)
         kernel = KeptKernel.of(job.subject)
-        if not job.live and self.may_live(kernel):
-            return self._status_alone(job, kernel)
-        job = jobs.close_unseen(job)
         state = kernel.state()
         is_written = state.at >= job.started_at  # an earlier start of that name left its state behind
+        if not job.live and is_written and self.may_live(kernel):
+            return self._status_alone(job, kernel)
+        job = jobs.close_unseen(job)
         if not job.live:
             sweep(kernel)  # a keeper that was killed left its entry in the launcher and its sockets
             if is_written and state.phase == "ended":
@@ -119,7 +119,8 @@ class KeepingMachines(ABC):
         if job.ended_at is None and not job.stop_requested_at:
             jobs.launch()  # the supervisor may have been killed too
             return Status("starting")
-        self._end_alone(job, kernel)
+        if self.has_our_files:  # else it takes the time that its host takes: `terminate` asks
+            self._end_alone(job, kernel)
         return Status("stopping")
 
     def _end_alone(self, job: jobs.Job, kernel: KeptKernel) -> None:

@@ -255,7 +255,7 @@ class Core:
         try:
             for found in self.stream.receive():
                 self._from_owner(self.stream, found)
-        except (OSError, ValueError):
+        except (OSError, ValueError, KeyError, TypeError):  # it has gone, or is none of this version
             self._forget_stream()
 
     def _from_owner(self, stream: Stream, found: Frame) -> None:

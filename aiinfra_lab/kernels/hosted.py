@@ -68,6 +68,12 @@ class HostedProvisioner(KernelProvisionerBase):
     _thread: threading.Thread | None = None
     _state = HostState()
     _sockets: Path | None = None
+    _wake = -1  # open as long as the thread turns; under the lock, since its number is somebody else's after that
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._lock = threading.Lock()
+        self._commands: queue.SimpleQueue[tuple[bytes, ...]] = queue.SimpleQueue()
 
     @property
     def has_process(self) -> bool:
@@ -128,14 +134,14 @@ class HostedProvisioner(KernelProvisionerBase):
 
     def command(self, *parts: bytes) -> None:
         """Have the host core do something; nothing once it has ended."""
-        self._commands.put(parts)
-        with contextlib.suppress(OSError):
-            os.write(self._wake, b".")
+        with self._lock:
+            if self._wake >= 0:
+                self._commands.put(parts)
+                os.write(self._wake, b".")
 
     def _begin(self, reach: LocalReach, folder: Path, key: str) -> None:
         assert self._sockets is not None
         wakeup, self._wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._commands: queue.SimpleQueue[tuple[bytes, ...]] = queue.SimpleQueue()
         shim = Shim(self._sockets, key, on_shutdown=b"end")
         bridge = Bridge(shim, Link(reach, folder, keep_bytes=KEEP_BYTES), wakeup)
         self._thread = threading.Thread(target=self._run, args=(bridge, wakeup), daemon=True)
@@ -154,5 +160,7 @@ class HostedProvisioner(KernelProvisionerBase):
                 pass
         finally:
             bridge.close()
-            for each in (wakeup, self._wake):
-                os.close(each)
+            with self._lock:
+                for each in (wakeup, self._wake):
+                    os.close(each)
+                self._wake = -1
