@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from typing import ClassVar
 
 from .. import jobs
 from ..errors import NotFound
@@ -22,6 +23,12 @@ class GpuNoun(Noun[SessionRecord]):
     name = "gpu"
     kind = SessionRecord
     plural = "sessions"
+    settings: ClassVar = {
+        "ssh_hosts": "the machines of `--on ssh`, by the names in your ssh configuration, e.g. lab1, lab2",
+        "ssh_python": "the Python there, which has ipykernel; python3 when it is not set",
+        "ssh_config": "another ssh configuration than your own, a file",
+        "ssh_usd_per_hour": "what an hour of one of them costs, in USD; 0 when it is not set",
+    }
 
     def first(self, name: str) -> str:
         return f"`%gpu start {name}` starts it"
