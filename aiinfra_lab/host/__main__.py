@@ -7,6 +7,7 @@ and the kernel. The core ends when its guard does. So nothing is left unless bot
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import shutil
 import signal
@@ -29,6 +30,9 @@ _LONGEST = 90  # of a folder for unix sockets, whose paths may have 107 bytes
 
 def keep() -> int:
     """Write `listening` once an owner may connect, and leave the guard behind; 1 when it did not begin."""
+    if importlib.util.find_spec("zmq") is None:  # only the core imports it, which nobody would hear
+        sys.stderr.write("ModuleNotFoundError: No module named 'zmq'\n")
+        return 1
     spec = HostSpec.load(sys.stdin.buffer.read())
     folder = Path(spec.folder).expanduser()
     spec = replace(spec, folder=str(folder), cwd=str(Path(spec.cwd).expanduser()))

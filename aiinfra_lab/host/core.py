@@ -22,7 +22,7 @@ from .frames import Frame, Kind, MessageChannel, frame, pack, unpack
 from .idle import IdleWatch
 from .journal import Journal, JournalEntry
 from .kernel import Kernel, exit_text
-from .spec import HostSpec, HostState, write_state
+from .spec import LOG, HostSpec, HostState, last_line, write_state
 from .stream import Stream
 
 FIRST_OWNER_S = 30.0
@@ -203,6 +203,8 @@ class Core:
         processes.reap()
         if after is None and not self.over:
             how = f"its kernel ended {exit_text(status)}"
+            if not was_ready and (line := last_line(self.folder / LOG)):
+                how = f"{how}: {line}"
             self._report(crashed=self.state.incarnation, crash=how)
             self.crashes = [at for at in self.crashes if at > time.monotonic() - STABLE_S * MOST_CRASHES]
             self.crashes.append(time.monotonic())

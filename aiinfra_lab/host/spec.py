@@ -101,6 +101,15 @@ class HostState:
         return replace(self, **changes)
 
 
+def last_line(log: Path) -> str:
+    """The last that a log says, at most a line of it; empty when it says nothing."""
+    try:
+        lines = log.read_text("utf-8", "replace")[-4000:].strip().splitlines()
+    except OSError:
+        return ""
+    return lines[-1][-200:] if lines else ""
+
+
 def read_state(folder: Path) -> HostState | None:
     """What the core of a folder last wrote, or None."""
     try:

@@ -186,10 +186,11 @@ class CommandReach:
     def _problem(self, process: subprocess.Popen[bytes]) -> LabError:
         """Why a command ended that should have gone on."""
         _end(process)
-        where = " ".join(self._command)
-        return Unavailable(
-            f"`{where}` does not reach a host: {_last_line(process) or process.returncode}", "try it by hand"
-        )
+        where, last = " ".join(self._command), _last_line(process)
+        if process.returncode == 1 and last.startswith("ModuleNotFoundError"):
+            what = f"{self._python} there cannot keep a kernel: {last}"
+            return Failed(what, f"install ipykernel there, e.g. `{where} {self._python} -m pip install ipykernel`")
+        return Unavailable(f"`{where}` does not reach a host: {last or process.returncode}", "try it by hand")
 
 
 def _send_files(process: subprocess.Popen[bytes]) -> None:

@@ -192,7 +192,7 @@ def test_a_kernel_that_cannot_start_ends_the_session_with_the_reason(workspace, 
     monkeypatch.setenv("IPYTHONDIR", "/proc/nothing")  # the kernel wants to write there
     monkeypatch.setenv("PYTHONPATH", str(workspace), prepend=os.pathsep)
     (workspace / "ipykernel_launcher.py").write_text("raise SystemExit('no kernel today')")
-    with pytest.raises(gpu.starting.Failed, match="its kernel ended with exit code 1"):
+    with pytest.raises(gpu.starting.Failed, match="its kernel ended with exit code 1: no kernel today"):
         gpu.start("trainer")
     assert gpu.show("trainer").state.startswith("ended")
 

@@ -90,6 +90,16 @@ def test_a_host_without_python_says_so(tmp_path):
         Far(reach, tmp_path / "host", tmp_path / "here")
 
 
+def test_a_python_without_pyzmq_says_what_to_install(tmp_path):
+    (tmp_path / "bare").write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
+    (tmp_path / "bare").chmod(0o755)
+    there = ["env", "-u", "PYTHONPATH", f"XDG_CACHE_HOME={tmp_path / 'cache'}"]
+    reach = CommandReach(there, str(tmp_path / "host"), shell=False, python=str(tmp_path / "bare"))
+    with pytest.raises(Failed, match="cannot keep a kernel: ModuleNotFoundError: No module named 'zmq'") as problem:
+        Far(reach, tmp_path / "host", tmp_path / "here")
+    assert "bare -m pip install ipykernel`" in problem.value.fix
+
+
 def test_a_kernel_that_cannot_be_started_ends_with_the_reason(reach, tmp_path):
     far = Far(reach, tmp_path / "host", tmp_path / "here", argv=["/no/such/kernel"])
     far.until(lambda: far.state.phase == "ended")
