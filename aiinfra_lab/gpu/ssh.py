@@ -27,9 +27,11 @@ CONNECT_S = 10
 _ASK_S = 30.0
 _ALONE_S = 7 * 86400.0  # for a kernel without a deadline whose owner never comes back
 _FOLDER = "~/.cache/aiinfra-lab/sessions"
-# A connection that is asked for a sign of life every 2 s is known to be cut within 6 s; what the user has set stays.
+# Before the user's own. Nothing may ask, and a connection without a sign of life is known to be cut within 6 s. A
+# master of the user's is used where there is one; one that began here would keep open the pipes that its end shows by.
 _OPTIONS = {
     "BatchMode": "yes",
+    "ControlMaster": "no",
     "ConnectTimeout": str(CONNECT_S),
     "ServerAliveInterval": "2",
     "ServerAliveCountMax": "3",
@@ -52,7 +54,7 @@ class SshMachines(KeepingMachines):
     def offers(self) -> Sequence[Offer]:
         if not self._hosts:
             raise UsageProblem(
-                "no machine behind ssh is named", '`[gpu] ssh_hosts = "lab1, lab2"` in aiinfra.toml does'
+                "no machine behind ssh is named", 'write `ssh_hosts = "lab1, lab2"` below `[gpu]` in aiinfra.toml'
             )
         if shutil.which("ssh") is None:
             raise Missing("there is no ssh", "install the OpenSSH client, e.g. `apt install openssh-client`")

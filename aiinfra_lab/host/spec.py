@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +84,6 @@ class HostState:
     exit_code: int | None = None
     problem: str = ""
     at: float = 0.0
-    more: dict[str, Any] = field(default_factory=dict)
 
     def dump(self) -> bytes:
         return json.dumps(asdict(self)).encode()

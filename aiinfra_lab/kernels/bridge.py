@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -70,7 +71,5 @@ class Bridge:
 
 def forget(folder: Path) -> None:
     """Remove what an earlier link wrote down."""
-    import shutil
-
     for name in ("sent", "received"):
         shutil.rmtree(folder / name, ignore_errors=True)

@@ -167,9 +167,10 @@ class _Keeper:
             return self.host.why
         if self.bridge.link.is_over:
             return "its host core was killed"
-        if self.is_ending and not self.bridge.link.is_connected and time.monotonic() - self.asked_at > _END_S:
-            return "stopped"  # its host hears of it when it is reached again, and keeps to the lease until then
-        return ""
+        # A host core here that does not listen is ended below. Of a far one nobody knows that it has ended: this
+        # process is killed while it still tries, and the session is stopping until the host is reached.
+        late = self.is_ending and time.monotonic() - self.asked_at > _END_S
+        return "stopped" if late and self.place.is_here and not self.bridge.link.is_connected else ""
 
     def _patience_s(self) -> float:
         until = self.renewed_at + LEASE_S - time.monotonic()

@@ -6,6 +6,7 @@ each message arrives once, in order, however often the connection breaks, and wh
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import threading
@@ -17,6 +18,7 @@ from typing import Any
 from ..errors import Unavailable
 from ..host.frames import Frame, Kind, Message, MessageChannel, frame, pack, unpack
 from ..host.journal import Journal, JournalEntry
+from ..host.spec import HostState
 from ..host.stream import Stream
 from ..leftovers import temporary
 from .reach import ByteStream, Reach
@@ -28,7 +30,7 @@ _LOOK_S = 0.02
 
 
 class Gap(Message):
-    """So many messages of the kernel are lost: the host could not keep them. `parts` is empty."""
+    """Messages of the kernel that are lost, since the host could not keep them; its one part is their number."""
 
 
 class Link:
@@ -44,7 +46,6 @@ class Link:
         self._lease: tuple[float | None, str, float | None] | None = None
         self._connection: ByteStream | None = None
         self._stream: Stream | None = None
-        self.received_there = 0
         self._attempt = 0
         self._again_at = 0.0
         self._opening: _Opening | None = None
@@ -54,17 +55,13 @@ class Link:
     def is_connected(self) -> bool:
         return self._stream is not None and self._stream.is_greeted
 
-    @property
-    def sent_all(self) -> bool:
-        """Whether the host has all that was sent."""
-        return self.received_there >= self.sent.last
-
     def send(self, channel: MessageChannel, parts: Sequence[bytes]) -> None:
         """Have a message brought to the host: a client's, or for `COMMAND` one of ours."""
         payload = pack(channel, parts, time.time())
-        record = JournalEntry(self.sent.append(payload), payload)
+        with contextlib.suppress(OSError):  # a full disk: it goes now or never, and its number is used up
+            self.sent.append(payload)
         if self._stream is not None:
-            self._stream.pass_on(record)
+            self._stream.pass_on(JournalEntry(self.sent.last, payload))
 
     def lease(self, left_s: float | None, reason: str, idle_s: float | None = None) -> None:
         """Set the lease anew. It is told as it is at that moment, also after a break: it never waits in line."""
@@ -123,7 +120,6 @@ class Link:
             if found.kind == Kind.WELCOME:
                 self._welcome(stream, json.loads(found.payload))
             elif found.kind == Kind.RECEIVED:
-                self.received_there = found.number
                 self.sent.drop(found.number)
             elif found.kind == Kind.MESSAGE:
                 yield from self._message(found)
@@ -135,7 +131,8 @@ class Link:
         if lost := found.number - self.received.last - 1:
             self.received.skip_to(found.number - 1)
             yield Gap(0, message.at, [str(lost).encode()])
-        self.received.append(found.payload)
+        with contextlib.suppress(OSError):  # a full disk here must not keep it from who is connected
+            self.received.append(found.payload)
         yield message
 
     def _welcome(self, stream: Stream, welcome: dict[str, Any]) -> None:
@@ -232,14 +229,14 @@ def end_core(reach: Reach, within_s: float) -> None:
     """Have a core end that nobody keeps any more, with its kernel. Unavailable when it is not reached in that time."""
     end_at = time.monotonic() + within_s
     with temporary() as folder:
-        link = Link(reach, folder, keep_bytes=_LITTLE_BYTES)
+        link, is_sent, is_ended = Link(reach, folder, keep_bytes=_LITTLE_BYTES), False, False
         try:
-            is_sent = False
-            while not link.is_over and not (is_sent and link.is_connected and link.sent_all):
+            while not is_ended and not link.is_over:
                 if time.monotonic() > end_at:
                     raise Unavailable(f"its host is not reached: {link.problem}", "try again when it is")
-                for _ in link.serve():
-                    pass
+                for message in link.serve():
+                    is_state = message.channel == MessageChannel.STATE
+                    is_ended = is_ended or (is_state and HostState.load(message.parts[0]).phase == "ended")
                 if link.is_connected and not is_sent:
                     link.send(MessageChannel.COMMAND, [b"end", b"stopped"])
                     is_sent = True

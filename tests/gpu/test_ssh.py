@@ -9,6 +9,7 @@ import pytest
 from aiinfra_lab import gpu, kernels, train
 from aiinfra_lab.config import settings
 from aiinfra_lab.errors import LabError, Unavailable, UsageProblem
+from aiinfra_lab.gpu import starting
 from aiinfra_lab.gpu.ssh import SshMachines
 from aiinfra_lab.kernels import KeptKernel
 from aiinfra_lab.testing.gpu import KernelHostContract, MachinesContract
@@ -133,3 +134,15 @@ def test_a_stop_reaches_a_kernel_there_whose_keeper_was_killed(far, workspace):
     kill_keeper("far")
     assert gpu.stop("far").state.startswith("ended")
     until(lambda: "ipykernel" not in far.run("ps", "-eo", "args"))
+
+
+def test_a_stop_that_does_not_reach_its_host_is_no_end(far, monkeypatch):
+    monkeypatch.setitem(starting.PATIENCE_S, "ended", 8.0)
+    gpu.start("far", on="ssh")
+    far.set_link("down")
+    with pytest.raises(Unavailable, match="is not ended after"):
+        gpu.stop("far")
+    assert gpu.show("far").state == "stopping"
+    far.set_link("up")
+    assert gpu.stop("far").state.startswith("ended")
+    assert "ipykernel" not in far.run("ps", "-eo", "args")

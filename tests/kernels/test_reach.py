@@ -1,5 +1,6 @@
 """Kernels behind a reach: on this machine, behind a command, and on a machine with a real sshd whose link is cut."""
 
+import errno
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -88,6 +89,23 @@ def test_a_host_without_python_says_so(tmp_path):
     reach = CommandReach(["env"], str(tmp_path / "host"), shell=False, python="no-python")
     with pytest.raises(LabError, match="no-python"):
         Far(reach, tmp_path / "host", tmp_path / "here")
+
+
+def test_a_full_disk_here_keeps_nothing_from_who_is_connected(far, monkeypatch):
+    def refuse(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    far.until(lambda: far.state.phase == "ready")
+    far.link.sent.close()
+    far.link.received.close()
+    monkeypatch.setattr("aiinfra_lab.host.journal._write", refuse)
+    far.execute("print(6 * 7)")
+    far.until(lambda: far.replies)
+    assert far.printed == "42\n"
+    monkeypatch.undo()
+    far.execute("print('line 1')")
+    far.until(lambda: len(far.replies) == 2)
+    assert (far.lines(), far.gaps) == ([1], 0)
 
 
 def test_a_python_without_pyzmq_says_what_to_install(tmp_path):
