@@ -7,7 +7,7 @@ from aiinfra_lab.config import settings
 from aiinfra_lab.gpu.record import MachineRecord
 from aiinfra_lab.gpu.sim import SimMachines
 from aiinfra_lab.store import open_store
-from aiinfra_lab.testing.gpu import KernelHostContract, MachinesContract
+from aiinfra_lab.testing.gpu import KernelHostContract, MachinesContract, RentedMachinesContract
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def machines(workspace) -> SimMachines:
 
 
 @pytest.mark.slow  # a machine for each of some twenty tests, and deadlines that are waited for
-class TestSim(MachinesContract, KernelHostContract):
+class TestSim(MachinesContract, KernelHostContract, RentedMachinesContract):
     lead_s = 8.0
 
 
