@@ -18,6 +18,7 @@ from ..units import show_duration, show_usd
 from . import offers, sessions
 from .base import KernelHost, Machines, Offer, Plan
 from .record import Limits, SessionRecord
+from .renting import RentingMachines
 
 # For machines that do not say how long they take, see `Paced`.
 PATIENCE_S = {"ready": 120.0, "ended": 30.0}
@@ -98,14 +99,20 @@ def _create(request: SessionRequest) -> Started:
     machines: Machines = make("gpu.machines", provider)
     offer = _choose(offers.offers_of(machines, request.gpu or offers.CPU), request, provider)
     now = time.time()
-    until_at = now + request.for_s if request.for_s else None
+    rents = machines if isinstance(machines, RentingMachines) else None
+    for_s = request.for_s
+    if rents and for_s is None and request.budget_usd is None:
+        for_s = rents.longest_s
+    until_at = now + for_s if for_s else None
     limits = Limits.of(offer.dearest_usd_per_hour, now, until_at, request.budget_usd, request.idle_s)
     try:
-        record = sessions.intend(name, provider, offer, now, limits)
+        record = sessions.intend(name, provider, offer, now, limits, is_rented=rents is not None)
     except Conflict:
         raise _OvertakenError from None
     record = _create_machine(machines, record, Plan(name, offer, limits.deadline_at))
     notes = [*_spot_note(request, offer.spot, provider), *_idle_note(request, machines, provider)]
+    if for_s and for_s != request.for_s:
+        notes.append(f"none is rented without an end: it lives {show_duration(for_s)}, unless `--for` says otherwise")
     return _await(record, "ready", machines), notes
 
 
