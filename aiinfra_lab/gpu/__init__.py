@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
 from .. import kernels
 from ..cost import prices
 from ..cost.choice import MachineRequest
-from ..errors import LabError, UsageProblem
+from ..errors import Failed, LabError, UsageProblem
 from ..kernels import KeptKernel, KernelState
-from ..providers import make, names
+from ..providers import chosen, make, names
 from ..show import Card, Listing, Result, Table, moment, working
 from ..units import Duration, Usd, counted, number
 from ..uris import Uri, check_name
 from ..verbs import Choices, Destination, Live, Name, Suggested, verb
-from . import cards, sessions, starting
+from . import cards, reaping, sessions, starting
 from . import offers as offering
 from .base import KernelHost, Machines, Offer, Paced, Plan, Status
 from .record import SessionRecord
+from .sim import SimMachines
 
 __all__ = [
-    "KernelHost", "Machines", "Offer", "Offered", "Offers", "Paced", "Plan", "Session", "SessionOutput",
-    "SessionRecord", "Sessions", "Status", "get", "ls", "show", "start", "stop",
+    "KernelHost", "MachineCheck", "Machines", "Offer", "Offered", "Offers", "Paced", "Plan", "Session", "SessionOutput",
+    "SessionRecord", "Sessions", "Status", "check", "get", "ls", "show", "start", "stop",
 ]  # fmt: skip
 
 
@@ -198,7 +199,9 @@ def ls(
 
 def _offers(request: MachineRequest, text: str, on: str | None) -> Offers:
     """What all providers could give now, or the one that is named."""
-    answers = offering.ask([on] if on else _providers(), text)
+    # What the cloud in a clock offers costs nothing, and is no machine: only who asks for it sees it.
+    real = [each for each in _providers() if each != SimMachines.name or each == chosen("gpu.machines")]
+    answers = offering.ask([on] if on else real, text)
     if on and answers[0].problem:
         raise answers[0].problem
     found = [offering.ProviderOffer(each.provider, offer) for each in answers for offer in each.offers]
@@ -311,15 +314,82 @@ def _first_line(code: str) -> str:
     return next(iter(code.strip().splitlines()), "")
 
 
+@dataclass(frozen=True)
+class MachineCheck(Result):
+    """Whether every rented machine of this workspace is kept by a session.
+
+    kept: how many are. orphans: those that nobody keeps, as (provider, id, session, why). hourly_usd: what an hour of
+    these costs, as far as that is known. unasked: providers that could not be asked, as (name, why, what helps).
+    """
+
+    kind = "Check"
+
+    uri: str
+    ok: bool
+    kept: int
+    orphans: tuple[tuple[str, str, str, str], ...] = ()
+    hourly_usd: float = 0.0
+    unasked: tuple[tuple[str, str, str], ...] = ()
+    ended: int = 0
+
+    def card(self) -> Card:
+        return cards.check_card(self)
+
+
 @verb("gpu")
-def stop(name: Annotated[Name, Live("gpu", "live")]) -> Session:
-    """End a session: its kernel and every process that it started. One that has ended stays as it is.
+def check(*, report: bool = False) -> MachineCheck:
+    """Ask every provider for rented machines of this workspace that cost money and that no session keeps.
+
+    Raises when there are any, or when a provider that has rented some cannot be asked.
+
+    report: return what was found instead of raising
+
+    Example:
+        %gpu check --report
+    """
+    with working("Check", "gpu:check", "asks every provider for its machines"):
+        found = _check(reaping.look())
+    if not found.ok and not report:
+        first = [f"{on} {machine}: {why}" for on, machine, _, why in found.orphans]
+        first += [f"{name} cannot be asked: {why}" for name, why, _ in found.unasked]
+        fix = "`%gpu stop --orphans` ends what nobody keeps" if found.orphans else found.unasked[0][2]
+        raise Failed("; ".join(first), fix)
+    return found
+
+
+def _check(found: reaping.Found, ended: int = 0) -> MachineCheck:
+    return MachineCheck(
+        "gpu:check",
+        not found.orphans and not found.unasked,
+        found.kept,
+        tuple((each.provider, each.instance.id, each.instance.session, each.why) for each in found.orphans),
+        sum(each.instance.usd_per_hour or 0.0 for each in found.orphans),
+        tuple((name, problem.what, problem.fix) for name, problem in found.unasked.items()),
+        ended,
+    )
+
+
+@verb("gpu")
+def stop(name: Annotated[Name, Live("gpu", "live")] | None = None, *, orphans: bool = False) -> Session | MachineCheck:
+    """End a session: its kernel, every process that it started, and its machine where that was rented.
+
+    One that has ended stays as it is.
 
     name: the session
+    orphans: end the rented machines of this workspace that no session keeps, instead; see `%gpu check`
 
     Example:
         %gpu stop trainer
     """
+    if orphans == (name is not None):
+        raise UsageProblem(
+            "name a session, or say --orphans", "`%gpu ls` lists sessions, `%gpu check` looks for orphans"
+        )
+    if name is None:
+        with working("Check", "gpu:orphans", "ends what nobody keeps, and waits until it is gone"):
+            asked = reaping.look()
+            left = reaping.end(asked.orphans)
+        return _check(replace(asked, orphans=left), len(asked.orphans) - len(left))
     found = sessions.observe(sessions.find(name))
     if found.is_live or sessions.has_machine(found.record):
         with working(Session.kind, found.record.uri, "waits for the end of its kernel and its processes"):

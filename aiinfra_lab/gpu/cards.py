@@ -31,7 +31,7 @@ from ..units import counted, show_duration, show_share, show_usd
 from ..uris import Uri
 
 if TYPE_CHECKING:
-    from . import Offered, Offers, Session, SessionOutput
+    from . import MachineCheck, Offered, Offers, Session, SessionOutput
 
 _ENDS = {
     "deadline": "Ended because its time was over.",
@@ -74,6 +74,29 @@ def output_card(found: SessionOutput) -> Card:
         facts=[("code", found.code)] if found.code else [],
         next=["Next: reload the notebook in JupyterLab (File, Reload Notebook from Disk)"] if found.cells else [],
     )
+
+
+def check_card(found: MachineCheck) -> Card:
+    """Rented machines that nobody keeps, and who could not be asked."""
+    mark = StateMark("✓", "nothing is left over", "good") if found.ok else StateMark("▲", "needs a look", "bad")
+    costs = f", for {show_usd(found.hourly_usd)} an hour" if found.hourly_usd else ""
+    orphans = counted(len(found.orphans), "machine")
+    lead = f"**Nobody keeps {orphans}{costs}.**" if found.orphans else "Every rented machine is kept by a session."
+    if found.ok and not found.kept:
+        lead = "No machine is rented."
+    if found.ended:
+        lead = (
+            f"**{counted(found.ended, 'machine')} that nobody kept {'is' if found.ended == 1 else 'are'} gone.** {lead}"
+        )
+    parts: list[Table] = []
+    if found.orphans:
+        titles = (RowHeader("machine"), "provider", "session", "why")
+        parts.append(Table(titles, [(each, on, name, why) for on, each, name, why in found.orphans]))
+    if found.unasked:
+        rows = [(name, why, Sentence(fix)) for name, why, fix in found.unasked]
+        parts.append(Table((RowHeader("could not be asked"), "why", "what helps"), rows))
+    next_ = ["Next: `%gpu stop --orphans` ends them"] if found.orphans else []
+    return Card(kind=found.kind, uri=found.uri, state=mark, lead=lead, parts=parts, next=next_)
 
 
 def table(found: Sequence[Session]) -> Table:

@@ -6,14 +6,10 @@
 
 from __future__ import annotations
 
-import contextvars
 import inspect
-import multiprocessing
-import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from multiprocessing.pool import AsyncResult, ThreadPool
 from typing import Literal, NamedTuple
 
 from ..cost import prices
@@ -24,12 +20,11 @@ from ..cost.specs import ACCELERATORS
 from ..cost.wanted import Wanted
 from ..errors import LabError, Unavailable
 from ..providers import make
-from ..units import counted, show_duration, show_share, show_usd
+from ..units import counted, show_share, show_usd
+from .asking import ASK_S, ask_each
 from .base import Machines, Offer
 
 CPU = "cpu"
-# A provider that has not answered by then is left out: its own limits are shorter.
-ASK_S = 60.0
 
 Reason = Literal["accelerator", "too few", "spot", "taken", "budget"]
 
@@ -99,26 +94,14 @@ def check(wanted: Wanted | None) -> None:
 def ask(providers: Collection[str], wanted: str = "", within_s: float = ASK_S) -> list[Answer]:
     """Each provider's offers, asked once and all at the same time: one that cannot be asked hides no other."""
 
-    def of(provider: str) -> Answer:
-        try:
-            return Answer(provider, tuple(offers_of(make("gpu.machines", provider), wanted)))
-        except LabError as problem:
-            return Answer(provider, problem=problem)
+    def offers_from(provider: str) -> Sequence[Offer]:
+        return offers_of(make("gpu.machines", provider), wanted)
 
-    until = time.monotonic() + within_s
-    # Its threads are daemons: whoever asks must be able to go while one hangs.
-    pool = ThreadPool(max(1, len(providers)))
-    asked = [(name, pool.apply_async(contextvars.copy_context().run, (of, name))) for name in providers]
-    pool.close()
-    return [_answer(name, result, until - time.monotonic(), within_s) for name, result in asked]
-
-
-def _answer(provider: str, result: AsyncResult[Answer], left_s: float, within_s: float) -> Answer:
-    try:
-        return result.get(max(0.0, left_s))
-    except multiprocessing.TimeoutError:
-        what = f"{provider} has not answered within {show_duration(within_s)}"
-        return Answer(provider, problem=Unavailable(what, "repeat in a moment"))
+    answers = ask_each(providers, offers_from, within_s)
+    return [
+        Answer(name, problem=given) if isinstance(given, LabError) else Answer(name, tuple(given))
+        for name, given in answers.items()
+    ]
 
 
 def offers_of(machines: Machines, wanted: str = "") -> Sequence[Offer]:
