@@ -24,6 +24,7 @@ class GpuNoun(Noun[SessionRecord]):
     kind = SessionRecord
     plural = "sessions"
     settings: ClassVar = {
+        "value_bytes": "how much `gpu run` may take along or bring back at once, in bytes; 4 GiB when it is not set",
         "ssh_hosts": "the machines of `--on ssh`, by the names in your ssh configuration, e.g. lab1, lab2",
         "ssh_python": "the Python there, which has ipykernel; python3 when it is not set",
         "ssh_config": "another ssh configuration than your own, a file",
