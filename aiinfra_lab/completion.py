@@ -184,6 +184,8 @@ def _following(verb: Verb, before: list[str], last: str, variables: list[str], p
     if dollar:
         takes_value = typed.next or (item is not None and equals) or (typed.place and not last.startswith("-"))
         return (f"{head}${name}" for name in _begun(variables, variable)) if takes_value else ()
+    if typed.next is not None and typed.next.kind == "inputs":
+        return _begun([*_in_list(variables, last)], last)
     if typed.next is not None:
         return _offered(typed, typed.next, last, variables)
     if equals and item is not None and item.kind != "params":
@@ -198,12 +200,12 @@ def _following(verb: Verb, before: list[str], last: str, variables: list[str], p
 def _flags(typed: _Typed, percent: str) -> Iterator[str]:
     for item in typed.verb.flags:
         # In a cell the code is the body; a line may name a file instead.
-        is_free = item.kind == "params" or item.flag not in typed.flags
+        is_free = item.kind in ("params", "inputs", "outputs") or item.flag not in typed.flags
         if is_free and (item.kind != "code" or percent == "%"):
             yield f"--no-{item.flag[2:]}" if item.kind == "bool" and item.default is True else item.flag
     if typed.verb.code is not None and percent == "%" and "--code" not in typed.flags:
         yield "--code"
-    if "-o" not in typed.flags:
+    if "-o" not in typed.flags and not any(item.kind == "outputs" for item in typed.verb.flags):
         yield "-o"
     yield HELP[0]
 

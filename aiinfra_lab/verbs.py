@@ -54,6 +54,8 @@ _EXAMPLE = "Example:"
 # What a parameter of that kind could be, where it has no default that says so.
 _USUAL = {"int": 1, "float": 1, "bool": "yes"}
 _MOST_CHOICES = 6
+# The flags of one letter, which may be given several times.
+_SHORT = {"params": "-p", "inputs": "-i", "outputs": "-o"}
 # How a usage line calls a value, where that is not its kind.
 _VALUES = {"path": "FILE", "destination": "PATH"}
 
@@ -106,6 +108,7 @@ class _Kind:
 
 
 _ROWS, _CODE, _PARAMS, _DESTINATION = _Kind("rows"), _Kind("code"), _Kind("params"), _Kind("destination")
+_INPUTS, _OUTPUTS = _Kind("inputs"), _Kind("outputs")
 
 Rows = Annotated[object, _ROWS]
 """Rows: a URI, a path, or in Python and notebooks a DataFrame or a handle."""
@@ -115,6 +118,12 @@ Code = Annotated[str, _CODE]
 
 Params = Annotated[Mapping[str, object], _PARAMS]
 """`-p key=value`, any number of times; a verb gets every value as text."""
+
+Inputs = Annotated[Mapping[str, object], _INPUTS]
+"""`-i NAME` in a notebook, any number of times: variables that the verb takes along. It gets their values by name."""
+
+Outputs = Annotated[str | Sequence[str], _OUTPUTS]
+"""`-o NAME` in a notebook, any number of times: variables that it brings back, as `values` of its result."""
 
 Name = str | Result
 """A thing's name or URI, or its handle. A verb gets the text; `Annotated[Name, Live("gpu")]` completes it."""
@@ -146,7 +155,7 @@ class Parameter:
     @property
     def flag(self) -> str:
         """How it is written as a flag, without a verb that fixes its place."""
-        return "-p" if self.kind == "params" else "--" + self.name.rstrip("_").replace("_", "-")
+        return _SHORT.get(self.kind) or "--" + self.name.rstrip("_").replace("_", "-")
 
     @property
     def switch(self) -> str:
@@ -260,6 +269,8 @@ class Verb:
         meanings = {name: item.doc for name, item in items.items()}
         defaults = {name: default for name, item in items.items() if (default := _default(item))}
         result = {"-o": "in a notebook: the variable for the result, as with NAME = in front"}
+        if any(item.kind == "outputs" for item in self.parameters):
+            result = {}
         parts: list[Sentence | Terms | Quote] = [*map(Sentence, prose)]
         parts.append(Terms("argument", {**meanings, **result}, defaults=defaults))
         if self.code:
@@ -476,6 +487,19 @@ def _params(parameter: Parameter, value: Any) -> dict[str, str]:
     raise parameter.problem(value, "a mapping of names to values")
 
 
+def _inputs(parameter: Parameter, value: Any) -> dict[str, object]:
+    if isinstance(value, Mapping) and all(isinstance(name, str) and name.isidentifier() for name in value):
+        return dict(value)
+    raise parameter.problem(value, 'a mapping of variables, as in {"rows": rows}')
+
+
+def _outputs(parameter: Parameter, value: Any) -> tuple[str, ...]:
+    names = _list(parameter, value)
+    if wrong := next((name for name in names if not name.isidentifier()), ""):
+        raise UsageProblem(f"{parameter.flag} {wrong} cannot be a variable's name", "write result, or another name")
+    return names
+
+
 def _path(parameter: Parameter, value: Any) -> Path:
     return Path(_text(parameter, value)).expanduser()
 
@@ -490,6 +514,8 @@ _READERS: dict[str, Callable[[Parameter, Any], Any]] = {
     "choice": _choice,
     "list": _list,
     "params": _params,
+    "inputs": _inputs,
+    "outputs": _outputs,
     "path": _path,
     "destination": _path,
     "rows": lambda parameter, value: value,
@@ -525,6 +551,8 @@ def _prose(doc: str) -> list[str]:
 def _flag_usage(item: Parameter) -> str:
     if item.kind == "params":
         return "[-p KEY=VALUE …]"
+    if item.kind in ("inputs", "outputs"):
+        return f"[{item.flag} NAME …]"
     if item.kind == "code":
         return "[--code FILE]"
     if item.kind == "bool":

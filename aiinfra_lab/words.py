@@ -65,10 +65,17 @@ def split(line: str, names: Mapping[str, Any] | None = None) -> list[Word]:
     return words
 
 
-def understand(noun: str, words: Sequence[Word], body: str | None = None, also: Sequence[str] = ()) -> Call | Help:
+def understand(
+    noun: str,
+    words: Sequence[Word],
+    body: str | None = None,
+    also: Sequence[str] = (),
+    names: Mapping[str, Any] | None = None,
+) -> Call | Help:
     """The call that the words make, or the help they ask for. A bare noun looks.
 
-    `also`: flags that the caller took out of the line, to be suggested when one of them is misspelled.
+    `also`: flags that the caller took out of the line, to be suggested when one of them is misspelled. `names`: the
+    variables of a notebook, None where there are none.
     """
     if not words:
         return Call(find_verb(noun, "ls" if "ls" in verbs_of(noun) else "show"), {}, None)
@@ -84,7 +91,7 @@ def understand(noun: str, words: Sequence[Word], body: str | None = None, also: 
     verb = find_verb(noun, name)
     if any(word in HELP for word in rest if isinstance(word, str)):
         return help_of(noun, name)
-    values, bind = _values(verb, rest, also)
+    values, bind = _values(verb, rest, also, names)
     if verb.code is not None and body is not None:
         values[verb.code.name] = body
     elif body is not None and body.strip():
@@ -127,13 +134,22 @@ def _look_up(name: str, names: Mapping[str, Any]) -> Any:
     return names[name]
 
 
-def _values(verb: Verb, line: Sequence[Word], also: Sequence[str]) -> tuple[dict[str, Any], str | None]:
+def _values(
+    verb: Verb, line: Sequence[Word], also: Sequence[str], names: Mapping[str, Any] | None = None
+) -> tuple[dict[str, Any], str | None]:
     values: dict[str, Any] = {}
     bind = None
     words = list(line)
     while words:
         at, word = len(line) - len(words), words.pop(0)
-        if word == "-o":
+        if word in ("-i", "-o") and (item := _of_kind(verb, "inputs" if word == "-i" else "outputs")):
+            given = _names(item, _next(words, item.flag, verb, line), names)
+            if item.kind == "inputs":
+                assert names is not None
+                values.setdefault(item.name, {}).update((name, look_up(name, names)) for name in given)
+            else:
+                values.setdefault(item.name, []).extend(given)
+        elif word == "-o":
             bind = _identifier(_next(words, "-o", verb, line))
         elif word == "-p" and (params := _of_kind(verb, "params")):
             key, equals, value = str(_plain(_next(words, "-p", verb, line))).partition("=")
@@ -148,6 +164,8 @@ def _values(verb: Verb, line: Sequence[Word], also: Sequence[str]) -> tuple[dict
             _flag(verb, line, at, words, values, also)
         elif place := next((item for item in verb.positionals if item.name not in values), None):
             values[place.name] = _plain(word)
+        elif verb.code is not None and verb.code.name not in values and str(word).endswith(".py"):
+            values[verb.code.name] = _file_text(Path(str(word)))
         else:
             what = f"{_plain(word)!s} is one word too many for {command(verb, ())}"
             raise UsageProblem(what, excess(verb, line, at, lambda words: _fits(verb, words)))
@@ -202,6 +220,26 @@ def _next(words: list[Word], flag: str, verb: Verb, line: Sequence[Word]) -> Wor
     return words.pop(0)
 
 
+def _names(item: Parameter, word: Word, names: Mapping[str, Any] | None) -> list[str]:
+    """The variables that a word names, `a` or `a,b`, or the one that it is."""
+    if names is None:
+        problem = f"{item.flag} names a variable of a notebook, and a shell has none"
+        raise UsageProblem(problem, "leave it out, and let the code read and write files")
+    found = [word.name] if isinstance(word, Given) else [name.strip() for name in word.split(",")]
+    if wrong := next((name for name in found if not name.isidentifier()), None):
+        fix = f"name variables, as in {item.flag} rows, and make one first of what is none"
+        raise UsageProblem(f"{item.flag} {wrong} is no variable's name", fix)
+    return found
+
+
+def look_up(name: str, names: Mapping[str, Any]) -> Any:
+    """A variable by its name; NotFound with a suggestion."""
+    if name not in names:
+        known = [known for known in names if not known.startswith("_")]
+        raise NotFound(f"there is no variable {name}", did_you_mean(name, known, "assign it first"))
+    return names[name]
+
+
 def _plain(word: Word) -> Any:
     return word.value if isinstance(word, Given) else word
 
@@ -211,7 +249,7 @@ def _of_kind(verb: Verb, kind: str) -> Parameter | None:
 
 
 def _flags(verb: Verb) -> list[str]:
-    return ["-o", *(item.flag for item in verb.parameters)]
+    return list(dict.fromkeys(["-o", *(item.flag for item in verb.parameters)]))
 
 
 def _identifier(word: Word) -> str:

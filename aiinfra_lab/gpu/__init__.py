@@ -16,16 +16,18 @@ from ..providers import chosen, make, names
 from ..show import Card, Listing, Result, Table, moment, working
 from ..units import Duration, Usd, counted, number
 from ..uris import Uri, check_name
-from ..verbs import Choices, Destination, Live, Name, Suggested, verb
-from . import cards, reaping, sessions, starting
+from ..verbs import Choices, Code, Destination, Inputs, Live, Name, Outputs, Suggested, verb
+from . import cards, reaping, running, sessions, starting
 from . import offers as offering
 from .base import KernelHost, Machines, Offer, Paced, Plan, Status
 from .record import SessionRecord
+from .running import SessionRun
 from .sim import SimMachines
 
 __all__ = [
-    "KernelHost", "MachineCheck", "Machines", "Offer", "Offered", "Offers", "Paced", "Plan", "Session", "SessionOutput",
-    "SessionRecord", "Sessions", "Status", "check", "get", "ls", "show", "start", "stop",
+    "KernelHost", "MachineCheck", "Machines", "Offer", "Offered", "Offers", "Paced", "Plan", "Session",
+    "SessionOutput", "SessionRecord", "SessionRun", "Sessions", "Status", "check", "get", "ls", "run", "show", "start",
+    "stop",
 ]  # fmt: skip
 
 
@@ -251,6 +253,36 @@ def show(name: Annotated[Name, Live("gpu")]) -> Session:
         %gpu show trainer
     """
     return _session(sessions.observe(sessions.find(name)))
+
+
+@verb("gpu")
+def run(
+    name: Annotated[Name, Live("gpu", "live")],
+    code: Code,
+    *,
+    inputs: Inputs | None = None,
+    outputs: Outputs = (),
+) -> SessionRun:
+    """Run a cell in a session: its output comes here, and variables go both ways.
+
+    It is one cell of the session's kernel, which keeps what it sets. What it prints and shows appears as it comes, an
+    error with the traceback from there, and Ctrl-C interrupts it there. A cut connection loses nothing of it.
+
+    Variables are copies. Arrays, tensors and tables go by their own form, anything else as a pickle, for which the
+    packages must be the same on both sides: that is compared before the cell runs.
+
+    name: the session
+    code: the cell, or a file of Python: `%gpu run trainer train.py`
+    inputs: a variable of this notebook that the cell gets, under its name; several as -i a -i b or -i a,b
+    outputs: a variable that the cell sets, and that is brought back into this notebook
+
+    Example:
+        %%gpu run trainer -i rows -o model
+        from sklearn.linear_model import LogisticRegression
+
+        model = LogisticRegression().fit(rows[["distance"]], rows["late"])
+    """
+    return running.run(name, code, inputs or {}, outputs)
 
 
 @dataclass(frozen=True)

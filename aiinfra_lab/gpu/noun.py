@@ -28,6 +28,7 @@ class GpuNoun(Noun[SessionRecord]):
         "sim_boot": "how long a machine of `--on sim` takes to boot; 1.5s when it is not set",
         "sim_room": "how many machines of a type a zone of `--on sim` has; 4 when it is not set",
         "sim_taken_after": "the mean time after which `--on sim` takes a spot machine away; never when it is not set",
+        "value_bytes": "how much `gpu run` may take along or bring back at once, in bytes; 4 GiB when it is not set",
         "ssh_hosts": "the machines of `--on ssh`, by the names in your ssh configuration, e.g. lab1, lab2",
         "ssh_python": "the Python there, which has ipykernel; python3 when it is not set",
         "ssh_config": "another ssh configuration than your own, a file",

@@ -12,7 +12,7 @@ from msgspec.structs import asdict, replace
 
 from .. import files, jobs
 from ..config import context, settings
-from ..errors import Conflict, Denied, LabError, NotFound, Unavailable
+from ..errors import Conflict, Denied, LabError, NotFound, Unavailable, nearest
 from ..kernels import KeptKernel
 from ..providers import make
 from ..resolve import resolve
@@ -177,7 +177,9 @@ def kernel_of(session: object) -> KeptKernel:
     record = get(name)
     observed = observe(record) if record else None
     if observed is None or not observed.is_live:
-        raise NotFound(f"there is no living session gpu:{name}", f"start it: `%gpu start {name}`")
+        living = [each.name for each in open_store().list(SessionRecord, is_open=True, skip_unreadable=True)]
+        meant = f"did you mean {near}? Or " if (near := nearest(name, living)) else ""
+        raise NotFound(f"there is no living session gpu:{name}", f"{meant}start it: `%gpu start {name}`")
     if (kernel := reachable_kernel(observed)) is None:
         provider = observed.record.body.provider
         raise Unavailable(

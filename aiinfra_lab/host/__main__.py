@@ -22,6 +22,7 @@ from pathlib import Path
 
 from . import files, processes, remains
 from .core import Core
+from .exchange import HostFiles
 from .spec import HOLD, LOG, HostSpec, HostState, read_state, write_state
 
 _BY_FORCE_S = 4.0  # a little more than a kernel and an owner are given to end
@@ -102,6 +103,7 @@ def _guard(spec: HostSpec, folder: Path, report: int) -> None:
         last = last.but(phase="ended", why="its host core was killed", socket="", kernel_pid=0, at=time.time())
         write_state(folder, last)
     shutil.rmtree(sockets, ignore_errors=True)
+    HostFiles(folder / "exchange").keep(())
     held.close()
     processes.run_apart(spec.at_end)
 

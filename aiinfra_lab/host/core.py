@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from . import processes
+from .exchange import HostFiles, unpack_piece
 from .frames import Frame, Kind, MessageChannel, frame, pack, unpack
 from .idle import IdleWatch
 from .journal import Journal, JournalEntry
@@ -33,6 +34,7 @@ MOST_CRASHES = 5
 _LOOK_S = 30.0  # a machine that slept wakes late: its monotonic clock stood still, that of the lease did not
 _ACKNOWLEDGE_AFTER_S = 0.05
 _ALONE_LOOK_S = 1.0
+_EXCHANGE_S = 10.0  # after a piece of a file, until it counts as one that nobody waits for
 
 
 def clock() -> float:
@@ -57,6 +59,7 @@ class Core:
         self.stream: Stream | None = None
         self.received = spec.owner_after  # the owner's last message
         self.crashes: list[float] = []
+        self.files, self.exchanged_at = HostFiles(self.folder / "exchange"), -_EXCHANGE_S
         self.waiting: list[tuple[MessageChannel, list[bytes]]] = []  # for the next kernel
         self.after_end: Callable[[], None] | None = None  # what follows once the kernel has ended
         self.kill_at = 0.0
@@ -138,7 +141,8 @@ class Core:
 
     def _look_for_use(self, kernel: Kernel) -> None:
         before = self.idle.use
-        self.idle.look(kernel.work)
+        is_exchanging = clock() - self.exchanged_at < _EXCHANGE_S
+        self.idle.look(kernel.work or ("variables come and go" if is_exchanging else ""))
         if bool(before) != bool(self.idle.use):  # what is going on may change all the time; that something does counts
             self._report(use=self.idle.use, used_at=time.time() - self.idle.idle_for_s())
         if self.idle.is_idle():
@@ -267,7 +271,8 @@ class Core:
             stream.go_on_after(int(hello["received"]))
             self.journal.drop(int(hello["received"]))
             welcome = {"received": self.received, "first": self.journal.first, "last": self.journal.last}
-            stream.put(frame(Kind.WELCOME, 0, json.dumps({**welcome, "state": json.loads(self.state.dump())}).encode()))
+            more = {"state": json.loads(self.state.dump()), "exchange": str(self.files.folder)}
+            stream.put(frame(Kind.WELCOME, 0, json.dumps({**welcome, **more}).encode()))
         elif found.kind == Kind.MESSAGE and found.number > self.received:
             self.received = found.number
             message = unpack(found.payload)
@@ -280,6 +285,21 @@ class Core:
             self.idle.idle_s = lease["idle_s"]
         elif found.kind == Kind.PING:
             stream.put(frame(Kind.PONG, found.number))
+        else:
+            self._exchange(stream, found)
+
+    def _exchange(self, stream: Stream, found: Frame) -> None:
+        """A file that comes or goes. Its pieces wait until no message does."""
+        if found.kind == Kind.KEEP:
+            self.files.keep(json.loads(found.payload))
+        elif found.kind in (Kind.PUT, Kind.GET):
+            self.exchanged_at = clock()
+            head, data = unpack_piece(found.payload)
+            path, at = self.files.path(head["name"]), int(head["at"])
+            if found.kind == Kind.PUT:
+                stream.put(self.files.write(path, at, data))
+            else:
+                stream.put_later(lambda: self.files.read(path, at))
 
     def _obey(self, channel: MessageChannel, parts: list[bytes]) -> None:
         if channel is not MessageChannel.COMMAND:

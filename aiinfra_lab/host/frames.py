@@ -19,12 +19,20 @@ class Kind(IntEnum):
     """What a frame is. Only messages are numbered; the number of `RECEIVED` is that of the last one that is safe."""
 
     HELLO = 1  # the owner's first, in JSON: `received`, the last message that it has
-    WELCOME = 2  # the core's answer, in JSON: `received`, and `first`, the oldest message that it can still send
+    WELCOME = (
+        2  # the core's answer, in JSON: `received`; `first`, the oldest message that it can still send; `exchange`
+    )
     MESSAGE = 3
     RECEIVED = 4
     LEASE = 5  # in JSON: `left_s`, seconds until the end or null, `reason` and `idle_s`
     PING = 6
     PONG = 7
+    # Files, see `exchange`: not numbered either, since what came of them shows how far they are.
+    PUT = 8  # the owner's: a piece, with `name` and `at`
+    HAS = 9  # the core's answer: `name`, and `size` or `problem`
+    GET = 10  # the owner's: `name` and `at`
+    PIECE = 11  # the core's answer: `name`, `at`, the `size` of the whole and the piece, or a `problem`
+    KEEP = 12  # the owner's, in JSON: the exchanges that go on; files of others are removed
 
 
 class MessageChannel(IntEnum):
@@ -90,7 +98,7 @@ class Decoder:
         self._buffer += data
         while len(self._buffer) >= _HEAD.size:
             size, kind, number = _HEAD.unpack_from(self._buffer)
-            if size > MOST_BYTES or not Kind.HELLO <= kind <= Kind.PONG:
+            if size > MOST_BYTES or not Kind.HELLO <= kind <= Kind.KEEP:
                 raise ValueError(f"no frame begins with {bytes(self._buffer[:16])!r}")
             end = _HEAD.size + size
             if len(self._buffer) < end:

@@ -35,7 +35,7 @@ def serve(folder: Path, reads: int, writes: int) -> None:
             for found in stream.receive():
                 if found.kind == Kind.HELLO:
                     stream.go_on_after(int(json.loads(found.payload)["received"]))
-                    stream.put(frame(Kind.WELCOME, 0, json.dumps({"received": 0}).encode()))
+                    stream.put(frame(Kind.WELCOME, 0, json.dumps({"received": 0, "exchange": ""}).encode()))
                 elif found.kind == Kind.RECEIVED:
                     received = found.number
     except (OSError, ValueError):

@@ -6,6 +6,7 @@ Both ends use it. A message is sent from its journal, so that the next connectio
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterator
 
 from .frames import Decoder, Frame, Kind, frame
@@ -13,6 +14,7 @@ from .journal import Journal, JournalEntry
 
 _BUFFER_BYTES = 1 << 20
 _READ_BYTES = 1 << 18
+_LITTLE_BYTES = 1 << 16  # so much may wait in front of a message that goes at once
 
 
 class Stream:
@@ -25,6 +27,7 @@ class Stream:
         self.sent, self.acknowledged, self.is_greeted = 0, 0, False
         self._decoder, self._out = Decoder(), bytearray()
         self._backlog: Iterator[JournalEntry] | None = None
+        self._later: deque[Callable[[], bytes]] = deque()
 
     def receive(self) -> Iterator[Frame]:
         """The frames that have come. OSError when the other side is gone, ValueError when it is none of ours."""
@@ -39,6 +42,10 @@ class Stream:
     def put(self, data: bytes) -> None:
         """Have a frame sent that is not numbered."""
         self._out += data
+
+    def put_later(self, make: Callable[[], bytes]) -> None:
+        """Have a frame made and sent once nothing else is to be sent: pieces of files keep no message waiting."""
+        self._later.append(make)
 
     def go_on_after(self, number: int) -> None:
         """The other side has told what it has: messages may be sent now, from the next one on."""
@@ -71,7 +78,7 @@ class Stream:
 
     def is_behind(self, journal: Journal) -> bool:
         """Whether something waits to be sent."""
-        return bool(self._out) or (self.is_greeted and self.sent < journal.last)
+        return bool(self._out or self._later) or (self.is_greeted and self.sent < journal.last)
 
     def _fill(self, journal: Journal) -> None:
         """Read from the journal what has not been sent, a buffer at a time."""
@@ -85,3 +92,5 @@ class Stream:
             elif record.number > self.sent:
                 self.put(frame(Kind.MESSAGE, *record))
                 self.sent = record.number
+        while self._later and len(self._out) < _LITTLE_BYTES:
+            self.put(self._later.popleft()())

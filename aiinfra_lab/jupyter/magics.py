@@ -35,7 +35,7 @@ class NounMagic:
         names = {name: value for name, value in known.items() if hidden.get(name, _OWN) is not value}
         words = split(line, names)
         try:
-            call = understand(self.noun, words, cell)
+            call = understand(self.noun, words, cell, names=names)
             result = call if isinstance(call, Help) else call.run()
         except (NotFound, UsageProblem) as problem:
             if hint := forgotten_dollar(words[1:], names, problem.what):
@@ -45,6 +45,9 @@ class NounMagic:
             return call
         if call.bind is not None:
             self.ipython.user_ns[call.bind] = result
+        if any(item.kind == "outputs" for item in call.verb.parameters):
+            brought: Any = result
+            self.ipython.user_ns.update(brought.values)
         return result
 
     # IPython's inspector asks for this before `__doc__`, which is that of the class.

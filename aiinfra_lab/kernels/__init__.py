@@ -5,6 +5,7 @@ runs `keeper.run` in a process of its own; Jupyter enters through the provisione
 """
 
 from .base import Lease, Loss, MachineSource, Owner, Place, Standing
+from .cells import CellFailed, CellInterrupted
 from .client import execute, follow, republish, send_control
 from .kept import KeptKernel, KernelState, StartStep
 from .link import end_core
@@ -13,7 +14,7 @@ from .recovery import Output, Restored, restore
 from .specs import sweep, sweep_launcher
 
 __all__ = [
-    "CommandReach", "KeptKernel", "KernelState", "Lease", "Loss", "MachineSource", "Output", "Owner", "Place", "Reach",
-    "Restored", "Standing", "StartStep", "end_core", "execute", "follow", "republish", "restore", "send_control",
-    "sweep", "sweep_launcher",
+    "CellFailed", "CellInterrupted", "CommandReach", "KeptKernel", "KernelState", "Lease", "Loss", "MachineSource",
+    "Output", "Owner", "Place", "Reach", "Restored", "Standing", "StartStep", "end_core", "execute", "follow",
+    "republish", "restore", "send_control", "sweep", "sweep_launcher",
 ]  # fmt: skip

@@ -5,12 +5,14 @@ from __future__ import annotations
 import queue
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from ..errors import Failed, Unavailable
 from ..files import until
+from ..host.frames import MessageChannel
 from ..show import in_notebook
 from ..units import show_duration
 from . import recovery
@@ -20,6 +22,9 @@ from .recovery import OUTPUTS, Execution, Output
 READY_S = 30.0
 # How late the end of a kernel is noticed while its code is waited for; each look opens two small files.
 _CHECK_S = 0.25
+KEEPER_AGAIN_S = 30.0
+INTERRUPT_S = 10.0
+"""For code that was interrupted to end."""
 
 
 def execute(
@@ -42,8 +47,8 @@ def execute(
     Unavailable when no such kernel lives, Failed when its kernel ends or is restarted in the middle.
     """
     kept = kernel if isinstance(kernel, KeptKernel) else KeptKernel.of(kernel)
-    with _client(kept) as client:
-        return _Execution(kept, client, on_output or republish, timeout_s).run(code, interrupt=interrupt)
+    with connected(kept) as client:
+        return RunningCode(kept, client, on_output or republish, timeout_s).run(code, interrupt=interrupt)
 
 
 def follow(kernel: KeptKernel, on_output: Callable[[Output], None] | None = None) -> Execution | None:
@@ -55,11 +60,11 @@ def follow(kernel: KeptKernel, on_output: Callable[[Output], None] | None = None
     show = on_output or republish
     if not kernel.is_alive():
         return _shown(recovery.newest(kernel), show)
-    with _client(kernel) as client:  # whatever is published from here on arrives; all before it was written down
+    with connected(kernel) as client:  # whatever is published from here on arrives; all before it was written down
         found = _shown(recovery.newest(kernel), show)
         if found is not None and not found.is_over:
             seen = {each["header"]["msg_id"] for each in found.messages}
-            _Execution(kernel, client, show, None).follow(found.id, seen)
+            RunningCode(kernel, client, show, None).follow(found.id, seen)
         return found
 
 
@@ -67,6 +72,12 @@ def _shown(found: Execution | None, show: Callable[[Output], None]) -> Execution
     for output in found.outputs if found else ():
         show(output)
     return found
+
+
+def wake(kernel: KeptKernel) -> None:
+    """Have the kernel's keeper look at what it was given to do: it turns at every heartbeat that is asked of it."""
+    with _sending(kernel, "hb_port") as (_, socket):
+        socket.send(b"look")
 
 
 def send_control(kernel: KeptKernel, message: str, **content: Any) -> None:
@@ -131,31 +142,81 @@ def _publish(kind: str, content: dict[str, Any], metadata: dict[str, Any]) -> No
         )
 
 
-@contextmanager
-def _client(kernel: KeptKernel) -> Iterator[Any]:
-    """A connected client whose output channel is known to be open."""
-    from jupyter_client.blocking.client import BlockingKernelClient
+class _Client:
+    """A client of a kernel, by plain sockets: Ctrl-C at any moment loses no message."""
 
-    if not kernel.is_alive():
-        raise gone(kernel)
-    client: Any = BlockingKernelClient()
-    client.load_connection_info(kernel.connection_info())
-    client.start_channels(hb=False)
+    def __init__(self, kernel: KeptKernel) -> None:
+        import zmq
+        from jupyter_client.session import Session
+
+        info = kernel.connection_info()
+        self.session = Session(key=info["key"].encode(), signature_scheme=info["signature_scheme"])
+        self._context = zmq.Context()
+        self._shell, self._control, self._iopub = (
+            self._context.socket(kind) for kind in (zmq.DEALER, zmq.DEALER, zmq.SUB)
+        )
+        self._iopub.subscribe(b"")
+        self._iopub.rcvhwm = 0
+        for socket, port in ((self._shell, "shell_port"), (self._control, "control_port"), (self._iopub, "iopub_port")):
+            if socket is not self._iopub:
+                socket.identity = self.session.bsession
+            socket.connect(f"ipc://{info['ip']}-{info[port]}")
+
+    def execute(self, code: str, *, metadata: dict[str, Any] | None = None, **content: Any) -> str:
+        """Send a request to run code; its id."""
+        usual = {"silent": False, "store_history": True, "user_expressions": {}, "allow_stdin": False}
+        request = {"code": code, **usual, "stop_on_error": True, **content}
+        return self._sent(self._shell, "execute_request", request, metadata)
+
+    def control(self, kind: str) -> str:
+        """Send a request without content to the control channel; its id."""
+        return self._sent(self._control, kind, {}, None)
+
+    def get_shell_msg(self, timeout: float) -> dict[str, Any]:
+        """The next reply; queue.Empty when none comes in that time."""
+        return self._next(self._shell, timeout)
+
+    def get_iopub_msg(self, timeout: float) -> dict[str, Any]:
+        """The next message that the kernel has published; queue.Empty when none comes in that time."""
+        return self._next(self._iopub, timeout)
+
+    def close(self) -> None:
+        self._context.destroy(linger=1000)
+
+    def _sent(self, socket: Any, kind: str, content: dict[str, Any], metadata: dict[str, Any] | None) -> str:
+        message = self.session.msg(kind, content, metadata=metadata)
+        self.session.send(socket, message)
+        return str(message["header"]["msg_id"])
+
+    def _next(self, socket: Any, timeout: float) -> dict[str, Any]:
+        if not socket.poll(int(timeout * 1000)):
+            raise queue.Empty
+        return dict(self.session.recv(socket)[1] or {})
+
+
+@contextmanager
+def connected(kernel: KeptKernel) -> Iterator[_Client]:
+    """A connected client whose output channel is known to be open."""
+    await_keeper(kernel)
+    client = _Client(kernel)
     try:
         _await_outputs(kernel, client)
         yield client
     finally:
-        client.stop_channels()
+        client.close()
 
 
-def _await_outputs(kernel: KeptKernel, client: Any) -> None:
+_client = connected
+
+
+def _await_outputs(kernel: KeptKernel, client: _Client) -> None:
     """Wait until outputs arrive: what a kernel published before a client was subscribed is lost to that client.
 
     The control channel answers also while a cell runs, and every answer is announced on the output channel.
     """
 
     def hears() -> bool:
-        client.control_channel.send(client.session.msg("kernel_info_request"))
+        client.control("kernel_info_request")
         try:
             client.get_iopub_msg(timeout=_CHECK_S)
         except queue.Empty:
@@ -168,6 +229,15 @@ def _await_outputs(kernel: KeptKernel, client: Any) -> None:
     until(hears, Unavailable(f"the kernel of {kernel.uri} does not answer", fix), within_s=READY_S)
 
 
+def await_keeper(kernel: KeptKernel) -> None:
+    """Return once its keeper lives: one that was killed is started again. Unavailable when none comes."""
+    until_at = time.monotonic() + KEEPER_AGAIN_S
+    while not kernel.is_alive():
+        if kernel.state().phase not in ("starting", "ready") or time.monotonic() > until_at:
+            raise gone(kernel)
+        time.sleep(_CHECK_S / 5)
+
+
 def gone(kernel: KeptKernel) -> Unavailable:
     """The error for a kernel that is not there, with why it ended when that is known."""
     why = kernel.state().why
@@ -175,61 +245,83 @@ def gone(kernel: KeptKernel) -> Unavailable:
     return Unavailable(what, f"start it: {kernel.command('start')}")
 
 
-class _Execution:
-    """One run of code and the messages that belong to it."""
+class RunningCode:
+    """One run of code and the messages that belong to it.
+
+    has_begun: whether the kernel works, or has worked, on it. reply: the kernel's, once it is over
+    """
 
     def __init__(
-        self, kernel: KeptKernel, client: Any, on_output: Callable[[Output], None], timeout_s: float | None
+        self, kernel: KeptKernel, client: _Client, on_output: Callable[[Output], None], timeout_s: float | None
     ) -> None:
         self._kernel, self._client, self._on_output = kernel, client, on_output
         self._incarnation = kernel.state().incarnation
         self._timeout_s = timeout_s
         self._until = None if timeout_s is None else time.monotonic() + timeout_s
-        self._id = ""
+        self._id, self._last = "", ""
         self._seen: set[str] = set()
+        self._missed: dict[MessageChannel, deque[dict[str, Any]]] = {}
+        self._recovered: set[str] = set()
         self._checked_at = time.monotonic()
+        self.has_begun = self._is_idle = False
+        self.reply: dict[str, Any] = {}
 
-    def run(self, code: str, *, interrupt: bool) -> dict[str, Any]:
+    def run(
+        self, code: str, *, interrupt: bool, metadata: dict[str, Any] | None = None, **content: Any
+    ) -> dict[str, Any]:
+        """Send it and wait for its end. interrupt: whether Ctrl-C interrupts it there, which is waited for. metadata,
+        content: more for the request."""
         try:
-            reply = self._once(code)
+            self._once(code, metadata, content)
             # Another client's code failed, and the kernel dropped all that waited behind it.
-            while reply["status"] == "aborted":
-                reply = self._once(code)
-            return reply
+            while self.reply["status"] == "aborted":
+                self._once(code, metadata, content)
         except KeyboardInterrupt:
-            if interrupt:
+            if interrupt and self.has_begun:  # what others run there now is none of ours
                 send_control(self._kernel, "interrupt_request")
+                self._timeout_s, self._until = INTERRUPT_S, time.monotonic() + INTERRUPT_S
+                self._finish()
             raise
+        return self.reply
 
     def follow(self, id_: str, seen: set[str]) -> None:
         """Pass on what else comes of code that somebody has sent, but for those messages."""
         self._id, self._seen = id_, seen
         self._pass_outputs_on()
 
-    def _once(self, code: str) -> dict[str, Any]:
+    def _once(self, code: str, metadata: dict[str, Any] | None, content: dict[str, Any]) -> None:
+        self._is_idle = False
         # Ours must not drop what others have sent, when it fails.
-        self._id = self._client.execute(code, allow_stdin=False, stop_on_error=False)
-        self._pass_outputs_on()
-        return dict(self._next(self._client.get_shell_msg)["content"])
+        self._id = self._client.execute(code, metadata=metadata, stop_on_error=False, **content)
+        self._finish()
+
+    def _finish(self) -> None:
+        if not self._is_idle:
+            self._pass_outputs_on()
+        self.reply = dict(self._next(MessageChannel.SHELL)["content"])
 
     def _pass_outputs_on(self) -> None:
         """Until the kernel says that it is idle again: every output was sent before that."""
-        while True:
-            message = self._next(self._client.get_iopub_msg)
-            kind, content = message["msg_type"], message["content"]
-            if kind == "status" and content["execution_state"] == "idle":
-                return
-            if kind in OUTPUTS and message["header"]["msg_id"] not in self._seen:
+        while not self._is_idle:
+            message = self._next(MessageChannel.IOPUB)
+            kind, content, self._last = message["msg_type"], message["content"], message["header"]["msg_id"]
+            self.has_begun = True
+            if kind in OUTPUTS and self._last not in self._seen:
                 self._on_output({"msg_type": kind, "content": content, "metadata": message["metadata"]})
+            self._is_idle = kind == "status" and content["execution_state"] == "idle"
 
-    def _next(self, receive: Callable[..., dict[str, Any]]) -> dict[str, Any]:
+    def _next(self, channel: MessageChannel) -> dict[str, Any]:
         """The next message about our code; looks in between whether the kernel still is the one that got it."""
+        receive = self._client.get_iopub_msg if channel is MessageChannel.IOPUB else self._client.get_shell_msg
         while True:
+            if missed := self._missed.get(channel):
+                return missed.popleft()
             try:
                 message = receive(timeout=_CHECK_S)
             except queue.Empty:
                 message = None
-            if message is not None and message["parent_header"].get("msg_id") == self._id:
+            is_ours = message is not None and message["parent_header"].get("msg_id") == self._id
+            if message is not None and is_ours and message["header"]["msg_id"] not in self._recovered:
                 return message
             if time.monotonic() - self._checked_at > _CHECK_S:  # other clients' outputs arrive here too, and often
                 self._check()
@@ -237,10 +329,7 @@ class _Execution:
     def _check(self) -> None:
         kernel, self._checked_at = self._kernel, time.monotonic()
         if not kernel.is_alive():
-            why = kernel.state().why or "its keeper is gone"
-            raise Failed(
-                f"{kernel.uri} ended in the middle of the code: {why}", f"start it again: {kernel.command('start')}"
-            )
+            self._go_on_with_the_next_keeper()
         state = kernel.state()
         if state.crashed >= self._incarnation:
             raise Failed(
@@ -255,3 +344,21 @@ class _Execution:
                 f"the code still runs in {kernel.uri} after {waited}",
                 f"wait longer, or interrupt it from a notebook on the kernel {kernel.state().kernel}",
             )
+
+    def _go_on_with_the_next_keeper(self) -> None:
+        """What the one that was killed had written down, and may not have sent, is read there."""
+        kernel = self._kernel
+        try:
+            await_keeper(kernel)
+        except Unavailable:
+            why = kernel.state().why or "its keeper is gone"
+            raise Failed(
+                f"{kernel.uri} ended in the middle of the code: {why}", f"start it again: {kernel.command('start')}"
+            ) from None
+        for channel in (MessageChannel.IOPUB, MessageChannel.SHELL):
+            found = deque(recovery.messages(kernel, channel, self._id))
+            if channel is MessageChannel.IOPUB and any(each["msg_id"] == self._last for each in found):
+                while found.popleft()["msg_id"] != self._last:
+                    pass
+            self._missed[channel] = found
+            self._recovered |= {each["msg_id"] for each in found}

@@ -21,7 +21,8 @@ from ..host.journal import Journal, JournalEntry
 from ..host.spec import HostState
 from ..host.stream import Stream
 from ..leftovers import temporary
-from .reach import ByteStream, Reach
+from .exchanges import FOLDER, Exchanges
+from .reach import ByteStream, LocalReach, Reach
 
 _BACK_OFF_S = (0.0, 0.1, 0.3, 0.5, 1.0)
 _SILENT = 3  # keep-alives without an answer, after which a connection counts as broken
@@ -44,6 +45,7 @@ class Link:
         self.is_over = False  # whether the host has said that there is no core any more
         self.problem = ""  # why it is not connected
         self.broken_at: float | None = time.time()
+        self.exchanges = Exchanges(folder / FOLDER, is_here=isinstance(reach, LocalReach))
         self._lease: tuple[float | None, str, float | None] | None = None
         self._connection: ByteStream | None = None
         self._stream: Stream | None = None
@@ -110,6 +112,7 @@ class Link:
         try:
             yield from self._receive(self._stream)
             self._ask(self._stream)
+            self.exchanges.serve(self._stream)
             self._stream.acknowledge(self.received.last)
             self._stream.send(self.sent)
         except (OSError, ValueError) as problem:
@@ -120,6 +123,7 @@ class Link:
         self._broken("closed")
         if self._opening is not None:
             self._opening.forget()
+        self.exchanges.close()
         self.sent.close()
         self.received.close()
 
@@ -132,6 +136,8 @@ class Link:
                 self.sent.drop(found.number)
             elif found.kind == Kind.MESSAGE:
                 yield from self._message(found)
+            elif found.kind in (Kind.HAS, Kind.PIECE):
+                self.exchanges.take(found)
 
     def _message(self, found: Frame) -> Iterator[Message]:
         if found.number <= self.received.last:  # it was sent again, since nobody knew that it had arrived
@@ -150,6 +156,7 @@ class Link:
         self.sent.drop(int(welcome["received"]))
         self._attempt, self.problem, self.broken_at = 0, "", None
         self._send_lease()
+        self.exchanges.greet(stream, welcome.get("exchange"))
 
     def _send_lease(self) -> None:
         if self._stream is not None and self._stream.is_greeted and self._lease is not None:

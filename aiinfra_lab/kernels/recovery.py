@@ -148,11 +148,22 @@ def _joined(outputs: Iterable[Any]) -> list[Any]:
     return joined
 
 
+def messages(kernel: KeptKernel, channel: MessageChannel, request: str) -> Iterator[dict[str, Any]]:
+    """What the kernel has sent by a channel about the request of that id, as far as it is kept."""
+    for _, message in _sent(kernel, channel):
+        if message["parent_header"].get("msg_id") == request:
+            yield message
+
+
 def _published(kernel: KeptKernel) -> Iterator[tuple[float, dict[str, Any]]]:
-    """What the kernel has published, with when; what cannot be read is left out."""
+    return _sent(kernel, MessageChannel.IOPUB)
+
+
+def _sent(kernel: KeptKernel, channel: MessageChannel) -> Iterator[tuple[float, dict[str, Any]]]:
+    """What the kernel has sent by a channel, with when; what cannot be read is left out."""
     for entry in journal.read(kernel.folder / "received"):
         message = unpack(entry.payload)
-        if message.channel == MessageChannel.IOPUB and (found := _message(message.parts)) is not None:
+        if message.channel == channel and (found := _message(message.parts)) is not None:
             yield message.at, found
 
 

@@ -64,7 +64,7 @@ def wrong(path: Path) -> Iterator[str]:
 def misspelt(command: str) -> Iterator[str]:
     noun, verb, *_ = [*command.split(), VALUE, VALUE]
     if VALUE in noun or noun not in NOUNS:
-        if VALUE not in noun and noun not in ("load_ext", "reload_ext"):
+        if VALUE not in noun and noun not in ("load_ext", "reload_ext", "pip"):
             yield f"there is no noun {noun}"
         return
     if verb.startswith(("-", VALUE)) or verb == "NAME":

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 from pathlib import Path
 
 NAME = "aiinfra_values"
 # Each after those that it imports.
-_MODULES = ("problems", "form", "needs", "plain", "arrays", "tables", "packing", "sent", "unpacking", "__init__")
+_MODULES = (
+    "problems",
+    "form",
+    "needs",
+    "plain",
+    "arrays",
+    "tables",
+    "packing",
+    "sent",
+    "unpacking",
+    "cell",
+    "__init__",
+)
 
 
 def source() -> str:
     """What is run first over there: `import aiinfra_values` works from then on. It may be run again."""
-    folder = Path(__file__).parent
-    texts = {name: (folder / f"{name}.py").read_text("utf-8") for name in _MODULES}
     return f"""
-def _aiinfra_values(name, texts):
+def _aiinfra_values(name, texts, digest):
     import sys, types
     package = sys.modules[name] = types.ModuleType(name)
     package.__path__ = []
@@ -25,6 +37,17 @@ def _aiinfra_values(name, texts):
         module.__package__ = name
         exec(compile(text, "<" + whole + ">", "exec"), vars(module))
         setattr(package, part, module)
-_aiinfra_values({NAME!r}, {texts!r})
+    package.DIGEST = digest
+_aiinfra_values({NAME!r}, {_texts()!r}, {digest()!r})
 del _aiinfra_values
 """
+
+
+def digest() -> str:
+    """`aiinfra_values.DIGEST` where this very text was run."""
+    return hashlib.sha256(repr(_texts()).encode()).hexdigest()[:16]
+
+
+@functools.cache
+def _texts() -> dict[str, str]:
+    return {name: (Path(__file__).parent / f"{name}.py").read_text("utf-8") for name in _MODULES}

@@ -1,0 +1,63 @@
+"""A cell that is run in a session for the notebook, or the shell, that asks for it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .. import kernels
+from ..config import settings
+from ..kernels import CellFailed, cells
+from ..show import Card, Result, in_notebook
+from ..units import show_bytes, show_duration
+from . import sessions
+
+
+@dataclass(frozen=True)
+class SessionRun(Result):
+    """A cell that was run in a session. `run["model"]` is a variable that it brought back, `values` all of them.
+
+    taken, given: the bytes of the variables that it took along and brought back
+    """
+
+    kind = "Session"
+
+    uri: str
+    duration_s: float
+    taken: Mapping[str, int] = field(default_factory=dict)
+    given: Mapping[str, int] = field(default_factory=dict)
+    values: Mapping[str, Any] = field(default_factory=dict, repr=False, metadata={"json": False})
+
+    def __getitem__(self, name: str) -> Any:
+        return self.values[name]
+
+    def card(self) -> Card:
+        return Card(kind=self.kind, uri=self.uri, lead=" ".join(self._sentences()))
+
+    def _sentences(self) -> Iterator[str]:
+        yield f"It ran there in {show_duration(self.duration_s)}."
+        if self.taken:
+            yield f"{_listed(self.taken)} went along."
+        if self.given:
+            yield f"**{_listed(self.given)} came back.**"
+
+
+def run(session: object, code: str, inputs: Mapping[str, object], outputs: Sequence[str]) -> SessionRun:
+    """Run code in a living session, and show here what it puts out."""
+    kernel = sessions.kernel_of(session)
+    most_bytes = settings().get("gpu.value_bytes", cells.MOST_BYTES)
+    began = time.monotonic()
+    try:
+        done = cells.run_cell(kernel, code, inputs, outputs, kernels.republish, most_bytes)
+    except CellFailed as problem:
+        if not in_notebook():  # there it is what the cell shows
+            error = {"traceback": [*problem.trace]}
+            kernels.republish({"msg_type": "error", "content": error, "metadata": {}})
+        raise
+    return SessionRun(str(kernel.uri), time.monotonic() - began, done.taken, done.given, done.values)
+
+
+def _listed(sizes: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} ({show_bytes(count)})" for name, count in sizes.items())
