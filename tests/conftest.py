@@ -82,6 +82,7 @@ TOGETHER = (
     "tests/drift/test_served.py",
     "tests/features/test_future.py",
     "tests/jupyter/test_server.py",
+    "tests/kernels/foreign/",
     "tests/models/",
     "tests/notebooks/",
 )
@@ -177,6 +178,22 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     stop_jobs(home)
     left = end_survivors(home)
     assert left == [], "these processes outlived their test (ended now)"
+
+
+@pytest.fixture(scope="module")
+def module_workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """One workspace for a file of tests, where making one for each would take most of their time."""
+    home = tmp_path_factory.mktemp("workspace")
+    (home / "aiinfra.toml").touch()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIINFRA_WORKSPACE", str(home))
+        for name, folder in FOLDERS.items():
+            (home.parent / home.name / folder).mkdir(parents=True)
+            patch.setenv(name, str(home / folder))
+        patch.chdir(home)
+        yield home
+        stop_jobs(home)
+        assert end_survivors(home) == []
 
 
 def stop_jobs(home: Path) -> None:

@@ -18,7 +18,7 @@ import msgspec
 
 from ..config import Settings
 from ..errors import Missing, Unavailable, UsageProblem
-from ..kernels import CommandReach, KeptKernel, MachineSource, Place, Standing, end_core
+from ..kernels import CommandReach, KeptKernel, MachineSource, Place, Standing, end_core, kernel_argv
 from . import driver
 from .base import Offer
 from .keeping import KeepingMachines
@@ -75,7 +75,7 @@ class SshMachines(KeepingMachines):
         return Place(
             reach=CommandReach([*self._ssh(), host], folder, python=self._python),
             folder=folder,
-            argv=(self._python, "-m", "ipykernel_launcher", "-f", "{connection_file}"),
+            argv=kernel_argv(self._python),
             cwd="~",
             env={"CUDA_VISIBLE_DEVICES": accelerator},
             alone_s=_ALONE_S,

@@ -11,10 +11,10 @@ from .kept import KeptKernel, KernelState, StartStep
 from .link import end_core
 from .reach import CommandReach, Reach
 from .recovery import Output, Restored, restore
-from .specs import sweep, sweep_launcher
+from .specs import kernel_argv, sweep, sweep_launcher
 
 __all__ = [
     "CellFailed", "CellInterrupted", "CommandReach", "KeptKernel", "KernelState", "Lease", "Loss", "MachineSource",
     "Output", "Owner", "Place", "Reach", "Restored", "Standing", "StartStep", "end_core", "execute", "follow",
-    "republish", "restore", "send_control", "sweep", "sweep_launcher",
+    "kernel_argv", "republish", "restore", "send_control", "sweep", "sweep_launcher",
 ]  # fmt: skip

@@ -33,7 +33,7 @@ from .kept import KeptKernel, KernelState, StartStep
 from .link import Link, end_core
 from .reach import LocalReach
 from .shim import Shim
-from .specs import remove_spec, write_spec
+from .specs import kernel_argv, remove_spec, write_spec
 
 _log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ def here(kernel: KeptKernel) -> Place:
     return Place(
         reach=LocalReach(kernel.host),
         folder=str(kernel.host),
-        argv=(sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"),
+        argv=kernel_argv(sys.executable),
         cwd=str(where.project),
         env=jobs.child_environment(where.workspace, where.project),
         alone_s=_ALONE_S,

@@ -13,6 +13,7 @@ import shutil
 import signal
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -142,7 +143,9 @@ class SessionProvisioner(KernelProvisionerBase):
             return
         # No name is left behind, and where the host has no such folder nothing happens.
         code = f"(lambda os, to: os.path.isdir(to) and os.chdir(to))(__import__('os'), {str(folder)!r})"
-        await asyncio.to_thread(send_code, self.kept, code, WORK_IN_S)
+        # By a thread of its own: a process that was forked has those of its loop no more, and would wait for them.
+        with ThreadPoolExecutor(1) as pool:
+            await asyncio.get_running_loop().run_in_executor(pool, send_code, self.kept, code, WORK_IN_S)
 
     def _connect(self) -> KernelConnectionInfo:
         """The kernel's connection, through links of our own: Jupyter deletes the sockets of a kernel that it ends."""

@@ -16,6 +16,12 @@ from ..modes import OWNER_ONLY, tighten
 from .kept import KeptKernel
 
 
+def kernel_argv(python: str) -> tuple[str, ...]:
+    """The command of a kernel that is kept. Its history is in memory, and ends with it: as a file it would be shared by
+    all kernels of a home, which lock one another out where that is on a network, and stay on a machine of others."""
+    return (python, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--HistoryManager.hist_file=:memory:")
+
+
 def spec_name(kernel: KeptKernel) -> str:
     """What Jupyter calls it: `aiinfra-NAME`, or with a suffix while another workspace's kernel has that name."""
     plain = f"aiinfra-{kernel.name}"
@@ -30,7 +36,7 @@ def write_spec(kernel: KeptKernel, display_name: str) -> str:
     name = spec_name(kernel)
     spec: dict[str, Any] = {
         # Nothing is started by this: the provisioner attaches. Jupyter wants an argv, and this one says what it is.
-        "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+        "argv": list(kernel_argv(sys.executable)),
         "display_name": display_name,
         "language": "python",
         # As a message it would reach the kernel also when a notebook is closed; the provisioner tells the two apart.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,6 @@ import pytest
 
 from aiinfra_lab import data, drift, features, models, train
 from tests import records
-from tests.conftest import FOLDERS, end_survivors, stop_jobs
 
 TEXT_REPORT = Path(__file__).parents[1] / "fakes" / "text_report"
 VIEWS = 'columns = ["x", "colour"]'
@@ -41,22 +39,6 @@ def frame(seed: int, rows: int = 600, *, moved: float = 0.0) -> pd.DataFrame:
     colour = rng.choice(["red", "green", "blue"], size=rows)
     at = pd.date_range("2026-01-01", periods=rows, freq="min", tz="UTC")
     return pd.DataFrame({"at": at, "x": x, "colour": colour, "y": (rng.random(rows) < 0.5).astype("int8")})
-
-
-@pytest.fixture(scope="module")
-def module_workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """One workspace for a file of tests: training a model for each would take most of their time."""
-    home = tmp_path_factory.mktemp("workspace")
-    (home / "aiinfra.toml").touch()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AIINFRA_WORKSPACE", str(home))
-        for name, folder in FOLDERS.items():
-            (home.parent / home.name / folder).mkdir(parents=True)
-            patch.setenv(name, str(home / folder))
-        patch.chdir(home)
-        yield home
-        stop_jobs(home)
-        assert end_survivors(home) == []
 
 
 @pytest.fixture(scope="module")

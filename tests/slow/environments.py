@@ -19,6 +19,13 @@ def python_of(name: str) -> str:
     return str(found)
 
 
+def packages_of(name: str) -> Path:
+    """A folder of packages that are to be imported beside ours: its constraints name all that we lack."""
+    place, wanted = ROOT / ".venvs" / name, str(ROOT / "constraints" / f"{name}.txt")
+    run(UV, "pip", "install", "--quiet", "--no-deps", "--python", sys.executable, "--target", str(place), "-r", wanted)
+    return place
+
+
 def run(*command: str, given: str | None = None) -> str:
     """What a program prints that ends well. given: its input."""
     done = subprocess.run(command, text=True, capture_output=True, check=False, input=given)
