@@ -24,6 +24,17 @@ class GpuNoun(Noun[SessionRecord]):
     kind = SessionRecord
     plural = "sessions"
     settings: ClassVar = {
+        "slurm_login": "the host that has Slurm's commands, by its name in your ssh configuration; else this machine",
+        "slurm_partition": "the partitions of `--on slurm` that are used, e.g. gpu, long; all when it is not set",
+        "slurm_account": "the account that Slurm bills",
+        "slurm_qos": "the quality of service that is asked for",
+        "slurm_options": "more options of sbatch, e.g. --cpus-per-task=8 --mem=32G",
+        "slurm_setup": "a line of shell that a job runs first, e.g. module load python",
+        "slurm_python": "the Python on the nodes, which has ipykernel; python3 when it is not set",
+        "slurm_folder": "where a job keeps its files, on a shared file system or the node's own",
+        "slurm_attach": "how a kernel there is reached: srun, a step of its job, or ssh to its node",
+        "slurm_gpu": "which GPU it is where the cluster does not name it, e.g. A100",
+        "slurm_usd_per_hour": "what an hour of one of its GPUs costs, in USD; 0 when it is not set",
         "ssh_hosts": "the machines of `--on ssh`, by the names in your ssh configuration, e.g. lab1, lab2",
         "ssh_python": "the Python there, which has ipykernel; python3 when it is not set",
         "ssh_config": "another ssh configuration than your own, a file",
