@@ -130,6 +130,7 @@ class SlurmMachines(RentingMachines):
         self._where = where
         self._client = SlurmClient(where.get("gpu.slurm_login", ""), where.get("gpu.ssh_config", ""))
         self._price = where.get("gpu.slurm_usd_per_hour", 0.0)
+        self._waiting: dict[str, tuple[float, list[Instance]]] = {}  # by token: until when the last answer does
 
     def offers(self, wanted: str = "") -> Sequence[Offer]:
         found = slurm_offers.nodes(self._client)
@@ -145,7 +146,7 @@ class SlurmMachines(RentingMachines):
         return slurm_offers.offers(mine, wanted, named=called, usd_per_hour=self._price)
 
     def launch(self, spec: LaunchSpec) -> str:
-        if known := [job for job in self._client.jobs(f"--name={spec.token}") if not _is_refused(job)]:
+        if known := self._jobs_of(spec.token, spec.owner):
             first, *others = sorted(known, key=lambda job: int(job.id))
             for other in others:  # of a request that was repeated although it had gone through
                 self.end(other.id)
@@ -158,14 +159,18 @@ class SlurmMachines(RentingMachines):
         raise _refusal(problem_of(done), spec.offer)
 
     def instances(self, token: str = "") -> Sequence[Instance]:
+        owner = home_id(settings().home)
         if not token:
-            mine = f"{_COMMENT}{home_id(settings().home)}/"
-            found = [_instance(job) for job in self._client.jobs() if job.comment.startswith(mine)]
-            return [each for each in found if each.state != "gone"]
-        found = [self._with_exit(job) for job in self._client.jobs(f"--name={token}") if not _is_refused(job)]
-        return found or self._forgotten(token)
+            mine = [job for job in self._client.jobs() if job.comment.startswith(f"{_COMMENT}{owner}/")]
+            return [_instance(job) for job in mine if not job.is_over]
+        if (known := self._waiting.get(token)) is not None and time.monotonic() < known[0]:
+            return known[1]
+        found = [self._with_exit(job) for job in self._jobs_of(token, owner)] or self._forgotten(token)
+        self._waiting[token] = time.monotonic() + max(map(_patience_s, found), default=0.0), found
+        return found
 
     def end(self, instance_id: str) -> None:
+        self._waiting.clear()
         job = self._client.job(instance_id)
         # The number may be that of somebody else's job meanwhile: on another cluster, or one that was set up anew.
         if job is None or not job.comment.startswith(_COMMENT):
@@ -203,11 +208,18 @@ class SlurmMachines(RentingMachines):
             argv=(python, "-m", "ipykernel_launcher", "-f", "{connection_file}"),
             cwd="~",
             env={},
-            alone_s=7 * 86400.0,  # its deadline is earlier, and Slurm's own too
+            alone_s=None,
+            name=instance.id,
+            rented=True,
         )
 
     def progress(self, instance: Instance) -> str:
         return instance.why or instance.state
+
+    def _jobs_of(self, token: str, owner: str) -> list[SlurmJob]:
+        """The jobs of a token. One whose comment the cluster has taken away goes by its name alone."""
+        found = [job for job in self._client.jobs(f"--name={token}") if not _is_refused(job)]
+        return [job for job in found if job.comment.startswith(f"{_COMMENT}{owner}/") or _COMMENT not in job.comment]
 
     def _with_exit(self, job: SlurmJob) -> Instance:
         found = _instance(job)
@@ -227,6 +239,13 @@ class SlurmMachines(RentingMachines):
         number, state = found
         why, is_taken = ENDS.get(state.split()[0], (state.lower(), False))
         return [Instance(number, "", token, "gone", why=why, is_taken=is_taken)]
+
+
+def _patience_s(instance: Instance) -> float:
+    """How long what is known of a job does: the controller is not asked every second about one that waits for hours."""
+    if instance.state != "pending" or instance.created_at is None:
+        return 0.0
+    return min(30.0, max(0.0, time.time() - instance.created_at - 30.0) / 20)
 
 
 def _is_refused(job: SlurmJob) -> bool:

@@ -23,7 +23,7 @@ import time
 from pathlib import Path
 
 _SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER
-_LATE_S = 60.0  # for an owner that only now hears that the job has begun, though its time is over
+_LATE_S = 20.0  # for an owner that moved the end while the job was in the queue, and only now hears that it has begun
 _GONE_S = 10.0  # for the core, and what it started, after its guard
 _NOTICE_S = 120.0  # as `--signal` asks for it
 
